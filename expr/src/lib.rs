@@ -1,0 +1,1 @@
+//! The Jira expressions language: text in, verdict out. No I/O, no clock, no async.

@@ -1,0 +1,1 @@
+//! Switchyard sends Jira events only to the apps that asked for them.

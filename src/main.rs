@@ -1,0 +1,3 @@
+//! The `switchyard` command: flags, signals and exit code; nothing else.
+
+fn main() {}
