@@ -1,1 +1,19 @@
 //! Switchyard sends Jira events only to the apps that asked for them.
+//!
+//! ```text
+//! register:  api -> registry: validate, check + compile filter -> store (KV) -> every replica -> matcher
+//! event:     bus -> event: decode -> matcher: match -> delivery: attempt -> accounted for -> ack
+//!                                                        |- cannot be done now -> parked, attempted again
+//!                                                        `- given up           -> dead letter
+//! ```
+//!
+//! Rust modules are declared in reading order; a later one may name an earlier one, never back.
+
+pub mod clock;
+pub mod domain;
+pub mod telemetry;
+
+pub mod config;
+
+pub mod event;
+pub mod matcher;

@@ -1,1 +1,5 @@
 //! The Jira expressions language: text in, verdict out. No I/O, no clock, no async.
+
+/// A compiled filter.
+#[derive(Debug)]
+pub struct Program;

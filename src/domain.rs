@@ -1,0 +1,359 @@
+//! The nouns every stage speaks of: ids, event types, handlers. A leaf: it imports nothing of ours.
+
+use std::borrow::{Borrow, Cow};
+use std::fmt;
+use std::sync::Arc;
+
+use data_encoding::{Encoding, Specification};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+/// Longest id that stands unhashed in a NATS subject or KV key, in bytes.
+const TOKEN_BYTES_MAX: usize = 64;
+/// Characters kept of a base32 digest: 130 bits, enough that two ids never collide in practice.
+const DIGEST_CHARS: usize = 26;
+
+macro_rules! string_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// Cheap to clone: the text is shared.
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Wraps the text of an id as it is.
+            #[must_use]
+            pub fn new(text: impl Into<Arc<str>>) -> Self {
+                Self(text.into())
+            }
+
+            /// The id as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The id as one token of a NATS subject or KV key, see [`token`].
+            #[must_use]
+            pub fn token(&self) -> Cow<'_, str> {
+                token(&self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:?})"), &*self.0)
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer).map(Self::from)
+            }
+        }
+    };
+}
+
+string_id! {
+    /// One app installed in one tenant; the unit of registration, limits and isolation.
+    InstallationId
+}
+string_id! {
+    /// The vendor's product behind many installations: a Forge ARI or a Connect app key.
+    AppId
+}
+string_id! {
+    /// One Jira or Confluence site.
+    CloudId
+}
+string_id! {
+    /// Key of a module inside its installation, `[a-zA-Z0-9_-]+`.
+    ModuleKey
+}
+string_id! {
+    /// Kind of an event, such as `avi:jira:created:issue`; opaque and case-sensitive.
+    EventType
+}
+string_id! {
+    /// Id of an event, unique inside its site (`ce-id`).
+    EventId
+}
+
+/// A trigger module record of one installation, as operators name it: `<installation>/<key>`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct SubscriptionId {
+    /// The installation that registered the module.
+    pub installation: InstallationId,
+    /// The module's key.
+    pub key: ModuleKey,
+}
+
+impl SubscriptionId {
+    /// Reads `<installation>/<key>`; the key holds no `/`, the installation id may.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (installation, key) = text.rsplit_once('/')?;
+        Some(Self { installation: installation.into(), key: key.into() })
+    }
+}
+
+impl fmt::Display for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.installation, self.key)
+    }
+}
+
+/// The duty to bring one event to one handler once.
+///
+/// Derived, never random: a redelivered event, a publisher's double send and a recovery all yield
+/// the same id, so that handlers can recognise repeats.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct DeliveryId(Arc<str>);
+
+impl DeliveryId {
+    /// The id of the delivery of event `event` of site `cloud` to `subscription`:
+    /// `dlv_` and 26 characters of lower-case base32.
+    #[must_use]
+    pub fn derive(cloud: &CloudId, event: &EventId, subscription: &SubscriptionId) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(cloud.as_str());
+        hash.update(b"/");
+        hash.update(event.as_str());
+        hash.update([0]);
+        hash.update(subscription.installation.as_str());
+        hash.update([0]);
+        hash.update(subscription.key.as_str());
+        let mut id = String::with_capacity(4 + DIGEST_CHARS);
+        id.push_str("dlv_");
+        id.push_str(&short_base32(&hash.finalize()));
+        Self(id.into())
+    }
+
+    /// Takes over an id that was derived earlier, as parked records carry it.
+    #[must_use]
+    pub fn from_record(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An id as one token of a NATS subject or KV key.
+///
+/// Text of 1 to 64 characters of `[A-Za-z0-9_-]` stands as it is; anything else (ARIs, dotted app
+/// keys) becomes 26 characters of the lower-case base32 of its SHA-256.
+#[must_use]
+pub fn token(id: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if (1..=TOKEN_BYTES_MAX).contains(&id.len()) && id.bytes().all(plain) {
+        Cow::Borrowed(id)
+    } else {
+        Cow::Owned(short_base32(&Sha256::digest(id)))
+    }
+}
+
+fn short_base32(digest: &[u8]) -> String {
+    let mut text = lower_base32().encode(digest);
+    text.truncate(DIGEST_CHARS);
+    text
+}
+
+fn lower_base32() -> &'static Encoding {
+    static ENCODING: std::sync::OnceLock<Encoding> = std::sync::OnceLock::new();
+    ENCODING.get_or_init(|| {
+        let mut specification = Specification::new();
+        specification.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
+        // The alphabet is a constant of the right length, so this cannot fail.
+        specification.encoding().unwrap_or(data_encoding::BASE32_NOPAD)
+    })
+}
+
+/// Which product a site runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Product {
+    /// Jira, Jira Software, Jira Service Management.
+    Jira,
+    /// Confluence.
+    Confluence,
+}
+
+/// What becomes of an event whose filter could not be evaluated.
+///
+/// **Source:** Forge trigger module, `filter.onError`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OnError {
+    /// Not delivered, not logged.
+    Ignore,
+    /// Not delivered, logged.
+    #[default]
+    IgnoreAndLog,
+    /// Delivered with the error, not logged.
+    Receive,
+    /// Delivered with the error, logged.
+    ReceiveAndLog,
+}
+
+impl OnError {
+    /// Whether the event is delivered all the same.
+    #[must_use]
+    pub fn delivers(self) -> bool {
+        matches!(self, Self::Receive | Self::ReceiveAndLog)
+    }
+
+    /// Whether the failure is written to the log.
+    #[must_use]
+    pub fn logs(self) -> bool {
+        matches!(self, Self::IgnoreAndLog | Self::ReceiveAndLog)
+    }
+}
+
+/// A signing secret, `whsec_` and base64; never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Wraps a secret.
+    #[must_use]
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret in clear, for signing and for the one answer that shows it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Where a match goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Handler {
+    /// An HTTP endpoint of the app.
+    Http {
+        /// Where to post.
+        url: url::Url,
+        /// Signs every delivery to this endpoint.
+        secret: Secret,
+    },
+    /// A function of the app that answers on a NATS subject.
+    Function {
+        /// `<prefix>.fn.<installation token>.<function>`.
+        subject: Arc<str>,
+    },
+}
+
+/// Why a filter could not be evaluated on an event; handed to handlers that asked for it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FilterError {
+    /// `type`, `runtime` or `limit`.
+    pub kind: String,
+    /// One sentence.
+    pub message: String,
+    /// Where in the expression, UTF-8 bytes from its start.
+    pub offset: u32,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in Unicode scalar values, from 1.
+    pub column: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_id_stands_as_its_own_token() {
+        assert_eq!(token("inst-a_1"), "inst-a_1");
+    }
+
+    #[test]
+    fn ari_becomes_a_stable_short_token() {
+        let ari = "ari:cloud:ecosystem::app/11111111-aaaa-4aaa-8aaa-000000000001";
+        let hashed = token(ari);
+        assert_eq!(hashed.len(), DIGEST_CHARS);
+        assert_eq!(hashed, token(ari));
+        assert!(hashed.bytes().all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b)));
+    }
+
+    #[test]
+    fn long_and_empty_ids_are_hashed() {
+        assert_eq!(token(&"a".repeat(64)).len(), 64);
+        assert_eq!(token(&"a".repeat(65)).len(), DIGEST_CHARS);
+        assert_eq!(token("").len(), DIGEST_CHARS);
+    }
+
+    #[test]
+    fn delivery_id_depends_on_every_part_and_on_nothing_else() {
+        let id = |cloud: &str, event: &str, installation: &str, key: &str| {
+            DeliveryId::derive(
+                &cloud.into(),
+                &event.into(),
+                &SubscriptionId { installation: installation.into(), key: key.into() },
+            )
+        };
+        let base = id("c", "e", "i", "k");
+        assert_eq!(base, id("c", "e", "i", "k"));
+        assert!(base.as_str().starts_with("dlv_") && base.as_str().len() == 30);
+        for other in
+            [id("d", "e", "i", "k"), id("c", "f", "i", "k"), id("c", "e", "j", "k"), id("c", "e", "i", "l")]
+        {
+            assert_ne!(base, other);
+        }
+    }
+
+    #[test]
+    fn subscription_id_of_an_ari_installation_reads_back() {
+        let id = SubscriptionId { installation: "ari:x/y".into(), key: "k-1".into() };
+        assert_eq!(SubscriptionId::parse(&id.to_string()), Some(id));
+        assert_eq!(SubscriptionId::parse("no-slash"), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! The live index: one immutable snapshot at a time, replaced whole by registrations.
+
+use std::sync::Arc;
+
+use super::Subscription;
+use crate::domain::{FilterError, InstallationId};
+use crate::event::{Decoder, Event};
+
+/// Finds the subscriptions that want an event. Shared by all threads; readers take no lock.
+#[derive(Debug, Default)]
+pub struct Matcher {}
+
+/// Working memory of one matching thread, reused from event to event.
+#[derive(Debug, Default)]
+pub struct Scratch {}
+
+/// A subscription that gets the event.
+#[derive(Clone, Debug)]
+pub struct Match {
+    /// Who wants it.
+    pub subscription: Arc<Subscription>,
+    /// Whether the app itself caused the event.
+    pub self_generated: bool,
+    /// Set when the filter failed and `onError` delivers all the same.
+    pub filter_error: Option<FilterError>,
+}
+
+/// A filter that could not be evaluated, whatever `onError` made of it.
+#[derive(Clone, Debug)]
+pub struct FilterFailure {
+    /// Whose filter.
+    pub subscription: Arc<Subscription>,
+    /// What happened.
+    pub error: FilterError,
+    /// Whether the event is delivered all the same.
+    pub delivers: bool,
+}
+
+/// Outcome of matching one event.
+#[derive(Clone, Debug, Default)]
+pub struct Matches {
+    /// Deliveries to make, in no particular order.
+    pub matches: Vec<Match>,
+    /// Filters that failed.
+    pub failures: Vec<FilterFailure>,
+    /// Candidates evaluated after the index.
+    pub candidates: usize,
+}
+
+impl Matcher {
+    /// Replaces all live subscriptions of one installation, at once; an empty list removes them.
+    /// Events matched after the call see all of it.
+    pub fn replace_installation(
+        &self,
+        _installation: &InstallationId,
+        _subscriptions: Vec<Arc<Subscription>>,
+    ) {
+    }
+
+    /// Matches the event that `decoder` decoded last.
+    pub fn matches(&self, _event: &Event, _decoder: &Decoder, _scratch: &mut Scratch) -> Matches {
+        Matches::default()
+    }
+}

@@ -1,0 +1,5 @@
+//! What operators see: metric names, per-subscription counters, log set-up.
+
+pub mod stats;
+
+pub use stats::SubscriptionStats;

@@ -1,0 +1,87 @@
+//! Counters of one subscription, shared by the stages that move them.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+/// What happened to one subscription since this replica started.
+///
+/// Counts only rise. "Not matched" is not counted per event, since that would make each event cost
+/// as much as there are subscriptions: it is the events of its types seen less all other outcomes,
+/// see `matcher`.
+#[derive(Debug, Default)]
+pub struct SubscriptionStats {
+    /// Events that became deliveries.
+    pub matched: AtomicU64,
+    /// Events left out by `ignoreSelf` or `appIsLicensed`.
+    pub ignored: AtomicU64,
+    /// Filter evaluations that failed, whatever `onError` made of them.
+    pub errors: AtomicU64,
+    /// Deliveries that ended in success.
+    pub delivered: AtomicU64,
+    /// Attempts that failed.
+    pub failed_attempts: AtomicU64,
+    /// Deliveries that ended as dead letters.
+    pub dead: AtomicU64,
+    /// Steps used by evaluations.
+    pub steps: AtomicU64,
+    /// When an event last matched, milliseconds since the epoch; 0 = never.
+    pub last_match_ms: AtomicI64,
+    /// When a delivery last succeeded, milliseconds since the epoch; 0 = never.
+    pub last_delivered_ms: AtomicI64,
+    last_error: Mutex<Option<String>>,
+    last_failure: Mutex<Option<String>>,
+}
+
+impl SubscriptionStats {
+    /// Counts an event that became a delivery at `now_ms`.
+    pub fn count_match(&self, now_ms: i64) {
+        self.matched.fetch_add(1, Relaxed);
+        self.last_match_ms.store(now_ms, Relaxed);
+    }
+
+    /// Counts a failed evaluation and keeps its message.
+    pub fn count_error(&self, message: &str) {
+        self.errors.fetch_add(1, Relaxed);
+        keep(&self.last_error, message);
+    }
+
+    /// Counts a delivery that the handler accepted at `now_ms`.
+    pub fn count_delivered(&self, now_ms: i64) {
+        self.delivered.fetch_add(1, Relaxed);
+        self.last_delivered_ms.store(now_ms, Relaxed);
+    }
+
+    /// Counts a failed attempt and keeps its reason.
+    pub fn count_failed_attempt(&self, reason: &str) {
+        self.failed_attempts.fetch_add(1, Relaxed);
+        keep(&self.last_failure, reason);
+    }
+
+    /// Counts a delivery that was given up.
+    pub fn count_dead(&self) {
+        self.dead.fetch_add(1, Relaxed);
+    }
+
+    /// Message of the last failed evaluation.
+    #[must_use]
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reason of the last failed attempt.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<String> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn keep(slot: &Mutex<Option<String>>, text: &str) {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    match slot.as_mut() {
+        Some(kept) => {
+            kept.clear();
+            kept.push_str(text);
+        }
+        None => *slot = Some(text.to_owned()),
+    }
+}
