@@ -17,3 +17,9 @@ pub mod config;
 
 pub mod event;
 pub mod matcher;
+
+pub mod delivery;
+
+pub mod bus;
+
+pub mod router;

@@ -6,10 +6,12 @@
 
 pub mod decode;
 pub mod envelope;
+pub mod incoming;
 pub mod publish;
 
 pub use decode::{DecodeError, Decoder};
 pub use envelope::{Envelope, Headers};
+pub use incoming::{Incoming, Source};
 pub use publish::{PublishError, Published, Publisher};
 
 use bytes::Bytes;
