@@ -67,10 +67,10 @@ impl Dispatcher {
         }
     }
 
-    /// Where dead letters go.
-    #[must_use]
-    pub fn dead_letters(&self) -> &dyn DeadLetterBox {
-        &*self.edges.dead_letters
+    /// Keeps an event or a record that nobody can work on; ends when it is stored.
+    pub async fn bury_event(&self, letter: DeadLetter, reason: &DeadReason) {
+        self.edges.dead_letters.put(letter).await;
+        metrics::dead_letter(reason);
     }
 
     /// How long a delivery waits for its turn before it is parked.

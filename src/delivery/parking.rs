@@ -91,6 +91,9 @@ pub struct Record {
     /// What makes two records the same: delivery, attempt and how often it was parked. Without the
     /// last, a delivery that finds its lane full twice would be taken for a repeat and lost.
     pub message_id: String,
+    /// Whether the delivery was parked before: then the record takes the place of one that is
+    /// acknowledged once this one is stored.
+    pub again: bool,
     /// The app, which the record is filed under.
     pub app: AppId,
     /// When it is attempted again.
@@ -136,6 +139,7 @@ impl Record {
         Self {
             id: delivery.id.clone(),
             message_id: format!("{}/{attempt}/{parks}", delivery.id),
+            again: parks > 1,
             app: delivery.subscription.app.clone(),
             due,
             fields,

@@ -7,6 +7,7 @@
 pub mod decode;
 pub mod envelope;
 pub mod incoming;
+pub mod metrics;
 pub mod publish;
 
 pub use decode::{DecodeError, Decoder};
