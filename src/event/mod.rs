@@ -6,7 +6,10 @@
 
 pub mod decode;
 pub mod envelope;
+pub mod identity;
+pub mod members;
 pub mod publish;
+pub mod webhook;
 
 pub use decode::{DecodeError, Decoder};
 pub use envelope::{Envelope, Headers};
