@@ -17,3 +17,5 @@ pub mod config;
 
 pub mod event;
 pub mod matcher;
+
+pub mod api;

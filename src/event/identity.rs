@@ -52,7 +52,7 @@ pub fn entity_key(body: &Members<'_>) -> Option<Box<str>> {
 /// changelog, else id and time of the revision, else the sequence number, else the time of the
 /// event, else the whole body.
 #[must_use]
-pub fn derive_event_id(
+pub fn event_id(
     cloud_id: &CloudId,
     event_type: &EventType,
     time: Option<Timestamp>,
@@ -100,7 +100,7 @@ mod tests {
 
     fn id(event_type: &str, time: Option<i64>, body: &str) -> String {
         let time = time.map(|ms| Timestamp::from_millisecond(ms).unwrap());
-        derive_event_id(&"c1".into(), &event_type.into(), time, body.as_bytes()).to_string()
+        event_id(&"c1".into(), &event_type.into(), time, body.as_bytes()).to_string()
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
         assert_ne!(base, id("u", None, &body("A-1", "30")));
         assert_ne!(base, id("t", None, &body("A-2", "30")));
         assert_ne!(base, id("t", None, &body("A-1", "31")));
-        let other = derive_event_id(&"c2".into(), &"t".into(), None, body("A-1", "30").as_bytes());
+        let other = event_id(&"c2".into(), &"t".into(), None, body("A-1", "30").as_bytes());
         assert_ne!(base, other.to_string());
     }
 

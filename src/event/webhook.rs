@@ -155,7 +155,7 @@ fn envelop(
     let event_id = match identifier {
         // Two events of one webhook need two ids.
         Some(identifier) => EventId::from(format!("{identifier}:{event_type}")),
-        None => identity::derive_event_id(cloud_id, &event_type, time, &body),
+        None => identity::event_id(cloud_id, &event_type, time, &body),
     };
     let entity = std::str::from_utf8(&body).ok().and_then(|text| Members::parse(text).ok());
     let envelope = Envelope {
