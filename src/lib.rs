@@ -20,6 +20,7 @@ pub mod matcher;
 
 pub mod delivery;
 
+pub mod api;
 pub mod bus;
 
 pub mod router;

@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::clock;
+use crate::config::Config;
 use crate::delivery::dead_letter::{Cause, DeadLetter};
 use crate::delivery::outcome::DeadReason;
 use crate::delivery::parking::{Fired, Malformed};
@@ -24,7 +26,6 @@ use crate::event::metrics::{InputMetrics, decode_error};
 use crate::event::{DecodeError, Decoder, Event, Incoming, Source};
 use crate::matcher::{FilterFailure, Match, Matcher, Matches, Scratch};
 use crate::telemetry::LogBudget;
-use crate::{clock, config};
 
 /// Deliveries of one event that are under way at once.
 const FAN_OUT_MAX: usize = 256;
@@ -53,6 +54,8 @@ pub struct Router {
     /// When workers last waited for room, milliseconds since the epoch.
     held_up_at: AtomicI64,
     failure_log: LogBudget,
+    event_bytes_max: usize,
+    trust_body_self: bool,
     stop: CancellationToken,
     /// Ends tasks that the drain did not wait for.
     abandon: CancellationToken,
@@ -63,12 +66,13 @@ impl Router {
     /// A router that works until `stop` is cancelled.
     #[must_use]
     pub fn new(
-        config: &config::Events,
+        config: &Config,
         matcher: Arc<Matcher>,
         dispatcher: Arc<Dispatcher>,
         directory: Arc<dyn Directory>,
         stop: CancellationToken,
     ) -> Self {
+        let (event_bytes_max, config) = (config.limits.event, &config.events);
         let ack_wait_ms = i64::try_from(config.ack_wait_s.saturating_mul(1000)).unwrap_or(i64::MAX);
         Self {
             matcher,
@@ -83,6 +87,8 @@ impl Router {
             hold_up_ms: ack_wait_ms.saturating_mul(config.deliver_max.max(1).saturating_add(1)),
             held_up_at: AtomicI64::new(i64::MIN),
             failure_log: LogBudget::default(),
+            event_bytes_max,
+            trust_body_self: config.trust_body_self,
             stop,
             abandon: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -115,7 +121,7 @@ impl Router {
 
     /// One worker: event after event.
     async fn route<S: Source>(self: Arc<Self>, mut source: S) {
-        let mut desk = Desk::default();
+        let mut desk = self.new_desk();
         while let Some(message) = self.next(&mut source).await {
             let body = message.payload();
             desk.metrics.count(&message, body.len());
@@ -150,6 +156,14 @@ impl Router {
                 }
                 drop(permit);
             });
+        }
+    }
+
+    fn new_desk(&self) -> Desk {
+        Desk {
+            decoder: Decoder::new(self.event_bytes_max, self.trust_body_self),
+            scratch: Scratch::default(),
+            metrics: InputMetrics::default(),
         }
     }
 
@@ -189,7 +203,7 @@ impl Router {
         let examined = catch_unwind(AssertUnwindSafe(|| self.decode_and_match(desk, message)));
         examined.unwrap_or_else(|_| {
             tracing::error!(sequence = message.sequence(), "crashed on an event; left for later");
-            *desk = Desk::default();
+            *desk = self.new_desk();
             Examined::Crashed
         })
     }
@@ -322,10 +336,8 @@ impl Router {
     fn note_failure(&self, event: &Event, failure: &FilterFailure) {
         let (subscription, error) = (&failure.subscription, &failure.error);
         subscription.stats.count_error(&error.message);
-        crate::matcher::metrics::filter_error(&error.kind, failure.delivers);
-        let event_type = &event.envelope.event_type;
-        let listen = subscription.listens.iter().find(|listen| listen.event_type == *event_type);
-        let logs = listen.is_some_and(|listen| listen.filter.on_error.logs());
+        crate::matcher::metrics::filter_error(&error.kind, failure.on_error.delivers());
+        let logs = failure.on_error.logs();
         if let Some(suppressed) = logs.then(|| self.failure_log.take()).flatten() {
             tracing::warn!(
                 installation = %subscription.id.installation,
@@ -333,7 +345,7 @@ impl Router {
                 event_id = %event.envelope.event_id,
                 kind = error.kind,
                 error = error.message,
-                delivered = failure.delivers,
+                delivered = failure.on_error.delivers(),
                 suppressed,
                 "a filter failed"
             );
@@ -342,7 +354,6 @@ impl Router {
 }
 
 /// What one worker reuses from event to event.
-#[derive(Default)]
 struct Desk {
     decoder: Decoder,
     scratch: Scratch,

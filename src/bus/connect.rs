@@ -124,7 +124,7 @@ async fn connect(
             .await
             .map_err(|error| settings(&format_args!("credentials file {file}: {error}")))?;
     }
-    let up = Arc::new(AtomicBool::new(false));
+    let link = Arc::new(Link::default());
     let client = options
         .name(format!("switchyard-{flow}"))
         .ping_interval(PING_INTERVAL)
@@ -133,7 +133,7 @@ async fn connect(
         .retry_on_initial_connect()
         .reconnect_delay_callback(reconnect_pause)
         .event_callback(move |event| {
-            note(flow, &up, &event);
+            note(flow, &link, &event);
             std::future::ready(())
         })
         .connect(urls)
@@ -146,15 +146,23 @@ async fn connect(
     Ok(Jet { client, context })
 }
 
+/// What was noted of a connection.
+#[derive(Default)]
+struct Link {
+    up: AtomicBool,
+    /// Whether it stood before.
+    known: AtomicBool,
+}
+
 /// One log line per change of state.
-fn note(flow: &'static str, up: &AtomicBool, event: &Event) {
+fn note(flow: &'static str, link: &Link, event: &Event) {
     match event {
-        Event::Connected if !up.swap(true, Relaxed) => {
-            metrics::connected(flow);
+        Event::Connected if !link.up.swap(true, Relaxed) => {
+            metrics::connected(link.known.swap(true, Relaxed));
             tracing::info!(flow, "connected to the broker");
         }
-        Event::Disconnected if up.swap(false, Relaxed) => {
-            metrics::disconnected(flow);
+        Event::Disconnected if link.up.swap(false, Relaxed) => {
+            metrics::disconnected();
             tracing::warn!(flow, "connection to the broker lost; reconnecting");
         }
         Event::SlowConsumer(_) => tracing::warn!(flow, "messages dropped: the reader is too slow"),

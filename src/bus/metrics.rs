@@ -1,44 +1,27 @@
 //! What operators see of the broker.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-};
+use metrics::{counter, gauge, histogram};
 
-/// Tells the exporter what each family means; call once it is installed.
-pub fn describe() {
-    describe_gauge!("switchyard_broker_up", "1 while the connection of this flow stands");
-    describe_counter!("switchyard_broker_reconnects_total", "connections made, by flow");
-    describe_histogram!(
-        "switchyard_broker_publish_seconds",
-        Unit::Seconds,
-        "from publish to acknowledgement, by stream"
-    );
-    describe_counter!(
-        "switchyard_broker_publish_failures_total",
-        "publishes that were not acknowledged, by stream and reason"
-    );
-    describe_counter!("switchyard_input_stalls_total", "pulls that were set up again, by reason");
-    describe_gauge!("switchyard_input_pending", "events not handed out yet");
-    describe_gauge!("switchyard_input_ack_pending", "events handed out and not acknowledged");
-    describe_gauge!(
-        "switchyard_input_lag_seconds",
-        Unit::Seconds,
-        "age of the oldest event not acknowledged"
-    );
-    describe_gauge!("switchyard_input_backlog_ratio", "share of the event stream not acknowledged");
-    describe_gauge!("switchyard_deliveries_parked", "deliveries that wait durably");
-    describe_gauge!("switchyard_dlq_messages", "dead letters kept");
+/// Connections of one router.
+const FLOWS: usize = 3;
+/// Connections that stand, of all flows.
+static CONNECTIONS_UP: AtomicUsize = AtomicUsize::new(0);
+
+/// Takes note of a connection that came about; not the first time if `again`.
+pub(super) fn connected(again: bool) {
+    let up = CONNECTIONS_UP.fetch_add(1, Relaxed) + 1;
+    gauge!("switchyard_broker_up").set(if up >= FLOWS { 1.0 } else { 0.0 });
+    if again {
+        counter!("switchyard_broker_reconnects_total").increment(1);
+    }
 }
 
-pub(super) fn connected(flow: &'static str) {
-    gauge!("switchyard_broker_up", "flow" => flow).set(1.0);
-    counter!("switchyard_broker_reconnects_total", "flow" => flow).increment(1);
-}
-
-pub(super) fn disconnected(flow: &'static str) {
-    gauge!("switchyard_broker_up", "flow" => flow).set(0.0);
+pub(super) fn disconnected() {
+    CONNECTIONS_UP.fetch_sub(1, Relaxed);
+    gauge!("switchyard_broker_up").set(0.0);
 }
 
 pub(super) fn published(stream: &'static str, took: Duration) {

@@ -5,17 +5,21 @@
 //! deliveries.
 
 use std::collections::HashSet;
-use std::fmt;
 
 use bytes::Bytes;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use thiserror::Error;
 
 use crate::domain::{FilterError, SubscriptionId};
 use crate::event::Event;
+use crate::event::members::Members;
 
 /// Members that we set ourselves, whatever the publisher wrote.
 const OWN_MEMBERS: [&str; 4] = ["selfGenerated", "context", "retryContext", "filterError"];
+
+/// The body of an event is not a JSON object.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("{0}")]
+pub struct NotAnObject(String);
 
 /// An event object taken apart into its top-level members.
 #[derive(Clone, Debug)]
@@ -65,7 +69,7 @@ impl Template {
     ///
     /// # Errors
     /// The body is not a JSON object.
-    pub fn of(event: &Event) -> Result<Self, serde_json::Error> {
+    pub fn of(event: &Event) -> Result<Self, NotAnObject> {
         let members = members(&event.body)?;
         let has = |name: &str| members.iter().any(|member| &*member.name == name);
         let mut missing = String::new();
@@ -191,36 +195,19 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// The members of the JSON object `json`, in order; of a repeated name the last value counts.
-fn members(json: &Bytes) -> Result<Vec<Member>, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let members = deserializer.deserialize_map(MembersVisitor { whole: json })?;
-    deserializer.end()?;
-    Ok(members)
-}
-
-struct MembersVisitor<'a> {
-    whole: &'a Bytes,
-}
-
-impl<'de> Visitor<'de> for MembersVisitor<'_> {
-    type Value = Vec<Member>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members: Vec<Member> = Vec::new();
-        while let Some((name, value)) = map.next_entry::<Box<str>, &'de RawValue>()? {
-            members.push(Member { name, value: self.whole.slice_ref(value.get().as_bytes()) });
+/// Takes an object apart; of a repeated name the last value counts.
+fn members(json: &Bytes) -> Result<Vec<Member>, NotAnObject> {
+    let text = std::str::from_utf8(json).map_err(|error| NotAnObject(error.to_string()))?;
+    let members = Members::parse(text).map_err(|error| NotAnObject(error.to_string()))?;
+    let mut seen = HashSet::new();
+    let mut last: Vec<Member> = Vec::new();
+    for (name, value) in members.iter().collect::<Vec<_>>().into_iter().rev() {
+        if seen.insert(name) {
+            last.push(Member { name: name.into(), value: json.slice_ref(value.as_bytes()) });
         }
-        let mut seen = HashSet::with_capacity(members.len());
-        let last: Vec<bool> = members.iter().rev().map(|m| seen.insert(m.name.clone())).collect();
-        let mut last = last.into_iter().rev();
-        members.retain(|_| last.next().unwrap_or(true));
-        Ok(members)
     }
+    last.reverse();
+    Ok(last)
 }
 
 #[cfg(test)]

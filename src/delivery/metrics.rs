@@ -2,51 +2,11 @@
 
 use std::time::Duration;
 
-use metrics::{Gauge, Unit};
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Gauge, counter, gauge, histogram};
 
 use super::guard::Refusal;
 use super::outcome::{DeadReason, Outcome};
 use super::parking::ParkReason;
-
-/// Tells the exporter what each family means; call once it is installed.
-pub fn describe() {
-    describe_counter!("switchyard_deliveries_total", "deliveries that ended, by outcome and lane");
-    describe_counter!(
-        "switchyard_delivery_attempts_total",
-        "attempts by target, class of outcome and who is to blame"
-    );
-    describe_histogram!(
-        "switchyard_delivery_attempt_seconds",
-        Unit::Seconds,
-        "duration of attempts"
-    );
-    describe_histogram!(
-        "switchyard_delivery_phase_seconds",
-        Unit::Seconds,
-        "where the time of a delivery went"
-    );
-    describe_histogram!(
-        "switchyard_delivery_end_to_end_seconds",
-        Unit::Seconds,
-        "from the event's match to the handler's acceptance"
-    );
-    describe_histogram!(
-        "switchyard_delivery_attempt_number",
-        "number of the attempt that succeeded"
-    );
-    describe_gauge!("switchyard_deliveries_inflight", "attempts running now");
-    describe_gauge!("switchyard_deliveries_pending", "deliveries waiting in memory for a turn");
-    describe_counter!("switchyard_parkings_total", "deliveries parked, by reason");
-    describe_counter!("switchyard_retries_scheduled_total", "retries by class of the failure");
-    describe_counter!(
-        "switchyard_retry_after_honoured_total",
-        "delays taken from the handler's answer"
-    );
-    describe_counter!("switchyard_delivery_blocked_total", "addresses refused, by rule");
-    describe_counter!("switchyard_http_connections_total", "connections opened to handlers");
-    describe_counter!("switchyard_dlq_total", "dead letters written, by reason");
-}
 
 /// Why a delivery is being attempted, as label: `live` or `retry`.
 pub(super) type LaneLabel = &'static str;

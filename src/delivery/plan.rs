@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::body::{Particulars, RetryContext, Template};
+use super::body::{NotAnObject, Particulars, RetryContext, Template};
 use crate::domain::{DeliveryId, FilterError};
 use crate::event::Event;
 use crate::matcher::{Match, Subscription};
@@ -23,7 +23,7 @@ impl Occurrence {
     ///
     /// # Errors
     /// Its body is not a JSON object.
-    pub fn new(event: Event) -> Result<Self, serde_json::Error> {
+    pub fn new(event: Event) -> Result<Self, NotAnObject> {
         let template = Template::of(&event)?;
         Ok(Self { event, template })
     }

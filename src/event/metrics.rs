@@ -1,28 +1,13 @@
 //! What operators see of the input. Handles are kept, since these move with every event.
 
 use foldhash::{HashMap, HashMapExt};
-use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
 
 use super::Incoming;
 use crate::clock;
 
 /// Event types with a label value of their own; any further one is `other`.
 const EVENT_TYPES_MAX: usize = 100;
-
-/// Tells the exporter what each family means; call once it is installed.
-pub fn describe() {
-    describe_counter!("switchyard_events_received_total", "events pulled for the first time");
-    describe_counter!("switchyard_events_redelivered_total", "events pulled again");
-    describe_counter!("switchyard_events_bytes_total", Unit::Bytes, "payload bytes pulled");
-    describe_counter!("switchyard_events_acked_total", "events done with, by result");
-    describe_counter!("switchyard_event_decode_errors_total", "events nobody can read, by cause");
-    describe_histogram!("switchyard_event_size_bytes", Unit::Bytes, "size of events");
-    describe_histogram!(
-        "switchyard_event_age_seconds",
-        Unit::Seconds,
-        "time in the stream before matching"
-    );
-}
 
 /// The counters of one worker.
 #[derive(Debug)]

@@ -6,9 +6,12 @@
 
 pub mod decode;
 pub mod envelope;
+pub mod identity;
 pub mod incoming;
+pub mod members;
 pub mod metrics;
 pub mod publish;
+pub mod webhook;
 
 pub use decode::{DecodeError, Decoder};
 pub use envelope::{Envelope, Headers};

@@ -1,14 +1,6 @@
 //! What operators see of matching.
 
-use metrics::{counter, describe_counter};
-
-/// Tells the exporter what each family means; call once it is installed.
-pub fn describe() {
-    describe_counter!(
-        "switchyard_filter_errors_total",
-        "filter evaluations that failed, by kind and by what onError made of them"
-    );
-}
+use metrics::counter;
 
 /// Counts a failed evaluation.
 pub fn filter_error(kind: &str, delivers: bool) {
