@@ -72,6 +72,7 @@ $(CHECK):
 	@rm -f .tools/check-*.stamp && touch $@
 
 .tools/promtool:
+	@mkdir -p .tools
 	tools/promtool .tools
 
 .PHONY: cargo
