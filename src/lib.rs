@@ -17,3 +17,7 @@ pub mod config;
 
 pub mod event;
 pub mod matcher;
+
+pub mod registry;
+
+pub mod store;
