@@ -21,3 +21,5 @@ pub mod matcher;
 pub mod registry;
 
 pub mod store;
+
+pub mod api;

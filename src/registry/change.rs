@@ -210,6 +210,12 @@ impl Registry {
         self.progress.send_modify(|progress| progress.revision = progress.revision.max(revision));
     }
 
+    /// Its bounds and choices.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Whether everything stored at the start was applied.
     #[must_use]
     pub fn ready(&self) -> bool {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
-use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+use async_nats::header::{HeaderMap, HeaderValue, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE};
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, UpdateErrorKind};
 use async_nats::jetstream::{self, kv::Store as Bucket};
@@ -114,7 +113,7 @@ impl KvStore {
         let mut headers = HeaderMap::new();
         let (name, value) = KV_OPERATION;
         headers.insert(name, value);
-        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected);
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(expected));
         let subject = format!("$KV.{}.{key}", self.name);
         let sent = self.context.publish_with_headers(subject, headers, Bytes::new()).await;
         let acknowledged = match sent {
