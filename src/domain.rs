@@ -343,9 +343,12 @@ mod tests {
         let base = id("c", "e", "i", "k");
         assert_eq!(base, id("c", "e", "i", "k"));
         assert!(base.as_str().starts_with("dlv_") && base.as_str().len() == 30);
-        for other in
-            [id("d", "e", "i", "k"), id("c", "f", "i", "k"), id("c", "e", "j", "k"), id("c", "e", "i", "l")]
-        {
+        for other in [
+            id("d", "e", "i", "k"),
+            id("c", "f", "i", "k"),
+            id("c", "e", "j", "k"),
+            id("c", "e", "i", "l"),
+        ] {
             assert_ne!(base, other);
         }
     }

@@ -94,17 +94,13 @@ impl Answer {
 impl From<ApiError> for Answer {
     fn from(error: ApiError) -> Self {
         match error {
-            ApiError::Unauthorized(_) => {
-                Self::new(StatusCode::UNAUTHORIZED, AUTHORIZATION_FAILED)
-            }
+            ApiError::Unauthorized(_) => Self::new(StatusCode::UNAUTHORIZED, AUTHORIZATION_FAILED),
             ApiError::NotAnOperator => Self::coded(
                 StatusCode::UNAUTHORIZED,
                 "SY-1005",
                 "the operator API needs the header `Authorization: Bearer <admin token>`",
             ),
-            ApiError::Malformed(reason) => {
-                Self::coded(StatusCode::BAD_REQUEST, "SY-1001", reason)
-            }
+            ApiError::Malformed(reason) => Self::coded(StatusCode::BAD_REQUEST, "SY-1001", reason),
             ApiError::BodyTooLarge { max } => Self::coded(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "SY-1002",
@@ -181,10 +177,8 @@ mod tests {
     #[test]
     fn internal_detail_stays_in_the_log() {
         let reason = "disk on fire".to_owned();
-        let answer = Answer::from(ApiError::from(RegisterError::Document {
-            key: "inst.x".into(),
-            reason,
-        }));
+        let answer =
+            Answer::from(ApiError::from(RegisterError::Document { key: "inst.x".into(), reason }));
         assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(answer.message, INTERNAL);
         assert!(answer.errors.is_empty());

@@ -200,8 +200,7 @@ impl Submitted {
         for name in body.keys() {
             let message = format!("there is no member `{name}` here");
             problems.push(
-                Problem::new(code::UNKNOWN_MEMBER, name, message)
-                    .with_help("known are type, data"),
+                Problem::new(code::UNKNOWN_MEMBER, name, message).with_help("known are type, data"),
             );
         }
         match (module_type, data) {
@@ -214,7 +213,8 @@ impl Submitted {
 
     /// The module, if its author left the choice of a key to us.
     fn without_key(self) -> Result<ModuleSpec, ApiError> {
-        for (path, given) in [("key", self.key.is_some()), ("data.key", self.data.contains_key("key"))]
+        for (path, given) in
+            [("key", self.key.is_some()), ("data.key", self.data.contains_key("key"))]
         {
             if given {
                 return Err(

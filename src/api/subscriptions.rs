@@ -48,8 +48,7 @@ async fn list_subscriptions(
             continue;
         }
         let Some(installation) = state.registry.installation(id.as_str()) else { continue };
-        let mut modules: Vec<_> =
-            installation.modules.iter().map(|m| (Place::of(m), m)).collect();
+        let mut modules: Vec<_> = installation.modules.iter().map(|m| (Place::of(m), m)).collect();
         modules.sort_by(|left, right| left.0.cmp(&right.0));
         for (place, module) in modules {
             if after.as_ref().is_some_and(|after| place <= *after)
@@ -136,7 +135,8 @@ impl<'q> Wanted<'q> {
 
 fn hears(module: &LiveModule, event: &str) -> bool {
     let names = module.data.get("events").and_then(Value::as_array).into_iter().flatten();
-    let mut names = names.filter_map(|item| item.as_str().or_else(|| item.get("eventType")?.as_str()));
+    let mut names =
+        names.filter_map(|item| item.as_str().or_else(|| item.get("eventType")?.as_str()));
     names.any(|name| name == event)
 }
 
@@ -157,9 +157,8 @@ fn value_mentions(value: &Value, text: &str) -> bool {
 
 fn view(state: &Shared, installation: &LiveInstallation, module: &LiveModule) -> Value {
     let record = &installation.record;
-    let trigger = (module.module_type == TRIGGER)
-        .then(|| Trigger::read(&module.data, "data").ok())
-        .flatten();
+    let trigger =
+        (module.module_type == TRIGGER).then(|| Trigger::read(&module.data, "data").ok()).flatten();
     let mut view = json!({
         "id": module.id.to_string(),
         "installation": record.id,

@@ -29,8 +29,7 @@ const JIRA_WORK_AND_USER: &[&str] = &["read:jira-work", "read:jira-user"];
 const JIRA_CONFIGURATION: &[&str] = &["manage:jira-configuration"];
 const CONTENT_SUMMARY: &[&str] = &["read:confluence-content.summary"];
 const CONTENT_ALL: &[&str] = &["read:confluence-content.all"];
-const CONTENT_WRITE: &[&str] =
-    &["read:confluence-content.summary", "write:confluence-content"];
+const CONTENT_WRITE: &[&str] = &["read:confluence-content.summary", "write:confluence-content"];
 const SPACE_SUMMARY: &[&str] = &["read:confluence-space.summary"];
 const CONFLUENCE_USER: &[&str] = &["read:confluence-user"];
 const CONFLUENCE_GROUPS: &[&str] = &["read:confluence-groups"];

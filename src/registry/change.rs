@@ -295,7 +295,9 @@ impl Registry {
         let _turn = self.lock(&key).lock().await;
         for conflict in 0..CONFLICTS_MAX {
             let (current, expected) = match self.store.get(&key).await? {
-                Some(Stored { value, revision }) => (Some(read(&value).map_err(|reason| broken(&key, reason))?), Some(revision)),
+                Some(Stored { value, revision }) => {
+                    (Some(read(&value).map_err(|reason| broken(&key, reason))?), Some(revision))
+                }
                 None => (None, None),
             };
             let (written, answer) = match decide(current)? {

@@ -259,8 +259,7 @@ impl Compiler<'_> {
     }
 
     fn shadow(&self, declared: &Declared<'_>) -> Option<String> {
-        let shadowed =
-            !declared.is_static && self.app?.has_static_key(declared.key.as_str());
+        let shadowed = !declared.is_static && self.app?.has_static_key(declared.key.as_str());
         shadowed.then(|| "a module of the app itself has the same key".to_owned())
     }
 
@@ -323,9 +322,7 @@ impl Compiler<'_> {
 
     fn filter(&self, filter: &TriggerFilter) -> Result<Filter, String> {
         let program = match &filter.expression {
-            Some(text) => {
-                Some(self.programs.get(&text.value).map_err(|found| summary(&found))?)
-            }
+            Some(text) => Some(self.programs.get(&text.value).map_err(|found| summary(&found))?),
             None => None,
         };
         Ok(Filter {

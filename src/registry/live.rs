@@ -141,7 +141,8 @@ impl Live {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let [active, inactive, shadowed] = self.by_state.each_ref().map(|count| count.load(Relaxed));
+        let [active, inactive, shadowed] =
+            self.by_state.each_ref().map(|count| count.load(Relaxed));
         Counts { active, inactive, shadowed, installations: self.with_modules.load(Relaxed) }
     }
 

@@ -258,9 +258,7 @@ impl Registry {
 }
 
 /// The current record, if modules of it may be changed.
-fn usable(
-    current: Option<InstallationRecord>,
-) -> Result<Box<InstallationRecord>, RegisterError> {
+fn usable(current: Option<InstallationRecord>) -> Result<Box<InstallationRecord>, RegisterError> {
     let enabled = current.filter(|record| record.state == InstallationState::Enabled);
     enabled.map(Box::new).ok_or(RegisterError::NotFound)
 }

@@ -195,10 +195,7 @@ impl Registry {
                 };
                 check_fixed(&current, &spec)?;
                 let record = changed_installation(current, &spec);
-                Ok(Decision::Put(
-                    Box::new(record),
-                    InstallationPut { created: false, token: None },
-                ))
+                Ok(Decision::Put(Box::new(record), InstallationPut { created: false, token: None }))
             })
             .await?;
         info!(installation = %id, app = %spec.app, created = put.created, "installation provisioned");
@@ -461,10 +458,7 @@ fn not_provisioned(what: &str, id: &str) -> RegisterError {
 
 /// What an installation belongs to is its identity: its modules were checked against that app and
 /// hear that site.
-fn check_fixed(
-    current: &InstallationRecord,
-    spec: &InstallationSpec,
-) -> Result<(), RegisterError> {
+fn check_fixed(current: &InstallationRecord, spec: &InstallationSpec) -> Result<(), RegisterError> {
     let mut problems = Vec::new();
     for (path, same) in
         [("app", current.app == spec.app), ("cloudId", current.cloud_id == spec.cloud_id)]

@@ -32,11 +32,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// As [`Store::put`].
-    fn delete<'a>(
-        &'a self,
-        key: &'a str,
-        expected: u64,
-    ) -> BoxFuture<'a, Result<u64, StoreError>>;
+    fn delete<'a>(&'a self, key: &'a str, expected: u64) -> BoxFuture<'a, Result<u64, StoreError>>;
 
     /// Sends all documents and then every change, in the order of their revisions. Returns once
     /// the receiver is gone; whatever else happens, it loads anew and goes on.

@@ -87,8 +87,10 @@ impl MemoryStore {
     /// Sends everything; false when the receiver is gone.
     async fn load(&self, changes: &mpsc::Sender<Change>) -> bool {
         let documents = self.state.lock().unwrap().documents.clone();
-        let puts = documents.into_iter().map(|(key, Stored { value, revision })| {
-            Change::Put { key, value, revision }
+        let puts = documents.into_iter().map(|(key, Stored { value, revision })| Change::Put {
+            key,
+            value,
+            revision,
         });
         let load = std::iter::once(Change::Loading).chain(puts).chain([Change::Loaded]);
         for change in load {
@@ -124,11 +126,7 @@ impl Store for MemoryStore {
         })
     }
 
-    fn delete<'a>(
-        &'a self,
-        key: &'a str,
-        expected: u64,
-    ) -> BoxFuture<'a, Result<u64, StoreError>> {
+    fn delete<'a>(&'a self, key: &'a str, expected: u64) -> BoxFuture<'a, Result<u64, StoreError>> {
         Box::pin(async move { self.write(key, None, Some(expected)) })
     }
 

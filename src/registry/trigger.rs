@@ -168,12 +168,8 @@ impl Reader {
         let function = data.get("function").map(|value| (value, format!("{path}.function")));
         let endpoint = data.get("endpoint").map(|value| (value, format!("{path}.endpoint")));
         match (function, endpoint) {
-            (Some((value, path)), None) => {
-                self.text(value, path).map(HandlerRef::Function)
-            }
-            (None, Some((value, path))) => {
-                self.text(value, path).map(HandlerRef::Endpoint)
-            }
+            (Some((value, path)), None) => self.text(value, path).map(HandlerRef::Function),
+            (None, Some((value, path))) => self.text(value, path).map(HandlerRef::Endpoint),
             (None, None) => {
                 let message = "a trigger names its handler by `function` or `endpoint`";
                 self.problems.push(Problem::new(code::HANDLER, path, message));
@@ -247,8 +243,7 @@ impl Reader {
 
     /// An event named twice is one, unless its filters differ: then it is unclear what is meant.
     fn push_event(&mut self, event: TriggerEvent, read: &mut Events) {
-        let same_name =
-            |known: &&TriggerEvent| known.event_type.value == event.event_type.value;
+        let same_name = |known: &&TriggerEvent| known.event_type.value == event.event_type.value;
         match read.events.iter().find(same_name) {
             None => read.events.push(event),
             Some(known) if same_filter(known, &event) => {}
@@ -467,7 +462,10 @@ mod tests {
         let other = json!({"eventType": "a", "filter": {"expression": "true"}});
         assert_eq!(codes(json!({"events": [event, "b"], "function": "f"}))[0].0, code::FORM);
         assert_eq!(codes(json!({"events": [event, other], "function": "f"}))[0].0, code::DUPLICATE);
-        assert_eq!(read(json!({"events": [event, event], "function": "f"})).unwrap().events.len(), 1);
+        assert_eq!(
+            read(json!({"events": [event, event], "function": "f"})).unwrap().events.len(),
+            1
+        );
     }
 
     #[test]

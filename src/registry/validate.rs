@@ -87,7 +87,11 @@ impl Rules<'_> {
             let mut problem =
                 Problem::new(code::UNKNOWN_EVENT, path, format!("no such event `{name}`"));
             problem.help = catalog::nearest(name).map(|near| format!("did you mean `{near}`?"));
-            if self.allow_unknown_events { warnings.push(problem) } else { problems.push(problem) }
+            if self.allow_unknown_events {
+                warnings.push(problem)
+            } else {
+                problems.push(problem)
+            }
             return;
         };
         let granted = &self.app.scopes;

@@ -56,10 +56,7 @@ impl KvStore {
     ///
     /// # Errors
     /// The broker does not answer or refuses.
-    pub async fn open(
-        context: jetstream::Context,
-        options: &KvOptions,
-    ) -> Result<Self, KvError> {
+    pub async fn open(context: jetstream::Context, options: &KvOptions) -> Result<Self, KvError> {
         let name = format!("{}_REG", options.prefix.to_uppercase());
         let bucket = context
             .create_or_update_key_value(kv::Config {
@@ -144,11 +141,7 @@ impl Store for KvStore {
         Box::pin(self.write(key, value, expected))
     }
 
-    fn delete<'a>(
-        &'a self,
-        key: &'a str,
-        expected: u64,
-    ) -> BoxFuture<'a, Result<u64, StoreError>> {
+    fn delete<'a>(&'a self, key: &'a str, expected: u64) -> BoxFuture<'a, Result<u64, StoreError>> {
         Box::pin(self.mark_deleted(key, expected))
     }
 

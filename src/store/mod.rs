@@ -6,4 +6,4 @@
 mod kv;
 mod watch;
 
-pub use kv::{KvStore, KvError, KvOptions};
+pub use kv::{KvError, KvOptions, KvStore};
