@@ -17,5 +17,9 @@ pub mod config;
 
 pub mod event;
 pub mod matcher;
+pub mod registry;
+
 
 pub mod api;
+pub mod store;
+

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Subscription;
-use crate::domain::{FilterError, InstallationId};
+use crate::domain::{FilterError, InstallationId, SubscriptionId};
 use crate::event::{Decoder, Event};
 
 /// Finds the subscriptions that want an event. Shared by all threads; readers take no lock.
@@ -55,6 +55,13 @@ impl Matcher {
         _installation: &InstallationId,
         _subscriptions: Vec<Arc<Subscription>>,
     ) {
+    }
+
+    /// Events of the subscription's types that did not match since this replica started; none when
+    /// it is not live.
+    #[must_use]
+    pub fn not_matched(&self, _subscription: &SubscriptionId) -> Option<u64> {
+        None
     }
 
     /// Matches the event that `decoder` decoded last.

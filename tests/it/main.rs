@@ -1,0 +1,4 @@
+//! The router over its public interfaces, against a real broker.
+
+mod registration;
+mod support;

@@ -1,0 +1,132 @@
+//! A `nats-server` of one test, on a free port and a fresh folder, ended with the test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+/// How long a server may take until JetStream answers.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(10);
+
+/// A running server. Dropping it kills it and deletes its data.
+pub(crate) struct NatsServer {
+    child: Child,
+    port: u16,
+    folder: TempDir,
+}
+
+impl NatsServer {
+    /// Starts a server and waits until JetStream answers.
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let child = spawn(folder.path(), -1);
+        let port = read_port(folder.path(), child.id()).await;
+        let server = Self { child, port, folder };
+        server.until_answering().await;
+        server
+    }
+
+    /// Address of the server.
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// A connection of its own with a JetStream context.
+    pub(crate) async fn context(&self) -> jetstream::Context {
+        let client = async_nats::ConnectOptions::new()
+            .retry_on_initial_connect()
+            .connect(self.url())
+            .await
+            .expect("a connection");
+        jetstream::context::ContextBuilder::new().timeout(Duration::from_secs(2)).build(client)
+    }
+
+    /// Kills the server as a power cut would, and starts it on the same data and port.
+    pub(crate) async fn kill_and_restart(&mut self) {
+        self.kill();
+        self.child = spawn(self.folder.path(), i32::from(self.port));
+        self.until_answering().await;
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    async fn until_answering(&self) {
+        let deadline = now() + START_TIMEOUT;
+        let context = loop {
+            let connected = async_nats::connect(self.url()).await;
+            match connected {
+                Ok(client) => break jetstream::new(client),
+                Err(error) => assert!(now() < deadline, "nats-server does not answer: {error}"),
+            }
+            sleep(POLL).await;
+        };
+        while let Err(error) = context.query_account().await {
+            assert!(now() < deadline, "JetStream does not answer: {error}");
+            sleep(POLL).await;
+        }
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// `NATS_SERVER`, or the pinned one that `make tools` installs.
+fn binary() -> PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration")]
+    let named = std::env::var("NATS_SERVER").ok().map(PathBuf::from);
+    let pinned = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats/bin/nats-server");
+    let path = named.unwrap_or_else(pinned);
+    assert!(path.exists(), "no nats-server at {}: run `make tools`", path.display());
+    path
+}
+
+fn spawn(folder: &Path, port: i32) -> Child {
+    let config = folder.join("nats.conf");
+    let text = format!(
+        "server_name: solo\nmax_payload: 2MB\n\
+         jetstream {{ store_dir: \"{}\", max_mem: 1G, max_file: 4G }}\n",
+        folder.join("js").display()
+    );
+    std::fs::write(&config, text).expect("a configuration file");
+    Command::new(binary())
+        .arg("-c")
+        .arg(&config)
+        .args(["-a", "127.0.0.1", "-p", &port.to_string(), "--ports_file_dir"])
+        .arg(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nats-server starts")
+}
+
+/// Reads the port that the server took; it writes `{"nats": ["nats://127.0.0.1:<port>"]}`.
+async fn read_port(folder: &Path, pid: u32) -> u16 {
+    let path = folder.join(format!("nats-server_{pid}.ports"));
+    let deadline = now() + START_TIMEOUT;
+    loop {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let ports = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
+        let port = ports["nats"][0].as_str().and_then(|url| url.rsplit(':').next()?.parse().ok());
+        if let Some(port) = port {
+            return port;
+        }
+        assert!(now() < deadline, "nats-server wrote no ports file at {}", path.display());
+        sleep(POLL).await;
+    }
+}
+
+fn now() -> Instant {
+    switchyard::clock::tick()
+}
