@@ -19,7 +19,10 @@ pub mod event;
 pub mod matcher;
 pub mod registry;
 
+pub mod delivery;
 
 pub mod api;
+pub mod bus;
 pub mod store;
 
+pub mod router;

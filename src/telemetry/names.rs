@@ -56,6 +56,11 @@ pub const FAMILIES: &[Family] = &[
     gauge("switchyard_input_ack_pending", &[], "Events handed out and not acknowledged."),
     gauge("switchyard_input_lag_seconds", &[], "Age of the oldest unacknowledged event.")
         .in_seconds(),
+    gauge(
+        "switchyard_input_backlog_ratio",
+        &[],
+        "Share of the event stream that is not acknowledged; doors refuse events above 0.8.",
+    ),
     counter(
         "switchyard_input_stalls_total",
         &["reason"],
@@ -128,7 +133,7 @@ pub const FAMILIES: &[Family] = &[
     histogram(
         "switchyard_delivery_end_to_end_seconds",
         &["lane"],
-        "From the publication of an event to its handler's acceptance.",
+        "From the match of an event to its handler's acceptance.",
     )
     .in_seconds(),
     histogram("switchyard_delivery_attempt_number", &[], "Number of the attempt that succeeded."),
@@ -138,7 +143,7 @@ pub const FAMILIES: &[Family] = &[
         &["lane"],
         "Deliveries waiting in memory for their turn.",
     ),
-    gauge("switchyard_deliveries_parked", &["reason"], "Deliveries waiting in the parking stream."),
+    gauge("switchyard_deliveries_parked", &[], "Deliveries waiting in the parking stream."),
     counter("switchyard_parkings_total", &["reason"], "Deliveries put into the parking stream."),
     gauge(
         "switchyard_delivery_oldest_seconds",
@@ -165,7 +170,7 @@ pub const FAMILIES: &[Family] = &[
     gauge("switchyard_endpoint_breakers", &["state"], "Endpoints by the state of their breaker."),
     // Dead letters.
     counter("switchyard_dlq_total", &["reason"], "Dead letters written."),
-    gauge("switchyard_dlq_messages", &["kind"], "Dead letters kept."),
+    gauge("switchyard_dlq_messages", &[], "Dead letters kept."),
     counter("switchyard_dlq_redriven_total", &["result"], "Dead letters sent again."),
     // Broker and process.
     gauge(
