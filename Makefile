@@ -46,10 +46,11 @@ unit: cargo tools
 	  set -x; cargo test --workspace --locked; \
 	fi
 
-check-deploy: $(CHECK) ## Validate the deploy files offline
+check-deploy: $(NATS) $(CHECK) ## Validate the deploy files offline
 	$(call check,hadolint) deploy/Dockerfile
 	$(call check,check-jsonschema) --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(call check,check-jsonschema) --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(NATS_SERVER) -t -c deploy/nats/nats-server.conf
 	$(call check,python) deploy/check.py
 
 check-rules: .tools/promtool
@@ -71,6 +72,7 @@ $(CHECK):
 	@rm -f .tools/check-*.stamp && touch $@
 
 .tools/promtool:
+	@mkdir -p .tools
 	tools/promtool .tools
 
 .PHONY: cargo

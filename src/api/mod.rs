@@ -1,7 +1,77 @@
-//! Edge: HTTP in. One file a door.
+//! Edge: HTTP in. One file a door, the operator API, who may call, and how errors look.
+//!
+//! A door reads a request, asks the registry and writes an answer; what may be registered is decided
+//! below, what status an error has in `error` alone. Every path works with a trailing slash.
 
+mod auth;
+mod body;
+mod error;
 pub mod events;
+mod forge;
 pub mod ingest;
+mod metrics;
+mod operator;
+mod page;
 mod refusal;
+mod subscriptions;
 #[cfg(test)]
 mod testing;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::MethodRouter;
+
+use crate::domain::Secret;
+use crate::matcher::Matcher;
+use crate::registry::{CheckUrl, Registry};
+
+pub use error::ApiError;
+
+use events::EventsState;
+use ingest::IngestState;
+
+/// What the doors work with.
+pub struct ApiState {
+    /// Who asked for what.
+    pub registry: Arc<Registry>,
+    /// Who wants what, for figures.
+    pub matcher: Arc<Matcher>,
+    /// Bearer token of the operator API; empty refuses everyone.
+    pub admin_token: Secret,
+    /// Largest request body, in bytes.
+    pub body_max: usize,
+    /// Says whether deliveries may go to an address.
+    pub check_url: Box<CheckUrl>,
+}
+
+/// The state as handlers see it.
+pub type Shared = Arc<ApiState>;
+
+/// All doors and the operator API, with JSON answers for unknown paths and methods.
+///
+/// It has the fallbacks of the whole listener: what is merged with it must have none.
+pub fn router(state: Shared, events: EventsState, ingest: IngestState) -> Router {
+    metrics::describe();
+    let operator = operator::routes().merge(subscriptions::routes());
+    let operator = Router::new()
+        .nest("/admin/v1", operator)
+        .with_state(Arc::clone(&state))
+        .merge(events::routes(events))
+        .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));
+    Router::new()
+        .merge(forge::routes())
+        .fallback(|| async { ApiError::NoSuchPath })
+        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(DefaultBodyLimit::max(state.body_max))
+        .with_state(state)
+        .merge(operator)
+        .merge(ingest::routes(ingest))
+}
+
+/// Adds a route under its path with and without a trailing slash.
+fn route(router: Router<Shared>, path: &str, methods: &MethodRouter<Shared>) -> Router<Shared> {
+    router.route(path, methods.clone()).route(&format!("{path}/"), methods.clone())
+}

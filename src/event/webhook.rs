@@ -147,7 +147,6 @@ fn envelop(
     webhook: &Members<'_>,
     body: String,
 ) -> (Envelope, Bytes) {
-    let body = Bytes::from(body);
     let time = webhook.id("timestamp").and_then(|ms| ms.parse().ok());
     let time = time.and_then(|ms| Timestamp::from_millisecond(ms).ok());
     let identifier = headers.get(IDENTIFIER).map(str::trim);
@@ -155,19 +154,19 @@ fn envelop(
     let event_id = match identifier {
         // Two events of one webhook need two ids.
         Some(identifier) => EventId::from(format!("{identifier}:{event_type}")),
-        None => identity::event_id(cloud_id, &event_type, time, &body),
+        None => identity::event_id(cloud_id, &event_type, time, body.as_bytes()),
     };
-    let entity = std::str::from_utf8(&body).ok().and_then(|text| Members::parse(text).ok());
+    let entity = Members::parse(&body).ok().and_then(|members| identity::entity_key(&members));
     let envelope = Envelope {
         cloud_id: cloud_id.clone(),
         event_id,
         event_type,
         time,
         origin_app: None,
-        entity: entity.and_then(|members| identity::entity_key(&members)),
+        entity,
         traceparent: headers.get("traceparent").map(Into::into),
     };
-    (envelope, body)
+    (envelope, Bytes::from(body))
 }
 
 /// One webhook as it arrived.
@@ -297,16 +296,15 @@ impl Webhook<'_> {
     /// without the author in its place, an app that answers comments with comments could not be
     /// told from a person, and `ignoreSelf` would not end its loop.
     fn actor(&self) -> Option<String> {
-        let account = |object: Members<'_>, member: &str| object.object(member)?.id("accountId");
-        if let Some(actor) = self.members.object("user").and_then(|user| user.id("accountId")) {
-            return Some(actor);
-        }
-        let (entity, verb) = self.name.split_once('_')?;
-        if !matches!(entity, "comment" | "worklog" | "attachment") || verb == "deleted" {
-            return None;
-        }
-        account(self.members.object(entity)?, "updateAuthor")
-            .or_else(|| account(self.members.object(entity)?, "author"))
+        let account = |object: &Members<'_>, name: &str| object.object(name)?.id("accountId");
+        account(self.members, "user").or_else(|| {
+            let (entity, verb) = self.name.split_once('_')?;
+            if !matches!(entity, "comment" | "worklog" | "attachment") || verb == "deleted" {
+                return None;
+            }
+            let entity = self.members.object(entity)?;
+            account(&entity, "updateAuthor").or_else(|| account(&entity, "author"))
+        })
     }
 
     /// The changelog item of a field. Display names differ in case and language, ids do not.

@@ -71,6 +71,12 @@ impl Matcher {
         });
     }
 
+    /// Events of its types that a subscription did not match; none if it is not live.
+    #[must_use]
+    pub fn not_matched(&self, _id: &crate::domain::SubscriptionId) -> Option<u64> {
+        None
+    }
+
     /// Matches the event that `decoder` decoded last.
     pub fn matches(&self, event: &Event, _decoder: &Decoder, _scratch: &mut Scratch) -> Matches {
         let envelope = &event.envelope;

@@ -24,7 +24,9 @@ use switchyard::telemetry::SubscriptionStats;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{NEVER, Nats, SECRET, Sink, eventually, issue_event, publish, publish_raw};
+use crate::support::nats::NatsServer;
+use crate::support::sink::{NEVER, Sink};
+use crate::support::{SECRET, eventually, issue_event, publish, publish_raw};
 
 const SITE: &str = "site-1";
 const EVENT_TYPE: &str = "avi:jira:updated:issue";
@@ -64,7 +66,7 @@ fn quick() -> Config {
 }
 
 impl Rig {
-    async fn start(nats: &Nats, config: &Config) -> Self {
+    async fn start(nats: &NatsServer, config: &Config) -> Self {
         let connections = Connections::open(&config.nats, &[nats.url()]).await.unwrap();
         let subjects = Subjects::new(&config.nats.prefix);
         streams::ensure(&connections.control, &subjects, &config.nats, &config.events)
@@ -97,7 +99,7 @@ impl Rig {
         Self {
             matcher,
             roll,
-            broker: nats.client().await,
+            broker: nats.context().await.client(),
             publisher: EventPublisher::new(outbound, subjects, gate.clone()),
             watch,
             gate,
@@ -182,7 +184,7 @@ fn http(url: &str) -> Handler {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn event_reaches_its_handler_signed_and_is_acknowledged() {
-    let (nats, sink) = (Nats::start().await, Sink::start().await);
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let rig = Rig::start(&nats, &quick()).await;
     let subscription = rig.subscribe("inst-1", http(&sink.url("/hook")));
     rig.publish(1).await;
@@ -215,7 +217,7 @@ async fn event_reaches_its_handler_signed_and_is_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failed_delivery_is_parked_and_fires_again_until_it_succeeds() {
-    let (nats, sink) = (Nats::start().await, Sink::start().await);
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let rig = Rig::start(&nats, &quick()).await;
     rig.subscribe("inst-1", http(&sink.url("/hook")));
     sink.answer("/hook", 503, None);
@@ -244,7 +246,7 @@ async fn failed_delivery_is_parked_and_fires_again_until_it_succeeds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn delivery_that_never_succeeds_ends_as_an_exhausted_dead_letter() {
-    let (nats, sink) = (Nats::start().await, Sink::start().await);
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let rig = Rig::start(&nats, &quick()).await;
     rig.subscribe("inst-1", http(&sink.url("/hook")));
     sink.answer("/hook", 500, None);
@@ -263,7 +265,7 @@ async fn delivery_that_never_succeeds_ends_as_an_exhausted_dead_letter() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rejected_delivery_is_a_dead_letter_at_once() {
     for (status, reason) in [(410, "gone"), (404, "rejected_404"), (302, "rejected_302")] {
-        let (nats, sink) = (Nats::start().await, Sink::start().await);
+        let (nats, sink) = (NatsServer::start().await, Sink::start().await);
         let rig = Rig::start(&nats, &quick()).await;
         rig.subscribe("inst-1", http(&sink.url("/hook")));
         sink.answer("/hook", status, None);
@@ -278,7 +280,7 @@ async fn rejected_delivery_is_a_dead_letter_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_that_are_no_event_are_kept_with_the_reason() {
-    let nats = Nats::start().await;
+    let nats = NatsServer::start().await;
     let rig = Rig::start(&nats, &quick()).await;
     publish_raw(&rig.broker, SITE, EVENT_TYPE, "bad", b"{\xff".to_vec()).await;
     let letter = rig.dead_letter().await;
@@ -292,7 +294,7 @@ async fn bytes_that_are_no_event_are_kept_with_the_reason() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_handler_holds_up_neither_events_nor_other_handlers() {
-    let (nats, sink) = (Nats::start().await, Sink::start().await);
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let mut config = quick();
     config.delivery.endpoint_concurrency = 2;
     config.delivery.endpoint_queue_max = 3;
@@ -313,7 +315,7 @@ async fn silent_handler_holds_up_neither_events_nor_other_handlers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn event_stays_open_until_its_delivery_is_accounted_for() {
-    let (nats, sink) = (Nats::start().await, Sink::start().await);
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let rig = Rig::start(&nats, &quick()).await;
     sink.answer("/hook", NEVER, None);
     rig.subscribe("inst-1", http(&sink.url("/hook")));
@@ -326,38 +328,28 @@ async fn event_stays_open_until_its_delivery_is_accounted_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_router_leaves_its_event_to_the_next_one() {
-    let (nats, sink) = (Nats::start().await, Sink::start().await);
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let mut config = quick();
     config.events.ack_wait_s = 1;
     sink.answer("/hook", NEVER, None);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let (url, folder) = (sink.url("/hook"), nats.folder().to_owned());
-    let _ = folder;
-    let first = {
-        let config = config.clone();
-        let nats_url = nats.url();
-        runtime.spawn(async move { (nats_url, config, url) })
-    };
-    let (_, config, url) = first.await.unwrap();
     let rig = Rig::start(&nats, &config).await;
-    rig.subscribe("inst-1", http(&url));
+    rig.subscribe("inst-1", http(&sink.url("/hook")));
     rig.publish(1).await;
     eventually(LONG, "the attempt runs", || async { (sink.count() == 1).then_some(()) }).await;
     rig.running.abort();
     sink.answer("/hook", 204, None);
     let next = Rig::start(&nats, &config).await;
-    next.subscribe("inst-1", http(&url));
+    next.subscribe("inst-1", http(&sink.url("/hook")));
     next.until_all_acknowledged().await;
     let ids: Vec<_> =
         sink.received().iter().map(|one| one.header("webhook-id").to_owned()).collect();
     assert!(ids.len() >= 2 && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     next.stop().await;
-    runtime.shutdown_background();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broker_that_is_killed_in_the_middle_loses_nothing() {
-    let (mut nats, sink) = (Nats::start().await, Sink::start().await);
+    let (mut nats, sink) = (NatsServer::start().await, Sink::start().await);
     let rig = Rig::start(&nats, &quick()).await;
     rig.subscribe("inst-1", http(&sink.url("/hook")));
     for number in 1..=300 {
@@ -379,7 +371,7 @@ async fn broker_that_is_killed_in_the_middle_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn repeated_publish_of_an_event_is_stored_once() {
-    let nats = Nats::start().await;
+    let nats = NatsServer::start().await;
     let rig = Rig::start(&nats, &quick()).await;
     let envelope = Envelope {
         cloud_id: "ari:cloud:x/1".into(),
@@ -401,7 +393,7 @@ async fn repeated_publish_of_an_event_is_stored_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parked_delivery_of_a_removed_subscription_is_dropped() {
-    let (nats, sink) = (Nats::start().await, Sink::start().await);
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let rig = Rig::start(&nats, &quick()).await;
     let subscription = rig.subscribe("inst-1", http(&sink.url("/hook")));
     sink.answer("/hook", 503, None);
@@ -419,7 +411,7 @@ async fn parked_delivery_of_a_removed_subscription_is_dropped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn function_answers_over_the_broker_and_may_ask_for_a_retry() {
     use futures_util::StreamExt;
-    let nats = Nats::start().await;
+    let nats = NatsServer::start().await;
     let rig = Rig::start(&nats, &quick()).await;
     let subject: Arc<str> = "sw.fn.inst-1.main".into();
     let mut calls = rig.broker.subscribe(subject.to_string()).await.unwrap();
@@ -447,7 +439,7 @@ async fn function_answers_over_the_broker_and_may_ask_for_a_retry() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doors_refuse_events_while_the_backlog_fills_the_stream() {
-    let (nats, sink) = (Nats::start().await, Sink::start().await);
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let mut config = quick();
     config.events.max_bytes = 64 * 1024;
     config.delivery.timeout_ms = 60_000;

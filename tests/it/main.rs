@@ -1,13 +1,8 @@
-//! Integration tests: the `switchyard` program or its parts against a real nats-server, real HTTP
-//! handlers and the interfaces that users have. They wait for conditions, never for time.
+//! The router over its public interfaces, against a real broker.
 
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
+#[cfg(test)]
 mod delivery;
+#[cfg(test)]
+mod registration;
+#[cfg(test)]
 mod support;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -268,4 +269,87 @@ fn members_of_the_wrong_kind_are_no_reason_to_refuse() {
     assert_eq!(types(&events), ["avi:jira:updated:issue"]);
     assert_eq!(events[0].0.time, None);
     assert_eq!(events[0].0.entity, None);
+}
+
+/// JSON of any shape, with the names that the mapping looks at.
+fn any_json() -> impl Strategy<Value = Value> {
+    let name = prop_oneof![
+        Just("id"),
+        Just("items"),
+        Just("fieldId"),
+        Just("to"),
+        Just("accountId"),
+        Just("author"),
+        Just("issueLinkType"),
+        Just("filename"),
+        Just("key"),
+        Just("x"),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        Just(json!("status")),
+        Just(json!("assignee")),
+        ".{0,4}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(name.clone().prop_map(String::from), inner, 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+fn any_webhook() -> impl Strategy<Value = Value> {
+    let name = prop_oneof![
+        Just("jira:issue_updated"),
+        Just("jira:issue_created"),
+        Just("jira:version_deleted"),
+        Just("comment_updated"),
+        Just("attachment_created"),
+        Just("issuelink_created"),
+        Just("option_voting_changed"),
+        Just("user_created"),
+        Just("new.webhook"),
+    ];
+    let member = prop_oneof![
+        Just("issue"),
+        Just("changelog"),
+        Just("user"),
+        Just("comment"),
+        Just("attachment"),
+        Just("issueLink"),
+        Just("version"),
+        Just("mergedTo"),
+        Just("property"),
+        Just("timestamp"),
+    ];
+    let members = prop::collection::btree_map(member.prop_map(String::from), any_json(), 0..6);
+    (name, members).prop_map(|(name, members)| {
+        let mut webhook = Value::Object(members.into_iter().collect());
+        webhook["webhookEvent"] = name.into();
+        webhook
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_named_webhook_becomes_well_formed_events(webhook in any_webhook()) {
+        let events = map(&webhook);
+        prop_assert!((1..=2).contains(&events.len()));
+        for (envelope, body) in &events {
+            prop_assert_eq!(&body["eventType"], envelope.event_type.as_str());
+            let forbidden = |c: char| c.is_whitespace() || matches!(c, '.' | '*' | '>');
+            prop_assert!(!envelope.event_type.as_str().contains(forbidden));
+            let issue = webhook.get("issue");
+            prop_assert_eq!(body.get("issue"), issue);
+        }
+    }
+
+    #[test]
+    fn any_bytes_end_in_events_or_a_reason(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = map_webhook(&"c1".into(), &Lookup(HashMap::new()), &body);
+    }
 }

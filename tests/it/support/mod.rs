@@ -1,23 +1,21 @@
-//! What the tests share: a nats-server, a router process, a handler that records, event builders.
+//! What integration tests share: a broker and handlers of their own, events, and waiting with a
+//! deadline.
 
-mod nats;
-mod sink;
+pub(crate) mod nats;
+pub(crate) mod sink;
 
 use std::future::Future;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-pub use nats::Nats;
-pub use sink::{NEVER, Received, Sink};
-
 /// Signing secret of every handler under test: 32 bytes.
-pub const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+pub(crate) const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 /// Pause between two looks at a condition.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Waits until `look` finds what it looks for; fails after `limit` with the name of the condition.
-pub async fn eventually<T, F>(limit: Duration, condition: &str, look: impl Fn() -> F) -> T
+pub(crate) async fn eventually<T, F>(limit: Duration, condition: &str, look: impl Fn() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
@@ -36,7 +34,7 @@ where
 }
 
 /// An `updated:issue` body of one project.
-pub fn issue_event(number: u64, project: &str) -> Value {
+pub(crate) fn issue_event(number: u64, project: &str) -> Value {
     json!({
         "eventType": "avi:jira:updated:issue",
         "issue": {
@@ -53,14 +51,14 @@ pub fn issue_event(number: u64, project: &str) -> Value {
 }
 
 /// Publishes one `updated:issue` event as a producer does: under its own id, again until stored.
-pub async fn publish(broker: &async_nats::Client, site: &str, number: u64, project: &str) {
+pub(crate) async fn publish(broker: &async_nats::Client, site: &str, number: u64, project: &str) {
     let body = issue_event(number, project).to_string();
     let id = format!("event-{number}");
     publish_raw(broker, site, "avi:jira:updated:issue", &id, body.into_bytes()).await;
 }
 
 /// Publishes any bytes as an event of a type, again under the same id until they are stored.
-pub async fn publish_raw(
+pub(crate) async fn publish_raw(
     broker: &async_nats::Client,
     site: &str,
     event_type: &str,

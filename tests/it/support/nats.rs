@@ -1,96 +1,132 @@
-//! A real nats-server of the test's own: fresh folder, free port, killed by pid at the end.
+//! A `nats-server` of one test, on a free port and a fresh folder, ended with the test.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use async_nats::jetstream;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::time::sleep;
 
-use super::eventually;
+/// How long a server may take until JetStream answers.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(10);
 
-/// One server, gone with the value.
-pub struct Nats {
+/// A running server. Dropping it kills it and deletes its data.
+pub(crate) struct NatsServer {
     child: Child,
-    folder: TempDir,
     port: u16,
+    folder: TempDir,
 }
 
-impl Nats {
-    /// Starts a server with JetStream and waits until it answers.
-    pub async fn start() -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let (child, port) = launch(folder.path(), None).await;
-        Self { child, folder, port }
+impl NatsServer {
+    /// Starts a server and waits until JetStream answers.
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let child = spawn(folder.path(), -1);
+        let port = read_port(folder.path(), child.id()).await;
+        let server = Self { child, port, folder };
+        server.until_answering().await;
+        server
     }
 
-    pub fn url(&self) -> String {
+    /// Address of the server.
+    pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// The folder of this server, for files of the test beside it.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// A client of its own for the test; it reconnects by itself.
-    pub async fn client(&self) -> async_nats::Client {
-        async_nats::ConnectOptions::new()
+    /// A connection of its own with a JetStream context.
+    pub(crate) async fn context(&self) -> jetstream::Context {
+        let client = async_nats::ConnectOptions::new()
             .retry_on_initial_connect()
-            .ping_interval(Duration::from_secs(5))
             .connect(self.url())
             .await
-            .expect("the server accepts clients")
+            .expect("a connection");
+        jetstream::context::ContextBuilder::new().timeout(Duration::from_secs(2)).build(client)
     }
 
-    /// SIGKILL, then the same server again: same port, same store.
-    pub async fn kill_and_restart(&mut self) {
-        self.child.kill().await.expect("the server can be killed");
-        let (child, _) = launch(self.folder.path(), Some(self.port)).await;
-        self.child = child;
+    /// Kills the server as a power cut would, and starts it on the same data and port.
+    pub(crate) async fn kill_and_restart(&mut self) {
+        self.kill();
+        self.child = spawn(self.folder.path(), i32::from(self.port));
+        self.until_answering().await;
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    async fn until_answering(&self) {
+        let deadline = now() + START_TIMEOUT;
+        let context = loop {
+            let connected = async_nats::connect(self.url()).await;
+            match connected {
+                Ok(client) => break jetstream::new(client),
+                Err(error) => assert!(now() < deadline, "nats-server does not answer: {error}"),
+            }
+            sleep(POLL).await;
+        };
+        while let Err(error) = context.query_account().await {
+            assert!(now() < deadline, "JetStream does not answer: {error}");
+            sleep(POLL).await;
+        }
     }
 }
 
-/// The pinned server, found as the router finds it.
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// `NATS_SERVER`, or the pinned one that `make tools` installs.
 fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("NATS_SERVER") {
-        return path.into();
-    }
-    let pinned = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats/bin/nats-server");
-    assert!(pinned.exists(), "no nats-server at {}: run `make tools`", pinned.display());
-    pinned
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration")]
+    let named = std::env::var("NATS_SERVER").ok().map(PathBuf::from);
+    let pinned = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats/bin/nats-server");
+    let path = named.unwrap_or_else(pinned);
+    assert!(path.exists(), "no nats-server at {}: run `make tools`", path.display());
+    path
 }
 
-async fn launch(folder: &Path, port: Option<u16>) -> (Child, u16) {
+fn spawn(folder: &Path, port: i32) -> Child {
     let config = folder.join("nats.conf");
-    let store = folder.join("js");
-    let port_line = port.map_or(-1, i32::from);
     let text = format!(
-        "listen: \"127.0.0.1:{port_line}\"\nmax_payload: 2MB\n\
-         jetstream {{ store_dir: \"{}\", max_mem: 256M, max_file: 16G }}\n",
-        store.display()
+        "server_name: solo\nmax_payload: 2MB\n\
+         jetstream {{ store_dir: \"{}\", max_mem: 1G, max_file: 16G }}\n",
+        folder.join("js").display()
     );
-    std::fs::write(&config, text).expect("the config can be written");
-    let child = Command::new(binary())
+    std::fs::write(&config, text).expect("a configuration file");
+    Command::new(binary())
         .arg("-c")
         .arg(&config)
-        .arg("--ports_file_dir")
+        .args(["-a", "127.0.0.1", "-p", &port.to_string(), "--ports_file_dir"])
         .arg(folder)
+        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .kill_on_drop(true)
         .spawn()
-        .expect("nats-server starts; run `make tools`");
-    let ports = folder.join(format!("nats-server_{}.ports", child.id().expect("it runs")));
-    let port = eventually(Duration::from_secs(20), "nats-server listens", || async {
-        let ports: serde_json::Value =
-            serde_json::from_str(&std::fs::read_to_string(&ports).ok()?).ok()?;
-        let url = ports["nats"][0].as_str()?.to_owned();
-        let port: u16 = url.rsplit(':').next()?.parse().ok()?;
-        let client = async_nats::connect(&url).await.ok()?;
-        async_nats::jetstream::new(client).query_account().await.ok()?;
-        Some(port)
-    })
-    .await;
-    (child, port)
+        .expect("nats-server starts")
+}
+
+/// Reads the port that the server took; it writes `{"nats": ["nats://127.0.0.1:<port>"]}`.
+async fn read_port(folder: &Path, pid: u32) -> u16 {
+    let path = folder.join(format!("nats-server_{pid}.ports"));
+    let deadline = now() + START_TIMEOUT;
+    loop {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let ports = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
+        let port = ports["nats"][0].as_str().and_then(|url| url.rsplit(':').next()?.parse().ok());
+        if let Some(port) = port {
+            return port;
+        }
+        assert!(now() < deadline, "nats-server wrote no ports file at {}", path.display());
+        sleep(POLL).await;
+    }
+}
+
+fn now() -> Instant {
+    switchyard::clock::tick()
 }

@@ -13,24 +13,24 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// The status of a handler that takes the request and never answers.
-pub const NEVER: u16 = 0;
+pub(crate) const NEVER: u16 = 0;
 
 /// One request as it came.
 #[derive(Clone, Debug)]
-pub struct Received {
-    pub path: String,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Received {
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Received {
     /// A header's text; fails the test when it is missing.
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name).unwrap_or_else(|| panic!("no header {name}"));
         value.to_str().expect("a text header")
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).expect("a JSON body")
     }
 }
@@ -43,14 +43,14 @@ struct Recorded {
 }
 
 /// A real HTTP server on loopback.
-pub struct Sink {
+pub(crate) struct Sink {
     address: SocketAddr,
     recorded: Arc<Recorded>,
     server: JoinHandle<()>,
 }
 
 impl Sink {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("a bound address");
         let recorded = Arc::new(Recorded::default());
@@ -61,24 +61,24 @@ impl Sink {
         Self { address, recorded, server }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// From now on `path` answers with this status.
-    pub fn answer(&self, path: &str, status: u16, retry_after_s: Option<u64>) {
+    pub(crate) fn answer(&self, path: &str, status: u16, retry_after_s: Option<u64>) {
         self.recorded.answers.lock().unwrap().insert(path.to_owned(), (status, retry_after_s));
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.recorded.received.lock().unwrap().len()
     }
 
-    pub fn received(&self) -> Vec<Received> {
+    pub(crate) fn received(&self) -> Vec<Received> {
         self.recorded.received.lock().unwrap().clone()
     }
 
-    pub fn received_at(&self, path: &str) -> Vec<Received> {
+    pub(crate) fn received_at(&self, path: &str) -> Vec<Received> {
         self.received().into_iter().filter(|one| one.path == path).collect()
     }
 }

@@ -1,0 +1,114 @@
+//! Who calls: operators by the admin token, Forge apps by the token of their installation.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::{ApiError, Shared, metrics};
+use crate::registry::{InstallationState, LiveInstallation, digest};
+
+/// Carries on whose behalf a container calls. **Source:** Forge containers reference.
+const PROXY_AUTHORIZATION: &str = "forge-proxy-authorization";
+
+/// Lets requests with the admin token pass.
+pub(super) async fn require_admin(
+    State(state): State<Shared>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let wanted = state.admin_token.reveal();
+    // Digests have one length, so the comparison tells nothing about the token's.
+    let equal = |given: &str| bool::from(Sha256::digest(given).ct_eq(&Sha256::digest(wanted)));
+    match bearer(request.headers()) {
+        Some(given) if !wanted.is_empty() && equal(given) => Ok(next.run(request).await),
+        _ => Err(ApiError::NotAnOperator),
+    }
+}
+
+/// A Forge app, acting for one enabled installation.
+pub(super) struct ForgeCaller {
+    pub(super) installation: Arc<LiveInstallation>,
+}
+
+impl FromRequestParts<Shared> for ForgeCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
+        forge_caller(&parts.headers, state).map_err(|reason| {
+            metrics::auth_failed(reason);
+            ApiError::Unauthorized(reason)
+        })
+    }
+}
+
+fn forge_caller(headers: &HeaderMap, state: &Shared) -> Result<ForgeCaller, &'static str> {
+    let token = bearer(headers).ok_or("no_token")?;
+    let found = state.registry.installation_by_token(&digest(token));
+    let installation = found.ok_or("unknown_token")?;
+    if installation.record.state != InstallationState::Enabled {
+        return Err("not_enabled");
+    }
+    if let Some(value) = headers.get(PROXY_AUTHORIZATION) {
+        let value = value.to_str().map_err(|_| "bad_proxy_header")?;
+        if acting_as(value).ok_or("bad_proxy_header")? != "app" {
+            return Err("as_user");
+        }
+    }
+    Ok(ForgeCaller { installation })
+}
+
+/// The token of `Authorization: Bearer <token>`; the scheme's case does not matter.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// On whose behalf `Forge as=app,id=<invocation id>` calls: `app` unless it says otherwise.
+fn acting_as(value: &str) -> Option<&str> {
+    let mut acting_as = "app";
+    let mut has_id = false;
+    for pair in value.strip_prefix("Forge ")?.split(',') {
+        match pair.trim().split_once('=')? {
+            ("as", who) => acting_as = who,
+            ("id", id) => has_id = !id.is_empty(),
+            _ => {}
+        }
+    }
+    has_id.then_some(acting_as)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn headers(value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn bearer_scheme_is_read_in_any_case_and_others_are_not() {
+        assert_eq!(bearer(&headers("Bearer abc")), Some("abc"));
+        assert_eq!(bearer(&headers("bearer  abc ")), Some("abc"));
+        for other in ["Bearer", "Bearer ", "JWT abc", "abc", ""] {
+            assert_eq!(bearer(&headers(other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn proxy_header_needs_an_id_and_acts_as_the_app_by_default() {
+        assert_eq!(acting_as("Forge id=1"), Some("app"));
+        assert_eq!(acting_as("Forge as=user,id=1,accountId=2"), Some("user"));
+        for malformed in ["Forge as=app", "Forge", "Forge id", "Bearer id=1", "Forge id="] {
+            assert_eq!(acting_as(malformed), None, "{malformed}");
+        }
+    }
+}

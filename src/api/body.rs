@@ -1,0 +1,48 @@
+//! Reading request bodies: size, JSON, members, in the error form of all doors.
+
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{ApiError, Shared};
+use crate::registry::{Problem, code};
+
+/// A request body that is one JSON object.
+pub(super) struct JsonObject(pub(super) Map<String, Value>);
+
+impl FromRequest<Shared> for JsonObject {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &Shared) -> Result<Self, ApiError> {
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| {
+            let reason = rejection.body_text();
+            match rejection.into_response().status() {
+                StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge { max: state.body_max },
+                _ => ApiError::Malformed(format!("the request body cannot be read: {reason}")),
+            }
+        })?;
+        match serde_json::from_slice(&body) {
+            Ok(Value::Object(object)) => Ok(Self(object)),
+            Ok(_) => Err(Problem::new(code::FORM, "", "the body is a JSON object").into()),
+            Err(error) => Err(ApiError::Malformed(format!("the body is not JSON: {error}"))),
+        }
+    }
+}
+
+impl JsonObject {
+    /// The object as a `T`; the error names the member that does not fit.
+    pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, ApiError> {
+        serde_json::from_value(Value::Object(self.0)).map_err(|error| {
+            let text = error.to_string();
+            let code = match text.split_whitespace().next() {
+                Some("unknown") if text.starts_with("unknown field") => code::UNKNOWN_MEMBER,
+                Some("missing") => code::MISSING,
+                _ => code::FORM,
+            };
+            Problem::new(code, "", text).into()
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! What callers see of an error: the only place that maps errors to HTTP.
+//!
+//! The message for the caller is apart from the detail for the log: an internal failure shows as
+//! such and no more.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tracing::error;
+
+use crate::registry::{Problem, RegisterError, StoreError, code, summary};
+
+/// **Source:** Forge dynamic modules API, the documented texts of 401 and 500.
+const AUTHORIZATION_FAILED: &str = "Authorization failed";
+const INTERNAL: &str = "An internal error occurred";
+/// When to try again after storage did not answer.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// Why a request was not served.
+#[derive(Debug)]
+pub enum ApiError {
+    /// The caller may not do this; the reason is for metrics only.
+    Unauthorized(&'static str),
+    /// The operator's token is absent or wrong.
+    NotAnOperator,
+    /// The body cannot be read.
+    Malformed(String),
+    /// The body is too large.
+    BodyTooLarge {
+        /// The bound, in bytes.
+        max: usize,
+    },
+    /// The request can be read but not accepted.
+    Invalid(Vec<Problem>),
+    /// There is no such record.
+    NotFound,
+    /// There is no such path.
+    NoSuchPath,
+    /// The path exists, but not with this method.
+    MethodNotAllowed,
+    /// The registry refused, or failed.
+    Register(RegisterError),
+}
+
+impl From<RegisterError> for ApiError {
+    fn from(error: RegisterError) -> Self {
+        Self::Register(error)
+    }
+}
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        Self::Invalid(vec![problem])
+    }
+}
+
+/// An error as callers get it: `{message, errors}`.
+#[derive(Debug, Serialize)]
+struct Answer {
+    #[serde(skip)]
+    status: StatusCode,
+    message: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Problem>,
+    #[serde(skip)]
+    retry_after: Option<Duration>,
+}
+
+impl Answer {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    /// The message and a code for it.
+    fn coded(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let errors = vec![Problem::new(code, "", message.clone())];
+        Self { errors, ..Self::new(status, message) }
+    }
+
+    fn invalid(problems: Vec<Problem>) -> Self {
+        let message = summary(&problems);
+        Self { errors: problems, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, message) }
+    }
+
+    fn after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
+    }
+}
+
+impl From<ApiError> for Answer {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Unauthorized(_) => Self::new(StatusCode::UNAUTHORIZED, AUTHORIZATION_FAILED),
+            ApiError::NotAnOperator => Self::coded(
+                StatusCode::UNAUTHORIZED,
+                "SY-1005",
+                "the operator API needs the header `Authorization: Bearer <admin token>`",
+            ),
+            ApiError::Malformed(reason) => Self::coded(StatusCode::BAD_REQUEST, "SY-1001", reason),
+            ApiError::BodyTooLarge { max } => Self::coded(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "SY-1002",
+                format!("the request body is larger than {max} bytes"),
+            ),
+            ApiError::Invalid(problems) => Self::invalid(problems),
+            ApiError::NotFound => {
+                Self::coded(StatusCode::NOT_FOUND, "SY-1003", "there is no such record")
+            }
+            ApiError::NoSuchPath => {
+                Self::coded(StatusCode::NOT_FOUND, "SY-1006", "there is no such path")
+            }
+            ApiError::MethodNotAllowed => Self::coded(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "SY-1004",
+                "this path does not take this method",
+            ),
+            ApiError::Register(error) => of_registry(error),
+        }
+    }
+}
+
+fn of_registry(error: RegisterError) -> Answer {
+    match error {
+        RegisterError::Invalid(problems) => Answer::invalid(problems),
+        RegisterError::NotFound => ApiError::NotFound.into(),
+        RegisterError::KeyChanged => Answer::new(StatusCode::BAD_REQUEST, error.to_string()),
+        RegisterError::StaleRevision => Answer::coded(
+            StatusCode::PRECONDITION_FAILED,
+            "SY-1008",
+            "the record has another revision than If-Match names",
+        ),
+        RegisterError::RateLimited { retry_after } => {
+            let message = "too many registrations of this installation";
+            Answer::coded(StatusCode::TOO_MANY_REQUESTS, "SY-1007", message).after(retry_after)
+        }
+        RegisterError::Store(StoreError::TooLarge { bytes, max }) => {
+            let message = format!("all modules together have {bytes} bytes, the limit is {max}");
+            Answer::invalid(vec![Problem::new(code::TOO_LARGE, "", message)])
+        }
+        RegisterError::Contended | RegisterError::Store(_) | RegisterError::NotApplied { .. } => {
+            error!(%error, in_doubt = error.is_in_doubt(), "registration not confirmed");
+            let message = "the registry did not confirm the change in time";
+            Answer::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5001", message).after(STORE_RETRY)
+        }
+        RegisterError::Randomness(_) | RegisterError::Document { .. } => {
+            error!(%error, "registration failed");
+            Answer::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let answer = Answer::from(self);
+        let (status, retry_after) = (answer.status, answer.retry_after);
+        let mut response = (status, Json(answer)).into_response();
+        if let Some(wait) = retry_after {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn internal_detail_stays_in_the_log() {
+        let reason = "disk on fire".to_owned();
+        let answer =
+            Answer::from(ApiError::from(RegisterError::Document { key: "inst.x".into(), reason }));
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.message, INTERNAL);
+        assert!(answer.errors.is_empty());
+    }
+
+    #[test]
+    fn retry_after_is_whole_seconds_rounded_up() {
+        let limited = RegisterError::RateLimited { retry_after: Duration::from_millis(1200) };
+        let response = ApiError::from(limited).into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+    }
+}

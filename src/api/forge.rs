@@ -1,0 +1,242 @@
+//! The door of Forge apps: dynamic modules, version 2.
+//!
+//! **Source:** Forge dynamic modules API. Where its pages disagree: a list answers with an object
+//! that carries its cursor under both documented names.
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{FromRequestParts, Path, RawQuery, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::from_fn;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::{Map, Value, json};
+
+use super::auth::ForgeCaller;
+use super::body::JsonObject;
+use super::page::{self, Query};
+use super::{ApiError, Shared, metrics, route};
+use crate::domain::ModuleKey;
+use crate::registry::{
+    Door, ModuleRecord, ModuleSpec, ModuleState, Problem, RegisterError, Registered, code,
+};
+
+const MODULES: &str = "/forge/installation/v2/dynamic/module";
+const MODULE: &str = "/forge/installation/v2/dynamic/module/{key}";
+/// Modules on one page.
+const LIMIT_MAX: usize = 100;
+const CURSOR: &str = "nextPageToken";
+
+pub(super) fn routes() -> Router<Shared> {
+    let router = route(Router::new(), MODULES, &get(list).post(register));
+    let router = route(router, MODULE, &get(read).put(replace).delete(remove));
+    router.route_layer(from_fn(|request, next| metrics::count("forge_v2", request, next)))
+}
+
+async fn register(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    JsonObject(body): JsonObject,
+) -> Result<Response, ApiError> {
+    let id = &caller.installation.record.id;
+    state.registry.take_turn(id)?;
+    let spec = Submitted::read(body)?.without_key()?;
+    let registered = state.registry.register(id, spec, None).await?;
+    Ok((StatusCode::CREATED, answer(&registered)).into_response())
+}
+
+async fn replace(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    Key(key): Key,
+    headers: HeaderMap,
+    JsonObject(body): JsonObject,
+) -> Result<Response, ApiError> {
+    let id = &caller.installation.record.id;
+    state.registry.take_turn(id)?;
+    state.registry.find(id, &key)?;
+    let spec = Submitted::read(body)?.with_same_key(&key)?;
+    let expected = expected_revision(&headers)?;
+    let registered = state.registry.replace(id, &key, spec, expected).await?;
+    Ok(answer(&registered).into_response())
+}
+
+async fn remove(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    Key(key): Key,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    let id = &caller.installation.record.id;
+    state.registry.take_turn(id)?;
+    state.registry.remove(id, &key, expected_revision(&headers)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn read(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    Key(key): Key,
+) -> Result<Response, ApiError> {
+    let module = state.registry.find(&caller.installation.record.id, &key)?;
+    Ok(answer(&Registered { module, warnings: Vec::new() }).into_response())
+}
+
+async fn list(
+    caller: ForgeCaller,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let query = Query::parse(query.as_deref());
+    let limit = query.limit(LIMIT_MAX, LIMIT_MAX)?;
+    let after = match query.cursor(CURSOR)? {
+        Some(place) => place.parse().map_err(|_| page::unreadable(CURSOR))?,
+        None => 0,
+    };
+    let all = wants_array(&headers);
+    let mut visible = caller
+        .installation
+        .registered()
+        .filter(|(module, live)| {
+            live.state != ModuleState::Shadowed && (all || module.order > after)
+        })
+        .map(|(module, _)| module);
+    if all {
+        return Ok(Json(visible.map(shape).collect()));
+    }
+    let page: Vec<&ModuleRecord> = visible.by_ref().take(limit).collect();
+    let mut answer = Map::new();
+    if let (Some(last), Some(_)) = (page.last(), visible.next()) {
+        let cursor = Value::String(page::cursor(&last.order.to_string()));
+        answer.insert("lastEvaluatedKey".into(), cursor.clone());
+        answer.insert(CURSOR.into(), cursor);
+    }
+    answer.insert("result".into(), page.into_iter().map(shape).collect());
+    Ok(Json(Value::Object(answer)))
+}
+
+/// Whether the caller asks for the bare array of the guide pages, which has no room for a cursor.
+fn wants_array(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut parameters = accepted.flat_map(|value| value.split([',', ';']));
+    parameters.any(|parameter| parameter.trim().eq_ignore_ascii_case("shape=array"))
+}
+
+fn shape(module: &ModuleRecord) -> Value {
+    json!({"key": module.key, "type": module.module_type, "data": *module.data})
+}
+
+/// A module with its revision as `ETag`, and warnings if there are any.
+fn answer(registered: &Registered) -> impl IntoResponse + use<> {
+    let Registered { module, warnings } = registered;
+    let mut body = shape(module);
+    if let (Value::Object(body), false) = (&mut body, warnings.is_empty()) {
+        body.insert("warnings".into(), json!(warnings));
+    }
+    let tag = HeaderValue::from_str(&format!("\"{}\"", module.revision));
+    let headers: HeaderMap = tag.into_iter().map(|tag| (header::ETAG, tag)).collect();
+    (headers, Json(body))
+}
+
+/// The revision that `If-Match` names; a tag that is none of ours matches nothing.
+fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, RegisterError> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    match value.to_str() {
+        Ok("*") => Ok(None),
+        Ok(tag) => {
+            let revision = tag.trim().trim_matches('"').parse();
+            revision.map(Some).map_err(|_| RegisterError::StaleRevision)
+        }
+        Err(_) => Err(RegisterError::StaleRevision),
+    }
+}
+
+/// The module key of a path; one that cannot be read names nothing.
+struct Key(ModuleKey);
+
+impl FromRequestParts<Shared> for Key {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(key)| Self(key.into())).map_err(|_| ApiError::NotFound)
+    }
+}
+
+/// A module as the body of a request gives it.
+struct Submitted {
+    key: Option<Value>,
+    module_type: String,
+    data: Map<String, Value>,
+}
+
+impl Submitted {
+    fn read(mut body: Map<String, Value>) -> Result<Self, ApiError> {
+        let mut problems = Vec::new();
+        let key = body.remove("key");
+        let module_type = match body.remove("type") {
+            Some(Value::String(module_type)) => Some(module_type),
+            Some(_) => {
+                problems.push(Problem::new(code::FORM, "type", "a module type is a string"));
+                None
+            }
+            None => {
+                problems.push(Problem::new(code::MISSING, "type", "a module has a type"));
+                None
+            }
+        };
+        let data = match body.remove("data") {
+            Some(Value::Object(data)) => Some(data),
+            Some(_) => {
+                problems.push(Problem::new(code::FORM, "data", "module data is an object"));
+                None
+            }
+            None => {
+                problems.push(Problem::new(code::MISSING, "data", "a module has data"));
+                None
+            }
+        };
+        for name in body.keys() {
+            let message = format!("there is no member `{name}` here");
+            problems.push(
+                Problem::new(code::UNKNOWN_MEMBER, name, message).with_help("known are type, data"),
+            );
+        }
+        match (module_type, data) {
+            (Some(module_type), Some(data)) if problems.is_empty() => {
+                Ok(Self { key, module_type, data })
+            }
+            _ => Err(ApiError::Invalid(problems)),
+        }
+    }
+
+    /// The module, if its author left the choice of a key to us.
+    fn without_key(self) -> Result<ModuleSpec, ApiError> {
+        for (path, given) in
+            [("key", self.key.is_some()), ("data.key", self.data.contains_key("key"))]
+        {
+            if given {
+                return Err(
+                    Problem::new(code::KEY_GIVEN, path, "key is assigned by the server").into()
+                );
+            }
+        }
+        Ok(self.spec())
+    }
+
+    /// The module, if it does not claim another key than the one it is stored under.
+    fn with_same_key(self, key: &ModuleKey) -> Result<ModuleSpec, ApiError> {
+        let same = |given: &Value| given.as_str() == Some(key.as_str());
+        if [self.key.as_ref(), self.data.get("key")].into_iter().flatten().all(same) {
+            Ok(self.spec())
+        } else {
+            Err(RegisterError::KeyChanged.into())
+        }
+    }
+
+    fn spec(self) -> ModuleSpec {
+        let Self { module_type, data, .. } = self;
+        ModuleSpec { module_type, data, door: Door::ForgeV2 }
+    }
+}

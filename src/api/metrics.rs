@@ -1,0 +1,46 @@
+//! Figures of the doors.
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use metrics::{counter, describe_counter};
+
+const REGISTRATIONS: &str = "switchyard_registrations_total";
+const AUTH_FAILURES: &str = "switchyard_registration_auth_failures_total";
+
+pub(super) fn describe() {
+    describe_counter!(REGISTRATIONS, "Calls of the registration doors by door, kind and result.");
+    describe_counter!(AUTH_FAILURES, "Refused callers by the reason that is not told to them.");
+}
+
+/// Counts a refused caller.
+pub(super) fn auth_failed(reason: &'static str) {
+    counter!(AUTH_FAILURES, "reason" => reason).increment(1);
+}
+
+/// Counts calls of the door by what they did and how it ended.
+pub(super) async fn count(door: &'static str, request: Request, next: Next) -> Response {
+    let one = request.extensions().get::<MatchedPath>().is_some_and(|p| p.as_str().contains('{'));
+    let op = match *request.method() {
+        Method::POST => "register",
+        Method::PUT => "update",
+        Method::DELETE => "delete",
+        _ if one => "read",
+        _ => "list",
+    };
+    let response = next.run(request).await;
+    let result = result(response.status());
+    counter!(REGISTRATIONS, "door" => door, "op" => op, "result" => result).increment(1);
+    response
+}
+
+fn result(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "unauthorized",
+        StatusCode::TOO_MANY_REQUESTS => "limited",
+        status if status.is_success() => "ok",
+        status if status.is_client_error() => "rejected",
+        _ => "error",
+    }
+}

@@ -1,0 +1,244 @@
+//! The operator API: apps, installations, OAuth clients.
+
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::body::JsonObject;
+use super::page::{self, Query};
+use super::{ApiError, Shared, route};
+use crate::domain::{AppId, InstallationId};
+use crate::registry::{
+    AppPut, AppRecord, AppSpec, ClientSpec, InstallationPut, InstallationSpec, LiveInstallation,
+    ModuleState, function_subject,
+};
+
+/// Items on one page of a list, unless asked otherwise.
+pub(super) const LIMIT_DEFAULT: usize = 100;
+/// Most items on one page.
+pub(super) const LIMIT_MAX: usize = 500;
+
+pub(super) fn routes() -> Router<Shared> {
+    let mut router = Router::new();
+    for (path, methods) in [
+        ("/apps", get(list_apps)),
+        ("/apps/{id}", put(put_app).get(get_app).delete(delete_app)),
+        ("/installations", get(list_installations)),
+        (
+            "/installations/{id}",
+            put(put_installation).get(get_installation).delete(delete_installation),
+        ),
+        ("/installations/{id}/token", post(rotate_token)),
+        ("/oauth-clients/{id}", put(put_client)),
+    ] {
+        router = route(router, path, &methods);
+    }
+    router
+}
+
+async fn put_app(
+    State(state): State<Shared>,
+    Path(id): Path<AppId>,
+    body: JsonObject,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let spec: AppSpec = body.read()?;
+    let put = state.registry.put_app(&id, spec, &*state.check_url).await?;
+    Ok((created(put.created), Json(put_app_answer(&put))))
+}
+
+/// Secrets are shown here once, when an endpoint is new.
+fn put_app_answer(put: &AppPut) -> Value {
+    let endpoints = put.record.endpoints.iter().map(|endpoint| {
+        let mut shown = json!({"key": endpoint.key, "url": endpoint.url});
+        if put.new_endpoints.contains(&endpoint.key) {
+            insert(&mut shown, "secret", Some(endpoint.secret.reveal()));
+        }
+        shown
+    });
+    let endpoints: Vec<Value> = endpoints.collect();
+    let dropped: Vec<String> = put.dropped.iter().map(ToString::to_string).collect();
+    let record = &put.record;
+    let mut answer = json!({
+        "id": record.id, "kind": record.kind, "endpoints": endpoints, "dropped": dropped,
+    });
+    insert(&mut answer, "version", record.version.as_ref());
+    answer
+}
+
+async fn get_app(
+    State(state): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let app = state.registry.app(&id).ok_or(ApiError::NotFound)?;
+    Ok(Json(app_view(&app.record)))
+}
+
+fn app_view(app: &AppRecord) -> Value {
+    let endpoint = |e: &crate::registry::Endpoint| json!({"key": e.key, "url": e.url});
+    let mut view = json!({
+        "id": app.id,
+        "kind": app.kind,
+        "scopes": app.scopes,
+        "functions": app.functions,
+        "endpoints": app.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+        "staticModules": app.static_modules,
+        "createdAt": time(app.created_ms),
+        "updatedAt": time(app.updated_ms),
+    });
+    insert(&mut view, "name", app.name.as_ref());
+    insert(&mut view, "version", app.version.as_ref());
+    insert(&mut view, "baseUrl", app.base_url.as_ref());
+    insert(&mut view, "discovery", app.discovery.as_ref());
+    insert(&mut view, "delivery", app.delivery.as_ref());
+    insert(&mut view, "translations", Some(&app.translations).filter(|t| !t.is_empty()));
+    view
+}
+
+async fn list_apps(
+    State(state): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let (after, limit) = place(query.as_deref())?;
+    let ids = state.registry.app_ids(after.as_deref(), limit + 1);
+    let apps = ids.iter().take(limit).filter_map(|id| state.registry.app(id.as_str()));
+    let items = apps.map(|app| app_view(&app.record)).collect();
+    Ok(Json(list(items, next(&ids, limit, AppId::as_str))))
+}
+
+async fn delete_app(
+    State(state): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    state.registry.delete_app(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn put_installation(
+    State(state): State<Shared>,
+    Path(id): Path<InstallationId>,
+    body: JsonObject,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let spec: InstallationSpec = body.read()?;
+    let put = state.registry.put_installation(&id, spec).await?;
+    let InstallationPut { created: is_new, token } = put;
+    let mut answer = json!({"id": id});
+    insert(&mut answer, "token", token);
+    Ok((created(is_new), Json(answer)))
+}
+
+async fn rotate_token(
+    State(state): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let token = state.registry.rotate_token(&id).await?;
+    Ok(Json(json!({"token": token})))
+}
+
+async fn get_installation(
+    State(state): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
+    Ok(Json(installation_view(&state, &installation)))
+}
+
+fn installation_view(state: &Shared, installation: &LiveInstallation) -> Value {
+    let record = &installation.record;
+    let settings = state.registry.settings();
+    let app = state.registry.app(record.app.as_str());
+    let functions = app.iter().flat_map(|app| &app.record.functions).map(|function| {
+        let subject = function_subject(&settings.prefix, &record.id, function);
+        json!({"function": function, "subject": subject})
+    });
+    let mut modules = Map::new();
+    for state in ModuleState::ALL {
+        let found = installation.modules.iter().filter(|module| module.state == state).count();
+        modules.insert(state.as_str().into(), found.into());
+    }
+    modules.insert("dynamic".into(), record.modules.len().into());
+    modules.insert("dynamicMax".into(), settings.modules_max.into());
+    let mut view = json!({
+        "id": record.id,
+        "app": record.app,
+        "cloudId": record.cloud_id,
+        "product": record.product,
+        "licensed": record.licensed,
+        "environment": record.environment,
+        "state": record.state,
+        "functions": functions.collect::<Vec<_>>(),
+        "modules": modules,
+        "revision": installation.revision,
+        "createdAt": time(record.created_ms),
+        "updatedAt": time(record.updated_ms),
+    });
+    insert(&mut view, "clientKey", record.client_key.as_ref());
+    insert(&mut view, "appAccountId", record.app_account_id.as_ref());
+    view
+}
+
+async fn list_installations(
+    State(state): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let (after, limit) = place(query.as_deref())?;
+    let ids = state.registry.installation_ids(after.as_deref(), limit + 1);
+    let found = ids.iter().take(limit).filter_map(|id| state.registry.installation(id.as_str()));
+    let items = found.map(|installation| installation_view(&state, &installation)).collect();
+    Ok(Json(list(items, next(&ids, limit, InstallationId::as_str))))
+}
+
+async fn delete_installation(
+    State(state): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    state.registry.delete_installation(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn put_client(
+    State(state): State<Shared>,
+    Path(id): Path<String>,
+    body: JsonObject,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let spec: ClientSpec = body.read()?;
+    let is_new = state.registry.put_client(&id, spec).await?;
+    Ok((created(is_new), Json(json!({"id": id}))))
+}
+
+fn created(is_new: bool) -> StatusCode {
+    if is_new { StatusCode::CREATED } else { StatusCode::OK }
+}
+
+/// Where a page starts, and how long it is.
+fn place(query: Option<&str>) -> Result<(Option<String>, usize), ApiError> {
+    let query = Query::parse(query);
+    Ok((query.cursor("cursor")?, query.limit(LIMIT_DEFAULT, LIMIT_MAX)?))
+}
+
+/// The cursor behind a page of `limit`, when there is more.
+fn next<T>(ids: &[T], limit: usize, text: impl Fn(&T) -> &str) -> Option<String> {
+    let last = ids.get(limit.checked_sub(1)?)?;
+    (ids.len() > limit).then(|| page::cursor(text(last)))
+}
+
+/// A page of a list.
+pub(super) fn list(items: Vec<Value>, next_cursor: Option<String>) -> Value {
+    let mut answer = json!({"items": items});
+    insert(&mut answer, "nextCursor", next_cursor);
+    answer
+}
+
+/// Adds a member unless there is nothing to say.
+pub(super) fn insert(object: &mut Value, name: &str, value: Option<impl serde::Serialize>) {
+    if let (Value::Object(members), Some(value)) = (object, value) {
+        members.insert(name.to_owned(), json!(value));
+    }
+}
+
+/// Milliseconds since the epoch as RFC 3339.
+pub(super) fn time(ms: i64) -> Option<String> {
+    Timestamp::from_millisecond(ms).ok().map(|time| time.to_string())
+}

@@ -1,0 +1,72 @@
+//! Query parameters and pages: one reading of `limit` and of cursors for every list.
+
+use data_encoding::BASE64URL_NOPAD;
+use url::form_urlencoded;
+
+use super::ApiError;
+use crate::registry::{Problem, code};
+
+/// The parameters of a query; of one given twice, the last counts.
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(super) fn parse(raw: Option<&str>) -> Self {
+        Self(form_urlencoded::parse(raw.unwrap_or_default().as_bytes()).into_owned().collect())
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().rev().find(|(known, _)| known == name)?;
+        Some(&found.1)
+    }
+
+    /// The parameter `limit`, from 1 to `max`, or `default`.
+    pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, ApiError> {
+        let Some(text) = self.get("limit") else { return Ok(default) };
+        let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
+        limit.ok_or_else(|| {
+            let message = format!("`{text}` is no whole number from 1 to {max}");
+            Problem::new(code::FORM, "limit", message).into()
+        })
+    }
+
+    /// What the cursor in parameter `name` stands for.
+    pub(super) fn cursor(&self, name: &str) -> Result<Option<String>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let read = BASE64URL_NOPAD.decode(text.as_bytes()).ok();
+        let place = read.and_then(|bytes| String::from_utf8(bytes).ok());
+        place.map(Some).ok_or_else(|| unreadable(name))
+    }
+}
+
+/// A cursor that was not made here.
+pub(super) fn unreadable(name: &str) -> ApiError {
+    Problem::new(code::FORM, name, "this is no token of an earlier page").into()
+}
+
+/// An opaque cursor for a place in a list.
+pub(super) fn cursor(place: &str) -> String {
+    BASE64URL_NOPAD.encode(place.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limit_is_taken_inside_its_bounds_only() {
+        let limit = |raw: &str| Query::parse(Some(raw)).limit(7, 100).ok();
+        assert_eq!(limit(""), Some(7));
+        assert_eq!((limit("limit=1"), limit("limit=100")), (Some(1), Some(100)));
+        for bad in ["limit=0", "limit=101", "limit=-1", "limit=abc", "limit=", "limit=1.5"] {
+            assert_eq!(limit(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn cursor_reads_back_and_strange_text_is_refused() {
+        let raw = format!("after={}", cursor("inst-a/käy"));
+        assert_eq!(Query::parse(Some(&raw)).cursor("after").ok().flatten().unwrap(), "inst-a/käy");
+        assert!(Query::parse(Some("after=%21%21")).cursor("after").is_err());
+        assert_eq!(Query::parse(None).cursor("after").ok().flatten(), None);
+    }
+}

@@ -1,0 +1,362 @@
+//! Every change of the registry: read the current document, decide, compare-and-set, wait until it
+//! is applied here.
+//!
+//! Guarantee: a change that returns success is durable in the store and visible to matching on
+//! this replica; the other replicas follow by watching. A change that returns an error changed
+//! nothing, except where [`RegisterError::is_in_doubt`] says otherwise. Changes of one document
+//! made here queue up behind each other; those made by other replicas show as conflicts and are
+//! decided anew on what is stored then.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::compile::LiveApp;
+use super::document::{ClientRecord, Document, read};
+use super::limits::RateLimit;
+use super::live::{Counts, Live, LiveInstallation};
+use super::metrics;
+use super::problem::Problem;
+use super::store::{Change, Store, StoreError, Stored};
+use super::token::NoRandomness;
+use crate::clock;
+use crate::domain::{AppId, InstallationId, SubscriptionId};
+use crate::matcher::{Matcher, Subscription};
+
+/// Changes that wait to be applied; the store's watch waits when there are more.
+const CHANGES_MAX: usize = 1024;
+/// Times a change is decided anew after another replica was faster.
+const CONFLICTS_MAX: u32 = 32;
+/// Longest pause before deciding anew.
+const CONFLICT_PAUSE_MAX: Duration = Duration::from_millis(50);
+/// How long a change waits to be applied on this replica.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Locks that queue up changes of one document; documents share them by hash.
+const LOCKS: usize = 64;
+
+/// Bounds and choices of registration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// First token of function subjects.
+    pub prefix: String,
+    /// Accepts events that no catalogue knows, with a warning.
+    pub allow_unknown_events: bool,
+    /// Stores Forge module types other than `trigger`.
+    pub accept_inert_types: bool,
+    /// Dynamic modules of one installation.
+    pub modules_max: usize,
+    /// Distinct entity-property paths of one installation.
+    pub property_paths_max: usize,
+    /// Registrations per second of one installation; 0 = unlimited.
+    pub registration_rate: u32,
+    /// Registrations at once of one installation.
+    pub registration_burst: u32,
+}
+
+/// Why a change was not made.
+#[derive(Debug, Error)]
+pub enum RegisterError {
+    /// The request cannot be accepted; everything that is wrong with it.
+    #[error("{}", super::problem::summary(.0))]
+    Invalid(Vec<Problem>),
+    /// There is no such record.
+    #[error("not found")]
+    NotFound,
+    /// An update names another key than the one it updates.
+    #[error("Key cannot be modified during update")]
+    KeyChanged,
+    /// The record has another revision than the caller expects.
+    #[error("the record changed meanwhile")]
+    StaleRevision,
+    /// Too many registrations.
+    #[error("too many registrations")]
+    RateLimited {
+        /// Time until one more is taken.
+        retry_after: Duration,
+    },
+    /// Others changed the same document all the time.
+    #[error("the document changed {CONFLICTS_MAX} times while this change was made")]
+    Contended,
+    /// Storage did not do as asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The change is stored, but this replica did not apply it in time.
+    #[error("revision {revision} is stored but was not applied within {APPLY_TIMEOUT:?}")]
+    NotApplied {
+        /// Of the change.
+        revision: u64,
+    },
+    /// No randomness for a token.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// A document cannot be written or read as JSON.
+    #[error("document {key}: {reason}")]
+    Document {
+        /// Its key.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl RegisterError {
+    /// One problem as an error.
+    #[must_use]
+    pub fn invalid(problem: Problem) -> Self {
+        Self::Invalid(vec![problem])
+    }
+
+    /// Whether the change may have been made all the same.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Unavailable(_)) | Self::NotApplied { .. })
+    }
+}
+
+/// What a decision makes of the current document.
+pub(super) enum Decision<D, T> {
+    /// Write this one.
+    Put(Box<D>, T),
+    /// Delete it.
+    Delete(T),
+    /// Leave it as it is.
+    Keep(T),
+}
+
+/// The registry of one replica: what is applied here, and the way to change it.
+pub struct Registry {
+    pub(super) live: Live,
+    pub(super) settings: Settings,
+    pub(super) rate: RateLimit,
+    store: Arc<dyn Store>,
+    locks: [Mutex<()>; LOCKS],
+    lock_of: RandomState,
+    progress: watch::Sender<Progress>,
+}
+
+/// How far this replica has applied the store.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    revision: u64,
+    loaded: bool,
+}
+
+impl Registry {
+    /// A registry that hands live subscriptions to `matcher`. Nothing is applied before
+    /// [`Registry::run`] runs.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, matcher: Arc<Matcher>, settings: Settings) -> Self {
+        metrics::describe();
+        Self {
+            live: Live::new(matcher, settings.prefix.clone()),
+            rate: RateLimit::new(settings.registration_rate, settings.registration_burst),
+            settings,
+            store,
+            locks: std::array::from_fn(|_| Mutex::new(())),
+            lock_of: RandomState::new(),
+            progress: watch::Sender::default(),
+        }
+    }
+
+    /// Follows the store and applies what it says, until the future is dropped.
+    pub async fn run(self: Arc<Self>) {
+        let (sender, mut changes) = mpsc::channel(CHANGES_MAX);
+        // Apart from the applying loop, so that compiling never holds up the watch.
+        let mut feed = JoinSet::new();
+        let store = Arc::clone(&self.store);
+        feed.spawn(async move { store.follow(sender).await });
+        let mut unseen = None;
+        while let Some(change) = changes.recv().await {
+            self.apply(change, &mut unseen);
+            tokio::task::yield_now().await;
+        }
+        feed.shutdown().await;
+    }
+
+    /// `unseen` are the keys not yet met by the load that is under way.
+    fn apply(&self, change: Change, unseen: &mut Option<std::collections::HashSet<String>>) {
+        match change {
+            Change::Loading => *unseen = Some(self.live.keys().into_iter().collect()),
+            Change::Loaded => {
+                for key in unseen.take().into_iter().flatten() {
+                    self.live.delete(&key);
+                }
+                self.progress.send_modify(|progress| progress.loaded = true);
+                info!(revision = self.revision(), counts = ?self.counts(), "registry loaded");
+            }
+            Change::Put { key, value, revision } => {
+                if let Some(unseen) = unseen {
+                    unseen.remove(&key);
+                }
+                self.live.put(&key, &value, revision);
+                self.advance(revision);
+            }
+            Change::Deleted { key, revision } => {
+                self.live.delete(&key);
+                self.advance(revision);
+            }
+        }
+        metrics::applied(self.revision(), self.counts());
+    }
+
+    fn advance(&self, revision: u64) {
+        self.progress.send_modify(|progress| progress.revision = progress.revision.max(revision));
+    }
+
+    /// Its bounds and choices.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether everything stored at the start was applied.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.progress.borrow().loaded
+    }
+
+    /// Waits until [`Registry::ready`].
+    pub async fn until_ready(&self) {
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = self.progress.subscribe().wait_for(|progress| progress.loaded).await;
+    }
+
+    /// The last revision that was applied here.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.progress.borrow().revision
+    }
+
+    /// Records by state.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.live.counts()
+    }
+
+    /// The live subscription with this id.
+    #[must_use]
+    pub fn subscription(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
+        self.live.subscription(id)
+    }
+
+    /// An app.
+    #[must_use]
+    pub fn app(&self, id: &str) -> Option<Arc<LiveApp>> {
+        self.live.app(id)
+    }
+
+    /// An installation with its modules.
+    #[must_use]
+    pub fn installation(&self, id: &str) -> Option<Arc<LiveInstallation>> {
+        self.live.installation(id)
+    }
+
+    /// The installation that the bearer token with this [digest](super::token::digest) names.
+    #[must_use]
+    pub fn installation_by_token(&self, digest: &str) -> Option<Arc<LiveInstallation>> {
+        self.live.installation_by_token(digest)
+    }
+
+    /// The OAuth client that the bearer token with this digest names.
+    #[must_use]
+    pub fn client_by_token(&self, digest: &str) -> Option<Arc<ClientRecord>> {
+        self.live.client_by_token(digest)
+    }
+
+    /// Ids of all apps after `after`, in order, at most `limit`.
+    #[must_use]
+    pub fn app_ids(&self, after: Option<&str>, limit: usize) -> Vec<AppId> {
+        let later = |id: &AppId| after.is_none_or(|after| id.as_str() > after);
+        self.live.app_ids().into_iter().filter(later).take(limit).collect()
+    }
+
+    /// Ids of all installations after `after`, in order, at most `limit`.
+    #[must_use]
+    pub fn installation_ids(&self, after: Option<&str>, limit: usize) -> Vec<InstallationId> {
+        let later = |id: &InstallationId| after.is_none_or(|after| id.as_str() > after);
+        self.live.installation_ids().into_iter().filter(later).take(limit).collect()
+    }
+
+    /// Changes one document. `decide` sees the current one, and again a newer one after a
+    /// conflict, so it must not keep what it learnt.
+    pub(super) async fn edit<D: Document, T>(
+        &self,
+        id: &str,
+        mut decide: impl FnMut(Option<D>) -> Result<Decision<D, T>, RegisterError>,
+    ) -> Result<T, RegisterError> {
+        let key = D::key(id);
+        let _turn = self.lock(&key).lock().await;
+        for conflict in 0..CONFLICTS_MAX {
+            let (current, expected) = match self.store.get(&key).await? {
+                Some(Stored { value, revision }) => {
+                    (Some(read(&value).map_err(|reason| broken(&key, reason))?), Some(revision))
+                }
+                None => (None, None),
+            };
+            let (written, answer) = match decide(current)? {
+                Decision::Keep(answer) => return Ok(answer),
+                Decision::Put(document, answer) => {
+                    let value = write(&key, document.as_ref())?;
+                    (self.store.put(&key, value, expected).await, answer)
+                }
+                Decision::Delete(answer) => match expected {
+                    Some(expected) => (self.store.delete(&key, expected).await, answer),
+                    None => return Ok(answer),
+                },
+            };
+            match written {
+                Ok(revision) => {
+                    self.until_applied(revision).await?;
+                    return Ok(answer);
+                }
+                Err(StoreError::Conflict) => {
+                    warn!(key, conflict, "registry document changed meanwhile, deciding anew");
+                    sleep((Duration::from_millis(1) * conflict).min(CONFLICT_PAUSE_MAX)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(RegisterError::Contended)
+    }
+
+    async fn until_applied(&self, revision: u64) -> Result<(), RegisterError> {
+        let start = clock::tick();
+        let mut progress = self.progress.subscribe();
+        let applied = progress.wait_for(|progress| progress.revision >= revision);
+        match timeout(APPLY_TIMEOUT, applied).await {
+            Ok(_) => {
+                metrics::change_applied(clock::since(start));
+                Ok(())
+            }
+            Err(_) => Err(RegisterError::NotApplied { revision }),
+        }
+    }
+
+    fn lock(&self, key: &str) -> &Mutex<()> {
+        let [first, ..] = &self.locks;
+        let slot = usize::try_from(self.lock_of.hash_one(key)).unwrap_or(usize::MAX) % LOCKS;
+        self.locks.get(slot).unwrap_or(first)
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("revision", &self.revision()).finish_non_exhaustive()
+    }
+}
+
+fn write<D: Document>(key: &str, document: &D) -> Result<Bytes, RegisterError> {
+    let written = serde_json::to_vec(document).map(Bytes::from);
+    written.map_err(|error| broken(key, error.to_string()))
+}
+
+fn broken(key: &str, reason: String) -> RegisterError {
+    RegisterError::Document { key: key.to_owned(), reason }
+}

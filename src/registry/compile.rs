@@ -1,0 +1,341 @@
+//! From stored modules to what the matcher holds: each filter compiled once, each module with the
+//! state it is in and why.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use serde_json::{Map, Value};
+use switchyard_expr::Program;
+use url::Url;
+
+use super::document::{AppKind, AppRecord, Endpoint, InstallationRecord, InstallationState};
+use super::language::{self, Compiled};
+use super::metrics;
+use super::problem::{Problem, summary};
+use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+use crate::clock;
+use crate::domain::{Handler, InstallationId, ModuleKey, SubscriptionId};
+use crate::matcher::{Filter, Listen, Subscription};
+use crate::telemetry::SubscriptionStats;
+
+/// The module type that is routed.
+pub const TRIGGER: &str = "trigger";
+/// Programs remembered beyond twice those in use before the dead ones are swept out.
+const SPARE_PROGRAMS_MAX: usize = 1024;
+
+/// Whether a module's triggers hear events.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum ModuleState {
+    /// They do.
+    Active,
+    /// They do not, for the reason given.
+    Inactive,
+    /// A module of the app itself has the same key and stands in front of it.
+    Shadowed,
+}
+
+impl ModuleState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Inactive, Self::Shadowed];
+
+    /// The state as answers and metrics name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Shadowed => "shadowed",
+        }
+    }
+}
+
+/// A module of an installation as this replica applied it.
+#[derive(Clone, Debug)]
+pub struct LiveModule {
+    /// Installation and key.
+    pub id: SubscriptionId,
+    /// Module type.
+    pub module_type: String,
+    /// A module of the app itself rather than a registered one.
+    pub is_static: bool,
+    /// Whether it hears events.
+    pub state: ModuleState,
+    /// Why it does not.
+    pub reason: Option<String>,
+    /// What was registered.
+    pub data: Arc<Map<String, Value>>,
+    /// What the matcher holds; none unless active.
+    pub subscription: Option<Arc<Subscription>>,
+    /// What happened to it so far; survives changes of the module.
+    pub stats: Arc<SubscriptionStats>,
+}
+
+/// An app as applied: its record and one handler per endpoint, shared by all installations.
+#[derive(Debug)]
+pub struct LiveApp {
+    /// The record.
+    pub record: AppRecord,
+    /// Revision of the record.
+    pub revision: u64,
+    endpoints: HashMap<String, Arc<Handler>>,
+    statics: Vec<StaticModule>,
+}
+
+#[derive(Debug)]
+struct StaticModule {
+    module_type: String,
+    key: ModuleKey,
+    data: Arc<Map<String, Value>>,
+}
+
+impl LiveApp {
+    /// Prepares an app record for its installations.
+    #[must_use]
+    pub fn new(record: AppRecord, revision: u64) -> Self {
+        let endpoint = |endpoint: &Endpoint| {
+            let url = Url::parse(&endpoint.url).ok()?;
+            let handler = Handler::Http { url, secret: endpoint.secret.clone() };
+            Some((endpoint.key.clone(), Arc::new(handler)))
+        };
+        let endpoints = record.endpoints.iter().filter_map(endpoint).collect();
+        let mut statics = Vec::new();
+        for (module_type, modules) in &record.static_modules {
+            statics.extend(modules.iter().filter_map(|data| {
+                Some(StaticModule {
+                    module_type: module_type.clone(),
+                    key: data.get("key")?.as_str()?.into(),
+                    data: Arc::new(data.clone()),
+                })
+            }));
+        }
+        Self { record, revision, endpoints, statics }
+    }
+
+    /// Whether the app itself has a module with this key.
+    #[must_use]
+    pub fn has_static_key(&self, key: &str) -> bool {
+        self.statics.iter().any(|module| module.key.as_str() == key)
+    }
+}
+
+/// Compiled filters by their text: equal filters are one program, however many register them.
+///
+/// Holds no program alive; those in use are held by their subscriptions.
+#[derive(Debug, Default)]
+pub struct Programs {
+    by_text: Mutex<HashMap<Arc<str>, Weak<Program>>>,
+}
+
+impl Programs {
+    /// Checks a filter anew, with all warnings; an equal program in use is reused.
+    pub(super) fn check(&self, text: &Arc<str>, path: &str) -> Result<Compiled, Vec<Problem>> {
+        let start = clock::tick();
+        let compiled = language::compile(text, path);
+        metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
+        let Compiled { program, warnings } = compiled?;
+        Ok(Compiled { program: self.keep(text, program), warnings })
+    }
+
+    /// The program of a filter, compiled unless an equal one is in use.
+    fn get(&self, text: &Arc<str>) -> Result<Arc<Program>, Vec<Problem>> {
+        let known = self.locked().get(text).and_then(Weak::upgrade);
+        match known {
+            Some(program) => Ok(program),
+            None => self.check(text, "filter.expression").map(|compiled| compiled.program),
+        }
+    }
+
+    fn keep(&self, text: &Arc<str>, program: Arc<Program>) -> Arc<Program> {
+        let mut by_text = self.locked();
+        if let Some(known) = by_text.get(text).and_then(Weak::upgrade) {
+            return known;
+        }
+        if by_text.len() == by_text.capacity() && by_text.len() >= SPARE_PROGRAMS_MAX {
+            by_text.retain(|_, program| program.strong_count() > 0);
+        }
+        by_text.insert(Arc::clone(text), Arc::downgrade(&program));
+        program
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Weak<Program>>> {
+        self.by_text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Entity-property paths that `trigger` reads, in its filters and for its payload, in one
+    /// spelling.
+    pub(super) fn property_paths(&self, trigger: &Trigger) -> BTreeSet<String> {
+        let expressions = trigger.filters.iter().filter_map(|filter| filter.expression.as_ref());
+        let read = expressions
+            .filter_map(|expression| self.get(&expression.value).ok())
+            .flat_map(|program| language::property_paths(&program));
+        let delivered = trigger.property_paths.iter().map(|path| path.value.clone());
+        read.chain(delivered).map(|path| one_spelling(&path)).collect()
+    }
+}
+
+/// `issue.properties['k'].a.b`, `['k']['a.b']` and `.k.a.b` are one path.
+fn one_spelling(path: &str) -> String {
+    let path = path.strip_prefix("event.runtime.").unwrap_or(path);
+    let parts = path.split(['.', '[', ']', '\'', '"']).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(".")
+}
+
+/// Turns the modules of one installation into what the matcher holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Compiler<'a> {
+    /// The app as applied here; none when it is not provisioned.
+    pub(super) app: Option<&'a LiveApp>,
+    /// The installation.
+    pub(super) installation: &'a InstallationRecord,
+    /// Revision of the installation's document.
+    pub(super) revision: u64,
+    /// Filters in use.
+    pub(super) programs: &'a Programs,
+    /// First token of function subjects.
+    pub(super) prefix: &'a str,
+}
+
+/// A module as its app or its installation declares it.
+struct Declared<'a> {
+    key: &'a ModuleKey,
+    module_type: &'a str,
+    is_static: bool,
+    data: &'a Arc<Map<String, Value>>,
+}
+
+impl Compiler<'_> {
+    /// All modules, those of the app first; `stats_of` finds the counters of a module that was
+    /// there before, by key and whether it is the app's own.
+    pub(super) fn modules(
+        &self,
+        stats_of: impl Fn(&ModuleKey, bool) -> Option<Arc<SubscriptionStats>>,
+    ) -> Vec<LiveModule> {
+        let fixed = self.app.into_iter().flat_map(|app| &app.statics).map(|module| Declared {
+            key: &module.key,
+            module_type: &module.module_type,
+            is_static: true,
+            data: &module.data,
+        });
+        let registered = self.installation.modules.iter().map(|module| Declared {
+            key: &module.key,
+            module_type: &module.module_type,
+            is_static: false,
+            data: &module.data,
+        });
+        fixed
+            .chain(registered)
+            .map(|declared| {
+                let stats = stats_of(declared.key, declared.is_static).unwrap_or_default();
+                self.module(&declared, stats)
+            })
+            .collect()
+    }
+
+    fn module(&self, declared: &Declared<'_>, stats: Arc<SubscriptionStats>) -> LiveModule {
+        let id = SubscriptionId {
+            installation: self.installation.id.clone(),
+            key: declared.key.clone(),
+        };
+        let compiled = match self.shadow(declared) {
+            Some(reason) => Err((ModuleState::Shadowed, reason)),
+            None => self
+                .subscription(declared, id.clone(), Arc::clone(&stats))
+                .map_err(|reason| (ModuleState::Inactive, reason)),
+        };
+        let (state, reason, subscription) = match compiled {
+            Ok(subscription) => (ModuleState::Active, None, Some(Arc::new(subscription))),
+            Err((state, reason)) => (state, Some(reason), None),
+        };
+        LiveModule {
+            id,
+            module_type: declared.module_type.to_owned(),
+            is_static: declared.is_static,
+            state,
+            reason,
+            data: Arc::clone(declared.data),
+            subscription,
+            stats,
+        }
+    }
+
+    fn shadow(&self, declared: &Declared<'_>) -> Option<String> {
+        let shadowed = !declared.is_static && self.app?.has_static_key(declared.key.as_str());
+        shadowed.then(|| "a module of the app itself has the same key".to_owned())
+    }
+
+    fn subscription(
+        &self,
+        declared: &Declared<'_>,
+        id: SubscriptionId,
+        stats: Arc<SubscriptionStats>,
+    ) -> Result<Subscription, String> {
+        let app = self.app.ok_or_else(|| "the app is not provisioned".to_owned())?;
+        match self.installation.state {
+            InstallationState::Enabled => {}
+            InstallationState::Disabled => return Err("the installation is disabled".into()),
+            InstallationState::Uninstalled => return Err("the installation is uninstalled".into()),
+        }
+        if declared.module_type != TRIGGER || app.record.kind != AppKind::Forge {
+            return Err(format!("modules of type {} are kept, not routed", declared.module_type));
+        }
+        let trigger = Trigger::read(declared.data, "data").map_err(|found| summary(&found))?;
+        let installation = self.installation;
+        Ok(Subscription {
+            id,
+            app: installation.app.clone(),
+            app_account_id: installation.app_account_id.as_deref().map(Box::from),
+            cloud_id: installation.cloud_id.clone(),
+            licensed: installation.licensed,
+            listens: self.listens(&trigger)?,
+            handler: self.handler(app, &trigger.handler)?,
+            include_fields: trigger.fields.into_iter().map(String::into_boxed_str).collect(),
+            revision: self.revision,
+            stats,
+        })
+    }
+
+    fn handler(&self, app: &LiveApp, handler: &HandlerRef) -> Result<Arc<Handler>, String> {
+        match handler {
+            HandlerRef::Endpoint(key) => {
+                let found = app.endpoints.get(&key.value).map(Arc::clone);
+                found.ok_or_else(|| format!("the app has no endpoint `{}`", key.value))
+            }
+            HandlerRef::Function(name) if app.record.functions.contains(&name.value) => {
+                let subject =
+                    function_subject(self.prefix, &self.installation.id, &name.value).into();
+                Ok(Arc::new(Handler::Function { subject }))
+            }
+            HandlerRef::Function(name) => Err(format!("the app has no function `{}`", name.value)),
+        }
+    }
+
+    fn listens(&self, trigger: &Trigger) -> Result<Box<[Listen]>, String> {
+        let listen = |event: &TriggerEvent| {
+            let filter = match &event.filter {
+                Some(filter) => self.filter(filter)?,
+                None => Filter::default(),
+            };
+            Ok(Listen { event_type: event.event_type.value.clone(), filter })
+        };
+        trigger.events.iter().map(listen).collect()
+    }
+
+    fn filter(&self, filter: &TriggerFilter) -> Result<Filter, String> {
+        let program = match &filter.expression {
+            Some(text) => Some(self.programs.get(&text.value).map_err(|found| summary(&found))?),
+            None => None,
+        };
+        Ok(Filter {
+            program,
+            ignore_self: filter.ignore_self,
+            requires_licence: filter.requires_licence,
+            on_error: filter.on_error.unwrap_or_default(),
+        })
+    }
+}
+
+/// The subject on which a function of an installation is called.
+#[must_use]
+pub fn function_subject(prefix: &str, installation: &InstallationId, function: &str) -> String {
+    format!("{prefix}.fn.{}.{function}", installation.token())
+}

@@ -1,0 +1,340 @@
+//! What is stored: one document per app, per installation with its modules, and per OAuth client.
+//!
+//! Documents hold what was said, never what follows from it: whether a module is live depends on
+//! the app's current version and is worked out when a document is applied. So a new app version is
+//! one write, however many installations it has.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Secret, token};
+
+/// Version of the document forms below; a replica refuses documents of a later one.
+pub(super) const FORMAT: u32 = 1;
+
+/// A stored document: which family of keys it lives under.
+pub(super) trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
+    /// First token of its keys.
+    const FAMILY: &'static str;
+
+    /// The key of the document with this id: `<family>.<token of the id>`.
+    #[must_use]
+    fn key(id: &str) -> String {
+        format!("{}.{}", Self::FAMILY, token(id))
+    }
+
+    /// Version of the form it was written in.
+    fn format(&self) -> u32;
+}
+
+/// Reads a stored document, unless it has the form of a later version of this program.
+///
+/// # Errors
+/// Why it cannot be read, for the log.
+pub(super) fn read<D: Document>(value: &[u8]) -> Result<D, String> {
+    let document: D = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+    if document.format() > FORMAT {
+        return Err(format!("its format is {}, known is {FORMAT}", document.format()));
+    }
+    Ok(document)
+}
+
+/// Which programming model an app follows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AppKind {
+    /// Forge: functions and endpoints, bearer tokens.
+    Forge,
+    /// Connect: a base URL, a shared secret per installation.
+    Connect,
+}
+
+/// One app: what its current version offers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppRecord {
+    /// See [`FORMAT`].
+    pub format: u32,
+    /// Forge ARI or Connect app key.
+    pub id: AppId,
+    /// Programming model.
+    pub kind: AppKind,
+    /// Name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Version of the app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Scopes it was granted; empty = not declared, and none is checked.
+    pub scopes: Vec<String>,
+    /// Functions that a trigger may name.
+    pub functions: Vec<String>,
+    /// Endpoints that a trigger may name.
+    pub endpoints: Vec<Endpoint>,
+    /// Base of the relative URLs of a Connect app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Modules of the app itself by type, live in every enabled installation.
+    pub static_modules: BTreeMap<String, Vec<Map<String, Value>>>,
+    /// Texts by locale and key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub translations: BTreeMap<String, BTreeMap<String, String>>,
+    /// Where the app is asked for its dynamic modules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<Discovery>,
+    /// Delivery options of the app, as given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Map<String, Value>>,
+    /// First written, milliseconds since the epoch.
+    pub created_ms: i64,
+    /// Last written, milliseconds since the epoch.
+    pub updated_ms: i64,
+}
+
+/// An HTTP endpoint of an app.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// What triggers call it.
+    pub key: String,
+    /// Where deliveries are posted.
+    pub url: String,
+    /// Signs them.
+    #[serde(with = "clear")]
+    pub secret: Secret,
+}
+
+/// Pull discovery: the app is asked for its modules.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Discovery {
+    /// Module types that are taken from the answer.
+    #[serde(rename = "use")]
+    pub types: Vec<String>,
+    /// Whom to ask.
+    pub url: String,
+}
+
+/// Whether an installation is in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstallationState {
+    /// Its triggers are live.
+    #[default]
+    Enabled,
+    /// Kept, hears nothing, may not register.
+    Disabled,
+    /// As disabled; a Connect installation can come back with its modules.
+    Uninstalled,
+}
+
+/// One app installed in one tenant, with the modules it registered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstallationRecord {
+    /// See [`FORMAT`].
+    pub format: u32,
+    /// Its id.
+    pub id: InstallationId,
+    /// The app.
+    pub app: AppId,
+    /// The site whose events it hears.
+    pub cloud_id: CloudId,
+    /// What the site runs.
+    pub product: Product,
+    /// Connect's name of the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<String>,
+    /// Connect's secret shared with the app.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "clear_option")]
+    pub shared_secret: Option<Secret>,
+    /// Whether it holds an active licence.
+    pub licensed: bool,
+    /// `PRODUCTION`, `STAGING` or `DEVELOPMENT`.
+    pub environment: String,
+    /// Whether it is in use.
+    pub state: InstallationState,
+    /// The account the app acts with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_account_id: Option<String>,
+    /// SHA-256 of its bearer token, in hex; the token itself is stored nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_hash: Option<String>,
+    /// What it registered, in the order of registration.
+    pub modules: Vec<ModuleRecord>,
+    /// Order number that the next module gets; never falls, so that paging never skips.
+    pub next_order: u64,
+    /// First written, milliseconds since the epoch.
+    pub created_ms: i64,
+    /// Last written, milliseconds since the epoch.
+    pub updated_ms: i64,
+}
+
+impl InstallationRecord {
+    /// The module with this key.
+    #[must_use]
+    pub fn module(&self, key: &str) -> Option<&ModuleRecord> {
+        self.modules.iter().find(|module| module.key.as_str() == key)
+    }
+}
+
+/// Which door a module came in by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Door {
+    /// Forge dynamic modules, version 1.
+    ForgeV1,
+    /// Forge dynamic modules, version 2.
+    ForgeV2,
+    /// Connect dynamic modules.
+    Connect,
+    /// Jira dynamic webhooks.
+    Webhook,
+    /// The answer to a discovery call.
+    Discovery,
+}
+
+/// One registered module.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModuleRecord {
+    /// Unique inside its installation.
+    pub key: ModuleKey,
+    /// Module type, such as `trigger`.
+    #[serde(rename = "type")]
+    pub module_type: String,
+    /// What was registered, with `key` inside.
+    #[serde(with = "shared")]
+    pub data: Arc<Map<String, Value>>,
+    /// The door it came in by.
+    pub door: Door,
+    /// Registered, milliseconds since the epoch.
+    pub created_ms: i64,
+    /// Last changed, milliseconds since the epoch.
+    pub updated_ms: i64,
+    /// Rises by one with each change of this module; its `ETag`.
+    pub revision: u64,
+    /// Place in the order of registration.
+    pub order: u64,
+}
+
+/// An OAuth client of the dynamic webhook door.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientRecord {
+    /// See [`FORMAT`].
+    pub format: u32,
+    /// Its id.
+    pub id: String,
+    /// SHA-256 of its bearer token, in hex.
+    pub token_hash: String,
+    /// The user it acts for.
+    pub user: String,
+    /// The one installation it belongs to.
+    pub installation: InstallationId,
+}
+
+impl Document for AppRecord {
+    const FAMILY: &'static str = "app";
+
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
+impl Document for InstallationRecord {
+    const FAMILY: &'static str = "inst";
+
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
+impl Document for ClientRecord {
+    const FAMILY: &'static str = "client";
+
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
+/// Secrets are stored in clear: they sign deliveries and verify tokens, so a hash would not do.
+mod clear {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::domain::Secret;
+
+    pub(super) fn serialize<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(secret.reveal())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
+        String::deserialize(from).map(Secret::new)
+    }
+}
+
+/// As [`clear`], for a secret that may be absent.
+mod clear_option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::domain::Secret;
+
+    pub(super) fn serialize<S: Serializer>(
+        secret: &Option<Secret>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        secret.as_ref().map(Secret::reveal).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Secret>, D::Error> {
+        Ok(Option::<String>::deserialize(from)?.map(Secret::new))
+    }
+}
+
+/// Module data is shared between the record and what is live.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::{Map, Value};
+
+    pub(super) fn serialize<S: Serializer>(
+        data: &Arc<Map<String, Value>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        data.as_ref().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Arc<Map<String, Value>>, D::Error> {
+        Map::deserialize(from).map(Arc::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_of_an_ari_is_one_legal_token_behind_the_family() {
+        let key = AppRecord::key("ari:cloud:ecosystem::app/1");
+        assert!(key.starts_with("app.") && key.len() == 30, "{key}");
+        assert_eq!(InstallationRecord::key("inst-a"), "inst.inst-a");
+    }
+
+    #[test]
+    fn secrets_survive_storage_and_stay_out_of_debug_output() {
+        let endpoint =
+            Endpoint { key: "k".into(), url: "u".into(), secret: Secret::new("whsec_abc") };
+        let stored = serde_json::to_string(&endpoint).unwrap();
+        let read: Endpoint = serde_json::from_str(&stored).unwrap();
+        assert_eq!(read.secret.reveal(), "whsec_abc");
+        assert!(!format!("{read:?}").contains("abc"));
+    }
+}

@@ -1,0 +1,285 @@
+//! What is applied on this replica: records by id, and the subscriptions that follow from them.
+//!
+//! One task applies changes, in the order of their revisions; any number of tasks read. A reader
+//! takes a shared pointer out of a map and lets the map go, so no guard lives across an await.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use tracing::{error, info};
+
+use super::compile::{Compiler, LiveApp, LiveModule, ModuleState, Programs};
+use super::document::{AppRecord, ClientRecord, Document, InstallationRecord, ModuleRecord, read};
+use super::metrics;
+use crate::domain::{AppId, InstallationId, SubscriptionId};
+use crate::matcher::{Matcher, Subscription};
+
+/// An installation as applied here.
+#[derive(Debug)]
+pub struct LiveInstallation {
+    /// The record.
+    pub record: Arc<InstallationRecord>,
+    /// Revision of its document.
+    pub revision: u64,
+    /// The modules of the app, then those registered, in order.
+    pub modules: Vec<LiveModule>,
+}
+
+impl LiveInstallation {
+    /// What was registered, in order, each with how it was applied.
+    pub fn registered(&self) -> impl Iterator<Item = (&ModuleRecord, &LiveModule)> {
+        self.record.modules.iter().zip(self.modules.iter().filter(|module| !module.is_static))
+    }
+
+    /// The module with this key that is in front: the app's own before a registered one.
+    #[must_use]
+    pub fn module(&self, key: &str) -> Option<&LiveModule> {
+        self.modules.iter().find(|module| module.id.key.as_str() == key)
+    }
+}
+
+/// How many records are in which state on this replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Modules that hear events.
+    pub active: i64,
+    /// Modules that do not.
+    pub inactive: i64,
+    /// Modules behind one of the app itself.
+    pub shadowed: i64,
+    /// Installations with at least one module.
+    pub installations: i64,
+}
+
+/// The control-plane maps. See the file header.
+#[derive(Debug)]
+pub(super) struct Live {
+    matcher: Arc<Matcher>,
+    prefix: String,
+    programs: Programs,
+    apps: DashMap<AppId, Arc<LiveApp>>,
+    installations: DashMap<InstallationId, Arc<LiveInstallation>>,
+    clients: DashMap<String, Arc<ClientRecord>>,
+    /// Digest of a bearer token -> whose it is.
+    tokens: DashMap<String, InstallationId>,
+    client_tokens: DashMap<String, String>,
+    of_app: DashMap<AppId, BTreeSet<InstallationId>>,
+    /// Key of a document -> the id inside, for deletions, which carry no document.
+    ids: DashMap<String, String>,
+    by_state: [AtomicI64; ModuleState::ALL.len()],
+    with_modules: AtomicI64,
+}
+
+impl Live {
+    pub(super) fn new(matcher: Arc<Matcher>, prefix: String) -> Self {
+        Self {
+            matcher,
+            prefix,
+            programs: Programs::default(),
+            apps: DashMap::new(),
+            installations: DashMap::new(),
+            clients: DashMap::new(),
+            tokens: DashMap::new(),
+            client_tokens: DashMap::new(),
+            of_app: DashMap::new(),
+            ids: DashMap::new(),
+            by_state: Default::default(),
+            with_modules: AtomicI64::new(0),
+        }
+    }
+
+    pub(super) fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    pub(super) fn app(&self, id: &str) -> Option<Arc<LiveApp>> {
+        self.apps.get(id).map(|app| Arc::clone(&app))
+    }
+
+    pub(super) fn installation(&self, id: &str) -> Option<Arc<LiveInstallation>> {
+        self.installations.get(id).map(|installation| Arc::clone(&installation))
+    }
+
+    pub(super) fn client(&self, id: &str) -> Option<Arc<ClientRecord>> {
+        self.clients.get(id).map(|client| Arc::clone(&client))
+    }
+
+    pub(super) fn installation_by_token(&self, digest: &str) -> Option<Arc<LiveInstallation>> {
+        let id = self.tokens.get(digest).map(|id| id.clone())?;
+        self.installation(id.as_str())
+    }
+
+    pub(super) fn client_by_token(&self, digest: &str) -> Option<Arc<ClientRecord>> {
+        let id = self.client_tokens.get(digest).map(|id| id.clone())?;
+        self.client(&id)
+    }
+
+    pub(super) fn installations_of(&self, app: &str) -> Vec<InstallationId> {
+        self.of_app.get(app).map(|ids| ids.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    pub(super) fn clients_of(&self, installation: &str) -> Vec<String> {
+        let belongs = |client: &ClientRecord| client.installation.as_str() == installation;
+        let ids = self.clients.iter().filter(|client| belongs(client.value()));
+        ids.map(|client| client.key().clone()).collect()
+    }
+
+    pub(super) fn app_ids(&self) -> BTreeSet<AppId> {
+        self.apps.iter().map(|app| app.key().clone()).collect()
+    }
+
+    pub(super) fn installation_ids(&self) -> BTreeSet<InstallationId> {
+        self.installations.iter().map(|installation| installation.key().clone()).collect()
+    }
+
+    pub(super) fn subscription(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
+        let installation = self.installation(id.installation.as_str())?;
+        installation.module(id.key.as_str())?.subscription.clone()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let [active, inactive, shadowed] =
+            self.by_state.each_ref().map(|count| count.load(Relaxed));
+        Counts { active, inactive, shadowed, installations: self.with_modules.load(Relaxed) }
+    }
+
+    /// Keys of all documents that are applied.
+    pub(super) fn keys(&self) -> Vec<String> {
+        self.ids.iter().map(|entry| entry.key().clone()).collect()
+    }
+
+    /// Applies a document that was written. One that cannot be read changes nothing: the last good
+    /// one stays, and the error names the key.
+    pub(super) fn put(&self, key: &str, value: &Bytes, revision: u64) {
+        let family = key.split('.').next().unwrap_or_default();
+        let applied = match family {
+            AppRecord::FAMILY => read(value).map(|record| self.put_app(key, record, revision)),
+            InstallationRecord::FAMILY => {
+                read(value).map(|record| self.put_installation(key, record, revision))
+            }
+            ClientRecord::FAMILY => read(value).map(|record| self.put_client(key, record)),
+            _ => Err("no family of documents has such keys".to_owned()),
+        };
+        if let Err(reason) = applied {
+            metrics::document_refused();
+            error!(key, revision, %reason, "registry document cannot be applied");
+        }
+    }
+
+    /// Forgets a document.
+    pub(super) fn delete(&self, key: &str) {
+        let Some((_, id)) = self.ids.remove(key) else { return };
+        match key.split('.').next().unwrap_or_default() {
+            AppRecord::FAMILY => {
+                self.apps.remove(id.as_str());
+                self.recompile_installations_of(&id);
+            }
+            InstallationRecord::FAMILY => self.delete_installation(&id),
+            ClientRecord::FAMILY => self.delete_client(&id),
+            _ => {}
+        }
+    }
+
+    fn put_app(&self, key: &str, record: AppRecord, revision: u64) {
+        let id = record.id.clone();
+        self.ids.insert(key.to_owned(), id.to_string());
+        self.apps.insert(id.clone(), Arc::new(LiveApp::new(record, revision)));
+        self.recompile_installations_of(id.as_str());
+    }
+
+    fn recompile_installations_of(&self, app: &str) {
+        for id in self.installations_of(app) {
+            if let Some(known) = self.installation(id.as_str()) {
+                self.compile(Arc::clone(&known.record), known.revision);
+            }
+        }
+    }
+
+    fn put_installation(&self, key: &str, record: InstallationRecord, revision: u64) {
+        self.ids.insert(key.to_owned(), record.id.to_string());
+        let before = self.installation(record.id.as_str()).map(|known| Arc::clone(&known.record));
+        if let Some(before) = &before {
+            if before.token_hash != record.token_hash {
+                self.forget_token(before);
+            }
+            if before.app != record.app {
+                self.forget_app_member(before);
+            }
+        }
+        if let Some(digest) = &record.token_hash {
+            self.tokens.insert(digest.clone(), record.id.clone());
+        }
+        self.of_app.entry(record.app.clone()).or_default().insert(record.id.clone());
+        self.compile(Arc::new(record), revision);
+    }
+
+    fn forget_token(&self, record: &InstallationRecord) {
+        if let Some(digest) = &record.token_hash {
+            self.tokens.remove(digest);
+        }
+    }
+
+    fn forget_app_member(&self, record: &InstallationRecord) {
+        self.of_app.entry(record.app.clone()).or_default().remove(&record.id);
+        self.of_app.remove_if(&record.app, |_, members| members.is_empty());
+    }
+
+    /// Works out the modules of an installation and hands them to the matcher.
+    fn compile(&self, record: Arc<InstallationRecord>, revision: u64) {
+        let before = self.installation(record.id.as_str());
+        let app = self.app(record.app.as_str());
+        let compiler = Compiler {
+            app: app.as_deref(),
+            installation: &record,
+            revision,
+            programs: &self.programs,
+            prefix: &self.prefix,
+        };
+        let modules = compiler.modules(|key, is_static| {
+            let same = |m: &&LiveModule| m.id.key == *key && m.is_static == is_static;
+            let known = before.as_ref()?.modules.iter().find(same)?;
+            Some(Arc::clone(&known.stats))
+        });
+        let live = modules.iter().filter_map(|module| module.subscription.clone()).collect();
+        self.matcher.replace_installation(&record.id, live);
+        self.count(before.as_ref().map_or(&[], |before| &before.modules), -1);
+        self.count(&modules, 1);
+        let id = record.id.clone();
+        self.installations.insert(id, Arc::new(LiveInstallation { record, revision, modules }));
+    }
+
+    fn delete_installation(&self, id: &str) {
+        let Some((id, known)) = self.installations.remove(id) else { return };
+        self.matcher.replace_installation(&id, Vec::new());
+        self.forget_token(&known.record);
+        self.forget_app_member(&known.record);
+        self.count(&known.modules, -1);
+        info!(installation = %id, "installation removed");
+    }
+
+    fn put_client(&self, key: &str, record: ClientRecord) {
+        self.delete_client(&record.id);
+        self.ids.insert(key.to_owned(), record.id.clone());
+        self.client_tokens.insert(record.token_hash.clone(), record.id.clone());
+        self.clients.insert(record.id.clone(), Arc::new(record));
+    }
+
+    fn delete_client(&self, id: &str) {
+        if let Some((_, client)) = self.clients.remove(id) {
+            self.client_tokens.remove(&client.token_hash);
+        }
+    }
+
+    fn count(&self, modules: &[LiveModule], sign: i64) {
+        for (state, total) in ModuleState::ALL.iter().zip(&self.by_state) {
+            let found = modules.iter().filter(|module| module.state == *state).count();
+            total.fetch_add(sign * i64::try_from(found).unwrap_or(i64::MAX), Relaxed);
+        }
+        if !modules.is_empty() {
+            self.with_modules.fetch_add(sign, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Figures of registration, by the names that operators rely on.
+
+use std::time::Duration;
+
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+
+use super::live::Counts;
+use super::problem::Problem;
+
+const SUBSCRIPTIONS: &str = "switchyard_subscriptions";
+const INSTALLATIONS: &str = "switchyard_installations";
+const REVISION: &str = "switchyard_registry_revision";
+const APPLY_SECONDS: &str = "switchyard_registry_apply_seconds";
+const DOCUMENTS_REFUSED: &str = "switchyard_registry_documents_refused_total";
+const COMPILE_ERRORS: &str = "switchyard_filter_compile_errors_total";
+const COMPILE_SECONDS: &str = "switchyard_filter_compile_seconds";
+
+/// Describes all figures of this stage; calling it again changes nothing.
+pub(super) fn describe() {
+    describe_gauge!(SUBSCRIPTIONS, "Module records by state.");
+    describe_gauge!(INSTALLATIONS, "Installations with at least one module.");
+    describe_gauge!(REVISION, "Last registry revision applied on this replica.");
+    describe_histogram!(
+        APPLY_SECONDS,
+        Unit::Seconds,
+        "Time from a stored change to its being visible to matching."
+    );
+    describe_counter!(DOCUMENTS_REFUSED, "Stored documents that could not be applied.");
+    describe_counter!(COMPILE_ERRORS, "Filters that were refused, by reason.");
+    describe_histogram!(COMPILE_SECONDS, Unit::Seconds, "Time to check and compile one filter.");
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^52")]
+pub(super) fn applied(revision: u64, counts: Counts) {
+    gauge!(REVISION).set(revision as f64);
+    gauge!(INSTALLATIONS).set(counts.installations as f64);
+    gauge!(SUBSCRIPTIONS, "state" => "active").set(counts.active as f64);
+    gauge!(SUBSCRIPTIONS, "state" => "inactive").set(counts.inactive as f64);
+    gauge!(SUBSCRIPTIONS, "state" => "shadowed").set(counts.shadowed as f64);
+}
+
+pub(super) fn change_applied(waited: Duration) {
+    histogram!(APPLY_SECONDS).record(waited);
+}
+
+pub(super) fn document_refused() {
+    counter!(DOCUMENTS_REFUSED).increment(1);
+}
+
+/// A filter was compiled in `took`, or refused with `problems`.
+pub(super) fn filter_compiled(took: Duration, problems: Option<&[Problem]>) {
+    histogram!(COMPILE_SECONDS).record(took);
+    if let Some(problem) = problems.and_then(<[Problem]>::first) {
+        counter!(COMPILE_ERRORS, "reason" => reason(&problem.code)).increment(1);
+    }
+}
+
+/// The family of a filter code as label.
+fn reason(code: &str) -> &'static str {
+    match code.get(..5) {
+        Some("SY-30") => "syntax",
+        Some("SY-31" | "SY-32") => "type",
+        Some("SY-33") => "limit",
+        _ => "unsupported",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_of_filter_codes_has_its_reason() {
+        let reasons = ["SY-3002", "SY-3103", "SY-3201", "SY-3301", "SY-9"].map(reason);
+        assert_eq!(reasons, ["syntax", "type", "type", "limit", "unsupported"]);
+    }
+}

@@ -1,0 +1,47 @@
+//! A. Who asked: apps register triggers, operators provision apps and installations.
+//!
+//! ```text
+//! door -> validate (form, names, filters) -> change (compare-and-set, wait) -> store
+//! store -> live (apply, on every replica) -> compile -> matcher
+//! ```
+//!
+//! Guarantee: a registration is accepted whole or refused with everything that is wrong with it; an
+//! accepted one is durable and heard by the matcher of this replica before the caller learns of it.
+//! Bounds: modules and property paths per installation, registrations per second, document size,
+//! retries of a conflicting change. This stage knows neither the broker nor HTTP; what it needs of
+//! storage is the trait [`Store`].
+
+pub mod catalog;
+mod change;
+mod compile;
+mod document;
+mod language;
+mod limits;
+mod live;
+mod metrics;
+mod modules;
+mod problem;
+mod provision;
+mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod token;
+mod trigger;
+mod validate;
+
+pub use change::{RegisterError, Registry, Settings};
+pub use compile::{LiveApp, LiveModule, ModuleState, Programs, TRIGGER, function_subject};
+pub use document::{
+    AppKind, AppRecord, ClientRecord, Discovery, Door, Endpoint, InstallationRecord,
+    InstallationState, ModuleRecord,
+};
+pub use live::{Counts, LiveInstallation};
+pub use modules::{ModuleSpec, Registered};
+pub use problem::{Place, Problem, code, summary};
+pub use provision::{AppPut, AppSpec, CheckUrl, ClientSpec, InstallationPut, InstallationSpec};
+pub use store::{Change, Store, StoreError, Stored};
+pub use token::digest;
+pub use trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+pub use validate::{Accepted, Rules, key_problem};

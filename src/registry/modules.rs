@@ -1,0 +1,276 @@
+//! What apps do: register, replace and remove the modules of one installation.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use tracing::info;
+use uuid::Uuid;
+
+use super::change::{Decision, RegisterError, Registry};
+use super::compile::{LiveApp, TRIGGER};
+use super::document::{Door, InstallationRecord, InstallationState, ModuleRecord};
+use super::problem::{Problem, code};
+use super::trigger::Trigger;
+use super::validate::{Accepted, Rules};
+use crate::clock;
+use crate::domain::{InstallationId, ModuleKey};
+
+/// Forge module types that may be stored without being routed.
+const INERT_TYPES: &[&str] = &[
+    "confluence:contentAction",
+    "confluence:contentBylineItem",
+    "confluence:contentProperty",
+    "jira:customField",
+    "jira:customFieldType",
+    "jira:entityProperty",
+    "jira:issueAction",
+    "jira:issueActivity",
+    "jira:issueContext",
+    "jira:issuePanel",
+    "jira:jqlFunction",
+    "jiraServiceManagement:portalHeader",
+    "jiraServiceManagement:portalRequestDetail",
+    "jiraServiceManagement:portalRequestViewAction",
+    "macro",
+];
+
+/// A module as an app gives it.
+#[derive(Clone, Debug)]
+pub struct ModuleSpec {
+    /// Module type, such as `trigger`.
+    pub module_type: String,
+    /// What the type says, without or with its `key`.
+    pub data: Map<String, Value>,
+    /// The door it comes in by.
+    pub door: Door,
+}
+
+/// A module as stored, and what is odd about it.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// The record.
+    pub module: ModuleRecord,
+    /// What its author may want to know.
+    pub warnings: Vec<Problem>,
+}
+
+impl Registry {
+    /// Takes one registration off the installation's budget.
+    ///
+    /// # Errors
+    /// [`RegisterError::RateLimited`].
+    pub fn take_turn(&self, installation: &InstallationId) -> Result<(), RegisterError> {
+        self.rate
+            .take(installation)
+            .map_err(|retry_after| RegisterError::RateLimited { retry_after })
+    }
+
+    /// Registers a module under `key`, or under a new one.
+    ///
+    /// # Errors
+    /// The module is invalid, its key is taken, or the installation has no room for it.
+    pub async fn register(
+        &self,
+        installation: &InstallationId,
+        spec: ModuleSpec,
+        key: Option<ModuleKey>,
+    ) -> Result<Registered, RegisterError> {
+        let accepted = self.accept(installation, &spec)?;
+        let key = key.unwrap_or_else(|| Uuid::new_v4().to_string().into());
+        let now_ms = clock::now_ms();
+        let module = ModuleRecord {
+            data: Arc::new(with_key(spec.data, &key)),
+            key,
+            module_type: spec.module_type,
+            door: spec.door,
+            created_ms: now_ms,
+            updated_ms: now_ms,
+            revision: 1,
+            order: 0,
+        };
+        let module = self
+            .edit(installation.as_str(), |current| {
+                let mut record = usable(current)?;
+                self.check_room(&record, &module.key)?;
+                self.check_property_paths(&record, &module.key, &accepted)?;
+                let module = ModuleRecord { order: record.next_order, ..module.clone() };
+                record.next_order += 1;
+                record.modules.push(module.clone());
+                Ok(Decision::Put(record, module))
+            })
+            .await?;
+        info!(installation = %installation, key = %module.key, "module registered");
+        Ok(Registered { module, warnings: accepted.warnings })
+    }
+
+    /// Replaces the module `key`, whole. `expected` is the revision it must have.
+    ///
+    /// # Errors
+    /// There is no such module, the new one is invalid or of another type, or the revision differs.
+    pub async fn replace(
+        &self,
+        installation: &InstallationId,
+        key: &ModuleKey,
+        spec: ModuleSpec,
+        expected: Option<u64>,
+    ) -> Result<Registered, RegisterError> {
+        self.find(installation, key)?;
+        let accepted = self.accept(installation, &spec)?;
+        let data = Arc::new(with_key(spec.data, key));
+        let module = self
+            .edit(installation.as_str(), |current| {
+                let mut record = usable(current)?;
+                self.check_property_paths(&record, key, &accepted)?;
+                let slot = record.modules.iter_mut().find(|module| module.key == *key);
+                let module = slot.ok_or(RegisterError::NotFound)?;
+                check_revision(module, expected)?;
+                if module.module_type != spec.module_type {
+                    let message = "type cannot be modified during update";
+                    let problem = Problem::new(code::TYPE_CHANGED, "type", message);
+                    return Err(RegisterError::invalid(problem));
+                }
+                module.data = Arc::clone(&data);
+                module.revision += 1;
+                module.updated_ms = clock::now_ms();
+                let module = module.clone();
+                Ok(Decision::Put(record, module))
+            })
+            .await?;
+        info!(installation = %installation, %key, revision = module.revision, "module replaced");
+        Ok(Registered { module, warnings: accepted.warnings })
+    }
+
+    /// Removes the module `key`. `expected` is the revision it must have.
+    ///
+    /// # Errors
+    /// There is no such module, or its revision differs.
+    pub async fn remove(
+        &self,
+        installation: &InstallationId,
+        key: &ModuleKey,
+        expected: Option<u64>,
+    ) -> Result<(), RegisterError> {
+        self.edit(installation.as_str(), |current| {
+            let mut record = usable(current)?;
+            check_revision(record.module(key.as_str()).ok_or(RegisterError::NotFound)?, expected)?;
+            record.modules.retain(|module| module.key != *key);
+            Ok(Decision::Put(record, ()))
+        })
+        .await?;
+        info!(installation = %installation, %key, "module removed");
+        Ok(())
+    }
+
+    /// A registered module as applied here.
+    ///
+    /// # Errors
+    /// [`RegisterError::NotFound`].
+    pub fn find(
+        &self,
+        installation: &InstallationId,
+        key: &ModuleKey,
+    ) -> Result<ModuleRecord, RegisterError> {
+        let live = self.installation(installation.as_str()).ok_or(RegisterError::NotFound)?;
+        live.record.module(key.as_str()).cloned().ok_or(RegisterError::NotFound)
+    }
+
+    /// Checks a module against its app, as far as that does not depend on the other modules.
+    fn accept(
+        &self,
+        installation: &InstallationId,
+        spec: &ModuleSpec,
+    ) -> Result<Accepted, RegisterError> {
+        let live = self.installation(installation.as_str()).ok_or(RegisterError::NotFound)?;
+        let app = self.app(live.record.app.as_str()).ok_or(RegisterError::NotFound)?;
+        if spec.module_type == TRIGGER {
+            return self.rules(&app).check(&spec.data, "data").map_err(RegisterError::Invalid);
+        }
+        let name = &spec.module_type;
+        let (known, stored) =
+            (INERT_TYPES.contains(&name.as_str()), self.settings.accept_inert_types);
+        if known && stored {
+            return Ok(Accepted::default());
+        }
+        let problem =
+            Problem::new(code::MODULE_TYPE, "type", format!("unsupported module type `{name}`"));
+        Err(RegisterError::invalid(if known {
+            problem.with_help("registry.accept_inert_types stores modules of this type")
+        } else {
+            problem.with_help(format!("modules of type `{TRIGGER}` can be registered"))
+        }))
+    }
+
+    pub(super) fn rules<'a>(&'a self, app: &'a LiveApp) -> Rules<'a> {
+        Rules {
+            app: &app.record,
+            allow_unknown_events: self.settings.allow_unknown_events,
+            programs: self.live.programs(),
+        }
+    }
+
+    fn check_room(
+        &self,
+        record: &InstallationRecord,
+        key: &ModuleKey,
+    ) -> Result<(), RegisterError> {
+        if record.module(key.as_str()).is_some() {
+            let message = format!("A dynamic module with key \"{key}\" already exists");
+            return Err(RegisterError::invalid(Problem::new(code::DUPLICATE, "key", message)));
+        }
+        let (used, max) = (record.modules.len(), self.settings.modules_max);
+        if used < max {
+            return Ok(());
+        }
+        let message = format!("limit {max} dynamic modules per installation, {used} used");
+        Err(RegisterError::invalid(
+            Problem::new(code::MODULES_MAX, "", message).with_help("delete one to make room"),
+        ))
+    }
+
+    /// Counts what the installation's other modules and the app's own read as well.
+    fn check_property_paths(
+        &self,
+        record: &InstallationRecord,
+        key: &ModuleKey,
+        accepted: &Accepted,
+    ) -> Result<(), RegisterError> {
+        if accepted.property_paths.is_empty() {
+            return Ok(());
+        }
+        let app = self.app(record.app.as_str());
+        let statics = app.iter().flat_map(|app| app.record.static_modules.get(TRIGGER)).flatten();
+        let others = record.modules.iter().filter(|m| m.key != *key && m.module_type == TRIGGER);
+        let mut paths: BTreeSet<String> = accepted.property_paths.clone();
+        for data in statics.chain(others.map(|module| module.data.as_ref())) {
+            if let Ok(trigger) = Trigger::read(data, "data") {
+                paths.extend(self.live.programs().property_paths(&trigger));
+            }
+        }
+        let (used, max) = (paths.len(), self.settings.property_paths_max);
+        if used <= max {
+            return Ok(());
+        }
+        let message =
+            format!("{used} different entity properties would be read, the limit is {max}");
+        Err(RegisterError::invalid(Problem::new(code::PROPERTY_PATHS_MAX, "data", message)))
+    }
+}
+
+/// The current record, if modules of it may be changed.
+fn usable(current: Option<InstallationRecord>) -> Result<Box<InstallationRecord>, RegisterError> {
+    let enabled = current.filter(|record| record.state == InstallationState::Enabled);
+    enabled.map(Box::new).ok_or(RegisterError::NotFound)
+}
+
+fn check_revision(module: &ModuleRecord, expected: Option<u64>) -> Result<(), RegisterError> {
+    match expected {
+        Some(expected) if expected != module.revision => Err(RegisterError::StaleRevision),
+        _ => Ok(()),
+    }
+}
+
+fn with_key(mut data: Map<String, Value>, key: &ModuleKey) -> Map<String, Value> {
+    data.insert("key".into(), Value::String(key.to_string()));
+    data
+}

@@ -1,0 +1,145 @@
+//! What tests of this stage share: an app, and a store that lives in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use tokio::sync::{broadcast, mpsc};
+
+use super::{AppRecord, Change, Store, StoreError, Stored};
+
+/// A Forge app with function `main`, endpoint `hook` and the scope `read:jira-work`.
+pub(crate) fn forge_app() -> AppRecord {
+    serde_json::from_value(json!({
+        "format": 1, "id": "ari:app/1", "kind": "forge", "scopes": ["read:jira-work"],
+        "functions": ["main"],
+        "endpoints": [{"key": "hook", "url": "http://127.0.0.1:9/", "secret": "whsec_x"}],
+        "staticModules": {}, "createdMs": 0, "updatedMs": 0,
+    }))
+    .unwrap()
+}
+
+/// A store for tests: compare-and-set over a map; can be told to lose its watch or to fail.
+pub(crate) struct MemoryStore {
+    state: Mutex<State>,
+    sent: broadcast::Sender<Option<Change>>,
+}
+
+#[derive(Default)]
+struct State {
+    documents: BTreeMap<String, Stored>,
+    revision: u64,
+    broken: bool,
+}
+
+impl MemoryStore {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), sent: broadcast::Sender::new(4096) })
+    }
+
+    /// Lets every call fail, or work again.
+    pub(crate) fn set_broken(&self, broken: bool) {
+        self.state.lock().unwrap().broken = broken;
+    }
+
+    /// Deletes a document behind the back of whoever follows, and makes them load anew.
+    pub(crate) fn lose(&self, key: &str) {
+        self.state.lock().unwrap().documents.remove(key);
+        let _ = self.sent.send(None);
+    }
+
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.state.lock().unwrap().documents.keys().cloned().collect()
+    }
+
+    fn write(
+        &self,
+        key: &str,
+        value: Option<Bytes>,
+        expected: Option<u64>,
+    ) -> Result<u64, StoreError> {
+        let mut state = self.state.lock().unwrap();
+        if state.broken {
+            return Err(StoreError::Unavailable("told to".into()));
+        }
+        if state.documents.get(key).map(|stored| stored.revision) != expected {
+            return Err(StoreError::Conflict);
+        }
+        state.revision += 1;
+        let (key, revision) = (key.to_owned(), state.revision);
+        let change = match value {
+            Some(value) => {
+                let stored = Stored { value: value.clone(), revision };
+                state.documents.insert(key.clone(), stored);
+                Change::Put { key, value, revision }
+            }
+            None => {
+                state.documents.remove(&key);
+                Change::Deleted { key, revision }
+            }
+        };
+        let _ = self.sent.send(Some(change));
+        Ok(revision)
+    }
+
+    /// Sends everything; false when the receiver is gone.
+    async fn load(&self, changes: &mpsc::Sender<Change>) -> bool {
+        let documents = self.state.lock().unwrap().documents.clone();
+        let puts = documents.into_iter().map(|(key, Stored { value, revision })| Change::Put {
+            key,
+            value,
+            revision,
+        });
+        let load = std::iter::once(Change::Loading).chain(puts).chain([Change::Loaded]);
+        for change in load {
+            if changes.send(change).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl Store for MemoryStore {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+        Box::pin(async move {
+            let state = self.state.lock().unwrap();
+            match state.broken {
+                true => Err(StoreError::Unavailable("told to".into())),
+                false => Ok(state.documents.get(key).cloned()),
+            }
+        })
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        expected: Option<u64>,
+    ) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(async move {
+            // Lets others in between reading and writing, as a real store would.
+            tokio::task::yield_now().await;
+            self.write(key, Some(value), expected)
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str, expected: u64) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(async move { self.write(key, None, Some(expected)) })
+    }
+
+    fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let mut sent = self.sent.subscribe();
+            while self.load(&changes).await {
+                while let Ok(Some(change)) = sent.recv().await {
+                    if changes.send(change).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        })
+    }
+}

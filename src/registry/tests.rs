@@ -1,0 +1,1 @@
+//! Behaviour of the registry over a store in memory.

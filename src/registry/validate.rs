@@ -1,0 +1,246 @@
+//! Whether a trigger may be registered: its form, the names it uses, its filters, its scopes.
+//!
+//! All or nothing: a trigger is accepted whole or refused with everything that is wrong with it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use switchyard_expr::Program;
+
+use super::catalog;
+use super::compile::Programs;
+use super::document::AppRecord;
+use super::problem::{Problem, code};
+use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+
+/// Longest module key that is taken, in bytes.
+const KEY_BYTES_MAX: usize = 128;
+
+/// A trigger that may be registered.
+#[derive(Clone, Debug, Default)]
+pub struct Accepted {
+    /// Entity-property paths it reads or delivers, in one spelling.
+    pub property_paths: BTreeSet<String>,
+    /// What is odd about it.
+    pub warnings: Vec<Problem>,
+    /// Its programs, held so that applying the registration finds them compiled.
+    pub programs: Vec<Arc<Program>>,
+}
+
+/// What a trigger is checked against.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// The app that registers it.
+    pub app: &'a AppRecord,
+    /// Whether events that no catalogue knows are only worth a warning.
+    pub allow_unknown_events: bool,
+    /// Filters in use.
+    pub programs: &'a Programs,
+}
+
+impl Rules<'_> {
+    /// Checks the data of a trigger that stands at `path` in its request.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it: first its form; when that is right, names and filters.
+    pub fn check(&self, data: &Map<String, Value>, path: &str) -> Result<Accepted, Vec<Problem>> {
+        let trigger = Trigger::read(data, path)?;
+        let mut problems = Vec::new();
+        let mut warnings = Vec::new();
+        let mut programs = Vec::new();
+        for event in &trigger.events {
+            self.event(event, &mut problems, &mut warnings);
+        }
+        problems.extend(self.handler(&trigger.handler));
+        for filter in &trigger.filters {
+            if let Some(text) = &filter.expression {
+                match self.programs.check(&text.value, &text.path) {
+                    Ok(compiled) => {
+                        programs.push(compiled.program);
+                        warnings.extend(compiled.warnings);
+                    }
+                    Err(found) => problems.extend(found),
+                }
+            }
+            warnings.extend(idle_on_error(filter));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let property_paths = self.programs.property_paths(&trigger);
+        if !property_paths.is_empty() {
+            warnings.extend(trigger.events.iter().filter_map(without_properties));
+        }
+        Ok(Accepted { property_paths, warnings, programs })
+    }
+
+    fn event(
+        &self,
+        event: &TriggerEvent,
+        problems: &mut Vec<Problem>,
+        warnings: &mut Vec<Problem>,
+    ) {
+        let name = event.event_type.value.as_str();
+        let path = &event.event_type.path;
+        let Some(known) = catalog::find(name) else {
+            let mut problem =
+                Problem::new(code::UNKNOWN_EVENT, path, format!("no such event `{name}`"));
+            problem.help = catalog::nearest(name).map(|near| format!("did you mean `{near}`?"));
+            if self.allow_unknown_events {
+                warnings.push(problem)
+            } else {
+                problems.push(problem)
+            }
+            return;
+        };
+        let granted = &self.app.scopes;
+        let lacks = |scope: &&&str| !granted.is_empty() && !granted.iter().any(|g| g == **scope);
+        for scope in known.scopes.iter().filter(lacks) {
+            let message = format!("`{name}` needs the scope {scope}, which the app does not have");
+            problems.push(Problem::new(code::SCOPE, path, message));
+        }
+    }
+
+    fn handler(&self, handler: &HandlerRef) -> Option<Problem> {
+        let (what, named, known) = match handler {
+            HandlerRef::Function(named) => ("function", named, self.app.functions.clone()),
+            HandlerRef::Endpoint(named) => {
+                let keys = self.app.endpoints.iter().map(|endpoint| endpoint.key.clone());
+                ("endpoint", named, keys.collect())
+            }
+        };
+        if known.contains(&named.value) {
+            return None;
+        }
+        let message = format!("the app has no {what} `{}`", named.value);
+        let problem = Problem::new(code::UNKNOWN_HANDLER, &named.path, message);
+        Some(match known.as_slice() {
+            [] => problem.with_help(format!("the app declares no {what}")),
+            known => problem.with_help(format!("it has {}", known.join(", "))),
+        })
+    }
+}
+
+fn idle_on_error(filter: &TriggerFilter) -> Option<Problem> {
+    (filter.on_error.is_some() && filter.expression.is_none()).then(|| {
+        let message = "without an expression nothing can fail, so onError has no effect";
+        Problem::new(code::IDLE_ON_ERROR, format!("{}.onError", filter.path), message)
+    })
+}
+
+fn without_properties(event: &TriggerEvent) -> Option<Problem> {
+    let name = event.event_type.value.as_str();
+    let known = catalog::find(name)?;
+    (!known.properties).then(|| {
+        let message = format!("`{name}` offers no entity properties; their paths are null on it");
+        Problem::new(code::NO_PROPERTIES, &event.event_type.path, message)
+    })
+}
+
+/// What is wrong with a module key that somebody chose, if anything.
+#[must_use]
+pub fn key_problem(key: &str, path: &str) -> Option<Problem> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    let fits = (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(legal);
+    (!fits).then(|| {
+        let message = format!("a key is 1 to {KEY_BYTES_MAX} letters, digits, `_` and `-`");
+        Problem::new(code::FORM, path, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::testing::forge_app;
+    use serde_json::json;
+
+    fn check(data: Value, allow_unknown_events: bool) -> Result<Accepted, Vec<Problem>> {
+        let (app, programs) = (forge_app(), Programs::default());
+        let rules = Rules { app: &app, allow_unknown_events, programs: &programs };
+        rules.check(data.as_object().unwrap(), "data")
+    }
+
+    fn refused(data: Value) -> Vec<Problem> {
+        check(data, false).err().unwrap()
+    }
+
+    #[test]
+    fn unknown_event_is_refused_with_the_name_that_was_meant() {
+        let data = json!({"events": ["avi:jira:created:comment"], "function": "main"});
+        let problems = refused(data.clone());
+        assert_eq!(problems[0].code, code::UNKNOWN_EVENT);
+        assert!(problems[0].sentence().contains("avi:jira:commented:issue"));
+        let warnings = check(data, true).unwrap().warnings;
+        assert_eq!(warnings[0].code, code::UNKNOWN_EVENT);
+    }
+
+    #[test]
+    fn missing_scope_is_named() {
+        let problems =
+            refused(json!({"events": ["avi:jira-software:created:board"], "function": "main"}));
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].message.contains("read:jira-user"));
+    }
+
+    #[test]
+    fn app_without_scopes_is_not_checked_for_them() {
+        let (mut app, programs) = (forge_app(), Programs::default());
+        app.scopes.clear();
+        let rules = Rules { app: &app, allow_unknown_events: false, programs: &programs };
+        let data = json!({"events": ["avi:jira:created:user"], "function": "main"});
+        assert!(rules.check(data.as_object().unwrap(), "data").is_ok());
+    }
+
+    #[test]
+    fn handlers_are_those_of_the_app() {
+        let event = "avi:jira:created:issue";
+        assert!(check(json!({"events": [event], "endpoint": "hook"}), false).is_ok());
+        let problems = refused(json!({"events": [event], "endpoint": "nowhere"}));
+        assert!(problems[0].sentence().contains("nowhere"));
+        assert!(problems[0].sentence().contains("hook"));
+        let problems = refused(json!({"events": [event], "function": "hook"}));
+        assert_eq!(problems[0].code, code::UNKNOWN_HANDLER);
+    }
+
+    #[test]
+    fn names_and_filters_are_reported_together() {
+        let problems = refused(json!({
+            "events": ["nothing"], "endpoint": "nowhere", "filter": {"expression": "((("},
+        }));
+        assert_eq!(problems[0].code, code::UNKNOWN_EVENT);
+        assert_eq!(problems[1].code, code::UNKNOWN_HANDLER);
+        assert!(problems[2].place.is_some());
+    }
+
+    #[test]
+    fn property_paths_in_different_spellings_are_one() {
+        let accepted = check(
+            json!({"events": ["avi:jira:created:issue"], "function": "main", "payload": {"include":
+                {"propertyPaths": ["issue.properties['k'].a.b", "issue.properties['k']['a.b']"]}}}),
+            false,
+        );
+        assert_eq!(accepted.unwrap().property_paths.len(), 1);
+    }
+
+    #[test]
+    fn odd_but_legal_triggers_are_accepted_with_a_warning() {
+        let accepted = check(
+            json!({"events": ["avi:jira:viewed:issue"], "function": "main",
+                "filter": {"ignoreSelf": true, "onError": "RECEIVE"},
+                "payload": {"include": {"propertyPaths": ["issue.properties['k']"]}}}),
+            false,
+        );
+        let codes: Vec<_> = accepted.unwrap().warnings.into_iter().map(|w| w.code).collect();
+        assert_eq!(codes, [code::IDLE_ON_ERROR, code::NO_PROPERTIES]);
+    }
+
+    #[test]
+    fn keys_are_short_and_of_plain_characters() {
+        assert!(key_problem("a-B_9", "key").is_none());
+        assert!(key_problem(&"k".repeat(KEY_BYTES_MAX), "key").is_none());
+        for bad in ["", "a b", "a/b", "ä", &"k".repeat(KEY_BYTES_MAX + 1)] {
+            assert!(key_problem(bad, "key").is_some(), "{bad}");
+        }
+    }
+}
