@@ -11,6 +11,8 @@ mod metrics;
 mod operator;
 mod page;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
