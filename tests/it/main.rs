@@ -1,4 +1,6 @@
 //! The router over its public interfaces, against a real broker.
 
+#[cfg(test)]
 mod registration;
+#[cfg(test)]
 mod support;
