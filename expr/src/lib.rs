@@ -1,5 +1,157 @@
 //! The Jira expressions language: text in, verdict out. No I/O, no clock, no async.
+//!
+//! An expression is parsed, checked and compiled once, then evaluated on many events:
+//!
+//! ```
+//! use switchyard_expr::{Env, Profile, Scratch, Tape, TapeLimits, Verdict, compile};
+//!
+//! let filter = "event.issue.fields.project.key == 'ABC' && event.labels.includes('urgent')";
+//! let compiled = compile(filter, Profile::Filter).expect("a filter without mistakes");
+//!
+//! let mut event = Tape::new();
+//! let json = br#"{"issue": {"fields": {"project": {"key": "ABC"}}}, "labels": ["urgent"]}"#;
+//! event.parse(json, &TapeLimits::default()).expect("JSON");
+//!
+//! let mut scratch = Scratch::new();
+//! let verdict = compiled.program.verdict(&event, &Env::at(0), &mut scratch);
+//! assert_eq!(verdict, Verdict::Match);
+//! assert_eq!(scratch.steps(), 20);
+//!
+//! let rejected = compile("event.issue.key = 'ABC-1'", Profile::Filter).unwrap_err();
+//! assert_eq!(rejected.diagnostics[0].message, "expected `==`, found `=`");
+//! ```
+//!
+//! In reading order: [`mod@span`], [`limits`], [`diagnostic`], `lex`, `ast`, `parse`, `check`,
+//! `typed`, then [`value`], `operator`, `builtin`, and the evaluators `naive` and `compile`,
+//! `program`, `eval`. A matcher reads [`predicate`]; events come in through [`view`].
 
-/// A compiled filter.
+mod ast;
+mod builtin;
+pub mod cases;
+mod check;
+mod compile;
+pub mod diagnostic;
+mod eval;
+mod fault;
+mod lex;
+pub mod limits;
+mod meter;
+mod naive;
+mod operator;
+mod parse;
+pub mod predicate;
+mod program;
+pub mod render;
+pub mod span;
+mod tape;
+mod typed;
+pub mod value;
+pub mod view;
+
+pub use crate::diagnostic::{Code, Diagnostic, ErrorKind, Severity};
+pub use crate::eval::{Scratch, Verdict};
+pub use crate::fault::EvalError;
+pub use crate::predicate::{Conjunct, Facts, Path, Resolved};
+pub use crate::program::Program;
+pub use crate::span::Span;
+pub use crate::tape::{Tape, TapeError, TapeLimits, TopLevelMember};
+pub use crate::value::Value;
+pub use crate::view::View;
+
+/// Where an expression is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Profile {
+    /// A filter of a trigger: only `event` exists, and what can only fail is refused.
+    Filter,
+    /// Any other use: all names may exist, and mistakes surface when they are evaluated.
+    General,
+}
+
+/// What an evaluation depends on besides the event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Env {
+    /// What `new Date()` yields, in milliseconds since 1970-01-01T00:00Z.
+    pub now_ms: i64,
+    /// Steps before the evaluation is given up.
+    pub steps_max: u32,
+}
+
+impl Env {
+    /// The documented limits at an instant.
+    pub fn at(now_ms: i64) -> Env {
+        Env { now_ms, steps_max: limits::STEPS_MAX }
+    }
+}
+
+/// An accepted expression.
 #[derive(Debug)]
-pub struct Program;
+pub struct Compiled {
+    /// What evaluates it.
+    pub program: Program,
+    /// What is legal but probably not meant, ordered by place.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// A refused expression.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}", self.summary())]
+pub struct Rejected {
+    /// All findings, ordered by place; at least one is an error.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Rejected {
+    /// The first error.
+    pub fn first_error(&self) -> Option<&Diagnostic> {
+        self.diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    fn summary(&self) -> &str {
+        self.first_error().map_or("the expression is refused", |first| &first.message)
+    }
+}
+
+/// Parses, checks and compiles an expression.
+///
+/// # Errors
+/// What is wrong with it: the first syntax error, or all findings of the checker.
+pub fn compile(source: &str, profile: Profile) -> Result<Compiled, Rejected> {
+    let (typed, warnings) = read(source, profile)?;
+    Ok(Compiled { program: compile::compile(&typed), warnings })
+}
+
+/// Parses and checks.
+fn read(source: &str, profile: Profile) -> Result<(typed::Typed, Vec<Diagnostic>), Rejected> {
+    let tree =
+        parse::parse(source).map_err(|diagnostic| Rejected { diagnostics: vec![diagnostic] })?;
+    check::check(&tree, source, profile).map_err(|diagnostics| Rejected { diagnostics })
+}
+
+/// The reference evaluator: slow, and the definition of what [`Program::eval`] yields.
+pub mod reference {
+    use crate::typed::Typed;
+    use crate::{Env, EvalError, Profile, Rejected, Value, View};
+
+    /// A checked expression in the form the reference evaluator walks.
+    #[derive(Debug)]
+    pub struct Tree(Typed);
+
+    impl Tree {
+        /// Parses and checks an expression.
+        ///
+        /// # Errors
+        /// As [`crate::compile`].
+        pub fn read(source: &str, profile: Profile) -> Result<Tree, Rejected> {
+            crate::read(source, profile).map(|(typed, _)| Tree(typed))
+        }
+
+        /// Evaluates the tree; the second part is the number of steps.
+        pub fn eval<'v, V: View>(
+            &'v self,
+            view: &'v V,
+            env: &Env,
+        ) -> (Result<Value<'v>, EvalError>, u32) {
+            crate::naive::eval(&self.0, view, env)
+        }
+    }
+}

@@ -16,6 +16,8 @@ mod refusal;
 mod subscriptions;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -50,24 +52,27 @@ pub struct ApiState {
 /// The state as handlers see it.
 pub type Shared = Arc<ApiState>;
 
-/// All doors and the operator API, with JSON answers for unknown paths and methods.
+/// The registration doors and the operator API, with JSON answers for unknown paths and methods.
 ///
 /// It has the fallbacks of the whole listener: what is merged with it must have none.
-pub fn router(state: Shared, events: EventsState, ingest: IngestState) -> Router {
+pub fn router(state: Shared) -> Router {
     metrics::describe();
-    let operator = operator::routes().merge(subscriptions::routes());
-    let operator = Router::new()
-        .nest("/admin/v1", operator)
-        .with_state(Arc::clone(&state))
-        .merge(events::routes(events))
+    let operator = operator::routes()
+        .merge(subscriptions::routes())
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));
     Router::new()
         .merge(forge::routes())
+        .nest("/admin/v1", operator)
         .fallback(|| async { ApiError::NoSuchPath })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(DefaultBodyLimit::max(state.body_max))
         .with_state(state)
-        .merge(operator)
+}
+
+/// The doors that events come in by; publishing as operator asks for the operator's token.
+pub fn event_doors(state: &Shared, events: EventsState, ingest: IngestState) -> Router {
+    events::routes(events)
+        .route_layer(from_fn_with_state(Arc::clone(state), auth::require_admin))
         .merge(ingest::routes(ingest))
 }
 

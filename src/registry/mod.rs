@@ -11,36 +11,38 @@
 //! retries of a conflicting change. This stage knows neither the broker nor HTTP; what it needs of
 //! storage is the trait [`Store`].
 
+mod apps;
 pub mod catalog;
 mod change;
 mod compile;
 mod document;
+mod installations;
 mod language;
 mod limits;
 mod live;
 mod metrics;
 mod modules;
 mod problem;
-mod provision;
 mod store;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod token;
 mod trigger;
 mod validate;
 
+pub use apps::{AppPut, AppSpec, CheckUrl};
 pub use change::{RegisterError, Registry, Settings};
 pub use compile::{LiveApp, LiveModule, ModuleState, Programs, TRIGGER, function_subject};
 pub use document::{
     AppKind, AppRecord, ClientRecord, Discovery, Door, Endpoint, InstallationRecord,
     InstallationState, ModuleRecord,
 };
+pub use installations::{ClientSpec, InstallationPut, InstallationSpec};
 pub use live::{Counts, LiveInstallation};
 pub use modules::{ModuleSpec, Registered};
 pub use problem::{Place, Problem, code, summary};
-pub use provision::{AppPut, AppSpec, CheckUrl, ClientSpec, InstallationPut, InstallationSpec};
 pub use store::{Change, Store, StoreError, Stored};
 pub use token::digest;
 pub use trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};

@@ -5,10 +5,11 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use switchyard::api::{ApiState, router};
 use switchyard::domain::Secret;
 use switchyard::matcher::Matcher;
-use switchyard::registry::{Registry, Settings};
+use switchyard::registry::{Door, ModuleRecord, ModuleSpec, RegisterError, Registry, Settings};
 use switchyard::store::{KvOptions, KvStore};
 use tokio::process::Command;
 use tokio::task::JoinSet;
@@ -65,6 +66,28 @@ fn settings() -> Settings {
     }
 }
 
+/// A Forge app installed as `inst-a`.
+async fn provision(registry: &Registry) {
+    let app = json!({"kind": "forge", "functions": ["main"]});
+    let app = serde_json::from_value(app).expect("an app");
+    registry.put_app(&"app-1".into(), app, &|_| Ok(())).await.expect("the app is taken");
+    let installation = json!({"app": "app-1", "cloudId": "cloud-1", "product": "jira"});
+    let installation = serde_json::from_value(installation).expect("an installation");
+    let put = registry.put_installation(&"inst-a".into(), installation).await;
+    put.expect("the installation is taken");
+}
+
+fn trigger() -> ModuleSpec {
+    let data = json!({"events": ["avi:jira:created:issue"], "function": "main"});
+    let data = data.as_object().cloned().expect("an object");
+    ModuleSpec { module_type: "trigger".into(), data, door: Door::ForgeV2 }
+}
+
+fn modules(replica: &Replica) -> Vec<ModuleRecord> {
+    let installation = replica.registry.installation("inst-a").expect("an installation");
+    installation.record.modules.clone()
+}
+
 async fn run_cases(replica: &Replica, file: &str) {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let child = Command::new("python3")
@@ -85,4 +108,66 @@ async fn forge_door_answers_the_recorded_cases_of_version_2() {
     let broker = NatsServer::start().await;
     let replica = Replica::start(&broker).await;
     run_cases(&replica, "forge-v2.json").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn confirmed_registrations_survive_a_killed_broker() {
+    let mut broker = NatsServer::start().await;
+    let first = Replica::start(&broker).await;
+    provision(&first.registry).await;
+    for _ in 0..20 {
+        first.registry.register(&"inst-a".into(), trigger(), None).await.expect("confirmed");
+    }
+    let confirmed = modules(&first);
+    broker.kill();
+    let refused = first.registry.register(&"inst-a".into(), trigger(), None).await;
+    assert!(refused.is_err_and(|error| error.is_in_doubt()));
+    broker.kill_and_restart().await;
+
+    let second = Replica::start(&broker).await;
+    let kept: Vec<_> = modules(&second).into_iter().take(confirmed.len()).collect();
+    assert_eq!(kept, confirmed);
+    // The replica that lived through it goes on, and both see what it registers then.
+    let later = register_when_back(&first.registry).await;
+    let heard = async {
+        while second.registry.find(&"inst-a".into(), &later.key).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(READY_TIMEOUT, heard).await.expect("the other replica hears of it");
+}
+
+/// Registers as soon as the connection is back, as a client that heeds 503 would.
+async fn register_when_back(registry: &Registry) -> ModuleRecord {
+    let attempts = async {
+        loop {
+            match registry.register(&"inst-a".into(), trigger(), None).await {
+                Ok(registered) => return registered.module,
+                Err(error) => assert!(error.is_in_doubt(), "{error}"),
+            }
+        }
+    };
+    timeout(Duration::from_secs(30), attempts).await.expect("the connection comes back")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_register_at_once_end_at_exactly_the_limit() {
+    let broker = NatsServer::start().await;
+    let replicas = [Replica::start(&broker).await, Replica::start(&broker).await];
+    provision(&replicas[0].registry).await;
+    let mut calls = JoinSet::new();
+    for number in 0..130 {
+        let registry = Arc::clone(&replicas[number % 2].registry);
+        calls.spawn(async move {
+            loop {
+                match registry.register(&"inst-a".into(), trigger(), None).await {
+                    Err(RegisterError::NotFound) => tokio::task::yield_now().await,
+                    other => return other.is_ok(),
+                }
+            }
+        });
+    }
+    let accepted = calls.join_all().await.into_iter().filter(|accepted| *accepted).count();
+    assert_eq!(accepted, settings().modules_max);
+    assert_eq!(modules(&replicas[0]).len(), settings().modules_max);
 }

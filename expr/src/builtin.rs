@@ -1,0 +1,522 @@
+//! Members of the builtin types, functions and constructors: which there are, and what they do.
+//!
+//! Implementations are written against [`Machine`], so that every evaluator runs the same code
+//! and calls functions in its own way.
+
+pub(crate) mod date;
+pub(crate) mod json;
+mod list;
+mod map;
+pub(crate) mod regex;
+mod string;
+
+use std::rc::Rc;
+
+use crate::diagnostic::Code;
+use crate::fault::Fault;
+use crate::meter::Meter;
+use crate::operator::{build_map, charge_lookup};
+use crate::value::{Captured, Class, Function, Map, Member, Native, Raised, Text, Type, Value};
+use crate::view::View;
+
+/// What builtins need of the evaluator that runs them.
+pub(crate) trait Machine<'v> {
+    /// How the event is read.
+    type View: View + 'v;
+
+    fn view(&self) -> &'v Self::View;
+
+    fn meter(&mut self) -> &mut Meter;
+
+    /// The instant that `new Date()` yields, in milliseconds since 1970.
+    fn now_ms(&self) -> i64;
+
+    /// The compiled form of a pattern. Evaluators may keep patterns; the price stays the same.
+    fn regex(&mut self, pattern: &str) -> Result<::regex::Regex, String> {
+        regex::compile(pattern)
+    }
+
+    /// Runs an arrow function; missing arguments are null, surplus ones are ignored.
+    fn call_lambda(
+        &mut self,
+        function: &Function<'v>,
+        arguments: &[Value<'v>],
+    ) -> Result<Value<'v>, Fault<'v>>;
+}
+
+pub(crate) type Outcome<'v> = Result<Value<'v>, Fault<'v>>;
+
+const STRING: &[Member] = &[
+    Member::Length,
+    Member::Trim,
+    Member::ToLowerCase,
+    Member::ToUpperCase,
+    Member::Split,
+    Member::Slice,
+    Member::Includes,
+    Member::IndexOf,
+    Member::PadStart,
+    Member::PadEnd,
+    Member::Repeat,
+    Member::Replace,
+    Member::Match,
+    Member::MatchAll,
+];
+
+const LIST: &[Member] = &[
+    Member::Length,
+    Member::Map,
+    Member::FlatMap,
+    Member::Flatten,
+    Member::Filter,
+    Member::Every,
+    Member::Some,
+    Member::Includes,
+    Member::IndexOf,
+    Member::Slice,
+    Member::Concat,
+    Member::Reduce,
+    Member::Join,
+    Member::Sort,
+];
+
+const MAP: &[Member] = &[Member::Get, Member::Set, Member::Entries];
+
+const DATE: &[Member] = &[
+    Member::ToString,
+    Member::ToIsoString,
+    Member::ToCalendarDate,
+    Member::ToCalendarDateUtc,
+    Member::PlusMonths,
+    Member::MinusMonths,
+    Member::PlusDays,
+    Member::MinusDays,
+    Member::PlusHours,
+    Member::MinusHours,
+    Member::PlusMinutes,
+    Member::MinusMinutes,
+    Member::GetDate,
+    Member::GetDay,
+    Member::GetFullYear,
+    Member::GetHours,
+    Member::GetMilliseconds,
+    Member::GetMinutes,
+    Member::GetMonth,
+    Member::GetSeconds,
+    Member::GetTime,
+    Member::GetTimezoneOffset,
+    Member::GetUtcDate,
+    Member::GetUtcDay,
+    Member::GetUtcFullYear,
+    Member::GetUtcHours,
+    Member::GetUtcMilliseconds,
+    Member::GetUtcMinutes,
+    Member::GetUtcMonth,
+    Member::GetUtcSeconds,
+    Member::ValueOf,
+];
+
+const CALENDAR_DATE: &[Member] = &[
+    Member::GetDay,
+    Member::GetDate,
+    Member::GetMonth,
+    Member::GetFullYear,
+    Member::ToIsoString,
+    Member::ToString,
+    Member::PlusMonths,
+    Member::MinusMonths,
+    Member::PlusDays,
+    Member::MinusDays,
+];
+
+/// The members of a type, in the order of the manual.
+pub(crate) fn members_of(ty: Type) -> &'static [Member] {
+    match ty {
+        Type::String => STRING,
+        Type::List => LIST,
+        Type::Map => MAP,
+        Type::Date => DATE,
+        Type::CalendarDate => CALENDAR_DATE,
+        Type::RichText => &[Member::PlainText],
+        Type::Error => &[Member::Message, Member::Location],
+        Type::Null | Type::Boolean | Type::Number | Type::Function => &[],
+    }
+}
+
+/// What a member name means on a receiver.
+pub(crate) enum Found<'v> {
+    /// A property, an own key or an element.
+    Value(Value<'v>),
+    /// A method of the receiver's type.
+    Method(Member),
+    /// Nothing. Reads as null on maps, lists and text by index; an error otherwise.
+    Missing(Option<Fault<'v>>),
+}
+
+/// Looks up `receiver.name`. `member` is the builtin of that name, if there is one.
+///
+/// # Errors
+/// A receiver of null, which no `?.` forgives here: the evaluator asks before.
+pub(crate) fn lookup<'v, V: View>(
+    receiver: &Value<'v>,
+    name: &str,
+    member: Option<Member>,
+    view: &'v V,
+    meter: &mut Meter,
+) -> Result<Found<'v>, Fault<'v>> {
+    if let Value::Map(map) = receiver {
+        charge_lookup(map, meter)?;
+        if let Some(value) = map.get(view, name) {
+            return Ok(Found::Value(value));
+        }
+    }
+    let ty = receiver.type_of();
+    match member.filter(|member| members_of(ty).contains(member)) {
+        Some(member) => Ok(match property(receiver, member, meter)? {
+            Some(value) => Found::Value(value),
+            None => Found::Method(member),
+        }),
+        None => match ty {
+            Type::Map => Ok(Found::Missing(None)),
+            Type::Null => Err(Fault::null_access()),
+            _ => Ok(Found::Missing(Some(unknown_member(ty, name)))),
+        },
+    }
+}
+
+/// Looks up `receiver[index]`.
+pub(crate) fn lookup_index<'v, V: View>(
+    receiver: &Value<'v>,
+    index: &Value<'v>,
+    view: &'v V,
+    meter: &mut Meter,
+) -> Result<Found<'v>, Fault<'v>> {
+    match (receiver, index) {
+        (Value::Null, _) => Err(Fault::null_access()),
+        (_, Value::String(name)) => {
+            let name = name.as_str();
+            lookup(receiver, name, Member::from_name(name), view, meter)
+        }
+        (Value::List(list), Value::Number(number)) => {
+            let Some(at) = element_index(*number, list.len()) else {
+                return Ok(Found::Missing(None));
+            };
+            meter.read_elements(at)?;
+            Ok(list.iter(view).nth(at).map_or(Found::Missing(None), Found::Value))
+        }
+        (Value::String(text), Value::Number(number)) => string::unit_at(text, *number, meter),
+        (receiver, index) => {
+            let (receiver, index) = (receiver.type_of().name(), index.type_of().name());
+            let message = format!("{receiver} cannot be indexed with {index}");
+            Err(Fault::new(Code::BadOperand, message))
+        }
+    }
+}
+
+/// A whole number from 0 below `len`, or nothing.
+fn element_index(number: f64, len: usize) -> Option<usize> {
+    let at = to_count(number, len);
+    // Negative, fractional and overlong numbers change when they are clamped.
+    #[expect(clippy::cast_precision_loss, reason = "lists are far shorter than 2^52")]
+    let same = at as f64 == number;
+    (same && at < len).then_some(at)
+}
+
+/// Clamps a number to `0..=max`, NaN to 0, cutting off the fraction.
+pub(crate) fn to_count(number: f64, max: usize) -> usize {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` saturates, which is what clamping means"
+    )]
+    let count = number as usize;
+    count.min(max)
+}
+
+/// A length or position as a number of the language.
+pub(crate) fn from_count<'v>(count: usize) -> Value<'v> {
+    #[expect(clippy::cast_precision_loss, reason = "sizes are bounded far below 2^52")]
+    let number = count as f64;
+    Value::Number(number)
+}
+
+/// `Unrecognized property` in the words of the vendor. **Source:** REST v3, Jira expressions.
+pub(crate) fn unknown_member<'v>(ty: Type, name: &str) -> Fault<'v> {
+    let mut message = format!("Unrecognized property of {}: \"{name}\".", ty.name());
+    let members: Vec<&str> = members_of(ty).iter().map(|member| member.name()).collect();
+    if !members.is_empty() {
+        message.push_str(&format!(
+            " Available properties of type '{}' are: {}",
+            ty.name(),
+            members.join(", ")
+        ));
+    }
+    Fault::new(Code::UnknownMember, message)
+}
+
+/// The value of a builtin property; none for methods.
+fn property<'v>(
+    receiver: &Value<'v>,
+    member: Member,
+    meter: &mut Meter,
+) -> Result<Option<Value<'v>>, Fault<'v>> {
+    Ok(match (receiver, member) {
+        (Value::String(text), Member::Length) => Some(string::length(text.as_str(), meter)?),
+        (Value::List(list), Member::Length) => Some(from_count(list.len())),
+        (Value::RichText(text), Member::PlainText) => Some(Value::String(text.clone())),
+        (Value::Error(error), Member::Message) => Some(Value::text(error.message.as_ref())),
+        (Value::Error(error), Member::Location) => {
+            Some(error.location.as_deref().map_or(Value::Null, Value::text))
+        }
+        _ => None,
+    })
+}
+
+/// A member read without a call: methods become functions bound to their receiver.
+pub(crate) fn read_member<'v>(
+    found: Found<'v>,
+    receiver: &Value<'v>,
+    meter: &mut Meter,
+) -> Outcome<'v> {
+    match found {
+        Found::Value(value) => Ok(value),
+        Found::Missing(None) => Ok(Value::Null),
+        Found::Missing(Some(fault)) => Err(fault),
+        Found::Method(member) => {
+            meter.memory(crate::operator::VALUE_BYTES)?;
+            meter.depth(receiver.depth().saturating_add(1))?;
+            Ok(Value::Function(Function::Bound(Rc::new((receiver.clone(), member)))))
+        }
+    }
+}
+
+/// Makes an arrow function that closes over `values`.
+pub(crate) fn close_over<'v>(id: u32, values: Vec<Value<'v>>, meter: &mut Meter) -> Outcome<'v> {
+    if values.is_empty() {
+        return Ok(Value::Function(Function::Lambda { id, captured: None }));
+    }
+    meter.memory((values.len() + 1) * crate::operator::VALUE_BYTES)?;
+    let deepest = values.iter().map(Value::depth).max().unwrap_or(0);
+    let depth = meter.depth(deepest.saturating_add(1))?;
+    let captured = Some(Rc::new(Captured { values, depth }));
+    Ok(Value::Function(Function::Lambda { id, captured }))
+}
+
+/// Calls a value. `receiver` matters only to a [`Function::Method`].
+pub(crate) fn call<'v, M: Machine<'v>>(
+    machine: &mut M,
+    callee: &Value<'v>,
+    receiver: &Value<'v>,
+    arguments: &[Value<'v>],
+) -> Outcome<'v> {
+    match callee {
+        Value::Function(function) => match function {
+            Function::Lambda { .. } => machine.call_lambda(function, arguments),
+            Function::Native(native) => call_native(machine, *native, arguments),
+            Function::Bound(bound) => call_method(machine, &bound.0, bound.1, arguments),
+            Function::Method(member) => call_method(machine, receiver, *member, arguments),
+        },
+        Value::Null => Err(Fault::new(Code::NullAccess, "null cannot be called")),
+        other => {
+            let message = format!("{} is not a function", other.type_of().name());
+            Err(Fault::new(Code::NotCallable, message))
+        }
+    }
+}
+
+/// Calls a function that a builtin was given, for one step.
+pub(crate) fn call_back<'v, M: Machine<'v>>(
+    machine: &mut M,
+    function: &Function<'v>,
+    arguments: &[Value<'v>],
+) -> Outcome<'v> {
+    machine.meter().step(1)?;
+    match function {
+        Function::Lambda { .. } => machine.call_lambda(function, arguments),
+        other => call(machine, &Value::Function(other.clone()), &Value::Null, arguments),
+    }
+}
+
+fn call_method<'v, M: Machine<'v>>(
+    machine: &mut M,
+    receiver: &Value<'v>,
+    member: Member,
+    arguments: &[Value<'v>],
+) -> Outcome<'v> {
+    let arguments = Arguments { of: member.name(), values: arguments };
+    match receiver {
+        Value::String(text) => string::call(machine, text, member, arguments),
+        Value::List(list) => list::call(machine, list, member, arguments),
+        Value::Map(map) => map::call(machine, map, member, arguments),
+        Value::Date(ms) => date::call(*ms, member, arguments),
+        Value::CalendarDate(day) => date::call_calendar(*day, member, arguments),
+        other => Err(unknown_member(other.type_of(), member.name())),
+    }
+}
+
+fn call_native<'v, M: Machine<'v>>(
+    machine: &mut M,
+    native: Native,
+    arguments: &[Value<'v>],
+) -> Outcome<'v> {
+    match native {
+        Native::Number => {
+            let arguments = Arguments { of: "Number", values: arguments };
+            string::to_number(arguments.value(0)?, machine.meter())
+        }
+        Native::JsonParse => {
+            let arguments = Arguments { of: "JSON.parse", values: arguments };
+            json::parse(arguments.text(0)?.as_str(), machine.meter())
+        }
+        Native::JsonStringify => {
+            let arguments = Arguments { of: "JSON.stringify", values: arguments };
+            let view = machine.view();
+            json::stringify(arguments.value(0)?, view, machine.meter()).map(Value::text)
+        }
+    }
+}
+
+/// Runs `new class(arguments)`.
+pub(crate) fn construct<'v, M: Machine<'v>>(
+    machine: &mut M,
+    class: Class,
+    arguments: &[Value<'v>],
+) -> Outcome<'v> {
+    match class {
+        Class::Date => {
+            let arguments = Arguments { of: "new Date", values: arguments };
+            date::new_date(machine.now_ms(), arguments)
+        }
+        Class::CalendarDate => {
+            let arguments = Arguments { of: "new CalendarDate", values: arguments };
+            date::new_calendar_date(machine.now_ms(), arguments)
+        }
+        Class::Map => build_map(std::iter::empty(), machine.meter()),
+        Class::RichText => {
+            let arguments = Arguments { of: "new RichText", values: arguments };
+            let view = machine.view();
+            json::rich_text(arguments.map(0)?, view, machine.meter())
+        }
+        Class::Loading => Err(Fault::new(
+            Code::UnknownConstructor,
+            "Jira entities cannot be loaded while an expression is evaluated",
+        )),
+        Class::Unknown => Err(Fault::new(Code::UnknownConstructor, "There is no such constructor")),
+    }
+}
+
+/// The value of a `throw`, as a fault. An Error raises what it was caught from.
+pub(crate) fn throw<'v, V: View>(value: Value<'v>, view: &'v V, meter: &mut Meter) -> Fault<'v> {
+    if let Value::Error(error) = &value {
+        let mut fault = Fault::new(error.code, error.message.clone()).at(error.span);
+        fault.thrown = Some(value);
+        return fault;
+    }
+    let mut message = crate::operator::TextBuilder::new();
+    match message.push_value(&value, view, meter) {
+        Err(fault) if !fault.is_catchable() => fault,
+        // A Function has no text; its type has to do.
+        Err(_) => Fault { thrown: Some(value), ..Fault::new(Code::Thrown, "Function") },
+        Ok(()) => {
+            let message = message.into_string();
+            Fault { thrown: Some(value), ..Fault::new(Code::Thrown, message) }
+        }
+    }
+}
+
+/// What `catch (e)` binds for a fault.
+pub(crate) fn caught<'v>(fault: Fault<'v>, source: &str, meter: &mut Meter) -> Outcome<'v> {
+    if let Some(error @ Value::Error(_)) = fault.thrown {
+        return Ok(error);
+    }
+    let location = match fault.thrown {
+        None => Some(fault.span.text(source).into()),
+        Some(_) => None,
+    };
+    meter.memory(fault.message.len() + location.as_deref().map_or(0, str::len))?;
+    let (code, span, message) = (fault.code, fault.span, fault.message);
+    Ok(Value::Error(Rc::new(Raised { code, span, message, location })))
+}
+
+/// Arguments of a builtin, checked as they are taken.
+#[derive(Clone, Copy)]
+pub(crate) struct Arguments<'a, 'v> {
+    /// Name of the builtin, for messages.
+    of: &'static str,
+    values: &'a [Value<'v>],
+}
+
+impl<'a, 'v> Arguments<'a, 'v> {
+    /// The argument at `at`, if given.
+    pub(crate) fn get(self, at: usize) -> Option<&'a Value<'v>> {
+        self.values.get(at)
+    }
+
+    /// The argument at `at`.
+    pub(crate) fn value(self, at: usize) -> Result<&'a Value<'v>, Fault<'v>> {
+        self.get(at).ok_or_else(|| {
+            let message = format!("`{}` needs {} argument(s)", self.of, at + 1);
+            Fault::new(Code::BadArgument, message)
+        })
+    }
+
+    fn wrong(self, needed: &str, found: &Value<'v>) -> Fault<'v> {
+        let found = found.type_of().name();
+        Fault::new(Code::BadArgument, format!("`{}` needs a {needed}, found {found}", self.of))
+    }
+
+    /// Text.
+    pub(crate) fn text(self, at: usize) -> Result<&'a Text<'v>, Fault<'v>> {
+        match self.value(at)? {
+            Value::String(text) => Ok(text),
+            other => Err(self.wrong("String", other)),
+        }
+    }
+
+    /// Text, if given.
+    pub(crate) fn optional_text(self, at: usize) -> Result<Option<&'a Text<'v>>, Fault<'v>> {
+        if self.get(at).is_none() { Ok(None) } else { self.text(at).map(Some) }
+    }
+
+    /// A number.
+    pub(crate) fn number(self, at: usize) -> Result<f64, Fault<'v>> {
+        match self.value(at)? {
+            Value::Number(number) => Ok(*number),
+            other => Err(self.wrong("Number", other)),
+        }
+    }
+
+    /// A number, if given.
+    pub(crate) fn optional_number(self, at: usize) -> Result<Option<f64>, Fault<'v>> {
+        if self.get(at).is_none() { Ok(None) } else { self.number(at).map(Some) }
+    }
+
+    /// A function.
+    pub(crate) fn function(self, at: usize) -> Result<&'a Function<'v>, Fault<'v>> {
+        match self.value(at)? {
+            Value::Function(function) => Ok(function),
+            other => Err(self.wrong("Function", other)),
+        }
+    }
+
+    /// A map.
+    pub(crate) fn map(self, at: usize) -> Result<&'a Map<'v>, Fault<'v>> {
+        match self.value(at)? {
+            Value::Map(map) => Ok(map),
+            other => Err(self.wrong("Map", other)),
+        }
+    }
+}
+
+/// The range that `slice(start, end?)` means: negative counts from the end.
+pub(crate) fn slice_range(start: f64, end: Option<f64>, len: usize) -> std::ops::Range<usize> {
+    let place = |number: f64| {
+        if number < 0.0 {
+            len.saturating_sub(to_count(-number, len))
+        } else {
+            to_count(number, len)
+        }
+    };
+    let start = place(start);
+    start..end.map_or(len, place).max(start)
+}

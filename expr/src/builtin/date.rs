@@ -1,0 +1,204 @@
+//! Date and CalendarDate. There is no user while an expression is evaluated, so every zone is UTC.
+
+use jiff::{SignedDuration, Span, Timestamp, ToSpan, civil, tz::Offset};
+
+use crate::builtin::{Arguments, Outcome, unknown_member};
+use crate::diagnostic::Code;
+use crate::fault::Fault;
+use crate::value::{Member, Type, Value};
+
+/// `new Date()`, `new Date(ms)`, `new Date(text)`
+pub(super) fn new_date<'v>(now_ms: i64, arguments: Arguments<'_, 'v>) -> Outcome<'v> {
+    match arguments.get(0) {
+        None => Ok(Value::Date(now_ms)),
+        Some(Value::Number(ms)) => {
+            #[expect(clippy::cast_possible_truncation, reason = "`as` saturates; checked below")]
+            let whole = *ms as i64;
+            if ms.is_nan() || Timestamp::from_millisecond(whole).is_err() {
+                return Err(bad_date(&crate::operator::number_text(*ms)));
+            }
+            Ok(Value::Date(whole))
+        }
+        Some(Value::Date(ms)) => Ok(Value::Date(*ms)),
+        Some(_) => {
+            let text = arguments.text(0)?.as_str();
+            parse_instant(text).map(Value::Date).ok_or_else(|| bad_date(text))
+        }
+    }
+}
+
+/// `new CalendarDate()`, `new CalendarDate(text)`
+pub(super) fn new_calendar_date<'v>(now_ms: i64, arguments: Arguments<'_, 'v>) -> Outcome<'v> {
+    if arguments.get(0).is_none() {
+        return Ok(Value::CalendarDate(civil_of(now_ms).date()));
+    }
+    let text = arguments.text(0)?.as_str();
+    match text.parse() {
+        Ok(day) if text.len() == "2008-09-15".len() => Ok(Value::CalendarDate(day)),
+        _ => Err(bad_date(text)),
+    }
+}
+
+/// ISO 8601 with an offset (`Z`, `+05:00` or `+0500`); without one the zone is UTC.
+fn parse_instant(text: &str) -> Option<i64> {
+    let instant = match text.parse::<Timestamp>() {
+        Ok(instant) => instant,
+        Err(_) => Offset::UTC.to_timestamp(text.parse::<civil::DateTime>().ok()?).ok()?,
+    };
+    Some(instant.as_millisecond())
+}
+
+fn bad_date<'v>(text: &str) -> Fault<'v> {
+    let shown: String = text.chars().take(40).collect();
+    Fault::new(Code::BadDate, format!("`{shown}` is not a date"))
+}
+
+fn civil_of(ms: i64) -> civil::DateTime {
+    // Every Date is checked when it is made; the fallback is never read.
+    Timestamp::from_millisecond(ms)
+        .map_or(civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0), |instant| {
+            Offset::UTC.to_datetime(instant)
+        })
+}
+
+/// `2008-09-15T10:53:00.000Z`
+pub(crate) fn iso_instant(ms: i64) -> String {
+    let at = civil_of(ms);
+    let (hour, minute, second) = (at.hour(), at.minute(), at.second());
+    let millisecond = at.millisecond();
+    format!("{}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z", iso_day(at.date()))
+}
+
+/// `2008-09-15`
+pub(crate) fn iso_day(day: civil::Date) -> String {
+    format!("{:04}-{:02}-{:02}", day.year(), day.month(), day.day())
+}
+
+pub(super) fn call<'v>(ms: i64, member: Member, arguments: Arguments<'_, 'v>) -> Outcome<'v> {
+    let at = civil_of(ms);
+    let number = |number: i64| Ok(number_of(number));
+    match member {
+        Member::ToString | Member::ToIsoString => Ok(Value::text(iso_instant(ms))),
+        Member::ToCalendarDate | Member::ToCalendarDateUtc => Ok(Value::CalendarDate(at.date())),
+        Member::GetTime | Member::ValueOf => number(ms),
+        Member::GetTimezoneOffset => number(0),
+        Member::GetHours | Member::GetUtcHours => number(at.hour().into()),
+        Member::GetMinutes | Member::GetUtcMinutes => number(at.minute().into()),
+        Member::GetSeconds | Member::GetUtcSeconds => number(at.second().into()),
+        Member::GetMilliseconds | Member::GetUtcMilliseconds => number(at.millisecond().into()),
+        _ => {
+            if let Some(value) = day_part(at.date(), member) {
+                return Ok(value);
+            }
+            let Some(shift) = Shift::of(member, arguments)? else {
+                return Err(unknown_member(Type::Date, member.name()));
+            };
+            shift.instant(at).map(Value::Date)
+        }
+    }
+}
+
+pub(super) fn call_calendar<'v>(
+    day: civil::Date,
+    member: Member,
+    arguments: Arguments<'_, 'v>,
+) -> Outcome<'v> {
+    match member {
+        Member::ToString | Member::ToIsoString => Ok(Value::text(iso_day(day))),
+        _ => {
+            if let Some(value) = day_part(day, member) {
+                return Ok(value);
+            }
+            let Some(shift) = Shift::of(member, arguments)? else {
+                return Err(unknown_member(Type::CalendarDate, member.name()));
+            };
+            shift.day(day).map(Value::CalendarDate)
+        }
+    }
+}
+
+/// The getters that Date and CalendarDate share. Months and weekdays count from 0.
+fn day_part<'v>(day: civil::Date, member: Member) -> Option<Value<'v>> {
+    let number = match member {
+        Member::GetFullYear | Member::GetUtcFullYear => i64::from(day.year()),
+        Member::GetMonth | Member::GetUtcMonth => i64::from(day.month()) - 1,
+        Member::GetDate | Member::GetUtcDate => i64::from(day.day()),
+        Member::GetDay | Member::GetUtcDay => i64::from(day.weekday().to_sunday_zero_offset()),
+        _ => return None,
+    };
+    Some(number_of(number))
+}
+
+fn number_of<'v>(number: i64) -> Value<'v> {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of all dates stay below 2^53")]
+    let number = number as f64;
+    Value::Number(number)
+}
+
+/// `plus...` and `minus...`: how far to move.
+enum Shift {
+    Months(i64),
+    Milliseconds(i64),
+}
+
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+impl Shift {
+    /// The shift that a method means; none for other methods.
+    fn of<'v>(member: Member, arguments: Arguments<'_, 'v>) -> Result<Option<Shift>, Fault<'v>> {
+        let (unit, sign) = match member {
+            Member::PlusMonths => (None, 1),
+            Member::MinusMonths => (None, -1),
+            Member::PlusDays => (Some(DAY_MS), 1),
+            Member::MinusDays => (Some(DAY_MS), -1),
+            Member::PlusHours => (Some(HOUR_MS), 1),
+            Member::MinusHours => (Some(HOUR_MS), -1),
+            Member::PlusMinutes => (Some(MINUTE_MS), 1),
+            Member::MinusMinutes => (Some(MINUTE_MS), -1),
+            _ => return Ok(None),
+        };
+        let number = arguments.number(0)?;
+        if number.is_nan() {
+            return Err(out_of_range());
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, then is refused")]
+        let count = (number as i64).saturating_mul(sign);
+        Ok(Some(match unit {
+            None => Shift::Months(count),
+            Some(unit) => Shift::Milliseconds(count.saturating_mul(unit)),
+        }))
+    }
+
+    fn instant<'v>(&self, from: civil::DateTime) -> Result<i64, Fault<'v>> {
+        let moved = match self {
+            // Adding months keeps to the end of a shorter month.
+            Shift::Months(months) => months_span(*months)
+                .and_then(|span| from.checked_add(span).map_err(|_| out_of_range()))?,
+            Shift::Milliseconds(ms) => {
+                from.checked_add(SignedDuration::from_millis(*ms)).map_err(|_| out_of_range())?
+            }
+        };
+        let instant = Offset::UTC.to_timestamp(moved).map_err(|_| out_of_range())?;
+        Ok(instant.as_millisecond())
+    }
+
+    fn day<'v>(&self, from: civil::Date) -> Result<civil::Date, Fault<'v>> {
+        match self {
+            Shift::Months(months) => months_span(*months)
+                .and_then(|span| from.checked_add(span).map_err(|_| out_of_range())),
+            Shift::Milliseconds(ms) => {
+                from.checked_add(SignedDuration::from_millis(*ms)).map_err(|_| out_of_range())
+            }
+        }
+    }
+}
+
+fn months_span<'v>(months: i64) -> Result<Span, Fault<'v>> {
+    0.days().try_months(months).map_err(|_| out_of_range())
+}
+
+fn out_of_range<'v>() -> Fault<'v> {
+    Fault::new(Code::BadDate, "The date is out of range")
+}

@@ -1,0 +1,213 @@
+//! `JSON.parse`, `JSON.stringify`, and the text of documents for `new RichText`.
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use crate::builtin::{Outcome, date};
+use crate::diagnostic::Code;
+use crate::fault::Fault;
+use crate::meter::Meter;
+use crate::operator::{TextBuilder, build_list, build_map, number_text};
+use crate::value::{Map, Text, Value};
+use crate::view::View;
+
+/// A value as compact JSON. Dates are text, functions and numbers without a JSON form are null.
+pub(crate) fn stringify<'v, V: View>(
+    value: &Value<'v>,
+    view: &'v V,
+    meter: &mut Meter,
+) -> Result<String, Fault<'v>> {
+    let mut out = TextBuilder::new();
+    write_value(value, view, meter, &mut out)?;
+    Ok(out.into_string())
+}
+
+fn write_value<'v, V: View>(
+    value: &Value<'v>,
+    view: &'v V,
+    meter: &mut Meter,
+    out: &mut TextBuilder,
+) -> Result<(), Fault<'v>> {
+    match value {
+        Value::Null | Value::Function(_) => out.push("null", meter),
+        Value::Bool(value) => out.push(if *value { "true" } else { "false" }, meter),
+        Value::Number(number) if number.is_finite() => out.push(&number_text(*number), meter),
+        Value::Number(_) => out.push("null", meter),
+        Value::String(text) | Value::RichText(text) => write_text(text.as_str(), meter, out),
+        Value::Date(ms) => write_text(&date::iso_instant(*ms), meter, out),
+        Value::CalendarDate(day) => write_text(&date::iso_day(*day), meter, out),
+        Value::Error(error) => write_text(&error.message, meter, out),
+        Value::List(list) => {
+            meter.read_elements(list.len())?;
+            let mut before = "[";
+            for item in list.iter(view) {
+                out.push(before, meter)?;
+                write_value(&item, view, meter, out)?;
+                before = ",";
+            }
+            out.push(if before == "[" { "[]" } else { "]" }, meter)
+        }
+        Value::Map(map) => {
+            meter.read_elements(map.len())?;
+            let mut before = "{";
+            for (name, item) in map.entries(view) {
+                out.push(before, meter)?;
+                write_text(name.as_str(), meter, out)?;
+                out.push(":", meter)?;
+                write_value(&item, view, meter, out)?;
+                before = ",";
+            }
+            out.push(if before == "{" { "{}" } else { "}" }, meter)
+        }
+    }
+}
+
+fn write_text<'v>(text: &str, meter: &mut Meter, out: &mut TextBuilder) -> Result<(), Fault<'v>> {
+    // Text always has a JSON form.
+    let quoted = serde_json::to_string(text).unwrap_or_default();
+    out.push(&quoted, meter)
+}
+
+/// JSON text as a value. serde_json bounds the nesting at 128.
+pub(crate) fn parse<'v>(text: &str, meter: &mut Meter) -> Outcome<'v> {
+    meter.read_text(text.len())?;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let mut fault = None;
+    let seed = Reader { meter, fault: &mut fault };
+    let parsed = seed.deserialize(&mut reader).and_then(|value| {
+        reader.end()?;
+        Ok(value)
+    });
+    parsed.map_err(|error| {
+        fault.unwrap_or_else(|| Fault::new(Code::BadJson, format!("The text is not JSON: {error}")))
+    })
+}
+
+/// Builds values while serde_json reads. A fault of ours travels beside its errors.
+struct Reader<'m, 'v> {
+    meter: &'m mut Meter,
+    fault: &'m mut Option<Fault<'v>>,
+}
+
+impl<'v> Reader<'_, 'v> {
+    fn again(&mut self) -> Reader<'_, 'v> {
+        Reader { meter: &mut *self.meter, fault: &mut *self.fault }
+    }
+
+    fn checked<E: Error>(self, outcome: Outcome<'v>) -> Result<Value<'v>, E> {
+        outcome.map_err(|fault| {
+            *self.fault = Some(fault);
+            E::custom("limit")
+        })
+    }
+
+    fn text<E: Error>(self, text: &str) -> Result<Value<'v>, E> {
+        let charged = self.meter.memory(text.len());
+        self.checked(charged.map(|()| Value::text(text)))
+    }
+}
+
+impl<'de, 'v> DeserializeSeed<'de> for Reader<'_, 'v> {
+    type Value = Value<'v>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'v>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, 'v> Visitor<'de> for Reader<'_, 'v> {
+    type Value = Value<'v>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value<'v>, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value<'v>, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Value<'v>, E> {
+        #[expect(clippy::cast_precision_loss, reason = "numbers of the language are doubles")]
+        let number = number as f64;
+        Ok(Value::Number(number))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Value<'v>, E> {
+        #[expect(clippy::cast_precision_loss, reason = "numbers of the language are doubles")]
+        let number = number as f64;
+        Ok(Value::Number(number))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Value<'v>, E> {
+        Ok(Value::Number(number))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Value<'v>, E> {
+        self.text(text)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value<'v>, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = items.next_element_seed(self.again())? {
+            values.push(value);
+        }
+        let list = build_list(values, self.meter);
+        self.checked(list)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut items: A) -> Result<Value<'v>, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(name) = items.next_key::<String>()? {
+            let value = items.next_value_seed(self.again())?;
+            entries.push((Text::Built(name.into()), value));
+        }
+        let map = build_map(entries, self.meter);
+        self.checked(map)
+    }
+}
+
+/// `new RichText(document)`: the text of an Atlassian document, a line for each block.
+pub(super) fn rich_text<'v, V: View>(
+    document: &Map<'v>,
+    view: &'v V,
+    meter: &mut Meter,
+) -> Outcome<'v> {
+    let mut out = TextBuilder::new();
+    write_document(document, view, meter, &mut out)?;
+    let text = out.into_string();
+    Ok(Value::RichText(Text::Built(text.trim_end().into())))
+}
+
+fn write_document<'v, V: View>(
+    document: &Map<'v>,
+    view: &'v V,
+    meter: &mut Meter,
+    out: &mut TextBuilder,
+) -> Result<(), Fault<'v>> {
+    meter.step(1)?;
+    let kind = document.get(view, "type");
+    let kind = match &kind {
+        Some(Value::String(kind)) => kind.as_str(),
+        _ => "",
+    };
+    match (kind, document.get(view, "text")) {
+        ("text", Some(Value::String(text))) => out.push(text.as_str(), meter)?,
+        ("hardBreak", _) => out.push("\n", meter)?,
+        _ => {}
+    }
+    if let Some(Value::List(content)) = document.get(view, "content") {
+        for child in content.iter(view) {
+            meter.step(1)?;
+            if let Value::Map(child) = child {
+                write_document(&child, view, meter, out)?;
+            }
+        }
+        if matches!(kind, "paragraph" | "heading" | "codeBlock") {
+            out.push("\n", meter)?;
+        }
+    }
+    Ok(())
+}

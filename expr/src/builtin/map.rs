@@ -1,0 +1,50 @@
+//! Methods of Map.
+
+use std::rc::Rc;
+
+use crate::builtin::{Arguments, Machine, Outcome, unknown_member};
+use crate::operator::{VALUE_BYTES, build_list, charge_lookup};
+use crate::value::{BuiltMap, Map, Member, Type, Value};
+
+pub(super) fn call<'v, M: Machine<'v>>(
+    machine: &mut M,
+    map: &Map<'v>,
+    member: Member,
+    arguments: Arguments<'_, 'v>,
+) -> Outcome<'v> {
+    match member {
+        Member::Get => {
+            let name = arguments.text(0)?;
+            charge_lookup(map, machine.meter())?;
+            Ok(map.get(machine.view(), name.as_str()).unwrap_or(Value::Null))
+        }
+        Member::Set => set(machine, map, arguments),
+        Member::Entries => entries(machine, map),
+        _ => Err(unknown_member(Type::Map, member.name())),
+    }
+}
+
+fn set<'v, M: Machine<'v>>(
+    machine: &mut M,
+    map: &Map<'v>,
+    arguments: Arguments<'_, 'v>,
+) -> Outcome<'v> {
+    let (name, value) = (arguments.text(0)?.clone(), arguments.value(1)?.clone());
+    machine.meter().read_elements(map.len())?;
+    machine.meter().memory((map.len() + 1) * 2 * VALUE_BYTES)?;
+    let old_depth = Value::Map(map.clone()).depth();
+    let depth = machine.meter().depth(value.depth().saturating_add(1).max(old_depth).max(1))?;
+    let mut copy = BuiltMap { entries: map.entries(machine.view()), depth };
+    copy.set(name, value);
+    Ok(Value::Map(Map::Built(Rc::new(copy))))
+}
+
+fn entries<'v, M: Machine<'v>>(machine: &mut M, map: &Map<'v>) -> Outcome<'v> {
+    machine.meter().read_elements(map.len())?;
+    machine.meter().memory(map.len() * VALUE_BYTES)?;
+    let mut pairs = Vec::new();
+    for (name, value) in map.entries(machine.view()) {
+        pairs.push(build_list(vec![Value::String(name), value], machine.meter())?);
+    }
+    build_list(pairs, machine.meter())
+}

@@ -1,0 +1,183 @@
+//! Runs conformance cases: files of expressions with what they must yield.
+//!
+//! A file is an array of `{id, expr, context, expect, source, note}`; `context` binds names to
+//! JSON values, `expect` is `{"value": json}` or `{"error": "syntax|type|runtime|limit"}`. Each
+//! case runs on the compiled form and on the reference evaluator, which must agree.
+
+use serde::Deserialize;
+use serde_json::{Map, Value as Json};
+
+use crate::diagnostic::{Code, ErrorKind};
+use crate::reference::Tree;
+use crate::tape::{Tape, TapeLimits};
+use crate::value::Value;
+use crate::view::View;
+use crate::{Env, Profile, Scratch, compile};
+
+/// One case.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Case {
+    /// Unique name.
+    pub id: String,
+    /// The expression.
+    pub expr: String,
+    /// Names and their values.
+    #[serde(default)]
+    pub context: Map<String, Json>,
+    /// What it must yield.
+    pub expect: Expect,
+}
+
+/// What a case must yield.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Expect {
+    /// A value.
+    Value(Json),
+    /// An error of a kind: `syntax`, `type`, `runtime` or `limit`.
+    Error(String),
+}
+
+/// What a case yielded.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Outcome {
+    /// A value as JSON; Dates are text.
+    Value(Json),
+    /// An error, at compile time or later.
+    Error {
+        /// Its family.
+        kind: ErrorKind,
+        /// Its code.
+        code: Code,
+        /// Its message.
+        message: String,
+    },
+}
+
+/// The result of one case.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Report {
+    /// The case.
+    pub id: String,
+    /// What the compiled form yielded.
+    pub outcome: Outcome,
+    /// What is wrong, if the case failed.
+    pub failure: Option<String>,
+}
+
+/// Reads a case file.
+///
+/// # Errors
+/// A text that is no array of cases.
+pub fn parse(text: &str) -> Result<Vec<Case>, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+/// Runs one case on both evaluators.
+pub fn run(case: &Case, env: &Env) -> Report {
+    let context = Json::Object(case.context.clone()).to_string();
+    let mut tape = Tape::new();
+    let outcome = match tape.parse_context(context.as_bytes(), &TapeLimits::default()) {
+        Ok(()) => compiled(&case.expr, &tape, env),
+        Err(error) => (
+            Outcome::Error {
+                kind: ErrorKind::Limit,
+                code: Code::TooMuchMemory,
+                message: error.to_string(),
+            },
+            0,
+        ),
+    };
+    let naive = reference(&case.expr, &tape, env);
+    let mut failure = expectation(&case.expect, &outcome.0);
+    if failure.is_none() && naive != outcome {
+        failure = Some(format!("the reference evaluator yields {naive:?}"));
+    }
+    Report { id: case.id.clone(), outcome: outcome.0, failure }
+}
+
+/// Why `outcome` is not what was expected.
+fn expectation(expect: &Expect, outcome: &Outcome) -> Option<String> {
+    match (expect, outcome) {
+        (Expect::Value(wanted), Outcome::Value(found)) if same(wanted, found) => None,
+        (Expect::Error(wanted), Outcome::Error { kind, .. }) if wanted == kind.as_str() => None,
+        (Expect::Value(wanted), found) => Some(format!("expected {wanted}, found {found:?}")),
+        (Expect::Error(wanted), found) => {
+            Some(format!("expected a {wanted} error, found {found:?}"))
+        }
+    }
+}
+
+/// JSON equality with all numbers as doubles; the order of members never matters.
+fn same(left: &Json, right: &Json) -> bool {
+    match (left, right) {
+        (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),
+        (Json::Array(a), Json::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Json::Object(a), Json::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)))
+        }
+        _ => left == right,
+    }
+}
+
+/// Evaluates the compiled form; the second part is the number of steps.
+pub fn compiled<V: View>(source: &str, view: &V, env: &Env) -> (Outcome, u32) {
+    let program = match compile(source, Profile::General) {
+        Ok(compiled) => compiled.program,
+        Err(rejected) => return (refused(&rejected), 0),
+    };
+    let mut scratch = Scratch::new();
+    let outcome = outcome(program.eval(view, env, &mut scratch), view);
+    (outcome, scratch.steps())
+}
+
+/// Evaluates the tree; the second part is the number of steps.
+pub fn reference<V: View>(source: &str, view: &V, env: &Env) -> (Outcome, u32) {
+    match Tree::read(source, Profile::General) {
+        Ok(tree) => {
+            let (evaluated, steps) = tree.eval(view, env);
+            (outcome(evaluated, view), steps)
+        }
+        Err(rejected) => (refused(&rejected), 0),
+    }
+}
+
+fn refused(rejected: &crate::Rejected) -> Outcome {
+    let code = rejected.first_error().map_or(Code::Expected, |first| first.code);
+    Outcome::Error { kind: code.kind(), code, message: rejected.to_string() }
+}
+
+fn outcome<'v, V: View>(result: Result<Value<'v>, crate::EvalError>, view: &'v V) -> Outcome {
+    match result {
+        Ok(value) => Outcome::Value(to_json(&value, view)),
+        Err(error) => Outcome::Error {
+            kind: error.kind(),
+            code: error.code,
+            message: error.message.into_owned(),
+        },
+    }
+}
+
+/// A value as JSON. Dates, errors and documents are text, functions are `"Function"`, numbers
+/// without a JSON form are null.
+pub fn to_json<'v, V: View>(value: &Value<'v>, view: &'v V) -> Json {
+    match value {
+        Value::Null => Json::Null,
+        Value::Bool(value) => Json::Bool(*value),
+        Value::Number(number) => Json::from(*number),
+        Value::String(text) | Value::RichText(text) => Json::from(text.as_str()),
+        Value::Date(ms) => Json::from(crate::builtin::date::iso_instant(*ms)),
+        Value::CalendarDate(day) => Json::from(crate::builtin::date::iso_day(*day)),
+        Value::Error(error) => Json::from(error.message.as_ref()),
+        Value::Function(_) => Json::from("Function"),
+        Value::List(list) => list.iter(view).map(|item| to_json(&item, view)).collect(),
+        Value::Map(map) => {
+            let entries = map.entries(view).into_iter();
+            let entries =
+                entries.map(|(name, value)| (name.as_str().to_owned(), to_json(&value, view)));
+            Json::Object(entries.collect())
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! Tree to meaning: resolves names, infers types where they are certain, and says what is wrong.
+//!
+//! Everything below `event` has an unknown type, so almost no filter is refused for its types:
+//! only what fails whenever it is evaluated. [`Profile::General`] leaves even that to evaluation
+//! and warns instead.
+
+mod scope;
+mod types;
+
+use crate::Profile;
+use crate::ast::{self, BinaryOp, UnaryOp};
+use crate::check::scope::Scopes;
+use crate::diagnostic::{Code, Diagnostic, Severity};
+use crate::span::Span;
+use crate::typed::{
+    Applied, Block, Body, Expr, Frame, Kind, Link, LinkKind, MemberName, Part, Typed,
+};
+use crate::value::{Class, Literal, Member, Native, Type};
+
+/// Checks `program`. Findings are ordered by place; a program is refused if one is an error.
+///
+/// # Errors
+/// All findings, at least one of them an error.
+pub(crate) fn check(
+    program: &ast::Sequence,
+    source: &str,
+    profile: Profile,
+) -> Result<(Typed, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let mut checker = Checker {
+        profile,
+        scopes: Scopes::new(),
+        lambdas: Vec::new(),
+        variables: Vec::new(),
+        findings: Vec::new(),
+        guarded: 0,
+    };
+    let (body, ty) = checker.block(program);
+    checker.top_level(program, ty);
+    let (slots, captures) = checker.scopes.leave_function();
+    let main = Frame { parameters: 0, slots, captures, body, height: program.height };
+    let mut findings = checker.findings;
+    findings.sort_by_key(|finding| (finding.span.start, finding.code));
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        return Err(findings);
+    }
+    let (lambdas, variables) = (checker.lambdas, checker.variables);
+    Ok((Typed { source: source.into(), main, lambdas, variables }, findings))
+}
+
+struct Checker {
+    profile: Profile,
+    scopes: Scopes,
+    lambdas: Vec<Frame>,
+    variables: Vec<Box<str>>,
+    findings: Vec<Diagnostic>,
+    /// How many `try` blocks are open: what fails inside may be meant to.
+    guarded: u32,
+}
+
+impl Checker {
+    /// Reports something that fails whenever it is evaluated.
+    fn certain(&mut self, mut finding: Diagnostic) {
+        if self.profile == Profile::General || self.guarded > 0 {
+            finding.severity = Severity::Warning;
+        }
+        self.findings.push(finding);
+    }
+
+    fn top_level(&mut self, program: &ast::Sequence, ty: Option<Type>) {
+        let Some(ty) = ty.filter(|ty| *ty != Type::Boolean) else { return };
+        if self.profile == Profile::Filter {
+            let span = match &program.body {
+                ast::Body::Expr(expr) => expr.span,
+                ast::Body::If { arms, .. } => arms.first().map_or(Span::NONE, |arm| arm.0.span),
+                ast::Body::Try { span, .. } => *span,
+            };
+            let message = format!("this filter is never true or false: it yields {}", ty.name());
+            self.findings.push(
+                Diagnostic::warning(Code::NotBoolean, span, message)
+                    .with_help("compare the value: there is no truthiness at the top of a filter"),
+            );
+        }
+    }
+
+    fn block(&mut self, sequence: &ast::Sequence) -> (Block, Option<Type>) {
+        let outer = self.scopes.enter_block();
+        let declarations = sequence
+            .declarations
+            .iter()
+            .map(|(name, value)| {
+                // The name is not visible in its own value.
+                let value = self.expr(value);
+                (self.scopes.declare(&name.text, value.ty), value)
+            })
+            .collect();
+        let (body, ty) = self.body(&sequence.body);
+        self.scopes.leave_block(outer);
+        (Block { declarations, body }, ty)
+    }
+
+    fn body(&mut self, body: &ast::Body) -> (Body, Option<Type>) {
+        match body {
+            ast::Body::Expr(expr) => {
+                let expr = self.expr(expr);
+                let ty = expr.ty;
+                (Body::Expr(expr), ty)
+            }
+            ast::Body::If { arms, otherwise } => {
+                let mut types = Vec::new();
+                let mut checked = Vec::new();
+                for (condition, block) in arms {
+                    let condition = self.expr(condition);
+                    let (block, ty) = self.block(block);
+                    checked.push((condition, block));
+                    types.push(ty);
+                }
+                let (otherwise, ty) = self.block(otherwise);
+                let ty = types.into_iter().fold(ty, types::common);
+                (Body::If { arms: checked, otherwise: Box::new(otherwise) }, ty)
+            }
+            ast::Body::Try { attempt, error, handler, span } => {
+                self.guarded += 1;
+                let (attempt, attempt_ty) = self.block(attempt);
+                self.guarded -= 1;
+                let outer = self.scopes.enter_block();
+                let error =
+                    error.as_ref().map(|name| self.scopes.declare(&name.text, Some(Type::Error)));
+                let (handler, handler_ty) = self.block(handler);
+                self.scopes.leave_block(outer);
+                let (attempt, handler) = (Box::new(attempt), Box::new(handler));
+                let body = Body::Try { attempt, error, handler, span: *span };
+                (body, types::common(attempt_ty, handler_ty))
+            }
+        }
+    }
+
+    fn expr(&mut self, expr: &ast::Expr) -> Expr {
+        let span = expr.span;
+        let (kind, ty) = match &expr.kind {
+            ast::ExprKind::Null => (Kind::Literal(Literal::Null), Some(Type::Null)),
+            ast::ExprKind::Bool(value) => {
+                (Kind::Literal(Literal::Bool(*value)), Some(Type::Boolean))
+            }
+            ast::ExprKind::Number(number) => {
+                (Kind::Literal(Literal::Number(*number)), Some(Type::Number))
+            }
+            ast::ExprKind::String(text) => {
+                (Kind::Literal(Literal::String(text.clone())), Some(Type::String))
+            }
+            ast::ExprKind::Name(name) => self.name(name, span),
+            ast::ExprKind::Template(parts) => (self.template(parts), Some(Type::String)),
+            ast::ExprKind::List(items) => (self.list(items), Some(Type::List)),
+            ast::ExprKind::Map(entries) => {
+                let entries =
+                    entries.iter().map(|(key, value)| (key.clone(), self.expr(value))).collect();
+                (Kind::Map(entries), Some(Type::Map))
+            }
+            ast::ExprKind::New { class, arguments } => self.constructor(class, arguments),
+            ast::ExprKind::Unary { op, operand } => self.unary(*op, operand, span),
+            ast::ExprKind::Chain { first, rest } => self.chain(first, rest),
+            ast::ExprKind::Conditional { arms, otherwise } => {
+                let arms: Vec<(Expr, Expr)> = arms
+                    .iter()
+                    .map(|(condition, value)| (self.expr(condition), self.expr(value)))
+                    .collect();
+                let otherwise = self.expr(otherwise);
+                let ty = arms.iter().map(|(_, value)| value.ty).fold(otherwise.ty, types::common);
+                (Kind::Conditional { arms, otherwise: Box::new(otherwise) }, ty)
+            }
+            ast::ExprKind::Throw(operand) => (Kind::Throw(Box::new(self.expr(operand))), None),
+            ast::ExprKind::Lambda { parameters, body } => {
+                (self.lambda(parameters, body), Some(Type::Function))
+            }
+            ast::ExprKind::Access { head, links } => self.access(head, links),
+        };
+        Expr { kind, span, ty }
+    }
+
+    fn name(&mut self, name: &str, span: Span) -> (Kind, Option<Type>) {
+        if let Some((place, ty)) = self.scopes.resolve(name) {
+            return (Kind::Place(place), ty);
+        }
+        match name {
+            "Number" => return (Kind::Native(Native::Number), Some(Type::Function)),
+            "undefined" => {
+                self.findings.push(
+                    Diagnostic::warning(Code::Undefined, span, "`undefined` is read as null")
+                        .with_help("write `null`"),
+                );
+                return (Kind::Literal(Literal::Null), Some(Type::Null));
+            }
+            "event" => {}
+            _ if self.profile == Profile::Filter => self.findings.push(unknown_name(name, span)),
+            _ => {}
+        }
+        (Kind::Variable(self.variable(name)), None)
+    }
+
+    /// The number of a free name.
+    fn variable(&mut self, name: &str) -> u32 {
+        let known = self.variables.iter().position(|known| &**known == name);
+        let at = known.unwrap_or_else(|| {
+            self.variables.push(name.into());
+            self.variables.len() - 1
+        });
+        index(at)
+    }
+
+    fn template(&mut self, parts: &[ast::TemplatePart]) -> Kind {
+        let parts = parts.iter().map(|part| match part {
+            ast::TemplatePart::Text(text) => Part::Text(text.clone()),
+            ast::TemplatePart::Placeholder(expr) => Part::Placeholder(self.expr(expr)),
+        });
+        Kind::Template(parts.collect())
+    }
+
+    fn list(&mut self, items: &[ast::Expr]) -> Kind {
+        let items: Vec<Expr> = items.iter().map(|item| self.expr(item)).collect();
+        let literals: Option<Vec<Literal>> = items
+            .iter()
+            .map(|item| match &item.kind {
+                Kind::Literal(literal) => Some(literal.clone()),
+                _ => None,
+            })
+            .collect();
+        literals.map_or(Kind::List(items), Kind::Literals)
+    }
+
+    fn constructor(&mut self, class: &ast::Name, arguments: &[ast::Expr]) -> (Kind, Option<Type>) {
+        let (meaning, ty) = match &*class.text {
+            "Date" => (Class::Date, Some(Type::Date)),
+            "CalendarDate" => (Class::CalendarDate, Some(Type::CalendarDate)),
+            "Map" => (Class::Map, Some(Type::Map)),
+            "RichText" => (Class::RichText, Some(Type::RichText)),
+            "Issue" | "User" | "Project" => (Class::Loading, None),
+            _ => (Class::Unknown, None),
+        };
+        let message = match meaning {
+            Class::Loading => format!("`new {}` would have to load data", class.text),
+            Class::Unknown => format!("there is no constructor `{}`", class.text),
+            _ => String::new(),
+        };
+        if !message.is_empty() {
+            let finding = Diagnostic::error(Code::UnknownConstructor, class.span, message);
+            self.certain(finding.with_help("there are Date, CalendarDate, Map and RichText"));
+        }
+        let arguments = arguments.iter().map(|argument| self.expr(argument)).collect();
+        (Kind::New { class: meaning, arguments }, ty)
+    }
+
+    fn unary(&mut self, op: UnaryOp, operand: &ast::Expr, span: Span) -> (Kind, Option<Type>) {
+        if let (UnaryOp::TypeOf, ast::ExprKind::Name(name)) = (op, &operand.kind)
+            && self.scopes.resolve(name).is_none()
+            && !matches!(&**name, "Number")
+        {
+            return (Kind::TypeOfVariable(self.variable(name)), Some(Type::String));
+        }
+        let operand = Box::new(self.expr(operand));
+        let ty = match op {
+            UnaryOp::Not => Type::Boolean,
+            UnaryOp::TypeOf => Type::String,
+            UnaryOp::Negate => {
+                if let Some(found) = operand.ty.filter(|ty| *ty != Type::Number) {
+                    let message = format!("`-` needs a Number, found {}", found.name());
+                    self.certain(Diagnostic::error(Code::BadOperand, span, message));
+                }
+                Type::Number
+            }
+        };
+        (Kind::Unary { op, operand }, Some(ty))
+    }
+
+    fn chain(&mut self, first: &ast::Expr, rest: &[ast::Applied]) -> (Kind, Option<Type>) {
+        let start = first.span;
+        let first = self.expr(first);
+        let (mut left, mut ty) = (first.span, first.ty);
+        let mut applied = Vec::with_capacity(rest.len());
+        for ast::Applied { op, op_span, operand } in rest {
+            let operand = self.expr(operand);
+            self.operands(*op, *op_span, (left, ty), (operand.span, operand.ty));
+            ty = types::binary(*op, ty, operand.ty);
+            let span = start.to(operand.span);
+            left = span;
+            applied.push(Applied { op: *op, operand, span });
+        }
+        (Kind::Chain { first: Box::new(first), rest: applied }, ty)
+    }
+
+    /// Reports operands that never fit their operator.
+    fn operands(
+        &mut self,
+        op: BinaryOp,
+        op_span: Span,
+        left: (Span, Option<Type>),
+        right: (Span, Option<Type>),
+    ) {
+        let (Some(left_ty), Some(right_ty)) = (left.1, right.1) else { return };
+        let (left_name, right_name) = (left_ty.name(), right_ty.name());
+        let labelled = |finding: Diagnostic| {
+            finding.with_label(left.0, left_name).with_label(right.0, right_name)
+        };
+        match types::fit(op, left_ty, right_ty) {
+            types::Fit::Fine => {}
+            types::Fit::NeverEqual => {
+                let message = format!("{left_name} and {right_name} are never equal");
+                let null = left_ty == Type::Null || right_ty == Type::Null;
+                if !null {
+                    self.findings.push(labelled(
+                        Diagnostic::warning(Code::NeverEqual, op_span, message)
+                            .labelled("never converts between types"),
+                    ));
+                }
+            }
+            types::Fit::NotComparable => {
+                let message = format!("cannot compare {left_name} with {right_name}");
+                let label = format!("`{}` needs two values of the same ordered type", op.sign());
+                self.certain(labelled(
+                    Diagnostic::error(Code::NotComparable, op_span, message).labelled(label),
+                ));
+            }
+            types::Fit::BadOperand => {
+                let sign = op.sign();
+                let message = format!("`{sign}` cannot be applied to {left_name} and {right_name}");
+                self.certain(labelled(Diagnostic::error(Code::BadOperand, op_span, message)));
+            }
+        }
+    }
+
+    fn lambda(&mut self, parameters: &[ast::Name], body: &ast::Sequence) -> Kind {
+        self.scopes.enter_function();
+        for parameter in parameters {
+            self.scopes.declare(&parameter.text, None);
+        }
+        let (block, _) = self.block(body);
+        let (slots, captures) = self.scopes.leave_function();
+        let parameters = index(parameters.len());
+        self.lambdas.push(Frame { parameters, slots, captures, body: block, height: body.height });
+        Kind::Lambda(index(self.lambdas.len() - 1))
+    }
+
+    fn access(&mut self, head: &ast::Expr, links: &[ast::Link]) -> (Kind, Option<Type>) {
+        let start = head.span;
+        let (head, links) = match self.json_function(head, links) {
+            Some(native) => native,
+            None => (self.expr(head), links),
+        };
+        let mut ty = head.ty;
+        let mut checked: Vec<Link> = Vec::with_capacity(links.len());
+        for (at, link) in links.iter().enumerate() {
+            let before = at.checked_sub(1).and_then(|at| links.get(at));
+            let called =
+                links.get(at + 1).is_some_and(|next| matches!(next.kind, ast::LinkKind::Call(_)));
+            let (kind, next_ty) = self.link(link, before, ty, called);
+            checked.push(Link { kind, span: start.to(link.span) });
+            ty = next_ty;
+        }
+        // An optional link may turn the whole chain into null.
+        let optional = checked.iter().any(|link| {
+            matches!(
+                link.kind,
+                LinkKind::Member { optional: true, .. } | LinkKind::Index { optional: true, .. }
+            )
+        });
+        if checked.is_empty() {
+            return (head.kind, head.ty);
+        }
+        let ty = ty.filter(|_| !optional);
+        (Kind::Access { head: Box::new(head), links: checked }, ty)
+    }
+
+    /// `JSON.parse` and `JSON.stringify` are functions; `JSON` itself is no value.
+    fn json_function<'a>(
+        &mut self,
+        head: &ast::Expr,
+        links: &'a [ast::Link],
+    ) -> Option<(Expr, &'a [ast::Link])> {
+        let (first, rest) = links.split_first()?;
+        match (&head.kind, &first.kind) {
+            (ast::ExprKind::Name(json), ast::LinkKind::Member { name, optional: false })
+                if &**json == "JSON" && self.scopes.resolve(json).is_none() =>
+            {
+                let native = match &*name.text {
+                    "parse" => Native::JsonParse,
+                    "stringify" => Native::JsonStringify,
+                    _ => return None,
+                };
+                let span = head.span.to(first.span);
+                Some((Expr { kind: Kind::Native(native), span, ty: Some(Type::Function) }, rest))
+            }
+            _ => None,
+        }
+    }
+
+    fn link(
+        &mut self,
+        link: &ast::Link,
+        before: Option<&ast::Link>,
+        receiver: Option<Type>,
+        called: bool,
+    ) -> (LinkKind, Option<Type>) {
+        match &link.kind {
+            ast::LinkKind::Member { name, optional } => {
+                self.payload_spelling(name, before);
+                self.member(&name.text, name.span, *optional, receiver, called)
+            }
+            ast::LinkKind::Index { index, optional } => {
+                if let ast::ExprKind::String(name) = &index.kind {
+                    return self.member(name, index.span, *optional, receiver, called);
+                }
+                let index = Box::new(self.expr(index));
+                (LinkKind::Index { index, optional: *optional, called }, None)
+            }
+            ast::LinkKind::Call(arguments) => {
+                let method =
+                    before.is_some_and(|before| !matches!(before.kind, ast::LinkKind::Call(_)));
+                let known = receiver.filter(|ty| *ty != Type::Function && !method);
+                if let Some(ty) = known {
+                    let message = format!("{} is not a function", ty.name());
+                    self.certain(Diagnostic::error(Code::NotCallable, link.span, message));
+                }
+                self.pattern(before, arguments);
+                let arguments = arguments.iter().map(|argument| self.expr(argument)).collect();
+                let ty = if method { receiver } else { None };
+                (LinkKind::Call { arguments, method }, ty)
+            }
+        }
+    }
+
+    /// A member by name. For a method about to be called, the type is that of its result.
+    fn member(
+        &mut self,
+        name: &str,
+        span: Span,
+        optional: bool,
+        receiver: Option<Type>,
+        called: bool,
+    ) -> (LinkKind, Option<Type>) {
+        let member = Member::from_name(name);
+        let known = receiver.filter(|ty| !matches!(ty, Type::Map | Type::Null));
+        if let Some(ty) = known.filter(|_| !optional)
+            && !member.is_some_and(|member| crate::builtin::members_of(ty).contains(&member))
+        {
+            let message = crate::builtin::unknown_member(ty, name).message;
+            self.certain(Diagnostic::error(Code::UnknownMember, span, message));
+        }
+        let ty = known.zip(member).and_then(|(ty, member)| types::member(ty, member, called));
+        let name = MemberName { text: name.into(), member };
+        (LinkKind::Member { name, optional, called }, ty)
+    }
+
+    /// Payloads spell fields as the REST API does, unlike the vendor's own example of a filter.
+    fn payload_spelling(&mut self, name: &ast::Name, before: Option<&ast::Link>) {
+        let below_fields = before.is_some_and(|before| match &before.kind {
+            ast::LinkKind::Member { name, .. } => &*name.text == "fields",
+            _ => false,
+        });
+        if self.profile == Profile::Filter && below_fields && &*name.text == "issueType" {
+            self.findings.push(
+                Diagnostic::warning(
+                    Code::UnknownField,
+                    name.span,
+                    "no field `issueType`; payload fields are spelt as Jira sends them",
+                )
+                .labelled("unknown field")
+                .with_help("write `issuetype`"),
+            );
+        }
+    }
+
+    /// Refuses a literal pattern that the engine cannot run.
+    fn pattern(&mut self, method: Option<&ast::Link>, arguments: &[ast::Expr]) {
+        let Some(ast::LinkKind::Member { name, .. }) = method.map(|link| &link.kind) else {
+            return;
+        };
+        let Some(argument) = arguments.first() else { return };
+        if let ast::ExprKind::String(pattern) = &argument.kind
+            && is_pattern_method(&name.text)
+            && let Err(why) = crate::builtin::regex::compile(pattern)
+        {
+            let message = format!("the pattern is not supported: {why}");
+            self.certain(Diagnostic::error(Code::BadPattern, argument.span, message));
+        }
+    }
+}
+
+/// Whether a method of that name takes a pattern as its first argument.
+pub(crate) fn is_pattern_method(name: &str) -> bool {
+    matches!(name, "match" | "matchAll" | "replace")
+}
+
+fn unknown_name(name: &str, span: Span) -> Diagnostic {
+    let message = format!("`{name}` is not defined in a filter");
+    Diagnostic::error(Code::UnknownName, span, message)
+        .with_help(format!("filters start at `event`: `event.{name}...`"))
+}
+
+/// Sources are bounded far below `u32::MAX`, and so is every count of their parts.
+pub(crate) fn index(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

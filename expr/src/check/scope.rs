@@ -1,0 +1,78 @@
+//! Which name means which slot, function by function.
+
+use crate::check::index;
+use crate::typed::Place;
+use crate::value::Type;
+
+/// The functions being checked, innermost last.
+pub(super) struct Scopes {
+    functions: Vec<Function>,
+}
+
+#[derive(Default)]
+struct Function {
+    /// Visible names, innermost last, each with its slot.
+    names: Vec<(Box<str>, u32, Option<Type>)>,
+    slots: u32,
+    /// Outer names the function uses, and where its maker finds them.
+    captures: Vec<(Box<str>, Place, Option<Type>)>,
+}
+
+impl Scopes {
+    pub(super) fn new() -> Scopes {
+        Scopes { functions: vec![Function::default()] }
+    }
+
+    pub(super) fn enter_function(&mut self) {
+        self.functions.push(Function::default());
+    }
+
+    /// Number of slots and the captures of the function that ends.
+    pub(super) fn leave_function(&mut self) -> (u32, Vec<Place>) {
+        let function = self.functions.pop().unwrap_or_default();
+        let captures = function.captures.into_iter().map(|(_, place, _)| place).collect();
+        (function.slots, captures)
+    }
+
+    /// Opens a block; the mark closes it.
+    pub(super) fn enter_block(&self) -> usize {
+        self.functions.last().map_or(0, |function| function.names.len())
+    }
+
+    /// Forgets the names declared since `mark`. Their slots stay theirs: frames are small.
+    pub(super) fn leave_block(&mut self, mark: usize) {
+        if let Some(function) = self.functions.last_mut() {
+            function.names.truncate(mark);
+        }
+    }
+
+    /// Declares a name, shadowing an earlier one, and gives it a slot.
+    pub(super) fn declare(&mut self, name: &str, ty: Option<Type>) -> u32 {
+        let Some(function) = self.functions.last_mut() else { return 0 };
+        let slot = function.slots;
+        function.slots += 1;
+        function.names.push((name.into(), slot, ty));
+        slot
+    }
+
+    /// Where a name lives, seen from the innermost function; none for free names.
+    pub(super) fn resolve(&mut self, name: &str) -> Option<(Place, Option<Type>)> {
+        resolve(&mut self.functions, name)
+    }
+}
+
+/// Functions nest at most as deep as the source does, and so does this.
+fn resolve(functions: &mut [Function], name: &str) -> Option<(Place, Option<Type>)> {
+    let (function, outer) = functions.split_last_mut()?;
+    if let Some((_, slot, ty)) = function.names.iter().rev().find(|(known, ..)| &**known == name) {
+        return Some((Place::Local(*slot), *ty));
+    }
+    let captured = function.captures.iter().position(|(known, ..)| &**known == name);
+    if let Some(at) = captured {
+        let ty = function.captures.get(at).and_then(|(_, _, ty)| *ty);
+        return Some((Place::Captured(index(at)), ty));
+    }
+    let (place, ty) = resolve(outer, name)?;
+    function.captures.push((name.into(), place, ty));
+    Some((Place::Captured(index(function.captures.len() - 1)), ty))
+}

@@ -1,0 +1,534 @@
+//! Runs a program on an event, in bounded steps. Typical filters allocate nothing: values borrow
+//! from the event and the program, and the stack is the caller's to reuse.
+
+use std::rc::Rc;
+
+use crate::Env;
+use crate::ast::{BinaryOp, UnaryOp};
+use crate::builtin::{self, Found, Machine, Outcome};
+use crate::diagnostic::Code;
+use crate::fault::{EvalError, Fault};
+use crate::meter::Meter;
+use crate::operator::{self, TextBuilder, build_list, build_map};
+use crate::program::{MemberOp, Op, Program, Routine};
+use crate::span::Span;
+use crate::typed::Place;
+use crate::value::{Captured, Function, List, Literal, Map, Text, Value};
+use crate::view::{NodeId, View};
+
+/// Memory that evaluations reuse, and what the last one spent.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// Empty; only its capacity is kept, which holds no value and may go to another thread.
+    stack: Vec<Blank>,
+    steps: u32,
+}
+
+/// The space of one value.
+#[derive(Debug)]
+struct Blank {
+    _space: [usize; size_of::<Value<'static>>() / size_of::<usize>()],
+}
+
+impl Scratch {
+    /// Scratch without capacity; it grows to what the filters at hand need.
+    pub fn new() -> Scratch {
+        Scratch::default()
+    }
+
+    /// Steps of the last evaluation; its whole budget if that was overdrawn.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+}
+
+/// What a filter says about an event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The filter is true.
+    Match,
+    /// The filter is false.
+    NoMatch,
+    /// The filter has no verdict: it raised an error or yields something else than a Boolean.
+    Failed(EvalError),
+}
+
+impl Program {
+    /// Evaluates the expression.
+    ///
+    /// # Errors
+    /// Whatever the expression raises, and the limits of [`crate::limits`].
+    pub fn eval<'v, V: View>(
+        &'v self,
+        view: &'v V,
+        env: &Env,
+        scratch: &mut Scratch,
+    ) -> Result<Value<'v>, EvalError> {
+        let mut machine = Evaluator {
+            program: self,
+            view,
+            now_ms: env.now_ms,
+            meter: Meter::new(env.steps_max),
+            stack: with_capacity_of(std::mem::take(&mut scratch.stack), |_| Value::Null),
+            handlers: Vec::new(),
+        };
+        let outcome = machine.routine(&self.main, None);
+        scratch.steps = machine.meter.steps();
+        scratch.stack = with_capacity_of(machine.stack, |_| Blank { _space: Default::default() });
+        outcome.map_err(EvalError::from)
+    }
+
+    /// Evaluates a filter.
+    pub fn verdict<V: View>(&self, view: &V, env: &Env, scratch: &mut Scratch) -> Verdict {
+        match self.eval(view, env, scratch) {
+            Ok(Value::Bool(true)) => Verdict::Match,
+            Ok(Value::Bool(false)) => Verdict::NoMatch,
+            Ok(other) => Verdict::Failed(EvalError {
+                code: Code::NotBoolean,
+                span: Span::new(0, self.source.len()),
+                message: not_boolean(&other).into(),
+            }),
+            Err(error) => Verdict::Failed(error),
+        }
+    }
+}
+
+fn not_boolean(value: &Value<'_>) -> &'static str {
+    match value {
+        Value::Null => "A filter must yield true or false, not null",
+        Value::Number(_) => "A filter must yield true or false, not a Number",
+        Value::String(_) => "A filter must yield true or false, not a String",
+        Value::List(_) => "A filter must yield true or false, not a List",
+        Value::Map(_) => "A filter must yield true or false, not a Map",
+        _ => "A filter must yield true or false",
+    }
+}
+
+/// An empty vector with the memory of `stack`: collecting an emptied vector into one of the same
+/// layout reuses its allocation, and needs no unsafe code to change the type.
+fn with_capacity_of<A, B>(mut stack: Vec<A>, never_called: impl FnMut(A) -> B) -> Vec<B> {
+    stack.clear();
+    stack.into_iter().map(never_called).collect()
+}
+
+struct Evaluator<'v, V> {
+    program: &'v Program,
+    view: &'v V,
+    now_ms: i64,
+    meter: Meter,
+    /// Slots and operands of all active functions, innermost last.
+    stack: Vec<Value<'v>>,
+    handlers: Vec<Handler>,
+}
+
+/// Where a fault inside a `try` block goes.
+struct Handler {
+    target: u32,
+    stack: usize,
+}
+
+/// The running function.
+struct Running<'v> {
+    /// Where its slots start on the stack.
+    base: usize,
+    captured: Option<Rc<Captured<'v>>>,
+    /// The next instruction.
+    at: usize,
+}
+
+/// How execution goes on.
+enum Flow {
+    Next,
+    Return,
+}
+
+impl<'v, V: View> Machine<'v> for Evaluator<'v, V> {
+    type View = V;
+
+    fn view(&self) -> &'v V {
+        self.view
+    }
+
+    fn meter(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    fn regex(&mut self, pattern: &str) -> Result<regex::Regex, String> {
+        let known = self.program.patterns.iter().find(|(known, _)| &**known == pattern);
+        match known {
+            Some((_, regex)) => Ok(regex.clone()),
+            None => builtin::regex::compile(pattern),
+        }
+    }
+
+    fn call_lambda(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> Outcome<'v> {
+        let Function::Lambda { id, captured } = function else { return Ok(Value::Null) };
+        let Some(routine) = self.program.lambdas.get(*id as usize) else {
+            return Ok(Value::Null);
+        };
+        let taken = arguments.iter().take(routine.parameters as usize);
+        self.stack.extend(taken.cloned());
+        let missing = (routine.parameters as usize).saturating_sub(arguments.len());
+        self.stack.extend(std::iter::repeat_n(Value::Null, missing));
+        self.routine(routine, captured.clone())
+    }
+}
+
+impl<'v, V: View> Evaluator<'v, V> {
+    /// Runs a function whose arguments are on the stack, and takes them off it.
+    fn routine(&mut self, routine: &'v Routine, captured: Option<Rc<Captured<'v>>>) -> Outcome<'v> {
+        let base = self.stack.len().saturating_sub(routine.parameters as usize);
+        if let Err(fault) = self.meter.enter(routine.height) {
+            self.stack.truncate(base);
+            return Err(fault);
+        }
+        self.stack.resize(base + routine.slots as usize, Value::Null);
+        let handlers = self.handlers.len();
+        let outcome = self.run(Running { base, captured, at: routine.start as usize }, handlers);
+        self.stack.truncate(base);
+        self.handlers.truncate(handlers);
+        self.meter.leave(routine.height);
+        outcome
+    }
+
+    /// Executes until the function returns or a fault passes its handlers.
+    fn run(&mut self, mut running: Running<'v>, handlers: usize) -> Outcome<'v> {
+        let program = self.program;
+        while let Some(op) = program.ops.get(running.at) {
+            let at = running.at;
+            running.at += 1;
+            match self.execute(*op, &mut running) {
+                Ok(Flow::Next) => {}
+                Ok(Flow::Return) => break,
+                Err(fault) => {
+                    let span = program.spans.get(at).copied().unwrap_or(Span::NONE);
+                    self.recover(fault.at(span), &mut running, handlers)?;
+                }
+            }
+        }
+        Ok(self.pop())
+    }
+
+    /// Continues at the innermost handler of this function, if the fault may be caught.
+    fn recover(
+        &mut self,
+        fault: Fault<'v>,
+        running: &mut Running<'v>,
+        handlers: usize,
+    ) -> Result<(), Fault<'v>> {
+        if !fault.is_catchable() || self.handlers.len() <= handlers {
+            return Err(fault);
+        }
+        let Some(handler) = self.handlers.pop() else { return Err(fault) };
+        self.stack.truncate(handler.stack);
+        let caught = builtin::caught(fault, &self.program.source, &mut self.meter)?;
+        self.stack.push(caught);
+        running.at = handler.target as usize;
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Value<'v> {
+        self.stack.pop().unwrap_or(Value::Null)
+    }
+
+    /// Takes the last `count` values off the stack.
+    fn pop_many(&mut self, count: u32) -> Vec<Value<'v>> {
+        self.stack.split_off(self.stack.len().saturating_sub(count as usize))
+    }
+
+    #[inline]
+    fn execute(&mut self, op: Op, running: &mut Running<'v>) -> Result<Flow, Fault<'v>> {
+        match op {
+            Op::Literal(at) => {
+                self.meter.step(1)?;
+                self.push_literal(at);
+            }
+            Op::Text(at) => self.push_literal(at),
+            Op::Literals(at) => self.push_literals(at)?,
+            Op::Load(place) => self.load(place, running)?,
+            Op::Variable(at) => self.variable(at)?,
+            Op::Member(member) => self.member(member, running)?,
+            Op::Binary(op) => self.binary(op)?,
+            Op::Unary(op) => self.unary(op)?,
+            Op::Logical { op, end } => {
+                self.meter.step(1)?;
+                let left = self.stack.last().unwrap_or(&Value::Null);
+                if operator::settles(op, left) == Some(true) {
+                    running.at = end as usize;
+                } else {
+                    self.stack.pop();
+                }
+            }
+            Op::Branch { target } => {
+                self.meter.step(1)?;
+                if !self.pop().is_truthy() {
+                    running.at = target as usize;
+                }
+            }
+            Op::Jump { target } => running.at = target as usize,
+            Op::Call { arguments, method } => self.call(arguments, method)?,
+            Op::SkipNull { end } => {
+                if matches!(self.stack.last(), Some(Value::Null)) {
+                    self.meter.step(2)?;
+                    running.at = end as usize;
+                }
+            }
+            Op::Index { called, optional, end } => self.index(called, optional, end, running)?,
+            Op::Store(slot) => {
+                self.meter.step(1)?;
+                self.bind(slot, running);
+            }
+            Op::Bind(slot) => self.bind(slot, running),
+            Op::Lambda(id) => self.lambda(id, running)?,
+            Op::Try { handler } => {
+                self.meter.step(1)?;
+                self.handlers.push(Handler { target: handler, stack: self.stack.len() });
+            }
+            Op::EndTry => {
+                self.handlers.pop();
+            }
+            Op::Drop => {
+                self.stack.pop();
+            }
+            Op::Return => return Ok(Flow::Return),
+            _ => self.build(op)?,
+        }
+        Ok(Flow::Next)
+    }
+
+    /// The instructions that make new values, apart from the frequent ones.
+    fn build(&mut self, op: Op) -> Result<(), Fault<'v>> {
+        let value = match op {
+            Op::TypeOfVariable(at) => {
+                self.meter.step(2)?;
+                let node = self.view.variable(self.variable_name(at));
+                let name = node
+                    .map_or("undefined", |node| Value::of_node(self.view, node).type_of().name());
+                Value::String(Text::Borrowed(name))
+            }
+            Op::Native(native) => {
+                self.meter.step(1)?;
+                Value::Function(Function::Native(native))
+            }
+            Op::New { class, arguments } => {
+                let arguments = self.pop_many(arguments);
+                self.meter.step(2)?;
+                builtin::construct(self, class, &arguments)?
+            }
+            Op::Template(parts) => {
+                let parts = self.pop_many(parts);
+                self.meter.step(1)?;
+                let mut text = TextBuilder::new();
+                for part in &parts {
+                    text.push_value(part, self.view, &mut self.meter)?;
+                }
+                text.finish()
+            }
+            Op::List(items) => {
+                let items = self.pop_many(items);
+                self.meter.step(1)?;
+                build_list(items, &mut self.meter)?
+            }
+            Op::Map(at) => {
+                let keys = self.program.keys.get(at as usize).map_or(&[][..], |keys| keys);
+                let values = self.pop_many(u32::try_from(keys.len()).unwrap_or(u32::MAX));
+                self.meter.step(1)?;
+                let names = keys.iter().map(|key| Text::Borrowed(key));
+                build_map(names.zip(values), &mut self.meter)?
+            }
+            Op::Throw => {
+                let value = self.pop();
+                self.meter.step(1)?;
+                return Err(builtin::throw(value, self.view, &mut self.meter));
+            }
+            _ => return Ok(()),
+        };
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn push_literal(&mut self, at: u32) {
+        let program = self.program;
+        let literal = program.literals.get(at as usize).unwrap_or(&Literal::Null);
+        self.stack.push(Value::of_literal(literal));
+    }
+
+    fn push_literals(&mut self, at: u32) -> Result<(), Fault<'v>> {
+        let program = self.program;
+        let literals = program.lists.get(at as usize).map_or(&[][..], |list| list);
+        self.meter.step(u32::try_from(literals.len() + 1).unwrap_or(u32::MAX))?;
+        self.stack.push(Value::List(List::Literal(literals)));
+        Ok(())
+    }
+
+    fn load(&mut self, place: Place, running: &Running<'v>) -> Result<(), Fault<'v>> {
+        self.meter.step(1)?;
+        let value = self.place(place, running);
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn place(&self, place: Place, running: &Running<'v>) -> Value<'v> {
+        let value = match place {
+            Place::Local(slot) => self.stack.get(running.base + slot as usize),
+            Place::Captured(at) => {
+                running.captured.as_ref().and_then(|captured| captured.values.get(at as usize))
+            }
+        };
+        value.cloned().unwrap_or(Value::Null)
+    }
+
+    fn bind(&mut self, slot: u32, running: &Running<'v>) {
+        let value = self.pop();
+        if let Some(place) = self.stack.get_mut(running.base + slot as usize) {
+            *place = value;
+        }
+    }
+
+    fn variable_name(&self, at: u32) -> &'v str {
+        self.program.variables.get(at as usize).map_or("", |name| name)
+    }
+
+    fn variable(&mut self, at: u32) -> Result<(), Fault<'v>> {
+        self.meter.step(1)?;
+        let name = self.variable_name(at);
+        match self.view.variable(name) {
+            Some(node) => {
+                self.stack.push(Value::of_node(self.view, node));
+                Ok(())
+            }
+            None => Err(Fault::new(Code::UnknownName, format!("{name} is not defined"))),
+        }
+    }
+
+    fn lambda(&mut self, id: u32, running: &Running<'v>) -> Result<(), Fault<'v>> {
+        self.meter.step(1)?;
+        let captures =
+            self.program.lambdas.get(id as usize).map_or(&[][..], |routine| &routine.captures);
+        let values = captures.iter().map(|place| self.place(*place, running)).collect();
+        let function = builtin::close_over(id, values, &mut self.meter)?;
+        self.stack.push(function);
+        Ok(())
+    }
+
+    fn unary(&mut self, op: UnaryOp) -> Result<(), Fault<'v>> {
+        let operand = self.pop();
+        self.meter.step(1)?;
+        let value = match op {
+            UnaryOp::Not => Value::Bool(!operand.is_truthy()),
+            UnaryOp::Negate => operator::negate(&operand)?,
+            UnaryOp::TypeOf => Value::String(Text::Borrowed(operand.type_of().name())),
+        };
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn binary(&mut self, op: BinaryOp) -> Result<(), Fault<'v>> {
+        let right = self.pop();
+        let left = self.pop();
+        self.meter.step(1)?;
+        let value = operator::binary(op, &left, &right, self.view, &mut self.meter)?;
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn member(&mut self, op: MemberOp, running: &mut Running<'v>) -> Result<(), Fault<'v>> {
+        self.meter.step(2)?;
+        let receiver = self.pop();
+        if let Value::Map(Map::Node { node, .. }) = receiver
+            && !op.called
+            && self.push_own_key(node, op.name)
+        {
+            return Ok(());
+        }
+        if op.optional && matches!(receiver, Value::Null) {
+            self.give_up(op.end, running);
+            return Ok(());
+        }
+        let program = self.program;
+        let Some(name) = program.names.get(op.name as usize) else { return Ok(()) };
+        let found =
+            builtin::lookup(&receiver, &name.text, name.member, self.view, &mut self.meter)?;
+        self.found(found, receiver, (op.optional, op.called, op.end), running)
+    }
+
+    /// The way of nearly all members: an own key of a map of the event.
+    #[inline]
+    fn push_own_key(&mut self, node: NodeId, name: u32) -> bool {
+        let program = self.program;
+        let child =
+            program.names.get(name as usize).and_then(|name| self.view.member(node, &name.text));
+        match child {
+            Some(child) => {
+                self.stack.push(Value::of_node(self.view, child));
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn index(
+        &mut self,
+        called: bool,
+        optional: bool,
+        end: u32,
+        running: &mut Running<'v>,
+    ) -> Result<(), Fault<'v>> {
+        let index = self.pop();
+        let receiver = self.pop();
+        self.meter.step(2)?;
+        let found = builtin::lookup_index(&receiver, &index, self.view, &mut self.meter)?;
+        self.found(found, receiver, (optional, called, end), running)
+    }
+
+    /// Leaves the outcome of a lookup on the stack, above its receiver if a call follows.
+    fn found(
+        &mut self,
+        found: Found<'v>,
+        receiver: Value<'v>,
+        (optional, called, end): (bool, bool, u32),
+        running: &mut Running<'v>,
+    ) -> Result<(), Fault<'v>> {
+        let value = match found {
+            Found::Missing(_) if optional => {
+                self.give_up(end, running);
+                return Ok(());
+            }
+            Found::Method(member) if called => Value::Function(Function::Method(member)),
+            found => builtin::read_member(found, &receiver, &mut self.meter)?,
+        };
+        if called {
+            self.stack.push(receiver);
+        }
+        self.stack.push(value);
+        Ok(())
+    }
+
+    /// An optional chain found nothing: all of it is null.
+    fn give_up(&mut self, end: u32, running: &mut Running<'v>) {
+        self.stack.push(Value::Null);
+        running.at = end as usize;
+    }
+
+    fn call(&mut self, count: u32, method: bool) -> Result<(), Fault<'v>> {
+        self.meter.step(2)?;
+        // Nearly all calls have one argument, which needs no vector.
+        let value = if count == 1 {
+            let argument = [self.pop()];
+            let callee = self.pop();
+            let receiver = if method { self.pop() } else { Value::Null };
+            builtin::call(self, &callee, &receiver, &argument)?
+        } else {
+            let arguments = self.pop_many(count);
+            let callee = self.pop();
+            let receiver = if method { self.pop() } else { Value::Null };
+            builtin::call(self, &callee, &receiver, &arguments)?
+        };
+        self.stack.push(value);
+        Ok(())
+    }
+}

@@ -1,0 +1,441 @@
+//! Source to tokens, with nom. Templates are flattened into text and placeholder tokens, so a
+//! token stream nests only by brackets and the lexer itself never recurses.
+
+use nom::branch::alt;
+use nom::bytes::complete::{tag, take_till, take_until, take_while, take_while1};
+use nom::character::complete::{digit1, one_of, satisfy};
+use nom::combinator::{map, opt, recognize, value};
+use nom::sequence::{pair, preceded, terminated};
+use nom::{IResult, Parser};
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::limits::SOURCE_CHARS_MAX;
+use crate::span::Span;
+
+/// A token and where it stands.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Token<'s> {
+    pub(crate) kind: TokenKind<'s>,
+    pub(crate) span: Span,
+}
+
+/// What a token is.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum TokenKind<'s> {
+    /// A decimal number.
+    Number(f64),
+    /// A quoted string, escapes resolved.
+    String(Box<str>),
+    /// A name or a reserved word.
+    Word(&'s str),
+    /// An operator or bracket.
+    Sign(&'static str),
+    /// The opening backtick of a template.
+    TemplateStart,
+    /// Text between placeholders, escapes resolved.
+    TemplateText(Box<str>),
+    /// `${`
+    PlaceholderStart,
+    /// The `}` that closes a placeholder.
+    PlaceholderEnd,
+    /// The closing backtick.
+    TemplateEnd,
+    /// Behind the last token.
+    End,
+}
+
+/// Longest first, so that `?.` wins over `?`.
+const SIGNS: [&str; 30] = [
+    "=>", "==", "!=", "<=", ">=", "&&", "||", "??", "?.", "(", ")", "[", "]", "{", "}", ",", ";",
+    ":", "?", ".", "!", "<", ">", "+", "-", "*", "/", "%", "=", "#",
+];
+
+/// Operators of JavaScript that are no tokens here, with what to write instead.
+const FOREIGN: [(&str, Option<&str>); 24] = [
+    ("===", Some("write `==`: it never converts between types")),
+    ("!==", Some("write `!=`: it never converts between types")),
+    ("...", None),
+    ("**", None),
+    ("++", None),
+    ("--", None),
+    ("+=", Some(NO_ASSIGNMENT)),
+    ("-=", Some(NO_ASSIGNMENT)),
+    ("*=", Some(NO_ASSIGNMENT)),
+    ("/=", Some(NO_ASSIGNMENT)),
+    ("%=", Some(NO_ASSIGNMENT)),
+    ("<<", None),
+    (">>", None),
+    ("&&=", Some(NO_ASSIGNMENT)),
+    ("||=", Some(NO_ASSIGNMENT)),
+    ("??=", Some(NO_ASSIGNMENT)),
+    ("?.(", Some("call without `?.`")),
+    ("&=", Some(NO_ASSIGNMENT)),
+    ("|=", Some(NO_ASSIGNMENT)),
+    ("^=", Some(NO_ASSIGNMENT)),
+    ("&", Some("write `&&`")),
+    ("|", Some("write `||`")),
+    ("^", None),
+    ("~", None),
+];
+
+const NO_ASSIGNMENT: &str = "values never change; declare a new name: `let y = ...;`";
+
+/// Splits `source` into tokens; the last one is [`TokenKind::End`].
+///
+/// # Errors
+/// The first place that is no token, or a source longer than [`SOURCE_CHARS_MAX`].
+pub(crate) fn lex(source: &str) -> Result<Vec<Token<'_>>, Diagnostic> {
+    let length = source.chars().count();
+    if length > SOURCE_CHARS_MAX {
+        let message = format!("{} of {} characters", grouped(length), grouped(SOURCE_CHARS_MAX));
+        return Err(Diagnostic::error(Code::TooLong, Span::new(0, 0), message)
+            .with_help("move long lists into an entity property"));
+    }
+    let mut lexer = Lexer { source, rest: source, tokens: Vec::new(), braces: Vec::new() };
+    while lexer.skip_blank()? {
+        lexer.token()?;
+    }
+    let end = Span::new(source.len(), source.len());
+    if lexer.braces.contains(&Brace::Placeholder) {
+        return Err(unterminated(end, "the template", '`'));
+    }
+    lexer.tokens.push(Token { kind: TokenKind::End, span: end });
+    Ok(lexer.tokens)
+}
+
+/// What an open brace belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Brace {
+    Plain,
+    Placeholder,
+}
+
+struct Lexer<'s> {
+    source: &'s str,
+    rest: &'s str,
+    tokens: Vec<Token<'s>>,
+    /// Open braces, innermost last: tells whether `}` ends a placeholder.
+    braces: Vec<Brace>,
+}
+
+type Lexed<'s, T> = IResult<&'s str, T, ()>;
+
+impl<'s> Lexer<'s> {
+    fn offset(&self) -> usize {
+        self.source.len() - self.rest.len()
+    }
+
+    /// Moves over white space and comments; false at the end of the source.
+    fn skip_blank(&mut self) -> Result<bool, Diagnostic> {
+        loop {
+            let blank: Lexed<'s, &str> = take_while(is_blank)(self.rest);
+            if let Ok((rest, _)) = blank {
+                self.rest = rest;
+            }
+            match comment(self.rest) {
+                Ok((rest, _)) => self.rest = rest,
+                Err(_) if self.rest.starts_with("/*") => {
+                    let span = Span::new(self.offset(), self.offset() + 2);
+                    return Err(Diagnostic::error(
+                        Code::Unterminated,
+                        span,
+                        "the comment does not end",
+                    )
+                    .labelled("starts here")
+                    .with_help("close it with `*/`"));
+                }
+                Err(_) => return Ok(!self.rest.is_empty()),
+            }
+        }
+    }
+
+    fn push(&mut self, kind: TokenKind<'s>, rest: &'s str) {
+        let start = self.offset();
+        self.rest = rest;
+        self.tokens.push(Token { kind, span: Span::new(start, self.offset()) });
+    }
+
+    fn token(&mut self) -> Result<(), Diagnostic> {
+        if let Ok((rest, word)) = word(self.rest) {
+            self.push(TokenKind::Word(word), rest);
+            return Ok(());
+        }
+        if let Ok((rest, digits)) = number(self.rest) {
+            return self.number(rest, digits);
+        }
+        match self.rest.chars().next() {
+            Some(quote @ ('\'' | '"')) => self.string(quote),
+            Some('`') => {
+                self.push(TokenKind::TemplateStart, self.rest.get(1..).unwrap_or_default());
+                self.template_text()
+            }
+            Some('}') if self.braces.last() == Some(&Brace::Placeholder) => {
+                self.braces.pop();
+                self.push(TokenKind::PlaceholderEnd, self.rest.get(1..).unwrap_or_default());
+                self.template_text()
+            }
+            _ => self.sign(),
+        }
+    }
+
+    fn number(&mut self, rest: &'s str, digits: &'s str) -> Result<(), Diagnostic> {
+        let octal = digits.len() > 1
+            && digits.starts_with('0')
+            && digits.chars().nth(1).is_some_and(|c| c.is_ascii_digit());
+        let glued = rest.chars().next().is_some_and(is_word_start);
+        match digits.parse() {
+            Ok(number) if !octal && !glued => {
+                self.push(TokenKind::Number(number), rest);
+                Ok(())
+            }
+            _ => {
+                let tail = rest.len() - rest.trim_start_matches(is_word_rest).len();
+                let start = self.offset();
+                let span = Span::new(start, start + digits.len() + tail);
+                let message =
+                    format!("`{}` is not a number of the language", span.text(self.source));
+                Err(Diagnostic::error(Code::BadNumber, span, message)
+                    .with_help("write decimal digits, such as `255` or `0.5`"))
+            }
+        }
+    }
+
+    fn string(&mut self, quote: char) -> Result<(), Diagnostic> {
+        let body = self.rest.get(1..).unwrap_or_default();
+        let mut unescaped = String::new();
+        let mut chars = body;
+        loop {
+            let plain: Lexed<'s, &str> =
+                take_till(|c| c == quote || c == '\\' || c == '\n' || c == '\r')(chars);
+            if let Ok((rest, text)) = plain {
+                unescaped.push_str(text);
+                chars = rest;
+            }
+            match chars.chars().next() {
+                Some('\\') => chars = unescape(chars, &mut unescaped, &[]),
+                Some(c) if c == quote => {
+                    let rest = chars.get(1..).unwrap_or_default();
+                    self.push(TokenKind::String(unescaped.into()), rest);
+                    return Ok(());
+                }
+                _ => {
+                    let start = self.offset();
+                    let span = Span::new(start, start + 1);
+                    return Err(unterminated(span, "the string", quote));
+                }
+            }
+        }
+    }
+
+    /// Reads template text up to the next placeholder or the end of the template.
+    fn template_text(&mut self) -> Result<(), Diagnostic> {
+        let mut text = String::new();
+        let mut chars = self.rest;
+        loop {
+            let plain: Lexed<'s, &str> = take_till(|c| matches!(c, '`' | '\\' | '$'))(chars);
+            if let Ok((rest, plain)) = plain {
+                text.push_str(plain);
+                chars = rest;
+            }
+            let at_end = if chars.starts_with("${") {
+                false
+            } else if chars.starts_with('`') {
+                true
+            } else if chars.starts_with('$') {
+                text.push('$');
+                chars = chars.get(1..).unwrap_or_default();
+                continue;
+            } else if chars.starts_with('\\') {
+                chars = unescape(chars, &mut text, &['`', '$']);
+                continue;
+            } else {
+                let start = self.offset();
+                return Err(unterminated(Span::new(start, start), "the template", '`'));
+            };
+            if !text.is_empty() {
+                self.push(TokenKind::TemplateText(text.into()), chars);
+            }
+            if at_end {
+                self.push(TokenKind::TemplateEnd, chars.get(1..).unwrap_or_default());
+            } else {
+                self.braces.push(Brace::Placeholder);
+                self.push(TokenKind::PlaceholderStart, chars.get(2..).unwrap_or_default());
+            }
+            return Ok(());
+        }
+    }
+
+    fn sign(&mut self) -> Result<(), Diagnostic> {
+        if let Some(diagnostic) = self.foreign() {
+            return Err(diagnostic);
+        }
+        let rest = self.rest;
+        let Some(sign) = SIGNS.iter().copied().find(|sign| starts_with_sign(rest, sign)) else {
+            return Err(self.bad_character());
+        };
+        match sign {
+            "#" => return Err(self.bad_character()),
+            "{" => self.braces.push(Brace::Plain),
+            "}" => {
+                self.braces.pop();
+            }
+            _ => {}
+        }
+        self.push(TokenKind::Sign(sign), rest.get(sign.len()..).unwrap_or_default());
+        Ok(())
+    }
+
+    /// An operator of JavaScript at this place, unless it reads as legal tokens here.
+    fn foreign(&self) -> Option<Diagnostic> {
+        let longest = SIGNS.iter().find(|sign| starts_with_sign(self.rest, sign));
+        let (sign, help) = FOREIGN
+            .iter()
+            .filter(|(sign, _)| self.rest.starts_with(sign))
+            .max_by_key(|(sign, _)| sign.len())?;
+        if longest.is_some_and(|longest| longest.len() >= sign.len()) {
+            return None;
+        }
+        // `- -x` may be written without the space; `a--` may not.
+        if *sign == "--" && self.expects_operand() {
+            return None;
+        }
+        let span = Span::new(self.offset(), self.offset() + sign.len());
+        let message = format!("`{sign}` is not an operator of the language");
+        let diagnostic = Diagnostic::error(Code::ForeignOperator, span, message);
+        Some(match help {
+            Some(help) => diagnostic.with_help(*help),
+            None => diagnostic,
+        })
+    }
+
+    /// Whether the tokens so far call for an operand next.
+    fn expects_operand(&self) -> bool {
+        match self.tokens.last().map(|token| &token.kind) {
+            None | Some(TokenKind::PlaceholderStart) => true,
+            Some(TokenKind::Sign(sign)) => !matches!(*sign, ")" | "]" | "}"),
+            Some(TokenKind::Word(word)) => matches!(*word, "return" | "throw" | "typeof"),
+            Some(_) => false,
+        }
+    }
+
+    fn bad_character(&self) -> Diagnostic {
+        let found = self.rest.chars().next().unwrap_or_default();
+        let span = Span::new(self.offset(), self.offset() + found.len_utf8());
+        let message = format!("`{found}` has no meaning here");
+        let diagnostic = Diagnostic::error(Code::BadCharacter, span, message);
+        match found {
+            '#' => diagnostic.with_help("a comment starts with `//`"),
+            '\u{2018}' | '\u{2019}' | '\u{201c}' | '\u{201d}' => {
+                diagnostic.with_help("use straight quotes: `'` or `\"`")
+            }
+            _ => diagnostic,
+        }
+    }
+}
+
+fn unterminated(span: Span, what: &str, quote: char) -> Diagnostic {
+    Diagnostic::error(Code::Unterminated, span, format!("{what} does not end"))
+        .labelled("starts here")
+        .with_help(format!("close it with `{quote}`"))
+}
+
+/// `?.` before a digit is a `?` and a number such as `.5`, as in JavaScript.
+fn starts_with_sign(rest: &str, sign: &str) -> bool {
+    rest.strip_prefix(sign)
+        .is_some_and(|after| sign != "?." || !after.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\r' | '\n' | '\u{a0}' | '\u{feff}')
+}
+
+fn is_word_start(c: char) -> bool {
+    c.is_alphabetic() || c == '_' || c == '$'
+}
+
+fn is_word_rest(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '$'
+}
+
+fn word(input: &str) -> Lexed<'_, &str> {
+    recognize(pair(satisfy(is_word_start), take_while(is_word_rest))).parse(input)
+}
+
+fn number(input: &str) -> Lexed<'_, &str> {
+    let exponent = || opt((one_of("eE"), opt(one_of("+-")), digit1));
+    recognize(alt((
+        value((), (digit1, opt(pair(tag("."), digit1)), exponent())),
+        value((), (tag("."), digit1, exponent())),
+    )))
+    .parse(input)
+}
+
+fn comment(input: &str) -> Lexed<'_, &str> {
+    alt((
+        preceded(tag("//"), take_till(|c| c == '\n' || c == '\r')),
+        preceded(tag("/*"), terminated(take_until("*/"), tag("*/"))),
+    ))
+    .parse(input)
+}
+
+/// Resolves the escape at the start of `input`. An unknown one stays as it is, backslash
+/// included, so that `'\d+'` reaches the regular expression engine.
+fn unescape<'s>(input: &'s str, out: &mut String, quotable: &[char]) -> &'s str {
+    let simple = |input: &'s str| -> Lexed<'s, char> {
+        preceded(
+            tag("\\"),
+            alt((
+                value('\n', tag("n")),
+                value('\r', tag("r")),
+                value('\t', tag("t")),
+                value('\u{8}', tag("b")),
+                value('\u{c}', tag("f")),
+                satisfy(|c| matches!(c, '\\' | '\'' | '"') || quotable.contains(&c)),
+            )),
+        )
+        .parse(input)
+    };
+    if let Ok((rest, c)) = alt((simple, unicode_escape)).parse(input) {
+        out.push(c);
+        return rest;
+    }
+    out.push('\\');
+    input.get(1..).unwrap_or_default()
+}
+
+/// `\uXXXX`, or two of them that form one character. A lone surrogate has no place in a string of
+/// ours and becomes U+FFFD.
+fn unicode_escape(input: &str) -> Lexed<'_, char> {
+    let (rest, first) = unicode_unit(input)?;
+    if let Ok((after, second)) = unicode_unit(rest)
+        && let Some(Ok(c)) = char::decode_utf16([first, second]).next()
+        && c.len_utf16() == 2
+    {
+        return Ok((after, c));
+    }
+    Ok((rest, char::from_u32(u32::from(first)).unwrap_or(char::REPLACEMENT_CHARACTER)))
+}
+
+fn unicode_unit(input: &str) -> Lexed<'_, u16> {
+    let digits = take_while1(|c: char| c.is_ascii_hexdigit());
+    let (rest, digits) = preceded(tag("\\u"), map(digits, |d: &str| d)).parse(input)?;
+    let unit = digits.get(..4).and_then(|d| u16::from_str_radix(d, 16).ok());
+    let rest_start = input.len() - rest.len() - digits.len() + 4;
+    match (unit, input.get(rest_start..)) {
+        (Some(unit), Some(rest)) => Ok((rest, unit)),
+        _ => Err(nom::Err::Error(())),
+    }
+}
+
+/// `10412` as `10,412`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

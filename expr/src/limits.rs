@@ -1,0 +1,42 @@
+//! Every bound of the language, in one place.
+
+/// Longest source, in Unicode scalar values. **Source:** Forge events page, "Filter out events".
+pub const SOURCE_CHARS_MAX: usize = 10_000;
+
+/// How deep brackets, blocks, functions and unary operators may nest. Bounds the parser's stack.
+pub const NESTING_MAX: usize = 128;
+
+/// How high the tree may grow when operators of different precedence alternate inside brackets.
+/// Bounds the stack of everything that walks the tree.
+pub const TREE_HEIGHT_MAX: u16 = 256;
+
+/// Steps of one evaluation. **Source:** Forge events page, "Filter out events".
+pub const STEPS_MAX: u32 = 50_000;
+
+/// Sum of the tree heights of all functions active at one time. Bounds the evaluator's stack for
+/// functions that call themselves through an argument.
+pub const ACTIVE_HEIGHT_MAX: u32 = 384;
+
+/// Bytes of text, lists and maps that one evaluation may build, whether or not it keeps them.
+pub const MEMORY_BYTES_MAX: u32 = 1024 * 1024;
+
+/// How deep a value built by an expression may nest.
+pub const VALUE_DEPTH_MAX: u16 = 128;
+
+/// Largest count for `repeat`, `padStart` and `padEnd`.
+pub const REPEAT_MAX: f64 = 100.0;
+
+/// UTF-16 units of a `join` before it is cut and `...` appended.
+pub const JOIN_UNITS_MAX: usize = 10_000;
+
+/// Compiled size of one regular expression, in bytes.
+pub const REGEX_BYTES_MAX: usize = 256 * 1024;
+
+/// List elements a builtin reads for one step.
+pub const ELEMENTS_PER_STEP: usize = 64;
+
+/// Bytes of text a builtin reads for one step.
+pub const TEXT_BYTES_PER_STEP: usize = 1024;
+
+/// Diagnostics that are rendered before "and n more".
+pub const DIAGNOSTICS_SHOWN_MAX: usize = 10;

@@ -1,0 +1,270 @@
+//! The token slice as nom input, the depth guard, and failures that become diagnostics.
+
+use std::iter::Enumerate;
+
+use nom::error::{ErrorKind, ParseError};
+use nom::{IResult, Needed};
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::lex::{Token, TokenKind};
+use crate::limits::NESTING_MAX;
+use crate::span::Span;
+
+/// What is left to read, and how deep the productions around it nest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Input<'t, 's> {
+    tokens: &'t [Token<'s>],
+    depth: usize,
+}
+
+pub(super) type Parsed<'t, 's, T> = IResult<Input<'t, 's>, T, Failure>;
+
+static END: Token<'static> = Token { kind: TokenKind::End, span: Span::NONE };
+
+impl<'t, 's> Input<'t, 's> {
+    pub(super) fn new(tokens: &'t [Token<'s>]) -> Self {
+        Input { tokens, depth: 0 }
+    }
+
+    /// The next token; behind the last one always [`TokenKind::End`].
+    pub(super) fn first(&self) -> &'t Token<'s> {
+        self.peek(0)
+    }
+
+    /// The token `ahead` places further.
+    pub(super) fn peek(&self, ahead: usize) -> &'t Token<'s> {
+        self.tokens.get(ahead).or(self.tokens.last()).unwrap_or(&END)
+    }
+
+    pub(super) fn rest(&self, count: usize) -> Self {
+        Input { tokens: self.tokens.get(count..).unwrap_or_default(), depth: self.depth }
+    }
+
+    pub(super) fn is_sign(&self, sign: &str) -> bool {
+        matches!(self.first().kind, TokenKind::Sign(found) if found == sign)
+    }
+
+    pub(super) fn is_word(&self, word: &str) -> bool {
+        matches!(self.first().kind, TokenKind::Word(found) if found == word)
+    }
+
+    /// Where the token before this input ends, reading from `start` on.
+    pub(super) fn before(&self, start: Self) -> Span {
+        let read = start.tokens.len().saturating_sub(self.tokens.len());
+        start.peek(read.saturating_sub(1)).span
+    }
+
+    /// Runs `parser` one level deeper.
+    pub(super) fn nested<T>(
+        self,
+        parser: impl FnOnce(Self) -> Parsed<'t, 's, T>,
+    ) -> Parsed<'t, 's, T> {
+        if self.depth >= NESTING_MAX {
+            return Err(nom::Err::Failure(Failure::Final(Box::new(too_deep(self.first().span)))));
+        }
+        let (rest, output) = parser(Input { depth: self.depth + 1, ..self })?;
+        Ok((Input { depth: self.depth, ..rest }, output))
+    }
+}
+
+pub(super) fn too_deep(span: Span) -> Diagnostic {
+    Diagnostic::error(
+        Code::TooDeep,
+        span,
+        format!("brackets, blocks and operators nest deeper than {NESTING_MAX} levels"),
+    )
+    .with_help("name parts with `let`, or use a list and `includes`")
+}
+
+/// Why a production did not match. Cheap until it is shown: most failures only mean that another
+/// branch matches.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Something else stands at the place.
+    Expected { what: &'static str, found: Box<str>, span: Span },
+    /// A committed production knows better what is wrong.
+    Final(Box<Diagnostic>),
+}
+
+impl Failure {
+    pub(super) fn into_diagnostic(self) -> Diagnostic {
+        match self {
+            Failure::Final(diagnostic) => *diagnostic,
+            Failure::Expected { what, found, span } => {
+                Diagnostic::error(Code::Expected, span, format!("expected {what}, found {found}"))
+            }
+        }
+    }
+}
+
+impl<'t, 's> ParseError<Input<'t, 's>> for Failure {
+    fn from_error_kind(input: Input<'t, 's>, _: ErrorKind) -> Self {
+        failure(input, "an expression")
+    }
+
+    fn append(_: Input<'t, 's>, _: ErrorKind, other: Self) -> Self {
+        other
+    }
+}
+
+fn failure(input: Input<'_, '_>, what: &'static str) -> Failure {
+    let token = input.first();
+    Failure::Expected { what, found: describe(&token.kind).into(), span: token.span }
+}
+
+/// A failure that lets other branches try.
+pub(super) fn missing(input: Input<'_, '_>, what: &'static str) -> nom::Err<Failure> {
+    nom::Err::Error(failure(input, what))
+}
+
+/// A committed failure, with advice where a well-known mistake is recognised.
+pub(super) fn expected(input: Input<'_, '_>, what: &'static str) -> nom::Err<Failure> {
+    let token = input.first();
+    let diagnostic = match token.kind {
+        TokenKind::Sign("=") => assignment(token.span),
+        TokenKind::Word(word) if is_foreign(word) => foreign_word(word, token.span),
+        _ => return nom::Err::Failure(failure(input, what)),
+    };
+    nom::Err::Failure(Failure::Final(Box::new(diagnostic)))
+}
+
+fn assignment(span: Span) -> Diagnostic {
+    Diagnostic::error(Code::Assignment, span, "expected `==`, found `=`")
+        .labelled("assignment is not part of the language")
+}
+
+/// Words that start a statement or operator of JavaScript.
+pub(super) fn is_foreign(word: &str) -> bool {
+    matches!(
+        word,
+        "for"
+            | "while"
+            | "do"
+            | "switch"
+            | "function"
+            | "class"
+            | "const"
+            | "var"
+            | "async"
+            | "await"
+            | "delete"
+            | "instanceof"
+            | "in"
+            | "void"
+            | "yield"
+            | "finally"
+    )
+}
+
+pub(super) fn foreign_word(word: &str, span: Span) -> Diagnostic {
+    let diagnostic =
+        Diagnostic::error(Code::ForeignWord, span, format!("`{word}` is not part of the language"));
+    match word {
+        "const" | "var" => diagnostic.with_help("declare names with `let`"),
+        "function" => diagnostic.with_help("write an arrow function: `x => ...`"),
+        "for" | "while" | "do" => {
+            diagnostic.with_help("use the methods of lists: `map`, `filter`, `some`, `every`")
+        }
+        "in" => diagnostic.with_help("write `list.includes(value)`"),
+        _ => diagnostic,
+    }
+}
+
+/// A committed failure with its own message.
+pub(super) fn refused(diagnostic: Diagnostic) -> nom::Err<Failure> {
+    nom::Err::Failure(Failure::Final(Box::new(diagnostic)))
+}
+
+fn describe(kind: &TokenKind<'_>) -> String {
+    match kind {
+        TokenKind::Number(_) => "a number".into(),
+        TokenKind::String(_) => "a string".into(),
+        TokenKind::Word(word) => format!("`{word}`"),
+        TokenKind::Sign(sign) => format!("`{sign}`"),
+        TokenKind::TemplateStart | TokenKind::TemplateText(_) => "a template".into(),
+        TokenKind::PlaceholderStart => "`${`".into(),
+        TokenKind::PlaceholderEnd => "`}`".into(),
+        TokenKind::TemplateEnd => "the end of the template".into(),
+        TokenKind::End => "the end".into(),
+    }
+}
+
+/// Matches one sign.
+pub(super) fn sign<'t, 's: 't>(
+    sign: &'static str,
+) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, Span> + Clone {
+    move |input| {
+        if input.is_sign(sign) {
+            Ok((input.rest(1), input.first().span))
+        } else {
+            Err(missing(input, sign_name(sign)))
+        }
+    }
+}
+
+/// Matches one sign or gives up.
+pub(super) fn need<'t, 's: 't>(
+    wanted: &'static str,
+) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, Span> + Clone {
+    move |input| {
+        sign(wanted)(input).map_err(|_: nom::Err<Failure>| expected(input, sign_name(wanted)))
+    }
+}
+
+fn sign_name(sign: &'static str) -> &'static str {
+    match sign {
+        "(" => "`(`",
+        ")" => "`)`",
+        "[" => "`[`",
+        "]" => "`]`",
+        "{" => "`{`",
+        "}" => "`}`",
+        "," => "`,`",
+        ";" => "`;`",
+        ":" => "`:`",
+        "=>" => "`=>`",
+        _ => "another sign",
+    }
+}
+
+impl<'t, 's> nom::Input for Input<'t, 's> {
+    type Item = &'t Token<'s>;
+    type Iter = std::slice::Iter<'t, Token<'s>>;
+    type IterIndices = Enumerate<std::slice::Iter<'t, Token<'s>>>;
+
+    fn input_len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    fn take(&self, index: usize) -> Self {
+        Input { tokens: self.tokens.get(..index).unwrap_or(self.tokens), depth: self.depth }
+    }
+
+    fn take_from(&self, index: usize) -> Self {
+        self.rest(index)
+    }
+
+    fn take_split(&self, index: usize) -> (Self, Self) {
+        (self.take_from(index), self.take(index))
+    }
+
+    fn position<P: Fn(Self::Item) -> bool>(&self, predicate: P) -> Option<usize> {
+        self.tokens.iter().position(predicate)
+    }
+
+    fn iter_elements(&self) -> Self::Iter {
+        self.tokens.iter()
+    }
+
+    fn iter_indices(&self) -> Self::IterIndices {
+        self.tokens.iter().enumerate()
+    }
+
+    fn slice_index(&self, count: usize) -> Result<usize, Needed> {
+        if self.tokens.len() >= count {
+            Ok(count)
+        } else {
+            Err(Needed::new(count - self.tokens.len()))
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Sequences: declarations, `if`, `try`, blocks.
+
+use nom::Parser;
+use nom::combinator::opt;
+use nom::multi::many0;
+use nom::sequence::delimited;
+
+use crate::ast::{Body, Expr, Name, Sequence};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::lex::TokenKind;
+use crate::parse::expression::{expression, name};
+use crate::parse::input::{Input, Parsed, expected, missing, need, refused, sign};
+
+/// Words that cannot name a variable.
+pub(super) fn is_reserved(word: &str) -> bool {
+    matches!(
+        word,
+        "let"
+            | "return"
+            | "if"
+            | "else"
+            | "try"
+            | "catch"
+            | "throw"
+            | "typeof"
+            | "new"
+            | "null"
+            | "true"
+            | "false"
+    )
+}
+
+/// `sequence = (declaration ";")* "return"? body ";"?`
+pub(super) fn sequence<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
+    let (input, declarations) = many0(declaration).parse(input)?;
+    let (input, _) = opt(word("return")).parse(input)?;
+    if matches!(input.first().kind, TokenKind::End | TokenKind::Sign("}"))
+        && !declarations.is_empty()
+    {
+        return Err(expected(input, "an expression behind the declarations"));
+    }
+    let (input, body) = body(input)?;
+    let (input, _) = opt(sign(";")).parse(input)?;
+    Ok((input, Sequence::new(declarations, body)))
+}
+
+/// `declaration = "let"? identifier "=" expression`, with its `;`.
+fn declaration<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (Name, Expr)> {
+    let committed = input.is_word("let");
+    let (rest, name) = if committed {
+        name(input.rest(1)).map_err(|_| expected(input.rest(1), "a name"))?
+    } else {
+        name(input)?
+    };
+    if !rest.is_sign("=") {
+        return Err(if committed { expected(rest, "`=`") } else { missing(rest, "`=`") });
+    }
+    let (rest, value) = expression(rest.rest(1))?;
+    let (rest, _) = need(";")(rest)?;
+    Ok((rest, (name, value)))
+}
+
+fn body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
+    match input.first().kind {
+        TokenKind::Word("if") => conditional_body(input),
+        TokenKind::Word("try") => guarded_body(input),
+        _ => {
+            let (rest, value) = expression(input)?;
+            Ok((rest, Body::Expr(value)))
+        }
+    }
+}
+
+/// `"if" "(" expression ")" block ("else" "if" ...)* "else" block`
+fn conditional_body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
+    let start = input.first().span;
+    let mut arms = Vec::new();
+    let mut input = input;
+    loop {
+        let (rest, condition) = delimited(need("("), expression, need(")")).parse(input.rest(1))?;
+        let (rest, then) = block(rest)?;
+        arms.push((condition, then));
+        if !rest.is_word("else") {
+            let message = "this `if` has no `else`, so it may have no value";
+            return Err(refused(
+                Diagnostic::error(Code::MissingElse, start, message)
+                    .with_help("write `if (...) { ... } else { ... }`"),
+            ));
+        }
+        input = rest.rest(1);
+        if !input.is_word("if") {
+            let (rest, otherwise) = block(input)?;
+            return Ok((rest, Body::If { arms, otherwise: Box::new(otherwise) }));
+        }
+    }
+}
+
+/// `"try" block "catch" "(" identifier? ")" block`
+fn guarded_body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
+    let span = input.first().span;
+    let (input, attempt) = block(input.rest(1))?;
+    let (input, _) = word("catch").parse(input).map_err(|_| expected(input, "`catch`"))?;
+    let (input, error) = delimited(need("("), opt(name), need(")")).parse(input)?;
+    let (input, handler) = block(input)?;
+    let (attempt, handler) = (Box::new(attempt), Box::new(handler));
+    Ok((input, Body::Try { attempt, error, handler, span }))
+}
+
+/// `block = "{" sequence "}"`
+pub(super) fn block<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
+    input.nested(|input| delimited(need("{"), sequence, need("}")).parse(input))
+}
+
+fn word<'t, 's: 't>(word: &'static str) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, ()> + Clone {
+    move |input| {
+        if input.is_word(word) { Ok((input.rest(1), ())) } else { Err(missing(input, "a keyword")) }
+    }
+}

@@ -1,0 +1,155 @@
+//! The compiled form: one flat row of instructions for a stack machine, and the tables they
+//! refer to. Immutable, and shared between threads.
+
+use regex::Regex;
+
+use crate::ast::{BinaryOp, UnaryOp};
+use crate::predicate::Facts;
+use crate::span::Span;
+use crate::typed::{MemberName, Place};
+use crate::value::{Class, Literal, Native};
+
+/// A compiled expression.
+#[derive(Debug)]
+pub struct Program {
+    pub(crate) source: Box<str>,
+    pub(crate) ops: Box<[Op]>,
+    /// Where each instruction comes from.
+    pub(crate) spans: Box<[Span]>,
+    pub(crate) literals: Box<[Literal]>,
+    pub(crate) lists: Box<[Box<[Literal]>]>,
+    pub(crate) names: Box<[MemberName]>,
+    /// Keys of map literals.
+    pub(crate) keys: Box<[Box<[Box<str>]>]>,
+    pub(crate) variables: Box<[Box<str>]>,
+    pub(crate) main: Routine,
+    pub(crate) lambdas: Box<[Routine]>,
+    /// Patterns written in the source, compiled once.
+    pub(crate) patterns: Box<[(Box<str>, Regex)]>,
+    pub(crate) facts: Facts,
+}
+
+/// A function body among the instructions.
+#[derive(Debug)]
+pub(crate) struct Routine {
+    pub(crate) start: u32,
+    pub(crate) parameters: u32,
+    pub(crate) slots: u32,
+    pub(crate) captures: Box<[Place]>,
+    pub(crate) height: u16,
+}
+
+/// An instruction. Operands are taken from the stack, results pushed on it.
+///
+/// Each charges the steps of the nodes it stands for, after its operands, exactly as
+/// [`crate::naive`] does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Op {
+    /// Pushes a literal.
+    Literal(u32),
+    /// Pushes a piece of template text, which is no node of its own.
+    Text(u32),
+    /// Pushes a list of literals.
+    Literals(u32),
+    Load(Place),
+    /// Pops into a slot.
+    Store(u32),
+    Variable(u32),
+    TypeOfVariable(u32),
+    Native(Native),
+    Lambda(u32),
+    /// Replaces a receiver by its member.
+    Member(MemberOp),
+    /// Goes on to `end` with null if the receiver is null, for `?.[`.
+    SkipNull {
+        end: u32,
+    },
+    /// Replaces a receiver and an index by the element.
+    Index {
+        called: bool,
+        optional: bool,
+        end: u32,
+    },
+    /// Replaces a callee and its arguments by the result; beneath a method's callee stands its
+    /// receiver.
+    Call {
+        arguments: u32,
+        method: bool,
+    },
+    New {
+        class: Class,
+        arguments: u32,
+    },
+    Unary(UnaryOp),
+    Binary(BinaryOp),
+    /// Goes on to `end` if the value on the stack settles the operator, else drops it.
+    Logical {
+        op: BinaryOp,
+        end: u32,
+    },
+    Template(u32),
+    List(u32),
+    Map(u32),
+    /// Pops; goes on to `target` unless it was truthy.
+    Branch {
+        target: u32,
+    },
+    Jump {
+        target: u32,
+    },
+    Throw,
+    /// Sends faults to `handler` from here on.
+    Try {
+        handler: u32,
+    },
+    /// Ends the innermost `Try`.
+    EndTry,
+    /// Pops the error a handler names, which is no declaration and costs nothing.
+    Bind(u32),
+    /// Drops the error that a handler does not name.
+    Drop,
+    Return,
+}
+
+/// How a member is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MemberOp {
+    pub(crate) name: u32,
+    pub(crate) optional: bool,
+    /// A call follows: the receiver stays beneath the callee.
+    pub(crate) called: bool,
+    /// Where an optional chain goes on when it gives up.
+    pub(crate) end: u32,
+}
+
+impl Program {
+    /// The source it was compiled from.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What a matcher can know about the expression without running it.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Bytes on the heap. Compiled patterns are counted at a flat rate: their size is not told.
+    pub fn heap_bytes(&self) -> usize {
+        const PATTERN_BYTES: usize = 8 * 1024;
+        let literal = |literal: &Literal| {
+            size_of::<Literal>() + if let Literal::String(text) = literal { text.len() } else { 0 }
+        };
+        let text = |text: &str| size_of::<Box<str>>() + text.len();
+        let lists = self.lists.iter().flat_map(|list| list.iter());
+        let keys = self.keys.iter().flat_map(|keys| keys.iter());
+        self.source.len()
+            + size_of_val(&*self.ops)
+            + size_of_val(&*self.spans)
+            + self.literals.iter().chain(lists).map(literal).sum::<usize>()
+            + self.names.iter().map(|n| size_of::<MemberName>() + n.text.len()).sum::<usize>()
+            + keys.chain(&self.variables).map(|name| text(name)).sum::<usize>()
+            + size_of_val(&*self.lambdas)
+            + self.patterns.len() * PATTERN_BYTES
+            + self.facts.heap_bytes()
+    }
+}

@@ -1,0 +1,266 @@
+//! JSON text as a [`View`]: one pass into a flat row of nodes, buffers reused from event to event.
+//!
+//! Text without escapes stays where it is in the tape's copy of the source. A tape that has seen
+//! its largest event allocates nothing for the next one.
+
+mod build;
+mod members;
+
+use crate::tape::build::Builder;
+pub use crate::tape::members::TopLevelMember;
+use crate::view::{NodeId, Read, View};
+
+/// Bounds on one event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TapeLimits {
+    /// Nesting of lists and maps.
+    pub depth: u32,
+    /// Values in total.
+    pub nodes: u32,
+}
+
+impl Default for TapeLimits {
+    fn default() -> TapeLimits {
+        TapeLimits { depth: 512, nodes: 200_000 }
+    }
+}
+
+/// Why a text is no event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TapeError {
+    /// The bytes are not UTF-8.
+    #[error("the text is not UTF-8 from byte {offset} on")]
+    Utf8 {
+        /// Bytes that are.
+        offset: usize,
+    },
+    /// The text is not JSON.
+    #[error("the text is not JSON at line {line}, column {column}")]
+    Syntax {
+        /// Line, from 1.
+        line: usize,
+        /// Column in bytes, from 1; 0 if the line ended first.
+        column: usize,
+    },
+    /// Lists and maps nest deeper than the limit.
+    #[error("the text nests too deep")]
+    Depth,
+    /// There are more values than the limit.
+    #[error("the text holds too many values")]
+    Nodes,
+    /// The text is longer than offsets reach.
+    #[error("the text is too long")]
+    Length,
+}
+
+/// What the free names of an expression mean on a tape.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Binding {
+    /// `event` is the whole text.
+    #[default]
+    Event,
+    /// Each member of the root is a variable.
+    Members,
+}
+
+/// A parsed JSON text.
+#[derive(Debug, Default)]
+pub struct Tape {
+    text: String,
+    /// Strings that had escapes, behind each other. Addressed as if it followed `text`.
+    escaped: String,
+    nodes: Vec<Node>,
+    /// Children of large maps in search order.
+    index: Vec<u32>,
+    binding: Binding,
+}
+
+/// No node: the end of a chain of siblings.
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    cell: Cell,
+    name: Range,
+    next: u32,
+}
+
+/// A part of `text` or, behind its end, of `escaped`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Range {
+    start: u32,
+    len: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Cell {
+    Null,
+    Bool(bool),
+    Number(f64),
+    String(Range),
+    /// The first child follows the node.
+    List {
+        len: u32,
+    },
+    /// Children in order from `first` on; from `index` on sorted by hash and name, if large.
+    Map {
+        len: u32,
+        first: u32,
+        index: u32,
+    },
+}
+
+impl Tape {
+    /// An empty tape: a view of null.
+    pub fn new() -> Tape {
+        Tape::default()
+    }
+
+    /// Replaces the contents by `text`, with the root bound to `event`.
+    ///
+    /// # Errors
+    /// A text that is not one JSON value within `limits`; the tape is empty then.
+    pub fn parse(&mut self, text: &[u8], limits: &TapeLimits) -> Result<(), TapeError> {
+        self.binding = Binding::Event;
+        self.fill(text, limits).inspect_err(|_| self.clear())
+    }
+
+    /// Like [`Tape::parse`], with each member of the root bound to its name.
+    ///
+    /// # Errors
+    /// As [`Tape::parse`].
+    pub fn parse_context(&mut self, text: &[u8], limits: &TapeLimits) -> Result<(), TapeError> {
+        self.binding = Binding::Members;
+        self.fill(text, limits).inspect_err(|_| self.clear())
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.escaped.clear();
+        self.nodes.clear();
+        self.index.clear();
+    }
+
+    fn fill(&mut self, text: &[u8], limits: &TapeLimits) -> Result<(), TapeError> {
+        self.clear();
+        let text = std::str::from_utf8(text)
+            .map_err(|error| TapeError::Utf8 { offset: error.valid_up_to() })?;
+        // Unescaped text is never longer than its source, so both fit into one address space.
+        if u32::try_from(text.len()).is_ok_and(|len| len <= u32::MAX / 2) {
+            self.text.push_str(text);
+        } else {
+            return Err(TapeError::Length);
+        }
+        Builder::new(&self.text, &mut self.escaped, &mut self.nodes, &mut self.index, *limits)
+            .build()
+    }
+
+    /// The root value.
+    pub fn root(&self) -> NodeId {
+        NodeId(0)
+    }
+
+    /// Whether the root is an object, as every event is.
+    pub fn is_object(&self) -> bool {
+        matches!(self.cell(self.root()), Cell::Map { .. })
+    }
+
+    /// The parsed text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The members of the root as they stand in the text, duplicates included. Reads the text
+    /// again: for whoever copies an event and replaces some members.
+    pub fn top_level_members(&self) -> impl Iterator<Item = TopLevelMember<'_>> {
+        members::top_level(if self.is_object() { &self.text } else { "" })
+    }
+
+    fn node(&self, node: NodeId) -> Option<&Node> {
+        self.nodes.get(node.0 as usize)
+    }
+
+    fn cell(&self, node: NodeId) -> Cell {
+        self.node(node).map_or(Cell::Null, |node| node.cell)
+    }
+
+    fn slice(&self, range: Range) -> &str {
+        slice(&self.text, &self.escaped, range)
+    }
+}
+
+fn slice<'t>(text: &'t str, escaped: &'t str, range: Range) -> &'t str {
+    let (start, len) = (range.start as usize, range.len as usize);
+    let found = match start.checked_sub(text.len()) {
+        None => text.get(start..start + len),
+        Some(start) => escaped.get(start..start + len),
+    };
+    found.unwrap_or_default()
+}
+
+/// A cheap hash to order the members of large maps by.
+fn hash(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+impl View for Tape {
+    fn variable(&self, name: &str) -> Option<NodeId> {
+        match self.binding {
+            Binding::Event => (name == "event").then(|| self.root()),
+            Binding::Members => self.member(self.root(), name),
+        }
+    }
+
+    fn read(&self, node: NodeId) -> Read<'_> {
+        match self.cell(node) {
+            Cell::Null => Read::Null,
+            Cell::Bool(value) => Read::Bool(value),
+            Cell::Number(number) => Read::Number(number),
+            Cell::String(range) => Read::String(self.slice(range)),
+            Cell::List { len } => Read::List { len },
+            Cell::Map { len, .. } => Read::Map { len },
+        }
+    }
+
+    fn member(&self, node: NodeId, name: &str) -> Option<NodeId> {
+        let Cell::Map { len, first, index } = self.cell(node) else { return None };
+        if index == NONE {
+            let mut child = first;
+            while let Some(node) = self.nodes.get(child as usize) {
+                if self.slice(node.name) == name {
+                    return Some(NodeId(child));
+                }
+                child = node.next;
+            }
+            return None;
+        }
+        let index = index as usize;
+        let sorted = self.index.get(index..index + len as usize)?;
+        let key = (hash(name), name);
+        let found = sorted.binary_search_by(|child| {
+            let name = self.name(NodeId(*child));
+            (hash(name), name).cmp(&key)
+        });
+        found.ok().and_then(|at| sorted.get(at)).map(|child| NodeId(*child))
+    }
+
+    fn first_child(&self, node: NodeId) -> Option<NodeId> {
+        match self.cell(node) {
+            Cell::List { len } if len > 0 => Some(NodeId(node.0 + 1)),
+            Cell::Map { first, .. } if first != NONE => Some(NodeId(first)),
+            _ => None,
+        }
+    }
+
+    fn next_sibling(&self, node: NodeId) -> Option<NodeId> {
+        let next = self.node(node)?.next;
+        (next != NONE).then_some(NodeId(next))
+    }
+
+    fn name(&self, node: NodeId) -> &str {
+        self.node(node).map_or("", |node| self.slice(node.name))
+    }
+}
+
+#[cfg(test)]
+mod tests;

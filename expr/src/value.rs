@@ -1,0 +1,515 @@
+//! Values of the language.
+//!
+//! A value borrows from the event or the program where it can and shares what the evaluation
+//! built. Nothing ever changes, so sharing needs no copies.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use jiff::civil;
+
+use crate::diagnostic::Code;
+use crate::span::Span;
+use crate::view::{NodeId, Read, View};
+
+/// The type of a value.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Type {
+    /// `null`
+    Null,
+    /// `true`, `false`
+    Boolean,
+    /// An IEEE 754 double.
+    Number,
+    /// Text.
+    String,
+    /// A sequence of values.
+    List,
+    /// Values by name, in order of insertion.
+    Map,
+    /// An instant.
+    Date,
+    /// A day without a time.
+    CalendarDate,
+    /// A document of Atlassian's editor.
+    RichText,
+    /// What `catch` binds.
+    Error,
+    /// An arrow function or a builtin.
+    Function,
+}
+
+impl Type {
+    /// The name that `typeof` yields.
+    pub fn name(self) -> &'static str {
+        match self {
+            Type::Null => "null",
+            Type::Boolean => "Boolean",
+            Type::Number => "Number",
+            Type::String => "String",
+            Type::List => "List",
+            Type::Map => "Map",
+            Type::Date => "Date",
+            Type::CalendarDate => "CalendarDate",
+            Type::RichText => "RichText",
+            Type::Error => "Error",
+            Type::Function => "Function",
+        }
+    }
+}
+
+/// A value that stands in the source: null, a Boolean, a number or text.
+///
+/// Equality is that of the language, except that NaN equals itself: numbers are compared by bits
+/// after `-0` became `0`. So a literal can be a key.
+#[derive(Clone, Debug)]
+pub enum Literal {
+    /// `null`
+    Null,
+    /// `true`, `false`
+    Bool(bool),
+    /// A number.
+    Number(f64),
+    /// Text.
+    String(Box<str>),
+}
+
+impl Literal {
+    fn bits(number: f64) -> u64 {
+        if number == 0.0 { 0 } else { number.to_bits() }
+    }
+}
+
+impl PartialEq for Literal {
+    fn eq(&self, other: &Literal) -> bool {
+        match (self, other) {
+            (Literal::Null, Literal::Null) => true,
+            (Literal::Bool(a), Literal::Bool(b)) => a == b,
+            (Literal::Number(a), Literal::Number(b)) => Literal::bits(*a) == Literal::bits(*b),
+            (Literal::String(a), Literal::String(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Literal {}
+
+impl std::hash::Hash for Literal {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(self).hash(state);
+        match self {
+            Literal::Null => {}
+            Literal::Bool(value) => value.hash(state),
+            Literal::Number(number) => Literal::bits(*number).hash(state),
+            Literal::String(text) => text.hash(state),
+        }
+    }
+}
+
+/// A value of the language.
+#[derive(Clone, Debug)]
+pub enum Value<'v> {
+    /// `null`
+    Null,
+    /// `true`, `false`
+    Bool(bool),
+    /// A number.
+    Number(f64),
+    /// Text.
+    String(Text<'v>),
+    /// A sequence of values.
+    List(List<'v>),
+    /// Values by name.
+    Map(Map<'v>),
+    /// Milliseconds since 1970-01-01T00:00Z.
+    Date(i64),
+    /// A day without a time.
+    CalendarDate(civil::Date),
+    /// The plain text of a document.
+    RichText(Text<'v>),
+    /// What `catch` binds.
+    Error(Rc<Raised>),
+    /// An arrow function or a builtin.
+    Function(Function<'v>),
+}
+
+/// Text, borrowed from the event or program, or built.
+#[derive(Clone, Debug)]
+pub enum Text<'v> {
+    /// Lives in the event or program.
+    Borrowed(&'v str),
+    /// Built by the evaluation.
+    Built(Rc<str>),
+}
+
+impl Text<'_> {
+    /// The characters.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Text::Borrowed(text) => text,
+            Text::Built(text) => text,
+        }
+    }
+}
+
+/// A list: part of the event, written in the source, or built.
+#[derive(Clone, Debug)]
+pub enum List<'v> {
+    /// Part of the event.
+    Node {
+        /// Where.
+        node: NodeId,
+        /// Number of elements.
+        len: u32,
+    },
+    /// Written in the source.
+    Literal(&'v [Literal]),
+    /// Built by the evaluation.
+    Built(Rc<BuiltList<'v>>),
+}
+
+/// Elements of a built list.
+#[derive(Debug)]
+pub struct BuiltList<'v> {
+    pub(crate) values: Vec<Value<'v>>,
+    pub(crate) depth: u16,
+}
+
+/// A map: part of the event, or built.
+#[derive(Clone, Debug)]
+pub enum Map<'v> {
+    /// Part of the event.
+    Node {
+        /// Where.
+        node: NodeId,
+        /// Number of members.
+        len: u32,
+    },
+    /// Built by the evaluation.
+    Built(Rc<BuiltMap<'v>>),
+}
+
+/// Entries of a built map, in order of insertion, names distinct.
+#[derive(Debug)]
+pub struct BuiltMap<'v> {
+    pub(crate) entries: Vec<(Text<'v>, Value<'v>)>,
+    pub(crate) depth: u16,
+}
+
+impl<'v> BuiltMap<'v> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Value<'v>> {
+        self.entries.iter().find(|(key, _)| key.as_str() == name).map(|(_, value)| value)
+    }
+
+    /// Replaces the entry where it stands, or appends it.
+    pub(crate) fn set(&mut self, name: Text<'v>, value: Value<'v>) {
+        match self.entries.iter_mut().find(|(key, _)| key.as_str() == name.as_str()) {
+            Some((_, old)) => *old = value,
+            None => self.entries.push((name, value)),
+        }
+    }
+}
+
+/// What `catch` binds, and what `throw` of it raises again.
+#[derive(Debug)]
+pub struct Raised {
+    pub(crate) code: Code,
+    pub(crate) span: Span,
+    pub(crate) message: Cow<'static, str>,
+    /// The failing part of the source; absent for thrown values.
+    pub(crate) location: Option<Box<str>>,
+}
+
+/// Something that can be called.
+#[derive(Clone, Debug)]
+pub enum Function<'v> {
+    /// An arrow function.
+    Lambda {
+        /// Which one of the program.
+        id: u32,
+        /// Values of the names it closes over.
+        captured: Option<Rc<Captured<'v>>>,
+    },
+    /// A function of the language.
+    Native(Native),
+    /// A method that was read without being called.
+    Bound(Rc<(Value<'v>, Member)>),
+    /// A method whose receiver stands beneath it on the stack. Never leaves the evaluator.
+    Method(Member),
+}
+
+/// What an arrow function closes over.
+#[derive(Debug)]
+pub struct Captured<'v> {
+    pub(crate) values: Vec<Value<'v>>,
+    pub(crate) depth: u16,
+}
+
+/// A function of the language that is no method.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Native {
+    /// `Number(x)`
+    Number,
+    /// `JSON.parse(text)`
+    JsonParse,
+    /// `JSON.stringify(x)`
+    JsonStringify,
+}
+
+/// A constructor behind `new`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Class {
+    /// `new Date(...)`
+    Date,
+    /// `new CalendarDate(...)`
+    CalendarDate,
+    /// `new Map()`
+    Map,
+    /// `new RichText(document)`
+    RichText,
+    /// Would have to load data, which an evaluation never does.
+    Loading,
+    /// Not of the language.
+    Unknown,
+}
+
+macro_rules! members {
+    ($($variant:ident = $name:literal,)+) => {
+        /// The name of a builtin property or method. What it does depends on the receiver.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[expect(missing_docs, reason = "each is documented by its name in the language")]
+        pub enum Member { $($variant,)+ }
+
+        impl Member {
+            /// The member of that name, whatever the type it belongs to.
+            pub(crate) fn from_name(name: &str) -> Option<Member> {
+                match name { $($name => Some(Member::$variant),)+ _ => None }
+            }
+
+            /// As it is written.
+            pub fn name(self) -> &'static str {
+                match self { $(Member::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+members! {
+    Concat = "concat",
+    Entries = "entries",
+    Every = "every",
+    Filter = "filter",
+    FlatMap = "flatMap",
+    Flatten = "flatten",
+    Get = "get",
+    GetDate = "getDate",
+    GetDay = "getDay",
+    GetFullYear = "getFullYear",
+    GetHours = "getHours",
+    GetMilliseconds = "getMilliseconds",
+    GetMinutes = "getMinutes",
+    GetMonth = "getMonth",
+    GetSeconds = "getSeconds",
+    GetTime = "getTime",
+    GetTimezoneOffset = "getTimezoneOffset",
+    GetUtcDate = "getUTCDate",
+    GetUtcDay = "getUTCDay",
+    GetUtcFullYear = "getUTCFullYear",
+    GetUtcHours = "getUTCHours",
+    GetUtcMilliseconds = "getUTCMilliseconds",
+    GetUtcMinutes = "getUTCMinutes",
+    GetUtcMonth = "getUTCMonth",
+    GetUtcSeconds = "getUTCSeconds",
+    Includes = "includes",
+    IndexOf = "indexOf",
+    Join = "join",
+    Length = "length",
+    Location = "location",
+    Map = "map",
+    Match = "match",
+    MatchAll = "matchAll",
+    Message = "message",
+    MinusDays = "minusDays",
+    MinusHours = "minusHours",
+    MinusMinutes = "minusMinutes",
+    MinusMonths = "minusMonths",
+    PadEnd = "padEnd",
+    PadStart = "padStart",
+    PlainText = "plainText",
+    PlusDays = "plusDays",
+    PlusHours = "plusHours",
+    PlusMinutes = "plusMinutes",
+    PlusMonths = "plusMonths",
+    Reduce = "reduce",
+    Repeat = "repeat",
+    Replace = "replace",
+    Set = "set",
+    Slice = "slice",
+    Some = "some",
+    Sort = "sort",
+    Split = "split",
+    ToCalendarDate = "toCalendarDate",
+    ToCalendarDateUtc = "toCalendarDateUTC",
+    ToIsoString = "toISOString",
+    ToLowerCase = "toLowerCase",
+    ToString = "toString",
+    ToUpperCase = "toUpperCase",
+    Trim = "trim",
+    ValueOf = "valueOf",
+}
+
+impl<'v> Value<'v> {
+    /// The value of a node of the event.
+    #[inline]
+    pub(crate) fn of_node<V: View>(view: &'v V, node: NodeId) -> Value<'v> {
+        match view.read(node) {
+            Read::Null => Value::Null,
+            Read::Bool(value) => Value::Bool(value),
+            Read::Number(number) => Value::Number(number),
+            Read::String(text) => Value::String(Text::Borrowed(text)),
+            Read::List { len } => Value::List(List::Node { node, len }),
+            Read::Map { len } => Value::Map(Map::Node { node, len }),
+        }
+    }
+
+    /// The value of a literal.
+    #[inline]
+    pub(crate) fn of_literal(literal: &'v Literal) -> Value<'v> {
+        match literal {
+            Literal::Null => Value::Null,
+            Literal::Bool(value) => Value::Bool(*value),
+            Literal::Number(number) => Value::Number(*number),
+            Literal::String(text) => Value::String(Text::Borrowed(text)),
+        }
+    }
+
+    /// Built text.
+    pub(crate) fn text(text: impl Into<Rc<str>>) -> Value<'v> {
+        Value::String(Text::Built(text.into()))
+    }
+
+    /// The type of the value.
+    pub fn type_of(&self) -> Type {
+        match self {
+            Value::Null => Type::Null,
+            Value::Bool(_) => Type::Boolean,
+            Value::Number(_) => Type::Number,
+            Value::String(_) => Type::String,
+            Value::List(_) => Type::List,
+            Value::Map(_) => Type::Map,
+            Value::Date(_) => Type::Date,
+            Value::CalendarDate(_) => Type::CalendarDate,
+            Value::RichText(_) => Type::RichText,
+            Value::Error(_) => Type::Error,
+            Value::Function(_) => Type::Function,
+        }
+    }
+
+    /// Truthiness as in JavaScript: false, null, 0, NaN and empty text are false.
+    #[inline]
+    pub(crate) fn is_truthy(&self) -> bool {
+        match self {
+            Value::Null => false,
+            Value::Bool(value) => *value,
+            Value::Number(number) => *number != 0.0 && !number.is_nan(),
+            Value::String(text) => !text.as_str().is_empty(),
+            _ => true,
+        }
+    }
+
+    /// How deep the built part of the value nests; parts of the event are flat handles.
+    pub(crate) fn depth(&self) -> u16 {
+        match self {
+            Value::List(List::Built(list)) => list.depth,
+            Value::Map(Map::Built(map)) => map.depth,
+            Value::Function(Function::Lambda { captured: Some(captured), .. }) => captured.depth,
+            Value::Function(Function::Bound(bound)) => bound.0.depth().saturating_add(1),
+            _ => 0,
+        }
+    }
+}
+
+impl<'v> List<'v> {
+    /// Number of elements.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            List::Node { len, .. } => *len as usize,
+            List::Literal(literals) => literals.len(),
+            List::Built(list) => list.values.len(),
+        }
+    }
+
+    /// The elements in order.
+    pub(crate) fn iter<V: View>(&self, view: &'v V) -> Elements<'v, V> {
+        let at = match self {
+            List::Node { node, .. } => At::Node(view, view.first_child(*node)),
+            List::Literal(literals) => At::Literal(literals.iter()),
+            List::Built(list) => At::Built(Rc::clone(list), 0),
+        };
+        Elements { at }
+    }
+}
+
+/// Iterates over the elements of a list. Shares the list instead of borrowing it, so that
+/// callbacks may run in between.
+pub(crate) struct Elements<'v, V> {
+    at: At<'v, V>,
+}
+
+enum At<'v, V> {
+    Node(&'v V, Option<NodeId>),
+    Literal(std::slice::Iter<'v, Literal>),
+    Built(Rc<BuiltList<'v>>, usize),
+}
+
+impl<'v, V: View> Iterator for Elements<'v, V> {
+    type Item = Value<'v>;
+
+    fn next(&mut self) -> Option<Value<'v>> {
+        match &mut self.at {
+            At::Node(view, next) => {
+                let node = (*next)?;
+                *next = view.next_sibling(node);
+                Some(Value::of_node(*view, node))
+            }
+            At::Literal(literals) => literals.next().map(Value::of_literal),
+            At::Built(list, at) => {
+                let value = list.values.get(*at)?.clone();
+                *at += 1;
+                Some(value)
+            }
+        }
+    }
+}
+
+impl<'v> Map<'v> {
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Map::Node { len, .. } => *len as usize,
+            Map::Built(map) => map.entries.len(),
+        }
+    }
+
+    /// The value under `name`.
+    pub(crate) fn get<V: View>(&self, view: &'v V, name: &str) -> Option<Value<'v>> {
+        match self {
+            Map::Node { node, .. } => {
+                view.member(*node, name).map(|child| Value::of_node(view, child))
+            }
+            Map::Built(map) => map.get(name).cloned(),
+        }
+    }
+
+    /// Names and values in order.
+    pub(crate) fn entries<V: View>(&self, view: &'v V) -> Vec<(Text<'v>, Value<'v>)> {
+        match self {
+            Map::Node { node, .. } => {
+                std::iter::successors(view.first_child(*node), |child| view.next_sibling(*child))
+                    .map(|child| (Text::Borrowed(view.name(child)), Value::of_node(view, child)))
+                    .collect()
+            }
+            Map::Built(map) => map.entries.clone(),
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The doors over HTTP, without a listener and without a broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tower::ServiceExt;
+
+use super::{ApiState, router};
+use crate::domain::Secret;
+use crate::matcher::Matcher;
+use crate::registry::testing::MemoryStore;
+use crate::registry::{Registry, Settings};
+
+const ADMIN: &str = "admin-token";
+const APP: &str = "/admin/v1/apps/ari%3Acloud%3Aecosystem%3A%3Aapp%2F1";
+const MODULES: &str = "/forge/installation/v2/dynamic/module";
+const BODY_MAX: usize = 16 * 1024;
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+}
+
+/// The doors of one replica with the installation `inst-a` of a Forge app.
+struct Doors {
+    router: Router,
+    token: String,
+    _run: JoinSet<()>,
+}
+
+impl Doors {
+    async fn open() -> Self {
+        Self::open_with(0, 0).await
+    }
+
+    async fn open_with(registration_rate: u32, registration_burst: u32) -> Self {
+        let settings = Settings {
+            prefix: "sw".into(),
+            allow_unknown_events: false,
+            accept_inert_types: false,
+            modules_max: 100,
+            property_paths_max: 5,
+            registration_rate,
+            registration_burst,
+        };
+        let matcher = Arc::new(Matcher::default());
+        let registry = Registry::new(MemoryStore::new(), Arc::clone(&matcher), settings);
+        let registry = Arc::new(registry);
+        let mut run = JoinSet::new();
+        run.spawn(Arc::clone(&registry).run());
+        timeout(Duration::from_secs(5), registry.until_ready()).await.unwrap();
+        let admin_token = Secret::new(ADMIN);
+        let check_url: Box<crate::registry::CheckUrl> = Box::new(|url| match url.host_str() {
+            Some("10.0.0.1") => Err("the address is private".into()),
+            _ => Ok(()),
+        });
+        let state = ApiState { registry, matcher, admin_token, body_max: BODY_MAX, check_url };
+        let mut doors = Self { router: router(Arc::new(state)), token: String::new(), _run: run };
+        doors.admin("PUT", APP, app(json!({}))).await;
+        let installation =
+            json!({"app": "ari:cloud:ecosystem::app/1", "cloudId": "c", "product": "jira"});
+        let answer = doors.admin("PUT", "/admin/v1/installations/inst-a", installation).await;
+        doors.token = answer.body["token"].as_str().unwrap().to_owned();
+        doors
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body =
+            if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    async fn admin(&self, method: &str, path: &str, body: Value) -> Answer {
+        self.send(request(method, path, ADMIN).body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    async fn forge(&self, method: &str, path: &str, body: Value) -> Answer {
+        let request = request(method, path, &self.token);
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    async fn register(&self) -> String {
+        let answer = self.forge("POST", MODULES, trigger()).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+        answer.body["key"].as_str().unwrap().to_owned()
+    }
+}
+
+fn request(method: &str, path: &str, token: &str) -> axum::http::request::Builder {
+    let bearer = format!("Bearer {token}");
+    Request::builder().method(method).uri(path).header(header::AUTHORIZATION, bearer)
+}
+
+fn app(changes: Value) -> Value {
+    let mut app = json!({"kind": "forge", "functions": ["main"],
+        "endpoints": [{"key": "hook", "url": "https://app.example.com/"}]});
+    let (Value::Object(app_members), Value::Object(changes)) = (&mut app, changes) else {
+        panic!("objects")
+    };
+    app_members.extend(changes);
+    app
+}
+
+fn trigger() -> Value {
+    json!({"type": "trigger", "data": {"events": ["avi:jira:updated:issue"], "endpoint": "hook"}})
+}
+
+fn message(answer: &Answer) -> &str {
+    answer.body["message"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_answer_in_json() {
+    let doors = Doors::open().await;
+    let answer = doors.admin("GET", "/no/such/path", json!({})).await;
+    assert_eq!((answer.status, message(&answer)), (StatusCode::NOT_FOUND, "there is no such path"));
+    let answer = doors.forge("PATCH", MODULES, json!({})).await;
+    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert!(answer.headers.contains_key(header::ALLOW));
+    assert!(!message(&answer).is_empty());
+}
+
+#[tokio::test]
+async fn operator_api_refuses_every_token_but_the_admin_one() {
+    let doors = Doors::open().await;
+    for token in ["", "wrong", "admin-toke", "admin-token2", &doors.token] {
+        let request = request("GET", "/admin/v1/apps", token).body(Body::empty()).unwrap();
+        assert_eq!(doors.send(request).await.status, StatusCode::UNAUTHORIZED, "{token}");
+    }
+    let request = Request::builder().uri("/admin/v1/apps").body(Body::empty()).unwrap();
+    assert_eq!(doors.send(request).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn body_over_the_limit_is_refused_in_the_error_form_of_the_door() {
+    let doors = Doors::open().await;
+    let large = json!({"type": "x".repeat(BODY_MAX)});
+    for answer in
+        [doors.forge("POST", MODULES, large.clone()).await, doors.admin("PUT", APP, large).await]
+    {
+        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(message(&answer).contains(&BODY_MAX.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn body_that_is_no_json_object_is_refused() {
+    let doors = Doors::open().await;
+    for (raw, status) in [
+        (b"{\"type\":" as &[u8], 400),
+        (b"", 400),
+        (b"\xff\xfe", 400),
+        (&b"[".repeat(10_000), 400),
+        (b"[]", 422),
+        (b"null", 422),
+    ] {
+        let request = request("POST", MODULES, &doors.token).body(Body::from(raw.to_vec()));
+        let answer = doors.send(request.unwrap()).await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn calls_on_behalf_of_a_user_are_refused() {
+    let doors = Doors::open().await;
+    for (value, status) in [
+        ("Forge as=app,id=1", StatusCode::OK),
+        ("Forge as=user,id=1", StatusCode::UNAUTHORIZED),
+        ("nonsense", StatusCode::UNAUTHORIZED),
+    ] {
+        let request = request("GET", MODULES, &doors.token)
+            .header("forge-proxy-authorization", value)
+            .body(Body::empty());
+        assert_eq!(doors.send(request.unwrap()).await.status, status, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn list_as_array_has_no_pages() {
+    let doors = Doors::open().await;
+    let keys = [doors.register().await, doors.register().await];
+    let request = request("GET", &format!("{MODULES}?limit=1"), &doors.token)
+        .header(header::ACCEPT, "application/json;shape=array")
+        .body(Body::empty());
+    let answer = doors.send(request.unwrap()).await;
+    let listed: Vec<_> = answer.body.as_array().unwrap().iter().map(|m| &m["key"]).collect();
+    assert_eq!(listed, keys.each_ref());
+}
+
+#[tokio::test]
+async fn pages_skip_and_repeat_nothing_while_modules_come_and_go() {
+    let doors = Doors::open().await;
+    let mut kept = Vec::new();
+    let mut passing = Vec::new();
+    for _ in 0..6 {
+        kept.push(doors.register().await);
+        passing.push(doors.register().await);
+    }
+    let (mut seen, mut path) = (Vec::new(), format!("{MODULES}/?limit=2"));
+    loop {
+        let answer = doors.forge("GET", &path, json!({})).await;
+        let page = answer.body["result"].as_array().unwrap();
+        seen.extend(page.iter().map(|module| module["key"].as_str().unwrap().to_owned()));
+        let Some(next) = answer.body["nextPageToken"].as_str() else { break };
+        assert_eq!(answer.body["lastEvaluatedKey"], next);
+        path = format!("{MODULES}/?limit=2&nextPageToken={next}");
+        if let Some(key) = passing.pop() {
+            doors.forge("DELETE", &format!("{MODULES}/{key}"), json!({})).await;
+        }
+        // Each page brings two and one more is registered, so the scan ends.
+        doors.register().await;
+    }
+    let distinct: std::collections::BTreeSet<_> = seen.iter().collect();
+    assert_eq!(distinct.len(), seen.len());
+    assert!(kept.iter().all(|key| distinct.contains(key)));
+}
+
+#[tokio::test]
+async fn etag_guards_updates_and_deletions() {
+    let doors = Doors::open().await;
+    let path = format!("{MODULES}/{}", doors.register().await);
+    let tag = doors.forge("GET", &path, json!({})).await.headers[header::ETAG].clone();
+    let send = async |method: &str, tag: &[u8]| {
+        let request = request(method, &path, &doors.token).header(header::IF_MATCH, tag);
+        doors.send(request.body(Body::from(trigger().to_string())).unwrap()).await
+    };
+    let updated = send("PUT", tag.as_bytes()).await;
+    assert_eq!(updated.status, StatusCode::OK);
+    assert_ne!(updated.headers[header::ETAG], tag);
+    for stale in [tag.as_bytes(), b"\"x\"", b"W/\"2\""] {
+        assert_eq!(send("PUT", stale).await.status, StatusCode::PRECONDITION_FAILED);
+        assert_eq!(send("DELETE", stale).await.status, StatusCode::PRECONDITION_FAILED);
+    }
+    assert_eq!(send("DELETE", b"*").await.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn too_many_registrations_are_told_when_to_come_back() {
+    let doors = Doors::open_with(1, 2).await;
+    doors.register().await;
+    doors.register().await;
+    let answer = doors.forge("POST", MODULES, trigger()).await;
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(answer.headers[header::RETRY_AFTER], "1");
+    assert_eq!(doors.forge("GET", MODULES, json!({})).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn key_in_a_registration_is_refused_because_the_server_makes_it() {
+    let doors = Doors::open().await;
+    for path in ["/key", "/data/key"] {
+        let mut body = trigger();
+        let (parent, name) = path.rsplit_once('/').unwrap();
+        body.pointer_mut(parent).unwrap()[name] = json!("mine");
+        let answer = doors.forge("POST", MODULES, body).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(message(&answer).contains("key is assigned by the server"));
+    }
+}
+
+#[tokio::test]
+async fn type_of_a_module_cannot_change() {
+    let doors = Doors::open().await;
+    let path = format!("{MODULES}/{}", doors.register().await);
+    let body = json!({"type": "macro", "data": {}});
+    let answer = doors.forge("PUT", &path, body).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(message(&answer).contains("type"));
+}
+
+#[tokio::test]
+async fn warnings_come_with_the_module_and_only_if_there_are_any() {
+    let doors = Doors::open().await;
+    let mut body = trigger();
+    assert!(doors.forge("POST", MODULES, body.clone()).await.body.get("warnings").is_none());
+    body["data"]["filter"] = json!({"ignoreSelf": true, "onError": "RECEIVE"});
+    let answer = doors.forge("POST", MODULES, body).await;
+    assert_eq!(answer.body["warnings"][0]["code"], "SY-2015");
+    assert_eq!(answer.body["warnings"][0]["path"], "data.filter.onError");
+}
+
+#[tokio::test]
+async fn unknown_member_of_an_app_is_refused_by_name() {
+    let doors = Doors::open().await;
+    for body in [
+        app(json!({"colour": 1})),
+        app(json!({"endpoints": [{"key": "hook", "url": "https://x.example", "colour": 1}]})),
+    ] {
+        let answer = doors.admin("PUT", APP, body).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(message(&answer).contains("colour"), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn endpoint_address_that_deliveries_may_not_reach_is_refused() {
+    let doors = Doors::open().await;
+    let endpoint = json!({"key": "hook", "url": "https://10.0.0.1/"});
+    let answer = doors.admin("PUT", APP, app(json!({"endpoints": [endpoint]}))).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(answer.body["errors"][0]["path"], "endpoints[0].url");
+    assert!(message(&answer).contains("private"));
+}
+
+#[tokio::test]
+async fn secret_of_an_endpoint_is_shown_when_it_is_new_and_never_again() {
+    let doors = Doors::open().await;
+    let known = json!({"key": "hook", "url": "https://app.example.com/"});
+    let new = json!({"key": "second", "url": "https://app.example.com/2"});
+    let answer = doors.admin("PUT", APP, app(json!({"endpoints": [known, new]}))).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(answer.body["endpoints"][0].get("secret").is_none());
+    assert!(answer.body["endpoints"][1]["secret"].as_str().unwrap().starts_with("whsec_"));
+    let shown = doors.admin("GET", APP, json!({})).await;
+    assert!(!shown.body.to_string().contains("whsec_"));
+}
+
+#[tokio::test]
+async fn installation_shows_the_subjects_of_its_functions_and_no_secret() {
+    let doors = Doors::open().await;
+    let shown = doors.admin("GET", "/admin/v1/installations/inst-a/", json!({})).await.body;
+    assert_eq!(shown["functions"], json!([{"function": "main", "subject": "sw.fn.inst-a.main"}]));
+    assert_eq!(shown["modules"]["dynamicMax"], 100);
+    assert!(shown.get("token").is_none() && !shown.to_string().contains("tokenHash"));
+    let new = doors.admin("POST", "/admin/v1/installations/inst-a/token", json!({})).await;
+    assert_eq!(new.status, StatusCode::OK);
+    assert_eq!(doors.forge("GET", MODULES, json!({})).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn operator_lists_are_paged_and_filtered() {
+    let doors = Doors::open().await;
+    for _ in 0..3 {
+        doors.register().await;
+    }
+    let (mut seen, mut path) = (0, "/admin/v1/subscriptions?limit=2".to_owned());
+    loop {
+        let answer = doors.admin("GET", &path, json!({})).await;
+        seen += answer.body["items"].as_array().unwrap().len();
+        let Some(next) = answer.body["nextCursor"].as_str() else { break };
+        path = format!("/admin/v1/subscriptions?limit=2&cursor={next}");
+    }
+    assert_eq!(seen, 3);
+    let count = async |query: &str| {
+        let path = format!("/admin/v1/subscriptions?{query}");
+        doors.admin("GET", &path, json!({})).await.body["items"].as_array().map(Vec::len)
+    };
+    assert_eq!(count("installation=inst-a&state=active").await, Some(3));
+    assert_eq!(count("event=avi%3Ajira%3Aupdated%3Aissue&q=hook").await, Some(3));
+    assert_eq!(count("event=avi%3Ajira%3Acreated%3Aissue").await, Some(0));
+    assert_eq!(count("app=other").await, Some(0));
+    assert_eq!(count("state=nonsense").await, None);
+}
+
+#[tokio::test]
+async fn subscription_shows_its_filter_handler_and_figures() {
+    let doors = Doors::open().await;
+    let mut body = trigger();
+    body["data"]["filter"] = json!({"expression": "true", "ignoreSelf": true});
+    let key = doors.forge("POST", MODULES, body).await.body["key"].as_str().unwrap().to_owned();
+    let path = format!("/admin/v1/subscriptions/inst-a%2F{key}");
+    let shown = doors.admin("GET", &path, json!({})).await.body;
+    assert_eq!(shown["id"], format!("inst-a/{key}"));
+    assert_eq!(shown["state"], "active");
+    assert_eq!(shown["events"][0]["expression"], "true");
+    assert_eq!(shown["events"][0]["onError"], "IGNORE_AND_LOG");
+    assert_eq!(shown["handler"]["url"], "https://app.example.com/");
+    assert_eq!(shown["stats"]["matched"], 0);
+    assert!(shown["stats"].get("lastMatch").is_none());
+    assert!(shown["createdAt"].as_str().unwrap().ends_with('Z'));
+    let missing = doors.admin("GET", "/admin/v1/subscriptions/inst-a%2Fnone", json!({})).await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+}

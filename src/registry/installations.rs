@@ -1,0 +1,251 @@
+//! What operators do with installations and OAuth clients.
+
+use serde::Deserialize;
+use tracing::info;
+
+use super::change::{Decision, RegisterError, Registry};
+use super::compile::LiveApp;
+use super::document::{AppKind, ClientRecord, FORMAT, InstallationRecord, InstallationState};
+use super::problem::{Problem, code};
+use super::token;
+use crate::clock;
+use crate::domain::{AppId, CloudId, InstallationId, Product, Secret};
+
+/// An installation as an operator gives it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InstallationSpec {
+    app: AppId,
+    cloud_id: CloudId,
+    product: Product,
+    client_key: Option<String>,
+    shared_secret: Option<String>,
+    #[serde(default = "licensed")]
+    licensed: bool,
+    #[serde(default = "production")]
+    environment: String,
+    #[serde(default)]
+    state: InstallationState,
+    app_account_id: Option<String>,
+}
+
+/// An OAuth client as an operator gives it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientSpec {
+    token: String,
+    user: String,
+    installation: InstallationId,
+}
+
+fn licensed() -> bool {
+    true
+}
+
+fn production() -> String {
+    "PRODUCTION".into()
+}
+
+/// What putting an installation did.
+#[derive(Clone, Debug)]
+pub struct InstallationPut {
+    /// The installation was not there before.
+    pub created: bool,
+    /// The bearer token of a new Forge installation; it is not to be had again.
+    pub token: Option<String>,
+}
+
+impl Registry {
+    /// Provisions an installation, or changes one; its modules stay.
+    ///
+    /// # Errors
+    /// The installation is invalid, or there is no such app.
+    pub async fn put_installation(
+        &self,
+        id: &InstallationId,
+        spec: InstallationSpec,
+    ) -> Result<InstallationPut, RegisterError> {
+        let app = self.app(spec.app.as_str());
+        let app = app.ok_or_else(|| not_provisioned("app", spec.app.as_str()))?;
+        let problems = installation_problems(&app, &spec);
+        if !problems.is_empty() {
+            return Err(RegisterError::Invalid(problems));
+        }
+        let new_token = match app.record.kind {
+            AppKind::Forge => Some(token::new_token()?),
+            AppKind::Connect => None,
+        };
+        let put = self
+            .edit(id.as_str(), |current: Option<InstallationRecord>| {
+                let Some(current) = current else {
+                    let token = new_token.clone();
+                    let record = new_installation(id, &spec, token.as_deref());
+                    return Ok(Decision::Put(
+                        Box::new(record),
+                        InstallationPut { created: true, token },
+                    ));
+                };
+                check_fixed(&current, &spec)?;
+                let record = changed_installation(current, &spec);
+                Ok(Decision::Put(Box::new(record), InstallationPut { created: false, token: None }))
+            })
+            .await?;
+        info!(installation = %id, app = %spec.app, created = put.created, "installation provisioned");
+        Ok(put)
+    }
+
+    /// Gives an installation a new bearer token; the old one is refused from then on.
+    ///
+    /// # Errors
+    /// There is no such installation.
+    pub async fn rotate_token(&self, id: &str) -> Result<String, RegisterError> {
+        let new = token::new_token()?;
+        self.edit(id, |current: Option<InstallationRecord>| {
+            let mut record = current.ok_or(RegisterError::NotFound)?;
+            record.token_hash = Some(token::digest(&new));
+            record.updated_ms = clock::now_ms();
+            Ok(Decision::Put(Box::new(record), ()))
+        })
+        .await?;
+        info!(installation = id, "token rotated");
+        Ok(new)
+    }
+
+    /// Uninstalls. A Forge installation is gone with its modules; a Connect installation keeps
+    /// them for a reinstall.
+    ///
+    /// # Errors
+    /// There is no such installation.
+    pub async fn delete_installation(&self, id: &str) -> Result<(), RegisterError> {
+        let live = self.installation(id).ok_or(RegisterError::NotFound)?;
+        let app = self.app(live.record.app.as_str());
+        if !app.is_some_and(|app| app.record.kind == AppKind::Connect) {
+            return self.purge_installation(id).await;
+        }
+        self.edit(id, |current: Option<InstallationRecord>| {
+            let mut record = current.ok_or(RegisterError::NotFound)?;
+            record.state = InstallationState::Uninstalled;
+            record.updated_ms = clock::now_ms();
+            Ok(Decision::Put(Box::new(record), ()))
+        })
+        .await?;
+        info!(installation = id, "installation uninstalled, its modules are kept");
+        Ok(())
+    }
+
+    /// Provisions an OAuth client; true when it was not there before.
+    ///
+    /// # Errors
+    /// The client is invalid, or there is no such installation.
+    pub async fn put_client(&self, id: &str, spec: ClientSpec) -> Result<bool, RegisterError> {
+        let installation = spec.installation.as_str();
+        self.installation(installation)
+            .ok_or_else(|| not_provisioned("installation", installation))?;
+        if spec.token.is_empty() {
+            let problem = Problem::new(code::FORM, "token", "a token is a non-empty string");
+            return Err(RegisterError::invalid(problem));
+        }
+        let token_hash = token::digest(&spec.token);
+        if self.client_by_token(&token_hash).is_some_and(|other| other.id != id) {
+            let problem = Problem::new(code::DUPLICATE, "token", "another client has this token");
+            return Err(RegisterError::invalid(problem));
+        }
+        let (user, installation) = (spec.user, spec.installation);
+        let record =
+            ClientRecord { format: FORMAT, id: id.to_owned(), token_hash, user, installation };
+        self.edit(id, |current: Option<ClientRecord>| {
+            Ok(Decision::Put(Box::new(record.clone()), current.is_none()))
+        })
+        .await
+    }
+
+    pub(super) async fn purge_installation(&self, id: &str) -> Result<(), RegisterError> {
+        for client in self.live.clients_of(id) {
+            self.edit(&client, |current: Option<ClientRecord>| {
+                Ok(current.map_or(Decision::Keep(()), |_| Decision::Delete(())))
+            })
+            .await?;
+        }
+        self.edit(id, |current: Option<InstallationRecord>| {
+            Ok(current.map_or(Decision::Keep(()), |_| Decision::Delete(())))
+        })
+        .await
+    }
+}
+
+fn installation_problems(app: &LiveApp, spec: &InstallationSpec) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if spec.cloud_id.as_str().is_empty() {
+        problems.push(Problem::new(code::FORM, "cloudId", "a site has a non-empty id"));
+    }
+    if app.record.kind == AppKind::Connect {
+        let required = [("clientKey", &spec.client_key), ("sharedSecret", &spec.shared_secret)];
+        for (name, _) in required.iter().filter(|(_, value)| value.is_none()) {
+            let message = "an installation of a Connect app has one";
+            problems.push(Problem::new(code::MISSING, *name, message));
+        }
+    }
+    problems
+}
+
+fn not_provisioned(what: &str, id: &str) -> RegisterError {
+    let message = format!("there is no {what} `{id}`");
+    RegisterError::invalid(Problem::new(code::NOT_PROVISIONED, what, message))
+}
+
+/// What an installation belongs to is its identity: its modules were checked against that app and
+/// hear that site.
+fn check_fixed(current: &InstallationRecord, spec: &InstallationSpec) -> Result<(), RegisterError> {
+    let mut problems = Vec::new();
+    for (path, same) in
+        [("app", current.app == spec.app), ("cloudId", current.cloud_id == spec.cloud_id)]
+    {
+        if !same {
+            let message = "an installation keeps its app and its site";
+            problems.push(Problem::new(code::FIXED, path, message));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(RegisterError::Invalid(problems)) }
+}
+
+fn new_installation(
+    id: &InstallationId,
+    spec: &InstallationSpec,
+    token: Option<&str>,
+) -> InstallationRecord {
+    let now_ms = clock::now_ms();
+    let empty = InstallationRecord {
+        format: FORMAT,
+        id: id.clone(),
+        app: spec.app.clone(),
+        cloud_id: spec.cloud_id.clone(),
+        product: spec.product,
+        client_key: None,
+        shared_secret: None,
+        licensed: spec.licensed,
+        environment: String::new(),
+        state: spec.state,
+        app_account_id: None,
+        token_hash: token.map(token::digest),
+        modules: Vec::new(),
+        next_order: 1,
+        created_ms: now_ms,
+        updated_ms: now_ms,
+    };
+    changed_installation(empty, spec)
+}
+
+fn changed_installation(
+    mut record: InstallationRecord,
+    spec: &InstallationSpec,
+) -> InstallationRecord {
+    record.product = spec.product;
+    record.client_key.clone_from(&spec.client_key);
+    record.shared_secret = spec.shared_secret.as_deref().map(Secret::new);
+    record.licensed = spec.licensed;
+    record.environment.clone_from(&spec.environment);
+    record.state = spec.state;
+    record.app_account_id.clone_from(&spec.app_account_id);
+    record.updated_ms = clock::now_ms();
+    record
+}
