@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
+mod managed;
+#[cfg(test)]
 mod registration;
 #[cfg(test)]
 mod support;

@@ -82,7 +82,7 @@ impl Drop for NatsServer {
 }
 
 /// `NATS_SERVER`, or the pinned one that `make tools` installs.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration")]
     let named = std::env::var("NATS_SERVER").ok().map(PathBuf::from);
     let pinned = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats/bin/nats-server");
