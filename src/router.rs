@@ -29,6 +29,8 @@ use crate::telemetry::LogBudget;
 
 /// Deliveries of one event that are under way at once.
 const FAN_OUT_MAX: usize = 256;
+/// Deliveries of all events that are under way at once: waiting for a turn, attempted or parked.
+const DELIVERIES_MAX: usize = 16_384;
 /// After this, deliveries of an event that have no turn yet are parked without waiting for one.
 const EVENT_WORK_MAX: Duration = Duration::from_secs(30);
 /// How often the deadline of an event is moved while it is worked on; sooner if the deadline is.
@@ -48,6 +50,7 @@ pub struct Router {
     directory: Arc<dyn Directory>,
     events: Budget,
     due: Budget,
+    deliveries: Semaphore,
     deliver_max: i64,
     progress_interval: Duration,
     /// As long as a hold-up can make the broker hand out events again, in milliseconds.
@@ -84,6 +87,7 @@ impl Router {
                 config.in_flight_max.div_ceil(DUE_SHARE),
                 config.in_flight_bytes_max.div_ceil(DUE_SHARE),
             ),
+            deliveries: Semaphore::new(DELIVERIES_MAX),
             deliver_max: config.deliver_max,
             progress_interval: PROGRESS_INTERVAL_MAX
                 .min(Duration::from_secs(config.ack_wait_s) / 3),
@@ -253,11 +257,14 @@ impl Router {
     /// Ends when every delivery of the event is accounted for.
     async fn deliver_all(&self, occurrence: &Arc<Occurrence>, matches: Vec<Match>) {
         let (started, now) = (clock::tick(), clock::now());
-        let deliver = |found: Match| {
-            found.subscription.stats.count_match(now.as_millisecond());
+        let deliver = async |found: Match| {
+            // Closed never, so that a failure only means that the bound is not kept.
+            let _slot = self.deliveries.acquire().await;
             let late = clock::since(started) >= EVENT_WORK_MAX;
             let patience = if late { Duration::ZERO } else { self.dispatcher.park_after() };
-            self.dispatcher.deliver(Delivery::plan(found, occurrence, now), patience)
+            let delivery = Delivery::plan(found, occurrence, now);
+            // Boxed, so that one that waits for its slot takes next to nothing.
+            Box::pin(self.dispatcher.deliver(delivery, patience)).await
         };
         stream::iter(matches)
             .map(deliver)
@@ -352,7 +359,6 @@ impl Router {
 
     fn note_failure(&self, event: &Event, failure: &FilterFailure) {
         let (subscription, error) = (&failure.subscription, &failure.error);
-        subscription.stats.count_error(&error.message);
         crate::matcher::metrics::filter_error(&error.kind, failure.on_error.delivers());
         let logs = failure.on_error.logs();
         if let Some(suppressed) = logs.then(|| self.failure_log.take()).flatten() {

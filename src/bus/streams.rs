@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::context::CreateStreamError;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, RetentionPolicy, StorageType, SubjectTransform,
 };
@@ -32,6 +33,16 @@ pub enum StreamError {
         window_s: u64,
         /// The acknowledgement deadline.
         ack_wait_s: u64,
+    },
+    /// The broker has less room than the streams may take.
+    #[error(
+        "stream {stream}: the broker has no room for {bytes} bytes. Give it more (`max_file` of its JetStream, or the account's limit), or set events.max_bytes lower"
+    )]
+    NoRoom {
+        /// Its name.
+        stream: String,
+        /// The size asked for.
+        bytes: i64,
     },
     /// The broker refused a stream.
     #[error("stream {stream}: {source}")]
@@ -69,13 +80,24 @@ pub async fn ensure(
         parked_stream(subjects, base.clone()),
         dead_stream(subjects, base),
     ] {
-        let stream = config.name.clone();
+        let (stream, bytes) = (config.name.clone(), config.max_bytes);
         jet.context
             .create_or_update_stream(config)
             .await
-            .map_err(|source| StreamError::Refused { stream, source })?;
+            .map_err(|source| refused(stream, bytes, source))?;
     }
     Ok(())
+}
+
+fn refused(stream: String, bytes: i64, source: CreateStreamError) -> StreamError {
+    match source.kind() {
+        CreateStreamErrorKind::JetStream(error)
+            if error.error_code() == ErrorCode::STORAGE_RESOURCES_EXCEEDED =>
+        {
+            StreamError::NoRoom { stream, bytes }
+        }
+        _ => StreamError::Refused { stream, source },
+    }
 }
 
 fn events_stream(subjects: &Subjects, events: &config::Events, base: Config) -> Config {
