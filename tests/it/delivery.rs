@@ -1,7 +1,7 @@
 //! From the event stream to the handler and back to the acknowledgement, with what waits and what
 //! is given up on the way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -376,7 +376,7 @@ async fn broker_that_is_killed_in_the_middle_loses_nothing() {
         }
     }
     let ids = eventually(Duration::from_secs(60), "all deliveries arrive", || async {
-        let ids: std::collections::HashSet<_> =
+        let ids: HashSet<_> =
             sink.received().iter().map(|one| one.header("webhook-id").to_owned()).collect();
         (ids.len() == 300).then_some(ids)
     })
@@ -473,4 +473,77 @@ async fn doors_refuse_events_while_the_backlog_fills_the_stream() {
     assert!(rig.publisher.refuse_for_s().is_some());
     rig.stop.cancel();
     rig.running.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_that_thousands_want_reaches_each_of_them_once() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let mut config = quick();
+    config.delivery.park_after_ms = 30_000;
+    let rig = Rig::start(&nats, &config).await;
+    for number in 0..2_000 {
+        rig.subscribe(&format!("inst-{number}"), http(&sink.url("/hook")));
+    }
+    rig.publish(1).await;
+    rig.until_all_acknowledged().await;
+    let who: HashSet<_> = sink
+        .received()
+        .iter()
+        .map(|one| one.header("switchyard-installation").to_owned())
+        .collect();
+    assert_eq!((sink.count(), who.len()), (2_000, 2_000));
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stop_waits_until_running_attempts_are_accounted_for() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let mut config = quick();
+    config.delivery.timeout_ms = 1_000;
+    let rig = Rig::start(&nats, &config).await;
+    sink.answer("/hook", NEVER, None);
+    rig.subscribe("inst-1", http(&sink.url("/hook")));
+    rig.publish(1).await;
+    eventually(LONG, "the attempt runs", || async { (sink.count() == 1).then_some(()) }).await;
+    rig.stop.cancel();
+    rig.running.await.unwrap();
+    let context = nats.context().await;
+    eventually(LONG, "the attempt is parked for its retry", || async {
+        let stream = context.get_stream("SW_PARKED").await.ok()?;
+        (stream.cached_info().state.messages == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_wait_for_room_are_not_handed_out_twice() {
+    use futures_util::StreamExt;
+    let nats = NatsServer::start().await;
+    let mut config = quick();
+    config.events.ack_wait_s = 1;
+    config.events.in_flight_max = 1;
+    config.delivery.park_after_ms = 30_000;
+    let rig = Rig::start(&nats, &config).await;
+    let subject: Arc<str> = "sw.fn.inst-1.main".into();
+    let mut calls = rig.broker.subscribe(subject.to_string()).await.unwrap();
+    rig.broker.flush().await.unwrap();
+    rig.subscribe("inst-1", Handler::Function { subject });
+    for number in 1..=40 {
+        rig.publish(number).await;
+    }
+    let mut seen = Vec::new();
+    while seen.len() < 40 {
+        let call = tokio::time::timeout(LONG, calls.next()).await.unwrap().unwrap();
+        seen.push(call.headers.unwrap().get("webhook-id").unwrap().to_string());
+        if seen.len() == 1 {
+            // A slow handler: three times the deadline of an event.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+        rig.broker.publish(call.reply.unwrap(), "ok".into()).await.unwrap();
+    }
+    rig.until_all_acknowledged().await;
+    assert_eq!(seen.iter().collect::<HashSet<_>>().len(), 40, "a delivery came twice");
+    let repeated = tokio::time::timeout(Duration::from_millis(200), calls.next()).await;
+    assert!(repeated.is_err(), "a delivery came once more");
+    rig.stop().await;
 }
