@@ -1,3 +1,95 @@
-//! What integration tests share: a broker of their own, and waiting with a deadline.
+//! What the tests share: a nats-server, a router process, a handler that records, event builders.
 
 pub(crate) mod nats;
+mod router;
+mod sink;
+
+use std::future::Future;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+pub(crate) use nats::NatsServer;
+pub(crate) use router::{ADMIN_TOKEN, RouterProcess, Setup, register};
+pub(crate) use sink::{Received, Sink};
+
+/// Signing secret of every handler under test: 32 bytes.
+pub(crate) const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+/// Pause between two looks at a condition.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Waits until `look` finds what it looks for; fails after `limit` with the name of the condition.
+pub(crate) async fn eventually<T, F>(limit: Duration, condition: &str, look: impl Fn() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let waiting = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    match tokio::time::timeout(limit, waiting).await {
+        Ok(found) => found,
+        Err(_) => panic!("not within {limit:?}: {condition}"),
+    }
+}
+
+/// An `updated:issue` body of one project.
+pub(crate) fn issue_event(number: u64, project: &str) -> Value {
+    json!({
+        "eventType": "avi:jira:updated:issue",
+        "issue": {
+            "id": (10_000 + number).to_string(),
+            "key": format!("{project}-{number}"),
+            "fields": {
+                "summary": format!("Issue number {number}"),
+                "project": { "key": project },
+                "issuetype": { "name": "Bug" },
+                "priority": { "name": "High" },
+            },
+        },
+    })
+}
+
+/// Publishes one `updated:issue` event as a producer does: under its own id, again until stored.
+pub(crate) async fn publish(broker: &async_nats::Client, site: &str, number: u64, project: &str) {
+    let body = issue_event(number, project).to_string();
+    let id = format!("event-{number}");
+    publish_raw(broker, site, "avi:jira:updated:issue", &id, body.into_bytes()).await;
+}
+
+/// Publishes any bytes as an event of a type, again under the same id until they are stored.
+pub(crate) async fn publish_raw(
+    broker: &async_nats::Client,
+    site: &str,
+    event_type: &str,
+    id: &str,
+    body: Vec<u8>,
+) {
+    let mut context = async_nats::jetstream::new(broker.clone());
+    context.set_timeout(Duration::from_secs(2));
+    let subject = format!("sw.in.{site}.{event_type}.-");
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-Msg-Id", format!("{site}/{id}").as_str());
+    headers.insert("ce-specversion", "1.0");
+    headers.insert("ce-id", id);
+    headers.insert("ce-type", event_type);
+    headers.insert("ce-cloudid", site);
+    headers.insert("ce-source", format!("ari:cloud:jira::site/{site}").as_str());
+    let body = bytes::Bytes::from(body);
+    for _ in 0..100 {
+        let sent = context.publish_with_headers(subject.clone(), headers.clone(), body.clone()).await;
+        let stored = match sent {
+            Ok(ack) => ack.await.is_ok(),
+            Err(_) => false,
+        };
+        if stored {
+            return;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    panic!("event {id} could not be stored");
+}

@@ -1,0 +1,118 @@
+//! Pages for people: subscriptions and live matches, server-rendered, all assets inside the binary.
+//!
+//! The pages show what the operator API offers. They need its token (as password of HTTP basic
+//! auth) unless the router runs in `dev` mode, where it listens on loopback only.
+
+mod live;
+mod pages;
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::api::auth::AdminToken;
+use crate::telemetry::Live;
+
+/// What a row of the subscriptions table shows.
+pub trait Rows: Send + Sync + 'static {
+    /// At most `max` rows, and how many there are in all.
+    fn rows(&self, max: usize) -> (Vec<Row>, usize);
+}
+
+/// One subscription as the overview shows it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Row {
+    /// `<installation>/<key>`.
+    pub id: String,
+    /// App behind it.
+    pub app: String,
+    /// Event types, joined by line.
+    pub events: Vec<String>,
+    /// Filter text, if it has one.
+    pub filter: Option<String>,
+    /// Where matches go, without secrets.
+    pub handler: String,
+    /// `active`, `inactive`, `shadowed`.
+    pub state: String,
+    /// Events that matched.
+    pub matched: u64,
+    /// Events that did not.
+    pub not_matched: u64,
+    /// Filter evaluations that failed.
+    pub errors: u64,
+    /// Deliveries the handler accepted.
+    pub delivered: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// When an event last matched, RFC 3339.
+    pub last_match: Option<String>,
+}
+
+/// What the console needs of the router.
+#[derive(Clone)]
+pub struct Console {
+    /// Subscriptions with their counters.
+    pub rows: std::sync::Arc<dyn Rows>,
+    /// What is being decided right now.
+    pub live: Live,
+    /// Asked of visitors; none in `dev` mode.
+    pub token: Option<AdminToken>,
+}
+
+/// No page loads anything from elsewhere or runs inline script.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
+    connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The console's routes: `/`, `/live` and the assets.
+pub fn routes(console: Console) -> Router {
+    Router::new()
+        .route("/", get(pages::overview))
+        .route("/live", get(live::stream))
+        .layer(middleware::from_fn_with_state(console.clone(), authorize))
+        .route("/assets/console.css", get(|| asset("text/css", include_str!("console.css"))))
+        .route("/assets/console.js", get(|| asset("text/javascript", include_str!("console.js"))))
+        .layer(middleware::map_response(add_policy))
+        .with_state(console)
+}
+
+async fn asset(content_type: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "max-age=300")], text)
+}
+
+async fn add_policy(mut response: Response) -> Result<Response, Infallible> {
+    let headers = response.headers_mut();
+    let policy = HeaderValue::from_static(CONTENT_SECURITY_POLICY);
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    Ok(response)
+}
+
+async fn authorize(
+    State(console): State<Console>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    let admitted =
+        console.token.as_ref().is_none_or(|token| password(request.headers(), token).is_some());
+    if admitted {
+        return next.run(request).await;
+    }
+    let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"Switchyard: any name, the admin token\"")];
+    (StatusCode::UNAUTHORIZED, challenge, "The password is the admin token.").into_response()
+}
+
+/// The basic-auth password, if it is the token.
+fn password(headers: &HeaderMap, token: &AdminToken) -> Option<()> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let encoded = value.strip_prefix("Basic ")?;
+    let decoded = data_encoding::BASE64.decode(encoded.as_bytes()).ok()?;
+    let text = String::from_utf8(decoded).ok()?;
+    let (_, password) = text.split_once(':')?;
+    token.is(password).then_some(())
+}
