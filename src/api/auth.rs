@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{ApiError, Shared, metrics};
+use crate::domain::Secret;
 use crate::registry::{InstallationState, LiveInstallation, digest};
 
 /// Carries on whose behalf a container calls. **Source:** Forge containers reference.
@@ -22,13 +23,18 @@ pub(super) async fn require_admin(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let wanted = state.admin_token.reveal();
-    // Digests have one length, so the comparison tells nothing about the token's.
-    let equal = |given: &str| bool::from(Sha256::digest(given).ct_eq(&Sha256::digest(wanted)));
     match bearer(request.headers()) {
-        Some(given) if !wanted.is_empty() && equal(given) => Ok(next.run(request).await),
+        Some(given) if is_operator(&state.admin_token, given) => Ok(next.run(request).await),
         _ => Err(ApiError::NotAnOperator),
     }
+}
+
+/// Whether `given` is the operator's token; an empty token is nobody's.
+#[must_use]
+pub fn is_operator(token: &Secret, given: &str) -> bool {
+    let wanted = token.reveal();
+    // Digests have one length, so the comparison tells nothing about the token's.
+    !wanted.is_empty() && bool::from(Sha256::digest(given).ct_eq(&Sha256::digest(wanted)))
 }
 
 /// A Forge app, acting for one enabled installation.

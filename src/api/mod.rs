@@ -3,11 +3,12 @@
 //! A door reads a request, asks the registry and writes an answer; what may be registered is decided
 //! below, what status an error has in `error` alone. Every path works with a trailing slash.
 
-mod auth;
+pub mod auth;
 mod body;
 mod error;
 pub mod events;
 mod forge;
+pub mod health;
 pub mod ingest;
 mod metrics;
 mod operator;

@@ -53,7 +53,8 @@ pub async fn start(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> anyhow::Result<String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.context("no port for the demo handler")?;
+    let listener =
+        TcpListener::bind("127.0.0.1:0").await.context("no port for the demo handler")?;
     let handler = listener.local_addr()?;
     let serve = axum::serve(listener, routes(client.clone()));
     let stopped = stop.clone();
@@ -165,7 +166,8 @@ async fn play(client: Client, stop: CancellationToken) {
 fn made_up_issue(number: usize) -> Value {
     let pick = |of: &[&'static str], at: usize| of.get(at % of.len()).copied().unwrap_or_default();
     let project = pick(&PROJECTS, number);
-    let (priority, _) = PRIORITIES.get((number / 2) % PRIORITIES.len()).copied().unwrap_or_default();
+    let (priority, _) =
+        PRIORITIES.get((number / 2) % PRIORITIES.len()).copied().unwrap_or_default();
     json!({
         "eventType": "avi:jira:created:issue",
         "timestamp": clock::now_ms().to_string(),

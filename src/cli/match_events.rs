@@ -119,7 +119,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<Rejected>)> {
     let mut installations: HashMap<InstallationId, Vec<std::sync::Arc<Subscription>>> =
         HashMap::new();
-    let mut reader = TriggerReader::default();
+    let mut reader = TriggerReader::new()?;
     let mut rejected = Vec::new();
     let mut triggers = 0;
     for (at, line) in read(path)?.lines().enumerate() {

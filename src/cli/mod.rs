@@ -1,6 +1,7 @@
 //! The command line: one file a command group. Works offline or starts the router.
 
 pub mod check;
+pub mod client;
 pub mod demo;
 pub mod match_events;
 pub mod serve;
@@ -39,21 +40,31 @@ pub enum Command {
         switchyard serve --data-dir /var/lib/switchyard --config switchyard.toml")]
     Serve(ServeArgs),
     /// Runs the router for trying out: a NATS server of its own, loopback only, a printed token
-    #[command(after_help = "Examples:\n  switchyard dev --demo\n  switchyard dev --listen 127.0.0.1:0")]
+    #[command(
+        after_help = "Examples:\n  switchyard dev --demo\n  switchyard dev --listen 127.0.0.1:0"
+    )]
     Dev(DevArgs),
     /// Checks a filter: syntax, names, types, limits; no server needed
-    #[command(after_help = "Examples:\n  switchyard check -e \"event.issue.fields.project.key == 'OPS'\"\n  \
-        echo \"event.issue.key\" | switchyard check -\n  switchyard check filter.txt -o json")]
+    #[command(
+        after_help = "Examples:\n  switchyard check -e \"event.issue.fields.project.key == 'OPS'\"\n  \
+        echo \"event.issue.key\" | switchyard check -\n  switchyard check filter.txt -o json"
+    )]
     Check(check::CheckArgs),
     /// Evaluates a filter on an event, or runs a file of language cases; no server needed
-    #[command(after_help = "Examples:\n  switchyard test -e \"event.issue.fields.priority.name == 'High'\" --with event.json\n  \
-        switchyard test --cases expr/tests/corpus/documented.json")]
+    #[command(
+        after_help = "Examples:\n  switchyard test -e \"event.issue.fields.priority.name == 'High'\" --with event.json\n  \
+        switchyard test --cases expr/tests/corpus/documented.json"
+    )]
     Test(test::TestArgs),
     /// Matches a file of events against a file of triggers; no server needed
-    #[command(after_help = "Example:\n  switchyard match --triggers triggers.ndjson --events events.ndjson --threads 2")]
+    #[command(
+        after_help = "Example:\n  switchyard match --triggers triggers.ndjson --events events.ndjson --threads 2"
+    )]
     Match(match_events::MatchArgs),
     /// Prints a completion script for your shell
-    #[command(after_help = "Example:\n  switchyard completion bash > /etc/bash_completion.d/switchyard")]
+    #[command(
+        after_help = "Example:\n  switchyard completion bash > /etc/bash_completion.d/switchyard"
+    )]
     Completion {
         /// The shell
         shell: clap_complete::Shell,
@@ -98,6 +109,17 @@ pub enum Output {
     Json,
     /// One JSON object a line
     Jsonl,
+}
+
+/// What the caller asked for cannot be: flags, files or settings.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// The exit code of a failed command.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<UsageError>() { EXIT_USAGE } else { EXIT_INTERNAL }
 }
 
 /// Runs a command to its end.

@@ -87,11 +87,7 @@ impl Headers for NoHeaders {
     }
 }
 
-fn run_one(
-    expression: &str,
-    event: &std::path::Path,
-    output: Output,
-) -> anyhow::Result<ExitCode> {
+fn run_one(expression: &str, event: &std::path::Path, output: Output) -> anyhow::Result<ExitCode> {
     let compiled = match switchyard_expr::compile(expression, Profile::Filter) {
         Ok(compiled) => compiled,
         Err(rejected) => {
@@ -160,8 +156,7 @@ fn print_verdict(
         Verdict::NoMatch => print_line("false  (would not be delivered)")?,
         Verdict::Failed(error) => {
             print_line("error  (delivered only if onError is RECEIVE or RECEIVE_AND_LOG)")?;
-            let diagnostic =
-                Diagnostic::error(error.code, error.span, error.message.clone());
+            let diagnostic = Diagnostic::error(error.code, error.span, error.message.clone());
             print_line(&render::render(&[diagnostic], expression, "<arg>"))?;
         }
     }

@@ -5,8 +5,10 @@
 
 mod live;
 mod pages;
+mod rows;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
@@ -15,53 +17,23 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use crate::api::auth::AdminToken;
+use crate::api::auth;
+use crate::domain::Secret;
+use crate::matcher::Matcher;
+use crate::registry::Registry;
 use crate::telemetry::Live;
-
-/// What a row of the subscriptions table shows.
-pub trait Rows: Send + Sync + 'static {
-    /// At most `max` rows, and how many there are in all.
-    fn rows(&self, max: usize) -> (Vec<Row>, usize);
-}
-
-/// One subscription as the overview shows it.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Row {
-    /// `<installation>/<key>`.
-    pub id: String,
-    /// App behind it.
-    pub app: String,
-    /// Event types, joined by line.
-    pub events: Vec<String>,
-    /// Filter text, if it has one.
-    pub filter: Option<String>,
-    /// Where matches go, without secrets.
-    pub handler: String,
-    /// `active`, `inactive`, `shadowed`.
-    pub state: String,
-    /// Events that matched.
-    pub matched: u64,
-    /// Events that did not.
-    pub not_matched: u64,
-    /// Filter evaluations that failed.
-    pub errors: u64,
-    /// Deliveries the handler accepted.
-    pub delivered: u64,
-    /// Attempts that failed.
-    pub failed: u64,
-    /// When an event last matched, RFC 3339.
-    pub last_match: Option<String>,
-}
 
 /// What the console needs of the router.
 #[derive(Clone)]
 pub struct Console {
-    /// Subscriptions with their counters.
-    pub rows: std::sync::Arc<dyn Rows>,
+    /// The subscriptions.
+    pub registry: Arc<Registry>,
+    /// Figures of theirs.
+    pub matcher: Arc<Matcher>,
     /// What is being decided right now.
     pub live: Live,
     /// Asked of visitors; none in `dev` mode.
-    pub token: Option<AdminToken>,
+    pub token: Option<Secret>,
 }
 
 /// No page loads anything from elsewhere or runs inline script.
@@ -103,16 +75,17 @@ async fn authorize(
     if admitted {
         return next.run(request).await;
     }
-    let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"Switchyard: any name, the admin token\"")];
+    let challenge =
+        [(header::WWW_AUTHENTICATE, "Basic realm=\"Switchyard: any name, the admin token\"")];
     (StatusCode::UNAUTHORIZED, challenge, "The password is the admin token.").into_response()
 }
 
 /// The basic-auth password, if it is the token.
-fn password(headers: &HeaderMap, token: &AdminToken) -> Option<()> {
+fn password(headers: &HeaderMap, token: &Secret) -> Option<()> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let encoded = value.strip_prefix("Basic ")?;
     let decoded = data_encoding::BASE64.decode(encoded.as_bytes()).ok()?;
     let text = String::from_utf8(decoded).ok()?;
     let (_, password) = text.split_once(':')?;
-    token.is(password).then_some(())
+    auth::is_operator(token, password).then_some(())
 }

@@ -3,13 +3,14 @@
 use axum::extract::State;
 use maud::{DOCTYPE, Markup, html};
 
-use super::{Console, Row};
+use super::Console;
+use super::rows::{Row, rows};
 
 /// Rows on one page; the API pages through all of them.
 const ROWS_MAX: usize = 200;
 
 pub(super) async fn overview(State(console): State<Console>) -> Markup {
-    let (rows, total) = console.rows.rows(ROWS_MAX);
+    let (rows, total) = rows(&console.registry, &console.matcher, ROWS_MAX);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -53,8 +54,8 @@ fn empty() -> Markup {
     html! {
         p { "Nothing is subscribed yet. Register a trigger:" }
         pre { code {
-"curl -X POST \"$BASE/forge/installation/v2/dynamic/module\" \\
-  -H \"authorization: Bearer $INSTALLATION_TOKEN\" -H 'content-type: application/json' \\
+    "curl -X POST \"$BASE/forge/installation/v2/dynamic/module\" \\
+    -H \"authorization: Bearer $INSTALLATION_TOKEN\" -H 'content-type: application/json' \\
   -d '{\"type\":\"trigger\",\"data\":{\"endpoint\":\"hook\",\"events\":[\"avi:jira:created:issue\"],
        \"filter\":{\"expression\":\"event.issue.fields.project.key == \\'OPS\\'\"}}}'"
         } }
@@ -88,8 +89,8 @@ fn line(row: &Row) -> Markup {
             th scope="row" { span.id { (row.id) } small { (row.app) } small { "→ " (row.handler) } }
             td {
                 @for event in &row.events { small { (event) } }
-                @if let Some(filter) = &row.filter { code { (filter) } }
-                @else { small { "every event" } }
+                @for filter in &row.filters { code { (filter) } }
+                @if row.filters.is_empty() { small { "every event" } }
             }
             td class={ "state " (row.state) } { (row.state) }
             td.number data-count="matched" { (row.matched) }

@@ -90,10 +90,7 @@ impl Draft {
     }
 
     /// Takes the attributes of a structured CloudEvents document; returns its `data`.
-    pub(super) fn open_structured(
-        &mut self,
-        tape: &Tape,
-    ) -> Result<Bytes, DecodeError> {
+    pub(super) fn open_structured(&mut self, tape: &Tape) -> Result<Bytes, DecodeError> {
         let text = |name: &str| view::text(tape, name);
         let missing = |name: &str| {
             DecodeError::schema(format!("a CloudEvents document needs `{name}`, a string"))
@@ -133,9 +130,9 @@ impl Draft {
         let cloud_id = self.cloud_id.ok_or_else(|| {
             DecodeError::schema("no site: neither ce-cloudid nor a subject that names one")
         })?;
-        let event_id = self.event_id.unwrap_or_else(|| {
-            identity::event_id(&cloud_id, &event_type, self.time, body)
-        });
+        let event_id = self
+            .event_id
+            .unwrap_or_else(|| identity::event_id(&cloud_id, &event_type, self.time, body));
         Ok(Envelope {
             cloud_id,
             event_id,
@@ -198,10 +195,7 @@ fn subject_parts(subject: &str) -> (Option<&str>, Option<&str>) {
 ///
 /// **Source:** CloudEvents NATS protocol binding: space, `"`, `%` and all outside U+0021..U+007E
 /// are percent-encoded UTF-8.
-fn decoded<'h>(
-    headers: &'h impl Headers,
-    name: &str,
-) -> Result<Option<Cow<'h, str>>, DecodeError> {
+fn decoded<'h>(headers: &'h impl Headers, name: &str) -> Result<Option<Cow<'h, str>>, DecodeError> {
     let Some(raw) = headers.get(name).filter(|raw| !raw.is_empty()) else { return Ok(None) };
     if !raw.contains('%') {
         return Ok(Some(Cow::Borrowed(raw)));

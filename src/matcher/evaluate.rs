@@ -87,6 +87,11 @@ fn evaluate(
     let event: EventView<'_> = decoder.view(self_generated);
     let verdict = group.program.verdict(&event, env, &mut scratch.expression);
     let steps = u64::from(scratch.expression.steps());
+    match &verdict {
+        Verdict::Match => outcome.evaluated.matched += 1,
+        Verdict::NoMatch => outcome.evaluated.not_matched += 1,
+        Verdict::Failed(_) => outcome.evaluated.failed += 1,
+    }
     for (listener, self_generated) in &scratch.listeners {
         listener.subscription.stats.steps.fetch_add(steps, Relaxed);
         match &verdict {

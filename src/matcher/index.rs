@@ -246,11 +246,7 @@ impl Builder {
             let uses = |constant: &Constant| self.uses.get(&(path, constant.clone()));
             constants.iter().filter_map(uses).sum()
         };
-        anchors(conjuncts)
-            .map(cost)
-            .enumerate()
-            .min_by_key(|&(_, cost)| cost)
-            .map(|(at, _)| at)
+        anchors(conjuncts).map(cost).enumerate().min_by_key(|&(_, cost)| cost).map(|(at, _)| at)
     }
 }
 

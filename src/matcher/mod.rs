@@ -51,6 +51,19 @@ pub struct Matches {
     /// Subscriptions left out by `ignoreSelf` or for want of a licence, of those whose filter the
     /// index did not rule out.
     pub ignored: usize,
-    /// Candidates evaluated after the index.
+    /// Filters that the index could not rule out.
     pub candidates: usize,
+    /// Filters evaluated, each once for all subscriptions that share it.
+    pub evaluated: Evaluated,
+}
+
+/// How many evaluations ended how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Evaluated {
+    /// True.
+    pub matched: u32,
+    /// False.
+    pub not_matched: u32,
+    /// Neither.
+    pub failed: u32,
 }

@@ -155,9 +155,8 @@ impl Matcher {
             })
             .sum();
         let stats = &subscription.stats;
-        let decided = stats.matched.load(Relaxed)
-            + stats.errors.load(Relaxed)
-            + stats.ignored.load(Relaxed);
+        let decided =
+            stats.matched.load(Relaxed) + stats.errors.load(Relaxed) + stats.ignored.load(Relaxed);
         Some(seen.saturating_sub(decided))
     }
 }

@@ -286,7 +286,7 @@ impl Compiler<'_> {
             app_account_id: installation.app_account_id.as_deref().map(Box::from),
             cloud_id: installation.cloud_id.clone(),
             licensed: installation.licensed,
-            listens: self.listens(&trigger)?,
+            listens: listens(self.programs, &trigger)?,
             handler: self.handler(app, &trigger.handler)?,
             include_fields: trigger.fields.into_iter().map(String::into_boxed_str).collect(),
             revision: self.revision,
@@ -308,34 +308,35 @@ impl Compiler<'_> {
             HandlerRef::Function(name) => Err(format!("the app has no function `{}`", name.value)),
         }
     }
-
-    fn listens(&self, trigger: &Trigger) -> Result<Box<[Listen]>, String> {
-        let listen = |event: &TriggerEvent| {
-            let filter = match &event.filter {
-                Some(filter) => self.filter(filter)?,
-                None => Filter::default(),
-            };
-            Ok(Listen { event_type: event.event_type.value.clone(), filter })
-        };
-        trigger.events.iter().map(listen).collect()
-    }
-
-    fn filter(&self, filter: &TriggerFilter) -> Result<Filter, String> {
-        let program = match &filter.expression {
-            Some(text) => Some(self.programs.get(&text.value).map_err(|found| summary(&found))?),
-            None => None,
-        };
-        Ok(Filter {
-            program,
-            ignore_self: filter.ignore_self,
-            requires_licence: filter.requires_licence,
-            on_error: filter.on_error.unwrap_or_default(),
-        })
-    }
 }
 
 /// The subject on which a function of an installation is called.
 #[must_use]
 pub fn function_subject(prefix: &str, installation: &InstallationId, function: &str) -> String {
     format!("{prefix}.fn.{}.{function}", installation.token())
+}
+
+/// The event types of a trigger with their compiled filters.
+pub(super) fn listens(programs: &Programs, trigger: &Trigger) -> Result<Box<[Listen]>, String> {
+    let listen = |event: &TriggerEvent| {
+        let filter = match &event.filter {
+            Some(filter) => compiled_filter(programs, filter)?,
+            None => Filter::default(),
+        };
+        Ok(Listen { event_type: event.event_type.value.clone(), filter })
+    };
+    trigger.events.iter().map(listen).collect()
+}
+
+fn compiled_filter(programs: &Programs, filter: &TriggerFilter) -> Result<Filter, String> {
+    let program = match &filter.expression {
+        Some(text) => Some(programs.get(&text.value).map_err(|found| summary(&found))?),
+        None => None,
+    };
+    Ok(Filter {
+        program,
+        ignore_self: filter.ignore_self,
+        requires_licence: filter.requires_licence,
+        on_error: filter.on_error.unwrap_or_default(),
+    })
 }

@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use switchyard_expr::Program;
+use switchyard_expr::{Diagnostic, Profile, Program, Severity};
 
 use super::problem::{Place, Problem};
-
-/// Most characters of a filter. **Source:** Forge trigger module, `filter.expression`.
-const EXPRESSION_CHARS_MAX: usize = 10_000;
 
 /// A filter that is accepted, with what is odd about it.
 pub(super) struct Compiled {
@@ -17,33 +14,40 @@ pub(super) struct Compiled {
 
 /// Checks and compiles a filter; `path` is where its text stands in the request.
 pub(super) fn compile(source: &str, path: &str) -> Result<Compiled, Vec<Problem>> {
-    let count = source.chars().count();
-    if count > EXPRESSION_CHARS_MAX {
-        let message = format!("the filter has {count} of {EXPRESSION_CHARS_MAX} characters");
-        return Err(vec![Problem::new("SY-3301", path, message)]);
+    let problems = |diagnostics: Vec<Diagnostic>, severity| {
+        let of_severity = diagnostics.into_iter().filter(move |d| d.severity == severity);
+        of_severity.map(|diagnostic| problem(source, path, diagnostic)).collect()
+    };
+    match switchyard_expr::compile(source, Profile::Filter) {
+        Ok(compiled) => Ok(Compiled {
+            program: Arc::new(compiled.program),
+            warnings: problems(compiled.warnings, Severity::Warning),
+        }),
+        Err(rejected) => Err(problems(rejected.diagnostics, Severity::Error)),
     }
-    let open = source.matches('(').count() != source.matches(')').count();
-    if let Some(offset) = source.find(". ").or_else(|| open.then_some(source.len())) {
-        let mut problem = Problem::new("SY-3002", path, "the filter cannot be read here");
-        problem.place = Some(place(source, offset, 1));
-        return Err(vec![problem]);
-    }
-    Ok(Compiled { program: Arc::new(Program), warnings: Vec::new() })
 }
 
 /// Entity-property paths that a filter reads.
-pub(super) fn property_paths(_program: &Program) -> Vec<String> {
-    Vec::new()
+pub(super) fn property_paths(program: &Program) -> Vec<String> {
+    program
+        .facts()
+        .property_paths
+        .iter()
+        .map(|path| format!("{}.properties.{}.{}", path.entity, path.key, path.path))
+        .collect()
 }
 
-fn place(source: &str, offset: usize, length: usize) -> Place {
-    let before = source.get(..offset).unwrap_or(source);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Place {
-        offset,
-        offset16: before.encode_utf16().count(),
-        length,
-        line: before.matches('\n').count() + 1,
-        column: before.get(line_start..).unwrap_or("").chars().count() + 1,
-    }
+fn problem(source: &str, path: &str, diagnostic: Diagnostic) -> Problem {
+    let at = diagnostic.position(source);
+    let place = Place {
+        offset: at.offset,
+        offset16: at.offset16,
+        length: at.length,
+        line: at.line,
+        column: at.column,
+    };
+    let mut problem = Problem::new(&diagnostic.code.to_string(), path, diagnostic.message);
+    problem.place = Some(place);
+    problem.help = diagnostic.help;
+    problem
 }

@@ -22,6 +22,7 @@ mod limits;
 mod live;
 mod metrics;
 mod modules;
+pub mod offline;
 mod problem;
 mod store;
 #[cfg(test)]

@@ -203,7 +203,7 @@ impl Registry {
 
     pub(super) fn rules<'a>(&'a self, app: &'a LiveApp) -> Rules<'a> {
         Rules {
-            app: &app.record,
+            app: Some(&app.record),
             allow_unknown_events: self.settings.allow_unknown_events,
             programs: self.live.programs(),
         }

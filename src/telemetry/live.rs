@@ -57,10 +57,16 @@ impl Default for Live {
 impl Live {
     /// Sends the notice that `make` builds, if anybody watches.
     pub fn tell(&self, make: impl FnOnce() -> Notice) {
-        if self.0.receiver_count() > 0 {
+        if self.is_watched() {
             // Fails only if the last watcher left just now.
             let _ = self.0.send(Arc::new(make()));
         }
+    }
+
+    /// Whether anybody watches.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.0.receiver_count() > 0
     }
 
     /// Starts watching: everything told from now on.

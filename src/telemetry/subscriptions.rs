@@ -25,8 +25,6 @@ pub struct Sample<'a> {
     pub app: &'a str,
     /// Counters.
     pub stats: &'a SubscriptionStats,
-    /// Events that did not match.
-    pub not_matched: u64,
 }
 
 impl Sample<'_> {
@@ -68,9 +66,14 @@ impl TopSubscriptions {
         Ok(Self::new(size, pinned.iter().filter_map(|id| SubscriptionId::parse(id)).collect()))
     }
 
-    /// The series of the chosen subscriptions in the Prometheus text format.
+    /// The series of the chosen subscriptions in the Prometheus text format; `not_matched` is asked
+    /// for the chosen ones only.
     #[must_use]
-    pub fn render(&self, mut samples: Vec<Sample<'_>>) -> String {
+    pub fn render(
+        &self,
+        mut samples: Vec<Sample<'_>>,
+        not_matched: impl Fn(&SubscriptionId) -> u64,
+    ) -> String {
         if self.size == 0 && self.pinned.is_empty() {
             return String::new();
         }
@@ -81,7 +84,9 @@ impl TopSubscriptions {
         let handle = recorder.handle();
         metrics::with_local_recorder(&recorder, || {
             names::describe_subscriptions();
-            samples.iter().for_each(record);
+            for sample in &samples {
+                record(sample, not_matched(sample.id));
+            }
         });
         handle.render()
     }
@@ -119,7 +124,7 @@ impl TopSubscriptions {
     }
 }
 
-fn record(sample: &Sample<'_>) {
+fn record(sample: &Sample<'_>, not_matched: u64) {
     let labels = [
         ("app", sample.app.to_owned()),
         ("installation", sample.id.installation.to_string()),
@@ -128,7 +133,7 @@ fn record(sample: &Sample<'_>) {
     let stats = sample.stats;
     let counts = [
         ("switchyard_subscription_matched_total", stats.matched.load(Relaxed)),
-        ("switchyard_subscription_not_matched_total", sample.not_matched),
+        ("switchyard_subscription_not_matched_total", not_matched),
         ("switchyard_subscription_errors_total", stats.errors.load(Relaxed)),
         ("switchyard_subscription_delivered_total", stats.delivered.load(Relaxed)),
         ("switchyard_subscription_failed_total", stats.failed_attempts.load(Relaxed)),
@@ -152,11 +157,15 @@ mod tests {
     }
 
     fn sample<'a>(id: &'a SubscriptionId, stats: &'a SubscriptionStats) -> Sample<'a> {
-        Sample { id, app: "a", stats, not_matched: 5 }
+        Sample { id, app: "a", stats }
     }
 
-    fn render(top: &TopSubscriptions, ids: &[SubscriptionId], stats: &[SubscriptionStats]) -> String {
-        top.render(ids.iter().zip(stats).map(|(id, stats)| sample(id, stats)).collect())
+    fn render(
+        top: &TopSubscriptions,
+        ids: &[SubscriptionId],
+        stats: &[SubscriptionStats],
+    ) -> String {
+        top.render(ids.iter().zip(stats).map(|(id, stats)| sample(id, stats)).collect(), |_| 5)
     }
 
     #[test]
@@ -198,7 +207,7 @@ mod tests {
 
     #[test]
     fn setting_is_off_or_top_n() {
-        assert!(TopSubscriptions::parse("off", &[]).unwrap().render(Vec::new()).is_empty());
+        assert!(TopSubscriptions::parse("off", &[]).unwrap().render(Vec::new(), |_| 0).is_empty());
         assert!(TopSubscriptions::parse("all", &[]).is_err());
     }
 }

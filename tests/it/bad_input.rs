@@ -33,7 +33,11 @@ async fn broken_events_become_dead_letters_and_neighbours_are_delivered() {
     let broken: [(&str, Vec<u8>, &str); 6] = [
         ("json", b"{\"eventType\": \"avi:jira".to_vec(), "poison_json"),
         ("utf8", b"{\"issue\": \"\xff\xfe\"}".to_vec(), "poison_utf8"),
-        ("size", format!("{{\"a\":\"{}\"}}", "x".repeat((1 << 20) - 7)).into_bytes(), "poison_size"),
+        (
+            "size",
+            format!("{{\"a\":\"{}\"}}", "x".repeat((1 << 20) - 7)).into_bytes(),
+            "poison_size",
+        ),
         ("deep", nested(100_000), "poison_depth"),
         ("list", b"[1,2,3]".to_vec(), "poison_json"),
         ("type", b"{\"eventType\":\"avi:jira:deleted:issue\"}".to_vec(), "poison_json"),

@@ -47,8 +47,11 @@ async fn loses_nothing_when_the_router_is_killed_five_times_under_load() {
     let app = router.provision("app-1", "inst-1", SITE, &sink.url("/hook")).await;
     let events = json!(["avi:jira:updated:issue"]);
     for expression in ["event.issue.fields.project.key == 'XXX'", "event.issue.id != null"] {
-        register(&app, json!({ "endpoint": "hook", "events": events, "filter": { "expression": expression } }))
-            .await;
+        register(
+            &app,
+            json!({ "endpoint": "hook", "events": events, "filter": { "expression": expression } }),
+        )
+        .await;
     }
     let broker = nats.client().await;
     let feeding = tokio::spawn(feed(broker.clone()));
@@ -104,8 +107,11 @@ async fn resumes_by_itself_when_the_broker_is_killed_under_load() {
         .with("SWITCHYARD_EVENTS__ACK_WAIT_S", 5);
     let router = setup.start().await;
     let app = router.provision("app-1", "inst-1", SITE, &sink.url("/hook")).await;
-    register(&app, json!({ "endpoint": "hook", "events": ["avi:jira:updated:issue"],
-        "filter": { "expression": "event.issue.fields.project.key == 'XXX'" } }))
+    register(
+        &app,
+        json!({ "endpoint": "hook", "events": ["avi:jira:updated:issue"],
+        "filter": { "expression": "event.issue.fields.project.key == 'XXX'" } }),
+    )
     .await;
     let broker = nats.client().await;
     let feeding = tokio::spawn(async move {

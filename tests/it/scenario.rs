@@ -36,8 +36,11 @@ async fn app_hears_only_its_project_and_not_its_own_updates() {
         "events": ["avi:jira:created:issue", "avi:jira:updated:issue"],
         "filter": { "expression": "event.issue.fields.project.key == 'XXX'", "ignoreSelf": true } }))
     .await;
-    let all = register(&app, json!({ "endpoint": "hook", "events": ["avi:jira:updated:issue"],
-        "filter": { "expression": "event.issue.fields.project.key == 'LAST'" } }))
+    let all = register(
+        &app,
+        json!({ "endpoint": "hook", "events": ["avi:jira:updated:issue"],
+        "filter": { "expression": "event.issue.fields.project.key == 'LAST'" } }),
+    )
     .await;
 
     let broker = nats.client().await;
@@ -79,14 +82,16 @@ async fn app_hears_only_its_project_and_not_its_own_updates() {
     assert_eq!(ids.len(), 11, "each delivery came once");
 
     let listed = router.get("/admin/v1/subscriptions").await.unwrap();
-    let counters = listed["result"].as_array().unwrap().iter().find(|row| {
-        row["id"].as_str().is_some_and(|id| !id.ends_with(&all))
-    });
+    let counters = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["id"].as_str().is_some_and(|id| !id.ends_with(&all)));
     let counters = counters.expect("the first trigger is listed");
-    assert_eq!(counters["matched"], json!(10));
-    assert_eq!(counters["delivered"], json!(10));
-    assert_eq!(counters["ignored"], json!(1));
-    assert_eq!(counters["notMatched"], json!(21));
+    assert_eq!(counters["stats"]["matched"], json!(10));
+    assert_eq!(counters["stats"]["delivered"], json!(10));
+    assert_eq!(counters["stats"]["ignored"], json!(1));
+    assert_eq!(counters["stats"]["notMatched"], json!(21));
     assert!(router.terminate().await, "SIGTERM ends the router in order");
 }
 
@@ -118,7 +123,7 @@ async fn function_handler_gets_the_event_on_its_subject() {
     broker.publish(call.reply.expect("a reply subject"), "{}".into()).await.unwrap();
     eventually(Duration::from_secs(20), "the delivery counts as done", || async {
         let listed = router.get("/admin/v1/subscriptions").await.ok()?;
-        (listed["result"][0]["delivered"] == json!(1)).then_some(())
+        (listed["items"][0]["stats"]["delivered"] == json!(1)).then_some(())
     })
     .await;
     router.kill().await;

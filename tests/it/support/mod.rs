@@ -81,7 +81,8 @@ pub(crate) async fn publish_raw(
     headers.insert("ce-source", format!("ari:cloud:jira::site/{site}").as_str());
     let body = bytes::Bytes::from(body);
     for _ in 0..100 {
-        let sent = context.publish_with_headers(subject.clone(), headers.clone(), body.clone()).await;
+        let sent =
+            context.publish_with_headers(subject.clone(), headers.clone(), body.clone()).await;
         let stored = match sent {
             Ok(ack) => ack.await.is_ok(),
             Err(_) => false,

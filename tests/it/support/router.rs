@@ -111,7 +111,13 @@ impl RouterProcess {
 
     /// Provisions a Forge app with one endpoint `hook` at `handler` and one enabled installation on
     /// `site`; returns a client with the installation's token.
-    pub(crate) async fn provision(&self, app: &str, installation: &str, site: &str, handler: &str) -> Client {
+    pub(crate) async fn provision(
+        &self,
+        app: &str,
+        installation: &str,
+        site: &str,
+        handler: &str,
+    ) -> Client {
         self.put(
             &format!("/admin/v1/apps/{app}"),
             json!({ "kind": "forge", "functions": ["main"],
