@@ -56,6 +56,11 @@ pub const FAMILIES: &[Family] = &[
     gauge("switchyard_input_ack_pending", &[], "Events handed out and not acknowledged."),
     gauge("switchyard_input_lag_seconds", &[], "Age of the oldest unacknowledged event.")
         .in_seconds(),
+    gauge(
+        "switchyard_input_backlog_ratio",
+        &[],
+        "Share of the event stream that is not acknowledged; doors refuse events above 0.8.",
+    ),
     counter(
         "switchyard_input_stalls_total",
         &["reason"],
@@ -93,7 +98,6 @@ pub const FAMILIES: &[Family] = &[
     ),
     histogram("switchyard_filter_compile_seconds", &[], "Time to check and compile one filter.")
         .in_seconds(),
-    gauge("switchyard_index_memory_bytes", &[], "Memory of the matcher.").in_bytes(),
     // Matching.
     histogram("switchyard_match_seconds", &[], "From a decoded event to its matches.").in_seconds(),
     histogram(
@@ -128,7 +132,7 @@ pub const FAMILIES: &[Family] = &[
     histogram(
         "switchyard_delivery_end_to_end_seconds",
         &["lane"],
-        "From the publication of an event to its handler's acceptance.",
+        "From the match of an event to its handler's acceptance.",
     )
     .in_seconds(),
     histogram("switchyard_delivery_attempt_number", &[], "Number of the attempt that succeeded."),
@@ -138,14 +142,8 @@ pub const FAMILIES: &[Family] = &[
         &["lane"],
         "Deliveries waiting in memory for their turn.",
     ),
-    gauge("switchyard_deliveries_parked", &["reason"], "Deliveries waiting in the parking stream."),
+    gauge("switchyard_deliveries_parked", &[], "Deliveries waiting in the parking stream."),
     counter("switchyard_parkings_total", &["reason"], "Deliveries put into the parking stream."),
-    gauge(
-        "switchyard_delivery_oldest_seconds",
-        &["lane"],
-        "Age of the oldest delivery that has not ended.",
-    )
-    .in_seconds(),
     counter(
         "switchyard_retries_scheduled_total",
         &["class"],
@@ -162,12 +160,11 @@ pub const FAMILIES: &[Family] = &[
         &["reused"],
         "Connections to handlers, new and reused.",
     ),
-    gauge("switchyard_endpoint_breakers", &["state"], "Endpoints by the state of their breaker."),
     // Dead letters.
     counter("switchyard_dlq_total", &["reason"], "Dead letters written."),
-    gauge("switchyard_dlq_messages", &["kind"], "Dead letters kept."),
+    gauge("switchyard_dlq_messages", &[], "Dead letters kept."),
     counter("switchyard_dlq_redriven_total", &["result"], "Dead letters sent again."),
-    // Broker and process.
+    // Broker.
     gauge(
         "switchyard_broker_up",
         &[],
@@ -185,8 +182,6 @@ pub const FAMILIES: &[Family] = &[
         &["stream", "reason"],
         "Publishes without a confirmation.",
     ),
-    gauge("switchyard_broker_rtt_seconds", &[], "Round trip to the broker.").in_seconds(),
-    counter("switchyard_admin_requests_total", &["route", "code"], "Requests to the operator API."),
     gauge("switchyard_build_info", &["version"], "Constant 1; the label tells the version."),
 ];
 
