@@ -5,8 +5,7 @@
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{FromRequestParts, Path, RawQuery, State};
-use axum::http::request::Parts;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
@@ -14,7 +13,7 @@ use axum::routing::get;
 use serde_json::{Map, Value, json};
 
 use super::auth::ForgeCaller;
-use super::body::JsonObject;
+use super::extract::{Id, JsonObject};
 use super::page::{self, Query};
 use super::{ApiError, Shared, metrics, route};
 use crate::domain::ModuleKey;
@@ -49,11 +48,11 @@ async fn register(
 async fn replace(
     State(state): State<Shared>,
     caller: ForgeCaller,
-    Key(key): Key,
+    Id(key): Id,
     headers: HeaderMap,
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
-    let id = &caller.installation.record.id;
+    let (id, key) = (&caller.installation.record.id, ModuleKey::from(key));
     state.registry.take_turn(id)?;
     state.registry.find(id, &key)?;
     let spec = Submitted::read(body)?.with_same_key(&key)?;
@@ -65,21 +64,21 @@ async fn replace(
 async fn remove(
     State(state): State<Shared>,
     caller: ForgeCaller,
-    Key(key): Key,
+    Id(key): Id,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
     let id = &caller.installation.record.id;
     state.registry.take_turn(id)?;
-    state.registry.remove(id, &key, expected_revision(&headers)?).await?;
+    state.registry.remove(id, &key.into(), expected_revision(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn read(
     State(state): State<Shared>,
     caller: ForgeCaller,
-    Key(key): Key,
+    Id(key): Id,
 ) -> Result<Response, ApiError> {
-    let module = state.registry.find(&caller.installation.record.id, &key)?;
+    let module = state.registry.find(&caller.installation.record.id, &key.into())?;
     Ok(answer(&Registered { module, warnings: Vec::new() }).into_response())
 }
 
@@ -149,18 +148,6 @@ fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, RegisterError> 
             revision.map(Some).map_err(|_| RegisterError::StaleRevision)
         }
         Err(_) => Err(RegisterError::StaleRevision),
-    }
-}
-
-/// The module key of a path; one that cannot be read names nothing.
-struct Key(ModuleKey);
-
-impl FromRequestParts<Shared> for Key {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        path.map(|Path(key)| Self(key.into())).map_err(|_| ApiError::NotFound)
     }
 }
 

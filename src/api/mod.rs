@@ -4,8 +4,8 @@
 //! below, what status an error has in `error` alone. Every path works with a trailing slash.
 
 mod auth;
-mod body;
 mod error;
+mod extract;
 mod forge;
 mod metrics;
 mod operator;

@@ -165,19 +165,14 @@ impl Programs {
     /// spelling.
     pub(super) fn property_paths(&self, trigger: &Trigger) -> BTreeSet<String> {
         let expressions = trigger.filters.iter().filter_map(|filter| filter.expression.as_ref());
-        let read = expressions
-            .filter_map(|expression| self.get(&expression.value).ok())
-            .flat_map(|program| language::property_paths(&program));
-        let delivered = trigger.property_paths.iter().map(|path| path.value.clone());
-        read.chain(delivered).map(|path| one_spelling(&path)).collect()
+        let programs = expressions.filter_map(|text| self.get(&text.value).ok());
+        let mut paths: BTreeSet<String> =
+            trigger.property_paths.iter().map(|path| language::property(&path.value)).collect();
+        for program in programs {
+            paths.extend(language::properties(&program));
+        }
+        paths
     }
-}
-
-/// `issue.properties['k'].a.b`, `['k']['a.b']` and `.k.a.b` are one path.
-fn one_spelling(path: &str) -> String {
-    let path = path.strip_prefix("event.runtime.").unwrap_or(path);
-    let parts = path.split(['.', '[', ']', '\'', '"']).filter(|part| !part.is_empty());
-    parts.collect::<Vec<_>>().join(".")
 }
 
 /// Turns the modules of one installation into what the matcher holds.

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use async_nats::header::{HeaderMap, HeaderValue, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE};
 use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, UpdateErrorKind};
+use async_nats::jetstream::kv::{self, Operation};
+use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, kv::Store as Bucket};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::watch;
 use crate::registry::{Change, Store, StoreError, Stored};
@@ -21,6 +22,9 @@ const DELETIONS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 const KV_OPERATION: (&str, &str) = ("KV-Operation", "DEL");
 /// Room left in a message for its subject and headers, in bytes.
 const ENVELOPE_BYTES: usize = 4096;
+
+/// Times a write is sent before it counts as unanswered; the context's timeout bounds each.
+const SENDS_MAX: usize = 3;
 
 /// Where the registry is kept.
 #[derive(Clone, Debug)]
@@ -90,40 +94,57 @@ impl KvStore {
             let (bytes, max) = (value.len(), self.value_bytes_max);
             return Err(StoreError::TooLarge { bytes, max });
         }
+        let message = PublishMessage::build().payload(value);
         match expected {
-            None => self.bucket.create(key, value).await.map_err(|error| match error.kind() {
-                CreateErrorKind::AlreadyExists => StoreError::Conflict,
-                _ => unavailable(&error),
-            }),
-            Some(revision) => {
-                let updated = self.bucket.update(key, value, revision).await;
-                updated.map_err(|error| match error.kind() {
-                    UpdateErrorKind::WrongLastRevision => StoreError::Conflict,
-                    _ => unavailable(&error),
-                })
-            }
+            Some(revision) => self.publish(key, message, revision).await,
+            None => match self.publish(key, message.clone(), 0).await {
+                Err(StoreError::Conflict) => {
+                    let deletion = self.deletion(key).await?.ok_or(StoreError::Conflict)?;
+                    self.publish(key, message, deletion).await
+                }
+                written => written,
+            },
         }
     }
 
-    /// As the bucket's own `delete`, which does not tell the revision of the deletion.
+    /// Revision of the deletion that `key` ends with, if it was deleted.
+    async fn deletion(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        let entry = self.bucket.entry(key).await.map_err(|error| unavailable(&error))?;
+        Ok(entry.filter(|entry| entry.operation != Operation::Put).map(|entry| entry.revision))
+    }
+
     async fn mark_deleted(&self, key: &str, expected: u64) -> Result<u64, StoreError> {
-        let mut headers = HeaderMap::new();
         let (name, value) = KV_OPERATION;
-        headers.insert(name, value);
-        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(expected));
+        self.publish(key, PublishMessage::build().header(name, value), expected).await
+    }
+
+    /// Writes to the bucket as its own methods do, but tells the revision of every write, and sends
+    /// an unanswered one again under the same id: the broker then answers for the first.
+    async fn publish(
+        &self,
+        key: &str,
+        message: PublishMessage,
+        expected: u64,
+    ) -> Result<u64, StoreError> {
         let subject = format!("$KV.{}.{key}", self.name);
-        let sent = self.context.publish_with_headers(subject, headers, Bytes::new()).await;
-        let acknowledged = match sent {
-            Ok(acknowledgement) => acknowledgement.await,
-            Err(error) => Err(error),
-        };
-        match acknowledged {
-            Ok(acknowledgement) => Ok(acknowledgement.sequence),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                Err(StoreError::Conflict)
+        let id = Uuid::new_v4().to_string();
+        let message = message.message_id(id).expected_last_subject_sequence(expected);
+        for _ in 0..SENDS_MAX {
+            let sent = self.context.send_publish(subject.clone(), message.clone()).await;
+            let answer = match sent {
+                Ok(answer) => answer.await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(acknowledged) => return Ok(acknowledged.sequence),
+                Err(error) => match error.kind() {
+                    PublishErrorKind::WrongLastSequence => return Err(StoreError::Conflict),
+                    PublishErrorKind::TimedOut => {}
+                    _ => return Err(unavailable(&error)),
+                },
             }
-            Err(error) => Err(unavailable(&error)),
         }
+        Err(StoreError::Unavailable(format!("{SENDS_MAX} sends were not answered")))
     }
 }
 
