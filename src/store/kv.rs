@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::kv::{self, Operation};
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::kv::{self, Entry, Operation};
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::{self, kv::Store as Bucket};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use super::watch;
 use crate::registry::{Change, Store, StoreError, Stored};
@@ -19,7 +19,7 @@ use crate::registry::{Change, Store, StoreError, Stored};
 /// replica that was away for longer loads everything anew, as every replica does after a gap.
 const DELETIONS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Header and value by which the bucket marks a deletion.
-const KV_OPERATION: (&str, &str) = ("KV-Operation", "DEL");
+const DELETION: (&str, &str) = ("KV-Operation", "DEL");
 /// Room left in a message for its subject and headers, in bytes.
 const ENVELOPE_BYTES: usize = 4096;
 
@@ -94,57 +94,70 @@ impl KvStore {
             let (bytes, max) = (value.len(), self.value_bytes_max);
             return Err(StoreError::TooLarge { bytes, max });
         }
-        let message = PublishMessage::build().payload(value);
         match expected {
-            Some(revision) => self.publish(key, message, revision).await,
-            None => match self.publish(key, message.clone(), 0).await {
+            Some(revision) => self.publish(key, Operation::Put, value, revision).await,
+            None => match self.publish(key, Operation::Put, value.clone(), 0).await {
                 Err(StoreError::Conflict) => {
-                    let deletion = self.deletion(key).await?.ok_or(StoreError::Conflict)?;
-                    self.publish(key, message, deletion).await
+                    // A deleted key still has a revision: that of its deletion.
+                    let last = self.bucket.entry(key).await.map_err(|error| unavailable(&error))?;
+                    let deleted = last.filter(|entry| entry.operation != Operation::Put);
+                    let revision = deleted.ok_or(StoreError::Conflict)?.revision;
+                    self.publish(key, Operation::Put, value, revision).await
                 }
                 written => written,
             },
         }
     }
 
-    /// Revision of the deletion that `key` ends with, if it was deleted.
-    async fn deletion(&self, key: &str) -> Result<Option<u64>, StoreError> {
-        let entry = self.bucket.entry(key).await.map_err(|error| unavailable(&error))?;
-        Ok(entry.filter(|entry| entry.operation != Operation::Put).map(|entry| entry.revision))
-    }
-
-    async fn mark_deleted(&self, key: &str, expected: u64) -> Result<u64, StoreError> {
-        let (name, value) = KV_OPERATION;
-        self.publish(key, PublishMessage::build().header(name, value), expected).await
-    }
-
     /// Writes to the bucket as its own methods do, but tells the revision of every write, and sends
-    /// an unanswered one again under the same id: the broker then answers for the first.
+    /// an unanswered one again. The broker refuses the repeat of a write that did happen, since it
+    /// compares revisions before ids; then what is stored tells whose write it was.
     async fn publish(
         &self,
         key: &str,
-        message: PublishMessage,
+        operation: Operation,
+        value: Bytes,
         expected: u64,
     ) -> Result<u64, StoreError> {
-        let subject = format!("$KV.{}.{key}", self.name);
-        let id = Uuid::new_v4().to_string();
-        let message = message.message_id(id).expected_last_subject_sequence(expected);
-        for _ in 0..SENDS_MAX {
-            let sent = self.context.send_publish(subject.clone(), message.clone()).await;
-            let answer = match sent {
-                Ok(answer) => answer.await,
-                Err(error) => Err(error),
-            };
-            match answer {
+        for send in 0..SENDS_MAX {
+            match self.send(key, operation, value.clone(), expected).await {
                 Ok(acknowledged) => return Ok(acknowledged.sequence),
                 Err(error) => match error.kind() {
-                    PublishErrorKind::WrongLastSequence => return Err(StoreError::Conflict),
                     PublishErrorKind::TimedOut => {}
+                    PublishErrorKind::WrongLastSequence if send == 0 => {
+                        return Err(StoreError::Conflict);
+                    }
+                    PublishErrorKind::WrongLastSequence => {
+                        let last = self.bucket.entry(key).await.map_err(|e| unavailable(&e))?;
+                        let ours = |entry: &Entry| {
+                            entry.operation == operation
+                                && entry.value == value
+                                && entry.revision > expected
+                        };
+                        return last.filter(ours).map(|e| e.revision).ok_or(StoreError::Conflict);
+                    }
                     _ => return Err(unavailable(&error)),
                 },
             }
         }
         Err(StoreError::Unavailable(format!("{SENDS_MAX} sends were not answered")))
+    }
+
+    async fn send(
+        &self,
+        key: &str,
+        operation: Operation,
+        value: Bytes,
+        expected: u64,
+    ) -> Result<PublishAck, PublishError> {
+        let mut message =
+            PublishMessage::build().payload(value).expected_last_subject_sequence(expected);
+        if operation == Operation::Delete {
+            let (name, mark) = DELETION;
+            message = message.header(name, mark);
+        }
+        let subject = format!("$KV.{}.{key}", self.name);
+        self.context.send_publish(subject, message).await?.await
     }
 }
 
@@ -163,7 +176,7 @@ impl Store for KvStore {
     }
 
     fn delete<'a>(&'a self, key: &'a str, expected: u64) -> BoxFuture<'a, Result<u64, StoreError>> {
-        Box::pin(self.mark_deleted(key, expected))
+        Box::pin(self.publish(key, Operation::Delete, Bytes::new(), expected))
     }
 
     fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()> {
