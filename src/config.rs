@@ -283,6 +283,17 @@ impl Config {
     }
 }
 
+/// Where `nats-server` may be, best first: `NATS_SERVER`, the folders of `PATH`, `.tools/nats/bin`.
+/// Not every path need exist.
+#[must_use]
+pub fn nats_server_candidates() -> Vec<PathBuf> {
+    let named = std::env::var_os("NATS_SERVER").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join("nats-server"));
+    let own = PathBuf::from(".tools/nats/bin/nats-server");
+    named.into_iter().chain(on_path).chain([own]).collect()
+}
+
 fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
     text.parse().map_err(|error: toml::de::Error| ConfigError::Invalid {
         origin: origin.into(),

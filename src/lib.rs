@@ -17,9 +17,12 @@ pub mod config;
 
 pub mod event;
 pub mod matcher;
-
 pub mod registry;
 
-pub mod store;
+pub mod delivery;
 
 pub mod api;
+pub mod bus;
+pub mod store;
+
+pub mod router;

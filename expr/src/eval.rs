@@ -19,9 +19,15 @@ use crate::view::{NodeId, View};
 /// Memory that evaluations reuse, and what the last one spent.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// Empty between evaluations; only its capacity is kept.
-    stack: Vec<Value<'static>>,
+    /// Empty; only its capacity is kept, which holds no value and may go to another thread.
+    stack: Vec<Blank>,
     steps: u32,
+}
+
+/// The space of one value.
+#[derive(Debug)]
+struct Blank {
+    _space: [usize; size_of::<Value<'static>>() / size_of::<usize>()],
 }
 
 impl Scratch {
@@ -63,12 +69,12 @@ impl Program {
             view,
             now_ms: env.now_ms,
             meter: Meter::new(env.steps_max),
-            stack: with_capacity_of(std::mem::take(&mut scratch.stack)),
+            stack: with_capacity_of(std::mem::take(&mut scratch.stack), |_| Value::Null),
             handlers: Vec::new(),
         };
         let outcome = machine.routine(&self.main, None);
         scratch.steps = machine.meter.steps();
-        scratch.stack = with_capacity_of(machine.stack);
+        scratch.stack = with_capacity_of(machine.stack, |_| Blank { _space: Default::default() });
         outcome.map_err(EvalError::from)
     }
 
@@ -98,11 +104,11 @@ fn not_boolean(value: &Value<'_>) -> &'static str {
     }
 }
 
-/// An empty stack with the memory of `stack`: collecting an emptied vector into one of the same
-/// layout reuses its allocation, and needs no unsafe code to change the lifetime.
-fn with_capacity_of<'a>(mut stack: Vec<Value<'_>>) -> Vec<Value<'a>> {
+/// An empty vector with the memory of `stack`: collecting an emptied vector into one of the same
+/// layout reuses its allocation, and needs no unsafe code to change the type.
+fn with_capacity_of<A, B>(mut stack: Vec<A>, never_called: impl FnMut(A) -> B) -> Vec<B> {
     stack.clear();
-    stack.into_iter().map(|_| Value::Null).collect()
+    stack.into_iter().map(never_called).collect()
 }
 
 struct Evaluator<'v, V> {

@@ -5,12 +5,17 @@
 
 mod auth;
 mod error;
+pub mod events;
 mod extract;
 mod forge;
+pub mod ingest;
 mod metrics;
 mod operator;
 mod page;
+mod refusal;
 mod subscriptions;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +31,9 @@ use crate::matcher::Matcher;
 use crate::registry::{CheckUrl, Registry};
 
 pub use error::ApiError;
+
+use events::EventsState;
+use ingest::IngestState;
 
 /// What the doors work with.
 pub struct ApiState {
@@ -44,11 +52,10 @@ pub struct ApiState {
 /// The state as handlers see it.
 pub type Shared = Arc<ApiState>;
 
-/// All doors and the operator API, with JSON answers for unknown paths and methods.
+/// The registration doors and the operator API, with JSON answers for unknown paths and methods.
 ///
 /// It has the fallbacks of the whole listener: what is merged with it must have none.
 pub fn router(state: Shared) -> Router {
-    metrics::describe();
     let operator = operator::routes()
         .merge(subscriptions::routes())
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));
@@ -59,6 +66,13 @@ pub fn router(state: Shared) -> Router {
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(DefaultBodyLimit::max(state.body_max))
         .with_state(state)
+}
+
+/// The doors that events come in by; publishing as operator asks for the operator's token.
+pub fn event_doors(state: &Shared, events: EventsState, ingest: IngestState) -> Router {
+    events::routes(events)
+        .route_layer(from_fn_with_state(Arc::clone(state), auth::require_admin))
+        .merge(ingest::routes(ingest))
 }
 
 /// Adds a route under its path with and without a trailing slash.

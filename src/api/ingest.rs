@@ -1,0 +1,120 @@
+//! The door for webhooks: what a Jira site posts goes into the event stream.
+//!
+//! An answer of 202 means that the broker holds every event of the webhook. Anything else means that
+//! the same webhook may be sent again: its events carry ids of their own, so none is stored twice.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use data_encoding::HEXLOWER_PERMISSIVE;
+use futures_util::future::try_join_all;
+use hmac::{Hmac, KeyInit, Mac};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::json;
+use sha2::Sha256;
+
+use super::refusal::Refusal;
+use crate::domain::{CloudId, Secret};
+use crate::event::webhook::map_webhook;
+use crate::event::{Headers, Publisher};
+
+#[cfg(test)]
+mod tests;
+
+/// Signature of the raw body, `sha256=<hex>`.
+///
+/// **Source:** WebSub, section 7; Atlassian, "Securing webhooks".
+const SIGNATURE: &str = "x-hub-signature";
+/// Longest site id, in bytes.
+const CLOUD_ID_BYTES_MAX: usize = 128;
+
+/// What the door needs.
+#[derive(Clone)]
+pub struct IngestState {
+    /// Takes the events.
+    pub publisher: Arc<dyn Publisher>,
+    /// Webhook secrets by site; a site without one is not asked for a signature.
+    pub secrets: Arc<HashMap<CloudId, Secret>>,
+    /// Largest body, in bytes.
+    pub body_bytes_max: usize,
+}
+
+/// `POST /ingest/jira/{cloudId}`.
+pub fn routes(state: IngestState) -> Router {
+    Router::new().route("/ingest/jira/{cloudId}", post(take)).with_state(state)
+}
+
+async fn take(
+    State(state): State<IngestState>,
+    Path(cloud_id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    if !(1..=CLOUD_ID_BYTES_MAX).contains(&cloud_id.len()) {
+        return Err(bad_request("SY-1006", "the path must name a site: /ingest/jira/{cloudId}"));
+    }
+    if let Some(seconds) = state.publisher.refuse_for_s() {
+        return Err(Refusal::backlog(seconds));
+    }
+    let cloud_id = CloudId::from(cloud_id);
+    let body = read(body, state.body_bytes_max).await?;
+    if let Some(secret) = secret_of(&state.secrets, &cloud_id) {
+        let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
+        if !is_signed(secret, signature.unwrap_or_default(), &body) {
+            let message = "X-Hub-Signature is missing or does not match the body and the secret";
+            return Err(Refusal::new(StatusCode::UNAUTHORIZED, "SY-1007", message));
+        }
+    }
+    let events = map_webhook(&cloud_id, &RequestHeaders(&headers), &body)
+        .map_err(|error| bad_request("SY-1008", &error.to_string()))?;
+    let ids: Vec<String> =
+        events.iter().map(|(envelope, _)| envelope.event_id.to_string()).collect();
+    let publishes =
+        events.into_iter().map(|(envelope, body)| state.publisher.publish(envelope, body));
+    try_join_all(publishes).await.map_err(|error| Refusal::unpublished(&error))?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"ids": ids}))).into_response())
+}
+
+/// The whole body, unless it is longer than `bytes_max`.
+pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::too_large(bytes_max)),
+        Err(error) => Err(bad_request("SY-1009", &format!("the body ended early: {error}"))),
+    }
+}
+
+fn bad_request(code: &'static str, message: &str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, code, message)
+}
+
+/// Secrets from the environment have their site in lower case.
+fn secret_of<'s>(secrets: &'s HashMap<CloudId, Secret>, cloud_id: &CloudId) -> Option<&'s Secret> {
+    secrets.get(cloud_id).or_else(|| secrets.get(cloud_id.as_str().to_lowercase().as_str()))
+}
+
+/// Whether `signature` is that of `body`; takes the same time whichever byte differs.
+fn is_signed(secret: &Secret, signature: &str, body: &[u8]) -> bool {
+    let Some(hex) = signature.strip_prefix("sha256=") else { return false };
+    let Ok(claimed) = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()) else { return false };
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()) else {
+        return false;
+    };
+    mac.update(body);
+    mac.verify_slice(&claimed).is_ok()
+}
+
+/// Request headers as the event stage reads them.
+struct RequestHeaders<'r>(&'r HeaderMap);
+
+impl Headers for RequestHeaders<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(|value| value.to_str().ok())
+    }
+}

@@ -1,0 +1,87 @@
+//! What tests of the doors share: a stream in memory and answers read whole.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use futures_util::future::BoxFuture;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use crate::event::{Envelope, PublishError, Published, Publisher};
+
+/// Takes events as the broker does, one identity once.
+#[derive(Default)]
+pub(super) struct MemoryStream {
+    events: Mutex<Vec<(Envelope, Bytes)>>,
+    /// Answers no publish.
+    pub(super) is_away: AtomicBool,
+    /// Seconds that doors are told to refuse for; 0 = they may take more.
+    pub(super) refuse_for_s: AtomicU64,
+    running: AtomicUsize,
+    /// Most publishes that ran at once.
+    pub(super) running_max: AtomicUsize,
+}
+
+impl MemoryStream {
+    pub(super) fn events(&self) -> Vec<(Envelope, Bytes)> {
+        self.events.lock().unwrap().clone()
+    }
+
+    pub(super) fn identities(&self) -> Vec<String> {
+        self.events().iter().map(|(envelope, _)| envelope.identity()).collect()
+    }
+
+    fn store(&self, envelope: Envelope, body: Bytes) -> Result<Published, PublishError> {
+        if self.is_away.load(SeqCst) {
+            return Err(PublishError::Unconfirmed { waited_ms: 2000 });
+        }
+        let mut events = self.events.lock().unwrap();
+        let known = events.iter().position(|(held, _)| held.identity() == envelope.identity());
+        let at = known.unwrap_or(events.len());
+        if known.is_none() {
+            events.push((envelope, body));
+        }
+        Ok(Published { sequence: at as u64 + 1, duplicate: known.is_some() })
+    }
+}
+
+impl Publisher for MemoryStream {
+    fn publish(
+        &self,
+        envelope: Envelope,
+        body: Bytes,
+    ) -> BoxFuture<'_, Result<Published, PublishError>> {
+        Box::pin(async move {
+            let running = self.running.fetch_add(1, SeqCst) + 1;
+            self.running_max.fetch_max(running, SeqCst);
+            tokio::task::yield_now().await;
+            self.running.fetch_sub(1, SeqCst);
+            self.store(envelope, body)
+        })
+    }
+
+    fn refuse_for_s(&self) -> Option<u64> {
+        Some(self.refuse_for_s.load(SeqCst)).filter(|seconds| *seconds > 0)
+    }
+}
+
+/// Posts `body` to `path`; the answer's status, headers and JSON.
+pub(super) async fn post(
+    routes: Router,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> (StatusCode, HeaderMap, Value) {
+    let mut request = Request::post(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = routes.oneshot(request.body(body.into()).unwrap()).await.unwrap();
+    let (parts, body) = answer.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (parts.status, parts.headers, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}

@@ -1,0 +1,211 @@
+//! Connections to the broker, kept for the life of the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use async_nats::jetstream::{self, context::ContextBuilder};
+use async_nats::{Client, ConnectOptions, Event};
+use thiserror::Error;
+
+use super::metrics;
+use crate::clock;
+use crate::config;
+
+/// Finds a half-open connection after two of these.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Commands that queue while the connection is away.
+const COMMANDS_MAX: usize = 8192;
+/// Publishes that wait for their acknowledgement at once.
+const ACKS_IN_FLIGHT_MAX: usize = 2000;
+/// How long a start waits for the broker before it gives up.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+/// Pause between two questions to a broker that is not ready.
+const START_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause between two attempts to reconnect.
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Oldest server that knows schedules.
+const SERVER_MIN: (u32, u32) = (2, 12);
+
+/// The connections of one router; apart, so that a slow flow cannot starve the others.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    /// Events and fired records come in here.
+    pub intake: Jet,
+    /// Publishes and acknowledgements go out here.
+    pub outbound: Jet,
+    /// Registry and control.
+    pub control: Jet,
+}
+
+/// A connection with its JetStream context.
+#[derive(Clone, Debug)]
+pub struct Jet {
+    /// The plain connection.
+    pub client: Client,
+    /// JetStream over it; answers are waited for as long as `nats.publish_timeout_ms` says.
+    pub context: jetstream::Context,
+}
+
+/// Why the broker cannot be used.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The URL list is empty or malformed, or the credentials file cannot be read.
+    #[error("nats: {0}")]
+    Settings(String),
+    /// The broker does not answer.
+    #[error("no JetStream at {urls} within {} s: {reason}", START_PATIENCE.as_secs())]
+    Unreachable {
+        /// Where it was looked for.
+        urls: String,
+        /// The last thing that went wrong.
+        reason: String,
+    },
+    /// The broker lacks message schedules, which retries are made of.
+    #[error(
+        "nats-server {version} is too old: retries need message schedules, which came with 2.12"
+    )]
+    TooOld {
+        /// Its version.
+        version: String,
+    },
+}
+
+impl Connections {
+    /// Connects to one of `urls` and makes sure that JetStream answers.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn open(config: &config::Nats, urls: &[String]) -> Result<Self, ConnectError> {
+        let connections = Self {
+            intake: connect(config, urls, "intake").await?,
+            outbound: connect(config, urls, "outbound").await?,
+            control: connect(config, urls, "control").await?,
+        };
+        for jet in [&connections.intake, &connections.outbound, &connections.control] {
+            jet.until_ready(urls).await?;
+        }
+        let version = connections.control.client.server_info().version;
+        if !is_supported(&version) {
+            return Err(ConnectError::TooOld { version });
+        }
+        Ok(connections)
+    }
+}
+
+impl Jet {
+    async fn until_ready(&self, urls: &[String]) -> Result<(), ConnectError> {
+        let start = clock::tick();
+        loop {
+            match self.context.query_account().await {
+                Ok(_) => return Ok(()),
+                Err(error) if clock::since(start) >= START_PATIENCE => {
+                    let reason = error.to_string();
+                    return Err(ConnectError::Unreachable { urls: urls.join(","), reason });
+                }
+                Err(_) => tokio::time::sleep(START_PAUSE).await,
+            }
+        }
+    }
+}
+
+async fn connect(
+    config: &config::Nats,
+    urls: &[String],
+    flow: &'static str,
+) -> Result<Jet, ConnectError> {
+    let timeout = Duration::from_millis(config.publish_timeout_ms);
+    let settings = |error: &dyn std::fmt::Display| ConnectError::Settings(error.to_string());
+    let mut options = ConnectOptions::new();
+    if !config.credentials_file.is_empty() {
+        let file = &config.credentials_file;
+        options = options
+            .credentials_file(file)
+            .await
+            .map_err(|error| settings(&format_args!("credentials file {file}: {error}")))?;
+    }
+    let link = Arc::new(Link::default());
+    let client = options
+        .name(format!("switchyard-{flow}"))
+        .ping_interval(PING_INTERVAL)
+        .request_timeout(Some(timeout))
+        .client_capacity(COMMANDS_MAX)
+        .retry_on_initial_connect()
+        .reconnect_delay_callback(reconnect_pause)
+        .event_callback(move |event| {
+            note(flow, &link, &event);
+            std::future::ready(())
+        })
+        .connect(urls)
+        .await
+        .map_err(|error| settings(&error))?;
+    let context = ContextBuilder::new()
+        .timeout(timeout)
+        .max_ack_inflight(ACKS_IN_FLIGHT_MAX)
+        .build(client.clone());
+    Ok(Jet { client, context })
+}
+
+/// What was noted of a connection.
+#[derive(Default)]
+struct Link {
+    up: AtomicBool,
+    /// Whether it stood before.
+    known: AtomicBool,
+}
+
+/// One log line per change of state.
+fn note(flow: &'static str, link: &Link, event: &Event) {
+    match event {
+        Event::Connected if !link.up.swap(true, Relaxed) => {
+            metrics::connected(link.known.swap(true, Relaxed));
+            tracing::info!(flow, "connected to the broker");
+        }
+        Event::Disconnected if link.up.swap(false, Relaxed) => {
+            metrics::disconnected();
+            tracing::warn!(flow, "connection to the broker lost; reconnecting");
+        }
+        Event::SlowConsumer(_) => tracing::warn!(flow, "messages dropped: the reader is too slow"),
+        Event::ServerError(error) => tracing::warn!(flow, %error, "the broker reports an error"),
+        Event::ClientError(error) => tracing::debug!(flow, %error, "connection error"),
+        _ => {}
+    }
+}
+
+/// Twice as long each time, spread over the replicas by the flow of time itself.
+fn reconnect_pause(attempts: usize) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(7);
+    let pause = Duration::from_millis(100) * 2_u32.pow(doublings);
+    let jitter = Duration::from_millis(clock::now_ms().unsigned_abs() % 100);
+    if attempts <= 1 { jitter / 10 } else { (pause + jitter).min(RECONNECT_PAUSE_MAX) }
+}
+
+fn is_supported(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) => (major, minor) >= SERVER_MIN,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_without_schedules_are_refused() {
+        for version in ["2.12.0", "2.15.1", "3.0.0", "2.12.0-RC.1"] {
+            assert!(is_supported(version), "{version}");
+        }
+        for version in ["2.11.9", "1.99.0", "", "dev"] {
+            assert!(!is_supported(version), "{version}");
+        }
+    }
+
+    #[test]
+    fn reconnect_pause_grows_to_its_bound() {
+        assert!(reconnect_pause(1) < Duration::from_millis(20));
+        assert!(reconnect_pause(3) >= Duration::from_millis(400));
+        assert_eq!(reconnect_pause(1000), RECONNECT_PAUSE_MAX);
+    }
+}

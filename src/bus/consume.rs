@@ -1,0 +1,256 @@
+//! Pulls messages from a durable consumer, through whatever the broker goes through.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer};
+use async_nats::jetstream::{self, AckKind};
+use async_nats::{Client, Subject};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+
+use super::connect::{Connections, Jet};
+use super::headers::MessageHeaders;
+use super::metrics;
+use super::subjects::{DUE_CONSUMER, ROUTER_CONSUMER, Subjects};
+use crate::config;
+use crate::event::{Incoming, Source};
+
+/// Messages asked for at once.
+const BATCH_MESSAGES: usize = 500;
+/// Least bytes asked for at once: two events of the largest size.
+const BATCH_BYTES_MIN: usize = 4 << 20;
+/// How long the broker holds a pull that finds nothing.
+const EXPIRES: Duration = Duration::from_secs(10);
+/// How often it says meanwhile that it is still there.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Without any message or error for this long, a pull is given up.
+const WATCHDOG: Duration = Duration::from_secs(2 * EXPIRES.as_secs());
+/// Pause before a pull is set up again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Messages handed out and not acknowledged, all replicas together.
+const ACK_PENDING_MAX: i64 = 20_000;
+
+/// Messages of one durable consumer. Several can share it.
+pub struct Pull {
+    jet: Jet,
+    acks: Client,
+    stream: String,
+    consumer: pull::Config,
+    batch_bytes: usize,
+    pulling: Option<Box<pull::Stream>>,
+}
+
+impl Pull {
+    /// The events, as one of `shares` pulls that share the bound on bytes in flight.
+    #[must_use]
+    pub fn events(
+        connections: &Connections,
+        subjects: &Subjects,
+        config: &config::Events,
+        shares: usize,
+    ) -> Self {
+        let consumer = consumer(ROUTER_CONSUMER, config, String::new());
+        Self::new(connections, subjects.events_stream(), consumer, config, shares)
+    }
+
+    /// The parked records that fired.
+    #[must_use]
+    pub fn due(connections: &Connections, subjects: &Subjects, config: &config::Events) -> Self {
+        let consumer = consumer(DUE_CONSUMER, config, subjects.due_pattern());
+        Self::new(connections, subjects.parked_stream(), consumer, config, 1)
+    }
+
+    fn new(
+        connections: &Connections,
+        stream: String,
+        consumer: pull::Config,
+        config: &config::Events,
+        shares: usize,
+    ) -> Self {
+        let share = config.in_flight_bytes_max / shares.max(1);
+        Self {
+            jet: connections.intake.clone(),
+            acks: connections.outbound.client.clone(),
+            stream,
+            consumer,
+            batch_bytes: share.max(BATCH_BYTES_MIN),
+            pulling: None,
+        }
+    }
+
+    /// Finds the consumer, or makes it, and starts to pull.
+    async fn open(&self) -> Result<pull::Stream, async_nats::Error> {
+        let stream = self.jet.context.get_stream_no_info(&self.stream).await?;
+        let name = self.consumer.durable_name.as_deref().unwrap_or_default();
+        let consumer: PullConsumer =
+            match self.jet.context.get_consumer_from_stream(name, &self.stream).await {
+                Ok(consumer) => consumer,
+                Err(_) => stream.create_consumer(self.consumer.clone()).await?,
+            };
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(BATCH_MESSAGES)
+            .max_bytes_per_batch(self.batch_bytes)
+            .expires(EXPIRES)
+            .heartbeat(HEARTBEAT)
+            .messages()
+            .await?;
+        Ok(messages)
+    }
+
+    /// Makes the consumer, so that events count as unread from now on, and brings an existing one
+    /// up to the present settings.
+    ///
+    /// # Errors
+    /// The broker refuses it.
+    pub async fn ensure(&self) -> Result<(), async_nats::Error> {
+        let stream = self.jet.context.get_stream_no_info(&self.stream).await?;
+        stream.create_consumer(self.consumer.clone()).await?;
+        Ok(())
+    }
+
+    async fn restart(&mut self, reason: &'static str) {
+        metrics::stalled(reason);
+        self.pulling = None;
+        tokio::time::sleep(PAUSE).await;
+    }
+
+    fn wrap(&self, message: jetstream::Message) -> Option<Pulled> {
+        let info = message.info().ok()?;
+        let stored_ms = i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).ok()?;
+        let (sequence, delivered) = (info.stream_sequence, info.delivered);
+        let message = message.message;
+        Some(Pulled {
+            acks: self.acks.clone(),
+            reply: message.reply?,
+            headers: MessageHeaders::new(message.headers),
+            subject: message.subject,
+            payload: message.payload,
+            sequence,
+            delivered,
+            stored_ms,
+        })
+    }
+}
+
+impl Source for Pull {
+    type Message = Pulled;
+
+    async fn next(&mut self) -> Pulled {
+        loop {
+            let Some(pulling) = self.pulling.as_mut() else {
+                match self.open().await {
+                    Ok(stream) => self.pulling = Some(Box::new(stream)),
+                    Err(error) => {
+                        tracing::debug!(stream = self.stream, %error, "cannot pull yet");
+                        self.restart("consumer_gone").await;
+                    }
+                }
+                continue;
+            };
+            match next_of(pulling).await {
+                Ok(Some(Ok(message))) => match self.wrap(message) {
+                    Some(pulled) => return pulled,
+                    None => tracing::warn!(stream = self.stream, "a message without a reply"),
+                },
+                Ok(Some(Err(error))) => self.restart(stall_reason(error.kind())).await,
+                Ok(None) | Err(_) => self.restart("no_heartbeat").await,
+            }
+        }
+    }
+}
+
+/// The next item; sets up no timer as long as items are waiting already.
+async fn next_of(
+    stream: &mut pull::Stream,
+) -> Result<Option<Result<jetstream::Message, pull::MessagesError>>, tokio::time::error::Elapsed> {
+    let mut next = pin!(stream.next());
+    if let Some(ready) = next.as_mut().now_or_never() {
+        return Ok(ready);
+    }
+    tokio::time::timeout(WATCHDOG, next).await
+}
+
+fn consumer(name: &str, config: &config::Events, filter_subject: String) -> pull::Config {
+    pull::Config {
+        durable_name: Some(name.to_owned()),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: Duration::from_secs(config.ack_wait_s),
+        max_ack_pending: ACK_PENDING_MAX,
+        max_deliver: -1,
+        filter_subject,
+        ..pull::Config::default()
+    }
+}
+
+fn stall_reason(kind: MessagesErrorKind) -> &'static str {
+    match kind {
+        MessagesErrorKind::MissingHeartbeat => "no_heartbeat",
+        MessagesErrorKind::NoResponders => "no_responders",
+        _ => "consumer_gone",
+    }
+}
+
+/// A message that was pulled; acknowledged over the outbound connection.
+#[derive(Debug)]
+pub struct Pulled {
+    acks: Client,
+    reply: Subject,
+    headers: MessageHeaders,
+    subject: Subject,
+    payload: Bytes,
+    sequence: u64,
+    delivered: i64,
+    stored_ms: i64,
+}
+
+impl Pulled {
+    async fn settle(&self, kind: AckKind) {
+        if let Err(error) = self.acks.publish(self.reply.clone(), kind.into()).await {
+            tracing::debug!(%error, sequence = self.sequence, "acknowledgement not sent");
+        }
+    }
+}
+
+impl Incoming for Pulled {
+    type Headers = MessageHeaders;
+
+    fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    fn headers(&self) -> &MessageHeaders {
+        &self.headers
+    }
+
+    fn payload(&self) -> Bytes {
+        self.payload.clone()
+    }
+
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn delivered(&self) -> i64 {
+        self.delivered
+    }
+
+    fn stored_ms(&self) -> i64 {
+        self.stored_ms
+    }
+
+    fn ack(&self) -> impl Future<Output = ()> + Send {
+        self.settle(AckKind::Ack)
+    }
+
+    fn in_progress(&self) -> impl Future<Output = ()> + Send {
+        self.settle(AckKind::Progress)
+    }
+
+    fn release(&self) -> impl Future<Output = ()> + Send {
+        self.settle(AckKind::Nak(None))
+    }
+}

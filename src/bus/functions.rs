@@ -1,0 +1,69 @@
+//! Functions of apps: request and reply over the broker.
+
+use std::time::Duration;
+
+use async_nats::client::{RequestError, RequestErrorKind};
+use async_nats::{Client, HeaderMap, Message, Request};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::headers::{self, MessageHeaders};
+use crate::delivery::{CallError, Fields, FunctionCaller, Reply};
+use crate::event::Headers;
+
+/// Code by which a service says that a request failed.
+///
+/// **Source:** NATS ADR-32, service API.
+const ERROR_CODE: &str = "nats-service-error-code";
+
+/// Calls functions over one connection.
+#[derive(Clone, Debug)]
+pub struct Functions {
+    client: Client,
+}
+
+impl Functions {
+    /// Calls over `client`.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    async fn request(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Reply, CallError> {
+        let request = Request::new().headers(headers).payload(body).timeout(Some(timeout));
+        self.client.send_request(subject, request).await.map(reply).map_err(|e| call_error(&e))
+    }
+}
+
+impl FunctionCaller for Functions {
+    fn call(
+        &self,
+        subject: &str,
+        fields: Fields,
+        body: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<Reply, CallError>> {
+        Box::pin(self.request(subject.to_owned(), headers::write(&fields), body, timeout))
+    }
+}
+
+fn reply(message: Message) -> Reply {
+    let headers = MessageHeaders::new(message.headers);
+    // An error without a readable code is still an error.
+    let error_code = headers.get(ERROR_CODE).map(|code| code.parse().unwrap_or(500));
+    Reply { body: message.payload, error_code }
+}
+
+fn call_error(error: &RequestError) -> CallError {
+    match error.kind() {
+        RequestErrorKind::NoResponders => CallError::NobodyListens,
+        RequestErrorKind::TimedOut => CallError::Timeout,
+        _ => CallError::Broker(error.to_string()),
+    }
+}

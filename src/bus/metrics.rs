@@ -1,0 +1,53 @@
+//! What operators see of the broker.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
+
+/// Connections of one router.
+const FLOWS: usize = 3;
+/// Connections that stand, of all flows.
+static CONNECTIONS_UP: AtomicUsize = AtomicUsize::new(0);
+
+/// Takes note of a connection that came about; not the first time if `again`.
+pub(super) fn connected(again: bool) {
+    let up = CONNECTIONS_UP.fetch_add(1, Relaxed) + 1;
+    gauge!("switchyard_broker_up").set(if up >= FLOWS { 1.0 } else { 0.0 });
+    if again {
+        counter!("switchyard_broker_reconnects_total").increment(1);
+    }
+}
+
+pub(super) fn disconnected() {
+    CONNECTIONS_UP.fetch_sub(1, Relaxed);
+    gauge!("switchyard_broker_up").set(0.0);
+}
+
+pub(super) fn published(stream: &'static str, took: Duration) {
+    histogram!("switchyard_broker_publish_seconds", "stream" => stream).record(took);
+}
+
+pub(super) fn publish_failed(stream: &'static str, reason: &'static str) {
+    counter!("switchyard_broker_publish_failures_total", "stream" => stream, "reason" => reason)
+        .increment(1);
+}
+
+pub(super) fn stalled(reason: &'static str) {
+    counter!("switchyard_input_stalls_total", "reason" => reason).increment(1);
+}
+
+pub(super) fn input(pending: f64, ack_pending: f64, lag_s: f64, backlog_ratio: f64) {
+    gauge!("switchyard_input_pending").set(pending);
+    gauge!("switchyard_input_ack_pending").set(ack_pending);
+    gauge!("switchyard_input_lag_seconds").set(lag_s);
+    gauge!("switchyard_input_backlog_ratio").set(backlog_ratio);
+}
+
+pub(super) fn parked(messages: f64) {
+    gauge!("switchyard_deliveries_parked").set(messages);
+}
+
+pub(super) fn dead_letters(messages: f64) {
+    gauge!("switchyard_dlq_messages").set(messages);
+}

@@ -1,0 +1,121 @@
+//! The streams and their bounds; made or brought up to date on every start.
+
+use std::time::Duration;
+
+use async_nats::jetstream::context::CreateStreamError;
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, RetentionPolicy, StorageType, SubjectTransform,
+};
+use thiserror::Error;
+
+use super::connect::Jet;
+use super::subjects::Subjects;
+use crate::config;
+
+/// A repeat must be recognised for this much longer than an unacknowledged message is held.
+const WINDOW_MARGIN_S: u64 = 60;
+/// Age at which dead letters leave.
+const DEAD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Size of the dead-letter stream in bytes; when it is full, new ones wait with their events.
+const DEAD_BYTES_MAX: i64 = 1 << 30;
+
+/// Why the streams cannot be set up.
+#[derive(Debug, Error)]
+pub enum StreamError {
+    /// The settings would store repeats twice.
+    #[error(
+        "events.dedup_window_s is {window_s} but must be at least events.ack_wait_s + {WINDOW_MARGIN_S} = {} s, or a crash stores deliveries twice",
+        ack_wait_s + WINDOW_MARGIN_S
+    )]
+    Window {
+        /// The window.
+        window_s: u64,
+        /// The acknowledgement deadline.
+        ack_wait_s: u64,
+    },
+    /// The broker refused a stream.
+    #[error("stream {stream}: {source}")]
+    Refused {
+        /// Its name.
+        stream: String,
+        /// What the broker said.
+        source: CreateStreamError,
+    },
+}
+
+/// Makes the streams, or changes those that exist to the present settings.
+///
+/// # Errors
+/// The settings contradict each other, or the broker refuses a stream.
+pub async fn ensure(
+    jet: &Jet,
+    subjects: &Subjects,
+    nats: &config::Nats,
+    events: &config::Events,
+) -> Result<(), StreamError> {
+    if events.dedup_window_s < events.ack_wait_s.saturating_add(WINDOW_MARGIN_S) {
+        let (window_s, ack_wait_s) = (events.dedup_window_s, events.ack_wait_s);
+        return Err(StreamError::Window { window_s, ack_wait_s });
+    }
+    let base = Config {
+        storage: StorageType::File,
+        num_replicas: nats.replicas,
+        duplicate_window: Duration::from_secs(events.dedup_window_s),
+        allow_direct: true,
+        ..Config::default()
+    };
+    for config in [
+        events_stream(subjects, events, base.clone()),
+        parked_stream(subjects, base.clone()),
+        dead_stream(subjects, base),
+    ] {
+        let stream = config.name.clone();
+        jet.context
+            .create_or_update_stream(config)
+            .await
+            .map_err(|source| StreamError::Refused { stream, source })?;
+    }
+    Ok(())
+}
+
+fn events_stream(subjects: &Subjects, events: &config::Events, base: Config) -> Config {
+    let transform = SubjectTransform {
+        source: subjects.intake_pattern(),
+        destination: subjects.stored_pattern(),
+    };
+    Config {
+        name: subjects.events_stream(),
+        description: Some("Events as they arrived".into()),
+        subjects: vec![subjects.intake_pattern()],
+        subject_transform: Some(transform),
+        max_age: Duration::from_secs(events.max_age_h.saturating_mul(3600)),
+        max_bytes: events.max_bytes,
+        ..base
+    }
+}
+
+/// Without limits of its own: the server refuses to refuse new messages where schedules are
+/// allowed, and to discard old ones would forget deliveries. The router bounds it instead.
+fn parked_stream(subjects: &Subjects, base: Config) -> Config {
+    Config {
+        name: subjects.parked_stream(),
+        description: Some("Deliveries that wait".into()),
+        subjects: subjects.parked_patterns(),
+        retention: RetentionPolicy::WorkQueue,
+        allow_message_schedules: true,
+        allow_message_ttl: true,
+        ..base
+    }
+}
+
+fn dead_stream(subjects: &Subjects, base: Config) -> Config {
+    Config {
+        name: subjects.dead_stream(),
+        description: Some("What was given up, with the reason".into()),
+        subjects: vec![subjects.dead_pattern()],
+        max_age: DEAD_AGE_MAX,
+        max_bytes: DEAD_BYTES_MAX,
+        discard: DiscardPolicy::New,
+        ..base
+    }
+}

@@ -1,0 +1,338 @@
+//! The body a handler gets: the event object as it was published, with a few members of our own.
+//!
+//! Values are never re-serialised: their bytes are copied, so that numbers, order and spelling
+//! arrive as the publisher wrote them. An event is taken apart once, whatever the number of its
+//! deliveries.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::domain::{FilterError, SubscriptionId};
+use crate::event::Event;
+use crate::event::members::Members;
+
+/// Members that we set ourselves, whatever the publisher wrote.
+const OWN_MEMBERS: [&str; 4] = ["selfGenerated", "context", "retryContext", "filterError"];
+
+/// The body of an event is not a JSON object.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("{0}")]
+pub struct NotAnObject(String);
+
+/// An event object taken apart into its top-level members.
+#[derive(Clone, Debug)]
+pub struct Template {
+    members: Vec<Member>,
+    /// Members that the publisher left out, ready to be appended.
+    missing: String,
+    cloud_id: String,
+    bytes: usize,
+}
+
+/// A member; the value is its bytes in the event.
+#[derive(Clone, Debug)]
+struct Member {
+    name: Box<str>,
+    value: Bytes,
+}
+
+/// What differs from one delivery of an event to the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Particulars<'a> {
+    /// Whose delivery.
+    pub subscription: &'a SubscriptionId,
+    /// Whether the app itself caused the event.
+    pub self_generated: bool,
+    /// Set when the filter failed and the event is delivered all the same.
+    pub filter_error: Option<&'a FilterError>,
+    /// Fields of the issue to keep; empty = all.
+    pub include_fields: &'a [Box<str>],
+    /// Set on every attempt after the first.
+    pub retry: Option<RetryContext<'a>>,
+}
+
+/// The member `retryContext`.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryContext<'a> {
+    /// Attempts made before this one.
+    pub count: u32,
+    /// Why.
+    pub reason: &'a str,
+    /// What the handler asked to get back, JSON.
+    pub data: Option<&'a str>,
+}
+
+impl Template {
+    /// Takes the body of `event` apart.
+    ///
+    /// # Errors
+    /// The body is not a JSON object.
+    pub fn of(event: &Event) -> Result<Self, NotAnObject> {
+        let members = members(&event.body)?;
+        let has = |name: &str| members.iter().any(|member| &*member.name == name);
+        let mut missing = String::new();
+        if !has("eventType") {
+            put_text(&mut missing, "eventType", event.envelope.event_type.as_str());
+        }
+        if let (false, Some(time)) = (has("timestamp"), event.envelope.time) {
+            put_text(&mut missing, "timestamp", &time.as_millisecond().to_string());
+        }
+        let cloud_id = quoted(event.envelope.cloud_id.as_str());
+        Ok(Self { members, missing, cloud_id, bytes: event.body.len() })
+    }
+
+    /// Writes the body of one delivery.
+    #[must_use]
+    pub fn render(&self, particulars: &Particulars<'_>) -> Bytes {
+        let mut out = Object::with_capacity(self.bytes + 512);
+        for member in &self.members {
+            match &*member.name {
+                name if OWN_MEMBERS.contains(&name) => {}
+                "issue" if !particulars.include_fields.is_empty() => {
+                    out.put("issue", &trim_issue(&member.value, particulars.include_fields));
+                }
+                name => out.put(name, &member.value),
+            }
+        }
+        out.put_raw(&self.missing);
+        out.put("selfGenerated", if particulars.self_generated { b"true" } else { b"false" });
+        let key = quoted(particulars.subscription.key.as_str());
+        let context = format!(r#"{{"cloudId":{},"moduleKey":{key}}}"#, self.cloud_id);
+        out.put("context", context.as_bytes());
+        if let Some(retry) = particulars.retry {
+            out.put("retryContext", retry.to_json().as_bytes());
+        }
+        if let Some(json) = particulars.filter_error.and_then(|e| serde_json::to_vec(e).ok()) {
+            out.put("filterError", &json);
+        }
+        out.finish()
+    }
+}
+
+impl RetryContext<'_> {
+    fn to_json(self) -> String {
+        format!(
+            r#"{{"retryCount":{},"retryReason":{},"retryData":{}}}"#,
+            self.count,
+            quoted(self.reason),
+            self.data.unwrap_or("null"),
+        )
+    }
+}
+
+/// Keeps of `issue.fields` what `include` names; whatever has no such shape stays as it is.
+fn trim_issue(issue: &Bytes, include: &[Box<str>]) -> Bytes {
+    let Ok(members) = members(issue) else { return issue.clone() };
+    let mut out = Object::with_capacity(issue.len());
+    for member in &members {
+        match &*member.name {
+            "fields" => out.put("fields", &trim_fields(&member.value, include)),
+            name => out.put(name, &member.value),
+        }
+    }
+    out.finish()
+}
+
+fn trim_fields(fields: &Bytes, include: &[Box<str>]) -> Bytes {
+    let Ok(members) = members(fields) else { return fields.clone() };
+    let mut out = Object::with_capacity(fields.len());
+    for member in members.iter().filter(|member| include.contains(&member.name)) {
+        out.put(&member.name, &member.value);
+    }
+    out.finish()
+}
+
+/// A JSON object being written.
+struct Object(Vec<u8>);
+
+impl Object {
+    fn with_capacity(bytes: usize) -> Self {
+        let mut out = Vec::with_capacity(bytes);
+        out.push(b'{');
+        Self(out)
+    }
+
+    fn put(&mut self, name: &str, value: &[u8]) {
+        self.separate();
+        self.0.extend_from_slice(quoted(name).as_bytes());
+        self.0.push(b':');
+        self.0.extend_from_slice(value);
+    }
+
+    /// Appends members that are written already.
+    fn put_raw(&mut self, members: &str) {
+        if !members.is_empty() {
+            self.separate();
+            self.0.extend_from_slice(members.as_bytes());
+        }
+    }
+
+    fn separate(&mut self) {
+        if self.0.len() > 1 {
+            self.0.push(b',');
+        }
+    }
+
+    fn finish(mut self) -> Bytes {
+        self.0.push(b'}');
+        self.0.into()
+    }
+}
+
+fn put_text(members: &mut String, name: &str, value: &str) {
+    if !members.is_empty() {
+        members.push(',');
+    }
+    members.push_str(&quoted(name));
+    members.push(':');
+    members.push_str(&quoted(value));
+}
+
+fn quoted(text: &str) -> String {
+    // Serialising text cannot fail.
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// Takes an object apart; of a repeated name the last value counts.
+fn members(json: &Bytes) -> Result<Vec<Member>, NotAnObject> {
+    let text = std::str::from_utf8(json).map_err(|error| NotAnObject(error.to_string()))?;
+    let members = Members::parse(text).map_err(|error| NotAnObject(error.to_string()))?;
+    let mut seen = HashSet::new();
+    let mut last: Vec<Member> = Vec::new();
+    for (name, value) in members.iter().collect::<Vec<_>>().into_iter().rev() {
+        if seen.insert(name) {
+            last.push(Member { name: name.into(), value: json.slice_ref(value.as_bytes()) });
+        }
+    }
+    last.reverse();
+    Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::event::Envelope;
+
+    fn event(body: &str) -> Event {
+        Event {
+            envelope: Envelope {
+                cloud_id: "cloud-1".into(),
+                event_id: "e1".into(),
+                event_type: "avi:jira:created:issue".into(),
+                time: Some("2026-11-21T08:00:00Z".parse().unwrap()),
+                origin_app: None,
+                entity: None,
+                traceparent: None,
+            },
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            sequence: 1,
+        }
+    }
+
+    fn subscription() -> SubscriptionId {
+        SubscriptionId { installation: "i".into(), key: "k".into() }
+    }
+
+    fn plain(subscription: &SubscriptionId) -> Particulars<'_> {
+        Particulars {
+            subscription,
+            self_generated: false,
+            filter_error: None,
+            include_fields: &[],
+            retry: None,
+        }
+    }
+
+    fn text(body: &str, particulars: &Particulars<'_>) -> String {
+        let bytes = Template::of(&event(body)).unwrap().render(particulars);
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn copies_values_byte_for_byte_and_adds_its_own_members() {
+        let id = subscription();
+        let body = r#"{"eventType":"x", "timestamp":"1", "big": 1.50e+400, "s":"\u00e9" }"#;
+        assert_eq!(
+            text(body, &plain(&id)),
+            r#"{"eventType":"x","timestamp":"1","big":1.50e+400,"s":"\u00e9","selfGenerated":false,"context":{"cloudId":"cloud-1","moduleKey":"k"}}"#
+        );
+    }
+
+    #[test]
+    fn fills_in_type_and_time_when_the_publisher_left_them_out() {
+        let id = subscription();
+        let value: Value = serde_json::from_str(&text("{}", &plain(&id))).unwrap();
+        assert_eq!(value["eventType"], "avi:jira:created:issue");
+        assert_eq!(value["timestamp"], "1795248000000");
+    }
+
+    #[test]
+    fn publisher_cannot_set_our_members() {
+        let id = subscription();
+        let body = r#"{"selfGenerated":true,"context":{"cloudId":"other"},"retryContext":1,"filterError":2}"#;
+        let value: Value = serde_json::from_str(&text(body, &plain(&id))).unwrap();
+        assert_eq!(value["selfGenerated"], false);
+        assert_eq!(value["context"], json!({"cloudId": "cloud-1", "moduleKey": "k"}));
+        assert!(value.get("retryContext").is_none() && value.get("filterError").is_none());
+    }
+
+    #[test]
+    fn retry_and_filter_error_are_told() {
+        let id = subscription();
+        let error =
+            FilterError { kind: "type".into(), message: "m".into(), offset: 3, line: 1, column: 4 };
+        let retry = RetryContext { count: 2, reason: "TIMEOUT_ERROR", data: Some(r#"{"n":1}"#) };
+        let particulars = Particulars {
+            filter_error: Some(&error),
+            retry: Some(retry),
+            self_generated: true,
+            ..plain(&id)
+        };
+        let value: Value = serde_json::from_str(&text("{}", &particulars)).unwrap();
+        assert_eq!(
+            value["retryContext"],
+            json!({"retryCount": 2, "retryReason": "TIMEOUT_ERROR", "retryData": {"n": 1}})
+        );
+        assert_eq!(value["filterError"]["column"], 4);
+        assert_eq!(value["selfGenerated"], true);
+    }
+
+    #[test]
+    fn keeps_only_the_fields_asked_for() {
+        let id = subscription();
+        let include: [Box<str>; 2] = ["summary".into(), "priority".into()];
+        let particulars = Particulars { include_fields: &include, ..plain(&id) };
+        let body = r#"{"issue":{"key":"A-1","fields":{"summary":"s","labels":[1],"priority":{"id":"2"}}}}"#;
+        let value: Value = serde_json::from_str(&text(body, &particulars)).unwrap();
+        assert_eq!(
+            value["issue"],
+            json!({"key": "A-1", "fields": {"summary": "s", "priority": {"id": "2"}}})
+        );
+    }
+
+    #[test]
+    fn repeated_member_counts_with_its_last_value() {
+        let id = subscription();
+        let value: Value = serde_json::from_str(&text(r#"{"a":1,"a":2}"#, &plain(&id))).unwrap();
+        assert_eq!(value["a"], 2);
+    }
+
+    #[test]
+    fn escaped_and_deep_members_survive() {
+        let id = subscription();
+        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+        let out = text(&format!(r#"{{"\"q\"":{deep}}}"#), &plain(&id));
+        assert!(out.starts_with(&format!(r#"{{"\"q\"":{deep},"#)), "{out}");
+    }
+
+    #[test]
+    fn refuses_what_is_no_object() {
+        for body in ["[]", "1", "", "{", "{} x"] {
+            assert!(Template::of(&event(body)).is_err(), "{body}");
+        }
+    }
+}

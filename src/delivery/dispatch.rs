@@ -1,0 +1,214 @@
+//! Brings deliveries to their end: attempted now, parked for later, or given up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::attempt::{self, FunctionCaller};
+use super::dead_letter::{Cause, DeadLetter, DeadLetterBox};
+use super::http::Sender;
+use super::lane::{Lane, Lanes, NoTurn};
+use super::metrics;
+use super::outcome::{Class, DeadReason, Next, Outcome};
+use super::parking::{ParkReason, ParkingLot, Record, TooLarge};
+use super::plan::Delivery;
+use super::retry::{Random, Schedule};
+use crate::domain::Handler;
+use crate::{clock, config};
+
+/// What became of a delivery; whichever it is, nothing of it is left to do for its event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Accounted {
+    /// The handler took it.
+    Delivered,
+    /// It waits durably.
+    Parked(ParkReason),
+    /// It was given up and is kept as a dead letter.
+    Dead(DeadReason),
+    /// A policy dropped it, and counted it.
+    Dropped,
+}
+
+/// Where deliveries go that do not end at their handler.
+#[derive(Clone)]
+pub struct Edges {
+    /// Functions of apps.
+    pub functions: Arc<dyn FunctionCaller>,
+    /// What waits.
+    pub parking: Arc<dyn ParkingLot>,
+    /// What is given up.
+    pub dead_letters: Arc<dyn DeadLetterBox>,
+}
+
+/// Carries out deliveries. Shared by all tasks; its memory is bounded by the lanes.
+pub struct Dispatcher {
+    lanes: Lanes,
+    edges: Edges,
+    schedule: Schedule,
+    random: Random,
+    timeout: Duration,
+    park_after: Duration,
+    payload_bytes_max: usize,
+}
+
+impl Dispatcher {
+    /// A dispatcher without any lane yet.
+    #[must_use]
+    pub fn new(config: &config::Delivery, sender: Sender, edges: Edges, random: Random) -> Self {
+        Self {
+            timeout: sender.timeout(),
+            lanes: Lanes::new(config, sender),
+            edges,
+            schedule: Schedule::new(&config.retry_schedule_s, config.retry_jitter),
+            random,
+            park_after: Duration::from_millis(config.park_after_ms),
+            payload_bytes_max: config.payload_max,
+        }
+    }
+
+    /// Keeps an event or a record that nobody can work on; ends when it is stored.
+    pub async fn bury_event(&self, letter: DeadLetter, reason: &DeadReason) {
+        self.edges.dead_letters.put(letter).await;
+        metrics::dead_letter(reason);
+    }
+
+    /// How long a delivery waits for its turn before it is parked.
+    #[must_use]
+    pub fn park_after(&self) -> Duration {
+        self.park_after
+    }
+
+    /// Forgets idle lanes and tells the metrics how many deliveries wait; call it now and then.
+    pub fn tidy(&self) {
+        self.lanes.evict_idle();
+        metrics::pending(self.lanes.waiting());
+    }
+
+    /// Attempts a delivery, waiting at most `patience` for its turn, and accounts for it.
+    ///
+    /// Ends only when the outcome is durable. Dropping the future leaves the delivery to be made
+    /// again from its event or parked record.
+    pub async fn deliver(&self, delivery: Delivery, patience: Duration) -> Accounted {
+        let lane = self.lanes.lane_of(&delivery);
+        let queued = clock::tick();
+        let turn = match self.lanes.turn(&lane, patience).await {
+            Ok(turn) => turn,
+            Err(no_turn) => return self.park_backlog(delivery, &lane, no_turn).await,
+        };
+        metrics::queued(clock::since(queued));
+        let outcome = self.attempt(&delivery, &lane).await;
+        drop(turn);
+        self.settle(delivery, outcome).await
+    }
+
+    /// Counts a delivery that a policy dropped.
+    pub fn drop_by_policy(&self) -> Accounted {
+        metrics::dropped("retry");
+        Accounted::Dropped
+    }
+
+    async fn attempt(&self, delivery: &Delivery, lane: &Lane) -> Outcome {
+        let body = delivery.body();
+        if body.len() > self.payload_bytes_max {
+            let detail = format!("{} bytes, the limit is {}", body.len(), self.payload_bytes_max);
+            return Outcome::failed(Class::TooLarge, detail);
+        }
+        let (started, now) = (clock::tick(), clock::now());
+        let (target, outcome) = match &*delivery.subscription.handler {
+            Handler::Http { url, secret } => {
+                let _running = metrics::running("http");
+                ("http", attempt::post(delivery, url, secret, lane, body, now).await)
+            }
+            Handler::Function { subject } => {
+                let _running = metrics::running("nats");
+                let functions = &*self.edges.functions;
+                let call = attempt::call(delivery, subject, functions, self.timeout, body, now);
+                ("nats", call.await)
+            }
+        };
+        let took = clock::since(started);
+        lane.record_attempt(took);
+        metrics::attempt(target, &outcome, took);
+        outcome
+    }
+
+    async fn settle(&self, mut delivery: Delivery, outcome: Outcome) -> Accounted {
+        if !outcome.is_done() {
+            note_failure(&delivery, &outcome);
+            delivery.progress.last_class = outcome.class.label().into();
+        }
+        let now = clock::now();
+        match outcome.next {
+            Next::Done => {
+                delivery.subscription.stats.count_delivered(now.as_millisecond());
+                let progress = &delivery.progress;
+                let seconds = now.duration_since(progress.first_seen).as_secs_f64();
+                metrics::delivered(delivery.lane_label(), progress.attempt, seconds);
+                Accounted::Delivered
+            }
+            Next::Dead(reason) => self.bury(&delivery, reason, &outcome.detail).await,
+            Next::Retry { asked, ref reason, ref data } => {
+                let attempt = delivery.progress.attempt;
+                let random = self.random.unit();
+                let delay = self.schedule.delay_after(attempt, outcome.class, asked, random);
+                let Some(delay) = delay else {
+                    return self.bury(&delivery, DeadReason::Exhausted, &outcome.detail).await;
+                };
+                metrics::retry(&outcome, asked.is_some());
+                delivery.progress.attempt += 1;
+                delivery.progress.retry_reason = reason.clone();
+                delivery.progress.retry_data = data.clone();
+                let due =
+                    SignedDuration::try_from(delay).ok().and_then(|d| now.checked_add(d).ok());
+                let due = due.unwrap_or(now);
+                self.park(delivery, due, ParkReason::Backoff).await
+            }
+        }
+    }
+
+    async fn park_backlog(&self, delivery: Delivery, lane: &Lane, no_turn: NoTurn) -> Accounted {
+        let due = lane.backlog_due(clock::now(), self.random.unit());
+        let reason = match no_turn {
+            NoTurn::Full => ParkReason::Full,
+            NoTurn::Late => ParkReason::Late,
+        };
+        self.park(delivery, due, reason).await
+    }
+
+    async fn park(&self, mut delivery: Delivery, due: Timestamp, reason: ParkReason) -> Accounted {
+        delivery.progress.parks += 1;
+        match self.edges.parking.park(Record::of(&delivery, due, reason)).await {
+            Ok(()) => {
+                metrics::parked(reason);
+                Accounted::Parked(reason)
+            }
+            Err(TooLarge) => {
+                self.bury(&delivery, DeadReason::TooLarge, "too large to be parked").await
+            }
+        }
+    }
+
+    async fn bury(&self, delivery: &Delivery, reason: DeadReason, error: &str) -> Accounted {
+        let cause = Cause { reason: &reason, stage: "delivery", error };
+        self.edges.dead_letters.put(DeadLetter::of_delivery(delivery, &cause)).await;
+        delivery.subscription.stats.count_dead();
+        metrics::dead(delivery.lane_label(), &reason);
+        Accounted::Dead(reason)
+    }
+}
+
+fn note_failure(delivery: &Delivery, outcome: &Outcome) {
+    let reason = format!("{}: {}", outcome.class.label(), outcome.detail);
+    delivery.subscription.stats.count_failed_attempt(&reason);
+    tracing::debug!(
+        delivery_id = %delivery.id,
+        installation = %delivery.subscription.id.installation,
+        key = %delivery.subscription.id.key,
+        attempt = delivery.progress.attempt,
+        class = outcome.class.label(),
+        blame = outcome.class.blame(),
+        detail = %outcome.detail,
+        "attempt failed"
+    );
+}

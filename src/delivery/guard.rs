@@ -1,0 +1,454 @@
+//! Keeps deliveries away from addresses that no app has any business with.
+//!
+//! An endpoint URL comes from outside. It is checked twice: when it is registered, so that the app
+//! hears about it, and when it is dialled, with the addresses its name has then, so that a name
+//! that changes its mind (DNS rebinding) gains nothing. What cannot be judged is refused.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use arc_swap::ArcSwap;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use thiserror::Error;
+use url::{Host, Url};
+
+use crate::config;
+
+/// Longest host name, in bytes.
+const HOST_BYTES_MAX: usize = 253;
+/// Ports that are open always; 80 joins them where plain `http` is allowed.
+const PORTS: [u16; 2] = [443, 8443];
+/// Suffixes of names that only mean something inside a network.
+const PRIVATE_SUFFIXES: [&str; 4] = [".localhost", ".local", ".internal", ".home.arpa"];
+
+/// Why a URL or an address is refused; each variant is one label value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum Refusal {
+    /// Neither `https` nor an allowed `http`.
+    #[error("only https is allowed")]
+    Scheme,
+    /// The URL holds a user name or password.
+    #[error("the URL must not hold a user name or password")]
+    Userinfo,
+    /// The URL holds a fragment.
+    #[error("the URL must not hold a fragment")]
+    Fragment,
+    /// The port is not open.
+    #[error("the port is not allowed")]
+    Port,
+    /// There is no host, or it is too long.
+    #[error("the URL needs a host name of at most 253 bytes")]
+    Host,
+    /// The host name only means something inside a network.
+    #[error("the host name belongs to a private network")]
+    PrivateName,
+    /// The host is an address outside the opened ranges.
+    #[error("the host must be a name, not an address")]
+    Literal,
+    /// The address is not a public one.
+    #[error("the address belongs to a private or reserved range")]
+    PrivateAddress,
+    /// The address hands out a cloud machine's credentials.
+    #[error("the address is a metadata service")]
+    Metadata,
+    /// The address is the router's own or the broker's.
+    #[error("the address belongs to the router itself")]
+    Own,
+}
+
+impl Refusal {
+    /// The rule that refused, as metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Scheme => "scheme",
+            Self::Userinfo => "userinfo",
+            Self::Fragment => "fragment",
+            Self::Port => "port",
+            Self::Host => "host",
+            Self::PrivateName => "private_name",
+            Self::Literal => "literal",
+            Self::PrivateAddress => "private_address",
+            Self::Metadata => "metadata",
+            Self::Own => "own",
+        }
+    }
+}
+
+/// The rules of one router.
+#[derive(Debug)]
+pub struct Guard {
+    allow_http: bool,
+    ports: Ports,
+    open: Vec<IpNet>,
+    own: ArcSwap<Vec<SocketAddr>>,
+}
+
+#[derive(Debug)]
+enum Ports {
+    Any,
+    Listed(Vec<u16>),
+}
+
+/// A port of `delivery.allow_ports` is neither a number nor `any`.
+#[derive(Debug, Error)]
+#[error("delivery.allow_ports: `{0}` is neither a port number nor `any`")]
+pub struct BadPort(String);
+
+impl Guard {
+    /// The rules that the configuration sets.
+    ///
+    /// # Errors
+    /// An entry of `allow_ports` is no port.
+    pub fn new(config: &config::Delivery) -> Result<Self, BadPort> {
+        let mut listed = PORTS.to_vec();
+        if config.allow_http {
+            listed.push(80);
+        }
+        let mut ports = Ports::Listed(Vec::new());
+        for text in &config.allow_ports {
+            match text.parse() {
+                Ok(port) => listed.push(port),
+                Err(_) if text == "any" => ports = Ports::Any,
+                Err(_) => return Err(BadPort(text.clone())),
+            }
+        }
+        if let Ports::Listed(ports) = &mut ports {
+            *ports = listed;
+        }
+        Ok(Self {
+            allow_http: config.allow_http,
+            ports,
+            open: config.allow_cidrs.clone(),
+            own: ArcSwap::default(),
+        })
+    }
+
+    /// Sets the router's own listeners and the broker's addresses, which stay forbidden even inside
+    /// an opened range. An unspecified listener (`0.0.0.0`) forbids its port on loopback.
+    pub fn forbid(&self, own: Vec<SocketAddr>) {
+        self.own.store(own.into());
+    }
+
+    /// Judges an endpoint URL by what can be told without resolving its name.
+    ///
+    /// # Errors
+    /// The rule that refuses it.
+    pub fn check_url(&self, url: &Url) -> Result<(), Refusal> {
+        match url.scheme() {
+            "https" => {}
+            "http" if self.allow_http => {}
+            _ => return Err(Refusal::Scheme),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Refusal::Userinfo);
+        }
+        if url.fragment().is_some() {
+            return Err(Refusal::Fragment);
+        }
+        let port = url.port_or_known_default().ok_or(Refusal::Port)?;
+        if matches!(&self.ports, Ports::Listed(ports) if !ports.contains(&port)) {
+            return Err(Refusal::Port);
+        }
+        match url.host().ok_or(Refusal::Host)? {
+            Host::Domain(name) => self.check_name(name),
+            Host::Ipv4(ip) => self.check_literal(SocketAddr::new(ip.into(), port)),
+            Host::Ipv6(ip) => self.check_literal(SocketAddr::new(ip.into(), port)),
+        }
+    }
+
+    /// Judges an address that is about to be dialled.
+    ///
+    /// # Errors
+    /// The rule that refuses it.
+    pub fn check_address(&self, address: SocketAddr) -> Result<(), Refusal> {
+        let ip = address.ip().to_canonical();
+        let inner = embedded(ip);
+        if is_metadata(ip) || inner.iter().any(|inner| is_metadata((*inner).into())) {
+            return Err(Refusal::Metadata);
+        }
+        if self.is_own(SocketAddr::new(ip, address.port())) {
+            return Err(Refusal::Own);
+        }
+        let allowed = |ip: IpAddr| self.is_open(ip) || !is_reserved(ip);
+        if allowed(ip) && inner.iter().all(|inner| allowed((*inner).into())) {
+            Ok(())
+        } else {
+            Err(Refusal::PrivateAddress)
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Refusal> {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if name.is_empty() || name.len() > HOST_BYTES_MAX {
+            return Err(Refusal::Host);
+        }
+        // Where ranges are open, private names are how one reaches them; the addresses they
+        // resolve to are judged all the same.
+        let private =
+            !name.contains('.') || PRIVATE_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
+        if private && self.open.is_empty() { Err(Refusal::PrivateName) } else { Ok(()) }
+    }
+
+    fn check_literal(&self, address: SocketAddr) -> Result<(), Refusal> {
+        self.check_address(address)?;
+        if self.is_open(address.ip().to_canonical()) { Ok(()) } else { Err(Refusal::Literal) }
+    }
+
+    fn is_open(&self, ip: IpAddr) -> bool {
+        self.open.iter().any(|range| range.contains(&ip))
+    }
+
+    fn is_own(&self, address: SocketAddr) -> bool {
+        self.own.load().iter().any(|own| {
+            let same_ip = own.ip().to_canonical() == address.ip()
+                || (own.ip().is_unspecified() && address.ip().is_loopback());
+            same_ip && own.port() == address.port()
+        })
+    }
+}
+
+/// The IPv4 addresses that an IPv6 address leads to: compatible, NAT64, 6to4, Teredo (client and
+/// server), translated and ISATAP forms. Mapped ones are canonical before.
+fn embedded(ip: IpAddr) -> Vec<Ipv4Addr> {
+    let IpAddr::V6(ip) = ip else { return Vec::new() };
+    let [a, b, c, d, e, f, g, h] = ip.segments();
+    let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    match [a, b, c, d, e, f] {
+        [0, 0, 0, 0, 0, 0] | [0, 0, 0, 0, 0xffff, 0] => vec![v4(g, h)],
+        [0x64, 0xff9b, 0, 0, 0, 0] | [0x64, 0xff9b, 1, ..] => vec![v4(g, h)],
+        [0x2002, high, low, ..] => vec![v4(high, low)],
+        [0x2001, 0, high, low, ..] => vec![v4(high, low), v4(!g, !h)],
+        [.., 0 | 0x200, 0x5efe] => vec![v4(g, h)],
+        _ => Vec::new(),
+    }
+}
+
+fn is_metadata(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            [Ipv4Addr::new(169, 254, 169, 254), Ipv4Addr::new(169, 254, 170, 2)].contains(&ip)
+                || ip == Ipv4Addr::new(100, 100, 100, 200)
+        }
+        IpAddr::V6(ip) => ip == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    }
+}
+
+fn is_reserved(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => RESERVED_V4.iter().any(|range| range.contains(&ip)),
+        IpAddr::V6(ip) => RESERVED_V6.iter().any(|range| range.contains(&ip)),
+    }
+}
+
+const fn v4(a: u8, b: u8, c: u8, bits: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, 0), bits)
+}
+
+const fn v6(a: u16, b: u16, c: u16, bits: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), bits)
+}
+
+/// **Source:** IANA IPv4 special-purpose address registry.
+const RESERVED_V4: [Ipv4Net; 15] = [
+    v4(0, 0, 0, 8),
+    v4(10, 0, 0, 8),
+    v4(100, 64, 0, 10),
+    v4(127, 0, 0, 8),
+    v4(169, 254, 0, 16),
+    v4(172, 16, 0, 12),
+    v4(192, 0, 0, 24),
+    v4(192, 0, 2, 24),
+    v4(192, 88, 99, 24),
+    v4(192, 168, 0, 16),
+    v4(198, 18, 0, 15),
+    v4(198, 51, 100, 24),
+    v4(203, 0, 113, 24),
+    v4(224, 0, 0, 4),
+    v4(240, 0, 0, 4),
+];
+
+/// **Source:** IANA IPv6 special-purpose address registry. The first range holds `::`, `::1` and
+/// the compatible forms.
+const RESERVED_V6: [Ipv6Net; 14] = [
+    v6(0, 0, 0, 96),
+    Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96),
+    v6(0x64, 0xff9b, 0, 96),
+    v6(0x64, 0xff9b, 1, 48),
+    v6(0x100, 0, 0, 64),
+    v6(0x2001, 0, 0, 32),
+    v6(0x2001, 0xdb8, 0, 32),
+    v6(0x2002, 0, 0, 16),
+    v6(0x3fff, 0, 0, 20),
+    v6(0x5f00, 0, 0, 16),
+    v6(0xfc00, 0, 0, 7),
+    v6(0xfe80, 0, 0, 10),
+    v6(0xfec0, 0, 0, 10),
+    v6(0xff00, 0, 0, 8),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn guard(change: impl FnOnce(&mut config::Delivery)) -> Guard {
+        let mut config = Config::defaults().unwrap().delivery;
+        change(&mut config);
+        Guard::new(&config).unwrap()
+    }
+
+    fn strict() -> Guard {
+        guard(|_| {})
+    }
+
+    fn dev() -> Guard {
+        guard(|config| {
+            config.allow_http = true;
+            config.allow_ports = vec!["any".into()];
+            config.allow_cidrs = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+        })
+    }
+
+    fn url(guard: &Guard, text: &str) -> Result<(), Refusal> {
+        guard.check_url(&text.parse().unwrap())
+    }
+
+    fn address(guard: &Guard, ip: &str) -> Result<(), Refusal> {
+        guard.check_address(SocketAddr::new(ip.parse().unwrap(), 443))
+    }
+
+    #[test]
+    fn public_https_endpoint_passes() {
+        assert_eq!(url(&strict(), "https://app.example.com/hook?x=1"), Ok(()));
+        assert_eq!(url(&strict(), "https://app.example.com:8443/"), Ok(()));
+        for ip in ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "172.32.0.1", "100.128.0.1"] {
+            assert_eq!(address(&strict(), ip), Ok(()), "{ip}");
+        }
+    }
+
+    #[test]
+    fn url_rules_each_refuse_with_their_name() {
+        let cases = [
+            ("http://app.example.com/", Refusal::Scheme),
+            ("ftp://app.example.com/", Refusal::Scheme),
+            ("https://user@app.example.com/", Refusal::Userinfo),
+            ("https://u:p@app.example.com/", Refusal::Userinfo),
+            ("https://app.example.com/#top", Refusal::Fragment),
+            ("https://app.example.com:22/", Refusal::Port),
+            ("https://localhost/", Refusal::PrivateName),
+            ("https://LOCALHOST./", Refusal::PrivateName),
+            ("https://a.localhost/", Refusal::PrivateName),
+            ("https://printer.local/", Refusal::PrivateName),
+            ("https://metadata.google.internal/", Refusal::PrivateName),
+            ("https://nas.home.arpa/", Refusal::PrivateName),
+            ("https://intranet/", Refusal::PrivateName),
+            ("https://8.8.8.8/", Refusal::Literal),
+            ("https://127.0.0.1/", Refusal::PrivateAddress),
+            ("https://0x7f.1/", Refusal::PrivateAddress),
+            ("https://2130706433/", Refusal::PrivateAddress),
+            ("https://0177.0.0.1/", Refusal::PrivateAddress),
+            ("https://[::1]/", Refusal::PrivateAddress),
+            ("https://[::ffff:10.0.0.1]/", Refusal::PrivateAddress),
+            ("https://169.254.169.254/latest/", Refusal::Metadata),
+        ];
+        for (text, refusal) in cases {
+            assert_eq!(url(&strict(), text), Err(refusal), "{text}");
+        }
+        let long = format!("https://{}.com/", ["a".repeat(60).as_str(); 5].join("."));
+        assert_eq!(url(&strict(), &long), Err(Refusal::Host));
+    }
+
+    #[test]
+    fn every_form_of_a_private_address_is_refused() {
+        for ip in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.1.1",
+            "172.31.255.255",
+            "192.0.0.8",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.0.1",
+            "198.19.0.1",
+            "198.51.100.1",
+            "203.0.113.9",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::127.0.0.1",
+            "::ffff:0:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "3fff::1",
+            "5f00::1",
+            "fd12::1",
+            "fe80::1",
+            "ff02::1",
+            "2606:4700::5efe:7f00:1",
+        ] {
+            assert_eq!(address(&strict(), ip), Err(Refusal::PrivateAddress), "{ip}");
+        }
+    }
+
+    #[test]
+    fn metadata_services_stay_closed_in_open_ranges() {
+        let all = guard(|config| {
+            config.allow_cidrs = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+        });
+        assert_eq!(address(&all, "10.0.0.1"), Ok(()));
+        for ip in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "fd00:ec2::254",
+        ] {
+            assert_eq!(address(&all, ip), Err(Refusal::Metadata), "{ip}");
+        }
+    }
+
+    #[test]
+    fn open_range_opens_its_mapped_form_but_no_tunnel_to_elsewhere() {
+        let dev = dev();
+        assert_eq!(address(&dev, "127.0.0.1"), Ok(()));
+        assert_eq!(address(&dev, "::ffff:127.0.0.1"), Ok(()));
+        assert_eq!(address(&dev, "10.0.0.1"), Err(Refusal::PrivateAddress));
+        let tunnel = guard(|config| config.allow_cidrs = vec!["64:ff9b::/96".parse().unwrap()]);
+        assert_eq!(address(&tunnel, "64:ff9b::808:808"), Ok(()));
+        assert_eq!(address(&tunnel, "64:ff9b::7f00:1"), Err(Refusal::PrivateAddress));
+    }
+
+    #[test]
+    fn dev_rules_open_loopback_http_and_any_port() {
+        for text in ["http://127.0.0.1:9999/", "http://localhost:1/", "http://[::1]:8080/x"] {
+            assert_eq!(url(&dev(), text), Ok(()), "{text}");
+        }
+        assert_eq!(url(&dev(), "http://10.0.0.1/"), Err(Refusal::PrivateAddress));
+    }
+
+    #[test]
+    fn own_listener_stays_closed_by_address_and_port() {
+        let dev = dev();
+        dev.forbid(vec!["127.0.0.1:8089".parse().unwrap(), "0.0.0.0:4222".parse().unwrap()]);
+        assert_eq!(url(&dev, "http://127.0.0.1:8089/"), Err(Refusal::Own));
+        assert_eq!(url(&dev, "http://[::ffff:127.0.0.1]:8089/"), Err(Refusal::Own));
+        assert_eq!(url(&dev, "http://127.0.0.1:4222/"), Err(Refusal::Own));
+        assert_eq!(url(&dev, "http://127.0.0.1:8090/"), Ok(()));
+    }
+
+    #[test]
+    fn misspelt_port_is_refused_by_name() {
+        let mut config = Config::defaults().unwrap().delivery;
+        config.allow_ports = vec!["all".into()];
+        assert!(Guard::new(&config).unwrap_err().to_string().contains("`all`"));
+    }
+}

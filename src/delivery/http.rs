@@ -1,0 +1,285 @@
+//! Posts deliveries over HTTP, within one deadline and only to addresses the guard lets pass.
+//!
+//! The connector resolves, checks and dials by itself: what is dialled is exactly what was checked,
+//! and there is no proxy, no redirect and no connection shared between installations.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Request, Response, Uri};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use thiserror::Error;
+use tokio::net::TcpStream;
+use url::Url;
+
+use super::guard::{Guard, Refusal};
+use super::outcome::{Class, Outcome};
+use super::{Fields, metrics};
+use crate::{clock, config};
+
+/// Time for a host name to resolve.
+const DNS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for a TCP connection, all addresses of a name together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Addresses of a name that are dialled one after the other.
+const ADDRESSES_MAX: usize = 8;
+/// An idle connection is closed after this.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most headers of an answer.
+const ANSWER_HEADERS_MAX: usize = 100;
+/// Most bytes of an answer's headers.
+const ANSWER_HEADER_BYTES_MAX: usize = 32 * 1024;
+
+/// What all clients share.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    tls: Arc<ClientConfig>,
+    guard: Arc<Guard>,
+    timeout: Duration,
+    answer_bytes_max: usize,
+}
+
+/// The connections of one lane.
+#[derive(Clone, Debug)]
+pub struct Client {
+    client: legacy::Client<HttpsConnector<Connector>, Full<Bytes>>,
+    guard: Arc<Guard>,
+    timeout: Duration,
+    answer_bytes_max: usize,
+}
+
+impl Sender {
+    /// Prepares TLS with the system's root certificates. Without any, every `https` attempt fails
+    /// with class `tls`.
+    ///
+    /// # Errors
+    /// The TLS library cannot work with its own defaults.
+    pub fn new(config: &config::Delivery, guard: Arc<Guard>) -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = || {
+            ClientConfig::builder_with_provider(Arc::clone(&provider))
+                .with_safe_default_protocol_versions()
+        };
+        let tls = match builder()?.with_native_roots() {
+            Ok(builder) => builder.with_no_client_auth(),
+            Err(error) => {
+                tracing::warn!(%error, "no root certificates: https handlers cannot be reached");
+                let none = RootCertStore::empty();
+                builder()?.with_root_certificates(none).with_no_client_auth()
+            }
+        };
+        Ok(Self {
+            tls: Arc::new(tls),
+            guard,
+            timeout: Duration::from_millis(config.timeout_ms),
+            answer_bytes_max: config.response_max,
+        })
+    }
+
+    /// A client with a pool of its own, keeping at most `idle_max` connections.
+    #[must_use]
+    pub fn client(&self, idle_max: usize) -> Client {
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config((*self.tls).clone())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(Connector { guard: Arc::clone(&self.guard) });
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(idle_max)
+            .http1_max_headers(ANSWER_HEADERS_MAX)
+            .http1_max_buf_size(ANSWER_HEADER_BYTES_MAX)
+            .build(connector);
+        Client {
+            client,
+            guard: Arc::clone(&self.guard),
+            timeout: self.timeout,
+            answer_bytes_max: self.answer_bytes_max,
+        }
+    }
+
+    /// Deadline of one attempt.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+impl Client {
+    /// Makes one attempt; ends by its deadline whatever the handler does.
+    pub async fn post(&self, url: &Url, fields: Fields, body: Bytes) -> Outcome {
+        if let Err(refusal) = self.guard.check_url(url) {
+            metrics::blocked(refusal);
+            return Outcome::failed(Class::Blocked, refusal.to_string());
+        }
+        let Some(request) = request(url, fields, body) else {
+            return Outcome::failed(Class::Other, "the request cannot be written");
+        };
+        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Outcome::failed(Class::Timeout, "no whole answer before the deadline"),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Outcome {
+        let answer = match self.client.request(request).await {
+            Ok(answer) => answer,
+            Err(error) => return classify(&error),
+        };
+        let status = answer.status().as_u16();
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok());
+        let retry_after = retry_after.map(str::to_owned);
+        match read_answer(answer, self.answer_bytes_max).await {
+            Ok(body) => Outcome::of_http(status, retry_after.as_deref(), &body, clock::now()),
+            Err(error) => classify(&error),
+        }
+    }
+}
+
+/// Reads at most `bytes_max`; a longer answer is cut there, which closes its connection.
+async fn read_answer(answer: Response<Incoming>, bytes_max: usize) -> hyper::Result<Vec<u8>> {
+    let mut body = answer.into_body();
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        let room = bytes_max - read.len();
+        read.extend_from_slice(data.get(..room).unwrap_or(&data));
+        if read.len() >= bytes_max {
+            break;
+        }
+    }
+    Ok(read)
+}
+
+fn request(url: &Url, fields: Fields, body: Bytes) -> Option<Request<Full<Bytes>>> {
+    let uri: Uri = url.as_str().parse().ok()?;
+    let mut request = Request::post(uri).body(Full::new(body)).ok()?;
+    for (name, value) in fields {
+        // Ids may hold text that no header can carry; it is left out rather than altered.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            request.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    Some(request)
+}
+
+/// Why no connection came about.
+#[derive(Debug, Error)]
+enum DialError {
+    #[error("the host name does not resolve: {0}")]
+    Dns(String),
+    #[error("{0}")]
+    Blocked(Refusal),
+    #[error("no connection: {0}")]
+    Connect(String),
+}
+
+/// Resolves, checks and dials.
+#[derive(Clone, Debug)]
+struct Connector {
+    guard: Arc<Guard>,
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = DialError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, DialError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let guard = Arc::clone(&self.guard);
+        Box::pin(async move { dial(&guard, &uri).await.map(TokioIo::new) })
+    }
+}
+
+async fn dial(guard: &Guard, uri: &Uri) -> Result<TcpStream, DialError> {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+    let port = uri.port_u16().unwrap_or(default);
+    let lookup = tokio::net::lookup_host((host, port));
+    let addresses: Vec<SocketAddr> = match tokio::time::timeout(DNS_TIMEOUT, lookup).await {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(error)) => return Err(DialError::Dns(error.to_string())),
+        Err(_) => return Err(DialError::Dns("no answer in time".into())),
+    };
+    for address in &addresses {
+        if let Err(refusal) = guard.check_address(*address) {
+            metrics::blocked(refusal);
+            return Err(DialError::Blocked(refusal));
+        }
+    }
+    let connect = connect_any(&addresses);
+    match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
+        Ok(connected) => connected,
+        Err(_) => Err(DialError::Connect("no answer in time".into())),
+    }
+}
+
+async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
+    let mut last = DialError::Dns("the name has no address".into());
+    for address in addresses.iter().take(ADDRESSES_MAX) {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                // Without it a small request waits for the acknowledgement of the one before.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "cannot set TCP_NODELAY");
+                }
+                metrics::dialled();
+                return Ok(stream);
+            }
+            Err(error) => last = DialError::Connect(error.to_string()),
+        }
+    }
+    Err(last)
+}
+
+/// Finds the cause of a failed request by walking down its sources.
+fn classify(error: &(dyn StdError + 'static)) -> Outcome {
+    let mut cause = Some(error);
+    while let Some(at) = cause {
+        if let Some(dial) = at.downcast_ref::<DialError>() {
+            let class = match dial {
+                DialError::Dns(_) => Class::Dns,
+                DialError::Blocked(_) => Class::Blocked,
+                DialError::Connect(_) => Class::Connect,
+            };
+            return Outcome::failed(class, dial.to_string());
+        }
+        if at.is::<rustls::Error>() || io_source(at).is_some_and(|e| e.is::<rustls::Error>()) {
+            return Outcome::failed(Class::Tls, deepest(at));
+        }
+        cause = at.source();
+    }
+    Outcome::failed(Class::Protocol, deepest(error))
+}
+
+/// What an I/O error wraps; `source` skips it.
+fn io_source<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    let io = error.downcast_ref::<std::io::Error>()?;
+    let inner: &(dyn StdError + 'static) = io.get_ref()?;
+    Some(inner)
+}
+
+fn deepest(error: &(dyn StdError + 'static)) -> String {
+    let mut at = error;
+    while let Some(source) = at.source() {
+        at = source;
+    }
+    io_source(at).unwrap_or(at).to_string()
+}

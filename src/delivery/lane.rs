@@ -1,0 +1,212 @@
+//! One lane per endpoint: so many attempts at once, so many deliveries waiting, and no more.
+//!
+//! A lane belongs to one handler of one installation, so that a slow or dead handler can hold up
+//! nobody else: what finds no room, or no turn in time, is parked at about the time when its turn
+//! would come.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::http::{Client, Sender};
+use super::plan::Delivery;
+use crate::clock;
+use crate::config;
+use crate::domain::{Handler, InstallationId};
+
+/// Assumed duration of an attempt before one was measured.
+const ATTEMPT_GUESS: Duration = Duration::from_millis(100);
+/// Soonest that a parked backlog record is attempted again.
+const BACKLOG_DELAY_MIN_MS: i64 = 1_000;
+/// Latest; a longer backlog is spread over the second half of this time.
+const BACKLOG_DELAY_MAX_MS: i64 = 15 * 60_000;
+/// A lane that nobody used for this long is forgotten.
+const IDLE_MS_MAX: i64 = 60_000;
+
+/// The lanes of one router.
+#[derive(Debug)]
+pub struct Lanes {
+    lanes: DashMap<LaneKey, Arc<Lane>>,
+    /// Turns over all lanes.
+    turns: Semaphore,
+    sender: Sender,
+    concurrency: usize,
+    waiting_max: usize,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct LaneKey {
+    installation: InstallationId,
+    target: Box<str>,
+}
+
+/// The bounded concurrency of one endpoint.
+#[derive(Debug)]
+pub struct Lane {
+    turns: Semaphore,
+    concurrency: usize,
+    waiting: AtomicUsize,
+    waiting_max: usize,
+    /// Moving average of the duration of an attempt, microseconds.
+    attempt_us: AtomicU64,
+    /// When the last parked backlog record has its turn, milliseconds since the epoch.
+    tail_ms: AtomicI64,
+    used_ms: AtomicI64,
+    client: Client,
+}
+
+/// The right to make one attempt; given back when dropped.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    _lane: SemaphorePermit<'a>,
+    _global: SemaphorePermit<'a>,
+}
+
+/// Why a delivery got no turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoTurn {
+    /// As many wait as may.
+    Full,
+    /// The turn did not come in time.
+    Late,
+}
+
+impl Lanes {
+    /// No lanes yet; each gets a connection pool of its own from `sender`.
+    #[must_use]
+    pub fn new(config: &config::Delivery, sender: Sender) -> Self {
+        Self {
+            lanes: DashMap::new(),
+            turns: Semaphore::new(config.concurrency),
+            sender,
+            concurrency: config.endpoint_concurrency,
+            waiting_max: config.endpoint_queue_max,
+        }
+    }
+
+    /// The lane of a delivery, made on first use.
+    #[must_use]
+    pub fn lane_of(&self, delivery: &Delivery) -> Arc<Lane> {
+        let target: Box<str> = match &*delivery.subscription.handler {
+            Handler::Http { url, .. } => url.as_str().into(),
+            Handler::Function { subject } => (&**subject).into(),
+        };
+        let key = LaneKey { installation: delivery.subscription.id.installation.clone(), target };
+        let lane = Arc::clone(self.lanes.entry(key).or_insert_with(|| self.new_lane()).value());
+        lane.used_ms.store(clock::now_ms(), Relaxed);
+        lane
+    }
+
+    /// Waits at most `patience` for a turn in `lane`.
+    ///
+    /// # Errors
+    /// Too many wait already, or the turn did not come in time.
+    pub async fn turn<'a>(
+        &'a self,
+        lane: &'a Lane,
+        patience: Duration,
+    ) -> Result<Turn<'a>, NoTurn> {
+        if let (Ok(lane), Ok(global)) = (lane.turns.try_acquire(), self.turns.try_acquire()) {
+            return Ok(Turn { _lane: lane, _global: global });
+        }
+        let _place = lane.queue().ok_or(NoTurn::Full)?;
+        let both = async {
+            // Semaphores are never closed, so that an error is only a turn that never comes.
+            let lane = lane.turns.acquire().await.ok()?;
+            let global = self.turns.acquire().await.ok()?;
+            Some(Turn { _lane: lane, _global: global })
+        };
+        tokio::time::timeout(patience, both).await.ok().flatten().ok_or(NoTurn::Late)
+    }
+
+    /// Forgets the lanes that nobody used lately, with their connections.
+    pub fn evict_idle(&self) {
+        let oldest = clock::now_ms() - IDLE_MS_MAX;
+        self.lanes.retain(|_, lane| {
+            Arc::strong_count(lane) > 1
+                || lane.used_ms.load(Relaxed) > oldest
+                || lane.tail_ms.load(Relaxed) > oldest
+        });
+    }
+
+    /// Deliveries that wait in memory.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.waiting.load(Relaxed)).sum()
+    }
+
+    fn new_lane(&self) -> Arc<Lane> {
+        Arc::new(Lane {
+            turns: Semaphore::new(self.concurrency),
+            concurrency: self.concurrency.max(1),
+            waiting: AtomicUsize::new(0),
+            waiting_max: self.waiting_max,
+            attempt_us: AtomicU64::new(micros(ATTEMPT_GUESS)),
+            tail_ms: AtomicI64::new(0),
+            used_ms: AtomicI64::new(0),
+            client: self.sender.client(self.concurrency),
+        })
+    }
+}
+
+impl Lane {
+    /// The connections of this lane.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Takes note of how long an attempt took.
+    pub fn record_attempt(&self, took: Duration) {
+        let took = micros(took);
+        // Every eighth of what is new; a lost race only loses one sample.
+        let average = self.attempt_us.load(Relaxed);
+        self.attempt_us.store(average - average / 8 + took / 8, Relaxed);
+    }
+
+    /// When a delivery that finds no room now has its turn: after those parked before it, at the
+    /// pace at which this lane works. `random` is a number from 0.0 to 1.0.
+    #[must_use]
+    pub fn backlog_due(&self, now: Timestamp, random: f64) -> Timestamp {
+        let now_ms = now.as_millisecond();
+        let pace_us = self.attempt_us.load(Relaxed) / u64::try_from(self.concurrency).unwrap_or(1);
+        let pace_ms = i64::try_from(pace_us / 1000).unwrap_or(BACKLOG_DELAY_MAX_MS).max(1);
+        let latest = now_ms.saturating_add(BACKLOG_DELAY_MAX_MS);
+        let turn = |tail: i64| tail.max(now_ms + BACKLOG_DELAY_MIN_MS).saturating_add(pace_ms);
+        let tail = self
+            .tail_ms
+            .fetch_update(Relaxed, Relaxed, |tail| Some(turn(tail).min(latest)))
+            .unwrap_or_default();
+        let delay_ms = turn(tail).saturating_sub(now_ms);
+        let (delay_ms, spread) = if delay_ms < BACKLOG_DELAY_MAX_MS {
+            (delay_ms, 0.1 * random)
+        } else {
+            (BACKLOG_DELAY_MAX_MS, -0.5 * random)
+        };
+        let delay = SignedDuration::from_millis(delay_ms);
+        let delay = SignedDuration::from_secs_f64(delay.as_secs_f64() * (1.0 + spread));
+        now.checked_add(delay).unwrap_or(now)
+    }
+
+    fn queue(&self) -> Option<Place<'_>> {
+        let place = Place(&self.waiting);
+        (self.waiting.fetch_add(1, Relaxed) < self.waiting_max).then_some(place)
+    }
+}
+
+/// A place in the queue of a lane.
+struct Place<'a>(&'a AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

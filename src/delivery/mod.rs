@@ -1,0 +1,37 @@
+//! 3. How it gets there: a match becomes a delivery, and each delivery is accounted for.
+//!
+//! ```text
+//! Match -> plan -> lane -> attempt -> delivered
+//!                   |         |- to be repeated -> parked (schedule)
+//!                   |         `- hopeless       -> dead letter
+//!                   `- full or late            -> parked (backlog)
+//! ```
+//!
+//! Guarantee: [`Dispatcher::deliver`] ends only when nothing of the delivery is left to do for its
+//! event. Bounds: so many attempts and waiting deliveries per endpoint, so many attempts in all.
+//! This stage knows neither the broker (it asks through [`ParkingLot`], [`DeadLetterBox`] and
+//! [`FunctionCaller`]) nor how subscriptions are stored ([`Directory`]).
+
+pub mod attempt;
+pub mod body;
+pub mod dead_letter;
+pub mod dispatch;
+pub mod guard;
+pub mod http;
+pub mod lane;
+pub mod metrics;
+pub mod outcome;
+pub mod parking;
+pub mod plan;
+pub mod retry;
+pub mod signature;
+
+pub use attempt::{CallError, FunctionCaller, Reply};
+pub use dead_letter::{DeadLetter, DeadLetterBox};
+pub use dispatch::{Accounted, Dispatcher, Edges};
+pub use guard::Guard;
+pub use parking::{Directory, ParkingLot};
+pub use plan::{Delivery, Occurrence};
+
+/// Headers to be sent: lower-case names and their values.
+pub type Fields = Vec<(&'static str, String)>;

@@ -1,0 +1,368 @@
+//! What an attempt came to and what follows from it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Longest delay a handler can ask for in its answer.
+const ASKED_DELAY_S_MAX: f64 = 900.0;
+/// Largest `retryData` that is handed back, in bytes.
+const RETRY_DATA_BYTES_MAX: usize = 4096;
+
+/// Kind of outcome of one attempt; a closed set of metric labels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// 2xx, or a reply of a function.
+    Success,
+    /// 3xx; redirects are never followed.
+    Redirect,
+    /// 4xx other than 410 and 429.
+    ClientError,
+    /// 410: the endpoint is gone for good.
+    Gone,
+    /// 429.
+    TooManyRequests,
+    /// 5xx.
+    ServerError,
+    /// No whole answer before the deadline.
+    Timeout,
+    /// No connection, or nobody listens on the function's subject.
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+    /// The host name did not resolve.
+    Dns,
+    /// The address guard refused the address.
+    Blocked,
+    /// What came back is no HTTP.
+    Protocol,
+    /// The body is larger than may be sent.
+    TooLarge,
+    /// Anything else.
+    Other,
+}
+
+impl Class {
+    /// The metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Success => "2xx",
+            Self::Redirect => "3xx",
+            Self::ClientError => "4xx",
+            Self::Gone => "410",
+            Self::TooManyRequests => "429",
+            Self::ServerError => "5xx",
+            Self::Timeout => "timeout",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Dns => "dns",
+            Self::Blocked => "blocked",
+            Self::Protocol => "protocol",
+            Self::TooLarge => "too_large",
+            Self::Other => "other",
+        }
+    }
+
+    /// Who is to blame for a failure, as metric label.
+    #[must_use]
+    pub fn blame(self) -> &'static str {
+        match self {
+            Self::Success => "none",
+            Self::Connect | Self::Tls | Self::Dns => "network",
+            Self::Blocked | Self::TooLarge => "policy",
+            Self::Other => "router",
+            _ => "handler",
+        }
+    }
+
+    /// The `retryReason` that handlers of the vendor's remotes know.
+    #[must_use]
+    pub fn retry_reason(self) -> &'static str {
+        match self {
+            Self::Timeout => "TIMEOUT_ERROR",
+            _ => "INVALID_REMOTE_INVOCATION_ERROR",
+        }
+    }
+}
+
+/// A delay that the handler asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// By the header `Retry-After`.
+    RetryAfter(Duration),
+    /// By a retry request in its answer.
+    InBody(Duration),
+}
+
+/// Why a delivery is given up, or an event put aside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DeadReason {
+    /// The event cannot be read; the reason of the decoder.
+    Poison(&'static str),
+    /// The body is larger than may be sent.
+    TooLarge,
+    /// All attempts failed.
+    Exhausted,
+    /// The endpoint answered 410.
+    Gone,
+    /// The endpoint answered with a status that no retry mends.
+    Rejected(u16),
+    /// The address guard refused the address.
+    BlockedAddress,
+}
+
+impl DeadReason {
+    /// The metric label, one of a closed set.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Poison("utf8") => "poison_utf8",
+            Self::Poison("json") => "poison_json",
+            Self::Poison("depth") => "poison_depth",
+            Self::Poison("size") => "poison_size",
+            Self::Poison("crash") => "poison_crash",
+            Self::Poison(_) => "poison_schema",
+            Self::TooLarge => "too_large",
+            Self::Exhausted => "exhausted",
+            Self::Gone => "gone",
+            Self::Rejected(300..400) => "rejected_3xx",
+            Self::Rejected(_) => "rejected_4xx",
+            Self::BlockedAddress => "blocked_address",
+        }
+    }
+
+    /// The reason as the dead letter states it, with the status where there is one.
+    #[must_use]
+    pub fn text(&self) -> Cow<'static, str> {
+        match self {
+            Self::Rejected(status) => format!("rejected_{status}").into(),
+            other => other.label().into(),
+        }
+    }
+}
+
+/// What follows from an attempt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// The delivery is done.
+    Done,
+    /// Attempt it again.
+    Retry {
+        /// The delay that the handler asked for.
+        asked: Option<Asked>,
+        /// `retryContext.retryReason` of the next attempt.
+        reason: Box<str>,
+        /// `retryContext.retryData` of the next attempt, JSON.
+        data: Option<Box<str>>,
+    },
+    /// No attempt will do better.
+    Dead(DeadReason),
+}
+
+/// The outcome of one attempt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// Its kind.
+    pub class: Class,
+    /// One sentence for operators; empty on success.
+    pub detail: Cow<'static, str>,
+    /// What follows.
+    pub next: Next,
+}
+
+impl Outcome {
+    /// An attempt that ended without an answer.
+    #[must_use]
+    pub fn failed(class: Class, detail: impl Into<Cow<'static, str>>) -> Self {
+        let next = match class {
+            Class::Blocked => Next::Dead(DeadReason::BlockedAddress),
+            Class::TooLarge => Next::Dead(DeadReason::TooLarge),
+            _ => Next::Retry { asked: None, reason: class.retry_reason().into(), data: None },
+        };
+        Self { class, detail: detail.into(), next }
+    }
+
+    /// Judges an HTTP answer.
+    #[must_use]
+    pub fn of_http(status: u16, retry_after: Option<&str>, body: &[u8], now: Timestamp) -> Self {
+        match status {
+            200..300 => Self::of_reply(body),
+            410 => Self::dead(Class::Gone, status, DeadReason::Gone),
+            408 | 409 | 425 => Self::retried(Class::ClientError, status, retry_after, now),
+            429 => Self::retried(Class::TooManyRequests, status, retry_after, now),
+            500.. => Self::retried(Class::ServerError, status, retry_after, now),
+            400..500 => Self::dead(Class::ClientError, status, DeadReason::Rejected(status)),
+            300..400 => Self::dead(Class::Redirect, status, DeadReason::Rejected(status)),
+            _ => Self::failed(Class::Protocol, format!("unexpected status {status}")),
+        }
+    }
+
+    /// Judges an answer that says success: it may still ask for another attempt.
+    #[must_use]
+    pub fn of_reply(body: &[u8]) -> Self {
+        let next = retry_request(body).unwrap_or(Next::Done);
+        let detail = if next == Next::Done { "" } else { "the handler asked for a retry" };
+        Self { class: Class::Success, detail: detail.into(), next }
+    }
+
+    /// Whether the handler took the delivery.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.next == Next::Done
+    }
+
+    fn dead(class: Class, status: u16, reason: DeadReason) -> Self {
+        Self { class, detail: format!("status {status}").into(), next: Next::Dead(reason) }
+    }
+
+    fn retried(class: Class, status: u16, retry_after: Option<&str>, now: Timestamp) -> Self {
+        let asked = retry_after.and_then(|text| parse_retry_after(text, now));
+        let next = Next::Retry {
+            asked: asked.map(Asked::RetryAfter),
+            reason: class.retry_reason().into(),
+            data: None,
+        };
+        Self { class, detail: format!("status {status}").into(), next }
+    }
+}
+
+/// Reads `Retry-After`: seconds, or a date of which the distance from `now` counts.
+fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
+}
+
+/// The retry request of a handler, as the vendor's `InvocationError` serialises to.
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(rename = "_retry")]
+    retry: bool,
+    #[serde(borrow, default, rename = "retryOptions")]
+    options: Option<RetryOptions<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct RetryOptions<'a> {
+    retry_after: Option<f64>,
+    retry_reason: Option<String>,
+    #[serde(borrow)]
+    retry_data: Option<&'a RawValue>,
+}
+
+fn retry_request(body: &[u8]) -> Option<Next> {
+    let answer: Answer<'_> = serde_json::from_slice(body).ok()?;
+    if !answer.retry {
+        return None;
+    }
+    let options = answer.options.unwrap_or_default();
+    let asked = options.retry_after.map(|seconds| seconds.clamp(1.0, ASKED_DELAY_S_MAX));
+    let data = options.retry_data.map(RawValue::get);
+    Some(Next::Retry {
+        asked: Some(Asked::InBody(Duration::from_secs_f64(asked.unwrap_or(1.0)))),
+        reason: options.retry_reason.unwrap_or_else(|| "FUNCTION_RETRY_REQUEST".into()).into(),
+        data: data.filter(|data| data.len() <= RETRY_DATA_BYTES_MAX).map(Into::into),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http(status: u16) -> Outcome {
+        Outcome::of_http(status, None, b"", Timestamp::UNIX_EPOCH)
+    }
+
+    fn asked(text: &str) -> Option<Asked> {
+        let now = "2026-11-21T08:00:00Z".parse().unwrap();
+        match Outcome::of_http(503, Some(text), b"", now).next {
+            Next::Retry { asked, .. } => asked,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_2xx_is_success() {
+        for status in [200, 201, 202, 204, 299] {
+            assert!(http(status).is_done(), "{status}");
+        }
+    }
+
+    #[test]
+    fn overload_and_server_errors_are_retried() {
+        for status in [408, 409, 425, 429, 500, 502, 503, 504, 599] {
+            assert!(matches!(http(status).next, Next::Retry { .. }), "{status}");
+        }
+        for class in [Class::Connect, Class::Tls, Class::Dns, Class::Timeout, Class::Protocol] {
+            assert!(matches!(Outcome::failed(class, "").next, Next::Retry { .. }), "{class:?}");
+        }
+    }
+
+    #[test]
+    fn other_4xx_and_redirects_are_dead_at_once() {
+        for status in [301, 302, 308, 400, 401, 403, 404, 405, 413, 422, 451] {
+            let Next::Dead(reason) = http(status).next else { panic!("{status} was retried") };
+            assert_eq!(reason.text(), format!("rejected_{status}"));
+        }
+        assert_eq!(http(410).next, Next::Dead(DeadReason::Gone));
+    }
+
+    #[test]
+    fn forbidden_address_and_oversized_body_are_dead_at_once() {
+        let next = |class| Outcome::failed(class, "").next;
+        assert_eq!(next(Class::Blocked), Next::Dead(DeadReason::BlockedAddress));
+        assert_eq!(next(Class::TooLarge), Next::Dead(DeadReason::TooLarge));
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_date() {
+        let secs = |n| Some(Asked::RetryAfter(Duration::from_secs(n)));
+        assert_eq!(asked("120"), secs(120));
+        assert_eq!(asked("Sat, 21 Nov 2026 08:01:30 GMT"), secs(90));
+        assert_eq!(asked("Sat, 21 Nov 2026 07:00:00 GMT"), secs(0));
+        assert_eq!(asked("soon"), None);
+        assert_eq!(asked("-5"), None);
+    }
+
+    #[test]
+    fn answer_can_ask_for_a_retry() {
+        let body = br#"{"_retry":true,"retryOptions":{"retryAfter":30,"retryReason":"BUSY","retryData":{"n":1}}}"#;
+        let Next::Retry { asked, reason, data } = Outcome::of_reply(body).next else {
+            panic!("not retried")
+        };
+        assert_eq!(asked, Some(Asked::InBody(Duration::from_secs(30))));
+        assert_eq!((&*reason, data.as_deref()), ("BUSY", Some(r#"{"n":1}"#)));
+    }
+
+    #[test]
+    fn asked_delay_and_data_are_bounded() {
+        let delay = |after: &str| {
+            let body = format!(r#"{{"_retry":true,"retryOptions":{{"retryAfter":{after}}}}}"#);
+            match Outcome::of_reply(body.as_bytes()).next {
+                Next::Retry { asked: Some(Asked::InBody(delay)), .. } => delay.as_secs(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((delay("0"), delay("-3"), delay("1e9"), delay("900")), (1, 1, 900, 900));
+        let big = format!(
+            r#"{{"_retry":true,"retryOptions":{{"retryData":"{}"}}}}"#,
+            "x".repeat(RETRY_DATA_BYTES_MAX)
+        );
+        assert!(matches!(Outcome::of_reply(big.as_bytes()).next, Next::Retry { data: None, .. }));
+    }
+
+    #[test]
+    fn any_other_answer_body_is_plain_success() {
+        for body in [&b""[..], b"ok", b"[]", b"{}", br#"{"_retry":false}"#, b"\xff"] {
+            assert!(Outcome::of_reply(body).is_done(), "{body:?}");
+        }
+    }
+}

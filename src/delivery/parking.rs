@@ -1,0 +1,243 @@
+//! Deliveries that wait durably: what a parked record holds, and reading it back when it fires.
+//!
+//! A record is the event's original body and a set of headers; it is complete, so that the event
+//! itself may leave its stream meanwhile. Where the handler is and whether it still wants the event
+//! is looked up when the record fires.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::Fields;
+use super::plan::{Delivery, Occurrence, Progress};
+use crate::domain::{AppId, DeliveryId, FilterError, SubscriptionId};
+use crate::event::{Envelope, Event, Headers};
+use crate::matcher::Subscription;
+
+const DELIVERY_ID: &str = "switchyard-delivery-id";
+const INSTALLATION: &str = "switchyard-installation";
+const MODULE_KEY: &str = "switchyard-module-key";
+const CLOUD_ID: &str = "switchyard-cloud-id";
+const EVENT_ID: &str = "switchyard-event-id";
+const EVENT_TYPE: &str = "switchyard-event-type";
+const EVENT_TIME: &str = "switchyard-event-time";
+const ORIGIN_APP: &str = "switchyard-origin-app";
+const ENTITY: &str = "switchyard-entity";
+const SEQUENCE: &str = "switchyard-sequence";
+const ATTEMPT: &str = "switchyard-attempt";
+const PARKS: &str = "switchyard-parks";
+const FIRST_SEEN: &str = "switchyard-first-seen";
+const PARK_REASON: &str = "switchyard-park-reason";
+const LAST_CLASS: &str = "switchyard-last-class";
+const RETRY_REASON: &str = "switchyard-retry-reason";
+const RETRY_DATA: &str = "switchyard-retry-data";
+const SELF_GENERATED: &str = "switchyard-self-generated";
+const FILTER_ERROR: &str = "switchyard-filter-error";
+const TRACEPARENT: &str = "traceparent";
+
+/// Holds deliveries until their time; implemented at the broker's edge.
+pub trait ParkingLot: Send + Sync {
+    /// Stores a record. Ends once it is known to be stored, however long that takes: the same
+    /// record is sent again under the same id until then. Dropping the future gives up waiting,
+    /// not necessarily the record.
+    ///
+    /// # Errors
+    /// The broker can never take a record of this size.
+    fn park(&self, record: Record) -> BoxFuture<'_, Result<(), TooLarge>>;
+}
+
+/// Finds what became of a subscription while its delivery was parked.
+pub trait Directory: Send + Sync {
+    /// The live subscription; none when it was removed or disabled.
+    fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>>;
+}
+
+/// The record is larger than the broker takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("the record is larger than the broker takes")]
+pub struct TooLarge;
+
+/// Why a delivery is parked; a closed set of metric labels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ParkReason {
+    /// Its attempt failed and is to be repeated.
+    Backoff,
+    /// As many wait for its endpoint as may.
+    Full,
+    /// It waited too long for its turn.
+    Late,
+}
+
+impl ParkReason {
+    /// The metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Backoff => "backoff",
+            Self::Full => "full",
+            Self::Late => "late",
+        }
+    }
+}
+
+/// A delivery in the form in which it is parked.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Record {
+    /// The delivery; a later record of the same delivery replaces an earlier one.
+    pub id: DeliveryId,
+    /// What makes two records the same: delivery, attempt and how often it was parked. Without the
+    /// last, a delivery that finds its lane full twice would be taken for a repeat and lost.
+    pub message_id: String,
+    /// Whether the delivery was parked before: then the record takes the place of one that is
+    /// acknowledged once this one is stored.
+    pub again: bool,
+    /// The app, which the record is filed under.
+    pub app: AppId,
+    /// When it is attempted again.
+    pub due: Timestamp,
+    /// What it takes to go on.
+    pub fields: Fields,
+    /// The event's body as it was published.
+    pub body: Bytes,
+}
+
+impl Record {
+    /// Writes the record of `delivery`, of which `progress.parks` counts this parking already.
+    #[must_use]
+    pub fn of(delivery: &Delivery, due: Timestamp, reason: ParkReason) -> Self {
+        let (event, progress) = (&delivery.occurrence.event, &delivery.progress);
+        let (attempt, parks) = (progress.attempt, progress.parks);
+        let mut fields = vec![
+            (DELIVERY_ID, delivery.id.to_string()),
+            (INSTALLATION, delivery.subscription.id.installation.to_string()),
+            (MODULE_KEY, delivery.subscription.id.key.to_string()),
+            (CLOUD_ID, event.envelope.cloud_id.to_string()),
+            (EVENT_ID, event.envelope.event_id.to_string()),
+            (EVENT_TYPE, event.envelope.event_type.to_string()),
+            (SEQUENCE, event.sequence.to_string()),
+            (ATTEMPT, attempt.to_string()),
+            (PARKS, parks.to_string()),
+            (FIRST_SEEN, progress.first_seen.to_string()),
+            (PARK_REASON, reason.label().to_owned()),
+            (SELF_GENERATED, delivery.self_generated.to_string()),
+        ];
+        let filter_error = delivery.filter_error.as_ref();
+        let optional = [
+            (EVENT_TIME, event.envelope.time.map(|time| time.to_string())),
+            (ORIGIN_APP, event.envelope.origin_app.as_ref().map(ToString::to_string)),
+            (ENTITY, event.envelope.entity.as_ref().map(ToString::to_string)),
+            (TRACEPARENT, event.envelope.traceparent.as_ref().map(ToString::to_string)),
+            (LAST_CLASS, present(&progress.last_class)),
+            (RETRY_REASON, present(&progress.retry_reason)),
+            (RETRY_DATA, progress.retry_data.as_ref().map(ToString::to_string)),
+            (FILTER_ERROR, filter_error.and_then(|error| serde_json::to_string(error).ok())),
+        ];
+        fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        Self {
+            id: delivery.id.clone(),
+            message_id: format!("{}/{attempt}/{parks}", delivery.id),
+            again: parks > 1,
+            app: delivery.subscription.app.clone(),
+            due,
+            fields,
+            body: event.body.clone(),
+        }
+    }
+}
+
+fn present(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// A parked record that fired cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Malformed {
+    /// A header is missing or has no such value.
+    #[error("the parked record has no valid header `{0}`")]
+    Field(&'static str),
+    /// The body is no event object.
+    #[error("the parked record holds no event: {0}")]
+    Body(String),
+}
+
+/// A parked record read back.
+#[derive(Clone, Debug)]
+pub struct Fired {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// Whose it is.
+    pub subscription: SubscriptionId,
+    event: Event,
+    self_generated: bool,
+    filter_error: Option<FilterError>,
+    progress: Progress,
+}
+
+impl Fired {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// A header is missing or wrong.
+    pub fn read(headers: &impl Headers, body: Bytes) -> Result<Self, Malformed> {
+        let text = |name: &'static str| headers.get(name).ok_or(Malformed::Field(name));
+        let optional = |name: &'static str| headers.get(name).map(Box::<str>::from);
+        let envelope = Envelope {
+            cloud_id: text(CLOUD_ID)?.into(),
+            event_id: text(EVENT_ID)?.into(),
+            event_type: text(EVENT_TYPE)?.into(),
+            time: headers.get(EVENT_TIME).and_then(|time| time.parse().ok()),
+            origin_app: headers.get(ORIGIN_APP).map(AppId::from),
+            entity: optional(ENTITY),
+            traceparent: optional(TRACEPARENT),
+        };
+        let progress = Progress {
+            attempt: parse(headers, ATTEMPT)?,
+            parks: parse(headers, PARKS)?,
+            first_seen: parse(headers, FIRST_SEEN)?,
+            last_class: optional(LAST_CLASS).unwrap_or_default(),
+            retry_reason: optional(RETRY_REASON).unwrap_or_default(),
+            retry_data: optional(RETRY_DATA),
+        };
+        let filter_error = match headers.get(FILTER_ERROR) {
+            Some(json) => {
+                Some(serde_json::from_str(json).map_err(|_| Malformed::Field(FILTER_ERROR))?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            id: DeliveryId::from_record(text(DELIVERY_ID)?),
+            subscription: SubscriptionId {
+                installation: text(INSTALLATION)?.into(),
+                key: text(MODULE_KEY)?.into(),
+            },
+            event: Event { envelope, body, sequence: parse(headers, SEQUENCE)? },
+            self_generated: parse(headers, SELF_GENERATED)?,
+            filter_error,
+            progress,
+        })
+    }
+
+    /// Goes on with the delivery, to where its subscription points now.
+    ///
+    /// # Errors
+    /// The body is no event object.
+    pub fn resume(self, subscription: Arc<Subscription>) -> Result<Delivery, Malformed> {
+        let occurrence =
+            Occurrence::new(self.event).map_err(|error| Malformed::Body(error.to_string()))?;
+        Ok(Delivery {
+            id: self.id,
+            subscription,
+            occurrence: Arc::new(occurrence),
+            self_generated: self.self_generated,
+            filter_error: self.filter_error,
+            progress: self.progress,
+        })
+    }
+}
+
+fn parse<T: std::str::FromStr>(headers: &impl Headers, name: &'static str) -> Result<T, Malformed> {
+    headers.get(name).and_then(|text| text.parse().ok()).ok_or(Malformed::Field(name))
+}

@@ -1,0 +1,161 @@
+//! When a failed delivery is attempted again, and when it is given up.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::outcome::{Asked, Class};
+
+/// Shortest delay after a 429 or a timeout: the handler is overloaded, not broken.
+const OVERLOAD_DELAY_MIN: Duration = Duration::from_secs(60);
+/// A `Retry-After` may always ask for this much.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// Longest delay between two attempts, whatever the configuration says.
+const DELAY_S_MAX: u64 = 30 * 24 * 3600;
+
+/// Delays between attempts.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    delays: Vec<Duration>,
+    jitter: f64,
+}
+
+impl Schedule {
+    /// A schedule with one delay before each attempt after the first, each longer or shorter by a
+    /// random share of up to `jitter` (0.0 to 1.0).
+    #[must_use]
+    pub fn new(delays_s: &[u64], jitter: f64) -> Self {
+        let delays = delays_s.iter().map(|s| Duration::from_secs(*s.min(&DELAY_S_MAX))).collect();
+        Self { delays, jitter: jitter.clamp(0.0, 1.0) }
+    }
+
+    /// How long to wait after failed attempt `attempt` (from 1); none when it was the last.
+    ///
+    /// What the handler asked for replaces the planned delay: a `Retry-After` between the planned
+    /// delay and twice that or an hour, a retry request in its answer as it is. `random` is a
+    /// number from 0.0 to 1.0.
+    #[must_use]
+    pub fn delay_after(
+        &self,
+        attempt: u32,
+        class: Class,
+        asked: Option<Asked>,
+        random: f64,
+    ) -> Option<Duration> {
+        let index = usize::try_from(attempt.checked_sub(1)?).ok()?;
+        let planned = *self.delays.get(index)?;
+        Some(match asked {
+            Some(Asked::InBody(delay)) => delay,
+            Some(Asked::RetryAfter(delay)) => {
+                let longest = RETRY_AFTER_MAX.max(planned.saturating_mul(2));
+                delay.clamp(planned, longest).max(least(class))
+            }
+            None => planned.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0)).max(least(class)),
+        })
+    }
+}
+
+fn least(class: Class) -> Duration {
+    match class {
+        Class::TooManyRequests | Class::Timeout => OVERLOAD_DELAY_MIN,
+        _ => Duration::ZERO,
+    }
+}
+
+/// Random numbers for jitter; the only randomness of delivery. Seeded, so that tests repeat.
+#[derive(Debug)]
+pub struct Random(AtomicU64);
+
+impl Random {
+    /// A sequence that `seed` decides.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+
+    /// A sequence nobody can foresee.
+    #[must_use]
+    pub fn from_system() -> Self {
+        Self::seeded(uuid::Uuid::new_v4().as_u64_pair().0)
+    }
+
+    /// The next number, from 0.0 to 1.0.
+    ///
+    /// **Source:** SplitMix64, Steele, Lea and Flood 2014.
+    pub fn unit(&self) -> f64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut z = self.0.fetch_add(STEP, Relaxed).wrapping_add(STEP);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let high = u32::try_from((z ^ (z >> 31)) >> 32).unwrap_or(u32::MAX);
+        f64::from(high) / f64::from(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULT: [u64; 8] = [5, 30, 300, 1800, 7200, 18000, 36000, 36000];
+
+    fn delay(attempt: u32, class: Class, asked: Option<Asked>) -> Option<Duration> {
+        Schedule::new(&DEFAULT, 0.2).delay_after(attempt, class, asked, 0.5)
+    }
+
+    fn secs(seconds: u64) -> Option<Duration> {
+        Some(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn nine_attempts_in_a_day_and_three_hours() {
+        let delays: Vec<_> = (1..=8).map(|n| delay(n, Class::ServerError, None).unwrap()).collect();
+        let total: Duration = delays.iter().sum();
+        assert_eq!(total, Duration::from_secs(27 * 3600 + 35 * 60 + 35));
+        assert_eq!(delay(9, Class::ServerError, None), None);
+    }
+
+    #[test]
+    fn jitter_stays_inside_its_share() {
+        let schedule = Schedule::new(&[100], 0.2);
+        let at = |random| schedule.delay_after(1, Class::ServerError, None, random);
+        assert_eq!(at(0.0), secs(80));
+        assert_eq!(at(1.0), secs(120));
+        let random = Random::seeded(7);
+        for _ in 0..1000 {
+            let delay = at(random.unit()).unwrap();
+            assert!((secs(80)..=secs(120)).contains(&Some(delay)), "{delay:?}");
+        }
+    }
+
+    #[test]
+    fn overloaded_handler_gets_a_minute() {
+        assert_eq!(delay(1, Class::TooManyRequests, None), secs(60));
+        assert_eq!(delay(1, Class::Timeout, None), secs(60));
+        assert_eq!(delay(3, Class::Timeout, None), secs(300));
+    }
+
+    #[test]
+    fn retry_after_replaces_the_delay_within_bounds() {
+        let asked = |seconds| Some(Asked::RetryAfter(Duration::from_secs(seconds)));
+        assert_eq!(delay(1, Class::ServerError, asked(90)), secs(90));
+        assert_eq!(delay(1, Class::ServerError, asked(1)), secs(5));
+        assert_eq!(delay(1, Class::ServerError, asked(90_000)), secs(3600));
+        assert_eq!(delay(5, Class::ServerError, asked(90_000)), secs(14_400));
+        assert_eq!(delay(1, Class::TooManyRequests, asked(7)), secs(60));
+    }
+
+    #[test]
+    fn retry_request_of_the_app_is_taken_as_it_is() {
+        let asked = Some(Asked::InBody(Duration::from_secs(1)));
+        assert_eq!(delay(4, Class::Success, asked), secs(1));
+    }
+
+    #[test]
+    fn seed_decides_the_random_sequence() {
+        let draw = |seed| {
+            let random = Random::seeded(seed);
+            (0..4).map(|_| random.unit().to_bits()).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+    }
+}

@@ -1,0 +1,163 @@
+//! Who an event is and what it is about, when its source does not say.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::members::Members;
+use crate::domain::{CloudId, EventId, EventType};
+
+/// Members that hold the entity an event is about, and the member that names the entity. An issue
+/// comes first: what happens to its comments and worklogs happens to the issue.
+const ENTITIES: &[(&str, &str)] = &[
+    ("issue", "key"),
+    ("issue", "id"),
+    ("worklog", "id"),
+    ("attachment", "id"),
+    ("comment", "id"),
+    ("version", "id"),
+    ("sprint", "id"),
+    ("board", "id"),
+    ("configuration", "id"),
+    ("project", "id"),
+    ("component", "id"),
+    ("filter", "id"),
+    ("issueType", "id"),
+    ("task", "id"),
+    ("content", "id"),
+    ("space", "id"),
+    ("label", "id"),
+    ("group", "id"),
+    ("user", "accountId"),
+    ("property", "key"),
+];
+
+/// Members whose `id` and `updated` together name one change; the changelog is asked before them.
+const REVISIONS: &[&str] = &["comment", "worklog", "version", "sprint"];
+
+/// Key of the entity that the event object `body` is about: the issue key, else the id of the
+/// entity; none if the event is about nothing in particular.
+#[must_use]
+pub fn entity_key(body: &Members<'_>) -> Option<Box<str>> {
+    let named = ENTITIES.iter().find_map(|(member, name)| body.object(member)?.id(name));
+    named.or_else(|| body.id("id")).or_else(|| body.id("entityId")).map(String::into_boxed_str)
+}
+
+/// A stable id for an event whose source gives none: the same change yields the same id, whenever
+/// and through whichever door it comes.
+///
+/// UUID version 5 of site, event type, entity and what tells this change from others: the id of the
+/// changelog, else id and time of the revision, else the sequence number, else the time of the
+/// event, else the whole body.
+#[must_use]
+pub fn event_id(
+    cloud_id: &CloudId,
+    event_type: &EventType,
+    time: Option<Timestamp>,
+    body: &[u8],
+) -> EventId {
+    let members = std::str::from_utf8(body).ok().and_then(|text| Members::parse(text).ok());
+    let members = members.unwrap_or_default();
+    let entity = entity_key(&members).unwrap_or_default();
+    let change = change_of(&members)
+        .or_else(|| time.map(|time| format!("time {time}")))
+        .unwrap_or_else(|| format!("body {}", hex(&Sha256::digest(body))));
+    let site = Uuid::new_v5(&Uuid::NAMESPACE_URL, cloud_id.as_str().as_bytes());
+    let name = format!("{event_type}\0{entity}\0{change}");
+    EventId::from(Uuid::new_v5(&site, name.as_bytes()).to_string())
+}
+
+/// What tells this change of its entity from all others, as far as the body says.
+fn change_of(body: &Members<'_>) -> Option<String> {
+    if let Some(id) = body.object("changelog").and_then(|changelog| changelog.id("id")) {
+        return Some(format!("changelog {id}"));
+    }
+    // An id without a time would make two changes of one version the same event.
+    let revision = REVISIONS.iter().find_map(|name| {
+        let entity = body.object(name)?;
+        Some(format!("{name} {} {}", entity.id("id")?, entity.id("updated")?))
+    });
+    revision.or_else(|| body.id("sequenceNumber").map(|number| format!("sequence {number}")))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(body: &str) -> Option<String> {
+        entity_key(&Members::parse(body).unwrap()).map(String::from)
+    }
+
+    fn id(event_type: &str, time: Option<i64>, body: &str) -> String {
+        let time = time.map(|ms| Timestamp::from_millisecond(ms).unwrap());
+        event_id(&"c1".into(), &event_type.into(), time, body.as_bytes()).to_string()
+    }
+
+    #[test]
+    fn entity_is_the_issue_before_anything_in_it() {
+        assert_eq!(
+            key(r#"{"comment":{"id":"1"},"issue":{"id":"2","key":"A-3"}}"#),
+            Some("A-3".into())
+        );
+        assert_eq!(key(r#"{"issue":{"id":"2"}}"#), Some("2".into()));
+        assert_eq!(key(r#"{"comment":{"id":"1"}}"#), Some("1".into()));
+    }
+
+    #[test]
+    fn entity_id_may_be_a_number_or_stand_at_the_top() {
+        assert_eq!(key(r#"{"project":{"id":10000}}"#), Some("10000".into()));
+        assert_eq!(key(r#"{"id":"70010","sourceIssueId":"1"}"#), Some("70010".into()));
+        assert_eq!(key(r#"{"entityId":"e"}"#), Some("e".into()));
+        assert_eq!(key(r#"{"query":"x"}"#), None);
+    }
+
+    #[test]
+    fn derived_id_is_stable_and_a_uuid() {
+        let body = r#"{"issue":{"key":"A-1"},"changelog":{"id":"30"}}"#;
+        let first = id("avi:jira:updated:issue", Some(1), body);
+        assert_eq!(first, id("avi:jira:updated:issue", Some(2), body), "the changelog decides");
+        assert_eq!(Uuid::parse_str(&first).unwrap().get_version_num(), 5);
+    }
+
+    #[test]
+    fn derived_id_tells_site_type_entity_and_change_apart() {
+        let body = |issue: &str, log: &str| {
+            format!(r#"{{"issue":{{"key":"{issue}"}},"changelog":{{"id":"{log}"}}}}"#)
+        };
+        let base = id("t", None, &body("A-1", "30"));
+        assert_ne!(base, id("u", None, &body("A-1", "30")));
+        assert_ne!(base, id("t", None, &body("A-2", "30")));
+        assert_ne!(base, id("t", None, &body("A-1", "31")));
+        let other = event_id(&"c2".into(), &"t".into(), None, body("A-1", "30").as_bytes());
+        assert_ne!(base, other.to_string());
+    }
+
+    #[test]
+    fn each_discriminator_is_used_when_those_before_it_are_missing() {
+        let differ = |left: (Option<i64>, &str), right: (Option<i64>, &str)| {
+            assert_ne!(id("t", left.0, left.1), id("t", right.0, right.1), "{left:?} {right:?}");
+        };
+        let same = |left: (Option<i64>, &str), right: (Option<i64>, &str)| {
+            assert_eq!(id("t", left.0, left.1), id("t", right.0, right.1), "{left:?} {right:?}");
+        };
+        let comment =
+            |updated: &str| format!(r#"{{"comment":{{"id":"1","updated":"{updated}"}}}}"#);
+        same((Some(1), &comment("a")), (Some(2), &comment("a")));
+        differ((Some(1), &comment("a")), (Some(1), &comment("b")));
+        differ((Some(1), r#"{"sequenceNumber":1}"#), (Some(1), r#"{"sequenceNumber":2}"#));
+        same((Some(1), r#"{"version":{"id":"1"}}"#), (Some(1), r#"{"version":{"id":"1"},"x":1}"#));
+        differ((Some(1), r#"{"version":{"id":"1"}}"#), (Some(2), r#"{"version":{"id":"1"}}"#));
+        differ((None, r#"{"x":1}"#), (None, r#"{"x":2}"#));
+        differ((None, "no json"), (None, "none either"));
+    }
+}

@@ -1,0 +1,72 @@
+//! What operators see of the input. Handles are kept, since these move with every event.
+
+use foldhash::{HashMap, HashMapExt};
+use metrics::{Counter, Histogram, counter, histogram};
+
+use super::Incoming;
+use crate::clock;
+
+/// Event types with a label value of their own; any further one is `other`.
+const EVENT_TYPES_MAX: usize = 100;
+
+/// The counters of one worker.
+#[derive(Debug)]
+pub struct InputMetrics {
+    received: HashMap<Box<str>, Counter>,
+    redelivered: Counter,
+    bytes: Counter,
+    size: Histogram,
+    age: Histogram,
+    /// Events that matched nobody.
+    pub unmatched: Counter,
+    /// Events whose deliveries are all accounted for.
+    pub matched: Counter,
+    /// Events put aside.
+    pub poison: Counter,
+}
+
+impl Default for InputMetrics {
+    fn default() -> Self {
+        let acked = |result| counter!("switchyard_events_acked_total", "result" => result);
+        Self {
+            received: HashMap::new(),
+            redelivered: counter!("switchyard_events_redelivered_total"),
+            bytes: counter!("switchyard_events_bytes_total"),
+            size: histogram!("switchyard_event_size_bytes"),
+            age: histogram!("switchyard_event_age_seconds"),
+            unmatched: acked("unmatched"),
+            matched: acked("matched"),
+            poison: acked("poison"),
+        }
+    }
+}
+
+impl InputMetrics {
+    /// Counts a message that was pulled.
+    pub fn count(&mut self, message: &impl Incoming, bytes: usize) {
+        let bytes_u32 = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.bytes.increment(u64::from(bytes_u32));
+        self.size.record(bytes_u32);
+        let age_ms = i32::try_from(clock::now_ms() - message.stored_ms()).unwrap_or(i32::MAX);
+        self.age.record(f64::from(age_ms.max(0)) / 1000.0);
+        if message.delivered() > 1 {
+            self.redelivered.increment(1);
+        }
+    }
+
+    /// Counts an event by its type.
+    pub fn count_type(&mut self, event_type: &str) {
+        if let Some(counter) = self.received.get(event_type) {
+            return counter.increment(1);
+        }
+        let name = if self.received.len() < EVENT_TYPES_MAX { event_type } else { "other" };
+        let counter = counter!("switchyard_events_received_total", "event_type" => name.to_owned());
+        counter.increment(1);
+        self.received.insert(name.into(), counter);
+    }
+}
+
+/// Counts an event that nobody can read.
+pub fn decode_error(reason: &'static str) {
+    counter!("switchyard_event_decode_errors_total", "reason" => reason).increment(1);
+}

@@ -1,0 +1,374 @@
+//! Jira webhooks to events: what Jira posts becomes what triggers listen to.
+//!
+//! A pure mapping of one request to one or more events. It changes the members that the two
+//! families spell differently and hands on all others byte for byte. No webhook that names itself is
+//! refused: an unknown name becomes the event type `webhook:<name>`.
+//!
+//! **Source:** Atlassian, "Webhooks" (Jira Cloud) and "Jira events" (Forge).
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use super::members::{Members, ObjectWriter};
+use super::{Envelope, Headers, identity};
+use crate::domain::{CloudId, EventId, EventType};
+
+#[cfg(test)]
+mod tests;
+
+/// Header with the id of a webhook: unique per site, the same over retries.
+const IDENTIFIER: &str = "x-atlassian-webhook-identifier";
+/// A longer identifier is not one of Jira's; the event id is derived instead.
+const IDENTIFIER_BYTES_MAX: usize = 128;
+/// A webhook name longer than this cannot become a subject.
+const NAME_BYTES_MAX: usize = 128;
+
+/// Families whose verb is the same in both worlds: prefix of the webhook name, its verbs, event
+/// type before and after the verb.
+const SAME_VERB: &[(&str, &[&str], &str, &str)] = &[
+    ("jira:issue_", &["created", "updated", "deleted"], "avi:jira:", ":issue"),
+    ("worklog_", &["created", "updated", "deleted"], "avi:jira:", ":worklog"),
+    ("attachment_", &["created", "deleted"], "avi:jira:", ":attachment"),
+    ("issuelink_", &["created", "deleted"], "avi:jira:", ":issuelink"),
+    ("issue_property_", &["set", "deleted"], "avi:jira:", ":issue-property"),
+    ("issuetype_", &["created", "updated", "deleted"], "avi:jira:", ":issuetype"),
+    ("filter_", &["created", "updated", "deleted"], "avi:jira:", ":filter"),
+    ("user_", &["created", "updated", "deleted"], "avi:jira:", ":user"),
+    ("project_", &["created", "updated", "deleted", "archived"], "avi:jira:", ":project"),
+    (
+        "jira:version_",
+        &["created", "updated", "released", "unreleased", "moved", "deleted", "merged"],
+        "avi:jira:",
+        ":version",
+    ),
+    (
+        "sprint_",
+        &["created", "started", "updated", "closed", "deleted"],
+        "avi:jira-software:",
+        ":sprint",
+    ),
+    ("board_", &["created", "updated", "deleted"], "avi:jira-software:", ":board"),
+];
+
+/// Webhooks whose event is named differently.
+const OTHER_VERB: &[(&str, &str)] = &[
+    ("comment_created", "avi:jira:commented:issue"),
+    ("comment_updated", "avi:jira:commented:issue"),
+    ("comment_deleted", "avi:jira:deleted:comment"),
+    ("project_soft_deleted", "avi:jira:softdeleted:project"),
+    ("project_restored_deleted", "avi:jira:restored:project"),
+    ("project_restored_archived", "avi:jira:unarchived:project"),
+    ("board_configuration_changed", "avi:jira-software:configuration-changed:board"),
+    ("option_timetracking_provider_changed", "avi:jira:timetracking:provider:changed"),
+    ("jira_expression_evaluation_failed", "avi:jira:failed:expression"),
+];
+
+/// Webhooks of a switched site option, and the property that the event names.
+const OPTIONS: &[(&str, &str)] = &[
+    ("option_voting_changed", "jira.option.voting"),
+    ("option_watching_changed", "jira.option.watching"),
+    ("option_subtasks_changed", "jira.option.allowsubtasks"),
+    ("option_unassigned_issues_changed", "jira.option.allowunassigned"),
+    ("option_issuelinks_changed", "jira.option.issuelinking"),
+];
+
+const CREATED_ISSUE: &str = "avi:jira:created:issue";
+const UPDATED_ISSUE: &str = "avi:jira:updated:issue";
+const ASSIGNED_ISSUE: &str = "avi:jira:assigned:issue";
+const MERGED_VERSION: &str = "avi:jira:merged:version";
+const CHANGED_CONFIGURATION: &str = "avi:jira:changed:configuration";
+const FAILED_EXPRESSION: &str = "avi:jira:failed:expression";
+
+/// Members of the webhook's own envelope: events say the same elsewhere or not at all. `eventType`
+/// is among them because some webhooks use that name for something else (`primaryAction`).
+const ENVELOPE: &[&str] = &[
+    "timestamp",
+    "webhookEvent",
+    "issue_event_type_name",
+    "user",
+    "matchedWebhookIds",
+    "eventType",
+    "isFromIssueLimitTransformation",
+];
+
+/// Why a request is no webhook.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum WebhookError {
+    /// The body is not UTF-8.
+    #[error("the body is not UTF-8 text (byte {offset})")]
+    Utf8 {
+        /// First bad byte.
+        offset: usize,
+    },
+    /// The body is not a JSON object.
+    #[error("the body is not a JSON object: {reason}")]
+    Json {
+        /// What the parser met, and where.
+        reason: String,
+    },
+    /// Nothing says which webhook it is.
+    #[error(
+        "the member `webhookEvent` must be a text of 1 to {NAME_BYTES_MAX} bytes, such as \
+         `jira:issue_created`"
+    )]
+    Name,
+}
+
+/// The events that one webhook of site `cloud_id` makes, each with its envelope and body; at least
+/// one, two if an update also changes the assignee.
+///
+/// # Errors
+/// See [`WebhookError`]; never because the webhook is of an unknown kind.
+pub fn map_webhook(
+    cloud_id: &CloudId,
+    headers: &impl Headers,
+    body: &[u8],
+) -> Result<Vec<(Envelope, Bytes)>, WebhookError> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| WebhookError::Utf8 { offset: error.valid_up_to() })?;
+    let members =
+        Members::parse(text).map_err(|error| WebhookError::Json { reason: error.to_string() })?;
+    let name = members.string("webhookEvent").filter(|name| !name.is_empty());
+    let name = name.filter(|name| name.len() <= NAME_BYTES_MAX).ok_or(WebhookError::Name)?;
+
+    let webhook = Webhook { name: &name, members: &members, bytes: text.len() };
+    let events = webhook.events().into_iter();
+    Ok(events
+        .map(|(event_type, body)| envelop(cloud_id, headers, event_type, &members, body))
+        .collect())
+}
+
+fn envelop(
+    cloud_id: &CloudId,
+    headers: &impl Headers,
+    event_type: EventType,
+    webhook: &Members<'_>,
+    body: String,
+) -> (Envelope, Bytes) {
+    let time = webhook.id("timestamp").and_then(|ms| ms.parse().ok());
+    let time = time.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let identifier = headers.get(IDENTIFIER).map(str::trim);
+    let identifier = identifier.filter(|id| (1..=IDENTIFIER_BYTES_MAX).contains(&id.len()));
+    let event_id = match identifier {
+        // Two events of one webhook need two ids.
+        Some(identifier) => EventId::from(format!("{identifier}:{event_type}")),
+        None => identity::event_id(cloud_id, &event_type, time, body.as_bytes()),
+    };
+    let entity = Members::parse(&body).ok().and_then(|members| identity::entity_key(&members));
+    let envelope = Envelope {
+        cloud_id: cloud_id.clone(),
+        event_id,
+        event_type,
+        time,
+        origin_app: None,
+        entity,
+        traceparent: headers.get("traceparent").map(Into::into),
+    };
+    (envelope, Bytes::from(body))
+}
+
+/// One webhook as it arrived.
+struct Webhook<'a> {
+    name: &'a str,
+    members: &'a Members<'a>,
+    bytes: usize,
+}
+
+impl Webhook<'_> {
+    fn events(&self) -> Vec<(EventType, String)> {
+        let Some(event_type) = self.known_event_type() else {
+            let event_type = format!("webhook:{}", as_token(self.name));
+            let body = self.unknown(&event_type);
+            return vec![(event_type.into(), body)];
+        };
+        let mut events = vec![(EventType::from(event_type.as_str()), self.body(&event_type))];
+        if event_type == UPDATED_ISSUE
+            && let Some(item) = self.change_of("assignee")
+        {
+            events.push((ASSIGNED_ISSUE.into(), self.assigned(item)));
+        }
+        events
+    }
+
+    fn known_event_type(&self) -> Option<String> {
+        let merged = self.members.json("mergedTo").is_some_and(|target| target != "null");
+        if self.name == "jira:version_deleted" && merged {
+            return Some(MERGED_VERSION.to_owned());
+        }
+        if OPTIONS.iter().any(|(name, _)| *name == self.name) {
+            return Some(CHANGED_CONFIGURATION.to_owned());
+        }
+        let other = OTHER_VERB.iter().find(|(name, _)| *name == self.name);
+        if let Some((_, event_type)) = other {
+            return Some((*event_type).to_owned());
+        }
+        SAME_VERB.iter().find_map(|(prefix, verbs, before, after)| {
+            let verb = self.name.strip_prefix(prefix).filter(|verb| verbs.contains(verb))?;
+            Some(format!("{before}{verb}{after}"))
+        })
+    }
+
+    /// The event body: members of the webhook, respelt where events spell them differently.
+    fn body(&self, event_type: &str) -> String {
+        let mut body = ObjectWriter::with_capacity(self.bytes);
+        body.text("eventType", event_type);
+        for (name, json) in self.members.iter().filter(|(name, _)| !ENVELOPE.contains(name)) {
+            match (event_type, name) {
+                (CREATED_ISSUE, "changelog") => {}
+                (MERGED_VERSION, "version") => body.json("mergedVersion", json),
+                (MERGED_VERSION, "mergedTo") => body.json("version", json),
+                (_, "attachment") => body.json(name, &renamed(json, "filename", "fileName")),
+                (_, "issueLink") => lift_link(&mut body, json),
+                _ => body.json(name, json),
+            }
+        }
+        self.add_event_members(event_type, &mut body);
+        body.finish()
+    }
+
+    /// Members that events have and webhooks say in another place.
+    fn add_event_members(&self, event_type: &str, body: &mut ObjectWriter) {
+        match event_type {
+            CHANGED_CONFIGURATION if self.members.json("property").is_none() => {
+                let option = OPTIONS.iter().find(|(name, _)| *name == self.name);
+                let mut property = ObjectWriter::with_capacity(64);
+                property.text("key", option.map_or("", |(_, key)| key));
+                body.json("property", &property.finish());
+            }
+            FAILED_EXPRESSION => {
+                if let Some(timestamp) = self.members.id("timestamp") {
+                    body.text("timestamp", &timestamp);
+                }
+            }
+            UPDATED_ISSUE => {
+                if let Some(statuses) = self.change_of("status").and_then(statuses) {
+                    body.json("associatedStatuses", &statuses);
+                }
+            }
+            _ => {}
+        }
+        if self.name.starts_with("user_") {
+            // Here the user is what the event is about, and nobody is named as its cause.
+            if let Some(user) = self.members.json("user") {
+                body.json("user", user);
+            }
+        } else if let Some(actor) = self.actor() {
+            body.text("atlassianId", &actor);
+        }
+        if let Some(name) = self.members.json("issue_event_type_name") {
+            body.json("jiraEventTypeName", name);
+        }
+    }
+
+    /// The second event of an update that changes the assignee.
+    fn assigned(&self, item: &RawValue) -> String {
+        let mut changelog = ObjectWriter::with_capacity(256);
+        if let Some(id) = self.members.object("changelog").and_then(|log| log.json("id")) {
+            changelog.json("id", id);
+        }
+        changelog.json("items", &format!("[{}]", item.get()));
+
+        let mut body = ObjectWriter::with_capacity(self.bytes);
+        body.text("eventType", ASSIGNED_ISSUE);
+        if let Some(issue) = self.members.json("issue") {
+            body.json("issue", issue);
+        }
+        body.json("changelog", &changelog.finish());
+        if let Some(actor) = self.actor() {
+            body.text("atlassianId", &actor);
+        }
+        body.finish()
+    }
+
+    /// A webhook without an event: handed on whole under its own name.
+    fn unknown(&self, event_type: &str) -> String {
+        let mut body = ObjectWriter::with_capacity(self.bytes);
+        body.text("eventType", event_type);
+        for (name, json) in self.members.iter().filter(|(name, _)| *name != "eventType") {
+            body.json(name, json);
+        }
+        body.finish()
+    }
+
+    /// The account that made the change. Comment, worklog and attachment webhooks have no `user`;
+    /// without the author in its place, an app that answers comments with comments could not be
+    /// told from a person, and `ignoreSelf` would not end its loop.
+    fn actor(&self) -> Option<String> {
+        let account = |object: &Members<'_>, name: &str| object.object(name)?.id("accountId");
+        account(self.members, "user").or_else(|| {
+            let (entity, verb) = self.name.split_once('_')?;
+            if !matches!(entity, "comment" | "worklog" | "attachment") || verb == "deleted" {
+                return None;
+            }
+            let entity = self.members.object(entity)?;
+            account(&entity, "updateAuthor").or_else(|| account(&entity, "author"))
+        })
+    }
+
+    /// The changelog item of a field. Display names differ in case and language, ids do not.
+    fn change_of(&self, field: &str) -> Option<&RawValue> {
+        let items = self.members.object("changelog")?.list("items");
+        items.into_iter().find(|item| {
+            Members::parse(item.get()).is_ok_and(|item| {
+                let name = item.string("fieldId").or_else(|| item.string("field"));
+                name.as_deref() == Some(field)
+            })
+        })
+    }
+}
+
+/// Current and previous status, as `associatedStatuses` lists them.
+fn statuses(item: &RawValue) -> Option<String> {
+    let item = Members::parse(item.get()).ok()?;
+    let status = |id: &str, name: &str| {
+        let mut status = ObjectWriter::with_capacity(64);
+        status.text("id", &item.id(id)?);
+        status.json("name", item.json(name).unwrap_or("null"));
+        Some(status.finish())
+    };
+    let sides = [status("to", "toString"), status("from", "fromString")];
+    let sides: Vec<String> = sides.into_iter().flatten().collect();
+    Some(format!("[{}]", sides.join(",")))
+}
+
+/// An object with one member renamed; anything else as it is.
+fn renamed(json: &str, from: &str, to: &str) -> String {
+    let Ok(members) = Members::parse(json) else { return json.to_owned() };
+    let mut object = ObjectWriter::with_capacity(json.len());
+    for (name, json) in members.iter() {
+        object.json(if name == from { to } else { name }, json);
+    }
+    object.finish()
+}
+
+/// Events have the members of a link at the top, ids as text, and shorter names in its type.
+fn lift_link(body: &mut ObjectWriter, json: &str) {
+    const IDS: &[&str] =
+        &["id", "sourceIssueId", "destinationIssueId", "sourceProjectId", "destinationProjectId"];
+    let Ok(link) = Members::parse(json) else { return };
+    for name in IDS {
+        if let Some(id) = link.id(name) {
+            body.text(name, &id);
+        }
+    }
+    if let Some(link_type) = link.object("issueLinkType") {
+        let mut object = ObjectWriter::with_capacity(128);
+        if let Some(id) = link_type.id("id") {
+            object.text("id", &id);
+        }
+        for (from, to) in [("name", "name"), ("inwardName", "inward"), ("outwardName", "outward")] {
+            if let Some(text) = link_type.json(from) {
+                object.json(to, text);
+            }
+        }
+        body.json("issueLinkType", &object.finish());
+    }
+}
+
+/// A name as part of one subject token.
+fn as_token(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':');
+    name.chars().map(|c| if plain(c) { c } else { '_' }).collect()
+}

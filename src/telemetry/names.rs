@@ -1,0 +1,330 @@
+//! Every metric family, the operators' contract: dashboards and alerts name these and no others.
+//!
+//! Labels come from closed sets. No family has a label for an app, an installation or an address,
+//! but the subscription family, whose members are bounded by `metrics.subscriptions`.
+//!
+//! `deploy/check.py` reads this file: it holds the files under `deploy/` to these names and labels.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// How a family moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only rises, until the process ends.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Counts observations by size; in text form three series kinds, `_bucket`, `_sum`, `_count`.
+    Histogram,
+}
+
+/// One metric family.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Full name.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
+    /// What one unit of its value is; none for plain numbers.
+    pub unit: Option<Unit>,
+    /// Label names; empty if the family is one series.
+    pub labels: &'static [&'static str],
+    /// What it tells an operator, one sentence.
+    pub help: &'static str,
+}
+
+/// Families of the process, in the order of an event's way.
+pub const FAMILIES: &[Family] = &[
+    // Input.
+    counter(
+        "switchyard_events_received_total",
+        &["event_type"],
+        "Events pulled for the first time.",
+    ),
+    counter("switchyard_events_redelivered_total", &[], "Events handed out again by the broker."),
+    counter("switchyard_events_bytes_total", &[], "Bytes of event bodies pulled.").in_bytes(),
+    counter(
+        "switchyard_events_acked_total",
+        &["result"],
+        "Events acknowledged, by what came of them.",
+    ),
+    counter("switchyard_event_decode_errors_total", &["reason"], "Messages that are no events."),
+    histogram("switchyard_event_size_bytes", &[], "Size of event bodies.").in_bytes(),
+    histogram("switchyard_event_age_seconds", &[], "Time in the stream before matching.")
+        .in_seconds(),
+    gauge("switchyard_input_pending", &[], "Events the broker has not handed out yet."),
+    gauge("switchyard_input_ack_pending", &[], "Events handed out and not acknowledged."),
+    gauge("switchyard_input_lag_seconds", &[], "Age of the oldest unacknowledged event.")
+        .in_seconds(),
+    gauge(
+        "switchyard_input_backlog_ratio",
+        &[],
+        "Share of the event stream that is not acknowledged; doors refuse events above 0.8.",
+    ),
+    counter(
+        "switchyard_input_stalls_total",
+        &["reason"],
+        "Stalls of the input that were noticed and mended.",
+    ),
+    // Registry.
+    gauge("switchyard_subscriptions", &["state"], "Module records by state."),
+    gauge("switchyard_installations", &[], "Installations with at least one module."),
+    gauge("switchyard_registry_revision", &[], "Last registry revision applied on this replica."),
+    histogram(
+        "switchyard_registry_apply_seconds",
+        &[],
+        "From a stored change to its being visible to matching.",
+    )
+    .in_seconds(),
+    counter(
+        "switchyard_registry_documents_refused_total",
+        &[],
+        "Stored documents that could not be applied.",
+    ),
+    counter(
+        "switchyard_registrations_total",
+        &["door", "op", "result"],
+        "Registration requests by outcome.",
+    ),
+    counter(
+        "switchyard_registration_auth_failures_total",
+        &["reason"],
+        "Requests refused for want of authority; callers are not told why.",
+    ),
+    counter(
+        "switchyard_filter_compile_errors_total",
+        &["reason"],
+        "Filters refused at registration.",
+    ),
+    histogram("switchyard_filter_compile_seconds", &[], "Time to check and compile one filter.")
+        .in_seconds(),
+    gauge("switchyard_index_memory_bytes", &[], "Memory of the matcher.").in_bytes(),
+    // Matching.
+    histogram("switchyard_match_seconds", &[], "From a decoded event to its matches.").in_seconds(),
+    histogram(
+        "switchyard_index_candidates",
+        &[],
+        "Subscriptions evaluated for an event after the index.",
+    ),
+    counter("switchyard_filter_evaluations_total", &["result"], "Filter evaluations by verdict."),
+    counter(
+        "switchyard_filter_errors_total",
+        &["reason", "action"],
+        "Filters that could not be evaluated, and what onError decided.",
+    ),
+    histogram("switchyard_filter_steps", &[], "Steps of one evaluation."),
+    counter("switchyard_matches_total", &["event_type"], "Matches: deliveries that came to be."),
+    histogram("switchyard_fanout", &[], "Deliveries of one event."),
+    // Delivery.
+    counter("switchyard_deliveries_total", &["outcome", "lane"], "Deliveries that ended."),
+    counter(
+        "switchyard_delivery_attempts_total",
+        &["target", "class", "blame"],
+        "Attempts by outcome and by whose fault it was.",
+    ),
+    histogram("switchyard_delivery_attempt_seconds", &["target"], "Duration of attempts.")
+        .in_seconds(),
+    histogram(
+        "switchyard_delivery_phase_seconds",
+        &["phase"],
+        "Where the time of a delivery went.",
+    )
+    .in_seconds(),
+    histogram(
+        "switchyard_delivery_end_to_end_seconds",
+        &["lane"],
+        "From the match of an event to its handler's acceptance.",
+    )
+    .in_seconds(),
+    histogram("switchyard_delivery_attempt_number", &[], "Number of the attempt that succeeded."),
+    gauge("switchyard_deliveries_inflight", &["target"], "Attempts running now."),
+    gauge(
+        "switchyard_deliveries_pending",
+        &["lane"],
+        "Deliveries waiting in memory for their turn.",
+    ),
+    gauge("switchyard_deliveries_parked", &[], "Deliveries waiting in the parking stream."),
+    counter("switchyard_parkings_total", &["reason"], "Deliveries put into the parking stream."),
+    gauge(
+        "switchyard_delivery_oldest_seconds",
+        &["lane"],
+        "Age of the oldest delivery that has not ended.",
+    )
+    .in_seconds(),
+    counter(
+        "switchyard_retries_scheduled_total",
+        &["class"],
+        "Retries by what made them necessary.",
+    ),
+    counter("switchyard_retry_after_honoured_total", &[], "Delays taken from a handler's answer."),
+    counter(
+        "switchyard_delivery_blocked_total",
+        &["rule"],
+        "Addresses that outbound rules refused.",
+    ),
+    counter(
+        "switchyard_http_connections_total",
+        &["reused"],
+        "Connections to handlers, new and reused.",
+    ),
+    gauge("switchyard_endpoint_breakers", &["state"], "Endpoints by the state of their breaker."),
+    // Dead letters.
+    counter("switchyard_dlq_total", &["reason"], "Dead letters written."),
+    gauge("switchyard_dlq_messages", &[], "Dead letters kept."),
+    counter("switchyard_dlq_redriven_total", &["result"], "Dead letters sent again."),
+    // Broker and process.
+    gauge(
+        "switchyard_broker_up",
+        &[],
+        "1 while the broker is connected and the event stream answers.",
+    ),
+    counter("switchyard_broker_reconnects_total", &[], "Connections to the broker made again."),
+    histogram(
+        "switchyard_broker_publish_seconds",
+        &["stream"],
+        "From a publish to the broker's confirmation.",
+    )
+    .in_seconds(),
+    counter(
+        "switchyard_broker_publish_failures_total",
+        &["stream", "reason"],
+        "Publishes without a confirmation.",
+    ),
+    gauge("switchyard_broker_rtt_seconds", &[], "Round trip to the broker.").in_seconds(),
+    counter("switchyard_admin_requests_total", &["route", "code"], "Requests to the operator API."),
+    gauge("switchyard_build_info", &["version"], "Constant 1; the label tells the version."),
+];
+
+/// Labels of the subscription family.
+const SUBSCRIPTION: &[&str] = &["app", "installation", "key"];
+
+/// Families of single subscriptions, for the bounded set chosen by `metrics.subscriptions`.
+pub const SUBSCRIPTION_FAMILIES: &[Family] = &[
+    counter(
+        "switchyard_subscription_matched_total",
+        SUBSCRIPTION,
+        "Events that became deliveries.",
+    ),
+    counter(
+        "switchyard_subscription_not_matched_total",
+        SUBSCRIPTION,
+        "Events of its types that did not match.",
+    ),
+    counter(
+        "switchyard_subscription_errors_total",
+        SUBSCRIPTION,
+        "Filter evaluations that failed.",
+    ),
+    counter("switchyard_subscription_delivered_total", SUBSCRIPTION, "Deliveries that succeeded."),
+    counter("switchyard_subscription_failed_total", SUBSCRIPTION, "Attempts that failed."),
+    counter(
+        "switchyard_subscription_dead_total",
+        SUBSCRIPTION,
+        "Deliveries that ended as dead letters.",
+    ),
+    counter(
+        "switchyard_subscription_steps_total",
+        SUBSCRIPTION,
+        "Evaluation steps used: what the filter costs.",
+    ),
+    gauge(
+        "switchyard_subscription_last_match_timestamp_seconds",
+        SUBSCRIPTION,
+        "When an event last matched; 0 = never.",
+    )
+    .in_seconds(),
+];
+
+/// Registers unit and HELP text of the process's families with the current recorder.
+pub fn describe_all() {
+    FAMILIES.iter().for_each(describe);
+}
+
+/// Registers unit and HELP text of the subscription families with the current recorder.
+pub fn describe_subscriptions() {
+    SUBSCRIPTION_FAMILIES.iter().for_each(describe);
+}
+
+fn describe(family: &Family) {
+    let Family { name, kind, unit, help, .. } = *family;
+    let unit = unit.unwrap_or(Unit::Count);
+    match kind {
+        Kind::Counter => describe_counter!(name, unit, help),
+        Kind::Gauge => describe_gauge!(name, unit, help),
+        Kind::Histogram => describe_histogram!(name, unit, help),
+    }
+}
+
+const fn counter(name: &'static str, labels: Labels, help: &'static str) -> Family {
+    Family { name, kind: Kind::Counter, unit: None, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: Labels, help: &'static str) -> Family {
+    Family { name, kind: Kind::Gauge, unit: None, labels, help }
+}
+
+const fn histogram(name: &'static str, labels: Labels, help: &'static str) -> Family {
+    Family { name, kind: Kind::Histogram, unit: None, labels, help }
+}
+
+type Labels = &'static [&'static str];
+
+impl Family {
+    const fn in_seconds(self) -> Self {
+        Self { unit: Some(Unit::Seconds), ..self }
+    }
+
+    const fn in_bytes(self) -> Self {
+        Self { unit: Some(Unit::Bytes), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    fn all() -> impl Iterator<Item = &'static Family> {
+        FAMILIES.iter().chain(SUBSCRIPTION_FAMILIES)
+    }
+
+    #[test]
+    fn names_are_unique_and_follow_the_rules() {
+        let mut seen = HashSet::new();
+        for Family { name, kind, unit, help, .. } in all() {
+            assert!(seen.insert(name), "{name} twice");
+            assert!(name.starts_with("switchyard_"), "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            let stem = name.trim_end_matches("_total");
+            assert_eq!(*unit == Some(Unit::Seconds), stem.ends_with("_seconds"), "{name}");
+            assert_eq!(*unit == Some(Unit::Bytes), stem.ends_with("_bytes"), "{name}");
+            assert!(help.ends_with('.'), "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn described_family_has_its_help_text() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            describe_all();
+            describe_subscriptions();
+            for family in all() {
+                let labels: Vec<_> = family.labels.iter().map(|name| (*name, "x")).collect();
+                match family.kind {
+                    Kind::Counter => metrics::counter!(family.name, &labels).increment(1),
+                    Kind::Gauge => metrics::gauge!(family.name, &labels).set(1.0),
+                    Kind::Histogram => metrics::histogram!(family.name, &labels).record(1.0),
+                }
+            }
+        });
+        let text = recorder.handle().render();
+        for family in all() {
+            let help = format!("# HELP {} {}\n", family.name, family.help);
+            assert!(text.contains(&help), "{} in\n{text}", family.name);
+        }
+    }
+}
