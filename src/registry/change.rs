@@ -7,6 +7,7 @@
 //! made here queue up behind each other; those made by other replicas show as conflicts and are
 //! decided anew on what is stored then.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -180,9 +181,13 @@ impl Registry {
     }
 
     /// `unseen` are the keys not yet met by the load that is under way.
-    fn apply(&self, change: Change, unseen: &mut Option<std::collections::HashSet<String>>) {
+    fn apply(&self, change: Change, unseen: &mut Option<HashSet<String>>) {
         match change {
-            Change::Loading => *unseen = Some(self.live.keys().into_iter().collect()),
+            Change::Loading => {
+                *unseen = Some(self.live.keys().into_iter().collect());
+                // Revisions begin anew when the store was made anew, so none counts as applied.
+                self.progress.send_modify(|progress| progress.revision = 0);
+            }
             Change::Loaded => {
                 for key in unseen.take().into_iter().flatten() {
                     self.live.delete(&key);

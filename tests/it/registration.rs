@@ -106,10 +106,11 @@ async fn run_cases(replica: &Replica, file: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forge_door_answers_the_recorded_cases_of_version_2() {
+async fn forge_door_answers_the_recorded_cases_of_both_versions() {
     let broker = NatsServer::start().await;
     let replica = Replica::start(&broker).await;
     run_cases(&replica, "forge-v2.json").await;
+    run_cases(&replica, "forge-v1.json").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
