@@ -10,6 +10,7 @@ use url::Url;
 
 use super::document::{AppKind, AppRecord, Endpoint, InstallationRecord, InstallationState};
 use super::language::{self, Compiled};
+use super::live::LiveInstallation;
 use super::metrics;
 use super::problem::{Problem, summary};
 use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
@@ -182,6 +183,8 @@ pub(super) struct Compiler<'a> {
     pub(super) app: Option<&'a LiveApp>,
     /// The installation.
     pub(super) installation: &'a InstallationRecord,
+    /// The same installation as it was applied before, if it was.
+    pub(super) before: Option<&'a LiveInstallation>,
     /// Revision of the installation's document.
     pub(super) revision: u64,
     /// Filters in use.
@@ -198,13 +201,16 @@ struct Declared<'a> {
     data: &'a Arc<Map<String, Value>>,
 }
 
+impl Declared<'_> {
+    fn is(&self, known: &LiveModule) -> bool {
+        self.module_type == known.module_type && *self.data == known.data
+    }
+}
+
 impl Compiler<'_> {
-    /// All modules, those of the app first; `stats_of` finds the counters of a module that was
-    /// there before, by key and whether it is the app's own.
-    pub(super) fn modules(
-        &self,
-        stats_of: impl Fn(&ModuleKey, bool) -> Option<Arc<SubscriptionStats>>,
-    ) -> Vec<LiveModule> {
+    /// All modules, those of the app first. What did not change stays the same subscription, and
+    /// what did keeps its counters.
+    pub(super) fn modules(&self) -> Vec<LiveModule> {
         let fixed = self.app.into_iter().flat_map(|app| &app.statics).map(|module| Declared {
             key: &module.key,
             module_type: &module.module_type,
@@ -217,13 +223,29 @@ impl Compiler<'_> {
             is_static: false,
             data: &module.data,
         });
+        let known: HashMap<(&ModuleKey, bool), &LiveModule> = self
+            .before
+            .iter()
+            .flat_map(|before| &before.modules)
+            .map(|module| ((&module.id.key, module.is_static), module))
+            .collect();
+        let may_stay = self.before.is_some_and(|before| self.is_unmoved(before));
         fixed
             .chain(registered)
-            .map(|declared| {
-                let stats = stats_of(declared.key, declared.is_static).unwrap_or_default();
-                self.module(&declared, stats)
+            .map(|declared| match known.get(&(declared.key, declared.is_static)) {
+                Some(known) if may_stay && declared.is(known) => LiveModule::clone(known),
+                Some(known) => self.module(&declared, Arc::clone(&known.stats)),
+                None => self.module(&declared, Arc::default()),
             })
             .collect()
+    }
+
+    /// Whether everything that bears on all modules is as it was.
+    fn is_unmoved(&self, before: &LiveInstallation) -> bool {
+        let (old, new) = (&before.record, self.installation);
+        before.app_revision == self.app.map(|app| app.revision)
+            && (&old.app, &old.cloud_id, old.state) == (&new.app, &new.cloud_id, new.state)
+            && (old.licensed, &old.app_account_id) == (new.licensed, &new.app_account_id)
     }
 
     fn module(&self, declared: &Declared<'_>, stats: Arc<SubscriptionStats>) -> LiveModule {

@@ -24,6 +24,8 @@ pub struct LiveInstallation {
     pub record: Arc<InstallationRecord>,
     /// Revision of its document.
     pub revision: u64,
+    /// Revision of the app's document; none while the app is not provisioned.
+    pub app_revision: Option<u64>,
     /// The modules of the app, then those registered, in order.
     pub modules: Vec<LiveModule>,
 }
@@ -234,21 +236,19 @@ impl Live {
         let compiler = Compiler {
             app: app.as_deref(),
             installation: &record,
+            before: before.as_deref(),
             revision,
             programs: &self.programs,
             prefix: &self.prefix,
         };
-        let modules = compiler.modules(|key, is_static| {
-            let same = |m: &&LiveModule| m.id.key == *key && m.is_static == is_static;
-            let known = before.as_ref()?.modules.iter().find(same)?;
-            Some(Arc::clone(&known.stats))
-        });
+        let modules = compiler.modules();
         let live = modules.iter().filter_map(|module| module.subscription.clone()).collect();
         self.matcher.replace_installation(&record.id, live);
         self.count(before.as_ref().map_or(&[], |before| &before.modules), -1);
         self.count(&modules, 1);
-        let id = record.id.clone();
-        self.installations.insert(id, Arc::new(LiveInstallation { record, revision, modules }));
+        let (id, app_revision) = (record.id.clone(), app.map(|app| app.revision));
+        let live = LiveInstallation { record, revision, app_revision, modules };
+        self.installations.insert(id, Arc::new(live));
     }
 
     fn delete_installation(&self, id: &str) {

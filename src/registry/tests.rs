@@ -231,6 +231,18 @@ async fn counters_survive_a_change_of_the_module() {
 }
 
 #[tokio::test]
+async fn a_registration_leaves_the_other_subscriptions_as_they_are() {
+    let (replica, _store) = Replica::provisioned().await;
+    let first = id_of(&replica.add(json!({})).await.unwrap());
+    let before = replica.subscription(&first).unwrap();
+    replica.add(json!({})).await.unwrap();
+    assert!(Arc::ptr_eq(&before, &replica.subscription(&first).unwrap()));
+    replica.install("inst-a", json!({"licensed": false})).await.unwrap();
+    let after = replica.subscription(&first).unwrap();
+    assert!(!after.licensed && after.revision > before.revision);
+}
+
+#[tokio::test]
 async fn equal_filters_are_one_program_over_all_installations() {
     let (replica, _store) = Replica::provisioned().await;
     replica.install("inst-b", json!({"cloudId": "cloud-2"})).await.unwrap();
