@@ -19,10 +19,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::compile::LiveApp;
+use super::applied::{LiveApp, LiveInstallation};
 use super::document::{ClientRecord, Document, read};
 use super::limits::RateLimit;
-use super::live::{Counts, Live, LiveInstallation};
+use super::live::{Counts, Live};
 use super::metrics;
 use super::problem::Problem;
 use super::store::{Change, Store, StoreError, Stored};

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Map, Value};
 use switchyard_expr::Program;
-use url::Url;
 
-use super::document::{AppKind, AppRecord, Endpoint, InstallationRecord, InstallationState};
+use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
+use super::document::{AppKind, InstallationRecord, InstallationState};
 use super::language::{self, Compiled};
-use super::live::LiveInstallation;
 use super::metrics;
 use super::problem::{Problem, summary};
 use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
@@ -21,103 +20,8 @@ use crate::telemetry::SubscriptionStats;
 
 /// The module type that is routed.
 pub const TRIGGER: &str = "trigger";
-/// Programs remembered beyond twice those in use before the dead ones are swept out.
-const SPARE_PROGRAMS_MAX: usize = 1024;
-
-/// Whether a module's triggers hear events.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum ModuleState {
-    /// They do.
-    Active,
-    /// They do not, for the reason given.
-    Inactive,
-    /// A module of the app itself has the same key and stands in front of it.
-    Shadowed,
-}
-
-impl ModuleState {
-    /// Every state.
-    pub const ALL: [Self; 3] = [Self::Active, Self::Inactive, Self::Shadowed];
-
-    /// The state as answers and metrics name it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Inactive => "inactive",
-            Self::Shadowed => "shadowed",
-        }
-    }
-}
-
-/// A module of an installation as this replica applied it.
-#[derive(Clone, Debug)]
-pub struct LiveModule {
-    /// Installation and key.
-    pub id: SubscriptionId,
-    /// Module type.
-    pub module_type: String,
-    /// A module of the app itself rather than a registered one.
-    pub is_static: bool,
-    /// Whether it hears events.
-    pub state: ModuleState,
-    /// Why it does not.
-    pub reason: Option<String>,
-    /// What was registered.
-    pub data: Arc<Map<String, Value>>,
-    /// What the matcher holds; none unless active.
-    pub subscription: Option<Arc<Subscription>>,
-    /// What happened to it so far; survives changes of the module.
-    pub stats: Arc<SubscriptionStats>,
-}
-
-/// An app as applied: its record and one handler per endpoint, shared by all installations.
-#[derive(Debug)]
-pub struct LiveApp {
-    /// The record.
-    pub record: AppRecord,
-    /// Revision of the record.
-    pub revision: u64,
-    endpoints: HashMap<String, Arc<Handler>>,
-    statics: Vec<StaticModule>,
-}
-
-#[derive(Debug)]
-struct StaticModule {
-    module_type: String,
-    key: ModuleKey,
-    data: Arc<Map<String, Value>>,
-}
-
-impl LiveApp {
-    /// Prepares an app record for its installations.
-    #[must_use]
-    pub fn new(record: AppRecord, revision: u64) -> Self {
-        let endpoint = |endpoint: &Endpoint| {
-            let url = Url::parse(&endpoint.url).ok()?;
-            let handler = Handler::Http { url, secret: endpoint.secret.clone() };
-            Some((endpoint.key.clone(), Arc::new(handler)))
-        };
-        let endpoints = record.endpoints.iter().filter_map(endpoint).collect();
-        let mut statics = Vec::new();
-        for (module_type, modules) in &record.static_modules {
-            statics.extend(modules.iter().filter_map(|data| {
-                Some(StaticModule {
-                    module_type: module_type.clone(),
-                    key: data.get("key")?.as_str()?.into(),
-                    data: Arc::new(data.clone()),
-                })
-            }));
-        }
-        Self { record, revision, endpoints, statics }
-    }
-
-    /// Whether the app itself has a module with this key.
-    #[must_use]
-    pub fn has_static_key(&self, key: &str) -> bool {
-        self.statics.iter().any(|module| module.key.as_str() == key)
-    }
-}
+/// Fewer texts than this are remembered without asking whether their programs are still in use.
+const UNSWEPT_MAX: usize = 1024;
 
 /// Compiled filters by their text: equal filters are one program, however many register them.
 ///
@@ -151,7 +55,9 @@ impl Programs {
         if let Some(known) = by_text.get(text).and_then(Weak::upgrade) {
             return known;
         }
-        if by_text.len() == by_text.capacity() && by_text.len() >= SPARE_PROGRAMS_MAX {
+        // Swept when the map would grow, so that sweeping costs little per program and the map
+        // stays within a constant factor of the programs in use.
+        if by_text.len() == by_text.capacity() && by_text.len() >= UNSWEPT_MAX {
             by_text.retain(|_, program| program.strong_count() > 0);
         }
         by_text.insert(Arc::clone(text), Arc::downgrade(&program));
@@ -355,4 +261,20 @@ impl Compiler<'_> {
 #[must_use]
 pub fn function_subject(prefix: &str, installation: &InstallationId, function: &str) -> String {
     format!("{prefix}.fn.{}.{function}", installation.token())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_that_nobody_uses_are_forgotten() {
+        let programs = Programs::default();
+        let kept = programs.get(&"true".into()).unwrap();
+        for number in 0..10 * UNSWEPT_MAX {
+            programs.get(&format!("{number} == 1").into()).unwrap();
+        }
+        assert!(programs.locked().len() <= 4 * UNSWEPT_MAX);
+        assert!(Arc::ptr_eq(&kept, &programs.get(&"true".into()).unwrap()));
+    }
 }

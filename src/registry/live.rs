@@ -11,37 +11,12 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use tracing::{error, info};
 
-use super::compile::{Compiler, LiveApp, LiveModule, ModuleState, Programs};
-use super::document::{AppRecord, ClientRecord, Document, InstallationRecord, ModuleRecord, read};
+use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
+use super::compile::{Compiler, Programs};
+use super::document::{AppRecord, ClientRecord, Document, InstallationRecord, read};
 use super::metrics;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
 use crate::matcher::{Matcher, Subscription};
-
-/// An installation as applied here.
-#[derive(Debug)]
-pub struct LiveInstallation {
-    /// The record.
-    pub record: Arc<InstallationRecord>,
-    /// Revision of its document.
-    pub revision: u64,
-    /// Revision of the app's document; none while the app is not provisioned.
-    pub app_revision: Option<u64>,
-    /// The modules of the app, then those registered, in order.
-    pub modules: Vec<LiveModule>,
-}
-
-impl LiveInstallation {
-    /// What was registered, in order, each with how it was applied.
-    pub fn registered(&self) -> impl Iterator<Item = (&ModuleRecord, &LiveModule)> {
-        self.record.modules.iter().zip(self.modules.iter().filter(|module| !module.is_static))
-    }
-
-    /// The module with this key that is in front: the app's own before a registered one.
-    #[must_use]
-    pub fn module(&self, key: &str) -> Option<&LiveModule> {
-        self.modules.iter().find(|module| module.id.key.as_str() == key)
-    }
-}
 
 /// How many records are in which state on this replica.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
