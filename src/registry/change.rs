@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info};
 
 use super::applied::{LiveApp, LiveInstallation};
 use super::document::{ClientRecord, Document, read};
@@ -321,7 +321,7 @@ impl Registry {
                     return Ok(answer);
                 }
                 Err(StoreError::Conflict) => {
-                    warn!(key, conflict, "registry document changed meanwhile, deciding anew");
+                    debug!(key, conflict, "registry document changed meanwhile, deciding anew");
                     sleep((Duration::from_millis(1) * conflict).min(CONFLICT_PAUSE_MAX)).await;
                 }
                 Err(error) => return Err(error.into()),
