@@ -4,9 +4,9 @@
 //! below, what status an error has in `error` alone. Every path works with a trailing slash.
 
 pub mod auth;
-mod body;
 mod error;
 pub mod events;
+mod extract;
 mod forge;
 pub mod health;
 pub mod ingest;
@@ -57,7 +57,6 @@ pub type Shared = Arc<ApiState>;
 ///
 /// It has the fallbacks of the whole listener: what is merged with it must have none.
 pub fn router(state: Shared) -> Router {
-    metrics::describe();
     let operator = operator::routes()
         .merge(subscriptions::routes())
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));

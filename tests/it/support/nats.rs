@@ -69,6 +69,21 @@ impl NatsServer {
         let _ = self.child.wait();
     }
 
+    /// Stops the server where it stands (SIGSTOP); connections stay open and nothing is answered.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a frozen server go on.
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -s {name}");
+    }
+
     async fn until_answering(&self) {
         let deadline = now() + START_TIMEOUT;
         let context = loop {
