@@ -11,7 +11,7 @@ pub(super) struct Builder<'t> {
     text: &'t str,
     escaped: &'t mut String,
     nodes: &'t mut Vec<Node>,
-    index: &'t mut Vec<u32>,
+    index: &'t mut Vec<(u32, u32)>,
     limits: TapeLimits,
     /// A bound that was hit, which serde's error cannot carry.
     bound: Option<TapeError>,
@@ -22,7 +22,7 @@ impl<'t> Builder<'t> {
         text: &'t str,
         escaped: &'t mut String,
         nodes: &'t mut Vec<Node>,
-        index: &'t mut Vec<u32>,
+        index: &'t mut Vec<(u32, u32)>,
         limits: TapeLimits,
     ) -> Builder<'t> {
         Builder { text, escaped, nodes, index, limits, bound: None }
@@ -304,7 +304,7 @@ impl Members {
         children.dedup_by(|later, kept| name(later) == name(kept));
 
         let index = offset(builder.index.len());
-        builder.index.extend(children.iter().map(|(_, child)| *child));
+        builder.index.extend(&children);
         self.len = offset(children.len());
         // Siblings stay in the order of the text.
         children.sort_unstable_by_key(|(_, child)| *child);
