@@ -197,7 +197,7 @@ fn tape(event: &Json) -> Tape {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn compiled_form_agrees_with_the_reference(source in program(), event in event()) {
