@@ -198,6 +198,8 @@ pub struct Limits {
 pub struct Metrics {
     /// Which subscriptions have series of their own: `off` or `top:N`.
     pub subscriptions: String,
+    /// Subscriptions with series whatever their rank, `<installation>/<key>`.
+    pub pinned: Vec<String>,
 }
 
 /// `[log]`

@@ -26,3 +26,7 @@ pub mod bus;
 pub mod store;
 
 pub mod router;
+
+pub mod cli;
+pub mod console;
+pub mod lifecycle;

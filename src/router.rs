@@ -24,8 +24,9 @@ use crate::delivery::parking::{Fired, Malformed};
 use crate::delivery::{Delivery, Directory, Dispatcher, Occurrence};
 use crate::event::metrics::{InputMetrics, decode_error};
 use crate::event::{DecodeError, Decoder, Event, Incoming, Source};
+use crate::matcher::metrics::{self as matching, MatchMetrics};
 use crate::matcher::{FilterFailure, Match, Matcher, Matches, Scratch};
-use crate::telemetry::LogBudget;
+use crate::telemetry::{Live, LogBudget, Notice};
 
 /// Deliveries of one event that are under way at once.
 const FAN_OUT_MAX: usize = 256;
@@ -58,6 +59,7 @@ pub struct Router {
     /// When workers last waited for room, milliseconds since the epoch.
     held_up_at: AtomicI64,
     failure_log: LogBudget,
+    live: Live,
     event_bytes_max: usize,
     trust_body_self: bool,
     stop: CancellationToken,
@@ -74,6 +76,7 @@ impl Router {
         matcher: Arc<Matcher>,
         dispatcher: Arc<Dispatcher>,
         directory: Arc<dyn Directory>,
+        live: Live,
         stop: CancellationToken,
     ) -> Self {
         let (event_bytes_max, config) = (config.limits.event, &config.events);
@@ -94,6 +97,7 @@ impl Router {
             hold_up_ms: ack_wait_ms.saturating_mul(config.deliver_max.max(1).saturating_add(1)),
             held_up_at: AtomicI64::new(i64::MIN),
             failure_log: LogBudget::default(),
+            live,
             event_bytes_max,
             trust_body_self: config.trust_body_self,
             stop,
@@ -170,6 +174,7 @@ impl Router {
             decoder: Decoder::new(self.event_bytes_max, self.trust_body_self),
             scratch: Scratch::default(),
             metrics: InputMetrics::default(),
+            matching: MatchMetrics::default(),
         }
     }
 
@@ -230,8 +235,12 @@ impl Router {
             Err(error) => return Examined::unreadable(&error),
         };
         desk.metrics.count_type(event.envelope.event_type.as_str());
-        let Matches { matches, failures, .. } =
-            self.matcher.matches(&event, &desk.decoder, &mut desk.scratch);
+        let started = clock::tick();
+        let outcome = self.matcher.matches(&event, &desk.decoder, &mut desk.scratch);
+        let event_type = event.envelope.event_type.as_str();
+        desk.matching.count(event_type, &outcome, clock::since(started));
+        self.live.tell(|| routed(&event, &outcome));
+        let Matches { matches, failures, .. } = outcome;
         for failure in &failures {
             self.note_failure(&event, failure);
         }
@@ -359,7 +368,7 @@ impl Router {
 
     fn note_failure(&self, event: &Event, failure: &FilterFailure) {
         let (subscription, error) = (&failure.subscription, &failure.error);
-        crate::matcher::metrics::filter_error(&error.kind, failure.on_error.delivers());
+        matching::filter_error(&error.kind, failure.on_error.delivers());
         let logs = failure.on_error.logs();
         if let Some(suppressed) = logs.then(|| self.failure_log.take()).flatten() {
             tracing::warn!(
@@ -376,11 +385,23 @@ impl Router {
     }
 }
 
+fn routed(event: &Event, outcome: &Matches) -> Notice {
+    Notice::Routed {
+        event_id: event.envelope.event_id.to_string(),
+        event_type: event.envelope.event_type.to_string(),
+        entity: event.envelope.entity.as_deref().map(str::to_owned),
+        matches: outcome.matches.iter().map(|found| found.subscription.id.to_string()).collect(),
+        errors: outcome.failures.iter().map(|fail| fail.subscription.id.to_string()).collect(),
+        ignored: outcome.ignored,
+    }
+}
+
 /// What one worker reuses from event to event.
 struct Desk {
     decoder: Decoder,
     scratch: Scratch,
     metrics: InputMetrics,
+    matching: MatchMetrics,
 }
 
 /// What examining an event came to.

@@ -258,15 +258,18 @@ impl Link {
 impl Sequence {
     /// A sequence; its height follows from its parts.
     pub(crate) fn new(declarations: Vec<(Name, Expr)>, body: Body) -> Sequence {
-        let inner = match &body {
+        let body_height = match &body {
             Body::Expr(expr) => expr.height,
             Body::If { arms, otherwise } => arms
                 .iter()
                 .map(|(condition, block)| condition.height.max(block.height))
-                .fold(otherwise.height, u16::max),
-            Body::Try { attempt, handler, .. } => attempt.height.max(handler.height),
+                .fold(otherwise.height, u16::max)
+                .saturating_add(1),
+            Body::Try { attempt, handler, .. } => {
+                attempt.height.max(handler.height).saturating_add(1)
+            }
         };
-        let height = inner.max(highest(declarations.iter().map(|(_, value)| value)));
-        Sequence { declarations, body, height: height.saturating_add(1) }
+        let height = body_height.max(highest(declarations.iter().map(|(_, value)| value)));
+        Sequence { declarations, body, height }
     }
 }

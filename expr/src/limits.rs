@@ -13,9 +13,12 @@ pub const TREE_HEIGHT_MAX: u16 = 256;
 /// Steps of one evaluation. **Source:** Forge events page, "Filter out events".
 pub const STEPS_MAX: u32 = 50_000;
 
-/// Sum of the tree heights of all functions active at one time. Bounds the evaluator's stack for
-/// functions that call themselves through an argument.
+/// Sum of the tree heights of all functions active at one time, each with [`CALL_HEIGHT`] on top.
+/// Bounds the evaluator's stack for functions that call themselves through an argument.
 pub const ACTIVE_HEIGHT_MAX: u32 = 384;
+
+/// What a call adds to the height of the function it enters.
+pub const CALL_HEIGHT: u32 = 8;
 
 /// Bytes of text, lists and maps that one evaluation may build, whether or not it keeps them.
 pub const MEMORY_BYTES_MAX: u32 = 1024 * 1024;

@@ -3,7 +3,8 @@
 use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::{
-    ACTIVE_HEIGHT_MAX, ELEMENTS_PER_STEP, MEMORY_BYTES_MAX, TEXT_BYTES_PER_STEP, VALUE_DEPTH_MAX,
+    ACTIVE_HEIGHT_MAX, CALL_HEIGHT, ELEMENTS_PER_STEP, MEMORY_BYTES_MAX, TEXT_BYTES_PER_STEP,
+    VALUE_DEPTH_MAX,
 };
 
 /// What is left of one evaluation's budget.
@@ -79,7 +80,7 @@ impl Meter {
 
     /// Enters a function body of the given height; [`Meter::leave`] must follow.
     pub(crate) fn enter<'v>(&mut self, height: u16) -> Result<(), Fault<'v>> {
-        match self.height_left.checked_sub(u32::from(height)) {
+        match self.height_left.checked_sub(u32::from(height) + CALL_HEIGHT) {
             Some(left) => {
                 self.height_left = left;
                 Ok(())
@@ -90,6 +91,6 @@ impl Meter {
 
     /// Leaves a function body that [`Meter::enter`] admitted.
     pub(crate) fn leave(&mut self, height: u16) {
-        self.height_left += u32::from(height);
+        self.height_left += u32::from(height) + CALL_HEIGHT;
     }
 }

@@ -14,7 +14,7 @@ use crate::meter::Meter;
 use crate::operator::{self, TextBuilder, build_list, build_map};
 use crate::span::Span;
 use crate::typed::{Block, Body, Expr, Frame, Kind, Link, LinkKind, Part, Place, Typed};
-use crate::value::{Captured, Function, List, Text, Value};
+use crate::value::{Captured, Class, Function, List, Text, Value};
 use crate::view::View;
 
 /// Evaluates `program` and counts its steps.
@@ -171,53 +171,19 @@ impl<'v, V: View> Naive<'v, V> {
                 Ok(self.load(*place))
             }
             Kind::Variable(at) => self.variable(*at),
-            Kind::TypeOfVariable(at) => {
-                self.meter.step(2)?;
-                let node = self.view.variable(self.variable_name(*at));
-                let name = node
-                    .map_or("undefined", |node| Value::of_node(self.view, node).type_of().name());
-                Ok(Value::String(Text::Borrowed(name)))
-            }
+            Kind::TypeOfVariable(at) => self.type_of_variable(*at),
             Kind::Native(native) => {
                 self.meter.step(1)?;
                 Ok(Value::Function(Function::Native(*native)))
             }
             Kind::Template(parts) => self.template(parts),
-            Kind::List(items) => {
-                let values = self.eval_all(items)?;
-                self.meter.step(1)?;
-                build_list(values, &mut self.meter)
-            }
-            Kind::Map(entries) => {
-                let mut values = Vec::with_capacity(entries.len());
-                for (name, value) in entries {
-                    values.push((Text::Borrowed(name), self.eval(value)?));
-                }
-                self.meter.step(1)?;
-                build_map(values, &mut self.meter)
-            }
-            Kind::New { class, arguments } => {
-                let arguments = self.eval_all(arguments)?;
-                self.meter.step(2)?;
-                builtin::construct(self, *class, &arguments)
-            }
+            Kind::List(items) => self.list(items),
+            Kind::Map(entries) => self.map(entries),
+            Kind::New { class, arguments } => self.construct(*class, arguments),
             Kind::Unary { op, operand } => self.unary(*op, operand),
             Kind::Chain { first, rest } => self.chain(first, rest),
-            Kind::Conditional { arms, otherwise } => {
-                for (condition, value) in arms {
-                    let holds = self.eval(condition)?.is_truthy();
-                    self.charge(1, condition.span)?;
-                    if holds {
-                        return self.eval(value);
-                    }
-                }
-                self.eval(otherwise)
-            }
-            Kind::Throw(operand) => {
-                let value = self.eval(operand)?;
-                self.meter.step(1)?;
-                Err(builtin::throw(value, self.view, &mut self.meter))
-            }
+            Kind::Conditional { arms, otherwise } => self.conditional(arms, otherwise),
+            Kind::Throw(operand) => self.throw(operand),
             Kind::Lambda(id) => self.lambda(*id),
             Kind::Access { head, links } => self.access(head, links),
         }
@@ -231,6 +197,52 @@ impl<'v, V: View> Naive<'v, V> {
             UnaryOp::Negate => operator::negate(&operand),
             UnaryOp::TypeOf => Ok(Value::String(Text::Borrowed(operand.type_of().name()))),
         }
+    }
+
+    fn list(&mut self, items: &'v [Expr]) -> Outcome<'v> {
+        let values = self.eval_all(items)?;
+        self.meter.step(1)?;
+        build_list(values, &mut self.meter)
+    }
+
+    fn map(&mut self, entries: &'v [(Box<str>, Expr)]) -> Outcome<'v> {
+        let mut values = Vec::with_capacity(entries.len());
+        for (name, value) in entries {
+            values.push((Text::Borrowed(name), self.eval(value)?));
+        }
+        self.meter.step(1)?;
+        build_map(values, &mut self.meter)
+    }
+
+    fn construct(&mut self, class: Class, arguments: &'v [Expr]) -> Outcome<'v> {
+        let arguments = self.eval_all(arguments)?;
+        self.meter.step(2)?;
+        builtin::construct(self, class, &arguments)
+    }
+
+    fn conditional(&mut self, arms: &'v [(Expr, Expr)], otherwise: &'v Expr) -> Outcome<'v> {
+        for (condition, value) in arms {
+            let holds = self.eval(condition)?.is_truthy();
+            self.charge(1, condition.span)?;
+            if holds {
+                return self.eval(value);
+            }
+        }
+        self.eval(otherwise)
+    }
+
+    fn throw(&mut self, operand: &'v Expr) -> Outcome<'v> {
+        let value = self.eval(operand)?;
+        self.meter.step(1)?;
+        Err(builtin::throw(value, self.view, &mut self.meter))
+    }
+
+    fn type_of_variable(&mut self, at: u32) -> Outcome<'v> {
+        self.meter.step(2)?;
+        let node = self.view.variable(self.variable_name(at));
+        let name =
+            node.map_or("undefined", |node| Value::of_node(self.view, node).type_of().name());
+        Ok(Value::String(Text::Borrowed(name)))
     }
 
     fn variable_name(&self, at: u32) -> &'v str {

@@ -70,8 +70,8 @@ pub struct Tape {
     /// Strings that had escapes, behind each other. Addressed as if it followed `text`.
     escaped: String,
     nodes: Vec<Node>,
-    /// Children of large maps in search order.
-    index: Vec<u32>,
+    /// Hashes and children of large maps, in the order of hash and name.
+    index: Vec<(u32, u32)>,
     binding: Binding,
 }
 
@@ -236,12 +236,11 @@ impl View for Tape {
         }
         let index = index as usize;
         let sorted = self.index.get(index..index + len as usize)?;
-        let key = (hash(name), name);
-        let found = sorted.binary_search_by(|child| {
-            let name = self.name(NodeId(*child));
-            (hash(name), name).cmp(&key)
+        let key = hash(name);
+        let found = sorted.binary_search_by(|(hash, child)| {
+            hash.cmp(&key).then_with(|| self.name(NodeId(*child)).cmp(name))
         });
-        found.ok().and_then(|at| sorted.get(at)).map(|child| NodeId(*child))
+        found.ok().and_then(|at| sorted.get(at)).map(|(_, child)| NodeId(*child))
     }
 
     fn first_child(&self, node: NodeId) -> Option<NodeId> {

@@ -11,10 +11,13 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{ApiError, Shared, metrics};
+use crate::domain::Secret;
 use crate::registry::{InstallationState, LiveInstallation, digest};
 
 /// Carries on whose behalf a container calls. **Source:** Forge containers reference.
 const PROXY_AUTHORIZATION: &str = "forge-proxy-authorization";
+/// Paths that only a container's proxy calls.
+const CONTAINER_PATHS: &str = "/atlassian/";
 
 /// Lets requests with the admin token pass.
 pub(super) async fn require_admin(
@@ -22,13 +25,18 @@ pub(super) async fn require_admin(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let wanted = state.admin_token.reveal();
-    // Digests have one length, so the comparison tells nothing about the token's.
-    let equal = |given: &str| bool::from(Sha256::digest(given).ct_eq(&Sha256::digest(wanted)));
     match bearer(request.headers()) {
-        Some(given) if !wanted.is_empty() && equal(given) => Ok(next.run(request).await),
+        Some(given) if is_operator(&state.admin_token, given) => Ok(next.run(request).await),
         _ => Err(ApiError::NotAnOperator),
     }
+}
+
+/// Whether `given` is the operator's token; an empty token is nobody's.
+#[must_use]
+pub fn is_operator(token: &Secret, given: &str) -> bool {
+    let wanted = token.reveal();
+    // Digests have one length, so the comparison tells nothing about the token's.
+    !wanted.is_empty() && bool::from(Sha256::digest(given).ct_eq(&Sha256::digest(wanted)))
 }
 
 /// A Forge app, acting for one enabled installation.
@@ -40,25 +48,35 @@ impl FromRequestParts<Shared> for ForgeCaller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
-        forge_caller(&parts.headers, state).map_err(|reason| {
+        let proxied = parts.uri.path().starts_with(CONTAINER_PATHS);
+        forge_caller(&parts.headers, proxied, state).map_err(|reason| {
             metrics::auth_failed(reason);
             ApiError::Unauthorized(reason)
         })
     }
 }
 
-fn forge_caller(headers: &HeaderMap, state: &Shared) -> Result<ForgeCaller, &'static str> {
+/// `proxied` callers must say on whose behalf they call; others may.
+fn forge_caller(
+    headers: &HeaderMap,
+    proxied: bool,
+    state: &Shared,
+) -> Result<ForgeCaller, &'static str> {
     let token = bearer(headers).ok_or("no_token")?;
     let found = state.registry.installation_by_token(&digest(token));
     let installation = found.ok_or("unknown_token")?;
     if installation.record.state != InstallationState::Enabled {
         return Err("not_enabled");
     }
-    if let Some(value) = headers.get(PROXY_AUTHORIZATION) {
-        let value = value.to_str().map_err(|_| "bad_proxy_header")?;
-        if acting_as(value).ok_or("bad_proxy_header")? != "app" {
-            return Err("as_user");
+    match headers.get(PROXY_AUTHORIZATION) {
+        Some(value) => {
+            let value = value.to_str().map_err(|_| "bad_proxy_header")?;
+            if acting_as(value).ok_or("bad_proxy_header")? != "app" {
+                return Err("as_user");
+            }
         }
+        None if proxied => return Err("no_proxy_header"),
+        None => {}
     }
     Ok(ForgeCaller { installation })
 }

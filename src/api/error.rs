@@ -97,25 +97,25 @@ impl From<ApiError> for Answer {
             ApiError::Unauthorized(_) => Self::new(StatusCode::UNAUTHORIZED, AUTHORIZATION_FAILED),
             ApiError::NotAnOperator => Self::coded(
                 StatusCode::UNAUTHORIZED,
-                "SY-1005",
+                "SY-1105",
                 "the operator API needs the header `Authorization: Bearer <admin token>`",
             ),
-            ApiError::Malformed(reason) => Self::coded(StatusCode::BAD_REQUEST, "SY-1001", reason),
+            ApiError::Malformed(reason) => Self::coded(StatusCode::BAD_REQUEST, "SY-1101", reason),
             ApiError::BodyTooLarge { max } => Self::coded(
                 StatusCode::PAYLOAD_TOO_LARGE,
-                "SY-1002",
+                "SY-1102",
                 format!("the request body is larger than {max} bytes"),
             ),
             ApiError::Invalid(problems) => Self::invalid(problems),
             ApiError::NotFound => {
-                Self::coded(StatusCode::NOT_FOUND, "SY-1003", "there is no such record")
+                Self::coded(StatusCode::NOT_FOUND, "SY-1103", "there is no such record")
             }
             ApiError::NoSuchPath => {
-                Self::coded(StatusCode::NOT_FOUND, "SY-1006", "there is no such path")
+                Self::coded(StatusCode::NOT_FOUND, "SY-1106", "there is no such path")
             }
             ApiError::MethodNotAllowed => Self::coded(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "SY-1004",
+                "SY-1104",
                 "this path does not take this method",
             ),
             ApiError::Register(error) => of_registry(error),
@@ -130,12 +130,12 @@ fn of_registry(error: RegisterError) -> Answer {
         RegisterError::KeyChanged => Answer::new(StatusCode::BAD_REQUEST, error.to_string()),
         RegisterError::StaleRevision => Answer::coded(
             StatusCode::PRECONDITION_FAILED,
-            "SY-1008",
+            "SY-1108",
             "the record has another revision than If-Match names",
         ),
         RegisterError::RateLimited { retry_after } => {
             let message = "too many registrations of this installation";
-            Answer::coded(StatusCode::TOO_MANY_REQUESTS, "SY-1007", message).after(retry_after)
+            Answer::coded(StatusCode::TOO_MANY_REQUESTS, "SY-1107", message).after(retry_after)
         }
         RegisterError::Store(StoreError::TooLarge { bytes, max }) => {
             let message = format!("all modules together have {bytes} bytes, the limit is {max}");
@@ -144,7 +144,7 @@ fn of_registry(error: RegisterError) -> Answer {
         RegisterError::Contended | RegisterError::Store(_) | RegisterError::NotApplied { .. } => {
             error!(%error, in_doubt = error.is_in_doubt(), "registration not confirmed");
             let message = "the registry did not confirm the change in time";
-            Answer::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5001", message).after(STORE_RETRY)
+            Answer::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5011", message).after(STORE_RETRY)
         }
         RegisterError::Randomness(_) | RegisterError::Document { .. } => {
             error!(%error, "registration failed");

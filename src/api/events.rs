@@ -70,7 +70,10 @@ pub struct EventsState {
 
 /// `POST /admin/v1/events`; whoever mounts it asks for the operator's token.
 pub fn routes(state: EventsState) -> Router {
-    Router::new().route("/admin/v1/events", post(take)).with_state(state)
+    Router::new()
+        .route("/admin/v1/events", post(take))
+        .route("/admin/v1/events/", post(take))
+        .with_state(state)
 }
 
 /// Site and type of a single event.
@@ -162,7 +165,7 @@ async fn take_file(state: &EventsState, body: Body) -> Result<Report, Refusal> {
                 Ok(None) => ended = true,
                 Err(error) => {
                     let message = format!("the body ended early: {error}");
-                    return Err(Refusal::new(StatusCode::BAD_REQUEST, "SY-1009", message));
+                    return Err(Refusal::new(StatusCode::BAD_REQUEST, "SY-1024", message));
                 }
             },
             else => return Ok(report),
@@ -226,7 +229,7 @@ fn store_line<'p>(
 ) -> (usize, BoxFuture<'p, Stored>) {
     let decoded = match line {
         Line::TooLong => Err(Rejection {
-            code: "SY-1010",
+            code: "SY-1025",
             message: format!("the line has more than {LINE_BYTES_MAX} bytes"),
         }),
         Line::Whole(bytes) => decode_line(decoder, &bytes).map_err(Rejection::from),

@@ -1,12 +1,14 @@
-//! The door of Forge apps: dynamic modules, version 2.
+//! The door of Forge apps: dynamic modules, version 2, and version 1 with its form for containers.
+//!
+//! The versions differ in who chooses a module's key: we in version 2, the app in version 1, where
+//! an update may also leave the key out of the path. They see the same modules.
 //!
 //! **Source:** Forge dynamic modules API. Where its pages disagree: a list answers with an object
 //! that carries its cursor under both documented names.
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{FromRequestParts, Path, RawQuery, State};
-use axum::http::request::Parts;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
@@ -14,24 +16,34 @@ use axum::routing::get;
 use serde_json::{Map, Value, json};
 
 use super::auth::ForgeCaller;
-use super::body::JsonObject;
+use super::extract::{Id, JsonObject};
 use super::page::{self, Query};
 use super::{ApiError, Shared, metrics, route};
 use crate::domain::ModuleKey;
 use crate::registry::{
     Door, ModuleRecord, ModuleSpec, ModuleState, Problem, RegisterError, Registered, code,
+    key_problem,
 };
 
-const MODULES: &str = "/forge/installation/v2/dynamic/module";
-const MODULE: &str = "/forge/installation/v2/dynamic/module/{key}";
+const V2: &str = "/forge/installation/v2/dynamic/module";
+const V1: &str = "/forge/installation/v1/dynamic/module";
+/// Version 1 as a container's proxy calls it.
+const V1_CONTAINER: &str = "/atlassian/forge/installation/v1/dynamic/module";
 /// Modules on one page.
 const LIMIT_MAX: usize = 100;
 const CURSOR: &str = "nextPageToken";
 
 pub(super) fn routes() -> Router<Shared> {
-    let router = route(Router::new(), MODULES, &get(list).post(register));
-    let router = route(router, MODULE, &get(read).put(replace).delete(remove));
-    router.route_layer(from_fn(|request, next| metrics::count("forge_v2", request, next)))
+    let one = get(read).put(replace).delete(remove);
+    let v2 = route(Router::new(), V2, &get(list).post(register));
+    let v2 = route(v2, &format!("{V2}/{{key}}"), &one);
+    let mut v1 = Router::new();
+    for path in [V1, V1_CONTAINER] {
+        v1 = route(v1, path, &get(list).post(register_keyed).put(replace_keyed));
+        v1 = route(v1, &format!("{path}/{{key}}"), &one);
+    }
+    let v2 = v2.route_layer(from_fn(|request, next| metrics::count("forge_v2", request, next)));
+    v2.merge(v1.route_layer(from_fn(|request, next| metrics::count("forge_v1", request, next))))
 }
 
 async fn register(
@@ -46,40 +58,80 @@ async fn register(
     Ok((StatusCode::CREATED, answer(&registered)).into_response())
 }
 
-async fn replace(
+async fn register_keyed(
     State(state): State<Shared>,
     caller: ForgeCaller,
-    Key(key): Key,
-    headers: HeaderMap,
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
     state.registry.take_turn(id)?;
-    state.registry.find(id, &key)?;
-    let spec = Submitted::read(body)?.with_same_key(&key)?;
-    let expected = expected_revision(&headers)?;
-    let registered = state.registry.replace(id, &key, spec, expected).await?;
+    let submitted = Submitted::read(body)?;
+    let key = key_of(submitted.key.as_ref())?;
+    let inside = submitted.data.get("key");
+    if inside.is_some_and(|inside| inside.as_str() != Some(key.as_str())) {
+        let message = format!("this differs from the key of the module, `{key}`");
+        return Err(Problem::new(code::FORM, "data.key", message).into());
+    }
+    let spec = submitted.spec(Door::ForgeV1);
+    let registered = state.registry.register(id, spec, Some(key)).await?;
+    Ok((StatusCode::CREATED, answer(&registered)).into_response())
+}
+
+async fn replace(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    Id(key): Id,
+    headers: HeaderMap,
+    JsonObject(body): JsonObject,
+) -> Result<Response, ApiError> {
+    replace_module(&state, &caller, &key.into(), &headers, body).await
+}
+
+/// As [`replace`], with the key in the body alone.
+async fn replace_keyed(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    headers: HeaderMap,
+    JsonObject(body): JsonObject,
+) -> Result<Response, ApiError> {
+    let key = key_of(body.get("key"))?;
+    replace_module(&state, &caller, &key, &headers, body).await
+}
+
+async fn replace_module(
+    state: &Shared,
+    caller: &ForgeCaller,
+    key: &ModuleKey,
+    headers: &HeaderMap,
+    body: Map<String, Value>,
+) -> Result<Response, ApiError> {
+    let id = &caller.installation.record.id;
+    state.registry.take_turn(id)?;
+    let door = state.registry.find(id, key)?.door;
+    let spec = Submitted::read(body)?.under(key, door)?;
+    let expected = expected_revision(headers)?;
+    let registered = state.registry.replace(id, key, spec, expected).await?;
     Ok(answer(&registered).into_response())
 }
 
 async fn remove(
     State(state): State<Shared>,
     caller: ForgeCaller,
-    Key(key): Key,
+    Id(key): Id,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
     let id = &caller.installation.record.id;
     state.registry.take_turn(id)?;
-    state.registry.remove(id, &key, expected_revision(&headers)?).await?;
+    state.registry.remove(id, &key.into(), expected_revision(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn read(
     State(state): State<Shared>,
     caller: ForgeCaller,
-    Key(key): Key,
+    Id(key): Id,
 ) -> Result<Response, ApiError> {
-    let module = state.registry.find(&caller.installation.record.id, &key)?;
+    let module = state.registry.find(&caller.installation.record.id, &key.into())?;
     Ok(answer(&Registered { module, warnings: Vec::new() }).into_response())
 }
 
@@ -152,18 +204,6 @@ fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, RegisterError> 
     }
 }
 
-/// The module key of a path; one that cannot be read names nothing.
-struct Key(ModuleKey);
-
-impl FromRequestParts<Shared> for Key {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        path.map(|Path(key)| Self(key.into())).map_err(|_| ApiError::NotFound)
-    }
-}
-
 /// A module as the body of a request gives it.
 struct Submitted {
     key: Option<Value>,
@@ -200,7 +240,8 @@ impl Submitted {
         for name in body.keys() {
             let message = format!("there is no member `{name}` here");
             problems.push(
-                Problem::new(code::UNKNOWN_MEMBER, name, message).with_help("known are type, data"),
+                Problem::new(code::UNKNOWN_MEMBER, name, message)
+                    .with_help("known are key, type, data"),
             );
         }
         match (module_type, data) {
@@ -222,21 +263,29 @@ impl Submitted {
                 );
             }
         }
-        Ok(self.spec())
+        Ok(self.spec(Door::ForgeV2))
     }
 
     /// The module, if it does not claim another key than the one it is stored under.
-    fn with_same_key(self, key: &ModuleKey) -> Result<ModuleSpec, ApiError> {
+    fn under(self, key: &ModuleKey, door: Door) -> Result<ModuleSpec, ApiError> {
         let same = |given: &Value| given.as_str() == Some(key.as_str());
         if [self.key.as_ref(), self.data.get("key")].into_iter().flatten().all(same) {
-            Ok(self.spec())
+            Ok(self.spec(door))
         } else {
             Err(RegisterError::KeyChanged.into())
         }
     }
 
-    fn spec(self) -> ModuleSpec {
+    fn spec(self, door: Door) -> ModuleSpec {
         let Self { module_type, data, .. } = self;
-        ModuleSpec { module_type, data, door: Door::ForgeV2 }
+        ModuleSpec { module_type, data, door }
     }
+}
+
+fn key_of(given: Option<&Value>) -> Result<ModuleKey, ApiError> {
+    let Some(given) = given else {
+        return Err(Problem::new(code::MISSING, "key", "a module has a key").into());
+    };
+    let key = given.as_str().unwrap_or_default();
+    key_problem(key, "key").map_or_else(|| Ok(key.into()), |problem| Err(problem.into()))
 }

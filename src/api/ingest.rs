@@ -47,7 +47,10 @@ pub struct IngestState {
 
 /// `POST /ingest/jira/{cloudId}`.
 pub fn routes(state: IngestState) -> Router {
-    Router::new().route("/ingest/jira/{cloudId}", post(take)).with_state(state)
+    Router::new()
+        .route("/ingest/jira/{cloudId}", post(take))
+        .route("/ingest/jira/{cloudId}/", post(take))
+        .with_state(state)
 }
 
 async fn take(
@@ -57,7 +60,7 @@ async fn take(
     body: Body,
 ) -> Result<Response, Refusal> {
     if !(1..=CLOUD_ID_BYTES_MAX).contains(&cloud_id.len()) {
-        return Err(bad_request("SY-1006", "the path must name a site: /ingest/jira/{cloudId}"));
+        return Err(bad_request("SY-1021", "the path must name a site: /ingest/jira/{cloudId}"));
     }
     if let Some(seconds) = state.publisher.refuse_for_s() {
         return Err(Refusal::backlog(seconds));
@@ -68,11 +71,11 @@ async fn take(
         let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
         if !is_signed(secret, signature.unwrap_or_default(), &body) {
             let message = "X-Hub-Signature is missing or does not match the body and the secret";
-            return Err(Refusal::new(StatusCode::UNAUTHORIZED, "SY-1007", message));
+            return Err(Refusal::new(StatusCode::UNAUTHORIZED, "SY-1022", message));
         }
     }
     let events = map_webhook(&cloud_id, &RequestHeaders(&headers), &body)
-        .map_err(|error| bad_request("SY-1008", &error.to_string()))?;
+        .map_err(|error| bad_request("SY-1023", &error.to_string()))?;
     let ids: Vec<String> =
         events.iter().map(|(envelope, _)| envelope.event_id.to_string()).collect();
     let publishes =
@@ -86,7 +89,7 @@ pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Refusal>
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Refusal::too_large(bytes_max)),
-        Err(error) => Err(bad_request("SY-1009", &format!("the body ended early: {error}"))),
+        Err(error) => Err(bad_request("SY-1024", &format!("the body ended early: {error}"))),
     }
 }
 

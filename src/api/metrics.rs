@@ -4,15 +4,10 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use metrics::{counter, describe_counter};
+use metrics::counter;
 
 const REGISTRATIONS: &str = "switchyard_registrations_total";
 const AUTH_FAILURES: &str = "switchyard_registration_auth_failures_total";
-
-pub(super) fn describe() {
-    describe_counter!(REGISTRATIONS, "Calls of the registration doors by door, kind and result.");
-    describe_counter!(AUTH_FAILURES, "Refused callers by the reason that is not told to them.");
-}
 
 /// Counts a refused caller.
 pub(super) fn auth_failed(reason: &'static str) {

@@ -3,11 +3,12 @@
 //! A door reads a request, asks the registry and writes an answer; what may be registered is decided
 //! below, what status an error has in `error` alone. Every path works with a trailing slash.
 
-mod auth;
-mod body;
+pub mod auth;
 mod error;
 pub mod events;
+mod extract;
 mod forge;
+pub mod health;
 pub mod ingest;
 mod metrics;
 mod operator;
@@ -56,7 +57,6 @@ pub type Shared = Arc<ApiState>;
 ///
 /// It has the fallbacks of the whole listener: what is merged with it must have none.
 pub fn router(state: Shared) -> Router {
-    metrics::describe();
     let operator = operator::routes()
         .merge(subscriptions::routes())
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));

@@ -1,13 +1,13 @@
 //! The operator API: apps, installations, OAuth clients.
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::body::JsonObject;
+use super::extract::{Id, JsonObject};
 use super::page::{self, Query};
 use super::{ApiError, Shared, route};
 use crate::domain::{AppId, InstallationId};
@@ -41,11 +41,11 @@ pub(super) fn routes() -> Router<Shared> {
 
 async fn put_app(
     State(state): State<Shared>,
-    Path(id): Path<AppId>,
+    Id(id): Id,
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let spec: AppSpec = body.read()?;
-    let put = state.registry.put_app(&id, spec, &*state.check_url).await?;
+    let put = state.registry.put_app(&id.into(), spec, &*state.check_url).await?;
     Ok((created(put.created), Json(put_app_answer(&put))))
 }
 
@@ -68,10 +68,7 @@ fn put_app_answer(put: &AppPut) -> Value {
     answer
 }
 
-async fn get_app(
-    State(state): State<Shared>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+async fn get_app(State(state): State<Shared>, Id(id): Id) -> Result<Json<Value>, ApiError> {
     let app = state.registry.app(&id).ok_or(ApiError::NotFound)?;
     Ok(Json(app_view(&app.record)))
 }
@@ -108,19 +105,17 @@ async fn list_apps(
     Ok(Json(list(items, next(&ids, limit, AppId::as_str))))
 }
 
-async fn delete_app(
-    State(state): State<Shared>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, ApiError> {
+async fn delete_app(State(state): State<Shared>, Id(id): Id) -> Result<StatusCode, ApiError> {
     state.registry.delete_app(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn put_installation(
     State(state): State<Shared>,
-    Path(id): Path<InstallationId>,
+    Id(id): Id,
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let id = InstallationId::from(id);
     let spec: InstallationSpec = body.read()?;
     let put = state.registry.put_installation(&id, spec).await?;
     let InstallationPut { created: is_new, token } = put;
@@ -129,17 +124,14 @@ async fn put_installation(
     Ok((created(is_new), Json(answer)))
 }
 
-async fn rotate_token(
-    State(state): State<Shared>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+async fn rotate_token(State(state): State<Shared>, Id(id): Id) -> Result<Json<Value>, ApiError> {
     let token = state.registry.rotate_token(&id).await?;
     Ok(Json(json!({"token": token})))
 }
 
 async fn get_installation(
     State(state): State<Shared>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<Value>, ApiError> {
     let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
     Ok(Json(installation_view(&state, &installation)))
@@ -192,7 +184,7 @@ async fn list_installations(
 
 async fn delete_installation(
     State(state): State<Shared>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<StatusCode, ApiError> {
     state.registry.delete_installation(&id).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -200,7 +192,7 @@ async fn delete_installation(
 
 async fn put_client(
     State(state): State<Shared>,
-    Path(id): Path<String>,
+    Id(id): Id,
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let spec: ClientSpec = body.read()?;

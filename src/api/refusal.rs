@@ -48,12 +48,12 @@ impl Refusal {
 }
 
 /// Code of a refusal because the backlog is near its limit.
-pub(super) const BACKLOG: &str = "SY-5003";
+pub(super) const BACKLOG: &str = "SY-5013";
 
 pub(super) fn publish_code(error: &PublishError) -> &'static str {
     match error {
-        PublishError::Unconfirmed { .. } => "SY-5001",
-        PublishError::Refused { .. } => "SY-5002",
+        PublishError::Unconfirmed { .. } => "SY-5011",
+        PublishError::Refused { .. } => "SY-5012",
     }
 }
 

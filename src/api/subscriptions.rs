@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::extract::Id;
 use super::operator::{LIMIT_DEFAULT, LIMIT_MAX, insert, list, time};
 use super::page::{self, Query};
 use super::{ApiError, Shared, route};
@@ -23,7 +24,7 @@ pub(super) fn routes() -> Router<Shared> {
 
 async fn get_subscription(
     State(state): State<Shared>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<Value>, ApiError> {
     let id = SubscriptionId::parse(&id).ok_or(ApiError::NotFound)?;
     let installation = state.registry.installation(id.installation.as_str());

@@ -270,6 +270,21 @@ async fn key_in_a_registration_is_refused_because_the_server_makes_it() {
 }
 
 #[tokio::test]
+async fn keys_inside_and_outside_of_the_data_agree_in_version_1() {
+    let doors = Doors::open().await;
+    let modules = MODULES.replace("v2", "v1");
+    let mut body = trigger();
+    body["key"] = json!("mine");
+    body["data"]["key"] = json!("other");
+    let answer = doors.forge("POST", &modules, body.clone()).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(answer.body["errors"][0]["path"], "data.key");
+    body["data"]["key"] = json!("mine");
+    assert_eq!(doors.forge("POST", &modules, body.clone()).await.status, StatusCode::CREATED);
+    assert_eq!(doors.forge("PUT", &modules, body).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn type_of_a_module_cannot_change() {
     let doors = Doors::open().await;
     let path = format!("{MODULES}/{}", doors.register().await);

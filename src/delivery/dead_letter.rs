@@ -8,6 +8,7 @@ use super::outcome::DeadReason;
 use super::plan::Delivery;
 use crate::domain::AppId;
 use crate::event::Headers;
+use crate::event::envelope::decoded;
 
 /// Headers of an event that a dead letter keeps, so that it can be published again.
 const KEPT_HEADERS: [&str; 10] = [
@@ -118,8 +119,9 @@ impl DeadLetter {
     ) -> Self {
         let mut fields = cause_fields(cause);
         fields.push(("switchyard-sequence", sequence.to_string()));
-        let kept = KEPT_HEADERS.iter().filter_map(|name| Some((*name, headers.get(name)?)));
-        fields.extend(kept.map(|(name, value)| (name, value.to_owned())));
+        let value = |name| decoded(headers, name).ok().flatten();
+        let kept = KEPT_HEADERS.iter().filter_map(|name| Some((*name, value(name)?)));
+        fields.extend(kept.map(|(name, value)| (name, value.into_owned())));
         let message_id = format!("dead/event/{sequence}");
         Self { kind: Kind::Event { subject: subject.to_owned() }, message_id, fields, body }
     }

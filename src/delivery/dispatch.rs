@@ -15,6 +15,7 @@ use super::parking::{ParkReason, ParkingLot, Record, TooLarge};
 use super::plan::Delivery;
 use super::retry::{Random, Schedule};
 use crate::domain::Handler;
+use crate::telemetry::{Live, Notice};
 use crate::{clock, config};
 
 /// What became of a delivery; whichever it is, nothing of it is left to do for its event.
@@ -50,12 +51,19 @@ pub struct Dispatcher {
     timeout: Duration,
     park_after: Duration,
     payload_bytes_max: usize,
+    live: Live,
 }
 
 impl Dispatcher {
     /// A dispatcher without any lane yet.
     #[must_use]
-    pub fn new(config: &config::Delivery, sender: Sender, edges: Edges, random: Random) -> Self {
+    pub fn new(
+        config: &config::Delivery,
+        sender: Sender,
+        edges: Edges,
+        random: Random,
+        live: Live,
+    ) -> Self {
         Self {
             timeout: sender.timeout(),
             lanes: Lanes::new(config, sender),
@@ -64,6 +72,7 @@ impl Dispatcher {
             random,
             park_after: Duration::from_millis(config.park_after_ms),
             payload_bytes_max: config.payload_max,
+            live,
         }
     }
 
@@ -90,16 +99,24 @@ impl Dispatcher {
     /// Ends only when the outcome is durable. Dropping the future leaves the delivery to be made
     /// again from its event or parked record.
     pub async fn deliver(&self, delivery: Delivery, patience: Duration) -> Accounted {
+        let watched = self.live.is_watched().then(|| delivery.clone());
         let lane = self.lanes.lane_of(&delivery);
         let queued = clock::tick();
-        let turn = match self.lanes.turn(&lane, patience).await {
-            Ok(turn) => turn,
-            Err(no_turn) => return self.park_backlog(delivery, &lane, no_turn).await,
+        let (accounted, took) = match self.lanes.turn(&lane, patience).await {
+            Ok(turn) => {
+                metrics::queued(clock::since(queued));
+                let started = clock::tick();
+                let outcome = self.attempt(&delivery, &lane).await;
+                let took = clock::since(started);
+                drop(turn);
+                (self.settle(delivery, outcome).await, Some(took))
+            }
+            Err(no_turn) => (self.park_backlog(delivery, &lane, no_turn).await, None),
         };
-        metrics::queued(clock::since(queued));
-        let outcome = self.attempt(&delivery, &lane).await;
-        drop(turn);
-        self.settle(delivery, outcome).await
+        if let Some(delivery) = watched {
+            self.live.tell(|| notice(&delivery, &accounted, took));
+        }
+        accounted
     }
 
     /// Counts a delivery that a policy dropped.
@@ -195,6 +212,22 @@ impl Dispatcher {
         delivery.subscription.stats.count_dead();
         metrics::dead(delivery.lane_label(), &reason);
         Accounted::Dead(reason)
+    }
+}
+
+fn notice(delivery: &Delivery, accounted: &Accounted, took: Option<Duration>) -> Notice {
+    Notice::Delivery {
+        delivery_id: delivery.id.to_string(),
+        subscription: delivery.subscription.id.to_string(),
+        entity: delivery.occurrence.event.envelope.entity.as_deref().map(str::to_owned),
+        attempt: delivery.progress.attempt,
+        outcome: match accounted {
+            Accounted::Delivered => "delivered".into(),
+            Accounted::Parked(reason) => format!("parked: {}", reason.label()),
+            Accounted::Dead(reason) => format!("dead: {}", reason.text()),
+            Accounted::Dropped => "dropped".into(),
+        },
+        ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
     }
 }
 

@@ -121,11 +121,11 @@ impl DeadReason {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Poison("utf8") => "poison_utf8",
-            Self::Poison("json") => "poison_json",
             Self::Poison("depth") => "poison_depth",
             Self::Poison("size") => "poison_size",
             Self::Poison("crash") => "poison_crash",
-            Self::Poison(_) => "poison_schema",
+            // JSON that is no event counts with what is no JSON.
+            Self::Poison(_) => "poison_json",
             Self::TooLarge => "too_large",
             Self::Exhausted => "exhausted",
             Self::Gone => "gone",

@@ -4,6 +4,7 @@
 //! itself may leave its stream meanwhile. Where the handler is and whether it still wants the event
 //! is looked up when the record fires.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +14,11 @@ use thiserror::Error;
 
 use super::Fields;
 use super::plan::{Delivery, Occurrence, Progress};
-use crate::domain::{AppId, DeliveryId, FilterError, SubscriptionId};
+use crate::domain::{
+    AppId, CloudId, DeliveryId, EventId, EventType, FilterError, InstallationId, ModuleKey,
+    SubscriptionId,
+};
+use crate::event::envelope::decoded;
 use crate::event::{Envelope, Event, Headers};
 use crate::matcher::Subscription;
 
@@ -182,36 +187,36 @@ impl Fired {
     /// # Errors
     /// A header is missing or wrong.
     pub fn read(headers: &impl Headers, body: Bytes) -> Result<Self, Malformed> {
-        let text = |name: &'static str| headers.get(name).ok_or(Malformed::Field(name));
-        let optional = |name: &'static str| headers.get(name).map(Box::<str>::from);
+        let text = |name| value(headers, name)?.ok_or(Malformed::Field(name));
+        let optional = |name| Ok(value(headers, name)?.map(Box::<str>::from));
         let envelope = Envelope {
-            cloud_id: text(CLOUD_ID)?.into(),
-            event_id: text(EVENT_ID)?.into(),
-            event_type: text(EVENT_TYPE)?.into(),
-            time: headers.get(EVENT_TIME).and_then(|time| time.parse().ok()),
-            origin_app: headers.get(ORIGIN_APP).map(AppId::from),
-            entity: optional(ENTITY),
-            traceparent: optional(TRACEPARENT),
+            cloud_id: CloudId::from(&*text(CLOUD_ID)?),
+            event_id: EventId::from(&*text(EVENT_ID)?),
+            event_type: EventType::from(&*text(EVENT_TYPE)?),
+            time: value(headers, EVENT_TIME)?.and_then(|time| time.parse().ok()),
+            origin_app: value(headers, ORIGIN_APP)?.map(|app| AppId::from(&*app)),
+            entity: optional(ENTITY)?,
+            traceparent: optional(TRACEPARENT)?,
         };
         let progress = Progress {
             attempt: parse(headers, ATTEMPT)?,
             parks: parse(headers, PARKS)?,
             first_seen: parse(headers, FIRST_SEEN)?,
-            last_class: optional(LAST_CLASS).unwrap_or_default(),
-            retry_reason: optional(RETRY_REASON).unwrap_or_default(),
-            retry_data: optional(RETRY_DATA),
+            last_class: optional(LAST_CLASS)?.unwrap_or_default(),
+            retry_reason: optional(RETRY_REASON)?.unwrap_or_default(),
+            retry_data: optional(RETRY_DATA)?,
         };
-        let filter_error = match headers.get(FILTER_ERROR) {
+        let filter_error = match value(headers, FILTER_ERROR)? {
             Some(json) => {
-                Some(serde_json::from_str(json).map_err(|_| Malformed::Field(FILTER_ERROR))?)
+                Some(serde_json::from_str(&json).map_err(|_| Malformed::Field(FILTER_ERROR))?)
             }
             None => None,
         };
         Ok(Self {
-            id: DeliveryId::from_record(text(DELIVERY_ID)?),
+            id: DeliveryId::from_record(&text(DELIVERY_ID)?),
             subscription: SubscriptionId {
-                installation: text(INSTALLATION)?.into(),
-                key: text(MODULE_KEY)?.into(),
+                installation: InstallationId::from(&*text(INSTALLATION)?),
+                key: ModuleKey::from(&*text(MODULE_KEY)?),
             },
             event: Event { envelope, body, sequence: parse(headers, SEQUENCE)? },
             self_generated: parse(headers, SELF_GENERATED)?,
@@ -238,8 +243,16 @@ impl Fired {
     }
 }
 
+fn value<'h>(
+    headers: &'h impl Headers,
+    name: &'static str,
+) -> Result<Option<Cow<'h, str>>, Malformed> {
+    decoded(headers, name).map_err(|_| Malformed::Field(name))
+}
+
 fn parse<T: std::str::FromStr>(headers: &impl Headers, name: &'static str) -> Result<T, Malformed> {
-    headers.get(name).and_then(|text| text.parse().ok()).ok_or(Malformed::Field(name))
+    let text = value(headers, name)?;
+    text.and_then(|text| text.parse().ok()).ok_or(Malformed::Field(name))
 }
 
 #[cfg(test)]

@@ -1,11 +1,19 @@
 //! Bytes to [`Event`]: size, text, depth and shape are checked before anything is matched.
 
 use bytes::Bytes;
+use switchyard_expr::view::Read;
+use switchyard_expr::{Tape, TapeError, TapeLimits, View};
 use thiserror::Error;
 
-use super::members::Members;
-use super::{Envelope, Event, Headers, identity};
-use crate::domain::{AppId, CloudId, EventId, EventType};
+use super::envelope::{Draft, Source};
+use super::view::EventView;
+use super::{Envelope, Event, Headers};
+use crate::domain::AppId;
+
+/// Deepest nesting of an event body.
+pub const DEPTH_MAX: u32 = 512;
+/// Most JSON values in an event body.
+pub const NODES_MAX: u32 = 200_000;
 
 /// Why a message is no event. Each reason is one label value of the decode-error counter and one
 /// dead-letter reason.
@@ -27,7 +35,7 @@ pub enum DecodeError {
     #[error("the body is nested deeper than {max} levels")]
     Depth {
         /// The bound.
-        max: usize,
+        max: u32,
     },
     /// The body is too large.
     #[error("the body has {size}, the limit is {max}")]
@@ -69,79 +77,120 @@ impl DecodeError {
             Self::Schema { .. } => "SY-1005",
         }
     }
+
+    pub(super) fn schema(reason: impl Into<String>) -> Self {
+        Self::Schema { reason: reason.into() }
+    }
 }
 
-/// Reads messages one after the other.
+/// Reads messages one after the other, reusing its buffers.
 #[derive(Debug)]
 pub struct Decoder {
+    tape: Tape,
     size_max: usize,
+    trust_body_self: bool,
+    body_self: bool,
 }
 
 impl Decoder {
-    /// A decoder for bodies of up to `size_max` bytes.
+    /// A decoder for bodies of up to `size_max` bytes. With `trust_body_self` a `selfGenerated:
+    /// true` in the body counts for every app (buses that serve one app).
     #[must_use]
-    pub fn new(size_max: usize, _trust_body_self: bool) -> Self {
-        Self { size_max }
+    pub fn new(size_max: usize, trust_body_self: bool) -> Self {
+        Self { tape: Tape::new(), size_max, trust_body_self, body_self: false }
     }
 
-    /// Decodes one message of the event stream.
+    /// Decodes one message of the event stream; afterwards the decoder holds the body in the form
+    /// that the matcher reads, until the next call.
+    ///
+    /// Headers decide; what they lack is taken from the subject
+    /// (`<prefix>.ev.<part>.<site>.<type>` or `<prefix>.in.<site>.<type>.<entity>`) and the body.
     ///
     /// # Errors
     /// See [`DecodeError`].
     pub fn decode(
         &mut self,
-        _subject: &str,
+        subject: &str,
         headers: &impl Headers,
         body: Bytes,
         sequence: u64,
     ) -> Result<Event, DecodeError> {
+        let mut draft = Draft::read(subject, headers)?;
+        let body = if draft.source == Source::Structured {
+            self.parse(&body)?;
+            let data = draft.open_structured(&self.tape)?;
+            self.parse(&data)?;
+            data
+        } else {
+            self.parse(&body)?;
+            body
+        };
+        self.body_self = self.trust_body_self && self.flag("selfGenerated");
+        let envelope = draft.complete(&self.tape, &body)?;
+        Ok(Event { envelope, body, sequence })
+    }
+
+    /// The decoded body as filters see it: `event.selfGenerated` is what the router derived.
+    #[must_use]
+    pub fn view(&self, self_generated: bool) -> EventView<'_> {
+        EventView::new(&self.tape, self_generated)
+    }
+
+    /// Whether the app, or the account it acts with, caused the event.
+    ///
+    /// **Source:** `selfGenerated` is a property of (event, app); the cause is the publisher's
+    /// `ce-originapp`, else the acting account.
+    #[must_use]
+    pub fn is_self_generated(
+        &self,
+        envelope: &Envelope,
+        app: &AppId,
+        app_account_id: Option<&str>,
+    ) -> bool {
+        if self.body_self {
+            return true;
+        }
+        match (&envelope.origin_app, app_account_id) {
+            (Some(origin), _) => origin == app,
+            (None, Some(account)) => self.text("atlassianId") == Some(account),
+            (None, None) => false,
+        }
+    }
+
+    /// Whether the body itself says that the app caused the event, and is believed.
+    #[must_use]
+    pub fn says_self_generated(&self) -> bool {
+        self.body_self
+    }
+
+    fn parse(&mut self, body: &Bytes) -> Result<(), DecodeError> {
         if body.len() > self.size_max {
             let size = format!("{} bytes", body.len());
             return Err(DecodeError::Size { size, max: self.size_max });
         }
-        let members = members_of(&body)?;
-        let structured = headers.get("content-type").is_some_and(|t| t.contains("cloudevents"));
-        let attribute = |name: &str| {
-            if structured {
-                members.string(name)
-            } else {
-                headers.get(&format!("ce-{name}")).map(Into::into)
+        let limits = TapeLimits { depth: DEPTH_MAX, nodes: NODES_MAX };
+        self.tape.parse(body, &limits).map_err(|error| match error {
+            TapeError::Utf8 { offset } => DecodeError::Utf8 { offset },
+            TapeError::Depth => DecodeError::Depth { max: DEPTH_MAX },
+            TapeError::Nodes | TapeError::Length => {
+                let size = format!("more than {NODES_MAX} JSON values");
+                DecodeError::Size { size, max: self.size_max }
             }
-        };
-        let schema = |reason: &str| DecodeError::Schema { reason: reason.into() };
-        let body = match members.json("data").filter(|_| structured) {
-            Some(data) => body.slice_ref(data.as_bytes()),
-            None => body.clone(),
-        };
-        let said = members_of(&body)?.string("eventType");
-        let event_type =
-            attribute("type").or(said.clone()).ok_or_else(|| schema("no event type"))?;
-        if said.is_some_and(|said| said != event_type) {
-            return Err(schema("type_mismatch"));
+            TapeError::Syntax { .. } => DecodeError::Json { reason: error.to_string() },
+        })?;
+        if self.tape.is_object() {
+            Ok(())
+        } else {
+            Err(DecodeError::schema("the body is JSON but not an object"))
         }
-        let event_type = EventType::from(event_type);
-        let cloud_id = CloudId::from(attribute("cloudid").ok_or_else(|| schema("no site"))?);
-        let prefix = format!("{cloud_id}/");
-        let message_id =
-            headers.get("nats-msg-id").map(|id| id.strip_prefix(&prefix).unwrap_or(id));
-        let event_id = attribute("id").or(message_id.map(Into::into)).map(EventId::from);
-        let time = attribute("time").and_then(|time| time.parse().ok());
-        let envelope = Envelope {
-            event_id: event_id
-                .unwrap_or_else(|| identity::event_id(&cloud_id, &event_type, time, &body)),
-            cloud_id,
-            event_type,
-            time,
-            origin_app: attribute("originapp").map(AppId::from),
-            entity: attribute("subject").map(Into::into),
-            traceparent: headers.get("traceparent").map(Into::into),
-        };
-        Ok(Event { envelope, body, sequence })
     }
-}
 
-fn members_of(body: &Bytes) -> Result<Members<'_>, DecodeError> {
-    let text = std::str::from_utf8(body)
-        .map_err(|error| DecodeError::Utf8 { offset: error.valid_up_to() })?;
-    Members::parse(text).map_err(|error| DecodeError::Json { reason: error.to_string() })
+    fn text(&self, name: &str) -> Option<&str> {
+        super::view::text(&self.tape, name)
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        let node = self.tape.variable("event").and_then(|root| self.tape.member(root, name));
+        node.is_some_and(|node| matches!(self.tape.read(node), Read::Bool(true)))
+    }
 }

@@ -1,14 +1,20 @@
 //! The outer fields of an event: id, type, site, time; read before the payload.
 
-use jiff::Timestamp;
+use std::borrow::Cow;
 
+use bytes::Bytes;
+use jiff::Timestamp;
+use switchyard_expr::Tape;
+
+use super::members::Members;
+use super::{DecodeError, identity, view};
 use crate::domain::{AppId, CloudId, EventId, EventType};
 
 /// Message headers as the envelope reads them; names are compared without regard to case.
 ///
 /// **Source:** CloudEvents NATS protocol binding, binary mode.
 pub trait Headers {
-    /// The first value of the header `name` (given in lower case).
+    /// The first value of the header `name` (given in lower case), as it was sent.
     fn get(&self, name: &str) -> Option<&str>;
 }
 
@@ -38,4 +44,193 @@ impl Envelope {
     pub fn identity(&self) -> String {
         format!("{}/{}", self.cloud_id, self.event_id)
     }
+}
+
+/// Where the attributes of an event stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Source {
+    /// In headers (CloudEvents binary mode), subject and body.
+    Headers,
+    /// In a CloudEvents JSON document around the event (structured mode).
+    Structured,
+}
+
+/// An envelope whose gaps are still to be filled from the body.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) source: Source,
+    cloud_id: Option<CloudId>,
+    event_id: Option<EventId>,
+    event_type: Option<EventType>,
+    time: Option<Timestamp>,
+    origin_app: Option<AppId>,
+    entity: Option<Box<str>>,
+    traceparent: Option<Box<str>>,
+}
+
+impl Draft {
+    /// Takes what subject and headers say.
+    pub(super) fn read(subject: &str, headers: &impl Headers) -> Result<Self, DecodeError> {
+        let structured = headers.get("content-type").is_some_and(is_structured);
+        let (subject_cloud, subject_type) = subject_parts(subject);
+        let text = |name: &str| decoded(headers, name);
+        let cloud_id = text("ce-cloudid")?.or(subject_cloud.map(Cow::Borrowed));
+        let event_type = text("ce-type")?.or(subject_type.map(Cow::Borrowed));
+        let cloud_id: Option<CloudId> = cloud_id.map(|id| CloudId::from(&*id));
+        Ok(Self {
+            source: if structured { Source::Structured } else { Source::Headers },
+            event_id: event_id(headers, cloud_id.as_ref())?,
+            cloud_id,
+            event_type: event_type.map(|name| EventType::from(&*name)),
+            time: text("ce-time")?.and_then(|time| time.parse().ok()),
+            origin_app: text("ce-originapp")?.map(|app| AppId::from(&*app)),
+            entity: text("ce-subject")?.map(|entity| entity.into()),
+            traceparent: text("traceparent")?.map(|parent| parent.into()),
+        })
+    }
+
+    /// Takes the attributes of a structured CloudEvents document; returns its `data`.
+    pub(super) fn open_structured(&mut self, tape: &Tape) -> Result<Bytes, DecodeError> {
+        let text = |name: &str| view::text(tape, name);
+        let missing = |name: &str| {
+            DecodeError::schema(format!("a CloudEvents document needs `{name}`, a string"))
+        };
+        self.event_id = Some(text("id").ok_or_else(|| missing("id"))?.into());
+        self.event_type = Some(text("type").ok_or_else(|| missing("type"))?.into());
+        let source_site = text("source").and_then(|source| source.rsplit_once("::site/"));
+        let site = text("cloudid").or(source_site.map(|(_, site)| site));
+        self.cloud_id = site.map(CloudId::from).or(self.cloud_id.take());
+        self.time = text("time").and_then(|time| time.parse().ok());
+        self.origin_app = text("originapp").map(AppId::from);
+        self.entity = text("subject").map(Into::into);
+        self.traceparent = text("traceparent").map(Into::into);
+        let members = Members::parse(tape.text()).unwrap_or_default();
+        let data = members
+            .json("data")
+            .ok_or_else(|| DecodeError::schema("a CloudEvents document needs `data`"))?;
+        Ok(Bytes::copy_from_slice(data.as_bytes()))
+    }
+
+    /// Fills what is still missing from the body and checks that both agree.
+    pub(super) fn complete(self, tape: &Tape, body: &Bytes) -> Result<Envelope, DecodeError> {
+        let said = view::text(tape, "eventType");
+        let event_type = match (self.event_type, said) {
+            (Some(event_type), Some(said)) if event_type.as_str() != said => {
+                return Err(DecodeError::schema(format!(
+                    "type_mismatch: the envelope says `{event_type}`, the body's eventType `{said}`"
+                )));
+            }
+            (Some(event_type), _) => event_type,
+            (None, Some(said)) => EventType::from(said),
+            (None, None) => {
+                return Err(DecodeError::schema("no event type: neither ce-type nor eventType"));
+            }
+        };
+        check_event_type(&event_type)?;
+        let cloud_id = self.cloud_id.ok_or_else(|| {
+            DecodeError::schema("no site: neither ce-cloudid nor a subject that names one")
+        })?;
+        let event_id = self
+            .event_id
+            .unwrap_or_else(|| identity::event_id(&cloud_id, &event_type, self.time, body));
+        Ok(Envelope {
+            cloud_id,
+            event_id,
+            event_type,
+            time: self.time,
+            origin_app: self.origin_app,
+            entity: self.entity,
+            traceparent: self.traceparent,
+        })
+    }
+}
+
+/// An event type stands as one token in a subject, so it may not hold what subjects forbid.
+pub fn check_event_type(event_type: &EventType) -> Result<(), DecodeError> {
+    let name = event_type.as_str();
+    let forbidden = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>');
+    if name.is_empty() || name.len() > EVENT_TYPE_BYTES_MAX || name.contains(forbidden) {
+        return Err(DecodeError::schema(format!(
+            "`{name}` cannot be an event type: 1 to {EVENT_TYPE_BYTES_MAX} bytes without space, `.`, `*`, `>`"
+        )));
+    }
+    Ok(())
+}
+
+/// Longest event type, in bytes; keeps subjects short.
+const EVENT_TYPE_BYTES_MAX: usize = 128;
+
+/// `ce-id`, else `Nats-Msg-Id` without the leading site.
+fn event_id(
+    headers: &impl Headers,
+    cloud_id: Option<&CloudId>,
+) -> Result<Option<EventId>, DecodeError> {
+    if let Some(id) = decoded(headers, "ce-id")? {
+        return Ok(Some(EventId::from(&*id)));
+    }
+    let Some(id) = headers.get("nats-msg-id") else { return Ok(None) };
+    let own = cloud_id.and_then(|cloud| id.strip_prefix(cloud.as_str())?.strip_prefix('/'));
+    Ok(Some(EventId::from(own.unwrap_or(id))))
+}
+
+fn is_structured(content_type: &str) -> bool {
+    let prefix = "application/cloudevents";
+    content_type.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+/// Site and event type of a subject of ours, in or stored.
+fn subject_parts(subject: &str) -> (Option<&str>, Option<&str>) {
+    let mut tokens = subject.split('.').skip(1);
+    match tokens.next() {
+        Some("ev") => {
+            tokens.next();
+        }
+        Some("in") => {}
+        _ => return (None, None),
+    }
+    (tokens.next(), tokens.next())
+}
+
+/// A header value, percent-decoded once.
+///
+/// **Source:** CloudEvents NATS protocol binding: space, `"`, `%` and all outside U+0021..U+007E
+/// are percent-encoded UTF-8.
+///
+/// # Errors
+/// The value does not decode to UTF-8 text.
+pub fn decoded<'h>(
+    headers: &'h impl Headers,
+    name: &str,
+) -> Result<Option<Cow<'h, str>>, DecodeError> {
+    let Some(raw) = headers.get(name).filter(|raw| !raw.is_empty()) else { return Ok(None) };
+    if !raw.contains('%') {
+        return Ok(Some(Cow::Borrowed(raw)));
+    }
+    let bytes = percent_decode(raw.as_bytes());
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(Cow::Owned(text))),
+        Err(_) => {
+            Err(DecodeError::schema(format!("header `{name}` does not decode to UTF-8 text")))
+        }
+    }
+}
+
+/// Replaces each `%XX`; a `%` that starts no escape stays.
+fn percent_decode(raw: &[u8]) -> Vec<u8> {
+    let hex = |at: usize| raw.get(at).and_then(|b| char::from(*b).to_digit(16));
+    let mut decoded = Vec::with_capacity(raw.len());
+    let mut at = 0;
+    while let Some(&byte) = raw.get(at) {
+        match (byte, hex(at + 1), hex(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push(u8::try_from(high * 16 + low).unwrap_or(byte));
+                at += 3;
+            }
+            _ => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
 }

@@ -11,12 +11,14 @@ pub mod incoming;
 pub mod members;
 pub mod metrics;
 pub mod publish;
+pub mod view;
 pub mod webhook;
 
 pub use decode::{DecodeError, Decoder};
 pub use envelope::{Envelope, Headers};
 pub use incoming::{Incoming, Source};
 pub use publish::{PublishError, Published, Publisher};
+pub use view::EventView;
 
 use bytes::Bytes;
 

@@ -1,6 +1,69 @@
-//! What operators see of matching.
+//! What operators see of matching. Handles are kept, since these move with every event.
 
-use metrics::counter;
+use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt};
+use metrics::{Counter, Histogram, counter, histogram};
+
+use super::Matches;
+
+/// Event types with a label value of their own; any further one is `other`.
+const EVENT_TYPES_MAX: usize = 100;
+
+/// The counters of one worker.
+#[derive(Debug)]
+pub struct MatchMetrics {
+    seconds: Histogram,
+    candidates: Histogram,
+    fan_out: Histogram,
+    evaluated_true: Counter,
+    evaluated_false: Counter,
+    evaluated_error: Counter,
+    matches: HashMap<Box<str>, Counter>,
+}
+
+impl Default for MatchMetrics {
+    fn default() -> Self {
+        let evaluated =
+            |result| counter!("switchyard_filter_evaluations_total", "result" => result);
+        Self {
+            seconds: histogram!("switchyard_match_seconds"),
+            candidates: histogram!("switchyard_index_candidates"),
+            fan_out: histogram!("switchyard_fanout"),
+            evaluated_true: evaluated("true"),
+            evaluated_false: evaluated("false"),
+            evaluated_error: evaluated("error"),
+            matches: HashMap::new(),
+        }
+    }
+}
+
+impl MatchMetrics {
+    /// Counts the outcome of matching one event, which took `took`.
+    pub fn count(&mut self, event_type: &str, outcome: &Matches, took: Duration) {
+        self.seconds.record(took);
+        self.candidates.record(count(outcome.candidates));
+        self.fan_out.record(count(outcome.matches.len()));
+        let evaluated = outcome.evaluated;
+        self.evaluated_true.increment(u64::from(evaluated.matched));
+        self.evaluated_false.increment(u64::from(evaluated.not_matched));
+        self.evaluated_error.increment(u64::from(evaluated.failed));
+        if !outcome.matches.is_empty() {
+            self.matches_of(event_type).increment(u64::from(count(outcome.matches.len())));
+        }
+    }
+
+    fn matches_of(&mut self, event_type: &str) -> &Counter {
+        let name = match self.matches.len() < EVENT_TYPES_MAX {
+            true => event_type,
+            false if self.matches.contains_key(event_type) => event_type,
+            false => "other",
+        };
+        self.matches.entry(name.into()).or_insert_with(
+            || counter!("switchyard_matches_total", "event_type" => name.to_owned()),
+        )
+    }
+}
 
 /// Counts a failed evaluation.
 pub fn filter_error(kind: &str, delivers: bool) {
@@ -11,4 +74,8 @@ pub fn filter_error(kind: &str, delivers: bool) {
     };
     let action = if delivers { "deliver" } else { "skip" };
     counter!("switchyard_filter_errors_total", "reason" => reason, "action" => action).increment(1);
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }

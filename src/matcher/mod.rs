@@ -5,9 +5,65 @@
 //! "no match". Readers take no lock and see one snapshot per event. This stage knows neither the
 //! broker nor HTTP nor how a match is delivered.
 
+mod evaluate;
+mod index;
 pub mod metrics;
 pub mod snapshot;
 pub mod subscription;
 
-pub use snapshot::{FilterFailure, Match, Matcher, Matches, Scratch};
+use std::sync::Arc;
+
+use crate::domain::{FilterError, OnError};
+
+pub use evaluate::Scratch;
+pub use snapshot::Matcher;
 pub use subscription::{Filter, Listen, Subscription};
+
+/// A subscription that gets the event.
+#[derive(Clone, Debug)]
+pub struct Match {
+    /// Who wants it.
+    pub subscription: Arc<Subscription>,
+    /// Whether the app itself caused the event.
+    pub self_generated: bool,
+    /// Set when the filter failed and `onError` delivers all the same.
+    pub filter_error: Option<FilterError>,
+}
+
+/// A filter that could not be evaluated, whatever `onError` made of it.
+#[derive(Clone, Debug)]
+pub struct FilterFailure {
+    /// Whose filter.
+    pub subscription: Arc<Subscription>,
+    /// What happened.
+    pub error: FilterError,
+    /// What becomes of the event.
+    pub on_error: OnError,
+}
+
+/// Outcome of matching one event.
+#[derive(Clone, Debug, Default)]
+pub struct Matches {
+    /// Deliveries to make, in no particular order.
+    pub matches: Vec<Match>,
+    /// Filters that failed.
+    pub failures: Vec<FilterFailure>,
+    /// Subscriptions left out by `ignoreSelf` or for want of a licence, of those whose filter the
+    /// index did not rule out.
+    pub ignored: usize,
+    /// Filters that the index could not rule out.
+    pub candidates: usize,
+    /// Filters evaluated, each once for all subscriptions that share it.
+    pub evaluated: Evaluated,
+}
+
+/// How many evaluations ended how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Evaluated {
+    /// True.
+    pub matched: u32,
+    /// False.
+    pub not_matched: u32,
+    /// Neither.
+    pub failed: u32,
+}

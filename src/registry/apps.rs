@@ -187,7 +187,7 @@ impl Registry {
         let mut keys = BTreeSet::new();
         let app = record_of(id, spec.clone(), without_secrets(spec));
         let rules = Rules {
-            app: &app,
+            app: Some(&app),
             allow_unknown_events: self.settings.allow_unknown_events,
             programs: self.live.programs(),
         };

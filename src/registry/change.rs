@@ -7,6 +7,7 @@
 //! made here queue up behind each other; those made by other replicas show as conflicts and are
 //! decided anew on what is stored then.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +17,12 @@ use thiserror::Error;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info};
 
-use super::compile::LiveApp;
+use super::applied::{LiveApp, LiveInstallation};
 use super::document::{ClientRecord, Document, read};
 use super::limits::RateLimit;
-use super::live::{Counts, Live, LiveInstallation};
+use super::live::{Counts, Live};
 use super::metrics;
 use super::problem::Problem;
 use super::store::{Change, Store, StoreError, Stored};
@@ -153,7 +154,6 @@ impl Registry {
     /// [`Registry::run`] runs.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, matcher: Arc<Matcher>, settings: Settings) -> Self {
-        metrics::describe();
         Self {
             live: Live::new(matcher, settings.prefix.clone()),
             rate: RateLimit::new(settings.registration_rate, settings.registration_burst),
@@ -181,9 +181,13 @@ impl Registry {
     }
 
     /// `unseen` are the keys not yet met by the load that is under way.
-    fn apply(&self, change: Change, unseen: &mut Option<std::collections::HashSet<String>>) {
+    fn apply(&self, change: Change, unseen: &mut Option<HashSet<String>>) {
         match change {
-            Change::Loading => *unseen = Some(self.live.keys().into_iter().collect()),
+            Change::Loading => {
+                *unseen = Some(self.live.keys().into_iter().collect());
+                // Revisions begin anew when the store was made anew, so none counts as applied.
+                self.progress.send_modify(|progress| progress.revision = 0);
+            }
             Change::Loaded => {
                 for key in unseen.take().into_iter().flatten() {
                     self.live.delete(&key);
@@ -317,7 +321,7 @@ impl Registry {
                     return Ok(answer);
                 }
                 Err(StoreError::Conflict) => {
-                    warn!(key, conflict, "registry document changed meanwhile, deciding anew");
+                    debug!(key, conflict, "registry document changed meanwhile, deciding anew");
                     sleep((Duration::from_millis(1) * conflict).min(CONFLICT_PAUSE_MAX)).await;
                 }
                 Err(error) => return Err(error.into()),

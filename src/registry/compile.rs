@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Map, Value};
 use switchyard_expr::Program;
-use url::Url;
 
-use super::document::{AppKind, AppRecord, Endpoint, InstallationRecord, InstallationState};
+use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
+use super::document::{AppKind, InstallationRecord, InstallationState};
 use super::language::{self, Compiled};
 use super::metrics;
 use super::problem::{Problem, summary};
@@ -20,103 +20,8 @@ use crate::telemetry::SubscriptionStats;
 
 /// The module type that is routed.
 pub const TRIGGER: &str = "trigger";
-/// Programs remembered beyond twice those in use before the dead ones are swept out.
-const SPARE_PROGRAMS_MAX: usize = 1024;
-
-/// Whether a module's triggers hear events.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum ModuleState {
-    /// They do.
-    Active,
-    /// They do not, for the reason given.
-    Inactive,
-    /// A module of the app itself has the same key and stands in front of it.
-    Shadowed,
-}
-
-impl ModuleState {
-    /// Every state.
-    pub const ALL: [Self; 3] = [Self::Active, Self::Inactive, Self::Shadowed];
-
-    /// The state as answers and metrics name it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Inactive => "inactive",
-            Self::Shadowed => "shadowed",
-        }
-    }
-}
-
-/// A module of an installation as this replica applied it.
-#[derive(Clone, Debug)]
-pub struct LiveModule {
-    /// Installation and key.
-    pub id: SubscriptionId,
-    /// Module type.
-    pub module_type: String,
-    /// A module of the app itself rather than a registered one.
-    pub is_static: bool,
-    /// Whether it hears events.
-    pub state: ModuleState,
-    /// Why it does not.
-    pub reason: Option<String>,
-    /// What was registered.
-    pub data: Arc<Map<String, Value>>,
-    /// What the matcher holds; none unless active.
-    pub subscription: Option<Arc<Subscription>>,
-    /// What happened to it so far; survives changes of the module.
-    pub stats: Arc<SubscriptionStats>,
-}
-
-/// An app as applied: its record and one handler per endpoint, shared by all installations.
-#[derive(Debug)]
-pub struct LiveApp {
-    /// The record.
-    pub record: AppRecord,
-    /// Revision of the record.
-    pub revision: u64,
-    endpoints: HashMap<String, Arc<Handler>>,
-    statics: Vec<StaticModule>,
-}
-
-#[derive(Debug)]
-struct StaticModule {
-    module_type: String,
-    key: ModuleKey,
-    data: Arc<Map<String, Value>>,
-}
-
-impl LiveApp {
-    /// Prepares an app record for its installations.
-    #[must_use]
-    pub fn new(record: AppRecord, revision: u64) -> Self {
-        let endpoint = |endpoint: &Endpoint| {
-            let url = Url::parse(&endpoint.url).ok()?;
-            let handler = Handler::Http { url, secret: endpoint.secret.clone() };
-            Some((endpoint.key.clone(), Arc::new(handler)))
-        };
-        let endpoints = record.endpoints.iter().filter_map(endpoint).collect();
-        let mut statics = Vec::new();
-        for (module_type, modules) in &record.static_modules {
-            statics.extend(modules.iter().filter_map(|data| {
-                Some(StaticModule {
-                    module_type: module_type.clone(),
-                    key: data.get("key")?.as_str()?.into(),
-                    data: Arc::new(data.clone()),
-                })
-            }));
-        }
-        Self { record, revision, endpoints, statics }
-    }
-
-    /// Whether the app itself has a module with this key.
-    #[must_use]
-    pub fn has_static_key(&self, key: &str) -> bool {
-        self.statics.iter().any(|module| module.key.as_str() == key)
-    }
-}
+/// Fewer texts than this are remembered without asking whether their programs are still in use.
+const UNSWEPT_MAX: usize = 1024;
 
 /// Compiled filters by their text: equal filters are one program, however many register them.
 ///
@@ -150,7 +55,9 @@ impl Programs {
         if let Some(known) = by_text.get(text).and_then(Weak::upgrade) {
             return known;
         }
-        if by_text.len() == by_text.capacity() && by_text.len() >= SPARE_PROGRAMS_MAX {
+        // Swept when the map would grow, so that sweeping costs little per program and the map
+        // stays within a constant factor of the programs in use.
+        if by_text.len() == by_text.capacity() && by_text.len() >= UNSWEPT_MAX {
             by_text.retain(|_, program| program.strong_count() > 0);
         }
         by_text.insert(Arc::clone(text), Arc::downgrade(&program));
@@ -165,19 +72,14 @@ impl Programs {
     /// spelling.
     pub(super) fn property_paths(&self, trigger: &Trigger) -> BTreeSet<String> {
         let expressions = trigger.filters.iter().filter_map(|filter| filter.expression.as_ref());
-        let read = expressions
-            .filter_map(|expression| self.get(&expression.value).ok())
-            .flat_map(|program| language::property_paths(&program));
-        let delivered = trigger.property_paths.iter().map(|path| path.value.clone());
-        read.chain(delivered).map(|path| one_spelling(&path)).collect()
+        let programs = expressions.filter_map(|text| self.get(&text.value).ok());
+        let mut paths: BTreeSet<String> =
+            trigger.property_paths.iter().map(|path| language::property(&path.value)).collect();
+        for program in programs {
+            paths.extend(language::properties(&program));
+        }
+        paths
     }
-}
-
-/// `issue.properties['k'].a.b`, `['k']['a.b']` and `.k.a.b` are one path.
-fn one_spelling(path: &str) -> String {
-    let path = path.strip_prefix("event.runtime.").unwrap_or(path);
-    let parts = path.split(['.', '[', ']', '\'', '"']).filter(|part| !part.is_empty());
-    parts.collect::<Vec<_>>().join(".")
 }
 
 /// Turns the modules of one installation into what the matcher holds.
@@ -187,6 +89,8 @@ pub(super) struct Compiler<'a> {
     pub(super) app: Option<&'a LiveApp>,
     /// The installation.
     pub(super) installation: &'a InstallationRecord,
+    /// The same installation as it was applied before, if it was.
+    pub(super) before: Option<&'a LiveInstallation>,
     /// Revision of the installation's document.
     pub(super) revision: u64,
     /// Filters in use.
@@ -203,13 +107,16 @@ struct Declared<'a> {
     data: &'a Arc<Map<String, Value>>,
 }
 
+impl Declared<'_> {
+    fn is(&self, known: &LiveModule) -> bool {
+        self.module_type == known.module_type && *self.data == known.data
+    }
+}
+
 impl Compiler<'_> {
-    /// All modules, those of the app first; `stats_of` finds the counters of a module that was
-    /// there before, by key and whether it is the app's own.
-    pub(super) fn modules(
-        &self,
-        stats_of: impl Fn(&ModuleKey, bool) -> Option<Arc<SubscriptionStats>>,
-    ) -> Vec<LiveModule> {
+    /// All modules, those of the app first. What did not change stays the same subscription, and
+    /// what did keeps its counters.
+    pub(super) fn modules(&self) -> Vec<LiveModule> {
         let fixed = self.app.into_iter().flat_map(|app| &app.statics).map(|module| Declared {
             key: &module.key,
             module_type: &module.module_type,
@@ -222,13 +129,29 @@ impl Compiler<'_> {
             is_static: false,
             data: &module.data,
         });
+        let known: HashMap<(&ModuleKey, bool), &LiveModule> = self
+            .before
+            .iter()
+            .flat_map(|before| &before.modules)
+            .map(|module| ((&module.id.key, module.is_static), module))
+            .collect();
+        let may_stay = self.before.is_some_and(|before| self.is_unmoved(before));
         fixed
             .chain(registered)
-            .map(|declared| {
-                let stats = stats_of(declared.key, declared.is_static).unwrap_or_default();
-                self.module(&declared, stats)
+            .map(|declared| match known.get(&(declared.key, declared.is_static)) {
+                Some(known) if may_stay && declared.is(known) => LiveModule::clone(known),
+                Some(known) => self.module(&declared, Arc::clone(&known.stats)),
+                None => self.module(&declared, Arc::default()),
             })
             .collect()
+    }
+
+    /// Whether everything that bears on all modules is as it was.
+    fn is_unmoved(&self, before: &LiveInstallation) -> bool {
+        let (old, new) = (&before.record, self.installation);
+        before.app_revision == self.app.map(|app| app.revision)
+            && (&old.app, &old.cloud_id, old.state) == (&new.app, &new.cloud_id, new.state)
+            && (old.licensed, &old.app_account_id) == (new.licensed, &new.app_account_id)
     }
 
     fn module(&self, declared: &Declared<'_>, stats: Arc<SubscriptionStats>) -> LiveModule {
@@ -286,7 +209,7 @@ impl Compiler<'_> {
             app_account_id: installation.app_account_id.as_deref().map(Box::from),
             cloud_id: installation.cloud_id.clone(),
             licensed: installation.licensed,
-            listens: self.listens(&trigger)?,
+            listens: listens(self.programs, &trigger)?,
             handler: self.handler(app, &trigger.handler)?,
             include_fields: trigger.fields.into_iter().map(String::into_boxed_str).collect(),
             revision: self.revision,
@@ -308,34 +231,51 @@ impl Compiler<'_> {
             HandlerRef::Function(name) => Err(format!("the app has no function `{}`", name.value)),
         }
     }
-
-    fn listens(&self, trigger: &Trigger) -> Result<Box<[Listen]>, String> {
-        let listen = |event: &TriggerEvent| {
-            let filter = match &event.filter {
-                Some(filter) => self.filter(filter)?,
-                None => Filter::default(),
-            };
-            Ok(Listen { event_type: event.event_type.value.clone(), filter })
-        };
-        trigger.events.iter().map(listen).collect()
-    }
-
-    fn filter(&self, filter: &TriggerFilter) -> Result<Filter, String> {
-        let program = match &filter.expression {
-            Some(text) => Some(self.programs.get(&text.value).map_err(|found| summary(&found))?),
-            None => None,
-        };
-        Ok(Filter {
-            program,
-            ignore_self: filter.ignore_self,
-            requires_licence: filter.requires_licence,
-            on_error: filter.on_error.unwrap_or_default(),
-        })
-    }
 }
 
 /// The subject on which a function of an installation is called.
 #[must_use]
 pub fn function_subject(prefix: &str, installation: &InstallationId, function: &str) -> String {
     format!("{prefix}.fn.{}.{function}", installation.token())
+}
+
+/// The event types of a trigger with their compiled filters.
+pub(super) fn listens(programs: &Programs, trigger: &Trigger) -> Result<Box<[Listen]>, String> {
+    let listen = |event: &TriggerEvent| {
+        let filter = match &event.filter {
+            Some(filter) => compiled_filter(programs, filter)?,
+            None => Filter::default(),
+        };
+        Ok(Listen { event_type: event.event_type.value.clone(), filter })
+    };
+    trigger.events.iter().map(listen).collect()
+}
+
+fn compiled_filter(programs: &Programs, filter: &TriggerFilter) -> Result<Filter, String> {
+    let program = match &filter.expression {
+        Some(text) => Some(programs.get(&text.value).map_err(|found| summary(&found))?),
+        None => None,
+    };
+    Ok(Filter {
+        program,
+        ignore_self: filter.ignore_self,
+        requires_licence: filter.requires_licence,
+        on_error: filter.on_error.unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_that_nobody_uses_are_forgotten() {
+        let programs = Programs::default();
+        let kept = programs.get(&"true".into()).unwrap();
+        for number in 0..10 * UNSWEPT_MAX {
+            programs.get(&format!("{number} == 1").into()).unwrap();
+        }
+        assert!(programs.locked().len() <= 4 * UNSWEPT_MAX);
+        assert!(Arc::ptr_eq(&kept, &programs.get(&"true".into()).unwrap()));
+    }
 }

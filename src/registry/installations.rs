@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use tracing::info;
 
+use super::applied::LiveApp;
 use super::change::{Decision, RegisterError, Registry};
-use super::compile::LiveApp;
 use super::document::{AppKind, ClientRecord, FORMAT, InstallationRecord, InstallationState};
 use super::problem::{Problem, code};
 use super::token;

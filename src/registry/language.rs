@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use switchyard_expr::Program;
+use switchyard_expr::{Diagnostic, Profile, Program, Severity};
 
 use super::problem::{Place, Problem};
-
-/// Most characters of a filter. **Source:** Forge trigger module, `filter.expression`.
-const EXPRESSION_CHARS_MAX: usize = 10_000;
 
 /// A filter that is accepted, with what is odd about it.
 pub(super) struct Compiled {
@@ -17,33 +14,97 @@ pub(super) struct Compiled {
 
 /// Checks and compiles a filter; `path` is where its text stands in the request.
 pub(super) fn compile(source: &str, path: &str) -> Result<Compiled, Vec<Problem>> {
-    let count = source.chars().count();
-    if count > EXPRESSION_CHARS_MAX {
-        let message = format!("the filter has {count} of {EXPRESSION_CHARS_MAX} characters");
-        return Err(vec![Problem::new("SY-3301", path, message)]);
+    let problem = |diagnostic: &Diagnostic| problem(diagnostic, source, path);
+    match switchyard_expr::compile(source, Profile::Filter) {
+        Ok(compiled) => Ok(Compiled {
+            program: Arc::new(compiled.program),
+            warnings: compiled.warnings.iter().map(problem).collect(),
+        }),
+        Err(rejected) => {
+            let errors = rejected.diagnostics.iter().filter(|d| d.severity == Severity::Error);
+            Err(errors.map(problem).collect())
+        }
     }
-    let open = source.matches('(').count() != source.matches(')').count();
-    if let Some(offset) = source.find(". ").or_else(|| open.then_some(source.len())) {
-        let mut problem = Problem::new("SY-3002", path, "the filter cannot be read here");
-        problem.place = Some(place(source, offset, 1));
-        return Err(vec![problem]);
-    }
-    Ok(Compiled { program: Arc::new(Program), warnings: Vec::new() })
 }
 
-/// Entity-property paths that a filter reads.
-pub(super) fn property_paths(_program: &Program) -> Vec<String> {
-    Vec::new()
+/// Entity properties that a filter reads, each as [`property`] spells it.
+pub(super) fn properties(program: &Program) -> impl Iterator<Item = String> {
+    let paths = program.facts().property_paths.iter();
+    paths.map(|path| spell(&path.entity, &path.key, &path.path))
 }
 
-fn place(source: &str, offset: usize, length: usize) -> Place {
-    let before = source.get(..offset).unwrap_or(source);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Place {
-        offset,
-        offset16: before.encode_utf16().count(),
-        length,
-        line: before.matches('\n').count() + 1,
-        column: before.get(line_start..).unwrap_or("").chars().count() + 1,
+/// An entity property as a payload names it, in the one spelling in which they are compared:
+/// `.x.y`, `['x']['y']` and `['x.y']` behind the key denote the same path.
+///
+/// **Source:** Forge trigger filters, entity properties.
+pub(super) fn property(text: &str) -> String {
+    let text = text.strip_prefix("event.runtime.").unwrap_or(text);
+    let Some((entity, rest)) = text.split_once(".properties") else { return text.to_owned() };
+    let (key, path) = match rest.strip_prefix(['.', '[']).map(|rest| (rest, rest.get(..1))) {
+        Some((rest, Some(quote @ ("'" | "\"")))) => {
+            rest.get(1..).and_then(|rest| rest.split_once(quote)).unwrap_or((rest, ""))
+        }
+        Some((rest, _)) => rest.split_at(rest.find(['.', '[']).unwrap_or(rest.len())),
+        None => (rest, ""),
+    };
+    let parts = path.split(['.', '[', ']', '\'', '"']).filter(|part| !part.is_empty());
+    spell(entity, key, &parts.collect::<Vec<_>>().join("."))
+}
+
+fn spell(entity: &str, key: &str, path: &str) -> String {
+    format!("{entity}.properties['{key}'].{path}")
+}
+
+fn problem(diagnostic: &Diagnostic, source: &str, path: &str) -> Problem {
+    let position = diagnostic.position(source);
+    let mut problem = Problem::new(&diagnostic.code.to_string(), path, &*diagnostic.message);
+    problem.help.clone_from(&diagnostic.help);
+    problem.place = Some(Place {
+        offset: position.offset,
+        offset16: position.offset16,
+        length: position.length,
+        line: position.line,
+        column: position.column,
+    });
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn property_has_one_spelling_in_filters_and_payloads() {
+        let filter = "event.runtime.issue.properties['k'].a.b == 1";
+        let read: Vec<_> = properties(&compile(filter, "").ok().unwrap().program).collect();
+        for text in [
+            "issue.properties['k'].a.b",
+            "issue.properties[\"k\"]['a']['b']",
+            "issue.properties['k']['a.b']",
+            "issue.properties.k.a.b",
+            "event.runtime.issue.properties['k'].a.b",
+        ] {
+            assert_eq!([property(text)], *read, "{text}");
+        }
+        assert_ne!(property("issue.properties['k.a'].b"), read[0]);
+    }
+
+    #[test]
+    fn property_of_any_text_is_some_spelling() {
+        for odd in ["", "x", "a.properties", "a.properties[", "a.properties['", "a.properties['ü"]
+        {
+            let spelling = property(odd);
+            assert!(spelling.starts_with(odd.split('.').next().unwrap()), "{odd}");
+        }
+    }
+
+    #[test]
+    fn refusal_tells_code_place_and_help() {
+        let problems = compile("true &&\n ä = 1", "data.filter.expression").err().unwrap();
+        let place = problems[0].place.unwrap();
+        assert!(problems[0].code.starts_with("SY-3"), "{problems:?}");
+        assert_eq!(problems[0].path, "data.filter.expression");
+        assert_eq!(place.line, 2);
+        assert!(place.offset >= place.offset16);
     }
 }

@@ -11,35 +11,12 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use tracing::{error, info};
 
-use super::compile::{Compiler, LiveApp, LiveModule, ModuleState, Programs};
-use super::document::{AppRecord, ClientRecord, Document, InstallationRecord, ModuleRecord, read};
+use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
+use super::compile::{Compiler, Programs};
+use super::document::{AppRecord, ClientRecord, Document, InstallationRecord, read};
 use super::metrics;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
 use crate::matcher::{Matcher, Subscription};
-
-/// An installation as applied here.
-#[derive(Debug)]
-pub struct LiveInstallation {
-    /// The record.
-    pub record: Arc<InstallationRecord>,
-    /// Revision of its document.
-    pub revision: u64,
-    /// The modules of the app, then those registered, in order.
-    pub modules: Vec<LiveModule>,
-}
-
-impl LiveInstallation {
-    /// What was registered, in order, each with how it was applied.
-    pub fn registered(&self) -> impl Iterator<Item = (&ModuleRecord, &LiveModule)> {
-        self.record.modules.iter().zip(self.modules.iter().filter(|module| !module.is_static))
-    }
-
-    /// The module with this key that is in front: the app's own before a registered one.
-    #[must_use]
-    pub fn module(&self, key: &str) -> Option<&LiveModule> {
-        self.modules.iter().find(|module| module.id.key.as_str() == key)
-    }
-}
 
 /// How many records are in which state on this replica.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -234,21 +211,19 @@ impl Live {
         let compiler = Compiler {
             app: app.as_deref(),
             installation: &record,
+            before: before.as_deref(),
             revision,
             programs: &self.programs,
             prefix: &self.prefix,
         };
-        let modules = compiler.modules(|key, is_static| {
-            let same = |m: &&LiveModule| m.id.key == *key && m.is_static == is_static;
-            let known = before.as_ref()?.modules.iter().find(same)?;
-            Some(Arc::clone(&known.stats))
-        });
+        let modules = compiler.modules();
         let live = modules.iter().filter_map(|module| module.subscription.clone()).collect();
         self.matcher.replace_installation(&record.id, live);
         self.count(before.as_ref().map_or(&[], |before| &before.modules), -1);
         self.count(&modules, 1);
-        let id = record.id.clone();
-        self.installations.insert(id, Arc::new(LiveInstallation { record, revision, modules }));
+        let (id, app_revision) = (record.id.clone(), app.map(|app| app.revision));
+        let live = LiveInstallation { record, revision, app_revision, modules };
+        self.installations.insert(id, Arc::new(live));
     }
 
     fn delete_installation(&self, id: &str) {

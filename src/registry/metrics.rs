@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-};
+use metrics::{counter, gauge, histogram};
 
 use super::live::Counts;
 use super::problem::Problem;
@@ -16,21 +14,6 @@ const APPLY_SECONDS: &str = "switchyard_registry_apply_seconds";
 const DOCUMENTS_REFUSED: &str = "switchyard_registry_documents_refused_total";
 const COMPILE_ERRORS: &str = "switchyard_filter_compile_errors_total";
 const COMPILE_SECONDS: &str = "switchyard_filter_compile_seconds";
-
-/// Describes all figures of this stage; calling it again changes nothing.
-pub(super) fn describe() {
-    describe_gauge!(SUBSCRIPTIONS, "Module records by state.");
-    describe_gauge!(INSTALLATIONS, "Installations with at least one module.");
-    describe_gauge!(REVISION, "Last registry revision applied on this replica.");
-    describe_histogram!(
-        APPLY_SECONDS,
-        Unit::Seconds,
-        "Time from a stored change to its being visible to matching."
-    );
-    describe_counter!(DOCUMENTS_REFUSED, "Stored documents that could not be applied.");
-    describe_counter!(COMPILE_ERRORS, "Filters that were refused, by reason.");
-    describe_histogram!(COMPILE_SECONDS, Unit::Seconds, "Time to check and compile one filter.");
-}
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^52")]
 pub(super) fn applied(revision: u64, counts: Counts) {

@@ -11,6 +11,7 @@
 //! retries of a conflicting change. This stage knows neither the broker nor HTTP; what it needs of
 //! storage is the trait [`Store`].
 
+mod applied;
 mod apps;
 pub mod catalog;
 mod change;
@@ -22,6 +23,7 @@ mod limits;
 mod live;
 mod metrics;
 mod modules;
+pub mod offline;
 mod problem;
 mod store;
 #[cfg(test)]
@@ -32,15 +34,16 @@ mod token;
 mod trigger;
 mod validate;
 
+pub use applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
 pub use apps::{AppPut, AppSpec, CheckUrl};
 pub use change::{RegisterError, Registry, Settings};
-pub use compile::{LiveApp, LiveModule, ModuleState, Programs, TRIGGER, function_subject};
+pub use compile::{Programs, TRIGGER, function_subject};
 pub use document::{
     AppKind, AppRecord, ClientRecord, Discovery, Door, Endpoint, InstallationRecord,
     InstallationState, ModuleRecord,
 };
 pub use installations::{ClientSpec, InstallationPut, InstallationSpec};
-pub use live::{Counts, LiveInstallation};
+pub use live::Counts;
 pub use modules::{ModuleSpec, Registered};
 pub use problem::{Place, Problem, code, summary};
 pub use store::{Change, Store, StoreError, Stored};

@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 use tracing::info;
 use uuid::Uuid;
 
+use super::applied::LiveApp;
 use super::change::{Decision, RegisterError, Registry};
-use super::compile::{LiveApp, TRIGGER};
+use super::compile::TRIGGER;
 use super::document::{Door, InstallationRecord, InstallationState, ModuleRecord};
 use super::problem::{Problem, code};
 use super::trigger::Trigger;
@@ -203,7 +204,7 @@ impl Registry {
 
     pub(super) fn rules<'a>(&'a self, app: &'a LiveApp) -> Rules<'a> {
         Rules {
-            app: &app.record,
+            app: Some(&app.record),
             allow_unknown_events: self.settings.allow_unknown_events,
             programs: self.live.programs(),
         }

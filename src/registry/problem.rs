@@ -30,7 +30,7 @@ pub struct Place {
     pub offset: usize,
     /// Start in UTF-16 units.
     pub offset16: usize,
-    /// Length in UTF-8 bytes.
+    /// Length in Unicode scalar values.
     pub length: usize,
     /// Line, from 1.
     pub line: usize,

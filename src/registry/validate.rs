@@ -31,8 +31,8 @@ pub struct Accepted {
 /// What a trigger is checked against.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
-    /// The app that registers it.
-    pub app: &'a AppRecord,
+    /// The app that registers it; without one neither handlers nor scopes are checked.
+    pub app: Option<&'a AppRecord>,
     /// Whether events that no catalogue knows are only worth a warning.
     pub allow_unknown_events: bool,
     /// Filters in use.
@@ -94,7 +94,7 @@ impl Rules<'_> {
             }
             return;
         };
-        let granted = &self.app.scopes;
+        let granted = self.app.map_or(&[] as &[String], |app| &app.scopes);
         let lacks = |scope: &&&str| !granted.is_empty() && !granted.iter().any(|g| g == **scope);
         for scope in known.scopes.iter().filter(lacks) {
             let message = format!("`{name}` needs the scope {scope}, which the app does not have");
@@ -103,10 +103,11 @@ impl Rules<'_> {
     }
 
     fn handler(&self, handler: &HandlerRef) -> Option<Problem> {
+        let app = self.app?;
         let (what, named, known) = match handler {
-            HandlerRef::Function(named) => ("function", named, self.app.functions.clone()),
+            HandlerRef::Function(named) => ("function", named, app.functions.clone()),
             HandlerRef::Endpoint(named) => {
-                let keys = self.app.endpoints.iter().map(|endpoint| endpoint.key.clone());
+                let keys = app.endpoints.iter().map(|endpoint| endpoint.key.clone());
                 ("endpoint", named, keys.collect())
             }
         };
@@ -157,7 +158,7 @@ mod tests {
 
     fn check(data: Value, allow_unknown_events: bool) -> Result<Accepted, Vec<Problem>> {
         let (app, programs) = (forge_app(), Programs::default());
-        let rules = Rules { app: &app, allow_unknown_events, programs: &programs };
+        let rules = Rules { app: Some(&app), allow_unknown_events, programs: &programs };
         rules.check(data.as_object().unwrap(), "data")
     }
 
@@ -187,7 +188,7 @@ mod tests {
     fn app_without_scopes_is_not_checked_for_them() {
         let (mut app, programs) = (forge_app(), Programs::default());
         app.scopes.clear();
-        let rules = Rules { app: &app, allow_unknown_events: false, programs: &programs };
+        let rules = Rules { app: Some(&app), allow_unknown_events: false, programs: &programs };
         let data = json!({"events": ["avi:jira:created:user"], "function": "main"});
         assert!(rules.check(data.as_object().unwrap(), "data").is_ok());
     }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use async_nats::header::{HeaderMap, HeaderValue, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE};
-use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, UpdateErrorKind};
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::kv::{self, Entry, Operation};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::{self, kv::Store as Bucket};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -18,9 +19,12 @@ use crate::registry::{Change, Store, StoreError, Stored};
 /// replica that was away for longer loads everything anew, as every replica does after a gap.
 const DELETIONS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Header and value by which the bucket marks a deletion.
-const KV_OPERATION: (&str, &str) = ("KV-Operation", "DEL");
+const DELETION: (&str, &str) = ("KV-Operation", "DEL");
 /// Room left in a message for its subject and headers, in bytes.
 const ENVELOPE_BYTES: usize = 4096;
+
+/// Times a write is sent before it counts as unanswered; the context's timeout bounds each.
+const SENDS_MAX: usize = 3;
 
 /// Where the registry is kept.
 #[derive(Clone, Debug)]
@@ -91,39 +95,69 @@ impl KvStore {
             return Err(StoreError::TooLarge { bytes, max });
         }
         match expected {
-            None => self.bucket.create(key, value).await.map_err(|error| match error.kind() {
-                CreateErrorKind::AlreadyExists => StoreError::Conflict,
-                _ => unavailable(&error),
-            }),
-            Some(revision) => {
-                let updated = self.bucket.update(key, value, revision).await;
-                updated.map_err(|error| match error.kind() {
-                    UpdateErrorKind::WrongLastRevision => StoreError::Conflict,
-                    _ => unavailable(&error),
-                })
-            }
+            Some(revision) => self.publish(key, Operation::Put, value, revision).await,
+            None => match self.publish(key, Operation::Put, value.clone(), 0).await {
+                Err(StoreError::Conflict) => {
+                    // A deleted key still has a revision: that of its deletion.
+                    let last = self.bucket.entry(key).await.map_err(|error| unavailable(&error))?;
+                    let deleted = last.filter(|entry| entry.operation != Operation::Put);
+                    let revision = deleted.ok_or(StoreError::Conflict)?.revision;
+                    self.publish(key, Operation::Put, value, revision).await
+                }
+                written => written,
+            },
         }
     }
 
-    /// As the bucket's own `delete`, which does not tell the revision of the deletion.
-    async fn mark_deleted(&self, key: &str, expected: u64) -> Result<u64, StoreError> {
-        let mut headers = HeaderMap::new();
-        let (name, value) = KV_OPERATION;
-        headers.insert(name, value);
-        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(expected));
-        let subject = format!("$KV.{}.{key}", self.name);
-        let sent = self.context.publish_with_headers(subject, headers, Bytes::new()).await;
-        let acknowledged = match sent {
-            Ok(acknowledgement) => acknowledgement.await,
-            Err(error) => Err(error),
-        };
-        match acknowledged {
-            Ok(acknowledgement) => Ok(acknowledgement.sequence),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                Err(StoreError::Conflict)
+    /// Writes to the bucket as its own methods do, but tells the revision of every write, and sends
+    /// an unanswered one again. The broker refuses the repeat of a write that did happen, since it
+    /// compares revisions before ids; then what is stored tells whose write it was.
+    async fn publish(
+        &self,
+        key: &str,
+        operation: Operation,
+        value: Bytes,
+        expected: u64,
+    ) -> Result<u64, StoreError> {
+        for send in 0..SENDS_MAX {
+            match self.send(key, operation, value.clone(), expected).await {
+                Ok(acknowledged) => return Ok(acknowledged.sequence),
+                Err(error) => match error.kind() {
+                    PublishErrorKind::TimedOut => {}
+                    PublishErrorKind::WrongLastSequence if send == 0 => {
+                        return Err(StoreError::Conflict);
+                    }
+                    PublishErrorKind::WrongLastSequence => {
+                        let last = self.bucket.entry(key).await.map_err(|e| unavailable(&e))?;
+                        let ours = |entry: &Entry| {
+                            entry.operation == operation
+                                && entry.value == value
+                                && entry.revision > expected
+                        };
+                        return last.filter(ours).map(|e| e.revision).ok_or(StoreError::Conflict);
+                    }
+                    _ => return Err(unavailable(&error)),
+                },
             }
-            Err(error) => Err(unavailable(&error)),
         }
+        Err(StoreError::Unavailable(format!("{SENDS_MAX} sends were not answered")))
+    }
+
+    async fn send(
+        &self,
+        key: &str,
+        operation: Operation,
+        value: Bytes,
+        expected: u64,
+    ) -> Result<PublishAck, PublishError> {
+        let mut message =
+            PublishMessage::build().payload(value).expected_last_subject_sequence(expected);
+        if operation == Operation::Delete {
+            let (name, mark) = DELETION;
+            message = message.header(name, mark);
+        }
+        let subject = format!("$KV.{}.{key}", self.name);
+        self.context.send_publish(subject, message).await?.await
     }
 }
 
@@ -142,7 +176,7 @@ impl Store for KvStore {
     }
 
     fn delete<'a>(&'a self, key: &'a str, expected: u64) -> BoxFuture<'a, Result<u64, StoreError>> {
-        Box::pin(self.mark_deleted(key, expected))
+        Box::pin(self.publish(key, Operation::Delete, Bytes::new(), expected))
     }
 
     fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()> {

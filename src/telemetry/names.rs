@@ -98,7 +98,6 @@ pub const FAMILIES: &[Family] = &[
     ),
     histogram("switchyard_filter_compile_seconds", &[], "Time to check and compile one filter.")
         .in_seconds(),
-    gauge("switchyard_index_memory_bytes", &[], "Memory of the matcher.").in_bytes(),
     // Matching.
     histogram("switchyard_match_seconds", &[], "From a decoded event to its matches.").in_seconds(),
     histogram(
@@ -145,12 +144,6 @@ pub const FAMILIES: &[Family] = &[
     ),
     gauge("switchyard_deliveries_parked", &[], "Deliveries waiting in the parking stream."),
     counter("switchyard_parkings_total", &["reason"], "Deliveries put into the parking stream."),
-    gauge(
-        "switchyard_delivery_oldest_seconds",
-        &["lane"],
-        "Age of the oldest delivery that has not ended.",
-    )
-    .in_seconds(),
     counter(
         "switchyard_retries_scheduled_total",
         &["class"],
@@ -167,12 +160,11 @@ pub const FAMILIES: &[Family] = &[
         &["reused"],
         "Connections to handlers, new and reused.",
     ),
-    gauge("switchyard_endpoint_breakers", &["state"], "Endpoints by the state of their breaker."),
     // Dead letters.
     counter("switchyard_dlq_total", &["reason"], "Dead letters written."),
     gauge("switchyard_dlq_messages", &[], "Dead letters kept."),
     counter("switchyard_dlq_redriven_total", &["result"], "Dead letters sent again."),
-    // Broker and process.
+    // Broker.
     gauge(
         "switchyard_broker_up",
         &[],
@@ -190,8 +182,6 @@ pub const FAMILIES: &[Family] = &[
         &["stream", "reason"],
         "Publishes without a confirmation.",
     ),
-    gauge("switchyard_broker_rtt_seconds", &[], "Round trip to the broker.").in_seconds(),
-    counter("switchyard_admin_requests_total", &["route", "code"], "Requests to the operator API."),
     gauge("switchyard_build_info", &["version"], "Constant 1; the label tells the version."),
 ];
 

@@ -20,13 +20,13 @@ use switchyard::domain::{Handler, Secret, SubscriptionId};
 use switchyard::event::{Envelope, Publisher};
 use switchyard::matcher::{Filter, Listen, Matcher, Subscription};
 use switchyard::router::Router;
-use switchyard::telemetry::SubscriptionStats;
+use switchyard::telemetry::{Live, SubscriptionStats};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::nats::NatsServer;
-use crate::support::sink::{NEVER, Sink};
-use crate::support::{SECRET, eventually, issue_event, publish, publish_raw};
+use crate::support::{
+    NEVER, NatsServer, SECRET, Sink, eventually, issue_event, publish, publish_raw,
+};
 
 const SITE: &str = "site-1";
 const EVENT_TYPE: &str = "avi:jira:updated:issue";
@@ -85,13 +85,25 @@ impl Rig {
             parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room.clone())),
             dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
         };
+        let live = Live::default();
         let sender = Sender::new(&config.delivery, guard).unwrap();
-        let dispatcher =
-            Arc::new(Dispatcher::new(&config.delivery, sender, edges, Random::seeded(7)));
+        let dispatcher = Arc::new(Dispatcher::new(
+            &config.delivery,
+            sender,
+            edges,
+            Random::seeded(7),
+            live.clone(),
+        ));
         let (matcher, roll) = (Arc::new(Matcher::new(1000)), Arc::<Roll>::default());
         let stop = CancellationToken::new();
-        let router =
-            Arc::new(Router::new(config, matcher.clone(), dispatcher, roll.clone(), stop.clone()));
+        let router = Arc::new(Router::new(
+            config,
+            matcher.clone(),
+            dispatcher,
+            roll.clone(),
+            live,
+            stop.clone(),
+        ));
         let events: Vec<Pull> =
             (0..2).map(|_| Pull::events(&connections, &subjects, &config.events, 2)).collect();
         let due = Pull::due(&connections, &subjects, &config.events);

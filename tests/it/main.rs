@@ -1,10 +1,18 @@
-//! The router over its public interfaces, against a real broker.
+//! The router over its public interfaces, against a real broker and real handlers. Tests wait for
+//! conditions, never for time.
 
-#[cfg(test)]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod bad_input;
 mod delivery;
-#[cfg(test)]
 mod managed;
-#[cfg(test)]
 mod registration;
-#[cfg(test)]
+mod restart;
+mod scenario;
 mod support;

@@ -9,7 +9,9 @@ use serde_json::json;
 use switchyard::api::{ApiState, router};
 use switchyard::domain::Secret;
 use switchyard::matcher::Matcher;
-use switchyard::registry::{Door, ModuleRecord, ModuleSpec, RegisterError, Registry, Settings};
+use switchyard::registry::{
+    Door, ModuleRecord, ModuleSpec, RegisterError, Registry, Settings, Store, StoreError,
+};
 use switchyard::store::{KvOptions, KvStore};
 use tokio::process::Command;
 use tokio::task::JoinSet;
@@ -104,10 +106,11 @@ async fn run_cases(replica: &Replica, file: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forge_door_answers_the_recorded_cases_of_version_2() {
+async fn forge_door_answers_the_recorded_cases_of_both_versions() {
     let broker = NatsServer::start().await;
     let replica = Replica::start(&broker).await;
     run_cases(&replica, "forge-v2.json").await;
+    run_cases(&replica, "forge-v1.json").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,4 +173,39 @@ async fn replicas_that_register_at_once_end_at_exactly_the_limit() {
     let accepted = calls.join_all().await.into_iter().filter(|accepted| *accepted).count();
     assert_eq!(accepted, settings().modules_max);
     assert_eq!(modules(&replicas[0]).len(), settings().modules_max);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn write_whose_answer_was_lost_is_told_from_a_conflict() {
+    let broker = NatsServer::start().await;
+    let options = KvOptions { prefix: "sw".into(), replicas: 1 };
+    let store = KvStore::open(broker.context().await, &options).await.expect("a bucket");
+    // A frozen broker takes the first send but answers too late: it is sent again.
+    broker.freeze();
+    let thaw = async {
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        broker.thaw();
+    };
+    let (written, ()) = tokio::join!(store.put("app.a", "1".into(), None), thaw);
+    let stored = store.get("app.a").await.expect("an answer").expect("a document");
+    assert_eq!(written.expect("the write is recognised"), stored.revision);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn document_can_be_deleted_and_made_again() {
+    let broker = NatsServer::start().await;
+    let options = KvOptions { prefix: "sw".into(), replicas: 1 };
+    let store = KvStore::open(broker.context().await, &options).await.expect("a bucket");
+    let first = store.put("app.a", "1".into(), None).await.expect("made");
+    assert!(matches!(store.put("app.a", "2".into(), None).await, Err(StoreError::Conflict)));
+    assert!(matches!(store.delete("app.a", first + 1).await, Err(StoreError::Conflict)));
+    let deleted = store.delete("app.a", first).await.expect("deleted");
+    assert_eq!(store.get("app.a").await.expect("an answer"), None);
+    let again = store.put("app.a", "3".into(), None).await.expect("made again");
+    assert!(first < deleted && deleted < again);
+    let large = vec![b'x'; 2 << 20].into();
+    let refused = store.put("app.a", large, Some(again)).await;
+    assert!(matches!(refused, Err(StoreError::TooLarge { .. })));
+    let stored = store.get("app.a").await.expect("an answer").expect("a document");
+    assert_eq!((&*stored.value, stored.revision), (b"3" as &[u8], again));
 }

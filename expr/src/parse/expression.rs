@@ -2,9 +2,9 @@
 
 use nom::Parser;
 use nom::branch::alt;
-use nom::combinator::{map, opt};
-use nom::multi::{many0, separated_list0};
-use nom::sequence::{delimited, pair, preceded, terminated};
+use nom::combinator::map;
+use nom::multi::separated_list0;
+use nom::sequence::delimited;
 
 use crate::ast::{
     Applied, BinaryOp, Body, Expr, ExprKind, Link, LinkKind, Name, Sequence, TemplatePart, UnaryOp,
@@ -14,34 +14,37 @@ use crate::lex::TokenKind;
 use crate::parse::input::{
     Input, Parsed, expected, foreign_word, is_foreign, missing, need, refused, sign,
 };
-use crate::parse::sequence::{block, is_reserved};
+use crate::parse::sequence::{braced, is_reserved};
 
 /// `expression = lambda | conditional`
 pub(super) fn expression<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     input.nested(|input| if starts_lambda(input) { lambda(input) } else { conditional(input) })
 }
 
-/// `conditional = throw ("?" expression ":" conditional)?`, the right recursion as a loop.
-fn conditional<'t, 's>(mut input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
+/// `conditional = throw ("?" expression ":" conditional)?`
+///
+/// Here and below the rare form has a function of its own: the frames that every bracket passes
+/// through stay small.
+fn conditional<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
+    let (rest, first) = throw(input)?;
+    if rest.is_sign("?") { branches(rest, first) } else { Ok((rest, first)) }
+}
+
+/// The branches behind a first condition; the right recursion is a loop.
+fn branches<'t, 's>(mut input: Input<'t, 's>, first: Expr) -> Parsed<'t, 's, Expr> {
+    let start = first.span;
     let mut arms = Vec::new();
-    loop {
-        // The last branch may be a function: `c ? 1 : x => x`.
-        let (rest, operand) = if starts_lambda(input) { lambda(input)? } else { throw(input)? };
-        if !rest.is_sign("?") {
-            let otherwise = operand;
-            if arms.is_empty() {
-                return Ok((rest, otherwise));
-            }
-            let start = arms.first().map_or(otherwise.span, |(first, _): &(Expr, Expr)| first.span);
-            let span = start.to(otherwise.span);
-            let otherwise = Box::new(otherwise);
-            return Ok((rest, Expr::new(ExprKind::Conditional { arms, otherwise }, span)));
-        }
-        let (rest, value) = expression(rest.rest(1))?;
+    let mut condition = first;
+    while input.is_sign("?") {
+        let (rest, value) = expression(input.rest(1))?;
         let (rest, _) = need(":")(rest)?;
-        arms.push((operand, value));
-        input = rest;
+        arms.push((condition, value));
+        // The last branch may be a function: `c ? 1 : x => x`.
+        (input, condition) = if starts_lambda(rest) { lambda(rest)? } else { throw(rest)? };
     }
+    let span = start.to(condition.span);
+    let otherwise = Box::new(condition);
+    Ok((input, Expr::new(ExprKind::Conditional { arms, otherwise }, span)))
 }
 
 /// `throw = "throw" throw | nullish`
@@ -57,20 +60,25 @@ fn throw<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
 
 /// All infix operators: one flat row, grouped by precedence.
 fn operators<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
-    let (input, first) = unary(input)?;
-    let (input, rest) = many0(applied).parse(input)?;
-    Ok((input, group(first, rest)))
+    let (rest, first) = unary(input)?;
+    if operator(rest).is_none() { Ok((rest, first)) } else { row(rest, first) }
 }
 
-fn applied<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Applied> {
-    let TokenKind::Sign(found) = input.first().kind else {
-        return Err(missing(input, "an operator"));
-    };
-    let Some((_, op)) = BinaryOp::ALL.iter().find(|(sign, _)| *sign == found) else {
-        return Err(missing(input, "an operator"));
-    };
-    let (rest, operand) = unary(input.rest(1))?;
-    Ok((rest, Applied { op: *op, op_span: input.first().span, operand }))
+/// The row behind a first operand.
+fn row<'t, 's>(mut input: Input<'t, 's>, first: Expr) -> Parsed<'t, 's, Expr> {
+    let mut row = Vec::new();
+    while let Some(op) = operator(input) {
+        let op_span = input.first().span;
+        let (rest, operand) = unary(input.rest(1))?;
+        row.push(Applied { op, op_span, operand });
+        input = rest;
+    }
+    Ok((input, group(first, row)))
+}
+
+fn operator(input: Input<'_, '_>) -> Option<BinaryOp> {
+    let TokenKind::Sign(found) = input.first().kind else { return None };
+    BinaryOp::ALL.iter().find(|(sign, _)| *sign == found).map(|(_, op)| *op)
 }
 
 /// Splits the row at its loosest operators and groups each piece in turn. Recurses once for each
@@ -113,8 +121,22 @@ fn unary<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
 
 /// `postfix = primary (member | call)*`
 fn postfix<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
-    let (input, head) = primary(input)?;
-    let (input, links) = many0(link).parse(input)?;
+    let (rest, head) = primary(input)?;
+    if starts_link(rest) { links(rest, head) } else { Ok((rest, head)) }
+}
+
+fn starts_link(input: Input<'_, '_>) -> bool {
+    matches!(input.first().kind, TokenKind::Sign("." | "?." | "[" | "("))
+}
+
+/// The links behind a head.
+fn links<'t, 's>(mut input: Input<'t, 's>, head: Expr) -> Parsed<'t, 's, Expr> {
+    let mut links = Vec::new();
+    while starts_link(input) {
+        let (rest, link) = link(input)?;
+        links.push(link);
+        input = rest;
+    }
     let Some(last) = links.last() else { return Ok((input, head)) };
     let span = head.span.to(last.span);
     Ok((input, Expr::new(ExprKind::Access { head: Box::new(head), links }, span)))
@@ -151,7 +173,9 @@ fn link<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Link> {
 }
 
 fn bracketed<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (Expr, crate::span::Span)> {
-    pair(expression, need("]")).parse(input)
+    let (rest, index) = expression(input)?;
+    let (rest, end) = need("]")(rest)?;
+    Ok((rest, (index, end)))
 }
 
 /// Any word may name a member, reserved or not.
@@ -187,31 +211,52 @@ fn items<'t, 's: 't>(
 }
 
 fn primary<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
-    let token = input.first();
-    let literal = |kind| Ok((input.rest(1), Expr::new(kind, token.span)));
-    match &token.kind {
-        TokenKind::Number(number) => literal(ExprKind::Number(*number)),
-        TokenKind::String(text) => literal(ExprKind::String(text.clone())),
-        TokenKind::Word("null") => literal(ExprKind::Null),
-        TokenKind::Word("true") => literal(ExprKind::Bool(true)),
-        TokenKind::Word("false") => literal(ExprKind::Bool(false)),
-        TokenKind::Word("new") => constructor(input),
-        TokenKind::Word(word) if is_foreign(word) => Err(refused(foreign_word(word, token.span))),
-        TokenKind::Word(word) if is_reserved(word) => Err(expected(input, "an expression")),
-        TokenKind::Word(word) => literal(ExprKind::Name((*word).into())),
-        TokenKind::TemplateStart => template(input),
-        TokenKind::Sign("(") => delimited(sign("("), expression, need(")")).parse(input),
-        TokenKind::Sign("[") => {
-            let (rest, (items, end)) = items("]")(input.rest(1))?;
-            Ok((rest, Expr::new(ExprKind::List(items), token.span.to(end))))
-        }
+    match input.first().kind {
+        TokenKind::Sign("(") => parenthesised(input),
+        TokenKind::Sign("[") => list(input),
         TokenKind::Sign("{") => map_literal(input),
-        TokenKind::Sign("+") => Err(refused(
-            Diagnostic::error(Code::ForeignOperator, token.span, "there is no unary `+`")
-                .with_help("convert text with `Number(text)`"),
-        )),
-        _ => Err(expected(input, "an expression")),
+        TokenKind::TemplateStart => template(input),
+        TokenKind::Word("new") => constructor(input),
+        _ => leaf(input),
     }
+}
+
+/// A literal or a name.
+fn leaf<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
+    let token = input.first();
+    let kind = match &token.kind {
+        TokenKind::Number(number) => ExprKind::Number(*number),
+        TokenKind::String(text) => ExprKind::String(text.clone()),
+        TokenKind::Word("null") => ExprKind::Null,
+        TokenKind::Word("true") => ExprKind::Bool(true),
+        TokenKind::Word("false") => ExprKind::Bool(false),
+        TokenKind::Word(word) if is_foreign(word) => {
+            return Err(refused(foreign_word(word, token.span)));
+        }
+        TokenKind::Word(word) if !is_reserved(word) => ExprKind::Name((*word).into()),
+        TokenKind::Sign("+") => {
+            return Err(refused(
+                Diagnostic::error(Code::ForeignOperator, token.span, "there is no unary `+`")
+                    .with_help("convert text with `Number(text)`"),
+            ));
+        }
+        _ => return Err(expected(input, "an expression")),
+    };
+    Ok((input.rest(1), Expr::new(kind, token.span)))
+}
+
+/// `"[" (expression ("," expression)* ","?)? "]"`
+fn list<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
+    let (rest, (items, end)) = items("]")(input.rest(1))?;
+    Ok((rest, Expr::new(ExprKind::List(items), input.first().span.to(end))))
+}
+
+/// `"(" expression ")"`. The parentheses leave no node.
+pub(super) fn parenthesised<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
+    let (rest, _) = need("(")(input)?;
+    let (rest, inner) = expression(rest)?;
+    let (rest, _) = need(")")(rest)?;
+    Ok((rest, inner))
 }
 
 /// `"new" identifier call`
@@ -225,7 +270,13 @@ fn constructor<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
 
 fn template<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let start = input.first().span;
-    let (input, parts) = many0(template_part).parse(input.rest(1))?;
+    let mut input = input.rest(1);
+    let mut parts = Vec::new();
+    while let TokenKind::TemplateText(_) | TokenKind::PlaceholderStart = input.first().kind {
+        let (rest, part) = template_part(input)?;
+        parts.push(part);
+        input = rest;
+    }
     if !matches!(input.first().kind, TokenKind::TemplateEnd) {
         return Err(expected(input, "the end of the template"));
     }
@@ -249,12 +300,21 @@ fn template_part<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, TemplatePart> {
 
 /// `{ key: expression, ... }`
 fn map_literal<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
-    let entry = pair(terminated(key, need(":")), expression);
     let start = input.first().span;
-    let (input, entries) = preceded(sign("{"), separated_list0(sign(","), entry)).parse(input)?;
-    let (input, _) = opt(sign(",")).parse(input)?;
-    let (input, end) = need("}")(input)?;
-    Ok((input, Expr::new(ExprKind::Map(entries), start.to(end))))
+    let mut input = input.rest(1);
+    let mut entries = Vec::new();
+    while let Ok((rest, key)) = key(input) {
+        let (rest, _) = need(":")(rest)?;
+        let (rest, value) = expression(rest)?;
+        entries.push((key, value));
+        input = rest;
+        if !rest.is_sign(",") {
+            break;
+        }
+        input = rest.rest(1);
+    }
+    let (rest, end) = need("}")(input)?;
+    Ok((rest, Expr::new(ExprKind::Map(entries), start.to(end))))
 }
 
 fn key<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Box<str>> {
@@ -289,7 +349,8 @@ fn lambda<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let (input, parameters) = alt((names, map(name, |name| vec![name]))).parse(input)?;
     let (input, _) = need("=>")(input)?;
     let (rest, body) = if input.is_sign("{") && !starts_map(input) {
-        block(input)?
+        // The function itself counts as the nesting of its block.
+        braced(input)?
     } else {
         let (rest, value) = expression(input)?;
         (rest, Sequence::new(Vec::new(), Body::Expr(value)))

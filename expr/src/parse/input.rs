@@ -59,7 +59,8 @@ impl<'t, 's> Input<'t, 's> {
         self,
         parser: impl FnOnce(Self) -> Parsed<'t, 's, T>,
     ) -> Parsed<'t, 's, T> {
-        if self.depth >= NESTING_MAX {
+        // The outermost expression is no nesting yet.
+        if self.depth > NESTING_MAX {
             return Err(nom::Err::Failure(Failure::Final(Box::new(too_deep(self.first().span)))));
         }
         let (rest, output) = parser(Input { depth: self.depth + 1, ..self })?;

@@ -2,13 +2,12 @@
 
 use nom::Parser;
 use nom::combinator::opt;
-use nom::multi::many0;
 use nom::sequence::delimited;
 
 use crate::ast::{Body, Expr, Name, Sequence};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lex::TokenKind;
-use crate::parse::expression::{expression, name};
+use crate::parse::expression::{expression, name, parenthesised};
 use crate::parse::input::{Input, Parsed, expected, missing, need, refused, sign};
 
 /// Words that cannot name a variable.
@@ -32,7 +31,13 @@ pub(super) fn is_reserved(word: &str) -> bool {
 
 /// `sequence = (declaration ";")* "return"? body ";"?`
 pub(super) fn sequence<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
-    let (input, declarations) = many0(declaration).parse(input)?;
+    let mut input = input;
+    let mut declarations = Vec::new();
+    while starts_declaration(input) {
+        let (rest, declared) = declaration(input)?;
+        declarations.push(declared);
+        input = rest;
+    }
     let (input, _) = opt(word("return")).parse(input)?;
     if matches!(input.first().kind, TokenKind::End | TokenKind::Sign("}"))
         && !declarations.is_empty()
@@ -46,18 +51,19 @@ pub(super) fn sequence<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence>
 
 /// `declaration = "let"? identifier "=" expression`, with its `;`.
 fn declaration<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (Name, Expr)> {
-    let committed = input.is_word("let");
-    let (rest, name) = if committed {
-        name(input.rest(1)).map_err(|_| expected(input.rest(1), "a name"))?
-    } else {
-        name(input)?
-    };
+    let start = if input.is_word("let") { input.rest(1) } else { input };
+    let (rest, name) = name(start).map_err(|_| expected(start, "a name"))?;
     if !rest.is_sign("=") {
-        return Err(if committed { expected(rest, "`=`") } else { missing(rest, "`=`") });
+        return Err(expected(rest, "`=`"));
     }
     let (rest, value) = expression(rest.rest(1))?;
     let (rest, _) = need(";")(rest)?;
     Ok((rest, (name, value)))
+}
+
+/// `let`, or a name with a single `=` behind it.
+fn starts_declaration(input: Input<'_, '_>) -> bool {
+    input.is_word("let") || (name(input).is_ok() && input.rest(1).is_sign("="))
 }
 
 fn body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
@@ -77,7 +83,7 @@ fn conditional_body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
     let mut arms = Vec::new();
     let mut input = input;
     loop {
-        let (rest, condition) = delimited(need("("), expression, need(")")).parse(input.rest(1))?;
+        let (rest, condition) = parenthesised(input.rest(1))?;
         let (rest, then) = block(rest)?;
         arms.push((condition, then));
         if !rest.is_word("else") {
@@ -108,7 +114,15 @@ fn guarded_body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
 
 /// `block = "{" sequence "}"`
 pub(super) fn block<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
-    input.nested(|input| delimited(need("{"), sequence, need("}")).parse(input))
+    input.nested(braced)
+}
+
+/// A block whose nesting is counted by what it belongs to.
+pub(super) fn braced<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
+    let (rest, _) = need("{")(input)?;
+    let (rest, sequence) = sequence(rest)?;
+    let (rest, _) = need("}")(rest)?;
+    Ok((rest, sequence))
 }
 
 fn word<'t, 's: 't>(word: &'static str) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, ()> + Clone {

@@ -1,1 +1,91 @@
+use super::parse;
+use crate::ast::{Body, Expr, ExprKind};
+use crate::diagnostic::Diagnostic;
 
+fn refused(source: &str) -> Diagnostic {
+    parse(source).unwrap_err()
+}
+
+fn expression(source: &str) -> Expr {
+    match parse(source).unwrap().body {
+        Body::Expr(expr) => expr,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The tree with a pair of parentheses for each operator.
+fn shape(expr: &Expr, source: &str) -> String {
+    match &expr.kind {
+        ExprKind::Chain { first, rest } => rest.iter().fold(shape(first, source), |left, next| {
+            format!("({left}{}{})", next.op.sign(), shape(&next.operand, source))
+        }),
+        ExprKind::Conditional { arms, otherwise } => {
+            arms.iter().rev().fold(shape(otherwise, source), |otherwise, (condition, value)| {
+                format!("({}?{}:{otherwise})", shape(condition, source), shape(value, source))
+            })
+        }
+        ExprKind::Throw(operand) => format!("throw[{}]", shape(operand, source)),
+        _ => expr.span.text(source).to_owned(),
+    }
+}
+
+#[test]
+fn groups_operators_by_precedence_from_the_left() {
+    for (source, expected) in [
+        ("a+b*c-d", "((a+(b*c))-d)"),
+        ("a*b+c*d", "((a*b)+(c*d))"),
+        ("a||b&&c==d<e+f*g", "(a||(b&&(c==(d<(e+(f*g))))))"),
+        ("a*b+c<d==e&&f||g??h", "(((((((a*b)+c)<d)==e)&&f)||g)??h)"),
+        ("a??b||c", "(a??(b||c))"),
+        ("a?b:c?d:e", "(a?b:(c?d:e))"),
+        ("throw a?b:c", "(throw[a]?b:c)"),
+        ("throw a??b", "throw[(a??b)]"),
+        ("a-b-c%d%e", "((a-b)-((c%d)%e))"),
+    ] {
+        assert_eq!(shape(&expression(source), source), expected, "{source}");
+    }
+}
+
+#[test]
+fn spans_cover_what_was_written() {
+    let source = " a.b + ( c ) ";
+    assert_eq!(expression(source).span.text(source), "a.b + ( c");
+    let source = "xs.map(x => x.y)[0]";
+    assert_eq!(expression(source).span.text(source), source);
+    let source = "[x => x + 1, 2]";
+    let ExprKind::List(items) = expression(source).kind else { panic!() };
+    assert_eq!(items[0].span.text(source), "x => x + 1");
+}
+
+#[test]
+fn says_what_is_wrong_and_what_to_write() {
+    for (source, code, message, help) in [
+        ("a === b", "SY-3003", "`===` is not an operator of the language", "write `==`"),
+        ("a = b", "SY-3001", "expected `;`, found the end", ""),
+        ("f(a = b)", "SY-3002", "expected `==`, found `=`", ""),
+        ("1 # one", "SY-3006", "`#` has no meaning here", "a comment starts with `//`"),
+        ("'abc", "SY-3004", "the string does not end", "close it with `'`"),
+        ("if (a) { b }", "SY-3007", "this `if` has no `else`", "write `if"),
+        ("", "SY-3008", "the expression is empty", "a filter is an expression"),
+        (" // nothing", "SY-3008", "the expression is empty", "a filter is an expression"),
+        ("[1, 2", "SY-3001", "expected `]`, found the end", ""),
+        ("a b", "SY-3001", "expected the end of the expression, found `b`", ""),
+        ("var a = 1; a", "SY-3009", "`var` is not part of the language", "declare names"),
+        ("for (;;) {}", "SY-3009", "`for` is not part of the language", "use the methods"),
+        ("a?.(b)", "SY-3003", "`?.(` is not an operator of the language", "call without"),
+        ("0x1F", "SY-3005", "`0x1F` is not a number of the language", "write decimal digits"),
+        ("+1", "SY-3003", "there is no unary `+`", "convert text"),
+    ] {
+        let found = refused(source);
+        assert_eq!(found.code.to_string(), code, "{source}: {found:?}");
+        assert!(found.message.starts_with(message), "{source}: {found:?}");
+        assert!(found.help.unwrap_or_default().starts_with(help), "{source}");
+    }
+}
+
+#[test]
+fn tells_the_place_in_bytes_units_and_columns() {
+    let source = "'😀é' +\n 'ü' = 1";
+    let at = refused(source).position(source);
+    assert_eq!((at.offset, at.offset16, at.line, at.column, at.length), (17, 13, 2, 6, 1));
+}

@@ -131,7 +131,7 @@ async fn bad_line_is_reported_under_its_number_and_stops_nothing() {
         .iter()
         .map(|entry| (entry["line"].as_u64().unwrap(), entry["code"].as_str().unwrap()))
         .collect();
-    assert_eq!(listed, [(2, "SY-1002"), (4, "SY-1005"), (5, "SY-1005"), (6, "SY-1010")]);
+    assert_eq!(listed, [(2, "SY-1002"), (4, "SY-1005"), (5, "SY-1005"), (6, "SY-1025")]);
     assert_eq!(stream.identities(), ["c1/a", "c1/b"]);
 }
 
@@ -162,10 +162,10 @@ async fn event_that_the_broker_does_not_confirm_is_not_reported_as_stored() {
     stream.is_away.store(true, SeqCst);
     let (status, headers, answer) = post(door(&stream), ONE, &[], "{}").await;
     assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"5".parse().unwrap()));
-    assert_eq!(answer["errors"][0]["code"], "SY-5001");
+    assert_eq!(answer["errors"][0]["code"], "SY-5011");
     let report = upload(&stream, &[line("a")]).await;
     assert_eq!(report["accepted"], 0);
-    assert_eq!(report["rejected"][0]["code"], "SY-5001");
+    assert_eq!(report["rejected"][0]["code"], "SY-5011");
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ async fn signature_is_asked_for_where_a_secret_is_set() {
     let wrong = post(door(&stream, secret), PATH, &[("x-hub-signature", other)], body).await;
     for (status, _, answer) in [unsigned, wrong] {
         assert_eq!(status, 401);
-        assert_eq!(answer["errors"][0]["code"], "SY-1007");
+        assert_eq!(answer["errors"][0]["code"], "SY-1022");
     }
     assert_eq!(stream.events().len(), 0);
     let signed = post(door(&stream, secret), PATH, &[("X-Hub-Signature", good)], body).await;
@@ -92,7 +92,7 @@ async fn body_that_is_no_webhook_is_refused_with_the_reason() {
         assert_eq!(status, 400);
         let message = answer["message"].as_str().unwrap();
         assert!(message.contains(reason), "{message}");
-        assert_eq!(answer["errors"][0]["code"], "SY-1008");
+        assert_eq!(answer["errors"][0]["code"], "SY-1023");
     }
 }
 
@@ -114,12 +114,12 @@ async fn unconfirmed_or_unwanted_webhook_is_to_be_sent_again() {
     stream.is_away.store(true, SeqCst);
     let (status, headers, answer) = post(door(&stream, None), PATH, &[], body.clone()).await;
     assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"5".parse().unwrap()));
-    assert_eq!(answer["errors"][0]["code"], "SY-5001");
+    assert_eq!(answer["errors"][0]["code"], "SY-5011");
 
     stream.is_away.store(false, SeqCst);
     stream.refuse_for_s.store(30, SeqCst);
     let (status, headers, answer) = post(door(&stream, None), PATH, &[], body).await;
     assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"30".parse().unwrap()));
-    assert_eq!(answer["errors"][0]["code"], "SY-5003");
+    assert_eq!(answer["errors"][0]["code"], "SY-5013");
     assert_eq!(stream.events().len(), 0);
 }

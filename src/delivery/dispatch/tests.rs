@@ -21,7 +21,7 @@ fn dispatcher(config: &config::Delivery, edge: Edge) -> (Arc<Dispatcher>, Arc<Ed
     let sender = Sender::new(config, Arc::new(Guard::new(config).unwrap())).unwrap();
     let edges =
         Edges { functions: edge.clone(), parking: edge.clone(), dead_letters: edge.clone() };
-    (Arc::new(Dispatcher::new(config, sender, edges, Random::seeded(1))), edge)
+    (Arc::new(Dispatcher::new(config, sender, edges, Random::seeded(1), Live::default())), edge)
 }
 
 fn delivery(installation: &str, event: &str) -> Delivery {

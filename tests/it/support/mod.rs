@@ -1,13 +1,17 @@
-//! What integration tests share: a broker and handlers of their own, events, and waiting with a
-//! deadline.
+//! What the tests share: a nats-server, a router process, a handler that records, event builders.
 
 pub(crate) mod nats;
-pub(crate) mod sink;
+mod router;
+mod sink;
 
 use std::future::Future;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+pub(crate) use nats::NatsServer;
+pub(crate) use router::{Setup, register};
+pub(crate) use sink::{NEVER, Received, Sink};
 
 /// Signing secret of every handler under test: 32 bytes.
 pub(crate) const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";

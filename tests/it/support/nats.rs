@@ -35,14 +35,25 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// A connection of its own with a JetStream context.
-    pub(crate) async fn context(&self) -> jetstream::Context {
-        let client = async_nats::ConnectOptions::new()
+    /// The folder of this server, for files of the test beside it.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A connection of its own; it comes back by itself.
+    pub(crate) async fn client(&self) -> async_nats::Client {
+        async_nats::ConnectOptions::new()
             .retry_on_initial_connect()
+            .ping_interval(Duration::from_secs(5))
             .connect(self.url())
             .await
-            .expect("a connection");
-        jetstream::context::ContextBuilder::new().timeout(Duration::from_secs(2)).build(client)
+            .expect("a connection")
+    }
+
+    /// A connection of its own with a JetStream context.
+    pub(crate) async fn context(&self) -> jetstream::Context {
+        let timeout = Duration::from_secs(2);
+        jetstream::context::ContextBuilder::new().timeout(timeout).build(self.client().await)
     }
 
     /// Kills the server as a power cut would, and starts it on the same data and port.
@@ -56,6 +67,21 @@ impl NatsServer {
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Stops the server where it stands (SIGSTOP); connections stay open and nothing is answered.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a frozen server go on.
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -s {name}");
     }
 
     async fn until_answering(&self) {

@@ -1,7 +1,8 @@
-//! Reading request bodies: size, JSON, members, in the error form of all doors.
+//! What handlers take from a request, refused in the error form of all doors.
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -9,6 +10,18 @@ use serde_json::{Map, Value};
 
 use super::{ApiError, Shared};
 use crate::registry::{Problem, code};
+
+/// The id in a path, percent-decoded; one that is no text names nothing.
+pub(super) struct Id(pub(super) String);
+
+impl FromRequestParts<Shared> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(id)| Self(id)).map_err(|_| ApiError::NotFound)
+    }
+}
 
 /// A request body that is one JSON object.
 pub(super) struct JsonObject(pub(super) Map<String, Value>);

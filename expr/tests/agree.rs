@@ -1,0 +1,368 @@
+//! The compiled form against the reference evaluator, on expressions and events made at random:
+//! same value or error, same steps. And the index's view of a filter against both.
+
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+use switchyard_expr::cases::{Outcome, compiled, reference};
+use switchyard_expr::predicate::{Conjunct, Constant, Resolved};
+use switchyard_expr::view::Read;
+use switchyard_expr::{Env, Profile, Tape, TapeLimits, View, compile};
+
+/// Names that events have, that they lack, and that builtins have too.
+const NAMES: [&str; 12] = [
+    "issue",
+    "fields",
+    "key",
+    "labels",
+    "name",
+    "n",
+    "missing",
+    "length",
+    "get",
+    "toString",
+    "items",
+    "selfGenerated",
+];
+
+const METHODS: [&str; 26] = [
+    "trim",
+    "toLowerCase",
+    "toUpperCase",
+    "split",
+    "slice",
+    "includes",
+    "indexOf",
+    "padStart",
+    "padEnd",
+    "repeat",
+    "replace",
+    "match",
+    "matchAll",
+    "map",
+    "flatMap",
+    "flatten",
+    "filter",
+    "every",
+    "some",
+    "concat",
+    "reduce",
+    "join",
+    "sort",
+    "get",
+    "set",
+    "entries",
+];
+
+const OPERATORS: [&str; 14] =
+    ["??", "||", "&&", "==", "!=", "<", ">", "<=", ">=", "+", "-", "*", "/", "%"];
+
+fn literal() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        Just("false".to_owned()),
+        (0..4_u8).prop_map(|number| number.to_string()),
+        prop::sample::select(vec!["''", "'a'", "'Bug'", "\"x😀\"", "'1'", "'[a-z]'", "'key'"])
+            .prop_map(str::to_owned),
+        prop::sample::select(vec!["['a', 'Bug', 1, null]", "[]", "[3, 1, 2]", "['b', 'a']"])
+            .prop_map(str::to_owned),
+        prop::sample::select(vec![
+            "new Date(0)",
+            "new Date('2020-01-31')",
+            "new CalendarDate('2024-02-29')",
+            "new Map()",
+            "{a: 1, key: 'a'}",
+            "{}",
+            "JSON.parse('{\"a\": [1, 2]}')",
+            "1.5",
+        ])
+        .prop_map(str::to_owned),
+    ]
+}
+
+/// `event.issue?.fields['name']` and the like.
+fn path() -> impl Strategy<Value = String> {
+    let step = (prop::sample::select(NAMES.to_vec()), 0..6_u8);
+    prop::collection::vec(step, 0..5).prop_map(|steps| {
+        let mut path = "event".to_owned();
+        for (name, form) in steps {
+            path.push_str(&match form {
+                0 => format!("?.{name}"),
+                1 => format!("['{name}']"),
+                2 => format!("?.['{name}']"),
+                _ => format!(".{name}"),
+            });
+        }
+        path
+    })
+}
+
+fn leaf() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => path(),
+        3 => literal(),
+        2 => prop::sample::select(vec!["a", "b", "x"]).prop_map(str::to_owned),
+    ]
+}
+
+fn method(inner: impl Strategy<Value = String> + Clone) -> impl Strategy<Value = String> {
+    let arguments = prop::collection::vec(inner.clone(), 0..3);
+    let dot = prop::sample::select(vec![".", ".", "?."]);
+    (inner, dot, prop::sample::select(METHODS.to_vec()), arguments).prop_map(
+        |(receiver, dot, method, arguments)| {
+            format!("({receiver}){dot}{method}({})", arguments.join(", "))
+        },
+    )
+}
+
+fn expression() -> impl Strategy<Value = String> {
+    leaf().prop_recursive(5, 40, 3, |inner| {
+        let pair = (inner.clone(), inner.clone());
+        let triple = (inner.clone(), inner.clone(), inner.clone());
+        prop_oneof![
+            6 => (inner.clone(), prop::sample::select(OPERATORS.to_vec()), inner.clone())
+                .prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+            2 => inner.clone().prop_map(|a| format!("({a})")),
+            2 => (prop::sample::select(vec!["!", "-", "typeof "]), inner.clone())
+                .prop_map(|(op, a)| format!("{op}({a})")),
+            1 => triple.clone().prop_map(|(a, b, c)| format!("({a}) ? {b} : {c}")),
+            4 => method(inner.clone()),
+            3 => (inner.clone(), prop::sample::select(METHODS.to_vec()), inner.clone()).prop_map(
+                |(list, method, body)| format!("({list}).{method}(x => {body})")
+            ),
+            1 => (inner.clone(), inner.clone()).prop_map(
+                |(list, body)| format!("({list}).reduce((a, b) => {body}, 0)")
+            ),
+            1 => pair.clone().prop_map(|(a, b)| format!("({a})[{b}]")),
+            1 => pair.clone().prop_map(|(a, b)| format!("({a})?.[{b}]?.key.name")),
+            1 => pair.clone().prop_map(|(a, b)| format!("[{a}, {b},]")),
+            1 => pair.clone().prop_map(|(a, b)| format!("({{a: {a}, 'b': {b}}})")),
+            1 => pair.clone().prop_map(|(a, b)| format!("`${{{a}}} and ${{{b}}}`")),
+            1 => inner.clone().prop_map(|a| format!("(throw {a})")),
+            1 => pair.clone().prop_map(|(a, b)| format!("(() => {{ let a = {a}; {b} }})()")),
+            1 => pair.clone().prop_map(|(a, b)| format!("((a, b) => {a})({b})")),
+            1 => pair.clone().prop_map(
+                |(a, b)| format!("(() => {{ try {{ {a} }} catch (b) {{ {b} }} }})()")
+            ),
+            1 => inner.clone().prop_map(
+                |a| format!("(() => {{ try {{ {a} }} catch (e) {{ e.location + e.message }} }})()")
+            ),
+            1 => triple.prop_map(
+                |(a, b, c)| format!("(() => {{ if ({a}) {{ {b} }} else {{ {c} }} }})()")
+            ),
+        ]
+    })
+}
+
+fn program() -> impl Strategy<Value = String> {
+    prop_oneof![
+        2 => expression(),
+        1 => (expression(), expression()).prop_map(|(a, b)| format!("let a = {a}; {b}")),
+        1 => (expression(), expression()).prop_map(|(a, b)| format!("x = {a}; b = x; {b}")),
+    ]
+}
+
+fn event_value() -> impl Strategy<Value = Json> {
+    let leaf = prop_oneof![
+        Just(Json::Null),
+        any::<bool>().prop_map(Json::from),
+        (-2..4_i32).prop_map(Json::from),
+        prop::sample::select(vec!["", "a", "Bug", "A1", "x😀y", "In Progress"])
+            .prop_map(Json::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let name = prop::sample::select(NAMES.to_vec());
+        prop_oneof![
+            1 => prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+            3 => prop::collection::vec((name, inner), 0..5).prop_map(|members| {
+                let members = members.into_iter().map(|(name, value)| (name.to_owned(), value));
+                Json::Object(members.collect())
+            }),
+        ]
+    })
+}
+
+/// An event that mostly has the paths that the expressions read.
+fn event() -> impl Strategy<Value = Json> {
+    let member = || event_value().boxed();
+    (member(), member(), member(), member()).prop_map(|(fields, key, labels, n)| {
+        json!({"issue": {"fields": fields, "key": key, "labels": labels}, "n": n, "labels": labels})
+    })
+}
+
+fn tape(event: &Json) -> Tape {
+    let mut tape = Tape::new();
+    assert_eq!(tape.parse(event.to_string().as_bytes(), &TapeLimits::default()), Ok(()));
+    tape
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn compiled_form_agrees_with_the_reference(source in program(), event in event()) {
+        let tape = tape(&event);
+        let env = Env::at(1_700_000_000_000);
+        let (found, steps) = compiled(&source, &tape, &env);
+        let (expected, expected_steps) = reference(&source, &tape, &env);
+        prop_assert_eq!(&found, &expected);
+        prop_assert_eq!(steps, expected_steps);
+        // What it takes to write must not depend on the profile.
+        if let Outcome::Error { code, .. } = &found {
+            prop_assert!(code.kind() != switchyard_expr::ErrorKind::Syntax, "{}", source);
+        }
+    }
+
+    #[test]
+    fn agrees_under_any_step_limit(source in program(), event in event(), steps_max in 0..60_u32) {
+        let tape = tape(&event);
+        let env = Env { now_ms: 0, steps_max };
+        prop_assert_eq!(compiled(&source, &tape, &env), reference(&source, &tape, &env));
+    }
+
+    #[test]
+    fn never_panics_on_any_text(source in "\\PC{0,60}") {
+        let _ = compile(&source, Profile::Filter);
+    }
+
+    #[test]
+    fn never_panics_on_shuffled_tokens(tokens in prop::collection::vec(token(), 0..40)) {
+        let source = tokens.join(" ");
+        let tape = Tape::new();
+        let env = Env::at(0);
+        prop_assert_eq!(compiled(&source, &tape, &env), reference(&source, &tape, &env));
+        let _ = compile(&source, Profile::Filter);
+    }
+
+    #[test]
+    fn paths_resolve_as_they_evaluate(path in path(), event in event()) {
+        let source = format!("{path} == 'Bug'");
+        let compiled = compile(&source, Profile::Filter);
+        prop_assume!(compiled.is_ok());
+        let conjuncts = compiled.map(|c| c.program.facts().conjuncts.clone()).unwrap_or_default();
+        let tape = tape(&event);
+        let env = Env::at(0);
+        if let [Conjunct::OneOf { path: indexed, .. }] = &conjuncts[..] {
+            let expected = match reference(&path, &tape, &env).0 {
+                Outcome::Error { .. } => Resolved::Broken,
+                Outcome::Value(Json::Null) => Resolved::Null,
+                Outcome::Value(_) => match indexed.resolve(&tape) {
+                    Resolved::Value(node) => Resolved::Value(node),
+                    other => return Err(TestCaseError::fail(format!("{path}: {other:?}"))),
+                },
+            };
+            prop_assert_eq!(indexed.resolve(&tape), expected);
+        }
+    }
+
+    #[test]
+    fn indexed_conjuncts_decide_as_the_filter_does(
+        conjuncts in prop::collection::vec(conjunct(), 1..4),
+        event in event(),
+    ) {
+        let source = conjuncts.join(" && ");
+        let Ok(accepted) = compile(&source, Profile::Filter) else { return Ok(()) };
+        let tape = tape(&event);
+        let mut expected = Some(Ok(true));
+        for conjunct in &accepted.program.facts().conjuncts {
+            match decide(conjunct, &tape) {
+                Some(Ok(true)) => {}
+                Some(decided) => { expected = Some(decided); break; }
+                None => { expected = None; break; }
+            }
+        }
+        let found = match reference(&source, &tape, &Env::at(0)).0 {
+            Outcome::Value(Json::Bool(value)) => Ok(value),
+            _ => Err(()),
+        };
+        if let Some(expected) = expected {
+            prop_assert_eq!(found, expected, "{}", source);
+        }
+        let total = |conjunct: &Conjunct| matches!(conjunct, Conjunct::Opaque { can_fail: false });
+        if accepted.program.facts().conjuncts.iter().all(total) {
+            prop_assert!(found.is_ok(), "{} may not fail", source);
+        }
+    }
+}
+
+fn token() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "?",
+        ":",
+        "?.",
+        ".",
+        ",",
+        ";",
+        "=",
+        "=>",
+        "==",
+        "&&",
+        "||",
+        "??",
+        "-",
+        "!",
+        "+",
+        "<",
+        "typeof",
+        "throw",
+        "new",
+        "let",
+        "return",
+        "if",
+        "else",
+        "try",
+        "catch",
+        "null",
+        "true",
+        "event",
+        "x",
+        "Number",
+        "JSON",
+        "Map",
+        "map",
+        "1",
+        "'a'",
+        "`a${",
+        "}`",
+        "`",
+        "Date",
+        "undefined",
+    ])
+}
+
+fn conjunct() -> impl Strategy<Value = String> {
+    let constant = prop::sample::select(vec!["'Bug'", "'a'", "1", "-1", "null", "true", "''"]);
+    (path(), path(), constant.clone(), constant, 0..7_u8).prop_map(
+        |(p, q, a, b, form)| match form {
+            0 => format!("{p} == {a}"),
+            1 => format!("{a} == {p}"),
+            2 => format!("[{a}, {b}].includes({p})"),
+            3 => format!("({p} == {a} || {p} == {b})"),
+            4 => format!("{p} != {a}"),
+            5 => format!("!({p} == {a} || {q} != {b})"),
+            _ => format!("({p} == {a} && {q} == {b})"),
+        },
+    )
+}
+
+/// What an index knows about a conjunct: true, false, an error, or nothing.
+fn decide(conjunct: &Conjunct, tape: &Tape) -> Option<Result<bool, ()>> {
+    let Conjunct::OneOf { path, constants } = conjunct else { return None };
+    let value = match path.resolve(tape) {
+        Resolved::Broken => return Some(Err(())),
+        Resolved::Null => Constant::Null,
+        Resolved::Value(node) => match tape.read(node) {
+            Read::Bool(value) => Constant::Bool(value),
+            Read::Number(number) => Constant::Number(number),
+            Read::String(text) => Constant::String(text.into()),
+            _ => return Some(Ok(false)),
+        },
+    };
+    Some(Ok(constants.contains(&value)))
+}

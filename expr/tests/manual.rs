@@ -1,0 +1,50 @@
+//! The manual's table of codes against the registry and the evaluator.
+
+use switchyard_expr::cases::{Outcome, compiled};
+use switchyard_expr::{Code, Env, Profile, Tape, compile};
+
+const MANUAL: &str = include_str!("../README.md");
+
+/// Rows `| SY-nnnn | title | example |`.
+fn rows() -> Vec<(&'static str, &'static str, &'static str)> {
+    MANUAL
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| SY-")?.split(" | ");
+            let cells = (cells.next()?, cells.next()?, cells.next().unwrap_or_default());
+            Some((cells.0, cells.1.trim_end_matches(" (warning)"), cells.2))
+        })
+        .collect()
+}
+
+#[test]
+fn lists_every_code_once_and_in_order() {
+    let listed: Vec<String> = rows().iter().map(|(code, ..)| format!("SY-{code}")).collect();
+    let known: Vec<String> = Code::ALL.iter().map(Code::to_string).collect();
+    assert_eq!(listed, known);
+    for ((_, title, _), code) in rows().iter().zip(Code::ALL) {
+        assert_eq!(*title, code.title());
+    }
+}
+
+#[test]
+fn every_example_yields_its_code() {
+    let mut event = Tape::new();
+    let json = br#"{"event": {"a": 1, "issue": {"fields": {}}}}"#;
+    assert!(event.parse_context(json, &switchyard_expr::TapeLimits::default()).is_ok());
+    for (code, _, example) in rows() {
+        let Some(source) = example.split('`').nth(1) else { continue };
+        let mut codes: Vec<String> = match compile(source, Profile::Filter) {
+            Ok(accepted) => accepted.warnings.iter().map(|d| d.code.to_string()).collect(),
+            Err(rejected) => rejected.diagnostics.iter().map(|d| d.code.to_string()).collect(),
+        };
+        if let (Outcome::Error { code, .. }, _) = compiled(source, &event, &Env::at(0)) {
+            codes.push(code.to_string());
+        }
+        if code == "3206" {
+            // A filter without a verdict is no error of the expression.
+            continue;
+        }
+        assert!(codes.contains(&format!("SY-{code}")), "{source}: {codes:?}");
+    }
+}

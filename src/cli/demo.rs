@@ -1,0 +1,229 @@
+//! The demo: the scenario of the Forge RFC, played through the public doors of a running router.
+//!
+//! An app registers a trigger on created and updated issues of project XXX; its handler picks the
+//! assignee by the issue's priority and answers back with an `updated:issue` event, which
+//! `ignoreSelf` keeps from coming around again. A slow stream of made-up events feeds it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::client::Client;
+use crate::clock;
+use crate::telemetry::{Live, Notice};
+
+const APP: &str = "auto-assign";
+const INSTALLATION: &str = "demo";
+const SITE: &str = "demo-site";
+const ADMIN: &str = "/admin/v1";
+/// Pause between two made-up events.
+const EVENT_PAUSE: Duration = Duration::from_millis(1500);
+const PROJECTS: [&str; 3] = ["XXX", "OPS", "WEB"];
+const PRIORITIES: [(&str, &str); 4] =
+    [("Highest", "ada"), ("High", "grace"), ("Medium", "edsger"), ("Low", "barbara")];
+const SUMMARIES: [&str; 5] = [
+    "Login page crashes",
+    "Invoice shows last year",
+    "Search finds nothing",
+    "Slow on Mondays",
+    "Typo in the footer",
+];
+
+/// Sets the scenario up and plays it until `stop`; the tasks run under `tasks`.
+///
+/// Returns the bearer token of the demo installation.
+///
+/// # Errors
+/// The router refused a part of the set-up.
+pub async fn start(
+    client: &Client,
+    live: &Live,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<String> {
+    let listener =
+        TcpListener::bind("127.0.0.1:0").await.context("no port for the demo handler")?;
+    let handler = listener.local_addr()?;
+    let serve = axum::serve(listener, routes(client.clone()));
+    let stopped = stop.clone();
+    tasks.spawn(async move {
+        let ended = serve.with_graceful_shutdown(stopped.cancelled_owned()).await;
+        if let Err(error) = ended {
+            tracing::warn!(%error, "the demo handler ended");
+        }
+    });
+    let token = provision(client, handler).await?;
+    tasks.spawn(narrate(live.clone(), stop.clone()));
+    tasks.spawn(play(client.clone(), stop.clone()));
+    Ok(token)
+}
+
+async fn provision(client: &Client, handler: SocketAddr) -> anyhow::Result<String> {
+    let app = json!({
+        "kind": "forge", "name": "Auto assign", "version": "1.0.0",
+        "endpoints": [
+            { "key": "assign", "url": format!("http://{handler}/assign") },
+            { "key": "page", "url": format!("http://{handler}/page") },
+        ],
+    });
+    let no_body = Value::Null;
+    // A kept data folder may hold the app of an earlier run, with a handler that is gone.
+    let _ = client.send(Method::DELETE, &format!("{ADMIN}/apps/{APP}"), &[], &no_body).await;
+    client.send(Method::PUT, &format!("{ADMIN}/apps/{APP}"), &[], &app).await?;
+    let installation = json!({ "app": APP, "cloudId": SITE, "product": "jira", "licensed": true,
+        "environment": "PRODUCTION", "state": "enabled" });
+    let path = format!("{ADMIN}/installations/{INSTALLATION}");
+    let answer = client.send(Method::PUT, &path, &[], &installation).await?;
+    let token = answer.get("token").and_then(Value::as_str).context("no installation token")?;
+    let triggers = [
+        json!({ "endpoint": "assign",
+            "events": ["avi:jira:created:issue", "avi:jira:updated:issue"],
+            "filter": { "expression": "event.issue.fields.project.key == 'XXX'", "ignoreSelf": true } }),
+        json!({ "endpoint": "page", "events": ["avi:jira:created:issue"],
+            "filter": { "expression": "event.issue.fields.priority?.name == 'Highest'" } }),
+    ];
+    let app_client = client.with_token(token);
+    for data in triggers {
+        let module = json!({ "type": "trigger", "data": data });
+        let path = "/forge/installation/v2/dynamic/module";
+        app_client.send(Method::POST, path, &[], &module).await?;
+    }
+    Ok(token.to_owned())
+}
+
+/// The demo app's handlers.
+fn routes(client: Client) -> Router {
+    Router::new()
+        .route("/assign", post(assign))
+        .route("/page", post(|| async { StatusCode::NO_CONTENT }))
+        .with_state(Arc::new(client))
+}
+
+/// Picks the assignee by priority and reports the change back as the event Jira would send.
+async fn assign(State(client): State<Arc<Client>>, Json(event): Json<Value>) -> StatusCode {
+    let priority = event.pointer("/issue/fields/priority/name").and_then(Value::as_str);
+    let picked = PRIORITIES.iter().find(|(name, _)| Some(*name) == priority);
+    let Some((_, assignee)) = picked else { return StatusCode::NO_CONTENT };
+    let current = event.pointer("/issue/fields/assignee/accountId").and_then(Value::as_str);
+    if current == Some(assignee) {
+        return StatusCode::NO_CONTENT;
+    }
+    let mut issue = event.get("issue").cloned().unwrap_or_default();
+    if let Some(fields) = issue.get_mut("fields").and_then(Value::as_object_mut) {
+        fields.insert("assignee".into(), json!({ "accountId": assignee }));
+    }
+    let item = json!({ "field": "assignee", "fieldId": "assignee", "fieldtype": "jira",
+        "from": current, "to": assignee });
+    let update = json!({ "eventType": "avi:jira:updated:issue", "issue": issue,
+        "changelog": { "id": "1", "items": [item] } });
+    match publish(&client, "avi:jira:updated:issue", Some(APP), &update).await {
+        Ok(()) => StatusCode::NO_CONTENT,
+        Err(error) => {
+            tracing::warn!(%error, "the demo handler could not report its change");
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    }
+}
+
+async fn publish(
+    client: &Client,
+    event_type: &str,
+    origin_app: Option<&str>,
+    event: &Value,
+) -> anyhow::Result<()> {
+    let key = event.pointer("/issue/key").and_then(Value::as_str).unwrap_or("-");
+    let id = uuid::Uuid::new_v4().to_string();
+    let mut headers = vec![("ce-id", id.as_str()), ("ce-subject", key)];
+    headers.extend(origin_app.map(|app| ("ce-originapp", app)));
+    let path = format!("{ADMIN}/events?cloudId={SITE}&type={event_type}");
+    client.send(Method::POST, &path, &headers, event).await.map(drop)
+}
+
+/// Publishes made-up issues, one after the other.
+async fn play(client: Client, stop: CancellationToken) {
+    let mut number = 0_usize;
+    while stop.run_until_cancelled(tokio::time::sleep(EVENT_PAUSE)).await.is_some() {
+        let event = made_up_issue(number);
+        if let Err(error) = publish(&client, "avi:jira:created:issue", None, &event).await {
+            tracing::warn!(%error, "the demo could not publish an event");
+        }
+        number += 1;
+    }
+}
+
+fn made_up_issue(number: usize) -> Value {
+    let pick = |of: &[&'static str], at: usize| of.get(at % of.len()).copied().unwrap_or_default();
+    let project = pick(&PROJECTS, number);
+    let (priority, _) =
+        PRIORITIES.get((number / 2) % PRIORITIES.len()).copied().unwrap_or_default();
+    json!({
+        "eventType": "avi:jira:created:issue",
+        "timestamp": clock::now_ms().to_string(),
+        "issue": {
+            "id": (10_000 + number).to_string(),
+            "key": format!("{project}-{}", number + 1),
+            "fields": {
+                "summary": pick(&SUMMARIES, number),
+                "project": { "key": project },
+                "issuetype": { "name": "Bug" },
+                "priority": { "name": priority },
+                "status": { "name": "To Do" },
+                "assignee": null,
+            },
+        },
+    })
+}
+
+/// One line per decision on the terminal.
+async fn narrate(live: Live, stop: CancellationToken) {
+    let mut watcher = live.watch();
+    while let Some(received) = stop.run_until_cancelled(watcher.recv()).await {
+        match received {
+            Ok(notice) => println!("{}", line(&notice)),
+            Err(RecvError::Lagged(missed)) => println!("({missed} lines skipped)"),
+            Err(RecvError::Closed) => break,
+        }
+    }
+}
+
+fn line(notice: &Notice) -> String {
+    let time = clock::now().strftime("%H:%M:%S");
+    match notice {
+        Notice::Routed { event_id, event_type, entity, matches, errors, ignored } => {
+            let what = entity.as_deref().unwrap_or(event_id);
+            let mut text = format!("{time}  {event_type}  {what}");
+            if matches.is_empty() && errors.is_empty() {
+                text.push_str(match ignored {
+                    0 => "  no filter matches",
+                    _ => "  not delivered: the app made this change itself (ignoreSelf)",
+                });
+            }
+            if !matches.is_empty() {
+                text.push_str("  -> ");
+                text.push_str(&matches.join(", "));
+            }
+            for id in errors {
+                text.push_str("  filter failed: ");
+                text.push_str(id);
+            }
+            text
+        }
+        Notice::Delivery { subscription, entity, attempt, outcome, ms, .. } => {
+            let what = entity.as_deref().unwrap_or("-");
+            let took = ms.map(|ms| format!(" in {ms} ms")).unwrap_or_default();
+            format!("{time}    {subscription}  {what}  attempt {attempt}: {outcome}{took}")
+        }
+    }
+}

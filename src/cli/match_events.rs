@@ -1,0 +1,299 @@
+//! `switchyard match`: a file of events against a file of triggers, without a server.
+//!
+//! The matcher is the one the router runs; this command is how its exactness is held against an
+//! independent oracle, and how its speed is measured without a broker.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{Output, print_line};
+use crate::clock;
+use crate::domain::InstallationId;
+use crate::event::{Decoder, Headers};
+use crate::matcher::{Matcher, Matches, Scratch, Subscription};
+use crate::registry::offline::{Rejection, TriggerReader};
+
+/// Events that one thread takes at a time.
+const CHUNK: usize = 256;
+/// Largest event body, as in the router.
+const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// Flags of `match`.
+#[derive(Debug, Args)]
+pub struct MatchArgs {
+    /// Triggers, one registration a line
+    #[arg(long, value_name = "FILE")]
+    pub triggers: PathBuf,
+    /// Events, one envelope {"subject","headers","data"} a line
+    #[arg(long, value_name = "FILE")]
+    pub events: PathBuf,
+    /// Threads that match
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: u16,
+    /// Repeats the matching for timing; the output is printed once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub repeat: u16,
+    /// Steps after which an evaluation ends in an error
+    #[arg(long, value_name = "N", default_value_t = switchyard_expr::limits::STEPS_MAX)]
+    pub steps: u32,
+    /// How to print the answer; lines of JSON are the only form
+    #[arg(short, long, value_enum, default_value = "jsonl")]
+    pub output: Output,
+}
+
+/// Matches all events; one line per event on stdout, one summary line on stderr.
+///
+/// # Errors
+/// A file cannot be read. Rejected triggers and bad event lines are part of the answer.
+pub fn run(args: &MatchArgs) -> anyhow::Result<ExitCode> {
+    let resident_before = resident_bytes();
+    let build_start = clock::tick();
+    let matcher = Matcher::new(args.steps);
+    let (triggers, rejected) = load_triggers(&args.triggers, &matcher)?;
+    let build = clock::since(build_start);
+    let resident = resident_bytes().saturating_sub(resident_before);
+
+    let text = read(&args.events)?;
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let inputs: Vec<Input<'_>> = lines.iter().map(|line| Input::read(line)).collect();
+    let (answers, matched, first) = print_pass(&matcher, &inputs, args.threads);
+    for answer in answers {
+        print_line(&answer)?;
+    }
+    let mut passes = vec![first];
+    for _ in 1..args.repeat {
+        passes.push(timing_pass(&matcher, &inputs, args.threads));
+    }
+    passes.sort();
+    let median = passes.get(passes.len() / 2).copied().unwrap_or_default().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "counts of lines in a file")]
+    let events_per_second = inputs.len() as f64 / median.max(f64::MIN_POSITIVE);
+    let summary = Summary {
+        triggers,
+        events: inputs.len(),
+        matches: matched,
+        build_seconds: build.as_secs_f64(),
+        match_seconds: median,
+        events_per_second,
+        bytes_per_trigger: resident.checked_div(triggers).unwrap_or_default(),
+        rejected,
+    };
+    eprintln!("{}", serde_json::to_string(&summary)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    triggers: usize,
+    events: usize,
+    matches: usize,
+    build_seconds: f64,
+    match_seconds: f64,
+    events_per_second: f64,
+    bytes_per_trigger: usize,
+    rejected: Vec<Rejected>,
+}
+
+#[derive(Debug, Serialize)]
+struct Rejected {
+    line: usize,
+    code: String,
+    message: String,
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<Rejected>)> {
+    let mut installations: HashMap<InstallationId, Vec<std::sync::Arc<Subscription>>> =
+        HashMap::new();
+    let mut reader = TriggerReader::new()?;
+    let mut rejected = Vec::new();
+    let mut triggers = 0;
+    for (at, line) in read(path)?.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        match reader.read(line) {
+            Ok(subscription) => {
+                triggers += 1;
+                let of = installations.entry(subscription.id.installation.clone()).or_default();
+                of.push(subscription);
+            }
+            Err(Rejection { code, message }) => {
+                rejected.push(Rejected { line: at + 1, code, message });
+            }
+        }
+    }
+    matcher.replace_many(installations);
+    Ok((triggers, rejected))
+}
+
+/// One line of the event file, taken apart before the clock runs.
+enum Input<'a> {
+    Event { id: Option<Cow<'a, str>>, subject: Cow<'a, str>, headers: LineHeaders<'a>, body: Bytes },
+    Bad(String),
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow, default)]
+    subject: Cow<'a, str>,
+    #[serde(borrow, default)]
+    headers: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+struct LineHeaders<'a>(Vec<(String, Cow<'a, str>)>);
+
+impl Headers for LineHeaders<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
+}
+
+impl<'a> Input<'a> {
+    fn read(line: &'a str) -> Self {
+        let line: Line<'a> = match serde_json::from_str(line) {
+            Ok(line) => line,
+            Err(error) => return Self::Bad(format!("not an envelope line: {error}")),
+        };
+        let headers = line.headers.into_iter();
+        let headers =
+            LineHeaders(headers.map(|(name, value)| (name.to_lowercase(), value)).collect());
+        let id = headers.get("ce-id").map(|id| Cow::Owned(id.to_owned()));
+        let body = Bytes::copy_from_slice(line.data.get().as_bytes());
+        Self::Event { id, subject: line.subject, headers, body }
+    }
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    line: usize,
+    id: Option<&'a str>,
+    matches: Vec<String>,
+    errors: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct BadLine<'a> {
+    line: usize,
+    id: Option<&'a str>,
+    error: &'a str,
+}
+
+/// Matches everything once and keeps the answers, in input order.
+fn print_pass(
+    matcher: &Matcher,
+    inputs: &[Input<'_>],
+    threads: u16,
+) -> (Vec<String>, usize, Duration) {
+    let (mut answers, elapsed) = in_chunks(inputs, threads, |worker, at, input| {
+        let outcome = worker.match_one(matcher, input);
+        (at, answer(at + 1, input, outcome))
+    });
+    answers.sort_by_key(|(at, _)| *at);
+    let matched = answers.iter().map(|(_, (_, matched))| matched).sum();
+    (answers.into_iter().map(|(_, (text, _))| text).collect(), matched, elapsed)
+}
+
+fn timing_pass(matcher: &Matcher, inputs: &[Input<'_>], threads: u16) -> Duration {
+    in_chunks(inputs, threads, |worker, _, input| {
+        std::hint::black_box(worker.match_one(matcher, input)).is_ok()
+    })
+    .1
+}
+
+struct Worker {
+    decoder: Decoder,
+    scratch: Scratch,
+}
+
+impl Worker {
+    fn match_one(&mut self, matcher: &Matcher, input: &Input<'_>) -> Result<Matches, String> {
+        match input {
+            Input::Bad(error) => Err(error.clone()),
+            Input::Event { subject, headers, body, .. } => {
+                let event = self
+                    .decoder
+                    .decode(subject, headers, body.clone(), 0)
+                    .map_err(|error| error.to_string())?;
+                Ok(matcher.matches(&event, &self.decoder, &mut self.scratch))
+            }
+        }
+    }
+}
+
+/// Runs `each` over the inputs on `threads` threads; results in no particular order.
+fn in_chunks<T: Send>(
+    inputs: &[Input<'_>],
+    threads: u16,
+    each: impl Fn(&mut Worker, usize, &Input<'_>) -> T + Sync,
+) -> (Vec<T>, Duration) {
+    let next = AtomicUsize::new(0);
+    let start = clock::tick();
+    let work = || {
+        let mut worker =
+            Worker { decoder: Decoder::new(EVENT_BYTES_MAX, false), scratch: Scratch::default() };
+        let mut results = Vec::new();
+        loop {
+            let from = next.fetch_add(CHUNK, Relaxed);
+            let Some(rest) = inputs.get(from..).filter(|rest| !rest.is_empty()) else { break };
+            for (offset, input) in rest.iter().take(CHUNK).enumerate() {
+                results.push(each(&mut worker, from + offset, input));
+            }
+        }
+        results
+    };
+    let results = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    });
+    (results, clock::since(start))
+}
+
+fn answer(line: usize, input: &Input<'_>, outcome: Result<Matches, String>) -> (String, usize) {
+    let id = match input {
+        Input::Event { id, .. } => id.as_deref(),
+        Input::Bad(_) => None,
+    };
+    let matches = match outcome {
+        Err(error) => {
+            let bad = BadLine { line, id: None, error: &error };
+            return (serde_json::to_string(&bad).unwrap_or_default(), 0);
+        }
+        Ok(matches) => matches,
+    };
+    let mut matched: Vec<String> =
+        matches.matches.iter().map(|m| m.subscription.id.to_string()).collect();
+    let mut errors: Vec<String> =
+        matches.failures.iter().map(|f| f.subscription.id.to_string()).collect();
+    matched.sort_unstable();
+    matched.dedup();
+    errors.sort_unstable();
+    errors.dedup();
+    let count = matched.len();
+    let answer = Answer { line, id, matches: matched, errors };
+    (serde_json::to_string(&answer).unwrap_or_default(), count)
+}
+
+/// Resident memory of this process; 0 where the system does not tell.
+fn resident_bytes() -> usize {
+    const PAGE_BYTES: usize = 4096;
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok());
+    pages.unwrap_or_default() * PAGE_BYTES
+}

@@ -1,0 +1,162 @@
+//! The command line: one file a command group. Works offline or starts the router.
+
+pub mod check;
+pub mod client;
+pub mod demo;
+pub mod match_events;
+pub mod serve;
+pub mod test;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+/// Exit code: the question was answered "no" (invalid, false, failed).
+pub const EXIT_NO: u8 = 1;
+/// Exit code: flags, files or configuration are wrong.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit code: something inside failed.
+pub const EXIT_INTERNAL: u8 = 5;
+
+/// Sends Jira events only to the apps that asked for them.
+#[derive(Debug, Parser)]
+#[command(name = "switchyard", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done or yes, 1 no (invalid, false, failed cases), \
+    2 wrong flags, files or configuration, 5 internal error.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the router against your NATS, or with a NATS server of its own and data that is kept
+    #[command(after_help = "Examples:\n  switchyard serve --nats-url nats://nats:4222\n  \
+        switchyard serve --data-dir /var/lib/switchyard --config switchyard.toml")]
+    Serve(ServeArgs),
+    /// Runs the router for trying out: a NATS server of its own, loopback only, a printed token
+    #[command(
+        after_help = "Examples:\n  switchyard dev --demo\n  switchyard dev --listen 127.0.0.1:0"
+    )]
+    Dev(DevArgs),
+    /// Checks a filter: syntax, names, types, limits; no server needed
+    #[command(
+        after_help = "Examples:\n  switchyard check -e \"event.issue.fields.project.key == 'OPS'\"\n  \
+        echo \"event.issue.key\" | switchyard check -\n  switchyard check filter.txt -o json"
+    )]
+    Check(check::CheckArgs),
+    /// Evaluates a filter on an event, or runs a file of language cases; no server needed
+    #[command(
+        after_help = "Examples:\n  switchyard test -e \"event.issue.fields.priority.name == 'High'\" --with event.json\n  \
+        switchyard test --cases expr/tests/corpus/documented.json"
+    )]
+    Test(test::TestArgs),
+    /// Matches a file of events against a file of triggers; no server needed
+    #[command(
+        after_help = "Example:\n  switchyard match --triggers triggers.ndjson --events events.ndjson --threads 2"
+    )]
+    Match(match_events::MatchArgs),
+    /// Prints a completion script for your shell
+    #[command(
+        after_help = "Example:\n  switchyard completion bash > /etc/bash_completion.d/switchyard"
+    )]
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Flags of both run modes.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Address and port to listen on; port 0 takes any free one and prints it
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
+    /// Folder for the data of the managed NATS server
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// NATS servers to use instead of a managed one
+    #[arg(long, value_name = "URL[,URL]", value_delimiter = ',')]
+    pub nats_url: Vec<String>,
+    /// Configuration file [default: ./switchyard.toml if it exists]
+    #[arg(long, value_name = "FILE", env = "SWITCHYARD_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// Flags of `dev`.
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// Flags it shares with `serve`
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// Sets up a demo app with triggers and sends it a slow stream of synthetic events
+    #[arg(long)]
+    pub demo: bool,
+}
+
+/// How a command prints its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON document
+    Json,
+    /// One JSON object a line
+    Jsonl,
+}
+
+/// What the caller asked for cannot be: flags, files or settings.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// The exit code of a failed command.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<UsageError>() { EXIT_USAGE } else { EXIT_INTERNAL }
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// Usage, input or internal errors; the caller prints them and picks the exit code.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Serve(args) => serve::serve(args),
+        Command::Dev(args) => serve::dev(args),
+        Command::Check(args) => check::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Match(args) => match_events::run(&args),
+        Command::Completion { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "switchyard",
+                &mut std::io::stdout().lock(),
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Writes a line to stdout; a closed pipe ends the program quietly.
+pub(crate) fn print_line(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(())
+}
+
+/// Reads a file, or standard input for `-`.
+pub(crate) fn read_input(path: &std::path::Path) -> anyhow::Result<String> {
+    use anyhow::Context;
+    if path.as_os_str() == "-" {
+        return std::io::read_to_string(std::io::stdin()).context("cannot read standard input");
+    }
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}

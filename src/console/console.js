@@ -1,0 +1,44 @@
+// Live notices: newest first, a bounded list; counters of shown subscriptions move along.
+"use strict";
+
+const NOTICES_MAX = 100;
+const list = document.getElementById("notices");
+const state = document.getElementById("live-state");
+
+function say(text, kind) {
+  const line = document.createElement("li");
+  const time = document.createElement("time");
+  time.textContent = new Date().toLocaleTimeString();
+  const words = document.createElement("span");
+  words.textContent = text;
+  words.className = kind;
+  line.append(time, words);
+  list.prepend(line);
+  while (list.children.length > NOTICES_MAX) list.lastElementChild.remove();
+}
+
+function count(subscription, name) {
+  const row = document.querySelector(`[data-subscription="${CSS.escape(subscription)}"]`);
+  const cell = row && row.querySelector(`[data-count="${name}"]`);
+  if (cell) cell.textContent = String(Number(cell.textContent) + 1);
+}
+
+function show(notice) {
+  const what = notice.entity || notice.eventId || "";
+  if (notice.notice === "routed") {
+    notice.matches.forEach((id) => count(id, "matched"));
+    const to = notice.matches.length ? "→ " + notice.matches.join(", ") : "nobody asked for it";
+    say(`${notice.eventType} ${what} ${to}`, notice.matches.length ? "routed" : "nobody");
+    return;
+  }
+  if (notice.outcome === "delivered") count(notice.subscription, "delivered");
+  const took = notice.ms === null ? "" : ` in ${notice.ms} ms`;
+  const kind = notice.outcome.split(":")[0];
+  say(`${notice.subscription} ${what} attempt ${notice.attempt}: ${notice.outcome}${took}`, kind);
+}
+
+const source = new EventSource("/live");
+source.onopen = () => { state.textContent = "connected"; };
+source.onerror = () => { state.textContent = "reconnecting"; };
+source.onmessage = (message) => show(JSON.parse(message.data));
+source.addEventListener("missed", (message) => say(`${message.data} notices skipped`, "nobody"));

@@ -1,0 +1,38 @@
+//! The live feed as server-sent events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Sse;
+use axum::response::sse::{Event, KeepAlive};
+use futures_util::Stream;
+use futures_util::stream;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Console;
+use crate::telemetry::Notice;
+
+/// An idle connection is kept open by a comment this often.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Everything told from now on; a watcher that is too slow is told how much it missed.
+pub(super) async fn stream(
+    State(console): State<Console>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let notices = stream::unfold(console.live.watch(), |mut watcher| async move {
+        next(&mut watcher).await.map(|event| (Ok(event), watcher))
+    });
+    Sse::new(notices).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+async fn next(watcher: &mut Receiver<std::sync::Arc<Notice>>) -> Option<Event> {
+    match watcher.recv().await {
+        Ok(notice) => Some(Event::default().json_data(&*notice).unwrap_or_default()),
+        Err(RecvError::Lagged(missed)) => {
+            Some(Event::default().event("missed").data(missed.to_string()))
+        }
+        Err(RecvError::Closed) => None,
+    }
+}

@@ -1,0 +1,84 @@
+//! The subscriptions as the overview shows them.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use jiff::Timestamp;
+
+use crate::domain::Handler;
+use crate::matcher::Matcher;
+use crate::registry::{LiveInstallation, LiveModule, Registry, TRIGGER, Trigger};
+
+/// One subscription.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Row {
+    /// `<installation>/<key>`.
+    pub(super) id: String,
+    /// App behind it.
+    pub(super) app: String,
+    /// Event types.
+    pub(super) events: Vec<String>,
+    /// Filter texts, each once; empty = every event passes.
+    pub(super) filters: Vec<String>,
+    /// Where matches go, without secrets.
+    pub(super) handler: String,
+    /// `active`, `inactive`, `shadowed`.
+    pub(super) state: &'static str,
+    /// Events that matched.
+    pub(super) matched: u64,
+    /// Events that did not.
+    pub(super) not_matched: u64,
+    /// Filter evaluations that failed.
+    pub(super) errors: u64,
+    /// Deliveries the handler accepted.
+    pub(super) delivered: u64,
+    /// Attempts that failed.
+    pub(super) failed: u64,
+    /// When an event last matched, RFC 3339.
+    pub(super) last_match: Option<String>,
+}
+
+/// The first `max` subscriptions in order of installation, and how many there are in all.
+pub(super) fn rows(registry: &Registry, matcher: &Matcher, max: usize) -> (Vec<Row>, usize) {
+    let (mut rows, mut total) = (Vec::new(), 0);
+    for id in registry.installation_ids(None, usize::MAX) {
+        let Some(installation) = registry.installation(id.as_str()) else { continue };
+        for module in installation.modules.iter().filter(|module| module.module_type == TRIGGER) {
+            total += 1;
+            if rows.len() < max {
+                rows.push(row(&installation, module, matcher));
+            }
+        }
+    }
+    (rows, total)
+}
+
+fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) -> Row {
+    let trigger = Trigger::read(&module.data, "data").ok();
+    let events = trigger.iter().flat_map(|trigger| &trigger.events);
+    let filters = trigger.iter().flat_map(|trigger| &trigger.filters);
+    let handler = match module.subscription.as_ref().map(|found| &*found.handler) {
+        Some(Handler::Http { url, .. }) => url.to_string(),
+        Some(Handler::Function { subject }) => subject.to_string(),
+        None => module.reason.clone().unwrap_or_default(),
+    };
+    let stats = &module.stats;
+    let last_match_ms = Some(stats.last_match_ms.load(Relaxed)).filter(|ms| *ms != 0);
+    Row {
+        id: module.id.to_string(),
+        app: installation.record.app.to_string(),
+        events: events.map(|event| event.event_type.value.to_string()).collect(),
+        filters: filters
+            .filter_map(|filter| Some(filter.expression.as_ref()?.value.to_string()))
+            .collect(),
+        handler,
+        state: module.state.as_str(),
+        matched: stats.matched.load(Relaxed),
+        not_matched: matcher.not_matched(&module.id).unwrap_or_default(),
+        errors: stats.errors.load(Relaxed),
+        delivered: stats.delivered.load(Relaxed),
+        failed: stats.failed_attempts.load(Relaxed),
+        last_match: last_match_ms
+            .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+            .map(|time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()),
+    }
+}

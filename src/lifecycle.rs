@@ -1,0 +1,326 @@
+//! Start order, readiness, drain: how the parts become one router, and how it ends.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::{TcpListener, lookup_host};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::events::EventsState;
+use crate::api::health::{self, Health, Scrape};
+use crate::api::ingest::IngestState;
+use crate::api::{self, ApiState};
+use crate::bus::watch::Watch;
+use crate::bus::{
+    Connections, DeadStream, EventPublisher, Functions, Gate, ManagedServer, ParkedStream, Pull,
+    Room, Subjects, streams,
+};
+use crate::clock;
+use crate::config::{self, Config};
+use crate::console::{self, Console};
+use crate::delivery::http::Sender;
+use crate::delivery::retry::Random;
+use crate::delivery::{Directory, Dispatcher, Edges, Guard};
+use crate::domain::{CloudId, Secret, SubscriptionId};
+use crate::event::Publisher;
+use crate::matcher::{Matcher, Subscription};
+use crate::registry::{Registry, Settings};
+use crate::router::Router;
+use crate::store::{KvOptions, KvStore};
+use crate::telemetry::Live;
+use crate::telemetry::exporter;
+use crate::telemetry::subscriptions::TopSubscriptions;
+
+/// Pulls on the event stream; each decodes and matches on its own.
+const WORKERS: usize = 2;
+/// How often the heartbeat stamps and the broker's state is read.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Longest that a start waits for the registry to load.
+const LOAD_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Whether the operator is trying things out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// For real.
+    Serve,
+    /// For trying out: the console asks for no token.
+    Dev,
+}
+
+/// A running router.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The managed broker, if it runs one.
+    pub managed_url: Option<String>,
+    /// The live feed.
+    pub live: Live,
+    /// Tasks that end before the broker's connections go.
+    pub tasks: TaskTracker,
+    /// Ends everything.
+    pub stop: CancellationToken,
+    health: Arc<Health>,
+    server: Option<ManagedServer>,
+}
+
+/// Starts all parts and returns once triggers can be registered and events flow.
+///
+/// # Errors
+/// A setting is wrong, the port is taken, or the broker cannot be used; each says what to do.
+pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
+    // rustls wants one provider for the whole process.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let metrics = exporter::install_metrics()?;
+    let top = TopSubscriptions::parse(&config.metrics.subscriptions, &config.metrics.pinned)
+        .map_err(anyhow::Error::msg)?;
+    let listener = TcpListener::bind(&config.server.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    let address = listener.local_addr()?;
+
+    let (server, urls) = broker(config).await?;
+    let connections = Connections::open(&config.nats, &urls).await?;
+    let subjects = Subjects::new(&config.nats.prefix);
+    streams::ensure(&connections.control, &subjects, &config.nats, &config.events).await?;
+
+    let tasks = TaskTracker::new();
+    let stop = CancellationToken::new();
+    let live = Live::default();
+    let matcher = Arc::new(Matcher::new(config.limits.steps));
+    let registry = open_registry(config, &connections, &matcher, &tasks, &stop).await?;
+    let guard = Arc::new(Guard::new(&config.delivery)?);
+    guard.forbid(own_addresses(address, &urls).await);
+
+    let (gate, room) = (Arc::new(Gate::default()), Arc::new(Room::new(config.delivery.parked_max)));
+    let publisher: Arc<dyn Publisher> = Arc::new(EventPublisher::new(
+        connections.outbound.clone(),
+        subjects.clone(),
+        Arc::clone(&gate),
+    ));
+    let watch = Watch::new(
+        connections.control.clone(),
+        subjects.clone(),
+        &config.events,
+        gate,
+        Arc::clone(&room),
+    );
+    let router = Arc::new(Router::new(
+        config,
+        Arc::clone(&matcher),
+        Arc::new(dispatcher(config, &connections, &subjects, room, &guard, &live)?),
+        Arc::new(LiveSubscriptions(Arc::clone(&registry))),
+        live.clone(),
+        stop.clone(),
+    ));
+    let pulls: Vec<Pull> = (0..WORKERS)
+        .map(|_| Pull::events(&connections, &subjects, &config.events, WORKERS))
+        .collect();
+    let due = Pull::due(&connections, &subjects, &config.events);
+    for pull in pulls.iter().chain([&due]) {
+        pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
+    }
+
+    let health = Arc::new(Health::default());
+    let state = Arc::new(ApiState {
+        registry: Arc::clone(&registry),
+        matcher: Arc::clone(&matcher),
+        admin_token: Secret::new(config.admin.token.as_str()),
+        body_max: config.limits.body,
+        check_url: Box::new(move |url| guard.check_url(url).map_err(|rule| rule.to_string())),
+    });
+    let scrape = Scrape {
+        process: metrics.clone(),
+        top: Arc::new(top),
+        registry: Arc::clone(&registry),
+        matcher: Arc::clone(&matcher),
+    };
+    let pages = Console {
+        registry,
+        matcher,
+        live: live.clone(),
+        token: (mode == Mode::Serve).then(|| Secret::new(config.admin.token.as_str())),
+    };
+    let app = api::router(Arc::clone(&state))
+        .merge(api::event_doors(
+            &state,
+            events_state(config, &publisher),
+            ingest_state(config, &publisher),
+        ))
+        .merge(health::probes(Arc::clone(&health)))
+        .merge(health::metrics(scrape))
+        .merge(console::routes(pages));
+
+    spawn_server(&tasks, listener, app, &stop);
+    tasks.spawn(beat(Arc::clone(&health), connections, metrics, stop.clone()));
+    let watching = stop.clone();
+    tasks.spawn(async move { watching.run_until_cancelled(watch.run()).await });
+    tasks.spawn(router.run(pulls, due));
+    health.started.store(true, Relaxed);
+    let managed_url = server.as_ref().map(|server| server.url().to_owned());
+    Ok(Running { address, managed_url, live, tasks, stop, health, server })
+}
+
+impl Running {
+    /// Waits until `stop` is cancelled or a signal asks for the end, then ends in order: no new
+    /// work, running attempts finished or handed back, the managed broker last. A second signal
+    /// ends at once.
+    ///
+    /// # Errors
+    /// Signals cannot be listened to.
+    pub async fn until_stopped(self) -> anyhow::Result<()> {
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+            () = self.stop.cancelled() => {}
+        }
+        self.health.draining.store(true, Relaxed);
+        tracing::info!("stopping: finishing what is under way");
+        self.stop.cancel();
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("stopped by a second signal"),
+            _ = terminate.recv() => anyhow::bail!("stopped by a second signal"),
+        }
+        if let Some(server) = self.server {
+            server.stop().await;
+        }
+        Ok(())
+    }
+}
+
+/// The user's servers, or a managed one.
+async fn broker(config: &Config) -> anyhow::Result<(Option<ManagedServer>, Vec<String>)> {
+    if !config.nats.url.is_empty() {
+        return Ok((None, config.nats.url.clone()));
+    }
+    let file_bytes = u64::try_from(config.events.max_bytes).unwrap_or_default().saturating_mul(2);
+    let candidates: Vec<PathBuf> = config::nats_server_candidates();
+    let server = ManagedServer::start(&config.nats.data_dir, &candidates, file_bytes).await?;
+    let urls = vec![server.url().to_owned()];
+    Ok((Some(server), urls))
+}
+
+async fn open_registry(
+    config: &Config,
+    connections: &Connections,
+    matcher: &Arc<Matcher>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<Arc<Registry>> {
+    let options = KvOptions { prefix: config.nats.prefix.clone(), replicas: config.nats.replicas };
+    let store = KvStore::open(connections.control.context.clone(), &options).await?;
+    let settings = Settings {
+        prefix: config.nats.prefix.clone(),
+        allow_unknown_events: config.events.allow_unknown,
+        accept_inert_types: config.registry.accept_inert_types,
+        modules_max: config.limits.modules_per_installation,
+        property_paths_max: config.limits.property_paths_per_installation,
+        registration_rate: config.limits.registration_rate,
+        registration_burst: config.limits.registration_burst,
+    };
+    let registry = Arc::new(Registry::new(Arc::new(store), Arc::clone(matcher), settings));
+    let (running, stopped) = (Arc::clone(&registry), stop.clone());
+    tasks.spawn(async move { stopped.run_until_cancelled(running.run()).await });
+    tokio::time::timeout(LOAD_PATIENCE, registry.until_ready())
+        .await
+        .with_context(|| format!("the registry did not load within {LOAD_PATIENCE:?}"))?;
+    Ok(registry)
+}
+
+fn dispatcher(
+    config: &Config,
+    connections: &Connections,
+    subjects: &Subjects,
+    room: Arc<Room>,
+    guard: &Arc<Guard>,
+    live: &Live,
+) -> anyhow::Result<Dispatcher> {
+    let outbound = &connections.outbound;
+    let edges = Edges {
+        functions: Arc::new(Functions::new(outbound.client.clone())),
+        parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room)),
+        dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
+    };
+    let sender = Sender::new(&config.delivery, Arc::clone(guard))?;
+    let random = Random::from_system();
+    Ok(Dispatcher::new(&config.delivery, sender, edges, random, live.clone()))
+}
+
+fn events_state(config: &Config, publisher: &Arc<dyn Publisher>) -> EventsState {
+    EventsState {
+        publisher: Arc::clone(publisher),
+        body_bytes_max: config.limits.body,
+        event_bytes_max: config.limits.event,
+    }
+}
+
+fn ingest_state(config: &Config, publisher: &Arc<dyn Publisher>) -> IngestState {
+    let secret = |(site, settings): (&String, &config::IngestSite)| {
+        (CloudId::from(site.as_str()), Secret::new(settings.secret.as_str()))
+    };
+    IngestState {
+        publisher: Arc::clone(publisher),
+        secrets: Arc::new(config.ingest.jira.iter().map(secret).collect()),
+        body_bytes_max: config.limits.body,
+    }
+}
+
+/// Our listener and the broker: no handler may be there, whatever ranges are open.
+async fn own_addresses(listener: SocketAddr, urls: &[String]) -> Vec<SocketAddr> {
+    let mut own = vec![listener];
+    for url in urls {
+        let host = url.rsplit_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        let host = host.rsplit_once('@').map_or(host, |(_, rest)| rest);
+        if let Ok(found) = lookup_host(host).await {
+            own.extend(found);
+        }
+    }
+    own
+}
+
+fn spawn_server(
+    tasks: &TaskTracker,
+    listener: TcpListener,
+    app: axum::Router,
+    stop: &CancellationToken,
+) {
+    let stopped = stop.clone().cancelled_owned();
+    tasks.spawn(async move {
+        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
+            tracing::error!(%error, "the HTTP listener ended");
+        }
+    });
+}
+
+/// Shows that the scheduler runs and whether the broker is there.
+async fn beat(
+    health: Arc<Health>,
+    connections: Connections,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        health.heartbeat_ms.store(clock::now_ms(), Relaxed);
+        let state = connections.control.client.connection_state();
+        health.broker.store(state == async_nats::connection::State::Connected, Relaxed);
+        metrics.run_upkeep();
+        stop.run_until_cancelled(tokio::time::sleep(HEARTBEAT)).await;
+    }
+}
+
+/// The registry as deliveries that wait know it.
+struct LiveSubscriptions(Arc<Registry>);
+
+impl Directory for LiveSubscriptions {
+    fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
+        self.0.subscription(id)
+    }
+}

@@ -1,0 +1,134 @@
+//! Records as one replica applied them: what follows from a document, beside what it says.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::document::{AppRecord, Endpoint, InstallationRecord, ModuleRecord};
+use crate::domain::{Handler, ModuleKey, SubscriptionId};
+use crate::matcher::Subscription;
+use crate::telemetry::SubscriptionStats;
+
+/// Whether a module's triggers hear events.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum ModuleState {
+    /// They do.
+    Active,
+    /// They do not, for the reason given.
+    Inactive,
+    /// A module of the app itself has the same key and stands in front of it.
+    Shadowed,
+}
+
+impl ModuleState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Inactive, Self::Shadowed];
+
+    /// The state as answers and metrics name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Shadowed => "shadowed",
+        }
+    }
+}
+
+/// A module of an installation as this replica applied it.
+#[derive(Clone, Debug)]
+pub struct LiveModule {
+    /// Installation and key.
+    pub id: SubscriptionId,
+    /// Module type.
+    pub module_type: String,
+    /// A module of the app itself rather than a registered one.
+    pub is_static: bool,
+    /// Whether it hears events.
+    pub state: ModuleState,
+    /// Why it does not.
+    pub reason: Option<String>,
+    /// What was registered.
+    pub data: Arc<Map<String, Value>>,
+    /// What the matcher holds; none unless active.
+    pub subscription: Option<Arc<Subscription>>,
+    /// What happened to it so far; survives changes of the module.
+    pub stats: Arc<SubscriptionStats>,
+}
+
+/// An app as applied: its record and one handler per endpoint, shared by all installations.
+#[derive(Debug)]
+pub struct LiveApp {
+    /// The record.
+    pub record: AppRecord,
+    /// Revision of the record.
+    pub revision: u64,
+    pub(super) endpoints: HashMap<String, Arc<Handler>>,
+    pub(super) statics: Vec<StaticModule>,
+}
+
+/// A module of the app itself.
+#[derive(Debug)]
+pub(super) struct StaticModule {
+    pub(super) module_type: String,
+    pub(super) key: ModuleKey,
+    pub(super) data: Arc<Map<String, Value>>,
+}
+
+impl LiveApp {
+    /// Prepares an app record for its installations.
+    #[must_use]
+    pub fn new(record: AppRecord, revision: u64) -> Self {
+        let endpoint = |endpoint: &Endpoint| {
+            let url = Url::parse(&endpoint.url).ok()?;
+            let handler = Handler::Http { url, secret: endpoint.secret.clone() };
+            Some((endpoint.key.clone(), Arc::new(handler)))
+        };
+        let endpoints = record.endpoints.iter().filter_map(endpoint).collect();
+        let mut statics = Vec::new();
+        for (module_type, modules) in &record.static_modules {
+            statics.extend(modules.iter().filter_map(|data| {
+                Some(StaticModule {
+                    module_type: module_type.clone(),
+                    key: data.get("key")?.as_str()?.into(),
+                    data: Arc::new(data.clone()),
+                })
+            }));
+        }
+        Self { record, revision, endpoints, statics }
+    }
+
+    /// Whether the app itself has a module with this key.
+    #[must_use]
+    pub fn has_static_key(&self, key: &str) -> bool {
+        self.statics.iter().any(|module| module.key.as_str() == key)
+    }
+}
+
+/// An installation as applied here.
+#[derive(Debug)]
+pub struct LiveInstallation {
+    /// The record.
+    pub record: Arc<InstallationRecord>,
+    /// Revision of its document.
+    pub revision: u64,
+    /// Revision of the app's document; none while the app is not provisioned.
+    pub app_revision: Option<u64>,
+    /// The modules of the app, then those registered, in order.
+    pub modules: Vec<LiveModule>,
+}
+
+impl LiveInstallation {
+    /// What was registered, in order, each with how it was applied.
+    pub fn registered(&self) -> impl Iterator<Item = (&ModuleRecord, &LiveModule)> {
+        self.record.modules.iter().zip(self.modules.iter().filter(|module| !module.is_static))
+    }
+
+    /// The module with this key that is in front: the app's own before a registered one.
+    #[must_use]
+    pub fn module(&self, key: &str) -> Option<&LiveModule> {
+        self.modules.iter().find(|module| module.id.key.as_str() == key)
+    }
+}

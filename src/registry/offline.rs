@@ -1,0 +1,105 @@
+//! Registrations from a file, without a store: for matching offline and for measuring.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::compile::{Programs, TRIGGER, listens};
+use super::problem::{Problem, code};
+use super::trigger::Trigger;
+use super::validate::{Rules, key_problem};
+use crate::domain::{AppId, CloudId, Handler, InstallationId, ModuleKey, Secret, SubscriptionId};
+use crate::matcher::Subscription;
+use crate::telemetry::SubscriptionStats;
+
+/// Reads registrations line by line; equal filters share one program.
+#[derive(Debug)]
+pub struct TriggerReader {
+    programs: Programs,
+    /// Nothing is delivered offline, so that all triggers share one handler.
+    handler: Arc<Handler>,
+}
+
+/// Why a line is no trigger.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rejection {
+    /// `SY-nnnn` of the first problem.
+    pub code: String,
+    /// All problems in one line.
+    pub message: String,
+}
+
+/// One registration; other members are ignored.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Registration {
+    installation_id: InstallationId,
+    cloud_id: CloudId,
+    app_id: AppId,
+    #[serde(default)]
+    licensed: bool,
+    key: ModuleKey,
+    #[serde(rename = "type")]
+    module_type: String,
+    data: Map<String, Value>,
+}
+
+impl TriggerReader {
+    /// A reader that knows no filters yet.
+    ///
+    /// # Errors
+    /// Never; the address of the stand-in handler is a constant.
+    pub fn new() -> Result<Self, url::ParseError> {
+        let url = Url::parse("https://offline.invalid/")?;
+        let handler = Arc::new(Handler::Http { url, secret: Secret::new("") });
+        Ok(Self { programs: Programs::default(), handler })
+    }
+
+    /// Reads one line `{"installationId","cloudId","appId","licensed","key","type","data"}`.
+    ///
+    /// Handlers, scopes and the number of modules are not checked: there is no app to check them
+    /// against.
+    ///
+    /// # Errors
+    /// Whatever the Forge door would refuse about the trigger itself.
+    pub fn read(&mut self, line: &str) -> Result<Arc<Subscription>, Rejection> {
+        let registration: Registration = serde_json::from_str(line)
+            .map_err(|error| reject(&[Problem::new(code::FORM, "", error.to_string())]))?;
+        if registration.module_type != TRIGGER {
+            let message = format!("unsupported module type `{}`", registration.module_type);
+            return Err(reject(&[Problem::new(code::FORM, "type", message)]));
+        }
+        if let Some(problem) = key_problem(registration.key.as_str(), "key") {
+            return Err(reject(&[problem]));
+        }
+        let rules = Rules { app: None, allow_unknown_events: false, programs: &self.programs };
+        // Holds the programs until the subscription does.
+        let _accepted = rules.check(&registration.data, "data").map_err(|found| reject(&found))?;
+        let trigger = Trigger::read(&registration.data, "data").map_err(|found| reject(&found))?;
+        let listens = listens(&self.programs, &trigger)
+            .map_err(|message| reject(&[Problem::new(code::FORM, "data", message)]))?;
+        Ok(Arc::new(Subscription {
+            id: SubscriptionId {
+                installation: registration.installation_id,
+                key: registration.key,
+            },
+            app: registration.app_id,
+            app_account_id: None,
+            cloud_id: registration.cloud_id,
+            licensed: registration.licensed,
+            listens,
+            handler: Arc::clone(&self.handler),
+            include_fields: Box::default(),
+            revision: 0,
+            stats: Arc::new(SubscriptionStats::default()),
+        }))
+    }
+}
+
+fn reject(problems: &[Problem]) -> Rejection {
+    let code = problems.first().map(|problem| problem.code.clone()).unwrap_or_default();
+    let sentences: Vec<String> = problems.iter().map(Problem::sentence).collect();
+    Rejection { code, message: sentences.join("; ") }
+}

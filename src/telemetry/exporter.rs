@@ -1,0 +1,62 @@
+//! Set-up of metrics and logs for one process.
+
+use anyhow::Context;
+use metrics_exporter_prometheus::{Matcher as Names, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use super::names;
+
+/// Seconds, from a microsecond to a tenth: time to match one event.
+const MATCH_SECONDS: &[f64] =
+    &[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 2.5e-2, 0.1];
+/// Seconds of one attempt or publish.
+const ATTEMPT_SECONDS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 30.0];
+/// Seconds from an event's publication to its delivery: milliseconds to a day.
+const END_TO_END_SECONDS: &[f64] =
+    &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0];
+/// Plain numbers: deliveries per event, candidates, attempts.
+const COUNTS: &[f64] =
+    &[0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4];
+/// Bytes of an event.
+const BYTES: &[f64] =
+    &[256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 4_194_304.0];
+
+/// Installs the process-wide metrics recorder; the handle renders `/metrics`.
+///
+/// # Errors
+/// A recorder is installed already.
+pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
+    let buckets = [
+        ("switchyard_match_seconds", MATCH_SECONDS),
+        ("switchyard_delivery_end_to_end_seconds", END_TO_END_SECONDS),
+        ("switchyard_event_age_seconds", END_TO_END_SECONDS),
+        ("switchyard_event_size_bytes", BYTES),
+        ("switchyard_index_candidates", COUNTS),
+        ("switchyard_fanout", COUNTS),
+        ("switchyard_filter_steps", COUNTS),
+        ("switchyard_delivery_attempt_number", COUNTS),
+    ];
+    let mut builder = PrometheusBuilder::new().set_buckets(ATTEMPT_SECONDS)?;
+    for (name, bounds) in buckets {
+        builder = builder.set_buckets_for_metric(Names::Full(name.into()), bounds)?;
+    }
+    let handle = builder.install_recorder().context("a metrics recorder is installed already")?;
+    names::describe_all();
+    Ok(handle)
+}
+
+/// Sends logs to stderr: `json`, one object a line, or `text` for people.
+///
+/// # Errors
+/// The format is unknown or the filter unreadable.
+pub fn install_logs(format: &str, filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("log.filter = {filter:?}"))?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let installed = match format {
+        "json" => logs.json().flatten_event(true).try_init(),
+        "text" => logs.try_init(),
+        other => anyhow::bail!("log.format = {other:?}: expected `text` or `json`"),
+    };
+    installed.map_err(|error| anyhow::anyhow!("logs are set up already: {error}"))
+}

@@ -1,0 +1,213 @@
+//! Series of single subscriptions: a bounded set of the failing and the busiest.
+//!
+//! Every other subscription is in the operator API. The set has hysteresis, so that two
+//! subscriptions of equal rank do not take turns and tear both series.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
+
+use metrics::{counter, gauge};
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use super::{SubscriptionStats, names};
+use crate::domain::SubscriptionId;
+
+/// A member stays until its rank is this many times the size of the set.
+const STAYS_UNTIL_RANK: f64 = 1.25;
+
+/// One subscription and its counters, as read for a scrape.
+#[derive(Debug)]
+pub struct Sample<'a> {
+    /// Whose counters.
+    pub id: &'a SubscriptionId,
+    /// The app behind the installation.
+    pub app: &'a str,
+    /// Counters.
+    pub stats: &'a SubscriptionStats,
+}
+
+impl Sample<'_> {
+    fn failures(&self) -> u64 {
+        self.stats.errors.load(Relaxed)
+            + self.stats.failed_attempts.load(Relaxed)
+            + self.stats.dead.load(Relaxed)
+    }
+}
+
+/// Which subscriptions have series, from scrape to scrape.
+#[derive(Debug)]
+pub struct TopSubscriptions {
+    size: usize,
+    pinned: HashSet<SubscriptionId>,
+    members: Mutex<HashSet<SubscriptionId>>,
+}
+
+impl TopSubscriptions {
+    /// At most `size` subscriptions beside the `pinned` ones.
+    #[must_use]
+    pub fn new(size: usize, pinned: HashSet<SubscriptionId>) -> Self {
+        Self { size, pinned, members: Mutex::default() }
+    }
+
+    /// Reads `off` or `top:N`.
+    ///
+    /// # Errors
+    /// The text is neither; says what is expected.
+    pub fn parse(setting: &str, pinned: &[String]) -> Result<Self, String> {
+        let size = match setting.split_once(':') {
+            Some(("top", n)) => n.parse().ok(),
+            None if setting == "off" => Some(0),
+            _ => None,
+        };
+        let size = size.ok_or_else(|| {
+            format!("metrics.subscriptions = \"{setting}\": expected `off` or `top:N`, such as `top:100`")
+        })?;
+        Ok(Self::new(size, pinned.iter().filter_map(|id| SubscriptionId::parse(id)).collect()))
+    }
+
+    /// The series of the chosen subscriptions in the Prometheus text format; `not_matched` is asked
+    /// for the chosen ones only.
+    #[must_use]
+    pub fn render(
+        &self,
+        mut samples: Vec<Sample<'_>>,
+        not_matched: impl Fn(&SubscriptionId) -> u64,
+    ) -> String {
+        if self.size == 0 && self.pinned.is_empty() {
+            return String::new();
+        }
+        self.choose(&mut samples);
+        // A recorder of its own for each scrape: a subscription that leaves the set leaves no
+        // stale series behind.
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            names::describe_subscriptions();
+            for sample in &samples {
+                record(sample, not_matched(sample.id));
+            }
+        });
+        handle.render()
+    }
+
+    /// Keeps the samples that have series: pinned ones, members that still rank well, and the
+    /// best others, failing ones before busy ones.
+    fn choose(&self, samples: &mut Vec<Sample<'_>>) {
+        samples.sort_by_cached_key(|sample| {
+            let matched = sample.stats.matched.load(Relaxed);
+            std::cmp::Reverse((sample.failures() > 0, matched, sample.failures()))
+        });
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a small positive number by a constant factor"
+        )]
+        let stay_rank = (self.size as f64 * STAYS_UNTIL_RANK) as usize;
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut chosen: HashSet<SubscriptionId> = samples
+            .iter()
+            .take(stay_rank)
+            .map(|sample| sample.id.clone())
+            .filter(|id| members.contains(id))
+            .take(self.size)
+            .collect();
+        for sample in samples.iter() {
+            if chosen.len() >= self.size {
+                break;
+            }
+            chosen.insert(sample.id.clone());
+        }
+        samples.retain(|s| chosen.contains(s.id) || self.pinned.contains(s.id));
+        *members = chosen;
+    }
+}
+
+fn record(sample: &Sample<'_>, not_matched: u64) {
+    let labels = [
+        ("app", sample.app.to_owned()),
+        ("installation", sample.id.installation.to_string()),
+        ("key", sample.id.key.to_string()),
+    ];
+    let stats = sample.stats;
+    let counts = [
+        ("switchyard_subscription_matched_total", stats.matched.load(Relaxed)),
+        ("switchyard_subscription_not_matched_total", not_matched),
+        ("switchyard_subscription_errors_total", stats.errors.load(Relaxed)),
+        ("switchyard_subscription_delivered_total", stats.delivered.load(Relaxed)),
+        ("switchyard_subscription_failed_total", stats.failed_attempts.load(Relaxed)),
+        ("switchyard_subscription_dead_total", stats.dead.load(Relaxed)),
+        ("switchyard_subscription_steps_total", stats.steps.load(Relaxed)),
+    ];
+    for (name, count) in counts {
+        counter!(name, &labels).absolute(count);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds fit a double for 285,000 years")]
+    let last_match_s = stats.last_match_ms.load(Relaxed) as f64 / 1000.0;
+    gauge!("switchyard_subscription_last_match_timestamp_seconds", &labels).set(last_match_s);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: usize) -> SubscriptionId {
+        SubscriptionId { installation: "i".into(), key: format!("k{n}").into() }
+    }
+
+    fn sample<'a>(id: &'a SubscriptionId, stats: &'a SubscriptionStats) -> Sample<'a> {
+        Sample { id, app: "a", stats }
+    }
+
+    fn render(
+        top: &TopSubscriptions,
+        ids: &[SubscriptionId],
+        stats: &[SubscriptionStats],
+    ) -> String {
+        top.render(ids.iter().zip(stats).map(|(id, stats)| sample(id, stats)).collect(), |_| 5)
+    }
+
+    #[test]
+    fn failing_subscription_has_series_before_busy_ones() {
+        let ids: Vec<_> = (0..3).map(id).collect();
+        let stats: Vec<SubscriptionStats> = (0..3).map(|_| SubscriptionStats::default()).collect();
+        stats[0].matched.store(100, Relaxed);
+        stats[1].matched.store(50, Relaxed);
+        stats[2].count_error("boom");
+        let text = render(&TopSubscriptions::new(2, HashSet::new()), &ids, &stats);
+        assert!(text.contains("key=\"k2\"") && text.contains("key=\"k0\""), "{text}");
+        assert!(!text.contains("key=\"k1\""), "{text}");
+        assert!(text.contains("switchyard_subscription_not_matched_total"), "{text}");
+    }
+
+    #[test]
+    fn member_stays_while_it_ranks_near_the_top() {
+        let ids: Vec<_> = (0..5).map(id).collect();
+        let stats: Vec<SubscriptionStats> = (0..5).map(|_| SubscriptionStats::default()).collect();
+        for (n, stats) in stats.iter().enumerate() {
+            stats.matched.store(100 - n as u64, Relaxed);
+        }
+        let top = TopSubscriptions::new(4, HashSet::new());
+        assert!(!render(&top, &ids, &stats).contains("key=\"k4\""));
+        stats[4].matched.store(98, Relaxed);
+        let text = render(&top, &ids, &stats);
+        assert!(text.contains("key=\"k3\"") && !text.contains("key=\"k4\""), "{text}");
+    }
+
+    #[test]
+    fn pinned_subscription_has_series_whatever_its_rank() {
+        let ids: Vec<_> = (0..2).map(id).collect();
+        let stats: Vec<SubscriptionStats> = (0..2).map(|_| SubscriptionStats::default()).collect();
+        stats[0].matched.store(9, Relaxed);
+        let top = TopSubscriptions::parse("top:1", &["i/k1".into()]).unwrap();
+        let text = render(&top, &ids, &stats);
+        assert!(text.contains("key=\"k0\"") && text.contains("key=\"k1\""), "{text}");
+    }
+
+    #[test]
+    fn setting_is_off_or_top_n() {
+        assert!(TopSubscriptions::parse("off", &[]).unwrap().render(Vec::new(), |_| 0).is_empty());
+        assert!(TopSubscriptions::parse("all", &[]).is_err());
+    }
+}

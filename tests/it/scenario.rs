@@ -1,0 +1,130 @@
+//! The scenario of the Forge RFC, from registration to the handler's own update.
+
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use hmac::{Hmac, KeyInit, Mac};
+use hyper::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::support::{NatsServer, Received, SECRET, Setup, Sink, eventually, publish, register};
+
+const SITE: &str = "site-1";
+const APP: &str = "auto-assign";
+
+/// What the Standard Webhooks specification says a `v1` signature is.
+fn expected_signature(received: &Received) -> String {
+    let key = BASE64.decode(SECRET.trim_start_matches("whsec_").as_bytes()).unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
+    mac.update(received.header("webhook-id").as_bytes());
+    mac.update(b".");
+    mac.update(received.header("webhook-timestamp").as_bytes());
+    mac.update(b".");
+    mac.update(&received.body);
+    format!("v1,{}", BASE64.encode(&mac.finalize().into_bytes()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn app_hears_only_its_project_and_not_its_own_updates() {
+    let nats = NatsServer::start().await;
+    let sink = Sink::start().await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
+    let router = setup.start().await;
+    let app = router.provision(APP, "inst-1", SITE, &sink.url("/assign")).await;
+    register(&app, json!({ "endpoint": "hook",
+        "events": ["avi:jira:created:issue", "avi:jira:updated:issue"],
+        "filter": { "expression": "event.issue.fields.project.key == 'XXX'", "ignoreSelf": true } }))
+    .await;
+    let all = register(
+        &app,
+        json!({ "endpoint": "hook", "events": ["avi:jira:updated:issue"],
+        "filter": { "expression": "event.issue.fields.project.key == 'LAST'" } }),
+    )
+    .await;
+
+    let broker = nats.client().await;
+    for number in 0..30 {
+        publish(&broker, SITE, number, ["XXX", "OPS", "WEB"][number as usize % 3]).await;
+    }
+    // Another site, same project: none of this installation's business.
+    publish(&broker, "site-2", 100, "XXX").await;
+    eventually(Duration::from_secs(20), "the ten events of project XXX arrive", || async {
+        (sink.count() == 10).then_some(())
+    })
+    .await;
+
+    // The handler assigns the issue; Jira reports the change, caused by the app.
+    let mut update = crate::support::issue_event(0, "XXX");
+    update["changelog"] = json!({ "items": [{ "fieldId": "assignee", "to": "ada" }] });
+    let path = format!("/admin/v1/events?cloudId={SITE}&type=avi:jira:updated:issue");
+    let headers = [("ce-id", "own-update"), ("ce-originapp", APP)];
+    router.api.send(Method::POST, &path, &headers, &update).await.expect("the update is taken");
+    // A later event of the other trigger: once it is here, the update has been decided.
+    publish(&broker, SITE, 200, "LAST").await;
+    eventually(Duration::from_secs(20), "the last event arrives", || async {
+        (sink.count() == 11).then_some(())
+    })
+    .await;
+
+    let received = sink.received();
+    for one in received.iter().take(10) {
+        assert_eq!(one.json().pointer("/issue/fields/project/key"), Some(&json!("XXX")));
+        assert_eq!(one.json()["selfGenerated"], json!(false));
+        assert_eq!(one.json()["context"]["cloudId"], json!(SITE));
+        assert_eq!(one.header("webhook-signature"), expected_signature(one));
+        assert_eq!(one.header("switchyard-attempt"), "1");
+    }
+    assert_eq!(received[10].header("switchyard-module-key"), all);
+    let mut ids: Vec<&str> = received.iter().map(|one| one.header("webhook-id")).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 11, "each delivery came once");
+
+    let listed = router.get("/admin/v1/subscriptions").await.unwrap();
+    let counters = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["id"].as_str().is_some_and(|id| !id.ends_with(&all)));
+    let counters = counters.expect("the first trigger is listed");
+    assert_eq!(counters["stats"]["matched"], json!(10));
+    assert_eq!(counters["stats"]["delivered"], json!(10));
+    assert_eq!(counters["stats"]["ignored"], json!(1));
+    assert_eq!(counters["stats"]["notMatched"], json!(21));
+    assert!(router.terminate().await, "SIGTERM ends the router in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn function_handler_gets_the_event_on_its_subject() {
+    let nats = NatsServer::start().await;
+    let sink = Sink::start().await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
+    let router = setup.start().await;
+    let app = router.provision(APP, "inst-1", SITE, &sink.url("/hook")).await;
+    let shown: Value = router.get("/admin/v1/installations/inst-1").await.unwrap();
+    let broker = nats.client().await;
+    let subject = "sw.fn.inst-1.main";
+    assert!(shown.to_string().contains(subject), "{shown}");
+    let mut function = broker.subscribe(subject).await.unwrap();
+    broker.flush().await.unwrap();
+    register(&app, json!({ "function": "main", "events": ["avi:jira:updated:issue"] })).await;
+    publish(&broker, SITE, 1, "OPS").await;
+    let call = tokio::time::timeout(Duration::from_secs(20), async {
+        futures_util::StreamExt::next(&mut function).await
+    })
+    .await
+    .expect("the function is called")
+    .expect("the subscription is open");
+    let headers = call.headers.expect("headers");
+    assert_eq!(headers.get("switchyard-attempt").unwrap().as_str(), "1");
+    let body: Value = serde_json::from_slice(&call.payload).unwrap();
+    assert_eq!(body.pointer("/issue/key"), Some(&json!("OPS-1")));
+    broker.publish(call.reply.expect("a reply subject"), "{}".into()).await.unwrap();
+    eventually(Duration::from_secs(20), "the delivery counts as done", || async {
+        let listed = router.get("/admin/v1/subscriptions").await.ok()?;
+        (listed["items"][0]["stats"]["delivered"] == json!(1)).then_some(())
+    })
+    .await;
+    router.kill().await;
+}

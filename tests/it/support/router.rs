@@ -1,0 +1,146 @@
+//! The `switchyard` program as a process of its own, to be started, killed and started again.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::{Value, json};
+use switchyard::cli::client::Client;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::eventually;
+
+/// Operator token of every router under test.
+pub(crate) const ADMIN_TOKEN: &str = "test-admin-token";
+
+/// How to start a router.
+pub(crate) struct Setup {
+    pub(crate) nats_url: String,
+    pub(crate) data_dir: PathBuf,
+    /// Port to listen on; 0 at first, then the one it got, so that a restart keeps it.
+    pub(crate) port: u16,
+    /// `SWITCHYARD_*` variables on top of those that let handlers be on loopback.
+    pub(crate) variables: Vec<(String, String)>,
+}
+
+impl Setup {
+    pub(crate) fn new(nats_url: &str, data_dir: PathBuf) -> Self {
+        Self { nats_url: nats_url.to_owned(), data_dir, port: 0, variables: Vec::new() }
+    }
+
+    pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Starts the program and waits until it is ready.
+    pub(crate) async fn start(&mut self) -> RouterProcess {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+            .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["--nats-url", &self.nats_url])
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .env("SWITCHYARD_ADMIN_TOKEN", ADMIN_TOKEN)
+            .env("SWITCHYARD_DELIVERY__ALLOW_HTTP", "true")
+            .env("SWITCHYARD_DELIVERY__ALLOW_CIDRS", "127.0.0.0/8,::1/128")
+            .env("SWITCHYARD_DELIVERY__ALLOW_PORTS", "any")
+            .env("SWITCHYARD_LOG__FILTER", "warn")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the switchyard binary starts");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        let first = tokio::time::timeout(Duration::from_secs(30), lines.next_line())
+            .await
+            .expect("the router says where it listens within 30 s")
+            .expect("stdout can be read")
+            .expect("the router says where it listens before it ends");
+        let address = first
+            .strip_prefix("listening on http://")
+            .unwrap_or_else(|| panic!("first line was {first:?}"));
+        let address: SocketAddr = address.parse().expect("an address");
+        self.port = address.port();
+        let router = RouterProcess { child, address, api: Client::new(address, ADMIN_TOKEN) };
+        router.until_ready().await;
+        router
+    }
+}
+
+/// A running router.
+pub(crate) struct RouterProcess {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) api: Client,
+}
+
+impl RouterProcess {
+    async fn until_ready(&self) {
+        eventually(Duration::from_secs(30), "the router is ready", || async {
+            self.get("/healthz/ready").await.is_ok().then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.api.send(Method::GET, path, &[], &Value::Null).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Value {
+        self.api.send(Method::PUT, path, &[], &body).await.expect("PUT is accepted")
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("the router can be killed");
+    }
+
+    /// SIGTERM, and waits for the exit; returns whether it exited with success.
+    pub(crate) async fn terminate(mut self) -> bool {
+        let id = self.child.id().expect("the router runs");
+        let status = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
+        assert!(status.expect("kill runs").success());
+        let ended = tokio::time::timeout(Duration::from_secs(40), self.child.wait()).await;
+        ended.expect("the router ends after SIGTERM").expect("wait works").success()
+    }
+
+    /// Provisions a Forge app with one endpoint `hook` at `handler` and one enabled installation on
+    /// `site`; returns a client with the installation's token.
+    pub(crate) async fn provision(
+        &self,
+        app: &str,
+        installation: &str,
+        site: &str,
+        handler: &str,
+    ) -> Client {
+        self.put(
+            &format!("/admin/v1/apps/{app}"),
+            json!({ "kind": "forge", "functions": ["main"],
+                "endpoints": [{ "key": "hook", "url": handler, "secret": super::SECRET }] }),
+        )
+        .await;
+        let answer = self
+            .put(
+                &format!("/admin/v1/installations/{installation}"),
+                json!({ "app": app, "cloudId": site, "product": "jira", "licensed": true,
+                    "environment": "PRODUCTION", "state": "enabled" }),
+            )
+            .await;
+        self.api.with_token(answer["token"].as_str().expect("a token on creation"))
+    }
+}
+
+/// Registers a trigger through the Forge door; returns its key.
+pub(crate) async fn register(app: &Client, data: Value) -> String {
+    let body = json!({ "type": "trigger", "data": data });
+    let answer = app
+        .send(Method::POST, "/forge/installation/v2/dynamic/module", &[], &body)
+        .await
+        .expect("the trigger is accepted");
+    answer["key"].as_str().expect("a key").to_owned()
+}
