@@ -17,7 +17,7 @@ const WINDOW_MARGIN_S: u64 = 60;
 /// Age at which dead letters leave.
 const DEAD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Size of the dead-letter stream in bytes; when it is full, new ones wait with their events.
-const DEAD_BYTES_MAX: i64 = 1 << 30;
+const DEAD_BYTES_MAX: i64 = 256 << 20;
 
 /// Why the streams cannot be set up.
 #[derive(Debug, Error)]
@@ -34,12 +34,16 @@ pub enum StreamError {
         ack_wait_s: u64,
     },
     /// The broker refused a stream.
-    #[error("stream {stream}: {source}")]
+    #[error(
+        "the broker refuses stream {stream} of {bytes} bytes (events.max_bytes for events): {reason}"
+    )]
     Refused {
         /// Its name.
         stream: String,
+        /// Room it asked for; -1 = no limit.
+        bytes: i64,
         /// What the broker said.
-        source: CreateStreamError,
+        reason: String,
     },
 }
 
@@ -69,13 +73,22 @@ pub async fn ensure(
         parked_stream(subjects, base.clone()),
         dead_stream(subjects, base),
     ] {
-        let stream = config.name.clone();
+        let (stream, bytes) = (config.name.clone(), config.max_bytes);
         jet.context
             .create_or_update_stream(config)
             .await
-            .map_err(|source| StreamError::Refused { stream, source })?;
+            .map_err(|error| StreamError::Refused { stream, bytes, reason: said(&error) })?;
     }
     Ok(())
+}
+
+/// What the broker said, without the layers around it that repeat it.
+fn said(error: &CreateStreamError) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 fn events_stream(subjects: &Subjects, events: &config::Events, base: Config) -> Config {

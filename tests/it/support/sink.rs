@@ -1,21 +1,18 @@
-//! A handler that records every request and answers as told.
+//! A handler that records every request and takes it.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// One request as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
-    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -32,12 +29,7 @@ impl Received {
     }
 }
 
-#[derive(Default)]
-struct Recorded {
-    received: Mutex<Vec<Received>>,
-    /// Status and `Retry-After` by path; 204 where nothing is set.
-    answers: Mutex<HashMap<String, (u16, Option<u64>)>>,
-}
+type Recorded = Mutex<Vec<Received>>;
 
 /// A real HTTP server on loopback.
 pub(crate) struct Sink {
@@ -62,21 +54,12 @@ impl Sink {
         format!("http://{}{path}", self.address)
     }
 
-    /// From now on `path` answers with this status.
-    pub(crate) fn answer(&self, path: &str, status: u16, retry_after_s: Option<u64>) {
-        self.recorded.answers.lock().unwrap().insert(path.to_owned(), (status, retry_after_s));
-    }
-
     pub(crate) fn count(&self) -> usize {
-        self.recorded.received.lock().unwrap().len()
+        self.recorded.lock().unwrap().len()
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {
-        self.recorded.received.lock().unwrap().clone()
-    }
-
-    pub(crate) fn received_at(&self, path: &str) -> Vec<Received> {
-        self.received().into_iter().filter(|one| one.path == path).collect()
+        self.recorded.lock().unwrap().clone()
     }
 }
 
@@ -88,17 +71,9 @@ impl Drop for Sink {
 
 async fn record(
     State(recorded): State<Arc<Recorded>>,
-    uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
-    let path = uri.path().to_owned();
-    let answer = recorded.answers.lock().unwrap().get(&path).copied();
-    recorded.received.lock().unwrap().push(Received { path, headers, body });
-    let (status, retry_after_s) = answer.unwrap_or((204, None));
-    let status = StatusCode::from_u16(status).expect("a status");
-    match retry_after_s {
-        Some(seconds) => (status, [("retry-after", seconds.to_string())]).into_response(),
-        None => status.into_response(),
-    }
+) -> StatusCode {
+    recorded.lock().unwrap().push(Received { headers, body });
+    StatusCode::NO_CONTENT
 }
