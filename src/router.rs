@@ -30,10 +30,12 @@ use crate::telemetry::{Live, LogBudget, Notice};
 
 /// Deliveries of one event that are under way at once.
 const FAN_OUT_MAX: usize = 256;
+/// Deliveries of all events that are under way at once: waiting for a turn, attempted or parked.
+const DELIVERIES_MAX: usize = 16_384;
 /// After this, deliveries of an event that have no turn yet are parked without waiting for one.
 const EVENT_WORK_MAX: Duration = Duration::from_secs(30);
-/// How often the deadline of an event is moved while it is worked on.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the deadline of an event is moved while it is worked on; sooner if the deadline is.
+const PROGRESS_INTERVAL_MAX: Duration = Duration::from_secs(5);
 /// How long running attempts may go on once the router stops.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
 /// How often idle lanes are looked for.
@@ -49,7 +51,9 @@ pub struct Router {
     directory: Arc<dyn Directory>,
     events: Budget,
     due: Budget,
+    deliveries: Semaphore,
     deliver_max: i64,
+    progress_interval: Duration,
     /// As long as a hold-up can make the broker hand out events again, in milliseconds.
     hold_up_ms: i64,
     /// When workers last waited for room, milliseconds since the epoch.
@@ -86,7 +90,10 @@ impl Router {
                 config.in_flight_max.div_ceil(DUE_SHARE),
                 config.in_flight_bytes_max.div_ceil(DUE_SHARE),
             ),
+            deliveries: Semaphore::new(DELIVERIES_MAX),
             deliver_max: config.deliver_max,
+            progress_interval: PROGRESS_INTERVAL_MAX
+                .min(Duration::from_secs(config.ack_wait_s) / 3),
             hold_up_ms: ack_wait_ms.saturating_mul(config.deliver_max.max(1).saturating_add(1)),
             held_up_at: AtomicI64::new(i64::MIN),
             failure_log: LogBudget::default(),
@@ -127,39 +134,38 @@ impl Router {
     async fn route<S: Source>(self: Arc<Self>, mut source: S) {
         let mut desk = self.new_desk();
         while let Some(message) = self.next(&mut source).await {
-            let body = message.payload();
-            desk.metrics.count(&message, body.len());
-            let found = match self.examine(&mut desk, &message) {
+            desk.metrics.count(&message);
+            let work = match self.examine(&mut desk, &message) {
+                Examined::Work(work) => work,
                 Examined::Unmatched => {
                     message.ack().await;
                     desk.metrics.unmatched.increment(1);
                     continue;
                 }
                 Examined::Crashed => continue,
-                found => found,
             };
-            let Some(permit) = self.permit(&self.events, body.len()).await else {
+            let Some(permit) = self.permit(&mut source, &message, &self.events).await else {
                 message.release().await;
                 break;
             };
-            let (router, acked) = (Arc::clone(&self), desk.metrics.acked(&found));
+            let acked = match &work {
+                Work::Deliver { .. } => desk.metrics.matched.clone(),
+                Work::PutAside { .. } => desk.metrics.poison.clone(),
+            };
+            let router = Arc::clone(&self);
             self.tasks.spawn(async move {
-                let work = async {
-                    match found {
-                        Examined::Matched { occurrence, matches } => {
-                            router.deliver_all(&occurrence, matches).await;
-                        }
-                        Examined::Unfit { reason, error } => {
-                            router.put_aside(&message, &reason, &error).await;
-                        }
-                        Examined::Unmatched | Examined::Crashed => {}
-                    }
-                };
-                if router.keep(&message, work).await {
+                if router.keep(&message, router.carry_out(&message, work)).await {
                     acked.increment(1);
                 }
                 drop(permit);
             });
+        }
+    }
+
+    async fn carry_out<M: Incoming>(&self, message: &M, work: Work) {
+        match work {
+            Work::Deliver { occurrence, matches } => self.deliver_all(&occurrence, matches).await,
+            Work::PutAside { reason, error } => self.put_aside(message, &reason, &error).await,
         }
     }
 
@@ -185,12 +191,20 @@ impl Router {
     }
 
     /// Waits for room in `budget`; none once the router stops.
-    async fn permit(&self, budget: &Budget, bytes: usize) -> Option<Permit> {
+    async fn permit<S: Source>(
+        &self,
+        source: &mut S,
+        message: &S::Message,
+        budget: &Budget,
+    ) -> Option<Permit> {
+        let bytes = message.payload().len();
         if let Some(permit) = budget.try_take(bytes) {
             return Some(permit);
         }
         let permit = tokio::select! {
             permit = budget.take(bytes) => permit,
+            () = self.keep_open(message) => None,
+            () = source.hold() => None,
             () = self.stop.cancelled() => None,
         };
         self.held_up_at.store(clock::now_ms(), Relaxed);
@@ -200,10 +214,10 @@ impl Router {
     /// Decodes and matches. A panic in there costs the event one of its redeliveries, nothing else.
     fn examine<M: Incoming>(&self, desk: &mut Desk, message: &M) -> Examined {
         if self.is_poison(message.delivered()) {
-            return Examined::Unfit {
+            return Examined::Work(Work::PutAside {
                 reason: DeadReason::Poison("crash"),
                 error: format!("handed out {} times without an end", message.delivered()),
-            };
+            });
         }
         let examined = catch_unwind(AssertUnwindSafe(|| self.decode_and_match(desk, message)));
         examined.unwrap_or_else(|_| {
@@ -234,7 +248,9 @@ impl Router {
             return Examined::Unmatched;
         }
         match Occurrence::new(event) {
-            Ok(occurrence) => Examined::Matched { occurrence: Arc::new(occurrence), matches },
+            Ok(occurrence) => {
+                Examined::Work(Work::Deliver { occurrence: Arc::new(occurrence), matches })
+            }
             Err(error) => Examined::unreadable(&DecodeError::Schema { reason: error.to_string() }),
         }
     }
@@ -250,10 +266,14 @@ impl Router {
     /// Ends when every delivery of the event is accounted for.
     async fn deliver_all(&self, occurrence: &Arc<Occurrence>, matches: Vec<Match>) {
         let (started, now) = (clock::tick(), clock::now());
-        let deliver = |found: Match| {
+        let deliver = async |found: Match| {
+            // Closed never, so that a failure only means that the bound is not kept.
+            let _slot = self.deliveries.acquire().await;
             let late = clock::since(started) >= EVENT_WORK_MAX;
             let patience = if late { Duration::ZERO } else { self.dispatcher.park_after() };
-            self.dispatcher.deliver(Delivery::plan(found, occurrence, now), patience)
+            let delivery = Delivery::plan(found, occurrence, now);
+            // Boxed, so that one that waits for its slot takes next to nothing.
+            Box::pin(self.dispatcher.deliver(delivery, patience)).await
         };
         stream::iter(matches)
             .map(deliver)
@@ -275,26 +295,31 @@ impl Router {
     /// Holds on to a message while `work` goes on, and acknowledges it at the end. False if the
     /// work was abandoned; then the message is given back.
     async fn keep<M: Incoming>(&self, message: &M, work: impl Future<Output = ()>) -> bool {
-        let mut work = std::pin::pin!(work);
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut work => break,
-                () = self.abandon.cancelled() => {
-                    message.release().await;
-                    return false;
-                }
-                () = tokio::time::sleep(PROGRESS_INTERVAL) => message.in_progress().await,
+        tokio::select! {
+            biased;
+            () = work => {}
+            () = self.abandon.cancelled() => {
+                message.release().await;
+                return false;
             }
+            () = self.keep_open(message) => {}
         }
         message.ack().await;
         true
     }
 
+    /// Moves the deadline of a message, again and again. Never ends.
+    async fn keep_open<M: Incoming>(&self, message: &M) {
+        loop {
+            tokio::time::sleep(self.progress_interval).await;
+            message.in_progress().await;
+        }
+    }
+
     /// Goes on with parked records as they fire.
     async fn resume<S: Source>(self: Arc<Self>, mut source: S) {
         while let Some(message) = self.next(&mut source).await {
-            let Some(permit) = self.permit(&self.due, message.payload().len()).await else {
+            let Some(permit) = self.permit(&mut source, &message, &self.due).await else {
                 message.release().await;
                 break;
             };
@@ -383,28 +408,23 @@ struct Desk {
 enum Examined {
     /// Nobody wants it.
     Unmatched,
-    /// These want it.
-    Matched { occurrence: Arc<Occurrence>, matches: Vec<Match> },
-    /// Nobody can work on it.
-    Unfit { reason: DeadReason, error: String },
+    /// There is something to do.
+    Work(Work),
     /// It broke the examination.
     Crashed,
+}
+
+/// What is to be done for an event before it is acknowledged.
+enum Work {
+    Deliver { occurrence: Arc<Occurrence>, matches: Vec<Match> },
+    PutAside { reason: DeadReason, error: String },
 }
 
 impl Examined {
     fn unreadable(error: &DecodeError) -> Self {
         decode_error(error.label());
-        Self::Unfit { reason: DeadReason::Poison(error.label()), error: error.to_string() }
-    }
-}
-
-impl InputMetrics {
-    /// The counter of how `found` ends.
-    fn acked(&self, found: &Examined) -> metrics::Counter {
-        match found {
-            Examined::Unfit { .. } => self.poison.clone(),
-            _ => self.matched.clone(),
-        }
+        let reason = DeadReason::Poison(error.label());
+        Self::Work(Work::PutAside { reason, error: error.to_string() })
     }
 }
 

@@ -22,6 +22,8 @@ const ACKS_IN_FLIGHT_MAX: usize = 2000;
 const START_PATIENCE: Duration = Duration::from_secs(20);
 /// Pause between two questions to a broker that is not ready.
 const START_PAUSE: Duration = Duration::from_millis(50);
+/// How long an end waits for the last acknowledgements to leave.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest pause between two attempts to reconnect.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Oldest server that knows schedules.
@@ -90,6 +92,18 @@ impl Connections {
             return Err(ConnectError::TooOld { version });
         }
         Ok(connections)
+    }
+}
+
+impl Connections {
+    /// Waits until all that was said to the broker so far has left, acknowledgements above all;
+    /// call it last.
+    pub async fn flush(&self) {
+        for jet in [&self.intake, &self.outbound, &self.control] {
+            if tokio::time::timeout(FLUSH_TIMEOUT, jet.client.flush()).await.is_err() {
+                tracing::warn!("the broker did not take the last messages in time");
+            }
+        }
     }
 }
 

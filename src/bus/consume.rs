@@ -1,8 +1,9 @@
 //! Pulls messages from a durable consumer, through whatever the broker goes through.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer};
@@ -15,6 +16,7 @@ use super::connect::{Connections, Jet};
 use super::headers::MessageHeaders;
 use super::metrics;
 use super::subjects::{DUE_CONSUMER, ROUTER_CONSUMER, Subjects};
+use crate::clock;
 use crate::config;
 use crate::event::{Incoming, Source};
 
@@ -41,6 +43,11 @@ pub struct Pull {
     consumer: pull::Config,
     batch_bytes: usize,
     pulling: Option<Box<pull::Stream>>,
+    /// Messages held back; handed out before any other.
+    held: VecDeque<Pulled>,
+    /// How often held messages have their deadline moved.
+    hold_interval: Duration,
+    held_at: Instant,
 }
 
 impl Pull {
@@ -78,6 +85,9 @@ impl Pull {
             consumer,
             batch_bytes: share.max(BATCH_BYTES_MIN),
             pulling: None,
+            held: VecDeque::new(),
+            hold_interval: Duration::from_secs(config.ack_wait_s) / 3,
+            held_at: clock::tick(),
         }
     }
 
@@ -140,6 +150,9 @@ impl Source for Pull {
     type Message = Pulled;
 
     async fn next(&mut self) -> Pulled {
+        if let Some(held) = self.held.pop_front() {
+            return held;
+        }
         loop {
             let Some(pulling) = self.pulling.as_mut() else {
                 match self.open().await {
@@ -158,6 +171,24 @@ impl Source for Pull {
                 },
                 Ok(Some(Err(error))) => self.restart(stall_reason(error.kind())).await,
                 Ok(None) | Err(_) => self.restart("no_heartbeat").await,
+            }
+        }
+    }
+
+    /// Stops pulling: what has arrived is held and kept in progress. What the broker sends just
+    /// then arrives nowhere and is handed out again after its deadline.
+    async fn hold(&mut self) {
+        loop {
+            let wait = self.hold_interval.saturating_sub(clock::since(self.held_at));
+            tokio::time::sleep(wait).await;
+            self.held_at = clock::tick();
+            if let Some(mut pulling) = self.pulling.take() {
+                while let Some(Some(Ok(message))) = pulling.next().now_or_never() {
+                    self.held.extend(self.wrap(message));
+                }
+            }
+            for message in &self.held {
+                message.in_progress().await;
             }
         }
     }

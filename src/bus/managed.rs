@@ -153,6 +153,11 @@ impl ManagedServer {
         self.pid
     }
 
+    /// Lets it live on without us, for the next router that owns the folder.
+    pub fn abandon(mut self) {
+        self.stopped = true;
+    }
+
     /// Stops it in order and waits until it is gone.
     pub async fn stop(mut self) {
         self.stopped = true;

@@ -26,3 +26,4 @@ pub use managed::{ManagedError, ManagedServer};
 pub use parking::{ParkedStream, Room};
 pub use publish::{EventPublisher, Gate};
 pub use subjects::Subjects;
+pub use watch::Watch;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::context::CreateStreamError;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, RetentionPolicy, StorageType, SubjectTransform,
 };
@@ -33,15 +34,21 @@ pub enum StreamError {
         /// The acknowledgement deadline.
         ack_wait_s: u64,
     },
-    /// The broker refused a stream.
+    /// The broker has less room than the streams may take.
     #[error(
-        "the broker refuses stream {stream} of {bytes} bytes (events.max_bytes for events): {reason}"
+        "stream {stream}: the broker has no room for {bytes} bytes. Give it more (`max_file` of its JetStream, or the account's limit), or set events.max_bytes lower"
     )]
+    NoRoom {
+        /// Its name.
+        stream: String,
+        /// The size asked for.
+        bytes: i64,
+    },
+    /// The broker refused a stream.
+    #[error("the broker refuses stream {stream}: {reason}")]
     Refused {
         /// Its name.
         stream: String,
-        /// Room it asked for; -1 = no limit.
-        bytes: i64,
         /// What the broker said.
         reason: String,
     },
@@ -77,18 +84,25 @@ pub async fn ensure(
         jet.context
             .create_or_update_stream(config)
             .await
-            .map_err(|error| StreamError::Refused { stream, bytes, reason: said(&error) })?;
+            .map_err(|source| refused(stream, bytes, source))?;
     }
     Ok(())
 }
 
-/// What the broker said, without the layers around it that repeat it.
-fn said(error: &CreateStreamError) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
+fn refused(stream: String, bytes: i64, source: CreateStreamError) -> StreamError {
+    match source.kind() {
+        CreateStreamErrorKind::JetStream(error)
+            if error.error_code() == ErrorCode::STORAGE_RESOURCES_EXCEEDED =>
+        {
+            StreamError::NoRoom { stream, bytes }
+        }
+        _ => StreamError::Refused { stream, reason: innermost(&source) },
     }
-    cause.to_string()
+}
+
+/// What the broker said, without the layers around it that repeat it.
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 fn events_stream(subjects: &Subjects, events: &config::Events, base: Config) -> Config {

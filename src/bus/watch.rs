@@ -78,7 +78,7 @@ impl Watch {
         let lag_s = if backlog.messages == 0 {
             0.0
         } else {
-            let oldest = info.ack_floor.stream_sequence.max(state.first_sequence - 1) + 1;
+            let oldest = state.first_sequence.max(info.ack_floor.stream_sequence.saturating_add(1));
             let stored = stream.direct_get(oldest).await.map_or(state.first_timestamp, |m| m.time);
             let age_ms = i128::from(clock::now_ms()) - stored.unix_timestamp_nanos() / 1_000_000;
             f64::from(i32::try_from(age_ms / 1000).unwrap_or(i32::MAX)).max(0.0)

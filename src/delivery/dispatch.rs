@@ -245,3 +245,6 @@ fn note_failure(delivery: &Delivery, outcome: &Outcome) {
         "attempt failed"
     );
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,6 +211,9 @@ impl Guard {
 /// server), translated and ISATAP forms. Mapped ones are canonical before.
 fn embedded(ip: IpAddr) -> Vec<Ipv4Addr> {
     let IpAddr::V6(ip) = ip else { return Vec::new() };
+    if ip.is_loopback() || ip.is_unspecified() {
+        return Vec::new();
+    }
     let [a, b, c, d, e, f, g, h] = ip.segments();
     let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match [a, b, c, d, e, f] {

@@ -249,11 +249,10 @@ async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
     Err(last)
 }
 
-/// Finds the cause of a failed request by walking down its sources.
+/// Finds the cause of a failed request among all that it was wrapped in.
 fn classify(error: &(dyn StdError + 'static)) -> Outcome {
-    let mut cause = Some(error);
-    while let Some(at) = cause {
-        if let Some(dial) = at.downcast_ref::<DialError>() {
+    for cause in causes(error) {
+        if let Some(dial) = cause.downcast_ref::<DialError>() {
             let class = match dial {
                 DialError::Dns(_) => Class::Dns,
                 DialError::Blocked(_) => Class::Blocked,
@@ -261,25 +260,27 @@ fn classify(error: &(dyn StdError + 'static)) -> Outcome {
             };
             return Outcome::failed(class, dial.to_string());
         }
-        if at.is::<rustls::Error>() || io_source(at).is_some_and(|e| e.is::<rustls::Error>()) {
-            return Outcome::failed(Class::Tls, deepest(at));
+        if cause.is::<rustls::Error>() {
+            return Outcome::failed(Class::Tls, cause.to_string());
         }
-        cause = at.source();
     }
-    Outcome::failed(Class::Protocol, deepest(error))
+    let deepest = causes(error).last().map(ToString::to_string).unwrap_or_default();
+    Outcome::failed(Class::Protocol, deepest)
 }
 
-/// What an I/O error wraps; `source` skips it.
-fn io_source<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    let io = error.downcast_ref::<std::io::Error>()?;
-    let inner: &(dyn StdError + 'static) = io.get_ref()?;
-    Some(inner)
+/// An error and what it wraps, outermost first. `source` of an I/O error skips what it wraps.
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| inside(*error))
 }
 
-fn deepest(error: &(dyn StdError + 'static)) -> String {
-    let mut at = error;
-    while let Some(source) = at.source() {
-        at = source;
+fn inside<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
     }
-    io_source(at).unwrap_or(at).to_string()
 }
+
+#[cfg(test)]
+mod tests;

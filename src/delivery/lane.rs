@@ -210,3 +210,75 @@ impl Drop for Place<'_> {
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::delivery::Guard;
+    use crate::delivery::testing::{delivery_to, function};
+
+    fn lanes() -> Lanes {
+        let config = Config::defaults().unwrap().delivery;
+        let guard = Arc::new(Guard::new(&config).unwrap());
+        Lanes::new(&config, Sender::new(&config, guard).unwrap())
+    }
+
+    fn lane(lanes: &Lanes, installation: &str, subject: &str) -> Arc<Lane> {
+        lanes.lane_of(&delivery_to(installation, function(subject), "e"))
+    }
+
+    fn ms_until(due: Timestamp, now: Timestamp) -> i64 {
+        due.as_millisecond() - now.as_millisecond()
+    }
+
+    #[test]
+    fn lane_belongs_to_an_endpoint_of_an_installation() {
+        let lanes = lanes();
+        assert!(Arc::ptr_eq(&lane(&lanes, "i", "a"), &lane(&lanes, "i", "a")));
+        assert!(!Arc::ptr_eq(&lane(&lanes, "i", "a"), &lane(&lanes, "i", "b")));
+        assert!(!Arc::ptr_eq(&lane(&lanes, "i", "a"), &lane(&lanes, "j", "a")));
+    }
+
+    #[test]
+    fn backlog_fires_at_the_pace_of_the_lane() {
+        let lanes = lanes();
+        let lane = lane(&lanes, "i", "a");
+        for _ in 0..100 {
+            lane.record_attempt(Duration::from_millis(800));
+        }
+        let now = clock::now();
+        let delays: Vec<_> = (0..50).map(|_| ms_until(lane.backlog_due(now, 0.0), now)).collect();
+        assert!((1_000..1_200).contains(&delays[0]), "{delays:?}");
+        // 800 ms an attempt, eight at once: one every 100 ms.
+        let gaps: Vec<_> = delays.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.iter().all(|gap| (90..=100).contains(gap)), "{gaps:?}");
+    }
+
+    #[test]
+    fn long_backlog_is_spread_over_its_bound() {
+        let lanes = lanes();
+        let lane = lane(&lanes, "i", "a");
+        for _ in 0..100 {
+            lane.record_attempt(Duration::from_secs(15));
+        }
+        let (now, random) = (clock::now(), crate::delivery::retry::Random::seeded(3));
+        let delays: Vec<_> =
+            (0..2000).map(|_| ms_until(lane.backlog_due(now, random.unit()), now)).collect();
+        assert!(delays.iter().all(|delay| *delay <= BACKLOG_DELAY_MAX_MS * 11 / 10));
+        let late = delays.iter().filter(|delay| **delay > BACKLOG_DELAY_MAX_MS * 3 / 4).count();
+        assert!((500..1500).contains(&late), "{late} of 2000 in the last quarter");
+    }
+
+    #[test]
+    fn idle_lane_is_forgotten_and_busy_one_kept() {
+        let lanes = lanes();
+        let busy = lane(&lanes, "i", "busy");
+        for subject in ["busy", "idle"] {
+            lane(&lanes, "i", subject).used_ms.store(0, Relaxed);
+        }
+        lanes.evict_idle();
+        assert_eq!(lanes.lanes.len(), 1);
+        assert!(Arc::ptr_eq(lanes.lanes.iter().next().unwrap().value(), &busy));
+    }
+}

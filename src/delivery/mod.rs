@@ -25,6 +25,8 @@ pub mod parking;
 pub mod plan;
 pub mod retry;
 pub mod signature;
+#[cfg(test)]
+mod testing;
 
 pub use attempt::{CallError, FunctionCaller, Reply};
 pub use dead_letter::{DeadLetter, DeadLetterBox};

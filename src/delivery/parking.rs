@@ -241,3 +241,77 @@ impl Fired {
 fn parse<T: std::str::FromStr>(headers: &impl Headers, name: &'static str) -> Result<T, Malformed> {
     headers.get(name).and_then(|text| text.parse().ok()).ok_or(Malformed::Field(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{delivery_to, function};
+    use super::*;
+    use crate::delivery::plan::Delivery;
+
+    struct Map(Fields);
+
+    impl Headers for Map {
+        fn get(&self, name: &str) -> Option<&str> {
+            self.0.iter().find(|(at, _)| *at == name).map(|(_, value)| value.as_str())
+        }
+    }
+
+    fn parked() -> Delivery {
+        let mut delivery = delivery_to("inst-1", function("f"), "e1");
+        delivery.self_generated = true;
+        delivery.filter_error = Some(FilterError {
+            kind: "limit".into(),
+            message: "zu viele Schritte \u{2014} \"x\"".into(),
+            offset: 7,
+            line: 1,
+            column: 8,
+        });
+        delivery.progress = Progress {
+            attempt: 3,
+            parks: 4,
+            first_seen: "2026-11-21T08:00:00.123Z".parse().unwrap(),
+            last_class: "5xx".into(),
+            retry_reason: "BUSY".into(),
+            retry_data: Some(r#"{"n":1}"#.into()),
+        };
+        delivery
+    }
+
+    #[test]
+    fn record_reads_back_as_the_same_delivery() {
+        let delivery = parked();
+        let due = "2026-11-21T09:00:00Z".parse().unwrap();
+        let record = Record::of(&delivery, due, ParkReason::Backoff);
+        assert_eq!(record.message_id, format!("{}/3/4", delivery.id));
+        let fired = Fired::read(&Map(record.fields.clone()), record.body.clone()).unwrap();
+        assert_eq!(fired.subscription, delivery.subscription.id);
+        let resumed = fired.resume(Arc::clone(&delivery.subscription)).unwrap();
+        assert_eq!(resumed.progress, delivery.progress);
+        assert_eq!(Record::of(&resumed, due, ParkReason::Backoff), record);
+    }
+
+    #[test]
+    fn each_parking_of_an_attempt_has_an_id_of_its_own() {
+        let mut delivery = parked();
+        let id = |delivery: &Delivery| {
+            Record::of(delivery, Timestamp::UNIX_EPOCH, ParkReason::Late).message_id
+        };
+        let first = id(&delivery);
+        assert_eq!(first, id(&delivery));
+        delivery.progress.parks += 1;
+        assert_ne!(first, id(&delivery));
+    }
+
+    #[test]
+    fn record_without_a_header_is_refused_by_its_name() {
+        let delivery = parked();
+        let fields = Record::of(&delivery, Timestamp::UNIX_EPOCH, ParkReason::Late).fields;
+        for missing in [DELIVERY_ID, INSTALLATION, CLOUD_ID, EVENT_ID, ATTEMPT, PARKS, SEQUENCE] {
+            let rest = fields.iter().filter(|(name, _)| *name != missing).cloned().collect();
+            let error = Fired::read(&Map(rest), Bytes::new()).unwrap_err();
+            assert_eq!(error, Malformed::Field(missing));
+        }
+        let fired = Fired::read(&Map(fields), Bytes::from_static(b"[]")).unwrap();
+        assert!(matches!(fired.resume(delivery.subscription), Err(Malformed::Body(_))));
+    }
+}

@@ -47,4 +47,9 @@ pub trait Source: Send + 'static {
     /// The next message, whenever it comes: faults of the broker are waited out in here. Dropping
     /// the future loses no message.
     fn next(&mut self) -> impl Future<Output = Self::Message> + Send;
+
+    /// To be awaited while there is no room for another message: keeps those that were handed out
+    /// already, and wait in here, from being handed out to others. Never ends; dropping the future
+    /// loses no message.
+    fn hold(&mut self) -> impl Future<Output = ()> + Send;
 }

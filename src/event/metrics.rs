@@ -43,10 +43,10 @@ impl Default for InputMetrics {
 
 impl InputMetrics {
     /// Counts a message that was pulled.
-    pub fn count(&mut self, message: &impl Incoming, bytes: usize) {
-        let bytes_u32 = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.bytes.increment(u64::from(bytes_u32));
-        self.size.record(bytes_u32);
+    pub fn count(&self, message: &impl Incoming) {
+        let bytes = u32::try_from(message.payload().len()).unwrap_or(u32::MAX);
+        self.bytes.increment(u64::from(bytes));
+        self.size.record(bytes);
         let age_ms = i32::try_from(clock::now_ms() - message.stored_ms()).unwrap_or(i32::MAX);
         self.age.record(f64::from(age_ms.max(0)) / 1000.0);
         if message.delivered() > 1 {

@@ -10,6 +10,8 @@
 )]
 
 mod bad_input;
+mod delivery;
+mod managed;
 mod registration;
 mod restart;
 mod scenario;

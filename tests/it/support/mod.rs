@@ -2,7 +2,7 @@
 
 pub(crate) mod nats;
 mod router;
-mod sink;
+pub(crate) mod sink;
 
 use std::future::Future;
 use std::time::Duration;

@@ -108,7 +108,7 @@ impl Drop for NatsServer {
 }
 
 /// `NATS_SERVER`, or the pinned one that `make tools` installs.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration")]
     let named = std::env::var("NATS_SERVER").ok().map(PathBuf::from);
     let pinned = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats/bin/nats-server");
@@ -121,7 +121,7 @@ fn spawn(folder: &Path, port: i32) -> Child {
     let config = folder.join("nats.conf");
     let text = format!(
         "server_name: solo\nmax_payload: 2MB\n\
-         jetstream {{ store_dir: \"{}\", max_mem: 1G, max_file: 4G }}\n",
+         jetstream {{ store_dir: \"{}\", max_mem: 1G, max_file: 16G }}\n",
         folder.join("js").display()
     );
     std::fs::write(&config, text).expect("a configuration file");

@@ -1,18 +1,24 @@
-//! A handler that records every request and takes it.
+//! A handler that records every request and answers as told.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+/// The status of a handler that takes the request and never answers.
+pub(crate) const NEVER: u16 = 0;
 
 /// One request as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
+    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -29,7 +35,12 @@ impl Received {
     }
 }
 
-type Recorded = Mutex<Vec<Received>>;
+#[derive(Default)]
+struct Recorded {
+    received: Mutex<Vec<Received>>,
+    /// Status and `Retry-After` by path; 204 where nothing is set.
+    answers: Mutex<HashMap<String, (u16, Option<u64>)>>,
+}
 
 /// A real HTTP server on loopback.
 pub(crate) struct Sink {
@@ -54,12 +65,21 @@ impl Sink {
         format!("http://{}{path}", self.address)
     }
 
+    /// From now on `path` answers with this status.
+    pub(crate) fn answer(&self, path: &str, status: u16, retry_after_s: Option<u64>) {
+        self.recorded.answers.lock().unwrap().insert(path.to_owned(), (status, retry_after_s));
+    }
+
     pub(crate) fn count(&self) -> usize {
-        self.recorded.lock().unwrap().len()
+        self.recorded.received.lock().unwrap().len()
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {
-        self.recorded.lock().unwrap().clone()
+        self.recorded.received.lock().unwrap().clone()
+    }
+
+    pub(crate) fn received_at(&self, path: &str) -> Vec<Received> {
+        self.received().into_iter().filter(|one| one.path == path).collect()
     }
 }
 
@@ -71,9 +91,20 @@ impl Drop for Sink {
 
 async fn record(
     State(recorded): State<Arc<Recorded>>,
+    uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-) -> StatusCode {
-    recorded.lock().unwrap().push(Received { headers, body });
-    StatusCode::NO_CONTENT
+) -> Response {
+    let path = uri.path().to_owned();
+    let answer = recorded.answers.lock().unwrap().get(&path).copied();
+    recorded.received.lock().unwrap().push(Received { path, headers, body });
+    let (status, retry_after_s) = answer.unwrap_or((204, None));
+    if status == NEVER {
+        return std::future::pending().await;
+    }
+    let status = StatusCode::from_u16(status).expect("a status");
+    match retry_after_s {
+        Some(seconds) => (status, [("retry-after", seconds.to_string())]).into_response(),
+        None => status.into_response(),
+    }
 }

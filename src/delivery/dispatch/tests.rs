@@ -1,0 +1,166 @@
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use bytes::Bytes;
+
+use super::super::testing::{Edge, delivery_to, function};
+use super::super::{CallError, Guard, Reply};
+use super::*;
+use crate::config::Config;
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn config() -> config::Delivery {
+    let mut config = Config::defaults().unwrap().delivery;
+    config.endpoint_concurrency = 1;
+    config.endpoint_queue_max = 1;
+    config
+}
+
+fn dispatcher(config: &config::Delivery, edge: Edge) -> (Arc<Dispatcher>, Arc<Edge>) {
+    let edge = Arc::new(edge);
+    let sender = Sender::new(config, Arc::new(Guard::new(config).unwrap())).unwrap();
+    let edges =
+        Edges { functions: edge.clone(), parking: edge.clone(), dead_letters: edge.clone() };
+    (Arc::new(Dispatcher::new(config, sender, edges, Random::seeded(1), Live::default())), edge)
+}
+
+fn delivery(installation: &str, event: &str) -> Delivery {
+    delivery_to(installation, function("sw.fn.x.main"), event)
+}
+
+fn start(dispatcher: &Arc<Dispatcher>, delivery: Delivery) -> tokio::task::JoinHandle<Accounted> {
+    let dispatcher = Arc::clone(dispatcher);
+    tokio::spawn(async move { dispatcher.deliver(delivery, PATIENCE).await })
+}
+
+/// Lets every task run until it waits for something.
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn accepted_delivery_is_delivered_and_counted() {
+    let (dispatcher, edge) = dispatcher(&config(), Edge::default());
+    let delivery = delivery("i", "e1");
+    let stats = Arc::clone(&delivery.subscription.stats);
+    assert_eq!(dispatcher.deliver(delivery.clone(), PATIENCE).await, Accounted::Delivered);
+    assert_eq!(stats.delivered.load(Relaxed), 1);
+    let calls = edge.calls.lock().unwrap();
+    assert!(calls[0].contains(&("webhook-id", delivery.id.to_string())));
+    assert!(calls[0].contains(&("switchyard-attempt", "1".into())));
+    assert!(calls[0].contains(&("switchyard-sequence", "42".into())));
+}
+
+#[tokio::test]
+async fn failed_attempt_is_parked_until_its_retry() {
+    let (dispatcher, edge) = dispatcher(&config(), Edge::default());
+    edge.answer(Err(CallError::NobodyListens));
+    let delivery = delivery("i", "e1");
+    let (stats, before) = (Arc::clone(&delivery.subscription.stats), clock::now());
+    let accounted = dispatcher.deliver(delivery.clone(), PATIENCE).await;
+    assert_eq!(accounted, Accounted::Parked(ParkReason::Backoff));
+    assert_eq!(stats.failed_attempts.load(Relaxed), 1);
+    let records = edge.parked.lock().unwrap();
+    assert_eq!(records[0].message_id, format!("{}/2/1", delivery.id));
+    let delay = records[0].due.duration_since(before).as_secs_f64();
+    assert!((4.0..=6.1).contains(&delay), "5 s, give or take a fifth, not {delay}");
+}
+
+#[tokio::test]
+async fn last_attempt_ends_as_a_dead_letter_with_its_story() {
+    let (dispatcher, edge) = dispatcher(&config(), Edge::default());
+    edge.answer(Ok(Reply { body: Bytes::new(), error_code: Some(503) }));
+    let mut delivery = delivery("i", "e1");
+    delivery.progress.attempt = 9;
+    let accounted = dispatcher.deliver(delivery.clone(), PATIENCE).await;
+    assert_eq!(accounted, Accounted::Dead(DeadReason::Exhausted));
+    assert_eq!(delivery.subscription.stats.dead.load(Relaxed), 1);
+    let letters = edge.letters.lock().unwrap();
+    assert_eq!(letters[0].field("switchyard-dlq-reason"), Some("exhausted"));
+    assert_eq!(letters[0].field("switchyard-dlq-attempts"), Some("9"));
+    assert_eq!(letters[0].field("switchyard-dlq-last-class"), Some("5xx"));
+    assert_eq!(letters[0].body, delivery.occurrence.event.body);
+}
+
+#[tokio::test]
+async fn error_reply_of_a_function_counts_like_an_http_status() {
+    let (dispatcher, edge) = dispatcher(&config(), Edge::default());
+    edge.answer(Ok(Reply { body: Bytes::new(), error_code: Some(422) }));
+    let accounted = dispatcher.deliver(delivery("i", "e1"), PATIENCE).await;
+    assert_eq!(accounted, Accounted::Dead(DeadReason::Rejected(422)));
+    assert_eq!(edge.letters.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_lane_parks_at_once_and_late_turn_parks_in_time() {
+    let (dispatcher, edge) = dispatcher(&config(), Edge::gated());
+    let running = start(&dispatcher, delivery("i", "e1"));
+    settle().await;
+    let waiting = start(&dispatcher, delivery("i", "e2"));
+    settle().await;
+    let full = dispatcher.deliver(delivery("i", "e3"), PATIENCE).await;
+    assert_eq!(full, Accounted::Parked(ParkReason::Full));
+    assert_eq!(waiting.await.unwrap(), Accounted::Parked(ParkReason::Late));
+    edge.gate.as_ref().unwrap().notify_one();
+    assert_eq!(running.await.unwrap(), Accounted::Delivered);
+    let records = edge.parked.lock().unwrap();
+    assert!(records.iter().all(|record| record.message_id.ends_with("/1/1")), "{records:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_installation_never_waits_for_another() {
+    let (dispatcher, edge) = dispatcher(&config(), Edge::gated());
+    let held = start(&dispatcher, delivery("slow", "e1"));
+    settle().await;
+    let other = start(&dispatcher, delivery("quick", "e1"));
+    settle().await;
+    assert_eq!(edge.calls.lock().unwrap().len(), 2, "both attempts run");
+    edge.gate.as_ref().unwrap().notify_one();
+    edge.gate.as_ref().unwrap().notify_waiters();
+    let _ = (held.abort(), other.abort());
+}
+
+#[tokio::test]
+async fn delivery_is_open_as_long_as_its_record_is_not_stored() {
+    let (dispatcher, edge) = dispatcher(&config(), Edge::default());
+    edge.answer(Err(CallError::Timeout));
+    edge.parking_blocked.store(true, SeqCst);
+    let delivering = start(&dispatcher, delivery("i", "e1"));
+    settle().await;
+    assert!(!delivering.is_finished());
+    delivering.abort();
+}
+
+#[tokio::test]
+async fn record_that_the_broker_cannot_take_becomes_a_dead_letter() {
+    let (dispatcher, edge) = dispatcher(&config(), Edge::default());
+    edge.answer(Err(CallError::Timeout));
+    edge.records_too_large.store(true, SeqCst);
+    let accounted = dispatcher.deliver(delivery("i", "e1"), PATIENCE).await;
+    assert_eq!(accounted, Accounted::Dead(DeadReason::TooLarge));
+    assert_eq!(edge.letters.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn body_over_the_limit_is_not_sent() {
+    let mut config = config();
+    config.payload_max = 10;
+    let (dispatcher, edge) = dispatcher(&config, Edge::default());
+    let accounted = dispatcher.deliver(delivery("i", "e1"), PATIENCE).await;
+    assert_eq!(accounted, Accounted::Dead(DeadReason::TooLarge));
+    assert!(edge.calls.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn lost_turn_is_given_back_when_its_delivery_is_dropped() {
+    let (dispatcher, edge) = dispatcher(&config(), Edge::gated());
+    let running = start(&dispatcher, delivery("i", "e1"));
+    settle().await;
+    running.abort();
+    let _ = running.await;
+    edge.gate.as_ref().unwrap().notify_one();
+    let next = dispatcher.deliver(delivery("i", "e2"), PATIENCE).await;
+    assert_eq!(next, Accounted::Delivered);
+}

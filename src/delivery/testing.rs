@@ -1,0 +1,123 @@
+//! What the tests of this stage share: deliveries, and edges that keep everything in memory.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
+
+use super::parking::{Record, TooLarge};
+use super::{
+    CallError, DeadLetter, DeadLetterBox, Delivery, Fields, FunctionCaller, Occurrence, ParkingLot,
+    Reply,
+};
+use crate::clock;
+use crate::domain::{Handler, SubscriptionId};
+use crate::event::{Envelope, Event};
+use crate::matcher::{Match, Subscription};
+use crate::telemetry::SubscriptionStats;
+
+/// A function handler.
+pub(super) fn function(subject: &str) -> Handler {
+    Handler::Function { subject: subject.into() }
+}
+
+/// A delivery of event `event` that is due now.
+pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> Delivery {
+    let subscription = Subscription {
+        id: SubscriptionId { installation: installation.into(), key: "k1".into() },
+        app: "app-1".into(),
+        app_account_id: None,
+        cloud_id: "site-1".into(),
+        licensed: true,
+        listens: [].into(),
+        handler: Arc::new(handler),
+        include_fields: [].into(),
+        revision: 5,
+        stats: Arc::new(SubscriptionStats::default()),
+    };
+    let event = Event {
+        envelope: Envelope {
+            cloud_id: "site-1".into(),
+            event_id: event.into(),
+            event_type: "avi:jira:created:issue".into(),
+            time: Some("2026-11-21T07:59:59Z".parse().unwrap()),
+            origin_app: Some("app-2".into()),
+            entity: Some("ABC-1".into()),
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        },
+        body: Bytes::from_static(br#"{"issue":{"key":"ABC-1"}}"#),
+        sequence: 42,
+    };
+    let found =
+        Match { subscription: Arc::new(subscription), self_generated: false, filter_error: None };
+    Delivery::plan(found, &Arc::new(Occurrence::new(event).unwrap()), clock::now())
+}
+
+/// Edges in memory.
+#[derive(Default)]
+pub(super) struct Edge {
+    /// What functions answer, one after the other; then success.
+    pub(super) answers: Mutex<VecDeque<Result<Reply, CallError>>>,
+    /// Functions answer only once this is notified.
+    pub(super) gate: Option<Notify>,
+    pub(super) calls: Mutex<Vec<Fields>>,
+    pub(super) parked: Mutex<Vec<Record>>,
+    pub(super) parking_blocked: AtomicBool,
+    pub(super) records_too_large: AtomicBool,
+    pub(super) letters: Mutex<Vec<DeadLetter>>,
+}
+
+impl Edge {
+    /// Functions that wait for [`Edge::gate`].
+    pub(super) fn gated() -> Self {
+        Self { gate: Some(Notify::new()), ..Self::default() }
+    }
+
+    pub(super) fn answer(&self, answer: Result<Reply, CallError>) {
+        self.answers.lock().unwrap().push_back(answer);
+    }
+}
+
+impl FunctionCaller for Edge {
+    fn call(
+        &self,
+        _subject: &str,
+        fields: Fields,
+        _body: Bytes,
+        _timeout: Duration,
+    ) -> BoxFuture<'_, Result<Reply, CallError>> {
+        self.calls.lock().unwrap().push(fields);
+        Box::pin(async {
+            if let Some(gate) = &self.gate {
+                gate.notified().await;
+            }
+            let success = Reply { body: Bytes::new(), error_code: None };
+            self.answers.lock().unwrap().pop_front().unwrap_or(Ok(success))
+        })
+    }
+}
+
+impl ParkingLot for Edge {
+    fn park(&self, record: Record) -> BoxFuture<'_, Result<(), TooLarge>> {
+        Box::pin(async {
+            if self.parking_blocked.load(SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            if self.records_too_large.load(SeqCst) {
+                return Err(TooLarge);
+            }
+            self.parked.lock().unwrap().push(record);
+            Ok(())
+        })
+    }
+}
+
+impl DeadLetterBox for Edge {
+    fn put(&self, letter: DeadLetter) -> BoxFuture<'_, ()> {
+        Box::pin(async { self.letters.lock().unwrap().push(letter) })
+    }
+}

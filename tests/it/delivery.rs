@@ -1,0 +1,563 @@
+//! From the event stream to the handler and back to the acknowledgement, with what waits and what
+//! is given up on the way.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_nats::jetstream::{self, consumer::PullConsumer};
+use jiff::Timestamp;
+use serde_json::json;
+use switchyard::bus::{
+    Connections, DeadStream, EventPublisher, Functions, Gate, ParkedStream, Pull, Room, Subjects,
+    Watch, streams,
+};
+use switchyard::config::Config;
+use switchyard::delivery::http::Sender;
+use switchyard::delivery::retry::Random;
+use switchyard::delivery::{Directory, Dispatcher, Edges, Guard};
+use switchyard::domain::{Handler, Secret, SubscriptionId};
+use switchyard::event::{Envelope, Publisher};
+use switchyard::matcher::{Filter, Listen, Matcher, Subscription};
+use switchyard::router::Router;
+use switchyard::telemetry::SubscriptionStats;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use switchyard::telemetry::Live;
+
+use crate::support::nats::NatsServer;
+use crate::support::sink::{NEVER, Sink};
+use crate::support::{SECRET, eventually, issue_event, publish, publish_raw};
+
+const SITE: &str = "site-1";
+const EVENT_TYPE: &str = "avi:jira:updated:issue";
+const LONG: Duration = Duration::from_secs(30);
+
+/// The live subscriptions of a rig, as the registry would keep them.
+#[derive(Default)]
+struct Roll(Mutex<HashMap<SubscriptionId, Arc<Subscription>>>);
+
+impl Directory for Roll {
+    fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
+        self.0.lock().unwrap().get(id).cloned()
+    }
+}
+
+/// A router in this process, over a broker of its own.
+struct Rig {
+    matcher: Arc<Matcher>,
+    roll: Arc<Roll>,
+    broker: async_nats::Client,
+    publisher: EventPublisher,
+    watch: Watch,
+    gate: Arc<Gate>,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+/// Settings under which handlers may be on loopback and retries come soon.
+fn quick() -> Config {
+    let mut config = Config::defaults().unwrap();
+    config.delivery.allow_http = true;
+    config.delivery.allow_ports = vec!["any".into()];
+    config.delivery.allow_cidrs = vec!["127.0.0.0/8".parse().unwrap()];
+    config.delivery.retry_schedule_s = vec![1, 1];
+    config.delivery.park_after_ms = 200;
+    config
+}
+
+impl Rig {
+    async fn start(nats: &NatsServer, config: &Config) -> Self {
+        Self::start_at(nats.url(), config).await
+    }
+
+    async fn start_at(url: String, config: &Config) -> Self {
+        let connections = Connections::open(&config.nats, &[url]).await.unwrap();
+        let subjects = Subjects::new(&config.nats.prefix);
+        streams::ensure(&connections.control, &subjects, &config.nats, &config.events)
+            .await
+            .unwrap();
+        let (gate, room) =
+            (Arc::<Gate>::default(), Arc::new(Room::new(config.delivery.parked_max)));
+        let outbound = connections.outbound.clone();
+        let guard = Arc::new(Guard::new(&config.delivery).unwrap());
+        let edges = Edges {
+            functions: Arc::new(Functions::new(outbound.client.clone())),
+            parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room.clone())),
+            dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
+        };
+        let sender = Sender::new(&config.delivery, guard).unwrap();
+        let live = Live::default();
+        let dispatcher = Arc::new(Dispatcher::new(
+            &config.delivery,
+            sender,
+            edges,
+            Random::seeded(7),
+            live.clone(),
+        ));
+        let (matcher, roll) = (Arc::new(Matcher::new(1000)), Arc::<Roll>::default());
+        let stop = CancellationToken::new();
+        let router = Arc::new(Router::new(
+            config,
+            matcher.clone(),
+            dispatcher,
+            roll.clone(),
+            live,
+            stop.clone(),
+        ));
+        let events: Vec<Pull> =
+            (0..2).map(|_| Pull::events(&connections, &subjects, &config.events, 2)).collect();
+        let due = Pull::due(&connections, &subjects, &config.events);
+        events[0].ensure().await.unwrap();
+        due.ensure().await.unwrap();
+        let control = connections.control.clone();
+        let watch =
+            Watch::new(control, subjects.clone(), &config.events, gate.clone(), room.clone());
+        Self {
+            matcher,
+            roll,
+            broker: connections.control.client.clone(),
+            publisher: EventPublisher::new(outbound, subjects, gate.clone()),
+            watch,
+            gate,
+            stop,
+            running: tokio::spawn(router.run(events, due)),
+        }
+    }
+
+    /// Registers a trigger of an installation on all events of the type.
+    fn subscribe(&self, installation: &str, handler: Handler) -> Arc<Subscription> {
+        let id = SubscriptionId { installation: installation.into(), key: "k1".into() };
+        let subscription = Arc::new(Subscription {
+            id: id.clone(),
+            app: "app-1".into(),
+            app_account_id: None,
+            cloud_id: SITE.into(),
+            licensed: true,
+            listens: [Listen { event_type: EVENT_TYPE.into(), filter: Filter::default() }].into(),
+            handler: Arc::new(handler),
+            include_fields: [].into(),
+            revision: 1,
+            stats: Arc::new(SubscriptionStats::default()),
+        });
+        self.matcher.replace_installation(&id.installation, vec![subscription.clone()]);
+        self.roll.0.lock().unwrap().insert(id, subscription.clone());
+        subscription
+    }
+
+    fn unsubscribe(&self, subscription: &Subscription) {
+        self.matcher.replace_installation(&subscription.id.installation, Vec::new());
+        self.roll.0.lock().unwrap().remove(&subscription.id);
+    }
+
+    async fn publish(&self, number: u64) {
+        publish(&self.broker, SITE, number, "XXX").await;
+    }
+
+    /// Events not acknowledged: waiting or handed out.
+    async fn open_events(&self) -> u64 {
+        let context = jetstream::new(self.broker.clone());
+        let Ok(stream) = context.get_stream("SW_EVENTS").await else { return u64::MAX };
+        let Ok(mut consumer) =
+            stream.get_consumer::<jetstream::consumer::pull::Config>("router").await
+        else {
+            return u64::MAX;
+        };
+        match PullConsumer::info(&mut consumer).await {
+            Ok(info) => info.num_pending + info.num_ack_pending as u64,
+            Err(_) => u64::MAX,
+        }
+    }
+
+    async fn until_all_acknowledged(&self) {
+        eventually(LONG, "every event is acknowledged", || async {
+            (self.open_events().await == 0).then_some(())
+        })
+        .await;
+    }
+
+    async fn stored(&self, stream: &str) -> u64 {
+        let context = jetstream::new(self.broker.clone());
+        let stream = context.get_stream(stream).await.unwrap();
+        stream.get_info().await.unwrap().state.messages
+    }
+
+    /// The only dead letter there is.
+    async fn dead_letter(&self) -> jetstream::message::StreamMessage {
+        let context = jetstream::new(self.broker.clone());
+        let stream = context.get_stream("SW_DLQ").await.unwrap();
+        eventually(LONG, "a dead letter", || async { stream.direct_get(1).await.ok() }).await
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.running.await.unwrap();
+    }
+}
+
+fn http(url: &str) -> Handler {
+    Handler::Http { url: url.parse().unwrap(), secret: Secret::new(SECRET) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_reaches_its_handler_signed_and_is_acknowledged() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let rig = Rig::start(&nats, &quick()).await;
+    let subscription = rig.subscribe("inst-1", http(&sink.url("/hook")));
+    rig.publish(1).await;
+    let received = eventually(LONG, "a delivery", || async { sink.received().pop() }).await;
+
+    let body = received.json();
+    assert_eq!(body["issue"], issue_event(1, "XXX")["issue"]);
+    assert_eq!(body["context"], json!({ "cloudId": SITE, "moduleKey": "k1" }));
+    assert_eq!(body["selfGenerated"], false);
+    assert_eq!(received.header("content-type"), "application/json");
+    assert_eq!(received.header("content-length"), received.body.len().to_string());
+    assert_eq!(received.header("switchyard-installation"), "inst-1");
+    assert_eq!(received.header("switchyard-attempt"), "1");
+    assert_eq!(received.header("switchyard-sequence"), "1");
+    let signed = switchyard::delivery::signature::sign(
+        &Secret::new(SECRET),
+        received.header("webhook-id"),
+        received.header("webhook-timestamp").parse().unwrap(),
+        &received.body,
+    );
+    assert_eq!(received.header("webhook-signature"), signed.unwrap());
+    rig.until_all_acknowledged().await;
+    eventually(LONG, "the delivery is counted", || async {
+        let delivered = &subscription.stats.delivered;
+        (delivered.load(std::sync::atomic::Ordering::Relaxed) == 1).then_some(())
+    })
+    .await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_delivery_is_parked_and_fires_again_until_it_succeeds() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let rig = Rig::start(&nats, &quick()).await;
+    rig.subscribe("inst-1", http(&sink.url("/hook")));
+    sink.answer("/hook", 503, None);
+    rig.publish(1).await;
+    rig.until_all_acknowledged().await;
+    assert_eq!(rig.stored("SW_PARKED").await, 1, "acknowledged because it is parked");
+    sink.answer("/hook", 200, None);
+    let received =
+        eventually(LONG, "the second attempt", || async { sink.received().into_iter().nth(1) })
+            .await;
+
+    let first = &sink.received()[0];
+    assert_eq!(received.header("webhook-id"), first.header("webhook-id"));
+    assert_eq!(received.header("switchyard-attempt"), "2");
+    let mut body = received.json();
+    assert_eq!(body["retryContext"]["retryCount"], 1);
+    assert_eq!(body["retryContext"]["retryReason"], "INVALID_REMOTE_INVOCATION_ERROR");
+    body.as_object_mut().unwrap().remove("retryContext");
+    assert_eq!(body, first.json());
+    eventually(LONG, "nothing is parked any more", || async {
+        (rig.stored("SW_PARKED").await == 0).then_some(())
+    })
+    .await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delivery_that_never_succeeds_ends_as_an_exhausted_dead_letter() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let mut config = quick();
+    // Due at once: by the time it is stored, its time is past.
+    config.delivery.retry_schedule_s = vec![0, 0];
+    let rig = Rig::start(&nats, &config).await;
+    rig.subscribe("inst-1", http(&sink.url("/hook")));
+    sink.answer("/hook", 500, None);
+    rig.publish(1).await;
+    let letter = rig.dead_letter().await;
+    assert_eq!(sink.count(), 3, "as many attempts as the schedule has");
+    let header = |name: &str| letter.headers.get(name).unwrap().as_str();
+    assert_eq!(header("switchyard-dlq-reason"), "exhausted");
+    assert_eq!(header("switchyard-dlq-attempts"), "3");
+    assert_eq!(header("switchyard-dlq-subscription"), "inst-1/k1");
+    assert_eq!(letter.payload, issue_event(1, "XXX").to_string().as_bytes());
+    assert_eq!(letter.subject.as_str(), "sw.dlq.delivery.app-1");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rejected_delivery_is_a_dead_letter_at_once() {
+    for (status, reason) in [(410, "gone"), (404, "rejected_404"), (302, "rejected_302")] {
+        let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+        let rig = Rig::start(&nats, &quick()).await;
+        rig.subscribe("inst-1", http(&sink.url("/hook")));
+        sink.answer("/hook", status, None);
+        rig.publish(1).await;
+        let letter = rig.dead_letter().await;
+        assert_eq!(letter.headers.get("switchyard-dlq-reason").unwrap().as_str(), reason);
+        rig.until_all_acknowledged().await;
+        assert_eq!(sink.count(), 1);
+        rig.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_are_no_event_are_kept_with_the_reason() {
+    let nats = NatsServer::start().await;
+    let rig = Rig::start(&nats, &quick()).await;
+    publish_raw(&rig.broker, SITE, EVENT_TYPE, "bad", b"{\xff".to_vec()).await;
+    let letter = rig.dead_letter().await;
+    assert_eq!(letter.payload.as_ref(), b"{\xff");
+    assert_eq!(letter.headers.get("switchyard-dlq-reason").unwrap().as_str(), "poison_utf8");
+    assert_eq!(letter.headers.get("ce-id").unwrap().as_str(), "bad");
+    assert_eq!(letter.subject.as_str(), "sw.dlq.event.site-1");
+    rig.until_all_acknowledged().await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_handler_holds_up_neither_events_nor_other_handlers() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let mut config = quick();
+    config.delivery.endpoint_concurrency = 2;
+    config.delivery.endpoint_queue_max = 3;
+    config.delivery.timeout_ms = 2_000;
+    let rig = Rig::start(&nats, &config).await;
+    sink.answer("/silent", NEVER, None);
+    rig.subscribe("silent", http(&sink.url("/silent")));
+    rig.subscribe("quick", http(&sink.url("/quick")));
+    for number in 1..=20 {
+        rig.publish(number).await;
+    }
+    let count = || async { (sink.received_at("/quick").len() == 20).then_some(()) };
+    eventually(LONG, "the other handler has everything", count).await;
+    rig.until_all_acknowledged().await;
+    assert_eq!(rig.stored("SW_PARKED").await, 20, "what the silent one did not take waits");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_stays_open_until_its_delivery_is_accounted_for() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let rig = Rig::start(&nats, &quick()).await;
+    sink.answer("/hook", NEVER, None);
+    rig.subscribe("inst-1", http(&sink.url("/hook")));
+    rig.publish(1).await;
+    eventually(LONG, "the attempt runs", || async { (sink.count() == 1).then_some(()) }).await;
+    assert_eq!(rig.open_events().await, 1);
+    rig.stop.cancel();
+    rig.running.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_router_leaves_its_event_to_the_next_one() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let mut config = quick();
+    config.events.ack_wait_s = 1;
+    sink.answer("/hook", NEVER, None);
+    // A runtime of its own, which takes all tasks of the router with it.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (url, hook, settings) = (nats.url(), sink.url("/hook"), config.clone());
+    let started = runtime.spawn(async move {
+        let rig = Rig::start_at(url, &settings).await;
+        rig.subscribe("inst-1", http(&hook));
+        rig.publish(1).await;
+        rig
+    });
+    let _rig = started.await.unwrap();
+    eventually(LONG, "the attempt runs", || async { (sink.count() == 1).then_some(()) }).await;
+    runtime.shutdown_background();
+
+    sink.answer("/hook", 204, None);
+    let next = Rig::start(&nats, &config).await;
+    next.subscribe("inst-1", http(&sink.url("/hook")));
+    next.until_all_acknowledged().await;
+    let ids: Vec<_> =
+        sink.received().iter().map(|one| one.header("webhook-id").to_owned()).collect();
+    assert!(ids.len() == 2 && ids[0] == ids[1], "{ids:?}");
+    next.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broker_that_is_killed_in_the_middle_loses_nothing() {
+    let (mut nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let mut config = quick();
+    config.events.ack_wait_s = 2;
+    let rig = Rig::start(&nats, &config).await;
+    rig.subscribe("inst-1", http(&sink.url("/hook")));
+    for number in 1..=300 {
+        rig.publish(number).await;
+        if number == 150 {
+            nats.kill_and_restart().await;
+        }
+    }
+    let ids = eventually(Duration::from_secs(60), "all deliveries arrive", || async {
+        let ids: HashSet<_> =
+            sink.received().iter().map(|one| one.header("webhook-id").to_owned()).collect();
+        (ids.len() == 300).then_some(ids)
+    })
+    .await;
+    assert_eq!(ids.len(), 300);
+    rig.until_all_acknowledged().await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repeated_publish_of_an_event_is_stored_once() {
+    let nats = NatsServer::start().await;
+    let rig = Rig::start(&nats, &quick()).await;
+    let envelope = Envelope {
+        cloud_id: "ari:cloud:x/1".into(),
+        event_id: "é 1".into(),
+        event_type: EVENT_TYPE.into(),
+        time: Some(Timestamp::UNIX_EPOCH),
+        origin_app: None,
+        entity: Some("A-1".into()),
+        traceparent: None,
+    };
+    let body = bytes::Bytes::from_static(b"{}");
+    let first = rig.publisher.publish(envelope.clone(), body.clone()).await.unwrap();
+    let second = rig.publisher.publish(envelope, body).await.unwrap();
+    assert_eq!((first.sequence, first.duplicate), (1, false));
+    assert_eq!((second.sequence, second.duplicate), (1, true));
+    assert_eq!(rig.stored("SW_EVENTS").await, 1);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parked_delivery_of_a_removed_subscription_is_dropped() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let rig = Rig::start(&nats, &quick()).await;
+    let subscription = rig.subscribe("inst-1", http(&sink.url("/hook")));
+    sink.answer("/hook", 503, None);
+    rig.publish(1).await;
+    rig.until_all_acknowledged().await;
+    rig.unsubscribe(&subscription);
+    eventually(LONG, "the record is gone", || async {
+        (rig.stored("SW_PARKED").await == 0).then_some(())
+    })
+    .await;
+    assert_eq!((sink.count(), rig.stored("SW_DLQ").await), (1, 0));
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn function_answers_over_the_broker_and_may_ask_for_a_retry() {
+    use futures_util::StreamExt;
+    let nats = NatsServer::start().await;
+    let rig = Rig::start(&nats, &quick()).await;
+    let subject: Arc<str> = "sw.fn.inst-1.main".into();
+    let mut calls = rig.broker.subscribe(subject.to_string()).await.unwrap();
+    rig.broker.flush().await.unwrap();
+    rig.subscribe("inst-1", Handler::Function { subject });
+    rig.publish(1).await;
+    let first = tokio::time::timeout(LONG, calls.next()).await.unwrap().unwrap();
+    let ask =
+        r#"{"_retry":true,"retryOptions":{"retryAfter":1,"retryReason":"BUSY","retryData":7}}"#;
+    rig.broker.publish(first.reply.unwrap(), ask.into()).await.unwrap();
+    let second = tokio::time::timeout(LONG, calls.next()).await.unwrap().unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&second.payload).unwrap();
+    assert_eq!(
+        body["retryContext"],
+        json!({ "retryCount": 1, "retryReason": "BUSY", "retryData": 7 })
+    );
+    rig.broker.publish(second.reply.unwrap(), "ok".into()).await.unwrap();
+    rig.until_all_acknowledged().await;
+    eventually(LONG, "nothing is parked any more", || async {
+        (rig.stored("SW_PARKED").await == 0).then_some(())
+    })
+    .await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doors_refuse_events_while_the_backlog_fills_the_stream() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let mut config = quick();
+    config.events.max_bytes = 64 * 1024;
+    config.delivery.timeout_ms = 60_000;
+    config.delivery.park_after_ms = 60_000;
+    let rig = Rig::start(&nats, &config).await;
+    rig.watch.look().await.unwrap();
+    assert_eq!(rig.gate.refuse_for_s(), None);
+    sink.answer("/hook", NEVER, None);
+    rig.subscribe("inst-1", http(&sink.url("/hook")));
+    for number in 1..=150 {
+        rig.publish(number).await;
+    }
+    rig.watch.look().await.unwrap();
+    assert!(rig.publisher.refuse_for_s().is_some());
+    rig.stop.cancel();
+    rig.running.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_that_thousands_want_reaches_each_of_them_once() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let mut config = quick();
+    config.delivery.park_after_ms = 30_000;
+    let rig = Rig::start(&nats, &config).await;
+    for number in 0..2_000 {
+        rig.subscribe(&format!("inst-{number}"), http(&sink.url("/hook")));
+    }
+    rig.publish(1).await;
+    rig.until_all_acknowledged().await;
+    let who: HashSet<_> = sink
+        .received()
+        .iter()
+        .map(|one| one.header("switchyard-installation").to_owned())
+        .collect();
+    assert_eq!((sink.count(), who.len()), (2_000, 2_000));
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stop_waits_until_running_attempts_are_accounted_for() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let mut config = quick();
+    config.delivery.timeout_ms = 1_000;
+    let rig = Rig::start(&nats, &config).await;
+    sink.answer("/hook", NEVER, None);
+    rig.subscribe("inst-1", http(&sink.url("/hook")));
+    rig.publish(1).await;
+    eventually(LONG, "the attempt runs", || async { (sink.count() == 1).then_some(()) }).await;
+    rig.stop.cancel();
+    rig.running.await.unwrap();
+    let context = nats.context().await;
+    eventually(LONG, "the attempt is parked for its retry", || async {
+        let stream = context.get_stream("SW_PARKED").await.ok()?;
+        (stream.cached_info().state.messages == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_wait_for_room_are_not_handed_out_twice() {
+    use futures_util::StreamExt;
+    let nats = NatsServer::start().await;
+    let mut config = quick();
+    config.events.ack_wait_s = 1;
+    config.events.in_flight_max = 1;
+    config.delivery.park_after_ms = 30_000;
+    let rig = Rig::start(&nats, &config).await;
+    let subject: Arc<str> = "sw.fn.inst-1.main".into();
+    let mut calls = rig.broker.subscribe(subject.to_string()).await.unwrap();
+    rig.broker.flush().await.unwrap();
+    rig.subscribe("inst-1", Handler::Function { subject });
+    for number in 1..=40 {
+        rig.publish(number).await;
+    }
+    let mut seen = Vec::new();
+    while seen.len() < 40 {
+        let call = tokio::time::timeout(LONG, calls.next()).await.unwrap().unwrap();
+        seen.push(call.headers.unwrap().get("webhook-id").unwrap().to_string());
+        if seen.len() == 1 {
+            // A slow handler: three times the deadline of an event.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+        rig.broker.publish(call.reply.unwrap(), "ok".into()).await.unwrap();
+    }
+    rig.until_all_acknowledged().await;
+    assert_eq!(seen.iter().collect::<HashSet<_>>().len(), 40, "a delivery came twice");
+    let repeated = tokio::time::timeout(Duration::from_millis(200), calls.next()).await;
+    assert!(repeated.is_err(), "a delivery came once more");
+    rig.stop().await;
+}
