@@ -18,7 +18,7 @@ const WINDOW_MARGIN_S: u64 = 60;
 /// Age at which dead letters leave.
 const DEAD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Size of the dead-letter stream in bytes; when it is full, new ones wait with their events.
-const DEAD_BYTES_MAX: i64 = 1 << 30;
+const DEAD_BYTES_MAX: i64 = 256 << 20;
 
 /// Why the streams cannot be set up.
 #[derive(Debug, Error)]
@@ -45,12 +45,12 @@ pub enum StreamError {
         bytes: i64,
     },
     /// The broker refused a stream.
-    #[error("stream {stream}: {source}")]
+    #[error("the broker refuses stream {stream}: {reason}")]
     Refused {
         /// Its name.
         stream: String,
         /// What the broker said.
-        source: CreateStreamError,
+        reason: String,
     },
 }
 
@@ -96,8 +96,13 @@ fn refused(stream: String, bytes: i64, source: CreateStreamError) -> StreamError
         {
             StreamError::NoRoom { stream, bytes }
         }
-        _ => StreamError::Refused { stream, source },
+        _ => StreamError::Refused { stream, reason: innermost(&source) },
     }
+}
+
+/// What the broker said, without the layers around it that repeat it.
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 fn events_stream(subjects: &Subjects, events: &config::Events, base: Config) -> Config {

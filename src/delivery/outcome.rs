@@ -124,8 +124,8 @@ impl DeadReason {
             Self::Poison("depth") => "poison_depth",
             Self::Poison("size") => "poison_size",
             Self::Poison("crash") => "poison_crash",
-            // JSON that is no event counts with what is no JSON.
-            Self::Poison(_) => "poison_json",
+            Self::Poison("json") => "poison_json",
+            Self::Poison(_) => "poison_schema",
             Self::TooLarge => "too_large",
             Self::Exhausted => "exhausted",
             Self::Gone => "gone",

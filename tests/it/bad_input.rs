@@ -40,8 +40,8 @@ async fn broken_events_become_dead_letters_and_neighbours_are_delivered() {
             "poison_size",
         ),
         ("deep", nested(100_000), "poison_depth"),
-        ("list", b"[1,2,3]".to_vec(), "poison_json"),
-        ("type", b"{\"eventType\":\"avi:jira:deleted:issue\"}".to_vec(), "poison_json"),
+        ("list", b"[1,2,3]".to_vec(), "poison_schema"),
+        ("type", b"{\"eventType\":\"avi:jira:deleted:issue\"}".to_vec(), "poison_schema"),
     ];
     assert_eq!(broken[2].1.len(), (1 << 20) + 1, "one byte more than allowed");
     for (number, (name, body, _)) in broken.iter().enumerate() {

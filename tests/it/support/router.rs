@@ -66,7 +66,7 @@ impl Setup {
             .unwrap_or_else(|| panic!("first line was {first:?}"));
         let address: SocketAddr = address.parse().expect("an address");
         self.port = address.port();
-        let router = RouterProcess { child, address, api: Client::new(address, ADMIN_TOKEN) };
+        let router = RouterProcess { child, api: Client::new(address, ADMIN_TOKEN) };
         router.until_ready().await;
         router
     }
@@ -75,7 +75,6 @@ impl Setup {
 /// A running router.
 pub(crate) struct RouterProcess {
     child: Child,
-    pub(crate) address: SocketAddr,
     pub(crate) api: Client,
 }
 
