@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, lookup_host};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -76,8 +77,6 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     // rustls wants one provider for the whole process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let metrics = exporter::install_metrics()?;
-    let top = TopSubscriptions::parse(&config.metrics.subscriptions, &config.metrics.pinned)
-        .map_err(anyhow::Error::msg)?;
     let listener = TcpListener::bind(&config.server.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.server.listen))?;
@@ -126,34 +125,19 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     }
 
     let health = Arc::new(Health::default());
-    let state = Arc::new(ApiState {
-        registry: Arc::clone(&registry),
-        matcher: Arc::clone(&matcher),
-        admin_token: Secret::new(config.admin.token.as_str()),
-        body_max: config.limits.body,
-        check_url: Box::new(move |url| guard.check_url(url).map_err(|rule| rule.to_string())),
-    });
-    let scrape = Scrape {
-        process: metrics.clone(),
-        top: Arc::new(top),
-        registry: Arc::clone(&registry),
-        matcher: Arc::clone(&matcher),
-    };
-    let pages = Console {
+    let top = TopSubscriptions::parse(&config.metrics.subscriptions, &config.metrics.pinned)
+        .map_err(anyhow::Error::msg)?;
+    let parts = Parts {
         registry,
         matcher,
+        guard,
+        publisher,
         live: live.clone(),
-        token: (mode == Mode::Serve).then(|| Secret::new(config.admin.token.as_str())),
+        health: Arc::clone(&health),
+        metrics: metrics.clone(),
+        top: Arc::new(top),
     };
-    let app = api::router(Arc::clone(&state))
-        .merge(api::event_doors(
-            &state,
-            events_state(config, &publisher),
-            ingest_state(config, &publisher),
-        ))
-        .merge(health::probes(Arc::clone(&health)))
-        .merge(health::metrics(scrape))
-        .merge(console::routes(pages));
+    let app = parts.listener(config, mode);
 
     spawn_server(&tasks, listener, app, &stop);
     tasks.spawn(beat(Arc::clone(&health), connections, metrics, stop.clone()));
@@ -193,6 +177,52 @@ impl Running {
             server.stop().await;
         }
         Ok(())
+    }
+}
+
+/// What the one HTTP listener serves from.
+struct Parts {
+    registry: Arc<Registry>,
+    matcher: Arc<Matcher>,
+    guard: Arc<Guard>,
+    publisher: Arc<dyn Publisher>,
+    live: Live,
+    health: Arc<Health>,
+    metrics: PrometheusHandle,
+    top: Arc<TopSubscriptions>,
+}
+
+impl Parts {
+    /// Doors, operator API, probes, metrics and console.
+    fn listener(self, config: &Config, mode: Mode) -> axum::Router {
+        let token = Secret::new(config.admin.token.as_str());
+        let guard = self.guard;
+        let state = Arc::new(ApiState {
+            registry: Arc::clone(&self.registry),
+            matcher: Arc::clone(&self.matcher),
+            admin_token: token.clone(),
+            body_max: config.limits.body,
+            check_url: Box::new(move |url| guard.check_url(url).map_err(|rule| rule.to_string())),
+        });
+        let events = events_state(config, &self.publisher);
+        let ingest = ingest_state(config, &self.publisher);
+        let scrape = Scrape {
+            process: self.metrics,
+            top: self.top,
+            registry: Arc::clone(&self.registry),
+            matcher: Arc::clone(&self.matcher),
+        };
+        let pages = Console {
+            registry: self.registry,
+            matcher: self.matcher,
+            live: self.live,
+            token: (mode == Mode::Serve).then_some(token),
+        };
+        api::router(Arc::clone(&state))
+            .merge(api::event_doors(&state, events, ingest))
+            .merge(health::probes(self.health))
+            .merge(health::metrics(scrape))
+            .merge(console::routes(pages))
     }
 }
 
@@ -304,7 +334,7 @@ fn spawn_server(
 async fn beat(
     health: Arc<Health>,
     connections: Connections,
-    metrics: metrics_exporter_prometheus::PrometheusHandle,
+    metrics: PrometheusHandle,
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {

@@ -44,8 +44,8 @@ async fn app_hears_only_its_project_and_not_its_own_updates() {
     .await;
 
     let broker = nats.client().await;
-    for number in 0..30 {
-        publish(&broker, SITE, number, ["XXX", "OPS", "WEB"][number as usize % 3]).await;
+    for (number, project) in (0..30).zip(["XXX", "OPS", "WEB"].into_iter().cycle()) {
+        publish(&broker, SITE, number, project).await;
     }
     // Another site, same project: none of this installation's business.
     publish(&broker, "site-2", 100, "XXX").await;
