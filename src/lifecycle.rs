@@ -44,6 +44,9 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Longest that a start waits for the registry to load.
 const LOAD_PATIENCE: Duration = Duration::from_secs(120);
 
+/// What a managed broker may store besides events: parked deliveries, dead letters, the registry.
+const MANAGED_ROOM_BYTES: u64 = 16 << 30;
+
 /// Whether the operator is trying things out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
@@ -66,6 +69,7 @@ pub struct Running {
     /// Ends everything.
     pub stop: CancellationToken,
     health: Arc<Health>,
+    connections: Connections,
     server: Option<ManagedServer>,
 }
 
@@ -140,13 +144,13 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let app = parts.listener(config, mode);
 
     spawn_server(&tasks, listener, app, &stop);
-    tasks.spawn(beat(Arc::clone(&health), connections, metrics, stop.clone()));
+    tasks.spawn(beat(Arc::clone(&health), connections.clone(), metrics, stop.clone()));
     let watching = stop.clone();
     tasks.spawn(async move { watching.run_until_cancelled(watch.run()).await });
     tasks.spawn(router.run(pulls, due));
     health.started.store(true, Relaxed);
     let managed_url = server.as_ref().map(|server| server.url().to_owned());
-    Ok(Running { address, managed_url, live, tasks, stop, health, server })
+    Ok(Running { address, managed_url, live, tasks, stop, health, connections, server })
 }
 
 impl Running {
@@ -173,6 +177,8 @@ impl Running {
             _ = tokio::signal::ctrl_c() => anyhow::bail!("stopped by a second signal"),
             _ = terminate.recv() => anyhow::bail!("stopped by a second signal"),
         }
+        // The last acknowledgements must be on their way before the connections go.
+        self.connections.flush().await;
         if let Some(server) = self.server {
             server.stop().await;
         }
@@ -231,7 +237,8 @@ async fn broker(config: &Config) -> anyhow::Result<(Option<ManagedServer>, Vec<S
     if !config.nats.url.is_empty() {
         return Ok((None, config.nats.url.clone()));
     }
-    let file_bytes = u64::try_from(config.events.max_bytes).unwrap_or_default().saturating_mul(2);
+    let events = u64::try_from(config.events.max_bytes).unwrap_or_default();
+    let file_bytes = events.saturating_add(MANAGED_ROOM_BYTES);
     let candidates: Vec<PathBuf> = config::nats_server_candidates();
     let server = ManagedServer::start(&config.nats.data_dir, &candidates, file_bytes).await?;
     let urls = vec![server.url().to_owned()];

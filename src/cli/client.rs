@@ -1,12 +1,14 @@
 //! A small client of our own HTTP API, for commands that talk to a running router.
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, StatusCode, header};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -39,7 +41,8 @@ impl Client {
         Self { token: token.to_owned(), ..self.clone() }
     }
 
-    /// Sends `body` and returns the answer; `headers` come on top of the usual ones.
+    /// Sends `body` and returns the answer; `headers` come on top of the usual ones
+    /// or in their place.
     ///
     /// # Errors
     /// No answer in time, or a status other than 2xx: the message holds what the router said.
@@ -54,11 +57,13 @@ impl Client {
             .method(&method)
             .uri(format!("{}{path}", self.base))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
-            .header(header::CONTENT_TYPE, "application/json");
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::from(body.to_string()))?;
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            request
+                .headers_mut()
+                .insert(HeaderName::from_str(name)?, HeaderValue::from_str(value)?);
         }
-        let request = request.body(Full::from(body.to_string()))?;
         let exchange = async {
             let answer = self.pool.request(request).await?;
             let status = answer.status();

@@ -1,12 +1,14 @@
 //! Set-up of metrics and logs for one process.
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher as Names, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use super::names;
 
-/// Seconds, from a microsecond to a tenth: time to match one event.
+/// Seconds, from a microsecond to a tenth: to match one event, to compile one filter.
 const MATCH_SECONDS: &[f64] =
     &[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 2.5e-2, 0.1];
 /// Seconds of one attempt or publish.
@@ -29,6 +31,7 @@ const BYTES: &[f64] =
 pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     let buckets = [
         ("switchyard_match_seconds", MATCH_SECONDS),
+        ("switchyard_filter_compile_seconds", MATCH_SECONDS),
         ("switchyard_delivery_end_to_end_seconds", END_TO_END_SECONDS),
         ("switchyard_event_age_seconds", END_TO_END_SECONDS),
         ("switchyard_event_size_bytes", BYTES),
@@ -52,7 +55,10 @@ pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
 /// The format is unknown or the filter unreadable.
 pub fn install_logs(format: &str, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("log.filter = {filter:?}"))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let installed = match format {
         "json" => logs.json().flatten_event(true).try_init(),
         "text" => logs.try_init(),

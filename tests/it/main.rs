@@ -15,4 +15,5 @@ mod managed;
 mod registration;
 mod restart;
 mod scenario;
+mod sources;
 mod support;
