@@ -144,7 +144,7 @@ fn of_registry(error: RegisterError) -> Answer {
         RegisterError::Contended | RegisterError::Store(_) | RegisterError::NotApplied { .. } => {
             error!(%error, in_doubt = error.is_in_doubt(), "registration not confirmed");
             let message = "the registry did not confirm the change in time";
-            Answer::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5011", message).after(STORE_RETRY)
+            Answer::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5021", message).after(STORE_RETRY)
         }
         RegisterError::Randomness(_) | RegisterError::Document { .. } => {
             error!(%error, "registration failed");

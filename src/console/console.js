@@ -27,7 +27,8 @@ function show(notice) {
   const what = notice.entity || notice.eventId || "";
   if (notice.notice === "routed") {
     notice.matches.forEach((id) => count(id, "matched"));
-    const to = notice.matches.length ? "→ " + notice.matches.join(", ") : "nobody asked for it";
+    const nobody = notice.ignored ? "left out by ignoreSelf or licence" : "no filter matches";
+    const to = notice.matches.length ? "→ " + notice.matches.join(", ") : nobody;
     say(`${notice.eventType} ${what} ${to}`, notice.matches.length ? "routed" : "nobody");
     return;
   }

@@ -47,6 +47,7 @@ pub fn routes(console: Console) -> Router {
         .route("/live", get(live::stream))
         .layer(middleware::from_fn_with_state(console.clone(), authorize))
         .route("/assets/console.css", get(|| asset("text/css", include_str!("console.css"))))
+        .route("/assets/icon.svg", get(|| asset("image/svg+xml", include_str!("icon.svg"))))
         .route("/assets/console.js", get(|| asset("text/javascript", include_str!("console.js"))))
         .layer(middleware::map_response(add_policy))
         .with_state(console)

@@ -18,6 +18,7 @@ pub(super) async fn overview(State(console): State<Console>) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { "Switchyard" }
+                link rel="icon" href="/assets/icon.svg";
                 link rel="stylesheet" href="/assets/console.css";
                 script src="/assets/console.js" defer {}
             }
