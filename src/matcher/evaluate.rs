@@ -45,6 +45,8 @@ pub(super) fn partition(
             evaluate(group, envelope, decoder, &env, scratch, &mut outcome);
         }
     }
+    // What is removed from the index is not kept alive by a thread that waits for events.
+    scratch.listeners.clear();
     outcome.candidates = scratch.candidates.groups.len();
     outcome
 }

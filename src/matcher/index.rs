@@ -100,13 +100,18 @@ impl Candidates {
 
 impl Partition {
     /// Indexes `listeners`; equal filters (one shared program) become one group.
-    pub(super) fn build(listeners: Vec<Listener>, seen: Arc<AtomicU64>) -> Self {
+    pub(super) fn build(listeners: Vec<Listener>, seen: Arc<AtomicU64>, steps_max: u32) -> Self {
         let (unconditional, groups) = group(listeners);
         let mut index = Builder::default();
         index.count(&groups);
         for (id, group) in groups.iter().enumerate() {
             // A partition holds far fewer than 2^32 filters: each has a registry record.
-            index.post(u32::try_from(id).unwrap_or(GroupId::MAX), &group.program.facts().conjuncts);
+            let id = u32::try_from(id).unwrap_or(GroupId::MAX);
+            if may_run_out_of_steps(&group.program, steps_max) {
+                index.unanchored.push(id);
+            } else {
+                index.post(id, &group.program.facts().conjuncts);
+            }
         }
         Self {
             unconditional: unconditional.into(),
@@ -254,9 +259,24 @@ impl Builder {
 fn anchors(conjuncts: &[Conjunct]) -> impl Iterator<Item = (&Path, &[Constant])> {
     conjuncts
         .iter()
-        .take_while(|conjunct| !matches!(conjunct, Conjunct::Opaque { can_fail: true }))
-        .filter_map(|conjunct| match conjunct {
-            Conjunct::OneOf { path, constants } => Some((path, &**constants)),
-            Conjunct::Opaque { .. } => None,
+        .take_while(|conjunct| match conjunct {
+            Conjunct::OneOf { path, .. } => path.steps.len() == 1 || !is_derived(path),
+            Conjunct::Opaque { can_fail } => !can_fail,
         })
+        .filter_map(|conjunct| match conjunct {
+            Conjunct::OneOf { path, constants } if !is_derived(path) => Some((path, &**constants)),
+            _ => None,
+        })
+}
+
+/// Whether the value differs from app to app, so that no lookup for all apps can find it.
+fn is_derived(path: &Path) -> bool {
+    path.steps.first().is_some_and(|step| &*step.name == "selfGenerated")
+}
+
+/// Whether the part of a filter that the index decides could run into the step limit, which is an
+/// error that the index would not see. Each node costs one step and stands for one character at
+/// least; the text that comparisons read, a fraction of the source, is in the factor of two.
+fn may_run_out_of_steps(program: &Program, steps_max: u32) -> bool {
+    program.source().len() * 2 > steps_max as usize
 }

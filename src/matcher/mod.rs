@@ -67,3 +67,6 @@ pub struct Evaluated {
     /// Neither.
     pub failed: u32,
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,7 +89,7 @@ impl Matcher {
             let shard = self.shard_of(cloud);
             let tenants = fresh.entry(shard).or_insert_with(|| self.tenants(shard));
             let mut tenant = tenants.get(cloud).map(|t| (**t).clone()).unwrap_or_default();
-            match writer.partition(cloud, event_type) {
+            match writer.partition(cloud, event_type, self.steps_max) {
                 Some(partition) => tenant.insert(event_type.clone(), Arc::new(partition)),
                 None => tenant.remove(event_type),
             };
@@ -198,7 +198,12 @@ impl Writer {
     }
 
     /// The partition as its roll stands now; forgets rolls that nobody is on.
-    fn partition(&mut self, cloud: &CloudId, event_type: &EventType) -> Option<Partition> {
+    fn partition(
+        &mut self,
+        cloud: &CloudId,
+        event_type: &EventType,
+        steps_max: u32,
+    ) -> Option<Partition> {
         let key = (cloud.clone(), event_type.clone());
         let roll = self.partitions.get(&key)?;
         if roll.listeners.is_empty() {
@@ -206,7 +211,7 @@ impl Writer {
             return None;
         }
         let listeners = roll.listeners.values().map(|e| e.listener.clone()).collect();
-        Some(Partition::build(listeners, Arc::clone(&roll.seen)))
+        Some(Partition::build(listeners, Arc::clone(&roll.seen), steps_max))
     }
 }
 

@@ -12,6 +12,7 @@
 mod bad_input;
 mod delivery;
 mod managed;
+mod oracle;
 mod registration;
 mod restart;
 mod scenario;

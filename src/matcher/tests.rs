@@ -1,0 +1,201 @@
+//! The contract, on filters and events made to hit the places where an index goes wrong: what the
+//! matcher says equals what the reference evaluator says about every filter alone.
+
+mod generate;
+mod world;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use proptest::prelude::*;
+
+use generate::{Act, act, event_text, filter, small_filter};
+use world::{Registered, World};
+
+use super::{Matcher, Scratch};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
+
+    #[test]
+    fn index_agrees_with_every_filter_alone(
+        acts in prop::collection::vec(act(small_filter()), 2..40),
+    ) {
+        let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
+        for act in &acts {
+            world.perform(act)?;
+        }
+        world.check_accounts()?;
+    }
+
+    #[test]
+    fn index_agrees_on_large_filters(acts in prop::collection::vec(act(filter()), 2..24)) {
+        let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
+        for act in &acts {
+            world.perform(act)?;
+        }
+        world.check_accounts()?;
+    }
+
+    #[test]
+    fn index_agrees_under_any_step_limit(
+        acts in prop::collection::vec(act(small_filter()), 2..16),
+        steps_max in 0..80_u32,
+    ) {
+        let mut world = World::new(steps_max);
+        for act in &acts {
+            world.perform(act)?;
+        }
+        world.check_accounts()?;
+    }
+
+    #[test]
+    fn many_filters_of_one_event_type_agree(
+        filters in prop::collection::vec(small_filter(), 60..160),
+        events in prop::collection::vec(event_text(), 1..8),
+    ) {
+        let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
+        world.perform(&Act::Register(0, filters.into_iter().map(Registered::plain).collect()))?;
+        for event in events {
+            world.perform(&Act::Event(event))?;
+        }
+        world.check_accounts()?;
+    }
+}
+
+/// Filters that once were, or easily could be, answered wrongly; each on every event below.
+#[test]
+fn known_traps_agree() {
+    let filters = [
+        "event.p.k == 'x' && event.q.r == 'y'",
+        "event.q.r == 'y' && event.p.k == 'x'",
+        "event.p.k == 'x' && event.n > 1",
+        "event.n > 1 && event.p.k == 'x'",
+        "event.p.k == null",
+        "event.p?.k == null && event.a == 'x'",
+        "event.a == 1 || event.p.k == 'x'",
+        "event.p.k == 'x' || event.a == 1",
+        "event.n && event.a == 'x'",
+        "event.a == 'x' && event.n",
+        "['x', 1, null].includes(event.p.k) && event.list.includes('x')",
+        "event.list.includes('x') && event.a == 1",
+        "event.p.includes('x')",
+        "event.changelog.items.some(i => i.field == 'x' && i.toString == 'y')",
+        "event.changelog.items.some(i => i.toString == 'y' && i.field == 'x') && event.a == 1",
+        "event.changelog.items.some(i => i.fieldId == 'x')",
+        "event.a != 'x' && event.p.k != 'y'",
+        "event.selfGenerated && event.a == 'x'",
+        "event.selfGenerated == true",
+        "event.n > 1 && event.n <= 2",
+        "event.n != null && event.n > 1",
+        "event.p.k == 'x' ? event.a == 1 : event.q.r",
+    ];
+    let events = [
+        "{}",
+        r#"{"a":"x","p":null,"q":1,"list":null,"n":null,"changelog":null}"#,
+        r#"{"a":1,"p":{"k":"x"},"q":{"r":"y"},"n":2,"list":["x",1],"changelog":{"items":[]}}"#,
+        r#"{"a":"x","p":{"k":"y","k":"x"},"q":{},"n":"2","list":"axb","changelog":{"items":null}}"#,
+        r#"{"p":"text","a":true,"list":{"includes":1},"changelog":{"items":[{"field":"x","toString":"y"}]}}"#,
+        r#"{"p":{"\u006b":"x"},"a":1.0,"changelog":{"items":[{"field":"x"},null,{"field":"x","toString":"y"}]}}"#,
+        r#"{"a":1,"changelog":{"items":[1]},"selfGenerated":true,"atlassianId":"acc-1"}"#,
+        r#"{"a":1,"changelog":{"items":[{"toString":"y","field":"x","field":"z"}]},"n":9007199254740993}"#,
+        r#"{"a":1,"changelog":{"items":{"field":"x"}},"n":-0.0,"p":[]}"#,
+    ];
+    let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
+    let all = filters.iter().map(|text| Registered::plain((*text).to_owned()));
+    world.perform(&Act::Register(0, all.collect())).unwrap();
+    for event in events {
+        world.perform(&Act::Event(event.to_owned())).unwrap();
+    }
+    world.check_accounts().unwrap();
+}
+
+#[test]
+fn malformed_events_end_in_an_error_and_match_nothing() {
+    let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
+    let anything = vec![Registered::plain("event.a == 'x'".to_owned())];
+    world.perform(&Act::Register(0, anything)).unwrap();
+    for text in [
+        r#"{"a":"x""#,
+        r#"{"a":"x"}}"#,
+        r#"{"a":"x",}"#,
+        r#"{"a":"x" "b":1}"#,
+        r#"{"a":"x","b":01}"#,
+        r#"{"a":"x","b":tru}"#,
+        "{\"a\":\"x\",\"b\":\"\u{1}\"}",
+        r#"{"a":"x","b":"\ud800"}"#,
+        r#"{"a":"x","b":[1,]}"#,
+        r#"{"a":"x","b":"\q"}"#,
+        r#"["a"]"#,
+        "",
+    ] {
+        assert!(world.decode(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn registration_of_several_modules_appears_whole() {
+    let matcher = Arc::new(Matcher::default());
+    let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
+    let set = |world: &mut World, text: &str| {
+        let modules: Vec<_> = (0..20).map(|_| Registered::plain(text.to_owned())).collect();
+        world.subscriptions(0, &modules)
+    };
+    let (old, new) = (set(&mut world, "event.a == 'x'"), set(&mut world, "event.b == 'x'"));
+    let (installation, done) = (old[0].id.installation.clone(), AtomicBool::new(false));
+    matcher.replace_installation(&installation, old.clone());
+    // Both sets match: each snapshot has one of them, whole, and never none.
+    let event = world.decode(r#"{"a":"x","b":"x"}"#).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..400 {
+                let set = if round % 2 == 0 { &new } else { &old };
+                matcher.replace_installation(&installation, set.clone());
+            }
+            done.store(true, Relaxed);
+        });
+        let mut scratch = Scratch::default();
+        while !done.load(Relaxed) {
+            let found = matcher.matches(&event, world.decoder(), &mut scratch);
+            assert_eq!(found.matches.len(), 20);
+            let of = |set: &[Arc<super::Subscription>]| {
+                found.matches.iter().all(|m| set.iter().any(|s| Arc::ptr_eq(s, &m.subscription)))
+            };
+            assert!(of(&old) || of(&new), "an event saw half of a registration");
+        }
+    });
+}
+
+#[test]
+fn removal_frees_what_was_registered() {
+    let matcher = Matcher::default();
+    let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
+    let modules: Vec<_> =
+        (0..50).map(|n| Registered::plain(format!("event.a == 'x{n}'"))).collect();
+    let subscriptions = world.subscriptions(0, &modules);
+    let installation = subscriptions[0].id.installation.clone();
+    let held: Vec<_> = subscriptions.iter().map(Arc::downgrade).collect();
+    matcher.replace_installation(&installation, subscriptions);
+    let event = world.decode(r#"{"a":"x7"}"#).unwrap();
+    let mut scratch = Scratch::default();
+    assert_eq!(matcher.matches(&event, world.decoder(), &mut scratch).matches.len(), 1);
+    assert!(matcher.listens(&event.envelope.cloud_id, &event.envelope.event_type));
+    matcher.replace_installation(&installation, Vec::new());
+    assert!(!matcher.listens(&event.envelope.cloud_id, &event.envelope.event_type));
+    assert!(matcher.matches(&event, world.decoder(), &mut scratch).matches.is_empty());
+    assert!(held.iter().all(|subscription| subscription.upgrade().is_none()));
+}
+
+#[test]
+fn equal_filters_of_many_installations_are_evaluated_once() {
+    let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
+    let filter = "event.p.includes('x') == true";
+    for installation in 0..5 {
+        let modules = vec![Registered::plain(filter.to_owned()); 3];
+        world.perform(&Act::Register(installation, modules)).unwrap();
+    }
+    let event = world.decode(r#"{"p":"axb"}"#).unwrap();
+    let found = world.matches(&event);
+    assert_eq!(found.matches.len(), 15);
+    assert_eq!(found.evaluated.matched, 1);
+}

@@ -1,0 +1,299 @@
+//! A matcher beside the plainest possible model of it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use switchyard_expr::reference::Tree;
+use switchyard_expr::{Env, Profile, Program, Value, compile};
+
+use super::generate::Act;
+use crate::domain::{Handler, OnError, SubscriptionId};
+use crate::event::{DecodeError, Decoder, Event, Headers};
+use crate::matcher::{Filter, Listen, Matcher, Matches, Scratch, Subscription};
+use crate::telemetry::SubscriptionStats;
+
+const SITE: &str = "site";
+const FIRST_TYPE: &str = "avi:jira:updated:issue";
+const SECOND_TYPE: &str = "avi:jira:created:issue";
+
+/// A module as a test registers it.
+#[derive(Clone, Debug)]
+pub(super) struct Registered {
+    pub(super) text: Option<String>,
+    pub(super) ignore_self: bool,
+    pub(super) requires_licence: bool,
+    /// It listens to another type, too,
+    pub(super) second_type: bool,
+    /// and there to everything.
+    pub(super) filter_of_second_type: bool,
+    pub(super) on_error: OnError,
+}
+
+impl Registered {
+    pub(super) fn plain(text: String) -> Self {
+        Self {
+            text: Some(text),
+            ignore_self: false,
+            requires_licence: false,
+            second_type: false,
+            filter_of_second_type: false,
+            on_error: OnError::default(),
+        }
+    }
+}
+
+struct NoHeaders;
+
+impl Headers for NoHeaders {
+    fn get(&self, name: &str) -> Option<&str> {
+        match name {
+            "ce-cloudid" => Some(SITE),
+            "ce-type" => Some(FIRST_TYPE),
+            "ce-id" => Some("event"),
+            _ => None,
+        }
+    }
+}
+
+/// What became of one filter: matched, matched with an error, failed.
+type Outcome = (SubscriptionId, &'static str, String);
+
+/// A subscription, and for each of its event types the text of the filter.
+type Live = (Arc<Subscription>, Vec<Option<String>>);
+
+pub(super) struct World {
+    matcher: Matcher,
+    decoder: Decoder,
+    scratch: Scratch,
+    steps_max: u32,
+    programs: HashMap<String, Option<Arc<Program>>>,
+    trees: HashMap<String, Arc<Tree>>,
+    live: HashMap<usize, Vec<Live>>,
+    /// How often each subscription neither matched nor failed.
+    undecided: HashMap<SubscriptionId, u64>,
+    stats: HashMap<SubscriptionId, Arc<SubscriptionStats>>,
+    texts: HashMap<SubscriptionId, Vec<Option<String>>>,
+}
+
+impl World {
+    pub(super) fn new(steps_max: u32) -> Self {
+        Self {
+            matcher: Matcher::new(steps_max),
+            decoder: Decoder::new(1 << 20, false),
+            scratch: Scratch::default(),
+            steps_max,
+            programs: HashMap::new(),
+            trees: HashMap::new(),
+            live: HashMap::new(),
+            undecided: HashMap::new(),
+            stats: HashMap::new(),
+            texts: HashMap::new(),
+        }
+    }
+
+    pub(super) fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    pub(super) fn decode(&mut self, text: &str) -> Result<Event, DecodeError> {
+        self.decoder.decode("", &NoHeaders, Bytes::copy_from_slice(text.as_bytes()), 0)
+    }
+
+    pub(super) fn matches(&mut self, event: &Event) -> Matches {
+        self.matcher.matches(event, &self.decoder, &mut self.scratch)
+    }
+
+    pub(super) fn perform(&mut self, act: &Act) -> Result<(), TestCaseError> {
+        match act {
+            Act::Register(installation, modules) => {
+                self.register(*installation, modules);
+                Ok(())
+            }
+            Act::Event(text) => self.compare(text),
+        }
+    }
+
+    fn register(&mut self, installation: usize, modules: &[Registered]) {
+        let subscriptions = self.subscriptions(installation, modules);
+        for (old, _) in self.live.remove(&installation).unwrap_or_default() {
+            if !subscriptions.iter().any(|new| new.id == old.id) {
+                self.undecided.remove(&old.id);
+                self.stats.remove(&old.id);
+            }
+        }
+        let id = format!("i{installation}").as_str().into();
+        let with_texts = subscriptions
+            .iter()
+            .map(|s| (Arc::clone(s), self.texts.get(&s.id).cloned().unwrap_or_default()));
+        self.live.insert(installation, with_texts.collect());
+        self.matcher.replace_installation(&id, subscriptions);
+    }
+
+    /// The modules that the language accepts, as the registry hands them to the matcher.
+    pub(super) fn subscriptions(
+        &mut self,
+        installation: usize,
+        modules: &[Registered],
+    ) -> Vec<Arc<Subscription>> {
+        modules
+            .iter()
+            .enumerate()
+            .filter_map(|(at, module)| self.subscription(installation, at, module))
+            .map(Arc::new)
+            .collect()
+    }
+
+    fn subscription(
+        &mut self,
+        installation: usize,
+        at: usize,
+        module: &Registered,
+    ) -> Option<Subscription> {
+        let program = match &module.text {
+            Some(text) => Some(self.program(text)?),
+            None => None,
+        };
+        let filter = Filter {
+            program,
+            ignore_self: module.ignore_self,
+            requires_licence: module.requires_licence,
+            on_error: module.on_error,
+        };
+        let mut listens = vec![Listen { event_type: FIRST_TYPE.into(), filter: filter.clone() }];
+        let mut texts = vec![module.text.clone()];
+        if module.second_type {
+            let bare = module.filter_of_second_type;
+            let filter = if bare { Filter::default() } else { filter };
+            texts.insert(0, module.text.clone().filter(|_| !bare));
+            listens.insert(0, Listen { event_type: SECOND_TYPE.into(), filter });
+        }
+        let id = SubscriptionId {
+            installation: format!("i{installation}").as_str().into(),
+            // A key stays with its installation, so that counters are kept where it stays.
+            key: format!("k{at}").as_str().into(),
+        };
+        self.texts.insert(id.clone(), texts);
+        let stats = Arc::clone(self.stats.entry(id.clone()).or_default());
+        Some(Subscription {
+            id,
+            app: format!("app-{}", installation % 2).as_str().into(),
+            app_account_id: (!installation.is_multiple_of(3))
+                .then(|| format!("acc-{}", installation % 2).into()),
+            cloud_id: SITE.into(),
+            licensed: installation.is_multiple_of(2),
+            listens: listens.into(),
+            handler: Arc::new(Handler::Function { subject: "f".into() }),
+            include_fields: Box::default(),
+            revision: 0,
+            stats,
+        })
+    }
+
+    /// One program for each text, as the registry keeps them.
+    fn program(&mut self, text: &str) -> Option<Arc<Program>> {
+        if !self.programs.contains_key(text) {
+            let compiled = compile(text, Profile::Filter).ok();
+            if let Ok(tree) = Tree::read(text, Profile::Filter) {
+                self.trees.insert(text.to_owned(), Arc::new(tree));
+            }
+            self.programs.insert(text.to_owned(), compiled.map(|c| Arc::new(c.program)));
+        }
+        self.programs.get(text).cloned().flatten()
+    }
+
+    fn compare(&mut self, text: &str) -> Result<(), TestCaseError> {
+        let event = self.decode(text).map_err(|e| TestCaseError::fail(format!("{text}: {e}")))?;
+        let found = self.matches(&event);
+        let mut got: BTreeSet<Outcome> = BTreeSet::new();
+        for m in &found.matches {
+            let error = m.filter_error.as_ref().map_or("", |_| "despite an error");
+            let new = got.insert((m.subscription.id.clone(), "match", error.to_owned()));
+            prop_assert!(new, "twice: {}", m.subscription.id);
+        }
+        for failure in &found.failures {
+            let error = format!(
+                "{} {} {}",
+                failure.error.kind, failure.error.message, failure.error.offset
+            );
+            let new = got.insert((failure.subscription.id.clone(), "error", error));
+            prop_assert!(new, "failed twice: {}", failure.subscription.id);
+        }
+        let expected = self.expected(&event);
+        let sources: Vec<_> = self.texts.iter().collect();
+        prop_assert_eq!(got, expected, "event {} filters {:?}", text, sources);
+        Ok(())
+    }
+
+    /// What every filter says alone.
+    fn expected(&mut self, event: &Event) -> BTreeSet<Outcome> {
+        let mut outcomes = BTreeSet::new();
+        for (subscription, texts) in self.live.values().flatten() {
+            let heard = subscription.listens.iter().zip(texts);
+            for (listen, text) in heard.filter(|(l, _)| l.event_type == event.envelope.event_type) {
+                let filter = &listen.filter;
+                let own = self.decoder.is_self_generated(
+                    &event.envelope,
+                    &subscription.app,
+                    subscription.app_account_id.as_deref(),
+                );
+                let id = subscription.id.clone();
+                let unlicensed = filter.requires_licence && !subscription.licensed;
+                if (filter.ignore_self && own) || unlicensed {
+                    *self.undecided.entry(id).or_default() += 1;
+                    continue;
+                }
+                match text.as_deref().map_or(Ok(true), |text| self.alone(text, own)) {
+                    Ok(true) => {
+                        outcomes.insert((id, "match", String::new()));
+                    }
+                    Ok(false) => *self.undecided.entry(id).or_default() += 1,
+                    Err(error) => {
+                        if filter.on_error.delivers() {
+                            outcomes.insert((id.clone(), "match", "despite an error".to_owned()));
+                        }
+                        outcomes.insert((id, "error", error));
+                    }
+                }
+            }
+        }
+        outcomes
+    }
+
+    fn alone(&self, text: &str, self_generated: bool) -> Result<bool, String> {
+        let tree = Arc::clone(&self.trees[text]);
+        let env = Env { now_ms: 0, steps_max: self.steps_max };
+        let view = self.decoder.view(self_generated);
+        match tree.eval(&view, &env).0 {
+            Ok(Value::Bool(truth)) => Ok(truth),
+            Ok(_) => {
+                // The words are those of the compiled form; what counts here is that it is an error.
+                let program = self.programs[text].as_ref().unwrap();
+                match program.verdict(&view, &env, &mut switchyard_expr::Scratch::new()) {
+                    switchyard_expr::Verdict::Failed(error) => Err(worded(&error)),
+                    verdict => Err(format!("compiled and reference differ: {verdict:?}")),
+                }
+            }
+            Err(error) => Err(worded(&error)),
+        }
+    }
+
+    /// Every event is accounted for: matched, failed, ignored or not matched.
+    pub(super) fn check_accounts(&self) -> Result<(), TestCaseError> {
+        for (subscription, _) in self.live.values().flatten() {
+            let id = &subscription.id;
+            let expected = self.undecided.get(id).copied().unwrap_or_default();
+            let ignored = subscription.stats.ignored.load(Relaxed);
+            // Whoever the index rules out is not asked whether it would have been left out.
+            let found = self.matcher.not_matched(id).map(|not_matched| not_matched + ignored);
+            prop_assert_eq!(found, Some(expected), "{}", id);
+        }
+        Ok(())
+    }
+}
+
+fn worded(error: &switchyard_expr::EvalError) -> String {
+    format!("{} {} {}", error.kind().as_str(), error.message, error.span.start)
+}
