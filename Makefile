@@ -17,7 +17,7 @@ NATS := $(call stamp,nats,$(NATS_PACKAGE))
 CHECK := .tools/check-$(shell printf '%s' '$(CHECK_PACKAGES)' | cksum | cut -d' ' -f1).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: help tools build run test test-all lint unit check-deploy check-rules clean
+.PHONY: help tools build run test test-all lint unit bench check-deploy check-rules clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ unit: cargo tools
 	else \
 	  set -x; cargo test --workspace --locked; \
 	fi
+
+bench: cargo tools ## The router against the least that has to be done; some minutes
+	cargo bench --locked --bench pipeline -- --record benches/record/$$(date +%F)-pipeline.md
 
 check-deploy: $(NATS) $(CHECK) ## Validate the deploy files offline
 	$(call check,hadolint) deploy/Dockerfile
