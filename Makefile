@@ -17,7 +17,7 @@ NATS := $(call stamp,nats,$(NATS_PACKAGE))
 CHECK := .tools/check-$(shell printf '%s' '$(CHECK_PACKAGES)' | cksum | cut -d' ' -f1).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: help tools build run test test-all lint unit oracle check-deploy check-rules clean
+.PHONY: help tools build run test test-all lint unit oracle bench check-deploy check-rules clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ unit: cargo tools
 oracle: build ## Hold the matcher against an independent evaluator, at full size
 	python3 tests/tools/oracle.py --binary $(TARGET)/release/switchyard --threads 2 \
 	  --triggers 5000 --events 20000 --seeds 1,2,3
+
+bench: cargo tools ## The router against the least that has to be done; some minutes
+	cargo bench --locked --bench pipeline -- --record benches/record/$$(date +%F)-pipeline.md
 
 check-deploy: $(NATS) $(CHECK) ## Validate the deploy files offline
 	$(call check,hadolint) deploy/Dockerfile

@@ -1,0 +1,116 @@
+//! The router against the least that any router has to do, in one run.
+//!
+//! 1. *intake*: a loop that only pulls and acknowledges events, against the router with filters of
+//!    which none matches.
+//! 2. *delivery*: a client that only posts the bodies, against the router with one subscription
+//!    that wants every event.
+//! 3. *match*: bytes to matches on one thread, and the tape alone, against reading the same bytes
+//!    with `serde_json` and keeping nothing.
+//!
+//! Figures of a shared machine swing; so both sides of a ratio are measured in turns, and the ratio
+//! is the median over the rounds. `make bench` runs it. Arguments: `--rounds N`, `--events N`,
+//! `--deliveries N`, `--record FILE`.
+
+mod bare;
+mod corpus;
+mod matching;
+mod report;
+mod rig;
+mod sink;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use crate::report::{Contest, Report};
+use crate::rig::Rig;
+
+/// How much to measure.
+struct Plan {
+    rounds: usize,
+    events: usize,
+    deliveries: usize,
+    record: Option<PathBuf>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|arg| arg == sink::FLAG) {
+        return sink::serve();
+    }
+    let plan = Plan::read(&args)?;
+    let mut report = Report::default();
+    matching::measure(plan.rounds, &mut report)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(pipeline(&plan, &mut report))?;
+    println!("{report}");
+    match &plan.record {
+        Some(path) => report.write(path),
+        None => Ok(()),
+    }
+}
+
+async fn pipeline(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
+    let rig = Rig::start().await?;
+    let measured = tokio::select! {
+        measured = async {
+            intake(&rig, plan, report).await?;
+            delivery(&rig, plan, report).await
+        } => measured,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    };
+    rig.stop().await;
+    measured
+}
+
+async fn intake(rig: &Rig, plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
+    rig.publish(plan.events).await?;
+    let matcher = corpus::matcher_that_matches_nothing()?;
+    let mut contest = Contest::new("intake", "events/s", "pull + ack", "router, 1,000 filters");
+    for _ in 0..plan.rounds {
+        let bare = bare::pull_and_ack(rig, plan.events).await?;
+        let ours = rig.run_router(matcher.clone(), None).await?;
+        contest.round(plan.events, bare, ours);
+    }
+    report.add(contest);
+    Ok(())
+}
+
+async fn delivery(rig: &Rig, plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
+    rig.publish(plan.deliveries).await?;
+    let sink = sink::Process::start().await?;
+    let mut contest = Contest::new("delivery", "posts/s", "post", "router, one subscription");
+    let parked_before = rig.parked();
+    for _ in 0..plan.rounds {
+        let bare = bare::post(rig, &sink, plan.deliveries).await?;
+        let subscription = corpus::subscription_to_all(sink.url("/hook")?);
+        let matcher = corpus::matcher_of(&subscription);
+        let ours = rig.run_router(matcher, Some((&subscription, plan.deliveries))).await?;
+        contest.round(plan.deliveries, bare, ours);
+    }
+    let parked = rig.parked() - parked_before;
+    report.add(contest);
+    let all = plan.deliveries * plan.rounds;
+    report.note(format!("{parked} of {all} deliveries were parked on their way"));
+    sink.stop().await
+}
+
+impl Plan {
+    fn read(args: &[String]) -> anyhow::Result<Self> {
+        let mut plan = Self { rounds: 5, events: 60_000, deliveries: 20_000, record: None };
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
+            match arg.as_str() {
+                // `cargo bench` adds it.
+                "--bench" => {}
+                "--rounds" => plan.rounds = value()?.parse()?,
+                "--events" => plan.events = value()?.parse()?,
+                "--deliveries" => plan.deliveries = value()?.parse()?,
+                "--record" => plan.record = Some(value()?.into()),
+                other => anyhow::bail!("unknown argument {other}"),
+            }
+        }
+        Ok(plan)
+    }
+}

@@ -1,0 +1,203 @@
+//! A broker of the bench's own, and the router put together over it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use anyhow::{anyhow, ensure};
+use async_nats::jetstream::consumer::{self, PullConsumer};
+use bytes::Bytes;
+use futures_util::{TryStreamExt, stream};
+use metrics_exporter_prometheus::PrometheusHandle;
+use switchyard::bus::subjects::ROUTER_CONSUMER;
+use switchyard::bus::{
+    Connections, DeadStream, EventPublisher, Functions, Gate, ManagedServer, ParkedStream, Pull,
+    Room, Subjects, streams,
+};
+use switchyard::config::Config;
+use switchyard::delivery::http::Sender;
+use switchyard::delivery::retry::Random;
+use switchyard::delivery::{Directory, Dispatcher, Edges, Guard};
+use switchyard::domain::SubscriptionId;
+use switchyard::event::Publisher;
+use switchyard::matcher::{Matcher, Subscription};
+use switchyard::router::Router;
+use switchyard::telemetry::{Live, exporter};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::corpus;
+use crate::report::Stopwatch;
+
+/// Pulls on the event stream, as many as the router runs with.
+pub(crate) const WORKERS: usize = 2;
+/// Room for the streams on disk.
+const FILE_BYTES_MAX: u64 = 8 << 30;
+/// Events on their way into the stream at once.
+const PUBLISHING: usize = 512;
+/// Pause between two looks at a round that goes on.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A broker with the streams of a router.
+pub(crate) struct Rig {
+    server: ManagedServer,
+    _folder: TempDir,
+    pub(crate) config: Config,
+    pub(crate) connections: Connections,
+    subjects: Subjects,
+    metrics: PrometheusHandle,
+}
+
+/// The one subscription that parked deliveries can belong to.
+struct Only(Option<Arc<Subscription>>);
+
+impl Directory for Only {
+    fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
+        self.0.clone().filter(|subscription| subscription.id == *id)
+    }
+}
+
+impl Rig {
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let metrics = exporter::install_metrics()?;
+        let mut config = Config::defaults()?;
+        config.delivery.allow_http = true;
+        config.delivery.allow_ports = vec!["any".into()];
+        config.delivery.allow_cidrs = vec!["127.0.0.0/8".parse()?];
+        let folder = tempfile::tempdir()?;
+        let server = ManagedServer::start(folder.path(), &binaries(), FILE_BYTES_MAX).await?;
+        let connections = Connections::open(&config.nats, &[server.url().to_owned()]).await?;
+        let subjects = Subjects::new(&config.nats.prefix);
+        streams::ensure(&connections.control, &subjects, &config.nats, &config.events).await?;
+        Ok(Self { server, _folder: folder, config, connections, subjects, metrics })
+    }
+
+    pub(crate) async fn stop(self) {
+        self.server.stop().await;
+    }
+
+    /// Fills the event stream anew.
+    pub(crate) async fn publish(&self, events: usize) -> anyhow::Result<()> {
+        self.events_stream().await?.purge().await?;
+        let outbound = self.connections.outbound.clone();
+        let publisher =
+            EventPublisher::new(outbound, self.subjects.clone(), Arc::<Gate>::default());
+        let last = self.events_stream().await?.cached_info().state.last_sequence;
+        let bodies = corpus::bodies();
+        let published = bodies.iter().cycle().zip(last..).take(events).map(Ok);
+        stream::iter(published)
+            .try_for_each_concurrent(PUBLISHING, async |(body, number): (&Bytes, u64)| {
+                publisher.publish(corpus::envelope(number), body.clone()).await.map(drop)
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Runs the router over all stored events; the time until all of them are acknowledged and, if
+    /// `wanted` names a number, so many deliveries have arrived.
+    pub(crate) async fn run_router(
+        &self,
+        matcher: Arc<Matcher>,
+        wanted: Option<(&Arc<Subscription>, usize)>,
+    ) -> anyhow::Result<Stopwatch> {
+        let _ = self.events_stream().await?.delete_consumer(ROUTER_CONSUMER).await;
+        let events = &self.config.events;
+        let pull = || Pull::events(&self.connections, &self.subjects, events, WORKERS);
+        let due = Pull::due(&self.connections, &self.subjects, events);
+        for pull in [&pull(), &due] {
+            pull.ensure().await.map_err(|error| anyhow!("consumer: {error}"))?;
+        }
+        let stop = CancellationToken::new();
+        let router = Arc::new(Router::new(
+            &self.config,
+            matcher,
+            Arc::new(self.dispatcher()?),
+            Arc::new(Only(wanted.map(|(subscription, _)| Arc::clone(subscription)))),
+            Live::default(),
+            stop.clone(),
+        ));
+        let watch = Stopwatch::start();
+        let running = tokio::spawn(router.run((0..WORKERS).map(|_| pull()).collect(), due));
+        self.until_acknowledged(ROUTER_CONSUMER).await?;
+        if let Some((subscription, deliveries)) = wanted {
+            let delivered = || subscription.stats.delivered.load(Relaxed);
+            while delivered() < u64::try_from(deliveries)? {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            ensure!(delivered() == u64::try_from(deliveries)?, "delivered more than once");
+        }
+        let watch = watch.stop();
+        stop.cancel();
+        running.await?;
+        self.metrics.run_upkeep();
+        Ok(watch)
+    }
+
+    fn dispatcher(&self) -> anyhow::Result<Dispatcher> {
+        let outbound = &self.connections.outbound;
+        let config = &self.config.delivery;
+        let room = Arc::new(Room::new(config.parked_max));
+        let subjects = || self.subjects.clone();
+        let edges = Edges {
+            functions: Arc::new(Functions::new(outbound.client.clone())),
+            parking: Arc::new(ParkedStream::new(outbound.clone(), subjects(), room)),
+            dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects())),
+        };
+        let sender = Sender::new(config, Arc::new(Guard::new(config)?))?;
+        Ok(Dispatcher::new(config, sender, edges, Random::seeded(7), Live::default()))
+    }
+
+    /// A fresh consumer like the router's, under another name.
+    pub(crate) async fn consumer_like_ours(&self, name: &str) -> anyhow::Result<PullConsumer> {
+        let pull = Pull::events(&self.connections, &self.subjects, &self.config.events, WORKERS);
+        pull.ensure().await.map_err(|error| anyhow!("consumer: {error}"))?;
+        let stream = self.events_stream().await?;
+        let ours: PullConsumer = boxed(stream.get_consumer(ROUTER_CONSUMER).await)?;
+        let config = consumer::pull::Config {
+            durable_name: Some(name.to_owned()),
+            name: None,
+            ..consumer::FromConsumer::try_from_consumer_config(ours.cached_info().config.clone())
+                .map_err(|error| anyhow!("consumer: {error}"))?
+        };
+        let _ = stream.delete_consumer(name).await;
+        Ok(stream.create_consumer(config).await?)
+    }
+
+    pub(crate) async fn until_acknowledged(&self, consumer: &str) -> anyhow::Result<()> {
+        let mut consumer: PullConsumer =
+            boxed(self.events_stream().await?.get_consumer(consumer).await)?;
+        loop {
+            let info = consumer.info().await?;
+            if info.num_pending == 0 && info.num_ack_pending == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn events_stream(&self) -> anyhow::Result<async_nats::jetstream::stream::Stream> {
+        let name = self.subjects.events_stream();
+        Ok(self.connections.control.context.get_stream(name).await?)
+    }
+
+    /// Deliveries parked so far.
+    pub(crate) fn parked(&self) -> u64 {
+        let text = self.metrics.render();
+        let counts = text.lines().filter(|line| line.starts_with("switchyard_parkings_total"));
+        counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+}
+
+fn boxed<T>(result: Result<T, async_nats::Error>) -> anyhow::Result<T> {
+    result.map_err(|error| anyhow!("{error}"))
+}
+
+/// `NATS_SERVER`, then the pinned one that `make tools` installs.
+fn binaries() -> Vec<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "a bench has no configuration")]
+    let named = std::env::var("NATS_SERVER").ok().map(PathBuf::from);
+    let pinned = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.tools/nats/bin/nats-server"));
+    named.into_iter().chain([pinned]).collect()
+}
