@@ -179,6 +179,7 @@ impl Running {
         }
         // The last acknowledgements must be on their way before the connections go.
         self.connections.flush().await;
+        drop(self.connections);
         if let Some(server) = self.server {
             server.stop().await;
         }
