@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event};
 use thiserror::Error;
+use tokio::net::TcpStream;
 
 use super::metrics;
 use crate::clock;
@@ -20,6 +21,8 @@ const COMMANDS_MAX: usize = 8192;
 const ACKS_IN_FLIGHT_MAX: usize = 2000;
 /// How long a start waits for the broker before it gives up.
 const START_PATIENCE: Duration = Duration::from_secs(20);
+/// How long the question why a start failed may take.
+const DIAGNOSIS_PATIENCE: Duration = Duration::from_secs(2);
 /// Pause between two questions to a broker that is not ready.
 const START_PAUSE: Duration = Duration::from_millis(50);
 /// How long an end waits for the last acknowledgements to leave.
@@ -56,7 +59,10 @@ pub enum ConnectError {
     #[error("nats: {0}")]
     Settings(String),
     /// The broker does not answer.
-    #[error("no JetStream at {urls} within {} s: {reason}", START_PATIENCE.as_secs())]
+    #[error(
+        "cannot use NATS at {urls}, tried for {} s: {reason}; `switchyard dev` runs a server of its own",
+        START_PATIENCE.as_secs()
+    )]
     Unreachable {
         /// Where it was looked for.
         urls: String,
@@ -114,13 +120,28 @@ impl Jet {
             match self.context.query_account().await {
                 Ok(_) => return Ok(()),
                 Err(error) if clock::since(start) >= START_PATIENCE => {
-                    let reason = error.to_string();
+                    let reason = diagnose(urls).await.unwrap_or_else(|| error.to_string());
                     return Err(ConnectError::Unreachable { urls: urls.join(","), reason });
                 }
                 Err(_) => tokio::time::sleep(START_PAUSE).await,
             }
         }
     }
+}
+
+/// What is wrong with servers that do not answer, in the words of the system.
+async fn diagnose(urls: &[String]) -> Option<String> {
+    let url = urls.first()?;
+    let host = url.rsplit_once("://").map_or(url.as_str(), |(_, rest)| rest);
+    let host = host.rsplit_once('@').map_or(host, |(_, rest)| rest);
+    let reached = tokio::time::timeout(DIAGNOSIS_PATIENCE, TcpStream::connect(host)).await;
+    Some(match reached {
+        Ok(Ok(_)) => {
+            "it answers, but JetStream is off or refuses this account; start it with `-js`".into()
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer to a connection".into(),
+    })
 }
 
 async fn connect(
