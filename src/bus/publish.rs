@@ -96,6 +96,12 @@ impl Publisher for EventPublisher {
     }
 }
 
+/// The product as site ARIs name it; a site of ours runs Jira unless the event says otherwise.
+fn product(envelope: &Envelope) -> &'static str {
+    let confluence = envelope.event_type.as_str().starts_with("avi:confluence:");
+    if confluence { "confluence" } else { "jira" }
+}
+
 /// **Source:** CloudEvents 1.0.2, required attributes; ours are the extensions `cloudid` and
 /// `originapp`.
 fn fields(envelope: &Envelope) -> Fields {
@@ -103,7 +109,7 @@ fn fields(envelope: &Envelope) -> Fields {
     let mut fields = vec![
         ("ce-specversion", "1.0".to_owned()),
         ("ce-id", envelope.event_id.to_string()),
-        ("ce-source", format!("ari:cloud:platform::site/{cloud_id}")),
+        ("ce-source", format!("ari:cloud:{}::site/{cloud_id}", product(envelope))),
         ("ce-type", envelope.event_type.to_string()),
         ("ce-cloudid", cloud_id.to_owned()),
         ("content-type", "application/json".to_owned()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::attempt::{self, FunctionCaller};
+use super::breaker::Admission;
 use super::dead_letter::{Cause, DeadLetter, DeadLetterBox};
 use super::http::Sender;
 use super::lane::{Lane, Lanes, NoTurn};
@@ -92,6 +93,7 @@ impl Dispatcher {
     pub fn tidy(&self) {
         self.lanes.evict_idle();
         metrics::pending(self.lanes.waiting());
+        metrics::breakers(self.lanes.phases());
     }
 
     /// Attempts a delivery, waiting at most `patience` for its turn, and accounts for it.
@@ -103,14 +105,21 @@ impl Dispatcher {
         let lane = self.lanes.lane_of(&delivery);
         let queued = clock::tick();
         let (accounted, took) = match self.lanes.turn(&lane, patience).await {
-            Ok(turn) => {
-                metrics::queued(clock::since(queued));
-                let started = clock::tick();
-                let outcome = self.attempt(&delivery, &lane).await;
-                let took = clock::since(started);
-                drop(turn);
-                (self.settle(delivery, outcome).await, Some(took))
-            }
+            // Asked with the turn in hand, so that a probe that is let through is made.
+            Ok(turn) => match lane.breaker().admit(clock::now_ms()) {
+                Admission::Go => {
+                    metrics::queued(clock::since(queued));
+                    let started = clock::tick();
+                    let outcome = self.attempt(&delivery, &lane).await;
+                    let took = clock::since(started);
+                    drop(turn);
+                    (self.settle(delivery, outcome).await, Some(took))
+                }
+                Admission::NotBefore(moment_ms) => {
+                    drop(turn);
+                    (self.park_until(delivery, &lane, moment_ms).await, None)
+                }
+            },
             Err(no_turn) => (self.park_backlog(delivery, &lane, no_turn).await, None),
         };
         if let Some(delivery) = watched {
@@ -146,6 +155,7 @@ impl Dispatcher {
         };
         let took = clock::since(started);
         lane.record_attempt(took);
+        lane.breaker().record(outcome.class, clock::now_ms(), self.random.unit());
         metrics::attempt(target, &outcome, took);
         outcome
     }
@@ -191,6 +201,13 @@ impl Dispatcher {
             NoTurn::Late => ParkReason::Late,
         };
         self.park(delivery, due, reason).await
+    }
+
+    /// Parks what an open breaker holds back: those first in line come first once it may be tried.
+    async fn park_until(&self, delivery: Delivery, lane: &Lane, moment_ms: i64) -> Accounted {
+        let opens = Timestamp::from_millisecond(moment_ms).unwrap_or_else(|_| clock::now());
+        let due = lane.backlog_due(opens, self.random.unit());
+        self.park(delivery, due, ParkReason::Breaker).await
     }
 
     async fn park(&self, mut delivery: Delivery, due: Timestamp, reason: ParkReason) -> Accounted {

@@ -12,6 +12,7 @@ use dashmap::DashMap;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::breaker::{Breaker, Phase};
 use super::http::{Client, Sender};
 use super::plan::Delivery;
 use crate::clock;
@@ -26,6 +27,8 @@ const BACKLOG_DELAY_MIN_MS: i64 = 1_000;
 const BACKLOG_DELAY_MAX_MS: i64 = 15 * 60_000;
 /// A lane that nobody used for this long is forgotten.
 const IDLE_MS_MAX: i64 = 60_000;
+/// One whose breaker is not closed is remembered for so much longer.
+const IDLE_OPEN_MS_MAX: i64 = 60 * 60_000;
 
 /// The lanes of one router.
 #[derive(Debug)]
@@ -57,6 +60,7 @@ pub struct Lane {
     tail_ms: AtomicI64,
     used_ms: AtomicI64,
     client: Client,
+    breaker: Breaker,
 }
 
 /// The right to make one attempt; given back when dropped.
@@ -130,7 +134,25 @@ impl Lanes {
             Arc::strong_count(lane) > 1
                 || lane.used_ms.load(Relaxed) > oldest
                 || lane.tail_ms.load(Relaxed) > oldest
+                // Its parked deliveries come back; forgetting would make it look healthy to them.
+                || (lane.breaker.phase() != Phase::Closed
+                    && lane.used_ms.load(Relaxed) > oldest - IDLE_OPEN_MS_MAX)
         });
+    }
+
+    /// How many endpoints are in each phase of their breaker: closed, half open, open.
+    #[must_use]
+    pub fn phases(&self) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for lane in &self.lanes {
+            let [closed, half_open, open] = &mut counts;
+            *match lane.breaker.phase() {
+                Phase::Closed => closed,
+                Phase::HalfOpen => half_open,
+                Phase::Open => open,
+            } += 1;
+        }
+        counts
     }
 
     /// Deliveries that wait in memory.
@@ -149,6 +171,7 @@ impl Lanes {
             tail_ms: AtomicI64::new(0),
             used_ms: AtomicI64::new(0),
             client: self.sender.client(self.concurrency),
+            breaker: Breaker::default(),
         })
     }
 }
@@ -158,6 +181,12 @@ impl Lane {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Whether the endpoint is worth an attempt.
+    #[must_use]
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
     }
 
     /// Takes note of how long an attempt took.

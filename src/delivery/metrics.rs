@@ -68,6 +68,14 @@ pub(super) fn dialled() {
     counter!("switchyard_http_connections_total", "reused" => "false").increment(1);
 }
 
+/// Tells how many endpoints are in each phase of their breaker: closed, half open, open.
+pub(super) fn breakers(phases: [usize; 3]) {
+    for (state, count) in ["closed", "half_open", "open"].into_iter().zip(phases) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        gauge!("switchyard_endpoint_breakers", "state" => state).set(count);
+    }
+}
+
 pub(super) fn pending(deliveries: usize) {
     let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
     gauge!("switchyard_deliveries_pending", "lane" => "live").set(deliveries);

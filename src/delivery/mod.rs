@@ -14,6 +14,7 @@
 
 pub mod attempt;
 pub mod body;
+pub mod breaker;
 pub mod dead_letter;
 pub mod dispatch;
 pub mod guard;

@@ -74,6 +74,8 @@ pub enum ParkReason {
     Full,
     /// It waited too long for its turn.
     Late,
+    /// Its endpoint keeps failing and is left alone for a while.
+    Breaker,
 }
 
 impl ParkReason {
@@ -84,6 +86,7 @@ impl ParkReason {
             Self::Backoff => "backoff",
             Self::Full => "full",
             Self::Late => "late",
+            Self::Breaker => "breaker",
         }
     }
 }

@@ -142,6 +142,7 @@ pub const FAMILIES: &[Family] = &[
         &["lane"],
         "Deliveries waiting in memory for their turn.",
     ),
+    gauge("switchyard_endpoint_breakers", &["state"], "Endpoints by state of their breaker."),
     gauge("switchyard_deliveries_parked", &[], "Deliveries waiting in the parking stream."),
     counter("switchyard_parkings_total", &["reason"], "Deliveries put into the parking stream."),
     counter(

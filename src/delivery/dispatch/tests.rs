@@ -93,6 +93,26 @@ async fn error_reply_of_a_function_counts_like_an_http_status() {
     assert_eq!(edge.letters.lock().unwrap().len(), 1);
 }
 
+#[tokio::test]
+async fn open_breaker_parks_without_an_attempt_and_leaves_others_alone() {
+    let (dispatcher, edge) = dispatcher(&config(), Edge::default());
+    for number in 0..10 {
+        edge.answer(Err(CallError::NobodyListens));
+        dispatcher.deliver(delivery("i", &format!("e{number}")), PATIENCE).await;
+    }
+    let (held, before) = (delivery("i", "held"), clock::now());
+    let accounted = dispatcher.deliver(held.clone(), PATIENCE).await;
+    assert_eq!(accounted, Accounted::Parked(ParkReason::Breaker));
+    assert_eq!(edge.calls.lock().unwrap().len(), 10, "no attempt was made");
+    assert_eq!(held.subscription.stats.failed_attempts.load(Relaxed), 0);
+    let due = edge.parked.lock().unwrap().last().unwrap().clone();
+    assert!(due.message_id.ends_with("/1/1"), "its attempts are not used up: {}", due.message_id);
+    let delay = due.due.duration_since(before).as_secs_f64();
+    assert!((24.0..=45.0).contains(&delay), "when the breaker may be tried, not after {delay} s");
+    let other = dispatcher.deliver(delivery("j", "e1"), PATIENCE).await;
+    assert_eq!(other, Accounted::Delivered);
+}
+
 #[tokio::test(start_paused = true)]
 async fn full_lane_parks_at_once_and_late_turn_parks_in_time() {
     let (dispatcher, edge) = dispatcher(&config(), Edge::gated());

@@ -1,0 +1,244 @@
+//! A breaker per endpoint: one that keeps failing is left alone for a while.
+//!
+//! While it is open, deliveries are parked without an attempt, so that a dead handler costs the
+//! others neither turns nor time. Then one probe at a time finds out whether it is back. Pure state:
+//! time and chance are arguments.
+//!
+//! **Source:** thresholds as Convoy's circuit breaker, with a shorter window.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::outcome::Class;
+
+/// Length of the window that failures are counted in, in milliseconds.
+const WINDOW_MS: i64 = 60_000;
+/// Attempts in the window before their share of failures counts.
+const WINDOW_ATTEMPTS_MIN: u32 = 10;
+/// Failures in a row that open the breaker, whatever the window says.
+const IN_A_ROW_MAX: u32 = 10;
+/// First time an open breaker stays open, in milliseconds; doubles with each further trip.
+const OPEN_MS: i64 = 30_000;
+/// Longest time it stays open, in milliseconds.
+const OPEN_MS_MAX: i64 = 15 * 60_000;
+/// Random share added to or taken from that time.
+const OPEN_JITTER: f64 = 0.2;
+/// Probes in a row that must succeed to close it.
+const PROBES_TO_CLOSE: u32 = 3;
+/// A probe without an end is taken for lost after this, in milliseconds.
+const PROBE_MS_MAX: i64 = 120_000;
+
+/// Whether an attempt may be made now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// Yes.
+    Go,
+    /// Not before this moment, milliseconds since the epoch.
+    NotBefore(i64),
+}
+
+/// State of a breaker, as metrics and lists name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Attempts are made.
+    Closed,
+    /// One probe at a time is made.
+    HalfOpen,
+    /// No attempt is made.
+    Open,
+}
+
+/// The breaker of one endpoint.
+#[derive(Debug, Default)]
+pub struct Breaker(Mutex<State>);
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Closed { since_ms: i64, attempts: u32, failures: u32, in_a_row: u32, trips: u32 },
+    Open { until_ms: i64, trips: u32 },
+    HalfOpen { probing_since_ms: Option<i64>, successes: u32, trips: u32 },
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Closed { since_ms: 0, attempts: 0, failures: 0, in_a_row: 0, trips: 0 }
+    }
+}
+
+impl Breaker {
+    /// Asks for an attempt at `now_ms`. Whoever is let through must [record](Self::record) how it
+    /// ended.
+    pub fn admit(&self, now_ms: i64) -> Admission {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *state {
+            State::Closed { .. } => Admission::Go,
+            State::Open { until_ms, .. } if now_ms < until_ms => Admission::NotBefore(until_ms),
+            State::Open { trips, .. } => {
+                *state = State::HalfOpen { probing_since_ms: Some(now_ms), successes: 0, trips };
+                Admission::Go
+            }
+            State::HalfOpen { probing_since_ms: Some(since_ms), .. }
+                if now_ms.saturating_sub(since_ms) < PROBE_MS_MAX =>
+            {
+                Admission::NotBefore(now_ms.saturating_add(OPEN_MS))
+            }
+            State::HalfOpen { successes, trips, .. } => {
+                *state = State::HalfOpen { probing_since_ms: Some(now_ms), successes, trips };
+                Admission::Go
+            }
+        }
+    }
+
+    /// Takes note of how an attempt ended; `random` is a number from 0.0 to 1.0.
+    pub fn record(&self, class: Class, now_ms: i64, random: f64) {
+        let failed = is_failure(class);
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = match *state {
+            State::Closed { since_ms, attempts, failures, in_a_row, trips } => {
+                let fresh = now_ms.saturating_sub(since_ms) > WINDOW_MS;
+                let (since_ms, attempts, failures) =
+                    if fresh { (now_ms, 0, 0) } else { (since_ms, attempts, failures) };
+                let (attempts, failures) = (attempts + 1, failures + u32::from(failed));
+                let in_a_row = if failed { in_a_row + 1 } else { 0 };
+                let mostly =
+                    attempts >= WINDOW_ATTEMPTS_MIN && failures.saturating_mul(2) >= attempts;
+                if failed && (mostly || in_a_row >= IN_A_ROW_MAX) {
+                    open(now_ms, trips, random)
+                } else {
+                    State::Closed { since_ms, attempts, failures, in_a_row, trips }
+                }
+            }
+            State::HalfOpen { trips, .. } if failed => open(now_ms, trips, random),
+            State::HalfOpen { successes, .. } if successes + 1 >= PROBES_TO_CLOSE => {
+                State::default()
+            }
+            State::HalfOpen { successes, trips, .. } => {
+                State::HalfOpen { probing_since_ms: None, successes: successes + 1, trips }
+            }
+            // An attempt that was under way when the breaker opened.
+            open @ State::Open { .. } => open,
+        };
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Closed { .. } => Phase::Closed,
+            State::HalfOpen { .. } => Phase::HalfOpen,
+            State::Open { .. } => Phase::Open,
+        }
+    }
+}
+
+/// What counts against an endpoint: it is down, overloaded or broken. A refusal of one request
+/// (4xx) says nothing about the next.
+fn is_failure(class: Class) -> bool {
+    matches!(
+        class,
+        Class::Timeout
+            | Class::Connect
+            | Class::Tls
+            | Class::Dns
+            | Class::ServerError
+            | Class::TooManyRequests
+            | Class::Protocol
+    )
+}
+
+fn open(now_ms: i64, trips: u32, random: f64) -> State {
+    let planned = OPEN_MS.saturating_mul(1_i64.checked_shl(trips).unwrap_or(i64::MAX));
+    let planned = planned.clamp(OPEN_MS, OPEN_MS_MAX);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "minutes in milliseconds, times a number near one"
+    )]
+    let wait_ms = (planned as f64 * (1.0 + OPEN_JITTER * (2.0 * random - 1.0))) as i64;
+    State::Open { until_ms: now_ms.saturating_add(wait_ms), trips: trips.saturating_add(1).min(16) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIDDLE: f64 = 0.5;
+
+    fn tripped() -> Breaker {
+        let breaker = Breaker::default();
+        for at in 0..i64::from(IN_A_ROW_MAX) {
+            assert_eq!(breaker.admit(at), Admission::Go);
+            breaker.record(Class::Timeout, at, MIDDLE);
+        }
+        breaker
+    }
+
+    #[test]
+    fn ten_failures_in_a_row_open_it() {
+        let breaker = tripped();
+        assert_eq!(breaker.phase(), Phase::Open);
+        let last = i64::from(IN_A_ROW_MAX) - 1;
+        assert_eq!(breaker.admit(20), Admission::NotBefore(last + OPEN_MS));
+    }
+
+    #[test]
+    fn half_of_the_window_failing_opens_it() {
+        let breaker = Breaker::default();
+        for at in 0..10 {
+            let class = if at % 2 == 0 { Class::Success } else { Class::ServerError };
+            breaker.record(class, 1_000 + at, MIDDLE);
+        }
+        assert_eq!(breaker.phase(), Phase::Open);
+    }
+
+    #[test]
+    fn old_failures_do_not_count() {
+        let breaker = Breaker::default();
+        for at in 0..9 {
+            breaker.record(Class::ServerError, at, MIDDLE);
+        }
+        breaker.record(Class::Success, 10, MIDDLE);
+        breaker.record(Class::ServerError, WINDOW_MS * 3, MIDDLE);
+        assert_eq!(breaker.phase(), Phase::Closed);
+    }
+
+    #[test]
+    fn refusals_of_single_requests_never_open_it() {
+        let breaker = Breaker::default();
+        for at in 0..100 {
+            breaker.record(Class::ClientError, at, MIDDLE);
+        }
+        assert_eq!(breaker.phase(), Phase::Closed);
+    }
+
+    #[test]
+    fn one_probe_at_a_time_and_three_successes_close_it() {
+        let breaker = tripped();
+        for now in (10 + OPEN_MS..).take(PROBES_TO_CLOSE as usize) {
+            assert_eq!(breaker.admit(now), Admission::Go);
+            assert!(matches!(breaker.admit(now), Admission::NotBefore(_)), "a probe is under way");
+            breaker.record(Class::Success, now, MIDDLE);
+        }
+        assert_eq!(breaker.phase(), Phase::Closed);
+    }
+
+    #[test]
+    fn failed_probe_doubles_the_wait_up_to_the_bound() {
+        let breaker = tripped();
+        let mut now = OPEN_MS * 2;
+        for trip in 1..12_u32 {
+            assert_eq!(breaker.admit(now), Admission::Go);
+            breaker.record(Class::Connect, now, MIDDLE);
+            let Admission::NotBefore(until) = breaker.admit(now) else { panic!("it is open") };
+            assert_eq!(until - now, (OPEN_MS << trip).min(OPEN_MS_MAX));
+            now = until;
+        }
+    }
+
+    #[test]
+    fn lost_probe_does_not_keep_it_half_open_for_ever() {
+        let breaker = tripped();
+        let now = OPEN_MS * 2;
+        assert_eq!(breaker.admit(now), Admission::Go);
+        assert_eq!(breaker.admit(now + PROBE_MS_MAX), Admission::Go);
+    }
+}
