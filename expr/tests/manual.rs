@@ -1,7 +1,7 @@
 //! The manual's table of codes against the registry and the evaluator.
 
 use switchyard_expr::cases::{Outcome, compiled};
-use switchyard_expr::{Code, Env, Profile, Tape, compile};
+use switchyard_expr::{Code, Env, Profile, Tape, Usage, compile_for};
 
 const MANUAL: &str = include_str!("../README.md");
 
@@ -34,7 +34,8 @@ fn every_example_yields_its_code() {
     assert!(event.parse_context(json, &switchyard_expr::TapeLimits::default()).is_ok());
     for (code, _, example) in rows() {
         let Some(source) = example.split('`').nth(1) else { continue };
-        let mut codes: Vec<String> = match compile(source, Profile::Filter) {
+        let usage = Usage { events: &["avi:jira:created:issue"], delivers_on_error: false };
+        let mut codes: Vec<String> = match compile_for(source, Profile::Filter, &usage) {
             Ok(accepted) => accepted.warnings.iter().map(|d| d.code.to_string()).collect(),
             Err(rejected) => rejected.diagnostics.iter().map(|d| d.code.to_string()).collect(),
         };

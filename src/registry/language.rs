@@ -58,7 +58,7 @@ fn spell(entity: &str, key: &str, path: &str) -> String {
 fn problem(diagnostic: &Diagnostic, source: &str, path: &str) -> Problem {
     let position = diagnostic.position(source);
     let mut problem = Problem::new(&diagnostic.code.to_string(), path, &*diagnostic.message);
-    problem.help.clone_from(&diagnostic.help);
+    problem.help = diagnostic.help.as_deref().map(str::to_owned);
     problem.place = Some(Place {
         offset: position.offset,
         offset16: position.offset16,
