@@ -1,8 +1,12 @@
 //! What is wrong with an expression: stable codes, messages, places and advice.
 
+mod pages;
+
 use std::fmt;
 
 use crate::span::Span;
+
+pub use pages::Page;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $title:literal;)+) => {
@@ -126,6 +130,13 @@ impl Code {
     /// The four digits.
     pub fn number(self) -> u16 {
         self as u16
+    }
+
+    /// The code that is written so: `SY-3103`, `sy-3103` or `3103`.
+    pub fn from_text(text: &str) -> Option<Code> {
+        let digits = text.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let number: u16 = digits.parse().ok()?;
+        Code::ALL.iter().copied().find(|code| code.number() == number)
     }
 
     /// The family the code belongs to.

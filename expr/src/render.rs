@@ -1,6 +1,8 @@
-//! Diagnostics and their source as text with carets, for terminals and logs.
+//! Diagnostics as text with carets, for terminals and logs, and as JSON, for tools.
 
 use std::fmt::Write;
+
+use serde_json::{Value, json};
 
 use crate::diagnostic::{Diagnostic, Position, Severity};
 use crate::limits::DIAGNOSTICS_SHOWN_MAX;
@@ -21,6 +23,48 @@ pub fn render(diagnostics: &[Diagnostic], source: &str, origin: &str) -> String 
         push_line(&mut out, &format!("\nand {hidden} more"));
     }
     out
+}
+
+/// One diagnostic as the APIs show it: `code`, `severity`, `message`, `offset` (UTF-8 bytes),
+/// `offset16` (UTF-16 units), `length`, `line`, `column` (Unicode scalar values), `labels`, and
+/// where there is one `help` and `replacement`, which is meant for exactly this place.
+pub fn as_json(diagnostic: &Diagnostic, source: &str) -> Value {
+    let mut value = place_as_json(diagnostic.span, source);
+    let Some(object) = value.as_object_mut() else { return value };
+    object.insert("code".into(), diagnostic.code.to_string().into());
+    let severity = match diagnostic.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    object.insert("severity".into(), severity.into());
+    object.insert("message".into(), diagnostic.message.as_str().into());
+    let labels = diagnostic.labels.iter().map(|label| {
+        let mut shown = place_as_json(label.span, source);
+        if let Some(object) = shown.as_object_mut() {
+            object.insert("text".into(), label.text.as_str().into());
+        }
+        shown
+    });
+    object.insert("labels".into(), labels.collect());
+    if let Some(help) = &diagnostic.help {
+        object.insert("help".into(), json!(help));
+    }
+    if let Some(replacement) = &diagnostic.replacement {
+        object.insert("replacement".into(), json!(replacement));
+    }
+    value
+}
+
+/// A place in all units.
+pub fn place_as_json(span: Span, source: &str) -> Value {
+    let at = Position::of(span, source);
+    json!({
+        "offset": at.offset,
+        "offset16": at.offset16,
+        "length": at.length,
+        "line": at.line,
+        "column": at.column,
+    })
 }
 
 fn draw(out: &mut String, diagnostic: &Diagnostic, source: &str, origin: &str) {

@@ -222,7 +222,7 @@ static STATUS: Members = closed(
     &[
         always("id", String),
         always("name", String),
-        maybe("statusCategory", Map(&CATEGORY)),
+        always("statusCategory", Map(&CATEGORY)),
         maybe("description", String),
         maybe("iconUrl", String),
         maybe("self", String),
