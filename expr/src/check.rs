@@ -185,7 +185,8 @@ impl Checker {
             "undefined" => {
                 self.findings.push(
                     Diagnostic::warning(Code::Undefined, span, "`undefined` is read as null")
-                        .with_help("write `null`"),
+                        .with_help("write `null`")
+                        .replaced_by("null"),
                 );
                 return (Kind::Literal(Literal::Null), Some(Type::Null));
             }
@@ -351,7 +352,7 @@ impl Checker {
             let called =
                 links.get(at + 1).is_some_and(|next| matches!(next.kind, ast::LinkKind::Call(_)));
             let (kind, next_ty) = self.link(link, before, ty, called);
-            checked.push(Link { kind, span: start.to(link.span) });
+            checked.push(Link { kind, span: start.to(link.span), at: link.span });
             ty = next_ty;
         }
         // An optional link may turn the whole chain into null.
@@ -462,7 +463,8 @@ impl Checker {
                     "no field `issueType`; payload fields are spelt as Jira sends them",
                 )
                 .labelled("unknown field")
-                .with_help("write `issuetype`"),
+                .with_help("write `issuetype`")
+                .replaced_by("issuetype"),
             );
         }
     }
@@ -483,6 +485,11 @@ impl Checker {
     }
 }
 
+/// The type of a member, or of its result if it is called.
+pub(crate) fn member_type(receiver: Type, member: Member, called: bool) -> Option<Type> {
+    types::member(receiver, member, called)
+}
+
 /// Whether a method of that name takes a pattern as its first argument.
 pub(crate) fn is_pattern_method(name: &str) -> bool {
     matches!(name, "match" | "matchAll" | "replace")
@@ -492,6 +499,7 @@ fn unknown_name(name: &str, span: Span) -> Diagnostic {
     let message = format!("`{name}` is not defined in a filter");
     Diagnostic::error(Code::UnknownName, span, message)
         .with_help(format!("filters start at `event`: `event.{name}...`"))
+        .replaced_by(format!("event.{name}"))
 }
 
 /// Sources are bounded far below `u32::MAX`, and so is every count of their parts.

@@ -1,8 +1,12 @@
 //! What is wrong with an expression: stable codes, messages, places and advice.
 
+mod pages;
+
 use std::fmt;
 
 use crate::span::Span;
+
+pub use pages::Page;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $title:literal;)+) => {
@@ -51,6 +55,10 @@ codes! {
     UnknownField = 3103, "no such field";
     /// A constructor that is not there, or that would have to load data.
     UnknownConstructor = 3104, "no such constructor";
+    /// A member is read of something that may be missing.
+    MayBeMissing = 3105, "may be missing";
+    /// A payload never holds the value in this spelling.
+    UnlikelyValue = 3106, "no such value in payloads";
     /// Values that have no order, or none between them.
     NotComparable = 3201, "values cannot be ordered";
     /// An operand of a wrong type.
@@ -67,6 +75,8 @@ codes! {
     NeverEqual = 3207, "values of different types are never equal";
     /// A regular expression the engine cannot run.
     BadPattern = 3208, "not a supported regular expression";
+    /// A condition that no event can change.
+    Constant = 3209, "a condition that never changes";
     /// The source is too long.
     TooLong = 3301, "expression is too long";
     /// The source nests too deep.
@@ -120,6 +130,13 @@ impl Code {
     /// The four digits.
     pub fn number(self) -> u16 {
         self as u16
+    }
+
+    /// The code that is written so: `SY-3103`, `sy-3103` or `3103`.
+    pub fn from_text(text: &str) -> Option<Code> {
+        let digits = text.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let number: u16 = digits.parse().ok()?;
+        Code::ALL.iter().copied().find(|code| code.number() == number)
     }
 
     /// The family the code belongs to.
@@ -176,8 +193,12 @@ pub struct Diagnostic {
     pub label: String,
     /// Further places.
     pub labels: Vec<Label>,
-    /// What to write instead.
-    pub help: Option<String>,
+    /// What to do about it.
+    pub help: Option<Box<str>>,
+    /// What to write in the place of [`Diagnostic::span`].
+    pub replacement: Option<Box<str>>,
+    /// Whether reading stopped here, so that later findings are unseen.
+    pub ends_reading: bool,
 }
 
 impl Diagnostic {
@@ -191,6 +212,8 @@ impl Diagnostic {
             label: String::new(),
             labels: Vec::new(),
             help: None,
+            replacement: None,
+            ends_reading: false,
         }
     }
 
@@ -215,8 +238,15 @@ impl Diagnostic {
 
     /// Adds advice.
     #[must_use]
-    pub fn with_help(mut self, help: impl Into<String>) -> Diagnostic {
+    pub fn with_help(mut self, help: impl Into<Box<str>>) -> Diagnostic {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Says what to write in the place of the finding.
+    #[must_use]
+    pub fn replaced_by(mut self, text: impl Into<Box<str>>) -> Diagnostic {
+        self.replacement = Some(text.into());
         self
     }
 

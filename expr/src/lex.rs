@@ -9,7 +9,7 @@ use nom::sequence::{pair, preceded, terminated};
 use nom::{IResult, Parser};
 
 use crate::diagnostic::{Code, Diagnostic};
-use crate::limits::SOURCE_CHARS_MAX;
+use crate::limits::{SOURCE_CHARS_MAX, SYNTAX_ERRORS_MAX};
 use crate::span::Span;
 
 /// A token and where it stands.
@@ -80,27 +80,40 @@ const FOREIGN: [(&str, Option<&str>); 24] = [
 
 const NO_ASSIGNMENT: &str = "values never change; declare a new name: `let y = ...;`";
 
-/// Splits `source` into tokens; the last one is [`TokenKind::End`].
-///
-/// # Errors
-/// The first place that is no token, or a source longer than [`SOURCE_CHARS_MAX`].
-pub(crate) fn lex(source: &str) -> Result<Vec<Token<'_>>, Diagnostic> {
+/// Tokens, and what is no token.
+#[derive(Debug)]
+pub(crate) struct Lexed<'s> {
+    /// The last one is [`TokenKind::End`]. What was probably meant stands in for mistakes.
+    pub(crate) tokens: Vec<Token<'s>>,
+    /// In order of their places.
+    pub(crate) errors: Vec<Diagnostic>,
+    /// Whether the tokens are worth parsing in spite of the errors.
+    pub(crate) is_complete: bool,
+}
+
+/// Splits `source` into tokens. A source longer than [`SOURCE_CHARS_MAX`] has none.
+pub(crate) fn lex(source: &str) -> Lexed<'_> {
     let length = source.chars().count();
     if length > SOURCE_CHARS_MAX {
         let message = format!("{} of {} characters", grouped(length), grouped(SOURCE_CHARS_MAX));
-        return Err(Diagnostic::error(Code::TooLong, Span::new(0, 0), message)
-            .with_help("move long lists into an entity property"));
+        let error = Diagnostic::error(Code::TooLong, Span::new(0, 0), message)
+            .with_help("move long lists into an entity property");
+        return Lexed { tokens: Vec::new(), errors: vec![error], is_complete: false };
     }
     let mut lexer = Lexer { source, rest: source, tokens: Vec::new(), braces: Vec::new() };
-    while lexer.skip_blank()? {
-        lexer.token()?;
+    let mut errors = Vec::new();
+    let mut is_complete = true;
+    while let Err(mut error) = lexer.run() {
+        is_complete = errors.len() < SYNTAX_ERRORS_MAX && lexer.recover(&error);
+        error.ends_reading = !is_complete;
+        errors.push(error);
+        if !is_complete {
+            break;
+        }
     }
     let end = Span::new(source.len(), source.len());
-    if lexer.braces.contains(&Brace::Placeholder) {
-        return Err(unterminated(end, "the template", '`'));
-    }
     lexer.tokens.push(Token { kind: TokenKind::End, span: end });
-    Ok(lexer.tokens)
+    Lexed { tokens: lexer.tokens, errors, is_complete }
 }
 
 /// What an open brace belongs to.
@@ -118,9 +131,43 @@ struct Lexer<'s> {
     braces: Vec<Brace>,
 }
 
-type Lexed<'s, T> = IResult<&'s str, T, ()>;
+type Read<'s, T> = IResult<&'s str, T, ()>;
 
 impl<'s> Lexer<'s> {
+    /// Reads tokens up to the end or the next mistake.
+    fn run(&mut self) -> Result<(), Diagnostic> {
+        while self.skip_blank()? {
+            self.token()?;
+        }
+        if self.braces.contains(&Brace::Placeholder) {
+            self.braces.clear();
+            let end = Span::new(self.source.len(), self.source.len());
+            return Err(unterminated(end, "the template", '`'));
+        }
+        Ok(())
+    }
+
+    /// Moves behind a mistake and leaves what was probably meant in its place; false if what
+    /// follows would be misread.
+    fn recover(&mut self, error: &Diagnostic) -> bool {
+        let wrong = error.span.text(self.source);
+        let rest = self.source.get(error.span.end as usize..).unwrap_or_default();
+        match error.code {
+            Code::BadNumber => self.push(TokenKind::Number(0.0), rest),
+            Code::ForeignOperator => match meant(wrong) {
+                Some(sign) => self.push(TokenKind::Sign(sign), rest),
+                None => self.rest = rest,
+            },
+            // A remark of another language runs up to the end of its line.
+            Code::BadCharacter if wrong == "#" => {
+                self.rest = rest.find('\n').and_then(|at| rest.get(at..)).unwrap_or_default();
+            }
+            Code::BadCharacter => self.rest = rest,
+            _ => return false,
+        }
+        true
+    }
+
     fn offset(&self) -> usize {
         self.source.len() - self.rest.len()
     }
@@ -128,7 +175,7 @@ impl<'s> Lexer<'s> {
     /// Moves over white space and comments; false at the end of the source.
     fn skip_blank(&mut self) -> Result<bool, Diagnostic> {
         loop {
-            let blank: Lexed<'s, &str> = take_while(is_blank)(self.rest);
+            let blank: Read<'s, &str> = take_while(is_blank)(self.rest);
             if let Ok((rest, _)) = blank {
                 self.rest = rest;
             }
@@ -205,7 +252,7 @@ impl<'s> Lexer<'s> {
         let mut unescaped = String::new();
         let mut chars = body;
         loop {
-            let plain: Lexed<'s, &str> =
+            let plain: Read<'s, &str> =
                 take_till(|c| c == quote || c == '\\' || c == '\n' || c == '\r')(chars);
             if let Ok((rest, text)) = plain {
                 unescaped.push_str(text);
@@ -232,7 +279,7 @@ impl<'s> Lexer<'s> {
         let mut text = String::new();
         let mut chars = self.rest;
         loop {
-            let plain: Lexed<'s, &str> = take_till(|c| matches!(c, '`' | '\\' | '$'))(chars);
+            let plain: Read<'s, &str> = take_till(|c| matches!(c, '`' | '\\' | '$'))(chars);
             if let Ok((rest, plain)) = plain {
                 text.push_str(plain);
                 chars = rest;
@@ -302,9 +349,12 @@ impl<'s> Lexer<'s> {
         let span = Span::new(self.offset(), self.offset() + sign.len());
         let message = format!("`{sign}` is not an operator of the language");
         let diagnostic = Diagnostic::error(Code::ForeignOperator, span, message);
-        Some(match help {
-            Some(help) => diagnostic.with_help(*help),
-            None => diagnostic,
+        Some(match (help, meant(sign)) {
+            (Some(help), Some(meant)) if *help != NO_ASSIGNMENT => {
+                diagnostic.with_help(*help).replaced_by(meant)
+            }
+            (Some(help), _) => diagnostic.with_help(*help),
+            (None, _) => diagnostic,
         })
     }
 
@@ -333,6 +383,20 @@ impl<'s> Lexer<'s> {
     }
 }
 
+/// The operator that a foreign one probably means.
+fn meant(sign: &str) -> Option<&'static str> {
+    Some(match sign {
+        "===" => "==",
+        "!==" => "!=",
+        "&" => "&&",
+        "|" => "||",
+        "**" => "*",
+        "?.(" => "(",
+        "+=" | "-=" | "*=" | "/=" | "%=" | "&&=" | "||=" | "??=" | "&=" | "|=" | "^=" => "==",
+        _ => return None,
+    })
+}
+
 fn unterminated(span: Span, what: &str, quote: char) -> Diagnostic {
     Diagnostic::error(Code::Unterminated, span, format!("{what} does not end"))
         .labelled("starts here")
@@ -357,11 +421,11 @@ fn is_word_rest(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$'
 }
 
-fn word(input: &str) -> Lexed<'_, &str> {
+fn word(input: &str) -> Read<'_, &str> {
     recognize(pair(satisfy(is_word_start), take_while(is_word_rest))).parse(input)
 }
 
-fn number(input: &str) -> Lexed<'_, &str> {
+fn number(input: &str) -> Read<'_, &str> {
     let exponent = || opt((one_of("eE"), opt(one_of("+-")), digit1));
     recognize(alt((
         value((), (digit1, opt(pair(tag("."), digit1)), exponent())),
@@ -370,7 +434,7 @@ fn number(input: &str) -> Lexed<'_, &str> {
     .parse(input)
 }
 
-fn comment(input: &str) -> Lexed<'_, &str> {
+fn comment(input: &str) -> Read<'_, &str> {
     alt((
         preceded(tag("//"), take_till(|c| c == '\n' || c == '\r')),
         preceded(tag("/*"), terminated(take_until("*/"), tag("*/"))),
@@ -381,7 +445,7 @@ fn comment(input: &str) -> Lexed<'_, &str> {
 /// Resolves the escape at the start of `input`. An unknown one stays as it is, backslash
 /// included, so that `'\d+'` reaches the regular expression engine.
 fn unescape<'s>(input: &'s str, out: &mut String, quotable: &[char]) -> &'s str {
-    let simple = |input: &'s str| -> Lexed<'s, char> {
+    let simple = |input: &'s str| -> Read<'s, char> {
         preceded(
             tag("\\"),
             alt((
@@ -405,7 +469,7 @@ fn unescape<'s>(input: &'s str, out: &mut String, quotable: &[char]) -> &'s str 
 
 /// `\uXXXX`, or two of them that form one character. A lone surrogate has no place in a string of
 /// ours and becomes U+FFFD.
-fn unicode_escape(input: &str) -> Lexed<'_, char> {
+fn unicode_escape(input: &str) -> Read<'_, char> {
     let (rest, first) = unicode_unit(input)?;
     if let Ok((after, second)) = unicode_unit(rest)
         && let Some(Ok(c)) = char::decode_utf16([first, second]).next()
@@ -416,7 +480,7 @@ fn unicode_escape(input: &str) -> Lexed<'_, char> {
     Ok((rest, char::from_u32(u32::from(first)).unwrap_or(char::REPLACEMENT_CHARACTER)))
 }
 
-fn unicode_unit(input: &str) -> Lexed<'_, u16> {
+fn unicode_unit(input: &str) -> Read<'_, u16> {
     let digits = take_while1(|c: char| c.is_ascii_hexdigit());
     let (rest, digits) = preceded(tag("\\u"), map(digits, |d: &str| d)).parse(input)?;
     let unit = digits.get(..4).and_then(|d| u16::from_str_radix(d, 16).ok());

@@ -35,6 +35,7 @@ mod eval;
 mod fault;
 mod lex;
 pub mod limits;
+mod lint;
 mod meter;
 mod naive;
 mod operator;
@@ -42,6 +43,7 @@ mod parse;
 pub mod predicate;
 mod program;
 pub mod render;
+mod schema;
 pub mod span;
 mod tape;
 mod typed;
@@ -114,16 +116,46 @@ impl Rejected {
 /// Parses, checks and compiles an expression.
 ///
 /// # Errors
-/// What is wrong with it: the first syntax error, or all findings of the checker.
+/// What is wrong with it: the errors of its syntax, or all findings of the checker.
 pub fn compile(source: &str, profile: Profile) -> Result<Compiled, Rejected> {
     let (typed, warnings) = read(source, profile)?;
     Ok(Compiled { program: compile::compile(&typed), warnings })
 }
 
+/// Where a filter is used: what its trigger says beside it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage<'a> {
+    /// The event types that the filter is for; none = any.
+    pub events: &'a [&'a str],
+    /// Whether onError delivers the event when the filter fails, instead of dropping it.
+    pub delivers_on_error: bool,
+}
+
+/// Compiles a filter and looks for what is legal but not meant, given the events it is for.
+///
+/// # Errors
+/// As [`compile`]; also comparisons that fail on every event of these types.
+pub fn compile_for(
+    source: &str,
+    profile: Profile,
+    usage: &Usage<'_>,
+) -> Result<Compiled, Rejected> {
+    let (typed, mut findings) = read(source, profile)?;
+    if profile == Profile::Filter {
+        lint::lint(&typed, usage, &mut findings);
+        findings.sort_by_key(|finding| (finding.span.start, finding.code));
+    }
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        // What may be missing is small beside what is wrong.
+        findings.retain(|finding| finding.code != Code::MayBeMissing);
+        return Err(Rejected { diagnostics: findings });
+    }
+    Ok(Compiled { program: compile::compile(&typed), warnings: findings })
+}
+
 /// Parses and checks.
 fn read(source: &str, profile: Profile) -> Result<(typed::Typed, Vec<Diagnostic>), Rejected> {
-    let tree =
-        parse::parse(source).map_err(|diagnostic| Rejected { diagnostics: vec![diagnostic] })?;
+    let tree = parse::parse(source).map_err(|diagnostics| Rejected { diagnostics })?;
     check::check(&tree, source, profile).map_err(|diagnostics| Rejected { diagnostics })
 }
 

@@ -43,3 +43,15 @@ pub const TEXT_BYTES_PER_STEP: usize = 1024;
 
 /// Diagnostics that are rendered before "and n more".
 pub const DIAGNOSTICS_SHOWN_MAX: usize = 10;
+
+/// Warnings that a checker looks for; behind so many, one more helps nobody.
+pub const WARNINGS_MAX: usize = 32;
+
+/// Event types of one trigger whose payloads the checker tells apart.
+pub const BODIES_MAX: usize = 8;
+
+/// Things the checker remembers of one condition: paths that are there, values they equal.
+pub const REMEMBERED_MAX: usize = 64;
+
+/// Syntax errors that are told at once; each costs one more reading.
+pub const SYNTAX_ERRORS_MAX: usize = 10;

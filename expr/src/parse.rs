@@ -3,46 +3,87 @@
 //! One function a production of the grammar in `README.md`. Infix operators are read as one flat
 //! row of operands and grouped by precedence afterwards, so nesting costs the same few stack
 //! frames whatever the number of precedence levels; [`Input::nested`] bounds how often.
+//!
+//! A mistake is told, mended in the row of tokens, and the whole is read again: so one reading
+//! tells of all mistakes, and the productions know nothing of recovery.
 
 mod expression;
 mod input;
+mod repair;
 mod sequence;
 
 use nom::Parser;
 
 use crate::ast::Sequence;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::lex::{TokenKind, lex};
-use crate::limits::TREE_HEIGHT_MAX;
+use crate::lex::{Token, TokenKind, lex};
+use crate::limits::{SYNTAX_ERRORS_MAX, TREE_HEIGHT_MAX};
 use crate::parse::input::{Failure, Input, expected, too_deep};
+use crate::span::Span;
 
 /// Reads a whole program.
 ///
 /// # Errors
-/// The first place where the source stops being an expression, or a limit it breaks.
-pub(crate) fn parse(source: &str) -> Result<Sequence, Diagnostic> {
-    let tokens = lex(source)?;
-    let input = Input::new(&tokens);
-    if matches!(input.first().kind, TokenKind::End) {
-        return Err(Diagnostic::error(Code::Empty, input.first().span, "the expression is empty")
-            .with_help("a filter is an expression such as `event.issue.key == 'ABC-1'`"));
+/// Every place where the source is no expression, in order, or a limit it breaks.
+pub(crate) fn parse(source: &str) -> Result<Sequence, Vec<Diagnostic>> {
+    let lexed = lex(source);
+    let (mut tokens, mut errors) = (lexed.tokens, lexed.errors);
+    if !lexed.is_complete {
+        return Err(errors);
     }
-    let (rest, program) = sequence::sequence.parse(input).map_err(diagnostic)?;
+    let mut reached = None;
+    loop {
+        let failure = match program(&tokens) {
+            Ok(program) if errors.is_empty() => return Ok(program),
+            Ok(_) => break,
+            Err(failure) => failure,
+        };
+        let at = failure.span().start;
+        // A mistake where the last one was is the fault of its repair.
+        if reached.is_some_and(|reached| at <= reached) {
+            if let Some(last) = errors.last_mut() {
+                last.ends_reading = true;
+            }
+            break;
+        }
+        reached = Some(at);
+        let is_mended = repair::repair(&mut tokens, &failure);
+        let mut error = failure.into_diagnostic();
+        error.ends_reading = !is_mended && error.code != Code::Empty;
+        errors.push(error);
+        if !is_mended || errors.len() >= SYNTAX_ERRORS_MAX {
+            break;
+        }
+    }
+    errors.sort_by_key(|error| error.span.start);
+    Err(errors)
+}
+
+fn program(tokens: &[Token<'_>]) -> Result<Sequence, Failure> {
+    let input = Input::new(tokens);
+    if matches!(input.first().kind, TokenKind::End) {
+        let empty = Diagnostic::error(Code::Empty, input.first().span, "the expression is empty")
+            .with_help("a filter is an expression such as `event.issue.key == 'ABC-1'`");
+        return Err(Failure::Final(Box::new(empty)));
+    }
+    let (rest, program) = sequence::sequence.parse(input).map_err(failure)?;
     if !matches!(rest.first().kind, TokenKind::End) {
-        return Err(diagnostic(expected(rest, "the end of the expression")));
+        return Err(failure(expected(rest, "the end of the expression")));
     }
     if program.height > TREE_HEIGHT_MAX {
-        return Err(too_deep(tokens.first().map_or(rest.first().span, |token| token.span)));
+        let span = tokens.first().map_or(rest.first().span, |token| token.span);
+        return Err(Failure::Final(Box::new(too_deep(span))));
     }
     Ok(program)
 }
 
-fn diagnostic(error: nom::Err<Failure>) -> Diagnostic {
+fn failure(error: nom::Err<Failure>) -> Failure {
     match error {
-        nom::Err::Error(failure) | nom::Err::Failure(failure) => failure.into_diagnostic(),
+        nom::Err::Error(failure) | nom::Err::Failure(failure) => failure,
         // Tokens are complete input; nom asks for more only on streams.
         nom::Err::Incomplete(_) => {
-            Diagnostic::error(Code::Expected, crate::span::Span::NONE, "the expression ends early")
+            let early = Diagnostic::error(Code::Expected, Span::NONE, "the expression ends early");
+            Failure::Final(Box::new(early))
         }
     }
 }

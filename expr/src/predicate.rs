@@ -8,6 +8,8 @@
 
 mod extract;
 
+use std::fmt;
+
 use crate::view::{NodeId, Read, View};
 
 pub use crate::value::Literal as Constant;
@@ -93,6 +95,36 @@ impl Path {
     }
 }
 
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, step) in self.steps.iter().enumerate() {
+            match (at, step.optional) {
+                (0, _) => {}
+                (_, true) => f.write_str("?.")?,
+                (_, false) => f.write_str(".")?,
+            }
+            f.write_str(&step.name)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Conjunct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Conjunct::OneOf { path, constants } => match &**constants {
+                [constant] => write!(f, "{path} = {constant}"),
+                [first, rest @ ..] => {
+                    write!(f, "{path} in {first}")?;
+                    rest.iter().try_for_each(|constant| write!(f, ", {constant}"))
+                }
+                [] => write!(f, "{path} in nothing"),
+            },
+            Conjunct::Opaque { .. } => f.write_str("no index"),
+        }
+    }
+}
+
 /// An entity property that a filter reads: `event.runtime.<entity>.properties['key'].path`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct PropertyPath {
@@ -105,6 +137,11 @@ pub struct PropertyPath {
 }
 
 impl Facts {
+    /// What an index can hold of the filter: its tests of one path against constants.
+    pub fn indexed(&self) -> impl Iterator<Item = &Conjunct> {
+        self.conjuncts.iter().filter(|conjunct| matches!(conjunct, Conjunct::OneOf { .. }))
+    }
+
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         let conjuncts = self.conjuncts.iter().map(|conjunct| match conjunct {

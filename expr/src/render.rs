@@ -1,8 +1,10 @@
-//! Diagnostics and their source as text with carets, for terminals and logs.
+//! Diagnostics as text with carets, for terminals and logs, and as JSON, for tools.
 
 use std::fmt::Write;
 
-use crate::diagnostic::{Code, Diagnostic, Position, Severity};
+use serde_json::{Value, json};
+
+use crate::diagnostic::{Diagnostic, Position, Severity};
 use crate::limits::DIAGNOSTICS_SHOWN_MAX;
 use crate::span::Span;
 
@@ -23,41 +25,114 @@ pub fn render(diagnostics: &[Diagnostic], source: &str, origin: &str) -> String 
     out
 }
 
+/// One diagnostic as the APIs show it: `code`, `severity`, `message`, `offset` (UTF-8 bytes),
+/// `offset16` (UTF-16 units), `length`, `line`, `column` (Unicode scalar values), `labels`, and
+/// where there is one `help` and `replacement`, which is meant for exactly this place.
+pub fn as_json(diagnostic: &Diagnostic, source: &str) -> Value {
+    let mut value = place_as_json(diagnostic.span, source);
+    let Some(object) = value.as_object_mut() else { return value };
+    object.insert("code".into(), diagnostic.code.to_string().into());
+    let severity = match diagnostic.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    object.insert("severity".into(), severity.into());
+    object.insert("message".into(), diagnostic.message.as_str().into());
+    let labels = diagnostic.labels.iter().map(|label| {
+        let mut shown = place_as_json(label.span, source);
+        if let Some(object) = shown.as_object_mut() {
+            object.insert("text".into(), label.text.as_str().into());
+        }
+        shown
+    });
+    object.insert("labels".into(), labels.collect());
+    if let Some(help) = &diagnostic.help {
+        object.insert("help".into(), json!(help));
+    }
+    if let Some(replacement) = &diagnostic.replacement {
+        object.insert("replacement".into(), json!(replacement));
+    }
+    value
+}
+
+/// A place in all units.
+pub fn place_as_json(span: Span, source: &str) -> Value {
+    let at = Position::of(span, source);
+    json!({
+        "offset": at.offset,
+        "offset16": at.offset16,
+        "length": at.length,
+        "line": at.line,
+        "column": at.column,
+    })
+}
+
 fn draw(out: &mut String, diagnostic: &Diagnostic, source: &str, origin: &str) {
     let severity = match diagnostic.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
     let at = diagnostic.position(source);
-    let gutter = " ".repeat(at.line.to_string().len());
     push_line(out, &format!("{severity}[{}]: {}", diagnostic.code, diagnostic.message));
+    let marked = marked_lines(diagnostic, source);
+    let last = marked.last().map_or(at.line, |(number, _)| *number);
+    let gutter = " ".repeat(last.to_string().len());
     push_line(out, &format!("{gutter}--> {origin}:{}:{}", at.line, at.column));
     push_line(out, &format!("{gutter} |"));
-    // A filter may hold a tab or a carriage return; one column each keeps carets in place.
-    let text: String = line(source, at.line).chars().map(visible).collect();
-    push_line(out, &format!("{} | {text}", at.line));
-    for marks in mark_lines(diagnostic, source, at) {
-        push_line(out, &format!("{gutter} | {marks}"));
+    let mut before = None;
+    for (number, marks) in marked {
+        if before.is_some_and(|before| before + 1 < number) {
+            push_line(out, "...");
+        }
+        before = Some(number);
+        push_source(out, number, &gutter, &line(source, number));
+        for signs in sign_lines(marks) {
+            push_line(out, &format!("{gutter} | {signs}"));
+        }
     }
-    if diagnostic.help.is_some() || diagnostic.code.stops_reading() {
+    if diagnostic.help.is_some() || diagnostic.ends_reading {
         push_line(out, &format!("{gutter} |"));
     }
     if let Some(help) = &diagnostic.help {
         push_line(out, &format!("help: {help}"));
+        if let Some(replacement) = &diagnostic.replacement {
+            draw_replacement(out, diagnostic.span, source, &gutter, replacement);
+        }
     }
-    if diagnostic.code.stops_reading() {
+    if diagnostic.ends_reading {
         push_line(out, "note: reading stopped here; later errors may be hidden");
     }
 }
 
-impl Code {
-    /// Whether the parser gives up at the finding, so that later ones stay unseen.
-    fn stops_reading(self) -> bool {
-        self.number() / 100 == 30 && self != Code::Empty
+/// The line as it would be, with `+` under what is new and `~` under what is changed.
+fn draw_replacement(out: &mut String, span: Span, source: &str, gutter: &str, text: &str) {
+    let at = Position::of(span, source);
+    let old: Vec<char> = span.text(source).chars().collect();
+    let new: Vec<char> = text.chars().collect();
+    if old.contains(&'\n') || new.contains(&'\n') {
+        return;
     }
+    let same = |(a, b): &(&char, &char)| a == b;
+    let head = old.iter().zip(&new).take_while(same).count();
+    let rest = old.len().min(new.len()) - head;
+    let tail = old.iter().rev().zip(new.iter().rev()).take(rest).take_while(same).count();
+    let sign = if head + tail == old.len() { '+' } else { '~' };
+    let changed = new.len() - head - tail;
+
+    let before = line(source, at.line);
+    let kept = at.column.saturating_sub(1);
+    let mut after: String = before.chars().take(kept).collect();
+    after.push_str(text);
+    after.extend(before.chars().skip(kept + old.len()));
+    push_line(out, &format!("{gutter} |"));
+    push_source(out, at.line, gutter, &after);
+    let mut signs = String::new();
+    pad_to(&mut signs, at.column + head);
+    signs.extend(std::iter::repeat_n(sign, changed));
+    push_line(out, &format!("{gutter} | {signs}"));
 }
 
-/// One mark under the source line.
+/// One mark under a source line.
 struct Mark<'d> {
     column: usize,
     length: usize,
@@ -65,33 +140,48 @@ struct Mark<'d> {
     text: &'d str,
 }
 
-/// The line of signs, its trailing text on the last mark, and one line for each earlier text.
-fn mark_lines(diagnostic: &Diagnostic, source: &str, at: Position) -> Vec<String> {
-    let mut marks = vec![mark(diagnostic.span, source, '^', &diagnostic.label)];
-    let on_line = |span: Span| Position::of(span, source).line == at.line;
-    for label in diagnostic.labels.iter().filter(|label| on_line(label.span)) {
-        marks.push(mark(label.span, source, '-', &label.text));
+/// The lines that hold a place of the finding, ascending, each with its marks from the left.
+fn marked_lines<'d>(diagnostic: &'d Diagnostic, source: &str) -> Vec<(usize, Vec<Mark<'d>>)> {
+    let primary = (diagnostic.span, '^', diagnostic.label.as_str());
+    let others = diagnostic.labels.iter().map(|label| (label.span, '-', label.text.as_str()));
+    let mut lines: Vec<(usize, Vec<Mark<'_>>)> = Vec::new();
+    for (span, sign, text) in std::iter::once(primary).chain(others) {
+        let at = Position::of(span, source);
+        let width = line(source, at.line).chars().count();
+        let rest_of_line = width.saturating_sub(at.column.saturating_sub(1));
+        let length = at.length.min(rest_of_line).max(1);
+        let mark = Mark { column: at.column, length, sign, text };
+        match lines.iter_mut().find(|(number, _)| *number == at.line) {
+            Some((_, marks)) => marks.push(mark),
+            None => lines.push((at.line, vec![mark])),
+        }
     }
-    marks.sort_by_key(|mark| mark.column);
+    lines.sort_by_key(|(number, _)| *number);
+    for (_, marks) in &mut lines {
+        marks.sort_by_key(|mark| mark.column);
+    }
+    lines
+}
 
+/// The line of signs, its trailing text on the last mark, and below the text of each other mark.
+fn sign_lines(mut marks: Vec<Mark<'_>>) -> Vec<String> {
     let mut signs = String::new();
     for mark in &marks {
         pad_to(&mut signs, mark.column);
         signs.extend(std::iter::repeat_n(mark.sign, mark.length));
     }
+    let last = marks.pop().map_or("", |mark| mark.text);
+    if !last.is_empty() {
+        signs.push(' ');
+        signs.push_str(last);
+    }
     let mut lines = vec![signs];
-    if let (Some(last), Some(first)) = (marks.pop(), lines.first_mut())
-        && !last.text.is_empty()
-    {
-        first.push(' ');
-        first.push_str(last.text);
+    marks.retain(|mark| !mark.text.is_empty());
+    if !marks.is_empty() {
+        lines.push(bars(&marks));
     }
     while let Some(mark) = marks.pop() {
-        let mut line = String::new();
-        for left in &marks {
-            pad_to(&mut line, left.column);
-            line.push('|');
-        }
+        let mut line = bars(&marks);
         pad_to(&mut line, mark.column);
         line.push_str(mark.text);
         lines.push(line);
@@ -99,11 +189,14 @@ fn mark_lines(diagnostic: &Diagnostic, source: &str, at: Position) -> Vec<String
     lines
 }
 
-fn mark<'d>(span: Span, source: &str, sign: char, text: &'d str) -> Mark<'d> {
-    let at = Position::of(span, source);
-    let rest_of_line =
-        line(source, at.line).chars().count().saturating_sub(at.column.saturating_sub(1));
-    Mark { column: at.column, length: at.length.min(rest_of_line).max(1), sign, text }
+/// A bar under the start of each mark.
+fn bars(marks: &[Mark<'_>]) -> String {
+    let mut line = String::new();
+    for mark in marks {
+        pad_to(&mut line, mark.column);
+        line.push('|');
+    }
+    line
 }
 
 fn pad_to(line: &mut String, column: usize) {
@@ -111,12 +204,15 @@ fn pad_to(line: &mut String, column: usize) {
     line.extend(std::iter::repeat_n(' ', missing));
 }
 
-fn line(source: &str, number: usize) -> &str {
-    source.split('\n').nth(number.saturating_sub(1)).unwrap_or_default()
+/// A line of the source. A filter may hold tabs and carriage returns; one column each keeps carets
+/// in place.
+fn line(source: &str, number: usize) -> String {
+    let line = source.split('\n').nth(number.saturating_sub(1)).unwrap_or_default();
+    line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn visible(c: char) -> char {
-    if c.is_control() { ' ' } else { c }
+fn push_source(out: &mut String, number: usize, gutter: &str, text: &str) {
+    push_line(out, &format!("{number:>width$} | {text}", width = gutter.len()));
 }
 
 fn push_line(out: &mut String, line: &str) {
@@ -125,49 +221,4 @@ fn push_line(out: &mut String, line: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn draws_the_assignment_message_of_the_manual() {
-        let source = "if (event.issue.fields.priority.name = 'High') { true }";
-        let rejected = crate::compile(source, crate::Profile::Filter).unwrap_err();
-        let drawn = render(&rejected.diagnostics, source, "<arg>");
-        let expected = "\
-error[SY-3002]: expected `==`, found `=`
- --> <arg>:1:38
-  |
-1 | if (event.issue.fields.priority.name = 'High') { true }
-  |                                      ^ assignment is not part of the language
-  |
-note: reading stopped here; later errors may be hidden
-";
-        assert_eq!(drawn, expected);
-    }
-
-    #[test]
-    fn hangs_each_label_under_its_own_mark() {
-        let source = "5 > '2'";
-        let rejected = crate::compile(source, crate::Profile::Filter).unwrap_err();
-        let drawn = render(&rejected.diagnostics, source, "x");
-        let expected = "\
-error[SY-3201]: cannot compare Number with String
- --> x:1:3
-  |
-1 | 5 > '2'
-  | - ^ --- String
-  | | |
-  | | `>` needs two values of the same ordered type
-  | Number
-";
-        assert!(drawn.starts_with("error[SY-3201]"), "{drawn}");
-        assert_eq!(drawn.lines().nth(4), expected.lines().nth(4), "{drawn}");
-    }
-
-    #[test]
-    fn counts_what_it_does_not_draw() {
-        let one = Diagnostic::error(Code::Expected, Span::new(0, 1), "x");
-        let drawn = render(&vec![one; 14], "abc", "x");
-        assert!(drawn.ends_with("and 4 more\n"), "{drawn}");
-    }
-}
+mod tests;

@@ -119,6 +119,8 @@ pub(crate) struct Applied {
 pub(crate) struct Link {
     pub(crate) kind: LinkKind,
     pub(crate) span: Span,
+    /// The step alone, from its `.`, bracket or parenthesis on.
+    pub(crate) at: Span,
 }
 
 /// What a step of a member chain does.

@@ -94,6 +94,20 @@ impl PartialEq for Literal {
 
 impl Eq for Literal {}
 
+/// As JSON writes it.
+impl std::fmt::Display for Literal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Literal::Null => f.write_str("null"),
+            Literal::Bool(value) => write!(f, "{value}"),
+            Literal::Number(number) => write!(f, "{number}"),
+            Literal::String(text) => {
+                write!(f, "{}", serde_json::Value::from(&**text))
+            }
+        }
+    }
+}
+
 impl std::hash::Hash for Literal {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         std::mem::discriminant(self).hash(state);

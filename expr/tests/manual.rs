@@ -1,7 +1,7 @@
 //! The manual's table of codes against the registry and the evaluator.
 
 use switchyard_expr::cases::{Outcome, compiled};
-use switchyard_expr::{Code, Env, Profile, Tape, compile};
+use switchyard_expr::{Code, Env, Profile, Tape, Usage, compile_for};
 
 const MANUAL: &str = include_str!("../README.md");
 
@@ -34,7 +34,8 @@ fn every_example_yields_its_code() {
     assert!(event.parse_context(json, &switchyard_expr::TapeLimits::default()).is_ok());
     for (code, _, example) in rows() {
         let Some(source) = example.split('`').nth(1) else { continue };
-        let mut codes: Vec<String> = match compile(source, Profile::Filter) {
+        let usage = Usage { events: &["avi:jira:created:issue"], delivers_on_error: false };
+        let mut codes: Vec<String> = match compile_for(source, Profile::Filter, &usage) {
             Ok(accepted) => accepted.warnings.iter().map(|d| d.code.to_string()).collect(),
             Err(rejected) => rejected.diagnostics.iter().map(|d| d.code.to_string()).collect(),
         };
@@ -47,4 +48,34 @@ fn every_example_yields_its_code() {
         }
         assert!(codes.contains(&format!("SY-{code}")), "{source}: {codes:?}");
     }
+}
+
+#[test]
+fn every_code_has_a_page_whose_example_yields_it_and_whose_fix_does_not() {
+    let usage = Usage { events: &["avi:jira:created:issue"], delivers_on_error: false };
+    let codes = |source: &str| -> Vec<Code> {
+        let mut codes: Vec<Code> = match compile_for(source, Profile::Filter, &usage) {
+            Ok(accepted) => accepted.warnings.iter().map(|d| d.code).collect(),
+            Err(rejected) => rejected.diagnostics.iter().map(|d| d.code).collect(),
+        };
+        let mut event = Tape::new();
+        let json = br#"{"event": {"a": 1, "issue": {"fields": {}}}}"#;
+        assert!(event.parse_context(json, &switchyard_expr::TapeLimits::default()).is_ok());
+        if let (Outcome::Error { code, .. }, _) = compiled(source, &event, &Env::at(0)) {
+            codes.push(code);
+        }
+        codes
+    };
+    for code in Code::ALL {
+        let page = code.page();
+        assert!(page.cause.ends_with('.') && !page.fix.is_empty(), "{code}");
+        if page.example.is_empty() || *code == Code::NotBoolean {
+            continue;
+        }
+        assert!(codes(page.example).contains(code), "{code}: {:?}", codes(page.example));
+        let is_sentence = page.fix.ends_with('.');
+        assert!(is_sentence || !codes(page.fix).contains(code), "{code}: {}", page.fix);
+    }
+    let pages: std::collections::HashSet<&str> = Code::ALL.iter().map(|c| c.page().cause).collect();
+    assert_eq!(pages.len(), Code::ALL.len(), "each code has a page of its own");
 }

@@ -1,85 +1,190 @@
-//! `switchyard check`: whether a filter is one, and what is wrong with it.
+//! `switchyard check`: whether filters are some, and what is wrong with them or odd about them.
+
+mod report;
+mod subject;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
-use serde_json::{Value, json};
-use switchyard_expr::{Diagnostic, Profile, Severity, render};
+use clap::{Args, ValueEnum};
+use switchyard_expr::{Code, Diagnostic, Profile, Severity, Usage, compile_for, limits};
 
 use super::{EXIT_NO, Output, print_line, read_input};
+use crate::registry::{Problem, catalog, code};
+use subject::{FilterText, Subject};
 
 /// Flags of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// File that holds the filter, `-` for standard input
+    /// A filter, a module (JSON), registrations (NDJSON) or a Forge manifest (YAML); `-` for
+    /// standard input
     #[arg(required_unless_present = "expression", conflicts_with = "expression")]
     pub file: Option<PathBuf>,
     /// The filter itself
     #[arg(short, long, value_name = "EXPR")]
     pub expression: Option<String>,
+    /// Event type that the filter is for; may be repeated. Modules name their own
+    #[arg(long = "event", value_name = "TYPE")]
+    pub events: Vec<String>,
     /// How to print the answer
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+    /// Prints for a tool instead: workflow annotations of GitHub, or SARIF for code scanning
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<Format>,
 }
 
-/// Checks one filter. Exit code 0 when it can be registered, 1 when not.
+/// Forms that other tools read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// One JSON document
+    Json,
+    /// Workflow annotations
+    Github,
+    /// Static Analysis Results Interchange Format 2.1.0
+    Sarif,
+}
+
+/// Everything that was found.
+struct Checked {
+    findings: Vec<Finding>,
+    filters: Vec<FilterText>,
+}
+
+/// One finding and where it is.
+struct Finding {
+    /// File, and where in it: `manifest.yml#modules.trigger[0].filter.expression`.
+    origin: String,
+    what: What,
+}
+
+enum What {
+    /// About an expression: which of [`Checked::filters`], and what.
+    Filter(usize, Box<Diagnostic>),
+    /// About the module around it.
+    Module(Severity, Box<Problem>),
+}
+
+impl Finding {
+    fn is_error(&self) -> bool {
+        match &self.what {
+            What::Filter(_, diagnostic) => diagnostic.severity == Severity::Error,
+            What::Module(severity, _) => *severity == Severity::Error,
+        }
+    }
+}
+
+/// Checks what it is given. Exit code 0 when it can be registered, 1 when not.
 ///
 /// # Errors
-/// The file cannot be read.
+/// The file cannot be read, or is none of the forms that are known.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let (name, source) = match (&args.expression, &args.file) {
-        (Some(expression), _) => ("<arg>".to_owned(), expression.clone()),
-        (None, Some(file)) => (file.display().to_string(), read_input(file)?),
+    let subjects = match (&args.expression, &args.file) {
+        (Some(expression), _) => {
+            vec![subject::expression("<arg>", expression.clone(), &args.events)]
+        }
+        (None, Some(file)) => {
+            subject::read(&file.display().to_string(), &read_input(file)?, &args.events)?
+        }
         (None, None) => anyhow::bail!("nothing to check: give a FILE, `-`, or -e EXPR"),
     };
-    let (valid, diagnostics) = match switchyard_expr::compile(&source, Profile::Filter) {
-        Ok(compiled) => (true, compiled.warnings),
-        Err(rejected) => (false, rejected.diagnostics),
-    };
-    match args.output {
-        Output::Text => print_text(&name, &source, valid, &diagnostics)?,
-        Output::Json | Output::Jsonl => {
-            let list: Vec<Value> = diagnostics.iter().map(|d| as_json(&source, d)).collect();
-            print_line(&json!({ "valid": valid, "diagnostics": list }).to_string())?;
+    let checked = check(subjects, unknown_events(&args.events));
+    let valid = !checked.findings.iter().any(Finding::is_error);
+    match (args.format, args.output) {
+        (Some(Format::Github), _) => report::github(&checked)?,
+        (Some(Format::Sarif), _) => report::sarif(&checked)?,
+        (Some(Format::Json), _) | (None, Output::Json | Output::Jsonl) => {
+            report::json(&checked, valid)?;
         }
+        (Some(Format::Text), _) | (None, Output::Text) => report::text(&checked, valid)?,
     }
     Ok(if valid { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
 }
 
-fn print_text(
-    name: &str,
-    source: &str,
-    valid: bool,
-    diagnostics: &[Diagnostic],
-) -> anyhow::Result<()> {
-    if !diagnostics.is_empty() {
-        print_line(&render::render(diagnostics, source, name))?;
-    }
-    if valid {
-        print_line("the filter is valid")?;
-    }
-    Ok(())
+/// Names given by `--event` that no catalogue knows.
+fn unknown_events(events: &[String]) -> Vec<Finding> {
+    let unknown = events.iter().filter(|event| catalog::find(event).is_none());
+    let findings = unknown.map(|event| {
+        let message = format!("no such event `{event}`");
+        let mut problem = Problem::new(code::UNKNOWN_EVENT, "--event", message);
+        problem.help = catalog::nearest(event).map(|near| format!("did you mean `{near}`?"));
+        let what = What::Module(Severity::Error, Box::new(problem));
+        Finding { origin: "<arg>".into(), what }
+    });
+    findings.collect()
 }
 
-/// A diagnostic as the operator API shows it.
-pub(crate) fn as_json(source: &str, diagnostic: &Diagnostic) -> Value {
-    let at = diagnostic.position(source);
-    let mut value = json!({
-        "code": diagnostic.code.to_string(),
-        "severity": match diagnostic.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        },
-        "message": diagnostic.message,
-        "offset": at.offset,
-        "offset16": at.offset16,
-        "length": at.length,
-        "line": at.line,
-        "column": at.column,
-    });
-    if let (Some(help), Some(object)) = (&diagnostic.help, value.as_object_mut()) {
-        object.insert("help".into(), json!(help));
+fn check(subjects: Vec<Subject>, mut findings: Vec<Finding>) -> Checked {
+    let mut filters = Vec::new();
+    for subject in subjects {
+        for (severity, problem) in subject.problems {
+            let what = What::Module(severity, Box::new(problem));
+            findings.push(Finding { origin: subject.origin.clone(), what });
+        }
+        for filter in subject.filters {
+            let at = filters.len();
+            for diagnostic in diagnostics(&filter) {
+                let what = What::Filter(at, Box::new(diagnostic));
+                findings.push(Finding { origin: filter.origin.clone(), what });
+            }
+            filters.push(filter);
+        }
     }
-    value
+    Checked { findings, filters }
+}
+
+fn diagnostics(filter: &FilterText) -> Vec<Diagnostic> {
+    let events: Vec<&str> = filter.events.iter().map(String::as_str).collect();
+    let usage = Usage { events: &events, delivers_on_error: filter.delivers_on_error };
+    match compile_for(&filter.source, Profile::Filter, &usage) {
+        Ok(compiled) => compiled.warnings,
+        Err(rejected) => rejected.diagnostics,
+    }
+}
+
+/// Flags of `explain-code`.
+#[derive(Debug, Args)]
+pub struct ExplainCodeArgs {
+    /// The code, such as SY-3103; without one all are listed
+    pub code: Option<String>,
+}
+
+/// Prints what a code means. Exit code 1 for a code that does not exist.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn explain_code(args: &ExplainCodeArgs) -> anyhow::Result<ExitCode> {
+    let Some(text) = &args.code else {
+        for code in Code::ALL {
+            print_line(&format!("{code}  {}", code.title()))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    let Some(code) = Code::from_text(text) else {
+        print_line(&format!("there is no code `{text}` of the filter language"))?;
+        return Ok(ExitCode::from(EXIT_NO));
+    };
+    print_line(&page(code))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn page(code: Code) -> String {
+    let page = code.page();
+    let mut text = format!("{code}: {}\n\n{}\n", code.title(), page.cause);
+    if !page.example.is_empty() {
+        text.push_str(&format!("\n  {}\n", page.example));
+    }
+    let fix = if page.fix.ends_with('.') { page.fix.to_owned() } else { format!("  {}", page.fix) };
+    text.push_str(&format!("\nInstead:\n\n{fix}"));
+    text
+}
+
+/// What is known of an accepted filter beside its mistakes.
+fn summary(filter: &FilterText) -> Option<String> {
+    let compiled = switchyard_expr::compile(&filter.source, Profile::Filter).ok()?;
+    let indexed = compiled.program.facts().indexed().map(ToString::to_string).collect::<Vec<_>>();
+    let index = if indexed.is_empty() { "none".to_owned() } else { indexed.join(", ") };
+    Some(format!("index key: {index} · at most {} steps", limits::STEPS_MAX))
 }

@@ -44,12 +44,18 @@ pub enum Command {
         after_help = "Examples:\n  switchyard dev --demo\n  switchyard dev --listen 127.0.0.1:0"
     )]
     Dev(DevArgs),
-    /// Checks a filter: syntax, names, types, limits; no server needed
+    /// Checks filters: syntax, names, types, limits; no server needed
     #[command(
         after_help = "Examples:\n  switchyard check -e \"event.issue.fields.project.key == 'OPS'\"\n  \
-        echo \"event.issue.key\" | switchyard check -\n  switchyard check filter.txt -o json"
+        switchyard check -e \"event.issue.key\" --event avi:jira:created:issue -o json\n  \
+        switchyard check manifest.yml --format github\n  switchyard check module.json --format sarif"
     )]
     Check(check::CheckArgs),
+    /// Says what a code such as SY-3103 means, with an example and what to write instead
+    #[command(
+        after_help = "Examples:\n  switchyard explain-code SY-3103\n  switchyard explain-code"
+    )]
+    ExplainCode(check::ExplainCodeArgs),
     /// Evaluates a filter on an event, or runs a file of language cases; no server needed
     #[command(
         after_help = "Examples:\n  switchyard test -e \"event.issue.fields.priority.name == 'High'\" --with event.json\n  \
@@ -131,6 +137,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::serve(args),
         Command::Dev(args) => serve::dev(args),
         Command::Check(args) => check::run(&args),
+        Command::ExplainCode(args) => check::explain_code(&args),
         Command::Test(args) => test::run(&args),
         Command::Match(args) => match_events::run(&args),
         Command::Completion { shell } => {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use switchyard_expr::diagnostic::Position;
 use switchyard_expr::{Diagnostic, Env, Profile, Scratch, Verdict, cases, limits, render};
 
-use super::{EXIT_NO, Output, check, print_line, read_input};
+use super::{EXIT_NO, Output, print_line, read_input};
 use crate::clock;
 use crate::event::{Decoder, Headers};
 
@@ -143,7 +143,8 @@ fn print_verdict(
             );
         }
         if let Some(object) = answer.as_object_mut() {
-            let list: Vec<Value> = warnings.iter().map(|w| check::as_json(expression, w)).collect();
+            let list: Vec<Value> =
+                warnings.iter().map(|w| render::as_json(w, expression)).collect();
             object.insert("warnings".into(), Value::Array(list));
         }
         return print_line(&answer.to_string());

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Map, Value};
-use switchyard_expr::Program;
+use switchyard_expr::{Program, Usage};
 
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
 use super::document::{AppKind, InstallationRecord, InstallationState};
@@ -33,9 +33,14 @@ pub struct Programs {
 
 impl Programs {
     /// Checks a filter anew, with all warnings; an equal program in use is reused.
-    pub(super) fn check(&self, text: &Arc<str>, path: &str) -> Result<Compiled, Vec<Problem>> {
+    pub(super) fn check(
+        &self,
+        text: &Arc<str>,
+        path: &str,
+        usage: &Usage<'_>,
+    ) -> Result<Compiled, Vec<Problem>> {
         let start = clock::tick();
-        let compiled = language::compile(text, path);
+        let compiled = language::compile(text, path, usage);
         metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
         let Compiled { program, warnings } = compiled?;
         Ok(Compiled { program: self.keep(text, program), warnings })
@@ -46,7 +51,13 @@ impl Programs {
         let known = self.locked().get(text).and_then(Weak::upgrade);
         match known {
             Some(program) => Ok(program),
-            None => self.check(text, "filter.expression").map(|compiled| compiled.program),
+            None => {
+                let start = clock::tick();
+                let compiled = language::compile_accepted(text, "filter.expression");
+                let errors = compiled.as_ref().err().map(Vec::as_slice);
+                metrics::filter_compiled(clock::since(start), errors);
+                Ok(self.keep(text, compiled?))
+            }
         }
     }
 

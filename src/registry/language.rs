@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switchyard_expr::{Diagnostic, Profile, Program, Severity};
+use switchyard_expr::{Diagnostic, Profile, Program, Severity, Usage};
 
 use super::problem::{Place, Problem};
 
@@ -13,9 +13,13 @@ pub(super) struct Compiled {
 }
 
 /// Checks and compiles a filter; `path` is where its text stands in the request.
-pub(super) fn compile(source: &str, path: &str) -> Result<Compiled, Vec<Problem>> {
+pub(super) fn compile(
+    source: &str,
+    path: &str,
+    usage: &Usage<'_>,
+) -> Result<Compiled, Vec<Problem>> {
     let problem = |diagnostic: &Diagnostic| problem(diagnostic, source, path);
-    match switchyard_expr::compile(source, Profile::Filter) {
+    match switchyard_expr::compile_for(source, Profile::Filter, usage) {
         Ok(compiled) => Ok(Compiled {
             program: Arc::new(compiled.program),
             warnings: compiled.warnings.iter().map(problem).collect(),
@@ -23,6 +27,17 @@ pub(super) fn compile(source: &str, path: &str) -> Result<Compiled, Vec<Problem>
         Err(rejected) => {
             let errors = rejected.diagnostics.iter().filter(|d| d.severity == Severity::Error);
             Err(errors.map(problem).collect())
+        }
+    }
+}
+
+/// Compiles a filter that was accepted before, without looking for what is odd about it: a later
+/// version may know more mistakes, and must not drop what an earlier one took.
+pub(super) fn compile_accepted(source: &str, path: &str) -> Result<Arc<Program>, Vec<Problem>> {
+    match switchyard_expr::compile(source, Profile::Filter) {
+        Ok(compiled) => Ok(Arc::new(compiled.program)),
+        Err(rejected) => {
+            Err(rejected.diagnostics.iter().map(|d| problem(d, source, path)).collect())
         }
     }
 }
@@ -58,7 +73,8 @@ fn spell(entity: &str, key: &str, path: &str) -> String {
 fn problem(diagnostic: &Diagnostic, source: &str, path: &str) -> Problem {
     let position = diagnostic.position(source);
     let mut problem = Problem::new(&diagnostic.code.to_string(), path, &*diagnostic.message);
-    problem.help.clone_from(&diagnostic.help);
+    problem.help = diagnostic.help.as_deref().map(str::to_owned);
+    problem.replacement = diagnostic.replacement.as_deref().map(str::to_owned);
     problem.place = Some(Place {
         offset: position.offset,
         offset16: position.offset16,
@@ -76,7 +92,8 @@ mod tests {
     #[test]
     fn property_has_one_spelling_in_filters_and_payloads() {
         let filter = "event.runtime.issue.properties['k'].a.b == 1";
-        let read: Vec<_> = properties(&compile(filter, "").ok().unwrap().program).collect();
+        let read: Vec<_> =
+            properties(&compile(filter, "", &Usage::default()).ok().unwrap().program).collect();
         for text in [
             "issue.properties['k'].a.b",
             "issue.properties[\"k\"]['a']['b']",
@@ -100,7 +117,8 @@ mod tests {
 
     #[test]
     fn refusal_tells_code_place_and_help() {
-        let problems = compile("true &&\n ä = 1", "data.filter.expression").err().unwrap();
+        let problems =
+            compile("true &&\n ä = 1", "data.filter.expression", &Usage::default()).err().unwrap();
         let place = problems[0].place.unwrap();
         assert!(problems[0].code.starts_with("SY-3"), "{problems:?}");
         assert_eq!(problems[0].path, "data.filter.expression");

@@ -25,6 +25,7 @@ mod metrics;
 mod modules;
 pub mod offline;
 mod problem;
+pub mod review;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;

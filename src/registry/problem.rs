@@ -21,6 +21,9 @@ pub struct Problem {
     /// What to write instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// What to write in the place that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<String>,
 }
 
 /// A range of a filter's text, counted in every unit that readers use.
@@ -48,6 +51,7 @@ impl Problem {
             message: message.into(),
             place: None,
             help: None,
+            replacement: None,
         }
     }
 

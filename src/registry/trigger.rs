@@ -89,6 +89,26 @@ impl Trigger {
     }
 }
 
+impl Trigger {
+    /// The event types that `filter` decides about.
+    pub(super) fn events_of<'a>(
+        &'a self,
+        filter: &'a TriggerFilter,
+    ) -> impl Iterator<Item = &'a str> {
+        let uses = |event: &&TriggerEvent| {
+            event.filter.as_deref().is_some_and(|used| std::ptr::eq(used, filter))
+        };
+        self.events.iter().filter(uses).map(|event| event.event_type.value.as_str())
+    }
+}
+
+impl TriggerFilter {
+    /// Whether a failure delivers the event.
+    pub(super) fn delivers_on_error(&self) -> bool {
+        self.on_error.is_some_and(OnError::delivers)
+    }
+}
+
 /// Collects problems, so that an author sees all of them at once.
 #[derive(Default)]
 struct Reader {

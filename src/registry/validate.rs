@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use switchyard_expr::Program;
+use switchyard_expr::{Program, Usage};
 
 use super::catalog;
 use super::compile::Programs;
@@ -55,7 +55,10 @@ impl Rules<'_> {
         problems.extend(self.handler(&trigger.handler));
         for filter in &trigger.filters {
             if let Some(text) = &filter.expression {
-                match self.programs.check(&text.value, &text.path) {
+                let events: Vec<&str> = trigger.events_of(filter).collect();
+                let delivers_on_error = filter.delivers_on_error();
+                let usage = Usage { events: &events, delivers_on_error };
+                match self.programs.check(&text.value, &text.path, &usage) {
                     Ok(compiled) => {
                         programs.push(compiled.program);
                         warnings.extend(compiled.warnings);
@@ -234,6 +237,19 @@ mod tests {
         );
         let codes: Vec<_> = accepted.unwrap().warnings.into_iter().map(|w| w.code).collect();
         assert_eq!(codes, [code::IDLE_ON_ERROR, code::NO_PROPERTIES]);
+    }
+
+    #[test]
+    fn filters_are_held_against_the_events_they_are_for() {
+        let filter = |on_error: &str| json!({"expression": "event.changelog.items.length > 1", "onError": on_error});
+        let both = ["avi:jira:created:issue", "avi:jira:updated:issue"];
+        let data = json!({"events": both, "function": "main", "filter": filter("RECEIVE")});
+        let warnings = check(data, false).unwrap().warnings;
+        assert_eq!(warnings[0].code, "SY-3105");
+        assert!(warnings[0].message.contains("onError delivers the event"), "{warnings:?}");
+        assert_eq!(warnings[0].replacement.as_deref(), Some("?.items"));
+        let data = json!({"events": [both[1]], "function": "main", "filter": filter("IGNORE")});
+        assert_eq!(check(data, false).unwrap().warnings, []);
     }
 
     #[test]

@@ -88,6 +88,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Where it is.
+    pub(super) fn span(&self) -> Span {
+        match self {
+            Failure::Expected { span, .. } => *span,
+            Failure::Final(diagnostic) => diagnostic.span,
+        }
+    }
+
     pub(super) fn into_diagnostic(self) -> Diagnostic {
         match self {
             Failure::Final(diagnostic) => *diagnostic,
@@ -132,6 +140,8 @@ pub(super) fn expected(input: Input<'_, '_>, what: &'static str) -> nom::Err<Fai
 fn assignment(span: Span) -> Diagnostic {
     Diagnostic::error(Code::Assignment, span, "expected `==`, found `=`")
         .labelled("assignment is not part of the language")
+        .with_help("compare with `==`")
+        .replaced_by("==")
 }
 
 /// Words that start a statement or operator of JavaScript.

@@ -3,7 +3,7 @@ use crate::ast::{Body, Expr, ExprKind};
 use crate::diagnostic::Diagnostic;
 
 fn refused(source: &str) -> Diagnostic {
-    parse(source).unwrap_err()
+    parse(source).unwrap_err().remove(0)
 }
 
 fn expression(source: &str) -> Expr {
@@ -62,7 +62,7 @@ fn says_what_is_wrong_and_what_to_write() {
     for (source, code, message, help) in [
         ("a === b", "SY-3003", "`===` is not an operator of the language", "write `==`"),
         ("a = b", "SY-3001", "expected `;`, found the end", ""),
-        ("f(a = b)", "SY-3002", "expected `==`, found `=`", ""),
+        ("f(a = b)", "SY-3002", "expected `==`, found `=`", "compare with `==`"),
         ("1 # one", "SY-3006", "`#` has no meaning here", "a comment starts with `//`"),
         ("'abc", "SY-3004", "the string does not end", "close it with `'`"),
         ("if (a) { b }", "SY-3007", "this `if` has no `else`", "write `if"),
@@ -88,4 +88,31 @@ fn tells_the_place_in_bytes_units_and_columns() {
     let source = "'😀é' +\n 'ü' = 1";
     let at = refused(source).position(source);
     assert_eq!((at.offset, at.offset16, at.line, at.column, at.length), (17, 13, 2, 6, 1));
+}
+
+#[test]
+fn tells_all_mistakes_at_once_and_no_one_twice() {
+    for (source, codes) in [
+        ("a === 1 & b !== 2", vec!["SY-3003", "SY-3003", "SY-3003"]),
+        ("f(a = b, c = d)", vec!["SY-3002", "SY-3002"]),
+        ("a && && b || ) c", vec!["SY-3001", "SY-3001"]),
+        ("a. != null && b == ", vec!["SY-3001", "SY-3001"]),
+        ("[1, 2 && (a", vec!["SY-3001"]),
+        ("1 # one\n + # two", vec!["SY-3006", "SY-3006", "SY-3001"]),
+        ("'abc && (", vec!["SY-3004"]),
+        ("if (a) { b } else", vec!["SY-3001"]),
+        ("for (;;) { a = b }", vec!["SY-3009"]),
+    ] {
+        let found = parse(source).unwrap_err();
+        let found: Vec<String> = found.iter().map(|error| error.code.to_string()).collect();
+        assert_eq!(found, codes, "{source}");
+    }
+}
+
+#[test]
+fn mistakes_without_end_are_told_up_to_a_bound() {
+    let source = "= ".repeat(5_000);
+    assert!(parse(&source).unwrap_err().len() <= crate::limits::SYNTAX_ERRORS_MAX);
+    let source = "a === ".repeat(1_500);
+    assert!(parse(&source).unwrap_err().len() <= crate::limits::SYNTAX_ERRORS_MAX + 1);
 }

@@ -1,0 +1,272 @@
+//! What is legal but probably not meant, given the events that a filter is for.
+//!
+//! Walks the typed tree with what the schema says about each value. Whatever it finds is a
+//! warning: a payload may differ from its documentation. The one exception is the length of a
+//! documented list or text, which is a Number wherever the value is one at all.
+
+mod access;
+mod advice;
+mod condition;
+mod operator;
+
+use crate::Usage;
+use crate::ast::UnaryOp;
+use crate::diagnostic::{Code, Diagnostic, Severity};
+use crate::limits::{BODIES_MAX, WARNINGS_MAX};
+use crate::schema::{Members, Shape, body_of};
+use crate::span::Span;
+use crate::typed::{Block, Body, Expr, Kind, Part, Place, Typed};
+use crate::value::{Literal, Type};
+
+/// Looks for mistakes in a checked filter.
+pub(crate) fn lint(typed: &Typed, usage: &Usage<'_>, findings: &mut Vec<Diagnostic>) {
+    let mut linter = Linter {
+        typed,
+        usage,
+        bodies: bodies(usage.events),
+        frames: vec![Locals::default()],
+        present: Vec::new(),
+        guarded: 0,
+        findings,
+    };
+    let known = linter.block(&typed.main.body);
+    linter.top_level(&known);
+}
+
+/// What each kind of event holds; many kinds are taken for any.
+fn bodies<'u>(events: &'u [&'u str]) -> Vec<(&'u str, Shape)> {
+    let mut bodies: Vec<(&str, &'static Members)> = Vec::new();
+    for event in events {
+        let body = body_of(event);
+        if !bodies.iter().any(|(_, known)| std::ptr::eq(*known, body)) {
+            bodies.push((event, body));
+        }
+    }
+    if bodies.is_empty() || bodies.len() > BODIES_MAX {
+        bodies = vec![("", body_of(""))];
+    }
+    bodies.into_iter().map(|(event, body)| (event, Shape::Map(body))).collect()
+}
+
+struct Linter<'t> {
+    typed: &'t Typed,
+    usage: &'t Usage<'t>,
+    /// What the events hold, one for each kind with the first event of that kind.
+    bodies: Vec<(&'t str, Shape)>,
+    /// What is known of the names of each function around the place, innermost last.
+    frames: Vec<Locals>,
+    /// Paths that are certainly there at the place.
+    present: Vec<Box<str>>,
+    /// How many `try` blocks are open: what fails inside may be meant to.
+    guarded: u32,
+    findings: &'t mut Vec<Diagnostic>,
+}
+
+#[derive(Default)]
+struct Locals {
+    slots: Vec<Known>,
+    captured: Vec<Known>,
+}
+
+/// What the schema tells about a value.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// One for each body of events; empty if nothing is known.
+    shapes: Vec<Shape>,
+    /// Its type on every event, unless it is missing.
+    ty: Option<Type>,
+    /// Where it stands in the event, `?` left out.
+    path: Option<Box<str>>,
+    /// Why it may be null, if it may.
+    missing: Option<Missing>,
+    /// The member of a changelog item that it is.
+    of_change: Option<&'static str>,
+}
+
+/// Why a value may be null.
+#[derive(Clone, Debug)]
+enum Missing {
+    /// Some payloads have none.
+    Sometimes,
+    /// Events of this type have none.
+    On(Box<str>),
+}
+
+impl Known {
+    fn of_type(ty: Option<Type>) -> Known {
+        Known { ty, ..Known::default() }
+    }
+
+    /// The one type that all shapes agree on.
+    fn of_shapes(shapes: Vec<Shape>) -> Known {
+        let mut types = shapes.iter().map(|shape| shape.ty());
+        let first = types.next().flatten();
+        let ty = first.filter(|_| types.all(|ty| ty == first));
+        Known { shapes, ty, ..Known::default() }
+    }
+
+    /// The type of every value it can be; null counts.
+    fn certain_type(&self) -> Option<Type> {
+        self.ty.filter(|_| self.missing.is_none())
+    }
+}
+
+impl Linter<'_> {
+    fn report(&mut self, finding: Diagnostic) {
+        let known = |seen: &Diagnostic| seen.code == finding.code && seen.span == finding.span;
+        if self.findings.len() < WARNINGS_MAX && !self.findings.iter().any(known) {
+            self.findings.push(finding);
+        }
+    }
+
+    fn text(&self, span: Span) -> &str {
+        span.text(&self.typed.source)
+    }
+
+    fn top_level(&mut self, known: &Known) {
+        let Some(ty) = known.ty.filter(|ty| *ty != Type::Boolean) else { return };
+        if self.findings.iter().any(|finding| finding.code == Code::NotBoolean) {
+            return;
+        }
+        let Body::Expr(expr) = &self.typed.main.body.body else { return };
+        let message = format!("this filter is never true or false: it yields a {}", ty.name());
+        self.report(
+            Diagnostic::warning(Code::NotBoolean, expr.span, message)
+                .with_help("compare the value: there is no truthiness at the top of a filter"),
+        );
+    }
+
+    fn block(&mut self, block: &Block) -> Known {
+        for (slot, value) in &block.declarations {
+            let known = self.expr(value);
+            self.store(*slot, known);
+        }
+        match &block.body {
+            Body::Expr(expr) => self.expr(expr),
+            Body::If { arms, otherwise } => {
+                let mark = self.present.len();
+                for (condition, then) in arms {
+                    self.condition(condition);
+                    let inside = self.present.len();
+                    self.assume(condition, true);
+                    self.block(then);
+                    self.present.truncate(inside);
+                    self.assume(condition, false);
+                }
+                self.block(otherwise);
+                self.present.truncate(mark);
+                Known::default()
+            }
+            Body::Try { attempt, handler, .. } => {
+                self.guarded += 1;
+                self.block(attempt);
+                self.guarded -= 1;
+                self.block(handler);
+                Known::default()
+            }
+        }
+    }
+
+    fn store(&mut self, slot: u32, known: Known) {
+        let Some(locals) = self.frames.last_mut() else { return };
+        let slot = slot as usize;
+        if locals.slots.len() <= slot {
+            locals.slots.resize(slot + 1, Known::default());
+        }
+        if let Some(local) = locals.slots.get_mut(slot) {
+            *local = known;
+        }
+    }
+
+    fn load(&self, place: Place) -> Known {
+        let Some(locals) = self.frames.last() else { return Known::default() };
+        let known = match place {
+            Place::Local(slot) => locals.slots.get(slot as usize),
+            Place::Captured(at) => locals.captured.get(at as usize),
+        };
+        known.cloned().unwrap_or_default()
+    }
+
+    /// Looks at a function that is called with `arguments`.
+    fn lambda(&mut self, id: u32, arguments: Vec<Known>) {
+        let Some(frame) = self.typed.lambdas.get(id as usize) else { return };
+        let captured = frame.captures.iter().map(|place| self.load(*place)).collect();
+        let slots = arguments.into_iter().take(frame.parameters as usize).collect();
+        self.frames.push(Locals { slots, captured });
+        let mark = self.present.len();
+        self.block(&frame.body);
+        self.present.truncate(mark);
+        self.frames.pop();
+    }
+
+    fn expr(&mut self, expr: &Expr) -> Known {
+        match &expr.kind {
+            Kind::Variable(at) => return self.variable(*at),
+            Kind::Place(place) => return self.load(*place),
+            Kind::Access { head, links } => return self.access(head, links),
+            Kind::Chain { first, rest } => return self.chain(first, rest, expr.ty),
+            Kind::Lambda(id) => self.lambda(*id, Vec::new()),
+            Kind::Template(parts) => {
+                for part in parts {
+                    if let Part::Placeholder(expr) = part {
+                        self.expr(expr);
+                    }
+                }
+            }
+            Kind::List(items) | Kind::New { arguments: items, .. } => {
+                items.iter().for_each(|item| drop(self.expr(item)));
+            }
+            Kind::Map(entries) => entries.iter().for_each(|(_, value)| drop(self.expr(value))),
+            Kind::Unary { op: UnaryOp::Not, operand } => self.condition(operand),
+            Kind::Unary { operand, .. } | Kind::Throw(operand) => drop(self.expr(operand)),
+            Kind::Conditional { arms, otherwise } => self.conditional(arms, otherwise),
+            Kind::Literal(_) | Kind::Literals(_) | Kind::TypeOfVariable(_) | Kind::Native(_) => {}
+        }
+        Known::of_type(expr.ty)
+    }
+
+    fn conditional(&mut self, arms: &[(Expr, Expr)], otherwise: &Expr) {
+        let mark = self.present.len();
+        for (condition, value) in arms {
+            self.condition(condition);
+            let inside = self.present.len();
+            self.assume(condition, true);
+            self.expr(value);
+            self.present.truncate(inside);
+            self.assume(condition, false);
+        }
+        self.expr(otherwise);
+        self.present.truncate(mark);
+    }
+
+    fn variable(&self, at: u32) -> Known {
+        match self.typed.variables.get(at as usize) {
+            Some(name) if &**name == "event" => Known {
+                path: Some("event".into()),
+                ..Known::of_shapes(self.bodies.iter().map(|(_, shape)| *shape).collect())
+            },
+            _ => Known::default(),
+        }
+    }
+
+    /// What becomes of the event when the filter fails.
+    fn fate(&self) -> &'static str {
+        if self.usage.delivers_on_error { "delivers" } else { "drops" }
+    }
+}
+
+/// The literal that an expression is.
+fn literal(expr: &Expr) -> Option<&Literal> {
+    match &expr.kind {
+        Kind::Literal(literal) => Some(literal),
+        _ => None,
+    }
+}
+
+/// A finding that fails on every event is worth refusing the filter for.
+fn fails_always(finding: Diagnostic, guarded: bool) -> Diagnostic {
+    if guarded { finding } else { Diagnostic { severity: Severity::Error, ..finding } }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! Member chains: names that payloads do not have, and members of what may be missing.
+
+use super::{Known, Linter, Missing, advice};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::schema::{Found, Shape, change_title, product_of};
+use crate::span::Span;
+use crate::typed::{Expr, Kind, Link, LinkKind, MemberName};
+use crate::value::{Member, Type};
+
+impl Linter<'_> {
+    pub(super) fn access(&mut self, head: &Expr, links: &[Link]) -> Known {
+        let mut known = self.expr(head);
+        // What a method is called on.
+        let mut receiver = Known::default();
+        let mut optional_chain = false;
+        for link in links {
+            let next = match &link.kind {
+                LinkKind::Member { name, optional, called } => {
+                    optional_chain |= *optional;
+                    self.missing(&known, link, Some(&name.text), *optional);
+                    self.member(&known, name, link.at, *called)
+                }
+                LinkKind::Index { index, optional, .. } => {
+                    optional_chain |= *optional;
+                    self.expr(index);
+                    self.missing(&known, link, None, *optional);
+                    element(&known)
+                }
+                LinkKind::Call { arguments, .. } => self.call(&receiver, &known, arguments),
+            };
+            receiver = std::mem::replace(&mut known, next);
+        }
+        if optional_chain && known.missing.is_none() {
+            known.missing = Some(Missing::Sometimes);
+        }
+        known
+    }
+
+    /// Warns of a plain step through a value that may be null.
+    fn missing(&mut self, known: &Known, link: &Link, name: Option<&str>, optional: bool) {
+        let (Some(missing), Some(path)) = (&known.missing, &known.path) else { return };
+        if optional || self.guarded > 0 || self.present.contains(path) {
+            return;
+        }
+        let fate = self.fate();
+        let last = path.rsplit('.').next().unwrap_or(path);
+        let message = match missing {
+            Missing::Sometimes => {
+                format!("an error when `{last}` is null, and onError {fate} the event")
+            }
+            Missing::On(event) => {
+                format!("`{event}` has no `{last}`: an error, and onError {fate} the event")
+            }
+        };
+        let written = self.text(link.at);
+        let instead = match written.strip_prefix('.') {
+            Some(name) => format!("?.{}", name.trim_start()),
+            None => format!("?.{written}"),
+        };
+        let label = match name {
+            Some(name) => format!("`{name}` of what may be null"),
+            None => "of what may be null".to_owned(),
+        };
+        let finding = Diagnostic::warning(Code::MayBeMissing, link.at, message)
+            .labelled(label)
+            .with_help("`?.` makes the whole chain null instead")
+            .replaced_by(instead);
+        self.report(finding);
+        // One word about it is enough.
+        self.remember(path);
+    }
+
+    fn member(&mut self, known: &Known, name: &MemberName, at: Span, called: bool) -> Known {
+        if known.shapes.is_empty() {
+            let ty = known.ty.zip(name.member);
+            return Known::of_type(ty.and_then(|(ty, m)| crate::check::member_type(ty, m, called)));
+        }
+        match known.ty {
+            Some(Type::Map) => self.field(known, name, at),
+            None if known.shapes.iter().any(|shape| matches!(shape, Shape::Map(_))) => {
+                self.field(known, name, at)
+            }
+            Some(ty) => {
+                let there =
+                    name.member.is_some_and(|m| crate::builtin::members_of(ty).contains(&m));
+                if !there && self.guarded == 0 {
+                    self.no_method(known, ty, name, at);
+                }
+                let result = name.member.and_then(|m| crate::check::member_type(ty, m, called));
+                Known::of_type(result)
+            }
+            None => Known::default(),
+        }
+    }
+
+    fn no_method(&mut self, known: &Known, ty: Type, name: &MemberName, at: Span) {
+        let place = known.path.as_deref().unwrap_or("this");
+        let message = format!("`{place}` is a {}, which has no `{}`", ty.name(), name.text);
+        let finding = Diagnostic::warning(Code::UnknownMember, self.name_span(at, name), message);
+        self.report(match advice::instead_of(ty, &name.text) {
+            Some(help) => finding.with_help(help),
+            None => finding,
+        });
+    }
+
+    /// A member of maps, in each body of events.
+    fn field(&mut self, known: &Known, name: &MemberName, at: Span) -> Known {
+        let mut shapes = Vec::with_capacity(known.shapes.len());
+        let mut present = Vec::with_capacity(known.shapes.len());
+        let mut missing = None;
+        let mut of_change = None;
+        // The bodies that have no such member.
+        let mut absent = Vec::new();
+        for (shape, (event, _)) in known.shapes.iter().zip(&self.bodies) {
+            let Shape::Map(members) = shape else {
+                shapes.push(Shape::Any);
+                continue;
+            };
+            match members.find(&name.text) {
+                Found::Field(field) => {
+                    shapes.push(field.shape);
+                    present.push(field.shape);
+                    if field.may_be_missing {
+                        missing = Some(Missing::Sometimes);
+                    }
+                    if members.title == change_title() {
+                        of_change = Some(field.name);
+                    }
+                }
+                Found::Open => {
+                    shapes.push(Shape::Any);
+                    present.push(Shape::Any);
+                }
+                Found::Unknown { nearest } => {
+                    shapes.push(Shape::Any);
+                    absent.push((*event, members.title, nearest));
+                }
+            }
+        }
+        match absent.first() {
+            Some((_, title, nearest)) if present.is_empty() => {
+                // Methods of maps are no fields.
+                if !matches!(name.member, Some(Member::Get | Member::Set | Member::Entries)) {
+                    self.no_field(name, at, title, *nearest);
+                }
+                return Known::default();
+            }
+            Some((event, ..)) => missing = Some(Missing::On((*event).into())),
+            None => {}
+        }
+        let path = known.path.as_ref().map(|path| format!("{path}.{}", name.text).into());
+        // Where there is none it is null, which has no say in the type.
+        Known { shapes, path, missing, of_change, ..Known::of_shapes(present) }
+    }
+
+    fn no_field(
+        &mut self,
+        name: &MemberName,
+        at: Span,
+        title: &str,
+        nearest: Option<&'static str>,
+    ) {
+        let span = self.name_span(at, name);
+        if &*name.text == "issueType" && title == "Issue.fields" {
+            // The checker has said it, whatever the event.
+            return;
+        }
+        let event = self.bodies.first().map_or("", |(event, _)| *event);
+        let finding = match product_of(&name.text, event) {
+            Some(product) => {
+                let message = format!("`{}` is a member of {product} events only", name.text);
+                Diagnostic::warning(Code::UnknownField, span, message)
+                    .labelled(format!("`{event}` has none"))
+            }
+            None => {
+                let message = format!("no field `{}` on {title}", name.text);
+                Diagnostic::warning(Code::UnknownField, span, message).labelled("unknown field")
+            }
+        };
+        self.report(match nearest {
+            Some(nearest) if self.text(span) == &*name.text => {
+                finding.with_help("a field with a similar name exists").replaced_by(nearest)
+            }
+            Some(nearest) => finding.with_help(format!("did you mean `{nearest}`?")),
+            None => finding,
+        });
+    }
+
+    /// The name of a step, without the `.` before it; the whole of `['name']`.
+    fn name_span(&self, at: Span, name: &MemberName) -> Span {
+        if self.text(at).ends_with(&*name.text) {
+            let length = u32::try_from(name.text.len()).unwrap_or(u32::MAX);
+            return Span { start: at.end.saturating_sub(length), end: at.end };
+        }
+        at
+    }
+
+    fn call(&mut self, receiver: &Known, method: &Known, arguments: &[Expr]) -> Known {
+        let element = element(receiver);
+        for argument in arguments {
+            match &argument.kind {
+                Kind::Lambda(id) if receiver.ty == Some(Type::List) => {
+                    let index = Known::of_type(Some(Type::Number));
+                    self.lambda(*id, vec![element.clone(), index]);
+                }
+                _ => drop(self.expr(argument)),
+            }
+        }
+        Known::of_type(method.ty.filter(|ty| *ty != Type::Function))
+    }
+}
+
+/// What the elements of a list are.
+fn element(list: &Known) -> Known {
+    let elements = list.shapes.iter().map(|shape| match shape {
+        Shape::List(element) => **element,
+        _ => Shape::Any,
+    });
+    Known::of_shapes(elements.collect())
+}

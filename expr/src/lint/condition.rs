@@ -1,0 +1,195 @@
+//! Conditions: what they prove about the event, and those that no event can change.
+
+use super::{Known, Linter, literal};
+use crate::ast::{BinaryOp, UnaryOp};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::limits::REMEMBERED_MAX;
+use crate::typed::{Applied, Expr, Kind, Link, LinkKind};
+use crate::value::{Literal, Type};
+
+impl Linter<'_> {
+    /// `&&`, `||` and `??`: each operand is seen in the light of those before it.
+    pub(super) fn logical(&mut self, first: &Expr, rest: &[Applied], ty: Option<Type>) -> Known {
+        let mark = self.present.len();
+        let mut equal: Vec<(Box<str>, &Expr)> = Vec::new();
+        let op = rest.first().map_or(BinaryOp::And, |applied| applied.op);
+        let operands = std::iter::once(first).chain(rest.iter().map(|applied| &applied.operand));
+        for (at, operand) in operands.enumerate() {
+            // The last operand is the value, the others are conditions.
+            if op == BinaryOp::Coalesce || at == rest.len() {
+                self.expr(operand);
+            } else {
+                self.condition(operand);
+            }
+            self.contradiction(op, operand, &mut equal);
+            match op {
+                BinaryOp::And => self.assume(operand, true),
+                BinaryOp::Or => self.assume(operand, false),
+                _ => {}
+            }
+        }
+        self.present.truncate(mark);
+        Known::of_type(ty)
+    }
+
+    /// A value of which only the truth counts.
+    pub(super) fn condition(&mut self, expr: &Expr) {
+        let known = self.expr(expr);
+        let constant = truth(expr).or(match known.certain_type() {
+            Some(Type::List | Type::Map) if known.path.is_some() => Some(true),
+            _ => None,
+        });
+        let Some(truth) = constant else { return };
+        let message = format!("this condition is always {truth}");
+        let finding = Diagnostic::warning(Code::Constant, expr.span, message);
+        self.report(match known.ty {
+            Some(Type::List) => finding
+                .labelled("a List is true, also when it is empty")
+                .with_help("test `.length > 0`"),
+            Some(Type::Map) => finding.labelled("a Map is always true"),
+            _ => finding,
+        });
+    }
+
+    /// `p == 'a' && p == 'b'` is never true, `p != 'a' || p != 'b'` always.
+    fn contradiction<'e>(
+        &mut self,
+        op: BinaryOp,
+        operand: &'e Expr,
+        equal: &mut Vec<(Box<str>, &'e Expr)>,
+    ) {
+        let wanted = match op {
+            BinaryOp::And => BinaryOp::Equal,
+            BinaryOp::Or => BinaryOp::NotEqual,
+            _ => return,
+        };
+        let Kind::Chain { first, rest } = &operand.kind else { return };
+        let [Applied { op: found, operand: value, .. }] = rest.as_slice() else { return };
+        let (Some(path), Some(constant)) = (self.path(first), literal(value)) else { return };
+        if *found != wanted {
+            return;
+        }
+        let other = equal.iter().find(|(known, value)| {
+            *known == path && literal(value).is_some_and(|known| known != constant)
+        });
+        if let Some((_, other)) = other {
+            let (truth, help) = if op == BinaryOp::And {
+                ("false: it cannot be equal to both", "for one or the other write `||`")
+            } else {
+                ("true: it differs from at least one", "for neither of them write `&&`")
+            };
+            let other = other.span;
+            self.report(
+                Diagnostic::warning(Code::Constant, value.span, format!("this is always {truth}"))
+                    .with_label(other, "the other value")
+                    .with_help(help),
+            );
+        } else if equal.len() < REMEMBERED_MAX {
+            equal.push((path, value));
+        }
+    }
+
+    /// Remembers that a path is there.
+    pub(super) fn remember(&mut self, path: &str) {
+        if self.present.len() < REMEMBERED_MAX && !self.present.iter().any(|p| &**p == path) {
+            self.present.push(path.into());
+        }
+    }
+
+    /// Remembers what is there if the truth of `condition` is `holds`.
+    pub(super) fn assume(&mut self, condition: &Expr, holds: bool) {
+        match &condition.kind {
+            Kind::Unary { op: UnaryOp::Not, operand } => self.assume(operand, !holds),
+            Kind::Chain { first, rest } => {
+                let all = |op| rest.iter().all(|applied| applied.op == op);
+                if (holds && all(BinaryOp::And)) || (!holds && all(BinaryOp::Or)) {
+                    self.assume(first, holds);
+                    rest.iter().for_each(|applied| self.assume(&applied.operand, holds));
+                } else if let [Applied { op, operand, .. }] = rest.as_slice() {
+                    self.assume_comparison(first, *op, operand, holds);
+                }
+            }
+            Kind::Access { .. } if holds => self.assume_path(condition),
+            _ => {}
+        }
+    }
+
+    fn assume_comparison(&mut self, left: &Expr, op: BinaryOp, right: &Expr, holds: bool) {
+        let null = |expr| matches!(literal(expr), Some(Literal::Null));
+        let (path, is_null) = match (null(left), null(right)) {
+            (false, true) => (left, true),
+            (true, false) => (right, true),
+            _ if literal(left).is_some() => (right, false),
+            _ if literal(right).is_some() => (left, false),
+            _ => return,
+        };
+        let there = match op {
+            BinaryOp::Equal => holds != is_null,
+            BinaryOp::NotEqual => holds == is_null,
+            BinaryOp::Less
+            | BinaryOp::Greater
+            | BinaryOp::LessOrEqual
+            | BinaryOp::GreaterOrEqual => true,
+            _ => false,
+        };
+        if there {
+            self.assume_path(path);
+        }
+    }
+
+    /// A chain that is not null has all its steps.
+    fn assume_path(&mut self, expr: &Expr) {
+        let Kind::Access { head, links } = &expr.kind else { return };
+        let Some(mut path) = self.head_path(head) else { return };
+        for name in names(links) {
+            path = format!("{path}.{name}");
+            self.remember(&path);
+        }
+    }
+
+    /// Where a chain of plain names leads.
+    fn path(&self, expr: &Expr) -> Option<Box<str>> {
+        let Kind::Access { head, links } = &expr.kind else { return None };
+        let mut path = self.head_path(head)?;
+        let mut steps = 0;
+        for name in names(links) {
+            path.push('.');
+            path.push_str(name);
+            steps += 1;
+        }
+        (steps == links.len()).then(|| path.into())
+    }
+
+    fn head_path(&self, head: &Expr) -> Option<String> {
+        match head.kind {
+            Kind::Variable(at) => self.variable(at).path.map(String::from),
+            Kind::Place(place) => self.load(place).path.map(String::from),
+            _ => None,
+        }
+    }
+}
+
+/// The names up to the first step that is none, or that is called.
+fn names(links: &[Link]) -> impl Iterator<Item = &str> {
+    links.iter().map_while(|link| match &link.kind {
+        LinkKind::Member { name, called: false, .. } => Some(&*name.text),
+        _ => None,
+    })
+}
+
+/// The truth of a value that stands in the source.
+fn truth(expr: &Expr) -> Option<bool> {
+    match &expr.kind {
+        Kind::Literal(literal) => Some(match literal {
+            Literal::Null => false,
+            Literal::Bool(value) => *value,
+            Literal::Number(number) => *number != 0.0 && !number.is_nan(),
+            Literal::String(text) => !text.is_empty(),
+        }),
+        Kind::Literals(_) | Kind::List(_) | Kind::Map(_) | Kind::Lambda(_) | Kind::New { .. } => {
+            Some(true)
+        }
+        Kind::Unary { op: UnaryOp::Not, operand } => truth(operand).map(|truth| !truth),
+        _ => None,
+    }
+}

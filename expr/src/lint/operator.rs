@@ -1,0 +1,165 @@
+//! Operators: comparisons that no event can satisfy, and spellings that payloads do not have.
+
+use super::{Known, Linter, fails_always, literal};
+use crate::ast::BinaryOp;
+use crate::diagnostic::{Code, Diagnostic};
+use crate::typed::{Applied, Expr};
+use crate::value::{Literal, Type};
+
+impl Linter<'_> {
+    /// Operators of one precedence.
+    pub(super) fn chain(&mut self, first: &Expr, rest: &[Applied], ty: Option<Type>) -> Known {
+        if rest.iter().all(|applied| applied.op.is_logical()) {
+            return self.logical(first, rest, ty);
+        }
+        let mut left = self.expr(first);
+        let mut left_expr = Some(first);
+        for applied in rest {
+            let right = self.expr(&applied.operand);
+            if let Some(left_expr) = left_expr {
+                self.comparison(applied, (left_expr, &left), (&applied.operand, &right));
+            }
+            // What stands left of the next operator is the whole so far.
+            left_expr = None;
+            left = Known::default();
+        }
+        Known::of_type(ty)
+    }
+
+    fn comparison(&mut self, applied: &Applied, left: (&Expr, &Known), right: (&Expr, &Known)) {
+        match applied.op {
+            BinaryOp::Equal | BinaryOp::NotEqual => {
+                self.spelling(left, right);
+                self.spelling(right, left);
+                self.never_equal(applied, left, right);
+            }
+            BinaryOp::Less
+            | BinaryOp::Greater
+            | BinaryOp::LessOrEqual
+            | BinaryOp::GreaterOrEqual => {
+                self.never_ordered(applied, left, right);
+                self.null_order(left);
+                self.null_order(right);
+            }
+            _ => {}
+        }
+    }
+
+    /// Equality between a field of known type and a value of another one.
+    fn never_equal(&mut self, applied: &Applied, left: (&Expr, &Known), right: (&Expr, &Known)) {
+        let (Some(left_ty), Some(right_ty)) = (left.1.ty, right.1.ty) else { return };
+        let typed = left.0.ty.is_some() && right.0.ty.is_some();
+        if typed || left_ty == right_ty || left_ty == Type::Null || right_ty == Type::Null {
+            return;
+        }
+        let (left_name, right_name) = (left_ty.name(), right_ty.name());
+        let message = format!("{left_name} and {right_name} are never equal");
+        let verdict = if applied.op == BinaryOp::Equal { "always false" } else { "always true" };
+        let finding = match written_as(right.0, left_ty).map(|text| (right.0, text)) {
+            found @ Some(_) => found,
+            None => written_as(left.0, right_ty).map(|text| (left.0, text)),
+        };
+        let (primary, other) = match finding {
+            Some((expr, _)) if std::ptr::eq(expr, left.0) => (left, right),
+            _ => (right, left),
+        };
+        let mut diagnostic = Diagnostic::warning(Code::NeverEqual, primary.0.span, message)
+            .labelled(format!("{}: {verdict}", primary.1.ty.map_or("", Type::name)))
+            .with_label(other.0.span, other.1.ty.map_or("", Type::name));
+        if let Some((_, text)) = finding {
+            diagnostic = diagnostic.with_help("payloads hold it in another type").replaced_by(text);
+        }
+        self.report(diagnostic);
+    }
+
+    /// Ordering between values of different types.
+    fn never_ordered(&mut self, applied: &Applied, left: (&Expr, &Known), right: (&Expr, &Known)) {
+        let (Some(left_ty), Some(right_ty)) = (left.1.ty, right.1.ty) else { return };
+        let typed = left.0.ty.is_some() && right.0.ty.is_some();
+        let ordered =
+            |ty| matches!(ty, Type::Number | Type::String | Type::Date | Type::CalendarDate);
+        if typed || (left_ty == right_ty && ordered(left_ty)) {
+            return;
+        }
+        let sign = applied.op.sign();
+        let message = format!("cannot compare {} with {}", left_ty.name(), right_ty.name());
+        let mut finding =
+            Diagnostic::warning(Code::NotComparable, self.between(left.0, right.0, sign), message)
+                .labelled(format!("`{sign}` needs two values of the same ordered type"))
+                .with_label(left.0.span, left_ty.name())
+                .with_label(right.0.span, right_ty.name());
+        if let Some(text) = written_as(right.0, left_ty) {
+            let what = if left_ty == Type::Number { "number without" } else { "text with" };
+            finding = finding.with_help(format!("write the {what} quotes: `{sign} {text}`"));
+        }
+        // The length of a documented list or text is a Number wherever there is one.
+        let length = |side: (&Expr, &Known)| side.1.path.is_none() && side.1.shapes.is_empty();
+        if length(left) && length(right) {
+            finding = fails_always(finding, self.guarded > 0);
+        }
+        self.report(finding);
+    }
+
+    /// The place of the operator between two operands.
+    fn between(&self, left: &Expr, right: &Expr, sign: &str) -> crate::span::Span {
+        let gap = crate::span::Span { start: left.span.end, end: right.span.start };
+        let at = self.text(gap).find(sign).map_or(gap.start as usize, |at| gap.start as usize + at);
+        crate::span::Span::new(at, at + sign.len())
+    }
+
+    /// Ordering of a value that may be null.
+    fn null_order(&mut self, (expr, known): (&Expr, &Known)) {
+        let (Some(_), Some(path)) = (&known.missing, &known.path) else { return };
+        if self.guarded > 0 || self.present.contains(path) {
+            return;
+        }
+        let last = path.rsplit('.').next().unwrap_or(path);
+        let fate = self.fate();
+        let message = format!(
+            "an error when `{last}` is null, which has no order, and onError {fate} the event"
+        );
+        let help = format!("test it first: `{} != null && ...`", self.text(expr.span));
+        let path = path.clone();
+        self.report(Diagnostic::warning(Code::MayBeMissing, expr.span, message).with_help(help));
+        self.remember(&path);
+    }
+
+    /// Names of fields in changelogs: the display name differs between events, the id does not.
+    fn spelling(&mut self, (_, known): (&Expr, &Known), (value, _): (&Expr, &Known)) {
+        let (Some(member), Some(Literal::String(text))) = (known.of_change, literal(value)) else {
+            return;
+        };
+        let lower = text.to_ascii_lowercase();
+        let on_create = self.usage.events.iter().any(|event| event.ends_with("created:issue"));
+        let (message, help) = match member {
+            "field" if lower == "status" && (on_create || &**text == "Status") => (
+                "`field` is `Status` when an issue is created and `status` when it is updated",
+                "`fieldId` is `status` in both",
+            ),
+            "field" if lower.starts_with("customfield_") => (
+                "`field` holds the display name of a custom field, never its id",
+                "compare `fieldId`",
+            ),
+            "fieldId" if lower == "status" && &**text != "status" => {
+                ("ids of fields are lower case", "write `'status'`")
+            }
+            _ => return,
+        };
+        self.report(Diagnostic::warning(Code::UnlikelyValue, value.span, message).with_help(help));
+    }
+}
+
+/// How the literal would be written as a value of type `ty`.
+fn written_as(expr: &Expr, ty: Type) -> Option<String> {
+    match (literal(expr)?, ty) {
+        (Literal::String(text), Type::Number) => {
+            text.parse::<f64>().ok().filter(|n| n.is_finite()).map(|_| text.to_string())
+        }
+        (Literal::String(text), Type::Boolean) => {
+            matches!(&**text, "true" | "false").then(|| text.to_string())
+        }
+        (Literal::Number(number), Type::String) => Some(format!("'{number}'")),
+        (Literal::Bool(value), Type::String) => Some(format!("'{value}'")),
+        _ => None,
+    }
+}

@@ -1,0 +1,156 @@
+use crate::render::render;
+use crate::{Profile, Usage, compile_for};
+
+const ISSUE: &[&str] = &["avi:jira:created:issue", "avi:jira:updated:issue"];
+
+/// Codes of the findings on a filter, with what stands at each.
+fn findings(source: &str, events: &[&str]) -> Vec<String> {
+    let usage = Usage { events, delivers_on_error: false };
+    let found = match compile_for(source, Profile::Filter, &usage) {
+        Ok(compiled) => compiled.warnings,
+        Err(rejected) => rejected.diagnostics,
+    };
+    found.iter().map(|d| format!("{} {}", d.code, d.span.text(source))).collect()
+}
+
+#[test]
+fn unknown_paths_are_named_where_the_schema_is_closed() {
+    for (source, expected) in [
+        ("event.issue.fields.priorty == 'x'", vec!["SY-3103 priorty"]),
+        ("event.issue.fields['priorty'] == 'x'", vec!["SY-3103 ['priorty']"]),
+        ("event.isue.key == 'x'", vec!["SY-3103 isue"]),
+        ("let f = event.issue.fields; f.projekt.key == 'x'", vec!["SY-3103 projekt"]),
+        ("event.changelog?.items.some(i => i.feildId == 'x')", vec!["SY-3103 feildId"]),
+        ("event.content.space.key == 'X'", vec!["SY-3103 content"]),
+        ("event.issue.fields.customfield_10010?.value == 'x'", vec![]),
+        ("event.runtime.issue.properties['a'].b.c == 1", vec![]),
+        ("event.issue.fields.get('summary') == 'x'", vec![]),
+    ] {
+        assert_eq!(findings(source, ISSUE), expected, "{source}");
+    }
+}
+
+#[test]
+fn events_of_unknown_type_are_open_but_for_near_misses() {
+    assert_eq!(findings("event.anything.at.all == 1", &["avi:x:y:z"]), Vec::<String>::new());
+    assert_eq!(findings("event.isue.key == 'x'", &[]), vec!["SY-3103 isue"]);
+    let board = ["avi:jira-software:created:board"];
+    assert_eq!(findings("event.board.id == 1", &board), Vec::<String>::new());
+}
+
+#[test]
+fn plain_access_through_what_may_be_missing_is_pointed_at() {
+    for (source, expected) in [
+        ("event.issue.fields.assignee.accountId == 'x'", vec!["SY-3105 .accountId"]),
+        ("event.issue.fields.assignee['accountId'] == 'x'", vec!["SY-3105 ['accountId']"]),
+        ("event.issue.fields.assignee?.accountId == 'x'", vec![]),
+        ("event.issue.fields.labels.includes('x')", vec!["SY-3105 .includes"]),
+        (
+            "event.issue.fields.assignee != null && event.issue.fields.assignee.accountId == 'x'",
+            vec![],
+        ),
+        (
+            "event.issue.fields.assignee == null || event.issue.fields.assignee.accountId == 'x'",
+            vec![],
+        ),
+        ("!event.issue.fields.assignee || event.issue.fields.assignee.accountId == 'x'", vec![]),
+        (
+            "event.issue.fields.assignee ? event.issue.fields.assignee.accountId == 'x' : false",
+            vec![],
+        ),
+        ("event.issue.fields.parent?.key == 'A-1' && event.issue.fields.parent.id == '1'", vec![]),
+        ("let a = event.issue.fields.assignee; a.accountId == 'x'", vec!["SY-3105 .accountId"]),
+        ("try { event.issue.fields.assignee.accountId == 'x' } catch () { false }", vec![]),
+        ("event.issue.fields.duedate < '2027'", vec!["SY-3105 event.issue.fields.duedate"]),
+        ("event.issue.fields.duedate != null && event.issue.fields.duedate < '2027'", vec![]),
+        ("event.changelog.items.some(i => i.toString == 'Done')", vec!["SY-3105 .items"]),
+    ] {
+        assert_eq!(findings(source, ISSUE), expected, "{source}");
+    }
+    let updated = &["avi:jira:updated:issue"];
+    assert_eq!(
+        findings("event.changelog.items.some(i => i.toString == 'Done')", updated),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn comparisons_between_types_are_pointed_at() {
+    for (source, expected) in [
+        ("event.issue.id == 10001", vec!["SY-3207 10001"]),
+        ("10001 != event.issue.id", vec!["SY-3207 10001"]),
+        ("event.issue.fields.labels == 'x'", vec!["SY-3207 'x'"]),
+        ("event.issue.fields.assignee == null", vec![]),
+        ("event.issue.key > 5", vec!["SY-3201 >"]),
+        ("event.issue.fields.summary.length > '2'", vec!["SY-3201 >"]),
+        ("event.issue.fields.summary.startsWith('x')", vec!["SY-3203 startsWith"]),
+        ("event.issue.fields.components?.name == 'x'", vec!["SY-3203 name"]),
+        ("event.issue.key", vec!["SY-3206 event.issue.key"]),
+        ("event.issue", vec!["SY-3206 event.issue"]),
+        ("event.issue.fields.customfield_1 == 5", vec![]),
+    ] {
+        assert_eq!(findings(source, ISSUE), expected, "{source}");
+    }
+}
+
+#[test]
+fn conditions_that_never_change_are_pointed_at() {
+    for (source, expected) in [
+        ("event.issue.key == 'A-1' && event.issue.key == 'A-2'", vec!["SY-3209 'A-2'"]),
+        ("event.issue.key != 'A-1' || event.issue.key != 'A-2'", vec!["SY-3209 'A-2'"]),
+        ("event.issue.key == 'A-1' || event.issue.key == 'A-2'", vec![]),
+        ("'A' && event.issue.key == 'A-1'", vec!["SY-3209 'A'"]),
+        ("true ? event.issue.key == 'A-1' : false", vec!["SY-3209 true"]),
+        ("true", vec![]),
+    ] {
+        assert_eq!(findings(source, ISSUE), expected, "{source}");
+    }
+    let updated = &["avi:jira:updated:issue"];
+    assert_eq!(
+        findings("event.changelog.items && true", updated),
+        vec!["SY-3209 event.changelog.items"]
+    );
+}
+
+#[test]
+fn spellings_of_changelogs_depend_on_the_event() {
+    let capital = "event.changelog?.items.some(i => i.field == 'Status')";
+    let small = "event.changelog?.items.some(i => i.field == 'status')";
+    let id = "event.changelog?.items.some(i => i.fieldId == 'status')";
+    let updated = &["avi:jira:updated:issue"];
+    assert_eq!(findings(capital, ISSUE), vec!["SY-3106 'Status'"]);
+    assert_eq!(findings(small, ISSUE), vec!["SY-3106 'status'"]);
+    assert_eq!(findings(capital, updated), vec!["SY-3106 'Status'"]);
+    assert_eq!(findings(small, updated), Vec::<String>::new());
+    assert_eq!(findings(id, ISSUE), Vec::<String>::new());
+}
+
+#[test]
+fn says_what_becomes_of_the_event() {
+    let source = "event.issue.fields.assignee.accountId == 'x'";
+    for (delivers_on_error, word) in [(false, "drops"), (true, "delivers")] {
+        let usage = Usage { events: ISSUE, delivers_on_error };
+        let warnings = compile_for(source, Profile::Filter, &usage).unwrap().warnings;
+        assert!(warnings[0].message.ends_with(&format!("onError {word} the event")));
+        assert!(render(&warnings, source, "x").contains("assignee?.accountId"));
+    }
+}
+
+#[test]
+fn a_filter_of_nothing_but_mistakes_is_linted_in_time() {
+    let source = vec!["event.isue.x.y == 1"; 400].join(" && ");
+    assert!(findings(&source, ISSUE).len() <= crate::limits::WARNINGS_MAX);
+}
+
+#[test]
+fn what_only_some_events_have_is_known_by_the_order_of_none() {
+    let source = "event.comment.author?.acountId == 'x' && event.issue.fields.status.nme == 'x'";
+    let events = ["avi:jira:created:issue", "avi:jira:commented:issue"];
+    let expected = ["SY-3105 .author", "SY-3103 acountId", "SY-3103 nme"];
+    assert_eq!(findings(source, &events), expected);
+    let reversed = [events[1], events[0]];
+    assert_eq!(findings(source, &reversed), expected);
+    let usage = Usage { events: &reversed, delivers_on_error: false };
+    let warnings = compile_for(source, Profile::Filter, &usage).unwrap().warnings;
+    assert!(warnings[0].message.starts_with("`avi:jira:created:issue` has no `comment`"));
+}

@@ -1,0 +1,53 @@
+//! Mends the row of tokens where it fails, so that the next reading gets further.
+
+use crate::diagnostic::Code;
+use crate::lex::{Token, TokenKind};
+use crate::parse::input::Failure;
+use crate::span::Span;
+
+/// Puts in, takes out or replaces one token at the failure; false if it is better to stop.
+pub(super) fn repair(tokens: &mut Vec<Token<'_>>, failure: &Failure) -> bool {
+    let span = failure.span();
+    let Some(at) = tokens.iter().rposition(|token| token.span == span) else { return false };
+    let Some(found) = tokens.get_mut(at) else { return false };
+    let what = match failure {
+        Failure::Final(diagnostic) if diagnostic.code == Code::Assignment => {
+            found.kind = TokenKind::Sign("==");
+            return true;
+        }
+        Failure::Final(_) => return false,
+        Failure::Expected { what, .. } => *what,
+    };
+    let missing = match what {
+        _ if starts_operand(&found.kind) && !what.starts_with("an expression") => {
+            TokenKind::Sign("&&")
+        }
+        "the end of the expression" => {
+            if !matches!(found.kind, TokenKind::Sign(")" | "]" | "}" | "," | ";")) {
+                return false;
+            }
+            tokens.remove(at);
+            return true;
+        }
+        "a member name" | "a name" => TokenKind::Word("x"),
+        _ if what.starts_with("an expression") => TokenKind::Number(0.0),
+        _ => match CLOSING.iter().find(|(name, _)| *name == what) {
+            Some((_, sign)) => TokenKind::Sign(sign),
+            None => return false,
+        },
+    };
+    let place = Span { start: span.start, end: span.start };
+    tokens.insert(at, Token { kind: missing, span: place });
+    true
+}
+
+const CLOSING: [(&str, &str); 6] =
+    [("`)`", ")"), ("`]`", "]"), ("`}`", "}"), ("`:`", ":"), ("`;`", ";"), ("`(`", "(")];
+
+fn starts_operand(kind: &TokenKind<'_>) -> bool {
+    match kind {
+        TokenKind::Number(_) | TokenKind::String(_) | TokenKind::TemplateStart => true,
+        TokenKind::Word(word) => !super::sequence::is_reserved(word),
+        _ => false,
+    }
+}

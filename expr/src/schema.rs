@@ -1,0 +1,238 @@
+//! Which paths an event offers, and what stands there: what lets the checker say that a name is
+//! misspelt before an event has shown it.
+//!
+//! A payload may hold more than is documented, so nothing is ever refused for what this file does
+//! not know. Custom fields and entity properties are open; so is every event of unknown name.
+//!
+//! **Source:** the product event references of Jira, Jira Software, Jira Service Management and
+//! Confluence, and the REST shape of an issue.
+
+mod confluence;
+mod jira;
+
+use crate::value::Type;
+
+/// What a place in a payload holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shape {
+    /// Anything, or a value of more than one type.
+    Any,
+    Boolean,
+    Number,
+    String,
+    /// A list of one kind of elements.
+    List(&'static Shape),
+    Map(&'static Members),
+}
+
+/// The members of a map.
+#[derive(Debug)]
+pub(crate) struct Members {
+    /// How messages call the map.
+    pub(crate) title: &'static str,
+    pub(crate) fields: &'static [Field],
+    pub(crate) others: Others,
+}
+
+/// A documented member.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) shape: Shape,
+    /// Whether some events have none, or null.
+    pub(crate) may_be_missing: bool,
+}
+
+/// What to make of a member that is not listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Others {
+    /// The payload has none.
+    None,
+    /// There are custom fields, `customfield_10010`.
+    CustomFields,
+    /// There may be more: only a near miss is worth a word.
+    Some,
+    /// Names are free.
+    Free,
+}
+
+/// What a map says about a name.
+pub(crate) enum Found {
+    Field(&'static Field),
+    /// Legal, and nothing else is known.
+    Open,
+    Unknown {
+        /// The name that was probably meant.
+        nearest: Option<&'static str>,
+    },
+}
+
+impl Shape {
+    /// The type of the value, where there is only one.
+    pub(crate) fn ty(self) -> Option<Type> {
+        match self {
+            Shape::Any => None,
+            Shape::Boolean => Some(Type::Boolean),
+            Shape::Number => Some(Type::Number),
+            Shape::String => Some(Type::String),
+            Shape::List(_) => Some(Type::List),
+            Shape::Map(_) => Some(Type::Map),
+        }
+    }
+}
+
+impl Members {
+    pub(crate) fn find(&self, name: &str) -> Found {
+        if let Some(field) = self.fields.iter().find(|field| field.name == name) {
+            return Found::Field(field);
+        }
+        let custom = self.others == Others::CustomFields && name.starts_with("customfield_");
+        if custom || self.others == Others::Free {
+            return Found::Open;
+        }
+        let nearest = nearest(name, self.fields.iter().map(|field| field.name));
+        match self.others {
+            Others::Some if nearest.is_none() => Found::Open,
+            _ => Found::Unknown { nearest },
+        }
+    }
+}
+
+/// What an event of this type holds; of any event when the type is not known.
+pub(crate) fn body_of(event_type: &str) -> &'static Members {
+    let families = jira::BODIES.iter().chain(confluence::BODIES);
+    let mut named = families.filter(|(pattern, _)| is_like(event_type, pattern));
+    named.next().map_or(&ANY_EVENT, |(_, members)| members)
+}
+
+/// Whether events of another product have a member of that name, and which product that is.
+pub(crate) fn product_of(member: &str, event_type: &str) -> Option<&'static str> {
+    let here = event_type.starts_with("avi:confluence:");
+    let (other, product) = if here {
+        (&jira::ONLY_JIRA, "Jira")
+    } else {
+        (&confluence::ONLY_CONFLUENCE, "Confluence")
+    };
+    other.contains(&member).then_some(product)
+}
+
+/// The title of changelog items, whose members have odd spellings.
+pub(crate) fn change_title() -> &'static str {
+    jira::CHANGE_TITLE
+}
+
+/// `avi:jira:*:worklog` stands for each verb.
+fn is_like(event_type: &str, pattern: &str) -> bool {
+    match pattern.split_once('*') {
+        None => event_type == pattern,
+        Some((before, after)) => event_type
+            .strip_prefix(before)
+            .and_then(|rest| rest.strip_suffix(after))
+            .is_some_and(|verb| !verb.contains(':')),
+    }
+}
+
+/// Members of events whose type nobody has told: those of all that are known. A filter that reads
+/// one is for events that have it.
+static ANY_EVENT: Members = Members {
+    title: "the event",
+    fields: &[
+        always("eventType", Shape::String),
+        always("selfGenerated", Shape::Boolean),
+        always("timestamp", Shape::String),
+        always("atlassianId", Shape::String),
+        always("issue", Shape::Map(&jira::ISSUE)),
+        always("changelog", Shape::Map(&jira::CHANGELOG)),
+        always("comment", Shape::Map(&jira::COMMENT)),
+        always("worklog", Shape::Map(&jira::WORKLOG)),
+        always("runtime", Shape::Map(&jira::RUNTIME)),
+        always("sprint", Shape::Map(&jira::SPRINT)),
+        always("version", Shape::Any),
+        always("project", Shape::Any),
+        always("component", Shape::Any),
+        always("attachment", Shape::Any),
+        always("content", Shape::Map(&confluence::CONTENT)),
+        always("space", Shape::Any),
+        always("container", Shape::Any),
+        always("label", Shape::Any),
+        always("group", Shape::Any),
+        always("task", Shape::Any),
+        always("board", Shape::Any),
+        always("filter", Shape::Any),
+        always("issueType", Shape::Any),
+        always("property", Shape::Any),
+        always("configuration", Shape::Any),
+        always("context", Shape::Any),
+        always("expression", Shape::Any),
+        always("query", Shape::Any),
+        always("user", Shape::Any),
+        always("associatedUsers", Shape::Any),
+        always("associatedStatuses", Shape::Any),
+    ],
+    others: Others::Some,
+};
+
+const fn always(name: &'static str, shape: Shape) -> Field {
+    Field { name, shape, may_be_missing: false }
+}
+
+const fn maybe(name: &'static str, shape: Shape) -> Field {
+    Field { name, shape, may_be_missing: true }
+}
+
+const fn closed(title: &'static str, fields: &'static [Field]) -> Members {
+    Members { title, fields, others: Others::None }
+}
+
+/// A map whose documentation says no more than that it is one.
+static FREE: Members = Members { title: "it", fields: &[], others: Others::Free };
+
+/// Names longer than this are compared with none.
+const NAME_CHARS_MAX: usize = 40;
+
+/// The name that `written` was probably meant to be: at most two edits away, and no more than a
+/// third of its length.
+pub(crate) fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let written: Vec<char> = written.chars().collect();
+    if written.len() > NAME_CHARS_MAX {
+        return None;
+    }
+    let edits_max = (written.len() / 3).min(2);
+    names
+        .filter(|name| name.len().abs_diff(written.len()) <= edits_max)
+        .map(|name| (edits(&written, name), name))
+        .filter(|(distance, _)| *distance <= edits_max)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// Edits between two names; letters that differ only in case cost nothing, two that changed places
+/// cost one.
+fn edits(written: &[char], name: &str) -> usize {
+    let same = |a: char, b: char| a.eq_ignore_ascii_case(&b);
+    let name: Vec<char> = name.chars().collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=name.len()).collect();
+    for (i, &w) in written.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, &n) in name.iter().enumerate() {
+            let at = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
+            let mut cost = (at(&above, j) + usize::from(!same(w, n)))
+                .min(at(&above, j + 1) + 1)
+                .min(at(&row, j) + 1);
+            let swapped = i > 0
+                && j > 0
+                && written.get(i - 1).is_some_and(|&w| same(w, n))
+                && name.get(j - 1).is_some_and(|&n| same(w, n));
+            if swapped {
+                cost = cost.min(at(&before, j - 1) + 1);
+            }
+            row.push(cost);
+        }
+        before = std::mem::replace(&mut above, row);
+    }
+    above.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! The bodies of Confluence events. Ids are numbers or strings by kind, even within one body.
+
+use super::{FREE, Members, Others, Shape, always, maybe};
+
+use Shape::{Any, Boolean, Map, Number, String};
+
+/// Members at the top of Confluence events that no Jira event has.
+pub(super) const ONLY_CONFLUENCE: [&str; 6] =
+    ["content", "space", "prevContent", "suppressNotifications", "eventCreatedDate", "task"];
+
+/// Each family by the form of its names.
+pub(super) const BODIES: &[(&str, &Members)] = &[
+    ("avi:confluence:*:page", &ON_CONTENT),
+    ("avi:confluence:*:blogpost", &ON_CONTENT),
+    ("avi:confluence:*:whiteboard", &ON_CONTENT),
+    ("avi:confluence:*:database", &ON_CONTENT),
+    ("avi:confluence:*:embed", &ON_CONTENT),
+    ("avi:confluence:*:folder", &ON_CONTENT),
+    ("avi:confluence:*:comment", &ON_CONTENT),
+    ("avi:confluence:*:custom_content", &ON_CONTENT),
+    ("avi:confluence:*:space:V2", &ON_SPACE),
+];
+
+static ON_CONTENT: Members = Members {
+    title: "a content event",
+    fields: &[
+        always("eventType", String),
+        always("selfGenerated", Boolean),
+        always("eventCreatedDate", String),
+        maybe("atlassianId", String),
+        maybe("suppressNotifications", Boolean),
+        always("content", Map(&CONTENT)),
+        maybe("prevContent", Map(&CONTENT)),
+        maybe("updateTrigger", String),
+        maybe("originContentId", Any),
+        maybe("oldSortedChildPageIds", Any),
+        maybe("newSortedChildPageIds", Any),
+        maybe("container", Any),
+    ],
+    others: Others::None,
+};
+
+static ON_SPACE: Members = Members {
+    title: "a space event",
+    fields: &[
+        always("eventType", String),
+        always("selfGenerated", Boolean),
+        always("eventCreatedDate", String),
+        maybe("atlassianId", String),
+        always("space", Map(&SPACE)),
+    ],
+    others: Others::None,
+};
+
+/// A page, blog post, comment and what else Confluence calls content.
+pub(super) static CONTENT: Members = Members {
+    title: "Content",
+    fields: &[
+        always("id", Any),
+        always("type", String),
+        always("status", String),
+        maybe("subType", String),
+        maybe("title", String),
+        always("space", Map(&SPACE)),
+        always("history", Map(&FREE)),
+        always("version", Map(&FREE)),
+        maybe("container", Map(&FREE)),
+        maybe("ancestors", Any),
+        maybe("extensions", Map(&FREE)),
+        maybe("labels", Any),
+    ],
+    others: Others::None,
+};
+
+static SPACE: Members = Members {
+    title: "Space",
+    fields: &[
+        always("id", Number),
+        always("key", String),
+        maybe("alias", String),
+        maybe("name", String),
+        maybe("icon", Map(&FREE)),
+        maybe("type", String),
+        maybe("status", String),
+        maybe("history", Map(&FREE)),
+    ],
+    others: Others::None,
+};

@@ -1,0 +1,206 @@
+//! The forms in which findings are printed.
+
+use serde_json::{Value, json};
+use switchyard_expr::{Code, Severity, render};
+
+use super::{Checked, Finding, What, print_line, summary};
+
+/// For people: carets, and what is known of filters without mistakes.
+pub(super) fn text(checked: &Checked, valid: bool) -> anyhow::Result<()> {
+    let mut shown = 0;
+    for finding in checked.findings.iter().filter(|f| matches!(f.what, What::Module(..))) {
+        print_line(&sentence(finding))?;
+        shown += 1;
+    }
+    for (at, filter) in checked.filters.iter().enumerate() {
+        let of_filter = checked.findings.iter().filter_map(|finding| match &finding.what {
+            What::Filter(of, diagnostic) if *of == at => Some((**diagnostic).clone()),
+            _ => None,
+        });
+        let diagnostics: Vec<_> = of_filter.collect();
+        if !diagnostics.is_empty() {
+            print_line(&render::render(&diagnostics, &filter.source, &filter.origin))?;
+            shown += diagnostics.len();
+        }
+    }
+    if !valid {
+        return Ok(());
+    }
+    match checked.filters.as_slice() {
+        [only] => {
+            print_line("the filter is valid")?;
+            summary(only).map_or(Ok(()), |summary| print_line(&summary))
+        }
+        filters => {
+            let warnings = if shown == 0 { String::new() } else { format!(", {shown} warnings") };
+            print_line(&format!("{} filters are valid{warnings}", filters.len()))
+        }
+    }
+}
+
+/// A problem of a module, which has no text to draw carets under.
+fn sentence(finding: &Finding) -> String {
+    let What::Module(severity, problem) = &finding.what else { return String::new() };
+    let mut text = format!(
+        "{}[{}]: {}\n --> {}#{}\n",
+        word(*severity),
+        problem.code,
+        problem.message,
+        finding.origin,
+        problem.path
+    );
+    if let Some(help) = &problem.help {
+        text.push_str(&format!("help: {help}\n"));
+    }
+    text
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    }
+}
+
+/// One document: `valid`, and `diagnostics` with the origin of each.
+pub(super) fn json(checked: &Checked, valid: bool) -> anyhow::Result<()> {
+    let diagnostics: Vec<Value> = checked.findings.iter().map(|f| as_json(checked, f)).collect();
+    print_line(&json!({ "valid": valid, "diagnostics": diagnostics }).to_string())
+}
+
+fn as_json(checked: &Checked, finding: &Finding) -> Value {
+    let mut value = match &finding.what {
+        What::Filter(at, diagnostic) => {
+            let source = checked.filters.get(*at).map_or("", |filter| &filter.source);
+            render::as_json(diagnostic, source)
+        }
+        What::Module(severity, problem) => {
+            let mut value = json!(problem);
+            if let Some(object) = value.as_object_mut() {
+                object.insert("severity".into(), word(*severity).into());
+            }
+            value
+        }
+    };
+    if let Some(object) = value.as_object_mut() {
+        object.insert("origin".into(), finding.origin.as_str().into());
+    }
+    value
+}
+
+/// A finding by its place in a file.
+struct Placed<'c> {
+    file: &'c str,
+    line: usize,
+    column: usize,
+    end_column: usize,
+    severity: Severity,
+    code: String,
+    message: String,
+}
+
+fn placed<'c>(checked: &'c Checked, finding: &'c Finding) -> Placed<'c> {
+    let with_help = |message: &str, help: Option<&str>| match help {
+        Some(help) => format!("{message}; {help}"),
+        None => message.to_owned(),
+    };
+    match &finding.what {
+        What::Filter(at, diagnostic) => {
+            let filter = checked.filters.get(*at);
+            let at = diagnostic.position(filter.map_or("", |filter| &filter.source));
+            let (line, column) = filter.map_or((1, 1), |filter| filter.place(at.offset));
+            Placed {
+                file: filter.map_or("", |filter| &filter.file),
+                line,
+                column,
+                end_column: column + at.length,
+                severity: diagnostic.severity,
+                code: diagnostic.code.to_string(),
+                message: with_help(&diagnostic.message, diagnostic.help.as_deref()),
+            }
+        }
+        What::Module(severity, problem) => Placed {
+            file: &finding.origin,
+            line: 1,
+            column: 1,
+            end_column: 1,
+            severity: *severity,
+            code: problem.code.clone(),
+            message: format!(
+                "{}: {}",
+                problem.path,
+                with_help(&problem.message, problem.help.as_deref())
+            ),
+        },
+    }
+}
+
+/// `::error file=..,line=..,col=..,title=SY-3103::message`
+pub(super) fn github(checked: &Checked) -> anyhow::Result<()> {
+    for finding in &checked.findings {
+        let at = placed(checked, finding);
+        // A property ends at a comma or colon, a message at the end of its line.
+        let message = escape(&at.message);
+        let file = escape(at.file).replace(',', "%2C").replace(':', "%3A");
+        print_line(&format!(
+            "::{} file={file},line={},col={},endColumn={},title={}::{message}",
+            word(at.severity),
+            at.line,
+            at.column,
+            at.end_column,
+            at.code
+        ))?;
+    }
+    Ok(())
+}
+
+fn escape(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// One run with every code of the language as a rule.
+pub(super) fn sarif(checked: &Checked) -> anyhow::Result<()> {
+    let rules: Vec<Value> = Code::ALL
+        .iter()
+        .map(|code| {
+            json!({
+                "id": code.to_string(),
+                "shortDescription": { "text": code.title() },
+                "fullDescription": { "text": code.page().cause },
+            })
+        })
+        .collect();
+    let results: Vec<Value> = checked
+        .findings
+        .iter()
+        .map(|finding| {
+            let at = placed(checked, finding);
+            json!({
+                "ruleId": at.code,
+                "level": word(at.severity),
+                "message": { "text": at.message },
+                "locations": [{ "physicalLocation": {
+                    "artifactLocation": { "uri": at.file },
+                    "region": {
+                        "startLine": at.line, "startColumn": at.column,
+                        "endColumn": at.end_column.max(at.column),
+                    },
+                }}],
+            })
+        })
+        .collect();
+    print_line(
+        &json!({
+            "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+            "version": "2.1.0",
+            "runs": [{
+                "tool": { "driver": {
+                    "name": "switchyard", "version": env!("CARGO_PKG_VERSION"), "rules": rules,
+                }},
+                "columnKind": "unicodeCodePoints",
+                "results": results,
+            }],
+        })
+        .to_string(),
+    )
+}

@@ -1,0 +1,236 @@
+//! What there is to check: an expression, a module, a file of registrations, a Forge manifest.
+
+use std::rc::Rc;
+
+use anyhow::Context;
+use serde_json::Value;
+use switchyard_expr::Severity;
+
+use crate::registry::Problem;
+use crate::registry::review::{not_an_object, review};
+
+/// One trigger, or a filter alone.
+pub(super) struct Subject {
+    pub(super) origin: String,
+    /// About the module around the filters.
+    pub(super) problems: Vec<(Severity, Problem)>,
+    pub(super) filters: Vec<FilterText>,
+}
+
+/// An expression and what it is for.
+pub(super) struct FilterText {
+    /// As messages name it: `manifest.yml#modules.trigger[0].filter.expression`.
+    pub(super) origin: String,
+    /// The file alone.
+    pub(super) file: String,
+    /// What the file says, from the line `first_line` on.
+    text: Rc<str>,
+    first_line: usize,
+    pub(super) source: String,
+    pub(super) events: Vec<String>,
+    pub(super) delivers_on_error: bool,
+}
+
+/// An expression that stands alone.
+pub(super) fn expression(file: &str, source: String, events: &[String]) -> Subject {
+    let filter = FilterText {
+        origin: file.into(),
+        file: file.into(),
+        text: source.as_str().into(),
+        first_line: 1,
+        source,
+        events: events.to_vec(),
+        delivers_on_error: false,
+    };
+    Subject { origin: file.into(), problems: Vec::new(), filters: vec![filter] }
+}
+
+/// Tells the forms apart by what they say: a manifest has `modules`, a module `events`, a
+/// registration file one object a line; anything else is an expression.
+pub(super) fn read(file: &str, text: &str, events: &[String]) -> anyhow::Result<Vec<Subject>> {
+    let is_yaml = file.ends_with(".yml") || file.ends_with(".yaml");
+    if is_yaml || text.lines().any(|line| line.trim_end() == "modules:") {
+        return manifest(file, text);
+    }
+    if !text.trim_start().starts_with('{') {
+        return Ok(vec![expression(file, text.trim_end().to_owned(), events)]);
+    }
+    if let Ok(module) = serde_json::from_str::<Value>(text) {
+        return Ok(vec![trigger(file, text, &module, "")]);
+    }
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let subjects = lines.map(|(at, line)| {
+        let number = at + 1;
+        let module = serde_json::from_str::<Value>(line)
+            .with_context(|| format!("{file}:{number} is no JSON object"))?;
+        let mut subject = trigger(&format!("{file}:{number}"), line, &module, "");
+        for filter in &mut subject.filters {
+            filter.file = file.into();
+            filter.first_line = number;
+        }
+        Ok(subject)
+    });
+    subjects.collect()
+}
+
+/// Every trigger of a Forge manifest.
+fn manifest(file: &str, text: &str) -> anyhow::Result<Vec<Subject>> {
+    let manifest: Value =
+        serde_saphyr::from_str(text).with_context(|| format!("{file} is no YAML"))?;
+    let triggers = manifest.pointer("/modules/trigger").and_then(Value::as_array);
+    let triggers = triggers.with_context(|| format!("{file} has no `modules.trigger`"))?;
+    let subjects = triggers.iter().enumerate().map(|(at, module)| {
+        let path = format!("modules.trigger[{at}]");
+        data(file, text, module, &path)
+    });
+    Ok(subjects.collect())
+}
+
+/// A module with its `data`, or the data alone.
+fn trigger(file: &str, text: &str, module: &Value, path: &str) -> Subject {
+    match module.get("data") {
+        Some(inner) => data(file, text, inner, &join(path, "data")),
+        None => data(file, text, module, path),
+    }
+}
+
+fn data(file: &str, text: &str, data: &Value, path: &str) -> Subject {
+    let Some(data) = data.as_object() else {
+        let problems = vec![(Severity::Error, not_an_object(path))];
+        return Subject { origin: file.into(), problems, filters: Vec::new() };
+    };
+    let review = review(data, if path.is_empty() { "trigger" } else { path });
+    let errors = review.problems.into_iter().map(|problem| (Severity::Error, problem));
+    let warnings = review.warnings.into_iter().map(|problem| (Severity::Warning, problem));
+    let text: Rc<str> = text.into();
+    let filters = review.filters.into_iter().map(|filter| FilterText {
+        origin: format!("{file}#{}", filter.path),
+        file: file.into(),
+        text: Rc::clone(&text),
+        first_line: 1,
+        source: filter.source,
+        events: filter.events,
+        delivers_on_error: filter.delivers_on_error,
+    });
+    Subject {
+        origin: file.into(),
+        problems: errors.chain(warnings).collect(),
+        filters: filters.collect(),
+    }
+}
+
+impl FilterText {
+    /// Line and column in the file, both from 1, of a byte of the expression. The start of the file
+    /// if it spells the expression in another way, with escapes for example.
+    pub(super) fn place(&self, offset: usize) -> (usize, usize) {
+        let place = self.lines().find_map(|(number, line)| {
+            let column = starts_at(line, &self.source)?;
+            self.follow(number, column, offset)
+        });
+        place.map_or((self.first_line, 1), |(line, column)| (self.first_line + line, column))
+    }
+
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text.lines().enumerate()
+    }
+
+    /// Reads the expression and the file side by side: a block of YAML indents and may fold lines.
+    fn follow(&self, number: usize, column: usize, offset: usize) -> Option<(usize, usize)> {
+        let mut read = 0;
+        let mut column = column;
+        for (number, line) in self.lines().skip(number) {
+            let written = line.get(column..)?;
+            let rest = self.source.get(read..)?;
+            let same = written.bytes().zip(rest.bytes()).take_while(|(a, b)| a == b).count();
+            if offset <= read + same {
+                let before = line.get(..column + offset.checked_sub(read)?)?;
+                return Some((number, before.chars().count() + 1));
+            }
+            read += same;
+            read += self.source.get(read..)?.len() - self.source.get(read..)?.trim_start().len();
+            let next = self.text.lines().nth(number + 1)?;
+            column = next.len() - next.trim_start().len();
+        }
+        None
+    }
+}
+
+/// The byte of `line` at which it starts to say `source`.
+fn starts_at(line: &str, source: &str) -> Option<usize> {
+    let first = source.lines().next().unwrap_or_default().trim_end();
+    if first.is_empty() {
+        return None;
+    }
+    // A folded block says the first words only.
+    let words = line.trim();
+    let folded = words.len() >= FOLDED_BYTES_MIN && source.starts_with(words);
+    line.find(first).or_else(|| folded.then(|| line.len() - line.trim_start().len()))
+}
+
+/// Fewer bytes than this may be the start of anything.
+const FOLDED_BYTES_MIN: usize = 6;
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filters(file: &str, text: &str) -> Vec<FilterText> {
+        let subjects = read(file, text, &[]).unwrap();
+        subjects.into_iter().flat_map(|subject| subject.filters).collect()
+    }
+
+    const MANIFEST: &str = "\
+modules:
+  trigger:
+    - key: a
+      function: main
+      events: [avi:jira:created:issue]
+      filter:
+        expression: >-
+          event.issue.key == 'A-1'
+            && event.issue.kex == 'ü'
+    - key: b
+      function: main
+      events: [avi:jira:updated:issue]
+      filter:
+        expression: event.issue.kex == 'A-2'
+        onError: RECEIVE
+";
+
+    #[test]
+    fn every_trigger_of_a_manifest_is_found_with_its_events() {
+        let found = filters("manifest.yml", MANIFEST);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].origin, "manifest.yml#modules.trigger[0].filter.expression");
+        assert_eq!(found[0].events, ["avi:jira:created:issue"]);
+        assert!(found[1].delivers_on_error && !found[0].delivers_on_error);
+    }
+
+    #[test]
+    fn places_are_those_of_the_file_also_in_folded_blocks() {
+        for filter in filters("manifest.yml", MANIFEST) {
+            let (line, column) = filter.place(filter.source.find("kex").unwrap());
+            let there: String =
+                MANIFEST.lines().nth(line - 1).unwrap().chars().skip(column - 1).take(3).collect();
+            assert_eq!(there, "kex", "{}", filter.source);
+        }
+    }
+
+    #[test]
+    fn modules_and_lines_of_registrations_are_told_from_expressions() {
+        let data = r#"{"events":["avi:jira:created:issue"],"function":"f","filter":{"expression":"true"}}"#;
+        let module = format!(r#"{{"key":"k","type":"trigger","data":{data}}}"#);
+        assert_eq!(filters("x.json", data)[0].origin, "x.json#trigger.filter.expression");
+        assert_eq!(filters("x.json", &module)[0].origin, "x.json#data.filter.expression");
+        let two = filters("x.ndjson", &format!("{module}\n\n{module}\n"));
+        assert_eq!(two[1].origin, "x.ndjson:3#data.filter.expression");
+        assert_eq!(two[1].place(0).0, 3);
+        assert_eq!(filters("x.txt", "event.a == 1\n")[0].source, "event.a == 1");
+        assert!(read("x.yml", "a: 1", &[]).is_err());
+        assert!(read("x.ndjson", "{}\n{", &[]).is_err());
+    }
+}
