@@ -39,6 +39,7 @@ test-all: test check-rules ## Also what needs Prometheus's own tools
 
 lint: cargo
 	cargo fmt --all --check
+	@echo "layer rules of ARCHITECTURE.md"; python3 tools/style_stats.py --rules ARCHITECTURE.md . | { ! grep '^FAIL'; }
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 unit: cargo tools
