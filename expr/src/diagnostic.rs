@@ -87,6 +87,8 @@ codes! {
     TooMuchMemory = 3304, "evaluation builds too much text or data";
     /// Functions or values nest too deep while evaluating.
     TooDeepValue = 3305, "functions or values nest too deep";
+    /// The cost grows with more lists than the vendor allows.
+    TooComplex = 3306, "more complex than the vendor allows";
     /// A member of null is read, or null is called.
     NullAccess = 3401, "null has no members";
     /// The expression raised an error itself.

@@ -83,25 +83,24 @@ impl Program {
         match self.eval(view, env, scratch) {
             Ok(Value::Bool(true)) => Verdict::Match,
             Ok(Value::Bool(false)) => Verdict::NoMatch,
-            Ok(other) => Verdict::Failed(EvalError {
-                code: Code::NotBoolean,
-                span: Span::new(0, self.source.len()),
-                message: not_boolean(&other).into(),
-            }),
+            Ok(other) => Verdict::Failed(not_boolean(&other, &self.source)),
             Err(error) => Verdict::Failed(error),
         }
     }
 }
 
-fn not_boolean(value: &Value<'_>) -> &'static str {
-    match value {
+/// The error of a filter that yields something else than true or false.
+pub(crate) fn not_boolean(value: &Value<'_>, source: &str) -> EvalError {
+    let message = match value {
         Value::Null => "A filter must yield true or false, not null",
         Value::Number(_) => "A filter must yield true or false, not a Number",
         Value::String(_) => "A filter must yield true or false, not a String",
         Value::List(_) => "A filter must yield true or false, not a List",
         Value::Map(_) => "A filter must yield true or false, not a Map",
         _ => "A filter must yield true or false",
-    }
+    };
+    let span = Span::new(0, source.len());
+    EvalError { code: Code::NotBoolean, span, message: message.into() }
 }
 
 /// An empty vector with the memory of `stack`: collecting an emptied vector into one of the same

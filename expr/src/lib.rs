@@ -30,8 +30,10 @@ mod builtin;
 pub mod cases;
 mod check;
 mod compile;
+mod complexity;
 pub mod diagnostic;
 mod eval;
+pub mod explain;
 mod fault;
 mod lex;
 pub mod limits;
@@ -50,6 +52,7 @@ mod typed;
 pub mod value;
 pub mod view;
 
+pub use crate::complexity::Complexity;
 pub use crate::diagnostic::{Code, Diagnostic, ErrorKind, Severity};
 pub use crate::eval::{Scratch, Verdict};
 pub use crate::fault::EvalError;
@@ -92,6 +95,8 @@ pub struct Compiled {
     pub program: Program,
     /// What is legal but probably not meant, ordered by place.
     pub warnings: Vec<Diagnostic>,
+    /// How its cost grows with the lists it walks.
+    pub complexity: Complexity,
 }
 
 /// A refused expression.
@@ -119,7 +124,8 @@ impl Rejected {
 /// What is wrong with it: the errors of its syntax, or all findings of the checker.
 pub fn compile(source: &str, profile: Profile) -> Result<Compiled, Rejected> {
     let (typed, warnings) = read(source, profile)?;
-    Ok(Compiled { program: compile::compile(&typed), warnings })
+    let complexity = Complexity::of(&typed);
+    Ok(Compiled { program: compile::compile(&typed), warnings, complexity })
 }
 
 /// Where a filter is used: what its trigger says beside it.
@@ -141,7 +147,9 @@ pub fn compile_for(
     usage: &Usage<'_>,
 ) -> Result<Compiled, Rejected> {
     let (typed, mut findings) = read(source, profile)?;
+    let complexity = Complexity::of(&typed);
     if profile == Profile::Filter {
+        findings.extend(complexity.refusal().map(|why| too_complex(source, &why)));
         lint::lint(&typed, usage, &mut findings);
         findings.sort_by_key(|finding| (finding.span.start, finding.code));
     }
@@ -150,7 +158,17 @@ pub fn compile_for(
         findings.retain(|finding| finding.code != Code::MayBeMissing);
         return Err(Rejected { diagnostics: findings });
     }
-    Ok(Compiled { program: compile::compile(&typed), warnings: findings })
+    Ok(Compiled { program: compile::compile(&typed), warnings: findings, complexity })
+}
+
+fn too_complex(source: &str, why: &str) -> Diagnostic {
+    let span = Span::new(0, source.len());
+    Diagnostic::warning(
+        Code::TooComplex,
+        span,
+        format!("the vendor would refuse this filter: {why}"),
+    )
+    .with_help("it works here, within 50,000 steps an event; walk fewer lists to be portable")
 }
 
 /// Parses and checks.

@@ -23,14 +23,40 @@ pub(crate) fn eval<'v, V: View>(
     view: &'v V,
     env: &Env,
 ) -> (Result<Value<'v>, EvalError>, u32) {
+    eval_watched(program, view, env, &mut ())
+}
+
+/// What is told of an evaluation while it runs.
+pub(crate) trait Watch<'v> {
+    /// The part of the source at `span` yields `outcome`.
+    fn seen(&mut self, span: Span, outcome: Result<&Value<'v>, &Fault<'v>>);
+
+    /// A function starts or ends.
+    fn in_function(&mut self, starts: bool);
+}
+
+impl<'v> Watch<'v> for () {
+    fn seen(&mut self, _: Span, _: Result<&Value<'v>, &Fault<'v>>) {}
+
+    fn in_function(&mut self, _: bool) {}
+}
+
+/// Evaluates `program` and tells `watch` about it.
+pub(crate) fn eval_watched<'v, V: View, W: Watch<'v>>(
+    program: &'v Typed,
+    view: &'v V,
+    env: &Env,
+    watch: &mut W,
+) -> (Result<Value<'v>, EvalError>, u32) {
     let meter = Meter::new(env.steps_max);
+    let now_ms = env.now_ms;
     let mut naive =
-        Naive { program, view, now_ms: env.now_ms, meter, locals: Vec::new(), captured: None };
+        Naive { program, view, now_ms, meter, locals: Vec::new(), captured: None, watch };
     let outcome = naive.frame(&program.main, &[], None);
     (outcome.map_err(EvalError::from), naive.meter.steps())
 }
 
-struct Naive<'v, V> {
+struct Naive<'v, 'w, V, W> {
     program: &'v Typed,
     view: &'v V,
     now_ms: i64,
@@ -38,9 +64,10 @@ struct Naive<'v, V> {
     /// Slots of the running function.
     locals: Vec<Value<'v>>,
     captured: Option<Rc<Captured<'v>>>,
+    watch: &'w mut W,
 }
 
-impl<'v, V: View> Machine<'v> for Naive<'v, V> {
+impl<'v, V: View, W: Watch<'v>> Machine<'v> for Naive<'v, '_, V, W> {
     type View = V;
 
     fn view(&self) -> &'v V {
@@ -58,7 +85,12 @@ impl<'v, V: View> Machine<'v> for Naive<'v, V> {
     fn call_lambda(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> Outcome<'v> {
         let Function::Lambda { id, captured } = function else { return Ok(Value::Null) };
         match self.program.lambdas.get(*id as usize) {
-            Some(frame) => self.frame(frame, arguments, captured.clone()),
+            Some(frame) => {
+                self.watch.in_function(true);
+                let outcome = self.frame(frame, arguments, captured.clone());
+                self.watch.in_function(false);
+                outcome
+            }
             None => Ok(Value::Null),
         }
     }
@@ -71,7 +103,7 @@ struct Walk<'v> {
     receiver: Value<'v>,
 }
 
-impl<'v, V: View> Naive<'v, V> {
+impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
     fn frame(
         &mut self,
         frame: &'v Frame,
@@ -153,7 +185,9 @@ impl<'v, V: View> Naive<'v, V> {
     }
 
     fn eval(&mut self, expr: &'v Expr) -> Outcome<'v> {
-        self.node(expr).map_err(|fault| fault.at(expr.span))
+        let outcome = self.node(expr).map_err(|fault| fault.at(expr.span));
+        self.watch.seen(expr.span, outcome.as_ref());
+        outcome
     }
 
     fn node(&mut self, expr: &'v Expr) -> Outcome<'v> {
@@ -310,7 +344,10 @@ impl<'v, V: View> Naive<'v, V> {
         for link in links {
             let next = self.link(&walk, link).map_err(|fault| fault.at(link.span))?;
             match next {
-                Some(next) => walk = next,
+                Some(next) => {
+                    self.watch.seen(link.span, Ok(&next.value));
+                    walk = next;
+                }
                 // `?.` gives up on the whole chain.
                 None => return Ok(Value::Null),
             }

@@ -12,6 +12,8 @@ use std::fmt;
 
 use crate::view::{NodeId, Read, View};
 
+pub(crate) use extract::conjuncts_of;
+
 pub use crate::value::Literal as Constant;
 
 /// What can be known about an expression without running it.

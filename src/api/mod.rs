@@ -7,6 +7,7 @@ pub mod auth;
 mod error;
 pub mod events;
 mod extract;
+mod filters;
 mod forge;
 pub mod health;
 pub mod ingest;
@@ -59,6 +60,7 @@ pub type Shared = Arc<ApiState>;
 pub fn router(state: Shared) -> Router {
     let operator = operator::routes()
         .merge(subscriptions::routes())
+        .merge(filters::routes())
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));
     Router::new()
         .merge(forge::routes())

@@ -397,3 +397,38 @@ async fn subscription_shows_its_filter_handler_and_figures() {
     let missing = doors.admin("GET", "/admin/v1/subscriptions/inst-a%2Fnone", json!({})).await;
     assert_eq!(missing.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn filters_are_checked_against_the_events_they_are_for() {
+    let doors = Doors::open().await;
+    let path = "/admin/v1/filters:check";
+    let filter = json!({"expression": "event.issue.fields.priorty.name == 'High'",
+        "events": ["avi:jira:updated:issue"], "onError": "RECEIVE"});
+    let answer = doors.admin("POST", path, filter).await;
+    assert_eq!((answer.status, &answer.body["valid"]), (StatusCode::OK, &json!(true)));
+    let found = &answer.body["diagnostics"][0];
+    let expected = ["SY-3103", "warning", "priority"];
+    assert_eq!(["code", "severity", "replacement"].map(|name| &found[name]), expected);
+    assert_eq!((&found["offset"], &found["length"]), (&json!(19), &json!(7)));
+    assert_eq!(answer.body["complexity"]["expression"], "11");
+    let answer = doors.admin("POST", path, json!({"expression": "event.a = 1"})).await;
+    assert_eq!(answer.body["valid"], false);
+    let answer = doors.admin("POST", path, json!({"expresion": "true"})).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn filters_are_tried_on_an_event_and_explained() {
+    let doors = Doors::open().await;
+    let path = "/admin/v1/filters:test";
+    let event = json!({"eventType": "avi:jira:created:issue", "issue": {"key": "A-1"}});
+    let body = json!({"expression": "event.issue.key == 'B-1' && true", "event": event});
+    let answer = doors.admin("POST", path, body).await;
+    assert_eq!((answer.status, &answer.body["verdict"]), (StatusCode::OK, &json!("false")));
+    let part = &answer.body["parts"][0]["parts"][0];
+    assert_eq!((&part["decides"], &part["reads"][0]["value"]), (&json!(true), &json!("A-1")));
+    let answer = doors.admin("POST", path, json!({"expression": "1 +", "event": event})).await;
+    assert_eq!(answer.body["valid"], false);
+    let answer = doors.admin("POST", path, json!({"expression": "true", "event": 3})).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+}

@@ -184,7 +184,14 @@ fn page(code: Code) -> String {
 /// What is known of an accepted filter beside its mistakes.
 fn summary(filter: &FilterText) -> Option<String> {
     let compiled = switchyard_expr::compile(&filter.source, Profile::Filter).ok()?;
-    let indexed = compiled.program.facts().indexed().map(ToString::to_string).collect::<Vec<_>>();
-    let index = if indexed.is_empty() { "none".to_owned() } else { indexed.join(", ") };
-    Some(format!("index key: {index} · at most {} steps", limits::STEPS_MAX))
+    let keys: Vec<String> = compiled.program.facts().indexed().map(ToString::to_string).collect();
+    let index = match keys.as_slice() {
+        [] => "no index key".to_owned(),
+        keys => format!("index key: {}", keys.join(", ")),
+    };
+    let complexity = compiled.complexity;
+    let lists = complexity.variables().map(|(name, list)| format!("{name} = length of {list}"));
+    let lists: Vec<String> = lists.collect();
+    let walks = if lists.is_empty() { String::new() } else { format!(", {}", lists.join(", ")) };
+    Some(format!("steps {complexity} of {}{walks} · {index}", limits::STEPS_MAX))
 }

@@ -62,6 +62,11 @@ pub enum Command {
         switchyard test --cases expr/tests/corpus/documented.json"
     )]
     Test(test::TestArgs),
+    /// Explains what a filter says about an event, part by part; no server needed
+    #[command(
+        after_help = "Example:\n  switchyard explain -e \"event.issue.fields.priority.name == 'High'\" --with event.json"
+    )]
+    Explain(test::ExplainArgs),
     /// Matches a file of events against a file of triggers; no server needed
     #[command(
         after_help = "Example:\n  switchyard match --triggers triggers.ndjson --events events.ndjson --threads 2"
@@ -139,6 +144,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(&args),
         Command::ExplainCode(args) => check::explain_code(&args),
         Command::Test(args) => test::run(&args),
+        Command::Explain(args) => test::explain(&args),
         Command::Match(args) => match_events::run(&args),
         Command::Completion { shell } => {
             clap_complete::generate(

@@ -1,21 +1,17 @@
-//! `switchyard test`: one filter on one event, or a file of language cases.
+//! `switchyard test` and `explain`: one filter on one event and why, or a file of language cases.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
-use switchyard_expr::diagnostic::Position;
-use switchyard_expr::{Diagnostic, Env, Profile, Scratch, Verdict, cases, limits, render};
+use switchyard_expr::explain::{self, Explanation};
+use switchyard_expr::{Diagnostic, Env, Verdict, cases, render};
 
 use super::{EXIT_NO, Output, print_line, read_input};
 use crate::clock;
-use crate::event::{Decoder, Headers};
-
-/// Largest event body, as in the router.
-const EVENT_BYTES_MAX: usize = 1 << 20;
+use crate::event::Sample;
 
 /// Flags of `test`.
 #[derive(Debug, Args)]
@@ -79,87 +75,71 @@ fn as_json(report: &cases::Report) -> Value {
     }
 }
 
-struct NoHeaders;
-
-impl Headers for NoHeaders {
-    fn get(&self, _name: &str) -> Option<&str> {
-        None
-    }
+fn run_one(expression: &str, event: &std::path::Path, output: Output) -> anyhow::Result<ExitCode> {
+    let Some(explanation) = explain_one(expression, event, output)? else {
+        return Ok(ExitCode::from(EXIT_NO));
+    };
+    Ok(match explanation.verdict {
+        Verdict::Match => ExitCode::SUCCESS,
+        _ => ExitCode::from(EXIT_NO),
+    })
 }
 
-fn run_one(expression: &str, event: &std::path::Path, output: Output) -> anyhow::Result<ExitCode> {
-    let compiled = match switchyard_expr::compile(expression, Profile::Filter) {
-        Ok(compiled) => compiled,
+/// Flags of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The filter
+    #[arg(short, long, value_name = "EXPR")]
+    pub expression: String,
+    /// File with the event, or an envelope line with the event under `data`; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub with: PathBuf,
+    /// How to print the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// Explains a verdict, whatever it is. Exit code 1 only for a filter with mistakes.
+///
+/// # Errors
+/// The file cannot be read or is no event.
+pub fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let explained = explain_one(&args.expression, &args.with, args.output)?;
+    Ok(explained.map_or(ExitCode::from(EXIT_NO), |_| ExitCode::SUCCESS))
+}
+
+/// Prints why a filter says what it says; none if it has mistakes, which are printed instead.
+fn explain_one(
+    expression: &str,
+    event: &std::path::Path,
+    output: Output,
+) -> anyhow::Result<Option<Explanation>> {
+    let value = serde_json::from_str(&read_input(event)?).context("the event is not JSON")?;
+    let sample =
+        Sample::read(value).map_err(|error| anyhow::anyhow!("{}: {error}", event.display()))?;
+    match explain::explain(expression, &sample.view(), &Env::at(clock::now_ms())) {
+        Ok(explanation) => {
+            print_explanation(&explanation, output)?;
+            Ok(Some(explanation))
+        }
         Err(rejected) => {
             print_line(&render::render(&rejected.diagnostics, expression, "<arg>"))?;
-            return Ok(ExitCode::from(EXIT_NO));
+            Ok(None)
         }
-    };
-    let body = event_body(&read_input(event)?)?;
-    let mut decoder = Decoder::new(EVENT_BYTES_MAX, true);
-    decoder
-        .decode("file.in.file.event.-", &NoHeaders, body, 0)
-        .map_err(|error| anyhow::anyhow!("{}: {error}", event.display()))?;
-    let env = Env { now_ms: clock::now_ms(), steps_max: limits::STEPS_MAX };
-    let mut scratch = Scratch::default();
-    let view = decoder.view(decoder.says_self_generated());
-    let verdict = compiled.program.verdict(&view, &env, &mut scratch);
-    let steps = scratch.steps();
-    print_verdict(expression, &verdict, steps, &compiled.warnings, output)?;
-    Ok(if matches!(verdict, Verdict::Match) { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
-}
-
-/// The event itself, or the `data` of an envelope around it.
-fn event_body(text: &str) -> anyhow::Result<Bytes> {
-    let mut value: Value = serde_json::from_str(text).context("the event is not JSON")?;
-    let is_envelope = value.get("headers").is_some() || value.get("subject").is_some();
-    if is_envelope && let Some(data) = value.get_mut("data") {
-        value = data.take();
     }
-    Ok(value.to_string().into())
 }
 
-fn print_verdict(
-    expression: &str,
-    verdict: &Verdict,
-    steps: u32,
-    warnings: &[Diagnostic],
-    output: Output,
-) -> anyhow::Result<()> {
-    let word = match verdict {
-        Verdict::Match => "true",
-        Verdict::NoMatch => "false",
-        Verdict::Failed(_) => "error",
-    };
+fn print_explanation(explanation: &Explanation, output: Output) -> anyhow::Result<()> {
     if output != Output::Text {
-        let mut answer = json!({ "verdict": word, "steps": steps, "stepsMax": limits::STEPS_MAX });
-        if let (Verdict::Failed(error), Some(object)) = (verdict, answer.as_object_mut()) {
-            let at = Position::of(error.span, expression);
-            object.insert(
-                "error".into(),
-                json!({ "code": error.code.to_string(), "kind": error.kind().as_str(),
-                    "message": error.message, "offset": at.offset, "line": at.line,
-                    "column": at.column }),
-            );
-        }
-        if let Some(object) = answer.as_object_mut() {
-            let list: Vec<Value> =
-                warnings.iter().map(|w| render::as_json(w, expression)).collect();
-            object.insert("warnings".into(), Value::Array(list));
-        }
-        return print_line(&answer.to_string());
+        return print_line(&explanation.as_json().to_string());
     }
-    if !warnings.is_empty() {
-        print_line(&render::render(warnings, expression, "<arg>"))?;
+    if !explanation.warnings.is_empty() {
+        print_line(&render::render(&explanation.warnings, &explanation.source, "<arg>"))?;
     }
-    match verdict {
-        Verdict::Match => print_line("true  (would be delivered)")?,
-        Verdict::NoMatch => print_line("false  (would not be delivered)")?,
-        Verdict::Failed(error) => {
-            print_line("error  (delivered only if onError is RECEIVE or RECEIVE_AND_LOG)")?;
-            let diagnostic = Diagnostic::error(error.code, error.span, error.message.clone());
-            print_line(&render::render(&[diagnostic], expression, "<arg>"))?;
-        }
+    print_line(&explanation.text())?;
+    if let Verdict::Failed(error) = &explanation.verdict {
+        let diagnostic = Diagnostic::error(error.code, error.span, error.message.clone());
+        print_line(&format!("\n{}", render::render(&[diagnostic], &explanation.source, "<arg>")))?;
     }
-    print_line(&format!("steps {steps} of {}", limits::STEPS_MAX))
+    Ok(())
 }

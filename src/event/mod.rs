@@ -11,6 +11,7 @@ pub mod incoming;
 pub mod members;
 pub mod metrics;
 pub mod publish;
+pub mod sample;
 pub mod view;
 pub mod webhook;
 
@@ -18,6 +19,7 @@ pub use decode::{DecodeError, Decoder};
 pub use envelope::{Envelope, Headers};
 pub use incoming::{Incoming, Source};
 pub use publish::{PublishError, Published, Publisher};
+pub use sample::Sample;
 pub use view::EventView;
 
 use bytes::Bytes;

@@ -180,6 +180,11 @@ fn limits(code: Code) -> Page {
             "",
             "Test before you build: filter lists before mapping them, slice texts before joining.",
         ),
+        Code::TooComplex => page(
+            "The vendor estimates the cost of a filter when it is deployed and refuses one that walks more than three lists. Here it is accepted: 50,000 steps an event are the only bound.",
+            "",
+            "Test the cheap conditions first, and walk fewer lists.",
+        ),
         Code::TooDeepValue => page(
             "Values nest at most 128 deep, and so do functions that call each other.",
             "let f = g => g(g); f(f)",

@@ -6,6 +6,25 @@ use crate::predicate::{Conjunct, Constant, Facts, Path, PropertyPath, Step};
 use crate::typed::{Applied, Block, Body, Expr, Kind, Link, LinkKind, MemberName, Part, Typed};
 use crate::value::{Literal, Member, Type};
 
+/// The operands of the top-level `&&`, in the order of [`Facts::conjuncts`].
+pub(crate) fn conjuncts_of(typed: &Typed) -> Vec<&Expr> {
+    fn collect<'t>(expr: &'t Expr, out: &mut Vec<&'t Expr>) {
+        match &expr.kind {
+            Kind::Chain { first, rest } if is_all(rest, BinaryOp::And) => {
+                collect(first, out);
+                rest.iter().for_each(|applied| collect(&applied.operand, out));
+            }
+            _ => out.push(expr),
+        }
+    }
+    let mut out = Vec::new();
+    match &typed.main.body.body {
+        Body::Expr(expr) if typed.main.body.declarations.is_empty() => collect(expr, &mut out),
+        _ => {}
+    }
+    out
+}
+
 impl Facts {
     /// The facts of a checked program.
     pub(crate) fn of(typed: &Typed) -> Facts {

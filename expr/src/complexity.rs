@@ -1,0 +1,321 @@
+//! How the cost of a filter grows with the lists it walks, told before it runs.
+//!
+//! A step for each node and one more for each member and call, as evaluation charges them; a list
+//! that a method walks is a variable named after its path, and walks inside of walks multiply.
+//!
+//! **Source:** Forge events page, "Filter out events": a formula such as `N*M + 5*N + 20`, refused
+//! above 3 variables, 3 combinations, 3 variables in one combination or a constant over 10,000.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::span::Span;
+use crate::typed::{Block, Body, Expr, Kind, Link, LinkKind, Part, Typed};
+use crate::value::Member;
+
+/// The vendor's bound on variables, on combinations of them, and on variables in a combination.
+const VARIABLES_MAX: usize = 3;
+/// The vendor's bound on the constant part.
+const CONSTANT_MAX: u64 = 10_000;
+/// Terms that are told apart; a filter with more is far beyond what the vendor takes.
+const TERMS_MAX: usize = 32;
+/// Names of variables; those behind are numbered.
+const NAMES: [&str; 6] = ["N", "M", "L", "K", "J", "I"];
+
+/// The cost of a filter as a sum of products of list lengths.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Complexity {
+    /// The lists that are walked, each once, as they are written.
+    pub lists: Vec<String>,
+    /// Steps by the lists that multiply them, as indices into [`Complexity::lists`].
+    pub terms: BTreeMap<Vec<usize>, u64>,
+}
+
+impl Complexity {
+    pub(crate) fn of(typed: &Typed) -> Complexity {
+        let mut counter = Counter { typed, lists: Vec::new() };
+        let terms = counter.block(&typed.main.body);
+        Complexity { lists: counter.lists, terms: terms.0 }
+    }
+
+    /// Why the vendor would refuse the filter, if it would.
+    pub fn refusal(&self) -> Option<String> {
+        let variables = self.lists.len();
+        let combined: Vec<usize> = self.terms.keys().map(Vec::len).filter(|n| *n > 1).collect();
+        let deepest = combined.iter().copied().max().unwrap_or(0);
+        let constant = self.terms.get(&Vec::new()).copied().unwrap_or(0);
+        if variables > VARIABLES_MAX {
+            Some(format!("it walks {variables} lists, the vendor allows {VARIABLES_MAX}"))
+        } else if deepest > VARIABLES_MAX {
+            Some(format!("{deepest} lists are walked inside of each other, the vendor allows 3"))
+        } else if combined.len() > VARIABLES_MAX {
+            let found = combined.len();
+            Some(format!("it combines lists in {found} ways, the vendor allows {VARIABLES_MAX}"))
+        } else if constant > CONSTANT_MAX {
+            Some(format!("{constant} steps whatever the event, the vendor allows {CONSTANT_MAX}"))
+        } else {
+            None
+        }
+    }
+
+    /// The variables of the formula, each with the list it stands for.
+    pub fn variables(&self) -> impl Iterator<Item = (String, &str)> {
+        self.lists.iter().enumerate().map(|(at, list)| (Complexity::name(at), list.as_str()))
+    }
+
+    fn name(at: usize) -> String {
+        NAMES.get(at).map_or_else(|| format!("X{at}"), |name| (*name).to_owned())
+    }
+
+    /// `{"expression": "5*N + 20", "variables": {"N": "event.changelog.items"}}`
+    pub fn as_json(&self) -> serde_json::Value {
+        let variables: serde_json::Map<String, serde_json::Value> =
+            self.variables().map(|(name, list)| (name, list.into())).collect();
+        serde_json::json!({ "expression": self.to_string(), "variables": variables })
+    }
+}
+
+/// Most lists first: `N*M + 5*N + 20`.
+impl fmt::Display for Complexity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut terms: Vec<(&Vec<usize>, &u64)> = self.terms.iter().collect();
+        terms.sort_by_key(|(lists, _)| std::cmp::Reverse(lists.len()));
+        for (at, (lists, steps)) in terms.into_iter().enumerate() {
+            if at > 0 {
+                f.write_str(" + ")?;
+            }
+            if *steps != 1 || lists.is_empty() {
+                write!(f, "{steps}")?;
+            }
+            for (nth, list) in lists.iter().enumerate() {
+                let times = if nth > 0 || *steps != 1 { "*" } else { "" };
+                write!(f, "{times}{}", Complexity::name(*list))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A sum of products.
+#[derive(Default)]
+struct Sum(BTreeMap<Vec<usize>, u64>);
+
+impl Sum {
+    fn constant(steps: u64) -> Sum {
+        Sum(BTreeMap::from([(Vec::new(), steps)]))
+    }
+
+    fn add(&mut self, other: Sum) {
+        for (lists, steps) in other.0 {
+            // What would be one term too many is added to the last one: large stays large.
+            if self.0.len() >= TERMS_MAX && !self.0.contains_key(&lists) {
+                if let Some(mut last) = self.0.last_entry() {
+                    *last.get_mut() = last.get().saturating_add(steps);
+                }
+                continue;
+            }
+            let sum = self.0.entry(lists).or_default();
+            *sum = sum.saturating_add(steps);
+        }
+    }
+
+    fn times_list(self, list: usize) -> Sum {
+        let terms = self.0.into_iter().map(|(mut lists, steps)| {
+            let at = lists.partition_point(|known| *known <= list);
+            lists.insert(at, list);
+            (lists, steps)
+        });
+        Sum(terms.collect())
+    }
+
+    fn times(self, factor: u64) -> Sum {
+        let terms = self.0.into_iter();
+        Sum(terms.map(|(lists, steps)| (lists, steps.saturating_mul(factor))).collect())
+    }
+}
+
+struct Counter<'t> {
+    typed: &'t Typed,
+    lists: Vec<String>,
+}
+
+impl Counter<'_> {
+    fn block(&mut self, block: &Block) -> Sum {
+        let mut sum = Sum::default();
+        for (_, value) in &block.declarations {
+            sum.add(self.expr(value));
+            sum.add(Sum::constant(1));
+        }
+        match &block.body {
+            Body::Expr(expr) => sum.add(self.expr(expr)),
+            Body::If { arms, otherwise } => {
+                for (condition, then) in arms {
+                    sum.add(self.expr(condition));
+                    sum.add(Sum::constant(1));
+                    sum.add(self.block(then));
+                }
+                sum.add(self.block(otherwise));
+            }
+            Body::Try { attempt, handler, .. } => {
+                sum.add(Sum::constant(1));
+                sum.add(self.block(attempt));
+                sum.add(self.block(handler));
+            }
+        }
+        sum
+    }
+
+    fn all<'e>(&mut self, exprs: impl IntoIterator<Item = &'e Expr>) -> Sum {
+        let mut sum = Sum::default();
+        for expr in exprs {
+            sum.add(self.expr(expr));
+        }
+        sum
+    }
+
+    fn expr(&mut self, expr: &Expr) -> Sum {
+        let mut sum = match &expr.kind {
+            Kind::Literals(literals) => Sum::constant(literals.len() as u64),
+            Kind::Template(parts) => self.all(parts.iter().filter_map(|part| match part {
+                Part::Placeholder(expr) => Some(expr),
+                Part::Text(_) => None,
+            })),
+            Kind::List(items) | Kind::New { arguments: items, .. } => self.all(items),
+            Kind::Map(entries) => self.all(entries.iter().map(|(_, value)| value)),
+            Kind::Unary { operand, .. } | Kind::Throw(operand) => self.expr(operand),
+            Kind::Chain { first, rest } => {
+                let mut sum = self.expr(first);
+                for applied in rest {
+                    sum.add(self.expr(&applied.operand));
+                    sum.add(Sum::constant(1));
+                }
+                return sum;
+            }
+            Kind::Conditional { arms, otherwise } => {
+                let arms = arms.iter().flat_map(|(condition, value)| [condition, value]);
+                self.all(arms.chain(std::iter::once(&**otherwise)))
+            }
+            Kind::Lambda(id) => self.function(*id),
+            Kind::Access { head, links } => return self.access(head, links),
+            _ => Sum::default(),
+        };
+        sum.add(Sum::constant(1));
+        sum
+    }
+
+    fn function(&mut self, id: u32) -> Sum {
+        match self.typed.lambdas.get(id as usize) {
+            Some(frame) => self.block(&frame.body),
+            None => Sum::default(),
+        }
+    }
+
+    fn access(&mut self, head: &Expr, links: &[Link]) -> Sum {
+        let mut sum = self.expr(head);
+        for (at, link) in links.iter().enumerate() {
+            sum.add(Sum::constant(2));
+            match &link.kind {
+                LinkKind::Member { .. } => {}
+                LinkKind::Index { index, .. } => sum.add(self.expr(index)),
+                LinkKind::Call { arguments, .. } => {
+                    let method = at.checked_sub(1).and_then(|at| links.get(at));
+                    let receiver = match at.checked_sub(2).and_then(|at| links.get(at)) {
+                        Some(link) => link.span,
+                        None => head.span,
+                    };
+                    for argument in arguments {
+                        let walks = walks_list(method).then_some(&argument.kind);
+                        if let Some(Kind::Lambda(id)) = walks {
+                            sum.add(self.for_each(head, receiver, *id));
+                        } else {
+                            sum.add(self.expr(argument));
+                        }
+                    }
+                }
+            }
+        }
+        sum
+    }
+
+    /// The cost of a function for every element of the list at `receiver`.
+    fn for_each(&mut self, head: &Expr, receiver: Span, id: u32) -> Sum {
+        if let Kind::Literals(literals) = &head.kind
+            && receiver == head.span
+        {
+            return self.each(id).times(literals.len() as u64);
+        }
+        let list = receiver.text(&self.typed.source).replace("?.", ".");
+        let at = self.lists.iter().position(|known| *known == list).unwrap_or_else(|| {
+            self.lists.push(list);
+            self.lists.len() - 1
+        });
+        self.each(id).times_list(at)
+    }
+
+    fn each(&mut self, id: u32) -> Sum {
+        let mut each = self.function(id);
+        each.add(Sum::constant(1));
+        each
+    }
+}
+
+/// Whether the method calls its argument for each element.
+fn walks_list(method: Option<&Link>) -> bool {
+    let Some(LinkKind::Member { name, .. }) = method.map(|link| &link.kind) else { return false };
+    matches!(
+        name.member,
+        Some(
+            Member::Map
+                | Member::FlatMap
+                | Member::Filter
+                | Member::Every
+                | Member::Some
+                | Member::Reduce
+                | Member::Sort
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Profile, Usage, compile_for};
+
+    fn complexity(source: &str) -> super::Complexity {
+        compile_for(source, Profile::Filter, &Usage::default()).unwrap().complexity
+    }
+
+    #[test]
+    fn lists_are_variables_and_walks_inside_of_walks_multiply() {
+        for (source, expected) in [
+            ("event.a == 1", "5"),
+            ("event.xs.some(x => x == 1)", "4*N + 7"),
+            ("[1, 2].some(x => x == event.a)", "19"),
+            ("event.xs.some(x => event.ys.some(y => x == y))", "4*N*M + 8*N + 7"),
+            ("event.xs.some(x => x == 1) && event.xs?.every(x => x == 1)", "8*N + 15"),
+        ] {
+            assert_eq!(complexity(source).to_string(), expected, "{source}");
+        }
+        let json = complexity("event.xs.some(x => x == 1)").as_json();
+        assert_eq!(json["variables"]["N"], "event.xs");
+    }
+
+    #[test]
+    fn the_vendors_bounds_are_told() {
+        assert_eq!(complexity("event.a.some(x => x) && event.b.some(x => x)").refusal(), None);
+        let four = "event.a.some(x => x) && event.b.some(x => x) \
+            && event.c.some(x => x) && event.d.some(x => x)";
+        assert!(complexity(four).refusal().unwrap().contains("4 lists"));
+        let nested = "event.a.some(a => a.b.some(b => b.c.some(c => c == 1)))";
+        assert_eq!(complexity(nested).refusal(), None);
+        let usage = Usage::default();
+        let warnings = compile_for(four, Profile::Filter, &usage).unwrap().warnings;
+        assert!(warnings.iter().any(|warning| warning.code.to_string() == "SY-3306"));
+    }
+
+    #[test]
+    fn a_filter_of_nothing_but_walks_has_a_bounded_formula() {
+        let source = (0..600).map(|i| format!("event.x{i}.some(x=>x)")).collect::<Vec<_>>();
+        let source = source.get(..400).unwrap().join("&&");
+        assert!(complexity(&source).terms.len() <= super::TERMS_MAX);
+    }
+}

@@ -1,0 +1,66 @@
+//! An event outside of any stream, from a file or a request, for trying filters out.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{DecodeError, Decoder, EventView, Headers};
+
+/// Largest sample, as in the router.
+const SAMPLE_BYTES_MAX: usize = 1 << 20;
+
+/// A decoded sample.
+#[derive(Debug)]
+pub struct Sample {
+    decoder: Decoder,
+}
+
+impl Sample {
+    /// Reads an event, or the `data` of an envelope around it.
+    ///
+    /// # Errors
+    /// It is no event.
+    pub fn read(mut event: Value) -> Result<Self, DecodeError> {
+        let is_envelope = event.get("headers").is_some() || event.get("subject").is_some();
+        if is_envelope && let Some(data) = event.get_mut("data") {
+            event = data.take();
+        }
+        let event_type = event.get("eventType").and_then(Value::as_str).unwrap_or("event");
+        let subject = format!("sample.in.site.{event_type}.-");
+        let body: Bytes = event.to_string().into();
+        let mut decoder = Decoder::new(SAMPLE_BYTES_MAX, true);
+        decoder.decode(&subject, &NoHeaders, body, 0)?;
+        Ok(Self { decoder })
+    }
+
+    /// The event as filters see it.
+    #[must_use]
+    pub fn view(&self) -> EventView<'_> {
+        self.decoder.view(self.decoder.says_self_generated())
+    }
+}
+
+struct NoHeaders;
+
+impl Headers for NoHeaders {
+    fn get(&self, _name: &str) -> Option<&str> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn samples_are_events_of_any_type_or_envelopes_around_them() {
+        for event in [
+            json!({"eventType": "avi:jira:created:issue", "issue": {}}),
+            json!({"issue": {}}),
+            json!({"subject": "x", "headers": {}, "data": {"eventType": "a", "issue": {}}}),
+        ] {
+            assert!(Sample::read(event.clone()).is_ok(), "{event}");
+        }
+        assert!(Sample::read(json!([1])).is_err());
+    }
+}
