@@ -15,6 +15,7 @@ use super::members::{Members, ObjectWriter};
 use super::{Envelope, Headers, identity};
 use crate::domain::{CloudId, EventId, EventType};
 
+pub mod reverse;
 #[cfg(test)]
 mod tests;
 

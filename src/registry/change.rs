@@ -59,6 +59,33 @@ pub struct Settings {
     pub registration_rate: u32,
     /// Registrations at once of one installation.
     pub registration_burst: u32,
+    /// Bounds of Connect installations.
+    pub connect: ConnectLimits,
+}
+
+/// How much a Connect installation may register.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnectLimits {
+    /// Dynamic modules of an installation in Jira.
+    pub modules_jira: usize,
+    /// Dynamic modules of an installation in Confluence.
+    pub modules_confluence: usize,
+    /// Dynamic webhooks of an app in a site.
+    pub webhooks_per_app: usize,
+    /// Dynamic webhooks of an OAuth app in a site for one of its users.
+    pub webhooks_per_user: usize,
+}
+
+impl Default for ConnectLimits {
+    /// The vendor's.
+    fn default() -> Self {
+        Self {
+            modules_jira: 100,
+            modules_confluence: 100,
+            webhooks_per_app: 100,
+            webhooks_per_user: 5,
+        }
+    }
 }
 
 /// Why a change was not made.
@@ -266,6 +293,21 @@ impl Registry {
     #[must_use]
     pub fn installation_by_token(&self, digest: &str) -> Option<Arc<LiveInstallation>> {
         self.live.installation_by_token(digest)
+    }
+
+    /// The installations of an app.
+    pub fn installations_of(&self, app: &str) -> impl Iterator<Item = Arc<LiveInstallation>> {
+        let ids = self.live.installations_of(app).into_iter();
+        ids.filter_map(|id| self.installation(id.as_str()))
+    }
+
+    /// What is installed in the tenant that Connect knows by this client key.
+    pub fn installations_of_client(
+        &self,
+        client_key: &str,
+    ) -> impl Iterator<Item = Arc<LiveInstallation>> {
+        let ids = self.live.installations_of_client(client_key).into_iter();
+        ids.filter_map(|id| self.installation(id.as_str()))
     }
 
     /// The OAuth client that the bearer token with this digest names.

@@ -42,7 +42,7 @@ impl Programs {
     }
 
     /// The program of a filter, compiled unless an equal one is in use.
-    fn get(&self, text: &Arc<str>) -> Result<Arc<Program>, Vec<Problem>> {
+    pub(super) fn get(&self, text: &Arc<str>) -> Result<Arc<Program>, Vec<Problem>> {
         let known = self.locked().get(text).and_then(Weak::upgrade);
         match known {
             Some(program) => Ok(program),

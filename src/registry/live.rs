@@ -44,6 +44,8 @@ pub(super) struct Live {
     tokens: DashMap<String, InstallationId>,
     client_tokens: DashMap<String, String>,
     of_app: DashMap<AppId, BTreeSet<InstallationId>>,
+    /// Connect's name of a tenant -> what is installed there.
+    of_client: DashMap<String, BTreeSet<InstallationId>>,
     /// Key of a document -> the id inside, for deletions, which carry no document.
     ids: DashMap<String, String>,
     by_state: [AtomicI64; ModuleState::ALL.len()],
@@ -62,6 +64,7 @@ impl Live {
             tokens: DashMap::new(),
             client_tokens: DashMap::new(),
             of_app: DashMap::new(),
+            of_client: DashMap::new(),
             ids: DashMap::new(),
             by_state: Default::default(),
             with_modules: AtomicI64::new(0),
@@ -96,6 +99,11 @@ impl Live {
 
     pub(super) fn installations_of(&self, app: &str) -> Vec<InstallationId> {
         self.of_app.get(app).map(|ids| ids.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    pub(super) fn installations_of_client(&self, client_key: &str) -> Vec<InstallationId> {
+        let ids = self.of_client.get(client_key);
+        ids.map(|ids| ids.iter().cloned().collect()).unwrap_or_default()
     }
 
     pub(super) fn clients_of(&self, installation: &str) -> Vec<String> {
@@ -185,11 +193,18 @@ impl Live {
             if before.app != record.app {
                 self.forget_app_member(before);
             }
+            if before.client_key != record.client_key {
+                self.forget_client_key(before);
+            }
         }
         if let Some(digest) = &record.token_hash {
             self.tokens.insert(digest.clone(), record.id.clone());
         }
         self.of_app.entry(record.app.clone()).or_default().insert(record.id.clone());
+        if let Some(client_key) = &record.client_key {
+            let mut members = self.of_client.entry(client_key.clone()).or_default();
+            members.insert(record.id.clone());
+        }
         self.compile(Arc::new(record), revision);
     }
 
@@ -202,6 +217,13 @@ impl Live {
     fn forget_app_member(&self, record: &InstallationRecord) {
         self.of_app.entry(record.app.clone()).or_default().remove(&record.id);
         self.of_app.remove_if(&record.app, |_, members| members.is_empty());
+    }
+
+    fn forget_client_key(&self, record: &InstallationRecord) {
+        if let Some(client_key) = &record.client_key {
+            self.of_client.entry(client_key.clone()).or_default().remove(&record.id);
+            self.of_client.remove_if(client_key, |_, members| members.is_empty());
+        }
     }
 
     /// Works out the modules of an installation and hands them to the matcher.
@@ -231,6 +253,7 @@ impl Live {
         self.matcher.replace_installation(&id, Vec::new());
         self.forget_token(&known.record);
         self.forget_app_member(&known.record);
+        self.forget_client_key(&known.record);
         self.count(&known.modules, -1);
         info!(installation = %id, "installation removed");
     }

@@ -16,8 +16,10 @@ mod apps;
 pub mod catalog;
 mod change;
 mod compile;
+mod connect;
 mod document;
 mod installations;
+mod jql;
 mod language;
 mod limits;
 mod live;
@@ -33,11 +35,13 @@ mod tests;
 mod token;
 mod trigger;
 mod validate;
+mod webhook;
 
 pub use applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
 pub use apps::{AppPut, AppSpec, CheckUrl};
-pub use change::{RegisterError, Registry, Settings};
+pub use change::{ConnectLimits, RegisterError, Registry, Settings};
 pub use compile::{Programs, TRIGGER, function_subject};
+pub use connect::ConnectModule;
 pub use document::{
     AppKind, AppRecord, ClientRecord, Discovery, Door, Endpoint, InstallationRecord,
     InstallationState, ModuleRecord,
@@ -50,3 +54,4 @@ pub use store::{Change, Store, StoreError, Stored};
 pub use token::digest;
 pub use trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 pub use validate::{Accepted, Rules, key_problem};
+pub use webhook::{WEBHOOKS, Webhook};

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::testing::MemoryStore;
 use super::{
-    AppPut, Door, ModuleRecord, ModuleSpec, ModuleState, RegisterError, Registry, Settings, code,
-    digest,
+    AppPut, ConnectLimits, Door, ModuleRecord, ModuleSpec, ModuleState, RegisterError, Registry,
+    Settings, code, digest,
 };
 use crate::domain::{AppId, Handler, InstallationId, SubscriptionId};
 use crate::matcher::Matcher;
@@ -42,6 +42,7 @@ impl Replica {
             property_paths_max: 5,
             registration_rate: 0,
             registration_burst: 0,
+            connect: ConnectLimits { modules_jira: 10, ..ConnectLimits::default() },
         };
         let store = Arc::clone(store) as Arc<dyn super::Store>;
         let registry = Arc::new(Registry::new(store, Arc::new(Matcher::default()), settings));
