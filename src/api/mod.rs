@@ -4,12 +4,14 @@
 //! below, what status an error has in `error` alone. Every path works with a trailing slash.
 
 pub mod auth;
+mod connect;
 mod error;
 pub mod events;
 mod extract;
 mod forge;
 pub mod health;
 pub mod ingest;
+mod jwt;
 mod metrics;
 mod operator;
 mod page;
@@ -62,6 +64,7 @@ pub fn router(state: Shared) -> Router {
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));
     Router::new()
         .merge(forge::routes())
+        .merge(connect::routes())
         .nest("/admin/v1", operator)
         .fallback(|| async { ApiError::NoSuchPath })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
