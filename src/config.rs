@@ -190,6 +190,8 @@ pub struct Limits {
     pub webhooks_per_app: usize,
     /// Dynamic webhooks of one OAuth app in one site for one user.
     pub webhooks_per_user: usize,
+    /// How long a dynamic webhook lives unless it is refreshed, in hours.
+    pub webhook_life_h: u64,
     /// Distinct entity-property paths of one installation.
     pub property_paths_per_installation: usize,
     /// Registrations per second of one installation; 0 = unlimited.

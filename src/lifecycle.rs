@@ -257,6 +257,7 @@ async fn open_registry(
             modules_confluence: config.limits.connect_modules_confluence,
             webhooks_per_app: config.limits.webhooks_per_app,
             webhooks_per_user: config.limits.webhooks_per_user,
+            webhook_life: Duration::from_secs(config.limits.webhook_life_h.saturating_mul(3600)),
         },
         property_paths_max: config.limits.property_paths_per_installation,
         registration_rate: config.limits.registration_rate,

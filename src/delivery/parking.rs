@@ -14,6 +14,7 @@ use thiserror::Error;
 use super::Fields;
 use super::plan::{Delivery, Occurrence, Progress};
 use crate::domain::{AppId, DeliveryId, FilterError, SubscriptionId};
+use crate::event::webhook::original;
 use crate::event::{Envelope, Event, Headers};
 use crate::matcher::Subscription;
 
@@ -36,6 +37,8 @@ const RETRY_REASON: &str = "switchyard-retry-reason";
 const RETRY_DATA: &str = "switchyard-retry-data";
 const SELF_GENERATED: &str = "switchyard-self-generated";
 const FILTER_ERROR: &str = "switchyard-filter-error";
+/// Keys of further modules that the delivery is for, separated by spaces.
+const ALSO: &str = "switchyard-also";
 const TRACEPARENT: &str = "traceparent";
 
 /// Holds deliveries until their time; implemented at the broker's edge.
@@ -130,6 +133,8 @@ impl Record {
             (ORIGIN_APP, event.envelope.origin_app.as_ref().map(ToString::to_string)),
             (ENTITY, event.envelope.entity.as_ref().map(ToString::to_string)),
             (TRACEPARENT, event.envelope.traceparent.as_ref().map(ToString::to_string)),
+            (original::HEADER, event.envelope.webhook.as_ref().map(ToString::to_string)),
+            (ALSO, present(&also(delivery))),
             (LAST_CLASS, present(&progress.last_class)),
             (RETRY_REASON, present(&progress.retry_reason)),
             (RETRY_DATA, progress.retry_data.as_ref().map(ToString::to_string)),
@@ -146,6 +151,11 @@ impl Record {
             body: event.body.clone(),
         }
     }
+}
+
+fn also(delivery: &Delivery) -> String {
+    let keys: Vec<&str> = delivery.also.iter().map(|other| other.id.key.as_str()).collect();
+    keys.join(" ")
 }
 
 fn present(text: &str) -> Option<String> {
@@ -168,8 +178,8 @@ pub enum Malformed {
 pub struct Fired {
     /// The delivery.
     pub id: DeliveryId,
-    /// Whose it is.
-    pub subscription: SubscriptionId,
+    /// Whose it is; at least one.
+    pub subscriptions: Vec<SubscriptionId>,
     event: Event,
     self_generated: bool,
     filter_error: Option<FilterError>,
@@ -192,6 +202,7 @@ impl Fired {
             origin_app: headers.get(ORIGIN_APP).map(AppId::from),
             entity: optional(ENTITY),
             traceparent: optional(TRACEPARENT),
+            webhook: optional(original::HEADER),
         };
         let progress = Progress {
             attempt: parse(headers, ATTEMPT)?,
@@ -209,10 +220,7 @@ impl Fired {
         };
         Ok(Self {
             id: DeliveryId::from_record(text(DELIVERY_ID)?),
-            subscription: SubscriptionId {
-                installation: text(INSTALLATION)?.into(),
-                key: text(MODULE_KEY)?.into(),
-            },
+            subscriptions: subscriptions(headers)?,
             event: Event { envelope, body, sequence: parse(headers, SEQUENCE)? },
             self_generated: parse(headers, SELF_GENERATED)?,
             filter_error,
@@ -220,22 +228,36 @@ impl Fired {
         })
     }
 
-    /// Goes on with the delivery, to where its subscription points now.
+    /// Goes on with the delivery, to where its subscription points now; `also` are the others that
+    /// it is still for.
     ///
     /// # Errors
     /// The body is no event object.
-    pub fn resume(self, subscription: Arc<Subscription>) -> Result<Delivery, Malformed> {
+    pub fn resume(
+        self,
+        subscription: Arc<Subscription>,
+        also: Vec<Arc<Subscription>>,
+    ) -> Result<Delivery, Malformed> {
         let occurrence =
             Occurrence::new(self.event).map_err(|error| Malformed::Body(error.to_string()))?;
         Ok(Delivery {
             id: self.id,
             subscription,
+            also: also.into(),
             occurrence: Arc::new(occurrence),
             self_generated: self.self_generated,
             filter_error: self.filter_error,
             progress: self.progress,
         })
     }
+}
+
+fn subscriptions(headers: &impl Headers) -> Result<Vec<SubscriptionId>, Malformed> {
+    let text = |name: &'static str| headers.get(name).ok_or(Malformed::Field(name));
+    let (installation, first) = (text(INSTALLATION)?, text(MODULE_KEY)?);
+    let others = headers.get(ALSO).unwrap_or_default().split(' ').filter(|key| !key.is_empty());
+    let id = |key: &str| SubscriptionId { installation: installation.into(), key: key.into() };
+    Ok(std::iter::once(first).chain(others).map(id).collect())
 }
 
 fn parse<T: std::str::FromStr>(headers: &impl Headers, name: &'static str) -> Result<T, Malformed> {
@@ -284,8 +306,8 @@ mod tests {
         let record = Record::of(&delivery, due, ParkReason::Backoff);
         assert_eq!(record.message_id, format!("{}/3/4", delivery.id));
         let fired = Fired::read(&Map(record.fields.clone()), record.body.clone()).unwrap();
-        assert_eq!(fired.subscription, delivery.subscription.id);
-        let resumed = fired.resume(Arc::clone(&delivery.subscription)).unwrap();
+        assert_eq!(fired.subscriptions, std::slice::from_ref(&delivery.subscription.id));
+        let resumed = fired.resume(Arc::clone(&delivery.subscription), Vec::new()).unwrap();
         assert_eq!(resumed.progress, delivery.progress);
         assert_eq!(Record::of(&resumed, due, ParkReason::Backoff), record);
     }
@@ -312,6 +334,6 @@ mod tests {
             assert_eq!(error, Malformed::Field(missing));
         }
         let fired = Fired::read(&Map(fields), Bytes::from_static(b"[]")).unwrap();
-        assert!(matches!(fired.resume(delivery.subscription), Err(Malformed::Body(_))));
+        assert!(matches!(fired.resume(delivery.subscription, Vec::new()), Err(Malformed::Body(_))));
     }
 }

@@ -39,6 +39,8 @@ const CONFLICTS_MAX: u32 = 32;
 const CONFLICT_PAUSE_MAX: Duration = Duration::from_millis(50);
 /// How long a change waits to be applied on this replica.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often webhooks that expired are looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Locks that queue up changes of one document; documents share them by hash.
 const LOCKS: usize = 64;
 
@@ -74,6 +76,8 @@ pub struct ConnectLimits {
     pub webhooks_per_app: usize,
     /// Dynamic webhooks of an OAuth app in a site for one of its users.
     pub webhooks_per_user: usize,
+    /// How long a dynamic webhook lives unless it is refreshed.
+    pub webhook_life: Duration,
 }
 
 impl Default for ConnectLimits {
@@ -84,6 +88,7 @@ impl Default for ConnectLimits {
             modules_confluence: 100,
             webhooks_per_app: 100,
             webhooks_per_user: 5,
+            webhook_life: super::dynamic::LIFE,
         }
     }
 }
@@ -200,8 +205,15 @@ impl Registry {
         let store = Arc::clone(&self.store);
         feed.spawn(async move { store.follow(sender).await });
         let mut unseen = None;
-        while let Some(change) = changes.recv().await {
-            self.apply(change, &mut unseen);
+        let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
+        loop {
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Some(change) => self.apply(change, &mut unseen),
+                    None => break,
+                },
+                _ = expiry.tick() => self.live.expire(),
+            }
             tokio::task::yield_now().await;
         }
         feed.shutdown().await;

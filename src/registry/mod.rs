@@ -18,6 +18,7 @@ mod change;
 mod compile;
 mod connect;
 mod document;
+mod dynamic;
 mod installations;
 mod jql;
 mod language;
@@ -46,6 +47,7 @@ pub use document::{
     AppKind, AppRecord, ClientRecord, Discovery, Door, Endpoint, InstallationRecord,
     InstallationState, ModuleRecord,
 };
+pub use dynamic::{DYNAMIC_WEBHOOK, DynamicWebhook, WebhookOwner, WebhookResult, WebhookSpec};
 pub use installations::{ClientSpec, InstallationPut, InstallationSpec};
 pub use live::Counts;
 pub use modules::{ModuleSpec, Registered};

@@ -4,8 +4,11 @@
 //! under the event type that such a webhook becomes on its way in, `webhook:<name>`, so that no name
 //! is a dead end.
 
-use super::super::members::Members;
-use super::{CHANGED_CONFIGURATION, MERGED_VERSION, OPTIONS, OTHER_VERB, SAME_VERB, as_token};
+use super::super::members::{Members, ObjectWriter};
+use super::original::MATCHED;
+use super::{
+    CHANGED_CONFIGURATION, MERGED_VERSION, OPTIONS, OTHER_VERB, SAME_VERB, as_token, renamed,
+};
 use crate::domain::{EventType, Product};
 
 /// The event of a comment that was written or changed.
@@ -143,6 +146,87 @@ pub fn name_of<'n>(
     let is_new = comment.json("created") == comment.json("updated");
     let wanted = if is_new { "comment_created" } else { "comment_updated" };
     fitting.find(|name| *name == wanted)
+}
+
+/// Members of events that webhooks lack, or say in another place.
+const EVENT_ONLY: &[&str] = &[
+    "eventType",
+    "timestamp",
+    "selfGenerated",
+    "context",
+    "retryContext",
+    "filterError",
+    "atlassianId",
+    "jiraEventTypeName",
+    "associatedUsers",
+    "associatedStatuses",
+    "runtime",
+    "webhookTraceValue",
+];
+/// What an event lifts out of the link of a webhook.
+const LINK: &[&str] =
+    &["id", "sourceIssueId", "destinationIssueId", "sourceProjectId", "destinationProjectId"];
+
+/// The webhook named `name` that an event stands for that did not enter as one.
+///
+/// `time_ms` is used where the event tells none itself; `matched` are the ids of the dynamic
+/// webhooks that it is sent for.
+#[must_use]
+pub fn body(
+    name: &str,
+    event_type: &EventType,
+    event: &Members<'_>,
+    time_ms: Option<i64>,
+    matched: Option<&str>,
+) -> String {
+    let mut webhook = ObjectWriter::with_capacity(1024);
+    let time = event.id("timestamp").filter(|text| text.parse::<i64>().is_ok());
+    if let Some(time) = time.or_else(|| time_ms.map(|ms| ms.to_string())) {
+        webhook.json("timestamp", &time);
+    }
+    webhook.text("webhookEvent", name);
+    if let Some(kind) = event.json("jiraEventTypeName") {
+        webhook.json("issue_event_type_name", kind);
+    }
+    if let (Some(account), None) = (event.id("atlassianId"), event.json("user")) {
+        let mut user = ObjectWriter::with_capacity(account.len());
+        user.text("accountId", &account);
+        webhook.json("user", &user.finish());
+    }
+    let is_link = event_type.as_str().ends_with(":issuelink");
+    for (member, value) in event.iter().filter(|(member, _)| !EVENT_ONLY.contains(member)) {
+        match (event_type.as_str(), member) {
+            (MERGED_VERSION, "mergedVersion") => webhook.json("version", value),
+            (MERGED_VERSION, "version") => webhook.json("mergedTo", value),
+            (_, "attachment") => webhook.json(member, &renamed(value, "fileName", "filename")),
+            (_, member) if is_link && (LINK.contains(&member) || member == "issueLinkType") => {}
+            _ => webhook.json(member, value),
+        }
+    }
+    if is_link {
+        webhook.json("issueLink", &link(event));
+    }
+    if let Some(matched) = matched {
+        webhook.json(MATCHED, matched);
+    }
+    webhook.finish()
+}
+
+/// The link of a webhook: ids are numbers there, and the names of its type longer.
+fn link(event: &Members<'_>) -> String {
+    let mut link = ObjectWriter::with_capacity(256);
+    for name in LINK {
+        match event.id(name) {
+            Some(id) if id.parse::<u64>().is_ok() => link.json(name, &id),
+            Some(id) => link.text(name, &id),
+            None => {}
+        }
+    }
+    if let Some(kind) = event.json("issueLinkType") {
+        let kind = renamed(&renamed(kind, "inward", "inwardName"), "outward", "outwardName");
+        link.json("issueLinkType", &kind);
+    }
+    link.finish()
 }
 
 #[cfg(test)]
