@@ -18,6 +18,8 @@ use crate::registry::{Problem, RegisterError, StoreError, code, summary};
 const AUTHORIZATION_FAILED: &str = "Authorization failed";
 /// **Source:** Jira Cloud platform, dynamic modules, the answer 401.
 const NOT_CONNECT: &str = "The request is not from a Connect app.";
+/// **Source:** Jira Cloud platform, webhooks, the answer 403.
+const NOT_AN_APP: &str = "Only Connect and OAuth 2.0 apps can use this operation";
 const INTERNAL: &str = "An internal error occurred";
 /// When to try again after storage did not answer.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -31,6 +33,8 @@ pub enum ApiError {
     NotAnOperator,
     /// The request is not signed by a Connect app.
     NotConnect,
+    /// The caller is no app that may have webhooks.
+    NotAnApp,
     /// The body cannot be read.
     Malformed(String),
     /// The body is too large.
@@ -106,6 +110,7 @@ impl From<ApiError> for Answer {
                 "the operator API needs the header `Authorization: Bearer <admin token>`",
             ),
             ApiError::NotConnect => Self::new(StatusCode::UNAUTHORIZED, NOT_CONNECT),
+            ApiError::NotAnApp => Self::new(StatusCode::FORBIDDEN, NOT_AN_APP),
             ApiError::Malformed(reason) => Self::coded(StatusCode::BAD_REQUEST, "SY-1101", reason),
             ApiError::BodyTooLarge { max } => Self::coded(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -213,6 +218,24 @@ impl IntoResponse for ConnectError {
         let answer = Answer::from(self.0);
         let message = answer.sentences().join("; ");
         answer.respond(answer.old_status(), "JWT", json!({"message": message}))
+    }
+}
+
+/// An error in the form of Jira's REST API: `{errorMessages, errors}`.
+#[derive(Debug)]
+pub(super) struct WebhookError(ApiError);
+
+impl<E: Into<ApiError>> From<E> for WebhookError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for WebhookError {
+    fn into_response(self) -> Response {
+        let answer = Answer::from(self.0);
+        let body = json!({"errorMessages": answer.sentences(), "errors": {}});
+        answer.respond(answer.old_status(), "JWT", body)
     }
 }
 

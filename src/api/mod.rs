@@ -21,6 +21,7 @@ mod subscriptions;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -65,6 +66,7 @@ pub fn router(state: Shared) -> Router {
     Router::new()
         .merge(forge::routes())
         .merge(connect::routes())
+        .merge(webhooks::routes())
         .nest("/admin/v1", operator)
         .fallback(|| async { ApiError::NoSuchPath })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })

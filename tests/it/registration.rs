@@ -125,6 +125,13 @@ async fn connect_door_answers_the_recorded_cases_of_both_products() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhook_door_answers_the_recorded_cases() {
+    let broker = NatsServer::start().await;
+    let replica = Replica::start(&broker).await;
+    run_cases(&replica, "jira-webhooks.json").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn confirmed_registrations_survive_a_killed_broker() {
     let mut broker = NatsServer::start().await;
     let first = Replica::start(&broker).await;
