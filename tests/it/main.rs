@@ -16,3 +16,4 @@ mod registration;
 mod restart;
 mod scenario;
 mod support;
+mod webhooks;
