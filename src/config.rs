@@ -182,6 +182,16 @@ pub struct Limits {
     pub event: usize,
     /// Dynamic modules of one installation.
     pub modules_per_installation: usize,
+    /// Dynamic modules of a Connect installation in Jira.
+    pub connect_modules_jira: usize,
+    /// Dynamic modules of a Connect installation in Confluence.
+    pub connect_modules_confluence: usize,
+    /// Dynamic webhooks of one app in one site.
+    pub webhooks_per_app: usize,
+    /// Dynamic webhooks of one OAuth app in one site for one user.
+    pub webhooks_per_user: usize,
+    /// How long a dynamic webhook lives unless it is refreshed, in hours.
+    pub webhook_life_h: u64,
     /// Distinct entity-property paths of one installation.
     pub property_paths_per_installation: usize,
     /// Registrations per second of one installation; 0 = unlimited.

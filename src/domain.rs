@@ -289,6 +289,27 @@ pub enum Handler {
         /// `<prefix>.fn.<installation token>.<function>`.
         subject: Arc<str>,
     },
+    /// A webhook of a Connect app.
+    Webhook(Webhook),
+}
+
+/// Where and how a webhook is posted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Webhook {
+    /// The app's base URL; its path is no part of what a token covers.
+    pub base: url::Url,
+    /// Behind the base, or whole; may hold variables such as `{issue.key}`.
+    pub address: Box<str>,
+    /// Names by which the app asked for events, such as `jira:issue_created`.
+    pub names: Box<[Box<str>]>,
+    /// The tenant as the app knows it, who signs.
+    pub client_key: Box<str>,
+    /// Shared by tenant and app.
+    pub secret: Secret,
+    /// Whether it is posted without a body.
+    pub excludes_body: bool,
+    /// The id of a dynamic webhook. All of those that an event matches make one delivery.
+    pub number: Option<u64>,
 }
 
 /// Why a filter could not be evaluated on an event; handed to handlers that asked for it.

@@ -11,6 +11,7 @@
 
 pub mod clock;
 pub mod domain;
+pub mod jwt;
 pub mod telemetry;
 
 pub mod config;

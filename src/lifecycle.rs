@@ -30,7 +30,7 @@ use crate::delivery::{Directory, Dispatcher, Edges, Guard};
 use crate::domain::{CloudId, Secret, SubscriptionId};
 use crate::event::Publisher;
 use crate::matcher::{Matcher, Subscription};
-use crate::registry::{Registry, Settings};
+use crate::registry::{ConnectLimits, Registry, Settings};
 use crate::router::Router;
 use crate::store::{KvOptions, KvStore};
 use crate::telemetry::Live;
@@ -260,6 +260,13 @@ async fn open_registry(
         allow_unknown_events: config.events.allow_unknown,
         accept_inert_types: config.registry.accept_inert_types,
         modules_max: config.limits.modules_per_installation,
+        connect: ConnectLimits {
+            modules_jira: config.limits.connect_modules_jira,
+            modules_confluence: config.limits.connect_modules_confluence,
+            webhooks_per_app: config.limits.webhooks_per_app,
+            webhooks_per_user: config.limits.webhooks_per_user,
+            webhook_life: Duration::from_secs(config.limits.webhook_life_h.saturating_mul(3600)),
+        },
         property_paths_max: config.limits.property_paths_per_installation,
         registration_rate: config.limits.registration_rate,
         registration_burst: config.limits.registration_burst,

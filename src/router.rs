@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::delivery::dead_letter::{Cause, DeadLetter};
 use crate::delivery::outcome::DeadReason;
 use crate::delivery::parking::{Fired, Malformed};
-use crate::delivery::{Delivery, Directory, Dispatcher, Occurrence};
+use crate::delivery::{self, Delivery, Directory, Dispatcher, Due, Occurrence};
 use crate::event::metrics::{InputMetrics, decode_error};
 use crate::event::{DecodeError, Decoder, Event, Incoming, Source};
 use crate::matcher::metrics::{self as matching, MatchMetrics};
@@ -266,16 +266,16 @@ impl Router {
     /// Ends when every delivery of the event is accounted for.
     async fn deliver_all(&self, occurrence: &Arc<Occurrence>, matches: Vec<Match>) {
         let (started, now) = (clock::tick(), clock::now());
-        let deliver = async |found: Match| {
+        let deliver = async |due: Due| {
             // Closed never, so that a failure only means that the bound is not kept.
             let _slot = self.deliveries.acquire().await;
             let late = clock::since(started) >= EVENT_WORK_MAX;
             let patience = if late { Duration::ZERO } else { self.dispatcher.park_after() };
-            let delivery = Delivery::plan(found, occurrence, now);
+            let delivery = Delivery::plan(due, occurrence, now);
             // Boxed, so that one that waits for its slot takes next to nothing.
             Box::pin(self.dispatcher.deliver(delivery, patience)).await
         };
-        stream::iter(matches)
+        stream::iter(delivery::due(matches))
             .map(deliver)
             .buffer_unordered(FAN_OUT_MAX)
             .for_each(|_accounted| future::ready(()))
@@ -351,8 +351,12 @@ impl Router {
     /// The delivery of a fired record; none if its subscription is gone.
     fn read_back<M: Incoming>(&self, message: &M) -> Result<Option<Delivery>, Malformed> {
         let fired = Fired::read(message.headers(), message.payload())?;
-        match self.directory.find(&fired.subscription) {
-            Some(subscription) => fired.resume(subscription).map(Some),
+        let mut live = fired.subscriptions.iter().filter_map(|id| self.directory.find(id));
+        match live.next() {
+            Some(subscription) => {
+                let also = live.collect();
+                fired.resume(subscription, also).map(Some)
+            }
             None => Ok(None),
         }
     }

@@ -36,6 +36,7 @@ pub(crate) fn envelope(number: u64) -> Envelope {
         origin_app: None,
         entity: Some(format!("MOB-{}", number % 5_000).into()),
         traceparent: None,
+        webhook: None,
     }
 }
 

@@ -82,7 +82,7 @@ fn forge_caller(
 }
 
 /// The token of `Authorization: Bearer <token>`; the scheme's case does not matter.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();

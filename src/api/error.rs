@@ -9,12 +9,17 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::json;
 use tracing::error;
 
 use crate::registry::{Problem, RegisterError, StoreError, code, summary};
 
 /// **Source:** Forge dynamic modules API, the documented texts of 401 and 500.
 const AUTHORIZATION_FAILED: &str = "Authorization failed";
+/// **Source:** Jira Cloud platform, dynamic modules, the answer 401.
+const NOT_CONNECT: &str = "The request is not from a Connect app.";
+/// **Source:** Jira Cloud platform, webhooks, the answer 403.
+const NOT_AN_APP: &str = "Only Connect and OAuth 2.0 apps can use this operation";
 const INTERNAL: &str = "An internal error occurred";
 /// When to try again after storage did not answer.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -26,6 +31,10 @@ pub enum ApiError {
     Unauthorized(&'static str),
     /// The operator's token is absent or wrong.
     NotAnOperator,
+    /// The request is not signed by a Connect app.
+    NotConnect,
+    /// The caller is no app that may have webhooks.
+    NotAnApp,
     /// The body cannot be read.
     Malformed(String),
     /// The body is too large.
@@ -100,6 +109,8 @@ impl From<ApiError> for Answer {
                 "SY-1105",
                 "the operator API needs the header `Authorization: Bearer <admin token>`",
             ),
+            ApiError::NotConnect => Self::new(StatusCode::UNAUTHORIZED, NOT_CONNECT),
+            ApiError::NotAnApp => Self::new(StatusCode::FORBIDDEN, NOT_AN_APP),
             ApiError::Malformed(reason) => Self::coded(StatusCode::BAD_REQUEST, "SY-1101", reason),
             ApiError::BodyTooLarge { max } => Self::coded(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -153,20 +164,78 @@ fn of_registry(error: RegisterError) -> Answer {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let answer = Answer::from(self);
-        let (status, retry_after) = (answer.status, answer.retry_after);
-        let mut response = (status, Json(answer)).into_response();
-        if let Some(wait) = retry_after {
+impl Answer {
+    /// The answer with `body` in its place.
+    fn respond(&self, status: StatusCode, scheme: &'static str, body: impl Serialize) -> Response {
+        let mut response = (status, Json(body)).into_response();
+        if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         if status == StatusCode::UNAUTHORIZED {
-            let scheme = HeaderValue::from_static("Bearer");
+            let scheme = HeaderValue::from_static(scheme);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
         response
+    }
+
+    /// What the products of old know as a bad request is 422 at the younger doors.
+    fn old_status(&self) -> StatusCode {
+        match self.status {
+            StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+            status => status,
+        }
+    }
+
+    /// Every sentence of it, for doors whose answers have no list of problems.
+    fn sentences(&self) -> Vec<String> {
+        match self.errors.as_slice() {
+            [] => vec![self.message.clone()],
+            errors => errors.iter().map(Problem::sentence).collect(),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let answer = Answer::from(self);
+        answer.respond(answer.status, "Bearer", &answer)
+    }
+}
+
+/// An error in the form of the Connect door: `{message}`, whatever is wrong with a request as 400.
+#[derive(Debug)]
+pub(super) struct ConnectError(ApiError);
+
+impl<E: Into<ApiError>> From<E> for ConnectError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for ConnectError {
+    fn into_response(self) -> Response {
+        let answer = Answer::from(self.0);
+        let message = answer.sentences().join("; ");
+        answer.respond(answer.old_status(), "JWT", json!({"message": message}))
+    }
+}
+
+/// An error in the form of Jira's REST API: `{errorMessages, errors}`.
+#[derive(Debug)]
+pub(super) struct WebhookError(ApiError);
+
+impl<E: Into<ApiError>> From<E> for WebhookError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for WebhookError {
+    fn into_response(self) -> Response {
+        let answer = Answer::from(self.0);
+        let body = json!({"errorMessages": answer.sentences(), "errors": {}});
+        answer.respond(answer.old_status(), "JWT", body)
     }
 }
 

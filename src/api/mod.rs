@@ -4,6 +4,7 @@
 //! below, what status an error has in `error` alone. Every path works with a trailing slash.
 
 pub mod auth;
+mod connect;
 mod error;
 pub mod events;
 mod extract;
@@ -11,6 +12,7 @@ mod filters;
 mod forge;
 pub mod health;
 pub mod ingest;
+mod jwt;
 mod metrics;
 mod operator;
 mod page;
@@ -20,6 +22,7 @@ mod subscriptions;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -64,6 +67,8 @@ pub fn router(state: Shared) -> Router {
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));
     Router::new()
         .merge(forge::routes())
+        .merge(connect::routes())
+        .merge(webhooks::routes())
         .nest("/admin/v1", operator)
         .fallback(|| async { ApiError::NoSuchPath })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })

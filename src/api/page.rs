@@ -29,6 +29,15 @@ impl Query {
         })
     }
 
+    /// A whole number that is not negative.
+    pub(super) fn number(&self, name: &str) -> Result<Option<usize>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| {
+            let message = format!("`{text}` is no whole number from 0");
+            Problem::new(code::FORM, name, message).into()
+        })
+    }
+
     /// What the cursor in parameter `name` stands for.
     pub(super) fn cursor(&self, name: &str) -> Result<Option<String>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };

@@ -203,6 +203,7 @@ fn handler_view(trigger: &Trigger, module: &LiveModule) -> Value {
     };
     match module.subscription.as_ref().map(|subscription| &*subscription.handler) {
         Some(Handler::Http { url, .. }) => insert(&mut view, "url", Some(url.as_str())),
+        Some(Handler::Webhook(webhook)) => insert(&mut view, "url", Some(&*webhook.address)),
         Some(Handler::Function { subject }) => insert(&mut view, "subject", Some(&**subject)),
         None => {}
     }

@@ -16,7 +16,7 @@ use super::{ApiState, router};
 use crate::domain::Secret;
 use crate::matcher::Matcher;
 use crate::registry::testing::MemoryStore;
-use crate::registry::{Registry, Settings};
+use crate::registry::{ConnectLimits, Registry, Settings};
 
 const ADMIN: &str = "admin-token";
 const APP: &str = "/admin/v1/apps/ari%3Acloud%3Aecosystem%3A%3Aapp%2F1";
@@ -46,6 +46,7 @@ impl Doors {
             prefix: "sw".into(),
             allow_unknown_events: false,
             accept_inert_types: false,
+            connect: ConnectLimits::default(),
             modules_max: 100,
             property_paths_max: 5,
             registration_rate,

@@ -14,6 +14,7 @@ use super::store::{self, Parcel};
 use super::subjects::Subjects;
 use crate::clock;
 use crate::delivery::Fields;
+use crate::event::webhook::original;
 use crate::event::{Envelope, PublishError, Published, Publisher};
 
 /// How long a door waits for an event to be confirmed, repeats included.
@@ -119,6 +120,7 @@ fn fields(envelope: &Envelope) -> Fields {
         ("ce-subject", envelope.entity.as_ref().map(ToString::to_string)),
         ("ce-originapp", envelope.origin_app.as_ref().map(ToString::to_string)),
         ("traceparent", envelope.traceparent.as_ref().map(ToString::to_string)),
+        (original::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
     ];
     fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     fields

@@ -158,6 +158,7 @@ mod tests {
             origin_app: None,
             entity: entity.map(Into::into),
             traceparent: None,
+            webhook: None,
         }
     }
 

@@ -11,8 +11,10 @@ use super::lane::Lane;
 use super::outcome::{Class, Outcome};
 use super::plan::Delivery;
 use super::signature::sign;
-use crate::domain::Secret;
+use super::webhook;
+use crate::domain::{Secret, Webhook};
 
+const CONTENT_TYPE: &str = "content-type";
 const USER_AGENT: &str = concat!("switchyard/", env!("CARGO_PKG_VERSION"));
 
 /// Calls functions of apps over the broker; implemented at its edge.
@@ -67,6 +69,27 @@ pub(super) async fn post(
     lane.client().post(url, fields, body).await
 }
 
+/// Makes one attempt at a webhook.
+pub(super) async fn post_webhook(
+    delivery: &Delivery,
+    webhook: &Webhook,
+    lane: &Lane,
+    body: Bytes,
+    now: Timestamp,
+) -> Outcome {
+    let url = match webhook::address(delivery, webhook) {
+        Ok(url) => url,
+        Err(error) => return Outcome::failed(Class::Other, error),
+    };
+    let mut fields = common_fields(delivery, now);
+    if webhook.excludes_body {
+        fields.retain(|(name, _)| *name != CONTENT_TYPE);
+    }
+    fields.push(("user-agent", USER_AGENT.to_owned()));
+    fields.extend(webhook::fields(delivery, webhook, &url, &body, now));
+    lane.client().post(&url, fields, body).await
+}
+
 /// Makes one attempt over the broker.
 pub(super) async fn call(
     delivery: &Delivery,
@@ -93,7 +116,7 @@ fn common_fields(delivery: &Delivery, now: Timestamp) -> Fields {
     let subscription = &delivery.subscription.id;
     let mut fields = Vec::with_capacity(13);
     fields.extend([
-        ("content-type", "application/json".to_owned()),
+        (CONTENT_TYPE, "application/json".to_owned()),
         ("webhook-id", delivery.id.to_string()),
         ("webhook-timestamp", now.as_second().to_string()),
         ("switchyard-event-id", event.envelope.event_id.to_string()),

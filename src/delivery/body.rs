@@ -227,6 +227,7 @@ mod tests {
                 origin_app: None,
                 entity: None,
                 traceparent: None,
+                webhook: None,
             },
             body: Bytes::copy_from_slice(body.as_bytes()),
             sequence: 1,

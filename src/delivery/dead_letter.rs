@@ -9,9 +9,10 @@ use super::plan::Delivery;
 use crate::domain::AppId;
 use crate::event::Headers;
 use crate::event::envelope::decoded;
+use crate::event::webhook::original;
 
 /// Headers of an event that a dead letter keeps, so that it can be published again.
-const KEPT_HEADERS: [&str; 10] = [
+const KEPT_HEADERS: [&str; 11] = [
     "ce-specversion",
     "ce-id",
     "ce-source",
@@ -22,6 +23,7 @@ const KEPT_HEADERS: [&str; 10] = [
     "ce-originapp",
     "content-type",
     "traceparent",
+    original::HEADER,
 ];
 /// Longest error text kept, in characters.
 const ERROR_CHARS_MAX: usize = 512;
@@ -98,6 +100,7 @@ impl DeadLetter {
             ("ce-subject", envelope.entity.as_ref().map(ToString::to_string)),
             ("ce-originapp", envelope.origin_app.as_ref().map(ToString::to_string)),
             ("traceparent", envelope.traceparent.as_ref().map(ToString::to_string)),
+            (original::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
         ];
         fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         Self {

@@ -152,6 +152,10 @@ impl Dispatcher {
                 let call = attempt::call(delivery, subject, functions, self.timeout, body, now);
                 ("nats", call.await)
             }
+            Handler::Webhook(webhook) => {
+                let _running = metrics::running("http");
+                ("http", attempt::post_webhook(delivery, webhook, lane, body, now).await)
+            }
         };
         let took = clock::since(started);
         lane.record_attempt(took);
@@ -168,7 +172,9 @@ impl Dispatcher {
         let now = clock::now();
         match outcome.next {
             Next::Done => {
-                delivery.subscription.stats.count_delivered(now.as_millisecond());
+                for subscription in delivery.subscriptions() {
+                    subscription.stats.count_delivered(now.as_millisecond());
+                }
                 let progress = &delivery.progress;
                 let seconds = now.duration_since(progress.first_seen).as_secs_f64();
                 metrics::delivered(delivery.lane_label(), progress.attempt, seconds);
@@ -226,7 +232,9 @@ impl Dispatcher {
     async fn bury(&self, delivery: &Delivery, reason: DeadReason, error: &str) -> Accounted {
         let cause = Cause { reason: &reason, stage: "delivery", error };
         self.edges.dead_letters.put(DeadLetter::of_delivery(delivery, &cause)).await;
-        delivery.subscription.stats.count_dead();
+        for subscription in delivery.subscriptions() {
+            subscription.stats.count_dead();
+        }
         metrics::dead(delivery.lane_label(), &reason);
         Accounted::Dead(reason)
     }
@@ -250,7 +258,9 @@ fn notice(delivery: &Delivery, accounted: &Accounted, took: Option<Duration>) ->
 
 fn note_failure(delivery: &Delivery, outcome: &Outcome) {
     let reason = format!("{}: {}", outcome.class.label(), outcome.detail);
-    delivery.subscription.stats.count_failed_attempt(&reason);
+    for subscription in delivery.subscriptions() {
+        subscription.stats.count_failed_attempt(&reason);
+    }
     tracing::debug!(
         delivery_id = %delivery.id,
         installation = %delivery.subscription.id.installation,

@@ -98,6 +98,7 @@ impl Lanes {
         let target: Box<str> = match &*delivery.subscription.handler {
             Handler::Http { url, .. } => url.as_str().into(),
             Handler::Function { subject } => (&**subject).into(),
+            Handler::Webhook(webhook) => webhook.base.as_str().into(),
         };
         let key = LaneKey { installation: delivery.subscription.id.installation.clone(), target };
         let lane = Arc::clone(self.lanes.entry(key).or_insert_with(|| self.new_lane()).value());

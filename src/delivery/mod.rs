@@ -28,6 +28,7 @@ pub mod retry;
 pub mod signature;
 #[cfg(test)]
 mod testing;
+pub mod webhook;
 
 pub use attempt::{CallError, FunctionCaller, Reply};
 pub use dead_letter::{DeadLetter, DeadLetterBox};
@@ -35,6 +36,7 @@ pub use dispatch::{Accounted, Dispatcher, Edges};
 pub use guard::Guard;
 pub use parking::{Directory, ParkingLot};
 pub use plan::{Delivery, Occurrence};
+pub use webhook::{Due, due};
 
 /// Headers to be sent: lower-case names and their values.
 pub type Fields = Vec<(&'static str, String)>;

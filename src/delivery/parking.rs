@@ -19,6 +19,7 @@ use crate::domain::{
     SubscriptionId,
 };
 use crate::event::envelope::decoded;
+use crate::event::webhook::original;
 use crate::event::{Envelope, Event, Headers};
 use crate::matcher::Subscription;
 
@@ -41,6 +42,8 @@ const RETRY_REASON: &str = "switchyard-retry-reason";
 const RETRY_DATA: &str = "switchyard-retry-data";
 const SELF_GENERATED: &str = "switchyard-self-generated";
 const FILTER_ERROR: &str = "switchyard-filter-error";
+/// Keys of further modules that the delivery is for, separated by spaces.
+const ALSO: &str = "switchyard-also";
 const TRACEPARENT: &str = "traceparent";
 
 /// Holds deliveries until their time; implemented at the broker's edge.
@@ -138,6 +141,8 @@ impl Record {
             (ORIGIN_APP, event.envelope.origin_app.as_ref().map(ToString::to_string)),
             (ENTITY, event.envelope.entity.as_ref().map(ToString::to_string)),
             (TRACEPARENT, event.envelope.traceparent.as_ref().map(ToString::to_string)),
+            (original::HEADER, event.envelope.webhook.as_ref().map(ToString::to_string)),
+            (ALSO, present(&also(delivery))),
             (LAST_CLASS, present(&progress.last_class)),
             (RETRY_REASON, present(&progress.retry_reason)),
             (RETRY_DATA, progress.retry_data.as_ref().map(ToString::to_string)),
@@ -154,6 +159,11 @@ impl Record {
             body: event.body.clone(),
         }
     }
+}
+
+fn also(delivery: &Delivery) -> String {
+    let keys: Vec<&str> = delivery.also.iter().map(|other| other.id.key.as_str()).collect();
+    keys.join(" ")
 }
 
 fn present(text: &str) -> Option<String> {
@@ -176,8 +186,8 @@ pub enum Malformed {
 pub struct Fired {
     /// The delivery.
     pub id: DeliveryId,
-    /// Whose it is.
-    pub subscription: SubscriptionId,
+    /// Whose it is; at least one.
+    pub subscriptions: Vec<SubscriptionId>,
     event: Event,
     self_generated: bool,
     filter_error: Option<FilterError>,
@@ -200,6 +210,7 @@ impl Fired {
             origin_app: value(headers, ORIGIN_APP)?.map(|app| AppId::from(&*app)),
             entity: optional(ENTITY)?,
             traceparent: optional(TRACEPARENT)?,
+            webhook: optional(original::HEADER)?,
         };
         let progress = Progress {
             attempt: parse(headers, ATTEMPT)?,
@@ -217,10 +228,7 @@ impl Fired {
         };
         Ok(Self {
             id: DeliveryId::from_record(&text(DELIVERY_ID)?),
-            subscription: SubscriptionId {
-                installation: InstallationId::from(&*text(INSTALLATION)?),
-                key: ModuleKey::from(&*text(MODULE_KEY)?),
-            },
+            subscriptions: subscriptions(headers)?,
             event: Event { envelope, body, sequence: parse(headers, SEQUENCE)? },
             self_generated: parse(headers, SELF_GENERATED)?,
             filter_error,
@@ -228,16 +236,22 @@ impl Fired {
         })
     }
 
-    /// Goes on with the delivery, to where its subscription points now.
+    /// Goes on with the delivery, to where its subscription points now; `also` are the others that
+    /// it is still for.
     ///
     /// # Errors
     /// The body is no event object.
-    pub fn resume(self, subscription: Arc<Subscription>) -> Result<Delivery, Malformed> {
+    pub fn resume(
+        self,
+        subscription: Arc<Subscription>,
+        also: Vec<Arc<Subscription>>,
+    ) -> Result<Delivery, Malformed> {
         let occurrence =
             Occurrence::new(self.event).map_err(|error| Malformed::Body(error.to_string()))?;
         Ok(Delivery {
             id: self.id,
             subscription,
+            also: also.into(),
             occurrence: Arc::new(occurrence),
             self_generated: self.self_generated,
             filter_error: self.filter_error,
@@ -251,6 +265,20 @@ fn value<'h>(
     name: &'static str,
 ) -> Result<Option<Cow<'h, str>>, Malformed> {
     decoded(headers, name).map_err(|_| Malformed::Field(name))
+}
+
+/// Whose delivery it is: one subscription, or several of one app that share a request.
+fn subscriptions(headers: &impl Headers) -> Result<Vec<SubscriptionId>, Malformed> {
+    let text = |name: &'static str| value(headers, name)?.ok_or(Malformed::Field(name));
+    let installation = InstallationId::from(&*text(INSTALLATION)?);
+    let first = text(MODULE_KEY)?;
+    let others = value(headers, ALSO)?.unwrap_or_default();
+    let others = others.split(' ').filter(|key| !key.is_empty());
+    let id = |key: &str| SubscriptionId {
+        installation: installation.clone(),
+        key: ModuleKey::from(key),
+    };
+    Ok(std::iter::once(&*first).chain(others).map(id).collect())
 }
 
 fn parse<T: std::str::FromStr>(headers: &impl Headers, name: &'static str) -> Result<T, Malformed> {
@@ -300,8 +328,8 @@ mod tests {
         let record = Record::of(&delivery, due, ParkReason::Backoff);
         assert_eq!(record.message_id, format!("{}/3/4", delivery.id));
         let fired = Fired::read(&Map(record.fields.clone()), record.body.clone()).unwrap();
-        assert_eq!(fired.subscription, delivery.subscription.id);
-        let resumed = fired.resume(Arc::clone(&delivery.subscription)).unwrap();
+        assert_eq!(fired.subscriptions, std::slice::from_ref(&delivery.subscription.id));
+        let resumed = fired.resume(Arc::clone(&delivery.subscription), Vec::new()).unwrap();
         assert_eq!(resumed.progress, delivery.progress);
         assert_eq!(Record::of(&resumed, due, ParkReason::Backoff), record);
     }
@@ -328,6 +356,6 @@ mod tests {
             assert_eq!(error, Malformed::Field(missing));
         }
         let fired = Fired::read(&Map(fields), Bytes::from_static(b"[]")).unwrap();
-        assert!(matches!(fired.resume(delivery.subscription), Err(Malformed::Body(_))));
+        assert!(matches!(fired.resume(delivery.subscription, Vec::new()), Err(Malformed::Body(_))));
     }
 }

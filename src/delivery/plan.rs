@@ -5,9 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::body::{NotAnObject, Particulars, RetryContext, Template};
-use crate::domain::{DeliveryId, FilterError};
+use super::webhook::{self, Due};
+use crate::domain::{DeliveryId, FilterError, Handler};
 use crate::event::Event;
-use crate::matcher::{Match, Subscription};
+use crate::matcher::Subscription;
 
 /// An event that is being delivered, shared by its deliveries.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Delivery {
     pub id: DeliveryId,
     /// Who gets it, where, and its counters.
     pub subscription: Arc<Subscription>,
+    /// Further dynamic webhooks of the same app that it is for.
+    pub also: Box<[Arc<Subscription>]>,
     /// What happened.
     pub occurrence: Arc<Occurrence>,
     /// Whether the app itself caused the event.
@@ -79,19 +82,27 @@ impl Progress {
 }
 
 impl Delivery {
-    /// The delivery of `occurrence` that `found` makes due.
+    /// The delivery of `occurrence` that is due.
     #[must_use]
-    pub fn plan(found: Match, occurrence: &Arc<Occurrence>, now: Timestamp) -> Self {
+    pub fn plan(due: Due, occurrence: &Arc<Occurrence>, now: Timestamp) -> Self {
+        let Due { found, also } = due;
         let envelope = &occurrence.event.envelope;
-        let id = DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &found.subscription.id);
+        let identity = webhook::identity(&found.subscription);
+        let id = DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity);
         Self {
             id,
             subscription: found.subscription,
+            also: also.into(),
             occurrence: Arc::clone(occurrence),
             self_generated: found.self_generated,
             filter_error: found.filter_error,
             progress: Progress::fresh(now),
         }
+    }
+
+    /// Everyone it is for.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        std::iter::once(&self.subscription).chain(&self.also)
     }
 
     /// `live` for a delivery that comes straight from its event, `retry` for one that was parked.
@@ -103,6 +114,9 @@ impl Delivery {
     /// The body of its next attempt.
     #[must_use]
     pub fn body(&self) -> bytes::Bytes {
+        if let Handler::Webhook(webhook) = &*self.subscription.handler {
+            return webhook::body(self, webhook);
+        }
         let retry = (self.progress.attempt > 1).then(|| RetryContext {
             count: self.progress.attempt - 1,
             reason: &self.progress.retry_reason,

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::parking::{Record, TooLarge};
+use super::webhook::Due;
 use super::{
     CallError, DeadLetter, DeadLetterBox, Delivery, Fields, FunctionCaller, Occurrence, ParkingLot,
     Reply,
@@ -48,13 +49,15 @@ pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> 
             origin_app: Some("app-2".into()),
             entity: Some("ABC-1".into()),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            webhook: None,
         },
         body: Bytes::from_static(br#"{"issue":{"key":"ABC-1"}}"#),
         sequence: 42,
     };
     let found =
         Match { subscription: Arc::new(subscription), self_generated: false, filter_error: None };
-    Delivery::plan(found, &Arc::new(Occurrence::new(event).unwrap()), clock::now())
+    let due = Due { found, also: Vec::new() };
+    Delivery::plan(due, &Arc::new(Occurrence::new(event).unwrap()), clock::now())
 }
 
 /// Edges in memory.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use switchyard_expr::Tape;
 
 use super::members::Members;
+use super::webhook::original;
 use super::{DecodeError, identity, view};
 use crate::domain::{AppId, CloudId, EventId, EventType};
 
@@ -35,6 +36,8 @@ pub struct Envelope {
     pub entity: Option<Box<str>>,
     /// W3C trace context of the publisher, handed on to handlers.
     pub traceparent: Option<Box<str>>,
+    /// The webhook that it entered as, see [`super::webhook::original`].
+    pub webhook: Option<Box<str>>,
 }
 
 impl Envelope {
@@ -66,6 +69,7 @@ pub(super) struct Draft {
     origin_app: Option<AppId>,
     entity: Option<Box<str>>,
     traceparent: Option<Box<str>>,
+    webhook: Option<Box<str>>,
 }
 
 impl Draft {
@@ -86,6 +90,7 @@ impl Draft {
             origin_app: text("ce-originapp")?.map(|app| AppId::from(&*app)),
             entity: text("ce-subject")?.map(|entity| entity.into()),
             traceparent: text("traceparent")?.map(|parent| parent.into()),
+            webhook: text(original::HEADER)?.map(|webhook| webhook.into()),
         })
     }
 
@@ -141,6 +146,7 @@ impl Draft {
             origin_app: self.origin_app,
             entity: self.entity,
             traceparent: self.traceparent,
+            webhook: self.webhook,
         })
     }
 }

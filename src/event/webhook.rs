@@ -15,6 +15,8 @@ use super::members::{Members, ObjectWriter};
 use super::{Envelope, Headers, identity};
 use crate::domain::{CloudId, EventId, EventType};
 
+pub mod original;
+pub mod reverse;
 #[cfg(test)]
 mod tests;
 
@@ -156,7 +158,11 @@ fn envelop(
         Some(identifier) => EventId::from(format!("{identifier}:{event_type}")),
         None => identity::event_id(cloud_id, &event_type, time, body.as_bytes()),
     };
-    let entity = Members::parse(&body).ok().and_then(|members| identity::entity_key(&members));
+    let event = Members::parse(&body).unwrap_or_default();
+    let entity = identity::entity_key(&event);
+    // The second event of a webhook says nothing that an app asks for by a webhook's name.
+    let carried = event_type.as_str() != ASSIGNED_ISSUE;
+    let companion = carried.then(|| original::companion(webhook, &event)).flatten();
     let envelope = Envelope {
         cloud_id: cloud_id.clone(),
         event_id,
@@ -165,6 +171,7 @@ fn envelop(
         origin_app: None,
         entity,
         traceparent: headers.get("traceparent").map(Into::into),
+        webhook: companion,
     };
     (envelope, Bytes::from(body))
 }

@@ -20,11 +20,13 @@ pub enum ModuleState {
     Inactive,
     /// A module of the app itself has the same key and stands in front of it.
     Shadowed,
+    /// A dynamic webhook that was not refreshed in time.
+    Expired,
 }
 
 impl ModuleState {
     /// Every state.
-    pub const ALL: [Self; 3] = [Self::Active, Self::Inactive, Self::Shadowed];
+    pub const ALL: [Self; 4] = [Self::Active, Self::Inactive, Self::Shadowed, Self::Expired];
 
     /// The state as answers and metrics name it.
     #[must_use]
@@ -33,6 +35,7 @@ impl ModuleState {
             Self::Active => "active",
             Self::Inactive => "inactive",
             Self::Shadowed => "shadowed",
+            Self::Expired => "expired",
         }
     }
 }

@@ -9,12 +9,13 @@ use url::Url;
 
 use super::change::{Decision, RegisterError, Registry};
 use super::compile::TRIGGER;
-use super::document::{AppKind, AppRecord, Discovery, Endpoint, FORMAT, InstallationRecord};
+use super::document::{AppKind, AppRecord, Discovery, Door, Endpoint, FORMAT, InstallationRecord};
 use super::problem::{Problem, code};
 use super::token;
 use super::validate::{Rules, key_problem};
+use super::webhook::{WEBHOOKS, Webhook};
 use crate::clock;
-use crate::domain::{AppId, Secret, SubscriptionId};
+use crate::domain::{AppId, Product, Secret, SubscriptionId};
 
 /// Says whether deliveries may go to an address, and if not why.
 pub type CheckUrl = dyn Fn(&Url) -> Result<(), String> + Send + Sync;
@@ -141,7 +142,10 @@ impl Registry {
                     let Some(mut record) = current.filter(clashes) else {
                         return Ok(Decision::Keep(Vec::new()));
                     };
-                    let gone = std::mem::take(&mut record.modules);
+                    let modules = std::mem::take(&mut record.modules);
+                    let (kept, gone) =
+                        modules.into_iter().partition(|module| module.door == Door::Webhook);
+                    record.modules = kept;
                     Ok(Decision::Put(Box::new(record), gone))
                 })
                 .await?;
@@ -206,12 +210,29 @@ impl Registry {
                     }
                     Some(key) => problems.extend(key_problem(key, &key_path)),
                 }
-                if module_type == TRIGGER && spec.kind == AppKind::Forge {
-                    problems.extend(rules.check(data, &path).err().into_iter().flatten());
+                match (module_type.as_str(), spec.kind) {
+                    (TRIGGER, AppKind::Forge) => {
+                        problems.extend(rules.check(data, &path).err().into_iter().flatten());
+                    }
+                    (WEBHOOKS, AppKind::Connect) => {
+                        problems.extend(self.static_webhook_problems(data, &path));
+                    }
+                    _ => {}
                 }
             }
         }
         problems
+    }
+
+    /// The product is not known yet: an app may be installed in either, and Jira takes more.
+    fn static_webhook_problems(&self, data: &Map<String, Value>, path: &str) -> Vec<Problem> {
+        let webhook = match Webhook::read(data, path, Product::Jira) {
+            Ok(webhook) => webhook,
+            Err(problems) => return problems,
+        };
+        let compiled = webhook.compile(self.live.programs(), Product::Jira);
+        let problem = |reason| Problem::new(code::JQL, format!("{path}.filter"), reason);
+        compiled.err().map(problem).into_iter().collect()
     }
 }
 

@@ -39,6 +39,8 @@ const CONFLICTS_MAX: u32 = 32;
 const CONFLICT_PAUSE_MAX: Duration = Duration::from_millis(50);
 /// How long a change waits to be applied on this replica.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often webhooks that expired are looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Locks that queue up changes of one document; documents share them by hash.
 const LOCKS: usize = 64;
 
@@ -59,6 +61,36 @@ pub struct Settings {
     pub registration_rate: u32,
     /// Registrations at once of one installation.
     pub registration_burst: u32,
+    /// Bounds of Connect installations.
+    pub connect: ConnectLimits,
+}
+
+/// How much a Connect installation may register.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnectLimits {
+    /// Dynamic modules of an installation in Jira.
+    pub modules_jira: usize,
+    /// Dynamic modules of an installation in Confluence.
+    pub modules_confluence: usize,
+    /// Dynamic webhooks of an app in a site.
+    pub webhooks_per_app: usize,
+    /// Dynamic webhooks of an OAuth app in a site for one of its users.
+    pub webhooks_per_user: usize,
+    /// How long a dynamic webhook lives unless it is refreshed.
+    pub webhook_life: Duration,
+}
+
+impl Default for ConnectLimits {
+    /// The vendor's.
+    fn default() -> Self {
+        Self {
+            modules_jira: 100,
+            modules_confluence: 100,
+            webhooks_per_app: 100,
+            webhooks_per_user: 5,
+            webhook_life: super::dynamic::LIFE,
+        }
+    }
 }
 
 /// Why a change was not made.
@@ -173,8 +205,15 @@ impl Registry {
         let store = Arc::clone(&self.store);
         feed.spawn(async move { store.follow(sender).await });
         let mut unseen = None;
-        while let Some(change) = changes.recv().await {
-            self.apply(change, &mut unseen);
+        let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
+        loop {
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Some(change) => self.apply(change, &mut unseen),
+                    None => break,
+                },
+                _ = expiry.tick() => self.live.expire(),
+            }
             tokio::task::yield_now().await;
         }
         feed.shutdown().await;
@@ -266,6 +305,21 @@ impl Registry {
     #[must_use]
     pub fn installation_by_token(&self, digest: &str) -> Option<Arc<LiveInstallation>> {
         self.live.installation_by_token(digest)
+    }
+
+    /// The installations of an app.
+    pub fn installations_of(&self, app: &str) -> impl Iterator<Item = Arc<LiveInstallation>> {
+        let ids = self.live.installations_of(app).into_iter();
+        ids.filter_map(|id| self.installation(id.as_str()))
+    }
+
+    /// What is installed in the tenant that Connect knows by this client key.
+    pub fn installations_of_client(
+        &self,
+        client_key: &str,
+    ) -> impl Iterator<Item = Arc<LiveInstallation>> {
+        let ids = self.live.installations_of_client(client_key).into_iter();
+        ids.filter_map(|id| self.installation(id.as_str()))
     }
 
     /// The OAuth client that the bearer token with this digest names.

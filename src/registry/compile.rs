@@ -6,15 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Map, Value};
 use switchyard_expr::{Program, Usage};
+use url::Url;
 
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
 use super::document::{AppKind, InstallationRecord, InstallationState};
+use super::dynamic::{DYNAMIC_WEBHOOK, DynamicWebhook};
 use super::language::{self, Compiled};
 use super::metrics;
 use super::problem::{Problem, summary};
 use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+use super::webhook::{WEBHOOKS, Webhook};
 use crate::clock;
-use crate::domain::{Handler, InstallationId, ModuleKey, SubscriptionId};
+use crate::domain::{self, Handler, InstallationId, ModuleKey, SubscriptionId};
 use crate::matcher::{Filter, Listen, Subscription};
 use crate::telemetry::SubscriptionStats;
 
@@ -47,7 +50,7 @@ impl Programs {
     }
 
     /// The program of a filter, compiled unless an equal one is in use.
-    fn get(&self, text: &Arc<str>) -> Result<Arc<Program>, Vec<Problem>> {
+    pub(super) fn get(&self, text: &Arc<str>) -> Result<Arc<Program>, Vec<Problem>> {
         let known = self.locked().get(text).and_then(Weak::upgrade);
         match known {
             Some(program) => Ok(program),
@@ -120,8 +123,22 @@ struct Declared<'a> {
 
 impl Declared<'_> {
     fn is(&self, known: &LiveModule) -> bool {
-        self.module_type == known.module_type && *self.data == known.data
+        self.module_type == known.module_type
+            && *self.data == known.data
+            && self.is_expired() == (known.state == ModuleState::Expired)
     }
+
+    fn is_expired(&self) -> bool {
+        let expires = DynamicWebhook::expires_ms(self.module_type, self.data);
+        expires.is_some_and(|expires_ms| expires_ms <= clock::now_ms())
+    }
+}
+
+/// What follows from the data of a module that is routed.
+struct Heard {
+    listens: Box<[Listen]>,
+    handler: Arc<Handler>,
+    include_fields: Box<[Box<str>]>,
 }
 
 impl Compiler<'_> {
@@ -172,6 +189,9 @@ impl Compiler<'_> {
         };
         let compiled = match self.shadow(declared) {
             Some(reason) => Err((ModuleState::Shadowed, reason)),
+            None if declared.is_expired() => {
+                Err((ModuleState::Expired, "it was not refreshed in time".to_owned()))
+            }
             None => self
                 .subscription(declared, id.clone(), Arc::clone(&stats))
                 .map_err(|reason| (ModuleState::Inactive, reason)),
@@ -209,10 +229,17 @@ impl Compiler<'_> {
             InstallationState::Disabled => return Err("the installation is disabled".into()),
             InstallationState::Uninstalled => return Err("the installation is uninstalled".into()),
         }
-        if declared.module_type != TRIGGER || app.record.kind != AppKind::Forge {
-            return Err(format!("modules of type {} are kept, not routed", declared.module_type));
-        }
-        let trigger = Trigger::read(declared.data, "data").map_err(|found| summary(&found))?;
+        let heard = match (declared.module_type, app.record.kind) {
+            (TRIGGER, AppKind::Forge) => self.trigger(app, declared)?,
+            (WEBHOOKS, AppKind::Connect) => {
+                let read = Webhook::read(declared.data, "data", self.installation.product);
+                self.webhook(app, read.map_err(|found| summary(&found))?)?
+            }
+            (DYNAMIC_WEBHOOK, AppKind::Connect) => {
+                self.webhook(app, DynamicWebhook::read(declared.data)?.into())?
+            }
+            (other, _) => return Err(format!("modules of type {other} are kept, not routed")),
+        };
         let installation = self.installation;
         Ok(Subscription {
             id,
@@ -220,11 +247,39 @@ impl Compiler<'_> {
             app_account_id: installation.app_account_id.as_deref().map(Box::from),
             cloud_id: installation.cloud_id.clone(),
             licensed: installation.licensed,
+            listens: heard.listens,
+            handler: heard.handler,
+            include_fields: heard.include_fields,
+            revision: self.revision,
+            stats,
+        })
+    }
+
+    fn trigger(&self, app: &LiveApp, declared: &Declared<'_>) -> Result<Heard, String> {
+        let trigger = Trigger::read(declared.data, "data").map_err(|found| summary(&found))?;
+        Ok(Heard {
             listens: listens(self.programs, &trigger)?,
             handler: self.handler(app, &trigger.handler)?,
             include_fields: trigger.fields.into_iter().map(String::into_boxed_str).collect(),
-            revision: self.revision,
-            stats,
+        })
+    }
+
+    fn webhook(&self, app: &LiveApp, webhook: Webhook) -> Result<Heard, String> {
+        let installation = self.installation;
+        let base = app.record.base_url.as_deref().and_then(|base| Url::parse(base).ok());
+        let handler = domain::Webhook {
+            base: base.ok_or("the app has no base URL")?,
+            client_key: installation.client_key.as_deref().ok_or("no client key")?.into(),
+            secret: installation.shared_secret.clone().ok_or("no shared secret")?,
+            excludes_body: webhook.excludes_body,
+            number: webhook.number,
+            names: webhook.events.iter().map(|name| name.as_str().into()).collect(),
+            address: webhook.address.as_str().into(),
+        };
+        Ok(Heard {
+            listens: webhook.listens(self.programs, installation.product)?,
+            handler: Arc::new(Handler::Webhook(handler)),
+            include_fields: Box::default(),
         })
     }
 

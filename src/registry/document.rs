@@ -237,6 +237,26 @@ pub struct ClientRecord {
     pub installation: InstallationId,
 }
 
+/// What is counted per site.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SiteRecord {
+    /// See [`FORMAT`].
+    pub(super) format: u32,
+    /// The site.
+    pub(super) id: CloudId,
+    /// Id of the next dynamic webhook; never falls, so that none is used twice.
+    pub(super) next_webhook: u64,
+}
+
+impl Document for SiteRecord {
+    const FAMILY: &'static str = "site";
+
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
 impl Document for AppRecord {
     const FAMILY: &'static str = "app";
 

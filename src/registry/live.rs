@@ -4,8 +4,8 @@
 //! takes a shared pointer out of a map and lets the map go, so no guard lives across an await.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -13,8 +13,10 @@ use tracing::{error, info};
 
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
 use super::compile::{Compiler, Programs};
-use super::document::{AppRecord, ClientRecord, Document, InstallationRecord, read};
+use super::document::{AppRecord, ClientRecord, Document, InstallationRecord, SiteRecord, read};
+use super::dynamic::DynamicWebhook;
 use super::metrics;
+use crate::clock;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
 use crate::matcher::{Matcher, Subscription};
 
@@ -27,6 +29,8 @@ pub struct Counts {
     pub inactive: i64,
     /// Modules behind one of the app itself.
     pub shadowed: i64,
+    /// Dynamic webhooks that were not refreshed in time.
+    pub expired: i64,
     /// Installations with at least one module.
     pub installations: i64,
 }
@@ -44,8 +48,13 @@ pub(super) struct Live {
     tokens: DashMap<String, InstallationId>,
     client_tokens: DashMap<String, String>,
     of_app: DashMap<AppId, BTreeSet<InstallationId>>,
+    /// Connect's name of a tenant -> what is installed there.
+    of_client: DashMap<String, BTreeSet<InstallationId>>,
     /// Key of a document -> the id inside, for deletions, which carry no document.
     ids: DashMap<String, String>,
+    /// When the next webhook of an installation expires, milliseconds since the epoch; may hold
+    /// times at which nothing does any more.
+    expiries: Mutex<BTreeSet<(i64, InstallationId)>>,
     by_state: [AtomicI64; ModuleState::ALL.len()],
     with_modules: AtomicI64,
 }
@@ -62,7 +71,9 @@ impl Live {
             tokens: DashMap::new(),
             client_tokens: DashMap::new(),
             of_app: DashMap::new(),
+            of_client: DashMap::new(),
             ids: DashMap::new(),
+            expiries: Mutex::default(),
             by_state: Default::default(),
             with_modules: AtomicI64::new(0),
         }
@@ -98,6 +109,11 @@ impl Live {
         self.of_app.get(app).map(|ids| ids.iter().cloned().collect()).unwrap_or_default()
     }
 
+    pub(super) fn installations_of_client(&self, client_key: &str) -> Vec<InstallationId> {
+        let ids = self.of_client.get(client_key);
+        ids.map(|ids| ids.iter().cloned().collect()).unwrap_or_default()
+    }
+
     pub(super) fn clients_of(&self, installation: &str) -> Vec<String> {
         let belongs = |client: &ClientRecord| client.installation.as_str() == installation;
         let ids = self.clients.iter().filter(|client| belongs(client.value()));
@@ -118,9 +134,10 @@ impl Live {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let [active, inactive, shadowed] =
+        let [active, inactive, shadowed, expired] =
             self.by_state.each_ref().map(|count| count.load(Relaxed));
-        Counts { active, inactive, shadowed, installations: self.with_modules.load(Relaxed) }
+        let installations = self.with_modules.load(Relaxed);
+        Counts { active, inactive, shadowed, expired, installations }
     }
 
     /// Keys of all documents that are applied.
@@ -138,6 +155,8 @@ impl Live {
                 read(value).map(|record| self.put_installation(key, record, revision))
             }
             ClientRecord::FAMILY => read(value).map(|record| self.put_client(key, record)),
+            // Read from the store alone, by whoever changes it.
+            SiteRecord::FAMILY => Ok(()),
             _ => Err("no family of documents has such keys".to_owned()),
         };
         if let Err(reason) = applied {
@@ -185,11 +204,18 @@ impl Live {
             if before.app != record.app {
                 self.forget_app_member(before);
             }
+            if before.client_key != record.client_key {
+                self.forget_client_key(before);
+            }
         }
         if let Some(digest) = &record.token_hash {
             self.tokens.insert(digest.clone(), record.id.clone());
         }
         self.of_app.entry(record.app.clone()).or_default().insert(record.id.clone());
+        if let Some(client_key) = &record.client_key {
+            let mut members = self.of_client.entry(client_key.clone()).or_default();
+            members.insert(record.id.clone());
+        }
         self.compile(Arc::new(record), revision);
     }
 
@@ -202,6 +228,13 @@ impl Live {
     fn forget_app_member(&self, record: &InstallationRecord) {
         self.of_app.entry(record.app.clone()).or_default().remove(&record.id);
         self.of_app.remove_if(&record.app, |_, members| members.is_empty());
+    }
+
+    fn forget_client_key(&self, record: &InstallationRecord) {
+        if let Some(client_key) = &record.client_key {
+            self.of_client.entry(client_key.clone()).or_default().remove(&record.id);
+            self.of_client.remove_if(client_key, |_, members| members.is_empty());
+        }
     }
 
     /// Works out the modules of an installation and hands them to the matcher.
@@ -221,9 +254,42 @@ impl Live {
         self.matcher.replace_installation(&record.id, live);
         self.count(before.as_ref().map_or(&[], |before| &before.modules), -1);
         self.count(&modules, 1);
+        self.expect_expiry(&record);
         let (id, app_revision) = (record.id.clone(), app.map(|app| app.revision));
         let live = LiveInstallation { record, revision, app_revision, modules };
         self.installations.insert(id, Arc::new(live));
+    }
+
+    fn expect_expiry(&self, record: &InstallationRecord) {
+        let times = record
+            .modules
+            .iter()
+            .filter_map(|module| DynamicWebhook::expires_ms(&module.module_type, &module.data));
+        let now_ms = clock::now_ms();
+        if let Some(next_ms) = times.filter(|at_ms| *at_ms > now_ms).min() {
+            self.locked_expiries().insert((next_ms, record.id.clone()));
+        }
+    }
+
+    /// Takes webhooks that expired meanwhile from the matcher.
+    pub(super) fn expire(&self) {
+        let now_ms = clock::now_ms();
+        loop {
+            let mut expiries = self.locked_expiries();
+            let Some((_, id)) = expiries.first().filter(|(at_ms, _)| *at_ms <= now_ms).cloned()
+            else {
+                return;
+            };
+            expiries.pop_first();
+            drop(expiries);
+            if let Some(known) = self.installation(id.as_str()) {
+                self.compile(Arc::clone(&known.record), known.revision);
+            }
+        }
+    }
+
+    fn locked_expiries(&self) -> MutexGuard<'_, BTreeSet<(i64, InstallationId)>> {
+        self.expiries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn delete_installation(&self, id: &str) {
@@ -231,6 +297,7 @@ impl Live {
         self.matcher.replace_installation(&id, Vec::new());
         self.forget_token(&known.record);
         self.forget_app_member(&known.record);
+        self.forget_client_key(&known.record);
         self.count(&known.modules, -1);
         info!(installation = %id, "installation removed");
     }

@@ -16,8 +16,11 @@ mod apps;
 pub mod catalog;
 mod change;
 mod compile;
+mod connect;
 mod document;
+mod dynamic;
 mod installations;
+mod jql;
 mod language;
 mod limits;
 mod live;
@@ -34,15 +37,18 @@ mod tests;
 mod token;
 mod trigger;
 mod validate;
+mod webhook;
 
 pub use applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
 pub use apps::{AppPut, AppSpec, CheckUrl};
-pub use change::{RegisterError, Registry, Settings};
+pub use change::{ConnectLimits, RegisterError, Registry, Settings};
 pub use compile::{Programs, TRIGGER, function_subject};
+pub use connect::ConnectModule;
 pub use document::{
     AppKind, AppRecord, ClientRecord, Discovery, Door, Endpoint, InstallationRecord,
     InstallationState, ModuleRecord,
 };
+pub use dynamic::{DYNAMIC_WEBHOOK, DynamicWebhook, WebhookOwner, WebhookResult, WebhookSpec};
 pub use installations::{ClientSpec, InstallationPut, InstallationSpec};
 pub use live::Counts;
 pub use modules::{ModuleSpec, Registered};
@@ -51,3 +57,4 @@ pub use store::{Change, Store, StoreError, Stored};
 pub use token::digest;
 pub use trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 pub use validate::{Accepted, Rules, key_problem};
+pub use webhook::{WEBHOOKS, Webhook};

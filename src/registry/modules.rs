@@ -259,7 +259,9 @@ impl Registry {
 }
 
 /// The current record, if modules of it may be changed.
-fn usable(current: Option<InstallationRecord>) -> Result<Box<InstallationRecord>, RegisterError> {
+pub(super) fn usable(
+    current: Option<InstallationRecord>,
+) -> Result<Box<InstallationRecord>, RegisterError> {
     let enabled = current.filter(|record| record.state == InstallationState::Enabled);
     enabled.map(Box::new).ok_or(RegisterError::NotFound)
 }

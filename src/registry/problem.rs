@@ -133,6 +133,8 @@ pub mod code {
     pub const NOT_PROVISIONED: &str = "SY-2020";
     /// What identifies a record cannot change.
     pub const FIXED: &str = "SY-2021";
+    /// The JQL of a webhook cannot be used.
+    pub const JQL: &str = "SY-2022";
 }
 
 #[cfg(test)]

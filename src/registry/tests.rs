@@ -9,11 +9,13 @@ use tokio::time::timeout;
 
 use super::testing::MemoryStore;
 use super::{
-    AppPut, Door, ModuleRecord, ModuleSpec, ModuleState, RegisterError, Registry, Settings, code,
-    digest,
+    AppPut, ConnectLimits, Door, ModuleRecord, ModuleSpec, ModuleState, RegisterError, Registry,
+    Settings, code, digest,
 };
 use crate::domain::{AppId, Handler, InstallationId, SubscriptionId};
 use crate::matcher::Matcher;
+
+mod connect;
 
 const APP: &str = "ari:cloud:ecosystem::app/1";
 const EVENT: &str = "avi:jira:updated:issue";
@@ -42,6 +44,7 @@ impl Replica {
             property_paths_max: 5,
             registration_rate: 0,
             registration_burst: 0,
+            connect: ConnectLimits { modules_jira: 10, ..ConnectLimits::default() },
         };
         let store = Arc::clone(store) as Arc<dyn super::Store>;
         let registry = Arc::new(Registry::new(store, Arc::new(Matcher::default()), settings));
@@ -450,33 +453,4 @@ async fn document_of_a_later_format_leaves_the_last_good_one_in_place() {
     timeout(Duration::from_secs(5), applied).await.unwrap();
     assert!(replica.subscription(&id_of(&module)).is_some());
     assert!(matches!(replica.add(json!({})).await, Err(RegisterError::Document { .. })));
-}
-
-#[tokio::test]
-async fn modules_of_a_connect_app_give_way_to_a_new_version_that_takes_a_key() {
-    let store = MemoryStore::new();
-    let replica = Replica::over(&store).await;
-    let put = async |statics: Value| {
-        let app =
-            json!({"kind": "connect", "baseUrl": "https://c.example", "staticModules": statics});
-        let app = serde_json::from_value(app).unwrap();
-        replica.put_app(&"com.example".into(), app, &|_| Ok(())).await.unwrap().dropped
-    };
-    put(json!({})).await;
-    let connect = json!({"app": "com.example", "clientKey": "k", "sharedSecret": "s"});
-    replica.install("inst-c", connect).await.unwrap();
-    let stored = super::Store::get(&*store, "inst.inst-c").await.unwrap().unwrap();
-    let mut document: Value = serde_json::from_slice(&stored.value).unwrap();
-    let module = |key: &str, order: u64| {
-        json!({"key": key, "type": "webhooks", "data": {"key": key}, "door": "connect",
-            "createdMs": 0, "updatedMs": 0, "revision": 1, "order": order})
-    };
-    document["modules"] = json!([module("one", 1), module("two", 2)]);
-    let value = serde_json::to_vec(&document).unwrap().into();
-    super::Store::put(&*store, "inst.inst-c", value, Some(stored.revision)).await.unwrap();
-    assert!(put(json!({"webhooks": [{"key": "other"}]})).await.is_empty());
-    let dropped = put(json!({"webhooks": [{"key": "one"}]})).await;
-    let dropped: Vec<_> = dropped.iter().map(ToString::to_string).collect();
-    assert_eq!(dropped, ["inst-c/one", "inst-c/two"]);
-    assert!(replica.installation("inst-c").unwrap().record.modules.is_empty());
 }

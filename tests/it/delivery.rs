@@ -410,6 +410,7 @@ async fn repeated_publish_of_an_event_is_stored_once() {
         origin_app: None,
         entity: Some("A-1".into()),
         traceparent: None,
+        webhook: None,
     };
     let body = bytes::Bytes::from_static(b"{}");
     let first = rig.publisher.publish(envelope.clone(), body.clone()).await.unwrap();

@@ -18,3 +18,4 @@ mod restart;
 mod scenario;
 mod sources;
 mod support;
+mod webhooks;

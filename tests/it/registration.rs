@@ -10,7 +10,8 @@ use switchyard::api::{ApiState, router};
 use switchyard::domain::Secret;
 use switchyard::matcher::Matcher;
 use switchyard::registry::{
-    Door, ModuleRecord, ModuleSpec, RegisterError, Registry, Settings, Store, StoreError,
+    ConnectLimits, Door, ModuleRecord, ModuleSpec, RegisterError, Registry, Settings, Store,
+    StoreError,
 };
 use switchyard::store::{KvOptions, KvStore};
 use tokio::process::Command;
@@ -61,6 +62,7 @@ fn settings() -> Settings {
         prefix: "sw".into(),
         allow_unknown_events: false,
         accept_inert_types: false,
+        connect: ConnectLimits::default(),
         modules_max: 100,
         property_paths_max: 5,
         registration_rate: 100,
@@ -111,6 +113,22 @@ async fn forge_door_answers_the_recorded_cases_of_both_versions() {
     let replica = Replica::start(&broker).await;
     run_cases(&replica, "forge-v2.json").await;
     run_cases(&replica, "forge-v1.json").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connect_door_answers_the_recorded_cases_of_both_products() {
+    let broker = NatsServer::start().await;
+    let replica = Replica::start(&broker).await;
+    for file in ["connect-auth.json", "connect-jira.json", "connect-confluence.json"] {
+        run_cases(&replica, file).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhook_door_answers_the_recorded_cases() {
+    let broker = NatsServer::start().await;
+    let replica = Replica::start(&broker).await;
+    run_cases(&replica, "jira-webhooks.json").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -353,3 +353,65 @@ proptest! {
         let _ = map_webhook(&"c1".into(), &Lookup(HashMap::new()), &body);
     }
 }
+
+const SAMPLES: &[(&str, &str)] = &[
+    ("webhook-comment-created", "comment_created"),
+    ("webhook-issue-created", "jira:issue_created"),
+    ("webhook-issue-updated", "jira:issue_updated"),
+    ("webhook-issuelink-created", "issuelink_created"),
+    ("webhook-version-merged", "jira:version_deleted"),
+    ("webhook-worklog-created", "worklog_created"),
+];
+
+#[test]
+fn every_sample_leaves_as_the_webhook_that_it_entered_as() {
+    for (name, _) in SAMPLES {
+        let mut webhook = sample(name);
+        let (envelope, event) = map(&webhook).remove(0);
+        let event = event.to_string();
+        let members = Members::parse(&event).unwrap();
+        let carried = envelope.webhook.unwrap();
+        let again = original::rebuild(&carried, &members, None).unwrap();
+        let again: Value = serde_json::from_str(&again).unwrap();
+        // The site's own webhook matched; whom it matches here is told anew.
+        if let Value::Object(members) = &mut webhook {
+            members.remove("matchedWebhookIds");
+        }
+        assert!(again == webhook, "{name}: {carried}");
+        assert!(carried.len() < 4096, "{name}: {}", carried.len());
+    }
+}
+
+#[test]
+fn webhook_made_from_an_event_says_what_the_one_said_that_made_it() {
+    for (name, hook) in SAMPLES {
+        let webhook = sample(name);
+        let (envelope, event) = map(&webhook).remove(0);
+        let event = event.to_string();
+        let members = Members::parse(&event).unwrap();
+        let names: [Box<str>; 1] = [(*hook).into()];
+        assert_eq!(reverse::name_of(&envelope.event_type, &members, &names), Some(*hook));
+        let time_ms = envelope.time.map(Timestamp::as_millisecond);
+        let made = reverse::body(hook, &envelope.event_type, &members, time_ms, None);
+        let made: Value = serde_json::from_str(&made).unwrap();
+        for member in
+            ["timestamp", "webhookEvent", "issue", "comment", "worklog", "version", "mergedTo"]
+        {
+            assert!(made.get(member) == webhook.get(member), "{name}: {member}");
+        }
+        let source = "/issueLink/sourceIssueId";
+        assert_eq!(made.pointer(source), webhook.pointer(source), "{name}");
+        let account = |body: &Value| body.pointer("/user/accountId").cloned();
+        if account(&webhook).is_some() {
+            assert_eq!(account(&made), account(&webhook), "{name}");
+        }
+    }
+}
+
+#[test]
+fn second_event_of_a_webhook_carries_none() {
+    let events = map(&json!({"webhookEvent": "jira:issue_updated",
+        "changelog": {"items": [{"fieldId": "assignee", "to": "a"}]}}));
+    let carries: Vec<_> = events.iter().map(|(envelope, _)| envelope.webhook.is_some()).collect();
+    assert_eq!(carries, [true, false]);
+}

@@ -1,0 +1,136 @@
+//! The door of Connect apps: dynamic modules, in Jira and, below `/wiki`, in Confluence.
+//!
+//! **Source:** Atlassian Connect, "Dynamic modules"; Jira and Confluence platform, "Register
+//! modules". The guides and the app frameworks send modules keyed by type, generated clients send
+//! `{"modules": [..]}`: both are taken, and a list answers in the first form unless asked for
+//! `?shape=openapi`.
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::middleware::from_fn;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Map, Value, json};
+use url::form_urlencoded;
+
+use super::error::ConnectError;
+use super::extract::JsonObject;
+use super::jwt::ConnectCaller;
+use super::page::Query;
+use super::{ApiError, Shared, metrics, route};
+use crate::domain::ModuleKey;
+use crate::registry::{ConnectModule, Door, Problem, WEBHOOKS, code};
+
+const JIRA: &str = "/rest/atlassian-connect/1/app/module/dynamic";
+const CONFLUENCE: &str = "/wiki/rest/atlassian-connect/1/app/module/dynamic";
+/// Names a module to remove; may stand several times.
+const MODULE_KEY: &str = "moduleKey";
+
+pub(super) fn routes() -> Router<Shared> {
+    let methods = get(list).post(register).delete(remove);
+    let jira = route(Router::new(), JIRA, &methods);
+    let confluence = route(Router::new(), CONFLUENCE, &methods);
+    let count = |door| from_fn(move |request, next| metrics::count(door, request, next));
+    jira.route_layer(count("connect_jira"))
+        .merge(confluence.route_layer(count("connect_confluence")))
+}
+
+async fn register(
+    State(state): State<Shared>,
+    caller: ConnectCaller,
+    body: Result<JsonObject, ApiError>,
+) -> Result<StatusCode, ConnectError> {
+    let id = &caller.installation.record.id;
+    state.registry.take_turn(id)?;
+    let JsonObject(body) = body?;
+    state.registry.register_connect(id, &submitted(body)?).await?;
+    Ok(StatusCode::OK)
+}
+
+async fn remove(
+    State(state): State<Shared>,
+    caller: ConnectCaller,
+    RawQuery(query): RawQuery,
+) -> Result<StatusCode, ConnectError> {
+    let id = &caller.installation.record.id;
+    state.registry.take_turn(id)?;
+    let query = query.unwrap_or_default();
+    let keys: Vec<ModuleKey> = form_urlencoded::parse(query.as_bytes())
+        .filter(|(name, _)| name == MODULE_KEY)
+        .map(|(_, key)| ModuleKey::from(key.as_ref()))
+        .collect();
+    // An empty key is a key that nothing has: it must not turn into "all".
+    let keys = Some(keys.as_slice()).filter(|keys| !keys.is_empty());
+    state.registry.remove_connect(id, keys).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn list(caller: ConnectCaller, RawQuery(query): RawQuery) -> Json<Value> {
+    let mut by_type = Map::new();
+    let modules = caller.installation.record.modules.iter();
+    for module in modules.filter(|module| module.door != Door::Webhook) {
+        let listed = by_type.entry(module.module_type.clone()).or_insert_with(|| json!([]));
+        if let Value::Array(listed) = listed {
+            listed.push(Value::Object(module.data.as_ref().clone()));
+        }
+    }
+    let query = Query::parse(query.as_deref());
+    Json(match query.get("shape") {
+        Some("openapi") => {
+            let one = |(name, modules): (String, Value)| json!({ name: modules });
+            json!({"modules": by_type.into_iter().map(one).collect::<Vec<_>>()})
+        }
+        _ => Value::Object(by_type),
+    })
+}
+
+/// The modules of a request, whichever of its forms it has.
+fn submitted(mut body: Map<String, Value>) -> Result<Vec<ConnectModule>, ApiError> {
+    let mut modules = Vec::new();
+    match (body.len(), body.remove("modules")) {
+        (1, Some(Value::Object(keyed))) => by_type(keyed, &mut modules)?,
+        (1, Some(Value::Array(items))) => {
+            for (index, item) in items.into_iter().enumerate() {
+                element(item, format!("modules[{index}]"), &mut modules)?;
+            }
+        }
+        (_, Some(_)) => {
+            let message = "`modules` is an object or a list, and stands alone";
+            return Err(Problem::new(code::FORM, "modules", message).into());
+        }
+        (_, None) => by_type(body, &mut modules)?,
+    }
+    Ok(modules)
+}
+
+fn by_type(keyed: Map<String, Value>, modules: &mut Vec<ConnectModule>) -> Result<(), ApiError> {
+    for (module_type, items) in keyed {
+        let Value::Array(items) = items else {
+            let message = "modules of one type are a list";
+            return Err(Problem::new(code::FORM, module_type, message).into());
+        };
+        for (index, item) in items.into_iter().enumerate() {
+            let path = format!("{module_type}[{index}]");
+            let Value::Object(data) = item else {
+                return Err(Problem::new(code::FORM, path, "a module is an object").into());
+            };
+            modules.push(ConnectModule { module_type: module_type.clone(), data, path });
+        }
+    }
+    Ok(())
+}
+
+/// An element of a list of modules: modules keyed by type, or one module without its type.
+fn element(item: Value, path: String, modules: &mut Vec<ConnectModule>) -> Result<(), ApiError> {
+    match item {
+        Value::Object(data) if data.contains_key("event") && data.contains_key("url") => {
+            modules.push(ConnectModule { module_type: WEBHOOKS.to_owned(), data, path });
+            Ok(())
+        }
+        Value::Object(keyed) if keyed.values().all(Value::is_array) => by_type(keyed, modules),
+        _ => {
+            let message = "nothing tells the type of this module";
+            Err(Problem::new(code::MODULE_TYPE, path, message).into())
+        }
+    }
+}

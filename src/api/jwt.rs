@@ -1,0 +1,121 @@
+//! Connect apps as callers: who signed a request, and for which installation.
+//!
+//! Whoever is refused learns that and nothing else; the precise reason is a metric label.
+//!
+//! **Source:** Atlassian, "Understanding JWT for Connect apps"; observed clients name the app or the
+//! tenant as issuer, and name the tenant as audience or nobody.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use url::form_urlencoded;
+
+use super::error::ConnectError;
+use super::{ApiError, Shared, metrics};
+use crate::clock;
+use crate::domain::Product;
+use crate::jwt::qsh::CONTEXT_PATH;
+use crate::jwt::{Refused, Token};
+use crate::registry::{InstallationState, LiveInstallation, Registry};
+
+/// The query parameter that may carry a token instead of the header.
+const TOKEN: &str = "jwt";
+
+/// A Connect app, acting for one enabled installation.
+pub(super) struct ConnectCaller {
+    pub(super) installation: Arc<LiveInstallation>,
+}
+
+impl FromRequestParts<Shared> for ConnectCaller {
+    type Rejection = ConnectError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ConnectError> {
+        let found = connect_installation(parts, &state.registry);
+        found.map(|installation| Self { installation }).map_err(|reason| {
+            metrics::auth_failed(reason);
+            ApiError::NotConnect.into()
+        })
+    }
+}
+
+/// The installation for which a request is signed.
+pub(super) fn connect_installation(
+    parts: &Parts,
+    registry: &Registry,
+) -> Result<Arc<LiveInstallation>, &'static str> {
+    let text = token_of(parts)?;
+    let token = Token::read(&text).map_err(Refused::label)?;
+    let path = parts.uri.path();
+    let product = match path.starts_with(CONTEXT_PATH) {
+        true => Product::Confluence,
+        false => Product::Jira,
+    };
+    let candidates = candidates(&token, registry, product)?;
+    let signed = candidates.into_iter().find(|installation| {
+        let secret = installation.record.shared_secret.as_ref();
+        secret.is_some_and(|secret| token.is_signed_with(secret))
+    });
+    let installation = signed.ok_or("signature")?;
+    let query = parts.uri.query().unwrap_or_default();
+    let now_s = clock::now_ms().div_euclid(1000);
+    token.check(now_s, parts.method.as_str(), path, query).map_err(Refused::label)?;
+    Ok(installation)
+}
+
+/// The one token of a request, from its header or its query.
+fn token_of(parts: &Parts) -> Result<Cow<'_, str>, &'static str> {
+    let header = match parts.headers.get(header::AUTHORIZATION) {
+        None => None,
+        Some(value) => {
+            let value = value.to_str().map_err(|_| "no_token")?;
+            let (scheme, token) = value.split_once(' ').ok_or("no_token")?;
+            if !scheme.eq_ignore_ascii_case("jwt") {
+                return Err("scheme");
+            }
+            Some(Cow::Borrowed(token.trim()))
+        }
+    };
+    let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    let mut tokens = header.into_iter().chain(
+        query.filter(|(name, _)| name == TOKEN).map(|(_, token)| Cow::Owned(token.into_owned())),
+    );
+    let first = tokens.next().ok_or("no_token")?;
+    if tokens.all(|other| other == first) { Ok(first) } else { Err("two_tokens") }
+}
+
+/// Whose secrets to try: the installations that issuer and audience may mean. Nothing the token
+/// says is believed yet.
+fn candidates(
+    token: &Token<'_>,
+    registry: &Registry,
+    product: Product,
+) -> Result<Vec<Arc<LiveInstallation>>, &'static str> {
+    let (issuer, audience) = (token.issuer(), token.audience());
+    let usable = |installation: &Arc<LiveInstallation>| {
+        let record = &installation.record;
+        record.state == InstallationState::Enabled && record.product == product
+    };
+    let is_app = registry.app(issuer).is_some();
+    let found: Vec<_> = match (is_app, audience) {
+        // Without an audience the app must leave no doubt which tenant it means.
+        (true, []) => registry.installations_of(issuer).filter(usable).take(2).collect(),
+        (true, audience) => audience
+            .iter()
+            .flat_map(|tenant| registry.installations_of_client(tenant))
+            .filter(|installation| installation.record.app.as_str() == issuer)
+            .filter(usable)
+            .collect(),
+        (false, audience) if audience.is_empty() || audience.iter().any(|name| name == issuer) => {
+            registry.installations_of_client(issuer).filter(usable).collect()
+        }
+        (false, _) => Vec::new(),
+    };
+    match (is_app, audience, found.len()) {
+        (_, _, 0) => Err("no_installation"),
+        (true, [], 2..) => Err("ambiguous_tenant"),
+        _ => Ok(found),
+    }
+}

@@ -1,0 +1,199 @@
+//! The door for Jira's dynamic webhooks: Connect apps by their token, OAuth apps by their client's.
+//!
+//! **Source:** Jira Cloud platform REST API, "Webhooks"; versions 2 and 3 are the same. Beyond it:
+//! `PUT /rest/api/3/webhook/{id}` changes a webhook in place.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, RawQuery, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::middleware::from_fn;
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::auth::bearer;
+use super::error::WebhookError;
+use super::extract::{Id, JsonObject};
+use super::jwt::connect_installation;
+use super::page::Query;
+use super::{ApiError, Shared, metrics, route};
+use crate::domain::Product;
+use crate::registry::{
+    DynamicWebhook, InstallationState, LiveInstallation, Problem, WebhookOwner, WebhookSpec, code,
+    digest,
+};
+
+const PATHS: [&str; 2] = ["/rest/api/3/webhook", "/rest/api/2/webhook"];
+/// Webhooks on one page.
+const RESULTS_MAX: usize = 100;
+/// Webhooks in one request.
+const WEBHOOKS_MAX: usize = 1000;
+
+pub(super) fn routes() -> Router<Shared> {
+    let mut router = Router::new();
+    for path in PATHS {
+        router = route(router, path, &get(list).post(register).delete(remove));
+        router = route(router, &format!("{path}/refresh"), &put(refresh));
+        router = route(router, &format!("{path}/failed"), &get(failed));
+        router = route(router, &format!("{path}/{{id}}"), &put(change));
+    }
+    router.route_layer(from_fn(|request, next| metrics::count("webhook", request, next)))
+}
+
+/// An app, and for whom it acts.
+struct WebhookCaller {
+    installation: Arc<LiveInstallation>,
+    owner: WebhookOwner,
+}
+
+impl FromRequestParts<Shared> for WebhookCaller {
+    type Rejection = WebhookError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, WebhookError> {
+        webhook_caller(parts, state).map_err(|reason| {
+            metrics::auth_failed(reason);
+            ApiError::NotAnApp.into()
+        })
+    }
+}
+
+fn webhook_caller(parts: &Parts, state: &Shared) -> Result<WebhookCaller, &'static str> {
+    let registry = &state.registry;
+    let (installation, user) = match bearer(&parts.headers) {
+        Some(token) => {
+            let client = registry.client_by_token(&digest(token)).ok_or("unknown_token")?;
+            let installation = registry.installation(client.installation.as_str());
+            (installation.ok_or("no_installation")?, Some(client.user.clone()))
+        }
+        None => (connect_installation(parts, registry)?, None),
+    };
+    let record = &installation.record;
+    if record.state != InstallationState::Enabled || record.product != Product::Jira {
+        return Err("not_enabled");
+    }
+    let owner = WebhookOwner { installation: record.id.clone(), user };
+    Ok(WebhookCaller { installation, owner })
+}
+
+async fn register(
+    State(state): State<Shared>,
+    caller: WebhookCaller,
+    body: Result<JsonObject, ApiError>,
+) -> Result<Json<Value>, WebhookError> {
+    state.registry.take_turn(&caller.installation.record.id)?;
+    let JsonObject(body) = body?;
+    let url = body.get("url").and_then(Value::as_str).unwrap_or_default();
+    check_url(&state, url)?;
+    let Some(Value::Array(elements)) = body.get("webhooks") else {
+        let message = "this is a list of webhooks";
+        return Err(ApiError::from(Problem::new(code::MISSING, "webhooks", message)).into());
+    };
+    if elements.len() > WEBHOOKS_MAX {
+        let message = format!("a request has at most {WEBHOOKS_MAX} webhooks");
+        return Err(ApiError::from(Problem::new(code::FORM, "webhooks", message)).into());
+    }
+    let specs = elements.iter().map(WebhookSpec::read).collect();
+    let results = state.registry.register_webhooks(&caller.owner, url, specs).await?;
+    let results = results.into_iter().map(|result| match result {
+        Ok(id) => json!({"createdWebhookId": id}),
+        Err(errors) => json!({"errors": errors}),
+    });
+    Ok(Json(json!({"webhookRegistrationResult": results.collect::<Vec<_>>()})))
+}
+
+fn check_url(state: &Shared, text: &str) -> Result<(), ApiError> {
+    let checked = Url::parse(text).map_err(|error| error.to_string());
+    let refused = checked.and_then(|url| (state.check_url)(&url)).err();
+    refused.map_or(Ok(()), |reason| Err(Problem::new(code::ADDRESS, "url", reason).into()))
+}
+
+async fn list(
+    State(state): State<Shared>,
+    caller: WebhookCaller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, WebhookError> {
+    let query = Query::parse(query.as_deref());
+    let start = query.number("startAt")?.unwrap_or(0);
+    let max = query.number("maxResults")?.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
+    let all = state.registry.webhooks(&caller.owner);
+    let page: Vec<Value> = all.iter().skip(start).take(max).map(shape).collect();
+    Ok(Json(json!({
+        "startAt": start,
+        "maxResults": max,
+        "total": all.len(),
+        "isLast": start.saturating_add(page.len()) >= all.len(),
+        "values": page,
+    })))
+}
+
+fn shape(webhook: &DynamicWebhook) -> Value {
+    let mut shown = json!(webhook);
+    if let Value::Object(members) = &mut shown {
+        // Who asked knows.
+        members.remove("user");
+    }
+    shown
+}
+
+async fn remove(
+    State(state): State<Shared>,
+    caller: WebhookCaller,
+    body: Result<JsonObject, ApiError>,
+) -> Result<StatusCode, WebhookError> {
+    let JsonObject(body) = body?;
+    state.registry.take_turn(&caller.installation.record.id)?;
+    state.registry.remove_webhooks(&caller.owner, &webhook_ids(&body)?).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+async fn refresh(
+    State(state): State<Shared>,
+    caller: WebhookCaller,
+    body: Result<JsonObject, ApiError>,
+) -> Result<Json<Value>, WebhookError> {
+    let JsonObject(body) = body?;
+    state.registry.take_turn(&caller.installation.record.id)?;
+    let expires_ms = state.registry.refresh_webhooks(&caller.owner, &webhook_ids(&body)?).await?;
+    Ok(Json(json!({"expirationDate": expires_ms})))
+}
+
+async fn change(
+    State(state): State<Shared>,
+    caller: WebhookCaller,
+    Id(id): Id,
+    body: Result<JsonObject, ApiError>,
+) -> Result<Json<Value>, WebhookError> {
+    let JsonObject(body) = body?;
+    state.registry.take_turn(&caller.installation.record.id)?;
+    let id = id.parse().map_err(|_| ApiError::NotFound)?;
+    let spec = WebhookSpec::read(&Value::Object(body)).map_err(|problems| {
+        let problem = |message| Problem::new(code::FORM, "", message);
+        ApiError::Invalid(problems.into_iter().map(problem).collect())
+    })?;
+    Ok(Json(shape(&state.registry.change_webhook(&caller.owner, id, spec).await?)))
+}
+
+/// Deliveries that were given up. They are kept as dead letters, where operators find them.
+async fn failed(
+    caller: WebhookCaller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, WebhookError> {
+    if caller.owner.user.is_some() {
+        return Err(ApiError::NotAnApp.into());
+    }
+    let query = Query::parse(query.as_deref());
+    query.number("after")?;
+    let max = query.number("maxResults")?.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
+    Ok(Json(json!({"maxResults": max, "values": []})))
+}
+
+fn webhook_ids(body: &Map<String, Value>) -> Result<Vec<u64>, ApiError> {
+    let ids = body.get("webhookIds").and_then(Value::as_array);
+    let ids = ids.and_then(|ids| ids.iter().map(Value::as_u64).collect::<Option<Vec<_>>>());
+    ids.ok_or_else(|| {
+        Problem::new(code::MISSING, "webhookIds", "this is a list of webhook ids").into()
+    })
+}

@@ -1,0 +1,281 @@
+//! Events to webhooks: which events an app hears that asked for a webhook by name.
+//!
+//! The tables of the other direction are read backwards. A name that they do not know is heard
+//! under the event type that such a webhook becomes on its way in, `webhook:<name>`, so that no name
+//! is a dead end.
+
+use super::super::members::{Members, ObjectWriter};
+use super::original::MATCHED;
+use super::{
+    CHANGED_CONFIGURATION, MERGED_VERSION, OPTIONS, OTHER_VERB, SAME_VERB, as_token, renamed,
+};
+use crate::domain::{EventType, Product};
+
+/// The event of a comment that was written or changed.
+const COMMENTED_ISSUE: &str = "avi:jira:commented:issue";
+const DELETED_VERSION: &str = "avi:jira:deleted:version";
+
+/// Confluence webhooks whose verb is the same in both worlds: noun of the webhook name, its verbs,
+/// noun of the event type.
+const CONFLUENCE: &[(&str, &[&str], &str)] = &[
+    (
+        "page_",
+        &[
+            "created",
+            "updated",
+            "viewed",
+            "archived",
+            "unarchived",
+            "moved",
+            "copied",
+            "children_reordered",
+            "restored",
+            "trashed",
+            "initialized",
+            "started",
+            "snapshotted",
+            "published",
+        ],
+        "page",
+    ),
+    ("blog_", &["created", "updated", "viewed", "restored", "trashed"], "blogpost"),
+    ("comment_", &["created", "updated"], "comment"),
+    (
+        "attachment_",
+        &["created", "updated", "viewed", "archived", "unarchived", "trashed", "restored"],
+        "attachment",
+    ),
+    ("space_", &["created", "updated", "permissions_updated"], "space:V2"),
+    ("label_", &["created", "added", "removed", "deleted"], "label"),
+    ("user_", &["created"], "user"),
+    ("group_", &["created"], "group"),
+    ("relation_", &["created", "deleted"], "relation"),
+];
+
+/// Confluence says `removed` where events say `deleted`, and `search_performed`.
+const CONFLUENCE_OTHER: &[(&str, &str)] = &[
+    ("page_removed", "avi:confluence:deleted:page"),
+    ("blog_removed", "avi:confluence:deleted:blogpost"),
+    ("comment_removed", "avi:confluence:deleted:comment"),
+    ("attachment_removed", "avi:confluence:deleted:attachment"),
+    ("space_removed", "avi:confluence:deleted:space:V2"),
+    ("user_removed", "avi:confluence:deleted:user"),
+    ("group_removed", "avi:confluence:deleted:group"),
+    ("search_performed", "avi:confluence:performed:search"),
+];
+
+/// An event type that a webhook of some name hears.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Heard {
+    /// The event type.
+    pub event_type: EventType,
+    /// What must hold of the event beside, as an expression: two webhooks share an event type and
+    /// differ in this.
+    pub condition: Option<String>,
+}
+
+/// The event types that a webhook named `name` hears on a site of `product`; at least one.
+#[must_use]
+pub fn heard(name: &str, product: Product) -> Vec<Heard> {
+    let plain = |event_type: String| Heard { event_type: event_type.into(), condition: None };
+    if product == Product::Confluence {
+        return vec![plain(confluence(name).unwrap_or_else(|| unknown(name)))];
+    }
+    let comment = |operator: &str| Heard {
+        condition: Some(format!("event.comment?.created {operator} event.comment?.updated")),
+        event_type: COMMENTED_ISSUE.into(),
+    };
+    match name {
+        "comment_created" => return vec![comment("==")],
+        "comment_updated" => return vec![comment("!=")],
+        "jira:version_deleted" => {
+            return vec![plain(DELETED_VERSION.into()), plain(MERGED_VERSION.into())];
+        }
+        _ => {}
+    }
+    if let Some((_, key)) = OPTIONS.iter().find(|(option, _)| *option == name) {
+        let condition = Some(format!("event.property?.key == '{key}'"));
+        return vec![Heard { event_type: CHANGED_CONFIGURATION.into(), condition }];
+    }
+    vec![plain(jira(name).unwrap_or_else(|| unknown(name)))]
+}
+
+fn jira(name: &str) -> Option<String> {
+    if let Some((_, event_type)) = OTHER_VERB.iter().find(|(known, _)| *known == name) {
+        return Some((*event_type).to_owned());
+    }
+    SAME_VERB.iter().find_map(|(prefix, verbs, before, after)| {
+        let verb = name.strip_prefix(prefix).filter(|verb| verbs.contains(verb))?;
+        Some(format!("{before}{verb}{after}"))
+    })
+}
+
+fn confluence(name: &str) -> Option<String> {
+    if let Some((_, event_type)) = CONFLUENCE_OTHER.iter().find(|(known, _)| *known == name) {
+        return Some((*event_type).to_owned());
+    }
+    CONFLUENCE.iter().find_map(|(prefix, verbs, noun)| {
+        let verb = name.strip_prefix(prefix).filter(|verb| verbs.contains(verb))?;
+        Some(format!("avi:confluence:{verb}:{noun}"))
+    })
+}
+
+fn unknown(name: &str) -> String {
+    format!("webhook:{}", as_token(name))
+}
+
+/// Which of `names`, by which an app asked for webhooks, an event with these members goes by.
+#[must_use]
+pub fn name_of<'n>(
+    event_type: &EventType,
+    event: &Members<'_>,
+    names: &'n [Box<str>],
+) -> Option<&'n str> {
+    let hears = |name: &str, product| {
+        heard(name, product).iter().any(|heard| heard.event_type == *event_type)
+    };
+    let product = match event_type.as_str().starts_with("avi:confluence:") {
+        true => Product::Confluence,
+        false => Product::Jira,
+    };
+    let mut fitting = names.iter().map(AsRef::as_ref).filter(|name| hears(name, product));
+    if event_type.as_str() != COMMENTED_ISSUE {
+        return fitting.next();
+    }
+    let comment = event.object("comment").unwrap_or_default();
+    let is_new = comment.json("created") == comment.json("updated");
+    let wanted = if is_new { "comment_created" } else { "comment_updated" };
+    fitting.find(|name| *name == wanted)
+}
+
+/// Members of events that webhooks lack, or say in another place.
+const EVENT_ONLY: &[&str] = &[
+    "eventType",
+    "timestamp",
+    "selfGenerated",
+    "context",
+    "retryContext",
+    "filterError",
+    "atlassianId",
+    "jiraEventTypeName",
+    "associatedUsers",
+    "associatedStatuses",
+    "runtime",
+    "webhookTraceValue",
+];
+/// What an event lifts out of the link of a webhook.
+const LINK: &[&str] =
+    &["id", "sourceIssueId", "destinationIssueId", "sourceProjectId", "destinationProjectId"];
+
+/// The webhook named `name` that an event stands for that did not enter as one.
+///
+/// `time_ms` is used where the event tells none itself; `matched` are the ids of the dynamic
+/// webhooks that it is sent for.
+#[must_use]
+pub fn body(
+    name: &str,
+    event_type: &EventType,
+    event: &Members<'_>,
+    time_ms: Option<i64>,
+    matched: Option<&str>,
+) -> String {
+    let mut webhook = ObjectWriter::with_capacity(1024);
+    let time = event.id("timestamp").filter(|text| text.parse::<i64>().is_ok());
+    if let Some(time) = time.or_else(|| time_ms.map(|ms| ms.to_string())) {
+        webhook.json("timestamp", &time);
+    }
+    webhook.text("webhookEvent", name);
+    if let Some(kind) = event.json("jiraEventTypeName") {
+        webhook.json("issue_event_type_name", kind);
+    }
+    if let (Some(account), None) = (event.id("atlassianId"), event.json("user")) {
+        let mut user = ObjectWriter::with_capacity(account.len());
+        user.text("accountId", &account);
+        webhook.json("user", &user.finish());
+    }
+    let is_link = event_type.as_str().ends_with(":issuelink");
+    for (member, value) in event.iter().filter(|(member, _)| !EVENT_ONLY.contains(member)) {
+        match (event_type.as_str(), member) {
+            (MERGED_VERSION, "mergedVersion") => webhook.json("version", value),
+            (MERGED_VERSION, "version") => webhook.json("mergedTo", value),
+            (_, "attachment") => webhook.json(member, &renamed(value, "fileName", "filename")),
+            (_, member) if is_link && (LINK.contains(&member) || member == "issueLinkType") => {}
+            _ => webhook.json(member, value),
+        }
+    }
+    if is_link {
+        webhook.json("issueLink", &link(event));
+    }
+    if let Some(matched) = matched {
+        webhook.json(MATCHED, matched);
+    }
+    webhook.finish()
+}
+
+/// The link of a webhook: ids are numbers there, and the names of its type longer.
+fn link(event: &Members<'_>) -> String {
+    let mut link = ObjectWriter::with_capacity(256);
+    for name in LINK {
+        match event.id(name) {
+            Some(id) if id.parse::<u64>().is_ok() => link.json(name, &id),
+            Some(id) => link.text(name, &id),
+            None => {}
+        }
+    }
+    if let Some(kind) = event.json("issueLinkType") {
+        let kind = renamed(&renamed(kind, "inward", "inwardName"), "outward", "outwardName");
+        link.json("issueLinkType", &kind);
+    }
+    link.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn types(name: &str, product: Product) -> Vec<String> {
+        heard(name, product).into_iter().map(|heard| heard.event_type.to_string()).collect()
+    }
+
+    #[test]
+    fn names_of_both_products_are_heard_as_their_events() {
+        for (name, product, event_type) in [
+            ("jira:issue_created", Product::Jira, "avi:jira:created:issue"),
+            ("worklog_updated", Product::Jira, "avi:jira:updated:worklog"),
+            ("comment_deleted", Product::Jira, "avi:jira:deleted:comment"),
+            ("sprint_started", Product::Jira, "avi:jira-software:started:sprint"),
+            ("page_created", Product::Confluence, "avi:confluence:created:page"),
+            ("blog_removed", Product::Confluence, "avi:confluence:deleted:blogpost"),
+            ("comment_created", Product::Confluence, "avi:confluence:created:comment"),
+            ("space_updated", Product::Confluence, "avi:confluence:updated:space:V2"),
+            ("no such thing", Product::Jira, "webhook:no_such_thing"),
+        ] {
+            assert_eq!(types(name, product), [event_type], "{name}");
+        }
+    }
+
+    #[test]
+    fn deleted_version_is_also_a_merged_one() {
+        let both = ["avi:jira:deleted:version", "avi:jira:merged:version"];
+        assert_eq!(types("jira:version_deleted", Product::Jira), both);
+        assert_eq!(types("jira:version_merged", Product::Jira), both[1..]);
+    }
+
+    #[test]
+    fn comment_goes_by_the_name_of_what_happened_to_it() {
+        let names: [Box<str>; 2] = ["comment_created".into(), "comment_updated".into()];
+        let name = |body: &str| {
+            let members = Members::parse(body).unwrap();
+            name_of(&COMMENTED_ISSUE.into(), &members, &names)
+        };
+        assert_eq!(name(r#"{"comment":{"created":"a","updated":"a"}}"#), Some("comment_created"));
+        assert_eq!(name(r#"{"comment":{"created":"a","updated":"b"}}"#), Some("comment_updated"));
+    }
+
+    #[test]
+    fn switched_option_is_told_by_its_property() {
+        let [heard] = heard("option_voting_changed", Product::Jira).try_into().unwrap();
+        let condition = "event.property?.key == 'jira.option.voting'";
+        assert_eq!(heard.condition.as_deref(), Some(condition));
+    }
+}

@@ -1,0 +1,239 @@
+//! Reading, verifying and writing tokens.
+
+use data_encoding::BASE64URL_NOPAD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::Deserialize;
+use serde_json::json;
+use sha2::Sha256;
+
+use super::qsh;
+use crate::domain::Secret;
+
+/// The one algorithm; anything else, `none` included, is refused before a key is looked for.
+const ALGORITHM: &str = "HS256";
+/// A longer token is refused unread.
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// How far clocks may be apart, in seconds.
+const LEEWAY_S: i64 = 60;
+/// Longest life of a token, in seconds; the default of one of the reference libraries.
+const LIFE_S_MAX: i64 = 3600;
+/// Life of the tokens made here, in seconds; as the vendor's own.
+const OWN_LIFE_S: i64 = 180;
+
+/// Why a token is refused. Callers learn none of this: it is for metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// Not a token of this form.
+    Malformed,
+    /// Signed by another algorithm, or not at all.
+    Algorithm,
+    /// A required claim is missing or has no such value.
+    Claims,
+    /// Too old.
+    Expired,
+    /// Not valid yet.
+    Early,
+    /// Made to live too long.
+    LongLived,
+    /// It covers another request.
+    OtherRequest,
+}
+
+impl Refused {
+    /// The metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Algorithm => "algorithm",
+            Self::Claims => "claims",
+            Self::Expired => "expired",
+            Self::Early => "early",
+            Self::LongLived => "long_lived",
+            Self::OtherRequest => "qsh",
+        }
+    }
+}
+
+/// A token that was read. Nothing it claims may be believed before [`Token::is_signed_with`] says
+/// so, except to find out whose secret to try.
+#[derive(Debug)]
+pub struct Token<'t> {
+    signed: &'t str,
+    signature: Vec<u8>,
+    claims: Claims,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Claims {
+    iss: String,
+    #[serde(default)]
+    aud: Audience,
+    iat: i64,
+    exp: i64,
+    qsh: String,
+}
+
+/// One name or several. **Source:** RFC 7519, section 4.1.3.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for Audience {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl<'t> Token<'t> {
+    /// Reads a compact token without believing it.
+    ///
+    /// # Errors
+    /// It has another form, another algorithm, or lacks a claim.
+    pub fn read(text: &'t str) -> Result<Self, Refused> {
+        if text.len() > TOKEN_BYTES_MAX {
+            return Err(Refused::Malformed);
+        }
+        let (signed, signature) = text.rsplit_once('.').ok_or(Refused::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(Refused::Malformed)?;
+        let header: Header =
+            serde_json::from_slice(&decoded(header)?).map_err(|_| Refused::Malformed)?;
+        if header.alg != ALGORITHM {
+            return Err(Refused::Algorithm);
+        }
+        let claims = serde_json::from_slice(&decoded(claims)?).map_err(|_| Refused::Claims)?;
+        Ok(Self { signed, signature: decoded(signature)?, claims })
+    }
+
+    /// Who says to have signed it.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.claims.iss
+    }
+
+    /// Whom it says to be for; may be empty.
+    #[must_use]
+    pub fn audience(&self) -> &[String] {
+        match &self.claims.aud {
+            Audience::One(name) => std::slice::from_ref(name),
+            Audience::Many(names) => names,
+        }
+    }
+
+    /// Whether `secret` made its signature; takes the same time whichever byte differs.
+    #[must_use]
+    pub fn is_signed_with(&self, secret: &Secret) -> bool {
+        mac(secret, self.signed).is_some_and(|mac| mac.verify_slice(&self.signature).is_ok())
+    }
+
+    /// Checks its times, and that it covers this request: `path` and `query` as they were sent.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn check(&self, now_s: i64, method: &str, path: &str, query: &str) -> Result<(), Refused> {
+        let Claims { iat, exp, qsh, .. } = &self.claims;
+        if now_s > exp.saturating_add(LEEWAY_S) {
+            return Err(Refused::Expired);
+        }
+        if *iat > now_s.saturating_add(LEEWAY_S) {
+            return Err(Refused::Early);
+        }
+        if exp.saturating_sub(*iat) > LIFE_S_MAX {
+            return Err(Refused::LongLived);
+        }
+        // A token for browsers has the text `context-qsh` here, which is no hash of anything.
+        if qsh::covers(qsh, method, path, query) { Ok(()) } else { Err(Refused::OtherRequest) }
+    }
+}
+
+fn decoded(part: &str) -> Result<Vec<u8>, Refused> {
+    BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| Refused::Malformed)
+}
+
+/// A token from `issuer` that covers the request with this hash, valid from `now_s`.
+#[must_use]
+pub fn sign(secret: &Secret, issuer: &str, qsh: &str, now_s: i64) -> String {
+    let header = json!({"typ": "JWT", "alg": ALGORITHM});
+    let claims = json!({
+        "iss": issuer, "iat": now_s, "exp": now_s.saturating_add(OWN_LIFE_S), "qsh": qsh,
+    });
+    let part = |value: &serde_json::Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let signed = format!("{}.{}", part(&header), part(&claims));
+    let signature = mac(secret, &signed).map(|mac| mac.finalize().into_bytes());
+    let signature = BASE64URL_NOPAD.encode(signature.as_deref().unwrap_or_default());
+    format!("{signed}.{signature}")
+}
+
+/// None for no key: HMAC takes keys of every length.
+fn mac(secret: &Secret, signed: &str) -> Option<Hmac<Sha256>> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()).ok()?;
+    mac.update(signed.as_bytes());
+    Some(mac)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    const VECTORS: &str = include_str!("../../tests/cases/registration/jwt-vectors.json");
+
+    fn accepts(token: &str, secret: &Secret, now_s: i64, method: &str, url: &str) -> bool {
+        let (path, query) = url.split_once('?').unwrap_or((url, ""));
+        Token::read(token).is_ok_and(|token| {
+            token.is_signed_with(secret) && token.check(now_s, method, path, query).is_ok()
+        })
+    }
+
+    #[test]
+    fn recorded_tokens_are_accepted_and_refused_as_recorded() {
+        let document: Value = serde_json::from_str(VECTORS).unwrap();
+        let secret = Secret::new(document["secret"].as_str().unwrap());
+        let vectors = document["vectors"].as_array().unwrap();
+        assert!(vectors.len() >= 8);
+        for vector in vectors {
+            let text = |name: &str| vector[name].as_str().unwrap();
+            let now = vector["now"].as_i64().unwrap();
+            let accepted = accepts(text("token"), &secret, now, text("method"), text("url"));
+            assert_eq!(accepted, vector["accept"], "{}", vector["why"]);
+        }
+    }
+
+    #[test]
+    fn own_token_reads_back_and_covers_its_request_alone() {
+        let secret = Secret::new("s");
+        let made = sign(&secret, "tenant-1", &qsh::hash("POST", "/hook", "a=1"), 1000);
+        assert_eq!(Token::read(&made).unwrap().issuer(), "tenant-1");
+        assert!(accepts(&made, &secret, 1000, "POST", "/hook?a=1"));
+        assert!(!accepts(&made, &secret, 1000, "POST", "/hook?a=2"));
+        assert!(!accepts(&made, &Secret::new("t"), 1000, "POST", "/hook?a=1"));
+    }
+
+    #[test]
+    fn altered_signature_algorithm_and_size_are_refused() {
+        let secret = Secret::new("s");
+        let made = sign(&secret, "a", "q", 0);
+        let (signed, _) = made.rsplit_once('.').unwrap();
+        assert!(!Token::read(&format!("{signed}.")).unwrap().is_signed_with(&secret));
+        let claims = signed.split_once('.').unwrap().1;
+        for alg in ["none", "None", "hs256", "HS512", "RS256", ""] {
+            let header =
+                BASE64URL_NOPAD.encode(json!({"alg": alg, "kid": "../x"}).to_string().as_bytes());
+            let read = Token::read(&format!("{header}.{claims}.")).err();
+            assert_eq!(read, Some(Refused::Algorithm), "{alg}");
+        }
+        let long = format!("{made}{}", "A".repeat(TOKEN_BYTES_MAX));
+        assert_eq!(Token::read(&long).err(), Some(Refused::Malformed));
+        for noise in ["", "..", "a.b", "a.b.c", "....", "e30.e30.e30"] {
+            assert!(Token::read(noise).is_err(), "{noise}");
+        }
+    }
+}

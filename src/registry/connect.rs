@@ -1,0 +1,315 @@
+//! What Connect apps do: register, list and remove modules, all or nothing.
+//!
+//! **Source:** Atlassian Connect, dynamic modules for Jira and for Confluence. Which types may be
+//! dynamic and what they require is taken from the module schemas; `webhooks` is routed, the others
+//! are checked, kept, listed and counted.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use switchyard_expr::Program;
+use tracing::info;
+
+use super::applied::{LiveApp, LiveInstallation};
+use super::change::{Decision, RegisterError, Registry};
+use super::document::{Door, InstallationRecord, ModuleRecord};
+use super::modules::usable;
+use super::problem::{Problem, code};
+use super::validate::key_problem;
+use super::webhook::{WEBHOOKS, Webhook};
+use crate::clock;
+use crate::domain::{InstallationId, ModuleKey, Product};
+
+/// Scopes that include reading.
+const READING_SCOPES: &[&str] =
+    &["READ", "WRITE", "DELETE", "PROJECT_ADMIN", "SPACE_ADMIN", "ADMIN", "ACT_AS_USER"];
+
+/// What a property of a module must be.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// A string that is not empty.
+    Text,
+    /// A text for people, `{value, i18n?}`.
+    Words,
+    /// An object.
+    Object,
+    /// One of these strings.
+    OneOf(&'static [&'static str]),
+}
+
+/// A module type that can be registered without being routed: name, products, required properties
+/// beside `key`.
+type InertType = (&'static str, &'static [Product], &'static [(&'static str, Form)]);
+
+const JIRA: &[Product] = &[Product::Jira];
+const BOTH: &[Product] = &[Product::Jira, Product::Confluence];
+const FIELD_TYPES: &[&str] =
+    &["string", "text", "rich_text", "single_select", "multi_select", "number", "read_only"];
+const PLACED: &[(&str, Form)] =
+    &[("name", Form::Words), ("location", Form::Text), ("url", Form::Text)];
+const AIMED: &[(&str, Form)] = &[
+    ("name", Form::Words),
+    ("icon", Form::Object),
+    ("content", Form::Object),
+    ("target", Form::Object),
+];
+
+const INERT_TYPES: &[InertType] = &[
+    (
+        "jiraIssueFields",
+        JIRA,
+        &[("name", Form::Words), ("description", Form::Words), ("type", Form::OneOf(FIELD_TYPES))],
+    ),
+    ("jiraEntityProperties", JIRA, &[("name", Form::Words)]),
+    ("jiraIssueGlances", JIRA, AIMED),
+    ("jiraIssueContexts", JIRA, AIMED),
+    (
+        "jiraIssueContents",
+        JIRA,
+        &[
+            ("name", Form::Words),
+            ("icon", Form::Object),
+            ("tooltip", Form::Words),
+            ("target", Form::Object),
+        ],
+    ),
+    ("webItems", BOTH, PLACED),
+    ("webPanels", BOTH, PLACED),
+];
+
+/// A module of a request.
+#[derive(Clone, Debug)]
+pub struct ConnectModule {
+    /// Its type, such as `webhooks`.
+    pub module_type: String,
+    /// What it says, with its `key`.
+    pub data: Map<String, Value>,
+    /// Where in the request it stands.
+    pub path: String,
+}
+
+impl ConnectModule {
+    fn key(&self) -> Option<&str> {
+        self.data.get("key")?.as_str()
+    }
+
+    fn record(&self, key: &str, now_ms: i64) -> ModuleRecord {
+        ModuleRecord {
+            key: key.into(),
+            module_type: self.module_type.clone(),
+            data: Arc::new(self.data.clone()),
+            door: Door::Connect,
+            created_ms: now_ms,
+            updated_ms: now_ms,
+            revision: 1,
+            order: 0,
+        }
+    }
+}
+
+/// What a request is checked against.
+struct Scene<'a> {
+    app: &'a LiveApp,
+    installation: &'a LiveInstallation,
+}
+
+impl Registry {
+    /// Registers all of `modules` or, if anything is wrong with one of them, none.
+    ///
+    /// # Errors
+    /// Everything that is wrong, or the keys that are taken.
+    pub async fn register_connect(
+        &self,
+        id: &InstallationId,
+        modules: &[ConnectModule],
+    ) -> Result<(), RegisterError> {
+        let installation = self.installation(id.as_str()).ok_or(RegisterError::NotFound)?;
+        let app = self.app(installation.record.app.as_str()).ok_or(RegisterError::NotFound)?;
+        let scene = Scene { app: &app, installation: &installation };
+        // Held so that applying the registration finds the filters compiled.
+        let _programs = self.check_connect(&scene, modules)?;
+        self.edit(id.as_str(), |current| {
+            let mut record = usable(current)?;
+            check_keys(&scene, &record, modules)?;
+            self.check_connect_room(&record, modules.len())?;
+            let now_ms = clock::now_ms();
+            for module in modules {
+                let module = module.record(module.key().unwrap_or_default(), now_ms);
+                record.modules.push(ModuleRecord { order: record.next_order, ..module });
+                record.next_order += 1;
+            }
+            Ok(Decision::Put(record, ()))
+        })
+        .await?;
+        info!(installation = %id, modules = modules.len(), "modules registered");
+        Ok(())
+    }
+
+    /// Removes the modules with these keys, those that are there; without `keys` all.
+    ///
+    /// # Errors
+    /// The installation is not in use.
+    pub async fn remove_connect(
+        &self,
+        id: &InstallationId,
+        keys: Option<&[ModuleKey]>,
+    ) -> Result<(), RegisterError> {
+        let removed = self
+            .edit(id.as_str(), |current| {
+                let mut record = usable(current)?;
+                let before = record.modules.len();
+                record.modules.retain(|module| {
+                    module.door == Door::Webhook
+                        || keys.is_some_and(|keys| !keys.contains(&module.key))
+                });
+                let removed = before - record.modules.len();
+                Ok(if removed == 0 { Decision::Keep(0) } else { Decision::Put(record, removed) })
+            })
+            .await?;
+        info!(installation = %id, removed, "modules removed");
+        Ok(())
+    }
+
+    fn check_connect(
+        &self,
+        scene: &Scene<'_>,
+        modules: &[ConnectModule],
+    ) -> Result<Vec<Arc<Program>>, RegisterError> {
+        let (mut problems, mut programs) = (Vec::new(), Vec::new());
+        for module in modules {
+            match self.check_module(scene, module) {
+                Ok(found) => programs.extend(found),
+                Err(found) => problems.extend(found),
+            }
+        }
+        if problems.is_empty() { Ok(programs) } else { Err(RegisterError::Invalid(problems)) }
+    }
+
+    fn check_module(
+        &self,
+        scene: &Scene<'_>,
+        module: &ConnectModule,
+    ) -> Result<Vec<Arc<Program>>, Vec<Problem>> {
+        let ConnectModule { module_type, data, path } = module;
+        let product = scene.installation.record.product;
+        let key_path = format!("{path}.key");
+        let mut problems = match data.get("key") {
+            Some(Value::String(key)) => Vec::from_iter(key_problem(key, &key_path)),
+            Some(_) => vec![Problem::new(code::FORM, key_path, "a key is a string")],
+            None => vec![Problem::new(code::MISSING, key_path, "a module has a key")],
+        };
+        let mut programs = Vec::new();
+        if module_type == WEBHOOKS {
+            problems.extend(lacks_read(scene.app, path));
+            match Webhook::read(data, path, product) {
+                Ok(webhook) => match webhook.compile(self.live.programs(), product) {
+                    Ok(found) => programs = found,
+                    Err(reason) => {
+                        problems.push(Problem::new(code::JQL, format!("{path}.filter"), reason));
+                    }
+                },
+                Err(found) => problems.extend(found),
+            }
+        } else {
+            problems.extend(inert_problems(module, product));
+        }
+        if problems.is_empty() { Ok(programs) } else { Err(problems) }
+    }
+
+    fn check_connect_room(
+        &self,
+        record: &InstallationRecord,
+        more: usize,
+    ) -> Result<(), RegisterError> {
+        let max = match record.product {
+            Product::Jira => self.settings.connect.modules_jira,
+            Product::Confluence => self.settings.connect.modules_confluence,
+        };
+        let used = record.modules.iter().filter(|module| module.door != Door::Webhook).count();
+        if used + more <= max {
+            return Ok(());
+        }
+        let message =
+            format!("Up to {max} modules can be registered dynamically in a tenancy, {used} are");
+        Err(RegisterError::invalid(Problem::new(code::MODULES_MAX, "", message)))
+    }
+}
+
+fn lacks_read(app: &LiveApp, path: &str) -> Option<Problem> {
+    let scopes = &app.record.scopes;
+    let reads = scopes.iter().any(|scope| READING_SCOPES.contains(&scope.to_uppercase().as_str()));
+    (!scopes.is_empty() && !reads).then(|| {
+        let message = "webhook modules require the app to have the \"READ\" scope";
+        Problem::new(code::SCOPE, path, message)
+    })
+}
+
+fn inert_problems(module: &ConnectModule, product: Product) -> Vec<Problem> {
+    let ConnectModule { module_type, data, path } = module;
+    let known = INERT_TYPES
+        .iter()
+        .find(|(name, products, _)| name == module_type && products.contains(&product));
+    let Some((_, _, required)) = known else {
+        let message = format!("Module type {module_type} does not support dynamic registration");
+        return vec![Problem::new(code::MODULE_TYPE, "", message)];
+    };
+    let mut problems = Vec::new();
+    for (name, form) in *required {
+        let path = format!("{path}.{name}");
+        match data.get(*name) {
+            None => {
+                let message = format!("{module_type} have the required property `{name}`");
+                problems.push(Problem::new(code::MISSING, path, message));
+            }
+            Some(value) => problems.extend(form.problem(value, path)),
+        }
+    }
+    problems
+}
+
+impl Form {
+    fn problem(self, value: &Value, path: String) -> Option<Problem> {
+        let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+        let message = match self {
+            Self::Text if !text(value) => "this is a non-empty string".to_owned(),
+            Self::Words if !value.get("value").is_some_and(text) => {
+                "this is an object with a text as `value`".to_owned()
+            }
+            Self::Object if !value.is_object() => "this is an object".to_owned(),
+            Self::OneOf(known) if !value.as_str().is_some_and(|text| known.contains(&text)) => {
+                format!("this is one of {}", known.join(", "))
+            }
+            _ => return None,
+        };
+        Some(Problem::new(code::FORM, path, message))
+    }
+}
+
+/// A key may be neither one of the app's own, nor registered, nor twice in a request.
+///
+/// **Source:** Jira Cloud platform, the answer 400 of "Register modules".
+fn check_keys(
+    scene: &Scene<'_>,
+    record: &InstallationRecord,
+    modules: &[ConnectModule],
+) -> Result<(), RegisterError> {
+    let mut seen = BTreeSet::new();
+    let mut taken = Vec::new();
+    for key in modules.iter().filter_map(ConnectModule::key) {
+        let is_new = seen.insert(key);
+        let clashes = !is_new || scene.app.has_static_key(key) || record.module(key).is_some();
+        if clashes && !taken.contains(&key) {
+            taken.push(key);
+        }
+    }
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "Installation failed. The app {} has duplicate module keys: [{}]. Please contact the app vendor.",
+        scene.app.record.id,
+        taken.join(", ")
+    );
+    Err(RegisterError::invalid(Problem::new(code::DUPLICATE, "", message)))
+}

@@ -1,0 +1,445 @@
+//! Jira's dynamic webhooks: registered one by one in one request, each with its own result, until
+//! they expire.
+//!
+//! **Source:** Jira Cloud platform REST API, "Webhooks". Beyond it: one can be changed in place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use switchyard_expr::Program;
+use tracing::info;
+use url::Url;
+
+use super::applied::LiveApp;
+use super::change::{Decision, RegisterError, Registry};
+use super::document::{Door, FORMAT, InstallationRecord, ModuleRecord, SiteRecord};
+use super::modules::usable;
+use super::problem::{Problem, code};
+use super::webhook::Webhook;
+use crate::clock;
+use crate::domain::{CloudId, InstallationId, Product};
+
+/// The type under which a dynamic webhook is stored among the modules.
+pub const DYNAMIC_WEBHOOK: &str = "dynamicWebhook";
+/// How long one that expired can still be seen, in milliseconds: three months.
+const EXPIRED_KEPT_MS: i64 = 90 * 24 * 3600 * 1000;
+/// Longest JQL filter, in characters.
+const FILTER_CHARS_MAX: usize = 10_000;
+/// Most events, fields or property keys of one.
+const LIST_MAX: usize = 100;
+
+/// The webhook events that can be asked for dynamically.
+const EVENTS: &[&str] = &[
+    "jira:issue_created",
+    "jira:issue_updated",
+    "jira:issue_deleted",
+    "comment_created",
+    "comment_updated",
+    "comment_deleted",
+    "issue_property_set",
+    "issue_property_deleted",
+    "sprint_created",
+    "sprint_updated",
+    "sprint_closed",
+    "sprint_deleted",
+    "sprint_started",
+    "jira:version_released",
+    "jira:version_unreleased",
+    "jira:version_created",
+    "jira:version_moved",
+    "jira:version_updated",
+    "jira:version_merged",
+    "jira:version_deleted",
+];
+
+/// On whose behalf webhooks are registered; others see none of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WebhookOwner {
+    /// The app in its site.
+    pub installation: InstallationId,
+    /// The user for whom an OAuth app acts; none for a Connect app.
+    pub user: Option<String>,
+}
+
+/// A webhook as an app asks for it.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookSpec {
+    events: Vec<String>,
+    jql_filter: String,
+    field_ids_filter: Option<Vec<String>>,
+    issue_property_keys_filter: Option<Vec<String>>,
+}
+
+/// A dynamic webhook as it is stored and shown.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DynamicWebhook {
+    /// Unique in its site; never used twice.
+    pub id: u64,
+    /// Where it is posted.
+    pub url: String,
+    /// Webhook events.
+    pub events: Vec<String>,
+    /// What must hold of the issue.
+    pub jql_filter: String,
+    /// Fields of which one must change in an update.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field_ids_filter: Option<Vec<String>>,
+    /// Properties that must be what is set or deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issue_property_keys_filter: Option<Vec<String>>,
+    /// When it ends unless refreshed, milliseconds since the epoch.
+    pub expiration_date: i64,
+    /// The user for whom an OAuth app registered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+impl DynamicWebhook {
+    pub(super) fn read(data: &Map<String, Value>) -> Result<Self, String> {
+        Self::deserialize(Value::Object(data.clone())).map_err(|error| error.to_string())
+    }
+
+    /// When a module expires, if it is one that does.
+    pub(super) fn expires_ms(module_type: &str, data: &Map<String, Value>) -> Option<i64> {
+        data.get("expirationDate").filter(|_| module_type == DYNAMIC_WEBHOOK)?.as_i64()
+    }
+
+    fn of_module(module: &ModuleRecord) -> Option<Self> {
+        (module.door == Door::Webhook).then(|| Self::read(&module.data).ok()).flatten()
+    }
+
+    fn data(&self) -> Arc<Map<String, Value>> {
+        // A struct of this kind is always an object.
+        match serde_json::to_value(self) {
+            Ok(Value::Object(data)) => Arc::new(data),
+            _ => Arc::default(),
+        }
+    }
+}
+
+impl From<DynamicWebhook> for Webhook {
+    fn from(stored: DynamicWebhook) -> Self {
+        Self {
+            events: stored.events,
+            address: stored.url,
+            jql: stored.jql_filter,
+            field_ids: stored.field_ids_filter.unwrap_or_default(),
+            property_keys: stored.issue_property_keys_filter.unwrap_or_default(),
+            number: Some(stored.id),
+            ..Self::default()
+        }
+    }
+}
+
+impl WebhookSpec {
+    /// Reads one element of a request.
+    ///
+    /// # Errors
+    /// What is wrong with it, in sentences.
+    pub fn read(element: &Value) -> Result<Self, Vec<String>> {
+        let spec = Self::deserialize(element).map_err(|error| vec![error.to_string()])?;
+        let mut problems = Vec::new();
+        if spec.events.is_empty() {
+            problems.push("events must not be empty".to_owned());
+        }
+        for event in spec.events.iter().filter(|event| !EVENTS.contains(&event.as_str())) {
+            problems.push(format!("The event {event} is unsupported"));
+        }
+        let lists = [&spec.field_ids_filter, &spec.issue_property_keys_filter];
+        if lists.into_iter().flatten().chain([&spec.events]).any(|list| list.len() > LIST_MAX) {
+            problems.push(format!("a list has at most {LIST_MAX} elements"));
+        }
+        if spec.jql_filter.chars().count() > FILTER_CHARS_MAX {
+            problems.push(format!("jqlFilter has at most {FILTER_CHARS_MAX} characters"));
+        }
+        if problems.is_empty() { Ok(spec) } else { Err(problems) }
+    }
+
+    fn webhook(self, id: u64, url: &str, owner: &WebhookOwner, expires_ms: i64) -> DynamicWebhook {
+        DynamicWebhook {
+            id,
+            url: url.to_owned(),
+            events: self.events,
+            jql_filter: self.jql_filter,
+            field_ids_filter: self.field_ids_filter,
+            issue_property_keys_filter: self.issue_property_keys_filter,
+            expiration_date: expires_ms,
+            user: owner.user.clone(),
+        }
+    }
+}
+
+/// What came of one element of a request: the id of its webhook, or what is wrong with it.
+pub type WebhookResult = Result<u64, Vec<String>>;
+
+impl Registry {
+    /// Registers what can be registered of `specs`; the results stand in their order.
+    ///
+    /// # Errors
+    /// The address is not the app's, or not the one it uses already. Nothing is registered then.
+    pub async fn register_webhooks(
+        &self,
+        owner: &WebhookOwner,
+        url: &str,
+        specs: Vec<Result<WebhookSpec, Vec<String>>>,
+    ) -> Result<Vec<WebhookResult>, RegisterError> {
+        let installation = self.installation(owner.installation.as_str());
+        let installation = installation.ok_or(RegisterError::NotFound)?;
+        let app = self.app(installation.record.app.as_str()).ok_or(RegisterError::NotFound)?;
+        check_address(&app, url)?;
+        let checked: Vec<_> =
+            specs.into_iter().map(|spec| self.check_webhook(spec?, owner, url)).collect();
+        let count = checked.iter().filter(|spec| spec.is_ok()).count();
+        let first = self.reserve_ids(&installation.record.cloud_id, count).await?;
+        let expires_ms = self.webhooks_expire_ms();
+        let results = self
+            .edit(owner.installation.as_str(), |current| {
+                let mut record = usable(current)?;
+                forget_long_expired(&mut record);
+                check_one_address(&record, url)?;
+                let mut room = self.webhook_room(&record, owner);
+                let mut ids = first..;
+                let mut add = |checked: &Result<Checked, Vec<String>>| {
+                    let spec = checked.as_ref().map_err(Clone::clone)?.spec.clone();
+                    let id = ids.next().unwrap_or(u64::MAX);
+                    room.take()?;
+                    record.add_webhook(&spec.webhook(id, url, owner, expires_ms));
+                    Ok(id)
+                };
+                let results: Vec<WebhookResult> = checked.iter().map(&mut add).collect();
+                Ok(Decision::Put(record, results))
+            })
+            .await?;
+        let registered = results.iter().filter(|result| result.is_ok()).count();
+        info!(installation = %owner.installation, registered, of = results.len(), "webhooks registered");
+        Ok(results)
+    }
+
+    /// Changes a webhook in place; its id, address and end stay.
+    ///
+    /// # Errors
+    /// There is no such webhook of this owner, or the new one is wrong.
+    pub async fn change_webhook(
+        &self,
+        owner: &WebhookOwner,
+        id: u64,
+        spec: WebhookSpec,
+    ) -> Result<DynamicWebhook, RegisterError> {
+        let checked = self.check_webhook(spec, owner, "").map_err(|problems| {
+            let problem = |message| Problem::new(code::JQL, "", message);
+            RegisterError::Invalid(problems.into_iter().map(problem).collect())
+        })?;
+        self.edit(owner.installation.as_str(), |current| {
+            let mut record = usable(current)?;
+            let found = record.webhooks_of(owner).find(|(_, webhook)| webhook.id == id);
+            let (module, old) = found.ok_or(RegisterError::NotFound)?;
+            let new = checked.spec.clone().webhook(id, &old.url, owner, old.expiration_date);
+            module.change(&new);
+            Ok(Decision::Put(record, new))
+        })
+        .await
+    }
+
+    /// Removes the webhooks with these ids; those of others stay.
+    ///
+    /// # Errors
+    /// The installation is not in use.
+    pub async fn remove_webhooks(
+        &self,
+        owner: &WebhookOwner,
+        ids: &[u64],
+    ) -> Result<(), RegisterError> {
+        self.edit(owner.installation.as_str(), |current| {
+            let mut record = usable(current)?;
+            let is_meant = |module: &ModuleRecord| {
+                DynamicWebhook::of_module(module)
+                    .is_some_and(|w| w.user == owner.user && ids.contains(&w.id))
+            };
+            let before = record.modules.len();
+            record.modules.retain(|module| !is_meant(module));
+            let changed = record.modules.len() < before;
+            Ok(if changed { Decision::Put(record, ()) } else { Decision::Keep(()) })
+        })
+        .await
+    }
+
+    /// Puts off the end of the webhooks with these ids; returns the new end, milliseconds since
+    /// the epoch.
+    ///
+    /// # Errors
+    /// The installation is not in use.
+    pub async fn refresh_webhooks(
+        &self,
+        owner: &WebhookOwner,
+        ids: &[u64],
+    ) -> Result<i64, RegisterError> {
+        let expires_ms = self.webhooks_expire_ms();
+        self.edit(owner.installation.as_str(), |current| {
+            let mut record = usable(current)?;
+            for (module, webhook) in record.webhooks_of(owner) {
+                if ids.contains(&webhook.id) {
+                    module.change(&DynamicWebhook { expiration_date: expires_ms, ..webhook });
+                }
+            }
+            Ok(Decision::Put(record, expires_ms))
+        })
+        .await
+    }
+
+    /// The webhooks of an owner in the order of registration, those that expired included.
+    #[must_use]
+    pub fn webhooks(&self, owner: &WebhookOwner) -> Vec<DynamicWebhook> {
+        let installation = self.installation(owner.installation.as_str());
+        let modules = installation.iter().flat_map(|found| &found.record.modules);
+        let webhooks = modules.filter_map(DynamicWebhook::of_module);
+        webhooks.filter(|webhook| webhook.user == owner.user).collect()
+    }
+
+    fn check_webhook(
+        &self,
+        spec: WebhookSpec,
+        owner: &WebhookOwner,
+        url: &str,
+    ) -> Result<Checked, Vec<String>> {
+        let webhook = Webhook::from(spec.clone().webhook(0, url, owner, 0));
+        let programs = webhook.compile(self.live.programs(), Product::Jira);
+        match programs {
+            Ok(programs) => Ok(Checked { spec, _programs: programs }),
+            Err(reason) => Err(vec![reason]),
+        }
+    }
+
+    fn webhooks_expire_ms(&self) -> i64 {
+        let life = self.settings.connect.webhook_life;
+        clock::now_ms().saturating_add(i64::try_from(life.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// The first of `count` ids that nothing in the site has or had.
+    async fn reserve_ids(&self, site: &CloudId, count: usize) -> Result<u64, RegisterError> {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.edit(site.as_str(), |current: Option<SiteRecord>| {
+            let mut record = current.unwrap_or_else(|| SiteRecord {
+                format: FORMAT,
+                id: site.clone(),
+                next_webhook: 1,
+            });
+            let first = record.next_webhook;
+            record.next_webhook = first.saturating_add(count);
+            Ok(if count == 0 {
+                Decision::Keep(first)
+            } else {
+                Decision::Put(Box::new(record), first)
+            })
+        })
+        .await
+    }
+
+    fn webhook_room(&self, record: &InstallationRecord, owner: &WebhookOwner) -> Room {
+        let max = match owner.user {
+            None => self.settings.connect.webhooks_per_app,
+            Some(_) => self.settings.connect.webhooks_per_user,
+        };
+        let now_ms = clock::now_ms();
+        let webhooks = record.modules.iter().filter_map(DynamicWebhook::of_module);
+        let used = webhooks.filter(|w| w.user == owner.user && w.expiration_date > now_ms).count();
+        Room { left: max.saturating_sub(used), max }
+    }
+}
+
+/// A webhook whose filter compiles; the programs are held until it is applied.
+struct Checked {
+    spec: WebhookSpec,
+    _programs: Vec<Arc<Program>>,
+}
+
+struct Room {
+    left: usize,
+    max: usize,
+}
+
+impl Room {
+    fn take(&mut self) -> Result<(), Vec<String>> {
+        let left = self.left.checked_sub(1);
+        self.left =
+            left.ok_or_else(|| vec![format!("Maximum number of webhooks ({}) reached", self.max)])?;
+        Ok(())
+    }
+}
+
+impl InstallationRecord {
+    fn add_webhook(&mut self, webhook: &DynamicWebhook) {
+        let now_ms = clock::now_ms();
+        self.modules.push(ModuleRecord {
+            key: format!("webhook-{}", webhook.id).into(),
+            module_type: DYNAMIC_WEBHOOK.to_owned(),
+            data: webhook.data(),
+            door: Door::Webhook,
+            created_ms: now_ms,
+            updated_ms: now_ms,
+            revision: 1,
+            order: self.next_order,
+        });
+        self.next_order += 1;
+    }
+
+    fn webhooks_of(
+        &mut self,
+        owner: &WebhookOwner,
+    ) -> impl Iterator<Item = (&mut ModuleRecord, DynamicWebhook)> {
+        self.modules.iter_mut().filter_map(|module| {
+            let webhook = DynamicWebhook::of_module(module)?;
+            (webhook.user == owner.user).then_some((module, webhook))
+        })
+    }
+}
+
+impl ModuleRecord {
+    fn change(&mut self, webhook: &DynamicWebhook) {
+        self.data = webhook.data();
+        self.updated_ms = clock::now_ms();
+        self.revision += 1;
+    }
+}
+
+fn forget_long_expired(record: &mut InstallationRecord) {
+    let oldest_ms = clock::now_ms().saturating_sub(EXPIRED_KEPT_MS);
+    record.modules.retain(|module| {
+        DynamicWebhook::of_module(module).is_none_or(|w| w.expiration_date > oldest_ms)
+    });
+}
+
+/// A webhook is posted to its app alone, so its address lies under the app's base URL.
+fn check_address(app: &LiveApp, url: &str) -> Result<(), RegisterError> {
+    let base = app.record.base_url.as_deref().and_then(|base| Url::parse(base).ok());
+    let lies_under = |base: &Url, url: &Url| {
+        let folder = base.path().trim_end_matches('/');
+        let rest = url.path().strip_prefix(folder);
+        base.origin() == url.origin()
+            && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            && url.username().is_empty()
+            && url.password().is_none()
+    };
+    let fits = base.zip(Url::parse(url).ok()).is_some_and(|(base, url)| lies_under(&base, &url));
+    if fits {
+        return Ok(());
+    }
+    let message = "the URL must be under the base URL of the app";
+    Err(RegisterError::invalid(Problem::new(code::ADDRESS, "url", message)))
+}
+
+fn check_one_address(record: &InstallationRecord, url: &str) -> Result<(), RegisterError> {
+    let now_ms = clock::now_ms();
+    let mut webhooks = record.modules.iter().filter_map(DynamicWebhook::of_module);
+    if webhooks.all(|webhook| webhook.url == url || webhook.expiration_date <= now_ms) {
+        return Ok(());
+    }
+    let message = "Only a single URL per app is allowed to be registered";
+    Err(RegisterError::invalid(Problem::new(code::ADDRESS, "", message)))
+}
+
+/// The vendor's: 30 days.
+pub(super) const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -1,0 +1,354 @@
+//! Webhooks as apps ask for them: Connect `webhooks` modules and Jira's dynamic webhooks. Both
+//! become listeners on the events that the named webhooks stand for, so the matcher knows no
+//! webhooks.
+//!
+//! **Source:** Atlassian Connect, "Webhook" module schema; Jira Cloud platform, "Webhooks".
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use switchyard_expr::Program;
+
+use super::compile::Programs;
+use super::jql::{self, quoted};
+use super::problem::{Problem, code, summary};
+use crate::domain::{EventType, OnError, Product};
+use crate::event::webhook::reverse::heard;
+use crate::matcher::{Filter, Listen};
+
+/// The module type of Connect webhooks, static or dynamic.
+pub const WEBHOOKS: &str = "webhooks";
+/// Longest name of a webhook event, in characters.
+const EVENT_CHARS_MAX: usize = 100;
+/// Longest JQL filter, in characters.
+const FILTER_CHARS_MAX: usize = 10_000;
+/// The one condition that can be told from what is known of an installation.
+const LICENSED: &str = "addon_is_licensed";
+
+/// A webhook, in form right.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Webhook {
+    /// Names of the webhook events, such as `jira:issue_created`.
+    pub events: Vec<String>,
+    /// Where to post: behind the app's base URL, or whole; may hold variables.
+    pub address: String,
+    /// What must hold of the issue; empty = nothing.
+    pub jql: String,
+    /// Fields of which one must have changed in an update; empty = any.
+    pub field_ids: Vec<String>,
+    /// Issue properties of which one must be what was set or deleted; empty = any.
+    pub property_keys: Vec<String>,
+    /// Whether the request is sent without a body.
+    pub excludes_body: bool,
+    /// Leaves out installations without an active licence.
+    pub requires_licence: bool,
+    /// The id of a dynamic webhook.
+    pub number: Option<u64>,
+}
+
+impl Webhook {
+    /// Reads the data of a `webhooks` module that stands at `path` in its request.
+    ///
+    /// # Errors
+    /// All that is wrong with its form.
+    pub fn read(
+        data: &Map<String, Value>,
+        path: &str,
+        product: Product,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut reader = Reader { data, path, problems: Vec::new() };
+        let event = reader.required("event");
+        let address = reader.required("url");
+        let jql = reader.text("filter").unwrap_or_default();
+        if event.chars().count() > EVENT_CHARS_MAX {
+            reader.wrong("event", format!("a name has at most {EVENT_CHARS_MAX} characters"));
+        }
+        if !address.is_empty() && !is_relative(&address) {
+            reader.wrong("url", "the address is relative to the app's base URL");
+        }
+        if product == Product::Confluence && !jql.is_empty() {
+            reader.wrong("filter", "webhooks of Confluence have no filter");
+        } else if jql.chars().count() > FILTER_CHARS_MAX {
+            reader.wrong("filter", format!("a filter has at most {FILTER_CHARS_MAX} characters"));
+        }
+        reader.property_keys();
+        let webhook = Self {
+            events: vec![event],
+            address,
+            jql,
+            excludes_body: reader.flag("excludeBody"),
+            requires_licence: reader.requires_licence(),
+            ..Self::default()
+        };
+        if reader.problems.is_empty() { Ok(webhook) } else { Err(reader.problems) }
+    }
+
+    /// Event types with their filters.
+    ///
+    /// # Errors
+    /// Why the JQL cannot be used, in one sentence.
+    pub(super) fn listens(
+        &self,
+        programs: &Programs,
+        product: Product,
+    ) -> Result<Box<[Listen]>, String> {
+        let jql = jql::translate(&self.jql)?;
+        let listen = |(event_type, conditions): (EventType, Vec<String>)| {
+            let text = self.expression(&event_type, &conditions, jql.as_deref());
+            let program = match text {
+                Some(text) => Some(programs.get(&text.into()).map_err(|found| summary(&found))?),
+                None => None,
+            };
+            let filter = Filter {
+                program,
+                ignore_self: false,
+                requires_licence: self.requires_licence,
+                on_error: OnError::default(),
+            };
+            Ok(Listen { event_type, filter })
+        };
+        self.heard(product).into_iter().map(listen).collect()
+    }
+
+    /// Compiles its filters, as it is registered; the programs are to be held until it is applied.
+    ///
+    /// # Errors
+    /// As [`Webhook::listens`].
+    pub(super) fn compile(
+        &self,
+        programs: &Programs,
+        product: Product,
+    ) -> Result<Vec<Arc<Program>>, String> {
+        let listens = self.listens(programs, product)?;
+        Ok(listens.into_iter().filter_map(|listen| listen.filter.program).collect())
+    }
+
+    /// Each event type once, with the conditions of which one must hold; none = no condition.
+    fn heard(&self, product: Product) -> Vec<(EventType, Vec<String>)> {
+        let mut found: Vec<(EventType, Vec<String>)> = Vec::new();
+        for heard in self.events.iter().flat_map(|name| heard(name, product)) {
+            let known = found.iter_mut().find(|(event_type, _)| *event_type == heard.event_type);
+            match (known, heard.condition) {
+                (None, condition) => {
+                    found.push((heard.event_type, condition.into_iter().collect()))
+                }
+                (Some((_, conditions)), Some(condition)) if !conditions.is_empty() => {
+                    conditions.push(condition);
+                }
+                (Some((_, conditions)), _) => conditions.clear(),
+            }
+        }
+        found
+    }
+
+    fn expression(
+        &self,
+        event_type: &EventType,
+        conditions: &[String],
+        jql: Option<&str>,
+    ) -> Option<String> {
+        let name = event_type.as_str();
+        let mut parts = Vec::new();
+        match conditions {
+            [] => {}
+            [only] => parts.push(only.clone()),
+            several => parts.push(format!("({})", several.join(" || "))),
+        }
+        parts.extend(jql.filter(|_| is_about_an_issue(name)).map(|jql| format!("({jql})")));
+        if name == "avi:jira:updated:issue" && !self.field_ids.is_empty() {
+            let ids = list(&self.field_ids);
+            parts.push(format!(
+                "(event.changelog?.items ?? []).some(item => {ids}.includes(item?.fieldId ?? item?.field))"
+            ));
+        }
+        if name.ends_with(":issue-property") && !self.property_keys.is_empty() {
+            parts.push(format!("{}.includes(event.property?.key)", list(&self.property_keys)));
+        }
+        (!parts.is_empty()).then(|| parts.join(" && "))
+    }
+}
+
+/// JQL says something about issues, so it bears on no other events.
+fn is_about_an_issue(event_type: &str) -> bool {
+    [":issue", ":comment", ":issue-property", ":worklog", ":attachment"]
+        .iter()
+        .any(|end| event_type.ends_with(end))
+}
+
+fn list(texts: &[String]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+    format!("[{}]", texts.join(", "))
+}
+
+/// Neither with a scheme nor with a host.
+fn is_relative(address: &str) -> bool {
+    let before_path = address.split(['/', '?', '#', '{']).next().unwrap_or_default();
+    !address.starts_with("//") && !address.contains('\\') && !before_path.contains(':')
+}
+
+/// Collects problems, so that an author sees all of them at once.
+struct Reader<'d> {
+    data: &'d Map<String, Value>,
+    path: &'d str,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn wrong(&mut self, name: &str, message: impl Into<String>) {
+        self.problems.push(Problem::new(code::FORM, format!("{}.{name}", self.path), message));
+    }
+
+    fn text(&mut self, name: &str) -> Option<String> {
+        match self.data.get(name)? {
+            Value::String(text) => Some(text.clone()),
+            _ => {
+                self.wrong(name, "this is a string");
+                None
+            }
+        }
+    }
+
+    fn required(&mut self, name: &str) -> String {
+        if !self.data.contains_key(name) {
+            let message = format!("a webhook has the required property `{name}`");
+            let path = format!("{}.{name}", self.path);
+            self.problems.push(Problem::new(code::MISSING, path, message));
+        }
+        match self.text(name) {
+            Some(text) if text.is_empty() => {
+                self.wrong(name, "this is a non-empty string");
+                text
+            }
+            text => text.unwrap_or_default(),
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        match self.data.get(name) {
+            None => false,
+            Some(Value::Bool(flag)) => *flag,
+            Some(_) => {
+                self.wrong(name, "this is true or false");
+                false
+            }
+        }
+    }
+
+    /// Kept with the module. Events carry no entity properties that could be sent along.
+    fn property_keys(&mut self) {
+        match self.data.get("propertyKeys") {
+            None => {}
+            Some(Value::Array(keys)) if keys.iter().all(Value::is_string) => {}
+            Some(_) => self.wrong("propertyKeys", "this is a list of property keys"),
+        }
+    }
+
+    /// Conditions on users and entities cannot be decided here, and a webhook that fires although
+    /// its condition does not hold is worse than none.
+    fn requires_licence(&mut self) -> bool {
+        let conditions = match self.data.get("conditions") {
+            None => return false,
+            Some(Value::Array(conditions)) => conditions,
+            Some(_) => {
+                self.wrong("conditions", "this is a list of conditions");
+                return false;
+            }
+        };
+        let plain = |condition: &Value| {
+            condition.get("condition").and_then(Value::as_str) == Some(LICENSED)
+                && condition.get("invert").is_none_or(|invert| *invert == Value::Bool(false))
+        };
+        if !conditions.iter().all(plain) {
+            self.wrong("conditions", format!("the only condition of webhooks is {LICENSED}"));
+        }
+        !conditions.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(data: Value, product: Product) -> Result<Webhook, Vec<Problem>> {
+        Webhook::read(data.as_object().unwrap(), "webhooks[0]", product)
+    }
+
+    fn expressions(webhook: &Webhook) -> Vec<(String, Option<String>)> {
+        let jql = jql::translate(&webhook.jql).unwrap();
+        let heard = webhook.heard(Product::Jira).into_iter();
+        heard
+            .map(|(event_type, conditions)| {
+                let text = webhook.expression(&event_type, &conditions, jql.as_deref());
+                (event_type.to_string(), text)
+            })
+            .collect()
+    }
+
+    fn dynamic(events: &[&str]) -> Webhook {
+        Webhook { events: events.iter().map(|e| (*e).to_owned()).collect(), ..Webhook::default() }
+    }
+
+    #[test]
+    fn everything_wrong_with_a_module_is_told_at_once() {
+        let found = read(
+            json!({"url": "https://evil.example/x", "filter": 1, "excludeBody": "no",
+                "propertyKeys": "k", "conditions": [{"condition": "user_is_admin"}]}),
+            Product::Jira,
+        );
+        let paths: Vec<_> = found.unwrap_err().into_iter().map(|problem| problem.path).collect();
+        let names = ["event", "filter", "url", "propertyKeys", "excludeBody", "conditions"];
+        assert_eq!(paths, names.map(|name| format!("webhooks[0].{name}")));
+    }
+
+    #[test]
+    fn addresses_are_relative() {
+        let ok = |url: &str| read(json!({"event": "e", "url": url}), Product::Jira).is_ok();
+        for good in ["/hook", "hook?id={issue.id}&t=a:b", "/a:b", "{issue.key}/x"] {
+            assert!(ok(good), "{good}");
+        }
+        for bad in ["http://a/", "//a/b", "https:/x", "mailto:a", "", "\\\\a\\b", "/\\a"] {
+            assert!(!ok(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn licence_is_the_one_condition() {
+        let data = json!({"event": "e", "url": "/h", "conditions": [{"condition": LICENSED}]});
+        assert!(read(data, Product::Jira).unwrap().requires_licence);
+        let data = json!({"event": "e", "url": "/h", "conditions": [
+            {"condition": LICENSED, "invert": true}]});
+        assert!(read(data, Product::Jira).is_err());
+    }
+
+    #[test]
+    fn events_that_share_a_type_are_heard_once() {
+        let both = expressions(&dynamic(&["comment_created", "comment_updated"]));
+        assert_eq!(both.len(), 1);
+        assert!(both[0].1.as_ref().unwrap().contains(" || "));
+        let merged = expressions(&dynamic(&["jira:version_deleted", "jira:version_merged"]));
+        assert_eq!(merged.len(), 2);
+    }
+
+    #[test]
+    fn jql_and_lists_bear_on_their_own_events_alone() {
+        let mut webhook = dynamic(&[
+            "jira:issue_updated",
+            "issue_property_set",
+            "sprint_created",
+            "jira:issue_created",
+        ]);
+        webhook.jql = "project = A".into();
+        webhook.field_ids = vec!["summary".into()];
+        webhook.property_keys = vec!["k".into()];
+        let [updated, property, sprint, created] = expressions(&webhook).try_into().unwrap();
+        let has = |found: &(String, Option<String>), text: &str| {
+            found.1.as_ref().is_some_and(|expression| expression.contains(text))
+        };
+        assert!(has(&updated, "'summary'") && has(&updated, "'A'") && !has(&updated, "'k'"));
+        assert!(has(&property, "'k'") && has(&property, "'A'") && !has(&property, "'summary'"));
+        assert_eq!(sprint.1, None);
+        assert!(has(&created, "'A'") && !has(&created, "'summary'"));
+        assert!(webhook.listens(&Programs::default(), Product::Jira).is_ok());
+    }
+}

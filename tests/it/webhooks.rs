@@ -1,0 +1,200 @@
+//! Apps that asked for webhooks: from registration at their doors to the requests that they get.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use switchyard::clock;
+use switchyard::domain::Secret;
+use switchyard::jwt::{self, Token, qsh};
+
+use crate::support::{NatsServer, Received, Setup, Sink, eventually, publish_raw};
+
+const SITE: &str = "site-1";
+const APP: &str = "com.example.app";
+const TENANT: &str = "tenant-1";
+const SHARED_SECRET: &str = "secret-0123456789abcdef0123456789abcdef";
+const MODULES: &str = "/rest/atlassian-connect/1/app/module/dynamic";
+const WEBHOOKS: &str = "/rest/api/3/webhook";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A Connect app that signs its calls.
+struct ConnectApp {
+    pool: Pool<HttpConnector, Full<Bytes>>,
+    base: String,
+}
+
+impl ConnectApp {
+    fn of(setup: &Setup) -> Self {
+        let pool = Pool::builder(TokioExecutor::new()).build_http();
+        Self { pool, base: format!("http://127.0.0.1:{}", setup.port) }
+    }
+
+    async fn call(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
+        let now_s = clock::now_ms().div_euclid(1000);
+        let (bare, query) = path.split_once('?').unwrap_or((path, ""));
+        let hash = qsh::hash(method.as_str(), bare, query);
+        let token = jwt::sign(&Secret::new(SHARED_SECRET), APP, &hash, now_s);
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header("authorization", format!("JWT {token}"))
+            .header("content-type", "application/json")
+            .body(Full::from(body.to_string()))
+            .expect("a request");
+        let answer = self.pool.request(request).await.expect("an answer");
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    /// Posts a body as a Jira site would.
+    async fn ingest(&self, body: Vec<u8>, identifier: &str) {
+        let request = Request::post(format!("{}/ingest/jira/{SITE}", self.base))
+            .header("x-atlassian-webhook-identifier", identifier)
+            .body(Full::from(body))
+            .expect("a request");
+        let answer = self.pool.request(request).await.expect("an answer");
+        assert_eq!(answer.status(), 202);
+    }
+}
+
+/// The request verifies as the app itself would verify it.
+fn assert_signed(received: &Received, query: &str) {
+    let token = received.header("authorization").strip_prefix("JWT ").expect("a JWT");
+    let token = Token::read(token).expect("a token");
+    assert!(token.is_signed_with(&Secret::new(SHARED_SECRET)));
+    assert_eq!(token.issuer(), TENANT);
+    let path = received.path.strip_prefix("/base").expect("a path under the base");
+    let now_s = clock::now_ms().div_euclid(1000);
+    assert_eq!(token.check(now_s, "POST", path, query), Ok(()));
+}
+
+async fn arrived(sink: &Sink, path: &str, count: usize) -> Vec<Received> {
+    eventually(PATIENCE, &format!("{count} requests at {path}"), || async {
+        Some(sink.received_at(path)).filter(|received| received.len() >= count)
+    })
+    .await
+}
+
+struct World {
+    _nats: NatsServer,
+    _router: crate::support::RouterProcess,
+    broker: async_nats::Client,
+    sink: Sink,
+    app: ConnectApp,
+}
+
+/// A router with a Connect app at a sink, with `statics` as modules of its own.
+async fn world(statics: Value, setup: impl Fn(Setup) -> Setup) -> World {
+    let nats = NatsServer::start().await;
+    let sink = Sink::start().await;
+    let mut setup = setup(Setup::new(&nats.url(), nats.folder().join("router")));
+    let router = setup.start().await;
+    let body = json!({"kind": "connect", "baseUrl": sink.url("/base"), "scopes": ["READ"],
+        "staticModules": statics});
+    router.put(&format!("/admin/v1/apps/{APP}"), body).await;
+    let body = json!({"app": APP, "cloudId": SITE, "product": "jira", "clientKey": TENANT,
+        "sharedSecret": SHARED_SECRET});
+    router.put("/admin/v1/installations/inst-1", body).await;
+    let (app, broker) = (ConnectApp::of(&setup), nats.client().await);
+    World { _nats: nats, _router: router, broker, sink, app }
+}
+
+fn sample(name: &str) -> Value {
+    let path = format!("{}/tests/data/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).expect("a sample")).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhook_that_entered_reaches_those_who_asked_as_it_was() {
+    let statics = json!({"webhooks": [
+        {"key": "fixed", "event": "jira:issue_created", "url": "/fixed", "excludeBody": true}]});
+    let world = world(statics, |setup| setup).await;
+    let body = json!({"webhooks": [
+        {"key": "ops", "event": "jira:issue_created", "url": "/ops?key={issue.key}",
+            "filter": "project = ops AND issuetype = Bug"},
+        {"key": "other", "event": "jira:issue_created", "url": "/other", "filter": "project = A"},
+        {"key": "updates", "event": "jira:issue_updated", "url": "/updates"}]});
+    assert_eq!(world.app.call(Method::POST, MODULES, &body).await.0, 200);
+
+    let webhook = sample("webhook-issue-created");
+    world.app.ingest(serde_json::to_vec_pretty(&webhook).expect("JSON"), "w-1").await;
+    let received = arrived(&world.sink, "/base/ops", 1).await;
+    assert_eq!(received[0].json(), webhook);
+    assert_signed(&received[0], "key=OPS-1042");
+    assert_eq!(received[0].header("x-atlassian-webhook-flow"), "Primary");
+    assert!(!received[0].headers.contains_key("x-atlassian-webhook-retry"));
+
+    let fixed = arrived(&world.sink, "/base/fixed", 1).await;
+    assert!(fixed[0].body.is_empty());
+    assert!(!fixed[0].headers.contains_key("content-type"));
+    assert_signed(&fixed[0], "");
+    assert_eq!(world.sink.count(), 2, "nobody else asked for it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_of_the_bus_arrives_as_the_webhook_that_stands_for_it() {
+    let world = world(json!({}), |setup| setup).await;
+    let body = json!({"webhooks": [
+        {"key": "new", "event": "comment_created", "url": "/new"},
+        {"key": "changed", "event": "comment_updated", "url": "/changed"}]});
+    assert_eq!(world.app.call(Method::POST, MODULES, &body).await.0, 200);
+    let event = sample("jira-commented-issue");
+    let bytes = serde_json::to_vec(&event).expect("JSON");
+    publish_raw(&world.broker, SITE, "avi:jira:commented:issue", "e1", bytes).await;
+    let received = arrived(&world.sink, "/base/new", 1).await;
+    let got = received[0].json();
+    assert_eq!(got["webhookEvent"], "comment_created");
+    assert_eq!(got["user"]["accountId"], event["atlassianId"]);
+    assert_eq!((&got["issue"], &got["comment"]), (&event["issue"], &event["comment"]));
+    for absent in ["eventType", "selfGenerated", "context", "atlassianId"] {
+        assert!(got.get(absent).is_none(), "{absent}");
+    }
+    assert_eq!(world.sink.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dynamic_webhooks_that_match_make_one_request_over_retries() {
+    let quick = |setup: Setup| setup.with("SWITCHYARD_DELIVERY__RETRY_SCHEDULE_S", "1");
+    let world = world(json!({}), quick).await;
+    let one = |jql: &str| json!({"events": ["jira:issue_updated"], "jqlFilter": jql});
+    let mut narrow = one("");
+    narrow["fieldIdsFilter"] = json!(["description"]);
+    let body = json!({"url": world.sink.url("/base/hooks"),
+        "webhooks": [one("project = OPS"), one("project = WEB"), one("status != Done"), narrow]});
+    let (status, answer) = world.app.call(Method::POST, WEBHOOKS, &body).await;
+    assert_eq!(status, 200);
+    let id = |at: usize| answer["webhookRegistrationResult"][at]["createdWebhookId"].clone();
+
+    world.sink.answer("/base/hooks", 503, None);
+    let event = json!({"eventType": "avi:jira:updated:issue", "issue": {"id": "1", "key": "OPS-1",
+        "fields": {"project": {"key": "OPS"}, "status": {"name": "To Do"}}},
+        "changelog": {"items": [{"fieldId": "summary"}]}});
+    let bytes = serde_json::to_vec(&event).expect("JSON");
+    publish_raw(&world.broker, SITE, "avi:jira:updated:issue", "e1", bytes).await;
+    let first = arrived(&world.sink, "/base/hooks", 1).await;
+    world.sink.answer("/base/hooks", 204, None);
+    let both = arrived(&world.sink, "/base/hooks", 2).await;
+    assert_eq!(both[1].json()["matchedWebhookIds"], json!([id(0), id(2)]));
+    assert_eq!(both[1].header("x-atlassian-webhook-retry"), "1");
+    let identifier = first[0].header("x-atlassian-webhook-identifier");
+    assert_eq!(both[1].header("x-atlassian-webhook-identifier"), identifier);
+    assert_signed(&both[1], "");
+
+    // One that is removed while the request waits is no longer named.
+    world.sink.answer("/base/hooks", 503, None);
+    let bytes = serde_json::to_vec(&event).expect("JSON");
+    publish_raw(&world.broker, SITE, "avi:jira:updated:issue", "e2", bytes).await;
+    arrived(&world.sink, "/base/hooks", 3).await;
+    let body = json!({"webhookIds": [id(0)]});
+    assert_eq!(world.app.call(Method::DELETE, WEBHOOKS, &body).await.0, 202);
+    world.sink.answer("/base/hooks", 204, None);
+    let all = arrived(&world.sink, "/base/hooks", 4).await;
+    assert_eq!(all[3].json()["matchedWebhookIds"], json!([id(2)]));
+}
