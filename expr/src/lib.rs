@@ -56,7 +56,7 @@ pub use crate::complexity::Complexity;
 pub use crate::diagnostic::{Code, Diagnostic, ErrorKind, Severity};
 pub use crate::eval::{Scratch, Verdict};
 pub use crate::fault::EvalError;
-pub use crate::predicate::{Conjunct, Facts, Path, Resolved};
+pub use crate::predicate::{Condition, Facts, Path, Resolved};
 pub use crate::program::Program;
 pub use crate::span::Span;
 pub use crate::tape::{Tape, TapeError, TapeLimits, TopLevelMember};

@@ -1,10 +1,10 @@
-//! What an index can hold: the top of a filter as a conjunction of atomic tests, and the facts a
-//! router needs before it runs anything.
+//! What an index can hold: a filter as tests of paths against constants, and the facts a router
+//! needs before it runs anything.
 //!
-//! A matcher may skip a filter only when its outcome is certainly false. [`Conjunct::OneOf`] says
-//! exactly when one conjunct is true, false or an error; for [`Conjunct::Opaque`] it says at
-//! least whether an error is possible, because an error in an earlier conjunct wins over a false
-//! one behind it.
+//! A matcher may skip a filter only when its outcome is certainly false. Each test of
+//! [`Condition`] says exactly when it is true, false or an error; for [`Condition::Opaque`] it
+//! says at least whether an error is possible, because an error in an earlier operand wins over a
+//! false one behind it.
 
 mod extract;
 
@@ -19,8 +19,8 @@ pub use crate::value::Literal as Constant;
 /// What can be known about an expression without running it.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// Operands of the top-level `&&`, in order; a filter that is none has one.
-    pub conjuncts: Vec<Conjunct>,
+    /// The filter as far as an index can understand it.
+    pub condition: Condition,
     /// Whether the outcome may depend on `event.selfGenerated`: it is read, or `event` is read in
     /// a way that does not tell.
     pub reads_self_generated: bool,
@@ -28,9 +28,12 @@ pub struct Facts {
     pub property_paths: Vec<PropertyPath>,
 }
 
-/// One conjunct of a filter.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Conjunct {
+/// A filter or an operand of one, as tests of paths. Operands are in the order of evaluation.
+///
+/// What is said of errors holds for events whose lists and texts are small enough that no test
+/// meets a step limit; whoever decides a test without evaluating it keeps to such events.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Condition {
     /// `path == c`, `[c, d].includes(path)`, and `||` of such over one path: true if the value is
     /// one of the constants, an error if the path is broken, otherwise false.
     OneOf {
@@ -39,11 +42,96 @@ pub enum Conjunct {
         /// What it is compared with, each once.
         constants: Box<[Constant]>,
     },
+    /// `path < bound` and its like: an error unless the value is a number.
+    Ordered {
+        /// What is compared.
+        path: Path,
+        /// How.
+        order: Order,
+        /// With what.
+        bound: f64,
+    },
+    /// `path.includes(constant)`: membership in a list; in text, of text, being a part. Null is
+    /// null behind `?.`; anything else is an error.
+    Includes {
+        /// The list or text.
+        path: Path,
+        /// What is looked for.
+        constant: Constant,
+    },
+    /// `path.some(item => item.a == c && item.b == d)`: certain only if the value is a list and,
+    /// where members are compared, all of its items are maps. Null is null behind `?.`; anything
+    /// else is an error.
+    Some {
+        /// The list.
+        path: Path,
+        /// What holds of one item; at least one.
+        tests: Box<[ItemTest]>,
+        /// Whether the tests are all there is to it; else more must hold of the same item, which
+        /// cannot fail where the tests do not.
+        exact: bool,
+    },
+    /// `a && b`
+    All(Box<[Condition]>),
+    /// `a || b`
+    Any(Box<[Condition]>),
+    /// `!a`
+    Not(Box<Condition>),
     /// Anything else.
     Opaque {
         /// Whether it may raise an error or yield something else than a Boolean.
         can_fail: bool,
     },
+}
+
+impl Default for Condition {
+    fn default() -> Condition {
+        Condition::Opaque { can_fail: true }
+    }
+}
+
+/// How two numbers are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Order {
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+impl Order {
+    /// Whether `value` stands so to `bound`.
+    pub fn holds(self, value: f64, bound: f64) -> bool {
+        match self {
+            Order::Less => value < bound,
+            Order::LessOrEqual => value <= bound,
+            Order::Greater => value > bound,
+            Order::GreaterOrEqual => value >= bound,
+        }
+    }
+
+    /// The same comparison with its sides exchanged.
+    fn mirrored(self) -> Order {
+        match self {
+            Order::Less => Order::Greater,
+            Order::LessOrEqual => Order::GreaterOrEqual,
+            Order::Greater => Order::Less,
+            Order::GreaterOrEqual => Order::LessOrEqual,
+        }
+    }
+}
+
+/// `item.name == constant`, or `item == constant` without a name.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ItemTest {
+    /// The member; a missing one is null. Never the name of a builtin member of Map.
+    pub name: Option<Box<str>>,
+    /// What it equals.
+    pub constant: Constant,
 }
 
 /// A chain of member names from `event`.
@@ -146,22 +234,35 @@ impl Facts {
 
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let conjuncts = self.conjuncts.iter().map(|conjunct| match conjunct {
-            Conjunct::OneOf { path, constants } => {
-                let names: usize = path.steps.iter().map(|step| step.name.len()).sum();
-                size_of_val(&*path.steps) + names + size_of_val(&**constants)
-            }
-            Conjunct::Opaque { .. } => 0,
-        });
         let paths = self.property_paths.iter().map(|property| {
             size_of::<PropertyPath>()
                 + property.entity.len()
                 + property.key.len()
                 + property.path.len()
         });
-        self.conjuncts.len() * size_of::<Conjunct>()
-            + conjuncts.sum::<usize>()
-            + paths.sum::<usize>()
+        self.condition.heap_bytes() + paths.sum::<usize>()
+    }
+}
+
+impl Condition {
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Condition::OneOf { path, constants } => path.heap_bytes() + size_of_val(&**constants),
+            Condition::Ordered { path, .. } | Condition::Includes { path, .. } => path.heap_bytes(),
+            Condition::Some { path, tests, .. } => path.heap_bytes() + size_of_val(&**tests),
+            Condition::All(operands) | Condition::Any(operands) => {
+                let inner: usize = operands.iter().map(Condition::heap_bytes).sum();
+                size_of_val(&**operands) + inner
+            }
+            Condition::Not(operand) => size_of::<Condition>() + operand.heap_bytes(),
+            Condition::Opaque { .. } => 0,
+        }
+    }
+}
+
+impl Path {
+    fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.steps) + self.steps.iter().map(|step| step.name.len()).sum::<usize>()
     }
 }
 

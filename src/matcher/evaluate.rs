@@ -6,19 +6,25 @@ use std::sync::atomic::Ordering::Relaxed;
 use switchyard_expr::diagnostic::Position;
 use switchyard_expr::{Env, Verdict};
 
-use super::index::{Candidates, Group, Listener, Partition};
+use super::index::{Findings, GroupId, Listener};
+use super::partition::{Layer, Partition};
 use super::{FilterFailure, Match, Matches};
 use crate::clock;
 use crate::domain::FilterError;
 use crate::event::{Decoder, Envelope, EventView};
 
-/// Working memory of one matching thread, reused from event to event.
+/// Working memory of one matching thread, reused from event to event. Holds nothing alive.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    candidates: Candidates,
+    found: Findings,
     expression: switchyard_expr::Scratch,
-    /// Listeners of the group at hand that its cheap conditions let through.
-    listeners: Vec<(Listener, bool)>,
+}
+
+/// An event and what an evaluation of it needs.
+struct Case<'e> {
+    envelope: &'e Envelope,
+    decoder: &'e Decoder,
+    env: Env,
 }
 
 /// Matches one event against one partition.
@@ -31,33 +37,48 @@ pub(super) fn partition(
 ) -> Matches {
     let mut outcome = Matches::default();
     let env = Env { now_ms: clock::now_ms(), steps_max };
-    for listener in &partition.unconditional {
-        match admitted(listener, envelope, decoder) {
-            Some(self_generated) => outcome.add_match(listener, self_generated, env.now_ms),
-            None => outcome.ignored += 1,
-        }
-    }
+    let case = Case { envelope, decoder, env };
+    // No filter that reads the flag is decided without an evaluation of its own.
     let event = decoder.view(false);
-    partition.candidates(&event, &mut scratch.candidates);
-    for at in 0..scratch.candidates.groups.len() {
-        let group = scratch.candidates.groups.get(at).and_then(|id| partition.group(*id));
-        if let Some(group) = group {
-            evaluate(group, envelope, decoder, &env, scratch, &mut outcome);
+    for layer in &partition.layers {
+        let found = &mut scratch.found;
+        layer.segment.find(&event, found);
+        outcome.candidates += found.candidates;
+        for group in &found.holding {
+            for (listener, self_generated) in admitted(layer, *group, &case, &mut outcome.ignored) {
+                outcome.matches.push(matched(listener, self_generated, case.env.now_ms));
+            }
+        }
+        for group in &found.undecided {
+            evaluate(layer, *group, &case, &mut scratch.expression, &mut outcome);
         }
     }
-    // What is removed from the index is not kept alive by a thread that waits for events.
-    scratch.listeners.clear();
-    outcome.candidates = scratch.candidates.groups.len();
     outcome
+}
+
+/// Who of a group is live and let through by the conditions beside the expression, with whether
+/// the app itself caused the event.
+fn admitted<'p>(
+    layer: &'p Layer,
+    group: GroupId,
+    case: &Case<'_>,
+    ignored: &mut usize,
+) -> impl Iterator<Item = (&'p Listener, bool)> {
+    let live = layer.segment.listeners(group).filter(|(at, _)| layer.is_live(*at));
+    live.filter_map(move |(_, listener)| {
+        let own = is_admitted(listener, case);
+        *ignored += usize::from(own.is_none());
+        own.map(|own| (listener, own))
+    })
 }
 
 /// Whether the conditions beside the expression let the event through to this listener; if so,
 /// whether the app itself caused the event.
-fn admitted(listener: &Listener, envelope: &Envelope, decoder: &Decoder) -> Option<bool> {
+fn is_admitted(listener: &Listener, case: &Case<'_>) -> Option<bool> {
     let subscription = &listener.subscription;
     let filter = listener.filter()?;
-    let self_generated = decoder.is_self_generated(
-        envelope,
+    let self_generated = case.decoder.is_self_generated(
+        case.envelope,
         &subscription.app,
         subscription.app_account_id.as_deref(),
     );
@@ -69,42 +90,49 @@ fn admitted(listener: &Listener, envelope: &Envelope, decoder: &Decoder) -> Opti
     Some(self_generated)
 }
 
+/// Evaluates the filter of a group, once for all who listen with it.
 fn evaluate(
-    group: &Group,
-    envelope: &Envelope,
-    decoder: &Decoder,
-    env: &Env,
-    scratch: &mut Scratch,
+    layer: &Layer,
+    group: GroupId,
+    case: &Case<'_>,
+    scratch: &mut switchyard_expr::Scratch,
     outcome: &mut Matches,
 ) {
-    scratch.listeners.clear();
-    let admit = |listener: &Listener| {
-        admitted(listener, envelope, decoder).map(|own| (listener.clone(), own))
-    };
-    scratch.listeners.extend(group.listeners.iter().filter_map(admit));
-    outcome.ignored += group.listeners.len() - scratch.listeners.len();
-    let Some(&(_, self_generated)) = scratch.listeners.first() else { return };
-    // A filter that reads the flag shares its group only with its own installation, for which the
-    // flag is the same; the others do not see it.
-    let event: EventView<'_> = decoder.view(self_generated);
-    let verdict = group.program.verdict(&event, env, &mut scratch.expression);
-    let steps = u64::from(scratch.expression.steps());
-    match &verdict {
-        Verdict::Match => outcome.evaluated.matched += 1,
-        Verdict::NoMatch => outcome.evaluated.not_matched += 1,
-        Verdict::Failed(_) => outcome.evaluated.failed += 1,
-    }
-    for (listener, self_generated) in &scratch.listeners {
-        listener.subscription.stats.steps.fetch_add(steps, Relaxed);
-        match &verdict {
-            Verdict::Match => outcome.add_match(listener, *self_generated, env.now_ms),
+    let mut ignored = 0;
+    let mut verdict: Option<(&switchyard_expr::Program, Verdict)> = None;
+    for (listener, self_generated) in admitted(layer, group, case, &mut ignored) {
+        let Some(program) = listener.program() else { continue };
+        // A filter that reads the flag shares its group only with its own installation, for which
+        // the flag is the same; the others do not see it.
+        let (program, verdict) = verdict.get_or_insert_with(|| {
+            let event: EventView<'_> = case.decoder.view(self_generated);
+            (program, program.verdict(&event, &case.env, scratch))
+        });
+        let stats = &listener.subscription.stats;
+        stats.steps.fetch_add(u64::from(scratch.steps()), Relaxed);
+        match verdict {
+            Verdict::Match => {
+                outcome.matches.push(matched(listener, self_generated, case.env.now_ms));
+            }
             Verdict::NoMatch => {}
             Verdict::Failed(error) => {
-                let error = filter_error(&group.program, error);
-                outcome.add_failure(listener, *self_generated, error);
+                let error = filter_error(program, error);
+                outcome.add_failure(listener, self_generated, error);
             }
         }
     }
+    outcome.ignored += ignored;
+    match verdict.map(|(_, verdict)| verdict) {
+        Some(Verdict::Match) => outcome.evaluated.matched += 1,
+        Some(Verdict::NoMatch) => outcome.evaluated.not_matched += 1,
+        Some(Verdict::Failed(_)) => outcome.evaluated.failed += 1,
+        None => {}
+    }
+}
+
+fn matched(listener: &Listener, self_generated: bool, now_ms: i64) -> Match {
+    listener.subscription.stats.count_match(now_ms);
+    Match { subscription: Arc::clone(&listener.subscription), self_generated, filter_error: None }
 }
 
 fn filter_error(
@@ -123,15 +151,6 @@ fn filter_error(
 }
 
 impl Matches {
-    fn add_match(&mut self, listener: &Listener, self_generated: bool, now_ms: i64) {
-        listener.subscription.stats.count_match(now_ms);
-        self.matches.push(Match {
-            subscription: Arc::clone(&listener.subscription),
-            self_generated,
-            filter_error: None,
-        });
-    }
-
     fn add_failure(&mut self, listener: &Listener, self_generated: bool, error: FilterError) {
         let subscription = &listener.subscription;
         subscription.stats.count_error(&error.message);

@@ -1,282 +1,242 @@
-//! The index of one (site, event type): which filters cannot be ruled out for an event.
+//! The index of one (site, event type): which filters hold for an event, or need to be evaluated.
 //!
-//! A filter is posted under one *anchor*: a top-level conjunct that compares a path with constants.
-//! It may be skipped only when the anchor is false and nothing before it can have failed, since in
-//! `a && b` an error in `a` is the outcome even if `b` is false. So a filter is also posted as
-//! *fragile* under every path up to its anchor: when an event breaks that path (a plain `.name`
-//! on null), the filter is evaluated in full. The common case pays nothing for this.
+//! A filter becomes a row of integer comparisons ([`check`]) over what the event says to each
+//! [`column`]. It is found by its *anchor*: the rarest test that must hold for the filter to be
+//! true. It may be skipped only when the anchor is false and nothing before it can have failed,
+//! since in `a && b` an error in `a` is the outcome even if `b` is false. So an event that brings a
+//! column into *trouble* (a plain `.name` on null, a comparison with no number) makes candidates of
+//! all filters that ask the column up to their anchor. The common case pays nothing for this.
 //!
-//! **Source:** the access-predicate idea of Fabret et al. 2001; the fragile lists are ours.
+//! Filters with the same anchor stand side by side, so that a posting is a range of numbers and
+//! their checks are read in one run of memory.
+//!
+//! **Source:** the access-predicate idea of Fabret et al. 2001; trouble and ranges are ours.
+
+mod builder;
+mod check;
+mod column;
+mod dictionary;
+mod plan;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use foldhash::fast::RandomState;
-use switchyard_expr::predicate::Constant;
-use switchyard_expr::view::{NodeId, Read};
-use switchyard_expr::{Conjunct, Path, Program, Resolved, View};
+use switchyard_expr::predicate::Order;
+use switchyard_expr::{Path, Program, View};
 
+use self::check::{Answer, Check, Op, Tables};
+use self::column::{Column, States};
+use self::dictionary::{Symbol, index};
+use self::plan::{Anchor, ColumnId, Planner, Uses};
 use super::Subscription;
 use crate::domain::InstallationId;
 
-/// Position of a group in its partition.
-type GroupId = u32;
-
-/// Live subscriptions of one event type of one site, immutable.
-#[derive(Debug)]
-pub(super) struct Partition {
-    /// Listeners whose filter has no expression: they hear every event.
-    pub(super) unconditional: Box<[Listener]>,
-    groups: Box<[Group]>,
-    paths: Box<[PathIndex]>,
-    /// Groups without an anchor, evaluated for every event.
-    unanchored: Box<[GroupId]>,
-    /// Events of this partition seen by the matcher; outlives the partition.
-    pub(super) seen: Arc<AtomicU64>,
-}
+/// Position of a group in its segment.
+pub(super) type GroupId = u32;
 
 /// One subscription under one event type.
 #[derive(Clone, Debug)]
 pub(super) struct Listener {
     pub(super) subscription: Arc<Subscription>,
     /// Which of the subscription's event types this is.
-    pub(super) listen: usize,
+    pub(super) listen: u32,
 }
 
 impl Listener {
     pub(super) fn filter(&self) -> Option<&super::Filter> {
-        self.subscription.listens.get(self.listen).map(|listen| &listen.filter)
+        self.subscription.listens.get(self.listen as usize).map(|listen| &listen.filter)
+    }
+
+    pub(super) fn program(&self) -> Option<&Arc<Program>> {
+        self.filter()?.program.as_ref()
     }
 }
 
-/// Listeners with an equal filter, which is evaluated once for all of them.
+/// Immutable index over some listeners of one event type of one site.
 #[derive(Debug)]
-pub(super) struct Group {
-    pub(super) program: Arc<Program>,
-    pub(super) listeners: Vec<Listener>,
+pub(super) struct Segment {
+    /// Group by group: those with an equal filter, which is decided once for all of them.
+    listeners: Box<[Listener]>,
+    /// First listener of each group, and the end.
+    groups: Box<[u32]>,
+    /// Places of listeners in the order of their subscriptions' pointers.
+    by_pointer: Box<[u32]>,
+    /// First check of each group, and the end.
+    rows: Box<[u32]>,
+    checks: Box<[Check]>,
+    tables: Tables,
+    paths: Box<[(Path, Range<u32>)]>,
+    /// In the order of their paths.
+    columns: Box<[(Column, Postings)]>,
+    /// Groups without an anchor, decided for every event.
+    unanchored: Box<[GroupId]>,
 }
 
-/// Which groups depend on the value at one path.
-#[derive(Debug)]
-struct PathIndex {
-    path: Path,
-    strings: HashMap<Box<str>, Vec<GroupId>, RandomState>,
-    others: HashMap<Constant, Vec<GroupId>, RandomState>,
-    /// Groups to evaluate when reading the path raises an error.
-    fragile: Vec<GroupId>,
+/// Which groups depend on a column.
+#[derive(Debug, Default)]
+struct Postings {
+    /// First of the groups that have this column's symbol as their only anchor, by symbol, and the
+    /// end.
+    own: Box<[GroupId]>,
+    /// Groups with several anchors, by symbol.
+    shared: Box<[(Symbol, GroupId)]>,
+    /// Groups anchored in a comparison, by bound from the one that most numbers satisfy.
+    below: Box<[(Bound, GroupId)]>,
+    above: Box<[(Bound, GroupId)]>,
+    /// Groups to decide when the column is in trouble, besides its own.
+    fragile: Box<[GroupId]>,
 }
+
+/// A bound and whether the number itself is excluded.
+type Bound = (f64, bool);
 
 /// Working memory of one lookup, reused from event to event.
 #[derive(Debug, Default)]
-pub(super) struct Candidates {
-    /// Groups that cannot be ruled out, each once.
-    pub(super) groups: Vec<GroupId>,
-    /// For each group the lookup that named it last; saves clearing between events.
-    named_in: Vec<u64>,
-    lookup: u64,
+pub(super) struct Findings {
+    states: States,
+    /// Groups whose filter holds, each once.
+    pub(super) holding: Vec<GroupId>,
+    /// Groups whose filter must be evaluated, each once.
+    pub(super) undecided: Vec<GroupId>,
+    /// How many groups the index could not skip.
+    pub(super) candidates: usize,
 }
 
-impl Candidates {
-    fn begin(&mut self, groups: usize) {
-        self.groups.clear();
-        self.lookup += 1;
-        if self.named_in.len() < groups {
-            self.named_in.resize(groups, 0);
-        }
+impl Segment {
+    /// Indexes `listeners`.
+    pub(super) fn build(listeners: Vec<Listener>, steps_max: u32) -> Self {
+        builder::build(listeners, steps_max)
     }
 
-    fn name(&mut self, postings: &[GroupId]) {
-        for &group in postings {
-            if let Some(last) = self.named_in.get_mut(group as usize)
-                && *last != self.lookup
-            {
-                *last = self.lookup;
-                self.groups.push(group);
+    /// Decides all filters: which hold, and which only evaluation can tell.
+    pub(super) fn find(&self, event: &impl View, found: &mut Findings) {
+        found.holding.clear();
+        found.undecided.clear();
+        found.candidates = 0;
+        found.states.clear();
+        for (path, columns) in &self.paths {
+            let value = path.resolve(event);
+            let columns = columns.start as usize..columns.end as usize;
+            for (column, _) in self.columns.get(columns).unwrap_or_default() {
+                column.read(event, value, &mut found.states);
             }
         }
-    }
-}
-
-impl Partition {
-    /// Indexes `listeners`; equal filters (one shared program) become one group.
-    pub(super) fn build(listeners: Vec<Listener>, seen: Arc<AtomicU64>, steps_max: u32) -> Self {
-        let (unconditional, groups) = group(listeners);
-        let mut index = Builder::default();
-        index.count(&groups);
-        for (id, group) in groups.iter().enumerate() {
-            // A partition holds far fewer than 2^32 filters: each has a registry record.
-            let id = u32::try_from(id).unwrap_or(GroupId::MAX);
-            if may_run_out_of_steps(&group.program, steps_max) {
-                index.unanchored.push(id);
-            } else {
-                index.post(id, &group.program.facts().conjuncts);
+        let states = std::mem::take(&mut found.states);
+        self.decide(self.unanchored.iter().copied(), &states, found);
+        for ((_, postings), state) in self.columns.iter().zip(&states.columns) {
+            if state.trouble {
+                self.decide(postings.all_own(), &states, found);
+                self.decide(postings.fragile.iter().copied(), &states, found);
+                continue;
             }
-        }
-        Self {
-            unconditional: unconditional.into(),
-            groups: groups.into(),
-            paths: index.paths.into(),
-            unanchored: index.unanchored.into(),
-            seen,
-        }
-    }
-
-    /// Collects the groups whose outcome on this event is not provably "no match".
-    pub(super) fn candidates(&self, event: &impl View, found: &mut Candidates) {
-        found.begin(self.groups.len());
-        found.name(&self.unanchored);
-        for index in &self.paths {
-            match index.path.resolve(event) {
-                Resolved::Broken => found.name(&index.fragile),
-                Resolved::Null => found.name(index.equal_to(&Constant::Null)),
-                Resolved::Value(node) => found.name(index.holding(event, node)),
+            for symbol in states.symbols(state) {
+                self.decide(postings.own(*symbol), &states, found);
+                self.decide(postings.shared(*symbol), &states, found);
             }
+            self.decide(postings.ordered(state.number), &states, found);
+        }
+        found.states = states;
+        for groups in [&mut found.holding, &mut found.undecided] {
+            groups.sort_unstable();
+            groups.dedup();
         }
     }
 
-    pub(super) fn group(&self, id: GroupId) -> Option<&Group> {
-        self.groups.get(id as usize)
-    }
-}
-
-impl PathIndex {
-    fn new(path: Path) -> Self {
-        Self { path, strings: HashMap::default(), others: HashMap::default(), fragile: Vec::new() }
-    }
-
-    fn equal_to(&self, constant: &Constant) -> &[GroupId] {
-        self.others.get(constant).map_or(&[], Vec::as_slice)
-    }
-
-    fn holding(&self, event: &impl View, node: NodeId) -> &[GroupId] {
-        match event.read(node) {
-            Read::String(text) => self.strings.get(text).map_or(&[], Vec::as_slice),
-            Read::Number(number) => self.equal_to(&Constant::Number(number)),
-            Read::Bool(truth) => self.equal_to(&Constant::Bool(truth)),
-            Read::Null => self.equal_to(&Constant::Null),
-            // Equality never coerces, so a list or map equals no constant.
-            Read::List { .. } | Read::Map { .. } => &[],
-        }
-    }
-
-    fn postings(&mut self, constant: &Constant) -> &mut Vec<GroupId> {
-        match constant {
-            Constant::String(text) => self.strings.entry(text.clone()).or_default(),
-            other => self.others.entry(other.clone()).or_default(),
-        }
-    }
-}
-
-/// Equal filters together: same program, and for filters that read `event.selfGenerated`, whose
-/// value differs between apps, same installation.
-fn group(listeners: Vec<Listener>) -> (Vec<Listener>, Vec<Group>) {
-    let mut unconditional = Vec::new();
-    let mut groups: Vec<Group> = Vec::new();
-    let mut known: HashMap<(*const Program, Option<InstallationId>), usize, RandomState> =
-        HashMap::default();
-    for listener in listeners {
-        let Some(program) = listener.filter().and_then(|filter| filter.program.clone()) else {
-            unconditional.push(listener);
-            continue;
-        };
-        let own = program.facts().reads_self_generated;
-        let own = own.then(|| listener.subscription.id.installation.clone());
-        let at = *known.entry((Arc::as_ptr(&program), own)).or_insert_with(|| {
-            groups.push(Group { program, listeners: Vec::new() });
-            groups.len() - 1
-        });
-        if let Some(group) = groups.get_mut(at) {
-            group.listeners.push(listener);
-        }
-    }
-    (unconditional, groups)
-}
-
-#[derive(Default)]
-struct Builder {
-    paths: Vec<PathIndex>,
-    unanchored: Vec<GroupId>,
-    path_ids: HashMap<Path, usize, RandomState>,
-    /// How many groups compare a path with a constant; the rarest anchor is the best.
-    uses: HashMap<(usize, Constant), usize, RandomState>,
-}
-
-impl Builder {
-    fn path_id(&mut self, path: &Path) -> usize {
-        if let Some(&id) = self.path_ids.get(path) {
-            return id;
-        }
-        let id = self.paths.len();
-        self.paths.push(PathIndex::new(path.clone()));
-        self.path_ids.insert(path.clone(), id);
-        id
-    }
-
-    fn count(&mut self, groups: &[Group]) {
+    fn decide(&self, groups: impl Iterator<Item = GroupId>, states: &States, found: &mut Findings) {
         for group in groups {
-            for (path, constants) in anchors(&group.program.facts().conjuncts) {
-                let path = self.path_id(path);
-                for constant in constants {
-                    *self.uses.entry((path, constant.clone())).or_default() += 1;
-                }
+            found.candidates += 1;
+            let checks = self.checks.get(range(&self.rows, group)).unwrap_or_default();
+            match check::all(checks, states, &self.tables) {
+                Answer::True => found.holding.push(group),
+                Answer::False => {}
+                Answer::Open | Answer::Stuck => found.undecided.push(group),
             }
         }
     }
 
-    fn post(&mut self, group: GroupId, conjuncts: &[Conjunct]) {
-        let Some(best) = self.rarest_anchor(conjuncts) else {
-            self.unanchored.push(group);
-            return;
-        };
-        for (at, (path, constants)) in anchors(conjuncts).enumerate().take(best + 1) {
-            let path = self.path_id(path);
-            let Some(index) = self.paths.get_mut(path) else { continue };
-            if index.fragile.last() != Some(&group) {
-                index.fragile.push(group);
-            }
-            if at == best {
-                for constant in constants {
-                    index.postings(constant).push(group);
-                }
-            }
-        }
+    /// Who listens with the filter of a group, and their places among all listeners.
+    pub(super) fn listeners(&self, group: GroupId) -> impl Iterator<Item = (usize, &Listener)> {
+        let range = range(&self.groups, group);
+        let start = range.start;
+        let listeners = self.listeners.get(range).unwrap_or_default();
+        listeners.iter().enumerate().map(move |(at, listener)| (start + at, listener))
     }
 
-    /// Which anchor of the conjunction is expected to let the fewest events through: the one whose
-    /// constants the fewest filters name.
-    fn rarest_anchor(&self, conjuncts: &[Conjunct]) -> Option<usize> {
-        let cost = |(path, constants): (&Path, &[Constant])| -> usize {
-            let path = self.path_ids.get(path).copied().unwrap_or_default();
-            let uses = |constant: &Constant| self.uses.get(&(path, constant.clone()));
-            constants.iter().filter_map(uses).sum()
+    /// Where a subscription stands.
+    pub(super) fn places_of(
+        &self,
+        subscription: &Arc<Subscription>,
+    ) -> impl Iterator<Item = usize> {
+        let wanted = Arc::as_ptr(subscription);
+        let pointer = |at: &u32| {
+            self.listeners.get(*at as usize).map(|listener| Arc::as_ptr(&listener.subscription))
         };
-        anchors(conjuncts).map(cost).enumerate().min_by_key(|&(_, cost)| cost).map(|(at, _)| at)
+        let start = self.by_pointer.partition_point(|at| pointer(at) < Some(wanted));
+        let behind = self.by_pointer.get(start..).unwrap_or_default();
+        behind.iter().take_while(move |at| pointer(at) == Some(wanted)).map(|at| *at as usize)
+    }
+
+    /// All listeners.
+    pub(super) fn all_listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// Bytes on the heap, without what listeners share with the registry.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let columns = self.columns.iter().map(|(column, postings)| {
+            column.heap_bytes()
+                + size_of_val(&*postings.own)
+                + size_of_val(&*postings.shared)
+                + size_of_val(&*postings.below)
+                + size_of_val(&*postings.above)
+                + size_of_val(&*postings.fragile)
+        });
+        size_of_val(&*self.listeners)
+            + size_of_val(&*self.groups)
+            + size_of_val(&*self.by_pointer)
+            + size_of_val(&*self.rows)
+            + size_of_val(&*self.checks)
+            + size_of_val(&*self.columns)
+            + size_of_val(&*self.unanchored)
+            + self.tables.heap_bytes()
+            + columns.sum::<usize>()
     }
 }
 
-/// The conjuncts that may serve as anchor: comparisons that nothing unpredictable precedes.
-fn anchors(conjuncts: &[Conjunct]) -> impl Iterator<Item = (&Path, &[Constant])> {
-    conjuncts
-        .iter()
-        .take_while(|conjunct| match conjunct {
-            Conjunct::OneOf { path, .. } => path.steps.len() == 1 || !is_derived(path),
-            Conjunct::Opaque { can_fail } => !can_fail,
-        })
-        .filter_map(|conjunct| match conjunct {
-            Conjunct::OneOf { path, constants } if !is_derived(path) => Some((path, &**constants)),
-            _ => None,
-        })
+impl Postings {
+    fn all_own(&self) -> Range<GroupId> {
+        let first = self.own.first().copied().unwrap_or_default();
+        first..self.own.last().copied().unwrap_or_default()
+    }
+
+    fn own(&self, symbol: Symbol) -> Range<GroupId> {
+        let start = self.own.get(symbol as usize).copied().unwrap_or_default();
+        start..self.own.get(symbol as usize + 1).copied().unwrap_or_default()
+    }
+
+    fn shared(&self, symbol: Symbol) -> impl Iterator<Item = GroupId> {
+        let start = self.shared.partition_point(|(of, _)| *of < symbol);
+        let behind = self.shared.get(start..).unwrap_or_default();
+        behind.iter().take_while(move |(of, _)| *of == symbol).map(|(_, group)| *group)
+    }
+
+    /// Groups whose comparison holds for `number`.
+    fn ordered(&self, number: f64) -> impl Iterator<Item = GroupId> {
+        let below = self.below.iter().take_while(move |((bound, excluded), _)| {
+            if *excluded { number < *bound } else { number <= *bound }
+        });
+        let above = self.above.iter().take_while(move |((bound, excluded), _)| {
+            if *excluded { number > *bound } else { number >= *bound }
+        });
+        below.chain(above).map(|(_, group)| *group)
+    }
 }
 
-/// Whether the value differs from app to app, so that no lookup for all apps can find it.
-fn is_derived(path: &Path) -> bool {
-    path.steps.first().is_some_and(|step| &*step.name == "selfGenerated")
-}
-
-/// Whether the part of a filter that the index decides could run into the step limit, which is an
-/// error that the index would not see. Each node costs one step and stands for one character at
-/// least; the text that comparisons read, a fraction of the source, is in the factor of two.
-fn may_run_out_of_steps(program: &Program, steps_max: u32) -> bool {
-    program.source().len() * 2 > steps_max as usize
+/// The part of a table that belongs to one group.
+fn range(starts: &[u32], group: GroupId) -> Range<usize> {
+    let at = group as usize;
+    let start = starts.get(at).copied().unwrap_or_default() as usize;
+    start..starts.get(at + 1).copied().unwrap_or_default() as usize
 }

@@ -8,6 +8,7 @@
 mod evaluate;
 mod index;
 pub mod metrics;
+mod partition;
 pub mod snapshot;
 pub mod subscription;
 

@@ -1,14 +1,15 @@
 //! The live index: immutable partitions behind swapped pointers, replaced by registrations.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::{FixedState, RandomState};
 
-use super::index::{Listener, Partition};
+use super::index::Listener;
+use super::partition::Partition;
 use super::{Matches, Scratch, Subscription, evaluate};
 use crate::domain::{CloudId, EventType, InstallationId, SubscriptionId};
 use crate::event::{Decoder, Event};
@@ -26,40 +27,41 @@ type Tenant = HashMap<EventType, Arc<Partition>, RandomState>;
 #[derive(Debug)]
 pub struct Matcher {
     shards: Box<[ArcSwap<Tenants>]>,
-    writer: Mutex<Writer>,
+    installations: Mutex<Installations>,
     steps_max: u32,
 }
 
-#[derive(Debug, Default)]
-struct Writer {
-    installations: HashMap<InstallationId, Vec<Arc<Subscription>>, RandomState>,
-    partitions: HashMap<(CloudId, EventType), Roll, RandomState>,
-}
+type Installations = HashMap<InstallationId, Box<[Enrolled]>, RandomState>;
 
-/// Who listens to one event type of one site.
-#[derive(Debug, Default)]
-struct Roll {
-    listeners: BTreeMap<SubscriptionId, Enrolled>,
-    seen: Arc<AtomicU64>,
-}
-
+/// A live subscription as the writer keeps it.
 #[derive(Debug)]
 struct Enrolled {
-    listener: Listener,
-    /// Events seen before the subscription came.
-    seen_before: u64,
+    subscription: Arc<Subscription>,
+    /// Events of its partitions that it did not see, less those its predecessors saw elsewhere;
+    /// what wraps around unwraps again.
+    unseen: u64,
 }
+
+/// What changes in one partition.
+#[derive(Default)]
+struct Change {
+    gone: Vec<Arc<Subscription>>,
+    came: Vec<Listener>,
+}
+
+type Changes = HashMap<(CloudId, EventType), Change, RandomState>;
 
 impl Matcher {
     /// An empty matcher whose evaluations end after `steps_max` steps.
     #[must_use]
     pub fn new(steps_max: u32) -> Self {
         let shards = (0..SHARDS).map(|_| ArcSwap::default()).collect();
-        Self { shards, writer: Mutex::default(), steps_max }
+        Self { shards, installations: Mutex::default(), steps_max }
     }
 
     /// Replaces all live subscriptions of one installation, at once per event type; an empty list
-    /// removes them. Events matched after the call see all of it.
+    /// removes them. Events matched after the call see all of it. Subscriptions that stay the same
+    /// pointer cost nothing.
     pub fn replace_installation(
         &self,
         installation: &InstallationId,
@@ -68,35 +70,61 @@ impl Matcher {
         self.replace_many([(installation.clone(), subscriptions)]);
     }
 
-    /// As [`Matcher::replace_installation`] for several installations, building each touched
+    /// As [`Matcher::replace_installation`] for several installations, changing each touched
     /// partition once; for loading.
     pub fn replace_many(
         &self,
         changes: impl IntoIterator<Item = (InstallationId, Vec<Arc<Subscription>>)>,
     ) {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut touched = BTreeSet::new();
+        let mut installations = self.locked();
+        let mut touched = Changes::default();
+        let mut fresh = Vec::new();
         for (installation, subscriptions) in changes {
-            writer.replace(installation, subscriptions, &mut touched);
+            let old = installations.remove(&installation).unwrap_or_default();
+            collect(&old, &subscriptions, &mut touched);
+            let seen_so_far = old
+                .iter()
+                .map(|old| (old.subscription.id.clone(), self.seen(old).wrapping_sub(old.unseen)));
+            fresh.push((installation, seen_so_far.collect::<HashMap<_, u64>>(), subscriptions));
         }
-        self.publish(&mut writer, &touched);
+        self.publish(touched);
+        for (installation, seen_so_far, subscriptions) in fresh {
+            let enrol = |subscription| {
+                let mut enrolled = Enrolled { subscription, unseen: 0 };
+                let before = seen_so_far.get(&enrolled.subscription.id).copied();
+                enrolled.unseen = self.seen(&enrolled).wrapping_sub(before.unwrap_or_default());
+                enrolled
+            };
+            if !subscriptions.is_empty() {
+                let enrolled = subscriptions.into_iter().map(enrol).collect();
+                installations.insert(installation, enrolled);
+            }
+        }
     }
 
-    /// Builds the touched partitions and swaps them in, one pointer per shard.
-    fn publish(&self, writer: &mut Writer, touched: &BTreeSet<(CloudId, EventType)>) {
+    fn locked(&self) -> std::sync::MutexGuard<'_, Installations> {
+        self.installations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the touched partitions and swaps them in, one pointer per shard.
+    fn publish(&self, touched: Changes) {
         let mut fresh: BTreeMap<usize, Tenants> = BTreeMap::new();
-        for (cloud, event_type) in touched {
-            let shard = self.shard_of(cloud);
+        for ((cloud, event_type), change) in touched {
+            let shard = self.shard_of(&cloud);
             let tenants = fresh.entry(shard).or_insert_with(|| self.tenants(shard));
-            let mut tenant = tenants.get(cloud).map(|t| (**t).clone()).unwrap_or_default();
-            match writer.partition(cloud, event_type, self.steps_max) {
-                Some(partition) => tenant.insert(event_type.clone(), Arc::new(partition)),
-                None => tenant.remove(event_type),
-            };
-            if tenant.is_empty() {
-                tenants.remove(cloud);
+            let mut tenant = tenants.get(&cloud).map(|t| (**t).clone()).unwrap_or_default();
+            let known = tenant.get(&event_type).map(|partition| (**partition).clone());
+            let mut partition = known.unwrap_or_else(Partition::new);
+            partition.change(&change.gone, change.came, self.steps_max);
+            if partition.is_empty() {
+                tenant.remove(&event_type);
             } else {
-                tenants.insert(cloud.clone(), Arc::new(tenant));
+                tenant.insert(event_type, Arc::new(partition));
+            }
+            if tenant.is_empty() {
+                tenants.remove(&cloud);
+            } else {
+                tenants.insert(cloud, Arc::new(tenant));
             }
         }
         for (shard, tenants) in fresh {
@@ -119,99 +147,96 @@ impl Matcher {
     #[must_use]
     pub fn matches(&self, event: &Event, decoder: &Decoder, scratch: &mut Scratch) -> Matches {
         let envelope = &event.envelope;
-        let Some(shard) = self.shards.get(self.shard_of(&envelope.cloud_id)) else {
-            return Matches::default();
-        };
-        let tenants = shard.load();
-        let partition =
-            tenants.get(&envelope.cloud_id).and_then(|tenant| tenant.get(&envelope.event_type));
-        let Some(partition) = partition else { return Matches::default() };
-        partition.seen.fetch_add(1, Relaxed);
-        evaluate::partition(partition, envelope, decoder, self.steps_max, scratch)
+        let found = self.look_at(&envelope.cloud_id, &envelope.event_type, |partition| {
+            partition.seen.fetch_add(1, Relaxed);
+            evaluate::partition(partition, envelope, decoder, self.steps_max, scratch)
+        });
+        found.unwrap_or_default()
     }
 
     /// Whether any subscription of the site listens to the event type.
     #[must_use]
     pub fn listens(&self, cloud: &CloudId, event_type: &EventType) -> bool {
-        let tenants = self.shards.get(self.shard_of(cloud)).map(ArcSwap::load);
-        tenants.is_some_and(|t| t.get(cloud).is_some_and(|tenant| tenant.contains_key(event_type)))
+        self.look_at(cloud, event_type, |_| ()).is_some()
+    }
+
+    fn look_at<T>(
+        &self,
+        cloud: &CloudId,
+        event_type: &EventType,
+        look: impl FnOnce(&Partition) -> T,
+    ) -> Option<T> {
+        let tenants = self.shards.get(self.shard_of(cloud))?.load();
+        tenants.get(cloud)?.get(event_type).map(|partition| look(partition))
     }
 
     /// Events of the subscription's types that neither matched nor failed nor were ignored, since
     /// this replica knows it; `None` when it is not live.
     #[must_use]
     pub fn not_matched(&self, id: &SubscriptionId) -> Option<u64> {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let subscriptions = writer.installations.get(&id.installation)?;
-        let subscription = subscriptions.iter().find(|subscription| subscription.id == *id)?;
-        let seen: u64 = subscription
-            .listens
-            .iter()
-            .filter_map(|listen| {
-                let key = (subscription.cloud_id.clone(), listen.event_type.clone());
-                let roll = writer.partitions.get(&key)?;
-                let enrolled = roll.listeners.get(id)?;
-                Some(roll.seen.load(Relaxed).saturating_sub(enrolled.seen_before))
-            })
-            .sum();
-        let stats = &subscription.stats;
+        let installations = self.locked();
+        let subscriptions = installations.get(&id.installation)?;
+        let enrolled = subscriptions.iter().find(|enrolled| enrolled.subscription.id == *id)?;
+        let stats = &enrolled.subscription.stats;
         let decided =
             stats.matched.load(Relaxed) + stats.errors.load(Relaxed) + stats.ignored.load(Relaxed);
-        Some(seen.saturating_sub(decided))
+        Some(self.seen(enrolled).wrapping_sub(enrolled.unseen).saturating_sub(decided))
+    }
+
+    /// Events seen by the partitions that the subscription is in.
+    fn seen(&self, enrolled: &Enrolled) -> u64 {
+        let subscription = &enrolled.subscription;
+        let seen = subscription.listens.iter().filter_map(|listen| {
+            self.look_at(&subscription.cloud_id, &listen.event_type, |partition| {
+                partition.seen.load(Relaxed)
+            })
+        });
+        seen.sum()
+    }
+
+    /// Bytes of all indexes, without what they share with the registry.
+    #[must_use]
+    pub fn index_bytes(&self) -> usize {
+        let of_tenant = |tenant: &Arc<Tenant>| -> usize {
+            tenant.values().map(|partition| partition.heap_bytes()).sum()
+        };
+        let of_shard =
+            |shard: &ArcSwap<Tenants>| -> usize { shard.load().values().map(of_tenant).sum() };
+        self.shards.iter().map(of_shard).sum()
     }
 }
 
-impl Writer {
-    fn replace(
-        &mut self,
-        installation: InstallationId,
-        subscriptions: Vec<Arc<Subscription>>,
-        touched: &mut BTreeSet<(CloudId, EventType)>,
-    ) {
-        let mut seen_before = HashMap::<_, u64, RandomState>::default();
-        for old in self.installations.remove(&installation).unwrap_or_default() {
-            for listen in &old.listens {
-                let key = (old.cloud_id.clone(), listen.event_type.clone());
-                if let Some(roll) = self.partitions.get_mut(&key)
-                    && let Some(enrolled) = roll.listeners.remove(&old.id)
-                {
-                    seen_before.insert((key.clone(), old.id.clone()), enrolled.seen_before);
-                }
-                touched.insert(key);
+/// Sorts what differs between `old` and `new` by partition.
+fn collect(old: &[Enrolled], new: &[Arc<Subscription>], touched: &mut Changes) {
+    let pointers = |all: &mut dyn Iterator<Item = &Arc<Subscription>>| {
+        let mut pointers: Vec<*const Subscription> = all.map(Arc::as_ptr).collect();
+        pointers.sort_unstable();
+        pointers
+    };
+    let before = pointers(&mut old.iter().map(|enrolled| &enrolled.subscription));
+    let after = pointers(&mut new.iter());
+    let mut change =
+        |subscription: &Subscription, at: usize, apply: &mut dyn FnMut(&mut Change)| {
+            if let Some(listen) = subscription.listens.get(at) {
+                let key = (subscription.cloud_id.clone(), listen.event_type.clone());
+                apply(touched.entry(key).or_default());
             }
-        }
-        for new in &subscriptions {
-            for (at, listen) in new.listens.iter().enumerate() {
-                let key = (new.cloud_id.clone(), listen.event_type.clone());
-                let roll = self.partitions.entry(key.clone()).or_default();
-                let now = roll.seen.load(Relaxed);
-                let before = seen_before.get(&(key.clone(), new.id.clone())).copied();
-                let listener = Listener { subscription: Arc::clone(new), listen: at };
-                let enrolled = Enrolled { listener, seen_before: before.unwrap_or(now) };
-                roll.listeners.insert(new.id.clone(), enrolled);
-                touched.insert(key);
+        };
+    for Enrolled { subscription, .. } in old {
+        if after.binary_search(&Arc::as_ptr(subscription)).is_err() {
+            for at in 0..subscription.listens.len() {
+                change(subscription, at, &mut |change| change.gone.push(Arc::clone(subscription)));
             }
-        }
-        if !subscriptions.is_empty() {
-            self.installations.insert(installation, subscriptions);
         }
     }
-
-    /// The partition as its roll stands now; forgets rolls that nobody is on.
-    fn partition(
-        &mut self,
-        cloud: &CloudId,
-        event_type: &EventType,
-        steps_max: u32,
-    ) -> Option<Partition> {
-        let key = (cloud.clone(), event_type.clone());
-        let roll = self.partitions.get(&key)?;
-        if roll.listeners.is_empty() {
-            self.partitions.remove(&key);
-            return None;
+    for subscription in new {
+        if before.binary_search(&Arc::as_ptr(subscription)).is_err() {
+            for at in 0..subscription.listens.len() {
+                let listen = u32::try_from(at).unwrap_or(u32::MAX);
+                let listener = Listener { subscription: Arc::clone(subscription), listen };
+                change(subscription, at, &mut |change| change.came.push(listener.clone()));
+            }
         }
-        let listeners = roll.listeners.values().map(|e| e.listener.clone()).collect();
-        Some(Partition::build(listeners, Arc::clone(&roll.seen), steps_max))
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::builtin::members_of;
-use crate::predicate::{Conjunct, Constant, Facts, Path, PropertyPath, Step};
-use crate::typed::{Applied, Block, Body, Expr, Kind, Link, LinkKind, MemberName, Part, Typed};
+use crate::predicate::{Condition, Constant, Facts, ItemTest, Order, Path, PropertyPath, Step};
+use crate::typed::{
+    Applied, Block, Body, Expr, Kind, Link, LinkKind, MemberName, Part, Place, Typed,
+};
 use crate::value::{Literal, Member, Type};
 
 /// The operands of the top-level `&&`, in the order of [`Facts::conjuncts`].
@@ -31,11 +33,10 @@ impl Facts {
         let extractor = Extractor { typed };
         let mut facts = Facts::default();
         let body = &typed.main.body;
-        match &body.body {
-            Body::Expr(expr) if body.declarations.is_empty() => {
-                extractor.conjuncts(expr, &mut facts.conjuncts);
-            }
-            _ => facts.conjuncts.push(Conjunct::Opaque { can_fail: true }),
+        if let Body::Expr(expr) = &body.body
+            && body.declarations.is_empty()
+        {
+            facts.condition = extractor.condition(expr);
         }
         extractor.block(body, &mut facts);
         for lambda in &typed.lambdas {
@@ -50,23 +51,135 @@ struct Extractor<'t> {
 }
 
 impl Extractor<'_> {
-    /// `a && (b && c)` and `(a && b) && c` mean the same as `a && b && c`.
-    fn conjuncts(&self, expr: &Expr, out: &mut Vec<Conjunct>) {
+    fn condition(&self, expr: &Expr) -> Condition {
+        if let Some(test) = self.test(expr) {
+            return test;
+        }
         match &expr.kind {
             Kind::Chain { first, rest } if is_all(rest, BinaryOp::And) => {
-                self.conjuncts(first, out);
-                for applied in rest {
-                    self.conjuncts(&applied.operand, out);
+                let mut operands = Vec::new();
+                for operand in operands_of(first, rest) {
+                    // `a && (b && c)` means the same as `a && b && c`.
+                    match self.condition(operand) {
+                        Condition::All(inner) => operands.extend(inner),
+                        other => operands.push(other),
+                    }
                 }
+                Condition::All(operands.into())
             }
-            _ => out.push(match self.one_of(expr) {
-                Some((path, constants)) => Conjunct::OneOf { path, constants: constants.into() },
-                None => {
-                    let boolean = expr.ty == Some(Type::Boolean);
-                    Conjunct::Opaque { can_fail: !(boolean && self.is_total(expr)) }
-                }
-            }),
+            Kind::Chain { first, rest } if is_all(rest, BinaryOp::Or) => Condition::Any(
+                operands_of(first, rest).map(|operand| self.condition(operand)).collect(),
+            ),
+            Kind::Unary { op: UnaryOp::Not, operand } => {
+                Condition::Not(Box::new(self.condition(operand)))
+            }
+            _ => {
+                let boolean = expr.ty == Some(Type::Boolean);
+                Condition::Opaque { can_fail: !(boolean && self.is_total(expr)) }
+            }
         }
+    }
+
+    /// Reads `expr` as a single test.
+    fn test(&self, expr: &Expr) -> Option<Condition> {
+        if let Some((path, constants)) = self.one_of(expr) {
+            return Some(Condition::OneOf { path, constants: constants.into() });
+        }
+        match &expr.kind {
+            Kind::Chain { first, rest } => match rest.as_slice() {
+                [Applied { op: BinaryOp::NotEqual, operand, .. }] => {
+                    let (path, constant) = self.sides(first, operand)?;
+                    let equal = Condition::OneOf { path, constants: Box::new([constant]) };
+                    Some(Condition::Not(Box::new(equal)))
+                }
+                [Applied { op, operand, .. }] => self.ordered(order(*op)?, first, operand),
+                _ => None,
+            },
+            Kind::Access { head, links } => self.method(head, links),
+            _ => None,
+        }
+    }
+
+    fn ordered(&self, order: Order, left: &Expr, right: &Expr) -> Option<Condition> {
+        let test = |path: &Expr, bound: &Expr, order| match constant(bound)? {
+            Literal::Number(bound) => {
+                Some(Condition::Ordered { path: self.path(path)?, order, bound })
+            }
+            _ => None,
+        };
+        test(left, right, order).or_else(|| test(right, left, order.mirrored()))
+    }
+
+    /// Reads `path.includes(constant)` and `path.some(item => ...)`.
+    fn method(&self, head: &Expr, links: &[Link]) -> Option<Condition> {
+        let [steps @ .., Link { kind: LinkKind::Member { name, optional: false, .. }, .. }, call] =
+            links
+        else {
+            return None;
+        };
+        let LinkKind::Call { arguments, .. } = &call.kind else { return None };
+        let [argument] = arguments.as_slice() else { return None };
+        let mut found = Vec::new();
+        self.steps(head, &mut found)?;
+        if found.iter().any(|step| step.optional) {
+            return None;
+        }
+        members(steps, &mut found)?;
+        if found.is_empty() {
+            return None;
+        }
+        let path = Path { steps: found.into() };
+        match (name.member?, &argument.kind) {
+            (Member::Includes, _) => {
+                Some(Condition::Includes { path, constant: constant(argument)? })
+            }
+            (Member::Some, Kind::Lambda(lambda)) => {
+                let mut tests = Vec::new();
+                let exact = self.item_tests(*lambda, &mut tests)?;
+                let is_test = !tests.is_empty();
+                is_test.then(|| Condition::Some { path, tests: tests.into(), exact })
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads `item => item.a == c && item.b == d`; yields whether nothing else is asked.
+    fn item_tests(&self, lambda: u32, tests: &mut Vec<ItemTest>) -> Option<bool> {
+        let frame = self.typed.lambdas.get(lambda as usize)?;
+        let Body::Expr(expr) = &frame.body.body else { return None };
+        if frame.parameters == 0 || !frame.body.declarations.is_empty() {
+            return None;
+        }
+        let mut exact = true;
+        let mut add = |expr: &Expr| -> Option<()> {
+            let Kind::Chain { first, rest } = &expr.kind else { return None };
+            let [Applied { op, operand, .. }] = rest.as_slice() else { return None };
+            let (left, right) = (item_member(first), item_member(operand));
+            let (name, constant) =
+                left.zip(constant(operand)).or_else(|| right.zip(constant(first)))?;
+            match op {
+                BinaryOp::Equal => tests.push(ItemTest { name: name.map(Box::from), constant }),
+                // Cannot fail on a map, but asks for one.
+                BinaryOp::NotEqual if name.is_some() => exact = false,
+                _ => return None,
+            }
+            Some(())
+        };
+        match &expr.kind {
+            Kind::Chain { first, rest } if is_all(rest, BinaryOp::And) => {
+                operands_of(first, rest).try_for_each(&mut add)?;
+            }
+            _ => add(expr)?,
+        }
+        // A test of the item itself leaves no room for tests of its members.
+        let whole = tests.iter().filter(|test| test.name.is_none()).count();
+        (whole == 0 || (tests.len() == 1 && exact)).then_some(exact)
+    }
+
+    /// A path and the constant it is compared with, whichever stands first.
+    fn sides(&self, left: &Expr, right: &Expr) -> Option<(Path, Constant)> {
+        let sides = self.path(left).zip(constant(right));
+        sides.or_else(|| self.path(right).zip(constant(left)))
     }
 
     /// Reads `expr` as a test of one path against constants.
@@ -85,9 +198,7 @@ impl Extractor<'_> {
             }
             Kind::Chain { first, rest } => match rest.as_slice() {
                 [Applied { op: BinaryOp::Equal, operand, .. }] => {
-                    let sides = self.path(first).zip(constant(operand));
-                    let (path, constant) =
-                        sides.or_else(|| self.path(operand).zip(constant(first)))?;
+                    let (path, constant) = self.sides(first, operand)?;
                     Some((path, vec![constant]))
                 }
                 _ => None,
@@ -128,16 +239,7 @@ impl Extractor<'_> {
         if steps.iter().any(|step| step.optional) {
             return None;
         }
-        for link in links {
-            let LinkKind::Member { name, optional, called: false } = &link.kind else {
-                return None;
-            };
-            if is_data_member(name) {
-                return None;
-            }
-            steps.push(Step { name: name.text.clone(), optional: *optional });
-        }
-        Some(())
+        members(links, steps)
     }
 
     fn is_event(&self, expr: &Expr) -> bool {
@@ -257,6 +359,51 @@ impl Extractor<'_> {
             }
         }
     }
+}
+
+/// Adds the steps of `.a?.b['c']`.
+fn members(links: &[Link], steps: &mut Vec<Step>) -> Option<()> {
+    for link in links {
+        let LinkKind::Member { name, optional, called: false } = &link.kind else {
+            return None;
+        };
+        if is_data_member(name) {
+            return None;
+        }
+        steps.push(Step { name: name.text.clone(), optional: *optional });
+    }
+    Some(())
+}
+
+/// `item` or `item.name` of the first parameter; the name may be missing.
+fn item_member(expr: &Expr) -> Option<Option<&str>> {
+    let is_item = |expr: &Expr| matches!(expr.kind, Kind::Place(Place::Local(0)));
+    if is_item(expr) {
+        return Some(None);
+    }
+    let Kind::Access { head, links } = &expr.kind else { return None };
+    match links.as_slice() {
+        [Link { kind: LinkKind::Member { name, optional: false, called: false }, .. }]
+            if is_item(head) && !is_data_member(name) =>
+        {
+            Some(Some(&name.text))
+        }
+        _ => None,
+    }
+}
+
+fn order(op: BinaryOp) -> Option<Order> {
+    match op {
+        BinaryOp::Less => Some(Order::Less),
+        BinaryOp::LessOrEqual => Some(Order::LessOrEqual),
+        BinaryOp::Greater => Some(Order::Greater),
+        BinaryOp::GreaterOrEqual => Some(Order::GreaterOrEqual),
+        _ => None,
+    }
+}
+
+fn operands_of<'e>(first: &'e Expr, rest: &'e [Applied]) -> impl Iterator<Item = &'e Expr> {
+    std::iter::once(first).chain(rest.iter().map(|applied| &applied.operand))
 }
 
 fn is_all(rest: &[Applied], op: BinaryOp) -> bool {

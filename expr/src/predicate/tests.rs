@@ -19,48 +19,108 @@ fn path(steps: &[&str]) -> Path {
     Path { steps: steps.collect() }
 }
 
-fn one_of(steps: &[&str], constants: &[Constant]) -> Conjunct {
-    Conjunct::OneOf { path: path(steps), constants: constants.into() }
+fn one_of(steps: &[&str], constants: &[Constant]) -> Condition {
+    Condition::OneOf { path: path(steps), constants: constants.into() }
+}
+
+fn condition(source: &str) -> Condition {
+    facts(source).condition
+}
+
+fn not(condition: Condition) -> Condition {
+    Condition::Not(Box::new(condition))
 }
 
 #[test]
 fn reads_equality_in_both_directions() {
-    let expected = vec![one_of(&["issue", "?key"], &[text("A-1")])];
-    assert_eq!(facts("event.issue?.key == 'A-1'").conjuncts, expected);
-    assert_eq!(facts("'A-1' == event.issue?.key").conjuncts, expected);
-    assert_eq!(facts("event['issue']?.['key'] == 'A-1'").conjuncts, expected);
-    assert_eq!(facts("event.n == -1").conjuncts, vec![one_of(&["n"], &[Constant::Number(-1.0)])]);
+    let expected = one_of(&["issue", "?key"], &[text("A-1")]);
+    assert_eq!(condition("event.issue?.key == 'A-1'"), expected);
+    assert_eq!(condition("'A-1' == event.issue?.key"), expected);
+    assert_eq!(condition("event['issue']?.['key'] == 'A-1'"), expected);
+    assert_eq!(condition("event.n == -1"), one_of(&["n"], &[Constant::Number(-1.0)]));
+    assert_eq!(condition("'x' != event.n"), not(one_of(&["n"], &[text("x")])));
 }
 
 #[test]
 fn merges_alternatives_over_one_path() {
-    let expected = vec![one_of(&["a", "b"], &[text("x"), text("y"), Constant::Null])];
     assert_eq!(
-        facts("event.a.b == 'x' || ['y', 'x'].includes(event.a.b) || event.a.b == null").conjuncts,
-        expected
+        condition("event.a.b == 'x' || ['y', 'x'].includes(event.a.b) || event.a.b == null"),
+        one_of(&["a", "b"], &[text("x"), text("y"), Constant::Null])
     );
     assert_eq!(
-        facts("event.a.b == 'x' || event.a?.b == 'y'").conjuncts,
-        vec![Conjunct::Opaque { can_fail: true }]
+        condition("event.a.b == 'x' || event.a?.b == 'y'"),
+        Condition::Any(Box::new([
+            one_of(&["a", "b"], &[text("x")]),
+            one_of(&["a", "?b"], &[text("y")])
+        ]))
     );
 }
 
 #[test]
-fn keeps_conjuncts_in_order_and_says_which_may_fail() {
-    let conjuncts = facts(
-        "event.a == 1 && (event.b != 2 && event.c.d != 3) && !(event.e?.f == true) && event.g",
-    )
-    .conjuncts;
+fn reads_comparisons_from_either_side() {
+    let expected = Condition::Ordered { path: path(&["a", "n"]), order: Order::Less, bound: -2.5 };
+    assert_eq!(condition("event.a.n < -2.5"), expected);
+    assert_eq!(condition("-2.5 > event.a.n"), expected);
+    assert_eq!(condition("event.a.n < 'x'"), Condition::Opaque { can_fail: true });
+}
+
+#[test]
+fn reads_membership_and_tests_of_items() {
+    let includes = Condition::Includes { path: path(&["a", "labels"]), constant: text("x") };
+    assert_eq!(condition("event.a.labels.includes('x')"), includes);
+    let some = |tests: &[(Option<&str>, &str)], exact| Condition::Some {
+        path: path(&["changelog", "?items"]),
+        tests: tests
+            .iter()
+            .map(|(name, constant)| ItemTest {
+                name: name.map(Box::from),
+                constant: text(constant),
+            })
+            .collect(),
+        exact,
+    };
+    let two = [(Some("field"), "status"), (Some("toString"), "Done")];
     assert_eq!(
-        conjuncts,
-        vec![
-            one_of(&["a"], &[Constant::Number(1.0)]),
-            Conjunct::Opaque { can_fail: false },
-            Conjunct::Opaque { can_fail: true },
-            Conjunct::Opaque { can_fail: false },
-            Conjunct::Opaque { can_fail: true },
-        ]
+        condition("event.changelog?.items.some(i => i.field == 'status' && 'Done' == i.toString)"),
+        some(&two, true)
     );
+    assert_eq!(
+        condition(
+            "event.changelog?.items.some(i => i.field == 'status' && i.fromString != 'Done')"
+        ),
+        some(&two[..1], false)
+    );
+    assert_eq!(condition("event.changelog?.items.some(l => l == 'x')"), some(&[(None, "x")], true));
+    for source in [
+        "event.a.some(i => i?.b == 1)",
+        "event.a.some(i => i.b.c == 1)",
+        "event.a.some(i => i.get == 1)",
+        "event.a.some(i => i == 1 && i.b == 2)",
+        "event.a.some(i => i.b == 1 || i.c == 2)",
+        "event.a.some((x, i) => i == 1)",
+        "event.a.some(i => i.b != 1)",
+        "event.a.some(() => event.b == 1)",
+        "event.a?.some(i => i.b == 1)",
+        "(event?.a).includes('x')",
+        "event.includes('x')",
+        "event.a.includes(event.b)",
+    ] {
+        assert_eq!(condition(source), Condition::Opaque { can_fail: true }, "{source}");
+    }
+}
+
+#[test]
+fn keeps_operands_in_order_and_says_which_may_fail() {
+    assert_eq!(
+        condition("event.a == 1 && (event.b != 2 && event.c.d) && !(event.e?.f == true)"),
+        Condition::All(Box::new([
+            one_of(&["a"], &[Constant::Number(1.0)]),
+            not(one_of(&["b"], &[Constant::Number(2.0)])),
+            Condition::Opaque { can_fail: true },
+            not(one_of(&["e", "?f"], &[Constant::Bool(true)])),
+        ]))
+    );
+    assert_eq!(condition("typeof event.a == 'List'"), Condition::Opaque { can_fail: false });
 }
 
 #[test]
@@ -74,10 +134,10 @@ fn leaves_paths_through_builtin_members_to_evaluation() {
         "let x = 1; event.a == 'x'",
         "event.a == 'x' == true",
     ] {
-        assert_eq!(facts(source).conjuncts, vec![Conjunct::Opaque { can_fail: true }], "{source}");
+        assert_eq!(condition(source), Condition::Opaque { can_fail: true }, "{source}");
     }
     // A changelog item has a member of this name.
-    assert!(matches!(facts("event.toString == 'x'").conjuncts[..], [Conjunct::OneOf { .. }]));
+    assert!(matches!(condition("event.toString == 'x'"), Condition::OneOf { .. }));
 }
 
 #[test]

@@ -1,0 +1,77 @@
+//! Alternating rounds, medians, and a count of heap allocations.
+
+#![expect(unsafe_code, reason = "the interface of a global allocator is unsafe")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use switchyard::clock;
+
+/// The system's allocator, counted.
+pub(crate) struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        LIVE_BYTES.fetch_add(layout.size(), Relaxed);
+        // SAFETY: the caller keeps to the same contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE_BYTES.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller keeps to the same contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+pub(crate) fn allocations() -> u64 {
+    ALLOCATIONS.load(Relaxed)
+}
+
+pub(crate) fn live_bytes() -> usize {
+    LIVE_BYTES.load(Relaxed)
+}
+
+/// Rounds of each contender; odd, so that one of them is the median.
+const ROUNDS: usize = 9;
+/// How long a round takes at least.
+const ROUND_MIN: Duration = Duration::from_millis(40);
+
+/// Median time of one call of `a` and of `b` in nanoseconds, in rounds that alternate. Each is
+/// called with rising numbers.
+pub(crate) fn compare(mut a: impl FnMut(usize), mut b: impl FnMut(usize)) -> (f64, f64) {
+    let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
+    round(&mut a);
+    round(&mut b);
+    for _ in 0..ROUNDS {
+        of_a.push(round(&mut a));
+        of_b.push(round(&mut b));
+    }
+    (median(of_a), median(of_b))
+}
+
+fn round(call: &mut impl FnMut(usize)) -> f64 {
+    let start = clock::tick();
+    let mut calls = 0;
+    loop {
+        for _ in 0..16 {
+            call(calls);
+            calls += 1;
+        }
+        let taken = clock::since(start);
+        if taken >= ROUND_MIN {
+            return taken.as_secs_f64() * 1e9 / calls as f64;
+        }
+    }
+}
+
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

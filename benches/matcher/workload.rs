@@ -1,0 +1,171 @@
+//! Filters and events of known shape and selectivity; the same for the same numbers.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use switchyard::domain::{CloudId, EventType, Handler, InstallationId, SubscriptionId};
+use switchyard::matcher::{Filter, Listen, Subscription};
+use switchyard_expr::{Profile, compile};
+
+/// Filters about one project, so that 20 to 28 of them hold for an event of it.
+const FILTERS_PER_PROJECT: usize = 40;
+/// Modules of one installation, the platform's limit.
+pub(crate) const MODULES: usize = 100;
+pub(crate) const EVENT_TYPE: &str = "avi:jira:updated:issue";
+
+const TYPES: [&str; 5] = ["Bug", "Task", "Story", "Epic", "Incident"];
+const PRIORITIES: [&str; 5] = ["Highest", "High", "Medium", "Low", "Lowest"];
+const STATUSES: [&str; 6] = ["To Do", "In Progress", "In Review", "Blocked", "Done", "Closed"];
+
+/// SplitMix64.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+
+    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len())]
+    }
+}
+
+/// How many projects `filters` filters are about.
+pub(crate) fn projects(filters: usize) -> usize {
+    (filters / FILTERS_PER_PROJECT).max(2)
+}
+
+fn field(path: &str, value: &str) -> String {
+    format!("event.issue.fields.{path} == '{value}'")
+}
+
+/// A filter of the mix: 60 % conjunctions of two or three equalities, 15 % lists, 10 % ranges,
+/// 10 % changelog, 3 % negations, 2 % substrings that nothing else narrows down.
+pub(crate) fn mixed_filter(random: &mut Random, projects: usize) -> String {
+    let project = field("project.key", &format!("P{}", random.below(projects)));
+    match random.below(100) {
+        0..30 => format!("{project} && {}", field("issuetype.name", random.pick(&TYPES))),
+        30..60 => {
+            let kind = field("issuetype.name", random.pick(&TYPES));
+            format!("{project} && {kind} && {}", field("priority.name", random.pick(&PRIORITIES)))
+        }
+        60..75 => {
+            let keys = [0; 3].map(|_| format!("'P{}'", random.below(projects))).join(", ");
+            format!("[{keys}].includes(event.issue.fields.project.key)")
+        }
+        75..85 => {
+            let bound = random.below(40);
+            let points = "event.issue.fields.customfield_10016";
+            format!("{project} && {points} != null && {points} > {bound}")
+        }
+        85..95 => {
+            let to = random.pick(&STATUSES);
+            format!(
+                "{project} && event.changelog.items.some(i => i.field == 'status' && i.toString == '{to}')"
+            )
+        }
+        95..98 => format!("{project} && event.issue.fields.status.name != 'Done'"),
+        _ => {
+            let word = random.below(projects * 4);
+            format!("event.issue.fields.summary.includes('word{word} ')")
+        }
+    }
+}
+
+/// A filter that no index holds: it compares two values of the event.
+pub(crate) fn unindexable_filter(random: &mut Random) -> String {
+    let number = random.below(1_000_000);
+    format!(
+        "event.issue.fields.assignee?.accountId == event.issue.fields.reporter?.accountId \
+         && event.issue.fields.priority.name != 'none-{number}'"
+    )
+}
+
+/// Subscriptions of the filters, `MODULES` to an installation.
+pub(crate) fn subscriptions(
+    cloud: &str,
+    filters: &[String],
+) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
+    let (cloud, event_type) = (CloudId::from(cloud), EventType::from(EVENT_TYPE));
+    let handler = Arc::new(Handler::Function { subject: "sw.fn.bench.main".into() });
+    let installation = |(number, filters): (usize, &[String])| {
+        let id = InstallationId::from(format!("{}-inst-{number}", cloud.as_str()));
+        let modules = filters.iter().enumerate().map(|(at, text)| {
+            let program = compile(text, Profile::Filter).expect("an accepted filter").program;
+            let filter = Filter { program: Some(Arc::new(program)), ..Filter::default() };
+            let listen = Listen { event_type: event_type.clone(), filter };
+            Arc::new(Subscription {
+                id: SubscriptionId {
+                    installation: id.clone(),
+                    key: format!("module-{at}").as_str().into(),
+                },
+                app: "app".into(),
+                app_account_id: None,
+                cloud_id: cloud.clone(),
+                licensed: true,
+                listens: Box::new([listen]),
+                handler: Arc::clone(&handler),
+                include_fields: Box::default(),
+                revision: 1,
+                stats: Arc::default(),
+            })
+        });
+        let modules = modules.collect();
+        (id, modules)
+    };
+    filters.chunks(MODULES).enumerate().map(installation).collect()
+}
+
+/// An issue event of some 4.4 KB with 45 fields and 3 changelog items, or with `prose` bytes more.
+pub(crate) fn event(random: &mut Random, project: &str, words: usize, prose: usize) -> Bytes {
+    let mut text = String::with_capacity(5_000 + prose);
+    let number = random.below(100_000);
+    let account = |random: &mut Random| format!("712020:{:032x}", random.below(5_000));
+    let user = |id: &str| {
+        format!(
+            r#"{{"accountId":"{id}","accountType":"atlassian","active":true,"displayName":"Some Person","timeZone":"Europe/Berlin"}}"#
+        )
+    };
+    let (assignee, reporter) = (account(random), account(random));
+    let (kind, priority) = (random.pick(&TYPES), random.pick(&PRIORITIES));
+    let (status, from) = (random.pick(&STATUSES), random.pick(&STATUSES));
+    let word = random.below(words);
+    let _ = write!(
+        text,
+        r#"{{"eventType":"{EVENT_TYPE}","atlassianId":"{assignee}","timestamp":1700000000{number:06},"issue":{{"id":"{number}","key":"{project}-{number}","self":"https://site.atlassian.net/rest/api/3/issue/{number}","fields":{{"summary":"Checkout fails for word{word} in the second step","project":{{"id":"10001","key":"{project}","name":"Project {project}","projectTypeKey":"software","simplified":false}},"issuetype":{{"id":"10004","name":"{kind}","subtask":false,"hierarchyLevel":0}},"priority":{{"id":"3","name":"{priority}","iconUrl":"https://site.atlassian.net/images/icons/priorities/medium.svg"}},"status":{{"id":"3","name":"{status}","statusCategory":{{"id":4,"key":"indeterminate","name":"In Progress","colorName":"yellow"}}}},"assignee":{},"reporter":{},"creator":{},"labels":["backend","checkout","customer"],"components":[{{"id":"10010","name":"api"}}],"created":"2024-05-01T10:00:00.000+0000","updated":"2024-05-02T11:30:00.000+0000","customfield_10016":{}"#,
+        user(&assignee),
+        user(&reporter),
+        user(&reporter),
+        random.below(40),
+    );
+    for field in 10_030..10_086 {
+        let value = match field % 4 {
+            0 => "null".to_owned(),
+            1 => format!(r#"{{"id":"{field}1","value":"Option {field}"}}"#),
+            2 => format!(r#""text of {field}, about 30 characters""#),
+            _ => format!("{}.5", field % 97),
+        };
+        let _ = write!(text, r#","customfield_{field}":{value}"#);
+    }
+    let sentence = r#"A line of prose with \"quotes\", a tab\t and a line break.\n"#;
+    let prose = sentence.repeat(prose / sentence.len() + 1);
+    let _ = write!(text, r#","description":"{prose}"}}}},"changelog":{{"id":"{number}","items":["#);
+    for (name, from, to) in [("status", from, status), ("assignee", "A", "B"), ("Rank", "", "up")] {
+        let comma = if name == "Rank" { "" } else { "," };
+        let _ = write!(
+            text,
+            r#"{{"field":"{name}","fieldId":"{name}","fieldtype":"jira","from":"1","fromString":"{from}","to":"2","toString":"{to}"}}{comma}"#
+        );
+    }
+    text.push_str("]}}");
+    Bytes::from(text)
+}

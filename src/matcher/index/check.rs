@@ -1,0 +1,150 @@
+//! A filter as a row of integer comparisons: eight bytes a test, decided without looking at the
+//! event again.
+
+use switchyard_expr::predicate::Order;
+
+use super::column::{State, States};
+use super::dictionary::Symbol;
+
+/// One test, or the head of a group of tests. Rows are in order of evaluation; a row as a whole is
+/// a conjunction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Check {
+    pub(super) op: Op,
+    /// The column that is asked.
+    pub(super) column: u16,
+    /// What `op` says.
+    pub(super) argument: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Op {
+    /// The symbol `argument` holds.
+    Is,
+    /// One of the symbols of set `argument` holds.
+    IsOneOf,
+    /// As `Is`, but more is asked that cannot fail.
+    MayBe,
+    /// The number compares so with bound `argument`.
+    Ordered(Order),
+    /// The next `argument` checks, all of them.
+    All,
+    /// The next `argument` checks, any of them.
+    Any,
+    /// The next `argument` checks, not all of them.
+    Not,
+    /// Something that only evaluation can tell, and that cannot fail.
+    Open,
+    /// Something that only evaluation can tell.
+    Stuck,
+}
+
+/// What is known of a filter without evaluating it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Answer {
+    True,
+    False,
+    /// True or false.
+    Open,
+    /// True, false or an error.
+    Stuck,
+}
+
+/// The tables that checks refer to.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) bounds: Vec<f64>,
+    /// Each set is its length, then its symbols in rising order.
+    pub(super) sets: Vec<u32>,
+}
+
+impl Tables {
+    pub(super) fn set(&self, at: u32) -> &[Symbol] {
+        let at = at as usize;
+        let len = self.sets.get(at).copied().unwrap_or_default() as usize;
+        self.sets.get(at + 1..at + 1 + len).unwrap_or_default()
+    }
+
+    pub(super) fn bound(&self, at: u32) -> f64 {
+        self.bounds.get(at as usize).copied().unwrap_or(f64::NAN)
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.bounds) + size_of_val(&*self.sets)
+    }
+}
+
+/// Decides a row as evaluation would: in order, with `&&` and `||` ending at the first operand that
+/// settles them, and errors winning over what stands behind them.
+pub(super) fn all(mut checks: &[Check], states: &States, tables: &Tables) -> Answer {
+    let mut open = false;
+    while let Some((answer, rest)) = next(checks, states, tables) {
+        match answer {
+            Answer::True => {}
+            Answer::False | Answer::Stuck => return answer,
+            Answer::Open => open = true,
+        }
+        checks = rest;
+    }
+    if open { Answer::Open } else { Answer::True }
+}
+
+fn any(mut checks: &[Check], states: &States, tables: &Tables) -> Answer {
+    let mut open = false;
+    while let Some((answer, rest)) = next(checks, states, tables) {
+        match answer {
+            Answer::False => {}
+            Answer::True | Answer::Stuck => return answer,
+            Answer::Open => open = true,
+        }
+        checks = rest;
+    }
+    if open { Answer::Open } else { Answer::False }
+}
+
+/// Decides the first operand of a row and yields the row behind it. Nests no deeper than filters.
+fn next<'c>(
+    checks: &'c [Check],
+    states: &States,
+    tables: &Tables,
+) -> Option<(Answer, &'c [Check])> {
+    let (check, rest) = checks.split_first()?;
+    let (inner, behind) = match check.op {
+        Op::All | Op::Any | Op::Not => rest.split_at_checked(check.argument as usize)?,
+        _ => (&[][..], rest),
+    };
+    let answer = match check.op {
+        Op::All => all(inner, states, tables),
+        Op::Any => any(inner, states, tables),
+        Op::Not => match all(inner, states, tables) {
+            Answer::True => Answer::False,
+            Answer::False => Answer::True,
+            other => other,
+        },
+        Op::Open => Answer::Open,
+        Op::Stuck => Answer::Stuck,
+        _ => match states.columns.get(usize::from(check.column)) {
+            Some(state) => leaf(*check, state, states, tables),
+            None => Answer::Stuck,
+        },
+    };
+    Some((answer, behind))
+}
+
+fn leaf(check: Check, state: &State, states: &States, tables: &Tables) -> Answer {
+    if state.trouble {
+        return Answer::Stuck;
+    }
+    let symbols = states.symbols(state);
+    let holds = match check.op {
+        Op::Is => symbols.contains(&check.argument),
+        Op::IsOneOf => {
+            let set = tables.set(check.argument);
+            symbols.iter().any(|symbol| set.binary_search(symbol).is_ok())
+        }
+        Op::MayBe if symbols.contains(&check.argument) => return Answer::Open,
+        Op::Ordered(order) => order.holds(state.number, tables.bound(check.argument)),
+        _ => false,
+    };
+    if holds { Answer::True } else { Answer::False }
+}

@@ -1,0 +1,254 @@
+//! One kind of test over one path: what an event's value means for all filters that ask so.
+
+use std::ops::Range;
+
+use aho_corasick::AhoCorasick;
+use switchyard_expr::predicate::{Constant, Resolved};
+use switchyard_expr::view::{NodeId, Read, View};
+
+use super::dictionary::{Dictionary, DictionaryBuilder, Symbol, index, push_constant, push_value};
+
+/// Longest list whose items are tested here; beyond, an evaluation could run out of steps.
+pub(super) const ITEMS_MAX: u32 = 64;
+/// Longest list that membership is decided on here: 16 steps of an evaluation.
+const MEMBERS_MAX: u32 = 1024;
+/// Longest text that is searched here, in bytes: 16 steps of an evaluation.
+const TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// What is asked of the value at a path.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Kind {
+    /// Which constant it equals. Trouble if the path is broken.
+    Equal,
+    /// Which constants it includes. Trouble unless it is a list, or text and the constants too.
+    Includes {
+        /// Whether all constants are text.
+        text: bool,
+        /// Whether null means no rather than trouble, because `path != null` was asked before.
+        null_is_false: bool,
+    },
+    /// Which rows of constants an item of the list has under these names. Trouble unless it is a
+    /// short list, and of maps where there are names.
+    Some(Box<[Option<Box<str>>]>),
+    /// How it compares with numbers. Trouble unless it is a number.
+    Ordered {
+        /// As for `Includes`.
+        null_is_false: bool,
+    },
+}
+
+/// What one event says to one column.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    /// The tests of this column cannot be decided: evaluation may raise an error.
+    pub(super) trouble: bool,
+    /// Which of the row of symbols are this column's.
+    symbols: Range<u32>,
+    /// The value of an ordered column; NaN, of which nothing holds, elsewhere.
+    pub(super) number: f64,
+}
+
+/// What one event says to all columns. Reused from event to event.
+#[derive(Debug, Default)]
+pub(super) struct States {
+    pub(super) columns: Vec<State>,
+    symbols: Vec<Symbol>,
+    key: Vec<u8>,
+}
+
+impl States {
+    pub(super) fn clear(&mut self) {
+        self.columns.clear();
+        self.symbols.clear();
+    }
+
+    /// The symbols that hold in a column.
+    pub(super) fn symbols(&self, state: &State) -> &[Symbol] {
+        let Range { start, end } = state.symbols;
+        self.symbols.get(start as usize..end as usize).unwrap_or_default()
+    }
+
+    fn trouble(&mut self) {
+        self.columns.push(State { trouble: true, symbols: 0..0, number: f64::NAN });
+    }
+
+    fn number(&mut self, number: f64) {
+        self.columns.push(State { trouble: false, symbols: 0..0, number });
+    }
+
+    fn symbols_from(&mut self, start: usize) {
+        let symbols = index(start)..index(self.symbols.len());
+        self.columns.push(State { trouble: false, symbols, number: f64::NAN });
+    }
+}
+
+/// A column: its symbols, and how to find them in an event.
+#[derive(Debug)]
+pub(super) struct Column {
+    kind: Kind,
+    dictionary: Dictionary,
+    /// Finds all text constants of an including column in one pass over the value.
+    texts: Option<Texts>,
+}
+
+#[derive(Debug)]
+struct Texts {
+    automaton: AhoCorasick,
+    /// By pattern of the automaton.
+    symbols: Box<[Symbol]>,
+}
+
+impl Column {
+    pub(super) fn symbols(&self) -> usize {
+        self.dictionary.len()
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        let texts = self.texts.as_ref();
+        let texts = texts.map_or(0, |t| t.automaton.memory_usage() + size_of_val(&*t.symbols));
+        self.dictionary.heap_bytes() + texts
+    }
+
+    /// Reads what the value at the column's path says and appends the state.
+    pub(super) fn read<V: View>(&self, view: &V, found: Resolved, states: &mut States) {
+        let start = states.symbols.len();
+        let value = match found {
+            Resolved::Broken => return states.trouble(),
+            Resolved::Null => Read::Null,
+            Resolved::Value(node) => view.read(node),
+        };
+        match (&self.kind, value, found) {
+            (Kind::Equal, value, _) => {
+                self.look_up(value, states);
+                states.symbols_from(start);
+            }
+            (Kind::Ordered { .. }, Read::Number(number), _) => states.number(number),
+            (
+                Kind::Ordered { null_is_false: true } | Kind::Includes { null_is_false: true, .. },
+                Read::Null,
+                _,
+            ) => states.symbols_from(start),
+            (Kind::Includes { .. }, Read::List { len }, Resolved::Value(list))
+                if len <= MEMBERS_MAX =>
+            {
+                for item in items(view, list) {
+                    self.look_up(view.read(item), states);
+                }
+                states.symbols_from(start);
+            }
+            (Kind::Includes { text: true, .. }, Read::String(text), _)
+                if text.len() <= TEXT_BYTES_MAX =>
+            {
+                self.search(text, states);
+                states.symbols_from(start);
+            }
+            (Kind::Some(names), Read::List { len }, Resolved::Value(list)) if len <= ITEMS_MAX => {
+                match self.look_up_items(view, list, names, states) {
+                    Some(()) => states.symbols_from(start),
+                    None => states.trouble(),
+                }
+            }
+            _ => states.trouble(),
+        }
+    }
+
+    fn look_up(&self, value: Read<'_>, states: &mut States) {
+        states.key.clear();
+        if push_value(&mut states.key, value)
+            && let Some(symbol) = self.dictionary.get(&states.key)
+        {
+            states.symbols.push(symbol);
+        }
+    }
+
+    fn search(&self, text: &str, states: &mut States) {
+        let Some(texts) = &self.texts else { return };
+        for found in texts.automaton.find_overlapping_iter(text) {
+            states.symbols.extend(texts.symbols.get(found.pattern().as_usize()));
+        }
+    }
+
+    /// None if an item has no members.
+    fn look_up_items<V: View>(
+        &self,
+        view: &V,
+        list: NodeId,
+        names: &[Option<Box<str>>],
+        states: &mut States,
+    ) -> Option<()> {
+        for item in items(view, list) {
+            states.key.clear();
+            let mut comparable = true;
+            for name in names {
+                let value = match name {
+                    None => view.read(item),
+                    Some(name) => {
+                        if !matches!(view.read(item), Read::Map { .. }) {
+                            return None;
+                        }
+                        view.member(item, name).map_or(Read::Null, |node| view.read(node))
+                    }
+                };
+                comparable &= push_value(&mut states.key, value);
+            }
+            if comparable && let Some(symbol) = self.dictionary.get(&states.key) {
+                states.symbols.push(symbol);
+            }
+        }
+        Some(())
+    }
+}
+
+fn items<V: View>(view: &V, list: NodeId) -> impl Iterator<Item = NodeId> {
+    std::iter::successors(view.first_child(list), |item| view.next_sibling(*item))
+}
+
+/// Collects the symbols of a column.
+#[derive(Debug)]
+pub(super) struct ColumnBuilder {
+    kind: Kind,
+    dictionary: DictionaryBuilder,
+    texts: Vec<(Box<str>, Symbol)>,
+    key: Vec<u8>,
+}
+
+impl ColumnBuilder {
+    pub(super) fn new(kind: Kind) -> Self {
+        let dictionary = DictionaryBuilder::default();
+        Self { kind, dictionary, texts: Vec::new(), key: Vec::new() }
+    }
+
+    /// The symbol of a constant, or of one constant for each name.
+    pub(super) fn symbol<'c>(
+        &mut self,
+        constants: impl IntoIterator<Item = &'c Constant> + Clone,
+    ) -> Symbol {
+        self.key.clear();
+        for constant in constants.clone() {
+            push_constant(&mut self.key, constant);
+        }
+        let symbol = self.dictionary.symbol(&self.key);
+        if let (Kind::Includes { text: true, .. }, Some(Constant::String(text))) =
+            (&self.kind, constants.into_iter().next())
+            && symbol as usize == self.texts.len()
+        {
+            self.texts.push((text.clone(), symbol));
+        }
+        symbol
+    }
+
+    pub(super) fn finish(self) -> Column {
+        let patterns = self.texts.iter().map(|(text, _)| &**text);
+        // Building fails only beyond 2^31 bytes of patterns; then text is left to evaluation.
+        let automaton = (!self.texts.is_empty()).then(|| AhoCorasick::new(patterns).ok()).flatten();
+        let symbols = self.texts.iter().map(|(_, symbol)| *symbol).collect();
+        let kind = match (self.kind, &automaton) {
+            (Kind::Includes { null_is_false, .. }, None) => {
+                Kind::Includes { text: false, null_is_false }
+            }
+            (kind, _) => kind,
+        };
+        let texts = automaton.map(|automaton| Texts { automaton, symbols });
+        Column { kind, dictionary: self.dictionary.finish(), texts }
+    }
+}

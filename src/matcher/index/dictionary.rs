@@ -1,0 +1,194 @@
+//! Constants of filters as small numbers: an event's value is looked up once, and after that all
+//! tests of it compare two integers.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use foldhash::fast::{FixedState, RandomState};
+use switchyard_expr::predicate::Constant;
+use switchyard_expr::view::Read;
+
+/// The number of a constant in the dictionary of its column.
+pub(super) type Symbol = u32;
+
+/// Symbols by constant, or by several constants in a row. Immutable; 16 bytes and the constant
+/// itself per entry, against some 100 for a map of boxed text.
+#[derive(Debug, Default)]
+pub(super) struct Dictionary {
+    /// Open addressing, at most half full.
+    slots: Box<[Slot]>,
+    /// All keys behind each other, by symbol.
+    bytes: Box<[u8]>,
+    ends: Box<[u32]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    hash: u32,
+    symbol: Symbol,
+}
+
+const EMPTY: Slot = Slot { hash: 0, symbol: Symbol::MAX };
+
+impl Dictionary {
+    /// The symbol of `key`, if any filter names it.
+    pub(super) fn get(&self, key: &[u8]) -> Option<Symbol> {
+        let hash = hash(key);
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = self.slots.get(at).copied().unwrap_or(EMPTY);
+            if slot.symbol == EMPTY.symbol {
+                return None;
+            }
+            if slot.hash == hash && self.key(slot.symbol) == key {
+                return Some(slot.symbol);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// Entries.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn key(&self, symbol: Symbol) -> &[u8] {
+        let at = symbol as usize;
+        let start =
+            at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end);
+        let end = self.ends.get(at).copied().unwrap_or(start);
+        self.bytes.get(start as usize..end as usize).unwrap_or_default()
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.slots) + self.bytes.len() + size_of_val(&*self.ends)
+    }
+}
+
+/// Gives out symbols in the order of first use.
+#[derive(Debug, Default)]
+pub(super) struct DictionaryBuilder {
+    symbols: HashMap<Box<[u8]>, Symbol, RandomState>,
+}
+
+impl DictionaryBuilder {
+    pub(super) fn symbol(&mut self, key: &[u8]) -> Symbol {
+        if let Some(symbol) = self.symbols.get(key) {
+            return *symbol;
+        }
+        let symbol = index(self.symbols.len());
+        self.symbols.insert(key.into(), symbol);
+        symbol
+    }
+
+    pub(super) fn finish(self) -> Dictionary {
+        let mut keys: Vec<(Symbol, Box<[u8]>)> =
+            self.symbols.into_iter().map(|(key, symbol)| (symbol, key)).collect();
+        keys.sort_unstable_by_key(|(symbol, _)| *symbol);
+        let mut slots = vec![EMPTY; (keys.len() * 2).next_power_of_two()];
+        let mask = slots.len() - 1;
+        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(keys.len()));
+        for (symbol, key) in keys {
+            let hash = hash(&key);
+            let mut at = hash as usize & mask;
+            while slots.get(at).is_some_and(|slot| slot.symbol != EMPTY.symbol) {
+                at = (at + 1) & mask;
+            }
+            if let Some(slot) = slots.get_mut(at) {
+                *slot = Slot { hash, symbol };
+            }
+            bytes.extend_from_slice(&key);
+            ends.push(index(bytes.len()));
+        }
+        Dictionary { slots: slots.into(), bytes: bytes.into(), ends: ends.into() }
+    }
+}
+
+/// Filters of one partition, and the text they hold, are far fewer than 2^32.
+pub(super) fn index(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
+fn hash(key: &[u8]) -> u32 {
+    FixedState::default().hash_one(key) as u32
+}
+
+/// Appends a constant to a key. Equal keys are equal values in the sense of `==`.
+pub(super) fn push_constant(key: &mut Vec<u8>, constant: &Constant) {
+    match constant {
+        Constant::Null => key.push(b'0'),
+        Constant::Bool(truth) => push_bool(key, *truth),
+        Constant::Number(number) => push_number(key, *number),
+        Constant::String(text) => push_text(key, text),
+    }
+}
+
+/// Appends a value of an event; false for a list or map, which equals no constant.
+pub(super) fn push_value(key: &mut Vec<u8>, value: Read<'_>) -> bool {
+    match value {
+        Read::Null => key.push(b'0'),
+        Read::Bool(truth) => push_bool(key, truth),
+        Read::Number(number) => push_number(key, number),
+        Read::String(text) => push_text(key, text),
+        Read::List { .. } | Read::Map { .. } => return false,
+    }
+    true
+}
+
+fn push_bool(key: &mut Vec<u8>, truth: bool) {
+    key.push(if truth { b't' } else { b'f' });
+}
+
+fn push_number(key: &mut Vec<u8>, number: f64) {
+    key.push(b'n');
+    let bits = if number == 0.0 { 0 } else { number.to_bits() };
+    key.extend_from_slice(&bits.to_le_bytes());
+}
+
+/// Its length stands in front, so that no two rows of constants have the same bytes.
+fn push_text(key: &mut Vec<u8>, text: &str) {
+    key.push(b's');
+    key.extend_from_slice(&index(text.len()).to_le_bytes());
+    key.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(constants: &[Constant]) -> Vec<u8> {
+        let mut key = Vec::new();
+        constants.iter().for_each(|constant| push_constant(&mut key, constant));
+        key
+    }
+
+    #[test]
+    fn equality_is_that_of_the_language() {
+        let text = |text: &str| Constant::String(text.into());
+        let mut builder = DictionaryBuilder::default();
+        let rows = [
+            vec![Constant::Null],
+            vec![Constant::Bool(true)],
+            vec![Constant::Number(1.0)],
+            vec![text("1")],
+            vec![text("true")],
+            vec![text("")],
+            vec![text("ab"), text("c")],
+            vec![text("a"), text("bc")],
+            vec![Constant::Number(0.0)],
+        ];
+        for (at, row) in rows.iter().enumerate() {
+            assert_eq!(builder.symbol(&key(row)), index(at));
+        }
+        assert_eq!(builder.symbol(&key(&[Constant::Number(-0.0)])), 8);
+        let dictionary = builder.finish();
+        assert_eq!(dictionary.len(), rows.len());
+        for (at, row) in rows.iter().enumerate() {
+            assert_eq!(dictionary.get(&key(row)), Some(index(at)), "{row:?}");
+        }
+        assert_eq!(dictionary.get(&key(&[text("abc")])), None);
+        assert_eq!(DictionaryBuilder::default().finish().get(b"0"), None);
+    }
+}
