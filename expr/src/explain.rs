@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use crate::eval::Verdict;
 use crate::fault::{EvalError, Fault};
 use crate::naive::{Watch, eval_watched};
-use crate::predicate::{Conjunct, Facts, conjuncts_of};
+use crate::predicate::{Condition, Facts, conjuncts_of};
 use crate::span::Span;
 use crate::typed::Typed;
 use crate::value::Value;
@@ -107,10 +107,10 @@ pub fn explain<V: View>(source: &str, view: &V, env: &Env) -> Result<Explanation
 /// What an index holds, and what it leaves to evaluation.
 fn index_plan(typed: &Typed) -> (Vec<String>, Vec<Span>) {
     let facts = Facts::of(typed);
-    let conjuncts = facts.conjuncts.iter().zip(conjuncts_of(typed));
+    let operands = facts.condition.operands().iter().zip(conjuncts_of(typed));
     let (held, left): (Vec<_>, Vec<_>) =
-        conjuncts.partition(|(conjunct, _)| matches!(conjunct, Conjunct::OneOf { .. }));
-    let held = held.into_iter().map(|(conjunct, _)| conjunct.to_string()).collect();
+        operands.partition(|(operand, _)| !matches!(operand, Condition::Opaque { .. }));
+    let held = held.into_iter().map(|(operand, _)| operand.to_string()).collect();
     (held, left.into_iter().map(|(_, expr)| expr.span).collect())
 }
 

@@ -199,19 +199,80 @@ impl fmt::Display for Path {
     }
 }
 
-impl fmt::Display for Conjunct {
+impl Condition {
+    /// The operands of the top-level `&&`, in order; a condition that is none is its own.
+    pub fn operands(&self) -> &[Condition] {
+        match self {
+            Condition::All(operands) => operands,
+            other => std::slice::from_ref(other),
+        }
+    }
+
+    /// Whether an index can hold it, at least in part.
+    fn is_indexed(&self) -> bool {
+        match self {
+            Condition::Opaque { .. } => false,
+            Condition::Not(inner) => inner.is_indexed(),
+            Condition::All(inner) => inner.iter().any(Condition::is_indexed),
+            Condition::Any(inner) => inner.iter().all(Condition::is_indexed),
+            _ => true,
+        }
+    }
+}
+
+/// As operators read it: what is looked up for an event.
+impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Conjunct::OneOf { path, constants } => match &**constants {
+            Condition::OneOf { path, constants } => match &**constants {
                 [constant] => write!(f, "{path} = {constant}"),
-                [first, rest @ ..] => {
-                    write!(f, "{path} in {first}")?;
-                    rest.iter().try_for_each(|constant| write!(f, ", {constant}"))
-                }
-                [] => write!(f, "{path} in nothing"),
+                constants => write!(f, "{path} in {}", Joined(constants, ", ")),
             },
-            Conjunct::Opaque { .. } => f.write_str("no index"),
+            Condition::Ordered { path, order, bound } => write!(f, "{path} {order} {bound}"),
+            Condition::Includes { path, constant } => write!(f, "{path} includes {constant}"),
+            Condition::Some { path, tests, .. } => {
+                write!(f, "some of {path} has {}", Joined(tests, " and "))
+            }
+            Condition::All(inner) => write!(f, "({})", Joined(inner, " and ")),
+            Condition::Any(inner) => write!(f, "({})", Joined(inner, " or ")),
+            Condition::Not(inner) => write!(f, "not {inner}"),
+            Condition::Opaque { .. } => f.write_str("evaluated"),
         }
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Order::Less => "<",
+            Order::LessOrEqual => "<=",
+            Order::Greater => ">",
+            Order::GreaterOrEqual => ">=",
+        })
+    }
+}
+
+impl fmt::Display for ItemTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} = {}", self.constant),
+            None => self.constant.fmt(f),
+        }
+    }
+}
+
+/// Items with a word between them.
+struct Joined<'a, T>(&'a [T], &'static str);
+
+impl<T: fmt::Display> fmt::Display for Joined<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, item) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str(self.1)?;
+            }
+            item.fmt(f)?;
+        }
+        Ok(())
     }
 }
 
@@ -227,9 +288,9 @@ pub struct PropertyPath {
 }
 
 impl Facts {
-    /// What an index can hold of the filter: its tests of one path against constants.
-    pub fn indexed(&self) -> impl Iterator<Item = &Conjunct> {
-        self.conjuncts.iter().filter(|conjunct| matches!(conjunct, Conjunct::OneOf { .. }))
+    /// What an index can hold of the filter, of the operands of its top-level `&&`.
+    pub fn indexed(&self) -> impl Iterator<Item = &Condition> {
+        self.condition.operands().iter().filter(|operand| operand.is_indexed())
     }
 
     /// Bytes on the heap.

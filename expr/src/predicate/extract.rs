@@ -8,7 +8,7 @@ use crate::typed::{
 };
 use crate::value::{Literal, Member, Type};
 
-/// The operands of the top-level `&&`, in the order of [`Facts::conjuncts`].
+/// The operands of the top-level `&&`, in the order of [`Condition::operands`].
 pub(crate) fn conjuncts_of(typed: &Typed) -> Vec<&Expr> {
     fn collect<'t>(expr: &'t Expr, out: &mut Vec<&'t Expr>) {
         match &expr.kind {
