@@ -35,6 +35,7 @@ pub mod diagnostic;
 mod eval;
 pub mod explain;
 mod fault;
+pub mod jql;
 mod lex;
 pub mod limits;
 mod lint;
