@@ -17,7 +17,7 @@ NATS := $(call stamp,nats,$(NATS_PACKAGE))
 CHECK := .tools/check-$(shell printf '%s' '$(CHECK_PACKAGES)' | cksum | cut -d' ' -f1).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: help tools build run test test-all lint unit oracle bench check-deploy check-rules clean
+.PHONY: help tools build run test test-all lint unit oracle bench check-deploy check-rules fuzz clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,18 @@ check-rules: .tools/promtool
 	.tools/promtool check config --syntax-only deploy/prometheus/prometheus.yml
 	.tools/promtool check rules deploy/prometheus/rules.yml
 	.tools/promtool test rules deploy/prometheus/rules.test.yml
+
+# Seconds for each target. Sanitizers are not stable, hence the bootstrap flag.
+FUZZ_SECONDS := 60
+FUZZ_TARGETS := lex parse check eval_diff
+
+fuzz: cargo ## Fuzz the language, FUZZ_SECONDS=60 for each of four targets
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	for target in $(FUZZ_TARGETS); do \
+	  mkdir -p expr/fuzz/grown/$$target; \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir expr/fuzz $$target expr/fuzz/grown/$$target \
+	    expr/fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096; \
+	done
 
 clean: ## Remove the build, the tools and the demo's data
 	cargo clean

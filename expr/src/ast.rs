@@ -4,6 +4,8 @@
 //! flat lists. A source of 10,000 characters may hold thousands of them, and whatever walks or
 //! drops the tree recurses only as deep as brackets and precedence nest.
 
+mod display;
+
 use crate::span::Span;
 
 /// An expression.

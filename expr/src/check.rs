@@ -7,10 +7,13 @@
 mod scope;
 mod types;
 
+use regex::Regex;
+
 use crate::Profile;
 use crate::ast::{self, BinaryOp, UnaryOp};
 use crate::check::scope::Scopes;
 use crate::diagnostic::{Code, Diagnostic, Severity};
+use crate::limits::PATTERNS_MAX;
 use crate::span::Span;
 use crate::typed::{
     Applied, Block, Body, Expr, Frame, Kind, Link, LinkKind, MemberName, Part, Typed,
@@ -33,6 +36,7 @@ pub(crate) fn check(
         variables: Vec::new(),
         findings: Vec::new(),
         guarded: 0,
+        patterns: Vec::new(),
     };
     let (body, ty) = checker.block(program);
     checker.top_level(program, ty);
@@ -44,7 +48,9 @@ pub(crate) fn check(
         return Err(findings);
     }
     let (lambdas, variables) = (checker.lambdas, checker.variables);
-    Ok((Typed { source: source.into(), main, lambdas, variables }, findings))
+    let patterns = checker.patterns.into_iter();
+    let patterns = patterns.filter_map(|(text, regex)| Some((text, regex.ok()?))).collect();
+    Ok((Typed { source: source.into(), main, lambdas, variables, patterns }, findings))
 }
 
 struct Checker {
@@ -55,6 +61,8 @@ struct Checker {
     findings: Vec<Diagnostic>,
     /// How many `try` blocks are open: what fails inside may be meant to.
     guarded: u32,
+    /// Patterns that stand in the source, each compiled once.
+    patterns: Vec<(Box<str>, Result<Regex, String>)>,
 }
 
 impl Checker {
@@ -475,10 +483,25 @@ impl Checker {
             return;
         };
         let Some(argument) = arguments.first() else { return };
-        if let ast::ExprKind::String(pattern) = &argument.kind
-            && is_pattern_method(&name.text)
-            && let Err(why) = crate::builtin::regex::compile(pattern)
-        {
+        let ast::ExprKind::String(pattern) = &argument.kind else { return };
+        if !is_pattern_method(&name.text) {
+            return;
+        }
+        let known = self.patterns.iter().position(|(known, _)| known == pattern);
+        if known.is_none() && self.patterns.len() >= PATTERNS_MAX {
+            let message = format!("the expression has more than {PATTERNS_MAX} patterns");
+            self.findings.push(
+                Diagnostic::error(Code::TooManyPatterns, argument.span, message)
+                    .with_help("join alternatives in one pattern: `'a|b'`"),
+            );
+            return;
+        }
+        let at = known.unwrap_or_else(|| {
+            let regex = crate::builtin::regex::compile(pattern);
+            self.patterns.push((pattern.clone(), regex));
+            self.patterns.len() - 1
+        });
+        if let Some((_, Err(why))) = self.patterns.get(at) {
             let message = format!("the pattern is not supported: {why}");
             self.certain(Diagnostic::error(Code::BadPattern, argument.span, message));
         }
@@ -491,7 +514,7 @@ pub(crate) fn member_type(receiver: Type, member: Member, called: bool) -> Optio
 }
 
 /// Whether a method of that name takes a pattern as its first argument.
-pub(crate) fn is_pattern_method(name: &str) -> bool {
+fn is_pattern_method(name: &str) -> bool {
     matches!(name, "match" | "matchAll" | "replace")
 }
 

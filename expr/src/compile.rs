@@ -1,6 +1,6 @@
 //! Typed tree to program.
 
-use crate::check::{index, is_pattern_method};
+use crate::check::index;
 use crate::predicate::Facts;
 use crate::program::{MemberOp, Op, Program, Routine};
 use crate::span::Span;
@@ -23,7 +23,7 @@ pub(crate) fn compile(typed: &Typed) -> Program {
         variables: typed.variables.clone().into(),
         main,
         lambdas,
-        patterns: compiler.patterns.into(),
+        patterns: typed.patterns.clone().into(),
         facts: Facts::of(typed),
     }
 }
@@ -36,7 +36,6 @@ struct Compiler {
     lists: Vec<Box<[Literal]>>,
     names: Vec<MemberName>,
     keys: Vec<Box<[Box<str>]>>,
-    patterns: Vec<(Box<str>, regex::Regex)>,
 }
 
 impl Compiler {
@@ -234,14 +233,9 @@ impl Compiler {
     fn access(&mut self, head: &Expr, links: &[Link]) {
         self.expr(head);
         let mut ends = Vec::new();
-        for (at, link) in links.iter().enumerate() {
+        for link in links {
             match &link.kind {
                 LinkKind::Member { name, optional, called } => {
-                    if let Some(LinkKind::Call { arguments, .. }) =
-                        links.get(at + 1).map(|next| &next.kind)
-                    {
-                        self.pattern(&name.text, arguments);
-                    }
                     let (name, optional, called) = (self.name(name), *optional, *called);
                     let op = Op::Member(MemberOp { name, optional, called, end: 0 });
                     let jump = self.jump(op, link.span);
@@ -264,17 +258,5 @@ impl Compiler {
             }
         }
         self.land_all(ends);
-    }
-
-    /// Keeps a literal pattern in compiled form. One that does not compile fails when it is used.
-    fn pattern(&mut self, method: &str, arguments: &[Expr]) {
-        if let Some(Kind::Literal(Literal::String(pattern))) =
-            arguments.first().map(|argument| &argument.kind)
-            && is_pattern_method(method)
-            && !self.patterns.iter().any(|(known, _)| known == pattern)
-            && let Ok(regex) = crate::builtin::regex::compile(pattern)
-        {
-            self.patterns.push((pattern.clone(), regex));
-        }
     }
 }

@@ -11,7 +11,7 @@ pub use pages::Page;
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $title:literal;)+) => {
         /// A stable code. Numbers are never reused; 30xx syntax, 31xx names, 32xx types,
-        /// 33xx limits, 34xx raised while evaluating.
+        /// 33xx limits, 34xx raised while evaluating, 35xx JQL.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
         #[repr(u16)]
         pub enum Code { $($(#[$doc])* $name = $number,)+ }
@@ -89,6 +89,8 @@ codes! {
     TooDeepValue = 3305, "functions or values nest too deep";
     /// The cost grows with more lists than the vendor allows.
     TooComplex = 3306, "more complex than the vendor allows";
+    /// More patterns than can be compiled in time.
+    TooManyPatterns = 3307, "too many patterns";
     /// A member of null is read, or null is called.
     NullAccess = 3401, "null has no members";
     /// The expression raised an error itself.
@@ -101,6 +103,10 @@ codes! {
     BadCount = 3405, "count is out of range";
     /// Text that is not JSON.
     BadJson = 3406, "not JSON";
+    /// A field, operator or function of JQL that webhooks do not support.
+    UnsupportedClause = 3501, "JQL that webhooks do not support";
+    /// Text that is not JQL.
+    BadQuery = 3502, "not JQL";
 }
 
 /// The family of an error, as conformance cases name it.
@@ -147,7 +153,7 @@ impl Code {
             Code::UnknownConstructor => ErrorKind::Type,
             Code::BadPattern => ErrorKind::Runtime,
             code => match code.number() / 100 {
-                30 => ErrorKind::Syntax,
+                30 | 35 => ErrorKind::Syntax,
                 32 => ErrorKind::Type,
                 33 => ErrorKind::Limit,
                 _ => ErrorKind::Runtime,

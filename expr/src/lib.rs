@@ -35,6 +35,7 @@ pub mod diagnostic;
 mod eval;
 pub mod explain;
 mod fault;
+pub mod jql;
 mod lex;
 pub mod limits;
 mod lint;
@@ -126,6 +127,29 @@ pub fn compile(source: &str, profile: Profile) -> Result<Compiled, Rejected> {
     let (typed, warnings) = read(source, profile)?;
     let complexity = Complexity::of(&typed);
     Ok(Compiled { program: compile::compile(&typed), warnings, complexity })
+}
+
+/// The expression in its canonical spelling: the same tree, without layout, comments and
+/// parentheses that change nothing.
+///
+/// # Errors
+/// The errors of its syntax.
+pub fn canonical(source: &str) -> Result<String, Rejected> {
+    let tree = parse::parse(source).map_err(|diagnostics| Rejected { diagnostics })?;
+    Ok(tree.to_string())
+}
+
+/// How many tokens an expression consists of, its end included.
+///
+/// # Errors
+/// What in it is no token.
+pub fn token_count(source: &str) -> Result<usize, Rejected> {
+    let lexed = lex::lex(source);
+    if lexed.errors.is_empty() {
+        Ok(lexed.tokens.len())
+    } else {
+        Err(Rejected { diagnostics: lexed.errors })
+    }
 }
 
 /// Where a filter is used: what its trigger says beside it.

@@ -35,6 +35,10 @@ pub const JOIN_UNITS_MAX: usize = 10_000;
 /// Compiled size of one regular expression, in bytes.
 pub const REGEX_BYTES_MAX: usize = 256 * 1024;
 
+/// Different patterns that stand in one source. One may take half a millisecond to compile, and all
+/// of a source must take less than 5 ms.
+pub const PATTERNS_MAX: usize = 8;
+
 /// List elements a builtin reads for one step.
 pub const ELEMENTS_PER_STEP: usize = 64;
 

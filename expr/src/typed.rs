@@ -13,6 +13,8 @@ pub(crate) struct Typed {
     pub(crate) lambdas: Vec<Frame>,
     /// Free names, each once.
     pub(crate) variables: Vec<Box<str>>,
+    /// Patterns that stand in the source, compiled, each once.
+    pub(crate) patterns: Vec<(Box<str>, regex::Regex)>,
 }
 
 /// A function body, or the program itself, with the slots its names live in.

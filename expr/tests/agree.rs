@@ -6,7 +6,9 @@ use serde_json::{Value as Json, json};
 use switchyard_expr::cases::{Outcome, compiled, reference};
 use switchyard_expr::predicate::{Condition, Constant, ItemTest, Path, Resolved};
 use switchyard_expr::view::{NodeId, Read};
-use switchyard_expr::{Env, Profile, Tape, TapeLimits, View, compile};
+use switchyard_expr::{
+    Env, Profile, Scratch, Tape, TapeLimits, Usage, View, compile, compile_for, render,
+};
 
 /// Names that events have, that they lack, and that builtins have too.
 const NAMES: [&str; 12] = [
@@ -218,6 +220,47 @@ proptest! {
         let tape = tape(&event);
         let env = Env { now_ms: 0, steps_max };
         prop_assert_eq!(compiled(&source, &tape, &env), reference(&source, &tape, &env));
+    }
+
+    #[test]
+    fn canonical_spelling_means_the_same(source in program(), event in event()) {
+        let Ok(canonical) = switchyard_expr::canonical(&source) else {
+            return Err(TestCaseError::fail(source));
+        };
+        prop_assert_eq!(switchyard_expr::canonical(&canonical).ok(), Some(canonical.clone()));
+        let tape = tape(&event);
+        let env = Env::at(0);
+        let (found, steps) = compiled(&canonical, &tape, &env);
+        let (expected, expected_steps) = compiled(&source, &tape, &env);
+        // An expression may read the place of an error, which moves with the layout.
+        if !source.contains("location") {
+            prop_assert_eq!(steps, expected_steps, "{}", canonical);
+            prop_assert_eq!(found, expected, "{}", canonical);
+        }
+    }
+
+    #[test]
+    fn explained_verdict_is_the_verdict(source in program(), event in event()) {
+        let (tape, env) = (tape(&event), Env::at(0));
+        let explained = switchyard_expr::explain::explain(&source, &tape, &env);
+        let compiled = compile(&source, Profile::Filter);
+        prop_assert_eq!(explained.is_ok(), compiled.is_ok());
+        if let (Ok(explained), Ok(compiled)) = (explained, compiled) {
+            let mut scratch = Scratch::new();
+            let verdict = compiled.program.verdict(&tape, &env, &mut scratch);
+            prop_assert_eq!(&explained.verdict, &verdict);
+            prop_assert!(!explained.text().is_empty());
+        }
+    }
+
+    #[test]
+    fn checker_never_panics_and_draws_what_it_finds(tokens in prop::collection::vec(token(), 0..40)) {
+        let source = tokens.join(" ");
+        let usage = Usage { events: &["avi:jira:created:issue"], delivers_on_error: true };
+        if let Err(rejected) = compile_for(&source, Profile::Filter, &usage) {
+            prop_assert!(rejected.first_error().is_some());
+            prop_assert!(!render::render(&rejected.diagnostics, &source, "x").is_empty());
+        }
     }
 
     #[test]

@@ -79,3 +79,21 @@ fn every_code_has_a_page_whose_example_yields_it_and_whose_fix_does_not() {
     let pages: std::collections::HashSet<&str> = Code::ALL.iter().map(|c| c.page().cause).collect();
     assert_eq!(pages.len(), Code::ALL.len(), "each code has a page of its own");
 }
+
+#[test]
+fn every_construct_of_the_table_has_its_case() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
+    let mut ids = std::collections::HashSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        ids.extend(switchyard_expr::cases::parse(&text).unwrap().into_iter().map(|case| case.id));
+    }
+    let (_, table) = MANUAL.split_once("| construct |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let names: Vec<&str> =
+        rows.map(|row| row.trim_end_matches(" |").rsplit(' ').next().unwrap()).collect();
+    assert!(names.len() > 50);
+    for name in names {
+        assert!(ids.contains(name), "{name}");
+    }
+}

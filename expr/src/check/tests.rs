@@ -82,3 +82,15 @@ fn labels_both_operands() {
         findings[0].labels.iter().map(|label| (label.span.start, label.text.as_str())).collect();
     assert_eq!(labels, vec![(11, "Number"), (15, "String")]);
 }
+
+#[test]
+fn patterns_are_bounded_in_number_and_each_counts_once() {
+    let with = |count: usize| {
+        let tests: Vec<String> =
+            (0..count).map(|n| format!("event.a?.match('a{n}') == null")).collect();
+        format!("{} && {}", tests.join(" && "), tests.join(" && "))
+    };
+    assert!(compile(&with(crate::limits::PATTERNS_MAX), Profile::Filter).is_ok());
+    let findings = refused(&with(crate::limits::PATTERNS_MAX + 1));
+    assert_eq!(findings[0].code.to_string(), "SY-3307");
+}

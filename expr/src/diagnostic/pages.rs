@@ -25,6 +25,7 @@ impl Code {
             31 => names(self),
             32 => types(self),
             33 => limits(self),
+            35 => queries(self),
             _ => raised(self),
         }
     }
@@ -185,6 +186,11 @@ fn limits(code: Code) -> Page {
             "",
             "Test the cheap conditions first, and walk fewer lists.",
         ),
+        Code::TooManyPatterns => page(
+            "An expression has at most 8 different patterns: compiling them is the costliest part of a registration.",
+            "",
+            "Join alternatives in one pattern, `'a|b'`, or use `includes`.",
+        ),
         Code::TooDeepValue => page(
             "Values nest at most 128 deep, and so do functions that call each other.",
             "let f = g => g(g); f(f)",
@@ -194,6 +200,21 @@ fn limits(code: Code) -> Page {
             "An evaluation has 50,000 steps. Functions inside of functions multiply: a list walked for each element of another is the usual cause.",
             "",
             "Test the cheap conditions first, and walk each list once.",
+        ),
+    }
+}
+
+fn queries(code: Code) -> Page {
+    match code {
+        Code::UnsupportedClause => page(
+            "Webhooks filter by issueKey, project, issuetype, status, priority, assignee, reporter, issue.property and cf[id], with =, !=, IN and NOT IN. Other fields, functions and ORDER BY are refused.",
+            "",
+            "Filter by a supported field, and test the rest in the handler.",
+        ),
+        _ => page(
+            "The query does not read as JQL: an operator, a value or a parenthesis is missing.",
+            "",
+            "Write clauses such as `project = ABC AND status != Done`.",
         ),
     }
 }

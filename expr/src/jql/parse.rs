@@ -1,0 +1,226 @@
+//! Query to tree, with nom for the words and a loop for what joins them.
+
+use nom::branch::alt;
+use nom::bytes::complete::{is_not, tag, tag_no_case, take_while1};
+use nom::character::complete::{char, multispace0};
+use nom::combinator::{map, not, peek, recognize, value};
+use nom::multi::fold_many0;
+use nom::sequence::{delimited, preceded, terminated};
+use nom::{IResult, Parser};
+
+use super::{Clause, Operand, Refused, Tree, unsupported, wrong};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::limits::{NESTING_MAX, SOURCE_CHARS_MAX};
+use crate::span::Span;
+
+/// Reads a query; none if it is blank.
+pub(super) fn parse(query: &str) -> Refused<Option<Tree>> {
+    let length = query.chars().count();
+    if length > SOURCE_CHARS_MAX {
+        let message = format!("{length} of {SOURCE_CHARS_MAX} characters");
+        let span = Span::new(0, 0);
+        return Err(Box::new(Diagnostic::error(Code::TooLong, span, message)));
+    }
+    let mut reader = Reader { query, rest: query.trim_start(), depth: 0 };
+    if reader.rest.is_empty() {
+        return Ok(None);
+    }
+    let tree = reader.any()?;
+    if !reader.rest.is_empty() {
+        if reader.word("order") {
+            return Err(unsupported("ORDER BY", reader.here()));
+        }
+        return Err(reader.expected("AND, OR or the end"));
+    }
+    Ok(Some(tree))
+}
+
+struct Reader<'q> {
+    query: &'q str,
+    rest: &'q str,
+    depth: usize,
+}
+
+type Read<'q, T> = IResult<&'q str, T, ()>;
+
+impl<'q> Reader<'q> {
+    fn offset(&self) -> usize {
+        self.query.len() - self.rest.len()
+    }
+
+    /// The place of the next word.
+    fn here(&self) -> Span {
+        let start = self.offset();
+        let length = self.rest.find(char::is_whitespace).unwrap_or(self.rest.len());
+        Span::new(start, start + length)
+    }
+
+    fn expected(&self, what: &str) -> Box<Diagnostic> {
+        let found = self.here().text(self.query);
+        let found = if found.is_empty() { "the end".to_owned() } else { format!("`{found}`") };
+        wrong(self.here(), format!("expected {what}, found {found}"))
+    }
+
+    /// Takes what `parser` reads, and the blanks behind it.
+    fn take<T>(&mut self, parser: impl Fn(&'q str) -> Read<'q, T>) -> Option<T> {
+        let (rest, found) = terminated(parser, multispace0).parse(self.rest).ok()?;
+        self.rest = rest;
+        Some(found)
+    }
+
+    fn sign(&mut self, sign: &'static str) -> bool {
+        self.take(|rest| tag(sign)(rest)).is_some()
+    }
+
+    fn word(&mut self, word: &'static str) -> bool {
+        self.take(|rest| keyword(word, rest)).is_some()
+    }
+
+    /// `and ("OR" and)*`
+    fn any(&mut self) -> Refused<Tree> {
+        let mut trees = vec![self.all()?];
+        while self.word("or") || self.sign("||") || self.sign("|") {
+            trees.push(self.all()?);
+        }
+        Ok(if trees.len() == 1 { trees.remove(0) } else { Tree::Or(trees) })
+    }
+
+    /// `not ("AND" not)*`
+    fn all(&mut self) -> Refused<Tree> {
+        let mut trees = vec![self.negation()?];
+        while self.word("and") || self.sign("&&") || self.sign("&") {
+            trees.push(self.negation()?);
+        }
+        Ok(if trees.len() == 1 { trees.remove(0) } else { Tree::And(trees) })
+    }
+
+    fn negation(&mut self) -> Refused<Tree> {
+        if self.depth >= NESTING_MAX {
+            let message = format!("the query nests deeper than {NESTING_MAX} levels");
+            return Err(Box::new(Diagnostic::error(Code::TooDeep, self.here(), message)));
+        }
+        self.depth += 1;
+        let tree = if self.word("not") || self.sign("!") {
+            Tree::Not(Box::new(self.negation()?))
+        } else if self.sign("(") {
+            let tree = self.any()?;
+            if !self.sign(")") {
+                return Err(self.expected("`)`"));
+            }
+            tree
+        } else {
+            Tree::Clause(self.clause()?)
+        };
+        self.depth -= 1;
+        Ok(tree)
+    }
+
+    fn clause(&mut self) -> Refused<Clause> {
+        let start = self.offset();
+        let field = self.take(field).ok_or_else(|| self.expected("a field"))?;
+        let span = Span::new(start, start + field.trim_end().len());
+        if self.rest.starts_with('(') {
+            return Err(unsupported(&format!("{field}()"), span));
+        }
+        let field = field.trim_matches(['"', '\'']).to_owned();
+        let (is_negated, values) = if self.sign("!=") {
+            (true, vec![self.operand(&field)?])
+        } else if self.sign("=") {
+            (false, vec![self.operand(&field)?])
+        } else if self.word("in") {
+            (false, self.operands(&field)?)
+        } else if self.word("not") {
+            if !self.word("in") {
+                return Err(self.expected("IN"));
+            }
+            (true, self.operands(&field)?)
+        } else {
+            return Err(self.operator(&field));
+        };
+        Ok(Clause { field, span, is_negated, values })
+    }
+
+    /// Something else stands where an operator should.
+    fn operator(&self, field: &str) -> Box<Diagnostic> {
+        let found = self.here();
+        let found = Span { end: found.start + operator_length(self.rest), ..found };
+        match found.text(self.query) {
+            "" => self.expected("=, !=, IN or NOT IN"),
+            sign => {
+                let message = format!("`{sign}` is not supported for `{field}`");
+                let help = "webhooks support =, !=, IN and NOT IN; `= EMPTY` stands for IS EMPTY";
+                Box::new(Diagnostic::error(Code::UnsupportedClause, found, message).with_help(help))
+            }
+        }
+    }
+
+    fn operands(&mut self, field: &str) -> Refused<Vec<Operand>> {
+        if !self.sign("(") {
+            return Err(self.expected("`(`"));
+        }
+        let mut operands = vec![self.operand(field)?];
+        while self.sign(",") {
+            operands.push(self.operand(field)?);
+        }
+        if !self.sign(")") {
+            return Err(self.expected("`)`"));
+        }
+        Ok(operands)
+    }
+
+    fn operand(&mut self, field: &str) -> Refused<Operand> {
+        let start = self.offset();
+        if let Some(text) = self.take(string) {
+            return Ok(Operand::Text(text));
+        }
+        let word = self.take(bare).ok_or_else(|| self.expected(&format!("a value of {field}")))?;
+        if self.rest.starts_with('(') {
+            return Err(unsupported(&format!("{word}()"), Span::new(start, start + word.len())));
+        }
+        let is_empty = word.eq_ignore_ascii_case("empty") || word.eq_ignore_ascii_case("null");
+        Ok(if is_empty { Operand::Empty } else { Operand::Text(word.to_owned()) })
+    }
+}
+
+/// Bytes of a sign, or of a word.
+fn operator_length(rest: &str) -> u32 {
+    let sign = rest.find(|c: char| !matches!(c, '<' | '>' | '~' | '!' | '=')).unwrap_or(rest.len());
+    let length = if sign > 0 { sign } else { rest.find(char::is_whitespace).unwrap_or(rest.len()) };
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | ':' | '#' | '$' | '+')
+}
+
+fn bare(input: &str) -> Read<'_, &str> {
+    take_while1(is_word)(input)
+}
+
+fn keyword<'q>(word: &'static str, input: &'q str) -> Read<'q, ()> {
+    value((), terminated(tag_no_case(word), peek(not(nom::character::complete::satisfy(is_word)))))
+        .parse(input)
+}
+
+/// `project`, `cf[10010]`, `issue.property[key].path`, or a name in quotes.
+fn field(input: &str) -> Read<'_, &str> {
+    let index = (char('['), is_not("]"), char(']'));
+    let part = alt((value((), bare), value((), index)));
+    let plain = recognize((bare, fold_many0(part, || (), |(), ()| ())));
+    alt((plain, recognize(string))).parse(input)
+}
+
+/// Text in double or single quotes; a backslash keeps what follows it.
+fn string(input: &str) -> Read<'_, String> {
+    alt((|input| in_quotes('"', input), |input| in_quotes('\'', input))).parse(input)
+}
+
+fn in_quotes(quote: char, input: &str) -> Read<'_, String> {
+    let plain = move |c: char| c != quote && c != '\\';
+    let piece = alt((
+        map(take_while1(plain), str::to_owned),
+        map(preceded(char('\\'), nom::character::complete::anychar), String::from),
+    ));
+    let text = fold_many0(piece, String::new, |text, piece| text + &piece);
+    delimited(char(quote), text, char(quote)).parse(input)
+}

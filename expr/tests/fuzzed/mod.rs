@@ -1,0 +1,77 @@
+//! What must hold for any input: the bodies of the fuzz targets, also run on the committed corpus.
+
+use switchyard_expr::cases::{compiled, reference};
+use switchyard_expr::{
+    Env, Profile, Scratch, Tape, TapeLimits, Usage, canonical, compile, compile_for, explain,
+    render, token_count,
+};
+
+/// The tokens of any text are told or refused.
+pub(crate) fn lex(data: &[u8]) {
+    let Ok(source) = std::str::from_utf8(data) else { return };
+    match token_count(source) {
+        Ok(count) => assert!(count <= source.len() + 1),
+        Err(rejected) => draw(&rejected.diagnostics, source),
+    }
+}
+
+/// What parses is printed as what parses to the same.
+pub(crate) fn parse(data: &[u8]) {
+    let Ok(source) = std::str::from_utf8(data) else { return };
+    match canonical(source) {
+        Ok(printed) => {
+            // Printing may add signs, and with them pass a limit of length or depth.
+            if let Ok(again) = canonical(&printed) {
+                assert_eq!(again, printed);
+            }
+        }
+        Err(rejected) => draw(&rejected.diagnostics, source),
+    }
+}
+
+/// Whatever is accepted or refused for events is said in words.
+pub(crate) fn check(data: &[u8]) {
+    let Ok(source) = std::str::from_utf8(data) else { return };
+    let events: [&[&str]; 3] = [
+        &[],
+        &["avi:jira:created:issue", "avi:jira:updated:issue"],
+        &["avi:confluence:updated:page"],
+    ];
+    for events in events {
+        let usage = Usage { events, delivers_on_error: false };
+        match compile_for(source, Profile::Filter, &usage) {
+            Ok(compiled) => {
+                draw(&compiled.warnings, source);
+                assert!(!compiled.complexity.to_string().is_empty());
+            }
+            Err(rejected) => {
+                assert!(rejected.first_error().is_some());
+                draw(&rejected.diagnostics, source);
+            }
+        }
+    }
+}
+
+/// An expression, a zero byte and an event: every evaluator says the same, in the same steps.
+pub(crate) fn eval_diff(data: &[u8]) {
+    let mut parts = data.splitn(2, |byte| *byte == 0);
+    let (Some(source), event) = (parts.next(), parts.next().unwrap_or(b"{}")) else { return };
+    let Ok(source) = std::str::from_utf8(source) else { return };
+    let mut tape = Tape::new();
+    if tape.parse(event, &TapeLimits::default()).is_err() {
+        return;
+    }
+    let env = Env { now_ms: 0, steps_max: 5_000 };
+    assert_eq!(compiled(source, &tape, &env), reference(source, &tape, &env));
+    let Ok(compiled) = compile(source, Profile::Filter) else { return };
+    let verdict = compiled.program.verdict(&tape, &env, &mut Scratch::new());
+    let explained = explain::explain(source, &tape, &env).map(|explained| explained.verdict);
+    assert_eq!(explained, Ok(verdict), "accepted, but explained otherwise");
+}
+
+fn draw(diagnostics: &[switchyard_expr::Diagnostic], source: &str) {
+    let _ = render::render(diagnostics, source, "x");
+    for diagnostic in diagnostics {
+        let _ = render::as_json(diagnostic, source);
+    }
+}
