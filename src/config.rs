@@ -154,7 +154,8 @@ pub struct Delivery {
     pub timeout_ms: u64,
     /// Attempts running at once to one endpoint.
     pub endpoint_concurrency: usize,
-    /// Deliveries waiting in memory for one endpoint; more are parked.
+    /// Most deliveries waiting in memory for one endpoint; more, and those whose turn cannot be
+    /// expected before they would be parked anyway, are parked at once.
     pub endpoint_queue_max: usize,
     /// Attempts running at once, all endpoints together.
     pub concurrency: usize,

@@ -2,11 +2,12 @@
 //!
 //! A lane belongs to one handler of one installation, so that a slow or dead handler can hold up
 //! nobody else: what finds no room, or no turn in time, is parked at about the time when its turn
-//! would come.
+//! would come. How many may wait follows from how fast the endpoint is: a burst for a quick one
+//! drains from memory, and what a slow one cannot take in time is parked at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use jiff::{SignedDuration, Timestamp};
@@ -21,6 +22,9 @@ use crate::domain::{Handler, InstallationId};
 
 /// Assumed duration of an attempt before one was measured.
 const ATTEMPT_GUESS: Duration = Duration::from_millis(100);
+/// A lane in which no attempt began for this long is slower than measured. Anything shorter may
+/// be a hiccup of the machine, and is no reason to park what waits.
+const STALL_MIN: Duration = Duration::from_millis(250);
 /// Soonest that a parked backlog record is attempted again.
 const BACKLOG_DELAY_MIN_MS: i64 = 1_000;
 /// Latest; a longer backlog is spread over the second half of this time.
@@ -54,8 +58,12 @@ pub struct Lane {
     concurrency: usize,
     waiting: AtomicUsize,
     waiting_max: usize,
-    /// Moving average of the duration of an attempt, microseconds.
+    /// Moving average of the duration of an attempt, microseconds; 0 before the first.
     attempt_us: AtomicU64,
+    best: Best,
+    born: Instant,
+    /// When the last attempt began, microseconds since `born`.
+    moved_us: AtomicU64,
     /// When the last parked backlog record has its turn, milliseconds since the epoch.
     tail_ms: AtomicI64,
     used_ms: AtomicI64,
@@ -115,10 +123,26 @@ impl Lanes {
         lane: &'a Lane,
         patience: Duration,
     ) -> Result<Turn<'a>, NoTurn> {
-        if let (Ok(lane), Ok(global)) = (lane.turns.try_acquire(), self.turns.try_acquire()) {
-            return Ok(Turn { _lane: lane, _global: global });
-        }
-        let _place = lane.queue().ok_or(NoTurn::Full)?;
+        let turn = match self.free_turn(lane) {
+            Some(turn) => turn,
+            None => self.wait_for_turn(lane, patience).await?,
+        };
+        lane.moved_us.store(micros(clock::since(lane.born)), Relaxed);
+        Ok(turn)
+    }
+
+    fn free_turn<'a>(&'a self, lane: &'a Lane) -> Option<Turn<'a>> {
+        let own = lane.turns.try_acquire().ok()?;
+        let global = self.turns.try_acquire().ok()?;
+        Some(Turn { _lane: own, _global: global })
+    }
+
+    async fn wait_for_turn<'a>(
+        &'a self,
+        lane: &'a Lane,
+        patience: Duration,
+    ) -> Result<Turn<'a>, NoTurn> {
+        let _place = lane.queue(patience).ok_or(NoTurn::Full)?;
         let both = async {
             // Semaphores are never closed, so that an error is only a turn that never comes.
             let lane = lane.turns.acquire().await.ok()?;
@@ -168,7 +192,10 @@ impl Lanes {
             concurrency: self.concurrency.max(1),
             waiting: AtomicUsize::new(0),
             waiting_max: self.waiting_max,
-            attempt_us: AtomicU64::new(micros(ATTEMPT_GUESS)),
+            attempt_us: AtomicU64::new(0),
+            best: Best::default(),
+            born: clock::tick(),
+            moved_us: AtomicU64::new(0),
             tail_ms: AtomicI64::new(0),
             used_ms: AtomicI64::new(0),
             client: self.sender.client(self.concurrency),
@@ -192,10 +219,14 @@ impl Lane {
 
     /// Takes note of how long an attempt took.
     pub fn record_attempt(&self, took: Duration) {
-        let took = micros(took);
-        // Every eighth of what is new; a lost race only loses one sample.
-        let average = self.attempt_us.load(Relaxed);
-        self.attempt_us.store(average - average / 8 + took / 8, Relaxed);
+        let took = micros(took).max(1);
+        // An eighth of what is new; a lost race only loses one sample.
+        let average = match self.attempt_us.load(Relaxed) {
+            0 => took,
+            average => average - average / 8 + took / 8,
+        };
+        self.attempt_us.store(average.max(1), Relaxed);
+        self.best.record(took);
     }
 
     /// When a delivery that finds no room now has its turn: after those parked before it, at the
@@ -203,7 +234,11 @@ impl Lane {
     #[must_use]
     pub fn backlog_due(&self, now: Timestamp, random: f64) -> Timestamp {
         let now_ms = now.as_millisecond();
-        let pace_us = self.attempt_us.load(Relaxed) / u64::try_from(self.concurrency).unwrap_or(1);
+        let attempt_us = match self.attempt_us.load(Relaxed) {
+            0 => micros(ATTEMPT_GUESS),
+            measured => measured,
+        };
+        let pace_us = attempt_us / u64::try_from(self.concurrency).unwrap_or(1);
         let pace_ms = i64::try_from(pace_us / 1000).unwrap_or(BACKLOG_DELAY_MAX_MS).max(1);
         let latest = now_ms.saturating_add(BACKLOG_DELAY_MAX_MS);
         let turn = |tail: i64| tail.max(now_ms + BACKLOG_DELAY_MIN_MS).saturating_add(pace_ms);
@@ -222,9 +257,58 @@ impl Lane {
         now.checked_add(delay).unwrap_or(now)
     }
 
-    fn queue(&self) -> Option<Place<'_>> {
+    /// A place behind those that wait, if its turn can be expected within `patience`.
+    fn queue(&self, patience: Duration) -> Option<Place<'_>> {
         let place = Place(&self.waiting);
-        (self.waiting.fetch_add(1, Relaxed) < self.waiting_max).then_some(place)
+        let ahead = self.waiting.fetch_add(1, Relaxed);
+        (ahead < self.waiting_max && self.expected_wait(ahead) <= patience).then_some(place)
+    }
+
+    /// How long those `ahead` take, as far as one can tell: nothing as long as nothing was
+    /// measured and the first attempts have only just begun.
+    fn expected_wait(&self, ahead: usize) -> Duration {
+        let moved = Duration::from_micros(self.moved_us.load(Relaxed));
+        let still = clock::since(self.born).saturating_sub(moved);
+        let stalled_us = if still < STALL_MIN { 0 } else { micros(still) };
+        let attempt_us = self.best.lately_us().max(stalled_us);
+        let attempts = u64::try_from(ahead).unwrap_or(u64::MAX);
+        let concurrency = u64::try_from(self.concurrency).unwrap_or(1);
+        Duration::from_micros(attempts.saturating_mul(attempt_us) / concurrency)
+    }
+}
+
+/// The shortest of the last attempts, which is what the endpoint can do. An average would not tell:
+/// a burst makes attempts wait for this machine, parking what waits would cost it even more, and
+/// the endpoint would seem slower still.
+#[derive(Debug, Default)]
+struct Best {
+    attempts: AtomicU64,
+    /// Of the window at hand, and of the one before; microseconds, 0 before the first attempt.
+    windows_us: [AtomicU64; 2],
+}
+
+impl Best {
+    /// Attempts in a window.
+    const WINDOW: u64 = 64;
+
+    fn record(&self, took_us: u64) {
+        let [current, before] = &self.windows_us;
+        let number = self.attempts.fetch_add(1, Relaxed);
+        if number > 0 && number.is_multiple_of(Self::WINDOW) {
+            before.store(current.swap(took_us, Relaxed), Relaxed);
+        } else if number == 0 || took_us < current.load(Relaxed) {
+            // A lost race only loses one sample.
+            current.store(took_us, Relaxed);
+        }
+    }
+
+    /// Microseconds; 0 before the first attempt.
+    fn lately_us(&self) -> u64 {
+        let [current, before] = &self.windows_us;
+        match before.load(Relaxed) {
+            0 => current.load(Relaxed),
+            before => current.load(Relaxed).min(before),
+        }
     }
 }
 
@@ -283,6 +367,50 @@ mod tests {
         // 800 ms an attempt, eight at once: one every 100 ms.
         let gaps: Vec<_> = delays.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(gaps.iter().all(|gap| (90..=100).contains(gap)), "{gaps:?}");
+    }
+
+    /// How many find a place while nobody gets a turn.
+    fn room(lane: &Lane, patience: Duration) -> usize {
+        let mut places = Vec::new();
+        while let Some(place) = lane.queue(patience) {
+            places.push(place);
+        }
+        places.len()
+    }
+
+    #[test]
+    fn burst_for_a_quick_endpoint_may_wait_up_to_the_bound() {
+        let lanes = lanes();
+        let lane = lane(&lanes, "i", "a");
+        lane.record_attempt(Duration::from_millis(1));
+        lane.moved_us.store(u64::MAX, Relaxed);
+        assert_eq!(room(&lane, Duration::from_secs(2)), lanes.waiting_max);
+        assert_eq!(lane.waiting.load(Relaxed), 0, "places are given back");
+    }
+
+    #[test]
+    fn slow_endpoint_lets_wait_what_it_can_take_in_time() {
+        let lanes = lanes();
+        let lane = lane(&lanes, "i", "a");
+        lane.moved_us.store(u64::MAX, Relaxed);
+        lane.record_attempt(Duration::from_millis(100));
+        // 100 ms an attempt, eight at once: 160 within two seconds, and one that has none ahead.
+        assert_eq!(room(&lane, Duration::from_secs(2)), 161);
+        for _ in 0..2 * Best::WINDOW {
+            lane.record_attempt(Duration::from_secs(15));
+        }
+        assert_eq!(room(&lane, Duration::from_secs(2)), 2);
+    }
+
+    #[test]
+    fn lane_that_stands_still_counts_as_slow_before_anything_is_measured() {
+        let lanes = lanes();
+        let lane = lane(&lanes, "i", "a");
+        assert_eq!(lane.expected_wait(4000), Duration::ZERO);
+        let hour_ago = clock::tick().checked_sub(Duration::from_secs(3600)).unwrap();
+        let lane = Lane { born: hour_ago, ..Arc::into_inner(lanes.new_lane()).unwrap() };
+        assert!(lane.expected_wait(8) >= Duration::from_secs(3600));
+        assert_eq!(lane.expected_wait(0), Duration::ZERO);
     }
 
     #[test]
