@@ -72,6 +72,8 @@ pub enum ParkReason {
     Full,
     /// It waited too long for its turn.
     Late,
+    /// Its module is paused.
+    Paused,
 }
 
 impl ParkReason {
@@ -82,6 +84,7 @@ impl ParkReason {
             Self::Backoff => "backoff",
             Self::Full => "full",
             Self::Late => "late",
+            Self::Paused => "paused",
         }
     }
 }
