@@ -15,9 +15,10 @@ export NATS_SERVER := $(CURDIR)/.tools/nats/bin/nats-server
 stamp = .tools/$(1)-$(subst ==,-,$(2)).stamp
 NATS := $(call stamp,nats,$(NATS_PACKAGE))
 CHECK := .tools/check-$(shell printf '%s' '$(CHECK_PACKAGES)' | cksum | cut -d' ' -f1).stamp
+CLIENTS := .tools/clients-$(shell cksum < tests/clients/requirements.txt | cut -d' ' -f1).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: help tools build run test test-all lint unit oracle bench check-deploy check-rules fuzz clean
+.PHONY: help tools build run test test-all lint unit oracle bench check-deploy check-rules check-clients fuzz clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -35,7 +36,7 @@ run: cargo tools ## Build, then run the demo: broker, app, triggers and live mat
 
 test: lint unit check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3)
 
-test-all: test check-rules ## Also what needs Prometheus's own tools
+test-all: test check-rules check-clients ## Also real clients (needs Node 20) and Prometheus's own tools
 
 lint: cargo
 	cargo fmt --all --check
@@ -63,6 +64,10 @@ check-deploy: $(NATS) $(CHECK) ## Validate the deploy files offline
 	$(NATS_SERVER) -t -c deploy/nats/nats-server.conf
 	$(call check,python) deploy/check.py
 
+check-clients: cargo $(NATS) $(CLIENTS) tests/clients/node_modules ## Drive a router with clients of others
+	cargo build --locked
+	.tools/clients/bin/python tests/clients/run.py --router $(TARGET)/debug/switchyard
+
 check-rules: .tools/promtool
 	.tools/promtool check config --syntax-only deploy/prometheus/prometheus.yml
 	.tools/promtool check rules deploy/prometheus/rules.yml
@@ -82,7 +87,7 @@ fuzz: cargo ## Fuzz the language, FUZZ_SECONDS=60 for each of four targets
 
 clean: ## Remove the build, the tools and the demo's data
 	cargo clean
-	rm -rf .tools .switchyard
+	rm -rf .tools .switchyard tests/clients/node_modules
 
 $(NATS):
 	tools/pip-env .tools/nats $(NATS_PACKAGE)
@@ -92,6 +97,15 @@ $(NATS):
 $(CHECK):
 	tools/pip-env .tools/check $(CHECK_PACKAGES)
 	@rm -f .tools/check-*.stamp && touch $@
+
+$(CLIENTS): tests/clients/requirements.txt
+	tools/pip-env .tools/clients -r tests/clients/requirements.txt
+	@rm -f .tools/clients-*.stamp && touch $@
+
+tests/clients/node_modules: tests/clients/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing; install Node.js 20 or newer" >&2; exit 1; }
+	npm ci --prefix tests/clients --no-audit --no-fund --ignore-scripts
+	@touch $@
 
 .tools/promtool:
 	@mkdir -p .tools

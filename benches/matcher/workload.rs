@@ -115,6 +115,7 @@ pub(crate) fn subscriptions(
                 listens: Box::new([listen]),
                 handler: Arc::clone(&handler),
                 include_fields: Box::default(),
+                is_paused: false,
                 revision: 1,
                 stats: Arc::default(),
             })

@@ -87,6 +87,7 @@ pub(crate) fn subscription_to_all(url: url::Url) -> Arc<Subscription> {
         listens: [Listen { event_type: EVENT_TYPE.into(), filter: Filter::default() }].into(),
         handler: Arc::new(Handler::Http { url, secret: Secret::new(SECRET) }),
         include_fields: [].into(),
+        is_paused: false,
         revision: 1,
         stats: Arc::new(SubscriptionStats::default()),
     })

@@ -16,6 +16,7 @@ use axum::routing::get;
 use serde_json::{Map, Value, json};
 
 use super::auth::ForgeCaller;
+use super::batch;
 use super::extract::{Id, JsonObject};
 use super::page::{self, Query};
 use super::{ApiError, Shared, metrics, route};
@@ -25,7 +26,7 @@ use crate::registry::{
     key_problem,
 };
 
-const V2: &str = "/forge/installation/v2/dynamic/module";
+pub(super) const V2: &str = "/forge/installation/v2/dynamic/module";
 const V1: &str = "/forge/installation/v1/dynamic/module";
 /// Version 1 as a container's proxy calls it.
 const V1_CONTAINER: &str = "/atlassian/forge/installation/v1/dynamic/module";
@@ -36,7 +37,7 @@ const CURSOR: &str = "nextPageToken";
 pub(super) fn routes() -> Router<Shared> {
     let one = get(read).put(replace).delete(remove);
     let v2 = route(Router::new(), V2, &get(list).post(register));
-    let v2 = route(v2, &format!("{V2}/{{key}}"), &one);
+    let v2 = route(v2, &format!("{V2}/{{key}}"), &one).merge(batch::routes());
     let mut v1 = Router::new();
     for path in [V1, V1_CONTAINER] {
         v1 = route(v1, path, &get(list).post(register_keyed).put(replace_keyed));
@@ -65,14 +66,7 @@ async fn register_keyed(
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
     state.registry.take_turn(id)?;
-    let submitted = Submitted::read(body)?;
-    let key = key_of(submitted.key.as_ref())?;
-    let inside = submitted.data.get("key");
-    if inside.is_some_and(|inside| inside.as_str() != Some(key.as_str())) {
-        let message = format!("this differs from the key of the module, `{key}`");
-        return Err(Problem::new(code::FORM, "data.key", message).into());
-    }
-    let spec = submitted.spec(Door::ForgeV1);
+    let (spec, key) = Submitted::read(body)?.keyed()?;
     let registered = state.registry.register(id, spec, Some(key)).await?;
     Ok((StatusCode::CREATED, answer(&registered)).into_response())
 }
@@ -175,12 +169,12 @@ fn wants_array(headers: &HeaderMap) -> bool {
     parameters.any(|parameter| parameter.trim().eq_ignore_ascii_case("shape=array"))
 }
 
-fn shape(module: &ModuleRecord) -> Value {
+pub(super) fn shape(module: &ModuleRecord) -> Value {
     json!({"key": module.key, "type": module.module_type, "data": *module.data})
 }
 
 /// A module with its revision as `ETag`, and warnings if there are any.
-fn answer(registered: &Registered) -> impl IntoResponse + use<> {
+pub(super) fn answer(registered: &Registered) -> impl IntoResponse + use<> {
     let Registered { module, warnings } = registered;
     let mut body = shape(module);
     if let (Value::Object(body), false) = (&mut body, warnings.is_empty()) {
@@ -205,14 +199,14 @@ fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, RegisterError> 
 }
 
 /// A module as the body of a request gives it.
-struct Submitted {
-    key: Option<Value>,
+pub(super) struct Submitted {
+    pub(super) key: Option<Value>,
     module_type: String,
     data: Map<String, Value>,
 }
 
 impl Submitted {
-    fn read(mut body: Map<String, Value>) -> Result<Self, ApiError> {
+    pub(super) fn read(mut body: Map<String, Value>) -> Result<Self, ApiError> {
         let mut problems = Vec::new();
         let key = body.remove("key");
         let module_type = match body.remove("type") {
@@ -253,7 +247,7 @@ impl Submitted {
     }
 
     /// The module, if its author left the choice of a key to us.
-    fn without_key(self) -> Result<ModuleSpec, ApiError> {
+    pub(super) fn without_key(self) -> Result<ModuleSpec, ApiError> {
         for (path, given) in
             [("key", self.key.is_some()), ("data.key", self.data.contains_key("key"))]
         {
@@ -264,6 +258,17 @@ impl Submitted {
             }
         }
         Ok(self.spec(Door::ForgeV2))
+    }
+
+    /// The module with the key that its author chose.
+    pub(super) fn keyed(self) -> Result<(ModuleSpec, ModuleKey), ApiError> {
+        let key = key_of(self.key.as_ref())?;
+        let inside = self.data.get("key");
+        if inside.is_some_and(|inside| inside.as_str() != Some(key.as_str())) {
+            let message = format!("this differs from the key of the module, `{key}`");
+            return Err(Problem::new(code::FORM, "data.key", message).into());
+        }
+        Ok((self.spec(Door::ForgeV1), key))
     }
 
     /// The module, if it does not claim another key than the one it is stored under.

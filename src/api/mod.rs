@@ -4,6 +4,7 @@
 //! below, what status an error has in `error` alone. Every path works with a trailing slash.
 
 pub mod auth;
+mod batch;
 mod connect;
 mod error;
 pub mod events;

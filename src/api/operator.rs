@@ -10,10 +10,11 @@ use serde_json::{Map, Value, json};
 use super::extract::{Id, JsonObject};
 use super::page::{self, Query};
 use super::{ApiError, Shared, route};
-use crate::domain::{AppId, InstallationId};
+use crate::domain::{AppId, InstallationId, Product};
 use crate::registry::{
-    AppPut, AppRecord, AppSpec, ClientSpec, InstallationPut, InstallationSpec, LiveInstallation,
-    ModuleState, function_subject,
+    AppKind, AppPut, AppRecord, AppSpec, ClientSpec, Door, InstallationPut, InstallationRecord,
+    InstallationSpec, LiveApp, LiveInstallation, ModuleRecord, ModuleState, Settings,
+    function_subject,
 };
 
 /// Items on one page of a list, unless asked otherwise.
@@ -150,8 +151,11 @@ fn installation_view(state: &Shared, installation: &LiveInstallation) -> Value {
         let found = installation.modules.iter().filter(|module| module.state == state).count();
         modules.insert(state.as_str().into(), found.into());
     }
-    modules.insert("dynamic".into(), record.modules.len().into());
-    modules.insert("dynamicMax".into(), settings.modules_max.into());
+    let is_webhook = |module: &&ModuleRecord| module.door == Door::Webhook;
+    let webhooks = record.modules.iter().filter(is_webhook).count();
+    modules.insert("dynamic".into(), (record.modules.len() - webhooks).into());
+    modules.insert("dynamicMax".into(), dynamic_max(settings, app.as_deref(), record).into());
+    modules.insert("webhooks".into(), webhooks.into());
     let mut view = json!({
         "id": record.id,
         "app": record.app,
@@ -169,6 +173,14 @@ fn installation_view(state: &Shared, installation: &LiveInstallation) -> Value {
     insert(&mut view, "clientKey", record.client_key.as_ref());
     insert(&mut view, "appAccountId", record.app_account_id.as_ref());
     view
+}
+
+fn dynamic_max(settings: &Settings, app: Option<&LiveApp>, record: &InstallationRecord) -> usize {
+    match (app.map(|app| app.record.kind), record.product) {
+        (Some(AppKind::Connect), Product::Jira) => settings.connect.modules_jira,
+        (Some(AppKind::Connect), Product::Confluence) => settings.connect.modules_confluence,
+        (Some(AppKind::Forge) | None, _) => settings.modules_max,
+    }
 }
 
 async fn list_installations(

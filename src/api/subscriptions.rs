@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use axum::extract::{RawQuery, State};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
@@ -12,14 +12,36 @@ use super::operator::{LIMIT_DEFAULT, LIMIT_MAX, insert, list, time};
 use super::page::{self, Query};
 use super::{ApiError, Shared, route};
 use crate::domain::{Handler, SubscriptionId};
+use crate::matcher::Subscription;
 use crate::registry::{
-    HandlerRef, LiveInstallation, LiveModule, Problem, TRIGGER, Trigger, TriggerEvent, code,
+    HandlerRef, LiveInstallation, LiveModule, Problem, Switch, TRIGGER, Trigger, TriggerEvent, code,
 };
 use crate::telemetry::SubscriptionStats;
 
 pub(super) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/subscriptions", &get(list_subscriptions));
-    route(router, "/subscriptions/{id}", &get(get_subscription))
+    let mut router = route(router, "/subscriptions/{id}", &get(get_subscription));
+    for (action, switch) in
+        [("pause", Switch::Paused), ("resume", Switch::On), ("disable", Switch::Off)]
+    {
+        let act = move |state: State<Shared>, id: Id| async move { set(state, id, switch).await };
+        router = route(router, &format!("/subscriptions/{{id}}/{action}"), &post(act));
+    }
+    router
+}
+
+/// Modules of the app itself cannot be switched: a new version of the app changes them.
+async fn set(
+    State(state): State<Shared>,
+    Id(id): Id,
+    switch: Switch,
+) -> Result<Json<Value>, ApiError> {
+    let id = SubscriptionId::parse(&id).ok_or(ApiError::NotFound)?;
+    state.registry.switch(&id.installation, &id.key, switch).await?;
+    let installation = state.registry.installation(id.installation.as_str());
+    let installation = installation.ok_or(ApiError::NotFound)?;
+    let module = installation.module(id.key.as_str()).ok_or(ApiError::NotFound)?;
+    Ok(Json(view(&state, &installation, module)))
 }
 
 async fn get_subscription(
@@ -135,6 +157,10 @@ impl<'q> Wanted<'q> {
 }
 
 fn hears(module: &LiveModule, event: &str) -> bool {
+    let live = module.subscription.iter().flat_map(|subscription| &subscription.listens);
+    if live.into_iter().any(|listen| listen.event_type.as_str() == event) {
+        return true;
+    }
     let names = module.data.get("events").and_then(Value::as_array).into_iter().flatten();
     let mut names =
         names.filter_map(|item| item.as_str().or_else(|| item.get("eventType")?.as_str()));
@@ -173,6 +199,13 @@ fn view(state: &Shared, installation: &LiveInstallation, module: &LiveModule) ->
         "data": *module.data,
         "stats": stats_view(state, module),
     });
+    if let (None, Some(live)) = (&trigger, &module.subscription) {
+        let events = live.listens.iter().map(|listen| json!({"eventType": listen.event_type}));
+        insert(&mut view, "events", Some(events.collect::<Vec<_>>()));
+        let handler = handler_of(live);
+        insert(&mut view, "handler", Some(handler));
+    }
+    insert(&mut view, "title", title(state, installation, module));
     insert(&mut view, "reason", module.reason.as_ref());
     insert(&mut view, "handler", trigger.as_ref().map(|trigger| handler_view(trigger, module)));
     if let Some(stored) = record.module(module.id.key.as_str()).filter(|_| !module.is_static) {
@@ -197,17 +230,26 @@ fn event_view(event: &TriggerEvent) -> Value {
 }
 
 fn handler_view(trigger: &Trigger, module: &LiveModule) -> Value {
-    let mut view = match &trigger.handler {
-        HandlerRef::Function(name) => json!({"function": name.value}),
-        HandlerRef::Endpoint(key) => json!({"endpoint": key.value}),
-    };
-    match module.subscription.as_ref().map(|subscription| &*subscription.handler) {
-        Some(Handler::Http { url, .. }) => insert(&mut view, "url", Some(url.as_str())),
-        Some(Handler::Webhook(webhook)) => insert(&mut view, "url", Some(&*webhook.address)),
-        Some(Handler::Function { subject }) => insert(&mut view, "subject", Some(&**subject)),
-        None => {}
+    let mut view = module.subscription.as_deref().map_or_else(|| json!({}), handler_of);
+    match &trigger.handler {
+        HandlerRef::Function(name) => insert(&mut view, "function", Some(&name.value)),
+        HandlerRef::Endpoint(key) => insert(&mut view, "endpoint", Some(&key.value)),
     }
     view
+}
+
+fn handler_of(subscription: &Subscription) -> Value {
+    match &*subscription.handler {
+        Handler::Http { url, .. } => json!({"url": url.as_str()}),
+        Handler::Webhook(webhook) => json!({"base": webhook.base.as_str(), "url": webhook.address}),
+        Handler::Function { subject } => json!({"subject": **subject}),
+    }
+}
+
+/// The name of a module for people, in the words of the app's translations.
+fn title(state: &Shared, installation: &LiveInstallation, module: &LiveModule) -> Option<String> {
+    let app = state.registry.app(installation.record.app.as_str())?;
+    app.record.words(module.data.get("name")?).map(str::to_owned)
 }
 
 fn stats_view(state: &Shared, module: &LiveModule) -> Value {

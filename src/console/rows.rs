@@ -6,7 +6,9 @@ use jiff::Timestamp;
 
 use crate::domain::Handler;
 use crate::matcher::Matcher;
-use crate::registry::{LiveInstallation, LiveModule, Registry, TRIGGER, Trigger};
+use crate::registry::{
+    DYNAMIC_WEBHOOK, LiveInstallation, LiveModule, Registry, TRIGGER, Trigger, WEBHOOKS,
+};
 
 /// One subscription.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,7 +44,7 @@ pub(super) fn rows(registry: &Registry, matcher: &Matcher, max: usize) -> (Vec<R
     let (mut rows, mut total) = (Vec::new(), 0);
     for id in registry.installation_ids(None, usize::MAX) {
         let Some(installation) = registry.installation(id.as_str()) else { continue };
-        for module in installation.modules.iter().filter(|module| module.module_type == TRIGGER) {
+        for module in installation.modules.iter().filter(|module| is_routed(module)) {
             total += 1;
             if rows.len() < max {
                 rows.push(row(&installation, module, matcher));
@@ -50,6 +52,10 @@ pub(super) fn rows(registry: &Registry, matcher: &Matcher, max: usize) -> (Vec<R
         }
     }
     (rows, total)
+}
+
+fn is_routed(module: &LiveModule) -> bool {
+    [TRIGGER, WEBHOOKS, DYNAMIC_WEBHOOK].contains(&module.module_type.as_str())
 }
 
 fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) -> Row {
@@ -67,7 +73,10 @@ fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) 
     Row {
         id: module.id.to_string(),
         app: installation.record.app.to_string(),
-        events: events.map(|event| event.event_type.value.to_string()).collect(),
+        events: match &module.subscription {
+            Some(live) => live.listens.iter().map(|l| l.event_type.to_string()).collect(),
+            None => events.map(|event| event.event_type.value.to_string()).collect(),
+        },
         filters: filters
             .filter_map(|filter| Some(filter.expression.as_ref()?.value.to_string()))
             .collect(),

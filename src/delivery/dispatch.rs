@@ -103,6 +103,9 @@ impl Dispatcher {
     pub async fn deliver(&self, delivery: Delivery, patience: Duration) -> Accounted {
         let watched = self.live.is_watched().then(|| delivery.clone());
         let lane = self.lanes.lane_of(&delivery);
+        if delivery.subscription.is_paused {
+            return self.park_backlog(delivery, &lane, ParkReason::Paused).await;
+        }
         let queued = clock::tick();
         let (accounted, took) = match self.lanes.turn(&lane, patience).await {
             // Asked with the turn in hand, so that a probe that is let through is made.
@@ -120,7 +123,8 @@ impl Dispatcher {
                     (self.park_until(delivery, &lane, moment_ms).await, None)
                 }
             },
-            Err(no_turn) => (self.park_backlog(delivery, &lane, no_turn).await, None),
+            Err(NoTurn::Full) => (self.park_backlog(delivery, &lane, ParkReason::Full).await, None),
+            Err(NoTurn::Late) => (self.park_backlog(delivery, &lane, ParkReason::Late).await, None),
         };
         if let Some(delivery) = watched {
             self.live.tell(|| notice(&delivery, &accounted, took));
@@ -200,12 +204,9 @@ impl Dispatcher {
         }
     }
 
-    async fn park_backlog(&self, delivery: Delivery, lane: &Lane, no_turn: NoTurn) -> Accounted {
+    /// The longer the backlog of a lane, the later each of it is looked at again.
+    async fn park_backlog(&self, delivery: Delivery, lane: &Lane, reason: ParkReason) -> Accounted {
         let due = lane.backlog_due(clock::now(), self.random.unit());
-        let reason = match no_turn {
-            NoTurn::Full => ParkReason::Full,
-            NoTurn::Late => ParkReason::Late,
-        };
         self.park(delivery, due, reason).await
     }
 

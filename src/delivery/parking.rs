@@ -79,6 +79,8 @@ pub enum ParkReason {
     Late,
     /// Its endpoint keeps failing and is left alone for a while.
     Breaker,
+    /// Its module is paused.
+    Paused,
 }
 
 impl ParkReason {
@@ -90,6 +92,7 @@ impl ParkReason {
             Self::Full => "full",
             Self::Late => "late",
             Self::Breaker => "breaker",
+            Self::Paused => "paused",
         }
     }
 }

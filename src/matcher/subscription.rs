@@ -25,6 +25,8 @@ pub struct Subscription {
     pub handler: Arc<Handler>,
     /// Top-level issue fields kept in the delivered body (`payload.include.fields`); empty = all.
     pub include_fields: Box<[Box<str>]>,
+    /// Whether deliveries to it wait.
+    pub is_paused: bool,
     /// Registry revision that made it.
     pub revision: u64,
     /// What happened to it so far.

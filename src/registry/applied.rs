@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::document::{AppRecord, Endpoint, InstallationRecord, ModuleRecord};
+use super::document::{AppRecord, Endpoint, InstallationRecord, ModuleRecord, Switch};
 use crate::domain::{Handler, ModuleKey, SubscriptionId};
 use crate::matcher::Subscription;
 use crate::telemetry::SubscriptionStats;
@@ -22,11 +22,14 @@ pub enum ModuleState {
     Shadowed,
     /// A dynamic webhook that was not refreshed in time.
     Expired,
+    /// They do, and what they hear waits.
+    Paused,
 }
 
 impl ModuleState {
     /// Every state.
-    pub const ALL: [Self; 4] = [Self::Active, Self::Inactive, Self::Shadowed, Self::Expired];
+    pub const ALL: [Self; 5] =
+        [Self::Active, Self::Inactive, Self::Shadowed, Self::Expired, Self::Paused];
 
     /// The state as answers and metrics name it.
     #[must_use]
@@ -36,6 +39,7 @@ impl ModuleState {
             Self::Inactive => "inactive",
             Self::Shadowed => "shadowed",
             Self::Expired => "expired",
+            Self::Paused => "paused",
         }
     }
 }
@@ -49,6 +53,8 @@ pub struct LiveModule {
     pub module_type: String,
     /// A module of the app itself rather than a registered one.
     pub is_static: bool,
+    /// How its app or an operator set it.
+    pub switch: Switch,
     /// Whether it hears events.
     pub state: ModuleState,
     /// Why it does not.

@@ -9,7 +9,7 @@ use switchyard_expr::{Program, Usage};
 use url::Url;
 
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
-use super::document::{AppKind, InstallationRecord, InstallationState};
+use super::document::{AppKind, InstallationRecord, InstallationState, Switch};
 use super::dynamic::{DYNAMIC_WEBHOOK, DynamicWebhook};
 use super::language::{self, Compiled};
 use super::metrics;
@@ -118,12 +118,13 @@ struct Declared<'a> {
     key: &'a ModuleKey,
     module_type: &'a str,
     is_static: bool,
+    switch: Switch,
     data: &'a Arc<Map<String, Value>>,
 }
 
 impl Declared<'_> {
     fn is(&self, known: &LiveModule) -> bool {
-        self.module_type == known.module_type
+        (self.module_type, self.switch) == (known.module_type.as_str(), known.switch)
             && *self.data == known.data
             && self.is_expired() == (known.state == ModuleState::Expired)
     }
@@ -149,12 +150,14 @@ impl Compiler<'_> {
             key: &module.key,
             module_type: &module.module_type,
             is_static: true,
+            switch: Switch::On,
             data: &module.data,
         });
         let registered = self.installation.modules.iter().map(|module| Declared {
             key: &module.key,
             module_type: &module.module_type,
             is_static: false,
+            switch: module.switch,
             data: &module.data,
         });
         let known: HashMap<(&ModuleKey, bool), &LiveModule> = self
@@ -180,6 +183,8 @@ impl Compiler<'_> {
         before.app_revision == self.app.map(|app| app.revision)
             && (&old.app, &old.cloud_id, old.state) == (&new.app, &new.cloud_id, new.state)
             && (old.licensed, &old.app_account_id) == (new.licensed, &new.app_account_id)
+            && (&old.client_key, &old.shared_secret) == (&new.client_key, &new.shared_secret)
+            && old.product == new.product
     }
 
     fn module(&self, declared: &Declared<'_>, stats: Arc<SubscriptionStats>) -> LiveModule {
@@ -189,6 +194,9 @@ impl Compiler<'_> {
         };
         let compiled = match self.shadow(declared) {
             Some(reason) => Err((ModuleState::Shadowed, reason)),
+            None if declared.switch == Switch::Off => {
+                Err((ModuleState::Inactive, "it is switched off".to_owned()))
+            }
             None if declared.is_expired() => {
                 Err((ModuleState::Expired, "it was not refreshed in time".to_owned()))
             }
@@ -197,13 +205,20 @@ impl Compiler<'_> {
                 .map_err(|reason| (ModuleState::Inactive, reason)),
         };
         let (state, reason, subscription) = match compiled {
-            Ok(subscription) => (ModuleState::Active, None, Some(Arc::new(subscription))),
+            Ok(subscription) => {
+                let state = match subscription.is_paused {
+                    true => ModuleState::Paused,
+                    false => ModuleState::Active,
+                };
+                (state, None, Some(Arc::new(subscription)))
+            }
             Err((state, reason)) => (state, Some(reason), None),
         };
         LiveModule {
             id,
             module_type: declared.module_type.to_owned(),
             is_static: declared.is_static,
+            switch: declared.switch,
             state,
             reason,
             data: Arc::clone(declared.data),
@@ -250,6 +265,7 @@ impl Compiler<'_> {
             listens: heard.listens,
             handler: heard.handler,
             include_fields: heard.include_fields,
+            is_paused: declared.switch == Switch::Paused,
             revision: self.revision,
             stats,
         })

@@ -13,7 +13,7 @@ use tracing::info;
 
 use super::applied::{LiveApp, LiveInstallation};
 use super::change::{Decision, RegisterError, Registry};
-use super::document::{Door, InstallationRecord, ModuleRecord};
+use super::document::{Door, InstallationRecord, ModuleRecord, Switch};
 use super::modules::usable;
 use super::problem::{Problem, code};
 use super::validate::key_problem;
@@ -100,6 +100,7 @@ impl ConnectModule {
             module_type: self.module_type.clone(),
             data: Arc::new(self.data.clone()),
             door: Door::Connect,
+            switch: Switch::On,
             created_ms: now_ms,
             updated_ms: now_ms,
             revision: 1,

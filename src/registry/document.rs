@@ -95,6 +95,22 @@ pub struct AppRecord {
     pub updated_ms: i64,
 }
 
+impl AppRecord {
+    /// A text for people, `{value, i18n?}`: what its key stands for in English or else in any
+    /// language of the app, and its `value` where no translation knows the key.
+    #[must_use]
+    pub fn words<'w>(&'w self, text: &'w Value) -> Option<&'w str> {
+        let key = text.get("i18n").and_then(Value::as_str);
+        let translated = key.and_then(|key| {
+            let is_english =
+                |locale: &str| locale.get(..2).is_some_and(|l| l.eq_ignore_ascii_case("en"));
+            let english = self.translations.iter().filter(|(locale, _)| is_english(locale));
+            english.chain(&self.translations).find_map(|(_, texts)| texts.get(key))
+        });
+        translated.map(String::as_str).or_else(|| text.get("value")?.as_str())
+    }
+}
+
 /// An HTTP endpoint of an app.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -197,6 +213,25 @@ pub enum Door {
     Discovery,
 }
 
+/// Whether a module is in use, as its app or an operator set it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// It hears events and gets them.
+    #[default]
+    On,
+    /// It hears events, which wait until it is on again.
+    Paused,
+    /// It hears nothing.
+    Off,
+}
+
+impl Switch {
+    fn is_on(&self) -> bool {
+        *self == Self::On
+    }
+}
+
 /// One registered module.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -211,6 +246,9 @@ pub struct ModuleRecord {
     pub data: Arc<Map<String, Value>>,
     /// The door it came in by.
     pub door: Door,
+    /// Whether it is in use.
+    #[serde(default, skip_serializing_if = "Switch::is_on")]
+    pub switch: Switch,
     /// Registered, milliseconds since the epoch.
     pub created_ms: i64,
     /// Last changed, milliseconds since the epoch.
@@ -346,6 +384,23 @@ mod tests {
         let key = AppRecord::key("ari:cloud:ecosystem::app/1");
         assert!(key.starts_with("app.") && key.len() == 30, "{key}");
         assert_eq!(InstallationRecord::key("inst-a"), "inst.inst-a");
+    }
+
+    #[test]
+    fn words_come_from_english_then_any_translation_then_the_value() {
+        let mut app = crate::registry::testing::forge_app();
+        let texts = |value: &str| BTreeMap::from([("title".to_owned(), value.to_owned())]);
+        let text = serde_json::json!({"value": "Plain", "i18n": "title"});
+        assert_eq!(app.words(&text), Some("Plain"));
+        app.translations.insert("de-DE".into(), texts("Titel"));
+        assert_eq!(app.words(&text), Some("Titel"));
+        app.translations.insert("en_US".into(), texts("Title"));
+        assert_eq!(app.words(&text), Some("Title"));
+        assert_eq!(
+            app.words(&serde_json::json!({"value": "Plain", "i18n": "other"})),
+            Some("Plain")
+        );
+        assert_eq!(app.words(&serde_json::json!("bare")), None);
     }
 
     #[test]

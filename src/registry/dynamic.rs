@@ -14,7 +14,7 @@ use url::Url;
 
 use super::applied::LiveApp;
 use super::change::{Decision, RegisterError, Registry};
-use super::document::{Door, FORMAT, InstallationRecord, ModuleRecord, SiteRecord};
+use super::document::{Door, FORMAT, InstallationRecord, ModuleRecord, SiteRecord, Switch};
 use super::modules::usable;
 use super::problem::{Problem, code};
 use super::webhook::Webhook;
@@ -378,6 +378,7 @@ impl InstallationRecord {
             module_type: DYNAMIC_WEBHOOK.to_owned(),
             data: webhook.data(),
             door: Door::Webhook,
+            switch: Switch::On,
             created_ms: now_ms,
             updated_ms: now_ms,
             revision: 1,

@@ -31,6 +31,8 @@ pub struct Counts {
     pub shadowed: i64,
     /// Dynamic webhooks that were not refreshed in time.
     pub expired: i64,
+    /// Modules that hear events which wait.
+    pub paused: i64,
     /// Installations with at least one module.
     pub installations: i64,
 }
@@ -134,10 +136,10 @@ impl Live {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let [active, inactive, shadowed, expired] =
+        let [active, inactive, shadowed, expired, paused] =
             self.by_state.each_ref().map(|count| count.load(Relaxed));
         let installations = self.with_modules.load(Relaxed);
-        Counts { active, inactive, shadowed, expired, installations }
+        Counts { active, inactive, shadowed, expired, paused, installations }
     }
 
     /// Keys of all documents that are applied.

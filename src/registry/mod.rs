@@ -13,6 +13,7 @@
 
 mod applied;
 mod apps;
+mod batch;
 pub mod catalog;
 mod change;
 mod compile;
@@ -41,12 +42,13 @@ mod webhook;
 
 pub use applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
 pub use apps::{AppPut, AppSpec, CheckUrl};
+pub use batch::{BatchItem, BatchResult};
 pub use change::{ConnectLimits, RegisterError, Registry, Settings};
 pub use compile::{Programs, TRIGGER, function_subject};
 pub use connect::ConnectModule;
 pub use document::{
     AppKind, AppRecord, ClientRecord, Discovery, Door, Endpoint, InstallationRecord,
-    InstallationState, ModuleRecord,
+    InstallationState, ModuleRecord, Switch,
 };
 pub use dynamic::{DYNAMIC_WEBHOOK, DynamicWebhook, WebhookOwner, WebhookResult, WebhookSpec};
 pub use installations::{ClientSpec, InstallationPut, InstallationSpec};

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::applied::LiveApp;
 use super::change::{Decision, RegisterError, Registry};
 use super::compile::TRIGGER;
-use super::document::{Door, InstallationRecord, InstallationState, ModuleRecord};
+use super::document::{Door, InstallationRecord, InstallationState, ModuleRecord, Switch};
 use super::problem::{Problem, code};
 use super::trigger::Trigger;
 use super::validate::{Accepted, Rules};
@@ -47,6 +47,25 @@ pub struct ModuleSpec {
     pub door: Door,
 }
 
+impl ModuleSpec {
+    /// The record of a new module, under `key` or one of our own.
+    pub(super) fn record(self, key: Option<ModuleKey>) -> ModuleRecord {
+        let key = key.unwrap_or_else(|| Uuid::new_v4().to_string().into());
+        let now_ms = clock::now_ms();
+        ModuleRecord {
+            data: Arc::new(with_key(self.data, &key)),
+            key,
+            module_type: self.module_type,
+            door: self.door,
+            switch: Switch::On,
+            created_ms: now_ms,
+            updated_ms: now_ms,
+            revision: 1,
+            order: 0,
+        }
+    }
+}
+
 /// A module as stored, and what is odd about it.
 #[derive(Clone, Debug)]
 pub struct Registered {
@@ -78,31 +97,57 @@ impl Registry {
         key: Option<ModuleKey>,
     ) -> Result<Registered, RegisterError> {
         let accepted = self.accept(installation, &spec)?;
-        let key = key.unwrap_or_else(|| Uuid::new_v4().to_string().into());
-        let now_ms = clock::now_ms();
-        let module = ModuleRecord {
-            data: Arc::new(with_key(spec.data, &key)),
-            key,
-            module_type: spec.module_type,
-            door: spec.door,
-            created_ms: now_ms,
-            updated_ms: now_ms,
-            revision: 1,
-            order: 0,
-        };
+        let module = spec.record(key);
         let module = self
             .edit(installation.as_str(), |current| {
                 let mut record = usable(current)?;
-                self.check_room(&record, &module.key)?;
-                self.check_property_paths(&record, &module.key, &accepted)?;
-                let module = ModuleRecord { order: record.next_order, ..module.clone() };
-                record.next_order += 1;
-                record.modules.push(module.clone());
+                let module = self.add(&mut record, &module, &accepted)?;
                 Ok(Decision::Put(record, module))
             })
             .await?;
         info!(installation = %installation, key = %module.key, "module registered");
         Ok(Registered { module, warnings: accepted.warnings })
+    }
+
+    /// Puts a module among those of a record, if there is room for it.
+    pub(super) fn add(
+        &self,
+        record: &mut InstallationRecord,
+        module: &ModuleRecord,
+        accepted: &Accepted,
+    ) -> Result<ModuleRecord, RegisterError> {
+        self.check_room(record, &module.key)?;
+        self.check_property_paths(record, &module.key, accepted)?;
+        let module = ModuleRecord { order: record.next_order, ..module.clone() };
+        record.next_order += 1;
+        record.modules.push(module.clone());
+        Ok(module)
+    }
+
+    /// Switches the module `key` on or off, or lets what it hears wait.
+    ///
+    /// # Errors
+    /// There is no such module.
+    pub async fn switch(
+        &self,
+        installation: &InstallationId,
+        key: &ModuleKey,
+        switch: Switch,
+    ) -> Result<ModuleRecord, RegisterError> {
+        let module = self
+            .edit(installation.as_str(), |current| {
+                let mut record = usable(current)?;
+                let slot = record.modules.iter_mut().find(|module| module.key == *key);
+                let module = slot.ok_or(RegisterError::NotFound)?;
+                module.switch = switch;
+                module.revision += 1;
+                module.updated_ms = clock::now_ms();
+                let module = module.clone();
+                Ok(Decision::Put(record, module))
+            })
+            .await?;
+        info!(installation = %installation, %key, ?switch, "module switched");
+        Ok(module)
     }
 
     /// Replaces the module `key`, whole. `expected` is the revision it must have.
@@ -177,7 +222,7 @@ impl Registry {
     }
 
     /// Checks a module against its app, as far as that does not depend on the other modules.
-    fn accept(
+    pub(super) fn accept(
         &self,
         installation: &InstallationId,
         spec: &ModuleSpec,

@@ -62,6 +62,16 @@ impl Problem {
         self
     }
 
+    /// The same inside of what stands at `path`.
+    #[must_use]
+    pub fn inside(mut self, path: &str) -> Self {
+        self.path = match self.path.is_empty() {
+            true => path.to_owned(),
+            false => format!("{path}.{}", self.path),
+        };
+        self
+    }
+
     /// All of it in one line, as clients that read only `message` see it.
     #[must_use]
     pub fn sentence(&self) -> String {

@@ -15,6 +15,7 @@ use super::{
 use crate::domain::{AppId, Handler, InstallationId, SubscriptionId};
 use crate::matcher::Matcher;
 
+mod batch;
 mod connect;
 
 const APP: &str = "ari:cloud:ecosystem::app/1";

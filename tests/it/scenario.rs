@@ -128,3 +128,66 @@ async fn function_handler_gets_the_event_on_its_subject() {
     .await;
     router.kill().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paused_trigger_keeps_its_backlog_and_a_disabled_one_hears_nothing() {
+    let nats = NatsServer::start().await;
+    let sink = Sink::start().await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
+    let router = setup.start().await;
+    let app = router.provision(APP, "inst-1", SITE, &sink.url("/hook")).await;
+    let data = json!({ "endpoint": "hook", "events": ["avi:jira:updated:issue"] });
+    let module = json!({ "type": "trigger", "data": data });
+    const MODULE: &str = "/forge/installation/v2/dynamic/module";
+    let post = async |path: &str, body: &Value| {
+        app.send(Method::POST, &format!("{MODULE}{path}"), &[], body).await
+    };
+    assert_eq!(post(":validate", &module).await.unwrap()["valid"], true);
+    let mut wrong = module.clone();
+    wrong["data"]["events"] = json!(["avi:jira:created:comment"]);
+    let batch = json!({ "items": [module, wrong] });
+    let refused = post(":batch", &batch).await.unwrap_err().to_string();
+    assert!(refused.contains("items[1].data.events[0]"), "{refused}");
+    let answer = post(":batch", &json!({ "items": [module] })).await.unwrap();
+    let key = answer["result"][0]["key"].as_str().unwrap().to_owned();
+
+    let broker = nats.client().await;
+    post(&format!("/{key}/pause"), &Value::Null).await.unwrap();
+    publish(&broker, SITE, 1, "OPS").await;
+    let path = format!("/admin/v1/subscriptions/inst-1%2F{key}");
+    eventually(Duration::from_secs(20), "the event is matched", || async {
+        (router.get(&path).await.unwrap()["stats"]["matched"] == 1).then_some(())
+    })
+    .await;
+    assert_eq!(sink.count(), 0);
+    post(&format!("/{key}/resume"), &Value::Null).await.unwrap();
+    eventually(Duration::from_secs(20), "the backlog arrives", || async {
+        (sink.count() == 1).then_some(())
+    })
+    .await;
+
+    let disabled =
+        router.api.send(Method::POST, &format!("{path}/disable"), &[], &Value::Null).await.unwrap();
+    assert_eq!(disabled["state"], "inactive");
+    let other = json!({ "endpoint": "hook", "events": ["avi:jira:updated:issue"],
+        "filter": { "expression": "event.issue.fields.project.key == 'LAST'" } });
+    register(&app, other).await;
+    publish(&broker, SITE, 2, "OPS").await;
+    // Once the event of the other trigger is here, the one before it has been decided.
+    publish(&broker, SITE, 3, "LAST").await;
+    let arrived = |count: usize| {
+        let (sink, condition) = (&sink, format!("{count} requests arrive"));
+        async move {
+            eventually(Duration::from_secs(20), &condition, || async {
+                Some(sink.received()).filter(|received| received.len() == count)
+            })
+            .await
+        }
+    };
+    let received = arrived(2).await;
+    assert_eq!(received[1].json()["issue"]["key"], "LAST-3");
+    post(&format!("/{key}/resume"), &Value::Null).await.unwrap();
+    publish(&broker, SITE, 4, "OPS").await;
+    let received = arrived(3).await;
+    assert_eq!(received[2].json()["issue"]["key"], "OPS-4");
+}

@@ -187,6 +187,7 @@ impl World {
             listens: listens.into(),
             handler: Arc::new(Handler::Function { subject: "f".into() }),
             include_fields: Box::default(),
+            is_paused: false,
             revision: 0,
             stats,
         })

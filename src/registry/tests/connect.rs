@@ -235,3 +235,15 @@ async fn webhook_is_changed_in_place() {
     let wrong = WebhookSpec::read(&spec("foo = 1")).unwrap();
     assert!(replica.change_webhook(&owner(), 1, wrong).await.is_err());
 }
+
+#[tokio::test]
+async fn new_shared_secret_signs_from_then_on() {
+    let (replica, _store) = Replica::with_connect().await;
+    replica.add_hooks(&["one"]).await.unwrap();
+    let changes = json!({"app": CONNECT, "clientKey": "k", "sharedSecret": "new"});
+    replica.install("inst-c", changes).await.unwrap();
+    let id = SubscriptionId { installation: "inst-c".into(), key: "one".into() };
+    let subscription = replica.subscription(&id).unwrap();
+    let Handler::Webhook(webhook) = &*subscription.handler else { panic!("a webhook") };
+    assert_eq!(webhook.secret.reveal(), "new");
+}

@@ -1,0 +1,130 @@
+//! What the Forge door offers beyond the vendor's: validate one module, register many at once, and
+//! switch one off for a while.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Map, Value, json};
+
+use super::auth::ForgeCaller;
+use super::extract::{Id, JsonObject};
+use super::forge::{Submitted, V2, answer, shape};
+use super::{ApiError, Shared, route};
+use crate::domain::ModuleKey;
+use crate::registry::{ModuleSpec, Problem, Registered, Switch, code};
+
+/// Modules in one batch.
+const ITEMS_MAX: usize = 1000;
+
+pub(super) fn routes() -> Router<Shared> {
+    let mut router = route(Router::new(), &format!("{V2}:validate"), &post(validate));
+    router = route(router, &format!("{V2}:batch"), &post(batch));
+    for (action, switch) in
+        [("pause", Switch::Paused), ("resume", Switch::On), ("disable", Switch::Off)]
+    {
+        let act = move |state: State<Shared>, caller: ForgeCaller, key: Id| async move {
+            set(state, caller, key, switch).await
+        };
+        router = route(router, &format!("{V2}/{{key}}/{action}"), &post(act));
+    }
+    router
+}
+
+/// The module of a body, with the key that the vendor's first version lets its author choose.
+fn module(body: Map<String, Value>) -> Result<(ModuleSpec, Option<ModuleKey>), ApiError> {
+    let submitted = Submitted::read(body)?;
+    match submitted.key.is_some() {
+        true => submitted.keyed().map(|(spec, key)| (spec, Some(key))),
+        false => submitted.without_key().map(|spec| (spec, None)),
+    }
+}
+
+async fn validate(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    JsonObject(body): JsonObject,
+) -> Result<Json<Value>, ApiError> {
+    let id = &caller.installation.record.id;
+    state.registry.take_turn(id)?;
+    let (spec, key) = module(body)?;
+    let warnings = state.registry.validate(id, spec, key)?;
+    Ok(Json(json!({"valid": true, "warnings": warnings})))
+}
+
+/// `{"items": [{type, data}], "atomic": true}`.
+async fn batch(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    JsonObject(mut body): JsonObject,
+) -> Result<Response, ApiError> {
+    let id = &caller.installation.record.id;
+    state.registry.take_turn(id)?;
+    let items = match body.remove("items") {
+        Some(Value::Array(items)) if items.len() <= ITEMS_MAX => items,
+        _ => {
+            let message = format!("this is a list of at most {ITEMS_MAX} modules");
+            return Err(Problem::new(code::FORM, "items", message).into());
+        }
+    };
+    let is_atomic = match body.remove("atomic") {
+        None => true,
+        Some(Value::Bool(is_atomic)) => is_atomic,
+        Some(_) => return Err(Problem::new(code::FORM, "atomic", "this is true or false").into()),
+    };
+    let items = items.into_iter().map(|item| match item {
+        Value::Object(item) => module(item).map_err(problems),
+        _ => Err(vec![Problem::new(code::FORM, "", "a module is an object")]),
+    });
+    let results = state.registry.register_batch(id, items.collect(), is_atomic).await?;
+    let shown = results.iter().map(|result| match result {
+        Ok(Registered { module, warnings }) => {
+            let mut shown = shape(module);
+            if let (Value::Object(shown), false) = (&mut shown, warnings.is_empty()) {
+                shown.insert("warnings".into(), json!(warnings));
+            }
+            shown
+        }
+        Err(errors) => json!({"errors": errors}),
+    });
+    let shown: Vec<Value> = shown.collect();
+    let status = if is_atomic { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(json!({"result": shown}))).into_response())
+}
+
+fn problems(error: ApiError) -> Vec<Problem> {
+    match error {
+        ApiError::Invalid(problems) => problems,
+        other => vec![Problem::new(code::FORM, "", format!("{other:?}"))],
+    }
+}
+
+async fn set(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    Id(key): Id,
+    switch: Switch,
+) -> Result<Response, ApiError> {
+    let id = &caller.installation.record.id;
+    state.registry.take_turn(id)?;
+    let module = state.registry.switch(id, &key.into(), switch).await?;
+    Ok(answer(&Registered { module, warnings: Vec::new() }).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_of_a_form_is_a_problem() {
+        for body in [
+            json!({}),
+            json!({"type": 1, "data": {}}),
+            json!({"type": "t", "data": {}, "key": "a b"}),
+        ] {
+            let Value::Object(body) = body else { panic!("an object") };
+            assert!(!problems(module(body).unwrap_err()).is_empty());
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Many modules in one request, and one without registering it: what the vendor's doors lack.
+
+use tracing::info;
+
+use super::change::{Decision, RegisterError, Registry};
+use super::document::ModuleRecord;
+use super::modules::{ModuleSpec, Registered, usable};
+use super::problem::Problem;
+use super::validate::Accepted;
+use crate::domain::{InstallationId, ModuleKey};
+
+/// A module of a batch, with the key that its author chose, or what is wrong with its form.
+pub type BatchItem = Result<(ModuleSpec, Option<ModuleKey>), Vec<Problem>>;
+
+/// What came of one module of a batch.
+pub type BatchResult = Result<Registered, Vec<Problem>>;
+
+impl Registry {
+    /// What registering `spec` would say, without registering it.
+    ///
+    /// # Errors
+    /// As [`Registry::register`].
+    pub fn validate(
+        &self,
+        installation: &InstallationId,
+        spec: ModuleSpec,
+        key: Option<ModuleKey>,
+    ) -> Result<Vec<Problem>, RegisterError> {
+        let accepted = self.accept(installation, &spec)?;
+        let live = self.installation(installation.as_str()).ok_or(RegisterError::NotFound)?;
+        let mut record = live.record.as_ref().clone();
+        self.add(&mut record, &spec.record(key), &accepted)?;
+        Ok(accepted.warnings)
+    }
+
+    /// Registers the modules of a batch with one write, so that a crash leaves all of them or none.
+    /// Results stand in the order of `items`. With `is_atomic`, one that is refused refuses all.
+    ///
+    /// # Errors
+    /// Everything that is wrong with an atomic batch, each problem with the place of its module.
+    pub async fn register_batch(
+        &self,
+        installation: &InstallationId,
+        items: Vec<BatchItem>,
+        is_atomic: bool,
+    ) -> Result<Vec<BatchResult>, RegisterError> {
+        let checked = items.into_iter().map(|item| self.check_item(installation, item));
+        let checked: Vec<_> = checked.collect::<Result<_, RegisterError>>()?;
+        let results = self
+            .edit(installation.as_str(), |current| {
+                let mut record = usable(current)?;
+                let mut results: Vec<BatchResult> = Vec::with_capacity(checked.len());
+                for item in &checked {
+                    let added = match item {
+                        Ok((module, accepted)) => self.add(&mut record, module, accepted),
+                        Err(problems) => Err(RegisterError::Invalid(problems.clone())),
+                    };
+                    results.push(match (added, item) {
+                        (Ok(module), Ok((_, accepted))) => {
+                            Ok(Registered { module, warnings: accepted.warnings.clone() })
+                        }
+                        (Err(error), _) => Err(problems_of(error)?),
+                        (Ok(_), Err(problems)) => Err(problems.clone()),
+                    });
+                }
+                let refused = refusals(&results);
+                if is_atomic && !refused.is_empty() {
+                    return Err(RegisterError::Invalid(refused));
+                }
+                Ok(Decision::Put(record, results))
+            })
+            .await?;
+        let registered = results.iter().filter(|result| result.is_ok()).count();
+        info!(installation = %installation, registered, of = results.len(), "batch registered");
+        Ok(results)
+    }
+
+    fn check_item(
+        &self,
+        installation: &InstallationId,
+        item: BatchItem,
+    ) -> Result<Result<(ModuleRecord, Accepted), Vec<Problem>>, RegisterError> {
+        let (spec, key) = match item {
+            Ok(item) => item,
+            Err(problems) => return Ok(Err(problems)),
+        };
+        Ok(match self.accept(installation, &spec) {
+            Ok(accepted) => Ok((spec.record(key), accepted)),
+            Err(error) => Err(problems_of(error)?),
+        })
+    }
+}
+
+/// What is wrong with one module; anything else ends the whole request.
+fn problems_of(error: RegisterError) -> Result<Vec<Problem>, RegisterError> {
+    match error {
+        RegisterError::Invalid(problems) => Ok(problems),
+        other => Err(other),
+    }
+}
+
+/// All problems, each with the place of its module in the batch.
+fn refusals(results: &[BatchResult]) -> Vec<Problem> {
+    let located = results.iter().enumerate().flat_map(|(index, result)| {
+        let problems = result.as_ref().err().into_iter().flatten();
+        problems.map(move |problem| problem.clone().inside(&format!("items[{index}]")))
+    });
+    located.collect()
+}
