@@ -13,7 +13,7 @@ use crate::Profile;
 use crate::ast::{self, BinaryOp, UnaryOp};
 use crate::check::scope::Scopes;
 use crate::diagnostic::{Code, Diagnostic, Severity};
-use crate::limits::PATTERNS_MAX;
+use crate::limits::{FINDINGS_MAX, PATTERNS_MAX};
 use crate::span::Span;
 use crate::typed::{
     Applied, Block, Body, Expr, Frame, Kind, Link, LinkKind, MemberName, Part, Typed,
@@ -66,12 +66,28 @@ struct Checker {
 }
 
 impl Checker {
+    /// Whether one more finding of this severity is worth its words: a source may hold thousands,
+    /// and is refused as soon as one is an error.
+    fn has_room(&self, severity: Severity) -> bool {
+        let refused = || self.findings.iter().any(|known| known.severity == Severity::Error);
+        self.findings.len() < FINDINGS_MAX || (severity == Severity::Error && !refused())
+    }
+
+    /// What becomes of something that fails whenever it is evaluated.
+    fn severity_of_certain(&self) -> Severity {
+        if self.profile == Profile::General || self.guarded > 0 {
+            Severity::Warning
+        } else {
+            Severity::Error
+        }
+    }
+
     /// Reports something that fails whenever it is evaluated.
     fn certain(&mut self, mut finding: Diagnostic) {
-        if self.profile == Profile::General || self.guarded > 0 {
-            finding.severity = Severity::Warning;
+        finding.severity = self.severity_of_certain();
+        if self.has_room(finding.severity) {
+            self.findings.push(finding);
         }
-        self.findings.push(finding);
     }
 
     fn top_level(&mut self, program: &ast::Sequence, ty: Option<Type>) {
@@ -199,7 +215,9 @@ impl Checker {
                 return (Kind::Literal(Literal::Null), Some(Type::Null));
             }
             "event" => {}
-            _ if self.profile == Profile::Filter => self.findings.push(unknown_name(name, span)),
+            _ if self.profile == Profile::Filter && self.has_room(Severity::Error) => {
+                self.findings.push(unknown_name(name, span));
+            }
             _ => {}
         }
         (Kind::Variable(self.variable(name)), None)
@@ -304,6 +322,14 @@ impl Checker {
         right: (Span, Option<Type>),
     ) {
         let (Some(left_ty), Some(right_ty)) = (left.1, right.1) else { return };
+        let severity = match types::fit(op, left_ty, right_ty) {
+            types::Fit::Fine => return,
+            types::Fit::NeverEqual => Severity::Warning,
+            _ => self.severity_of_certain(),
+        };
+        if !self.has_room(severity) {
+            return;
+        }
         let (left_name, right_name) = (left_ty.name(), right_ty.name());
         let labelled = |finding: Diagnostic| {
             finding.with_label(left.0, left_name).with_label(right.0, right_name)
@@ -520,9 +546,17 @@ fn is_pattern_method(name: &str) -> bool {
 
 fn unknown_name(name: &str, span: Span) -> Diagnostic {
     let message = format!("`{name}` is not defined in a filter");
-    Diagnostic::error(Code::UnknownName, span, message)
-        .with_help(format!("filters start at `event`: `event.{name}...`"))
-        .replaced_by(format!("event.{name}"))
+    let finding = Diagnostic::error(Code::UnknownName, span, message);
+    // A word that no event has at its top is more likely a text without its quotes.
+    if crate::schema::is_top_level(name) {
+        finding
+            .with_help(format!("filters start at `event`: `event.{name}...`"))
+            .replaced_by(format!("event.{name}"))
+    } else {
+        finding
+            .with_help(format!("text stands in quotes, `'{name}'`; filters start at `event`"))
+            .replaced_by(format!("'{name}'"))
+    }
 }
 
 /// Sources are bounded far below `u32::MAX`, and so is every count of their parts.

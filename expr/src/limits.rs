@@ -51,6 +51,9 @@ pub const DIAGNOSTICS_SHOWN_MAX: usize = 10;
 /// Warnings that a checker looks for; behind so many, one more helps nobody.
 pub const WARNINGS_MAX: usize = 32;
 
+/// Findings that a checker words; a source of 10,000 characters may hold thousands.
+pub const FINDINGS_MAX: usize = 64;
+
 /// Event types of one trigger whose payloads the checker tells apart.
 pub const BODIES_MAX: usize = 8;
 

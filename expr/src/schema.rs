@@ -98,6 +98,30 @@ impl Members {
     }
 }
 
+impl Members {
+    /// Where the name is found one or two levels below: `fields.project` for `project`.
+    pub(crate) fn below(&self, name: &str) -> Option<String> {
+        let maps = || {
+            self.fields.iter().filter_map(|field| match field.shape {
+                // Entity properties are no fields.
+                Shape::Map(inner) if field.name != "runtime" => Some((field.name, inner)),
+                _ => None,
+            })
+        };
+        let has = |(_, inner): &(&str, &'static Members)| {
+            inner.fields.iter().any(|field| field.name == name)
+        };
+        maps().find(has).map(|(outer, _)| format!("{outer}.{name}")).or_else(|| {
+            let (outer, inner) = maps().find(|(outer, _)| *outer == "issue")?;
+            let (middle, _) = inner.fields.iter().find_map(|field| match field.shape {
+                Shape::Map(deep) => Some((field.name, deep)).filter(has),
+                _ => None,
+            })?;
+            Some(format!("{outer}.{middle}.{name}"))
+        })
+    }
+}
+
 /// What an event of this type holds; of any event when the type is not known.
 pub(crate) fn body_of(event_type: &str) -> &'static Members {
     let families = jira::BODIES.iter().chain(confluence::BODIES);
@@ -114,6 +138,11 @@ pub(crate) fn product_of(member: &str, event_type: &str) -> Option<&'static str>
         (&confluence::ONLY_CONFLUENCE, "Confluence")
     };
     other.contains(&member).then_some(product)
+}
+
+/// Whether events of some type have a member of that name.
+pub(crate) fn is_top_level(name: &str) -> bool {
+    matches!(ANY_EVENT.find(name), Found::Field(_))
 }
 
 /// The title of changelog items, whose members have odd spellings.

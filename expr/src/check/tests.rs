@@ -94,3 +94,11 @@ fn patterns_are_bounded_in_number_and_each_counts_once() {
     let findings = refused(&with(crate::limits::PATTERNS_MAX + 1));
     assert_eq!(findings[0].code.to_string(), "SY-3307");
 }
+
+#[test]
+fn thousands_of_mistakes_are_told_up_to_a_bound_and_still_refused() {
+    let findings = refused(&vec!["nope"; 2_000].join("+"));
+    assert!(findings.len() <= crate::limits::FINDINGS_MAX + 1);
+    let many = format!("{} && nope", vec!["1 == 'a'"; 500].join(" && "));
+    assert!(compile(&many, Profile::Filter).is_err());
+}

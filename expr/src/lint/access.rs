@@ -2,7 +2,7 @@
 
 use super::{Known, Linter, Missing, advice};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::schema::{Found, Shape, change_title, product_of};
+use crate::schema::{Found, Members, Shape, change_title, product_of};
 use crate::span::Span;
 use crate::typed::{Expr, Kind, Link, LinkKind, MemberName};
 use crate::value::{Member, Type};
@@ -12,13 +12,19 @@ impl Linter<'_> {
         let mut known = self.expr(head);
         // What a method is called on.
         let mut receiver = Known::default();
+        let mut method = None;
         let mut optional_chain = false;
         for link in links {
             let next = match &link.kind {
                 LinkKind::Member { name, optional, called } => {
                     optional_chain |= *optional;
-                    self.missing(&known, link, Some(&name.text), *optional);
-                    self.member(&known, name, link.at, *called)
+                    let flaws = self.findings.len();
+                    let next = self.member(&known, name, link.at, *called);
+                    // A member that nothing has is not mended by `?.`.
+                    if self.findings.len() == flaws {
+                        self.missing(&known, link, Some(&name.text), *optional);
+                    }
+                    next
                 }
                 LinkKind::Index { index, optional, .. } => {
                     optional_chain |= *optional;
@@ -26,9 +32,20 @@ impl Linter<'_> {
                     self.missing(&known, link, None, *optional);
                     element(&known)
                 }
-                LinkKind::Call { arguments, .. } => self.call(&receiver, &known, arguments),
+                LinkKind::Call { arguments, .. } => {
+                    if let [argument] = arguments.as_slice()
+                        && method == Some(Member::Includes)
+                    {
+                        self.never_included(&receiver, argument);
+                    }
+                    self.call(&receiver, &known, arguments)
+                }
             };
             receiver = std::mem::replace(&mut known, next);
+            method = match &link.kind {
+                LinkKind::Member { name, .. } => name.member,
+                _ => None,
+            };
         }
         if optional_chain && known.missing.is_none() {
             known.missing = Some(Missing::Sometimes);
@@ -71,6 +88,15 @@ impl Linter<'_> {
     }
 
     fn member(&mut self, known: &Known, name: &MemberName, at: Span, called: bool) -> Known {
+        if known.ty == Some(Type::Function) && self.guarded == 0 {
+            let before = self.text(Span { start: 0, end: at.start });
+            let method = before.rsplit(['.', ' ', '(']).next().unwrap_or_default().to_owned();
+            let message = format!("`{method}` is a method and has no `{}`", name.text);
+            let finding =
+                Diagnostic::warning(Code::UnknownMember, self.name_span(at, name), message);
+            self.report(finding.with_help(format!("call it: `{method}()`")));
+            return Known::default();
+        }
         if known.shapes.is_empty() {
             let ty = known.ty.zip(name.member);
             return Known::of_type(ty.and_then(|(ty, m)| crate::check::member_type(ty, m, called)));
@@ -133,15 +159,15 @@ impl Linter<'_> {
                 }
                 Found::Unknown { nearest } => {
                     shapes.push(Shape::Any);
-                    absent.push((*event, members.title, nearest));
+                    absent.push((*event, *members, nearest));
                 }
             }
         }
         match absent.first() {
-            Some((_, title, nearest)) if present.is_empty() => {
+            Some((_, members, nearest)) if present.is_empty() => {
                 // Methods of maps are no fields.
                 if !matches!(name.member, Some(Member::Get | Member::Set | Member::Entries)) {
-                    self.no_field(name, at, title, *nearest);
+                    self.no_field(name, at, members, *nearest);
                 }
                 return Known::default();
             }
@@ -157,10 +183,10 @@ impl Linter<'_> {
         &mut self,
         name: &MemberName,
         at: Span,
-        title: &str,
+        members: &Members,
         nearest: Option<&'static str>,
     ) {
-        let span = self.name_span(at, name);
+        let (span, title) = (self.name_span(at, name), members.title);
         if &*name.text == "issueType" && title == "Issue.fields" {
             // The checker has said it, whatever the event.
             return;
@@ -182,7 +208,12 @@ impl Linter<'_> {
                 finding.with_help("a field with a similar name exists").replaced_by(nearest)
             }
             Some(nearest) => finding.with_help(format!("did you mean `{nearest}`?")),
-            None => finding,
+            None => match members.below(&name.text) {
+                Some(path) if self.text(span) == &*name.text => {
+                    finding.with_help(format!("it is found at `{path}`")).replaced_by(path)
+                }
+                _ => finding,
+            },
         });
     }
 
@@ -193,6 +224,23 @@ impl Linter<'_> {
             return Span { start: at.end.saturating_sub(length), end: at.end };
         }
         at
+    }
+
+    /// `list.includes(value)` of a list whose elements have another type.
+    fn never_included(&mut self, list: &Known, value: &Expr) {
+        let element = element(list);
+        let (Some(element_ty), Some(ty)) = (element.ty, value.ty) else { return };
+        if list.ty != Some(Type::List) || element_ty == ty || ty == Type::Null {
+            return;
+        }
+        let (elements, name) = (element_ty.name(), ty.name());
+        let message = format!("a list of {elements}s never includes a {name}");
+        let written = self.text(value.span).to_owned();
+        let finding = Diagnostic::warning(Code::NeverEqual, value.span, message);
+        self.report(match element_ty {
+            Type::Map => finding.with_help(format!("write `some(x => x.name == {written})`")),
+            _ => finding,
+        });
     }
 
     fn call(&mut self, receiver: &Known, method: &Known, arguments: &[Expr]) -> Known {

@@ -68,6 +68,9 @@ impl Linter<'_> {
             .with_label(other.0.span, other.1.ty.map_or("", Type::name));
         if let Some((_, text)) = finding {
             diagnostic = diagnostic.with_help("payloads hold it in another type").replaced_by(text);
+        } else if other.1.ty == Some(Type::Map) {
+            let map = self.text(other.0.span);
+            diagnostic = diagnostic.with_help(format!("compare a member of it: `{map}.name`"));
         }
         self.report(diagnostic);
     }
@@ -91,6 +94,10 @@ impl Linter<'_> {
         if let Some(text) = written_as(right.0, left_ty) {
             let what = if left_ty == Type::Number { "number without" } else { "text with" };
             finding = finding.with_help(format!("write the {what} quotes: `{sign} {text}`"));
+        }
+        if (left_ty, right_ty) == (Type::String, Type::Date) {
+            let text = self.text(left.0.span);
+            finding = finding.with_help(format!("make it a Date: `new Date({text})`"));
         }
         // The length of a documented list or text is a Number wherever there is one.
         let length = |side: (&Expr, &Known)| side.1.path.is_none() && side.1.shapes.is_empty();

@@ -154,3 +154,54 @@ fn what_only_some_events_have_is_known_by_the_order_of_none() {
     let warnings = compile_for(source, Profile::Filter, &usage).unwrap().warnings;
     assert!(warnings[0].message.starts_with("`avi:jira:created:issue` has no `comment`"));
 }
+
+/// The first finding's help and replacement.
+fn advice(source: &str) -> (String, String) {
+    let usage = Usage { events: ISSUE, delivers_on_error: false };
+    let mut found = match compile_for(source, Profile::Filter, &usage) {
+        Ok(compiled) => compiled.warnings,
+        Err(rejected) => rejected.diagnostics,
+    };
+    let first = found.remove(0);
+    let text = |text: Option<Box<str>>| text.map_or_else(String::new, String::from);
+    (text(first.help), text(first.replacement))
+}
+
+#[test]
+fn advice_leads_to_a_right_filter() {
+    for (source, help, replacement) in [
+        ("event.fields.project.key == 'A'", "it is found at `issue.fields`", "issue.fields"),
+        ("event.issue.project.key == 'A'", "it is found at `fields.project`", "fields.project"),
+        (
+            "event.project.key == 'A'",
+            "it is found at `issue.fields.project`",
+            "issue.fields.project",
+        ),
+        (
+            "event.issue.key == High",
+            "text stands in quotes, `'High'`; filters start at `event`",
+            "'High'",
+        ),
+        ("event.issue.key == 'A' or true", "write `||`", "||"),
+        (
+            "event.issue.fields.status == 'Done'",
+            "compare a member of it: `event.issue.fields.status.name`",
+            "",
+        ),
+        ("event.issue.fields.summary.toLowerCase.includes('x')", "call it: `toLowerCase()`", ""),
+        (
+            "event.issue.fields.components?.includes('API')",
+            "write `some(x => x.name == 'API')`",
+            "",
+        ),
+        (
+            "event.issue.fields.created > new Date('2026-01-01')",
+            "make it a Date: `new Date(event.issue.fields.created)`",
+            "",
+        ),
+        ("event.issue.key in ['A']", "write `['a', 'b'].includes(value)`", ""),
+        ("event.issue.fields.labels.contains('x')", "write `includes`", ""),
+    ] {
+        assert_eq!(advice(source), (help.to_owned(), replacement.to_owned()), "{source}");
+    }
+}

@@ -132,6 +132,13 @@ pub(super) fn expected(input: Input<'_, '_>, what: &'static str) -> nom::Err<Fai
     let diagnostic = match token.kind {
         TokenKind::Sign("=") => assignment(token.span),
         TokenKind::Word(word) if is_foreign(word) => foreign_word(word, token.span),
+        TokenKind::Word(word) if spelt_out(word).is_some() => {
+            let sign = spelt_out(word).unwrap_or_default();
+            let message = format!("`{word}` is not an operator of the language");
+            Diagnostic::error(Code::ForeignWord, token.span, message)
+                .with_help(format!("write `{sign}`"))
+                .replaced_by(sign)
+        }
         _ => return nom::Err::Failure(failure(input, what)),
     };
     nom::Err::Failure(Failure::Final(Box::new(diagnostic)))
@@ -142,6 +149,16 @@ fn assignment(span: Span) -> Diagnostic {
         .labelled("assignment is not part of the language")
         .with_help("compare with `==`")
         .replaced_by("==")
+}
+
+/// The operator that a word of another language stands for.
+pub(super) fn spelt_out(word: &str) -> Option<&'static str> {
+    match word.to_ascii_lowercase().as_str() {
+        "and" => Some("&&"),
+        "or" => Some("||"),
+        "is" | "eq" | "equals" => Some("=="),
+        _ => None,
+    }
 }
 
 /// Words that start a statement or operator of JavaScript.
@@ -176,7 +193,7 @@ pub(super) fn foreign_word(word: &str, span: Span) -> Diagnostic {
         "for" | "while" | "do" => {
             diagnostic.with_help("use the methods of lists: `map`, `filter`, `some`, `every`")
         }
-        "in" => diagnostic.with_help("write `list.includes(value)`"),
+        "in" => diagnostic.with_help("write `['a', 'b'].includes(value)`"),
         _ => diagnostic,
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::diagnostic::Code;
 use crate::lex::{Token, TokenKind};
-use crate::parse::input::Failure;
+use crate::parse::input::{Failure, spelt_out};
 use crate::span::Span;
 
 /// Puts in, takes out or replaces one token at the failure; false if it is better to stop.
@@ -13,6 +13,12 @@ pub(super) fn repair(tokens: &mut Vec<Token<'_>>, failure: &Failure) -> bool {
     let what = match failure {
         Failure::Final(diagnostic) if diagnostic.code == Code::Assignment => {
             found.kind = TokenKind::Sign("==");
+            return true;
+        }
+        Failure::Final(diagnostic) if diagnostic.code == Code::ForeignWord => {
+            let TokenKind::Word(word) = found.kind else { return false };
+            let Some(sign) = spelt_out(word) else { return false };
+            found.kind = TokenKind::Sign(sign);
             return true;
         }
         Failure::Final(_) => return false,
