@@ -250,6 +250,21 @@ impl OnError {
     }
 }
 
+/// How failed deliveries to an app are judged and repeated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// Our own: the configured schedule; what no retry mends is given up at once.
+    #[default]
+    Router,
+    /// As the vendor's webhooks: five repeats, 5 to 15 minutes apart.
+    Webhook,
+    /// As the vendor's remotes: four repeats a minute apart, whatever the status.
+    ForgeRemote,
+    /// As the vendor's functions: four repeats, a second apart unless they ask for more.
+    ForgeFunction,
+}
+
 /// A signing secret, `whsec_` and base64; never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);

@@ -116,6 +116,7 @@ pub(crate) fn subscriptions(
                 handler: Arc::clone(&handler),
                 include_fields: Box::default(),
                 is_paused: false,
+                profile: Default::default(),
                 revision: 1,
                 stats: Arc::default(),
             })

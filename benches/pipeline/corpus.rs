@@ -88,6 +88,7 @@ pub(crate) fn subscription_to_all(url: url::Url) -> Arc<Subscription> {
         handler: Arc::new(Handler::Http { url, secret: Secret::new(SECRET) }),
         include_fields: [].into(),
         is_paused: false,
+        profile: Default::default(),
         revision: 1,
         stats: Arc::new(SubscriptionStats::default()),
     })

@@ -14,7 +14,7 @@ use super::metrics;
 use super::outcome::{Class, DeadReason, Next, Outcome};
 use super::parking::{ParkReason, ParkingLot, Record, TooLarge};
 use super::plan::Delivery;
-use super::retry::{Random, Schedule};
+use super::retry::{Random, Schedule, Schedules};
 use crate::domain::Handler;
 use crate::telemetry::{Live, Notice};
 use crate::{clock, config};
@@ -47,7 +47,7 @@ pub struct Edges {
 pub struct Dispatcher {
     lanes: Lanes,
     edges: Edges,
-    schedule: Schedule,
+    schedules: Schedules,
     random: Random,
     timeout: Duration,
     park_after: Duration,
@@ -69,7 +69,7 @@ impl Dispatcher {
             timeout: sender.timeout(),
             lanes: Lanes::new(config, sender),
             edges,
-            schedule: Schedule::new(&config.retry_schedule_s, config.retry_jitter),
+            schedules: Schedules::new(Schedule::new(&config.retry_schedule_s, config.retry_jitter)),
             random,
             park_after: Duration::from_millis(config.park_after_ms),
             payload_bytes_max: config.payload_max,
@@ -161,6 +161,7 @@ impl Dispatcher {
                 ("http", attempt::post_webhook(delivery, webhook, lane, body, now).await)
             }
         };
+        let outcome = outcome.under(delivery.subscription.profile);
         let took = clock::since(started);
         lane.record_attempt(took);
         lane.breaker().record(outcome.class, clock::now_ms(), self.random.unit());
@@ -188,7 +189,8 @@ impl Dispatcher {
             Next::Retry { asked, ref reason, ref data } => {
                 let attempt = delivery.progress.attempt;
                 let random = self.random.unit();
-                let delay = self.schedule.delay_after(attempt, outcome.class, asked, random);
+                let schedule = self.schedules.of(delivery.subscription.profile);
+                let delay = schedule.delay_after(attempt, outcome.class, asked, random);
                 let Some(delay) = delay else {
                     return self.bury(&delivery, DeadReason::Exhausted, &outcome.detail).await;
                 };

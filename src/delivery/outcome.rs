@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::domain::Profile;
+
 /// Longest delay a handler can ask for in its answer.
 const ASKED_DELAY_S_MAX: f64 = 900.0;
 /// Largest `retryData` that is handed back, in bytes.
@@ -209,6 +211,21 @@ impl Outcome {
         Self { class: Class::Success, detail: detail.into(), next }
     }
 
+    /// The same as the vendor's remotes are judged: they repeat whatever is no success.
+    #[must_use]
+    pub fn under(self, profile: Profile) -> Self {
+        let reason = match (&self.next, profile) {
+            (Next::Dead(DeadReason::Rejected(401)), Profile::ForgeRemote) => {
+                "INVALID_FORGE_INVOCATION_TOKEN"
+            }
+            (Next::Dead(DeadReason::Rejected(_) | DeadReason::Gone), Profile::ForgeRemote) => {
+                self.class.retry_reason()
+            }
+            _ => return self,
+        };
+        Self { next: Next::Retry { asked: None, reason: reason.into(), data: None }, ..self }
+    }
+
     /// Whether the handler took the delivery.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -357,6 +374,39 @@ mod tests {
             "x".repeat(RETRY_DATA_BYTES_MAX)
         );
         assert!(matches!(Outcome::of_reply(big.as_bytes()).next, Next::Retry { data: None, .. }));
+    }
+
+    /// The outcome of an answer as the recorded cases write it.
+    fn recorded(answer: &serde_json::Value) -> Outcome {
+        match (answer.as_u64(), answer.as_str()) {
+            (Some(status), _) => http(u16::try_from(status).unwrap()),
+            (_, Some("timeout")) => Outcome::failed(Class::Timeout, ""),
+            (_, Some("connect")) => Outcome::failed(Class::Connect, ""),
+            (_, Some("dns")) => Outcome::failed(Class::Dns, ""),
+            _ => Outcome::of_reply(answer.to_string().as_bytes()),
+        }
+    }
+
+    #[test]
+    fn answers_are_judged_as_recorded_for_each_profile() {
+        let text = include_str!("../../tests/cases/registration/delivery-classification.json");
+        let document: serde_json::Value = serde_json::from_str(text).unwrap();
+        for case in document["cases"].as_array().unwrap() {
+            let profile: Profile = serde_json::from_value(case["profile"].clone()).unwrap();
+            let outcome = recorded(&case["answer"]).under(profile);
+            let class = match &outcome.next {
+                Next::Done => "ok",
+                Next::Retry { .. } => "retry",
+                Next::Dead(_) => "permanent",
+            };
+            assert_eq!(class, case["class"], "{case}");
+            if let Next::Retry { reason, asked, .. } = &outcome.next {
+                assert!(case["retryReason"].as_str().is_none_or(|r| *r == **reason), "{case}");
+                if let Some(seconds) = case["delay_s"].as_u64() {
+                    assert_eq!(*asked, Some(Asked::InBody(Duration::from_secs(seconds))), "{case}");
+                }
+            }
+        }
     }
 
     #[test]

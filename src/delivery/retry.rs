@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::outcome::{Asked, Class};
+use crate::domain::Profile;
 
 /// Shortest delay after a 429 or a timeout: the handler is overloaded, not broken.
 const OVERLOAD_DELAY_MIN: Duration = Duration::from_secs(60);
@@ -51,6 +52,40 @@ impl Schedule {
             }
             None => planned.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0)).max(least(class)),
         })
+    }
+}
+
+/// The schedule of each profile.
+#[derive(Clone, Debug)]
+pub struct Schedules {
+    router: Schedule,
+    webhook: Schedule,
+    forge_remote: Schedule,
+    forge_function: Schedule,
+}
+
+impl Schedules {
+    /// Those of the vendor, and `router` as our own.
+    #[must_use]
+    pub fn new(router: Schedule) -> Self {
+        Self {
+            router,
+            // 5 to 15 minutes.
+            webhook: Schedule::new(&[600; 5], 0.5),
+            forge_remote: Schedule::new(&[60; 4], 0.0),
+            forge_function: Schedule::new(&[1; 4], 0.0),
+        }
+    }
+
+    /// The schedule of a profile.
+    #[must_use]
+    pub fn of(&self, profile: Profile) -> &Schedule {
+        match profile {
+            Profile::Router => &self.router,
+            Profile::Webhook => &self.webhook,
+            Profile::ForgeRemote => &self.forge_remote,
+            Profile::ForgeFunction => &self.forge_function,
+        }
     }
 }
 
@@ -157,5 +192,20 @@ mod tests {
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
+    }
+
+    #[test]
+    fn vendor_profiles_repeat_as_the_vendor_does() {
+        let schedules = Schedules::new(Schedule::new(&[], 0.0));
+        let delays = |profile, random| {
+            let schedule = schedules.of(profile);
+            let delay = |attempt| schedule.delay_after(attempt, Class::ServerError, None, random);
+            (1..).map_while(delay).map(|delay| delay.as_secs()).collect::<Vec<_>>()
+        };
+        assert_eq!(delays(Profile::Webhook, 0.0), [300; 5]);
+        assert_eq!(delays(Profile::Webhook, 1.0), [900; 5]);
+        assert_eq!(delays(Profile::ForgeRemote, 0.7), [60; 4]);
+        assert_eq!(delays(Profile::ForgeFunction, 0.7), [1; 4]);
+        assert!(delays(Profile::Router, 0.7).is_empty());
     }
 }

@@ -37,6 +37,7 @@ pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> 
         listens: [].into(),
         handler: Arc::new(handler),
         include_fields: [].into(),
+        profile: crate::domain::Profile::Router,
         is_paused: false,
         revision: 5,
         stats: Arc::new(SubscriptionStats::default()),

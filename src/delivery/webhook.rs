@@ -199,7 +199,10 @@ fn resolve(webhook: &Webhook, event: &Members<'_>) -> String {
 fn value_of(variable: &str, event: &Members<'_>) -> Option<String> {
     let (holder, name) = variable.split_once('.')?;
     let at_top = event.object(holder).and_then(|found| found.id(name));
-    at_top.or_else(|| event.object("issue")?.object("fields")?.object(holder)?.id(name))
+    let value =
+        at_top.or_else(|| event.object("issue")?.object("fields")?.object(holder)?.id(name))?;
+    // Dots alone would climb out of the path, encoded or not.
+    Some(value).filter(|value| !value.bytes().all(|byte| byte == b'.'))
 }
 
 /// The path behind the app's base URL, as the app sees its requests.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{AppId, CloudId, EventType, Handler, OnError, SubscriptionId};
+use crate::domain::{AppId, CloudId, EventType, Handler, OnError, Profile, SubscriptionId};
 use crate::telemetry::SubscriptionStats;
 
 /// One live trigger module of one installation. Immutable: a change makes a new one, which keeps
@@ -25,6 +25,8 @@ pub struct Subscription {
     pub handler: Arc<Handler>,
     /// Top-level issue fields kept in the delivered body (`payload.include.fields`); empty = all.
     pub include_fields: Box<[Box<str>]>,
+    /// How failed deliveries are judged and repeated.
+    pub profile: Profile,
     /// Whether deliveries to it wait.
     pub is_paused: bool,
     /// Registry revision that made it.

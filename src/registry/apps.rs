@@ -190,6 +190,9 @@ impl Registry {
         let mut problems = Vec::new();
         let mut keys = BTreeSet::new();
         let app = record_of(id, spec.clone(), without_secrets(spec));
+        if let Err(reason) = app.profile() {
+            problems.push(Problem::new(code::FORM, "delivery.profile", reason));
+        }
         let rules = Rules {
             app: Some(&app),
             allow_unknown_events: self.settings.allow_unknown_events,

@@ -265,6 +265,7 @@ impl Compiler<'_> {
             listens: heard.listens,
             handler: heard.handler,
             include_fields: heard.include_fields,
+            profile: app.record.profile().unwrap_or_default(),
             is_paused: declared.switch == Switch::Paused,
             revision: self.revision,
             stats,

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Secret, token};
+use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Profile, Secret, token};
 
 /// Version of the document forms below; a replica refuses documents of a later one.
 pub(super) const FORMAT: u32 = 1;
@@ -96,6 +96,18 @@ pub struct AppRecord {
 }
 
 impl AppRecord {
+    /// How failed deliveries to the app are repeated (`delivery.profile`).
+    ///
+    /// # Errors
+    /// It names no profile.
+    pub fn profile(&self) -> Result<Profile, String> {
+        let Some(named) = self.delivery.as_ref().and_then(|delivery| delivery.get("profile"))
+        else {
+            return Ok(Profile::default());
+        };
+        Profile::deserialize(named).map_err(|error| error.to_string())
+    }
+
     /// A text for people, `{value, i18n?}`: what its key stands for in English or else in any
     /// language of the app, and its `value` where no translation knows the key.
     #[must_use]

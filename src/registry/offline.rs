@@ -92,6 +92,7 @@ impl TriggerReader {
             listens,
             handler: Arc::clone(&self.handler),
             include_fields: Box::default(),
+            profile: crate::domain::Profile::Router,
             is_paused: false,
             revision: 0,
             stats: Arc::new(SubscriptionStats::default()),

@@ -136,6 +136,7 @@ impl Rig {
             listens: [Listen { event_type: EVENT_TYPE.into(), filter: Filter::default() }].into(),
             handler: Arc::new(handler),
             include_fields: [].into(),
+            profile: switchyard::domain::Profile::Router,
             is_paused: false,
             revision: 1,
             stats: Arc::new(SubscriptionStats::default()),

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod attacks;
 mod bad_input;
 mod delivery;
 mod managed;

@@ -48,6 +48,9 @@ fn values_cannot_leave_their_place_in_the_address() {
     let event = Members::parse(r#"{"issue":{"key":"../a?b=c&d#e"}}"#).unwrap();
     let text = resolve(&webhook("/hook/{issue.key}", None), &event);
     assert_eq!(text, "https://app.example.com/base/hook/..%2Fa%3Fb%3Dc%26d%23e");
+    let event = Members::parse(r#"{"issue":{"key":".."}}"#).unwrap();
+    let text = resolve(&webhook("/hook/{issue.key}/x", None), &event);
+    assert_eq!(text, "https://app.example.com/base/hook//x");
 }
 
 #[test]

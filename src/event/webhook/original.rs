@@ -14,7 +14,7 @@ use super::super::members::{Members, ObjectWriter};
 /// Header in which the companion of an event travels.
 pub const HEADER: &str = "switchyard-webhook";
 /// A longer companion is left out; the webhook is made anew from the event then.
-const BYTES_MAX: usize = 64 * 1024;
+const BYTES_MAX: usize = 16 * 1024;
 
 /// What it takes beside `event` to write `webhook` again; none if that is too much.
 #[must_use]

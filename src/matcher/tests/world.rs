@@ -188,6 +188,7 @@ impl World {
             handler: Arc::new(Handler::Function { subject: "f".into() }),
             include_fields: Box::default(),
             is_paused: false,
+            profile: Default::default(),
             revision: 0,
             stats,
         })
