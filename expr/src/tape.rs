@@ -5,6 +5,7 @@
 
 mod build;
 mod members;
+mod strict;
 
 use crate::tape::build::Builder;
 pub use crate::tape::members::TopLevelMember;
@@ -72,6 +73,8 @@ pub struct Tape {
     nodes: Vec<Node>,
     /// Hashes and children of large maps, in the order of hash and name.
     index: Vec<(u32, u32)>,
+    /// Working memory of a pass.
+    frames: Vec<Frame>,
     binding: Binding,
 }
 
@@ -83,6 +86,25 @@ struct Node {
     cell: Cell,
     name: Range,
     next: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    List,
+    Map,
+}
+
+/// A list or map whose end was not met yet.
+#[derive(Debug)]
+struct Frame {
+    node: u32,
+    kind: Kind,
+    /// First and last child so far, or none, and their number.
+    first: u32,
+    last: u32,
+    len: u32,
+    /// One bit for each hash of a name seen, so that nearly all names need no search.
+    seen: [u64; 4],
 }
 
 /// A part of `text` or, behind its end, of `escaped`.
@@ -139,6 +161,7 @@ impl Tape {
         self.escaped.clear();
         self.nodes.clear();
         self.index.clear();
+        self.frames.clear();
     }
 
     fn fill(&mut self, text: &[u8], limits: &TapeLimits) -> Result<(), TapeError> {
@@ -151,8 +174,8 @@ impl Tape {
         } else {
             return Err(TapeError::Length);
         }
-        Builder::new(&self.text, &mut self.escaped, &mut self.nodes, &mut self.index, *limits)
-            .build()
+        let (nodes, index, frames) = (&mut self.nodes, &mut self.index, &mut self.frames);
+        Builder::new(&self.text, &mut self.escaped, nodes, index, frames, *limits).build()
     }
 
     /// The root value.
@@ -200,7 +223,14 @@ fn slice<'t>(text: &'t str, escaped: &'t str, range: Range) -> &'t str {
 
 /// A cheap hash to order the members of large maps by.
 fn hash(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (words, rest) = name.as_bytes().as_chunks::<8>();
+    let rest = rest.iter().fold(name.len() as u64, |word, byte| word << 8 | u64::from(*byte));
+    let words = words.iter().map(|word| u64::from_le_bytes(*word));
+    let mixed = words
+        .fold(rest.wrapping_mul(MIX), |hash, word| (hash.rotate_left(29) ^ word).wrapping_mul(MIX));
+    let [a, b, c, d, ..] = mixed.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 impl View for Tape {

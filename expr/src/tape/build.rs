@@ -1,20 +1,38 @@
-//! Fills a tape: a serde visitor that writes nodes instead of values.
+//! Fills a tape: one pass over text that is known to be UTF-8, without recursion.
+//!
+//! The common forms (strings without escapes, short integers) are read here; anything else is cut
+//! out and handed to `serde_json`, and so is a text that turns out to be no JSON, to say where. So
+//! the tape takes exactly what `serde_json` takes, and reads it as `serde_json` does.
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
 
-use crate::tape::{Cell, NONE, Node, Range, TapeError, TapeLimits, hash, slice};
+use crate::tape::{
+    Cell, Frame, Kind, NONE, Node, Range, TapeError, TapeLimits, hash, slice, strict,
+};
 
 /// From this many members on, a map is searched by its index.
 const INDEXED_FROM: u32 = 64;
+/// Integers of up to this many digits fit into 64 bits whatever their digits.
+const DIGITS_MAX: usize = 18;
+
+/// What ends the pass before its end.
+enum Stop {
+    /// The text is not JSON; `serde_json` says where.
+    Syntax,
+    Depth,
+    Nodes,
+}
 
 pub(super) struct Builder<'t> {
     text: &'t str,
+    /// Offset of the byte to read next.
+    at: usize,
     escaped: &'t mut String,
     nodes: &'t mut Vec<Node>,
     index: &'t mut Vec<(u32, u32)>,
+    /// Lists and maps that are open, outermost first.
+    frames: &'t mut Vec<Frame>,
     limits: TapeLimits,
-    /// A bound that was hit, which serde's error cannot carry.
-    bound: Option<TapeError>,
 }
 
 impl<'t> Builder<'t> {
@@ -23,32 +41,200 @@ impl<'t> Builder<'t> {
         escaped: &'t mut String,
         nodes: &'t mut Vec<Node>,
         index: &'t mut Vec<(u32, u32)>,
+        frames: &'t mut Vec<Frame>,
         limits: TapeLimits,
     ) -> Builder<'t> {
-        Builder { text, escaped, nodes, index, limits, bound: None }
+        Builder { text, at: 0, escaped, nodes, index, frames, limits }
     }
 
     pub(super) fn build(mut self) -> Result<(), TapeError> {
-        let mut reader = serde_json::Deserializer::from_str(self.text);
-        // Values count their depth themselves, so that the bound is ours and has its own error.
-        reader.disable_recursion_limit();
-        let root = Slot { builder: &mut self, name: Range::default(), depth: 0 };
-        let read = root.deserialize(&mut reader).and_then(|_| reader.end());
-        read.map_err(|error| {
-            self.bound.unwrap_or(TapeError::Syntax { line: error.line(), column: error.column() })
+        self.document().map_err(|stop| match stop {
+            Stop::Syntax => strict::error_of(self.text),
+            Stop::Depth => TapeError::Depth,
+            Stop::Nodes => TapeError::Nodes,
         })
     }
 
-    /// Where `text` stands: in the source if it is part of it, else in the buffer of escapes.
-    fn range(&mut self, text: &str, borrowed: bool) -> Range {
-        let len = offset(text.len());
-        if borrowed {
-            let start = text.as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
-            return Range { start: offset(start), len };
+    fn document(&mut self) -> Result<(), Stop> {
+        self.value(Range::default())?;
+        while let Some(frame) = self.frames.last() {
+            let (kind, is_empty) = (frame.kind, frame.first == NONE);
+            match (self.byte_after_blanks(), kind) {
+                (Some(b'}'), Kind::Map) | (Some(b']'), Kind::List) => self.close(),
+                (Some(b','), _) if !is_empty => {
+                    self.at += 1;
+                    self.child(kind)?;
+                }
+                (Some(_), _) if is_empty => self.child(kind)?,
+                _ => return Err(Stop::Syntax),
+            }
         }
+        match self.byte_after_blanks() {
+            None => Ok(()),
+            Some(_) => Err(Stop::Syntax),
+        }
+    }
+
+    /// Reads an element, or a member with its name.
+    fn child(&mut self, of: Kind) -> Result<(), Stop> {
+        if of == Kind::List {
+            return self.value(Range::default());
+        }
+        let Some(b'"') = self.byte_after_blanks() else { return Err(Stop::Syntax) };
+        let name = self.string()?;
+        let Some(b':') = self.byte_after_blanks() else { return Err(Stop::Syntax) };
+        self.at += 1;
+        self.value(name)
+    }
+
+    /// Reads a scalar, or opens a list or map.
+    fn value(&mut self, name: Range) -> Result<(), Stop> {
+        let cell = match self.byte_after_blanks() {
+            Some(b'"') => Cell::String(self.string()?),
+            Some(b'{') => return self.open(Kind::Map, name),
+            Some(b'[') => return self.open(Kind::List, name),
+            Some(b'-' | b'0'..=b'9') => Cell::Number(self.number()?),
+            Some(b't') => self.literal("true", Cell::Bool(true))?,
+            Some(b'f') => self.literal("false", Cell::Bool(false))?,
+            Some(b'n') => self.literal("null", Cell::Null)?,
+            _ => return Err(Stop::Syntax),
+        };
+        self.push(cell, name).map(drop)
+    }
+
+    fn open(&mut self, kind: Kind, name: Range) -> Result<(), Stop> {
+        if self.frames.len() >= self.limits.depth as usize {
+            return Err(Stop::Depth);
+        }
+        self.at += 1;
+        let node = self.push(Cell::Null, name)?;
+        self.frames.push(Frame::new(node, kind));
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.at += 1;
+        let Some(frame) = self.frames.pop() else { return };
+        let cell = match frame.kind {
+            Kind::Map => self.map_of(&frame),
+            Kind::List => Cell::List { len: frame.len },
+        };
+        if let Some(node) = self.nodes.get_mut(frame.node as usize) {
+            node.cell = cell;
+        }
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    #[inline]
+    fn byte_after_blanks(&mut self) -> Option<u8> {
+        loop {
+            match self.byte() {
+                Some(b' ' | b'\n' | b'\t' | b'\r') => self.at += 1,
+                byte => return byte,
+            }
+        }
+    }
+
+    fn literal(&mut self, word: &str, cell: Cell) -> Result<Cell, Stop> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        if !rest.starts_with(word.as_bytes()) {
+            return Err(Stop::Syntax);
+        }
+        self.at += word.len();
+        Ok(cell)
+    }
+
+    /// Reads the string that opens here.
+    fn string(&mut self) -> Result<Range, Stop> {
+        let open = self.at;
+        let end = plain_end(self.text.as_bytes(), open + 1);
+        match self.text.as_bytes().get(end) {
+            Some(b'"') => {
+                self.at = end + 1;
+                Ok(Range { start: offset(open + 1), len: offset(end - open - 1) })
+            }
+            Some(b'\\') => self.escaped_string(open, end),
+            _ => Err(Stop::Syntax),
+        }
+    }
+
+    /// Reads the string that opens at `open` and has its first escape at `end`.
+    #[cold]
+    fn escaped_string(&mut self, open: usize, mut end: usize) -> Result<Range, Stop> {
+        let bytes = self.text.as_bytes();
+        loop {
+            match bytes.get(end) {
+                Some(b'"') => break,
+                Some(b'\\') => end = plain_end(bytes, end + 2),
+                _ => return Err(Stop::Syntax),
+            }
+        }
+        self.at = end + 1;
+        let quoted = self.text.get(open..self.at).unwrap_or_default();
+        let text: Cow<'_, str> = serde_json::from_str(quoted).map_err(|_| Stop::Syntax)?;
         let start = offset(self.text.len() + self.escaped.len());
-        self.escaped.push_str(text);
-        Range { start, len }
+        self.escaped.push_str(&text);
+        Ok(Range { start, len: offset(text.len()) })
+    }
+
+    fn number(&mut self) -> Result<f64, Stop> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let (sign, digits) = match rest.split_first() {
+            Some((b'-', digits)) => (-1.0, digits),
+            _ => (1.0, rest),
+        };
+        let (mut number, mut len) = (0_u64, 0);
+        while let Some(digit @ b'0'..=b'9') = digits.get(len) {
+            number = number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            len += 1;
+        }
+        let leading_zero = len > 1 && digits.first() == Some(&b'0');
+        let goes_on = matches!(digits.get(len), Some(b'.' | b'e' | b'E'));
+        if len == 0 || len > DIGITS_MAX || leading_zero || goes_on {
+            return self.unusual_number();
+        }
+        self.at += rest.len() - digits.len() + len;
+        #[expect(clippy::cast_precision_loss, reason = "numbers of the language are doubles")]
+        let number = number as f64;
+        Ok(sign * number)
+    }
+
+    #[cold]
+    fn unusual_number(&mut self) -> Result<f64, Stop> {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let part = |byte: u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let len = rest.bytes().position(|byte| !part(byte)).unwrap_or(rest.len());
+        self.at += len;
+        // A valid number is never followed by another of these bytes, so that cutting out all of
+        // them loses no valid text.
+        serde_json::from_str(rest.get(..len).unwrap_or_default()).map_err(|_| Stop::Syntax)
+    }
+
+    /// Adds a node as the last child of the innermost list or map.
+    fn push(&mut self, cell: Cell, name: Range) -> Result<u32, Stop> {
+        let id = offset(self.nodes.len());
+        if id >= self.limits.nodes {
+            return Err(Stop::Nodes);
+        }
+        self.nodes.push(Node { cell, name, next: NONE });
+        let Some(frame) = self.frames.last_mut() else { return Ok(id) };
+        if frame.kind == Kind::Map && frame.len < INDEXED_FROM {
+            // Beyond the threshold repeats are found by sorting, in `map_of`.
+            let text = slice(self.text, self.escaped, name);
+            if frame.may_have(text) {
+                frame.unlink(text, self.nodes, |range| slice(self.text, self.escaped, range));
+            }
+        }
+        match self.nodes.get_mut(frame.last as usize) {
+            Some(last) => last.next = id,
+            None => frame.first = id,
+        }
+        frame.last = id;
+        frame.len += 1;
+        Ok(id)
     }
 
     fn name_of(&self, node: u32) -> &str {
@@ -56,29 +242,81 @@ impl<'t> Builder<'t> {
         slice(self.text, self.escaped, range)
     }
 
-    fn push(&mut self, cell: Cell, name: Range) -> Result<u32, TapeError> {
-        let id = offset(self.nodes.len());
-        if id >= self.limits.nodes {
-            return Err(TapeError::Nodes);
+    fn map_of(&mut self, frame: &Frame) -> Cell {
+        if frame.len < INDEXED_FROM {
+            return Cell::Map { len: frame.len, first: frame.first, index: NONE };
         }
-        self.nodes.push(Node { cell, name, next: NONE });
-        Ok(id)
+        let index = self.index.len();
+        let mut at = frame.first;
+        while let Some(node) = self.nodes.get(at as usize) {
+            let hash = hash(slice(self.text, self.escaped, node.name));
+            self.index.push((hash, at));
+            at = node.next;
+        }
+        let children = self.index.get_mut(index..).unwrap_or_default();
+        children.sort_unstable_by_key(|(hash, child)| u64::from(*hash) << 32 | u64::from(*child));
+        if children.windows(2).any(|pair| matches!(pair, [a, b] if a.0 == b.0)) {
+            return self.map_with_repeats(index);
+        }
+        Cell::Map { len: frame.len, first: frame.first, index: offset(index) }
     }
 
-    fn set_next(&mut self, node: u32, next: u32) {
-        if let Some(node) = self.nodes.get_mut(node as usize) {
-            node.next = next;
+    /// The map whose children the index holds from `index` on, some with equal hashes.
+    #[cold]
+    fn map_with_repeats(&mut self, index: usize) -> Cell {
+        let mut children = self.index.split_off(index);
+        let name = |child: &(u32, u32)| (child.0, self.name_of(child.1));
+        // The last of equal names comes first, and is the one that stays.
+        children.sort_unstable_by(|a, b| name(a).cmp(&name(b)).then(b.1.cmp(&a.1)));
+        children.dedup_by(|later, kept| name(later) == name(kept));
+        self.index.extend(&children);
+        // Siblings stay in the order of the text.
+        children.sort_unstable_by_key(|(_, child)| *child);
+        let mut next = NONE;
+        for (_, child) in children.iter().rev() {
+            if let Some(node) = self.nodes.get_mut(*child as usize) {
+                node.next = std::mem::replace(&mut next, *child);
+            }
         }
+        Cell::Map { len: offset(children.len()), first: next, index: offset(index) }
+    }
+}
+
+impl Frame {
+    fn new(node: u32, kind: Kind) -> Frame {
+        Frame { node, kind, first: NONE, last: NONE, len: 0, seen: [0; 4] }
     }
 
-    fn set_cell(&mut self, node: u32, cell: Cell) {
-        if let Some(node) = self.nodes.get_mut(node as usize) {
-            node.cell = cell;
-        }
+    /// Whether a member may have the name already; takes note of the name.
+    fn may_have(&mut self, name: &str) -> bool {
+        let hash = quick_hash(name);
+        let bit = 1_u64 << (hash % 64);
+        self.seen.get_mut(hash / 64).is_some_and(|word| {
+            let seen = *word & bit != 0;
+            *word |= bit;
+            seen
+        })
     }
 
-    fn next(&self, node: u32) -> u32 {
-        self.nodes.get(node as usize).map_or(NONE, |node| node.next)
+    /// Takes out a member of that name: a repeated name replaces its earlier value.
+    #[cold]
+    fn unlink<'t>(&mut self, name: &str, nodes: &mut [Node], text_of: impl Fn(Range) -> &'t str) {
+        let (mut before, mut at) = (NONE, self.first);
+        let after = loop {
+            match nodes.get(at as usize) {
+                Some(node) if text_of(node.name) == name => break node.next,
+                Some(node) => (before, at) = (at, node.next),
+                None => return,
+            }
+        };
+        match nodes.get_mut(before as usize) {
+            Some(node) => node.next = after,
+            None => self.first = after,
+        }
+        if self.last == at {
+            self.last = before;
+        }
+        self.len -= 1;
     }
 }
 
@@ -87,252 +325,42 @@ fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(NONE)
 }
 
-/// The place of the value that is read next. Yields its node.
-struct Slot<'b, 't> {
-    builder: &'b mut Builder<'t>,
-    name: Range,
-    depth: u32,
-}
-
-impl<'t> Slot<'_, 't> {
-    fn put<E: Error>(self, cell: Cell) -> Result<u32, E> {
-        let pushed = self.builder.push(cell, self.name);
-        self.checked(pushed)
-    }
-
-    fn checked<E: Error, T>(self, outcome: Result<T, TapeError>) -> Result<T, E> {
-        outcome.map_err(|error| {
-            self.builder.bound = Some(error);
-            E::custom("bound")
-        })
-    }
-
-    fn string<E: Error>(self, text: &str, borrowed: bool) -> Result<u32, E> {
-        let range = self.builder.range(text, borrowed);
-        self.put(Cell::String(range))
-    }
-
-    /// Opens a list or map one level deeper.
-    fn open<E: Error>(self, cell: Cell) -> Result<(u32, Self), E> {
-        if self.depth >= self.builder.limits.depth {
-            return self.checked(Err(TapeError::Depth));
+/// Offset of the first byte from `at` on that a plain string cannot hold: a quote, a backslash or a
+/// control character; beyond the end if there is none. Eight bytes at a time.
+///
+/// **Source:** Hacker's Delight, 6-1, "find first 0-byte"; the lowest byte found is exact.
+fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
+    let zero_where = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        let found = below(word, b' ') | zero_where(word, b'"') | zero_where(word, b'\\');
+        let found = found & HIGHS;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
         }
-        let (name, depth) = (self.name, self.depth + 1);
-        match self.builder.push(cell, name) {
-            Ok(id) => Ok((id, Slot { depth, ..self })),
-            Err(error) => self.checked(Err(error)),
-        }
+        at += 8;
     }
-
-    /// The place of a value inside of this one.
-    fn inner(&mut self, name: Range) -> Slot<'_, 't> {
-        Slot { builder: &mut *self.builder, name, depth: self.depth }
+    let special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    while bytes.get(at).is_some_and(|byte| !special(*byte)) {
+        at += 1;
     }
-}
-
-impl<'de> DeserializeSeed<'de> for Slot<'_, '_> {
-    type Value = u32;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u32, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Slot<'_, '_> {
-    type Value = u32;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<u32, E> {
-        self.put(Cell::Null)
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<u32, E> {
-        self.put(Cell::Bool(value))
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<u32, E> {
-        #[expect(clippy::cast_precision_loss, reason = "numbers of the language are doubles")]
-        let number = number as f64;
-        self.put(Cell::Number(number))
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<u32, E> {
-        #[expect(clippy::cast_precision_loss, reason = "numbers of the language are doubles")]
-        let number = number as f64;
-        self.put(Cell::Number(number))
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<u32, E> {
-        self.put(Cell::Number(number))
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<u32, E> {
-        self.string(text, true)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<u32, E> {
-        self.string(text, false)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<u32, A::Error> {
-        let (list, mut slot) = self.open(Cell::List { len: 0 })?;
-        let (mut len, mut last) = (0, NONE);
-        while let Some(child) = items.next_element_seed(slot.inner(Range::default()))? {
-            slot.builder.set_next(last, child);
-            last = child;
-            len += 1;
-        }
-        slot.builder.set_cell(list, Cell::List { len });
-        Ok(list)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<u32, A::Error> {
-        let (map, mut slot) = self.open(Cell::Map { len: 0, first: NONE, index: NONE })?;
-        let mut members = Members::default();
-        while let Some(name) = items.next_key_seed(Name { builder: slot.builder })? {
-            let child = items.next_value_seed(slot.inner(name))?;
-            members.add(child, slot.builder);
-        }
-        let cell = members.finish(slot.builder);
-        slot.builder.set_cell(map, cell);
-        Ok(map)
-    }
-}
-
-/// Reads a member name.
-struct Name<'b, 't> {
-    builder: &'b mut Builder<'t>,
-}
-
-impl<'de> DeserializeSeed<'de> for Name<'_, '_> {
-    type Value = Range;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Range, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Name<'_, '_> {
-    type Value = Range;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a member name")
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Range, E> {
-        Ok(self.builder.range(text, true))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Range, E> {
-        Ok(self.builder.range(text, false))
-    }
-}
-
-/// The members of a map being read. A repeated name replaces its earlier value.
-struct Members {
-    first: u32,
-    last: u32,
-    len: u32,
-    /// One bit for each hash seen, so that nearly all names need no search.
-    seen: [u64; 4],
-}
-
-impl Default for Members {
-    fn default() -> Members {
-        Members { first: NONE, last: NONE, len: 0, seen: [0; 4] }
-    }
-}
-
-impl Members {
-    fn add(&mut self, child: u32, builder: &mut Builder<'_>) {
-        // Beyond the threshold repeats are found by sorting, in `finish`.
-        if self.len < INDEXED_FROM {
-            let hash = quick_hash(builder.name_of(child));
-            let bit = 1_u64 << (hash % 64);
-            let seen = self.seen.get_mut(hash / 64).map_or(0, |word| {
-                let seen = *word & bit;
-                *word |= bit;
-                seen
-            });
-            if seen != 0 {
-                self.remove_named_like(child, builder);
-            }
-        }
-        if self.first == NONE {
-            self.first = child;
-        } else {
-            builder.set_next(self.last, child);
-        }
-        self.last = child;
-        self.len += 1;
-    }
-
-    /// Unlinks an earlier member of the same name.
-    fn remove_named_like(&mut self, child: u32, builder: &mut Builder<'_>) {
-        let (mut before, mut at) = (NONE, self.first);
-        let name = builder.name_of(child);
-        while at != NONE && builder.name_of(at) != name {
-            before = at;
-            at = builder.next(at);
-        }
-        if at == NONE {
-            return;
-        }
-        let after = builder.next(at);
-        if before == NONE {
-            self.first = after;
-        } else {
-            builder.set_next(before, after);
-        }
-        if self.last == at {
-            self.last = before;
-        }
-        self.len -= 1;
-    }
-
-    fn finish(mut self, builder: &mut Builder<'_>) -> Cell {
-        if self.len < INDEXED_FROM {
-            return Cell::Map { len: self.len, first: self.first, index: NONE };
-        }
-        let mut children: Vec<(u32, u32)> = Vec::with_capacity(self.len as usize);
-        let mut at = self.first;
-        while at != NONE {
-            children.push((hash(builder.name_of(at)), at));
-            at = builder.next(at);
-        }
-        let name = |child: &(u32, u32)| (child.0, builder.name_of(child.1));
-        // The last of equal names comes first, and is the one that stays.
-        children.sort_unstable_by(|a, b| name(a).cmp(&name(b)).then(b.1.cmp(&a.1)));
-        children.dedup_by(|later, kept| name(later) == name(kept));
-
-        let index = offset(builder.index.len());
-        builder.index.extend(&children);
-        self.len = offset(children.len());
-        // Siblings stay in the order of the text.
-        children.sort_unstable_by_key(|(_, child)| *child);
-        self.first = children.first().map_or(NONE, |(_, child)| *child);
-        for pair in children.windows(2) {
-            if let [(_, child), (_, next)] = pair {
-                builder.set_next(*child, *next);
-            }
-        }
-        if let Some((_, last)) = children.last() {
-            builder.set_next(*last, NONE);
-        }
-        Cell::Map { len: self.len, first: self.first, index }
-    }
+    at
 }
 
 /// Tells names of one map apart well enough, in a few instructions: 0 to 255. The end of a name
-/// counts most, for the sake of `customfield_10001` and its siblings.
+/// counts, for the sake of `customfield_10001` and its siblings.
 fn quick_hash(name: &str) -> usize {
-    let tail = name
-        .bytes()
-        .rev()
-        .take(4)
-        .fold(name.len(), |hash, byte| hash.wrapping_mul(31).wrapping_add(usize::from(byte)));
-    tail.wrapping_mul(0x9e37_79b9) >> 16 & 0xff
+    let bytes = name.as_bytes();
+    let word = match (bytes.last_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(tail), ..) => u64::from_le_bytes(*tail),
+        (None, Some(head), Some(tail)) => {
+            u64::from(u32::from_le_bytes(*head)) << 32 | u64::from(u32::from_le_bytes(*tail))
+        }
+        _ => bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    let mixed = (word ^ bytes.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    usize::from(mixed.to_be_bytes()[0])
 }

@@ -1,3 +1,7 @@
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::Value;
+
 use super::*;
 
 fn tape(text: &str) -> Tape {
@@ -117,4 +121,118 @@ fn tells_where_the_members_of_the_root_stand() {
     ];
     assert_eq!(members, expected);
     assert_eq!(super::Tape::new().top_level_members().count(), 0);
+}
+
+/// What the tape must agree with.
+fn reference(text: &str) -> Result<Value, TapeError> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    reader.disable_recursion_limit();
+    let read = Value::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    read.map_err(|error| TapeError::Syntax { line: error.line(), column: error.column() })
+}
+
+fn same(tape: &Tape, node: NodeId, value: &Value) -> bool {
+    let children = || {
+        std::iter::successors(tape.first_child(node), |child| tape.next_sibling(*child))
+            .collect::<Vec<_>>()
+    };
+    match (tape.read(node), value) {
+        (Read::Null, Value::Null) => true,
+        (Read::Bool(ours), Value::Bool(theirs)) => ours == *theirs,
+        (Read::Number(ours), Value::Number(theirs)) => {
+            theirs.as_f64().is_some_and(|theirs| ours.to_bits() == theirs.to_bits())
+        }
+        (Read::String(ours), Value::String(theirs)) => ours == theirs,
+        (Read::List { len }, Value::Array(theirs)) => {
+            let ours = children();
+            (len as usize, ours.len()) == (theirs.len(), theirs.len())
+                && ours.iter().zip(theirs).all(|(ours, theirs)| same(tape, *ours, theirs))
+        }
+        (Read::Map { len }, Value::Object(theirs)) => {
+            (len as usize, children().len()) == (theirs.len(), theirs.len())
+                && theirs.iter().all(|(name, theirs)| {
+                    tape.member(node, name)
+                        .is_some_and(|ours| tape.name(ours) == name && same(tape, ours, theirs))
+                })
+        }
+        _ => false,
+    }
+}
+
+/// Fails unless the tape reads `text` as `serde_json` does, or refuses it at the same place.
+fn agrees(text: &str) -> Result<(), TestCaseError> {
+    let mut tape = Tape::new();
+    let ours = tape.parse(text.as_bytes(), &TapeLimits::default());
+    match reference(text) {
+        Ok(value) => {
+            prop_assert_eq!(ours, Ok(()), "{}", text);
+            prop_assert!(same(&tape, tape.root(), &value), "{}", text);
+        }
+        Err(error) => prop_assert_eq!(ours, Err(error), "{}", text),
+    }
+    Ok(())
+}
+
+/// Pieces of JSON, whole and broken, in any order.
+fn piece() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "[\\[\\]{},:\" \n\t]".prop_map(String::from),
+        2 => prop::sample::select(vec![
+            "true", "false", "null", "nul", "-0", "-", "0", "01", "1e5", "1E+400", "1e-400", "1.", ".5",
+            "-1.25e-2", "123456789012345678", "1234567890123456789", "18446744073709551616", "1e",
+            "\"a\"", "\"a\":", "\"key\":1", "\"\\u00e9\"", "\"\\ud83d\\ude00\"",
+            "\"\\ud83d\"", "\"\\q\"", "\"\\\"\"", "\"\\\\\"", "\"\u{1}\"",
+            "\"longer than eight bytes\"", "\u{feff}", "/",
+        ]).prop_map(String::from),
+        1 => "\"[a-c]{0,12}\":".prop_map(String::from),
+        1 => any::<char>().prop_map(String::from),
+    ]
+}
+
+/// JSON with repeated names, escapes, odd numbers and blanks.
+fn json() -> impl Strategy<Value = String> {
+    let scalar = prop_oneof![
+        Just("null".to_owned()),
+        any::<bool>().prop_map(|truth| truth.to_string()),
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<u64>().prop_map(|number| number.to_string()),
+        "-?(0|[1-9][0-9]{0,25})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?",
+        any::<String>().prop_map(|text| Value::from(text).to_string()),
+        "\"([a-z]|\\\\n|\\\\u00[0-9a-f]{2}){0,10}\"",
+    ];
+    let blank = "[ \n\t\r]{0,2}";
+    scalar.prop_recursive(4, 200, 80, move |inner| {
+        let name = prop_oneof!["\"[ab]{0,3}\"", "\"customfield_[0-9]{1,3}\"", "\"\\\\u006[1-3]\""];
+        let member = (name, blank, inner.clone()).prop_map(|(n, b, v)| format!("{n}{b}:{b}{v}"));
+        prop_oneof![
+            (prop::collection::vec(inner, 0..5), blank)
+                .prop_map(|(all, b)| format!("[{b}{}{b}]", all.join(","))),
+            (prop::collection::vec(member, 0..100), blank)
+                .prop_map(|(all, b)| format!("{{{b}{}{b}}}", all.join(&format!("{b},{b}")))),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn reads_json_as_serde_json_does(text in json()) {
+        agrees(&text)?;
+    }
+
+    #[test]
+    fn refuses_broken_text_where_serde_json_does(
+        text in json(), at in any::<prop::sample::Index>(), cut in 0_usize..3, piece in piece(),
+    ) {
+        let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        let start = *at.get(&starts);
+        let end = text[start..].char_indices().nth(cut).map_or(text.len(), |(at, _)| start + at);
+        agrees(&format!("{}{piece}{}", &text[..start], &text[end..]))?;
+    }
+
+    #[test]
+    fn agrees_with_serde_json_on_any_pieces(pieces in prop::collection::vec(piece(), 0..12)) {
+        agrees(&pieces.concat())?;
+    }
 }
