@@ -11,6 +11,7 @@ pub mod incoming;
 pub mod members;
 pub mod metrics;
 pub mod publish;
+mod scan;
 pub mod view;
 pub mod webhook;
 
@@ -18,6 +19,7 @@ pub use decode::{DecodeError, Decoder};
 pub use envelope::{Envelope, Headers};
 pub use incoming::{Incoming, Source};
 pub use publish::{PublishError, Published, Publisher};
+pub use scan::ScanView;
 pub use view::EventView;
 
 use bytes::Bytes;

@@ -38,11 +38,16 @@ pub(super) fn partition(
     let mut outcome = Matches::default();
     let env = Env { now_ms: clock::now_ms(), steps_max };
     let case = Case { envelope, decoder, env };
-    // No filter that reads the flag is decided without an evaluation of its own.
-    let event = decoder.view(false);
+    let scanned = decoder.scanned();
     for layer in &partition.layers {
         let found = &mut scratch.found;
-        layer.segment.find(&event, found);
+        if !scanned.is_stuck() {
+            layer.segment.find(&scanned, found);
+        }
+        if scanned.is_stuck() {
+            // No filter that reads the flag is decided without an evaluation of its own.
+            layer.segment.find(&decoder.view(false), found);
+        }
         outcome.candidates += found.candidates;
         for group in &found.holding {
             for (listener, self_generated) in admitted(layer, *group, &case, &mut outcome.ignored) {
