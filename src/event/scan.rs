@@ -21,6 +21,9 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     nodes: Vec<Node>,
+    /// Members of large maps by the hash of their names: rows of twice their number, rounded up to
+    /// a power of two, with `NONE` where nothing stands.
+    tables: Vec<u32>,
 }
 
 /// One value. Offsets are into the text.
@@ -34,7 +37,15 @@ struct Node {
     end: u32,
     /// The next value of the same list or map. The first child follows the node.
     next: u32,
+    /// Children of a list or map, repeated names included.
+    len: u32,
+    /// Where the table of a large map starts.
+    table: u32,
 }
+
+/// Maps of this many members or more have a table: the fields of an issue are a hundred and more,
+/// and filters ask for ten of them.
+const TABLED_FROM: u32 = 12;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -53,7 +64,9 @@ impl Scan {
     /// Whether `text` is JSON within `limits`, whose values can be found from now on.
     pub(super) fn read(&mut self, text: &str, limits: &TapeLimits) -> bool {
         self.nodes.clear();
-        let mut walk = Walk { bytes: text.as_bytes(), at: 0, nodes: &mut self.nodes, limits };
+        self.tables.clear();
+        let (nodes, tables) = (&mut self.nodes, &mut self.tables);
+        let mut walk = Walk { bytes: text.as_bytes(), at: 0, nodes, tables, limits };
         let accepted = u32::try_from(text.len()).is_ok() && walk.document().is_some();
         if !accepted {
             self.nodes.clear();
@@ -72,6 +85,7 @@ struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
     nodes: &'a mut Vec<Node>,
+    tables: &'a mut Vec<u32>,
     limits: &'a TapeLimits,
 }
 
@@ -99,10 +113,10 @@ impl Walk<'_> {
     fn value(&mut self, name: u32, name_len: u16, depth: u32) -> Option<u32> {
         let id = u32::try_from(self.nodes.len()).ok().filter(|id| *id < self.limits.nodes)?;
         let start = offset(self.at);
-        let node = Node { kind: Kind::Null, name_len, name, start, end: start, next: NONE };
-        self.nodes.push(node);
-        let first = self.peek()?;
-        let kind = match first {
+        let kind = Kind::Null;
+        let (end, next, len, table) = (start, NONE, 0, NONE);
+        self.nodes.push(Node { kind, name_len, name, start, end, next, len, table });
+        let kind = match self.peek()? {
             b'"' => {
                 self.at += 1;
                 let escaped = self.string()?;
@@ -111,8 +125,8 @@ impl Walk<'_> {
                 (node.kind, node.start, node.end) = (kind, start + 1, offset(self.at - 1));
                 return Some(id);
             }
-            b'{' => self.map(depth + 1)?,
-            b'[' => self.list(depth + 1)?,
+            b'{' => self.map(id, depth + 1)?,
+            b'[' => self.list(id, depth + 1)?,
             b't' => self.word(b"true", Kind::True)?,
             b'f' => self.word(b"false", Kind::False)?,
             b'n' => self.word(b"null", Kind::Null)?,
@@ -130,13 +144,13 @@ impl Walk<'_> {
         Some(kind)
     }
 
-    fn map(&mut self, depth: u32) -> Option<Kind> {
+    fn map(&mut self, id: u32, depth: u32) -> Option<Kind> {
         self.open(depth)?;
         if self.peek()? == b'}' {
             self.at += 1;
             return Some(Kind::Map);
         }
-        let mut last = NONE;
+        let (mut last, mut len) = (NONE, 0);
         loop {
             (self.peek()? == b'"').then_some(())?;
             self.at += 1;
@@ -152,25 +166,30 @@ impl Walk<'_> {
             self.blank();
             let child = self.value(offset(name), name_len, depth)?;
             self.link(last, child);
-            last = child;
+            (last, len) = (child, len + 1);
             if self.more(b'}')? {
+                self.close(id, len);
+                if len >= TABLED_FROM {
+                    self.tabulate(id, len);
+                }
                 return Some(Kind::Map);
             }
         }
     }
 
-    fn list(&mut self, depth: u32) -> Option<Kind> {
+    fn list(&mut self, id: u32, depth: u32) -> Option<Kind> {
         self.open(depth)?;
         if self.peek()? == b']' {
             self.at += 1;
             return Some(Kind::List);
         }
-        let mut last = NONE;
+        let (mut last, mut len) = (NONE, 0);
         loop {
             let child = self.value(0, 0, depth)?;
             self.link(last, child);
-            last = child;
+            (last, len) = (child, len + 1);
             if self.more(b']')? {
+                self.close(id, len);
                 return Some(Kind::List);
             }
         }
@@ -193,6 +212,36 @@ impl Walk<'_> {
             return Some(false);
         }
         (byte == close).then_some(true)
+    }
+
+    fn close(&mut self, id: u32, len: u32) {
+        if let Some(node) = self.nodes.get_mut(id as usize) {
+            node.len = len;
+        }
+    }
+
+    /// Makes the table of a map. Of repeated names the last stands in it.
+    fn tabulate(&mut self, id: u32, len: u32) {
+        let start = self.tables.len();
+        let mask = (len as usize * 2).next_power_of_two() - 1;
+        self.tables.resize(start + mask + 1, NONE);
+        let mut child = id + 1;
+        while let Some(node) = self.nodes.get(child as usize) {
+            let name = name_of(self.bytes, node);
+            let mut at = quick_hash(name) & mask;
+            while let Some(place) = self.tables.get_mut(start + at) {
+                let known = self.nodes.get(*place as usize);
+                if known.is_none_or(|known| name_of(self.bytes, known) == name) {
+                    *place = child;
+                    break;
+                }
+                at = (at + 1) & mask;
+            }
+            child = node.next;
+        }
+        if let Some(node) = self.nodes.get_mut(id as usize) {
+            node.table = offset(start);
+        }
     }
 
     fn link(&mut self, last: u32, child: u32) {
@@ -282,6 +331,22 @@ impl Walk<'_> {
     }
 }
 
+fn name_of<'t>(bytes: &'t [u8], node: &Node) -> &'t [u8] {
+    let start = node.name as usize;
+    bytes.get(start..start + usize::from(node.name_len)).unwrap_or_default()
+}
+
+/// Tells names of one map apart in a few instructions. The end of a name counts most, for the sake
+/// of `customfield_10001` and its siblings.
+fn quick_hash(name: &[u8]) -> usize {
+    let tail = name.last_chunk().map_or_else(
+        || name.iter().fold(0, |hash: u32, byte| (hash << 8) | u32::from(*byte)),
+        |tail| u32::from_le_bytes(*tail),
+    );
+    let hash = (tail ^ offset(name.len())).wrapping_mul(0x9e37_79b1);
+    (hash >> 12) as usize
+}
+
 /// Whole numbers of up to this many digits are in range.
 const LONG_DIGITS: usize = 300;
 
@@ -345,14 +410,6 @@ impl<'a> ScanView<'a> {
         self.text.get(start as usize..end as usize).unwrap_or_default()
     }
 
-    fn children(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
-        std::iter::successors(self.first_child(node), |child| self.next_sibling(*child))
-    }
-
-    fn len(&self, node: NodeId) -> u32 {
-        offset(self.children(node).count())
-    }
-
     /// The text at a top-level name.
     pub(super) fn text(&self, name: &str) -> Option<&'a str> {
         let node = self.node(self.member(NodeId(0), name)?)?;
@@ -367,7 +424,7 @@ impl View for ScanView<'_> {
     }
 
     fn read(&self, node: NodeId) -> Read<'_> {
-        let Some(&Node { kind, start, end, .. }) = self.node(node) else { return Read::Null };
+        let Some(&Node { kind, start, end, len, .. }) = self.node(node) else { return Read::Null };
         match kind {
             Kind::Null => Read::Null,
             Kind::True => Read::Bool(true),
@@ -378,7 +435,7 @@ impl View for ScanView<'_> {
                 self.stuck.set(true);
                 Read::Null
             }
-            Kind::List => Read::List { len: self.len(node) },
+            Kind::List => Read::List { len },
             // Nobody who looks values up asks how many there are.
             Kind::Map => Read::Map { len: 0 },
         }
@@ -388,11 +445,23 @@ impl View for ScanView<'_> {
         if self.node(node)?.kind != Kind::Map {
             return None;
         }
+        let (bytes, name) = (self.text.as_bytes(), name.as_bytes());
+        let &Node { len, table, .. } = self.node(node)?;
+        if table != NONE {
+            let mask = (len as usize * 2).next_power_of_two() - 1;
+            let mut at = quick_hash(name) & mask;
+            loop {
+                let child = *self.scan.tables.get(table as usize + at)?;
+                if name_of(bytes, self.scan.nodes.get(child as usize)?) == name {
+                    return Some(NodeId(child));
+                }
+                at = (at + 1) & mask;
+            }
+        }
         let mut found = None;
         let mut at = self.first_child(node)?.0;
         while let Some(child) = self.scan.nodes.get(at as usize) {
-            let end = child.name + u32::from(child.name_len);
-            if usize::from(child.name_len) == name.len() && self.slice(child.name, end) == name {
+            if usize::from(child.name_len) == name.len() && name_of(bytes, child) == name {
                 found = Some(NodeId(at));
             }
             at = child.next;
@@ -401,9 +470,7 @@ impl View for ScanView<'_> {
     }
 
     fn first_child(&self, node: NodeId) -> Option<NodeId> {
-        let Node { kind, end, .. } = *self.node(node)?;
-        let child = self.scan.nodes.get(node.0 as usize + 1)?;
-        (matches!(kind, Kind::List | Kind::Map) && child.start < end).then_some(NodeId(node.0 + 1))
+        (self.node(node)?.len > 0).then_some(NodeId(node.0 + 1))
     }
 
     fn next_sibling(&self, node: NodeId) -> Option<NodeId> {

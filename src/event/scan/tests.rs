@@ -103,6 +103,10 @@ fn damaged() -> impl Strategy<Value = String> {
         })
 }
 
+fn children(scan: &ScanView<'_>, of: NodeId) -> Vec<NodeId> {
+    std::iter::successors(scan.first_child(of), |child| scan.next_sibling(*child)).collect()
+}
+
 /// Everything there is to find, in the order found; a member stands for all of its name.
 fn same(scan: &ScanView<'_>, at: NodeId, tape: &Tape, of: NodeId) -> Result<(), TestCaseError> {
     let (found, expected) = (scan.read(at), tape.read(of));
@@ -121,14 +125,14 @@ fn same(scan: &ScanView<'_>, at: NodeId, tape: &Tape, of: NodeId) -> Result<(), 
                 same(scan, twin.unwrap_or(NodeId(0)), tape, node)?;
                 child = tape.next_sibling(node);
             }
-            for child in scan.children(at) {
+            for child in children(scan, at) {
                 prop_assert!(tape.member(of, scan.name(child)).is_some());
             }
         }
         Read::List { .. } => {
             prop_assert_eq!(found, expected);
             let mut child = tape.first_child(of);
-            for twin in scan.children(at) {
+            for twin in children(scan, at) {
                 let Some(node) = child else { return Err(TestCaseError::fail("too many items")) };
                 same(scan, twin, tape, node)?;
                 child = tape.next_sibling(node);
@@ -173,6 +177,16 @@ proptest! {
     #[test]
     fn any_text_is_read_without_a_panic(text in "[\\[\\]{}\",:a0 \\\\-]{0,24}") {
         check(&text, &TapeLimits::default())?;
+    }
+}
+
+proptest! {
+    #[test]
+    fn large_maps_are_read_as_on_the_tape(
+        names in prop::collection::vec("[ab]{0,3}|customfield_100[0-9]{2}", 8..80),
+    ) {
+        let members = names.iter().enumerate().map(|(at, name)| format!("\"{name}\":{at}"));
+        check(&format!("{{{}}}", members.collect::<Vec<_>>().join(",")), &TapeLimits::default())?;
     }
 }
 
