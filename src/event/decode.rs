@@ -1,12 +1,15 @@
 //! Bytes to [`Event`]: size, text, depth and shape are checked before anything is matched.
 
+use std::cell::{OnceCell, RefCell};
+
 use bytes::Bytes;
 use switchyard_expr::view::Read;
 use switchyard_expr::{Tape, TapeError, TapeLimits, View};
 use thiserror::Error;
 
 use super::envelope::{Draft, Source};
-use super::view::EventView;
+use super::scan::{Scan, ScanView};
+use super::view::{self, EventView};
 use super::{Envelope, Event, Headers};
 use crate::domain::AppId;
 
@@ -84,20 +87,40 @@ impl DecodeError {
 }
 
 /// Reads messages one after the other, reusing its buffers.
+///
+/// A body is scanned, which checks all of it; the tape that evaluation needs is made when it is
+/// asked for, which few events do.
 #[derive(Debug)]
 pub struct Decoder {
-    tape: Tape,
+    /// The body; a copy costs less than to check again that it is UTF-8.
+    text: String,
+    scan: Scan,
+    /// The body as a tape, if anyone wanted it.
+    tape: OnceCell<Tape>,
+    /// The memory of the last tape.
+    spare: RefCell<Tape>,
     size_max: usize,
     trust_body_self: bool,
     body_self: bool,
 }
+
+/// Bounds of an event body.
+const LIMITS: TapeLimits = TapeLimits { depth: DEPTH_MAX, nodes: NODES_MAX };
 
 impl Decoder {
     /// A decoder for bodies of up to `size_max` bytes. With `trust_body_self` a `selfGenerated:
     /// true` in the body counts for every app (buses that serve one app).
     #[must_use]
     pub fn new(size_max: usize, trust_body_self: bool) -> Self {
-        Self { tape: Tape::new(), size_max, trust_body_self, body_self: false }
+        Self {
+            text: String::new(),
+            scan: Scan::default(),
+            tape: OnceCell::new(),
+            spare: RefCell::default(),
+            size_max,
+            trust_body_self,
+            body_self: false,
+        }
     }
 
     /// Decodes one message of the event stream; afterwards the decoder holds the body in the form
@@ -118,7 +141,7 @@ impl Decoder {
         let mut draft = Draft::read(subject, headers)?;
         let body = if draft.source == Source::Structured {
             self.parse(&body)?;
-            let data = draft.open_structured(&self.tape)?;
+            let data = draft.open_structured(self.tape())?;
             self.parse(&data)?;
             data
         } else {
@@ -126,14 +149,20 @@ impl Decoder {
             body
         };
         self.body_self = self.trust_body_self && self.flag("selfGenerated");
-        let envelope = draft.complete(&self.tape, &body)?;
+        let envelope = draft.complete(self.text("eventType"), &body)?;
         Ok(Event { envelope, body, sequence })
     }
 
     /// The decoded body as filters see it: `event.selfGenerated` is what the router derived.
     #[must_use]
     pub fn view(&self, self_generated: bool) -> EventView<'_> {
-        EventView::new(&self.tape, self_generated)
+        EventView::new(self.tape(), self_generated)
+    }
+
+    /// The decoded body as lookups see it; it may be stuck before the first.
+    #[must_use]
+    pub fn scanned(&self) -> ScanView<'_> {
+        self.scan.view(&self.text)
     }
 
     /// Whether the app, or the account it acts with, caused the event.
@@ -168,8 +197,27 @@ impl Decoder {
             let size = format!("{} bytes", body.len());
             return Err(DecodeError::Size { size, max: self.size_max });
         }
-        let limits = TapeLimits { depth: DEPTH_MAX, nodes: NODES_MAX };
-        self.tape.parse(body, &limits).map_err(|error| match error {
+        if let Some(tape) = self.tape.take() {
+            *self.spare.get_mut() = tape;
+        }
+        let text = std::str::from_utf8(body)
+            .map_err(|error| DecodeError::Utf8 { offset: error.valid_up_to() })?;
+        self.text.clear();
+        self.text.push_str(text);
+        if !self.scan.read(&self.text, &LIMITS) {
+            let mut tape = self.spare.take();
+            tape.parse(body, &LIMITS).map_err(|error| self.refusal(error))?;
+            self.tape = OnceCell::from(tape);
+        }
+        if self.is_object() {
+            Ok(())
+        } else {
+            Err(DecodeError::schema("the body is JSON but not an object"))
+        }
+    }
+
+    fn refusal(&self, error: TapeError) -> DecodeError {
+        match error {
             TapeError::Utf8 { offset } => DecodeError::Utf8 { offset },
             TapeError::Depth => DecodeError::Depth { max: DEPTH_MAX },
             TapeError::Nodes | TapeError::Length => {
@@ -177,20 +225,41 @@ impl Decoder {
                 DecodeError::Size { size, max: self.size_max }
             }
             TapeError::Syntax { .. } => DecodeError::Json { reason: error.to_string() },
-        })?;
-        if self.tape.is_object() {
-            Ok(())
-        } else {
-            Err(DecodeError::schema("the body is JSON but not an object"))
         }
     }
 
+    fn is_object(&self) -> bool {
+        match self.tape.get() {
+            Some(tape) => tape.is_object(),
+            None => self.text.trim_ascii_start().starts_with('{'),
+        }
+    }
+
+    /// The body as a tape.
+    fn tape(&self) -> &Tape {
+        self.tape.get_or_init(|| {
+            let mut tape = self.spare.take();
+            // Cannot fail on what the scan accepted; if it did, filters would see null and say so.
+            let parsed = tape.parse(self.text.as_bytes(), &LIMITS);
+            debug_assert!(parsed.is_ok(), "the scan accepted what is not JSON");
+            tape
+        })
+    }
+
     fn text(&self, name: &str) -> Option<&str> {
-        super::view::text(&self.tape, name)
+        if self.tape.get().is_none() {
+            let scanned = self.scanned();
+            let text = scanned.text(name);
+            if !scanned.is_stuck() {
+                return text;
+            }
+        }
+        view::text(self.tape(), name)
     }
 
     fn flag(&self, name: &str) -> bool {
-        let node = self.tape.variable("event").and_then(|root| self.tape.member(root, name));
-        node.is_some_and(|node| matches!(self.tape.read(node), Read::Bool(true)))
+        let tape = self.tape();
+        let node = tape.variable("event").and_then(|root| tape.member(root, name));
+        node.is_some_and(|node| matches!(tape.read(node), Read::Bool(true)))
     }
 }

@@ -116,9 +116,13 @@ impl Draft {
         Ok(Bytes::copy_from_slice(data.as_bytes()))
     }
 
-    /// Fills what is still missing from the body and checks that both agree.
-    pub(super) fn complete(self, tape: &Tape, body: &Bytes) -> Result<Envelope, DecodeError> {
-        let said = view::text(tape, "eventType");
+    /// Fills what is still missing from the body, which names the event type `said`, and checks that
+    /// both agree.
+    pub(super) fn complete(
+        self,
+        said: Option<&str>,
+        body: &Bytes,
+    ) -> Result<Envelope, DecodeError> {
         let event_type = match (self.event_type, said) {
             (Some(event_type), Some(said)) if event_type.as_str() != said => {
                 return Err(DecodeError::schema(format!(

@@ -12,6 +12,7 @@ pub mod members;
 pub mod metrics;
 pub mod publish;
 pub mod sample;
+mod scan;
 pub mod view;
 pub mod webhook;
 
@@ -20,6 +21,7 @@ pub use envelope::{Envelope, Headers};
 pub use incoming::{Incoming, Source};
 pub use publish::{PublishError, Published, Publisher};
 pub use sample::Sample;
+pub use scan::ScanView;
 pub use view::EventView;
 
 use bytes::Bytes;

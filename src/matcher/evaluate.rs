@@ -38,12 +38,18 @@ pub(super) fn partition(
     let mut outcome = Matches::default();
     let env = Env { now_ms: clock::now_ms(), steps_max };
     let case = Case { envelope, decoder, env };
-    // No filter that reads the flag is decided without an evaluation of its own.
-    let event = decoder.view(false);
+    let scanned = decoder.scanned();
     for layer in &partition.layers {
         let found = &mut scratch.found;
-        layer.segment.find(&event, found);
+        if !scanned.is_stuck() {
+            layer.segment.find(&scanned, found);
+        }
+        if scanned.is_stuck() {
+            // No filter that reads the flag is decided without an evaluation of its own.
+            layer.segment.find(&decoder.view(false), found);
+        }
         outcome.candidates += found.candidates;
+        outcome.matches.reserve(found.holding.len());
         for group in &found.holding {
             for (listener, self_generated) in admitted(layer, *group, &case, &mut outcome.ignored) {
                 outcome.matches.push(matched(listener, self_generated, case.env.now_ms));
@@ -76,14 +82,13 @@ fn admitted<'p>(
 /// whether the app itself caused the event.
 fn is_admitted(listener: &Listener, case: &Case<'_>) -> Option<bool> {
     let subscription = &listener.subscription;
-    let filter = listener.filter()?;
     let self_generated = case.decoder.is_self_generated(
         case.envelope,
         &subscription.app,
         subscription.app_account_id.as_deref(),
     );
-    let unlicensed = filter.requires_licence && !subscription.licensed;
-    if unlicensed || (filter.ignore_self && self_generated) {
+    let unlicensed = listener.requires_licence && !subscription.licensed;
+    if unlicensed || (listener.ignore_self && self_generated) {
         subscription.stats.ignored.fetch_add(1, Relaxed);
         return None;
     }

@@ -41,10 +41,24 @@ pub(super) type GroupId = u32;
 pub(super) struct Listener {
     pub(super) subscription: Arc<Subscription>,
     /// Which of the subscription's event types this is.
-    pub(super) listen: u32,
+    listen: u32,
+    /// Of its filter, so that most matches need not look there.
+    pub(super) ignore_self: bool,
+    /// As above.
+    pub(super) requires_licence: bool,
 }
 
 impl Listener {
+    pub(super) fn new(subscription: &Arc<Subscription>, at: usize) -> Self {
+        let filter = subscription.listens.get(at).map(|listen| &listen.filter);
+        Self {
+            subscription: Arc::clone(subscription),
+            listen: index(at),
+            ignore_self: filter.is_some_and(|filter| filter.ignore_self),
+            requires_licence: filter.is_some_and(|filter| filter.requires_licence),
+        }
+    }
+
     pub(super) fn filter(&self) -> Option<&super::Filter> {
         self.subscription.listens.get(self.listen as usize).map(|listen| &listen.filter)
     }

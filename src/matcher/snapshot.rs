@@ -232,9 +232,8 @@ fn collect(old: &[Enrolled], new: &[Arc<Subscription>], touched: &mut Changes) {
     for subscription in new {
         if before.binary_search(&Arc::as_ptr(subscription)).is_err() {
             for at in 0..subscription.listens.len() {
-                let listen = u32::try_from(at).unwrap_or(u32::MAX);
-                let listener = Listener { subscription: Arc::clone(subscription), listen };
-                change(subscription, at, &mut |change| change.came.push(listener.clone()));
+                let listener = || Listener::new(subscription, at);
+                change(subscription, at, &mut |change| change.came.push(listener()));
             }
         }
     }
