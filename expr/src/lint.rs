@@ -200,6 +200,11 @@ impl Linter<'_> {
     }
 
     fn expr(&mut self, expr: &Expr) -> Known {
+        // Looking for a name that was meant takes time, which a source full of mistakes would
+        // multiply.
+        if self.findings.len() >= WARNINGS_MAX {
+            return Known::of_type(expr.ty);
+        }
         match &expr.kind {
             Kind::Variable(at) => return self.variable(*at),
             Kind::Place(place) => return self.load(*place),
