@@ -89,7 +89,7 @@ impl Delivery {
             subscription: found.subscription,
             occurrence: Arc::clone(occurrence),
             self_generated: found.self_generated,
-            filter_error: found.filter_error,
+            filter_error: found.filter_error.map(|error| *error),
             progress: Progress::fresh(now),
         }
     }
