@@ -95,7 +95,7 @@ impl Delivery {
             also: also.into(),
             occurrence: Arc::clone(occurrence),
             self_generated: found.self_generated,
-            filter_error: found.filter_error,
+            filter_error: found.filter_error.map(|error| *error),
             progress: Progress::fresh(now),
         }
     }

@@ -164,7 +164,7 @@ impl Matches {
             self.matches.push(Match {
                 subscription: Arc::clone(subscription),
                 self_generated,
-                filter_error: Some(error.clone()),
+                filter_error: Some(Box::new(error.clone())),
             });
         }
         self.failures.push(FilterFailure {

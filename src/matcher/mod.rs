@@ -27,8 +27,9 @@ pub struct Match {
     pub subscription: Arc<Subscription>,
     /// Whether the app itself caused the event.
     pub self_generated: bool,
-    /// Set when the filter failed and `onError` delivers all the same.
-    pub filter_error: Option<FilterError>,
+    /// Set when the filter failed and `onError` delivers all the same. Rare, so in a box: the list
+    /// of matches of an event is less than a third as large, and short enough for the allocator's cache.
+    pub filter_error: Option<Box<FilterError>>,
 }
 
 /// A filter that could not be evaluated, whatever `onError` made of it.
