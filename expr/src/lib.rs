@@ -60,7 +60,7 @@ pub use crate::fault::EvalError;
 pub use crate::predicate::{Condition, Facts, Path, Resolved};
 pub use crate::program::Program;
 pub use crate::span::Span;
-pub use crate::tape::{Tape, TapeError, TapeLimits, TopLevelMember};
+pub use crate::tape::{Tape, TapeError, TapeLimits};
 pub use crate::value::Value;
 pub use crate::view::View;
 

@@ -4,11 +4,9 @@
 //! its largest event allocates nothing for the next one.
 
 mod build;
-mod members;
 mod strict;
 
 use crate::tape::build::Builder;
-pub use crate::tape::members::TopLevelMember;
 use crate::view::{NodeId, Read, View};
 
 /// Bounds on one event.
@@ -191,12 +189,6 @@ impl Tape {
     /// The parsed text.
     pub fn text(&self) -> &str {
         &self.text
-    }
-
-    /// The members of the root as they stand in the text, duplicates included. Reads the text
-    /// again: for whoever copies an event and replaces some members.
-    pub fn top_level_members(&self) -> impl Iterator<Item = TopLevelMember<'_>> {
-        members::top_level(if self.is_object() { &self.text } else { "" })
     }
 
     fn node(&self, node: NodeId) -> Option<&Node> {

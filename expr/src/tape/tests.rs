@@ -106,23 +106,6 @@ fn is_empty_after_an_error_and_usable_again() {
     assert_eq!(at(&tape, "b"), Some(Read::Number(2.0)));
 }
 
-#[test]
-fn tells_where_the_members_of_the_root_stand() {
-    let text = "{ \"a\" : [1, {\"x\": \"}\"}] ,\"b\\\"\":\"q\\\"\", \"c\":12\n}";
-    let tape = tape(text);
-    let members: Vec<(&str, &str, &str)> = tape
-        .top_level_members()
-        .map(|member| (member.raw_name, &text[member.range], &text[member.value]))
-        .collect();
-    let expected = vec![
-        ("a", "\"a\" : [1, {\"x\": \"}\"}]", "[1, {\"x\": \"}\"}]"),
-        ("b\\\"", "\"b\\\"\":\"q\\\"\"", "\"q\\\"\""),
-        ("c", "\"c\":12", "12"),
-    ];
-    assert_eq!(members, expected);
-    assert_eq!(super::Tape::new().top_level_members().count(), 0);
-}
-
 /// What the tape must agree with.
 fn reference(text: &str) -> Result<Value, TapeError> {
     let mut reader = serde_json::Deserializer::from_str(text);
