@@ -24,6 +24,8 @@ use crate::event::{Incoming, Source};
 const BATCH_MESSAGES: usize = 500;
 /// Least bytes asked for at once: two events of the largest size.
 const BATCH_BYTES_MIN: usize = 4 << 20;
+/// Most messages held while there is no room for them: those of four pulls.
+const HELD_MAX: usize = 4 * BATCH_MESSAGES;
 /// How long the broker holds a pull that finds nothing.
 const EXPIRES: Duration = Duration::from_secs(10);
 /// How often it says meanwhile that it is still there.
@@ -128,6 +130,29 @@ impl Pull {
         tokio::time::sleep(PAUSE).await;
     }
 
+    /// Holds what has arrived. The pull goes on, since what the broker sends just now would arrive
+    /// nowhere if it ended; only when as much is held as one pull asks for does it end, and then
+    /// those few are handed out again after their deadline.
+    fn take_in(&mut self) {
+        let Some(mut pulling) = self.pulling.take() else { return };
+        let mut held_bytes: usize = self.held.iter().map(|message| message.payload.len()).sum();
+        loop {
+            if held_bytes >= self.batch_bytes || self.held.len() >= HELD_MAX {
+                return;
+            }
+            match pulling.next().now_or_never() {
+                None => break,
+                Some(Some(Ok(message))) => {
+                    held_bytes += message.payload.len();
+                    self.held.extend(self.wrap(message));
+                }
+                // It ended or failed; the next pull sets it up again.
+                Some(_) => return,
+            }
+        }
+        self.pulling = Some(pulling);
+    }
+
     fn wrap(&self, message: jetstream::Message) -> Option<Pulled> {
         let info = message.info().ok()?;
         let stored_ms = i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).ok()?;
@@ -175,18 +200,12 @@ impl Source for Pull {
         }
     }
 
-    /// Stops pulling: what has arrived is held and kept in progress. What the broker sends just
-    /// then arrives nowhere and is handed out again after its deadline.
     async fn hold(&mut self) {
         loop {
             let wait = self.hold_interval.saturating_sub(clock::since(self.held_at));
             tokio::time::sleep(wait).await;
             self.held_at = clock::tick();
-            if let Some(mut pulling) = self.pulling.take() {
-                while let Some(Some(Ok(message))) = pulling.next().now_or_never() {
-                    self.held.extend(self.wrap(message));
-                }
-            }
+            self.take_in();
             for message in &self.held {
                 message.in_progress().await;
             }
