@@ -53,6 +53,7 @@ mod typed;
 pub mod value;
 pub mod view;
 
+pub use crate::ast::quoted;
 pub use crate::complexity::Complexity;
 pub use crate::diagnostic::{Code, Diagnostic, ErrorKind, Severity};
 pub use crate::eval::{Scratch, Verdict};

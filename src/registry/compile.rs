@@ -294,7 +294,9 @@ impl Compiler<'_> {
             address: webhook.address.as_str().into(),
         };
         Ok(Heard {
-            listens: webhook.listens(self.programs, installation.product)?,
+            listens: webhook
+                .listens(self.programs, installation.product, "filter")
+                .map_err(|found| summary(&found))?,
             handler: Arc::new(Handler::Webhook(handler)),
             include_fields: Box::default(),
         })

@@ -42,6 +42,13 @@ pub(super) fn compile_accepted(source: &str, path: &str) -> Result<Arc<Program>,
     }
 }
 
+/// The expression that a JQL filter means; none if it is blank, which every issue matches.
+pub(super) fn translate_jql(query: &str, path: &str) -> Result<Option<String>, Vec<Problem>> {
+    switchyard_expr::jql::translate(query).map_err(|rejected| {
+        rejected.diagnostics.iter().map(|found| problem(found, query, path)).collect()
+    })
+}
+
 /// Entity properties that a filter reads, each as [`property`] spells it.
 pub(super) fn properties(program: &Program) -> impl Iterator<Item = String> {
     let paths = program.facts().property_paths.iter();

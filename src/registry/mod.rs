@@ -21,7 +21,6 @@ mod connect;
 mod document;
 mod dynamic;
 mod installations;
-mod jql;
 mod language;
 mod limits;
 mod live;
