@@ -1,6 +1,7 @@
 //! `switchyard check`: whether filters are some, and what is wrong with them or odd about them.
 
 mod report;
+mod size;
 mod subject;
 
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use switchyard_expr::{Code, Diagnostic, Profile, Severity, Usage, compile_for, limits};
 
-use super::{EXIT_NO, Output, print_line, read_input};
+use super::{EXIT_NO, Output, print_line, read_input, read_sample};
+use crate::event::Sample;
 use crate::registry::{Problem, catalog, code};
 use subject::{FilterText, Subject};
 
@@ -26,6 +28,9 @@ pub struct CheckArgs {
     /// Event type that the filter is for; may be repeated. Modules name their own
     #[arg(long = "event", value_name = "TYPE")]
     pub events: Vec<String>,
+    /// A sample event; warns if the vendor would not deliver what a module's handler gets of it
+    #[arg(long, value_name = "FILE", conflicts_with = "expression")]
+    pub with: Option<PathBuf>,
     /// How to print the answer
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -90,7 +95,8 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         }
         (None, None) => anyhow::bail!("nothing to check: give a FILE, `-`, or -e EXPR"),
     };
-    let checked = check(subjects, unknown_events(&args.events));
+    let sample = args.with.as_deref().map(read_sample).transpose()?;
+    let checked = check(subjects, sample.as_ref(), unknown_events(&args.events));
     let valid = !checked.findings.iter().any(Finding::is_error);
     match (args.format, args.output) {
         (Some(Format::Github), _) => report::github(&checked)?,
@@ -116,9 +122,11 @@ fn unknown_events(events: &[String]) -> Vec<Finding> {
     findings.collect()
 }
 
-fn check(subjects: Vec<Subject>, mut findings: Vec<Finding>) -> Checked {
+fn check(subjects: Vec<Subject>, sample: Option<&Sample>, mut findings: Vec<Finding>) -> Checked {
     let mut filters = Vec::new();
-    for subject in subjects {
+    for mut subject in subjects {
+        let too_large = subject.body.as_ref().zip(sample).and_then(|(b, s)| size::warning(b, s));
+        subject.problems.extend(too_large.map(|problem| (Severity::Warning, problem)));
         for (severity, problem) in subject.problems {
             let what = What::Module(severity, Box::new(problem));
             findings.push(Finding { origin: subject.origin.clone(), what });

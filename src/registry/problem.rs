@@ -145,6 +145,8 @@ pub mod code {
     pub const FIXED: &str = "SY-2021";
     /// The JQL of a webhook cannot be used.
     pub const JQL: &str = "SY-2022";
+    /// Warning: the vendor would not deliver a body of this size.
+    pub const BODY_SIZE: &str = "SY-2023";
 }
 
 #[cfg(test)]
