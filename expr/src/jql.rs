@@ -30,11 +30,7 @@ use clause::Place;
 /// The first thing in it that is no JQL, or that webhooks do not support.
 pub fn translate(query: &str) -> Result<Option<String>, Rejected> {
     match parse::parse(query) {
-        Ok(tree) => Ok(tree.map(|tree| {
-            let mut out = String::new();
-            write(&tree, &mut out);
-            out
-        })),
+        Ok(tree) => Ok(tree.as_ref().map(written)),
         Err(diagnostic) => Err(Rejected { diagnostics: vec![*diagnostic] }),
     }
 }
@@ -72,28 +68,19 @@ enum Operand {
 
 type Refused<T> = Result<T, Box<Diagnostic>>;
 
-fn write(tree: &Tree, out: &mut String) {
-    let joined = |trees: &[Tree], joint: &str, out: &mut String| {
-        for (at, tree) in trees.iter().enumerate() {
-            if at > 0 {
-                out.push_str(joint);
-            }
-            write(tree, out);
-        }
-    };
+fn written(tree: &Tree) -> String {
+    let all = |trees: &[Tree]| trees.iter().map(written).collect::<Vec<_>>();
     match tree {
-        Tree::And(trees) => joined(trees, " && ", out),
-        Tree::Or(trees) => {
-            out.push('(');
-            joined(trees, " || ", out);
-            out.push(')');
+        Tree::And(trees) => {
+            let mut tests = all(trees);
+            // None of them fails, so their order is free; an index reads up to the first that has
+            // to be evaluated.
+            tests.sort_by_key(|test| test.contains(clause::LOWER));
+            tests.join(" && ")
         }
-        Tree::Not(tree) => {
-            out.push_str("!(");
-            write(tree, out);
-            out.push(')');
-        }
-        Tree::Clause(clause) => clause::write(clause, out),
+        Tree::Or(trees) => format!("({})", all(trees).join(" || ")),
+        Tree::Not(tree) => format!("!({})", written(tree)),
+        Tree::Clause(clause) => clause::written(clause),
     }
 }
 

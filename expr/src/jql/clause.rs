@@ -9,6 +9,9 @@ use crate::ast::quoted;
 pub(super) const SUPPORTED: &str = "webhooks support issueKey, project, issuetype, status, \
     priority, assignee, reporter, issue.property[key].path and cf[id]";
 
+/// How names are compared in any case, which an index cannot hold.
+pub(super) const LOWER: &str = "?.toLowerCase()";
+
 /// A field, and where its values stand in an event.
 #[derive(PartialEq, Debug)]
 pub(super) enum Place {
@@ -75,8 +78,7 @@ impl Place {
         let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
         let id = || (format!("{path}?.id"), exact.clone());
         let name = || (format!("{path}?.name"), exact.clone());
-        let name_in_any_case =
-            || (format!("{path}?.name?.toLowerCase()"), quoted(&text.to_lowercase()));
+        let name_in_any_case = || (format!("{path}?.name{LOWER}"), quoted(&text.to_lowercase()));
         match self {
             Place::Issue if is_number => vec![("event.issue?.id".into(), exact)],
             Place::Issue => vec![(path, quoted(&text.to_uppercase()))],
@@ -101,7 +103,7 @@ impl Place {
     }
 }
 
-pub(super) fn write(clause: &Clause, out: &mut String) {
+pub(super) fn written(clause: &Clause) -> String {
     let mut tests: Vec<(String, Vec<String>)> = Vec::new();
     for (left, right) in clause.values.iter().flat_map(|value| clause.place.ways(value)) {
         match tests.iter_mut().find(|(known, _)| *known == left) {
@@ -117,14 +119,13 @@ pub(super) fn write(clause: &Clause, out: &mut String) {
     let tests: Vec<String> = tests.collect();
     let any = tests.join(" || ");
     let is_empty_tested = clause.values.contains(&Operand::Empty);
-    // Infallible: the target is a string.
-    let _ = match (clause.is_negated, tests.len()) {
-        (false, 1) => write!(out, "{any}"),
-        (false, _) => write!(out, "({any})"),
+    match (clause.is_negated, tests.len()) {
+        (false, 1) => any,
+        (false, _) => format!("({any})"),
         // What is empty differs from nothing.
-        (true, _) if is_empty_tested => write!(out, "!({any})"),
-        (true, _) => write!(out, "({} != null && !({any}))", clause.place.path()),
-    };
+        (true, _) if is_empty_tested => format!("!({any})"),
+        (true, _) => format!("({} != null && !({any}))", clause.place.path()),
+    }
 }
 
 /// Keys are letters, digits and underscores, and start with a letter.
