@@ -45,8 +45,8 @@ impl Programs {
         let start = clock::tick();
         let compiled = language::compile(text, path, usage);
         metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
-        let Compiled { program, warnings } = compiled?;
-        Ok(Compiled { program: self.keep(text, program), warnings })
+        let compiled = compiled?;
+        Ok(Compiled { program: self.keep(text, Arc::clone(&compiled.program)), ..compiled })
     }
 
     /// The program of a filter, compiled unless an equal one is in use.

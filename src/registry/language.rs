@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switchyard_expr::{Diagnostic, Profile, Program, Severity, Usage};
+use switchyard_expr::{Complexity, Diagnostic, Profile, Program, Severity, Usage};
 
 use super::problem::{Place, Problem};
 
@@ -10,6 +10,7 @@ use super::problem::{Place, Problem};
 pub(super) struct Compiled {
     pub(super) program: Arc<Program>,
     pub(super) warnings: Vec<Problem>,
+    pub(super) complexity: Complexity,
 }
 
 /// Checks and compiles a filter; `path` is where its text stands in the request.
@@ -23,6 +24,7 @@ pub(super) fn compile(
         Ok(compiled) => Ok(Compiled {
             program: Arc::new(compiled.program),
             warnings: compiled.warnings.iter().map(problem).collect(),
+            complexity: compiled.complexity,
         }),
         Err(rejected) => {
             let errors = rejected.diagnostics.iter().filter(|d| d.severity == Severity::Error);

@@ -57,5 +57,5 @@ pub use problem::{Place, Problem, code, summary};
 pub use store::{Change, Store, StoreError, Stored};
 pub use token::digest;
 pub use trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
-pub use validate::{Accepted, Rules, key_problem};
+pub use validate::{Accepted, FilterCost, Rules, key_problem};
 pub use webhook::{WEBHOOKS, Webhook};

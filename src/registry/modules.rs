@@ -13,7 +13,7 @@ use super::compile::TRIGGER;
 use super::document::{Door, InstallationRecord, InstallationState, ModuleRecord, Switch};
 use super::problem::{Problem, code};
 use super::trigger::Trigger;
-use super::validate::{Accepted, Rules};
+use super::validate::{Accepted, FilterCost, Rules};
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey};
 
@@ -73,6 +73,21 @@ pub struct Registered {
     pub module: ModuleRecord,
     /// What its author may want to know.
     pub warnings: Vec<Problem>,
+    /// What its filters cost.
+    pub complexity: Vec<FilterCost>,
+}
+
+impl Registered {
+    pub(super) fn new(module: ModuleRecord, accepted: &Accepted) -> Self {
+        let Accepted { warnings, complexity, .. } = accepted;
+        Self { module, warnings: warnings.clone(), complexity: complexity.clone() }
+    }
+}
+
+impl From<ModuleRecord> for Registered {
+    fn from(module: ModuleRecord) -> Self {
+        Self { module, warnings: Vec::new(), complexity: Vec::new() }
+    }
 }
 
 impl Registry {
@@ -106,7 +121,7 @@ impl Registry {
             })
             .await?;
         info!(installation = %installation, key = %module.key, "module registered");
-        Ok(Registered { module, warnings: accepted.warnings })
+        Ok(Registered::new(module, &accepted))
     }
 
     /// Puts a module among those of a record, if there is room for it.
@@ -184,7 +199,7 @@ impl Registry {
             })
             .await?;
         info!(installation = %installation, %key, revision = module.revision, "module replaced");
-        Ok(Registered { module, warnings: accepted.warnings })
+        Ok(Registered::new(module, &accepted))
     }
 
     /// Removes the module `key`. `expected` is the revision it must have.
