@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use switchyard_expr::diagnostic::Page;
 use switchyard_expr::{Code, Diagnostic, Profile, Severity, Usage, compile_for, limits};
 
 use super::{EXIT_NO, Output, print_line, read_input, read_sample};
+use crate::codes;
 use crate::event::Sample;
 use crate::registry::{Problem, catalog, code};
 use subject::{FilterText, Subject};
@@ -164,29 +166,35 @@ pub struct ExplainCodeArgs {
 /// # Errors
 /// Standard output cannot be written.
 pub fn explain_code(args: &ExplainCodeArgs) -> anyhow::Result<ExitCode> {
+    let all = every_code();
     let Some(text) = &args.code else {
-        for code in Code::ALL {
-            print_line(&format!("{code}  {}", code.title()))?;
+        for (code, title, _) in all {
+            print_line(&format!("{code}  {title}"))?;
         }
         return Ok(ExitCode::SUCCESS);
     };
-    let Some(code) = Code::from_text(text) else {
-        print_line(&format!("there is no code `{text}` of the filter language"))?;
+    let digits = text.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let found = all.iter().find(|(code, ..)| code.strip_prefix("SY-") == Some(digits));
+    let Some((code, title, page)) = found else {
+        print_line(&format!("there is no code `{text}`; without one all are listed"))?;
         return Ok(ExitCode::from(EXIT_NO));
     };
-    print_line(&page(code))?;
+    let mut told = format!("{code}: {title}\n\n{}\n", page.cause);
+    if !page.example.is_empty() {
+        told.push_str(&format!("\n  {}\n", page.example.replace('\n', "\n  ")));
+    }
+    let fix = if page.fix.ends_with('.') { page.fix.to_owned() } else { format!("  {}", page.fix) };
+    print_line(&format!("{told}\nInstead:\n\n{fix}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn page(code: Code) -> String {
-    let page = code.page();
-    let mut text = format!("{code}: {}\n\n{}\n", code.title(), page.cause);
-    if !page.example.is_empty() {
-        text.push_str(&format!("\n  {}\n", page.example));
-    }
-    let fix = if page.fix.ends_with('.') { page.fix.to_owned() } else { format!("  {}", page.fix) };
-    text.push_str(&format!("\nInstead:\n\n{fix}"));
-    text
+/// Every code with its title and page, ascending.
+fn every_code() -> Vec<(String, &'static str, Page)> {
+    let language = Code::ALL.iter().map(|code| (code.to_string(), code.title(), code.page()));
+    let others = codes::ENTRIES.iter().map(|e| (e.code.to_owned(), e.title, e.page));
+    let mut all: Vec<_> = language.chain(others).collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
 }
 
 /// What is known of an accepted filter beside its mistakes.

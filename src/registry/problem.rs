@@ -146,7 +146,7 @@ pub mod code {
     /// The JQL of a webhook cannot be used.
     pub const JQL: &str = "SY-2022";
     /// Warning: the vendor would not deliver a body of this size.
-    pub const BODY_SIZE: &str = "SY-2023";
+    pub const BODY_SIZE: &str = "SY-2024";
 }
 
 #[cfg(test)]

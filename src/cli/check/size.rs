@@ -72,7 +72,7 @@ mod tests {
         let found = warning(&body(UPDATED, &[]), &sample(200_000)).unwrap();
         assert_eq!(
             (found.code.as_str(), found.path.as_str()),
-            ("SY-2023", "data.payload.include.fields")
+            ("SY-2024", "data.payload.include.fields")
         );
         assert!(found.message.contains("drops what is larger than 200000"), "{}", found.message);
         assert!(warning(&body(UPDATED, &["environment"]), &sample(400_000)).is_some());
