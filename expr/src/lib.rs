@@ -61,6 +61,7 @@ pub use crate::eval::{Scratch, Verdict};
 pub use crate::fault::EvalError;
 pub use crate::predicate::{Condition, Facts, Path, Resolved};
 pub use crate::program::Program;
+pub use crate::schema::nearest;
 pub use crate::span::Span;
 pub use crate::tape::{Tape, TapeError, TapeLimits};
 pub use crate::value::Value;

@@ -170,15 +170,18 @@ pub(crate) fn print_line(text: &str) -> anyhow::Result<()> {
 /// Reads an event, or an envelope around one, from a file or standard input.
 pub(crate) fn read_sample(path: &std::path::Path) -> anyhow::Result<Sample> {
     use anyhow::Context;
-    let value = serde_json::from_str(&read_input(path)?).context("the event is not JSON")?;
-    Sample::read(value).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+    let value = serde_json::from_str(&read_input(path)?)
+        .context(UsageError("the event is not JSON".into()))?;
+    Sample::read(value).map_err(|error| UsageError(format!("{}: {error}", path.display())).into())
 }
 
 /// Reads a file, or standard input for `-`.
 pub(crate) fn read_input(path: &std::path::Path) -> anyhow::Result<String> {
     use anyhow::Context;
     if path.as_os_str() == "-" {
-        return std::io::read_to_string(std::io::stdin()).context("cannot read standard input");
+        return std::io::read_to_string(std::io::stdin())
+            .context(UsageError("cannot read standard input".into()));
     }
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    std::fs::read_to_string(path)
+        .with_context(|| UsageError(format!("cannot read {}", path.display())))
 }

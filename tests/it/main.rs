@@ -12,6 +12,7 @@
 mod attacks;
 mod bad_input;
 mod codes;
+mod command;
 mod delivery;
 mod managed;
 mod oracle;
