@@ -25,6 +25,7 @@
 //! `typed`, then [`value`], `text`, `operator`, `builtin`, and the evaluators `naive` and
 //! `compile`, `program`, `eval`. A matcher reads [`predicate`]; events come in through [`view`].
 
+mod advice;
 mod ast;
 mod builtin;
 pub mod cases;

@@ -180,12 +180,13 @@ impl Window {
     /// The marks that start inside, where they stand below the part.
     fn shift<'d>(&self, marks: Vec<Mark<'d>>) -> Vec<Mark<'d>> {
         let ellipsis = usize::from(self.start > 0);
-        let inside =
-            marks.into_iter().filter(|mark| (self.start + 1..=self.end).contains(&mark.column));
+        // What is missing at the end stands behind the last character.
+        let columns = self.start + 1..=self.end + 1;
+        let inside = marks.into_iter().filter(|mark| columns.contains(&mark.column));
         inside
             .map(|mark| Mark {
                 column: mark.column - self.start + ellipsis,
-                length: mark.length.min(self.end + 1 - mark.column),
+                length: mark.length.min((self.end + 1 - mark.column).max(1)),
                 ..mark
             })
             .collect()

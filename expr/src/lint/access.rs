@@ -1,6 +1,7 @@
 //! Member chains: names that payloads do not have, and members of what may be missing.
 
-use super::{Known, Linter, Missing, advice};
+use super::{Known, Linter, Missing};
+use crate::advice;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::schema::{Found, Members, Shape, change_title, product_of};
 use crate::span::Span;

@@ -205,6 +205,12 @@ fn tabs_and_wide_letters_keep_carets_in_place() {
 }
 
 #[test]
+fn what_is_missing_at_the_end_has_a_caret_behind_it() {
+    let found = drawn("event.issue.key ==", UPDATED, 1);
+    assert!(found.contains("1 | event.issue.key ==\n  |                   ^\n"), "{found}");
+}
+
+#[test]
 fn counts_what_it_does_not_draw() {
     let one = Diagnostic::error(Code::Expected, Span::new(0, 1), "x");
     let drawn = render(&vec![one; 14], "abc", "x");
