@@ -1,3 +1,5 @@
+//! What is legal but not meant, given the events that a filter is for.
+
 use crate::render::render;
 use crate::{Profile, Usage, compile_for};
 

@@ -1,3 +1,5 @@
+//! Diagnostics as they are drawn.
+
 use super::render;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::span::Span;
