@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod client;
+pub mod conform;
 pub mod demo;
 pub mod match_events;
 pub mod serve;
@@ -69,6 +70,11 @@ pub enum Command {
         after_help = "Example:\n  switchyard explain -e \"event.issue.fields.priority.name == 'High'\" --with event.json"
     )]
     Explain(test::ExplainArgs),
+    /// Holds the language cases against a real Jira Cloud and reports where the two disagree
+    #[command(
+        after_help = "Example:\n  switchyard conform --site https://your-site.atlassian.net --email you@example.com \\\n    --token-file token.txt --write jira.json expr/tests/corpus/*.json\n\nExit codes: 3 the site does not answer, 4 it refuses the account."
+    )]
+    Conform(conform::ConformArgs),
     /// Matches a file of events against a file of triggers; no server needed
     #[command(
         after_help = "Example:\n  switchyard match --triggers triggers.ndjson --events events.ndjson --threads 2"
@@ -147,6 +153,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::ExplainCode(args) => check::explain_code(&args),
         Command::Test(args) => test::run(&args),
         Command::Explain(args) => test::explain(&args),
+        Command::Conform(args) => conform::run(&args),
         Command::Match(args) => match_events::run(&args),
         Command::Completion { shell } => {
             clap_complete::generate(

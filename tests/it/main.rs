@@ -13,6 +13,7 @@ mod attacks;
 mod bad_input;
 mod codes;
 mod command;
+mod conform;
 mod delivery;
 mod managed;
 mod oracle;
