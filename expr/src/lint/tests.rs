@@ -170,6 +170,22 @@ fn advice(source: &str) -> (String, String) {
 }
 
 #[test]
+fn dates_keep_their_type_when_they_are_moved() {
+    for (source, message) in [
+        ("event.issue.fields.created > new Date().minusDays(7)", "cannot compare String with Date"),
+        (
+            "event.issue.fields.summary == new Date().toCalendarDate().plusMonths(1)",
+            "String and CalendarDate are never equal",
+        ),
+        ("new Date().getDay() == '1'", "Number and String are never equal"),
+    ] {
+        let usage = Usage { events: &["avi:jira:updated:issue"], delivers_on_error: false };
+        let warnings = compile_for(source, Profile::Filter, &usage).unwrap().warnings;
+        assert!(warnings.iter().any(|found| found.message == message), "{source}: {warnings:?}");
+    }
+}
+
+#[test]
 fn advice_leads_to_a_right_filter() {
     for (source, help, replacement) in [
         ("event.fields.project.key == 'A'", "it is found at `issue.fields`", "issue.fields"),
