@@ -247,7 +247,7 @@ impl Router {
         if matches.is_empty() {
             return Examined::Unmatched;
         }
-        match Occurrence::new(event) {
+        match Occurrence::decoded(event, &desk.decoder) {
             Ok(occurrence) => {
                 Examined::Work(Work::Deliver { occurrence: Arc::new(occurrence), matches })
             }

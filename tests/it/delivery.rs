@@ -13,6 +13,7 @@ use switchyard::bus::{
     Connections, DeadStream, EventPublisher, Functions, Gate, ParkedStream, Pull, Room, Subjects,
     Watch, streams,
 };
+use switchyard::clock;
 use switchyard::config::Config;
 use switchyard::delivery::http::Sender;
 use switchyard::delivery::retry::Random;
@@ -343,8 +344,8 @@ async fn events_that_wait_for_room_are_handed_out_only_once() {
     config.events.ack_wait_s = 6;
     let rig = Rig::start(&nats, &config).await;
     let subscription = rig.subscribe("inst-1", http(&sink.url("/hook")));
-    let (started, mut published) = (std::time::Instant::now(), 0);
-    while started.elapsed() < Duration::from_secs(5) {
+    let (started, mut published) = (clock::tick(), 0);
+    while clock::since(started) < Duration::from_secs(5) {
         published += 1;
         rig.publish(published).await;
     }
