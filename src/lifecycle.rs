@@ -44,6 +44,9 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Longest that a start waits for the registry to load.
 const LOAD_PATIENCE: Duration = Duration::from_secs(120);
 
+/// How often it is seen to that signing keys rotate.
+const KEYS_INTERVAL: Duration = Duration::from_secs(600);
+
 /// What a managed broker may store besides events: parked deliveries, dead letters, the registry.
 const MANAGED_ROOM_BYTES: u64 = 16 << 30;
 
@@ -115,7 +118,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let router = Arc::new(Router::new(
         config,
         Arc::clone(&matcher),
-        Arc::new(dispatcher(config, &connections, &subjects, room, &guard, &live)?),
+        Arc::new(dispatcher(config, &connections, &subjects, room, &guard, &registry, &live)?),
         Arc::new(LiveSubscriptions(Arc::clone(&registry))),
         live.clone(),
         stop.clone(),
@@ -267,6 +270,7 @@ async fn open_registry(
             webhooks_per_user: config.limits.webhooks_per_user,
             webhook_life: Duration::from_secs(config.limits.webhook_life_h.saturating_mul(3600)),
         },
+        signing_key_life_ms: hours_ms(config.registry.signing_key_life_h),
         property_paths_max: config.limits.property_paths_per_installation,
         registration_rate: config.limits.registration_rate,
         registration_burst: config.limits.registration_burst,
@@ -277,6 +281,9 @@ async fn open_registry(
     tokio::time::timeout(LOAD_PATIENCE, registry.until_ready())
         .await
         .with_context(|| format!("the registry did not load within {LOAD_PATIENCE:?}"))?;
+    registry.keep_signing_keys().await.context("signing keys")?;
+    let (keeper, stopped) = (Arc::clone(&registry), stop.clone());
+    tasks.spawn(async move { stopped.run_until_cancelled(keep_keys(keeper)).await });
     Ok(registry)
 }
 
@@ -286,6 +293,7 @@ fn dispatcher(
     subjects: &Subjects,
     room: Arc<Room>,
     guard: &Arc<Guard>,
+    registry: &Registry,
     live: &Live,
 ) -> anyhow::Result<Dispatcher> {
     let outbound = &connections.outbound;
@@ -293,6 +301,7 @@ fn dispatcher(
         functions: Arc::new(Functions::new(outbound.client.clone())),
         parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room)),
         dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
+        keys: Arc::clone(registry.keys()),
     };
     let sender = Sender::new(&config.delivery, Arc::clone(guard))?;
     let random = Random::from_system();
@@ -315,6 +324,20 @@ fn ingest_state(config: &Config, publisher: &Arc<dyn Publisher>) -> IngestState 
         publisher: Arc::clone(publisher),
         secrets: Arc::new(config.ingest.jira.iter().map(secret).collect()),
         body_bytes_max: config.limits.body,
+    }
+}
+
+fn hours_ms(hours: u32) -> i64 {
+    i64::from(hours).saturating_mul(3600 * 1000)
+}
+
+/// Rotates the signing keys in time.
+async fn keep_keys(registry: Arc<Registry>) {
+    loop {
+        tokio::time::sleep(KEYS_INTERVAL).await;
+        if let Err(error) = registry.keep_signing_keys().await {
+            tracing::warn!(%error, "signing keys not looked after; trying again");
+        }
     }
 }
 

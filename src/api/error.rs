@@ -157,7 +157,7 @@ fn of_registry(error: RegisterError) -> Answer {
             let message = "the registry did not confirm the change in time";
             Answer::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5021", message).after(STORE_RETRY)
         }
-        RegisterError::Randomness(_) | RegisterError::Document { .. } => {
+        RegisterError::Randomness(_) | RegisterError::NoKey | RegisterError::Document { .. } => {
             error!(%error, "registration failed");
             Answer::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
         }

@@ -14,6 +14,7 @@ mod forge;
 pub mod health;
 pub mod ingest;
 mod jwt;
+mod keys;
 mod metrics;
 mod operator;
 mod page;
@@ -65,11 +66,13 @@ pub fn router(state: Shared) -> Router {
     let operator = operator::routes()
         .merge(subscriptions::routes())
         .merge(filters::routes())
+        .merge(keys::routes())
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));
     Router::new()
         .merge(forge::routes())
         .merge(connect::routes())
         .merge(webhooks::routes())
+        .merge(keys::public())
         .nest("/admin/v1", operator)
         .fallback(|| async { ApiError::NoSuchPath })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })

@@ -17,6 +17,7 @@ pub mod body;
 pub mod breaker;
 pub mod dead_letter;
 pub mod dispatch;
+mod forge;
 pub mod guard;
 pub mod http;
 pub mod lane;

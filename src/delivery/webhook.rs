@@ -78,7 +78,7 @@ pub fn due(matches: Vec<Match>) -> Vec<Due> {
 fn dynamic(subscription: &Subscription) -> Option<(u64, &str)> {
     match &*subscription.handler {
         Handler::Webhook(webhook) => Some((webhook.number?, &webhook.address)),
-        Handler::Http { .. } | Handler::Function { .. } => None,
+        _ => None,
     }
 }
 
@@ -156,7 +156,7 @@ pub(super) fn body(delivery: &Delivery, webhook: &Webhook) -> Bytes {
 fn names(subscription: &Subscription) -> Option<&[Box<str>]> {
     match &*subscription.handler {
         Handler::Webhook(webhook) => Some(&webhook.names),
-        Handler::Http { .. } | Handler::Function { .. } => None,
+        _ => None,
     }
 }
 

@@ -14,6 +14,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -157,7 +158,7 @@ impl KeyRing {
 
     /// The claims of a token that one of these keys signed; times are the caller's to check.
     #[must_use]
-    pub fn verified(&self, token: &str) -> Option<Value> {
+    pub fn verified<C: DeserializeOwned>(&self, token: &str) -> Option<C> {
         if token.len() > TOKEN_BYTES_MAX {
             return None;
         }
@@ -184,11 +185,8 @@ impl KeyRing {
     pub fn jwks(&self) -> Value {
         let keys = self.keys.load();
         let key = |key: &SigningKey| {
-            let mut members = public_members(&key.pair);
-            members["kid"] = json!(key.kid);
-            members["use"] = json!("sig");
-            members["alg"] = json!(ALGORITHM);
-            members
+            let (n, e) = public_numbers(&key.pair);
+            json!({"kty": "RSA", "use": "sig", "alg": ALGORITHM, "kid": key.kid, "n": n, "e": e})
         };
         json!({"keys": keys.iter().map(key).collect::<Vec<_>>()})
     }
@@ -226,17 +224,19 @@ fn decoded(part: &str) -> Option<Vec<u8>> {
     BASE64URL_NOPAD.decode(part.as_bytes()).ok()
 }
 
-/// The required members of an RSA key; serde writes them in the order in which they are hashed.
-fn public_members(pair: &KeyPair) -> Value {
+/// Modulus and exponent as key sets write them.
+fn public_numbers(pair: &KeyPair) -> (String, String) {
     let public = pair.public_key();
     let number = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
     let modulus = number(public.modulus().big_endian_without_leading_zero());
-    let exponent = number(public.exponent().big_endian_without_leading_zero());
-    json!({"e": exponent, "kty": "RSA", "n": modulus})
+    (modulus, number(public.exponent().big_endian_without_leading_zero()))
 }
 
+/// The digest of the required members, in the order of their names.
 fn thumbprint(pair: &KeyPair) -> String {
-    BASE64URL_NOPAD.encode(&Sha256::digest(public_members(pair).to_string()))
+    let (n, e) = public_numbers(pair);
+    let members = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
+    BASE64URL_NOPAD.encode(&Sha256::digest(members))
 }
 
 #[cfg(test)]
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(both.verified(&old), Some(json!({"n": 1})));
         assert_eq!(outlived(&keys, DAY_MS + LEAD_MS + OVERLAP_MS - 1), 0);
         assert_eq!(outlived(&keys, DAY_MS + LEAD_MS + OVERLAP_MS), 1);
-        assert!(ring(&keys[1..]).verified(&old).is_none());
+        assert!(ring(&keys[1..]).verified::<Value>(&old).is_none());
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
         let leaked = ring(&keys).sign(&json!({}), 0).unwrap();
         rotate(&mut keys, KeyRecord::generate().unwrap(), Rotation::Revoking, 5);
         let ring = ring(&keys);
-        assert!(ring.verified(&leaked).is_none());
+        assert!(ring.verified::<Value>(&leaked).is_none());
         assert_eq!(header_of(&ring.sign(&json!({}), 5).unwrap())["kid"], keys[0].kid);
     }
 
@@ -308,13 +308,13 @@ mod tests {
             json!({"alg": "RS256"}),
         ] {
             let header = BASE64URL_NOPAD.encode(header.to_string().as_bytes());
-            assert!(ring.verified(&format!("{header}.{rest}")).is_none());
+            assert!(ring.verified::<Value>(&format!("{header}.{rest}")).is_none());
         }
         let other = KeyRing::default();
         other.apply(&[KeyRecord::generate().unwrap()]).unwrap();
-        assert!(other.verified(&good).is_none());
+        assert!(other.verified::<Value>(&good).is_none());
         for noise in ["", ".", "..", "a.b.c", &good[..good.len() - 4], &"x".repeat(9000)] {
-            assert!(ring.verified(noise).is_none(), "{noise}");
+            assert!(ring.verified::<Value>(noise).is_none(), "{noise}");
         }
     }
 
@@ -326,7 +326,7 @@ mod tests {
         let read: Vec<KeyRecord> = serde_json::from_str(&stored).unwrap();
         let (one, other) = (ring(&keys), ring(&read));
         assert_eq!(one.jwks(), other.jwks());
-        assert!(other.verified(&one.sign(&json!({}), 0).unwrap()).is_some());
+        assert!(other.verified::<Value>(&one.sign(&json!({}), 0).unwrap()).is_some());
         assert_eq!(one.pem(&keys[0].kid), other.pem(&keys[0].kid));
         assert!(one.pem("other").is_none());
         assert!(!format!("{keys:?} {one:?}").contains(&keys[0].pkcs8));

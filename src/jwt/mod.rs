@@ -11,6 +11,7 @@
 
 pub mod keys;
 pub mod qsh;
+pub mod system;
 mod token;
 
 pub use keys::{KeyRecord, KeyRing, Rotation};

@@ -9,7 +9,9 @@ use url::Url;
 
 use super::change::{Decision, RegisterError, Registry};
 use super::compile::TRIGGER;
-use super::document::{AppKind, AppRecord, Discovery, Door, Endpoint, FORMAT, InstallationRecord};
+use super::document::{
+    AppKind, AppRecord, Discovery, Door, Endpoint, EndpointAuth, FORMAT, InstallationRecord,
+};
 use super::problem::{Problem, code};
 use super::token;
 use super::validate::{Rules, key_problem};
@@ -47,6 +49,9 @@ pub struct AppSpec {
 struct EndpointSpec {
     key: String,
     url: String,
+    /// Tokens that it is handed.
+    #[serde(default)]
+    auth: EndpointAuth,
     /// Used as it is; without one, a known endpoint keeps its secret and a new one gets its own.
     secret: Option<String>,
 }
@@ -190,8 +195,8 @@ impl Registry {
         let mut problems = Vec::new();
         let mut keys = BTreeSet::new();
         let app = record_of(id, spec.clone(), without_secrets(spec));
-        if let Err(reason) = app.profile() {
-            problems.push(Problem::new(code::FORM, "delivery.profile", reason));
+        if let Err(reason) = app.delivery() {
+            problems.push(Problem::new(code::FORM, "delivery", reason));
         }
         let rules = Rules {
             app: Some(&app),
@@ -259,6 +264,7 @@ fn without_secrets(spec: &AppSpec) -> Vec<Endpoint> {
         key: endpoint.key.clone(),
         url: endpoint.url.clone(),
         secret: Secret::new(""),
+        auth: endpoint.auth,
     };
     spec.endpoints.iter().map(bare).collect()
 }
@@ -271,7 +277,8 @@ fn endpoints(spec: &AppSpec, known: &[Endpoint]) -> Result<Vec<Endpoint>, Regist
             (None, Some(old)) => old.secret.clone(),
             (None, None) => token::new_secret()?,
         };
-        Ok(Endpoint { key: endpoint.key.clone(), url: endpoint.url.clone(), secret })
+        let (key, url) = (endpoint.key.clone(), endpoint.url.clone());
+        Ok(Endpoint { key, url, secret, auth: endpoint.auth })
     };
     spec.endpoints.iter().map(endpoint).collect()
 }

@@ -61,6 +61,8 @@ pub struct Settings {
     pub registration_rate: u32,
     /// Registrations at once of one installation.
     pub registration_burst: u32,
+    /// How long a signing key signs before another takes over, in milliseconds.
+    pub signing_key_life_ms: i64,
     /// Bounds of Connect installations.
     pub connect: ConnectLimits,
 }
@@ -129,6 +131,9 @@ pub enum RegisterError {
     /// No randomness for a token.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
+    /// No key to sign with could be made.
+    #[error("no signing key could be made")]
+    NoKey,
     /// A document cannot be written or read as JSON.
     #[error("document {key}: {reason}")]
     Document {

@@ -9,7 +9,7 @@ use switchyard_expr::{Program, Usage};
 use url::Url;
 
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
-use super::document::{AppKind, InstallationRecord, InstallationState, Switch};
+use super::document::{AppKind, BodyForm, InstallationRecord, InstallationState, Style, Switch};
 use super::dynamic::{DYNAMIC_WEBHOOK, DynamicWebhook};
 use super::language::{self, Compiled};
 use super::metrics;
@@ -17,7 +17,7 @@ use super::problem::{Problem, summary};
 use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 use super::webhook::{WEBHOOKS, Webhook};
 use crate::clock;
-use crate::domain::{self, Handler, InstallationId, ModuleKey, SubscriptionId};
+use crate::domain::{self, Handler, InstallationId, ModuleKey, Remote, SubscriptionId};
 use crate::matcher::{Filter, Listen, Subscription};
 use crate::telemetry::SubscriptionStats;
 
@@ -184,7 +184,7 @@ impl Compiler<'_> {
             && (&old.app, &old.cloud_id, old.state) == (&new.app, &new.cloud_id, new.state)
             && (old.licensed, &old.app_account_id) == (new.licensed, &new.app_account_id)
             && (&old.client_key, &old.shared_secret) == (&new.client_key, &new.shared_secret)
-            && old.product == new.product
+            && (old.product, &old.environment) == (new.product, &new.environment)
     }
 
     fn module(&self, declared: &Declared<'_>, stats: Arc<SubscriptionStats>) -> LiveModule {
@@ -265,7 +265,7 @@ impl Compiler<'_> {
             listens: heard.listens,
             handler: heard.handler,
             include_fields: heard.include_fields,
-            profile: app.record.profile().unwrap_or_default(),
+            profile: app.record.delivery().unwrap_or_default().profile(),
             is_paused: declared.switch == Switch::Paused,
             revision: self.revision,
             stats,
@@ -300,11 +300,33 @@ impl Compiler<'_> {
         })
     }
 
+    /// The endpoint as a Forge remote, if the app wants to be called like one.
+    fn remote(&self, app: &LiveApp, key: &str) -> Option<Handler> {
+        let options = app.record.delivery().unwrap_or_default();
+        if options.style != Style::ForgeRemote {
+            return None;
+        }
+        let endpoint = app.record.endpoints.iter().find(|endpoint| endpoint.key == key)?;
+        let version = app.record.version.as_deref().unwrap_or_default();
+        Some(Handler::Remote(Box::new(Remote {
+            url: Url::parse(&endpoint.url).ok()?,
+            secret: endpoint.secret.clone(),
+            endpoint: key.into(),
+            app_version: version.into(),
+            environment: self.installation.environment.as_str().into(),
+            product: self.installation.product,
+            wraps_body: options.body == BodyForm::Wrapped,
+            wants_system_token: endpoint.auth.app_system_token,
+        })))
+    }
+
     fn handler(&self, app: &LiveApp, handler: &HandlerRef) -> Result<Arc<Handler>, String> {
         match handler {
             HandlerRef::Endpoint(key) => {
-                let found = app.endpoints.get(&key.value).map(Arc::clone);
-                found.ok_or_else(|| format!("the app has no endpoint `{}`", key.value))
+                let found = app.endpoints.get(&key.value);
+                let found = found.ok_or_else(|| format!("the app has no endpoint `{}`", key.value));
+                let remote = self.remote(app, &key.value);
+                found.map(|plain| remote.map_or_else(|| Arc::clone(plain), Arc::new))
             }
             HandlerRef::Function(name) if app.record.functions.contains(&name.value) => {
                 let subject =

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Profile, Secret, token};
+use crate::jwt::KeyRecord;
 
 /// Version of the document forms below; a replica refuses documents of a later one.
 pub(super) const FORMAT: u32 = 1;
@@ -96,16 +97,13 @@ pub struct AppRecord {
 }
 
 impl AppRecord {
-    /// How failed deliveries to the app are repeated (`delivery.profile`).
+    /// How deliveries to the app are made (`delivery`).
     ///
     /// # Errors
-    /// It names no profile.
-    pub fn profile(&self) -> Result<Profile, String> {
-        let Some(named) = self.delivery.as_ref().and_then(|delivery| delivery.get("profile"))
-        else {
-            return Ok(Profile::default());
-        };
-        Profile::deserialize(named).map_err(|error| error.to_string())
+    /// It holds something unknown.
+    pub fn delivery(&self) -> Result<DeliveryOptions, String> {
+        let Some(given) = &self.delivery else { return Ok(DeliveryOptions::default()) };
+        DeliveryOptions::deserialize(Value::Object(given.clone())).map_err(|e| e.to_string())
     }
 
     /// A text for people, `{value, i18n?}`: what its key stands for in English or else in any
@@ -123,6 +121,53 @@ impl AppRecord {
     }
 }
 
+/// How deliveries to the endpoints of an app are made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeliveryOptions {
+    /// How failed ones are repeated; without it, as fits the style.
+    pub profile: Option<Profile>,
+    /// How requests are signed.
+    #[serde(default)]
+    pub style: Style,
+    /// Where in the body the event stands; `forge_remote` alone.
+    #[serde(default)]
+    pub body: BodyForm,
+}
+
+impl DeliveryOptions {
+    /// How failed deliveries are repeated.
+    #[must_use]
+    pub fn profile(self) -> Profile {
+        self.profile.unwrap_or(match self.style {
+            Style::Switchyard => Profile::Router,
+            Style::ForgeRemote => Profile::ForgeRemote,
+        })
+    }
+}
+
+/// How requests to an endpoint are signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Style {
+    /// By the endpoint's secret alone.
+    #[default]
+    Switchyard,
+    /// As the vendor calls remotes: with an invocation token as well.
+    ForgeRemote,
+}
+
+/// Where in the body of a request the event stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyForm {
+    /// It is the body.
+    #[default]
+    Flat,
+    /// It is the member `payload`.
+    Wrapped,
+}
+
 /// An HTTP endpoint of an app.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -133,6 +178,24 @@ pub struct Endpoint {
     /// Signs them.
     #[serde(with = "clear")]
     pub secret: Secret,
+    /// Which tokens it is handed.
+    #[serde(default, skip_serializing_if = "EndpointAuth::is_empty")]
+    pub auth: EndpointAuth,
+}
+
+/// Which tokens an endpoint is handed beside the invocation token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EndpointAuth {
+    /// One to call back with as the app.
+    #[serde(default)]
+    pub app_system_token: bool,
+}
+
+impl EndpointAuth {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Pull discovery: the app is asked for its modules.
@@ -299,6 +362,29 @@ pub(super) struct SiteRecord {
     pub(super) next_webhook: u64,
 }
 
+/// Id of the one document of signing keys.
+pub(super) const SIGNING_KEYS: &str = "signing";
+
+/// The keys that we sign with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SigningKeysRecord {
+    /// See [`FORMAT`].
+    pub(super) format: u32,
+    /// [`SIGNING_KEYS`].
+    pub(super) id: String,
+    /// In the order in which they sign.
+    pub(super) keys: Vec<KeyRecord>,
+}
+
+impl Document for SigningKeysRecord {
+    const FAMILY: &'static str = "keys";
+
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
 impl Document for SiteRecord {
     const FAMILY: &'static str = "site";
 
@@ -417,8 +503,12 @@ mod tests {
 
     #[test]
     fn secrets_survive_storage_and_stay_out_of_debug_output() {
-        let endpoint =
-            Endpoint { key: "k".into(), url: "u".into(), secret: Secret::new("whsec_abc") };
+        let endpoint = Endpoint {
+            key: "k".into(),
+            url: "u".into(),
+            secret: Secret::new("whsec_abc"),
+            auth: EndpointAuth::default(),
+        };
         let stored = serde_json::to_string(&endpoint).unwrap();
         let read: Endpoint = serde_json::from_str(&stored).unwrap();
         assert_eq!(read.secret.reveal(), "whsec_abc");

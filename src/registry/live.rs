@@ -13,11 +13,14 @@ use tracing::{error, info};
 
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
 use super::compile::{Compiler, Programs};
-use super::document::{AppRecord, ClientRecord, Document, InstallationRecord, SiteRecord, read};
+use super::document::{
+    AppRecord, ClientRecord, Document, InstallationRecord, SigningKeysRecord, SiteRecord, read,
+};
 use super::dynamic::DynamicWebhook;
 use super::metrics;
 use crate::clock;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
+use crate::jwt::{KeyRecord, KeyRing};
 use crate::matcher::{Matcher, Subscription};
 
 /// How many records are in which state on this replica.
@@ -57,6 +60,8 @@ pub(super) struct Live {
     /// When the next webhook of an installation expires, milliseconds since the epoch; may hold
     /// times at which nothing does any more.
     expiries: Mutex<BTreeSet<(i64, InstallationId)>>,
+    keyring: Arc<KeyRing>,
+    key_records: Mutex<Vec<KeyRecord>>,
     by_state: [AtomicI64; ModuleState::ALL.len()],
     with_modules: AtomicI64,
 }
@@ -76,6 +81,8 @@ impl Live {
             of_client: DashMap::new(),
             ids: DashMap::new(),
             expiries: Mutex::default(),
+            keyring: Arc::default(),
+            key_records: Mutex::default(),
             by_state: Default::default(),
             with_modules: AtomicI64::new(0),
         }
@@ -83,6 +90,15 @@ impl Live {
 
     pub(super) fn programs(&self) -> &Programs {
         &self.programs
+    }
+
+    pub(super) fn keyring(&self) -> &Arc<KeyRing> {
+        &self.keyring
+    }
+
+    /// The keys as stored, in the order in which they sign.
+    pub(super) fn key_records(&self) -> Vec<KeyRecord> {
+        self.key_records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn app(&self, id: &str) -> Option<Arc<LiveApp>> {
@@ -157,6 +173,7 @@ impl Live {
                 read(value).map(|record| self.put_installation(key, record, revision))
             }
             ClientRecord::FAMILY => read(value).map(|record| self.put_client(key, record)),
+            SigningKeysRecord::FAMILY => read(value).and_then(|record| self.put_keys(record)),
             // Read from the store alone, by whoever changes it.
             SiteRecord::FAMILY => Ok(()),
             _ => Err("no family of documents has such keys".to_owned()),
@@ -179,6 +196,12 @@ impl Live {
             ClientRecord::FAMILY => self.delete_client(&id),
             _ => {}
         }
+    }
+
+    fn put_keys(&self, record: SigningKeysRecord) -> Result<(), String> {
+        self.keyring.apply(&record.keys).map_err(|error| error.to_string())?;
+        *self.key_records.lock().unwrap_or_else(PoisonError::into_inner) = record.keys;
+        Ok(())
     }
 
     fn put_app(&self, key: &str, record: AppRecord, revision: u64) {

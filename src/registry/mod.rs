@@ -30,6 +30,7 @@ mod modules;
 pub mod offline;
 mod problem;
 pub mod review;
+mod signing;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -47,8 +48,8 @@ pub use change::{ConnectLimits, RegisterError, Registry, Settings};
 pub use compile::{Programs, TRIGGER, function_subject};
 pub use connect::ConnectModule;
 pub use document::{
-    AppKind, AppRecord, ClientRecord, Discovery, Door, Endpoint, InstallationRecord,
-    InstallationState, ModuleRecord, Switch,
+    AppKind, AppRecord, BodyForm, ClientRecord, DeliveryOptions, Discovery, Door, Endpoint,
+    EndpointAuth, InstallationRecord, InstallationState, ModuleRecord, Style, Switch,
 };
 pub use dynamic::{DYNAMIC_WEBHOOK, DynamicWebhook, WebhookOwner, WebhookResult, WebhookSpec};
 pub use installations::{ClientSpec, InstallationPut, InstallationSpec};

@@ -43,6 +43,7 @@ impl Replica {
             accept_inert_types: false,
             modules_max: 10,
             property_paths_max: 5,
+            signing_key_life_ms: i64::MAX,
             registration_rate: 0,
             registration_burst: 0,
             connect: ConnectLimits { modules_jira: 10, ..ConnectLimits::default() },

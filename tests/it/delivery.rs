@@ -84,6 +84,7 @@ impl Rig {
             functions: Arc::new(Functions::new(outbound.client.clone())),
             parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room.clone())),
             dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
+            keys: Arc::default(),
         };
         let live = Live::default();
         let sender = Sender::new(&config.delivery, guard).unwrap();

@@ -15,6 +15,7 @@ mod delivery;
 mod managed;
 mod oracle;
 mod registration;
+mod remote;
 mod restart;
 mod scenario;
 mod sources;
