@@ -62,6 +62,8 @@ pub struct Config {
 pub struct Server {
     /// Address and port of doors, operator API, metrics, probes and console; port 0 = any free one.
     pub listen: String,
+    /// Where apps reach it, such as `https://switchyard.example.com`; empty = where it listens.
+    pub public_url: String,
 }
 
 /// `[admin]`

@@ -1,5 +1,7 @@
 //! Start order, readiness, drain: how the parts become one router, and how it ends.
 
+mod calls;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, lookup_host};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use calls::AppCalls;
 
 use crate::api::events::EventsState;
 use crate::api::health::{self, Health, Scrape};
@@ -98,9 +102,10 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let stop = CancellationToken::new();
     let live = Live::default();
     let matcher = Arc::new(Matcher::new(config.limits.steps));
-    let registry = open_registry(config, &connections, &matcher, &tasks, &stop).await?;
+    let registry = open_registry(config, address, &connections, &matcher, &tasks, &stop).await?;
     let guard = Arc::new(Guard::new(&config.delivery)?);
     guard.forbid(own_addresses(address, &urls).await);
+    call_apps(config, &guard, &registry, &tasks, &stop)?;
 
     let (gate, room) = (Arc::new(Gate::default()), Arc::new(Room::new(config.delivery.parked_max)));
     let publisher: Arc<dyn Publisher> = Arc::new(EventPublisher::new(
@@ -251,6 +256,7 @@ async fn broker(config: &Config) -> anyhow::Result<(Option<ManagedServer>, Vec<S
 
 async fn open_registry(
     config: &Config,
+    address: SocketAddr,
     connections: &Connections,
     matcher: &Arc<Matcher>,
     tasks: &TaskTracker,
@@ -269,6 +275,10 @@ async fn open_registry(
             webhooks_per_app: config.limits.webhooks_per_app,
             webhooks_per_user: config.limits.webhooks_per_user,
             webhook_life: Duration::from_secs(config.limits.webhook_life_h.saturating_mul(3600)),
+        },
+        public_url: match config.server.public_url.as_str() {
+            "" => format!("http://{address}"),
+            url => url.trim_end_matches('/').to_owned(),
         },
         signing_key_life_ms: hours_ms(config.registry.signing_key_life_h),
         property_paths_max: config.limits.property_paths_per_installation,
@@ -329,6 +339,21 @@ fn ingest_state(config: &Config, publisher: &Arc<dyn Publisher>) -> IngestState 
 
 fn hours_ms(hours: u32) -> i64 {
     i64::from(hours).saturating_mul(3600 * 1000)
+}
+
+/// Gives the registry its way to apps, and sends what it has to tell them.
+fn call_apps(
+    config: &Config,
+    guard: &Arc<Guard>,
+    registry: &Arc<Registry>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let sender = Sender::new(&config.delivery, Arc::clone(guard))?;
+    registry.open_calls(Arc::new(AppCalls::new(sender, config.limits.body)));
+    let (sending, stopped) = (Arc::clone(registry), stop.clone());
+    tasks.spawn(async move { stopped.run_until_cancelled(sending.send_notices()).await });
+    Ok(())
 }
 
 /// Rotates the signing keys in time.

@@ -157,6 +157,9 @@ fn of_registry(error: RegisterError) -> Answer {
             let message = "the registry did not confirm the change in time";
             Answer::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5021", message).after(STORE_RETRY)
         }
+        RegisterError::AppRefused(_) => {
+            Answer::coded(StatusCode::BAD_GATEWAY, "SY-2023", error.to_string())
+        }
         RegisterError::Randomness(_) | RegisterError::NoKey | RegisterError::Document { .. } => {
             error!(%error, "registration failed");
             Answer::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)

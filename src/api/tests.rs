@@ -49,6 +49,7 @@ impl Doors {
             connect: ConnectLimits::default(),
             modules_max: 100,
             property_paths_max: 5,
+            public_url: String::new(),
             signing_key_life_ms: i64::MAX,
             registration_rate,
             registration_burst,

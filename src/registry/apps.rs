@@ -12,10 +12,11 @@ use super::compile::TRIGGER;
 use super::document::{
     AppKind, AppRecord, Discovery, Door, Endpoint, EndpointAuth, FORMAT, InstallationRecord,
 };
+use super::lifecycle::Lifecycle;
 use super::problem::{Problem, code};
 use super::token;
 use super::validate::{Rules, key_problem};
-use super::webhook::{WEBHOOKS, Webhook};
+use super::webhook::{WEBHOOKS, Webhook, is_relative};
 use crate::clock;
 use crate::domain::{AppId, Product, Secret, SubscriptionId};
 
@@ -40,6 +41,8 @@ pub struct AppSpec {
     static_modules: BTreeMap<String, Vec<Map<String, Value>>>,
     #[serde(default)]
     translations: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(default)]
+    lifecycle: Lifecycle,
     discovery: Option<Discovery>,
     delivery: Option<Map<String, Value>>,
 }
@@ -184,6 +187,13 @@ impl Registry {
             }
             (None, AppKind::Forge) => {}
         }
+        for (name, path) in spec.lifecycle.paths() {
+            let path = path.filter(|path| !is_relative(path) || spec.kind != AppKind::Connect);
+            problems.extend(path.map(|_| {
+                let message = "a callback is a path behind the base URL of a Connect app";
+                Problem::new(code::FORM, format!("lifecycle.{name}"), message)
+            }));
+        }
         if let Some(discovery) = &spec.discovery {
             problems.extend(address_problem(&discovery.url, "discovery.url", check_url));
         }
@@ -297,6 +307,7 @@ fn record_of(id: &AppId, spec: AppSpec, endpoints: Vec<Endpoint>) -> AppRecord {
         base_url: spec.base_url,
         static_modules: spec.static_modules,
         translations: spec.translations,
+        lifecycle: spec.lifecycle,
         discovery: spec.discovery,
         delivery: spec.delivery,
         created_ms: now_ms,

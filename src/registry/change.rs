@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use super::applied::{LiveApp, LiveInstallation};
+use super::calls::{AppCaller, Calls};
 use super::document::{ClientRecord, Document, read};
 use super::limits::RateLimit;
 use super::live::{Counts, Live};
@@ -61,10 +62,30 @@ pub struct Settings {
     pub registration_rate: u32,
     /// Registrations at once of one installation.
     pub registration_burst: u32,
+    /// Where others reach our doors, without a slash at its end.
+    pub public_url: String,
     /// How long a signing key signs before another takes over, in milliseconds.
     pub signing_key_life_ms: i64,
     /// Bounds of Connect installations.
     pub connect: ConnectLimits,
+}
+
+impl Default for Settings {
+    /// The built-in defaults, on no address.
+    fn default() -> Self {
+        Self {
+            prefix: "sw".into(),
+            allow_unknown_events: false,
+            accept_inert_types: false,
+            modules_max: 100,
+            property_paths_max: 5,
+            registration_rate: 0,
+            registration_burst: 0,
+            public_url: String::new(),
+            signing_key_life_ms: 90 * 24 * 3600 * 1000,
+            connect: ConnectLimits::default(),
+        }
+    }
 }
 
 /// How much a Connect installation may register.
@@ -131,6 +152,9 @@ pub enum RegisterError {
     /// No randomness for a token.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
+    /// The app does not accept the installation.
+    #[error("the app did not accept the installation: {0}")]
+    AppRefused(String),
     /// No key to sign with could be made.
     #[error("no signing key could be made")]
     NoKey,
@@ -173,6 +197,7 @@ pub struct Registry {
     pub(super) live: Live,
     pub(super) settings: Settings,
     pub(super) rate: RateLimit,
+    pub(super) calls: Calls,
     store: Arc<dyn Store>,
     locks: [Mutex<()>; LOCKS],
     lock_of: RandomState,
@@ -194,6 +219,7 @@ impl Registry {
         Self {
             live: Live::new(matcher, settings.prefix.clone()),
             rate: RateLimit::new(settings.registration_rate, settings.registration_burst),
+            calls: Calls::default(),
             settings,
             store,
             locks: std::array::from_fn(|_| Mutex::new(())),
@@ -256,6 +282,16 @@ impl Registry {
 
     fn advance(&self, revision: u64) {
         self.progress.send_modify(|progress| progress.revision = progress.revision.max(revision));
+    }
+
+    /// Lets it call apps through `caller`.
+    pub fn open_calls(&self, caller: Arc<dyn AppCaller>) {
+        self.calls.open(caller);
+    }
+
+    /// Sends notices to apps until the future is dropped.
+    pub async fn send_notices(&self) {
+        self.calls.send_notices().await;
     }
 
     /// Its bounds and choices.

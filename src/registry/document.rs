@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::lifecycle::Lifecycle;
 use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Profile, Secret, token};
 use crate::jwt::KeyRecord;
 
@@ -84,6 +85,9 @@ pub struct AppRecord {
     /// Texts by locale and key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub translations: BTreeMap<String, BTreeMap<String, String>>,
+    /// Where a Connect app is told of its installations.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
     /// Where the app is asked for its dynamic modules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Discovery>,

@@ -43,6 +43,7 @@ impl Replica {
             accept_inert_types: false,
             modules_max: 10,
             property_paths_max: 5,
+            public_url: String::new(),
             signing_key_life_ms: i64::MAX,
             registration_rate: 0,
             registration_burst: 0,

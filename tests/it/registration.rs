@@ -65,6 +65,7 @@ fn settings() -> Settings {
         connect: ConnectLimits::default(),
         modules_max: 100,
         property_paths_max: 5,
+        public_url: String::new(),
         signing_key_life_ms: i64::MAX,
         registration_rate: 100,
         registration_burst: 500,
