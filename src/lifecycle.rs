@@ -22,15 +22,15 @@ use crate::api::ingest::IngestState;
 use crate::api::{self, ApiState};
 use crate::bus::watch::Watch;
 use crate::bus::{
-    Connections, DeadStream, EventPublisher, Functions, Gate, ManagedServer, ParkedStream, Pull,
-    Room, Subjects, streams,
+    Connections, DeadStream, EventPublisher, FailedStream, Functions, Gate, ManagedServer,
+    ParkedStream, Pull, Room, Subjects, streams,
 };
 use crate::clock;
 use crate::config::{self, Config};
 use crate::console::{self, Console};
 use crate::delivery::http::Sender;
 use crate::delivery::retry::Random;
-use crate::delivery::{Directory, Dispatcher, Edges, Guard};
+use crate::delivery::{Directory, Dispatcher, Edges, FailedWebhooks, Guard};
 use crate::domain::{CloudId, Secret, SubscriptionId};
 use crate::event::Publisher;
 use crate::matcher::{Matcher, Subscription};
@@ -128,13 +128,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         live.clone(),
         stop.clone(),
     ));
-    let pulls: Vec<Pull> = (0..WORKERS)
-        .map(|_| Pull::events(&connections, &subjects, &config.events, WORKERS))
-        .collect();
-    let due = Pull::due(&connections, &subjects, &config.events);
-    for pull in pulls.iter().chain([&due]) {
-        pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
-    }
+    let (pulls, due) = consumers(config, &connections, &subjects).await?;
 
     let health = Arc::new(Health::default());
     let top = TopSubscriptions::parse(&config.metrics.subscriptions, &config.metrics.pinned)
@@ -143,6 +137,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         registry,
         matcher,
         guard,
+        failed_webhooks: Arc::new(FailedStream::new(connections.control.clone(), subjects)),
         publisher,
         live: live.clone(),
         health: Arc::clone(&health),
@@ -200,6 +195,7 @@ struct Parts {
     registry: Arc<Registry>,
     matcher: Arc<Matcher>,
     guard: Arc<Guard>,
+    failed_webhooks: Arc<dyn FailedWebhooks>,
     publisher: Arc<dyn Publisher>,
     live: Live,
     health: Arc<Health>,
@@ -217,6 +213,7 @@ impl Parts {
             matcher: Arc::clone(&self.matcher),
             admin_token: token.clone(),
             body_max: config.limits.body,
+            failed_webhooks: self.failed_webhooks,
             check_url: Box::new(move |url| guard.check_url(url).map_err(|rule| rule.to_string())),
         });
         let events = events_state(config, &self.publisher);
@@ -335,6 +332,21 @@ fn ingest_state(config: &Config, publisher: &Arc<dyn Publisher>) -> IngestState 
         secrets: Arc::new(config.ingest.jira.iter().map(secret).collect()),
         body_bytes_max: config.limits.body,
     }
+}
+
+/// Pulls of the event stream, and that of parked records that fired.
+async fn consumers(
+    config: &Config,
+    connections: &Connections,
+    subjects: &Subjects,
+) -> anyhow::Result<(Vec<Pull>, Pull)> {
+    let events = |_| Pull::events(connections, subjects, &config.events, WORKERS);
+    let pulls: Vec<Pull> = (0..WORKERS).map(events).collect();
+    let due = Pull::due(connections, subjects, &config.events);
+    for pull in pulls.iter().chain([&due]) {
+        pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
+    }
+    Ok((pulls, due))
 }
 
 fn hours_ms(hours: u32) -> i64 {

@@ -50,6 +50,8 @@ pub enum ApiError {
     NoSuchPath,
     /// The path exists, but not with this method.
     MethodNotAllowed,
+    /// What is asked for cannot be had now; the detail is for the log.
+    Unavailable(String),
     /// The registry refused, or failed.
     Register(RegisterError),
 }
@@ -129,6 +131,11 @@ impl From<ApiError> for Answer {
                 "SY-1104",
                 "this path does not take this method",
             ),
+            ApiError::Unavailable(reason) => {
+                error!(reason, "the broker does not answer");
+                let message = "the broker does not answer in time";
+                Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", message).after(STORE_RETRY)
+            }
             ApiError::Register(error) => of_registry(error),
         }
     }

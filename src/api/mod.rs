@@ -33,6 +33,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::MethodRouter;
 
+use crate::delivery::FailedWebhooks;
 use crate::domain::Secret;
 use crate::matcher::Matcher;
 use crate::registry::{CheckUrl, Registry};
@@ -52,6 +53,8 @@ pub struct ApiState {
     pub admin_token: Secret,
     /// Largest request body, in bytes.
     pub body_max: usize,
+    /// What webhooks were given up.
+    pub failed_webhooks: Arc<dyn FailedWebhooks>,
     /// Says whether deliveries may go to an address.
     pub check_url: Box<CheckUrl>,
 }

@@ -7,6 +7,7 @@
 pub mod connect;
 pub mod consume;
 pub mod dead_letters;
+pub mod failed;
 pub mod functions;
 pub mod headers;
 pub mod managed;
@@ -21,6 +22,7 @@ pub mod watch;
 pub use connect::{ConnectError, Connections, Jet};
 pub use consume::Pull;
 pub use dead_letters::DeadStream;
+pub use failed::FailedStream;
 pub use functions::Functions;
 pub use managed::{ManagedError, ManagedServer};
 pub use parking::{ParkedStream, Room};

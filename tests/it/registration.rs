@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use switchyard::api::{ApiState, router};
+use switchyard::bus::{Connections, FailedStream, Subjects, streams};
+use switchyard::config::Config;
 use switchyard::domain::Secret;
 use switchyard::matcher::Matcher;
 use switchyard::registry::{
@@ -46,6 +48,7 @@ impl Replica {
             matcher,
             admin_token: Secret::new(ADMIN_TOKEN),
             body_max: 1 << 20,
+            failed_webhooks: failed_webhooks(broker).await,
             check_url: Box::new(|_| Ok(())),
         }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -55,6 +58,15 @@ impl Replica {
         });
         Self { registry, base, _tasks: tasks }
     }
+}
+
+async fn failed_webhooks(broker: &NatsServer) -> Arc<FailedStream> {
+    let config = Config::defaults().expect("the defaults");
+    let opened = Connections::open(&config.nats, &[broker.url()]).await;
+    let jet = opened.expect("connections").control;
+    let subjects = Subjects::new(&config.nats.prefix);
+    streams::ensure(&jet, &subjects, &config.nats, &config.events).await.expect("streams");
+    Arc::new(FailedStream::new(jet, subjects))
 }
 
 fn settings() -> Settings {
