@@ -140,6 +140,8 @@ pub struct IngestSite {
 pub struct Registry {
     /// Stores Forge module types other than `trigger` without routing them.
     pub accept_inert_types: bool,
+    /// How long discovered modules are kept before the app is asked again, in seconds.
+    pub discovery_life_s: u32,
     /// How long a signing key signs before another takes over, in hours.
     pub signing_key_life_h: u32,
 }

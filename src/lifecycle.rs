@@ -277,6 +277,7 @@ async fn open_registry(
             "" => format!("http://{address}"),
             url => url.trim_end_matches('/').to_owned(),
         },
+        discovery_life_ms: i64::from(config.registry.discovery_life_s).saturating_mul(1000),
         signing_key_life_ms: hours_ms(config.registry.signing_key_life_h),
         property_paths_max: config.limits.property_paths_per_installation,
         registration_rate: config.limits.registration_rate,
@@ -365,6 +366,8 @@ fn call_apps(
     registry.open_calls(Arc::new(AppCalls::new(sender, config.limits.body)));
     let (sending, stopped) = (Arc::clone(registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(sending.send_notices()).await });
+    let (looking, stopped) = (Arc::clone(registry), stop.clone());
+    tasks.spawn(async move { stopped.run_until_cancelled(looking.look_after()).await });
     Ok(())
 }
 

@@ -51,6 +51,7 @@ impl Doors {
             modules_max: 100,
             property_paths_max: 5,
             public_url: String::new(),
+            discovery_life_ms: i64::MAX / 2,
             signing_key_life_ms: i64::MAX,
             registration_rate,
             registration_burst,

@@ -64,6 +64,8 @@ pub struct Settings {
     pub registration_burst: u32,
     /// Where others reach our doors, without a slash at its end.
     pub public_url: String,
+    /// How long discovered modules are kept before the app is asked again, in milliseconds.
+    pub discovery_life_ms: i64,
     /// How long a signing key signs before another takes over, in milliseconds.
     pub signing_key_life_ms: i64,
     /// Bounds of Connect installations.
@@ -82,6 +84,7 @@ impl Default for Settings {
             registration_rate: 0,
             registration_burst: 0,
             public_url: String::new(),
+            discovery_life_ms: 3600 * 1000,
             signing_key_life_ms: 90 * 24 * 3600 * 1000,
             connect: ConnectLimits::default(),
         }
@@ -217,7 +220,7 @@ impl Registry {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, matcher: Arc<Matcher>, settings: Settings) -> Self {
         Self {
-            live: Live::new(matcher, settings.prefix.clone()),
+            live: Live::new(matcher, &settings),
             rate: RateLimit::new(settings.registration_rate, settings.registration_burst),
             calls: Calls::default(),
             settings,

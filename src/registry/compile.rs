@@ -9,7 +9,9 @@ use switchyard_expr::{Program, Usage};
 use url::Url;
 
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
-use super::document::{AppKind, BodyForm, InstallationRecord, InstallationState, Style, Switch};
+use super::document::{
+    AppKind, BodyForm, Door, InstallationRecord, InstallationState, Style, Switch,
+};
 use super::dynamic::{DYNAMIC_WEBHOOK, DynamicWebhook};
 use super::language::{self, Compiled};
 use super::metrics;
@@ -118,6 +120,7 @@ struct Declared<'a> {
     key: &'a ModuleKey,
     module_type: &'a str,
     is_static: bool,
+    is_discovered: bool,
     switch: Switch,
     data: &'a Arc<Map<String, Value>>,
 }
@@ -150,6 +153,7 @@ impl Compiler<'_> {
             key: &module.key,
             module_type: &module.module_type,
             is_static: true,
+            is_discovered: false,
             switch: Switch::On,
             data: &module.data,
         });
@@ -157,6 +161,7 @@ impl Compiler<'_> {
             key: &module.key,
             module_type: &module.module_type,
             is_static: false,
+            is_discovered: module.door == Door::Discovery,
             switch: module.switch,
             data: &module.data,
         });
@@ -196,6 +201,14 @@ impl Compiler<'_> {
             Some(reason) => Err((ModuleState::Shadowed, reason)),
             None if declared.switch == Switch::Off => {
                 Err((ModuleState::Inactive, "it is switched off".to_owned()))
+            }
+            None if declared.switch == Switch::Gone => {
+                let reason = "its handler answered again and again that it is gone (410)";
+                Err((ModuleState::Inactive, reason.to_owned()))
+            }
+            None if declared.is_discovered && self.app.is_some_and(LiveApp::is_never_asked) => {
+                let reason = "the app is not asked for its modules any more";
+                Err((ModuleState::Inactive, reason.to_owned()))
             }
             None if declared.is_expired() => {
                 Err((ModuleState::Expired, "it was not refreshed in time".to_owned()))

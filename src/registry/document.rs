@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::discovery::Discovered;
 use super::lifecycle::Lifecycle;
+use super::notices::Notices;
 use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Profile, Secret, token};
 use crate::jwt::KeyRecord;
 
@@ -91,6 +93,9 @@ pub struct AppRecord {
     /// Where the app is asked for its dynamic modules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Discovery>,
+    /// Where the app is told what it did not ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notices: Option<Notices>,
     /// Delivery options of the app, as given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Map<String, Value>>,
@@ -204,13 +209,15 @@ impl EndpointAuth {
 
 /// Pull discovery: the app is asked for its modules.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Discovery {
     /// Module types that are taken from the answer.
     #[serde(rename = "use")]
     pub types: Vec<String>,
     /// Whom to ask.
     pub url: String,
+    /// Signs the question.
+    #[serde(with = "clear")]
+    pub secret: Secret,
 }
 
 /// Whether an installation is in use.
@@ -258,6 +265,12 @@ pub struct InstallationRecord {
     /// SHA-256 of its bearer token, in hex; the token itself is stored nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_hash: Option<String>,
+    /// What is known of its discovery; none while its app was never asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<Discovered>,
+    /// The app was warned of webhooks that expire until then, milliseconds since the epoch.
+    #[serde(default)]
+    pub warned_until_ms: i64,
     /// What it registered, in the order of registration.
     pub modules: Vec<ModuleRecord>,
     /// Order number that the next module gets; never falls, so that paging never skips.
@@ -303,6 +316,8 @@ pub enum Switch {
     Paused,
     /// It hears nothing.
     Off,
+    /// Its handler said again and again that it is gone; it hears nothing until it is on again.
+    Gone,
 }
 
 impl Switch {
@@ -422,16 +437,21 @@ impl Document for ClientRecord {
 }
 
 /// Secrets are stored in clear: they sign deliveries and verify tokens, so a hash would not do.
-mod clear {
+pub(super) mod clear {
     use serde::{Deserialize, Deserializer, Serializer};
 
     use crate::domain::Secret;
 
-    pub(super) fn serialize<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::registry) fn serialize<S: Serializer>(
+        secret: &Secret,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.serialize_str(secret.reveal())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
+    pub(in crate::registry) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Secret, D::Error> {
         String::deserialize(from).map(Secret::new)
     }
 }

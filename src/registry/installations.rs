@@ -260,6 +260,8 @@ fn new_installation(
         state: spec.state,
         app_account_id: None,
         token_hash: token.map(token::digest),
+        discovery: None,
+        warned_until_ms: 0,
         modules: Vec::new(),
         next_order: 1,
         created_ms: now_ms,

@@ -19,6 +19,7 @@ pub mod catalog;
 mod change;
 mod compile;
 mod connect;
+mod discovery;
 mod document;
 mod dynamic;
 mod installations;
@@ -29,6 +30,7 @@ mod limits;
 mod live;
 mod metrics;
 mod modules;
+mod notices;
 pub mod offline;
 mod problem;
 pub mod review;
@@ -50,6 +52,7 @@ pub use calls::{AppCall, AppCaller, CallFailed, Proof};
 pub use change::{ConnectLimits, RegisterError, Registry, Settings};
 pub use compile::{Programs, TRIGGER, function_subject};
 pub use connect::ConnectModule;
+pub use discovery::{Discovered, Ignored, Rule};
 pub use document::{
     AppKind, AppRecord, BodyForm, ClientRecord, DeliveryOptions, Discovery, Door, Endpoint,
     EndpointAuth, InstallationRecord, InstallationState, ModuleRecord, Style, Switch,
@@ -59,6 +62,7 @@ pub use installations::{ClientSpec, InstallationPut, InstallationSpec};
 pub use lifecycle::Lifecycle;
 pub use live::Counts;
 pub use modules::{ModuleSpec, Registered};
+pub use notices::Notices;
 pub use problem::{Place, Problem, code, summary};
 pub use store::{Change, Store, StoreError, Stored};
 pub use token::digest;

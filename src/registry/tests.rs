@@ -44,6 +44,7 @@ impl Replica {
             modules_max: 10,
             property_paths_max: 5,
             public_url: String::new(),
+            discovery_life_ms: i64::MAX / 2,
             signing_key_life_ms: i64::MAX,
             registration_rate: 0,
             registration_burst: 0,

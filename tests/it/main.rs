@@ -12,6 +12,7 @@
 mod attacks;
 mod bad_input;
 mod delivery;
+mod discovery;
 mod installs;
 mod managed;
 mod oracle;

@@ -78,6 +78,7 @@ fn settings() -> Settings {
         modules_max: 100,
         property_paths_max: 5,
         public_url: String::new(),
+        discovery_life_ms: i64::MAX / 2,
         signing_key_life_ms: i64::MAX,
         registration_rate: 100,
         registration_burst: 500,
