@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::attempt::{self, FunctionCaller};
 use super::breaker::Admission;
 use super::dead_letter::{Cause, DeadLetter, DeadLetterBox};
+use super::forge;
 use super::http::Sender;
 use super::lane::{Lane, Lanes, NoTurn};
 use super::metrics::{self, DeliveryMetrics};
@@ -16,6 +17,7 @@ use super::parking::{ParkReason, ParkingLot, Record, TooLarge};
 use super::plan::Delivery;
 use super::retry::{Random, Schedule, Schedules};
 use crate::domain::Handler;
+use crate::jwt::KeyRing;
 use crate::telemetry::{Live, Notice};
 use crate::{clock, config};
 
@@ -41,6 +43,8 @@ pub struct Edges {
     pub parking: Arc<dyn ParkingLot>,
     /// What is given up.
     pub dead_letters: Arc<dyn DeadLetterBox>,
+    /// What tokens for remotes are signed with.
+    pub keys: Arc<KeyRing>,
 }
 
 /// Carries out deliveries. Shared by all tasks; its memory is bounded by the lanes.
@@ -166,6 +170,11 @@ impl Dispatcher {
                     &self.metrics.http,
                     attempt::post_webhook(delivery, webhook, lane, body, now).await,
                 )
+            }
+            Handler::Remote(remote) => {
+                let _running = metrics::running("http");
+                let keys = &self.edges.keys;
+                ("http", forge::post(delivery, remote, keys, lane, body, now).await)
             }
         };
         let outcome = outcome.under(delivery.subscription.profile);

@@ -3,6 +3,8 @@
 //! The connector resolves, checks and dials by itself: what is dialled is exactly what was checked,
 //! and there is no proxy, no redirect and no connection shared between installations.
 
+mod ask;
+
 use std::error::Error as StdError;
 use std::future::Future;
 use std::net::SocketAddr;

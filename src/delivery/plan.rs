@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::body::{NotAnObject, Particulars, RetryContext, Template};
+use super::forge;
 use super::webhook::{self, Due};
 use crate::domain::{DeliveryId, FilterError, Handler};
 use crate::event::{Decoder, Event};
@@ -132,12 +133,16 @@ impl Delivery {
             reason: &self.progress.retry_reason,
             data: self.progress.retry_data.as_deref(),
         });
-        self.occurrence.template.render(&Particulars {
+        let event = self.occurrence.template.render(&Particulars {
             subscription: &self.subscription.id,
             self_generated: self.self_generated,
             filter_error: self.filter_error.as_ref(),
             include_fields: &self.subscription.include_fields,
             retry,
-        })
+        });
+        match &*self.subscription.handler {
+            Handler::Remote(remote) => forge::body(self, remote, event),
+            _ => event,
+        }
     }
 }

@@ -86,6 +86,7 @@ impl Rig {
             functions: Arc::new(Functions::new(outbound.client.clone())),
             parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room.clone())),
             dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
+            keys: Arc::default(),
         };
         let live = Live::default();
         let sender = Sender::new(&config.delivery, guard).unwrap();
@@ -280,7 +281,7 @@ async fn delivery_that_never_succeeds_ends_as_an_exhausted_dead_letter() {
     assert_eq!(header("switchyard-dlq-attempts"), "3");
     assert_eq!(header("switchyard-dlq-subscription"), "inst-1/k1");
     assert_eq!(letter.payload, issue_event(1, "XXX").to_string().as_bytes());
-    assert_eq!(letter.subject.as_str(), "sw.dlq.delivery.app-1");
+    assert_eq!(letter.subject.as_str(), "sw.dlq.delivery.app-1.inst-1");
     rig.stop().await;
 }
 

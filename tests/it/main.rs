@@ -12,9 +12,12 @@
 mod attacks;
 mod bad_input;
 mod delivery;
+mod discovery;
+mod installs;
 mod managed;
 mod oracle;
 mod registration;
+mod remote;
 mod restart;
 mod scenario;
 mod sources;
