@@ -172,9 +172,9 @@ impl Dispatcher {
                 )
             }
             Handler::Remote(remote) => {
-                let _running = metrics::running("http");
+                let _running = self.metrics.http.running();
                 let keys = &self.edges.keys;
-                ("http", forge::post(delivery, remote, keys, lane, body, now).await)
+                (&self.metrics.http, forge::post(delivery, remote, keys, lane, body, now).await)
             }
         };
         let outcome = outcome.under(delivery.subscription.profile);
