@@ -365,6 +365,13 @@ pub const ENTRIES: &[Entry] = &[
         "",
         "Read the record, and send the change again if it is not there.",
     ),
+    entry(
+        "SY-5022",
+        "no signing key yet",
+        "The router signs with keys that it keeps in the registry, and has not read or made one so far.",
+        "",
+        "Try again in a moment; if it stays, look at the broker.",
+    ),
 ];
 
 #[cfg(test)]
