@@ -367,10 +367,10 @@ pub const ENTRIES: &[Entry] = &[
     ),
     entry(
         "SY-5022",
-        "no signing key yet",
-        "The router signs with keys that it keeps in the registry, and has not read or made one so far.",
+        "the broker does not answer",
+        "What was asked for is read from the broker, which did not answer in time.",
         "",
-        "Try again in a moment; if it stays, look at the broker.",
+        "Try again in a moment; if it stays, look at the broker and at `/healthz/ready`.",
     ),
 ];
 
