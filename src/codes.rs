@@ -310,11 +310,32 @@ pub const ENTRIES: &[Entry] = &[
         "Shorten it: lists after `IN` are shorter than clauses joined with `OR`.",
     ),
     entry(
+        "SY-2023",
+        "the app did not take the call",
+        "The app was told of its installation, or asked for its modules, and did not answer with success.",
+        "",
+        "Look at the answer that the message quotes, mend the app's endpoint, and try again.",
+    ),
+    entry(
         "SY-2024",
         "a body that the vendor drops",
         "A warning of `check --with`: what the handler would get of the sample event is larger than the 200 kB that the vendor delivers. Switchyard delivers it, up to `delivery.payload_max`.",
         "",
         "Name the issue fields that the handler needs in `payload.include.fields`, and fetch the rest.",
+    ),
+    entry(
+        "SY-2025",
+        "a module that its app answers for",
+        "The module was discovered: the app names it when it is asked for its modules, so that a change made here would not last.",
+        "",
+        "Change what the app answers, then have it asked again: `POST /forge/installation/v2/dynamic/module:refresh`.",
+    ),
+    entry(
+        "SY-2026",
+        "nearly as many modules as there may be",
+        "A warning of a registration: nine tenths of the modules that the installation may have are used.",
+        "",
+        "Delete modules that nobody needs, or have one trigger hear several event types.",
     ),
     entry(
         "SY-5011",
@@ -343,6 +364,13 @@ pub const ENTRIES: &[Entry] = &[
         "The store of the registry did not answer in time. The change may have been made.",
         "",
         "Read the record, and send the change again if it is not there.",
+    ),
+    entry(
+        "SY-5022",
+        "the broker does not answer",
+        "What was asked for is read from the broker, which did not answer in time.",
+        "",
+        "Try again in a moment; if it stays, look at the broker and at `/healthz/ready`.",
     ),
 ];
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::auth::ForgeCaller;
 use super::extract::{Id, JsonObject};
 use super::forge::{Submitted, V2, answer, reported};
+use super::operator::discovery_view;
 use super::{ApiError, Shared, route};
 use crate::domain::ModuleKey;
 use crate::registry::{Accepted, ModuleSpec, Problem, Switch, code};
@@ -19,7 +20,8 @@ use crate::registry::{Accepted, ModuleSpec, Problem, Switch, code};
 const ITEMS_MAX: usize = 1000;
 
 pub(super) fn routes() -> Router<Shared> {
-    let mut router = route(Router::new(), &format!("{V2}:validate"), &post(validate));
+    let router = route(Router::new(), &format!("{V2}:validate"), &post(validate));
+    let mut router = route(router, &format!("{V2}:refresh"), &post(refresh));
     router = route(router, &format!("{V2}:batch"), &post(batch));
     for (action, switch) in
         [("pause", Switch::Paused), ("resume", Switch::On), ("disable", Switch::Off)]
@@ -51,6 +53,18 @@ async fn validate(
     let (spec, key) = module(body)?;
     let Accepted { warnings, complexity, .. } = state.registry.validate(id, spec, key)?;
     Ok(Json(json!({"valid": true, "warnings": warnings, "complexity": complexity})))
+}
+
+/// Has the app asked for its modules now, if it declares discovery.
+async fn refresh(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+) -> Result<Json<Value>, ApiError> {
+    let id = &caller.installation.record.id;
+    state.registry.take_turn(id)?;
+    let known = state.registry.refresh_discovery(id).await?;
+    let installation = state.registry.installation(id.as_str()).ok_or(ApiError::NotFound)?;
+    Ok(Json(discovery_view(&installation.record, &known)))
 }
 
 /// `{"items": [{type, data}], "atomic": true}`.

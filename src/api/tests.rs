@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
+use super::testing::NothingFailed;
 use super::{ApiState, router};
 use crate::domain::Secret;
 use crate::matcher::Matcher;
@@ -49,6 +50,9 @@ impl Doors {
             connect: ConnectLimits::default(),
             modules_max: 100,
             property_paths_max: 5,
+            public_url: String::new(),
+            discovery_life_ms: i64::MAX / 2,
+            signing_key_life_ms: i64::MAX,
             registration_rate,
             registration_burst,
         };
@@ -63,7 +67,14 @@ impl Doors {
             Some("10.0.0.1") => Err("the address is private".into()),
             _ => Ok(()),
         });
-        let state = ApiState { registry, matcher, admin_token, body_max: BODY_MAX, check_url };
+        let state = ApiState {
+            registry,
+            matcher,
+            admin_token,
+            body_max: BODY_MAX,
+            failed_webhooks: Arc::new(NothingFailed),
+            check_url,
+        };
         let mut doors = Self { router: router(Arc::new(state)), token: String::new(), _run: run };
         doors.admin("PUT", APP, app(json!({}))).await;
         let installation =

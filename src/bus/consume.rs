@@ -12,6 +12,7 @@ use async_nats::{Client, Subject};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
+use super::acks::Acks;
 use super::connect::{Connections, Jet};
 use super::headers::MessageHeaders;
 use super::metrics;
@@ -40,7 +41,8 @@ const ACK_PENDING_MAX: i64 = 20_000;
 /// Messages of one durable consumer. Several can share it.
 pub struct Pull {
     jet: Jet,
-    acks: Client,
+    acks: Acks,
+    outbound: Client,
     stream: String,
     consumer: pull::Config,
     batch_bytes: usize,
@@ -82,7 +84,8 @@ impl Pull {
         let share = config.in_flight_bytes_max / shares.max(1);
         Self {
             jet: connections.intake.clone(),
-            acks: connections.outbound.client.clone(),
+            acks: connections.acks.clone(),
+            outbound: connections.outbound.client.clone(),
             stream,
             consumer,
             batch_bytes: share.max(BATCH_BYTES_MIN),
@@ -160,6 +163,7 @@ impl Pull {
         let message = message.message;
         Some(Pulled {
             acks: self.acks.clone(),
+            outbound: self.outbound.clone(),
             reply: message.reply?,
             headers: MessageHeaders::new(message.headers),
             subject: message.subject,
@@ -247,7 +251,8 @@ fn stall_reason(kind: MessagesErrorKind) -> &'static str {
 /// A message that was pulled; acknowledged over the outbound connection.
 #[derive(Debug)]
 pub struct Pulled {
-    acks: Client,
+    acks: Acks,
+    outbound: Client,
     reply: Subject,
     headers: MessageHeaders,
     subject: Subject,
@@ -258,9 +263,9 @@ pub struct Pulled {
 }
 
 impl Pulled {
-    async fn settle(&self, kind: AckKind) {
-        if let Err(error) = self.acks.publish(self.reply.clone(), kind.into()).await {
-            tracing::debug!(%error, sequence = self.sequence, "acknowledgement not sent");
+    async fn tell(&self, kind: AckKind) {
+        if let Err(error) = self.outbound.publish(self.reply.clone(), kind.into()).await {
+            tracing::debug!(%error, sequence = self.sequence, "the broker was not told");
         }
     }
 }
@@ -293,14 +298,14 @@ impl Incoming for Pulled {
     }
 
     fn ack(&self) -> impl Future<Output = ()> + Send {
-        self.settle(AckKind::Ack)
+        self.acks.ack(self.reply.clone())
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send {
-        self.settle(AckKind::Progress)
+        self.tell(AckKind::Progress)
     }
 
     fn release(&self) -> impl Future<Output = ()> + Send {
-        self.settle(AckKind::Nak(None))
+        self.tell(AckKind::Nak(None))
     }
 }

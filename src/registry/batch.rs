@@ -46,9 +46,10 @@ impl Registry {
     ) -> Result<Vec<BatchResult>, RegisterError> {
         let checked = items.into_iter().map(|item| self.check_item(installation, item));
         let checked: Vec<_> = checked.collect::<Result<_, RegisterError>>()?;
-        let results = self
+        let (results, filling) = self
             .edit(installation.as_str(), |current| {
                 let mut record = usable(current)?;
+                let before = record.modules.len();
                 let mut results: Vec<BatchResult> = Vec::with_capacity(checked.len());
                 for item in &checked {
                     let added = match item {
@@ -65,10 +66,12 @@ impl Registry {
                 if is_atomic && !refused.is_empty() {
                     return Err(RegisterError::Invalid(refused));
                 }
-                Ok(Decision::Put(record, results))
+                let filling = self.filling(before, &record);
+                Ok(Decision::Put(record, (results, filling)))
             })
             .await?;
         let registered = results.iter().filter(|result| result.is_ok()).count();
+        self.tell_near_limit(installation, filling);
         info!(installation = %installation, registered, of = results.len(), "batch registered");
         Ok(results)
     }

@@ -310,8 +310,12 @@ impl Registry {
     }
 
     fn webhooks_expire_ms(&self) -> i64 {
+        clock::now_ms().saturating_add(self.webhook_life_ms())
+    }
+
+    pub(super) fn webhook_life_ms(&self) -> i64 {
         let life = self.settings.connect.webhook_life;
-        clock::now_ms().saturating_add(i64::try_from(life.as_millis()).unwrap_or(i64::MAX))
+        i64::try_from(life.as_millis()).unwrap_or(i64::MAX)
     }
 
     /// The first of `count` ids that nothing in the site has or had.

@@ -188,7 +188,7 @@ fn list(texts: &[String]) -> String {
 }
 
 /// Neither with a scheme nor with a host.
-fn is_relative(address: &str) -> bool {
+pub(super) fn is_relative(address: &str) -> bool {
     let before_path = address.split(['/', '?', '#', '{']).next().unwrap_or_default();
     !address.starts_with("//") && !address.contains('\\') && !before_path.contains(':')
 }

@@ -13,6 +13,7 @@ use switchyard::bus::{
     Connections, DeadStream, EventPublisher, Functions, Gate, ParkedStream, Pull, Room, Subjects,
     Watch, streams,
 };
+use switchyard::clock;
 use switchyard::config::Config;
 use switchyard::delivery::http::Sender;
 use switchyard::delivery::retry::Random;
@@ -85,6 +86,7 @@ impl Rig {
             functions: Arc::new(Functions::new(outbound.client.clone())),
             parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room.clone())),
             dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
+            keys: Arc::default(),
         };
         let live = Live::default();
         let sender = Sender::new(&config.delivery, guard).unwrap();
@@ -279,7 +281,7 @@ async fn delivery_that_never_succeeds_ends_as_an_exhausted_dead_letter() {
     assert_eq!(header("switchyard-dlq-attempts"), "3");
     assert_eq!(header("switchyard-dlq-subscription"), "inst-1/k1");
     assert_eq!(letter.payload, issue_event(1, "XXX").to_string().as_bytes());
-    assert_eq!(letter.subject.as_str(), "sw.dlq.delivery.app-1");
+    assert_eq!(letter.subject.as_str(), "sw.dlq.delivery.app-1.inst-1");
     rig.stop().await;
 }
 
@@ -343,8 +345,8 @@ async fn events_that_wait_for_room_are_handed_out_only_once() {
     config.events.ack_wait_s = 6;
     let rig = Rig::start(&nats, &config).await;
     let subscription = rig.subscribe("inst-1", http(&sink.url("/hook")));
-    let (started, mut published) = (std::time::Instant::now(), 0);
-    while started.elapsed() < Duration::from_secs(5) {
+    let (started, mut published) = (clock::tick(), 0);
+    while clock::since(started) < Duration::from_secs(5) {
         published += 1;
         rig.publish(published).await;
     }
