@@ -19,7 +19,7 @@ use super::auth::ForgeCaller;
 use super::batch;
 use super::extract::{Id, JsonObject};
 use super::page::{self, Query};
-use super::{ApiError, Shared, metrics, route};
+use super::{ApiError, Shared, metrics, route, trial};
 use crate::domain::ModuleKey;
 use crate::registry::{
     Door, ModuleRecord, ModuleSpec, ModuleState, Problem, RegisterError, Registered, code,
@@ -37,7 +37,7 @@ const CURSOR: &str = "nextPageToken";
 pub(super) fn routes() -> Router<Shared> {
     let one = get(read).put(replace).delete(remove);
     let v2 = route(Router::new(), V2, &get(list).post(register));
-    let v2 = route(v2, &format!("{V2}/{{key}}"), &one).merge(batch::routes());
+    let v2 = route(v2, &format!("{V2}/{{key}}"), &one).merge(batch::routes()).merge(trial::doors());
     let mut v1 = Router::new();
     for path in [V1, V1_CONTAINER] {
         v1 = route(v1, path, &get(list).post(register_keyed).put(replace_keyed));

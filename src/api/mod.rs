@@ -24,6 +24,7 @@ mod subscriptions;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod webhooks;
 
 use std::sync::Arc;
@@ -69,6 +70,7 @@ pub fn router(state: Shared) -> Router {
     let operator = operator::routes()
         .merge(subscriptions::routes())
         .merge(filters::routes())
+        .merge(trial::routes())
         .merge(keys::routes())
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));
     Router::new()
