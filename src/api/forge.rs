@@ -136,8 +136,13 @@ async fn list(
 ) -> Result<Json<Value>, ApiError> {
     let query = Query::parse(query.as_deref());
     let limit = query.limit(LIMIT_MAX, LIMIT_MAX)?;
+    // A cursor names its installation, so that one of another is none.
+    let own = format!("{}/", caller.installation.record.id);
     let after = match query.cursor(CURSOR)? {
-        Some(place) => place.parse().map_err(|_| page::unreadable(CURSOR))?,
+        Some(place) => {
+            let order = place.strip_prefix(&own).and_then(|order| order.parse().ok());
+            order.ok_or_else(|| page::unreadable(CURSOR))?
+        }
         None => 0,
     };
     let all = wants_array(&headers);
@@ -154,7 +159,7 @@ async fn list(
     let page: Vec<&ModuleRecord> = visible.by_ref().take(limit).collect();
     let mut answer = Map::new();
     if let (Some(last), Some(_)) = (page.last(), visible.next()) {
-        let cursor = Value::String(page::cursor(&last.order.to_string()));
+        let cursor = Value::String(page::cursor(&format!("{own}{}", last.order)));
         answer.insert("lastEvaluatedKey".into(), cursor.clone());
         answer.insert(CURSOR.into(), cursor);
     }
@@ -272,7 +277,7 @@ impl Submitted {
     }
 
     /// The module, if it does not claim another key than the one it is stored under.
-    fn under(self, key: &ModuleKey, door: Door) -> Result<ModuleSpec, ApiError> {
+    pub(super) fn under(self, key: &ModuleKey, door: Door) -> Result<ModuleSpec, ApiError> {
         let same = |given: &Value| given.as_str() == Some(key.as_str());
         if [self.key.as_ref(), self.data.get("key")].into_iter().flatten().all(same) {
             Ok(self.spec(door))

@@ -16,6 +16,7 @@ pub mod ingest;
 mod jwt;
 mod keys;
 mod metrics;
+mod modules;
 mod operator;
 mod page;
 mod refusal;
@@ -69,6 +70,7 @@ pub type Shared = Arc<ApiState>;
 pub fn router(state: Shared) -> Router {
     let operator = operator::routes()
         .merge(subscriptions::routes())
+        .merge(modules::routes())
         .merge(filters::routes())
         .merge(trial::routes())
         .merge(keys::routes())

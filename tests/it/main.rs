@@ -11,6 +11,7 @@
 
 mod attacks;
 mod bad_input;
+mod declared;
 mod delivery;
 mod discovery;
 mod installs;
