@@ -19,7 +19,6 @@ mod metrics;
 mod modules;
 mod operator;
 mod page;
-mod refusal;
 mod subscriptions;
 #[cfg(test)]
 mod testing;
