@@ -3,8 +3,8 @@
 //! Implementations are written against [`Machine`], so that every evaluator runs the same code
 //! and calls functions in its own way.
 
-pub(crate) mod date;
-pub(crate) mod json;
+mod date;
+mod json;
 mod list;
 mod map;
 pub(crate) mod regex;
@@ -16,6 +16,7 @@ use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::meter::Meter;
 use crate::operator::{build_map, charge_lookup};
+use crate::text::stringify;
 use crate::value::{Captured, Class, Function, Map, Member, Native, Raised, Text, Type, Value};
 use crate::view::View;
 
@@ -371,7 +372,7 @@ fn call_native<'v, M: Machine<'v>>(
         Native::JsonStringify => {
             let arguments = Arguments { of: "JSON.stringify", values: arguments };
             let view = machine.view();
-            json::stringify(arguments.value(0)?, view, machine.meter()).map(Value::text)
+            stringify(arguments.value(0)?, view, machine.meter()).map(Value::text)
         }
     }
 }
@@ -412,7 +413,7 @@ pub(crate) fn throw<'v, V: View>(value: Value<'v>, view: &'v V, meter: &mut Mete
         fault.thrown = Some(value);
         return fault;
     }
-    let mut message = crate::operator::TextBuilder::new();
+    let mut message = crate::text::TextBuilder::new();
     match message.push_value(&value, view, meter) {
         Err(fault) if !fault.is_catchable() => fault,
         // A Function has no text; its type has to do.

@@ -7,11 +7,11 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::extract::{Id, JsonObject, TwoIds};
-use super::forge::{Submitted, shape};
+use super::forge::{Submitted, reported, shape};
 use super::page::Query;
 use super::{ApiError, Shared, route};
 use crate::domain::{InstallationId, ModuleKey};
-use crate::registry::{AppKind, Door, Problem, Registered, code, key_problem};
+use crate::registry::{AppKind, Door, Problem, code, key_problem};
 
 pub(super) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/installations/{id}/modules", &get(list));
@@ -55,8 +55,7 @@ async fn put_module(
     let is_dry = Query::parse(query.as_deref()).get("dryRun") == Some("true");
     match known {
         Some(known) if known.module_type == spec.module_type && *known.data == spec.data => {
-            let module = known.clone();
-            Ok((StatusCode::OK, answer(&Registered { module, warnings: Vec::new() })))
+            Ok((StatusCode::OK, Json(reported(&known.clone().into()))))
         }
         _ if is_dry => {
             let warnings = state.registry.validate_under(&id, spec, &key)?;
@@ -64,11 +63,11 @@ async fn put_module(
         }
         Some(_) => {
             let replaced = state.registry.replace(&id, &key, spec, None).await?;
-            Ok((StatusCode::OK, answer(&replaced)))
+            Ok((StatusCode::OK, Json(reported(&replaced))))
         }
         None => {
             let registered = state.registry.register(&id, spec, Some(key)).await?;
-            Ok((StatusCode::CREATED, answer(&registered)))
+            Ok((StatusCode::CREATED, Json(reported(&registered))))
         }
     }
 }
@@ -79,11 +78,4 @@ async fn remove(
 ) -> Result<StatusCode, ApiError> {
     state.registry.remove(&id.into(), &key.into(), None).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn answer(registered: &Registered) -> Json<Value> {
-    let mut shown = shape(&registered.module);
-    let warnings = Some(&registered.warnings).filter(|warnings| !warnings.is_empty());
-    super::operator::insert(&mut shown, "warnings", warnings);
-    Json(shown)
 }

@@ -318,6 +318,27 @@ async fn warnings_come_with_the_module_and_only_if_there_are_any() {
 }
 
 #[tokio::test]
+async fn registration_tells_what_each_filter_costs() {
+    let doors = Doors::open().await;
+    let mut body = trigger();
+    body["data"].as_object_mut().unwrap().remove("filter");
+    let created = doors.forge("POST", MODULES, body.clone()).await;
+    assert_eq!(created.body.get("complexity"), None, "nothing to evaluate, nothing to tell");
+    let expression = "event.changelog?.items.some(i => i.fieldId == 'status') ?? false";
+    body["data"]["filter"] = json!({"expression": expression});
+    let created = doors.forge("POST", MODULES, body.clone()).await;
+    assert_eq!(created.status, StatusCode::CREATED);
+    let cost = &created.body["complexity"][0];
+    assert_eq!(cost["path"], "data.filter.expression");
+    assert_eq!(cost["expression"], "6*N + 11");
+    assert_eq!(cost["variables"], json!({"N": "event.changelog.items"}));
+    let path = format!("{MODULES}/{}", created.body["key"].as_str().unwrap());
+    let replaced = doors.forge("PUT", &path, body).await;
+    assert_eq!(replaced.body["complexity"], created.body["complexity"]);
+    assert_eq!(doors.forge("GET", &path, json!({})).await.body.get("complexity"), None);
+}
+
+#[tokio::test]
 async fn unknown_member_of_an_app_is_refused_by_name() {
     let doors = Doors::open().await;
     for body in [

@@ -4,6 +4,7 @@
 //! repeated under the same id. Connections and pulls are set up again by themselves. Subjects,
 //! streams, consumers, acks and naks are spoken of here and nowhere else.
 
+pub mod acks;
 pub mod connect;
 pub mod consume;
 pub mod dead_letters;

@@ -17,6 +17,8 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::event::Sample;
+
 /// Exit code: the question was answered "no" (invalid, false, failed).
 pub const EXIT_NO: u8 = 1;
 /// Exit code: flags, files or configuration are wrong.
@@ -201,6 +203,13 @@ pub(crate) fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> an
     use anyhow::Context;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(work)
+}
+
+/// Reads an event, or an envelope around one, from a file or standard input.
+pub(crate) fn read_sample(path: &std::path::Path) -> anyhow::Result<Sample> {
+    use anyhow::Context;
+    let value = serde_json::from_str(&read_input(path)?).context("the event is not JSON")?;
+    Sample::read(value).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
 }
 
 /// Reads a file, or standard input for `-`.

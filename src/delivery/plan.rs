@@ -8,7 +8,7 @@ use super::body::{NotAnObject, Particulars, RetryContext, Template};
 use super::forge;
 use super::webhook::{self, Due};
 use crate::domain::{DeliveryId, FilterError, Handler};
-use crate::event::Event;
+use crate::event::{Decoder, Event};
 use crate::matcher::Subscription;
 
 /// An event that is being delivered, shared by its deliveries.
@@ -27,6 +27,16 @@ impl Occurrence {
     /// Its body is not a JSON object.
     pub fn new(event: Event) -> Result<Self, NotAnObject> {
         let template = Template::of(&event)?;
+        Ok(Self { event, template })
+    }
+
+    /// Prepares an event that `decoder` has just read, which knows its members.
+    ///
+    /// # Errors
+    /// Its body is not a JSON object.
+    pub fn decoded(event: Event, decoder: &Decoder) -> Result<Self, NotAnObject> {
+        let Some(outline) = decoder.outline() else { return Self::new(event) };
+        let template = Template::outlined(&event, &outline);
         Ok(Self { event, template })
     }
 }

@@ -285,9 +285,8 @@ impl Registry {
             Ok(webhook) => webhook,
             Err(problems) => return problems,
         };
-        let compiled = webhook.compile(self.live.programs(), Product::Jira);
-        let problem = |reason| Problem::new(code::JQL, format!("{path}.filter"), reason);
-        compiled.err().map(problem).into_iter().collect()
+        let filter = format!("{path}.filter");
+        webhook.compile(self.live.programs(), Product::Jira, &filter).err().unwrap_or_default()
     }
 }
 

@@ -25,12 +25,12 @@ impl Registry {
         installation: &InstallationId,
         spec: ModuleSpec,
         key: Option<ModuleKey>,
-    ) -> Result<Vec<Problem>, RegisterError> {
+    ) -> Result<Accepted, RegisterError> {
         let accepted = self.accept(installation, &spec)?;
         let live = self.installation(installation.as_str()).ok_or(RegisterError::NotFound)?;
         let mut record = live.record.as_ref().clone();
         self.add(&mut record, &spec.record(key), &accepted)?;
-        Ok(accepted.warnings)
+        Ok(accepted)
     }
 
     /// As [`Registry::validate`], for a module that takes the place of the one with its key, if there
@@ -76,9 +76,7 @@ impl Registry {
                         Err(problems) => Err(RegisterError::Invalid(problems.clone())),
                     };
                     results.push(match (added, item) {
-                        (Ok(module), Ok((_, accepted))) => {
-                            Ok(Registered { module, warnings: accepted.warnings.clone() })
-                        }
+                        (Ok(module), Ok((_, accepted))) => Ok(Registered::new(module, accepted)),
                         (Err(error), _) => Err(problems_of(error)?),
                         (Ok(_), Err(problems)) => Err(problems.clone()),
                     });

@@ -47,8 +47,8 @@ impl Programs {
         let start = clock::tick();
         let compiled = language::compile(text, path, usage);
         metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
-        let Compiled { program, warnings } = compiled?;
-        Ok(Compiled { program: self.keep(text, program), warnings })
+        let compiled = compiled?;
+        Ok(Compiled { program: self.keep(text, Arc::clone(&compiled.program)), ..compiled })
     }
 
     /// The program of a filter, compiled unless an equal one is in use.
@@ -307,7 +307,9 @@ impl Compiler<'_> {
             address: webhook.address.as_str().into(),
         };
         Ok(Heard {
-            listens: webhook.listens(self.programs, installation.product)?,
+            listens: webhook
+                .listens(self.programs, installation.product, "filter")
+                .map_err(|found| summary(&found))?,
             handler: Arc::new(Handler::Webhook(handler)),
             include_fields: Box::default(),
         })

@@ -207,12 +207,13 @@ impl Registry {
         if module_type == WEBHOOKS {
             problems.extend(lacks_read(scene.app, path));
             match Webhook::read(data, path, product) {
-                Ok(webhook) => match webhook.compile(self.live.programs(), product) {
-                    Ok(found) => programs = found,
-                    Err(reason) => {
-                        problems.push(Problem::new(code::JQL, format!("{path}.filter"), reason));
+                Ok(webhook) => {
+                    let filter = format!("{path}.filter");
+                    match webhook.compile(self.live.programs(), product, &filter) {
+                        Ok(found) => programs = found,
+                        Err(found) => problems.extend(found),
                     }
-                },
+                }
                 Err(found) => problems.extend(found),
             }
         } else {

@@ -14,7 +14,7 @@ use super::document::{Door, InstallationRecord, InstallationState, ModuleRecord,
 use super::notices::Filling;
 use super::problem::{Problem, code};
 use super::trigger::Trigger;
-use super::validate::{Accepted, Rules};
+use super::validate::{Accepted, FilterCost, Rules};
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey, SubscriptionId};
 
@@ -74,6 +74,21 @@ pub struct Registered {
     pub module: ModuleRecord,
     /// What its author may want to know.
     pub warnings: Vec<Problem>,
+    /// What its filters cost.
+    pub complexity: Vec<FilterCost>,
+}
+
+impl Registered {
+    pub(super) fn new(module: ModuleRecord, accepted: &Accepted) -> Self {
+        let Accepted { warnings, complexity, .. } = accepted;
+        Self { module, warnings: warnings.clone(), complexity: complexity.clone() }
+    }
+}
+
+impl From<ModuleRecord> for Registered {
+    fn from(module: ModuleRecord) -> Self {
+        Self { module, warnings: Vec::new(), complexity: Vec::new() }
+    }
 }
 
 impl Registry {
@@ -110,8 +125,9 @@ impl Registry {
             .await?;
         info!(installation = %installation, key = %module.key, "module registered");
         self.tell_near_limit(installation, filling);
-        let warnings = accepted.warnings.into_iter().chain(filling.warning()).collect();
-        Ok(Registered { module, warnings })
+        let mut registered = Registered::new(module, &accepted);
+        registered.warnings.extend(filling.warning());
+        Ok(registered)
     }
 
     /// Puts a module among those of a record, if there is room for it.
@@ -216,7 +232,7 @@ impl Registry {
             })
             .await?;
         info!(installation = %installation, %key, revision = module.revision, "module replaced");
-        Ok(Registered { module, warnings: accepted.warnings })
+        Ok(Registered::new(module, &accepted))
     }
 
     /// Removes the module `key`. `expected` is the revision it must have.

@@ -264,7 +264,7 @@ async fn app_is_told_once_that_a_limit_is_near() {
             warned.push((used, answer["warnings"][0]["code"].clone()));
         }
     }
-    assert_eq!(warned, [(9, json!("SY-2024"))]);
+    assert_eq!(warned, [(9, json!("SY-2026"))]);
     let notice = eventually(Duration::from_secs(20), "the app is told", || async {
         sink.received_at("/notices").first().cloned()
     })

@@ -6,7 +6,8 @@ use crate::builtin::{
 use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::JOIN_UNITS_MAX;
-use crate::operator::{TextBuilder, VALUE_BYTES, build_list, equal};
+use crate::operator::{VALUE_BYTES, build_list, equal};
+use crate::text::TextBuilder;
 use crate::value::{List, Member, Type, Value};
 
 pub(super) fn call<'v, M: Machine<'v>>(

@@ -10,7 +10,8 @@ use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::REGEX_BYTES_MAX;
 use crate::meter::Meter;
-use crate::operator::{TextBuilder, VALUE_BYTES, build_list};
+use crate::operator::{VALUE_BYTES, build_list};
+use crate::text::TextBuilder;
 use crate::value::{Function, Value};
 
 /// Steps for one use of a pattern, compiled or not.
