@@ -7,16 +7,22 @@ pub(crate) mod date;
 pub(crate) mod json;
 mod list;
 mod map;
+pub(crate) mod pattern;
 pub(crate) mod regex;
 mod string;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
+use crate::builtin::pattern::Pattern;
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::meter::Meter;
+use crate::limits::{STEPS_PER_CALLBACK, STEPS_PER_ERROR};
+use crate::meter::{Meter, VALUE_BYTES};
 use crate::operator::{build_map, charge_lookup};
-use crate::value::{Captured, Class, Function, Map, Member, Native, Raised, Text, Type, Value};
+use crate::value::{
+    Captured, Class, Function, List, Map, Member, Native, Raised, Text, Type, Value,
+};
 use crate::view::View;
 
 /// What builtins need of the evaluator that runs them.
@@ -31,10 +37,8 @@ pub(crate) trait Machine<'v> {
     /// The instant that `new Date()` yields, in milliseconds since 1970.
     fn now_ms(&self) -> i64;
 
-    /// The compiled form of a pattern. Evaluators may keep patterns; the price stays the same.
-    fn regex(&mut self, pattern: &str) -> Result<::regex::Regex, String> {
-        regex::compile(pattern)
-    }
+    /// The patterns that stand in the source.
+    fn patterns(&self) -> &'v [(Box<str>, Arc<Pattern>)];
 
     /// Runs an arrow function; missing arguments are null, surplus ones are ignored.
     fn call_lambda(
@@ -165,7 +169,7 @@ pub(crate) fn lookup<'v, V: View>(
     meter: &mut Meter,
 ) -> Result<Found<'v>, Fault<'v>> {
     if let Value::Map(map) = receiver {
-        charge_lookup(map, meter)?;
+        charge_lookup(map, name, meter)?;
         if let Some(value) = map.get(view, name) {
             return Ok(Found::Value(value));
         }
@@ -179,7 +183,10 @@ pub(crate) fn lookup<'v, V: View>(
         None => match ty {
             Type::Map => Ok(Found::Missing(None)),
             Type::Null => Err(Fault::null_access()),
-            _ => Ok(Found::Missing(Some(unknown_member(ty, name)))),
+            _ => {
+                meter.step(STEPS_PER_ERROR)?;
+                Ok(Found::Missing(Some(unknown_member(ty, name))))
+            }
         },
     }
 }
@@ -201,7 +208,7 @@ pub(crate) fn lookup_index<'v, V: View>(
             let Some(at) = element_index(*number, list.len()) else {
                 return Ok(Found::Missing(None));
             };
-            meter.read_elements(at)?;
+            charge_position(list, at, meter)?;
             Ok(list.iter(view).nth(at).map_or(Found::Missing(None), Found::Value))
         }
         (Value::String(text), Value::Number(number)) => string::unit_at(text, *number, meter),
@@ -210,6 +217,14 @@ pub(crate) fn lookup_index<'v, V: View>(
             let message = format!("{receiver} cannot be indexed with {index}");
             Err(Fault::new(Code::BadOperand, message))
         }
+    }
+}
+
+/// Elements of the event are found by walking there.
+fn charge_position<'v>(list: &List<'v>, at: usize, meter: &mut Meter) -> Result<(), Fault<'v>> {
+    match list {
+        List::Node { .. } => meter.each(at),
+        List::Literal(_) | List::Built(_) => Ok(()),
     }
 }
 
@@ -264,8 +279,12 @@ fn property<'v>(
         (Value::String(text), Member::Length) => Some(string::length(text.as_str(), meter)?),
         (Value::List(list), Member::Length) => Some(from_count(list.len())),
         (Value::RichText(text), Member::PlainText) => Some(Value::String(text.clone())),
-        (Value::Error(error), Member::Message) => Some(Value::text(error.message.as_ref())),
+        (Value::Error(error), Member::Message) => {
+            meter.build_text(error.message.len())?;
+            Some(Value::text(error.message.as_ref()))
+        }
         (Value::Error(error), Member::Location) => {
+            meter.build_text(error.location.as_deref().map_or(0, str::len))?;
             Some(error.location.as_deref().map_or(Value::Null, Value::text))
         }
         _ => None,
@@ -283,7 +302,7 @@ pub(crate) fn read_member<'v>(
         Found::Missing(None) => Ok(Value::Null),
         Found::Missing(Some(fault)) => Err(fault),
         Found::Method(member) => {
-            meter.memory(crate::operator::VALUE_BYTES)?;
+            meter.build(2 * VALUE_BYTES)?;
             meter.depth(receiver.depth().saturating_add(1))?;
             Ok(Value::Function(Function::Bound(Rc::new((receiver.clone(), member)))))
         }
@@ -295,7 +314,7 @@ pub(crate) fn close_over<'v>(id: u32, values: Vec<Value<'v>>, meter: &mut Meter)
     if values.is_empty() {
         return Ok(Value::Function(Function::Lambda { id, captured: None }));
     }
-    meter.memory((values.len() + 1) * crate::operator::VALUE_BYTES)?;
+    meter.build(values.len() * VALUE_BYTES)?;
     let deepest = values.iter().map(Value::depth).max().unwrap_or(0);
     let depth = meter.depth(deepest.saturating_add(1))?;
     let captured = Some(Rc::new(Captured { values, depth }));
@@ -324,13 +343,13 @@ pub(crate) fn call<'v, M: Machine<'v>>(
     }
 }
 
-/// Calls a function that a builtin was given, for one step.
+/// Calls a function that a builtin was given, for [`STEPS_PER_CALLBACK`].
 pub(crate) fn call_back<'v, M: Machine<'v>>(
     machine: &mut M,
     function: &Function<'v>,
     arguments: &[Value<'v>],
 ) -> Outcome<'v> {
-    machine.meter().step(1)?;
+    machine.meter().step(STEPS_PER_CALLBACK)?;
     match function {
         Function::Lambda { .. } => machine.call_lambda(function, arguments),
         other => call(machine, &Value::Function(other.clone()), &Value::Null, arguments),
@@ -348,8 +367,8 @@ fn call_method<'v, M: Machine<'v>>(
         Value::String(text) => string::call(machine, text, member, arguments),
         Value::List(list) => list::call(machine, list, member, arguments),
         Value::Map(map) => map::call(machine, map, member, arguments),
-        Value::Date(ms) => date::call(*ms, member, arguments),
-        Value::CalendarDate(day) => date::call_calendar(*day, member, arguments),
+        Value::Date(ms) => date::call(*ms, member, arguments, machine.meter()),
+        Value::CalendarDate(day) => date::call_calendar(*day, member, arguments, machine.meter()),
         other => Err(unknown_member(other.type_of(), member.name())),
     }
 }
@@ -385,11 +404,11 @@ pub(crate) fn construct<'v, M: Machine<'v>>(
     match class {
         Class::Date => {
             let arguments = Arguments { of: "new Date", values: arguments };
-            date::new_date(machine.now_ms(), arguments)
+            date::new_date(machine.now_ms(), arguments, machine.meter())
         }
         Class::CalendarDate => {
             let arguments = Arguments { of: "new CalendarDate", values: arguments };
-            date::new_calendar_date(machine.now_ms(), arguments)
+            date::new_calendar_date(machine.now_ms(), arguments, machine.meter())
         }
         Class::Map => build_map(std::iter::empty(), machine.meter()),
         Class::RichText => {
@@ -433,7 +452,10 @@ pub(crate) fn caught<'v>(fault: Fault<'v>, source: &str, meter: &mut Meter) -> O
         None => Some(fault.span.text(source).into()),
         Some(_) => None,
     };
-    meter.memory(fault.message.len() + location.as_deref().map_or(0, str::len))?;
+    meter.step(STEPS_PER_ERROR)?;
+    meter.build_text(fault.message.len())?;
+    // In the price of the error: steps must not depend on how the source is laid out.
+    meter.reserve(location.as_deref().map_or(0, str::len))?;
     let (code, span, message) = (fault.code, fault.span, fault.message);
     Ok(Value::Error(Rc::new(Raised { code, span, message, location })))
 }

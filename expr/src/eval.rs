@@ -2,9 +2,11 @@
 //! from the event and the program, and the stack is the caller's to reuse.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::Env;
 use crate::ast::{BinaryOp, UnaryOp};
+use crate::builtin::pattern::Pattern;
 use crate::builtin::{self, Found, Machine, Outcome};
 use crate::diagnostic::Code;
 use crate::fault::{EvalError, Fault};
@@ -156,12 +158,8 @@ impl<'v, V: View> Machine<'v> for Evaluator<'v, V> {
         self.now_ms
     }
 
-    fn regex(&mut self, pattern: &str) -> Result<regex::Regex, String> {
-        let known = self.program.patterns.iter().find(|(known, _)| &**known == pattern);
-        match known {
-            Some((_, regex)) => Ok(regex.clone()),
-            None => builtin::regex::compile(pattern),
-        }
+    fn patterns(&self) -> &'v [(Box<str>, Arc<Pattern>)] {
+        &self.program.patterns
     }
 
     fn call_lambda(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> Outcome<'v> {
@@ -181,16 +179,16 @@ impl<'v, V: View> Evaluator<'v, V> {
     /// Runs a function whose arguments are on the stack, and takes them off it.
     fn routine(&mut self, routine: &'v Routine, captured: Option<Rc<Captured<'v>>>) -> Outcome<'v> {
         let base = self.stack.len().saturating_sub(routine.parameters as usize);
-        if let Err(fault) = self.meter.enter(routine.height) {
+        if let Err(fault) = self.meter.enter(routine.size) {
             self.stack.truncate(base);
             return Err(fault);
         }
-        self.stack.resize(base + routine.slots as usize, Value::Null);
+        self.stack.resize(base + routine.size.slots as usize, Value::Null);
         let handlers = self.handlers.len();
         let outcome = self.run(Running { base, captured, at: routine.start as usize }, handlers);
         self.stack.truncate(base);
         self.handlers.truncate(handlers);
-        self.meter.leave(routine.height);
+        self.meter.leave(routine.size);
         outcome
     }
 
@@ -440,7 +438,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         let receiver = self.pop();
         if let Value::Map(Map::Node { node, .. }) = receiver
             && !op.called
-            && self.push_own_key(node, op.name)
+            && self.push_own_key(node, op.name)?
         {
             return Ok(());
         }
@@ -457,17 +455,13 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     /// The way of nearly all members: an own key of a map of the event.
     #[inline]
-    fn push_own_key(&mut self, node: NodeId, name: u32) -> bool {
+    fn push_own_key(&mut self, node: NodeId, name: u32) -> Result<bool, Fault<'v>> {
         let program = self.program;
-        let child =
-            program.names.get(name as usize).and_then(|name| self.view.member(node, &name.text));
-        match child {
-            Some(child) => {
-                self.stack.push(Value::of_node(self.view, child));
-                true
-            }
-            None => false,
-        }
+        let Some(name) = program.names.get(name as usize) else { return Ok(false) };
+        let Some(child) = self.view.member(node, &name.text) else { return Ok(false) };
+        self.meter.read_text(name.text.len())?;
+        self.stack.push(Value::of_node(self.view, child));
+        Ok(true)
     }
 
     fn index(
@@ -515,19 +509,30 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     fn call(&mut self, count: u32, method: bool) -> Result<(), Fault<'v>> {
         self.meter.step(2)?;
-        // Nearly all calls have one argument, which needs no vector.
-        let value = if count == 1 {
-            let argument = [self.pop()];
-            let callee = self.pop();
-            let receiver = if method { self.pop() } else { Value::Null };
-            builtin::call(self, &callee, &receiver, &argument)?
-        } else {
-            let arguments = self.pop_many(count);
-            let callee = self.pop();
-            let receiver = if method { self.pop() } else { Value::Null };
-            builtin::call(self, &callee, &receiver, &arguments)?
+        // Nearly all calls have few arguments, which need no vector.
+        let value = match count {
+            0 => self.call_with(&[], method)?,
+            1 => {
+                let argument = self.pop();
+                self.call_with(&[argument], method)?
+            }
+            2 => {
+                let second = self.pop();
+                let first = self.pop();
+                self.call_with(&[first, second], method)?
+            }
+            _ => {
+                let arguments = self.pop_many(count);
+                self.call_with(&arguments, method)?
+            }
         };
         self.stack.push(value);
         Ok(())
+    }
+
+    fn call_with(&mut self, arguments: &[Value<'v>], method: bool) -> Outcome<'v> {
+        let callee = self.pop();
+        let receiver = if method { self.pop() } else { Value::Null };
+        builtin::call(self, &callee, &receiver, arguments)
     }
 }

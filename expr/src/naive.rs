@@ -4,9 +4,11 @@
 //! call. The compiled form must agree with this file in value, error and steps.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::Env;
 use crate::ast::UnaryOp;
+use crate::builtin::pattern::Pattern;
 use crate::builtin::{self, Found, Machine, Outcome};
 use crate::diagnostic::Code;
 use crate::fault::{EvalError, Fault};
@@ -82,6 +84,10 @@ impl<'v, V: View, W: Watch<'v>> Machine<'v> for Naive<'v, '_, V, W> {
         self.now_ms
     }
 
+    fn patterns(&self) -> &'v [(Box<str>, Arc<Pattern>)] {
+        &self.program.patterns
+    }
+
     fn call_lambda(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> Outcome<'v> {
         let Function::Lambda { id, captured } = function else { return Ok(Value::Null) };
         match self.program.lambdas.get(*id as usize) {
@@ -110,16 +116,16 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
         arguments: &[Value<'v>],
         captured: Option<Rc<Captured<'v>>>,
     ) -> Outcome<'v> {
-        self.meter.enter(frame.height)?;
+        self.meter.enter(frame.size)?;
         let mut locals: Vec<Value<'v>> =
             arguments.iter().take(frame.parameters as usize).cloned().collect();
-        locals.resize(frame.slots as usize, Value::Null);
+        locals.resize(frame.size.slots as usize, Value::Null);
         let outer = std::mem::replace(&mut self.locals, locals);
         let outer_captured = std::mem::replace(&mut self.captured, captured);
         let outcome = self.block(&frame.body);
         self.locals = outer;
         self.captured = outer_captured;
-        self.meter.leave(frame.height);
+        self.meter.leave(frame.size);
         outcome
     }
 

@@ -8,12 +8,10 @@ use crate::ast::BinaryOp;
 use crate::builtin::{date, json};
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::meter::Meter;
+use crate::limits::STEPS_PER_NUMBER_TEXT;
+use crate::meter::{Meter, VALUE_BYTES};
 use crate::value::{BuiltList, BuiltMap, List, Map, Text, Type, Value};
 use crate::view::View;
-
-/// Rough size of a value inside a list, for the memory bound.
-pub(crate) const VALUE_BYTES: usize = 32;
 
 /// Applies an operator that needs both operands.
 pub(crate) fn binary<'v, V: View>(
@@ -100,8 +98,8 @@ fn lists_equal<'v, V: View>(
     if left.len() != right.len() {
         return Ok(false);
     }
-    meter.read_elements(left.len())?;
     for (a, b) in left.iter(view).zip(right.iter(view)) {
+        meter.step(1)?;
         if !equal(&a, &b, view, meter)? {
             return Ok(false);
         }
@@ -118,9 +116,8 @@ fn maps_equal<'v, V: View>(
     if left.len() != right.len() {
         return Ok(false);
     }
-    meter.read_elements(left.len())?;
-    for (name, a) in left.entries(view) {
-        charge_lookup(right, meter)?;
+    for (name, a) in entries(left, view, meter)? {
+        charge_lookup(right, name.as_str(), meter)?;
         match right.get(view, name.as_str()) {
             Some(b) if equal(&a, &b, view, meter)? => {}
             _ => return Ok(false),
@@ -129,11 +126,28 @@ fn maps_equal<'v, V: View>(
     Ok(true)
 }
 
+/// Names and values of a map in order, in memory of their own, charged.
+pub(crate) fn entries<'v, V: View>(
+    map: &Map<'v>,
+    view: &'v V,
+    meter: &mut Meter,
+) -> Result<Vec<(Text<'v>, Value<'v>)>, Fault<'v>> {
+    meter.build(0)?;
+    meter.each(map.len())?;
+    meter.grow(2 * map.len())?;
+    Ok(map.entries(view))
+}
+
 /// A built map is searched from its start, so a lookup costs by its size.
-pub(crate) fn charge_lookup<'v>(map: &Map<'v>, meter: &mut Meter) -> Result<(), Fault<'v>> {
+pub(crate) fn charge_lookup<'v>(
+    map: &Map<'v>,
+    name: &str,
+    meter: &mut Meter,
+) -> Result<(), Fault<'v>> {
+    meter.read_text(name.len())?;
     match map {
         Map::Node { .. } => Ok(()),
-        Map::Built(map) => meter.read_elements(map.entries.len()),
+        Map::Built(map) => meter.each(map.entries.len()),
     }
 }
 
@@ -147,7 +161,7 @@ fn ordered<'v>(
         // Nothing holds between NaN and a number.
         (Value::Number(a), Value::Number(b)) => a.partial_cmp(b),
         (Value::String(a), Value::String(b)) => {
-            meter.read_text(a.as_str().len().min(b.as_str().len()))?;
+            meter.search_text(a.as_str().len().min(b.as_str().len()))?;
             Some(compare_text(a.as_str(), b.as_str()))
         }
         (Value::Date(a), Value::Date(b)) => Some(a.cmp(b)),
@@ -165,7 +179,14 @@ fn not_comparable<'v>(left: Type, right: Type) -> Fault<'v> {
 
 /// By UTF-16 units, which differs from the order of bytes only beyond U+FFFF.
 fn compare_text(left: &str, right: &str) -> Ordering {
-    left.encode_utf16().cmp(right.encode_utf16())
+    let same = left.bytes().zip(right.bytes()).take_while(|(a, b)| a == b).count();
+    // The first bytes that differ may stand inside of a character.
+    let start = (0..=same).rev().find(|at| left.is_char_boundary(*at)).unwrap_or(0);
+    let rest = |text: &str| text.get(start..).and_then(|rest| rest.chars().next());
+    match (rest(left), rest(right)) {
+        (Some(a), Some(b)) => (*a.encode_utf16(&mut [0; 2])).cmp(b.encode_utf16(&mut [0; 2])),
+        (a, b) => a.is_some().cmp(&b.is_some()),
+    }
 }
 
 fn arithmetic<'v>(
@@ -207,6 +228,9 @@ fn has_text(value: &Value<'_>) -> bool {
     !matches!(value, Value::Function(_))
 }
 
+/// The buffer that doubles as it grows, and the text that is made of it.
+const TEXT_GROWTH: usize = 3;
+
 /// Collects text under the memory bound.
 pub(crate) struct TextBuilder {
     text: String,
@@ -219,8 +243,11 @@ impl TextBuilder {
 
     /// Appends plain text.
     pub(crate) fn push<'v>(&mut self, text: &str, meter: &mut Meter) -> Result<(), Fault<'v>> {
-        meter.read_text(text.len())?;
-        meter.memory(text.len())?;
+        if self.text.is_empty() {
+            meter.build(0)?;
+        }
+        meter.step(1)?;
+        meter.memory(text.len() * TEXT_GROWTH)?;
         self.text.push_str(text);
         Ok(())
     }
@@ -235,11 +262,14 @@ impl TextBuilder {
         match value {
             Value::Null => self.push("null", meter),
             Value::Bool(value) => self.push(if *value { "true" } else { "false" }, meter),
-            Value::Number(number) => self.push(&number_text(*number), meter),
+            Value::Number(number) => {
+                meter.step(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&number_text(*number), meter)
+            }
             Value::String(text) | Value::RichText(text) => self.push(text.as_str(), meter),
             Value::List(list) => {
-                meter.read_elements(list.len())?;
                 for (at, item) in list.iter(view).enumerate() {
+                    meter.step(1)?;
                     if at > 0 {
                         self.push(",", meter)?;
                     }
@@ -252,8 +282,14 @@ impl TextBuilder {
                 self.text.push_str(&json);
                 Ok(())
             }
-            Value::Date(ms) => self.push(&date::iso_instant(*ms), meter),
-            Value::CalendarDate(day) => self.push(&date::iso_day(*day), meter),
+            Value::Date(ms) => {
+                meter.step(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&date::iso_instant(*ms), meter)
+            }
+            Value::CalendarDate(day) => {
+                meter.step(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&date::iso_day(*day), meter)
+            }
             Value::Error(error) => self.push(&error.message, meter),
             Value::Function(_) => Err(Fault::new(Code::BadOperand, "A Function has no text")),
         }
@@ -304,7 +340,36 @@ pub(crate) fn build_list<'v>(
     values: Vec<Value<'v>>,
     meter: &mut Meter,
 ) -> Result<Value<'v>, Fault<'v>> {
-    meter.memory(values.len() * VALUE_BYTES + VALUE_BYTES)?;
+    meter.build(values.len() * VALUE_BYTES)?;
+    shared_list(values, meter)
+}
+
+/// Collects the values of a list under the memory bound.
+#[derive(Default)]
+pub(crate) struct ListBuilder<'v> {
+    values: Vec<Value<'v>>,
+}
+
+impl<'v> ListBuilder<'v> {
+    pub(crate) fn push(&mut self, value: Value<'v>, meter: &mut Meter) -> Result<(), Fault<'v>> {
+        meter.grow(1)?;
+        self.values.push(value);
+        Ok(())
+    }
+
+    /// The list.
+    pub(crate) fn finish(self, meter: &mut Meter) -> Result<Value<'v>, Fault<'v>> {
+        let values = self.values;
+        meter.build(0)?;
+        shared_list(values, meter)
+    }
+}
+
+/// A list whose memory was charged.
+pub(crate) fn shared_list<'v>(
+    values: Vec<Value<'v>>,
+    meter: &Meter,
+) -> Result<Value<'v>, Fault<'v>> {
     let deepest = values.iter().map(Value::depth).max().unwrap_or(0);
     let depth = meter.depth(deepest.saturating_add(1))?;
     Ok(Value::List(List::Built(Rc::new(BuiltList { values, depth }))))
@@ -318,12 +383,13 @@ pub(crate) fn build_map<'v>(
     let mut map = BuiltMap { entries: Vec::new(), depth: 0 };
     let mut deepest = 0;
     for (name, value) in entries {
-        meter.memory(2 * VALUE_BYTES)?;
-        meter.read_elements(map.entries.len())?;
+        meter.grow(2)?;
+        meter.each(map.entries.len())?;
+        meter.read_text(name.as_str().len() * map.entries.len())?;
         deepest = deepest.max(value.depth());
         map.set(name, value);
     }
-    meter.memory(VALUE_BYTES)?;
+    meter.build(0)?;
     map.depth = meter.depth(deepest.saturating_add(1))?;
     Ok(Value::Map(Map::Built(Rc::new(map))))
 }
