@@ -17,9 +17,9 @@ use std::sync::Arc;
 use crate::builtin::pattern::Pattern;
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::limits::{STEPS_PER_CALLBACK, STEPS_PER_ERROR};
+use crate::limits::{STEPS_PER_ENTRY, STEPS_PER_ERROR};
 use crate::meter::{Meter, VALUE_BYTES};
-use crate::operator::{build_map, charge_lookup};
+use crate::operator::{TextBuilder, build_map, charge_lookup};
 use crate::value::{
     Captured, Class, Function, List, Map, Member, Native, Raised, Text, Type, Value,
 };
@@ -208,8 +208,7 @@ pub(crate) fn lookup_index<'v, V: View>(
             let Some(at) = element_index(*number, list.len()) else {
                 return Ok(Found::Missing(None));
             };
-            charge_position(list, at, meter)?;
-            Ok(list.iter(view).nth(at).map_or(Found::Missing(None), Found::Value))
+            Ok(element(list, at, view, meter)?.map_or(Found::Missing(None), Found::Value))
         }
         (Value::String(text), Value::Number(number)) => string::unit_at(text, *number, meter),
         (receiver, index) => {
@@ -220,13 +219,27 @@ pub(crate) fn lookup_index<'v, V: View>(
     }
 }
 
-/// Elements of the event are found by walking there.
-fn charge_position<'v>(list: &List<'v>, at: usize, meter: &mut Meter) -> Result<(), Fault<'v>> {
-    match list {
-        List::Node { .. } => meter.each(at),
-        List::Literal(_) | List::Built(_) => Ok(()),
-    }
+/// The element at `at`. Those of the event are found by walking there.
+fn element<'v, V: View>(
+    list: &List<'v>,
+    at: usize,
+    view: &'v V,
+    meter: &mut Meter,
+) -> Result<Option<Value<'v>>, Fault<'v>> {
+    Ok(match list {
+        List::Node { node, .. } => {
+            meter.each(at / ELEMENTS_SKIPPED_PER_STEP)?;
+            let mut children =
+                std::iter::successors(view.first_child(*node), |node| view.next_sibling(*node));
+            children.nth(at).map(|node| Value::of_node(view, node))
+        }
+        List::Literal(literals) => literals.get(at).map(Value::of_literal),
+        List::Built(built) => built.values.get(at).cloned(),
+    })
 }
+
+/// Elements that are walked over for one step.
+const ELEMENTS_SKIPPED_PER_STEP: usize = 2;
 
 /// A whole number from 0 below `len`, or nothing.
 fn element_index(number: f64, len: usize) -> Option<usize> {
@@ -330,7 +343,7 @@ pub(crate) fn call<'v, M: Machine<'v>>(
 ) -> Outcome<'v> {
     match callee {
         Value::Function(function) => match function {
-            Function::Lambda { .. } => machine.call_lambda(function, arguments),
+            Function::Lambda { .. } => enter(machine, function, arguments),
             Function::Native(native) => call_native(machine, *native, arguments),
             Function::Bound(bound) => call_method(machine, &bound.0, bound.1, arguments),
             Function::Method(member) => call_method(machine, receiver, *member, arguments),
@@ -343,15 +356,24 @@ pub(crate) fn call<'v, M: Machine<'v>>(
     }
 }
 
-/// Calls a function that a builtin was given, for [`STEPS_PER_CALLBACK`].
+fn enter<'v, M: Machine<'v>>(
+    machine: &mut M,
+    function: &Function<'v>,
+    arguments: &[Value<'v>],
+) -> Outcome<'v> {
+    machine.meter().step(STEPS_PER_ENTRY)?;
+    machine.call_lambda(function, arguments)
+}
+
+/// Calls a function that a builtin was given, for one step.
 pub(crate) fn call_back<'v, M: Machine<'v>>(
     machine: &mut M,
     function: &Function<'v>,
     arguments: &[Value<'v>],
 ) -> Outcome<'v> {
-    machine.meter().step(STEPS_PER_CALLBACK)?;
+    machine.meter().step(1)?;
     match function {
-        Function::Lambda { .. } => machine.call_lambda(function, arguments),
+        Function::Lambda { .. } => enter(machine, function, arguments),
         other => call(machine, &Value::Function(other.clone()), &Value::Null, arguments),
     }
 }
@@ -427,24 +449,24 @@ pub(crate) fn construct<'v, M: Machine<'v>>(
 /// The value of a `throw`, as a fault. An Error raises what it was caught from.
 pub(crate) fn throw<'v, V: View>(value: Value<'v>, view: &'v V, meter: &mut Meter) -> Fault<'v> {
     if let Value::Error(error) = &value {
-        let mut fault = Fault::new(error.code, error.message.clone()).at(error.span);
-        fault.thrown = Some(value);
-        return fault;
+        let fault = Fault::new(error.code, error.message.clone()).at(error.span);
+        return fault.throwing(value);
     }
-    let mut message = crate::operator::TextBuilder::new();
-    match message.push_value(&value, view, meter) {
+    let message = TextBuilder::new(meter).and_then(|mut message| {
+        message.push_value(&value, view, meter)?;
+        Ok(message.into_string())
+    });
+    match message {
         Err(fault) if !fault.is_catchable() => fault,
         // A Function has no text; its type has to do.
-        Err(_) => Fault { thrown: Some(value), ..Fault::new(Code::Thrown, "Function") },
-        Ok(()) => {
-            let message = message.into_string();
-            Fault { thrown: Some(value), ..Fault::new(Code::Thrown, message) }
-        }
+        Err(_) => Fault::new(Code::Thrown, "Function").throwing(value),
+        Ok(message) => Fault::new(Code::Thrown, message).throwing(value),
     }
 }
 
 /// What `catch (e)` binds for a fault.
 pub(crate) fn caught<'v>(fault: Fault<'v>, source: &str, meter: &mut Meter) -> Outcome<'v> {
+    let fault = fault.into_error();
     if let Some(error @ Value::Error(_)) = fault.thrown {
         return Ok(error);
     }

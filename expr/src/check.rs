@@ -489,7 +489,7 @@ impl Checker {
         if let Some(ty) = known.filter(|_| !optional)
             && !member.is_some_and(|member| crate::builtin::members_of(ty).contains(&member))
         {
-            let message = crate::builtin::unknown_member(ty, name).message;
+            let message = crate::builtin::unknown_member(ty, name).into_error().message;
             self.certain(Diagnostic::error(Code::UnknownMember, span, message));
         }
         let ty = known.zip(member).and_then(|(ty, member)| types::member(ty, member, called));

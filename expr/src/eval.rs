@@ -16,7 +16,7 @@ use crate::program::{MemberOp, Op, Program, Routine};
 use crate::span::Span;
 use crate::typed::Place;
 use crate::value::{Captured, Function, List, Literal, Map, Text, Value};
-use crate::view::{NodeId, View};
+use crate::view::{NodeId, Read, View};
 
 /// Memory that evaluations reuse, and what the last one spent.
 #[derive(Debug, Default)]
@@ -110,6 +110,29 @@ pub(crate) fn not_boolean(value: &Value<'_>, source: &str) -> EvalError {
 fn with_capacity_of<A, B>(mut stack: Vec<A>, never_called: impl FnMut(A) -> B) -> Vec<B> {
     stack.clear();
     stack.into_iter().map(never_called).collect()
+}
+
+/// Pushes a number. Like its siblings a function of its own: put into the middle of others, a value
+/// is made in one place and moved to the stack while its parts are still being written, and waiting
+/// for that takes longer than most operators do.
+#[inline(never)]
+fn push_number(stack: &mut Vec<Value<'_>>, number: f64) {
+    stack.push(Value::Number(number));
+}
+
+#[inline(never)]
+fn push_bool(stack: &mut Vec<Value<'_>>, truth: bool) {
+    stack.push(Value::Bool(truth));
+}
+
+#[inline(never)]
+fn push_text<'v>(stack: &mut Vec<Value<'v>>, text: &'v str) {
+    stack.push(Value::String(Text::Borrowed(text)));
+}
+
+#[inline(never)]
+fn push_map(stack: &mut Vec<Value<'_>>, node: NodeId, len: u32) {
+    stack.push(Value::Map(Map::Node { node, len }));
 }
 
 struct Evaluator<'v, V> {
@@ -257,12 +280,14 @@ impl<'v, V: View> Evaluator<'v, V> {
                 if operator::settles(op, left) == Some(true) {
                     running.at = end as usize;
                 } else {
-                    self.stack.pop();
+                    self.drop_top();
                 }
             }
             Op::Branch { target } => {
                 self.meter.step(1)?;
-                if !self.pop().is_truthy() {
+                let holds = self.stack.last().is_some_and(Value::is_truthy);
+                self.drop_top();
+                if !holds {
                     running.at = target as usize;
                 }
             }
@@ -288,9 +313,7 @@ impl<'v, V: View> Evaluator<'v, V> {
             Op::EndTry => {
                 self.handlers.pop();
             }
-            Op::Drop => {
-                self.stack.pop();
-            }
+            Op::Drop => self.drop_top(),
             Op::Return => return Ok(Flow::Return),
             _ => self.build(op)?,
         }
@@ -319,7 +342,7 @@ impl<'v, V: View> Evaluator<'v, V> {
             Op::Template(parts) => {
                 let parts = self.pop_many(parts);
                 self.meter.step(1)?;
-                let mut text = TextBuilder::new();
+                let mut text = TextBuilder::new(&mut self.meter)?;
                 for part in &parts {
                     text.push_value(part, self.view, &mut self.meter)?;
                 }
@@ -350,8 +373,12 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     fn push_literal(&mut self, at: u32) {
         let program = self.program;
-        let literal = program.literals.get(at as usize).unwrap_or(&Literal::Null);
-        self.stack.push(Value::of_literal(literal));
+        match program.literals.get(at as usize) {
+            Some(Literal::Number(number)) => push_number(&mut self.stack, *number),
+            Some(Literal::String(text)) => push_text(&mut self.stack, text),
+            Some(Literal::Bool(truth)) => push_bool(&mut self.stack, *truth),
+            Some(Literal::Null) | None => self.stack.push(Value::Null),
+        }
     }
 
     fn push_literals(&mut self, at: u32) -> Result<(), Fault<'v>> {
@@ -364,9 +391,42 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     fn load(&mut self, place: Place, running: &Running<'v>) -> Result<(), Fault<'v>> {
         self.meter.step(1)?;
-        let value = self.place(place, running);
-        self.stack.push(value);
+        match place {
+            Place::Local(slot) => match self.stack.get(running.base + slot as usize) {
+                Some(Value::Number(number)) => {
+                    let number = *number;
+                    push_number(&mut self.stack, number);
+                }
+                Some(Value::Bool(truth)) => {
+                    let truth = *truth;
+                    push_bool(&mut self.stack, truth);
+                }
+                Some(Value::String(Text::Borrowed(text))) => {
+                    let text = *text;
+                    push_text(&mut self.stack, text);
+                }
+                other => {
+                    let value = other.map_or(Value::Null, Value::clone);
+                    self.stack.push(value);
+                }
+            },
+            Place::Captured(_) => {
+                let value = self.place(place, running);
+                self.stack.push(value);
+            }
+        }
         Ok(())
+    }
+
+    #[inline]
+    fn push_node(&mut self, node: NodeId) {
+        match self.view.read(node) {
+            Read::Number(number) => push_number(&mut self.stack, number),
+            Read::Bool(truth) => push_bool(&mut self.stack, truth),
+            Read::String(text) => push_text(&mut self.stack, text),
+            Read::Map { len } => push_map(&mut self.stack, node, len),
+            Read::Null | Read::List { .. } => self.stack.push(Value::of_node(self.view, node)),
+        }
     }
 
     fn place(&self, place: Place, running: &Running<'v>) -> Value<'v> {
@@ -395,7 +455,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         let name = self.variable_name(at);
         match self.view.variable(name) {
             Some(node) => {
-                self.stack.push(Value::of_node(self.view, node));
+                self.push_node(node);
                 Ok(())
             }
             None => Err(Fault::new(Code::UnknownName, format!("{name} is not defined"))),
@@ -403,9 +463,13 @@ impl<'v, V: View> Evaluator<'v, V> {
     }
 
     fn lambda(&mut self, id: u32, running: &Running<'v>) -> Result<(), Fault<'v>> {
-        self.meter.step(1)?;
+        self.meter.step(2)?;
         let captures =
             self.program.lambdas.get(id as usize).map_or(&[][..], |routine| &routine.captures);
+        if captures.is_empty() {
+            self.stack.push(Value::Function(Function::Lambda { id, captured: None }));
+            return Ok(());
+        }
         let values = captures.iter().map(|place| self.place(*place, running)).collect();
         let function = builtin::close_over(id, values, &mut self.meter)?;
         self.stack.push(function);
@@ -413,35 +477,71 @@ impl<'v, V: View> Evaluator<'v, V> {
     }
 
     fn unary(&mut self, op: UnaryOp) -> Result<(), Fault<'v>> {
-        let operand = self.pop();
         self.meter.step(1)?;
-        let value = match op {
-            UnaryOp::Not => Value::Bool(!operand.is_truthy()),
-            UnaryOp::Negate => operator::negate(&operand)?,
-            UnaryOp::TypeOf => Value::String(Text::Borrowed(operand.type_of().name())),
-        };
-        self.stack.push(value);
+        let operand = self.stack.last().unwrap_or(&Value::Null);
+        match op {
+            UnaryOp::Not => {
+                let truth = !operand.is_truthy();
+                self.drop_top();
+                push_bool(&mut self.stack, truth);
+            }
+            UnaryOp::Negate => {
+                let negated = operator::negate(operand)?;
+                self.replace_top(negated);
+            }
+            UnaryOp::TypeOf => {
+                let name = operand.type_of().name();
+                self.replace_top(Value::String(Text::Borrowed(name)));
+            }
+        }
         Ok(())
     }
 
     fn binary(&mut self, op: BinaryOp) -> Result<(), Fault<'v>> {
-        let right = self.pop();
-        let left = self.pop();
         self.meter.step(1)?;
-        let value = operator::binary(op, &left, &right, self.view, &mut self.meter)?;
-        self.stack.push(value);
+        // Operands stay where they are: see `push_number`.
+        let [.., left, right] = self.stack.as_slice() else { return Ok(()) };
+        if let Some(truth) = operator::compare(op, left, right, self.view, &mut self.meter)? {
+            self.drop_top();
+            self.drop_top();
+            push_bool(&mut self.stack, truth);
+            return Ok(());
+        }
+        if let Some(number) = operator::calculate(op, left, right) {
+            self.drop_top();
+            self.drop_top();
+            push_number(&mut self.stack, number);
+            return Ok(());
+        }
+        let value = operator::binary(op, left, right, self.view, &mut self.meter)?;
+        self.drop_top();
+        self.replace_top(value);
         Ok(())
+    }
+
+    /// Unlike `pop`, moves nothing.
+    #[inline]
+    fn drop_top(&mut self) {
+        let left = self.stack.len().saturating_sub(1);
+        self.stack.truncate(left);
+    }
+
+    #[inline]
+    fn replace_top(&mut self, value: Value<'v>) {
+        if let Some(top) = self.stack.last_mut() {
+            *top = value;
+        }
     }
 
     fn member(&mut self, op: MemberOp, running: &mut Running<'v>) -> Result<(), Fault<'v>> {
         self.meter.step(2)?;
-        let receiver = self.pop();
-        if let Value::Map(Map::Node { node, .. }) = receiver
+        if let Some(Value::Map(Map::Node { node, .. })) = self.stack.last()
             && !op.called
-            && self.push_own_key(node, op.name)?
+            && self.own_key(*node, op.name)?
         {
             return Ok(());
         }
+        let receiver = self.pop();
         if op.optional && matches!(receiver, Value::Null) {
             self.give_up(op.end, running);
             return Ok(());
@@ -453,14 +553,15 @@ impl<'v, V: View> Evaluator<'v, V> {
         self.found(found, receiver, (op.optional, op.called, op.end), running)
     }
 
-    /// The way of nearly all members: an own key of a map of the event.
+    /// The way of nearly all members: an own key of a map of the event takes the map's place.
     #[inline]
-    fn push_own_key(&mut self, node: NodeId, name: u32) -> Result<bool, Fault<'v>> {
+    fn own_key(&mut self, node: NodeId, name: u32) -> Result<bool, Fault<'v>> {
         let program = self.program;
         let Some(name) = program.names.get(name as usize) else { return Ok(false) };
         let Some(child) = self.view.member(node, &name.text) else { return Ok(false) };
         self.meter.read_text(name.text.len())?;
-        self.stack.push(Value::of_node(self.view, child));
+        self.drop_top();
+        self.push_node(child);
         Ok(true)
     }
 

@@ -43,17 +43,20 @@ pub const REGEX_TABLE_BYTES_MAX: usize = 32 * 1024;
 /// of a source must take less than 5 ms.
 pub const PATTERNS_MAX: usize = 8;
 
+/// Steps of an element of a list, or an entry of a map, that a builtin or operator reads.
+pub const STEPS_PER_ELEMENT: u32 = 3;
+
 /// Bytes of text that are compared or copied for one step.
 pub const TEXT_BYTES_PER_STEP: usize = 64;
 
 /// Bytes of text that are searched for one step: by `includes`, `indexOf`, `split`, `trim`, `slice`.
 pub const SEARCH_BYTES_PER_STEP: usize = 8;
 
-/// Steps of a function that a builtin calls, beside those of its body.
-pub const STEPS_PER_CALLBACK: u32 = 3;
+/// Steps of entering a function, beside those of its body.
+pub const STEPS_PER_ENTRY: u32 = 6;
 
 /// Steps of anything that is put on the heap, beside those for its bytes.
-pub const STEPS_PER_BUILT: u32 = 4;
+pub const STEPS_PER_BUILT: u32 = 5;
 
 /// Steps of writing a number or a date as text, or of reading one.
 pub const STEPS_PER_NUMBER_TEXT: u32 = 32;

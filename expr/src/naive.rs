@@ -307,7 +307,7 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
             });
         }
         self.meter.step(1)?;
-        let mut text = TextBuilder::new();
+        let mut text = TextBuilder::new(&mut self.meter)?;
         for value in &values {
             text.push_value(value, self.view, &mut self.meter)?;
         }
@@ -339,7 +339,7 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
     }
 
     fn lambda(&mut self, id: u32) -> Outcome<'v> {
-        self.meter.step(1)?;
+        self.meter.step(2)?;
         let Some(frame) = self.program.lambdas.get(id as usize) else { return Ok(Value::Null) };
         let values: Vec<Value<'v>> = frame.captures.iter().map(|place| self.load(*place)).collect();
         builtin::close_over(id, values, &mut self.meter)

@@ -8,7 +8,7 @@ use crate::ast::BinaryOp;
 use crate::builtin::{date, json};
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::limits::STEPS_PER_NUMBER_TEXT;
+use crate::limits::{STEPS_PER_ELEMENT, STEPS_PER_NUMBER_TEXT};
 use crate::meter::{Meter, VALUE_BYTES};
 use crate::value::{BuiltList, BuiltMap, List, Map, Text, Type, Value};
 use crate::view::View;
@@ -21,21 +21,52 @@ pub(crate) fn binary<'v, V: View>(
     view: &'v V,
     meter: &mut Meter,
 ) -> Result<Value<'v>, Fault<'v>> {
+    if let Some(truth) = compare(op, left, right, view, meter)? {
+        return Ok(Value::Bool(truth));
+    }
+    if let Some(number) = calculate(op, left, right) {
+        return Ok(Value::Number(number));
+    }
     match op {
-        BinaryOp::Equal => equal(left, right, view, meter).map(Value::Bool),
-        BinaryOp::NotEqual => equal(left, right, view, meter).map(|same| Value::Bool(!same)),
-        BinaryOp::Less => ordered(left, right, meter, Ordering::is_lt),
-        BinaryOp::Greater => ordered(left, right, meter, Ordering::is_gt),
-        BinaryOp::LessOrEqual => ordered(left, right, meter, Ordering::is_le),
-        BinaryOp::GreaterOrEqual => ordered(left, right, meter, Ordering::is_ge),
         BinaryOp::Add => add(left, right, view, meter),
-        BinaryOp::Subtract => arithmetic(op, left, right, |a, b| a - b),
-        BinaryOp::Multiply => arithmetic(op, left, right, |a, b| a * b),
-        BinaryOp::Divide => arithmetic(op, left, right, |a, b| a / b),
-        BinaryOp::Remainder => arithmetic(op, left, right, |a, b| a % b),
         // The logical operators never see their right operand unless they yield it.
         BinaryOp::And | BinaryOp::Or | BinaryOp::Coalesce => Ok(right.clone()),
+        _ => Err(bad_operands(op, left.type_of(), right.type_of())),
     }
+}
+
+/// Applies an operator that yields true or false; none for other operators.
+#[inline]
+pub(crate) fn compare<'v, V: View>(
+    op: BinaryOp,
+    left: &Value<'v>,
+    right: &Value<'v>,
+    view: &'v V,
+    meter: &mut Meter,
+) -> Result<Option<bool>, Fault<'v>> {
+    Ok(Some(match op {
+        BinaryOp::Equal => equal(left, right, view, meter)?,
+        BinaryOp::NotEqual => !equal(left, right, view, meter)?,
+        BinaryOp::Less => ordered(left, right, meter, Ordering::is_lt)?,
+        BinaryOp::Greater => ordered(left, right, meter, Ordering::is_gt)?,
+        BinaryOp::LessOrEqual => ordered(left, right, meter, Ordering::is_le)?,
+        BinaryOp::GreaterOrEqual => ordered(left, right, meter, Ordering::is_ge)?,
+        _ => return Ok(None),
+    }))
+}
+
+/// Applies an operator of arithmetic to two numbers; none for other operators and operands.
+#[inline]
+pub(crate) fn calculate(op: BinaryOp, left: &Value<'_>, right: &Value<'_>) -> Option<f64> {
+    let (Value::Number(a), Value::Number(b)) = (left, right) else { return None };
+    Some(match op {
+        BinaryOp::Add => a + b,
+        BinaryOp::Subtract => a - b,
+        BinaryOp::Multiply => a * b,
+        BinaryOp::Divide => a / b,
+        BinaryOp::Remainder => a % b,
+        _ => return None,
+    })
 }
 
 /// Whether a logical operator yields its left operand without looking at the right one; none for
@@ -99,7 +130,8 @@ fn lists_equal<'v, V: View>(
         return Ok(false);
     }
     for (a, b) in left.iter(view).zip(right.iter(view)) {
-        meter.step(1)?;
+        // One of each list.
+        meter.step(2 * STEPS_PER_ELEMENT)?;
         if !equal(&a, &b, view, meter)? {
             return Ok(false);
         }
@@ -117,6 +149,7 @@ fn maps_equal<'v, V: View>(
         return Ok(false);
     }
     for (name, a) in entries(left, view, meter)? {
+        meter.step(2 * STEPS_PER_ELEMENT)?;
         charge_lookup(right, name.as_str(), meter)?;
         match right.get(view, name.as_str()) {
             Some(b) if equal(&a, &b, view, meter)? => {}
@@ -133,8 +166,8 @@ pub(crate) fn entries<'v, V: View>(
     meter: &mut Meter,
 ) -> Result<Vec<(Text<'v>, Value<'v>)>, Fault<'v>> {
     meter.build(0)?;
-    meter.each(map.len())?;
     meter.grow(2 * map.len())?;
+    meter.each(map.len().saturating_mul(STEPS_PER_ELEMENT as usize))?;
     Ok(map.entries(view))
 }
 
@@ -156,7 +189,7 @@ fn ordered<'v>(
     right: &Value<'v>,
     meter: &mut Meter,
     holds: fn(Ordering) -> bool,
-) -> Result<Value<'v>, Fault<'v>> {
+) -> Result<bool, Fault<'v>> {
     let order = match (left, right) {
         // Nothing holds between NaN and a number.
         (Value::Number(a), Value::Number(b)) => a.partial_cmp(b),
@@ -168,7 +201,7 @@ fn ordered<'v>(
         (Value::CalendarDate(a), Value::CalendarDate(b)) => Some(a.cmp(b)),
         _ => return Err(not_comparable(left.type_of(), right.type_of())),
     };
-    Ok(Value::Bool(order.is_some_and(holds)))
+    Ok(order.is_some_and(holds))
 }
 
 /// Wording of the vendor. **Source:** REST v3, Jira expressions, evaluation errors.
@@ -189,18 +222,6 @@ fn compare_text(left: &str, right: &str) -> Ordering {
     }
 }
 
-fn arithmetic<'v>(
-    op: BinaryOp,
-    left: &Value<'v>,
-    right: &Value<'v>,
-    apply: fn(f64, f64) -> f64,
-) -> Result<Value<'v>, Fault<'v>> {
-    match (left, right) {
-        (Value::Number(a), Value::Number(b)) => Ok(Value::Number(apply(*a, *b))),
-        _ => Err(bad_operands(op, left.type_of(), right.type_of())),
-    }
-}
-
 fn bad_operands<'v>(op: BinaryOp, left: Type, right: Type) -> Fault<'v> {
     let (op, left, right) = (op.sign(), left.name(), right.name());
     Fault::new(Code::BadOperand, format!("`{op}` cannot be applied to {left} and {right}"))
@@ -213,9 +234,8 @@ fn add<'v, V: View>(
     meter: &mut Meter,
 ) -> Result<Value<'v>, Fault<'v>> {
     match (left, right) {
-        (Value::Number(a), Value::Number(b)) => Ok(Value::Number(a + b)),
         (Value::String(_), other) | (other, Value::String(_)) if has_text(other) => {
-            let mut text = TextBuilder::new();
+            let mut text = TextBuilder::new(meter)?;
             text.push_value(left, view, meter)?;
             text.push_value(right, view, meter)?;
             Ok(text.finish())
@@ -237,15 +257,13 @@ pub(crate) struct TextBuilder {
 }
 
 impl TextBuilder {
-    pub(crate) fn new() -> TextBuilder {
-        TextBuilder { text: String::new() }
+    pub(crate) fn new<'v>(meter: &mut Meter) -> Result<TextBuilder, Fault<'v>> {
+        meter.build(0)?;
+        Ok(TextBuilder { text: String::new() })
     }
 
     /// Appends plain text.
     pub(crate) fn push<'v>(&mut self, text: &str, meter: &mut Meter) -> Result<(), Fault<'v>> {
-        if self.text.is_empty() {
-            meter.build(0)?;
-        }
         meter.step(1)?;
         meter.memory(text.len() * TEXT_GROWTH)?;
         self.text.push_str(text);
@@ -269,7 +287,7 @@ impl TextBuilder {
             Value::String(text) | Value::RichText(text) => self.push(text.as_str(), meter),
             Value::List(list) => {
                 for (at, item) in list.iter(view).enumerate() {
-                    meter.step(1)?;
+                    meter.step(STEPS_PER_ELEMENT)?;
                     if at > 0 {
                         self.push(",", meter)?;
                     }

@@ -261,10 +261,10 @@ impl View for Tape {
         }
         let index = index as usize;
         let sorted = self.index.get(index..index + len as usize)?;
-        let found = sorted.binary_search_by(|(hash, child)| {
-            hash.cmp(&key).then_with(|| self.name(NodeId(*child)).cmp(name))
-        });
-        found.ok().and_then(|at| sorted.get(at)).map(|(_, child)| NodeId(*child))
+        let from = sorted.partition_point(|(hash, _)| *hash < key);
+        let same_hash = sorted.get(from..)?.iter().take_while(|(hash, _)| *hash == key);
+        let mut children = same_hash.map(|(_, child)| NodeId(*child));
+        children.find(|child| self.name(*child) == name)
     }
 
     fn first_child(&self, node: NodeId) -> Option<NodeId> {

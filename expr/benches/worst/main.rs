@@ -48,9 +48,10 @@ struct Cost {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let seconds = arguments.iter().position(|argument| argument == "--search").map(|at| {
-        arguments.get(at + 1).and_then(|seconds| seconds.parse().ok()).unwrap_or(60_u64)
-    });
+    let seconds = arguments
+        .iter()
+        .position(|argument| argument == "--search")
+        .map(|at| arguments.get(at + 1).and_then(|seconds| seconds.parse().ok()).unwrap_or(60_u64));
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/worst/cases.json");
     let known = std::fs::read_to_string(path).unwrap_or_default();
     let known: Vec<Case> = serde_json::from_str(&known).unwrap_or_default();
@@ -96,7 +97,12 @@ impl Bench {
             if let Some(worst) = worst.get_mut(kind) {
                 *worst = worst.max(cost.part);
             }
-            println!("{:4.0} % of the bound: {}: {:.100}", cost.part * 100.0, cost.words, case.source);
+            println!(
+                "{:4.0} % of the bound: {}: {:.100}",
+                cost.part * 100.0,
+                cost.words,
+                case.source
+            );
         }
         let [compiling, evaluating] = worst;
         println!("worst: compiling {:.2} of 5 ms", compiling * 5.0);

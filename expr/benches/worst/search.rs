@@ -1,5 +1,6 @@
 //! Breeds expensive cases: the costliest are kept, and changed at random for the next.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use switchyard_expr::limits::SOURCE_CHARS_MAX;
@@ -11,6 +12,8 @@ use crate::{Bench, Case, RUNS};
 const POPULATION: usize = 48;
 /// How many of each kind are kept as cases.
 const KEPT: usize = 12;
+/// Length of the pieces that sources are compared by.
+const WINDOW_BYTES: usize = 12;
 /// Room for what the holes of a repetition add.
 const ROOM: usize = 200;
 
@@ -88,30 +91,43 @@ fn part_of(bench: &Bench, case: &Case, living: &[Bred]) -> Option<f64> {
 }
 
 fn insert(living: &mut Vec<Bred>, bred: Bred) {
-    // Twins would take over: of two that cost alike and look alike one stays.
-    let same = |other: &Bred| {
-        other.case.event == bred.case.event
-            && other.case.source.get(..40) == bred.case.source.get(..40)
-    };
-    match living.iter().position(same) {
-        Some(twin) if living.get(twin).is_some_and(|twin| twin.part >= bred.part) => return,
-        Some(twin) => drop(living.remove(twin)),
-        None => {}
+    let full = living.len() >= POPULATION;
+    if full && living.last().is_some_and(|last| last.part >= bred.part) {
+        return;
     }
+    // Twins would take over: of those that look alike the costliest stays.
+    let windows = windows(&bred.case.source);
+    let is_twin = |other: &Bred| are_alike(&windows, &other.case.source);
+    if living.iter().any(|other| other.part >= bred.part && is_twin(other)) {
+        return;
+    }
+    living.retain(|other| !is_twin(other));
     let at = living.partition_point(|other| other.part >= bred.part);
     living.insert(at, bred);
     living.truncate(POPULATION);
 }
 
+/// All pieces of a source that are so long.
+fn windows(source: &str) -> HashSet<&[u8]> {
+    source.as_bytes().windows(WINDOW_BYTES).collect()
+}
+
+/// Whether most of `source` occurs in the source of these windows.
+fn are_alike(windows: &HashSet<&[u8]>, source: &str) -> bool {
+    let others = self::windows(source);
+    let shared = others.iter().filter(|window| windows.contains(*window)).count();
+    shared * 2 > others.len().min(windows.len())
+}
+
 /// The costliest cases, measured with care, without repeats.
 fn costliest(bench: &Bench, cases: impl Iterator<Item = Case>) -> Vec<Case> {
-    let mut measured: Vec<(f64, Case)> = cases
-        .filter_map(|case| bench.cost(&case, RUNS).map(|cost| (cost.part, case)))
-        .collect();
+    let mut measured: Vec<(f64, Case)> =
+        cases.filter_map(|case| bench.cost(&case, RUNS).map(|cost| (cost.part, case))).collect();
     measured.sort_by(|a, b| b.0.total_cmp(&a.0));
     let mut kept: Vec<Case> = Vec::new();
     for (_, case) in measured {
-        if kept.len() < KEPT && kept.iter().all(|known| known.source != case.source) {
+        let windows = windows(&case.source);
+        if kept.len() < KEPT && !kept.iter().any(|known| are_alike(&windows, &known.source)) {
             kept.push(case);
         }
     }

@@ -5,7 +5,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use crate::builtin::{Outcome, date};
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::limits::{STEPS_PER_ERROR, STEPS_PER_NUMBER_TEXT};
+use crate::limits::{STEPS_PER_ELEMENT, STEPS_PER_ERROR, STEPS_PER_NUMBER_TEXT};
 use crate::meter::Meter;
 use crate::operator::{ListBuilder, TextBuilder, build_map, entries, number_text};
 use crate::value::{Map, Text, Value};
@@ -17,7 +17,7 @@ pub(crate) fn stringify<'v, V: View>(
     view: &'v V,
     meter: &mut Meter,
 ) -> Result<String, Fault<'v>> {
-    let mut out = TextBuilder::new();
+    let mut out = TextBuilder::new(meter)?;
     write_value(value, view, meter, &mut out)?;
     Ok(out.into_string())
 }
@@ -49,6 +49,7 @@ fn write_value<'v, V: View>(
         Value::List(list) => {
             let mut before = "[";
             for item in list.iter(view) {
+                meter.step(STEPS_PER_ELEMENT)?;
                 out.push(before, meter)?;
                 write_value(&item, view, meter, out)?;
                 before = ",";
@@ -193,7 +194,7 @@ pub(super) fn rich_text<'v, V: View>(
     view: &'v V,
     meter: &mut Meter,
 ) -> Outcome<'v> {
-    let mut out = TextBuilder::new();
+    let mut out = TextBuilder::new(meter)?;
     write_document(document, view, meter, &mut out)?;
     let text = out.into_string();
     Ok(Value::RichText(Text::Built(text.trim_end().into())))

@@ -5,7 +5,7 @@ use crate::builtin::{
 };
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::limits::JOIN_UNITS_MAX;
+use crate::limits::{JOIN_UNITS_MAX, STEPS_PER_ELEMENT};
 use crate::meter::VALUE_BYTES;
 use crate::operator::{ListBuilder, TextBuilder, equal, shared_list};
 use crate::value::{List, Member, Type, Value};
@@ -54,7 +54,7 @@ fn copied<'v, M: Machine<'v>>(
     count: usize,
 ) -> Result<Vec<Value<'v>>, Fault<'v>> {
     machine.meter().build(count * VALUE_BYTES)?;
-    machine.meter().each(count)?;
+    machine.meter().each(2 * count)?;
     let mut copy = Vec::with_capacity(count);
     copy.extend(values.take(count));
     Ok(copy)
@@ -80,7 +80,7 @@ fn flatten<'v, M: Machine<'v>>(machine: &mut M, list: &Value<'v>) -> Outcome<'v>
     let view = machine.view();
     let mut values = ListBuilder::default();
     for value in list.iter(view) {
-        machine.meter().step(1)?;
+        machine.meter().step(STEPS_PER_ELEMENT)?;
         match value {
             Value::List(inner) => {
                 for value in inner.iter(view) {
@@ -132,7 +132,7 @@ fn position<'v, M: Machine<'v>>(
     let wanted = arguments.value(0)?;
     let view = machine.view();
     for (at, value) in list.iter(view).enumerate() {
-        machine.meter().step(1)?;
+        machine.meter().step(STEPS_PER_ELEMENT)?;
         if equal(&value, wanted, view, machine.meter())? {
             return Ok(Some(at));
         }
@@ -189,9 +189,9 @@ fn join<'v, M: Machine<'v>>(
 ) -> Outcome<'v> {
     let separator = arguments.optional_text(0)?.map_or(",", |text| text.as_str());
     let view = machine.view();
-    let mut text = TextBuilder::new();
+    let mut text = TextBuilder::new(machine.meter())?;
     for (at, value) in list.iter(view).enumerate() {
-        machine.meter().step(1)?;
+        machine.meter().step(STEPS_PER_ELEMENT)?;
         if at > 0 {
             text.push(separator, machine.meter())?;
         }

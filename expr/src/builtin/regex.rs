@@ -187,7 +187,7 @@ pub(super) fn replace<'v, M: Machine<'v>>(
         Value::Function(function) => Replacement::Function(function),
         _ => Replacement::Text(arguments.text(1)?.as_str()),
     };
-    let mut out = TextBuilder::new();
+    let mut out = TextBuilder::new(machine.meter())?;
     let mut end = 0;
     while let Some((whole, places)) = matches.next(machine.meter())? {
         out.push(text.get(end..whole.start).unwrap_or_default(), machine.meter())?;

@@ -183,7 +183,7 @@ fn pad<'v>(
     let fill = arguments.optional_text(1)?.map_or(" ", |fill| fill.as_str());
     meter.search_text(text.len())?;
     let missing = wanted.saturating_sub(units(text));
-    meter.each(missing)?;
+    meter.each(2 * missing)?;
     // Of a longer fill only the first units are used.
     let fill: Vec<u16> = fill.encode_utf16().take(missing).collect();
     let fill: Vec<u16> = fill.into_iter().cycle().take(missing).collect();

@@ -10,10 +10,10 @@ use super::dictionary::{Dictionary, DictionaryBuilder, Symbol, index, push_const
 
 /// Longest list whose items are tested here; beyond, an evaluation could run out of steps.
 pub(super) const ITEMS_MAX: u32 = 64;
-/// Longest list that membership is decided on here: 16 steps of an evaluation.
-const MEMBERS_MAX: u32 = 1024;
-/// Longest text that is searched here, in bytes: 16 steps of an evaluation.
-const TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Longest list that membership is decided on here: 384 steps of an evaluation.
+const MEMBERS_MAX: u32 = 128;
+/// Longest text that is searched here, in bytes: 512 steps of an evaluation.
+const TEXT_BYTES_MAX: usize = 4 * 1024;
 
 /// What is asked of the value at a path.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
