@@ -57,6 +57,9 @@ pub(crate) fn check(
     Ok((Typed { source: source.into(), main, lambdas, variables, patterns }, findings))
 }
 
+/// A pattern, or what is wrong with it.
+type Compiled = Result<Arc<Pattern>, String>;
+
 struct Checker {
     profile: Profile,
     scopes: Scopes,
@@ -66,7 +69,7 @@ struct Checker {
     /// How many `try` blocks are open: what fails inside may be meant to.
     guarded: u32,
     /// Patterns that stand in the source, each compiled once.
-    patterns: Vec<(Box<str>, Result<Arc<Pattern>, String>)>,
+    patterns: Vec<(Box<str>, Compiled)>,
     /// Nodes of the function at hand, so far.
     nodes: u32,
 }

@@ -211,7 +211,11 @@ impl Tree {
     /// A tree of at most `depth` levels.
     pub(crate) fn grow(dice: &mut Dice, depth: usize) -> Tree {
         let leaves = RULES.iter().take_while(|rule| !rule.text.contains('$')).count();
-        let from = if depth > 1 && dice.below(4) > 0 { RULES } else { &RULES[..leaves] };
+        let from = if depth > 1 && dice.below(4) > 0 {
+            RULES
+        } else {
+            RULES.get(..leaves).unwrap_or(RULES)
+        };
         let rule = dice.pick(from).copied().unwrap_or(once("1"));
         let times = match rule.joint {
             None => 1,

@@ -18,7 +18,7 @@ mod search;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use switchyard_expr::{Env, Profile, Scratch, Tape, Usage, compile, compile_for};
+use switchyard_expr::{Env, Profile, Scratch, Usage, compile, compile_for};
 
 use crate::events::Event;
 
@@ -27,7 +27,7 @@ const COMPILE_MAX: Duration = Duration::from_millis(5);
 /// How often the time of reading its event an evaluation may take.
 const PARSES_MAX: f64 = 3.0;
 /// Repeats of a measurement; the fastest counts, since other work only ever adds.
-const RUNS: usize = 7;
+const RUNS: usize = 9;
 
 const USAGE: Usage<'static> =
     Usage { events: &["avi:jira:updated:issue"], delivers_on_error: false };
@@ -73,17 +73,23 @@ fn main() {
 /// The events, and what reading them takes.
 struct Bench {
     events: Vec<Event>,
-    /// What the event of 1 MiB that is read fastest takes to read.
-    allowance: Duration,
+    /// Which event of 1 MiB is read fastest.
+    fastest: usize,
 }
 
 impl Bench {
     fn new() -> Bench {
         let events = events::all();
-        let large = events.iter().filter(|event| event.text.len() >= events::LARGE_BYTES);
-        let allowance = large.map(Event::parse_time).min().unwrap_or_default();
-        println!("reading the fastest event of 1 MiB into a Value: {allowance:?}");
-        Bench { events, allowance }
+        let large = events.iter().enumerate();
+        let large = large.filter(|(_, event)| event.text.len() >= events::LARGE_BYTES);
+        let fastest = large.min_by_key(|(_, event)| event.parse).map_or(0, |(at, _)| at);
+        let bench = Bench { events, fastest };
+        println!("reading the fastest event of 1 MiB into a Value: {:?}", bench.allowance());
+        bench
+    }
+
+    fn allowance(&self) -> Duration {
+        self.events.get(self.fastest).map_or(Duration::MAX, |event| event.parse)
     }
 
     fn report(&self, cases: &[Case]) {
@@ -123,11 +129,18 @@ impl Bench {
     fn evaluating(&self, source: &str, event: &Event, runs: usize) -> Option<Cost> {
         let compiled = compile(source, Profile::Filter).ok()?;
         let mut scratch = Scratch::new();
-        let mut run = |tape: &Tape| {
-            drop(compiled.program.verdict(tape, &Env::at(0), &mut scratch));
-        };
-        let took = fastest(runs, || run(&event.tape));
-        let read = event.parse.max(self.allowance);
+        let mut evaluate =
+            || drop(compiled.program.verdict(&event.tape, &Env::at(0), &mut scratch));
+        // Taken turn by turn, both meet the same machine.
+        let mut took = Duration::MAX;
+        let mut read = if runs == RUNS { Duration::MAX } else { self.allowance() };
+        for _ in 0..runs {
+            took = took.min(fastest(1, &mut evaluate));
+            if let Some(event) = self.events.get(self.fastest).filter(|_| runs == RUNS) {
+                read = read.min(event.parse_time(1));
+            }
+        }
+        let read = read.max(event.parse);
         let part = took.as_secs_f64() / (PARSES_MAX * read.as_secs_f64());
         let steps = scratch.steps();
         let nanos = took.as_nanos() / u128::from(steps.max(1));
