@@ -24,10 +24,9 @@ fn main() {
     println!("compile, typical filter of {} characters: {typical:?}", TYPICAL.len());
     println!("compile for its events, with warnings: {checked:?}");
     let mut tape = Tape::new();
-    let (Ok(()), Ok(compiled)) = (
-        tape.parse(EVENT.as_bytes(), &TapeLimits::default()),
-        compile(TYPICAL, Profile::Filter),
-    ) else {
+    let (Ok(()), Ok(compiled)) =
+        (tape.parse(EVENT.as_bytes(), &TapeLimits::default()), compile(TYPICAL, Profile::Filter))
+    else {
         return println!("the event or the filter is refused");
     };
     let mut scratch = Scratch::new();

@@ -112,27 +112,28 @@ fn with_capacity_of<A, B>(mut stack: Vec<A>, never_called: impl FnMut(A) -> B) -
     stack.into_iter().map(never_called).collect()
 }
 
-/// Pushes a number. Like its siblings a function of its own: put into the middle of others, a value
-/// is made in one place and moved to the stack while its parts are still being written, and waiting
-/// for that takes longer than most operators do.
-#[inline(never)]
+/// Pushes what `make` yields. `Vec::push` would keep the value aside while it may have to grow, in
+/// parts that are just being written, and waiting for those takes longer than most operators do;
+/// here room is made first, and the value where it belongs.
+#[inline]
+fn push_made<'v>(stack: &mut Vec<Value<'v>>, make: impl FnOnce() -> Value<'v>) {
+    stack.extend(std::iter::once_with(make));
+}
+
 fn push_number(stack: &mut Vec<Value<'_>>, number: f64) {
-    stack.push(Value::Number(number));
+    push_made(stack, || Value::Number(number));
 }
 
-#[inline(never)]
 fn push_bool(stack: &mut Vec<Value<'_>>, truth: bool) {
-    stack.push(Value::Bool(truth));
+    push_made(stack, || Value::Bool(truth));
 }
 
-#[inline(never)]
 fn push_text<'v>(stack: &mut Vec<Value<'v>>, text: &'v str) {
-    stack.push(Value::String(Text::Borrowed(text)));
+    push_made(stack, || Value::String(Text::Borrowed(text)));
 }
 
-#[inline(never)]
 fn push_map(stack: &mut Vec<Value<'_>>, node: NodeId, len: u32) {
-    stack.push(Value::Map(Map::Node { node, len }));
+    push_made(stack, || Value::Map(Map::Node { node, len }));
 }
 
 struct Evaluator<'v, V> {
@@ -377,7 +378,7 @@ impl<'v, V: View> Evaluator<'v, V> {
             Some(Literal::Number(number)) => push_number(&mut self.stack, *number),
             Some(Literal::String(text)) => push_text(&mut self.stack, text),
             Some(Literal::Bool(truth)) => push_bool(&mut self.stack, *truth),
-            Some(Literal::Null) | None => self.stack.push(Value::Null),
+            Some(Literal::Null) | None => push_made(&mut self.stack, || Value::Null),
         }
     }
 
@@ -425,7 +426,10 @@ impl<'v, V: View> Evaluator<'v, V> {
             Read::Bool(truth) => push_bool(&mut self.stack, truth),
             Read::String(text) => push_text(&mut self.stack, text),
             Read::Map { len } => push_map(&mut self.stack, node, len),
-            Read::Null | Read::List { .. } => self.stack.push(Value::of_node(self.view, node)),
+            Read::Null => push_made(&mut self.stack, || Value::Null),
+            Read::List { len } => {
+                push_made(&mut self.stack, || Value::List(List::Node { node, len }));
+            }
         }
     }
 
@@ -467,7 +471,8 @@ impl<'v, V: View> Evaluator<'v, V> {
         let captures =
             self.program.lambdas.get(id as usize).map_or(&[][..], |routine| &routine.captures);
         if captures.is_empty() {
-            self.stack.push(Value::Function(Function::Lambda { id, captured: None }));
+            let function = || Value::Function(Function::Lambda { id, captured: None });
+            push_made(&mut self.stack, function);
             return Ok(());
         }
         let values = captures.iter().map(|place| self.place(*place, running)).collect();
@@ -499,7 +504,7 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     fn binary(&mut self, op: BinaryOp) -> Result<(), Fault<'v>> {
         self.meter.step(1)?;
-        // Operands stay where they are: see `push_number`.
+        // Operands stay where they are: see `push_made`.
         let [.., left, right] = self.stack.as_slice() else { return Ok(()) };
         if let Some(truth) = operator::compare(op, left, right, self.view, &mut self.meter)? {
             self.drop_top();
@@ -535,9 +540,9 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     fn member(&mut self, op: MemberOp, running: &mut Running<'v>) -> Result<(), Fault<'v>> {
         self.meter.step(2)?;
-        if let Some(Value::Map(Map::Node { node, .. })) = self.stack.last()
+        if let Some(Value::Map(Map::Node { node, len })) = self.stack.last()
             && !op.called
-            && self.own_key(*node, op.name)?
+            && self.own_key(*node, *len, op.name)?
         {
             return Ok(());
         }
@@ -555,11 +560,12 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     /// The way of nearly all members: an own key of a map of the event takes the map's place.
     #[inline]
-    fn own_key(&mut self, node: NodeId, name: u32) -> Result<bool, Fault<'v>> {
+    fn own_key(&mut self, node: NodeId, len: u32, name: u32) -> Result<bool, Fault<'v>> {
         let program = self.program;
         let Some(name) = program.names.get(name as usize) else { return Ok(false) };
         let Some(child) = self.view.member(node, &name.text) else { return Ok(false) };
         self.meter.read_text(name.text.len())?;
+        self.meter.look_up(len)?;
         self.drop_top();
         self.push_node(child);
         Ok(true)

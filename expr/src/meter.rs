@@ -15,6 +15,9 @@ use crate::value::Value;
 pub(crate) const VALUE_BYTES: usize = size_of::<Value<'static>>();
 /// Bytes of the counts and lengths in front of what is shared.
 const HEADER_BYTES: usize = 48;
+/// Names that a lookup walks over for one step, and at most: larger maps have an index.
+const NAMES_PER_STEP: u32 = 8;
+const NAMES_WALKED_MAX: u32 = 16;
 /// Slots of a function that are made ready for one step.
 const SLOTS_PER_STEP: u32 = 8;
 /// What grows by doubling takes at most three times its size: the old buffer beside the new one.
@@ -68,6 +71,12 @@ impl Meter {
     #[inline]
     pub(crate) fn read_text<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
         self.each(bytes / TEXT_BYTES_PER_STEP)
+    }
+
+    /// Charges for finding a member of a map of the event by its name.
+    #[inline]
+    pub(crate) fn look_up<'v>(&mut self, members: u32) -> Result<(), Fault<'v>> {
+        self.step(members.min(NAMES_WALKED_MAX) / NAMES_PER_STEP)
     }
 
     /// Charges for bytes of text that are searched.
