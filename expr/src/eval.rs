@@ -542,7 +542,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         self.meter.step(2)?;
         if let Some(Value::Map(Map::Node { node, len })) = self.stack.last()
             && !op.called
-            && self.own_key(*node, *len, op.name)?
+            && self.own_key(*node, *len, op, running)?
         {
             return Ok(());
         }
@@ -558,16 +558,30 @@ impl<'v, V: View> Evaluator<'v, V> {
         self.found(found, receiver, (op.optional, op.called, op.end), running)
     }
 
-    /// The way of nearly all members: an own key of a map of the event takes the map's place.
+    /// The way of nearly all members: an own key of a map of the event takes the map's place, or
+    /// null does. False if the name may mean a builtin.
     #[inline]
-    fn own_key(&mut self, node: NodeId, len: u32, name: u32) -> Result<bool, Fault<'v>> {
+    fn own_key(
+        &mut self,
+        node: NodeId,
+        len: u32,
+        op: MemberOp,
+        running: &mut Running<'v>,
+    ) -> Result<bool, Fault<'v>> {
         let program = self.program;
-        let Some(name) = program.names.get(name as usize) else { return Ok(false) };
-        let Some(child) = self.view.member(node, &name.text) else { return Ok(false) };
+        let Some(name) = program.names.get(op.name as usize) else { return Ok(false) };
+        let child = self.view.member(node, &name.text);
+        if child.is_none() && name.member.is_some() {
+            return Ok(false);
+        }
         self.meter.read_text(name.text.len())?;
         self.meter.look_up(len)?;
         self.drop_top();
-        self.push_node(child);
+        match child {
+            Some(child) => self.push_node(child),
+            None if op.optional => self.give_up(op.end, running),
+            None => push_made(&mut self.stack, || Value::Null),
+        }
         Ok(true)
     }
 

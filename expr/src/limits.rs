@@ -56,7 +56,7 @@ pub const SEARCH_BYTES_PER_STEP: usize = 8;
 pub const STEPS_PER_ENTRY: u32 = 6;
 
 /// Steps of anything that is put on the heap, beside those for its bytes.
-pub const STEPS_PER_BUILT: u32 = 5;
+pub const STEPS_PER_BUILT: u32 = 6;
 
 /// Steps of writing a number or a date as text, or of reading one.
 pub const STEPS_PER_NUMBER_TEXT: u32 = 32;

@@ -12,6 +12,9 @@ use crate::meter::Meter;
 use crate::operator::{ListBuilder, build_list};
 use crate::value::{Member, Text, Type, Value};
 
+/// Steps of finding the ends of a slice.
+const STEPS_PER_SLICE: u32 = 4;
+
 pub(super) fn call<'v, M: Machine<'v>>(
     machine: &mut M,
     receiver: &Text<'v>,
@@ -35,6 +38,7 @@ pub(super) fn call<'v, M: Machine<'v>>(
         }
         Member::Split => split(receiver, arguments, meter),
         Member::Slice => {
+            meter.step(STEPS_PER_SLICE)?;
             let (start, end) = (arguments.number(0)?, arguments.optional_number(1)?);
             meter.search_text(text.len())?;
             sliced(receiver, slice_range(start, end, units(text)), meter)
@@ -90,9 +94,14 @@ fn searched<'a, 'v>(
     meter: &mut Meter,
 ) -> Result<&'a str, Fault<'v>> {
     let wanted = arguments.text(0)?.as_str();
-    meter.search_text(text.len())?;
-    meter.search_text(wanted.len())?;
+    charge_search(text, wanted, meter)?;
     Ok(wanted)
+}
+
+/// What is looked for is prepared, which takes longer than looking.
+fn charge_search<'v>(text: &str, wanted: &str, meter: &mut Meter) -> Result<(), Fault<'v>> {
+    meter.search_text(text.len())?;
+    meter.search_text(wanted.len().saturating_mul(3))
 }
 
 /// Letters beyond ASCII are changed one by one.
@@ -160,7 +169,7 @@ fn split<'v>(receiver: &Text<'v>, arguments: Arguments<'_, 'v>, meter: &mut Mete
             return units.finish(meter);
         }
         Some(separator) => {
-            meter.search_text(text.len())?;
+            charge_search(text, separator, meter)?;
             let mut parts = ListBuilder::default();
             for piece in text.split(separator) {
                 meter.step(1)?;
