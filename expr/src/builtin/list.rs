@@ -54,7 +54,7 @@ fn copied<'v, M: Machine<'v>>(
     count: usize,
 ) -> Result<Vec<Value<'v>>, Fault<'v>> {
     machine.meter().build(count * VALUE_BYTES)?;
-    machine.meter().each(count.saturating_mul(STEPS_PER_ELEMENT as usize))?;
+    machine.meter().each(2 * count)?;
     let mut copy = Vec::with_capacity(count);
     copy.extend(values.take(count));
     Ok(copy)

@@ -7,7 +7,7 @@ use crate::builtin::{
 };
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::limits::{REPEAT_MAX, STEPS_PER_NUMBER_TEXT};
+use crate::limits::{REPEAT_MAX, SEARCH_BYTES_PER_STEP, STEPS_PER_NUMBER_TEXT};
 use crate::meter::Meter;
 use crate::operator::{ListBuilder, build_list};
 use crate::value::{Member, Text, Type, Value};
@@ -101,7 +101,7 @@ fn searched<'a, 'v>(
 /// What is looked for is prepared, which takes longer than looking.
 fn charge_search<'v>(text: &str, wanted: &str, meter: &mut Meter) -> Result<(), Fault<'v>> {
     meter.search_text(text.len())?;
-    meter.search_text(wanted.len().saturating_mul(3))
+    meter.each(3 * (wanted.len() / SEARCH_BYTES_PER_STEP))
 }
 
 /// Letters beyond ASCII are changed one by one.
