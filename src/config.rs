@@ -62,6 +62,8 @@ pub struct Config {
 pub struct Server {
     /// Address and port of doors, operator API, metrics, probes and console; port 0 = any free one.
     pub listen: String,
+    /// Where apps reach it, such as `https://switchyard.example.com`; empty = where it listens.
+    pub public_url: String,
 }
 
 /// `[admin]`
@@ -138,6 +140,10 @@ pub struct IngestSite {
 pub struct Registry {
     /// Stores Forge module types other than `trigger` without routing them.
     pub accept_inert_types: bool,
+    /// How long discovered modules are kept before the app is asked again, in seconds.
+    pub discovery_life_s: u32,
+    /// How long a signing key signs before another takes over, in hours.
+    pub signing_key_life_h: u32,
 }
 
 /// `[delivery]`

@@ -144,6 +144,7 @@ impl Rig {
             functions: Arc::new(Functions::new(outbound.client.clone())),
             parking: Arc::new(ParkedStream::new(outbound.clone(), subjects(), room)),
             dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects())),
+            keys: Arc::default(),
         };
         let sender = Sender::new(config, Arc::new(Guard::new(config)?))?;
         Ok(Dispatcher::new(config, sender, edges, Random::seeded(7), Live::default()))

@@ -3,8 +3,8 @@
 //! Implementations are written against [`Machine`], so that every evaluator runs the same code
 //! and calls functions in its own way.
 
-pub(crate) mod date;
-pub(crate) mod json;
+mod date;
+mod json;
 mod list;
 mod map;
 pub(crate) mod pattern;
@@ -19,7 +19,8 @@ use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::{STEPS_PER_ENTRY, STEPS_PER_ERROR};
 use crate::meter::{Meter, VALUE_BYTES};
-use crate::operator::{TextBuilder, build_map, charge_lookup};
+use crate::operator::{build_map, charge_lookup};
+use crate::text::{TextBuilder, stringify};
 use crate::value::{
     Captured, Class, Function, List, Map, Member, Native, Raised, Text, Type, Value,
 };
@@ -412,7 +413,7 @@ fn call_native<'v, M: Machine<'v>>(
         Native::JsonStringify => {
             let arguments = Arguments { of: "JSON.stringify", values: arguments };
             let view = machine.view();
-            json::stringify(arguments.value(0)?, view, machine.meter()).map(Value::text)
+            stringify(arguments.value(0)?, view, machine.meter()).map(Value::text)
         }
     }
 }

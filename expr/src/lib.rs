@@ -22,8 +22,8 @@
 //! ```
 //!
 //! In reading order: [`mod@span`], [`limits`], [`diagnostic`], `lex`, `ast`, `parse`, `check`,
-//! `typed`, then [`value`], `operator`, `builtin`, and the evaluators `naive` and `compile`,
-//! `program`, `eval`. A matcher reads [`predicate`]; events come in through [`view`].
+//! `typed`, then [`value`], `text`, `operator`, `builtin`, and the evaluators `naive` and
+//! `compile`, `program`, `eval`. A matcher reads [`predicate`]; events come in through [`view`].
 
 mod ast;
 mod builtin;
@@ -49,10 +49,12 @@ pub mod render;
 mod schema;
 pub mod span;
 mod tape;
+mod text;
 mod typed;
 pub mod value;
 pub mod view;
 
+pub use crate::ast::quoted;
 pub use crate::complexity::Complexity;
 pub use crate::diagnostic::{Code, Diagnostic, ErrorKind, Severity};
 pub use crate::eval::{Scratch, Verdict};

@@ -7,7 +7,7 @@ use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::{
     ACTIVE_HEIGHT_MAX, CALL_HEIGHT, MEMORY_BYTES_MAX, SEARCH_BYTES_PER_STEP, STEPS_PER_BUILT,
-    TEXT_BYTES_PER_STEP, VALUE_DEPTH_MAX,
+    STEPS_PER_ELEMENT, TEXT_BYTES_PER_STEP, VALUE_DEPTH_MAX,
 };
 use crate::value::Value;
 
@@ -93,6 +93,13 @@ impl Meter {
     /// Charges for text that is about to be put on the heap, itself and the buffer it grew in.
     pub(crate) fn build_text<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
         self.build(bytes.saturating_mul(GROWTH))
+    }
+
+    /// Charges for collecting `count` names and values.
+    pub(crate) fn entries<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
+        self.build(0)?;
+        self.grow(2 * count)?;
+        self.each(count.saturating_mul(STEPS_PER_ELEMENT as usize))
     }
 
     /// Charges for `count` more values of a list that grows.

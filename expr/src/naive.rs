@@ -13,8 +13,9 @@ use crate::builtin::{self, Found, Machine, Outcome};
 use crate::diagnostic::Code;
 use crate::fault::{EvalError, Fault};
 use crate::meter::Meter;
-use crate::operator::{self, TextBuilder, build_list, build_map};
+use crate::operator::{self, build_list, build_map};
 use crate::span::Span;
+use crate::text::TextBuilder;
 use crate::typed::{Block, Body, Expr, Frame, Kind, Link, LinkKind, Part, Place, Typed};
 use crate::value::{Captured, Class, Function, List, Text, Value};
 use crate::view::View;
@@ -33,14 +34,19 @@ pub(crate) trait Watch<'v> {
     /// The part of the source at `span` yields `outcome`.
     fn seen(&mut self, span: Span, outcome: Result<&Value<'v>, &Fault<'v>>);
 
-    /// A function starts or ends.
-    fn in_function(&mut self, starts: bool);
+    /// The function that stands at this place in [`Typed::lambdas`] starts.
+    fn enters(&mut self, lambda: u32, arguments: &[Value<'v>]);
+
+    /// The function that started last yields `outcome`.
+    fn leaves(&mut self, outcome: Result<&Value<'v>, &Fault<'v>>);
 }
 
 impl<'v> Watch<'v> for () {
     fn seen(&mut self, _: Span, _: Result<&Value<'v>, &Fault<'v>>) {}
 
-    fn in_function(&mut self, _: bool) {}
+    fn enters(&mut self, _: u32, _: &[Value<'v>]) {}
+
+    fn leaves(&mut self, _: Result<&Value<'v>, &Fault<'v>>) {}
 }
 
 /// Evaluates `program` and tells `watch` about it.
@@ -92,9 +98,9 @@ impl<'v, V: View, W: Watch<'v>> Machine<'v> for Naive<'v, '_, V, W> {
         let Function::Lambda { id, captured } = function else { return Ok(Value::Null) };
         match self.program.lambdas.get(*id as usize) {
             Some(frame) => {
-                self.watch.in_function(true);
+                self.watch.enters(*id, arguments);
                 let outcome = self.frame(frame, arguments, captured.clone());
-                self.watch.in_function(false);
+                self.watch.leaves(outcome.as_ref());
                 outcome
             }
             None => Ok(Value::Null),

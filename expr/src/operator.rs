@@ -1,15 +1,14 @@
 //! What operators mean on values: one meaning for every evaluator.
 
 use std::cmp::Ordering;
-use std::fmt::Write;
 use std::rc::Rc;
 
 use crate::ast::BinaryOp;
-use crate::builtin::{date, json};
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::limits::{STEPS_PER_ELEMENT, STEPS_PER_NUMBER_TEXT};
+use crate::limits::STEPS_PER_ELEMENT;
 use crate::meter::{Meter, VALUE_BYTES};
+use crate::text::TextBuilder;
 use crate::value::{BuiltList, BuiltMap, List, Map, Text, Type, Value};
 use crate::view::View;
 
@@ -166,9 +165,7 @@ pub(crate) fn entries<'v, V: View>(
     view: &'v V,
     meter: &mut Meter,
 ) -> Result<Vec<(Text<'v>, Value<'v>)>, Fault<'v>> {
-    meter.build(0)?;
-    meter.grow(2 * map.len())?;
-    meter.each(map.len().saturating_mul(STEPS_PER_ELEMENT as usize))?;
+    meter.entries(map.len())?;
     Ok(map.entries(view))
 }
 
@@ -247,111 +244,6 @@ fn add<'v, V: View>(
 
 fn has_text(value: &Value<'_>) -> bool {
     !matches!(value, Value::Function(_))
-}
-
-/// The buffer that doubles as it grows, and the text that is made of it.
-const TEXT_GROWTH: usize = 3;
-
-/// Collects text under the memory bound.
-pub(crate) struct TextBuilder {
-    text: String,
-}
-
-impl TextBuilder {
-    pub(crate) fn new<'v>(meter: &mut Meter) -> Result<TextBuilder, Fault<'v>> {
-        meter.build(0)?;
-        Ok(TextBuilder { text: String::new() })
-    }
-
-    /// Appends plain text.
-    pub(crate) fn push<'v>(&mut self, text: &str, meter: &mut Meter) -> Result<(), Fault<'v>> {
-        meter.step(1)?;
-        meter.memory(text.len() * TEXT_GROWTH)?;
-        self.text.push_str(text);
-        Ok(())
-    }
-
-    /// Appends a value as `+` and templates show it. Functions have no text.
-    pub(crate) fn push_value<'v, V: View>(
-        &mut self,
-        value: &Value<'v>,
-        view: &'v V,
-        meter: &mut Meter,
-    ) -> Result<(), Fault<'v>> {
-        match value {
-            Value::Null => self.push("null", meter),
-            Value::Bool(value) => self.push(if *value { "true" } else { "false" }, meter),
-            Value::Number(number) => {
-                meter.step(STEPS_PER_NUMBER_TEXT)?;
-                self.push(&number_text(*number), meter)
-            }
-            Value::String(text) | Value::RichText(text) => self.push(text.as_str(), meter),
-            Value::List(list) => {
-                for (at, item) in list.iter(view).enumerate() {
-                    meter.step(STEPS_PER_ELEMENT)?;
-                    if at > 0 {
-                        self.push(",", meter)?;
-                    }
-                    self.push_value(&item, view, meter)?;
-                }
-                Ok(())
-            }
-            Value::Map(_) => {
-                let json = json::stringify(value, view, meter)?;
-                self.text.push_str(&json);
-                Ok(())
-            }
-            Value::Date(ms) => {
-                meter.step(STEPS_PER_NUMBER_TEXT)?;
-                self.push(&date::iso_instant(*ms), meter)
-            }
-            Value::CalendarDate(day) => {
-                meter.step(STEPS_PER_NUMBER_TEXT)?;
-                self.push(&date::iso_day(*day), meter)
-            }
-            Value::Error(error) => self.push(&error.message, meter),
-            Value::Function(_) => Err(Fault::new(Code::BadOperand, "A Function has no text")),
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.text.len()
-    }
-
-    pub(crate) fn finish<'v>(self) -> Value<'v> {
-        Value::text(self.text)
-    }
-
-    pub(crate) fn into_string(self) -> String {
-        self.text
-    }
-}
-
-/// A number in the shortest form that JavaScript prints.
-pub(crate) fn number_text(number: f64) -> String {
-    if number.is_nan() {
-        return "NaN".into();
-    }
-    if number.is_infinite() {
-        return if number > 0.0 { "Infinity".into() } else { "-Infinity".into() };
-    }
-    let mut text = String::new();
-    // `{:e}` prints the shortest digits that read back as the same number: `d.ddde±x`.
-    let scientific = format!("{:e}", number.abs());
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if number < 0.0 {
-        text.push('-');
-    }
-    if (-6..21).contains(&exponent) {
-        let plain = number.abs();
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{plain}");
-    } else {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        let _ = write!(text, "{digits}e{sign}{}", exponent.abs());
-    }
-    text
 }
 
 /// A list of values, charged and bounded.

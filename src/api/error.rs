@@ -50,6 +50,8 @@ pub enum ApiError {
     NoSuchPath,
     /// The path exists, but not with this method.
     MethodNotAllowed,
+    /// What is asked for cannot be had now; the detail is for the log.
+    Unavailable(String),
     /// The registry refused, or failed.
     Register(RegisterError),
 }
@@ -129,6 +131,11 @@ impl From<ApiError> for Answer {
                 "SY-1104",
                 "this path does not take this method",
             ),
+            ApiError::Unavailable(reason) => {
+                error!(reason, "the broker does not answer");
+                let message = "the broker does not answer in time";
+                Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", message).after(STORE_RETRY)
+            }
             ApiError::Register(error) => of_registry(error),
         }
     }
@@ -157,7 +164,10 @@ fn of_registry(error: RegisterError) -> Answer {
             let message = "the registry did not confirm the change in time";
             Answer::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5021", message).after(STORE_RETRY)
         }
-        RegisterError::Randomness(_) | RegisterError::Document { .. } => {
+        RegisterError::AppRefused(_) => {
+            Answer::coded(StatusCode::BAD_GATEWAY, "SY-2023", error.to_string())
+        }
+        RegisterError::Randomness(_) | RegisterError::NoKey | RegisterError::Document { .. } => {
             error!(%error, "registration failed");
             Answer::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
         }

@@ -126,7 +126,7 @@ async fn read(
     Id(key): Id,
 ) -> Result<Response, ApiError> {
     let module = state.registry.find(&caller.installation.record.id, &key.into())?;
-    Ok(answer(&Registered { module, warnings: Vec::new() }).into_response())
+    Ok(answer(&module.into()).into_response())
 }
 
 async fn list(
@@ -169,20 +169,30 @@ fn wants_array(headers: &HeaderMap) -> bool {
     parameters.any(|parameter| parameter.trim().eq_ignore_ascii_case("shape=array"))
 }
 
-pub(super) fn shape(module: &ModuleRecord) -> Value {
+fn shape(module: &ModuleRecord) -> Value {
     json!({"key": module.key, "type": module.module_type, "data": *module.data})
 }
 
-/// A module with its revision as `ETag`, and warnings if there are any.
+/// A module as [`reported`], with its revision as `ETag`.
 pub(super) fn answer(registered: &Registered) -> impl IntoResponse + use<> {
-    let Registered { module, warnings } = registered;
-    let mut body = shape(module);
-    if let (Value::Object(body), false) = (&mut body, warnings.is_empty()) {
-        body.insert("warnings".into(), json!(warnings));
-    }
-    let tag = HeaderValue::from_str(&format!("\"{}\"", module.revision));
+    let tag = HeaderValue::from_str(&format!("\"{}\"", registered.module.revision));
     let headers: HeaderMap = tag.into_iter().map(|tag| (header::ETAG, tag)).collect();
-    (headers, Json(body))
+    (headers, Json(reported(registered)))
+}
+
+/// A module with `warnings`, and `complexity` of its filters, if there are any.
+pub(super) fn reported(registered: &Registered) -> Value {
+    let Registered { module, warnings, complexity } = registered;
+    let mut body = shape(module);
+    if let Value::Object(body) = &mut body {
+        if !warnings.is_empty() {
+            body.insert("warnings".into(), json!(warnings));
+        }
+        if !complexity.is_empty() {
+            body.insert("complexity".into(), json!(complexity));
+        }
+    }
+    body
 }
 
 /// The revision that `If-Match` names; a tag that is none of ours matches nothing.

@@ -14,6 +14,7 @@ mod forge;
 pub mod health;
 pub mod ingest;
 mod jwt;
+mod keys;
 mod metrics;
 mod operator;
 mod page;
@@ -32,6 +33,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::MethodRouter;
 
+use crate::delivery::FailedWebhooks;
 use crate::domain::Secret;
 use crate::matcher::Matcher;
 use crate::registry::{CheckUrl, Registry};
@@ -51,6 +53,8 @@ pub struct ApiState {
     pub admin_token: Secret,
     /// Largest request body, in bytes.
     pub body_max: usize,
+    /// What webhooks were given up.
+    pub failed_webhooks: Arc<dyn FailedWebhooks>,
     /// Says whether deliveries may go to an address.
     pub check_url: Box<CheckUrl>,
 }
@@ -65,11 +69,13 @@ pub fn router(state: Shared) -> Router {
     let operator = operator::routes()
         .merge(subscriptions::routes())
         .merge(filters::routes())
+        .merge(keys::routes())
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));
     Router::new()
         .merge(forge::routes())
         .merge(connect::routes())
         .merge(webhooks::routes())
+        .merge(keys::public())
         .nest("/admin/v1", operator)
         .fallback(|| async { ApiError::NoSuchPath })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
+use super::testing::NothingFailed;
 use super::{ApiState, router};
 use crate::domain::Secret;
 use crate::matcher::Matcher;
@@ -49,6 +50,9 @@ impl Doors {
             connect: ConnectLimits::default(),
             modules_max: 100,
             property_paths_max: 5,
+            public_url: String::new(),
+            discovery_life_ms: i64::MAX / 2,
+            signing_key_life_ms: i64::MAX,
             registration_rate,
             registration_burst,
         };
@@ -63,7 +67,14 @@ impl Doors {
             Some("10.0.0.1") => Err("the address is private".into()),
             _ => Ok(()),
         });
-        let state = ApiState { registry, matcher, admin_token, body_max: BODY_MAX, check_url };
+        let state = ApiState {
+            registry,
+            matcher,
+            admin_token,
+            body_max: BODY_MAX,
+            failed_webhooks: Arc::new(NothingFailed),
+            check_url,
+        };
         let mut doors = Self { router: router(Arc::new(state)), token: String::new(), _run: run };
         doors.admin("PUT", APP, app(json!({}))).await;
         let installation =
@@ -304,6 +315,27 @@ async fn warnings_come_with_the_module_and_only_if_there_are_any() {
     let answer = doors.forge("POST", MODULES, body).await;
     assert_eq!(answer.body["warnings"][0]["code"], "SY-2015");
     assert_eq!(answer.body["warnings"][0]["path"], "data.filter.onError");
+}
+
+#[tokio::test]
+async fn registration_tells_what_each_filter_costs() {
+    let doors = Doors::open().await;
+    let mut body = trigger();
+    body["data"].as_object_mut().unwrap().remove("filter");
+    let created = doors.forge("POST", MODULES, body.clone()).await;
+    assert_eq!(created.body.get("complexity"), None, "nothing to evaluate, nothing to tell");
+    let expression = "event.changelog?.items.some(i => i.fieldId == 'status') ?? false";
+    body["data"]["filter"] = json!({"expression": expression});
+    let created = doors.forge("POST", MODULES, body.clone()).await;
+    assert_eq!(created.status, StatusCode::CREATED);
+    let cost = &created.body["complexity"][0];
+    assert_eq!(cost["path"], "data.filter.expression");
+    assert_eq!(cost["expression"], "6*N + 11");
+    assert_eq!(cost["variables"], json!({"N": "event.changelog.items"}));
+    let path = format!("{MODULES}/{}", created.body["key"].as_str().unwrap());
+    let replaced = doors.forge("PUT", &path, body).await;
+    assert_eq!(replaced.body["complexity"], created.body["complexity"]);
+    assert_eq!(doors.forge("GET", &path, json!({})).await.body.get("complexity"), None);
 }
 
 #[tokio::test]

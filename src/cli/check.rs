@@ -1,15 +1,19 @@
 //! `switchyard check`: whether filters are some, and what is wrong with them or odd about them.
 
 mod report;
+mod size;
 mod subject;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use switchyard_expr::diagnostic::Page;
 use switchyard_expr::{Code, Diagnostic, Profile, Severity, Usage, compile_for, limits};
 
-use super::{EXIT_NO, Output, print_line, read_input};
+use super::{EXIT_NO, Output, print_line, read_input, read_sample};
+use crate::codes;
+use crate::event::Sample;
 use crate::registry::{Problem, catalog, code};
 use subject::{FilterText, Subject};
 
@@ -26,6 +30,9 @@ pub struct CheckArgs {
     /// Event type that the filter is for; may be repeated. Modules name their own
     #[arg(long = "event", value_name = "TYPE")]
     pub events: Vec<String>,
+    /// A sample event; warns if the vendor would not deliver what a module's handler gets of it
+    #[arg(long, value_name = "FILE", conflicts_with = "expression")]
+    pub with: Option<PathBuf>,
     /// How to print the answer
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -90,7 +97,8 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         }
         (None, None) => anyhow::bail!("nothing to check: give a FILE, `-`, or -e EXPR"),
     };
-    let checked = check(subjects, unknown_events(&args.events));
+    let sample = args.with.as_deref().map(read_sample).transpose()?;
+    let checked = check(subjects, sample.as_ref(), unknown_events(&args.events));
     let valid = !checked.findings.iter().any(Finding::is_error);
     match (args.format, args.output) {
         (Some(Format::Github), _) => report::github(&checked)?,
@@ -116,9 +124,11 @@ fn unknown_events(events: &[String]) -> Vec<Finding> {
     findings.collect()
 }
 
-fn check(subjects: Vec<Subject>, mut findings: Vec<Finding>) -> Checked {
+fn check(subjects: Vec<Subject>, sample: Option<&Sample>, mut findings: Vec<Finding>) -> Checked {
     let mut filters = Vec::new();
-    for subject in subjects {
+    for mut subject in subjects {
+        let too_large = subject.body.as_ref().zip(sample).and_then(|(b, s)| size::warning(b, s));
+        subject.problems.extend(too_large.map(|problem| (Severity::Warning, problem)));
         for (severity, problem) in subject.problems {
             let what = What::Module(severity, Box::new(problem));
             findings.push(Finding { origin: subject.origin.clone(), what });
@@ -156,29 +166,35 @@ pub struct ExplainCodeArgs {
 /// # Errors
 /// Standard output cannot be written.
 pub fn explain_code(args: &ExplainCodeArgs) -> anyhow::Result<ExitCode> {
+    let all = every_code();
     let Some(text) = &args.code else {
-        for code in Code::ALL {
-            print_line(&format!("{code}  {}", code.title()))?;
+        for (code, title, _) in all {
+            print_line(&format!("{code}  {title}"))?;
         }
         return Ok(ExitCode::SUCCESS);
     };
-    let Some(code) = Code::from_text(text) else {
-        print_line(&format!("there is no code `{text}` of the filter language"))?;
+    let digits = text.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let found = all.iter().find(|(code, ..)| code.strip_prefix("SY-") == Some(digits));
+    let Some((code, title, page)) = found else {
+        print_line(&format!("there is no code `{text}`; without one all are listed"))?;
         return Ok(ExitCode::from(EXIT_NO));
     };
-    print_line(&page(code))?;
+    let mut told = format!("{code}: {title}\n\n{}\n", page.cause);
+    if !page.example.is_empty() {
+        told.push_str(&format!("\n  {}\n", page.example.replace('\n', "\n  ")));
+    }
+    let fix = if page.fix.ends_with('.') { page.fix.to_owned() } else { format!("  {}", page.fix) };
+    print_line(&format!("{told}\nInstead:\n\n{fix}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn page(code: Code) -> String {
-    let page = code.page();
-    let mut text = format!("{code}: {}\n\n{}\n", code.title(), page.cause);
-    if !page.example.is_empty() {
-        text.push_str(&format!("\n  {}\n", page.example));
-    }
-    let fix = if page.fix.ends_with('.') { page.fix.to_owned() } else { format!("  {}", page.fix) };
-    text.push_str(&format!("\nInstead:\n\n{fix}"));
-    text
+/// Every code with its title and page, ascending.
+fn every_code() -> Vec<(String, &'static str, Page)> {
+    let language = Code::ALL.iter().map(|code| (code.to_string(), code.title(), code.page()));
+    let others = codes::ENTRIES.iter().map(|e| (e.code.to_owned(), e.title, e.page));
+    let mut all: Vec<_> = language.chain(others).collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
 }
 
 /// What is known of an accepted filter beside its mistakes.

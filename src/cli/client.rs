@@ -41,6 +41,12 @@ impl Client {
         Self { token: token.to_owned(), ..self.clone() }
     }
 
+    /// The start of every address, such as `http://127.0.0.1:8089`.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// Sends `body` and returns the answer; `headers` come on top of the usual ones
     /// or in their place.
     ///

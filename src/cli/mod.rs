@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::event::Sample;
+
 /// Exit code: the question was answered "no" (invalid, false, failed).
 pub const EXIT_NO: u8 = 1;
 /// Exit code: flags, files or configuration are wrong.
@@ -163,6 +165,13 @@ pub(crate) fn print_line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
     Ok(())
+}
+
+/// Reads an event, or an envelope around one, from a file or standard input.
+pub(crate) fn read_sample(path: &std::path::Path) -> anyhow::Result<Sample> {
+    use anyhow::Context;
+    let value = serde_json::from_str(&read_input(path)?).context("the event is not JSON")?;
+    Sample::read(value).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
 }
 
 /// Reads a file, or standard input for `-`.

@@ -8,6 +8,7 @@ use switchyard_expr::{Tape, TapeError, TapeLimits, View};
 use thiserror::Error;
 
 use super::envelope::{Draft, Source};
+use super::members::Outline;
 use super::scan::{Scan, ScanView};
 use super::view::{self, EventView};
 use super::{Envelope, Event, Headers};
@@ -163,6 +164,12 @@ impl Decoder {
     #[must_use]
     pub fn scanned(&self) -> ScanView<'_> {
         self.scan.view(&self.text)
+    }
+
+    /// Where the members of the decoded body stand; none if that is cheaper to read again.
+    #[must_use]
+    pub fn outline(&self) -> Option<Outline<'_>> {
+        self.scanned().outline()
     }
 
     /// Whether the app, or the account it acts with, caused the event.

@@ -9,10 +9,13 @@
 //! tests hold that against any JSON and near-JSON. A text that is not accepted may still be JSON:
 //! the tape decides, and words the error.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use switchyard_expr::view::{NodeId, Read};
 use switchyard_expr::{TapeLimits, View};
+
+use super::members::Outline;
 
 /// No node: the end of a row of siblings.
 const NONE: u32 = u32::MAX;
@@ -408,6 +411,20 @@ impl<'a> ScanView<'a> {
 
     fn slice(&self, start: u32, end: u32) -> &'a str {
         self.text.get(start as usize..end as usize).unwrap_or_default()
+    }
+
+    /// Where the members of the document stand; none if nothing was scanned.
+    pub(super) fn outline(&self) -> Option<Outline<'a>> {
+        let mut outline = Outline::new();
+        let mut next = (self.node(NodeId(0))?.len > 0).then_some(1);
+        while let Some(member) = next.and_then(|at| self.node(NodeId(at))) {
+            let name = self.slice(member.name, member.name + u32::from(member.name_len));
+            let quote = u32::from(matches!(member.kind, Kind::String | Kind::Escaped));
+            let value = (member.start - quote) as usize..(member.end + quote) as usize;
+            outline.push((Cow::Borrowed(name), value));
+            next = (member.next != NONE).then_some(member.next);
+        }
+        Some(outline)
     }
 
     /// The text at a top-level name.

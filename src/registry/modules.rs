@@ -11,9 +11,10 @@ use super::applied::LiveApp;
 use super::change::{Decision, RegisterError, Registry};
 use super::compile::TRIGGER;
 use super::document::{Door, InstallationRecord, InstallationState, ModuleRecord, Switch};
+use super::notices::Filling;
 use super::problem::{Problem, code};
 use super::trigger::Trigger;
-use super::validate::{Accepted, Rules};
+use super::validate::{Accepted, FilterCost, Rules};
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey};
 
@@ -73,6 +74,21 @@ pub struct Registered {
     pub module: ModuleRecord,
     /// What its author may want to know.
     pub warnings: Vec<Problem>,
+    /// What its filters cost.
+    pub complexity: Vec<FilterCost>,
+}
+
+impl Registered {
+    pub(super) fn new(module: ModuleRecord, accepted: &Accepted) -> Self {
+        let Accepted { warnings, complexity, .. } = accepted;
+        Self { module, warnings: warnings.clone(), complexity: complexity.clone() }
+    }
+}
+
+impl From<ModuleRecord> for Registered {
+    fn from(module: ModuleRecord) -> Self {
+        Self { module, warnings: Vec::new(), complexity: Vec::new() }
+    }
 }
 
 impl Registry {
@@ -98,15 +114,20 @@ impl Registry {
     ) -> Result<Registered, RegisterError> {
         let accepted = self.accept(installation, &spec)?;
         let module = spec.record(key);
-        let module = self
+        let (module, filling) = self
             .edit(installation.as_str(), |current| {
                 let mut record = usable(current)?;
+                let before = record.modules.len();
                 let module = self.add(&mut record, &module, &accepted)?;
-                Ok(Decision::Put(record, module))
+                let filling = self.filling(before, &record);
+                Ok(Decision::Put(record, (module, filling)))
             })
             .await?;
         info!(installation = %installation, key = %module.key, "module registered");
-        Ok(Registered { module, warnings: accepted.warnings })
+        self.tell_near_limit(installation, filling);
+        let mut registered = Registered::new(module, &accepted);
+        registered.warnings.extend(filling.warning());
+        Ok(registered)
     }
 
     /// Puts a module among those of a record, if there is room for it.
@@ -171,6 +192,7 @@ impl Registry {
                 let slot = record.modules.iter_mut().find(|module| module.key == *key);
                 let module = slot.ok_or(RegisterError::NotFound)?;
                 check_revision(module, expected)?;
+                check_source(module)?;
                 if module.module_type != spec.module_type {
                     let message = "type cannot be modified during update";
                     let problem = Problem::new(code::TYPE_CHANGED, "type", message);
@@ -184,7 +206,7 @@ impl Registry {
             })
             .await?;
         info!(installation = %installation, %key, revision = module.revision, "module replaced");
-        Ok(Registered { module, warnings: accepted.warnings })
+        Ok(Registered::new(module, &accepted))
     }
 
     /// Removes the module `key`. `expected` is the revision it must have.
@@ -199,7 +221,9 @@ impl Registry {
     ) -> Result<(), RegisterError> {
         self.edit(installation.as_str(), |current| {
             let mut record = usable(current)?;
-            check_revision(record.module(key.as_str()).ok_or(RegisterError::NotFound)?, expected)?;
+            let module = record.module(key.as_str()).ok_or(RegisterError::NotFound)?;
+            check_revision(module, expected)?;
+            check_source(module)?;
             record.modules.retain(|module| module.key != *key);
             Ok(Decision::Put(record, ()))
         })
@@ -253,6 +277,10 @@ impl Registry {
             allow_unknown_events: self.settings.allow_unknown_events,
             programs: self.live.programs(),
         }
+    }
+
+    pub(super) fn filling(&self, before: usize, record: &InstallationRecord) -> Filling {
+        Filling { before, after: record.modules.len(), max: self.settings.modules_max }
     }
 
     fn check_room(
@@ -316,6 +344,15 @@ fn check_revision(module: &ModuleRecord, expected: Option<u64>) -> Result<(), Re
         Some(expected) if expected != module.revision => Err(RegisterError::StaleRevision),
         _ => Ok(()),
     }
+}
+
+/// What was discovered would come back, or go, with the next answer of its app.
+fn check_source(module: &ModuleRecord) -> Result<(), RegisterError> {
+    if module.door != Door::Discovery {
+        return Ok(());
+    }
+    let message = format!("`{}` was discovered: its app changes it by another answer", module.key);
+    Err(RegisterError::invalid(Problem::new(code::DISCOVERED, "key", message)))
 }
 
 fn with_key(mut data: Map<String, Value>, key: &ModuleKey) -> Map<String, Value> {

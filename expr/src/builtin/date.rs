@@ -7,6 +7,7 @@ use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::STEPS_PER_NUMBER_TEXT;
 use crate::meter::Meter;
+use crate::text::{civil_of, iso_day, iso_instant, number_text};
 use crate::value::{Member, Type, Value};
 
 /// Steps of a method of a date, beside those of any call: calendars divide a lot.
@@ -24,7 +25,7 @@ pub(super) fn new_date<'v>(
             #[expect(clippy::cast_possible_truncation, reason = "`as` saturates; checked below")]
             let whole = *ms as i64;
             if ms.is_nan() || Timestamp::from_millisecond(whole).is_err() {
-                return Err(bad_date(&crate::operator::number_text(*ms)));
+                return Err(bad_date(&number_text(*ms)));
             }
             Ok(Value::Date(whole))
         }
@@ -79,27 +80,6 @@ fn parse_instant(text: &str) -> Option<i64> {
 fn bad_date<'v>(text: &str) -> Fault<'v> {
     let shown: String = text.chars().take(40).collect();
     Fault::new(Code::BadDate, format!("`{shown}` is not a date"))
-}
-
-fn civil_of(ms: i64) -> civil::DateTime {
-    // Every Date is checked when it is made; the fallback is never read.
-    Timestamp::from_millisecond(ms)
-        .map_or(civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0), |instant| {
-            Offset::UTC.to_datetime(instant)
-        })
-}
-
-/// `2008-09-15T10:53:00.000Z`
-pub(crate) fn iso_instant(ms: i64) -> String {
-    let at = civil_of(ms);
-    let (hour, minute, second) = (at.hour(), at.minute(), at.second());
-    let millisecond = at.millisecond();
-    format!("{}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z", iso_day(at.date()))
-}
-
-/// `2008-09-15`
-pub(crate) fn iso_day(day: civil::Date) -> String {
-    format!("{:04}-{:02}-{:02}", day.year(), day.month(), day.day())
 }
 
 pub(super) fn call<'v>(

@@ -1,82 +1,16 @@
-//! `JSON.parse`, `JSON.stringify`, and the text of documents for `new RichText`.
+//! `JSON.parse`, and the text of documents for `new RichText`.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::builtin::{Outcome, date};
+use crate::builtin::Outcome;
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::limits::{STEPS_PER_ELEMENT, STEPS_PER_ERROR, STEPS_PER_NUMBER_TEXT};
+use crate::limits::STEPS_PER_ERROR;
 use crate::meter::Meter;
-use crate::operator::{ListBuilder, TextBuilder, build_map, entries, number_text};
+use crate::operator::{ListBuilder, build_map};
+use crate::text::TextBuilder;
 use crate::value::{Map, Text, Value};
 use crate::view::View;
-
-/// A value as compact JSON. Dates are text, functions and numbers without a JSON form are null.
-pub(crate) fn stringify<'v, V: View>(
-    value: &Value<'v>,
-    view: &'v V,
-    meter: &mut Meter,
-) -> Result<String, Fault<'v>> {
-    let mut out = TextBuilder::new(meter)?;
-    write_value(value, view, meter, &mut out)?;
-    Ok(out.into_string())
-}
-
-fn write_value<'v, V: View>(
-    value: &Value<'v>,
-    view: &'v V,
-    meter: &mut Meter,
-    out: &mut TextBuilder,
-) -> Result<(), Fault<'v>> {
-    match value {
-        Value::Null | Value::Function(_) => out.push("null", meter),
-        Value::Bool(value) => out.push(if *value { "true" } else { "false" }, meter),
-        Value::Number(number) if number.is_finite() => {
-            meter.step(STEPS_PER_NUMBER_TEXT)?;
-            out.push(&number_text(*number), meter)
-        }
-        Value::Number(_) => out.push("null", meter),
-        Value::String(text) | Value::RichText(text) => write_text(text.as_str(), meter, out),
-        Value::Date(ms) => {
-            meter.step(STEPS_PER_NUMBER_TEXT)?;
-            write_text(&date::iso_instant(*ms), meter, out)
-        }
-        Value::CalendarDate(day) => {
-            meter.step(STEPS_PER_NUMBER_TEXT)?;
-            write_text(&date::iso_day(*day), meter, out)
-        }
-        Value::Error(error) => write_text(&error.message, meter, out),
-        Value::List(list) => {
-            let mut before = "[";
-            for item in list.iter(view) {
-                meter.step(STEPS_PER_ELEMENT)?;
-                out.push(before, meter)?;
-                write_value(&item, view, meter, out)?;
-                before = ",";
-            }
-            out.push(if before == "[" { "[]" } else { "]" }, meter)
-        }
-        Value::Map(map) => {
-            let mut before = "{";
-            for (name, item) in entries(map, view, meter)? {
-                out.push(before, meter)?;
-                write_text(name.as_str(), meter, out)?;
-                out.push(":", meter)?;
-                write_value(&item, view, meter, out)?;
-                before = ",";
-            }
-            out.push(if before == "{" { "{}" } else { "}" }, meter)
-        }
-    }
-}
-
-fn write_text<'v>(text: &str, meter: &mut Meter, out: &mut TextBuilder) -> Result<(), Fault<'v>> {
-    meter.build_text(text.len())?;
-    meter.search_text(text.len())?;
-    // Text always has a JSON form.
-    let quoted = serde_json::to_string(text).unwrap_or_default();
-    out.push(&quoted, meter)
-}
 
 /// JSON text as a value. serde_json bounds the nesting at 128.
 pub(crate) fn parse<'v>(text: &str, meter: &mut Meter) -> Outcome<'v> {

@@ -7,7 +7,8 @@ use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::{JOIN_UNITS_MAX, STEPS_PER_ELEMENT};
 use crate::meter::VALUE_BYTES;
-use crate::operator::{ListBuilder, TextBuilder, equal, shared_list};
+use crate::operator::{ListBuilder, equal, shared_list};
+use crate::text::TextBuilder;
 use crate::value::{List, Member, Type, Value};
 
 pub(super) fn call<'v, M: Machine<'v>>(

@@ -12,7 +12,8 @@ use crate::builtin::{Arguments, Machine, Outcome, call_back};
 use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::meter::Meter;
-use crate::operator::{ListBuilder, TextBuilder, build_list};
+use crate::operator::{ListBuilder, build_list};
+use crate::text::TextBuilder;
 use crate::value::{Function, Value};
 
 /// Steps for one use of a pattern, compiled or not.

@@ -15,6 +15,18 @@ pub(super) struct Subject {
     /// About the module around the filters.
     pub(super) problems: Vec<(Severity, Problem)>,
     pub(super) filters: Vec<FilterText>,
+    /// What handlers get; none of a filter alone.
+    pub(super) body: Option<Body>,
+}
+
+/// What a module's handler gets of an event.
+pub(super) struct Body {
+    /// Where the module asks for it: `data.payload.include.fields`.
+    pub(super) path: String,
+    /// The event types that are delivered.
+    pub(super) events: Vec<String>,
+    /// Top-level issue fields that are kept; empty = all.
+    pub(super) fields: Vec<String>,
 }
 
 /// An expression and what it is for.
@@ -42,7 +54,7 @@ pub(super) fn expression(file: &str, source: String, events: &[String]) -> Subje
         events: events.to_vec(),
         delivers_on_error: false,
     };
-    Subject { origin: file.into(), problems: Vec::new(), filters: vec![filter] }
+    Subject { origin: file.into(), problems: Vec::new(), filters: vec![filter], body: None }
 }
 
 /// Tells the forms apart by what they say: a manifest has `modules`, a module `events`, a
@@ -97,9 +109,15 @@ fn trigger(file: &str, text: &str, module: &Value, path: &str) -> Subject {
 fn data(file: &str, text: &str, data: &Value, path: &str) -> Subject {
     let Some(data) = data.as_object() else {
         let problems = vec![(Severity::Error, not_an_object(path))];
-        return Subject { origin: file.into(), problems, filters: Vec::new() };
+        return Subject { origin: file.into(), problems, filters: Vec::new(), body: None };
     };
-    let review = review(data, if path.is_empty() { "trigger" } else { path });
+    let path = if path.is_empty() { "trigger" } else { path };
+    let review = review(data, path);
+    let body = Body {
+        path: join(path, "payload.include.fields"),
+        events: review.events,
+        fields: review.fields,
+    };
     let errors = review.problems.into_iter().map(|problem| (Severity::Error, problem));
     let warnings = review.warnings.into_iter().map(|problem| (Severity::Warning, problem));
     let text: Rc<str> = text.into();
@@ -116,6 +134,7 @@ fn data(file: &str, text: &str, data: &Value, path: &str) -> Subject {
         origin: file.into(),
         problems: errors.chain(warnings).collect(),
         filters: filters.collect(),
+        body: Some(body),
     }
 }
 

@@ -19,8 +19,12 @@ fn config() -> config::Delivery {
 fn dispatcher(config: &config::Delivery, edge: Edge) -> (Arc<Dispatcher>, Arc<Edge>) {
     let edge = Arc::new(edge);
     let sender = Sender::new(config, Arc::new(Guard::new(config).unwrap())).unwrap();
-    let edges =
-        Edges { functions: edge.clone(), parking: edge.clone(), dead_letters: edge.clone() };
+    let edges = Edges {
+        functions: edge.clone(),
+        parking: edge.clone(),
+        dead_letters: edge.clone(),
+        keys: Arc::default(),
+    };
     (Arc::new(Dispatcher::new(config, sender, edges, Random::seeded(1), Live::default())), edge)
 }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use switchyard_expr::Tape;
 
 use super::*;
+use crate::event::members::Members;
 
 fn choice(of: &'static [&'static str]) -> impl Strategy<Value = String> {
     prop::sample::select(of).prop_map(str::to_owned)
@@ -154,6 +155,9 @@ fn check(text: &str, limits: &TapeLimits) -> Result<bool, TestCaseError> {
     if accepted {
         prop_assert_eq!(parsed, Ok(()), "{}", text);
         same(&scan.view(text), NodeId(0), &tape, NodeId(0))?;
+        if let Ok(members) = Members::parse(text) {
+            prop_assert_eq!(scan.view(text).outline(), Some(members.outline(text)));
+        }
     } else {
         // The only JSON that is left to the tape.
         prop_assert!(parsed.is_err() || text.contains('\\'), "{} is refused", text);
