@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use aho_corasick::AhoCorasick;
+use switchyard_expr::limits;
 use switchyard_expr::predicate::{Constant, Resolved};
 use switchyard_expr::view::{NodeId, Read, View};
 
@@ -10,10 +11,13 @@ use super::dictionary::{Dictionary, DictionaryBuilder, Symbol, index, push_const
 
 /// Longest list whose items are tested here; beyond, an evaluation could run out of steps.
 pub(super) const ITEMS_MAX: u32 = 64;
-/// Longest list that membership is decided on here: 16 steps of an evaluation.
-const MEMBERS_MAX: u32 = 1024;
-/// Longest text that is searched here, in bytes: 16 steps of an evaluation.
-const TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Most steps of an evaluation that one search of a text or list stands for. Constants that are
+/// looked for are paid for by their characters in the filter.
+pub(super) const READ_STEPS_MAX: usize = 512;
+/// Longest list that membership is decided on here.
+const MEMBERS_MAX: usize = READ_STEPS_MAX / limits::STEPS_PER_ELEMENT as usize;
+/// Longest text that is searched here, in bytes.
+const TEXT_BYTES_MAX: usize = READ_STEPS_MAX * limits::SEARCH_BYTES_PER_STEP;
 
 /// What is asked of the value at a path.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -129,7 +133,7 @@ impl Column {
                 _,
             ) => states.symbols_from(start),
             (Kind::Includes { .. }, Read::List { len }, Resolved::Value(list))
-                if len <= MEMBERS_MAX =>
+                if len as usize <= MEMBERS_MAX =>
             {
                 for item in items(view, list) {
                     self.look_up(view.read(item), states);
