@@ -231,7 +231,8 @@ impl Worker {
                     .decoder
                     .decode(subject, headers, body.clone(), 0)
                     .map_err(|error| error.to_string())?;
-                Ok(matcher.matches(&event, &self.decoder, &mut self.scratch))
+                let heading = event.envelope.heading();
+                Ok(std::mem::take(matcher.matches(heading, &self.decoder, &mut self.scratch)))
             }
         }
     }

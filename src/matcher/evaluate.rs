@@ -11,18 +11,20 @@ use super::partition::{Layer, Partition};
 use super::{FilterFailure, Match, Matches};
 use crate::clock;
 use crate::domain::FilterError;
-use crate::event::{Decoder, Envelope, EventView};
+use crate::event::{Decoder, EventView, Heading};
 
-/// Working memory of one matching thread, reused from event to event. Holds nothing alive.
+/// Working memory of one matching thread, reused from event to event. Holds the last outcome and
+/// nothing else alive.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    pub(super) outcome: Matches,
     found: Findings,
     expression: switchyard_expr::Scratch,
 }
 
 /// An event and what an evaluation of it needs.
 struct Case<'e> {
-    envelope: &'e Envelope,
+    heading: Heading<'e>,
     decoder: &'e Decoder,
     env: Env,
 }
@@ -30,24 +32,17 @@ struct Case<'e> {
 /// Matches one event against one partition.
 pub(super) fn partition(
     partition: &Partition,
-    envelope: &Envelope,
+    heading: Heading<'_>,
     decoder: &Decoder,
     steps_max: u32,
     scratch: &mut Scratch,
-) -> Matches {
-    let mut outcome = Matches::default();
+) {
+    let Scratch { outcome, found, expression } = scratch;
     let env = Env { now_ms: clock::now_ms(), steps_max };
-    let case = Case { envelope, decoder, env };
-    let scanned = decoder.scanned();
+    let case = Case { heading, decoder, env };
     for layer in &partition.layers {
-        let found = &mut scratch.found;
-        if !scanned.is_stuck() {
-            layer.segment.find(&scanned, found);
-        }
-        if scanned.is_stuck() {
-            // No filter that reads the flag is decided without an evaluation of its own.
-            layer.segment.find(&decoder.view(false), found);
-        }
+        // No filter that reads the flag is decided without an evaluation of its own.
+        layer.segment.find(decoder, found);
         outcome.candidates += found.candidates;
         outcome.matches.reserve(found.holding.len());
         for group in &found.holding {
@@ -56,10 +51,9 @@ pub(super) fn partition(
             }
         }
         for group in &found.undecided {
-            evaluate(layer, *group, &case, &mut scratch.expression, &mut outcome);
+            evaluate(layer, *group, &case, expression, outcome);
         }
     }
-    outcome
 }
 
 /// Who of a group is live and let through by the conditions beside the expression, with whether
@@ -83,7 +77,7 @@ fn admitted<'p>(
 fn is_admitted(listener: &Listener, case: &Case<'_>) -> Option<bool> {
     let subscription = &listener.subscription;
     let self_generated = case.decoder.is_self_generated(
-        case.envelope,
+        case.heading,
         &subscription.app,
         subscription.app_account_id.as_deref(),
     );

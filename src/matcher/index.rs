@@ -17,21 +17,25 @@ mod check;
 mod column;
 mod dictionary;
 mod plan;
+mod route;
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use switchyard_expr::Program;
 use switchyard_expr::predicate::Order;
-use switchyard_expr::{Path, Program, View};
 
 use self::check::{Answer, Check, Op, Tables};
 use self::column::{Column, States};
 use self::dictionary::{Symbol, index};
 use self::plan::{Anchor, ColumnId, Planner, Uses};
+use self::route::Route;
 use super::Subscription;
 use crate::domain::InstallationId;
+use crate::event::Decoder;
+use crate::event::pick::{Outline, Picked};
 
 /// Position of a group in its segment.
 pub(super) type GroupId = u32;
@@ -81,7 +85,8 @@ pub(super) struct Segment {
     rows: Box<[u32]>,
     checks: Box<[Check]>,
     tables: Tables,
-    paths: Box<[(Path, Range<u32>)]>,
+    outline: Outline,
+    paths: Box<[(Route, Range<u32>)]>,
     /// In the order of their paths.
     columns: Box<[(Column, Postings)]>,
     /// Groups without an anchor, decided for every event.
@@ -109,6 +114,7 @@ type Bound = (f64, bool);
 /// Working memory of one lookup, reused from event to event.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
+    picked: Picked,
     states: States,
     /// Groups whose filter holds, each once.
     pub(super) holding: Vec<GroupId>,
@@ -125,16 +131,17 @@ impl Segment {
     }
 
     /// Decides all filters: which hold, and which only evaluation can tell.
-    pub(super) fn find(&self, event: &impl View, found: &mut Findings) {
+    pub(super) fn find(&self, decoder: &Decoder, found: &mut Findings) {
         found.holding.clear();
         found.undecided.clear();
         found.candidates = 0;
         found.states.clear();
-        for (path, columns) in &self.paths {
-            let value = path.resolve(event);
+        let picks = decoder.pick(&self.outline, &mut found.picked);
+        for (route, columns) in &self.paths {
+            let value = route.follow(picks);
             let columns = columns.start as usize..columns.end as usize;
             for (column, _) in self.columns.get(columns).unwrap_or_default() {
-                column.read(event, value, &mut found.states);
+                column.read(value, &mut found.states);
             }
         }
         let states = std::mem::take(&mut found.states);
@@ -207,12 +214,16 @@ impl Segment {
                 + size_of_val(&*postings.above)
                 + size_of_val(&*postings.fragile)
         });
+        let routes = self.paths.iter().map(|(route, _)| route.heap_bytes()).sum::<usize>();
         size_of_val(&*self.listeners)
             + size_of_val(&*self.groups)
             + size_of_val(&*self.by_pointer)
             + size_of_val(&*self.rows)
             + size_of_val(&*self.checks)
             + size_of_val(&*self.columns)
+            + size_of_val(&*self.paths)
+            + self.outline.heap_bytes()
+            + routes
             + size_of_val(&*self.unanchored)
             + self.tables.heap_bytes()
             + columns.sum::<usize>()

@@ -59,6 +59,16 @@ pub struct Matches {
     pub evaluated: Evaluated,
 }
 
+impl Matches {
+    /// Forgets all but the memory.
+    fn clear(&mut self) {
+        let Self { matches, failures, ignored, candidates, evaluated } = self;
+        matches.clear();
+        failures.clear();
+        (*ignored, *candidates, *evaluated) = Default::default();
+    }
+}
+
 /// How many evaluations ended how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Evaluated {

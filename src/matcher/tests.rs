@@ -156,7 +156,7 @@ fn registration_of_several_modules_appears_whole() {
         });
         let mut scratch = Scratch::default();
         while !done.load(Relaxed) {
-            let found = matcher.matches(&event, world.decoder(), &mut scratch);
+            let found = matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch);
             assert_eq!(found.matches.len(), 20);
             let of = |set: &[Arc<super::Subscription>]| {
                 found.matches.iter().all(|m| set.iter().any(|s| Arc::ptr_eq(s, &m.subscription)))
@@ -178,11 +178,16 @@ fn removal_frees_what_was_registered() {
     matcher.replace_installation(&installation, subscriptions);
     let event = world.decode(r#"{"a":"x7"}"#).unwrap();
     let mut scratch = Scratch::default();
-    assert_eq!(matcher.matches(&event, world.decoder(), &mut scratch).matches.len(), 1);
-    assert!(matcher.listens(&event.envelope.cloud_id, &event.envelope.event_type));
+    assert_eq!(
+        matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch).matches.len(),
+        1
+    );
+    assert!(matcher.listens(event.envelope.heading()));
     matcher.replace_installation(&installation, Vec::new());
-    assert!(!matcher.listens(&event.envelope.cloud_id, &event.envelope.event_type));
-    assert!(matcher.matches(&event, world.decoder(), &mut scratch).matches.is_empty());
+    assert!(!matcher.listens(event.envelope.heading()));
+    assert!(
+        matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch).matches.is_empty()
+    );
     assert!(held.iter().all(|subscription| subscription.upgrade().is_none()));
 }
 

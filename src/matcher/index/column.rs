@@ -3,15 +3,16 @@
 use std::ops::Range;
 
 use aho_corasick::AhoCorasick;
-use switchyard_expr::predicate::{Constant, Resolved};
-use switchyard_expr::view::{NodeId, Read, View};
+use switchyard_expr::predicate::Constant;
 
 use super::dictionary::{Dictionary, DictionaryBuilder, Symbol, index, push_constant, push_value};
+use super::route::Found;
+use crate::event::pick::{ITEMS_MAX as MEMBERS_MAX, Items, OutlineBuilder, Pick, Place};
 
 /// Longest list whose items are tested here; beyond, an evaluation could run out of steps.
-pub(super) const ITEMS_MAX: u32 = 64;
-/// Longest list that membership is decided on here: 16 steps of an evaluation.
-const MEMBERS_MAX: u32 = 1024;
+pub(super) const ITEMS_MAX: usize = 64;
+/// Membership is decided on lists that are picked: 16 steps of an evaluation.
+const _: () = assert!(MEMBERS_MAX == 1024);
 /// Longest text that is searched here, in bytes: 16 steps of an evaluation.
 const TEXT_BYTES_MAX: usize = 16 * 1024;
 
@@ -86,6 +87,8 @@ impl States {
 #[derive(Debug)]
 pub(super) struct Column {
     kind: Kind,
+    /// Of a `Some` column: where each name stands among the values of an item.
+    positions: Box<[usize]>,
     dictionary: Dictionary,
     /// Finds all text constants of an including column in one pass over the value.
     texts: Option<Texts>,
@@ -110,40 +113,34 @@ impl Column {
     }
 
     /// Reads what the value at the column's path says and appends the state.
-    pub(super) fn read<V: View>(&self, view: &V, found: Resolved, states: &mut States) {
+    pub(super) fn read(&self, found: Found<'_>, states: &mut States) {
         let start = states.symbols.len();
         let value = match found {
-            Resolved::Broken => return states.trouble(),
-            Resolved::Null => Read::Null,
-            Resolved::Value(node) => view.read(node),
+            Found::Broken => return states.trouble(),
+            Found::Value(value) => value,
         };
-        match (&self.kind, value, found) {
-            (Kind::Equal, value, _) => {
+        match (&self.kind, value) {
+            (Kind::Equal, value) => {
                 self.look_up(value, states);
                 states.symbols_from(start);
             }
-            (Kind::Ordered { .. }, Read::Number(number), _) => states.number(number),
+            (Kind::Ordered { .. }, Pick::Number(number)) => states.number(number),
             (
                 Kind::Ordered { null_is_false: true } | Kind::Includes { null_is_false: true, .. },
-                Read::Null,
-                _,
+                Pick::Missing | Pick::Null,
             ) => states.symbols_from(start),
-            (Kind::Includes { .. }, Read::List { len }, Resolved::Value(list))
-                if len <= MEMBERS_MAX =>
-            {
-                for item in items(view, list) {
-                    self.look_up(view.read(item), states);
-                }
+            (Kind::Includes { .. }, Pick::List(items)) => {
+                (0..items.len()).for_each(|at| self.look_up(items.get(at, 0), states));
                 states.symbols_from(start);
             }
-            (Kind::Includes { text: true, .. }, Read::String(text), _)
+            (Kind::Includes { text: true, .. }, Pick::Text(text))
                 if text.len() <= TEXT_BYTES_MAX =>
             {
                 self.search(text, states);
                 states.symbols_from(start);
             }
-            (Kind::Some(names), Read::List { len }, Resolved::Value(list)) if len <= ITEMS_MAX => {
-                match self.look_up_items(view, list, names, states) {
+            (Kind::Some(_), Pick::List(items)) if items.len() <= ITEMS_MAX => {
+                match self.look_up_items(items, states) {
                     Some(()) => states.symbols_from(start),
                     None => states.trouble(),
                 }
@@ -152,7 +149,7 @@ impl Column {
         }
     }
 
-    fn look_up(&self, value: Read<'_>, states: &mut States) {
+    fn look_up(&self, value: Pick<'_>, states: &mut States) {
         states.key.clear();
         if push_value(&mut states.key, value)
             && let Some(symbol) = self.dictionary.get(&states.key)
@@ -161,7 +158,7 @@ impl Column {
         }
     }
 
-    fn search(&self, text: &str, states: &mut States) {
+    fn search(&self, text: &[u8], states: &mut States) {
         let Some(texts) = &self.texts else { return };
         for found in texts.automaton.find_overlapping_iter(text) {
             states.symbols.extend(texts.symbols.get(found.pattern().as_usize()));
@@ -169,27 +166,15 @@ impl Column {
     }
 
     /// None if an item has no members.
-    fn look_up_items<V: View>(
-        &self,
-        view: &V,
-        list: NodeId,
-        names: &[Option<Box<str>>],
-        states: &mut States,
-    ) -> Option<()> {
-        for item in items(view, list) {
+    fn look_up_items(&self, items: Items<'_>, states: &mut States) -> Option<()> {
+        for at in 0..items.len() {
             states.key.clear();
             let mut comparable = true;
-            for name in names {
-                let value = match name {
-                    None => view.read(item),
-                    Some(name) => {
-                        if !matches!(view.read(item), Read::Map { .. }) {
-                            return None;
-                        }
-                        view.member(item, name).map_or(Read::Null, |node| view.read(node))
-                    }
-                };
-                comparable &= push_value(&mut states.key, value);
+            for position in &self.positions {
+                if *position > 0 && !matches!(items.get(at, 0), Pick::Map) {
+                    return None;
+                }
+                comparable &= push_value(&mut states.key, items.get(at, *position));
             }
             if comparable && let Some(symbol) = self.dictionary.get(&states.key) {
                 states.symbols.push(symbol);
@@ -197,10 +182,6 @@ impl Column {
         }
         Some(())
     }
-}
-
-fn items<V: View>(view: &V, list: NodeId) -> impl Iterator<Item = NodeId> {
-    std::iter::successors(view.first_child(list), |item| view.next_sibling(*item))
 }
 
 /// Collects the symbols of a column.
@@ -237,7 +218,22 @@ impl ColumnBuilder {
         symbol
     }
 
-    pub(super) fn finish(self) -> Column {
+    /// The column, whose path leads to `place`.
+    pub(super) fn finish(self, place: Place, outline: &mut OutlineBuilder) -> Column {
+        let positions = match &self.kind {
+            Kind::Equal | Kind::Ordered { .. } => Box::default(),
+            Kind::Includes { .. } => {
+                outline.items(place);
+                Box::default()
+            }
+            Kind::Some(names) => {
+                outline.items(place);
+                let position = |name: &Option<Box<str>>| {
+                    name.as_ref().map_or(0, |name| outline.item_member(place, name))
+                };
+                names.iter().map(position).collect()
+            }
+        };
         let patterns = self.texts.iter().map(|(text, _)| &**text);
         // Building fails only beyond 2^31 bytes of patterns; then text is left to evaluation.
         let automaton = (!self.texts.is_empty()).then(|| AhoCorasick::new(patterns).ok()).flatten();
@@ -249,6 +245,6 @@ impl ColumnBuilder {
             (kind, _) => kind,
         };
         let texts = automaton.map(|automaton| Texts { automaton, symbols });
-        Column { kind, dictionary: self.dictionary.finish(), texts }
+        Column { kind, positions, dictionary: self.dictionary.finish(), texts }
     }
 }

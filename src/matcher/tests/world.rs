@@ -103,7 +103,8 @@ impl World {
     }
 
     pub(super) fn matches(&mut self, event: &Event) -> Matches {
-        self.matcher.matches(event, &self.decoder, &mut self.scratch)
+        let heading = event.envelope.heading();
+        self.matcher.matches(heading, &self.decoder, &mut self.scratch).clone()
     }
 
     pub(super) fn perform(&mut self, act: &Act) -> Result<(), TestCaseError> {
@@ -237,7 +238,7 @@ impl World {
             for (listen, text) in heard.filter(|(l, _)| l.event_type == event.envelope.event_type) {
                 let filter = &listen.filter;
                 let own = self.decoder.is_self_generated(
-                    &event.envelope,
+                    event.envelope.heading(),
                     &subscription.app,
                     subscription.app_account_id.as_deref(),
                 );
