@@ -244,15 +244,15 @@ impl Router {
             false => &mut nothing,
         };
         desk.matching.count(heading.event_type, outcome, clock::since(started));
-        if outcome.matches.is_empty() && outcome.failures.is_empty() && !self.live.is_watched() {
+        if outcome.is_empty() && outcome.failures.is_empty() && !self.live.is_watched() {
             return Examined::Unmatched;
         }
+        let matches = outcome.take(heading, &desk.decoder);
         let event = arrival.into_event();
-        self.live.tell(|| routed(&event, outcome));
+        self.live.tell(|| routed(&event, &matches, outcome));
         for failure in &outcome.failures {
             self.note_failure(&event, failure);
         }
-        let matches = std::mem::take(&mut outcome.matches);
         if matches.is_empty() {
             return Examined::Unmatched;
         }
@@ -398,12 +398,12 @@ impl Router {
     }
 }
 
-fn routed(event: &Event, outcome: &Matches) -> Notice {
+fn routed(event: &Event, matches: &[Match], outcome: &Matches) -> Notice {
     Notice::Routed {
         event_id: event.envelope.event_id.to_string(),
         event_type: event.envelope.event_type.to_string(),
         entity: event.envelope.entity.as_deref().map(str::to_owned),
-        matches: outcome.matches.iter().map(|found| found.subscription.id.to_string()).collect(),
+        matches: matches.iter().map(|found| found.subscription.id.to_string()).collect(),
         errors: outcome.failures.iter().map(|fail| fail.subscription.id.to_string()).collect(),
         ignored: outcome.ignored,
     }

@@ -193,7 +193,7 @@ fn report(row: &Row<'_>, case: &Case) -> f64 {
         }
         let found = case.matcher.matches(event.heading(), &decoder, &mut scratch);
         assert!(found.failures.is_empty());
-        matches += found.matches.len();
+        matches += found.len();
         candidates += found.candidates;
     }
     let bytes: usize = case.events.iter().map(|(_, body)| body.len()).sum();

@@ -199,7 +199,7 @@ impl Picked {
         self.items.clear();
         self.unescaped.clear();
         let at = walk.next();
-        Picker { outline, walk, picked: self }.value(at, Some(Place::ROOT.0));
+        Picker { outline, walk, picked: self }.value(at, Place::ROOT.0);
     }
 
     /// What was picked last, by the same outline and from the same text.
@@ -273,22 +273,17 @@ struct Picker<'e> {
 }
 
 impl Picker<'_> {
-    /// Reads the value at token `at`, for a place if anyone asks; yields the token behind it.
-    #[inline]
-    fn value(&mut self, at: usize, place: Option<u32>) -> usize {
-        let bracket = self.walk.byte(at);
-        match (bracket, place) {
-            (b'{' | b'[', None) => self.walk.skip(),
-            (b'{' | b'[', Some(place)) => self.container(bracket, place),
-            (_, None) => {}
-            (_, Some(place)) => {
-                let next = self.walk.next();
-                let value = self.scalar(at, next);
-                self.set(place, value);
-                return next;
-            }
+    /// Reads the value at token `at` for a place; yields the token behind it.
+    fn value(&mut self, at: usize, place: u32) -> usize {
+        let first = self.walk.byte(at);
+        if matches!(first, b'{' | b'[') {
+            self.container(first, place);
+            return self.walk.next();
         }
-        self.walk.next()
+        let next = self.walk.next();
+        let value = self.scalar(at, next);
+        self.set(place, value);
+        next
     }
 
     fn container(&mut self, bracket: u8, place: u32) {
@@ -321,12 +316,8 @@ impl Picker<'_> {
 
     /// Reads the members of the map that opened, each with its target among `names`, if it is one
     /// of them.
-    #[inline]
-    fn members(
-        &mut self,
-        names: RowId,
-        mut read: impl FnMut(&mut Self, usize, Option<u32>) -> usize,
-    ) {
+    #[inline(always)]
+    fn members(&mut self, names: RowId, mut read: impl FnMut(&mut Self, usize, u32) -> usize) {
         if self.outline.names.is_empty(names) {
             return self.walk.skip();
         }
@@ -338,14 +329,17 @@ impl Picker<'_> {
             let name = self.walk.inside(at, colon);
             let target = self.target(names, name);
             let value = self.walk.next();
-            at = read(self, value, target);
+            at = match target {
+                Some(target) => read(self, value, target),
+                None => self.walk.over(value),
+            };
             if self.walk.byte(at) == b',' {
                 at = self.walk.next();
             }
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn target(&self, names: Lookup<'_>, name: (usize, usize)) -> Option<u32> {
         let found = names.get(self.walk.text(), name.0, name.1);
         if found.is_none() && self.walk.has_escape(name) {
@@ -389,10 +383,7 @@ impl Picker<'_> {
             return self.item_value(at, item);
         }
         self.keep(item, Value::Map);
-        self.members(names, |walk, at, position| match position {
-            Some(position) => walk.item_value(at, item + position as usize),
-            None => walk.value(at, None),
-        });
+        self.members(names, |walk, at, position| walk.item_value(at, item + position as usize));
         self.walk.next()
     }
 
@@ -408,8 +399,7 @@ impl Picker<'_> {
             }
         };
         self.keep(to, value);
-        self.walk.skip();
-        self.walk.next()
+        self.walk.over(at)
     }
 
     fn keep(&mut self, to: usize, value: Value) {

@@ -218,7 +218,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Stays inside the list or map whose first byte was the last token; yields its number.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enter(&mut self) -> usize {
         self.span += 1;
         self.span - 1
@@ -230,6 +230,15 @@ impl<'a> Walk<'a> {
         self.leave(self.span);
     }
 
+    /// Goes over the value at the last token, `at`; yields the token behind it.
+    #[inline(always)]
+    pub(super) fn over(&mut self, at: usize) -> usize {
+        if matches!(self.byte(at), b'{' | b'[') {
+            self.skip();
+        }
+        self.next()
+    }
+
     /// Goes behind a list or map that was entered.
     pub(super) fn leave(&mut self, span: usize) {
         let Span { end, next } = self.spans.get(span).copied().unwrap_or_default();
@@ -239,14 +248,14 @@ impl<'a> Walk<'a> {
 
     /// Where the text that opens at `quote` stands without its quotes, if `next` is the token
     /// behind it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn inside(&self, quote: usize, next: usize) -> (usize, usize) {
-        let mut end = next.min(self.text.len());
+        let mut close = next.min(self.text.len()).saturating_sub(1);
         // Between a text and the next token there are only blanks.
-        while end > quote + 1 && byte(self.text, end - 1) != b'"' {
-            end -= 1;
+        while byte(self.text, close) != b'"' && close > quote {
+            close -= 1;
         }
-        (quote + 1, end.saturating_sub(1))
+        (quote + 1, close)
     }
 
     /// All of the text.

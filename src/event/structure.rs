@@ -90,17 +90,20 @@ impl Structure {
     }
 
     /// Whether there is an escape in a part of the text.
-    #[inline]
+    #[inline(always)]
     pub(super) fn has_escape(&self, start: usize, end: usize) -> bool {
-        if !self.has_escapes || start >= end {
-            return false;
-        }
-        let (first, last) = (start / BLOCK, (end - 1) / BLOCK);
-        (first..=last).any(|at| {
-            let head = if at == first { u64::MAX << (start % BLOCK) } else { u64::MAX };
-            let unused = if at == last { BLOCK - 1 - (end - 1) % BLOCK } else { 0 };
-            let escaped = self.masks.get(at).map_or(0, |masks| masks.escaped);
-            escaped & head & (u64::MAX >> unused) != 0
+        let escaped = |at: usize| self.masks.get(at).map_or(0, |masks| masks.escaped);
+        let (first, last) = (start / BLOCK, end / BLOCK);
+        // Nearly all that is asked is a short name, far from any escape.
+        let is_far = last <= first + 1 && escaped(first) | escaped(last) == 0;
+        !is_far && self.has_escape_near(start, end)
+    }
+
+    #[cold]
+    fn has_escape_near(&self, start: usize, end: usize) -> bool {
+        (start / BLOCK..=end / BLOCK).any(|at| {
+            let (base, escaped) = (at * BLOCK, self.masks.get(at).map_or(0, |m| m.escaped));
+            bits(escaped).any(|bit| (start..end).contains(&(base + bit)))
         })
     }
 

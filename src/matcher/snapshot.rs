@@ -139,7 +139,7 @@ impl Matcher {
     }
 
     /// Matches the event with this heading, which `decoder` holds. The outcome is in the scratch, for
-    /// its memory to be used again.
+    /// its memory to be used again, and keeps the snapshot alive that it is of.
     pub fn matches<'s>(
         &self,
         heading: Heading<'_>,
@@ -164,10 +164,10 @@ impl Matcher {
         &self,
         cloud_id: &str,
         event_type: &str,
-        look: impl FnOnce(&Partition) -> T,
+        look: impl FnOnce(&Arc<Partition>) -> T,
     ) -> Option<T> {
         let tenants = self.shards.get(shard_of(cloud_id))?.load();
-        tenants.get(cloud_id)?.get(event_type).map(|partition| look(partition))
+        tenants.get(cloud_id)?.get(event_type).map(look)
     }
 
     /// Events of the subscription's types that neither matched nor failed nor were ignored, since

@@ -81,7 +81,7 @@ pub(super) struct Lookup<'n> {
 
 impl Lookup<'_> {
     /// Where the name that stands at `start` to `end` of `text` leads to.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(self, text: &[u8], start: usize, end: usize) -> Option<u32> {
         let tail = tail(text, start, end);
         let mut at = place(tail, end - start, self.shift);

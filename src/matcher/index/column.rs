@@ -5,6 +5,7 @@ use std::ops::Range;
 use aho_corasick::AhoCorasick;
 use switchyard_expr::predicate::Constant;
 
+use super::dedup_from;
 use super::dictionary::{Dictionary, DictionaryBuilder, Symbol, index, push_constant, push_value};
 use super::route::Found;
 use crate::event::pick::{ITEMS_MAX as MEMBERS_MAX, Items, OutlineBuilder, Pick, Place};
@@ -39,14 +40,22 @@ pub(super) enum Kind {
 }
 
 /// What one event says to one column.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct State {
     /// The tests of this column cannot be decided: evaluation may raise an error.
     pub(super) trouble: bool,
     /// Which of the row of symbols are this column's.
     symbols: Range<u32>,
+    /// The first of them; most columns have no other.
+    first: Symbol,
     /// The value of an ordered column; NaN, of which nothing holds, elsewhere.
     pub(super) number: f64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { trouble: false, symbols: 0..0, first: 0, number: f64::NAN }
+    }
 }
 
 /// What one event says to all columns. Reused from event to event.
@@ -69,17 +78,30 @@ impl States {
         self.symbols.get(start as usize..end as usize).unwrap_or_default()
     }
 
+    /// Whether a symbol holds in a column.
+    #[inline(always)]
+    pub(super) fn holds(&self, state: &State, symbol: Symbol) -> bool {
+        match state.symbols.end - state.symbols.start {
+            0 => false,
+            1 => state.first == symbol,
+            _ => self.symbols(state).contains(&symbol),
+        }
+    }
+
     fn trouble(&mut self) {
-        self.columns.push(State { trouble: true, symbols: 0..0, number: f64::NAN });
+        self.columns.push(State { trouble: true, ..State::default() });
     }
 
     fn number(&mut self, number: f64) {
-        self.columns.push(State { trouble: false, symbols: 0..0, number });
+        self.columns.push(State { number, ..State::default() });
     }
 
+    /// A list may hold a constant twice; the column has its symbol once.
     fn symbols_from(&mut self, start: usize) {
+        dedup_from(start, &mut self.symbols);
         let symbols = index(start)..index(self.symbols.len());
-        self.columns.push(State { trouble: false, symbols, number: f64::NAN });
+        let first = self.symbols.get(start).copied().unwrap_or_default();
+        self.columns.push(State { symbols, first, ..State::default() });
     }
 }
 
@@ -110,6 +132,11 @@ impl Column {
         let texts = self.texts.as_ref();
         let texts = texts.map_or(0, |t| t.automaton.memory_usage() + size_of_val(&*t.symbols));
         self.dictionary.heap_bytes() + texts
+    }
+
+    /// See [`Dictionary::touch`].
+    pub(super) fn touch(&self) {
+        self.dictionary.touch();
     }
 
     /// Reads what the value at the column's path says and appends the state.

@@ -49,6 +49,13 @@ impl Dictionary {
         }
     }
 
+    /// Reads something of each of its cache lines.
+    pub(super) fn touch(&self) {
+        super::touch(&self.slots, |slot| slot.hash);
+        super::touch(&self.ends, |end| *end);
+        super::touch(&self.bytes, |byte| u32::from(*byte));
+    }
+
     /// Entries.
     pub(super) fn len(&self) -> usize {
         self.ends.len()
