@@ -306,6 +306,29 @@ pub enum Handler {
     },
     /// A webhook of a Connect app.
     Webhook(Webhook),
+    /// The backend of a Forge app.
+    Remote(Box<Remote>),
+}
+
+/// The backend of a Forge app, called as the vendor calls one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remote {
+    /// Where to post.
+    pub url: url::Url,
+    /// Signs every delivery, beside the invocation token.
+    pub secret: Secret,
+    /// Key of the endpoint.
+    pub endpoint: Box<str>,
+    /// Version of the app.
+    pub app_version: Box<str>,
+    /// `PRODUCTION`, `STAGING` or `DEVELOPMENT`.
+    pub environment: Box<str>,
+    /// What the site runs.
+    pub product: Product,
+    /// Whether the event stands inside of `payload`.
+    pub wraps_body: bool,
+    /// Whether it gets a token to call back with.
+    pub wants_system_token: bool,
 }
 
 /// Where and how a webhook is posted.

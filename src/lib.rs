@@ -10,6 +10,7 @@
 //! Rust modules are declared in reading order; a later one may name an earlier one, never back.
 
 pub mod clock;
+pub mod codes;
 pub mod domain;
 pub mod jwt;
 pub mod telemetry;

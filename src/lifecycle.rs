@@ -1,5 +1,7 @@
 //! Start order, readiness, drain: how the parts become one router, and how it ends.
 
+mod calls;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,8 +11,11 @@ use std::time::Duration;
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, lookup_host};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use calls::AppCalls;
 
 use crate::api::events::EventsState;
 use crate::api::health::{self, Health, Scrape};
@@ -18,15 +23,15 @@ use crate::api::ingest::IngestState;
 use crate::api::{self, ApiState};
 use crate::bus::watch::Watch;
 use crate::bus::{
-    Connections, DeadStream, EventPublisher, Functions, Gate, ManagedServer, ParkedStream, Pull,
-    Room, Subjects, streams,
+    Connections, DeadStream, EventPublisher, FailedStream, Functions, Gate, ManagedServer,
+    ParkedStream, Pull, Room, Subjects, streams,
 };
 use crate::clock;
 use crate::config::{self, Config};
 use crate::console::{self, Console};
 use crate::delivery::http::Sender;
 use crate::delivery::retry::Random;
-use crate::delivery::{Directory, Dispatcher, Edges, Guard};
+use crate::delivery::{Directory, Dispatcher, Edges, FailedWebhooks, Guard};
 use crate::domain::{CloudId, Secret, SubscriptionId};
 use crate::event::Publisher;
 use crate::matcher::{Matcher, Subscription};
@@ -43,6 +48,11 @@ const WORKERS: usize = 2;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Longest that a start waits for the registry to load.
 const LOAD_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Modules that wait to be taken out of use; more are told of again.
+const GONE_WAITING_MAX: usize = 256;
+/// How often it is seen to that signing keys rotate.
+const KEYS_INTERVAL: Duration = Duration::from_secs(600);
 
 /// What a managed broker may store besides events: parked deliveries, dead letters, the registry.
 const MANAGED_ROOM_BYTES: u64 = 16 << 30;
@@ -95,38 +105,30 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let stop = CancellationToken::new();
     let live = Live::default();
     let matcher = Arc::new(Matcher::new(config.limits.steps));
-    let registry = open_registry(config, &connections, &matcher, &tasks, &stop).await?;
+    let registry = open_registry(config, address, &connections, &matcher, &tasks, &stop).await?;
     let guard = Arc::new(Guard::new(&config.delivery)?);
     guard.forbid(own_addresses(address, &urls).await);
+    let sender = Sender::new(&config.delivery, Arc::clone(&guard))?;
+    let gone = call_apps(config, sender.clone(), &registry, &tasks, &stop);
 
     let (gate, room) = (Arc::new(Gate::default()), Arc::new(Room::new(config.delivery.parked_max)));
-    let publisher: Arc<dyn Publisher> = Arc::new(EventPublisher::new(
-        connections.outbound.clone(),
-        subjects.clone(),
-        Arc::clone(&gate),
-    ));
-    let watch = Watch::new(
-        connections.control.clone(),
-        subjects.clone(),
-        &config.events,
-        gate,
-        Arc::clone(&room),
-    );
+    let outbound = connections.outbound.clone();
+    let publisher: Arc<dyn Publisher> =
+        Arc::new(EventPublisher::new(outbound, subjects.clone(), Arc::clone(&gate)));
+    let control = connections.control.clone();
+    let watch = Watch::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
+    let edges = edges(&connections, &subjects, room, &registry, gone);
+    let random = Random::from_system();
+    let dispatcher = Dispatcher::new(&config.delivery, sender, edges, random, live.clone());
     let router = Arc::new(Router::new(
         config,
         Arc::clone(&matcher),
-        Arc::new(dispatcher(config, &connections, &subjects, room, &guard, &live)?),
+        Arc::new(dispatcher),
         Arc::new(LiveSubscriptions(Arc::clone(&registry))),
         live.clone(),
         stop.clone(),
     ));
-    let pulls: Vec<Pull> = (0..WORKERS)
-        .map(|_| Pull::events(&connections, &subjects, &config.events, WORKERS))
-        .collect();
-    let due = Pull::due(&connections, &subjects, &config.events);
-    for pull in pulls.iter().chain([&due]) {
-        pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
-    }
+    let (pulls, due) = consumers(config, &connections, &subjects).await?;
 
     let health = Arc::new(Health::default());
     let top = TopSubscriptions::parse(&config.metrics.subscriptions, &config.metrics.pinned)
@@ -135,6 +137,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         registry,
         matcher,
         guard,
+        failed_webhooks: Arc::new(FailedStream::new(connections.control.clone(), subjects)),
         publisher,
         live: live.clone(),
         health: Arc::clone(&health),
@@ -192,6 +195,7 @@ struct Parts {
     registry: Arc<Registry>,
     matcher: Arc<Matcher>,
     guard: Arc<Guard>,
+    failed_webhooks: Arc<dyn FailedWebhooks>,
     publisher: Arc<dyn Publisher>,
     live: Live,
     health: Arc<Health>,
@@ -209,6 +213,7 @@ impl Parts {
             matcher: Arc::clone(&self.matcher),
             admin_token: token.clone(),
             body_max: config.limits.body,
+            failed_webhooks: self.failed_webhooks,
             check_url: Box::new(move |url| guard.check_url(url).map_err(|rule| rule.to_string())),
         });
         let events = events_state(config, &self.publisher);
@@ -248,6 +253,7 @@ async fn broker(config: &Config) -> anyhow::Result<(Option<ManagedServer>, Vec<S
 
 async fn open_registry(
     config: &Config,
+    address: SocketAddr,
     connections: &Connections,
     matcher: &Arc<Matcher>,
     tasks: &TaskTracker,
@@ -267,6 +273,12 @@ async fn open_registry(
             webhooks_per_user: config.limits.webhooks_per_user,
             webhook_life: Duration::from_secs(config.limits.webhook_life_h.saturating_mul(3600)),
         },
+        public_url: match config.server.public_url.as_str() {
+            "" => format!("http://{address}"),
+            url => url.trim_end_matches('/').to_owned(),
+        },
+        discovery_life_ms: i64::from(config.registry.discovery_life_s).saturating_mul(1000),
+        signing_key_life_ms: hours_ms(config.registry.signing_key_life_h),
         property_paths_max: config.limits.property_paths_per_installation,
         registration_rate: config.limits.registration_rate,
         registration_burst: config.limits.registration_burst,
@@ -277,26 +289,27 @@ async fn open_registry(
     tokio::time::timeout(LOAD_PATIENCE, registry.until_ready())
         .await
         .with_context(|| format!("the registry did not load within {LOAD_PATIENCE:?}"))?;
+    registry.keep_signing_keys().await.context("signing keys")?;
+    let (keeper, stopped) = (Arc::clone(&registry), stop.clone());
+    tasks.spawn(async move { stopped.run_until_cancelled(keep_keys(keeper)).await });
     Ok(registry)
 }
 
-fn dispatcher(
-    config: &Config,
+fn edges(
     connections: &Connections,
     subjects: &Subjects,
     room: Arc<Room>,
-    guard: &Arc<Guard>,
-    live: &Live,
-) -> anyhow::Result<Dispatcher> {
+    registry: &Registry,
+    gone: mpsc::Sender<SubscriptionId>,
+) -> Edges {
     let outbound = &connections.outbound;
-    let edges = Edges {
+    Edges {
         functions: Arc::new(Functions::new(outbound.client.clone())),
         parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room)),
         dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
-    };
-    let sender = Sender::new(&config.delivery, Arc::clone(guard))?;
-    let random = Random::from_system();
-    Ok(Dispatcher::new(&config.delivery, sender, edges, random, live.clone()))
+        keys: Arc::clone(registry.keys()),
+        gone,
+    }
 }
 
 fn events_state(config: &Config, publisher: &Arc<dyn Publisher>) -> EventsState {
@@ -315,6 +328,64 @@ fn ingest_state(config: &Config, publisher: &Arc<dyn Publisher>) -> IngestState 
         publisher: Arc::clone(publisher),
         secrets: Arc::new(config.ingest.jira.iter().map(secret).collect()),
         body_bytes_max: config.limits.body,
+    }
+}
+
+/// Pulls of the event stream, and that of parked records that fired.
+async fn consumers(
+    config: &Config,
+    connections: &Connections,
+    subjects: &Subjects,
+) -> anyhow::Result<(Vec<Pull>, Pull)> {
+    let events = |_| Pull::events(connections, subjects, &config.events, WORKERS);
+    let pulls: Vec<Pull> = (0..WORKERS).map(events).collect();
+    let due = Pull::due(connections, subjects, &config.events);
+    for pull in pulls.iter().chain([&due]) {
+        pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
+    }
+    Ok((pulls, due))
+}
+
+fn hours_ms(hours: u32) -> i64 {
+    i64::from(hours).saturating_mul(3600 * 1000)
+}
+
+/// Gives the registry its way to apps, and has it do what it does unasked; where to send ids of
+/// subscriptions whose handlers are gone.
+fn call_apps(
+    config: &Config,
+    sender: Sender,
+    registry: &Arc<Registry>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> mpsc::Sender<SubscriptionId> {
+    registry.open_calls(Arc::new(AppCalls::new(sender, config.limits.body)));
+    let (sending, stopped) = (Arc::clone(registry), stop.clone());
+    tasks.spawn(async move { stopped.run_until_cancelled(sending.send_notices()).await });
+    let (looking, stopped) = (Arc::clone(registry), stop.clone());
+    tasks.spawn(async move { stopped.run_until_cancelled(looking.look_after()).await });
+    let (gone, retiring) = mpsc::channel(GONE_WAITING_MAX);
+    let (registry, stopped) = (Arc::clone(registry), stop.clone());
+    tasks.spawn(async move { stopped.run_until_cancelled(retire(registry, retiring)).await });
+    gone
+}
+
+/// Takes modules out of use whose handlers are gone.
+async fn retire(registry: Arc<Registry>, mut gone: mpsc::Receiver<SubscriptionId>) {
+    while let Some(id) = gone.recv().await {
+        if let Err(error) = registry.retire(&id).await {
+            tracing::warn!(%id, %error, "module whose handler is gone not taken out of use");
+        }
+    }
+}
+
+/// Rotates the signing keys in time.
+async fn keep_keys(registry: Arc<Registry>) {
+    loop {
+        tokio::time::sleep(KEYS_INTERVAL).await;
+        if let Err(error) = registry.keep_signing_keys().await {
+            tracing::warn!(%error, "signing keys not looked after; trying again");
+        }
     }
 }
 

@@ -256,7 +256,7 @@ impl Router {
         if matches.is_empty() {
             return Examined::Unmatched;
         }
-        match Occurrence::new(event) {
+        match Occurrence::decoded(event, &desk.decoder) {
             Ok(occurrence) => {
                 Examined::Work(Work::Deliver { occurrence: Arc::new(occurrence), matches })
             }
@@ -284,7 +284,15 @@ impl Router {
             // Boxed, so that one that waits for its slot takes next to nothing.
             Box::pin(self.dispatcher.deliver(delivery, patience)).await
         };
-        stream::iter(delivery::due(matches))
+        let mut due = delivery::due(matches);
+        // A single delivery takes no set of futures.
+        if due.len() <= 1 {
+            if let Some(only) = due.pop() {
+                deliver(only).await;
+            }
+            return;
+        }
+        stream::iter(due)
             .map(deliver)
             .buffer_unordered(FAN_OUT_MAX)
             .for_each(|_accounted| future::ready(()))

@@ -6,6 +6,8 @@
 
 mod display;
 
+pub use display::quoted;
+
 use crate::span::Span;
 
 /// An expression.

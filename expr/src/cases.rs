@@ -109,7 +109,7 @@ fn expectation(expect: &Expect, outcome: &Outcome) -> Option<String> {
 }
 
 /// JSON equality with all numbers as doubles; the order of members never matters.
-fn same(left: &Json, right: &Json) -> bool {
+pub fn same(left: &Json, right: &Json) -> bool {
     match (left, right) {
         (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),
         (Json::Array(a), Json::Array(b)) => {
@@ -168,8 +168,8 @@ pub fn to_json<'v, V: View>(value: &Value<'v>, view: &'v V) -> Json {
         Value::Bool(value) => Json::Bool(*value),
         Value::Number(number) => Json::from(*number),
         Value::String(text) | Value::RichText(text) => Json::from(text.as_str()),
-        Value::Date(ms) => Json::from(crate::builtin::date::iso_instant(*ms)),
-        Value::CalendarDate(day) => Json::from(crate::builtin::date::iso_day(*day)),
+        Value::Date(ms) => Json::from(crate::text::iso_instant(*ms)),
+        Value::CalendarDate(day) => Json::from(crate::text::iso_day(*day)),
         Value::Error(error) => Json::from(error.message.as_ref()),
         Value::Function(_) => Json::from("Function"),
         Value::List(list) => list.iter(view).map(|item| to_json(&item, view)).collect(),

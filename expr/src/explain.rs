@@ -6,13 +6,12 @@
 
 mod render;
 mod tree;
-
-use std::collections::HashMap;
+mod watch;
 
 use crate::eval::Verdict;
-use crate::fault::{EvalError, Fault};
-use crate::naive::{Watch, eval_watched};
-use crate::predicate::{Condition, Facts, conjuncts_of};
+use crate::fault::EvalError;
+use crate::naive::eval_watched;
+use crate::predicate::{Facts, conjuncts_of};
 use crate::span::Span;
 use crate::typed::Typed;
 use crate::value::Value;
@@ -32,9 +31,9 @@ pub struct Explanation {
     pub steps_max: u32,
     /// Declarations, then the body.
     pub parts: Vec<Part>,
-    /// What an index can hold of it, as `path = constant`.
+    /// What it can be found by, as `path = constant`.
     pub indexed: Vec<String>,
-    /// The conjuncts that are evaluated for each candidate.
+    /// The conjuncts that are left to decide for each candidate.
     pub residual: Vec<Span>,
     /// What is odd about it.
     pub warnings: Vec<Diagnostic>,
@@ -53,6 +52,32 @@ pub struct Part {
     pub reads: Vec<Reading>,
     /// The parts it consists of; none for a comparison and the like.
     pub parts: Vec<Part>,
+    /// What the functions gave that stand in it, unless its own parts tell.
+    pub functions: Vec<Calls>,
+}
+
+/// What a function gave for the elements of a list.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    /// The function.
+    pub span: Span,
+    /// How often it was called.
+    pub count: usize,
+    /// The first calls, and later ones that came out another way, in order.
+    pub shown: Vec<Call>,
+}
+
+/// One call of a function.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its number, from 0; for most methods of lists that of the element.
+    pub index: usize,
+    /// The first argument: the element.
+    pub element: Shown,
+    /// What the function gave.
+    pub outcome: Outcome,
+    /// Its body: declarations, then what it yields.
+    pub parts: Vec<Part>,
 }
 
 /// What came of a part.
@@ -64,6 +89,17 @@ pub enum Outcome {
     Error(EvalError),
     /// It was never evaluated: the verdict was settled before.
     Skipped,
+}
+
+impl Outcome {
+    /// Whether a condition would go the same way on both.
+    fn is_like(&self, other: &Outcome) -> bool {
+        match (self, other) {
+            (Outcome::Value(a), Outcome::Value(b)) => a.is_truthy() == b.is_truthy(),
+            (Outcome::Error(_), Outcome::Error(_)) | (Outcome::Skipped, Outcome::Skipped) => true,
+            _ => false,
+        }
+    }
 }
 
 /// A path that was read and the value it led to.
@@ -84,58 +120,51 @@ pub enum Shown {
     Large(&'static str, usize),
 }
 
+impl Shown {
+    fn is_truthy(&self) -> bool {
+        match self {
+            Shown::Large(..) => true,
+            Shown::Plain(value) => match value {
+                serde_json::Value::Null => false,
+                serde_json::Value::Bool(value) => *value,
+                serde_json::Value::Number(number) => number.as_f64().is_some_and(|n| n != 0.0),
+                serde_json::Value::String(text) => !text.is_empty(),
+                _ => true,
+            },
+        }
+    }
+}
+
 /// Explains what a filter says about an event.
 ///
 /// # Errors
 /// The filter has mistakes.
 pub fn explain<V: View>(source: &str, view: &V, env: &Env) -> Result<Explanation, Rejected> {
     let (typed, warnings) = crate::read(source, Profile::Filter)?;
-    let mut seen = Seen { at: HashMap::new(), functions: 0, view };
-    let (outcome, steps) = eval_watched(&typed, view, env, &mut seen);
+    let mut watcher = watch::Watcher::new(view);
+    let (outcome, steps) = eval_watched(&typed, view, env, &mut watcher);
     let verdict = match outcome {
         Ok(Value::Bool(true)) => Verdict::Match,
         Ok(Value::Bool(false)) => Verdict::NoMatch,
         Ok(other) => Verdict::Failed(crate::eval::not_boolean(&other, source)),
         Err(error) => Verdict::Failed(error),
     };
-    let parts = tree::parts(&typed, &seen.at);
+    let parts = tree::parts(&typed, &watcher.finish());
     let (indexed, residual) = index_plan(&typed);
     let (source, steps_max) = (source.to_owned(), env.steps_max);
     Ok(Explanation { source, verdict, steps, steps_max, parts, indexed, residual, warnings })
 }
 
-/// What an index holds, and what it leaves to evaluation.
+/// What a filter is found by, and what that leaves to decide.
 fn index_plan(typed: &Typed) -> (Vec<String>, Vec<Span>) {
     let facts = Facts::of(typed);
+    let keys: Vec<_> = facts.indexed().collect();
     let operands = facts.condition.operands().iter().zip(conjuncts_of(typed));
-    let (held, left): (Vec<_>, Vec<_>) =
-        operands.partition(|(operand, _)| !matches!(operand, Condition::Opaque { .. }));
-    let held = held.into_iter().map(|(operand, _)| operand.to_string()).collect();
-    (held, left.into_iter().map(|(_, expr)| expr.span).collect())
-}
-
-/// What was seen at each part of the source outside of functions; the first time counts.
-struct Seen<'v, V> {
-    at: HashMap<Span, Outcome>,
-    functions: u32,
-    view: &'v V,
-}
-
-impl<'v, V: View> Watch<'v> for Seen<'v, V> {
-    fn seen(&mut self, span: Span, outcome: Result<&Value<'v>, &Fault<'v>>) {
-        if self.functions > 0 {
-            return;
-        }
-        let outcome = match outcome {
-            Ok(value) => Outcome::Value(show(value, self.view)),
-            Err(fault) => Outcome::Error(fault.clone().into()),
-        };
-        self.at.entry(span).or_insert(outcome);
-    }
-
-    fn in_function(&mut self, starts: bool) {
-        self.functions = if starts { self.functions + 1 } else { self.functions.saturating_sub(1) };
-    }
+    let left = operands.filter(|(operand, _)| {
+        !(operand.is_settled_as_key() && keys.iter().any(|key| std::ptr::eq(*key, *operand)))
+    });
+    let left = left.map(|(_, expr)| expr.span).collect();
+    (keys.iter().map(ToString::to_string).collect(), left)
 }
 
 /// Characters of text that are shown.

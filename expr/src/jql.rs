@@ -2,12 +2,13 @@
 //!
 //! A query becomes the expression that means the same on an event, and goes through the same
 //! checker and compiler: a matcher sees no difference. The expression never fails: what an event
-//! lacks is empty.
+//! lacks is empty, and on an event without an issue every clause but `= EMPTY` is false.
 //!
 //! ```text
 //! query  = or?            or  = and ("OR" and)*        and = not ("AND" not)*
 //! not    = ("NOT" | "!") not | "(" or ")" | clause
 //! clause = field ("=" | "!=") value | field "NOT"? "IN" "(" value ("," value)* ")"
+//! field  = name ("[" name "]" ("." name)*)?
 //! ```
 //!
 //! Text is compared as Jira does, whatever the case. `!=` and `NOT IN` leave out what is empty.
@@ -18,45 +19,20 @@
 mod clause;
 mod parse;
 
-use std::fmt::Write;
-
+use crate::Rejected;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::span::Span;
-use crate::{Compiled, Profile, Rejected, compile};
+use clause::Place;
 
-/// Translates a query; an empty one matches everything.
+/// Translates a query; none if it is blank, which every issue matches.
 ///
 /// # Errors
 /// The first thing in it that is no JQL, or that webhooks do not support.
-pub fn translate(query: &str) -> Result<String, Rejected> {
-    let mut out = String::new();
-    let written = match parse::parse(query) {
-        Ok(Some(tree)) => write(&tree, &mut out),
-        Ok(None) => {
-            out.push_str("true");
-            Ok(())
-        }
-        Err(refusal) => Err(refusal),
-    };
-    match written {
-        Ok(()) => Ok(out),
+pub fn translate(query: &str) -> Result<Option<String>, Rejected> {
+    match parse::parse(query) {
+        Ok(tree) => Ok(tree.as_ref().map(written)),
         Err(diagnostic) => Err(Rejected { diagnostics: vec![*diagnostic] }),
     }
-}
-
-/// Translates and compiles a query.
-///
-/// # Errors
-/// As [`translate`]; also a query that is too long as an expression.
-pub fn compile_query(query: &str) -> Result<Compiled, Rejected> {
-    compile(&translate(query)?, Profile::Filter).map_err(|rejected| {
-        // What was written is the query: its translation is no place to point at.
-        let why = rejected.to_string();
-        let whole = Span::new(0, query.len());
-        let message = format!("written as an expression, the query is refused: {why}");
-        let code = rejected.first_error().map_or(Code::TooLong, |error| error.code);
-        Rejected { diagnostics: vec![Diagnostic::error(code, whole, message)] }
-    })
 }
 
 /// A query.
@@ -71,10 +47,16 @@ enum Tree {
 /// A test of one field.
 #[derive(Debug)]
 struct Clause {
-    field: String,
-    span: Span,
+    place: Place,
     is_negated: bool,
     values: Vec<Operand>,
+}
+
+impl Clause {
+    /// Whether one of the two holds where their values together would.
+    fn is_joined_by(&self, next: &Clause) -> bool {
+        self.place == next.place && !self.is_negated && !next.is_negated
+    }
 }
 
 /// What a field is compared with.
@@ -86,49 +68,20 @@ enum Operand {
 
 type Refused<T> = Result<T, Box<Diagnostic>>;
 
-fn write(tree: &Tree, out: &mut String) -> Refused<()> {
-    let joined = |trees: &[Tree], joint: &str, out: &mut String| {
-        for (at, tree) in trees.iter().enumerate() {
-            if at > 0 {
-                out.push_str(joint);
-            }
-            write(tree, out)?;
-        }
-        Ok(())
-    };
+fn written(tree: &Tree) -> String {
+    let all = |trees: &[Tree]| trees.iter().map(written).collect::<Vec<_>>();
     match tree {
-        Tree::And(trees) => joined(trees, " && ", out),
-        Tree::Or(trees) => {
-            out.push('(');
-            joined(trees, " || ", out)?;
-            out.push(')');
-            Ok(())
+        Tree::And(trees) => {
+            let mut tests = all(trees);
+            // None of them fails, so their order is free; an index reads up to the first that has
+            // to be evaluated.
+            tests.sort_by_key(|test| test.contains(clause::LOWER));
+            tests.join(" && ")
         }
-        Tree::Not(tree) => {
-            out.push_str("!(");
-            write(tree, out)?;
-            out.push(')');
-            Ok(())
-        }
-        Tree::Clause(clause) => clause::write(clause, out),
+        Tree::Or(trees) => format!("({})", all(trees).join(" || ")),
+        Tree::Not(tree) => format!("!({})", written(tree)),
+        Tree::Clause(clause) => clause::written(clause),
     }
-}
-
-/// A string of the language.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("'");
-    for c in text.chars() {
-        match c {
-            '\\' | '\'' => {
-                let _ = write!(out, "\\{c}");
-            }
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            c => out.push(c),
-        }
-    }
-    out.push('\'');
-    out
 }
 
 fn unsupported(name: &str, span: Span) -> Box<Diagnostic> {

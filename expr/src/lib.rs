@@ -15,16 +15,17 @@
 //! let mut scratch = Scratch::new();
 //! let verdict = compiled.program.verdict(&event, &Env::at(0), &mut scratch);
 //! assert_eq!(verdict, Verdict::Match);
-//! assert_eq!(scratch.steps(), 20);
+//! assert_eq!(scratch.steps(), 23);
 //!
 //! let rejected = compile("event.issue.key = 'ABC-1'", Profile::Filter).unwrap_err();
 //! assert_eq!(rejected.diagnostics[0].message, "expected `==`, found `=`");
 //! ```
 //!
 //! In reading order: [`mod@span`], [`limits`], [`diagnostic`], `lex`, `ast`, `parse`, `check`,
-//! `typed`, then [`value`], `operator`, `builtin`, and the evaluators `naive` and `compile`,
-//! `program`, `eval`. A matcher reads [`predicate`]; events come in through [`view`].
+//! `typed`, then [`value`], `text`, `operator`, `builtin`, and the evaluators `naive` and
+//! `compile`, `program`, `eval`. A matcher reads [`predicate`]; events come in through [`view`].
 
+mod advice;
 mod ast;
 mod builtin;
 pub mod cases;
@@ -49,16 +50,19 @@ pub mod render;
 mod schema;
 pub mod span;
 mod tape;
+mod text;
 mod typed;
 pub mod value;
 pub mod view;
 
+pub use crate::ast::quoted;
 pub use crate::complexity::Complexity;
 pub use crate::diagnostic::{Code, Diagnostic, ErrorKind, Severity};
 pub use crate::eval::{Scratch, Verdict};
 pub use crate::fault::EvalError;
 pub use crate::predicate::{Condition, Facts, Path, Resolved};
 pub use crate::program::Program;
+pub use crate::schema::nearest;
 pub use crate::span::Span;
 pub use crate::tape::{Tape, TapeError, TapeLimits};
 pub use crate::value::Value;

@@ -1,19 +1,16 @@
 //! What operators mean on values: one meaning for every evaluator.
 
 use std::cmp::Ordering;
-use std::fmt::Write;
 use std::rc::Rc;
 
 use crate::ast::BinaryOp;
-use crate::builtin::{date, json};
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::meter::Meter;
+use crate::limits::STEPS_PER_ELEMENT;
+use crate::meter::{Meter, VALUE_BYTES};
+use crate::text::TextBuilder;
 use crate::value::{BuiltList, BuiltMap, List, Map, Text, Type, Value};
 use crate::view::View;
-
-/// Rough size of a value inside a list, for the memory bound.
-pub(crate) const VALUE_BYTES: usize = 32;
 
 /// Applies an operator that needs both operands.
 pub(crate) fn binary<'v, V: View>(
@@ -23,21 +20,52 @@ pub(crate) fn binary<'v, V: View>(
     view: &'v V,
     meter: &mut Meter,
 ) -> Result<Value<'v>, Fault<'v>> {
+    if let Some(truth) = compare(op, left, right, view, meter)? {
+        return Ok(Value::Bool(truth));
+    }
+    if let Some(number) = calculate(op, left, right) {
+        return Ok(Value::Number(number));
+    }
     match op {
-        BinaryOp::Equal => equal(left, right, view, meter).map(Value::Bool),
-        BinaryOp::NotEqual => equal(left, right, view, meter).map(|same| Value::Bool(!same)),
-        BinaryOp::Less => ordered(left, right, meter, Ordering::is_lt),
-        BinaryOp::Greater => ordered(left, right, meter, Ordering::is_gt),
-        BinaryOp::LessOrEqual => ordered(left, right, meter, Ordering::is_le),
-        BinaryOp::GreaterOrEqual => ordered(left, right, meter, Ordering::is_ge),
         BinaryOp::Add => add(left, right, view, meter),
-        BinaryOp::Subtract => arithmetic(op, left, right, |a, b| a - b),
-        BinaryOp::Multiply => arithmetic(op, left, right, |a, b| a * b),
-        BinaryOp::Divide => arithmetic(op, left, right, |a, b| a / b),
-        BinaryOp::Remainder => arithmetic(op, left, right, |a, b| a % b),
         // The logical operators never see their right operand unless they yield it.
         BinaryOp::And | BinaryOp::Or | BinaryOp::Coalesce => Ok(right.clone()),
+        _ => Err(bad_operands(op, left.type_of(), right.type_of())),
     }
+}
+
+/// Applies an operator that yields true or false; none for other operators.
+#[inline]
+pub(crate) fn compare<'v, V: View>(
+    op: BinaryOp,
+    left: &Value<'v>,
+    right: &Value<'v>,
+    view: &'v V,
+    meter: &mut Meter,
+) -> Result<Option<bool>, Fault<'v>> {
+    Ok(Some(match op {
+        BinaryOp::Equal => equal(left, right, view, meter)?,
+        BinaryOp::NotEqual => !equal(left, right, view, meter)?,
+        BinaryOp::Less => ordered(left, right, meter, Ordering::is_lt)?,
+        BinaryOp::Greater => ordered(left, right, meter, Ordering::is_gt)?,
+        BinaryOp::LessOrEqual => ordered(left, right, meter, Ordering::is_le)?,
+        BinaryOp::GreaterOrEqual => ordered(left, right, meter, Ordering::is_ge)?,
+        _ => return Ok(None),
+    }))
+}
+
+/// Applies an operator of arithmetic to two numbers; none for other operators and operands.
+#[inline]
+pub(crate) fn calculate(op: BinaryOp, left: &Value<'_>, right: &Value<'_>) -> Option<f64> {
+    let (Value::Number(a), Value::Number(b)) = (left, right) else { return None };
+    Some(match op {
+        BinaryOp::Add => a + b,
+        BinaryOp::Subtract => a - b,
+        BinaryOp::Multiply => a * b,
+        BinaryOp::Divide => a / b,
+        BinaryOp::Remainder => a % b,
+        _ => return None,
+    })
 }
 
 /// Whether a logical operator yields its left operand without looking at the right one; none for
@@ -79,7 +107,8 @@ pub(crate) fn equal<'v, V: View>(
                 return Ok(false);
             }
             meter.read_text(a.len())?;
-            a == b
+            // Nothing has no place in memory, and looking there takes a hundred times as long.
+            a.is_empty() || a == b
         }
         (Value::List(a), Value::List(b)) => lists_equal(a, b, view, meter)?,
         (Value::Map(a), Value::Map(b)) => maps_equal(a, b, view, meter)?,
@@ -100,8 +129,9 @@ fn lists_equal<'v, V: View>(
     if left.len() != right.len() {
         return Ok(false);
     }
-    meter.read_elements(left.len())?;
     for (a, b) in left.iter(view).zip(right.iter(view)) {
+        // One of each list.
+        meter.step(2 * STEPS_PER_ELEMENT)?;
         if !equal(&a, &b, view, meter)? {
             return Ok(false);
         }
@@ -118,9 +148,9 @@ fn maps_equal<'v, V: View>(
     if left.len() != right.len() {
         return Ok(false);
     }
-    meter.read_elements(left.len())?;
-    for (name, a) in left.entries(view) {
-        charge_lookup(right, meter)?;
+    for (name, a) in entries(left, view, meter)? {
+        meter.step(2 * STEPS_PER_ELEMENT)?;
+        charge_lookup(right, name.as_str(), meter)?;
         match right.get(view, name.as_str()) {
             Some(b) if equal(&a, &b, view, meter)? => {}
             _ => return Ok(false),
@@ -129,11 +159,26 @@ fn maps_equal<'v, V: View>(
     Ok(true)
 }
 
-/// A built map is searched from its start, so a lookup costs by its size.
-pub(crate) fn charge_lookup<'v>(map: &Map<'v>, meter: &mut Meter) -> Result<(), Fault<'v>> {
+/// Names and values of a map in order, in memory of their own, charged.
+pub(crate) fn entries<'v, V: View>(
+    map: &Map<'v>,
+    view: &'v V,
+    meter: &mut Meter,
+) -> Result<Vec<(Text<'v>, Value<'v>)>, Fault<'v>> {
+    meter.entries(map.len())?;
+    Ok(map.entries(view))
+}
+
+/// A lookup costs by what it walks over: all of a built map, the first names of one of the event.
+pub(crate) fn charge_lookup<'v>(
+    map: &Map<'v>,
+    name: &str,
+    meter: &mut Meter,
+) -> Result<(), Fault<'v>> {
+    meter.read_text(name.len())?;
     match map {
-        Map::Node { .. } => Ok(()),
-        Map::Built(map) => meter.read_elements(map.entries.len()),
+        Map::Node { len, .. } => meter.look_up(*len),
+        Map::Built(map) => meter.each(map.entries.len()),
     }
 }
 
@@ -142,19 +187,19 @@ fn ordered<'v>(
     right: &Value<'v>,
     meter: &mut Meter,
     holds: fn(Ordering) -> bool,
-) -> Result<Value<'v>, Fault<'v>> {
+) -> Result<bool, Fault<'v>> {
     let order = match (left, right) {
         // Nothing holds between NaN and a number.
         (Value::Number(a), Value::Number(b)) => a.partial_cmp(b),
         (Value::String(a), Value::String(b)) => {
-            meter.read_text(a.as_str().len().min(b.as_str().len()))?;
+            meter.search_text(a.as_str().len().min(b.as_str().len()))?;
             Some(compare_text(a.as_str(), b.as_str()))
         }
         (Value::Date(a), Value::Date(b)) => Some(a.cmp(b)),
         (Value::CalendarDate(a), Value::CalendarDate(b)) => Some(a.cmp(b)),
         _ => return Err(not_comparable(left.type_of(), right.type_of())),
     };
-    Ok(Value::Bool(order.is_some_and(holds)))
+    Ok(order.is_some_and(holds))
 }
 
 /// Wording of the vendor. **Source:** REST v3, Jira expressions, evaluation errors.
@@ -165,18 +210,13 @@ fn not_comparable<'v>(left: Type, right: Type) -> Fault<'v> {
 
 /// By UTF-16 units, which differs from the order of bytes only beyond U+FFFF.
 fn compare_text(left: &str, right: &str) -> Ordering {
-    left.encode_utf16().cmp(right.encode_utf16())
-}
-
-fn arithmetic<'v>(
-    op: BinaryOp,
-    left: &Value<'v>,
-    right: &Value<'v>,
-    apply: fn(f64, f64) -> f64,
-) -> Result<Value<'v>, Fault<'v>> {
-    match (left, right) {
-        (Value::Number(a), Value::Number(b)) => Ok(Value::Number(apply(*a, *b))),
-        _ => Err(bad_operands(op, left.type_of(), right.type_of())),
+    let same = left.bytes().zip(right.bytes()).take_while(|(a, b)| a == b).count();
+    // The first bytes that differ may stand inside of a character.
+    let start = (0..=same).rev().find(|at| left.is_char_boundary(*at)).unwrap_or(0);
+    let rest = |text: &str| text.get(start..).and_then(|rest| rest.chars().next());
+    match (rest(left), rest(right)) {
+        (Some(a), Some(b)) => (*a.encode_utf16(&mut [0; 2])).cmp(b.encode_utf16(&mut [0; 2])),
+        (a, b) => a.is_some().cmp(&b.is_some()),
     }
 }
 
@@ -192,9 +232,8 @@ fn add<'v, V: View>(
     meter: &mut Meter,
 ) -> Result<Value<'v>, Fault<'v>> {
     match (left, right) {
-        (Value::Number(a), Value::Number(b)) => Ok(Value::Number(a + b)),
         (Value::String(_), other) | (other, Value::String(_)) if has_text(other) => {
-            let mut text = TextBuilder::new();
+            let mut text = TextBuilder::new(meter)?;
             text.push_value(left, view, meter)?;
             text.push_value(right, view, meter)?;
             Ok(text.finish())
@@ -207,104 +246,41 @@ fn has_text(value: &Value<'_>) -> bool {
     !matches!(value, Value::Function(_))
 }
 
-/// Collects text under the memory bound.
-pub(crate) struct TextBuilder {
-    text: String,
-}
-
-impl TextBuilder {
-    pub(crate) fn new() -> TextBuilder {
-        TextBuilder { text: String::new() }
-    }
-
-    /// Appends plain text.
-    pub(crate) fn push<'v>(&mut self, text: &str, meter: &mut Meter) -> Result<(), Fault<'v>> {
-        meter.read_text(text.len())?;
-        meter.memory(text.len())?;
-        self.text.push_str(text);
-        Ok(())
-    }
-
-    /// Appends a value as `+` and templates show it. Functions have no text.
-    pub(crate) fn push_value<'v, V: View>(
-        &mut self,
-        value: &Value<'v>,
-        view: &'v V,
-        meter: &mut Meter,
-    ) -> Result<(), Fault<'v>> {
-        match value {
-            Value::Null => self.push("null", meter),
-            Value::Bool(value) => self.push(if *value { "true" } else { "false" }, meter),
-            Value::Number(number) => self.push(&number_text(*number), meter),
-            Value::String(text) | Value::RichText(text) => self.push(text.as_str(), meter),
-            Value::List(list) => {
-                meter.read_elements(list.len())?;
-                for (at, item) in list.iter(view).enumerate() {
-                    if at > 0 {
-                        self.push(",", meter)?;
-                    }
-                    self.push_value(&item, view, meter)?;
-                }
-                Ok(())
-            }
-            Value::Map(_) => {
-                let json = json::stringify(value, view, meter)?;
-                self.text.push_str(&json);
-                Ok(())
-            }
-            Value::Date(ms) => self.push(&date::iso_instant(*ms), meter),
-            Value::CalendarDate(day) => self.push(&date::iso_day(*day), meter),
-            Value::Error(error) => self.push(&error.message, meter),
-            Value::Function(_) => Err(Fault::new(Code::BadOperand, "A Function has no text")),
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.text.len()
-    }
-
-    pub(crate) fn finish<'v>(self) -> Value<'v> {
-        Value::text(self.text)
-    }
-
-    pub(crate) fn into_string(self) -> String {
-        self.text
-    }
-}
-
-/// A number in the shortest form that JavaScript prints.
-pub(crate) fn number_text(number: f64) -> String {
-    if number.is_nan() {
-        return "NaN".into();
-    }
-    if number.is_infinite() {
-        return if number > 0.0 { "Infinity".into() } else { "-Infinity".into() };
-    }
-    let mut text = String::new();
-    // `{:e}` prints the shortest digits that read back as the same number: `d.ddde±x`.
-    let scientific = format!("{:e}", number.abs());
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if number < 0.0 {
-        text.push('-');
-    }
-    if (-6..21).contains(&exponent) {
-        let plain = number.abs();
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{plain}");
-    } else {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        let _ = write!(text, "{digits}e{sign}{}", exponent.abs());
-    }
-    text
-}
-
 /// A list of values, charged and bounded.
 pub(crate) fn build_list<'v>(
     values: Vec<Value<'v>>,
     meter: &mut Meter,
 ) -> Result<Value<'v>, Fault<'v>> {
-    meter.memory(values.len() * VALUE_BYTES + VALUE_BYTES)?;
+    meter.build(values.len() * VALUE_BYTES)?;
+    shared_list(values, meter)
+}
+
+/// Collects the values of a list under the memory bound.
+#[derive(Default)]
+pub(crate) struct ListBuilder<'v> {
+    values: Vec<Value<'v>>,
+}
+
+impl<'v> ListBuilder<'v> {
+    pub(crate) fn push(&mut self, value: Value<'v>, meter: &mut Meter) -> Result<(), Fault<'v>> {
+        meter.grow(1)?;
+        self.values.push(value);
+        Ok(())
+    }
+
+    /// The list.
+    pub(crate) fn finish(self, meter: &mut Meter) -> Result<Value<'v>, Fault<'v>> {
+        let values = self.values;
+        meter.build(0)?;
+        shared_list(values, meter)
+    }
+}
+
+/// A list whose memory was charged.
+pub(crate) fn shared_list<'v>(
+    values: Vec<Value<'v>>,
+    meter: &Meter,
+) -> Result<Value<'v>, Fault<'v>> {
     let deepest = values.iter().map(Value::depth).max().unwrap_or(0);
     let depth = meter.depth(deepest.saturating_add(1))?;
     Ok(Value::List(List::Built(Rc::new(BuiltList { values, depth }))))
@@ -318,12 +294,13 @@ pub(crate) fn build_map<'v>(
     let mut map = BuiltMap { entries: Vec::new(), depth: 0 };
     let mut deepest = 0;
     for (name, value) in entries {
-        meter.memory(2 * VALUE_BYTES)?;
-        meter.read_elements(map.entries.len())?;
+        meter.grow(2)?;
+        meter.each(map.entries.len())?;
+        meter.read_text(name.as_str().len() * map.entries.len())?;
         deepest = deepest.max(value.depth());
         map.set(name, value);
     }
-    meter.memory(VALUE_BYTES)?;
+    meter.build(0)?;
     map.depth = meter.depth(deepest.saturating_add(1))?;
     Ok(Value::Map(Map::Built(Rc::new(map))))
 }

@@ -208,13 +208,36 @@ impl Condition {
         }
     }
 
-    /// Whether an index can hold it, at least in part.
-    fn is_indexed(&self) -> bool {
+    /// Whether a filter can be found by it: where it is false, so is the filter.
+    fn is_key(&self) -> bool {
         match self {
-            Condition::Opaque { .. } => false,
-            Condition::Not(inner) => inner.is_indexed(),
-            Condition::All(inner) => inner.iter().any(Condition::is_indexed),
-            Condition::Any(inner) => inner.iter().all(Condition::is_indexed),
+            Condition::Opaque { .. } | Condition::Not(_) => false,
+            Condition::All(inner) => inner.iter().any(Condition::is_key),
+            Condition::Any(inner) => inner.iter().all(Condition::is_key),
+            _ => true,
+        }
+    }
+
+    /// Whether only evaluation can tell that it fails.
+    fn may_fail_unseen(&self) -> bool {
+        match self {
+            Condition::Opaque { can_fail } => *can_fail,
+            Condition::Not(inner) => inner.may_fail_unseen(),
+            Condition::All(inner) | Condition::Any(inner) => {
+                inner.iter().any(Condition::may_fail_unseen)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it is decided by being a key: nothing is left to look at.
+    pub(crate) fn is_settled_as_key(&self) -> bool {
+        match self {
+            Condition::Opaque { .. } | Condition::Not(_) => false,
+            Condition::Some { exact, .. } => *exact,
+            Condition::All(inner) | Condition::Any(inner) => {
+                inner.iter().all(Condition::is_settled_as_key)
+            }
             _ => true,
         }
     }
@@ -288,9 +311,13 @@ pub struct PropertyPath {
 }
 
 impl Facts {
-    /// What an index can hold of the filter, of the operands of its top-level `&&`.
+    /// What the filter can be found by, of the operands of its top-level `&&`. Behind one that may
+    /// fail there is nothing: the error is the outcome, whatever the others say.
     pub fn indexed(&self) -> impl Iterator<Item = &Condition> {
-        self.condition.operands().iter().filter(|operand| operand.is_indexed())
+        let operands = self.condition.operands();
+        let reached = operands.iter().position(Condition::may_fail_unseen);
+        let reached = reached.map_or(operands.len(), |at| at + 1);
+        operands.iter().take(reached).filter(|operand| operand.is_key())
     }
 
     /// Bytes on the heap.

@@ -11,8 +11,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{ApiError, Shared, metrics};
+use crate::clock;
 use crate::domain::Secret;
-use crate::registry::{InstallationState, LiveInstallation, digest};
+use crate::jwt::system;
+use crate::registry::{InstallationState, LiveInstallation, Registry, digest};
 
 /// Carries on whose behalf a container calls. **Source:** Forge containers reference.
 const PROXY_AUTHORIZATION: &str = "forge-proxy-authorization";
@@ -64,6 +66,7 @@ fn forge_caller(
 ) -> Result<ForgeCaller, &'static str> {
     let token = bearer(headers).ok_or("no_token")?;
     let found = state.registry.installation_by_token(&digest(token));
+    let found = found.or_else(|| by_system_token(&state.registry, token));
     let installation = found.ok_or("unknown_token")?;
     if installation.record.state != InstallationState::Enabled {
         return Err("not_enabled");
@@ -79,6 +82,14 @@ fn forge_caller(
         None => {}
     }
     Ok(ForgeCaller { installation })
+}
+
+/// The installation named by a token that we handed to its remote with an event.
+fn by_system_token(registry: &Registry, token: &str) -> Option<Arc<LiveInstallation>> {
+    let now_s = clock::now_ms().div_euclid(1000);
+    let (app, installation) = system::bearer(registry.keys(), token, now_s)?;
+    let found = registry.installation(installation.as_str())?;
+    (found.record.app == app).then_some(found)
 }
 
 /// The token of `Authorization: Bearer <token>`; the scheme's case does not matter.

@@ -10,16 +10,18 @@ use serde_json::{Map, Value, json};
 
 use super::auth::ForgeCaller;
 use super::extract::{Id, JsonObject};
-use super::forge::{Submitted, V2, answer, shape};
+use super::forge::{Submitted, V2, answer, reported};
+use super::operator::discovery_view;
 use super::{ApiError, Shared, route};
 use crate::domain::ModuleKey;
-use crate::registry::{ModuleSpec, Problem, Registered, Switch, code};
+use crate::registry::{Accepted, ModuleSpec, Problem, Switch, code};
 
 /// Modules in one batch.
 const ITEMS_MAX: usize = 1000;
 
 pub(super) fn routes() -> Router<Shared> {
-    let mut router = route(Router::new(), &format!("{V2}:validate"), &post(validate));
+    let router = route(Router::new(), &format!("{V2}:validate"), &post(validate));
+    let mut router = route(router, &format!("{V2}:refresh"), &post(refresh));
     router = route(router, &format!("{V2}:batch"), &post(batch));
     for (action, switch) in
         [("pause", Switch::Paused), ("resume", Switch::On), ("disable", Switch::Off)]
@@ -49,8 +51,20 @@ async fn validate(
     let id = &caller.installation.record.id;
     state.registry.take_turn(id)?;
     let (spec, key) = module(body)?;
-    let warnings = state.registry.validate(id, spec, key)?;
-    Ok(Json(json!({"valid": true, "warnings": warnings})))
+    let Accepted { warnings, complexity, .. } = state.registry.validate(id, spec, key)?;
+    Ok(Json(json!({"valid": true, "warnings": warnings, "complexity": complexity})))
+}
+
+/// Has the app asked for its modules now, if it declares discovery.
+async fn refresh(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+) -> Result<Json<Value>, ApiError> {
+    let id = &caller.installation.record.id;
+    state.registry.take_turn(id)?;
+    let known = state.registry.refresh_discovery(id).await?;
+    let installation = state.registry.installation(id.as_str()).ok_or(ApiError::NotFound)?;
+    Ok(Json(discovery_view(&installation.record, &known)))
 }
 
 /// `{"items": [{type, data}], "atomic": true}`.
@@ -79,13 +93,7 @@ async fn batch(
     });
     let results = state.registry.register_batch(id, items.collect(), is_atomic).await?;
     let shown = results.iter().map(|result| match result {
-        Ok(Registered { module, warnings }) => {
-            let mut shown = shape(module);
-            if let (Value::Object(shown), false) = (&mut shown, warnings.is_empty()) {
-                shown.insert("warnings".into(), json!(warnings));
-            }
-            shown
-        }
+        Ok(registered) => reported(registered),
         Err(errors) => json!({"errors": errors}),
     });
     let shown: Vec<Value> = shown.collect();
@@ -109,7 +117,7 @@ async fn set(
     let id = &caller.installation.record.id;
     state.registry.take_turn(id)?;
     let module = state.registry.switch(id, &key.into(), switch).await?;
-    Ok(answer(&Registered { module, warnings: Vec::new() }).into_response())
+    Ok(answer(&module.into()).into_response())
 }
 
 #[cfg(test)]

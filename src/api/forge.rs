@@ -19,7 +19,7 @@ use super::auth::ForgeCaller;
 use super::batch;
 use super::extract::{Id, JsonObject};
 use super::page::{self, Query};
-use super::{ApiError, Shared, metrics, route};
+use super::{ApiError, Shared, metrics, route, trial};
 use crate::domain::ModuleKey;
 use crate::registry::{
     Door, ModuleRecord, ModuleSpec, ModuleState, Problem, RegisterError, Registered, code,
@@ -37,7 +37,7 @@ const CURSOR: &str = "nextPageToken";
 pub(super) fn routes() -> Router<Shared> {
     let one = get(read).put(replace).delete(remove);
     let v2 = route(Router::new(), V2, &get(list).post(register));
-    let v2 = route(v2, &format!("{V2}/{{key}}"), &one).merge(batch::routes());
+    let v2 = route(v2, &format!("{V2}/{{key}}"), &one).merge(batch::routes()).merge(trial::doors());
     let mut v1 = Router::new();
     for path in [V1, V1_CONTAINER] {
         v1 = route(v1, path, &get(list).post(register_keyed).put(replace_keyed));
@@ -126,7 +126,7 @@ async fn read(
     Id(key): Id,
 ) -> Result<Response, ApiError> {
     let module = state.registry.find(&caller.installation.record.id, &key.into())?;
-    Ok(answer(&Registered { module, warnings: Vec::new() }).into_response())
+    Ok(answer(&module.into()).into_response())
 }
 
 async fn list(
@@ -136,8 +136,13 @@ async fn list(
 ) -> Result<Json<Value>, ApiError> {
     let query = Query::parse(query.as_deref());
     let limit = query.limit(LIMIT_MAX, LIMIT_MAX)?;
+    // A cursor names its installation, so that one of another is none.
+    let own = format!("{}/", caller.installation.record.id);
     let after = match query.cursor(CURSOR)? {
-        Some(place) => place.parse().map_err(|_| page::unreadable(CURSOR))?,
+        Some(place) => {
+            let order = place.strip_prefix(&own).and_then(|order| order.parse().ok());
+            order.ok_or_else(|| page::unreadable(CURSOR))?
+        }
         None => 0,
     };
     let all = wants_array(&headers);
@@ -154,7 +159,7 @@ async fn list(
     let page: Vec<&ModuleRecord> = visible.by_ref().take(limit).collect();
     let mut answer = Map::new();
     if let (Some(last), Some(_)) = (page.last(), visible.next()) {
-        let cursor = Value::String(page::cursor(&last.order.to_string()));
+        let cursor = Value::String(page::cursor(&format!("{own}{}", last.order)));
         answer.insert("lastEvaluatedKey".into(), cursor.clone());
         answer.insert(CURSOR.into(), cursor);
     }
@@ -173,16 +178,26 @@ pub(super) fn shape(module: &ModuleRecord) -> Value {
     json!({"key": module.key, "type": module.module_type, "data": *module.data})
 }
 
-/// A module with its revision as `ETag`, and warnings if there are any.
+/// A module as [`reported`], with its revision as `ETag`.
 pub(super) fn answer(registered: &Registered) -> impl IntoResponse + use<> {
-    let Registered { module, warnings } = registered;
-    let mut body = shape(module);
-    if let (Value::Object(body), false) = (&mut body, warnings.is_empty()) {
-        body.insert("warnings".into(), json!(warnings));
-    }
-    let tag = HeaderValue::from_str(&format!("\"{}\"", module.revision));
+    let tag = HeaderValue::from_str(&format!("\"{}\"", registered.module.revision));
     let headers: HeaderMap = tag.into_iter().map(|tag| (header::ETAG, tag)).collect();
-    (headers, Json(body))
+    (headers, Json(reported(registered)))
+}
+
+/// A module with `warnings`, and `complexity` of its filters, if there are any.
+pub(super) fn reported(registered: &Registered) -> Value {
+    let Registered { module, warnings, complexity } = registered;
+    let mut body = shape(module);
+    if let Value::Object(body) = &mut body {
+        if !warnings.is_empty() {
+            body.insert("warnings".into(), json!(warnings));
+        }
+        if !complexity.is_empty() {
+            body.insert("complexity".into(), json!(complexity));
+        }
+    }
+    body
 }
 
 /// The revision that `If-Match` names; a tag that is none of ours matches nothing.
@@ -272,7 +287,7 @@ impl Submitted {
     }
 
     /// The module, if it does not claim another key than the one it is stored under.
-    fn under(self, key: &ModuleKey, door: Door) -> Result<ModuleSpec, ApiError> {
+    pub(super) fn under(self, key: &ModuleKey, door: Door) -> Result<ModuleSpec, ApiError> {
         let same = |given: &Value| given.as_str() == Some(key.as_str());
         if [self.key.as_ref(), self.data.get("key")].into_iter().flatten().all(same) {
             Ok(self.spec(door))

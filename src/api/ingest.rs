@@ -19,10 +19,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::json;
 use sha2::Sha256;
 
-use super::refusal::Refusal;
+use super::ApiError;
 use crate::domain::{CloudId, Secret};
 use crate::event::webhook::map_webhook;
-use crate::event::{Headers, Publisher};
+use crate::event::{DecodeError, Headers, Publisher};
 
 #[cfg(test)]
 mod tests;
@@ -58,20 +58,19 @@ async fn take(
     Path(cloud_id): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     if !(1..=CLOUD_ID_BYTES_MAX).contains(&cloud_id.len()) {
         return Err(bad_request("SY-1021", "the path must name a site: /ingest/jira/{cloudId}"));
     }
-    if let Some(seconds) = state.publisher.refuse_for_s() {
-        return Err(Refusal::backlog(seconds));
+    if let Some(retry_after_s) = state.publisher.refuse_for_s() {
+        return Err(ApiError::Backlog { retry_after_s });
     }
     let cloud_id = CloudId::from(cloud_id);
     let body = read(body, state.body_bytes_max).await?;
     if let Some(secret) = secret_of(&state.secrets, &cloud_id) {
         let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
         if !is_signed(secret, signature.unwrap_or_default(), &body) {
-            let message = "X-Hub-Signature is missing or does not match the body and the secret";
-            return Err(Refusal::new(StatusCode::UNAUTHORIZED, "SY-1022", message));
+            return Err(ApiError::BadSignature);
         }
     }
     let events = map_webhook(&cloud_id, &RequestHeaders(&headers), &body)
@@ -80,21 +79,24 @@ async fn take(
         events.iter().map(|(envelope, _)| envelope.event_id.to_string()).collect();
     let publishes =
         events.into_iter().map(|(envelope, body)| state.publisher.publish(envelope, body));
-    try_join_all(publishes).await.map_err(|error| Refusal::unpublished(&error))?;
+    try_join_all(publishes).await.map_err(ApiError::Unpublished)?;
     Ok((StatusCode::ACCEPTED, Json(json!({"ids": ids}))).into_response())
 }
 
 /// The whole body, unless it is longer than `bytes_max`.
-pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
+pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::too_large(bytes_max)),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let size = format!("more than {bytes_max} bytes");
+            Err(ApiError::NoEvent(DecodeError::Size { size, max: bytes_max }))
+        }
         Err(error) => Err(bad_request("SY-1024", &format!("the body ended early: {error}"))),
     }
 }
 
-fn bad_request(code: &'static str, message: &str) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, code, message)
+fn bad_request(code: &'static str, message: &str) -> ApiError {
+    ApiError::BadEvents { code, message: message.to_owned() }
 }
 
 /// Secrets from the environment have their site in lower case.

@@ -14,15 +14,17 @@ mod forge;
 pub mod health;
 pub mod ingest;
 mod jwt;
+mod keys;
 mod metrics;
+mod modules;
 mod operator;
 mod page;
-mod refusal;
 mod subscriptions;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod webhooks;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::MethodRouter;
 
+use crate::delivery::FailedWebhooks;
 use crate::domain::Secret;
 use crate::matcher::Matcher;
 use crate::registry::{CheckUrl, Registry};
@@ -51,6 +54,8 @@ pub struct ApiState {
     pub admin_token: Secret,
     /// Largest request body, in bytes.
     pub body_max: usize,
+    /// What webhooks were given up.
+    pub failed_webhooks: Arc<dyn FailedWebhooks>,
     /// Says whether deliveries may go to an address.
     pub check_url: Box<CheckUrl>,
 }
@@ -64,12 +69,16 @@ pub type Shared = Arc<ApiState>;
 pub fn router(state: Shared) -> Router {
     let operator = operator::routes()
         .merge(subscriptions::routes())
+        .merge(modules::routes())
         .merge(filters::routes())
+        .merge(trial::routes())
+        .merge(keys::routes())
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));
     Router::new()
         .merge(forge::routes())
         .merge(connect::routes())
         .merge(webhooks::routes())
+        .merge(keys::public())
         .nest("/admin/v1", operator)
         .fallback(|| async { ApiError::NoSuchPath })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })

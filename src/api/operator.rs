@@ -10,11 +10,11 @@ use serde_json::{Map, Value, json};
 use super::extract::{Id, JsonObject};
 use super::page::{self, Query};
 use super::{ApiError, Shared, route};
-use crate::domain::{AppId, InstallationId, Product};
+use crate::domain::{AppId, InstallationId, Product, Secret};
 use crate::registry::{
-    AppKind, AppPut, AppRecord, AppSpec, ClientSpec, Door, InstallationPut, InstallationRecord,
-    InstallationSpec, LiveApp, LiveInstallation, ModuleRecord, ModuleState, Settings,
-    function_subject,
+    AppKind, AppPut, AppRecord, AppSpec, ClientSpec, Discovered, Door, Endpoint, EndpointAuth,
+    InstallationPut, InstallationRecord, InstallationSpec, Lifecycle, LiveApp, LiveInstallation,
+    ModuleRecord, ModuleState, Settings, function_subject,
 };
 
 /// Items on one page of a list, unless asked otherwise.
@@ -33,6 +33,8 @@ pub(super) fn routes() -> Router<Shared> {
             put(put_installation).get(get_installation).delete(delete_installation),
         ),
         ("/installations/{id}/token", post(rotate_token)),
+        ("/installations/{id}/discovery", get(get_discovery)),
+        ("/installations/{id}/discovery/refresh", post(refresh_discovery)),
         ("/oauth-clients/{id}", put(put_client)),
     ] {
         router = route(router, path, &methods);
@@ -66,7 +68,30 @@ fn put_app_answer(put: &AppPut) -> Value {
         "id": record.id, "kind": record.kind, "endpoints": endpoints, "dropped": dropped,
     });
     insert(&mut answer, "version", record.version.as_ref());
+    let shown = |secret: &Secret, is_new: bool| is_new.then(|| secret.reveal().to_owned());
+    insert(
+        &mut answer,
+        "discovery",
+        record.discovery.as_ref().map(|discovery| {
+            addressed(&discovery.url, shown(&discovery.secret, put.new_discovery))
+        }),
+    );
+    insert(
+        &mut answer,
+        "notices",
+        record
+            .notices
+            .as_ref()
+            .map(|notices| addressed(&notices.url, shown(&notices.secret, put.new_notices))),
+    );
     answer
+}
+
+/// An address, with its secret if that is shown.
+fn addressed(url: &str, secret: Option<String>) -> Value {
+    let mut shown = json!({"url": url});
+    insert(&mut shown, "secret", secret);
+    shown
 }
 
 async fn get_app(State(state): State<Shared>, Id(id): Id) -> Result<Json<Value>, ApiError> {
@@ -75,7 +100,12 @@ async fn get_app(State(state): State<Shared>, Id(id): Id) -> Result<Json<Value>,
 }
 
 fn app_view(app: &AppRecord) -> Value {
-    let endpoint = |e: &crate::registry::Endpoint| json!({"key": e.key, "url": e.url});
+    let endpoint = |endpoint: &Endpoint| {
+        let mut shown = json!({"key": endpoint.key, "url": endpoint.url});
+        let auth = Some(endpoint.auth).filter(|auth| *auth != EndpointAuth::default());
+        insert(&mut shown, "auth", auth);
+        shown
+    };
     let mut view = json!({
         "id": app.id,
         "kind": app.kind,
@@ -89,7 +119,10 @@ fn app_view(app: &AppRecord) -> Value {
     insert(&mut view, "name", app.name.as_ref());
     insert(&mut view, "version", app.version.as_ref());
     insert(&mut view, "baseUrl", app.base_url.as_ref());
-    insert(&mut view, "discovery", app.discovery.as_ref());
+    let discovery = app.discovery.as_ref();
+    insert(&mut view, "discovery", discovery.map(|d| json!({"use": d.types, "url": d.url})));
+    insert(&mut view, "notices", app.notices.as_ref().map(|notices| addressed(&notices.url, None)));
+    insert(&mut view, "lifecycle", Some(&app.lifecycle).filter(|l| **l != Lifecycle::default()));
     insert(&mut view, "delivery", app.delivery.as_ref());
     insert(&mut view, "translations", Some(&app.translations).filter(|t| !t.is_empty()));
     view
@@ -136,6 +169,38 @@ async fn get_installation(
 ) -> Result<Json<Value>, ApiError> {
     let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
     Ok(Json(installation_view(&state, &installation)))
+}
+
+async fn get_discovery(State(state): State<Shared>, Id(id): Id) -> Result<Json<Value>, ApiError> {
+    let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
+    let known = installation.record.discovery.as_ref().ok_or(ApiError::NotFound)?;
+    Ok(Json(discovery_view(&installation.record, known)))
+}
+
+/// Asks the app now; while another replica asks, what is known already.
+async fn refresh_discovery(
+    State(state): State<Shared>,
+    Id(id): Id,
+) -> Result<Json<Value>, ApiError> {
+    let known = state.registry.refresh_discovery(&id.as_str().into()).await?;
+    let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
+    Ok(Json(discovery_view(&installation.record, &known)))
+}
+
+pub(super) fn discovery_view(record: &InstallationRecord, known: &Discovered) -> Value {
+    let discovered = record.modules.iter().filter(|module| module.door == Door::Discovery);
+    let mut view = json!({
+        "installation": record.id,
+        "modules": discovered.map(|module| &module.key).collect::<Vec<_>>(),
+        "ignored": known.ignored,
+        "failures": known.failures,
+        "dueAt": time(known.due_ms),
+    });
+    let moment = |ms: i64| Some(ms).filter(|ms| *ms != 0).and_then(time);
+    insert(&mut view, "fetchedAt", moment(known.fetched_ms));
+    insert(&mut view, "askingUntil", moment(known.asking_until_ms));
+    insert(&mut view, "error", known.error.as_ref());
+    view
 }
 
 fn installation_view(state: &Shared, installation: &LiveInstallation) -> Value {

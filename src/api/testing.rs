@@ -11,7 +11,24 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::delivery::{FailedWebhook, FailedWebhooks};
+use crate::domain::{AppId, InstallationId};
 use crate::event::{Envelope, PublishError, Published, Publisher};
+
+/// Holds no webhook that was given up.
+pub(super) struct NothingFailed;
+
+impl FailedWebhooks for NothingFailed {
+    fn list<'a>(
+        &'a self,
+        _: &'a AppId,
+        _: &'a InstallationId,
+        _: i64,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<FailedWebhook>, String>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
 
 /// Takes events as the broker does, one identity once.
 #[derive(Default)]

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
+use super::testing::NothingFailed;
 use super::{ApiState, router};
 use crate::domain::Secret;
 use crate::matcher::Matcher;
@@ -49,6 +50,9 @@ impl Doors {
             connect: ConnectLimits::default(),
             modules_max: 100,
             property_paths_max: 5,
+            public_url: String::new(),
+            discovery_life_ms: i64::MAX / 2,
+            signing_key_life_ms: i64::MAX,
             registration_rate,
             registration_burst,
         };
@@ -63,7 +67,14 @@ impl Doors {
             Some("10.0.0.1") => Err("the address is private".into()),
             _ => Ok(()),
         });
-        let state = ApiState { registry, matcher, admin_token, body_max: BODY_MAX, check_url };
+        let state = ApiState {
+            registry,
+            matcher,
+            admin_token,
+            body_max: BODY_MAX,
+            failed_webhooks: Arc::new(NothingFailed),
+            check_url,
+        };
         let mut doors = Self { router: router(Arc::new(state)), token: String::new(), _run: run };
         doors.admin("PUT", APP, app(json!({}))).await;
         let installation =
@@ -307,6 +318,27 @@ async fn warnings_come_with_the_module_and_only_if_there_are_any() {
 }
 
 #[tokio::test]
+async fn registration_tells_what_each_filter_costs() {
+    let doors = Doors::open().await;
+    let mut body = trigger();
+    body["data"].as_object_mut().unwrap().remove("filter");
+    let created = doors.forge("POST", MODULES, body.clone()).await;
+    assert_eq!(created.body.get("complexity"), None, "nothing to evaluate, nothing to tell");
+    let expression = "event.changelog?.items.some(i => i.fieldId == 'status') ?? false";
+    body["data"]["filter"] = json!({"expression": expression});
+    let created = doors.forge("POST", MODULES, body.clone()).await;
+    assert_eq!(created.status, StatusCode::CREATED);
+    let cost = &created.body["complexity"][0];
+    assert_eq!(cost["path"], "data.filter.expression");
+    assert_eq!(cost["expression"], "6*N + 11");
+    assert_eq!(cost["variables"], json!({"N": "event.changelog.items"}));
+    let path = format!("{MODULES}/{}", created.body["key"].as_str().unwrap());
+    let replaced = doors.forge("PUT", &path, body).await;
+    assert_eq!(replaced.body["complexity"], created.body["complexity"]);
+    assert_eq!(doors.forge("GET", &path, json!({})).await.body.get("complexity"), None);
+}
+
+#[tokio::test]
 async fn unknown_member_of_an_app_is_refused_by_name() {
     let doors = Doors::open().await;
     for body in [
@@ -432,4 +464,27 @@ async fn filters_are_tried_on_an_event_and_explained() {
     assert_eq!(answer.body["valid"], false);
     let answer = doors.admin("POST", path, json!({"expression": "true", "event": 3})).await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn module_is_tried_on_an_event_before_and_after_it_is_registered() {
+    let doors = Doors::open().await;
+    let test = format!("{MODULES}:test");
+    let event = json!({"eventType": "avi:jira:created:issue",
+        "issue": {"fields": {"project": {"key": "OPS"}}}});
+    let data = json!({"endpoint": "hook", "events": ["avi:jira:created:issue"],
+        "filter": {"expression": "event.issue.fields.project.key == 'WEB'"}});
+    let body = json!({"type": "trigger", "data": data, "event": event});
+    let answer = doors.forge("POST", &test, body).await;
+    assert_eq!((answer.status, &answer.body["delivered"]), (StatusCode::OK, &json!(false)));
+    assert!(answer.body["explanation"].is_object(), "{}", answer.body);
+    let module = json!({"type": "trigger", "data": data});
+    let registered = doors.forge("POST", MODULES, module).await;
+    let body = json!({"key": registered.body["key"], "event": event});
+    let again = doors.forge("POST", &test, body).await;
+    assert_eq!(again.body["stage"], "filter");
+    let refused = doors.forge("POST", &test, json!({"key": "ghost", "event": {}})).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    let refused = doors.forge("POST", &test, json!({"key": "ghost"})).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
 }

@@ -18,15 +18,21 @@ use super::auth::bearer;
 use super::error::WebhookError;
 use super::extract::{Id, JsonObject};
 use super::jwt::connect_installation;
+use super::operator::insert;
 use super::page::Query;
 use super::{ApiError, Shared, metrics, route};
+use crate::clock;
+use crate::delivery::FailedWebhook;
 use crate::domain::Product;
 use crate::registry::{
     DynamicWebhook, InstallationState, LiveInstallation, Problem, WebhookOwner, WebhookSpec, code,
     digest,
 };
 
-const PATHS: [&str; 2] = ["/rest/api/3/webhook", "/rest/api/2/webhook"];
+const V3: &str = "/rest/api/3/webhook";
+const PATHS: [&str; 2] = [V3, "/rest/api/2/webhook"];
+/// How long it can be seen what was given up, in milliseconds; the vendor's 72 hours.
+const FAILED_KEPT_MS: i64 = 72 * 3600 * 1000;
 /// Webhooks on one page.
 const RESULTS_MAX: usize = 100;
 /// Webhooks in one request.
@@ -176,8 +182,9 @@ async fn change(
     Ok(Json(shape(&state.registry.change_webhook(&caller.owner, id, spec).await?)))
 }
 
-/// Deliveries that were given up. They are kept as dead letters, where operators find them.
+/// Webhooks that were given up within the last three days, oldest first.
 async fn failed(
+    State(state): State<Shared>,
     caller: WebhookCaller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, WebhookError> {
@@ -185,9 +192,29 @@ async fn failed(
         return Err(ApiError::NotAnApp.into());
     }
     let query = Query::parse(query.as_deref());
-    query.number("after")?;
+    let after_ms = query.number("after")?.and_then(|after| i64::try_from(after).ok());
     let max = query.number("maxResults")?.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
-    Ok(Json(json!({"maxResults": max, "values": []})))
+    let oldest_ms = clock::now_ms().saturating_sub(FAILED_KEPT_MS);
+    let after_ms = after_ms.unwrap_or(oldest_ms).max(oldest_ms);
+    let record = &caller.installation.record;
+    let rows = state.failed_webhooks.list(&record.app, &record.id, after_ms, max).await;
+    let rows = rows.map_err(ApiError::Unavailable)?;
+    let next = rows.last().map(|last| failed_page(&state, last.failed_ms, max));
+    let mut answer = json!({"maxResults": max, "values": Vec::from_iter(rows.iter().map(row))});
+    insert(&mut answer, "next", next);
+    Ok(Json(answer))
+}
+
+fn row(failed: &FailedWebhook) -> Value {
+    let mut shown = json!({"id": failed.id, "url": failed.url, "failureTime": failed.failed_ms});
+    insert(&mut shown, "body", failed.body.as_ref());
+    shown
+}
+
+/// Where the next page is; it may turn out empty.
+fn failed_page(state: &Shared, after_ms: i64, max: usize) -> String {
+    let base = &state.registry.settings().public_url;
+    format!("{base}{V3}/failed?maxResults={max}&after={after_ms}")
 }
 
 fn webhook_ids(body: &Map<String, Value>) -> Result<Vec<u64>, ApiError> {

@@ -9,6 +9,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use thiserror::Error;
 use tokio::net::TcpStream;
 
+use super::acks::Acks;
 use super::metrics;
 use crate::clock;
 use crate::config;
@@ -41,6 +42,8 @@ pub struct Connections {
     pub outbound: Jet,
     /// Registry and control.
     pub control: Jet,
+    /// Acknowledgements, over `outbound`.
+    pub acks: Acks,
 }
 
 /// A connection with its JetStream context.
@@ -85,9 +88,11 @@ impl Connections {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn open(config: &config::Nats, urls: &[String]) -> Result<Self, ConnectError> {
+        let outbound = connect(config, urls, "outbound").await?;
         let connections = Self {
             intake: connect(config, urls, "intake").await?,
-            outbound: connect(config, urls, "outbound").await?,
+            acks: Acks::over(outbound.client.clone()),
+            outbound,
             control: connect(config, urls, "control").await?,
         };
         for jet in [&connections.intake, &connections.outbound, &connections.control] {
@@ -105,6 +110,9 @@ impl Connections {
     /// Waits until all that was said to the broker so far has left, acknowledgements above all;
     /// call it last.
     pub async fn flush(&self) {
+        if tokio::time::timeout(FLUSH_TIMEOUT, self.acks.flush()).await.is_err() {
+            tracing::warn!("the last acknowledgements did not leave in time");
+        }
         for jet in [&self.intake, &self.outbound, &self.control] {
             if tokio::time::timeout(FLUSH_TIMEOUT, jet.client.flush()).await.is_err() {
                 tracing::warn!("the broker did not take the last messages in time");
@@ -235,6 +243,20 @@ mod tests {
         for version in ["2.11.9", "1.99.0", "", "dev"] {
             assert!(!is_supported(version), "{version}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_cannot_be_used_is_told_apart_from_one_that_is_not_there() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let urls = [format!("nats://{}", listener.local_addr().unwrap())];
+        let there = diagnose(&urls).await.unwrap();
+        assert!(there.contains("JetStream is off") && there.contains("`-js`"), "{there}");
+        drop(listener);
+        let reason = diagnose(&urls).await.unwrap();
+        assert!(reason.to_lowercase().contains("refused"), "{reason}");
+        let error = ConnectError::Unreachable { urls: urls.join(","), reason }.to_string();
+        assert!(error.starts_with("cannot use NATS at nats://127.0.0.1:"), "{error}");
+        assert!(error.ends_with("`switchyard dev` runs a server of its own"), "{error}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use async_nats::{Client, Subject};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
+use super::acks::Acks;
 use super::connect::{Connections, Jet};
 use super::headers::MessageHeaders;
 use super::metrics;
@@ -24,6 +25,8 @@ use crate::event::{Incoming, Source};
 const BATCH_MESSAGES: usize = 500;
 /// Least bytes asked for at once: two events of the largest size.
 const BATCH_BYTES_MIN: usize = 4 << 20;
+/// Most messages held while there is no room for them: those of four pulls.
+const HELD_MAX: usize = 4 * BATCH_MESSAGES;
 /// How long the broker holds a pull that finds nothing.
 const EXPIRES: Duration = Duration::from_secs(10);
 /// How often it says meanwhile that it is still there.
@@ -38,7 +41,8 @@ const ACK_PENDING_MAX: i64 = 20_000;
 /// Messages of one durable consumer. Several can share it.
 pub struct Pull {
     jet: Jet,
-    acks: Client,
+    acks: Acks,
+    outbound: Client,
     stream: String,
     consumer: pull::Config,
     batch_bytes: usize,
@@ -80,7 +84,8 @@ impl Pull {
         let share = config.in_flight_bytes_max / shares.max(1);
         Self {
             jet: connections.intake.clone(),
-            acks: connections.outbound.client.clone(),
+            acks: connections.acks.clone(),
+            outbound: connections.outbound.client.clone(),
             stream,
             consumer,
             batch_bytes: share.max(BATCH_BYTES_MIN),
@@ -128,6 +133,29 @@ impl Pull {
         tokio::time::sleep(PAUSE).await;
     }
 
+    /// Holds what has arrived. The pull goes on, since what the broker sends just now would arrive
+    /// nowhere if it ended; only when as much is held as one pull asks for does it end, and then
+    /// those few are handed out again after their deadline.
+    fn take_in(&mut self) {
+        let Some(mut pulling) = self.pulling.take() else { return };
+        let mut held_bytes: usize = self.held.iter().map(|message| message.payload.len()).sum();
+        loop {
+            if held_bytes >= self.batch_bytes || self.held.len() >= HELD_MAX {
+                return;
+            }
+            match pulling.next().now_or_never() {
+                None => break,
+                Some(Some(Ok(message))) => {
+                    held_bytes += message.payload.len();
+                    self.held.extend(self.wrap(message));
+                }
+                // It ended or failed; the next pull sets it up again.
+                Some(_) => return,
+            }
+        }
+        self.pulling = Some(pulling);
+    }
+
     fn wrap(&self, message: jetstream::Message) -> Option<Pulled> {
         let info = message.info().ok()?;
         let stored_ms = i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).ok()?;
@@ -135,6 +163,7 @@ impl Pull {
         let message = message.message;
         Some(Pulled {
             acks: self.acks.clone(),
+            outbound: self.outbound.clone(),
             reply: message.reply?,
             headers: MessageHeaders::new(message.headers),
             subject: message.subject,
@@ -175,18 +204,12 @@ impl Source for Pull {
         }
     }
 
-    /// Stops pulling: what has arrived is held and kept in progress. What the broker sends just
-    /// then arrives nowhere and is handed out again after its deadline.
     async fn hold(&mut self) {
         loop {
             let wait = self.hold_interval.saturating_sub(clock::since(self.held_at));
             tokio::time::sleep(wait).await;
             self.held_at = clock::tick();
-            if let Some(mut pulling) = self.pulling.take() {
-                while let Some(Some(Ok(message))) = pulling.next().now_or_never() {
-                    self.held.extend(self.wrap(message));
-                }
-            }
+            self.take_in();
             for message in &self.held {
                 message.in_progress().await;
             }
@@ -228,7 +251,8 @@ fn stall_reason(kind: MessagesErrorKind) -> &'static str {
 /// A message that was pulled; acknowledged over the outbound connection.
 #[derive(Debug)]
 pub struct Pulled {
-    acks: Client,
+    acks: Acks,
+    outbound: Client,
     reply: Subject,
     headers: MessageHeaders,
     subject: Subject,
@@ -239,9 +263,9 @@ pub struct Pulled {
 }
 
 impl Pulled {
-    async fn settle(&self, kind: AckKind) {
-        if let Err(error) = self.acks.publish(self.reply.clone(), kind.into()).await {
-            tracing::debug!(%error, sequence = self.sequence, "acknowledgement not sent");
+    async fn tell(&self, kind: AckKind) {
+        if let Err(error) = self.outbound.publish(self.reply.clone(), kind.into()).await {
+            tracing::debug!(%error, sequence = self.sequence, "the broker was not told");
         }
     }
 }
@@ -274,14 +298,14 @@ impl Incoming for Pulled {
     }
 
     fn ack(&self) -> impl Future<Output = ()> + Send {
-        self.settle(AckKind::Ack)
+        self.acks.ack(self.reply.clone())
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send {
-        self.settle(AckKind::Progress)
+        self.tell(AckKind::Progress)
     }
 
     fn release(&self) -> impl Future<Output = ()> + Send {
-        self.settle(AckKind::Nak(None))
+        self.tell(AckKind::Nak(None))
     }
 }

@@ -45,7 +45,7 @@ impl DeadLetterBox for DeadStream {
     fn put(&self, letter: DeadLetter) -> BoxFuture<'_, ()> {
         let subject = match &letter.kind {
             Kind::Event { subject } => self.subjects.dead_event(self.subjects.site_of(subject)),
-            Kind::Delivery { app } => self.subjects.dead_delivery(app),
+            Kind::Delivery { app, installation } => self.subjects.dead_delivery(app, installation),
             Kind::Record => self.subjects.dead_record(),
         };
         Box::pin(self.store(Parcel {

@@ -4,9 +4,11 @@
 //! repeated under the same id. Connections and pulls are set up again by themselves. Subjects,
 //! streams, consumers, acks and naks are spoken of here and nowhere else.
 
+pub mod acks;
 pub mod connect;
 pub mod consume;
 pub mod dead_letters;
+pub mod failed;
 pub mod functions;
 pub mod headers;
 pub mod managed;
@@ -21,6 +23,7 @@ pub mod watch;
 pub use connect::{ConnectError, Connections, Jet};
 pub use consume::Pull;
 pub use dead_letters::DeadStream;
+pub use failed::FailedStream;
 pub use functions::Functions;
 pub use managed::{ManagedError, ManagedServer};
 pub use parking::{ParkedStream, Room};

@@ -109,10 +109,10 @@ impl Subjects {
         format!("{}.dlq.event.{}", self.prefix, token(site))
     }
 
-    /// Dead letters that are deliveries of an app.
+    /// Dead letters that are deliveries of an app to one of its installations.
     #[must_use]
-    pub fn dead_delivery(&self, app: &AppId) -> String {
-        format!("{}.dlq.delivery.{}", self.prefix, app.token())
+    pub fn dead_delivery(&self, app: &AppId, installation: &InstallationId) -> String {
+        format!("{}.dlq.delivery.{}.{}", self.prefix, app.token(), installation.token())
     }
 
     /// Dead letters that are parked records nobody can read.

@@ -1,15 +1,21 @@
 //! `switchyard check`: whether filters are some, and what is wrong with them or odd about them.
 
 mod report;
+mod size;
 mod subject;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use switchyard_expr::diagnostic::Page;
 use switchyard_expr::{Code, Diagnostic, Profile, Severity, Usage, compile_for, limits};
 
-use super::{EXIT_NO, Output, print_line, read_input};
+use super::{EXIT_NO, Output, UsageError, print_line, read_input, read_sample};
+use crate::codes;
+use crate::event::Sample;
 use crate::registry::{Problem, catalog, code};
 use subject::{FilterText, Subject};
 
@@ -26,6 +32,9 @@ pub struct CheckArgs {
     /// Event type that the filter is for; may be repeated. Modules name their own
     #[arg(long = "event", value_name = "TYPE")]
     pub events: Vec<String>,
+    /// A sample event; warns if the vendor would not deliver what a module's handler gets of it
+    #[arg(long, value_name = "FILE", conflicts_with = "expression")]
+    pub with: Option<PathBuf>,
     /// How to print the answer
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -88,9 +97,14 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         (None, Some(file)) => {
             subject::read(&file.display().to_string(), &read_input(file)?, &args.events)?
         }
-        (None, None) => anyhow::bail!("nothing to check: give a FILE, `-`, or -e EXPR"),
+        (None, None) => {
+            anyhow::bail!(UsageError("nothing to check: give a FILE, `-`, or -e EXPR".into()))
+        }
     };
-    let checked = check(subjects, unknown_events(&args.events));
+    let sample = args.with.as_deref().map(read_sample).transpose()?;
+    let mut findings = unknown_events(&args.events);
+    findings.extend(shared_keys(&subjects));
+    let checked = check(subjects, sample.as_ref(), findings);
     let valid = !checked.findings.iter().any(Finding::is_error);
     match (args.format, args.output) {
         (Some(Format::Github), _) => report::github(&checked)?,
@@ -116,9 +130,38 @@ fn unknown_events(events: &[String]) -> Vec<Finding> {
     findings.collect()
 }
 
-fn check(subjects: Vec<Subject>, mut findings: Vec<Finding>) -> Checked {
-    let mut filters = Vec::new();
+/// Modules that have the key of an earlier one. Lines of a registration file say whose they are, so
+/// that only modules of one installation clash.
+fn shared_keys(subjects: &[Subject]) -> Vec<Finding> {
+    let mut known: HashMap<(&str, &str), String> = HashMap::new();
+    let mut findings = Vec::new();
     for subject in subjects {
+        let Some(key) = &subject.key else { continue };
+        let place = format!("{}#{}", subject.origin, key.path);
+        match known.entry((&key.owner, &key.text)) {
+            Entry::Vacant(entry) => {
+                entry.insert(place);
+            }
+            Entry::Occupied(first) => {
+                let message = format!("two modules have the key `{}`", key.text);
+                let help = format!(
+                    "the other is {}; the vendor would ignore both, here the later is refused",
+                    first.get()
+                );
+                let problem = Problem::new(code::DUPLICATE, &key.path, message).with_help(help);
+                let what = What::Module(Severity::Error, Box::new(problem));
+                findings.push(Finding { origin: subject.origin.clone(), what });
+            }
+        }
+    }
+    findings
+}
+
+fn check(subjects: Vec<Subject>, sample: Option<&Sample>, mut findings: Vec<Finding>) -> Checked {
+    let mut filters = Vec::new();
+    for mut subject in subjects {
+        let too_large = subject.body.as_ref().zip(sample).and_then(|(b, s)| size::warning(b, s));
+        subject.problems.extend(too_large.map(|problem| (Severity::Warning, problem)));
         for (severity, problem) in subject.problems {
             let what = What::Module(severity, Box::new(problem));
             findings.push(Finding { origin: subject.origin.clone(), what });
@@ -156,29 +199,35 @@ pub struct ExplainCodeArgs {
 /// # Errors
 /// Standard output cannot be written.
 pub fn explain_code(args: &ExplainCodeArgs) -> anyhow::Result<ExitCode> {
+    let all = every_code();
     let Some(text) = &args.code else {
-        for code in Code::ALL {
-            print_line(&format!("{code}  {}", code.title()))?;
+        for (code, title, _) in all {
+            print_line(&format!("{code}  {title}"))?;
         }
         return Ok(ExitCode::SUCCESS);
     };
-    let Some(code) = Code::from_text(text) else {
-        print_line(&format!("there is no code `{text}` of the filter language"))?;
+    let digits = text.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let found = all.iter().find(|(code, ..)| code.strip_prefix("SY-") == Some(digits));
+    let Some((code, title, page)) = found else {
+        print_line(&format!("there is no code `{text}`; without one all are listed"))?;
         return Ok(ExitCode::from(EXIT_NO));
     };
-    print_line(&page(code))?;
+    let mut told = format!("{code}: {title}\n\n{}\n", page.cause);
+    if !page.example.is_empty() {
+        told.push_str(&format!("\n  {}\n", page.example.replace('\n', "\n  ")));
+    }
+    let fix = if page.fix.ends_with('.') { page.fix.to_owned() } else { format!("  {}", page.fix) };
+    print_line(&format!("{told}\nInstead:\n\n{fix}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn page(code: Code) -> String {
-    let page = code.page();
-    let mut text = format!("{code}: {}\n\n{}\n", code.title(), page.cause);
-    if !page.example.is_empty() {
-        text.push_str(&format!("\n  {}\n", page.example));
-    }
-    let fix = if page.fix.ends_with('.') { page.fix.to_owned() } else { format!("  {}", page.fix) };
-    text.push_str(&format!("\nInstead:\n\n{fix}"));
-    text
+/// Every code with its title and page, ascending.
+fn every_code() -> Vec<(String, &'static str, Page)> {
+    let language = Code::ALL.iter().map(|code| (code.to_string(), code.title(), code.page()));
+    let others = codes::ENTRIES.iter().map(|e| (e.code.to_owned(), e.title, e.page));
+    let mut all: Vec<_> = language.chain(others).collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
 }
 
 /// What is known of an accepted filter beside its mistakes.

@@ -15,7 +15,7 @@ use super::webhook;
 use crate::domain::{Secret, Webhook};
 
 const CONTENT_TYPE: &str = "content-type";
-const USER_AGENT: &str = concat!("switchyard/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("switchyard/", env!("CARGO_PKG_VERSION"));
 
 /// Calls functions of apps over the broker; implemented at its edge.
 pub trait FunctionCaller: Send + Sync {
@@ -111,7 +111,7 @@ pub(super) async fn call(
     }
 }
 
-fn common_fields(delivery: &Delivery, now: Timestamp) -> Fields {
+pub(super) fn common_fields(delivery: &Delivery, now: Timestamp) -> Fields {
     let event = &delivery.occurrence.event;
     let subscription = &delivery.subscription.id;
     let mut fields = Vec::with_capacity(13);

@@ -1,41 +1,52 @@
 //! The body a handler gets: the event object as it was published, with a few members of our own.
 //!
-//! Values are never re-serialised: their bytes are copied, so that numbers, order and spelling
-//! arrive as the publisher wrote them. An event is taken apart once, whatever the number of its
-//! deliveries.
+//! Nothing is re-serialised: the text between our members is copied, so that numbers, order and
+//! spelling arrive as the publisher wrote them. An event is taken apart once, whatever the number
+//! of its deliveries.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use bytes::Bytes;
 use thiserror::Error;
 
 use crate::domain::{FilterError, SubscriptionId};
 use crate::event::Event;
-use crate::event::members::Members;
+use crate::event::members::{Members, Outline};
 
 /// Members that we set ourselves, whatever the publisher wrote.
 const OWN_MEMBERS: [&str; 4] = ["selfGenerated", "context", "retryContext", "filterError"];
+
+/// Room for them.
+const ROOM_FOR_OWN: usize = 512;
 
 /// The body of an event is not a JSON object.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("{0}")]
 pub struct NotAnObject(String);
 
-/// An event object taken apart into its top-level members.
+impl NotAnObject {
+    fn because(error: impl ToString) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// An event object as the runs of its text that every delivery copies.
 #[derive(Clone, Debug)]
 pub struct Template {
-    members: Vec<Member>,
+    body: Bytes,
+    runs: Vec<Run>,
     /// Members that the publisher left out, ready to be appended.
     missing: String,
     cloud_id: String,
-    bytes: usize,
 }
 
-/// A member; the value is its bytes in the event.
+/// Members of an object that follow each other, as the publisher wrote them.
 #[derive(Clone, Debug)]
-struct Member {
-    name: Box<str>,
-    value: Bytes,
+struct Run {
+    text: Range<usize>,
+    /// The value, if the run is the member `issue`.
+    issue: Option<Range<usize>>,
 }
 
 /// What differs from one delivery of an event to the other.
@@ -70,8 +81,15 @@ impl Template {
     /// # Errors
     /// The body is not a JSON object.
     pub fn of(event: &Event) -> Result<Self, NotAnObject> {
-        let members = members(&event.body)?;
-        let has = |name: &str| members.iter().any(|member| &*member.name == name);
+        let text = std::str::from_utf8(&event.body).map_err(NotAnObject::because)?;
+        let members = Members::parse(text).map_err(NotAnObject::because)?;
+        Ok(Self::outlined(event, &members.outline(text)))
+    }
+
+    /// The template of `event`, whose body has these members.
+    #[must_use]
+    pub fn outlined(event: &Event, outline: &Outline<'_>) -> Self {
+        let has = |name: &str| outline.iter().any(|(at, _)| *at == name);
         let mut missing = String::new();
         if !has("eventType") {
             put_text(&mut missing, "eventType", event.envelope.event_type.as_str());
@@ -80,23 +98,23 @@ impl Template {
             put_text(&mut missing, "timestamp", &time.as_millisecond().to_string());
         }
         let cloud_id = quoted(event.envelope.cloud_id.as_str());
-        Ok(Self { members, missing, cloud_id, bytes: event.body.len() })
+        Self { body: event.body.clone(), runs: runs(&event.body, outline), missing, cloud_id }
     }
 
     /// Writes the body of one delivery.
     #[must_use]
     pub fn render(&self, particulars: &Particulars<'_>) -> Bytes {
-        let mut out = Object::with_capacity(self.bytes + 512);
-        for member in &self.members {
-            match &*member.name {
-                name if OWN_MEMBERS.contains(&name) => {}
-                "issue" if !particulars.include_fields.is_empty() => {
-                    out.put("issue", &trim_issue(&member.value, particulars.include_fields));
+        let mut out = Object::with_capacity(self.body.len() + ROOM_FOR_OWN);
+        let include = particulars.include_fields;
+        for run in &self.runs {
+            match &run.issue {
+                Some(issue) if !include.is_empty() => {
+                    out.put("issue", &trim_issue(&self.body.slice(issue.clone()), include));
                 }
-                name => out.put(name, &member.value),
+                _ => out.put_raw(self.body.get(run.text.clone()).unwrap_or_default()),
             }
         }
-        out.put_raw(&self.missing);
+        out.put_raw(self.missing.as_bytes());
         out.put("selfGenerated", if particulars.self_generated { b"true" } else { b"false" });
         let key = quoted(particulars.subscription.key.as_str());
         let context = format!(r#"{{"cloudId":{},"moduleKey":{key}}}"#, self.cloud_id);
@@ -120,6 +138,31 @@ impl RetryContext<'_> {
             self.data.unwrap_or("null"),
         )
     }
+}
+
+/// The text between the braces of `body`, without our own members: as few runs as there can be.
+fn runs(body: &[u8], outline: &Outline<'_>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::with_capacity(4);
+    // Whether the next member goes on with the run before it.
+    let (mut goes_on, mut behind) = (false, 0);
+    for (name, value) in outline {
+        let between = body.get(behind..value.start).unwrap_or_default();
+        let start = behind + between.iter().position(|byte| *byte == b'"').unwrap_or(0);
+        behind = value.end;
+        match (&**name, runs.last_mut()) {
+            (name, _) if OWN_MEMBERS.contains(&name) => goes_on = false,
+            ("issue", _) => {
+                runs.push(Run { text: start..behind, issue: Some(value.clone()) });
+                goes_on = false;
+            }
+            (_, Some(run)) if goes_on => run.text.end = behind,
+            _ => {
+                runs.push(Run { text: start..behind, issue: None });
+                goes_on = true;
+            }
+        }
+    }
+    runs
 }
 
 /// Keeps of `issue.fields` what `include` names; whatever has no such shape stays as it is.
@@ -162,10 +205,10 @@ impl Object {
     }
 
     /// Appends members that are written already.
-    fn put_raw(&mut self, members: &str) {
+    fn put_raw(&mut self, members: &[u8]) {
         if !members.is_empty() {
             self.separate();
-            self.0.extend_from_slice(members.as_bytes());
+            self.0.extend_from_slice(members);
         }
     }
 
@@ -195,10 +238,16 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
+/// A member; the value is its bytes in the event.
+struct Member {
+    name: Box<str>,
+    value: Bytes,
+}
+
 /// Takes an object apart; of a repeated name the last value counts.
 fn members(json: &Bytes) -> Result<Vec<Member>, NotAnObject> {
-    let text = std::str::from_utf8(json).map_err(|error| NotAnObject(error.to_string()))?;
-    let members = Members::parse(text).map_err(|error| NotAnObject(error.to_string()))?;
+    let text = std::str::from_utf8(json).map_err(NotAnObject::because)?;
+    let members = Members::parse(text).map_err(NotAnObject::because)?;
     let mut seen = HashSet::new();
     let mut last: Vec<Member> = Vec::new();
     for (name, value) in members.iter().collect::<Vec<_>>().into_iter().rev() {
@@ -259,7 +308,7 @@ mod tests {
         let body = r#"{"eventType":"x", "timestamp":"1", "big": 1.50e+400, "s":"\u00e9" }"#;
         assert_eq!(
             text(body, &plain(&id)),
-            r#"{"eventType":"x","timestamp":"1","big":1.50e+400,"s":"\u00e9","selfGenerated":false,"context":{"cloudId":"cloud-1","moduleKey":"k"}}"#
+            r#"{"eventType":"x", "timestamp":"1", "big": 1.50e+400, "s":"\u00e9","selfGenerated":false,"context":{"cloudId":"cloud-1","moduleKey":"k"}}"#
         );
     }
 

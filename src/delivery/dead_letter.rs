@@ -6,7 +6,8 @@ use futures_util::future::BoxFuture;
 use super::Fields;
 use super::outcome::DeadReason;
 use super::plan::Delivery;
-use crate::domain::AppId;
+use super::webhook;
+use crate::domain::{AppId, Handler, InstallationId};
 use crate::event::Headers;
 use crate::event::envelope::decoded;
 use crate::event::webhook::original;
@@ -60,6 +61,8 @@ pub enum Kind {
     Delivery {
         /// The app.
         app: AppId,
+        /// The installation.
+        installation: InstallationId,
     },
     /// A parked record that cannot be read.
     Record,
@@ -103,8 +106,14 @@ impl DeadLetter {
             (original::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
         ];
         fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        if let Handler::Webhook(webhook) = &*delivery.subscription.handler {
+            fields.extend(webhook::letter_fields(delivery, webhook));
+        }
         Self {
-            kind: Kind::Delivery { app: delivery.subscription.app.clone() },
+            kind: Kind::Delivery {
+                app: delivery.subscription.app.clone(),
+                installation: delivery.subscription.id.installation.clone(),
+            },
             message_id: format!("dead/{}/{}/{}", delivery.id, progress.attempt, progress.parks),
             fields,
             body: event.body.clone(),

@@ -4,20 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
 
 use super::attempt::{self, FunctionCaller};
 use super::breaker::Admission;
 use super::dead_letter::{Cause, DeadLetter, DeadLetterBox};
+use super::forge;
 use super::http::Sender;
 use super::lane::{Lane, Lanes, NoTurn};
-use super::metrics;
-use super::outcome::{Class, DeadReason, Next, Outcome};
+use super::metrics::{self, DeliveryMetrics};
+use super::outcome::{Asked, Class, DeadReason, Next, Outcome};
 use super::parking::{ParkReason, ParkingLot, Record, TooLarge};
 use super::plan::Delivery;
 use super::retry::{Random, Schedule, Schedules};
-use crate::domain::Handler;
+use crate::domain::{Handler, SubscriptionId};
+use crate::jwt::KeyRing;
 use crate::telemetry::{Live, Notice};
 use crate::{clock, config};
+
+/// Answers in a row by which a handler says that it is gone until it is believed.
+const GONE_MAX: u32 = 3;
 
 /// What became of a delivery; whichever it is, nothing of it is left to do for its event.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +47,11 @@ pub struct Edges {
     pub parking: Arc<dyn ParkingLot>,
     /// What is given up.
     pub dead_letters: Arc<dyn DeadLetterBox>,
+    /// Subscriptions whose handler says again and again that it is gone; told at least once more if
+    /// there is no room.
+    pub gone: mpsc::Sender<SubscriptionId>,
+    /// What tokens for remotes are signed with.
+    pub keys: Arc<KeyRing>,
 }
 
 /// Carries out deliveries. Shared by all tasks; its memory is bounded by the lanes.
@@ -49,6 +60,7 @@ pub struct Dispatcher {
     edges: Edges,
     schedules: Schedules,
     random: Random,
+    metrics: DeliveryMetrics,
     timeout: Duration,
     park_after: Duration,
     payload_bytes_max: usize,
@@ -71,6 +83,7 @@ impl Dispatcher {
             edges,
             schedules: Schedules::new(Schedule::new(&config.retry_schedule_s, config.retry_jitter)),
             random,
+            metrics: DeliveryMetrics::default(),
             park_after: Duration::from_millis(config.park_after_ms),
             payload_bytes_max: config.payload_max,
             live,
@@ -111,9 +124,11 @@ impl Dispatcher {
             // Asked with the turn in hand, so that a probe that is let through is made.
             Ok(turn) => match lane.breaker().admit(clock::now_ms()) {
                 Admission::Go => {
-                    metrics::queued(clock::since(queued));
+                    self.metrics.queued(clock::since(queued));
                     let started = clock::tick();
-                    let outcome = self.attempt(&delivery, &lane).await;
+                    // Boxed, so that the many that wait take little room, not that of the few
+                    // that are attempted.
+                    let outcome = Box::pin(self.attempt(&delivery, &lane)).await;
                     let took = clock::since(started);
                     drop(turn);
                     (self.settle(delivery, outcome).await, Some(took))
@@ -145,65 +160,93 @@ impl Dispatcher {
             return Outcome::failed(Class::TooLarge, detail);
         }
         let (started, now) = (clock::tick(), clock::now());
-        let (target, outcome) = match &*delivery.subscription.handler {
+        let (metrics, outcome) = match &*delivery.subscription.handler {
             Handler::Http { url, secret } => {
-                let _running = metrics::running("http");
-                ("http", attempt::post(delivery, url, secret, lane, body, now).await)
+                let _running = self.metrics.http.running();
+                (&self.metrics.http, attempt::post(delivery, url, secret, lane, body, now).await)
             }
             Handler::Function { subject } => {
-                let _running = metrics::running("nats");
+                let _running = self.metrics.nats.running();
                 let functions = &*self.edges.functions;
                 let call = attempt::call(delivery, subject, functions, self.timeout, body, now);
-                ("nats", call.await)
+                (&self.metrics.nats, call.await)
             }
             Handler::Webhook(webhook) => {
-                let _running = metrics::running("http");
-                ("http", attempt::post_webhook(delivery, webhook, lane, body, now).await)
+                let _running = self.metrics.http.running();
+                (
+                    &self.metrics.http,
+                    attempt::post_webhook(delivery, webhook, lane, body, now).await,
+                )
+            }
+            Handler::Remote(remote) => {
+                let _running = self.metrics.http.running();
+                let keys = &self.edges.keys;
+                (&self.metrics.http, forge::post(delivery, remote, keys, lane, body, now).await)
             }
         };
         let outcome = outcome.under(delivery.subscription.profile);
         let took = clock::since(started);
         lane.record_attempt(took);
         lane.breaker().record(outcome.class, clock::now_ms(), self.random.unit());
-        metrics::attempt(target, &outcome, took);
+        metrics.attempted(&outcome, took);
         outcome
     }
 
     async fn settle(&self, mut delivery: Delivery, outcome: Outcome) -> Accounted {
         if !outcome.is_done() {
             note_failure(&delivery, &outcome);
+            self.report_gone(&delivery, outcome.class);
             delivery.progress.last_class = outcome.class.label().into();
         }
-        let now = clock::now();
-        match outcome.next {
-            Next::Done => {
-                for subscription in delivery.subscriptions() {
-                    subscription.stats.count_delivered(now.as_millisecond());
-                }
-                let progress = &delivery.progress;
-                let seconds = now.duration_since(progress.first_seen).as_secs_f64();
-                metrics::delivered(delivery.lane_label(), progress.attempt, seconds);
-                Accounted::Delivered
-            }
-            Next::Dead(reason) => self.bury(&delivery, reason, &outcome.detail).await,
-            Next::Retry { asked, ref reason, ref data } => {
-                let attempt = delivery.progress.attempt;
-                let random = self.random.unit();
-                let schedule = self.schedules.of(delivery.subscription.profile);
-                let delay = schedule.delay_after(attempt, outcome.class, asked, random);
-                let Some(delay) = delay else {
-                    return self.bury(&delivery, DeadReason::Exhausted, &outcome.detail).await;
-                };
-                metrics::retry(&outcome, asked.is_some());
-                delivery.progress.attempt += 1;
-                delivery.progress.retry_reason = reason.clone();
-                delivery.progress.retry_data = data.clone();
-                let due =
-                    SignedDuration::try_from(delay).ok().and_then(|d| now.checked_add(d).ok());
-                let due = due.unwrap_or(now);
-                self.park(delivery, due, ParkReason::Backoff).await
+        // What is rare is boxed: every delivery that waits would have to keep room for it.
+        let Outcome { class, detail, next } = outcome;
+        match next {
+            Next::Done => self.note_delivered(&delivery),
+            Next::Dead(reason) => Box::pin(self.bury(&delivery, reason, &detail)).await,
+            Next::Retry { asked, reason, data } => {
+                delivery.progress.retry_reason = reason;
+                delivery.progress.retry_data = data;
+                Box::pin(self.retry(delivery, class, asked, &detail)).await
             }
         }
+    }
+
+    fn report_gone(&self, delivery: &Delivery, class: Class) {
+        for subscription in delivery.subscriptions() {
+            if subscription.stats.is_gone_for_good(class == Class::Gone, GONE_MAX) {
+                let _ = self.edges.gone.try_send(subscription.id.clone());
+            }
+        }
+    }
+
+    fn note_delivered(&self, delivery: &Delivery) -> Accounted {
+        let (now, progress) = (clock::now(), &delivery.progress);
+        for subscription in delivery.subscriptions() {
+            subscription.stats.count_delivered(now.as_millisecond());
+        }
+        let seconds = now.duration_since(progress.first_seen).as_secs_f64();
+        self.metrics.delivered(delivery.lane_label(), progress.attempt, seconds);
+        Accounted::Delivered
+    }
+
+    /// Parks a delivery until its next attempt, unless that was the last.
+    async fn retry(
+        &self,
+        mut delivery: Delivery,
+        class: Class,
+        asked: Option<Asked>,
+        error: &str,
+    ) -> Accounted {
+        let (now, random) = (clock::now(), self.random.unit());
+        let schedule = self.schedules.of(delivery.subscription.profile);
+        let Some(delay) = schedule.delay_after(delivery.progress.attempt, class, asked, random)
+        else {
+            return self.bury(&delivery, DeadReason::Exhausted, error).await;
+        };
+        metrics::retry(class, asked.is_some());
+        delivery.progress.attempt += 1;
+        let due = SignedDuration::try_from(delay).ok().and_then(|d| now.checked_add(d).ok());
+        self.park(delivery, due.unwrap_or(now), ParkReason::Backoff).await
     }
 
     /// The longer the backlog of a lane, the later each of it is looked at again.

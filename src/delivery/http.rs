@@ -3,6 +3,8 @@
 //! The connector resolves, checks and dials by itself: what is dialled is exactly what was checked,
 //! and there is no proxy, no redirect and no connection shared between installations.
 
+mod ask;
+
 use std::error::Error as StdError;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -167,9 +169,11 @@ async fn read_answer(answer: Response<Incoming>, bytes_max: usize) -> hyper::Res
 fn request(url: &Url, fields: Fields, body: Bytes) -> Option<Request<Full<Bytes>>> {
     let uri: Uri = url.as_str().parse().ok()?;
     let mut request = Request::post(uri).body(Full::new(body)).ok()?;
+    // The library adds two of its own.
+    request.headers_mut().reserve(fields.len() + 2);
     for (name, value) in fields {
         // Ids may hold text that no header can carry; it is left out rather than altered.
-        if let Ok(value) = HeaderValue::from_str(&value) {
+        if let Ok(value) = HeaderValue::try_from(value) {
             request.headers_mut().insert(HeaderName::from_static(name), value);
         }
     }

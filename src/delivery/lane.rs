@@ -105,6 +105,7 @@ impl Lanes {
     pub fn lane_of(&self, delivery: &Delivery) -> Arc<Lane> {
         let target: Box<str> = match &*delivery.subscription.handler {
             Handler::Http { url, .. } => url.as_str().into(),
+            Handler::Remote(remote) => remote.url.as_str().into(),
             Handler::Function { subject } => (&**subject).into(),
             Handler::Webhook(webhook) => webhook.base.as_str().into(),
         };

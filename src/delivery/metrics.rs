@@ -1,42 +1,118 @@
-//! What operators see of deliveries. Labels come from closed sets only.
+//! What operators see of deliveries. Labels come from closed sets only. Handles that move with
+//! every delivery are kept.
 
 use std::time::Duration;
 
-use metrics::{Gauge, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::guard::Refusal;
-use super::outcome::{DeadReason, Outcome};
+use super::outcome::{Class, DeadReason, Outcome};
 use super::parking::ParkReason;
 
 /// Why a delivery is being attempted, as label: `live` or `retry`.
 pub(super) type LaneLabel = &'static str;
 
 /// Where an attempt goes, as label.
-pub(super) type Target = &'static str;
+type Target = &'static str;
 
-pub(super) fn attempt(target: Target, outcome: &Outcome, took: Duration) {
-    let (class, blame) = (outcome.class.label(), outcome.class.blame());
+/// What one dispatcher counts with every delivery.
+pub(super) struct DeliveryMetrics {
+    pub(super) http: TargetMetrics,
+    pub(super) nats: TargetMetrics,
+    queued: Histogram,
+    live: LaneMetrics,
+    retry: LaneMetrics,
+    attempt_number: Histogram,
+}
+
+/// Deliveries that ended well, of one kind.
+struct LaneMetrics {
+    delivered: Counter,
+    seconds: Histogram,
+}
+
+/// Attempts at one kind of handler.
+pub(super) struct TargetMetrics {
+    target: Target,
+    running: Gauge,
+    seconds: Histogram,
+    succeeded: Counter,
+}
+
+impl Default for DeliveryMetrics {
+    fn default() -> Self {
+        Self {
+            http: TargetMetrics::of("http"),
+            nats: TargetMetrics::of("nats"),
+            queued: histogram!("switchyard_delivery_phase_seconds", "phase" => "queue"),
+            live: LaneMetrics::of("live"),
+            retry: LaneMetrics::of("retry"),
+            attempt_number: histogram!("switchyard_delivery_attempt_number"),
+        }
+    }
+}
+
+impl DeliveryMetrics {
+    /// How long a delivery waited for its turn.
+    pub(super) fn queued(&self, waited: Duration) {
+        self.queued.record(waited);
+    }
+
+    /// A delivery ended well, `seconds` after it became due.
+    pub(super) fn delivered(&self, lane: LaneLabel, attempt: u32, seconds: f64) {
+        let metrics = if lane == "live" { &self.live } else { &self.retry };
+        metrics.delivered.increment(1);
+        metrics.seconds.record(seconds);
+        self.attempt_number.record(f64::from(attempt));
+    }
+}
+
+impl LaneMetrics {
+    fn of(lane: LaneLabel) -> Self {
+        Self {
+            delivered: ended("delivered", lane),
+            seconds: histogram!("switchyard_delivery_end_to_end_seconds", "lane" => lane),
+        }
+    }
+}
+
+impl TargetMetrics {
+    fn of(target: Target) -> Self {
+        Self {
+            target,
+            running: gauge!("switchyard_deliveries_inflight", "target" => target),
+            seconds: histogram!("switchyard_delivery_attempt_seconds", "target" => target),
+            succeeded: attempts(target, Class::Success),
+        }
+    }
+
+    /// Counts one running attempt until the answer is dropped.
+    pub(super) fn running(&self) -> Running<'_> {
+        self.running.increment(1.0);
+        Running(&self.running)
+    }
+
+    /// An attempt ended.
+    pub(super) fn attempted(&self, outcome: &Outcome, took: Duration) {
+        match outcome.class {
+            Class::Success => self.succeeded.increment(1),
+            class => attempts(self.target, class).increment(1),
+        }
+        self.seconds.record(took);
+    }
+}
+
+fn attempts(target: Target, class: Class) -> Counter {
+    let (class, blame) = (class.label(), class.blame());
     counter!("switchyard_delivery_attempts_total", "target" => target, "class" => class, "blame" => blame)
-        .increment(1);
-    histogram!("switchyard_delivery_attempt_seconds", "target" => target).record(took);
-}
-
-pub(super) fn queued(waited: Duration) {
-    histogram!("switchyard_delivery_phase_seconds", "phase" => "queue").record(waited);
-}
-
-pub(super) fn delivered(lane: LaneLabel, attempt: u32, seconds: f64) {
-    ended("delivered", lane);
-    histogram!("switchyard_delivery_end_to_end_seconds", "lane" => lane).record(seconds);
-    histogram!("switchyard_delivery_attempt_number").record(f64::from(attempt));
 }
 
 pub(super) fn dropped(lane: LaneLabel) {
-    ended("dropped_by_policy", lane);
+    ended("dropped_by_policy", lane).increment(1);
 }
 
 pub(super) fn dead(lane: LaneLabel, reason: &DeadReason) {
-    ended("dead", lane);
+    ended("dead", lane).increment(1);
     dead_letter(reason);
 }
 
@@ -45,16 +121,16 @@ pub fn dead_letter(reason: &DeadReason) {
     counter!("switchyard_dlq_total", "reason" => reason.label()).increment(1);
 }
 
-fn ended(outcome: &'static str, lane: LaneLabel) {
-    counter!("switchyard_deliveries_total", "outcome" => outcome, "lane" => lane).increment(1);
+fn ended(outcome: &'static str, lane: LaneLabel) -> Counter {
+    counter!("switchyard_deliveries_total", "outcome" => outcome, "lane" => lane)
 }
 
 pub(super) fn parked(reason: ParkReason) {
     counter!("switchyard_parkings_total", "reason" => reason.label()).increment(1);
 }
 
-pub(super) fn retry(outcome: &Outcome, honoured: bool) {
-    counter!("switchyard_retries_scheduled_total", "class" => outcome.class.label()).increment(1);
+pub(super) fn retry(class: Class, honoured: bool) {
+    counter!("switchyard_retries_scheduled_total", "class" => class.label()).increment(1);
     if honoured {
         counter!("switchyard_retry_after_honoured_total").increment(1);
     }
@@ -82,15 +158,9 @@ pub(super) fn pending(deliveries: usize) {
 }
 
 /// Counts one running attempt until it is dropped.
-pub(super) struct Running(Gauge);
+pub(super) struct Running<'a>(&'a Gauge);
 
-pub(super) fn running(target: Target) -> Running {
-    let gauge = gauge!("switchyard_deliveries_inflight", "target" => target);
-    gauge.increment(1.0);
-    Running(gauge)
-}
-
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }

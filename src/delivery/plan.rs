@@ -5,9 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::body::{NotAnObject, Particulars, RetryContext, Template};
+use super::forge;
 use super::webhook::{self, Due};
 use crate::domain::{DeliveryId, FilterError, Handler};
-use crate::event::Event;
+use crate::event::{Decoder, Event};
 use crate::matcher::Subscription;
 
 /// An event that is being delivered, shared by its deliveries.
@@ -26,6 +27,16 @@ impl Occurrence {
     /// Its body is not a JSON object.
     pub fn new(event: Event) -> Result<Self, NotAnObject> {
         let template = Template::of(&event)?;
+        Ok(Self { event, template })
+    }
+
+    /// Prepares an event that `decoder` has just read, which knows its members.
+    ///
+    /// # Errors
+    /// Its body is not a JSON object.
+    pub fn decoded(event: Event, decoder: &Decoder) -> Result<Self, NotAnObject> {
+        let Some(outline) = decoder.outline() else { return Self::new(event) };
+        let template = Template::outlined(&event, &outline);
         Ok(Self { event, template })
     }
 }
@@ -122,12 +133,16 @@ impl Delivery {
             reason: &self.progress.retry_reason,
             data: self.progress.retry_data.as_deref(),
         });
-        self.occurrence.template.render(&Particulars {
+        let event = self.occurrence.template.render(&Particulars {
             subscription: &self.subscription.id,
             self_generated: self.self_generated,
             filter_error: self.filter_error.as_ref(),
             include_fields: &self.subscription.include_fields,
             retry,
-        })
+        });
+        match &*self.subscription.handler {
+            Handler::Remote(remote) => forge::body(self, remote, event),
+            _ => event,
+        }
     }
 }

@@ -15,8 +15,8 @@ use serde_json::json;
 use sha2::Sha256;
 use url::Url;
 
-use super::Fields;
 use super::plan::Delivery;
+use super::{Fields, failed};
 use crate::domain::{Handler, InstallationId, ModuleKey, Secret, SubscriptionId, Webhook};
 use crate::event::Event;
 use crate::event::members::Members;
@@ -78,7 +78,7 @@ pub fn due(matches: Vec<Match>) -> Vec<Due> {
 fn dynamic(subscription: &Subscription) -> Option<(u64, &str)> {
     match &*subscription.handler {
         Handler::Webhook(webhook) => Some((webhook.number?, &webhook.address)),
-        Handler::Http { .. } | Handler::Function { .. } => None,
+        _ => None,
     }
 }
 
@@ -131,32 +131,60 @@ pub(super) fn body(delivery: &Delivery, webhook: &Webhook) -> Bytes {
     if webhook.excludes_body {
         return Bytes::new();
     }
-    let matched = webhook.number.map(|_| {
-        let numbers = delivery.subscriptions().filter_map(|s| dynamic(s).map(|(number, _)| number));
-        let mut numbers: Vec<u64> = numbers.collect();
-        numbers.sort_unstable();
-        json!(numbers).to_string()
-    });
     let event = &delivery.occurrence.event;
+    render(event, matched(delivery, webhook).as_deref(), |members| name(delivery, members))
+}
+
+/// The webhook of an event: as it entered, or made under a name; with the ids of the dynamic
+/// webhooks that it is for, a JSON list.
+pub(super) fn render(
+    event: &Event,
+    matched: Option<&str>,
+    name: impl FnOnce(&Members<'_>) -> String,
+) -> Bytes {
     let members = members(event);
     let entered = event.envelope.webhook.as_deref();
-    let original =
-        entered.and_then(|entered| original::rebuild(entered, &members, matched.as_deref()));
+    let original = entered.and_then(|entered| original::rebuild(entered, &members, matched));
     let body = original.unwrap_or_else(|| {
-        let event_type = &event.envelope.event_type;
-        let names = delivery.subscriptions().filter_map(|subscription| names(subscription));
-        let name = names.filter_map(|names| reverse::name_of(event_type, &members, names)).next();
         let time_ms = event.envelope.time.map(Timestamp::as_millisecond);
-        let name = name.unwrap_or(event_type.as_str());
-        reverse::body(name, event_type, &members, time_ms, matched.as_deref())
+        let event_type = &event.envelope.event_type;
+        reverse::body(&name(&members), event_type, &members, time_ms, matched)
     });
     body.into()
+}
+
+/// What a dead letter says, so that the app can be told what it did not take.
+pub(super) fn letter_fields(delivery: &Delivery, webhook: &Webhook) -> Fields {
+    let members = members(&delivery.occurrence.event);
+    let mut fields = vec![(failed::URL, resolve(webhook, &members))];
+    if !webhook.excludes_body {
+        fields.push((failed::NAME, name(delivery, &members)));
+        fields.extend(matched(delivery, webhook).map(|ids| (failed::MATCHED, ids)));
+    }
+    fields
+}
+
+/// The name by which the app asked for the event.
+fn name(delivery: &Delivery, event: &Members<'_>) -> String {
+    let event_type = &delivery.occurrence.event.envelope.event_type;
+    let names = delivery.subscriptions().filter_map(|subscription| names(subscription));
+    let name = names.filter_map(|names| reverse::name_of(event_type, event, names)).next();
+    name.unwrap_or(event_type.as_str()).to_owned()
+}
+
+/// Ids of the dynamic webhooks that a delivery is for, a JSON list.
+fn matched(delivery: &Delivery, webhook: &Webhook) -> Option<String> {
+    webhook.number?;
+    let numbers = delivery.subscriptions().filter_map(|s| dynamic(s).map(|(number, _)| number));
+    let mut numbers: Vec<u64> = numbers.collect();
+    numbers.sort_unstable();
+    Some(json!(numbers).to_string())
 }
 
 fn names(subscription: &Subscription) -> Option<&[Box<str>]> {
     match &*subscription.handler {
         Handler::Webhook(webhook) => Some(&webhook.names),
-        Handler::Http { .. } | Handler::Function { .. } => None,
+        _ => None,
     }
 }
 

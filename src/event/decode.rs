@@ -7,7 +7,8 @@ use switchyard_expr::{Tape, TapeError, TapeLimits};
 use thiserror::Error;
 
 use super::envelope::{Complete, Draft, Heading, Source};
-use super::pick::{Outline, OutlineBuilder, Pick, Picked, Picks, Place};
+use super::members::Outline;
+use super::pick::{Pick, Picked, Picks, Place, Selection, SelectionBuilder};
 use super::scan::Scan;
 use super::view::EventView;
 use super::{Event, Headers};
@@ -107,7 +108,7 @@ pub struct Decoder {
 /// The members of a body that say something of the event itself.
 #[derive(Debug)]
 struct Head {
-    outline: Outline,
+    selection: Selection,
     event_type: Place,
     account: Place,
     self_generated: Place,
@@ -116,13 +117,13 @@ struct Head {
 
 impl Head {
     fn new() -> Self {
-        let mut outline = OutlineBuilder::default();
-        let mut member = |name: &str| outline.member(Place::ROOT, name);
+        let mut selection = SelectionBuilder::default();
+        let mut member = |name: &str| selection.member(Place::ROOT, name);
         let event_type = member("eventType");
         let account = member("atlassianId");
         let self_generated = member("selfGenerated");
         Self {
-            outline: outline.finish(),
+            selection: selection.finish(),
             event_type,
             account,
             self_generated,
@@ -227,7 +228,7 @@ impl Decoder {
             self.parse(&body)?;
             body
         };
-        self.head.picked.read(&self.head.outline, self.scan.walk(&self.body));
+        self.head.picked.read(&self.head.selection, self.scan.walk(&self.body));
         self.body_self =
             self.trust_body_self && matches!(self.at(self.head.self_generated), Pick::Bool(true));
         let envelope = draft.complete(self.text(self.head.event_type))?;
@@ -240,10 +241,16 @@ impl Decoder {
         EventView::new(self.tape(), self_generated)
     }
 
-    /// The values of the decoded body that `outline` asks for.
-    pub fn pick<'e>(&'e self, outline: &'e Outline, picked: &'e mut Picked) -> Picks<'e> {
-        picked.read(outline, self.scan.walk(&self.body));
-        picked.view(outline, &self.body)
+    /// The values of the decoded body that `selection` asks for.
+    pub fn pick<'e>(&'e self, selection: &'e Selection, picked: &'e mut Picked) -> Picks<'e> {
+        picked.read(selection, self.scan.walk(&self.body));
+        picked.view(selection, &self.body)
+    }
+
+    /// Where the members of the decoded body stand; none if that is cheaper to read again.
+    #[must_use]
+    pub fn outline(&self) -> Option<Outline<'_>> {
+        self.scan.outline(&self.body)
     }
 
     /// Whether the app, or the account it acts with, caused the event.
@@ -318,7 +325,7 @@ impl Decoder {
     }
 
     fn at(&self, place: Place) -> Pick<'_> {
-        self.head.picked.view(&self.head.outline, &self.body).at(place)
+        self.head.picked.view(&self.head.selection, &self.body).at(place)
     }
 
     fn text(&self, place: Place) -> Option<&str> {

@@ -3,11 +3,17 @@
 //! What this module does not look into it does not change: numbers keep their digits, objects their
 //! order. Neither reading nor writing recurses, whatever the nesting.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+/// Where the members of an object stand: their names, unescaped, and the bytes of their values, in
+/// the order written.
+pub type Outline<'a> = Vec<(Cow<'a, str>, Range<usize>)>;
 
 /// The members of one JSON object, in the order written.
 #[derive(Debug, Default)]
@@ -25,6 +31,14 @@ impl<'a> Members<'a> {
     /// Members in the order written, values as JSON text.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.get()))
+    }
+
+    /// Where they stand in `text`, which they were read from.
+    #[must_use]
+    pub fn outline(&self, text: &str) -> Outline<'_> {
+        let offset = |value: &str| value.as_ptr().addr() - text.as_ptr().addr();
+        let span = |value: &str| offset(value)..offset(value) + value.len();
+        self.iter().map(|(name, value)| (Cow::Borrowed(name), span(value))).collect()
     }
 
     /// The value of `name` as JSON text; of repeated names the last counts.

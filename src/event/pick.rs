@@ -1,6 +1,6 @@
 //! The values of an event that somebody asks for, in one walk that steps over all others.
 //!
-//! An [`Outline`] says what is asked, as a tree of member names; [`Picked`] is what one event
+//! A [`Selection`] says what is asked, as a tree of member names; [`Picked`] is what one event
 //! answers. Texts are compared as bytes, unescaped only where they hold an escape; of a repeated
 //! name the last value counts, as on the tape. Long lists are not taken apart.
 
@@ -13,9 +13,9 @@ use unescape::unescape;
 use super::scan::{Walk, offset, parse_number};
 
 /// Longest list whose items are picked.
-pub const ITEMS_MAX: u32 = 1024;
+pub const ITEMS_MAX: u32 = 256;
 
-/// A value in an outline.
+/// A value in a selection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place(u32);
 
@@ -26,7 +26,7 @@ impl Place {
 
 /// Which values are asked for. Immutable.
 #[derive(Debug, Default)]
-pub struct Outline {
+pub struct Selection {
     places: Box<[Asked]>,
     names: Names,
 }
@@ -44,7 +44,7 @@ struct Asked {
 
 /// Collects what is asked.
 #[derive(Debug)]
-pub struct OutlineBuilder {
+pub struct SelectionBuilder {
     places: Vec<Wanted>,
 }
 
@@ -54,13 +54,13 @@ struct Wanted {
     items: Option<Vec<Box<str>>>,
 }
 
-impl Default for OutlineBuilder {
+impl Default for SelectionBuilder {
     fn default() -> Self {
         Self { places: vec![Wanted::default()] }
     }
 }
 
-impl OutlineBuilder {
+impl SelectionBuilder {
     /// Asks for the member `name` of a map.
     pub fn member(&mut self, of: Place, name: &str) -> Place {
         let fresh = offset(self.places.len());
@@ -92,9 +92,9 @@ impl OutlineBuilder {
         })
     }
 
-    /// The outline.
+    /// The selection.
     #[must_use]
-    pub fn finish(self) -> Outline {
+    pub fn finish(self) -> Selection {
         let mut names = NamesBuilder::default();
         let places = self.places.into_iter().map(|wanted| {
             let items = wanted.items.map(|items| (items.len(), items));
@@ -104,11 +104,11 @@ impl OutlineBuilder {
                 items: items.map(|(_, items)| names.row(items.into_iter().zip(1..).collect())),
             }
         });
-        Outline { places: places.collect(), names: names.finish() }
+        Selection { places: places.collect(), names: names.finish() }
     }
 }
 
-impl Outline {
+impl Selection {
     /// Bytes on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
@@ -116,7 +116,7 @@ impl Outline {
     }
 }
 
-/// What an event says to an outline. Reused from event to event.
+/// What an event says to a selection. Reused from event to event.
 #[derive(Debug, Default)]
 pub struct Picked {
     /// By place.
@@ -186,25 +186,25 @@ pub struct Items<'e> {
 /// The values of one event by place.
 #[derive(Clone, Copy, Debug)]
 pub struct Picks<'e> {
-    outline: &'e Outline,
+    selection: &'e Selection,
     picked: &'e Picked,
     text: &'e [u8],
 }
 
 impl Picked {
-    /// Picks what `outline` asks for from the text of `walk`.
-    pub(super) fn read(&mut self, outline: &Outline, mut walk: Walk<'_>) {
+    /// Picks what `selection` asks for from the text of `walk`.
+    pub(super) fn read(&mut self, selection: &Selection, mut walk: Walk<'_>) {
         self.values.clear();
-        self.values.resize(outline.places.len(), Value::Missing);
+        self.values.resize(selection.places.len(), Value::Missing);
         self.items.clear();
         self.unescaped.clear();
         let at = walk.next();
-        Picker { outline, walk, picked: self }.value(at, Place::ROOT.0);
+        Picker { selection, walk, picked: self }.value(at, Place::ROOT.0);
     }
 
-    /// What was picked last, by the same outline and from the same text.
-    pub(super) fn view<'e>(&'e self, outline: &'e Outline, text: &'e [u8]) -> Picks<'e> {
-        Picks { outline, picked: self, text }
+    /// What was picked last, by the same selection and from the same text.
+    pub(super) fn view<'e>(&'e self, selection: &'e Selection, text: &'e [u8]) -> Picks<'e> {
+        Picks { selection, picked: self, text }
     }
 }
 
@@ -214,7 +214,7 @@ impl<'e> Picks<'e> {
     #[inline]
     pub fn at(self, place: Place) -> Pick<'e> {
         let value = self.picked.values.get(place.0 as usize).copied().unwrap_or_default();
-        let width = || self.outline.places.get(place.0 as usize).map_or(0, |asked| asked.width);
+        let width = || self.selection.places.get(place.0 as usize).map_or(0, |asked| asked.width);
         self.pick(value, width)
     }
 
@@ -255,7 +255,7 @@ impl<'e> Items<'e> {
         self.len == 0
     }
 
-    /// A value of item `at`, by the position that [`OutlineBuilder::item_member`] gave; 0 is the
+    /// A value of item `at`, by the position that [`SelectionBuilder::item_member`] gave; 0 is the
     /// item itself.
     #[must_use]
     pub fn get(self, at: usize, position: usize) -> Pick<'e> {
@@ -265,9 +265,9 @@ impl<'e> Items<'e> {
     }
 }
 
-/// One walk. Recursion goes as deep as both the outline and the text, whose depth is bounded.
+/// One walk. Recursion goes as deep as both the selection and the text, whose depth is bounded.
 struct Picker<'e> {
-    outline: &'e Outline,
+    selection: &'e Selection,
     walk: Walk<'e>,
     picked: &'e mut Picked,
 }
@@ -287,8 +287,8 @@ impl Picker<'_> {
     }
 
     fn container(&mut self, bracket: u8, place: u32) {
-        let outline = self.outline;
-        let Some(asked) = outline.places.get(place as usize) else { return self.walk.skip() };
+        let selection = self.selection;
+        let Some(asked) = selection.places.get(place as usize) else { return self.walk.skip() };
         let value = match (bracket, asked.items) {
             (b'{', _) => Value::Map,
             (_, Some(names)) => self.items(names, asked.width),
@@ -307,8 +307,8 @@ impl Picker<'_> {
     fn set(&mut self, place: u32, value: Value) {
         let Some(kept) = self.picked.values.get_mut(place as usize) else { return };
         let was_map = std::mem::replace(kept, value) == Value::Map;
-        if was_map && let Some(asked) = self.outline.places.get(place as usize) {
-            for below in self.outline.names.targets(asked.members) {
+        if was_map && let Some(asked) = self.selection.places.get(place as usize) {
+            for below in self.selection.names.targets(asked.members) {
                 self.set(below, Value::Missing);
             }
         }
@@ -318,10 +318,10 @@ impl Picker<'_> {
     /// of them.
     #[inline(always)]
     fn members(&mut self, names: RowId, mut read: impl FnMut(&mut Self, usize, u32) -> usize) {
-        if self.outline.names.is_empty(names) {
+        if self.selection.names.is_empty(names) {
             return self.walk.skip();
         }
-        let names = self.outline.names.of(names);
+        let names = self.selection.names.of(names);
         self.walk.enter();
         let mut at = self.walk.next();
         while self.walk.byte(at) == b'"' {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{DecodeError, Decoder, EventView, Headers};
+use super::{DecodeError, Decoder, Event, EventView, Headers};
 
 /// Largest sample, as in the router.
 const SAMPLE_BYTES_MAX: usize = 1 << 20;
@@ -12,6 +12,7 @@ const SAMPLE_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Sample {
     decoder: Decoder,
+    event: Event,
 }
 
 impl Sample {
@@ -28,8 +29,14 @@ impl Sample {
         let subject = format!("sample.in.site.{event_type}.-");
         let body: Bytes = event.to_string().into();
         let mut decoder = Decoder::new(SAMPLE_BYTES_MAX, true);
-        decoder.decode(&subject, &NoHeaders, body, 0)?;
-        Ok(Self { decoder })
+        let event = decoder.decode(&subject, &NoHeaders, body, 0)?;
+        Ok(Self { decoder, event })
+    }
+
+    /// The event with its envelope; a body that names no type is of the type `event`.
+    #[must_use]
+    pub fn event(&self) -> &Event {
+        &self.event
     }
 
     /// The event as filters see it.

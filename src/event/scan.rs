@@ -8,8 +8,11 @@
 //! Guarantee: a text is accepted exactly if the tape accepts it; the tests hold that against any
 //! JSON and near-JSON. The tape words the error of one that is not.
 
+use std::borrow::Cow;
+
 use switchyard_expr::TapeLimits;
 
+use super::members::Outline;
 use super::structure::{END, Structure, Tokens};
 
 /// What is known of one text, without the text. Reused from text to text.
@@ -88,6 +91,32 @@ impl Scan {
                 end(spans, open, at);
             }
         }
+    }
+
+    /// Where the members of `text` stand, an object and the one accepted last; none if the name of
+    /// one has an escape.
+    pub(super) fn outline<'a>(&self, text: &'a [u8]) -> Option<Outline<'a>> {
+        let mut walk = self.walk(text);
+        let mut outline = Outline::new();
+        walk.next();
+        walk.enter();
+        let mut at = walk.next();
+        while walk.byte(at) == b'"' {
+            let colon = walk.next();
+            let name = walk.inside(at, colon);
+            if walk.has_escape(name) {
+                return None;
+            }
+            let name = std::str::from_utf8(text.get(name.0..name.1)?).ok()?;
+            let value = walk.next();
+            at = walk.over(value);
+            let len = walk.part((value, at)).trim_ascii_end().len();
+            outline.push((Cow::Borrowed(name), value..value + len));
+            if walk.byte(at) == b',' {
+                at = walk.next();
+            }
+        }
+        Some(outline)
     }
 
     /// The values of `text`, which must be the one accepted last.

@@ -35,7 +35,7 @@ use self::route::Route;
 use super::Subscription;
 use crate::domain::InstallationId;
 use crate::event::Decoder;
-use crate::event::pick::{Outline, Picked};
+use crate::event::pick::{Picked, Selection};
 
 /// Position of a group in its segment.
 pub(super) type GroupId = u32;
@@ -85,7 +85,7 @@ pub(super) struct Segment {
     rows: Box<[u32]>,
     checks: Box<[Check]>,
     tables: Tables,
-    outline: Outline,
+    selection: Selection,
     paths: Box<[(Route, Range<u32>)]>,
     /// In the order of their paths.
     columns: Box<[(Column, Postings)]>,
@@ -137,7 +137,7 @@ impl Segment {
         found.candidates = 0;
         found.states.clear();
         self.touch();
-        let picks = decoder.pick(&self.outline, &mut found.picked);
+        let picks = decoder.pick(&self.selection, &mut found.picked);
         for (route, columns) in &self.paths {
             let value = route.follow(picks);
             let columns = columns.start as usize..columns.end as usize;
@@ -248,7 +248,7 @@ impl Segment {
             + size_of_val(&*self.checks)
             + size_of_val(&*self.columns)
             + size_of_val(&*self.paths)
-            + self.outline.heap_bytes()
+            + self.selection.heap_bytes()
             + routes
             + size_of_val(&*self.unanchored)
             + self.tables.heap_bytes()

@@ -109,6 +109,12 @@ impl LiveApp {
         Self { record, revision, endpoints, statics }
     }
 
+    /// Whether the app declares no discovery.
+    #[must_use]
+    pub fn is_never_asked(&self) -> bool {
+        self.record.discovery.is_none()
+    }
+
     /// Whether the app itself has a module with this key.
     #[must_use]
     pub fn has_static_key(&self, key: &str) -> bool {

@@ -9,11 +9,15 @@ use url::Url;
 
 use super::change::{Decision, RegisterError, Registry};
 use super::compile::TRIGGER;
-use super::document::{AppKind, AppRecord, Discovery, Door, Endpoint, FORMAT, InstallationRecord};
+use super::document::{
+    AppKind, AppRecord, Discovery, Door, Endpoint, EndpointAuth, FORMAT, InstallationRecord,
+};
+use super::lifecycle::Lifecycle;
+use super::notices::Notices;
 use super::problem::{Problem, code};
 use super::token;
 use super::validate::{Rules, key_problem};
-use super::webhook::{WEBHOOKS, Webhook};
+use super::webhook::{WEBHOOKS, Webhook, is_relative};
 use crate::clock;
 use crate::domain::{AppId, Product, Secret, SubscriptionId};
 
@@ -38,7 +42,10 @@ pub struct AppSpec {
     static_modules: BTreeMap<String, Vec<Map<String, Value>>>,
     #[serde(default)]
     translations: BTreeMap<String, BTreeMap<String, String>>,
-    discovery: Option<Discovery>,
+    #[serde(default)]
+    lifecycle: Lifecycle,
+    discovery: Option<DiscoverySpec>,
+    notices: Option<NoticesSpec>,
     delivery: Option<Map<String, Value>>,
 }
 
@@ -47,7 +54,28 @@ pub struct AppSpec {
 struct EndpointSpec {
     key: String,
     url: String,
+    /// Tokens that it is handed.
+    #[serde(default)]
+    auth: EndpointAuth,
     /// Used as it is; without one, a known endpoint keeps its secret and a new one gets its own.
+    secret: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DiscoverySpec {
+    #[serde(rename = "use")]
+    types: Vec<String>,
+    url: String,
+    /// As of an endpoint.
+    secret: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoticesSpec {
+    url: String,
+    /// As of an endpoint.
     secret: Option<String>,
 }
 
@@ -60,6 +88,10 @@ pub struct AppPut {
     pub record: AppRecord,
     /// Endpoints that were not there before, whose secrets may be shown this once.
     pub new_endpoints: BTreeSet<String>,
+    /// The secret of discovery is new and may be shown this once.
+    pub new_discovery: bool,
+    /// The secret of notices is new and may be shown this once.
+    pub new_notices: bool,
     /// Modules that gave way to the new version's own.
     pub dropped: Vec<SubscriptionId>,
 }
@@ -82,15 +114,21 @@ impl Registry {
         let mut put = self
             .edit(id.as_str(), |current: Option<AppRecord>| {
                 let known = current.as_ref().map_or(&[] as &[Endpoint], |app| &app.endpoints);
-                let mut record = record_of(id, spec.clone(), endpoints(&spec, known)?);
+                let mut record = record_of(id, spec.clone(), secrets(&spec, current.as_ref())?);
                 let old = |key: &str| known.iter().any(|endpoint| endpoint.key == key);
                 let keys = record.endpoints.iter().map(|endpoint| endpoint.key.clone());
                 let new_endpoints = keys.filter(|key| !old(key)).collect();
                 if let Some(current) = &current {
                     record.created_ms = current.created_ms;
                 }
-                let created = current.is_none();
-                let put = AppPut { created, record, new_endpoints, dropped: Vec::new() };
+                let put = AppPut {
+                    created: current.is_none(),
+                    new_endpoints,
+                    new_discovery: current.as_ref().is_none_or(|app| app.discovery.is_none()),
+                    new_notices: current.as_ref().is_none_or(|app| app.notices.is_none()),
+                    record,
+                    dropped: Vec::new(),
+                };
                 Ok(Decision::Put(Box::new(put.record.clone()), put))
             })
             .await?;
@@ -179,8 +217,22 @@ impl Registry {
             }
             (None, AppKind::Forge) => {}
         }
+        for (name, path) in spec.lifecycle.paths() {
+            let path = path.filter(|path| !is_relative(path) || spec.kind != AppKind::Connect);
+            problems.extend(path.map(|_| {
+                let message = "a callback is a path behind the base URL of a Connect app";
+                Problem::new(code::FORM, format!("lifecycle.{name}"), message)
+            }));
+        }
         if let Some(discovery) = &spec.discovery {
             problems.extend(address_problem(&discovery.url, "discovery.url", check_url));
+            if spec.kind != AppKind::Forge {
+                let message = "apps of kind forge alone are asked for their modules";
+                problems.push(Problem::new(code::FORM, "discovery", message));
+            }
+        }
+        if let Some(notices) = &spec.notices {
+            problems.extend(address_problem(&notices.url, "notices.url", check_url));
         }
         problems.extend(self.static_problems(id, spec));
         problems
@@ -189,9 +241,9 @@ impl Registry {
     fn static_problems(&self, id: &AppId, spec: &AppSpec) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut keys = BTreeSet::new();
-        let app = record_of(id, spec.clone(), without_secrets(spec));
-        if let Err(reason) = app.profile() {
-            problems.push(Problem::new(code::FORM, "delivery.profile", reason));
+        let app = record_of(id, spec.clone(), Secrets::none_yet(spec));
+        if let Err(reason) = app.delivery() {
+            problems.push(Problem::new(code::FORM, "delivery", reason));
         }
         let rules = Rules {
             app: Some(&app),
@@ -233,9 +285,8 @@ impl Registry {
             Ok(webhook) => webhook,
             Err(problems) => return problems,
         };
-        let compiled = webhook.compile(self.live.programs(), Product::Jira);
-        let problem = |reason| Problem::new(code::JQL, format!("{path}.filter"), reason);
-        compiled.err().map(problem).into_iter().collect()
+        let filter = format!("{path}.filter");
+        webhook.compile(self.live.programs(), Product::Jira, &filter).err().unwrap_or_default()
     }
 }
 
@@ -254,30 +305,73 @@ fn address_problem(text: &str, path: &str, check_url: &CheckUrl) -> Option<Probl
     Some(Problem::new(code::ADDRESS, path, refused))
 }
 
-fn without_secrets(spec: &AppSpec) -> Vec<Endpoint> {
-    let bare = |endpoint: &EndpointSpec| Endpoint {
-        key: endpoint.key.clone(),
-        url: endpoint.url.clone(),
-        secret: Secret::new(""),
-    };
-    spec.endpoints.iter().map(bare).collect()
+/// What of an app has a secret.
+struct Secrets {
+    endpoints: Vec<Endpoint>,
+    discovery: Option<Discovery>,
+    notices: Option<Notices>,
 }
 
-fn endpoints(spec: &AppSpec, known: &[Endpoint]) -> Result<Vec<Endpoint>, RegisterError> {
+impl Secrets {
+    /// The same without secrets, to check an app by.
+    fn none_yet(spec: &AppSpec) -> Self {
+        let empty = || Secret::new("");
+        let endpoint = |endpoint: &EndpointSpec| endpoint.with(empty());
+        Self {
+            endpoints: spec.endpoints.iter().map(endpoint).collect(),
+            discovery: spec.discovery.as_ref().map(|discovery| discovery.with(empty())),
+            notices: spec.notices.as_ref().map(|notices| notices.with(empty())),
+        }
+    }
+}
+
+/// Each with the secret given, else the one it had, else a new one.
+fn secrets(spec: &AppSpec, current: Option<&AppRecord>) -> Result<Secrets, RegisterError> {
+    let secret = |given: Option<&String>, old: Option<&Secret>| match (given, old) {
+        (Some(given), _) => Ok(Secret::new(given.as_str())),
+        (None, Some(old)) => Ok(old.clone()),
+        (None, None) => token::new_secret(),
+    };
+    let known = current.map_or(&[] as &[Endpoint], |app| &app.endpoints);
     let endpoint = |endpoint: &EndpointSpec| {
         let old = known.iter().find(|known| known.key == endpoint.key);
-        let secret = match (&endpoint.secret, old) {
-            (Some(given), _) => Secret::new(given.as_str()),
-            (None, Some(old)) => old.secret.clone(),
-            (None, None) => token::new_secret()?,
-        };
-        Ok(Endpoint { key: endpoint.key.clone(), url: endpoint.url.clone(), secret })
+        Ok(endpoint.with(secret(endpoint.secret.as_ref(), old.map(|old| &old.secret))?))
     };
-    spec.endpoints.iter().map(endpoint).collect()
+    let endpoints = spec.endpoints.iter().map(endpoint).collect::<Result<_, RegisterError>>()?;
+    let old = current.and_then(|app| app.discovery.as_ref()).map(|old| &old.secret);
+    let discovery = spec.discovery.as_ref().map(|discovery| {
+        Ok::<_, RegisterError>(discovery.with(secret(discovery.secret.as_ref(), old)?))
+    });
+    let old = current.and_then(|app| app.notices.as_ref()).map(|old| &old.secret);
+    let notices = spec
+        .notices
+        .as_ref()
+        .map(|notices| Ok::<_, RegisterError>(notices.with(secret(notices.secret.as_ref(), old)?)));
+    let (discovery, notices) = (discovery.transpose()?, notices.transpose()?);
+    Ok(Secrets { endpoints, discovery, notices })
 }
 
-fn record_of(id: &AppId, spec: AppSpec, endpoints: Vec<Endpoint>) -> AppRecord {
+impl EndpointSpec {
+    fn with(&self, secret: Secret) -> Endpoint {
+        Endpoint { key: self.key.clone(), url: self.url.clone(), secret, auth: self.auth }
+    }
+}
+
+impl DiscoverySpec {
+    fn with(&self, secret: Secret) -> Discovery {
+        Discovery { types: self.types.clone(), url: self.url.clone(), secret }
+    }
+}
+
+impl NoticesSpec {
+    fn with(&self, secret: Secret) -> Notices {
+        Notices { url: self.url.clone(), secret }
+    }
+}
+
+fn record_of(id: &AppId, spec: AppSpec, secrets: Secrets) -> AppRecord {
     let now_ms = clock::now_ms();
+    let Secrets { endpoints, discovery, notices } = secrets;
     AppRecord {
         format: FORMAT,
         id: id.clone(),
@@ -290,7 +384,9 @@ fn record_of(id: &AppId, spec: AppSpec, endpoints: Vec<Endpoint>) -> AppRecord {
         base_url: spec.base_url,
         static_modules: spec.static_modules,
         translations: spec.translations,
-        discovery: spec.discovery,
+        lifecycle: spec.lifecycle,
+        discovery,
+        notices,
         delivery: spec.delivery,
         created_ms: now_ms,
         updated_ms: now_ms,

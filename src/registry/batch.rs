@@ -25,11 +25,30 @@ impl Registry {
         installation: &InstallationId,
         spec: ModuleSpec,
         key: Option<ModuleKey>,
-    ) -> Result<Vec<Problem>, RegisterError> {
+    ) -> Result<Accepted, RegisterError> {
         let accepted = self.accept(installation, &spec)?;
         let live = self.installation(installation.as_str()).ok_or(RegisterError::NotFound)?;
         let mut record = live.record.as_ref().clone();
         self.add(&mut record, &spec.record(key), &accepted)?;
+        Ok(accepted)
+    }
+
+    /// As [`Registry::validate`], for a module that takes the place of the one with its key, if there
+    /// is one.
+    ///
+    /// # Errors
+    /// As [`Registry::register`].
+    pub fn validate_under(
+        &self,
+        installation: &InstallationId,
+        spec: ModuleSpec,
+        key: &ModuleKey,
+    ) -> Result<Vec<Problem>, RegisterError> {
+        let accepted = self.accept(installation, &spec)?;
+        let live = self.installation(installation.as_str()).ok_or(RegisterError::NotFound)?;
+        let mut record = live.record.as_ref().clone();
+        record.modules.retain(|module| module.key != *key);
+        self.add(&mut record, &spec.record(Some(key.clone())), &accepted)?;
         Ok(accepted.warnings)
     }
 
@@ -46,9 +65,10 @@ impl Registry {
     ) -> Result<Vec<BatchResult>, RegisterError> {
         let checked = items.into_iter().map(|item| self.check_item(installation, item));
         let checked: Vec<_> = checked.collect::<Result<_, RegisterError>>()?;
-        let results = self
+        let (results, filling) = self
             .edit(installation.as_str(), |current| {
                 let mut record = usable(current)?;
+                let before = record.modules.len();
                 let mut results: Vec<BatchResult> = Vec::with_capacity(checked.len());
                 for item in &checked {
                     let added = match item {
@@ -56,9 +76,7 @@ impl Registry {
                         Err(problems) => Err(RegisterError::Invalid(problems.clone())),
                     };
                     results.push(match (added, item) {
-                        (Ok(module), Ok((_, accepted))) => {
-                            Ok(Registered { module, warnings: accepted.warnings.clone() })
-                        }
+                        (Ok(module), Ok((_, accepted))) => Ok(Registered::new(module, accepted)),
                         (Err(error), _) => Err(problems_of(error)?),
                         (Ok(_), Err(problems)) => Err(problems.clone()),
                     });
@@ -67,10 +85,12 @@ impl Registry {
                 if is_atomic && !refused.is_empty() {
                     return Err(RegisterError::Invalid(refused));
                 }
-                Ok(Decision::Put(record, results))
+                let filling = self.filling(before, &record);
+                Ok(Decision::Put(record, (results, filling)))
             })
             .await?;
         let registered = results.iter().filter(|result| result.is_ok()).count();
+        self.tell_near_limit(installation, filling);
         info!(installation = %installation, registered, of = results.len(), "batch registered");
         Ok(results)
     }

@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use super::applied::{LiveApp, LiveInstallation};
+use super::calls::{AppCaller, Calls};
 use super::document::{ClientRecord, Document, read};
 use super::limits::RateLimit;
 use super::live::{Counts, Live};
@@ -61,8 +62,33 @@ pub struct Settings {
     pub registration_rate: u32,
     /// Registrations at once of one installation.
     pub registration_burst: u32,
+    /// Where others reach our doors, without a slash at its end.
+    pub public_url: String,
+    /// How long discovered modules are kept before the app is asked again, in milliseconds.
+    pub discovery_life_ms: i64,
+    /// How long a signing key signs before another takes over, in milliseconds.
+    pub signing_key_life_ms: i64,
     /// Bounds of Connect installations.
     pub connect: ConnectLimits,
+}
+
+impl Default for Settings {
+    /// The built-in defaults, on no address.
+    fn default() -> Self {
+        Self {
+            prefix: "sw".into(),
+            allow_unknown_events: false,
+            accept_inert_types: false,
+            modules_max: 100,
+            property_paths_max: 5,
+            registration_rate: 0,
+            registration_burst: 0,
+            public_url: String::new(),
+            discovery_life_ms: 3600 * 1000,
+            signing_key_life_ms: 90 * 24 * 3600 * 1000,
+            connect: ConnectLimits::default(),
+        }
+    }
 }
 
 /// How much a Connect installation may register.
@@ -129,6 +155,12 @@ pub enum RegisterError {
     /// No randomness for a token.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
+    /// The app does not accept the installation.
+    #[error("the app did not accept the installation: {0}")]
+    AppRefused(String),
+    /// No key to sign with could be made.
+    #[error("no signing key could be made")]
+    NoKey,
     /// A document cannot be written or read as JSON.
     #[error("document {key}: {reason}")]
     Document {
@@ -168,6 +200,7 @@ pub struct Registry {
     pub(super) live: Live,
     pub(super) settings: Settings,
     pub(super) rate: RateLimit,
+    pub(super) calls: Calls,
     store: Arc<dyn Store>,
     locks: [Mutex<()>; LOCKS],
     lock_of: RandomState,
@@ -187,8 +220,9 @@ impl Registry {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, matcher: Arc<Matcher>, settings: Settings) -> Self {
         Self {
-            live: Live::new(matcher, settings.prefix.clone()),
+            live: Live::new(matcher, &settings),
             rate: RateLimit::new(settings.registration_rate, settings.registration_burst),
+            calls: Calls::default(),
             settings,
             store,
             locks: std::array::from_fn(|_| Mutex::new(())),
@@ -251,6 +285,16 @@ impl Registry {
 
     fn advance(&self, revision: u64) {
         self.progress.send_modify(|progress| progress.revision = progress.revision.max(revision));
+    }
+
+    /// Lets it call apps through `caller`.
+    pub fn open_calls(&self, caller: Arc<dyn AppCaller>) {
+        self.calls.open(caller);
+    }
+
+    /// Sends notices to apps until the future is dropped.
+    pub async fn send_notices(&self) {
+        self.calls.send_notices().await;
     }
 
     /// Its bounds and choices.

@@ -9,7 +9,9 @@ use switchyard_expr::{Program, Usage};
 use url::Url;
 
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
-use super::document::{AppKind, InstallationRecord, InstallationState, Switch};
+use super::document::{
+    AppKind, BodyForm, Door, InstallationRecord, InstallationState, Style, Switch,
+};
 use super::dynamic::{DYNAMIC_WEBHOOK, DynamicWebhook};
 use super::language::{self, Compiled};
 use super::metrics;
@@ -17,7 +19,7 @@ use super::problem::{Problem, summary};
 use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 use super::webhook::{WEBHOOKS, Webhook};
 use crate::clock;
-use crate::domain::{self, Handler, InstallationId, ModuleKey, SubscriptionId};
+use crate::domain::{self, Handler, InstallationId, ModuleKey, Remote, SubscriptionId};
 use crate::matcher::{Filter, Listen, Subscription};
 use crate::telemetry::SubscriptionStats;
 
@@ -45,8 +47,8 @@ impl Programs {
         let start = clock::tick();
         let compiled = language::compile(text, path, usage);
         metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
-        let Compiled { program, warnings } = compiled?;
-        Ok(Compiled { program: self.keep(text, program), warnings })
+        let compiled = compiled?;
+        Ok(Compiled { program: self.keep(text, Arc::clone(&compiled.program)), ..compiled })
     }
 
     /// The program of a filter, compiled unless an equal one is in use.
@@ -118,6 +120,7 @@ struct Declared<'a> {
     key: &'a ModuleKey,
     module_type: &'a str,
     is_static: bool,
+    is_discovered: bool,
     switch: Switch,
     data: &'a Arc<Map<String, Value>>,
 }
@@ -150,6 +153,7 @@ impl Compiler<'_> {
             key: &module.key,
             module_type: &module.module_type,
             is_static: true,
+            is_discovered: false,
             switch: Switch::On,
             data: &module.data,
         });
@@ -157,6 +161,7 @@ impl Compiler<'_> {
             key: &module.key,
             module_type: &module.module_type,
             is_static: false,
+            is_discovered: module.door == Door::Discovery,
             switch: module.switch,
             data: &module.data,
         });
@@ -184,7 +189,7 @@ impl Compiler<'_> {
             && (&old.app, &old.cloud_id, old.state) == (&new.app, &new.cloud_id, new.state)
             && (old.licensed, &old.app_account_id) == (new.licensed, &new.app_account_id)
             && (&old.client_key, &old.shared_secret) == (&new.client_key, &new.shared_secret)
-            && old.product == new.product
+            && (old.product, &old.environment) == (new.product, &new.environment)
     }
 
     fn module(&self, declared: &Declared<'_>, stats: Arc<SubscriptionStats>) -> LiveModule {
@@ -196,6 +201,14 @@ impl Compiler<'_> {
             Some(reason) => Err((ModuleState::Shadowed, reason)),
             None if declared.switch == Switch::Off => {
                 Err((ModuleState::Inactive, "it is switched off".to_owned()))
+            }
+            None if declared.switch == Switch::Gone => {
+                let reason = "its handler answered again and again that it is gone (410)";
+                Err((ModuleState::Inactive, reason.to_owned()))
+            }
+            None if declared.is_discovered && self.app.is_some_and(LiveApp::is_never_asked) => {
+                let reason = "the app is not asked for its modules any more";
+                Err((ModuleState::Inactive, reason.to_owned()))
             }
             None if declared.is_expired() => {
                 Err((ModuleState::Expired, "it was not refreshed in time".to_owned()))
@@ -265,7 +278,7 @@ impl Compiler<'_> {
             listens: heard.listens,
             handler: heard.handler,
             include_fields: heard.include_fields,
-            profile: app.record.profile().unwrap_or_default(),
+            profile: app.record.delivery().unwrap_or_default().profile(),
             is_paused: declared.switch == Switch::Paused,
             revision: self.revision,
             stats,
@@ -294,17 +307,41 @@ impl Compiler<'_> {
             address: webhook.address.as_str().into(),
         };
         Ok(Heard {
-            listens: webhook.listens(self.programs, installation.product)?,
+            listens: webhook
+                .listens(self.programs, installation.product, "filter")
+                .map_err(|found| summary(&found))?,
             handler: Arc::new(Handler::Webhook(handler)),
             include_fields: Box::default(),
         })
     }
 
+    /// The endpoint as a Forge remote, if the app wants to be called like one.
+    fn remote(&self, app: &LiveApp, key: &str) -> Option<Handler> {
+        let options = app.record.delivery().unwrap_or_default();
+        if options.style != Style::ForgeRemote {
+            return None;
+        }
+        let endpoint = app.record.endpoints.iter().find(|endpoint| endpoint.key == key)?;
+        let version = app.record.version.as_deref().unwrap_or_default();
+        Some(Handler::Remote(Box::new(Remote {
+            url: Url::parse(&endpoint.url).ok()?,
+            secret: endpoint.secret.clone(),
+            endpoint: key.into(),
+            app_version: version.into(),
+            environment: self.installation.environment.as_str().into(),
+            product: self.installation.product,
+            wraps_body: options.body == BodyForm::Wrapped,
+            wants_system_token: endpoint.auth.app_system_token,
+        })))
+    }
+
     fn handler(&self, app: &LiveApp, handler: &HandlerRef) -> Result<Arc<Handler>, String> {
         match handler {
             HandlerRef::Endpoint(key) => {
-                let found = app.endpoints.get(&key.value).map(Arc::clone);
-                found.ok_or_else(|| format!("the app has no endpoint `{}`", key.value))
+                let found = app.endpoints.get(&key.value);
+                let found = found.ok_or_else(|| format!("the app has no endpoint `{}`", key.value));
+                let remote = self.remote(app, &key.value);
+                found.map(|plain| remote.map_or_else(|| Arc::clone(plain), Arc::new))
             }
             HandlerRef::Function(name) if app.record.functions.contains(&name.value) => {
                 let subject =

@@ -15,6 +15,7 @@ use super::applied::{LiveApp, LiveInstallation};
 use super::change::{Decision, RegisterError, Registry};
 use super::document::{Door, InstallationRecord, ModuleRecord, Switch};
 use super::modules::usable;
+use super::notices::Filling;
 use super::problem::{Problem, code};
 use super::validate::key_problem;
 use super::webhook::{WEBHOOKS, Webhook};
@@ -130,19 +131,21 @@ impl Registry {
         let scene = Scene { app: &app, installation: &installation };
         // Held so that applying the registration finds the filters compiled.
         let _programs = self.check_connect(&scene, modules)?;
-        self.edit(id.as_str(), |current| {
-            let mut record = usable(current)?;
-            check_keys(&scene, &record, modules)?;
-            self.check_connect_room(&record, modules.len())?;
-            let now_ms = clock::now_ms();
-            for module in modules {
-                let module = module.record(module.key().unwrap_or_default(), now_ms);
-                record.modules.push(ModuleRecord { order: record.next_order, ..module });
-                record.next_order += 1;
-            }
-            Ok(Decision::Put(record, ()))
-        })
-        .await?;
+        let filling = self
+            .edit(id.as_str(), |current| {
+                let mut record = usable(current)?;
+                check_keys(&scene, &record, modules)?;
+                let filling = self.check_connect_room(&record, modules.len())?;
+                let now_ms = clock::now_ms();
+                for module in modules {
+                    let module = module.record(module.key().unwrap_or_default(), now_ms);
+                    record.modules.push(ModuleRecord { order: record.next_order, ..module });
+                    record.next_order += 1;
+                }
+                Ok(Decision::Put(record, filling))
+            })
+            .await?;
+        self.tell_near_limit(id, filling);
         info!(installation = %id, modules = modules.len(), "modules registered");
         Ok(())
     }
@@ -204,12 +207,13 @@ impl Registry {
         if module_type == WEBHOOKS {
             problems.extend(lacks_read(scene.app, path));
             match Webhook::read(data, path, product) {
-                Ok(webhook) => match webhook.compile(self.live.programs(), product) {
-                    Ok(found) => programs = found,
-                    Err(reason) => {
-                        problems.push(Problem::new(code::JQL, format!("{path}.filter"), reason));
+                Ok(webhook) => {
+                    let filter = format!("{path}.filter");
+                    match webhook.compile(self.live.programs(), product, &filter) {
+                        Ok(found) => programs = found,
+                        Err(found) => problems.extend(found),
                     }
-                },
+                }
                 Err(found) => problems.extend(found),
             }
         } else {
@@ -222,14 +226,14 @@ impl Registry {
         &self,
         record: &InstallationRecord,
         more: usize,
-    ) -> Result<(), RegisterError> {
+    ) -> Result<Filling, RegisterError> {
         let max = match record.product {
             Product::Jira => self.settings.connect.modules_jira,
             Product::Confluence => self.settings.connect.modules_confluence,
         };
         let used = record.modules.iter().filter(|module| module.door != Door::Webhook).count();
         if used + more <= max {
-            return Ok(());
+            return Ok(Filling { before: used, after: used + more, max });
         }
         let message =
             format!("Up to {max} modules can be registered dynamically in a tenancy, {used} are");

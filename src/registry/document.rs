@@ -11,7 +11,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::discovery::Discovered;
+use super::lifecycle::Lifecycle;
+use super::notices::Notices;
 use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Profile, Secret, token};
+use crate::jwt::KeyRecord;
 
 /// Version of the document forms below; a replica refuses documents of a later one.
 pub(super) const FORMAT: u32 = 1;
@@ -83,9 +87,15 @@ pub struct AppRecord {
     /// Texts by locale and key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub translations: BTreeMap<String, BTreeMap<String, String>>,
+    /// Where a Connect app is told of its installations.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
     /// Where the app is asked for its dynamic modules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Discovery>,
+    /// Where the app is told what it did not ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notices: Option<Notices>,
     /// Delivery options of the app, as given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Map<String, Value>>,
@@ -96,16 +106,13 @@ pub struct AppRecord {
 }
 
 impl AppRecord {
-    /// How failed deliveries to the app are repeated (`delivery.profile`).
+    /// How deliveries to the app are made (`delivery`).
     ///
     /// # Errors
-    /// It names no profile.
-    pub fn profile(&self) -> Result<Profile, String> {
-        let Some(named) = self.delivery.as_ref().and_then(|delivery| delivery.get("profile"))
-        else {
-            return Ok(Profile::default());
-        };
-        Profile::deserialize(named).map_err(|error| error.to_string())
+    /// It holds something unknown.
+    pub fn delivery(&self) -> Result<DeliveryOptions, String> {
+        let Some(given) = &self.delivery else { return Ok(DeliveryOptions::default()) };
+        DeliveryOptions::deserialize(Value::Object(given.clone())).map_err(|e| e.to_string())
     }
 
     /// A text for people, `{value, i18n?}`: what its key stands for in English or else in any
@@ -123,6 +130,53 @@ impl AppRecord {
     }
 }
 
+/// How deliveries to the endpoints of an app are made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeliveryOptions {
+    /// How failed ones are repeated; without it, as fits the style.
+    pub profile: Option<Profile>,
+    /// How requests are signed.
+    #[serde(default)]
+    pub style: Style,
+    /// Where in the body the event stands; `forge_remote` alone.
+    #[serde(default)]
+    pub body: BodyForm,
+}
+
+impl DeliveryOptions {
+    /// How failed deliveries are repeated.
+    #[must_use]
+    pub fn profile(self) -> Profile {
+        self.profile.unwrap_or(match self.style {
+            Style::Switchyard => Profile::Router,
+            Style::ForgeRemote => Profile::ForgeRemote,
+        })
+    }
+}
+
+/// How requests to an endpoint are signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Style {
+    /// By the endpoint's secret alone.
+    #[default]
+    Switchyard,
+    /// As the vendor calls remotes: with an invocation token as well.
+    ForgeRemote,
+}
+
+/// Where in the body of a request the event stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyForm {
+    /// It is the body.
+    #[default]
+    Flat,
+    /// It is the member `payload`.
+    Wrapped,
+}
+
 /// An HTTP endpoint of an app.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -133,17 +187,37 @@ pub struct Endpoint {
     /// Signs them.
     #[serde(with = "clear")]
     pub secret: Secret,
+    /// Which tokens it is handed.
+    #[serde(default, skip_serializing_if = "EndpointAuth::is_empty")]
+    pub auth: EndpointAuth,
+}
+
+/// Which tokens an endpoint is handed beside the invocation token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EndpointAuth {
+    /// One to call back with as the app.
+    #[serde(default)]
+    pub app_system_token: bool,
+}
+
+impl EndpointAuth {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Pull discovery: the app is asked for its modules.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Discovery {
     /// Module types that are taken from the answer.
     #[serde(rename = "use")]
     pub types: Vec<String>,
     /// Whom to ask.
     pub url: String,
+    /// Signs the question.
+    #[serde(with = "clear")]
+    pub secret: Secret,
 }
 
 /// Whether an installation is in use.
@@ -191,6 +265,12 @@ pub struct InstallationRecord {
     /// SHA-256 of its bearer token, in hex; the token itself is stored nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_hash: Option<String>,
+    /// What is known of its discovery; none while its app was never asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<Discovered>,
+    /// The app was warned of webhooks that expire until then, milliseconds since the epoch.
+    #[serde(default)]
+    pub warned_until_ms: i64,
     /// What it registered, in the order of registration.
     pub modules: Vec<ModuleRecord>,
     /// Order number that the next module gets; never falls, so that paging never skips.
@@ -236,6 +316,8 @@ pub enum Switch {
     Paused,
     /// It hears nothing.
     Off,
+    /// Its handler said again and again that it is gone; it hears nothing until it is on again.
+    Gone,
 }
 
 impl Switch {
@@ -299,6 +381,29 @@ pub(super) struct SiteRecord {
     pub(super) next_webhook: u64,
 }
 
+/// Id of the one document of signing keys.
+pub(super) const SIGNING_KEYS: &str = "signing";
+
+/// The keys that we sign with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SigningKeysRecord {
+    /// See [`FORMAT`].
+    pub(super) format: u32,
+    /// [`SIGNING_KEYS`].
+    pub(super) id: String,
+    /// In the order in which they sign.
+    pub(super) keys: Vec<KeyRecord>,
+}
+
+impl Document for SigningKeysRecord {
+    const FAMILY: &'static str = "keys";
+
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
 impl Document for SiteRecord {
     const FAMILY: &'static str = "site";
 
@@ -332,16 +437,21 @@ impl Document for ClientRecord {
 }
 
 /// Secrets are stored in clear: they sign deliveries and verify tokens, so a hash would not do.
-mod clear {
+pub(super) mod clear {
     use serde::{Deserialize, Deserializer, Serializer};
 
     use crate::domain::Secret;
 
-    pub(super) fn serialize<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::registry) fn serialize<S: Serializer>(
+        secret: &Secret,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.serialize_str(secret.reveal())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
+    pub(in crate::registry) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Secret, D::Error> {
         String::deserialize(from).map(Secret::new)
     }
 }
@@ -417,8 +527,12 @@ mod tests {
 
     #[test]
     fn secrets_survive_storage_and_stay_out_of_debug_output() {
-        let endpoint =
-            Endpoint { key: "k".into(), url: "u".into(), secret: Secret::new("whsec_abc") };
+        let endpoint = Endpoint {
+            key: "k".into(),
+            url: "u".into(),
+            secret: Secret::new("whsec_abc"),
+            auth: EndpointAuth::default(),
+        };
         let stored = serde_json::to_string(&endpoint).unwrap();
         let read: Endpoint = serde_json::from_str(&stored).unwrap();
         assert_eq!(read.secret.reveal(), "whsec_abc");

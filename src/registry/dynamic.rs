@@ -191,8 +191,10 @@ impl Registry {
         let installation = installation.ok_or(RegisterError::NotFound)?;
         let app = self.app(installation.record.app.as_str()).ok_or(RegisterError::NotFound)?;
         check_address(&app, url)?;
-        let checked: Vec<_> =
-            specs.into_iter().map(|spec| self.check_webhook(spec?, owner, url)).collect();
+        let checked: Vec<_> = specs
+            .into_iter()
+            .map(|spec| self.check_webhook(spec?, owner, url).map_err(told))
+            .collect();
         let count = checked.iter().filter(|spec| spec.is_ok()).count();
         let first = self.reserve_ids(&installation.record.cloud_id, count).await?;
         let expires_ms = self.webhooks_expire_ms();
@@ -229,10 +231,7 @@ impl Registry {
         id: u64,
         spec: WebhookSpec,
     ) -> Result<DynamicWebhook, RegisterError> {
-        let checked = self.check_webhook(spec, owner, "").map_err(|problems| {
-            let problem = |message| Problem::new(code::JQL, "", message);
-            RegisterError::Invalid(problems.into_iter().map(problem).collect())
-        })?;
+        let checked = self.check_webhook(spec, owner, "").map_err(RegisterError::Invalid)?;
         self.edit(owner.installation.as_str(), |current| {
             let mut record = usable(current)?;
             let found = record.webhooks_of(owner).find(|(_, webhook)| webhook.id == id);
@@ -304,18 +303,19 @@ impl Registry {
         spec: WebhookSpec,
         owner: &WebhookOwner,
         url: &str,
-    ) -> Result<Checked, Vec<String>> {
+    ) -> Result<Checked, Vec<Problem>> {
         let webhook = Webhook::from(spec.clone().webhook(0, url, owner, 0));
-        let programs = webhook.compile(self.live.programs(), Product::Jira);
-        match programs {
-            Ok(programs) => Ok(Checked { spec, _programs: programs }),
-            Err(reason) => Err(vec![reason]),
-        }
+        let programs = webhook.compile(self.live.programs(), Product::Jira, "jqlFilter")?;
+        Ok(Checked { spec, _programs: programs })
     }
 
     fn webhooks_expire_ms(&self) -> i64 {
+        clock::now_ms().saturating_add(self.webhook_life_ms())
+    }
+
+    pub(super) fn webhook_life_ms(&self) -> i64 {
         let life = self.settings.connect.webhook_life;
-        clock::now_ms().saturating_add(i64::try_from(life.as_millis()).unwrap_or(i64::MAX))
+        i64::try_from(life.as_millis()).unwrap_or(i64::MAX)
     }
 
     /// The first of `count` ids that nothing in the site has or had.
@@ -348,6 +348,11 @@ impl Registry {
         let used = webhooks.filter(|w| w.user == owner.user && w.expiration_date > now_ms).count();
         Room { left: max.saturating_sub(used), max }
     }
+}
+
+/// Problems as this door tells them: sentences, in the vendor's words where there are such.
+fn told(problems: Vec<Problem>) -> Vec<String> {
+    problems.into_iter().map(|problem| problem.message).collect()
 }
 
 /// A webhook whose filter compiles; the programs are held until it is applied.

@@ -1,5 +1,7 @@
 //! What operators do with installations and OAuth clients.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use tracing::info;
 
@@ -67,10 +69,17 @@ impl Registry {
     ) -> Result<InstallationPut, RegisterError> {
         let app = self.app(spec.app.as_str());
         let app = app.ok_or_else(|| not_provisioned("app", spec.app.as_str()))?;
-        let problems = installation_problems(&app, &spec);
+        let before = self.installation(id.as_str()).map(|live| Arc::clone(&live.record));
+        let problems = installation_problems(&app, before.as_deref(), &spec);
         if !problems.is_empty() {
             return Err(RegisterError::Invalid(problems));
         }
+        let spec = with_secret(spec, &app, before.as_deref())?;
+        let planned = match &before {
+            Some(before) => changed_installation(before.as_ref().clone(), &spec),
+            None => new_installation(id, &spec, None),
+        };
+        self.ask_to_install(&app.record, before.as_deref(), &planned).await?;
         let new_token = match app.record.kind {
             AppKind::Forge => Some(token::new_token()?),
             AppKind::Connect => None,
@@ -90,6 +99,7 @@ impl Registry {
                 Ok(Decision::Put(Box::new(record), InstallationPut { created: false, token: None }))
             })
             .await?;
+        self.tell_of_change(&app.record, before.map(|before| before.state), &planned);
         info!(installation = %id, app = %spec.app, created = put.created, "installation provisioned");
         Ok(put)
     }
@@ -119,16 +129,20 @@ impl Registry {
     pub async fn delete_installation(&self, id: &str) -> Result<(), RegisterError> {
         let live = self.installation(id).ok_or(RegisterError::NotFound)?;
         let app = self.app(live.record.app.as_str());
-        if !app.is_some_and(|app| app.record.kind == AppKind::Connect) {
+        if !app.as_ref().is_some_and(|app| app.record.kind == AppKind::Connect) {
             return self.purge_installation(id).await;
         }
-        self.edit(id, |current: Option<InstallationRecord>| {
-            let mut record = current.ok_or(RegisterError::NotFound)?;
-            record.state = InstallationState::Uninstalled;
-            record.updated_ms = clock::now_ms();
-            Ok(Decision::Put(Box::new(record), ()))
-        })
-        .await?;
+        let gone = self
+            .edit(id, |current: Option<InstallationRecord>| {
+                let mut record = current.ok_or(RegisterError::NotFound)?;
+                record.state = InstallationState::Uninstalled;
+                record.updated_ms = clock::now_ms();
+                Ok(Decision::Put(Box::new(record.clone()), record))
+            })
+            .await?;
+        if let Some(app) = app {
+            self.tell_of_change(&app.record, Some(live.record.state), &gone);
+        }
         info!(installation = id, "installation uninstalled, its modules are kept");
         Ok(())
     }
@@ -173,19 +187,47 @@ impl Registry {
     }
 }
 
-fn installation_problems(app: &LiveApp, spec: &InstallationSpec) -> Vec<Problem> {
+fn installation_problems(
+    app: &LiveApp,
+    before: Option<&InstallationRecord>,
+    spec: &InstallationSpec,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     if spec.cloud_id.as_str().is_empty() {
         problems.push(Problem::new(code::FORM, "cloudId", "a site has a non-empty id"));
     }
     if app.record.kind == AppKind::Connect {
-        let required = [("clientKey", &spec.client_key), ("sharedSecret", &spec.shared_secret)];
-        for (name, _) in required.iter().filter(|(_, value)| value.is_none()) {
+        // An app that is asked to accept an installation gets a secret made for it.
+        let has_secret = spec.shared_secret.is_some()
+            || app.record.lifecycle.installed.is_some()
+            || before.is_some_and(|before| before.shared_secret.is_some());
+        let required = [("clientKey", spec.client_key.is_some()), ("sharedSecret", has_secret)];
+        for (name, _) in required.iter().filter(|(_, is_there)| !is_there) {
             let message = "an installation of a Connect app has one";
             problems.push(Problem::new(code::MISSING, *name, message));
         }
     }
     problems
+}
+
+/// The installation with a secret: the one given, the one that the app knows, or a new one.
+fn with_secret(
+    spec: InstallationSpec,
+    app: &LiveApp,
+    before: Option<&InstallationRecord>,
+) -> Result<InstallationSpec, RegisterError> {
+    if app.record.kind != AppKind::Connect || spec.shared_secret.is_some() {
+        return Ok(spec);
+    }
+    // A reinstall that the app is asked to accept hands it a new one.
+    let is_asked = app.record.lifecycle.installed.is_some();
+    let installed =
+        before.filter(|before| !is_asked || before.state != InstallationState::Uninstalled);
+    let secret = match installed.and_then(|before| before.shared_secret.clone()) {
+        Some(known) => known,
+        None => token::new_shared_secret()?,
+    };
+    Ok(InstallationSpec { shared_secret: Some(secret.reveal().to_owned()), ..spec })
 }
 
 fn not_provisioned(what: &str, id: &str) -> RegisterError {
@@ -227,6 +269,8 @@ fn new_installation(
         state: spec.state,
         app_account_id: None,
         token_hash: token.map(token::digest),
+        discovery: None,
+        warned_until_ms: 0,
         modules: Vec::new(),
         next_order: 1,
         created_ms: now_ms,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switchyard_expr::{Diagnostic, Profile, Program, Severity, Usage};
+use switchyard_expr::{Complexity, Diagnostic, Profile, Program, Severity, Usage};
 
 use super::problem::{Place, Problem};
 
@@ -10,6 +10,7 @@ use super::problem::{Place, Problem};
 pub(super) struct Compiled {
     pub(super) program: Arc<Program>,
     pub(super) warnings: Vec<Problem>,
+    pub(super) complexity: Complexity,
 }
 
 /// Checks and compiles a filter; `path` is where its text stands in the request.
@@ -23,6 +24,7 @@ pub(super) fn compile(
         Ok(compiled) => Ok(Compiled {
             program: Arc::new(compiled.program),
             warnings: compiled.warnings.iter().map(problem).collect(),
+            complexity: compiled.complexity,
         }),
         Err(rejected) => {
             let errors = rejected.diagnostics.iter().filter(|d| d.severity == Severity::Error);
@@ -40,6 +42,13 @@ pub(super) fn compile_accepted(source: &str, path: &str) -> Result<Arc<Program>,
             Err(rejected.diagnostics.iter().map(|d| problem(d, source, path)).collect())
         }
     }
+}
+
+/// The expression that a JQL filter means; none if it is blank, which every issue matches.
+pub(super) fn translate_jql(query: &str, path: &str) -> Result<Option<String>, Vec<Problem>> {
+    switchyard_expr::jql::translate(query).map_err(|rejected| {
+        rejected.diagnostics.iter().map(|found| problem(found, query, path)).collect()
+    })
 }
 
 /// Entity properties that a filter reads, each as [`property`] spells it.

@@ -5,19 +5,25 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use dashmap::DashMap;
 use tracing::{error, info};
 
+use super::agenda::Agenda;
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
+use super::change::Settings;
 use super::compile::{Compiler, Programs};
-use super::document::{AppRecord, ClientRecord, Document, InstallationRecord, SiteRecord, read};
+use super::discovery;
+use super::document::{
+    AppRecord, ClientRecord, Document, InstallationRecord, SigningKeysRecord, SiteRecord, read,
+};
 use super::dynamic::DynamicWebhook;
-use super::metrics;
+use super::{metrics, notices};
 use crate::clock;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
+use crate::jwt::{KeyRecord, KeyRing};
 use crate::matcher::{Matcher, Subscription};
 
 /// How many records are in which state on this replica.
@@ -42,6 +48,7 @@ pub struct Counts {
 pub(super) struct Live {
     matcher: Arc<Matcher>,
     prefix: String,
+    webhook_life_ms: i64,
     programs: Programs,
     apps: DashMap<AppId, Arc<LiveApp>>,
     installations: DashMap<InstallationId, Arc<LiveInstallation>>,
@@ -54,18 +61,23 @@ pub(super) struct Live {
     of_client: DashMap<String, BTreeSet<InstallationId>>,
     /// Key of a document -> the id inside, for deletions, which carry no document.
     ids: DashMap<String, String>,
-    /// When the next webhook of an installation expires, milliseconds since the epoch; may hold
-    /// times at which nothing does any more.
-    expiries: Mutex<BTreeSet<(i64, InstallationId)>>,
+    /// When the next webhook of an installation expires.
+    expiries: Agenda,
+    /// When something of an installation is due that takes a write or a call.
+    wakes: Agenda,
+    keyring: Arc<KeyRing>,
+    key_records: Mutex<Vec<KeyRecord>>,
     by_state: [AtomicI64; ModuleState::ALL.len()],
     with_modules: AtomicI64,
 }
 
 impl Live {
-    pub(super) fn new(matcher: Arc<Matcher>, prefix: String) -> Self {
+    pub(super) fn new(matcher: Arc<Matcher>, settings: &Settings) -> Self {
+        let webhook_life = settings.connect.webhook_life.as_millis();
         Self {
             matcher,
-            prefix,
+            prefix: settings.prefix.clone(),
+            webhook_life_ms: i64::try_from(webhook_life).unwrap_or(i64::MAX),
             programs: Programs::default(),
             apps: DashMap::new(),
             installations: DashMap::new(),
@@ -75,7 +87,10 @@ impl Live {
             of_app: DashMap::new(),
             of_client: DashMap::new(),
             ids: DashMap::new(),
-            expiries: Mutex::default(),
+            expiries: Agenda::default(),
+            wakes: Agenda::default(),
+            keyring: Arc::default(),
+            key_records: Mutex::default(),
             by_state: Default::default(),
             with_modules: AtomicI64::new(0),
         }
@@ -83,6 +98,15 @@ impl Live {
 
     pub(super) fn programs(&self) -> &Programs {
         &self.programs
+    }
+
+    pub(super) fn keyring(&self) -> &Arc<KeyRing> {
+        &self.keyring
+    }
+
+    /// The keys as stored, in the order in which they sign.
+    pub(super) fn key_records(&self) -> Vec<KeyRecord> {
+        self.key_records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn app(&self, id: &str) -> Option<Arc<LiveApp>> {
@@ -157,6 +181,7 @@ impl Live {
                 read(value).map(|record| self.put_installation(key, record, revision))
             }
             ClientRecord::FAMILY => read(value).map(|record| self.put_client(key, record)),
+            SigningKeysRecord::FAMILY => read(value).and_then(|record| self.put_keys(record)),
             // Read from the store alone, by whoever changes it.
             SiteRecord::FAMILY => Ok(()),
             _ => Err("no family of documents has such keys".to_owned()),
@@ -179,6 +204,12 @@ impl Live {
             ClientRecord::FAMILY => self.delete_client(&id),
             _ => {}
         }
+    }
+
+    fn put_keys(&self, record: SigningKeysRecord) -> Result<(), String> {
+        self.keyring.apply(&record.keys).map_err(|error| error.to_string())?;
+        *self.key_records.lock().unwrap_or_else(PoisonError::into_inner) = record.keys;
+        Ok(())
     }
 
     fn put_app(&self, key: &str, record: AppRecord, revision: u64) {
@@ -257,6 +288,7 @@ impl Live {
         self.count(before.as_ref().map_or(&[], |before| &before.modules), -1);
         self.count(&modules, 1);
         self.expect_expiry(&record);
+        self.expect_wake(app.as_deref(), &record);
         let (id, app_revision) = (record.id.clone(), app.map(|app| app.revision));
         let live = LiveInstallation { record, revision, app_revision, modules };
         self.installations.insert(id, Arc::new(live));
@@ -268,30 +300,34 @@ impl Live {
             .iter()
             .filter_map(|module| DynamicWebhook::expires_ms(&module.module_type, &module.data));
         let now_ms = clock::now_ms();
-        if let Some(next_ms) = times.filter(|at_ms| *at_ms > now_ms).min() {
-            self.locked_expiries().insert((next_ms, record.id.clone()));
-        }
+        self.expiries.set(&record.id, times.filter(|at_ms| *at_ms > now_ms).min());
     }
 
     /// Takes webhooks that expired meanwhile from the matcher.
     pub(super) fn expire(&self) {
-        let now_ms = clock::now_ms();
-        loop {
-            let mut expiries = self.locked_expiries();
-            let Some((_, id)) = expiries.first().filter(|(at_ms, _)| *at_ms <= now_ms).cloned()
-            else {
-                return;
-            };
-            expiries.pop_first();
-            drop(expiries);
+        while let Some(id) = self.expiries.pop_due(clock::now_ms()) {
             if let Some(known) = self.installation(id.as_str()) {
                 self.compile(Arc::clone(&known.record), known.revision);
             }
         }
     }
 
-    fn locked_expiries(&self) -> MutexGuard<'_, BTreeSet<(i64, InstallationId)>> {
-        self.expiries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn expect_wake(&self, app: Option<&LiveApp>, record: &InstallationRecord) {
+        let due = app.and_then(|app| {
+            let warning_ms = notices::warning_due_ms(app, record, self.webhook_life_ms);
+            discovery::due_ms(app, record).into_iter().chain(warning_ms).min()
+        });
+        self.wakes.set(&record.id, due);
+    }
+
+    /// Has an installation looked after at a time.
+    pub(super) fn wake(&self, id: &InstallationId, at_ms: i64) {
+        self.wakes.set(id, Some(at_ms));
+    }
+
+    /// An installation that is to be looked after.
+    pub(super) fn pop_due(&self, now_ms: i64) -> Option<InstallationId> {
+        self.wakes.pop_due(now_ms)
     }
 
     fn delete_installation(&self, id: &str) {
@@ -300,6 +336,8 @@ impl Live {
         self.forget_token(&known.record);
         self.forget_app_member(&known.record);
         self.forget_client_key(&known.record);
+        self.expiries.set(&id, None);
+        self.wakes.set(&id, None);
         self.count(&known.modules, -1);
         info!(installation = %id, "installation removed");
     }

@@ -12,6 +12,8 @@ const INSTALLATIONS: &str = "switchyard_installations";
 const REVISION: &str = "switchyard_registry_revision";
 const APPLY_SECONDS: &str = "switchyard_registry_apply_seconds";
 const DOCUMENTS_REFUSED: &str = "switchyard_registry_documents_refused_total";
+const MODULES_IGNORED: &str = "switchyard_discovery_ignored_total";
+const APP_CALLS: &str = "switchyard_app_calls_total";
 const COMPILE_ERRORS: &str = "switchyard_filter_compile_errors_total";
 const COMPILE_SECONDS: &str = "switchyard_filter_compile_seconds";
 
@@ -28,6 +30,17 @@ pub(super) fn applied(revision: u64, counts: Counts) {
 
 pub(super) fn change_applied(waited: Duration) {
     histogram!(APPLY_SECONDS).record(waited);
+}
+
+/// A discovered module was ignored by this rule.
+pub(super) fn module_ignored(rule: &'static str) {
+    counter!(MODULES_IGNORED, "rule" => rule).increment(1);
+}
+
+/// An app was called, and answered as wanted or not.
+pub(super) fn app_called(kind: &'static str, is_ok: bool) {
+    let result = if is_ok { "ok" } else { "failed" };
+    counter!(APP_CALLS, "kind" => kind, "result" => result).increment(1);
 }
 
 pub(super) fn document_refused() {

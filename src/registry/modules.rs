@@ -2,20 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde_json::{Map, Value};
-use tracing::info;
+use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::applied::LiveApp;
+use super::applied::{LiveApp, LiveInstallation};
 use super::change::{Decision, RegisterError, Registry};
 use super::compile::TRIGGER;
 use super::document::{Door, InstallationRecord, InstallationState, ModuleRecord, Switch};
+use super::notices::Filling;
 use super::problem::{Problem, code};
 use super::trigger::Trigger;
-use super::validate::{Accepted, Rules};
+use super::validate::{Accepted, FilterCost, Rules};
 use crate::clock;
-use crate::domain::{InstallationId, ModuleKey};
+use crate::domain::{InstallationId, ModuleKey, SubscriptionId};
 
 /// Forge module types that may be stored without being routed.
 const INERT_TYPES: &[&str] = &[
@@ -66,6 +68,16 @@ impl ModuleSpec {
     }
 }
 
+/// Modules that are named when there is no room for another.
+const IDLEST: usize = 3;
+
+/// The registered modules that matched least recently on this replica, those first that never did.
+fn idlest(installation: &LiveInstallation) -> Vec<&str> {
+    let mut modules: Vec<_> = installation.registered().collect();
+    modules.sort_by_key(|(_, live)| live.stats.last_match_ms.load(Relaxed));
+    modules.iter().take(IDLEST).map(|(module, _)| module.key.as_str()).collect()
+}
+
 /// A module as stored, and what is odd about it.
 #[derive(Clone, Debug)]
 pub struct Registered {
@@ -73,6 +85,21 @@ pub struct Registered {
     pub module: ModuleRecord,
     /// What its author may want to know.
     pub warnings: Vec<Problem>,
+    /// What its filters cost.
+    pub complexity: Vec<FilterCost>,
+}
+
+impl Registered {
+    pub(super) fn new(module: ModuleRecord, accepted: &Accepted) -> Self {
+        let Accepted { warnings, complexity, .. } = accepted;
+        Self { module, warnings: warnings.clone(), complexity: complexity.clone() }
+    }
+}
+
+impl From<ModuleRecord> for Registered {
+    fn from(module: ModuleRecord) -> Self {
+        Self { module, warnings: Vec::new(), complexity: Vec::new() }
+    }
 }
 
 impl Registry {
@@ -98,15 +125,20 @@ impl Registry {
     ) -> Result<Registered, RegisterError> {
         let accepted = self.accept(installation, &spec)?;
         let module = spec.record(key);
-        let module = self
+        let (module, filling) = self
             .edit(installation.as_str(), |current| {
                 let mut record = usable(current)?;
+                let before = record.modules.len();
                 let module = self.add(&mut record, &module, &accepted)?;
-                Ok(Decision::Put(record, module))
+                let filling = self.filling(before, &record);
+                Ok(Decision::Put(record, (module, filling)))
             })
             .await?;
         info!(installation = %installation, key = %module.key, "module registered");
-        Ok(Registered { module, warnings: accepted.warnings })
+        self.tell_near_limit(installation, filling);
+        let mut registered = Registered::new(module, &accepted);
+        registered.warnings.extend(filling.warning());
+        Ok(registered)
     }
 
     /// Puts a module among those of a record, if there is room for it.
@@ -150,6 +182,32 @@ impl Registry {
         Ok(module)
     }
 
+    /// Lets a module hear nothing whose handler says again and again that it is gone, and tells the
+    /// app; until somebody switches it on again.
+    ///
+    /// # Errors
+    /// The store does not answer. A module that is not there or not on stays as it is.
+    pub async fn retire(&self, id: &SubscriptionId) -> Result<(), RegisterError> {
+        let retired = self
+            .edit(id.installation.as_str(), |current| {
+                let Ok(mut record) = usable(current) else { return Ok(Decision::Keep(false)) };
+                let is_on = |m: &&mut ModuleRecord| m.key == id.key && m.switch == Switch::On;
+                let Some(module) = record.modules.iter_mut().find(is_on) else {
+                    return Ok(Decision::Keep(false));
+                };
+                module.switch = Switch::Gone;
+                module.revision += 1;
+                module.updated_ms = clock::now_ms();
+                Ok(Decision::Put(record, true))
+            })
+            .await?;
+        if retired {
+            warn!(%id, "module inactive: its handler says that it is gone");
+            self.tell_inactive(&id.installation, id.key.as_str(), "its handler answers 410");
+        }
+        Ok(())
+    }
+
     /// Replaces the module `key`, whole. `expected` is the revision it must have.
     ///
     /// # Errors
@@ -171,6 +229,7 @@ impl Registry {
                 let slot = record.modules.iter_mut().find(|module| module.key == *key);
                 let module = slot.ok_or(RegisterError::NotFound)?;
                 check_revision(module, expected)?;
+                check_source(module)?;
                 if module.module_type != spec.module_type {
                     let message = "type cannot be modified during update";
                     let problem = Problem::new(code::TYPE_CHANGED, "type", message);
@@ -184,7 +243,7 @@ impl Registry {
             })
             .await?;
         info!(installation = %installation, %key, revision = module.revision, "module replaced");
-        Ok(Registered { module, warnings: accepted.warnings })
+        Ok(Registered::new(module, &accepted))
     }
 
     /// Removes the module `key`. `expected` is the revision it must have.
@@ -199,7 +258,9 @@ impl Registry {
     ) -> Result<(), RegisterError> {
         self.edit(installation.as_str(), |current| {
             let mut record = usable(current)?;
-            check_revision(record.module(key.as_str()).ok_or(RegisterError::NotFound)?, expected)?;
+            let module = record.module(key.as_str()).ok_or(RegisterError::NotFound)?;
+            check_revision(module, expected)?;
+            check_source(module)?;
             record.modules.retain(|module| module.key != *key);
             Ok(Decision::Put(record, ()))
         })
@@ -255,6 +316,10 @@ impl Registry {
         }
     }
 
+    pub(super) fn filling(&self, before: usize, record: &InstallationRecord) -> Filling {
+        Filling { before, after: record.modules.len(), max: self.settings.modules_max }
+    }
+
     fn check_room(
         &self,
         record: &InstallationRecord,
@@ -269,9 +334,12 @@ impl Registry {
             return Ok(());
         }
         let message = format!("limit {max} dynamic modules per installation, {used} used");
-        Err(RegisterError::invalid(
-            Problem::new(code::MODULES_MAX, "", message).with_help("delete one to make room"),
-        ))
+        let mut help = "delete one to make room".to_owned();
+        if let Some(live) = self.installation(record.id.as_str()) {
+            help.push_str("; matched least recently: ");
+            help.push_str(&idlest(&live).join(", "));
+        }
+        Err(RegisterError::invalid(Problem::new(code::MODULES_MAX, "", message).with_help(help)))
     }
 
     /// Counts what the installation's other modules and the app's own read as well.
@@ -316,6 +384,15 @@ fn check_revision(module: &ModuleRecord, expected: Option<u64>) -> Result<(), Re
         Some(expected) if expected != module.revision => Err(RegisterError::StaleRevision),
         _ => Ok(()),
     }
+}
+
+/// What was discovered would come back, or go, with the next answer of its app.
+fn check_source(module: &ModuleRecord) -> Result<(), RegisterError> {
+    if module.door != Door::Discovery {
+        return Ok(());
+    }
+    let message = format!("`{}` was discovered: its app changes it by another answer", module.key);
+    Err(RegisterError::invalid(Problem::new(code::DISCOVERED, "key", message)))
 }
 
 fn with_key(mut data: Map<String, Value>, key: &ModuleKey) -> Map<String, Value> {

@@ -145,6 +145,12 @@ pub mod code {
     pub const FIXED: &str = "SY-2021";
     /// The JQL of a webhook cannot be used.
     pub const JQL: &str = "SY-2022";
+    /// Warning: the vendor would not deliver a body of this size.
+    pub const BODY_SIZE: &str = "SY-2024";
+    /// Warning: the installation has nearly as many modules as it may have.
+    pub const NEAR_LIMIT: &str = "SY-2026";
+    /// The module was discovered; its app changes it by another answer.
+    pub const DISCOVERED: &str = "SY-2025";
 }
 
 #[cfg(test)]

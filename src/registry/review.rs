@@ -16,6 +16,10 @@ pub struct Review {
     pub warnings: Vec<Problem>,
     /// Its filters; none when the form is wrong.
     pub filters: Vec<ReviewedFilter>,
+    /// The event types it wants; none when the form is wrong.
+    pub events: Vec<String>,
+    /// Top-level issue fields that handlers get; empty = all.
+    pub fields: Vec<String>,
 }
 
 /// An expression of a trigger and what it is for.
@@ -52,6 +56,8 @@ pub fn review(data: &Map<String, Value>, path: &str) -> Review {
         problems: problems.into_iter().filter(outside).collect(),
         warnings: warnings.into_iter().filter(outside).collect(),
         filters,
+        events: trigger.events.iter().map(|event| event.event_type.value.to_string()).collect(),
+        fields: trigger.fields,
     }
 }
 

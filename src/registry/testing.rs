@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::{broadcast, mpsc};
 
-use super::{AppRecord, Change, Store, StoreError, Stored};
+use super::{AppRecord, Change, InstallationRecord, Store, StoreError, Stored};
 
 /// A Forge app with function `main`, endpoint `hook` and the scope `read:jira-work`.
 pub(crate) fn forge_app() -> AppRecord {
@@ -17,6 +17,17 @@ pub(crate) fn forge_app() -> AppRecord {
         "functions": ["main"],
         "endpoints": [{"key": "hook", "url": "http://127.0.0.1:9/", "secret": "whsec_x"}],
         "staticModules": {}, "createdMs": 0, "updatedMs": 0,
+    }))
+    .unwrap()
+}
+
+/// An enabled installation of a Connect app in Jira.
+pub(crate) fn connect_installation() -> InstallationRecord {
+    serde_json::from_value(json!({
+        "format": 1, "id": "inst-c", "app": "com.example.app", "cloudId": "site-1",
+        "product": "jira", "clientKey": "tenant-1", "sharedSecret": "secret-1", "licensed": true,
+        "environment": "PRODUCTION", "state": "enabled", "modules": [], "nextOrder": 1,
+        "createdMs": 0, "updatedMs": 0,
     }))
     .unwrap()
 }

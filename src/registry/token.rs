@@ -33,6 +33,14 @@ pub(super) fn new_secret() -> Result<Secret, NoRandomness> {
     Ok(Secret::new(format!("whsec_{}", BASE64.encode(&random()?))))
 }
 
+/// A new secret shared by a tenant and a Connect app: 256 random bits in base64url.
+///
+/// # Errors
+/// See [`NoRandomness`].
+pub(super) fn new_shared_secret() -> Result<Secret, NoRandomness> {
+    Ok(Secret::new(BASE64URL_NOPAD.encode(&random()?)))
+}
+
 /// What is kept of a bearer token: its SHA-256 in hex.
 #[must_use]
 pub fn digest(token: &str) -> String {

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 use switchyard_expr::{Program, Usage};
 
@@ -24,8 +25,25 @@ pub struct Accepted {
     pub property_paths: BTreeSet<String>,
     /// What is odd about it.
     pub warnings: Vec<Problem>,
+    /// What its filters cost, in their order.
+    pub complexity: Vec<FilterCost>,
     /// Its programs, held so that applying the registration finds them compiled.
     pub programs: Vec<Arc<Program>>,
+}
+
+/// How the cost of a filter grows with the lists it walks.
+///
+/// **Shape:** `{"path", "expression", "variables"}`, such as `6*N + 21` with `N` the length of
+/// `event.changelog.items`.
+///
+/// **Source:** Forge events page, "Filter out events"; the vendor tells it when an app is deployed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct FilterCost {
+    /// Where the expression stands, such as `data.filter.expression`.
+    pub path: String,
+    /// The formula and what its variables stand for.
+    #[serde(flatten)]
+    pub formula: Value,
 }
 
 /// What a trigger is checked against.
@@ -49,6 +67,7 @@ impl Rules<'_> {
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
         let mut programs = Vec::new();
+        let mut complexity = Vec::new();
         for event in &trigger.events {
             self.event(event, &mut problems, &mut warnings);
         }
@@ -61,6 +80,8 @@ impl Rules<'_> {
                 match self.programs.check(&text.value, &text.path, &usage) {
                     Ok(compiled) => {
                         programs.push(compiled.program);
+                        let formula = compiled.complexity.as_json();
+                        complexity.push(FilterCost { path: text.path.clone(), formula });
                         warnings.extend(compiled.warnings);
                     }
                     Err(found) => problems.extend(found),
@@ -75,7 +96,7 @@ impl Rules<'_> {
         if !property_paths.is_empty() {
             warnings.extend(trigger.events.iter().filter_map(without_properties));
         }
-        Ok(Accepted { property_paths, warnings, programs })
+        Ok(Accepted { property_paths, warnings, complexity, programs })
     }
 
     fn event(

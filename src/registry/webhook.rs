@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use switchyard_expr::Program;
+use switchyard_expr::{Program, quoted};
 
 use super::compile::Programs;
-use super::jql::{self, quoted};
+use super::language;
 use super::problem::{Problem, code, summary};
 use crate::domain::{EventType, OnError, Product};
 use crate::event::webhook::reverse::heard;
@@ -83,20 +83,26 @@ impl Webhook {
         if reader.problems.is_empty() { Ok(webhook) } else { Err(reader.problems) }
     }
 
-    /// Event types with their filters.
+    /// Event types with their filters; the JQL stands at `path` in its request.
     ///
     /// # Errors
-    /// Why the JQL cannot be used, in one sentence.
+    /// Why the JQL cannot be used.
     pub(super) fn listens(
         &self,
         programs: &Programs,
         product: Product,
-    ) -> Result<Box<[Listen]>, String> {
-        let jql = jql::translate(&self.jql)?;
+        path: &str,
+    ) -> Result<Box<[Listen]>, Vec<Problem>> {
+        let jql = language::translate_jql(&self.jql, path)?;
         let listen = |(event_type, conditions): (EventType, Vec<String>)| {
             let text = self.expression(&event_type, &conditions, jql.as_deref());
             let program = match text {
-                Some(text) => Some(programs.get(&text.into()).map_err(|found| summary(&found))?),
+                // What was written is the JQL: its translation is no place to point at.
+                Some(text) => Some(programs.get(&text.into()).map_err(|found| {
+                    let why =
+                        format!("written as an expression it is refused: {}", summary(&found));
+                    vec![Problem::new(code::JQL, path, why)]
+                })?),
                 None => None,
             };
             let filter = Filter {
@@ -118,8 +124,9 @@ impl Webhook {
         &self,
         programs: &Programs,
         product: Product,
-    ) -> Result<Vec<Arc<Program>>, String> {
-        let listens = self.listens(programs, product)?;
+        path: &str,
+    ) -> Result<Vec<Arc<Program>>, Vec<Problem>> {
+        let listens = self.listens(programs, product, path)?;
         Ok(listens.into_iter().filter_map(|listen| listen.filter.program).collect())
     }
 
@@ -181,7 +188,7 @@ fn list(texts: &[String]) -> String {
 }
 
 /// Neither with a scheme nor with a host.
-fn is_relative(address: &str) -> bool {
+pub(super) fn is_relative(address: &str) -> bool {
     let before_path = address.split(['/', '?', '#', '{']).next().unwrap_or_default();
     !address.starts_with("//") && !address.contains('\\') && !before_path.contains(':')
 }
@@ -275,7 +282,7 @@ mod tests {
     }
 
     fn expressions(webhook: &Webhook) -> Vec<(String, Option<String>)> {
-        let jql = jql::translate(&webhook.jql).unwrap();
+        let jql = language::translate_jql(&webhook.jql, "filter").unwrap();
         let heard = webhook.heard(Product::Jira).into_iter();
         heard
             .map(|(event_type, conditions)| {
@@ -349,6 +356,6 @@ mod tests {
         assert!(has(&property, "'k'") && has(&property, "'A'") && !has(&property, "'summary'"));
         assert_eq!(sprint.1, None);
         assert!(has(&created, "'A'") && !has(&created, "'summary'"));
-        assert!(webhook.listens(&Programs::default(), Product::Jira).is_ok());
+        assert!(webhook.listens(&Programs::default(), Product::Jira, "filter").is_ok());
     }
 }

@@ -69,6 +69,16 @@ pub const FAMILIES: &[Family] = &[
     // Registry.
     gauge("switchyard_subscriptions", &["state"], "Module records by state."),
     gauge("switchyard_installations", &[], "Installations with at least one module."),
+    counter(
+        "switchyard_discovery_ignored_total",
+        &["rule"],
+        "Modules that apps answered and that were ignored, by the rule they break.",
+    ),
+    counter(
+        "switchyard_app_calls_total",
+        &["kind", "result"],
+        "Calls to apps that are no deliveries: installs, discovery, notices.",
+    ),
     gauge("switchyard_registry_revision", &[], "Last registry revision applied on this replica."),
     histogram(
         "switchyard_registry_apply_seconds",

@@ -1,5 +1,5 @@
-// An app built on atlassian-connect-express: registers a module with the framework's own client and
-// verifies the webhook that comes with the framework's own middleware.
+// An app built on atlassian-connect-express: takes part in the install handshake, registers a module
+// with the framework's own client and verifies the webhook that comes with its own middleware.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import fs from "node:fs";
@@ -13,7 +13,6 @@ import { admin, server, until } from "./server.mjs";
 const MODULES = "/rest/atlassian-connect/1/app/module/dynamic";
 const APP = "com.example.express";
 const TENANT = "express-tenant";
-const SECRET = "secret-express-0123456789abcdef0123456789abcdef";
 
 // The framework keeps its tenants in a store; one in memory will do.
 ace.store.register("memory", () => {
@@ -23,12 +22,16 @@ ace.store.register("memory", () => {
     schema: {},
     get: async (name, key) => held.get(at(name, key)) ?? null,
     set: async (name, value, key) => (held.set(at(name, key), value), value),
+    saveInstallation: async (value, key) => (held.set(at("clientInfo", key), value), value),
     del: async (name, key) => void held.delete(at(name, key)),
     getAllClientInfos: async () => [...held.values()],
   };
 });
 
+// The framework fetches the keys of installs from where the product publishes them.
+process.env.CONNECT_KEYS_CDN_URL = `${server}/.well-known/connect-keys`;
 const app = express();
+app.use(express.json());
 const listener = http.createServer(app);
 await once(listener.listen(0, "127.0.0.1"), "listening");
 const localBaseUrl = `http://127.0.0.1:${listener.address().port}/base`;
@@ -46,17 +49,21 @@ const addon = ace(app, { config: {} });
 
 const received = [];
 const routes = express.Router();
-routes.post("/hook", express.json(), addon.authenticate(), (request, answer) => {
+routes.post("/hook", addon.authenticate(), (request, answer) => {
   received.push(request);
   answer.status(204).end();
 });
 app.use("/base", routes);
 
-await admin("PUT", `/apps/${APP}`, { kind: "connect", baseUrl: localBaseUrl, scopes: ["READ"] });
-await admin("PUT", "/installations/express", { app: APP, cloudId: "site-express", product: "jira",
-  clientKey: TENANT, sharedSecret: SECRET });
-await addon.settings.set("clientInfo",
-  { key: APP, clientKey: TENANT, sharedSecret: SECRET, baseUrl: server }, TENANT);
+const record = { kind: "connect", baseUrl: localBaseUrl, scopes: ["READ"] };
+const installation = { app: APP, cloudId: "site-express", product: "jira", clientKey: TENANT };
+await admin("PUT", `/apps/${APP}`, { ...record, lifecycle: { installed: "/nowhere" } });
+await assert.rejects(admin("PUT", "/installations/express", installation), /502.*404/);
+await admin("PUT", `/apps/${APP}`, { ...record, lifecycle: { installed: "/installed" } });
+await admin("PUT", "/installations/express", installation);
+const saved = await addon.settings.get("clientInfo", TENANT);
+assert.equal(saved.baseUrl, server);
+assert.ok(saved.sharedSecret.length >= 32);
 
 const client = addon.httpClient({ clientKey: TENANT });
 const call = (method, url, json) => new Promise((resolve, reject) => {

@@ -2,6 +2,7 @@
 //! is given up on the way.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use switchyard::bus::{
     Connections, DeadStream, EventPublisher, Functions, Gate, ParkedStream, Pull, Room, Subjects,
     Watch, streams,
 };
+use switchyard::clock;
 use switchyard::config::Config;
 use switchyard::delivery::http::Sender;
 use switchyard::delivery::retry::Random;
@@ -84,6 +86,8 @@ impl Rig {
             functions: Arc::new(Functions::new(outbound.client.clone())),
             parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room.clone())),
             dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
+            keys: Arc::default(),
+            gone: tokio::sync::mpsc::channel(1).0,
         };
         let live = Live::default();
         let sender = Sender::new(&config.delivery, guard).unwrap();
@@ -155,19 +159,18 @@ impl Rig {
         publish(&self.broker, SITE, number, "XXX").await;
     }
 
+    /// The state of the router's consumer; none while the broker is away.
+    async fn consumer(&self) -> Option<jetstream::consumer::Info> {
+        let context = jetstream::new(self.broker.clone());
+        let stream = context.get_stream("SW_EVENTS").await.ok()?;
+        let mut consumer: PullConsumer = stream.get_consumer("router").await.ok()?;
+        consumer.info().await.ok().cloned()
+    }
+
     /// Events not acknowledged: waiting or handed out.
     async fn open_events(&self) -> u64 {
-        let context = jetstream::new(self.broker.clone());
-        let Ok(stream) = context.get_stream("SW_EVENTS").await else { return u64::MAX };
-        let Ok(mut consumer) =
-            stream.get_consumer::<jetstream::consumer::pull::Config>("router").await
-        else {
-            return u64::MAX;
-        };
-        match PullConsumer::info(&mut consumer).await {
-            Ok(info) => info.num_pending + info.num_ack_pending as u64,
-            Err(_) => u64::MAX,
-        }
+        let info = self.consumer().await;
+        info.map_or(u64::MAX, |info| info.num_pending + info.num_ack_pending as u64)
     }
 
     async fn until_all_acknowledged(&self) {
@@ -279,7 +282,7 @@ async fn delivery_that_never_succeeds_ends_as_an_exhausted_dead_letter() {
     assert_eq!(header("switchyard-dlq-attempts"), "3");
     assert_eq!(header("switchyard-dlq-subscription"), "inst-1/k1");
     assert_eq!(letter.payload, issue_event(1, "XXX").to_string().as_bytes());
-    assert_eq!(letter.subject.as_str(), "sw.dlq.delivery.app-1");
+    assert_eq!(letter.subject.as_str(), "sw.dlq.delivery.app-1.inst-1");
     rig.stop().await;
 }
 
@@ -331,6 +334,27 @@ async fn silent_handler_holds_up_neither_events_nor_other_handlers() {
     eventually(LONG, "the other handler has everything", count).await;
     rig.until_all_acknowledged().await;
     assert_eq!(rig.stored("SW_PARKED").await, 20, "what the silent one did not take waits");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_wait_for_room_are_handed_out_only_once() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let mut config = quick();
+    // Room for one event; deadlines of those that wait are moved every two seconds.
+    config.events.in_flight_max = 1;
+    config.events.ack_wait_s = 6;
+    let rig = Rig::start(&nats, &config).await;
+    let subscription = rig.subscribe("inst-1", http(&sink.url("/hook")));
+    let (started, mut published) = (clock::tick(), 0);
+    while clock::since(started) < Duration::from_secs(5) {
+        published += 1;
+        rig.publish(published).await;
+    }
+    rig.until_all_acknowledged().await;
+    assert_eq!(subscription.stats.delivered.load(Relaxed), published);
+    let handed_out = rig.consumer().await.unwrap().delivered.consumer_sequence;
+    assert_eq!(handed_out, published, "none came again after its deadline");
     rig.stop().await;
 }
 

@@ -11,10 +11,17 @@
 
 mod attacks;
 mod bad_input;
+mod codes;
+mod command;
+mod conform;
+mod declared;
 mod delivery;
+mod discovery;
+mod installs;
 mod managed;
 mod oracle;
 mod registration;
+mod remote;
 mod restart;
 mod scenario;
 mod sources;

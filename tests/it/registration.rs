@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use switchyard::api::{ApiState, router};
+use switchyard::bus::{Connections, FailedStream, Subjects, streams};
+use switchyard::config::Config;
 use switchyard::domain::Secret;
 use switchyard::matcher::Matcher;
 use switchyard::registry::{
@@ -46,6 +48,7 @@ impl Replica {
             matcher,
             admin_token: Secret::new(ADMIN_TOKEN),
             body_max: 1 << 20,
+            failed_webhooks: failed_webhooks(broker).await,
             check_url: Box::new(|_| Ok(())),
         }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -57,6 +60,15 @@ impl Replica {
     }
 }
 
+async fn failed_webhooks(broker: &NatsServer) -> Arc<FailedStream> {
+    let config = Config::defaults().expect("the defaults");
+    let opened = Connections::open(&config.nats, &[broker.url()]).await;
+    let jet = opened.expect("connections").control;
+    let subjects = Subjects::new(&config.nats.prefix);
+    streams::ensure(&jet, &subjects, &config.nats, &config.events).await.expect("streams");
+    Arc::new(FailedStream::new(jet, subjects))
+}
+
 fn settings() -> Settings {
     Settings {
         prefix: "sw".into(),
@@ -65,6 +77,9 @@ fn settings() -> Settings {
         connect: ConnectLimits::default(),
         modules_max: 100,
         property_paths_max: 5,
+        public_url: String::new(),
+        discovery_life_ms: i64::MAX / 2,
+        signing_key_life_ms: i64::MAX,
         registration_rate: 100,
         registration_burst: 500,
     }

@@ -198,3 +198,79 @@ async fn dynamic_webhooks_that_match_make_one_request_over_retries() {
     let all = arrived(&world.sink, "/base/hooks", 4).await;
     assert_eq!(all[3].json()["matchedWebhookIds"], json!([id(2)]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhook_that_was_given_up_can_be_read_by_its_app_as_it_was_sent() {
+    let world = world(json!({}), |setup| setup).await;
+    let hooks = json!({"webhooks": [
+        {"key": "hook", "event": "jira:issue_updated", "url": "/hook?key={issue.key}"}]});
+    assert_eq!(world.app.call(Method::POST, MODULES, &hooks).await.0, 200);
+    let dynamic = json!({"url": world.sink.url("/base/dynamic"),
+        "webhooks": [{"events": ["jira:issue_updated"], "jqlFilter": "project = OPS"}]});
+    assert_eq!(world.app.call(Method::POST, WEBHOOKS, &dynamic).await.0, 200);
+    let failed = async |query: &str| {
+        let (status, page) =
+            world.app.call(Method::GET, &format!("{WEBHOOKS}/failed{query}"), &Value::Null).await;
+        assert_eq!(status, 200, "{page}");
+        page
+    };
+    assert_eq!(failed("").await, json!({"maxResults": 100, "values": []}));
+
+    for path in ["/base/hook", "/base/dynamic"] {
+        world.sink.answer(path, 400, None);
+    }
+    for number in [1, 2] {
+        crate::support::publish(&world.broker, SITE, number, "OPS").await;
+    }
+    let page = eventually(PATIENCE, "four webhooks are given up", async || {
+        let page = failed("").await;
+        (page["values"].as_array().map(Vec::len) == Some(4)).then_some(page)
+    })
+    .await;
+    for row in page["values"].as_array().expect("rows") {
+        let sent = world.sink.received().into_iter().find(|sent| {
+            sent.header("x-atlassian-webhook-identifier") == row["id"].as_str().expect("an id")
+        });
+        let sent = sent.expect("it was sent");
+        assert_eq!(row["body"].as_str().map(str::as_bytes), Some(&sent.body[..]));
+        assert!(row["url"].as_str().expect("a URL").contains(&sent.path));
+    }
+    let times: Vec<_> = page["values"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| row["failureTime"].as_i64().expect("a time"))
+        .collect();
+    assert!(times.is_sorted(), "oldest first");
+
+    // From page to page each is seen once, and the end leads on.
+    let (mut query, mut seen) = ("?maxResults=1".to_owned(), Vec::new());
+    loop {
+        let page = failed(&query).await;
+        let Some(next) = page["next"].as_str() else { break };
+        let ids = page["values"].as_array().expect("rows").iter().map(|row| row["id"].clone());
+        seen.extend(ids);
+        query = next.split_once("/failed").expect("its own address").1.to_owned();
+    }
+    let all = page["values"].as_array().expect("rows").iter().map(|row| row["id"].clone());
+    assert_eq!(seen, all.collect::<Vec<_>>());
+    let later = format!("?after={}", times[3]);
+    assert_eq!(failed(&later).await["values"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn app_is_warned_once_of_a_webhook_that_expires_soon() {
+    // Without any life, each webhook is in the last tenth of it.
+    let world = world(json!({}), |setup| setup.with("SWITCHYARD_LIMITS__WEBHOOK_LIFE_H", 0)).await;
+    let body = json!({"kind": "connect", "baseUrl": world.sink.url("/base"), "scopes": ["READ"],
+        "notices": {"url": world.sink.url("/notices")}});
+    world._router.put(&format!("/admin/v1/apps/{APP}"), body).await;
+    let hooks = json!({"url": world.sink.url("/base/hooks"),
+        "webhooks": [{"events": ["jira:issue_updated"], "jqlFilter": ""}]});
+    let (_, answer) = world.app.call(Method::POST, WEBHOOKS, &hooks).await;
+    let notice = arrived(&world.sink, "/notices", 1).await.remove(0).json();
+    assert_eq!(notice["type"], "switchyard.webhook.expiring");
+    let id = &answer["webhookRegistrationResult"][0]["createdWebhookId"];
+    assert_eq!(notice["data"]["webhooks"][0]["id"], *id);
+    assert_eq!(world.sink.received_at("/notices").len(), 1);
+}

@@ -63,7 +63,7 @@ impl Display for Expr {
             ExprKind::Bool(value) => write!(f, "{value}"),
             ExprKind::Number(number) if number.is_infinite() => f.write_str("1e999"),
             ExprKind::Number(number) => write!(f, "{number}"),
-            ExprKind::String(text) => quoted(f, text),
+            ExprKind::String(text) => string(f, text),
             ExprKind::Name(name) => f.write_str(name),
             ExprKind::Template(parts) => template(f, parts),
             ExprKind::List(items) => {
@@ -169,17 +169,25 @@ fn map(f: &mut Formatter<'_>, entries: &[(Box<str>, Expr)]) -> fmt::Result {
         if is_word {
             f.write_str(key)?;
         } else {
-            quoted(f, key)?;
+            string(f, key)?;
         }
         write!(f, ": {value}")?;
     }
     f.write_char('}')
 }
 
-fn quoted(f: &mut Formatter<'_>, text: &str) -> fmt::Result {
-    f.write_char('\'')?;
-    text.chars().try_for_each(|c| escaped(f, c, '\''))?;
-    f.write_char('\'')
+/// Text as a string of the language.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    // Infallible: the target is a string.
+    let _ = string(&mut out, text);
+    out
+}
+
+fn string(out: &mut impl Write, text: &str) -> fmt::Result {
+    out.write_char('\'')?;
+    text.chars().try_for_each(|c| escaped(out, c, '\''))?;
+    out.write_char('\'')
 }
 
 fn template(f: &mut Formatter<'_>, parts: &[TemplatePart]) -> fmt::Result {
@@ -196,7 +204,7 @@ fn template(f: &mut Formatter<'_>, parts: &[TemplatePart]) -> fmt::Result {
     f.write_char('`')
 }
 
-fn escaped(f: &mut Formatter<'_>, c: char, quote: char) -> fmt::Result {
+fn escaped(f: &mut impl Write, c: char, quote: char) -> fmt::Result {
     match c {
         '\\' => f.write_str("\\\\"),
         '\n' => f.write_str("\\n"),

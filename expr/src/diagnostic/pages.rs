@@ -207,14 +207,14 @@ fn limits(code: Code) -> Page {
 fn queries(code: Code) -> Page {
     match code {
         Code::UnsupportedClause => page(
-            "Webhooks filter by issueKey, project, issuetype, status, priority, assignee, reporter, issue.property and cf[id], with =, !=, IN and NOT IN. Other fields, functions and ORDER BY are refused.",
-            "",
-            "Filter by a supported field, and test the rest in the handler.",
+            "Webhooks filter by issueKey, project, issuetype, status, priority, assignee, reporter, issue.property and cf[id], with =, !=, IN and NOT IN. Other fields, functions and ORDER BY are refused; test the rest in the handler.",
+            "project = OPS AND assignee is EMPTY",
+            "project = OPS AND assignee = EMPTY",
         ),
         _ => page(
             "The query does not read as JQL: an operator, a value or a parenthesis is missing.",
-            "",
-            "Write clauses such as `project = ABC AND status != Done`.",
+            "project = OPS status != Done",
+            "project = OPS AND status != Done",
         ),
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::{Explanation, Outcome, Part, Shown};
+use super::{Calls, Explanation, Outcome, Part, Shown};
 use crate::eval::Verdict;
 use crate::fault::EvalError;
 use crate::render::place_as_json;
@@ -69,7 +69,7 @@ impl Explanation {
         }
         let left: Vec<String> = self.residual.iter().map(|span| self.source_of(*span)).collect();
         if !self.indexed.is_empty() && !left.is_empty() {
-            let _ = write!(line, "\nleft to evaluate for each candidate: {}", left.join(" && "));
+            let _ = write!(line, "\nleft to decide for each candidate: {}", left.join(" && "));
         }
         line
     }
@@ -97,6 +97,26 @@ impl Explanation {
         let source = format!("{}{}", "  ".repeat(depth), self.source_of(part.span));
         rows.push(Row { source, outcome, because: because.join("   ") });
         part.parts.iter().for_each(|part| self.rows(part, depth + 1, rows));
+        part.functions.iter().for_each(|calls| self.calls(calls, depth + 1, rows));
+    }
+
+    /// The calls of a function, each with its number before its first row.
+    fn calls(&self, calls: &Calls, depth: usize, rows: &mut Vec<Row>) {
+        for call in &calls.shown {
+            let start = rows.len();
+            for part in &call.parts {
+                self.rows(part, depth, rows);
+            }
+            if let Some(first) = rows.get_mut(start) {
+                let indent = "  ".repeat(depth);
+                first.source = format!("{indent}[{}] {}", call.index, first.source.trim_start());
+            }
+        }
+        let hidden = calls.count - calls.shown.len();
+        if hidden > 0 {
+            let source = format!("{}… {hidden} more of {}", "  ".repeat(depth), calls.count);
+            rows.push(Row { source, outcome: String::new(), because: String::new() });
+        }
     }
 
     /// A part of the source on one line, cut where it is long.
@@ -156,11 +176,7 @@ impl Explanation {
     fn part_as_json(&self, part: &Part) -> Value {
         let mut shown = self.place(part.span);
         let Some(object) = shown.as_object_mut() else { return shown };
-        let (name, outcome) = match &part.outcome {
-            Outcome::Value(value) => ("value", shown_as_json(value)),
-            Outcome::Error(error) => ("error", self.error_as_json(error)),
-            Outcome::Skipped => ("skipped", true.into()),
-        };
+        let (name, outcome) = self.outcome_as_json(&part.outcome);
         object.insert(name.into(), outcome);
         if part.decides {
             object.insert("decides".into(), true.into());
@@ -172,7 +188,38 @@ impl Explanation {
         });
         object.insert("reads".into(), reads.collect());
         object.insert("parts".into(), part.parts.iter().map(|p| self.part_as_json(p)).collect());
+        if !part.functions.is_empty() {
+            let functions = part.functions.iter().map(|calls| self.calls_as_json(calls));
+            object.insert("functions".into(), functions.collect());
+        }
         shown
+    }
+
+    /// A place with `count` and `calls`: `index`, `element`, `value` or `error`, `parts`.
+    fn calls_as_json(&self, calls: &Calls) -> Value {
+        let shown = calls.shown.iter().map(|call| {
+            let (name, outcome) = self.outcome_as_json(&call.outcome);
+            let parts: Value = call.parts.iter().map(|part| self.part_as_json(part)).collect();
+            json!({
+                "index": call.index, "element": shown_as_json(&call.element), name: outcome,
+                "parts": parts,
+            })
+        });
+        let shown: Value = shown.collect();
+        let mut place = self.place(calls.span);
+        if let Some(object) = place.as_object_mut() {
+            object.insert("count".into(), calls.count.into());
+            object.insert("calls".into(), shown);
+        }
+        place
+    }
+
+    fn outcome_as_json(&self, outcome: &Outcome) -> (&'static str, Value) {
+        match outcome {
+            Outcome::Value(value) => ("value", shown_as_json(value)),
+            Outcome::Error(error) => ("error", self.error_as_json(error)),
+            Outcome::Skipped => ("skipped", true.into()),
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+//! Explanations as people read them, and that they tell what the program does.
+
 use super::explain;
 use crate::{Env, Profile, Scratch, Tape, TapeLimits, compile};
 
@@ -23,7 +25,7 @@ false  (would not be delivered)
   event.issue.fields.priority.name == 'High'   true    \"High\"
   event.issue.key.indexOf('ABC-') == 0         false   \"XYZ-12\"   <- decided here
 steps 24 of 50000 · index key: issue.fields.priority.name = \"High\"
-left to evaluate for each candidate: event.issue.key.indexOf('ABC-') == 0";
+left to decide for each candidate: event.issue.key.indexOf('ABC-') == 0";
     assert_eq!(text(source), expected);
 }
 
@@ -60,6 +62,65 @@ fn declarations_branches_and_functions_are_explained() {
     );
     assert!(found.contains("labels.some(l => l == 'b')   true            List of 2\n"), "{found}");
     assert!(found.contains("\"XYZ-12\"   <- decided here"), "{found}");
+}
+
+#[test]
+fn functions_tell_what_they_gave_for_each_element() {
+    let expected = "\
+true  (would be delivered)
+  event.issue.fields.labels.some(l => l != null && l == 'b')   true    List of 2
+    [0] l != null && l == 'b'                                  false
+      l != null                                                true    \"a\"
+      l == 'b'                                                 false   \"a\"
+    [1] l != null && l == 'b'                                  true    <- decided here
+      l != null                                                true    \"b\"
+      l == 'b'                                                 true    \"b\"
+steps 41 of 50000 · no index key";
+    let source = "event.issue.fields.labels.some(l => l != null && l == 'b')";
+    assert_eq!(text(source), expected);
+    let json = explain(source, &event(), &Env::at(0)).unwrap().as_json();
+    let function = &json["parts"][0]["functions"][0];
+    assert_eq!(function["count"], 2);
+    assert_eq!(function["source"], "l => l != null && l == 'b'");
+    let call = &function["calls"][1];
+    assert_eq!(
+        (&call["index"], &call["element"], &call["value"]),
+        (&1.into(), &"b".into(), &true.into())
+    );
+    assert_eq!(call["parts"][0]["decides"], true);
+}
+
+#[test]
+fn the_element_that_stopped_a_method_decides_also_behind_not_and_in_errors() {
+    for (source, row) in [
+        ("!event.issue.fields.labels.every(l => l == 'a')", "[1] l == 'a' false \"b\" <- decided"),
+        ("event.issue.fields.labels.some(l => l.x.y)", "[0] l.x.y error Unrecognized property"),
+        ("event.issue.fields.labels.every(l => l == 'z')", "[0] l == 'z' false \"a\" <- decided"),
+        ("event.issue.fields.labels.some(l => l == 'z')", "false List of 2 <- decided here"),
+    ] {
+        let found = text(source).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(found.contains(row), "{source}: {found}");
+        assert_eq!(found.matches("<- decided here").count(), 1, "{found}");
+    }
+}
+
+#[test]
+fn of_long_lists_the_first_elements_are_told_and_those_that_differ() {
+    let list = format!("[{}]", (0..90).map(|n| n.to_string()).collect::<Vec<_>>().join(", "));
+    let shown = |source: &str| -> Vec<usize> {
+        let explained = explain(source, &event(), &Env::at(0)).unwrap();
+        let calls = &explained.parts[0].functions[0];
+        calls.shown.iter().map(|call| call.index).collect()
+    };
+    assert_eq!(shown(&format!("{list}.some(n => n == 80)")), [0, 1, 2, 3, 4, 80]);
+    assert_eq!(shown(&format!("{list}.every(n => n < 7)")), [0, 1, 2, 3, 4, 7]);
+    let many = [0, 1, 2, 3, 4, 50, 51, 52, 53, 54];
+    assert_eq!(shown(&format!("{list}.filter(n => n >= 50).length == 1")), many);
+    let explained = text(&format!("{list}.some(n => n == 80)"));
+    assert!(explained.contains("… 75 more of 81"), "{explained}");
+    // 90 × 90 calls, and each could be told with 90 of its own.
+    let nested = format!("{list}.map(a => {list}.filter(b => a == b).length).length == 1");
+    assert!(text(&nested).lines().count() < 500);
 }
 
 #[test]

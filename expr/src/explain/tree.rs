@@ -1,48 +1,51 @@
 //! The parts of a filter, from what was seen of them.
 
-use std::collections::HashMap;
-
-use super::{Outcome, Part, Reading, Shown};
+use super::watch::Seen;
+use super::{Call, Calls, Outcome, Part, Reading};
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::span::Span;
 use crate::typed::{Applied, Block, Body, Expr, Kind, Link, LinkKind, Typed};
+use crate::value::Member;
 
 /// Declarations, then the body; the part that settled the verdict is marked.
-pub(super) fn parts(typed: &Typed, seen: &HashMap<Span, Outcome>) -> Vec<Part> {
-    Tree { seen }.block(&typed.main.body)
+pub(super) fn parts(typed: &Typed, seen: &Seen) -> Vec<Part> {
+    Tree { typed, seen }.block(&typed.main.body, true)
 }
 
+#[derive(Clone, Copy)]
 struct Tree<'s> {
-    seen: &'s HashMap<Span, Outcome>,
+    typed: &'s Typed,
+    seen: &'s Seen,
 }
 
 impl Tree<'_> {
     fn outcome(&self, span: Span) -> Outcome {
-        self.seen.get(&span).cloned().unwrap_or(Outcome::Skipped)
+        self.seen.at.get(&span).cloned().unwrap_or(Outcome::Skipped)
     }
 
-    fn block(&self, block: &Block) -> Vec<Part> {
+    /// The parts of a block; `decides` if the verdict was settled somewhere in it.
+    fn block(&self, block: &Block, decides: bool) -> Vec<Part> {
         let mut parts: Vec<Part> = block
             .declarations
             .iter()
             .map(|(_, value)| {
                 let failed = matches!(self.outcome(value.span), Outcome::Error(_));
-                self.part(value, failed)
+                self.part(value, decides && failed)
             })
             .collect();
         match &block.body {
-            Body::Expr(expr) => parts.push(self.part(expr, true)),
+            Body::Expr(expr) => parts.push(self.part(expr, decides)),
             Body::If { arms, otherwise } => {
                 for (condition, then) in arms {
                     let failed = matches!(self.outcome(condition.span), Outcome::Error(_));
-                    parts.push(self.part(condition, failed));
-                    parts.extend(self.block(then));
+                    parts.push(self.part(condition, decides && failed));
+                    parts.extend(self.block(then, decides));
                 }
-                parts.extend(self.block(otherwise));
+                parts.extend(self.block(otherwise, decides));
             }
             Body::Try { attempt, handler, .. } => {
-                parts.extend(self.block(attempt));
-                parts.extend(self.block(handler));
+                parts.extend(self.block(attempt, decides));
+                parts.extend(self.block(handler, decides));
             }
         }
         parts
@@ -58,12 +61,84 @@ impl Tree<'_> {
             self.reads(expr, &mut reads);
             // What a part yields need not be said twice.
             reads.retain(|reading| reading.span != span);
-            return Part { span, outcome, decides, reads, parts: Vec::new() };
+            let mut functions = Vec::new();
+            let deciding = if decides { self.deciding_call(expr) } else { None };
+            self.functions(expr, deciding, &mut functions);
+            let decides = decides && deciding.is_none();
+            return Part { span, outcome, decides, reads, parts: Vec::new(), functions };
         }
         let deciding = if decides { self.deciding(expr, &children) } else { None };
         let parts = children.iter().enumerate();
         let parts = parts.map(|(at, child)| self.part(child, deciding == Some(at))).collect();
-        Part { span, outcome, decides: decides && deciding.is_none(), reads: Vec::new(), parts }
+        let decides = decides && deciding.is_none();
+        Part { span, outcome, decides, reads: Vec::new(), parts, functions: Vec::new() }
+    }
+
+    /// The function and the number of the call that alone settled what `expr` yields: the element
+    /// at which `some` or `every` stopped, or any function failed.
+    fn deciding_call(&self, expr: &Expr) -> Option<(u32, usize)> {
+        if let Kind::Unary { op: UnaryOp::Not, operand } = &expr.kind {
+            return self.deciding_call(operand);
+        }
+        let outcome = self.outcome(expr.span);
+        let Kind::Access { links, .. } = &expr.kind else { return None };
+        let [.., method, call] = links.as_slice() else { return None };
+        let LinkKind::Member { name, .. } = &method.kind else { return None };
+        let LinkKind::Call { arguments, .. } = &call.kind else { return None };
+        let Kind::Lambda(lambda) = arguments.first()?.kind else { return None };
+        let stopped = match (&outcome, name.member?) {
+            (Outcome::Error(_), _) => true,
+            (Outcome::Value(value), Member::Some) => value.is_truthy(),
+            (Outcome::Value(value), Member::Every) => !value.is_truthy(),
+            _ => false,
+        };
+        let calls = self.seen.calls.get(&lambda)?;
+        let last = calls.kept.last()?;
+        let is_last = last.index + 1 == calls.count && last.outcome.is_like(&outcome);
+        (stopped && is_last).then_some((lambda, last.index))
+    }
+
+    /// What the functions gave that are arguments of calls in `expr`.
+    fn functions(&self, expr: &Expr, deciding: Option<(u32, usize)>, out: &mut Vec<Calls>) {
+        match &expr.kind {
+            Kind::Access { head, links } => {
+                self.functions(head, deciding, out);
+                for link in links {
+                    if let LinkKind::Call { arguments, .. } = &link.kind {
+                        for argument in arguments {
+                            match argument.kind {
+                                Kind::Lambda(id) => {
+                                    out.extend(self.calls(id, argument.span, deciding))
+                                }
+                                _ => self.functions(argument, deciding, out),
+                            }
+                        }
+                    }
+                }
+            }
+            Kind::Chain { first, rest } => {
+                self.functions(first, deciding, out);
+                rest.iter().for_each(|applied| self.functions(&applied.operand, deciding, out));
+            }
+            Kind::Unary { operand, .. } => self.functions(operand, deciding, out),
+            _ => {}
+        }
+    }
+
+    fn calls(&self, lambda: u32, span: Span, deciding: Option<(u32, usize)>) -> Option<Calls> {
+        let calls = self.seen.calls.get(&lambda)?;
+        let frame = self.typed.lambdas.get(lambda as usize)?;
+        let shown = calls.kept.iter().map(|call| {
+            let tree = Tree { seen: &call.inside, ..*self };
+            let decides = deciding == Some((lambda, call.index));
+            Call {
+                index: call.index,
+                element: call.element.clone(),
+                outcome: call.outcome.clone(),
+                parts: tree.block(&frame.body, decides),
+            }
+        });
+        Some(Calls { span, count: calls.count, shown: shown.collect() })
     }
 
     /// Which of its parts settled what `expr` yields; none if all of them did.
@@ -74,8 +149,8 @@ impl Tree<'_> {
         let settles = match (&expr.kind, outcomes.get(last)?) {
             (_, Outcome::Error(_)) => true,
             (Kind::Chain { rest, .. }, Outcome::Value(value)) => match rest.first()?.op {
-                BinaryOp::And => !is_truthy(value),
-                BinaryOp::Or => is_truthy(value),
+                BinaryOp::And => !value.is_truthy(),
+                BinaryOp::Or => value.is_truthy(),
                 _ => true,
             },
             _ => true,
@@ -87,6 +162,7 @@ impl Tree<'_> {
     fn reads(&self, expr: &Expr, out: &mut Vec<Reading>) {
         match &expr.kind {
             Kind::Access { head, links } => self.access(head, links, out),
+            Kind::Place(_) => out.extend(self.reading(expr.span)),
             Kind::Chain { first, rest } => {
                 self.reads(first, out);
                 rest.iter().for_each(|applied| self.reads(&applied.operand, out));
@@ -99,25 +175,22 @@ impl Tree<'_> {
         }
     }
 
+    fn reading(&self, span: Span) -> Option<Reading> {
+        match self.seen.at.get(&span) {
+            Some(Outcome::Value(value)) => Some(Reading { span, value: value.clone() }),
+            _ => None,
+        }
+    }
+
     /// The longest path of plain names that was walked, and the arguments of calls behind it.
     fn access(&self, head: &Expr, links: &[Link], out: &mut Vec<Reading>) {
         let names = links
             .iter()
             .take_while(|link| matches!(link.kind, LinkKind::Member { called: false, .. }));
-        let walked = names.filter_map(|link| match self.seen.get(&link.span) {
-            Some(Outcome::Value(value)) => Some(Reading { span: link.span, value: value.clone() }),
-            _ => None,
-        });
-        let walked = walked.last();
-        if matches!(head.kind, Kind::Variable(_) | Kind::Place(_)) {
-            out.extend(walked.or_else(|| match self.seen.get(&head.span) {
-                Some(Outcome::Value(value)) if matches!(head.kind, Kind::Place(_)) => {
-                    Some(Reading { span: head.span, value: value.clone() })
-                }
-                _ => None,
-            }));
-        } else {
-            self.reads(head, out);
+        let walked = names.filter_map(|link| self.reading(link.span)).last();
+        match (&head.kind, walked) {
+            (Kind::Variable(_) | Kind::Place(_), Some(walked)) => out.push(walked),
+            _ => self.reads(head, out),
         }
         for link in links {
             match &link.kind {
@@ -146,18 +219,5 @@ fn operands(expr: &Expr) -> Vec<&Expr> {
             vec![operand]
         }
         _ => Vec::new(),
-    }
-}
-
-fn is_truthy(value: &Shown) -> bool {
-    match value {
-        Shown::Large(..) => true,
-        Shown::Plain(value) => match value {
-            serde_json::Value::Null => false,
-            serde_json::Value::Bool(value) => *value,
-            serde_json::Value::Number(number) => number.as_f64().is_some_and(|n| n != 0.0),
-            serde_json::Value::String(text) => !text.is_empty(),
-            _ => true,
-        },
     }
 }

@@ -2,131 +2,134 @@
 
 use std::fmt::Write;
 
-use super::{Clause, Operand, Refused, quoted, unsupported};
+use super::{Clause, Operand};
+use crate::ast::quoted;
 
 /// What webhooks can filter by.
 pub(super) const SUPPORTED: &str = "webhooks support issueKey, project, issuetype, status, \
     priority, assignee, reporter, issue.property[key].path and cf[id]";
 
-/// Where the values of a field stand in an event.
-enum Place {
-    /// A key or an account id.
-    Id(String),
-    /// Something with an id and a name; the name is compared whatever its case.
-    Named(&'static str),
+/// How names are compared in any case, which an index cannot hold.
+pub(super) const LOWER: &str = "?.toLowerCase()";
+
+/// A field, and where its values stand in an event.
+#[derive(PartialEq, Debug)]
+pub(super) enum Place {
+    /// By key or id.
+    Issue,
+    /// By key, id or name.
     Project,
-    /// A custom field: a value, an option or a list of options.
+    /// Something with an id and a name.
+    Named(&'static str),
+    /// A person, by account id.
+    Account(&'static str),
+    /// An entity property; the path of its value.
+    Property(String),
+    /// A custom field, a value or an option; its path.
     Custom(String),
 }
 
-pub(super) fn write(clause: &Clause, out: &mut String) -> Refused<()> {
-    let place = place(clause).ok_or_else(|| unsupported(&clause.field, clause.span))?;
-    let mut tests: Vec<String> = Vec::new();
-    for value in &clause.values {
-        for test in place.tests(value) {
-            if !tests.contains(&test) {
-                tests.push(test);
-            }
-        }
-    }
-    let any = tests.join(" || ");
-    let is_empty_tested = clause.values.contains(&Operand::Empty);
-    // Infallible: the target is a string.
-    let _ = match (clause.is_negated, tests.len()) {
-        (false, 1) => write!(out, "{any}"),
-        (false, _) => write!(out, "({any})"),
-        // What is empty differs from nothing.
-        (true, _) if is_empty_tested => write!(out, "!({any})"),
-        (true, _) => write!(out, "({} != null && !({any}))", place.path()),
-    };
-    Ok(())
-}
-
-fn place(clause: &Clause) -> Option<Place> {
-    let field = clause.field.to_ascii_lowercase();
-    Some(match field.as_str() {
-        "issuekey" | "key" | "issue" | "id" => Place::Id("event.issue?.key".into()),
-        "project" => Place::Project,
-        "issuetype" | "type" => Place::Named("issuetype"),
-        "status" => Place::Named("status"),
-        "priority" => Place::Named("priority"),
-        "assignee" => Place::Id("event.issue?.fields?.assignee?.accountId".into()),
-        "reporter" => Place::Id("event.issue?.fields?.reporter?.accountId".into()),
-        _ => match field.strip_prefix("cf[").and_then(|rest| rest.strip_suffix(']')) {
-            Some(id) if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) => {
+impl Place {
+    /// The field `name`, `name[key]` or `name[key].path`; none if webhooks do not support it.
+    pub(super) fn of(name: &str, key: Option<&str>, path: &str) -> Option<Place> {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let name = name.to_ascii_lowercase();
+        Some(match (name.as_str(), key) {
+            ("issuekey" | "key" | "issue" | "id", None) => Place::Issue,
+            ("project", None) => Place::Project,
+            ("issuetype" | "type", None) => Place::Named("issuetype"),
+            ("status", None) => Place::Named("status"),
+            ("priority", None) => Place::Named("priority"),
+            ("assignee", None) => Place::Account("assignee"),
+            ("reporter", None) => Place::Account("reporter"),
+            ("cf", Some(id)) if path.is_empty() && is_number(id) => {
                 Place::Custom(format!("event.issue?.fields?.customfield_{id}"))
             }
-            Some(_) => return None,
-            None => Place::Id(property(&clause.field)?),
-        },
-    })
-}
-
-/// `issue.property[key].path` as the path of an entity property.
-fn property(field: &str) -> Option<String> {
-    let rest = field.strip_prefix("issue.property[")?;
-    let (key, path) = rest.split_once(']')?;
-    let mut out =
-        format!("event.runtime?.issue?.properties?.[{}]", quoted(key.trim_matches(['"', '\''])));
-    for name in path.split('.').filter(|name| !name.is_empty()) {
-        let _ = write!(out, "?.[{}]", quoted(name));
+            ("issue.property", Some(key)) => {
+                let mut found = format!("event.runtime?.issue?.properties?.[{}]", quoted(key));
+                for name in path.split('.').filter(|name| !name.is_empty()) {
+                    // Infallible: the target is a string.
+                    let _ = write!(found, "?.[{}]", quoted(name));
+                }
+                Place::Property(found)
+            }
+            _ => return None,
+        })
     }
-    Some(out)
-}
 
-impl Place {
     /// What is null if the field is empty.
     fn path(&self) -> String {
         match self {
-            Place::Id(path) | Place::Custom(path) => path.clone(),
-            Place::Named(field) => format!("event.issue?.fields?.{field}"),
+            Place::Issue => "event.issue?.key".into(),
             Place::Project => "event.issue?.fields?.project".into(),
+            Place::Named(field) => format!("event.issue?.fields?.{field}"),
+            Place::Account(field) => format!("event.issue?.fields?.{field}?.accountId"),
+            Place::Property(path) | Place::Custom(path) => path.clone(),
         }
     }
 
-    /// Tests of which one must hold for the field to have the value.
-    fn tests(&self, value: &Operand) -> Vec<String> {
+    /// What may equal what, as expressions, for the field to have the value.
+    fn ways(&self, value: &Operand) -> Vec<(String, String)> {
+        let path = self.path();
         let Operand::Text(text) = value else {
-            return vec![format!("{} == null", self.path())];
+            return vec![(path, "null".into())];
         };
-        let (path, exact) = (self.path(), quoted(text));
-        let is_id = text.bytes().all(|byte| byte.is_ascii_digit());
+        let exact = quoted(text);
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        let id = || (format!("{path}?.id"), exact.clone());
+        let name = || (format!("{path}?.name"), exact.clone());
+        let name_in_any_case = || (format!("{path}?.name{LOWER}"), quoted(&text.to_lowercase()));
         match self {
-            Place::Id(path) if path == "event.issue?.key" && is_id => {
-                vec![format!("event.issue?.id == {exact}")]
+            Place::Issue if is_number => vec![("event.issue?.id".into(), exact)],
+            Place::Issue => vec![(path, quoted(&text.to_uppercase()))],
+            Place::Account(_) => vec![(path, exact)],
+            Place::Property(_) if is_number || matches!(text.as_str(), "true" | "false") => {
+                vec![(path.clone(), exact), (path, text.clone())]
             }
-            // Keys are upper case in payloads.
-            Place::Id(path) if path == "event.issue?.key" => {
-                vec![format!("{path} == {}", quoted(&text.to_uppercase()))]
+            Place::Property(_) => vec![(path, exact)],
+            Place::Custom(_) => {
+                vec![(format!("{path}?.value"), exact.clone()), id(), (path, exact)]
             }
-            Place::Id(path) => match text.as_str() {
-                "true" | "false" => {
-                    vec![format!("{path} == {exact}"), format!("{path} == {text}")]
-                }
-                _ => vec![format!("{path} == {exact}")],
-            },
-            Place::Named(_) if is_id => vec![format!("{path}?.id == {exact}")],
-            Place::Named(_) => vec![named(&path, text)],
-            Place::Project if is_id => vec![format!("{path}?.id == {exact}")],
-            Place::Project if is_project_key(text) => {
-                vec![format!("{path}?.key == {}", quoted(&text.to_uppercase()))]
+            Place::Named(_) | Place::Project if is_number => vec![id(), name()],
+            Place::Project if is_key(text) => {
+                let key = text.to_uppercase();
+                // In capitals it is nearly always a key. A name is looked for in this spelling
+                // only: a test in any case could not be indexed.
+                let name = if *text == key { name() } else { name_in_any_case() };
+                vec![(format!("{path}?.key"), quoted(&key)), name]
             }
-            Place::Project => vec![named(&path, text)],
-            Place::Custom(path) => vec![
-                format!("{path} == {exact}"),
-                format!("{path}?.value == {exact}"),
-                format!("{path}?.id == {exact}"),
-            ],
+            Place::Named(_) | Place::Project => vec![name_in_any_case()],
         }
     }
 }
 
-fn named(path: &str, text: &str) -> String {
-    format!("{path}?.name?.toLowerCase() == {}", quoted(&text.to_lowercase()))
+pub(super) fn written(clause: &Clause) -> String {
+    let mut tests: Vec<(String, Vec<String>)> = Vec::new();
+    for (left, right) in clause.values.iter().flat_map(|value| clause.place.ways(value)) {
+        match tests.iter_mut().find(|(known, _)| *known == left) {
+            Some((_, rights)) if rights.contains(&right) => {}
+            Some((_, rights)) => rights.push(right),
+            None => tests.push((left, vec![right])),
+        }
+    }
+    let tests = tests.iter().map(|(left, rights)| match rights.as_slice() {
+        [right] => format!("{left} == {right}"),
+        rights => format!("[{}].includes({left})", rights.join(", ")),
+    });
+    let tests: Vec<String> = tests.collect();
+    let any = tests.join(" || ");
+    let is_empty_tested = clause.values.contains(&Operand::Empty);
+    match (clause.is_negated, tests.len()) {
+        (false, 1) => any,
+        (false, _) => format!("({any})"),
+        // What is empty differs from nothing.
+        (true, _) if is_empty_tested => format!("!({any})"),
+        (true, _) => format!("({} != null && !({any}))", clause.place.path()),
+    }
 }
 
-/// A key has no blanks; a name of one plain word is taken for a key, as JQL does first.
-fn is_project_key(text: &str) -> bool {
+/// Keys are letters, digits and underscores, and start with a letter.
+fn is_key(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

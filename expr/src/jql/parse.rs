@@ -2,12 +2,13 @@
 
 use nom::branch::alt;
 use nom::bytes::complete::{is_not, tag, tag_no_case, take_while1};
-use nom::character::complete::{char, multispace0};
-use nom::combinator::{map, not, peek, recognize, value};
+use nom::character::complete::{anychar, char, multispace0, satisfy};
+use nom::combinator::{map, not, opt, peek, recognize, value};
 use nom::multi::fold_many0;
 use nom::sequence::{delimited, preceded, terminated};
 use nom::{IResult, Parser};
 
+use super::clause::Place;
 use super::{Clause, Operand, Refused, Tree, unsupported, wrong};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::limits::{NESTING_MAX, SOURCE_CHARS_MAX};
@@ -27,8 +28,9 @@ pub(super) fn parse(query: &str) -> Refused<Option<Tree>> {
     }
     let tree = reader.any()?;
     if !reader.rest.is_empty() {
+        let start = reader.offset();
         if reader.word("order") {
-            return Err(unsupported("ORDER BY", reader.here()));
+            return Err(unsupported("ORDER BY", Span::new(start, reader.here().end as usize)));
         }
         return Err(reader.expected("AND, OR or the end"));
     }
@@ -80,7 +82,13 @@ impl<'q> Reader<'q> {
     fn any(&mut self) -> Refused<Tree> {
         let mut trees = vec![self.all()?];
         while self.word("or") || self.sign("||") || self.sign("|") {
-            trees.push(self.all()?);
+            match (trees.last_mut(), self.all()?) {
+                // `a = 1 OR a = 2` is `a IN (1, 2)`, which is shorter by far.
+                (Some(Tree::Clause(last)), Tree::Clause(next)) if last.is_joined_by(&next) => {
+                    last.values.extend(next.values);
+                }
+                (_, next) => trees.push(next),
+            }
         }
         Ok(if trees.len() == 1 { trees.remove(0) } else { Tree::Or(trees) })
     }
@@ -116,28 +124,35 @@ impl<'q> Reader<'q> {
     }
 
     fn clause(&mut self) -> Refused<Clause> {
-        let start = self.offset();
-        let field = self.take(field).ok_or_else(|| self.expected("a field"))?;
-        let span = Span::new(start, start + field.trim_end().len());
-        if self.rest.starts_with('(') {
-            return Err(unsupported(&format!("{field}()"), span));
-        }
-        let field = field.trim_matches(['"', '\'']).to_owned();
+        let (place, field) = self.field()?;
         let (is_negated, values) = if self.sign("!=") {
-            (true, vec![self.operand(&field)?])
+            (true, vec![self.operand(field)?])
         } else if self.sign("=") {
-            (false, vec![self.operand(&field)?])
+            (false, vec![self.operand(field)?])
         } else if self.word("in") {
-            (false, self.operands(&field)?)
+            (false, self.operands(field)?)
         } else if self.word("not") {
             if !self.word("in") {
                 return Err(self.expected("IN"));
             }
-            (true, self.operands(&field)?)
+            (true, self.operands(field)?)
         } else {
-            return Err(self.operator(&field));
+            return Err(self.operator(field));
         };
-        Ok(Clause { field, span, is_negated, values })
+        Ok(Clause { place, is_negated, values })
+    }
+
+    /// A field that webhooks support, and as it is written.
+    fn field(&mut self) -> Refused<(Place, &'q str)> {
+        let start = self.offset();
+        let ((name, key), path) = self.take(field).ok_or_else(|| self.expected("a field"))?;
+        let written = self.query.get(start..self.offset()).unwrap_or_default().trim_end();
+        let span = Span::new(start, start + written.len());
+        if self.rest.starts_with('(') {
+            return Err(unsupported(&format!("{written}()"), span));
+        }
+        let place = Place::of(&name, key.as_deref(), path);
+        Ok((place.ok_or_else(|| unsupported(written, span))?, written))
     }
 
     /// Something else stands where an operator should.
@@ -189,8 +204,9 @@ fn operator_length(rest: &str) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
+/// Bare words end at blanks, signs, brackets and quotes.
 fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | ':' | '#' | '$' | '+')
+    !c.is_whitespace() && !"=!<>~&|()[],\"'".contains(c)
 }
 
 fn bare(input: &str) -> Read<'_, &str> {
@@ -198,16 +214,19 @@ fn bare(input: &str) -> Read<'_, &str> {
 }
 
 fn keyword<'q>(word: &'static str, input: &'q str) -> Read<'q, ()> {
-    value((), terminated(tag_no_case(word), peek(not(nom::character::complete::satisfy(is_word)))))
-        .parse(input)
+    value((), terminated(tag_no_case(word), peek(not(satisfy(is_word))))).parse(input)
 }
 
-/// `project`, `cf[10010]`, `issue.property[key].path`, or a name in quotes.
-fn field(input: &str) -> Read<'_, &str> {
-    let index = (char('['), is_not("]"), char(']'));
-    let part = alt((value((), bare), value((), index)));
-    let plain = recognize((bare, fold_many0(part, || (), |(), ()| ())));
-    alt((plain, recognize(string))).parse(input)
+/// `project`, `cf[10010]`, `issue.property[key].path`; names may stand in quotes.
+fn field(input: &str) -> Read<'_, ((String, Option<String>), &str)> {
+    let name = alt((string, map(bare, str::to_owned)));
+    let key = alt((
+        terminated(string, multispace0),
+        map(is_not("]"), |key: &str| key.trim_end().to_owned()),
+    ));
+    let key = delimited((char('['), multispace0), key, char(']'));
+    let path = recognize(opt((peek(char('.')), bare)));
+    (name.and(opt(key)), path).parse(input)
 }
 
 /// Text in double or single quotes; a backslash keeps what follows it.
@@ -219,7 +238,7 @@ fn in_quotes(quote: char, input: &str) -> Read<'_, String> {
     let plain = move |c: char| c != quote && c != '\\';
     let piece = alt((
         map(take_while1(plain), str::to_owned),
-        map(preceded(char('\\'), nom::character::complete::anychar), String::from),
+        map(preceded(char('\\'), anychar), String::from),
     ));
     let text = fold_many0(piece, String::new, |text, piece| text + &piece);
     delimited(char(quote), text, char(quote)).parse(input)

@@ -1,3 +1,5 @@
+//! Which filters become which tests, and what they are found by.
+
 use crate::{Compiled, Profile, compile};
 
 use super::*;
@@ -138,6 +140,20 @@ fn leaves_paths_through_builtin_members_to_evaluation() {
     }
     // A changelog item has a member of this name.
     assert!(matches!(condition("event.toString == 'x'"), Condition::OneOf { .. }));
+}
+
+#[test]
+fn a_filter_is_found_by_what_must_hold_before_anything_can_fail() {
+    let keys = |source: &str| -> Vec<String> {
+        facts(source).indexed().map(ToString::to_string).collect()
+    };
+    assert_eq!(keys("event.a == 1 && event.b.c < 2"), ["a = 1", "b.c < 2"]);
+    assert_eq!(keys("event.a == 1 && event.b.trim() == '' && event.c == 3"), ["a = 1"]);
+    assert_eq!(keys("event.b.trim() == '' && event.a == 1"), [""; 0]);
+    assert_eq!(keys("typeof event.b == 'Map' && event.a == 1"), ["a = 1"]);
+    assert_eq!(keys("event.a != 1"), [""; 0]);
+    assert_eq!(keys("event.a == 1 || event.b == 2"), ["(a = 1 or b = 2)"]);
+    assert_eq!(keys("event.a == 1 || event.b != 2"), [""; 0]);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The forms in which findings are printed.
 
 use serde_json::{Value, json};
-use switchyard_expr::{Code, Severity, render};
+use switchyard_expr::{Severity, render};
 
-use super::{Checked, Finding, What, print_line, summary};
+use super::{Checked, Finding, What, every_code, print_line, summary};
 
 /// For people: carets, and what is known of filters without mistakes.
 pub(super) fn text(checked: &Checked, valid: bool) -> anyhow::Result<()> {
@@ -26,15 +26,17 @@ pub(super) fn text(checked: &Checked, valid: bool) -> anyhow::Result<()> {
     if !valid {
         return Ok(());
     }
+    let warnings = match shown {
+        0 => String::new(),
+        1 => ", with a warning".to_owned(),
+        more => format!(", with {more} warnings"),
+    };
     match checked.filters.as_slice() {
         [only] => {
-            print_line("the filter is valid")?;
+            print_line(&format!("the filter is valid{warnings}"))?;
             summary(only).map_or(Ok(()), |summary| print_line(&summary))
         }
-        filters => {
-            let warnings = if shown == 0 { String::new() } else { format!(", {shown} warnings") };
-            print_line(&format!("{} filters are valid{warnings}", filters.len()))
-        }
+        filters => print_line(&format!("{} filters are valid{warnings}", filters.len())),
     }
 }
 
@@ -158,15 +160,15 @@ fn escape(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// One run with every code of the language as a rule.
+/// One run with every code as a rule.
 pub(super) fn sarif(checked: &Checked) -> anyhow::Result<()> {
-    let rules: Vec<Value> = Code::ALL
+    let rules: Vec<Value> = every_code()
         .iter()
-        .map(|code| {
+        .map(|(code, title, page)| {
             json!({
-                "id": code.to_string(),
-                "shortDescription": { "text": code.title() },
-                "fullDescription": { "text": code.page().cause },
+                "id": code,
+                "shortDescription": { "text": title },
+                "fullDescription": { "text": page.cause },
             })
         })
         .collect();

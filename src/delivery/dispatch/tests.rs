@@ -1,3 +1,5 @@
+//! Deliveries through lanes: each is accounted for once, whatever its handler does.
+
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use bytes::Bytes;
@@ -19,8 +21,13 @@ fn config() -> config::Delivery {
 fn dispatcher(config: &config::Delivery, edge: Edge) -> (Arc<Dispatcher>, Arc<Edge>) {
     let edge = Arc::new(edge);
     let sender = Sender::new(config, Arc::new(Guard::new(config).unwrap())).unwrap();
-    let edges =
-        Edges { functions: edge.clone(), parking: edge.clone(), dead_letters: edge.clone() };
+    let edges = Edges {
+        functions: edge.clone(),
+        parking: edge.clone(),
+        dead_letters: edge.clone(),
+        keys: Arc::default(),
+        gone: mpsc::channel(1).0,
+    };
     (Arc::new(Dispatcher::new(config, sender, edges, Random::seeded(1), Live::default())), edge)
 }
 

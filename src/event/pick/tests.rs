@@ -58,22 +58,22 @@ fn check(text: &str, paths: &[Vec<&str>]) -> Result<(), TestCaseError> {
     let accepted = scan.read(text.as_bytes(), &limits);
     prop_assert_eq!(tape.parse(text.as_bytes(), &limits).is_ok(), accepted);
     prop_assume!(accepted);
-    let mut outline = OutlineBuilder::default();
+    let mut selection = SelectionBuilder::default();
     let mut places = Vec::new();
     for path in paths {
-        let place = path.iter().fold(Place::ROOT, |place, name| outline.member(place, name));
+        let place = path.iter().fold(Place::ROOT, |place, name| selection.member(place, name));
         let items = (path.len() % 2 == 1).then(|| {
-            outline.items(place);
-            ["a", "b"].map(|name| (name, outline.item_member(place, name)))
+            selection.items(place);
+            ["a", "b"].map(|name| (name, selection.item_member(place, name)))
         });
         places.push((path, place, items));
     }
-    let outline = outline.finish();
+    let selection = selection.finish();
     let mut picked = Picked::default();
     // Twice, for what the first time leaves behind.
-    picked.read(&outline, scan.walk(text.as_bytes()));
-    picked.read(&outline, scan.walk(text.as_bytes()));
-    let picks = picked.view(&outline, text.as_bytes());
+    picked.read(&selection, scan.walk(text.as_bytes()));
+    picked.read(&selection, scan.walk(text.as_bytes()));
+    let picks = picked.view(&selection, text.as_bytes());
     same(picks.at(Place::ROOT), &tape, Some(tape.root()))?;
     for (path, place, members) in places {
         let node = path.iter().try_fold(tape.root(), |node, name| tape.member(node, name));

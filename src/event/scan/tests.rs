@@ -5,6 +5,7 @@ use switchyard_expr::view::Read;
 use switchyard_expr::{Tape, View};
 
 use super::*;
+use crate::event::members::Members;
 
 fn choice(of: &'static [&'static str]) -> impl Strategy<Value = String> {
     prop::sample::select(of).prop_map(str::to_owned)
@@ -110,6 +111,13 @@ fn check(text: &str, limits: &TapeLimits) -> Result<bool, TestCaseError> {
     let accepted = scan.read(text.as_bytes(), limits);
     let parsed = tape.parse(text.as_bytes(), limits);
     prop_assert_eq!(accepted, parsed.is_ok(), "{:?}: {:?}", text, parsed);
+    if accepted && let Ok(members) = Members::parse(text) {
+        let expected = members.outline(text);
+        match scan.outline(text.as_bytes()) {
+            Some(outline) => prop_assert_eq!(outline, expected),
+            None => prop_assert!(text.contains('\\')),
+        }
+    }
     Ok(accepted)
 }
 

@@ -1,7 +1,7 @@
 //! Lays out a segment: groups equal filters, chooses anchors, puts groups of one anchor together.
 
 use super::*;
-use crate::event::pick::OutlineBuilder;
+use crate::event::pick::SelectionBuilder;
 
 /// A filter on its way into a segment.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ fn lay_out(
             }
         }
     }
-    let mut outline = OutlineBuilder::default();
+    let mut selection = SelectionBuilder::default();
     let mut paths: Vec<(Route, Range<u32>)> = Vec::new();
     let mut last = None;
     let mut columns = Vec::with_capacity(order.old.len());
@@ -134,12 +134,12 @@ fn lay_out(
         let Some((path, builder)) = builders.get_mut(*old).and_then(Option::take) else { continue };
         let at = index(columns.len());
         if last.as_ref() != Some(&path) {
-            paths.push((Route::new(&path, &mut outline), at..at));
+            paths.push((Route::new(&path, &mut selection), at..at));
             last = Some(path);
         }
         let Some((route, of_path)) = paths.last_mut() else { continue };
         of_path.end = at + 1;
-        let column = builder.finish(route.end(), &mut outline);
+        let column = builder.finish(route.end(), &mut selection);
         let postings = postings.finish(column.symbols());
         columns.push((column, postings));
     }
@@ -157,7 +157,7 @@ fn lay_out(
         rows: segment.rows.into(),
         checks: segment.checks.into(),
         tables,
-        outline: outline.finish(),
+        selection: selection.finish(),
         paths: paths.into(),
         columns: columns.into(),
         unanchored: unanchored.into(),

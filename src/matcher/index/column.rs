@@ -3,19 +3,24 @@
 use std::ops::Range;
 
 use aho_corasick::AhoCorasick;
+use switchyard_expr::limits;
 use switchyard_expr::predicate::Constant;
 
 use super::dedup_from;
 use super::dictionary::{Dictionary, DictionaryBuilder, Symbol, index, push_constant, push_value};
 use super::route::Found;
-use crate::event::pick::{ITEMS_MAX as MEMBERS_MAX, Items, OutlineBuilder, Pick, Place};
+use crate::event::pick::{ITEMS_MAX as PICKED_MAX, Items, Pick, Place, SelectionBuilder};
 
 /// Longest list whose items are tested here; beyond, an evaluation could run out of steps.
 pub(super) const ITEMS_MAX: usize = 64;
-/// Membership is decided on lists that are picked: 16 steps of an evaluation.
-const _: () = assert!(MEMBERS_MAX == 1024);
-/// Longest text that is searched here, in bytes: 16 steps of an evaluation.
-const TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Most steps of an evaluation that one search of a text or list stands for. Constants that are
+/// looked for are paid for by their characters in the filter.
+pub(super) const READ_STEPS_MAX: usize = 512;
+/// Longest list that membership is decided on here.
+const MEMBERS_MAX: usize = READ_STEPS_MAX / limits::STEPS_PER_ELEMENT as usize;
+/// Longest text that is searched here, in bytes.
+const TEXT_BYTES_MAX: usize = READ_STEPS_MAX * limits::SEARCH_BYTES_PER_STEP;
+const _: () = assert!(MEMBERS_MAX <= PICKED_MAX as usize);
 
 /// What is asked of the value at a path.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -156,7 +161,7 @@ impl Column {
                 Kind::Ordered { null_is_false: true } | Kind::Includes { null_is_false: true, .. },
                 Pick::Missing | Pick::Null,
             ) => states.symbols_from(start),
-            (Kind::Includes { .. }, Pick::List(items)) => {
+            (Kind::Includes { .. }, Pick::List(items)) if items.len() <= MEMBERS_MAX => {
                 (0..items.len()).for_each(|at| self.look_up(items.get(at, 0), states));
                 states.symbols_from(start);
             }
@@ -246,17 +251,17 @@ impl ColumnBuilder {
     }
 
     /// The column, whose path leads to `place`.
-    pub(super) fn finish(self, place: Place, outline: &mut OutlineBuilder) -> Column {
+    pub(super) fn finish(self, place: Place, selection: &mut SelectionBuilder) -> Column {
         let positions = match &self.kind {
             Kind::Equal | Kind::Ordered { .. } => Box::default(),
             Kind::Includes { .. } => {
-                outline.items(place);
+                selection.items(place);
                 Box::default()
             }
             Kind::Some(names) => {
-                outline.items(place);
+                selection.items(place);
                 let position = |name: &Option<Box<str>>| {
-                    name.as_ref().map_or(0, |name| outline.item_member(place, name))
+                    name.as_ref().map_or(0, |name| selection.item_member(place, name))
                 };
                 names.iter().map(position).collect()
             }

@@ -2,9 +2,9 @@
 
 use switchyard_expr::Path;
 
-use crate::event::pick::{OutlineBuilder, Pick, Picks, Place};
+use crate::event::pick::{Pick, Picks, Place, SelectionBuilder};
 
-/// A path as places of an outline.
+/// A path as places of a selection.
 #[derive(Debug)]
 pub(super) struct Route {
     /// Each step's place, and whether what is missing there makes the whole path null.
@@ -21,10 +21,10 @@ pub(super) enum Found<'e> {
 }
 
 impl Route {
-    pub(super) fn new(path: &Path, outline: &mut OutlineBuilder) -> Self {
+    pub(super) fn new(path: &Path, selection: &mut SelectionBuilder) -> Self {
         let mut at = Place::ROOT;
         let steps = path.steps.iter().map(|step| {
-            at = outline.member(at, &step.name);
+            at = selection.member(at, &step.name);
             (at, step.optional)
         });
         Self { steps: steps.collect() }

@@ -47,7 +47,7 @@ async fn validating_says_what_registering_would_and_registers_nothing() {
     let (replica, _store) = Replica::provisioned().await;
     let id = InstallationId::from("inst-a");
     let spec = trigger(json!({"filter": {"ignoreSelf": true, "onError": "IGNORE"}}));
-    let warnings = replica.validate(&id, spec, None).unwrap();
+    let warnings = replica.validate(&id, spec, None).unwrap().warnings;
     assert_eq!(warnings[0].code, code::IDLE_ON_ERROR);
     assert!(replica.validate(&id, trigger(json!({"events": ["nothing"]})), None).is_err());
     assert_eq!(replica.modules(), 0);

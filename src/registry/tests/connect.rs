@@ -130,7 +130,7 @@ async fn static_webhooks_are_checked_and_live() {
         "webhooks": [{"key": "w", "event": "e", "url": "/s", "filter": "summary ~ x"}]}});
     let app = serde_json::from_value(app).unwrap();
     let error = replica.put_app(&CONNECT.into(), app, &|_| Ok(())).await.unwrap_err();
-    assert_eq!(first_code(&error), code::JQL);
+    assert_eq!(first_code(&error), "SY-3501");
 }
 
 #[tokio::test]

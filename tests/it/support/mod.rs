@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub(crate) use nats::NatsServer;
-pub(crate) use router::{RouterProcess, Setup, register};
+pub(crate) use router::{ADMIN_TOKEN, RouterProcess, Setup, register};
 pub(crate) use sink::{NEVER, Received, Sink};
 
 /// Signing secret of every handler under test: 32 bytes.

@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// The status of a handler that takes the request and never answers.
@@ -40,6 +41,10 @@ struct Recorded {
     received: Mutex<Vec<Received>>,
     /// Status and `Retry-After` by path; 204 where nothing is set.
     answers: Mutex<HashMap<String, (u16, Option<u64>)>>,
+    /// Bodies by path, with status 200.
+    bodies: Mutex<HashMap<String, String>>,
+    /// Paths that answer once they are released.
+    held: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 /// A real HTTP server on loopback.
@@ -70,6 +75,25 @@ impl Sink {
         self.recorded.answers.lock().unwrap().insert(path.to_owned(), (status, retry_after_s));
     }
 
+    /// From now on `path` answers 200 with this body.
+    pub(crate) fn answer_with(&self, path: &str, body: impl ToString) {
+        self.recorded.answers.lock().unwrap().remove(path);
+        self.recorded.bodies.lock().unwrap().insert(path.to_owned(), body.to_string());
+    }
+
+    /// From now on `path` takes requests and answers none before [`Sink::release`].
+    pub(crate) fn hold(&self, path: &str) {
+        let gate = Arc::new(Semaphore::new(0));
+        self.recorded.held.lock().unwrap().insert(path.to_owned(), gate);
+    }
+
+    /// Lets `path` answer, those that wait and those that come.
+    pub(crate) fn release(&self, path: &str) {
+        if let Some(gate) = self.recorded.held.lock().unwrap().remove(path) {
+            gate.close();
+        }
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.recorded.received.lock().unwrap().len()
     }
@@ -97,7 +121,17 @@ async fn record(
 ) -> Response {
     let path = uri.path().to_owned();
     let answer = recorded.answers.lock().unwrap().get(&path).copied();
-    recorded.received.lock().unwrap().push(Received { path, headers, body });
+    let received = Received { path: path.clone(), headers, body };
+    recorded.received.lock().unwrap().push(received);
+    let gate = recorded.held.lock().unwrap().get(&path).cloned();
+    if let Some(gate) = gate {
+        // It is closed when it is released.
+        let _ = gate.acquire().await;
+    }
+    let said = recorded.bodies.lock().unwrap().get(&path).cloned();
+    if let (None, Some(body)) = (answer, said) {
+        return body.into_response();
+    }
     let (status, retry_after_s) = answer.unwrap_or((204, None));
     if status == NEVER {
         return std::future::pending().await;

@@ -1,0 +1,108 @@
+//! What is seen while a filter is evaluated: each part of the source once, and for functions each
+//! call, as far as they are shown.
+
+use std::collections::HashMap;
+
+use super::{Outcome, Shown, show};
+use crate::fault::Fault;
+use crate::naive::Watch;
+use crate::span::Span;
+use crate::value::Value;
+use crate::view::View;
+
+/// Calls of one function that are kept from its start on.
+const FIRST_CALLS: usize = 5;
+/// Later calls of one function that are kept because they came out another way.
+const OTHER_CALLS: usize = 5;
+/// Calls that are kept in all: functions inside of functions multiply.
+const CALLS_MAX: usize = 200;
+
+/// What was seen of one run of the filter or of one call of a function.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// What came of each part of the source; the first time counts.
+    pub(super) at: HashMap<Span, Outcome>,
+    /// The calls of functions, by their place in the program.
+    pub(super) calls: HashMap<u32, SeenCalls>,
+}
+
+/// The calls of one function.
+#[derive(Debug, Default)]
+pub(super) struct SeenCalls {
+    pub(super) count: usize,
+    pub(super) kept: Vec<SeenCall>,
+}
+
+/// One call.
+#[derive(Debug)]
+pub(super) struct SeenCall {
+    pub(super) index: usize,
+    pub(super) element: Shown,
+    pub(super) outcome: Outcome,
+    pub(super) inside: Seen,
+}
+
+/// A call that has not ended.
+struct Running {
+    lambda: u32,
+    element: Shown,
+    inside: Seen,
+}
+
+pub(super) struct Watcher<'v, V> {
+    view: &'v V,
+    filter: Seen,
+    running: Vec<Running>,
+    room: usize,
+}
+
+impl<'v, V: View> Watcher<'v, V> {
+    pub(super) fn new(view: &'v V) -> Self {
+        Watcher { view, filter: Seen::default(), running: Vec::new(), room: CALLS_MAX }
+    }
+
+    pub(super) fn finish(self) -> Seen {
+        self.filter
+    }
+
+    fn here(&mut self) -> &mut Seen {
+        self.running.last_mut().map_or(&mut self.filter, |call| &mut call.inside)
+    }
+
+    fn outcome(&self, outcome: Result<&Value<'v>, &Fault<'v>>) -> Outcome {
+        match outcome {
+            Ok(value) => Outcome::Value(show(value, self.view)),
+            Err(fault) => Outcome::Error(fault.clone().into()),
+        }
+    }
+}
+
+impl<'v, V: View> Watch<'v> for Watcher<'v, V> {
+    fn seen(&mut self, span: Span, outcome: Result<&Value<'v>, &Fault<'v>>) {
+        let outcome = self.outcome(outcome);
+        self.here().at.entry(span).or_insert(outcome);
+    }
+
+    fn enters(&mut self, lambda: u32, arguments: &[Value<'v>]) {
+        let null = Value::Null;
+        let element = show(arguments.first().unwrap_or(&null), self.view);
+        self.running.push(Running { lambda, element, inside: Seen::default() });
+    }
+
+    fn leaves(&mut self, outcome: Result<&Value<'v>, &Fault<'v>>) {
+        let outcome = self.outcome(outcome);
+        let Some(Running { lambda, element, inside }) = self.running.pop() else { return };
+        let room = self.room;
+        let calls = self.here().calls.entry(lambda).or_default();
+        let index = calls.count;
+        calls.count += 1;
+        let is_kept = room > 0
+            && (index < FIRST_CALLS
+                || calls.kept.len() < FIRST_CALLS + OTHER_CALLS
+                    && calls.kept.first().is_some_and(|first| !first.outcome.is_like(&outcome)));
+        if is_kept {
+            calls.kept.push(SeenCall { index, element, outcome, inside });
+            self.room = room - 1;
+        }
+    }
+}

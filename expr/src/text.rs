@@ -1,0 +1,207 @@
+//! Values written as text: what `+`, templates and `JSON.stringify` show.
+
+use std::fmt::Write;
+
+use jiff::{Timestamp, civil, tz::Offset};
+
+use crate::diagnostic::Code;
+use crate::fault::Fault;
+use crate::limits::{STEPS_PER_ELEMENT, STEPS_PER_NUMBER_TEXT};
+use crate::meter::Meter;
+use crate::value::Value;
+use crate::view::View;
+
+/// The buffer that doubles as it grows, and the text that is made of it.
+const TEXT_GROWTH: usize = 3;
+
+/// Collects text under the memory bound.
+pub(crate) struct TextBuilder {
+    text: String,
+}
+
+impl TextBuilder {
+    pub(crate) fn new<'v>(meter: &mut Meter) -> Result<TextBuilder, Fault<'v>> {
+        meter.build(0)?;
+        Ok(TextBuilder { text: String::new() })
+    }
+
+    /// Appends plain text.
+    pub(crate) fn push<'v>(&mut self, text: &str, meter: &mut Meter) -> Result<(), Fault<'v>> {
+        meter.step(1)?;
+        meter.memory(text.len() * TEXT_GROWTH)?;
+        self.text.push_str(text);
+        Ok(())
+    }
+
+    /// Appends a value as `+` and templates show it. Functions have no text.
+    pub(crate) fn push_value<'v, V: View>(
+        &mut self,
+        value: &Value<'v>,
+        view: &'v V,
+        meter: &mut Meter,
+    ) -> Result<(), Fault<'v>> {
+        match value {
+            Value::Null => self.push("null", meter),
+            Value::Bool(value) => self.push(if *value { "true" } else { "false" }, meter),
+            Value::Number(number) => {
+                meter.step(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&number_text(*number), meter)
+            }
+            Value::String(text) | Value::RichText(text) => self.push(text.as_str(), meter),
+            Value::List(list) => {
+                for (at, item) in list.iter(view).enumerate() {
+                    meter.step(STEPS_PER_ELEMENT)?;
+                    if at > 0 {
+                        self.push(",", meter)?;
+                    }
+                    self.push_value(&item, view, meter)?;
+                }
+                Ok(())
+            }
+            Value::Map(_) => {
+                let json = stringify(value, view, meter)?;
+                self.text.push_str(&json);
+                Ok(())
+            }
+            Value::Date(ms) => {
+                meter.step(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&iso_instant(*ms), meter)
+            }
+            Value::CalendarDate(day) => {
+                meter.step(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&iso_day(*day), meter)
+            }
+            Value::Error(error) => self.push(&error.message, meter),
+            Value::Function(_) => Err(Fault::new(Code::BadOperand, "A Function has no text")),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    pub(crate) fn finish<'v>(self) -> Value<'v> {
+        Value::text(self.text)
+    }
+
+    pub(crate) fn into_string(self) -> String {
+        self.text
+    }
+}
+
+/// A number in the shortest form that JavaScript prints.
+pub(crate) fn number_text(number: f64) -> String {
+    if number.is_nan() {
+        return "NaN".into();
+    }
+    if number.is_infinite() {
+        return if number > 0.0 { "Infinity".into() } else { "-Infinity".into() };
+    }
+    let mut text = String::new();
+    // `{:e}` prints the shortest digits that read back as the same number: `d.ddde±x`.
+    let scientific = format!("{:e}", number.abs());
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if number < 0.0 {
+        text.push('-');
+    }
+    if (-6..21).contains(&exponent) {
+        let plain = number.abs();
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{plain}");
+    } else {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        let _ = write!(text, "{digits}e{sign}{}", exponent.abs());
+    }
+    text
+}
+
+/// A value as compact JSON. Dates are text, functions and numbers without a JSON form are null.
+pub(crate) fn stringify<'v, V: View>(
+    value: &Value<'v>,
+    view: &'v V,
+    meter: &mut Meter,
+) -> Result<String, Fault<'v>> {
+    let mut out = TextBuilder::new(meter)?;
+    write_value(value, view, meter, &mut out)?;
+    Ok(out.into_string())
+}
+
+fn write_value<'v, V: View>(
+    value: &Value<'v>,
+    view: &'v V,
+    meter: &mut Meter,
+    out: &mut TextBuilder,
+) -> Result<(), Fault<'v>> {
+    match value {
+        Value::Null | Value::Function(_) => out.push("null", meter),
+        Value::Bool(value) => out.push(if *value { "true" } else { "false" }, meter),
+        Value::Number(number) if number.is_finite() => {
+            meter.step(STEPS_PER_NUMBER_TEXT)?;
+            out.push(&number_text(*number), meter)
+        }
+        Value::Number(_) => out.push("null", meter),
+        Value::String(text) | Value::RichText(text) => write_text(text.as_str(), meter, out),
+        Value::Date(ms) => {
+            meter.step(STEPS_PER_NUMBER_TEXT)?;
+            write_text(&iso_instant(*ms), meter, out)
+        }
+        Value::CalendarDate(day) => {
+            meter.step(STEPS_PER_NUMBER_TEXT)?;
+            write_text(&iso_day(*day), meter, out)
+        }
+        Value::Error(error) => write_text(&error.message, meter, out),
+        Value::List(list) => {
+            let mut before = "[";
+            for item in list.iter(view) {
+                meter.step(STEPS_PER_ELEMENT)?;
+                out.push(before, meter)?;
+                write_value(&item, view, meter, out)?;
+                before = ",";
+            }
+            out.push(if before == "[" { "[]" } else { "]" }, meter)
+        }
+        Value::Map(map) => {
+            let mut before = "{";
+            meter.entries(map.len())?;
+            for (name, item) in map.entries(view) {
+                out.push(before, meter)?;
+                write_text(name.as_str(), meter, out)?;
+                out.push(":", meter)?;
+                write_value(&item, view, meter, out)?;
+                before = ",";
+            }
+            out.push(if before == "{" { "{}" } else { "}" }, meter)
+        }
+    }
+}
+
+fn write_text<'v>(text: &str, meter: &mut Meter, out: &mut TextBuilder) -> Result<(), Fault<'v>> {
+    meter.build_text(text.len())?;
+    meter.search_text(text.len())?;
+    // Text always has a JSON form.
+    let quoted = serde_json::to_string(text).unwrap_or_default();
+    out.push(&quoted, meter)
+}
+
+/// An instant in UTC.
+pub(crate) fn civil_of(ms: i64) -> civil::DateTime {
+    // Every Date is checked when it is made; the fallback is never read.
+    Timestamp::from_millisecond(ms)
+        .map_or(civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0), |instant| {
+            Offset::UTC.to_datetime(instant)
+        })
+}
+
+/// `2008-09-15T10:53:00.000Z`
+pub(crate) fn iso_instant(ms: i64) -> String {
+    let at = civil_of(ms);
+    let (hour, minute, second) = (at.hour(), at.minute(), at.second());
+    let millisecond = at.millisecond();
+    format!("{}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z", iso_day(at.date()))
+}
+
+/// `2008-09-15`
+pub(crate) fn iso_day(day: civil::Date) -> String {
+    format!("{:04}-{:02}-{:02}", day.year(), day.month(), day.day())
+}

@@ -1,0 +1,68 @@
+//! The token with which a Forge remote calls back: it names the installation and lives two hours.
+//!
+//! **Source:** Forge, "Remote" reference, `x-forge-oauth-system`.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::KeyRing;
+use crate::domain::{AppId, InstallationId};
+
+/// Issuer and audience alike; no other token of ours carries it, so that none passes for this one.
+const ISSUER: &str = "switchyard/system-token";
+/// How long it is valid, in seconds.
+const LIFE_S: i64 = 2 * 3600;
+
+/// What the token of an installation of `app` says.
+#[must_use]
+pub fn claims(app: &AppId, installation: &InstallationId, now_s: i64) -> Value {
+    json!({
+        "iss": ISSUER,
+        "aud": ISSUER,
+        "iat": now_s,
+        "exp": now_s.saturating_add(LIFE_S),
+        "app": {"id": app, "installationId": installation},
+    })
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    exp: i64,
+    app: Bearer,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Bearer {
+    id: AppId,
+    installation_id: InstallationId,
+}
+
+/// Whom a token that we signed names, unless it is of another kind or too old.
+#[must_use]
+pub fn bearer(keys: &KeyRing, token: &str, now_s: i64) -> Option<(AppId, InstallationId)> {
+    let Claims { iss, aud, exp, app } = keys.verified(token)?;
+    let is_ours = iss == ISSUER && aud == ISSUER;
+    (is_ours && now_s < exp).then_some((app.id, app.installation_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jwt::KeyRecord;
+
+    #[test]
+    fn only_a_system_token_that_still_lives_names_its_bearer() {
+        let keys = KeyRing::default();
+        keys.apply(&[KeyRecord::generate().unwrap()]).unwrap();
+        let made = keys.sign(&claims(&"app".into(), &"inst".into(), 0), 0).unwrap();
+        let named = Some(("app".into(), "inst".into()));
+        assert_eq!(bearer(&keys, &made, LIFE_S - 1), named);
+        assert_eq!(bearer(&keys, &made, LIFE_S), None);
+        let mut other = claims(&"app".into(), &"inst".into(), 0);
+        other["iss"] = json!("forge/invocation-token");
+        assert_eq!(bearer(&keys, &keys.sign(&other, 0).unwrap(), 1), None);
+    }
+}

@@ -1,0 +1,458 @@
+//! Pull discovery: an app is asked for its modules, and what it answers is kept until it expires.
+//!
+//! One replica asks, whichever claims the installation first; the answer is part of the
+//! installation's document, so no event and no other replica asks again. An answer that cannot be
+//! used changes nothing: the last good set stays.
+//!
+//! **Source:** Forge RFC-98, dynamic modules: keys of the manifest win; of two dynamic modules with
+//! one key both are ignored; more than the limit ignores all; so are types that the app did not
+//! declare. Beyond it: every module that is ignored is kept with its reason.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+use url::Url;
+use uuid::Uuid;
+
+use super::applied::LiveApp;
+use super::calls::{AppCall, Proof};
+use super::change::{Decision, RegisterError, Registry};
+use super::document::{Door, InstallationRecord, InstallationState, ModuleRecord};
+use super::metrics;
+use super::modules::{ModuleSpec, usable};
+use super::problem::summary;
+use super::validate::key_problem;
+use crate::clock;
+use crate::domain::{InstallationId, ModuleKey};
+
+/// How often it is looked for what is due.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// Installations that are looked after at once.
+const RUNNING_MAX: usize = 8;
+/// A replica that asks must be done by then, in milliseconds; after that another may.
+const CLAIM_MS: i64 = 60_000;
+/// Pause after the first failed call, in milliseconds; doubles up to the life of an answer.
+const RETRY_MS: i64 = 15_000;
+/// Pause before looking again after the store did not answer.
+const STORE_PAUSE_MS: i64 = 1_000;
+/// Ignored modules that are kept with their reason.
+const IGNORED_MAX: usize = 200;
+/// Longest reason that is kept, in characters.
+const REASON_CHARS_MAX: usize = 500;
+
+/// What is known of the discovery of an installation.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Discovered {
+    /// When the version of the app was put that was asked, milliseconds since the epoch.
+    pub app_updated_ms: i64,
+    /// When the last usable answer came, milliseconds since the epoch; 0 = none yet.
+    pub fetched_ms: i64,
+    /// When the app is asked next, milliseconds since the epoch.
+    pub due_ms: i64,
+    /// A replica is asking until then, milliseconds since the epoch; 0 = none.
+    pub asking_until_ms: i64,
+    /// Calls in a row that brought nothing usable.
+    pub failures: u32,
+    /// Why the last call brought nothing usable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Modules of the last answer that were ignored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignored: Vec<Ignored>,
+}
+
+/// A module that was answered and is not used.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ignored {
+    /// Its key, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Its type, if it has one.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub module_type: Option<String>,
+    /// Which rule it breaks.
+    pub rule: Rule,
+    /// One sentence.
+    pub reason: String,
+}
+
+/// The rules by which modules are ignored; a closed set of metric labels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// A module of the app itself has the key.
+    StaticKey,
+    /// Two modules of the answer have the key.
+    DuplicateKey,
+    /// The answer has more modules than an installation may have.
+    TooMany,
+    /// The app did not declare the type.
+    Undeclared,
+    /// The module could not be registered either.
+    Invalid,
+}
+
+impl Rule {
+    /// The metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::StaticKey => "static_key",
+            Self::DuplicateKey => "duplicate_key",
+            Self::TooMany => "too_many",
+            Self::Undeclared => "undeclared",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+/// When the app of an installation is to be asked, milliseconds since the epoch; none for never.
+pub(super) fn due_ms(app: &LiveApp, record: &InstallationRecord) -> Option<i64> {
+    app.record.discovery.as_ref()?;
+    if record.state != InstallationState::Enabled {
+        return None;
+    }
+    let Some(known) = &record.discovery else { return Some(0) };
+    let due_ms = if known.app_updated_ms == app.record.updated_ms { known.due_ms } else { 0 };
+    Some(due_ms.max(known.asking_until_ms))
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    modules: Vec<Value>,
+}
+
+/// A module of an answer whose form is right.
+struct Offered {
+    key: ModuleKey,
+    module_type: String,
+    data: Map<String, Value>,
+}
+
+/// What an answer is made of.
+#[derive(Default)]
+struct Sorted {
+    offered: Vec<Offered>,
+    ignored: Vec<Ignored>,
+    /// Why nothing of it may be used.
+    refused: Option<String>,
+}
+
+impl Registry {
+    /// Looks after installations whenever something of theirs is due, until the future is dropped:
+    /// asks apps for their modules, and warns them of webhooks that expire soon.
+    pub async fn look_after(self: Arc<Self>) {
+        let mut running = JoinSet::new();
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        loop {
+            look.tick().await;
+            while running.try_join_next().is_some() {}
+            while running.len() < RUNNING_MAX {
+                let Some(id) = self.live.pop_due(clock::now_ms()) else { break };
+                let registry = Arc::clone(&self);
+                running.spawn(async move { registry.look_after_one(&id).await });
+            }
+        }
+    }
+
+    async fn look_after_one(&self, id: &InstallationId) {
+        let mut done = self.warn_of_expiry(id).await;
+        if done.is_ok() {
+            done = self.discover(id, When::Due).await.map(|_| ());
+        }
+        if let Err(error) = done {
+            warn!(installation = %id, %error, "not looked after; trying again");
+            self.live.wake(id, clock::now_ms().saturating_add(STORE_PAUSE_MS));
+        }
+    }
+
+    /// Asks the app of an installation for its modules now, unless a replica is asking already;
+    /// what is known afterwards.
+    ///
+    /// # Errors
+    /// There is no such installation, its app declares no discovery, or the store does not answer.
+    pub async fn refresh_discovery(
+        &self,
+        id: &InstallationId,
+    ) -> Result<Discovered, RegisterError> {
+        self.discover(id, When::Now).await?;
+        let live = self.installation(id.as_str()).ok_or(RegisterError::NotFound)?;
+        live.record.discovery.clone().ok_or(RegisterError::NotFound)
+    }
+
+    async fn discover(&self, id: &InstallationId, when: When) -> Result<(), RegisterError> {
+        let Some(live) = self.installation(id.as_str()) else { return Ok(()) };
+        let Some(app) = self.app(live.record.app.as_str()) else { return Ok(()) };
+        let Some(call) = self.question(&app, &live.record) else { return Ok(()) };
+        if !self.claim(id, &app, when).await? {
+            return Ok(());
+        }
+        let answer = self.calls.call(call).await;
+        let sorted = match &answer {
+            Ok(body) => self.sort(&app, body),
+            Err(error) => Sorted { refused: Some(error.to_string()), ..Sorted::default() },
+        };
+        self.settle(id, &app, sorted).await
+    }
+
+    /// Whether this replica is the one that asks.
+    async fn claim(
+        &self,
+        id: &InstallationId,
+        app: &LiveApp,
+        when: When,
+    ) -> Result<bool, RegisterError> {
+        self.edit(id.as_str(), |current: Option<InstallationRecord>| {
+            let Ok(mut record) = usable(current) else { return Ok(Decision::Keep(false)) };
+            let now_ms = clock::now_ms();
+            let is_due = due_ms(app, &record).is_some_and(|due_ms| due_ms <= now_ms);
+            let known = record.discovery.get_or_insert_default();
+            let is_free = known.asking_until_ms <= now_ms;
+            if !is_free || (when == When::Due && !is_due) {
+                return Ok(Decision::Keep(false));
+            }
+            known.asking_until_ms = now_ms.saturating_add(CLAIM_MS);
+            Ok(Decision::Put(record, true))
+        })
+        .await
+    }
+
+    fn question(&self, app: &LiveApp, record: &InstallationRecord) -> Option<AppCall> {
+        let discovery = app.record.discovery.as_ref()?;
+        let body = json!({
+            "installationId": record.id, "cloudId": record.cloud_id, "product": record.product,
+        });
+        Some(AppCall {
+            kind: "discovery",
+            id: Uuid::new_v4().to_string(),
+            url: Url::parse(&discovery.url).ok()?,
+            proof: Proof::Signature(discovery.secret.clone()),
+            body: Bytes::from(body.to_string()),
+        })
+    }
+
+    /// Applies the rules that need nothing but the answer and the app.
+    fn sort(&self, app: &LiveApp, body: &[u8]) -> Sorted {
+        let answer: Answer = match serde_json::from_slice(body) {
+            Ok(answer) => answer,
+            Err(error) => {
+                let refused = Some(format!("the answer is not {{\"modules\": [..]}}: {error}"));
+                return Sorted { refused, ..Sorted::default() };
+            }
+        };
+        let (count, max) = (answer.modules.len(), self.settings.modules_max);
+        if count > max {
+            let reason = format!("the answer has {count} modules, the limit is {max}");
+            let ignored = answer.modules.iter().take(IGNORED_MAX);
+            let ignored = ignored.map(|module| ignored_module(module, Rule::TooMany, &reason));
+            return Sorted {
+                ignored: ignored.collect(),
+                refused: Some(reason),
+                ..Sorted::default()
+            };
+        }
+        let mut uses: HashMap<&str, usize> = HashMap::new();
+        for key in answer.modules.iter().filter_map(key_of) {
+            *uses.entry(key).or_default() += 1;
+        }
+        let types = app.record.discovery.as_ref().map_or(&[] as &[String], |d| &d.types);
+        let mut sorted = Sorted::default();
+        for module in &answer.modules {
+            let is_repeated = key_of(module).and_then(|key| uses.get(key)).is_some_and(|n| *n > 1);
+            match offered(module) {
+                Err(reason) => sorted.ignore(module, Rule::Invalid, &reason),
+                Ok(_) if is_repeated => {
+                    sorted.ignore(module, Rule::DuplicateKey, "two modules have this key");
+                }
+                Ok(offered) if app.has_static_key(offered.key.as_str()) => {
+                    let reason = "a module of the app itself has this key";
+                    sorted.ignore(module, Rule::StaticKey, reason);
+                }
+                Ok(offered) if !types.contains(&offered.module_type) => {
+                    let reason = format!("the app declares no use of `{}`", offered.module_type);
+                    sorted.ignore(module, Rule::Undeclared, &reason);
+                }
+                Ok(offered) => sorted.offered.push(offered),
+            }
+        }
+        sorted
+    }
+
+    /// Stores what came of a call.
+    async fn settle(
+        &self,
+        id: &InstallationId,
+        app: &LiveApp,
+        sorted: Sorted,
+    ) -> Result<(), RegisterError> {
+        // Checked before the document is read, since filters take time to compile.
+        let mut ignored = sorted.ignored;
+        let mut accepted = Vec::with_capacity(sorted.offered.len());
+        for Offered { key, module_type, data } in sorted.offered {
+            let spec = ModuleSpec { module_type, data, door: Door::Discovery };
+            match self.accept(id, &spec) {
+                Ok(found) => accepted.push((spec.record(Some(key)), found)),
+                Err(error) => ignored.push(refused_module(&key, &spec.module_type, error)?),
+            }
+        }
+        let changed = self
+            .edit(id.as_str(), |current: Option<InstallationRecord>| {
+                let Ok(mut record) = usable(current) else { return Ok(Decision::Keep(None)) };
+                let before = record.discovery.take().unwrap_or_default();
+                let mut ignored = ignored.clone();
+                if sorted.refused.is_none() {
+                    let (kept, old): (Vec<_>, Vec<_>) = std::mem::take(&mut record.modules)
+                        .into_iter()
+                        .partition(|module| module.door != Door::Discovery);
+                    record.modules = kept;
+                    for (module, found) in &accepted {
+                        let old = old.iter().find(|old| old.key == module.key);
+                        match self.add(&mut record, module, found) {
+                            Ok(_) => record.carry_over(old),
+                            Err(error) => {
+                                let module_type = &module.module_type;
+                                ignored.push(refused_module(&module.key, module_type, error)?);
+                            }
+                        }
+                    }
+                }
+                // Pages of a list follow this order.
+                record.modules.sort_by_key(|module| module.order);
+                let known = self.known(app, &before, ignored, sorted.refused.clone());
+                record.discovery = Some(known.clone());
+                Ok(Decision::Put(record, Some((before, known))))
+            })
+            .await?;
+        if let Some((before, known)) = changed {
+            self.report(id, app, &before, &known);
+        }
+        Ok(())
+    }
+
+    fn known(
+        &self,
+        app: &LiveApp,
+        before: &Discovered,
+        mut ignored: Vec<Ignored>,
+        refused: Option<String>,
+    ) -> Discovered {
+        ignored.truncate(IGNORED_MAX);
+        let (now_ms, life_ms) = (clock::now_ms(), self.settings.discovery_life_ms);
+        let failures = if refused.is_some() { before.failures.saturating_add(1) } else { 0 };
+        let wait_ms = match failures {
+            // Up to a tenth less, so that what was installed together is not asked together.
+            0 => {
+                life_ms.saturating_sub(i64::from(Uuid::new_v4().as_fields().1) * life_ms / 655_360)
+            }
+            failures => {
+                RETRY_MS.saturating_mul(1_i64 << (failures - 1).min(20)).min(life_ms.max(RETRY_MS))
+            }
+        };
+        Discovered {
+            app_updated_ms: app.record.updated_ms,
+            fetched_ms: if refused.is_some() { before.fetched_ms } else { now_ms },
+            due_ms: now_ms.saturating_add(wait_ms),
+            asking_until_ms: 0,
+            failures,
+            error: refused.map(|reason| reason.chars().take(REASON_CHARS_MAX).collect()),
+            ignored,
+        }
+    }
+
+    /// Tells operators, and the app when it is news to it.
+    fn report(&self, id: &InstallationId, app: &LiveApp, before: &Discovered, known: &Discovered) {
+        for ignored in &known.ignored {
+            metrics::module_ignored(ignored.rule.label());
+        }
+        let (ignored, error) = (known.ignored.len(), known.error.as_deref());
+        info!(installation = %id, ignored, error, "modules discovered");
+        if (&before.ignored, &before.error) == (&known.ignored, &known.error) {
+            return;
+        }
+        if !known.ignored.is_empty() || known.error.is_some() {
+            let told = json!({"ignored": known.ignored, "error": known.error});
+            self.notice(&app.record, id, "switchyard.discovery.ignored", told);
+        }
+    }
+}
+
+/// Whether the app is asked only if it is time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Due,
+    Now,
+}
+
+impl Sorted {
+    fn ignore(&mut self, module: &Value, rule: Rule, reason: &str) {
+        self.ignored.push(ignored_module(module, rule, reason));
+    }
+}
+
+impl InstallationRecord {
+    /// The module that was added last takes over what its predecessor had beside its data.
+    fn carry_over(&mut self, old: Option<&ModuleRecord>) {
+        let (Some(module), Some(old)) = (self.modules.last_mut(), old) else { return };
+        if module.module_type == old.module_type && module.data == old.data {
+            *module = old.clone();
+            return;
+        }
+        module.switch = old.switch;
+        module.created_ms = old.created_ms;
+        module.revision = old.revision.saturating_add(1);
+        module.order = old.order;
+    }
+}
+
+fn key_of(module: &Value) -> Option<&str> {
+    module.get("key")?.as_str()
+}
+
+/// A module whose form is right, or what is wrong with it.
+fn offered(module: &Value) -> Result<Offered, String> {
+    let key = key_of(module).ok_or("a module has a key, which is a string")?;
+    if let Some(problem) = key_problem(key, "key") {
+        return Err(problem.sentence());
+    }
+    let module_type = module.get("type").and_then(Value::as_str);
+    let data = module.get("data").and_then(Value::as_object);
+    let data = data.cloned().ok_or("a module has data, which is an object")?;
+    if data.get("key").is_some_and(|inside| inside.as_str() != Some(key)) {
+        return Err(format!("data.key differs from the key of the module, `{key}`"));
+    }
+    Ok(Offered {
+        key: key.into(),
+        module_type: module_type.ok_or("a module has a type, which is a string")?.to_owned(),
+        data,
+    })
+}
+
+fn ignored_module(module: &Value, rule: Rule, reason: &str) -> Ignored {
+    let text = |name: &str| {
+        let text = module.get(name)?.as_str()?;
+        Some(text.chars().take(REASON_CHARS_MAX).collect())
+    };
+    Ignored { key: text("key"), module_type: text("type"), rule, reason: reason.to_owned() }
+}
+
+/// A module that could not be registered; any other error ends the whole refresh.
+fn refused_module(
+    key: &ModuleKey,
+    module_type: &str,
+    error: RegisterError,
+) -> Result<Ignored, RegisterError> {
+    let RegisterError::Invalid(problems) = error else { return Err(error) };
+    Ok(Ignored {
+        key: Some(key.to_string()),
+        module_type: Some(module_type.to_owned()),
+        rule: Rule::Invalid,
+        reason: summary(&problems).chars().take(REASON_CHARS_MAX).collect(),
+    })
+}

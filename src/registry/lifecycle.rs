@@ -1,0 +1,225 @@
+//! What a Connect app is told of its installations: installed, enabled, disabled, uninstalled.
+//!
+//! An app that has an `installed` callback must accept it, or there is no installation: it hands
+//! over the secret that everything after is signed with. The other callbacks are notices.
+//!
+//! **Source:** Atlassian Connect, "Lifecycle events": `installed` and `uninstalled` are signed with a
+//! published key, the others with the shared secret.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tracing::warn;
+use url::Url;
+use uuid::Uuid;
+
+use super::calls::{AppCall, Proof};
+use super::change::{RegisterError, Registry};
+use super::document::{AppKind, AppRecord, InstallationRecord, InstallationState};
+use crate::clock;
+use crate::domain::{Product, Secret};
+use crate::jwt::{self, qsh};
+
+/// Life of the tokens of callbacks, in seconds; as the vendor's own.
+const TOKEN_LIFE_S: i64 = 180;
+const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Where an app is told, behind its base URL; what it leaves out it is not told.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lifecycle {
+    /// Asked before an installation is in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed: Option<String>,
+    /// Told when one is in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<String>,
+    /// Told when one is no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<String>,
+    /// Told when one is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uninstalled: Option<String>,
+}
+
+impl Lifecycle {
+    /// Each callback by its name.
+    pub(super) fn paths(&self) -> [(&'static str, Option<&str>); 4] {
+        [
+            ("installed", self.installed.as_deref()),
+            ("enabled", self.enabled.as_deref()),
+            ("disabled", self.disabled.as_deref()),
+            ("uninstalled", self.uninstalled.as_deref()),
+        ]
+    }
+
+    fn path(&self, event: &str) -> Option<&str> {
+        self.paths().into_iter().find(|(name, _)| *name == event)?.1
+    }
+}
+
+/// What a change of an installation means for its app.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    Installed,
+    Enabled,
+    Disabled,
+    Uninstalled,
+}
+
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Installed => "installed",
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Uninstalled => "uninstalled",
+        }
+    }
+
+    /// Whether the app cannot know the shared secret yet, or not any more.
+    fn needs_published_key(self) -> bool {
+        matches!(self, Self::Installed | Self::Uninstalled)
+    }
+}
+
+/// Whether the app must accept `after` before it is in use.
+fn must_accept(before: Option<&InstallationRecord>, after: &InstallationRecord) -> bool {
+    let knows = |before: &InstallationRecord| {
+        before.state != InstallationState::Uninstalled
+            && before.client_key == after.client_key
+            && before.shared_secret == after.shared_secret
+    };
+    after.state == InstallationState::Enabled && !before.is_some_and(knows)
+}
+
+impl Registry {
+    /// Asks the app to accept an installation, if it has a say and has not accepted it before.
+    pub(super) async fn ask_to_install(
+        &self,
+        app: &AppRecord,
+        before: Option<&InstallationRecord>,
+        after: &InstallationRecord,
+    ) -> Result<(), RegisterError> {
+        if !must_accept(before, after) {
+            return Ok(());
+        }
+        let Some(call) = self.callback(app, after, Step::Installed)? else { return Ok(()) };
+        match self.calls.call(call).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(RegisterError::AppRefused(error.0)),
+        }
+    }
+
+    /// Tells the app how its installation changed.
+    pub(super) fn tell_of_change(
+        &self,
+        app: &AppRecord,
+        before: Option<InstallationState>,
+        after: &InstallationRecord,
+    ) {
+        let step = match after.state {
+            state if before == Some(state) => return,
+            InstallationState::Enabled => Step::Enabled,
+            InstallationState::Disabled => Step::Disabled,
+            InstallationState::Uninstalled => Step::Uninstalled,
+        };
+        match self.callback(app, after, step) {
+            Ok(Some(call)) => self.calls.notify(call),
+            Ok(None) => {}
+            Err(error) => warn!(installation = %after.id, %error, "app not told of a change"),
+        }
+    }
+
+    /// The call that tells the app of `step`; none if it does not want to be told.
+    fn callback(
+        &self,
+        app: &AppRecord,
+        of: &InstallationRecord,
+        step: Step,
+    ) -> Result<Option<AppCall>, RegisterError> {
+        let path = app.lifecycle.path(step.name());
+        let base = app.base_url.as_deref().filter(|_| app.kind == AppKind::Connect);
+        let Some((path, base)) = path.zip(base) else { return Ok(None) };
+        let base = base.trim_end_matches('/');
+        let url = Url::parse(&format!("{base}/{}", path.trim_start_matches('/')));
+        let url = url.map_err(|error| RegisterError::AppRefused(error.to_string()))?;
+        let token = self.callback_token(of, step, base, &url).ok_or(RegisterError::NoKey)?;
+        Ok(Some(AppCall {
+            kind: step.name(),
+            id: Uuid::new_v4().to_string(),
+            url,
+            proof: Proof::Token(Secret::new(format!("JWT {token}"))),
+            body: Bytes::from(self.payload(app, of, step).to_string()),
+        }))
+    }
+
+    fn callback_token(
+        &self,
+        of: &InstallationRecord,
+        step: Step,
+        base: &str,
+        url: &Url,
+    ) -> Option<String> {
+        let client_key = of.client_key.as_deref()?;
+        let folder = Url::parse(base).ok()?.path().trim_end_matches('/').to_owned();
+        let path = url.path().strip_prefix(&folder).unwrap_or(url.path());
+        let hash = qsh::hash("POST", path, url.query().unwrap_or_default());
+        let now_ms = clock::now_ms();
+        let now_s = now_ms.div_euclid(1000);
+        if !step.needs_published_key() {
+            return Some(jwt::sign(of.shared_secret.as_ref()?, client_key, &hash, now_s));
+        }
+        let expires_s = now_s.saturating_add(TOKEN_LIFE_S);
+        let claims = json!({
+            "iss": client_key, "aud": [base], "iat": now_s, "exp": expires_s, "qsh": hash,
+        });
+        self.keys().sign(&claims, now_ms)
+    }
+
+    fn payload(&self, app: &AppRecord, of: &InstallationRecord, step: Step) -> Value {
+        let public_url = self.settings.public_url.trim_end_matches('/');
+        let (product, base_url) = match of.product {
+            Product::Jira => ("jira", public_url.to_owned()),
+            Product::Confluence => ("confluence", format!("{public_url}/wiki")),
+        };
+        let mut payload = json!({
+            "key": app.id,
+            "clientKey": of.client_key,
+            "serverVersion": SERVER_VERSION,
+            "pluginsVersion": SERVER_VERSION,
+            "baseUrl": base_url,
+            "displayUrl": base_url,
+            "productType": product,
+            "description": format!("Switchyard, site {}", of.cloud_id),
+            "eventType": step.name(),
+        });
+        if let (Step::Installed, Some(secret), Value::Object(members)) =
+            (step, &of.shared_secret, &mut payload)
+        {
+            members.insert("sharedSecret".into(), secret.reveal().into());
+        }
+        payload
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::testing::connect_installation;
+
+    #[test]
+    fn app_is_asked_when_it_cannot_know_the_secret() {
+        let after = connect_installation();
+        assert!(must_accept(None, &after));
+        assert!(!must_accept(Some(&after), &after));
+        let gone = InstallationRecord { state: InstallationState::Uninstalled, ..after.clone() };
+        assert!(must_accept(Some(&gone), &after), "a reinstall");
+        let other =
+            InstallationRecord { shared_secret: Some(Secret::new("other")), ..after.clone() };
+        assert!(must_accept(Some(&other), &after), "a new secret");
+        let paused = InstallationRecord { state: InstallationState::Disabled, ..after.clone() };
+        assert!(!must_accept(Some(&paused), &after));
+        assert!(!must_accept(None, &paused));
+    }
+}

@@ -1,0 +1,162 @@
+//! What apps are told unasked: modules that are ignored, limits that are near, webhooks that expire.
+//!
+//! A notice goes to the address that the app record names (`notices.url`), signed like a delivery;
+//! an app without one is told nothing.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use url::Url;
+use uuid::Uuid;
+
+use super::applied::LiveApp;
+use super::calls::{AppCall, Proof};
+use super::change::{Decision, RegisterError, Registry};
+use super::document::{AppRecord, InstallationRecord, InstallationState};
+use super::dynamic::DynamicWebhook;
+use super::problem::{Problem, code};
+use crate::clock;
+use crate::domain::{InstallationId, Secret};
+
+/// Share of a limit at which it is near, in hundredths.
+const NEAR_PERCENT: usize = 90;
+
+/// Where an app is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Notices {
+    /// The address.
+    pub url: String,
+    /// Signs them.
+    #[serde(with = "super::document::clear")]
+    pub secret: Secret,
+}
+
+/// How full an installation is, before and after a change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filling {
+    pub(super) before: usize,
+    pub(super) after: usize,
+    pub(super) max: usize,
+}
+
+impl Filling {
+    /// Whether the change brought it near its limit.
+    fn got_near(self) -> bool {
+        let is_near =
+            |used: usize| used.saturating_mul(100) >= self.max.saturating_mul(NEAR_PERCENT);
+        self.max > 0 && is_near(self.after) && !is_near(self.before)
+    }
+
+    /// What a caller is told whose change brought it there.
+    pub(super) fn warning(self) -> Option<Problem> {
+        let Self { after, max, .. } = self;
+        let message = format!("{after} of {max} dynamic modules are used");
+        self.got_near().then(|| Problem::new(code::NEAR_LIMIT, "", message))
+    }
+}
+
+/// When the app is to be warned of webhooks that expire, milliseconds since the epoch; none for
+/// never. `life_ms` is the life of a webhook: its last tenth is soon.
+pub(super) fn warning_due_ms(
+    app: &LiveApp,
+    record: &InstallationRecord,
+    life_ms: i64,
+) -> Option<i64> {
+    app.record.notices.as_ref()?;
+    if record.state != InstallationState::Enabled {
+        return None;
+    }
+    let expiries = record
+        .modules
+        .iter()
+        .filter_map(|module| DynamicWebhook::expires_ms(&module.module_type, &module.data));
+    let next_ms = expiries.filter(|at_ms| *at_ms > record.warned_until_ms).min()?;
+    Some(next_ms.saturating_sub(life_ms / 10))
+}
+
+impl Registry {
+    /// Tells the app something about an installation of its, if it wants to be told.
+    pub(super) fn notice(&self, app: &AppRecord, of: &InstallationId, kind: &str, told: Value) {
+        let Some(notices) = &app.notices else { return };
+        let Ok(url) = Url::parse(&notices.url) else { return };
+        let id = Uuid::new_v4().to_string();
+        let at = clock::now().to_string();
+        let body = json!({"type": kind, "timestamp": at, "installationId": of, "data": told});
+        let proof = Proof::Signature(notices.secret.clone());
+        self.calls.notify(AppCall {
+            kind: "notice",
+            id,
+            url,
+            proof,
+            body: Bytes::from(body.to_string()),
+        });
+    }
+
+    /// Tells the app when a change brought an installation near its limit.
+    pub(super) fn tell_near_limit(&self, of: &InstallationId, filling: Filling) {
+        let live = self.installation(of.as_str()).filter(|_| filling.got_near());
+        let Some(app) = live.and_then(|live| self.app(live.record.app.as_str())) else { return };
+        let told = json!({"used": filling.after, "max": filling.max});
+        self.notice(&app.record, of, "switchyard.modules.near_limit", told);
+    }
+
+    /// Tells the app that one of its modules hears nothing any more.
+    pub(super) fn tell_inactive(&self, of: &InstallationId, key: &str, reason: &str) {
+        let live = self.installation(of.as_str());
+        let Some(app) = live.and_then(|live| self.app(live.record.app.as_str())) else { return };
+        let told = json!({"key": key, "reason": reason});
+        self.notice(&app.record, of, "switchyard.module.inactive", told);
+    }
+
+    /// Warns the app of webhooks that expire soon, each expiry once over all replicas.
+    pub(super) async fn warn_of_expiry(&self, id: &InstallationId) -> Result<(), RegisterError> {
+        let life_ms = self.webhook_life_ms();
+        let Some(live) = self.installation(id.as_str()) else { return Ok(()) };
+        let Some(app) = self.app(live.record.app.as_str()) else { return Ok(()) };
+        let is_due = |record: &InstallationRecord| {
+            warning_due_ms(&app, record, life_ms).is_some_and(|due| due <= clock::now_ms())
+        };
+        if !is_due(&live.record) {
+            return Ok(());
+        }
+        let soon_ms = clock::now_ms().saturating_add(life_ms / 10);
+        let expiring = self
+            .edit(id.as_str(), |current: Option<InstallationRecord>| {
+                let Some(mut record) = current.filter(is_due) else {
+                    return Ok(Decision::Keep(Vec::new()));
+                };
+                let already_ms = record.warned_until_ms;
+                let webhooks: Vec<Value> = record
+                    .modules
+                    .iter()
+                    .filter_map(|module| {
+                        let at_ms = DynamicWebhook::expires_ms(&module.module_type, &module.data)?;
+                        let is_news = at_ms > already_ms && at_ms <= soon_ms;
+                        let id = module.data.get("id")?;
+                        is_news.then(|| json!({"id": id, "expirationDate": at_ms}))
+                    })
+                    .collect();
+                record.warned_until_ms = soon_ms;
+                Ok(Decision::Put(Box::new(record), webhooks))
+            })
+            .await?;
+        if !expiring.is_empty() {
+            let told = json!({"webhooks": expiring});
+            self.notice(&app.record, id, "switchyard.webhook.expiring", told);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limit_is_near_once_and_not_again() {
+        let near = |before, after| Filling { before, after, max: 100 }.got_near();
+        assert!(near(89, 90) && near(0, 100));
+        assert!(!near(88, 89) && !near(90, 91) && !near(95, 94));
+        assert!(!Filling { before: 0, after: 0, max: 0 }.got_near());
+    }
+}

@@ -1,0 +1,74 @@
+//! The keys that all replicas sign with: made once, rotated in time, one document of the store.
+
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::change::{Decision, RegisterError, Registry};
+use super::document::{FORMAT, SIGNING_KEYS, SigningKeysRecord};
+use crate::clock;
+use crate::jwt::keys::{is_rotation_due, outlived, rotate};
+use crate::jwt::{KeyRecord, KeyRing, Rotation};
+
+impl Registry {
+    /// The keys as applied here.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<KeyRing> {
+        self.live.keyring()
+    }
+
+    /// Makes the first key, rotates when it is time and forgets what is outlived; call it at the
+    /// start and now and then. Replicas that do so at once make one key.
+    ///
+    /// # Errors
+    /// The store does not answer, or no key can be made.
+    pub async fn keep_signing_keys(&self) -> Result<(), RegisterError> {
+        let life_ms = self.settings.signing_key_life_ms;
+        let stored = self.live.key_records();
+        let now_ms = clock::now_ms();
+        if !is_rotation_due(&stored, life_ms, now_ms) && outlived(&stored, now_ms) == 0 {
+            return Ok(());
+        }
+        self.change_signing_keys(|keys, fresh, now_ms| {
+            keys.drain(..outlived(keys, now_ms));
+            if is_rotation_due(keys, life_ms, now_ms) {
+                rotate(keys, fresh, Rotation::Gentle, now_ms);
+            }
+        })
+        .await
+    }
+
+    /// Makes a new key now.
+    ///
+    /// # Errors
+    /// As [`Registry::keep_signing_keys`].
+    pub async fn rotate_signing_keys(&self, how: Rotation) -> Result<(), RegisterError> {
+        self.change_signing_keys(|keys, fresh, now_ms| rotate(keys, fresh, how, now_ms)).await
+    }
+
+    async fn change_signing_keys(
+        &self,
+        change: impl Fn(&mut Vec<KeyRecord>, KeyRecord, i64),
+    ) -> Result<(), RegisterError> {
+        let made = tokio::task::spawn_blocking(KeyRecord::generate).await;
+        let fresh = made.ok().and_then(Result::ok).ok_or(RegisterError::NoKey)?;
+        let names = self
+            .edit(SIGNING_KEYS, |current: Option<SigningKeysRecord>| {
+                let before = current.unwrap_or_else(|| SigningKeysRecord {
+                    format: FORMAT,
+                    id: SIGNING_KEYS.to_owned(),
+                    keys: Vec::new(),
+                });
+                let mut record = before.clone();
+                change(&mut record.keys, fresh.clone(), clock::now_ms());
+                let names: Vec<_> = record.keys.iter().map(|key| key.kid.clone()).collect();
+                Ok(match record.keys == before.keys {
+                    true => Decision::Keep(names),
+                    false => Decision::Put(Box::new(record), names),
+                })
+            })
+            .await?;
+        info!(keys = names.join(" "), "signing keys changed");
+        Ok(())
+    }
+}

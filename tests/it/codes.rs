@@ -1,0 +1,76 @@
+//! Every page of `explain-code` that shows a request, sent to a running router: the answer has the
+//! code that the page is about.
+
+use serde_json::{Value, json};
+use switchyard::codes::ENTRIES;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{ADMIN_TOKEN, NatsServer, RouterProcess, Setup};
+
+/// Pages without a request: the cause is too large to print, lies with the broker, in bytes that
+/// are no text, in a connection that breaks, in haste, or in the command line.
+const WITHOUT_REQUEST: [&str; 20] = [
+    "SY-1001", "SY-1003", "SY-1004", "SY-1021", "SY-1024", "SY-1025", "SY-1102", "SY-1107",
+    "SY-2008", "SY-2018", "SY-2022", "SY-2023", "SY-2024", "SY-2025", "SY-2026", "SY-5011",
+    "SY-5012", "SY-5013", "SY-5021", "SY-5022",
+];
+
+/// Sends the request of a page, which says its own `Authorization` if that matters.
+async fn send(port: u16, example: &str, token: &str) -> Value {
+    let (head, body) = example.split_once("\n\n").unwrap_or((example, ""));
+    let (first, headers) = head.split_once('\n').unwrap_or((head, ""));
+    let mut request = format!("{first} HTTP/1.1\r\nHost: router\r\nConnection: close\r\n");
+    for header in headers.lines() {
+        request.push_str(&format!("{header}\r\n"));
+    }
+    if !headers.contains("Authorization") {
+        request.push_str(&format!("Authorization: Bearer {token}\r\n"));
+    }
+    request.push_str("Content-Type: application/json\r\n");
+    request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{first}: {error}: {answer}"))
+}
+
+/// What the pages take for granted: an app, its installation `acme`, and a module `known`.
+async fn provision(router: &RouterProcess) -> String {
+    let app = json!({"kind": "forge", "functions": ["main"], "scopes": ["read:jira-work"]});
+    router.put("/admin/v1/apps/auto-assign", app).await;
+    let installation = json!({"app": "auto-assign", "cloudId": "site-1", "product": "jira"});
+    let answer = router.put("/admin/v1/installations/acme", installation).await;
+    let token = answer["token"].as_str().unwrap().to_owned();
+    let module = json!({"key": "known", "type": "trigger", "data": {
+        "function": "main", "events": ["avi:jira:created:issue"]}});
+    let door = "/forge/installation/v1/dynamic/module";
+    let client = router.api.with_token(&token);
+    client.send(hyper::Method::POST, door, &[], &module).await.unwrap();
+    token
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_request_of_a_page_is_answered_with_its_code() {
+    let nats = NatsServer::start().await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
+        .with("SWITCHYARD_REGISTRY__ACCEPT_INERT_TYPES", true)
+        .with("SWITCHYARD_INGEST__JIRA__SIGNED-SITE__SECRET", "not-that-of-the-page");
+    let router = setup.start().await;
+    let token = provision(&router).await;
+    for entry in ENTRIES {
+        let example = entry.page.example;
+        assert_eq!(example.is_empty(), WITHOUT_REQUEST.contains(&entry.code), "{}", entry.code);
+        if example.is_empty() {
+            continue;
+        }
+        let token = if example.contains(" /admin/") { ADMIN_TOKEN } else { &token };
+        let answer = send(setup.port, example, token).await;
+        let lists =
+            [&answer["errors"], &answer["warnings"]].into_iter().filter_map(Value::as_array);
+        let codes: Vec<&str> = lists.flatten().filter_map(|found| found["code"].as_str()).collect();
+        assert!(codes.contains(&entry.code), "{}: {answer}", entry.code);
+    }
+}

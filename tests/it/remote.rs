@@ -1,0 +1,162 @@
+//! Forge remotes: what they get, how they verify it, and what they may do with the tokens.
+
+use std::time::Duration;
+
+use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+use data_encoding::BASE64URL_NOPAD;
+use hyper::Method;
+use serde_json::{Value, json};
+use switchyard::cli::client::Client;
+
+use crate::support::{NatsServer, RouterProcess, Setup, Sink, eventually, publish, register};
+
+const APP: &str = "ari:cloud:ecosystem::app/11111111-aaaa-4aaa-8aaa-000000000001";
+const MODULES: &str = "/forge/installation/v2/dynamic/module";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An app whose endpoint is called as the vendor calls remotes, and the token of its installation.
+async fn provision(router: &RouterProcess, sink: &Sink) -> Client {
+    let app = json!({"kind": "forge", "version": "2.1.0",
+        "endpoints": [{"key": "hook", "url": sink.url("/hook"), "auth": {"appSystemToken": true}}],
+        "delivery": {"style": "forge_remote", "body": "wrapped", "profile": "router"}});
+    router.put(&format!("/admin/v1/apps/{}", APP.replace('/', "%2F")), app).await;
+    let body = json!({"app": APP, "cloudId": "site-1", "product": "jira"});
+    let answer = router.put("/admin/v1/installations/inst-1", body).await;
+    router.api.with_token(answer["token"].as_str().expect("a token"))
+}
+
+/// Claims of a token that a key of `jwks` signed, as any library would verify it.
+fn verified(jwks: &Value, token: &str) -> Option<Value> {
+    let decoded = |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).expect("base64url");
+    let (signed, signature) = token.rsplit_once('.').expect("a token");
+    let (header, claims) = signed.split_once('.').expect("a token");
+    let header: Value = serde_json::from_slice(&decoded(header)).expect("a header");
+    assert_eq!(header["alg"], "RS256");
+    let key = jwks["keys"].as_array()?.iter().find(|key| key["kid"] == header["kid"])?;
+    let number = |name: &str| decoded(key[name].as_str().expect("a number"));
+    let public = RsaPublicKeyComponents { n: number("n"), e: number("e") };
+    let text = signed.as_bytes();
+    public.verify(&RSA_PKCS1_2048_8192_SHA256, text, &decoded(signature)).ok()?;
+    Some(serde_json::from_slice(&decoded(claims)).expect("claims"))
+}
+
+fn fit(received: &crate::support::Received) -> &str {
+    received.header("authorization").strip_prefix("Bearer ").expect("a bearer token")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn remote_gets_a_token_for_each_attempt_and_calls_back_with_another() {
+    let nats = NatsServer::start().await;
+    let sink = Sink::start().await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
+        .with("SWITCHYARD_DELIVERY__RETRY_SCHEDULE_S", "1");
+    let router = setup.start().await;
+    let app = provision(&router, &sink).await;
+    let trigger = json!({"endpoint": "hook", "events": ["avi:jira:updated:issue"]});
+    let key = register(&app, trigger.clone()).await;
+    sink.answer("/hook", 503, None);
+    publish(&nats.client().await, "site-1", 1, "OPS").await;
+    let seen = |count| {
+        let sink = &sink;
+        eventually(PATIENCE, "the remote is called", move || async move {
+            Some(sink.received()).filter(|all| all.len() >= count)
+        })
+    };
+    seen(1).await;
+    sink.answer("/hook", 204, None);
+    let received = seen(2).await;
+
+    let jwks = router.get("/.well-known/jwks.json").await.expect("a key set");
+    let claims: Vec<Value> =
+        received.iter().map(|one| verified(&jwks, fit(one)).expect("a valid signature")).collect();
+    assert_eq!(
+        (&claims[0]["iss"], &claims[0]["aud"]),
+        (&json!("forge/invocation-token"), &json!(APP))
+    );
+    assert_eq!(claims[0]["app"]["installationId"], "inst-1");
+    assert_eq!(claims[0]["app"]["appVersion"], "2.1.0");
+    assert_eq!(claims[0]["context"], json!({"cloudId": "site-1", "moduleKey": key}));
+    assert_ne!(claims[0]["jti"], claims[1]["jti"], "one token for each attempt");
+    assert_eq!(received[0].header("x-forge-invocation-id"), claims[0]["jti"].as_str().unwrap());
+    for (name, length) in [("x-b3-traceid", 32), ("x-b3-spanid", 16)] {
+        assert_eq!(received[0].header(name).len(), length, "{name}");
+    }
+    assert_eq!(received[0].header("x-b3-traceid"), received[1].header("x-b3-traceid"));
+    let (first, second) = (received[0].json(), received[1].json());
+    assert_eq!(first["payload"]["issue"]["key"], "OPS-1");
+    assert!(first["payload"].get("retryContext").is_none());
+    let retry = json!({"retryCount": 1, "retryReason": "INVALID_REMOTE_INVOCATION_ERROR",
+        "retryData": null});
+    assert_eq!(second["payload"]["retryContext"], retry);
+    assert_eq!(second["context"]["moduleKey"], key);
+
+    // The token that came along registers; the invocation token, though signed by us, does not.
+    let system = app.with_token(received[1].header("x-forge-oauth-system"));
+    register(&system, trigger).await;
+    let listed = system.send(Method::GET, MODULES, &[], &Value::Null).await.expect("a list");
+    assert_eq!(listed["result"].as_array().map(Vec::len), Some(2));
+    let stolen = app.with_token(fit(&received[1]));
+    let refused = stolen.send(Method::GET, MODULES, &[], &Value::Null).await;
+    assert!(refused.unwrap_err().to_string().contains("401"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_publish_the_same_keys_through_rotation_and_restart() {
+    let nats = NatsServer::start().await;
+    let (mut one, mut other) = (
+        Setup::new(&nats.url(), nats.folder().join("one")),
+        Setup::new(&nats.url(), nats.folder().join("other")),
+    );
+    // At the same time, so that both find no key.
+    let (first, second) = tokio::join!(one.start(), other.start());
+    let jwks = |router: &RouterProcess| {
+        let api = router.api.clone();
+        async move {
+            let path = "/.well-known/jwks.json";
+            api.send(Method::GET, path, &[], &Value::Null).await.expect("a key set")
+        }
+    };
+    let made = jwks(&first).await;
+    assert_eq!(made["keys"].as_array().map(Vec::len), Some(1));
+    assert_eq!(jwks(&second).await, made);
+
+    let rotate = |revoke: bool| {
+        let api = first.api.clone();
+        async move {
+            let body = json!({"revoke": revoke});
+            api.send(Method::POST, "/admin/v1/signing-keys", &[], &body).await.expect("rotated")
+        }
+    };
+    rotate(false).await;
+    let both = jwks(&first).await;
+    assert_eq!(both["keys"].as_array().map(Vec::len), Some(2));
+    assert_eq!(both["keys"][0], made["keys"][0], "the old one stays published");
+    eventually(PATIENCE, "the other replica has it too", || async {
+        (jwks(&second).await == both).then_some(())
+    })
+    .await;
+    drop(second);
+    let second = other.start().await;
+    assert_eq!(jwks(&second).await, both, "keys survive a restart");
+
+    rotate(true).await;
+    let fresh = jwks(&first).await;
+    assert_eq!(fresh["keys"].as_array().map(Vec::len), Some(1));
+    let old = both["keys"].as_array().expect("keys");
+    assert!(!old.contains(&fresh["keys"][0]));
+    let kid = fresh["keys"][0]["kid"].as_str().expect("a name");
+    assert!(router_text(&first, kid).await.starts_with("-----BEGIN PUBLIC KEY-----\n"));
+}
+
+/// The PEM file of a key; the client reads JSON alone, and says what it got instead.
+async fn router_text(router: &RouterProcess, kid: &str) -> String {
+    let address = router.api.base().trim_start_matches("http://").to_owned();
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    let request = format!(
+        "GET /.well-known/connect-keys/{kid} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    );
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.expect("an answer");
+    answer.split_once("\r\n\r\n").expect("a body").1.to_owned()
+}
