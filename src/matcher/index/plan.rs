@@ -45,7 +45,7 @@ impl Planner {
             out.push(stuck());
             return;
         }
-        let may_test_items = source_len * ITEMS_MAX as usize <= steps_max;
+        let may_test_items = source_len * ITEMS_MAX <= steps_max;
         match &program.facts().condition {
             Condition::All(operands) => self.operands(operands, may_test_items, out),
             condition => self.condition(condition, &[], may_test_items, out),
