@@ -56,6 +56,7 @@ oracle: build ## Hold the matcher against an independent evaluator, at full size
 
 bench: cargo tools ## The router against the least that has to be done; some minutes
 	cargo bench --locked --bench pipeline -- --record benches/record/$$(date +%F)-pipeline.md
+	cargo bench --locked --bench registration -- --record benches/record/$$(date +%F)-registration.md
 	cargo bench --locked --bench matcher
 
 check-deploy: $(NATS) $(CHECK) ## Validate the deploy files offline

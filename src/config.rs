@@ -304,6 +304,15 @@ impl Config {
     }
 }
 
+/// The operator's token for commands that talk to a router: `SWITCHYARD_TOKEN`, else
+/// `SWITCHYARD_ADMIN_TOKEN`.
+#[must_use]
+pub fn client_token() -> Option<String> {
+    let text = |name| std::env::var_os(name)?.into_string().ok();
+    let named = |name| text(name).filter(|token: &String| !token.is_empty());
+    named("SWITCHYARD_TOKEN").or_else(|| named("SWITCHYARD_ADMIN_TOKEN"))
+}
+
 /// Where `nats-server` may be, best first: `NATS_SERVER`, the folders of `PATH`, `.tools/nats/bin`.
 /// Not every path need exist.
 #[must_use]

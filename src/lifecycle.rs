@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, lookup_host};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,6 +49,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Longest that a start waits for the registry to load.
 const LOAD_PATIENCE: Duration = Duration::from_secs(120);
 
+/// Modules that wait to be taken out of use; more are told of again.
+const GONE_WAITING_MAX: usize = 256;
 /// How often it is seen to that signing keys rotate.
 const KEYS_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -105,25 +108,22 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let registry = open_registry(config, address, &connections, &matcher, &tasks, &stop).await?;
     let guard = Arc::new(Guard::new(&config.delivery)?);
     guard.forbid(own_addresses(address, &urls).await);
-    call_apps(config, &guard, &registry, &tasks, &stop)?;
+    let sender = Sender::new(&config.delivery, Arc::clone(&guard))?;
+    let gone = call_apps(config, sender.clone(), &registry, &tasks, &stop);
 
     let (gate, room) = (Arc::new(Gate::default()), Arc::new(Room::new(config.delivery.parked_max)));
-    let publisher: Arc<dyn Publisher> = Arc::new(EventPublisher::new(
-        connections.outbound.clone(),
-        subjects.clone(),
-        Arc::clone(&gate),
-    ));
-    let watch = Watch::new(
-        connections.control.clone(),
-        subjects.clone(),
-        &config.events,
-        gate,
-        Arc::clone(&room),
-    );
+    let outbound = connections.outbound.clone();
+    let publisher: Arc<dyn Publisher> =
+        Arc::new(EventPublisher::new(outbound, subjects.clone(), Arc::clone(&gate)));
+    let control = connections.control.clone();
+    let watch = Watch::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
+    let edges = edges(&connections, &subjects, room, &registry, gone);
+    let random = Random::from_system();
+    let dispatcher = Dispatcher::new(&config.delivery, sender, edges, random, live.clone());
     let router = Arc::new(Router::new(
         config,
         Arc::clone(&matcher),
-        Arc::new(dispatcher(config, &connections, &subjects, room, &guard, &registry, &live)?),
+        Arc::new(dispatcher),
         Arc::new(LiveSubscriptions(Arc::clone(&registry))),
         live.clone(),
         stop.clone(),
@@ -295,25 +295,21 @@ async fn open_registry(
     Ok(registry)
 }
 
-fn dispatcher(
-    config: &Config,
+fn edges(
     connections: &Connections,
     subjects: &Subjects,
     room: Arc<Room>,
-    guard: &Arc<Guard>,
     registry: &Registry,
-    live: &Live,
-) -> anyhow::Result<Dispatcher> {
+    gone: mpsc::Sender<SubscriptionId>,
+) -> Edges {
     let outbound = &connections.outbound;
-    let edges = Edges {
+    Edges {
         functions: Arc::new(Functions::new(outbound.client.clone())),
         parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room)),
         dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
         keys: Arc::clone(registry.keys()),
-    };
-    let sender = Sender::new(&config.delivery, Arc::clone(guard))?;
-    let random = Random::from_system();
-    Ok(Dispatcher::new(&config.delivery, sender, edges, random, live.clone()))
+        gone,
+    }
 }
 
 fn events_state(config: &Config, publisher: &Arc<dyn Publisher>) -> EventsState {
@@ -358,21 +354,33 @@ fn hours_ms(hours: u32) -> i64 {
     i64::from(hours).saturating_mul(3600 * 1000)
 }
 
-/// Gives the registry its way to apps, and sends what it has to tell them.
+/// Gives the registry its way to apps, and has it do what it does unasked; where to send ids of
+/// subscriptions whose handlers are gone.
 fn call_apps(
     config: &Config,
-    guard: &Arc<Guard>,
+    sender: Sender,
     registry: &Arc<Registry>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
-) -> anyhow::Result<()> {
-    let sender = Sender::new(&config.delivery, Arc::clone(guard))?;
+) -> mpsc::Sender<SubscriptionId> {
     registry.open_calls(Arc::new(AppCalls::new(sender, config.limits.body)));
     let (sending, stopped) = (Arc::clone(registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(sending.send_notices()).await });
     let (looking, stopped) = (Arc::clone(registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(looking.look_after()).await });
-    Ok(())
+    let (gone, retiring) = mpsc::channel(GONE_WAITING_MAX);
+    let (registry, stopped) = (Arc::clone(registry), stop.clone());
+    tasks.spawn(async move { stopped.run_until_cancelled(retire(registry, retiring)).await });
+    gone
+}
+
+/// Takes modules out of use whose handlers are gone.
+async fn retire(registry: Arc<Registry>, mut gone: mpsc::Receiver<SubscriptionId>) {
+    while let Some(id) = gone.recv().await {
+        if let Err(error) = registry.retire(&id).await {
+            tracing::warn!(%id, %error, "module whose handler is gone not taken out of use");
+        }
+    }
 }
 
 /// Rotates the signing keys in time.

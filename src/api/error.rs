@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use tracing::error;
 
+use crate::event::{DecodeError, PublishError};
 use crate::registry::{Problem, RegisterError, StoreError, code, summary};
 
 /// **Source:** Forge dynamic modules API, the documented texts of 401 and 500.
@@ -23,6 +24,19 @@ const NOT_AN_APP: &str = "Only Connect and OAuth 2.0 apps can use this operation
 const INTERNAL: &str = "An internal error occurred";
 /// When to try again after storage did not answer.
 const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// When to send an event again that the broker did not confirm.
+const PUBLISH_RETRY: Duration = Duration::from_secs(5);
+/// Code of a refusal because the backlog is near its limit.
+pub(super) const BACKLOG: &str = "SY-5013";
+
+/// The code of an event that was not stored.
+pub(super) fn publish_code(error: &PublishError) -> &'static str {
+    match error {
+        PublishError::Unconfirmed { .. } => "SY-5011",
+        PublishError::Refused { .. } => "SY-5012",
+    }
+}
 
 /// Why a request was not served.
 #[derive(Debug)]
@@ -50,6 +64,24 @@ pub enum ApiError {
     NoSuchPath,
     /// The path exists, but not with this method.
     MethodNotAllowed,
+    /// A request that brings events cannot be read.
+    BadEvents {
+        /// Of the problem.
+        code: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+    /// The signature of a webhook is absent or wrong.
+    BadSignature,
+    /// What was sent is no event.
+    NoEvent(DecodeError),
+    /// The event stream is so full that events nobody has read yet would be evicted soon.
+    Backlog {
+        /// When to try again.
+        retry_after_s: u64,
+    },
+    /// The broker did not confirm an event, or refused it.
+    Unpublished(PublishError),
     /// What is asked for cannot be had now; the detail is for the log.
     Unavailable(String),
     /// The registry refused, or failed.
@@ -131,6 +163,31 @@ impl From<ApiError> for Answer {
                 "SY-1104",
                 "this path does not take this method",
             ),
+            ApiError::BadEvents { code, message } => {
+                Self::coded(StatusCode::BAD_REQUEST, code, message)
+            }
+            ApiError::BadSignature => Self::coded(
+                StatusCode::UNAUTHORIZED,
+                "SY-1022",
+                "X-Hub-Signature is missing or does not match the body and the secret",
+            ),
+            ApiError::NoEvent(error) => {
+                let status = match error {
+                    DecodeError::Size { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+                    _ => StatusCode::BAD_REQUEST,
+                };
+                Self::coded(status, error.code(), error.to_string())
+            }
+            ApiError::Backlog { retry_after_s } => Self::coded(
+                StatusCode::SERVICE_UNAVAILABLE,
+                BACKLOG,
+                "the event stream is nearly full of events not yet handled; send it again",
+            )
+            .after(Duration::from_secs(retry_after_s)),
+            ApiError::Unpublished(error) => {
+                let (code, message) = (publish_code(&error), error.to_string());
+                Self::coded(StatusCode::SERVICE_UNAVAILABLE, code, message).after(PUBLISH_RETRY)
+            }
             ApiError::Unavailable(reason) => {
                 error!(reason, "the broker does not answer");
                 let message = "the broker does not answer in time";

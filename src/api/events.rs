@@ -26,8 +26,9 @@ use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
 use serde::{Deserialize, Serialize};
 
 use self::lines::{Line, Lines};
+use super::ApiError;
+use super::error::{self, publish_code};
 use super::ingest::read;
-use super::refusal::{self, Refusal};
 use crate::event::members::Members;
 use crate::event::{
     DecodeError, Decoder, Event, Headers, PublishError, Published, Publisher, identity,
@@ -90,9 +91,9 @@ async fn take(
     Query(about): Query<About>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Refusal> {
-    if let Some(seconds) = state.publisher.refuse_for_s() {
-        return Err(Refusal::backlog(seconds));
+) -> Result<Response, ApiError> {
+    if let Some(retry_after_s) = state.publisher.refuse_for_s() {
+        return Err(ApiError::Backlog { retry_after_s });
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_file = content_type
@@ -111,7 +112,7 @@ async fn take_one(
     about: &About,
     request: &HeaderMap,
     body: Bytes,
-) -> Result<Report, Refusal> {
+) -> Result<Report, ApiError> {
     let mut headers = EventHeaders::default();
     for name in EVENT_HEADERS {
         if let Some(value) = request.get(*name).and_then(|value| value.to_str().ok()) {
@@ -125,22 +126,16 @@ async fn take_one(
         }
     }
     let mut decoder = Decoder::new(state.event_bytes_max, false);
-    let event = decode(&mut decoder, &headers, body).map_err(|error| {
-        let status = match error {
-            DecodeError::Size { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            _ => StatusCode::BAD_REQUEST,
-        };
-        Refusal::new(status, error.code(), error.to_string())
-    })?;
+    let event = decode(&mut decoder, &headers, body).map_err(ApiError::NoEvent)?;
     let published = state.publisher.publish(event.envelope, event.body).await;
-    let published = published.map_err(|error| Refusal::unpublished(&error))?;
+    let published = published.map_err(ApiError::Unpublished)?;
     let mut report = Report::default();
     report.count(published);
     Ok(report)
 }
 
 /// Stores the lines of a file, several at once, and reports on them in their order.
-async fn take_file(state: &EventsState, body: Body) -> Result<Report, Refusal> {
+async fn take_file(state: &EventsState, body: Body) -> Result<Report, ApiError> {
     let mut lines = Lines::new(body.into_data_stream(), LINE_BYTES_MAX);
     let mut decoder = Decoder::new(state.event_bytes_max, false);
     let mut report = Report::default();
@@ -165,7 +160,7 @@ async fn take_file(state: &EventsState, body: Body) -> Result<Report, Refusal> {
                 Ok(None) => ended = true,
                 Err(error) => {
                     let message = format!("the body ended early: {error}");
-                    return Err(Refusal::new(StatusCode::BAD_REQUEST, "SY-1024", message));
+                    return Err(ApiError::BadEvents { code: "SY-1024", message });
                 }
             },
             else => return Ok(report),
@@ -215,7 +210,7 @@ impl From<DecodeError> for Rejection {
 
 impl From<PublishError> for Rejection {
     fn from(error: PublishError) -> Self {
-        Self { code: refusal::publish_code(&error), message: error.to_string() }
+        Self { code: publish_code(&error), message: error.to_string() }
     }
 }
 
@@ -237,7 +232,7 @@ fn store_line<'p>(
     let decoded = decoded.and_then(|event| match publisher.refuse_for_s() {
         None => Ok(event),
         Some(seconds) => Err(Rejection {
-            code: refusal::BACKLOG,
+            code: error::BACKLOG,
             message: format!("the event stream is nearly full; send it again in {seconds} s"),
         }),
     });

@@ -23,6 +23,18 @@ impl FromRequestParts<Shared> for Id {
     }
 }
 
+/// Two ids in a path, as [`Id`].
+pub(super) struct TwoIds(pub(super) String, pub(super) String);
+
+impl FromRequestParts<Shared> for TwoIds {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        path.map(|Path((one, other))| Self(one, other)).map_err(|_| ApiError::NotFound)
+    }
+}
+
 /// A request body that is one JSON object.
 pub(super) struct JsonObject(pub(super) Map<String, Value>);
 

@@ -19,7 +19,7 @@ use super::auth::ForgeCaller;
 use super::batch;
 use super::extract::{Id, JsonObject};
 use super::page::{self, Query};
-use super::{ApiError, Shared, metrics, route};
+use super::{ApiError, Shared, metrics, route, trial};
 use crate::domain::ModuleKey;
 use crate::registry::{
     Door, ModuleRecord, ModuleSpec, ModuleState, Problem, RegisterError, Registered, code,
@@ -37,7 +37,7 @@ const CURSOR: &str = "nextPageToken";
 pub(super) fn routes() -> Router<Shared> {
     let one = get(read).put(replace).delete(remove);
     let v2 = route(Router::new(), V2, &get(list).post(register));
-    let v2 = route(v2, &format!("{V2}/{{key}}"), &one).merge(batch::routes());
+    let v2 = route(v2, &format!("{V2}/{{key}}"), &one).merge(batch::routes()).merge(trial::doors());
     let mut v1 = Router::new();
     for path in [V1, V1_CONTAINER] {
         v1 = route(v1, path, &get(list).post(register_keyed).put(replace_keyed));
@@ -136,8 +136,13 @@ async fn list(
 ) -> Result<Json<Value>, ApiError> {
     let query = Query::parse(query.as_deref());
     let limit = query.limit(LIMIT_MAX, LIMIT_MAX)?;
+    // A cursor names its installation, so that one of another is none.
+    let own = format!("{}/", caller.installation.record.id);
     let after = match query.cursor(CURSOR)? {
-        Some(place) => place.parse().map_err(|_| page::unreadable(CURSOR))?,
+        Some(place) => {
+            let order = place.strip_prefix(&own).and_then(|order| order.parse().ok());
+            order.ok_or_else(|| page::unreadable(CURSOR))?
+        }
         None => 0,
     };
     let all = wants_array(&headers);
@@ -154,7 +159,7 @@ async fn list(
     let page: Vec<&ModuleRecord> = visible.by_ref().take(limit).collect();
     let mut answer = Map::new();
     if let (Some(last), Some(_)) = (page.last(), visible.next()) {
-        let cursor = Value::String(page::cursor(&last.order.to_string()));
+        let cursor = Value::String(page::cursor(&format!("{own}{}", last.order)));
         answer.insert("lastEvaluatedKey".into(), cursor.clone());
         answer.insert(CURSOR.into(), cursor);
     }
@@ -169,7 +174,7 @@ fn wants_array(headers: &HeaderMap) -> bool {
     parameters.any(|parameter| parameter.trim().eq_ignore_ascii_case("shape=array"))
 }
 
-fn shape(module: &ModuleRecord) -> Value {
+pub(super) fn shape(module: &ModuleRecord) -> Value {
     json!({"key": module.key, "type": module.module_type, "data": *module.data})
 }
 
@@ -282,7 +287,7 @@ impl Submitted {
     }
 
     /// The module, if it does not claim another key than the one it is stored under.
-    fn under(self, key: &ModuleKey, door: Door) -> Result<ModuleSpec, ApiError> {
+    pub(super) fn under(self, key: &ModuleKey, door: Door) -> Result<ModuleSpec, ApiError> {
         let same = |given: &Value| given.as_str() == Some(key.as_str());
         if [self.key.as_ref(), self.data.get("key")].into_iter().flatten().all(same) {
             Ok(self.spec(door))

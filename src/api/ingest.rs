@@ -19,11 +19,11 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::json;
 use sha2::Sha256;
 
+use super::ApiError;
 use super::page::Query;
-use super::refusal::Refusal;
 use crate::domain::{CloudId, Product, Secret};
 use crate::event::webhook::{confluence, map_webhook};
-use crate::event::{Headers, Publisher};
+use crate::event::{DecodeError, Headers, Publisher};
 
 #[cfg(test)]
 mod tests;
@@ -68,21 +68,20 @@ async fn take(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     if !(1..=CLOUD_ID_BYTES_MAX).contains(&cloud_id.len()) {
         let message = "the path must name a site: /ingest/jira/{cloudId}";
         return Err(bad_request("SY-1021", message));
     }
-    if let Some(seconds) = state.publisher.refuse_for_s() {
-        return Err(Refusal::backlog(seconds));
+    if let Some(retry_after_s) = state.publisher.refuse_for_s() {
+        return Err(ApiError::Backlog { retry_after_s });
     }
     let cloud_id = CloudId::from(cloud_id);
     let body = read(body, state.body_bytes_max).await?;
     if let Some(secret) = secret_of(&state.secrets, product, &cloud_id) {
         let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
         if !is_signed(secret, signature.unwrap_or_default(), &body) {
-            let message = "X-Hub-Signature is missing or does not match the body and the secret";
-            return Err(Refusal::new(StatusCode::UNAUTHORIZED, "SY-1022", message));
+            return Err(ApiError::BadSignature);
         }
     }
     let headers = RequestHeaders(&headers);
@@ -99,21 +98,24 @@ async fn take(
         events.iter().map(|(envelope, _)| envelope.event_id.to_string()).collect();
     let publishes =
         events.into_iter().map(|(envelope, body)| state.publisher.publish(envelope, body));
-    try_join_all(publishes).await.map_err(|error| Refusal::unpublished(&error))?;
+    try_join_all(publishes).await.map_err(ApiError::Unpublished)?;
     Ok((StatusCode::ACCEPTED, Json(json!({"ids": ids}))).into_response())
 }
 
 /// The whole body, unless it is longer than `bytes_max`.
-pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
+pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::too_large(bytes_max)),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let size = format!("more than {bytes_max} bytes");
+            Err(ApiError::NoEvent(DecodeError::Size { size, max: bytes_max }))
+        }
         Err(error) => Err(bad_request("SY-1024", &format!("the body ended early: {error}"))),
     }
 }
 
-fn bad_request(code: &'static str, message: &str) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, code, message)
+fn bad_request(code: &'static str, message: &str) -> ApiError {
+    ApiError::BadEvents { code, message: message.to_owned() }
 }
 
 /// Secrets from the environment have their site in lower case.

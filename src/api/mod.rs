@@ -16,14 +16,15 @@ pub mod ingest;
 mod jwt;
 mod keys;
 mod metrics;
+mod modules;
 mod operator;
 mod page;
-mod refusal;
 mod subscriptions;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod webhooks;
 
 use std::sync::Arc;
@@ -68,7 +69,9 @@ pub type Shared = Arc<ApiState>;
 pub fn router(state: Shared) -> Router {
     let operator = operator::routes()
         .merge(subscriptions::routes())
+        .merge(modules::routes())
         .merge(filters::routes())
+        .merge(trial::routes())
         .merge(keys::routes())
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));
     Router::new()

@@ -12,9 +12,9 @@ use super::page::{self, Query};
 use super::{ApiError, Shared, route};
 use crate::domain::{AppId, InstallationId, Product, Secret};
 use crate::registry::{
-    AppKind, AppPut, AppRecord, AppSpec, ClientSpec, Discovered, Door, InstallationPut,
-    InstallationRecord, InstallationSpec, Lifecycle, LiveApp, LiveInstallation, ModuleRecord,
-    ModuleState, Settings, function_subject,
+    AppKind, AppPut, AppRecord, AppSpec, ClientSpec, Discovered, Door, Endpoint, EndpointAuth,
+    InstallationPut, InstallationRecord, InstallationSpec, Lifecycle, LiveApp, LiveInstallation,
+    ModuleRecord, ModuleState, Settings, function_subject,
 };
 
 /// Items on one page of a list, unless asked otherwise.
@@ -100,7 +100,12 @@ async fn get_app(State(state): State<Shared>, Id(id): Id) -> Result<Json<Value>,
 }
 
 fn app_view(app: &AppRecord) -> Value {
-    let endpoint = |e: &crate::registry::Endpoint| json!({"key": e.key, "url": e.url});
+    let endpoint = |endpoint: &Endpoint| {
+        let mut shown = json!({"key": endpoint.key, "url": endpoint.url});
+        let auth = Some(endpoint.auth).filter(|auth| *auth != EndpointAuth::default());
+        insert(&mut shown, "auth", auth);
+        shown
+    };
     let mut view = json!({
         "id": app.id,
         "kind": app.kind,

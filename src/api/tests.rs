@@ -465,3 +465,26 @@ async fn filters_are_tried_on_an_event_and_explained() {
     let answer = doors.admin("POST", path, json!({"expression": "true", "event": 3})).await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
 }
+
+#[tokio::test]
+async fn module_is_tried_on_an_event_before_and_after_it_is_registered() {
+    let doors = Doors::open().await;
+    let test = format!("{MODULES}:test");
+    let event = json!({"eventType": "avi:jira:created:issue",
+        "issue": {"fields": {"project": {"key": "OPS"}}}});
+    let data = json!({"endpoint": "hook", "events": ["avi:jira:created:issue"],
+        "filter": {"expression": "event.issue.fields.project.key == 'WEB'"}});
+    let body = json!({"type": "trigger", "data": data, "event": event});
+    let answer = doors.forge("POST", &test, body).await;
+    assert_eq!((answer.status, &answer.body["delivered"]), (StatusCode::OK, &json!(false)));
+    assert!(answer.body["explanation"].is_object(), "{}", answer.body);
+    let module = json!({"type": "trigger", "data": data});
+    let registered = doors.forge("POST", MODULES, module).await;
+    let body = json!({"key": registered.body["key"], "event": event});
+    let again = doors.forge("POST", &test, body).await;
+    assert_eq!(again.body["stage"], "filter");
+    let refused = doors.forge("POST", &test, json!({"key": "ghost", "event": {}})).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    let refused = doors.forge("POST", &test, json!({"key": "ghost"})).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+}

@@ -1,7 +1,7 @@
 //! A small client of our own HTTP API, for commands that talk to a running router.
 
-use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -9,10 +9,15 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use thiserror::Error;
+
+use super::UsageError;
 
 /// No answer takes longer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,17 +27,33 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Speaks JSON with one router.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
     base: String,
     token: String,
 }
 
 impl Client {
-    /// A client of the router at `address` with a bearer token.
-    #[must_use]
-    pub fn new(address: SocketAddr, token: &str) -> Self {
-        let pool = Pool::builder(TokioExecutor::new()).build_http();
-        Self { pool, base: format!("http://{address}"), token: token.to_owned() }
+    /// A client of the router at a URL with a bearer token.
+    ///
+    /// # Errors
+    /// It is no URL of http or https, or this machine has no root certificates to trust.
+    pub fn at(base: &str, token: &str) -> anyhow::Result<Self> {
+        let base = base.trim_end_matches('/');
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let tls = match base.split_once("://") {
+            Some(("http", _)) => tls.with_root_certificates(RootCertStore::empty()),
+            Some(("https", _)) => tls.with_native_roots().context("root certificates")?,
+            _ => bail!(UsageError(format!("`{base}` does not start with http:// or https://"))),
+        };
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls.with_no_client_auth())
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let pool = Pool::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { pool, base: base.to_owned(), token: token.to_owned() })
     }
 
     /// The same router with another token.
@@ -71,23 +92,48 @@ impl Client {
                 .insert(HeaderName::from_str(name)?, HeaderValue::from_str(value)?);
         }
         let exchange = async {
-            let answer = self.pool.request(request).await?;
+            let unreachable = |reason: String| Unanswered { base: self.base.clone(), reason };
+            let answer = self.pool.request(request).await;
+            let answer = answer.map_err(|error| unreachable(innermost(&error)))?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
-            anyhow::Ok((status, body))
+            let body = body.map_err(|error| unreachable(error.to_string()))?.to_bytes();
+            Ok::<_, Unanswered>((status, body))
         };
-        let (status, body) = tokio::time::timeout(TIMEOUT, exchange)
-            .await
-            .with_context(|| format!("no answer from {} within {TIMEOUT:?}", self.base))??;
+        let (status, body) = tokio::time::timeout(TIMEOUT, exchange).await.map_err(|_| {
+            Unanswered { base: self.base.clone(), reason: format!("no answer within {TIMEOUT:?}") }
+        })??;
         if !status.is_success() {
-            bail!("{method} {path}: {}", refusal(status, &body));
+            let text = format!("{method} {path}: {}", refusal(status, &body));
+            bail!(Refused { status: status.as_u16(), text });
         }
         if body.is_empty() {
             return Ok(Value::Null);
         }
         serde_json::from_slice(&body).with_context(|| format!("{method} {path}: not JSON"))
     }
+}
+
+/// The router does not answer.
+#[derive(Debug, Error)]
+#[error("cannot reach {base}: {reason}")]
+pub struct Unanswered {
+    base: String,
+    reason: String,
+}
+
+/// The router answered with an error.
+#[derive(Debug, Error)]
+#[error("{text}")]
+pub struct Refused {
+    /// Of the answer.
+    pub status: u16,
+    text: String,
+}
+
+/// What went wrong, without the layers around it that repeat it.
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 fn refusal(status: StatusCode, body: &Bytes) -> String {

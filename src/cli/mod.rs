@@ -1,9 +1,13 @@
 //! The command line: one file a command group. Works offline or starts the router.
 
+pub mod apply;
 pub mod check;
 pub mod client;
+mod declared;
 pub mod demo;
 pub mod match_events;
+pub mod modules;
+pub mod remote;
 pub mod serve;
 pub mod test;
 
@@ -19,6 +23,10 @@ use crate::event::Sample;
 pub const EXIT_NO: u8 = 1;
 /// Exit code: flags, files or configuration are wrong.
 pub const EXIT_USAGE: u8 = 2;
+/// Exit code: the router does not answer.
+pub const EXIT_UNREACHABLE: u8 = 3;
+/// Exit code: the router refused.
+pub const EXIT_REFUSED: u8 = 4;
 /// Exit code: something inside failed.
 pub const EXIT_INTERNAL: u8 = 5;
 
@@ -32,7 +40,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done or yes, 1 no (invalid, false, failed cases), \
-    2 wrong flags, files or configuration, 5 internal error.";
+    2 wrong flags, files or configuration, 3 router not reached, 4 refused by it, 5 internal error.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -74,6 +82,20 @@ pub enum Command {
         after_help = "Example:\n  switchyard match --triggers triggers.ndjson --events events.ndjson --threads 2"
     )]
     Match(match_events::MatchArgs),
+    /// Lists, shows, registers and removes the modules of an installation
+    #[command(after_help = "Examples:\n  switchyard modules -i first ls\n  \
+        switchyard modules -i first add assign -f module.json --dry-run")]
+    Modules(modules::ModulesArgs),
+    /// Brings a router to what files declare: apps, installations, modules
+    #[command(after_help = "Examples:\n  switchyard apply -f deploy/triggers --dry-run\n  \
+        switchyard apply -f deploy/triggers --prune")]
+    Apply(apply::ApplyArgs),
+    /// Says how a router differs from what files declare; exit code 1 if it does
+    #[command(after_help = "Example:\n  switchyard diff -f deploy/triggers")]
+    Diff(apply::DiffArgs),
+    /// Writes what a router has into files, secrets aside
+    #[command(after_help = "Example:\n  switchyard export -d deploy/triggers")]
+    Export(apply::ExportArgs),
     /// Prints a completion script for your shell
     #[command(
         after_help = "Example:\n  switchyard completion bash > /etc/bash_completion.d/switchyard"
@@ -132,7 +154,12 @@ pub struct UsageError(pub String);
 /// The exit code of a failed command.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<UsageError>() { EXIT_USAGE } else { EXIT_INTERNAL }
+    match () {
+        () if error.is::<UsageError>() => EXIT_USAGE,
+        () if error.is::<client::Unanswered>() => EXIT_UNREACHABLE,
+        () if error.is::<client::Refused>() => EXIT_REFUSED,
+        () => EXIT_INTERNAL,
+    }
 }
 
 /// Runs a command to its end.
@@ -148,6 +175,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Test(args) => test::run(&args),
         Command::Explain(args) => test::explain(&args),
         Command::Match(args) => match_events::run(&args),
+        Command::Modules(args) => modules::run(&args),
+        Command::Apply(args) => apply::apply(&args),
+        Command::Diff(args) => apply::diff(&args),
+        Command::Export(args) => apply::export(&args),
         Command::Completion { shell } => {
             clap_complete::generate(
                 shell,
@@ -165,6 +196,13 @@ pub(crate) fn print_line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
     Ok(())
+}
+
+/// Carries out what talks to a router.
+pub(crate) fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    use anyhow::Context;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(work)
 }
 
 /// Reads an event, or an envelope around one, from a file or standard input.

@@ -62,7 +62,8 @@ pub fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
     run(async move {
         let running = lifecycle::start(&config, Mode::Dev).await?;
         announce(&running)?;
-        let client = Client::new(running.address, &config.admin.token);
+        let base = format!("http://{}", running.address);
+        let client = Client::at(&base, &config.admin.token)?;
         let installation = if args.demo {
             let stop = CancellationToken::clone(&running.stop);
             Some(demo::start(&client, &running.live, &running.tasks, &stop).await?)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
 
 use super::attempt::{self, FunctionCaller};
 use super::breaker::Admission;
@@ -16,10 +17,13 @@ use super::outcome::{Asked, Class, DeadReason, Next, Outcome};
 use super::parking::{ParkReason, ParkingLot, Record, TooLarge};
 use super::plan::Delivery;
 use super::retry::{Random, Schedule, Schedules};
-use crate::domain::Handler;
+use crate::domain::{Handler, SubscriptionId};
 use crate::jwt::KeyRing;
 use crate::telemetry::{Live, Notice};
 use crate::{clock, config};
+
+/// Answers in a row by which a handler says that it is gone until it is believed.
+const GONE_MAX: u32 = 3;
 
 /// What became of a delivery; whichever it is, nothing of it is left to do for its event.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,6 +47,9 @@ pub struct Edges {
     pub parking: Arc<dyn ParkingLot>,
     /// What is given up.
     pub dead_letters: Arc<dyn DeadLetterBox>,
+    /// Subscriptions whose handler says again and again that it is gone; told at least once more if
+    /// there is no room.
+    pub gone: mpsc::Sender<SubscriptionId>,
     /// What tokens for remotes are signed with.
     pub keys: Arc<KeyRing>,
 }
@@ -188,6 +195,7 @@ impl Dispatcher {
     async fn settle(&self, mut delivery: Delivery, outcome: Outcome) -> Accounted {
         if !outcome.is_done() {
             note_failure(&delivery, &outcome);
+            self.report_gone(&delivery, outcome.class);
             delivery.progress.last_class = outcome.class.label().into();
         }
         // What is rare is boxed: every delivery that waits would have to keep room for it.
@@ -199,6 +207,14 @@ impl Dispatcher {
                 delivery.progress.retry_reason = reason;
                 delivery.progress.retry_data = data;
                 Box::pin(self.retry(delivery, class, asked, &detail)).await
+            }
+        }
+    }
+
+    fn report_gone(&self, delivery: &Delivery, class: Class) {
+        for subscription in delivery.subscriptions() {
+            if subscription.stats.is_gone_for_good(class == Class::Gone, GONE_MAX) {
+                let _ = self.edges.gone.try_send(subscription.id.clone());
             }
         }
     }

@@ -33,6 +33,25 @@ impl Registry {
         Ok(accepted)
     }
 
+    /// As [`Registry::validate`], for a module that takes the place of the one with its key, if there
+    /// is one.
+    ///
+    /// # Errors
+    /// As [`Registry::register`].
+    pub fn validate_under(
+        &self,
+        installation: &InstallationId,
+        spec: ModuleSpec,
+        key: &ModuleKey,
+    ) -> Result<Vec<Problem>, RegisterError> {
+        let accepted = self.accept(installation, &spec)?;
+        let live = self.installation(installation.as_str()).ok_or(RegisterError::NotFound)?;
+        let mut record = live.record.as_ref().clone();
+        record.modules.retain(|module| module.key != *key);
+        self.add(&mut record, &spec.record(Some(key.clone())), &accepted)?;
+        Ok(accepted.warnings)
+    }
+
     /// Registers the modules of a batch with one write, so that a crash leaves all of them or none.
     /// Results stand in the order of `items`. With `is_atomic`, one that is refused refuses all.
     ///

@@ -169,7 +169,7 @@ impl Registry {
         }
         if let Err(error) = done {
             warn!(installation = %id, %error, "not looked after; trying again");
-            self.live.wake(id.clone(), clock::now_ms().saturating_add(STORE_PAUSE_MS));
+            self.live.wake(id, clock::now_ms().saturating_add(STORE_PAUSE_MS));
         }
     }
 

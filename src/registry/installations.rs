@@ -69,11 +69,11 @@ impl Registry {
     ) -> Result<InstallationPut, RegisterError> {
         let app = self.app(spec.app.as_str());
         let app = app.ok_or_else(|| not_provisioned("app", spec.app.as_str()))?;
-        let problems = installation_problems(&app, &spec);
+        let before = self.installation(id.as_str()).map(|live| Arc::clone(&live.record));
+        let problems = installation_problems(&app, before.as_deref(), &spec);
         if !problems.is_empty() {
             return Err(RegisterError::Invalid(problems));
         }
-        let before = self.installation(id.as_str()).map(|live| Arc::clone(&live.record));
         let spec = with_secret(spec, &app, before.as_deref())?;
         let planned = match &before {
             Some(before) => changed_installation(before.as_ref().clone(), &spec),
@@ -187,14 +187,20 @@ impl Registry {
     }
 }
 
-fn installation_problems(app: &LiveApp, spec: &InstallationSpec) -> Vec<Problem> {
+fn installation_problems(
+    app: &LiveApp,
+    before: Option<&InstallationRecord>,
+    spec: &InstallationSpec,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     if spec.cloud_id.as_str().is_empty() {
         problems.push(Problem::new(code::FORM, "cloudId", "a site has a non-empty id"));
     }
     if app.record.kind == AppKind::Connect {
         // An app that is asked to accept an installation gets a secret made for it.
-        let has_secret = spec.shared_secret.is_some() || app.record.lifecycle.installed.is_some();
+        let has_secret = spec.shared_secret.is_some()
+            || app.record.lifecycle.installed.is_some()
+            || before.is_some_and(|before| before.shared_secret.is_some());
         let required = [("clientKey", spec.client_key.is_some()), ("sharedSecret", has_secret)];
         for (name, _) in required.iter().filter(|(_, is_there)| !is_there) {
             let message = "an installation of a Connect app has one";
@@ -213,7 +219,10 @@ fn with_secret(
     if app.record.kind != AppKind::Connect || spec.shared_secret.is_some() {
         return Ok(spec);
     }
-    let installed = before.filter(|before| before.state != InstallationState::Uninstalled);
+    // A reinstall that the app is asked to accept hands it a new one.
+    let is_asked = app.record.lifecycle.installed.is_some();
+    let installed =
+        before.filter(|before| !is_asked || before.state != InstallationState::Uninstalled);
     let secret = match installed.and_then(|before| before.shared_secret.clone()) {
         Some(known) => known,
         None => token::new_shared_secret()?,

@@ -9,6 +9,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tracing::warn;
 use url::Url;
 use uuid::Uuid;
 
@@ -103,7 +104,7 @@ impl Registry {
         if !must_accept(before, after) {
             return Ok(());
         }
-        let Some(call) = self.callback(app, after, Step::Installed) else { return Ok(()) };
+        let Some(call) = self.callback(app, after, Step::Installed)? else { return Ok(()) };
         match self.calls.call(call).await {
             Ok(_) => Ok(()),
             Err(error) => Err(RegisterError::AppRefused(error.0)),
@@ -123,26 +124,34 @@ impl Registry {
             InstallationState::Disabled => Step::Disabled,
             InstallationState::Uninstalled => Step::Uninstalled,
         };
-        if let Some(call) = self.callback(app, after, step) {
-            self.calls.notify(call);
+        match self.callback(app, after, step) {
+            Ok(Some(call)) => self.calls.notify(call),
+            Ok(None) => {}
+            Err(error) => warn!(installation = %after.id, %error, "app not told of a change"),
         }
     }
 
-    fn callback(&self, app: &AppRecord, of: &InstallationRecord, step: Step) -> Option<AppCall> {
-        if app.kind != AppKind::Connect {
-            return None;
-        }
-        let path = app.lifecycle.path(step.name())?;
-        let base = app.base_url.as_deref()?.trim_end_matches('/');
-        let url = Url::parse(&format!("{base}/{}", path.trim_start_matches('/'))).ok()?;
-        let token = self.callback_token(of, step, base, &url)?;
-        Some(AppCall {
+    /// The call that tells the app of `step`; none if it does not want to be told.
+    fn callback(
+        &self,
+        app: &AppRecord,
+        of: &InstallationRecord,
+        step: Step,
+    ) -> Result<Option<AppCall>, RegisterError> {
+        let path = app.lifecycle.path(step.name());
+        let base = app.base_url.as_deref().filter(|_| app.kind == AppKind::Connect);
+        let Some((path, base)) = path.zip(base) else { return Ok(None) };
+        let base = base.trim_end_matches('/');
+        let url = Url::parse(&format!("{base}/{}", path.trim_start_matches('/')));
+        let url = url.map_err(|error| RegisterError::AppRefused(error.to_string()))?;
+        let token = self.callback_token(of, step, base, &url).ok_or(RegisterError::NoKey)?;
+        Ok(Some(AppCall {
             kind: step.name(),
             id: Uuid::new_v4().to_string(),
             url,
             proof: Proof::Token(Secret::new(format!("JWT {token}"))),
             body: Bytes::from(self.payload(app, of, step).to_string()),
-        })
+        }))
     }
 
     fn callback_token(

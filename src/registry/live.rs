@@ -5,12 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use dashmap::DashMap;
 use tracing::{error, info};
 
+use super::agenda::Agenda;
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
 use super::change::Settings;
 use super::compile::{Compiler, Programs};
@@ -60,11 +61,10 @@ pub(super) struct Live {
     of_client: DashMap<String, BTreeSet<InstallationId>>,
     /// Key of a document -> the id inside, for deletions, which carry no document.
     ids: DashMap<String, String>,
-    /// When the next webhook of an installation expires, milliseconds since the epoch; may hold
-    /// times at which nothing does any more.
-    expiries: Mutex<BTreeSet<(i64, InstallationId)>>,
-    /// When something of an installation is due that takes a write or a call; as [`Live::expiries`].
-    wakes: Mutex<BTreeSet<(i64, InstallationId)>>,
+    /// When the next webhook of an installation expires.
+    expiries: Agenda,
+    /// When something of an installation is due that takes a write or a call.
+    wakes: Agenda,
     keyring: Arc<KeyRing>,
     key_records: Mutex<Vec<KeyRecord>>,
     by_state: [AtomicI64; ModuleState::ALL.len()],
@@ -87,8 +87,8 @@ impl Live {
             of_app: DashMap::new(),
             of_client: DashMap::new(),
             ids: DashMap::new(),
-            expiries: Mutex::default(),
-            wakes: Mutex::default(),
+            expiries: Agenda::default(),
+            wakes: Agenda::default(),
             keyring: Arc::default(),
             key_records: Mutex::default(),
             by_state: Default::default(),
@@ -300,22 +300,12 @@ impl Live {
             .iter()
             .filter_map(|module| DynamicWebhook::expires_ms(&module.module_type, &module.data));
         let now_ms = clock::now_ms();
-        if let Some(next_ms) = times.filter(|at_ms| *at_ms > now_ms).min() {
-            self.locked_expiries().insert((next_ms, record.id.clone()));
-        }
+        self.expiries.set(&record.id, times.filter(|at_ms| *at_ms > now_ms).min());
     }
 
     /// Takes webhooks that expired meanwhile from the matcher.
     pub(super) fn expire(&self) {
-        let now_ms = clock::now_ms();
-        loop {
-            let mut expiries = self.locked_expiries();
-            let Some((_, id)) = expiries.first().filter(|(at_ms, _)| *at_ms <= now_ms).cloned()
-            else {
-                return;
-            };
-            expiries.pop_first();
-            drop(expiries);
+        while let Some(id) = self.expiries.pop_due(clock::now_ms()) {
             if let Some(known) = self.installation(id.as_str()) {
                 self.compile(Arc::clone(&known.record), known.revision);
             }
@@ -323,27 +313,21 @@ impl Live {
     }
 
     fn expect_wake(&self, app: Option<&LiveApp>, record: &InstallationRecord) {
-        let Some(app) = app else { return };
-        let warning_ms = notices::warning_due_ms(app, record, self.webhook_life_ms);
-        for due_ms in discovery::due_ms(app, record).into_iter().chain(warning_ms) {
-            self.wake(record.id.clone(), due_ms);
-        }
+        let due = app.and_then(|app| {
+            let warning_ms = notices::warning_due_ms(app, record, self.webhook_life_ms);
+            discovery::due_ms(app, record).into_iter().chain(warning_ms).min()
+        });
+        self.wakes.set(&record.id, due);
     }
 
     /// Has an installation looked after at a time.
-    pub(super) fn wake(&self, id: InstallationId, at_ms: i64) {
-        self.wakes.lock().unwrap_or_else(PoisonError::into_inner).insert((at_ms, id));
+    pub(super) fn wake(&self, id: &InstallationId, at_ms: i64) {
+        self.wakes.set(id, Some(at_ms));
     }
 
     /// An installation that is to be looked after.
     pub(super) fn pop_due(&self, now_ms: i64) -> Option<InstallationId> {
-        let mut wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
-        wakes.first().filter(|(at_ms, _)| *at_ms <= now_ms)?;
-        wakes.pop_first().map(|(_, id)| id)
-    }
-
-    fn locked_expiries(&self) -> MutexGuard<'_, BTreeSet<(i64, InstallationId)>> {
-        self.expiries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wakes.pop_due(now_ms)
     }
 
     fn delete_installation(&self, id: &str) {
@@ -352,6 +336,8 @@ impl Live {
         self.forget_token(&known.record);
         self.forget_app_member(&known.record);
         self.forget_client_key(&known.record);
+        self.expiries.set(&id, None);
+        self.wakes.set(&id, None);
         self.count(&known.modules, -1);
         info!(installation = %id, "installation removed");
     }

@@ -11,6 +11,7 @@
 //! retries of a conflicting change. This stage knows neither the broker nor HTTP; what it needs of
 //! storage is the trait [`Store`].
 
+mod agenda;
 mod applied;
 mod apps;
 mod batch;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tracing::info;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::applied::LiveApp;
@@ -16,7 +16,7 @@ use super::problem::{Problem, code};
 use super::trigger::Trigger;
 use super::validate::{Accepted, FilterCost, Rules};
 use crate::clock;
-use crate::domain::{InstallationId, ModuleKey};
+use crate::domain::{InstallationId, ModuleKey, SubscriptionId};
 
 /// Forge module types that may be stored without being routed.
 const INERT_TYPES: &[&str] = &[
@@ -169,6 +169,32 @@ impl Registry {
             .await?;
         info!(installation = %installation, %key, ?switch, "module switched");
         Ok(module)
+    }
+
+    /// Lets a module hear nothing whose handler says again and again that it is gone, and tells the
+    /// app; until somebody switches it on again.
+    ///
+    /// # Errors
+    /// The store does not answer. A module that is not there or not on stays as it is.
+    pub async fn retire(&self, id: &SubscriptionId) -> Result<(), RegisterError> {
+        let retired = self
+            .edit(id.installation.as_str(), |current| {
+                let Ok(mut record) = usable(current) else { return Ok(Decision::Keep(false)) };
+                let is_on = |m: &&mut ModuleRecord| m.key == id.key && m.switch == Switch::On;
+                let Some(module) = record.modules.iter_mut().find(is_on) else {
+                    return Ok(Decision::Keep(false));
+                };
+                module.switch = Switch::Gone;
+                module.revision += 1;
+                module.updated_ms = clock::now_ms();
+                Ok(Decision::Put(record, true))
+            })
+            .await?;
+        if retired {
+            warn!(%id, "module inactive: its handler says that it is gone");
+            self.tell_inactive(&id.installation, id.key.as_str(), "its handler answers 410");
+        }
+        Ok(())
     }
 
     /// Replaces the module `key`, whole. `expected` is the revision it must have.

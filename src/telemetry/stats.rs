@@ -1,6 +1,6 @@
 //! Counters of one subscription, shared by the stages that move them.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 /// What happened to one subscription since this replica started.
@@ -28,6 +28,8 @@ pub struct SubscriptionStats {
     pub last_match_ms: AtomicI64,
     /// When a delivery last succeeded, milliseconds since the epoch; 0 = never.
     pub last_delivered_ms: AtomicI64,
+    /// Answers in a row by which the handler said that it is gone.
+    gone: AtomicU32,
     last_error: Mutex<Option<String>>,
     last_failure: Mutex<Option<String>>,
 }
@@ -49,6 +51,18 @@ impl SubscriptionStats {
     pub fn count_delivered(&self, now_ms: i64) {
         self.delivered.fetch_add(1, Relaxed);
         self.last_delivered_ms.store(now_ms, Relaxed);
+        self.gone.store(0, Relaxed);
+    }
+
+    /// Takes note of whether a failed attempt was answered by "gone"; true when that is so for the
+    /// time `max` in a row, and counting begins anew.
+    pub fn is_gone_for_good(&self, is_gone: bool, max: u32) -> bool {
+        let answers = if is_gone { self.gone.fetch_add(1, Relaxed) + 1 } else { 0 };
+        let is_enough = answers >= max;
+        if !is_gone || is_enough {
+            self.gone.store(0, Relaxed);
+        }
+        is_enough
     }
 
     /// Counts a failed attempt and keeps its reason.

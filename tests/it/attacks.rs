@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http_body_util::{BodyExt, Full};
-use hyper::Request;
+use hyper::{Method, Request};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use switchyard::cli::client::Client;
 use switchyard::clock;
 use switchyard::domain::Secret;
 use switchyard::jwt::{self, qsh};
@@ -105,7 +106,7 @@ async fn shadowed_module_gets_nothing_and_the_static_one_fires() {
     let module = json!({"key": "mine", "type": "trigger",
         "data": {"endpoint": "hook", "events": ["avi:jira:updated:issue"]}});
     let path = "/forge/installation/v1/dynamic/module";
-    app.send(hyper::Method::POST, path, &[], &module).await.expect("registered");
+    app.send(Method::POST, path, &[], &module).await.expect("registered");
     let last = json!({"endpoint": "hook", "events": ["avi:jira:updated:issue"],
         "filter": {"expression": "event.issue.fields.project.key == 'LAST'"}});
     register(&app, last).await;
@@ -128,7 +129,91 @@ async fn shadowed_module_gets_nothing_and_the_static_one_fires() {
         received.iter().map(|one| one.json()["issue"]["key"].to_string()).collect();
     keys.sort();
     assert_eq!(keys, ["\"LAST-3\"", "\"OPS-2\""]);
-    let listed = app.send(hyper::Method::GET, path, &[], &Value::Null).await.expect("a list");
+    let listed = app.send(Method::GET, path, &[], &Value::Null).await.expect("a list");
     let listed = listed["result"].as_array().expect("a list");
     assert!(listed.iter().all(|module| module["key"] != "mine"), "a shadowed one is not listed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_cursors_and_keys_of_another_installation_open_nothing() {
+    let nats = NatsServer::start().await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
+    let router = setup.start().await;
+    let handler = "http://127.0.0.1:9/hook";
+    let ours = router.provision("app-1", "inst-1", "site-1", handler).await;
+    let theirs = router.provision("app-2", "inst-2", "site-2", handler).await;
+    let trigger = json!({"endpoint": "hook", "events": ["avi:jira:updated:issue"]});
+    let path = "/forge/installation/v2/dynamic/module";
+    for app in [&ours, &theirs] {
+        for _ in 0..3 {
+            register(app, trigger.clone()).await;
+        }
+    }
+    let list = async |app: &Client, query: &str| {
+        app.send(Method::GET, &format!("{path}{query}"), &[], &Value::Null).await
+    };
+    let page = list(&theirs, "?limit=1").await.expect("a page");
+    let cursor = page["nextPageToken"].as_str().expect("a cursor");
+    let second = list(&theirs, &format!("?limit=1&nextPageToken={cursor}")).await.expect("a page");
+    assert_ne!(second["result"][0]["key"], page["result"][0]["key"]);
+    let refused = |error: anyhow::Error| error.to_string();
+    let foreign = list(&ours, &format!("?nextPageToken={cursor}")).await.unwrap_err();
+    let nonsense = list(&ours, "?nextPageToken=AAAA").await.unwrap_err();
+    let without_query = |text: String| text.split_once(": ").expect("a message").1.to_owned();
+    assert_eq!(without_query(refused(foreign)), without_query(refused(nonsense)));
+
+    // A module of another installation is answered as one that nobody has.
+    let key = page["result"][0]["key"].as_str().expect("a key");
+    let ghost = "00000000-0000-4000-8000-000000000000";
+    let module = json!({"type": "trigger", "data": trigger});
+    for (method, body) in
+        [(Method::GET, &Value::Null), (Method::PUT, &module), (Method::DELETE, &Value::Null)]
+    {
+        let answer = async |key: &str| {
+            let answer = ours.send(method.clone(), &format!("{path}/{key}"), &[], body).await;
+            without_query(refused(answer.unwrap_err()))
+        };
+        assert_eq!(answer(key).await, answer(ghost).await, "{method}");
+    }
+    let left = list(&theirs, "").await.expect("a list");
+    assert_eq!(left["result"].as_array().map(Vec::len), Some(3));
+}
+
+/// Modules of one batch in the test below.
+const BATCH: usize = 90;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_router_leaves_all_of_a_batch_or_none() {
+    let nats = NatsServer::start().await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
+    let mut router = setup.start().await;
+    let item = |number: usize| {
+        let filter = format!("event.issue.fields.project.key == 'P{number}'");
+        json!({"type": "trigger", "data": {"endpoint": "hook",
+            "events": ["avi:jira:updated:issue"], "filter": {"expression": filter}}})
+    };
+    let items: Vec<Value> = (0..BATCH).map(item).collect();
+    let batch = json!({"items": items, "atomic": true});
+    let path = "/forge/installation/v2/dynamic/module";
+    let whole = clock::tick();
+    let app = router.provision("app-1", "inst-whole", "site-1", "http://127.0.0.1:9/").await;
+    app.send(Method::POST, &format!("{path}:batch"), &[], &batch).await.expect("registered");
+    let whole = clock::since(whole);
+    for round in 0..8 {
+        let installation = format!("inst-{round}");
+        let app = router.provision("app-1", &installation, "site-1", "http://127.0.0.1:9/").await;
+        let (sender, body) = (app.clone(), batch.clone());
+        let sent = tokio::spawn(async move {
+            sender.send(Method::POST, &format!("{path}:batch"), &[], &body).await.is_ok()
+        });
+        // The fault comes at another moment each time, from at once to about the end.
+        tokio::time::sleep(whole * round / 7).await;
+        router.kill().await;
+        let confirmed = sent.await.expect("no panic");
+        router = setup.start().await;
+        let modules = format!("/admin/v1/installations/{installation}/modules");
+        let left = router.get(&modules).await.expect("a list");
+        let left = left["items"].as_array().expect("a list").len();
+        assert!(left == BATCH || (left == 0 && !confirmed), "{left} of {BATCH}, round {round}");
+    }
 }

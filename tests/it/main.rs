@@ -12,6 +12,7 @@
 mod attacks;
 mod bad_input;
 mod codes;
+mod declared;
 mod delivery;
 mod discovery;
 mod installs;

@@ -191,3 +191,85 @@ async fn paused_trigger_keeps_its_backlog_and_a_disabled_one_hears_nothing() {
     let received = arrived(3).await;
     assert_eq!(received[2].json()["issue"]["key"], "OPS-4");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn module_whose_handler_is_gone_three_times_hears_nothing_until_it_is_resumed() {
+    let nats = NatsServer::start().await;
+    let sink = Sink::start().await;
+    let router = Setup::new(&nats.url(), nats.folder().join("router")).start().await;
+    let app = router.provision(APP, "inst-1", SITE, &sink.url("/hook")).await;
+    let version = json!({"kind": "forge", "endpoints": [{"key": "hook", "url": sink.url("/hook")}],
+        "notices": {"url": sink.url("/notices")}});
+    router.put(&format!("/admin/v1/apps/{APP}"), version).await;
+    let trigger = json!({"endpoint": "hook", "events": ["avi:jira:updated:issue"]});
+    let key = register(&app, trigger).await;
+    let path = format!("/admin/v1/subscriptions/inst-1%2F{key}");
+    let broker = nats.client().await;
+    let seen = |count: usize| {
+        let sink = &sink;
+        eventually(Duration::from_secs(20), "the handler is called", move || async move {
+            (sink.received_at("/hook").len() == count).then_some(())
+        })
+    };
+    // One that is taken in between: the others are not in a row.
+    for (number, status) in [(1, 410), (2, 410), (3, 204), (4, 410), (5, 410)] {
+        sink.answer("/hook", status, None);
+        publish(&broker, SITE, number, "OPS").await;
+        seen(usize::try_from(number).unwrap()).await;
+    }
+    let subscription = router.get(&path).await.unwrap();
+    assert_eq!(subscription["state"], "active");
+    publish(&broker, SITE, 6, "OPS").await;
+    let state = |wanted: &'static str| {
+        let (router, path) = (&router, &path);
+        eventually(Duration::from_secs(20), wanted, move || async move {
+            router.get(path).await.ok().filter(|found| found["state"] == wanted)
+        })
+    };
+    let inactive = state("inactive").await;
+    assert!(inactive["reason"].as_str().unwrap().contains("410"), "{inactive}");
+    let notice = eventually(Duration::from_secs(20), "the app is told", || async {
+        sink.received_at("/notices").first().cloned()
+    })
+    .await;
+    assert_eq!(notice.json()["type"], "switchyard.module.inactive");
+    assert_eq!(notice.json()["data"]["key"], key.as_str());
+
+    sink.answer("/hook", 204, None);
+    let resume = format!("/forge/installation/v2/dynamic/module/{key}/resume");
+    app.send(Method::POST, &resume, &[], &Value::Null).await.unwrap();
+    state("active").await;
+    publish(&broker, SITE, 7, "OPS").await;
+    seen(7).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn app_is_told_once_that_a_limit_is_near() {
+    let nats = NatsServer::start().await;
+    let sink = Sink::start().await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
+        .with("SWITCHYARD_LIMITS__MODULES_PER_INSTALLATION", 10);
+    let router = setup.start().await;
+    let app = router.provision(APP, "inst-1", SITE, &sink.url("/hook")).await;
+    let version = json!({"kind": "forge", "endpoints": [{"key": "hook", "url": sink.url("/hook")}],
+        "notices": {"url": sink.url("/notices")}});
+    router.put(&format!("/admin/v1/apps/{APP}"), version).await;
+    let body = json!({"type": "trigger",
+        "data": {"endpoint": "hook", "events": ["avi:jira:updated:issue"]}});
+    let path = "/forge/installation/v2/dynamic/module";
+    let mut warned = Vec::new();
+    for used in 1..=10 {
+        let answer = app.send(Method::POST, path, &[], &body).await.unwrap();
+        if answer.get("warnings").is_some() {
+            warned.push((used, answer["warnings"][0]["code"].clone()));
+        }
+    }
+    assert_eq!(warned, [(9, json!("SY-2026"))]);
+    let notice = eventually(Duration::from_secs(20), "the app is told", || async {
+        sink.received_at("/notices").first().cloned()
+    })
+    .await;
+    assert_eq!(notice.json()["type"], "switchyard.modules.near_limit");
+    assert_eq!(notice.json()["data"], json!({"used": 9, "max": 10}));
+    assert_eq!(sink.received_at("/notices").len(), 1);
+}

@@ -257,3 +257,20 @@ async fn webhook_that_was_given_up_can_be_read_by_its_app_as_it_was_sent() {
     let later = format!("?after={}", times[3]);
     assert_eq!(failed(&later).await["values"], json!([]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn app_is_warned_once_of_a_webhook_that_expires_soon() {
+    // Without any life, each webhook is in the last tenth of it.
+    let world = world(json!({}), |setup| setup.with("SWITCHYARD_LIMITS__WEBHOOK_LIFE_H", 0)).await;
+    let body = json!({"kind": "connect", "baseUrl": world.sink.url("/base"), "scopes": ["READ"],
+        "notices": {"url": world.sink.url("/notices")}});
+    world._router.put(&format!("/admin/v1/apps/{APP}"), body).await;
+    let hooks = json!({"url": world.sink.url("/base/hooks"),
+        "webhooks": [{"events": ["jira:issue_updated"], "jqlFilter": ""}]});
+    let (_, answer) = world.app.call(Method::POST, WEBHOOKS, &hooks).await;
+    let notice = arrived(&world.sink, "/notices", 1).await.remove(0).json();
+    assert_eq!(notice["type"], "switchyard.webhook.expiring");
+    let id = &answer["webhookRegistrationResult"][0]["createdWebhookId"];
+    assert_eq!(notice["data"]["webhooks"][0]["id"], *id);
+    assert_eq!(world.sink.received_at("/notices").len(), 1);
+}

@@ -66,7 +66,8 @@ impl Setup {
             .unwrap_or_else(|| panic!("first line was {first:?}"));
         let address: SocketAddr = address.parse().expect("an address");
         self.port = address.port();
-        let router = RouterProcess { child, api: Client::new(address, ADMIN_TOKEN) };
+        let api = Client::at(&format!("http://{address}"), ADMIN_TOKEN).expect("a client");
+        let router = RouterProcess { child, api };
         router.until_ready().await;
         router
     }

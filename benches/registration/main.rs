@@ -1,0 +1,120 @@
+//! Registration through the HTTP door of Forge apps, against the least that it has to do: writing
+//! the document, compared and set, to the same broker.
+//!
+//! 1. *one by one*: so many installations register so many modules each, a request a module.
+//! 2. *batch*: the same number of modules, a request an installation.
+//! 3. *visible*: with all of those loaded, how long one more registration takes until the matcher
+//!    of this replica holds it (that is when it is answered), and that of another replica.
+//!
+//! `make bench` runs it. Arguments: `--installations N`, `--modules N`, `--samples N`,
+//! `--record FILE`.
+
+mod door;
+mod world;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use switchyard::clock;
+
+use crate::world::World;
+
+/// Requests at once.
+const CLIENTS: usize = 16;
+/// Share of the installations that the bare writes are measured with: they take as long as they
+/// take, however many there are.
+const BARE_SHARE: usize = 10;
+
+/// How much to measure.
+#[derive(Clone, Debug)]
+struct Plan {
+    installations: usize,
+    modules: usize,
+    samples: usize,
+    record: Option<PathBuf>,
+}
+
+impl Plan {
+    fn read(args: &[String]) -> anyhow::Result<Self> {
+        let value = |name: &str| {
+            let at = args.iter().position(|arg| arg == name)?;
+            args.get(at + 1).cloned()
+        };
+        let number = |name: &str, default| match value(name) {
+            Some(text) => text.parse().with_context(|| format!("{name} {text}")),
+            None => Ok(default),
+        };
+        Ok(Self {
+            installations: number("--installations", 1000)?,
+            modules: number("--modules", 100)?,
+            samples: number("--samples", 2000)?,
+            record: value("--record").map(PathBuf::from),
+        })
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let plan = Plan::read(&std::env::args().skip(1).collect::<Vec<_>>())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let text = runtime.block_on(measure(&plan))?;
+    println!("{text}");
+    match &plan.record {
+        Some(path) => {
+            let day = clock::now().strftime("%Y-%m-%d");
+            let cores = std::thread::available_parallelism().map_or(0, usize::from);
+            let text = format!(
+                "# Registration, {day}\n\n{cores} cores. `make bench` repeats it.\n\n{text}"
+            );
+            Ok(std::fs::write(path, text)?)
+        }
+        None => Ok(()),
+    }
+}
+
+async fn measure(plan: &Plan) -> anyhow::Result<String> {
+    let world = World::start(plan.installations * 2).await?;
+    let mut text =
+        String::from("| what | bare writes/s | ours/s | ours/bare |\n|---|---:|---:|---:|\n");
+    let singles = plan.installations * plan.modules;
+
+    let bare_of = (plan.installations / BARE_SHARE).max(1);
+    let one_by_one: Vec<usize> = (1..=plan.modules).collect();
+    let bare = rate(bare_of * plan.modules, world.write_bare(bare_of, &one_by_one).await?);
+    let ours = rate(singles, world.register(0..plan.installations, plan.modules).await?);
+    row(&mut text, &format!("{singles} modules, one by one"), bare, ours)?;
+
+    let batches = plan.installations..plan.installations * 2;
+    let bare = rate(bare_of, world.write_bare(bare_of, &[plan.modules]).await?);
+    let ours = rate(plan.installations, world.register_batches(batches, plan.modules).await?);
+    row(&mut text, &format!("{} batches of {}", plan.installations, plan.modules), bare, ours)?;
+
+    let seen = world.visibility(plan.samples, plan.installations).await?;
+    let (loaded, samples) = (singles * 2, plan.samples);
+    writeln!(
+        text,
+        "\nWith {loaded} triggers loaded, {samples} registrations one after the other, ms:\n"
+    )?;
+    writeln!(text, "| until | median | p99 | longest |\n|---|---:|---:|---:|")?;
+    for (name, mut took) in seen {
+        took.sort();
+        let at = |share: usize| {
+            let place = (took.len() * share / 1000).min(took.len().saturating_sub(1));
+            took.get(place).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
+        };
+        writeln!(text, "| {name} | {:.1} | {:.1} | {:.1} |", at(500), at(990), at(1000))?;
+    }
+    world.stop().await;
+    Ok(text)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a bench")]
+fn rate(count: usize, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
+}
+
+fn row(text: &mut String, name: &str, bare: f64, ours: f64) -> anyhow::Result<()> {
+    eprintln!("{name}: {ours:.0} of {bare:.0} a second");
+    Ok(writeln!(text, "| {name} | {bare:.0} | {ours:.0} | {:.2} |", ours / bare)?)
+}

@@ -1,0 +1,207 @@
+//! A broker, two replicas of the registry over it, and the doors of one of them.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
+use switchyard::api::{ApiState, router};
+use switchyard::bus::{Connections, FailedStream, ManagedServer, Subjects};
+use switchyard::clock;
+use switchyard::config::Config;
+use switchyard::domain::{AppId, Secret, SubscriptionId};
+use switchyard::matcher::Matcher;
+use switchyard::registry::{Registry, Settings, Store};
+use switchyard::store::{KvOptions, KvStore};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::CLIENTS;
+use crate::door::{Door, module};
+
+/// Room for the registry on disk.
+const FILE_BYTES_MAX: u64 = 8 << 30;
+/// Modules that one installation may have here: more than the bench registers.
+const MODULES_MAX: usize = 10_000;
+
+pub(crate) struct World {
+    server: ManagedServer,
+    _folder: TempDir,
+    _tasks: JoinSet<()>,
+    ours: Arc<Registry>,
+    other: Arc<Registry>,
+    bare: KvStore,
+    door: Door,
+    tokens: Vec<String>,
+}
+
+impl World {
+    /// Provisions so many installations of one app.
+    pub(crate) async fn start(installations: usize) -> anyhow::Result<Self> {
+        let config = Config::defaults()?;
+        let folder = tempfile::tempdir()?;
+        let server = ManagedServer::start(folder.path(), &binaries(), FILE_BYTES_MAX).await?;
+        let mut tasks = JoinSet::new();
+        let url = server.url().to_owned();
+        let (connections, ours) = replica(&config, &url, &mut tasks).await?;
+        let (_, other) = replica(&config, &url, &mut tasks).await?;
+        let bare = KvOptions { prefix: "bare".into(), replicas: 1 };
+        let bare = KvStore::open(connections.control.context.clone(), &bare).await?;
+        let subjects = Subjects::new(&config.nats.prefix);
+        let doors = router(Arc::new(ApiState {
+            registry: Arc::clone(&ours),
+            matcher: Arc::new(Matcher::default()),
+            admin_token: Secret::new("bench"),
+            body_max: config.limits.body,
+            failed_webhooks: Arc::new(FailedStream::new(connections.control, subjects)),
+            check_url: Box::new(|_| Ok(())),
+        }));
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let door = Door::at(format!("http://{}", listener.local_addr()?));
+        tasks.spawn(async move {
+            if let Err(error) = axum::serve(listener, doors).await {
+                eprintln!("the listener ended: {error}");
+            }
+        });
+        let tokens = provision(&ours, installations).await?;
+        Ok(Self { server, _folder: folder, _tasks: tasks, ours, other, bare, door, tokens })
+    }
+
+    pub(crate) async fn stop(self) {
+        self.server.stop().await;
+    }
+
+    /// Each installation registers its modules one after the other; the time until all are done.
+    pub(crate) async fn register(
+        &self,
+        installations: Range<usize>,
+        modules: usize,
+    ) -> anyhow::Result<Duration> {
+        let bodies: Vec<_> = (0..modules).map(module).collect();
+        let start = clock::tick();
+        stream::iter(self.tokens.get(installations).unwrap_or_default())
+            .map(Ok)
+            .try_for_each_concurrent(CLIENTS, async |token: &String| {
+                for body in &bodies {
+                    self.door.register(token, body).await?;
+                }
+                anyhow::Ok(())
+            })
+            .await?;
+        Ok(clock::since(start))
+    }
+
+    /// Each installation registers its modules at once.
+    pub(crate) async fn register_batches(
+        &self,
+        installations: Range<usize>,
+        modules: usize,
+    ) -> anyhow::Result<Duration> {
+        let items: Vec<_> = (0..modules).map(module).collect();
+        let start = clock::tick();
+        stream::iter(self.tokens.get(installations).unwrap_or_default())
+            .map(Ok)
+            .try_for_each_concurrent(CLIENTS, async |token: &String| {
+                self.door.register_batch(token, &items).await
+            })
+            .await?;
+        Ok(clock::since(start))
+    }
+
+    /// Writes documents of so many modules each, one after the other, for each installation: what
+    /// the broker takes at least. Read before written, as every compared write is.
+    pub(crate) async fn write_bare(
+        &self,
+        installations: usize,
+        modules: &[usize],
+    ) -> anyhow::Result<Duration> {
+        let one = module(0).to_string().len() + 200;
+        let body = Bytes::from(vec![b' '; one * modules.iter().max().unwrap_or(&0)]);
+        let start = clock::tick();
+        stream::iter(0..installations)
+            .map(Ok)
+            .try_for_each_concurrent(CLIENTS, async |installation: usize| {
+                let key = format!("bare.{}-{installation}", modules.len());
+                for count in modules {
+                    let expected = self.bare.get(&key).await?.map(|stored| stored.revision);
+                    self.bare.put(&key, body.slice(..one * count), expected).await?;
+                }
+                anyhow::Ok(())
+            })
+            .await?;
+        Ok(clock::since(start))
+    }
+
+    /// How long registrations take until they are answered, and until the other replica has them.
+    pub(crate) async fn visibility(
+        &self,
+        samples: usize,
+        installations: usize,
+    ) -> anyhow::Result<[(&'static str, Vec<Duration>); 2]> {
+        let (mut answered, mut seen) = (Vec::new(), Vec::new());
+        for sample in 0..samples {
+            let installation = sample % installations;
+            let token = self.tokens.get(installation).context("an installation")?;
+            let start = clock::tick();
+            let key = self.door.register(token, &module(sample)).await?;
+            answered.push(clock::since(start));
+            let id = SubscriptionId { installation: name(installation).into(), key: key.into() };
+            ensure!(self.ours.subscription(&id).is_some(), "answered before it is visible");
+            while self.other.subscription(&id).is_none() {
+                tokio::task::yield_now().await;
+            }
+            seen.push(clock::since(start));
+        }
+        Ok([("answered, and matched here", answered), ("matched by another replica", seen)])
+    }
+}
+
+async fn replica(
+    config: &Config,
+    url: &str,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<(Connections, Arc<Registry>)> {
+    let connections = Connections::open(&config.nats, &[url.to_owned()]).await?;
+    let options = KvOptions { prefix: config.nats.prefix.clone(), replicas: 1 };
+    let store = KvStore::open(connections.control.context.clone(), &options).await?;
+    let settings = Settings { modules_max: MODULES_MAX, ..Settings::default() };
+    let matcher = Arc::new(Matcher::default());
+    let registry = Arc::new(Registry::new(Arc::new(store), matcher, settings));
+    tasks.spawn(Arc::clone(&registry).run());
+    registry.until_ready().await;
+    Ok((connections, registry))
+}
+
+fn name(installation: usize) -> String {
+    format!("inst-{installation}")
+}
+
+/// Tokens of the installations, in order.
+async fn provision(registry: &Registry, installations: usize) -> anyhow::Result<Vec<String>> {
+    let app = json!({"kind": "forge",
+        "endpoints": [{"key": "hook", "url": "https://app.example.com/hook"}]});
+    let app = serde_json::from_value(app)?;
+    registry.put_app(&AppId::from("app"), app, &|_| Ok(())).await?;
+    stream::iter(0..installations)
+        .map(async |installation| {
+            let site = format!("site-{}", installation % 100);
+            let spec = json!({"app": "app", "cloudId": site, "product": "jira"});
+            let spec = serde_json::from_value(spec)?;
+            let put = registry.put_installation(&name(installation).into(), spec).await?;
+            put.token.context("a token")
+        })
+        .buffered(CLIENTS)
+        .try_collect()
+        .await
+}
+
+/// Where a `nats-server` may be; the bench runs in the folder of the package.
+fn binaries() -> Vec<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats/bin/nats-server");
+    switchyard::config::nats_server_candidates().into_iter().chain([own]).collect()
+}

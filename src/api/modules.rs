@@ -1,0 +1,81 @@
+//! The operator API: modules of an installation, for those who keep them in files.
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::extract::{Id, JsonObject, TwoIds};
+use super::forge::{Submitted, reported, shape};
+use super::page::Query;
+use super::{ApiError, Shared, route};
+use crate::domain::{InstallationId, ModuleKey};
+use crate::registry::{AppKind, Door, Problem, code, key_problem};
+
+pub(super) fn routes() -> Router<Shared> {
+    let router = route(Router::new(), "/installations/{id}/modules", &get(list));
+    route(router, "/installations/{id}/modules/{key}", &put(put_module).delete(remove))
+}
+
+/// All that is registered, dynamic webhooks aside: those belong to their apps and end by themselves.
+async fn list(State(state): State<Shared>, Id(id): Id) -> Result<Json<Value>, ApiError> {
+    let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
+    let modules = installation.record.modules.iter();
+    let items = modules.filter(|module| module.door != Door::Webhook).map(|module| {
+        let mut shown = shape(module);
+        super::operator::insert(&mut shown, "door", Some(module.door));
+        shown
+    });
+    Ok(Json(json!({"items": items.collect::<Vec<_>>()})))
+}
+
+/// Registers or replaces a module of a Forge app; with `?dryRun=true` only says what would be wrong.
+/// What is there already is left as it is.
+async fn put_module(
+    State(state): State<Shared>,
+    TwoIds(id, key): TwoIds,
+    RawQuery(query): RawQuery,
+    JsonObject(body): JsonObject,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let (id, key) = (InstallationId::from(id), ModuleKey::from(key));
+    if let Some(problem) = key_problem(key.as_str(), "key") {
+        return Err(problem.into());
+    }
+    let installation = state.registry.installation(id.as_str()).ok_or(ApiError::NotFound)?;
+    let app = state.registry.app(installation.record.app.as_str()).ok_or(ApiError::NotFound)?;
+    if app.record.kind != AppKind::Forge {
+        let message = "modules of Connect apps are registered by the apps";
+        return Err(Problem::new(code::FORM, "", message).into());
+    }
+    let known = installation.record.module(key.as_str());
+    let door = known.map_or(Door::ForgeV1, |module| module.door);
+    let mut spec = Submitted::read(body)?.under(&key, door)?;
+    spec.data.insert("key".into(), json!(key));
+    let is_dry = Query::parse(query.as_deref()).get("dryRun") == Some("true");
+    match known {
+        Some(known) if known.module_type == spec.module_type && *known.data == spec.data => {
+            Ok((StatusCode::OK, Json(reported(&known.clone().into()))))
+        }
+        _ if is_dry => {
+            let warnings = state.registry.validate_under(&id, spec, &key)?;
+            Ok((StatusCode::OK, Json(json!({"valid": true, "warnings": warnings}))))
+        }
+        Some(_) => {
+            let replaced = state.registry.replace(&id, &key, spec, None).await?;
+            Ok((StatusCode::OK, Json(reported(&replaced))))
+        }
+        None => {
+            let registered = state.registry.register(&id, spec, Some(key)).await?;
+            Ok((StatusCode::CREATED, Json(reported(&registered))))
+        }
+    }
+}
+
+async fn remove(
+    State(state): State<Shared>,
+    TwoIds(id, key): TwoIds,
+) -> Result<StatusCode, ApiError> {
+    state.registry.remove(&id.into(), &key.into(), None).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

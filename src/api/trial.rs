@@ -1,0 +1,158 @@
+//! What a module would make of an event: whether it would be delivered, and which stage decides.
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Map, Value, json};
+use switchyard_expr::{Env, Verdict, explain};
+
+use super::auth::ForgeCaller;
+use super::extract::{Id, JsonObject};
+use super::forge::{Submitted, V2};
+use super::operator::insert;
+use super::{ApiError, Shared, route};
+use crate::clock;
+use crate::domain::SubscriptionId;
+use crate::event::Sample;
+use crate::registry::{LiveInstallation, Problem, TRIGGER, Trigger, TriggerFilter, code};
+
+/// For apps.
+pub(super) fn doors() -> Router<Shared> {
+    route(Router::new(), &format!("{V2}:test"), &post(test))
+}
+
+/// For operators.
+pub(super) fn routes() -> Router<Shared> {
+    route(Router::new(), "/subscriptions/{id}/test", &post(test_subscription))
+}
+
+/// `{"event": {..}}` with the module, as it would be registered, or with the `key` of one that is.
+async fn test(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    JsonObject(mut body): JsonObject,
+) -> Result<Json<Value>, ApiError> {
+    let id = &caller.installation.record.id;
+    state.registry.take_turn(id)?;
+    let event = event_of(&mut body)?;
+    let trigger = match body.get("key").and_then(Value::as_str) {
+        Some(key) if body.len() == 1 => registered(&caller.installation, key)?,
+        _ => {
+            let spec = Submitted::read(body)?.without_key()?;
+            // What cannot be registered cannot be tried either, and says so the same way.
+            state.registry.validate(id, spec.clone(), None)?;
+            Trigger::read(&spec.data, "data").map_err(ApiError::Invalid)?
+        }
+    };
+    verdict(&trigger, caller.installation.record.licensed, event).map(Json)
+}
+
+async fn test_subscription(
+    State(state): State<Shared>,
+    Id(id): Id,
+    JsonObject(mut body): JsonObject,
+) -> Result<Json<Value>, ApiError> {
+    let id = SubscriptionId::parse(&id).ok_or(ApiError::NotFound)?;
+    let installation = state.registry.installation(id.installation.as_str());
+    let installation = installation.ok_or(ApiError::NotFound)?;
+    let event = event_of(&mut body)?;
+    let trigger = registered(&installation, id.key.as_str())?;
+    verdict(&trigger, installation.record.licensed, event).map(Json)
+}
+
+fn event_of(body: &mut Map<String, Value>) -> Result<Value, ApiError> {
+    let missing = || Problem::new(code::MISSING, "event", "a test has an event").into();
+    body.remove("event").ok_or_else(missing)
+}
+
+fn registered(installation: &LiveInstallation, key: &str) -> Result<Trigger, ApiError> {
+    let module = installation.module(key).filter(|module| module.module_type == TRIGGER);
+    let module = module.ok_or(ApiError::NotFound)?;
+    Trigger::read(&module.data, "data").map_err(ApiError::Invalid)
+}
+
+/// `{"delivered", "stage", "reason", "explanation"?}`; the stages are those of matching, in order.
+fn verdict(trigger: &Trigger, is_licensed: bool, event: Value) -> Result<Value, ApiError> {
+    let inside = event.get("data").filter(|data| data.get("eventType").is_some());
+    let body = inside.unwrap_or(&event);
+    let event_type = body.get("eventType").and_then(Value::as_str).unwrap_or_default();
+    let is_own = body.get("selfGenerated") == Some(&Value::Bool(true));
+    let wanted =
+        trigger.events.iter().find(|wanted| wanted.event_type.value.as_str() == event_type);
+    let Some(wanted) = wanted else {
+        let reason = format!("the trigger does not listen to `{event_type}`");
+        return Ok(decided(false, "event", &reason));
+    };
+    let Some(filter) = &wanted.filter else {
+        return Ok(decided(true, "event", "the trigger has no filter"));
+    };
+    if filter.requires_licence && !is_licensed {
+        return Ok(decided(false, "appIsLicensed", "the installation has no active licence"));
+    }
+    if filter.ignore_self && is_own {
+        return Ok(decided(false, "ignoreSelf", "the app made this change itself"));
+    }
+    evaluated(filter, event)
+}
+
+fn evaluated(filter: &TriggerFilter, event: Value) -> Result<Value, ApiError> {
+    let Some(expression) = &filter.expression else {
+        return Ok(decided(true, "filter", "the filter has no expression"));
+    };
+    let sample = Sample::read(event)
+        .map_err(|error| Problem::new(code::FORM, "event", error.to_string()))?;
+    let explained = explain::explain(&expression.value, &sample.view(), &Env::at(clock::now_ms()));
+    // It was accepted before, so that this cannot fail.
+    let explained = explained
+        .map_err(|_| Problem::new(code::FORM, "data.filter", "the filter cannot be evaluated"))?;
+    let on_error = filter.on_error.unwrap_or_default();
+    let (delivered, stage, reason) = match explained.verdict {
+        Verdict::Match => (true, "filter", "the filter is true"),
+        Verdict::NoMatch => (false, "filter", "the filter is false"),
+        Verdict::Failed(_) if on_error.delivers() => (true, "onError", "the filter failed"),
+        Verdict::Failed(_) => (false, "onError", "the filter failed"),
+    };
+    let mut answer = decided(delivered, stage, reason);
+    insert(&mut answer, "explanation", Some(explained.as_json()));
+    Ok(answer)
+}
+
+fn decided(delivered: bool, stage: &str, reason: &str) -> Value {
+    json!({"delivered": delivered, "stage": stage, "reason": reason})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(filter: Value, event: Value) -> (bool, String) {
+        let data = json!({"endpoint": "e", "events": ["avi:jira:created:issue"], "filter": filter});
+        let trigger = Trigger::read(data.as_object().unwrap(), "data").unwrap();
+        let answer = verdict(&trigger, false, event).unwrap();
+        (answer["delivered"] == true, answer["stage"].as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn stage_that_decides_is_named() {
+        let ops = "event.issue.fields.project.key == 'OPS'";
+        let event = |key: &str| {
+            json!({"eventType": "avi:jira:created:issue",
+                "issue": {"fields": {"project": {"key": key}}}})
+        };
+        let is = |delivered, stage: &str| (delivered, stage.to_owned());
+        assert_eq!(tried(json!({"expression": ops}), event("OPS")), is(true, "filter"));
+        assert_eq!(tried(json!({"expression": ops}), event("WEB")), is(false, "filter"));
+        let other = json!({"eventType": "avi:jira:deleted:issue"});
+        assert_eq!(tried(json!({"expression": ops}), other), is(false, "event"));
+        let bare = json!({"eventType": "avi:jira:created:issue"});
+        assert_eq!(tried(json!({"expression": ops}), bare.clone()), is(false, "onError"));
+        let receive = json!({"expression": ops, "onError": "RECEIVE"});
+        assert_eq!(tried(receive, bare.clone()), is(true, "onError"));
+        assert_eq!(tried(json!({"appIsLicensed": true}), bare), is(false, "appIsLicensed"));
+        let mut own = event("OPS");
+        own["selfGenerated"] = json!(true);
+        assert_eq!(tried(json!({"ignoreSelf": true}), own.clone()), is(false, "ignoreSelf"));
+        let envelope = json!({"subject": "s", "headers": {}, "data": own});
+        assert_eq!(tried(json!({"expression": ops}), envelope), is(true, "filter"));
+    }
+}

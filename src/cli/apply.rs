@@ -1,0 +1,171 @@
+//! `switchyard apply`, `diff` and `export`: what a router has, kept in files.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::declared::{self, Declared, Step, plan};
+use super::remote::ServerArgs;
+use super::{EXIT_NO, on_runtime, print_line};
+
+/// Flags of `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Folder or file with the resources
+    #[arg(long, short, value_name = "DIR")]
+    file: PathBuf,
+    /// Says what would change, and checks new and changed modules, without changing anything
+    #[arg(long)]
+    dry_run: bool,
+    /// Removes modules that the files do not name from the installations that they do
+    #[arg(long)]
+    prune: bool,
+}
+
+/// Flags of `diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Folder or file with the resources
+    #[arg(long, short, value_name = "DIR")]
+    file: PathBuf,
+}
+
+/// Flags of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Folder to write to; made if it is not there
+    #[arg(long, short, value_name = "DIR")]
+    dir: PathBuf,
+}
+
+/// Brings the router to what the files declare. Repeating it changes nothing more.
+///
+/// # Errors
+/// A file is wrong, or the router does not answer or refuses; what was done before stays.
+pub fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
+    let wanted = declared::read(&args.file)?;
+    let client = args.server.client()?;
+    on_runtime(async {
+        let mut changes = 0;
+        for resource in &wanted {
+            let live = declared::live(&client, resource).await?;
+            for step in plan(resource, live.as_ref(), args.prune) {
+                changes += 1;
+                print_line(&line(resource, &step))?;
+                match args.dry_run {
+                    false => take(&client, resource, &step).await?,
+                    // Without its installation a module cannot be checked.
+                    true if live.is_some() => check(&client, resource, &step).await?,
+                    true => {}
+                }
+            }
+        }
+        let done = if args.dry_run { "to be made" } else { "made" };
+        print_line(&format!("{changes} changes {done}, {} resources", wanted.len()))?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Says what `apply --prune` would do. Exit code 1 if there is anything.
+///
+/// # Errors
+/// As [`apply`].
+pub fn diff(args: &DiffArgs) -> anyhow::Result<ExitCode> {
+    let wanted = declared::read(&args.file)?;
+    let client = args.server.client()?;
+    on_runtime(async {
+        let mut is_equal = true;
+        for resource in &wanted {
+            let live = declared::live(&client, resource).await?;
+            for step in plan(resource, live.as_ref(), true) {
+                is_equal = false;
+                print_line(&line(resource, &step))?;
+            }
+        }
+        Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
+    })
+}
+
+/// Writes all that the router has, secrets aside, one file a resource.
+///
+/// # Errors
+/// The router does not answer, or the folder cannot be written.
+pub fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
+    let client = args.server.client()?;
+    let found = on_runtime(declared::all(&client))?;
+    for resource in &found {
+        let file = args.dir.join(resource.file());
+        let folder = file.parent().unwrap_or(&args.dir);
+        let text = serde_json::to_string_pretty(resource)? + "\n";
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&file, text))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    print_line(&format!("{} resources in {}", found.len(), args.dir.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `+` is new, `~` changes, `-` goes.
+fn line(resource: &Declared, step: &Step) -> String {
+    let (kind, id) = (resource.resource.as_str(), &resource.id);
+    match step {
+        Step::Put(None) => format!("+ {kind} {id}"),
+        Step::Put(Some(members)) => format!("~ {kind} {id}: {}", members.join(", ")),
+        Step::PutModule(module, true) => format!("+ {kind} {id}: module {}", module.key),
+        Step::PutModule(module, false) => format!("~ {kind} {id}: module {}", module.key),
+        Step::RemoveModule(key) => format!("- {kind} {id}: module {key}"),
+    }
+}
+
+async fn take(client: &Client, resource: &Declared, step: &Step) -> anyhow::Result<()> {
+    match step {
+        Step::Put(_) => {
+            let spec = Value::Object(resource.spec.clone());
+            let answer = client.send(Method::PUT, &resource.path(), &[], &spec).await?;
+            show_secrets(&answer)
+        }
+        Step::PutModule(module, _) => {
+            let body = json!({"type": module.module_type, "data": module.data});
+            client.send(Method::PUT, &resource.module_path(&module.key), &[], &body).await?;
+            Ok(())
+        }
+        Step::RemoveModule(key) => {
+            client.send(Method::DELETE, &resource.module_path(key), &[], &Value::Null).await?;
+            Ok(())
+        }
+    }
+}
+
+async fn check(client: &Client, resource: &Declared, step: &Step) -> anyhow::Result<()> {
+    if let Step::PutModule(module, _) = step {
+        let body = json!({"type": module.module_type, "data": module.data});
+        let path = format!("{}?dryRun=true", resource.module_path(&module.key));
+        client.send(Method::PUT, &path, &[], &body).await?;
+    }
+    Ok(())
+}
+
+/// Tokens and secrets that are shown this once.
+fn show_secrets(answer: &Value) -> anyhow::Result<()> {
+    if let Some(token) = answer.get("token").and_then(Value::as_str) {
+        print_line(&format!("  token {token}"))?;
+    }
+    for endpoint in answer.get("endpoints").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name| endpoint.get(name).and_then(Value::as_str);
+        if let (Some(key), Some(secret)) = (text("key"), text("secret")) {
+            print_line(&format!("  secret of endpoint {key}: {secret}"))?;
+        }
+    }
+    Ok(())
+}

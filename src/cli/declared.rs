@@ -1,0 +1,370 @@
+//! Declarative files: apps, and installations with their modules, one resource a file.
+//!
+//! ```text
+//! {"resource": "app", "id": "my-app", "spec": {"kind": "forge", ..}}
+//! {"resource": "installation", "id": "first", "spec": {"app": "my-app", ..},
+//!  "modules": [{"key": "assign", "type": "trigger", "data": {..}}]}
+//! ```
+//!
+//! `spec` is the body of the operator's `PUT`; secrets stay with the router, so a file needs none.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use hyper::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use url::form_urlencoded;
+
+use super::UsageError;
+use super::client::{Client, Refused};
+
+/// Files below one folder.
+const FILES_MAX: usize = 100_000;
+/// Items asked for at a time.
+const PAGE: usize = 500;
+/// Members of an app that its file holds; the others follow from it, or are secret.
+const APP_MEMBERS: &[&str] = &[
+    "kind",
+    "name",
+    "version",
+    "scopes",
+    "functions",
+    "endpoints",
+    "baseUrl",
+    "staticModules",
+    "translations",
+    "lifecycle",
+    "discovery",
+    "notices",
+    "delivery",
+];
+/// As [`APP_MEMBERS`], of an installation.
+const INSTALLATION_MEMBERS: &[&str] =
+    &["app", "cloudId", "product", "clientKey", "licensed", "environment", "state", "appAccountId"];
+
+/// What a file declares; apps sort before installations, which need them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    App,
+    Installation,
+}
+
+impl Kind {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Installation => "installation",
+        }
+    }
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::App => "apps",
+            Self::Installation => "installations",
+        }
+    }
+
+    fn members(self) -> &'static [&'static str] {
+        match self {
+            Self::App => APP_MEMBERS,
+            Self::Installation => INSTALLATION_MEMBERS,
+        }
+    }
+}
+
+/// One file.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Declared {
+    pub(super) resource: Kind,
+    pub(super) id: String,
+    pub(super) spec: Map<String, Value>,
+    /// Of an installation; absent = its modules are none of this file's business.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) modules: Option<Vec<Module>>,
+}
+
+/// A module of an installation.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) struct Module {
+    pub(super) key: String,
+    #[serde(rename = "type")]
+    pub(super) module_type: String,
+    pub(super) data: Map<String, Value>,
+}
+
+impl Declared {
+    /// Where the router has it.
+    pub(super) fn path(&self) -> String {
+        format!("/admin/v1/{}/{}", self.resource.folder(), encoded(&self.id))
+    }
+
+    pub(super) fn module_path(&self, key: &str) -> String {
+        format!("{}/modules/{}", self.path(), encoded(key))
+    }
+
+    /// Where `export` writes it, below its folder.
+    pub(super) fn file(&self) -> PathBuf {
+        let name = crate::domain::token(&self.id);
+        Path::new(self.resource.folder()).join(format!("{name}.json"))
+    }
+}
+
+/// An id as one segment of a path.
+pub(super) fn encoded(id: &str) -> String {
+    form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
+/// Reads the `.json`, `.yaml` and `.yml` files of a folder and those below it, or one file.
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<Declared>> {
+    let mut found: BTreeMap<(Kind, String), Declared> = BTreeMap::new();
+    for file in files(path)? {
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        let read: Result<Declared, String> = match file.extension() {
+            Some(extension) if extension == "json" => {
+                serde_json::from_str(&text).map_err(|error| error.to_string())
+            }
+            _ => serde_saphyr::from_str(&text).map_err(|error| error.to_string()),
+        };
+        let declared =
+            read.map_err(|reason| UsageError(format!("{}: {reason}", file.display())))?;
+        let (kind, id) = (declared.resource, declared.id.clone());
+        if found.insert((kind, id.clone()), declared).is_some() {
+            let (file, kind) = (file.display(), kind.as_str());
+            bail!(UsageError(format!("{file}: {kind} `{id}` is declared twice")));
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![path.to_owned()];
+    if path.is_file() {
+        return Ok(folders);
+    }
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder)
+            .with_context(|| format!("cannot read {}", folder.display()))?;
+        for entry in entries {
+            let entry = entry?.path();
+            let name = entry.extension().and_then(|extension| extension.to_str());
+            if entry.is_dir() && !entry.is_symlink() {
+                folders.push(entry);
+            } else if matches!(name, Some("json" | "yaml" | "yml")) {
+                files.push(entry);
+            }
+            if files.len() + folders.len() > FILES_MAX {
+                bail!(UsageError(format!("more than {FILES_MAX} files in {}", path.display())));
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// What the router has of a resource; none if it has no such one.
+pub(super) async fn live(client: &Client, wanted: &Declared) -> anyhow::Result<Option<Declared>> {
+    let view = match client.send(Method::GET, &wanted.path(), &[], &Value::Null).await {
+        Ok(view) => view,
+        Err(error) if error.downcast_ref::<Refused>().is_some_and(|r| r.status == 404) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    of_view(client, wanted.resource, &view).await.map(Some)
+}
+
+/// All that the router has.
+pub(super) async fn all(client: &Client) -> anyhow::Result<Vec<Declared>> {
+    let mut found = Vec::new();
+    for kind in [Kind::App, Kind::Installation] {
+        let mut cursor = String::new();
+        loop {
+            let path = format!("/admin/v1/{}?limit={PAGE}{cursor}", kind.folder());
+            let page = client.send(Method::GET, &path, &[], &Value::Null).await?;
+            for view in page.get("items").and_then(Value::as_array).into_iter().flatten() {
+                found.push(of_view(client, kind, view).await?);
+            }
+            let Some(next) = page.get("nextCursor").and_then(Value::as_str) else { break };
+            cursor = format!("&cursor={next}");
+        }
+    }
+    Ok(found)
+}
+
+async fn of_view(client: &Client, resource: Kind, view: &Value) -> anyhow::Result<Declared> {
+    let id = view.get("id").and_then(Value::as_str).context("a record without an id")?.to_owned();
+    let member = |name: &&str| Some(((*name).to_owned(), view.get(*name)?.clone()));
+    let spec = resource.members().iter().filter_map(member).filter(|(_, v)| !is_empty(v)).collect();
+    let mut declared = Declared { resource, id, spec, modules: None };
+    if resource == Kind::Installation {
+        let path = format!("{}/modules", declared.path());
+        let mut listed = client.send(Method::GET, &path, &[], &Value::Null).await?;
+        let items = listed.get_mut("items").map(Value::take).unwrap_or_else(|| json!([]));
+        let items: Vec<Map<String, Value>> = serde_json::from_value(items)?;
+        // What was discovered is the app's to declare.
+        let own = items.into_iter().filter(|m| m.get("door") != Some(&json!("discovery")));
+        let read = own.map(|module| serde_json::from_value(Value::Object(module)));
+        declared.modules = Some(read.collect::<Result<_, _>>()?);
+    }
+    Ok(declared)
+}
+
+/// Members that say nothing are left out of files, and do not differ from what is absent.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        _ => false,
+    }
+}
+
+/// A step from what the router has to what a file declares.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Step {
+    /// Put the resource itself; the members that differ, none when it is new.
+    Put(Option<Vec<String>>),
+    /// Put a module; true when it is new.
+    PutModule(Module, bool),
+    /// Remove a module.
+    RemoveModule(String),
+}
+
+/// What it takes; with `prunes` also the removal of modules that the file does not name.
+pub(super) fn plan(wanted: &Declared, live: Option<&Declared>, prunes: bool) -> Vec<Step> {
+    let mut steps = Vec::new();
+    match live {
+        None => steps.push(Step::Put(None)),
+        Some(live) => {
+            let differing = differing(wanted.resource, &wanted.spec, &live.spec);
+            if !differing.is_empty() {
+                steps.push(Step::Put(Some(differing)));
+            }
+        }
+    }
+    let Some(modules) = &wanted.modules else { return steps };
+    let have = live.and_then(|live| live.modules.as_ref()).map_or(&[] as &[Module], |have| have);
+    for module in modules {
+        let known = have.iter().find(|known| known.key == module.key);
+        if !known.is_some_and(|known| known.is_same(module)) {
+            steps.push(Step::PutModule(module.clone(), known.is_none()));
+        }
+    }
+    let surplus = have.iter().filter(|known| modules.iter().all(|m| m.key != known.key));
+    if prunes {
+        steps.extend(surplus.map(|module| Step::RemoveModule(module.key.clone())));
+    }
+    steps
+}
+
+impl Module {
+    /// The key inside of the data need not be repeated.
+    fn is_same(&self, other: &Self) -> bool {
+        let bare = |module: &Self| {
+            let mut data = module.data.clone();
+            data.remove("key");
+            data
+        };
+        self.module_type == other.module_type && bare(self) == bare(other)
+    }
+}
+
+/// Members whose values differ. What a file leaves out is as the router has it by default.
+fn differing(kind: Kind, wanted: &Map<String, Value>, live: &Map<String, Value>) -> Vec<String> {
+    let default = |name: &str| match (kind, name) {
+        (Kind::Installation, "licensed") => json!(true),
+        (Kind::Installation, "environment") => json!("PRODUCTION"),
+        (Kind::Installation, "state") => json!("enabled"),
+        _ => Value::Null,
+    };
+    let value = |spec: &Map<String, Value>, name: &str| {
+        let given = spec.get(name).filter(|value| !is_empty(value)).cloned();
+        without_secrets(given.unwrap_or_else(|| default(name)))
+    };
+    let differs = |name: &&&str| value(wanted, name) != value(live, name);
+    kind.members().iter().filter(differs).map(|name| (*name).to_owned()).collect()
+}
+
+/// The router shows none, so they cannot be compared.
+fn without_secrets(mut value: Value) -> Value {
+    let objects: Vec<&mut Value> = match &mut value {
+        Value::Array(items) => items.iter_mut().collect(),
+        object => vec![object],
+    };
+    for object in objects {
+        if let Value::Object(members) = object {
+            members.remove("secret");
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declared(spec: Value, modules: Value) -> Declared {
+        let text = json!({"resource": "installation", "id": "i", "spec": spec,
+            "modules": modules});
+        serde_json::from_value(text).unwrap()
+    }
+
+    fn module(key: &str, expression: &str) -> Value {
+        json!({"key": key, "type": "trigger", "data": {"filter": {"expression": expression}}})
+    }
+
+    #[test]
+    fn plan_holds_what_differs_and_nothing_else() {
+        let wanted = declared(json!({"app": "a"}), json!([module("k", "true"), module("n", "1")]));
+        let mut same = module("k", "true");
+        same["data"]["key"] = json!("k");
+        let live = declared(
+            json!({"app": "a", "state": "enabled", "licensed": true, "environment": "PRODUCTION"}),
+            json!([same, module("old", "true")]),
+        );
+        let added: Module = serde_json::from_value(module("n", "1")).unwrap();
+        let put = Step::PutModule(added, true);
+        assert_eq!(plan(&wanted, Some(&live), false), std::slice::from_ref(&put));
+        assert_eq!(plan(&wanted, Some(&live), true), [put, Step::RemoveModule("old".into())]);
+        assert!(plan(&live, Some(&live), true).is_empty());
+        assert_eq!(plan(&wanted, None, true).len(), 3);
+    }
+
+    #[test]
+    fn secret_that_a_file_gives_is_no_difference() {
+        let app = |endpoint: Value| -> Declared {
+            let spec = json!({"kind": "forge", "endpoints": [endpoint]});
+            serde_json::from_value(json!({"resource": "app", "id": "a", "spec": spec})).unwrap()
+        };
+        let live = app(json!({"key": "e", "url": "u"}));
+        let same = app(json!({"key": "e", "url": "u", "secret": "s"}));
+        assert!(plan(&same, Some(&live), true).is_empty());
+        let moved = app(json!({"key": "e", "url": "v"}));
+        assert_eq!(
+            plan(&moved, Some(&live), true),
+            [Step::Put(Some(vec!["endpoints".to_owned()]))]
+        );
+    }
+
+    #[test]
+    fn folder_is_read_in_the_order_of_need_and_a_second_declaration_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
+        write("a.yaml", "resource: installation\nid: i\nspec: {app: a}\n").unwrap();
+        write("b.json", r#"{"resource": "app", "id": "a", "spec": {}}"#).unwrap();
+        write("notes.txt", "not a resource").unwrap();
+        let kinds: Vec<Kind> =
+            read(folder.path()).unwrap().iter().map(|found| found.resource).collect();
+        assert_eq!(kinds, [Kind::App, Kind::Installation]);
+        write("c.yml", "resource: app\nid: a\nspec: {}\n").unwrap();
+        assert!(read(folder.path()).unwrap_err().to_string().contains("declared twice"));
+        write("c.yml", "resource: app\nid: a\nspec: {}\nmodlues: []\n").unwrap();
+        assert!(read(folder.path()).unwrap_err().to_string().contains("modlues"));
+    }
+}

@@ -1,0 +1,146 @@
+//! `switchyard modules`: the modules of an installation, from a shell.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::declared::encoded;
+use super::remote::ServerArgs;
+use super::{Output, on_runtime, print_line, read_input};
+
+/// Flags of `modules`.
+#[derive(Debug, Args)]
+pub struct ModulesArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// The installation
+    #[arg(long, short, value_name = "ID", global = true, required = false, default_value = "")]
+    installation: String,
+    /// How to print the answer
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    output: Output,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Lists all modules with their state
+    #[command(alias = "list")]
+    Ls,
+    /// Shows one module with its figures
+    #[command(alias = "get")]
+    Show {
+        /// Its key
+        key: String,
+    },
+    /// Registers a module, or replaces the one with its key
+    #[command(alias = "update")]
+    Add {
+        /// Its key
+        key: String,
+        /// File with {"type": .., "data": {..}}; `-` for standard input
+        #[arg(long, short, value_name = "FILE")]
+        file: PathBuf,
+        /// Only checks it
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Removes modules
+    #[command(alias = "delete")]
+    Rm {
+        /// Their keys
+        #[arg(required = true)]
+        keys: Vec<String>,
+    },
+}
+
+/// Carries out the action.
+///
+/// # Errors
+/// The router does not answer or refuses, or a file cannot be read.
+pub fn run(args: &ModulesArgs) -> anyhow::Result<ExitCode> {
+    let client = args.server.client()?;
+    if args.installation.is_empty() {
+        anyhow::bail!(super::UsageError("name the installation with --installation ID".into()));
+    }
+    on_runtime(act(args, &client))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn act(args: &ModulesArgs, client: &Client) -> anyhow::Result<()> {
+    let path = |key: &str| {
+        format!("/admin/v1/installations/{}/modules/{}", encoded(&args.installation), encoded(key))
+    };
+    match &args.action {
+        Action::Ls => list(args, client).await,
+        Action::Show { key } => {
+            let id = encoded(&format!("{}/{key}", args.installation));
+            let path = format!("/admin/v1/subscriptions/{id}");
+            let found = client.send(Method::GET, &path, &[], &Value::Null).await?;
+            print_line(&serde_json::to_string_pretty(&found)?)
+        }
+        Action::Add { key, file, dry_run } => {
+            let body: Value = serde_json::from_str(&read_input(file)?)
+                .with_context(|| format!("{} is not JSON", file.display()))?;
+            let query = if *dry_run { "?dryRun=true" } else { "" };
+            let path = format!("{}{query}", path(key));
+            let answer = client.send(Method::PUT, &path, &[], &body).await?;
+            print_warnings(&answer)?;
+            print_line(&format!("{key} {}", if *dry_run { "would be registered" } else { "ok" }))
+        }
+        Action::Rm { keys } => {
+            for key in keys {
+                client.send(Method::DELETE, &path(key), &[], &Value::Null).await?;
+                print_line(&format!("{key} removed"))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn list(args: &ModulesArgs, client: &Client) -> anyhow::Result<()> {
+    let mut items = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let id = encoded(&args.installation);
+        let path = format!("/admin/v1/subscriptions?limit=500&installation={id}{cursor}");
+        let mut page = client.send(Method::GET, &path, &[], &Value::Null).await?;
+        if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
+            items.extend(found);
+        }
+        let Some(next) = page.get("nextCursor").and_then(Value::as_str) else { break };
+        cursor = format!("&cursor={next}");
+    }
+    match args.output {
+        Output::Json => print_line(&json!(items).to_string()),
+        Output::Jsonl => items.iter().try_for_each(|item| print_line(&item.to_string())),
+        Output::Text => {
+            let text = |item: &Value, name| {
+                item.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+            };
+            let width = items.iter().map(|item| text(item, "key").len()).max().unwrap_or(0).max(3);
+            print_line(&format!("{:width$}  {:9}  {:14}  EVENTS", "KEY", "STATE", "TYPE"))?;
+            items.iter().try_for_each(|item| {
+                let events = item.get("events").and_then(Value::as_array).into_iter().flatten();
+                let events: Vec<_> =
+                    events.filter_map(|event| event.get("eventType")?.as_str()).collect();
+                let [key, state, kind] = ["key", "state", "type"].map(|name| text(item, name));
+                print_line(&format!("{key:width$}  {state:9}  {kind:14}  {}", events.join(" ")))
+            })
+        }
+    }
+}
+
+fn print_warnings(answer: &Value) -> anyhow::Result<()> {
+    for warning in answer.get("warnings").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name| warning.get(name).and_then(Value::as_str).unwrap_or_default();
+        print_line(&format!("warning[{}]: {}", text("code"), text("message")))?;
+    }
+    Ok(())
+}

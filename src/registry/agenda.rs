@@ -1,0 +1,69 @@
+//! When something of an installation is due next: one moment each, so that the agenda is never
+//! longer than there are installations.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::domain::InstallationId;
+
+/// Moments by installation, milliseconds since the epoch.
+#[derive(Debug, Default)]
+pub(super) struct Agenda(Mutex<Moments>);
+
+#[derive(Debug, Default)]
+struct Moments {
+    by_time: BTreeSet<(i64, InstallationId)>,
+    of: HashMap<InstallationId, i64>,
+}
+
+impl Agenda {
+    /// Puts `next_ms` in the place of what was noted for an installation; none for nothing.
+    pub(super) fn set(&self, id: &InstallationId, next_ms: Option<i64>) {
+        let mut moments = self.locked();
+        let Moments { by_time, of } = &mut *moments;
+        let known_ms = match next_ms {
+            Some(next_ms) => of.insert(id.clone(), next_ms),
+            None => of.remove(id),
+        };
+        if let Some(known_ms) = known_ms {
+            by_time.remove(&(known_ms, id.clone()));
+        }
+        by_time.extend(next_ms.map(|next_ms| (next_ms, id.clone())));
+    }
+
+    /// An installation of which something is due, which is forgotten.
+    pub(super) fn pop_due(&self, now_ms: i64) -> Option<InstallationId> {
+        let mut moments = self.locked();
+        moments.by_time.first().filter(|(at_ms, _)| *at_ms <= now_ms)?;
+        let (_, id) = moments.by_time.pop_first()?;
+        moments.of.remove(&id);
+        Some(id)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Moments> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_comes_in_order_and_each_installation_once() {
+        let agenda = Agenda::default();
+        let (a, b) = (InstallationId::from("a"), InstallationId::from("b"));
+        for next_ms in 0..1000 {
+            agenda.set(&a, Some(next_ms));
+        }
+        agenda.set(&b, Some(5));
+        assert_eq!(agenda.locked().by_time.len(), 2);
+        assert_eq!(agenda.pop_due(4), None);
+        assert_eq!(agenda.pop_due(998), Some(b.clone()));
+        assert_eq!(agenda.pop_due(998), None);
+        assert_eq!(agenda.pop_due(999), Some(a.clone()));
+        agenda.set(&a, Some(1));
+        agenda.set(&a, None);
+        assert_eq!(agenda.pop_due(i64::MAX), None);
+    }
+}

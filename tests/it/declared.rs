@@ -1,0 +1,129 @@
+//! Files that declare what a router has: applied, compared, exported; and modules from a shell.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::support::{NatsServer, RouterProcess, Setup};
+
+/// Runs the program as an operator of `router`.
+async fn run(router: &RouterProcess, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_switchyard"))
+        .args(args)
+        .env("SWITCHYARD_SERVER", router.api.base())
+        .env("SWITCHYARD_TOKEN", crate::support::ADMIN_TOKEN)
+        .output()
+        .await
+        .expect("the program runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn write(folder: &Path, name: &str, value: &Value) {
+    std::fs::write(folder.join(name), value.to_string()).expect("a file");
+}
+
+fn installation(modules: &Value) -> Value {
+    json!({"resource": "installation", "id": "inst/1", "modules": modules,
+        "spec": {"app": "app-1", "cloudId": "site-1", "product": "jira"}})
+}
+
+fn module(key: &str, filter: &str) -> Value {
+    json!({"key": key, "type": "trigger", "data": {"endpoint": "hook",
+        "events": ["avi:jira:updated:issue"], "filter": {"expression": filter}}})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_applied_compared_and_exported_alike() {
+    let nats = NatsServer::start().await;
+    let router = Setup::new(&nats.url(), nats.folder().join("router")).start().await;
+    let files = tempfile::tempdir().expect("a folder");
+    let folder = files.path().to_str().expect("a path");
+    let app = "resource: app\nid: app-1\nspec:\n  kind: forge\n  endpoints:\n    - key: hook\n      \
+        url: http://127.0.0.1:9/hook\n";
+    std::fs::write(files.path().join("app.yaml"), app).expect("a file");
+    write(files.path(), "inst.json", &installation(&json!([module("a", "true")])));
+
+    let differs = run(&router, &["diff", "-f", folder]).await;
+    assert_eq!(differs.status.code(), Some(1));
+    let steps = "+ app app-1\n+ installation inst/1\n+ installation inst/1: module a\n";
+    assert_eq!(stdout(&differs), steps);
+    let applied = run(&router, &["apply", "-f", folder]).await;
+    assert!(applied.status.success(), "{applied:?}");
+    assert!(stdout(&applied).contains("  token sw_inst_"), "{applied:?}");
+    let equal = run(&router, &["diff", "-f", folder]).await;
+    assert_eq!((equal.status.code(), stdout(&equal).as_str()), (Some(0), ""));
+    let again = run(&router, &["apply", "-f", folder]).await;
+    assert_eq!(stdout(&again), "0 changes made, 2 resources\n");
+
+    // What is exported is what there is.
+    let exported = tempfile::tempdir().expect("a folder");
+    let target = exported.path().to_str().expect("a path");
+    assert!(run(&router, &["export", "-d", target]).await.status.success());
+    let text = std::fs::read_to_string(exported.path().join("apps/app-1.json")).expect("a file");
+    assert!(!text.contains("whsec_"), "no secrets: {text}");
+    assert_eq!(run(&router, &["diff", "-f", target]).await.status.code(), Some(0));
+
+    // One module changes, one is new, one goes.
+    let changed = installation(&json!([module("b", "false"), module("c", "true")]));
+    write(files.path(), "inst.json", &changed);
+    let planned = run(&router, &["apply", "-f", folder, "--prune", "--dry-run"]).await;
+    assert_eq!(
+        stdout(&planned),
+        "+ installation inst/1: module b\n\
+        + installation inst/1: module c\n- installation inst/1: module a\n\
+        3 changes to be made, 2 resources\n"
+    );
+    let modules = "/admin/v1/installations/inst%2F1/modules";
+    let keys = async || {
+        let listed = router.get(modules).await.expect("a list");
+        let items = listed["items"].as_array().expect("a list").clone();
+        items.into_iter().map(|item| item["key"].clone()).collect::<Value>()
+    };
+    assert_eq!(keys().await, json!(["a"]), "a dry run changes nothing");
+    assert!(run(&router, &["apply", "-f", folder, "--prune"]).await.status.success());
+    assert_eq!(keys().await, json!(["b", "c"]));
+
+    // A filter that cannot compile is refused, and told before anything is done.
+    let broken = installation(&json!([module("b", "false"), module("c", "event.issue =")]));
+    write(files.path(), "inst.json", &broken);
+    let refused = run(&router, &["apply", "-f", folder, "--dry-run"]).await;
+    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("expected `==`"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn modules_are_kept_from_a_shell_and_exit_codes_tell_what_failed() {
+    let nats = NatsServer::start().await;
+    let router = Setup::new(&nats.url(), nats.folder().join("router")).start().await;
+    router.provision("app-1", "inst-1", "site-1", "http://127.0.0.1:9/hook").await;
+    let files = tempfile::tempdir().expect("a folder");
+    write(files.path(), "good.json", &module("x", "true"));
+    let mut bad = module("x", "true");
+    bad["data"]["endpoint"] = json!("nowhere");
+    write(files.path(), "bad.json", &bad);
+    let file = |name: &str| files.path().join(name).to_str().expect("a path").to_owned();
+    let modules =
+        async |rest: &[&str]| run(&router, &[&["modules", "-i", "inst-1"], rest].concat()).await;
+    let (good, bad) = (file("good.json"), file("bad.json"));
+    assert_eq!(modules(&["add", "x", "-f", &bad]).await.status.code(), Some(4));
+    let checked = modules(&["add", "x", "-f", &good, "--dry-run"]).await;
+    assert_eq!(stdout(&checked), "x would be registered\n");
+    assert!(modules(&["add", "x", "-f", &good]).await.status.success());
+    let listed = stdout(&modules(&["ls"]).await);
+    let lines: Vec<Vec<&str>> =
+        listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[1], ["x", "active", "trigger", "avi:jira:updated:issue"]);
+    let shown: Value = serde_json::from_str(&stdout(&modules(&["show", "x"]).await)).expect("JSON");
+    assert_eq!(shown["id"], "inst-1/x");
+    assert!(modules(&["rm", "x"]).await.status.success());
+    assert_eq!(modules(&["rm", "x"]).await.status.code(), Some(4));
+    assert_eq!(run(&router, &["modules", "ls"]).await.status.code(), Some(2), "no installation");
+
+    let away = ["modules", "--server", "http://127.0.0.1:9", "-i", "inst-1", "ls"];
+    assert_eq!(run(&router, &away).await.status.code(), Some(3));
+}
