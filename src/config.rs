@@ -242,7 +242,19 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file is not TOML, or a key is unknown or of the wrong type.
+    /// A key that is no setting.
+    #[error("{origin}: unknown key `{path}`{place}\nhelp: {help}")]
+    UnknownKey {
+        /// File or variable.
+        origin: String,
+        /// The key with its sections.
+        path: String,
+        /// The line that has it, drawn; empty for a variable.
+        place: String,
+        /// What was meant, or what there is.
+        help: String,
+    },
+    /// The file is not TOML, or a key is of the wrong type.
     #[error("{origin}: {message}")]
     Invalid {
         /// File or variable.
@@ -284,7 +296,8 @@ impl Config {
             let text = std::fs::read_to_string(path)
                 .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
             let origin = path.display().to_string();
-            overlay(&mut table, parse(&origin, &text)?, &origin, "")?;
+            overlay(&mut table, parse(&origin, &text)?, &origin, "")
+                .map_err(|error| error.drawn_in(&text))?;
         }
         let mut admin_token = None;
         for (name, value) in variables {
@@ -350,13 +363,50 @@ fn overlay(base: &mut Table, over: Table, origin: &str, path: &str) -> Result<()
     Ok(())
 }
 
+/// Says what was meant, where that can be guessed, otherwise all there is.
 fn unknown_key(known: &Table, origin: &str, path: &str) -> ConfigError {
     let name = path.rsplit('.').next().unwrap_or(path);
-    let names = known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    ConfigError::Invalid {
-        origin: origin.into(),
-        message: format!("unknown key `{path}`: no `{name}` here; known: {names}"),
+    let names = || known.keys().map(String::as_str);
+    let help = match switchyard_expr::nearest(name, names()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known are {}", names().collect::<Vec<_>>().join(", ")),
+    };
+    ConfigError::UnknownKey { origin: origin.into(), path: path.into(), place: String::new(), help }
+}
+
+impl ConfigError {
+    /// The same with the line of `text` that has the unknown key, and a caret under it.
+    fn drawn_in(self, text: &str) -> Self {
+        let Self::UnknownKey { origin, path, help, .. } = self else { return self };
+        let place = draw_key(text, &path).unwrap_or_default();
+        Self::UnknownKey { origin, path, place, help }
     }
+}
+
+/// ` --> 3:1` and the line with carets below the key, or the part of its section's name.
+fn draw_key(text: &str, path: &str) -> Option<String> {
+    let mut section = String::new();
+    for (at, line) in text.lines().enumerate() {
+        let written = line.trim();
+        let name = if let Some(header) = written.strip_prefix('[') {
+            section = header.split(']').next().unwrap_or_default().trim().to_owned();
+            (section == path).then(|| section.rsplit('.').next().unwrap_or_default().to_owned())
+        } else {
+            let key = written.split('=').next().unwrap_or_default().trim();
+            let full = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
+            (full == path).then(|| key.to_owned())
+        };
+        if let Some(name) = name.filter(|name| !name.is_empty()) {
+            let before = line.get(..line.find(&name)?)?.chars().count();
+            let (number, column) = (at + 1, before + 1);
+            let gutter = " ".repeat(number.to_string().len());
+            let (indent, carets) = (" ".repeat(before), "^".repeat(name.chars().count()));
+            return Some(format!(
+                "\n{gutter}--> {number}:{column}\n{gutter} |\n{number} | {line}\n{gutter} | {indent}{carets}\n{gutter} |"
+            ));
+        }
+    }
+    None
 }
 
 fn set_from_variable(table: &mut Table, name: &str, text: &str) -> Result<(), ConfigError> {
@@ -465,6 +515,31 @@ mod tests {
         let error = with(&[("SWITCHYARD_DELIVERY__ALOW_HTTP", "true")]).unwrap_err().to_string();
         assert!(error.contains("SWITCHYARD_DELIVERY__ALOW_HTTP"), "{error}");
         assert!(error.contains("alow_http"), "{error}");
+    }
+
+    #[test]
+    fn misspelt_key_of_a_file_is_drawn_with_what_was_meant() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("switchyard.toml");
+        let refused = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let error = Config::from_sources(Some(&path), std::iter::empty()).unwrap_err();
+            error.to_string().replace(&path.display().to_string(), "switchyard.toml")
+        };
+        let expected = "\
+switchyard.toml: unknown key `delivery.allow_htp`
+ --> 3:3
+  |
+3 |   allow_htp = true
+  |   ^^^^^^^^^
+  |
+help: did you mean `allow_http`?";
+        assert_eq!(refused("[delivery]\ntimeout_ms = 1000\n  allow_htp = true\n"), expected);
+        let found = refused("[delivary]\ntimeout_ms = 1000\n");
+        assert!(found.contains("\n1 | [delivary]\n  |  ^^^^^^^^\n"), "{found}");
+        assert!(found.ends_with("did you mean `delivery`?"), "{found}");
+        let found = refused("[limits]\nteapots = 1\n");
+        assert!(found.contains("help: known are body, "), "{found}");
     }
 
     #[test]

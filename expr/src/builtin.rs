@@ -456,7 +456,8 @@ impl<'a, 'v> Arguments<'a, 'v> {
     /// The argument at `at`.
     pub(crate) fn value(self, at: usize) -> Result<&'a Value<'v>, Fault<'v>> {
         self.get(at).ok_or_else(|| {
-            let message = format!("`{}` needs {} argument(s)", self.of, at + 1);
+            let plural = if at == 0 { "" } else { "s" };
+            let message = format!("`{}` needs {} argument{plural}", self.of, at + 1);
             Fault::new(Code::BadArgument, message)
         })
     }

@@ -109,7 +109,7 @@ fn expectation(expect: &Expect, outcome: &Outcome) -> Option<String> {
 }
 
 /// JSON equality with all numbers as doubles; the order of members never matters.
-fn same(left: &Json, right: &Json) -> bool {
+pub fn same(left: &Json, right: &Json) -> bool {
     match (left, right) {
         (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),
         (Json::Array(a), Json::Array(b)) => {

@@ -10,6 +10,7 @@ mod types;
 use regex::Regex;
 
 use crate::Profile;
+use crate::advice;
 use crate::ast::{self, BinaryOp, UnaryOp};
 use crate::check::scope::Scopes;
 use crate::diagnostic::{Code, Diagnostic, Severity};
@@ -98,7 +99,7 @@ impl Checker {
                 ast::Body::If { arms, .. } => arms.first().map_or(Span::NONE, |arm| arm.0.span),
                 ast::Body::Try { span, .. } => *span,
             };
-            let message = format!("this filter is never true or false: it yields {}", ty.name());
+            let message = format!("this filter is never true or false: it yields a {}", ty.name());
             self.findings.push(
                 Diagnostic::warning(Code::NotBoolean, span, message)
                     .with_help("compare the value: there is no truthiness at the top of a filter"),
@@ -379,6 +380,7 @@ impl Checker {
             Some(native) => native,
             None => (self.expr(head), links),
         };
+        self.not_a_text(head.span);
         let mut ty = head.ty;
         let mut checked: Vec<Link> = Vec::with_capacity(links.len());
         for (at, link) in links.iter().enumerate() {
@@ -401,6 +403,19 @@ impl Checker {
         }
         let ty = ty.filter(|_| !optional);
         (Kind::Access { head: Box::new(head), links: checked }, ty)
+    }
+
+    /// A name that nothing declares and that has members is no text without its quotes.
+    fn not_a_text(&mut self, head: Span) {
+        let last = self.findings.last_mut().filter(|last| {
+            let is_text = last.replacement.as_deref().is_some_and(|text| text.starts_with('\''));
+            is_text && last.code == Code::UnknownName && last.span == head
+        });
+        if let Some(finding) = last {
+            finding.replacement = None;
+            finding.help =
+                Some("filters start at `event`; other names are declared with `let`".into());
+        }
     }
 
     /// `JSON.parse` and `JSON.stringify` are functions; `JSON` itself is no value.
@@ -476,7 +491,17 @@ impl Checker {
             && !member.is_some_and(|member| crate::builtin::members_of(ty).contains(&member))
         {
             let message = crate::builtin::unknown_member(ty, name).message;
-            self.certain(Diagnostic::error(Code::UnknownMember, span, message));
+            let finding = Diagnostic::error(Code::UnknownMember, span, message);
+            let known = crate::builtin::members_of(ty).iter().map(|member| member.name());
+            self.certain(
+                match (crate::schema::nearest(name, known), advice::instead_of(ty, name)) {
+                    (Some(near), _) => {
+                        finding.with_help("a member with a similar name exists").replaced_by(near)
+                    }
+                    (None, Some(help)) => finding.with_help(help),
+                    (None, None) => finding,
+                },
+            );
         }
         let ty = known.zip(member).and_then(|(ty, member)| types::member(ty, member, called));
         let name = MemberName { text: name.into(), member };

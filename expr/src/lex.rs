@@ -400,7 +400,10 @@ fn meant(sign: &str) -> Option<&'static str> {
 fn unterminated(span: Span, what: &str, quote: char) -> Diagnostic {
     Diagnostic::error(Code::Unterminated, span, format!("{what} does not end"))
         .labelled("starts here")
-        .with_help(format!("close it with `{quote}`"))
+        .with_help(match quote {
+            '`' => "close it with a backtick".to_owned(),
+            quote => format!("close it with `{quote}`"),
+        })
 }
 
 /// `?.` before a digit is a `?` and a number such as `.5`, as in JavaScript.

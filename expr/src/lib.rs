@@ -25,6 +25,7 @@
 //! `typed`, then [`value`], `text`, `operator`, `builtin`, and the evaluators `naive` and
 //! `compile`, `program`, `eval`. A matcher reads [`predicate`]; events come in through [`view`].
 
+mod advice;
 mod ast;
 mod builtin;
 pub mod cases;
@@ -61,6 +62,7 @@ pub use crate::eval::{Scratch, Verdict};
 pub use crate::fault::EvalError;
 pub use crate::predicate::{Condition, Facts, Path, Resolved};
 pub use crate::program::Program;
+pub use crate::schema::nearest;
 pub use crate::span::Span;
 pub use crate::tape::{Tape, TapeError, TapeLimits};
 pub use crate::value::Value;

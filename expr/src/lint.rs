@@ -5,7 +5,6 @@
 //! documented list or text, which is a Number wherever the value is one at all.
 
 mod access;
-mod advice;
 mod condition;
 mod operator;
 

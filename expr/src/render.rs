@@ -85,8 +85,10 @@ fn draw(out: &mut String, diagnostic: &Diagnostic, source: &str, origin: &str) {
             push_line(out, "...");
         }
         before = Some(number);
-        push_source(out, number, &gutter, &line(source, number));
-        for signs in sign_lines(marks) {
+        let text = line(source, number);
+        let window = Window::around(&text, &marks);
+        push_source(out, number, &gutter, &window.cut(&text));
+        for signs in sign_lines(window.shift(marks)) {
             push_line(out, &format!("{gutter} | {signs}"));
         }
     }
@@ -124,12 +126,71 @@ fn draw_replacement(out: &mut String, span: Span, source: &str, gutter: &str, te
     let mut after: String = before.chars().take(kept).collect();
     after.push_str(text);
     after.extend(before.chars().skip(kept + old.len()));
+    let column = at.column + head;
+    let mark = Mark { column, length: changed, sign, text: "" };
+    let window = Window::around(&after, std::slice::from_ref(&mark));
     push_line(out, &format!("{gutter} |"));
-    push_source(out, at.line, gutter, &after);
-    let mut signs = String::new();
-    pad_to(&mut signs, at.column + head);
-    signs.extend(std::iter::repeat_n(sign, changed));
-    push_line(out, &format!("{gutter} | {signs}"));
+    push_source(out, at.line, gutter, &window.cut(&after));
+    for signs in sign_lines(window.shift(vec![mark])) {
+        push_line(out, &format!("{gutter} | {signs}"));
+    }
+}
+
+/// Characters of a source line that are drawn; of longer ones the part around the marks.
+const LINE_CHARS_MAX: usize = 120;
+/// Characters that are drawn before the first mark of a part.
+const BEFORE_CHARS: usize = 40;
+
+/// The part of a line that is drawn, in characters from 0.
+struct Window {
+    start: usize,
+    end: usize,
+}
+
+impl Window {
+    fn around(line: &str, marks: &[Mark<'_>]) -> Window {
+        let width = line.chars().count();
+        if width <= LINE_CHARS_MAX {
+            return Window { start: 0, end: width };
+        }
+        // The finding itself, if all of its marks do not fit.
+        let first = marks.iter().find(|mark| mark.sign != '-').or(marks.first());
+        let leftmost = marks.first().map_or(0, |mark| mark.column);
+        let last = marks.last().map_or(0, |mark| mark.column + mark.length);
+        let column = match last - leftmost < LINE_CHARS_MAX - BEFORE_CHARS {
+            true => leftmost,
+            false => first.map_or(leftmost, |mark| mark.column),
+        };
+        let start = column.saturating_sub(BEFORE_CHARS + 1).min(width - LINE_CHARS_MAX);
+        Window { start, end: start + LINE_CHARS_MAX }
+    }
+
+    /// The part, with `…` where something was cut off.
+    fn cut(&self, line: &str) -> String {
+        let mut part: String = line.chars().skip(self.start).take(self.end - self.start).collect();
+        if self.start > 0 {
+            part.insert(0, '…');
+        }
+        if self.end < line.chars().count() {
+            part.push('…');
+        }
+        part
+    }
+
+    /// The marks that start inside, where they stand below the part.
+    fn shift<'d>(&self, marks: Vec<Mark<'d>>) -> Vec<Mark<'d>> {
+        let ellipsis = usize::from(self.start > 0);
+        // What is missing at the end stands behind the last character.
+        let columns = self.start + 1..=self.end + 1;
+        let inside = marks.into_iter().filter(|mark| columns.contains(&mark.column));
+        inside
+            .map(|mark| Mark {
+                column: mark.column - self.start + ellipsis,
+                length: mark.length.min((self.end + 1 - mark.column).max(1)),
+                ..mark
+            })
+            .collect()
+    }
 }
 
 /// One mark under a source line.

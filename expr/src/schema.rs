@@ -221,7 +221,7 @@ const NAME_CHARS_MAX: usize = 40;
 
 /// The name that `written` was probably meant to be: at most two edits away, and no more than a
 /// third of its length.
-pub(crate) fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let written: Vec<char> = written.chars().collect();
     if written.len() > NAME_CHARS_MAX {
         return None;

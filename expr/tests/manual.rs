@@ -1,8 +1,13 @@
 //! The manual's table of codes against the registry and the evaluator.
 
-use switchyard_expr::cases::{Outcome, compiled};
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+
+use switchyard_expr::cases::{Case, Expect, Outcome, compiled};
 use switchyard_expr::{
-    Code, Diagnostic, Env, Profile, Scratch, Tape, TapeLimits, Usage, Verdict, compile_for, jql,
+    Code, Diagnostic, Env, Profile, Scratch, Tape, TapeLimits, Usage, Verdict, compile,
+    compile_for, jql,
 };
 
 const MANUAL: &str = include_str!("../README.md");
@@ -86,20 +91,71 @@ fn every_code_has_a_page_whose_example_yields_it_and_whose_fix_does_not() {
     assert_eq!(pages.len(), Code::ALL.len(), "each code has a page of its own");
 }
 
-#[test]
-fn every_construct_of_the_table_has_its_case() {
+/// Every case of the corpus with the file it stands in.
+fn corpus() -> HashMap<String, (String, Case)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
-    let mut ids = std::collections::HashSet::new();
+    let mut found = HashMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        ids.extend(switchyard_expr::cases::parse(&text).unwrap().into_iter().map(|case| case.id));
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let cases = switchyard_expr::cases::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
+        found.extend(cases.into_iter().map(|case| (case.id.clone(), (name.clone(), case))));
     }
+    found
+}
+
+/// Rows `| construct | supported | source | case |`.
+fn constructs() -> Vec<[&'static str; 4]> {
     let (_, table) = MANUAL.split_once("| construct |").unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-    let names: Vec<&str> =
-        rows.map(|row| row.trim_end_matches(" |").rsplit(' ').next().unwrap()).collect();
-    assert!(names.len() > 50);
-    for name in names {
-        assert!(ids.contains(name), "{name}");
+    let cells = rows.map(|row| row.trim_matches(['|', ' ']).split(" | ").collect::<Vec<_>>());
+    cells.map(|cells| cells.try_into().unwrap()).collect()
+}
+
+#[test]
+fn every_construct_of_the_table_has_a_case_that_bears_it_out() {
+    let corpus = corpus();
+    for [construct, supported, source, id] in constructs() {
+        let (file, case) = corpus.get(id).unwrap_or_else(|| panic!("{construct}: no case {id}"));
+        let yields = matches!(case.expect, Expect::Value(_));
+        assert_eq!(yields, supported == "yes", "{construct}: {id} says otherwise");
+        assert_eq!(file == "documented", source == "documented", "{construct}: {id}");
+        if let Some((_, names)) = construct.split_once(' ').filter(|(on, _)| is_type(on)) {
+            let shown = names.split('`').filter(|name| !name.trim().is_empty());
+            let is_shown = |name: &str| case.expr.contains(&format!(".{name}"));
+            assert!(shown.clone().any(is_shown), "{construct}: {id} does not show it");
+        }
     }
+}
+
+fn is_type(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_uppercase())
+}
+
+#[test]
+fn every_member_of_every_type_is_in_the_table_and_in_the_corpus() {
+    let corpus = corpus();
+    let mut members = 0;
+    for (on, value) in [
+        ("String", "''"),
+        ("List", "[]"),
+        ("Date", "new Date(0)"),
+        ("CalendarDate", "new CalendarDate('2020-01-01')"),
+        ("RichText", "new RichText({})"),
+    ] {
+        // The message about a member that is not there lists those that are.
+        let rejected = compile(&format!("{value}.nothing"), Profile::Filter).unwrap_err();
+        let message = rejected.to_string();
+        let (_, listed) = message.split_once(" are: ").unwrap();
+        for name in listed.split(", ") {
+            let row = |[construct, ..]: &[&str; 4]| {
+                construct.starts_with(&format!("{on} ")) && construct.contains(&format!("`{name}`"))
+            };
+            assert!(constructs().iter().any(row), "{on} `{name}` has no row");
+            let shown = |(_, case): &(String, Case)| case.expr.contains(&format!(".{name}"));
+            assert!(corpus.values().any(shown), "{on}.{name} has no case");
+            members += 1;
+        }
+    }
+    assert!(members > 60, "{members}");
 }

@@ -245,6 +245,20 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_broker_that_cannot_be_used_is_told_apart_from_one_that_is_not_there() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let urls = [format!("nats://{}", listener.local_addr().unwrap())];
+        let there = diagnose(&urls).await.unwrap();
+        assert!(there.contains("JetStream is off") && there.contains("`-js`"), "{there}");
+        drop(listener);
+        let reason = diagnose(&urls).await.unwrap();
+        assert!(reason.to_lowercase().contains("refused"), "{reason}");
+        let error = ConnectError::Unreachable { urls: urls.join(","), reason }.to_string();
+        assert!(error.starts_with("cannot use NATS at nats://127.0.0.1:"), "{error}");
+        assert!(error.ends_with("`switchyard dev` runs a server of its own"), "{error}");
+    }
+
     #[test]
     fn reconnect_pause_grows_to_its_bound() {
         assert!(reconnect_pause(1) < Duration::from_millis(20));

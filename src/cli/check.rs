@@ -4,6 +4,8 @@ mod report;
 mod size;
 mod subject;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,7 +13,7 @@ use clap::{Args, ValueEnum};
 use switchyard_expr::diagnostic::Page;
 use switchyard_expr::{Code, Diagnostic, Profile, Severity, Usage, compile_for, limits};
 
-use super::{EXIT_NO, Output, print_line, read_input, read_sample};
+use super::{EXIT_NO, Output, UsageError, print_line, read_input, read_sample};
 use crate::codes;
 use crate::event::Sample;
 use crate::registry::{Problem, catalog, code};
@@ -95,10 +97,14 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         (None, Some(file)) => {
             subject::read(&file.display().to_string(), &read_input(file)?, &args.events)?
         }
-        (None, None) => anyhow::bail!("nothing to check: give a FILE, `-`, or -e EXPR"),
+        (None, None) => {
+            anyhow::bail!(UsageError("nothing to check: give a FILE, `-`, or -e EXPR".into()))
+        }
     };
     let sample = args.with.as_deref().map(read_sample).transpose()?;
-    let checked = check(subjects, sample.as_ref(), unknown_events(&args.events));
+    let mut findings = unknown_events(&args.events);
+    findings.extend(shared_keys(&subjects));
+    let checked = check(subjects, sample.as_ref(), findings);
     let valid = !checked.findings.iter().any(Finding::is_error);
     match (args.format, args.output) {
         (Some(Format::Github), _) => report::github(&checked)?,
@@ -122,6 +128,33 @@ fn unknown_events(events: &[String]) -> Vec<Finding> {
         Finding { origin: "<arg>".into(), what }
     });
     findings.collect()
+}
+
+/// Modules that have the key of an earlier one. Lines of a registration file say whose they are, so
+/// that only modules of one installation clash.
+fn shared_keys(subjects: &[Subject]) -> Vec<Finding> {
+    let mut known: HashMap<(&str, &str), String> = HashMap::new();
+    let mut findings = Vec::new();
+    for subject in subjects {
+        let Some(key) = &subject.key else { continue };
+        let place = format!("{}#{}", subject.origin, key.path);
+        match known.entry((&key.owner, &key.text)) {
+            Entry::Vacant(entry) => {
+                entry.insert(place);
+            }
+            Entry::Occupied(first) => {
+                let message = format!("two modules have the key `{}`", key.text);
+                let help = format!(
+                    "the other is {}; the vendor would ignore both, here the later is refused",
+                    first.get()
+                );
+                let problem = Problem::new(code::DUPLICATE, &key.path, message).with_help(help);
+                let what = What::Module(Severity::Error, Box::new(problem));
+                findings.push(Finding { origin: subject.origin.clone(), what });
+            }
+        }
+    }
+    findings
 }
 
 fn check(subjects: Vec<Subject>, sample: Option<&Sample>, mut findings: Vec<Finding>) -> Checked {

@@ -16,7 +16,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Output, print_line};
+use super::{Output, UsageError, print_line};
 use crate::clock;
 use crate::domain::InstallationId;
 use crate::event::{Decoder, Headers};
@@ -113,7 +113,8 @@ struct Rejected {
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    std::fs::read_to_string(path)
+        .with_context(|| UsageError(format!("cannot read {}", path.display())))
 }
 
 fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<Rejected>)> {

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod check;
 pub mod client;
+pub mod conform;
 mod declared;
 pub mod demo;
 pub mod match_events;
@@ -77,6 +78,11 @@ pub enum Command {
         after_help = "Example:\n  switchyard explain -e \"event.issue.fields.priority.name == 'High'\" --with event.json"
     )]
     Explain(test::ExplainArgs),
+    /// Holds the language cases against a real Jira Cloud and reports where the two disagree
+    #[command(
+        after_help = "Example:\n  switchyard conform --site https://your-site.atlassian.net --email you@example.com \\\n    --token-file token.txt --write jira.json expr/tests/corpus/*.json\n\nExit codes: 3 the site does not answer, 4 it refuses the account."
+    )]
+    Conform(conform::ConformArgs),
     /// Matches a file of events against a file of triggers; no server needed
     #[command(
         after_help = "Example:\n  switchyard match --triggers triggers.ndjson --events events.ndjson --threads 2"
@@ -174,6 +180,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::ExplainCode(args) => check::explain_code(&args),
         Command::Test(args) => test::run(&args),
         Command::Explain(args) => test::explain(&args),
+        Command::Conform(args) => conform::run(&args),
         Command::Match(args) => match_events::run(&args),
         Command::Modules(args) => modules::run(&args),
         Command::Apply(args) => apply::apply(&args),
@@ -208,15 +215,18 @@ pub(crate) fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> an
 /// Reads an event, or an envelope around one, from a file or standard input.
 pub(crate) fn read_sample(path: &std::path::Path) -> anyhow::Result<Sample> {
     use anyhow::Context;
-    let value = serde_json::from_str(&read_input(path)?).context("the event is not JSON")?;
-    Sample::read(value).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+    let value = serde_json::from_str(&read_input(path)?)
+        .context(UsageError("the event is not JSON".into()))?;
+    Sample::read(value).map_err(|error| UsageError(format!("{}: {error}", path.display())).into())
 }
 
 /// Reads a file, or standard input for `-`.
 pub(crate) fn read_input(path: &std::path::Path) -> anyhow::Result<String> {
     use anyhow::Context;
     if path.as_os_str() == "-" {
-        return std::io::read_to_string(std::io::stdin()).context("cannot read standard input");
+        return std::io::read_to_string(std::io::stdin())
+            .context(UsageError("cannot read standard input".into()));
     }
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    std::fs::read_to_string(path)
+        .with_context(|| UsageError(format!("cannot read {}", path.display())))
 }

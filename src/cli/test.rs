@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use switchyard_expr::explain::{self, Explanation};
 use switchyard_expr::{Diagnostic, Env, Verdict, cases, render};
 
-use super::{EXIT_NO, Output, print_line, read_input, read_sample};
+use super::{EXIT_NO, Output, UsageError, print_line, read_input, read_sample};
 use crate::clock;
 
 /// Flags of `test`.
@@ -37,14 +37,14 @@ pub fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
     match (&args.cases, &args.expression, &args.with) {
         (Some(file), _, _) => run_cases(file, args.output),
         (None, Some(expression), Some(event)) => run_one(expression, event, args.output),
-        _ => anyhow::bail!("give --cases FILE, or -e EXPR --with FILE"),
+        _ => anyhow::bail!(UsageError("give --cases FILE, or -e EXPR --with FILE".into())),
     }
 }
 
 fn run_cases(file: &std::path::Path, output: Output) -> anyhow::Result<ExitCode> {
     let text = read_input(file)?;
-    let cases =
-        cases::parse(&text).with_context(|| format!("{} is not a case file", file.display()))?;
+    let cases = cases::parse(&text)
+        .with_context(|| UsageError(format!("{} is not a case file", file.display())))?;
     let env = Env::at(clock::now_ms());
     let mut failed = 0;
     for case in &cases {

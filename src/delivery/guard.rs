@@ -24,7 +24,7 @@ const PRIVATE_SUFFIXES: [&str; 4] = [".localhost", ".local", ".internal", ".home
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum Refusal {
     /// Neither `https` nor an allowed `http`.
-    #[error("only https is allowed")]
+    #[error("only https is allowed; `delivery.allow_http` opens http")]
     Scheme,
     /// The URL holds a user name or password.
     #[error("the URL must not hold a user name or password")]
@@ -33,19 +33,21 @@ pub enum Refusal {
     #[error("the URL must not hold a fragment")]
     Fragment,
     /// The port is not open.
-    #[error("the port is not allowed")]
+    #[error("the port is not allowed; `delivery.allow_ports` opens more")]
     Port,
     /// There is no host, or it is too long.
     #[error("the URL needs a host name of at most 253 bytes")]
     Host,
     /// The host name only means something inside a network.
-    #[error("the host name belongs to a private network")]
+    #[error("the host name belongs to a private network; `delivery.allow_cidrs` opens such")]
     PrivateName,
     /// The host is an address outside the opened ranges.
     #[error("the host must be a name, not an address")]
     Literal,
     /// The address is not a public one.
-    #[error("the address belongs to a private or reserved range")]
+    #[error(
+        "the address belongs to a private or reserved range; `delivery.allow_cidrs` opens such"
+    )]
     PrivateAddress,
     /// The address hands out a cloud machine's credentials.
     #[error("the address is a metadata service")]

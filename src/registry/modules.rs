@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde_json::{Map, Value};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::applied::LiveApp;
+use super::applied::{LiveApp, LiveInstallation};
 use super::change::{Decision, RegisterError, Registry};
 use super::compile::TRIGGER;
 use super::document::{Door, InstallationRecord, InstallationState, ModuleRecord, Switch};
@@ -65,6 +66,16 @@ impl ModuleSpec {
             order: 0,
         }
     }
+}
+
+/// Modules that are named when there is no room for another.
+const IDLEST: usize = 3;
+
+/// The registered modules that matched least recently on this replica, those first that never did.
+fn idlest(installation: &LiveInstallation) -> Vec<&str> {
+    let mut modules: Vec<_> = installation.registered().collect();
+    modules.sort_by_key(|(_, live)| live.stats.last_match_ms.load(Relaxed));
+    modules.iter().take(IDLEST).map(|(module, _)| module.key.as_str()).collect()
 }
 
 /// A module as stored, and what is odd about it.
@@ -323,9 +334,12 @@ impl Registry {
             return Ok(());
         }
         let message = format!("limit {max} dynamic modules per installation, {used} used");
-        Err(RegisterError::invalid(
-            Problem::new(code::MODULES_MAX, "", message).with_help("delete one to make room"),
-        ))
+        let mut help = "delete one to make room".to_owned();
+        if let Some(live) = self.installation(record.id.as_str()) {
+            help.push_str("; matched least recently: ");
+            help.push_str(&idlest(&live).join(", "));
+        }
+        Err(RegisterError::invalid(Problem::new(code::MODULES_MAX, "", message).with_help(help)))
     }
 
     /// Counts what the installation's other modules and the app's own read as well.

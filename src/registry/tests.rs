@@ -173,6 +173,16 @@ async fn concurrent_registrations_end_at_exactly_the_limit() {
     let refused = results.iter().filter_map(|result| result.as_ref().err());
     assert!(refused.map(first_code).all(|found| found == code::MODULES_MAX));
     assert_eq!(one.modules(), 10);
+    let installation = one.installation("inst-a").unwrap();
+    let keys: Vec<_> = installation.registered().map(|(module, _)| module.key.clone()).collect();
+    for (index, (_, live)) in installation.registered().enumerate() {
+        let first_three_never = if index < 3 { 0 } else { 1 };
+        live.stats.last_match_ms.store(first_three_never, std::sync::atomic::Ordering::Relaxed);
+    }
+    let error = one.add(json!({})).await.unwrap_err().to_string();
+    let idlest = format!("matched least recently: {}, {}, {}", keys[0], keys[1], keys[2]);
+    assert!(error.starts_with("limit 10 dynamic modules per installation, 10 used; "), "{error}");
+    assert!(error.ends_with(&idlest), "{error}");
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@
 mod attacks;
 mod bad_input;
 mod codes;
+mod command;
+mod conform;
 mod declared;
 mod delivery;
 mod discovery;

@@ -1,3 +1,5 @@
+//! Any text as a filter: what is accepted or refused is said in words, for every kind of event.
+
 #![no_main]
 
 #[path = "../../tests/fuzzed/mod.rs"]

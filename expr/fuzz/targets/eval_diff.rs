@@ -1,3 +1,5 @@
+//! Any text as a filter and any JSON as an event: every evaluator says the same, in the same steps.
+
 #![no_main]
 
 #[path = "../../tests/fuzzed/mod.rs"]

@@ -1,3 +1,5 @@
+//! Any text: its tokens are told or refused.
+
 #![no_main]
 
 #[path = "../../tests/fuzzed/mod.rs"]

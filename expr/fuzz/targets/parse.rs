@@ -1,3 +1,5 @@
+//! Any text: what parses is printed as what parses to the same.
+
 #![no_main]
 
 #[path = "../../tests/fuzzed/mod.rs"]

@@ -1,3 +1,5 @@
+//! The checker: what is refused, what is warned about, where and how it is said.
+
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::{Profile, compile};
 

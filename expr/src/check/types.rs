@@ -113,6 +113,18 @@ pub(super) fn member(receiver: Type, member: Member, called: bool) -> Option<Typ
             | Member::Concat
             | Member::Sort,
         ) => Some(Type::List),
+        (Type::Date, Member::ToCalendarDate | Member::ToCalendarDateUtc) => {
+            Some(Type::CalendarDate)
+        }
+        (Type::Date | Type::CalendarDate, shift) if is_shift(shift) => Some(receiver),
+        (Type::Date | Type::CalendarDate, getter) if getter.name().starts_with("get") => {
+            Some(Type::Number)
+        }
         _ => None,
     }
+}
+
+/// `plusDays` and its like, which yield what they are called on.
+fn is_shift(member: Member) -> bool {
+    member.name().starts_with("plus") || member.name().starts_with("minus")
 }

@@ -1,3 +1,5 @@
+//! Explanations as people read them, and that they tell what the program does.
+
 use super::explain;
 use crate::{Env, Profile, Scratch, Tape, TapeLimits, compile};
 

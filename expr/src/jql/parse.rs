@@ -28,8 +28,9 @@ pub(super) fn parse(query: &str) -> Refused<Option<Tree>> {
     }
     let tree = reader.any()?;
     if !reader.rest.is_empty() {
+        let start = reader.offset();
         if reader.word("order") {
-            return Err(unsupported("ORDER BY", reader.here()));
+            return Err(unsupported("ORDER BY", Span::new(start, reader.here().end as usize)));
         }
         return Err(reader.expected("AND, OR or the end"));
     }

@@ -141,7 +141,7 @@ fn what_webhooks_do_not_support_is_refused_in_the_vendors_words() {
     for (query, code, message, place) in [
         ("a = b order by c", "SY-3501", "The clause a is unsupported", "a"),
         ("watchCount = 1", "SY-3501", "The clause watchCount is unsupported", "watchCount"),
-        ("project = b order by c", "SY-3501", "The clause ORDER BY is unsupported", "by"),
+        ("project = b order by c", "SY-3501", "The clause ORDER BY is unsupported", "order by"),
         (
             "assignee = currentUser()",
             "SY-3501",

@@ -1,6 +1,7 @@
 //! Member chains: names that payloads do not have, and members of what may be missing.
 
-use super::{Known, Linter, Missing, advice};
+use super::{Known, Linter, Missing};
+use crate::advice;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::schema::{Found, Members, Shape, change_title, product_of};
 use crate::span::Span;
@@ -123,9 +124,14 @@ impl Linter<'_> {
         let place = known.path.as_deref().unwrap_or("this");
         let message = format!("`{place}` is a {}, which has no `{}`", ty.name(), name.text);
         let finding = Diagnostic::warning(Code::UnknownMember, self.name_span(at, name), message);
-        self.report(match advice::instead_of(ty, &name.text) {
-            Some(help) => finding.with_help(help),
-            None => finding,
+        let known = crate::builtin::members_of(ty).iter().map(|member| member.name());
+        let near = crate::schema::nearest(&name.text, known);
+        self.report(match (near, advice::instead_of(ty, &name.text)) {
+            (Some(near), _) => {
+                finding.with_help("a member with a similar name exists").replaced_by(near)
+            }
+            (None, Some(help)) => finding.with_help(help),
+            (None, None) => finding,
         });
     }
 

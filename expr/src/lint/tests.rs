@@ -1,3 +1,5 @@
+//! What is legal but not meant, given the events that a filter is for.
+
 use crate::render::render;
 use crate::{Profile, Usage, compile_for};
 
@@ -165,6 +167,22 @@ fn advice(source: &str) -> (String, String) {
     let first = found.remove(0);
     let text = |text: Option<Box<str>>| text.map_or_else(String::new, String::from);
     (text(first.help), text(first.replacement))
+}
+
+#[test]
+fn dates_keep_their_type_when_they_are_moved() {
+    for (source, message) in [
+        ("event.issue.fields.created > new Date().minusDays(7)", "cannot compare String with Date"),
+        (
+            "event.issue.fields.summary == new Date().toCalendarDate().plusMonths(1)",
+            "String and CalendarDate are never equal",
+        ),
+        ("new Date().getDay() == '1'", "Number and String are never equal"),
+    ] {
+        let usage = Usage { events: &["avi:jira:updated:issue"], delivers_on_error: false };
+        let warnings = compile_for(source, Profile::Filter, &usage).unwrap().warnings;
+        assert!(warnings.iter().any(|found| found.message == message), "{source}: {warnings:?}");
+    }
 }
 
 #[test]

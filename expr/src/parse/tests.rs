@@ -1,3 +1,5 @@
+//! Sources to trees, mistakes to messages, and recovery behind them.
+
 use super::parse;
 use crate::ast::{Body, Expr, ExprKind};
 use crate::diagnostic::Diagnostic;

@@ -1,3 +1,5 @@
+//! Which filters become which tests, and what they are found by.
+
 use crate::{Compiled, Profile, compile};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Diagnostics as they are drawn.
+
 use super::render;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::span::Span;
@@ -130,6 +132,27 @@ fn a_filter_that_is_too_long_says_by_how_much() {
 }
 
 #[test]
+fn of_a_long_line_the_part_around_the_place_is_drawn() {
+    let keys = vec!["'ABC-1'"; 60].join(", ");
+    let source = format!("[{keys}].includes(event.issue.keey) && [{keys}].includes('x')");
+    let before = "'ABC-1', 'ABC-1'].includes(event.issue.";
+    let after = "'ABC-1', 'ABC-1', 'ABC-1', 'ABC-1', 'ABC-1', 'ABC-1', 'ABC-1'";
+    let (before, after) = (&before[before.len() - 39..], after);
+    let found = drawn(&source, UPDATED, 1);
+    let mut lines = found.lines().skip(3);
+    let shown = lines.next().unwrap();
+    assert!(shown.starts_with("1 | …"), "{found}");
+    assert!(shown.contains(&format!("{before}keey) && [{after}")), "{found}");
+    assert_eq!(shown.chars().count(), "1 | …".chars().count() + 121, "{found}");
+    let caret = lines.next().unwrap();
+    assert_eq!(&caret[caret.find('^').unwrap()..], "^^^^ unknown field");
+    let column = |line: &str, text: &str| line[..line.find(text).unwrap()].chars().count();
+    assert_eq!(column(shown, "keey"), column(caret, "^"), "{found}");
+    assert!(found.lines().all(|line| line.chars().count() < 140), "{found}");
+    assert!(found.contains("event.issue.key) &&"), "{found}");
+}
+
+#[test]
 fn an_id_compared_with_a_number_is_put_in_quotes() {
     let expected = "\
 warning[SY-3207]: String and Number are never equal
@@ -181,6 +204,12 @@ fn tabs_and_wide_letters_keep_carets_in_place() {
     let found = drawn("\tevent.issue.fields.priorty == 'ü'", UPDATED, 1);
     assert!(found.contains("1 |  event.issue.fields.priorty"), "{found}");
     assert!(found.contains("  |                     ^^^^^^^ unknown"), "{found}");
+}
+
+#[test]
+fn what_is_missing_at_the_end_has_a_caret_behind_it() {
+    let found = drawn("event.issue.key ==", UPDATED, 1);
+    assert!(found.contains("1 | event.issue.key ==\n  |                   ^\n"), "{found}");
 }
 
 #[test]

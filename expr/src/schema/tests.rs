@@ -1,3 +1,5 @@
+//! The schema of payloads against the sample events, and the nearest names.
+
 use super::{Found, Members, Others, Shape, body_of, nearest};
 use serde_json::Value;
 

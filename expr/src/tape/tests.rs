@@ -1,3 +1,5 @@
+//! JSON to tapes: shapes, limits, and what is no JSON.
+
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;

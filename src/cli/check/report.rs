@@ -26,15 +26,17 @@ pub(super) fn text(checked: &Checked, valid: bool) -> anyhow::Result<()> {
     if !valid {
         return Ok(());
     }
+    let warnings = match shown {
+        0 => String::new(),
+        1 => ", with a warning".to_owned(),
+        more => format!(", with {more} warnings"),
+    };
     match checked.filters.as_slice() {
         [only] => {
-            print_line("the filter is valid")?;
+            print_line(&format!("the filter is valid{warnings}"))?;
             summary(only).map_or(Ok(()), |summary| print_line(&summary))
         }
-        filters => {
-            let warnings = if shown == 0 { String::new() } else { format!(", {shown} warnings") };
-            print_line(&format!("{} filters are valid{warnings}", filters.len()))
-        }
+        filters => print_line(&format!("{} filters are valid{warnings}", filters.len())),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use anyhow::Context;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use switchyard_expr::Severity;
 
+use crate::cli::UsageError;
 use crate::registry::Problem;
 use crate::registry::review::{not_an_object, review};
 
@@ -17,6 +18,17 @@ pub(super) struct Subject {
     pub(super) filters: Vec<FilterText>,
     /// What handlers get; none of a filter alone.
     pub(super) body: Option<Body>,
+    /// The key of the module, where it has one.
+    pub(super) key: Option<Key>,
+}
+
+/// The key of a module and where it stands.
+pub(super) struct Key {
+    pub(super) text: String,
+    /// The installation that has it; empty where the file is about one.
+    pub(super) owner: String,
+    /// `modules.trigger[0].key`; for the line of a file `key`.
+    pub(super) path: String,
 }
 
 /// What a module's handler gets of an event.
@@ -54,7 +66,13 @@ pub(super) fn expression(file: &str, source: String, events: &[String]) -> Subje
         events: events.to_vec(),
         delivers_on_error: false,
     };
-    Subject { origin: file.into(), problems: Vec::new(), filters: vec![filter], body: None }
+    Subject {
+        origin: file.into(),
+        problems: Vec::new(),
+        filters: vec![filter],
+        body: None,
+        key: None,
+    }
 }
 
 /// Tells the forms apart by what they say: a manifest has `modules`, a module `events`, a
@@ -74,7 +92,7 @@ pub(super) fn read(file: &str, text: &str, events: &[String]) -> anyhow::Result<
     let subjects = lines.map(|(at, line)| {
         let number = at + 1;
         let module = serde_json::from_str::<Value>(line)
-            .with_context(|| format!("{file}:{number} is no JSON object"))?;
+            .with_context(|| UsageError(format!("{file}:{number} is no JSON object")))?;
         let mut subject = trigger(&format!("{file}:{number}"), line, &module, "");
         for filter in &mut subject.filters {
             filter.file = file.into();
@@ -88,9 +106,10 @@ pub(super) fn read(file: &str, text: &str, events: &[String]) -> anyhow::Result<
 /// Every trigger of a Forge manifest.
 fn manifest(file: &str, text: &str) -> anyhow::Result<Vec<Subject>> {
     let manifest: Value =
-        serde_saphyr::from_str(text).with_context(|| format!("{file} is no YAML"))?;
+        serde_saphyr::from_str(text).with_context(|| UsageError(format!("{file} is no YAML")))?;
     let triggers = manifest.pointer("/modules/trigger").and_then(Value::as_array);
-    let triggers = triggers.with_context(|| format!("{file} has no `modules.trigger`"))?;
+    let triggers =
+        triggers.with_context(|| UsageError(format!("{file} has no `modules.trigger`")))?;
     let subjects = triggers.iter().enumerate().map(|(at, module)| {
         let path = format!("modules.trigger[{at}]");
         data(file, text, module, &path)
@@ -101,7 +120,11 @@ fn manifest(file: &str, text: &str) -> anyhow::Result<Vec<Subject>> {
 /// A module with its `data`, or the data alone.
 fn trigger(file: &str, text: &str, module: &Value, path: &str) -> Subject {
     match module.get("data") {
-        Some(inner) => data(file, text, inner, &join(path, "data")),
+        Some(inner) => {
+            let subject = data(file, text, inner, &join(path, "data"));
+            let outer = module.as_object().and_then(|module| key(module, path));
+            Subject { key: outer.or(subject.key), ..subject }
+        }
         None => data(file, text, module, path),
     }
 }
@@ -109,7 +132,13 @@ fn trigger(file: &str, text: &str, module: &Value, path: &str) -> Subject {
 fn data(file: &str, text: &str, data: &Value, path: &str) -> Subject {
     let Some(data) = data.as_object() else {
         let problems = vec![(Severity::Error, not_an_object(path))];
-        return Subject { origin: file.into(), problems, filters: Vec::new(), body: None };
+        return Subject {
+            origin: file.into(),
+            problems,
+            filters: Vec::new(),
+            body: None,
+            key: None,
+        };
     };
     let path = if path.is_empty() { "trigger" } else { path };
     let review = review(data, path);
@@ -135,7 +164,14 @@ fn data(file: &str, text: &str, data: &Value, path: &str) -> Subject {
         problems: errors.chain(warnings).collect(),
         filters: filters.collect(),
         body: Some(body),
+        key: key(data, path),
     }
+}
+
+fn key(module: &Map<String, Value>, path: &str) -> Option<Key> {
+    let text = module.get("key")?.as_str()?.to_owned();
+    let owner = module.get("installationId").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Some(Key { text, owner, path: join(path, "key") })
 }
 
 impl FilterText {
@@ -237,6 +273,18 @@ modules:
                 MANIFEST.lines().nth(line - 1).unwrap().chars().skip(column - 1).take(3).collect();
             assert_eq!(there, "kex", "{}", filter.source);
         }
+    }
+
+    #[test]
+    fn keys_are_those_of_the_modules_and_of_their_installations() {
+        let keys = |file: &str, text: &str| -> Vec<(String, String, String)> {
+            let keys = read(file, text, &[]).unwrap().into_iter().filter_map(|found| found.key);
+            keys.map(|key| (key.owner, key.text, key.path)).collect()
+        };
+        let found = keys("manifest.yml", MANIFEST);
+        assert_eq!(found[1], (String::new(), "b".into(), "modules.trigger[1].key".into()));
+        let line = r#"{"installationId":"i","key":"k","data":{"events":["a"],"function":"f"}}"#;
+        assert_eq!(keys("x.json", line), [("i".into(), "k".into(), "key".into())]);
     }
 
     #[test]

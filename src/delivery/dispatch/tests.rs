@@ -1,3 +1,5 @@
+//! Deliveries through lanes: each is accounted for once, whatever its handler does.
+
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use bytes::Bytes;

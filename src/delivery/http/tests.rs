@@ -1,3 +1,5 @@
+//! Attempts over HTTP against handlers of every behaviour.
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;

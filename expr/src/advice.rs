@@ -18,6 +18,7 @@ pub(crate) fn instead_of(ty: Type, name: &str) -> Option<&'static str> {
         (Type::String | Type::List, "isEmpty") => "write `length == 0`",
         (Type::List, "find") => "write `list.filter(x => ...)[0]`",
         (Type::List, "findIndex") => "write `list.map(x => ...).indexOf(true)`",
+        (Type::List, "push" | "add") => "lists never change: write `list.concat(x)`",
         (Type::List, "at") => "write `list[0]`",
         (Type::List, "forEach") => "write `map`, `some` or `every`",
         (Type::List, "any") => "write `some(x => ...)`",

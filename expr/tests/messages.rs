@@ -1,0 +1,144 @@
+//! Every message as it is drawn, held against the file that shows them all.
+//!
+//! The mistakes are the examples of the codes' pages, the expressions of the corpus, and a list of
+//! what neither has. Of mistakes that are told in the same words the first is kept.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::path::Path;
+
+use switchyard_expr::{
+    Code, Diagnostic, Env, Profile, Scratch, Tape, TapeLimits, Usage, Verdict, cases, compile_for,
+    jql, render::render,
+};
+
+const EVENTS: &[&str] = &["avi:jira:created:issue", "avi:jira:updated:issue"];
+
+/// Mistakes that need an event of their own to be told.
+const ABOUT_EVENTS: &[(&str, &[&str])] = &[
+    ("event.content.id == '1'", EVENTS),
+    ("event.issue.key == 'A'", &["avi:confluence:created:page"]),
+    ("event.changelog.items.length > 1", &["avi:jira:created:issue", "avi:jira:updated:issue"]),
+    ("event.comment.body == 'x'", EVENTS),
+    ("event.changelog?.items.some(i => i.field == 'Status')", &["avi:jira:updated:issue"]),
+    ("event.changelog?.items.some(i => i.field == 'status')", &["avi:jira:created:issue"]),
+    ("event.issue.fields.labels.length > '2'", EVENTS),
+    ("event.issue.id == 10001", EVENTS),
+    ("event.issue.fields.labels == 'x'", EVENTS),
+    ("event.issue.fields.summary.includes(1)", EVENTS),
+    ("event.issue.key", EVENTS),
+    ("event.issue.fields.summary + 'x'", EVENTS),
+    ("event.eventType == 'avi:jira:deleted:issue'", EVENTS),
+    ("event.issue != null && event.issue.fields.assignee.accountId == 'x'", EVENTS),
+];
+
+/// Queries that are not JQL, or not that of webhooks.
+const QUERIES: &[&str] = &[
+    "watchCount = 1",
+    "project = OPS ORDER BY created",
+    "assignee = currentUser()",
+    "project ~ OPS",
+    "project is EMPTY",
+    "project",
+    "project =",
+    "project = OPS status = Done",
+    "(project = OPS",
+    "project in OPS",
+    "project not OPS",
+    "= OPS",
+];
+
+fn findings(source: &str, events: &[&str]) -> Vec<Diagnostic> {
+    let usage = Usage { events, delivers_on_error: false };
+    match compile_for(source, Profile::Filter, &usage) {
+        Err(rejected) => rejected.diagnostics,
+        Ok(compiled) => {
+            let mut event = Tape::new();
+            let json = br#"{"issue": {"key": "A-1", "fields": {"summary": "s"}}}"#;
+            event.parse(json, &TapeLimits::default()).unwrap();
+            let verdict = compiled.program.verdict(&event, &Env::at(0), &mut Scratch::new());
+            let mut found = compiled.warnings;
+            if let Verdict::Failed(error) = verdict {
+                found.push(Diagnostic::error(error.code, error.span, error.message));
+            }
+            found
+        }
+    }
+}
+
+/// A message without what it quotes: two that differ in names only are one.
+fn words(message: &str) -> String {
+    let parts = message.split(['`', '"', '\'']).step_by(2);
+    parts.flat_map(str::chars).filter(|c| !c.is_ascii_digit()).collect()
+}
+
+fn corpus() -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
+    let files = std::fs::read_dir(folder).unwrap();
+    let mut files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let cases = files
+        .iter()
+        .flat_map(|file| cases::parse(&std::fs::read_to_string(file).unwrap()).unwrap());
+    cases.map(|case| case.expr).filter(|expr| expr.len() < 200).collect()
+}
+
+/// Every message with its code, once, by code.
+fn drawn() -> String {
+    let mut seen = HashSet::new();
+    let mut messages: Vec<(Code, String)> = Vec::new();
+    let mut add = |source: &str, diagnostics: Vec<Diagnostic>| {
+        for found in diagnostics {
+            let help = found.help.as_deref().map(words);
+            if seen.insert((found.code, words(&found.message), words(&found.label), help)) {
+                let text = render(std::slice::from_ref(&found), source, "filter");
+                messages.push((found.code, text));
+            }
+        }
+    };
+    for query in QUERIES {
+        add(query, jql::translate(query).unwrap_err().diagnostics);
+    }
+    for (source, events) in ABOUT_EVENTS {
+        add(source, findings(source, events));
+    }
+    let examples = Code::ALL.iter().filter(|code| code.number() / 100 != 35);
+    let examples = examples.map(|code| code.page().example.to_owned());
+    for source in examples.chain(corpus()) {
+        add(&source, findings(&source, EVENTS));
+    }
+    messages.sort_by_key(|(code, _)| *code);
+    let mut out = String::new();
+    for (_, text) in messages {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{text}");
+    }
+    out
+}
+
+#[test]
+fn every_message_is_as_the_file_shows_it() {
+    let kept = include_str!("messages.txt");
+    let found = drawn();
+    if found == kept {
+        return;
+    }
+    let new = Path::new(env!("CARGO_TARGET_TMPDIR")).join("messages.txt");
+    std::fs::write(&new, &found).unwrap();
+    let differs = found.lines().zip(kept.lines()).position(|(a, b)| a != b);
+    let line = differs.map_or(found.lines().count().min(kept.lines().count()), |at| at) + 1;
+    panic!("messages differ from line {line} on; if they should, copy {}", new.display());
+}
+
+#[test]
+fn every_code_that_has_a_text_to_draw_is_drawn() {
+    let kept = include_str!("messages.txt");
+    for code in Code::ALL {
+        let is_drawn = kept.contains(&format!("[{code}]"));
+        // Too large or too slow to show.
+        let is_limit = code.number() / 100 == 33;
+        assert!(is_drawn || is_limit, "{code}");
+    }
+}

@@ -1,0 +1,177 @@
+//! The offline commands as their users call them: answers, forms for other tools, exit codes.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+/// Runs the program in `folder`, with `input` as its standard input.
+fn run_with(folder: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// Runs the program; its exit code and what it printed, errors behind the rest.
+fn run(folder: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = run_with(folder, arguments, "");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+}
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+const CREATED: &str = "avi:jira:created:issue";
+
+#[test]
+fn an_event_that_does_not_exist_is_named_with_the_one_that_was_meant() {
+    let module = json!({"type": "trigger", "data": {
+        "events": ["avi:jira:created:comment"], "function": "main"}});
+    let folder = folder(&[("module.json", &module.to_string())]);
+    let expected = "\
+error[SY-2006]: no such event `avi:jira:created:comment`
+ --> module.json#data.events[0]
+help: did you mean `avi:jira:commented:issue`?
+
+";
+    assert_eq!(run(folder.path(), &["check", "module.json"]), (1, expected.into()));
+}
+
+#[test]
+fn two_modules_with_one_key_are_shown_with_both_places() {
+    let manifest = "\
+modules:
+  trigger:
+    - key: same
+      function: main
+      events: [avi:jira:created:issue]
+    - key: same
+      function: main
+      events: [avi:jira:updated:issue]
+";
+    let line = |installation: &str| {
+        json!({"installationId": installation, "key": "k", "type": "trigger",
+            "data": {"events": [CREATED], "function": "main"}})
+        .to_string()
+    };
+    let lines = format!("{}\n{}\n{}\n", line("a"), line("b"), line("a"));
+    let folder = folder(&[("manifest.yml", manifest), ("modules.ndjson", &lines)]);
+    let (status, text) = run(folder.path(), &["check", "manifest.yml"]);
+    let expected = "\
+error[SY-2019]: two modules have the key `same`
+ --> manifest.yml#modules.trigger[1].key
+help: the other is manifest.yml#modules.trigger[0].key; the vendor would ignore both, here the later is refused
+";
+    assert!(status == 1 && text.contains(expected), "{status} {text}");
+    let (status, text) = run(folder.path(), &["check", "modules.ndjson"]);
+    assert_eq!((status, text.matches("SY-2019").count()), (1, 1), "{text}");
+    assert!(text.contains(" --> modules.ndjson:3#key\nhelp: the other is modules.ndjson:1#key;"));
+}
+
+#[test]
+fn a_body_that_the_vendor_drops_is_warned_of_with_a_sample() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/events/jira-updated-issue-large.json");
+    let mut event: Value = serde_json::from_str(&std::fs::read_to_string(sample).unwrap()).unwrap();
+    event["issue"]["fields"]["environment"] = json!("x".repeat(200_000));
+    let module = |fields: &[&str]| {
+        json!({"events": ["avi:jira:updated:issue"], "function": "main",
+            "payload": {"include": {"fields": fields}}})
+        .to_string()
+    };
+    let folder = folder(&[
+        ("event.json", &event.to_string()),
+        ("all.json", &module(&["summary", "environment"])),
+        ("some.json", &module(&["summary"])),
+    ]);
+    let check = |module: &str| run(folder.path(), &["check", module, "--with", "event.json"]);
+    let (status, text) = check("all.json");
+    assert!(text.starts_with("warning[SY-2024]: the body of the sample"), "{text}");
+    assert!(text.contains(" --> all.json#trigger.payload.include.fields\n"), "{text}");
+    assert_eq!(status, 0, "a warning is no refusal");
+    assert!(!check("some.json").1.contains("SY-2024"));
+}
+
+#[test]
+fn findings_come_in_the_forms_of_other_tools() {
+    let filter = "'ü😀' == 'x' ||\n  event.issue.fields.priorty.name == 'High'";
+    let folder = folder(&[("filter.txt", filter)]);
+    let check = |more: &[&str]| {
+        let arguments = [&["check", "filter.txt", "--event", CREATED], more].concat();
+        let (status, text) = run(folder.path(), &arguments);
+        assert_eq!(status, 0, "{text}");
+        text
+    };
+    let found: Value = serde_json::from_str(&check(&["-o", "json"])).unwrap();
+    assert_eq!(found, serde_json::from_str::<Value>(&check(&["--format", "json"])).unwrap());
+    assert_eq!(found["valid"], true);
+    let found = found["diagnostics"].as_array().unwrap();
+    let field = found.iter().find(|found| found["code"] == "SY-3103").unwrap();
+    let place = ["offset", "offset16", "length", "line", "column"].map(|name| &field[name]);
+    assert_eq!(place, [40, 37, 7, 2, 22].map(Value::from).each_ref(), "{field}");
+    assert_eq!(field["replacement"], "priority");
+
+    let annotations = check(&["--format", "github"]);
+    let expected = "::warning file=filter.txt,line=2,col=22,endColumn=29,title=SY-3103::no field";
+    assert!(annotations.lines().any(|line| line.starts_with(expected)), "{annotations}");
+
+    let log: Value = serde_json::from_str(&check(&["--format", "sarif"])).unwrap();
+    let run = &log["runs"][0];
+    let results = run["results"].as_array().unwrap();
+    let field = results.iter().find(|result| result["ruleId"] == "SY-3103").unwrap();
+    let region = &field["locations"][0]["physicalLocation"]["region"];
+    assert_eq!(*region, json!({"startLine": 2, "startColumn": 22, "endColumn": 29}));
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    let is_ruled = |result: &Value| rules.iter().any(|rule| rule["id"] == result["ruleId"]);
+    assert!(results.iter().all(is_ruled));
+}
+
+#[test]
+fn exit_codes_tell_yes_no_and_wrong_use_apart() {
+    let folder = folder(&[("event.json", r#"{"eventType":"x","a":1}"#), ("bad.json", "{")]);
+    for (arguments, status) in [
+        (&["check", "-e", "event.a == 1"][..], 0),
+        (&["check", "-e", "event.a === 1"], 1),
+        (&["check", "-e", "event.a == 1", "--event", "avi:jira:nothing"], 1),
+        (&["check"], 2),
+        (&["check", "missing.txt"], 2),
+        (&["check", "bad.json"], 2),
+        (&["check", "event.json", "--with", "missing.json"], 2),
+        (&["test", "-e", "event.a == 1", "--with", "event.json"], 0),
+        (&["test", "-e", "event.a == 2", "--with", "event.json"], 1),
+        (&["test", "-e", "event.a == 2", "--with", "bad.json"], 2),
+        (&["test", "-e", "event.a ==", "--with", "event.json"], 1),
+        (&["explain", "-e", "event.a == 2", "--with", "event.json"], 0),
+        (&["explain-code", "SY-3103"], 0),
+        (&["explain-code", "SY-0000"], 1),
+        (&["serve", "--config", "missing.toml"], 2),
+        (&["no-such-command"], 2),
+    ] {
+        let found = run(folder.path(), arguments);
+        assert_eq!(found.0, status, "{arguments:?}: {}", found.1);
+    }
+}
+
+#[test]
+fn standard_input_is_a_file_like_any_other() {
+    let folder = folder(&[]);
+    let output = run_with(folder.path(), &["check", "-"], "event.issue.kex == 'A'\n");
+    assert!(output.status.success());
+    let output =
+        run_with(folder.path(), &["check", "-"], "modules:\n  trigger:\n    - events: 1\n");
+    assert_eq!(output.status.code(), Some(1));
+}
