@@ -124,9 +124,11 @@ pub struct Events {
 pub struct Ingest {
     /// Jira sites by cloud id.
     pub jira: BTreeMap<String, IngestSite>,
+    /// Confluence sites by cloud id.
+    pub confluence: BTreeMap<String, IngestSite>,
 }
 
-/// `[ingest.jira.<cloudId>]`
+/// `[ingest.jira.<cloudId>]` and `[ingest.confluence.<cloudId>]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IngestSite {
@@ -344,7 +346,7 @@ fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
 
 /// Whether keys under this path are free names rather than settings.
 fn is_open(path: &str) -> bool {
-    path == "ingest.jira"
+    matches!(path, "ingest.jira" | "ingest.confluence")
 }
 
 fn overlay(base: &mut Table, over: Table, origin: &str, path: &str) -> Result<(), ConfigError> {
@@ -410,8 +412,8 @@ fn draw_key(text: &str, path: &str) -> Option<String> {
 fn set_from_variable(table: &mut Table, name: &str, text: &str) -> Result<(), ConfigError> {
     let path = name.trim_start_matches(ENV_PREFIX).to_lowercase();
     let keys: Vec<&str> = path.split("__").collect();
-    if let ["ingest", "jira", site, "secret"] = keys.as_slice() {
-        return set_site_secret(table, site, text);
+    if let ["ingest", product @ ("jira" | "confluence"), site, "secret"] = keys.as_slice() {
+        return set_site_secret(table, product, site, text);
     }
     let (Some((last, sections)), origin) = (keys.split_last(), name) else { return Ok(()) };
     let mut at = &mut *table;
@@ -433,14 +435,19 @@ fn set_from_variable(table: &mut Table, name: &str, text: &str) -> Result<(), Co
     Ok(())
 }
 
-fn set_site_secret(table: &mut Table, site: &str, secret: &str) -> Result<(), ConfigError> {
+fn set_site_secret(
+    table: &mut Table,
+    product: &str,
+    site: &str,
+    secret: &str,
+) -> Result<(), ConfigError> {
     let entry = Table::from_iter([("secret".to_owned(), Value::String(secret.into()))]);
-    match table.get_mut("ingest").and_then(|ingest| ingest.get_mut("jira")) {
+    match table.get_mut("ingest").and_then(|ingest| ingest.get_mut(product)) {
         Some(Value::Table(sites)) => {
             sites.insert(site.to_owned(), Value::Table(entry));
             Ok(())
         }
-        _ => Err(unknown_key(table, "environment", "ingest.jira")),
+        _ => Err(unknown_key(table, "environment", "ingest")),
     }
 }
 
@@ -490,6 +497,7 @@ mod tests {
             ("SWITCHYARD_LIMITS__STEPS", "7"),
             ("SWITCHYARD_ADMIN_TOKEN", "t"),
             ("SWITCHYARD_INGEST__JIRA__C1__SECRET", "s"),
+            ("SWITCHYARD_INGEST__CONFLUENCE__C1__SECRET", "c"),
         ])
         .unwrap();
         assert!(config.delivery.allow_http);
@@ -499,6 +507,7 @@ mod tests {
         assert_eq!(config.limits.steps, 7);
         assert_eq!(config.admin.token, "t");
         assert_eq!(config.ingest.jira["c1"].secret, "s");
+        assert_eq!(config.ingest.confluence["c1"].secret, "c");
     }
 
     #[test]

@@ -210,7 +210,7 @@ fn lower_base32() -> &'static Encoding {
 }
 
 /// Which product a site runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Product {
     /// Jira, Jira Software, Jira Service Management.

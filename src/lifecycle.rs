@@ -32,7 +32,7 @@ use crate::console::{self, Console};
 use crate::delivery::http::Sender;
 use crate::delivery::retry::Random;
 use crate::delivery::{Directory, Dispatcher, Edges, FailedWebhooks, Guard};
-use crate::domain::{CloudId, Secret, SubscriptionId};
+use crate::domain::{Product, Secret, SubscriptionId};
 use crate::event::Publisher;
 use crate::matcher::{Matcher, Subscription};
 use crate::registry::{ConnectLimits, Registry, Settings};
@@ -321,12 +321,16 @@ fn events_state(config: &Config, publisher: &Arc<dyn Publisher>) -> EventsState 
 }
 
 fn ingest_state(config: &Config, publisher: &Arc<dyn Publisher>) -> IngestState {
-    let secret = |(site, settings): (&String, &config::IngestSite)| {
-        (CloudId::from(site.as_str()), Secret::new(settings.secret.as_str()))
-    };
+    let products =
+        [(Product::Jira, &config.ingest.jira), (Product::Confluence, &config.ingest.confluence)];
+    let sites = products.into_iter().flat_map(|(product, sites)| {
+        sites.iter().map(move |(site, settings)| {
+            ((product, site.as_str().into()), Secret::new(settings.secret.as_str()))
+        })
+    });
     IngestState {
         publisher: Arc::clone(publisher),
-        secrets: Arc::new(config.ingest.jira.iter().map(secret).collect()),
+        secrets: Arc::new(sites.collect()),
         body_bytes_max: config.limits.body,
     }
 }

@@ -1,4 +1,4 @@
-//! The door for webhooks: what a Jira site posts goes into the event stream.
+//! The door for webhooks: what a Jira or Confluence site posts goes into the event stream.
 //!
 //! An answer of 202 means that the broker holds every event of the webhook. Anything else means that
 //! the same webhook may be sent again: its events carry ids of their own, so none is stored twice.
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -20,8 +20,9 @@ use serde_json::json;
 use sha2::Sha256;
 
 use super::ApiError;
-use crate::domain::{CloudId, Secret};
-use crate::event::webhook::map_webhook;
+use super::page::Query;
+use crate::domain::{CloudId, Product, Secret};
+use crate::event::webhook::{confluence, map_webhook};
 use crate::event::{DecodeError, Headers, Publisher};
 
 #[cfg(test)]
@@ -39,42 +40,60 @@ const CLOUD_ID_BYTES_MAX: usize = 128;
 pub struct IngestState {
     /// Takes the events.
     pub publisher: Arc<dyn Publisher>,
-    /// Webhook secrets by site; a site without one is not asked for a signature.
-    pub secrets: Arc<HashMap<CloudId, Secret>>,
+    /// Webhook secrets by product and site; a site without one is not asked for a signature.
+    pub secrets: Arc<HashMap<(Product, CloudId), Secret>>,
     /// Largest body, in bytes.
     pub body_bytes_max: usize,
 }
 
-/// `POST /ingest/jira/{cloudId}`.
+/// `POST /ingest/jira/{cloudId}` and `POST /ingest/confluence/{cloudId}?event=NAME`.
 pub fn routes(state: IngestState) -> Router {
-    Router::new()
-        .route("/ingest/jira/{cloudId}", post(take))
-        .route("/ingest/jira/{cloudId}/", post(take))
-        .with_state(state)
+    let mut router = Router::new();
+    for (path, product) in [
+        ("/ingest/jira/{cloudId}", Product::Jira),
+        ("/ingest/confluence/{cloudId}", Product::Confluence),
+    ] {
+        let take = move |state, cloud_id, query, headers, body| {
+            take(state, product, cloud_id, query, headers, body)
+        };
+        router = router.route(path, post(take)).route(&format!("{path}/"), post(take));
+    }
+    router.with_state(state)
 }
 
 async fn take(
     State(state): State<IngestState>,
+    product: Product,
     Path(cloud_id): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     if !(1..=CLOUD_ID_BYTES_MAX).contains(&cloud_id.len()) {
-        return Err(bad_request("SY-1021", "the path must name a site: /ingest/jira/{cloudId}"));
+        let message = "the path must name a site: /ingest/jira/{cloudId}";
+        return Err(bad_request("SY-1021", message));
     }
     if let Some(retry_after_s) = state.publisher.refuse_for_s() {
         return Err(ApiError::Backlog { retry_after_s });
     }
     let cloud_id = CloudId::from(cloud_id);
     let body = read(body, state.body_bytes_max).await?;
-    if let Some(secret) = secret_of(&state.secrets, &cloud_id) {
+    if let Some(secret) = secret_of(&state.secrets, product, &cloud_id) {
         let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
         if !is_signed(secret, signature.unwrap_or_default(), &body) {
             return Err(ApiError::BadSignature);
         }
     }
-    let events = map_webhook(&cloud_id, &RequestHeaders(&headers), &body)
-        .map_err(|error| bad_request("SY-1023", &error.to_string()))?;
+    let headers = RequestHeaders(&headers);
+    let events = match product {
+        Product::Jira => map_webhook(&cloud_id, &headers, &body),
+        Product::Confluence => {
+            let query = Query::parse(query.as_deref());
+            confluence::map_webhook(&cloud_id, &headers, &body, query.get("event"))
+                .map(|event| vec![event])
+        }
+    };
+    let events = events.map_err(|error| bad_request("SY-1023", &error.to_string()))?;
     let ids: Vec<String> =
         events.iter().map(|(envelope, _)| envelope.event_id.to_string()).collect();
     let publishes =
@@ -100,8 +119,13 @@ fn bad_request(code: &'static str, message: &str) -> ApiError {
 }
 
 /// Secrets from the environment have their site in lower case.
-fn secret_of<'s>(secrets: &'s HashMap<CloudId, Secret>, cloud_id: &CloudId) -> Option<&'s Secret> {
-    secrets.get(cloud_id).or_else(|| secrets.get(cloud_id.as_str().to_lowercase().as_str()))
+fn secret_of<'s>(
+    secrets: &'s HashMap<(Product, CloudId), Secret>,
+    product: Product,
+    cloud_id: &CloudId,
+) -> Option<&'s Secret> {
+    let lower = CloudId::from(cloud_id.as_str().to_lowercase());
+    secrets.get(&(product, cloud_id.clone())).or_else(|| secrets.get(&(product, lower)))
 }
 
 /// Whether `signature` is that of `body`; takes the same time whichever byte differs.

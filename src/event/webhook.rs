@@ -1,4 +1,5 @@
-//! Jira webhooks to events: what Jira posts becomes what triggers listen to.
+//! Webhooks to events: what Jira posts becomes what triggers listen to; `confluence` does the same
+//! for the other product.
 //!
 //! A pure mapping of one request to one or more events. It changes the members that the two
 //! families spell differently and hands on all others byte for byte. No webhook that names itself is
@@ -15,6 +16,7 @@ use super::members::{Members, ObjectWriter};
 use super::{Envelope, Headers, identity};
 use crate::domain::{CloudId, EventId, EventType};
 
+pub mod confluence;
 pub mod original;
 pub mod reverse;
 #[cfg(test)]
@@ -116,6 +118,11 @@ pub enum WebhookError {
          `jira:issue_created`"
     )]
     Name,
+    /// Nothing says which webhook of Confluence it is.
+    #[error(
+        "nothing says which webhook this is: name it in the address, such as `?event=page_created`"
+    )]
+    Unnamed,
 }
 
 /// The events that one webhook of site `cloud_id` makes, each with its envelope and body; at least
@@ -128,18 +135,21 @@ pub fn map_webhook(
     headers: &impl Headers,
     body: &[u8],
 ) -> Result<Vec<(Envelope, Bytes)>, WebhookError> {
-    let text = std::str::from_utf8(body)
-        .map_err(|error| WebhookError::Utf8 { offset: error.valid_up_to() })?;
-    let members =
-        Members::parse(text).map_err(|error| WebhookError::Json { reason: error.to_string() })?;
+    let members = read(body)?;
     let name = members.string("webhookEvent").filter(|name| !name.is_empty());
     let name = name.filter(|name| name.len() <= NAME_BYTES_MAX).ok_or(WebhookError::Name)?;
 
-    let webhook = Webhook { name: &name, members: &members, bytes: text.len() };
+    let webhook = Webhook { name: &name, members: &members, bytes: body.len() };
     let events = webhook.events().into_iter();
     Ok(events
         .map(|(event_type, body)| envelop(cloud_id, headers, event_type, &members, body))
         .collect())
+}
+
+fn read(body: &[u8]) -> Result<Members<'_>, WebhookError> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| WebhookError::Utf8 { offset: error.valid_up_to() })?;
+    Members::parse(text).map_err(|error| WebhookError::Json { reason: error.to_string() })
 }
 
 fn envelop(

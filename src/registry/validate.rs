@@ -119,8 +119,10 @@ impl Rules<'_> {
             return;
         };
         let granted = self.app.map_or(&[] as &[String], |app| &app.scopes);
-        let lacks = |scope: &&&str| !granted.is_empty() && !granted.iter().any(|g| g == **scope);
-        for scope in known.scopes.iter().filter(lacks) {
+        if granted.is_empty() {
+            return;
+        }
+        for scope in known.scopes.missing(granted) {
             let message = format!("`{name}` needs the scope {scope}, which the app does not have");
             problems.push(Problem::new(code::SCOPE, path, message));
         }

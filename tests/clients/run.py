@@ -17,7 +17,8 @@ import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOKEN = "clients-admin-token"
-CLIENTS = ["connect_express.mjs", "forge_api.mjs", "forge_remote.mjs", "jira_js.mjs", "python_clients.py"]
+CLIENTS = ["confluence_js.mjs", "connect_express.mjs", "forge_api.mjs", "forge_manifest.mjs", "forge_remote.mjs",
+           "jira_js.mjs", "python_clients.py"]
 CLIENT_TIMEOUT_S = 60
 READY_TIMEOUT_S = 30
 

@@ -152,3 +152,49 @@ async fn webhook_with_a_wrong_signature_is_refused_and_a_resent_one_is_stored_on
     assert_eq!(sink.count(), 2, "the repeat under the same identifier is one event");
     router.kill().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn confluence_webhook_reaches_triggers_as_an_event_and_connect_apps_as_it_was() {
+    let nats = NatsServer::start().await;
+    let sink = Sink::start().await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
+        .with("SWITCHYARD_INGEST__CONFLUENCE__SITE-1__SECRET", WEBHOOK_SECRET);
+    let router = setup.start().await;
+    let app = router.provision("app-1", "inst-1", SITE, &sink.url("/event")).await;
+    let filter = json!({ "expression": "event.content.space.key == 'OPS'" });
+    let events = ["avi:confluence:updated:page"];
+    register(&app, json!({ "endpoint": "hook", "events": events, "filter": filter })).await;
+    let hook = json!({ "key": "hook", "event": "page_updated", "url": "/webhook" });
+    let connect = json!({ "kind": "connect", "baseUrl": sink.url("/"), "scopes": ["READ"],
+        "staticModules": { "webhooks": [hook] } });
+    router.put("/admin/v1/apps/connect-1", connect).await;
+    let installation = json!({ "app": "connect-1", "cloudId": SITE, "product": "confluence",
+        "clientKey": "tenant-1", "sharedSecret": WEBHOOK_SECRET });
+    router.put("/admin/v1/installations/inst-2", installation).await;
+
+    let page = |space: &str| {
+        json!({ "userAccountId": "a:1", "timestamp": 1_800_000_000_000_i64,
+        "page": { "id": 7, "idAsString": "7", "spaceKey": space, "contentType": "page" } })
+    };
+    let path = format!("/ingest/confluence/{SITE}?event=page_updated");
+    for space in ["WEB", "OPS"] {
+        let body = page(space);
+        let signature = signature(&body.to_string());
+        let headers =
+            [("x-hub-signature", signature.as_str()), ("x-atlassian-webhook-identifier", space)];
+        router.api.send(Method::POST, &path, &headers, &body).await.expect("taken");
+    }
+    let unsigned = router.api.send(Method::POST, &path, &[], &page("OPS")).await.unwrap_err();
+    assert!(unsigned.to_string().contains("401"), "{unsigned}");
+    eventually(Duration::from_secs(20), "all of them arrive", || async {
+        (sink.count() >= 3).then_some(())
+    })
+    .await;
+    let [event] = sink.received_at("/event").try_into().expect("the filter lets one through");
+    let event = event.json();
+    assert_eq!((&event["atlassianId"], &event["content"]["id"]), (&json!("a:1"), &json!("7")));
+    let webhooks: Vec<Value> = sink.received_at("/webhook").iter().map(Received::json).collect();
+    assert_eq!(webhooks.len(), 2);
+    assert!(webhooks.contains(&page("OPS")), "{webhooks:?}");
+    router.kill().await;
+}

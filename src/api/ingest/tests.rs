@@ -10,7 +10,7 @@ use crate::api::testing::{MemoryStream, post};
 const PATH: &str = "/ingest/jira/c1";
 
 fn door(stream: &Arc<MemoryStream>, secret: Option<&str>) -> Router {
-    let secret = secret.map(|secret| (CloudId::from("c1"), Secret::new(secret)));
+    let secret = secret.map(|secret| ((Product::Jira, "c1".into()), Secret::new(secret)));
     routes(IngestState {
         publisher: Arc::clone(stream) as Arc<dyn Publisher>,
         secrets: Arc::new(secret.into_iter().collect()),
@@ -122,4 +122,19 @@ async fn unconfirmed_or_unwanted_webhook_is_to_be_sent_again() {
     assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"30".parse().unwrap()));
     assert_eq!(answer["errors"][0]["code"], "SY-5013");
     assert_eq!(stream.events().len(), 0);
+}
+
+#[tokio::test]
+async fn webhook_of_confluence_is_named_by_its_address() {
+    let stream = Arc::new(MemoryStream::default());
+    let body = r#"{"page":{"id":7,"spaceKey":"OPS"},"timestamp":1800000000000}"#;
+    let path = "/ingest/confluence/c1?event=page_created";
+    // The secret is that of the Jira site of this name.
+    let (status, _, answer) = post(door(&stream, Some("switchyard")), path, &[], body).await;
+    assert_eq!(status, 202, "{answer}");
+    let (status, _, answer) = post(door(&stream, None), "/ingest/confluence/c1/", &[], body).await;
+    assert_eq!(status, 400);
+    assert_eq!(answer["errors"][0]["code"], "SY-1023");
+    let (envelope, _) = &stream.events()[0];
+    assert_eq!(envelope.event_type.as_str(), "avi:confluence:created:page");
 }

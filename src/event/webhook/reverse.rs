@@ -7,62 +7,14 @@
 use super::super::members::{Members, ObjectWriter};
 use super::original::MATCHED;
 use super::{
-    CHANGED_CONFIGURATION, MERGED_VERSION, OPTIONS, OTHER_VERB, SAME_VERB, as_token, renamed,
+    CHANGED_CONFIGURATION, MERGED_VERSION, OPTIONS, OTHER_VERB, SAME_VERB, as_token, confluence,
+    renamed,
 };
 use crate::domain::{EventType, Product};
 
 /// The event of a comment that was written or changed.
 const COMMENTED_ISSUE: &str = "avi:jira:commented:issue";
 const DELETED_VERSION: &str = "avi:jira:deleted:version";
-
-/// Confluence webhooks whose verb is the same in both worlds: noun of the webhook name, its verbs,
-/// noun of the event type.
-const CONFLUENCE: &[(&str, &[&str], &str)] = &[
-    (
-        "page_",
-        &[
-            "created",
-            "updated",
-            "viewed",
-            "archived",
-            "unarchived",
-            "moved",
-            "copied",
-            "children_reordered",
-            "restored",
-            "trashed",
-            "initialized",
-            "started",
-            "snapshotted",
-            "published",
-        ],
-        "page",
-    ),
-    ("blog_", &["created", "updated", "viewed", "restored", "trashed"], "blogpost"),
-    ("comment_", &["created", "updated"], "comment"),
-    (
-        "attachment_",
-        &["created", "updated", "viewed", "archived", "unarchived", "trashed", "restored"],
-        "attachment",
-    ),
-    ("space_", &["created", "updated", "permissions_updated"], "space:V2"),
-    ("label_", &["created", "added", "removed", "deleted"], "label"),
-    ("user_", &["created"], "user"),
-    ("group_", &["created"], "group"),
-    ("relation_", &["created", "deleted"], "relation"),
-];
-
-/// Confluence says `removed` where events say `deleted`, and `search_performed`.
-const CONFLUENCE_OTHER: &[(&str, &str)] = &[
-    ("page_removed", "avi:confluence:deleted:page"),
-    ("blog_removed", "avi:confluence:deleted:blogpost"),
-    ("comment_removed", "avi:confluence:deleted:comment"),
-    ("attachment_removed", "avi:confluence:deleted:attachment"),
-    ("space_removed", "avi:confluence:deleted:space:V2"),
-    ("user_removed", "avi:confluence:deleted:user"),
-    ("group_removed", "avi:confluence:deleted:group"),
-    ("search_performed", "avi:confluence:performed:search"),
-];
 
 /// An event type that a webhook of some name hears.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,7 +31,7 @@ pub struct Heard {
 pub fn heard(name: &str, product: Product) -> Vec<Heard> {
     let plain = |event_type: String| Heard { event_type: event_type.into(), condition: None };
     if product == Product::Confluence {
-        return vec![plain(confluence(name).unwrap_or_else(|| unknown(name)))];
+        return vec![plain(confluence::event_type(name).unwrap_or_else(|| unknown(name)))];
     }
     let comment = |operator: &str| Heard {
         condition: Some(format!("event.comment?.created {operator} event.comment?.updated")),
@@ -110,16 +62,6 @@ fn jira(name: &str) -> Option<String> {
     })
 }
 
-fn confluence(name: &str) -> Option<String> {
-    if let Some((_, event_type)) = CONFLUENCE_OTHER.iter().find(|(known, _)| *known == name) {
-        return Some((*event_type).to_owned());
-    }
-    CONFLUENCE.iter().find_map(|(prefix, verbs, noun)| {
-        let verb = name.strip_prefix(prefix).filter(|verb| verbs.contains(verb))?;
-        Some(format!("avi:confluence:{verb}:{noun}"))
-    })
-}
-
 fn unknown(name: &str) -> String {
     format!("webhook:{}", as_token(name))
 }
@@ -134,7 +76,7 @@ pub fn name_of<'n>(
     let hears = |name: &str, product| {
         heard(name, product).iter().any(|heard| heard.event_type == *event_type)
     };
-    let product = match event_type.as_str().starts_with("avi:confluence:") {
+    let product = match confluence::is_ours(event_type) {
         true => Product::Confluence,
         false => Product::Jira,
     };
@@ -180,11 +122,23 @@ pub fn body(
     matched: Option<&str>,
 ) -> String {
     let mut webhook = ObjectWriter::with_capacity(1024);
-    let time = event.id("timestamp").filter(|text| text.parse::<i64>().is_ok());
-    if let Some(time) = time.or_else(|| time_ms.map(|ms| ms.to_string())) {
-        webhook.json("timestamp", &time);
+    let time = event.id("timestamp").and_then(|text| text.parse().ok());
+    if let Some(time) = time.or_else(|| confluence::created_ms(event)).or(time_ms) {
+        webhook.json("timestamp", &time.to_string());
     }
     webhook.text("webhookEvent", name);
+    match confluence::is_ours(event_type) {
+        true => confluence::add_members(event_type, event, &mut webhook),
+        false => add_members(event_type, event, &mut webhook),
+    }
+    if let Some(matched) = matched {
+        webhook.json(MATCHED, matched);
+    }
+    webhook.finish()
+}
+
+/// What webhooks of Jira have beside the members of all.
+fn add_members(event_type: &EventType, event: &Members<'_>, webhook: &mut ObjectWriter) {
     if let Some(kind) = event.json("jiraEventTypeName") {
         webhook.json("issue_event_type_name", kind);
     }
@@ -206,10 +160,6 @@ pub fn body(
     if is_link {
         webhook.json("issueLink", &link(event));
     }
-    if let Some(matched) = matched {
-        webhook.json(MATCHED, matched);
-    }
-    webhook.finish()
 }
 
 /// The link of a webhook: ids are numbers there, and the names of its type longer.

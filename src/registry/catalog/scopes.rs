@@ -1,0 +1,197 @@
+//! The scopes that events need, classic or granular: an app that has all of one kind hears them.
+//!
+//! **Source:** the vendor's event-to-scope map, `@forge/manifest` 13.7.0; for events it does not
+//! have, the product event references.
+
+/// What an app must be granted. Lists as OAuth 2.0 writes them, with a space between scopes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scopes {
+    classic: &'static str,
+    /// Instead of the classic ones; empty = there are none.
+    granular: &'static str,
+}
+
+impl Scopes {
+    /// The classic scopes that `granted` lacks; none if it has all granular ones.
+    pub fn missing(&self, granted: &[String]) -> impl Iterator<Item = &'static str> {
+        let lacks = |scope: &&str| !granted.iter().any(|granted| granted == scope);
+        let is_granular = !self.granular.is_empty() && !self.granular.split(' ').any(|s| lacks(&s));
+        let needed = if is_granular { "" } else { self.classic };
+        needed.split_terminator(' ').filter(move |scope| lacks(scope))
+    }
+}
+
+const fn scopes(classic: &'static str, granular: &'static str) -> Scopes {
+    Scopes { classic, granular }
+}
+
+pub(super) const ISSUE: Scopes = scopes(
+    "read:jira-work",
+    "read:issue:jira read:issue-type:jira read:user:jira read:project:jira read:status:jira",
+);
+pub(super) const COMMENT: Scopes = scopes(
+    "read:jira-work",
+    "read:issue:jira read:issue-type:jira read:user:jira read:project:jira read:status:jira \
+     read:comment:jira",
+);
+pub(super) const LINK: Scopes = scopes(
+    "read:jira-work",
+    "read:field:jira read:issue-link-type:jira read:issue:jira read:issue-type:jira \
+     read:priority:jira read:status:jira read:avatar:jira read:issue.time-tracking:jira \
+     read:project-category:jira read:project:jira read:user:jira",
+);
+pub(super) const WORKLOG: Scopes = scopes(
+    "read:jira-work",
+    "read:issue-worklog.property:jira read:issue-worklog:jira read:project-role:jira \
+     read:comment:jira read:avatar:jira read:group:jira read:user:jira",
+);
+pub(super) const ATTACHMENT: Scopes = scopes("read:jira-work", "read:attachment:jira");
+pub(super) const ISSUE_PROPERTY: Scopes = scopes("read:jira-work", "read:issue.property:jira");
+pub(super) const COMPONENT: Scopes = scopes("read:jira-work", "read:project:jira read:user:jira");
+pub(super) const COMPONENT_DELETED: Scopes =
+    scopes("read:jira-work", "read:project:jira read:user:jira read:project.component:jira");
+pub(super) const VERSION: Scopes = scopes("read:jira-work", "read:project-version:jira");
+pub(super) const PROJECT: Scopes = scopes("read:jira-work", "read:project:jira");
+pub(super) const USER: Scopes = scopes(
+    "read:jira-user",
+    "read:application-role:jira read:group:jira read:user:jira read:avatar:jira",
+);
+pub(super) const ISSUE_TYPE: Scopes = scopes("manage:jira-configuration", "read:issue-type:jira");
+pub(super) const FILTER: Scopes =
+    scopes("manage:jira-configuration", "read:filter:jira read:jql:jira");
+pub(super) const FIELD: Scopes = scopes("manage:jira-configuration", "read:field:jira");
+pub(super) const FIELD_CONFIGURATION: Scopes =
+    scopes("manage:jira-configuration", "read:custom-field-contextual-configuration:jira");
+pub(super) const EXPRESSION: Scopes =
+    scopes("manage:jira-configuration", "read:workflow:jira read:issue:jira read:project:jira");
+pub(super) const CONFIGURATION: Scopes =
+    scopes("manage:jira-configuration", "read:instance-configuration:jira");
+pub(super) const TIME_TRACKING: Scopes =
+    scopes("manage:jira-configuration", "read:issue.time-tracking:jira");
+pub(super) const SPRINT: Scopes = scopes("read:jira-work", "read:sprint:jira-software");
+pub(super) const BOARD: Scopes = scopes(
+    "read:jira-work read:jira-user",
+    "read:board-scope:jira-software read:issue-details:jira read:project:jira \
+     read:user:jira",
+);
+pub(super) const BOARD_CONFIGURATION: Scopes = scopes(
+    "read:jira-work read:jira-user",
+    "read:board-scope.admin:jira-software read:project:jira read:user:jira",
+);
+pub(super) const REQUEST_TYPE: Scopes =
+    scopes("manage:jira-configuration", "read:requesttype:jira-service-management");
+pub(super) const SERVICE_DESK: Scopes =
+    scopes("manage:jira-configuration", "read:servicedesk:jira-service-management");
+pub(super) const PAGE: Scopes = scopes(
+    "read:confluence-content.summary",
+    "read:page:confluence read:space:confluence read:user:confluence \
+     read:content.metadata:confluence",
+);
+pub(super) const PAGE_DELETED: Scopes = scopes(
+    "read:confluence-content.summary write:confluence-content",
+    "read:page:confluence write:page:confluence read:space:confluence read:user:confluence \
+     read:content.metadata:confluence",
+);
+pub(super) const BLOG_POST: Scopes = scopes(
+    "read:confluence-content.summary",
+    "read:blogpost:confluence read:space:confluence read:user:confluence \
+     read:content.metadata:confluence",
+);
+pub(super) const BLOG_POST_DELETED: Scopes = scopes(
+    "read:confluence-content.summary write:confluence-content",
+    "read:blogpost:confluence write:blogpost:confluence read:space:confluence \
+     read:user:confluence read:content.metadata:confluence",
+);
+pub(super) const WHITEBOARD: Scopes = scopes(
+    "read:confluence-content.summary",
+    "read:whiteboard:confluence read:space:confluence read:user:confluence \
+     read:content.metadata:confluence",
+);
+pub(super) const DATABASE: Scopes = scopes(
+    "read:confluence-content.summary",
+    "read:database:confluence read:space:confluence read:user:confluence \
+     read:content.metadata:confluence",
+);
+pub(super) const EMBED: Scopes = scopes(
+    "read:confluence-content.summary",
+    "read:embed:confluence read:space:confluence read:user:confluence \
+     read:content.metadata:confluence",
+);
+pub(super) const FOLDER: Scopes = scopes(
+    "read:confluence-content.summary",
+    "read:folder:confluence read:space:confluence read:user:confluence \
+     read:content.metadata:confluence",
+);
+pub(super) const TASK: Scopes = scopes(
+    "read:confluence-content.all",
+    "read:inlinetask:confluence read:space:confluence read:user:confluence \
+     read:content.metadata:confluence",
+);
+pub(super) const PAGE_COMMENT: Scopes = scopes(
+    "read:confluence-content.summary",
+    "read:comment:confluence read:page:confluence read:blogpost:confluence \
+     read:space:confluence read:user:confluence read:content.metadata:confluence",
+);
+pub(super) const PAGE_COMMENT_PERMISSIONS: Scopes = scopes(
+    "read:confluence-content.summary",
+    "read:comment:confluence read:page:confluence read:blogpost:confluence \
+     read:custom-content:confluence read:space:confluence read:user:confluence \
+     read:content.metadata:confluence",
+);
+pub(super) const SPACE: Scopes = scopes("read:confluence-space.summary", "read:space:confluence");
+pub(super) const SPACE_DELETED: Scopes = scopes(
+    "read:confluence-space.summary write:confluence-space",
+    "read:space:confluence write:space:confluence",
+);
+pub(super) const PAGE_ATTACHMENT: Scopes = scopes(
+    "read:confluence-content.summary",
+    "read:attachment:confluence read:page:confluence read:blogpost:confluence \
+     read:space:confluence read:user:confluence read:content.metadata:confluence",
+);
+pub(super) const PAGE_ATTACHMENT_PERMISSIONS: Scopes = scopes(
+    "read:confluence-content.summary",
+    "read:attachment:confluence read:page:confluence read:blogpost:confluence \
+     read:comment:confluence read:custom-content:confluence read:space:confluence \
+     read:user:confluence read:content.metadata:confluence",
+);
+pub(super) const CUSTOM_CONTENT: Scopes = scopes(
+    "read:confluence-content.summary",
+    "read:custom-content:confluence read:space:confluence read:blogpost:confluence \
+     read:page:confluence read:user:confluence read:content.metadata:confluence",
+);
+pub(super) const CONTENT: Scopes = scopes("read:confluence-content.summary", "");
+pub(super) const CONFLUENCE_USER: Scopes = scopes("read:confluence-user", "read:user:confluence");
+pub(super) const CONFLUENCE_GROUP: Scopes =
+    scopes("read:confluence-groups", "read:group:confluence");
+pub(super) const RELATION: Scopes = scopes(
+    "read:confluence-content.summary read:confluence-space.summary read:confluence-user",
+    "read:page:confluence read:blogpost:confluence read:attachment:confluence \
+     read:custom-content:confluence read:database:confluence read:embed:confluence \
+     read:folder:confluence read:whiteboard:confluence read:content-details:confluence \
+     read:space:confluence read:user:confluence",
+);
+pub(super) const NONE: Scopes = scopes("", "");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(scopes: &Scopes, granted: &str) -> Vec<&'static str> {
+        let granted: Vec<String> = granted.split_terminator(' ').map(str::to_owned).collect();
+        scopes.missing(&granted).collect()
+    }
+
+    #[test]
+    fn all_of_one_kind_are_enough_and_less_is_told_in_classic_ones() {
+        assert_eq!(missing(&BOARD, BOARD.classic), [""; 0]);
+        assert_eq!(missing(&BOARD, BOARD.granular), [""; 0]);
+        assert_eq!(missing(&BOARD, "read:jira-work read:project:jira"), ["read:jira-user"]);
+        assert_eq!(missing(&BOARD, ""), ["read:jira-work", "read:jira-user"]);
+    }
+
+    #[test]
+    fn where_there_are_no_granular_scopes_only_classic_ones_help() {
+        assert_eq!(missing(&CONTENT, "read:page:confluence"), [CONTENT.classic]);
+        assert_eq!(missing(&NONE, ""), [""; 0]);
+    }
+}
