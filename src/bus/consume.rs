@@ -49,6 +49,8 @@ pub struct Pull {
     pulling: Option<Box<pull::Stream>>,
     /// Messages held back; handed out before any other.
     held: VecDeque<Pulled>,
+    /// How many of them, from the last, still wait to have their deadline moved.
+    unmoved: usize,
     /// How often held messages have their deadline moved.
     hold_interval: Duration,
     held_at: Instant,
@@ -91,6 +93,7 @@ impl Pull {
             batch_bytes: share.max(BATCH_BYTES_MIN),
             pulling: None,
             held: VecDeque::new(),
+            unmoved: 0,
             hold_interval: Duration::from_secs(config.ack_wait_s) / 3,
             held_at: clock::tick(),
         }
@@ -206,12 +209,18 @@ impl Source for Pull {
 
     async fn hold(&mut self) {
         loop {
-            let wait = self.hold_interval.saturating_sub(clock::since(self.held_at));
-            tokio::time::sleep(wait).await;
-            self.held_at = clock::tick();
-            self.take_in();
-            for message in &self.held {
+            if self.unmoved == 0 {
+                let wait = self.hold_interval.saturating_sub(clock::since(self.held_at));
+                tokio::time::sleep(wait).await;
+                self.held_at = clock::tick();
+                self.take_in();
+                self.unmoved = self.held.len();
+            }
+            // Goes on where it was dropped: there may be room sooner than all of them are moved.
+            self.unmoved = self.unmoved.min(self.held.len());
+            while let Some(message) = self.held.get(self.held.len() - self.unmoved) {
                 message.in_progress().await;
+                self.unmoved -= 1;
             }
         }
     }

@@ -364,6 +364,28 @@ async fn events_that_wait_for_room_are_handed_out_only_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_wait_behind_a_slow_handler_keep_their_deadline() {
+    const COUNT: u64 = 800;
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let mut config = quick();
+    // All of them have arrived long before their turn, which comes for the last after three times
+    // their deadline.
+    config.events.in_flight_max = 1;
+    config.events.ack_wait_s = 3;
+    sink.slow("/hook", Duration::from_millis(10));
+    let rig = Rig::start(&nats, &config).await;
+    let subscription = rig.subscribe("inst-1", http(&sink.url("/hook")));
+    for number in 1..=COUNT {
+        rig.publish(number).await;
+    }
+    rig.until_all_acknowledged().await;
+    assert_eq!(subscription.stats.delivered.load(Relaxed), COUNT);
+    let handed_out = rig.consumer().await.unwrap().delivered.consumer_sequence;
+    assert_eq!(handed_out, COUNT, "none came again after its deadline");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn event_stays_open_until_its_delivery_is_accounted_for() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let rig = Rig::start(&nats, &quick()).await;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -45,6 +46,8 @@ struct Recorded {
     bodies: Mutex<HashMap<String, String>>,
     /// Paths that answer once they are released.
     held: Mutex<HashMap<String, Arc<Semaphore>>>,
+    /// How long paths think before they answer.
+    slow: Mutex<HashMap<String, Duration>>,
 }
 
 /// A real HTTP server on loopback.
@@ -94,6 +97,11 @@ impl Sink {
         }
     }
 
+    /// From now on `path` takes its time.
+    pub(crate) fn slow(&self, path: &str, pause: Duration) {
+        self.recorded.slow.lock().unwrap().insert(path.to_owned(), pause);
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.recorded.received.lock().unwrap().len()
     }
@@ -127,6 +135,10 @@ async fn record(
     if let Some(gate) = gate {
         // It is closed when it is released.
         let _ = gate.acquire().await;
+    }
+    let pause = recorded.slow.lock().unwrap().get(&path).copied();
+    if let Some(pause) = pause {
+        tokio::time::sleep(pause).await;
     }
     let said = recorded.bodies.lock().unwrap().get(&path).cloned();
     if let (None, Some(body)) = (answer, said) {
