@@ -18,7 +18,7 @@ CHECK := .tools/check-$(shell printf '%s' '$(CHECK_PACKAGES)' | cksum | cut -d' 
 CLIENTS := .tools/clients-$(shell cksum < tests/clients/requirements.txt | cut -d' ' -f1).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: help tools build run test test-all lint unit oracle bench check-deploy check-rules check-clients fuzz clean
+.PHONY: help tools build run test test-all lint unit oracle bench bench-worst search-worst bench-expr-peers check-deploy check-rules check-clients fuzz clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,18 @@ bench: cargo tools ## The router against the least that has to be done; some min
 	cargo bench --locked --bench pipeline -- --record benches/record/$$(date +%F)-pipeline.md
 	cargo bench --locked --bench registration -- --record benches/record/$$(date +%F)-registration.md
 	cargo bench --locked --bench matcher
+
+bench-worst: cargo ## What the language can be made to cost, against its bounds
+	cargo bench --locked -p switchyard-expr --bench worst
+
+# Breeds new cases and keeps the costliest in expr/benches/worst/cases.json.
+SEARCH_SECONDS := 120
+
+search-worst: cargo ## Search for costlier filters, SEARCH_SECONDS=120
+	cargo bench --locked -p switchyard-expr --bench worst -- --search $(SEARCH_SECONDS)
+
+bench-expr-peers: cargo ## A filter compiled here and by the cel crate (downloads it)
+	cargo run --release --manifest-path expr/benches/peers/Cargo.toml
 
 check-deploy: $(NATS) $(CHECK) ## Validate the deploy files offline
 	$(call check,hadolint) deploy/Dockerfile

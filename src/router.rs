@@ -23,7 +23,7 @@ use crate::delivery::outcome::DeadReason;
 use crate::delivery::parking::{Fired, Malformed};
 use crate::delivery::{self, Delivery, Directory, Dispatcher, Due, Occurrence};
 use crate::event::metrics::{InputMetrics, decode_error};
-use crate::event::{DecodeError, Decoder, Event, Incoming, Source};
+use crate::event::{DecodeError, Decoder, Event, Heading, Incoming, Source};
 use crate::matcher::metrics::{self as matching, MatchMetrics};
 use crate::matcher::{FilterFailure, Match, Matcher, Matches, Scratch};
 use crate::telemetry::{Live, LogBudget, Notice};
@@ -229,19 +229,28 @@ impl Router {
 
     fn decode_and_match<M: Incoming>(&self, desk: &mut Desk, message: &M) -> Examined {
         let (subject, headers) = (message.subject(), message.headers());
-        let decoded = desk.decoder.decode(subject, headers, message.payload(), message.sequence());
-        let event = match decoded {
-            Ok(event) => event,
+        let wants = |heading: Heading<'_>| self.matcher.listens(heading);
+        let (body, sequence) = (message.payload(), message.sequence());
+        let arrival = match desk.decoder.receive(subject, headers, body, sequence, wants) {
+            Ok(arrival) => arrival,
             Err(error) => return Examined::unreadable(&error),
         };
-        desk.metrics.count_type(event.envelope.event_type.as_str());
+        let heading = arrival.heading();
+        desk.metrics.count_type(heading.event_type);
         let started = clock::tick();
-        let outcome = self.matcher.matches(&event, &desk.decoder, &mut desk.scratch);
-        let event_type = event.envelope.event_type.as_str();
-        desk.matching.count(event_type, &outcome, clock::since(started));
-        self.live.tell(|| routed(&event, &outcome));
-        let Matches { matches, failures, .. } = outcome;
-        for failure in &failures {
+        let mut nothing = Matches::default();
+        let outcome = match arrival.is_wanted() {
+            true => self.matcher.matches(heading, &desk.decoder, &mut desk.scratch),
+            false => &mut nothing,
+        };
+        desk.matching.count(heading.event_type, outcome, clock::since(started));
+        if outcome.is_empty() && outcome.failures.is_empty() && !self.live.is_watched() {
+            return Examined::Unmatched;
+        }
+        let matches = outcome.take(heading, &desk.decoder);
+        let event = arrival.into_event();
+        self.live.tell(|| routed(&event, &matches, outcome));
+        for failure in &outcome.failures {
             self.note_failure(&event, failure);
         }
         if matches.is_empty() {
@@ -397,12 +406,12 @@ impl Router {
     }
 }
 
-fn routed(event: &Event, outcome: &Matches) -> Notice {
+fn routed(event: &Event, matches: &[Match], outcome: &Matches) -> Notice {
     Notice::Routed {
         event_id: event.envelope.event_id.to_string(),
         event_type: event.envelope.event_type.to_string(),
         entity: event.envelope.entity.as_deref().map(str::to_owned),
-        matches: outcome.matches.iter().map(|found| found.subscription.id.to_string()).collect(),
+        matches: matches.iter().map(|found| found.subscription.id.to_string()).collect(),
         errors: outcome.failures.iter().map(|fail| fail.subscription.id.to_string()).collect(),
         ignored: outcome.ignored,
     }

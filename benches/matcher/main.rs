@@ -1,5 +1,5 @@
 //! The matcher by number of filters, in ratios to V: the time `serde_json` takes to check that the
-//! same bytes are JSON, in the same run. `cargo bench --bench matcher [-- --quick]`.
+//! same bytes are JSON, in the same run. `cargo bench --bench matcher -- --help` tells its parts.
 
 #![expect(
     clippy::expect_used,
@@ -18,10 +18,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use switchyard::clock;
 use switchyard::domain::InstallationId;
-use switchyard::event::{Decoder, Event, Headers};
+use switchyard::event::{Arrival, Decoder, Headers, Heading};
 use switchyard::matcher::{Matcher, Scratch, Subscription};
 
-use measure::{allocations, compare, live_bytes, median};
+use measure::{allocations, compare, live_bytes};
 use workload::{EVENT_TYPE, Random, event, mixed_filter, projects, subscriptions};
 
 #[global_allocator]
@@ -56,13 +56,52 @@ struct Case {
     events: Vec<(Arc<str>, Bytes)>,
 }
 
+const USAGE: &str = "\
+cargo bench --bench matcher [-- [--quick] [PART]...]
+
+  --quick  up to 100,000 filters of one type, 1,000 tenants
+  PART     of: sizes none wide tenants fanout unindexable; all if none is named";
+
 fn main() {
-    let quick = std::env::args().any(|argument| argument == "--quick");
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    if arguments.iter().any(|argument| argument == "--help") {
+        println!("{USAGE}");
+        return;
+    }
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let parts: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|a| !a.starts_with("--")).collect();
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     println!(
         "| workload | matches | candidates | V us | us | x V | must | stretch | events/s | MB/s | allocations |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-    let sizes: &[(usize, (f64, f64))] = &[
+    let most = if quick { 100_000 } else { 1_000_000 };
+    if wanted("sizes") {
+        sizes(most);
+    }
+    if wanted("none") {
+        none(most);
+    }
+    if wanted("wide") {
+        wide_events();
+    }
+    if wanted("tenants") {
+        let many = if quick { 1_000 } else { 10_000 };
+        many_tenants("200 tenants interleaved, 100000 filters", 200, 500, (1.7, 1.0));
+        many_tenants(&format!("{many} tenants, 100 filters each"), many, 100, (1.7, 1.0));
+    }
+    if wanted("fanout") {
+        all_match();
+    }
+    if wanted("unindexable") {
+        unindexable();
+    }
+}
+
+/// Filters of one type in one site, up to `most` of them.
+fn sizes(most: usize) {
+    let goals = [
         (100, (1.5, 0.8)),
         (1_000, (1.5, 0.8)),
         (10_000, (2.0, 1.2)),
@@ -70,27 +109,33 @@ fn main() {
         (1_000_000, (2.5, 1.0)),
     ];
     let mut times = Vec::new();
-    for (filters, goal) in sizes.iter().filter(|(filters, _)| !quick || *filters <= 100_000) {
+    for (filters, goal) in goals.into_iter().filter(|(filters, _)| *filters <= most) {
         let name = format!("{filters} filters of one type");
-        let case = one_tenant(*filters);
-        times.push((*filters, report(&Row { name: &name, goal: Some(*goal) }, &case)));
-        if *filters == 1_000_000 || (quick && *filters == 100_000) {
-            no_match(&case.matcher, *filters);
-            changes(&case.matcher, *filters);
-        }
+        times.push(report(&Row { name: &name, goal: Some(goal) }, &one_tenant(filters)));
     }
-    if let (Some((_, small)), Some((most, large))) = (times.get(1), times.last()) {
+    if let [_, small, .., large] = times[..] {
         println!(
             "growth from 1000 to {most} filters: {:.2} (must 2.0, stretch 1.5)",
             large / small
         );
     }
-    wide_events();
-    let many = if quick { 1_000 } else { 10_000 };
-    many_tenants("200 tenants interleaved, 100000 filters", 200, 500, (1.7, 1.0));
-    many_tenants(&format!("{many} tenants, 100 filters each"), many, 100, (1.7, 1.0));
-    all_match();
-    unindexable();
+}
+
+/// As many filters, for events that match none of them and whose types nobody asks for; and what
+/// changes cost.
+fn none(filters: usize) {
+    let mut case = one_tenant(filters);
+    // Of projects that nobody asked for.
+    let mut random = Random(3);
+    let unasked = |at| ("site".into(), event(&mut random, &format!("Q{at}"), usize::MAX, 0));
+    case.events = (0..EVENTS).map(unasked).collect();
+    let name = format!("0 matches, {filters} filters");
+    report(&Row { name: &name, goal: Some((0.8, 0.4)) }, &case);
+    let nobody = Case { matcher: Matcher::default(), events: case.events.clone() };
+    report(&Row { name: "no trigger for the event type", goal: None }, &nobody);
+    changes(&case.matcher, filters);
+    let name = format!("0 matches, {filters} filters, after these changes");
+    report(&Row { name: &name, goal: None }, &case);
 }
 
 fn mix(seed: u64, filters: usize) -> Vec<String> {
@@ -141,28 +186,28 @@ fn report(row: &Row<'_>, case: &Case) -> f64 {
     let mut scratch = Scratch::default();
     let (mut matches, mut candidates) = (0, 0);
     for (site, body) in &case.events {
-        let event = decode(&mut decoder, site, body);
-        let found = case.matcher.matches(&event, &decoder, &mut scratch);
+        let headers = Binary(site);
+        let event = receive(&case.matcher, &mut decoder, &headers, body);
+        if !event.is_wanted() {
+            continue;
+        }
+        let found = case.matcher.matches(event.heading(), &decoder, &mut scratch);
         assert!(found.failures.is_empty());
-        matches += found.matches.len();
+        matches += found.len();
         candidates += found.candidates;
     }
     let bytes: usize = case.events.iter().map(|(_, body)| body.len()).sum();
     let of = |at: usize| &case.events[at % case.events.len()];
-    let allocated = allocations();
-    let mut calls = 0_u64;
     let (v, ours) = compare(
         |at| {
             let body = &of(at).1;
             black_box(serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok());
         },
-        |at| {
-            let (site, body) = of(at);
-            let event = decode(&mut decoder, site, body);
-            black_box(case.matcher.matches(&event, &decoder, &mut scratch));
-            calls += 1;
-        },
+        |at| one(case, of(at), &mut decoder, &mut scratch),
     );
+    let allocated = allocations();
+    case.events.iter().for_each(|event| one(case, event, &mut decoder, &mut scratch));
+    let allocated = allocations() - allocated;
     let count = case.events.len() as f64;
     let (must, stretch) = row.goal.map_or_else(Default::default, |(must, stretch)| {
         let verdict = |goal: f64| if ours / v <= goal { "holds" } else { "missed" };
@@ -178,46 +223,30 @@ fn report(row: &Row<'_>, case: &Case) -> f64 {
         ours / v,
         1e9 / ours,
         bytes as f64 / count / ours * 1e3,
-        (allocations() - allocated) as f64 / calls as f64,
+        allocated as f64 / count,
     );
     ours / 1e3
 }
 
-fn decode(decoder: &mut Decoder, site: &str, body: &Bytes) -> Event {
-    decoder.decode("", &Binary(site), body.clone(), 1).expect("an event")
+/// From the bytes of one event to its matches.
+fn one(case: &Case, event: &(Arc<str>, Bytes), decoder: &mut Decoder, scratch: &mut Scratch) {
+    let (site, body) = event;
+    let headers = Binary(site);
+    let event = receive(&case.matcher, decoder, &headers, body);
+    if event.is_wanted() {
+        black_box(case.matcher.matches(event.heading(), decoder, scratch));
+    }
 }
 
-fn no_match(matcher: &Matcher, filters: usize) {
-    // The same filters, and events of projects that nobody asked for.
-    let site: Arc<str> = "site".into();
-    let mut random = Random(3);
-    let mut decoder = Decoder::new(1 << 20, false);
-    let mut scratch = Scratch::default();
-    let events: Vec<_> = (0..EVENTS)
-        .map(|at| (Arc::clone(&site), event(&mut random, &format!("Q{at}"), usize::MAX, 0)))
-        .collect();
-    let (mut ours, mut v) = (Vec::new(), Vec::new());
-    let of = |at: usize| &events[at % events.len()];
-    let (of_v, of_ours) = compare(
-        |at| {
-            black_box(serde_json::from_slice::<serde::de::IgnoredAny>(&of(at).1).is_ok());
-        },
-        |at| {
-            let event = decode(&mut decoder, &site, &of(at).1);
-            black_box(matcher.matches(&event, &decoder, &mut scratch));
-        },
-    );
-    v.push(of_v);
-    ours.push(of_ours);
-    let (v, ours) = (median(v), median(ours));
-    let verdict = if ours / v <= 0.8 { "holds" } else { "missed" };
-    println!(
-        "| 0 matches, {filters} filters | 0 | | {:.2} | {:.2} | {:.2} | 0.8 {verdict} | 0.4 | {:.0} | | |",
-        v / 1e3,
-        ours / 1e3,
-        ours / v,
-        1e9 / ours
-    );
+/// As the router does it.
+fn receive<'m>(
+    matcher: &Matcher,
+    decoder: &mut Decoder,
+    headers: &'m Binary<'_>,
+    body: &Bytes,
+) -> Arrival<'m> {
+    let wants = |heading: Heading<'_>| matcher.listens(heading);
+    decoder.receive("", headers, body.clone(), 1, wants).expect("an event")
 }
 
 /// Adds and removes one module at a time.

@@ -54,8 +54,8 @@ pub(crate) fn measure(rounds: usize, report: &mut Report) -> anyhow::Result<()> 
             pass(&mut |body| Ok(_ = black_box(serde_json::from_slice::<IgnoredAny>(body)?)))?;
         let taped = pass(&mut |body| Ok(black_box(&mut tape).parse(body, &limits)?))?;
         let matched = pass(&mut |body| {
-            let event = decoder.decode("", &sent, body.clone(), 1)?;
-            black_box(matcher.matches(&event, &decoder, &mut scratch));
+            let event = decoder.receive("", &sent, body.clone(), 1, |_| true)?;
+            black_box(matcher.matches(event.heading(), &decoder, &mut scratch));
             Ok(())
         })?;
         parse.round(events, bare, taped);

@@ -7,17 +7,23 @@ mod date;
 mod json;
 mod list;
 mod map;
+pub(crate) mod pattern;
 pub(crate) mod regex;
 mod string;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
+use crate::builtin::pattern::Pattern;
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::meter::Meter;
+use crate::limits::{STEPS_PER_ENTRY, STEPS_PER_ERROR};
+use crate::meter::{Meter, VALUE_BYTES};
 use crate::operator::{build_map, charge_lookup};
-use crate::text::stringify;
-use crate::value::{Captured, Class, Function, Map, Member, Native, Raised, Text, Type, Value};
+use crate::text::{TextBuilder, stringify};
+use crate::value::{
+    Captured, Class, Function, List, Map, Member, Native, Raised, Text, Type, Value,
+};
 use crate::view::View;
 
 /// What builtins need of the evaluator that runs them.
@@ -32,10 +38,8 @@ pub(crate) trait Machine<'v> {
     /// The instant that `new Date()` yields, in milliseconds since 1970.
     fn now_ms(&self) -> i64;
 
-    /// The compiled form of a pattern. Evaluators may keep patterns; the price stays the same.
-    fn regex(&mut self, pattern: &str) -> Result<::regex::Regex, String> {
-        regex::compile(pattern)
-    }
+    /// The patterns that stand in the source.
+    fn patterns(&self) -> &'v [(Box<str>, Arc<Pattern>)];
 
     /// Runs an arrow function; missing arguments are null, surplus ones are ignored.
     fn call_lambda(
@@ -166,7 +170,7 @@ pub(crate) fn lookup<'v, V: View>(
     meter: &mut Meter,
 ) -> Result<Found<'v>, Fault<'v>> {
     if let Value::Map(map) = receiver {
-        charge_lookup(map, meter)?;
+        charge_lookup(map, name, meter)?;
         if let Some(value) = map.get(view, name) {
             return Ok(Found::Value(value));
         }
@@ -180,7 +184,10 @@ pub(crate) fn lookup<'v, V: View>(
         None => match ty {
             Type::Map => Ok(Found::Missing(None)),
             Type::Null => Err(Fault::null_access()),
-            _ => Ok(Found::Missing(Some(unknown_member(ty, name)))),
+            _ => {
+                meter.step(STEPS_PER_ERROR)?;
+                Ok(Found::Missing(Some(unknown_member(ty, name))))
+            }
         },
     }
 }
@@ -202,8 +209,7 @@ pub(crate) fn lookup_index<'v, V: View>(
             let Some(at) = element_index(*number, list.len()) else {
                 return Ok(Found::Missing(None));
             };
-            meter.read_elements(at)?;
-            Ok(list.iter(view).nth(at).map_or(Found::Missing(None), Found::Value))
+            Ok(element(list, at, view, meter)?.map_or(Found::Missing(None), Found::Value))
         }
         (Value::String(text), Value::Number(number)) => string::unit_at(text, *number, meter),
         (receiver, index) => {
@@ -213,6 +219,28 @@ pub(crate) fn lookup_index<'v, V: View>(
         }
     }
 }
+
+/// The element at `at`. Those of the event are found by walking there.
+fn element<'v, V: View>(
+    list: &List<'v>,
+    at: usize,
+    view: &'v V,
+    meter: &mut Meter,
+) -> Result<Option<Value<'v>>, Fault<'v>> {
+    Ok(match list {
+        List::Node { node, .. } => {
+            meter.each(at / ELEMENTS_SKIPPED_PER_STEP)?;
+            let mut children =
+                std::iter::successors(view.first_child(*node), |node| view.next_sibling(*node));
+            children.nth(at).map(|node| Value::of_node(view, node))
+        }
+        List::Literal(literals) => literals.get(at).map(Value::of_literal),
+        List::Built(built) => built.values.get(at).cloned(),
+    })
+}
+
+/// Elements that are walked over for one step.
+const ELEMENTS_SKIPPED_PER_STEP: usize = 2;
 
 /// A whole number from 0 below `len`, or nothing.
 fn element_index(number: f64, len: usize) -> Option<usize> {
@@ -265,8 +293,12 @@ fn property<'v>(
         (Value::String(text), Member::Length) => Some(string::length(text.as_str(), meter)?),
         (Value::List(list), Member::Length) => Some(from_count(list.len())),
         (Value::RichText(text), Member::PlainText) => Some(Value::String(text.clone())),
-        (Value::Error(error), Member::Message) => Some(Value::text(error.message.as_ref())),
+        (Value::Error(error), Member::Message) => {
+            meter.build_text(error.message.len())?;
+            Some(Value::text(error.message.as_ref()))
+        }
         (Value::Error(error), Member::Location) => {
+            meter.build_text(error.location.as_deref().map_or(0, str::len))?;
             Some(error.location.as_deref().map_or(Value::Null, Value::text))
         }
         _ => None,
@@ -284,7 +316,7 @@ pub(crate) fn read_member<'v>(
         Found::Missing(None) => Ok(Value::Null),
         Found::Missing(Some(fault)) => Err(fault),
         Found::Method(member) => {
-            meter.memory(crate::operator::VALUE_BYTES)?;
+            meter.build(2 * VALUE_BYTES)?;
             meter.depth(receiver.depth().saturating_add(1))?;
             Ok(Value::Function(Function::Bound(Rc::new((receiver.clone(), member)))))
         }
@@ -296,7 +328,7 @@ pub(crate) fn close_over<'v>(id: u32, values: Vec<Value<'v>>, meter: &mut Meter)
     if values.is_empty() {
         return Ok(Value::Function(Function::Lambda { id, captured: None }));
     }
-    meter.memory((values.len() + 1) * crate::operator::VALUE_BYTES)?;
+    meter.build(values.len() * VALUE_BYTES)?;
     let deepest = values.iter().map(Value::depth).max().unwrap_or(0);
     let depth = meter.depth(deepest.saturating_add(1))?;
     let captured = Some(Rc::new(Captured { values, depth }));
@@ -312,7 +344,7 @@ pub(crate) fn call<'v, M: Machine<'v>>(
 ) -> Outcome<'v> {
     match callee {
         Value::Function(function) => match function {
-            Function::Lambda { .. } => machine.call_lambda(function, arguments),
+            Function::Lambda { .. } => enter(machine, function, arguments),
             Function::Native(native) => call_native(machine, *native, arguments),
             Function::Bound(bound) => call_method(machine, &bound.0, bound.1, arguments),
             Function::Method(member) => call_method(machine, receiver, *member, arguments),
@@ -325,6 +357,15 @@ pub(crate) fn call<'v, M: Machine<'v>>(
     }
 }
 
+fn enter<'v, M: Machine<'v>>(
+    machine: &mut M,
+    function: &Function<'v>,
+    arguments: &[Value<'v>],
+) -> Outcome<'v> {
+    machine.meter().step(STEPS_PER_ENTRY)?;
+    machine.call_lambda(function, arguments)
+}
+
 /// Calls a function that a builtin was given, for one step.
 pub(crate) fn call_back<'v, M: Machine<'v>>(
     machine: &mut M,
@@ -333,7 +374,7 @@ pub(crate) fn call_back<'v, M: Machine<'v>>(
 ) -> Outcome<'v> {
     machine.meter().step(1)?;
     match function {
-        Function::Lambda { .. } => machine.call_lambda(function, arguments),
+        Function::Lambda { .. } => enter(machine, function, arguments),
         other => call(machine, &Value::Function(other.clone()), &Value::Null, arguments),
     }
 }
@@ -349,8 +390,8 @@ fn call_method<'v, M: Machine<'v>>(
         Value::String(text) => string::call(machine, text, member, arguments),
         Value::List(list) => list::call(machine, list, member, arguments),
         Value::Map(map) => map::call(machine, map, member, arguments),
-        Value::Date(ms) => date::call(*ms, member, arguments),
-        Value::CalendarDate(day) => date::call_calendar(*day, member, arguments),
+        Value::Date(ms) => date::call(*ms, member, arguments, machine.meter()),
+        Value::CalendarDate(day) => date::call_calendar(*day, member, arguments, machine.meter()),
         other => Err(unknown_member(other.type_of(), member.name())),
     }
 }
@@ -386,11 +427,11 @@ pub(crate) fn construct<'v, M: Machine<'v>>(
     match class {
         Class::Date => {
             let arguments = Arguments { of: "new Date", values: arguments };
-            date::new_date(machine.now_ms(), arguments)
+            date::new_date(machine.now_ms(), arguments, machine.meter())
         }
         Class::CalendarDate => {
             let arguments = Arguments { of: "new CalendarDate", values: arguments };
-            date::new_calendar_date(machine.now_ms(), arguments)
+            date::new_calendar_date(machine.now_ms(), arguments, machine.meter())
         }
         Class::Map => build_map(std::iter::empty(), machine.meter()),
         Class::RichText => {
@@ -409,24 +450,24 @@ pub(crate) fn construct<'v, M: Machine<'v>>(
 /// The value of a `throw`, as a fault. An Error raises what it was caught from.
 pub(crate) fn throw<'v, V: View>(value: Value<'v>, view: &'v V, meter: &mut Meter) -> Fault<'v> {
     if let Value::Error(error) = &value {
-        let mut fault = Fault::new(error.code, error.message.clone()).at(error.span);
-        fault.thrown = Some(value);
-        return fault;
+        let fault = Fault::new(error.code, error.message.clone()).at(error.span);
+        return fault.throwing(value);
     }
-    let mut message = crate::text::TextBuilder::new();
-    match message.push_value(&value, view, meter) {
+    let message = TextBuilder::new(meter).and_then(|mut message| {
+        message.push_value(&value, view, meter)?;
+        Ok(message.into_string())
+    });
+    match message {
         Err(fault) if !fault.is_catchable() => fault,
         // A Function has no text; its type has to do.
-        Err(_) => Fault { thrown: Some(value), ..Fault::new(Code::Thrown, "Function") },
-        Ok(()) => {
-            let message = message.into_string();
-            Fault { thrown: Some(value), ..Fault::new(Code::Thrown, message) }
-        }
+        Err(_) => Fault::new(Code::Thrown, "Function").throwing(value),
+        Ok(message) => Fault::new(Code::Thrown, message).throwing(value),
     }
 }
 
 /// What `catch (e)` binds for a fault.
 pub(crate) fn caught<'v>(fault: Fault<'v>, source: &str, meter: &mut Meter) -> Outcome<'v> {
+    let fault = fault.into_error();
     if let Some(error @ Value::Error(_)) = fault.thrown {
         return Ok(error);
     }
@@ -434,7 +475,10 @@ pub(crate) fn caught<'v>(fault: Fault<'v>, source: &str, meter: &mut Meter) -> O
         None => Some(fault.span.text(source).into()),
         Some(_) => None,
     };
-    meter.memory(fault.message.len() + location.as_deref().map_or(0, str::len))?;
+    meter.step(STEPS_PER_ERROR)?;
+    meter.build_text(fault.message.len())?;
+    // In the price of the error: steps must not depend on how the source is laid out.
+    meter.reserve(location.as_deref().map_or(0, str::len))?;
     let (code, span, message) = (fault.code, fault.span, fault.message);
     Ok(Value::Error(Rc::new(Raised { code, span, message, location })))
 }

@@ -7,14 +7,16 @@
 mod scope;
 mod types;
 
-use regex::Regex;
+use std::sync::Arc;
 
 use crate::Profile;
 use crate::advice;
 use crate::ast::{self, BinaryOp, UnaryOp};
+use crate::builtin::pattern::Pattern;
 use crate::check::scope::Scopes;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::limits::{FINDINGS_MAX, PATTERNS_MAX};
+use crate::meter::FrameSize;
 use crate::span::Span;
 use crate::typed::{
     Applied, Block, Body, Expr, Frame, Kind, Link, LinkKind, MemberName, Part, Typed,
@@ -38,11 +40,13 @@ pub(crate) fn check(
         findings: Vec::new(),
         guarded: 0,
         patterns: Vec::new(),
+        nodes: 0,
     };
     let (body, ty) = checker.block(program);
     checker.top_level(program, ty);
     let (slots, captures) = checker.scopes.leave_function();
-    let main = Frame { parameters: 0, slots, captures, body, height: program.height };
+    let size = FrameSize { slots, nodes: checker.nodes, height: program.height };
+    let main = Frame { parameters: 0, captures, body, size };
     let mut findings = checker.findings;
     findings.sort_by_key(|finding| (finding.span.start, finding.code));
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
@@ -50,9 +54,12 @@ pub(crate) fn check(
     }
     let (lambdas, variables) = (checker.lambdas, checker.variables);
     let patterns = checker.patterns.into_iter();
-    let patterns = patterns.filter_map(|(text, regex)| Some((text, regex.ok()?))).collect();
+    let patterns = patterns.filter_map(|(text, compiled)| Some((text, compiled.ok()?))).collect();
     Ok((Typed { source: source.into(), main, lambdas, variables, patterns }, findings))
 }
+
+/// A pattern, or what is wrong with it.
+type Compiled = Result<Arc<Pattern>, String>;
 
 struct Checker {
     profile: Profile,
@@ -63,7 +70,9 @@ struct Checker {
     /// How many `try` blocks are open: what fails inside may be meant to.
     guarded: u32,
     /// Patterns that stand in the source, each compiled once.
-    patterns: Vec<(Box<str>, Result<Regex, String>)>,
+    patterns: Vec<(Box<str>, Compiled)>,
+    /// Nodes of the function at hand, so far.
+    nodes: u32,
 }
 
 impl Checker {
@@ -161,6 +170,7 @@ impl Checker {
 
     fn expr(&mut self, expr: &ast::Expr) -> Expr {
         let span = expr.span;
+        self.nodes += 1;
         let (kind, ty) = match &expr.kind {
             ast::ExprKind::Null => (Kind::Literal(Literal::Null), Some(Type::Null)),
             ast::ExprKind::Bool(value) => {
@@ -236,7 +246,11 @@ impl Checker {
 
     fn template(&mut self, parts: &[ast::TemplatePart]) -> Kind {
         let parts = parts.iter().map(|part| match part {
-            ast::TemplatePart::Text(text) => Part::Text(text.clone()),
+            ast::TemplatePart::Text(text) => {
+                // No node, but an operand of the template.
+                self.nodes += 1;
+                Part::Text(text.clone())
+            }
             ast::TemplatePart::Placeholder(expr) => Part::Placeholder(self.expr(expr)),
         });
         Kind::Template(parts.collect())
@@ -364,13 +378,16 @@ impl Checker {
 
     fn lambda(&mut self, parameters: &[ast::Name], body: &ast::Sequence) -> Kind {
         self.scopes.enter_function();
+        let outer_nodes = std::mem::take(&mut self.nodes);
         for parameter in parameters {
             self.scopes.declare(&parameter.text, None);
         }
         let (block, _) = self.block(body);
         let (slots, captures) = self.scopes.leave_function();
         let parameters = index(parameters.len());
-        self.lambdas.push(Frame { parameters, slots, captures, body: block, height: body.height });
+        let nodes = std::mem::replace(&mut self.nodes, outer_nodes);
+        let size = FrameSize { slots, nodes, height: body.height };
+        self.lambdas.push(Frame { parameters, captures, body: block, size });
         Kind::Lambda(index(self.lambdas.len() - 1))
     }
 
@@ -490,7 +507,7 @@ impl Checker {
         if let Some(ty) = known.filter(|_| !optional)
             && !member.is_some_and(|member| crate::builtin::members_of(ty).contains(&member))
         {
-            let message = crate::builtin::unknown_member(ty, name).message;
+            let message = crate::builtin::unknown_member(ty, name).into_error().message;
             let finding = Diagnostic::error(Code::UnknownMember, span, message);
             let known = crate::builtin::members_of(ty).iter().map(|member| member.name());
             self.certain(
@@ -548,8 +565,8 @@ impl Checker {
             return;
         }
         let at = known.unwrap_or_else(|| {
-            let regex = crate::builtin::regex::compile(pattern);
-            self.patterns.push((pattern.clone(), regex));
+            let compiled = crate::builtin::regex::compile(pattern).map(Arc::new);
+            self.patterns.push((pattern.clone(), compiled));
             self.patterns.len() - 1
         });
         if let Some((_, Err(why))) = self.patterns.get(at) {

@@ -44,8 +44,7 @@ impl Compiler {
         self.block(&frame.body);
         self.push(Op::Return, Span::NONE);
         let captures = frame.captures.clone().into();
-        let (parameters, slots, height) = (frame.parameters, frame.slots, frame.height);
-        Routine { start, parameters, slots, captures, height }
+        Routine { start, parameters: frame.parameters, captures, size: frame.size }
     }
 
     fn here(&self) -> u32 {

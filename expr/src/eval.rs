@@ -2,9 +2,11 @@
 //! from the event and the program, and the stack is the caller's to reuse.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::Env;
 use crate::ast::{BinaryOp, UnaryOp};
+use crate::builtin::pattern::Pattern;
 use crate::builtin::{self, Found, Machine, Outcome};
 use crate::diagnostic::Code;
 use crate::fault::{EvalError, Fault};
@@ -15,7 +17,7 @@ use crate::span::Span;
 use crate::text::TextBuilder;
 use crate::typed::Place;
 use crate::value::{Captured, Function, List, Literal, Map, Text, Value};
-use crate::view::{NodeId, View};
+use crate::view::{NodeId, Read, View};
 
 /// Memory that evaluations reuse, and what the last one spent.
 #[derive(Debug, Default)]
@@ -111,6 +113,30 @@ fn with_capacity_of<A, B>(mut stack: Vec<A>, never_called: impl FnMut(A) -> B) -
     stack.into_iter().map(never_called).collect()
 }
 
+/// Pushes what `make` yields. `Vec::push` would keep the value aside while it may have to grow, in
+/// parts that are just being written, and waiting for those takes longer than most operators do;
+/// here room is made first, and the value where it belongs.
+#[inline]
+fn push_made<'v>(stack: &mut Vec<Value<'v>>, make: impl FnOnce() -> Value<'v>) {
+    stack.extend(std::iter::once_with(make));
+}
+
+fn push_number(stack: &mut Vec<Value<'_>>, number: f64) {
+    push_made(stack, || Value::Number(number));
+}
+
+fn push_bool(stack: &mut Vec<Value<'_>>, truth: bool) {
+    push_made(stack, || Value::Bool(truth));
+}
+
+fn push_text<'v>(stack: &mut Vec<Value<'v>>, text: &'v str) {
+    push_made(stack, || Value::String(Text::Borrowed(text)));
+}
+
+fn push_map(stack: &mut Vec<Value<'_>>, node: NodeId, len: u32) {
+    push_made(stack, || Value::Map(Map::Node { node, len }));
+}
+
 struct Evaluator<'v, V> {
     program: &'v Program,
     view: &'v V,
@@ -157,12 +183,8 @@ impl<'v, V: View> Machine<'v> for Evaluator<'v, V> {
         self.now_ms
     }
 
-    fn regex(&mut self, pattern: &str) -> Result<regex::Regex, String> {
-        let known = self.program.patterns.iter().find(|(known, _)| &**known == pattern);
-        match known {
-            Some((_, regex)) => Ok(regex.clone()),
-            None => builtin::regex::compile(pattern),
-        }
+    fn patterns(&self) -> &'v [(Box<str>, Arc<Pattern>)] {
+        &self.program.patterns
     }
 
     fn call_lambda(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> Outcome<'v> {
@@ -182,16 +204,16 @@ impl<'v, V: View> Evaluator<'v, V> {
     /// Runs a function whose arguments are on the stack, and takes them off it.
     fn routine(&mut self, routine: &'v Routine, captured: Option<Rc<Captured<'v>>>) -> Outcome<'v> {
         let base = self.stack.len().saturating_sub(routine.parameters as usize);
-        if let Err(fault) = self.meter.enter(routine.height) {
+        if let Err(fault) = self.meter.enter(routine.size) {
             self.stack.truncate(base);
             return Err(fault);
         }
-        self.stack.resize(base + routine.slots as usize, Value::Null);
+        self.stack.resize(base + routine.size.slots as usize, Value::Null);
         let handlers = self.handlers.len();
         let outcome = self.run(Running { base, captured, at: routine.start as usize }, handlers);
         self.stack.truncate(base);
         self.handlers.truncate(handlers);
-        self.meter.leave(routine.height);
+        self.meter.leave(routine.size);
         outcome
     }
 
@@ -260,12 +282,14 @@ impl<'v, V: View> Evaluator<'v, V> {
                 if operator::settles(op, left) == Some(true) {
                     running.at = end as usize;
                 } else {
-                    self.stack.pop();
+                    self.drop_top();
                 }
             }
             Op::Branch { target } => {
                 self.meter.step(1)?;
-                if !self.pop().is_truthy() {
+                let holds = self.stack.last().is_some_and(Value::is_truthy);
+                self.drop_top();
+                if !holds {
                     running.at = target as usize;
                 }
             }
@@ -291,9 +315,7 @@ impl<'v, V: View> Evaluator<'v, V> {
             Op::EndTry => {
                 self.handlers.pop();
             }
-            Op::Drop => {
-                self.stack.pop();
-            }
+            Op::Drop => self.drop_top(),
             Op::Return => return Ok(Flow::Return),
             _ => self.build(op)?,
         }
@@ -322,7 +344,7 @@ impl<'v, V: View> Evaluator<'v, V> {
             Op::Template(parts) => {
                 let parts = self.pop_many(parts);
                 self.meter.step(1)?;
-                let mut text = TextBuilder::new();
+                let mut text = TextBuilder::new(&mut self.meter)?;
                 for part in &parts {
                     text.push_value(part, self.view, &mut self.meter)?;
                 }
@@ -353,8 +375,12 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     fn push_literal(&mut self, at: u32) {
         let program = self.program;
-        let literal = program.literals.get(at as usize).unwrap_or(&Literal::Null);
-        self.stack.push(Value::of_literal(literal));
+        match program.literals.get(at as usize) {
+            Some(Literal::Number(number)) => push_number(&mut self.stack, *number),
+            Some(Literal::String(text)) => push_text(&mut self.stack, text),
+            Some(Literal::Bool(truth)) => push_bool(&mut self.stack, *truth),
+            Some(Literal::Null) | None => push_made(&mut self.stack, || Value::Null),
+        }
     }
 
     fn push_literals(&mut self, at: u32) -> Result<(), Fault<'v>> {
@@ -367,9 +393,45 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     fn load(&mut self, place: Place, running: &Running<'v>) -> Result<(), Fault<'v>> {
         self.meter.step(1)?;
-        let value = self.place(place, running);
-        self.stack.push(value);
+        match place {
+            Place::Local(slot) => match self.stack.get(running.base + slot as usize) {
+                Some(Value::Number(number)) => {
+                    let number = *number;
+                    push_number(&mut self.stack, number);
+                }
+                Some(Value::Bool(truth)) => {
+                    let truth = *truth;
+                    push_bool(&mut self.stack, truth);
+                }
+                Some(Value::String(Text::Borrowed(text))) => {
+                    let text = *text;
+                    push_text(&mut self.stack, text);
+                }
+                other => {
+                    let value = other.map_or(Value::Null, Value::clone);
+                    self.stack.push(value);
+                }
+            },
+            Place::Captured(_) => {
+                let value = self.place(place, running);
+                self.stack.push(value);
+            }
+        }
         Ok(())
+    }
+
+    #[inline]
+    fn push_node(&mut self, node: NodeId) {
+        match self.view.read(node) {
+            Read::Number(number) => push_number(&mut self.stack, number),
+            Read::Bool(truth) => push_bool(&mut self.stack, truth),
+            Read::String(text) => push_text(&mut self.stack, text),
+            Read::Map { len } => push_map(&mut self.stack, node, len),
+            Read::Null => push_made(&mut self.stack, || Value::Null),
+            Read::List { len } => {
+                push_made(&mut self.stack, || Value::List(List::Node { node, len }));
+            }
+        }
     }
 
     fn place(&self, place: Place, running: &Running<'v>) -> Value<'v> {
@@ -398,7 +460,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         let name = self.variable_name(at);
         match self.view.variable(name) {
             Some(node) => {
-                self.stack.push(Value::of_node(self.view, node));
+                self.push_node(node);
                 Ok(())
             }
             None => Err(Fault::new(Code::UnknownName, format!("{name} is not defined"))),
@@ -406,9 +468,14 @@ impl<'v, V: View> Evaluator<'v, V> {
     }
 
     fn lambda(&mut self, id: u32, running: &Running<'v>) -> Result<(), Fault<'v>> {
-        self.meter.step(1)?;
+        self.meter.step(2)?;
         let captures =
             self.program.lambdas.get(id as usize).map_or(&[][..], |routine| &routine.captures);
+        if captures.is_empty() {
+            let function = || Value::Function(Function::Lambda { id, captured: None });
+            push_made(&mut self.stack, function);
+            return Ok(());
+        }
         let values = captures.iter().map(|place| self.place(*place, running)).collect();
         let function = builtin::close_over(id, values, &mut self.meter)?;
         self.stack.push(function);
@@ -416,35 +483,71 @@ impl<'v, V: View> Evaluator<'v, V> {
     }
 
     fn unary(&mut self, op: UnaryOp) -> Result<(), Fault<'v>> {
-        let operand = self.pop();
         self.meter.step(1)?;
-        let value = match op {
-            UnaryOp::Not => Value::Bool(!operand.is_truthy()),
-            UnaryOp::Negate => operator::negate(&operand)?,
-            UnaryOp::TypeOf => Value::String(Text::Borrowed(operand.type_of().name())),
-        };
-        self.stack.push(value);
+        let operand = self.stack.last().unwrap_or(&Value::Null);
+        match op {
+            UnaryOp::Not => {
+                let truth = !operand.is_truthy();
+                self.drop_top();
+                push_bool(&mut self.stack, truth);
+            }
+            UnaryOp::Negate => {
+                let negated = operator::negate(operand)?;
+                self.replace_top(negated);
+            }
+            UnaryOp::TypeOf => {
+                let name = operand.type_of().name();
+                self.replace_top(Value::String(Text::Borrowed(name)));
+            }
+        }
         Ok(())
     }
 
     fn binary(&mut self, op: BinaryOp) -> Result<(), Fault<'v>> {
-        let right = self.pop();
-        let left = self.pop();
         self.meter.step(1)?;
-        let value = operator::binary(op, &left, &right, self.view, &mut self.meter)?;
-        self.stack.push(value);
+        // Operands stay where they are: see `push_made`.
+        let [.., left, right] = self.stack.as_slice() else { return Ok(()) };
+        if let Some(truth) = operator::compare(op, left, right, self.view, &mut self.meter)? {
+            self.drop_top();
+            self.drop_top();
+            push_bool(&mut self.stack, truth);
+            return Ok(());
+        }
+        if let Some(number) = operator::calculate(op, left, right) {
+            self.drop_top();
+            self.drop_top();
+            push_number(&mut self.stack, number);
+            return Ok(());
+        }
+        let value = operator::binary(op, left, right, self.view, &mut self.meter)?;
+        self.drop_top();
+        self.replace_top(value);
         Ok(())
+    }
+
+    /// Unlike `pop`, moves nothing.
+    #[inline]
+    fn drop_top(&mut self) {
+        let left = self.stack.len().saturating_sub(1);
+        self.stack.truncate(left);
+    }
+
+    #[inline]
+    fn replace_top(&mut self, value: Value<'v>) {
+        if let Some(top) = self.stack.last_mut() {
+            *top = value;
+        }
     }
 
     fn member(&mut self, op: MemberOp, running: &mut Running<'v>) -> Result<(), Fault<'v>> {
         self.meter.step(2)?;
-        let receiver = self.pop();
-        if let Value::Map(Map::Node { node, .. }) = receiver
+        if let Some(Value::Map(Map::Node { node, len })) = self.stack.last()
             && !op.called
-            && self.push_own_key(node, op.name)
+            && self.own_key(*node, *len, op, running)?
         {
             return Ok(());
         }
+        let receiver = self.pop();
         if op.optional && matches!(receiver, Value::Null) {
             self.give_up(op.end, running);
             return Ok(());
@@ -456,19 +559,31 @@ impl<'v, V: View> Evaluator<'v, V> {
         self.found(found, receiver, (op.optional, op.called, op.end), running)
     }
 
-    /// The way of nearly all members: an own key of a map of the event.
+    /// The way of nearly all members: an own key of a map of the event takes the map's place, or
+    /// null does. False if the name may mean a builtin.
     #[inline]
-    fn push_own_key(&mut self, node: NodeId, name: u32) -> bool {
+    fn own_key(
+        &mut self,
+        node: NodeId,
+        len: u32,
+        op: MemberOp,
+        running: &mut Running<'v>,
+    ) -> Result<bool, Fault<'v>> {
         let program = self.program;
-        let child =
-            program.names.get(name as usize).and_then(|name| self.view.member(node, &name.text));
-        match child {
-            Some(child) => {
-                self.stack.push(Value::of_node(self.view, child));
-                true
-            }
-            None => false,
+        let Some(name) = program.names.get(op.name as usize) else { return Ok(false) };
+        let child = self.view.member(node, &name.text);
+        if child.is_none() && name.member.is_some() {
+            return Ok(false);
         }
+        self.meter.read_text(name.text.len())?;
+        self.meter.look_up(len)?;
+        self.drop_top();
+        match child {
+            Some(child) => self.push_node(child),
+            None if op.optional => self.give_up(op.end, running),
+            None => push_made(&mut self.stack, || Value::Null),
+        }
+        Ok(true)
     }
 
     fn index(
@@ -516,19 +631,30 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     fn call(&mut self, count: u32, method: bool) -> Result<(), Fault<'v>> {
         self.meter.step(2)?;
-        // Nearly all calls have one argument, which needs no vector.
-        let value = if count == 1 {
-            let argument = [self.pop()];
-            let callee = self.pop();
-            let receiver = if method { self.pop() } else { Value::Null };
-            builtin::call(self, &callee, &receiver, &argument)?
-        } else {
-            let arguments = self.pop_many(count);
-            let callee = self.pop();
-            let receiver = if method { self.pop() } else { Value::Null };
-            builtin::call(self, &callee, &receiver, &arguments)?
+        // Nearly all calls have few arguments, which need no vector.
+        let value = match count {
+            0 => self.call_with(&[], method)?,
+            1 => {
+                let argument = self.pop();
+                self.call_with(&[argument], method)?
+            }
+            2 => {
+                let second = self.pop();
+                let first = self.pop();
+                self.call_with(&[first, second], method)?
+            }
+            _ => {
+                let arguments = self.pop_many(count);
+                self.call_with(&arguments, method)?
+            }
         };
         self.stack.push(value);
         Ok(())
+    }
+
+    fn call_with(&mut self, arguments: &[Value<'v>], method: bool) -> Outcome<'v> {
+        let callee = self.pop();
+        let receiver = if method { self.pop() } else { Value::Null };
+        builtin::call(self, &callee, &receiver, arguments)
     }
 }

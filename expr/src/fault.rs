@@ -2,14 +2,19 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 
 use crate::diagnostic::{Code, ErrorKind};
 use crate::span::Span;
 use crate::value::Value;
 
-/// An error on its way through an evaluator.
+/// An error on its way through an evaluator: a pointer, so that what may fail yields little more
+/// than its value.
 #[derive(Clone, Debug)]
-pub(crate) struct Fault<'v> {
+pub(crate) struct Fault<'v>(Box<Error<'v>>);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Error<'v> {
     pub(crate) code: Code,
     pub(crate) span: Span,
     pub(crate) message: Cow<'static, str>,
@@ -17,17 +22,38 @@ pub(crate) struct Fault<'v> {
     pub(crate) thrown: Option<Value<'v>>,
 }
 
+impl<'v> Deref for Fault<'v> {
+    type Target = Error<'v>;
+
+    fn deref(&self) -> &Error<'v> {
+        &self.0
+    }
+}
+
 impl<'v> Fault<'v> {
     /// A fault whose place the evaluator fills in.
+    #[cold]
     pub(crate) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Fault<'v> {
-        Fault { code, span: Span::NONE, message: message.into(), thrown: None }
+        Fault(Box::new(Error { code, span: Span::NONE, message: message.into(), thrown: None }))
+    }
+
+    /// What it is about.
+    pub(crate) fn into_error(self) -> Error<'v> {
+        *self.0
+    }
+
+    /// The fault of a `throw` of `value`.
+    #[must_use]
+    pub(crate) fn throwing(mut self, value: Value<'v>) -> Fault<'v> {
+        self.0.thrown = Some(value);
+        self
     }
 
     /// Sets the place, unless an inner expression has set it.
     #[must_use]
     pub(crate) fn at(mut self, span: Span) -> Fault<'v> {
-        if self.span == Span::NONE {
-            self.span = span;
+        if self.0.span == Span::NONE {
+            self.0.span = span;
         }
         self
     }
@@ -46,7 +72,8 @@ impl<'v> Fault<'v> {
 
 impl From<Fault<'_>> for EvalError {
     fn from(fault: Fault<'_>) -> EvalError {
-        EvalError { code: fault.code, span: fault.span, message: fault.message }
+        let error = fault.into_error();
+        EvalError { code: error.code, span: error.span, message: error.message }
     }
 }
 

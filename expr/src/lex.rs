@@ -44,10 +44,10 @@ pub(crate) enum TokenKind<'s> {
     End,
 }
 
-/// Longest first, so that `?.` wins over `?`.
-const SIGNS: [&str; 30] = [
-    "=>", "==", "!=", "<=", ">=", "&&", "||", "??", "?.", "(", ")", "[", "]", "{", "}", ",", ";",
-    ":", "?", ".", "!", "<", ">", "+", "-", "*", "/", "%", "=", "#",
+/// Signs that others start with or that start others; longest first, so that `?.` wins over `?`.
+const SIGNS: [&str; 21] = [
+    "=>", "==", "!=", "<=", ">=", "&&", "||", "??", "?.", "?", ".", "!", "<", ">", "+", "-", "*",
+    "/", "%", "=", "#",
 ];
 
 /// Operators of JavaScript that are no tokens here, with what to write instead.
@@ -313,6 +313,15 @@ impl<'s> Lexer<'s> {
     }
 
     fn sign(&mut self) -> Result<(), Diagnostic> {
+        if let Some(sign) = alone(self.rest) {
+            match sign {
+                "{" => self.braces.push(Brace::Plain),
+                "}" => drop(self.braces.pop()),
+                _ => {}
+            }
+            self.push(TokenKind::Sign(sign), self.rest.get(1..).unwrap_or_default());
+            return Ok(());
+        }
         if let Some(diagnostic) = self.foreign() {
             return Err(diagnostic);
         }
@@ -320,13 +329,8 @@ impl<'s> Lexer<'s> {
         let Some(sign) = SIGNS.iter().copied().find(|sign| starts_with_sign(rest, sign)) else {
             return Err(self.bad_character());
         };
-        match sign {
-            "#" => return Err(self.bad_character()),
-            "{" => self.braces.push(Brace::Plain),
-            "}" => {
-                self.braces.pop();
-            }
-            _ => {}
+        if sign == "#" {
+            return Err(self.bad_character());
         }
         self.push(TokenKind::Sign(sign), rest.get(sign.len()..).unwrap_or_default());
         Ok(())
@@ -381,6 +385,22 @@ impl<'s> Lexer<'s> {
             _ => diagnostic,
         }
     }
+}
+
+/// A sign that no other sign starts with, at the start of `rest`.
+fn alone(rest: &str) -> Option<&'static str> {
+    Some(match rest.as_bytes().first()? {
+        b'(' => "(",
+        b')' => ")",
+        b'[' => "[",
+        b']' => "]",
+        b'{' => "{",
+        b'}' => "}",
+        b',' => ",",
+        b';' => ";",
+        b':' => ":",
+        _ => return None,
+    })
 }
 
 /// The operator that a foreign one probably means.

@@ -15,7 +15,7 @@
 //! let mut scratch = Scratch::new();
 //! let verdict = compiled.program.verdict(&event, &Env::at(0), &mut scratch);
 //! assert_eq!(verdict, Verdict::Match);
-//! assert_eq!(scratch.steps(), 20);
+//! assert_eq!(scratch.steps(), 23);
 //!
 //! let rejected = compile("event.issue.key = 'ABC-1'", Profile::Filter).unwrap_err();
 //! assert_eq!(rejected.diagnostics[0].message, "expected `==`, found `=`");

@@ -20,7 +20,7 @@ pub const ACTIVE_HEIGHT_MAX: u32 = 384;
 /// What a call adds to the height of the function it enters.
 pub const CALL_HEIGHT: u32 = 8;
 
-/// Bytes of text, lists and maps that one evaluation may build, whether or not it keeps them.
+/// Bytes that one evaluation may allocate, whether or not it keeps them.
 pub const MEMORY_BYTES_MAX: u32 = 1024 * 1024;
 
 /// How deep a value built by an expression may nest.
@@ -32,18 +32,37 @@ pub const REPEAT_MAX: f64 = 100.0;
 /// UTF-16 units of a `join` before it is cut and `...` appended.
 pub const JOIN_UNITS_MAX: usize = 10_000;
 
-/// Compiled size of one regular expression, in bytes.
-pub const REGEX_BYTES_MAX: usize = 256 * 1024;
+/// Size of the automaton of one regular expression, in bytes.
+pub const REGEX_BYTES_MAX: usize = 64 * 1024;
+
+/// Size of each of the two tables of one regular expression, in bytes. One that would need more is
+/// simulated instead.
+pub const REGEX_TABLE_BYTES_MAX: usize = 32 * 1024;
 
 /// Different patterns that stand in one source. One may take half a millisecond to compile, and all
 /// of a source must take less than 5 ms.
 pub const PATTERNS_MAX: usize = 8;
 
-/// List elements a builtin reads for one step.
-pub const ELEMENTS_PER_STEP: usize = 64;
+/// Steps of an element of a list, or an entry of a map, that a builtin or operator reads.
+pub const STEPS_PER_ELEMENT: u32 = 3;
 
-/// Bytes of text a builtin reads for one step.
-pub const TEXT_BYTES_PER_STEP: usize = 1024;
+/// Bytes of text that are compared or copied for one step.
+pub const TEXT_BYTES_PER_STEP: usize = 64;
+
+/// Bytes of text that are searched for one step: by `includes`, `indexOf`, `split`, `trim`, `slice`.
+pub const SEARCH_BYTES_PER_STEP: usize = 8;
+
+/// Steps of entering a function, beside those of its body.
+pub const STEPS_PER_ENTRY: u32 = 6;
+
+/// Steps of anything that is put on the heap, beside those for its bytes.
+pub const STEPS_PER_BUILT: u32 = 6;
+
+/// Steps of writing a number or a date as text, or of reading one.
+pub const STEPS_PER_NUMBER_TEXT: u32 = 32;
+
+/// Steps of the words of an error that does not end the evaluation.
+pub const STEPS_PER_ERROR: u32 = 128;
 
 /// Diagnostics that are rendered before "and n more".
 pub const DIAGNOSTICS_SHOWN_MAX: usize = 10;

@@ -1,11 +1,27 @@
 //! Counts what an evaluation spends. Both evaluators charge through it by the same rules.
+//!
+//! Prices are such that no step takes much longer than 10 ns, so that the bound on steps bounds the
+//! time whatever the event: `benches/worst` holds them against the clock.
 
 use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::{
-    ACTIVE_HEIGHT_MAX, CALL_HEIGHT, ELEMENTS_PER_STEP, MEMORY_BYTES_MAX, TEXT_BYTES_PER_STEP,
-    VALUE_DEPTH_MAX,
+    ACTIVE_HEIGHT_MAX, CALL_HEIGHT, MEMORY_BYTES_MAX, SEARCH_BYTES_PER_STEP, STEPS_PER_BUILT,
+    STEPS_PER_ELEMENT, TEXT_BYTES_PER_STEP, VALUE_DEPTH_MAX,
 };
+use crate::value::Value;
+
+/// Bytes of a value inside a list.
+pub(crate) const VALUE_BYTES: usize = size_of::<Value<'static>>();
+/// Bytes of the counts and lengths in front of what is shared.
+const HEADER_BYTES: usize = 48;
+/// Names that a lookup walks over for one step, and at most: larger maps have an index.
+const NAMES_PER_STEP: u32 = 8;
+const NAMES_WALKED_MAX: u32 = 16;
+/// Slots of a function that are made ready for one step.
+const SLOTS_PER_STEP: u32 = 8;
+/// What grows by doubling takes at most three times its size: the old buffer beside the new one.
+const GROWTH: usize = 3;
 
 /// What is left of one evaluation's budget.
 #[derive(Clone, Debug)]
@@ -46,18 +62,59 @@ impl Meter {
         }
     }
 
-    /// Charges for list elements or map entries that a builtin reads.
-    pub(crate) fn read_elements<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
-        self.step(u32::try_from(count / ELEMENTS_PER_STEP).unwrap_or(u32::MAX))
+    /// Charges one step for each of `count` things: list elements, map entries, dear bytes.
+    pub(crate) fn each<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
+        self.step(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
-    /// Charges for bytes of text that a builtin or operator reads.
+    /// Charges for bytes of text that are compared or copied.
+    #[inline]
     pub(crate) fn read_text<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
-        self.step(u32::try_from(bytes / TEXT_BYTES_PER_STEP).unwrap_or(u32::MAX))
+        self.each(bytes / TEXT_BYTES_PER_STEP)
     }
 
-    /// Charges memory for something about to be built.
+    /// Charges for finding a member of a map of the event by its name.
+    #[inline]
+    pub(crate) fn look_up<'v>(&mut self, members: u32) -> Result<(), Fault<'v>> {
+        self.step(members.min(NAMES_WALKED_MAX) / NAMES_PER_STEP)
+    }
+
+    /// Charges for bytes of text that are searched.
+    pub(crate) fn search_text<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
+        self.each(bytes / SEARCH_BYTES_PER_STEP)
+    }
+
+    /// Charges for something of so many bytes that is about to be put on the heap.
+    pub(crate) fn build<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
+        self.step(STEPS_PER_BUILT)?;
+        self.memory(bytes.saturating_add(HEADER_BYTES))
+    }
+
+    /// Charges for text that is about to be put on the heap, itself and the buffer it grew in.
+    pub(crate) fn build_text<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
+        self.build(bytes.saturating_mul(GROWTH))
+    }
+
+    /// Charges for collecting `count` names and values.
+    pub(crate) fn entries<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
+        self.build(0)?;
+        self.grow(2 * count)?;
+        self.each(count.saturating_mul(STEPS_PER_ELEMENT as usize))
+    }
+
+    /// Charges for `count` more values of a list that grows.
+    pub(crate) fn grow<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
+        self.memory(count.saturating_mul(GROWTH * VALUE_BYTES))
+    }
+
+    /// Charges for bytes that are about to be allocated, and for filling them.
     pub(crate) fn memory<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
+        self.reserve(bytes)?;
+        self.read_text(bytes)
+    }
+
+    /// Charges for bytes that are about to be allocated, but no steps.
+    pub(crate) fn reserve<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
         match u32::try_from(bytes).ok().and_then(|bytes| self.memory_left.checked_sub(bytes)) {
             Some(left) => {
                 self.memory_left = left;
@@ -65,7 +122,7 @@ impl Meter {
             }
             None => {
                 self.memory_left = 0;
-                Err(Fault::new(Code::TooMuchMemory, "The evaluation builds too much text or data"))
+                Err(too_much_memory())
             }
         }
     }
@@ -78,19 +135,52 @@ impl Meter {
         Ok(depth)
     }
 
-    /// Enters a function body of the given height; [`Meter::leave`] must follow.
-    pub(crate) fn enter<'v>(&mut self, height: u16) -> Result<(), Fault<'v>> {
-        match self.height_left.checked_sub(u32::from(height) + CALL_HEIGHT) {
-            Some(left) => {
-                self.height_left = left;
-                Ok(())
-            }
-            None => Err(Fault::new(Code::TooDeepValue, "Functions call each other too deep")),
-        }
+    /// Enters a function; [`Meter::leave`] must follow if it may.
+    pub(crate) fn enter<'v>(&mut self, size: FrameSize) -> Result<(), Fault<'v>> {
+        let height_left = self.height_left.checked_sub(size.active_height());
+        let Some(height_left) = height_left else {
+            return Err(Fault::new(Code::TooDeepValue, "Functions call each other too deep"));
+        };
+        self.step(size.slots / SLOTS_PER_STEP)?;
+        let Some(memory_left) = self.memory_left.checked_sub(size.stack_bytes()) else {
+            return Err(too_much_memory());
+        };
+        (self.height_left, self.memory_left) = (height_left, memory_left);
+        Ok(())
     }
 
-    /// Leaves a function body that [`Meter::enter`] admitted.
-    pub(crate) fn leave(&mut self, height: u16) {
-        self.height_left += u32::from(height) + CALL_HEIGHT;
+    /// Leaves a function that [`Meter::enter`] admitted.
+    pub(crate) fn leave(&mut self, size: FrameSize) {
+        self.height_left += size.active_height();
+        // An overdrawn account stays empty.
+        if self.memory_left > 0 {
+            self.memory_left += size.stack_bytes();
+        }
     }
+}
+
+/// What a running function takes of the stacks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrameSize {
+    /// Named values, parameters among them.
+    pub(crate) slots: u32,
+    /// Nodes of its tree: it never holds more operands at one time.
+    pub(crate) nodes: u32,
+    /// Height of its tree.
+    pub(crate) height: u16,
+}
+
+impl FrameSize {
+    fn active_height(self) -> u32 {
+        u32::from(self.height) + CALL_HEIGHT
+    }
+
+    fn stack_bytes(self) -> u32 {
+        let bytes = (self.slots + self.nodes) as usize * GROWTH * VALUE_BYTES;
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+}
+
+fn too_much_memory<'v>() -> Fault<'v> {
+    Fault::new(Code::TooMuchMemory, "The evaluation builds too much text or data")
 }

@@ -4,9 +4,11 @@
 //! call. The compiled form must agree with this file in value, error and steps.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::Env;
 use crate::ast::UnaryOp;
+use crate::builtin::pattern::Pattern;
 use crate::builtin::{self, Found, Machine, Outcome};
 use crate::diagnostic::Code;
 use crate::fault::{EvalError, Fault};
@@ -88,6 +90,10 @@ impl<'v, V: View, W: Watch<'v>> Machine<'v> for Naive<'v, '_, V, W> {
         self.now_ms
     }
 
+    fn patterns(&self) -> &'v [(Box<str>, Arc<Pattern>)] {
+        &self.program.patterns
+    }
+
     fn call_lambda(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> Outcome<'v> {
         let Function::Lambda { id, captured } = function else { return Ok(Value::Null) };
         match self.program.lambdas.get(*id as usize) {
@@ -116,16 +122,16 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
         arguments: &[Value<'v>],
         captured: Option<Rc<Captured<'v>>>,
     ) -> Outcome<'v> {
-        self.meter.enter(frame.height)?;
+        self.meter.enter(frame.size)?;
         let mut locals: Vec<Value<'v>> =
             arguments.iter().take(frame.parameters as usize).cloned().collect();
-        locals.resize(frame.slots as usize, Value::Null);
+        locals.resize(frame.size.slots as usize, Value::Null);
         let outer = std::mem::replace(&mut self.locals, locals);
         let outer_captured = std::mem::replace(&mut self.captured, captured);
         let outcome = self.block(&frame.body);
         self.locals = outer;
         self.captured = outer_captured;
-        self.meter.leave(frame.height);
+        self.meter.leave(frame.size);
         outcome
     }
 
@@ -307,7 +313,7 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
             });
         }
         self.meter.step(1)?;
-        let mut text = TextBuilder::new();
+        let mut text = TextBuilder::new(&mut self.meter)?;
         for value in &values {
             text.push_value(value, self.view, &mut self.meter)?;
         }
@@ -339,7 +345,7 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
     }
 
     fn lambda(&mut self, id: u32) -> Outcome<'v> {
-        self.meter.step(1)?;
+        self.meter.step(2)?;
         let Some(frame) = self.program.lambdas.get(id as usize) else { return Ok(Value::Null) };
         let values: Vec<Value<'v>> = frame.captures.iter().map(|place| self.load(*place)).collect();
         builtin::close_over(id, values, &mut self.meter)

@@ -6,13 +6,11 @@ use std::rc::Rc;
 use crate::ast::BinaryOp;
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::meter::Meter;
+use crate::limits::STEPS_PER_ELEMENT;
+use crate::meter::{Meter, VALUE_BYTES};
 use crate::text::TextBuilder;
 use crate::value::{BuiltList, BuiltMap, List, Map, Text, Type, Value};
 use crate::view::View;
-
-/// Rough size of a value inside a list, for the memory bound.
-pub(crate) const VALUE_BYTES: usize = 32;
 
 /// Applies an operator that needs both operands.
 pub(crate) fn binary<'v, V: View>(
@@ -22,21 +20,52 @@ pub(crate) fn binary<'v, V: View>(
     view: &'v V,
     meter: &mut Meter,
 ) -> Result<Value<'v>, Fault<'v>> {
+    if let Some(truth) = compare(op, left, right, view, meter)? {
+        return Ok(Value::Bool(truth));
+    }
+    if let Some(number) = calculate(op, left, right) {
+        return Ok(Value::Number(number));
+    }
     match op {
-        BinaryOp::Equal => equal(left, right, view, meter).map(Value::Bool),
-        BinaryOp::NotEqual => equal(left, right, view, meter).map(|same| Value::Bool(!same)),
-        BinaryOp::Less => ordered(left, right, meter, Ordering::is_lt),
-        BinaryOp::Greater => ordered(left, right, meter, Ordering::is_gt),
-        BinaryOp::LessOrEqual => ordered(left, right, meter, Ordering::is_le),
-        BinaryOp::GreaterOrEqual => ordered(left, right, meter, Ordering::is_ge),
         BinaryOp::Add => add(left, right, view, meter),
-        BinaryOp::Subtract => arithmetic(op, left, right, |a, b| a - b),
-        BinaryOp::Multiply => arithmetic(op, left, right, |a, b| a * b),
-        BinaryOp::Divide => arithmetic(op, left, right, |a, b| a / b),
-        BinaryOp::Remainder => arithmetic(op, left, right, |a, b| a % b),
         // The logical operators never see their right operand unless they yield it.
         BinaryOp::And | BinaryOp::Or | BinaryOp::Coalesce => Ok(right.clone()),
+        _ => Err(bad_operands(op, left.type_of(), right.type_of())),
     }
+}
+
+/// Applies an operator that yields true or false; none for other operators.
+#[inline]
+pub(crate) fn compare<'v, V: View>(
+    op: BinaryOp,
+    left: &Value<'v>,
+    right: &Value<'v>,
+    view: &'v V,
+    meter: &mut Meter,
+) -> Result<Option<bool>, Fault<'v>> {
+    Ok(Some(match op {
+        BinaryOp::Equal => equal(left, right, view, meter)?,
+        BinaryOp::NotEqual => !equal(left, right, view, meter)?,
+        BinaryOp::Less => ordered(left, right, meter, Ordering::is_lt)?,
+        BinaryOp::Greater => ordered(left, right, meter, Ordering::is_gt)?,
+        BinaryOp::LessOrEqual => ordered(left, right, meter, Ordering::is_le)?,
+        BinaryOp::GreaterOrEqual => ordered(left, right, meter, Ordering::is_ge)?,
+        _ => return Ok(None),
+    }))
+}
+
+/// Applies an operator of arithmetic to two numbers; none for other operators and operands.
+#[inline]
+pub(crate) fn calculate(op: BinaryOp, left: &Value<'_>, right: &Value<'_>) -> Option<f64> {
+    let (Value::Number(a), Value::Number(b)) = (left, right) else { return None };
+    Some(match op {
+        BinaryOp::Add => a + b,
+        BinaryOp::Subtract => a - b,
+        BinaryOp::Multiply => a * b,
+        BinaryOp::Divide => a / b,
+        BinaryOp::Remainder => a % b,
+        _ => return None,
+    })
 }
 
 /// Whether a logical operator yields its left operand without looking at the right one; none for
@@ -78,7 +107,8 @@ pub(crate) fn equal<'v, V: View>(
                 return Ok(false);
             }
             meter.read_text(a.len())?;
-            a == b
+            // Nothing has no place in memory, and looking there takes a hundred times as long.
+            a.is_empty() || a == b
         }
         (Value::List(a), Value::List(b)) => lists_equal(a, b, view, meter)?,
         (Value::Map(a), Value::Map(b)) => maps_equal(a, b, view, meter)?,
@@ -99,8 +129,9 @@ fn lists_equal<'v, V: View>(
     if left.len() != right.len() {
         return Ok(false);
     }
-    meter.read_elements(left.len())?;
     for (a, b) in left.iter(view).zip(right.iter(view)) {
+        // One of each list.
+        meter.step(2 * STEPS_PER_ELEMENT)?;
         if !equal(&a, &b, view, meter)? {
             return Ok(false);
         }
@@ -117,9 +148,9 @@ fn maps_equal<'v, V: View>(
     if left.len() != right.len() {
         return Ok(false);
     }
-    meter.read_elements(left.len())?;
-    for (name, a) in left.entries(view) {
-        charge_lookup(right, meter)?;
+    for (name, a) in entries(left, view, meter)? {
+        meter.step(2 * STEPS_PER_ELEMENT)?;
+        charge_lookup(right, name.as_str(), meter)?;
         match right.get(view, name.as_str()) {
             Some(b) if equal(&a, &b, view, meter)? => {}
             _ => return Ok(false),
@@ -128,11 +159,26 @@ fn maps_equal<'v, V: View>(
     Ok(true)
 }
 
-/// A built map is searched from its start, so a lookup costs by its size.
-pub(crate) fn charge_lookup<'v>(map: &Map<'v>, meter: &mut Meter) -> Result<(), Fault<'v>> {
+/// Names and values of a map in order, in memory of their own, charged.
+pub(crate) fn entries<'v, V: View>(
+    map: &Map<'v>,
+    view: &'v V,
+    meter: &mut Meter,
+) -> Result<Vec<(Text<'v>, Value<'v>)>, Fault<'v>> {
+    meter.entries(map.len())?;
+    Ok(map.entries(view))
+}
+
+/// A lookup costs by what it walks over: all of a built map, the first names of one of the event.
+pub(crate) fn charge_lookup<'v>(
+    map: &Map<'v>,
+    name: &str,
+    meter: &mut Meter,
+) -> Result<(), Fault<'v>> {
+    meter.read_text(name.len())?;
     match map {
-        Map::Node { .. } => Ok(()),
-        Map::Built(map) => meter.read_elements(map.entries.len()),
+        Map::Node { len, .. } => meter.look_up(*len),
+        Map::Built(map) => meter.each(map.entries.len()),
     }
 }
 
@@ -141,19 +187,19 @@ fn ordered<'v>(
     right: &Value<'v>,
     meter: &mut Meter,
     holds: fn(Ordering) -> bool,
-) -> Result<Value<'v>, Fault<'v>> {
+) -> Result<bool, Fault<'v>> {
     let order = match (left, right) {
         // Nothing holds between NaN and a number.
         (Value::Number(a), Value::Number(b)) => a.partial_cmp(b),
         (Value::String(a), Value::String(b)) => {
-            meter.read_text(a.as_str().len().min(b.as_str().len()))?;
+            meter.search_text(a.as_str().len().min(b.as_str().len()))?;
             Some(compare_text(a.as_str(), b.as_str()))
         }
         (Value::Date(a), Value::Date(b)) => Some(a.cmp(b)),
         (Value::CalendarDate(a), Value::CalendarDate(b)) => Some(a.cmp(b)),
         _ => return Err(not_comparable(left.type_of(), right.type_of())),
     };
-    Ok(Value::Bool(order.is_some_and(holds)))
+    Ok(order.is_some_and(holds))
 }
 
 /// Wording of the vendor. **Source:** REST v3, Jira expressions, evaluation errors.
@@ -164,18 +210,13 @@ fn not_comparable<'v>(left: Type, right: Type) -> Fault<'v> {
 
 /// By UTF-16 units, which differs from the order of bytes only beyond U+FFFF.
 fn compare_text(left: &str, right: &str) -> Ordering {
-    left.encode_utf16().cmp(right.encode_utf16())
-}
-
-fn arithmetic<'v>(
-    op: BinaryOp,
-    left: &Value<'v>,
-    right: &Value<'v>,
-    apply: fn(f64, f64) -> f64,
-) -> Result<Value<'v>, Fault<'v>> {
-    match (left, right) {
-        (Value::Number(a), Value::Number(b)) => Ok(Value::Number(apply(*a, *b))),
-        _ => Err(bad_operands(op, left.type_of(), right.type_of())),
+    let same = left.bytes().zip(right.bytes()).take_while(|(a, b)| a == b).count();
+    // The first bytes that differ may stand inside of a character.
+    let start = (0..=same).rev().find(|at| left.is_char_boundary(*at)).unwrap_or(0);
+    let rest = |text: &str| text.get(start..).and_then(|rest| rest.chars().next());
+    match (rest(left), rest(right)) {
+        (Some(a), Some(b)) => (*a.encode_utf16(&mut [0; 2])).cmp(b.encode_utf16(&mut [0; 2])),
+        (a, b) => a.is_some().cmp(&b.is_some()),
     }
 }
 
@@ -191,9 +232,8 @@ fn add<'v, V: View>(
     meter: &mut Meter,
 ) -> Result<Value<'v>, Fault<'v>> {
     match (left, right) {
-        (Value::Number(a), Value::Number(b)) => Ok(Value::Number(a + b)),
         (Value::String(_), other) | (other, Value::String(_)) if has_text(other) => {
-            let mut text = TextBuilder::new();
+            let mut text = TextBuilder::new(meter)?;
             text.push_value(left, view, meter)?;
             text.push_value(right, view, meter)?;
             Ok(text.finish())
@@ -211,7 +251,36 @@ pub(crate) fn build_list<'v>(
     values: Vec<Value<'v>>,
     meter: &mut Meter,
 ) -> Result<Value<'v>, Fault<'v>> {
-    meter.memory(values.len() * VALUE_BYTES + VALUE_BYTES)?;
+    meter.build(values.len() * VALUE_BYTES)?;
+    shared_list(values, meter)
+}
+
+/// Collects the values of a list under the memory bound.
+#[derive(Default)]
+pub(crate) struct ListBuilder<'v> {
+    values: Vec<Value<'v>>,
+}
+
+impl<'v> ListBuilder<'v> {
+    pub(crate) fn push(&mut self, value: Value<'v>, meter: &mut Meter) -> Result<(), Fault<'v>> {
+        meter.grow(1)?;
+        self.values.push(value);
+        Ok(())
+    }
+
+    /// The list.
+    pub(crate) fn finish(self, meter: &mut Meter) -> Result<Value<'v>, Fault<'v>> {
+        let values = self.values;
+        meter.build(0)?;
+        shared_list(values, meter)
+    }
+}
+
+/// A list whose memory was charged.
+pub(crate) fn shared_list<'v>(
+    values: Vec<Value<'v>>,
+    meter: &Meter,
+) -> Result<Value<'v>, Fault<'v>> {
     let deepest = values.iter().map(Value::depth).max().unwrap_or(0);
     let depth = meter.depth(deepest.saturating_add(1))?;
     Ok(Value::List(List::Built(Rc::new(BuiltList { values, depth }))))
@@ -225,12 +294,13 @@ pub(crate) fn build_map<'v>(
     let mut map = BuiltMap { entries: Vec::new(), depth: 0 };
     let mut deepest = 0;
     for (name, value) in entries {
-        meter.memory(2 * VALUE_BYTES)?;
-        meter.read_elements(map.entries.len())?;
+        meter.grow(2)?;
+        meter.each(map.entries.len())?;
+        meter.read_text(name.as_str().len() * map.entries.len())?;
         deepest = deepest.max(value.depth());
         map.set(name, value);
     }
-    meter.memory(VALUE_BYTES)?;
+    meter.build(0)?;
     map.depth = meter.depth(deepest.saturating_add(1))?;
     Ok(Value::Map(Map::Built(Rc::new(map))))
 }

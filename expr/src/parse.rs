@@ -47,8 +47,8 @@ pub(crate) fn parse(source: &str) -> Result<Sequence, Vec<Diagnostic>> {
             break;
         }
         reached = Some(at);
+        let mut error = failure.to_diagnostic(&tokens);
         let is_mended = repair::repair(&mut tokens, &failure);
-        let mut error = failure.into_diagnostic();
         error.ends_reading = !is_mended && error.code != Code::Empty;
         errors.push(error);
         if !is_mended || errors.len() >= SYNTAX_ERRORS_MAX {

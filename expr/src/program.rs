@@ -1,9 +1,11 @@
 //! The compiled form: one flat row of instructions for a stack machine, and the tables they
 //! refer to. Immutable, and shared between threads.
 
-use regex::Regex;
+use std::sync::Arc;
 
 use crate::ast::{BinaryOp, UnaryOp};
+use crate::builtin::pattern::Pattern;
+use crate::meter::FrameSize;
 use crate::predicate::Facts;
 use crate::span::Span;
 use crate::typed::{MemberName, Place};
@@ -25,7 +27,7 @@ pub struct Program {
     pub(crate) main: Routine,
     pub(crate) lambdas: Box<[Routine]>,
     /// Patterns written in the source, compiled once.
-    pub(crate) patterns: Box<[(Box<str>, Regex)]>,
+    pub(crate) patterns: Box<[(Box<str>, Arc<Pattern>)]>,
     pub(crate) facts: Facts,
 }
 
@@ -34,9 +36,8 @@ pub struct Program {
 pub(crate) struct Routine {
     pub(crate) start: u32,
     pub(crate) parameters: u32,
-    pub(crate) slots: u32,
     pub(crate) captures: Box<[Place]>,
-    pub(crate) height: u16,
+    pub(crate) size: FrameSize,
 }
 
 /// An instruction. Operands are taken from the stack, results pushed on it.
@@ -133,9 +134,8 @@ impl Program {
         &self.facts
     }
 
-    /// Bytes on the heap. Compiled patterns are counted at a flat rate: their size is not told.
+    /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        const PATTERN_BYTES: usize = 8 * 1024;
         let literal = |literal: &Literal| {
             size_of::<Literal>() + if let Literal::String(text) = literal { text.len() } else { 0 }
         };
@@ -149,7 +149,7 @@ impl Program {
             + self.names.iter().map(|n| size_of::<MemberName>() + n.text.len()).sum::<usize>()
             + keys.chain(&self.variables).map(|name| text(name)).sum::<usize>()
             + size_of_val(&*self.lambdas)
-            + self.patterns.len() * PATTERN_BYTES
+            + self.patterns.iter().map(|(_, pattern)| pattern.heap_bytes()).sum::<usize>()
             + self.facts.heap_bytes()
     }
 }

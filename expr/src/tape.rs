@@ -83,6 +83,8 @@ const NONE: u32 = u32::MAX;
 struct Node {
     cell: Cell,
     name: Range,
+    /// Of the name; tells nearly all other names apart.
+    hash: u32,
     next: u32,
 }
 
@@ -102,7 +104,7 @@ struct Frame {
     last: u32,
     len: u32,
     /// One bit for each hash of a name seen, so that nearly all names need no search.
-    seen: [u64; 4],
+    seen: u64,
 }
 
 /// A part of `text` or, behind its end, of `escaped`.
@@ -213,7 +215,7 @@ fn slice<'t>(text: &'t str, escaped: &'t str, range: Range) -> &'t str {
     found.unwrap_or_default()
 }
 
-/// A cheap hash to order the members of large maps by.
+/// A cheap hash of a name, to order the members of large maps by.
 fn hash(name: &str) -> u32 {
     const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
     let (words, rest) = name.as_bytes().as_chunks::<8>();
@@ -246,10 +248,11 @@ impl View for Tape {
 
     fn member(&self, node: NodeId, name: &str) -> Option<NodeId> {
         let Cell::Map { len, first, index } = self.cell(node) else { return None };
+        let key = hash(name);
         if index == NONE {
             let mut child = first;
             while let Some(node) = self.nodes.get(child as usize) {
-                if self.slice(node.name) == name {
+                if node.hash == key && self.slice(node.name) == name {
                     return Some(NodeId(child));
                 }
                 child = node.next;
@@ -258,11 +261,10 @@ impl View for Tape {
         }
         let index = index as usize;
         let sorted = self.index.get(index..index + len as usize)?;
-        let key = hash(name);
-        let found = sorted.binary_search_by(|(hash, child)| {
-            hash.cmp(&key).then_with(|| self.name(NodeId(*child)).cmp(name))
-        });
-        found.ok().and_then(|at| sorted.get(at)).map(|(_, child)| NodeId(*child))
+        let from = sorted.partition_point(|(hash, _)| *hash < key);
+        let same_hash = sorted.get(from..)?.iter().take_while(|(hash, _)| *hash == key);
+        let mut children = same_hash.map(|(_, child)| NodeId(*child));
+        children.find(|child| self.name(*child) == name)
     }
 
     fn first_child(&self, node: NodeId) -> Option<NodeId> {

@@ -6,9 +6,13 @@ use jiff::{Timestamp, civil, tz::Offset};
 
 use crate::diagnostic::Code;
 use crate::fault::Fault;
+use crate::limits::{STEPS_PER_ELEMENT, STEPS_PER_NUMBER_TEXT};
 use crate::meter::Meter;
 use crate::value::Value;
 use crate::view::View;
+
+/// The buffer that doubles as it grows, and the text that is made of it.
+const TEXT_GROWTH: usize = 3;
 
 /// Collects text under the memory bound.
 pub(crate) struct TextBuilder {
@@ -16,14 +20,15 @@ pub(crate) struct TextBuilder {
 }
 
 impl TextBuilder {
-    pub(crate) fn new() -> TextBuilder {
-        TextBuilder { text: String::new() }
+    pub(crate) fn new<'v>(meter: &mut Meter) -> Result<TextBuilder, Fault<'v>> {
+        meter.build(0)?;
+        Ok(TextBuilder { text: String::new() })
     }
 
     /// Appends plain text.
     pub(crate) fn push<'v>(&mut self, text: &str, meter: &mut Meter) -> Result<(), Fault<'v>> {
-        meter.read_text(text.len())?;
-        meter.memory(text.len())?;
+        meter.step(1)?;
+        meter.memory(text.len() * TEXT_GROWTH)?;
         self.text.push_str(text);
         Ok(())
     }
@@ -38,11 +43,14 @@ impl TextBuilder {
         match value {
             Value::Null => self.push("null", meter),
             Value::Bool(value) => self.push(if *value { "true" } else { "false" }, meter),
-            Value::Number(number) => self.push(&number_text(*number), meter),
+            Value::Number(number) => {
+                meter.step(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&number_text(*number), meter)
+            }
             Value::String(text) | Value::RichText(text) => self.push(text.as_str(), meter),
             Value::List(list) => {
-                meter.read_elements(list.len())?;
                 for (at, item) in list.iter(view).enumerate() {
+                    meter.step(STEPS_PER_ELEMENT)?;
                     if at > 0 {
                         self.push(",", meter)?;
                     }
@@ -55,8 +63,14 @@ impl TextBuilder {
                 self.text.push_str(&json);
                 Ok(())
             }
-            Value::Date(ms) => self.push(&iso_instant(*ms), meter),
-            Value::CalendarDate(day) => self.push(&iso_day(*day), meter),
+            Value::Date(ms) => {
+                meter.step(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&iso_instant(*ms), meter)
+            }
+            Value::CalendarDate(day) => {
+                meter.step(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&iso_day(*day), meter)
+            }
             Value::Error(error) => self.push(&error.message, meter),
             Value::Function(_) => Err(Fault::new(Code::BadOperand, "A Function has no text")),
         }
@@ -108,7 +122,7 @@ pub(crate) fn stringify<'v, V: View>(
     view: &'v V,
     meter: &mut Meter,
 ) -> Result<String, Fault<'v>> {
-    let mut out = TextBuilder::new();
+    let mut out = TextBuilder::new(meter)?;
     write_value(value, view, meter, &mut out)?;
     Ok(out.into_string())
 }
@@ -122,16 +136,25 @@ fn write_value<'v, V: View>(
     match value {
         Value::Null | Value::Function(_) => out.push("null", meter),
         Value::Bool(value) => out.push(if *value { "true" } else { "false" }, meter),
-        Value::Number(number) if number.is_finite() => out.push(&number_text(*number), meter),
+        Value::Number(number) if number.is_finite() => {
+            meter.step(STEPS_PER_NUMBER_TEXT)?;
+            out.push(&number_text(*number), meter)
+        }
         Value::Number(_) => out.push("null", meter),
         Value::String(text) | Value::RichText(text) => write_text(text.as_str(), meter, out),
-        Value::Date(ms) => write_text(&iso_instant(*ms), meter, out),
-        Value::CalendarDate(day) => write_text(&iso_day(*day), meter, out),
+        Value::Date(ms) => {
+            meter.step(STEPS_PER_NUMBER_TEXT)?;
+            write_text(&iso_instant(*ms), meter, out)
+        }
+        Value::CalendarDate(day) => {
+            meter.step(STEPS_PER_NUMBER_TEXT)?;
+            write_text(&iso_day(*day), meter, out)
+        }
         Value::Error(error) => write_text(&error.message, meter, out),
         Value::List(list) => {
-            meter.read_elements(list.len())?;
             let mut before = "[";
             for item in list.iter(view) {
+                meter.step(STEPS_PER_ELEMENT)?;
                 out.push(before, meter)?;
                 write_value(&item, view, meter, out)?;
                 before = ",";
@@ -139,8 +162,8 @@ fn write_value<'v, V: View>(
             out.push(if before == "[" { "[]" } else { "]" }, meter)
         }
         Value::Map(map) => {
-            meter.read_elements(map.len())?;
             let mut before = "{";
+            meter.entries(map.len())?;
             for (name, item) in map.entries(view) {
                 out.push(before, meter)?;
                 write_text(name.as_str(), meter, out)?;
@@ -154,6 +177,8 @@ fn write_value<'v, V: View>(
 }
 
 fn write_text<'v>(text: &str, meter: &mut Meter, out: &mut TextBuilder) -> Result<(), Fault<'v>> {
+    meter.build_text(text.len())?;
+    meter.search_text(text.len())?;
     // Text always has a JSON form.
     let quoted = serde_json::to_string(text).unwrap_or_default();
     out.push(&quoted, meter)

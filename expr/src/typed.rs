@@ -1,6 +1,8 @@
 //! What an expression means: names resolved to slots, member names to builtins, static types.
 
 use crate::ast::{BinaryOp, UnaryOp};
+use crate::builtin::regex::Patterns;
+use crate::meter::FrameSize;
 use crate::span::Span;
 use crate::value::{Class, Literal, Member, Native, Type};
 
@@ -14,7 +16,7 @@ pub(crate) struct Typed {
     /// Free names, each once.
     pub(crate) variables: Vec<Box<str>>,
     /// Patterns that stand in the source, compiled, each once.
-    pub(crate) patterns: Vec<(Box<str>, regex::Regex)>,
+    pub(crate) patterns: Patterns,
 }
 
 /// A function body, or the program itself, with the slots its names live in.
@@ -22,11 +24,10 @@ pub(crate) struct Typed {
 pub(crate) struct Frame {
     /// The first slots hold the parameters.
     pub(crate) parameters: u32,
-    pub(crate) slots: u32,
     /// Where the values of outer names are found when the function is made.
     pub(crate) captures: Vec<Place>,
     pub(crate) body: Block,
-    pub(crate) height: u16,
+    pub(crate) size: FrameSize,
 }
 
 /// Where a declared name lives.

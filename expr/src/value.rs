@@ -86,7 +86,10 @@ impl PartialEq for Literal {
             (Literal::Null, Literal::Null) => true,
             (Literal::Bool(a), Literal::Bool(b)) => a == b,
             (Literal::Number(a), Literal::Number(b)) => Literal::bits(*a) == Literal::bits(*b),
-            (Literal::String(a), Literal::String(b)) => a == b,
+            // Nothing has no place in memory, and looking there takes a hundred times as long.
+            (Literal::String(a), Literal::String(b)) => {
+                a.len() == b.len() && (a.is_empty() || a == b)
+            }
             _ => false,
         }
     }

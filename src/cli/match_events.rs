@@ -20,7 +20,7 @@ use super::{Output, UsageError, print_line};
 use crate::clock;
 use crate::domain::InstallationId;
 use crate::event::{Decoder, Headers};
-use crate::matcher::{Matcher, Matches, Scratch, Subscription};
+use crate::matcher::{FilterFailure, Match, Matcher, Scratch, Subscription};
 use crate::registry::offline::{Rejection, TriggerReader};
 
 /// Events that one thread takes at a time.
@@ -203,8 +203,7 @@ fn print_pass(
     threads: u16,
 ) -> (Vec<String>, usize, Duration) {
     let (mut answers, elapsed) = in_chunks(inputs, threads, |worker, at, input| {
-        let outcome = worker.match_one(matcher, input);
-        (at, answer(at + 1, input, outcome))
+        (at, answer(at + 1, input, worker.match_one(matcher, input)))
     });
     answers.sort_by_key(|(at, _)| *at);
     let matched = answers.iter().map(|(_, (_, matched))| matched).sum();
@@ -218,13 +217,19 @@ fn timing_pass(matcher: &Matcher, inputs: &[Input<'_>], threads: u16) -> Duratio
     .1
 }
 
+/// What was found for one event.
+struct Found {
+    matches: Vec<Match>,
+    failures: Vec<FilterFailure>,
+}
+
 struct Worker {
     decoder: Decoder,
     scratch: Scratch,
 }
 
 impl Worker {
-    fn match_one(&mut self, matcher: &Matcher, input: &Input<'_>) -> Result<Matches, String> {
+    fn match_one(&mut self, matcher: &Matcher, input: &Input<'_>) -> Result<Found, String> {
         match input {
             Input::Bad(error) => Err(error.clone()),
             Input::Event { subject, headers, body, .. } => {
@@ -232,7 +237,10 @@ impl Worker {
                     .decoder
                     .decode(subject, headers, body.clone(), 0)
                     .map_err(|error| error.to_string())?;
-                Ok(matcher.matches(&event, &self.decoder, &mut self.scratch))
+                let heading = event.envelope.heading();
+                let outcome = matcher.matches(heading, &self.decoder, &mut self.scratch);
+                let matches = outcome.take(heading, &self.decoder);
+                Ok(Found { matches, failures: std::mem::take(&mut outcome.failures) })
             }
         }
     }
@@ -266,7 +274,7 @@ fn in_chunks<T: Send>(
     (results, clock::since(start))
 }
 
-fn answer(line: usize, input: &Input<'_>, outcome: Result<Matches, String>) -> (String, usize) {
+fn answer(line: usize, input: &Input<'_>, outcome: Result<Found, String>) -> (String, usize) {
     let id = match input {
         Input::Event { id, .. } => id.as_deref(),
         Input::Bad(_) => None,

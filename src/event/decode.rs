@@ -3,15 +3,15 @@
 use std::cell::{OnceCell, RefCell};
 
 use bytes::Bytes;
-use switchyard_expr::view::Read;
-use switchyard_expr::{Tape, TapeError, TapeLimits, View};
+use switchyard_expr::{Tape, TapeError, TapeLimits};
 use thiserror::Error;
 
-use super::envelope::{Draft, Source};
+use super::envelope::{Complete, Draft, Heading, Source};
 use super::members::Outline;
-use super::scan::{Scan, ScanView};
-use super::view::{self, EventView};
-use super::{Envelope, Event, Headers};
+use super::pick::{Pick, Picked, Picks, Place, Selection, SelectionBuilder};
+use super::scan::Scan;
+use super::view::EventView;
+use super::{Event, Headers};
 use crate::domain::AppId;
 
 /// Deepest nesting of an event body.
@@ -93,9 +93,9 @@ impl DecodeError {
 /// asked for, which few events do.
 #[derive(Debug)]
 pub struct Decoder {
-    /// The body; a copy costs less than to check again that it is UTF-8.
-    text: String,
+    body: Bytes,
     scan: Scan,
+    head: Head,
     /// The body as a tape, if anyone wanted it.
     tape: OnceCell<Tape>,
     /// The memory of the last tape.
@@ -103,6 +103,63 @@ pub struct Decoder {
     size_max: usize,
     trust_body_self: bool,
     body_self: bool,
+}
+
+/// The members of a body that say something of the event itself.
+#[derive(Debug)]
+struct Head {
+    selection: Selection,
+    event_type: Place,
+    account: Place,
+    self_generated: Place,
+    picked: Picked,
+}
+
+impl Head {
+    fn new() -> Self {
+        let mut selection = SelectionBuilder::default();
+        let mut member = |name: &str| selection.member(Place::ROOT, name);
+        let event_type = member("eventType");
+        let account = member("atlassianId");
+        let self_generated = member("selfGenerated");
+        Self {
+            selection: selection.finish(),
+            event_type,
+            account,
+            self_generated,
+            picked: Picked::default(),
+        }
+    }
+}
+
+/// A message that was read and owns nothing yet.
+#[derive(Debug)]
+pub struct Arrival<'m> {
+    envelope: Complete<'m>,
+    body: Bytes,
+    sequence: u64,
+    is_wanted: bool,
+}
+
+impl Arrival<'_> {
+    /// What matching needs of its envelope.
+    #[must_use]
+    pub fn heading(&self) -> Heading<'_> {
+        self.envelope.heading()
+    }
+
+    /// Whether the decoder holds the body; not if nobody wants the event.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted
+    }
+
+    /// The event.
+    #[must_use]
+    pub fn into_event(self) -> Event {
+        let envelope = self.envelope.into_envelope(&self.body);
+        Event { envelope, body: self.body, sequence: self.sequence }
+    }
 }
 
 /// Bounds of an event body.
@@ -114,8 +171,9 @@ impl Decoder {
     #[must_use]
     pub fn new(size_max: usize, trust_body_self: bool) -> Self {
         Self {
-            text: String::new(),
+            body: Bytes::new(),
             scan: Scan::default(),
+            head: Head::new(),
             tape: OnceCell::new(),
             spare: RefCell::default(),
             size_max,
@@ -139,7 +197,28 @@ impl Decoder {
         body: Bytes,
         sequence: u64,
     ) -> Result<Event, DecodeError> {
+        Ok(self.receive(subject, headers, body, sequence, |_| true)?.into_event())
+    }
+
+    /// As [`Decoder::decode`], without making an [`Event`] of it, and without a look at the body if
+    /// the envelope tells that nobody `wants` the event; what is wrong with such a body stays
+    /// unknown.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn receive<'m>(
+        &mut self,
+        subject: &'m str,
+        headers: &'m impl Headers,
+        body: Bytes,
+        sequence: u64,
+        wants: impl FnOnce(Heading<'_>) -> bool,
+    ) -> Result<Arrival<'m>, DecodeError> {
         let mut draft = Draft::read(subject, headers)?;
+        if draft.heading().is_some_and(|heading| !wants(heading)) {
+            let envelope = draft.complete(None)?;
+            return Ok(Arrival { envelope, body, sequence, is_wanted: false });
+        }
         let body = if draft.source == Source::Structured {
             self.parse(&body)?;
             let data = draft.open_structured(self.tape())?;
@@ -149,9 +228,11 @@ impl Decoder {
             self.parse(&body)?;
             body
         };
-        self.body_self = self.trust_body_self && self.flag("selfGenerated");
-        let envelope = draft.complete(self.text("eventType"), &body)?;
-        Ok(Event { envelope, body, sequence })
+        self.head.picked.read(&self.head.selection, self.scan.walk(&self.body));
+        self.body_self =
+            self.trust_body_self && matches!(self.at(self.head.self_generated), Pick::Bool(true));
+        let envelope = draft.complete(self.text(self.head.event_type))?;
+        Ok(Arrival { envelope, body, sequence, is_wanted: true })
     }
 
     /// The decoded body as filters see it: `event.selfGenerated` is what the router derived.
@@ -160,16 +241,16 @@ impl Decoder {
         EventView::new(self.tape(), self_generated)
     }
 
-    /// The decoded body as lookups see it; it may be stuck before the first.
-    #[must_use]
-    pub fn scanned(&self) -> ScanView<'_> {
-        self.scan.view(&self.text)
+    /// The values of the decoded body that `selection` asks for.
+    pub fn pick<'e>(&'e self, selection: &'e Selection, picked: &'e mut Picked) -> Picks<'e> {
+        picked.read(selection, self.scan.walk(&self.body));
+        picked.view(selection, &self.body)
     }
 
     /// Where the members of the decoded body stand; none if that is cheaper to read again.
     #[must_use]
     pub fn outline(&self) -> Option<Outline<'_>> {
-        self.scanned().outline()
+        self.scan.outline(&self.body)
     }
 
     /// Whether the app, or the account it acts with, caused the event.
@@ -179,16 +260,16 @@ impl Decoder {
     #[must_use]
     pub fn is_self_generated(
         &self,
-        envelope: &Envelope,
+        heading: Heading<'_>,
         app: &AppId,
         app_account_id: Option<&str>,
     ) -> bool {
         if self.body_self {
             return true;
         }
-        match (&envelope.origin_app, app_account_id) {
-            (Some(origin), _) => origin == app,
-            (None, Some(account)) => self.text("atlassianId") == Some(account),
+        match (heading.origin_app, app_account_id) {
+            (Some(origin), _) => origin == app.as_str(),
+            (None, Some(account)) => self.text(self.head.account) == Some(account),
             (None, None) => false,
         }
     }
@@ -207,16 +288,13 @@ impl Decoder {
         if let Some(tape) = self.tape.take() {
             *self.spare.get_mut() = tape;
         }
-        let text = std::str::from_utf8(body)
-            .map_err(|error| DecodeError::Utf8 { offset: error.valid_up_to() })?;
-        self.text.clear();
-        self.text.push_str(text);
-        if !self.scan.read(&self.text, &LIMITS) {
-            let mut tape = self.spare.take();
-            tape.parse(body, &LIMITS).map_err(|error| self.refusal(error))?;
-            self.tape = OnceCell::from(tape);
+        self.body = body.clone();
+        if !self.scan.read(body, &LIMITS) {
+            let refused = self.spare.get_mut().parse(body, &LIMITS);
+            debug_assert!(refused.is_err(), "the scan refused what is JSON");
+            return Err(self.refusal(refused.err().unwrap_or(TapeError::Length)));
         }
-        if self.is_object() {
+        if body.trim_ascii_start().starts_with(b"{") {
             Ok(())
         } else {
             Err(DecodeError::schema("the body is JSON but not an object"))
@@ -235,38 +313,25 @@ impl Decoder {
         }
     }
 
-    fn is_object(&self) -> bool {
-        match self.tape.get() {
-            Some(tape) => tape.is_object(),
-            None => self.text.trim_ascii_start().starts_with('{'),
-        }
-    }
-
     /// The body as a tape.
     fn tape(&self) -> &Tape {
         self.tape.get_or_init(|| {
             let mut tape = self.spare.take();
             // Cannot fail on what the scan accepted; if it did, filters would see null and say so.
-            let parsed = tape.parse(self.text.as_bytes(), &LIMITS);
+            let parsed = tape.parse(&self.body, &LIMITS);
             debug_assert!(parsed.is_ok(), "the scan accepted what is not JSON");
             tape
         })
     }
 
-    fn text(&self, name: &str) -> Option<&str> {
-        if self.tape.get().is_none() {
-            let scanned = self.scanned();
-            let text = scanned.text(name);
-            if !scanned.is_stuck() {
-                return text;
-            }
-        }
-        view::text(self.tape(), name)
+    fn at(&self, place: Place) -> Pick<'_> {
+        self.head.picked.view(&self.head.selection, &self.body).at(place)
     }
 
-    fn flag(&self, name: &str) -> bool {
-        let tape = self.tape();
-        let node = tape.variable("event").and_then(|root| tape.member(root, name));
-        node.is_some_and(|node| matches!(tape.read(node), Read::Bool(true)))
+    fn text(&self, place: Place) -> Option<&str> {
+        match self.at(place) {
+            Pick::Text(text) => std::str::from_utf8(text).ok(),
+            _ => None,
+        }
     }
 }

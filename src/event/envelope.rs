@@ -58,57 +58,81 @@ pub(super) enum Source {
     Structured,
 }
 
-/// An envelope whose gaps are still to be filled from the body.
-#[derive(Debug)]
-pub(super) struct Draft {
-    pub(super) source: Source,
-    cloud_id: Option<CloudId>,
-    event_id: Option<EventId>,
-    event_type: Option<EventType>,
-    time: Option<Timestamp>,
-    origin_app: Option<AppId>,
-    entity: Option<Box<str>>,
-    traceparent: Option<Box<str>>,
-    webhook: Option<Box<str>>,
+/// What matching needs of an envelope, before one is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Heading<'e> {
+    /// The site, see [`Envelope::cloud_id`].
+    pub cloud_id: &'e str,
+    /// See [`Envelope::event_type`].
+    pub event_type: &'e str,
+    /// See [`Envelope::origin_app`].
+    pub origin_app: Option<&'e str>,
 }
 
-impl Draft {
+impl Envelope {
+    /// What matching needs of it.
+    #[must_use]
+    pub fn heading(&self) -> Heading<'_> {
+        Heading {
+            cloud_id: self.cloud_id.as_str(),
+            event_type: self.event_type.as_str(),
+            origin_app: self.origin_app.as_ref().map(AppId::as_str),
+        }
+    }
+}
+
+/// An envelope whose gaps are still to be filled from the body. Owns nothing that its message can
+/// lend, so that an event nobody wants costs no allocation.
+#[derive(Debug)]
+pub(super) struct Draft<'m> {
+    pub(super) source: Source,
+    cloud_id: Option<Cow<'m, str>>,
+    event_id: Option<Cow<'m, str>>,
+    event_type: Option<Cow<'m, str>>,
+    time: Option<Cow<'m, str>>,
+    origin_app: Option<Cow<'m, str>>,
+    entity: Option<Cow<'m, str>>,
+    traceparent: Option<Cow<'m, str>>,
+    webhook: Option<Cow<'m, str>>,
+}
+
+impl<'m> Draft<'m> {
     /// Takes what subject and headers say.
-    pub(super) fn read(subject: &str, headers: &impl Headers) -> Result<Self, DecodeError> {
+    pub(super) fn read(subject: &'m str, headers: &'m impl Headers) -> Result<Self, DecodeError> {
         let structured = headers.get("content-type").is_some_and(is_structured);
         let (subject_cloud, subject_type) = subject_parts(subject);
         let text = |name: &str| decoded(headers, name);
         let cloud_id = text("ce-cloudid")?.or(subject_cloud.map(Cow::Borrowed));
         let event_type = text("ce-type")?.or(subject_type.map(Cow::Borrowed));
-        let cloud_id: Option<CloudId> = cloud_id.map(|id| CloudId::from(&*id));
         Ok(Self {
             source: if structured { Source::Structured } else { Source::Headers },
-            event_id: event_id(headers, cloud_id.as_ref())?,
+            event_id: event_id(headers, cloud_id.as_deref())?,
             cloud_id,
-            event_type: event_type.map(|name| EventType::from(&*name)),
-            time: text("ce-time")?.and_then(|time| time.parse().ok()),
-            origin_app: text("ce-originapp")?.map(|app| AppId::from(&*app)),
-            entity: text("ce-subject")?.map(|entity| entity.into()),
-            traceparent: text("traceparent")?.map(|parent| parent.into()),
-            webhook: text(original::HEADER)?.map(|webhook| webhook.into()),
+            event_type,
+            time: text("ce-time")?,
+            origin_app: text("ce-originapp")?,
+            entity: text("ce-subject")?,
+            traceparent: text("traceparent")?,
+            webhook: text(original::HEADER)?,
         })
     }
 
     /// Takes the attributes of a structured CloudEvents document; returns its `data`.
     pub(super) fn open_structured(&mut self, tape: &Tape) -> Result<Bytes, DecodeError> {
-        let text = |name: &str| view::text(tape, name);
+        let text = |name: &str| view::text(tape, name).map(|text| Cow::Owned(text.to_owned()));
         let missing = |name: &str| {
             DecodeError::schema(format!("a CloudEvents document needs `{name}`, a string"))
         };
-        self.event_id = Some(text("id").ok_or_else(|| missing("id"))?.into());
-        self.event_type = Some(text("type").ok_or_else(|| missing("type"))?.into());
-        let source_site = text("source").and_then(|source| source.rsplit_once("::site/"));
-        let site = text("cloudid").or(source_site.map(|(_, site)| site));
-        self.cloud_id = site.map(CloudId::from).or(self.cloud_id.take());
-        self.time = text("time").and_then(|time| time.parse().ok());
-        self.origin_app = text("originapp").map(AppId::from);
-        self.entity = text("subject").map(Into::into);
-        self.traceparent = text("traceparent").map(Into::into);
+        self.event_id = Some(text("id").ok_or_else(|| missing("id"))?);
+        self.event_type = Some(text("type").ok_or_else(|| missing("type"))?);
+        let source = text("source");
+        let source_site = source.as_deref().and_then(|source| source.rsplit_once("::site/"));
+        let source_site = source_site.map(|(_, site)| Cow::Owned(site.to_owned()));
+        self.cloud_id = text("cloudid").or(source_site).or(self.cloud_id.take());
+        self.time = text("time");
+        self.origin_app = text("originapp");
+        self.entity = text("subject");
+        self.traceparent = text("traceparent");
         let members = Members::parse(tape.text()).unwrap_or_default();
         let data = members
             .json("data")
@@ -116,48 +140,81 @@ impl Draft {
         Ok(Bytes::copy_from_slice(data.as_bytes()))
     }
 
+    /// What is known without the body, if that is enough to tell who wants the event.
+    pub(super) fn heading(&self) -> Option<Heading<'_>> {
+        let heading = Heading {
+            cloud_id: self.cloud_id.as_deref()?,
+            event_type: self.event_type.as_deref()?,
+            origin_app: self.origin_app.as_deref(),
+        };
+        (self.source == Source::Headers).then_some(heading)
+    }
+
     /// Fills what is still missing from the body, which names the event type `said`, and checks that
     /// both agree.
-    pub(super) fn complete(
-        self,
-        said: Option<&str>,
-        body: &Bytes,
-    ) -> Result<Envelope, DecodeError> {
-        let event_type = match (self.event_type, said) {
-            (Some(event_type), Some(said)) if event_type.as_str() != said => {
+    pub(super) fn complete(mut self, said: Option<&str>) -> Result<Complete<'m>, DecodeError> {
+        let event_type = match (self.event_type.take(), said) {
+            (Some(event_type), Some(said)) if event_type != said => {
                 return Err(DecodeError::schema(format!(
                     "type_mismatch: the envelope says `{event_type}`, the body's eventType `{said}`"
                 )));
             }
             (Some(event_type), _) => event_type,
-            (None, Some(said)) => EventType::from(said),
+            (None, Some(said)) => Cow::Owned(said.to_owned()),
             (None, None) => {
                 return Err(DecodeError::schema("no event type: neither ce-type nor eventType"));
             }
         };
         check_event_type(&event_type)?;
-        let cloud_id = self.cloud_id.ok_or_else(|| {
+        let cloud_id = self.cloud_id.take().ok_or_else(|| {
             DecodeError::schema("no site: neither ce-cloudid nor a subject that names one")
         })?;
-        let event_id = self
-            .event_id
-            .unwrap_or_else(|| identity::event_id(&cloud_id, &event_type, self.time, body));
-        Ok(Envelope {
+        Ok(Complete { cloud_id, event_type, rest: self })
+    }
+}
+
+/// All that makes an envelope, still lent by the message.
+#[derive(Debug)]
+pub(super) struct Complete<'m> {
+    cloud_id: Cow<'m, str>,
+    event_type: Cow<'m, str>,
+    rest: Draft<'m>,
+}
+
+impl Complete<'_> {
+    pub(super) fn heading(&self) -> Heading<'_> {
+        Heading {
+            cloud_id: &self.cloud_id,
+            event_type: &self.event_type,
+            origin_app: self.rest.origin_app.as_deref(),
+        }
+    }
+
+    /// The envelope of the event with this body.
+    pub(super) fn into_envelope(self, body: &Bytes) -> Envelope {
+        let cloud_id = CloudId::from(&*self.cloud_id);
+        let event_type = EventType::from(&*self.event_type);
+        let rest = self.rest;
+        let time = rest.time.and_then(|time| time.parse().ok());
+        let event_id = match rest.event_id {
+            Some(id) => EventId::from(&*id),
+            None => identity::event_id(&cloud_id, &event_type, time, body),
+        };
+        Envelope {
             cloud_id,
             event_id,
             event_type,
-            time: self.time,
-            origin_app: self.origin_app,
-            entity: self.entity,
-            traceparent: self.traceparent,
-            webhook: self.webhook,
-        })
+            time,
+            origin_app: rest.origin_app.map(|app| AppId::from(&*app)),
+            entity: rest.entity.map(Into::into),
+            traceparent: rest.traceparent.map(Into::into),
+            webhook: rest.webhook.map(Into::into),
+        }
     }
 }
 
 /// An event type stands as one token in a subject, so it may not hold what subjects forbid.
-pub fn check_event_type(event_type: &EventType) -> Result<(), DecodeError> {
-    let name = event_type.as_str();
+pub fn check_event_type(name: &str) -> Result<(), DecodeError> {
     let forbidden = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>');
     if name.is_empty() || name.len() > EVENT_TYPE_BYTES_MAX || name.contains(forbidden) {
         return Err(DecodeError::schema(format!(
@@ -171,16 +228,16 @@ pub fn check_event_type(event_type: &EventType) -> Result<(), DecodeError> {
 const EVENT_TYPE_BYTES_MAX: usize = 128;
 
 /// `ce-id`, else `Nats-Msg-Id` without the leading site.
-fn event_id(
-    headers: &impl Headers,
-    cloud_id: Option<&CloudId>,
-) -> Result<Option<EventId>, DecodeError> {
+fn event_id<'m>(
+    headers: &'m impl Headers,
+    cloud_id: Option<&str>,
+) -> Result<Option<Cow<'m, str>>, DecodeError> {
     if let Some(id) = decoded(headers, "ce-id")? {
-        return Ok(Some(EventId::from(&*id)));
+        return Ok(Some(id));
     }
     let Some(id) = headers.get("nats-msg-id") else { return Ok(None) };
-    let own = cloud_id.and_then(|cloud| id.strip_prefix(cloud.as_str())?.strip_prefix('/'));
-    Ok(Some(EventId::from(own.unwrap_or(id))))
+    let own = cloud_id.and_then(|cloud| id.strip_prefix(cloud)?.strip_prefix('/'));
+    Ok(Some(Cow::Borrowed(own.unwrap_or(id))))
 }
 
 fn is_structured(content_type: &str) -> bool {

@@ -10,18 +10,19 @@ pub mod identity;
 pub mod incoming;
 pub mod members;
 pub mod metrics;
+pub mod pick;
 pub mod publish;
 pub mod sample;
 mod scan;
+mod structure;
 pub mod view;
 pub mod webhook;
 
-pub use decode::{DecodeError, Decoder};
-pub use envelope::{Envelope, Headers};
+pub use decode::{Arrival, DecodeError, Decoder};
+pub use envelope::{Envelope, Headers, Heading};
 pub use incoming::{Incoming, Source};
 pub use publish::{PublishError, Published, Publisher};
 pub use sample::Sample;
-pub use scan::ScanView;
 pub use view::EventView;
 
 use bytes::Bytes;

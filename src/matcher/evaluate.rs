@@ -8,96 +8,92 @@ use switchyard_expr::{Env, Verdict};
 
 use super::index::{Findings, GroupId, Listener};
 use super::partition::{Layer, Partition};
-use super::{FilterFailure, Match, Matches};
+use super::{FilterFailure, Hit, Match, Matches, Subscription};
 use crate::clock;
 use crate::domain::FilterError;
-use crate::event::{Decoder, Envelope, EventView};
+use crate::event::{Decoder, Heading};
 
-/// Working memory of one matching thread, reused from event to event. Holds nothing alive.
+/// Working memory of one matching thread, reused from event to event. Holds the last outcome and
+/// nothing else alive.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    pub(super) outcome: Matches,
     found: Findings,
     expression: switchyard_expr::Scratch,
 }
 
 /// An event and what an evaluation of it needs.
 struct Case<'e> {
-    envelope: &'e Envelope,
+    heading: Heading<'e>,
     decoder: &'e Decoder,
     env: Env,
 }
 
 /// Matches one event against one partition.
 pub(super) fn partition(
-    partition: &Partition,
-    envelope: &Envelope,
+    partition: &Arc<Partition>,
+    heading: Heading<'_>,
     decoder: &Decoder,
     steps_max: u32,
     scratch: &mut Scratch,
-) -> Matches {
-    let mut outcome = Matches::default();
+) {
+    let Scratch { outcome, found, expression } = scratch;
     let env = Env { now_ms: clock::now_ms(), steps_max };
-    let case = Case { envelope, decoder, env };
-    let scanned = decoder.scanned();
-    for layer in &partition.layers {
-        let found = &mut scratch.found;
-        if !scanned.is_stuck() {
-            layer.segment.find(&scanned, found);
-        }
-        if scanned.is_stuck() {
-            // No filter that reads the flag is decided without an evaluation of its own.
-            layer.segment.find(&decoder.view(false), found);
-        }
+    let case = Case { heading, decoder, env };
+    for (number, layer) in (0..).zip(&partition.layers) {
+        // No filter that reads the flag is decided without an evaluation of its own.
+        layer.segment.find(decoder, found);
         outcome.candidates += found.candidates;
-        outcome.matches.reserve(found.holding.len());
         for group in &found.holding {
-            for (listener, self_generated) in admitted(layer, *group, &case, &mut outcome.ignored) {
-                outcome.matches.push(matched(listener, self_generated, case.env.now_ms));
+            for (place, _) in admitted(layer, *group, &case, &mut outcome.ignored) {
+                outcome.hits.push(Hit { layer: number, place });
             }
         }
         for group in &found.undecided {
-            evaluate(layer, *group, &case, &mut scratch.expression, &mut outcome);
+            evaluate((number, layer), *group, &case, expression, outcome);
         }
     }
-    outcome
+    if !outcome.hits.is_empty() {
+        outcome.partition = Some(Arc::clone(partition));
+    }
 }
 
-/// Who of a group is live and let through by the conditions beside the expression, with whether
-/// the app itself caused the event.
+/// Who of a group is live and let through by the conditions beside the expression.
 fn admitted<'p>(
     layer: &'p Layer,
     group: GroupId,
     case: &Case<'_>,
     ignored: &mut usize,
-) -> impl Iterator<Item = (&'p Listener, bool)> {
-    let live = layer.segment.listeners(group).filter(|(at, _)| layer.is_live(*at));
-    live.filter_map(move |(_, listener)| {
-        let own = is_admitted(listener, case);
-        *ignored += usize::from(own.is_none());
-        own.map(|own| (listener, own))
+) -> impl Iterator<Item = (u32, &'p Listener)> {
+    layer.segment.listeners(group).filter(move |(at, listener)| {
+        let is_live = layer.is_live(*at);
+        let is_admitted = is_live && is_admitted(listener, case);
+        *ignored += usize::from(is_live && !is_admitted);
+        is_admitted
     })
 }
 
-/// Whether the conditions beside the expression let the event through to this listener; if so,
-/// whether the app itself caused the event.
-fn is_admitted(listener: &Listener, case: &Case<'_>) -> Option<bool> {
+/// Whether the conditions beside the expression let the event through to this listener. Most have
+/// none, and then their subscription is not looked at.
+fn is_admitted(listener: &Listener, case: &Case<'_>) -> bool {
     let subscription = &listener.subscription;
-    let self_generated = case.decoder.is_self_generated(
-        case.envelope,
-        &subscription.app,
-        subscription.app_account_id.as_deref(),
-    );
-    let unlicensed = listener.requires_licence && !subscription.licensed;
-    if unlicensed || (listener.ignore_self && self_generated) {
+    let is_out = (listener.requires_licence && !subscription.licensed)
+        || (listener.ignore_self && is_self_generated(subscription, case.heading, case.decoder));
+    if is_out {
         subscription.stats.ignored.fetch_add(1, Relaxed);
-        return None;
     }
-    Some(self_generated)
+    !is_out
+}
+
+/// Whether the app of a subscription caused the event.
+fn is_self_generated(subscription: &Subscription, heading: Heading<'_>, decoder: &Decoder) -> bool {
+    let account = subscription.app_account_id.as_deref();
+    decoder.is_self_generated(heading, &subscription.app, account)
 }
 
 /// Evaluates the filter of a group, once for all who listen with it.
 fn evaluate(
-    layer: &Layer,
+    (number, layer): (u32, &Layer),
     group: GroupId,
     case: &Case<'_>,
     scratch: &mut switchyard_expr::Scratch,
@@ -105,24 +101,22 @@ fn evaluate(
 ) {
     let mut ignored = 0;
     let mut verdict: Option<(&switchyard_expr::Program, Verdict)> = None;
-    for (listener, self_generated) in admitted(layer, group, case, &mut ignored) {
+    for (place, listener) in admitted(layer, group, case, &mut ignored) {
         let Some(program) = listener.program() else { continue };
+        let subscription = &listener.subscription;
+        let own = || is_self_generated(subscription, case.heading, case.decoder);
         // A filter that reads the flag shares its group only with its own installation, for which
         // the flag is the same; the others do not see it.
         let (program, verdict) = verdict.get_or_insert_with(|| {
-            let event: EventView<'_> = case.decoder.view(self_generated);
-            (program, program.verdict(&event, &case.env, scratch))
+            let own = program.facts().reads_self_generated && own();
+            (program, program.verdict(&case.decoder.view(own), &case.env, scratch))
         });
-        let stats = &listener.subscription.stats;
-        stats.steps.fetch_add(u64::from(scratch.steps()), Relaxed);
+        subscription.stats.steps.fetch_add(u64::from(scratch.steps()), Relaxed);
         match verdict {
-            Verdict::Match => {
-                outcome.matches.push(matched(listener, self_generated, case.env.now_ms));
-            }
+            Verdict::Match => outcome.hits.push(Hit { layer: number, place }),
             Verdict::NoMatch => {}
             Verdict::Failed(error) => {
-                let error = filter_error(program, error);
-                outcome.add_failure(listener, self_generated, error);
+                outcome.add_failure(listener, own(), filter_error(program, error));
             }
         }
     }
@@ -133,11 +127,6 @@ fn evaluate(
         Some(Verdict::Failed(_)) => outcome.evaluated.failed += 1,
         None => {}
     }
-}
-
-fn matched(listener: &Listener, self_generated: bool, now_ms: i64) -> Match {
-    listener.subscription.stats.count_match(now_ms);
-    Match { subscription: Arc::clone(&listener.subscription), self_generated, filter_error: None }
 }
 
 fn filter_error(
@@ -156,12 +145,40 @@ fn filter_error(
 }
 
 impl Matches {
+    /// The subscriptions whose filter holds.
+    pub fn holding(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        let listener = |hit: &Hit| {
+            let layer = self.partition.as_ref()?.layers.get(hit.layer as usize)?;
+            layer.segment.all_listeners().get(hit.place as usize)
+        };
+        self.hits.iter().filter_map(listener).map(|listener| &listener.subscription)
+    }
+
+    /// The deliveries to make of the event, which was matched with the same arguments, in no
+    /// particular order. Takes and counts them: until here, no subscription was touched.
+    pub fn take(&mut self, heading: Heading<'_>, decoder: &Decoder) -> Vec<Match> {
+        let now_ms = clock::now_ms();
+        let mut deliveries = Vec::with_capacity(self.len());
+        deliveries.extend(self.holding().map(|subscription| {
+            subscription.stats.count_match(now_ms);
+            Match {
+                subscription: Arc::clone(subscription),
+                self_generated: is_self_generated(subscription, heading, decoder),
+                filter_error: None,
+            }
+        }));
+        deliveries.append(&mut self.despite_errors);
+        self.hits.clear();
+        self.partition = None;
+        deliveries
+    }
+
     fn add_failure(&mut self, listener: &Listener, self_generated: bool, error: FilterError) {
         let subscription = &listener.subscription;
         subscription.stats.count_error(&error.message);
         let on_error = listener.filter().map(|filter| filter.on_error).unwrap_or_default();
         if on_error.delivers() {
-            self.matches.push(Match {
+            self.despite_errors.push(Match {
                 subscription: Arc::clone(subscription),
                 self_generated,
                 filter_error: Some(Box::new(error.clone())),

@@ -17,21 +17,25 @@ mod check;
 mod column;
 mod dictionary;
 mod plan;
+mod route;
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use switchyard_expr::Program;
 use switchyard_expr::predicate::Order;
-use switchyard_expr::{Path, Program, View};
 
 use self::check::{Answer, Check, Op, Tables};
 use self::column::{Column, States};
 use self::dictionary::{Symbol, index};
 use self::plan::{Anchor, ColumnId, Planner, Uses};
+use self::route::Route;
 use super::Subscription;
 use crate::domain::InstallationId;
+use crate::event::Decoder;
+use crate::event::pick::{Picked, Selection};
 
 /// Position of a group in its segment.
 pub(super) type GroupId = u32;
@@ -81,7 +85,8 @@ pub(super) struct Segment {
     rows: Box<[u32]>,
     checks: Box<[Check]>,
     tables: Tables,
-    paths: Box<[(Path, Range<u32>)]>,
+    selection: Selection,
+    paths: Box<[(Route, Range<u32>)]>,
     /// In the order of their paths.
     columns: Box<[(Column, Postings)]>,
     /// Groups without an anchor, decided for every event.
@@ -109,6 +114,7 @@ type Bound = (f64, bool);
 /// Working memory of one lookup, reused from event to event.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
+    picked: Picked,
     states: States,
     /// Groups whose filter holds, each once.
     pub(super) holding: Vec<GroupId>,
@@ -125,20 +131,31 @@ impl Segment {
     }
 
     /// Decides all filters: which hold, and which only evaluation can tell.
-    pub(super) fn find(&self, event: &impl View, found: &mut Findings) {
+    pub(super) fn find(&self, decoder: &Decoder, found: &mut Findings) {
         found.holding.clear();
         found.undecided.clear();
         found.candidates = 0;
         found.states.clear();
-        for (path, columns) in &self.paths {
-            let value = path.resolve(event);
+        self.touch();
+        let picks = decoder.pick(&self.selection, &mut found.picked);
+        for (route, columns) in &self.paths {
+            let value = route.follow(picks);
             let columns = columns.start as usize..columns.end as usize;
             for (column, _) in self.columns.get(columns).unwrap_or_default() {
-                column.read(event, value, &mut found.states);
+                column.read(value, &mut found.states);
             }
         }
         let states = std::mem::take(&mut found.states);
+        let is_troubled = states.columns.iter().any(|state| state.trouble);
         self.decide(self.unanchored.iter().copied(), &states, found);
+        if !is_troubled {
+            for ((_, postings), state) in self.columns.iter().zip(&states.columns) {
+                let symbols = states.symbols(state).iter();
+                self.decide(symbols.flat_map(|symbol| postings.own(*symbol)), &states, found);
+            }
+        }
+        // A group that is found by one symbol alone is found once; those from here on, more often.
+        let (holding, undecided) = (found.holding.len(), found.undecided.len());
         for ((_, postings), state) in self.columns.iter().zip(&states.columns) {
             if state.trouble {
                 self.decide(postings.all_own(), &states, found);
@@ -146,18 +163,19 @@ impl Segment {
                 continue;
             }
             for symbol in states.symbols(state) {
-                self.decide(postings.own(*symbol), &states, found);
+                if is_troubled {
+                    self.decide(postings.own(*symbol), &states, found);
+                }
                 self.decide(postings.shared(*symbol), &states, found);
             }
             self.decide(postings.ordered(state.number), &states, found);
         }
+        dedup_from(holding, &mut found.holding);
+        dedup_from(undecided, &mut found.undecided);
         found.states = states;
-        for groups in [&mut found.holding, &mut found.undecided] {
-            groups.sort_unstable();
-            groups.dedup();
-        }
     }
 
+    #[inline]
     fn decide(&self, groups: impl Iterator<Item = GroupId>, states: &States, found: &mut Findings) {
         for group in groups {
             found.candidates += 1;
@@ -170,12 +188,27 @@ impl Segment {
         }
     }
 
+    /// Looks at all memory of a small segment: one of many sites is in no cache when its event comes,
+    /// and missing its lines at once takes a fraction of missing them one after the other.
+    fn touch(&self) {
+        if self.checks.len() <= TOUCHED_CHECKS_MAX {
+            touch(&self.columns, |(_, postings)| index(postings.own.len()));
+            touch(&self.checks, |check| check.argument);
+            touch(&self.rows, |row| *row);
+            touch(&self.groups, |group| *group);
+            touch(&self.listeners, |listener| listener.listen);
+            for (column, postings) in &self.columns {
+                column.touch();
+                touch(&postings.own, |group| *group);
+                touch(&postings.shared, |(_, group)| *group);
+            }
+        }
+    }
+
     /// Who listens with the filter of a group, and their places among all listeners.
-    pub(super) fn listeners(&self, group: GroupId) -> impl Iterator<Item = (usize, &Listener)> {
+    pub(super) fn listeners(&self, group: GroupId) -> impl Iterator<Item = (u32, &Listener)> {
         let range = range(&self.groups, group);
-        let start = range.start;
-        let listeners = self.listeners.get(range).unwrap_or_default();
-        listeners.iter().enumerate().map(move |(at, listener)| (start + at, listener))
+        (index(range.start)..).zip(self.listeners.get(range).unwrap_or_default())
     }
 
     /// Where a subscription stands.
@@ -207,12 +240,16 @@ impl Segment {
                 + size_of_val(&*postings.above)
                 + size_of_val(&*postings.fragile)
         });
+        let routes = self.paths.iter().map(|(route, _)| route.heap_bytes()).sum::<usize>();
         size_of_val(&*self.listeners)
             + size_of_val(&*self.groups)
             + size_of_val(&*self.by_pointer)
             + size_of_val(&*self.rows)
             + size_of_val(&*self.checks)
             + size_of_val(&*self.columns)
+            + size_of_val(&*self.paths)
+            + self.selection.heap_bytes()
+            + routes
             + size_of_val(&*self.unanchored)
             + self.tables.heap_bytes()
             + columns.sum::<usize>()
@@ -246,6 +283,27 @@ impl Postings {
         });
         below.chain(above).map(|(_, group)| *group)
     }
+}
+
+/// A segment is small up to this many checks, which is some 500 filters.
+const TOUCHED_CHECKS_MAX: usize = 1536;
+
+/// Reads something of each cache line.
+fn touch<T>(all: &[T], read: impl Fn(&T) -> u32) {
+    const LINE_BYTES: usize = 64;
+    let step = (LINE_BYTES / size_of::<T>()).max(1);
+    std::hint::black_box(all.iter().step_by(step).map(read).fold(0, u32::wrapping_add));
+}
+
+/// Leaves each number from `start` on once.
+fn dedup_from(start: usize, numbers: &mut Vec<u32>) {
+    let Some(tail) = numbers.get_mut(start..).filter(|tail| tail.len() > 1) else { return };
+    tail.sort_unstable();
+    let (mut last, mut at) = (None, 0);
+    numbers.retain(|number| {
+        at += 1;
+        at <= start || last.replace(*number) != Some(*number)
+    });
 }
 
 /// The part of a table that belongs to one group.

@@ -43,13 +43,13 @@ impl MatchMetrics {
     pub fn count(&mut self, event_type: &str, outcome: &Matches, took: Duration) {
         self.seconds.record(took);
         self.candidates.record(count(outcome.candidates));
-        self.fan_out.record(count(outcome.matches.len()));
+        self.fan_out.record(count(outcome.len()));
         let evaluated = outcome.evaluated;
         self.evaluated_true.increment(u64::from(evaluated.matched));
         self.evaluated_false.increment(u64::from(evaluated.not_matched));
         self.evaluated_error.increment(u64::from(evaluated.failed));
-        if !outcome.matches.is_empty() {
-            self.matches_of(event_type).increment(u64::from(count(outcome.matches.len())));
+        if !outcome.is_empty() {
+            self.matches_of(event_type).increment(u64::from(count(outcome.len())));
         }
     }
 

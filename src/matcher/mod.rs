@@ -14,6 +14,7 @@ pub mod subscription;
 
 use std::sync::Arc;
 
+use self::partition::Partition;
 use crate::domain::{FilterError, OnError};
 
 pub use evaluate::Scratch;
@@ -46,8 +47,11 @@ pub struct FilterFailure {
 /// Outcome of matching one event.
 #[derive(Clone, Debug, Default)]
 pub struct Matches {
-    /// Deliveries to make, in no particular order.
-    pub matches: Vec<Match>,
+    /// The snapshot that hits are places of, if there are any.
+    partition: Option<Arc<Partition>>,
+    hits: Vec<Hit>,
+    /// Deliveries to make although the filter failed.
+    despite_errors: Vec<Match>,
     /// Filters that failed.
     pub failures: Vec<FilterFailure>,
     /// Subscriptions left out by `ignoreSelf` or for want of a licence, of those whose filter the
@@ -57,6 +61,37 @@ pub struct Matches {
     pub candidates: usize,
     /// Filters evaluated, each once for all subscriptions that share it.
     pub evaluated: Evaluated,
+}
+
+/// A subscription whose filter holds: where it stands, since looking at it costs more than finding
+/// it did.
+#[derive(Clone, Copy, Debug)]
+struct Hit {
+    layer: u32,
+    place: u32,
+}
+
+impl Matches {
+    /// How many deliveries there are to make.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.hits.len() + self.despite_errors.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets all but the memory.
+    fn clear(&mut self) {
+        self.partition = None;
+        self.hits.clear();
+        self.despite_errors.clear();
+        self.failures.clear();
+        (self.ignored, self.candidates, self.evaluated) = Default::default();
+    }
 }
 
 /// How many evaluations ended how.

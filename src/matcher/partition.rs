@@ -103,8 +103,8 @@ impl Layer {
     }
 
     /// Whether the listener at a place is still on.
-    pub(super) fn is_live(&self, at: usize) -> bool {
-        self.removed.count == 0 || !self.removed.has(at)
+    pub(super) fn is_live(&self, at: u32) -> bool {
+        self.removed.count == 0 || !self.removed.has(at as usize)
     }
 
     fn remove(&mut self, subscription: &Arc<Subscription>) -> bool {

@@ -12,7 +12,7 @@ use super::index::Listener;
 use super::partition::Partition;
 use super::{Matches, Scratch, Subscription, evaluate};
 use crate::domain::{CloudId, EventType, InstallationId, SubscriptionId};
-use crate::event::{Decoder, Event};
+use crate::event::{Decoder, Heading};
 
 /// Sites are spread over this many pointers, so that a change copies the table of few of them.
 const SHARDS: usize = 256;
@@ -110,7 +110,7 @@ impl Matcher {
     fn publish(&self, touched: Changes) {
         let mut fresh: BTreeMap<usize, Tenants> = BTreeMap::new();
         for ((cloud, event_type), change) in touched {
-            let shard = self.shard_of(&cloud);
+            let shard = shard_of(cloud.as_str());
             let tenants = fresh.entry(shard).or_insert_with(|| self.tenants(shard));
             let mut tenant = tenants.get(&cloud).map(|t| (**t).clone()).unwrap_or_default();
             let known = tenant.get(&event_type).map(|partition| (**partition).clone());
@@ -134,40 +134,40 @@ impl Matcher {
         }
     }
 
-    fn shard_of(&self, cloud: &CloudId) -> usize {
-        let hash = FixedState::default().hash_one(cloud.as_str());
-        usize::try_from(hash % SHARDS as u64).unwrap_or_default()
-    }
-
     fn tenants(&self, shard: usize) -> Tenants {
         self.shards.get(shard).map(|slot| (**slot.load()).clone()).unwrap_or_default()
     }
 
-    /// Matches the event that `decoder` decoded last.
-    #[must_use]
-    pub fn matches(&self, event: &Event, decoder: &Decoder, scratch: &mut Scratch) -> Matches {
-        let envelope = &event.envelope;
-        let found = self.look_at(&envelope.cloud_id, &envelope.event_type, |partition| {
+    /// Matches the event with this heading, which `decoder` holds. The outcome is in the scratch, for
+    /// its memory to be used again, and keeps the snapshot alive that it is of.
+    pub fn matches<'s>(
+        &self,
+        heading: Heading<'_>,
+        decoder: &Decoder,
+        scratch: &'s mut Scratch,
+    ) -> &'s mut Matches {
+        scratch.outcome.clear();
+        self.look_at(heading.cloud_id, heading.event_type, |partition| {
             partition.seen.fetch_add(1, Relaxed);
-            evaluate::partition(partition, envelope, decoder, self.steps_max, scratch)
+            evaluate::partition(partition, heading, decoder, self.steps_max, scratch);
         });
-        found.unwrap_or_default()
+        &mut scratch.outcome
     }
 
     /// Whether any subscription of the site listens to the event type.
     #[must_use]
-    pub fn listens(&self, cloud: &CloudId, event_type: &EventType) -> bool {
-        self.look_at(cloud, event_type, |_| ()).is_some()
+    pub fn listens(&self, heading: Heading<'_>) -> bool {
+        self.look_at(heading.cloud_id, heading.event_type, |_| ()).is_some()
     }
 
     fn look_at<T>(
         &self,
-        cloud: &CloudId,
-        event_type: &EventType,
-        look: impl FnOnce(&Partition) -> T,
+        cloud_id: &str,
+        event_type: &str,
+        look: impl FnOnce(&Arc<Partition>) -> T,
     ) -> Option<T> {
-        let tenants = self.shards.get(self.shard_of(cloud))?.load();
-        tenants.get(cloud)?.get(event_type).map(|partition| look(partition))
+        let tenants = self.shards.get(shard_of(cloud_id))?.load();
+        tenants.get(cloud_id)?.get(event_type).map(look)
     }
 
     /// Events of the subscription's types that neither matched nor failed nor were ignored, since
@@ -187,7 +187,7 @@ impl Matcher {
     fn seen(&self, enrolled: &Enrolled) -> u64 {
         let subscription = &enrolled.subscription;
         let seen = subscription.listens.iter().filter_map(|listen| {
-            self.look_at(&subscription.cloud_id, &listen.event_type, |partition| {
+            self.look_at(subscription.cloud_id.as_str(), listen.event_type.as_str(), |partition| {
                 partition.seen.load(Relaxed)
             })
         });
@@ -204,6 +204,11 @@ impl Matcher {
             |shard: &ArcSwap<Tenants>| -> usize { shard.load().values().map(of_tenant).sum() };
         self.shards.iter().map(of_shard).sum()
     }
+}
+
+fn shard_of(cloud_id: &str) -> usize {
+    let hash = FixedState::default().hash_one(cloud_id);
+    usize::try_from(hash % SHARDS as u64).unwrap_or_default()
 }
 
 /// Sorts what differs between `old` and `new` by partition.

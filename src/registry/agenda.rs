@@ -40,6 +40,11 @@ impl Agenda {
         Some(id)
     }
 
+    /// The moment that comes first.
+    pub(super) fn next_ms(&self) -> Option<i64> {
+        self.locked().by_time.first().map(|(at_ms, _)| *at_ms)
+    }
+
     fn locked(&self) -> MutexGuard<'_, Moments> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,6 +63,7 @@ mod tests {
         }
         agenda.set(&b, Some(5));
         assert_eq!(agenda.locked().by_time.len(), 2);
+        assert_eq!(agenda.next_ms(), Some(5));
         assert_eq!(agenda.pop_due(4), None);
         assert_eq!(agenda.pop_due(998), Some(b.clone()));
         assert_eq!(agenda.pop_due(998), None);

@@ -266,7 +266,8 @@ impl Registry {
                     self.live.delete(&key);
                 }
                 self.progress.send_modify(|progress| progress.loaded = true);
-                info!(revision = self.revision(), counts = ?self.counts(), "registry loaded");
+                let Counts { active, installations, .. } = self.counts();
+                info!(revision = self.revision(), active, installations, "registry loaded");
             }
             Change::Put { key, value, revision } => {
                 if let Some(unseen) = unseen {

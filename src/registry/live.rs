@@ -305,6 +305,7 @@ impl Live {
 
     /// Takes webhooks that expired meanwhile from the matcher.
     pub(super) fn expire(&self) {
+        metrics::next_expiry(self.expiries.next_ms().map(|at_ms| at_ms - clock::now_ms()));
         while let Some(id) = self.expiries.pop_due(clock::now_ms()) {
             if let Some(known) = self.installation(id.as_str()) {
                 self.compile(Arc::clone(&known.record), known.revision);

@@ -12,6 +12,7 @@ const INSTALLATIONS: &str = "switchyard_installations";
 const REVISION: &str = "switchyard_registry_revision";
 const APPLY_SECONDS: &str = "switchyard_registry_apply_seconds";
 const DOCUMENTS_REFUSED: &str = "switchyard_registry_documents_refused_total";
+const WEBHOOK_EXPIRES: &str = "switchyard_webhook_expires_in_seconds";
 const MODULES_IGNORED: &str = "switchyard_discovery_ignored_total";
 const APP_CALLS: &str = "switchyard_app_calls_total";
 const COMPILE_ERRORS: &str = "switchyard_filter_compile_errors_total";
@@ -30,6 +31,12 @@ pub(super) fn applied(revision: u64, counts: Counts) {
 
 pub(super) fn change_applied(waited: Duration) {
     histogram!(APPLY_SECONDS).record(waited);
+}
+
+/// How long it is until the next dynamic webhook expires; none = there is none.
+#[expect(clippy::cast_precision_loss, reason = "a month in milliseconds is far below 2^52")]
+pub(super) fn next_expiry(in_ms: Option<i64>) {
+    gauge!(WEBHOOK_EXPIRES).set(in_ms.map_or(f64::INFINITY, |in_ms| in_ms as f64 / 1000.0));
 }
 
 /// A discovered module was ignored by this rule.

@@ -69,6 +69,12 @@ pub const FAMILIES: &[Family] = &[
     // Registry.
     gauge("switchyard_subscriptions", &["state"], "Module records by state."),
     gauge("switchyard_installations", &[], "Installations with at least one module."),
+    gauge(
+        "switchyard_webhook_expires_in_seconds",
+        &[],
+        "Time until the next dynamic webhook expires; infinite without any.",
+    )
+    .in_seconds(),
     counter(
         "switchyard_discovery_ignored_total",
         &["rule"],

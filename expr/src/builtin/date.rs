@@ -5,11 +5,20 @@ use jiff::{SignedDuration, Span, Timestamp, ToSpan, civil, tz::Offset};
 use crate::builtin::{Arguments, Outcome, unknown_member};
 use crate::diagnostic::Code;
 use crate::fault::Fault;
+use crate::limits::STEPS_PER_NUMBER_TEXT;
+use crate::meter::Meter;
 use crate::text::{civil_of, iso_day, iso_instant, number_text};
 use crate::value::{Member, Type, Value};
 
+/// Steps of a method of a date, beside those of any call: calendars divide a lot.
+const STEPS_PER_CALL: u32 = 8;
+
 /// `new Date()`, `new Date(ms)`, `new Date(text)`
-pub(super) fn new_date<'v>(now_ms: i64, arguments: Arguments<'_, 'v>) -> Outcome<'v> {
+pub(super) fn new_date<'v>(
+    now_ms: i64,
+    arguments: Arguments<'_, 'v>,
+    meter: &mut Meter,
+) -> Outcome<'v> {
     match arguments.get(0) {
         None => Ok(Value::Date(now_ms)),
         Some(Value::Number(ms)) => {
@@ -23,21 +32,40 @@ pub(super) fn new_date<'v>(now_ms: i64, arguments: Arguments<'_, 'v>) -> Outcome
         Some(Value::Date(ms)) => Ok(Value::Date(*ms)),
         Some(_) => {
             let text = arguments.text(0)?.as_str();
+            charge_reading(text, meter)?;
             parse_instant(text).map(Value::Date).ok_or_else(|| bad_date(text))
         }
     }
 }
 
 /// `new CalendarDate()`, `new CalendarDate(text)`
-pub(super) fn new_calendar_date<'v>(now_ms: i64, arguments: Arguments<'_, 'v>) -> Outcome<'v> {
+pub(super) fn new_calendar_date<'v>(
+    now_ms: i64,
+    arguments: Arguments<'_, 'v>,
+    meter: &mut Meter,
+) -> Outcome<'v> {
     if arguments.get(0).is_none() {
         return Ok(Value::CalendarDate(civil_of(now_ms).date()));
     }
     let text = arguments.text(0)?.as_str();
+    charge_reading(text, meter)?;
     match text.parse() {
         Ok(day) if text.len() == "2008-09-15".len() => Ok(Value::CalendarDate(day)),
         _ => Err(bad_date(text)),
     }
+}
+
+/// Reading text as a date, which may be far longer than one.
+fn charge_reading<'v>(text: &str, meter: &mut Meter) -> Result<(), Fault<'v>> {
+    meter.step(2 * STEPS_PER_NUMBER_TEXT)?;
+    meter.search_text(text.len())
+}
+
+/// Built text of a date.
+fn written<'v>(text: String, meter: &mut Meter) -> Outcome<'v> {
+    meter.step(STEPS_PER_NUMBER_TEXT)?;
+    meter.build_text(text.len())?;
+    Ok(Value::text(text))
 }
 
 /// ISO 8601 with an offset (`Z`, `+05:00` or `+0500`); without one the zone is UTC.
@@ -54,11 +82,17 @@ fn bad_date<'v>(text: &str) -> Fault<'v> {
     Fault::new(Code::BadDate, format!("`{shown}` is not a date"))
 }
 
-pub(super) fn call<'v>(ms: i64, member: Member, arguments: Arguments<'_, 'v>) -> Outcome<'v> {
+pub(super) fn call<'v>(
+    ms: i64,
+    member: Member,
+    arguments: Arguments<'_, 'v>,
+    meter: &mut Meter,
+) -> Outcome<'v> {
+    meter.step(STEPS_PER_CALL)?;
     let at = civil_of(ms);
     let number = |number: i64| Ok(number_of(number));
     match member {
-        Member::ToString | Member::ToIsoString => Ok(Value::text(iso_instant(ms))),
+        Member::ToString | Member::ToIsoString => written(iso_instant(ms), meter),
         Member::ToCalendarDate | Member::ToCalendarDateUtc => Ok(Value::CalendarDate(at.date())),
         Member::GetTime | Member::ValueOf => number(ms),
         Member::GetTimezoneOffset => number(0),
@@ -82,9 +116,11 @@ pub(super) fn call_calendar<'v>(
     day: civil::Date,
     member: Member,
     arguments: Arguments<'_, 'v>,
+    meter: &mut Meter,
 ) -> Outcome<'v> {
+    meter.step(STEPS_PER_CALL)?;
     match member {
-        Member::ToString | Member::ToIsoString => Ok(Value::text(iso_day(day))),
+        Member::ToString | Member::ToIsoString => written(iso_day(day), meter),
         _ => {
             if let Some(value) = day_part(day, member) {
                 return Ok(value);

@@ -5,15 +5,17 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use crate::builtin::Outcome;
 use crate::diagnostic::Code;
 use crate::fault::Fault;
+use crate::limits::STEPS_PER_ERROR;
 use crate::meter::Meter;
-use crate::operator::{build_list, build_map};
+use crate::operator::{ListBuilder, build_map};
 use crate::text::TextBuilder;
 use crate::value::{Map, Text, Value};
 use crate::view::View;
 
 /// JSON text as a value. serde_json bounds the nesting at 128.
 pub(crate) fn parse<'v>(text: &str, meter: &mut Meter) -> Outcome<'v> {
-    meter.read_text(text.len())?;
+    meter.step(STEPS_PER_ERROR)?;
+    meter.each(text.len())?;
     let mut reader = serde_json::Deserializer::from_str(text);
     let mut fault = None;
     let seed = Reader { meter, fault: &mut fault };
@@ -45,7 +47,7 @@ impl<'v> Reader<'_, 'v> {
     }
 
     fn text<E: Error>(self, text: &str) -> Result<Value<'v>, E> {
-        let charged = self.meter.memory(text.len());
+        let charged = self.meter.build_text(text.len());
         self.checked(charged.map(|()| Value::text(text)))
     }
 }
@@ -94,17 +96,21 @@ impl<'de, 'v> Visitor<'de> for Reader<'_, 'v> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value<'v>, A::Error> {
-        let mut values = Vec::new();
+        let mut values = ListBuilder::default();
         while let Some(value) = items.next_element_seed(self.again())? {
-            values.push(value);
+            let pushed = values.push(value, self.meter).map(|()| Value::Null);
+            self.again().checked(pushed)?;
         }
-        let list = build_list(values, self.meter);
+        let list = values.finish(self.meter);
         self.checked(list)
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut items: A) -> Result<Value<'v>, A::Error> {
         let mut entries = Vec::new();
         while let Some(name) = items.next_key::<String>()? {
+            let charged = self.meter.build_text(name.len());
+            let charged = charged.and_then(|()| self.meter.grow(2)).map(|()| Value::Null);
+            self.again().checked(charged)?;
             let value = items.next_value_seed(self.again())?;
             entries.push((Text::Built(name.into()), value));
         }
@@ -113,13 +119,16 @@ impl<'de, 'v> Visitor<'de> for Reader<'_, 'v> {
     }
 }
 
+/// Steps of a node of a document, for its lookups.
+const STEPS_PER_BLOCK: u32 = 8;
+
 /// `new RichText(document)`: the text of an Atlassian document, a line for each block.
 pub(super) fn rich_text<'v, V: View>(
     document: &Map<'v>,
     view: &'v V,
     meter: &mut Meter,
 ) -> Outcome<'v> {
-    let mut out = TextBuilder::new();
+    let mut out = TextBuilder::new(meter)?;
     write_document(document, view, meter, &mut out)?;
     let text = out.into_string();
     Ok(Value::RichText(Text::Built(text.trim_end().into())))
@@ -131,7 +140,7 @@ fn write_document<'v, V: View>(
     meter: &mut Meter,
     out: &mut TextBuilder,
 ) -> Result<(), Fault<'v>> {
-    meter.step(1)?;
+    meter.step(STEPS_PER_BLOCK)?;
     let kind = document.get(view, "type");
     let kind = match &kind {
         Some(Value::String(kind)) => kind.as_str(),

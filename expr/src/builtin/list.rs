@@ -5,8 +5,9 @@ use crate::builtin::{
 };
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::limits::JOIN_UNITS_MAX;
-use crate::operator::{VALUE_BYTES, build_list, equal};
+use crate::limits::{JOIN_UNITS_MAX, STEPS_PER_ELEMENT};
+use crate::meter::VALUE_BYTES;
+use crate::operator::{ListBuilder, equal, shared_list};
 use crate::text::TextBuilder;
 use crate::value::{List, Member, Type, Value};
 
@@ -34,10 +35,10 @@ pub(super) fn call<'v, M: Machine<'v>>(
         Member::Slice => {
             let range =
                 slice_range(arguments.number(0)?, arguments.optional_number(1)?, list.len());
-            machine.meter().read_elements(range.end)?;
+            machine.meter().each(range.end)?;
             let view = machine.view();
             let values = copied(machine, list.iter(view).skip(range.start), range.len())?;
-            build_list(values, machine.meter())
+            shared_list(values, machine.meter())
         }
         Member::Concat => concat(machine, list, arguments),
         Member::Reduce => reduce(machine, list, arguments),
@@ -53,8 +54,11 @@ fn copied<'v, M: Machine<'v>>(
     values: impl Iterator<Item = Value<'v>>,
     count: usize,
 ) -> Result<Vec<Value<'v>>, Fault<'v>> {
-    machine.meter().memory(count * VALUE_BYTES)?;
-    Ok(values.take(count).collect())
+    machine.meter().build(count * VALUE_BYTES)?;
+    machine.meter().each(2 * count)?;
+    let mut copy = Vec::with_capacity(count);
+    copy.extend(values.take(count));
+    Ok(copy)
 }
 
 fn map<'v, M: Machine<'v>>(
@@ -63,30 +67,31 @@ fn map<'v, M: Machine<'v>>(
     arguments: Arguments<'_, 'v>,
 ) -> Outcome<'v> {
     let function = arguments.function(0)?;
-    let mut values = Vec::new();
+    let mut values = ListBuilder::default();
     for (at, value) in list.iter(machine.view()).enumerate() {
-        values.push(call_back(machine, function, &[value, from_count(at)])?);
+        let mapped = call_back(machine, function, &[value, from_count(at)])?;
+        values.push(mapped, machine.meter())?;
     }
-    build_list(values, machine.meter())
+    values.finish(machine.meter())
 }
 
 /// Replaces each element that is a list by its elements, one level deep.
 fn flatten<'v, M: Machine<'v>>(machine: &mut M, list: &Value<'v>) -> Outcome<'v> {
     let Value::List(list) = list else { return Ok(list.clone()) };
-    machine.meter().read_elements(list.len())?;
     let view = machine.view();
-    let mut values = Vec::new();
+    let mut values = ListBuilder::default();
     for value in list.iter(view) {
+        machine.meter().step(STEPS_PER_ELEMENT)?;
         match value {
             Value::List(inner) => {
-                machine.meter().read_elements(inner.len())?;
-                let copied = copied(machine, inner.iter(view), inner.len())?;
-                values.extend(copied);
+                for value in inner.iter(view) {
+                    values.push(value, machine.meter())?;
+                }
             }
-            other => values.push(other),
+            other => values.push(other, machine.meter())?,
         }
     }
-    build_list(values, machine.meter())
+    values.finish(machine.meter())
 }
 
 fn filter<'v, M: Machine<'v>>(
@@ -95,13 +100,13 @@ fn filter<'v, M: Machine<'v>>(
     arguments: Arguments<'_, 'v>,
 ) -> Outcome<'v> {
     let function = arguments.function(0)?;
-    let mut values = Vec::new();
+    let mut values = ListBuilder::default();
     for (at, value) in list.iter(machine.view()).enumerate() {
         if call_back(machine, function, &[value.clone(), from_count(at)])?.is_truthy() {
-            values.push(value);
+            values.push(value, machine.meter())?;
         }
     }
-    build_list(values, machine.meter())
+    values.finish(machine.meter())
 }
 
 /// `some` stops at the first true and yields it, `every` at the first false.
@@ -127,8 +132,8 @@ fn position<'v, M: Machine<'v>>(
 ) -> Result<Option<usize>, Fault<'v>> {
     let wanted = arguments.value(0)?;
     let view = machine.view();
-    machine.meter().read_elements(list.len())?;
     for (at, value) in list.iter(view).enumerate() {
+        machine.meter().step(STEPS_PER_ELEMENT)?;
         if equal(&value, wanted, view, machine.meter())? {
             return Ok(Some(at));
         }
@@ -143,17 +148,18 @@ fn concat<'v, M: Machine<'v>>(
 ) -> Outcome<'v> {
     let more = arguments.value(0)?;
     let view = machine.view();
-    machine.meter().read_elements(list.len())?;
-    let mut values = copied(machine, list.iter(view), list.len())?;
     match more {
         Value::List(more) => {
-            machine.meter().read_elements(more.len())?;
-            let more = copied(machine, more.iter(view), more.len())?;
-            values.extend(more);
+            let count = list.len() + more.len();
+            let both = copied(machine, list.iter(view).chain(more.iter(view)), count)?;
+            shared_list(both, machine.meter())
         }
-        other => values.push(other.clone()),
+        other => {
+            let last = std::iter::once(other.clone());
+            let values = copied(machine, list.iter(view).chain(last), list.len() + 1)?;
+            shared_list(values, machine.meter())
+        }
     }
-    build_list(values, machine.meter())
 }
 
 fn reduce<'v, M: Machine<'v>>(
@@ -184,9 +190,9 @@ fn join<'v, M: Machine<'v>>(
 ) -> Outcome<'v> {
     let separator = arguments.optional_text(0)?.map_or(",", |text| text.as_str());
     let view = machine.view();
-    let mut text = TextBuilder::new();
-    machine.meter().read_elements(list.len())?;
+    let mut text = TextBuilder::new(machine.meter())?;
     for (at, value) in list.iter(view).enumerate() {
+        machine.meter().step(STEPS_PER_ELEMENT)?;
         if at > 0 {
             text.push(separator, machine.meter())?;
         }
@@ -214,34 +220,30 @@ fn sort<'v, M: Machine<'v>>(
 ) -> Outcome<'v> {
     let function = arguments.function(0)?;
     let view = machine.view();
-    machine.meter().read_elements(list.len())?;
-    let mut runs: Vec<Vec<Value<'v>>> = copied(machine, list.iter(view), list.len())?
-        .into_iter()
-        .map(|value| vec![value])
-        .collect();
-    while runs.len() > 1 {
-        let mut merged = Vec::with_capacity(runs.len().div_ceil(2));
-        let mut pairs = runs.into_iter();
-        while let Some(left) = pairs.next() {
-            merged.push(match pairs.next() {
-                Some(right) => merge(machine, left, right, function)?,
-                None => left,
-            });
+    let mut sorted = copied(machine, list.iter(view), list.len())?;
+    let mut merged = copied(machine, std::iter::empty(), list.len())?;
+    let mut width = 1;
+    while width < sorted.len() {
+        for run in sorted.chunks(2 * width) {
+            machine.meter().each(run.len())?;
+            let (left, right) = run.split_at(width.min(run.len()));
+            merge(machine, left, right, function, &mut merged)?;
         }
-        runs = merged;
+        std::mem::swap(&mut sorted, &mut merged);
+        merged.clear();
+        width *= 2;
     }
-    build_list(runs.pop().unwrap_or_default(), machine.meter())
+    shared_list(sorted, machine.meter())
 }
 
 fn merge<'v, M: Machine<'v>>(
     machine: &mut M,
-    left: Vec<Value<'v>>,
-    right: Vec<Value<'v>>,
+    mut left: &[Value<'v>],
+    mut right: &[Value<'v>],
     function: &crate::value::Function<'v>,
-) -> Result<Vec<Value<'v>>, Fault<'v>> {
-    let mut merged = Vec::with_capacity(left.len() + right.len());
-    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
-    while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
+    merged: &mut Vec<Value<'v>>,
+) -> Result<(), Fault<'v>> {
+    while let ([a, after_a @ ..], [b, after_b @ ..]) = (left, right) {
         let order = match call_back(machine, function, &[a.clone(), b.clone()])? {
             Value::Number(order) => order,
             other => {
@@ -251,10 +253,15 @@ fn merge<'v, M: Machine<'v>>(
             }
         };
         // Equal elements keep their order.
-        let next = if order > 0.0 { right.next() } else { left.next() };
-        merged.extend(next);
+        if order > 0.0 {
+            merged.push(b.clone());
+            right = after_b;
+        } else {
+            merged.push(a.clone());
+            left = after_a;
+        }
     }
-    merged.extend(left);
-    merged.extend(right);
-    Ok(merged)
+    merged.extend_from_slice(left);
+    merged.extend_from_slice(right);
+    Ok(())
 }

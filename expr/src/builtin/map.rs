@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::builtin::{Arguments, Machine, Outcome, unknown_member};
-use crate::operator::{VALUE_BYTES, build_list, charge_lookup};
+use crate::operator::{ListBuilder, build_list, charge_lookup, entries as entries_of};
 use crate::value::{BuiltMap, Map, Member, Type, Value};
 
 pub(super) fn call<'v, M: Machine<'v>>(
@@ -15,7 +15,7 @@ pub(super) fn call<'v, M: Machine<'v>>(
     match member {
         Member::Get => {
             let name = arguments.text(0)?;
-            charge_lookup(map, machine.meter())?;
+            charge_lookup(map, name.as_str(), machine.meter())?;
             Ok(map.get(machine.view(), name.as_str()).unwrap_or(Value::Null))
         }
         Member::Set => set(machine, map, arguments),
@@ -30,21 +30,21 @@ fn set<'v, M: Machine<'v>>(
     arguments: Arguments<'_, 'v>,
 ) -> Outcome<'v> {
     let (name, value) = (arguments.text(0)?.clone(), arguments.value(1)?.clone());
-    machine.meter().read_elements(map.len())?;
-    machine.meter().memory((map.len() + 1) * 2 * VALUE_BYTES)?;
+    charge_lookup(map, name.as_str(), machine.meter())?;
     let old_depth = Value::Map(map.clone()).depth();
     let depth = machine.meter().depth(value.depth().saturating_add(1).max(old_depth).max(1))?;
-    let mut copy = BuiltMap { entries: map.entries(machine.view()), depth };
+    let view = machine.view();
+    let mut copy = BuiltMap { entries: entries_of(map, view, machine.meter())?, depth };
     copy.set(name, value);
     Ok(Value::Map(Map::Built(Rc::new(copy))))
 }
 
 fn entries<'v, M: Machine<'v>>(machine: &mut M, map: &Map<'v>) -> Outcome<'v> {
-    machine.meter().read_elements(map.len())?;
-    machine.meter().memory(map.len() * VALUE_BYTES)?;
-    let mut pairs = Vec::new();
-    for (name, value) in map.entries(machine.view()) {
-        pairs.push(build_list(vec![Value::String(name), value], machine.meter())?);
+    let view = machine.view();
+    let mut pairs = ListBuilder::default();
+    for (name, value) in entries_of(map, view, machine.meter())? {
+        let pair = build_list(vec![Value::String(name), value], machine.meter())?;
+        pairs.push(pair, machine.meter())?;
     }
-    build_list(pairs, machine.meter())
+    pairs.finish(machine.meter())
 }

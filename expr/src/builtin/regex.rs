@@ -3,41 +3,36 @@
 //! Patterns are those of JavaScript without look-around and back-references. The few places where
 //! the syntax of the `regex` crate means something else are translated.
 
-use regex::{Captures, Regex, RegexBuilder};
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
 
+use crate::builtin::pattern::{Pattern, Places, next_char};
 use crate::builtin::{Arguments, Machine, Outcome, call_back};
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::limits::REGEX_BYTES_MAX;
 use crate::meter::Meter;
-use crate::operator::{VALUE_BYTES, build_list};
+use crate::operator::{ListBuilder, build_list};
 use crate::text::TextBuilder;
 use crate::value::{Function, Value};
 
 /// Steps for one use of a pattern, compiled or not.
 const STEPS_PER_USE: u32 = 32;
+/// Steps for one search, whatever the text.
+const STEPS_PER_SEARCH: u32 = 8;
+/// Steps for compiling a pattern that does not stand in the source, and for each of its bytes.
+const STEPS_PER_PATTERN: u32 = 4096;
+const STEPS_PER_PATTERN_BYTE: usize = 256;
 
-/// How much dearer a byte is to match than to read.
-const STEPS_PER_TEXT: usize = 16;
+/// Patterns that stand in a source, each once.
+pub(crate) type Patterns = Vec<(Box<str>, Arc<Pattern>)>;
 
-/// Compiles a pattern.
+/// Compiles a pattern that stands in a source.
 ///
 /// # Errors
 /// What is wrong with the pattern, in one line.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(&translate(pattern))
-        .size_limit(REGEX_BYTES_MAX)
-        .dfa_size_limit(REGEX_BYTES_MAX)
-        .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => "the pattern is too large".into(),
-            // The last line of the parser's drawing says what is wrong.
-            other => other
-                .to_string()
-                .lines()
-                .last()
-                .map_or_else(String::new, |line| line.trim_start_matches("error: ").into()),
-        })
+pub(crate) fn compile(pattern: &str) -> Result<Pattern, String> {
+    Pattern::for_many(&translate(pattern))
 }
 
 /// JavaScript syntax to that of the `regex` crate.
@@ -81,16 +76,53 @@ fn translate(pattern: &str) -> String {
 /// The pattern argument, compiled, with its use charged.
 fn pattern<'v, M: Machine<'v>>(
     machine: &mut M,
-    text: &str,
     arguments: Arguments<'_, 'v>,
-) -> Result<Regex, Fault<'v>> {
+) -> Result<Arc<Pattern>, Fault<'v>> {
     let pattern = arguments.text(0)?.as_str();
     machine.meter().step(STEPS_PER_USE)?;
-    machine.meter().read_text(text.len().saturating_mul(STEPS_PER_TEXT))?;
-    machine.meter().read_text(pattern.len().saturating_mul(STEPS_PER_TEXT))?;
-    machine
-        .regex(pattern)
+    machine.meter().read_text(pattern.len())?;
+    let known = machine.patterns().iter().find(|(known, _)| &**known == pattern);
+    if let Some((_, known)) = known {
+        return Ok(Arc::clone(known));
+    }
+    machine.meter().step(STEPS_PER_PATTERN)?;
+    machine.meter().each(pattern.len().saturating_mul(STEPS_PER_PATTERN_BYTE))?;
+    Pattern::for_once(&translate(pattern))
+        .map(Arc::new)
         .map_err(|why| Fault::new(Code::BadPattern, format!("The pattern is not supported: {why}")))
+}
+
+/// The matches of a pattern, one behind the other.
+struct Matches<'t> {
+    pattern: Arc<Pattern>,
+    text: &'t str,
+    /// Where to search next.
+    at: usize,
+    /// Where the last match ended.
+    end: Option<usize>,
+}
+
+impl<'t> Matches<'t> {
+    fn new(pattern: Arc<Pattern>, text: &'t str) -> Matches<'t> {
+        Matches { pattern, text, at: 0, end: None }
+    }
+
+    fn next<'v>(&mut self, meter: &mut Meter) -> Result<Option<(Range<usize>, Places)>, Fault<'v>> {
+        while self.at <= self.text.len() {
+            meter.step(STEPS_PER_SEARCH)?;
+            let places = self.pattern.find(self.text, self.at, meter)?;
+            let Some(places) = places else { return Ok(None) };
+            let Some(whole) = places.first().cloned().flatten() else { return Ok(None) };
+            // Nothing right behind a match is no match of its own.
+            if whole.is_empty() && self.end == Some(whole.end) {
+                self.at = next_char(self.text, self.at);
+                continue;
+            }
+            (self.at, self.end) = (whole.end, Some(whole.end));
+            return Ok(Some((whole, places)));
+        }
+        Ok(None)
+    }
 }
 
 pub(super) fn first_match<'v, M: Machine<'v>>(
@@ -98,9 +130,9 @@ pub(super) fn first_match<'v, M: Machine<'v>>(
     text: &str,
     arguments: Arguments<'_, 'v>,
 ) -> Outcome<'v> {
-    let regex = pattern(machine, text, arguments)?;
-    match regex.captures(text) {
-        Some(captures) => groups(&captures, machine.meter()),
+    let mut matches = Matches::new(pattern(machine, arguments)?, text);
+    match matches.next(machine.meter())? {
+        Some((_, places)) => groups(text, &places, machine.meter()),
         None => Ok(Value::Null),
     }
 }
@@ -110,32 +142,33 @@ pub(super) fn all_matches<'v, M: Machine<'v>>(
     text: &str,
     arguments: Arguments<'_, 'v>,
 ) -> Outcome<'v> {
-    let regex = pattern(machine, text, arguments)?;
-    let mut matches = Vec::new();
-    for captures in regex.captures_iter(text) {
-        matches.push(groups(&captures, machine.meter())?);
+    let mut matches = Matches::new(pattern(machine, arguments)?, text);
+    let mut all = ListBuilder::default();
+    while let Some((_, places)) = matches.next(machine.meter())? {
+        let groups = groups(text, &places, machine.meter())?;
+        all.push(groups, machine.meter())?;
     }
-    build_list(matches, machine.meter())
+    all.finish(machine.meter())
 }
 
 /// The whole match and its groups; a group that took no part is null.
-fn groups<'v>(captures: &Captures<'_>, meter: &mut Meter) -> Outcome<'v> {
-    let groups = group_values(captures, meter)?;
+fn groups<'v>(text: &str, places: &Places, meter: &mut Meter) -> Outcome<'v> {
+    let groups = group_values(text, places, meter)?;
     build_list(groups, meter)
 }
 
 fn group_values<'v>(
-    captures: &Captures<'_>,
+    text: &str,
+    places: &Places,
     meter: &mut Meter,
 ) -> Result<Vec<Value<'v>>, Fault<'v>> {
-    let mut values = Vec::with_capacity(captures.len());
-    meter.step(1)?;
-    meter.memory(captures.len() * VALUE_BYTES)?;
-    for group in captures.iter() {
-        values.push(match group {
-            Some(group) => {
-                meter.memory(group.len())?;
-                Value::text(group.as_str())
+    meter.build(size_of_val(places.as_slice()))?;
+    let mut values = Vec::with_capacity(places.len());
+    for place in places {
+        values.push(match place {
+            Some(place) => {
+                meter.build_text(place.len())?;
+                Value::text(Rc::from(text.get(place.clone()).unwrap_or_default()))
             }
             None => Value::Null,
         });
@@ -150,24 +183,23 @@ pub(super) fn replace<'v, M: Machine<'v>>(
     text: &str,
     arguments: Arguments<'_, 'v>,
 ) -> Outcome<'v> {
-    let regex = pattern(machine, text, arguments)?;
+    let mut matches = Matches::new(pattern(machine, arguments)?, text);
     let replacement = match arguments.value(1)? {
         Value::Function(function) => Replacement::Function(function),
         _ => Replacement::Text(arguments.text(1)?.as_str()),
     };
-    let mut out = TextBuilder::new();
+    let mut out = TextBuilder::new(machine.meter())?;
     let mut end = 0;
-    for captures in regex.captures_iter(text) {
-        let Some(whole) = captures.get(0) else { continue };
-        out.push(text.get(end..whole.start()).unwrap_or_default(), machine.meter())?;
-        end = whole.end();
+    while let Some((whole, places)) = matches.next(machine.meter())? {
+        out.push(text.get(end..whole.start).unwrap_or_default(), machine.meter())?;
+        end = whole.end;
         match replacement {
             Replacement::Text(template) => {
-                machine.meter().step(1)?;
-                expand(template, &captures, &mut out, machine.meter())?;
+                machine.meter().read_text(template.len())?;
+                expand(template, (text, &places), &mut out, machine.meter())?;
             }
             Replacement::Function(function) => {
-                let groups = group_values(&captures, machine.meter())?;
+                let groups = group_values(text, &places, machine.meter())?;
                 let value = call_back(machine, function, &groups)?;
                 let view = machine.view();
                 out.push_value(&value, view, machine.meter())?;
@@ -187,26 +219,30 @@ enum Replacement<'a, 'v> {
 /// Resolves `$$`, `$&` and `$1` to `$99`, as in JavaScript; any other `$` stays.
 fn expand<'v>(
     template: &str,
-    captures: &Captures<'_>,
+    (text, places): (&str, &Places),
     out: &mut TextBuilder,
     meter: &mut Meter,
 ) -> Result<(), Fault<'v>> {
+    let group_text = |number: usize| {
+        let place = places.get(number).cloned().flatten();
+        place.and_then(|place| text.get(place)).unwrap_or_default()
+    };
     let mut rest = template;
     while let Some(at) = rest.find('$') {
         out.push(rest.get(..at).unwrap_or_default(), meter)?;
         let tail = rest.get(at + 1..).unwrap_or_default();
         let group = |digits: usize| {
             let number = tail.get(..digits).and_then(|digits| digits.parse::<usize>().ok());
-            number.filter(|number| (1..captures.len()).contains(number)).map(|n| (n, digits))
+            number.filter(|number| (1..places.len()).contains(number)).map(|n| (n, digits))
         };
         let taken = if tail.starts_with('$') {
             out.push("$", meter)?;
             1
         } else if tail.starts_with('&') {
-            out.push(captures.get(0).map_or("", |whole| whole.as_str()), meter)?;
+            out.push(group_text(0), meter)?;
             1
         } else if let Some((number, digits)) = group(2).or_else(|| group(1)) {
-            out.push(captures.get(number).map_or("", |group| group.as_str()), meter)?;
+            out.push(group_text(number), meter)?;
             digits
         } else {
             out.push("$", meter)?;

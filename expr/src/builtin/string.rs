@@ -7,10 +7,13 @@ use crate::builtin::{
 };
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::limits::REPEAT_MAX;
+use crate::limits::{REPEAT_MAX, SEARCH_BYTES_PER_STEP, STEPS_PER_NUMBER_TEXT};
 use crate::meter::Meter;
-use crate::operator::build_list;
+use crate::operator::{ListBuilder, build_list};
 use crate::value::{Member, Text, Type, Value};
+
+/// Steps of finding the ends of a slice.
+const STEPS_PER_SLICE: u32 = 4;
 
 pub(super) fn call<'v, M: Machine<'v>>(
     machine: &mut M,
@@ -20,26 +23,42 @@ pub(super) fn call<'v, M: Machine<'v>>(
 ) -> Outcome<'v> {
     let text = receiver.as_str();
     let meter = machine.meter();
-    meter.read_text(text.len())?;
     match member {
-        Member::Trim => built(text.trim_matches(is_space), meter),
-        Member::ToLowerCase => built(&text.to_lowercase(), meter),
-        Member::ToUpperCase => built(&text.to_uppercase(), meter),
+        Member::Trim => {
+            meter.search_text(text.len())?;
+            part(receiver, text.trim_matches(is_space), meter)
+        }
+        Member::ToLowerCase => {
+            charge_case(text, meter)?;
+            built(&text.to_lowercase(), meter)
+        }
+        Member::ToUpperCase => {
+            charge_case(text, meter)?;
+            built(&text.to_uppercase(), meter)
+        }
         Member::Split => split(receiver, arguments, meter),
         Member::Slice => {
+            meter.step(STEPS_PER_SLICE)?;
             let (start, end) = (arguments.number(0)?, arguments.optional_number(1)?);
-            slice(text, start, end, meter)
+            meter.search_text(text.len())?;
+            sliced(receiver, slice_range(start, end, units(text)), meter)
         }
-        Member::Includes => Ok(Value::Bool(text.contains(arguments.text(0)?.as_str()))),
-        Member::IndexOf => Ok(match text.find(arguments.text(0)?.as_str()) {
-            Some(at) => from_count(units(text.get(..at).unwrap_or_default())),
-            None => Value::Number(-1.0),
-        }),
+        Member::Includes => {
+            let wanted = searched(text, arguments, meter)?;
+            Ok(Value::Bool(text.contains(wanted)))
+        }
+        Member::IndexOf => {
+            let wanted = searched(text, arguments, meter)?;
+            Ok(match text.find(wanted) {
+                Some(at) => from_count(units(text.get(..at).unwrap_or_default())),
+                None => Value::Number(-1.0),
+            })
+        }
         Member::PadStart => pad(text, arguments, meter, |text, fill| format!("{fill}{text}")),
         Member::PadEnd => pad(text, arguments, meter, |text, fill| format!("{text}{fill}")),
         Member::Repeat => {
             let count = count(arguments.number(0)?, "repeat")?;
-            meter.memory(text.len() * count)?;
+            meter.build_text(text.len() * count)?;
             Ok(Value::text(text.repeat(count)))
         }
         Member::Replace => regex::replace(machine, text, arguments),
@@ -49,14 +68,50 @@ pub(super) fn call<'v, M: Machine<'v>>(
     }
 }
 
+/// Built text, with the buffer it may have been made in.
 fn built<'v>(text: &str, meter: &mut Meter) -> Outcome<'v> {
-    meter.memory(text.len())?;
+    meter.build_text(text.len())?;
     Ok(Value::text(text))
+}
+
+/// `part` of `whole`: what is borrowed stays so.
+fn part<'v>(whole: &Text<'v>, part: &str, meter: &mut Meter) -> Outcome<'v> {
+    match whole {
+        Text::Borrowed(text) => {
+            // Both are of the same text, so that their addresses tell where the part starts.
+            let start = part.as_ptr().addr() - text.as_ptr().addr();
+            let part = text.get(start..start + part.len()).unwrap_or_default();
+            Ok(Value::String(Text::Borrowed(part)))
+        }
+        Text::Built(_) => built(part, meter),
+    }
+}
+
+/// What `includes` and `indexOf` look for, the search charged.
+fn searched<'a, 'v>(
+    text: &str,
+    arguments: Arguments<'a, 'v>,
+    meter: &mut Meter,
+) -> Result<&'a str, Fault<'v>> {
+    let wanted = arguments.text(0)?.as_str();
+    charge_search(text, wanted, meter)?;
+    Ok(wanted)
+}
+
+/// What is looked for is prepared, which takes longer than looking.
+fn charge_search<'v>(text: &str, wanted: &str, meter: &mut Meter) -> Result<(), Fault<'v>> {
+    meter.search_text(text.len())?;
+    meter.each(3 * (wanted.len() / SEARCH_BYTES_PER_STEP))
+}
+
+/// Letters beyond ASCII are changed one by one.
+fn charge_case<'v>(text: &str, meter: &mut Meter) -> Result<(), Fault<'v>> {
+    if text.is_ascii() { meter.read_text(text.len()) } else { meter.each(text.len()) }
 }
 
 /// `length`
 pub(super) fn length<'v>(text: &str, meter: &mut Meter) -> Outcome<'v> {
-    meter.read_text(text.len())?;
+    meter.search_text(text.len())?;
     Ok(from_count(units(text)))
 }
 
@@ -70,23 +125,21 @@ pub(super) fn unit_at<'v>(
     number: f64,
     meter: &mut Meter,
 ) -> Result<Found<'v>, Fault<'v>> {
-    let text = text.as_str();
-    meter.read_text(text.len())?;
-    let Some(at) = element_index(number, units(text)) else {
+    meter.search_text(text.as_str().len())?;
+    let Some(at) = element_index(number, units(text.as_str())) else {
         return Ok(Found::Missing(None));
     };
     Ok(Found::Value(sliced(text, at..at + 1, meter)?))
 }
 
-fn slice<'v>(text: &str, start: f64, end: Option<f64>, meter: &mut Meter) -> Outcome<'v> {
-    sliced(text, slice_range(start, end, units(text)), meter)
-}
-
-/// The units of `range`.
-fn sliced<'v>(text: &str, range: std::ops::Range<usize>, meter: &mut Meter) -> Outcome<'v> {
+/// The units of `range`, in a text that was charged for searching.
+fn sliced<'v>(whole: &Text<'v>, range: std::ops::Range<usize>, meter: &mut Meter) -> Outcome<'v> {
+    let text = whole.as_str();
     if text.is_ascii() {
-        return built(text.get(range).unwrap_or_default(), meter);
+        return part(whole, text.get(range).unwrap_or_default(), meter);
     }
+    meter.each(range.len())?;
+    meter.memory(range.len() * 3 * size_of::<u16>())?;
     let units: Vec<u16> = text.encode_utf16().skip(range.start).take(range.len()).collect();
     built(&String::from_utf16_lossy(&units), meter)
 }
@@ -108,16 +161,22 @@ fn split<'v>(receiver: &Text<'v>, arguments: Arguments<'_, 'v>, meter: &mut Mete
     let parts = match arguments.optional_text(0)?.map(Text::as_str) {
         None => vec![Value::String(receiver.clone())],
         Some("") => {
-            meter.memory(text.len() * 2 * crate::operator::VALUE_BYTES)?;
-            text.encode_utf16().map(|unit| Value::text(String::from_utf16_lossy(&[unit]))).collect()
+            let mut units = ListBuilder::default();
+            for unit in text.encode_utf16() {
+                let unit = built(&String::from_utf16_lossy(&[unit]), meter)?;
+                units.push(unit, meter)?;
+            }
+            return units.finish(meter);
         }
         Some(separator) => {
-            let mut parts = Vec::new();
-            for part in text.split(separator) {
-                meter.memory(crate::operator::VALUE_BYTES)?;
-                parts.push(built(part, meter)?);
+            charge_search(text, separator, meter)?;
+            let mut parts = ListBuilder::default();
+            for piece in text.split(separator) {
+                meter.step(1)?;
+                let piece = part(receiver, piece, meter)?;
+                parts.push(piece, meter)?;
             }
-            parts
+            return parts.finish(meter);
         }
     };
     build_list(parts, meter)
@@ -131,8 +190,9 @@ fn pad<'v>(
 ) -> Outcome<'v> {
     let wanted = count(arguments.number(0)?, "padStart and padEnd")?;
     let fill = arguments.optional_text(1)?.map_or(" ", |fill| fill.as_str());
+    meter.search_text(text.len())?;
     let missing = wanted.saturating_sub(units(text));
-    meter.read_text(fill.len())?;
+    meter.each(2 * missing)?;
     // Of a longer fill only the first units are used.
     let fill: Vec<u16> = fill.encode_utf16().take(missing).collect();
     let fill: Vec<u16> = fill.into_iter().cycle().take(missing).collect();
@@ -156,7 +216,8 @@ pub(super) fn to_number<'v>(value: &Value<'v>, meter: &mut Meter) -> Outcome<'v>
         Value::Number(number) => *number,
         Value::Bool(value) => f64::from(u8::from(*value)),
         Value::String(text) => {
-            meter.read_text(text.as_str().len())?;
+            meter.step(STEPS_PER_NUMBER_TEXT)?;
+            meter.search_text(text.as_str().len())?;
             read_number(text.as_str().trim_matches(is_space))
         }
         _ => f64::NAN,

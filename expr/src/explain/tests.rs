@@ -75,7 +75,7 @@ true  (would be delivered)
     [1] l != null && l == 'b'                                  true    <- decided here
       l != null                                                true    \"b\"
       l == 'b'                                                 true    \"b\"
-steps 28 of 50000 · no index key";
+steps 41 of 50000 · no index key";
     let source = "event.issue.fields.labels.some(l => l != null && l == 'b')";
     assert_eq!(text(source), expected);
     let json = explain(source, &event(), &Env::at(0)).unwrap().as_json();

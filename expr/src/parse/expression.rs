@@ -78,6 +78,10 @@ fn row<'t, 's>(mut input: Input<'t, 's>, first: Expr) -> Parsed<'t, 's, Expr> {
 
 fn operator(input: Input<'_, '_>) -> Option<BinaryOp> {
     let TokenKind::Sign(found) = input.first().kind else { return None };
+    // Brackets and commas end most operands, and are no operators.
+    if matches!(found, ")" | "(" | "," | "]" | "." | ":" | "}" | ";") {
+        return None;
+    }
     BinaryOp::ALL.iter().find(|(sign, _)| *sign == found).map(|(_, op)| *op)
 }
 
@@ -196,8 +200,8 @@ fn items<'t, 's: 't>(
         let mut items = Vec::new();
         let mut input = input;
         loop {
-            if let Ok((rest, end)) = sign(close)(input) {
-                return Ok((rest, (items, end)));
+            if input.is_sign(close) {
+                return Ok((input.rest(1), (items, input.first().span)));
             }
             let (rest, item) = expression(input)?;
             items.push(item);

@@ -82,7 +82,7 @@ pub(super) fn too_deep(span: Span) -> Diagnostic {
 #[derive(Debug)]
 pub(super) enum Failure {
     /// Something else stands at the place.
-    Expected { what: &'static str, found: Box<str>, span: Span },
+    Expected { what: &'static str, span: Span },
     /// A committed production knows better what is wrong.
     Final(Box<Diagnostic>),
 }
@@ -96,11 +96,14 @@ impl Failure {
         }
     }
 
-    pub(super) fn into_diagnostic(self) -> Diagnostic {
+    /// In words; `tokens` are those that were read.
+    pub(super) fn to_diagnostic(&self, tokens: &[Token<'_>]) -> Diagnostic {
         match self {
-            Failure::Final(diagnostic) => *diagnostic,
-            Failure::Expected { what, found, span } => {
-                Diagnostic::error(Code::Expected, span, format!("expected {what}, found {found}"))
+            Failure::Final(diagnostic) => (**diagnostic).clone(),
+            Failure::Expected { what, span } => {
+                let token = tokens.iter().rfind(|token| token.span == *span);
+                let found = describe(&token.unwrap_or(&END).kind);
+                Diagnostic::error(Code::Expected, *span, format!("expected {what}, found {found}"))
             }
         }
     }
@@ -117,8 +120,7 @@ impl<'t, 's> ParseError<Input<'t, 's>> for Failure {
 }
 
 fn failure(input: Input<'_, '_>, what: &'static str) -> Failure {
-    let token = input.first();
-    Failure::Expected { what, found: describe(&token.kind).into(), span: token.span }
+    Failure::Expected { what, span: input.first().span }
 }
 
 /// A failure that lets other branches try.

@@ -11,7 +11,7 @@ use crate::tape::{
 };
 
 /// From this many members on, a map is searched by its index.
-const INDEXED_FROM: u32 = 64;
+const INDEXED_FROM: u32 = 16;
 /// Integers of up to this many digits fit into 64 bits whatever their digits.
 const DIGITS_MAX: usize = 18;
 
@@ -219,15 +219,20 @@ impl<'t> Builder<'t> {
         if id >= self.limits.nodes {
             return Err(Stop::Nodes);
         }
-        self.nodes.push(Node { cell, name, next: NONE });
-        let Some(frame) = self.frames.last_mut() else { return Ok(id) };
-        if frame.kind == Kind::Map && frame.len < INDEXED_FROM {
-            // Beyond the threshold repeats are found by sorting, in `map_of`.
+        let mut node = Node { cell, name, hash: 0, next: NONE };
+        let Some(frame) = self.frames.last_mut() else {
+            self.nodes.push(node);
+            return Ok(id);
+        };
+        if frame.kind == Kind::Map {
             let text = slice(self.text, self.escaped, name);
-            if frame.may_have(text) {
+            node.hash = hash(text);
+            // Beyond the threshold repeats are found by sorting, in `map_of`.
+            if frame.len < INDEXED_FROM && frame.may_have(node.hash) {
                 frame.unlink(text, self.nodes, |range| slice(self.text, self.escaped, range));
             }
         }
+        self.nodes.push(node);
         match self.nodes.get_mut(frame.last as usize) {
             Some(last) => last.next = id,
             None => frame.first = id,
@@ -249,8 +254,7 @@ impl<'t> Builder<'t> {
         let index = self.index.len();
         let mut at = frame.first;
         while let Some(node) = self.nodes.get(at as usize) {
-            let hash = hash(slice(self.text, self.escaped, node.name));
-            self.index.push((hash, at));
+            self.index.push((node.hash, at));
             at = node.next;
         }
         let children = self.index.get_mut(index..).unwrap_or_default();
@@ -284,18 +288,15 @@ impl<'t> Builder<'t> {
 
 impl Frame {
     fn new(node: u32, kind: Kind) -> Frame {
-        Frame { node, kind, first: NONE, last: NONE, len: 0, seen: [0; 4] }
+        Frame { node, kind, first: NONE, last: NONE, len: 0, seen: 0 }
     }
 
     /// Whether a member may have the name already; takes note of the name.
-    fn may_have(&mut self, name: &str) -> bool {
-        let hash = quick_hash(name);
+    fn may_have(&mut self, hash: u32) -> bool {
         let bit = 1_u64 << (hash % 64);
-        self.seen.get_mut(hash / 64).is_some_and(|word| {
-            let seen = *word & bit != 0;
-            *word |= bit;
-            seen
-        })
+        let seen = self.seen & bit != 0;
+        self.seen |= bit;
+        seen
     }
 
     /// Takes out a member of that name: a repeated name replaces its earlier value.
@@ -348,19 +349,4 @@ fn plain_end(bytes: &[u8], mut at: usize) -> usize {
         at += 1;
     }
     at
-}
-
-/// Tells names of one map apart well enough, in a few instructions: 0 to 255. The end of a name
-/// counts, for the sake of `customfield_10001` and its siblings.
-fn quick_hash(name: &str) -> usize {
-    let bytes = name.as_bytes();
-    let word = match (bytes.last_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        (Some(tail), ..) => u64::from_le_bytes(*tail),
-        (None, Some(head), Some(tail)) => {
-            u64::from(u32::from_le_bytes(*head)) << 32 | u64::from(u32::from_le_bytes(*tail))
-        }
-        _ => bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-    };
-    let mixed = (word ^ bytes.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    usize::from(mixed.to_be_bytes()[0])
 }

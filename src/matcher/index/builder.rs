@@ -1,6 +1,7 @@
 //! Lays out a segment: groups equal filters, chooses anchors, puts groups of one anchor together.
 
 use super::*;
+use crate::event::pick::SelectionBuilder;
 
 /// A filter on its way into a segment.
 #[derive(Debug)]
@@ -82,7 +83,7 @@ struct ColumnOrder {
 
 impl ColumnOrder {
     fn of(planner: &Planner) -> Self {
-        let mut first: HashMap<&Path, usize, RandomState> = HashMap::default();
+        let mut first: HashMap<&switchyard_expr::Path, usize, RandomState> = HashMap::default();
         for (at, (path, _)) in planner.columns.iter().enumerate() {
             first.entry(path).or_insert(at);
         }
@@ -124,17 +125,21 @@ fn lay_out(
             }
         }
     }
-    let mut paths: Vec<(Path, Range<u32>)> = Vec::new();
+    let mut selection = SelectionBuilder::default();
+    let mut paths: Vec<(Route, Range<u32>)> = Vec::new();
+    let mut last = None;
     let mut columns = Vec::with_capacity(order.old.len());
     let mut builders: Vec<_> = planner.columns.into_iter().map(Some).collect();
     for (old, postings) in order.old.iter().zip(postings) {
         let Some((path, builder)) = builders.get_mut(*old).and_then(Option::take) else { continue };
         let at = index(columns.len());
-        match paths.last_mut() {
-            Some((last, columns)) if *last == path => columns.end = at + 1,
-            _ => paths.push((path, at..at + 1)),
+        if last.as_ref() != Some(&path) {
+            paths.push((Route::new(&path, &mut selection), at..at));
+            last = Some(path);
         }
-        let column = builder.finish();
+        let Some((route, of_path)) = paths.last_mut() else { continue };
+        of_path.end = at + 1;
+        let column = builder.finish(route.end(), &mut selection);
         let postings = postings.finish(column.symbols());
         columns.push((column, postings));
     }
@@ -152,6 +157,7 @@ fn lay_out(
         rows: segment.rows.into(),
         checks: segment.checks.into(),
         tables,
+        selection: selection.finish(),
         paths: paths.into(),
         columns: columns.into(),
         unanchored: unanchored.into(),

@@ -78,71 +78,83 @@ impl Tables {
 /// settles them, and errors winning over what stands behind them.
 pub(super) fn all(mut checks: &[Check], states: &States, tables: &Tables) -> Answer {
     let mut open = false;
-    while let Some((answer, rest)) = next(checks, states, tables) {
+    while let Some((check, rest)) = checks.split_first() {
+        let answer;
+        (answer, checks) = operand(*check, rest, states, tables);
         match answer {
             Answer::True => {}
             Answer::False | Answer::Stuck => return answer,
             Answer::Open => open = true,
         }
-        checks = rest;
     }
     if open { Answer::Open } else { Answer::True }
 }
 
 fn any(mut checks: &[Check], states: &States, tables: &Tables) -> Answer {
     let mut open = false;
-    while let Some((answer, rest)) = next(checks, states, tables) {
+    while let Some((check, rest)) = checks.split_first() {
+        let answer;
+        (answer, checks) = operand(*check, rest, states, tables);
         match answer {
             Answer::False => {}
             Answer::True | Answer::Stuck => return answer,
             Answer::Open => open = true,
         }
-        checks = rest;
     }
     if open { Answer::Open } else { Answer::False }
 }
 
-/// Decides the first operand of a row and yields the row behind it. Nests no deeper than filters.
-fn next<'c>(
-    checks: &'c [Check],
+/// Decides the operand that begins with `check` and yields the row behind it.
+#[inline(always)]
+fn operand<'c>(
+    check: Check,
+    rest: &'c [Check],
     states: &States,
     tables: &Tables,
-) -> Option<(Answer, &'c [Check])> {
-    let (check, rest) = checks.split_first()?;
-    let (inner, behind) = match check.op {
-        Op::All | Op::Any | Op::Not => rest.split_at_checked(check.argument as usize)?,
-        _ => (&[][..], rest),
-    };
+) -> (Answer, &'c [Check]) {
+    match check.op {
+        Op::All | Op::Any | Op::Not => group(check, rest, states, tables),
+        Op::Open => (Answer::Open, rest),
+        Op::Stuck => (Answer::Stuck, rest),
+        _ => match states.columns.get(usize::from(check.column)) {
+            Some(state) => (leaf(check, state, states, tables), rest),
+            None => (Answer::Stuck, rest),
+        },
+    }
+}
+
+/// Decides the group that `check` heads. Nests no deeper than filters.
+fn group<'c>(
+    check: Check,
+    rest: &'c [Check],
+    states: &States,
+    tables: &Tables,
+) -> (Answer, &'c [Check]) {
+    let (inner, behind) = rest.split_at_checked(check.argument as usize).unwrap_or((rest, &[]));
     let answer = match check.op {
-        Op::All => all(inner, states, tables),
         Op::Any => any(inner, states, tables),
         Op::Not => match all(inner, states, tables) {
             Answer::True => Answer::False,
             Answer::False => Answer::True,
             other => other,
         },
-        Op::Open => Answer::Open,
-        Op::Stuck => Answer::Stuck,
-        _ => match states.columns.get(usize::from(check.column)) {
-            Some(state) => leaf(*check, state, states, tables),
-            None => Answer::Stuck,
-        },
+        _ => all(inner, states, tables),
     };
-    Some((answer, behind))
+    (answer, behind)
 }
 
+#[inline(always)]
 fn leaf(check: Check, state: &State, states: &States, tables: &Tables) -> Answer {
     if state.trouble {
         return Answer::Stuck;
     }
-    let symbols = states.symbols(state);
     let holds = match check.op {
-        Op::Is => symbols.contains(&check.argument),
+        Op::Is => states.holds(state, check.argument),
         Op::IsOneOf => {
             let set = tables.set(check.argument);
-            symbols.iter().any(|symbol| set.binary_search(symbol).is_ok())
+            states.symbols(state).iter().any(|symbol| set.binary_search(symbol).is_ok())
         }
-        Op::MayBe if symbols.contains(&check.argument) => return Answer::Open,
+        Op::MayBe if states.holds(state, check.argument) => return Answer::Open,
         Op::Ordered(order) => order.holds(state.number, tables.bound(check.argument)),
         _ => false,
     };

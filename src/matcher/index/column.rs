@@ -3,17 +3,24 @@
 use std::ops::Range;
 
 use aho_corasick::AhoCorasick;
-use switchyard_expr::predicate::{Constant, Resolved};
-use switchyard_expr::view::{NodeId, Read, View};
+use switchyard_expr::limits;
+use switchyard_expr::predicate::Constant;
 
+use super::dedup_from;
 use super::dictionary::{Dictionary, DictionaryBuilder, Symbol, index, push_constant, push_value};
+use super::route::Found;
+use crate::event::pick::{ITEMS_MAX as PICKED_MAX, Items, Pick, Place, SelectionBuilder};
 
 /// Longest list whose items are tested here; beyond, an evaluation could run out of steps.
-pub(super) const ITEMS_MAX: u32 = 64;
-/// Longest list that membership is decided on here: 16 steps of an evaluation.
-const MEMBERS_MAX: u32 = 1024;
-/// Longest text that is searched here, in bytes: 16 steps of an evaluation.
-const TEXT_BYTES_MAX: usize = 16 * 1024;
+pub(super) const ITEMS_MAX: usize = 64;
+/// Most steps of an evaluation that one search of a text or list stands for. Constants that are
+/// looked for are paid for by their characters in the filter.
+pub(super) const READ_STEPS_MAX: usize = 512;
+/// Longest list that membership is decided on here.
+const MEMBERS_MAX: usize = READ_STEPS_MAX / limits::STEPS_PER_ELEMENT as usize;
+/// Longest text that is searched here, in bytes.
+const TEXT_BYTES_MAX: usize = READ_STEPS_MAX * limits::SEARCH_BYTES_PER_STEP;
+const _: () = assert!(MEMBERS_MAX <= PICKED_MAX as usize);
 
 /// What is asked of the value at a path.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -38,14 +45,22 @@ pub(super) enum Kind {
 }
 
 /// What one event says to one column.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct State {
     /// The tests of this column cannot be decided: evaluation may raise an error.
     pub(super) trouble: bool,
     /// Which of the row of symbols are this column's.
     symbols: Range<u32>,
+    /// The first of them; most columns have no other.
+    first: Symbol,
     /// The value of an ordered column; NaN, of which nothing holds, elsewhere.
     pub(super) number: f64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { trouble: false, symbols: 0..0, first: 0, number: f64::NAN }
+    }
 }
 
 /// What one event says to all columns. Reused from event to event.
@@ -68,17 +83,30 @@ impl States {
         self.symbols.get(start as usize..end as usize).unwrap_or_default()
     }
 
+    /// Whether a symbol holds in a column.
+    #[inline(always)]
+    pub(super) fn holds(&self, state: &State, symbol: Symbol) -> bool {
+        match state.symbols.end - state.symbols.start {
+            0 => false,
+            1 => state.first == symbol,
+            _ => self.symbols(state).contains(&symbol),
+        }
+    }
+
     fn trouble(&mut self) {
-        self.columns.push(State { trouble: true, symbols: 0..0, number: f64::NAN });
+        self.columns.push(State { trouble: true, ..State::default() });
     }
 
     fn number(&mut self, number: f64) {
-        self.columns.push(State { trouble: false, symbols: 0..0, number });
+        self.columns.push(State { number, ..State::default() });
     }
 
+    /// A list may hold a constant twice; the column has its symbol once.
     fn symbols_from(&mut self, start: usize) {
+        dedup_from(start, &mut self.symbols);
         let symbols = index(start)..index(self.symbols.len());
-        self.columns.push(State { trouble: false, symbols, number: f64::NAN });
+        let first = self.symbols.get(start).copied().unwrap_or_default();
+        self.columns.push(State { symbols, first, ..State::default() });
     }
 }
 
@@ -86,6 +114,8 @@ impl States {
 #[derive(Debug)]
 pub(super) struct Column {
     kind: Kind,
+    /// Of a `Some` column: where each name stands among the values of an item.
+    positions: Box<[usize]>,
     dictionary: Dictionary,
     /// Finds all text constants of an including column in one pass over the value.
     texts: Option<Texts>,
@@ -109,41 +139,40 @@ impl Column {
         self.dictionary.heap_bytes() + texts
     }
 
+    /// See [`Dictionary::touch`].
+    pub(super) fn touch(&self) {
+        self.dictionary.touch();
+    }
+
     /// Reads what the value at the column's path says and appends the state.
-    pub(super) fn read<V: View>(&self, view: &V, found: Resolved, states: &mut States) {
+    pub(super) fn read(&self, found: Found<'_>, states: &mut States) {
         let start = states.symbols.len();
         let value = match found {
-            Resolved::Broken => return states.trouble(),
-            Resolved::Null => Read::Null,
-            Resolved::Value(node) => view.read(node),
+            Found::Broken => return states.trouble(),
+            Found::Value(value) => value,
         };
-        match (&self.kind, value, found) {
-            (Kind::Equal, value, _) => {
+        match (&self.kind, value) {
+            (Kind::Equal, value) => {
                 self.look_up(value, states);
                 states.symbols_from(start);
             }
-            (Kind::Ordered { .. }, Read::Number(number), _) => states.number(number),
+            (Kind::Ordered { .. }, Pick::Number(number)) => states.number(number),
             (
                 Kind::Ordered { null_is_false: true } | Kind::Includes { null_is_false: true, .. },
-                Read::Null,
-                _,
+                Pick::Missing | Pick::Null,
             ) => states.symbols_from(start),
-            (Kind::Includes { .. }, Read::List { len }, Resolved::Value(list))
-                if len <= MEMBERS_MAX =>
-            {
-                for item in items(view, list) {
-                    self.look_up(view.read(item), states);
-                }
+            (Kind::Includes { .. }, Pick::List(items)) if items.len() <= MEMBERS_MAX => {
+                (0..items.len()).for_each(|at| self.look_up(items.get(at, 0), states));
                 states.symbols_from(start);
             }
-            (Kind::Includes { text: true, .. }, Read::String(text), _)
+            (Kind::Includes { text: true, .. }, Pick::Text(text))
                 if text.len() <= TEXT_BYTES_MAX =>
             {
                 self.search(text, states);
                 states.symbols_from(start);
             }
-            (Kind::Some(names), Read::List { len }, Resolved::Value(list)) if len <= ITEMS_MAX => {
-                match self.look_up_items(view, list, names, states) {
+            (Kind::Some(_), Pick::List(items)) if items.len() <= ITEMS_MAX => {
+                match self.look_up_items(items, states) {
                     Some(()) => states.symbols_from(start),
                     None => states.trouble(),
                 }
@@ -152,7 +181,7 @@ impl Column {
         }
     }
 
-    fn look_up(&self, value: Read<'_>, states: &mut States) {
+    fn look_up(&self, value: Pick<'_>, states: &mut States) {
         states.key.clear();
         if push_value(&mut states.key, value)
             && let Some(symbol) = self.dictionary.get(&states.key)
@@ -161,7 +190,7 @@ impl Column {
         }
     }
 
-    fn search(&self, text: &str, states: &mut States) {
+    fn search(&self, text: &[u8], states: &mut States) {
         let Some(texts) = &self.texts else { return };
         for found in texts.automaton.find_overlapping_iter(text) {
             states.symbols.extend(texts.symbols.get(found.pattern().as_usize()));
@@ -169,27 +198,15 @@ impl Column {
     }
 
     /// None if an item has no members.
-    fn look_up_items<V: View>(
-        &self,
-        view: &V,
-        list: NodeId,
-        names: &[Option<Box<str>>],
-        states: &mut States,
-    ) -> Option<()> {
-        for item in items(view, list) {
+    fn look_up_items(&self, items: Items<'_>, states: &mut States) -> Option<()> {
+        for at in 0..items.len() {
             states.key.clear();
             let mut comparable = true;
-            for name in names {
-                let value = match name {
-                    None => view.read(item),
-                    Some(name) => {
-                        if !matches!(view.read(item), Read::Map { .. }) {
-                            return None;
-                        }
-                        view.member(item, name).map_or(Read::Null, |node| view.read(node))
-                    }
-                };
-                comparable &= push_value(&mut states.key, value);
+            for position in &self.positions {
+                if *position > 0 && !matches!(items.get(at, 0), Pick::Map) {
+                    return None;
+                }
+                comparable &= push_value(&mut states.key, items.get(at, *position));
             }
             if comparable && let Some(symbol) = self.dictionary.get(&states.key) {
                 states.symbols.push(symbol);
@@ -197,10 +214,6 @@ impl Column {
         }
         Some(())
     }
-}
-
-fn items<V: View>(view: &V, list: NodeId) -> impl Iterator<Item = NodeId> {
-    std::iter::successors(view.first_child(list), |item| view.next_sibling(*item))
 }
 
 /// Collects the symbols of a column.
@@ -237,7 +250,22 @@ impl ColumnBuilder {
         symbol
     }
 
-    pub(super) fn finish(self) -> Column {
+    /// The column, whose path leads to `place`.
+    pub(super) fn finish(self, place: Place, selection: &mut SelectionBuilder) -> Column {
+        let positions = match &self.kind {
+            Kind::Equal | Kind::Ordered { .. } => Box::default(),
+            Kind::Includes { .. } => {
+                selection.items(place);
+                Box::default()
+            }
+            Kind::Some(names) => {
+                selection.items(place);
+                let position = |name: &Option<Box<str>>| {
+                    name.as_ref().map_or(0, |name| selection.item_member(place, name))
+                };
+                names.iter().map(position).collect()
+            }
+        };
         let patterns = self.texts.iter().map(|(text, _)| &**text);
         // Building fails only beyond 2^31 bytes of patterns; then text is left to evaluation.
         let automaton = (!self.texts.is_empty()).then(|| AhoCorasick::new(patterns).ok()).flatten();
@@ -249,6 +277,6 @@ impl ColumnBuilder {
             (kind, _) => kind,
         };
         let texts = automaton.map(|automaton| Texts { automaton, symbols });
-        Column { kind, dictionary: self.dictionary.finish(), texts }
+        Column { kind, positions, dictionary: self.dictionary.finish(), texts }
     }
 }

@@ -6,7 +6,8 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::{FixedState, RandomState};
 use switchyard_expr::predicate::Constant;
-use switchyard_expr::view::Read;
+
+use crate::event::pick::Pick;
 
 /// The number of a constant in the dictionary of its column.
 pub(super) type Symbol = u32;
@@ -46,6 +47,13 @@ impl Dictionary {
             }
             at = (at + 1) & mask;
         }
+    }
+
+    /// Reads something of each of its cache lines.
+    pub(super) fn touch(&self) {
+        super::touch(&self.slots, |slot| slot.hash);
+        super::touch(&self.ends, |end| *end);
+        super::touch(&self.bytes, |byte| u32::from(*byte));
     }
 
     /// Entries.
@@ -121,18 +129,18 @@ pub(super) fn push_constant(key: &mut Vec<u8>, constant: &Constant) {
         Constant::Null => key.push(b'0'),
         Constant::Bool(truth) => push_bool(key, *truth),
         Constant::Number(number) => push_number(key, *number),
-        Constant::String(text) => push_text(key, text),
+        Constant::String(text) => push_text(key, text.as_bytes()),
     }
 }
 
 /// Appends a value of an event; false for a list or map, which equals no constant.
-pub(super) fn push_value(key: &mut Vec<u8>, value: Read<'_>) -> bool {
+pub(super) fn push_value(key: &mut Vec<u8>, value: Pick<'_>) -> bool {
     match value {
-        Read::Null => key.push(b'0'),
-        Read::Bool(truth) => push_bool(key, truth),
-        Read::Number(number) => push_number(key, number),
-        Read::String(text) => push_text(key, text),
-        Read::List { .. } | Read::Map { .. } => return false,
+        Pick::Missing | Pick::Null => key.push(b'0'),
+        Pick::Bool(truth) => push_bool(key, truth),
+        Pick::Number(number) => push_number(key, number),
+        Pick::Text(text) => push_text(key, text),
+        Pick::List(_) | Pick::LongList | Pick::Map => return false,
     }
     true
 }
@@ -148,10 +156,10 @@ fn push_number(key: &mut Vec<u8>, number: f64) {
 }
 
 /// Its length stands in front, so that no two rows of constants have the same bytes.
-fn push_text(key: &mut Vec<u8>, text: &str) {
+fn push_text(key: &mut Vec<u8>, text: &[u8]) {
     key.push(b's');
     key.extend_from_slice(&index(text.len()).to_le_bytes());
-    key.extend_from_slice(text.as_bytes());
+    key.extend_from_slice(text);
 }
 
 #[cfg(test)]

@@ -7,11 +7,21 @@ use switchyard_expr::predicate::{Constant, ItemTest};
 use switchyard_expr::{Condition, Path, Program};
 
 use super::check::{Check, Op, Tables};
-use super::column::{ColumnBuilder, ITEMS_MAX, Kind};
+use super::column::{ColumnBuilder, ITEMS_MAX, Kind, READ_STEPS_MAX};
 use super::dictionary::{Symbol, index};
 
 /// Position of a column among those of a segment.
 pub(super) type ColumnId = u16;
+
+/// How many tests of the condition search a text or a list.
+fn reads(condition: &Condition) -> usize {
+    match condition {
+        Condition::Includes { .. } => 1,
+        Condition::All(operands) | Condition::Any(operands) => operands.iter().map(reads).sum(),
+        Condition::Not(operand) => reads(operand),
+        _ => 0,
+    }
+}
 
 /// Turns filters into checks; equal paths share a column, equal constants a symbol.
 #[derive(Debug, Default)]
@@ -27,13 +37,15 @@ impl Planner {
         let source_len = program.source().len();
         let steps_max = steps_max as usize;
         // An evaluation that could run out of steps before the checks do has an error that they
-        // would not see. Each node costs one step and stands for one character at least; the text
-        // and lists that tests read are in the factor of two, the items of a list are apart.
-        if source_len * 2 > steps_max {
+        // would not see. Each node costs one step and stands for one character at least, an element
+        // of a list that stands in the filter four steps for two characters, and a constant is
+        // compared with all of a list: hence the factor. The text and lists that tests search are
+        // apart, and so are the items of a list.
+        if source_len * 4 + reads(&program.facts().condition) * READ_STEPS_MAX > steps_max {
             out.push(stuck());
             return;
         }
-        let may_test_items = source_len * ITEMS_MAX as usize <= steps_max;
+        let may_test_items = source_len * ITEMS_MAX <= steps_max;
         match &program.facts().condition {
             Condition::All(operands) => self.operands(operands, may_test_items, out),
             condition => self.condition(condition, &[], may_test_items, out),

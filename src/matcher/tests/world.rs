@@ -12,7 +12,7 @@ use switchyard_expr::{Env, Profile, Program, Value, compile};
 use super::generate::Act;
 use crate::domain::{Handler, OnError, SubscriptionId};
 use crate::event::{DecodeError, Decoder, Event, Headers};
-use crate::matcher::{Filter, Listen, Matcher, Matches, Scratch, Subscription};
+use crate::matcher::{Filter, Listen, Match, Matcher, Matches, Scratch, Subscription};
 use crate::telemetry::SubscriptionStats;
 
 const SITE: &str = "site";
@@ -102,8 +102,11 @@ impl World {
         self.decoder.decode("", &NoHeaders, Bytes::copy_from_slice(text.as_bytes()), 0)
     }
 
-    pub(super) fn matches(&mut self, event: &Event) -> Matches {
-        self.matcher.matches(event, &self.decoder, &mut self.scratch)
+    /// The deliveries to make, and what else came of matching.
+    pub(super) fn matches(&mut self, event: &Event) -> (Vec<Match>, Matches) {
+        let heading = event.envelope.heading();
+        let outcome = self.matcher.matches(heading, &self.decoder, &mut self.scratch);
+        (outcome.take(heading, &self.decoder), outcome.clone())
     }
 
     pub(super) fn perform(&mut self, act: &Act) -> Result<(), TestCaseError> {
@@ -208,9 +211,16 @@ impl World {
 
     fn compare(&mut self, text: &str) -> Result<(), TestCaseError> {
         let event = self.decode(text).map_err(|e| TestCaseError::fail(format!("{text}: {e}")))?;
-        let found = self.matches(&event);
+        let (matches, found) = self.matches(&event);
         let mut got: BTreeSet<Outcome> = BTreeSet::new();
-        for m in &found.matches {
+        for m in &matches {
+            let subscription = &m.subscription;
+            let own = self.decoder.is_self_generated(
+                event.envelope.heading(),
+                &subscription.app,
+                subscription.app_account_id.as_deref(),
+            );
+            prop_assert_eq!(m.self_generated, own);
             let error = m.filter_error.as_ref().map_or("", |_| "despite an error");
             let new = got.insert((m.subscription.id.clone(), "match", error.to_owned()));
             prop_assert!(new, "twice: {}", m.subscription.id);
@@ -237,7 +247,7 @@ impl World {
             for (listen, text) in heard.filter(|(l, _)| l.event_type == event.envelope.event_type) {
                 let filter = &listen.filter;
                 let own = self.decoder.is_self_generated(
-                    &event.envelope,
+                    event.envelope.heading(),
                     &subscription.app,
                     subscription.app_account_id.as_deref(),
                 );

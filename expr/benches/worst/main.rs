@@ -1,0 +1,166 @@
+//! The worst that the language can be made to cost, against what it may cost at most.
+//!
+//! `cargo bench -p switchyard-expr --bench worst` measures the cases of `cases.json`. They were not
+//! thought up but found: `-- --search SECONDS` breeds expressions from a grammar, keeps those that
+//! cost most for their bound, and writes them to that file. Two bounds:
+//!
+//! - a source of 10,000 characters is parsed, checked and compiled in 5 ms;
+//! - an evaluation takes at most three times as long as `serde_json` takes to read the event, or the
+//!   event of 1 MiB that it reads fastest, into a `Value`: measured in the same run.
+
+#![expect(clippy::disallowed_methods, reason = "a bench reads the time")]
+#![expect(clippy::print_stdout, reason = "a bench prints")]
+
+mod events;
+mod grammar;
+mod search;
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use switchyard_expr::{Env, Profile, Scratch, Usage, compile, compile_for};
+
+use crate::events::Event;
+
+/// What a source may take to compile.
+const COMPILE_MAX: Duration = Duration::from_millis(5);
+/// How often the time of reading its event an evaluation may take.
+const PARSES_MAX: f64 = 3.0;
+/// Repeats of a measurement; the fastest counts, since other work only ever adds.
+const RUNS: usize = 9;
+
+const USAGE: Usage<'static> =
+    Usage { events: &["avi:jira:updated:issue"], delivers_on_error: false };
+
+/// Something expensive.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Case {
+    /// The event it is evaluated on; none if compiling is what costs.
+    event: Option<String>,
+    source: String,
+}
+
+/// What a case costs, as a part of what it may cost, and in words.
+struct Cost {
+    part: f64,
+    words: String,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let seconds = arguments
+        .iter()
+        .position(|argument| argument == "--search")
+        .map(|at| arguments.get(at + 1).and_then(|seconds| seconds.parse().ok()).unwrap_or(60_u64));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/worst/cases.json");
+    let known = std::fs::read_to_string(path).unwrap_or_default();
+    let known: Vec<Case> = serde_json::from_str(&known).unwrap_or_default();
+    let bench = Bench::new();
+    let cases = match seconds {
+        None => known,
+        Some(seconds) => {
+            let found = search::search(&bench, known, Duration::from_secs(seconds));
+            let text = serde_json::to_string_pretty(&found).unwrap_or_default();
+            if let Err(error) = std::fs::write(path, text + "\n") {
+                println!("{path}: {error}");
+            }
+            found
+        }
+    };
+    bench.report(&cases);
+}
+
+/// The events, and what reading them takes.
+struct Bench {
+    events: Vec<Event>,
+    /// Which event of 1 MiB is read fastest.
+    fastest: usize,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let events = events::all();
+        let large = events.iter().enumerate();
+        let large = large.filter(|(_, event)| event.text.len() >= events::LARGE_BYTES);
+        let fastest = large.min_by_key(|(_, event)| event.parse).map_or(0, |(at, _)| at);
+        let bench = Bench { events, fastest };
+        println!("reading the fastest event of 1 MiB into a Value: {:?}", bench.allowance());
+        bench
+    }
+
+    fn allowance(&self) -> Duration {
+        self.events.get(self.fastest).map_or(Duration::MAX, |event| event.parse)
+    }
+
+    fn report(&self, cases: &[Case]) {
+        let mut worst: [f64; 2] = [0.0; 2];
+        for case in cases {
+            let Some(cost) = self.cost(case, RUNS) else {
+                println!("  refused: {:.100}", case.source);
+                continue;
+            };
+            let kind = usize::from(case.event.is_some());
+            if let Some(worst) = worst.get_mut(kind) {
+                *worst = worst.max(cost.part);
+            }
+            println!(
+                "{:4.0} % of the bound: {}: {:.100}",
+                cost.part * 100.0,
+                cost.words,
+                case.source
+            );
+        }
+        let [compiling, evaluating] = worst;
+        println!("worst: compiling {:.2} of 5 ms", compiling * 5.0);
+        println!("worst: evaluating {:.2} of 3 times reading the event", evaluating * PARSES_MAX);
+    }
+
+    /// Measures a case; none if its source is refused or its event is not one of ours.
+    fn cost(&self, case: &Case, runs: usize) -> Option<Cost> {
+        match &case.event {
+            None => Some(compiling(&case.source, runs)),
+            Some(name) => {
+                let event = self.events.iter().find(|event| event.name == *name)?;
+                self.evaluating(&case.source, event, runs)
+            }
+        }
+    }
+
+    fn evaluating(&self, source: &str, event: &Event, runs: usize) -> Option<Cost> {
+        let compiled = compile(source, Profile::Filter).ok()?;
+        let mut scratch = Scratch::new();
+        let mut evaluate =
+            || drop(compiled.program.verdict(&event.tape, &Env::at(0), &mut scratch));
+        // Taken turn by turn, both meet the same machine.
+        let mut took = Duration::MAX;
+        let mut read = if runs == RUNS { Duration::MAX } else { self.allowance() };
+        for _ in 0..runs {
+            took = took.min(fastest(1, &mut evaluate));
+            if let Some(event) = self.events.get(self.fastest).filter(|_| runs == RUNS) {
+                read = read.min(event.parse_time(1));
+            }
+        }
+        let read = read.max(event.parse);
+        let part = took.as_secs_f64() / (PARSES_MAX * read.as_secs_f64());
+        let steps = scratch.steps();
+        let nanos = took.as_nanos() / u128::from(steps.max(1));
+        let words = format!("{took:?}, {steps} steps of {nanos} ns on {}", event.name);
+        Some(Cost { part, words })
+    }
+}
+
+fn compiling(source: &str, runs: usize) -> Cost {
+    let took = fastest(runs, || drop(compile_for(source, Profile::Filter, &USAGE)));
+    let part = took.as_secs_f64() / COMPILE_MAX.as_secs_f64();
+    Cost { part, words: format!("{took:?} to compile {} bytes", source.len()) }
+}
+
+/// The shortest time of `runs` runs.
+fn fastest(runs: usize, mut work: impl FnMut()) -> Duration {
+    let time = |work: &mut dyn FnMut()| {
+        let start = Instant::now();
+        work();
+        start.elapsed()
+    };
+    (0..runs).map(|_| time(&mut work)).min().unwrap_or_default()
+}

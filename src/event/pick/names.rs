@@ -1,0 +1,213 @@
+//! Names of members, told apart in a few instructions: most members of an event are asked for by
+//! nobody, so that what counts is how fast a name is found to be none of those.
+
+use crate::event::scan::offset;
+
+/// The names asked of one map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct RowId(u32);
+
+/// Rows of names, each name with a number it leads to. Immutable.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    rows: Box<[Row]>,
+    /// A table by hash for each row, at most a quarter full: positions in `entries`, or [`NONE`].
+    slots: Box<[u32]>,
+    entries: Box<[Entry]>,
+    bytes: Box<[u8]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    first_slot: u32,
+    /// How far to shift a hash for a place in the table.
+    shift: u32,
+    first: u32,
+    len: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    tail: u64,
+    start: u32,
+    len: u32,
+    target: u32,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl Names {
+    /// The names of one map, to look for.
+    #[inline]
+    pub(super) fn of(&self, row: RowId) -> Lookup<'_> {
+        let row = self.rows.get(row.0 as usize);
+        let Some(Row { first_slot, shift, .. }) = row.copied() else { return Lookup::default() };
+        let slots = first_slot as usize..first_slot as usize + (1 << (64 - shift));
+        Lookup {
+            slots: self.slots.get(slots).unwrap_or_default(),
+            shift,
+            entries: &self.entries,
+            bytes: &self.bytes,
+        }
+    }
+
+    pub(super) fn is_empty(&self, row: RowId) -> bool {
+        self.rows.get(row.0 as usize).is_none_or(|row| row.len == 0)
+    }
+
+    /// Where the names of a row lead to.
+    pub(super) fn targets(&self, row: RowId) -> impl Iterator<Item = u32> {
+        let row = self.rows.get(row.0 as usize);
+        let range = row.map_or(0..0, |row| row.first as usize..(row.first + row.len) as usize);
+        self.entries.get(range).unwrap_or_default().iter().map(|entry| entry.target)
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.rows)
+            + size_of_val(&*self.slots)
+            + size_of_val(&*self.entries)
+            + self.bytes.len()
+    }
+}
+
+/// The names of one map.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lookup<'n> {
+    slots: &'n [u32],
+    shift: u32,
+    entries: &'n [Entry],
+    bytes: &'n [u8],
+}
+
+impl Lookup<'_> {
+    /// Where the name that stands at `start` to `end` of `text` leads to.
+    #[inline(always)]
+    pub(super) fn get(self, text: &[u8], start: usize, end: usize) -> Option<u32> {
+        let tail = tail(text, start, end);
+        let mut at = place(tail, end - start, self.shift);
+        loop {
+            let slot = *self.slots.get(at)?;
+            // None if the slot is empty.
+            let entry = self.entries.get(slot as usize)?;
+            if entry.tail == tail && self.is(entry, text.get(start..end)?) {
+                return Some(entry.target);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    fn is(self, entry: &Entry, name: &[u8]) -> bool {
+        let start = entry.start as usize;
+        self.bytes.get(start..start + entry.len as usize) == Some(name)
+    }
+}
+
+/// Collects rows.
+#[derive(Debug, Default)]
+pub(super) struct NamesBuilder {
+    rows: Vec<Row>,
+    slots: Vec<u32>,
+    entries: Vec<Entry>,
+    bytes: Vec<u8>,
+}
+
+impl NamesBuilder {
+    /// Adds a row of names, all different, and where they lead to.
+    pub(super) fn row(&mut self, names: Vec<(Box<str>, u32)>) -> RowId {
+        let size = (names.len() * 4).next_power_of_two().max(2);
+        let row = Row {
+            first_slot: offset(self.slots.len()),
+            shift: 64 - size.trailing_zeros(),
+            first: offset(self.entries.len()),
+            len: offset(names.len()),
+        };
+        self.slots.resize(self.slots.len() + size, NONE);
+        for (name, target) in names {
+            self.add(&row, size, &name, target);
+        }
+        self.rows.push(row);
+        RowId(offset(self.rows.len() - 1))
+    }
+
+    fn add(&mut self, row: &Row, size: usize, name: &str, target: u32) {
+        let tail = tail(name.as_bytes(), 0, name.len());
+        let mut at = place(tail, name.len(), row.shift);
+        while let Some(slot) = self.slots.get_mut(row.first_slot as usize + at) {
+            if *slot == NONE {
+                *slot = offset(self.entries.len());
+                break;
+            }
+            at = (at + 1) & (size - 1);
+        }
+        let (start, len) = (offset(self.bytes.len()), offset(name.len()));
+        self.entries.push(Entry { tail, start, len, target });
+        self.bytes.extend_from_slice(name.as_bytes());
+    }
+
+    pub(super) fn finish(self) -> Names {
+        Names {
+            rows: self.rows.into(),
+            slots: self.slots.into(),
+            entries: self.entries.into(),
+            bytes: self.bytes.into(),
+        }
+    }
+}
+
+/// The last eight bytes of the name that stands at `start` to `end`, which tell `customfield_10001`
+/// from its siblings.
+#[inline(always)]
+fn tail(text: &[u8], start: usize, end: usize) -> u64 {
+    let (before, len) = (text.get(..end).unwrap_or_default(), end.saturating_sub(start));
+    match before.last_chunk() {
+        // What stands before a short name is shifted out.
+        Some(last) => {
+            let last = u64::from_le_bytes(*last);
+            if len < 8 { (last >> 1) >> (63 - 8 * len) } else { last }
+        }
+        None => before.iter().skip(start).rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
+}
+
+/// The first place to look at in a table.
+#[inline(always)]
+fn place(tail: u64, len: usize, shift: u32) -> usize {
+    let hash = (tail ^ len as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    #[expect(clippy::cast_possible_truncation, reason = "tables are much smaller")]
+    let place = (hash >> shift) as usize;
+    place
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_their_row_and_no_others() {
+        let long = "a".repeat(300);
+        let sets: [&[&str]; 4] = [
+            &[],
+            &["", "a", "ab", "abc", "abcd", "abcdefg", "abcdefgh", "xabcdefgh", "yabcdefgh"],
+            &[&long, &long[1..], "project", "issuetype"],
+            &["key"],
+        ];
+        let mut builder = NamesBuilder::default();
+        let rows = sets.map(|set| {
+            builder.row(set.iter().zip(10..).map(|(name, at)| ((*name).into(), at)).collect())
+        });
+        let names = builder.finish();
+        for (set, row) in sets.iter().zip(rows) {
+            assert_eq!(names.is_empty(row), set.is_empty());
+            assert!(names.targets(row).eq((10..).take(set.len())));
+            for name in sets.concat() {
+                let expected = set.iter().zip(10..).find(|(of, _)| **of == name).map(|(_, at)| at);
+                for before in ["", "a", "before it"] {
+                    let text = format!("{before}{name}\"");
+                    let found = names.of(row).get(text.as_bytes(), before.len(), text.len() - 1);
+                    assert_eq!(found, expected, "{name}");
+                }
+            }
+            assert_eq!(names.of(row).get(b"zabcdefgh", 0, 9), None);
+        }
+    }
+}
