@@ -73,9 +73,9 @@ fn main() {
         arguments.iter().map(String::as_str).filter(|a| !a.starts_with("--")).collect();
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     println!(
-        "| workload | matches | candidates | V us | us | x V | must | stretch | events/s | MB/s | allocations |"
+        "| workload | matches | candidates | V us | us | x V | must | stretch | events/s | MB/s | allocations | x V to deliveries |"
     );
-    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     let most = if quick { 100_000 } else { 1_000_000 };
     if wanted("sizes") {
         sizes(most);
@@ -198,13 +198,12 @@ fn report(row: &Row<'_>, case: &Case) -> f64 {
     }
     let bytes: usize = case.events.iter().map(|(_, body)| body.len()).sum();
     let of = |at: usize| &case.events[at % case.events.len()];
-    let (v, ours) = compare(
-        |at| {
-            let body = &of(at).1;
-            black_box(serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok());
-        },
-        |at| one(case, of(at), &mut decoder, &mut scratch),
-    );
+    let check = |at: usize| {
+        black_box(serde_json::from_slice::<serde::de::IgnoredAny>(&of(at).1).is_ok());
+    };
+    let (v, ours) = compare(check, |at| one(case, of(at), &mut decoder, &mut scratch));
+    let (v_then, delivered) =
+        compare(check, |at| to_deliveries(case, of(at), &mut decoder, &mut scratch));
     let allocated = allocations();
     case.events.iter().for_each(|event| one(case, event, &mut decoder, &mut scratch));
     let allocated = allocations() - allocated;
@@ -214,7 +213,7 @@ fn report(row: &Row<'_>, case: &Case) -> f64 {
         (format!("{must} {}", verdict(must)), format!("{stretch} {}", verdict(stretch)))
     });
     println!(
-        "| {} | {:.1} | {:.0} | {:.2} | {:.2} | {:.2} | {must} | {stretch} | {:.0} | {:.0} | {:.1} |",
+        "| {} | {:.1} | {:.0} | {:.2} | {:.2} | {:.2} | {must} | {stretch} | {:.0} | {:.0} | {:.1} | {:.2} |",
         row.name,
         matches as f64 / count,
         candidates as f64 / count,
@@ -224,6 +223,7 @@ fn report(row: &Row<'_>, case: &Case) -> f64 {
         1e9 / ours,
         bytes as f64 / count / ours * 1e3,
         allocated as f64 / count,
+        delivered / v_then,
     );
     ours / 1e3
 }
@@ -235,6 +235,23 @@ fn one(case: &Case, event: &(Arc<str>, Bytes), decoder: &mut Decoder, scratch: &
     let event = receive(&case.matcher, decoder, &headers, body);
     if event.is_wanted() {
         black_box(case.matcher.matches(event.heading(), decoder, scratch));
+    }
+}
+
+/// As [`one`], and on to the event and what the router delivers it by: subscriptions, counted.
+fn to_deliveries(
+    case: &Case,
+    event: &(Arc<str>, Bytes),
+    decoder: &mut Decoder,
+    scratch: &mut Scratch,
+) {
+    let (site, body) = event;
+    let headers = Binary(site);
+    let event = receive(&case.matcher, decoder, &headers, body);
+    if event.is_wanted() {
+        let outcome = case.matcher.matches(event.heading(), decoder, scratch);
+        black_box(outcome.take(event.heading(), decoder));
+        black_box(event.into_event());
     }
 }
 

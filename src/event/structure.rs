@@ -37,8 +37,8 @@ impl Structure {
         if has_vectors() {
             #[expect(
                 unsafe_code,
-                reason = "0.46 against 2.2 us for 4 KB on words; no safe way to call what not \
-                          every processor has"
+                reason = "0.18 V on vectors, 1.24 V on words, where V is the time serde_json takes \
+                          to check the bytes; what not every processor has cannot be called safely"
             )]
             // SAFETY: the processor has what the function is compiled for.
             return unsafe { self.read_vectors(text) };

@@ -304,8 +304,12 @@ async fn rejected_delivery_is_a_dead_letter_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_that_are_no_event_are_kept_with_the_reason() {
-    let nats = NatsServer::start().await;
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let rig = Rig::start(&nats, &quick()).await;
+    // What nobody listens to is not even read.
+    publish_raw(&rig.broker, SITE, EVENT_TYPE, "unread", b"{\xff".to_vec()).await;
+    rig.until_all_acknowledged().await;
+    rig.subscribe("inst-1", http(&sink.url("/hook")));
     publish_raw(&rig.broker, SITE, EVENT_TYPE, "bad", b"{\xff".to_vec()).await;
     let letter = rig.dead_letter().await;
     assert_eq!(letter.payload.as_ref(), b"{\xff");
@@ -313,6 +317,7 @@ async fn bytes_that_are_no_event_are_kept_with_the_reason() {
     assert_eq!(letter.headers.get("ce-id").unwrap().as_str(), "bad");
     assert_eq!(letter.subject.as_str(), "sw.dlq.event.site-1");
     rig.until_all_acknowledged().await;
+    assert_eq!((sink.count(), rig.stored("SW_DLQ").await), (0, 1));
     rig.stop().await;
 }
 
