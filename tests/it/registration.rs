@@ -209,6 +209,38 @@ async fn replicas_that_register_at_once_end_at_exactly_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_replicas_that_write_one_key_one_wins_and_the_other_hears_of_a_conflict() {
+    let broker = NatsServer::start().await;
+    let replicas = [Replica::start(&broker).await, Replica::start(&broker).await];
+    provision(&replicas[0].registry).await;
+    let known = async {
+        while replicas[1].registry.installation("inst-a").is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(READY_TIMEOUT, known).await.expect("the other replica hears of it");
+    let id = "inst-a".into();
+    let [first, second] = replicas.each_ref().map(|replica| &replica.registry);
+    for round in 0..10 {
+        let key = || Some(format!("key-{round}").into());
+        let (one, other) = tokio::join!(
+            first.register(&id, trigger(), key()),
+            second.register(&id, trigger(), key())
+        );
+        assert_eq!(u8::from(one.is_ok()) + u8::from(other.is_ok()), 1, "round {round}");
+        let registered = one.or(other).expect("one of them").module;
+        let (key, seen) = (registered.key, Some(registered.revision));
+        let (one, other) = tokio::join!(
+            first.replace(&id, &key, trigger(), seen),
+            second.replace(&id, &key, trigger(), seen)
+        );
+        assert_eq!(u8::from(one.is_ok()) + u8::from(other.is_ok()), 1, "round {round}");
+        let lost = one.err().or(other.err());
+        assert!(matches!(lost, Some(RegisterError::StaleRevision)), "{lost:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn write_whose_answer_was_lost_is_told_from_a_conflict() {
     let broker = NatsServer::start().await;
     let options = KvOptions { prefix: "sw".into(), replicas: 1 };
