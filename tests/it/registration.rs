@@ -9,7 +9,7 @@ use serde_json::json;
 use switchyard::api::{ApiState, router};
 use switchyard::bus::{Connections, FailedStream, Subjects, streams};
 use switchyard::config::Config;
-use switchyard::domain::Secret;
+use switchyard::domain::{ModuleKey, Secret};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{
     ConnectLimits, Door, ModuleRecord, ModuleSpec, RegisterError, Registry, Settings, Store,
@@ -213,12 +213,19 @@ async fn of_two_replicas_that_write_one_key_one_wins_and_the_other_hears_of_a_co
     let broker = NatsServer::start().await;
     let replicas = [Replica::start(&broker).await, Replica::start(&broker).await];
     provision(&replicas[0].registry).await;
-    let known = async {
-        while replicas[1].registry.installation("inst-a").is_none() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    let heard = async |registry: &Registry, key: Option<&ModuleKey>| {
+        let is_known = || match key {
+            None => registry.installation("inst-a").is_some(),
+            Some(key) => registry.find(&"inst-a".into(), key).is_ok(),
+        };
+        let known = async {
+            while !is_known() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(READY_TIMEOUT, known).await.expect("the other replica hears of it");
     };
-    timeout(READY_TIMEOUT, known).await.expect("the other replica hears of it");
+    heard(&replicas[1].registry, None).await;
     let id = "inst-a".into();
     let [first, second] = replicas.each_ref().map(|replica| &replica.registry);
     for round in 0..10 {
@@ -230,6 +237,8 @@ async fn of_two_replicas_that_write_one_key_one_wins_and_the_other_hears_of_a_co
         assert_eq!(u8::from(one.is_ok()) + u8::from(other.is_ok()), 1, "round {round}");
         let registered = one.or(other).expect("one of them").module;
         let (key, seen) = (registered.key, Some(registered.revision));
+        heard(first, Some(&key)).await;
+        heard(second, Some(&key)).await;
         let (one, other) = tokio::join!(
             first.replace(&id, &key, trigger(), seen),
             second.replace(&id, &key, trigger(), seen)
