@@ -58,19 +58,26 @@ impl Plan {
 fn main() -> anyhow::Result<()> {
     let plan = Plan::read(&std::env::args().skip(1).collect::<Vec<_>>())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let before = load();
     let text = runtime.block_on(measure(&plan))?;
-    println!("{text}");
+    let load = format!("processes that wanted to run: {before} before, {} at the end", load());
+    println!("{load}\n\n{text}");
     match &plan.record {
         Some(path) => {
             let day = clock::now().strftime("%Y-%m-%d");
             let cores = std::thread::available_parallelism().map_or(0, usize::from);
-            let text = format!(
-                "# Registration, {day}\n\n{cores} cores. `make bench` repeats it.\n\n{text}"
-            );
-            Ok(std::fs::write(path, text)?)
+            let head = format!("{cores} cores, {load}; `make bench` repeats it.");
+            Ok(std::fs::write(path, format!("# Registration, {day}\n\n{head}\n\n{text}"))?)
         }
         None => Ok(()),
     }
+}
+
+/// Average over a minute of the processes that run or want to; what of it is not this bench is the
+/// machine's other work.
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
 }
 
 async fn measure(plan: &Plan) -> anyhow::Result<String> {
@@ -90,7 +97,7 @@ async fn measure(plan: &Plan) -> anyhow::Result<String> {
     let ours = rate(plan.installations, world.register_batches(batches, plan.modules).await?);
     row(&mut text, &format!("{} batches of {}", plan.installations, plan.modules), bare, ours)?;
 
-    let seen = world.visibility(plan.samples, plan.installations).await?;
+    let seen = world.visibility(plan.samples, plan.installations, plan.modules).await?;
     let (loaded, samples) = (singles * 2, plan.samples);
     writeln!(
         text,

@@ -137,14 +137,20 @@ impl World {
         Ok(clock::since(start))
     }
 
-    /// How long registrations take until they are answered, and until the other replica has them.
+    /// How long registrations take until they are answered, and until the other replica has them;
+    /// in turns with bare compared writes of documents of `modules` each, which suffer the same
+    /// load of the machine.
     pub(crate) async fn visibility(
         &self,
         samples: usize,
         installations: usize,
-    ) -> anyhow::Result<[(&'static str, Vec<Duration>); 2]> {
-        let (mut answered, mut seen) = (Vec::new(), Vec::new());
+        modules: usize,
+    ) -> anyhow::Result<[(&'static str, Vec<Duration>); 3]> {
+        let (mut written, mut answered, mut seen) = (Vec::new(), Vec::new(), Vec::new());
         for sample in 0..samples {
+            let start = clock::tick();
+            self.write_bare(1, &[modules]).await?;
+            written.push(clock::since(start));
             let installation = sample % installations;
             let token = self.tokens.get(installation).context("an installation")?;
             let start = clock::tick();
@@ -157,7 +163,11 @@ impl World {
             }
             seen.push(clock::since(start));
         }
-        Ok([("answered, and matched here", answered), ("matched by another replica", seen)])
+        Ok([
+            ("bare compared write is confirmed", written),
+            ("registration is answered, and matched here", answered),
+            ("registration is matched by another replica", seen),
+        ])
     }
 }
 

@@ -237,6 +237,12 @@ fn installation_view(state: &Shared, installation: &LiveInstallation) -> Value {
     });
     insert(&mut view, "clientKey", record.client_key.as_ref());
     insert(&mut view, "appAccountId", record.app_account_id.as_ref());
+    let dropped = record.dropped.as_ref().map(|dropped| {
+        let mut shown = json!({"at": time(dropped.at_ms), "keys": dropped.keys});
+        insert(&mut shown, "version", dropped.version.as_ref());
+        shown
+    });
+    insert(&mut view, "dropped", dropped);
     view
 }
 

@@ -10,7 +10,8 @@ use url::Url;
 use super::change::{Decision, RegisterError, Registry};
 use super::compile::TRIGGER;
 use super::document::{
-    AppKind, AppRecord, Discovery, Door, Endpoint, EndpointAuth, FORMAT, InstallationRecord,
+    AppKind, AppRecord, Discovery, Door, Dropped, Endpoint, EndpointAuth, FORMAT,
+    InstallationRecord,
 };
 use super::lifecycle::Lifecycle;
 use super::notices::Notices;
@@ -19,7 +20,7 @@ use super::token;
 use super::validate::{Rules, key_problem};
 use super::webhook::{WEBHOOKS, Webhook, is_relative};
 use crate::clock;
-use crate::domain::{AppId, Product, Secret, SubscriptionId};
+use crate::domain::{AppId, ModuleKey, Product, Secret, SubscriptionId};
 
 /// Says whether deliveries may go to an address, and if not why.
 pub type CheckUrl = dyn Fn(&Url) -> Result<(), String> + Send + Sync;
@@ -181,16 +182,22 @@ impl Registry {
                         return Ok(Decision::Keep(Vec::new()));
                     };
                     let modules = std::mem::take(&mut record.modules);
-                    let (kept, gone) =
+                    let (kept, gone): (Vec<_>, Vec<_>) =
                         modules.into_iter().partition(|module| module.door == Door::Webhook);
+                    let gone: Vec<ModuleKey> = gone.into_iter().map(|module| module.key).collect();
                     record.modules = kept;
+                    record.dropped = Some(Dropped {
+                        at_ms: clock::now_ms(),
+                        version: app.version.clone(),
+                        keys: gone.clone(),
+                    });
                     Ok(Decision::Put(Box::new(record), gone))
                 })
                 .await?;
-            dropped.extend(gone.into_iter().map(|module| SubscriptionId {
-                installation: installation.clone(),
-                key: module.key,
-            }));
+            dropped.extend(
+                gone.into_iter()
+                    .map(|key| SubscriptionId { installation: installation.clone(), key }),
+            );
         }
         Ok(dropped)
     }

@@ -271,6 +271,9 @@ pub struct InstallationRecord {
     /// The app was warned of webhooks that expire until then, milliseconds since the epoch.
     #[serde(default)]
     pub warned_until_ms: i64,
+    /// The modules that last gave way to a new version of the app; none while none had to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<Dropped>,
     /// What it registered, in the order of registration.
     pub modules: Vec<ModuleRecord>,
     /// Order number that the next module gets; never falls, so that paging never skips.
@@ -279,6 +282,19 @@ pub struct InstallationRecord {
     pub created_ms: i64,
     /// Last written, milliseconds since the epoch.
     pub updated_ms: i64,
+}
+
+/// Modules that gave way to a new version of their app, for operators to see.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dropped {
+    /// When, milliseconds since the epoch.
+    pub at_ms: i64,
+    /// The app's version, where it says one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Their keys, in the order of registration; never more than an installation may have.
+    pub keys: Vec<ModuleKey>,
 }
 
 impl InstallationRecord {

@@ -271,6 +271,7 @@ fn new_installation(
         token_hash: token.map(token::digest),
         discovery: None,
         warned_until_ms: 0,
+        dropped: None,
         modules: Vec::new(),
         next_order: 1,
         created_ms: now_ms,

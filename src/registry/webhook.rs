@@ -24,6 +24,8 @@ const EVENT_CHARS_MAX: usize = 100;
 const FILTER_CHARS_MAX: usize = 10_000;
 /// The one condition that can be told from what is known of an installation.
 const LICENSED: &str = "addon_is_licensed";
+/// Deepest nesting of conditions.
+const CONDITIONS_DEEP: u8 = 8;
 
 /// A webhook, in form right.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -253,23 +255,49 @@ impl Reader<'_> {
     /// Conditions on users and entities cannot be decided here, and a webhook that fires although
     /// its condition does not hold is worse than none.
     fn requires_licence(&mut self) -> bool {
-        let conditions = match self.data.get("conditions") {
-            None => return false,
-            Some(Value::Array(conditions)) => conditions,
-            Some(_) => {
-                self.wrong("conditions", "this is a list of conditions");
-                return false;
+        let Some(conditions) = self.data.get("conditions") else { return false };
+        let Some(conditions) = conditions.as_array() else {
+            self.wrong("conditions", "this is a list of conditions");
+            return false;
+        };
+        let with = |licensed| all_hold(conditions, licensed, CONDITIONS_DEEP);
+        match (with(true), with(false)) {
+            (Some(true), Some(without)) => return !without,
+            (Some(false), Some(_)) => {
+                self.wrong("conditions", "with an active licence this never holds");
             }
-        };
-        let plain = |condition: &Value| {
-            condition.get("condition").and_then(Value::as_str) == Some(LICENSED)
-                && condition.get("invert").is_none_or(|invert| *invert == Value::Bool(false))
-        };
-        if !conditions.iter().all(plain) {
-            self.wrong("conditions", format!("the only condition of webhooks is {LICENSED}"));
+            _ => self.wrong("conditions", format!("the only condition of webhooks is {LICENSED}")),
         }
-        !conditions.is_empty()
+        false
     }
+}
+
+/// Whether all `conditions` hold for an installation with or without a licence; none if one of them
+/// is about something else, or they are nested deeper than `deep`.
+fn all_hold(conditions: &[Value], licensed: bool, deep: u8) -> Option<bool> {
+    let mut all = true;
+    for condition in conditions {
+        all &= holds(condition, licensed, deep)?;
+    }
+    Some(all)
+}
+
+fn holds(condition: &Value, licensed: bool, deep: u8) -> Option<bool> {
+    let deeper = deep.checked_sub(1)?;
+    let Value::Object(condition) = condition else { return None };
+    if let Some(all) = condition.get("and") {
+        return all_hold(all.as_array()?, licensed, deeper);
+    }
+    if let Some(any) = condition.get("or") {
+        let any: Option<Vec<bool>> =
+            any.as_array()?.iter().map(|condition| holds(condition, licensed, deeper)).collect();
+        return Some(any?.contains(&true));
+    }
+    let inverted = match condition.get("invert") {
+        None => false,
+        Some(invert) => invert.as_bool()?,
+    };
+    (condition.get("condition")? == LICENSED).then_some(licensed != inverted)
 }
 
 #[cfg(test)]
@@ -320,12 +348,36 @@ mod tests {
     }
 
     #[test]
-    fn licence_is_the_one_condition() {
-        let data = json!({"event": "e", "url": "/h", "conditions": [{"condition": LICENSED}]});
-        assert!(read(data, Product::Jira).unwrap().requires_licence);
-        let data = json!({"event": "e", "url": "/h", "conditions": [
-            {"condition": LICENSED, "invert": true}]});
-        assert!(read(data, Product::Jira).is_err());
+    fn licence_is_the_one_condition_alone_or_composed() {
+        let requires = |conditions: Value| {
+            let data = json!({"event": "e", "url": "/h", "conditions": conditions});
+            read(data, Product::Jira).ok().map(|webhook| webhook.requires_licence)
+        };
+        let licensed = json!({"condition": LICENSED});
+        let not = json!({"condition": LICENSED, "invert": true});
+        let admin = json!({"condition": "user_is_admin"});
+        assert_eq!(requires(json!([])), Some(false));
+        assert_eq!(requires(json!([licensed])), Some(true));
+        assert_eq!(requires(json!([{"and": [licensed, {"or": [licensed, not]}]}])), Some(true));
+        assert_eq!(requires(json!([{"or": [licensed, not]}])), Some(false));
+        for undecided in [
+            json!([admin]),
+            json!([{"or": [licensed, admin]}]),
+            json!([not]),
+            json!([{"or": []}]),
+            json!([{"and": licensed}]),
+            json!([{"condition": LICENSED, "invert": "no"}]),
+            json!(["addon_is_licensed"]),
+            json!(licensed),
+        ] {
+            assert_eq!(requires(undecided.clone()), None, "{undecided}");
+        }
+        let mut deep = licensed;
+        for _ in 1..CONDITIONS_DEEP {
+            deep = json!({"and": [deep]});
+        }
+        assert_eq!(requires(json!([deep])), Some(true));
+        assert_eq!(requires(json!([{"and": [deep]}])), None);
     }
 
     #[test]

@@ -52,7 +52,7 @@ await admin("POST", "/events?cloudId=site-confluencejs&type=avi:confluence:creat
   { content: { id: "1", type: "page", title: "Made" } });
 await until("the webhook arrives", () => received.length === 1);
 assert.equal(received[0].url, "/base/hook");
-assert.equal(received[0].body.content.title, "Made");
+assert.equal(received[0].body.page.title, "Made");
 const claims = jwt.decodeSymmetric(received[0].authorization.replace("JWT ", ""), SECRET, "HS256");
 assert.equal(claims.iss, TENANT);
 assert.equal(claims.qsh, jwt.createQueryStringHash({ method: "POST", pathname: "/hook", query: {} }));

@@ -14,6 +14,7 @@ mod bad_input;
 mod codes;
 mod command;
 mod conform;
+mod connect;
 mod declared;
 mod delivery;
 mod discovery;

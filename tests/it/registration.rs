@@ -9,7 +9,7 @@ use serde_json::json;
 use switchyard::api::{ApiState, router};
 use switchyard::bus::{Connections, FailedStream, Subjects, streams};
 use switchyard::config::Config;
-use switchyard::domain::Secret;
+use switchyard::domain::{ModuleKey, Secret};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{
     ConnectLimits, Door, ModuleRecord, ModuleSpec, RegisterError, Registry, Settings, Store,
@@ -206,6 +206,47 @@ async fn replicas_that_register_at_once_end_at_exactly_the_limit() {
     let accepted = calls.join_all().await.into_iter().filter(|accepted| *accepted).count();
     assert_eq!(accepted, settings().modules_max);
     assert_eq!(modules(&replicas[0]).len(), settings().modules_max);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_replicas_that_write_one_key_one_wins_and_the_other_hears_of_a_conflict() {
+    let broker = NatsServer::start().await;
+    let replicas = [Replica::start(&broker).await, Replica::start(&broker).await];
+    provision(&replicas[0].registry).await;
+    let heard = async |registry: &Registry, key: Option<&ModuleKey>| {
+        let is_known = || match key {
+            None => registry.installation("inst-a").is_some(),
+            Some(key) => registry.find(&"inst-a".into(), key).is_ok(),
+        };
+        let known = async {
+            while !is_known() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(READY_TIMEOUT, known).await.expect("the other replica hears of it");
+    };
+    heard(&replicas[1].registry, None).await;
+    let id = "inst-a".into();
+    let [first, second] = replicas.each_ref().map(|replica| &replica.registry);
+    for round in 0..10 {
+        let key = || Some(format!("key-{round}").into());
+        let (one, other) = tokio::join!(
+            first.register(&id, trigger(), key()),
+            second.register(&id, trigger(), key())
+        );
+        assert_eq!(u8::from(one.is_ok()) + u8::from(other.is_ok()), 1, "round {round}");
+        let registered = one.or(other).expect("one of them").module;
+        let (key, seen) = (registered.key, Some(registered.revision));
+        heard(first, Some(&key)).await;
+        heard(second, Some(&key)).await;
+        let (one, other) = tokio::join!(
+            first.replace(&id, &key, trigger(), seen),
+            second.replace(&id, &key, trigger(), seen)
+        );
+        assert_eq!(u8::from(one.is_ok()) + u8::from(other.is_ok()), 1, "round {round}");
+        let lost = one.err().or(other.err());
+        assert!(matches!(lost, Some(RegisterError::StaleRevision)), "{lost:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -81,6 +81,12 @@ async fn modules_give_way_to_a_new_version_that_takes_a_key_and_webhooks_stay() 
     assert_eq!(replica.put_connect(fixed("one")).await, ["inst-c/one", "inst-c/two"]);
     assert_eq!(replica.keys(), ["webhook-1"]);
     assert!(replica.is_live("one"), "the app's own");
+    let dropped = replica.installation("inst-c").unwrap().record.dropped.clone().unwrap();
+    assert_eq!(dropped.keys, ["one".into(), "two".into()]);
+    // A version that clashes with nothing leaves the record of the last one that did.
+    assert!(replica.put_connect(fixed("one")).await.is_empty());
+    let kept = replica.installation("inst-c").unwrap().record.dropped.clone();
+    assert_eq!(kept, Some(dropped));
 }
 
 #[tokio::test]
