@@ -113,9 +113,14 @@ impl Known {
 impl Linter<'_> {
     fn report(&mut self, finding: Diagnostic) {
         let known = |seen: &Diagnostic| seen.code == finding.code && seen.span == finding.span;
-        if self.findings.len() < WARNINGS_MAX && !self.findings.iter().any(known) {
+        if !self.is_full() && !self.findings.iter().any(known) {
             self.findings.push(finding);
         }
+    }
+
+    /// Whether one more finding would be one too many.
+    fn is_full(&self) -> bool {
+        self.findings.len() >= WARNINGS_MAX
     }
 
     fn text(&self, span: Span) -> &str {
