@@ -150,12 +150,12 @@ impl Linter<'_> {
         let mut of_change = None;
         // The bodies that have no such member.
         let mut absent = Vec::new();
-        for (shape, (event, _)) in known.shapes.iter().zip(&self.bodies) {
+        for (at, shape) in known.shapes.iter().enumerate() {
             let Shape::Map(members) = shape else {
                 shapes.push(Shape::Any);
                 continue;
             };
-            match members.find(&name.text) {
+            match self.find(members, &name.text) {
                 Found::Field(field) => {
                     shapes.push(field.shape);
                     present.push(field.shape);
@@ -172,7 +172,8 @@ impl Linter<'_> {
                 }
                 Found::Unknown { nearest } => {
                     shapes.push(Shape::Any);
-                    absent.push((*event, *members, nearest));
+                    let event = self.bodies.get(at).map_or("", |(event, _)| event);
+                    absent.push((event, *members, nearest));
                 }
             }
         }
