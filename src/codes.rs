@@ -156,6 +156,13 @@ pub const ENTRIES: &[Entry] = &[
         "Read it again, and send the `ETag` of that answer.",
     ),
     entry(
+        "SY-1109",
+        "the token has expired",
+        "The token came with an event, as `x-forge-oauth-system`, and is older than its two hours.",
+        "",
+        "Take the token of the latest event. If that one is refused too, compare the clocks: the answer's `Date` is the router's.",
+    ),
+    entry(
         "SY-2001",
         "something required is missing",
         "A member that must be there is not.",

@@ -506,6 +506,7 @@ impl Checker {
         let known = receiver.filter(|ty| !matches!(ty, Type::Map | Type::Null));
         if let Some(ty) = known.filter(|_| !optional)
             && !member.is_some_and(|member| crate::builtin::members_of(ty).contains(&member))
+            && self.has_room(self.severity_of_certain())
         {
             let message = crate::builtin::unknown_member(ty, name).into_error().message;
             let finding = Diagnostic::error(Code::UnknownMember, span, message);

@@ -1,7 +1,9 @@
 //! How the cost of a filter grows with the lists it walks, told before it runs.
 //!
-//! A step for each node and one more for each member and call, as evaluation charges them; a list
-//! that a method walks is a variable named after its path, and walks inside of walks multiply.
+//! One for each node and one more for each member and call; a list that a method walks is a variable
+//! named after its path, and walks inside of walks multiply. This is the measure by which the vendor
+//! refuses filters, not a forecast of steps: those grow with what a node works on as well, and only
+//! [`crate::limits::STEPS_MAX`] bounds them.
 //!
 //! **Source:** Forge events page, "Filter out events": a formula such as `N*M + 5*N + 20`, refused
 //! above 3 variables, 3 combinations, 3 variables in one combination or a constant over 10,000.
@@ -27,7 +29,7 @@ const NAMES: [&str; 6] = ["N", "M", "L", "K", "J", "I"];
 pub struct Complexity {
     /// The lists that are walked, each once, as they are written.
     pub lists: Vec<String>,
-    /// Steps by the lists that multiply them, as indices into [`Complexity::lists`].
+    /// Operations by the lists that multiply them, as indices into [`Complexity::lists`].
     pub terms: BTreeMap<Vec<usize>, u64>,
 }
 
@@ -52,7 +54,7 @@ impl Complexity {
             let found = combined.len();
             Some(format!("it combines lists in {found} ways, the vendor allows {VARIABLES_MAX}"))
         } else if constant > CONSTANT_MAX {
-            Some(format!("{constant} steps whatever the event, the vendor allows {CONSTANT_MAX}"))
+            Some(format!("its constant part is {constant}, the vendor allows {CONSTANT_MAX}"))
         } else {
             None
         }

@@ -10,6 +10,7 @@ use crate::builtin::pattern::Pattern;
 use crate::builtin::{self, Found, Machine, Outcome};
 use crate::diagnostic::Code;
 use crate::fault::{EvalError, Fault};
+use crate::limits::STEPS_PER_CONSTANT;
 use crate::meter::Meter;
 use crate::operator::{self, build_list, build_map};
 use crate::program::{MemberOp, Op, Program, Routine};
@@ -309,7 +310,7 @@ impl<'v, V: View> Evaluator<'v, V> {
             Op::Bind(slot) => self.bind(slot, running),
             Op::Lambda(id) => self.lambda(id, running)?,
             Op::Try { handler } => {
-                self.meter.step(1)?;
+                self.meter.step(2)?;
                 self.handlers.push(Handler { target: handler, stack: self.stack.len() });
             }
             Op::EndTry => {
@@ -333,7 +334,7 @@ impl<'v, V: View> Evaluator<'v, V> {
                 Value::String(Text::Borrowed(name))
             }
             Op::Native(native) => {
-                self.meter.step(1)?;
+                self.meter.step(STEPS_PER_CONSTANT)?;
                 Value::Function(Function::Native(native))
             }
             Op::New { class, arguments } => {
@@ -386,7 +387,7 @@ impl<'v, V: View> Evaluator<'v, V> {
     fn push_literals(&mut self, at: u32) -> Result<(), Fault<'v>> {
         let program = self.program;
         let literals = program.lists.get(at as usize).map_or(&[][..], |list| list);
-        self.meter.step(u32::try_from(literals.len() + 1).unwrap_or(u32::MAX))?;
+        self.meter.constants(literals.len())?;
         self.stack.push(Value::List(List::Literal(literals)));
         Ok(())
     }

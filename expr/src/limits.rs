@@ -53,10 +53,14 @@ pub const TEXT_BYTES_PER_STEP: usize = 64;
 pub const SEARCH_BYTES_PER_STEP: usize = 8;
 
 /// Steps of entering a function, beside those of its body.
-pub const STEPS_PER_ENTRY: u32 = 6;
+pub const STEPS_PER_ENTRY: u32 = 7;
+
+/// Steps of naming a builtin function, or a list of constants beside those for its elements: the
+/// value is larger than others that a node yields.
+pub const STEPS_PER_CONSTANT: u32 = 2;
 
 /// Steps of anything that is put on the heap, beside those for its bytes.
-pub const STEPS_PER_BUILT: u32 = 6;
+pub const STEPS_PER_BUILT: u32 = 8;
 
 /// Steps of writing a number or a date as text, or of reading one.
 pub const STEPS_PER_NUMBER_TEXT: u32 = 32;

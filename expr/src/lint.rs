@@ -8,11 +8,13 @@ mod access;
 mod condition;
 mod operator;
 
+use std::collections::HashMap;
+
 use crate::Usage;
 use crate::ast::UnaryOp;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::limits::{BODIES_MAX, WARNINGS_MAX};
-use crate::schema::{Members, Shape, body_of};
+use crate::schema::{Found, Members, Shape, body_of};
 use crate::span::Span;
 use crate::typed::{Block, Body, Expr, Kind, Part, Place, Typed};
 use crate::value::{Literal, Type};
@@ -27,6 +29,7 @@ pub(crate) fn lint(typed: &Typed, usage: &Usage<'_>, findings: &mut Vec<Diagnost
         present: Vec::new(),
         guarded: 0,
         findings,
+        said: HashMap::new(),
     };
     let known = linter.block(&typed.main.body);
     linter.top_level(&known);
@@ -59,6 +62,8 @@ struct Linter<'t> {
     /// How many `try` blocks are open: what fails inside may be meant to.
     guarded: u32,
     findings: &'t mut Vec<Diagnostic>,
+    /// What maps said about names: a similar name is dear to look for. The source bounds it.
+    said: HashMap<Box<str>, Vec<(&'static Members, Found)>>,
 }
 
 #[derive(Default)]
@@ -113,9 +118,25 @@ impl Known {
 impl Linter<'_> {
     fn report(&mut self, finding: Diagnostic) {
         let known = |seen: &Diagnostic| seen.code == finding.code && seen.span == finding.span;
-        if self.findings.len() < WARNINGS_MAX && !self.findings.iter().any(known) {
+        if !self.is_full() && !self.findings.iter().any(known) {
             self.findings.push(finding);
         }
+    }
+
+    /// What `members` says about `name`.
+    fn find(&mut self, members: &'static Members, name: &str) -> Found {
+        let said = self.said.get(name).map_or(&[][..], Vec::as_slice);
+        if let Some((_, found)) = said.iter().find(|(known, _)| std::ptr::eq(*known, members)) {
+            return *found;
+        }
+        let found = members.find(name);
+        self.said.entry(name.into()).or_default().push((members, found));
+        found
+    }
+
+    /// Whether one more finding would be one too many.
+    fn is_full(&self) -> bool {
+        self.findings.len() >= WARNINGS_MAX
     }
 
     fn text(&self, span: Span) -> &str {

@@ -7,7 +7,7 @@ use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::{
     ACTIVE_HEIGHT_MAX, CALL_HEIGHT, MEMORY_BYTES_MAX, SEARCH_BYTES_PER_STEP, STEPS_PER_BUILT,
-    STEPS_PER_ELEMENT, TEXT_BYTES_PER_STEP, VALUE_DEPTH_MAX,
+    STEPS_PER_CONSTANT, STEPS_PER_ELEMENT, TEXT_BYTES_PER_STEP, VALUE_DEPTH_MAX,
 };
 use crate::value::Value;
 
@@ -16,7 +16,7 @@ pub(crate) const VALUE_BYTES: usize = size_of::<Value<'static>>();
 /// Bytes of the counts and lengths in front of what is shared.
 const HEADER_BYTES: usize = 48;
 /// Names that a lookup walks over for one step, and at most: larger maps have an index.
-const NAMES_PER_STEP: u32 = 8;
+const NAMES_PER_STEP: u32 = 4;
 const NAMES_WALKED_MAX: u32 = 16;
 /// Slots of a function that are made ready for one step.
 const SLOTS_PER_STEP: u32 = 8;
@@ -65,6 +65,12 @@ impl Meter {
     /// Charges one step for each of `count` things: list elements, map entries, dear bytes.
     pub(crate) fn each<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
         self.step(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    /// Charges for a list of `count` constants.
+    pub(crate) fn constants<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
+        self.step(STEPS_PER_CONSTANT)?;
+        self.each(count)
     }
 
     /// Charges for bytes of text that are compared or copied.

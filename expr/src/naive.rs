@@ -12,6 +12,7 @@ use crate::builtin::pattern::Pattern;
 use crate::builtin::{self, Found, Machine, Outcome};
 use crate::diagnostic::Code;
 use crate::fault::{EvalError, Fault};
+use crate::limits::STEPS_PER_CONSTANT;
 use crate::meter::Meter;
 use crate::operator::{self, build_list, build_map};
 use crate::span::Span;
@@ -171,7 +172,7 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
                 self.block(otherwise)
             }
             Body::Try { attempt, error, handler, span } => {
-                self.charge(1, *span)?;
+                self.charge(2, *span)?;
                 match self.block(attempt) {
                     Err(fault) if fault.is_catchable() => {
                         let source = &self.program.source;
@@ -209,7 +210,7 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
                 Ok(Value::of_literal(literal))
             }
             Kind::Literals(literals) => {
-                self.meter.step(u32::try_from(literals.len() + 1).unwrap_or(u32::MAX))?;
+                self.meter.constants(literals.len())?;
                 Ok(Value::List(List::Literal(literals)))
             }
             Kind::Place(place) => {
@@ -219,7 +220,7 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
             Kind::Variable(at) => self.variable(*at),
             Kind::TypeOfVariable(at) => self.type_of_variable(*at),
             Kind::Native(native) => {
-                self.meter.step(1)?;
+                self.meter.step(STEPS_PER_CONSTANT)?;
                 Ok(Value::Function(Function::Native(*native)))
             }
             Kind::Template(parts) => self.template(parts),

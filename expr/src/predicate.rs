@@ -162,6 +162,12 @@ pub enum Resolved {
 }
 
 impl Path {
+    /// Whether it reads `event.selfGenerated`. That differs from app to app, so no index that serves
+    /// all of them holds it.
+    pub fn is_derived(&self) -> bool {
+        self.steps.first().is_some_and(|step| &*step.name == "selfGenerated")
+    }
+
     /// Follows the path, exactly as evaluation does.
     pub fn resolve<V: View>(&self, view: &V) -> Resolved {
         let Some(event) = view.variable("event") else { return Resolved::Broken };
@@ -214,7 +220,10 @@ impl Condition {
             Condition::Opaque { .. } | Condition::Not(_) => false,
             Condition::All(inner) => inner.iter().any(Condition::is_key),
             Condition::Any(inner) => inner.iter().all(Condition::is_key),
-            _ => true,
+            Condition::OneOf { path, .. }
+            | Condition::Ordered { path, .. }
+            | Condition::Includes { path, .. }
+            | Condition::Some { path, .. } => !path.is_derived(),
         }
     }
 
@@ -234,11 +243,13 @@ impl Condition {
     pub(crate) fn is_settled_as_key(&self) -> bool {
         match self {
             Condition::Opaque { .. } | Condition::Not(_) => false,
-            Condition::Some { exact, .. } => *exact,
             Condition::All(inner) | Condition::Any(inner) => {
                 inner.iter().all(Condition::is_settled_as_key)
             }
-            _ => true,
+            Condition::OneOf { path, .. }
+            | Condition::Ordered { path, .. }
+            | Condition::Includes { path, .. } => !path.is_derived(),
+            Condition::Some { path, exact, .. } => *exact && !path.is_derived(),
         }
     }
 }

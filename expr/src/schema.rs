@@ -57,6 +57,7 @@ pub(crate) enum Others {
 }
 
 /// What a map says about a name.
+#[derive(Clone, Copy)]
 pub(crate) enum Found {
     Field(&'static Field),
     /// Legal, and nothing else is known.

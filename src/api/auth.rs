@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq;
 use super::{ApiError, Shared, metrics};
 use crate::clock;
 use crate::domain::Secret;
-use crate::jwt::system;
+use crate::jwt::system::{self, Unnamed};
 use crate::registry::{InstallationState, LiveInstallation, Registry, digest};
 
 /// Carries on whose behalf a container calls. **Source:** Forge containers reference.
@@ -51,45 +51,63 @@ impl FromRequestParts<Shared> for ForgeCaller {
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
         let proxied = parts.uri.path().starts_with(CONTAINER_PATHS);
-        forge_caller(&parts.headers, proxied, state).map_err(|reason| {
-            metrics::auth_failed(reason);
-            ApiError::Unauthorized(reason)
+        forge_caller(&parts.headers, proxied, state).map_err(|denied| {
+            metrics::auth_failed(denied.reason);
+            match denied.expired_s {
+                Some(ago_s) => ApiError::TokenExpired { ago_s },
+                None => ApiError::Unauthorized(denied.reason),
+            }
         })
     }
 }
 
+/// Why a caller is refused.
+struct Denied {
+    /// For metrics.
+    reason: &'static str,
+    /// For how long its token, which was ours, has been too old.
+    expired_s: Option<i64>,
+}
+
+impl From<&'static str> for Denied {
+    fn from(reason: &'static str) -> Self {
+        Self { reason, expired_s: None }
+    }
+}
+
 /// `proxied` callers must say on whose behalf they call; others may.
-fn forge_caller(
-    headers: &HeaderMap,
-    proxied: bool,
-    state: &Shared,
-) -> Result<ForgeCaller, &'static str> {
+fn forge_caller(headers: &HeaderMap, proxied: bool, state: &Shared) -> Result<ForgeCaller, Denied> {
     let token = bearer(headers).ok_or("no_token")?;
-    let found = state.registry.installation_by_token(&digest(token));
-    let found = found.or_else(|| by_system_token(&state.registry, token));
-    let installation = found.ok_or("unknown_token")?;
+    let installation = match state.registry.installation_by_token(&digest(token)) {
+        Some(installation) => installation,
+        None => by_system_token(&state.registry, token)?,
+    };
     if installation.record.state != InstallationState::Enabled {
-        return Err("not_enabled");
+        return Err("not_enabled".into());
     }
     match headers.get(PROXY_AUTHORIZATION) {
         Some(value) => {
             let value = value.to_str().map_err(|_| "bad_proxy_header")?;
             if acting_as(value).ok_or("bad_proxy_header")? != "app" {
-                return Err("as_user");
+                return Err("as_user".into());
             }
         }
-        None if proxied => return Err("no_proxy_header"),
+        None if proxied => return Err("no_proxy_header".into()),
         None => {}
     }
     Ok(ForgeCaller { installation })
 }
 
 /// The installation named by a token that we handed to its remote with an event.
-fn by_system_token(registry: &Registry, token: &str) -> Option<Arc<LiveInstallation>> {
+fn by_system_token(registry: &Registry, token: &str) -> Result<Arc<LiveInstallation>, Denied> {
     let now_s = clock::now_ms().div_euclid(1000);
-    let (app, installation) = system::bearer(registry.keys(), token, now_s)?;
-    let found = registry.installation(installation.as_str())?;
-    (found.record.app == app).then_some(found)
+    let named = system::bearer(registry.keys(), token, now_s);
+    let (app, installation) = named.map_err(|why| match why {
+        Unnamed::Foreign => Denied::from("unknown_token"),
+        Unnamed::Expired { ago_s } => Denied { reason: "expired_token", expired_s: Some(ago_s) },
+    })?;
+    let found = registry.installation(installation.as_str());
+    found.filter(|found| found.record.app == app).ok_or(Denied::from("unknown_token"))
 }
 
 /// The token of `Authorization: Bearer <token>`; the scheme's case does not matter.

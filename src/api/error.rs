@@ -43,6 +43,11 @@ pub(super) fn publish_code(error: &PublishError) -> &'static str {
 pub enum ApiError {
     /// The caller may not do this; the reason is for metrics only.
     Unauthorized(&'static str),
+    /// The caller's token was one of ours, and is too old.
+    TokenExpired {
+        /// For how long, in seconds.
+        ago_s: i64,
+    },
     /// The operator's token is absent or wrong.
     NotAnOperator,
     /// The request is not signed by a Connect app.
@@ -124,6 +129,15 @@ impl Answer {
         Self { errors, ..Self::new(status, message) }
     }
 
+    /// Only who holds a token that we signed learns that it is too old.
+    fn expired(ago_s: i64) -> Self {
+        let ago = if ago_s < 120 { format!("{ago_s} s") } else { format!("{} min", ago_s / 60) };
+        let problem = Problem::new("SY-1109", "", format!("token refused: it expired {ago} ago"))
+            .with_help("take the token that came with the latest event");
+        let errors = vec![problem];
+        Self { errors, ..Self::new(StatusCode::UNAUTHORIZED, AUTHORIZATION_FAILED) }
+    }
+
     fn invalid(problems: Vec<Problem>) -> Self {
         let message = summary(&problems);
         Self { errors: problems, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, message) }
@@ -138,6 +152,7 @@ impl From<ApiError> for Answer {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Unauthorized(_) => Self::new(StatusCode::UNAUTHORIZED, AUTHORIZATION_FAILED),
+            ApiError::TokenExpired { ago_s } => Self::expired(ago_s),
             ApiError::NotAnOperator => Self::coded(
                 StatusCode::UNAUTHORIZED,
                 "SY-1105",

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use switchyard_expr::diagnostic::Page;
-use switchyard_expr::{Code, Diagnostic, Profile, Severity, Usage, compile_for, limits};
+use switchyard_expr::{Code, Diagnostic, Profile, Severity, Usage, compile_for};
 
 use super::{EXIT_NO, Output, UsageError, print_line, read_input, read_sample};
 use crate::codes;
@@ -239,8 +239,9 @@ fn summary(filter: &FilterText) -> Option<String> {
         keys => format!("index key: {}", keys.join(", ")),
     };
     let complexity = compiled.complexity;
-    let lists = complexity.variables().map(|(name, list)| format!("{name} = length of {list}"));
+    let lists =
+        complexity.variables().map(|(name, list)| format!("{name} is the length of {list}"));
     let lists: Vec<String> = lists.collect();
     let walks = if lists.is_empty() { String::new() } else { format!(", {}", lists.join(", ")) };
-    Some(format!("steps {complexity} of {}{walks} · {index}", limits::STEPS_MAX))
+    Some(format!("complexity {complexity}{walks} · {index}"))
 }

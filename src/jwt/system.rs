@@ -40,12 +40,29 @@ struct Bearer {
     installation_id: InstallationId,
 }
 
-/// Whom a token that we signed names, unless it is of another kind or too old.
-#[must_use]
-pub fn bearer(keys: &KeyRing, token: &str, now_s: i64) -> Option<(AppId, InstallationId)> {
-    let Claims { iss, aud, exp, app } = keys.verified(token)?;
-    let is_ours = iss == ISSUER && aud == ISSUER;
-    (is_ours && now_s < exp).then_some((app.id, app.installation_id))
+/// Why a token names nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unnamed {
+    /// We did not sign it, or not for this.
+    Foreign,
+    /// We signed it, but its time is over.
+    Expired {
+        /// For how long, in seconds.
+        ago_s: i64,
+    },
+}
+
+/// Whom a token that we signed names.
+///
+/// # Errors
+/// It is of another kind or too old.
+pub fn bearer(keys: &KeyRing, token: &str, now_s: i64) -> Result<(AppId, InstallationId), Unnamed> {
+    let Claims { iss, aud, exp, app } = keys.verified(token).ok_or(Unnamed::Foreign)?;
+    match (iss == ISSUER && aud == ISSUER, now_s < exp) {
+        (false, _) => Err(Unnamed::Foreign),
+        (true, false) => Err(Unnamed::Expired { ago_s: now_s.saturating_sub(exp) }),
+        (true, true) => Ok((app.id, app.installation_id)),
+    }
 }
 
 #[cfg(test)]
@@ -58,11 +75,11 @@ mod tests {
         let keys = KeyRing::default();
         keys.apply(&[KeyRecord::generate().unwrap()]).unwrap();
         let made = keys.sign(&claims(&"app".into(), &"inst".into(), 0), 0).unwrap();
-        let named = Some(("app".into(), "inst".into()));
+        let named = Ok(("app".into(), "inst".into()));
         assert_eq!(bearer(&keys, &made, LIFE_S - 1), named);
-        assert_eq!(bearer(&keys, &made, LIFE_S), None);
+        assert_eq!(bearer(&keys, &made, LIFE_S + 9), Err(Unnamed::Expired { ago_s: 9 }));
         let mut other = claims(&"app".into(), &"inst".into(), 0);
         other["iss"] = json!("forge/invocation-token");
-        assert_eq!(bearer(&keys, &keys.sign(&other, 0).unwrap(), 1), None);
+        assert_eq!(bearer(&keys, &keys.sign(&other, 0).unwrap(), 1), Err(Unnamed::Foreign));
     }
 }

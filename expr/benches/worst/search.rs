@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use switchyard_expr::limits::SOURCE_CHARS_MAX;
 
 use crate::grammar::{Dice, Tree};
-use crate::{Bench, Case, RUNS};
+use crate::{Bench, Case};
 
+/// Runs of each case that lived, to choose those that are kept.
+const RUNS_TO_RANK: usize = 9;
 /// How many live at one time, of each kind.
 const POPULATION: usize = 48;
 /// How many of each kind are kept as cases.
@@ -121,8 +123,9 @@ fn are_alike(windows: &HashSet<&[u8]>, source: &str) -> bool {
 
 /// The costliest cases, measured with care, without repeats.
 fn costliest(bench: &Bench, cases: impl Iterator<Item = Case>) -> Vec<Case> {
-    let mut measured: Vec<(f64, Case)> =
-        cases.filter_map(|case| bench.cost(&case, RUNS).map(|cost| (cost.part, case))).collect();
+    let mut measured: Vec<(f64, Case)> = cases
+        .filter_map(|case| bench.cost(&case, RUNS_TO_RANK).map(|cost| (cost.part, case)))
+        .collect();
     measured.sort_by(|a, b| b.0.total_cmp(&a.0));
     let mut kept: Vec<Case> = Vec::new();
     for (_, case) in measured {

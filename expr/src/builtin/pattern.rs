@@ -22,6 +22,9 @@ const TABLE_BYTES_PER_STEP: usize = 4;
 /// Steps for eight bytes and states that are simulated.
 const STEPS_PER_EIGHT_STATES: usize = 5;
 
+/// Why a pattern is refused whose automaton passes the limit.
+const TOO_LARGE: &str = "the pattern is too large";
+
 /// A compiled pattern.
 #[derive(Debug)]
 pub(crate) struct Pattern {
@@ -232,7 +235,7 @@ fn automaton(
         .reverse(reverse);
     let built = thompson::Compiler::new().configure(config).build_from_hir(hir);
     built.map_err(|error| match error.size_limit() {
-        Some(_) => "the pattern is too large".into(),
+        Some(_) => TOO_LARGE.into(),
         None => last_line(&error.to_string()),
     })
 }
@@ -246,3 +249,6 @@ fn last_line(drawing: &str) -> String {
     let line = drawing.lines().last().unwrap_or_default();
     line.trim_start_matches("error: ").into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,10 @@ pub(crate) fn compile(pattern: &str) -> Result<Pattern, String> {
     Pattern::for_many(&translate(pattern))
 }
 
+/// What JavaScript calls space, as the members of a class.
+const SPACES: &str = "\\t-\\r\\x20\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\
+    \\x{202F}\\x{205F}\\x{3000}\\x{FEFF}";
+
 /// JavaScript syntax to that of the `regex` crate.
 fn translate(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 16);
@@ -49,6 +53,9 @@ fn translate(pattern: &str) -> String {
                 Some('W') => out.push_str("[^0-9A-Za-z_]"),
                 Some('b') if in_class => out.push_str("\\x08"),
                 Some('b') => out.push_str("(?-u:\\b)"),
+                Some('B') => out.push_str("(?-u:\\B)"),
+                Some('s') => out.extend(["[", SPACES, "]"]),
+                Some('S') => out.extend(["[^", SPACES, "]"]),
                 Some(other) => out.extend(['\\', other]),
                 None => out.push('\\'),
             },
@@ -66,11 +73,19 @@ fn translate(pattern: &str) -> String {
             }
             // Doubled, these would be set operations.
             '&' | '~' if in_class => out.extend(['\\', c]),
+            // So would these; the first member is no range either.
+            '-' if in_class && is_plain(&out) => out.push_str("\\-"),
             '.' if !in_class => out.push_str("[^\\n\\r\\x{2028}\\x{2029}]"),
             other => out.push(other),
         }
     }
     out
+}
+
+/// Whether a hyphen behind this part of a class stands for itself alone.
+fn is_plain(class: &str) -> bool {
+    let first = class.ends_with('[') && !class.ends_with("\\[") || class.ends_with("[^");
+    first || class.ends_with('-') && !class.ends_with("\\-")
 }
 
 /// The pattern argument, compiled, with its use charged.
@@ -98,30 +113,23 @@ struct Matches<'t> {
     text: &'t str,
     /// Where to search next.
     at: usize,
-    /// Where the last match ended.
-    end: Option<usize>,
 }
 
 impl<'t> Matches<'t> {
     fn new(pattern: Arc<Pattern>, text: &'t str) -> Matches<'t> {
-        Matches { pattern, text, at: 0, end: None }
+        Matches { pattern, text, at: 0 }
     }
 
     fn next<'v>(&mut self, meter: &mut Meter) -> Result<Option<(Range<usize>, Places)>, Fault<'v>> {
-        while self.at <= self.text.len() {
-            meter.step(STEPS_PER_SEARCH)?;
-            let places = self.pattern.find(self.text, self.at, meter)?;
-            let Some(places) = places else { return Ok(None) };
-            let Some(whole) = places.first().cloned().flatten() else { return Ok(None) };
-            // Nothing right behind a match is no match of its own.
-            if whole.is_empty() && self.end == Some(whole.end) {
-                self.at = next_char(self.text, self.at);
-                continue;
-            }
-            (self.at, self.end) = (whole.end, Some(whole.end));
-            return Ok(Some((whole, places)));
+        if self.at > self.text.len() {
+            return Ok(None);
         }
-        Ok(None)
+        meter.step(STEPS_PER_SEARCH)?;
+        let Some(places) = self.pattern.find(self.text, self.at, meter)? else { return Ok(None) };
+        let Some(whole) = places.first().cloned().flatten() else { return Ok(None) };
+        // As in JavaScript, nothing right behind a match is a match too.
+        self.at = if whole.is_empty() { next_char(self.text, whole.end) } else { whole.end };
+        Ok(Some((whole, places)))
     }
 }
 
@@ -232,7 +240,9 @@ fn expand<'v>(
         out.push(rest.get(..at).unwrap_or_default(), meter)?;
         let tail = rest.get(at + 1..).unwrap_or_default();
         let group = |digits: usize| {
-            let number = tail.get(..digits).and_then(|digits| digits.parse::<usize>().ok());
+            let are_digits = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = tail.get(..digits).filter(are_digits);
+            let number = number.and_then(|digits| digits.parse::<usize>().ok());
             number.filter(|number| (1..places.len()).contains(number)).map(|n| (n, digits))
         };
         let taken = if tail.starts_with('$') {
@@ -252,3 +262,6 @@ fn expand<'v>(
     }
     out.push(rest, meter)
 }
+
+#[cfg(test)]
+mod tests;

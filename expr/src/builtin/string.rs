@@ -12,6 +12,8 @@ use crate::meter::Meter;
 use crate::operator::{ListBuilder, build_list};
 use crate::value::{Member, Text, Type, Value};
 
+/// Steps of a unit that is put before or behind.
+const STEPS_PER_PADDED: usize = 2;
 /// Steps of finding the ends of a slice.
 const STEPS_PER_SLICE: u32 = 4;
 
@@ -192,11 +194,16 @@ fn pad<'v>(
     let fill = arguments.optional_text(1)?.map_or(" ", |fill| fill.as_str());
     meter.search_text(text.len())?;
     let missing = wanted.saturating_sub(units(text));
-    meter.each(2 * missing)?;
+    meter.each(STEPS_PER_PADDED * missing)?;
     // Of a longer fill only the first units are used.
-    let fill: Vec<u16> = fill.encode_utf16().take(missing).collect();
-    let fill: Vec<u16> = fill.into_iter().cycle().take(missing).collect();
-    built(&glue(text, &String::from_utf16_lossy(&fill)), meter)
+    let fill: String = if fill.is_ascii() {
+        fill.chars().cycle().take(missing).collect()
+    } else {
+        let fill: Vec<u16> = fill.encode_utf16().take(missing).collect();
+        let fill: Vec<u16> = fill.into_iter().cycle().take(missing).collect();
+        String::from_utf16_lossy(&fill)
+    };
+    built(&glue(text, &fill), meter)
 }
 
 /// A repeat count: the fraction is cut off, 0 to 100.

@@ -24,7 +24,7 @@ fn the_false_conjunct_is_the_one_that_decided() {
 false  (would not be delivered)
   event.issue.fields.priority.name == 'High'   true    \"High\"
   event.issue.key.indexOf('ABC-') == 0         false   \"XYZ-12\"   <- decided here
-steps 24 of 50000 · index key: issue.fields.priority.name = \"High\"
+steps 25 of 50000 · index key: issue.fields.priority.name = \"High\"
 left to decide for each candidate: event.issue.key.indexOf('ABC-') == 0";
     assert_eq!(text(source), expected);
 }
@@ -75,7 +75,7 @@ true  (would be delivered)
     [1] l != null && l == 'b'                                  true    <- decided here
       l != null                                                true    \"b\"
       l == 'b'                                                 true    \"b\"
-steps 41 of 50000 · no index key";
+steps 44 of 50000 · no index key";
     let source = "event.issue.fields.labels.some(l => l != null && l == 'b')";
     assert_eq!(text(source), expected);
     let json = explain(source, &event(), &Env::at(0)).unwrap().as_json();

@@ -12,7 +12,7 @@ use crate::ast::{
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lex::TokenKind;
 use crate::parse::input::{
-    Input, Parsed, expected, foreign_word, is_foreign, missing, need, refused, sign,
+    Input, Parsed, expected, expected_of_if, foreign_word, is_foreign, missing, need, refused, sign,
 };
 use crate::parse::sequence::{braced, is_reserved};
 
@@ -234,6 +234,7 @@ fn leaf<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
         TokenKind::Word("null") => ExprKind::Null,
         TokenKind::Word("true") => ExprKind::Bool(true),
         TokenKind::Word("false") => ExprKind::Bool(false),
+        TokenKind::Word("if") => return Err(expected_of_if(input, "an expression")),
         TokenKind::Word(word) if is_foreign(word) => {
             return Err(refused(foreign_word(word, token.span)));
         }

@@ -153,6 +153,16 @@ fn assignment(span: Span) -> Diagnostic {
         .replaced_by("==")
 }
 
+/// A committed failure around an `if`, with both ways to choose between values.
+pub(super) fn expected_of_if(input: Input<'_, '_>, what: &'static str) -> nom::Err<Failure> {
+    let token = input.first();
+    let message = format!("expected {what}, found {}", describe(&token.kind));
+    refused(Diagnostic::error(Code::Expected, token.span, message).with_help(
+        "write `condition ? value : other`; or, where a filter, function or block starts, \
+         `if (condition) { value } else { other }`",
+    ))
+}
+
 /// The operator that a word of another language stands for.
 pub(super) fn spelt_out(word: &str) -> Option<&'static str> {
     match word.to_ascii_lowercase().as_str() {

@@ -8,7 +8,7 @@ use crate::ast::{Body, Expr, Name, Sequence};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lex::TokenKind;
 use crate::parse::expression::{expression, name, parenthesised};
-use crate::parse::input::{Input, Parsed, expected, missing, need, refused, sign};
+use crate::parse::input::{Input, Parsed, expected, expected_of_if, missing, need, refused, sign};
 
 /// Words that cannot name a variable.
 pub(super) fn is_reserved(word: &str) -> bool {
@@ -83,8 +83,12 @@ fn conditional_body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
     let mut arms = Vec::new();
     let mut input = input;
     loop {
-        let (rest, condition) = parenthesised(input.rest(1))?;
-        let (rest, then) = block(rest)?;
+        let condition = input.rest(1);
+        if !condition.is_sign("(") {
+            return Err(expected_of_if(condition, "`(`"));
+        }
+        let (rest, condition) = parenthesised(condition)?;
+        let (rest, then) = branch(rest)?;
         arms.push((condition, then));
         if !rest.is_word("else") {
             let message = "this `if` has no `else`, so it may have no value";
@@ -95,10 +99,15 @@ fn conditional_body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
         }
         input = rest.rest(1);
         if !input.is_word("if") {
-            let (rest, otherwise) = block(input)?;
+            let (rest, otherwise) = branch(input)?;
             return Ok((rest, Body::If { arms, otherwise: Box::new(otherwise) }));
         }
     }
+}
+
+/// A block of an `if`.
+fn branch<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
+    if input.is_sign("{") { block(input) } else { Err(expected_of_if(input, "`{`")) }
 }
 
 /// `"try" block "catch" "(" identifier? ")" block`

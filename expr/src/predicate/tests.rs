@@ -154,6 +154,9 @@ fn a_filter_is_found_by_what_must_hold_before_anything_can_fail() {
     assert_eq!(keys("event.a != 1"), [""; 0]);
     assert_eq!(keys("event.a == 1 || event.b == 2"), ["(a = 1 or b = 2)"]);
     assert_eq!(keys("event.a == 1 || event.b != 2"), [""; 0]);
+    // What differs from app to app is no key for all of them.
+    assert_eq!(keys("event.selfGenerated == false && event.a == 1"), ["a = 1"]);
+    assert_eq!(keys("event.a == 1 || event.selfGenerated == true"), [""; 0]);
 }
 
 #[test]

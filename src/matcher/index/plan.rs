@@ -119,7 +119,7 @@ impl Planner {
 
     fn one_of(&mut self, path: &Path, constants: &[Constant]) -> Option<Check> {
         // What differs from app to app cannot be looked up once for all of them.
-        if is_derived(path) {
+        if path.is_derived() {
             let op = if path.steps.len() == 1 { Op::Open } else { Op::Stuck };
             return Some(Check { op, column: 0, argument: 0 });
         }
@@ -167,7 +167,7 @@ impl Planner {
 
     /// The column of a path; none when there are too many.
     fn column(&mut self, path: &Path, kind: Kind) -> Option<ColumnId> {
-        if is_derived(path) {
+        if path.is_derived() {
             return None;
         }
         let key = (path.clone(), kind);
@@ -196,10 +196,6 @@ fn is_guarded(path: &Path, before: &[Condition]) -> bool {
         },
         _ => false,
     })
-}
-
-fn is_derived(path: &Path) -> bool {
-    path.steps.first().is_some_and(|step| &*step.name == "selfGenerated")
 }
 
 /// How a filter is found: it may be skipped if no target holds and no column is in trouble.
