@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use switchyard_expr::predicate::{Constant, ItemTest};
-use switchyard_expr::{Condition, Path, Program};
+use switchyard_expr::{Condition, Path, Program, limits};
 
 use super::check::{Check, Op, Tables};
 use super::column::{ColumnBuilder, ITEMS_MAX, Kind, READ_STEPS_MAX};
@@ -40,12 +40,14 @@ impl Planner {
         // would not see. Each node costs one step and stands for one character at least, an element
         // of a list that stands in the filter four steps for two characters, and a constant is
         // compared with all of a list: hence the factor. The text and lists that tests search are
-        // apart, and so are the items of a list.
-        if source_len * 4 + reads(&program.facts().condition) * READ_STEPS_MAX > steps_max {
+        // apart, and so are the items of a list, and the errors that a `?.` swallows.
+        let swallowed = program.source().matches("?.").count() * limits::STEPS_PER_ERROR as usize;
+        let searched = reads(&program.facts().condition) * READ_STEPS_MAX;
+        if source_len * 4 + searched + swallowed > steps_max {
             out.push(stuck());
             return;
         }
-        let may_test_items = source_len * ITEMS_MAX <= steps_max;
+        let may_test_items = source_len * ITEMS_MAX + swallowed <= steps_max;
         match &program.facts().condition {
             Condition::All(operands) => self.operands(operands, may_test_items, out),
             condition => self.condition(condition, &[], may_test_items, out),
