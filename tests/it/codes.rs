@@ -9,11 +9,12 @@ use tokio::net::TcpStream;
 use crate::support::{ADMIN_TOKEN, NatsServer, RouterProcess, Setup};
 
 /// Pages without a request: the cause is too large to print, lies with the broker, in bytes that
-/// are no text, in a connection that breaks, in haste, or in the command line.
-const WITHOUT_REQUEST: [&str; 20] = [
+/// are no text, in a connection that breaks, in haste, in a token of an hour ago, or in the command
+/// line.
+const WITHOUT_REQUEST: [&str; 21] = [
     "SY-1001", "SY-1003", "SY-1004", "SY-1021", "SY-1024", "SY-1025", "SY-1102", "SY-1107",
-    "SY-2008", "SY-2018", "SY-2022", "SY-2023", "SY-2024", "SY-2025", "SY-2026", "SY-5011",
-    "SY-5012", "SY-5013", "SY-5021", "SY-5022",
+    "SY-1109", "SY-2008", "SY-2018", "SY-2022", "SY-2023", "SY-2024", "SY-2025", "SY-2026",
+    "SY-5011", "SY-5012", "SY-5013", "SY-5021", "SY-5022",
 ];
 
 /// Sends the request of a page, which says its own `Authorization` if that matters.
