@@ -44,13 +44,37 @@ impl Planner {
         let swallowed = program.source().matches("?.").count() * limits::STEPS_PER_ERROR as usize;
         let searched = reads(&program.facts().condition) * READ_STEPS_MAX;
         if source_len * 4 + searched + swallowed > steps_max {
-            out.push(stuck());
+            out.push(STUCK);
             return;
         }
         let may_test_items = source_len * ITEMS_MAX + swallowed <= steps_max;
         match &program.facts().condition {
             Condition::All(operands) => self.operands(operands, may_test_items, out),
             condition => self.condition(condition, &[], may_test_items, out),
+        }
+    }
+
+    /// Puts columns into the order of their paths, so that each path is followed once.
+    pub(super) fn sort_columns(&mut self, checks: &mut [Check]) {
+        let mut first: HashMap<&Path, usize, RandomState> = HashMap::default();
+        for (at, (path, _)) in self.columns.iter().enumerate() {
+            first.entry(path).or_insert(at);
+        }
+        let rank: Vec<usize> =
+            self.columns.iter().map(|(path, _)| first.get(path).copied().unwrap_or(0)).collect();
+        self.ids.clear();
+        let mut old: Vec<(usize, (Path, ColumnBuilder))> =
+            std::mem::take(&mut self.columns).into_iter().enumerate().collect();
+        old.sort_by_key(|(at, _)| rank.get(*at));
+        let mut new = vec![0; old.len()];
+        for (id, (before, _)) in (0..).zip(&old) {
+            if let Some(place) = new.get_mut(*before) {
+                *place = id;
+            }
+        }
+        self.columns = old.into_iter().map(|(_, column)| column).collect();
+        for check in checks.iter_mut().filter(|check| check.asked().is_some()) {
+            check.column = new.get(usize::from(check.column)).copied().unwrap_or(ColumnId::MAX);
         }
     }
 
@@ -116,7 +140,7 @@ impl Planner {
                 return;
             }
         };
-        out.push(check.unwrap_or_else(stuck));
+        out.push(check.unwrap_or(STUCK));
     }
 
     fn one_of(&mut self, path: &Path, constants: &[Constant]) -> Option<Check> {
@@ -133,6 +157,8 @@ impl Planner {
         let mut symbols: Vec<Symbol> =
             constants.iter().map(|constant| self.symbol(column, [constant])).collect();
         symbols.sort_unstable();
+        // 0 and -0 are one.
+        symbols.dedup();
         self.tables.sets.push(index(symbols.len()));
         self.tables.sets.extend(symbols);
         Some(Check { op: Op::IsOneOf, column, argument: index(at) })
@@ -183,9 +209,8 @@ impl Planner {
     }
 }
 
-fn stuck() -> Check {
-    Check { op: Op::Stuck, column: 0, argument: 0 }
-}
+/// A filter that only evaluation can tell.
+pub(super) const STUCK: Check = Check { op: Op::Stuck, column: 0, argument: 0 };
 
 /// Whether `path != null` stands among the conditions that hold.
 fn is_guarded(path: &Path, before: &[Condition]) -> bool {
@@ -271,7 +296,7 @@ impl Uses {
             Op::Ordered(_) => self.ordered.get(usize::from(column)).map_or(0, |n| n / 2),
             Op::All => return self.anchor(inner, tables),
             Op::Any => return self.anchor_of_any(inner, tables),
-            Op::Not | Op::Open | Op::Stuck => return None,
+            _ => return None,
         };
         Some(Anchor { targets: vec![check], columns: vec![column], cost })
     }
@@ -304,7 +329,7 @@ impl Check {
     fn asked(self) -> Option<ColumnId> {
         match self.op {
             Op::Is | Op::IsOneOf | Op::MayBe | Op::Ordered(_) => Some(self.column),
-            Op::All | Op::Any | Op::Not | Op::Open | Op::Stuck => None,
+            _ => None,
         }
     }
 }
