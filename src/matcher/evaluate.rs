@@ -42,7 +42,7 @@ pub(super) fn partition(
     let case = Case { heading, decoder, env };
     for (number, layer) in (0..).zip(&partition.layers) {
         // No filter that reads the flag is decided without an evaluation of its own.
-        layer.segment.find(decoder, found);
+        layer.segment.find(decoder, &case.env, expression, found);
         outcome.candidates += found.candidates;
         let lone = found.lone.iter().filter(|place| layer.is_live(**place));
         outcome.hits.extend(lone.map(|place| Hit { layer: number, place: *place }));

@@ -17,17 +17,19 @@ mod builder;
 mod check;
 mod column;
 mod dictionary;
+mod operand;
 mod plan;
 mod route;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use switchyard_expr::Program;
+use switchyard_expr::{Env, Program};
 
 use self::check::{Answer, Check, Op, Tables, split_row};
 use self::column::{Column, States};
 use self::dictionary::index;
+use self::operand::Operand;
 use self::route::Route;
 use super::Subscription;
 use crate::event::Decoder;
@@ -86,6 +88,8 @@ pub(super) struct Segment {
     paths: Box<[(Route, Range<u32>)]>,
     /// In the order of their paths.
     columns: Box<[(Column, Postings)]>,
+    /// Their columns stand behind the others.
+    operands: Box<[(Operand, Postings)]>,
     /// The run of groups without an anchor, decided for every event.
     unanchored: u32,
 }
@@ -137,7 +141,13 @@ impl Segment {
     }
 
     /// Decides all filters: which hold, and which only evaluation can tell.
-    pub(super) fn find(&self, decoder: &Decoder, found: &mut Findings) {
+    pub(super) fn find(
+        &self,
+        decoder: &Decoder,
+        env: &Env,
+        scratch: &mut switchyard_expr::Scratch,
+        found: &mut Findings,
+    ) {
         found.clear();
         self.touch();
         let picks = decoder.pick(&self.selection, &mut found.picked);
@@ -147,9 +157,14 @@ impl Segment {
                 column.read(value, &mut found.states);
             }
         }
+        for (operand, _) in &self.operands {
+            operand.read(decoder, env, scratch, &mut found.states);
+        }
         let states = std::mem::take(&mut found.states);
         self.decide_run(self.unanchored, &states, found);
-        for ((_, postings), state) in self.columns.iter().zip(&states.columns) {
+        let postings = self.columns.iter().map(|(_, postings)| postings);
+        let postings = postings.chain(self.operands.iter().map(|(_, postings)| postings));
+        for (postings, state) in postings.zip(&states.columns) {
             if state.trouble {
                 self.decide_rows(self.rows.get(usize_range(&postings.rows)), &states, found);
                 postings.fragile.iter().for_each(|row| self.decide_one(*row, &states, found));
@@ -246,12 +261,14 @@ impl Segment {
 
     /// Bytes on the heap, without what listeners share with the registry.
     pub(super) fn heap_bytes(&self) -> usize {
-        let columns = self.columns.iter().map(|(column, postings)| {
-            column.heap_bytes()
-                + size_of_val(&*postings.below)
-                + size_of_val(&*postings.above)
-                + size_of_val(&*postings.fragile)
-        });
+        let columns = self
+            .columns
+            .iter()
+            .map(|(column, postings)| column.heap_bytes() + postings.heap_bytes());
+        let operands = self
+            .operands
+            .iter()
+            .map(|(operand, postings)| operand.heap_bytes() + postings.heap_bytes());
         let routes = self.paths.iter().map(|(route, _)| route.heap_bytes()).sum::<usize>();
         size_of_val(&*self.listeners)
             + size_of_val(&*self.by_pointer)
@@ -262,10 +279,16 @@ impl Segment {
             + routes
             + self.tables.heap_bytes()
             + columns.sum::<usize>()
+            + size_of_val(&*self.operands)
+            + operands.sum::<usize>()
     }
 }
 
 impl Postings {
+    fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.below) + size_of_val(&*self.above) + size_of_val(&*self.fragile)
+    }
+
     /// Rows of groups whose comparison holds for `number`.
     fn ordered(&self, number: f64) -> impl Iterator<Item = u32> {
         let below = self.below.iter().take_while(move |((bound, excluded), _)| {

@@ -51,7 +51,7 @@ pub(super) fn build(mut listeners: Vec<Listener>, steps_max: u32) -> Segment {
         drafts.push(Draft { listeners: group, checks: start..checks.len(), anchor: None });
     }
     planner.sort_columns(&mut checks);
-    let mut uses = Uses::default();
+    let mut uses = Uses::new(planner.columns.len());
     checks.iter().for_each(|check| uses.count(*check, &planner.tables));
     for draft in &mut drafts {
         let own = checks.get(draft.checks.clone()).unwrap_or_default();
@@ -107,11 +107,12 @@ fn lay_out(
     rows.found_by_symbols();
     let unanchored = rows.others();
     let RowsBuilder { rows, columns: postings, .. } = rows;
+    let mut postings = postings.into_iter();
     let mut selection = SelectionBuilder::default();
     let mut paths: Vec<(Route, Range<u32>)> = Vec::new();
     let mut last = None;
     let mut columns = Vec::with_capacity(planner.columns.len());
-    for ((path, builder), postings) in planner.columns.into_iter().zip(postings) {
+    for ((path, builder), postings) in planner.columns.into_iter().zip(postings.by_ref()) {
         let at = index(columns.len());
         if last.as_ref() != Some(&path) {
             paths.push((Route::new(&path, &mut selection), at..at));
@@ -122,6 +123,11 @@ fn lay_out(
         let column = builder.finish(route.end(), &postings.runs, &mut selection);
         columns.push((column, postings.finish()));
     }
+    let operands = planner.operands.into_iter().zip(postings).map(|(program, postings)| {
+        let run = postings.runs.first().copied().unwrap_or_default();
+        (Operand::new(program, run), postings.finish())
+    });
+    let operands = operands.collect();
     let mut tables = planner.tables;
     tables.bounds.shrink_to_fit();
     tables.sets.shrink_to_fit();
@@ -137,6 +143,7 @@ fn lay_out(
         selection: selection.finish(),
         paths: paths.into(),
         columns: columns.into(),
+        operands,
         unanchored,
     }
 }
@@ -159,6 +166,8 @@ const END: Check = Check { op: Op::End, column: 0, argument: 0 };
 impl<'d> RowsBuilder<'d> {
     fn new(checks: &'d [Check], drafts: &'d [Draft], planner: &'d Planner) -> Self {
         let postings = |symbols| PostingsBuilder { runs: vec![0; symbols], ..Default::default() };
+        let columns = planner.columns.iter().map(|(_, column)| postings(column.symbols()));
+        let operands = planner.operands.iter().map(|_| postings(1));
         Self {
             checks,
             drafts,
@@ -166,7 +175,7 @@ impl<'d> RowsBuilder<'d> {
             rows: vec![END],
             heads: Vec::with_capacity(drafts.len()),
             written: vec![0; drafts.len()],
-            columns: planner.columns.iter().map(|(_, column)| postings(column.symbols())).collect(),
+            columns: columns.chain(operands).collect(),
         }
     }
 

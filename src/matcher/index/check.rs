@@ -40,6 +40,8 @@ pub(super) enum Op {
     Open,
     /// Something that only evaluation can tell.
     Stuck,
+    /// The operand `column` holds. Becomes `Is` when all columns are known.
+    Operand,
     /// The head of a row of as many checks as `column` says: the filter of one listener, at place
     /// `argument`, who has no conditions beside it. It is found once.
     Lone,

@@ -95,8 +95,16 @@ impl States {
         }
     }
 
-    fn trouble(&mut self) {
+    /// Of a column whose value nobody can tell.
+    pub(super) fn trouble(&mut self) {
         self.columns.push(State { trouble: true, ..State::default() });
+    }
+
+    /// Of an operand, with what it leads to if it holds.
+    pub(super) fn operand(&mut self, holds: Option<Entry>) {
+        let start = self.entries.len();
+        self.entries.extend(holds);
+        self.entries_from(start);
     }
 
     fn number(&mut self, number: f64) {
