@@ -199,7 +199,12 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
     }
 
     fn eval_all(&mut self, exprs: &'v [Expr]) -> Result<Vec<Value<'v>>, Fault<'v>> {
-        exprs.iter().map(|expr| self.eval(expr)).collect()
+        // As many as there are: what grew would keep room that nobody pays for.
+        let mut values = Vec::with_capacity(exprs.len());
+        for expr in exprs {
+            values.push(self.eval(expr)?);
+        }
+        Ok(values)
     }
 
     fn eval(&mut self, expr: &'v Expr) -> Outcome<'v> {
