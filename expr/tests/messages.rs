@@ -32,6 +32,22 @@ const ABOUT_EVENTS: &[(&str, &[&str])] = &[
     ("event.issue.fields.summary + 'x'", EVENTS),
     ("event.eventType == 'avi:jira:deleted:issue'", EVENTS),
     ("event.issue != null && event.issue.fields.assignee.accountId == 'x'", EVENTS),
+    ("event.user.accountId == 'x'", EVENTS),
+    ("event.worklog.timeSpentSeconds > 60", EVENTS),
+    ("event.issue.fields['Story Points'] == 5", EVENTS),
+    ("event.issue.fields.summary ~ 'crash' && event.issue.fields.summary !~ 'test'", EVENTS),
+    ("event.issue.fields.summary contains 'crash'", EVENTS),
+    ("event.issue.fields.project.key IN ['OPS', 'WEB']", EVENTS),
+    ("event.issue.fields.labels not 'x'", EVENTS),
+    ("event.issue.fields.assignee is EMPTY", EVENTS),
+    ("event.issue.fields.assignee == EMPTY", EVENTS),
+    ("not (event.issue.key == 'A')", EVENTS),
+    ("not event.issue.fields.labels.includes('x')", EVENTS),
+    ("event.issue.fields.assignee.accountId == currentUser()", EVENTS),
+    ("event.issue.fields.created < now()", EVENTS),
+    (r"event.issue.key.match(/OPS-\d+/) != null", EVENTS),
+    ("event.issue.key.match(/ops/i) != null", EVENTS),
+    ("event.issue.fields.summary.includes('crash') ? true", EVENTS),
 ];
 
 /// Queries that are not JQL, or not that of webhooks.

@@ -3,7 +3,7 @@
 use super::{Known, Linter, Missing};
 use crate::advice;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::schema::{Found, Members, Shape, change_title, product_of};
+use crate::schema::{Found, Members, Others, Shape, change_title, product_of};
 use crate::span::Span;
 use crate::typed::{Expr, Kind, Link, LinkKind, MemberName};
 use crate::value::{Member, Type};
@@ -181,7 +181,11 @@ impl Linter<'_> {
             Some((_, members, nearest)) if present.is_empty() => {
                 // Methods of maps are no fields.
                 if !matches!(name.member, Some(Member::Get | Member::Set | Member::Entries)) {
-                    self.no_field(name, at, members, *nearest);
+                    let of_event = known.path.as_deref() == Some("event");
+                    match crate::schema::elsewhere(&name.text).filter(|_| of_event) {
+                        Some(help) => self.no_member(name, at, members, help),
+                        None => self.no_field(name, at, members, *nearest),
+                    }
                 }
                 return Known::default();
             }
@@ -226,9 +230,19 @@ impl Linter<'_> {
                 Some(path) if self.text(span) == &*name.text => {
                     finding.with_help(format!("it is found at `{path}`")).replaced_by(path)
                 }
+                _ if members.others == Others::CustomFields => {
+                    finding.with_help("custom fields go by their ids, such as `customfield_10010`")
+                }
                 _ => finding,
             },
         });
+    }
+
+    /// A member that only other events have, or none.
+    fn no_member(&mut self, name: &MemberName, at: Span, event: &Members, help: &str) {
+        let message = format!("no field `{}` on {}", name.text, event.title);
+        let finding = Diagnostic::warning(Code::UnknownField, self.name_span(at, name), message);
+        self.report(finding.labelled("unknown field").with_help(help));
     }
 
     /// The name of a step, without the `.` before it; the whole of `['name']`.
