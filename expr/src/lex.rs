@@ -390,10 +390,14 @@ impl<'s> Lexer<'s> {
 
     /// Whether the tokens so far call for an operand next.
     fn expects_operand(&self) -> bool {
-        match self.tokens.last().map(|token| &token.kind) {
+        let mut before = self.tokens.iter().rev().map(|token| &token.kind);
+        match before.next() {
             None | Some(TokenKind::PlaceholderStart) => true,
             Some(TokenKind::Sign(sign)) => !matches!(*sign, ")" | "]" | "}"),
-            Some(TokenKind::Word(word)) => matches!(*word, "return" | "throw" | "typeof"),
+            // Behind a dot any word is the name of a member.
+            Some(TokenKind::Word("return" | "throw" | "typeof")) => {
+                !matches!(before.next(), Some(TokenKind::Sign("." | "?.")))
+            }
             Some(_) => false,
         }
     }
