@@ -24,7 +24,7 @@ fn the_false_conjunct_is_the_one_that_decided() {
 false  (would not be delivered)
   event.issue.fields.priority.name == 'High'   true    \"High\"
   event.issue.key.indexOf('ABC-') == 0         false   \"XYZ-12\"   <- decided here
-steps 25 of 50000 · index key: issue.fields.priority.name = \"High\"
+steps 29 of 50000 · index key: issue.fields.priority.name = \"High\"
 left to decide for each candidate: event.issue.key.indexOf('ABC-') == 0";
     assert_eq!(text(source), expected);
 }
