@@ -48,7 +48,7 @@ pub(super) fn texts(source: &str, count: usize) -> Vec<&str> {
 /// The program of an operand, if it says the same to all apps.
 pub(super) fn compiled(text: &str) -> Option<Program> {
     let program = compile(text, Profile::Filter).ok()?.program;
-    (!program.facts().reads_self_generated).then_some(program)
+    (!program.reads_self_generated()).then_some(program)
 }
 
 impl Operand {

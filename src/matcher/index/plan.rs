@@ -40,30 +40,31 @@ pub(super) struct Planner {
 impl Planner {
     /// The checks of a program.
     pub(super) fn checks(&mut self, program: &Program, steps_max: u32, out: &mut Vec<Check>) {
-        let source_len = program.source().len();
+        let (source, facts) = (program.source(), program.facts());
+        let source_len = source.len();
         let steps_max = steps_max as usize;
         // An evaluation that could run out of steps before the checks do has an error that they
         // would not see. Each node costs one step and stands for one character at least, an element
         // of a list that stands in the filter four steps for two characters, and a constant is
         // compared with all of a list: hence the factor. The text and lists that tests search are
         // apart, and so are the items of a list, and the errors that a `?.` swallows.
-        let swallowed = program.source().matches("?.").count() * limits::STEPS_PER_ERROR as usize;
-        let searched = reads(&program.facts().condition) * READ_STEPS_MAX;
+        let swallowed = source.matches("?.").count() * limits::STEPS_PER_ERROR as usize;
+        let searched = reads(&facts.condition) * READ_STEPS_MAX;
         if source_len * 4 + searched + swallowed > steps_max {
             out.push(STUCK);
             return;
         }
         let may_test_items = source_len * ITEMS_MAX + swallowed <= steps_max;
         let start = out.len();
-        let Condition::All(operands) = &program.facts().condition else {
-            return self.condition(&program.facts().condition, &[], may_test_items, out);
+        let Condition::All(operands) = &facts.condition else {
+            return self.condition(&facts.condition, &[], may_test_items, out);
         };
         self.operands(operands, may_test_items, out);
         let own = out.get(start..).unwrap_or_default();
         if !own.iter().all(is_decided) && Uses::default().anchor(own, &self.tables).is_none() {
             let steps_left = steps_max - source_len * 4 - searched - swallowed;
             let evaluations = steps_left / operand::STEPS_MAX as usize;
-            let texts = operand::texts(program.source(), operands.len());
+            let texts = operand::texts(&source, operands.len());
             let texts = texts.into_iter().map(Some).take(evaluations.min(operand::COUNT_MAX));
             out.truncate(start);
             for (at, text) in (0..operands.len()).zip(texts.chain(std::iter::repeat(None))) {
