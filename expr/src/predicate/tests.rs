@@ -190,3 +190,24 @@ fn collects_entity_properties_once() {
         paths.iter().map(|path| (&*path.entity, &*path.key, &*path.path)).collect();
     assert_eq!(paths, vec![("issue", "k", "a.b"), ("project", "p", "list")]);
 }
+
+#[test]
+fn each_operand_is_a_filter_of_its_own_and_means_the_same() {
+    for source in [
+        "event.a == 1",
+        "event.a == 1 && event.b == event.c && !(event.d == 'x')",
+        "event.a == 1 && (event.b == 2 && (event.c == event.d || event.e)) && event.f",
+        "(event.a == event.b) && ((event.c) == (event.d)) && [event.e, 1].includes(2)",
+        "event.list.some(i => i.a == event.b && i.c) && event.n > 1 /* && */",
+    ] {
+        let spans = crate::operands(source, Profile::Filter).unwrap();
+        let whole = condition(source);
+        assert_eq!(spans.len(), whole.operands().len(), "{source}");
+        for (span, operand) in spans.iter().zip(whole.operands()) {
+            let text = &source[span.start as usize..span.end as usize];
+            assert_eq!(condition(text), *operand, "{text}");
+        }
+    }
+    let behind_declaration = crate::operands("let a = event.a; a == 1 && a == 2", Profile::Filter);
+    assert_eq!(behind_declaration.unwrap(), []);
+}
