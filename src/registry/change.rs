@@ -22,6 +22,7 @@ use tracing::{debug, info};
 use super::applied::{LiveApp, LiveInstallation};
 use super::calls::{AppCaller, Calls};
 use super::document::{ClientRecord, Document, read};
+use super::horizon::Horizon;
 use super::limits::RateLimit;
 use super::live::{Counts, Live};
 use super::metrics;
@@ -40,6 +41,8 @@ const CONFLICTS_MAX: u32 = 32;
 const CONFLICT_PAUSE_MAX: Duration = Duration::from_millis(50);
 /// How long a change waits to be applied on this replica.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an answer waits for what other replicas wrote; then it tells what is known here.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often webhooks that expired are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Locks that queue up changes of one document; documents share them by hash.
@@ -202,6 +205,7 @@ pub struct Registry {
     pub(super) rate: RateLimit,
     pub(super) calls: Calls,
     store: Arc<dyn Store>,
+    horizon: Horizon,
     locks: [Mutex<()>; LOCKS],
     lock_of: RandomState,
     progress: watch::Sender<Progress>,
@@ -225,6 +229,7 @@ impl Registry {
             calls: Calls::default(),
             settings,
             store,
+            horizon: Horizon::default(),
             locks: std::array::from_fn(|_| Mutex::new(())),
             lock_of: RandomState::new(),
             progress: watch::Sender::default(),
@@ -261,10 +266,11 @@ impl Registry {
                 // Revisions begin anew when the store was made anew, so none counts as applied.
                 self.progress.send_modify(|progress| progress.revision = 0);
             }
-            Change::Loaded => {
+            Change::Loaded { revision } => {
                 for key in unseen.take().into_iter().flatten() {
                     self.live.delete(&key);
                 }
+                self.advance(revision);
                 self.progress.send_modify(|progress| progress.loaded = true);
                 let Counts { active, installations, .. } = self.counts();
                 info!(revision = self.revision(), active, installations, "registry loaded");
@@ -427,6 +433,21 @@ impl Registry {
             }
         }
         Err(RegisterError::Contended)
+    }
+
+    /// Waits until this replica has applied what was confirmed before this call, by whichever
+    /// replica, so that an app may go on at another one than it began at. A store that does not
+    /// answer is not waited for: what is known here is the best there is.
+    pub async fn catch_up(&self) {
+        let mut progress = self.progress.subscribe();
+        let caught_up = async {
+            if let Ok(revision) = self.horizon.revision(self.store.as_ref()).await {
+                let _ = progress.wait_for(|progress| progress.revision >= revision).await;
+            }
+        };
+        if timeout(CATCH_UP_TIMEOUT, caught_up).await.is_err() {
+            debug!(revision = self.revision(), "answering without the latest of other replicas");
+        }
     }
 
     async fn until_applied(&self, revision: u64) -> Result<(), RegisterError> {

@@ -23,6 +23,7 @@ mod connect;
 mod discovery;
 mod document;
 mod dynamic;
+mod horizon;
 mod installations;
 mod language;
 mod lifecycle;
