@@ -15,6 +15,10 @@ use http_body_util::BodyExt;
 
 use super::Shared;
 
+/// The body of a request that may change something, for those who ask before it is read.
+#[derive(Clone)]
+pub(super) struct HeldBody(pub(super) Bytes);
+
 /// Answers a request of a door or of the operator API. See the file header.
 pub(super) async fn answer(State(state): State<Shared>, request: Request, next: Next) -> Response {
     let registry = &state.registry;
@@ -22,7 +26,7 @@ pub(super) async fn answer(State(state): State<Shared>, request: Request, next: 
         registry.catch_up().await;
         return next.run(request).await;
     }
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let body = match held(body, state.body_max).await {
         Ok(body) => body,
         // Unreadable for the door as well, which says so in its own words.
@@ -31,6 +35,7 @@ pub(super) async fn answer(State(state): State<Shared>, request: Request, next: 
             return next.run(Request::from_parts(parts, broken)).await;
         }
     };
+    parts.extensions.insert(HeldBody(body.clone()));
     let known = registry.revision();
     let again = Request::from_parts(parts.clone(), Body::from(body.clone()));
     let response = next.clone().run(Request::from_parts(parts, Body::from(body))).await;

@@ -137,6 +137,9 @@ pub enum RegisterError {
     /// The record has another revision than the caller expects.
     #[error("the record changed meanwhile")]
     StaleRevision,
+    /// The same signed request was made before.
+    #[error("the request was made before")]
+    Replayed,
     /// Too many registrations.
     #[error("too many registrations")]
     RateLimited {
@@ -402,6 +405,16 @@ impl Registry {
     ) -> Result<T, RegisterError> {
         let key = D::key(id);
         let _turn = self.lock(&key).lock().await;
+        // What is applied here is nearly always what is stored, so a change begins with that. If it
+        // is not, the write is refused; that nothing is to be written must hold of what is stored.
+        if let Some((current, revision)) = D::applied(&self.live, id)
+            && let Ok(Decision::Put(document, answer)) = decide(Some(current))
+        {
+            match self.put(&key, document, Some(revision)).await {
+                Err(RegisterError::Store(StoreError::Conflict)) => {}
+                written => return written.map(|()| answer),
+            }
+        }
         for conflict in 0..CONFLICTS_MAX {
             let (current, expected) = match self.store.get(&key).await? {
                 Some(Stored { value, revision }) => {
@@ -412,27 +425,40 @@ impl Registry {
             let (written, answer) = match decide(current)? {
                 Decision::Keep(answer) => return Ok(answer),
                 Decision::Put(document, answer) => {
-                    let value = write(&key, document.as_ref())?;
-                    (self.store.put(&key, value, expected).await, answer)
+                    (self.put(&key, document, expected).await, answer)
                 }
                 Decision::Delete(answer) => match expected {
-                    Some(expected) => (self.store.delete(&key, expected).await, answer),
+                    Some(expected) => (self.delete(&key, expected).await, answer),
                     None => return Ok(answer),
                 },
             };
             match written {
-                Ok(revision) => {
-                    self.until_applied(revision).await?;
-                    return Ok(answer);
-                }
-                Err(StoreError::Conflict) => {
+                Err(RegisterError::Store(StoreError::Conflict)) => {
                     debug!(key, conflict, "registry document changed meanwhile, deciding anew");
                     sleep((Duration::from_millis(1) * conflict).min(CONFLICT_PAUSE_MAX)).await;
                 }
-                Err(error) => return Err(error.into()),
+                written => return written.map(|()| answer),
             }
         }
         Err(RegisterError::Contended)
+    }
+
+    /// Writes a document and waits until it is applied here.
+    async fn put<D: Document>(
+        &self,
+        key: &str,
+        document: Box<D>,
+        expected: Option<u64>,
+    ) -> Result<(), RegisterError> {
+        let value = write(key, document.as_ref())?;
+        let _handed = document.hand_over(&self.live, key, &value);
+        let revision = self.store.put(key, value, expected).await?;
+        self.until_applied(revision).await
+    }
+
+    async fn delete(&self, key: &str, expected: u64) -> Result<(), RegisterError> {
+        let revision = self.store.delete(key, expected).await?;
+        self.until_applied(revision).await
     }
 
     /// Waits until this replica has applied what was confirmed before this call, by whichever
