@@ -34,7 +34,7 @@ impl Random {
         (self.next() % end.max(1) as u64) as usize
     }
 
-    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
+    fn pick(&mut self, of: &[&'static str]) -> &'static str {
         of[self.below(of.len())]
     }
 }
@@ -44,41 +44,79 @@ pub(crate) fn projects(filters: usize) -> usize {
     (filters / FILTERS_PER_PROJECT).max(2)
 }
 
-fn field(path: &str, value: &str) -> String {
-    format!("event.issue.fields.{path} == '{value}'")
+/// What a filter of the mix asks for; projects and words by number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wish {
+    /// A project and a type of issue.
+    Kind { project: usize, kind: &'static str },
+    /// And a priority.
+    Priority { project: usize, kind: &'static str, priority: &'static str },
+    /// One of three projects.
+    Projects([usize; 3]),
+    /// A project, and more points than these.
+    Points { project: usize, above: usize },
+    /// A project, and a change of status to this one.
+    Moved { project: usize, to: &'static str },
+    /// A project, and any status but `Done`.
+    Open { project: usize },
+    /// A word in the summary, which nothing else narrows down.
+    Word(usize),
 }
 
-/// A filter of the mix: 60 % conjunctions of two or three equalities, 15 % lists, 10 % ranges,
-/// 10 % changelog, 3 % negations, 2 % substrings that nothing else narrows down.
-pub(crate) fn mixed_filter(random: &mut Random, projects: usize) -> String {
-    let project = field("project.key", &format!("P{}", random.below(projects)));
-    match random.below(100) {
-        0..30 => format!("{project} && {}", field("issuetype.name", random.pick(&TYPES))),
-        30..60 => {
-            let kind = field("issuetype.name", random.pick(&TYPES));
-            format!("{project} && {kind} && {}", field("priority.name", random.pick(&PRIORITIES)))
-        }
-        60..75 => {
-            let keys = [0; 3].map(|_| format!("'P{}'", random.below(projects))).join(", ");
-            format!("[{keys}].includes(event.issue.fields.project.key)")
-        }
-        75..85 => {
-            let bound = random.below(40);
-            let points = "event.issue.fields.customfield_10016";
-            format!("{project} && {points} != null && {points} > {bound}")
-        }
-        85..95 => {
-            let to = random.pick(&STATUSES);
-            format!(
-                "{project} && event.changelog.items.some(i => i.field == 'status' && i.toString == '{to}')"
-            )
-        }
-        95..98 => format!("{project} && event.issue.fields.status.name != 'Done'"),
-        _ => {
-            let word = random.below(projects * 4);
-            format!("event.issue.fields.summary.includes('word{word} ')")
+impl Wish {
+    /// 60 % conjunctions of two or three equalities, 15 % lists, 10 % ranges, 10 % changelog, 3 %
+    /// negations, 2 % substrings.
+    pub(crate) fn random(random: &mut Random, projects: usize) -> Self {
+        let project = random.below(projects);
+        match random.below(100) {
+            0..30 => Self::Kind { project, kind: random.pick(&TYPES) },
+            30..60 => {
+                let kind = random.pick(&TYPES);
+                Self::Priority { project, kind, priority: random.pick(&PRIORITIES) }
+            }
+            60..75 => Self::Projects([0; 3].map(|_| random.below(projects))),
+            75..85 => Self::Points { project, above: random.below(40) },
+            85..95 => Self::Moved { project, to: random.pick(&STATUSES) },
+            95..98 => Self::Open { project },
+            _ => Self::Word(random.below(projects * 4)),
         }
     }
+
+    /// As a Jira expression.
+    pub(crate) fn filter(self) -> String {
+        let is = |path: &str, value: &str| format!("event.issue.fields.{path} == '{value}'");
+        let of = |project: usize| is("project.key", &format!("P{project}"));
+        match self {
+            Self::Kind { project, kind } => {
+                format!("{} && {}", of(project), is("issuetype.name", kind))
+            }
+            Self::Priority { project, kind, priority } => {
+                let (kind, priority) = (is("issuetype.name", kind), is("priority.name", priority));
+                format!("{} && {kind} && {priority}", of(project))
+            }
+            Self::Projects(projects) => {
+                let keys = projects.map(|project| format!("'P{project}'")).join(", ");
+                format!("[{keys}].includes(event.issue.fields.project.key)")
+            }
+            Self::Points { project, above } => {
+                let points = "event.issue.fields.customfield_10016";
+                format!("{} && {points} != null && {points} > {above}", of(project))
+            }
+            Self::Moved { project, to } => format!(
+                "{} && event.changelog.items.some(i => i.field == 'status' && i.toString == '{to}')",
+                of(project)
+            ),
+            Self::Open { project } => {
+                format!("{} && event.issue.fields.status.name != 'Done'", of(project))
+            }
+            Self::Word(word) => format!("event.issue.fields.summary.includes('word{word} ')"),
+        }
+    }
+}
+
+/// A filter of the mix.
+pub(crate) fn mixed_filter(random: &mut Random, projects: usize) -> String {
+    Wish::random(random, projects).filter()
 }
 
 /// A filter that no index holds: it compares two values of the event.

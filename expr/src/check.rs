@@ -589,7 +589,7 @@ pub(crate) fn member_type(receiver: Type, member: Member, called: bool) -> Optio
 }
 
 /// Whether a method of that name takes a pattern as its first argument.
-fn is_pattern_method(name: &str) -> bool {
+pub(crate) fn is_pattern_method(name: &str) -> bool {
     matches!(name, "match" | "matchAll" | "replace")
 }
 

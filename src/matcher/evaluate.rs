@@ -108,7 +108,7 @@ fn evaluate(
         // A filter that reads the flag shares its group only with its own installation, for which
         // the flag is the same; the others do not see it.
         let (program, verdict) = verdict.get_or_insert_with(|| {
-            let own = program.facts().reads_self_generated && own();
+            let own = program.reads_self_generated() && own();
             (program, program.verdict(&case.decoder.view(own), &case.env, scratch))
         });
         subscription.stats.steps.fetch_add(u64::from(scratch.steps()), Relaxed);
@@ -133,7 +133,7 @@ fn filter_error(
     program: &switchyard_expr::Program,
     error: &switchyard_expr::EvalError,
 ) -> FilterError {
-    let at = Position::of(error.span, program.source());
+    let at = Position::of(error.span, &program.source());
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     FilterError {
         kind: error.kind().as_str().to_owned(),

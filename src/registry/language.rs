@@ -53,7 +53,7 @@ pub(super) fn translate_jql(query: &str, path: &str) -> Result<Option<String>, V
 
 /// Entity properties that a filter reads, each as [`property`] spells it.
 pub(super) fn properties(program: &Program) -> impl Iterator<Item = String> {
-    let paths = program.facts().property_paths.iter();
+    let paths = program.facts().property_paths.into_iter();
     paths.map(|path| spell(&path.entity, &path.key, &path.path))
 }
 

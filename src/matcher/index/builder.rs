@@ -52,7 +52,7 @@ pub(super) fn build(mut listeners: Vec<Listener>, steps_max: u32) -> Segment {
 fn group(listeners: &mut [Listener]) -> Vec<Range<usize>> {
     let key = |listener: &Listener| -> (usize, Option<InstallationId>) {
         let program = listener.program();
-        let own = program.is_some_and(|program| program.facts().reads_self_generated);
+        let own = program.is_some_and(|program| program.reads_self_generated());
         let installation = own.then(|| listener.subscription.id.installation.clone());
         (program.map_or(0, |program| Arc::as_ptr(program) as usize), installation)
     };

@@ -34,21 +34,22 @@ pub(super) struct Planner {
 impl Planner {
     /// The checks of a program.
     pub(super) fn checks(&mut self, program: &Program, steps_max: u32, out: &mut Vec<Check>) {
-        let source_len = program.source().len();
+        let (source, facts) = (program.source(), program.facts());
+        let source_len = source.len();
         let steps_max = steps_max as usize;
         // An evaluation that could run out of steps before the checks do has an error that they
         // would not see. Each node costs one step and stands for one character at least, an element
         // of a list that stands in the filter four steps for two characters, and a constant is
         // compared with all of a list: hence the factor. The text and lists that tests search are
         // apart, and so are the items of a list, and the errors that a `?.` swallows.
-        let swallowed = program.source().matches("?.").count() * limits::STEPS_PER_ERROR as usize;
-        let searched = reads(&program.facts().condition) * READ_STEPS_MAX;
+        let swallowed = source.matches("?.").count() * limits::STEPS_PER_ERROR as usize;
+        let searched = reads(&facts.condition) * READ_STEPS_MAX;
         if source_len * 4 + searched + swallowed > steps_max {
             out.push(stuck());
             return;
         }
         let may_test_items = source_len * ITEMS_MAX + swallowed <= steps_max;
-        match &program.facts().condition {
+        match &facts.condition {
             Condition::All(operands) => self.operands(operands, may_test_items, out),
             condition => self.condition(condition, &[], may_test_items, out),
         }
