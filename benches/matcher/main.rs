@@ -9,6 +9,7 @@
     reason = "a bench fails by panicking, and its figures are small"
 )]
 
+mod generated;
 mod measure;
 mod workload;
 
@@ -60,7 +61,7 @@ const USAGE: &str = "\
 cargo bench --bench matcher [-- [--quick] [PART]...]
 
   --quick  up to 100,000 filters of one type, 1,000 tenants
-  PART     of: sizes none wide tenants fanout unindexable; all if none is named";
+  PART     of: sizes none wide tenants generated fanout unindexable; all if none is named";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -90,6 +91,9 @@ fn main() {
         let many = if quick { 1_000 } else { 10_000 };
         many_tenants("200 tenants interleaved, 100000 filters", 200, 500, (1.7, 1.0));
         many_tenants(&format!("{many} tenants, 100 filters each"), many, 100, (1.7, 1.0));
+    }
+    if wanted("generated") {
+        generated::rows();
     }
     if wanted("fanout") {
         all_match();

@@ -590,6 +590,23 @@ pub(crate) fn is_pattern_method(name: &str) -> bool {
 fn unknown_name(name: &str, span: Span) -> Diagnostic {
     let message = format!("`{name}` is not defined in a filter");
     let finding = Diagnostic::error(Code::UnknownName, span, message);
+    let meant = match name.to_ascii_lowercase().as_str() {
+        "empty" | "null" | "nil" | "none" => Some("null"),
+        "true" => Some("true"),
+        "false" => Some("false"),
+        "not" => Some("!"),
+        _ => None,
+    };
+    if let Some(meant) = meant {
+        return finding.with_help(format!("write `{meant}`")).replaced_by(meant);
+    }
+    match name {
+        "currentUser" => {
+            return finding.with_help("who caused an event is `event.atlassianId`, an account id");
+        }
+        "now" => return finding.with_help("the time of the evaluation is `new Date()`"),
+        _ => {}
+    }
     // A word that no event has at its top is more likely a text without its quotes.
     if crate::schema::is_top_level(name) {
         finding

@@ -170,6 +170,8 @@ fn index_plan(typed: &Typed) -> (Vec<String>, Vec<Span>) {
     (keys.iter().map(ToString::to_string).collect(), left)
 }
 
+/// The type that [`Shown::Large`] names for functions.
+const FUNCTION: &str = "Function";
 /// Characters of text that are shown.
 const TEXT_CHARS_MAX: usize = 80;
 
@@ -185,7 +187,7 @@ fn show<'v, V: View>(value: &Value<'v>, view: &'v V) -> Shown {
         Value::String(value) | Value::RichText(value) => text(value.as_str()),
         Value::List(list) => Shown::Large("List", list.len()),
         Value::Map(map) => Shown::Large("Map", map.len()),
-        Value::Function(_) => Shown::Large("Function", 0),
+        Value::Function(_) => Shown::Large(FUNCTION, 0),
         other => Shown::Plain(crate::cases::to_json(other, view)),
     }
 }

@@ -69,8 +69,8 @@ impl Linter<'_> {
         if let Some((_, text)) = finding {
             diagnostic = diagnostic.with_help("payloads hold it in another type").replaced_by(text);
         } else if other.1.ty == Some(Type::Map) {
-            let map = self.text(other.0.span);
-            diagnostic = diagnostic.with_help(format!("compare a member of it: `{map}.name`"));
+            let path = crate::advice::member_to_compare(self.text(other.0.span));
+            diagnostic = diagnostic.with_help(format!("compare a member of it: `{path}`"));
         }
         self.report(diagnostic);
     }
