@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use switchyard::domain::{CloudId, EventType, Handler, InstallationId, SubscriptionId};
 use switchyard::matcher::{Filter, Listen, Subscription};
-use switchyard_expr::{Profile, compile};
+use switchyard_expr::{Profile, Shapes};
 
 /// Filters about one project, so that 20 to 28 of them hold for an event of it.
 const FILTERS_PER_PROJECT: usize = 40;
@@ -134,12 +134,13 @@ pub(crate) fn subscriptions(
     filters: &[String],
 ) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
     let (cloud, event_type) = (CloudId::from(cloud), EventType::from(EVENT_TYPE));
+    let shapes = Shapes::new();
     let handler = Arc::new(Handler::Function { subject: "sw.fn.bench.main".into() });
     let installation = |(number, filters): (usize, &[String])| {
         let id = InstallationId::from(format!("{}-inst-{number}", cloud.as_str()));
         let modules = filters.iter().enumerate().map(|(at, text)| {
-            let program = compile(text, Profile::Filter).expect("an accepted filter").program;
-            let filter = Filter { program: Some(Arc::new(program)), ..Filter::default() };
+            let program = shapes.compile(text, Profile::Filter).expect("an accepted filter");
+            let filter = Filter { program: Some(program), ..Filter::default() };
             let listen = Listen { event_type: event_type.clone(), filter };
             Arc::new(Subscription {
                 id: SubscriptionId {
