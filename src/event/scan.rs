@@ -60,46 +60,18 @@ impl Scan {
     /// Checks brackets, numbers and words, without recursion. `None` if they are not those of JSON.
     fn order(&mut self, text: &[u8], limits: &TapeLimits) -> Option<()> {
         let Self { structure, spans, open } = self;
-        // All ones in a map.
-        let mut in_map = 0;
+        let mut nesting = Nesting { text, spans, open, in_map: 0, depth_max: limits.depth };
         for (start, stretch) in structure.tokens() {
             for (start, tokens) in (start..).step_by(BLOCK).zip(stretch.blocks()) {
-                let mut left = tokens.brackets;
-                // Up to and with the next bracket, one kind of list or map is open.
-                let mut run = u64::MAX;
-                while left != 0 {
-                    let upto = left ^ (left - 1);
-                    (faults(&tokens, in_map) & run & upto == 0).then_some(())?;
-                    let at = start + left.trailing_zeros() as usize;
-                    run = !upto;
-                    left &= run;
-                    let bracket = byte(text, at);
-                    match bracket {
-                        b'{' | b'[' => {
-                            (open.len() < limits.depth as usize).then_some(())?;
-                            open.push(Open { span: offset(spans.len()), outer: in_map });
-                            spans.push(Span::default());
-                            in_map = if bracket == b'{' { u64::MAX } else { 0 };
-                        }
-                        _ => {
-                            let last = open.pop()?;
-                            ((bracket == b'}') == (in_map != 0)).then_some(())?;
-                            in_map = last.outer;
-                            let next = offset(spans.len());
-                            if let Some(span) = spans.get_mut(last.span as usize) {
-                                *span = Span { end: offset(at), next };
-                            }
-                        }
-                    }
-                }
-                (faults(&tokens, in_map) & run == 0).then_some(())?;
+                nesting.block(start, &tokens)?;
                 for bit in bits(tokens.scalars) {
                     scalar(text, start + bit)?;
                 }
             }
         }
+        let is_closed = nesting.open.is_empty();
         let is_small = text.len() <= limits.nodes as usize || structure.values() <= limits.nodes;
-        (is_small && open.is_empty() && self.is_one_value(text)).then_some(())
+        (is_closed && is_small && self.is_one_value(text)).then_some(())
     }
 
     /// Whether nothing is beside the root.
@@ -151,10 +123,57 @@ impl Scan {
     }
 }
 
-/// What must not stand in a map, or in a list and beside the root.
-#[inline(always)]
-fn faults(tokens: &BlockTokens, in_map: u64) -> u64 {
-    (tokens.unnamed & in_map) | (tokens.colons & !in_map)
+/// What is open while a text is gone through.
+struct Nesting<'a> {
+    text: &'a [u8],
+    spans: &'a mut Vec<Span>,
+    open: &'a mut Vec<Open>,
+    /// All ones in a map.
+    in_map: u64,
+    depth_max: u32,
+}
+
+impl Nesting<'_> {
+    /// Goes through the brackets of a block, and whether between them is what may be.
+    #[inline(always)]
+    fn block(&mut self, start: usize, tokens: &BlockTokens) -> Option<()> {
+        let mut left = tokens.brackets;
+        // Up to and with the next bracket, what is open stays so.
+        let mut run = u64::MAX;
+        while left != 0 {
+            let upto = left ^ (left - 1);
+            (self.faults(tokens) & run & upto == 0).then_some(())?;
+            run = !upto;
+            self.bracket(start + left.trailing_zeros() as usize)?;
+            left &= run;
+        }
+        (self.faults(tokens) & run == 0).then_some(())
+    }
+
+    /// What must not stand in a map, or in a list and beside the root.
+    #[inline(always)]
+    fn faults(&self, tokens: &BlockTokens) -> u64 {
+        (tokens.unnamed & self.in_map) | (tokens.colons & !self.in_map)
+    }
+
+    #[inline(always)]
+    fn bracket(&mut self, at: usize) -> Option<()> {
+        let bracket = byte(self.text, at);
+        if matches!(bracket, b'{' | b'[') {
+            (self.open.len() < self.depth_max as usize).then_some(())?;
+            self.open.push(Open { span: offset(self.spans.len()), outer: self.in_map });
+            self.spans.push(Span::default());
+            self.in_map = if bracket == b'{' { u64::MAX } else { 0 };
+            return Some(());
+        }
+        let last = self.open.pop()?;
+        ((bracket == b'}') == (self.in_map != 0)).then_some(())?;
+        self.in_map = last.outer;
+        let next = offset(self.spans.len());
+        let span = self.spans.get_mut(last.span as usize)?;
+        *span = Span { end: offset(at), next };
+        Some(())
+    }
 }
 
 /// The byte at a place; zero, which is none of JSON, at the end.
