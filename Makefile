@@ -18,7 +18,7 @@ CHECK := .tools/check-$(shell printf '%s' '$(CHECK_PACKAGES)' | cksum | cut -d' 
 CLIENTS := .tools/clients-$(shell cksum < tests/clients/requirements.txt | cut -d' ' -f1).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: help tools build run test test-all lint unit oracle bench bench-worst search-worst bench-expr-peers check-deploy check-rules check-clients fuzz clean
+.PHONY: help tools build run test test-all lint unit oracle bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-rules check-clients fuzz clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,12 @@ SEARCH_SECONDS := 120
 
 search-worst: cargo ## Search for costlier filters, SEARCH_SECONDS=120
 	cargo bench --locked -p switchyard-expr --bench worst -- --search $(SEARCH_SECONDS)
+
+# What is on the command line for the program, such as PEERS="--most 1000".
+PEERS := --record benches/record/$(shell date +%F)-peers.md --plot docs/peers.svg
+
+bench-peers: cargo ## The matcher beside others of its kind (downloads them); minutes
+	cargo run --release --manifest-path benches/peers/Cargo.toml -- $(PEERS)
 
 bench-expr-peers: cargo ## A filter compiled here and by the cel crate (downloads it)
 	cargo run --release --manifest-path expr/benches/peers/Cargo.toml

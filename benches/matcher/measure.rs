@@ -71,7 +71,7 @@ fn round(call: &mut impl FnMut(usize)) -> f64 {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

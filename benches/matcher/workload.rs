@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use switchyard::domain::{CloudId, EventType, Handler, InstallationId, SubscriptionId};
 use switchyard::matcher::{Filter, Listen, Subscription};
-use switchyard_expr::{Profile, compile};
+use switchyard_expr::{Profile, Shapes};
 
 /// Filters about one project, so that 20 to 28 of them hold for an event of it.
 const FILTERS_PER_PROJECT: usize = 40;
@@ -34,7 +34,7 @@ impl Random {
         (self.next() % end.max(1) as u64) as usize
     }
 
-    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
+    fn pick(&mut self, of: &[&'static str]) -> &'static str {
         of[self.below(of.len())]
     }
 }
@@ -44,41 +44,79 @@ pub(crate) fn projects(filters: usize) -> usize {
     (filters / FILTERS_PER_PROJECT).max(2)
 }
 
-fn field(path: &str, value: &str) -> String {
-    format!("event.issue.fields.{path} == '{value}'")
+/// What a filter of the mix asks for; projects and words by number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wish {
+    /// A project and a type of issue.
+    Kind { project: usize, kind: &'static str },
+    /// And a priority.
+    Priority { project: usize, kind: &'static str, priority: &'static str },
+    /// One of three projects.
+    Projects([usize; 3]),
+    /// A project, and more points than these.
+    Points { project: usize, above: usize },
+    /// A project, and a change of status to this one.
+    Moved { project: usize, to: &'static str },
+    /// A project, and any status but `Done`.
+    Open { project: usize },
+    /// A word in the summary, which nothing else narrows down.
+    Word(usize),
 }
 
-/// A filter of the mix: 60 % conjunctions of two or three equalities, 15 % lists, 10 % ranges,
-/// 10 % changelog, 3 % negations, 2 % substrings that nothing else narrows down.
-pub(crate) fn mixed_filter(random: &mut Random, projects: usize) -> String {
-    let project = field("project.key", &format!("P{}", random.below(projects)));
-    match random.below(100) {
-        0..30 => format!("{project} && {}", field("issuetype.name", random.pick(&TYPES))),
-        30..60 => {
-            let kind = field("issuetype.name", random.pick(&TYPES));
-            format!("{project} && {kind} && {}", field("priority.name", random.pick(&PRIORITIES)))
-        }
-        60..75 => {
-            let keys = [0; 3].map(|_| format!("'P{}'", random.below(projects))).join(", ");
-            format!("[{keys}].includes(event.issue.fields.project.key)")
-        }
-        75..85 => {
-            let bound = random.below(40);
-            let points = "event.issue.fields.customfield_10016";
-            format!("{project} && {points} != null && {points} > {bound}")
-        }
-        85..95 => {
-            let to = random.pick(&STATUSES);
-            format!(
-                "{project} && event.changelog.items.some(i => i.field == 'status' && i.toString == '{to}')"
-            )
-        }
-        95..98 => format!("{project} && event.issue.fields.status.name != 'Done'"),
-        _ => {
-            let word = random.below(projects * 4);
-            format!("event.issue.fields.summary.includes('word{word} ')")
+impl Wish {
+    /// 60 % conjunctions of two or three equalities, 15 % lists, 10 % ranges, 10 % changelog, 3 %
+    /// negations, 2 % substrings.
+    pub(crate) fn random(random: &mut Random, projects: usize) -> Self {
+        let project = random.below(projects);
+        match random.below(100) {
+            0..30 => Self::Kind { project, kind: random.pick(&TYPES) },
+            30..60 => {
+                let kind = random.pick(&TYPES);
+                Self::Priority { project, kind, priority: random.pick(&PRIORITIES) }
+            }
+            60..75 => Self::Projects([0; 3].map(|_| random.below(projects))),
+            75..85 => Self::Points { project, above: random.below(40) },
+            85..95 => Self::Moved { project, to: random.pick(&STATUSES) },
+            95..98 => Self::Open { project },
+            _ => Self::Word(random.below(projects * 4)),
         }
     }
+
+    /// As a Jira expression.
+    pub(crate) fn filter(self) -> String {
+        let is = |path: &str, value: &str| format!("event.issue.fields.{path} == '{value}'");
+        let of = |project: usize| is("project.key", &format!("P{project}"));
+        match self {
+            Self::Kind { project, kind } => {
+                format!("{} && {}", of(project), is("issuetype.name", kind))
+            }
+            Self::Priority { project, kind, priority } => {
+                let (kind, priority) = (is("issuetype.name", kind), is("priority.name", priority));
+                format!("{} && {kind} && {priority}", of(project))
+            }
+            Self::Projects(projects) => {
+                let keys = projects.map(|project| format!("'P{project}'")).join(", ");
+                format!("[{keys}].includes(event.issue.fields.project.key)")
+            }
+            Self::Points { project, above } => {
+                let points = "event.issue.fields.customfield_10016";
+                format!("{} && {points} != null && {points} > {above}", of(project))
+            }
+            Self::Moved { project, to } => format!(
+                "{} && event.changelog.items.some(i => i.field == 'status' && i.toString == '{to}')",
+                of(project)
+            ),
+            Self::Open { project } => {
+                format!("{} && event.issue.fields.status.name != 'Done'", of(project))
+            }
+            Self::Word(word) => format!("event.issue.fields.summary.includes('word{word} ')"),
+        }
+    }
+}
+
+/// A filter of the mix.
+pub(crate) fn mixed_filter(random: &mut Random, projects: usize) -> String {
+    Wish::random(random, projects).filter()
 }
 
 /// A filter that no index holds: it compares two values of the event.
@@ -90,18 +128,29 @@ pub(crate) fn unindexable_filter(random: &mut Random) -> String {
     )
 }
 
+/// A filter that no index holds, and no other is like: it compares two values of the event, in an
+/// operand of its own.
+pub(crate) fn unshared_filter(random: &mut Random) -> String {
+    let number = random.below(1_000_000);
+    format!(
+        "event.issue.fields.assignee?.accountId == event.issue.fields.reporter?.accountId \
+         || event.issue.fields.priority.name == 'none-{number}'"
+    )
+}
+
 /// Subscriptions of the filters, `MODULES` to an installation.
 pub(crate) fn subscriptions(
     cloud: &str,
     filters: &[String],
 ) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
     let (cloud, event_type) = (CloudId::from(cloud), EventType::from(EVENT_TYPE));
+    let shapes = Shapes::new();
     let handler = Arc::new(Handler::Function { subject: "sw.fn.bench.main".into() });
     let installation = |(number, filters): (usize, &[String])| {
         let id = InstallationId::from(format!("{}-inst-{number}", cloud.as_str()));
         let modules = filters.iter().enumerate().map(|(at, text)| {
-            let program = compile(text, Profile::Filter).expect("an accepted filter").program;
-            let filter = Filter { program: Some(Arc::new(program)), ..Filter::default() };
+            let program = shapes.compile(text, Profile::Filter).expect("an accepted filter");
+            let filter = Filter { program: Some(program), ..Filter::default() };
             let listen = Listen { event_type: event_type.clone(), filter };
             Arc::new(Subscription {
                 id: SubscriptionId {

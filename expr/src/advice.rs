@@ -1,4 +1,4 @@
-//! What to write instead of members that other languages have.
+//! What to write instead: of members that other languages have, and of a map that is compared.
 
 use crate::value::Type;
 
@@ -26,4 +26,14 @@ pub(crate) fn instead_of(ty: Type, name: &str) -> Option<&'static str> {
         (Type::List, _) => "it is a list: write `list.some(x => x.name == '...')`",
         _ => return None,
     })
+}
+
+/// The member that tells which one it is, of a map that is found at `path`.
+pub(crate) fn member_to_compare(path: &str) -> String {
+    let member = match path.rsplit('.').next() {
+        Some("issue" | "parent" | "project" | "space") => "key",
+        Some("assignee" | "reporter" | "creator" | "author") => "accountId",
+        _ => "name",
+    };
+    format!("{path}.{member}")
 }

@@ -235,6 +235,7 @@ fn element<'v, V: View>(
             children.nth(at).map(|node| Value::of_node(view, node))
         }
         List::Literal(literals) => literals.get(at).map(Value::of_literal),
+        List::Constants(constants) => constants.get(at).map(Value::of_constant),
         List::Built(built) => built.values.get(at).cloned(),
     })
 }

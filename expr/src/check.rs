@@ -371,7 +371,13 @@ impl Checker {
             types::Fit::BadOperand => {
                 let sign = op.sign();
                 let message = format!("`{sign}` cannot be applied to {left_name} and {right_name}");
-                self.certain(labelled(Diagnostic::error(Code::BadOperand, op_span, message)));
+                let mut finding = labelled(Diagnostic::error(Code::BadOperand, op_span, message));
+                if left_name == Type::Date.name() {
+                    finding = finding.with_help(
+                        "dates move by methods: `date.minusDays(7)`, `date.plusHours(1)`",
+                    );
+                }
+                self.certain(finding);
             }
         }
     }
@@ -583,13 +589,30 @@ pub(crate) fn member_type(receiver: Type, member: Member, called: bool) -> Optio
 }
 
 /// Whether a method of that name takes a pattern as its first argument.
-fn is_pattern_method(name: &str) -> bool {
+pub(crate) fn is_pattern_method(name: &str) -> bool {
     matches!(name, "match" | "matchAll" | "replace")
 }
 
 fn unknown_name(name: &str, span: Span) -> Diagnostic {
     let message = format!("`{name}` is not defined in a filter");
     let finding = Diagnostic::error(Code::UnknownName, span, message);
+    let meant = match name.to_ascii_lowercase().as_str() {
+        "empty" | "null" | "nil" | "none" => Some("null"),
+        "true" => Some("true"),
+        "false" => Some("false"),
+        "not" => Some("!"),
+        _ => None,
+    };
+    if let Some(meant) = meant {
+        return finding.with_help(format!("write `{meant}`")).replaced_by(meant);
+    }
+    match name {
+        "currentUser" => {
+            return finding.with_help("who caused an event is `event.atlassianId`, an account id");
+        }
+        "now" => return finding.with_help("the time of the evaluation is `new Date()`"),
+        _ => {}
+    }
     // A word that no event has at its top is more likely a text without its quotes.
     if crate::schema::is_top_level(name) {
         finding

@@ -1,18 +1,41 @@
 //! Typed tree to program.
 
+use std::sync::Arc;
+
+use crate::builtin::regex::Patterns;
 use crate::check::index;
+use crate::constants::Constants;
 use crate::predicate::Facts;
-use crate::program::{MemberOp, Op, Program, Routine};
+use crate::program::{MemberOp, Op, Program, Routine, Shape};
+use crate::slots::Slots;
 use crate::span::Span;
 use crate::typed::{Block, Body, Expr, Frame, Kind, Link, LinkKind, MemberName, Part, Typed};
 use crate::value::Literal;
 
 /// Compiles a checked tree. Cannot fail: whatever is wrong with it was found before.
-pub(crate) fn compile(typed: &Typed) -> Program {
-    let mut compiler = Compiler::default();
+///
+/// The second part tells whether any source of the same shape means the same, its constants apart.
+pub(crate) fn compile(typed: &Typed) -> (Program, bool) {
+    let slots = Slots::of(&typed.source);
+    let constants = slots.constants(&typed.source);
+    let (found, is_confirmed) = shape(typed, slots);
+    match constants {
+        Some(constants) if is_confirmed => (Program { shape: Arc::new(found), constants }, true),
+        _ => {
+            let (alone, _) = shape(typed, Slots::default());
+            (Program { shape: Arc::new(alone), constants: Constants::default() }, false)
+        }
+    }
+}
+
+/// The shape with these slots, and whether each of them is a constant that only evaluation reads.
+fn shape(typed: &Typed, slots: Slots) -> (Shape, bool) {
+    let mut compiler = Compiler::new(typed, &slots);
     let main = compiler.routine(&typed.main);
     let lambdas = typed.lambdas.iter().map(|lambda| compiler.routine(lambda)).collect();
-    Program {
+    let is_confirmed = compiler.taken.iter().all(|taken| *taken);
+    let facts = Facts::of(typed, &slots);
+    let shape = Shape {
         source: typed.source.clone(),
         ops: compiler.ops.into(),
         spans: compiler.spans.into(),
@@ -24,12 +47,18 @@ pub(crate) fn compile(typed: &Typed) -> Program {
         main,
         lambdas,
         patterns: typed.patterns.clone().into(),
-        facts: Facts::of(typed),
-    }
+        facts,
+        slots,
+    };
+    (shape, is_confirmed)
 }
 
-#[derive(Default)]
-struct Compiler {
+struct Compiler<'t> {
+    slots: &'t Slots,
+    /// Texts that the checker compiled as patterns.
+    patterns: &'t Patterns,
+    /// Which slots became constants.
+    taken: Vec<bool>,
     ops: Vec<Op>,
     spans: Vec<Span>,
     literals: Vec<Literal>,
@@ -38,7 +67,21 @@ struct Compiler {
     keys: Vec<Box<[Box<str>]>>,
 }
 
-impl Compiler {
+impl<'t> Compiler<'t> {
+    fn new(typed: &'t Typed, slots: &'t Slots) -> Self {
+        Compiler {
+            slots,
+            patterns: &typed.patterns,
+            taken: vec![false; slots.len()],
+            ops: Vec::new(),
+            spans: Vec::new(),
+            literals: Vec::new(),
+            lists: Vec::new(),
+            names: Vec::new(),
+            keys: Vec::new(),
+        }
+    }
+
     fn routine(&mut self, frame: &Frame) -> Routine {
         let start = self.here();
         self.block(&frame.body);
@@ -87,7 +130,7 @@ impl Compiler {
         match &block.body {
             Body::Expr(expr) => self.expr(expr),
             Body::If { arms, otherwise } => {
-                let ends = self.arms(arms, Compiler::block);
+                let ends = self.arms(arms, Self::block);
                 self.block(otherwise);
                 self.land_all(ends);
             }
@@ -111,12 +154,23 @@ impl Compiler {
         let span = expr.span;
         match &expr.kind {
             Kind::Literal(literal) => {
-                let at = self.literal(literal.clone());
-                self.push(Op::Literal(at), span);
+                let op = match self.constants(std::slice::from_ref(literal), span) {
+                    Some(at) => Op::Constant(index(at)),
+                    None => Op::Literal(self.literal(literal.clone())),
+                };
+                self.push(op, span);
             }
             Kind::Literals(literals) => {
-                self.lists.push(literals.clone().into());
-                self.push(Op::Literals(index(self.lists.len() - 1)), span);
+                let op = match self.constants(literals, span) {
+                    Some(start) => {
+                        Op::Constants { start: index(start), len: index(literals.len()) }
+                    }
+                    None => {
+                        self.lists.push(literals.clone().into());
+                        Op::Literals(index(self.lists.len() - 1))
+                    }
+                };
+                self.push(op, span);
             }
             Kind::Place(place) => self.push(Op::Load(*place), span),
             Kind::Variable(at) => self.push(Op::Variable(*at), span),
@@ -145,7 +199,7 @@ impl Compiler {
             }
             Kind::Chain { first, rest } => self.chain(first, rest),
             Kind::Conditional { arms, otherwise } => {
-                let ends = self.arms(arms, Compiler::expr);
+                let ends = self.arms(arms, Self::expr);
                 self.expr(otherwise);
                 self.land_all(ends);
             }
@@ -162,6 +216,21 @@ impl Compiler {
         for expr in exprs {
             self.expr(expr);
         }
+    }
+
+    /// The first of the slots that these literals stand in, if they do, and none is a pattern.
+    fn constants(&mut self, literals: &[Literal], span: Span) -> Option<usize> {
+        let slots = self.slots.holding(literals.len(), span)?;
+        let is_pattern = |literal: &Literal| match literal {
+            Literal::String(text) => self.patterns.iter().any(|(pattern, _)| pattern == text),
+            _ => false,
+        };
+        if literals.iter().any(is_pattern) {
+            return None;
+        }
+        let start = slots.start;
+        self.taken.get_mut(slots)?.fill(true);
+        Some(start)
     }
 
     /// The place of a literal in the table; equal ones share it.
@@ -195,7 +264,7 @@ impl Compiler {
     }
 
     /// Conditions and what they lead to.
-    fn arms<T>(&mut self, arms: &[(Expr, T)], value: fn(&mut Compiler, &T)) -> Vec<usize> {
+    fn arms<T>(&mut self, arms: &[(Expr, T)], value: fn(&mut Self, &T)) -> Vec<usize> {
         let mut ends = Vec::with_capacity(arms.len());
         for (condition, then) in arms {
             self.expr(condition);

@@ -8,12 +8,13 @@ use crate::Env;
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::builtin::pattern::Pattern;
 use crate::builtin::{self, Found, Machine, Outcome};
+use crate::constants::{Constant, ConstantList, Constants};
 use crate::diagnostic::Code;
 use crate::fault::{EvalError, Fault};
 use crate::limits::STEPS_PER_CONSTANT;
 use crate::meter::Meter;
 use crate::operator::{self, build_list, build_map};
-use crate::program::{MemberOp, Op, Program, Routine};
+use crate::program::{MemberOp, Op, Program, Routine, Shape};
 use crate::span::Span;
 use crate::text::TextBuilder;
 use crate::typed::Place;
@@ -69,14 +70,15 @@ impl Program {
         scratch: &mut Scratch,
     ) -> Result<Value<'v>, EvalError> {
         let mut machine = Evaluator {
-            program: self,
+            program: &self.shape,
+            constants: &self.constants,
             view,
             now_ms: env.now_ms,
             meter: Meter::new(env.steps_max),
             stack: with_capacity_of(std::mem::take(&mut scratch.stack), |_| Value::Null),
             handlers: Vec::new(),
         };
-        let outcome = machine.routine(&self.main, None);
+        let outcome = machine.routine(&self.shape.main, None);
         scratch.steps = machine.meter.steps();
         scratch.stack = with_capacity_of(machine.stack, |_| Blank { _space: Default::default() });
         outcome.map_err(EvalError::from)
@@ -87,14 +89,14 @@ impl Program {
         match self.eval(view, env, scratch) {
             Ok(Value::Bool(true)) => Verdict::Match,
             Ok(Value::Bool(false)) => Verdict::NoMatch,
-            Ok(other) => Verdict::Failed(not_boolean(&other, &self.source)),
+            Ok(other) => Verdict::Failed(not_boolean(&other, self.source_len())),
             Err(error) => Verdict::Failed(error),
         }
     }
 }
 
 /// The error of a filter that yields something else than true or false.
-pub(crate) fn not_boolean(value: &Value<'_>, source: &str) -> EvalError {
+pub(crate) fn not_boolean(value: &Value<'_>, source_len: usize) -> EvalError {
     let message = match value {
         Value::Null => "A filter must yield true or false, not null",
         Value::Number(_) => "A filter must yield true or false, not a Number",
@@ -103,7 +105,7 @@ pub(crate) fn not_boolean(value: &Value<'_>, source: &str) -> EvalError {
         Value::Map(_) => "A filter must yield true or false, not a Map",
         _ => "A filter must yield true or false",
     };
-    let span = Span::new(0, source.len());
+    let span = Span::new(0, source_len);
     EvalError { code: Code::NotBoolean, span, message: message.into() }
 }
 
@@ -139,7 +141,8 @@ fn push_map(stack: &mut Vec<Value<'_>>, node: NodeId, len: u32) {
 }
 
 struct Evaluator<'v, V> {
-    program: &'v Program,
+    program: &'v Shape,
+    constants: &'v Constants,
     view: &'v V,
     now_ms: i64,
     meter: Meter,
@@ -228,8 +231,7 @@ impl<'v, V: View> Evaluator<'v, V> {
                 Ok(Flow::Next) => {}
                 Ok(Flow::Return) => break,
                 Err(fault) => {
-                    let span = program.spans.get(at).copied().unwrap_or(Span::NONE);
-                    self.recover(fault.at(span), &mut running, handlers)?;
+                    self.recover(fault.at(self.span(at)), &mut running, handlers)?;
                 }
             }
         }
@@ -248,10 +250,19 @@ impl<'v, V: View> Evaluator<'v, V> {
         }
         let Some(handler) = self.handlers.pop() else { return Err(fault) };
         self.stack.truncate(handler.stack);
-        let caught = builtin::caught(fault, &self.program.source, &mut self.meter)?;
+        let source = self.program.source_with(self.constants);
+        let caught = builtin::caught(fault, &source, &mut self.meter);
+        // What stands there belongs to the `try` as a whole.
+        let caught = caught.map_err(|fault| fault.at(self.span(handler.target as usize)))?;
         self.stack.push(caught);
         running.at = handler.target as usize;
         Ok(())
+    }
+
+    /// Where an instruction comes from, in the source of this filter.
+    fn span(&self, at: usize) -> Span {
+        let span = self.program.spans.get(at).copied().unwrap_or(Span::NONE);
+        self.program.slots.moved(span, self.constants)
     }
 
     fn pop(&mut self) -> Value<'v> {
@@ -272,6 +283,15 @@ impl<'v, V: View> Evaluator<'v, V> {
             }
             Op::Text(at) => self.push_literal(at),
             Op::Literals(at) => self.push_literals(at)?,
+            Op::Constant(at) => {
+                self.meter.step(1)?;
+                self.push_constant(at);
+            }
+            Op::Constants { start, len } => {
+                self.meter.constants(len as usize)?;
+                let list = ConstantList::new(self.constants, start, len);
+                push_made(&mut self.stack, || Value::List(List::Constants(list)));
+            }
             Op::Load(place) => self.load(place, running)?,
             Op::Variable(at) => self.variable(at)?,
             Op::Member(member) => self.member(member, running)?,
@@ -381,6 +401,14 @@ impl<'v, V: View> Evaluator<'v, V> {
             Some(Literal::String(text)) => push_text(&mut self.stack, text),
             Some(Literal::Bool(truth)) => push_bool(&mut self.stack, *truth),
             Some(Literal::Null) | None => push_made(&mut self.stack, || Value::Null),
+        }
+    }
+
+    #[inline]
+    fn push_constant(&mut self, at: u32) {
+        match self.constants.get(at as usize) {
+            Constant::Text(text) => push_text(&mut self.stack, text),
+            Constant::Number(number) => push_number(&mut self.stack, number),
         }
     }
 

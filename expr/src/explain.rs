@@ -8,10 +8,12 @@ mod render;
 mod tree;
 mod watch;
 
+use crate::constants::Constants;
 use crate::eval::Verdict;
 use crate::fault::EvalError;
 use crate::naive::eval_watched;
 use crate::predicate::{Facts, conjuncts_of};
+use crate::slots::Slots;
 use crate::span::Span;
 use crate::typed::Typed;
 use crate::value::Value;
@@ -146,7 +148,7 @@ pub fn explain<V: View>(source: &str, view: &V, env: &Env) -> Result<Explanation
     let verdict = match outcome {
         Ok(Value::Bool(true)) => Verdict::Match,
         Ok(Value::Bool(false)) => Verdict::NoMatch,
-        Ok(other) => Verdict::Failed(crate::eval::not_boolean(&other, source)),
+        Ok(other) => Verdict::Failed(crate::eval::not_boolean(&other, source.len())),
         Err(error) => Verdict::Failed(error),
     };
     let parts = tree::parts(&typed, &watcher.finish());
@@ -157,7 +159,8 @@ pub fn explain<V: View>(source: &str, view: &V, env: &Env) -> Result<Explanation
 
 /// What a filter is found by, and what that leaves to decide.
 fn index_plan(typed: &Typed) -> (Vec<String>, Vec<Span>) {
-    let facts = Facts::of(typed);
+    let slots = Slots::default();
+    let facts = Facts::of(typed, &slots).filled(&Constants::default());
     let keys: Vec<_> = facts.indexed().collect();
     let operands = facts.condition.operands().iter().zip(conjuncts_of(typed));
     let left = operands.filter(|(operand, _)| {
@@ -167,6 +170,8 @@ fn index_plan(typed: &Typed) -> (Vec<String>, Vec<Span>) {
     (keys.iter().map(ToString::to_string).collect(), left)
 }
 
+/// The type that [`Shown::Large`] names for functions.
+const FUNCTION: &str = "Function";
 /// Characters of text that are shown.
 const TEXT_CHARS_MAX: usize = 80;
 
@@ -182,7 +187,7 @@ fn show<'v, V: View>(value: &Value<'v>, view: &'v V) -> Shown {
         Value::String(value) | Value::RichText(value) => text(value.as_str()),
         Value::List(list) => Shown::Large("List", list.len()),
         Value::Map(map) => Shown::Large("Map", map.len()),
-        Value::Function(_) => Shown::Large("Function", 0),
+        Value::Function(_) => Shown::Large(FUNCTION, 0),
         other => Shown::Plain(crate::cases::to_json(other, view)),
     }
 }

@@ -51,7 +51,7 @@ const SIGNS: [&str; 21] = [
 ];
 
 /// Operators of JavaScript that are no tokens here, with what to write instead.
-const FOREIGN: [(&str, Option<&str>); 24] = [
+const FOREIGN: [(&str, Option<&str>); 25] = [
     ("===", Some("write `==`: it never converts between types")),
     ("!==", Some("write `!=`: it never converts between types")),
     ("...", None),
@@ -75,7 +75,8 @@ const FOREIGN: [(&str, Option<&str>); 24] = [
     ("&", Some("write `&&`")),
     ("|", Some("write `||`")),
     ("^", None),
-    ("~", None),
+    ("~", Some("write `text.includes('...')`")),
+    ("!~", Some("write `!text.includes('...')`")),
 ];
 
 const NO_ASSIGNMENT: &str = "values never change; declare a new name: `let y = ...;`";
@@ -156,6 +157,10 @@ impl<'s> Lexer<'s> {
             Code::BadNumber => self.push(TokenKind::Number(0.0), rest),
             Code::ForeignOperator => match meant(wrong) {
                 Some(sign) => self.push(TokenKind::Sign(sign), rest),
+                // Between operands something has to stand.
+                None if !self.expects_operand() && !matches!(wrong, "++" | "--") => {
+                    self.push(TokenKind::Sign("=="), rest);
+                }
                 None => self.rest = rest,
             },
             // A remark of another language runs up to the end of its line.
@@ -163,6 +168,7 @@ impl<'s> Lexer<'s> {
                 self.rest = rest.find('\n').and_then(|at| rest.get(at..)).unwrap_or_default();
             }
             Code::BadCharacter => self.rest = rest,
+            Code::ForeignWord => self.push(TokenKind::String("".into()), rest),
             _ => return false,
         }
         true
@@ -322,7 +328,7 @@ impl<'s> Lexer<'s> {
             self.push(TokenKind::Sign(sign), self.rest.get(1..).unwrap_or_default());
             return Ok(());
         }
-        if let Some(diagnostic) = self.foreign() {
+        if let Some(diagnostic) = self.pattern_literal().or_else(|| self.foreign()) {
             return Err(diagnostic);
         }
         let rest = self.rest;
@@ -334,6 +340,26 @@ impl<'s> Lexer<'s> {
         }
         self.push(TokenKind::Sign(sign), rest.get(sign.len()..).unwrap_or_default());
         Ok(())
+    }
+
+    /// A regular expression between slashes: where an operand is due, nothing divides.
+    fn pattern_literal(&self) -> Option<Diagnostic> {
+        let inside = self.rest.strip_prefix('/').filter(|_| self.expects_operand())?;
+        let mut escaped = false;
+        let length = inside.find(|c| {
+            let ends = matches!(c, '/' | '\n') && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        })?;
+        let (pattern, after) = inside.split_at(length);
+        let flags = after.strip_prefix('/')?;
+        let flags = flags.len() - flags.trim_start_matches(|c: char| c.is_ascii_lowercase()).len();
+        let end = self.offset() + length + 2 + flags;
+        let message = "regular expressions between slashes are not part of the language";
+        let found = Diagnostic::error(Code::ForeignWord, Span::new(self.offset(), end), message)
+            .with_help("a pattern is a text");
+        let is_plain = flags == 0 && !pattern.contains(['\'', '/']);
+        Some(if is_plain { found.replaced_by(format!("'{pattern}'")) } else { found })
     }
 
     /// An operator of JavaScript at this place, unless it reads as legal tokens here.
@@ -364,10 +390,14 @@ impl<'s> Lexer<'s> {
 
     /// Whether the tokens so far call for an operand next.
     fn expects_operand(&self) -> bool {
-        match self.tokens.last().map(|token| &token.kind) {
+        let mut before = self.tokens.iter().rev().map(|token| &token.kind);
+        match before.next() {
             None | Some(TokenKind::PlaceholderStart) => true,
             Some(TokenKind::Sign(sign)) => !matches!(*sign, ")" | "]" | "}"),
-            Some(TokenKind::Word(word)) => matches!(*word, "return" | "throw" | "typeof"),
+            // Behind a dot any word is the name of a member.
+            Some(TokenKind::Word("return" | "throw" | "typeof")) => {
+                !matches!(before.next(), Some(TokenKind::Sign("." | "?.")))
+            }
             Some(_) => false,
         }
     }

@@ -32,6 +32,7 @@ pub mod cases;
 mod check;
 mod compile;
 mod complexity;
+mod constants;
 pub mod diagnostic;
 mod eval;
 pub mod explain;
@@ -48,6 +49,8 @@ pub mod predicate;
 mod program;
 pub mod render;
 mod schema;
+mod shapes;
+mod slots;
 pub mod span;
 mod tape;
 mod text;
@@ -63,6 +66,7 @@ pub use crate::fault::EvalError;
 pub use crate::predicate::{Condition, Facts, Path, Resolved};
 pub use crate::program::Program;
 pub use crate::schema::nearest;
+pub use crate::shapes::Shapes;
 pub use crate::span::Span;
 pub use crate::tape::{Tape, TapeError, TapeLimits};
 pub use crate::value::Value;
@@ -130,7 +134,7 @@ impl Rejected {
 pub fn compile(source: &str, profile: Profile) -> Result<Compiled, Rejected> {
     let (typed, warnings) = read(source, profile)?;
     let complexity = Complexity::of(&typed);
-    Ok(Compiled { program: compile::compile(&typed), warnings, complexity })
+    Ok(Compiled { program: compile::compile(&typed).0, warnings, complexity })
 }
 
 /// The expression in its canonical spelling: the same tree, without layout, comments and
@@ -141,6 +145,17 @@ pub fn compile(source: &str, profile: Profile) -> Result<Compiled, Rejected> {
 pub fn canonical(source: &str) -> Result<String, Rejected> {
     let tree = parse::parse(source).map_err(|diagnostics| Rejected { diagnostics })?;
     Ok(tree.to_string())
+}
+
+/// Where the operands of the top-level `&&` of an expression stand, in the order of
+/// [`predicate::Condition::operands`]; the whole of it if there is no such operator, and nothing
+/// behind declarations. Each is an expression of its own.
+///
+/// # Errors
+/// As [`compile`].
+pub fn operands(source: &str, profile: Profile) -> Result<Vec<Span>, Rejected> {
+    let (typed, _) = read(source, profile)?;
+    Ok(predicate::conjuncts_of(&typed).into_iter().map(|operand| operand.span).collect())
 }
 
 /// How many tokens an expression consists of, its end included.
@@ -186,7 +201,7 @@ pub fn compile_for(
         findings.retain(|finding| finding.code != Code::MayBeMissing);
         return Err(Rejected { diagnostics: findings });
     }
-    Ok(Compiled { program: compile::compile(&typed), warnings: findings, complexity })
+    Ok(Compiled { program: compile::compile(&typed).0, warnings: findings, complexity })
 }
 
 fn too_complex(source: &str, why: &str) -> Diagnostic {

@@ -51,6 +51,9 @@ pub const TEXT_BYTES_PER_STEP: usize = 64;
 
 /// Bytes of text that are searched for one step: by `includes`, `indexOf`, `split`, `trim`, `slice`.
 pub const SEARCH_BYTES_PER_STEP: usize = 8;
+/// Steps for beginning to search a text, however short: its length, a unit of it, where another
+/// stands in it.
+pub const STEPS_PER_SEARCH: u32 = 4;
 
 /// Steps of entering a function, beside those of its body.
 pub const STEPS_PER_ENTRY: u32 = 7;

@@ -7,7 +7,7 @@ use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::{
     ACTIVE_HEIGHT_MAX, CALL_HEIGHT, MEMORY_BYTES_MAX, SEARCH_BYTES_PER_STEP, STEPS_PER_BUILT,
-    STEPS_PER_CONSTANT, STEPS_PER_ELEMENT, TEXT_BYTES_PER_STEP, VALUE_DEPTH_MAX,
+    STEPS_PER_CONSTANT, STEPS_PER_ELEMENT, STEPS_PER_SEARCH, TEXT_BYTES_PER_STEP, VALUE_DEPTH_MAX,
 };
 use crate::value::Value;
 
@@ -87,6 +87,7 @@ impl Meter {
 
     /// Charges for bytes of text that are searched.
     pub(crate) fn search_text<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
+        self.step(STEPS_PER_SEARCH)?;
         self.each(bytes / SEARCH_BYTES_PER_STEP)
     }
 

@@ -35,6 +35,9 @@ pub(crate) trait Watch<'v> {
     /// The part of the source at `span` yields `outcome`.
     fn seen(&mut self, span: Span, outcome: Result<&Value<'v>, &Fault<'v>>);
 
+    /// What stands at `span` is called next: a function, or a method that may call some.
+    fn calls(&mut self, span: Span);
+
     /// The function that stands at this place in [`Typed::lambdas`] starts.
     fn enters(&mut self, lambda: u32, arguments: &[Value<'v>]);
 
@@ -44,6 +47,8 @@ pub(crate) trait Watch<'v> {
 
 impl<'v> Watch<'v> for () {
     fn seen(&mut self, _: Span, _: Result<&Value<'v>, &Fault<'v>>) {}
+
+    fn calls(&mut self, _: Span) {}
 
     fn enters(&mut self, _: u32, _: &[Value<'v>]) {}
 
@@ -194,7 +199,12 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
     }
 
     fn eval_all(&mut self, exprs: &'v [Expr]) -> Result<Vec<Value<'v>>, Fault<'v>> {
-        exprs.iter().map(|expr| self.eval(expr)).collect()
+        // As many as there are: what grew would keep room that nobody pays for.
+        let mut values = Vec::with_capacity(exprs.len());
+        for expr in exprs {
+            values.push(self.eval(expr)?);
+        }
+        Ok(values)
     }
 
     fn eval(&mut self, expr: &'v Expr) -> Outcome<'v> {
@@ -375,6 +385,7 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
             LinkKind::Call { arguments, .. } => {
                 let arguments = self.eval_all(arguments)?;
                 self.meter.step(2)?;
+                self.watch.calls(link.span);
                 let value = builtin::call(self, receiver, &walk.receiver, &arguments)?;
                 return Ok(Some(Walk { value, receiver: Value::Null }));
             }

@@ -9,18 +9,20 @@
 mod extract;
 
 use std::fmt;
+use std::sync::Arc;
 
+use crate::constants::{self, Constants};
 use crate::view::{NodeId, Read, View};
 
 pub(crate) use extract::conjuncts_of;
 
 pub use crate::value::Literal as Constant;
 
-/// What can be known about an expression without running it.
-#[derive(Clone, Debug, Default)]
-pub struct Facts {
+/// What can be known about an expression without running it. `C` and `N` are as of [`Condition`].
+#[derive(Clone, Debug)]
+pub struct Facts<C = Constant, N = f64> {
     /// The filter as far as an index can understand it.
-    pub condition: Condition,
+    pub condition: Condition<C, N>,
     /// Whether the outcome may depend on `event.selfGenerated`: it is read, or `event` is read in
     /// a way that does not tell.
     pub reads_self_generated: bool,
@@ -32,15 +34,17 @@ pub struct Facts {
 ///
 /// What is said of errors holds for events whose lists and texts are small enough that no test
 /// meets a step limit; whoever decides a test without evaluating it keeps to such events.
+///
+/// `C` and `N` are constants and numbers, or where to find them.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Condition {
+pub enum Condition<C = Constant, N = f64> {
     /// `path == c`, `[c, d].includes(path)`, and `||` of such over one path: true if the value is
     /// one of the constants, an error if the path is broken, otherwise false.
     OneOf {
         /// What is compared.
         path: Path,
         /// What it is compared with, each once.
-        constants: Box<[Constant]>,
+        constants: Box<[C]>,
     },
     /// `path < bound` and its like: an error unless the value is a number.
     Ordered {
@@ -49,7 +53,7 @@ pub enum Condition {
         /// How.
         order: Order,
         /// With what.
-        bound: f64,
+        bound: N,
     },
     /// `path.includes(constant)`: membership in a list; in text, of text, being a part. Null is
     /// null behind `?.`; anything else is an error.
@@ -57,7 +61,7 @@ pub enum Condition {
         /// The list or text.
         path: Path,
         /// What is looked for.
-        constant: Constant,
+        constant: C,
     },
     /// `path.some(item => item.a == c && item.b == d)`: certain only if the value is a list and,
     /// where members are compared, all of its items are maps. Null is null behind `?.`; anything
@@ -66,17 +70,17 @@ pub enum Condition {
         /// The list.
         path: Path,
         /// What holds of one item; at least one.
-        tests: Box<[ItemTest]>,
+        tests: Box<[ItemTest<C>]>,
         /// Whether the tests are all there is to it; else more must hold of the same item, which
         /// cannot fail where the tests do not.
         exact: bool,
     },
     /// `a && b`
-    All(Box<[Condition]>),
+    All(Box<[Condition<C, N>]>),
     /// `a || b`
-    Any(Box<[Condition]>),
+    Any(Box<[Condition<C, N>]>),
     /// `!a`
-    Not(Box<Condition>),
+    Not(Box<Condition<C, N>>),
     /// Anything else.
     Opaque {
         /// Whether it may raise an error or yield something else than a Boolean.
@@ -84,8 +88,8 @@ pub enum Condition {
     },
 }
 
-impl Default for Condition {
-    fn default() -> Condition {
+impl<C, N> Default for Condition<C, N> {
+    fn default() -> Self {
         Condition::Opaque { can_fail: true }
     }
 }
@@ -127,18 +131,18 @@ impl Order {
 
 /// `item.name == constant`, or `item == constant` without a name.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct ItemTest {
+pub struct ItemTest<C = Constant> {
     /// The member; a missing one is null. Never the name of a builtin member of Map.
     pub name: Option<Box<str>>,
     /// What it equals.
-    pub constant: Constant,
+    pub constant: C,
 }
 
 /// A chain of member names from `event`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Path {
     /// At least one.
-    pub steps: Box<[Step]>,
+    pub steps: Arc<[Step]>,
 }
 
 /// One step of a path: `.name`, `?.name` or `['name']`.
@@ -172,7 +176,7 @@ impl Path {
     pub fn resolve<V: View>(&self, view: &V) -> Resolved {
         let Some(event) = view.variable("event") else { return Resolved::Broken };
         let mut at = Some(event);
-        for step in &self.steps {
+        for step in self.steps.iter() {
             let read = at.map_or(Read::Null, |node| view.read(node));
             let found = match (at, read) {
                 (Some(node), Read::Map { .. }) => view.member(node, &step.name),
@@ -310,6 +314,81 @@ impl<T: fmt::Display> fmt::Display for Joined<'_, T> {
     }
 }
 
+/// A constant of a filter, as its shape knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Operand {
+    /// The same in all filters of the shape.
+    Fixed(Constant),
+    /// A constant of the filter, as it stands there or with its sign changed.
+    Slot { at: u32, negated: bool },
+}
+
+impl Operand {
+    fn constant(&self, constants: &Constants) -> Constant {
+        match self {
+            Operand::Fixed(constant) => constant.clone(),
+            Operand::Slot { at, negated } => match constants.get(*at as usize) {
+                constants::Constant::Text(text) => Constant::String(text.into()),
+                constants::Constant::Number(number) if *negated => Constant::Number(-number),
+                constants::Constant::Number(number) => Constant::Number(number),
+            },
+        }
+    }
+
+    fn number(&self, constants: &Constants) -> f64 {
+        match self.constant(constants) {
+            Constant::Number(number) => number,
+            _ => f64::NAN,
+        }
+    }
+}
+
+impl Facts<Operand, Operand> {
+    /// The facts of the filter with these constants.
+    pub(crate) fn filled(&self, constants: &Constants) -> Facts {
+        Facts {
+            condition: self.condition.filled(constants),
+            reads_self_generated: self.reads_self_generated,
+            property_paths: self.property_paths.clone(),
+        }
+    }
+}
+
+impl Condition<Operand, Operand> {
+    fn filled(&self, with: &Constants) -> Condition {
+        let all = |operands: &[Self]| operands.iter().map(|operand| operand.filled(with)).collect();
+        match self {
+            Condition::OneOf { path, constants } => {
+                let mut filled: Vec<Constant> = Vec::with_capacity(constants.len());
+                for constant in constants.iter().map(|constant| constant.constant(with)) {
+                    if !filled.contains(&constant) {
+                        filled.push(constant);
+                    }
+                }
+                Condition::OneOf { path: path.clone(), constants: filled.into() }
+            }
+            Condition::Ordered { path, order, bound } => {
+                Condition::Ordered { path: path.clone(), order: *order, bound: bound.number(with) }
+            }
+            Condition::Includes { path, constant } => {
+                Condition::Includes { path: path.clone(), constant: constant.constant(with) }
+            }
+            Condition::Some { path, tests, exact } => {
+                let test = |test: &ItemTest<Operand>| ItemTest {
+                    name: test.name.clone(),
+                    constant: test.constant.constant(with),
+                };
+                let tests = tests.iter().map(test).collect();
+                Condition::Some { path: path.clone(), tests, exact: *exact }
+            }
+            Condition::All(operands) => Condition::All(all(operands)),
+            Condition::Any(operands) => Condition::Any(all(operands)),
+            Condition::Not(operand) => Condition::Not(Box::new(operand.filled(with))),
+            Condition::Opaque { can_fail } => Condition::Opaque { can_fail: *can_fail },
+        }
+    }
+}
+
 /// An entity property that a filter reads: `event.runtime.<entity>.properties['key'].path`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct PropertyPath {
@@ -330,7 +409,9 @@ impl Facts {
         let reached = reached.map_or(operands.len(), |at| at + 1);
         operands.iter().take(reached).filter(|operand| operand.is_key())
     }
+}
 
+impl<C, N> Facts<C, N> {
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         let paths = self.property_paths.iter().map(|property| {
@@ -343,7 +424,7 @@ impl Facts {
     }
 }
 
-impl Condition {
+impl<C, N> Condition<C, N> {
     fn heap_bytes(&self) -> usize {
         match self {
             Condition::OneOf { path, constants } => path.heap_bytes() + size_of_val(&**constants),
@@ -353,7 +434,7 @@ impl Condition {
                 let inner: usize = operands.iter().map(Condition::heap_bytes).sum();
                 size_of_val(&**operands) + inner
             }
-            Condition::Not(operand) => size_of::<Condition>() + operand.heap_bytes(),
+            Condition::Not(operand) => size_of::<Self>() + operand.heap_bytes(),
             Condition::Opaque { .. } => 0,
         }
     }

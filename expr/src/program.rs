@@ -1,20 +1,33 @@
-//! The compiled form: one flat row of instructions for a stack machine, and the tables they
-//! refer to. Immutable, and shared between threads.
+//! The compiled form: one flat row of instructions for a stack machine, the tables they refer to,
+//! and the constants of one filter. Immutable, and shared between threads.
 
 use std::sync::Arc;
 
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::builtin::pattern::Pattern;
+use crate::constants::Constants;
 use crate::meter::FrameSize;
-use crate::predicate::Facts;
+use crate::predicate::{Facts, Operand};
+use crate::slots::Slots;
 use crate::span::Span;
 use crate::typed::{MemberName, Place};
 use crate::value::{Class, Literal, Native};
 
-/// A compiled expression.
+/// A compiled expression: what it has in common with those that differ from it only in constants,
+/// and its own.
 #[derive(Debug)]
 pub struct Program {
+    pub(crate) shape: Arc<Shape>,
+    pub(crate) constants: Constants,
+}
+
+/// What expressions that differ only in constants have in common.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    /// The expression that was compiled, with its own constants.
     pub(crate) source: Box<str>,
+    /// Where the constants stand in it.
+    pub(crate) slots: Slots,
     pub(crate) ops: Box<[Op]>,
     /// Where each instruction comes from.
     pub(crate) spans: Box<[Span]>,
@@ -28,7 +41,7 @@ pub struct Program {
     pub(crate) lambdas: Box<[Routine]>,
     /// Patterns written in the source, compiled once.
     pub(crate) patterns: Box<[(Box<str>, Arc<Pattern>)]>,
-    pub(crate) facts: Facts,
+    pub(crate) facts: Facts<Operand, Operand>,
 }
 
 /// A function body among the instructions.
@@ -52,6 +65,13 @@ pub(crate) enum Op {
     Text(u32),
     /// Pushes a list of literals.
     Literals(u32),
+    /// Pushes a constant of the filter.
+    Constant(u32),
+    /// Pushes a list of them.
+    Constants {
+        start: u32,
+        len: u32,
+    },
     Load(Place),
     /// Pops into a slot.
     Store(u32),
@@ -124,18 +144,55 @@ pub(crate) struct MemberOp {
 }
 
 impl Program {
-    /// The source it was compiled from.
-    pub fn source(&self) -> &str {
-        &self.source
+    /// The source it was compiled from, put together anew.
+    pub fn source(&self) -> String {
+        self.shape.source_with(&self.constants)
     }
 
-    /// What a matcher can know about the expression without running it.
-    pub fn facts(&self) -> &Facts {
-        &self.facts
+    /// Length of the source in UTF-8 bytes.
+    pub fn source_len(&self) -> usize {
+        let whole = Span::new(0, self.shape.source.len());
+        self.shape.slots.moved(whole, &self.constants).end as usize
     }
 
-    /// Bytes on the heap.
+    /// Whether it was compiled from `source`.
+    pub fn is_of(&self, source: &str) -> bool {
+        self.shape.slots.is_filled(&self.shape.source, &self.constants, source)
+    }
+
+    /// Whether both differ at most in their constants, and hold everything else in common.
+    pub fn shares_shape(&self, other: &Program) -> bool {
+        Arc::ptr_eq(&self.shape, &other.shape)
+    }
+
+    /// What a matcher can know about the expression without running it. Made anew.
+    pub fn facts(&self) -> Facts {
+        self.shape.facts.filled(&self.constants)
+    }
+
+    /// Whether the outcome may depend on `event.selfGenerated`, see [`Facts`].
+    pub fn reads_self_generated(&self) -> bool {
+        self.shape.facts.reads_self_generated
+    }
+
+    /// Bytes on the heap that no other program shares.
+    pub fn own_heap_bytes(&self) -> usize {
+        self.constants.heap_bytes()
+    }
+
+    /// Bytes on the heap, the shape included.
     pub fn heap_bytes(&self) -> usize {
+        self.own_heap_bytes() + size_of::<Shape>() + self.shape.heap_bytes()
+    }
+}
+
+impl Shape {
+    /// The source of the program with these constants.
+    pub(crate) fn source_with(&self, constants: &Constants) -> String {
+        self.slots.filled(&self.source, constants)
+    }
+
+    fn heap_bytes(&self) -> usize {
         let literal = |literal: &Literal| {
             size_of::<Literal>() + if let Literal::String(text) = literal { text.len() } else { 0 }
         };
@@ -143,6 +200,7 @@ impl Program {
         let lists = self.lists.iter().flat_map(|list| list.iter());
         let keys = self.keys.iter().flat_map(|keys| keys.iter());
         self.source.len()
+            + self.slots.heap_bytes()
             + size_of_val(&*self.ops)
             + size_of_val(&*self.spans)
             + self.literals.iter().chain(lists).map(literal).sum::<usize>()

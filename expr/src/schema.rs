@@ -141,6 +141,18 @@ pub(crate) fn product_of(member: &str, event_type: &str) -> Option<&'static str>
     other.contains(&member).then_some(product)
 }
 
+/// What to say of a member that an event has not: which events have it, or what tells the same.
+pub(crate) fn elsewhere(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "comment" => "events of comments have it: `avi:jira:commented:issue`",
+        "changelog" => "events of changes have it: `avi:jira:updated:issue`",
+        "worklog" => "events of worklogs have it: `avi:jira:created:worklog`",
+        "sprint" => "events of sprints have it: `avi:jira-software:started:sprint`",
+        "user" | "actor" => "who caused the event is `event.atlassianId`, an account id",
+        _ => return None,
+    })
+}
+
 /// Whether events of some type have a member of that name.
 pub(crate) fn is_top_level(name: &str) -> bool {
     matches!(ANY_EVENT.find(name), Found::Field(_))

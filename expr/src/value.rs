@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use jiff::civil;
 
+use crate::constants::{Constant, ConstantList};
 use crate::diagnostic::Code;
 use crate::span::Span;
 use crate::view::{NodeId, Read, View};
@@ -181,6 +182,8 @@ pub enum List<'v> {
     },
     /// Written in the source.
     Literal(&'v [Literal]),
+    /// Written in the source, of constants only.
+    Constants(ConstantList<'v>),
     /// Built by the evaluation.
     Built(Rc<BuiltList<'v>>),
 }
@@ -400,6 +403,15 @@ impl<'v> Value<'v> {
         }
     }
 
+    /// The value of a constant.
+    #[inline]
+    pub(crate) fn of_constant(constant: Constant<'v>) -> Value<'v> {
+        match constant {
+            Constant::Number(number) => Value::Number(number),
+            Constant::Text(text) => Value::String(Text::Borrowed(text)),
+        }
+    }
+
     /// Built text.
     pub(crate) fn text(text: impl Into<Rc<str>>) -> Value<'v> {
         Value::String(Text::Built(text.into()))
@@ -452,6 +464,7 @@ impl<'v> List<'v> {
         match self {
             List::Node { len, .. } => *len as usize,
             List::Literal(literals) => literals.len(),
+            List::Constants(constants) => constants.len(),
             List::Built(list) => list.values.len(),
         }
     }
@@ -461,6 +474,7 @@ impl<'v> List<'v> {
         let at = match self {
             List::Node { node, .. } => At::Node(view, view.first_child(*node)),
             List::Literal(literals) => At::Literal(literals.iter()),
+            List::Constants(constants) => At::Constants(*constants, 0),
             List::Built(list) => At::Built(Rc::clone(list), 0),
         };
         Elements { at }
@@ -476,6 +490,7 @@ pub(crate) struct Elements<'v, V> {
 enum At<'v, V> {
     Node(&'v V, Option<NodeId>),
     Literal(std::slice::Iter<'v, Literal>),
+    Constants(ConstantList<'v>, usize),
     Built(Rc<BuiltList<'v>>, usize),
 }
 
@@ -490,6 +505,11 @@ impl<'v, V: View> Iterator for Elements<'v, V> {
                 Some(Value::of_node(*view, node))
             }
             At::Literal(literals) => literals.next().map(Value::of_literal),
+            At::Constants(constants, at) => {
+                let constant = constants.get(*at)?;
+                *at += 1;
+                Some(Value::of_constant(constant))
+            }
             At::Built(list, at) => {
                 let value = list.values.get(*at)?.clone();
                 *at += 1;

@@ -3,11 +3,12 @@
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
-use switchyard_expr::cases::{Outcome, compiled, reference};
+use switchyard_expr::cases::{Outcome, compiled, reference, to_json};
 use switchyard_expr::predicate::{Condition, Constant, ItemTest, Path, Resolved};
 use switchyard_expr::view::{NodeId, Read};
 use switchyard_expr::{
-    Env, Profile, Scratch, Tape, TapeLimits, Usage, View, compile, compile_for, render,
+    Env, EvalError, Profile, Program, Scratch, Shapes, Tape, TapeLimits, Usage, View, compile,
+    compile_for, render,
 };
 
 /// Names that events have, that they lack, and that builtins have too.
@@ -198,6 +199,54 @@ fn tape(event: &Json) -> Tape {
     tape
 }
 
+/// What an evaluation says, errors with their places, and its steps.
+type Evaluated = (Result<Json, EvalError>, u32);
+
+fn evaluated(program: &Program, tape: &Tape, env: &Env) -> Evaluated {
+    let mut scratch = Scratch::new();
+    let value = program.eval(tape, env, &mut scratch).map(|value| to_json(&value, tape));
+    (value, scratch.steps())
+}
+
+fn evaluated_by_reference(source: &str, tape: &Tape, env: &Env) -> Option<Evaluated> {
+    let tree = switchyard_expr::reference::Tree::read(source, Profile::General).ok()?;
+    let (value, steps) = tree.eval(tape, env);
+    Some((value.map(|value| to_json(&value, tape)), steps))
+}
+
+/// The same expression about other texts and numbers: those between quotes and those that follow
+/// neither a word nor a point.
+fn with_other_constants(source: &str, seed: u32) -> String {
+    let texts = ["", "a", "Bug", "a longer text", "1", "[a-z]", "😀", "key", "2020-01-31"];
+    let mut state = seed;
+    let mut pick = |from: &[&'static str]| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        from.get((state >> 16) as usize % from.len()).copied().unwrap_or_default()
+    };
+    let (mut out, mut rest, mut quote) = (String::new(), source.chars().peekable(), None);
+    while let Some(c) = rest.next() {
+        let in_word = out.ends_with(|last: char| last.is_alphanumeric() || "_.".contains(last));
+        out.push(c);
+        match quote {
+            Some(open) if open == c => quote = None,
+            Some(_) => {}
+            None if c == '\'' || c == '"' => {
+                let inner: String = std::iter::from_fn(|| rest.next_if(|n| *n != c)).collect();
+                let is_plain = !inner.contains('\\');
+                out.push_str(if is_plain { pick(&texts) } else { &inner });
+                quote = Some(c);
+            }
+            None if c.is_ascii_digit() && !in_word => {
+                out.pop();
+                while rest.next_if(|c| c.is_ascii_digit() || *c == '.').is_some() {}
+                out.push_str(pick(&["0", "7", "12345", "2.5", "1000000000000"]));
+            }
+            None => {}
+        }
+    }
+    out
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
@@ -212,6 +261,34 @@ proptest! {
         // What it takes to write must not depend on the profile.
         if let Outcome::Error { code, .. } = &found {
             prop_assert!(code.kind() != switchyard_expr::ErrorKind::Syntax, "{}", source);
+        }
+    }
+
+    #[test]
+    fn filters_of_one_shape_keep_their_own_constants(
+        source in program(),
+        seed in any::<u32>(),
+        event in event(),
+        steps_max in 0..200_u32,
+    ) {
+        let tape = tape(&event);
+        let shapes = Shapes::new();
+        let sources = [source.clone(), with_other_constants(&source, seed)];
+        let programs = sources.each_ref().map(|text| shapes.compile(text, Profile::General));
+        for (text, program) in sources.iter().zip(&programs) {
+            let alone = compile(text, Profile::General);
+            prop_assert_eq!(program.is_ok(), alone.is_ok(), "{}", text);
+            let (Ok(program), Ok(alone)) = (program, alone) else { continue };
+            prop_assert!(program.is_of(text));
+            prop_assert_eq!(&program.source(), text);
+            prop_assert_eq!(program.source_len(), text.len());
+            let facts = [program.facts(), alone.program.facts()].map(|facts| format!("{facts:?}"));
+            prop_assert_eq!(&facts[0], &facts[1], "{}", text);
+            for steps_max in [steps_max, 50_000] {
+                let env = Env { now_ms: 0, steps_max };
+                let expected = evaluated_by_reference(text, &tape, &env);
+                prop_assert_eq!(Some(evaluated(program, &tape, &env)), expected, "{}", text);
+            }
         }
     }
 

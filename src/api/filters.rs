@@ -40,7 +40,8 @@ async fn check(body: JsonObject) -> Result<Json<Value>, ApiError> {
     let source = &request.expression;
     Ok(Json(match compile_for(source, Profile::Filter, &usage) {
         Ok(compiled) => {
-            let keys = compiled.program.facts().indexed().map(ToString::to_string);
+            let facts = compiled.program.facts();
+            let keys = facts.indexed().map(ToString::to_string);
             json!({
                 "valid": true,
                 "diagnostics": diagnostics(&compiled.warnings, source),

@@ -2,10 +2,10 @@
 //! state it is in and why.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use switchyard_expr::{Program, Usage};
+use switchyard_expr::{Program, Shapes, Usage};
 use url::Url;
 
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
@@ -25,63 +25,36 @@ use crate::telemetry::SubscriptionStats;
 
 /// The module type that is routed.
 pub const TRIGGER: &str = "trigger";
-/// Fewer texts than this are remembered without asking whether their programs are still in use.
-const UNSWEPT_MAX: usize = 1024;
 
-/// Compiled filters by their text: equal filters are one program, however many register them.
+/// Compiled filters: equal ones are one program, however many register them, and those that differ
+/// only in constants share all but these.
 ///
 /// Holds no program alive; those in use are held by their subscriptions.
 #[derive(Debug, Default)]
 pub struct Programs {
-    by_text: Mutex<HashMap<Arc<str>, Weak<Program>>>,
+    shapes: Shapes,
 }
 
 impl Programs {
     /// Checks a filter anew, with all warnings; an equal program in use is reused.
     pub(super) fn check(
         &self,
-        text: &Arc<str>,
+        text: &str,
         path: &str,
         usage: &Usage<'_>,
     ) -> Result<Compiled, Vec<Problem>> {
         let start = clock::tick();
-        let compiled = language::compile(text, path, usage);
+        let compiled = language::compile(&self.shapes, text, path, usage);
         metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
-        let compiled = compiled?;
-        Ok(Compiled { program: self.keep(text, Arc::clone(&compiled.program)), ..compiled })
+        compiled
     }
 
-    /// The program of a filter, compiled unless an equal one is in use.
-    pub(super) fn get(&self, text: &Arc<str>) -> Result<Arc<Program>, Vec<Problem>> {
-        let known = self.locked().get(text).and_then(Weak::upgrade);
-        match known {
-            Some(program) => Ok(program),
-            None => {
-                let start = clock::tick();
-                let compiled = language::compile_accepted(text, "filter.expression");
-                let errors = compiled.as_ref().err().map(Vec::as_slice);
-                metrics::filter_compiled(clock::since(start), errors);
-                Ok(self.keep(text, compiled?))
-            }
-        }
-    }
-
-    fn keep(&self, text: &Arc<str>, program: Arc<Program>) -> Arc<Program> {
-        let mut by_text = self.locked();
-        if let Some(known) = by_text.get(text).and_then(Weak::upgrade) {
-            return known;
-        }
-        // Swept when the map would grow, so that sweeping costs little per program and the map
-        // stays within a constant factor of the programs in use.
-        if by_text.len() == by_text.capacity() && by_text.len() >= UNSWEPT_MAX {
-            by_text.retain(|_, program| program.strong_count() > 0);
-        }
-        by_text.insert(Arc::clone(text), Arc::downgrade(&program));
-        program
-    }
-
-    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Weak<Program>>> {
-        self.by_text.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The program of a filter that was accepted before.
+    pub(super) fn get(&self, text: &str) -> Result<Arc<Program>, Vec<Problem>> {
+        let start = clock::tick();
+        let compiled = language::compile_accepted(&self.shapes, text, "filter.expression");
+        metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
+        compiled
     }
 
     /// Entity-property paths that `trigger` reads, in its filters and for its payload, in one
@@ -128,7 +101,7 @@ struct Declared<'a> {
 impl Declared<'_> {
     fn is(&self, known: &LiveModule) -> bool {
         (self.module_type, self.switch) == (known.module_type.as_str(), known.switch)
-            && *self.data == known.data
+            && (Arc::ptr_eq(self.data, &known.data) || *self.data == known.data)
             && self.is_expired() == (known.state == ModuleState::Expired)
     }
 
@@ -382,20 +355,4 @@ fn compiled_filter(programs: &Programs, filter: &TriggerFilter) -> Result<Filter
         requires_licence: filter.requires_licence,
         on_error: filter.on_error.unwrap_or_default(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn programs_that_nobody_uses_are_forgotten() {
-        let programs = Programs::default();
-        let kept = programs.get(&"true".into()).unwrap();
-        for number in 0..10 * UNSWEPT_MAX {
-            programs.get(&format!("{number} == 1").into()).unwrap();
-        }
-        assert!(programs.locked().len() <= 4 * UNSWEPT_MAX);
-        assert!(Arc::ptr_eq(&kept, &programs.get(&"true".into()).unwrap()));
-    }
 }

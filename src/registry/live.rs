@@ -20,6 +20,7 @@ use super::document::{
     AppRecord, ClientRecord, Document, InstallationRecord, SigningKeysRecord, SiteRecord, read,
 };
 use super::dynamic::DynamicWebhook;
+use super::handover::Handover;
 use super::{metrics, notices};
 use crate::clock;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
@@ -50,6 +51,7 @@ pub(super) struct Live {
     prefix: String,
     webhook_life_ms: i64,
     programs: Programs,
+    handover: Handover,
     apps: DashMap<AppId, Arc<LiveApp>>,
     installations: DashMap<InstallationId, Arc<LiveInstallation>>,
     clients: DashMap<String, Arc<ClientRecord>>,
@@ -79,6 +81,7 @@ impl Live {
             prefix: settings.prefix.clone(),
             webhook_life_ms: i64::try_from(webhook_life).unwrap_or(i64::MAX),
             programs: Programs::default(),
+            handover: Handover::default(),
             apps: DashMap::new(),
             installations: DashMap::new(),
             clients: DashMap::new(),
@@ -98,6 +101,10 @@ impl Live {
 
     pub(super) fn programs(&self) -> &Programs {
         &self.programs
+    }
+
+    pub(super) fn handover(&self) -> &Handover {
+        &self.handover
     }
 
     pub(super) fn keyring(&self) -> &Arc<KeyRing> {
@@ -178,7 +185,8 @@ impl Live {
         let applied = match family {
             AppRecord::FAMILY => read(value).map(|record| self.put_app(key, record, revision)),
             InstallationRecord::FAMILY => {
-                read(value).map(|record| self.put_installation(key, record, revision))
+                let record = self.handover.take(key, value).map_or_else(|| read(value), Ok);
+                record.map(|record| self.put_installation(key, record, revision))
             }
             ClientRecord::FAMILY => read(value).map(|record| self.put_client(key, record)),
             SigningKeysRecord::FAMILY => read(value).and_then(|record| self.put_keys(record)),

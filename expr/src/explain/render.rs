@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::{Calls, Explanation, Outcome, Part, Shown};
+use super::{Calls, Explanation, FUNCTION, Outcome, Part, Shown};
 use crate::eval::Verdict;
 use crate::fault::EvalError;
 use crate::render::place_as_json;
@@ -14,7 +14,7 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Shown::Plain(value) => write!(f, "{value}"),
-            Shown::Large("Function", _) => f.write_str("a function"),
+            Shown::Large(FUNCTION, _) => f.write_str("a function"),
             Shown::Large(name, count) => write!(f, "{name} of {count}"),
         }
     }

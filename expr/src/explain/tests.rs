@@ -24,7 +24,7 @@ fn the_false_conjunct_is_the_one_that_decided() {
 false  (would not be delivered)
   event.issue.fields.priority.name == 'High'   true    \"High\"
   event.issue.key.indexOf('ABC-') == 0         false   \"XYZ-12\"   <- decided here
-steps 25 of 50000 · index key: issue.fields.priority.name = \"High\"
+steps 29 of 50000 · index key: issue.fields.priority.name = \"High\"
 left to decide for each candidate: event.issue.key.indexOf('ABC-') == 0";
     assert_eq!(text(source), expected);
 }
@@ -88,6 +88,37 @@ steps 44 of 50000 · no index key";
         (&1.into(), &"b".into(), &true.into())
     );
     assert_eq!(call["parts"][0]["decides"], true);
+}
+
+#[test]
+fn functions_with_a_name_are_told_in_each_part_that_calls_them() {
+    let expected = "\
+\x20 l => l == 'b'                          a function
+  event.issue.fields.labels.some(isB)    true         List of 2
+    [0] l == 'b'                         false        \"a\"
+    [1] l == 'b'                         true         \"b\"
+  event.issue.fields.labels.every(isB)   false        List of 2
+    [0] l == 'b'                         false        \"a\"   <- decided here
+";
+    let source = "let isB = l => l == 'b'; \
+        event.issue.fields.labels.some(isB) && event.issue.fields.labels.every(isB)";
+    let found = text(source);
+    let rows: String = found.lines().skip(1).take(6).map(|line| format!("{line}\n")).collect();
+    assert_eq!(rows, expected, "{found}");
+    let json = explain(source, &event(), &Env::at(0)).unwrap().as_json();
+    let function = &json["parts"][1]["parts"][0]["functions"][0];
+    assert_eq!((&function["source"], &function["count"]), (&"l => l == 'b'".into(), &2.into()));
+}
+
+#[test]
+fn a_function_that_is_called_by_its_name_or_through_another_is_told() {
+    let flat = |source: &str| text(source).split_whitespace().collect::<Vec<_>>().join(" ");
+    let direct = flat("let is = x => x == 'XYZ-1'; is(event.issue.key)");
+    assert!(direct.contains("[0] x == 'XYZ-1' false \"XYZ-12\" <- decided here"), "{direct}");
+    let through =
+        flat("let is = x => x == 'b'; let any = f => event.issue.fields.labels.some(f); any(is)");
+    assert!(through.contains("[1] x == 'b' true \"b\" <- decided here"), "{through}");
+    assert_eq!(through.matches("<- decided here").count(), 1, "{through}");
 }
 
 #[test]

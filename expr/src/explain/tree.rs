@@ -1,7 +1,7 @@
 //! The parts of a filter, from what was seen of them.
 
 use super::watch::Seen;
-use super::{Call, Calls, Outcome, Part, Reading};
+use super::{Call, Calls, FUNCTION, Outcome, Part, Reading, Shown};
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::span::Span;
 use crate::typed::{Applied, Block, Body, Expr, Kind, Link, LinkKind, Typed};
@@ -74,45 +74,40 @@ impl Tree<'_> {
         Part { span, outcome, decides, reads: Vec::new(), parts, functions: Vec::new() }
     }
 
-    /// The function and the number of the call that alone settled what `expr` yields: the element
-    /// at which `some` or `every` stopped, or any function failed.
-    fn deciding_call(&self, expr: &Expr) -> Option<(u32, usize)> {
+    /// The caller and the number of the call that alone settled what `expr` yields: the element
+    /// at which `some` or `every` stopped, or any function failed, or the one call of a function.
+    fn deciding_call(&self, expr: &Expr) -> Option<(Span, usize)> {
         if let Kind::Unary { op: UnaryOp::Not, operand } = &expr.kind {
             return self.deciding_call(operand);
         }
         let outcome = self.outcome(expr.span);
         let Kind::Access { links, .. } = &expr.kind else { return None };
-        let [.., method, call] = links.as_slice() else { return None };
-        let LinkKind::Member { name, .. } = &method.kind else { return None };
-        let LinkKind::Call { arguments, .. } = &call.kind else { return None };
-        let Kind::Lambda(lambda) = arguments.first()?.kind else { return None };
-        let stopped = match (&outcome, name.member?) {
+        let (call, before) = links.split_last()?;
+        let stopped = match (&outcome, before.last().map(|link| &link.kind)) {
             (Outcome::Error(_), _) => true,
-            (Outcome::Value(value), Member::Some) => value.is_truthy(),
-            (Outcome::Value(value), Member::Every) => !value.is_truthy(),
+            (Outcome::Value(value), Some(LinkKind::Member { name, .. })) => match name.member? {
+                Member::Some => value.is_truthy(),
+                Member::Every => !value.is_truthy(),
+                _ => false,
+            },
+            (Outcome::Value(_), None) => true,
             _ => false,
         };
-        let calls = self.seen.calls.get(&lambda)?;
+        let calls = self.seen.calls.get(&call.span)?;
         let last = calls.kept.last()?;
         let is_last = last.index + 1 == calls.count && last.outcome.is_like(&outcome);
-        (stopped && is_last).then_some((lambda, last.index))
+        (stopped && is_last).then_some((call.span, last.index))
     }
 
-    /// What the functions gave that are arguments of calls in `expr`.
-    fn functions(&self, expr: &Expr, deciding: Option<(u32, usize)>, out: &mut Vec<Calls>) {
+    /// What the functions gave that are called in `expr`, by methods or by name.
+    fn functions(&self, expr: &Expr, deciding: Option<(Span, usize)>, out: &mut Vec<Calls>) {
         match &expr.kind {
             Kind::Access { head, links } => {
                 self.functions(head, deciding, out);
                 for link in links {
                     if let LinkKind::Call { arguments, .. } = &link.kind {
-                        for argument in arguments {
-                            match argument.kind {
-                                Kind::Lambda(id) => {
-                                    out.extend(self.calls(id, argument.span, deciding))
-                                }
-                                _ => self.functions(argument, deciding, out),
-                            }
-                        }
+                        arguments.iter().for_each(|part| self.functions(part, deciding, out));
+                        out.extend(self.calls(link.span, deciding));
                     }
                 }
             }
@@ -125,12 +120,12 @@ impl Tree<'_> {
         }
     }
 
-    fn calls(&self, lambda: u32, span: Span, deciding: Option<(u32, usize)>) -> Option<Calls> {
-        let calls = self.seen.calls.get(&lambda)?;
-        let frame = self.typed.lambdas.get(lambda as usize)?;
+    fn calls(&self, caller: Span, deciding: Option<(Span, usize)>) -> Option<Calls> {
+        let calls = self.seen.calls.get(&caller)?;
+        let frame = self.typed.lambdas.get(calls.lambda as usize)?;
         let shown = calls.kept.iter().map(|call| {
             let tree = Tree { seen: &call.inside, ..*self };
-            let decides = deciding == Some((lambda, call.index));
+            let decides = deciding == Some((caller, call.index));
             Call {
                 index: call.index,
                 element: call.element.clone(),
@@ -138,7 +133,7 @@ impl Tree<'_> {
                 parts: tree.block(&frame.body, decides),
             }
         });
-        Some(Calls { span, count: calls.count, shown: shown.collect() })
+        Some(Calls { span: calls.span, count: calls.count, shown: shown.collect() })
     }
 
     /// Which of its parts settled what `expr` yields; none if all of them did.
@@ -177,6 +172,8 @@ impl Tree<'_> {
 
     fn reading(&self, span: Span) -> Option<Reading> {
         match self.seen.at.get(&span) {
+            // What a function gave is told below.
+            Some(Outcome::Value(Shown::Large(FUNCTION, _))) => None,
             Some(Outcome::Value(value)) => Some(Reading { span, value: value.clone() }),
             _ => None,
         }

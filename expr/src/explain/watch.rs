@@ -7,7 +7,7 @@ use super::{Outcome, Shown, show};
 use crate::fault::Fault;
 use crate::naive::Watch;
 use crate::span::Span;
-use crate::value::Value;
+use crate::value::{Function, Value};
 use crate::view::View;
 
 /// Calls of one function that are kept from its start on.
@@ -22,13 +22,18 @@ const CALLS_MAX: usize = 200;
 pub(super) struct Seen {
     /// What came of each part of the source; the first time counts.
     pub(super) at: HashMap<Span, Outcome>,
-    /// The calls of functions, by their place in the program.
-    pub(super) calls: HashMap<u32, SeenCalls>,
+    /// The calls of functions, by the part of the source that made them: a name may be called in
+    /// several.
+    pub(super) calls: HashMap<Span, SeenCalls>,
 }
 
-/// The calls of one function.
-#[derive(Debug, Default)]
+/// The calls of one function in one part of the source.
+#[derive(Debug)]
 pub(super) struct SeenCalls {
+    /// The function, by its place in the program.
+    pub(super) lambda: u32,
+    /// Where it stands.
+    pub(super) span: Span,
     pub(super) count: usize,
     pub(super) kept: Vec<SeenCall>,
 }
@@ -45,6 +50,8 @@ pub(super) struct SeenCall {
 /// A call that has not ended.
 struct Running {
     lambda: u32,
+    /// What made it.
+    caller: Span,
     element: Shown,
     inside: Seen,
 }
@@ -54,11 +61,22 @@ pub(super) struct Watcher<'v, V> {
     filter: Seen,
     running: Vec<Running>,
     room: usize,
+    /// What makes the calls that come.
+    caller: Span,
+    /// Where the functions stand that were made, by their place in the program.
+    made: HashMap<u32, Span>,
 }
 
 impl<'v, V: View> Watcher<'v, V> {
     pub(super) fn new(view: &'v V) -> Self {
-        Watcher { view, filter: Seen::default(), running: Vec::new(), room: CALLS_MAX }
+        Watcher {
+            view,
+            filter: Seen::default(),
+            running: Vec::new(),
+            room: CALLS_MAX,
+            caller: Span::new(0, 0),
+            made: HashMap::new(),
+        }
     }
 
     pub(super) fn finish(self) -> Seen {
@@ -79,21 +97,34 @@ impl<'v, V: View> Watcher<'v, V> {
 
 impl<'v, V: View> Watch<'v> for Watcher<'v, V> {
     fn seen(&mut self, span: Span, outcome: Result<&Value<'v>, &Fault<'v>>) {
+        // A function is seen where it is made before it is seen under a name.
+        if let Ok(Value::Function(Function::Lambda { id, .. })) = outcome {
+            self.made.entry(*id).or_insert(span);
+        }
         let outcome = self.outcome(outcome);
         self.here().at.entry(span).or_insert(outcome);
+    }
+
+    fn calls(&mut self, span: Span) {
+        self.caller = span;
     }
 
     fn enters(&mut self, lambda: u32, arguments: &[Value<'v>]) {
         let null = Value::Null;
         let element = show(arguments.first().unwrap_or(&null), self.view);
-        self.running.push(Running { lambda, element, inside: Seen::default() });
+        let caller = self.caller;
+        self.running.push(Running { lambda, caller, element, inside: Seen::default() });
     }
 
     fn leaves(&mut self, outcome: Result<&Value<'v>, &Fault<'v>>) {
         let outcome = self.outcome(outcome);
-        let Some(Running { lambda, element, inside }) = self.running.pop() else { return };
+        let Some(running) = self.running.pop() else { return };
+        let Running { lambda, caller, element, inside } = running;
+        self.caller = caller;
+        let span = self.made.get(&lambda).copied().unwrap_or(caller);
         let room = self.room;
-        let calls = self.here().calls.entry(lambda).or_default();
+        let new = SeenCalls { lambda, span, count: 0, kept: Vec::new() };
+        let calls = self.here().calls.entry(caller).or_insert(new);
         let index = calls.count;
         calls.count += 1;
         let is_kept = room > 0

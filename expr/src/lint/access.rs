@@ -3,10 +3,10 @@
 use super::{Known, Linter, Missing};
 use crate::advice;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::schema::{Found, Members, Shape, change_title, product_of};
+use crate::schema::{Found, Members, Others, Shape, change_title, product_of};
 use crate::span::Span;
 use crate::typed::{Expr, Kind, Link, LinkKind, MemberName};
-use crate::value::{Member, Type};
+use crate::value::{Literal, Member, Type, Value};
 
 impl Linter<'_> {
     pub(super) fn access(&mut self, head: &Expr, links: &[Link]) -> Known {
@@ -39,7 +39,16 @@ impl Linter<'_> {
                     {
                         self.never_included(&receiver, argument);
                     }
-                    self.call(&receiver, &known, arguments)
+                    let constants = constants(head).filter(|_| method == Some(Member::Includes));
+                    let result = self.call(&receiver, &known, arguments, constants);
+                    match method {
+                        // A list, or null: true or false in no case.
+                        Some(Member::Match) if receiver.ty == Some(Type::String) => Known {
+                            missing: Some(Missing::Sometimes),
+                            ..Known::of_type(Some(Type::List))
+                        },
+                        _ => result,
+                    }
                 }
             };
             receiver = std::mem::replace(&mut known, next);
@@ -181,7 +190,11 @@ impl Linter<'_> {
             Some((_, members, nearest)) if present.is_empty() => {
                 // Methods of maps are no fields.
                 if !matches!(name.member, Some(Member::Get | Member::Set | Member::Entries)) {
-                    self.no_field(name, at, members, *nearest);
+                    let of_event = known.path.as_deref() == Some("event");
+                    match crate::schema::elsewhere(&name.text).filter(|_| of_event) {
+                        Some(help) => self.no_member(name, at, members, help),
+                        None => self.no_field(name, at, members, *nearest),
+                    }
                 }
                 return Known::default();
             }
@@ -226,9 +239,19 @@ impl Linter<'_> {
                 Some(path) if self.text(span) == &*name.text => {
                     finding.with_help(format!("it is found at `{path}`")).replaced_by(path)
                 }
+                _ if members.others == Others::CustomFields => {
+                    finding.with_help("custom fields go by their ids, such as `customfield_10010`")
+                }
                 _ => finding,
             },
         });
+    }
+
+    /// A member that only other events have, or none.
+    fn no_member(&mut self, name: &MemberName, at: Span, event: &Members, help: &str) {
+        let message = format!("no field `{}` on {}", name.text, event.title);
+        let finding = Diagnostic::warning(Code::UnknownField, self.name_span(at, name), message);
+        self.report(finding.labelled("unknown field").with_help(help));
     }
 
     /// The name of a step, without the `.` before it; the whole of `['name']`.
@@ -257,7 +280,39 @@ impl Linter<'_> {
         });
     }
 
-    fn call(&mut self, receiver: &Known, method: &Known, arguments: &[Expr]) -> Known {
+    /// A value of the event that is none of `constants`, whatever it is.
+    fn never_among(&mut self, constants: &[Literal], value: &Expr, known: &Known) {
+        let Some(ty) = known.ty.filter(|ty| *ty != Type::Null && value.ty.is_none()) else {
+            return;
+        };
+        let mut types = constants.iter().map(|constant| Value::of_literal(constant).type_of());
+        let Some(first) = types.next() else { return };
+        if first == ty || types.any(|other| other != first) {
+            return;
+        }
+        let message = format!("a list of {}s never includes a {}", first.name(), ty.name());
+        let written = self.text(value.span).to_owned();
+        let finding = Diagnostic::warning(Code::NeverEqual, value.span, message);
+        self.report(match ty {
+            Type::Map => {
+                let path = advice::member_to_compare(&written);
+                finding.with_help(format!("look for a member of it: `{path}`"))
+            }
+            Type::List => finding.with_help(format!(
+                "look for its elements: `{written}.some(x => list.includes(x))`"
+            )),
+            Type::String => finding.with_help("payloads hold it as text: put quotes around each"),
+            _ => finding,
+        });
+    }
+
+    fn call(
+        &mut self,
+        receiver: &Known,
+        method: &Known,
+        arguments: &[Expr],
+        constants: Option<&[Literal]>,
+    ) -> Known {
         let element = element(receiver);
         for argument in arguments {
             match &argument.kind {
@@ -265,10 +320,23 @@ impl Linter<'_> {
                     let index = Known::of_type(Some(Type::Number));
                     self.lambda(*id, vec![element.clone(), index]);
                 }
-                _ => drop(self.expr(argument)),
+                _ => {
+                    let known = self.expr(argument);
+                    if let Some(constants) = constants {
+                        self.never_among(constants, argument, &known);
+                    }
+                }
             }
         }
         Known::of_type(method.ty.filter(|ty| *ty != Type::Function))
+    }
+}
+
+/// The constants that a list consists of.
+fn constants(list: &Expr) -> Option<&[Literal]> {
+    match &list.kind {
+        Kind::Literals(constants) => Some(constants),
+        _ => None,
     }
 }
 

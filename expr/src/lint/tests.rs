@@ -206,6 +206,21 @@ fn advice_leads_to_a_right_filter() {
             "compare a member of it: `event.issue.fields.status.name`",
             "",
         ),
+        (
+            "event.issue.fields.assignee == '5b10'",
+            "compare a member of it: `event.issue.fields.assignee.accountId`",
+            "",
+        ),
+        (
+            "['OPS', 'WEB'].includes(event.issue.fields.project)",
+            "look for a member of it: `event.issue.fields.project.key`",
+            "",
+        ),
+        (
+            "[10001].includes(event.issue.id)",
+            "payloads hold it as text: put quotes around each",
+            "",
+        ),
         ("event.issue.fields.summary.toLowerCase.includes('x')", "call it: `toLowerCase()`", ""),
         (
             "event.issue.fields.components?.includes('API')",

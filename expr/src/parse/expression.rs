@@ -12,7 +12,8 @@ use crate::ast::{
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lex::TokenKind;
 use crate::parse::input::{
-    Input, Parsed, expected, expected_of_if, foreign_word, is_foreign, missing, need, refused, sign,
+    Input, Parsed, expected, expected_of_if, foreign_word, is_foreign, missing, need, refused,
+    sign, spelt_out_operator,
 };
 use crate::parse::sequence::{braced, is_reserved};
 
@@ -237,6 +238,13 @@ fn leaf<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
         TokenKind::Word("if") => return Err(expected_of_if(input, "an expression")),
         TokenKind::Word(word) if is_foreign(word) => {
             return Err(refused(foreign_word(word, token.span)));
+        }
+        // Two names never stand side by side.
+        TokenKind::Word(word)
+            if word.eq_ignore_ascii_case("not")
+                && matches!(input.peek(1).kind, TokenKind::Word(_)) =>
+        {
+            return Err(refused(spelt_out_operator(word, token.span)));
         }
         TokenKind::Word(word) if !is_reserved(word) => ExprKind::Name((*word).into()),
         TokenKind::Sign("+") => {

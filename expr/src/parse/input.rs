@@ -102,8 +102,17 @@ impl Failure {
             Failure::Final(diagnostic) => (**diagnostic).clone(),
             Failure::Expected { what, span } => {
                 let token = tokens.iter().rfind(|token| token.span == *span);
-                let found = describe(&token.unwrap_or(&END).kind);
-                Diagnostic::error(Code::Expected, *span, format!("expected {what}, found {found}"))
+                let kind = &token.unwrap_or(&END).kind;
+                let message = format!("expected {what}, found {}", describe(kind));
+                let found = Diagnostic::error(Code::Expected, *span, message);
+                // In a map a comma or brace would stand here.
+                if *what == "`:`" && !matches!(kind, TokenKind::Sign("," | "}")) {
+                    return found.with_help(
+                        "write both branches: `condition ? value : other`; a condition alone is \
+                         true or false",
+                    );
+                }
+                found
             }
         }
     }
@@ -134,16 +143,24 @@ pub(super) fn expected(input: Input<'_, '_>, what: &'static str) -> nom::Err<Fai
     let diagnostic = match token.kind {
         TokenKind::Sign("=") => assignment(token.span),
         TokenKind::Word(word) if is_foreign(word) => foreign_word(word, token.span),
-        TokenKind::Word(word) if spelt_out(word).is_some() => {
-            let sign = spelt_out(word).unwrap_or_default();
+        TokenKind::Word(word) if worded(word).is_some() => {
             let message = format!("`{word}` is not an operator of the language");
             Diagnostic::error(Code::ForeignWord, token.span, message)
-                .with_help(format!("write `{sign}`"))
-                .replaced_by(sign)
+                .with_help(worded(word).unwrap_or_default())
         }
+        TokenKind::Word(word) if spelt_out(word).is_some() => spelt_out_operator(word, token.span),
         _ => return nom::Err::Failure(failure(input, what)),
     };
     nom::Err::Failure(Failure::Final(Box::new(diagnostic)))
+}
+
+/// An operator that is written as a word.
+pub(super) fn spelt_out_operator(word: &str, span: Span) -> Diagnostic {
+    let sign = spelt_out(word).unwrap_or_default();
+    let message = format!("`{word}` is not an operator of the language");
+    Diagnostic::error(Code::ForeignWord, span, message)
+        .with_help(format!("write `{sign}`"))
+        .replaced_by(sign)
 }
 
 fn assignment(span: Span) -> Diagnostic {
@@ -168,7 +185,18 @@ pub(super) fn spelt_out(word: &str) -> Option<&'static str> {
     match word.to_ascii_lowercase().as_str() {
         "and" => Some("&&"),
         "or" => Some("||"),
+        "not" => Some("!"),
         "is" | "eq" | "equals" => Some("=="),
+        _ => None,
+    }
+}
+
+/// What to write instead of an operator of JQL that is a word.
+fn worded(word: &str) -> Option<&'static str> {
+    match word.to_ascii_lowercase().as_str() {
+        "in" => Some("write `['a', 'b'].includes(value)`"),
+        "contains" | "like" => Some("write `text.includes('...')`"),
+        "not" => Some("write `!=`, or `!` before a condition"),
         _ => None,
     }
 }

@@ -118,3 +118,38 @@ fn mistakes_without_end_are_told_up_to_a_bound() {
     let source = "a === ".repeat(1_500);
     assert!(parse(&source).unwrap_err().len() <= crate::limits::SYNTAX_ERRORS_MAX + 1);
 }
+
+#[test]
+fn slashes_divide_behind_an_operand_and_hold_a_pattern_where_one_is_due() {
+    for source in [
+        "a / b / c",
+        "(a) / 2 / 3",
+        "xs[0] / 2 / 3",
+        "`${a}` / 2 / 3",
+        "event.return / 2 / 3",
+        "event?.typeof / 2 / 3",
+        "(f(1) / 2) / 3 // and a comment / here",
+        "-1 / 2 / 3",
+    ] {
+        assert!(parse(source).is_ok(), "{source}");
+    }
+    let written = |source: &str| {
+        let found = refused(source);
+        assert_eq!(found.code.number(), 3009, "{source}: {found:?}");
+        (found.span.text(source).to_owned(), found.replacement.map(String::from))
+    };
+    for (source, pattern, replacement) in [
+        (r"a.match(/x\d+/)", r"/x\d+/", Some(r"'x\d+'")),
+        (r"a.replace(/\//, 'b')", r"/\//", None),
+        ("return /a/ == b", "/a/", Some("'a'")),
+        ("[/a/gi, 1]", "/a/gi", None),
+        ("a == /it's/", "/it's/", None),
+    ] {
+        assert_eq!(written(source), (pattern.to_owned(), replacement.map(String::from)));
+        assert_eq!(parse(source).unwrap_err().len(), 1, "nothing else is wrong with {source}");
+    }
+    // Without an end, or with a line in between, it is no pattern.
+    for source in ["a.match(/x)", "a.match(/x\ny/)", "/"] {
+        assert_ne!(refused(source).code.number(), 3009, "{source}");
+    }
+}

@@ -2,7 +2,11 @@
 
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::builtin::members_of;
-use crate::predicate::{Condition, Constant, Facts, ItemTest, Order, Path, PropertyPath, Step};
+use crate::check::index;
+use crate::predicate::{
+    Condition, Constant, Facts, ItemTest, Operand, Order, Path, PropertyPath, Step,
+};
+use crate::slots::Slots;
 use crate::typed::{
     Applied, Block, Body, Expr, Kind, Link, LinkKind, MemberName, Part, Place, Typed,
 };
@@ -27,11 +31,18 @@ pub(crate) fn conjuncts_of(typed: &Typed) -> Vec<&Expr> {
     out
 }
 
-impl Facts {
-    /// The facts of a checked program.
-    pub(crate) fn of(typed: &Typed) -> Facts {
-        let extractor = Extractor { typed };
-        let mut facts = Facts::default();
+/// A filter as its shape knows it.
+type Template = Condition<Operand, Operand>;
+
+impl Facts<Operand, Operand> {
+    /// The facts of a checked program whose constants stand in `slots`.
+    pub(crate) fn of(typed: &Typed, slots: &Slots) -> Self {
+        let extractor = Extractor { typed, slots };
+        let mut facts = Facts {
+            condition: Condition::default(),
+            reads_self_generated: false,
+            property_paths: Vec::new(),
+        };
         let body = &typed.main.body;
         if let Body::Expr(expr) = &body.body
             && body.declarations.is_empty()
@@ -48,10 +59,11 @@ impl Facts {
 
 struct Extractor<'t> {
     typed: &'t Typed,
+    slots: &'t Slots,
 }
 
 impl Extractor<'_> {
-    fn condition(&self, expr: &Expr) -> Condition {
+    fn condition(&self, expr: &Expr) -> Template {
         if let Some(test) = self.test(expr) {
             return test;
         }
@@ -81,7 +93,7 @@ impl Extractor<'_> {
     }
 
     /// Reads `expr` as a single test.
-    fn test(&self, expr: &Expr) -> Option<Condition> {
+    fn test(&self, expr: &Expr) -> Option<Template> {
         if let Some((path, constants)) = self.one_of(expr) {
             return Some(Condition::OneOf { path, constants: constants.into() });
         }
@@ -100,18 +112,20 @@ impl Extractor<'_> {
         }
     }
 
-    fn ordered(&self, order: Order, left: &Expr, right: &Expr) -> Option<Condition> {
+    fn ordered(&self, order: Order, left: &Expr, right: &Expr) -> Option<Template> {
         let test = |path: &Expr, bound: &Expr, order| match constant(bound)? {
-            Literal::Number(bound) => {
-                Some(Condition::Ordered { path: self.path(path)?, order, bound })
-            }
+            Literal::Number(_) => Some(Condition::Ordered {
+                path: self.path(path)?,
+                order,
+                bound: self.operand(bound)?,
+            }),
             _ => None,
         };
         test(left, right, order).or_else(|| test(right, left, order.mirrored()))
     }
 
     /// Reads `path.includes(constant)` and `path.some(item => ...)`.
-    fn method(&self, head: &Expr, links: &[Link]) -> Option<Condition> {
+    fn method(&self, head: &Expr, links: &[Link]) -> Option<Template> {
         let [steps @ .., Link { kind: LinkKind::Member { name, optional: false, .. }, .. }, call] =
             links
         else {
@@ -131,7 +145,7 @@ impl Extractor<'_> {
         let path = Path { steps: found.into() };
         match (name.member?, &argument.kind) {
             (Member::Includes, _) => {
-                Some(Condition::Includes { path, constant: constant(argument)? })
+                Some(Condition::Includes { path, constant: self.operand(argument)? })
             }
             (Member::Some, Kind::Lambda(lambda)) => {
                 let mut tests = Vec::new();
@@ -144,7 +158,7 @@ impl Extractor<'_> {
     }
 
     /// Reads `item => item.a == c && item.b == d`; yields whether nothing else is asked.
-    fn item_tests(&self, lambda: u32, tests: &mut Vec<ItemTest>) -> Option<bool> {
+    fn item_tests(&self, lambda: u32, tests: &mut Vec<ItemTest<Operand>>) -> Option<bool> {
         let frame = self.typed.lambdas.get(lambda as usize)?;
         let Body::Expr(expr) = &frame.body.body else { return None };
         if frame.parameters == 0 || !frame.body.declarations.is_empty() {
@@ -156,7 +170,7 @@ impl Extractor<'_> {
             let [Applied { op, operand, .. }] = rest.as_slice() else { return None };
             let (left, right) = (item_member(first), item_member(operand));
             let (name, constant) =
-                left.zip(constant(operand)).or_else(|| right.zip(constant(first)))?;
+                left.zip(self.operand(operand)).or_else(|| right.zip(self.operand(first)))?;
             match op {
                 BinaryOp::Equal => tests.push(ItemTest { name: name.map(Box::from), constant }),
                 // Cannot fail on a map, but asks for one.
@@ -177,13 +191,13 @@ impl Extractor<'_> {
     }
 
     /// A path and the constant it is compared with, whichever stands first.
-    fn sides(&self, left: &Expr, right: &Expr) -> Option<(Path, Constant)> {
-        let sides = self.path(left).zip(constant(right));
-        sides.or_else(|| self.path(right).zip(constant(left)))
+    fn sides(&self, left: &Expr, right: &Expr) -> Option<(Path, Operand)> {
+        let sides = self.path(left).zip(self.operand(right));
+        sides.or_else(|| self.path(right).zip(self.operand(left)))
     }
 
     /// Reads `expr` as a test of one path against constants.
-    fn one_of(&self, expr: &Expr) -> Option<(Path, Vec<Constant>)> {
+    fn one_of(&self, expr: &Expr) -> Option<(Path, Vec<Operand>)> {
         match &expr.kind {
             Kind::Chain { first, rest } if is_all(rest, BinaryOp::Or) => {
                 let (path, mut constants) = self.one_of(first)?;
@@ -192,7 +206,7 @@ impl Extractor<'_> {
                     if other != path {
                         return None;
                     }
-                    add_new(&mut constants, more);
+                    constants.extend(more);
                 }
                 Some((path, constants))
             }
@@ -214,12 +228,24 @@ impl Extractor<'_> {
                 if name.member != Some(Member::Includes) {
                     return None;
                 }
-                let mut constants = Vec::new();
-                add_new(&mut constants, literals.clone());
+                let constants = match self.slots.holding(literals.len(), head.span) {
+                    Some(slots) => slots.map(|at| slot(at, false)).collect(),
+                    None => literals.iter().cloned().map(Operand::Fixed).collect(),
+                };
                 Some((self.path(argument)?, constants))
             }
             _ => None,
         }
+    }
+
+    /// A constant, as the shape knows it.
+    fn operand(&self, expr: &Expr) -> Option<Operand> {
+        let constant = constant(expr)?;
+        let negated = matches!(expr.kind, Kind::Unary { .. });
+        Some(match self.slots.holding(1, expr.span) {
+            Some(slots) => slot(slots.start, negated),
+            None => Operand::Fixed(constant),
+        })
     }
 
     fn path(&self, expr: &Expr) -> Option<Path> {
@@ -275,7 +301,7 @@ impl Extractor<'_> {
         }
     }
 
-    fn block(&self, block: &Block, facts: &mut Facts) {
+    fn block(&self, block: &Block, facts: &mut Facts<Operand, Operand>) {
         for (_, value) in &block.declarations {
             self.expr(value, facts);
         }
@@ -296,7 +322,7 @@ impl Extractor<'_> {
     }
 
     /// Notes what an expression reads. Bodies of functions are visited on their own.
-    fn expr(&self, expr: &Expr, facts: &mut Facts) {
+    fn expr(&self, expr: &Expr, facts: &mut Facts<Operand, Operand>) {
         match &expr.kind {
             // `event` as a value may end up anywhere.
             Kind::Variable(_) => facts.reads_self_generated |= self.is_event(expr),
@@ -333,7 +359,7 @@ impl Extractor<'_> {
         }
     }
 
-    fn access(&self, head: &Expr, links: &[Link], facts: &mut Facts) {
+    fn access(&self, head: &Expr, links: &[Link], facts: &mut Facts<Operand, Operand>) {
         if self.is_event(head) {
             facts.reads_self_generated |= match links.first().map(|link| &link.kind) {
                 Some(LinkKind::Member { name, .. }) => {
@@ -418,6 +444,10 @@ fn is_data_member(name: &MemberName) -> bool {
     })
 }
 
+fn slot(at: usize, negated: bool) -> Operand {
+    Operand::Slot { at: index(at), negated }
+}
+
 /// A literal, or a negative number.
 fn constant(expr: &Expr) -> Option<Constant> {
     match &expr.kind {
@@ -427,14 +457,6 @@ fn constant(expr: &Expr) -> Option<Constant> {
             _ => None,
         },
         _ => None,
-    }
-}
-
-fn add_new(constants: &mut Vec<Constant>, more: Vec<Constant>) {
-    for constant in more {
-        if !constants.contains(&constant) {
-            constants.push(constant);
-        }
     }
 }
 
