@@ -7,6 +7,8 @@
 mod names;
 mod unescape;
 
+use std::sync::Arc;
+
 pub(super) use names::Filter;
 use names::{Lookup, Names, NamesBuilder, RowId};
 use unescape::unescape;
@@ -47,6 +49,7 @@ struct Asked {
 #[derive(Debug)]
 pub struct SelectionBuilder {
     places: Vec<Wanted>,
+    base: Option<Arc<Selection>>,
 }
 
 #[derive(Debug, Default)]
@@ -57,11 +60,21 @@ struct Wanted {
 
 impl Default for SelectionBuilder {
     fn default() -> Self {
-        Self { places: vec![Wanted::default()] }
+        Self { places: vec![Wanted::default()], base: None }
     }
 }
 
 impl SelectionBuilder {
+    /// Asks for all that `base` asks for, and maybe for more.
+    #[must_use]
+    pub fn on(base: &Arc<Selection>) -> Self {
+        let wanted = |asked: &Asked| Wanted {
+            members: base.names.entries(asked.members).collect(),
+            items: asked.items.map(|row| base.names.entries(row).map(|(name, _)| name).collect()),
+        };
+        Self { places: base.places.iter().map(wanted).collect(), base: Some(Arc::clone(base)) }
+    }
+
     /// Asks for the member `name` of a map.
     pub fn member(&mut self, of: Place, name: &str) -> Place {
         let fresh = offset(self.places.len());
@@ -93,19 +106,33 @@ impl SelectionBuilder {
         })
     }
 
-    /// The selection.
+    /// The selection: that which this one was made on, if it asks for no more.
     #[must_use]
-    pub fn finish(self) -> Selection {
+    pub fn finish(self) -> Arc<Selection> {
+        let is_all = |base: &Selection| {
+            let widths = self.places.iter().map(Wanted::width);
+            widths.eq(base.places.iter().map(|asked| asked.width))
+        };
+        if let Some(base) = self.base.as_ref().filter(|base| is_all(base)) {
+            return Arc::clone(base);
+        }
         let mut names = NamesBuilder::default();
         let places = self.places.into_iter().map(|wanted| {
-            let items = wanted.items.map(|items| (items.len(), items));
+            let width = wanted.width();
             Asked {
                 members: names.row(wanted.members),
-                width: offset(items.as_ref().map_or(0, |(len, _)| len + 1)),
-                items: items.map(|(_, items)| names.row(items.into_iter().zip(1..).collect())),
+                width,
+                items: wanted.items.map(|items| names.row(items.into_iter().zip(1..).collect())),
             }
         });
-        Selection { places: places.collect(), names: names.finish() }
+        Arc::new(Selection { places: places.collect(), names: names.finish() })
+    }
+}
+
+impl Wanted {
+    /// How many values are kept of an item.
+    fn width(&self) -> u32 {
+        offset(self.items.as_ref().map_or(0, |items| items.len() + 1))
     }
 }
 

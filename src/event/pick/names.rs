@@ -58,11 +58,24 @@ impl Names {
         self.rows.get(row.0 as usize).is_none_or(|row| row.len == 0)
     }
 
+    /// The names of a row and where they lead to, in the order they were added.
+    pub(super) fn entries(&self, row: RowId) -> impl Iterator<Item = (Box<str>, u32)> {
+        self.of_row(row).iter().map(|entry| {
+            let start = entry.start as usize;
+            let name = self.bytes.get(start..start + entry.len as usize).unwrap_or_default();
+            (String::from_utf8_lossy(name).into(), entry.target)
+        })
+    }
+
     /// Where the names of a row lead to.
     pub(super) fn targets(&self, row: RowId) -> impl Iterator<Item = u32> {
+        self.of_row(row).iter().map(|entry| entry.target)
+    }
+
+    fn of_row(&self, row: RowId) -> &[Entry] {
         let row = self.rows.get(row.0 as usize);
         let range = row.map_or(0..0, |row| row.first as usize..(row.first + row.len) as usize);
-        self.entries.get(range).unwrap_or_default().iter().map(|entry| entry.target)
+        self.entries.get(range).unwrap_or_default()
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
