@@ -2,7 +2,8 @@
 //! first of two passes, 64 bytes at a time.
 //!
 //! What text holds is checked here (control characters, escapes), so that nobody need look into it
-//! again, and so is what neighbours tell; [`super::scan`] checks what is open where.
+//! again, and so is what neighbours tell; [`super::scan`] checks what is open where. Tokens stay
+//! bits: to write a list of them takes as long as to find them.
 
 mod bits;
 mod classify;

@@ -242,6 +242,30 @@ proptest! {
     }
 
     #[test]
+    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let (mut scan, mut tape) = (Scan::default(), Tape::new());
+        let limits = TapeLimits::default();
+        prop_assert_eq!(scan.read(&bytes, &limits), tape.parse(&bytes, &limits).is_ok());
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_refused(
+        text in json(),
+        place: prop::sample::Index,
+        byte in 0x80..=0xff_u8,
+    ) {
+        let (mut scan, mut tape) = (Scan::default(), Tape::new());
+        let mut bytes = text.into_bytes();
+        bytes.insert(place.index(bytes.len() + 1), byte);
+        let limits = TapeLimits::default();
+        prop_assert_eq!(scan.read(&bytes, &limits), tape.parse(&bytes, &limits).is_ok());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
     fn minified_text_is_taken_as_by_the_tape(
         tokens in minified(),
         changes in prop::collection::vec(change(), 0..3),
@@ -270,26 +294,6 @@ proptest! {
             all += blank;
         }
         check(&all, &TapeLimits::default())?;
-    }
-
-    #[test]
-    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let (mut scan, mut tape) = (Scan::default(), Tape::new());
-        let limits = TapeLimits::default();
-        prop_assert_eq!(scan.read(&bytes, &limits), tape.parse(&bytes, &limits).is_ok());
-    }
-
-    #[test]
-    fn bytes_that_are_not_utf_8_are_refused(
-        text in json(),
-        place: prop::sample::Index,
-        byte in 0x80..=0xff_u8,
-    ) {
-        let (mut scan, mut tape) = (Scan::default(), Tape::new());
-        let mut bytes = text.into_bytes();
-        bytes.insert(place.index(bytes.len() + 1), byte);
-        let limits = TapeLimits::default();
-        prop_assert_eq!(scan.read(&bytes, &limits), tape.parse(&bytes, &limits).is_ok());
     }
 }
 

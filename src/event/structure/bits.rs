@@ -3,7 +3,7 @@
 use std::array::from_fn;
 use std::ops::{BitAnd, BitOr, BitXor, Not};
 
-/// Words of one stretch.
+/// Words of one stretch: a vector of AVX2. With eight, reading took longer on wider ones, too.
 pub(super) const WORDS: usize = 4;
 
 pub(super) type Words = [u64; WORDS];
@@ -42,7 +42,8 @@ impl Bits {
         Self(zip(self.0, below, |word, below| word << 1 | below >> 63))
     }
 
-    /// The sum and what it carries beyond.
+    /// The sum and what it carries beyond. Not inlined, so that a carry stays in its flag: among
+    /// operations on vectors, words would be moved to and fro.
     #[inline(never)]
     pub(super) fn plus(&self, other: &Self, mut carry: bool) -> (Self, bool) {
         let sum = zip(self.0, other.0, |a, b| {
@@ -91,5 +92,43 @@ impl Not for Bits {
     #[inline(always)]
     fn not(self) -> Self {
         self ^ Self::ALL
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn places(bits: Bits) -> Vec<bool> {
+        bits.0.iter().flat_map(|word| (0..64).map(move |at| word >> at & 1 == 1)).collect()
+    }
+
+    /// With rows of ones, through which carries go.
+    fn words() -> impl Strategy<Value = Words> {
+        prop::array::uniform4(prop_oneof![Just(0), Just(u64::MAX), Just(1), any::<u64>()])
+    }
+
+    proptest! {
+        #[test]
+        fn up_moves_each_bit_by_one(words in words(), carry: bool) {
+            let bits = Bits(words);
+            let mut expected = places(bits);
+            prop_assert_eq!(bits.last(), expected[expected.len() - 1]);
+            expected.rotate_right(1);
+            expected[0] = carry;
+            prop_assert_eq!(places(bits.up(carry)), expected);
+        }
+
+        #[test]
+        fn sums_carry_from_word_to_word(a in words(), b in words(), mut carry: bool) {
+            let (sum, beyond) = Bits(a).plus(&Bits(b), carry);
+            for ((a, b), sum) in places(Bits(a)).into_iter().zip(places(Bits(b))).zip(places(sum)) {
+                prop_assert_eq!(sum, a ^ b ^ carry);
+                carry = u8::from(a) + u8::from(b) + u8::from(carry) > 1;
+            }
+            prop_assert_eq!(beyond, carry);
+        }
     }
 }

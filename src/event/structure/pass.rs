@@ -1,7 +1,7 @@
-//! One block after the other: where its tokens stand, and whether each may stand behind the one
+//! One stretch after the other: where its tokens stand, and whether each may stand behind the one
 //! before it.
 //!
-//! A rule on neighbours is a few operations on 64 bytes at once, since the byte behind a token is
+//! A rule on neighbours is a few operations on a stretch of bytes at once, since the byte behind a token is
 //! the next one, but for blanks. Two rules differ in lists and maps; what breaks them is told apart
 //! by [`crate::event::scan`], which knows what is open.
 //!
