@@ -40,9 +40,11 @@ pub(super) fn partition(
     let Scratch { outcome, found, expression } = scratch;
     let env = Env { now_ms: clock::now_ms(), steps_max };
     let case = Case { heading, decoder, env };
+    let mut before = None;
     for (number, layer) in (0..).zip(&partition.layers) {
         // No filter that reads the flag is decided without an evaluation of its own.
-        layer.segment.find(decoder, &case.env, expression, found);
+        layer.segment.find(decoder, &case.env, before, expression, found);
+        before = Some(&*layer.segment);
         outcome.candidates += found.candidates;
         let lone = found.lone.iter().filter(|place| layer.is_live(**place));
         outcome.hits.extend(lone.map(|place| Hit { layer: number, place: *place }));
