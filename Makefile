@@ -18,7 +18,7 @@ CHECK := .tools/check-$(shell printf '%s' '$(CHECK_PACKAGES)' | cksum | cut -d' 
 CLIENTS := .tools/clients-$(shell cksum < tests/clients/requirements.txt | cut -d' ' -f1).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: help tools build run test test-all lint unit oracle bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-rules check-clients fuzz clean
+.PHONY: help tools build run test test-all lint unit oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-rules check-clients fuzz clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,12 @@ unit: cargo tools
 oracle: build ## Hold the matcher against an independent evaluator, at full size
 	python3 tests/tools/oracle.py --binary $(TARGET)/release/switchyard --threads 2 \
 	  --triggers 5000 --events 20000 --seeds 1,2,3
+
+# Each case registers up to 160 random filters and sends up to 8 random events, 500 pairs on average.
+AGREE_CASES := 2500
+
+agree: cargo ## Hold the index against every filter alone, on a million random pairs; some minutes
+	PROPTEST_CASES=$(AGREE_CASES) cargo test --locked --lib matcher::tests
 
 bench: cargo tools ## The router against the least that has to be done; some minutes
 	cargo bench --locked --bench pipeline -- --record benches/record/$$(date +%F)-pipeline.md
