@@ -356,7 +356,7 @@ impl Live {
         }
     }
 
-    fn count(&self, modules: &[LiveModule], sign: i64) {
+    fn count(&self, modules: &[Arc<LiveModule>], sign: i64) {
         for (state, total) in ModuleState::ALL.iter().zip(&self.by_state) {
             let found = modules.iter().filter(|module| module.state == *state).count();
             total.fetch_add(sign * i64::try_from(found).unwrap_or(i64::MAX), Relaxed);
