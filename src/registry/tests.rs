@@ -17,6 +17,7 @@ use crate::matcher::Matcher;
 
 mod batch;
 mod connect;
+mod load;
 
 const APP: &str = "ari:cloud:ecosystem::app/1";
 const EVENT: &str = "avi:jira:updated:issue";
