@@ -129,6 +129,16 @@ pub(crate) fn unindexable_filter(random: &mut Random) -> String {
     )
 }
 
+/// A filter that no index holds, and no other is like: it compares two values of the event, in an
+/// operand of its own.
+pub(crate) fn unshared_filter(random: &mut Random) -> String {
+    let number = random.below(1_000_000);
+    format!(
+        "event.issue.fields.assignee?.accountId == event.issue.fields.reporter?.accountId \
+         || event.issue.fields.priority.name == 'none-{number}'"
+    )
+}
+
 /// Subscriptions of the filters, `MODULES` to an installation.
 pub(crate) fn subscriptions(
     cloud: &str,

@@ -148,6 +148,17 @@ pub fn canonical(source: &str) -> Result<String, Rejected> {
     Ok(tree.to_string())
 }
 
+/// Where the operands of the top-level `&&` of an expression stand, in the order of
+/// [`predicate::Condition::operands`]; the whole of it if there is no such operator, and nothing
+/// behind declarations. Each is an expression of its own.
+///
+/// # Errors
+/// As [`compile`].
+pub fn operands(source: &str, profile: Profile) -> Result<Vec<Span>, Rejected> {
+    let (typed, _) = read(source, profile)?;
+    Ok(predicate::conjuncts_of(&typed).into_iter().map(|operand| operand.span).collect())
+}
+
 /// How many tokens an expression consists of, its end included.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use switchyard_expr::diagnostic::Position;
 use switchyard_expr::{Env, Verdict};
 
-use super::index::{Findings, GroupId, Listener};
+use super::index::{Findings, Listener, Place};
 use super::partition::{Layer, Partition};
 use super::{FilterFailure, Hit, Match, Matches, Subscription};
 use crate::clock;
@@ -42,8 +42,10 @@ pub(super) fn partition(
     let case = Case { heading, decoder, env };
     for (number, layer) in (0..).zip(&partition.layers) {
         // No filter that reads the flag is decided without an evaluation of its own.
-        layer.segment.find(decoder, found);
+        layer.segment.find(decoder, &case.env, expression, found);
         outcome.candidates += found.candidates;
+        let lone = found.lone.iter().filter(|place| layer.is_live(**place));
+        outcome.hits.extend(lone.map(|place| Hit { layer: number, place: *place }));
         for group in &found.holding {
             for (place, _) in admitted(layer, *group, &case, &mut outcome.ignored) {
                 outcome.hits.push(Hit { layer: number, place });
@@ -61,11 +63,11 @@ pub(super) fn partition(
 /// Who of a group is live and let through by the conditions beside the expression.
 fn admitted<'p>(
     layer: &'p Layer,
-    group: GroupId,
+    group: Place,
     case: &Case<'_>,
     ignored: &mut usize,
-) -> impl Iterator<Item = (u32, &'p Listener)> {
-    layer.segment.listeners(group).filter(move |(at, listener)| {
+) -> impl Iterator<Item = (Place, &'p Listener)> {
+    layer.segment.group(group).filter(move |(at, listener)| {
         let is_live = layer.is_live(*at);
         let is_admitted = is_live && is_admitted(listener, case);
         *ignored += usize::from(is_live && !is_admitted);
@@ -94,7 +96,7 @@ fn is_self_generated(subscription: &Subscription, heading: Heading<'_>, decoder:
 /// Evaluates the filter of a group, once for all who listen with it.
 fn evaluate(
     (number, layer): (u32, &Layer),
-    group: GroupId,
+    group: Place,
     case: &Case<'_>,
     scratch: &mut switchyard_expr::Scratch,
     outcome: &mut Matches,

@@ -7,8 +7,9 @@
 //! column into *trouble* (a plain `.name` on null, a comparison with no number) makes candidates of
 //! all filters that ask the column up to their anchor. The common case pays nothing for this.
 //!
-//! Filters with the same anchor stand side by side, so that a posting is a range of numbers and
-//! their checks are read in one run of memory.
+//! Filters with the same anchor stand side by side with their checks, and their place stands beside
+//! the symbol: an event's value leads to all of them in two reads of far memory, and a filter that
+//! holds is known by its place alone. One of several anchors has a copy of its row at each.
 //!
 //! **Source:** the access-predicate idea of Fabret et al. 2001; trouble and ranges are ours.
 
@@ -16,29 +17,27 @@ mod builder;
 mod check;
 mod column;
 mod dictionary;
+mod operand;
 mod plan;
 mod route;
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-use switchyard_expr::Program;
-use switchyard_expr::predicate::Order;
+use switchyard_expr::{Env, Program};
 
-use self::check::{Answer, Check, Op, Tables};
+use self::check::{Answer, Check, Op, Tables, split_row};
 use self::column::{Column, States};
-use self::dictionary::{Symbol, index};
-use self::plan::{Anchor, ColumnId, Planner, Uses};
+use self::dictionary::index;
+use self::operand::Operand;
 use self::route::Route;
 use super::Subscription;
-use crate::domain::InstallationId;
 use crate::event::Decoder;
 use crate::event::pick::{Picked, Selection};
 
-/// Position of a group in its segment.
-pub(super) type GroupId = u32;
+/// Position of a listener in its segment. That of the first who listen with an equal filter, which
+/// is decided once for all of them, stands for their group.
+pub(super) type Place = u32;
 
 /// One subscription under one event type.
 #[derive(Clone, Debug)]
@@ -50,6 +49,8 @@ pub(super) struct Listener {
     pub(super) ignore_self: bool,
     /// As above.
     pub(super) requires_licence: bool,
+    /// Whether the next listener has another filter.
+    ends_group: bool,
 }
 
 impl Listener {
@@ -60,6 +61,7 @@ impl Listener {
             listen: index(at),
             ignore_self: filter.is_some_and(|filter| filter.ignore_self),
             requires_licence: filter.is_some_and(|filter| filter.requires_licence),
+            ends_group: true,
         }
     }
 
@@ -77,35 +79,31 @@ impl Listener {
 pub(super) struct Segment {
     /// Group by group: those with an equal filter, which is decided once for all of them.
     listeners: Box<[Listener]>,
-    /// First listener of each group, and the end.
-    groups: Box<[u32]>,
     /// Places of listeners in the order of their subscriptions' pointers.
-    by_pointer: Box<[u32]>,
-    /// First check of each group, and the end.
-    rows: Box<[u32]>,
-    checks: Box<[Check]>,
+    by_pointer: Box<[Place]>,
+    /// Runs of rows. At the start stands one of none.
+    rows: Box<[Check]>,
     tables: Tables,
     selection: Selection,
     paths: Box<[(Route, Range<u32>)]>,
     /// In the order of their paths.
     columns: Box<[(Column, Postings)]>,
-    /// Groups without an anchor, decided for every event.
-    unanchored: Box<[GroupId]>,
+    /// Their columns stand behind the others.
+    operands: Box<[(Operand, Postings)]>,
+    /// The run of groups without an anchor, decided for every event.
+    unanchored: u32,
 }
 
-/// Which groups depend on a column.
+/// Which rows depend on a column, beside the runs that its symbols lead to.
 #[derive(Debug, Default)]
 struct Postings {
-    /// First of the groups that have this column's symbol as their only anchor, by symbol, and the
-    /// end.
-    own: Box<[GroupId]>,
-    /// Groups with several anchors, by symbol.
-    shared: Box<[(Symbol, GroupId)]>,
-    /// Groups anchored in a comparison, by bound from the one that most numbers satisfy.
-    below: Box<[(Bound, GroupId)]>,
-    above: Box<[(Bound, GroupId)]>,
-    /// Groups to decide when the column is in trouble, besides its own.
-    fragile: Box<[GroupId]>,
+    /// All rows that its symbols lead to.
+    rows: Range<u32>,
+    /// Rows of groups anchored in a comparison, by bound from the one that most numbers satisfy.
+    below: Box<[(Bound, u32)]>,
+    above: Box<[(Bound, u32)]>,
+    /// Rows to decide when the column is in trouble, besides its own.
+    fragile: Box<[u32]>,
 }
 
 /// A bound and whether the number itself is excluded.
@@ -116,12 +114,24 @@ type Bound = (f64, bool);
 pub(super) struct Findings {
     picked: Picked,
     states: States,
-    /// Groups whose filter holds, each once.
-    pub(super) holding: Vec<GroupId>,
+    /// Listeners without conditions whose filter holds, each once.
+    pub(super) lone: Vec<Place>,
+    /// Other groups whose filter holds, each once.
+    pub(super) holding: Vec<Place>,
     /// Groups whose filter must be evaluated, each once.
-    pub(super) undecided: Vec<GroupId>,
-    /// How many groups the index could not skip.
+    pub(super) undecided: Vec<Place>,
+    /// How many rows the index could not skip.
     pub(super) candidates: usize,
+}
+
+impl Findings {
+    fn clear(&mut self) {
+        self.states.clear();
+        self.lone.clear();
+        self.holding.clear();
+        self.undecided.clear();
+        self.candidates = 0;
+    }
 }
 
 impl Segment {
@@ -131,84 +141,103 @@ impl Segment {
     }
 
     /// Decides all filters: which hold, and which only evaluation can tell.
-    pub(super) fn find(&self, decoder: &Decoder, found: &mut Findings) {
-        found.holding.clear();
-        found.undecided.clear();
-        found.candidates = 0;
-        found.states.clear();
+    pub(super) fn find(
+        &self,
+        decoder: &Decoder,
+        env: &Env,
+        scratch: &mut switchyard_expr::Scratch,
+        found: &mut Findings,
+    ) {
+        found.clear();
         self.touch();
         let picks = decoder.pick(&self.selection, &mut found.picked);
         for (route, columns) in &self.paths {
             let value = route.follow(picks);
-            let columns = columns.start as usize..columns.end as usize;
-            for (column, _) in self.columns.get(columns).unwrap_or_default() {
+            for (column, _) in self.columns.get(usize_range(columns)).unwrap_or_default() {
                 column.read(value, &mut found.states);
             }
         }
-        let states = std::mem::take(&mut found.states);
-        let is_troubled = states.columns.iter().any(|state| state.trouble);
-        self.decide(self.unanchored.iter().copied(), &states, found);
-        if !is_troubled {
-            for ((_, postings), state) in self.columns.iter().zip(&states.columns) {
-                let symbols = states.symbols(state).iter();
-                self.decide(symbols.flat_map(|symbol| postings.own(*symbol)), &states, found);
-            }
+        for (operand, _) in &self.operands {
+            operand.read(decoder, env, scratch, &mut found.states);
         }
-        // A group that is found by one symbol alone is found once; those from here on, more often.
-        let (holding, undecided) = (found.holding.len(), found.undecided.len());
-        for ((_, postings), state) in self.columns.iter().zip(&states.columns) {
+        let states = std::mem::take(&mut found.states);
+        self.decide_run(self.unanchored, &states, found);
+        let postings = self.columns.iter().map(|(_, postings)| postings);
+        let postings = postings.chain(self.operands.iter().map(|(_, postings)| postings));
+        for (postings, state) in postings.zip(&states.columns) {
             if state.trouble {
-                self.decide(postings.all_own(), &states, found);
-                self.decide(postings.fragile.iter().copied(), &states, found);
+                self.decide_rows(self.rows.get(usize_range(&postings.rows)), &states, found);
+                postings.fragile.iter().for_each(|row| self.decide_one(*row, &states, found));
                 continue;
             }
-            for symbol in states.symbols(state) {
-                if is_troubled {
-                    self.decide(postings.own(*symbol), &states, found);
-                }
-                self.decide(postings.shared(*symbol), &states, found);
+            for entry in states.entries(state) {
+                self.decide_run(entry.run, &states, found);
             }
-            self.decide(postings.ordered(state.number), &states, found);
+            postings.ordered(state.number).for_each(|row| self.decide_one(row, &states, found));
         }
-        dedup_from(holding, &mut found.holding);
-        dedup_from(undecided, &mut found.undecided);
+        // Only trouble leads to a row that its anchor leads to, too.
+        if states.columns.iter().any(|state| state.trouble) {
+            dedup_from(0, &mut found.lone);
+        }
+        dedup_from(0, &mut found.holding);
+        dedup_from(0, &mut found.undecided);
         found.states = states;
     }
 
+    /// Decides the rows from `start` to the end of their run.
     #[inline]
-    fn decide(&self, groups: impl Iterator<Item = GroupId>, states: &States, found: &mut Findings) {
-        for group in groups {
-            found.candidates += 1;
-            let checks = self.checks.get(range(&self.rows, group)).unwrap_or_default();
-            match check::all(checks, states, &self.tables) {
-                Answer::True => found.holding.push(group),
-                Answer::False => {}
-                Answer::Open | Answer::Stuck => found.undecided.push(group),
+    fn decide_run(&self, start: u32, states: &States, found: &mut Findings) {
+        let mut rows = self.rows.get(start as usize..).unwrap_or_default();
+        while let Some((head, checks, behind)) = split_row(rows)
+            && head.op != Op::End
+        {
+            self.decide(head, checks, states, found);
+            rows = behind;
+        }
+    }
+
+    /// Decides all rows of several runs.
+    fn decide_rows(&self, rows: Option<&[Check]>, states: &States, found: &mut Findings) {
+        let mut rows = rows.unwrap_or_default();
+        while let Some((head, checks, behind)) = split_row(rows) {
+            if head.op != Op::End {
+                self.decide(head, checks, states, found);
             }
+            rows = behind;
+        }
+    }
+
+    fn decide_one(&self, row: u32, states: &States, found: &mut Findings) {
+        let row = self.rows.get(row as usize..).and_then(split_row);
+        row.into_iter().for_each(|(head, checks, _)| self.decide(head, checks, states, found));
+    }
+
+    #[inline]
+    fn decide(&self, head: Check, checks: &[Check], states: &States, found: &mut Findings) {
+        found.candidates += 1;
+        match check::all(checks, states, &self.tables) {
+            Answer::True if head.op == Op::Lone => found.lone.push(head.argument),
+            Answer::True => found.holding.push(head.argument),
+            Answer::False => {}
+            Answer::Open | Answer::Stuck => found.undecided.push(head.argument),
         }
     }
 
     /// Looks at all memory of a small segment: one of many sites is in no cache when its event comes,
     /// and missing its lines at once takes a fraction of missing them one after the other.
     fn touch(&self) {
-        if self.checks.len() <= TOUCHED_CHECKS_MAX {
-            touch(&self.columns, |(_, postings)| index(postings.own.len()));
-            touch(&self.checks, |check| check.argument);
-            touch(&self.rows, |row| *row);
-            touch(&self.groups, |group| *group);
-            touch(&self.listeners, |listener| listener.listen);
-            for (column, postings) in &self.columns {
-                column.touch();
-                touch(&postings.own, |group| *group);
-                touch(&postings.shared, |(_, group)| *group);
-            }
+        if self.rows.len() <= TOUCHED_ROWS_MAX {
+            touch(&self.columns, |(_, postings)| postings.rows.end);
+            touch(&self.rows, |check| check.argument);
+            self.columns.iter().for_each(|(column, _)| column.touch());
         }
     }
 
-    /// Who listens with the filter of a group, and their places among all listeners.
-    pub(super) fn listeners(&self, group: GroupId) -> impl Iterator<Item = (u32, &Listener)> {
-        let range = range(&self.groups, group);
-        (index(range.start)..).zip(self.listeners.get(range).unwrap_or_default())
+    /// Who listens with the filter of the group that begins at `first`, and their places.
+    pub(super) fn group(&self, first: Place) -> impl Iterator<Item = (Place, &Listener)> {
+        let behind = self.listeners.get(first as usize..).unwrap_or_default();
+        let end = behind.iter().position(|listener| listener.ends_group).map_or(0, |at| at + 1);
+        (first..).zip(behind.get(..end).unwrap_or_default())
     }
 
     /// Where a subscription stands.
@@ -232,61 +261,48 @@ impl Segment {
 
     /// Bytes on the heap, without what listeners share with the registry.
     pub(super) fn heap_bytes(&self) -> usize {
-        let columns = self.columns.iter().map(|(column, postings)| {
-            column.heap_bytes()
-                + size_of_val(&*postings.own)
-                + size_of_val(&*postings.shared)
-                + size_of_val(&*postings.below)
-                + size_of_val(&*postings.above)
-                + size_of_val(&*postings.fragile)
-        });
+        let columns = self
+            .columns
+            .iter()
+            .map(|(column, postings)| column.heap_bytes() + postings.heap_bytes());
+        let operands = self
+            .operands
+            .iter()
+            .map(|(operand, postings)| operand.heap_bytes() + postings.heap_bytes());
         let routes = self.paths.iter().map(|(route, _)| route.heap_bytes()).sum::<usize>();
         size_of_val(&*self.listeners)
-            + size_of_val(&*self.groups)
             + size_of_val(&*self.by_pointer)
             + size_of_val(&*self.rows)
-            + size_of_val(&*self.checks)
             + size_of_val(&*self.columns)
             + size_of_val(&*self.paths)
             + self.selection.heap_bytes()
             + routes
-            + size_of_val(&*self.unanchored)
             + self.tables.heap_bytes()
             + columns.sum::<usize>()
+            + size_of_val(&*self.operands)
+            + operands.sum::<usize>()
     }
 }
 
 impl Postings {
-    fn all_own(&self) -> Range<GroupId> {
-        let first = self.own.first().copied().unwrap_or_default();
-        first..self.own.last().copied().unwrap_or_default()
+    fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.below) + size_of_val(&*self.above) + size_of_val(&*self.fragile)
     }
 
-    fn own(&self, symbol: Symbol) -> Range<GroupId> {
-        let start = self.own.get(symbol as usize).copied().unwrap_or_default();
-        start..self.own.get(symbol as usize + 1).copied().unwrap_or_default()
-    }
-
-    fn shared(&self, symbol: Symbol) -> impl Iterator<Item = GroupId> {
-        let start = self.shared.partition_point(|(of, _)| *of < symbol);
-        let behind = self.shared.get(start..).unwrap_or_default();
-        behind.iter().take_while(move |(of, _)| *of == symbol).map(|(_, group)| *group)
-    }
-
-    /// Groups whose comparison holds for `number`.
-    fn ordered(&self, number: f64) -> impl Iterator<Item = GroupId> {
+    /// Rows of groups whose comparison holds for `number`.
+    fn ordered(&self, number: f64) -> impl Iterator<Item = u32> {
         let below = self.below.iter().take_while(move |((bound, excluded), _)| {
             if *excluded { number < *bound } else { number <= *bound }
         });
         let above = self.above.iter().take_while(move |((bound, excluded), _)| {
             if *excluded { number > *bound } else { number >= *bound }
         });
-        below.chain(above).map(|(_, group)| *group)
+        below.chain(above).map(|(_, row)| *row)
     }
 }
 
-/// A segment is small up to this many checks, which is some 500 filters.
-const TOUCHED_CHECKS_MAX: usize = 1536;
+/// A segment is small up to this many checks and heads, which is some 500 filters.
+const TOUCHED_ROWS_MAX: usize = 2048;
 
 /// Reads something of each cache line.
 fn touch<T>(all: &[T], read: impl Fn(&T) -> u32) {
@@ -295,20 +311,17 @@ fn touch<T>(all: &[T], read: impl Fn(&T) -> u32) {
     std::hint::black_box(all.iter().step_by(step).map(read).fold(0, u32::wrapping_add));
 }
 
-/// Leaves each number from `start` on once.
-fn dedup_from(start: usize, numbers: &mut Vec<u32>) {
-    let Some(tail) = numbers.get_mut(start..).filter(|tail| tail.len() > 1) else { return };
+/// Leaves each item from `start` on once.
+fn dedup_from<T: Ord + Copy>(start: usize, items: &mut Vec<T>) {
+    let Some(tail) = items.get_mut(start..).filter(|tail| tail.len() > 1) else { return };
     tail.sort_unstable();
     let (mut last, mut at) = (None, 0);
-    numbers.retain(|number| {
+    items.retain(|item| {
         at += 1;
-        at <= start || last.replace(*number) != Some(*number)
+        at <= start || last.replace(*item) != Some(*item)
     });
 }
 
-/// The part of a table that belongs to one group.
-fn range(starts: &[u32], group: GroupId) -> Range<usize> {
-    let at = group as usize;
-    let start = starts.get(at).copied().unwrap_or_default() as usize;
-    start..starts.get(at + 1).copied().unwrap_or_default() as usize
+fn usize_range(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
 }

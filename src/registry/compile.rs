@@ -101,7 +101,7 @@ struct Declared<'a> {
 impl Declared<'_> {
     fn is(&self, known: &LiveModule) -> bool {
         (self.module_type, self.switch) == (known.module_type.as_str(), known.switch)
-            && *self.data == known.data
+            && (Arc::ptr_eq(self.data, &known.data) || *self.data == known.data)
             && self.is_expired() == (known.state == ModuleState::Expired)
     }
 

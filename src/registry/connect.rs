@@ -17,6 +17,7 @@ use super::document::{Door, InstallationRecord, ModuleRecord, Switch};
 use super::modules::usable;
 use super::notices::Filling;
 use super::problem::{Problem, code};
+use super::replay::Signed;
 use super::validate::key_problem;
 use super::webhook::{WEBHOOKS, Webhook};
 use crate::clock;
@@ -120,11 +121,12 @@ impl Registry {
     /// Registers all of `modules` or, if anything is wrong with one of them, none.
     ///
     /// # Errors
-    /// Everything that is wrong, or the keys that are taken.
+    /// Everything that is wrong, or the keys that are taken; or the request was made before.
     pub async fn register_connect(
         &self,
         id: &InstallationId,
         modules: &[ConnectModule],
+        signed: &Signed,
     ) -> Result<(), RegisterError> {
         let installation = self.installation(id.as_str()).ok_or(RegisterError::NotFound)?;
         let app = self.app(installation.record.app.as_str()).ok_or(RegisterError::NotFound)?;
@@ -136,6 +138,7 @@ impl Registry {
                 let mut record = usable(current)?;
                 check_keys(&scene, &record, modules)?;
                 let filling = self.check_connect_room(&record, modules.len())?;
+                record.spent.spend(signed)?;
                 let now_ms = clock::now_ms();
                 for module in modules {
                     let module = module.record(module.key().unwrap_or_default(), now_ms);
@@ -153,11 +156,12 @@ impl Registry {
     /// Removes the modules with these keys, those that are there; without `keys` all.
     ///
     /// # Errors
-    /// The installation is not in use.
+    /// The installation is not in use, or the request was made before.
     pub async fn remove_connect(
         &self,
         id: &InstallationId,
         keys: Option<&[ModuleKey]>,
+        signed: &Signed,
     ) -> Result<(), RegisterError> {
         let removed = self
             .edit(id.as_str(), |current| {
@@ -168,7 +172,11 @@ impl Registry {
                         || keys.is_some_and(|keys| !keys.contains(&module.key))
                 });
                 let removed = before - record.modules.len();
-                Ok(if removed == 0 { Decision::Keep(0) } else { Decision::Put(record, removed) })
+                if removed == 0 {
+                    return Ok(Decision::Keep(0));
+                }
+                record.spent.spend(signed)?;
+                Ok(Decision::Put(record, removed))
             })
             .await?;
         info!(installation = %id, removed, "modules removed");

@@ -20,6 +20,7 @@ use super::document::{
     AppRecord, ClientRecord, Document, InstallationRecord, SigningKeysRecord, SiteRecord, read,
 };
 use super::dynamic::DynamicWebhook;
+use super::handover::Handover;
 use super::load::{BATCH_MAX, Written, in_parallel};
 use super::{metrics, notices};
 use crate::clock;
@@ -51,6 +52,7 @@ pub(super) struct Live {
     prefix: String,
     webhook_life_ms: i64,
     programs: Programs,
+    handover: Handover,
     apps: DashMap<AppId, Arc<LiveApp>>,
     installations: DashMap<InstallationId, Arc<LiveInstallation>>,
     clients: DashMap<String, Arc<ClientRecord>>,
@@ -80,6 +82,7 @@ impl Live {
             prefix: settings.prefix.clone(),
             webhook_life_ms: i64::try_from(webhook_life).unwrap_or(i64::MAX),
             programs: Programs::default(),
+            handover: Handover::default(),
             apps: DashMap::new(),
             installations: DashMap::new(),
             clients: DashMap::new(),
@@ -99,6 +102,10 @@ impl Live {
 
     pub(super) fn programs(&self) -> &Programs {
         &self.programs
+    }
+
+    pub(super) fn handover(&self) -> &Handover {
+        &self.handover
     }
 
     pub(super) fn keyring(&self) -> &Arc<KeyRing> {
@@ -178,9 +185,9 @@ impl Live {
         let family = key.split('.').next().unwrap_or_default();
         let applied = match family {
             AppRecord::FAMILY => read(value).map(|record| self.put_app(key, record, revision)),
-            InstallationRecord::FAMILY => {
-                read(value).map(|record| self.put_installation(key, record, revision))
-            }
+            InstallationRecord::FAMILY => self
+                .installation_of(key, value)
+                .map(|record| self.put_installation(key, record, revision)),
             ClientRecord::FAMILY => read(value).map(|record| self.put_client(key, record)),
             SigningKeysRecord::FAMILY => read(value).and_then(|record| self.put_keys(record)),
             // Read from the store alone, by whoever changes it.
@@ -217,7 +224,7 @@ impl Live {
     /// Applies the documents of installations, each another one.
     fn put_installations(&self, documents: &[&Written]) {
         let read = in_parallel(documents, |document| {
-            let record = read::<InstallationRecord>(&document.value)?;
+            let record = self.installation_of(&document.key, &document.value)?;
             Ok(self.worked_out(Arc::new(record), document.revision))
         });
         let mut fresh = Vec::with_capacity(documents.len());
@@ -268,6 +275,11 @@ impl Live {
                 self.worked_out(Arc::clone(&known.record), known.revision)
             }));
         }
+    }
+
+    /// The record that a document holds, which this replica need not read if it wrote it.
+    fn installation_of(&self, key: &str, value: &Bytes) -> Result<InstallationRecord, String> {
+        self.handover.take(key, value).map_or_else(|| read(value), Ok)
     }
 
     fn put_installation(&self, key: &str, record: InstallationRecord, revision: u64) {

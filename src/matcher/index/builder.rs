@@ -1,6 +1,11 @@
-//! Lays out a segment: groups equal filters, chooses anchors, puts groups of one anchor together.
+//! Lays out a segment: groups equal filters, chooses anchors, puts rows of one anchor together.
 
+use switchyard_expr::predicate::Order;
+
+use super::dictionary::Symbol;
+use super::plan::{Anchor, ColumnId, Planner, STUCK, Uses};
 use super::*;
+use crate::domain::InstallationId;
 use crate::event::pick::SelectionBuilder;
 
 /// A filter on its way into a segment.
@@ -13,10 +18,24 @@ struct Draft {
 }
 
 impl Draft {
-    /// The column and symbol that alone decide where the group stands.
-    fn place(&self) -> Option<(ColumnId, Symbol)> {
-        let [target] = self.anchor.as_ref()?.targets.as_slice() else { return None };
-        matches!(target.op, Op::Is | Op::MayBe).then_some((target.column, target.argument))
+    /// What an anchor must hold for the filter to be true; none if it has no anchor.
+    fn targets(&self) -> &[Check] {
+        self.anchor.as_ref().map_or(&[], |anchor| &anchor.targets)
+    }
+
+    /// The columns and symbols that lead to it.
+    fn symbols<'a>(
+        &'a self,
+        tables: &'a Tables,
+    ) -> impl Iterator<Item = (ColumnId, Symbol)> + use<'a> {
+        self.targets().iter().flat_map(|target| {
+            let symbols = match target.op {
+                Op::Is | Op::MayBe => std::slice::from_ref(&target.argument),
+                Op::IsOneOf => tables.set(target.argument),
+                _ => &[],
+            };
+            symbols.iter().map(|symbol| (target.column, *symbol))
+        })
     }
 }
 
@@ -31,19 +50,20 @@ pub(super) fn build(mut listeners: Vec<Listener>, steps_max: u32) -> Segment {
         }
         drafts.push(Draft { listeners: group, checks: start..checks.len(), anchor: None });
     }
-    let mut uses = Uses::default();
+    planner.sort_columns(&mut checks);
+    let mut uses = Uses::new(planner.columns.len());
     checks.iter().for_each(|check| uses.count(*check, &planner.tables));
     for draft in &mut drafts {
         let own = checks.get(draft.checks.clone()).unwrap_or_default();
         draft.anchor = uses.anchor(own, &planner.tables);
     }
     drop(uses);
-    let columns = ColumnOrder::of(&planner);
-    // Those found by one symbol first, each column's together, in the order of symbols.
-    let place =
-        |draft: &Draft| draft.place().map(|(column, symbol)| (columns.renumbered(column), symbol));
-    drafts.sort_by_key(|draft| place(draft).map_or((1, None), |place| (0, Some(place))));
-    lay_out(listeners, &checks, &drafts, planner, &columns)
+    // Listeners stand as the rows that lead to them.
+    drafts.sort_by_cached_key(|draft| {
+        let first = draft.symbols(&planner.tables).next();
+        (first.is_none(), first)
+    });
+    lay_out(&listeners, &checks, &drafts, planner)
 }
 
 /// Sorts listeners by filter and yields where each group stands. Equal filters are one program;
@@ -73,65 +93,26 @@ fn group(listeners: &mut [Listener]) -> Vec<Range<usize>> {
     groups
 }
 
-/// Columns in the order of their paths, so that each path is followed once.
-struct ColumnOrder {
-    /// New position by old one.
-    new: Vec<ColumnId>,
-    /// Old position by new one.
-    old: Vec<usize>,
-}
-
-impl ColumnOrder {
-    fn of(planner: &Planner) -> Self {
-        let mut first: HashMap<&switchyard_expr::Path, usize, RandomState> = HashMap::default();
-        for (at, (path, _)) in planner.columns.iter().enumerate() {
-            first.entry(path).or_insert(at);
-        }
-        let mut old: Vec<usize> = (0..planner.columns.len()).collect();
-        old.sort_by_key(|at| planner.columns.get(*at).and_then(|(path, _)| first.get(path)));
-        let mut new = vec![0; old.len()];
-        for (at, before) in old.iter().enumerate() {
-            if let Some(place) = new.get_mut(*before) {
-                // There are no more columns than their ids.
-                *place = ColumnId::try_from(at).unwrap_or(ColumnId::MAX);
-            }
-        }
-        Self { new, old }
-    }
-
-    fn renumbered(&self, column: ColumnId) -> ColumnId {
-        self.new.get(usize::from(column)).copied().unwrap_or(ColumnId::MAX)
-    }
-}
-
 fn lay_out(
-    listeners: Vec<Listener>,
+    listeners: &[Listener],
     checks: &[Check],
     drafts: &[Draft],
     planner: Planner,
-    order: &ColumnOrder,
 ) -> Segment {
-    let mut segment = Rows::with_capacity(listeners.len(), checks.len(), drafts.len());
-    let mut postings: Vec<PostingsBuilder> = Vec::new();
-    postings.resize_with(order.old.len(), PostingsBuilder::default);
-    let mut unanchored = Vec::new();
-    for (id, draft) in drafts.iter().enumerate() {
-        let id = index(id);
-        segment.push(draft, &listeners, checks, order);
-        match &draft.anchor {
-            None => unanchored.push(id),
-            Some(anchor) => {
-                post(id, anchor, draft.place().is_some(), &planner.tables, &mut postings, order);
-            }
-        }
+    let mut placed = Vec::with_capacity(listeners.len());
+    let mut rows = RowsBuilder::new(checks, drafts, &planner);
+    for draft in drafts {
+        rows.place(draft, listeners, &mut placed);
     }
+    rows.found_by_symbols();
+    let unanchored = rows.others();
+    let RowsBuilder { rows, columns: postings, .. } = rows;
+    let mut postings = postings.into_iter();
     let mut selection = SelectionBuilder::default();
     let mut paths: Vec<(Route, Range<u32>)> = Vec::new();
     let mut last = None;
-    let mut columns = Vec::with_capacity(order.old.len());
-    let mut builders: Vec<_> = planner.columns.into_iter().map(Some).collect();
-    for (old, postings) in order.old.iter().zip(postings) {
-        let Some((path, builder)) = builders.get_mut(*old).and_then(Option::take) else { continue };
+    let mut columns = Vec::with_capacity(planner.columns.len());
+    for ((path, builder), postings) in planner.columns.into_iter().zip(postings.by_ref()) {
         let at = index(columns.len());
         if last.as_ref() != Some(&path) {
             paths.push((Route::new(&path, &mut selection), at..at));
@@ -139,125 +120,199 @@ fn lay_out(
         }
         let Some((route, of_path)) = paths.last_mut() else { continue };
         of_path.end = at + 1;
-        let column = builder.finish(route.end(), &mut selection);
-        let postings = postings.finish(column.symbols());
-        columns.push((column, postings));
+        let column = builder.finish(route.end(), &postings.runs, &mut selection);
+        columns.push((column, postings.finish()));
     }
+    let operands = planner.operands.into_iter().zip(postings).map(|(program, postings)| {
+        let run = postings.runs.first().copied().unwrap_or_default();
+        (Operand::new(program, run), postings.finish())
+    });
+    let operands = operands.collect();
     let mut tables = planner.tables;
     tables.bounds.shrink_to_fit();
     tables.sets.shrink_to_fit();
-    let mut by_pointer: Vec<u32> = (0..index(segment.listeners.len())).collect();
+    let mut by_pointer: Vec<Place> = (0..index(placed.len())).collect();
     by_pointer.sort_unstable_by_key(|at| {
-        segment.listeners.get(*at as usize).map(|listener| Arc::as_ptr(&listener.subscription))
+        placed.get(*at as usize).map(|listener| Arc::as_ptr(&listener.subscription))
     });
     Segment {
         by_pointer: by_pointer.into(),
-        listeners: segment.listeners.into(),
-        groups: segment.groups.into(),
-        rows: segment.rows.into(),
-        checks: segment.checks.into(),
+        listeners: placed.into(),
+        rows: rows.into(),
         tables,
         selection: selection.finish(),
         paths: paths.into(),
         columns: columns.into(),
-        unanchored: unanchored.into(),
+        operands,
+        unanchored,
     }
 }
 
-/// Listeners and checks in the order of groups.
-struct Rows {
-    listeners: Vec<Listener>,
-    groups: Vec<u32>,
-    rows: Vec<u32>,
-    checks: Vec<Check>,
+/// Writes the rows of all filters and notes what leads to them.
+struct RowsBuilder<'d> {
+    checks: &'d [Check],
+    drafts: &'d [Draft],
+    tables: &'d Tables,
+    rows: Vec<Check>,
+    /// By draft, its head.
+    heads: Vec<Check>,
+    /// By draft, one of its rows; 0 if there is none yet.
+    written: Vec<u32>,
+    columns: Vec<PostingsBuilder>,
 }
 
-impl Rows {
-    fn with_capacity(listeners: usize, checks: usize, groups: usize) -> Self {
-        let starts = || {
-            let mut starts = Vec::with_capacity(groups + 1);
-            starts.push(0);
-            starts
-        };
+const END: Check = Check { op: Op::End, column: 0, argument: 0 };
+
+impl<'d> RowsBuilder<'d> {
+    fn new(checks: &'d [Check], drafts: &'d [Draft], planner: &'d Planner) -> Self {
+        let postings = |symbols| PostingsBuilder { runs: vec![0; symbols], ..Default::default() };
+        let columns = planner.columns.iter().map(|(_, column)| postings(column.symbols()));
+        let operands = planner.operands.iter().map(|_| postings(1));
         Self {
-            listeners: Vec::with_capacity(listeners),
-            groups: starts(),
-            rows: starts(),
-            checks: Vec::with_capacity(checks),
+            checks,
+            drafts,
+            tables: &planner.tables,
+            rows: vec![END],
+            heads: Vec::with_capacity(drafts.len()),
+            written: vec![0; drafts.len()],
+            columns: columns.chain(operands).collect(),
         }
     }
 
-    fn push(
-        &mut self,
-        draft: &Draft,
-        listeners: &[Listener],
-        checks: &[Check],
-        order: &ColumnOrder,
-    ) {
+    /// Puts the listeners of the next draft in their place.
+    fn place(&mut self, draft: &Draft, listeners: &[Listener], placed: &mut Vec<Listener>) {
+        let first = index(placed.len());
         let own = listeners.get(draft.listeners.clone()).unwrap_or_default();
-        self.listeners.extend_from_slice(own);
-        self.groups.push(index(self.listeners.len()));
-        let own = checks.get(draft.checks.clone()).unwrap_or_default();
-        self.checks.extend(
-            own.iter().map(|check| Check { column: order.renumbered(check.column), ..*check }),
-        );
-        self.rows.push(index(self.checks.len()));
+        placed.extend(own.iter().map(|own| Listener { ends_group: false, ..own.clone() }));
+        placed.last_mut().into_iter().for_each(|last| last.ends_group = true);
+        let is_lone = match own {
+            [only] => draft.targets().len() <= 1 && !only.ignore_self && !only.requires_licence,
+            _ => false,
+        };
+        let op = if is_lone { Op::Lone } else { Op::Group };
+        self.heads.push(Check { op, column: 0, argument: first });
+    }
+
+    /// Writes a run for each symbol of each column.
+    fn found_by_symbols(&mut self) {
+        let drafts = (0_usize..).zip(self.drafts);
+        let mut all: Vec<(ColumnId, Symbol, usize)> = drafts
+            .flat_map(|(at, draft)| {
+                draft.symbols(self.tables).map(move |(column, symbol)| (column, symbol, at))
+            })
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        for run in all.chunk_by(|(a, x, _), (b, y, _)| (a, x) == (b, y)) {
+            let Some((column, symbol, _)) = run.first() else { continue };
+            let start = index(self.rows.len());
+            run.iter().for_each(|(_, _, at)| self.write(*at, Some(*symbol)));
+            self.rows.push(END);
+            let end = index(self.rows.len());
+            let Some(postings) = self.columns.get_mut(usize::from(*column)) else { continue };
+            if let Some(run) = postings.runs.get_mut(*symbol as usize) {
+                *run = start;
+            }
+            if postings.rows.is_empty() {
+                postings.rows.start = start;
+            }
+            postings.rows.end = end;
+        }
+    }
+
+    /// Writes all other rows and posts them; yields the run of those without an anchor.
+    fn others(&mut self) -> u32 {
+        let unanchored = index(self.rows.len());
+        for (at, _) in self.drafts.iter().enumerate().filter(|(_, draft)| draft.anchor.is_none()) {
+            self.write(at, None);
+        }
+        self.rows.push(END);
+        for (at, draft) in self.drafts.iter().enumerate() {
+            let Some(anchor) = &draft.anchor else { continue };
+            if self.written.get(at) == Some(&0) {
+                self.write(at, None);
+            }
+            let row = self.written.get(at).copied().unwrap_or_default();
+            self.post(row, anchor);
+        }
+        unanchored
+    }
+
+    /// Writes a row of a draft, as it is found by `symbol`.
+    fn write(&mut self, draft: usize, symbol: Option<Symbol>) {
+        let start = index(self.rows.len());
+        let Some(own) = self.drafts.get(draft) else { return };
+        let Some(head) = self.heads.get(draft) else { return };
+        self.rows.push(*head);
+        let checks = self.checks.get(own.checks.clone()).unwrap_or_default();
+        // Of a list of constants, each row asks for the one that it is found by: together they ask
+        // for all, and none has to search the list.
+        let listed = match own.targets() {
+            [only] if only.op == Op::IsOneOf => Some(*only),
+            _ => None,
+        };
+        self.rows.extend(checks.iter().map(|check| match symbol {
+            Some(symbol) if Some(*check) == listed => {
+                Check { op: Op::Is, argument: symbol, ..*check }
+            }
+            _ => *check,
+        }));
+        let len = u16::try_from(self.rows.len() - start as usize - 1).unwrap_or_else(|_| {
+            // No source is long enough for so many.
+            self.rows.truncate(start as usize + 1);
+            self.rows.push(STUCK);
+            1
+        });
+        if let Some(head) = self.rows.get_mut(start as usize) {
+            head.column = len;
+        }
+        if let Some(written) = self.written.get_mut(draft) {
+            *written = start;
+        }
+    }
+
+    /// Posts a row under its anchor's comparisons, and under the columns that may fail it and do
+    /// not lead to it.
+    fn post(&mut self, row: u32, anchor: &Anchor) {
+        for target in &anchor.targets {
+            let (Op::Ordered(order), Some(postings)) =
+                (target.op, self.columns.get_mut(usize::from(target.column)))
+            else {
+                continue;
+            };
+            let bound = self.tables.bound(target.argument);
+            match order {
+                Order::Less => postings.below.push(((bound, true), row)),
+                Order::LessOrEqual => postings.below.push(((bound, false), row)),
+                Order::Greater => postings.above.push(((bound, true), row)),
+                Order::GreaterOrEqual => postings.above.push(((bound, false), row)),
+            }
+        }
+        for column in &anchor.columns {
+            let leads =
+                |target: &Check| target.column == *column && !matches!(target.op, Op::Ordered(_));
+            if !anchor.targets.iter().any(leads)
+                && let Some(postings) = self.columns.get_mut(usize::from(*column))
+                && postings.fragile.last() != Some(&row)
+            {
+                postings.fragile.push(row);
+            }
+        }
     }
 }
 
 #[derive(Default)]
 struct PostingsBuilder {
-    own: Vec<(Symbol, GroupId)>,
-    shared: Vec<(Symbol, GroupId)>,
-    below: Vec<(Bound, GroupId)>,
-    above: Vec<(Bound, GroupId)>,
-    fragile: Vec<GroupId>,
-}
-
-/// Posts a group under its anchor, and under the columns that may fail it.
-fn post(
-    group: GroupId,
-    anchor: &Anchor,
-    is_placed: bool,
-    tables: &Tables,
-    postings: &mut [PostingsBuilder],
-    order: &ColumnOrder,
-) {
-    for target in &anchor.targets {
-        let Some(postings) = postings.get_mut(usize::from(order.renumbered(target.column))) else {
-            continue;
-        };
-        match target.op {
-            Op::Is | Op::MayBe if is_placed => postings.own.push((target.argument, group)),
-            Op::Is | Op::MayBe => postings.shared.push((target.argument, group)),
-            Op::IsOneOf => {
-                let symbols = tables.set(target.argument);
-                postings.shared.extend(symbols.iter().map(|symbol| (*symbol, group)));
-            }
-            Op::Ordered(order) => {
-                let bound = tables.bound(target.argument);
-                match order {
-                    Order::Less => postings.below.push(((bound, true), group)),
-                    Order::LessOrEqual => postings.below.push(((bound, false), group)),
-                    Order::Greater => postings.above.push(((bound, true), group)),
-                    Order::GreaterOrEqual => postings.above.push(((bound, false), group)),
-                }
-            }
-            Op::All | Op::Any | Op::Not | Op::Open | Op::Stuck => {}
-        }
-    }
-    let placed_in = anchor.targets.first().filter(|_| is_placed).map(|target| target.column);
-    for column in anchor.columns.iter().filter(|column| Some(**column) != placed_in) {
-        if let Some(postings) = postings.get_mut(usize::from(order.renumbered(*column)))
-            && postings.fragile.last() != Some(&group)
-        {
-            postings.fragile.push(group);
-        }
-    }
+    /// By symbol.
+    runs: Vec<u32>,
+    rows: Range<u32>,
+    below: Vec<(Bound, u32)>,
+    above: Vec<(Bound, u32)>,
+    fragile: Vec<u32>,
 }
 
 impl PostingsBuilder {
-    fn finish(mut self, symbols: usize) -> Postings {
+    fn finish(mut self) -> Postings {
         // The widest bounds first: what a number does not satisfy, it satisfies nothing behind.
         self.below.sort_unstable_by(|((a, a_out), _), ((b, b_out), _)| {
             b.total_cmp(a).then(a_out.cmp(b_out))
@@ -265,30 +320,11 @@ impl PostingsBuilder {
         self.above.sort_unstable_by(|((a, a_out), _), ((b, b_out), _)| {
             a.total_cmp(b).then(a_out.cmp(b_out))
         });
-        self.shared.sort_unstable();
-        self.shared.dedup();
         Postings {
-            own: starts(&self.own, symbols),
-            shared: self.shared.into(),
+            rows: self.rows,
             below: self.below.into(),
             above: self.above.into(),
             fragile: self.fragile.into(),
         }
     }
-}
-
-/// Where the groups of each symbol start, of groups that stand in the order of symbols.
-fn starts(own: &[(Symbol, GroupId)], symbols: usize) -> Box<[GroupId]> {
-    let Some((_, first)) = own.first() else { return Box::default() };
-    let mut starts = Vec::with_capacity(symbols + 1);
-    let mut next = own.iter().peekable();
-    let mut group = *first;
-    for symbol in 0..symbols {
-        starts.push(group);
-        while next.next_if(|(of, _)| *of as usize == symbol).is_some() {
-            group += 1;
-        }
-    }
-    starts.push(group);
-    starts.into()
 }

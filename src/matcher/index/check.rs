@@ -1,5 +1,8 @@
 //! A filter as a row of integer comparisons: eight bytes a test, decided without looking at the
 //! event again.
+//!
+//! Rows stand one behind the other as heads with their checks. Those found by the same symbol are a
+//! *run*, which ends at a mark: what an event finds is read from front to back.
 
 use switchyard_expr::predicate::Order;
 
@@ -37,6 +40,23 @@ pub(super) enum Op {
     Open,
     /// Something that only evaluation can tell.
     Stuck,
+    /// The operand `column` holds. Becomes `Is` when all columns are known.
+    Operand,
+    /// The head of a row of as many checks as `column` says: the filter of one listener, at place
+    /// `argument`, who has no conditions beside it. It is found once.
+    Lone,
+    /// As above, of all who listen with the same filter; `argument` is the place of the first. It
+    /// may be found several times.
+    Group,
+    /// The end of a run of rows.
+    End,
+}
+
+/// Splits off the first row: its head, its checks, and what stands behind.
+pub(super) fn split_row(rows: &[Check]) -> Option<(Check, &[Check], &[Check])> {
+    let (head, behind) = rows.split_first()?;
+    let (checks, behind) = behind.split_at_checked(usize::from(head.column))?;
+    Some((*head, checks, behind))
 }
 
 /// What is known of a filter without evaluating it.
@@ -152,7 +172,8 @@ fn leaf(check: Check, state: &State, states: &States, tables: &Tables) -> Answer
         Op::Is => states.holds(state, check.argument),
         Op::IsOneOf => {
             let set = tables.set(check.argument);
-            states.symbols(state).iter().any(|symbol| set.binary_search(symbol).is_ok())
+            let found = states.entries(state).iter();
+            found.map(|entry| entry.symbol).any(|symbol| set.binary_search(&symbol).is_ok())
         }
         Op::MayBe if states.holds(state, check.argument) => return Answer::Open,
         Op::Ordered(order) => order.holds(state.number, tables.bound(check.argument)),

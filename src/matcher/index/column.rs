@@ -7,7 +7,9 @@ use switchyard_expr::limits;
 use switchyard_expr::predicate::Constant;
 
 use super::dedup_from;
-use super::dictionary::{Dictionary, DictionaryBuilder, Symbol, index, push_constant, push_value};
+use super::dictionary::{
+    Dictionary, DictionaryBuilder, Entry, Symbol, index, push_constant, push_value,
+};
 use super::route::Found;
 use crate::event::pick::{ITEMS_MAX as PICKED_MAX, Items, Pick, Place, SelectionBuilder};
 
@@ -49,9 +51,9 @@ pub(super) enum Kind {
 pub(super) struct State {
     /// The tests of this column cannot be decided: evaluation may raise an error.
     pub(super) trouble: bool,
-    /// Which of the row of symbols are this column's.
-    symbols: Range<u32>,
-    /// The first of them; most columns have no other.
+    /// Which of the entries are this column's.
+    entries: Range<u32>,
+    /// The symbol of the first of them; most columns have no other.
     first: Symbol,
     /// The value of an ordered column; NaN, of which nothing holds, elsewhere.
     pub(super) number: f64,
@@ -59,7 +61,7 @@ pub(super) struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { trouble: false, symbols: 0..0, first: 0, number: f64::NAN }
+        Self { trouble: false, entries: 0..0, first: 0, number: f64::NAN }
     }
 }
 
@@ -67,34 +69,42 @@ impl Default for State {
 #[derive(Debug, Default)]
 pub(super) struct States {
     pub(super) columns: Vec<State>,
-    symbols: Vec<Symbol>,
+    entries: Vec<Entry>,
     key: Vec<u8>,
 }
 
 impl States {
     pub(super) fn clear(&mut self) {
         self.columns.clear();
-        self.symbols.clear();
+        self.entries.clear();
     }
 
-    /// The symbols that hold in a column.
-    pub(super) fn symbols(&self, state: &State) -> &[Symbol] {
-        let Range { start, end } = state.symbols;
-        self.symbols.get(start as usize..end as usize).unwrap_or_default()
+    /// The symbols that hold in a column, with what is found by them.
+    pub(super) fn entries(&self, state: &State) -> &[Entry] {
+        let Range { start, end } = state.entries;
+        self.entries.get(start as usize..end as usize).unwrap_or_default()
     }
 
     /// Whether a symbol holds in a column.
     #[inline(always)]
     pub(super) fn holds(&self, state: &State, symbol: Symbol) -> bool {
-        match state.symbols.end - state.symbols.start {
+        match state.entries.end - state.entries.start {
             0 => false,
             1 => state.first == symbol,
-            _ => self.symbols(state).contains(&symbol),
+            _ => self.entries(state).iter().any(|entry| entry.symbol == symbol),
         }
     }
 
-    fn trouble(&mut self) {
+    /// Of a column whose value nobody can tell.
+    pub(super) fn trouble(&mut self) {
         self.columns.push(State { trouble: true, ..State::default() });
+    }
+
+    /// Of an operand, with what it leads to if it holds.
+    pub(super) fn operand(&mut self, holds: Option<Entry>) {
+        let start = self.entries.len();
+        self.entries.extend(holds);
+        self.entries_from(start);
     }
 
     fn number(&mut self, number: f64) {
@@ -102,11 +112,11 @@ impl States {
     }
 
     /// A list may hold a constant twice; the column has its symbol once.
-    fn symbols_from(&mut self, start: usize) {
-        dedup_from(start, &mut self.symbols);
-        let symbols = index(start)..index(self.symbols.len());
-        let first = self.symbols.get(start).copied().unwrap_or_default();
-        self.columns.push(State { symbols, first, ..State::default() });
+    fn entries_from(&mut self, start: usize) {
+        dedup_from(start, &mut self.entries);
+        let entries = index(start)..index(self.entries.len());
+        let first = self.entries.get(start).map_or(0, |entry| entry.symbol);
+        self.columns.push(State { entries, first, ..State::default() });
     }
 }
 
@@ -125,17 +135,13 @@ pub(super) struct Column {
 struct Texts {
     automaton: AhoCorasick,
     /// By pattern of the automaton.
-    symbols: Box<[Symbol]>,
+    entries: Box<[Entry]>,
 }
 
 impl Column {
-    pub(super) fn symbols(&self) -> usize {
-        self.dictionary.len()
-    }
-
     pub(super) fn heap_bytes(&self) -> usize {
         let texts = self.texts.as_ref();
-        let texts = texts.map_or(0, |t| t.automaton.memory_usage() + size_of_val(&*t.symbols));
+        let texts = texts.map_or(0, |t| t.automaton.memory_usage() + size_of_val(&*t.entries));
         self.dictionary.heap_bytes() + texts
     }
 
@@ -146,7 +152,7 @@ impl Column {
 
     /// Reads what the value at the column's path says and appends the state.
     pub(super) fn read(&self, found: Found<'_>, states: &mut States) {
-        let start = states.symbols.len();
+        let start = states.entries.len();
         let value = match found {
             Found::Broken => return states.trouble(),
             Found::Value(value) => value,
@@ -154,26 +160,26 @@ impl Column {
         match (&self.kind, value) {
             (Kind::Equal, value) => {
                 self.look_up(value, states);
-                states.symbols_from(start);
+                states.entries_from(start);
             }
             (Kind::Ordered { .. }, Pick::Number(number)) => states.number(number),
             (
                 Kind::Ordered { null_is_false: true } | Kind::Includes { null_is_false: true, .. },
                 Pick::Missing | Pick::Null,
-            ) => states.symbols_from(start),
+            ) => states.entries_from(start),
             (Kind::Includes { .. }, Pick::List(items)) if items.len() <= MEMBERS_MAX => {
                 (0..items.len()).for_each(|at| self.look_up(items.get(at, 0), states));
-                states.symbols_from(start);
+                states.entries_from(start);
             }
             (Kind::Includes { text: true, .. }, Pick::Text(text))
                 if text.len() <= TEXT_BYTES_MAX =>
             {
                 self.search(text, states);
-                states.symbols_from(start);
+                states.entries_from(start);
             }
             (Kind::Some(_), Pick::List(items)) if items.len() <= ITEMS_MAX => {
                 match self.look_up_items(items, states) {
-                    Some(()) => states.symbols_from(start),
+                    Some(()) => states.entries_from(start),
                     None => states.trouble(),
                 }
             }
@@ -184,16 +190,16 @@ impl Column {
     fn look_up(&self, value: Pick<'_>, states: &mut States) {
         states.key.clear();
         if push_value(&mut states.key, value)
-            && let Some(symbol) = self.dictionary.get(&states.key)
+            && let Some(entry) = self.dictionary.get(&states.key)
         {
-            states.symbols.push(symbol);
+            states.entries.push(entry);
         }
     }
 
     fn search(&self, text: &[u8], states: &mut States) {
         let Some(texts) = &self.texts else { return };
         for found in texts.automaton.find_overlapping_iter(text) {
-            states.symbols.extend(texts.symbols.get(found.pattern().as_usize()));
+            states.entries.extend(texts.entries.get(found.pattern().as_usize()));
         }
     }
 
@@ -208,8 +214,8 @@ impl Column {
                 }
                 comparable &= push_value(&mut states.key, items.get(at, *position));
             }
-            if comparable && let Some(symbol) = self.dictionary.get(&states.key) {
-                states.symbols.push(symbol);
+            if comparable && let Some(entry) = self.dictionary.get(&states.key) {
+                states.entries.push(entry);
             }
         }
         Some(())
@@ -250,8 +256,18 @@ impl ColumnBuilder {
         symbol
     }
 
-    /// The column, whose path leads to `place`.
-    pub(super) fn finish(self, place: Place, selection: &mut SelectionBuilder) -> Column {
+    /// How many symbols there are.
+    pub(super) fn symbols(&self) -> usize {
+        self.dictionary.len()
+    }
+
+    /// The column, whose path leads to `place`; `runs` of rows are by symbol.
+    pub(super) fn finish(
+        self,
+        place: Place,
+        runs: &[u32],
+        selection: &mut SelectionBuilder,
+    ) -> Column {
         let positions = match &self.kind {
             Kind::Equal | Kind::Ordered { .. } => Box::default(),
             Kind::Includes { .. } => {
@@ -269,14 +285,18 @@ impl ColumnBuilder {
         let patterns = self.texts.iter().map(|(text, _)| &**text);
         // Building fails only beyond 2^31 bytes of patterns; then text is left to evaluation.
         let automaton = (!self.texts.is_empty()).then(|| AhoCorasick::new(patterns).ok()).flatten();
-        let symbols = self.texts.iter().map(|(_, symbol)| *symbol).collect();
+        let entry = |(_, symbol): &(_, Symbol)| Entry {
+            symbol: *symbol,
+            run: runs.get(*symbol as usize).copied().unwrap_or_default(),
+        };
+        let entries = self.texts.iter().map(entry).collect();
         let kind = match (self.kind, &automaton) {
             (Kind::Includes { null_is_false, .. }, None) => {
                 Kind::Includes { text: false, null_is_false }
             }
             (kind, _) => kind,
         };
-        let texts = automaton.map(|automaton| Texts { automaton, symbols });
-        Column { kind, positions, dictionary: self.dictionary.finish(), texts }
+        let texts = automaton.map(|automaton| Texts { automaton, entries });
+        Column { kind, positions, dictionary: self.dictionary.finish(runs), texts }
     }
 }

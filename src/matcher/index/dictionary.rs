@@ -12,65 +12,66 @@ use crate::event::pick::Pick;
 /// The number of a constant in the dictionary of its column.
 pub(super) type Symbol = u32;
 
-/// Symbols by constant, or by several constants in a row. Immutable; 16 bytes and the constant
+/// What a dictionary says of a constant: its symbol, and where the filters found by it begin. Both
+/// stand in the slot, so that finding a constant and its filters is two reads of far memory, one
+/// behind the other, where a table for each had made it four.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Entry {
+    pub(super) symbol: Symbol,
+    /// Start of a run of rows.
+    pub(super) run: u32,
+}
+
+/// Entries by constant, or by several constants in a row. Immutable; some 30 bytes and the constant
 /// itself per entry, against some 100 for a map of boxed text.
 #[derive(Debug, Default)]
 pub(super) struct Dictionary {
-    /// Open addressing, at most half full.
+    /// Open addressing, at most three quarters full.
     slots: Box<[Slot]>,
-    /// All keys behind each other, by symbol.
+    /// All keys behind each other. None is the beginning of another.
     bytes: Box<[u8]>,
-    ends: Box<[u32]>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     hash: u32,
-    symbol: Symbol,
+    /// Where the key begins.
+    key: u32,
+    entry: Entry,
 }
 
-const EMPTY: Slot = Slot { hash: 0, symbol: Symbol::MAX };
+const EMPTY: Slot = Slot { hash: 0, key: 0, entry: Entry { symbol: Symbol::MAX, run: 0 } };
 
 impl Dictionary {
-    /// The symbol of `key`, if any filter names it.
-    pub(super) fn get(&self, key: &[u8]) -> Option<Symbol> {
+    /// The entry of `key`, if any filter names it.
+    pub(super) fn get(&self, key: &[u8]) -> Option<Entry> {
         let hash = hash(key);
         let mask = self.slots.len().checked_sub(1)?;
         let mut at = hash as usize & mask;
         loop {
             let slot = self.slots.get(at).copied().unwrap_or(EMPTY);
-            if slot.symbol == EMPTY.symbol {
+            if slot.entry == EMPTY.entry {
                 return None;
             }
-            if slot.hash == hash && self.key(slot.symbol) == key {
-                return Some(slot.symbol);
+            if slot.hash == hash && self.key_begins(slot.key, key) {
+                return Some(slot.entry);
             }
             at = (at + 1) & mask;
         }
     }
 
+    fn key_begins(&self, at: u32, key: &[u8]) -> bool {
+        self.bytes.get(at as usize..).is_some_and(|bytes| bytes.starts_with(key))
+    }
+
     /// Reads something of each of its cache lines.
     pub(super) fn touch(&self) {
         super::touch(&self.slots, |slot| slot.hash);
-        super::touch(&self.ends, |end| *end);
         super::touch(&self.bytes, |byte| u32::from(*byte));
     }
 
-    /// Entries.
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn key(&self, symbol: Symbol) -> &[u8] {
-        let at = symbol as usize;
-        let start =
-            at.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end);
-        let end = self.ends.get(at).copied().unwrap_or(start);
-        self.bytes.get(start as usize..end as usize).unwrap_or_default()
-    }
-
     pub(super) fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.slots) + self.bytes.len() + size_of_val(&*self.ends)
+        size_of_val(&*self.slots) + self.bytes.len()
     }
 }
 
@@ -90,26 +91,32 @@ impl DictionaryBuilder {
         symbol
     }
 
-    pub(super) fn finish(self) -> Dictionary {
+    /// How many symbols there are.
+    pub(super) fn len(&self) -> usize {
+        self.symbols.len()
+    }
+
+    /// The dictionary; `runs` is by symbol.
+    pub(super) fn finish(self, runs: &[u32]) -> Dictionary {
         let mut keys: Vec<(Symbol, Box<[u8]>)> =
             self.symbols.into_iter().map(|(key, symbol)| (symbol, key)).collect();
         keys.sort_unstable_by_key(|(symbol, _)| *symbol);
-        let mut slots = vec![EMPTY; (keys.len() * 2).next_power_of_two()];
+        let mut slots = vec![EMPTY; (keys.len() * 4 / 3 + 1).next_power_of_two()];
         let mask = slots.len() - 1;
-        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(keys.len()));
+        let mut bytes = Vec::new();
         for (symbol, key) in keys {
             let hash = hash(&key);
             let mut at = hash as usize & mask;
-            while slots.get(at).is_some_and(|slot| slot.symbol != EMPTY.symbol) {
+            while slots.get(at).is_some_and(|slot| slot.entry != EMPTY.entry) {
                 at = (at + 1) & mask;
             }
+            let run = runs.get(symbol as usize).copied().unwrap_or_default();
             if let Some(slot) = slots.get_mut(at) {
-                *slot = Slot { hash, symbol };
+                *slot = Slot { hash, key: index(bytes.len()), entry: Entry { symbol, run } };
             }
             bytes.extend_from_slice(&key);
-            ends.push(index(bytes.len()));
         }
-        Dictionary { slots: slots.into(), bytes: bytes.into(), ends: ends.into() }
+        Dictionary { slots: slots.into(), bytes: bytes.into() }
     }
 }
 
@@ -155,7 +162,7 @@ fn push_number(key: &mut Vec<u8>, number: f64) {
     key.extend_from_slice(&bits.to_le_bytes());
 }
 
-/// Its length stands in front, so that no two rows of constants have the same bytes.
+/// Its length stands in front, so that no row of constants is the beginning of another's bytes.
 fn push_text(key: &mut Vec<u8>, text: &[u8]) {
     key.push(b's');
     key.extend_from_slice(&index(text.len()).to_le_bytes());
@@ -191,12 +198,15 @@ mod tests {
             assert_eq!(builder.symbol(&key(row)), index(at));
         }
         assert_eq!(builder.symbol(&key(&[Constant::Number(-0.0)])), 8);
-        let dictionary = builder.finish();
-        assert_eq!(dictionary.len(), rows.len());
-        for (at, row) in rows.iter().enumerate() {
-            assert_eq!(dictionary.get(&key(row)), Some(index(at)), "{row:?}");
+        assert_eq!(builder.len(), rows.len());
+        let runs: Vec<u32> = (0..index(rows.len())).map(|symbol| symbol * 10).collect();
+        let dictionary = builder.finish(&runs);
+        for (at, row) in (0..).zip(&rows) {
+            let entry = Entry { symbol: at, run: at * 10 };
+            assert_eq!(dictionary.get(&key(row)), Some(entry), "{row:?}");
         }
         assert_eq!(dictionary.get(&key(&[text("abc")])), None);
-        assert_eq!(DictionaryBuilder::default().finish().get(b"0"), None);
+        assert_eq!(dictionary.get(&key(&[text("a"), text("b")])), None);
+        assert_eq!(DictionaryBuilder::default().finish(&[]).get(b"0"), None);
     }
 }

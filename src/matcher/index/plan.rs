@@ -9,6 +9,7 @@ use switchyard_expr::{Condition, Path, Program, limits};
 use super::check::{Check, Op, Tables};
 use super::column::{ColumnBuilder, ITEMS_MAX, Kind, READ_STEPS_MAX};
 use super::dictionary::{Symbol, index};
+use super::operand;
 
 /// Position of a column among those of a segment.
 pub(super) type ColumnId = u16;
@@ -23,12 +24,17 @@ fn reads(condition: &Condition) -> usize {
     }
 }
 
-/// Turns filters into checks; equal paths share a column, equal constants a symbol.
+/// Turns filters into checks; equal paths share a column, equal constants a symbol, equal operands
+/// an evaluation.
 #[derive(Debug, Default)]
 pub(super) struct Planner {
     pub(super) columns: Vec<(Path, ColumnBuilder)>,
+    /// Their columns are those behind all others.
+    pub(super) operands: Vec<Program>,
     pub(super) tables: Tables,
     ids: HashMap<(Path, Kind), ColumnId, RandomState>,
+    /// By text; none for what is no operand of its own.
+    operand_ids: HashMap<Box<str>, Option<ColumnId>, RandomState>,
 }
 
 impl Planner {
@@ -45,13 +51,94 @@ impl Planner {
         let swallowed = source.matches("?.").count() * limits::STEPS_PER_ERROR as usize;
         let searched = reads(&facts.condition) * READ_STEPS_MAX;
         if source_len * 4 + searched + swallowed > steps_max {
-            out.push(stuck());
+            out.push(STUCK);
             return;
         }
         let may_test_items = source_len * ITEMS_MAX + swallowed <= steps_max;
-        match &facts.condition {
-            Condition::All(operands) => self.operands(operands, may_test_items, out),
-            condition => self.condition(condition, &[], may_test_items, out),
+        let start = out.len();
+        let Condition::All(operands) = &facts.condition else {
+            return self.condition(&facts.condition, &[], may_test_items, out);
+        };
+        self.operands(operands, may_test_items, out);
+        let own = out.get(start..).unwrap_or_default();
+        if !own.iter().all(is_decided) && Uses::default().anchor(own, &self.tables).is_none() {
+            let steps_left = steps_max - source_len * 4 - searched - swallowed;
+            let evaluations = steps_left / operand::STEPS_MAX as usize;
+            let texts = operand::texts(&source, operands.len());
+            let texts = texts.into_iter().map(Some).take(evaluations.min(operand::COUNT_MAX));
+            out.truncate(start);
+            for (at, text) in (0..operands.len()).zip(texts.chain(std::iter::repeat(None))) {
+                self.operand(operands, at, text, may_test_items, out);
+            }
+        }
+    }
+
+    /// Appends the checks of an operand of a filter that nothing else leads to. One that no test
+    /// describes is evaluated, once for all filters, and can be an anchor like any other.
+    fn operand(
+        &mut self,
+        operands: &[Condition],
+        at: usize,
+        text: Option<&str>,
+        items: bool,
+        out: &mut Vec<Check>,
+    ) {
+        let start = out.len();
+        let Some((operand, before)) = operands.get(..=at).and_then(<[Condition]>::split_last)
+        else {
+            return;
+        };
+        self.condition(operand, before, items, out);
+        if !out.iter().skip(start).all(is_decided)
+            && let Some(column) = text.and_then(|text| self.operand_id(text))
+        {
+            out.truncate(start);
+            out.push(Check { op: Op::Operand, column, argument: 0 });
+        }
+    }
+
+    fn operand_id(&mut self, text: &str) -> Option<ColumnId> {
+        if let Some(known) = self.operand_ids.get(text) {
+            return *known;
+        }
+        let id = operand::compiled(text).and_then(|program| {
+            let id = ColumnId::try_from(self.operands.len()).ok()?;
+            self.operands.push(program);
+            Some(id)
+        });
+        self.operand_ids.insert(text.into(), id);
+        id
+    }
+
+    /// Puts columns into the order of their paths, so that each path is followed once, and those of
+    /// operands behind them.
+    pub(super) fn sort_columns(&mut self, checks: &mut [Check]) {
+        let mut first: HashMap<&Path, usize, RandomState> = HashMap::default();
+        for (at, (path, _)) in self.columns.iter().enumerate() {
+            first.entry(path).or_insert(at);
+        }
+        let rank: Vec<usize> =
+            self.columns.iter().map(|(path, _)| first.get(path).copied().unwrap_or(0)).collect();
+        self.ids.clear();
+        let mut old: Vec<(usize, (Path, ColumnBuilder))> =
+            std::mem::take(&mut self.columns).into_iter().enumerate().collect();
+        old.sort_by_key(|(at, _)| rank.get(*at));
+        let mut new = vec![0; old.len()];
+        for (id, (before, _)) in (0..).zip(&old) {
+            if let Some(place) = new.get_mut(*before) {
+                *place = id;
+            }
+        }
+        self.columns = old.into_iter().map(|(_, column)| column).collect();
+        let behind = self.columns.len();
+        for check in checks.iter_mut() {
+            if check.op == Op::Operand {
+                let column = ColumnId::try_from(behind + usize::from(check.column));
+                let is = |column| Check { op: Op::Is, column, argument: operand::HOLDS };
+                *check = column.map_or(STUCK, is);
+            } else if check.asked().is_some() {
+                check.column = new.get(usize::from(check.column)).copied().unwrap_or(ColumnId::MAX);
+            }
         }
     }
 
@@ -117,7 +204,7 @@ impl Planner {
                 return;
             }
         };
-        out.push(check.unwrap_or_else(stuck));
+        out.push(check.unwrap_or(STUCK));
     }
 
     fn one_of(&mut self, path: &Path, constants: &[Constant]) -> Option<Check> {
@@ -134,6 +221,8 @@ impl Planner {
         let mut symbols: Vec<Symbol> =
             constants.iter().map(|constant| self.symbol(column, [constant])).collect();
         symbols.sort_unstable();
+        // 0 and -0 are one.
+        symbols.dedup();
         self.tables.sets.push(index(symbols.len()));
         self.tables.sets.extend(symbols);
         Some(Check { op: Op::IsOneOf, column, argument: index(at) })
@@ -184,8 +273,12 @@ impl Planner {
     }
 }
 
-fn stuck() -> Check {
-    Check { op: Op::Stuck, column: 0, argument: 0 }
+/// A filter that only evaluation can tell.
+pub(super) const STUCK: Check = Check { op: Op::Stuck, column: 0, argument: 0 };
+
+/// Whether the answer of a check is known without an evaluation.
+fn is_decided(check: &Check) -> bool {
+    !matches!(check.op, Op::Open | Op::Stuck)
 }
 
 /// Whether `path != null` stands among the conditions that hold.
@@ -212,14 +305,24 @@ pub(super) struct Anchor {
     cost: usize,
 }
 
+/// What an operand counts as an anchor beside the filters that share it: more than any constant.
+const OPERAND_COST: usize = 1 << 30;
+
 /// How often each symbol of each column is tested; the rarest anchor is the best.
 #[derive(Debug, Default)]
 pub(super) struct Uses {
+    /// Columns from here on are those of operands.
+    first_operand: usize,
     symbols: Vec<Vec<u32>>,
     ordered: Vec<usize>,
 }
 
 impl Uses {
+    /// Of columns that, from `first_operand` on, are those of operands.
+    pub(super) fn new(first_operand: usize) -> Self {
+        Self { first_operand, ..Self::default() }
+    }
+
     pub(super) fn count(&mut self, check: Check, tables: &Tables) {
         match check.op {
             Op::Is | Op::MayBe => self.add(check.column, check.argument),
@@ -236,8 +339,11 @@ impl Uses {
     }
 
     fn of(&self, column: ColumnId, symbol: Symbol) -> usize {
-        let column = self.symbols.get(usize::from(column));
-        column.and_then(|symbols| symbols.get(symbol as usize)).map_or(0, |uses| *uses as usize)
+        let uses = self.symbols.get(usize::from(column));
+        let uses = uses.and_then(|symbols| symbols.get(symbol as usize));
+        // An operand may hold of every event: it leads to what nothing else does.
+        let is_operand = usize::from(column) >= self.first_operand;
+        uses.map_or(0, |uses| *uses as usize) + if is_operand { OPERAND_COST } else { 0 }
     }
 
     /// The best anchor of a row of checks that all must hold.
@@ -272,7 +378,7 @@ impl Uses {
             Op::Ordered(_) => self.ordered.get(usize::from(column)).map_or(0, |n| n / 2),
             Op::All => return self.anchor(inner, tables),
             Op::Any => return self.anchor_of_any(inner, tables),
-            Op::Not | Op::Open | Op::Stuck => return None,
+            _ => return None,
         };
         Some(Anchor { targets: vec![check], columns: vec![column], cost })
     }
@@ -305,7 +411,7 @@ impl Check {
     fn asked(self) -> Option<ColumnId> {
         match self.op {
             Op::Is | Op::IsOneOf | Op::MayBe | Op::Ordered(_) => Some(self.column),
-            Op::All | Op::Any | Op::Not | Op::Open | Op::Stuck => None,
+            _ => None,
         }
     }
 }

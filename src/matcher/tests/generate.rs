@@ -123,12 +123,38 @@ fn atom() -> impl Strategy<Value = String> {
         1 => constant(),
         1 => path().prop_map(|path| format!("typeof {path} == 'String'")),
         1 => (path(), path()).prop_map(|(a, b)| format!("{a} == {b}")),
+        1 => operand(),
     ]
+}
+
+/// What no index holds, and what several filters have.
+fn operand() -> impl Strategy<Value = String> {
+    one_of(&[
+        "event.a == event.n",
+        "event.a == event.p.k",
+        "event.p?.k == event.q?.r",
+        "(event.a == event.n || event.a == 'x')",
+        "!(event.a == event.p.k)",
+        "event.a.trim() == 'x'",
+        "event.list.map(l => l == event.a).includes(true)",
+        "event.list.some(l => l == event.a)",
+        "event.selfGenerated != event.a",
+        "event.a.repeat(5000).length > 1",
+    ])
 }
 
 /// A conjunction, as most filters are.
 pub(super) fn small_filter() -> impl Strategy<Value = String> {
+    let plain = || {
+        (path(), constant(), any::<bool>())
+            .prop_map(|(path, a, equal)| format!("{path} {} {a}", if equal { "==" } else { "!=" }))
+    };
+    let around = (prop::option::of(plain()), operand(), prop::collection::vec(plain(), 0..3));
     prop_oneof![
+        3 => around.prop_map(|(before, operand, behind)| {
+            let all: Vec<String> = before.into_iter().chain([operand]).chain(behind).collect();
+            all.join(" && ")
+        }),
         5 => prop::collection::vec(equality(), 1..4).prop_map(|tests| tests.join(" && ")),
         5 => prop::collection::vec(atom(), 1..4).prop_map(|tests| tests.join(" && ")),
         2 => filter(),
