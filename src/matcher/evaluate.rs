@@ -81,7 +81,7 @@ fn admitted<'p>(
 /// none, and then their subscription is not looked at.
 fn is_admitted(listener: &Listener, case: &Case<'_>) -> bool {
     let subscription = &listener.subscription;
-    let is_out = (listener.requires_licence && !subscription.licensed)
+    let is_out = (listener.requires_licence && !subscription.owner.licensed)
         || (listener.ignore_self && is_self_generated(subscription, case.heading, case.decoder));
     if is_out {
         subscription.stats.ignored.fetch_add(1, Relaxed);
@@ -91,8 +91,8 @@ fn is_admitted(listener: &Listener, case: &Case<'_>) -> bool {
 
 /// Whether the app of a subscription caused the event.
 fn is_self_generated(subscription: &Subscription, heading: Heading<'_>, decoder: &Decoder) -> bool {
-    let account = subscription.app_account_id.as_deref();
-    decoder.is_self_generated(heading, &subscription.app, account)
+    let account = subscription.owner.app_account_id.as_deref();
+    decoder.is_self_generated(heading, &subscription.owner.app, account)
 }
 
 /// Evaluates the filter of a group, once for all who listen with it.

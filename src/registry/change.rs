@@ -7,7 +7,6 @@
 //! made here queue up behind each other; those made by other replicas show as conflicts and are
 //! decided anew on what is stored then.
 
-use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +24,7 @@ use super::document::{ClientRecord, Document, read};
 use super::horizon::Horizon;
 use super::limits::RateLimit;
 use super::live::{Counts, Live};
+use super::load::{BATCH_MAX, Load, Written};
 use super::metrics;
 use super::problem::Problem;
 use super::store::{Change, Store, StoreError, Stored};
@@ -246,13 +246,13 @@ impl Registry {
         let mut feed = JoinSet::new();
         let store = Arc::clone(&self.store);
         feed.spawn(async move { store.follow(sender).await });
-        let mut unseen = None;
+        let (mut waiting, mut load) = (Vec::new(), None);
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         loop {
             tokio::select! {
-                change = changes.recv() => match change {
-                    Some(change) => self.apply(change, &mut unseen),
-                    None => break,
+                count = changes.recv_many(&mut waiting, BATCH_MAX) => match count {
+                    0 => break,
+                    _ => self.apply_all(waiting.drain(..), &mut load).await,
                 },
                 _ = expiry.tick() => self.live.expire(),
             }
@@ -261,27 +261,66 @@ impl Registry {
         feed.shutdown().await;
     }
 
-    /// `unseen` are the keys not yet met by the load that is under way.
-    fn apply(&self, change: Change, unseen: &mut Option<HashSet<String>>) {
+    /// Applies changes in their order; those of a load many at once, apart from the threads that
+    /// answer requests.
+    async fn apply_all(
+        self: &Arc<Self>,
+        changes: impl Iterator<Item = Change>,
+        load: &mut Option<Load>,
+    ) {
+        let mut batch = Vec::new();
+        for change in changes {
+            match change {
+                Change::Put { key, value, revision } if load.is_some() => {
+                    batch.push(Written { key, value, revision });
+                }
+                other => {
+                    self.apply_batch(std::mem::take(&mut batch), load).await;
+                    self.apply(other, load);
+                }
+            }
+        }
+        self.apply_batch(batch, load).await;
+    }
+
+    async fn apply_batch(self: &Arc<Self>, batch: Vec<Written>, load: &mut Option<Load>) {
+        let Some(revision) = batch.iter().map(|document| document.revision).max() else { return };
+        let registry = Arc::clone(self);
+        let work = move || {
+            registry.live.put_many(&batch);
+            batch
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(batch) => {
+                if let Some(load) = load {
+                    load.applied(&batch, self.counts().active);
+                }
+            }
+            Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
+            Err(_) => return,
+        }
+        self.advance(revision);
+        metrics::applied(self.revision(), self.counts());
+    }
+
+    fn apply(&self, change: Change, load: &mut Option<Load>) {
         match change {
             Change::Loading => {
-                *unseen = Some(self.live.keys().into_iter().collect());
+                *load = Some(Load::begin(self.live.keys().into_iter().collect()));
                 // Revisions begin anew when the store was made anew, so none counts as applied.
                 self.progress.send_modify(|progress| progress.revision = 0);
             }
             Change::Loaded { revision } => {
-                for key in unseen.take().into_iter().flatten() {
-                    self.live.delete(&key);
-                }
+                let Some(load) = load.take() else { return };
+                load.unseen.iter().for_each(|key| self.live.delete(key));
                 self.advance(revision);
                 self.progress.send_modify(|progress| progress.loaded = true);
                 let Counts { active, installations, .. } = self.counts();
-                info!(revision = self.revision(), active, installations, "registry loaded");
+                let (documents, per_second) = (load.documents(), load.per_second());
+                let revision = self.revision();
+                info!(revision, documents, active, installations, per_second, "registry loaded");
             }
             Change::Put { key, value, revision } => {
-                if let Some(unseen) = unseen {
-                    unseen.remove(&key);
-                }
                 self.live.put(&key, &value, revision);
                 self.advance(revision);
             }

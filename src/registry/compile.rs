@@ -20,7 +20,7 @@ use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 use super::webhook::{WEBHOOKS, Webhook};
 use crate::clock;
 use crate::domain::{self, Handler, InstallationId, ModuleKey, Remote, SubscriptionId};
-use crate::matcher::{Filter, Listen, Subscription};
+use crate::matcher::{Filter, Listen, Owner, Subscription};
 use crate::telemetry::SubscriptionStats;
 
 /// The module type that is routed.
@@ -121,7 +121,8 @@ struct Heard {
 impl Compiler<'_> {
     /// All modules, those of the app first. What did not change stays the same subscription, and
     /// what did keeps its counters.
-    pub(super) fn modules(&self) -> Vec<LiveModule> {
+    pub(super) fn modules(&self) -> Vec<Arc<LiveModule>> {
+        let owner = self.owner();
         let fixed = self.app.into_iter().flat_map(|app| &app.statics).map(|module| Declared {
             key: &module.key,
             module_type: &module.module_type,
@@ -138,7 +139,7 @@ impl Compiler<'_> {
             switch: module.switch,
             data: &module.data,
         });
-        let known: HashMap<(&ModuleKey, bool), &LiveModule> = self
+        let known: HashMap<(&ModuleKey, bool), &Arc<LiveModule>> = self
             .before
             .iter()
             .flat_map(|before| &before.modules)
@@ -148,9 +149,9 @@ impl Compiler<'_> {
         fixed
             .chain(registered)
             .map(|declared| match known.get(&(declared.key, declared.is_static)) {
-                Some(known) if may_stay && declared.is(known) => LiveModule::clone(known),
-                Some(known) => self.module(&declared, Arc::clone(&known.stats)),
-                None => self.module(&declared, Arc::default()),
+                Some(known) if may_stay && declared.is(known) => Arc::clone(known),
+                Some(known) => Arc::new(self.module(&declared, &owner, known.stats().clone())),
+                None => Arc::new(self.module(&declared, &owner, SubscriptionStats::default())),
             })
             .collect()
     }
@@ -165,7 +166,28 @@ impl Compiler<'_> {
             && (old.product, &old.environment) == (new.product, &new.environment)
     }
 
-    fn module(&self, declared: &Declared<'_>, stats: Arc<SubscriptionStats>) -> LiveModule {
+    /// What the subscriptions share; the same as before if nothing of it changed.
+    fn owner(&self) -> Arc<Owner> {
+        let installation = self.installation;
+        let owner = Owner {
+            id: installation.id.clone(),
+            app: installation.app.clone(),
+            app_account_id: installation.app_account_id.as_deref().map(Box::from),
+            cloud_id: installation.cloud_id.clone(),
+            licensed: installation.licensed,
+        };
+        let before = self.before.iter().flat_map(|before| &before.modules);
+        let mut known = before.filter_map(|module| Some(&module.subscription.as_ref()?.owner));
+        let same = known.next().filter(|known| ***known == owner);
+        same.map_or_else(|| Arc::new(owner), Arc::clone)
+    }
+
+    fn module(
+        &self,
+        declared: &Declared<'_>,
+        owner: &Arc<Owner>,
+        stats: SubscriptionStats,
+    ) -> LiveModule {
         let id = SubscriptionId {
             installation: self.installation.id.clone(),
             key: declared.key.clone(),
@@ -186,19 +208,18 @@ impl Compiler<'_> {
             None if declared.is_expired() => {
                 Err((ModuleState::Expired, "it was not refreshed in time".to_owned()))
             }
-            None => self
-                .subscription(declared, id.clone(), Arc::clone(&stats))
-                .map_err(|reason| (ModuleState::Inactive, reason)),
+            None => self.heard(declared).map_err(|reason| (ModuleState::Inactive, reason)),
         };
-        let (state, reason, subscription) = match compiled {
-            Ok(subscription) => {
-                let state = match subscription.is_paused {
-                    true => ModuleState::Paused,
-                    false => ModuleState::Active,
+        let (state, reason, subscription, idle) = match compiled {
+            Ok(heard) => {
+                let state = match declared.switch {
+                    Switch::Paused => ModuleState::Paused,
+                    _ => ModuleState::Active,
                 };
-                (state, None, Some(Arc::new(subscription)))
+                let live = self.subscription(declared, owner, heard, stats);
+                (state, None, Some(Arc::new(live)), SubscriptionStats::default())
             }
-            Err((state, reason)) => (state, Some(reason), None),
+            Err((state, reason)) => (state, Some(reason), None, stats),
         };
         LiveModule {
             id,
@@ -209,7 +230,7 @@ impl Compiler<'_> {
             reason,
             data: Arc::clone(declared.data),
             subscription,
-            stats,
+            idle,
         }
     }
 
@@ -218,44 +239,46 @@ impl Compiler<'_> {
         shadowed.then(|| "a module of the app itself has the same key".to_owned())
     }
 
-    fn subscription(
-        &self,
-        declared: &Declared<'_>,
-        id: SubscriptionId,
-        stats: Arc<SubscriptionStats>,
-    ) -> Result<Subscription, String> {
+    /// What a module hears, or why it hears nothing.
+    fn heard(&self, declared: &Declared<'_>) -> Result<Heard, String> {
         let app = self.app.ok_or_else(|| "the app is not provisioned".to_owned())?;
         match self.installation.state {
             InstallationState::Enabled => {}
             InstallationState::Disabled => return Err("the installation is disabled".into()),
             InstallationState::Uninstalled => return Err("the installation is uninstalled".into()),
         }
-        let heard = match (declared.module_type, app.record.kind) {
-            (TRIGGER, AppKind::Forge) => self.trigger(app, declared)?,
+        match (declared.module_type, app.record.kind) {
+            (TRIGGER, AppKind::Forge) => self.trigger(app, declared),
             (WEBHOOKS, AppKind::Connect) => {
                 let read = Webhook::read(declared.data, "data", self.installation.product);
-                self.webhook(app, read.map_err(|found| summary(&found))?)?
+                self.webhook(app, read.map_err(|found| summary(&found))?)
             }
             (DYNAMIC_WEBHOOK, AppKind::Connect) => {
-                self.webhook(app, DynamicWebhook::read(declared.data)?.into())?
+                self.webhook(app, DynamicWebhook::read(declared.data)?.into())
             }
-            (other, _) => return Err(format!("modules of type {other} are kept, not routed")),
-        };
-        let installation = self.installation;
-        Ok(Subscription {
-            id,
-            app: installation.app.clone(),
-            app_account_id: installation.app_account_id.as_deref().map(Box::from),
-            cloud_id: installation.cloud_id.clone(),
-            licensed: installation.licensed,
+            (other, _) => Err(format!("modules of type {other} are kept, not routed")),
+        }
+    }
+
+    fn subscription(
+        &self,
+        declared: &Declared<'_>,
+        owner: &Arc<Owner>,
+        heard: Heard,
+        stats: SubscriptionStats,
+    ) -> Subscription {
+        let delivery = self.app.and_then(|app| app.record.delivery().ok()).unwrap_or_default();
+        Subscription {
+            owner: Arc::clone(owner),
+            key: declared.key.clone(),
             listens: heard.listens,
             handler: heard.handler,
             include_fields: heard.include_fields,
-            profile: app.record.delivery().unwrap_or_default().profile(),
+            profile: delivery.profile(),
             is_paused: declared.switch == Switch::Paused,
             revision: self.revision,
             stats,
-        })
+        }
     }
 
     fn trigger(&self, app: &LiveApp, declared: &Declared<'_>) -> Result<Heard, String> {

@@ -30,6 +30,7 @@ mod language;
 mod lifecycle;
 mod limits;
 mod live;
+mod load;
 mod metrics;
 mod modules;
 mod notices;

@@ -78,7 +78,7 @@ fn group(listeners: &mut [Listener]) -> Vec<Range<usize>> {
     let key = |listener: &Listener| -> (usize, Option<InstallationId>) {
         let program = listener.program();
         let own = program.is_some_and(|program| program.reads_self_generated());
-        let installation = own.then(|| listener.subscription.id.installation.clone());
+        let installation = own.then(|| listener.subscription.owner.id.clone());
         (program.map_or(0, |program| Arc::as_ptr(program) as usize), installation)
     };
     listeners.sort_by_cached_key(key);
