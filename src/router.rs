@@ -393,8 +393,8 @@ impl Router {
         let logs = failure.on_error.logs();
         if let Some(suppressed) = logs.then(|| self.failure_log.take()).flatten() {
             tracing::warn!(
-                installation = %subscription.id.installation,
-                key = %subscription.id.key,
+                installation = %subscription.owner.id,
+                key = %subscription.key,
                 event_id = %event.envelope.event_id,
                 kind = error.kind,
                 error = error.message,
@@ -411,8 +411,8 @@ fn routed(event: &Event, matches: &[Match], outcome: &Matches) -> Notice {
         event_id: event.envelope.event_id.to_string(),
         event_type: event.envelope.event_type.to_string(),
         entity: event.envelope.entity.as_deref().map(str::to_owned),
-        matches: matches.iter().map(|found| found.subscription.id.to_string()).collect(),
-        errors: outcome.failures.iter().map(|fail| fail.subscription.id.to_string()).collect(),
+        matches: matches.iter().map(|found| found.subscription.id().to_string()).collect(),
+        errors: outcome.failures.iter().map(|fail| fail.subscription.id().to_string()).collect(),
         ignored: outcome.ignored,
     }
 }

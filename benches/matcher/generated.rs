@@ -52,8 +52,8 @@ pub(crate) fn rows() {
     let mut sites: HashMap<String, usize> = HashMap::new();
     for line in triggers.lines() {
         let subscription = reader.read(line).expect("an accepted trigger");
-        *sites.entry(subscription.cloud_id.as_str().to_owned()).or_default() += 1;
-        installations.entry(subscription.id.installation.clone()).or_default().push(subscription);
+        *sites.entry(subscription.owner.cloud_id.as_str().to_owned()).or_default() += 1;
+        installations.entry(subscription.owner.id.clone()).or_default().push(subscription);
     }
     let matcher = Matcher::default();
     matcher.replace_many(installations);

@@ -62,7 +62,7 @@ const USAGE: &str = "\
 cargo bench --bench matcher [-- [--quick] [PART]...]
 
   --quick  up to 100,000 filters of one type, 1,000 tenants
-  PART     of: sizes none wide tenants generated fanout unindexable churn; all if none is named";
+  PART     of: load sizes none wide tenants generated fanout unindexable churn; all if none is named";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -79,6 +79,9 @@ fn main() {
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     let most = if quick { 100_000 } else { 1_000_000 };
+    if wanted("load") {
+        load(most);
+    }
     if wanted("sizes") {
         sizes(most);
     }
@@ -128,6 +131,59 @@ fn sizes(most: usize) {
             large / small
         );
     }
+}
+
+/// From texts to an index on all cores, what stays in memory, and what is left of it when all
+/// filters go and others come and go.
+fn load(filters: usize) {
+    let texts = mix(1, filters);
+    let per_filter = |bytes: usize| bytes as f64 / filters as f64;
+    let before = live_bytes();
+    let start = clock::tick();
+    let subscriptions = workload::loaded("site", &texts);
+    let compiled = clock::since(start);
+    let held = live_bytes() - before;
+    let matcher = Matcher::default();
+    matcher.replace_many(subscriptions);
+    let taken = clock::since(start);
+    let all = per_filter(live_bytes() - before);
+    let verdict = |holds: bool| if holds { "holds" } else { "missed" };
+    let seconds = taken.as_secs_f64() * 1e6 / filters as f64;
+    println!(
+        "load of {filters} filters from text: {taken:.2?} ({compiled:.2?} to subscriptions), \
+         {seconds:.2} s a million (must 5 {}, stretch 2 {})",
+        verdict(seconds <= 5.0),
+        verdict(seconds <= 2.0),
+    );
+    println!(
+        "live bytes per filter: index {:.0} (must 64 {}), programs and subscriptions {:.0}, \
+         everything {all:.0} (must 200 {}, stretch 120 {})",
+        per_filter(matcher.index_bytes()),
+        verdict(per_filter(matcher.index_bytes()) <= 64.0),
+        per_filter(held),
+        verdict(all <= 200.0),
+        verdict(all <= 120.0),
+    );
+    drop(texts);
+    leave(&matcher, filters);
+}
+
+/// Removes all filters, then adds and removes as many others, installation by installation.
+fn leave(matcher: &Matcher, filters: usize) {
+    let installations = filters.div_ceil(workload::MODULES);
+    let id = |at: usize| InstallationId::from(format!("site-inst-{at}"));
+    let full = live_bytes();
+    matcher.replace_many((0..installations).map(|at| (id(at), Vec::new())));
+    let empty = live_bytes();
+    for (installation, modules) in subscriptions("site", &mix(2, filters / 10)) {
+        matcher.replace_installation(&installation, modules);
+        matcher.replace_installation(&installation, Vec::new());
+    }
+    println!(
+        "live bytes: {full} with {filters} filters, {empty} without, {} after {} more came and went",
+        live_bytes(),
+        filters / 10
+    );
 }
 
 /// As many filters, for events that match none of them and whose types nobody asks for; and what

@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use switchyard::domain::{CloudId, EventType, Handler, InstallationId, SubscriptionId};
-use switchyard::matcher::{Filter, Listen, Subscription};
-use switchyard_expr::{Profile, compile};
+use switchyard::domain::{CloudId, EventType, Handler, InstallationId};
+use switchyard::matcher::{Filter, Listen, Owner, Subscription};
+use switchyard::telemetry::SubscriptionStats;
+use switchyard_expr::{Profile, Shapes};
 
 /// Filters about one project, so that 20 to 28 of them hold for an event of it.
 const FILTERS_PER_PROJECT: usize = 40;
@@ -143,30 +144,66 @@ pub(crate) fn subscriptions(
     cloud: &str,
     filters: &[String],
 ) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
+    subscriptions_in(&Shapes::new(), cloud, filters, 0)
+}
+
+/// As [`subscriptions`], on all cores, as a registry loads them.
+pub(crate) fn loaded(
+    cloud: &str,
+    filters: &[String],
+) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
+    let shapes = Shapes::new();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // Whole installations, and several times as many shares as cores, so that no core waits long.
+    let share = filters.len().div_ceil(cores * 16).next_multiple_of(MODULES);
+    let shares: Vec<(usize, &[String])> = filters.chunks(share).enumerate().collect();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((at, texts)) =
+            shares.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        {
+            done.extend(subscriptions_in(&shapes, cloud, texts, at * share / MODULES));
+        }
+        done
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
+    })
+}
+
+fn subscriptions_in(
+    shapes: &Shapes,
+    cloud: &str,
+    filters: &[String],
+    first: usize,
+) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
     let (cloud, event_type) = (CloudId::from(cloud), EventType::from(EVENT_TYPE));
     let handler = Arc::new(Handler::Function { subject: "sw.fn.bench.main".into() });
     let installation = |(number, filters): (usize, &[String])| {
-        let id = InstallationId::from(format!("{}-inst-{number}", cloud.as_str()));
+        let id = InstallationId::from(format!("{}-inst-{}", cloud.as_str(), first + number));
+        let owner = Arc::new(Owner {
+            id: id.clone(),
+            app: "app".into(),
+            app_account_id: None,
+            cloud_id: cloud.clone(),
+            licensed: true,
+        });
         let modules = filters.iter().enumerate().map(|(at, text)| {
-            let program = compile(text, Profile::Filter).expect("an accepted filter").program;
-            let filter = Filter { program: Some(Arc::new(program)), ..Filter::default() };
+            let program = shapes.compile(text, Profile::Filter).expect("an accepted filter");
+            let filter = Filter { program: Some(program), ..Filter::default() };
             let listen = Listen { event_type: event_type.clone(), filter };
             Arc::new(Subscription {
-                id: SubscriptionId {
-                    installation: id.clone(),
-                    key: format!("module-{at}").as_str().into(),
-                },
-                app: "app".into(),
-                app_account_id: None,
-                cloud_id: cloud.clone(),
-                licensed: true,
+                owner: Arc::clone(&owner),
+                key: format!("module-{at}").as_str().into(),
                 listens: Box::new([listen]),
                 handler: Arc::clone(&handler),
                 include_fields: Box::default(),
                 is_paused: false,
                 profile: Default::default(),
                 revision: 1,
-                stats: Arc::default(),
+                stats: SubscriptionStats::default(),
             })
         });
         let modules = modules.collect();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use bytes::Bytes;
 use serde_json::json;
-use switchyard::domain::{Handler, Secret, SubscriptionId};
+use switchyard::domain::{Handler, Secret};
 use switchyard::event::Envelope;
-use switchyard::matcher::{Filter, Listen, Matcher, Subscription};
+use switchyard::matcher::{Filter, Listen, Matcher, Owner, Subscription};
 use switchyard::registry::offline::TriggerReader;
 use switchyard::telemetry::SubscriptionStats;
 
@@ -69,7 +69,7 @@ pub(crate) fn matcher_that_matches_nothing() -> anyhow::Result<Arc<Matcher>> {
         });
         let subscription =
             reader.read(&line.to_string()).map_err(|rejection| anyhow!(rejection.message))?;
-        all.push((subscription.id.installation.clone(), vec![subscription]));
+        all.push((subscription.owner.id.clone(), vec![subscription]));
     }
     let matcher = Matcher::new(STEPS_MAX);
     matcher.replace_many(all);
@@ -79,23 +79,26 @@ pub(crate) fn matcher_that_matches_nothing() -> anyhow::Result<Arc<Matcher>> {
 /// A subscription that wants every event.
 pub(crate) fn subscription_to_all(url: url::Url) -> Arc<Subscription> {
     Arc::new(Subscription {
-        id: SubscriptionId { installation: "installation-1".into(), key: "trigger-1".into() },
-        app: "app-1".into(),
-        app_account_id: None,
-        cloud_id: SITE.into(),
-        licensed: true,
+        owner: Arc::new(Owner {
+            id: "installation-1".into(),
+            app: "app-1".into(),
+            app_account_id: None,
+            cloud_id: SITE.into(),
+            licensed: true,
+        }),
+        key: "trigger-1".into(),
         listens: [Listen { event_type: EVENT_TYPE.into(), filter: Filter::default() }].into(),
         handler: Arc::new(Handler::Http { url, secret: Secret::new(SECRET) }),
         include_fields: [].into(),
         is_paused: false,
         profile: Default::default(),
         revision: 1,
-        stats: Arc::new(SubscriptionStats::default()),
+        stats: SubscriptionStats::default(),
     })
 }
 
 pub(crate) fn matcher_of(subscription: &Arc<Subscription>) -> Arc<Matcher> {
     let matcher = Matcher::new(STEPS_MAX);
-    matcher.replace_installation(&subscription.id.installation, vec![Arc::clone(subscription)]);
+    matcher.replace_installation(&subscription.owner.id, vec![Arc::clone(subscription)]);
     Arc::new(matcher)
 }

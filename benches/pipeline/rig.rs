@@ -54,7 +54,7 @@ struct Only(Option<Arc<Subscription>>);
 
 impl Directory for Only {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
-        self.0.clone().filter(|subscription| subscription.id == *id)
+        self.0.clone().filter(|subscription| subscription.id() == *id)
     }
 }
 

@@ -371,7 +371,13 @@ impl Checker {
             types::Fit::BadOperand => {
                 let sign = op.sign();
                 let message = format!("`{sign}` cannot be applied to {left_name} and {right_name}");
-                self.certain(labelled(Diagnostic::error(Code::BadOperand, op_span, message)));
+                let mut finding = labelled(Diagnostic::error(Code::BadOperand, op_span, message));
+                if left_name == Type::Date.name() {
+                    finding = finding.with_help(
+                        "dates move by methods: `date.minusDays(7)`, `date.plusHours(1)`",
+                    );
+                }
+                self.certain(finding);
             }
         }
     }

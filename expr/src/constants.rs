@@ -62,6 +62,7 @@ impl Constants {
         Some(Constants { text: text.into(), ends })
     }
 
+    #[inline]
     fn ends(&self) -> &[u16] {
         match &self.ends {
             Ends::Few(few) => few,
@@ -70,22 +71,30 @@ impl Constants {
     }
 
     /// How the constant at `at` is written, without quotes.
-    #[inline]
     pub(crate) fn text(&self, at: usize) -> &str {
-        let ends = self.ends();
-        let end = |at: usize| ends.get(at).map_or(0, |end| usize::from(end & END));
-        let start = at.checked_sub(1).map_or(0, end);
-        self.text.get(start..end(at)).unwrap_or_default()
+        self.place(at).0
     }
 
     /// The constant at `at`.
     #[inline]
     pub(crate) fn get(&self, at: usize) -> Constant<'_> {
-        let text = self.text(at);
-        match self.ends().get(at) {
-            Some(end) if end & !END != 0 => Constant::Number(number(text)),
-            _ => Constant::Text(text),
+        match self.place(at) {
+            (text, false) => Constant::Text(text),
+            (text, true) => Constant::Number(number(text)),
         }
+    }
+
+    /// How it is written, and whether it is a number.
+    #[inline]
+    fn place(&self, at: usize) -> (&str, bool) {
+        let ends = self.ends();
+        let start = match at {
+            0 => 0,
+            _ => ends.get(at - 1).map_or(0, |end| usize::from(end & END)),
+        };
+        let end = ends.get(at).copied().unwrap_or_default();
+        let text = self.text.get(start..usize::from(end & END)).unwrap_or_default();
+        (text, end & !END != 0)
     }
 
     /// Bytes on the heap.

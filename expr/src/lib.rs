@@ -23,7 +23,8 @@
 //!
 //! In reading order: [`mod@span`], [`limits`], [`diagnostic`], `lex`, `ast`, `parse`, `check`,
 //! `typed`, then [`value`], `text`, `operator`, `builtin`, and the evaluators `naive` and
-//! `compile`, `program`, `eval`. A matcher reads [`predicate`]; events come in through [`view`].
+//! `slots`, `constants`, `compile`, `program`, `shapes`, `eval`. A matcher reads
+//! [`predicate`]; events come in through [`view`].
 
 mod advice;
 mod ast;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use tracing::error;
 
+use super::metrics;
 use crate::event::{DecodeError, PublishError};
 use crate::registry::{Problem, RegisterError, StoreError, code, summary};
 
@@ -223,6 +224,10 @@ fn of_registry(error: RegisterError) -> Answer {
             "SY-1108",
             "the record has another revision than If-Match names",
         ),
+        RegisterError::Replayed => {
+            metrics::auth_failed("replay");
+            ApiError::NotConnect.into()
+        }
         RegisterError::RateLimited { retry_after } => {
             let message = "too many registrations of this installation";
             Answer::coded(StatusCode::TOO_MANY_REQUESTS, "SY-1107", message).after(retry_after)
@@ -315,7 +320,13 @@ impl<E: Into<ApiError>> From<E> for WebhookError {
 
 impl IntoResponse for WebhookError {
     fn into_response(self) -> Response {
-        let answer = Answer::from(self.0);
+        let answer = Answer::from(match self.0 {
+            ApiError::Register(RegisterError::Replayed) => {
+                metrics::auth_failed("replay");
+                ApiError::NotAnApp
+            }
+            error => error,
+        });
         let body = json!({"errorMessages": answer.sentences(), "errors": {}});
         answer.respond(answer.old_status(), "JWT", body)
     }

@@ -110,7 +110,7 @@ impl Scrape {
             active.map(|module| Sample {
                 id: &module.id,
                 app: installation.record.app.as_str(),
-                stats: &module.stats,
+                stats: module.stats().peek(),
             })
         });
         let not_matched = |id: &SubscriptionId| self.matcher.not_matched(id).unwrap_or_default();

@@ -14,12 +14,13 @@ use axum::http::request::Parts;
 use url::form_urlencoded;
 
 use super::error::ConnectError;
+use super::fresh::HeldBody;
 use super::{ApiError, Shared, metrics};
 use crate::clock;
 use crate::domain::Product;
 use crate::jwt::qsh::CONTEXT_PATH;
 use crate::jwt::{Refused, Token};
-use crate::registry::{InstallationState, LiveInstallation, Registry};
+use crate::registry::{InstallationState, LiveInstallation, Registry, Signed};
 
 /// The query parameter that may carry a token instead of the header.
 const TOKEN: &str = "jwt";
@@ -27,6 +28,7 @@ const TOKEN: &str = "jwt";
 /// A Connect app, acting for one enabled installation.
 pub(super) struct ConnectCaller {
     pub(super) installation: Arc<LiveInstallation>,
+    pub(super) signed: Signed,
 }
 
 impl FromRequestParts<Shared> for ConnectCaller {
@@ -34,18 +36,18 @@ impl FromRequestParts<Shared> for ConnectCaller {
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ConnectError> {
         let found = connect_installation(parts, &state.registry);
-        found.map(|installation| Self { installation }).map_err(|reason| {
+        found.map(|(installation, signed)| Self { installation, signed }).map_err(|reason| {
             metrics::auth_failed(reason);
             ApiError::NotConnect.into()
         })
     }
 }
 
-/// The installation for which a request is signed.
+/// The installation for which a request is signed, and the request as what counts once.
 pub(super) fn connect_installation(
     parts: &Parts,
     registry: &Registry,
-) -> Result<Arc<LiveInstallation>, &'static str> {
+) -> Result<(Arc<LiveInstallation>, Signed), &'static str> {
     let text = token_of(parts)?;
     let token = Token::read(&text).map_err(Refused::label)?;
     let path = parts.uri.path();
@@ -62,7 +64,8 @@ pub(super) fn connect_installation(
     let query = parts.uri.query().unwrap_or_default();
     let now_s = clock::now_ms().div_euclid(1000);
     token.check(now_s, parts.method.as_str(), path, query).map_err(Refused::label)?;
-    Ok(installation)
+    let body = parts.extensions.get::<HeldBody>().map(|held| &*held.0).unwrap_or_default();
+    Ok((installation, Signed::new(&text, body, token.issued_s(), token.good_until_s())))
 }
 
 /// The one token of a request, from its header or its query.

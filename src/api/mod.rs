@@ -11,6 +11,7 @@ pub mod events;
 mod extract;
 mod filters;
 mod forge;
+mod fresh;
 pub mod health;
 pub mod ingest;
 mod jwt;
@@ -82,6 +83,7 @@ pub fn router(state: Shared) -> Router {
         .nest("/admin/v1", operator)
         .fallback(|| async { ApiError::NoSuchPath })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(from_fn_with_state(Arc::clone(&state), fresh::answer))
         .layer(DefaultBodyLimit::max(state.body_max))
         .with_state(state)
 }

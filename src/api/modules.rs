@@ -11,7 +11,7 @@ use super::forge::{Submitted, reported, shape};
 use super::page::Query;
 use super::{ApiError, Shared, route};
 use crate::domain::{InstallationId, ModuleKey};
-use crate::registry::{AppKind, Door, Problem, code, key_problem};
+use crate::registry::{AppKind, ConnectModule, Door, ModuleSpec, key_problem};
 
 pub(super) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/installations/{id}/modules", &get(list));
@@ -30,7 +30,7 @@ async fn list(State(state): State<Shared>, Id(id): Id) -> Result<Json<Value>, Ap
     Ok(Json(json!({"items": items.collect::<Vec<_>>()})))
 }
 
-/// Registers or replaces a module of a Forge app; with `?dryRun=true` only says what would be wrong.
+/// Registers or replaces a module; with `?dryRun=true` only says what would be wrong.
 /// What is there already is left as it is.
 async fn put_module(
     State(state): State<Shared>,
@@ -44,18 +44,28 @@ async fn put_module(
     }
     let installation = state.registry.installation(id.as_str()).ok_or(ApiError::NotFound)?;
     let app = state.registry.app(installation.record.app.as_str()).ok_or(ApiError::NotFound)?;
-    if app.record.kind != AppKind::Forge {
-        let message = "modules of Connect apps are registered by the apps";
-        return Err(Problem::new(code::FORM, "", message).into());
-    }
     let known = installation.record.module(key.as_str());
-    let door = known.map_or(Door::ForgeV1, |module| module.door);
+    let door = match app.record.kind {
+        AppKind::Connect => Door::Connect,
+        AppKind::Forge => known.map_or(Door::ForgeV1, |module| module.door),
+    };
     let mut spec = Submitted::read(body)?.under(&key, door)?;
     spec.data.insert("key".into(), json!(key));
     let is_dry = Query::parse(query.as_deref()).get("dryRun") == Some("true");
     match known {
         Some(known) if known.module_type == spec.module_type && *known.data == spec.data => {
             Ok((StatusCode::OK, Json(reported(&known.clone().into()))))
+        }
+        _ if door == Door::Connect => {
+            let ModuleSpec { module_type, data, .. } = spec;
+            let module = ConnectModule { module_type, data, path: "data".into() };
+            if is_dry {
+                state.registry.validate_connect(&id, &module)?;
+                return Ok((StatusCode::OK, Json(json!({"valid": true, "warnings": []}))));
+            }
+            let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+            let put = state.registry.put_connect(&id, &module).await?;
+            Ok((status, Json(reported(&put.into()))))
         }
         _ if is_dry => {
             let warnings = state.registry.validate_under(&id, spec, &key)?;

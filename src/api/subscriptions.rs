@@ -16,7 +16,6 @@ use crate::matcher::Subscription;
 use crate::registry::{
     HandlerRef, LiveInstallation, LiveModule, Problem, Switch, TRIGGER, Trigger, TriggerEvent, code,
 };
-use crate::telemetry::SubscriptionStats;
 
 pub(super) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/subscriptions", &get(list_subscriptions));
@@ -254,7 +253,7 @@ fn title(state: &Shared, installation: &LiveInstallation, module: &LiveModule) -
 }
 
 fn stats_view(state: &Shared, module: &LiveModule) -> Value {
-    let stats: &SubscriptionStats = &module.stats;
+    let stats = module.stats().peek();
     let mut view = json!({
         "matched": stats.matched.load(Relaxed),
         "ignored": stats.ignored.load(Relaxed),

@@ -68,19 +68,22 @@ impl FromRequestParts<Shared> for WebhookCaller {
 
 fn webhook_caller(parts: &Parts, state: &Shared) -> Result<WebhookCaller, &'static str> {
     let registry = &state.registry;
-    let (installation, user) = match bearer(&parts.headers) {
+    let (installation, user, signed) = match bearer(&parts.headers) {
         Some(token) => {
             let client = registry.client_by_token(&digest(token)).ok_or("unknown_token")?;
             let installation = registry.installation(client.installation.as_str());
-            (installation.ok_or("no_installation")?, Some(client.user.clone()))
+            (installation.ok_or("no_installation")?, Some(client.user.clone()), None)
         }
-        None => (connect_installation(parts, registry)?, None),
+        None => {
+            let (installation, signed) = connect_installation(parts, registry)?;
+            (installation, None, Some(signed))
+        }
     };
     let record = &installation.record;
     if record.state != InstallationState::Enabled || record.product != Product::Jira {
         return Err("not_enabled");
     }
-    let owner = WebhookOwner { installation: record.id.clone(), user };
+    let owner = WebhookOwner { installation: record.id.clone(), user, signed };
     Ok(WebhookCaller { installation, owner })
 }
 

@@ -130,7 +130,7 @@ fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<R
         match reader.read(line) {
             Ok(subscription) => {
                 triggers += 1;
-                let of = installations.entry(subscription.id.installation.clone()).or_default();
+                let of = installations.entry(subscription.owner.id.clone()).or_default();
                 of.push(subscription);
             }
             Err(Rejection { code, message }) => {
@@ -287,9 +287,9 @@ fn answer(line: usize, input: &Input<'_>, outcome: Result<Found, String>) -> (St
         Ok(matches) => matches,
     };
     let mut matched: Vec<String> =
-        matches.matches.iter().map(|m| m.subscription.id.to_string()).collect();
+        matches.matches.iter().map(|m| m.subscription.id().to_string()).collect();
     let mut errors: Vec<String> =
-        matches.failures.iter().map(|f| f.subscription.id.to_string()).collect();
+        matches.failures.iter().map(|f| f.subscription.id().to_string()).collect();
     matched.sort_unstable();
     matched.dedup();
     errors.sort_unstable();

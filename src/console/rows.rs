@@ -69,7 +69,7 @@ fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) 
         Some(Handler::Function { subject }) => subject.to_string(),
         None => module.reason.clone().unwrap_or_default(),
     };
-    let stats = &module.stats;
+    let stats = module.stats().peek();
     let last_match_ms = Some(stats.last_match_ms.load(Relaxed)).filter(|ms| *ms != 0);
     Row {
         id: module.id.to_string(),

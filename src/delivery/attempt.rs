@@ -113,7 +113,7 @@ pub(super) async fn call(
 
 pub(super) fn common_fields(delivery: &Delivery, now: Timestamp) -> Fields {
     let event = &delivery.occurrence.event;
-    let subscription = &delivery.subscription.id;
+    let subscription = &delivery.subscription.id();
     let mut fields = Vec::with_capacity(13);
     fields.extend([
         (CONTENT_TYPE, "application/json".to_owned()),

@@ -90,7 +90,7 @@ impl DeadLetter {
             ("switchyard-dlq-first-seen", progress.first_seen.to_string()),
             ("switchyard-dlq-attempts", progress.attempt.to_string()),
             ("switchyard-dlq-last-class", progress.last_class.to_string()),
-            ("switchyard-dlq-subscription", delivery.subscription.id.to_string()),
+            ("switchyard-dlq-subscription", delivery.subscription.id().to_string()),
             ("switchyard-dlq-revision", delivery.subscription.revision.to_string()),
             ("switchyard-delivery-id", delivery.id.to_string()),
             ("switchyard-sequence", event.sequence.to_string()),
@@ -111,8 +111,8 @@ impl DeadLetter {
         }
         Self {
             kind: Kind::Delivery {
-                app: delivery.subscription.app.clone(),
-                installation: delivery.subscription.id.installation.clone(),
+                app: delivery.subscription.owner.app.clone(),
+                installation: delivery.subscription.owner.id.clone(),
             },
             message_id: format!("dead/{}/{}/{}", delivery.id, progress.attempt, progress.parks),
             fields,

@@ -214,7 +214,7 @@ impl Dispatcher {
     fn report_gone(&self, delivery: &Delivery, class: Class) {
         for subscription in delivery.subscriptions() {
             if subscription.stats.is_gone_for_good(class == Class::Gone, GONE_MAX) {
-                let _ = self.edges.gone.try_send(subscription.id.clone());
+                let _ = self.edges.gone.try_send(subscription.id());
             }
         }
     }
@@ -289,7 +289,7 @@ impl Dispatcher {
 fn notice(delivery: &Delivery, accounted: &Accounted, took: Option<Duration>) -> Notice {
     Notice::Delivery {
         delivery_id: delivery.id.to_string(),
-        subscription: delivery.subscription.id.to_string(),
+        subscription: delivery.subscription.id().to_string(),
         entity: delivery.occurrence.event.envelope.entity.as_deref().map(str::to_owned),
         attempt: delivery.progress.attempt,
         outcome: match accounted {
@@ -309,8 +309,8 @@ fn note_failure(delivery: &Delivery, outcome: &Outcome) {
     }
     tracing::debug!(
         delivery_id = %delivery.id,
-        installation = %delivery.subscription.id.installation,
-        key = %delivery.subscription.id.key,
+        installation = %delivery.subscription.owner.id,
+        key = %delivery.subscription.key,
         attempt = delivery.progress.attempt,
         class = outcome.class.label(),
         blame = outcome.class.blame(),

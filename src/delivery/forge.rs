@@ -41,7 +41,7 @@ pub(super) async fn post(
     let subscription = &delivery.subscription;
     let system = remote
         .wants_system_token
-        .then(|| system::claims(&subscription.app, &subscription.id.installation, now.as_second()));
+        .then(|| system::claims(&subscription.owner.app, &subscription.owner.id, now.as_second()));
     let (ring, now_ms) = (Arc::clone(keys), now.as_millisecond());
     // A signature takes about a millisecond, too long for the threads that drive everything else.
     let signed = tokio::task::spawn_blocking(move || {
@@ -79,7 +79,7 @@ pub(super) fn body(delivery: &Delivery, remote: &Remote, event: Bytes) -> Bytes 
         return event;
     }
     let subscription = &delivery.subscription;
-    let context = json!({"cloudId": subscription.cloud_id, "moduleKey": subscription.id.key});
+    let context = json!({"cloudId": subscription.owner.cloud_id, "moduleKey": subscription.key});
     let mut wrapped = Vec::with_capacity(event.len() + 256);
     wrapped.extend_from_slice(br#"{"payload":"#);
     wrapped.extend_from_slice(&event);
@@ -90,13 +90,13 @@ pub(super) fn body(delivery: &Delivery, remote: &Remote, event: Bytes) -> Bytes 
 /// What the invocation token says; `invocation` is good for one attempt.
 fn claims(delivery: &Delivery, remote: &Remote, invocation: &str, now_s: i64) -> Value {
     let subscription = &delivery.subscription;
-    let (app, cloud_id) = (&subscription.app, &subscription.cloud_id);
+    let (app, cloud_id) = (&subscription.owner.app, &subscription.owner.cloud_id);
     let product = match remote.product {
         Product::Jira => "jira",
         Product::Confluence => "confluence",
     };
     let api = format!("https://api.atlassian.com/ex/{product}/{cloud_id}");
-    let installation = &subscription.id.installation;
+    let installation = &subscription.owner.id;
     json!({
         "iss": ISSUER,
         "aud": app,
@@ -118,9 +118,9 @@ fn claims(delivery: &Delivery, remote: &Remote, invocation: &str, now_s: i64) ->
                 "id": installation,
                 "contexts": [{"name": product, "cloudId": cloud_id, "apiBaseUrl": api}],
             },
-            "license": {"isActive": subscription.licensed},
+            "license": {"isActive": subscription.owner.licensed},
         },
-        "context": {"cloudId": cloud_id, "moduleKey": subscription.id.key},
+        "context": {"cloudId": cloud_id, "moduleKey": subscription.key},
     })
 }
 

@@ -109,7 +109,7 @@ impl Lanes {
             Handler::Function { subject } => (&**subject).into(),
             Handler::Webhook(webhook) => webhook.base.as_str().into(),
         };
-        let key = LaneKey { installation: delivery.subscription.id.installation.clone(), target };
+        let key = LaneKey { installation: delivery.subscription.owner.id.clone(), target };
         let lane = Arc::clone(self.lanes.entry(key).or_insert_with(|| self.new_lane()).value());
         lane.used_ms.store(clock::now_ms(), Relaxed);
         lane

@@ -126,8 +126,8 @@ impl Record {
         let (attempt, parks) = (progress.attempt, progress.parks);
         let mut fields = vec![
             (DELIVERY_ID, delivery.id.to_string()),
-            (INSTALLATION, delivery.subscription.id.installation.to_string()),
-            (MODULE_KEY, delivery.subscription.id.key.to_string()),
+            (INSTALLATION, delivery.subscription.owner.id.to_string()),
+            (MODULE_KEY, delivery.subscription.key.to_string()),
             (CLOUD_ID, event.envelope.cloud_id.to_string()),
             (EVENT_ID, event.envelope.event_id.to_string()),
             (EVENT_TYPE, event.envelope.event_type.to_string()),
@@ -156,7 +156,7 @@ impl Record {
             id: delivery.id.clone(),
             message_id: format!("{}/{attempt}/{parks}", delivery.id),
             again: parks > 1,
-            app: delivery.subscription.app.clone(),
+            app: delivery.subscription.owner.app.clone(),
             due,
             fields,
             body: event.body.clone(),
@@ -165,7 +165,7 @@ impl Record {
 }
 
 fn also(delivery: &Delivery) -> String {
-    let keys: Vec<&str> = delivery.also.iter().map(|other| other.id.key.as_str()).collect();
+    let keys: Vec<&str> = delivery.also.iter().map(|other| other.key.as_str()).collect();
     keys.join(" ")
 }
 
@@ -331,7 +331,7 @@ mod tests {
         let record = Record::of(&delivery, due, ParkReason::Backoff);
         assert_eq!(record.message_id, format!("{}/3/4", delivery.id));
         let fired = Fired::read(&Map(record.fields.clone()), record.body.clone()).unwrap();
-        assert_eq!(fired.subscriptions, std::slice::from_ref(&delivery.subscription.id));
+        assert_eq!(fired.subscriptions, std::slice::from_ref(&delivery.subscription.id()));
         let resumed = fired.resume(Arc::clone(&delivery.subscription), Vec::new()).unwrap();
         assert_eq!(resumed.progress, delivery.progress);
         assert_eq!(Record::of(&resumed, due, ParkReason::Backoff), record);

@@ -134,7 +134,7 @@ impl Delivery {
             data: self.progress.retry_data.as_deref(),
         });
         let event = self.occurrence.template.render(&Particulars {
-            subscription: &self.subscription.id,
+            subscription: &self.subscription.id(),
             self_generated: self.self_generated,
             filter_error: self.filter_error.as_ref(),
             include_fields: &self.subscription.include_fields,

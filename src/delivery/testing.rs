@@ -16,9 +16,9 @@ use super::{
     Reply,
 };
 use crate::clock;
-use crate::domain::{Handler, SubscriptionId};
+use crate::domain::Handler;
 use crate::event::{Envelope, Event};
-use crate::matcher::{Match, Subscription};
+use crate::matcher::{Match, Owner, Subscription};
 use crate::telemetry::SubscriptionStats;
 
 /// A function handler.
@@ -29,18 +29,21 @@ pub(super) fn function(subject: &str) -> Handler {
 /// A delivery of event `event` that is due now.
 pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> Delivery {
     let subscription = Subscription {
-        id: SubscriptionId { installation: installation.into(), key: "k1".into() },
-        app: "app-1".into(),
-        app_account_id: None,
-        cloud_id: "site-1".into(),
-        licensed: true,
+        owner: Arc::new(Owner {
+            id: installation.into(),
+            app: "app-1".into(),
+            app_account_id: None,
+            cloud_id: "site-1".into(),
+            licensed: true,
+        }),
+        key: "k1".into(),
         listens: [].into(),
         handler: Arc::new(handler),
         include_fields: [].into(),
         profile: crate::domain::Profile::Router,
         is_paused: false,
         revision: 5,
-        stats: Arc::new(SubscriptionStats::default()),
+        stats: SubscriptionStats::default(),
     };
     let event = Event {
         envelope: Envelope {

@@ -59,7 +59,7 @@ pub fn due(matches: Vec<Match>) -> Vec<Due> {
             all.push(Due { found, also: Vec::new() });
             continue;
         };
-        let key = (found.subscription.id.installation.clone(), address.into());
+        let key = (found.subscription.owner.id.clone(), address.into());
         let known = shared.get(&key).and_then(|at| all.get_mut(*at));
         let Some(first) = known else {
             shared.insert(key, all.len());
@@ -86,10 +86,10 @@ fn dynamic(subscription: &Subscription) -> Option<(u64, &str)> {
 pub(super) fn identity(subscription: &Subscription) -> SubscriptionId {
     match dynamic(subscription) {
         Some(_) => SubscriptionId {
-            installation: subscription.id.installation.clone(),
+            installation: subscription.owner.id.clone(),
             key: ModuleKey::from(DYNAMIC),
         },
-        None => subscription.id.clone(),
+        None => subscription.id(),
     }
 }
 

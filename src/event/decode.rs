@@ -1,6 +1,7 @@
 //! Bytes to [`Event`]: size, text, depth and shape are checked before anything is matched.
 
 use std::cell::{OnceCell, RefCell};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use switchyard_expr::{Tape, TapeError, TapeLimits};
@@ -108,7 +109,7 @@ pub struct Decoder {
 /// The members of a body that say something of the event itself.
 #[derive(Debug)]
 struct Head {
-    selection: Selection,
+    selection: Arc<Selection>,
     event_type: Place,
     account: Place,
     self_generated: Place,
@@ -241,9 +242,13 @@ impl Decoder {
         EventView::new(self.tape(), self_generated)
     }
 
-    /// The values of the decoded body that `selection` asks for.
-    pub fn pick<'e>(&'e self, selection: &'e Selection, picked: &'e mut Picked) -> Picks<'e> {
+    /// Picks the values of the decoded body that `selection` asks for.
+    pub fn pick(&self, selection: &Selection, picked: &mut Picked) {
         picked.read(selection, self.scan.walk(&self.body));
+    }
+
+    /// What was picked of the decoded body by the same selection.
+    pub fn picks<'e>(&'e self, selection: &'e Selection, picked: &'e Picked) -> Picks<'e> {
         picked.view(selection, &self.body)
     }
 

@@ -7,6 +7,9 @@
 mod names;
 mod unescape;
 
+use std::sync::Arc;
+
+pub(super) use names::Filter;
 use names::{Lookup, Names, NamesBuilder, RowId};
 use unescape::unescape;
 
@@ -46,6 +49,7 @@ struct Asked {
 #[derive(Debug)]
 pub struct SelectionBuilder {
     places: Vec<Wanted>,
+    base: Option<Arc<Selection>>,
 }
 
 #[derive(Debug, Default)]
@@ -56,11 +60,21 @@ struct Wanted {
 
 impl Default for SelectionBuilder {
     fn default() -> Self {
-        Self { places: vec![Wanted::default()] }
+        Self { places: vec![Wanted::default()], base: None }
     }
 }
 
 impl SelectionBuilder {
+    /// Asks for all that `base` asks for, and maybe for more.
+    #[must_use]
+    pub fn on(base: &Arc<Selection>) -> Self {
+        let wanted = |asked: &Asked| Wanted {
+            members: base.names.entries(asked.members).collect(),
+            items: asked.items.map(|row| base.names.entries(row).map(|(name, _)| name).collect()),
+        };
+        Self { places: base.places.iter().map(wanted).collect(), base: Some(Arc::clone(base)) }
+    }
+
     /// Asks for the member `name` of a map.
     pub fn member(&mut self, of: Place, name: &str) -> Place {
         let fresh = offset(self.places.len());
@@ -92,19 +106,33 @@ impl SelectionBuilder {
         })
     }
 
-    /// The selection.
+    /// The selection: that which this one was made on, if it asks for no more.
     #[must_use]
-    pub fn finish(self) -> Selection {
+    pub fn finish(self) -> Arc<Selection> {
+        let is_all = |base: &Selection| {
+            let widths = self.places.iter().map(Wanted::width);
+            widths.eq(base.places.iter().map(|asked| asked.width))
+        };
+        if let Some(base) = self.base.as_ref().filter(|base| is_all(base)) {
+            return Arc::clone(base);
+        }
         let mut names = NamesBuilder::default();
         let places = self.places.into_iter().map(|wanted| {
-            let items = wanted.items.map(|items| (items.len(), items));
+            let width = wanted.width();
             Asked {
                 members: names.row(wanted.members),
-                width: offset(items.as_ref().map_or(0, |(len, _)| len + 1)),
-                items: items.map(|(_, items)| names.row(items.into_iter().zip(1..).collect())),
+                width,
+                items: wanted.items.map(|items| names.row(items.into_iter().zip(1..).collect())),
             }
         });
-        Selection { places: places.collect(), names: names.finish() }
+        Arc::new(Selection { places: places.collect(), names: names.finish() })
+    }
+}
+
+impl Wanted {
+    /// How many values are kept of an item.
+    fn width(&self) -> u32 {
+        offset(self.items.as_ref().map_or(0, |items| items.len() + 1))
     }
 }
 
@@ -193,12 +221,12 @@ pub struct Picks<'e> {
 
 impl Picked {
     /// Picks what `selection` asks for from the text of `walk`.
-    pub(super) fn read(&mut self, selection: &Selection, mut walk: Walk<'_>) {
+    pub(super) fn read(&mut self, selection: &Selection, walk: Walk<'_>) {
         self.values.clear();
         self.values.resize(selection.places.len(), Value::Missing);
         self.items.clear();
         self.unescaped.clear();
-        let at = walk.next();
+        let at = walk.token(0);
         Picker { selection, walk, picked: self }.value(at, Place::ROOT.0);
     }
 
@@ -273,25 +301,24 @@ struct Picker<'e> {
 }
 
 impl Picker<'_> {
-    /// Reads the value at token `at` for a place; yields the token behind it.
-    fn value(&mut self, at: usize, place: u32) -> usize {
+    /// Reads the value at `at` for a place.
+    fn value(&mut self, at: usize, place: u32) {
         let first = self.walk.byte(at);
         if matches!(first, b'{' | b'[') {
-            self.container(first, place);
-            return self.walk.next();
+            self.walk.next();
+            return self.container(first, at, place);
         }
-        let next = self.walk.next();
-        let value = self.scalar(at, next);
+        let (value, _) = self.scalar(at);
         self.set(place, value);
-        next
     }
 
-    fn container(&mut self, bracket: u8, place: u32) {
+    /// As [`Picker::value`], of the list or map whose first byte was the last mark.
+    fn container(&mut self, bracket: u8, at: usize, place: u32) {
         let selection = self.selection;
-        let Some(asked) = selection.places.get(place as usize) else { return self.walk.skip() };
+        let Some(asked) = selection.places.get(place as usize) else { return };
         let value = match (bracket, asked.items) {
             (b'{', _) => Value::Map,
-            (_, Some(names)) => self.items(names, asked.width),
+            (_, Some(names)) => self.items(at, names, asked.width),
             (_, None) => {
                 self.walk.skip();
                 Value::List { first: 0, len: 0 }
@@ -304,10 +331,17 @@ impl Picker<'_> {
     }
 
     /// Keeps a value; what an earlier one of the same name held is forgotten.
+    #[inline(always)]
     fn set(&mut self, place: u32, value: Value) {
         let Some(kept) = self.picked.values.get_mut(place as usize) else { return };
-        let was_map = std::mem::replace(kept, value) == Value::Map;
-        if was_map && let Some(asked) = self.selection.places.get(place as usize) {
+        if std::mem::replace(kept, value) == Value::Map {
+            self.forget_members(place);
+        }
+    }
+
+    #[cold]
+    fn forget_members(&mut self, place: u32) {
+        if let Some(asked) = self.selection.places.get(place as usize) {
             for below in self.selection.names.targets(asked.members) {
                 self.set(below, Value::Missing);
             }
@@ -315,26 +349,25 @@ impl Picker<'_> {
     }
 
     /// Reads the members of the map that opened, each with its target among `names`, if it is one
-    /// of them.
+    /// of them; yields where the map ends.
     #[inline(always)]
-    fn members(&mut self, names: RowId, mut read: impl FnMut(&mut Self, usize, u32) -> usize) {
+    fn members(&mut self, names: RowId, mut read: impl FnMut(&mut Self, usize, u32)) -> usize {
         if self.selection.names.is_empty(names) {
             return self.walk.skip();
         }
         let names = self.selection.names.of(names);
+        // How an escaped name ends tells nothing.
+        let is_plain = !self.walk.has_escaped_names();
+        let filter = if is_plain { names.filter } else { Filter::ALL };
         self.walk.enter();
-        let mut at = self.walk.next();
-        while self.walk.byte(at) == b'"' {
-            let colon = self.walk.next();
-            let name = self.walk.inside(at, colon);
-            let target = self.target(names, name);
-            let value = self.walk.next();
-            at = match target {
-                Some(target) => read(self, value, target),
-                None => self.walk.over(value),
-            };
-            if self.walk.byte(at) == b',' {
-                at = self.walk.next();
+        loop {
+            let mark = self.walk.next_of(filter);
+            if self.walk.byte(mark) != b':' {
+                return mark + 1;
+            }
+            if let Some(target) = self.target(names, self.walk.name(mark)) {
+                let value = self.walk.token(mark + 1);
+                read(self, value, target);
             }
         }
     }
@@ -342,7 +375,7 @@ impl Picker<'_> {
     #[inline(always)]
     fn target(&self, names: Lookup<'_>, name: (usize, usize)) -> Option<u32> {
         let found = names.get(self.walk.text(), name.0, name.1);
-        if found.is_none() && self.walk.has_escape(name) {
+        if found.is_none() && self.walk.has_escaped_names() && self.walk.has_escape(name) {
             return self.escaped_target(names, name);
         }
         found
@@ -355,13 +388,13 @@ impl Picker<'_> {
         names.get(&plain, 0, plain.len())
     }
 
-    /// Reads the items of the list that opened.
-    fn items(&mut self, names: RowId, width: u32) -> Value {
+    /// Reads the items of the list that opened at `start`.
+    fn items(&mut self, start: usize, names: RowId, width: u32) -> Value {
         let span = self.walk.enter();
         let first = self.picked.items.len();
         let mut len = 0;
-        let mut at = self.walk.next();
-        while self.walk.byte(at) != b']' {
+        let mut at = self.walk.token(start + 1);
+        while !matches!(self.walk.byte(at), b']' | 0) {
             if len == ITEMS_MAX {
                 self.walk.leave(span);
                 return Value::LongList;
@@ -369,37 +402,42 @@ impl Picker<'_> {
             len += 1;
             let item = self.picked.items.len();
             self.picked.items.resize(item + width as usize, Value::Missing);
-            at = self.item(names, at, item);
+            let end = self.item(names, at, item);
+            at = self.walk.token(end);
             if self.walk.byte(at) == b',' {
-                at = self.walk.next();
+                at = self.walk.token(at + 1);
             }
         }
+        // The closing bracket.
+        self.walk.next();
         Value::List { first: offset(first), len }
     }
 
-    /// Reads the item at token `at`, whose values are kept from `item` on; yields the token behind.
+    /// Reads the item at `at`, whose values are kept from `item` on; yields where it ends.
     fn item(&mut self, names: RowId, at: usize, item: usize) -> usize {
         if self.walk.byte(at) != b'{' {
             return self.item_value(at, item);
         }
+        self.walk.next();
         self.keep(item, Value::Map);
-        self.members(names, |walk, at, position| walk.item_value(at, item + position as usize));
-        self.walk.next()
+        self.members(names, |walk, at, position| {
+            walk.item_value(at, item + position as usize);
+        })
     }
 
+    /// Reads a value of an item; yields where it ends.
     fn item_value(&mut self, at: usize, to: usize) -> usize {
-        let value = match self.walk.byte(at) {
-            b'{' => Value::Map,
-            b'[' => Value::List { first: 0, len: 0 },
-            _ => {
-                let next = self.walk.next();
-                let value = self.scalar(at, next);
-                self.keep(to, value);
-                return next;
+        let (value, end) = match self.walk.byte(at) {
+            bracket @ (b'{' | b'[') => {
+                self.walk.next();
+                let is_map = bracket == b'{';
+                let value = if is_map { Value::Map } else { Value::List { first: 0, len: 0 } };
+                (value, self.walk.skip())
             }
+            _ => self.scalar(at),
         };
         self.keep(to, value);
-        self.walk.over(at)
+        end
     }
 
     fn keep(&mut self, to: usize, value: Value) {
@@ -408,25 +446,30 @@ impl Picker<'_> {
         }
     }
 
-    /// The text, number or word at token `at`, with `next` behind it.
-    fn scalar(&mut self, at: usize, next: usize) -> Value {
+    /// The text, number or word at `at`, and where it ends.
+    fn scalar(&mut self, at: usize) -> (Value, usize) {
         match self.walk.byte(at) {
             b'"' => {
-                let inside = self.walk.inside(at, next);
-                if self.walk.has_escape(inside) {
-                    return self.unescaped(inside);
-                }
-                Value::Text { start: offset(inside.0), end: offset(inside.1) }
+                let inside = self.walk.inside(at);
+                (self.text(inside), inside.1 + 1)
             }
-            b't' => Value::Bool(true),
-            b'f' => Value::Bool(false),
-            b'n' => Value::Null,
+            b't' => (Value::Bool(true), at + 4),
+            b'f' => (Value::Bool(false), at + 5),
+            b'n' => (Value::Null, at + 4),
             _ => {
-                let number = self.walk.part((at, next)).trim_ascii_end();
+                let end = self.walk.scalar_end(at);
                 // What the scan accepted is a number.
-                parse_number(number).map_or(Value::Null, Value::Number)
+                let number = parse_number(self.walk.part((at, end)));
+                (number.map_or(Value::Null, Value::Number), end)
             }
         }
+    }
+
+    fn text(&mut self, inside: (usize, usize)) -> Value {
+        if self.walk.has_escape(inside) {
+            return self.unescaped(inside);
+        }
+        Value::Text { start: offset(inside.0), end: offset(inside.1) }
     }
 
     fn unescaped(&mut self, inside: (usize, usize)) -> Value {

@@ -1,19 +1,25 @@
-//! Whether a text is JSON within bounds, and where its lists and maps end: one walk over its tokens
-//! that copies nothing and looks into no value but numbers and words.
+//! Whether a text is JSON within bounds, and where its lists and maps end: one walk over brackets,
+//! numbers and words that copies nothing. What neighbouring tokens tell, [`super::structure`] knows.
 //!
 //! Most events are decided by a few of their values, which [`super::pick`] then finds by stepping
-//! over lists and maps that nobody asks for. A scan costs half of what `serde_json` takes to check
-//! the text; a [`Tape`](switchyard_expr::Tape), which filters are evaluated on, three times that.
+//! over lists and maps that nobody asks for. On vectors a scan costs less than half of what
+//! `serde_json` takes to check the text; a [`Tape`](switchyard_expr::Tape), which filters are
+//! evaluated on, more than three times that.
 //!
 //! Guarantee: a text is accepted exactly if the tape accepts it; the tests hold that against any
 //! JSON and near-JSON. The tape words the error of one that is not.
+
+mod scalar;
 
 use std::borrow::Cow;
 
 use switchyard_expr::TapeLimits;
 
 use super::members::Outline;
-use super::structure::{END, Structure, Tokens};
+use super::pick::Filter;
+use super::structure::{BLOCK, BlockTokens, Marks, Structure, bits};
+pub(super) use scalar::parse_number;
+use scalar::scalar;
 
 /// What is known of one text, without the text. Reused from text to text.
 #[derive(Debug, Default)]
@@ -36,7 +42,8 @@ struct Span {
 #[derive(Clone, Copy, Debug)]
 struct Open {
     span: u32,
-    is_map: bool,
+    /// Whether it is in a map: all ones, or none.
+    outer: u64,
 }
 
 impl Scan {
@@ -51,45 +58,33 @@ impl Scan {
             && self.order(text, limits).is_some()
     }
 
-    /// Checks the order of the tokens, without recursion. `None` if it is not that of JSON.
+    /// Checks brackets, numbers and words, without recursion. `None` if they are not those of JSON.
     fn order(&mut self, text: &[u8], limits: &TapeLimits) -> Option<()> {
         let Self { structure, spans, open } = self;
-        let mut tokens = structure.tokens_from(0);
-        let mut at = tokens.next();
-        let mut nodes = 0;
-        loop {
-            nodes += 1;
-            (nodes <= limits.nodes).then_some(())?;
-            match byte(text, at) {
-                b'"' => {}
-                bracket @ (b'{' | b'[') => {
-                    (open.len() < limits.depth as usize).then_some(())?;
-                    let is_map = bracket == b'{';
-                    open.push(Open { span: offset(spans.len()), is_map });
-                    spans.push(Span::default());
-                    at = tokens.next();
-                    if byte(text, at) != close(is_map) {
-                        at = if is_map { member(text, at, &mut tokens)? } else { at };
-                        continue;
-                    }
-                    end(spans, open, at);
+        let mut nesting = Nesting { text, spans, open, in_map: 0, depth_max: limits.depth };
+        for (start, stretch) in structure.tokens() {
+            for (start, tokens) in (start..).step_by(BLOCK).zip(stretch.blocks()) {
+                nesting.block(start, &tokens)?;
+                for bit in bits(tokens.scalars) {
+                    scalar(text, start + bit)?;
                 }
-                _ => scalar(text, at)?,
             }
-            // Behind a value: up to the next one, or to the end.
-            loop {
-                at = tokens.next();
-                let Some(&Open { is_map, .. }) = open.last() else {
-                    return (at == END).then_some(());
-                };
-                if byte(text, at) == b',' {
-                    at = tokens.next();
-                    at = if is_map { member(text, at, &mut tokens)? } else { at };
-                    break;
-                }
-                (byte(text, at) == close(is_map)).then_some(())?;
-                end(spans, open, at);
+        }
+        let is_closed = nesting.open.is_empty();
+        let is_small = text.len() <= limits.nodes as usize || structure.values() <= limits.nodes;
+        (is_closed && is_small && self.is_one_value(text)).then_some(())
+    }
+
+    /// Whether nothing is beside the root.
+    fn is_one_value(&self, text: &[u8]) -> bool {
+        let inside = text.trim_ascii();
+        match self.spans.first() {
+            Some(root) => {
+                let before = text.len() - text.trim_ascii_start().len();
+                before + inside.len() == root.end as usize + 1
+                    && matches!(inside.first(), Some(b'{' | b'['))
             }
+            None => self.structure.values() == 1 && !inside.ends_with(b","),
         }
     }
 
@@ -100,191 +95,200 @@ impl Scan {
         let mut outline = Outline::new();
         walk.next();
         walk.enter();
-        let mut at = walk.next();
-        while walk.byte(at) == b'"' {
-            let colon = walk.next();
-            let name = walk.inside(at, colon);
-            if walk.has_escape(name) {
+        let mut mark = walk.next();
+        while walk.byte(mark) == b':' {
+            let name = walk.name(mark);
+            if walk.has_escaped_names() && walk.has_escape(name) {
                 return None;
             }
             let name = std::str::from_utf8(text.get(name.0..name.1)?).ok()?;
-            let value = walk.next();
-            at = walk.over(value);
-            let len = walk.part((value, at)).trim_ascii_end().len();
-            outline.push((Cow::Borrowed(name), value..value + len));
-            if walk.byte(at) == b',' {
-                at = walk.next();
-            }
+            let start = walk.token(mark + 1);
+            let end = match walk.byte(start) {
+                b'{' | b'[' => {
+                    walk.next();
+                    walk.skip()
+                }
+                b'"' => walk.inside(start).1 + 1,
+                _ => walk.scalar_end(start),
+            };
+            outline.push((Cow::Borrowed(name), start..end));
+            mark = walk.next();
         }
         Some(outline)
     }
 
     /// The values of `text`, which must be the one accepted last.
     pub(super) fn walk<'a>(&'a self, text: &'a [u8]) -> Walk<'a> {
-        let tokens = self.structure.tokens_from(0);
-        Walk { text, structure: &self.structure, spans: &self.spans, tokens, span: 0 }
+        let marks = self.structure.marks_from(0);
+        Walk { text, structure: &self.structure, spans: &self.spans, marks, span: 0 }
     }
 }
 
-fn close(is_map: bool) -> u8 {
-    if is_map { b'}' } else { b']' }
+/// What is open while a text is gone through.
+struct Nesting<'a> {
+    text: &'a [u8],
+    spans: &'a mut Vec<Span>,
+    open: &'a mut Vec<Open>,
+    /// All ones in a map.
+    in_map: u64,
+    depth_max: u32,
 }
 
-/// Closes the list or map that was opened last, at its last byte.
-#[inline]
-fn end(spans: &mut [Span], open: &mut Vec<Open>, at: usize) {
-    let next = offset(spans.len());
-    if let Some(last) = open.pop()
-        && let Some(span) = spans.get_mut(last.span as usize)
-    {
+impl Nesting<'_> {
+    /// Goes through the brackets of a block, and whether between them is what may be.
+    #[inline(always)]
+    fn block(&mut self, start: usize, tokens: &BlockTokens) -> Option<()> {
+        let mut left = tokens.brackets;
+        // Up to and with the next bracket, what is open stays so.
+        let mut run = u64::MAX;
+        while left != 0 {
+            let upto = left ^ (left - 1);
+            (self.faults(tokens) & run & upto == 0).then_some(())?;
+            run = !upto;
+            self.bracket(start + left.trailing_zeros() as usize)?;
+            left &= run;
+        }
+        (self.faults(tokens) & run == 0).then_some(())
+    }
+
+    /// What must not stand in a map, or in a list and beside the root.
+    #[inline(always)]
+    fn faults(&self, tokens: &BlockTokens) -> u64 {
+        (tokens.unnamed & self.in_map) | (tokens.colons & !self.in_map)
+    }
+
+    #[inline(always)]
+    fn bracket(&mut self, at: usize) -> Option<()> {
+        let bracket = byte(self.text, at);
+        if matches!(bracket, b'{' | b'[') {
+            (self.open.len() < self.depth_max as usize).then_some(())?;
+            self.open.push(Open { span: offset(self.spans.len()), outer: self.in_map });
+            self.spans.push(Span::default());
+            self.in_map = if bracket == b'{' { u64::MAX } else { 0 };
+            return Some(());
+        }
+        let last = self.open.pop()?;
+        ((bracket == b'}') == (self.in_map != 0)).then_some(())?;
+        self.in_map = last.outer;
+        let next = offset(self.spans.len());
+        let span = self.spans.get_mut(last.span as usize)?;
         *span = Span { end: offset(at), next };
+        Some(())
     }
 }
 
-/// The byte of a token; zero, which is none, at the end.
+/// The byte at a place; zero, which is none of JSON, at the end.
 #[inline(always)]
 fn byte(text: &[u8], at: usize) -> u8 {
     text.get(at).copied().unwrap_or_default()
 }
-
-/// Goes over the name at `at` and its colon to the value.
-#[inline(always)]
-fn member(text: &[u8], at: usize, tokens: &mut Tokens<'_>) -> Option<usize> {
-    let colon = tokens.next();
-    (byte(text, at) == b'"' && byte(text, colon) == b':').then(|| tokens.next())
-}
-
-/// Checks the number or word that begins at `at`, up to its end.
-#[inline]
-fn scalar(text: &[u8], at: usize) -> Option<()> {
-    let rest = text.get(at..)?;
-    let end = match rest.first()? {
-        b't' if rest.starts_with(b"true") => at + 4,
-        b'f' if rest.starts_with(b"false") => at + 5,
-        b'n' if rest.starts_with(b"null") => at + 4,
-        _ => number(text, at)?,
-    };
-    // What no value is put right behind, the order of the tokens tells.
-    matches!(text.get(end), None | Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\t' | b'\r'))
-        .then_some(())
-}
-
-/// The end of the number that begins at `start`.
-fn number(text: &[u8], start: usize) -> Option<usize> {
-    let mut at = start + usize::from(byte(text, start) == b'-');
-    at = match byte(text, at) {
-        b'0' => at + 1,
-        _ => digits(text, at)?,
-    };
-    if byte(text, at) == b'.' {
-        at = digits(text, at + 1)?;
-    }
-    let mut is_long = at - start > LONG_DIGITS;
-    if matches!(byte(text, at), b'e' | b'E') {
-        let sign = usize::from(matches!(byte(text, at + 1), b'+' | b'-'));
-        let exponent = at + 1 + sign;
-        at = digits(text, exponent)?;
-        is_long |= at - exponent > SHORT_EXPONENT;
-    }
-    // Only these may be out of range.
-    (!is_long || parse_number(text.get(start..at)?).is_some()).then_some(at)
-}
-
-/// Numbers of up to this many bytes are in range, with an exponent of this many digits, too.
-const LONG_DIGITS: usize = 200;
-const SHORT_EXPONENT: usize = 2;
-
-/// Goes over at least one digit.
-#[inline]
-fn digits(text: &[u8], start: usize) -> Option<usize> {
-    let mut at = start;
-    while byte(text, at).is_ascii_digit() {
-        at += 1;
-    }
-    (at > start).then_some(at)
-}
-
-/// The number as the tape reads it, which is not always the nearest double.
-pub(super) fn parse_number(text: &[u8]) -> Option<f64> {
-    // These are exact, and nearly all there are.
-    if text.len() <= EXACT_DIGITS && text.iter().all(u8::is_ascii_digit) {
-        let number = text.iter().fold(0_u32, |number, digit| number * 10 + u32::from(digit - b'0'));
-        return (!text.is_empty()).then(|| f64::from(number));
-    }
-    serde_json::from_slice(text).ok()
-}
-
-/// Digits whose number fits 32 bits.
-const EXACT_DIGITS: usize = 9;
 
 /// Sources are shorter than `u32::MAX`.
 pub(super) fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-/// Goes over the tokens of an accepted text, or over all of a list or map at once.
+/// Goes over the brackets and colons of an accepted text, or over all of a list or map at once.
 #[derive(Clone, Debug)]
 pub(super) struct Walk<'a> {
     text: &'a [u8],
     structure: &'a Structure,
     spans: &'a [Span],
-    tokens: Tokens<'a>,
+    marks: Marks<'a>,
     /// The list or map that opens next.
     span: usize,
 }
 
 impl<'a> Walk<'a> {
-    /// The offset of the next token.
+    /// The offset of the next bracket or colon.
     #[inline(always)]
     pub(super) fn next(&mut self) -> usize {
-        self.tokens.next()
+        self.marks.next()
     }
 
-    /// The byte of a token.
+    /// The next colon or closing bracket in a map that was entered: of colons, only those behind
+    /// what may be one of the `names`. Goes over the lists and maps between.
+    #[inline(always)]
+    pub(super) fn next_of(&mut self, names: &Filter) -> usize {
+        let (mut marks, mut open) = (self.marks.clone(), self.span);
+        let at = loop {
+            let at = marks.next();
+            match byte(self.text, at) {
+                b':' if !names.may_have(self.text, at) => {}
+                b'{' | b'[' => {
+                    let Span { end, next } = self.spans.get(open).copied().unwrap_or_default();
+                    marks = self.structure.marks_from(end as usize + 1);
+                    open = next as usize;
+                }
+                _ => break at,
+            }
+        };
+        (self.marks, self.span) = (marks, open);
+        at
+    }
+
+    /// The byte at an offset.
     #[inline(always)]
     pub(super) fn byte(&self, at: usize) -> u8 {
         byte(self.text, at)
     }
 
-    /// Stays inside the list or map whose first byte was the last token; yields its number.
+    /// The first byte from `at` on that is no blank.
+    #[inline(always)]
+    pub(super) fn token(&self, mut at: usize) -> usize {
+        while is_blank(self.byte(at)) {
+            at += 1;
+        }
+        at
+    }
+
+    /// Stays inside the list or map whose first byte was the last mark; yields its number.
     #[inline(always)]
     pub(super) fn enter(&mut self) -> usize {
         self.span += 1;
         self.span - 1
     }
 
-    /// Goes behind the list or map whose first byte was the last token.
+    /// Goes behind the list or map whose first byte was the last mark; yields where that is.
     #[inline]
-    pub(super) fn skip(&mut self) {
-        self.leave(self.span);
+    pub(super) fn skip(&mut self) -> usize {
+        self.leave(self.span)
     }
 
-    /// Goes over the value at the last token, `at`; yields the token behind it.
+    /// Goes behind a list or map that was entered; yields where that is.
     #[inline(always)]
-    pub(super) fn over(&mut self, at: usize) -> usize {
-        if matches!(self.byte(at), b'{' | b'[') {
-            self.skip();
-        }
-        self.next()
-    }
-
-    /// Goes behind a list or map that was entered.
-    pub(super) fn leave(&mut self, span: usize) {
+    pub(super) fn leave(&mut self, span: usize) -> usize {
         let Span { end, next } = self.spans.get(span).copied().unwrap_or_default();
-        self.tokens = self.structure.tokens_from(end as usize + 1);
+        self.marks = self.structure.marks_from(end as usize + 1);
         self.span = next as usize;
+        end as usize + 1
     }
 
-    /// Where the text that opens at `quote` stands without its quotes, if `next` is the token
-    /// behind it.
+    /// Where the name before the colon at `colon` stands, without its quotes.
     #[inline(always)]
-    pub(super) fn inside(&self, quote: usize, next: usize) -> (usize, usize) {
-        let mut close = next.min(self.text.len()).saturating_sub(1);
-        // Between a text and the next token there are only blanks.
-        while byte(self.text, close) != b'"' && close > quote {
+    pub(super) fn name(&self, colon: usize) -> (usize, usize) {
+        let mut close = colon.saturating_sub(1);
+        // Between a name and its colon there are only blanks.
+        while self.byte(close) != b'"' && close > 0 {
             close -= 1;
         }
-        (quote + 1, close)
+        (self.structure.text_start(close) + 1, close)
+    }
+
+    /// Where the text that opens at `quote` stands without its quotes.
+    #[inline(always)]
+    pub(super) fn inside(&self, quote: usize) -> (usize, usize) {
+        (quote + 1, self.structure.text_end(quote))
+    }
+
+    /// The end of the number or word that begins at `start`.
+    #[inline]
+    pub(super) fn scalar_end(&self, start: usize) -> usize {
+        let mut at = start;
+        while matches!(self.byte(at), b'0'..=b'9' | b'a'..=b'z' | b'.' | b'-' | b'+' | b'E') {
+            at += 1;
+        }
+        at
     }
 
     /// All of the text.
@@ -304,6 +308,16 @@ impl<'a> Walk<'a> {
     pub(super) fn has_escape(&self, (start, end): (usize, usize)) -> bool {
         self.structure.has_escape(start, end)
     }
+
+    /// Whether there may be an escape in a name.
+    #[inline]
+    pub(super) fn has_escaped_names(&self) -> bool {
+        self.structure.has_escaped_names()
+    }
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\t' | b'\r')
 }
 
 #[cfg(test)]

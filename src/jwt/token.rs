@@ -128,6 +128,18 @@ impl<'t> Token<'t> {
         }
     }
 
+    /// When it says to have been made, seconds since the epoch.
+    #[must_use]
+    pub fn issued_s(&self) -> i64 {
+        self.claims.iat
+    }
+
+    /// Until when it is accepted, seconds since the epoch.
+    #[must_use]
+    pub fn good_until_s(&self) -> i64 {
+        self.claims.exp.saturating_add(LEEWAY_S)
+    }
+
     /// Whether `secret` made its signature; takes the same time whichever byte differs.
     #[must_use]
     pub fn is_signed_with(&self, secret: &Secret) -> bool {

@@ -40,9 +40,11 @@ pub(super) fn partition(
     let Scratch { outcome, found, expression } = scratch;
     let env = Env { now_ms: clock::now_ms(), steps_max };
     let case = Case { heading, decoder, env };
+    let mut before = None;
     for (number, layer) in (0..).zip(&partition.layers) {
         // No filter that reads the flag is decided without an evaluation of its own.
-        layer.segment.find(decoder, &case.env, expression, found);
+        layer.segment.find(decoder, &case.env, before, expression, found);
+        before = Some(&*layer.segment);
         outcome.candidates += found.candidates;
         let lone = found.lone.iter().filter(|place| layer.is_live(**place));
         outcome.hits.extend(lone.map(|place| Hit { layer: number, place: *place }));
@@ -79,7 +81,7 @@ fn admitted<'p>(
 /// none, and then their subscription is not looked at.
 fn is_admitted(listener: &Listener, case: &Case<'_>) -> bool {
     let subscription = &listener.subscription;
-    let is_out = (listener.requires_licence && !subscription.licensed)
+    let is_out = (listener.requires_licence && !subscription.owner.licensed)
         || (listener.ignore_self && is_self_generated(subscription, case.heading, case.decoder));
     if is_out {
         subscription.stats.ignored.fetch_add(1, Relaxed);
@@ -89,8 +91,8 @@ fn is_admitted(listener: &Listener, case: &Case<'_>) -> bool {
 
 /// Whether the app of a subscription caused the event.
 fn is_self_generated(subscription: &Subscription, heading: Heading<'_>, decoder: &Decoder) -> bool {
-    let account = subscription.app_account_id.as_deref();
-    decoder.is_self_generated(heading, &subscription.app, account)
+    let account = subscription.owner.app_account_id.as_deref();
+    decoder.is_self_generated(heading, &subscription.owner.app, account)
 }
 
 /// Evaluates the filter of a group, once for all who listen with it.

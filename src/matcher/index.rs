@@ -84,7 +84,8 @@ pub(super) struct Segment {
     /// Runs of rows. At the start stands one of none.
     rows: Box<[Check]>,
     tables: Tables,
-    selection: Selection,
+    /// Shared with other segments of the partition that ask for no more.
+    selection: Arc<Selection>,
     paths: Box<[(Route, Range<u32>)]>,
     /// In the order of their paths.
     columns: Box<[(Column, Postings)]>,
@@ -135,22 +136,28 @@ impl Findings {
 }
 
 impl Segment {
-    /// Indexes `listeners`.
-    pub(super) fn build(listeners: Vec<Listener>, steps_max: u32) -> Self {
-        builder::build(listeners, steps_max)
+    /// Indexes `listeners`, to stand behind the segment `first`: what that one picks of an event
+    /// need not be picked again.
+    pub(super) fn build(listeners: Vec<Listener>, first: Option<&Self>, steps_max: u32) -> Self {
+        builder::build(listeners, first.map(|first| &first.selection), steps_max)
     }
 
-    /// Decides all filters: which hold, and which only evaluation can tell.
+    /// Decides all filters: which hold, and which only evaluation can tell. Of the same event,
+    /// `found` may hold what the segment `before` picked.
     pub(super) fn find(
         &self,
         decoder: &Decoder,
         env: &Env,
+        before: Option<&Self>,
         scratch: &mut switchyard_expr::Scratch,
         found: &mut Findings,
     ) {
         found.clear();
         self.touch();
-        let picks = decoder.pick(&self.selection, &mut found.picked);
+        if !before.is_some_and(|before| Arc::ptr_eq(&before.selection, &self.selection)) {
+            decoder.pick(&self.selection, &mut found.picked);
+        }
+        let picks = decoder.picks(&self.selection, &found.picked);
         for (route, columns) in &self.paths {
             let value = route.follow(picks);
             for (column, _) in self.columns.get(usize_range(columns)).unwrap_or_default() {

@@ -58,7 +58,8 @@ impl Partition {
         listeners.extend(came);
         drop(merged);
         if !listeners.is_empty() {
-            let segment = Arc::new(Segment::build(listeners, steps_max));
+            let first = self.layers.first().map(|layer| &*layer.segment);
+            let segment = Arc::new(Segment::build(listeners, first, steps_max));
             self.layers.push(Layer { segment, removed: Removed::default() });
         }
     }

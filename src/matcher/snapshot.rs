@@ -84,14 +84,14 @@ impl Matcher {
             collect(&old, &subscriptions, &mut touched);
             let seen_so_far = old
                 .iter()
-                .map(|old| (old.subscription.id.clone(), self.seen(old).wrapping_sub(old.unseen)));
+                .map(|old| (old.subscription.id(), self.seen(old).wrapping_sub(old.unseen)));
             fresh.push((installation, seen_so_far.collect::<HashMap<_, u64>>(), subscriptions));
         }
         self.publish(touched);
         for (installation, seen_so_far, subscriptions) in fresh {
             let enrol = |subscription| {
                 let mut enrolled = Enrolled { subscription, unseen: 0 };
-                let before = seen_so_far.get(&enrolled.subscription.id).copied();
+                let before = seen_so_far.get(&enrolled.subscription.id()).copied();
                 enrolled.unseen = self.seen(&enrolled).wrapping_sub(before.unwrap_or_default());
                 enrolled
             };
@@ -176,8 +176,8 @@ impl Matcher {
     pub fn not_matched(&self, id: &SubscriptionId) -> Option<u64> {
         let installations = self.locked();
         let subscriptions = installations.get(&id.installation)?;
-        let enrolled = subscriptions.iter().find(|enrolled| enrolled.subscription.id == *id)?;
-        let stats = &enrolled.subscription.stats;
+        let enrolled = subscriptions.iter().find(|enrolled| enrolled.subscription.id() == *id)?;
+        let stats = enrolled.subscription.stats.peek();
         let decided =
             stats.matched.load(Relaxed) + stats.errors.load(Relaxed) + stats.ignored.load(Relaxed);
         Some(self.seen(enrolled).wrapping_sub(enrolled.unseen).saturating_sub(decided))
@@ -187,9 +187,11 @@ impl Matcher {
     fn seen(&self, enrolled: &Enrolled) -> u64 {
         let subscription = &enrolled.subscription;
         let seen = subscription.listens.iter().filter_map(|listen| {
-            self.look_at(subscription.cloud_id.as_str(), listen.event_type.as_str(), |partition| {
-                partition.seen.load(Relaxed)
-            })
+            self.look_at(
+                subscription.owner.cloud_id.as_str(),
+                listen.event_type.as_str(),
+                |partition| partition.seen.load(Relaxed),
+            )
         });
         seen.sum()
     }
@@ -223,7 +225,7 @@ fn collect(old: &[Enrolled], new: &[Arc<Subscription>], touched: &mut Changes) {
     let mut change =
         |subscription: &Subscription, at: usize, apply: &mut dyn FnMut(&mut Change)| {
             if let Some(listen) = subscription.listens.get(at) {
-                let key = (subscription.cloud_id.clone(), listen.event_type.clone());
+                let key = (subscription.owner.cloud_id.clone(), listen.event_type.clone());
                 apply(touched.entry(key).or_default());
             }
         };

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::domain::{AppId, CloudId, EventType, Handler, OnError, Profile, SubscriptionId};
+use crate::domain::{
+    AppId, CloudId, EventType, Handler, InstallationId, ModuleKey, OnError, Profile, SubscriptionId,
+};
 use crate::telemetry::SubscriptionStats;
 
-/// One live trigger module of one installation. Immutable: a change makes a new one, which keeps
-/// the counters of the old.
-#[derive(Debug)]
-pub struct Subscription {
-    /// Installation and module key.
-    pub id: SubscriptionId,
+/// What the subscriptions of one installation have in common.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Owner {
+    /// The installation.
+    pub id: InstallationId,
     /// The app behind the installation; decides `ignoreSelf`.
     pub app: AppId,
     /// The account the app acts with, the second way to tell that a change is its own.
@@ -19,6 +20,16 @@ pub struct Subscription {
     pub cloud_id: CloudId,
     /// Whether the installation holds an active licence.
     pub licensed: bool,
+}
+
+/// One live trigger module of one installation. Immutable: a change makes a new one, which keeps
+/// the counters of the old.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Its installation, shared by all subscriptions of it.
+    pub owner: Arc<Owner>,
+    /// The module's key.
+    pub key: ModuleKey,
     /// Event types with their filters, in the order of the module.
     pub listens: Box<[Listen]>,
     /// Where matches go.
@@ -32,7 +43,15 @@ pub struct Subscription {
     /// Registry revision that made it.
     pub revision: u64,
     /// What happened to it so far.
-    pub stats: Arc<SubscriptionStats>,
+    pub stats: SubscriptionStats,
+}
+
+impl Subscription {
+    /// Installation and module key.
+    #[must_use]
+    pub fn id(&self) -> SubscriptionId {
+        SubscriptionId { installation: self.owner.id.clone(), key: self.key.clone() }
+    }
 }
 
 /// One event type a trigger listens to.

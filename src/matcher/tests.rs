@@ -153,7 +153,7 @@ fn registration_of_several_modules_appears_whole() {
         world.subscriptions(0, &modules)
     };
     let (old, new) = (set(&mut world, "event.a == 'x'"), set(&mut world, "event.b == 'x'"));
-    let (installation, done) = (old[0].id.installation.clone(), AtomicBool::new(false));
+    let (installation, done) = (old[0].owner.id.clone(), AtomicBool::new(false));
     matcher.replace_installation(&installation, old.clone());
     // Both sets match: each snapshot has one of them, whole, and never none.
     let event = world.decode(r#"{"a":"x","b":"x"}"#).unwrap();
@@ -184,7 +184,7 @@ fn removal_frees_what_was_registered() {
     let modules: Vec<_> =
         (0..50).map(|n| Registered::plain(format!("event.a == 'x{n}'"))).collect();
     let subscriptions = world.subscriptions(0, &modules);
-    let installation = subscriptions[0].id.installation.clone();
+    let installation = subscriptions[0].owner.id.clone();
     let held: Vec<_> = subscriptions.iter().map(Arc::downgrade).collect();
     matcher.replace_installation(&installation, subscriptions);
     let event = world.decode(r#"{"a":"x7"}"#).unwrap();

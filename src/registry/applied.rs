@@ -45,7 +45,7 @@ impl ModuleState {
 }
 
 /// A module of an installation as this replica applied it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LiveModule {
     /// Installation and key.
     pub id: SubscriptionId,
@@ -63,8 +63,16 @@ pub struct LiveModule {
     pub data: Arc<Map<String, Value>>,
     /// What the matcher holds; none unless active.
     pub subscription: Option<Arc<Subscription>>,
+    /// Counters of a module that is not live, kept for when it is.
+    pub(super) idle: SubscriptionStats,
+}
+
+impl LiveModule {
     /// What happened to it so far; survives changes of the module.
-    pub stats: Arc<SubscriptionStats>,
+    #[must_use]
+    pub fn stats(&self) -> &SubscriptionStats {
+        self.subscription.as_ref().map_or(&self.idle, |subscription| &subscription.stats)
+    }
 }
 
 /// An app as applied: its record and one handler per endpoint, shared by all installations.
@@ -132,18 +140,19 @@ pub struct LiveInstallation {
     /// Revision of the app's document; none while the app is not provisioned.
     pub app_revision: Option<u64>,
     /// The modules of the app, then those registered, in order.
-    pub modules: Vec<LiveModule>,
+    pub modules: Vec<Arc<LiveModule>>,
 }
 
 impl LiveInstallation {
     /// What was registered, in order, each with how it was applied.
     pub fn registered(&self) -> impl Iterator<Item = (&ModuleRecord, &LiveModule)> {
-        self.record.modules.iter().zip(self.modules.iter().filter(|module| !module.is_static))
+        let live = self.modules.iter().map(|module| &**module).filter(|module| !module.is_static);
+        self.record.modules.iter().zip(live)
     }
 
     /// The module with this key that is in front: the app's own before a registered one.
     #[must_use]
     pub fn module(&self, key: &str) -> Option<&LiveModule> {
-        self.modules.iter().find(|module| module.id.key.as_str() == key)
+        self.modules.iter().map(|module| &**module).find(|module| module.id.key.as_str() == key)
     }
 }

@@ -7,7 +7,6 @@
 //! made here queue up behind each other; those made by other replicas show as conflicts and are
 //! decided anew on what is stored then.
 
-use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +21,10 @@ use tracing::{debug, info};
 use super::applied::{LiveApp, LiveInstallation};
 use super::calls::{AppCaller, Calls};
 use super::document::{ClientRecord, Document, read};
+use super::horizon::Horizon;
 use super::limits::RateLimit;
 use super::live::{Counts, Live};
+use super::load::{BATCH_MAX, Load, Written};
 use super::metrics;
 use super::problem::Problem;
 use super::store::{Change, Store, StoreError, Stored};
@@ -40,6 +41,8 @@ const CONFLICTS_MAX: u32 = 32;
 const CONFLICT_PAUSE_MAX: Duration = Duration::from_millis(50);
 /// How long a change waits to be applied on this replica.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an answer waits for what other replicas wrote; then it tells what is known here.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often webhooks that expired are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Locks that queue up changes of one document; documents share them by hash.
@@ -134,6 +137,9 @@ pub enum RegisterError {
     /// The record has another revision than the caller expects.
     #[error("the record changed meanwhile")]
     StaleRevision,
+    /// The same signed request was made before.
+    #[error("the request was made before")]
+    Replayed,
     /// Too many registrations.
     #[error("too many registrations")]
     RateLimited {
@@ -202,6 +208,7 @@ pub struct Registry {
     pub(super) rate: RateLimit,
     pub(super) calls: Calls,
     store: Arc<dyn Store>,
+    horizon: Horizon,
     locks: [Mutex<()>; LOCKS],
     lock_of: RandomState,
     progress: watch::Sender<Progress>,
@@ -225,6 +232,7 @@ impl Registry {
             calls: Calls::default(),
             settings,
             store,
+            horizon: Horizon::default(),
             locks: std::array::from_fn(|_| Mutex::new(())),
             lock_of: RandomState::new(),
             progress: watch::Sender::default(),
@@ -238,13 +246,13 @@ impl Registry {
         let mut feed = JoinSet::new();
         let store = Arc::clone(&self.store);
         feed.spawn(async move { store.follow(sender).await });
-        let mut unseen = None;
+        let (mut waiting, mut load) = (Vec::new(), None);
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         loop {
             tokio::select! {
-                change = changes.recv() => match change {
-                    Some(change) => self.apply(change, &mut unseen),
-                    None => break,
+                count = changes.recv_many(&mut waiting, BATCH_MAX) => match count {
+                    0 => break,
+                    _ => self.apply_all(waiting.drain(..), &mut load).await,
                 },
                 _ = expiry.tick() => self.live.expire(),
             }
@@ -253,26 +261,66 @@ impl Registry {
         feed.shutdown().await;
     }
 
-    /// `unseen` are the keys not yet met by the load that is under way.
-    fn apply(&self, change: Change, unseen: &mut Option<HashSet<String>>) {
+    /// Applies changes in their order; those of a load many at once, apart from the threads that
+    /// answer requests.
+    async fn apply_all(
+        self: &Arc<Self>,
+        changes: impl Iterator<Item = Change>,
+        load: &mut Option<Load>,
+    ) {
+        let mut batch = Vec::new();
+        for change in changes {
+            match change {
+                Change::Put { key, value, revision } if load.is_some() => {
+                    batch.push(Written { key, value, revision });
+                }
+                other => {
+                    self.apply_batch(std::mem::take(&mut batch), load).await;
+                    self.apply(other, load);
+                }
+            }
+        }
+        self.apply_batch(batch, load).await;
+    }
+
+    async fn apply_batch(self: &Arc<Self>, batch: Vec<Written>, load: &mut Option<Load>) {
+        let Some(revision) = batch.iter().map(|document| document.revision).max() else { return };
+        let registry = Arc::clone(self);
+        let work = move || {
+            registry.live.put_many(&batch);
+            batch
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(batch) => {
+                if let Some(load) = load {
+                    load.applied(&batch, self.counts().active);
+                }
+            }
+            Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
+            Err(_) => return,
+        }
+        self.advance(revision);
+        metrics::applied(self.revision(), self.counts());
+    }
+
+    fn apply(&self, change: Change, load: &mut Option<Load>) {
         match change {
             Change::Loading => {
-                *unseen = Some(self.live.keys().into_iter().collect());
+                *load = Some(Load::begin(self.live.keys().into_iter().collect()));
                 // Revisions begin anew when the store was made anew, so none counts as applied.
                 self.progress.send_modify(|progress| progress.revision = 0);
             }
-            Change::Loaded => {
-                for key in unseen.take().into_iter().flatten() {
-                    self.live.delete(&key);
-                }
+            Change::Loaded { revision } => {
+                let Some(load) = load.take() else { return };
+                load.unseen.iter().for_each(|key| self.live.delete(key));
+                self.advance(revision);
                 self.progress.send_modify(|progress| progress.loaded = true);
                 let Counts { active, installations, .. } = self.counts();
-                info!(revision = self.revision(), active, installations, "registry loaded");
+                let (documents, per_second) = (load.documents(), load.per_second());
+                let revision = self.revision();
+                info!(revision, documents, active, installations, per_second, "registry loaded");
             }
             Change::Put { key, value, revision } => {
-                if let Some(unseen) = unseen {
-                    unseen.remove(&key);
-                }
                 self.live.put(&key, &value, revision);
                 self.advance(revision);
             }
@@ -396,6 +444,16 @@ impl Registry {
     ) -> Result<T, RegisterError> {
         let key = D::key(id);
         let _turn = self.lock(&key).lock().await;
+        // What is applied here is nearly always what is stored, so a change begins with that. If it
+        // is not, the write is refused; that nothing is to be written must hold of what is stored.
+        if let Some((current, revision)) = D::applied(&self.live, id)
+            && let Ok(Decision::Put(document, answer)) = decide(Some(current))
+        {
+            match self.put(&key, document, Some(revision)).await {
+                Err(RegisterError::Store(StoreError::Conflict)) => {}
+                written => return written.map(|()| answer),
+            }
+        }
         for conflict in 0..CONFLICTS_MAX {
             let (current, expected) = match self.store.get(&key).await? {
                 Some(Stored { value, revision }) => {
@@ -406,27 +464,55 @@ impl Registry {
             let (written, answer) = match decide(current)? {
                 Decision::Keep(answer) => return Ok(answer),
                 Decision::Put(document, answer) => {
-                    let value = write(&key, document.as_ref())?;
-                    (self.store.put(&key, value, expected).await, answer)
+                    (self.put(&key, document, expected).await, answer)
                 }
                 Decision::Delete(answer) => match expected {
-                    Some(expected) => (self.store.delete(&key, expected).await, answer),
+                    Some(expected) => (self.delete(&key, expected).await, answer),
                     None => return Ok(answer),
                 },
             };
             match written {
-                Ok(revision) => {
-                    self.until_applied(revision).await?;
-                    return Ok(answer);
-                }
-                Err(StoreError::Conflict) => {
+                Err(RegisterError::Store(StoreError::Conflict)) => {
                     debug!(key, conflict, "registry document changed meanwhile, deciding anew");
                     sleep((Duration::from_millis(1) * conflict).min(CONFLICT_PAUSE_MAX)).await;
                 }
-                Err(error) => return Err(error.into()),
+                written => return written.map(|()| answer),
             }
         }
         Err(RegisterError::Contended)
+    }
+
+    /// Writes a document and waits until it is applied here.
+    async fn put<D: Document>(
+        &self,
+        key: &str,
+        document: Box<D>,
+        expected: Option<u64>,
+    ) -> Result<(), RegisterError> {
+        let value = write(key, document.as_ref())?;
+        let _handed = document.hand_over(&self.live, key, &value);
+        let revision = self.store.put(key, value, expected).await?;
+        self.until_applied(revision).await
+    }
+
+    async fn delete(&self, key: &str, expected: u64) -> Result<(), RegisterError> {
+        let revision = self.store.delete(key, expected).await?;
+        self.until_applied(revision).await
+    }
+
+    /// Waits until this replica has applied what was confirmed before this call, by whichever
+    /// replica, so that an app may go on at another one than it began at. A store that does not
+    /// answer is not waited for: what is known here is the best there is.
+    pub async fn catch_up(&self) {
+        let mut progress = self.progress.subscribe();
+        let caught_up = async {
+            if let Ok(revision) = self.horizon.revision(self.store.as_ref()).await {
+                let _ = progress.wait_for(|progress| progress.revision >= revision).await;
+            }
+        };
+        if timeout(CATCH_UP_TIMEOUT, caught_up).await.is_err() {
+            debug!(revision = self.revision(), "answering without the latest of other replicas");
+        }
     }
 
     async fn until_applied(&self, revision: u64) -> Result<(), RegisterError> {

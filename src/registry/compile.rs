@@ -2,10 +2,10 @@
 //! state it is in and why.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use switchyard_expr::{Program, Usage};
+use switchyard_expr::{Program, Shapes, Usage};
 use url::Url;
 
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
@@ -20,68 +20,41 @@ use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 use super::webhook::{WEBHOOKS, Webhook};
 use crate::clock;
 use crate::domain::{self, Handler, InstallationId, ModuleKey, Remote, SubscriptionId};
-use crate::matcher::{Filter, Listen, Subscription};
+use crate::matcher::{Filter, Listen, Owner, Subscription};
 use crate::telemetry::SubscriptionStats;
 
 /// The module type that is routed.
 pub const TRIGGER: &str = "trigger";
-/// Fewer texts than this are remembered without asking whether their programs are still in use.
-const UNSWEPT_MAX: usize = 1024;
 
-/// Compiled filters by their text: equal filters are one program, however many register them.
+/// Compiled filters: equal ones are one program, however many register them, and those that differ
+/// only in constants share all but these.
 ///
 /// Holds no program alive; those in use are held by their subscriptions.
 #[derive(Debug, Default)]
 pub struct Programs {
-    by_text: Mutex<HashMap<Arc<str>, Weak<Program>>>,
+    shapes: Shapes,
 }
 
 impl Programs {
     /// Checks a filter anew, with all warnings; an equal program in use is reused.
     pub(super) fn check(
         &self,
-        text: &Arc<str>,
+        text: &str,
         path: &str,
         usage: &Usage<'_>,
     ) -> Result<Compiled, Vec<Problem>> {
         let start = clock::tick();
-        let compiled = language::compile(text, path, usage);
+        let compiled = language::compile(&self.shapes, text, path, usage);
         metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
-        let compiled = compiled?;
-        Ok(Compiled { program: self.keep(text, Arc::clone(&compiled.program)), ..compiled })
+        compiled
     }
 
-    /// The program of a filter, compiled unless an equal one is in use.
-    pub(super) fn get(&self, text: &Arc<str>) -> Result<Arc<Program>, Vec<Problem>> {
-        let known = self.locked().get(text).and_then(Weak::upgrade);
-        match known {
-            Some(program) => Ok(program),
-            None => {
-                let start = clock::tick();
-                let compiled = language::compile_accepted(text, "filter.expression");
-                let errors = compiled.as_ref().err().map(Vec::as_slice);
-                metrics::filter_compiled(clock::since(start), errors);
-                Ok(self.keep(text, compiled?))
-            }
-        }
-    }
-
-    fn keep(&self, text: &Arc<str>, program: Arc<Program>) -> Arc<Program> {
-        let mut by_text = self.locked();
-        if let Some(known) = by_text.get(text).and_then(Weak::upgrade) {
-            return known;
-        }
-        // Swept when the map would grow, so that sweeping costs little per program and the map
-        // stays within a constant factor of the programs in use.
-        if by_text.len() == by_text.capacity() && by_text.len() >= UNSWEPT_MAX {
-            by_text.retain(|_, program| program.strong_count() > 0);
-        }
-        by_text.insert(Arc::clone(text), Arc::downgrade(&program));
-        program
-    }
-
-    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Weak<Program>>> {
-        self.by_text.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The program of a filter that was accepted before.
+    pub(super) fn get(&self, text: &str) -> Result<Arc<Program>, Vec<Problem>> {
+        let start = clock::tick();
+        let compiled = language::compile_accepted(&self.shapes, text, "filter.expression");
+        metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
+        compiled
     }
 
     /// Entity-property paths that `trigger` reads, in its filters and for its payload, in one
@@ -128,7 +101,7 @@ struct Declared<'a> {
 impl Declared<'_> {
     fn is(&self, known: &LiveModule) -> bool {
         (self.module_type, self.switch) == (known.module_type.as_str(), known.switch)
-            && *self.data == known.data
+            && (Arc::ptr_eq(self.data, &known.data) || *self.data == known.data)
             && self.is_expired() == (known.state == ModuleState::Expired)
     }
 
@@ -148,7 +121,8 @@ struct Heard {
 impl Compiler<'_> {
     /// All modules, those of the app first. What did not change stays the same subscription, and
     /// what did keeps its counters.
-    pub(super) fn modules(&self) -> Vec<LiveModule> {
+    pub(super) fn modules(&self) -> Vec<Arc<LiveModule>> {
+        let owner = self.owner();
         let fixed = self.app.into_iter().flat_map(|app| &app.statics).map(|module| Declared {
             key: &module.key,
             module_type: &module.module_type,
@@ -165,7 +139,7 @@ impl Compiler<'_> {
             switch: module.switch,
             data: &module.data,
         });
-        let known: HashMap<(&ModuleKey, bool), &LiveModule> = self
+        let known: HashMap<(&ModuleKey, bool), &Arc<LiveModule>> = self
             .before
             .iter()
             .flat_map(|before| &before.modules)
@@ -175,9 +149,9 @@ impl Compiler<'_> {
         fixed
             .chain(registered)
             .map(|declared| match known.get(&(declared.key, declared.is_static)) {
-                Some(known) if may_stay && declared.is(known) => LiveModule::clone(known),
-                Some(known) => self.module(&declared, Arc::clone(&known.stats)),
-                None => self.module(&declared, Arc::default()),
+                Some(known) if may_stay && declared.is(known) => Arc::clone(known),
+                Some(known) => Arc::new(self.module(&declared, &owner, known.stats().clone())),
+                None => Arc::new(self.module(&declared, &owner, SubscriptionStats::default())),
             })
             .collect()
     }
@@ -192,7 +166,28 @@ impl Compiler<'_> {
             && (old.product, &old.environment) == (new.product, &new.environment)
     }
 
-    fn module(&self, declared: &Declared<'_>, stats: Arc<SubscriptionStats>) -> LiveModule {
+    /// What the subscriptions share; the same as before if nothing of it changed.
+    fn owner(&self) -> Arc<Owner> {
+        let installation = self.installation;
+        let owner = Owner {
+            id: installation.id.clone(),
+            app: installation.app.clone(),
+            app_account_id: installation.app_account_id.as_deref().map(Box::from),
+            cloud_id: installation.cloud_id.clone(),
+            licensed: installation.licensed,
+        };
+        let before = self.before.iter().flat_map(|before| &before.modules);
+        let mut known = before.filter_map(|module| Some(&module.subscription.as_ref()?.owner));
+        let same = known.next().filter(|known| ***known == owner);
+        same.map_or_else(|| Arc::new(owner), Arc::clone)
+    }
+
+    fn module(
+        &self,
+        declared: &Declared<'_>,
+        owner: &Arc<Owner>,
+        stats: SubscriptionStats,
+    ) -> LiveModule {
         let id = SubscriptionId {
             installation: self.installation.id.clone(),
             key: declared.key.clone(),
@@ -213,19 +208,18 @@ impl Compiler<'_> {
             None if declared.is_expired() => {
                 Err((ModuleState::Expired, "it was not refreshed in time".to_owned()))
             }
-            None => self
-                .subscription(declared, id.clone(), Arc::clone(&stats))
-                .map_err(|reason| (ModuleState::Inactive, reason)),
+            None => self.heard(declared).map_err(|reason| (ModuleState::Inactive, reason)),
         };
-        let (state, reason, subscription) = match compiled {
-            Ok(subscription) => {
-                let state = match subscription.is_paused {
-                    true => ModuleState::Paused,
-                    false => ModuleState::Active,
+        let (state, reason, subscription, idle) = match compiled {
+            Ok(heard) => {
+                let state = match declared.switch {
+                    Switch::Paused => ModuleState::Paused,
+                    _ => ModuleState::Active,
                 };
-                (state, None, Some(Arc::new(subscription)))
+                let live = self.subscription(declared, owner, heard, stats);
+                (state, None, Some(Arc::new(live)), SubscriptionStats::default())
             }
-            Err((state, reason)) => (state, Some(reason), None),
+            Err((state, reason)) => (state, Some(reason), None, stats),
         };
         LiveModule {
             id,
@@ -236,7 +230,7 @@ impl Compiler<'_> {
             reason,
             data: Arc::clone(declared.data),
             subscription,
-            stats,
+            idle,
         }
     }
 
@@ -245,44 +239,46 @@ impl Compiler<'_> {
         shadowed.then(|| "a module of the app itself has the same key".to_owned())
     }
 
-    fn subscription(
-        &self,
-        declared: &Declared<'_>,
-        id: SubscriptionId,
-        stats: Arc<SubscriptionStats>,
-    ) -> Result<Subscription, String> {
+    /// What a module hears, or why it hears nothing.
+    fn heard(&self, declared: &Declared<'_>) -> Result<Heard, String> {
         let app = self.app.ok_or_else(|| "the app is not provisioned".to_owned())?;
         match self.installation.state {
             InstallationState::Enabled => {}
             InstallationState::Disabled => return Err("the installation is disabled".into()),
             InstallationState::Uninstalled => return Err("the installation is uninstalled".into()),
         }
-        let heard = match (declared.module_type, app.record.kind) {
-            (TRIGGER, AppKind::Forge) => self.trigger(app, declared)?,
+        match (declared.module_type, app.record.kind) {
+            (TRIGGER, AppKind::Forge) => self.trigger(app, declared),
             (WEBHOOKS, AppKind::Connect) => {
                 let read = Webhook::read(declared.data, "data", self.installation.product);
-                self.webhook(app, read.map_err(|found| summary(&found))?)?
+                self.webhook(app, read.map_err(|found| summary(&found))?)
             }
             (DYNAMIC_WEBHOOK, AppKind::Connect) => {
-                self.webhook(app, DynamicWebhook::read(declared.data)?.into())?
+                self.webhook(app, DynamicWebhook::read(declared.data)?.into())
             }
-            (other, _) => return Err(format!("modules of type {other} are kept, not routed")),
-        };
-        let installation = self.installation;
-        Ok(Subscription {
-            id,
-            app: installation.app.clone(),
-            app_account_id: installation.app_account_id.as_deref().map(Box::from),
-            cloud_id: installation.cloud_id.clone(),
-            licensed: installation.licensed,
+            (other, _) => Err(format!("modules of type {other} are kept, not routed")),
+        }
+    }
+
+    fn subscription(
+        &self,
+        declared: &Declared<'_>,
+        owner: &Arc<Owner>,
+        heard: Heard,
+        stats: SubscriptionStats,
+    ) -> Subscription {
+        let delivery = self.app.and_then(|app| app.record.delivery().ok()).unwrap_or_default();
+        Subscription {
+            owner: Arc::clone(owner),
+            key: declared.key.clone(),
             listens: heard.listens,
             handler: heard.handler,
             include_fields: heard.include_fields,
-            profile: app.record.delivery().unwrap_or_default().profile(),
+            profile: delivery.profile(),
             is_paused: declared.switch == Switch::Paused,
             revision: self.revision,
             stats,
-        })
+        }
     }
 
     fn trigger(&self, app: &LiveApp, declared: &Declared<'_>) -> Result<Heard, String> {
@@ -382,20 +378,4 @@ fn compiled_filter(programs: &Programs, filter: &TriggerFilter) -> Result<Filter
         requires_licence: filter.requires_licence,
         on_error: filter.on_error.unwrap_or_default(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn programs_that_nobody_uses_are_forgotten() {
-        let programs = Programs::default();
-        let kept = programs.get(&"true".into()).unwrap();
-        for number in 0..10 * UNSWEPT_MAX {
-            programs.get(&format!("{number} == 1").into()).unwrap();
-        }
-        assert!(programs.locked().len() <= 4 * UNSWEPT_MAX);
-        assert!(Arc::ptr_eq(&kept, &programs.get(&"true".into()).unwrap()));
-    }
 }

@@ -17,6 +17,7 @@ use super::document::{Door, InstallationRecord, ModuleRecord, Switch};
 use super::modules::usable;
 use super::notices::Filling;
 use super::problem::{Problem, code};
+use super::replay::Signed;
 use super::validate::key_problem;
 use super::webhook::{WEBHOOKS, Webhook};
 use crate::clock;
@@ -120,14 +121,14 @@ impl Registry {
     /// Registers all of `modules` or, if anything is wrong with one of them, none.
     ///
     /// # Errors
-    /// Everything that is wrong, or the keys that are taken.
+    /// Everything that is wrong, or the keys that are taken; or the request was made before.
     pub async fn register_connect(
         &self,
         id: &InstallationId,
         modules: &[ConnectModule],
+        signed: &Signed,
     ) -> Result<(), RegisterError> {
-        let installation = self.installation(id.as_str()).ok_or(RegisterError::NotFound)?;
-        let app = self.app(installation.record.app.as_str()).ok_or(RegisterError::NotFound)?;
+        let (installation, app) = self.installed(id)?;
         let scene = Scene { app: &app, installation: &installation };
         // Held so that applying the registration finds the filters compiled.
         let _programs = self.check_connect(&scene, modules)?;
@@ -136,6 +137,7 @@ impl Registry {
                 let mut record = usable(current)?;
                 check_keys(&scene, &record, modules)?;
                 let filling = self.check_connect_room(&record, modules.len())?;
+                record.spent.spend(signed)?;
                 let now_ms = clock::now_ms();
                 for module in modules {
                     let module = module.record(module.key().unwrap_or_default(), now_ms);
@@ -153,11 +155,12 @@ impl Registry {
     /// Removes the modules with these keys, those that are there; without `keys` all.
     ///
     /// # Errors
-    /// The installation is not in use.
+    /// The installation is not in use, or the request was made before.
     pub async fn remove_connect(
         &self,
         id: &InstallationId,
         keys: Option<&[ModuleKey]>,
+        signed: &Signed,
     ) -> Result<(), RegisterError> {
         let removed = self
             .edit(id.as_str(), |current| {
@@ -168,11 +171,91 @@ impl Registry {
                         || keys.is_some_and(|keys| !keys.contains(&module.key))
                 });
                 let removed = before - record.modules.len();
-                Ok(if removed == 0 { Decision::Keep(0) } else { Decision::Put(record, removed) })
+                if removed == 0 {
+                    return Ok(Decision::Keep(0));
+                }
+                record.spent.spend(signed)?;
+                Ok(Decision::Put(record, removed))
             })
             .await?;
         info!(installation = %id, removed, "modules removed");
         Ok(())
+    }
+
+    /// Registers a module of a Connect app for its operator, or replaces the one with its key.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; its key is that of a module which is not the app's to give.
+    pub async fn put_connect(
+        &self,
+        id: &InstallationId,
+        module: &ConnectModule,
+    ) -> Result<ModuleRecord, RegisterError> {
+        let (installation, app) = self.installed(id)?;
+        let scene = Scene { app: &app, installation: &installation };
+        let _programs = self.check_connect(&scene, std::slice::from_ref(module))?;
+        let put = self
+            .edit(id.as_str(), |current| {
+                let mut record = usable(current)?;
+                let put = self.place(&scene, &mut record, module)?;
+                Ok(Decision::Put(record, put))
+            })
+            .await?;
+        info!(installation = %id, key = %put.key, "module put");
+        Ok(put)
+    }
+
+    /// Says what [`Registry::put_connect`] would, and changes nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn validate_connect(
+        &self,
+        id: &InstallationId,
+        module: &ConnectModule,
+    ) -> Result<(), RegisterError> {
+        let (installation, app) = self.installed(id)?;
+        let scene = Scene { app: &app, installation: &installation };
+        self.check_connect(&scene, std::slice::from_ref(module))?;
+        let mut record = installation.record.as_ref().clone();
+        self.place(&scene, &mut record, module).map(|_| ())
+    }
+
+    fn installed(
+        &self,
+        id: &InstallationId,
+    ) -> Result<(Arc<LiveInstallation>, Arc<LiveApp>), RegisterError> {
+        let installation = self.installation(id.as_str()).ok_or(RegisterError::NotFound)?;
+        let app = self.app(installation.record.app.as_str()).ok_or(RegisterError::NotFound)?;
+        Ok((installation, app))
+    }
+
+    /// Puts a module in the place of the one with its key, or behind the others.
+    fn place(
+        &self,
+        scene: &Scene<'_>,
+        record: &mut InstallationRecord,
+        module: &ConnectModule,
+    ) -> Result<ModuleRecord, RegisterError> {
+        let now_ms = clock::now_ms();
+        let new = module.record(module.key().unwrap_or_default(), now_ms);
+        let is_meant = |known: &&mut ModuleRecord| {
+            known.key == new.key
+                && known.door == Door::Connect
+                && known.module_type == new.module_type
+        };
+        if let Some(known) = record.modules.iter_mut().find(is_meant) {
+            known.data = new.data;
+            known.revision += 1;
+            known.updated_ms = now_ms;
+            return Ok(known.clone());
+        }
+        check_keys(scene, record, std::slice::from_ref(module))?;
+        self.check_connect_room(record, 1)?;
+        let new = ModuleRecord { order: record.next_order, ..new };
+        record.next_order += 1;
+        record.modules.push(new.clone());
+        Ok(new)
     }
 
     fn check_connect(

@@ -7,13 +7,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::discovery::Discovered;
+use super::handover::Handed;
 use super::lifecycle::Lifecycle;
+use super::live::Live;
 use super::notices::Notices;
+use super::replay::Spent;
 use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Profile, Secret, token};
 use crate::jwt::KeyRecord;
 
@@ -33,6 +37,21 @@ pub(super) trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
 
     /// Version of the form it was written in.
     fn format(&self) -> u32;
+
+    /// The document as applied here, with its revision, where that is kept as a whole.
+    fn applied(_live: &Live, _id: &str) -> Option<(Self, u64)> {
+        None
+    }
+
+    /// Spares this replica reading what it wrote itself, while the answer lives.
+    fn hand_over<'l>(
+        self: Box<Self>,
+        _live: &'l Live,
+        _key: &str,
+        _value: &Bytes,
+    ) -> Option<Handed<'l>> {
+        None
+    }
 }
 
 /// Reads a stored document, unless it has the form of a later version of this program.
@@ -274,6 +293,9 @@ pub struct InstallationRecord {
     /// The modules that last gave way to a new version of the app; none while none had to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped: Option<Dropped>,
+    /// Which of its requests cannot be made again.
+    #[serde(default, skip_serializing_if = "Spent::is_empty")]
+    pub(super) spent: Spent,
     /// What it registered, in the order of registration.
     pub modules: Vec<ModuleRecord>,
     /// Order number that the next module gets; never falls, so that paging never skips.
@@ -441,6 +463,20 @@ impl Document for InstallationRecord {
 
     fn format(&self) -> u32 {
         self.format
+    }
+
+    fn applied(live: &Live, id: &str) -> Option<(Self, u64)> {
+        let known = live.installation(id)?;
+        Some((Self::clone(&known.record), known.revision))
+    }
+
+    fn hand_over<'l>(
+        self: Box<Self>,
+        live: &'l Live,
+        key: &str,
+        value: &Bytes,
+    ) -> Option<Handed<'l>> {
+        Some(live.handover().leave(key, value, *self))
     }
 }
 

@@ -17,6 +17,7 @@ use super::change::{Decision, RegisterError, Registry};
 use super::document::{Door, FORMAT, InstallationRecord, ModuleRecord, SiteRecord, Switch};
 use super::modules::usable;
 use super::problem::{Problem, code};
+use super::replay::Signed;
 use super::webhook::Webhook;
 use crate::clock;
 use crate::domain::{CloudId, InstallationId, Product};
@@ -61,6 +62,14 @@ pub struct WebhookOwner {
     pub installation: InstallationId,
     /// The user for whom an OAuth app acts; none for a Connect app.
     pub user: Option<String>,
+    /// The request, if it is signed; one made before changes nothing.
+    pub signed: Option<Signed>,
+}
+
+impl WebhookOwner {
+    fn spend(&self, record: &mut InstallationRecord) -> Result<(), RegisterError> {
+        self.signed.as_ref().map_or(Ok(()), |signed| record.spent.spend(signed))
+    }
 }
 
 /// A webhook as an app asks for it.
@@ -213,6 +222,10 @@ impl Registry {
                     Ok(id)
                 };
                 let results: Vec<WebhookResult> = checked.iter().map(&mut add).collect();
+                if results.iter().all(Result::is_err) {
+                    return Ok(Decision::Keep(results));
+                }
+                owner.spend(&mut record)?;
                 Ok(Decision::Put(record, results))
             })
             .await?;
@@ -238,6 +251,7 @@ impl Registry {
             let (module, old) = found.ok_or(RegisterError::NotFound)?;
             let new = checked.spec.clone().webhook(id, &old.url, owner, old.expiration_date);
             module.change(&new);
+            owner.spend(&mut record)?;
             Ok(Decision::Put(record, new))
         })
         .await
@@ -260,8 +274,11 @@ impl Registry {
             };
             let before = record.modules.len();
             record.modules.retain(|module| !is_meant(module));
-            let changed = record.modules.len() < before;
-            Ok(if changed { Decision::Put(record, ()) } else { Decision::Keep(()) })
+            if record.modules.len() == before {
+                return Ok(Decision::Keep(()));
+            }
+            owner.spend(&mut record)?;
+            Ok(Decision::Put(record, ()))
         })
         .await
     }
@@ -284,6 +301,7 @@ impl Registry {
                     module.change(&DynamicWebhook { expiration_date: expires_ms, ..webhook });
                 }
             }
+            // Asked for once more it changes as good as nothing, so it may be.
             Ok(Decision::Put(record, expires_ms))
         })
         .await

@@ -9,6 +9,7 @@ use super::applied::LiveApp;
 use super::change::{Decision, RegisterError, Registry};
 use super::document::{AppKind, ClientRecord, FORMAT, InstallationRecord, InstallationState};
 use super::problem::{Problem, code};
+use super::replay::Spent;
 use super::token;
 use crate::clock;
 use crate::domain::{AppId, CloudId, InstallationId, Product, Secret};
@@ -272,6 +273,7 @@ fn new_installation(
         discovery: None,
         warned_until_ms: 0,
         dropped: None,
+        spent: Spent::default(),
         modules: Vec::new(),
         next_order: 1,
         created_ms: now_ms,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switchyard_expr::{Complexity, Diagnostic, Profile, Program, Severity, Usage};
+use switchyard_expr::{Complexity, Diagnostic, Profile, Program, Severity, Shapes, Usage};
 
 use super::problem::{Place, Problem};
 
@@ -15,6 +15,7 @@ pub(super) struct Compiled {
 
 /// Checks and compiles a filter; `path` is where its text stands in the request.
 pub(super) fn compile(
+    shapes: &Shapes,
     source: &str,
     path: &str,
     usage: &Usage<'_>,
@@ -22,7 +23,7 @@ pub(super) fn compile(
     let problem = |diagnostic: &Diagnostic| problem(diagnostic, source, path);
     match switchyard_expr::compile_for(source, Profile::Filter, usage) {
         Ok(compiled) => Ok(Compiled {
-            program: Arc::new(compiled.program),
+            program: compile_accepted(shapes, source, path)?,
             warnings: compiled.warnings.iter().map(problem).collect(),
             complexity: compiled.complexity,
         }),
@@ -35,13 +36,14 @@ pub(super) fn compile(
 
 /// Compiles a filter that was accepted before, without looking for what is odd about it: a later
 /// version may know more mistakes, and must not drop what an earlier one took.
-pub(super) fn compile_accepted(source: &str, path: &str) -> Result<Arc<Program>, Vec<Problem>> {
-    match switchyard_expr::compile(source, Profile::Filter) {
-        Ok(compiled) => Ok(Arc::new(compiled.program)),
-        Err(rejected) => {
-            Err(rejected.diagnostics.iter().map(|d| problem(d, source, path)).collect())
-        }
-    }
+pub(super) fn compile_accepted(
+    shapes: &Shapes,
+    source: &str,
+    path: &str,
+) -> Result<Arc<Program>, Vec<Problem>> {
+    shapes.compile(source, Profile::Filter).map_err(|rejected| {
+        rejected.diagnostics.iter().map(|found| problem(found, source, path)).collect()
+    })
 }
 
 /// The expression that a JQL filter means; none if it is blank, which every issue matches.
@@ -101,8 +103,10 @@ mod tests {
     #[test]
     fn property_has_one_spelling_in_filters_and_payloads() {
         let filter = "event.runtime.issue.properties['k'].a.b == 1";
-        let read: Vec<_> =
-            properties(&compile(filter, "", &Usage::default()).ok().unwrap().program).collect();
+        let read: Vec<_> = properties(
+            &compile(&Shapes::new(), filter, "", &Usage::default()).ok().unwrap().program,
+        )
+        .collect();
         for text in [
             "issue.properties['k'].a.b",
             "issue.properties[\"k\"]['a']['b']",
@@ -127,7 +131,9 @@ mod tests {
     #[test]
     fn refusal_tells_code_place_and_help() {
         let problems =
-            compile("true &&\n ä = 1", "data.filter.expression", &Usage::default()).err().unwrap();
+            compile(&Shapes::new(), "true &&\n ä = 1", "data.filter.expression", &Usage::default())
+                .err()
+                .unwrap();
         let place = problems[0].place.unwrap();
         assert!(problems[0].code.starts_with("SY-3"), "{problems:?}");
         assert_eq!(problems[0].path, "data.filter.expression");

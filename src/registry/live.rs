@@ -3,7 +3,7 @@
 //! One task applies changes, in the order of their revisions; any number of tasks read. A reader
 //! takes a shared pointer out of a map and lets the map go, so no guard lives across an await.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +20,8 @@ use super::document::{
     AppRecord, ClientRecord, Document, InstallationRecord, SigningKeysRecord, SiteRecord, read,
 };
 use super::dynamic::DynamicWebhook;
+use super::handover::Handover;
+use super::load::{BATCH_MAX, Written, in_parallel};
 use super::{metrics, notices};
 use crate::clock;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
@@ -50,6 +52,7 @@ pub(super) struct Live {
     prefix: String,
     webhook_life_ms: i64,
     programs: Programs,
+    handover: Handover,
     apps: DashMap<AppId, Arc<LiveApp>>,
     installations: DashMap<InstallationId, Arc<LiveInstallation>>,
     clients: DashMap<String, Arc<ClientRecord>>,
@@ -79,6 +82,7 @@ impl Live {
             prefix: settings.prefix.clone(),
             webhook_life_ms: i64::try_from(webhook_life).unwrap_or(i64::MAX),
             programs: Programs::default(),
+            handover: Handover::default(),
             apps: DashMap::new(),
             installations: DashMap::new(),
             clients: DashMap::new(),
@@ -98,6 +102,10 @@ impl Live {
 
     pub(super) fn programs(&self) -> &Programs {
         &self.programs
+    }
+
+    pub(super) fn handover(&self) -> &Handover {
+        &self.handover
     }
 
     pub(super) fn keyring(&self) -> &Arc<KeyRing> {
@@ -177,9 +185,9 @@ impl Live {
         let family = key.split('.').next().unwrap_or_default();
         let applied = match family {
             AppRecord::FAMILY => read(value).map(|record| self.put_app(key, record, revision)),
-            InstallationRecord::FAMILY => {
-                read(value).map(|record| self.put_installation(key, record, revision))
-            }
+            InstallationRecord::FAMILY => self
+                .installation_of(key, value)
+                .map(|record| self.put_installation(key, record, revision)),
             ClientRecord::FAMILY => read(value).map(|record| self.put_client(key, record)),
             SigningKeysRecord::FAMILY => read(value).and_then(|record| self.put_keys(record)),
             // Read from the store alone, by whoever changes it.
@@ -187,9 +195,49 @@ impl Live {
             _ => Err("no family of documents has such keys".to_owned()),
         };
         if let Err(reason) = applied {
-            metrics::document_refused();
-            error!(key, revision, %reason, "registry document cannot be applied");
+            refuse(key, revision, reason);
         }
+    }
+
+    /// Applies documents in their order; installations that follow each other together, their
+    /// modules worked out on all cores.
+    pub(super) fn put_many(&self, documents: &[Written]) {
+        let mut together: Vec<&Written> = Vec::new();
+        let mut keys = HashSet::new();
+        for document in documents {
+            let is_installation =
+                document.key.split('.').next() == Some(InstallationRecord::FAMILY);
+            if !is_installation || keys.contains(&document.key) {
+                self.put_installations(&std::mem::take(&mut together));
+                keys.clear();
+            }
+            if is_installation {
+                keys.insert(&document.key);
+                together.push(document);
+            } else {
+                self.put(&document.key, &document.value, document.revision);
+            }
+        }
+        self.put_installations(&together);
+    }
+
+    /// Applies the documents of installations, each another one.
+    fn put_installations(&self, documents: &[&Written]) {
+        let read = in_parallel(documents, |document| {
+            let record = self.installation_of(&document.key, &document.value)?;
+            Ok(self.worked_out(Arc::new(record), document.revision))
+        });
+        let mut fresh = Vec::with_capacity(documents.len());
+        for (document, installation) in documents.iter().zip(read) {
+            match installation {
+                Ok(installation) => {
+                    self.note_installation(&document.key, &installation.record);
+                    fresh.push(installation);
+                }
+                Err(reason) => refuse(&document.key, document.revision, reason),
+            }
+        }
+        self.enlist(fresh);
     }
 
     /// Forgets a document.
@@ -220,14 +268,27 @@ impl Live {
     }
 
     fn recompile_installations_of(&self, app: &str) {
-        for id in self.installations_of(app) {
-            if let Some(known) = self.installation(id.as_str()) {
-                self.compile(Arc::clone(&known.record), known.revision);
-            }
+        let ids = self.installations_of(app);
+        let known: Vec<_> = ids.iter().filter_map(|id| self.installation(id.as_str())).collect();
+        for known in known.chunks(BATCH_MAX) {
+            self.enlist(in_parallel(known, |known| {
+                self.worked_out(Arc::clone(&known.record), known.revision)
+            }));
         }
     }
 
+    /// The record that a document holds, which this replica need not read if it wrote it.
+    fn installation_of(&self, key: &str, value: &Bytes) -> Result<InstallationRecord, String> {
+        self.handover.take(key, value).map_or_else(|| read(value), Ok)
+    }
+
     fn put_installation(&self, key: &str, record: InstallationRecord, revision: u64) {
+        self.note_installation(key, &record);
+        self.compile(Arc::new(record), revision);
+    }
+
+    /// Lets an installation be found by all that names it.
+    fn note_installation(&self, key: &str, record: &InstallationRecord) {
         self.ids.insert(key.to_owned(), record.id.to_string());
         let before = self.installation(record.id.as_str()).map(|known| Arc::clone(&known.record));
         if let Some(before) = &before {
@@ -249,7 +310,6 @@ impl Live {
             let mut members = self.of_client.entry(client_key.clone()).or_default();
             members.insert(record.id.clone());
         }
-        self.compile(Arc::new(record), revision);
     }
 
     fn forget_token(&self, record: &InstallationRecord) {
@@ -272,6 +332,11 @@ impl Live {
 
     /// Works out the modules of an installation and hands them to the matcher.
     fn compile(&self, record: Arc<InstallationRecord>, revision: u64) {
+        self.enlist(vec![self.worked_out(record, revision)]);
+    }
+
+    /// An installation with its modules, which nobody knows of yet.
+    fn worked_out(&self, record: Arc<InstallationRecord>, revision: u64) -> LiveInstallation {
         let before = self.installation(record.id.as_str());
         let app = self.app(record.app.as_str());
         let compiler = Compiler {
@@ -283,15 +348,24 @@ impl Live {
             prefix: &self.prefix,
         };
         let modules = compiler.modules();
-        let live = modules.iter().filter_map(|module| module.subscription.clone()).collect();
-        self.matcher.replace_installation(&record.id, live);
-        self.count(before.as_ref().map_or(&[], |before| &before.modules), -1);
-        self.count(&modules, 1);
-        self.expect_expiry(&record);
-        self.expect_wake(app.as_deref(), &record);
-        let (id, app_revision) = (record.id.clone(), app.map(|app| app.revision));
-        let live = LiveInstallation { record, revision, app_revision, modules };
-        self.installations.insert(id, Arc::new(live));
+        LiveInstallation { record, revision, app_revision: app.map(|app| app.revision), modules }
+    }
+
+    /// Hands installations, each another one, to the matcher and to whoever asks for them.
+    fn enlist(&self, fresh: Vec<LiveInstallation>) {
+        self.matcher.replace_many(fresh.iter().map(|installation| {
+            let live = installation.modules.iter().filter_map(|module| module.subscription.clone());
+            (installation.record.id.clone(), live.collect())
+        }));
+        for installation in fresh {
+            let (record, modules) = (&installation.record, &installation.modules);
+            let before = self.installation(record.id.as_str());
+            self.count(before.as_ref().map_or(&[], |before| &before.modules), -1);
+            self.count(modules, 1);
+            self.expect_expiry(record);
+            self.expect_wake(self.app(record.app.as_str()).as_deref(), record);
+            self.installations.insert(record.id.clone(), Arc::new(installation));
+        }
     }
 
     fn expect_expiry(&self, record: &InstallationRecord) {
@@ -356,7 +430,7 @@ impl Live {
         }
     }
 
-    fn count(&self, modules: &[LiveModule], sign: i64) {
+    fn count(&self, modules: &[Arc<LiveModule>], sign: i64) {
         for (state, total) in ModuleState::ALL.iter().zip(&self.by_state) {
             let found = modules.iter().filter(|module| module.state == *state).count();
             total.fetch_add(sign * i64::try_from(found).unwrap_or(i64::MAX), Relaxed);
@@ -365,4 +439,9 @@ impl Live {
             self.with_modules.fetch_add(sign, Relaxed);
         }
     }
+}
+
+fn refuse(key: &str, revision: u64, reason: String) {
+    metrics::document_refused();
+    error!(key, revision, %reason, "registry document cannot be applied");
 }

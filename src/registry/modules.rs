@@ -74,7 +74,7 @@ const IDLEST: usize = 3;
 /// The registered modules that matched least recently on this replica, those first that never did.
 fn idlest(installation: &LiveInstallation) -> Vec<&str> {
     let mut modules: Vec<_> = installation.registered().collect();
-    modules.sort_by_key(|(_, live)| live.stats.last_match_ms.load(Relaxed));
+    modules.sort_by_key(|(_, live)| live.stats().peek().last_match_ms.load(Relaxed));
     modules.iter().take(IDLEST).map(|(module, _)| module.key.as_str()).collect()
 }
 

@@ -10,8 +10,8 @@ use super::compile::{Programs, TRIGGER, listens};
 use super::problem::{Problem, code};
 use super::trigger::Trigger;
 use super::validate::{Rules, key_problem};
-use crate::domain::{AppId, CloudId, Handler, InstallationId, ModuleKey, Secret, SubscriptionId};
-use crate::matcher::Subscription;
+use crate::domain::{AppId, CloudId, Handler, InstallationId, ModuleKey, Secret};
+use crate::matcher::{Owner, Subscription};
 use crate::telemetry::SubscriptionStats;
 
 /// Reads registrations line by line; equal filters share one program.
@@ -20,6 +20,8 @@ pub struct TriggerReader {
     programs: Programs,
     /// Nothing is delivered offline, so that all triggers share one handler.
     handler: Arc<Handler>,
+    /// Of the last line; those of one installation stand side by side.
+    last: Option<Arc<Owner>>,
 }
 
 /// Why a line is no trigger.
@@ -54,7 +56,12 @@ impl TriggerReader {
     pub fn new() -> Result<Self, url::ParseError> {
         let url = Url::parse("https://offline.invalid/")?;
         let handler = Arc::new(Handler::Http { url, secret: Secret::new("") });
-        Ok(Self { programs: Programs::default(), handler })
+        Ok(Self { programs: Programs::default(), handler, last: None })
+    }
+
+    fn owner(&mut self, owner: Owner) -> Arc<Owner> {
+        let known = self.last.take().filter(|last| **last == owner);
+        Arc::clone(self.last.insert(known.unwrap_or_else(|| Arc::new(owner))))
     }
 
     /// Reads one line `{"installationId","cloudId","appId","licensed","key","type","data"}`.
@@ -81,21 +88,21 @@ impl TriggerReader {
         let listens = listens(&self.programs, &trigger)
             .map_err(|message| reject(&[Problem::new(code::FORM, "data", message)]))?;
         Ok(Arc::new(Subscription {
-            id: SubscriptionId {
-                installation: registration.installation_id,
-                key: registration.key,
-            },
-            app: registration.app_id,
-            app_account_id: None,
-            cloud_id: registration.cloud_id,
-            licensed: registration.licensed,
+            owner: self.owner(Owner {
+                id: registration.installation_id,
+                app: registration.app_id,
+                app_account_id: None,
+                cloud_id: registration.cloud_id,
+                licensed: registration.licensed,
+            }),
+            key: registration.key,
             listens,
             handler: Arc::clone(&self.handler),
             include_fields: Box::default(),
             profile: crate::domain::Profile::Router,
             is_paused: false,
             revision: 0,
-            stats: Arc::new(SubscriptionStats::default()),
+            stats: SubscriptionStats::default(),
         }))
     }
 }

@@ -34,6 +34,12 @@ pub trait Store: Send + Sync {
     /// As [`Store::put`].
     fn delete<'a>(&'a self, key: &'a str, expected: u64) -> BoxFuture<'a, Result<u64, StoreError>>;
 
+    /// Revision of the last write by anyone, whatever its key; 0 = none yet.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    fn last(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
+
     /// Sends all documents and then every change, in the order of their revisions. Returns once
     /// the receiver is gone; whatever else happens, it loads anew and goes on.
     fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()>;
@@ -54,7 +60,10 @@ pub enum Change {
     /// A full load begins, at the start and after the connection left a gap.
     Loading,
     /// Every document was sent since `Loading`; a key that was not among them is gone.
-    Loaded,
+    Loaded {
+        /// The last write that the load covers; what it wrote may be forgotten meanwhile.
+        revision: u64,
+    },
     /// A document was written.
     Put {
         /// Its key.

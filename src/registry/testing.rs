@@ -97,13 +97,17 @@ impl MemoryStore {
 
     /// Sends everything; false when the receiver is gone.
     async fn load(&self, changes: &mpsc::Sender<Change>) -> bool {
-        let documents = self.state.lock().unwrap().documents.clone();
+        let (documents, revision) = {
+            let state = self.state.lock().unwrap();
+            (state.documents.clone(), state.revision)
+        };
         let puts = documents.into_iter().map(|(key, Stored { value, revision })| Change::Put {
             key,
             value,
             revision,
         });
-        let load = std::iter::once(Change::Loading).chain(puts).chain([Change::Loaded]);
+        let load =
+            std::iter::once(Change::Loading).chain(puts).chain([Change::Loaded { revision }]);
         for change in load {
             if changes.send(change).await.is_err() {
                 return false;
@@ -139,6 +143,16 @@ impl Store for MemoryStore {
 
     fn delete<'a>(&'a self, key: &'a str, expected: u64) -> BoxFuture<'a, Result<u64, StoreError>> {
         Box::pin(async move { self.write(key, None, Some(expected)) })
+    }
+
+    fn last(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let state = self.state.lock().unwrap();
+            match state.broken {
+                true => Err(StoreError::Unavailable("told to".into())),
+                false => Ok(state.revision),
+            }
+        })
     }
 
     fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()> {

@@ -100,7 +100,7 @@ impl Webhook {
             let text = self.expression(&event_type, &conditions, jql.as_deref());
             let program = match text {
                 // What was written is the JQL: its translation is no place to point at.
-                Some(text) => Some(programs.get(&text.into()).map_err(|found| {
+                Some(text) => Some(programs.get(&text).map_err(|found| {
                     let why =
                         format!("written as an expression it is refused: {}", summary(&found));
                     vec![Problem::new(code::JQL, path, why)]

@@ -179,6 +179,14 @@ impl Store for KvStore {
         Box::pin(self.publish(key, Operation::Delete, Bytes::new(), expected))
     }
 
+    fn last(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async {
+            // The stream's leader answers this, so a copy that lags behind cannot.
+            let info = self.bucket.stream.get_info().await.map_err(|error| unavailable(&error))?;
+            Ok(info.state.last_sequence)
+        })
+    }
+
     fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()> {
         Box::pin(watch::follow(self, changes))
     }

@@ -48,12 +48,12 @@ async fn watch(store: &KvStore, changes: &mpsc::Sender<Change>) -> Stopped {
 }
 
 async fn load_and_follow(store: &KvStore, changes: &mpsc::Sender<Change>) -> Result<(), Stopped> {
-    let (mut watch, stored) = open(store).await?;
+    let (mut watch, stored, revision) = open(store).await?;
     send(changes, Change::Loading).await?;
     // An empty bucket never yields an entry that could tell the load to be complete.
     let mut loaded = stored == 0;
     if loaded {
-        send(changes, Change::Loaded).await?;
+        send(changes, Change::Loaded { revision }).await?;
     }
     loop {
         let next = if loaded {
@@ -70,17 +70,17 @@ async fn load_and_follow(store: &KvStore, changes: &mpsc::Sender<Change>) -> Res
         send(changes, change(entry)).await?;
         if complete && !loaded {
             loaded = true;
-            send(changes, Change::Loaded).await?;
+            send(changes, Change::Loaded { revision }).await?;
         }
     }
 }
 
-/// A watch from the start, and how many entries the bucket had.
-async fn open(store: &KvStore) -> Result<(Watch, u64), Stopped> {
+/// A watch from the start, how many entries the bucket had before, and its last revision then.
+async fn open(store: &KvStore) -> Result<(Watch, u64, u64), Stopped> {
     let bucket = store.context.get_key_value(&store.name).await.map_err(broken)?;
-    let stored = bucket.status().await.map_err(broken)?.values();
+    let state = bucket.stream.get_info().await.map_err(broken)?.state;
     let watch = bucket.watch_with_history(">").await.map_err(broken)?;
-    Ok((watch, stored))
+    Ok((watch, state.messages, state.last_sequence))
 }
 
 fn change(entry: Entry) -> Change {

@@ -9,4 +9,4 @@ pub mod subscriptions;
 
 pub use live::{Live, Notice};
 pub use log_budget::LogBudget;
-pub use stats::SubscriptionStats;
+pub use stats::{Counters, SubscriptionStats};

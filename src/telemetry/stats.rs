@@ -1,7 +1,43 @@
 //! Counters of one subscription, shared by the stages that move them.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// The counters of one subscription, made when there is something to count: of a million
+/// subscriptions, most have heard nothing yet.
+#[derive(Debug, Default)]
+pub struct SubscriptionStats(OnceLock<Arc<Counters>>);
+
+/// Shares the counters.
+impl Clone for SubscriptionStats {
+    fn clone(&self) -> Self {
+        Self(OnceLock::from(Arc::clone(self.made())))
+    }
+}
+
+/// For counting; whoever reads the counters of many subscriptions takes
+/// [`SubscriptionStats::peek`].
+impl Deref for SubscriptionStats {
+    type Target = Counters;
+
+    fn deref(&self) -> &Counters {
+        self.made()
+    }
+}
+
+impl SubscriptionStats {
+    fn made(&self) -> &Arc<Counters> {
+        self.0.get_or_init(Arc::default)
+    }
+
+    /// The counters for reading: those of nothing, while nothing was counted.
+    #[must_use]
+    pub fn peek(&self) -> &Counters {
+        static NOTHING: Counters = Counters::new();
+        self.0.get().map_or(&NOTHING, |counters| &**counters)
+    }
+}
 
 /// What happened to one subscription since this replica started.
 ///
@@ -9,7 +45,7 @@ use std::sync::{Mutex, PoisonError};
 /// as much as there are subscriptions: it is the events of its types seen less all other outcomes,
 /// see `matcher`.
 #[derive(Debug, Default)]
-pub struct SubscriptionStats {
+pub struct Counters {
     /// Events that became deliveries.
     pub matched: AtomicU64,
     /// Events left out by `ignoreSelf` or `appIsLicensed`.
@@ -34,7 +70,24 @@ pub struct SubscriptionStats {
     last_failure: Mutex<Option<String>>,
 }
 
-impl SubscriptionStats {
+impl Counters {
+    const fn new() -> Self {
+        Self {
+            matched: AtomicU64::new(0),
+            ignored: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            failed_attempts: AtomicU64::new(0),
+            dead: AtomicU64::new(0),
+            steps: AtomicU64::new(0),
+            last_match_ms: AtomicI64::new(0),
+            last_delivered_ms: AtomicI64::new(0),
+            gone: AtomicU32::new(0),
+            last_error: Mutex::new(None),
+            last_failure: Mutex::new(None),
+        }
+    }
+
     /// Counts an event that became a delivery at `now_ms`.
     pub fn count_match(&self, now_ms: i64) {
         self.matched.fetch_add(1, Relaxed);

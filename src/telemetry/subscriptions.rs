@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::{SubscriptionStats, names};
+use super::{Counters, names};
 use crate::domain::SubscriptionId;
 
 /// A member stays until its rank is this many times the size of the set.
@@ -24,7 +24,7 @@ pub struct Sample<'a> {
     /// The app behind the installation.
     pub app: &'a str,
     /// Counters.
-    pub stats: &'a SubscriptionStats,
+    pub stats: &'a Counters,
 }
 
 impl Sample<'_> {
@@ -156,22 +156,18 @@ mod tests {
         SubscriptionId { installation: "i".into(), key: format!("k{n}").into() }
     }
 
-    fn sample<'a>(id: &'a SubscriptionId, stats: &'a SubscriptionStats) -> Sample<'a> {
+    fn sample<'a>(id: &'a SubscriptionId, stats: &'a Counters) -> Sample<'a> {
         Sample { id, app: "a", stats }
     }
 
-    fn render(
-        top: &TopSubscriptions,
-        ids: &[SubscriptionId],
-        stats: &[SubscriptionStats],
-    ) -> String {
+    fn render(top: &TopSubscriptions, ids: &[SubscriptionId], stats: &[Counters]) -> String {
         top.render(ids.iter().zip(stats).map(|(id, stats)| sample(id, stats)).collect(), |_| 5)
     }
 
     #[test]
     fn failing_subscription_has_series_before_busy_ones() {
         let ids: Vec<_> = (0..3).map(id).collect();
-        let stats: Vec<SubscriptionStats> = (0..3).map(|_| SubscriptionStats::default()).collect();
+        let stats: Vec<Counters> = (0..3).map(|_| Counters::default()).collect();
         stats[0].matched.store(100, Relaxed);
         stats[1].matched.store(50, Relaxed);
         stats[2].count_error("boom");
@@ -184,7 +180,7 @@ mod tests {
     #[test]
     fn member_stays_while_it_ranks_near_the_top() {
         let ids: Vec<_> = (0..5).map(id).collect();
-        let stats: Vec<SubscriptionStats> = (0..5).map(|_| SubscriptionStats::default()).collect();
+        let stats: Vec<Counters> = (0..5).map(|_| Counters::default()).collect();
         for (n, stats) in stats.iter().enumerate() {
             stats.matched.store(100 - n as u64, Relaxed);
         }
@@ -198,7 +194,7 @@ mod tests {
     #[test]
     fn pinned_subscription_has_series_whatever_its_rank() {
         let ids: Vec<_> = (0..2).map(id).collect();
-        let stats: Vec<SubscriptionStats> = (0..2).map(|_| SubscriptionStats::default()).collect();
+        let stats: Vec<Counters> = (0..2).map(|_| Counters::default()).collect();
         stats[0].matched.store(9, Relaxed);
         let top = TopSubscriptions::parse("top:1", &["i/k1".into()]).unwrap();
         let text = render(&top, &ids, &stats);

@@ -35,12 +35,22 @@ fn with_header(header: &Value, token: &str) -> String {
 }
 
 async fn send(port: u16, method: &str, path: &str, authorization: &str) -> (u16, String) {
+    send_body(port, method, path, authorization, Bytes::new()).await
+}
+
+async fn send_body(
+    port: u16,
+    method: &str,
+    path: &str,
+    authorization: &str,
+    body: Bytes,
+) -> (u16, String) {
     let pool: Pool<HttpConnector, Full<Bytes>> = Pool::builder(TokioExecutor::new()).build_http();
     let request = Request::builder()
         .method(method)
         .uri(format!("http://127.0.0.1:{port}{path}"))
         .header("authorization", authorization)
-        .body(Full::default())
+        .body(Full::new(body))
         .expect("a request");
     let answer = pool.request(request).await.expect("an answer");
     let status = answer.status().as_u16();
@@ -94,6 +104,62 @@ async fn forged_tokens_are_refused_alike_and_change_nothing() {
     assert_eq!(send(setup.port, "GET", &format!("/wiki{MODULES}"), &overheard).await.0, 401);
     let other = format!("{MODULES}?jwt={}", jwt::sign(&secret("b"), "b", &get, now_s()));
     assert_eq!(send(setup.port, "GET", &other, &overheard).await.0, 401, "two tokens");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overheard_request_changes_nothing_again_at_any_replica() {
+    const WEBHOOKS: &str = "/rest/api/3/webhook";
+    let nats = NatsServer::start().await;
+    let (mut one, mut other) = (
+        Setup::new(&nats.url(), nats.folder().join("one")),
+        Setup::new(&nats.url(), nats.folder().join("other")),
+    );
+    let (router, _other) = tokio::join!(one.start(), other.start());
+    let app = json!({"kind": "connect", "baseUrl": "http://127.0.0.1:9", "scopes": ["READ"]});
+    router.put("/admin/v1/apps/a", app).await;
+    let body = json!({"app": "a", "cloudId": "site-1", "product": "jira",
+        "clientKey": "tenant-1", "sharedSecret": secret("a").reveal()});
+    router.put("/admin/v1/installations/inst-a", body).await;
+    let token = |method: &str, path: &str, age_s: i64| {
+        let token = jwt::sign(&secret("a"), "a", &qsh::hash(method, path, ""), now_s() - age_s);
+        format!("JWT {token}")
+    };
+    let hook = |key: &str| {
+        let hook = json!({"key": key, "event": "jira:issue_created", "url": "/h"});
+        Bytes::from(json!({"webhooks": [hook]}).to_string())
+    };
+    let refused = (401, REFUSED.to_owned());
+
+    // One second, one token: two requests of the app count, and each of them once.
+    let (post, delete) = (token("POST", MODULES, 0), token("DELETE", MODULES, 0));
+    for key in ["x", "y"] {
+        assert_eq!(send_body(one.port, "POST", MODULES, &post, hook(key)).await.0, 200);
+    }
+    // While it is registered, it is a duplicate as ever.
+    assert_eq!(send_body(other.port, "POST", MODULES, &post, hook("x")).await.0, 400);
+    assert_eq!(send(other.port, "DELETE", MODULES, &delete).await.0, 204);
+    for port in [one.port, other.port] {
+        assert_eq!(send_body(port, "POST", MODULES, &post, hook("x")).await, refused);
+        assert_eq!(send(port, "DELETE", MODULES, &delete).await.0, 204, "nothing is there");
+    }
+    let later = token("POST", MODULES, 1);
+    assert_eq!(send_body(one.port, "POST", MODULES, &later, hook("x")).await.0, 200);
+    for port in [one.port, other.port] {
+        assert_eq!(send(port, "DELETE", MODULES, &delete).await, refused);
+    }
+    let get = token("GET", MODULES, 0);
+    let listed = send(other.port, "GET", MODULES, &get).await;
+    let listed: Value = serde_json::from_str(&listed.1).expect("a list");
+    assert_eq!(listed["webhooks"][0]["key"], "x");
+
+    // The same of dynamic webhooks, in the words of their door.
+    let wanted = json!({"url": "http://127.0.0.1:9/h",
+        "webhooks": [{"events": ["jira:issue_created"], "jqlFilter": "project = A"}]});
+    let wanted = Bytes::from(wanted.to_string());
+    let post = token("POST", WEBHOOKS, 0);
+    let made = send_body(one.port, "POST", WEBHOOKS, &post, wanted.clone()).await;
+    assert!(made.0 == 200 && made.1.contains("createdWebhookId"), "{made:?}");
+    assert_eq!(send_body(other.port, "POST", WEBHOOKS, &post, wanted).await.0, 403);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

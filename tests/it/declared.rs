@@ -97,6 +97,61 @@ async fn files_are_applied_compared_and_exported_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_router_has_of_connect_apps_is_brought_to_another() {
+    let nats = [NatsServer::start().await, NatsServer::start().await];
+    let start = async |nats: &NatsServer| {
+        Setup::new(&nats.url(), nats.folder().join("router")).start().await
+    };
+    let (from, to) = tokio::join!(start(&nats[0]), start(&nats[1]));
+    let files = tempfile::tempdir().expect("a folder");
+    let folder = files.path().to_str().expect("a path");
+    let app = json!({"resource": "app", "id": "app-c", "spec": {"kind": "connect",
+        "baseUrl": "http://127.0.0.1:9", "scopes": ["READ"],
+        "staticModules": {"webhooks": [{"key": "own", "event": "e", "url": "/e"}]}}});
+    let hook = |key: &str, event: &str| json!({"key": key, "type": "webhooks", "data": {"event": event, "url": "/h"}});
+    let item = json!({"key": "item", "type": "webItems", "data": {"name": {"value": "Open"},
+        "location": "system.top.navigation.bar", "url": "/open"}});
+    let declared = |modules: Value| {
+        json!({"resource": "installation", "id": "inst-c", "modules": modules, "spec":
+            {"app": "app-c", "cloudId": "site-1", "product": "jira", "clientKey": "tenant",
+            "sharedSecret": "secret-of-the-tests-0123456789abcdef"}})
+    };
+    write(files.path(), "app.json", &app);
+    let modules = json!([hook("a", "jira:issue_created"), item]);
+    write(files.path(), "inst.json", &declared(modules));
+    let checked = run(&from, &["apply", "-f", folder, "--dry-run"]).await;
+    assert!(checked.status.success(), "{checked:?}");
+    assert!(run(&from, &["apply", "-f", folder]).await.status.success());
+    assert_eq!(run(&from, &["diff", "-f", folder]).await.status.code(), Some(0));
+
+    let exported = tempfile::tempdir().expect("a folder");
+    let target = exported.path().to_str().expect("a path");
+    assert!(run(&from, &["export", "-d", target]).await.status.success());
+    // Secrets are not exported: whoever moves an installation gives its secret.
+    let file = exported.path().join("installations/inst-c.json");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    assert!(!text.contains("secret"), "{text}");
+    let mut installation: Value = serde_json::from_str(&text).expect("JSON");
+    installation["spec"]["sharedSecret"] = json!("secret-of-the-tests-0123456789abcdef");
+    write(exported.path(), "installations/inst-c.json", &installation);
+    let applied = run(&to, &["apply", "-f", target]).await;
+    assert!(applied.status.success(), "{applied:?}");
+    let equal = run(&to, &["diff", "-f", target]).await;
+    assert_eq!((equal.status.code(), stdout(&equal).as_str()), (Some(0), ""));
+
+    // One changes, one goes; a key of the app's own is refused before anything is done.
+    write(files.path(), "inst.json", &declared(json!([hook("a", "jira:issue_deleted")])));
+    let pruned = run(&to, &["apply", "-f", folder, "--prune"]).await;
+    let steps = "~ installation inst-c: module a\n- installation inst-c: module item\n";
+    assert!(stdout(&pruned).starts_with(steps), "{pruned:?}");
+    assert_eq!(run(&to, &["diff", "-f", folder]).await.status.code(), Some(0));
+    write(files.path(), "inst.json", &declared(json!([hook("own", "jira:issue_deleted")])));
+    let refused = run(&to, &["apply", "-f", folder, "--dry-run"]).await;
+    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("duplicate module keys"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn modules_are_kept_from_a_shell_and_exit_codes_tell_what_failed() {
     let nats = NatsServer::start().await;
     let router = Setup::new(&nats.url(), nats.folder().join("router")).start().await;

@@ -20,7 +20,7 @@ use switchyard::delivery::retry::Random;
 use switchyard::delivery::{Directory, Dispatcher, Edges, Guard};
 use switchyard::domain::{Handler, Secret, SubscriptionId};
 use switchyard::event::{Envelope, Publisher};
-use switchyard::matcher::{Filter, Listen, Matcher, Subscription};
+use switchyard::matcher::{Filter, Listen, Matcher, Owner, Subscription};
 use switchyard::router::Router;
 use switchyard::telemetry::{Live, SubscriptionStats};
 use tokio::task::JoinHandle;
@@ -132,18 +132,21 @@ impl Rig {
     fn subscribe(&self, installation: &str, handler: Handler) -> Arc<Subscription> {
         let id = SubscriptionId { installation: installation.into(), key: "k1".into() };
         let subscription = Arc::new(Subscription {
-            id: id.clone(),
-            app: "app-1".into(),
-            app_account_id: None,
-            cloud_id: SITE.into(),
-            licensed: true,
+            owner: Arc::new(Owner {
+                id: id.installation.clone(),
+                app: "app-1".into(),
+                app_account_id: None,
+                cloud_id: SITE.into(),
+                licensed: true,
+            }),
+            key: id.key.clone(),
             listens: [Listen { event_type: EVENT_TYPE.into(), filter: Filter::default() }].into(),
             handler: Arc::new(handler),
             include_fields: [].into(),
             profile: switchyard::domain::Profile::Router,
             is_paused: false,
             revision: 1,
-            stats: Arc::new(SubscriptionStats::default()),
+            stats: SubscriptionStats::default(),
         });
         self.matcher.replace_installation(&id.installation, vec![subscription.clone()]);
         self.roll.0.lock().unwrap().insert(id, subscription.clone());
@@ -151,8 +154,8 @@ impl Rig {
     }
 
     fn unsubscribe(&self, subscription: &Subscription) {
-        self.matcher.replace_installation(&subscription.id.installation, Vec::new());
-        self.roll.0.lock().unwrap().remove(&subscription.id);
+        self.matcher.replace_installation(&subscription.owner.id, Vec::new());
+        self.roll.0.lock().unwrap().remove(&subscription.id());
     }
 
     async fn publish(&self, number: u64) {

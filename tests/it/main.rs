@@ -23,6 +23,7 @@ mod managed;
 mod oracle;
 mod registration;
 mod remote;
+mod replicas;
 mod restart;
 mod scenario;
 mod sources;

@@ -7,11 +7,14 @@ use data_encoding::BASE64URL_NOPAD;
 use hyper::Method;
 use serde_json::{Value, json};
 use switchyard::cli::client::Client;
+use switchyard::clock;
+use switchyard::jwt::{KeyRecord, KeyRing, system};
 
 use crate::support::{NatsServer, RouterProcess, Setup, Sink, eventually, publish, register};
 
 const APP: &str = "ari:cloud:ecosystem::app/11111111-aaaa-4aaa-8aaa-000000000001";
 const MODULES: &str = "/forge/installation/v2/dynamic/module";
+const V1: &str = "/forge/installation/v1/dynamic/module";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An app whose endpoint is called as the vendor calls remotes, and the token of its installation.
@@ -145,18 +148,69 @@ async fn replicas_publish_the_same_keys_through_rotation_and_restart() {
     let old = both["keys"].as_array().expect("keys");
     assert!(!old.contains(&fresh["keys"][0]));
     let kid = fresh["keys"][0]["kid"].as_str().expect("a name");
-    assert!(router_text(&first, kid).await.starts_with("-----BEGIN PUBLIC KEY-----\n"));
+    let (_, pem) = exchange(&first, "GET", &format!("/.well-known/connect-keys/{kid}"), "").await;
+    assert!(pem.starts_with("-----BEGIN PUBLIC KEY-----\n"));
 }
 
-/// The PEM file of a key; the client reads JSON alone, and says what it got instead.
-async fn router_text(router: &RouterProcess, kid: &str) -> String {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_of_hours_ago_is_told_its_age_at_every_door_it_opens() {
+    let nats = NatsServer::start().await;
+    let sink = Sink::start().await;
+    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
+    let router = setup.start().await;
+    provision(&router, &sink).await;
+    let registry = nats.context().await.get_key_value("SW_REG").await.expect("the registry");
+    let keys = registry.get("keys.signing").await.expect("an answer").expect("keys");
+    let keys: Value = serde_json::from_slice(&keys).expect("JSON");
+    let keys: Vec<KeyRecord> = serde_json::from_value(keys["keys"].clone()).expect("keys");
+    let ring = KeyRing::default();
+    ring.apply(&keys).expect("keys");
+    let now_ms = clock::now_ms();
+    let token_of = |ago_s: i64| {
+        let claims = system::claims(&APP.into(), &"inst-1".into(), now_ms / 1000 - ago_s);
+        ring.sign(&claims, now_ms).expect("a token")
+    };
+    let ask = |method: &'static str, path: &'static str, token: String| {
+        let head = format!("authorization: Bearer {token}\r\ncontent-length: 0\r\n");
+        let router = &router;
+        async move { exchange(router, method, path, &head).await }
+    };
+    let (head, _) = ask("GET", MODULES, token_of(60)).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+
+    // Two hours it lives, so that this one died 4 minutes ago.
+    let one = "/forge/installation/v2/dynamic/module/some-key";
+    for (method, path) in [("GET", MODULES), ("POST", MODULES), ("DELETE", one), ("GET", V1)] {
+        let (head, body) = ask(method, path, token_of(2 * 3600 + 4 * 60 + 5)).await;
+        assert!(head.starts_with("HTTP/1.1 401"), "{method}: {head}");
+        assert!(head.contains("\r\ndate: "), "whoever compares clocks needs ours: {head}");
+        let answer: Value = serde_json::from_str(&body).expect("JSON");
+        let error = &answer["errors"][0];
+        assert_eq!(error["code"], "SY-1109");
+        assert_eq!(error["message"], "token refused: it expired 4 min ago");
+        assert_eq!(error["help"], "take the token that came with the latest event");
+    }
+    // Of a token that is not ours nothing is told, however old it says it is.
+    let foreign = KeyRing::default();
+    foreign.apply(&[KeyRecord::generate().expect("a key")]).expect("a key");
+    let claims = system::claims(&APP.into(), &"inst-1".into(), 0);
+    let (head, body) = ask("GET", MODULES, foreign.sign(&claims, now_ms).expect("a token")).await;
+    assert!(head.starts_with("HTTP/1.1 401") && !body.contains("SY-1109"), "{head} {body}");
+}
+
+/// Head and body of an answer as it comes; the client reads JSON alone.
+async fn exchange(
+    router: &RouterProcess,
+    method: &str,
+    path: &str,
+    head: &str,
+) -> (String, String) {
     let address = router.api.base().trim_start_matches("http://").to_owned();
     let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
-    let request = format!(
-        "GET /.well-known/connect-keys/{kid} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-    );
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{head}\r\n");
     tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.expect("sent");
     let mut answer = String::new();
     tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.expect("an answer");
-    answer.split_once("\r\n\r\n").expect("a body").1.to_owned()
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
+    (head.to_owned(), body.to_owned())
 }

@@ -64,7 +64,7 @@ impl Peer for Ours {
         let outcome = self.matcher.matches(arrival.heading(), &self.decoder, &mut self.scratch);
         assert!(outcome.failures.is_empty(), "no filter of the mix fails");
         let matches = outcome.take(arrival.heading(), &self.decoder);
-        found.extend(matches.iter().map(|one| number(&one.subscription.id)));
+        found.extend(matches.iter().map(|one| number(&one.subscription.id())));
     }
 }
 

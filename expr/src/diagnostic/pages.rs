@@ -69,7 +69,7 @@ fn syntax(code: Code) -> Page {
             "Leave `expression` out of the filter, or write one.",
         ),
         Code::ForeignWord => page(
-            "The word starts a statement of JavaScript. Expressions have no statements but `let`, `if` and `try`; loops are methods of lists.",
+            "A word or form of another language: a statement of JavaScript, an operator of JQL such as `IN` or `AND`, a pattern between slashes. Statements here are `let`, `if` and `try`; loops are methods of lists, operators are signs, patterns are text.",
             "for (let x of event.xs) { x }",
             "event.xs.some(x => x == 1)",
         ),

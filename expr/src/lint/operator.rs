@@ -1,9 +1,9 @@
 //! Operators: comparisons that no event can satisfy, and spellings that payloads do not have.
 
 use super::{Known, Linter, fails_always, literal};
-use crate::ast::BinaryOp;
+use crate::ast::{BinaryOp, UnaryOp};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::typed::{Applied, Expr};
+use crate::typed::{Applied, Expr, Kind};
 use crate::value::{Literal, Type};
 
 impl Linter<'_> {
@@ -48,6 +48,13 @@ impl Linter<'_> {
     /// Equality between a field of known type and a value of another one.
     fn never_equal(&mut self, applied: &Applied, left: (&Expr, &Known), right: (&Expr, &Known)) {
         let (Some(left_ty), Some(right_ty)) = (left.1.ty, right.1.ty) else { return };
+        if let (Kind::Unary { op: UnaryOp::Not, operand }, Type::Null) = (&left.0.kind, right_ty) {
+            let (value, sign) = (self.text(operand.span), applied.op.sign());
+            let help = format!("`!` binds tighter than `{sign}`: write `{value} != null`");
+            let message = "what `!` yields is true or false, never null";
+            let finding = Diagnostic::warning(Code::NeverEqual, left.0.span, message);
+            return self.report(finding.with_help(help));
+        }
         let typed = left.0.ty.is_some() && right.0.ty.is_some();
         if typed || left_ty == right_ty || left_ty == Type::Null || right_ty == Type::Null {
             return;
@@ -71,6 +78,9 @@ impl Linter<'_> {
         } else if other.1.ty == Some(Type::Map) {
             let path = crate::advice::member_to_compare(self.text(other.0.span));
             diagnostic = diagnostic.with_help(format!("compare a member of it: `{path}`"));
+        } else if other.1.ty == Some(Type::List) {
+            let (list, value) = (self.text(other.0.span), self.text(primary.0.span));
+            diagnostic = diagnostic.with_help(format!("look into it: `{list}.includes({value})`"));
         }
         self.report(diagnostic);
     }

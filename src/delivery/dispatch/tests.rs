@@ -51,7 +51,7 @@ async fn settle() {
 async fn accepted_delivery_is_delivered_and_counted() {
     let (dispatcher, edge) = dispatcher(&config(), Edge::default());
     let delivery = delivery("i", "e1");
-    let stats = Arc::clone(&delivery.subscription.stats);
+    let stats = delivery.subscription.stats.clone();
     assert_eq!(dispatcher.deliver(delivery.clone(), PATIENCE).await, Accounted::Delivered);
     assert_eq!(stats.delivered.load(Relaxed), 1);
     let calls = edge.calls.lock().unwrap();
@@ -65,7 +65,7 @@ async fn failed_attempt_is_parked_until_its_retry() {
     let (dispatcher, edge) = dispatcher(&config(), Edge::default());
     edge.answer(Err(CallError::NobodyListens));
     let delivery = delivery("i", "e1");
-    let (stats, before) = (Arc::clone(&delivery.subscription.stats), clock::now());
+    let (stats, before) = (delivery.subscription.stats.clone(), clock::now());
     let accounted = dispatcher.deliver(delivery.clone(), PATIENCE).await;
     assert_eq!(accounted, Accounted::Parked(ParkReason::Backoff));
     assert_eq!(stats.failed_attempts.load(Relaxed), 1);

@@ -19,6 +19,7 @@ pub(super) struct Names {
 
 #[derive(Clone, Copy, Debug)]
 struct Row {
+    filter: Filter,
     first_slot: u32,
     /// How far to shift a hash for a place in the table.
     shift: u32,
@@ -41,9 +42,11 @@ impl Names {
     #[inline]
     pub(super) fn of(&self, row: RowId) -> Lookup<'_> {
         let row = self.rows.get(row.0 as usize);
-        let Some(Row { first_slot, shift, .. }) = row.copied() else { return Lookup::default() };
+        let Some(Row { first_slot, shift, filter, .. }) = row else { return Lookup::NONE };
+        let (first_slot, shift) = (*first_slot, *shift);
         let slots = first_slot as usize..first_slot as usize + (1 << (64 - shift));
         Lookup {
+            filter,
             slots: self.slots.get(slots).unwrap_or_default(),
             shift,
             entries: &self.entries,
@@ -55,11 +58,24 @@ impl Names {
         self.rows.get(row.0 as usize).is_none_or(|row| row.len == 0)
     }
 
+    /// The names of a row and where they lead to, in the order they were added.
+    pub(super) fn entries(&self, row: RowId) -> impl Iterator<Item = (Box<str>, u32)> {
+        self.of_row(row).iter().map(|entry| {
+            let start = entry.start as usize;
+            let name = self.bytes.get(start..start + entry.len as usize).unwrap_or_default();
+            (String::from_utf8_lossy(name).into(), entry.target)
+        })
+    }
+
     /// Where the names of a row lead to.
     pub(super) fn targets(&self, row: RowId) -> impl Iterator<Item = u32> {
+        self.of_row(row).iter().map(|entry| entry.target)
+    }
+
+    fn of_row(&self, row: RowId) -> &[Entry] {
         let row = self.rows.get(row.0 as usize);
         let range = row.map_or(0..0, |row| row.first as usize..(row.first + row.len) as usize);
-        self.entries.get(range).unwrap_or_default().iter().map(|entry| entry.target)
+        self.entries.get(range).unwrap_or_default()
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -71,8 +87,9 @@ impl Names {
 }
 
 /// The names of one map.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Lookup<'n> {
+    pub(super) filter: &'n Filter,
     slots: &'n [u32],
     shift: u32,
     entries: &'n [Entry],
@@ -80,6 +97,8 @@ pub(super) struct Lookup<'n> {
 }
 
 impl Lookup<'_> {
+    const NONE: Self = Self { filter: Filter::ALL, slots: &[], shift: 0, entries: &[], bytes: &[] };
+
     /// Where the name that stands at `start` to `end` of `text` leads to.
     #[inline(always)]
     pub(super) fn get(self, text: &[u8], start: usize, end: usize) -> Option<u32> {
@@ -89,16 +108,64 @@ impl Lookup<'_> {
             let slot = *self.slots.get(at)?;
             // None if the slot is empty.
             let entry = self.entries.get(slot as usize)?;
-            if entry.tail == tail && self.is(entry, text.get(start..end)?) {
+            if entry.tail == tail && self.is(entry, text, start, end) {
                 return Some(entry.target);
             }
             at = (at + 1) & (self.slots.len() - 1);
         }
     }
 
-    fn is(self, entry: &Entry, name: &[u8]) -> bool {
-        let start = entry.start as usize;
-        self.bytes.get(start..start + entry.len as usize) == Some(name)
+    #[inline(always)]
+    fn is(self, entry: &Entry, text: &[u8], start: usize, end: usize) -> bool {
+        let (first, len) = (entry.start as usize, entry.len as usize);
+        // Of a short name the tail is all.
+        len == end - start
+            && (len <= 8 || self.bytes.get(first..first + len) == text.get(start..end))
+    }
+}
+
+/// Tells of most names in a few instructions that they are not among those of a row.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::event) struct Filter([u64; 4]);
+
+impl Filter {
+    pub(in crate::event) const ALL: &Self = &Self([u64::MAX; 4]);
+
+    /// Whether the name before the colon at `colon` may be one of those added.
+    #[inline(always)]
+    pub(in crate::event) fn may_have(&self, text: &[u8], colon: usize) -> bool {
+        let before = text.get(..colon).unwrap_or_default();
+        let Some(last @ [_, _, _, quote]) = before.last_chunk() else { return true };
+        let (word, bit) = Self::place(*last);
+        *quote != b'"' || self.0.get(word).is_none_or(|word| word >> bit & 1 != 0)
+    }
+
+    fn add(&mut self, name: &[u8]) {
+        match name {
+            // Anything may stand before the quotes.
+            [] => *self = *Self::ALL,
+            [byte] => {
+                for before in *b"{, \n\t\r" {
+                    self.add_last([before, b'"', *byte, b'"']);
+                }
+            }
+            [a, b] => self.add_last([b'"', *a, *b, b'"']),
+            [.., a, b, c] => self.add_last([*a, *b, *c, b'"']),
+        }
+    }
+
+    fn add_last(&mut self, last: [u8; 4]) {
+        let (word, bit) = Self::place(last);
+        if let Some(word) = self.0.get_mut(word) {
+            *word |= 1 << bit;
+        }
+    }
+
+    /// Where the last bytes of a name, its quote included, stand.
+    #[inline(always)]
+    fn place(last: [u8; 4]) -> (usize, u32) {
+        let hash = u32::from_le_bytes(last).wrapping_mul(0x9e37_79b1) >> 24;
+        ((hash >> 6) as usize, hash & 63)
     }
 }
 
@@ -115,7 +182,8 @@ impl NamesBuilder {
     /// Adds a row of names, all different, and where they lead to.
     pub(super) fn row(&mut self, names: Vec<(Box<str>, u32)>) -> RowId {
         let size = (names.len() * 4).next_power_of_two().max(2);
-        let row = Row {
+        let mut row = Row {
+            filter: Filter::default(),
             first_slot: offset(self.slots.len()),
             shift: 64 - size.trailing_zeros(),
             first: offset(self.entries.len()),
@@ -123,6 +191,7 @@ impl NamesBuilder {
         };
         self.slots.resize(self.slots.len() + size, NONE);
         for (name, target) in names {
+            row.filter.add(name.as_bytes());
             self.add(&row, size, &name, target);
         }
         self.rows.push(row);

@@ -58,7 +58,13 @@ fn check(text: &str, paths: &[Vec<&str>]) -> Result<(), TestCaseError> {
     let accepted = scan.read(text.as_bytes(), &limits);
     prop_assert_eq!(tape.parse(text.as_bytes(), &limits).is_ok(), accepted);
     prop_assume!(accepted);
-    let mut selection = SelectionBuilder::default();
+    // What was asked before does not matter.
+    let mut base = SelectionBuilder::default();
+    for path in paths.iter().step_by(2) {
+        let place = path.iter().rev().fold(Place::ROOT, |place, name| base.member(place, name));
+        base.item_member(place, "b");
+    }
+    let mut selection = SelectionBuilder::on(&base.finish());
     let mut places = Vec::new();
     for path in paths {
         let place = path.iter().fold(Place::ROOT, |place, name| selection.member(place, name));
@@ -137,6 +143,30 @@ fn last_of_repeated_members_counts_with_all_that_is_in_it() {
     ] {
         check(text, &[vec!["a"], vec!["a", "b"], vec!["a", "c"], vec!["a", "b", "key"]]).unwrap();
     }
+}
+
+#[test]
+fn a_selection_that_asks_for_no_more_is_the_one_it_was_made_on() {
+    let ask = |builder: &mut SelectionBuilder, names: &[&str]| {
+        let place = builder.member(Place::ROOT, "a");
+        builder.items(place);
+        names.iter().map(|name| builder.item_member(place, name)).collect::<Vec<_>>()
+    };
+    let mut builder = SelectionBuilder::default();
+    assert_eq!(ask(&mut builder, &["a", "b"]), [1, 2]);
+    let base = builder.finish();
+    let mut same = SelectionBuilder::on(&base);
+    assert_eq!(ask(&mut same, &["b", "a"]), [2, 1]);
+    assert!(Arc::ptr_eq(&same.finish(), &base));
+    let mut more = SelectionBuilder::on(&base);
+    assert_eq!(ask(&mut more, &["c"]), [3]);
+    assert!(!Arc::ptr_eq(&more.finish(), &base));
+    let mut more = SelectionBuilder::on(&base);
+    more.member(Place::ROOT, "b");
+    assert!(!Arc::ptr_eq(&more.finish(), &base));
+    let mut more = SelectionBuilder::on(&base);
+    more.items(Place::ROOT);
+    assert!(!Arc::ptr_eq(&more.finish(), &base));
 }
 
 #[test]

@@ -105,6 +105,96 @@ fn damaged() -> impl Strategy<Value = String> {
         })
 }
 
+/// JSON without blanks, long enough for several blocks, as its tokens.
+fn minified() -> impl Strategy<Value = Vec<String>> {
+    let text = "[a-z{}\\[\\],: ]{0,90}".prop_map(|text| format!("\"{text}\""));
+    let scalar = prop_oneof![
+        4 => text,
+        1 => choice(&["\"\\\"\"", "\"\\\\\"", "\"a\\n\"", "\"ä\""]),
+        4 => choice(&["null", "true", "false", "0", "-12.5e3", "1700000000039053", "[]", "{}"]),
+    ];
+    let value = scalar.prop_recursive(6, 80, 8, |inner| {
+        let name = choice(&["", "a", "id", "name", "customfield_10016", "\\u0061"]);
+        let member = (name, inner.clone()).prop_map(|(name, value)| format!("\"{name}\":{value}"));
+        prop_oneof![
+            1 => prop::collection::vec(inner, 0..6).prop_map(|all| format!("[{}]", all.join(","))),
+            3 => prop::collection::vec(member, 0..8).prop_map(|all| format!("{{{}}}", all.join(","))),
+        ]
+    });
+    value.prop_map(|text| tokens(&text))
+}
+
+/// The tokens of JSON, texts with their quotes.
+fn tokens(text: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    let (mut in_text, mut is_escaped) = (false, false);
+    for character in text.chars() {
+        let is_single = matches!(character, '{' | '}' | '[' | ']' | ':' | ',');
+        let joins = in_text || (!is_single && !all.last().is_none_or(|last| ends(last)));
+        match all.last_mut().filter(|_| joins && (in_text || character != '"')) {
+            Some(last) => last.push(character),
+            None => all.push(character.to_string()),
+        }
+        let is_quote = character == '"' && !is_escaped;
+        is_escaped = in_text && character == '\\' && !is_escaped;
+        in_text ^= is_quote;
+    }
+    all
+}
+
+/// Whether nothing can be added to a token.
+fn ends(token: &str) -> bool {
+    matches!(token, "{" | "}" | "[" | "]" | ":" | ",") || token.starts_with('"')
+}
+
+/// One change of a list of tokens.
+#[derive(Clone, Debug)]
+enum Change {
+    Delete(prop::sample::Index),
+    Repeat(prop::sample::Index),
+    Swap(prop::sample::Index, prop::sample::Index),
+    Insert(prop::sample::Index, String),
+    Replace(prop::sample::Index, String),
+    /// Takes the last byte of a token away.
+    Cut(prop::sample::Index),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let token = || {
+        choice(&[
+            "{", "}", "[", "]", ",", ":", "\"", "\"a\"", "\"a\":", ",\"a\":", "1", "null", " ",
+            "\n", "\\", "\t ",
+        ])
+    };
+    let place = any::<prop::sample::Index>;
+    prop_oneof![
+        place().prop_map(Change::Delete),
+        place().prop_map(Change::Repeat),
+        (place(), place()).prop_map(|(a, b)| Change::Swap(a, b)),
+        (place(), token()).prop_map(|(at, token)| Change::Insert(at, token)),
+        (place(), token()).prop_map(|(at, token)| Change::Replace(at, token)),
+        place().prop_map(Change::Cut),
+    ]
+}
+
+fn changed(mut tokens: Vec<String>, changes: &[Change]) -> String {
+    for change in changes {
+        let len = tokens.len();
+        if len == 0 {
+            break;
+        }
+        match change {
+            Change::Delete(at) => drop(tokens.remove(at.index(len))),
+            Change::Repeat(at) => tokens.insert(at.index(len), tokens[at.index(len)].clone()),
+            Change::Swap(a, b) => tokens.swap(a.index(len), b.index(len)),
+            Change::Insert(at, token) => tokens.insert(at.index(len + 1), token.clone()),
+            Change::Replace(at, token) => tokens[at.index(len)].clone_from(token),
+            Change::Cut(at) => drop(tokens[at.index(len)].pop()),
+        }
+    }
+    tokens.concat()
+}
+
 /// Whether the text is accepted, as by the tape.
 fn check(text: &str, limits: &TapeLimits) -> Result<bool, TestCaseError> {
     let (mut scan, mut tape) = (Scan::default(), Tape::new());
@@ -169,6 +259,64 @@ proptest! {
         bytes.insert(place.index(bytes.len() + 1), byte);
         let limits = TapeLimits::default();
         prop_assert_eq!(scan.read(&bytes, &limits), tape.parse(&bytes, &limits).is_ok());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn minified_text_is_taken_as_by_the_tape(
+        tokens in minified(),
+        changes in prop::collection::vec(change(), 0..3),
+        before in 0..300_usize,
+    ) {
+        let text = changed(tokens, &changes);
+        check(&text, &TapeLimits::default())?;
+        check(&format!("[\"{}\",{text}]", "x".repeat(before)), &TapeLimits::default())?;
+        check(&format!("{{\"{}\":{text}}}", "x".repeat(before)), &TapeLimits::default())?;
+    }
+
+    #[test]
+    fn blanks_between_tokens_change_nothing(
+        tokens in minified(),
+        changes in prop::collection::vec(change(), 0..3),
+        blanks in prop::collection::vec(choice(&["", "", " ", "\n\t", "\r"]), 1..9),
+        wide in (any::<prop::sample::Index>(), 0..400_usize),
+    ) {
+        let text = changed(tokens, &changes);
+        let mut all = String::new();
+        let mut apart = self::tokens(&text);
+        let place = wide.0.index(apart.len() + 1);
+        apart.insert(place, " ".repeat(wide.1));
+        for (token, blank) in apart.iter().zip(blanks.iter().cycle()) {
+            all += token;
+            all += blank;
+        }
+        check(&all, &TapeLimits::default())?;
+    }
+}
+
+/// Each token of an event once left out, once twice, once exchanged with the next.
+#[test]
+fn an_event_with_a_token_off_is_taken_as_by_the_tape() {
+    let event = include_str!("../../../tests/data/events/jira-updated-issue-unicode.json");
+    let minified = serde_json::from_str::<serde_json::Value>(event).unwrap().to_string();
+    let tokens = tokens(&minified);
+    assert_eq!(tokens.concat(), minified);
+    assert!(check(&minified, &TapeLimits::default()).unwrap());
+    for at in 0..tokens.len() {
+        let (before, behind) = (tokens[..at].concat(), tokens[at + 1..].concat());
+        let next = tokens.get(at + 1).map_or("", String::as_str);
+        let after_next = tokens.get(at + 2..).unwrap_or_default().concat();
+        for text in [
+            format!("{before}{behind}"),
+            format!("{before}{0}{0}{behind}", tokens[at]),
+            format!("{before}{next}{}{after_next}", tokens[at]),
+            before,
+        ] {
+            check(&text, &TapeLimits::default()).unwrap();
+        }
     }
 }
 

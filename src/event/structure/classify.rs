@@ -8,8 +8,12 @@ pub(super) type Block = [u8; 64];
 pub(super) struct Classes {
     pub(super) quote: u64,
     pub(super) backslash: u64,
-    /// One of `{}[]:,`.
-    pub(super) operator: u64,
+    /// `{` or `[`.
+    pub(super) open: u64,
+    /// `}` or `]`.
+    pub(super) close: u64,
+    pub(super) comma: u64,
+    pub(super) colon: u64,
     pub(super) space: u64,
     /// Below the space.
     pub(super) control: u64,
@@ -41,11 +45,13 @@ pub(super) fn of_words(block: &Block) -> Classes {
     for (at, word) in block.as_chunks().0.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
         let folded = word | (ONES * u64::from(FOLD));
-        let brackets = is(folded, b'{') | is(folded, b'}');
         let bits = |highs: u64| gathered(highs) << (at * 8);
         all.quote |= bits(is(word, b'"'));
         all.backslash |= bits(is(word, b'\\'));
-        all.operator |= bits(brackets | is(word, b',') | is(word, b':'));
+        all.open |= bits(is(folded, b'{'));
+        all.close |= bits(is(folded, b'}'));
+        all.comma |= bits(is(word, b','));
+        all.colon |= bits(is(word, b':'));
         all.space |= bits(is(word, b' '));
         all.control |= bits(zeros(word & (ONES * 0xe0)));
         all.high |= bits(word & !LOW);
@@ -66,7 +72,9 @@ pub(super) mod x86 {
     use std::arch::x86_64::{
         __m256i, _mm_clmulepi64_si128, _mm_cvtsi128_si64, _mm_set_epi64x, _mm_set1_epi8,
         _mm256_cmpeq_epi8, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256,
-        _mm256_set_m128i, _mm256_set1_epi8,
+        _mm256_set_m128i, _mm256_set1_epi8, _mm256_setzero_si256, _mm512_castsi256_si512,
+        _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_inserti64x4, _mm512_movepi8_mask,
+        _mm512_or_si512, _mm512_set1_epi8,
     };
 
     use super::{Block, Classes, FOLD};
@@ -84,17 +92,42 @@ pub(super) mod x86 {
                 u64::from(_mm256_movemask_epi8(highs).cast_unsigned()) << (at * 32)
             };
             let folded = _mm256_or_si256(lane, all_of(FOLD));
-            let brackets = _mm256_or_si256(is(folded, b'{'), is(folded, b'}'));
-            let marks = _mm256_or_si256(is(lane, b','), is(lane, b':'));
             let capped = _mm256_min_epu8(lane, all_of(b' ' - 1));
             all.quote |= bits(is(lane, b'"'));
             all.backslash |= bits(is(lane, b'\\'));
-            all.operator |= bits(_mm256_or_si256(brackets, marks));
+            all.open |= bits(is(folded, b'{'));
+            all.close |= bits(is(folded, b'}'));
+            all.comma |= bits(is(lane, b','));
+            all.colon |= bits(is(lane, b':'));
             all.space |= bits(is(lane, b' '));
             all.control |= bits(_mm256_cmpeq_epi8(capped, lane));
             all.high |= bits(lane);
         }
         all
+    }
+
+    /// The classes of a block, all of it at once.
+    #[target_feature(enable = "avx512bw")]
+    #[inline]
+    pub(in super::super) fn of_wide_vectors(block: &Block) -> Classes {
+        let (halves, _) = block.as_chunks();
+        let half =
+            |at: usize| halves.get(at).map_or_else(|| _mm256_setzero_si256(), |half| load(half));
+        let block = _mm512_inserti64x4(_mm512_castsi256_si512(half(0)), half(1), 1);
+        let all_of = |byte: u8| _mm512_set1_epi8(byte.cast_signed());
+        let is = |block, byte| _mm512_cmpeq_epi8_mask(block, all_of(byte));
+        let folded = _mm512_or_si512(block, all_of(FOLD));
+        Classes {
+            quote: is(block, b'"'),
+            backslash: is(block, b'\\'),
+            open: is(folded, b'{'),
+            close: is(folded, b'}'),
+            comma: is(block, b','),
+            colon: is(block, b':'),
+            space: is(block, b' '),
+            control: _mm512_cmplt_epu8_mask(block, all_of(b' ')),
+            high: _mm512_movepi8_mask(block),
+        }
     }
 
     /// As `parity_by_shifts`, in one multiplication.
@@ -131,7 +164,10 @@ mod tests {
             let bit = |is: bool| u64::from(is) << at;
             all.quote |= bit(*byte == b'"');
             all.backslash |= bit(*byte == b'\\');
-            all.operator |= bit(matches!(byte, b'{' | b'}' | b'[' | b']' | b':' | b','));
+            all.open |= bit(matches!(byte, b'{' | b'['));
+            all.close |= bit(matches!(byte, b'}' | b']'));
+            all.comma |= bit(*byte == b',');
+            all.colon |= bit(*byte == b':');
             all.space |= bit(*byte == b' ');
             all.control |= bit(*byte < b' ');
             all.high |= bit(*byte >= 0x80);
@@ -146,6 +182,13 @@ mod tests {
             #[expect(unsafe_code, reason = "the processor was asked")]
             // SAFETY: the processor has what the function is compiled for.
             let classes = unsafe { x86::of_vectors(block) };
+            assert_eq!(classes, one_by_one(block), "{block:?}");
+        }
+        #[cfg(target_arch = "x86_64")]
+        if crate::event::structure::has_wide_vectors() {
+            #[expect(unsafe_code, reason = "the processor was asked")]
+            // SAFETY: the processor has what the function is compiled for.
+            let classes = unsafe { x86::of_wide_vectors(block) };
             assert_eq!(classes, one_by_one(block), "{block:?}");
         }
     }

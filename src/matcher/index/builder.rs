@@ -39,7 +39,11 @@ impl Draft {
     }
 }
 
-pub(super) fn build(mut listeners: Vec<Listener>, steps_max: u32) -> Segment {
+pub(super) fn build(
+    mut listeners: Vec<Listener>,
+    base: Option<&Arc<Selection>>,
+    steps_max: u32,
+) -> Segment {
     let mut planner = Planner::default();
     let mut checks = Vec::new();
     let mut drafts = Vec::new();
@@ -63,7 +67,8 @@ pub(super) fn build(mut listeners: Vec<Listener>, steps_max: u32) -> Segment {
         let first = draft.symbols(&planner.tables).next();
         (first.is_none(), first)
     });
-    lay_out(&listeners, &checks, &drafts, planner)
+    let selection = base.map_or_else(SelectionBuilder::default, SelectionBuilder::on);
+    lay_out(&listeners, &checks, &drafts, planner, selection)
 }
 
 /// Sorts listeners by filter and yields where each group stands. Equal filters are one program;
@@ -73,7 +78,7 @@ fn group(listeners: &mut [Listener]) -> Vec<Range<usize>> {
     let key = |listener: &Listener| -> (usize, Option<InstallationId>) {
         let program = listener.program();
         let own = program.is_some_and(|program| program.reads_self_generated());
-        let installation = own.then(|| listener.subscription.id.installation.clone());
+        let installation = own.then(|| listener.subscription.owner.id.clone());
         (program.map_or(0, |program| Arc::as_ptr(program) as usize), installation)
     };
     listeners.sort_by_cached_key(key);
@@ -98,6 +103,7 @@ fn lay_out(
     checks: &[Check],
     drafts: &[Draft],
     planner: Planner,
+    mut selection: SelectionBuilder,
 ) -> Segment {
     let mut placed = Vec::with_capacity(listeners.len());
     let mut rows = RowsBuilder::new(checks, drafts, &planner);
@@ -108,7 +114,6 @@ fn lay_out(
     let unanchored = rows.others();
     let RowsBuilder { rows, columns: postings, .. } = rows;
     let mut postings = postings.into_iter();
-    let mut selection = SelectionBuilder::default();
     let mut paths: Vec<(Route, Range<u32>)> = Vec::new();
     let mut last = None;
     let mut columns = Vec::with_capacity(planner.columns.len());

@@ -12,7 +12,7 @@ use switchyard_expr::{Env, Profile, Program, Value, compile};
 use super::generate::Act;
 use crate::domain::{Handler, OnError, SubscriptionId};
 use crate::event::{DecodeError, Decoder, Event, Headers};
-use crate::matcher::{Filter, Listen, Match, Matcher, Matches, Scratch, Subscription};
+use crate::matcher::{Filter, Listen, Match, Matcher, Matches, Owner, Scratch, Subscription};
 use crate::telemetry::SubscriptionStats;
 
 const SITE: &str = "site";
@@ -74,7 +74,7 @@ pub(super) struct World {
     live: HashMap<usize, Vec<Live>>,
     /// How often each subscription neither matched nor failed.
     undecided: HashMap<SubscriptionId, u64>,
-    stats: HashMap<SubscriptionId, Arc<SubscriptionStats>>,
+    stats: HashMap<SubscriptionId, SubscriptionStats>,
     texts: HashMap<SubscriptionId, Vec<Option<String>>>,
 }
 
@@ -122,15 +122,15 @@ impl World {
     fn register(&mut self, installation: usize, modules: &[Registered]) {
         let subscriptions = self.subscriptions(installation, modules);
         for (old, _) in self.live.remove(&installation).unwrap_or_default() {
-            if !subscriptions.iter().any(|new| new.id == old.id) {
-                self.undecided.remove(&old.id);
-                self.stats.remove(&old.id);
+            if !subscriptions.iter().any(|new| new.id() == old.id()) {
+                self.undecided.remove(&old.id());
+                self.stats.remove(&old.id());
             }
         }
         let id = format!("i{installation}").as_str().into();
         let with_texts = subscriptions
             .iter()
-            .map(|s| (Arc::clone(s), self.texts.get(&s.id).cloned().unwrap_or_default()));
+            .map(|s| (Arc::clone(s), self.texts.get(&s.id()).cloned().unwrap_or_default()));
         self.live.insert(installation, with_texts.collect());
         self.matcher.replace_installation(&id, subscriptions);
     }
@@ -179,14 +179,17 @@ impl World {
             key: format!("k{at}").as_str().into(),
         };
         self.texts.insert(id.clone(), texts);
-        let stats = Arc::clone(self.stats.entry(id.clone()).or_default());
+        let stats = self.stats.entry(id.clone()).or_default().clone();
         Some(Subscription {
-            id,
-            app: format!("app-{}", installation % 2).as_str().into(),
-            app_account_id: (!installation.is_multiple_of(3))
-                .then(|| format!("acc-{}", installation % 2).into()),
-            cloud_id: SITE.into(),
-            licensed: installation.is_multiple_of(2),
+            owner: Arc::new(Owner {
+                id: id.installation,
+                app: format!("app-{}", installation % 2).as_str().into(),
+                app_account_id: (!installation.is_multiple_of(3))
+                    .then(|| format!("acc-{}", installation % 2).into()),
+                cloud_id: SITE.into(),
+                licensed: installation.is_multiple_of(2),
+            }),
+            key: id.key,
             listens: listens.into(),
             handler: Arc::new(Handler::Function { subject: "f".into() }),
             include_fields: Box::default(),
@@ -217,21 +220,21 @@ impl World {
             let subscription = &m.subscription;
             let own = self.decoder.is_self_generated(
                 event.envelope.heading(),
-                &subscription.app,
-                subscription.app_account_id.as_deref(),
+                &subscription.owner.app,
+                subscription.owner.app_account_id.as_deref(),
             );
             prop_assert_eq!(m.self_generated, own);
             let error = m.filter_error.as_ref().map_or("", |_| "despite an error");
-            let new = got.insert((m.subscription.id.clone(), "match", error.to_owned()));
-            prop_assert!(new, "twice: {}", m.subscription.id);
+            let new = got.insert((m.subscription.id(), "match", error.to_owned()));
+            prop_assert!(new, "twice: {}", m.subscription.id());
         }
         for failure in &found.failures {
             let error = format!(
                 "{} {} {}",
                 failure.error.kind, failure.error.message, failure.error.offset
             );
-            let new = got.insert((failure.subscription.id.clone(), "error", error));
-            prop_assert!(new, "failed twice: {}", failure.subscription.id);
+            let new = got.insert((failure.subscription.id(), "error", error));
+            prop_assert!(new, "failed twice: {}", failure.subscription.id());
         }
         let expected = self.expected(&event);
         let sources: Vec<_> = self.texts.iter().collect();
@@ -248,11 +251,11 @@ impl World {
                 let filter = &listen.filter;
                 let own = self.decoder.is_self_generated(
                     event.envelope.heading(),
-                    &subscription.app,
-                    subscription.app_account_id.as_deref(),
+                    &subscription.owner.app,
+                    subscription.owner.app_account_id.as_deref(),
                 );
-                let id = subscription.id.clone();
-                let unlicensed = filter.requires_licence && !subscription.licensed;
+                let id = subscription.id();
+                let unlicensed = filter.requires_licence && !subscription.owner.licensed;
                 if (filter.ignore_self && own) || unlicensed {
                     *self.undecided.entry(id).or_default() += 1;
                     continue;
@@ -295,7 +298,7 @@ impl World {
     /// Every event is accounted for: matched, failed, ignored or not matched.
     pub(super) fn check_accounts(&self) -> Result<(), TestCaseError> {
         for (subscription, _) in self.live.values().flatten() {
-            let id = &subscription.id;
+            let id = &subscription.id();
             let expected = self.undecided.get(id).copied().unwrap_or_default();
             let ignored = subscription.stats.ignored.load(Relaxed);
             // Whoever the index rules out is not asked whether it would have been left out.

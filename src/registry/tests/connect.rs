@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock;
-use crate::registry::{ConnectModule, DynamicWebhook, WebhookOwner, WebhookSpec};
+use crate::registry::{ConnectModule, DynamicWebhook, Signed, WebhookOwner, WebhookSpec};
 
 const CONNECT: &str = "com.example";
 const ADDRESS: &str = "https://c.example/base/hooks";
@@ -33,7 +33,7 @@ impl Replica {
 
     async fn add_hooks(&self, keys: &[&str]) -> Result<(), RegisterError> {
         let modules: Vec<_> = keys.iter().map(|key| hook(key)).collect();
-        self.register_connect(&"inst-c".into(), &modules).await
+        self.register_connect(&"inst-c".into(), &modules, &signed(keys)).await
     }
 
     async fn add_webhooks(&self, specs: &[Value]) -> Vec<Result<u64, Vec<String>>> {
@@ -62,8 +62,13 @@ fn hook(key: &str) -> ConnectModule {
     ConnectModule { module_type: "webhooks".into(), data, path: "webhooks[0]".into() }
 }
 
+/// A request that nobody made before.
+fn signed(keys: &[&str]) -> Signed {
+    Signed::new(&uuid::Uuid::new_v4().to_string(), keys.concat().as_bytes(), i64::MAX, i64::MAX)
+}
+
 fn owner() -> WebhookOwner {
-    WebhookOwner { installation: "inst-c".into(), user: None }
+    WebhookOwner { installation: "inst-c".into(), user: None, signed: None }
 }
 
 fn spec(jql: &str) -> Value {
@@ -155,7 +160,7 @@ async fn webhooks_have_results_of_their_own_and_ids_that_are_not_used_again() {
         .install("inst-d", json!({"app": CONNECT, "clientKey": "k", "sharedSecret": "s"}))
         .await
         .unwrap();
-    let other = WebhookOwner { installation: "inst-d".into(), user: None };
+    let other = WebhookOwner { installation: "inst-d".into(), ..owner() };
     let specs = vec![WebhookSpec::read(&spec(""))];
     assert_eq!(replica.register_webhooks(&other, ADDRESS, specs).await.unwrap(), [Ok(4)]);
 }

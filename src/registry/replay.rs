@@ -1,0 +1,136 @@
+//! Signed requests that change something count once: whoever overhears one cannot send it again.
+//!
+//! Tokens of Connect have no id, and clients date them by the second, so two requests of an app may
+//! carry one token. What counts once is the token together with the body. It is told from the
+//! document of the installation whether a request was made before, so all replicas know. Only a
+//! request that would change something is refused: any other is answered as ever.
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::change::RegisterError;
+use crate::clock;
+
+/// Requests remembered. More are made only by an app that exhausts its rate for seconds; then
+/// tokens older than those remembered are refused, made before or not.
+const REMEMBERED_MAX: usize = 1000;
+/// Bytes of a digest that are kept: enough that nobody finds another request with the same.
+const DIGEST_BYTES: usize = 16;
+
+/// A request that its caller signed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Signed {
+    /// Of token and body.
+    digest: String,
+    /// When the token was made, seconds since the epoch.
+    issued_s: i64,
+    /// Until when it is accepted, seconds since the epoch.
+    good_until_s: i64,
+}
+
+impl Signed {
+    /// A request with this token and body.
+    #[must_use]
+    pub fn new(token: &str, body: &[u8], issued_s: i64, good_until_s: i64) -> Self {
+        // No token holds a line break, so none can reach into the body.
+        let digest = Sha256::new().chain_update(token).chain_update("\n").chain_update(body);
+        let digest = digest.finalize();
+        let kept = digest.get(..DIGEST_BYTES).unwrap_or_default();
+        Self { digest: BASE64URL_NOPAD.encode(kept), issued_s, good_until_s }
+    }
+}
+
+/// The signed requests that changed an installation, while their tokens are good.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Spent {
+    /// Tokens that are no younger are refused, seconds since the epoch.
+    #[serde(default)]
+    floor_s: i64,
+    requests: Vec<Request>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    digest: String,
+    issued_s: i64,
+    good_until_s: i64,
+}
+
+impl Spent {
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Takes note of a request that is about to change something.
+    ///
+    /// # Errors
+    /// It was made before.
+    pub(super) fn spend(&mut self, signed: &Signed) -> Result<(), RegisterError> {
+        self.spend_at(signed, clock::now_ms().div_euclid(1000))
+    }
+
+    fn spend_at(&mut self, signed: &Signed, now_s: i64) -> Result<(), RegisterError> {
+        self.requests.retain(|request| request.good_until_s >= now_s);
+        let is_known = self.requests.iter().any(|request| request.digest == signed.digest);
+        if is_known || signed.issued_s <= self.floor_s {
+            return Err(RegisterError::Replayed);
+        }
+        let Signed { digest, issued_s, good_until_s } = signed.clone();
+        self.requests.push(Request { digest, issued_s, good_until_s });
+        if self.requests.len() > REMEMBERED_MAX {
+            let oldest = self.requests.iter().enumerate().min_by_key(|(_, r)| r.issued_s);
+            if let Some((at, issued_s)) = oldest.map(|(at, request)| (at, request.issued_s)) {
+                self.requests.remove(at);
+                self.floor_s = self.floor_s.max(issued_s);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64, body: &str) -> Signed {
+        Signed::new("a.b.c", body.as_bytes(), second, second + 240)
+    }
+
+    #[test]
+    fn same_request_counts_once_and_another_body_is_another_request() {
+        let mut spent = Spent::default();
+        assert!(spent.spend_at(&at(1000, "one"), 1000).is_ok());
+        assert!(spent.spend_at(&at(1000, "two"), 1000).is_ok());
+        for _ in 0..2 {
+            let again = spent.spend_at(&at(1000, "one"), 1240);
+            assert!(matches!(again, Err(RegisterError::Replayed)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_longer_good_is_forgotten() {
+        let mut spent = Spent::default();
+        for number in 0..10_i64 {
+            spent.spend_at(&at(number, "b"), number).unwrap_or_default();
+        }
+        spent.spend_at(&at(5000, "c"), 5000).unwrap();
+        assert_eq!(spent.requests.len(), 1);
+    }
+
+    #[test]
+    fn more_requests_than_are_remembered_leave_no_gap() {
+        let mut spent = Spent::default();
+        let many = i64::try_from(REMEMBERED_MAX).unwrap() + 100;
+        let request = |number: i64| at(1 + number / 100, &number.to_string());
+        for number in 0..many {
+            assert!(spent.spend_at(&request(number), 11).is_ok(), "{number}");
+        }
+        assert_eq!(spent.requests.len(), REMEMBERED_MAX);
+        for number in 0..many {
+            assert!(spent.spend_at(&request(number), 11).is_err(), "{number}");
+        }
+    }
+}

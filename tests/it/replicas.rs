@@ -1,0 +1,153 @@
+//! Apps that speak to several replicas at once: whichever answers, all tell the same.
+
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::{Value, json};
+use switchyard::cli::client::{Client, Refused};
+use tokio::task::JoinSet;
+
+use crate::support::{NatsServer, RouterProcess, Setup, register};
+
+const V1: &str = "/forge/installation/v1/dynamic/module";
+const V2: &str = "/forge/installation/v2/dynamic/module";
+const HANDLER: &str = "http://127.0.0.1:9/hook";
+/// Modules that an installation may have.
+const LIMIT: usize = 100;
+
+async fn two(nats: &NatsServer) -> [RouterProcess; 2] {
+    let (mut one, mut other) = (
+        Setup::new(&nats.url(), nats.folder().join("one")),
+        Setup::new(&nats.url(), nats.folder().join("other")),
+    );
+    <[_; 2]>::from(tokio::join!(one.start(), other.start()))
+}
+
+/// The same app at another replica.
+fn at(router: &RouterProcess, token: &str) -> Client {
+    router.api.with_token(token)
+}
+
+fn trigger(key: Option<&str>, filter: &str) -> Value {
+    let mut body = json!({"type": "trigger", "data": {"endpoint": "hook",
+        "events": ["avi:jira:updated:issue"], "filter": {"expression": filter}}});
+    if let Some(key) = key {
+        body["key"] = json!(key);
+    }
+    body
+}
+
+/// 0 for a success, else the status that it was refused with.
+async fn status(client: &Client, method: Method, path: &str, tag: &str, body: &Value) -> u16 {
+    let headers = [("if-match", tag)];
+    match client.send(method, path, if tag.is_empty() { &[] } else { &headers }, body).await {
+        Ok(_) => 0,
+        Err(error) => error.downcast_ref::<Refused>().expect("an answer").status,
+    }
+}
+
+/// Provisions at `router`; the installation's token.
+async fn provision(router: &RouterProcess, installation: &str) -> String {
+    let app = json!({"kind": "forge", "endpoints": [{"key": "hook", "url": HANDLER}]});
+    router.put("/admin/v1/apps/app-1", app).await;
+    let body = json!({"app": "app-1", "cloudId": "site-1", "product": "jira"});
+    let answer = router.put(&format!("/admin/v1/installations/{installation}"), body).await;
+    answer["token"].as_str().expect("a token").to_owned()
+}
+
+async fn keys(client: &Client) -> Vec<String> {
+    let listed = client.send(Method::GET, V2, &[], &Value::Null).await.expect("a list");
+    let modules = listed["result"].as_array().expect("modules").iter();
+    modules.map(|module| module["key"].as_str().expect("a key").to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn app_goes_on_at_another_replica_than_it_began_at() {
+    let nats = NatsServer::start().await;
+    let [one, other] = two(&nats).await;
+    for round in 0..30 {
+        let token = provision(&one, &format!("inst-{round}")).await;
+        let (here, there) = (at(&one, &token), at(&other, &token));
+        let data = trigger(None, "true")["data"].take();
+        let key = register(&there, data).await;
+        let path = format!("{V2}/{key}");
+        assert_eq!(status(&here, Method::PUT, &path, "", &trigger(None, "false")).await, 0);
+        let read = there.send(Method::GET, &path, &[], &Value::Null).await.expect("the module");
+        assert_eq!(read["data"]["filter"]["expression"], "false", "round {round}");
+        assert_eq!(keys(&here).await, [key]);
+        assert_eq!(status(&there, Method::DELETE, &path, "", &Value::Null).await, 0);
+        assert_eq!(status(&here, Method::GET, &path, "", &Value::Null).await, 404);
+        assert_eq!(keys(&here).await, Vec::<String>::new(), "round {round}");
+    }
+    // A handler that the app got at one replica may be named at the other.
+    let token = provision(&one, "inst-last").await;
+    let app = json!({"kind": "forge", "functions": ["late"],
+        "endpoints": [{"key": "hook", "url": HANDLER}]});
+    one.put("/admin/v1/apps/app-1", app).await;
+    let late = json!({"function": "late", "events": ["avi:jira:updated:issue"]});
+    register(&at(&other, &token), late).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_registrations_at_two_replicas_end_at_exactly_the_limit() {
+    let nats = NatsServer::start().await;
+    let routers = two(&nats).await;
+    let token = provision(&routers[0], "inst-1").await;
+    let items: Vec<Value> = (0..LIMIT - 20).map(|_| trigger(None, "true")).collect();
+    let batch = json!({"items": items});
+    let client = at(&routers[0], &token);
+    client.send(Method::POST, &format!("{V2}:batch"), &[], &batch).await.expect("room");
+    let mut calls = JoinSet::new();
+    for number in 0..50 {
+        let client = at(&routers[number % 2], &token);
+        let filter = format!("event.issue.id == '{number}'");
+        calls.spawn(
+            async move { status(&client, Method::POST, V2, "", &trigger(None, &filter)).await },
+        );
+    }
+    let mut answers = calls.join_all().await;
+    answers.sort_unstable();
+    assert_eq!(answers, [[0; 20].as_slice(), &[422; 30]].concat());
+    for router in &routers {
+        assert_eq!(keys(&at(router, &token)).await.len(), LIMIT);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_writers_of_one_key_one_is_told_that_it_came_late() {
+    let nats = NatsServer::start().await;
+    let routers = two(&nats).await;
+    let token = provision(&routers[0], "inst-1").await;
+    let [one, other] = routers.each_ref().map(|router| at(router, &token));
+    for round in 0..20 {
+        let key = format!("key-{round}");
+        let (mine, theirs) = (trigger(Some(&key), "1 == 1"), trigger(Some(&key), "2 == 2"));
+        let answers = tokio::join!(
+            status(&one, Method::POST, V1, "", &mine),
+            status(&other, Method::POST, V1, "", &theirs)
+        );
+        assert!(matches!(answers, (0, 422) | (422, 0)), "{answers:?}");
+        let path = format!("{V1}/{key}");
+        let answers = tokio::join!(
+            status(&one, Method::PUT, &path, "\"1\"", &mine),
+            status(&other, Method::PUT, &path, "\"1\"", &theirs)
+        );
+        assert!(matches!(answers, (0, 412) | (412, 0)), "{answers:?}");
+        let kept = one.send(Method::GET, &path, &[], &Value::Null).await.expect("the module");
+        let won = if answers.0 == 0 { mine } else { theirs };
+        assert_eq!(kept["data"]["filter"], won["data"]["filter"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_go_on_while_the_broker_is_away() {
+    let mut nats = NatsServer::start().await;
+    let router = Setup::new(&nats.url(), nats.folder().join("router")).start().await;
+    let token = provision(&router, "inst-1").await;
+    let client = at(&router, &token);
+    let key = register(&client, trigger(None, "true")["data"].take()).await;
+    nats.kill();
+    let listed = tokio::time::timeout(Duration::from_secs(4), keys(&client)).await;
+    assert_eq!(listed.expect("an answer in time"), [key]);
+    assert_eq!(status(&client, Method::GET, &format!("{V2}/none"), "", &Value::Null).await, 404);
+}
