@@ -109,6 +109,28 @@ pub(crate) struct Sequence {
     pub(crate) height: u16,
 }
 
+impl Sequence {
+    /// The operands of the top-level `&&`, from left to right; none behind declarations.
+    pub(crate) fn conjuncts(&self) -> Vec<&Expr> {
+        fn collect<'t>(expr: &'t Expr, out: &mut Vec<&'t Expr>) {
+            match &expr.kind {
+                ExprKind::Chain { first, rest }
+                    if rest.iter().all(|applied| applied.op == BinaryOp::And) =>
+                {
+                    collect(first, out);
+                    rest.iter().for_each(|applied| collect(&applied.operand, out));
+                }
+                _ => out.push(expr),
+            }
+        }
+        let mut out = Vec::new();
+        if let (Body::Expr(expr), []) = (&self.body, &*self.declarations) {
+            collect(expr, &mut out);
+        }
+        out
+    }
+}
+
 /// What a sequence yields.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Body {

@@ -148,15 +148,15 @@ pub fn canonical(source: &str) -> Result<String, Rejected> {
     Ok(tree.to_string())
 }
 
-/// Where the operands of the top-level `&&` of an expression stand, in the order of
-/// [`predicate::Condition::operands`]; the whole of it if there is no such operator, and nothing
-/// behind declarations. Each is an expression of its own.
+/// The operands of the top-level `&&` of an expression, each an expression of its own in canonical
+/// spelling, in the order of [`predicate::Condition::operands`]; all of it if there is no such
+/// operator, and nothing behind declarations.
 ///
 /// # Errors
-/// As [`compile`].
-pub fn operands(source: &str, profile: Profile) -> Result<Vec<Span>, Rejected> {
-    let (typed, _) = read(source, profile)?;
-    Ok(predicate::conjuncts_of(&typed).into_iter().map(|operand| operand.span).collect())
+/// The errors of its syntax.
+pub fn operands(source: &str) -> Result<Vec<String>, Rejected> {
+    let tree = parse::parse(source).map_err(|diagnostics| Rejected { diagnostics })?;
+    Ok(tree.conjuncts().into_iter().map(ToString::to_string).collect())
 }
 
 /// How many tokens an expression consists of, its end included.

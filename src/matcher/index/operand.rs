@@ -33,16 +33,13 @@ pub(super) struct Operand {
 
 /// The texts of the operands of the top-level `&&` of a filter; none if there are not as many as
 /// `count`, or if one alone could say something else than as part of the filter.
-pub(super) fn texts(source: &str, count: usize) -> Vec<&str> {
-    let spans = operands(source, Profile::Filter).unwrap_or_default();
-    let texts: Option<Vec<&str>> =
-        spans.iter().map(|span| source.get(span.start as usize..span.end as usize)).collect();
-    let texts = texts.filter(|texts| texts.len() == count).unwrap_or_default();
+pub(super) fn texts(source: &str, count: usize) -> Vec<String> {
+    let texts = operands(source).unwrap_or_default();
     // A function that is alone cannot call itself.
     let may_hold_function = source.len() <= WITH_FUNCTION_BYTES_MAX;
     let functions_max = usize::from(may_hold_function);
-    let is_plain = |text: &&str| text.matches("=>").count() <= functions_max;
-    if texts.iter().all(is_plain) { texts } else { Vec::new() }
+    let is_plain = |text: &String| text.matches("=>").count() <= functions_max;
+    if texts.len() == count && texts.iter().all(is_plain) { texts } else { Vec::new() }
 }
 
 /// The program of an operand, if it says the same to all apps.

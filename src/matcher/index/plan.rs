@@ -65,7 +65,8 @@ impl Planner {
             let steps_left = steps_max - source_len * 4 - searched - swallowed;
             let evaluations = steps_left / operand::STEPS_MAX as usize;
             let texts = operand::texts(&source, operands.len());
-            let texts = texts.into_iter().map(Some).take(evaluations.min(operand::COUNT_MAX));
+            let texts = texts.iter().map(|text| Some(&**text));
+            let texts = texts.take(evaluations.min(operand::COUNT_MAX));
             out.truncate(start);
             for (at, text) in (0..operands.len()).zip(texts.chain(std::iter::repeat(None))) {
                 self.operand(operands, at, text, may_test_items, out);
