@@ -42,7 +42,9 @@ async fn loses_nothing_when_the_router_is_killed_five_times_under_load() {
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
         .with("SWITCHYARD_DELIVERY__ENDPOINT_QUEUE_MAX", 100_000)
         .with("SWITCHYARD_DELIVERY__PARK_AFTER_MS", 600_000)
-        .with("SWITCHYARD_EVENTS__ACK_WAIT_S", 5);
+        // So long that no deadline runs out on a machine that is busy with other tests: that, too,
+        // would repeat an event, and no kill would explain it.
+        .with("SWITCHYARD_EVENTS__ACK_WAIT_S", 15);
     let mut router = setup.start().await;
     let app = router.provision("app-1", "inst-1", SITE, &sink.url("/hook")).await;
     let events = json!(["avi:jira:updated:issue"]);
