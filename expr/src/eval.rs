@@ -77,6 +77,8 @@ impl Program {
             meter: Meter::new(env.steps_max),
             stack: with_capacity_of(std::mem::take(&mut scratch.stack), |_| Value::Null),
             handlers: Vec::new(),
+            source: None,
+            shifts: None,
         };
         let outcome = machine.routine(&self.shape.main, None);
         scratch.steps = machine.meter.steps();
@@ -149,6 +151,10 @@ struct Evaluator<'v, V> {
     /// Slots and operands of all active functions, innermost last.
     stack: Vec<Value<'v>>,
     handlers: Vec<Handler>,
+    /// The source of this filter, and how places move in it: put together at the first error, since
+    /// a filter may catch thousands.
+    source: Option<String>,
+    shifts: Option<Box<[i32]>>,
 }
 
 /// Where a fault inside a `try` block goes.
@@ -231,7 +237,8 @@ impl<'v, V: View> Evaluator<'v, V> {
                 Ok(Flow::Next) => {}
                 Ok(Flow::Return) => break,
                 Err(fault) => {
-                    self.recover(fault.at(self.span(at)), &mut running, handlers)?;
+                    let fault = fault.at(self.span(at));
+                    self.recover(fault, &mut running, handlers)?;
                 }
             }
         }
@@ -250,8 +257,9 @@ impl<'v, V: View> Evaluator<'v, V> {
         }
         let Some(handler) = self.handlers.pop() else { return Err(fault) };
         self.stack.truncate(handler.stack);
-        let source = self.program.source_with(self.constants);
-        let caught = builtin::caught(fault, &source, &mut self.meter);
+        let program = self.program;
+        let source = self.source.get_or_insert_with(|| program.source_with(self.constants));
+        let caught = builtin::caught(fault, source, &mut self.meter);
         // What stands there belongs to the `try` as a whole.
         let caught = caught.map_err(|fault| fault.at(self.span(handler.target as usize)))?;
         self.stack.push(caught);
@@ -260,9 +268,10 @@ impl<'v, V: View> Evaluator<'v, V> {
     }
 
     /// Where an instruction comes from, in the source of this filter.
-    fn span(&self, at: usize) -> Span {
+    fn span(&mut self, at: usize) -> Span {
+        let slots = &self.program.slots;
         let span = self.program.spans.get(at).copied().unwrap_or(Span::NONE);
-        self.program.slots.moved(span, self.constants)
+        slots.moved(span, self.shifts.get_or_insert_with(|| slots.shifts(self.constants)))
     }
 
     fn pop(&mut self) -> Value<'v> {

@@ -152,7 +152,7 @@ impl Program {
     /// Length of the source in UTF-8 bytes.
     pub fn source_len(&self) -> usize {
         let whole = Span::new(0, self.shape.source.len());
-        self.shape.slots.moved(whole, &self.constants).end as usize
+        self.shape.slots.moved(whole, &self.shape.slots.shifts(&self.constants)).end as usize
     }
 
     /// Whether it was compiled from `source`.

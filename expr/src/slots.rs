@@ -115,18 +115,26 @@ impl Slots {
         rest == Some("")
     }
 
-    /// Where a span of `source` stands once `constants` are in these slots.
-    pub(crate) fn moved(&self, span: Span, constants: &Constants) -> Span {
+    /// By how much a place moves once `constants` are in these slots: behind none of them, behind
+    /// the first, and so on.
+    pub(crate) fn shifts(&self, constants: &Constants) -> Box<[i32]> {
+        let mut shift = 0_i32;
+        let behind = self.0.iter().enumerate().map(|(at, slot)| {
+            let len = i32::try_from(constants.text(at).len()).unwrap_or_default();
+            shift += len - (slot.end - slot.start).cast_signed();
+            shift
+        });
+        std::iter::once(0).chain(behind).collect()
+    }
+
+    /// Where a span of the source stands with these [`Self::shifts`].
+    pub(crate) fn moved(&self, span: Span, shifts: &[i32]) -> Span {
         if span == Span::NONE {
             return span;
         }
         let moved = |place: u32| {
-            let before = self.0.iter().enumerate().take_while(|(_, slot)| slot.end <= place);
-            let offset = before.fold(i64::from(place), |place, (at, slot)| {
-                let len = i64::try_from(constants.text(at).len()).unwrap_or_default();
-                place + len - i64::from(slot.end - slot.start)
-            });
-            u32::try_from(offset).unwrap_or(place)
+            let before = self.0.partition_point(|slot| slot.end <= place);
+            place.saturating_add_signed(shifts.get(before).copied().unwrap_or_default())
         };
         Span { start: moved(span.start), end: moved(span.end) }
     }
@@ -187,7 +195,7 @@ mod tests {
         assert!(!slots.is_filled(first, &constants, first));
         for word in ["a", "'x'", "||", "b", "1", "+", "c", first] {
             let at = first.find(word).unwrap();
-            let span = slots.moved(Span::new(at, at + word.len()), &constants);
+            let span = slots.moved(Span::new(at, at + word.len()), &slots.shifts(&constants));
             let expected = match word {
                 "'x'" => "'long'",
                 "1" => "234",
@@ -196,6 +204,6 @@ mod tests {
             };
             assert_eq!(span.text(second), expected);
         }
-        assert_eq!(slots.moved(Span::NONE, &constants), Span::NONE);
+        assert_eq!(slots.moved(Span::NONE, &slots.shifts(&constants)), Span::NONE);
     }
 }
