@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
 use crate::check::is_pattern_method;
-use crate::constants::{BYTES_MAX, Constants};
+use crate::constants::{BYTES_MAX, Constants, is_short_number};
 use crate::lex::{Token, TokenKind, lex};
 use crate::span::Span;
 
@@ -39,7 +39,8 @@ impl Slots {
             let token = tokens.get(at)?;
             let span = token.span;
             match &token.kind {
-                TokenKind::Number(_) => {
+                // Others take too long to read each time.
+                TokenKind::Number(_) if is_short_number(span.text(source)) => {
                     Some(Slot { start: span.start, end: span.end, is_number: true })
                 }
                 TokenKind::String(value) if !is_part_of_shape(&tokens, at) => {
@@ -171,15 +172,21 @@ mod tests {
 
     #[test]
     fn constants_are_found() {
-        let source = r#"event.a == 'x' && ["y", 2.5].includes(event['b']) && c('p') == """#;
-        assert_eq!(texts(source), ["x", "y", "2.5", "p", ""]);
+        let source = r#"event.a == 'x' && ["y", 25].includes(event['b']) && c('p') == """#;
+        assert_eq!(texts(source), ["x", "y", "25", "p", ""]);
     }
 
     #[test]
-    fn names_keys_patterns_and_escapes_are_no_constants() {
-        for source in
-            ["event['a']", "event?.['a']", "{'a': event}", "event.match('a+')", r"event == 'a\n'"]
-        {
+    fn names_keys_patterns_escapes_and_long_numbers_are_no_constants() {
+        for source in [
+            "event['a']",
+            "event?.['a']",
+            "{'a': event}",
+            "event.match('a+')",
+            r"event == 'a\n'",
+            "event > 2.5",
+            "event < 1234567890",
+        ] {
             assert_eq!(texts(source), [""; 0], "{source}");
         }
     }
