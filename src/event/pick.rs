@@ -9,8 +9,7 @@ mod unescape;
 
 use std::sync::Arc;
 
-pub(super) use names::Filter;
-use names::{Lookup, Names, NamesBuilder, RowId};
+use names::{Lookup, Names, NamesBuilder, RowId, Sieve};
 use unescape::unescape;
 
 use super::scan::{Walk, offset, parse_number};
@@ -358,10 +357,10 @@ impl Picker<'_> {
         let names = self.selection.names.of(names);
         // How an escaped name ends tells nothing.
         let is_plain = !self.walk.has_escaped_names();
-        let filter = if is_plain { names.filter } else { Filter::ALL };
+        let sieve = if is_plain { names.sieve } else { Sieve::ALL };
         self.walk.enter();
         loop {
-            let mark = self.walk.next_of(filter);
+            let mark = self.walk.next_of(|text, colon| sieve.may_have(text, colon));
             if self.walk.byte(mark) != b':' {
                 return mark + 1;
             }

@@ -16,7 +16,6 @@ use std::borrow::Cow;
 use switchyard_expr::TapeLimits;
 
 use super::members::Outline;
-use super::pick::Filter;
 use super::structure::{BLOCK, BlockTokens, Marks, Structure, bits};
 pub(super) use scalar::parse_number;
 use scalar::scalar;
@@ -206,15 +205,15 @@ impl<'a> Walk<'a> {
         self.marks.next()
     }
 
-    /// The next colon or closing bracket in a map that was entered: of colons, only those behind
-    /// what may be one of the `names`. Goes over the lists and maps between.
+    /// The next colon or closing bracket in a map that was entered: of colons, only those that
+    /// `may_be` wanted, given the text and their place in it. Goes over the lists and maps between.
     #[inline(always)]
-    pub(super) fn next_of(&mut self, names: &Filter) -> usize {
+    pub(super) fn next_of(&mut self, may_be: impl Fn(&[u8], usize) -> bool) -> usize {
         let (mut marks, mut open) = (self.marks.clone(), self.span);
         let at = loop {
             let at = marks.next();
             match byte(self.text, at) {
-                b':' if !names.may_have(self.text, at) => {}
+                b':' if !may_be(self.text, at) => {}
                 b'{' | b'[' => {
                     let Span { end, next } = self.spans.get(open).copied().unwrap_or_default();
                     marks = self.structure.marks_from(end as usize + 1);

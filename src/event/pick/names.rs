@@ -19,7 +19,7 @@ pub(super) struct Names {
 
 #[derive(Clone, Copy, Debug)]
 struct Row {
-    filter: Filter,
+    sieve: Sieve,
     first_slot: u32,
     /// How far to shift a hash for a place in the table.
     shift: u32,
@@ -42,11 +42,11 @@ impl Names {
     #[inline]
     pub(super) fn of(&self, row: RowId) -> Lookup<'_> {
         let row = self.rows.get(row.0 as usize);
-        let Some(Row { first_slot, shift, filter, .. }) = row else { return Lookup::NONE };
+        let Some(Row { first_slot, shift, sieve, .. }) = row else { return Lookup::NONE };
         let (first_slot, shift) = (*first_slot, *shift);
         let slots = first_slot as usize..first_slot as usize + (1 << (64 - shift));
         Lookup {
-            filter,
+            sieve,
             slots: self.slots.get(slots).unwrap_or_default(),
             shift,
             entries: &self.entries,
@@ -89,7 +89,7 @@ impl Names {
 /// The names of one map.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lookup<'n> {
-    pub(super) filter: &'n Filter,
+    pub(super) sieve: &'n Sieve,
     slots: &'n [u32],
     shift: u32,
     entries: &'n [Entry],
@@ -97,7 +97,7 @@ pub(super) struct Lookup<'n> {
 }
 
 impl Lookup<'_> {
-    const NONE: Self = Self { filter: Filter::ALL, slots: &[], shift: 0, entries: &[], bytes: &[] };
+    const NONE: Self = Self { sieve: Sieve::ALL, slots: &[], shift: 0, entries: &[], bytes: &[] };
 
     /// Where the name that stands at `start` to `end` of `text` leads to.
     #[inline(always)]
@@ -126,14 +126,14 @@ impl Lookup<'_> {
 
 /// Tells of most names in a few instructions that they are not among those of a row.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::event) struct Filter([u64; 4]);
+pub(super) struct Sieve([u64; 4]);
 
-impl Filter {
-    pub(in crate::event) const ALL: &Self = &Self([u64::MAX; 4]);
+impl Sieve {
+    pub(super) const ALL: &Self = &Self([u64::MAX; 4]);
 
     /// Whether the name before the colon at `colon` may be one of those added.
     #[inline(always)]
-    pub(in crate::event) fn may_have(&self, text: &[u8], colon: usize) -> bool {
+    pub(super) fn may_have(&self, text: &[u8], colon: usize) -> bool {
         let before = text.get(..colon).unwrap_or_default();
         let Some(last @ [_, _, _, quote]) = before.last_chunk() else { return true };
         let (word, bit) = Self::place(*last);
@@ -183,7 +183,7 @@ impl NamesBuilder {
     pub(super) fn row(&mut self, names: Vec<(Box<str>, u32)>) -> RowId {
         let size = (names.len() * 4).next_power_of_two().max(2);
         let mut row = Row {
-            filter: Filter::default(),
+            sieve: Sieve::default(),
             first_slot: offset(self.slots.len()),
             shift: 64 - size.trailing_zeros(),
             first: offset(self.entries.len()),
@@ -191,7 +191,7 @@ impl NamesBuilder {
         };
         self.slots.resize(self.slots.len() + size, NONE);
         for (name, target) in names {
-            row.filter.add(name.as_bytes());
+            row.sieve.add(name.as_bytes());
             self.add(&row, size, &name, target);
         }
         self.rows.push(row);
