@@ -18,7 +18,7 @@ use super::scan::{Walk, offset, parse_number};
 pub const ITEMS_MAX: u32 = 256;
 
 /// A value in a selection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Place(u32);
 
 impl Place {
@@ -36,6 +36,8 @@ pub struct Selection {
 /// What is asked of the value at a place.
 #[derive(Debug, Default)]
 struct Asked {
+    /// The map that it is a member of; of the event itself, itself.
+    parent: Place,
     /// Of a map, members: the row of their names; each leads to a place.
     members: RowId,
     /// Of a list, its items, and of these that are maps members: the row of their names.
@@ -53,6 +55,7 @@ pub struct SelectionBuilder {
 
 #[derive(Debug, Default)]
 struct Wanted {
+    parent: Place,
     members: Vec<(Box<str>, u32)>,
     items: Option<Vec<Box<str>>>,
 }
@@ -68,10 +71,17 @@ impl SelectionBuilder {
     #[must_use]
     pub fn on(base: &Arc<Selection>) -> Self {
         let wanted = |asked: &Asked| Wanted {
+            parent: asked.parent,
             members: base.names.entries(asked.members).collect(),
             items: asked.items.map(|row| base.names.entries(row).map(|(name, _)| name).collect()),
         };
         Self { places: base.places.iter().map(wanted).collect(), base: Some(Arc::clone(base)) }
+    }
+
+    /// How many places there are so far, the event among them.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.places.len()
     }
 
     /// Asks for the member `name` of a map.
@@ -82,7 +92,7 @@ impl SelectionBuilder {
             return Place(*known);
         }
         wanted.members.push((name.into(), fresh));
-        self.places.push(Wanted::default());
+        self.places.push(Wanted { parent: of, ..Wanted::default() });
         Place(fresh)
     }
 
@@ -119,6 +129,7 @@ impl SelectionBuilder {
         let places = self.places.into_iter().map(|wanted| {
             let width = wanted.width();
             Asked {
+                parent: wanted.parent,
                 members: names.row(wanted.members),
                 width,
                 items: wanted.items.map(|items| names.row(items.into_iter().zip(1..).collect())),
@@ -136,6 +147,12 @@ impl Wanted {
 }
 
 impl Selection {
+    /// How many places there are, the event among them.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
     /// Bytes on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
@@ -243,6 +260,13 @@ impl<'e> Picks<'e> {
         let value = self.picked.values.get(place.0 as usize).copied().unwrap_or_default();
         let width = || self.selection.places.get(place.0 as usize).map_or(0, |asked| asked.width);
         self.pick(value, width)
+    }
+
+    /// The map that the value at a place is a member of; none of the event itself.
+    #[must_use]
+    pub fn parent(self, place: Place) -> Option<Place> {
+        let asked = self.selection.places.get(place.0 as usize)?;
+        (place != Place::ROOT).then_some(asked.parent)
     }
 
     #[inline]

@@ -84,7 +84,7 @@ pub(super) struct Segment {
     /// Runs of rows. At the start stands one of none.
     rows: Box<[Check]>,
     tables: Tables,
-    /// Shared with other segments of the partition that ask for no more.
+    /// Shared with other segments that ask for no more, or hardly less.
     selection: Arc<Selection>,
     paths: Box<[(Route, Range<u32>)]>,
     /// In the order of their paths.
@@ -136,10 +136,20 @@ impl Findings {
 }
 
 impl Segment {
-    /// Indexes `listeners`, to stand behind the segment `first`: what that one picks of an event
-    /// need not be picked again.
-    pub(super) fn build(listeners: Vec<Listener>, first: Option<&Self>, steps_max: u32) -> Self {
-        builder::build(listeners, first.map(|first| &first.selection), steps_max)
+    /// Indexes `listeners`, to stand behind a segment with the selection `first`: what that one picks
+    /// of an event need not be picked again. Without one, `shared` is used if it comes near.
+    pub(super) fn build(
+        listeners: Vec<Listener>,
+        first: Option<&Arc<Selection>>,
+        shared: Option<&Arc<Selection>>,
+        steps_max: u32,
+    ) -> Self {
+        builder::build(listeners, first, shared, steps_max)
+    }
+
+    /// What it picks of an event.
+    pub(super) fn selection(&self) -> &Arc<Selection> {
+        &self.selection
     }
 
     /// Decides all filters: which hold, and which only evaluation can tell. Of the same event,
@@ -276,14 +286,13 @@ impl Segment {
             .operands
             .iter()
             .map(|(operand, postings)| operand.heap_bytes() + postings.heap_bytes());
-        let routes = self.paths.iter().map(|(route, _)| route.heap_bytes()).sum::<usize>();
         size_of_val(&*self.listeners)
             + size_of_val(&*self.by_pointer)
             + size_of_val(&*self.rows)
             + size_of_val(&*self.columns)
             + size_of_val(&*self.paths)
-            + self.selection.heap_bytes()
-            + routes
+            // Its part of what it shares.
+            + self.selection.heap_bytes() / Arc::strong_count(&self.selection)
             + self.tables.heap_bytes()
             + columns.sum::<usize>()
             + size_of_val(&*self.operands)

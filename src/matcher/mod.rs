@@ -9,6 +9,7 @@ mod evaluate;
 mod index;
 pub mod metrics;
 mod partition;
+mod selections;
 pub mod snapshot;
 pub mod subscription;
 

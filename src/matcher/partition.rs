@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::Subscription;
 use super::index::{Listener, Segment};
+use crate::event::pick::Selection;
 
 /// Up to this many listeners are one segment, always: building it takes less than a millisecond,
 /// and a lookup in one is faster than in two. Tests meet several segments sooner.
@@ -41,11 +42,18 @@ impl Partition {
         self.layers.is_empty()
     }
 
-    /// Takes out and adds listeners. Whoever goes must be on.
+    /// What its events are asked, if there is anyone to ask.
+    pub(super) fn selection(&self) -> Option<&Arc<Selection>> {
+        self.layers.first().map(|layer| layer.segment.selection())
+    }
+
+    /// Takes out and adds listeners. Whoever goes must be on. `shared` is what other sites pick of
+    /// events of the type.
     pub(super) fn change(
         &mut self,
         gone: &[Arc<Subscription>],
         came: Vec<Listener>,
+        shared: Option<&Arc<Selection>>,
         steps_max: u32,
     ) {
         for subscription in gone {
@@ -58,8 +66,8 @@ impl Partition {
         listeners.extend(came);
         drop(merged);
         if !listeners.is_empty() {
-            let first = self.layers.first().map(|layer| &*layer.segment);
-            let segment = Arc::new(Segment::build(listeners, first, steps_max));
+            let segment = Segment::build(listeners, self.selection(), shared, steps_max);
+            let segment = Arc::new(segment);
             self.layers.push(Layer { segment, removed: Removed::default() });
         }
     }

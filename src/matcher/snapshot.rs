@@ -10,6 +10,7 @@ use foldhash::fast::{FixedState, RandomState};
 
 use super::index::Listener;
 use super::partition::Partition;
+use super::selections::Selections;
 use super::{Matches, Scratch, Subscription, evaluate};
 use crate::domain::{CloudId, EventType, InstallationId, SubscriptionId};
 use crate::event::{Decoder, Heading};
@@ -27,8 +28,15 @@ type Tenant = HashMap<EventType, Arc<Partition>, RandomState>;
 #[derive(Debug)]
 pub struct Matcher {
     shards: Box<[ArcSwap<Tenants>]>,
-    installations: Mutex<Installations>,
+    writer: Mutex<Writer>,
     steps_max: u32,
+}
+
+/// What only changes look at.
+#[derive(Debug, Default)]
+struct Writer {
+    installations: Installations,
+    selections: Selections,
 }
 
 type Installations = HashMap<InstallationId, Box<[Enrolled]>, RandomState>;
@@ -56,7 +64,7 @@ impl Matcher {
     #[must_use]
     pub fn new(steps_max: u32) -> Self {
         let shards = (0..SHARDS).map(|_| ArcSwap::default()).collect();
-        Self { shards, installations: Mutex::default(), steps_max }
+        Self { shards, writer: Mutex::default(), steps_max }
     }
 
     /// Replaces all live subscriptions of one installation, at once per event type; an empty list
@@ -76,7 +84,8 @@ impl Matcher {
         &self,
         changes: impl IntoIterator<Item = (InstallationId, Vec<Arc<Subscription>>)>,
     ) {
-        let mut installations = self.locked();
+        let mut writer = self.locked();
+        let Writer { installations, selections } = &mut *writer;
         let mut touched = Changes::default();
         let mut fresh = Vec::new();
         for (installation, subscriptions) in changes {
@@ -87,7 +96,7 @@ impl Matcher {
                 .map(|old| (old.subscription.id(), self.seen(old).wrapping_sub(old.unseen)));
             fresh.push((installation, seen_so_far.collect::<HashMap<_, u64>>(), subscriptions));
         }
-        self.publish(touched);
+        self.publish(touched, selections);
         for (installation, seen_so_far, subscriptions) in fresh {
             let enrol = |subscription| {
                 let mut enrolled = Enrolled { subscription, unseen: 0 };
@@ -102,12 +111,12 @@ impl Matcher {
         }
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Installations> {
-        self.installations.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> std::sync::MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the touched partitions and swaps them in, one pointer per shard.
-    fn publish(&self, touched: Changes) {
+    fn publish(&self, touched: Changes, selections: &mut Selections) {
         let mut fresh: BTreeMap<usize, Tenants> = BTreeMap::new();
         for ((cloud, event_type), change) in touched {
             let shard = shard_of(cloud.as_str());
@@ -115,7 +124,11 @@ impl Matcher {
             let mut tenant = tenants.get(&cloud).map(|t| (**t).clone()).unwrap_or_default();
             let known = tenant.get(&event_type).map(|partition| (**partition).clone());
             let mut partition = known.unwrap_or_else(Partition::new);
-            partition.change(&change.gone, change.came, self.steps_max);
+            let shared = selections.get(&event_type);
+            partition.change(&change.gone, change.came, shared.as_ref(), self.steps_max);
+            if let Some(selection) = partition.selection() {
+                selections.offer(&event_type, selection);
+            }
             if partition.is_empty() {
                 tenant.remove(&event_type);
             } else {
@@ -174,8 +187,8 @@ impl Matcher {
     /// this replica knows it; `None` when it is not live.
     #[must_use]
     pub fn not_matched(&self, id: &SubscriptionId) -> Option<u64> {
-        let installations = self.locked();
-        let subscriptions = installations.get(&id.installation)?;
+        let writer = self.locked();
+        let subscriptions = writer.installations.get(&id.installation)?;
         let enrolled = subscriptions.iter().find(|enrolled| enrolled.subscription.id() == *id)?;
         let stats = enrolled.subscription.stats.peek();
         let decided =

@@ -41,7 +41,8 @@ impl Draft {
 
 pub(super) fn build(
     mut listeners: Vec<Listener>,
-    base: Option<&Arc<Selection>>,
+    first: Option<&Arc<Selection>>,
+    shared: Option<&Arc<Selection>>,
     steps_max: u32,
 ) -> Segment {
     let mut planner = Planner::default();
@@ -67,8 +68,20 @@ pub(super) fn build(
         let first = draft.symbols(&planner.tables).next();
         (first.is_none(), first)
     });
+    let base = first.or_else(|| shared.filter(|shared| is_near(shared, &planner)));
     let selection = base.map_or_else(SelectionBuilder::default, SelectionBuilder::on);
     lay_out(&listeners, &checks, &drafts, planner, selection)
+}
+
+/// Whether picking what `shared` asks for is worth being shared: what is in the cache for the events
+/// of other sites costs less, even if it asks for more.
+fn is_near(shared: &Selection, planner: &Planner) -> bool {
+    const MORE_MAX: usize = 16;
+    let mut own = SelectionBuilder::default();
+    for (path, _) in &planner.columns {
+        Route::new(path, &mut own);
+    }
+    shared.places() <= own.places() * 2 + MORE_MAX
 }
 
 /// Sorts listeners by filter and yields where each group stands. Equal filters are one program;

@@ -9,7 +9,7 @@ use switchyard_expr::{Condition, Path, Program, limits};
 use super::check::{Check, Op, Tables};
 use super::column::{ColumnBuilder, ITEMS_MAX, Kind, READ_STEPS_MAX};
 use super::dictionary::{Symbol, index};
-use super::operand;
+use super::{operand, route};
 
 /// Position of a column among those of a segment.
 pub(super) type ColumnId = u16;
@@ -260,7 +260,7 @@ impl Planner {
 
     /// The column of a path; none when there are too many.
     fn column(&mut self, path: &Path, kind: Kind) -> Option<ColumnId> {
-        if path.is_derived() {
+        if path.is_derived() || path.steps.len() > route::STEPS_MAX {
             return None;
         }
         let key = (path.clone(), kind);

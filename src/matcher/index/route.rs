@@ -4,12 +4,17 @@ use switchyard_expr::Path;
 
 use crate::event::pick::{Pick, Picks, Place, SelectionBuilder};
 
-/// A path as places of a selection.
-#[derive(Debug)]
+/// A path as a place of a selection.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Route {
-    /// Each step's place, and whether what is missing there makes the whole path null.
-    steps: Box<[(Place, bool)]>,
+    end: Place,
+    /// Whether what is missing there makes the whole path null: a bit for each step, that of the
+    /// last one lowest.
+    optional: u64,
 }
+
+/// Longest path that is followed here.
+pub(super) const STEPS_MAX: usize = u64::BITS as usize;
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug)]
@@ -21,38 +26,44 @@ pub(super) enum Found<'e> {
 }
 
 impl Route {
+    /// The route of a path of at most [`STEPS_MAX`] steps.
     pub(super) fn new(path: &Path, selection: &mut SelectionBuilder) -> Self {
-        let mut at = Place::ROOT;
-        let steps = path.steps.iter().map(|step| {
-            at = selection.member(at, &step.name);
-            (at, step.optional)
-        });
-        Self { steps: steps.collect() }
+        debug_assert!(path.steps.len() <= STEPS_MAX, "longer ones are not asked for");
+        let start = Self { end: Place::ROOT, optional: 0 };
+        path.steps.iter().fold(start, |route, step| Self {
+            end: selection.member(route.end, &step.name),
+            optional: route.optional << 1 | u64::from(step.optional),
+        })
     }
 
     /// Where it leads to.
-    pub(super) fn end(&self) -> Place {
-        self.steps.last().map_or(Place::ROOT, |(place, _)| *place)
+    pub(super) fn end(self) -> Place {
+        self.end
     }
 
     /// Follows the path as [`Path::resolve`] does.
     #[inline]
-    pub(super) fn follow<'e>(&self, picks: Picks<'e>) -> Found<'e> {
-        let mut at = picks.at(Place::ROOT);
-        for (place, optional) in &self.steps {
-            at = match (at, optional) {
-                (Pick::Map, _) => picks.at(*place),
-                (_, true) => return Found::Value(Pick::Missing),
-                (_, false) => return Found::Broken,
-            };
-            if *optional && matches!(at, Pick::Missing) {
-                return Found::Value(at);
-            }
+    pub(super) fn follow(self, picks: Picks<'_>) -> Found<'_> {
+        match picks.at(self.end) {
+            Pick::Missing => self.missing(picks),
+            // What was picked is in maps all the way.
+            value => Found::Value(value),
         }
-        Found::Value(at)
     }
 
-    pub(super) fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.steps)
+    /// What it means that there is nothing at the end: the first step that is not out of a map
+    /// tells.
+    fn missing(self, picks: Picks<'_>) -> Found<'_> {
+        let (mut place, mut optional) = (self.end, self.optional);
+        let mut is_broken = false;
+        while let Some(parent) = picks.parent(place) {
+            is_broken = match picks.at(parent) {
+                Pick::Map => break,
+                Pick::Missing => optional & 0b11 == 0,
+                _ => optional & 1 == 0,
+            };
+            (place, optional) = (parent, optional >> 1);
+        }
+        if is_broken { Found::Broken } else { Found::Value(Pick::Missing) }
     }
 }
