@@ -27,7 +27,7 @@ use std::sync::Arc;
 use switchyard_expr::{Env, Program};
 
 use self::check::{Answer, Check, Op, Tables, split_row};
-use self::column::{Column, States};
+use self::column::{Column, ColumnTables, States};
 use self::dictionary::index;
 use self::operand::Operand;
 use self::route::Route;
@@ -88,9 +88,14 @@ pub(super) struct Segment {
     selection: Arc<Selection>,
     paths: Box<[(Route, Range<u32>)]>,
     /// In the order of their paths.
-    columns: Box<[(Column, Postings)]>,
+    columns: Box<[Column]>,
+    column_tables: ColumnTables,
     /// Their columns stand behind the others.
-    operands: Box<[(Operand, Postings)]>,
+    operands: Box<[Operand]>,
+    /// Of columns and operands.
+    postings: Box<[Postings]>,
+    bounds: Box<[Bound]>,
+    fragile: Box<[u32]>,
     /// The run of groups without an anchor, decided for every event.
     unanchored: u32,
 }
@@ -100,15 +105,22 @@ pub(super) struct Segment {
 struct Postings {
     /// All rows that its symbols lead to.
     rows: Range<u32>,
-    /// Rows of groups anchored in a comparison, by bound from the one that most numbers satisfy.
-    below: Box<[(Bound, u32)]>,
-    above: Box<[(Bound, u32)]>,
-    /// Rows to decide when the column is in trouble, besides its own.
-    fragile: Box<[u32]>,
+    /// Among the bounds, those above and below of which numbers are wanted.
+    below: Range<u32>,
+    above: Range<u32>,
+    /// Among the fragile rows, those to decide when the column is in trouble, besides its own.
+    fragile: Range<u32>,
 }
 
-/// A bound and whether the number itself is excluded.
-type Bound = (f64, bool);
+/// A row of a group anchored in a comparison. Of one column and side they stand in order, first
+/// the one that most numbers satisfy.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    number: f64,
+    /// Whether the number itself is excluded.
+    is_excluded: bool,
+    row: u32,
+}
 
 /// Working memory of one lookup, reused from event to event.
 #[derive(Debug, Default)]
@@ -163,34 +175,33 @@ impl Segment {
         found: &mut Findings,
     ) {
         found.clear();
-        self.touch();
         if !before.is_some_and(|before| Arc::ptr_eq(&before.selection, &self.selection)) {
             decoder.pick(&self.selection, &mut found.picked);
         }
         let picks = decoder.picks(&self.selection, &found.picked);
         for (route, columns) in &self.paths {
             let value = route.follow(picks);
-            for (column, _) in self.columns.get(usize_range(columns)).unwrap_or_default() {
-                column.read(value, &mut found.states);
+            for column in part(&self.columns, columns) {
+                column.read(value, &self.column_tables, &mut found.states);
             }
         }
-        for (operand, _) in &self.operands {
+        for operand in &self.operands {
             operand.read(decoder, env, scratch, &mut found.states);
         }
         let states = std::mem::take(&mut found.states);
         self.decide_run(self.unanchored, &states, found);
-        let postings = self.columns.iter().map(|(_, postings)| postings);
-        let postings = postings.chain(self.operands.iter().map(|(_, postings)| postings));
-        for (postings, state) in postings.zip(&states.columns) {
+        for (postings, state) in self.postings.iter().zip(&states.columns) {
             if state.trouble {
-                self.decide_rows(self.rows.get(usize_range(&postings.rows)), &states, found);
-                postings.fragile.iter().for_each(|row| self.decide_one(*row, &states, found));
+                self.decide_rows(part(&self.rows, &postings.rows), &states, found);
+                let fragile = part(&self.fragile, &postings.fragile).iter();
+                fragile.for_each(|row| self.decide_one(*row, &states, found));
                 continue;
             }
             for entry in states.entries(state) {
                 self.decide_run(entry.run, &states, found);
             }
-            postings.ordered(state.number).for_each(|row| self.decide_one(row, &states, found));
+            let bounds = self.satisfied(postings, state.number);
+            bounds.for_each(|bound| self.decide_one(bound.row, &states, found));
         }
         // Only trouble leads to a row that its anchor leads to, too.
         if states.columns.iter().any(|state| state.trouble) {
@@ -214,8 +225,7 @@ impl Segment {
     }
 
     /// Decides all rows of several runs.
-    fn decide_rows(&self, rows: Option<&[Check]>, states: &States, found: &mut Findings) {
-        let mut rows = rows.unwrap_or_default();
+    fn decide_rows(&self, mut rows: &[Check], states: &States, found: &mut Findings) {
         while let Some((head, checks, behind)) = split_row(rows) {
             if head.op != Op::End {
                 self.decide(head, checks, states, found);
@@ -227,6 +237,17 @@ impl Segment {
     fn decide_one(&self, row: u32, states: &States, found: &mut Findings) {
         let row = self.rows.get(row as usize..).and_then(split_row);
         row.into_iter().for_each(|(head, checks, _)| self.decide(head, checks, states, found));
+    }
+
+    /// Comparisons of a column that hold for `number`.
+    fn satisfied(&self, postings: &Postings, number: f64) -> impl Iterator<Item = &Bound> {
+        let below = part(&self.bounds, &postings.below).iter().take_while(move |bound| {
+            if bound.is_excluded { number < bound.number } else { number <= bound.number }
+        });
+        let above = part(&self.bounds, &postings.above).iter().take_while(move |bound| {
+            if bound.is_excluded { number > bound.number } else { number >= bound.number }
+        });
+        below.chain(above)
     }
 
     #[inline]
@@ -242,11 +263,14 @@ impl Segment {
 
     /// Looks at all memory of a small segment: one of many sites is in no cache when its event comes,
     /// and missing its lines at once takes a fraction of missing them one after the other.
-    fn touch(&self) {
+    pub(super) fn touch(&self) {
         if self.rows.len() <= TOUCHED_ROWS_MAX {
-            touch(&self.columns, |(_, postings)| postings.rows.end);
+            touch(&self.paths, |(_, columns)| columns.end);
+            touch(&self.columns, Column::id);
+            touch(&self.postings, |postings| postings.rows.end);
+            touch(&self.bounds, |bound| bound.row);
             touch(&self.rows, |check| check.argument);
-            self.columns.iter().for_each(|(column, _)| column.touch());
+            self.column_tables.touch();
         }
     }
 
@@ -278,42 +302,20 @@ impl Segment {
 
     /// Bytes on the heap, without what listeners share with the registry.
     pub(super) fn heap_bytes(&self) -> usize {
-        let columns = self
-            .columns
-            .iter()
-            .map(|(column, postings)| column.heap_bytes() + postings.heap_bytes());
-        let operands = self
-            .operands
-            .iter()
-            .map(|(operand, postings)| operand.heap_bytes() + postings.heap_bytes());
         size_of_val(&*self.listeners)
             + size_of_val(&*self.by_pointer)
             + size_of_val(&*self.rows)
-            + size_of_val(&*self.columns)
-            + size_of_val(&*self.paths)
+            + self.tables.heap_bytes()
             // Its part of what it shares.
             + self.selection.heap_bytes() / Arc::strong_count(&self.selection)
-            + self.tables.heap_bytes()
-            + columns.sum::<usize>()
+            + size_of_val(&*self.paths)
+            + size_of_val(&*self.columns)
+            + self.column_tables.heap_bytes()
             + size_of_val(&*self.operands)
-            + operands.sum::<usize>()
-    }
-}
-
-impl Postings {
-    fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.below) + size_of_val(&*self.above) + size_of_val(&*self.fragile)
-    }
-
-    /// Rows of groups whose comparison holds for `number`.
-    fn ordered(&self, number: f64) -> impl Iterator<Item = u32> {
-        let below = self.below.iter().take_while(move |((bound, excluded), _)| {
-            if *excluded { number < *bound } else { number <= *bound }
-        });
-        let above = self.above.iter().take_while(move |((bound, excluded), _)| {
-            if *excluded { number > *bound } else { number >= *bound }
-        });
-        below.chain(above).map(|(_, row)| *row)
+            + self.operands.iter().map(Operand::heap_bytes).sum::<usize>()
+            + size_of_val(&*self.postings)
+            + size_of_val(&*self.bounds)
+            + size_of_val(&*self.fragile)
     }
 }
 
@@ -338,6 +340,6 @@ fn dedup_from<T: Ord + Copy>(start: usize, items: &mut Vec<T>) {
     });
 }
 
-fn usize_range(range: &Range<u32>) -> Range<usize> {
-    range.start as usize..range.end as usize
+fn part<'a, T>(all: &'a [T], range: &Range<u32>) -> &'a [T] {
+    all.get(range.start as usize..range.end as usize).unwrap_or_default()
 }

@@ -96,6 +96,11 @@ impl Partition {
         keep
     }
 
+    /// See [`Segment::touch`].
+    pub(super) fn touch(&self) {
+        self.layers.iter().for_each(|layer| layer.segment.touch());
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
         self.layers.iter().map(|layer| layer.segment.heap_bytes()).sum()
     }

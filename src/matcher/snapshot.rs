@@ -18,8 +18,9 @@ use crate::event::{Decoder, Heading};
 /// Sites are spread over this many pointers, so that a change copies the table of few of them.
 const SHARDS: usize = 256;
 
-type Tenants = HashMap<CloudId, Arc<Tenant>, RandomState>;
-type Tenant = HashMap<EventType, Arc<Partition>, RandomState>;
+type Tenants = HashMap<CloudId, Tenant, RandomState>;
+/// In the order of their event types: few, in a row that costs less to meet than a table.
+type Tenant = Arc<[(EventType, Arc<Partition>)]>;
 
 /// Finds the subscriptions that want an event. Shared by all threads.
 ///
@@ -121,23 +122,24 @@ impl Matcher {
         for ((cloud, event_type), change) in touched {
             let shard = shard_of(cloud.as_str());
             let tenants = fresh.entry(shard).or_insert_with(|| self.tenants(shard));
-            let mut tenant = tenants.get(&cloud).map(|t| (**t).clone()).unwrap_or_default();
-            let known = tenant.get(&event_type).map(|partition| (**partition).clone());
-            let mut partition = known.unwrap_or_else(Partition::new);
+            let mut tenant = tenants.get(&cloud).map(|tenant| tenant.to_vec()).unwrap_or_default();
+            let place = find(&tenant, event_type.as_str());
+            let known = place.ok().and_then(|at| tenant.get(at));
+            let mut partition =
+                known.map_or_else(Partition::new, |(_, partition)| (**partition).clone());
             let shared = selections.get(&event_type);
             partition.change(&change.gone, change.came, shared.as_ref(), self.steps_max);
             if let Some(selection) = partition.selection() {
                 selections.offer(&event_type, selection);
             }
-            if partition.is_empty() {
-                tenant.remove(&event_type);
-            } else {
-                tenant.insert(event_type, Arc::new(partition));
-            }
+            let entry = (!partition.is_empty())
+                .then(|| (selections.name(&event_type), Arc::new(partition)));
+            let place = place.map_or_else(|at| at..at, |at| at..at + 1);
+            tenant.splice(place, entry);
             if tenant.is_empty() {
                 tenants.remove(&cloud);
             } else {
-                tenants.insert(cloud, Arc::new(tenant));
+                tenants.insert(cloud, tenant.into());
             }
         }
         for (shard, tenants) in fresh {
@@ -167,10 +169,11 @@ impl Matcher {
         &mut scratch.outcome
     }
 
-    /// Whether any subscription of the site listens to the event type.
+    /// Whether any subscription of the site listens to the event type. Asked before an event is
+    /// read, so that what it will be held against is on its way to the processor meanwhile.
     #[must_use]
     pub fn listens(&self, heading: Heading<'_>) -> bool {
-        self.look_at(heading.cloud_id, heading.event_type, |_| ()).is_some()
+        self.look_at(heading.cloud_id, heading.event_type, |partition| partition.touch()).is_some()
     }
 
     fn look_at<T>(
@@ -180,7 +183,9 @@ impl Matcher {
         look: impl FnOnce(&Arc<Partition>) -> T,
     ) -> Option<T> {
         let tenants = self.shards.get(shard_of(cloud_id))?.load();
-        tenants.get(cloud_id)?.get(event_type).map(look)
+        let tenant = tenants.get(cloud_id)?;
+        let place = find(tenant, event_type).ok()?;
+        tenant.get(place).map(|(_, partition)| look(partition))
     }
 
     /// Events of the subscription's types that neither matched nor failed nor were ignored, since
@@ -212,8 +217,8 @@ impl Matcher {
     /// Bytes of all indexes, without what they share with the registry.
     #[must_use]
     pub fn index_bytes(&self) -> usize {
-        let of_tenant = |tenant: &Arc<Tenant>| -> usize {
-            tenant.values().map(|partition| partition.heap_bytes()).sum()
+        let of_tenant = |tenant: &Tenant| -> usize {
+            tenant.iter().map(|(_, partition)| partition.heap_bytes()).sum()
         };
         let of_shard =
             |shard: &ArcSwap<Tenants>| -> usize { shard.load().values().map(of_tenant).sum() };
@@ -224,6 +229,11 @@ impl Matcher {
 fn shard_of(cloud_id: &str) -> usize {
     let hash = FixedState::default().hash_one(cloud_id);
     usize::try_from(hash % SHARDS as u64).unwrap_or_default()
+}
+
+/// Where an event type stands, or would.
+fn find(tenant: &[(EventType, Arc<Partition>)], event_type: &str) -> Result<usize, usize> {
+    tenant.binary_search_by(|(known, _)| known.as_str().cmp(event_type))
 }
 
 /// Sorts what differs between `old` and `new` by partition.

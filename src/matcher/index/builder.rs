@@ -2,6 +2,7 @@
 
 use switchyard_expr::predicate::Order;
 
+use super::column::ColumnsBuilder;
 use super::dictionary::Symbol;
 use super::plan::{Anchor, ColumnId, Planner, STUCK, Uses};
 use super::*;
@@ -126,11 +127,11 @@ fn lay_out(
     rows.found_by_symbols();
     let unanchored = rows.others();
     let RowsBuilder { rows, columns: postings, .. } = rows;
-    let mut postings = postings.into_iter();
     let mut paths: Vec<(Route, Range<u32>)> = Vec::new();
     let mut last = None;
     let mut columns = Vec::with_capacity(planner.columns.len());
-    for ((path, builder), postings) in planner.columns.into_iter().zip(postings.by_ref()) {
+    let mut tables_of_columns = ColumnsBuilder::default();
+    for ((id, (path, builder)), postings) in (0..).zip(planner.columns).zip(&postings) {
         let at = index(columns.len());
         if last.as_ref() != Some(&path) {
             paths.push((Route::new(&path, &mut selection), at..at));
@@ -138,14 +139,16 @@ fn lay_out(
         }
         let Some((route, of_path)) = paths.last_mut() else { continue };
         of_path.end = at + 1;
-        let column = builder.finish(route.end(), &postings.runs, &mut selection);
-        columns.push((column, postings.finish()));
+        let runs = &postings.runs;
+        columns.push(tables_of_columns.column(id, builder, route.end(), runs, &mut selection));
     }
-    let operands = planner.operands.into_iter().zip(postings).map(|(program, postings)| {
-        let run = postings.runs.first().copied().unwrap_or_default();
-        (Operand::new(program, run), postings.finish())
+    let of_operands = postings.iter().skip(columns.len());
+    let operands = planner.operands.into_iter().zip(of_operands).map(|(program, postings)| {
+        Operand::new(program, postings.runs.first().copied().unwrap_or_default())
     });
     let operands = operands.collect();
+    let (mut bounds, mut fragile) = (Vec::new(), Vec::new());
+    let postings = postings.into_iter().map(|one| one.finish(&mut bounds, &mut fragile)).collect();
     let mut tables = planner.tables;
     tables.bounds.shrink_to_fit();
     tables.sets.shrink_to_fit();
@@ -161,7 +164,11 @@ fn lay_out(
         selection: selection.finish(),
         paths: paths.into(),
         columns: columns.into(),
+        column_tables: tables_of_columns.finish(),
         operands,
+        postings,
+        bounds: bounds.into(),
+        fragile: fragile.into(),
         unanchored,
     }
 }
@@ -298,13 +305,13 @@ impl<'d> RowsBuilder<'d> {
             else {
                 continue;
             };
-            let bound = self.tables.bound(target.argument);
-            match order {
-                Order::Less => postings.below.push(((bound, true), row)),
-                Order::LessOrEqual => postings.below.push(((bound, false), row)),
-                Order::Greater => postings.above.push(((bound, true), row)),
-                Order::GreaterOrEqual => postings.above.push(((bound, false), row)),
-            }
+            let number = self.tables.bound(target.argument);
+            let is_excluded = matches!(order, Order::Less | Order::Greater);
+            let side = match order {
+                Order::Less | Order::LessOrEqual => &mut postings.below,
+                Order::Greater | Order::GreaterOrEqual => &mut postings.above,
+            };
+            side.push(Bound { number, is_excluded, row });
         }
         for column in &anchor.columns {
             let leads =
@@ -324,25 +331,32 @@ struct PostingsBuilder {
     /// By symbol.
     runs: Vec<u32>,
     rows: Range<u32>,
-    below: Vec<(Bound, u32)>,
-    above: Vec<(Bound, u32)>,
+    below: Vec<Bound>,
+    above: Vec<Bound>,
     fragile: Vec<u32>,
 }
 
 impl PostingsBuilder {
-    fn finish(mut self) -> Postings {
+    fn finish(mut self, bounds: &mut Vec<Bound>, fragile: &mut Vec<u32>) -> Postings {
         // The widest bounds first: what a number does not satisfy, it satisfies nothing behind.
-        self.below.sort_unstable_by(|((a, a_out), _), ((b, b_out), _)| {
-            b.total_cmp(a).then(a_out.cmp(b_out))
+        self.below.sort_unstable_by(|a, b| {
+            b.number.total_cmp(&a.number).then(a.is_excluded.cmp(&b.is_excluded))
         });
-        self.above.sort_unstable_by(|((a, a_out), _), ((b, b_out), _)| {
-            a.total_cmp(b).then(a_out.cmp(b_out))
+        self.above.sort_unstable_by(|a, b| {
+            a.number.total_cmp(&b.number).then(a.is_excluded.cmp(&b.is_excluded))
         });
         Postings {
             rows: self.rows,
-            below: self.below.into(),
-            above: self.above.into(),
-            fragile: self.fragile.into(),
+            below: append(bounds, self.below),
+            above: append(bounds, self.above),
+            fragile: append(fragile, self.fragile),
         }
     }
+}
+
+/// Appends `items` and yields where they stand.
+fn append<T>(all: &mut Vec<T>, items: Vec<T>) -> Range<u32> {
+    let start = index(all.len());
+    all.extend(items);
+    start..index(all.len())
 }

@@ -8,8 +8,10 @@ use switchyard_expr::predicate::Constant;
 
 use super::dedup_from;
 use super::dictionary::{
-    Dictionary, DictionaryBuilder, Entry, Symbol, index, push_constant, push_value,
+    Dictionary, DictionaryBuilder, Entry, Symbol, SymbolsBuilder, begin_key, index, push_constant,
+    push_value,
 };
+use super::plan::ColumnId;
 use super::route::Found;
 use crate::event::pick::{ITEMS_MAX as PICKED_MAX, Items, Pick, Place, SelectionBuilder};
 
@@ -120,65 +122,95 @@ impl States {
     }
 }
 
-/// A column: its symbols, and how to find them in an event.
-#[derive(Debug)]
+/// A column: how to find its symbols in an event. What differs in size from column to column
+/// stands in [`ColumnTables`].
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
-    kind: Kind,
-    /// Of a `Some` column: where each name stands among the values of an item.
-    positions: Box<[usize]>,
-    dictionary: Dictionary,
-    /// Finds all text constants of an including column in one pass over the value.
-    texts: Option<Texts>,
+    ask: Ask,
+    id: ColumnId,
+    /// Of a `Some` column, the first of its positions and how many there are; of one that searches
+    /// text, its search.
+    first: u32,
+    len: u32,
 }
 
+/// A [`Kind`] without its names.
+#[derive(Clone, Copy, Debug)]
+enum Ask {
+    Equal,
+    Includes { text: bool, null_is_false: bool },
+    Some,
+    Ordered { null_is_false: bool },
+}
+
+/// What the columns of a segment look their values up in.
+#[derive(Debug, Default)]
+pub(super) struct ColumnTables {
+    dictionary: Dictionary,
+    /// Of `Some` columns: where each name stands among the values of an item.
+    positions: Box<[u32]>,
+    searches: Box<[Search]>,
+}
+
+/// Finds all text constants of an including column in one pass over the value.
 #[derive(Debug)]
-struct Texts {
+struct Search {
     automaton: AhoCorasick,
     /// By pattern of the automaton.
     entries: Box<[Entry]>,
 }
 
-impl Column {
+impl ColumnTables {
     pub(super) fn heap_bytes(&self) -> usize {
-        let texts = self.texts.as_ref();
-        let texts = texts.map_or(0, |t| t.automaton.memory_usage() + size_of_val(&*t.entries));
-        self.dictionary.heap_bytes() + texts
+        let of_search =
+            |search: &Search| search.automaton.memory_usage() + size_of_val(&*search.entries);
+        self.dictionary.heap_bytes()
+            + size_of_val(&*self.positions)
+            + size_of_val(&*self.searches)
+            + self.searches.iter().map(of_search).sum::<usize>()
     }
 
     /// See [`Dictionary::touch`].
     pub(super) fn touch(&self) {
         self.dictionary.touch();
     }
+}
+
+impl Column {
+    /// Its number.
+    pub(super) fn id(&self) -> u32 {
+        u32::from(self.id)
+    }
 
     /// Reads what the value at the column's path says and appends the state.
-    pub(super) fn read(&self, found: Found<'_>, states: &mut States) {
+    pub(super) fn read(self, found: Found<'_>, tables: &ColumnTables, states: &mut States) {
         let start = states.entries.len();
         let value = match found {
             Found::Broken => return states.trouble(),
             Found::Value(value) => value,
         };
-        match (&self.kind, value) {
-            (Kind::Equal, value) => {
-                self.look_up(value, states);
+        match (self.ask, value) {
+            (Ask::Equal, value) => {
+                self.look_up(value, tables, states);
                 states.entries_from(start);
             }
-            (Kind::Ordered { .. }, Pick::Number(number)) => states.number(number),
+            (Ask::Ordered { .. }, Pick::Number(number)) => states.number(number),
             (
-                Kind::Ordered { null_is_false: true } | Kind::Includes { null_is_false: true, .. },
+                Ask::Ordered { null_is_false: true } | Ask::Includes { null_is_false: true, .. },
                 Pick::Missing | Pick::Null,
             ) => states.entries_from(start),
-            (Kind::Includes { .. }, Pick::List(items)) if items.len() <= MEMBERS_MAX => {
-                (0..items.len()).for_each(|at| self.look_up(items.get(at, 0), states));
+            (Ask::Includes { .. }, Pick::List(items)) if items.len() <= MEMBERS_MAX => {
+                (0..items.len()).for_each(|at| self.look_up(items.get(at, 0), tables, states));
                 states.entries_from(start);
             }
-            (Kind::Includes { text: true, .. }, Pick::Text(text))
+            (Ask::Includes { text: true, .. }, Pick::Text(text))
                 if text.len() <= TEXT_BYTES_MAX =>
             {
-                self.search(text, states);
+                self.search(text, tables, states);
                 states.entries_from(start);
             }
-            (Kind::Some(_), Pick::List(items)) if items.len() <= ITEMS_MAX => {
-                match self.look_up_items(items, states) {
+            (Ask::Some, Pick::List(items)) if items.len() <= ITEMS_MAX => {
+                match self.look_up_items(items, tables, states) {
                     Some(()) => states.entries_from(start),
                     None => states.trouble(),
                 }
@@ -187,34 +219,41 @@ impl Column {
         }
     }
 
-    fn look_up(&self, value: Pick<'_>, states: &mut States) {
-        states.key.clear();
+    fn look_up(self, value: Pick<'_>, tables: &ColumnTables, states: &mut States) {
+        begin_key(&mut states.key, self.id);
         if push_value(&mut states.key, value)
-            && let Some(entry) = self.dictionary.get(&states.key)
+            && let Some(entry) = tables.dictionary.get(&states.key)
         {
             states.entries.push(entry);
         }
     }
 
-    fn search(&self, text: &[u8], states: &mut States) {
-        let Some(texts) = &self.texts else { return };
-        for found in texts.automaton.find_overlapping_iter(text) {
-            states.entries.extend(texts.entries.get(found.pattern().as_usize()));
+    fn search(self, text: &[u8], tables: &ColumnTables, states: &mut States) {
+        let Some(search) = tables.searches.get(self.first as usize) else { return };
+        for found in search.automaton.find_overlapping_iter(text) {
+            states.entries.extend(search.entries.get(found.pattern().as_usize()));
         }
     }
 
     /// None if an item has no members.
-    fn look_up_items(&self, items: Items<'_>, states: &mut States) -> Option<()> {
+    fn look_up_items(
+        self,
+        items: Items<'_>,
+        tables: &ColumnTables,
+        states: &mut States,
+    ) -> Option<()> {
+        let (first, len) = (self.first as usize, self.len as usize);
+        let positions = tables.positions.get(first..first + len).unwrap_or_default();
         for at in 0..items.len() {
-            states.key.clear();
+            begin_key(&mut states.key, self.id);
             let mut comparable = true;
-            for position in &self.positions {
+            for position in positions {
                 if *position > 0 && !matches!(items.get(at, 0), Pick::Map) {
                     return None;
                 }
-                comparable &= push_value(&mut states.key, items.get(at, *position));
+                comparable &= push_value(&mut states.key, items.get(at, *position as usize));
             }
-            if comparable && let Some(entry) = self.dictionary.get(&states.key) {
+            if comparable && let Some(entry) = tables.dictionary.get(&states.key) {
                 states.entries.push(entry);
             }
         }
@@ -226,15 +265,14 @@ impl Column {
 #[derive(Debug)]
 pub(super) struct ColumnBuilder {
     kind: Kind,
-    dictionary: DictionaryBuilder,
+    symbols: SymbolsBuilder,
     texts: Vec<(Box<str>, Symbol)>,
     key: Vec<u8>,
 }
 
 impl ColumnBuilder {
     pub(super) fn new(kind: Kind) -> Self {
-        let dictionary = DictionaryBuilder::default();
-        Self { kind, dictionary, texts: Vec::new(), key: Vec::new() }
+        Self { kind, symbols: SymbolsBuilder::default(), texts: Vec::new(), key: Vec::new() }
     }
 
     /// The symbol of a constant, or of one constant for each name.
@@ -246,7 +284,7 @@ impl ColumnBuilder {
         for constant in constants.clone() {
             push_constant(&mut self.key, constant);
         }
-        let symbol = self.dictionary.symbol(&self.key);
+        let symbol = self.symbols.symbol(&self.key);
         if let (Kind::Includes { text: true, .. }, Some(Constant::String(text))) =
             (&self.kind, constants.into_iter().next())
             && symbol as usize == self.texts.len()
@@ -258,45 +296,70 @@ impl ColumnBuilder {
 
     /// How many symbols there are.
     pub(super) fn symbols(&self) -> usize {
-        self.dictionary.len()
+        self.symbols.len()
     }
+}
 
-    /// The column, whose path leads to `place`; `runs` of rows are by symbol.
-    pub(super) fn finish(
-        self,
+/// Collects the columns of a segment and their tables.
+#[derive(Debug, Default)]
+pub(super) struct ColumnsBuilder {
+    dictionary: DictionaryBuilder,
+    positions: Vec<u32>,
+    searches: Vec<Search>,
+}
+
+impl ColumnsBuilder {
+    /// Column `id`, whose path leads to `place`; `runs` of rows are by symbol.
+    pub(super) fn column(
+        &mut self,
+        id: ColumnId,
+        column: ColumnBuilder,
         place: Place,
         runs: &[u32],
         selection: &mut SelectionBuilder,
     ) -> Column {
-        let positions = match &self.kind {
-            Kind::Equal | Kind::Ordered { .. } => Box::default(),
-            Kind::Includes { .. } => {
+        let ColumnBuilder { kind, symbols, texts, .. } = column;
+        let mut first = index(self.positions.len());
+        let ask = match kind {
+            Kind::Equal => Ask::Equal,
+            Kind::Ordered { null_is_false } => Ask::Ordered { null_is_false },
+            Kind::Includes { null_is_false, .. } => {
                 selection.items(place);
-                Box::default()
+                first = index(self.searches.len());
+                let search = search(&texts, runs);
+                let text = search.is_some();
+                self.searches.extend(search);
+                Ask::Includes { text, null_is_false }
             }
             Kind::Some(names) => {
                 selection.items(place);
-                let position = |name: &Option<Box<str>>| {
-                    name.as_ref().map_or(0, |name| selection.item_member(place, name))
-                };
-                names.iter().map(position).collect()
+                self.positions.extend(names.iter().map(|name| {
+                    name.as_ref().map_or(0, |name| index(selection.item_member(place, name)))
+                }));
+                Ask::Some
             }
         };
-        let patterns = self.texts.iter().map(|(text, _)| &**text);
-        // Building fails only beyond 2^31 bytes of patterns; then text is left to evaluation.
-        let automaton = (!self.texts.is_empty()).then(|| AhoCorasick::new(patterns).ok()).flatten();
-        let entry = |(_, symbol): &(_, Symbol)| Entry {
-            symbol: *symbol,
-            run: runs.get(*symbol as usize).copied().unwrap_or_default(),
-        };
-        let entries = self.texts.iter().map(entry).collect();
-        let kind = match (self.kind, &automaton) {
-            (Kind::Includes { null_is_false, .. }, None) => {
-                Kind::Includes { text: false, null_is_false }
-            }
-            (kind, _) => kind,
-        };
-        let texts = automaton.map(|automaton| Texts { automaton, entries });
-        Column { kind, positions, dictionary: self.dictionary.finish(runs), texts }
+        self.dictionary.add(id, symbols, runs);
+        Column { ask, id, first, len: index(self.positions.len()).saturating_sub(first) }
     }
+
+    pub(super) fn finish(self) -> ColumnTables {
+        ColumnTables {
+            dictionary: self.dictionary.finish(),
+            positions: self.positions.into(),
+            searches: self.searches.into(),
+        }
+    }
+}
+
+/// A search for all of `texts`, if there are any. Building it fails only beyond 2^31 bytes of them;
+/// then text is left to evaluation.
+fn search(texts: &[(Box<str>, Symbol)], runs: &[u32]) -> Option<Search> {
+    let patterns = texts.iter().map(|(text, _)| &**text);
+    let automaton = (!texts.is_empty()).then(|| AhoCorasick::new(patterns).ok()).flatten()?;
+    let entry = |(_, symbol): &(_, Symbol)| Entry {
+        symbol: *symbol,
+        run: runs.get(*symbol as usize).copied().unwrap_or_default(),
+    };
+    Some(Search { automaton, entries: texts.iter().map(entry).collect() })
 }

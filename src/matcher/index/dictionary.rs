@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::{FixedState, RandomState};
 use switchyard_expr::predicate::Constant;
 
+use super::plan::ColumnId;
 use crate::event::pick::Pick;
 
 /// The number of a constant in the dictionary of its column.
@@ -22,7 +23,8 @@ pub(super) struct Entry {
     pub(super) run: u32,
 }
 
-/// Entries by constant, or by several constants in a row. Immutable; some 30 bytes and the constant
+/// Entries by column and constant, or several constants in a row: one table for all columns, so
+/// that little memory has to be met that is in no cache. Immutable; some 30 bytes and the constant
 /// itself per entry, against some 100 for a map of boxed text.
 #[derive(Debug, Default)]
 pub(super) struct Dictionary {
@@ -75,13 +77,13 @@ impl Dictionary {
     }
 }
 
-/// Gives out symbols in the order of first use.
+/// Gives out the symbols of one column in the order of first use.
 #[derive(Debug, Default)]
-pub(super) struct DictionaryBuilder {
+pub(super) struct SymbolsBuilder {
     symbols: HashMap<Box<[u8]>, Symbol, RandomState>,
 }
 
-impl DictionaryBuilder {
+impl SymbolsBuilder {
     pub(super) fn symbol(&mut self, key: &[u8]) -> Symbol {
         if let Some(symbol) = self.symbols.get(key) {
             return *symbol;
@@ -95,29 +97,54 @@ impl DictionaryBuilder {
     pub(super) fn len(&self) -> usize {
         self.symbols.len()
     }
+}
 
-    /// The dictionary; `runs` is by symbol.
-    pub(super) fn finish(self, runs: &[u32]) -> Dictionary {
-        let mut keys: Vec<(Symbol, Box<[u8]>)> =
-            self.symbols.into_iter().map(|(key, symbol)| (symbol, key)).collect();
-        keys.sort_unstable_by_key(|(symbol, _)| *symbol);
-        let mut slots = vec![EMPTY; (keys.len() * 4 / 3 + 1).next_power_of_two()];
+/// Collects the symbols of all columns.
+#[derive(Debug, Default)]
+pub(super) struct DictionaryBuilder {
+    /// Keys, all different, with their entries.
+    keys: Vec<(Box<[u8]>, Entry)>,
+}
+
+impl DictionaryBuilder {
+    /// Adds the symbols of a column; `runs` is by symbol.
+    pub(super) fn add(&mut self, column: ColumnId, symbols: SymbolsBuilder, runs: &[u32]) {
+        let mut symbols: Vec<(Symbol, Box<[u8]>)> =
+            symbols.symbols.into_iter().map(|(key, symbol)| (symbol, key)).collect();
+        symbols.sort_unstable_by_key(|(symbol, _)| *symbol);
+        self.keys.extend(symbols.into_iter().map(|(symbol, constants)| {
+            let mut key = Vec::with_capacity(constants.len() + 2);
+            begin_key(&mut key, column);
+            key.extend_from_slice(&constants);
+            let run = runs.get(symbol as usize).copied().unwrap_or_default();
+            (key.into(), Entry { symbol, run })
+        }));
+    }
+
+    /// The dictionary.
+    pub(super) fn finish(self) -> Dictionary {
+        let mut slots = vec![EMPTY; (self.keys.len() * 4 / 3 + 1).next_power_of_two()];
         let mask = slots.len() - 1;
-        let mut bytes = Vec::new();
-        for (symbol, key) in keys {
+        let mut bytes = Vec::with_capacity(self.keys.iter().map(|(key, _)| key.len()).sum());
+        for (key, entry) in self.keys {
             let hash = hash(&key);
             let mut at = hash as usize & mask;
             while slots.get(at).is_some_and(|slot| slot.entry != EMPTY.entry) {
                 at = (at + 1) & mask;
             }
-            let run = runs.get(symbol as usize).copied().unwrap_or_default();
             if let Some(slot) = slots.get_mut(at) {
-                *slot = Slot { hash, key: index(bytes.len()), entry: Entry { symbol, run } };
+                *slot = Slot { hash, key: index(bytes.len()), entry };
             }
             bytes.extend_from_slice(&key);
         }
         Dictionary { slots: slots.into(), bytes: bytes.into() }
     }
+}
+
+/// Begins the key of constants of a column.
+pub(super) fn begin_key(key: &mut Vec<u8>, column: ColumnId) {
+    key.clear();
+    key.extend_from_slice(&column.to_le_bytes());
 }
 
 /// Filters of one partition, and the text they hold, are far fewer than 2^32.
@@ -173,6 +200,7 @@ fn push_text(key: &mut Vec<u8>, text: &[u8]) {
 mod tests {
     use super::*;
 
+    /// Without a column.
     fn key(constants: &[Constant]) -> Vec<u8> {
         let mut key = Vec::new();
         constants.iter().for_each(|constant| push_constant(&mut key, constant));
@@ -182,7 +210,7 @@ mod tests {
     #[test]
     fn equality_is_that_of_the_language() {
         let text = |text: &str| Constant::String(text.into());
-        let mut builder = DictionaryBuilder::default();
+        let mut builder = SymbolsBuilder::default();
         let rows = [
             vec![Constant::Null],
             vec![Constant::Bool(true)],
@@ -200,13 +228,25 @@ mod tests {
         assert_eq!(builder.symbol(&key(&[Constant::Number(-0.0)])), 8);
         assert_eq!(builder.len(), rows.len());
         let runs: Vec<u32> = (0..index(rows.len())).map(|symbol| symbol * 10).collect();
-        let dictionary = builder.finish(&runs);
+        let mut other = SymbolsBuilder::default();
+        assert_eq!(other.symbol(&key(&[text("1")])), 0);
+        let mut dictionary = DictionaryBuilder::default();
+        dictionary.add(3, builder, &runs);
+        dictionary.add(4, other, &[7]);
+        let dictionary = dictionary.finish();
+        let get = |column: ColumnId, constants: &[Constant]| {
+            let mut whole = Vec::new();
+            begin_key(&mut whole, column);
+            whole.extend(key(constants));
+            dictionary.get(&whole)
+        };
         for (at, row) in (0..).zip(&rows) {
-            let entry = Entry { symbol: at, run: at * 10 };
-            assert_eq!(dictionary.get(&key(row)), Some(entry), "{row:?}");
+            assert_eq!(get(3, row), Some(Entry { symbol: at, run: at * 10 }), "{row:?}");
         }
-        assert_eq!(dictionary.get(&key(&[text("abc")])), None);
-        assert_eq!(dictionary.get(&key(&[text("a"), text("b")])), None);
-        assert_eq!(DictionaryBuilder::default().finish(&[]).get(b"0"), None);
+        assert_eq!(get(4, &[text("1")]), Some(Entry { symbol: 0, run: 7 }));
+        assert_eq!(get(4, &[text("true")]), None);
+        assert_eq!(get(3, &[text("abc")]), None);
+        assert_eq!(get(3, &[text("a"), text("b")]), None);
+        assert_eq!(DictionaryBuilder::default().finish().get(b"000"), None);
     }
 }
