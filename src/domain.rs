@@ -251,7 +251,7 @@ impl OnError {
 }
 
 /// How failed deliveries to an app are judged and repeated.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
     /// Our own: the configured schedule; what no retry mends is given up at once.
@@ -266,7 +266,7 @@ pub enum Profile {
 }
 
 /// A signing secret, `whsec_` and base64; never printed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
@@ -290,7 +290,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Where a match goes.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Handler {
     /// An HTTP endpoint of the app.
     Http {
@@ -311,7 +311,7 @@ pub enum Handler {
 }
 
 /// The backend of a Forge app, called as the vendor calls one.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Remote {
     /// Where to post.
     pub url: url::Url,
@@ -332,7 +332,7 @@ pub struct Remote {
 }
 
 /// Where and how a webhook is posted.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Webhook {
     /// The app's base URL; its path is no part of what a token covers.
     pub base: url::Url,

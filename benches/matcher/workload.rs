@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use switchyard::domain::{CloudId, EventType, Handler, InstallationId};
-use switchyard::matcher::{Filter, Listen, Owner, Subscription};
+use switchyard::matcher::{Filter, Listen, Listens, Owner, Subscription, Terms};
 use switchyard::telemetry::SubscriptionStats;
 use switchyard_expr::{Profile, Shapes};
 
@@ -180,8 +180,9 @@ fn subscriptions_in(
     first: usize,
 ) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
     let (cloud, event_type) = (CloudId::from(cloud), EventType::from(EVENT_TYPE));
-    let handler = Arc::new(Handler::Function { subject: "sw.fn.bench.main".into() });
     let installation = |(number, filters): (usize, &[String])| {
+        let handler = Handler::Function { subject: "sw.fn.bench.main".into() };
+        let terms = Arc::new(Terms::of(Arc::new(handler)));
         let id = InstallationId::from(format!("{}-inst-{}", cloud.as_str(), first + number));
         let owner = Arc::new(Owner {
             id: id.clone(),
@@ -197,11 +198,8 @@ fn subscriptions_in(
             Arc::new(Subscription {
                 owner: Arc::clone(&owner),
                 key: format!("module-{at}").as_str().into(),
-                listens: Box::new([listen]),
-                handler: Arc::clone(&handler),
-                include_fields: Box::default(),
-                is_paused: false,
-                profile: Default::default(),
+                listens: Listens::One(listen),
+                terms: Arc::clone(&terms),
                 revision: 1,
                 stats: SubscriptionStats::default(),
             })

@@ -18,7 +18,7 @@ use super::{
 use crate::clock;
 use crate::domain::Handler;
 use crate::event::{Envelope, Event};
-use crate::matcher::{Match, Owner, Subscription};
+use crate::matcher::{Match, Owner, Subscription, Terms};
 use crate::telemetry::SubscriptionStats;
 
 /// A function handler.
@@ -37,11 +37,8 @@ pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> 
             licensed: true,
         }),
         key: "k1".into(),
-        listens: [].into(),
-        handler: Arc::new(handler),
-        include_fields: [].into(),
-        profile: crate::domain::Profile::Router,
-        is_paused: false,
+        listens: Vec::new().into(),
+        terms: Arc::new(Terms::of(Arc::new(handler))),
         revision: 5,
         stats: SubscriptionStats::default(),
     };

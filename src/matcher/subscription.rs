@@ -1,5 +1,7 @@
 //! A trigger as the matcher holds it.
 
+use std::ops::Deref;
+use std::slice;
 use std::sync::Arc;
 
 use crate::domain::{
@@ -31,15 +33,9 @@ pub struct Subscription {
     /// The module's key.
     pub key: ModuleKey,
     /// Event types with their filters, in the order of the module.
-    pub listens: Box<[Listen]>,
-    /// Where matches go.
-    pub handler: Arc<Handler>,
-    /// Top-level issue fields kept in the delivered body (`payload.include.fields`); empty = all.
-    pub include_fields: Box<[Box<str>]>,
-    /// How failed deliveries are judged and repeated.
-    pub profile: Profile,
-    /// Whether deliveries to it wait.
-    pub is_paused: bool,
+    pub listens: Listens,
+    /// Where matches go and how, shared by the modules of the installation that say the same.
+    pub terms: Arc<Terms>,
     /// Registry revision that made it.
     pub revision: u64,
     /// What happened to it so far.
@@ -51,6 +47,76 @@ impl Subscription {
     #[must_use]
     pub fn id(&self) -> SubscriptionId {
         SubscriptionId { installation: self.owner.id.clone(), key: self.key.clone() }
+    }
+}
+
+/// Where matches go and how. An installation's modules have few different ones.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Terms {
+    /// Where matches go.
+    pub handler: Arc<Handler>,
+    /// Top-level issue fields kept in the delivered body (`payload.include.fields`); empty = all.
+    pub include_fields: Box<[Box<str>]>,
+    /// How failed deliveries are judged and repeated.
+    pub profile: Profile,
+    /// Whether deliveries wait.
+    pub is_paused: bool,
+}
+
+impl Terms {
+    /// Whole bodies to this handler, nothing special about it.
+    #[must_use]
+    pub fn of(handler: Arc<Handler>) -> Self {
+        Self {
+            handler,
+            include_fields: Box::default(),
+            profile: Profile::default(),
+            is_paused: false,
+        }
+    }
+}
+
+/// The event types of a trigger; mostly it is one, which takes no memory of its own.
+#[derive(Clone, Debug)]
+pub enum Listens {
+    /// A single one.
+    One(Listen),
+    /// Any number of them.
+    Many(Box<[Listen]>),
+}
+
+impl Deref for Listens {
+    type Target = [Listen];
+
+    fn deref(&self) -> &[Listen] {
+        match self {
+            Self::One(listen) => slice::from_ref(listen),
+            Self::Many(listens) => listens,
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Listens {
+    type Item = &'a Listen;
+    type IntoIter = slice::Iter<'a, Listen>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl From<Vec<Listen>> for Listens {
+    fn from(listens: Vec<Listen>) -> Self {
+        match <[Listen; 1]>::try_from(listens) {
+            Ok([listen]) => Self::One(listen),
+            Err(listens) => Self::Many(listens.into()),
+        }
+    }
+}
+
+impl FromIterator<Listen> for Listens {
+    fn from_iter<I: IntoIterator<Item = Listen>>(listens: I) -> Self {
+        listens.into_iter().collect::<Vec<_>>().into()
     }
 }
 

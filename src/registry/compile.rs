@@ -1,7 +1,7 @@
 //! From stored modules to what the matcher holds: each filter compiled once, each module with the
 //! state it is in and why.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -20,7 +20,7 @@ use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 use super::webhook::{WEBHOOKS, Webhook};
 use crate::clock;
 use crate::domain::{self, Handler, InstallationId, ModuleKey, Remote, SubscriptionId};
-use crate::matcher::{Filter, Listen, Owner, Subscription};
+use crate::matcher::{Filter, Listen, Listens, Owner, Subscription, Terms};
 use crate::telemetry::SubscriptionStats;
 
 /// The module type that is routed.
@@ -113,16 +113,35 @@ impl Declared<'_> {
 
 /// What follows from the data of a module that is routed.
 struct Heard {
-    listens: Box<[Listen]>,
+    listens: Listens,
     handler: Arc<Handler>,
     include_fields: Box<[Box<str>]>,
+}
+
+/// What the subscriptions of an installation share.
+struct Common {
+    owner: Arc<Owner>,
+    /// Each once.
+    terms: HashSet<Arc<Terms>>,
+}
+
+impl Common {
+    /// The one set of terms that says what these do.
+    fn terms(&mut self, terms: Terms) -> Arc<Terms> {
+        if let Some(known) = self.terms.get(&terms) {
+            return Arc::clone(known);
+        }
+        let terms = Arc::new(terms);
+        self.terms.insert(Arc::clone(&terms));
+        terms
+    }
 }
 
 impl Compiler<'_> {
     /// All modules, those of the app first. What did not change stays the same subscription, and
     /// what did keeps its counters.
     pub(super) fn modules(&self) -> Vec<Arc<LiveModule>> {
-        let owner = self.owner();
+        let mut common = self.common();
         let fixed = self.app.into_iter().flat_map(|app| &app.statics).map(|module| Declared {
             key: &module.key,
             module_type: &module.module_type,
@@ -150,8 +169,8 @@ impl Compiler<'_> {
             .chain(registered)
             .map(|declared| match known.get(&(declared.key, declared.is_static)) {
                 Some(known) if may_stay && declared.is(known) => Arc::clone(known),
-                Some(known) => Arc::new(self.module(&declared, &owner, known.stats().clone())),
-                None => Arc::new(self.module(&declared, &owner, SubscriptionStats::default())),
+                Some(known) => Arc::new(self.module(&declared, &mut common, known.stats().clone())),
+                None => Arc::new(self.module(&declared, &mut common, SubscriptionStats::default())),
             })
             .collect()
     }
@@ -166,7 +185,14 @@ impl Compiler<'_> {
             && (old.product, &old.environment) == (new.product, &new.environment)
     }
 
-    /// What the subscriptions share; the same as before if nothing of it changed.
+    /// What the subscriptions share, with what of it was there before.
+    fn common(&self) -> Common {
+        let before = self.before.iter().flat_map(|before| &before.modules);
+        let known = before.filter_map(|module| Some(&module.subscription.as_ref()?.terms));
+        Common { owner: self.owner(), terms: known.map(Arc::clone).collect() }
+    }
+
+    /// Whose the subscriptions are; the same as before if nothing of it changed.
     fn owner(&self) -> Arc<Owner> {
         let installation = self.installation;
         let owner = Owner {
@@ -185,7 +211,7 @@ impl Compiler<'_> {
     fn module(
         &self,
         declared: &Declared<'_>,
-        owner: &Arc<Owner>,
+        common: &mut Common,
         stats: SubscriptionStats,
     ) -> LiveModule {
         let id = SubscriptionId {
@@ -216,7 +242,7 @@ impl Compiler<'_> {
                     Switch::Paused => ModuleState::Paused,
                     _ => ModuleState::Active,
                 };
-                let live = self.subscription(declared, owner, heard, stats);
+                let live = self.subscription(declared, common, heard, stats);
                 (state, None, Some(Arc::new(live)), SubscriptionStats::default())
             }
             Err((state, reason)) => (state, Some(reason), None, stats),
@@ -263,19 +289,22 @@ impl Compiler<'_> {
     fn subscription(
         &self,
         declared: &Declared<'_>,
-        owner: &Arc<Owner>,
+        common: &mut Common,
         heard: Heard,
         stats: SubscriptionStats,
     ) -> Subscription {
         let delivery = self.app.and_then(|app| app.record.delivery().ok()).unwrap_or_default();
-        Subscription {
-            owner: Arc::clone(owner),
-            key: declared.key.clone(),
-            listens: heard.listens,
+        let terms = Terms {
             handler: heard.handler,
             include_fields: heard.include_fields,
             profile: delivery.profile(),
             is_paused: declared.switch == Switch::Paused,
+        };
+        Subscription {
+            owner: Arc::clone(&common.owner),
+            key: declared.key.clone(),
+            listens: heard.listens,
+            terms: common.terms(terms),
             revision: self.revision,
             stats,
         }
@@ -356,7 +385,7 @@ pub fn function_subject(prefix: &str, installation: &InstallationId, function: &
 }
 
 /// The event types of a trigger with their compiled filters.
-pub(super) fn listens(programs: &Programs, trigger: &Trigger) -> Result<Box<[Listen]>, String> {
+pub(super) fn listens(programs: &Programs, trigger: &Trigger) -> Result<Listens, String> {
     let listen = |event: &TriggerEvent| {
         let filter = match &event.filter {
             Some(filter) => compiled_filter(programs, filter)?,

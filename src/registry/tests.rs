@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::testing::MemoryStore;
 use super::{
     AppPut, ConnectLimits, Door, ModuleRecord, ModuleSpec, ModuleState, RegisterError, Registry,
-    Settings, code, digest,
+    Settings, Switch, code, digest,
 };
 use crate::domain::{AppId, Handler, InstallationId, SubscriptionId};
 use crate::matcher::Matcher;
@@ -144,7 +144,9 @@ async fn registered_trigger_is_live_when_the_call_returns() {
     let subscription = replica.subscription(&id_of(&module)).unwrap();
     assert_eq!(subscription.listens[0].event_type.as_str(), EVENT);
     assert_eq!(subscription.owner.cloud_id.as_str(), "cloud-1");
-    assert!(matches!(&*subscription.handler, Handler::Http { url, .. } if url.path() == "/hook"));
+    assert!(
+        matches!(&*subscription.terms.handler, Handler::Http { url, .. } if url.path() == "/hook")
+    );
     assert_eq!(module.data["key"], module.key.as_str());
     assert_eq!(replica.counts().active, 1);
 }
@@ -153,8 +155,8 @@ async fn registered_trigger_is_live_when_the_call_returns() {
 async fn function_is_called_on_a_subject_of_its_installation() {
     let (replica, _store) = Replica::provisioned().await;
     let module = replica.add(json!({"endpoint": null, "function": "main"})).await.unwrap();
-    let handler = &replica.subscription(&id_of(&module)).unwrap().handler;
-    assert_eq!(**handler, Handler::Function { subject: "sw.fn.inst-a.main".into() });
+    let terms = &replica.subscription(&id_of(&module)).unwrap().terms;
+    assert_eq!(*terms.handler, Handler::Function { subject: "sw.fn.inst-a.main".into() });
 }
 
 #[tokio::test]
@@ -274,6 +276,21 @@ async fn equal_filters_are_one_program_over_all_installations() {
         replica.subscription(&id).unwrap().listens[0].filter.program.clone().unwrap()
     };
     assert!(Arc::ptr_eq(&program("inst-a", &a), &program("inst-b", &b)));
+}
+
+#[tokio::test]
+async fn modules_that_say_the_same_share_their_terms() {
+    let (replica, _store) = Replica::provisioned().await;
+    let function = json!({"endpoint": null, "function": "main"});
+    let first = id_of(&replica.add(function.clone()).await.unwrap());
+    let second = id_of(&replica.add(function).await.unwrap());
+    let other = id_of(&replica.add(json!({})).await.unwrap());
+    let terms = |id| Arc::clone(&replica.subscription(id).unwrap().terms);
+    assert!(Arc::ptr_eq(&terms(&first), &terms(&second)));
+    assert_ne!(terms(&first), terms(&other));
+    // Those of one that changes are its own from then on.
+    replica.switch(&"inst-a".into(), &second.key, Switch::Paused).await.unwrap();
+    assert!(terms(&second).is_paused && !terms(&first).is_paused);
 }
 
 #[tokio::test]

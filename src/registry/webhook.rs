@@ -14,7 +14,7 @@ use super::language;
 use super::problem::{Problem, code, summary};
 use crate::domain::{EventType, OnError, Product};
 use crate::event::webhook::reverse::heard;
-use crate::matcher::{Filter, Listen};
+use crate::matcher::{Filter, Listen, Listens};
 
 /// The module type of Connect webhooks, static or dynamic.
 pub const WEBHOOKS: &str = "webhooks";
@@ -94,7 +94,7 @@ impl Webhook {
         programs: &Programs,
         product: Product,
         path: &str,
-    ) -> Result<Box<[Listen]>, Vec<Problem>> {
+    ) -> Result<Listens, Vec<Problem>> {
         let jql = language::translate_jql(&self.jql, path)?;
         let listen = |(event_type, conditions): (EventType, Vec<String>)| {
             let text = self.expression(&event_type, &conditions, jql.as_deref());
@@ -129,7 +129,7 @@ impl Webhook {
         path: &str,
     ) -> Result<Vec<Arc<Program>>, Vec<Problem>> {
         let listens = self.listens(programs, product, path)?;
-        Ok(listens.into_iter().filter_map(|listen| listen.filter.program).collect())
+        Ok(listens.iter().filter_map(|listen| listen.filter.program.clone()).collect())
     }
 
     /// Each event type once, with the conditions of which one must hold; none = no condition.

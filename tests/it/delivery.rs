@@ -20,7 +20,7 @@ use switchyard::delivery::retry::Random;
 use switchyard::delivery::{Directory, Dispatcher, Edges, Guard};
 use switchyard::domain::{Handler, Secret, SubscriptionId};
 use switchyard::event::{Envelope, Publisher};
-use switchyard::matcher::{Filter, Listen, Matcher, Owner, Subscription};
+use switchyard::matcher::{Filter, Listen, Listens, Matcher, Owner, Subscription, Terms};
 use switchyard::router::Router;
 use switchyard::telemetry::{Live, SubscriptionStats};
 use tokio::task::JoinHandle;
@@ -140,11 +140,11 @@ impl Rig {
                 licensed: true,
             }),
             key: id.key.clone(),
-            listens: [Listen { event_type: EVENT_TYPE.into(), filter: Filter::default() }].into(),
-            handler: Arc::new(handler),
-            include_fields: [].into(),
-            profile: switchyard::domain::Profile::Router,
-            is_paused: false,
+            listens: Listens::One(Listen {
+                event_type: EVENT_TYPE.into(),
+                filter: Filter::default(),
+            }),
+            terms: Arc::new(Terms::of(Arc::new(handler))),
             revision: 1,
             stats: SubscriptionStats::default(),
         });

@@ -12,7 +12,9 @@ use switchyard_expr::{Env, Profile, Program, Value, compile};
 use super::generate::Act;
 use crate::domain::{Handler, OnError, SubscriptionId};
 use crate::event::{DecodeError, Decoder, Event, Headers};
-use crate::matcher::{Filter, Listen, Match, Matcher, Matches, Owner, Scratch, Subscription};
+use crate::matcher::{
+    Filter, Listen, Match, Matcher, Matches, Owner, Scratch, Subscription, Terms,
+};
 use crate::telemetry::SubscriptionStats;
 
 const SITE: &str = "site";
@@ -191,10 +193,7 @@ impl World {
             }),
             key: id.key,
             listens: listens.into(),
-            handler: Arc::new(Handler::Function { subject: "f".into() }),
-            include_fields: Box::default(),
-            is_paused: false,
-            profile: Default::default(),
+            terms: Arc::new(Terms::of(Arc::new(Handler::Function { subject: "f".into() }))),
             revision: 0,
             stats,
         })
