@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use switchyard::domain::{CloudId, EventType, Handler, InstallationId};
-use switchyard::matcher::{Filter, Listen, Listens, Owner, Subscription, Terms};
+use switchyard::domain::{CloudId, Handler, InstallationId};
+use switchyard::matcher::{Interest, Listen, Listens, Owner, Subscription, Terms};
 use switchyard::telemetry::SubscriptionStats;
 use switchyard_expr::{Profile, Shapes};
 
@@ -179,7 +179,7 @@ fn subscriptions_in(
     filters: &[String],
     first: usize,
 ) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
-    let (cloud, event_type) = (CloudId::from(cloud), EventType::from(EVENT_TYPE));
+    let (cloud, interest) = (CloudId::from(cloud), Arc::new(Interest::in_all(EVENT_TYPE.into())));
     let installation = |(number, filters): (usize, &[String])| {
         let handler = Handler::Function { subject: "sw.fn.bench.main".into() };
         let terms = Arc::new(Terms::of(Arc::new(handler)));
@@ -193,8 +193,7 @@ fn subscriptions_in(
         });
         let modules = filters.iter().enumerate().map(|(at, text)| {
             let program = shapes.compile(text, Profile::Filter).expect("an accepted filter");
-            let filter = Filter { program: Some(program), ..Filter::default() };
-            let listen = Listen { event_type: event_type.clone(), filter };
+            let listen = Listen { interest: Arc::clone(&interest), program: Some(program) };
             Arc::new(Subscription {
                 owner: Arc::clone(&owner),
                 key: format!("module-{at}").as_str().into(),

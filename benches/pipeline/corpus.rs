@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::json;
 use switchyard::domain::{Handler, Secret};
 use switchyard::event::Envelope;
-use switchyard::matcher::{Filter, Listen, Listens, Matcher, Owner, Subscription, Terms};
+use switchyard::matcher::{Interest, Listen, Listens, Matcher, Owner, Subscription, Terms};
 use switchyard::registry::offline::TriggerReader;
 use switchyard::telemetry::SubscriptionStats;
 
@@ -87,7 +87,10 @@ pub(crate) fn subscription_to_all(url: url::Url) -> Arc<Subscription> {
             licensed: true,
         }),
         key: "trigger-1".into(),
-        listens: Listens::One(Listen { event_type: EVENT_TYPE.into(), filter: Filter::default() }),
+        listens: Listens::One(Listen {
+            interest: Arc::new(Interest::in_all(EVENT_TYPE.into())),
+            program: None,
+        }),
         terms: Arc::new(Terms::of(Arc::new(Handler::Http { url, secret: Secret::new(SECRET) }))),
         revision: 1,
         stats: SubscriptionStats::default(),

@@ -157,7 +157,7 @@ impl<'q> Wanted<'q> {
 
 fn hears(module: &LiveModule, event: &str) -> bool {
     let live = module.subscription.iter().flat_map(|subscription| &subscription.listens);
-    if live.into_iter().any(|listen| listen.event_type.as_str() == event) {
+    if live.into_iter().any(|listen| listen.interest.event_type.as_str() == event) {
         return true;
     }
     let names = module.data.get("events").and_then(Value::as_array).into_iter().flatten();
@@ -199,7 +199,8 @@ fn view(state: &Shared, installation: &LiveInstallation, module: &LiveModule) ->
         "stats": stats_view(state, module),
     });
     if let (None, Some(live)) = (&trigger, &module.subscription) {
-        let events = live.listens.iter().map(|listen| json!({"eventType": listen.event_type}));
+        let events =
+            live.listens.iter().map(|listen| json!({"eventType": listen.interest.event_type}));
         insert(&mut view, "events", Some(events.collect::<Vec<_>>()));
         let handler = handler_of(live);
         insert(&mut view, "handler", Some(handler));

@@ -75,7 +75,7 @@ fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) 
         id: module.id.to_string(),
         app: installation.record.app.to_string(),
         events: match &module.subscription {
-            Some(live) => live.listens.iter().map(|l| l.event_type.to_string()).collect(),
+            Some(live) => live.listens.iter().map(|l| l.interest.event_type.to_string()).collect(),
             None => events.map(|event| event.event_type.value.to_string()).collect(),
         },
         filters: filters

@@ -189,7 +189,7 @@ impl Matcher {
         let seen = subscription.listens.iter().filter_map(|listen| {
             self.look_at(
                 subscription.owner.cloud_id.as_str(),
-                listen.event_type.as_str(),
+                listen.interest.event_type.as_str(),
                 |partition| partition.seen.load(Relaxed),
             )
         });
@@ -225,7 +225,7 @@ fn collect(old: &[Enrolled], new: &[Arc<Subscription>], touched: &mut Changes) {
     let mut change =
         |subscription: &Subscription, at: usize, apply: &mut dyn FnMut(&mut Change)| {
             if let Some(listen) = subscription.listens.get(at) {
-                let key = (subscription.owner.cloud_id.clone(), listen.event_type.clone());
+                let key = (subscription.owner.cloud_id.clone(), listen.interest.event_type.clone());
                 apply(touched.entry(key).or_default());
             }
         };

@@ -77,12 +77,12 @@ impl Terms {
 }
 
 /// The event types of a trigger; mostly it is one, which takes no memory of its own.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Listens {
     /// A single one.
     One(Listen),
-    /// Any number of them.
-    Many(Box<[Listen]>),
+    /// Any number of them; behind one pointer, so that the other case is as small as can be.
+    Many(Box<Box<[Listen]>>),
 }
 
 impl Deref for Listens {
@@ -109,7 +109,7 @@ impl From<Vec<Listen>> for Listens {
     fn from(listens: Vec<Listen>) -> Self {
         match <[Listen; 1]>::try_from(listens) {
             Ok([listen]) => Self::One(listen),
-            Err(listens) => Self::Many(listens.into()),
+            Err(listens) => Self::Many(Box::new(listens.into())),
         }
     }
 }
@@ -123,21 +123,51 @@ impl FromIterator<Listen> for Listens {
 /// One event type a trigger listens to.
 #[derive(Clone, Debug)]
 pub struct Listen {
-    /// The event type.
-    pub event_type: EventType,
-    /// What must hold for an event of this type.
-    pub filter: Filter,
-}
-
-/// The whole condition of a trigger; its parts combine with "and", cheap ones first.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
+    /// The event type and what must hold beside the expression, shared by all who say the same.
+    pub interest: Arc<Interest>,
     /// The compiled expression; none means that every event passes.
     pub program: Option<Arc<switchyard_expr::Program>>,
+}
+
+/// An event type and the conditions on it beside an expression, which combine with "and" and are
+/// asked before it. All triggers together have few different ones.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Interest {
+    /// The event type.
+    pub event_type: EventType,
     /// Leaves out events that the app itself caused.
     pub ignore_self: bool,
     /// Leaves out installations without an active licence.
     pub requires_licence: bool,
     /// What an evaluation error means.
     pub on_error: OnError,
+}
+
+impl Interest {
+    /// All events of the type.
+    #[must_use]
+    pub fn in_all(event_type: EventType) -> Self {
+        let on_error = OnError::default();
+        Self { event_type, ignore_self: false, requires_licence: false, on_error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listens_are_those_given_and_take_two_words() {
+        let listen = |at: usize| Listen {
+            interest: Arc::new(Interest::in_all(format!("type-{at}").into())),
+            program: None,
+        };
+        for count in 0..4 {
+            let listens: Listens = (0..count).map(listen).collect();
+            let types: Vec<_> = listens.iter().map(|l| l.interest.event_type.to_string()).collect();
+            let expected: Vec<_> = (0..count).map(|at| format!("type-{at}")).collect();
+            assert_eq!(types, expected);
+        }
+        assert_eq!(size_of::<Listens>(), 2 * size_of::<usize>());
+    }
 }

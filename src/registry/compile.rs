@@ -2,7 +2,7 @@
 //! state it is in and why.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 use switchyard_expr::{Program, Shapes, Usage};
@@ -20,7 +20,7 @@ use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 use super::webhook::{WEBHOOKS, Webhook};
 use crate::clock;
 use crate::domain::{self, Handler, InstallationId, ModuleKey, Remote, SubscriptionId};
-use crate::matcher::{Filter, Listen, Listens, Owner, Subscription, Terms};
+use crate::matcher::{Interest, Listen, Listens, Owner, Subscription, Terms};
 use crate::telemetry::SubscriptionStats;
 
 /// The module type that is routed.
@@ -29,13 +29,30 @@ pub const TRIGGER: &str = "trigger";
 /// Compiled filters: equal ones are one program, however many register them, and those that differ
 /// only in constants share all but these.
 ///
-/// Holds no program alive; those in use are held by their subscriptions.
+/// Holds no program alive; those in use are held by their subscriptions. So it is with interests,
+/// of which there are few.
 #[derive(Debug, Default)]
 pub struct Programs {
     shapes: Shapes,
+    interests: Mutex<HashSet<Arc<Interest>>>,
 }
 
 impl Programs {
+    /// The one interest in use that says what this one does.
+    pub(super) fn interest(&self, interest: Interest) -> Arc<Interest> {
+        let mut all = self.interests.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(&interest) {
+            return Arc::clone(known);
+        }
+        // Swept when the table would grow, so that it stays within a constant factor of those in use.
+        if all.len() == all.capacity() {
+            all.retain(|known| Arc::strong_count(known) > 1);
+        }
+        let interest = Arc::new(interest);
+        all.insert(Arc::clone(&interest));
+        interest
+    }
+
     /// Checks a filter anew, with all warnings; an equal program in use is reused.
     pub(super) fn check(
         &self,
@@ -387,24 +404,36 @@ pub fn function_subject(prefix: &str, installation: &InstallationId, function: &
 /// The event types of a trigger with their compiled filters.
 pub(super) fn listens(programs: &Programs, trigger: &Trigger) -> Result<Listens, String> {
     let listen = |event: &TriggerEvent| {
-        let filter = match &event.filter {
-            Some(filter) => compiled_filter(programs, filter)?,
-            None => Filter::default(),
+        let every = TriggerFilter::default();
+        let filter = event.filter.as_deref().unwrap_or(&every);
+        let program = match &filter.expression {
+            Some(text) => Some(programs.get(&text.value).map_err(|found| summary(&found))?),
+            None => None,
         };
-        Ok(Listen { event_type: event.event_type.value.clone(), filter })
+        let interest = programs.interest(Interest {
+            event_type: event.event_type.value.clone(),
+            ignore_self: filter.ignore_self,
+            requires_licence: filter.requires_licence,
+            on_error: filter.on_error.unwrap_or_default(),
+        });
+        Ok(Listen { interest, program })
     };
     trigger.events.iter().map(listen).collect()
 }
 
-fn compiled_filter(programs: &Programs, filter: &TriggerFilter) -> Result<Filter, String> {
-    let program = match &filter.expression {
-        Some(text) => Some(programs.get(&text.value).map_err(|found| summary(&found))?),
-        None => None,
-    };
-    Ok(Filter {
-        program,
-        ignore_self: filter.ignore_self,
-        requires_licence: filter.requires_licence,
-        on_error: filter.on_error.unwrap_or_default(),
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interests_are_one_while_in_use_and_then_forgotten() {
+        let programs = Programs::default();
+        let interest = |name: &str| programs.interest(Interest::in_all(name.into()));
+        let held = interest("held");
+        for at in 0..10_000 {
+            interest(&format!("gone-{at}"));
+        }
+        assert!(Arc::ptr_eq(&held, &interest("held")));
+        assert!(programs.interests.lock().unwrap().len() < 100);
+    }
 }

@@ -13,7 +13,7 @@ use super::{
     Settings, Switch, code, digest,
 };
 use crate::domain::{AppId, Handler, InstallationId, SubscriptionId};
-use crate::matcher::Matcher;
+use crate::matcher::{Matcher, Subscription};
 
 mod batch;
 mod connect;
@@ -142,7 +142,7 @@ async fn registered_trigger_is_live_when_the_call_returns() {
     let (replica, _store) = Replica::provisioned().await;
     let module = replica.add(json!({})).await.unwrap();
     let subscription = replica.subscription(&id_of(&module)).unwrap();
-    assert_eq!(subscription.listens[0].event_type.as_str(), EVENT);
+    assert_eq!(subscription.listens[0].interest.event_type.as_str(), EVENT);
     assert_eq!(subscription.owner.cloud_id.as_str(), "cloud-1");
     assert!(
         matches!(&*subscription.terms.handler, Handler::Http { url, .. } if url.path() == "/hook")
@@ -245,7 +245,7 @@ async fn counters_survive_a_change_of_the_module() {
     let spec = trigger(json!({"events": ["avi:jira:created:issue"]}));
     replica.replace(&"inst-a".into(), &module.key, spec, None).await.unwrap();
     let after = replica.subscription(&id_of(&module)).unwrap();
-    assert_eq!(after.listens[0].event_type.as_str(), "avi:jira:created:issue");
+    assert_eq!(after.listens[0].interest.event_type.as_str(), "avi:jira:created:issue");
     // What the old one still has under way counts too.
     before.stats.count_match(2);
     assert_eq!(after.stats.matched.load(std::sync::atomic::Ordering::Relaxed), 2);
@@ -271,11 +271,14 @@ async fn equal_filters_are_one_program_over_all_installations() {
     let spec = trigger(json!({"filter": {"expression": "1 == 1"}}));
     let a = replica.register(&"inst-a".into(), spec.clone(), None).await.unwrap().module;
     let b = replica.register(&"inst-b".into(), spec, None).await.unwrap().module;
-    let program = |installation: &str, module: &ModuleRecord| {
+    let live = |installation: &str, module: &ModuleRecord| {
         let id = SubscriptionId { installation: installation.into(), key: module.key.clone() };
-        replica.subscription(&id).unwrap().listens[0].filter.program.clone().unwrap()
+        replica.subscription(&id).unwrap()
     };
-    assert!(Arc::ptr_eq(&program("inst-a", &a), &program("inst-b", &b)));
+    let (a, b) = (live("inst-a", &a), live("inst-b", &b));
+    let program = |live: &Subscription| Arc::clone(live.listens[0].program.as_ref().unwrap());
+    assert!(Arc::ptr_eq(&program(&a), &program(&b)));
+    assert!(Arc::ptr_eq(&a.listens[0].interest, &b.listens[0].interest));
 }
 
 #[tokio::test]
@@ -330,7 +333,7 @@ async fn static_trigger_is_live_in_every_installation_and_shadows_its_key() {
     let fixed = json!({"key": "same", "events": ["avi:jira:deleted:issue"], "function": "main"});
     replica.put_forge(json!({"staticModules": {"trigger": [fixed]}})).await.unwrap();
     let live = replica.subscription(&id_of(&module)).unwrap();
-    assert_eq!(live.listens[0].event_type.as_str(), "avi:jira:deleted:issue");
+    assert_eq!(live.listens[0].interest.event_type.as_str(), "avi:jira:deleted:issue");
     assert_eq!(replica.state_of(&module).0, ModuleState::Shadowed);
     assert_eq!((replica.counts().active, replica.counts().shadowed), (1, 1));
 }

@@ -20,7 +20,7 @@ use switchyard::delivery::retry::Random;
 use switchyard::delivery::{Directory, Dispatcher, Edges, Guard};
 use switchyard::domain::{Handler, Secret, SubscriptionId};
 use switchyard::event::{Envelope, Publisher};
-use switchyard::matcher::{Filter, Listen, Listens, Matcher, Owner, Subscription, Terms};
+use switchyard::matcher::{Interest, Listen, Listens, Matcher, Owner, Subscription, Terms};
 use switchyard::router::Router;
 use switchyard::telemetry::{Live, SubscriptionStats};
 use tokio::task::JoinHandle;
@@ -141,8 +141,8 @@ impl Rig {
             }),
             key: id.key.clone(),
             listens: Listens::One(Listen {
-                event_type: EVENT_TYPE.into(),
-                filter: Filter::default(),
+                interest: Arc::new(Interest::in_all(EVENT_TYPE.into())),
+                program: None,
             }),
             terms: Arc::new(Terms::of(Arc::new(handler))),
             revision: 1,
