@@ -182,7 +182,6 @@ fn subscriptions_in(
     let (cloud, interest) = (CloudId::from(cloud), Arc::new(Interest::in_all(EVENT_TYPE.into())));
     let installation = |(number, filters): (usize, &[String])| {
         let handler = Handler::Function { subject: "sw.fn.bench.main".into() };
-        let terms = Arc::new(Terms::of(Arc::new(handler)));
         let id = InstallationId::from(format!("{}-inst-{}", cloud.as_str(), first + number));
         let owner = Arc::new(Owner {
             id: id.clone(),
@@ -190,6 +189,7 @@ fn subscriptions_in(
             app_account_id: None,
             cloud_id: cloud.clone(),
             licensed: true,
+            terms: Terms::of(Arc::new(handler)),
         });
         let modules = filters.iter().enumerate().map(|(at, text)| {
             let program = shapes.compile(text, Profile::Filter).expect("an accepted filter");
@@ -198,7 +198,6 @@ fn subscriptions_in(
                 owner: Arc::clone(&owner),
                 key: format!("module-{at}").as_str().into(),
                 listens: Listens::One(listen),
-                terms: Arc::clone(&terms),
                 revision: 1,
                 stats: SubscriptionStats::default(),
             })

@@ -85,13 +85,13 @@ pub(crate) fn subscription_to_all(url: url::Url) -> Arc<Subscription> {
             app_account_id: None,
             cloud_id: SITE.into(),
             licensed: true,
+            terms: Terms::of(Arc::new(Handler::Http { url, secret: Secret::new(SECRET) })),
         }),
         key: "trigger-1".into(),
         listens: Listens::One(Listen {
             interest: Arc::new(Interest::in_all(EVENT_TYPE.into())),
             program: None,
         }),
-        terms: Arc::new(Terms::of(Arc::new(Handler::Http { url, secret: Secret::new(SECRET) }))),
         revision: 1,
         stats: SubscriptionStats::default(),
     })

@@ -62,7 +62,7 @@ fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) 
     let trigger = Trigger::read(&module.data, "data").ok();
     let events = trigger.iter().flat_map(|trigger| &trigger.events);
     let filters = trigger.iter().flat_map(|trigger| &trigger.filters);
-    let handler = match module.subscription.as_ref().map(|found| &*found.terms.handler) {
+    let handler = match module.subscription.as_ref().map(|found| &*found.owner.terms.handler) {
         Some(Handler::Http { url, .. }) => url.to_string(),
         Some(Handler::Remote(remote)) => remote.url.to_string(),
         Some(Handler::Webhook(webhook)) => webhook.address.to_string(),

@@ -35,10 +35,10 @@ pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> 
             app_account_id: None,
             cloud_id: "site-1".into(),
             licensed: true,
+            terms: Terms::of(Arc::new(handler)),
         }),
         key: "k1".into(),
         listens: Vec::new().into(),
-        terms: Arc::new(Terms::of(Arc::new(handler))),
         revision: 5,
         stats: SubscriptionStats::default(),
     };

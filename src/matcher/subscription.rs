@@ -9,8 +9,9 @@ use crate::domain::{
 };
 use crate::telemetry::SubscriptionStats;
 
-/// What the subscriptions of one installation have in common.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Whose a subscription is, and what is done with its matches: what the subscriptions of one
+/// installation have in common, as far as they say the same.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Owner {
     /// The installation.
     pub id: InstallationId,
@@ -22,20 +23,20 @@ pub struct Owner {
     pub cloud_id: CloudId,
     /// Whether the installation holds an active licence.
     pub licensed: bool,
+    /// Where matches go and how.
+    pub terms: Terms,
 }
 
 /// One live trigger module of one installation. Immutable: a change makes a new one, which keeps
 /// the counters of the old.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Its installation, shared by all subscriptions of it.
+    /// Its installation and its terms, shared by all subscriptions of it that have the same.
     pub owner: Arc<Owner>,
     /// The module's key.
     pub key: ModuleKey,
     /// Event types with their filters, in the order of the module.
     pub listens: Listens,
-    /// Where matches go and how, shared by the modules of the installation that say the same.
-    pub terms: Arc<Terms>,
     /// Registry revision that made it.
     pub revision: u64,
     /// What happened to it so far.

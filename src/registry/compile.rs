@@ -135,30 +135,14 @@ struct Heard {
     include_fields: Box<[Box<str>]>,
 }
 
-/// What the subscriptions of an installation share.
-struct Common {
-    owner: Arc<Owner>,
-    /// Each once.
-    terms: HashSet<Arc<Terms>>,
-}
-
-impl Common {
-    /// The one set of terms that says what these do.
-    fn terms(&mut self, terms: Terms) -> Arc<Terms> {
-        if let Some(known) = self.terms.get(&terms) {
-            return Arc::clone(known);
-        }
-        let terms = Arc::new(terms);
-        self.terms.insert(Arc::clone(&terms));
-        terms
-    }
-}
+/// What the subscriptions of an installation share, each once.
+type Owners = HashSet<Arc<Owner>>;
 
 impl Compiler<'_> {
     /// All modules, those of the app first. What did not change stays the same subscription, and
     /// what did keeps its counters.
     pub(super) fn modules(&self) -> Vec<Arc<LiveModule>> {
-        let mut common = self.common();
+        let mut owners = self.owners();
         let fixed = self.app.into_iter().flat_map(|app| &app.statics).map(|module| Declared {
             key: &module.key,
             module_type: &module.module_type,
@@ -186,8 +170,8 @@ impl Compiler<'_> {
             .chain(registered)
             .map(|declared| match known.get(&(declared.key, declared.is_static)) {
                 Some(known) if may_stay && declared.is(known) => Arc::clone(known),
-                Some(known) => Arc::new(self.module(&declared, &mut common, known.stats().clone())),
-                None => Arc::new(self.module(&declared, &mut common, SubscriptionStats::default())),
+                Some(known) => Arc::new(self.module(&declared, &mut owners, known.stats().clone())),
+                None => Arc::new(self.module(&declared, &mut owners, SubscriptionStats::default())),
             })
             .collect()
     }
@@ -202,15 +186,15 @@ impl Compiler<'_> {
             && (old.product, &old.environment) == (new.product, &new.environment)
     }
 
-    /// What the subscriptions share, with what of it was there before.
-    fn common(&self) -> Common {
+    /// What subscriptions shared before, for those that say the same now.
+    fn owners(&self) -> Owners {
         let before = self.before.iter().flat_map(|before| &before.modules);
-        let known = before.filter_map(|module| Some(&module.subscription.as_ref()?.terms));
-        Common { owner: self.owner(), terms: known.map(Arc::clone).collect() }
+        let known = before.filter_map(|module| Some(&module.subscription.as_ref()?.owner));
+        known.map(Arc::clone).collect()
     }
 
-    /// Whose the subscriptions are; the same as before if nothing of it changed.
-    fn owner(&self) -> Arc<Owner> {
+    /// The one owner with these terms.
+    fn owner(&self, terms: Terms, owners: &mut Owners) -> Arc<Owner> {
         let installation = self.installation;
         let owner = Owner {
             id: installation.id.clone(),
@@ -218,17 +202,17 @@ impl Compiler<'_> {
             app_account_id: installation.app_account_id.as_deref().map(Box::from),
             cloud_id: installation.cloud_id.clone(),
             licensed: installation.licensed,
+            terms,
         };
-        let before = self.before.iter().flat_map(|before| &before.modules);
-        let mut known = before.filter_map(|module| Some(&module.subscription.as_ref()?.owner));
-        let same = known.next().filter(|known| ***known == owner);
-        same.map_or_else(|| Arc::new(owner), Arc::clone)
+        let owner = owners.get(&owner).map_or_else(|| Arc::new(owner), Arc::clone);
+        owners.insert(Arc::clone(&owner));
+        owner
     }
 
     fn module(
         &self,
         declared: &Declared<'_>,
-        common: &mut Common,
+        owners: &mut Owners,
         stats: SubscriptionStats,
     ) -> LiveModule {
         let id = SubscriptionId {
@@ -259,7 +243,7 @@ impl Compiler<'_> {
                     Switch::Paused => ModuleState::Paused,
                     _ => ModuleState::Active,
                 };
-                let live = self.subscription(declared, common, heard, stats);
+                let live = self.subscription(declared, owners, heard, stats);
                 (state, None, Some(Arc::new(live)), SubscriptionStats::default())
             }
             Err((state, reason)) => (state, Some(reason), None, stats),
@@ -306,7 +290,7 @@ impl Compiler<'_> {
     fn subscription(
         &self,
         declared: &Declared<'_>,
-        common: &mut Common,
+        owners: &mut Owners,
         heard: Heard,
         stats: SubscriptionStats,
     ) -> Subscription {
@@ -318,10 +302,9 @@ impl Compiler<'_> {
             is_paused: declared.switch == Switch::Paused,
         };
         Subscription {
-            owner: Arc::clone(&common.owner),
+            owner: self.owner(terms, owners),
             key: declared.key.clone(),
             listens: heard.listens,
-            terms: common.terms(terms),
             revision: self.revision,
             stats,
         }

@@ -19,7 +19,7 @@ use crate::telemetry::SubscriptionStats;
 pub struct TriggerReader {
     programs: Programs,
     /// Nothing is delivered offline, so that all triggers share them.
-    terms: Arc<Terms>,
+    terms: Terms,
     /// Of the last line; those of one installation stand side by side.
     last: Option<Arc<Owner>>,
 }
@@ -56,7 +56,7 @@ impl TriggerReader {
     pub fn new() -> Result<Self, url::ParseError> {
         let url = Url::parse("https://offline.invalid/")?;
         let handler = Arc::new(Handler::Http { url, secret: Secret::new("") });
-        let terms = Arc::new(Terms::of(handler));
+        let terms = Terms::of(handler);
         Ok(Self { programs: Programs::default(), terms, last: None })
     }
 
@@ -95,10 +95,10 @@ impl TriggerReader {
                 app_account_id: None,
                 cloud_id: registration.cloud_id,
                 licensed: registration.licensed,
+                terms: self.terms.clone(),
             }),
             key: registration.key,
             listens,
-            terms: Arc::clone(&self.terms),
             revision: 0,
             stats: SubscriptionStats::default(),
         }))

@@ -145,7 +145,7 @@ async fn registered_trigger_is_live_when_the_call_returns() {
     assert_eq!(subscription.listens[0].interest.event_type.as_str(), EVENT);
     assert_eq!(subscription.owner.cloud_id.as_str(), "cloud-1");
     assert!(
-        matches!(&*subscription.terms.handler, Handler::Http { url, .. } if url.path() == "/hook")
+        matches!(&*subscription.owner.terms.handler, Handler::Http { url, .. } if url.path() == "/hook")
     );
     assert_eq!(module.data["key"], module.key.as_str());
     assert_eq!(replica.counts().active, 1);
@@ -155,7 +155,7 @@ async fn registered_trigger_is_live_when_the_call_returns() {
 async fn function_is_called_on_a_subject_of_its_installation() {
     let (replica, _store) = Replica::provisioned().await;
     let module = replica.add(json!({"endpoint": null, "function": "main"})).await.unwrap();
-    let terms = &replica.subscription(&id_of(&module)).unwrap().terms;
+    let terms = &replica.subscription(&id_of(&module)).unwrap().owner.terms;
     assert_eq!(*terms.handler, Handler::Function { subject: "sw.fn.inst-a.main".into() });
 }
 
@@ -282,18 +282,18 @@ async fn equal_filters_are_one_program_over_all_installations() {
 }
 
 #[tokio::test]
-async fn modules_that_say_the_same_share_their_terms() {
+async fn modules_on_the_same_terms_share_them() {
     let (replica, _store) = Replica::provisioned().await;
     let function = json!({"endpoint": null, "function": "main"});
     let first = id_of(&replica.add(function.clone()).await.unwrap());
     let second = id_of(&replica.add(function).await.unwrap());
     let other = id_of(&replica.add(json!({})).await.unwrap());
-    let terms = |id| Arc::clone(&replica.subscription(id).unwrap().terms);
-    assert!(Arc::ptr_eq(&terms(&first), &terms(&second)));
-    assert_ne!(terms(&first), terms(&other));
-    // Those of one that changes are its own from then on.
+    let owner = |id| Arc::clone(&replica.subscription(id).unwrap().owner);
+    assert!(Arc::ptr_eq(&owner(&first), &owner(&second)));
+    assert_ne!(owner(&first), owner(&other));
+    // One that changes leaves the others as they are.
     replica.switch(&"inst-a".into(), &second.key, Switch::Paused).await.unwrap();
-    assert!(terms(&second).is_paused && !terms(&first).is_paused);
+    assert!(owner(&second).terms.is_paused && !owner(&first).terms.is_paused);
 }
 
 #[tokio::test]

@@ -138,13 +138,13 @@ impl Rig {
                 app_account_id: None,
                 cloud_id: SITE.into(),
                 licensed: true,
+                terms: Terms::of(Arc::new(handler)),
             }),
             key: id.key.clone(),
             listens: Listens::One(Listen {
                 interest: Arc::new(Interest::in_all(EVENT_TYPE.into())),
                 program: None,
             }),
-            terms: Arc::new(Terms::of(Arc::new(handler))),
             revision: 1,
             stats: SubscriptionStats::default(),
         });

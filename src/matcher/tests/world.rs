@@ -194,10 +194,10 @@ impl World {
                     .then(|| format!("acc-{}", installation % 2).into()),
                 cloud_id: SITE.into(),
                 licensed: installation.is_multiple_of(2),
+                terms: Terms::of(Arc::new(Handler::Function { subject: "f".into() })),
             }),
             key: id.key,
             listens: listens.into(),
-            terms: Arc::new(Terms::of(Arc::new(Handler::Function { subject: "f".into() }))),
             revision: 0,
             stats,
         })
