@@ -59,7 +59,7 @@ fn is_routed(module: &LiveModule) -> bool {
 }
 
 fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) -> Row {
-    let trigger = Trigger::read(&module.data, "data").ok();
+    let trigger = Trigger::read(&module.data.read(), "data").ok();
     let events = trigger.iter().flat_map(|trigger| &trigger.events);
     let filters = trigger.iter().flat_map(|trigger| &trigger.filters);
     let handler = match module.subscription.as_ref().map(|found| &*found.owner.terms.handler) {

@@ -4,11 +4,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::{Map, Value};
 use switchyard_expr::{Program, Shapes, Usage};
 use url::Url;
 
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
+use super::data::ModuleData;
 use super::document::{
     AppKind, BodyForm, Door, InstallationRecord, InstallationState, Style, Switch,
 };
@@ -112,13 +112,13 @@ struct Declared<'a> {
     is_static: bool,
     is_discovered: bool,
     switch: Switch,
-    data: &'a Arc<Map<String, Value>>,
+    data: &'a ModuleData,
 }
 
 impl Declared<'_> {
     fn is(&self, known: &LiveModule) -> bool {
         (self.module_type, self.switch) == (known.module_type.as_str(), known.switch)
-            && (Arc::ptr_eq(self.data, &known.data) || *self.data == known.data)
+            && *self.data == known.data
             && self.is_expired() == (known.state == ModuleState::Expired)
     }
 
@@ -255,7 +255,7 @@ impl Compiler<'_> {
             switch: declared.switch,
             state,
             reason,
-            data: Arc::clone(declared.data),
+            data: declared.data.clone(),
             subscription,
             idle,
         }
@@ -277,7 +277,7 @@ impl Compiler<'_> {
         match (declared.module_type, app.record.kind) {
             (TRIGGER, AppKind::Forge) => self.trigger(app, declared),
             (WEBHOOKS, AppKind::Connect) => {
-                let read = Webhook::read(declared.data, "data", self.installation.product);
+                let read = Webhook::read(&declared.data.read(), "data", self.installation.product);
                 self.webhook(app, read.map_err(|found| summary(&found))?)
             }
             (DYNAMIC_WEBHOOK, AppKind::Connect) => {
@@ -311,7 +311,8 @@ impl Compiler<'_> {
     }
 
     fn trigger(&self, app: &LiveApp, declared: &Declared<'_>) -> Result<Heard, String> {
-        let trigger = Trigger::read(declared.data, "data").map_err(|found| summary(&found))?;
+        let trigger =
+            Trigger::read(&declared.data.read(), "data").map_err(|found| summary(&found))?;
         Ok(Heard {
             listens: listens(self.programs, &trigger)?,
             handler: self.handler(app, &trigger.handler)?,

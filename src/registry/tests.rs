@@ -147,7 +147,7 @@ async fn registered_trigger_is_live_when_the_call_returns() {
     assert!(
         matches!(&*subscription.owner.terms.handler, Handler::Http { url, .. } if url.path() == "/hook")
     );
-    assert_eq!(module.data["key"], module.key.as_str());
+    assert_eq!(module.data.read()["key"], module.key.as_str());
     assert_eq!(replica.counts().active, 1);
 }
 
