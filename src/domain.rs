@@ -7,6 +7,7 @@ use std::sync::Arc;
 use data_encoding::{Encoding, Specification};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
+use smol_str::SmolStr;
 
 /// Longest id that stands unhashed in a NATS subject or KV key, in bytes.
 const TOKEN_BYTES_MAX: usize = 64;
@@ -15,16 +16,22 @@ const DIGEST_CHARS: usize = 26;
 
 macro_rules! string_id {
     ($(#[$doc:meta])* $name:ident) => {
+        string_id! {
+            $(#[$doc])*
+            $name of Arc<str>
+        }
+    };
+    ($(#[$doc:meta])* $name:ident of $text:ty) => {
         $(#[$doc])*
         ///
-        /// Cheap to clone: the text is shared.
+        /// Cheap to clone: a text that is not short is shared.
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Arc<str>);
+        pub struct $name($text);
 
         impl $name {
             /// Wraps the text of an id as it is.
             #[must_use]
-            pub fn new(text: impl Into<Arc<str>>) -> Self {
+            pub fn new(text: impl Into<$text>) -> Self {
                 Self(text.into())
             }
 
@@ -98,8 +105,9 @@ string_id! {
     CloudId
 }
 string_id! {
-    /// Key of a module inside its installation, `[a-zA-Z0-9_-]+`.
-    ModuleKey
+    /// Key of a module inside its installation, `[a-zA-Z0-9_-]+`. Up to 23 bytes it
+    /// takes no memory of its own: unlike those of other ids, its text has few holders.
+    ModuleKey of SmolStr
 }
 string_id! {
     /// Kind of an event, such as `avi:jira:created:issue`; opaque and case-sensitive.
@@ -251,7 +259,7 @@ impl OnError {
 }
 
 /// How failed deliveries to an app are judged and repeated.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
     /// Our own: the configured schedule; what no retry mends is given up at once.
@@ -266,7 +274,7 @@ pub enum Profile {
 }
 
 /// A signing secret, `whsec_` and base64; never printed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
@@ -290,7 +298,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Where a match goes.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Handler {
     /// An HTTP endpoint of the app.
     Http {
@@ -311,7 +319,7 @@ pub enum Handler {
 }
 
 /// The backend of a Forge app, called as the vendor calls one.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Remote {
     /// Where to post.
     pub url: url::Url,
@@ -332,7 +340,7 @@ pub struct Remote {
 }
 
 /// Where and how a webhook is posted.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Webhook {
     /// The app's base URL; its path is no part of what a token covers.
     pub base: url::Url,

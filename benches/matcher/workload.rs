@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use switchyard::domain::{CloudId, EventType, Handler, InstallationId};
-use switchyard::matcher::{Filter, Listen, Owner, Subscription};
+use switchyard::domain::{CloudId, Handler, InstallationId};
+use switchyard::matcher::{Interest, Listen, Listens, Owner, Subscription, Terms};
 use switchyard::telemetry::SubscriptionStats;
 use switchyard_expr::{Profile, Shapes};
 
@@ -179,9 +179,9 @@ fn subscriptions_in(
     filters: &[String],
     first: usize,
 ) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
-    let (cloud, event_type) = (CloudId::from(cloud), EventType::from(EVENT_TYPE));
-    let handler = Arc::new(Handler::Function { subject: "sw.fn.bench.main".into() });
+    let (cloud, interest) = (CloudId::from(cloud), Arc::new(Interest::in_all(EVENT_TYPE.into())));
     let installation = |(number, filters): (usize, &[String])| {
+        let handler = Handler::Function { subject: "sw.fn.bench.main".into() };
         let id = InstallationId::from(format!("{}-inst-{}", cloud.as_str(), first + number));
         let owner = Arc::new(Owner {
             id: id.clone(),
@@ -189,19 +189,15 @@ fn subscriptions_in(
             app_account_id: None,
             cloud_id: cloud.clone(),
             licensed: true,
+            terms: Terms::of(Arc::new(handler)),
         });
         let modules = filters.iter().enumerate().map(|(at, text)| {
             let program = shapes.compile(text, Profile::Filter).expect("an accepted filter");
-            let filter = Filter { program: Some(program), ..Filter::default() };
-            let listen = Listen { event_type: event_type.clone(), filter };
+            let listen = Listen { interest: Arc::clone(&interest), program: Some(program) };
             Arc::new(Subscription {
                 owner: Arc::clone(&owner),
                 key: format!("module-{at}").as_str().into(),
-                listens: Box::new([listen]),
-                handler: Arc::clone(&handler),
-                include_fields: Box::default(),
-                is_paused: false,
-                profile: Default::default(),
+                listens: Listens::One(listen),
                 revision: 1,
                 stats: SubscriptionStats::default(),
             })

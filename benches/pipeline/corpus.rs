@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::json;
 use switchyard::domain::{Handler, Secret};
 use switchyard::event::Envelope;
-use switchyard::matcher::{Filter, Listen, Matcher, Owner, Subscription};
+use switchyard::matcher::{Interest, Listen, Listens, Matcher, Owner, Subscription, Terms};
 use switchyard::registry::offline::TriggerReader;
 use switchyard::telemetry::SubscriptionStats;
 
@@ -85,13 +85,13 @@ pub(crate) fn subscription_to_all(url: url::Url) -> Arc<Subscription> {
             app_account_id: None,
             cloud_id: SITE.into(),
             licensed: true,
+            terms: Terms::of(Arc::new(Handler::Http { url, secret: Secret::new(SECRET) })),
         }),
         key: "trigger-1".into(),
-        listens: [Listen { event_type: EVENT_TYPE.into(), filter: Filter::default() }].into(),
-        handler: Arc::new(Handler::Http { url, secret: Secret::new(SECRET) }),
-        include_fields: [].into(),
-        is_paused: false,
-        profile: Default::default(),
+        listens: Listens::One(Listen {
+            interest: Arc::new(Interest::in_all(EVENT_TYPE.into())),
+            program: None,
+        }),
         revision: 1,
         stats: SubscriptionStats::default(),
     })

@@ -1,34 +1,22 @@
-//! The constants of one filter, packed: one text and where each of them ends in it.
-
-use std::sync::Arc;
+//! The constants of one filter, packed: one text that says where each of them stands in it.
 
 /// Most bytes that the constants of a filter may have together.
-pub(crate) const BYTES_MAX: usize = END as usize;
+pub(crate) const BYTES_MAX: usize = (1 << 15) - 1;
 
-/// The bits of an end that say where; the other one says that it is a number.
-const END: u16 = u16::MAX >> 1;
-/// As many ends take no memory of their own.
-const FEW: usize = 7;
+/// Digits of a place.
+const DIGITS: usize = 3;
+/// Bits of a digit: each is an ASCII character, so that places and texts are one text.
+const DIGIT_BITS: u32 = 7;
+/// Set in the end of a number; places stay far below it.
+const NUMBER: u32 = 1 << 20;
 
 /// What stands in a source where others of the same shape have something else: texts without
 /// escapes and numbers, in the order of the source and as they are written there.
+///
+/// First the places where the first begins and where each of them ends, then all of them. One block
+/// of memory for any number of them, and none for none.
 #[derive(Debug, Default)]
-pub(crate) struct Constants {
-    text: Box<str>,
-    ends: Ends,
-}
-
-#[derive(Debug)]
-enum Ends {
-    Few([u16; FEW]),
-    Many(Box<Arc<[u16]>>),
-}
-
-impl Default for Ends {
-    fn default() -> Ends {
-        Ends::Few([0; FEW])
-    }
-}
+pub(crate) struct Constants(Box<str>);
 
 /// One of them.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -42,32 +30,24 @@ impl Constants {
     pub(crate) fn pack<'s>(
         parts: impl Iterator<Item = (&'s str, bool)> + Clone,
     ) -> Option<Constants> {
-        let len = parts.clone().map(|(text, _)| text.len()).sum();
-        if len > BYTES_MAX {
+        let count = parts.clone().count();
+        if count == 0 {
+            return Some(Constants::default());
+        }
+        let len: usize = parts.clone().map(|(text, _)| text.len()).sum();
+        let start = DIGITS * (count + 1);
+        if len > BYTES_MAX || start + len >= NUMBER as usize {
             return None;
         }
-        let mut text = String::with_capacity(len);
-        let mut end = |(part, is_number): (&str, bool)| {
-            text.push_str(part);
-            let at = u16::try_from(text.len()).unwrap_or(END);
-            at | if is_number { !END } else { 0 }
-        };
-        let ends = if parts.clone().nth(FEW).is_none() {
-            let mut few = [0; FEW];
-            few.iter_mut().zip(parts).for_each(|(place, part)| *place = end(part));
-            Ends::Few(few)
-        } else {
-            Ends::Many(Box::new(parts.map(end).collect()))
-        };
-        Some(Constants { text: text.into(), ends })
-    }
-
-    #[inline]
-    fn ends(&self) -> &[u16] {
-        match &self.ends {
-            Ends::Few(few) => few,
-            Ends::Many(many) => many,
+        let mut packed = String::with_capacity(start + len);
+        let mut at = u32::try_from(start).ok()?;
+        push_place(&mut packed, at);
+        for (text, is_number) in parts.clone() {
+            at += u32::try_from(text.len()).ok()?;
+            push_place(&mut packed, if is_number { at | NUMBER } else { at });
         }
+        packed.extend(parts.map(|(text, _)| text));
+        Some(Constants(packed.into()))
     }
 
     /// How the constant at `at` is written, without quotes.
@@ -87,26 +67,28 @@ impl Constants {
     /// How it is written, and whether it is a number.
     #[inline]
     fn place(&self, at: usize) -> (&str, bool) {
-        let ends = self.ends();
-        let start = match at {
-            0 => 0,
-            _ => ends.get(at - 1).map_or(0, |end| usize::from(end & END)),
+        let (Some(start), Some(end)) = (self.digits(at), self.digits(at + 1)) else {
+            return ("", false);
         };
-        let end = ends.get(at).copied().unwrap_or_default();
-        let text = self.text.get(start..usize::from(end & END)).unwrap_or_default();
-        (text, end & !END != 0)
+        let place = |digits: u32| (digits & !NUMBER) as usize;
+        (self.0.get(place(start)..place(end)).unwrap_or_default(), end & NUMBER != 0)
+    }
+
+    #[inline]
+    fn digits(&self, at: usize) -> Option<u32> {
+        let digits = self.0.as_bytes().get(DIGITS * at..)?.first_chunk::<DIGITS>()?;
+        Some(digits.iter().fold(0, |place, digit| place << DIGIT_BITS | u32::from(*digit)))
     }
 
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let many = match &self.ends {
-            Ends::Few(_) => 0,
-            Ends::Many(many) => {
-                size_of::<Arc<[u16]>>() + 2 * size_of::<usize>() + size_of_val(&**many)
-            }
-        };
-        self.text.len() + many
+        self.0.len()
     }
+}
+
+fn push_place(packed: &mut String, place: u32) {
+    let digit = |at: u32| (place >> (at * DIGIT_BITS)).to_le_bytes()[0] & ((1 << DIGIT_BITS) - 1);
+    packed.extend([2, 1, 0].map(|at| char::from(digit(at))));
 }
 
 /// Whether a number is a few digits, which need no general parser.
@@ -156,7 +138,7 @@ mod tests {
 
     #[test]
     fn constants_are_what_was_packed() {
-        for count in [0, 1, FEW, FEW + 1, 300] {
+        for count in [0, 1, 7, 8, 300, 3_000] {
             let written: Vec<(String, bool)> = (0..count)
                 .map(|at| match at % 3 {
                     0 => (format!("{at}"), true),
@@ -193,10 +175,5 @@ mod tests {
         let long = "x".repeat(BYTES_MAX);
         assert!(Constants::pack([(long.as_str(), false)].into_iter()).is_some());
         assert!(Constants::pack([(long.as_str(), false), ("y", false)].into_iter()).is_none());
-    }
-
-    #[test]
-    fn a_few_constants_take_one_block() {
-        assert!(size_of::<Constants>() <= 32);
     }
 }

@@ -71,7 +71,7 @@ async fn list(caller: ConnectCaller, RawQuery(query): RawQuery) -> Json<Value> {
     for module in modules.filter(|module| module.door != Door::Webhook) {
         let listed = by_type.entry(module.module_type.clone()).or_insert_with(|| json!([]));
         if let Value::Array(listed) = listed {
-            listed.push(Value::Object(module.data.as_ref().clone()));
+            listed.push(Value::Object(module.data.read()));
         }
     }
     let query = Query::parse(query.as_deref());

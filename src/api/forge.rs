@@ -175,7 +175,7 @@ fn wants_array(headers: &HeaderMap) -> bool {
 }
 
 pub(super) fn shape(module: &ModuleRecord) -> Value {
-    json!({"key": module.key, "type": module.module_type, "data": *module.data})
+    json!({"key": module.key, "type": module.module_type, "data": module.data})
 }
 
 /// A module as [`reported`], with its revision as `ETag`.

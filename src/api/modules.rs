@@ -53,7 +53,7 @@ async fn put_module(
     spec.data.insert("key".into(), json!(key));
     let is_dry = Query::parse(query.as_deref()).get("dryRun") == Some("true");
     match known {
-        Some(known) if known.module_type == spec.module_type && *known.data == spec.data => {
+        Some(known) if known.module_type == spec.module_type && known.data.read() == spec.data => {
             Ok((StatusCode::OK, Json(reported(&known.clone().into()))))
         }
         _ if door == Door::Connect => {

@@ -157,10 +157,11 @@ impl<'q> Wanted<'q> {
 
 fn hears(module: &LiveModule, event: &str) -> bool {
     let live = module.subscription.iter().flat_map(|subscription| &subscription.listens);
-    if live.into_iter().any(|listen| listen.event_type.as_str() == event) {
+    if live.into_iter().any(|listen| listen.interest.event_type.as_str() == event) {
         return true;
     }
-    let names = module.data.get("events").and_then(Value::as_array).into_iter().flatten();
+    let data = module.data.read();
+    let names = data.get("events").and_then(Value::as_array).into_iter().flatten();
     let mut names =
         names.filter_map(|item| item.as_str().or_else(|| item.get("eventType")?.as_str()));
     names.any(|name| name == event)
@@ -168,7 +169,7 @@ fn hears(module: &LiveModule, event: &str) -> bool {
 
 fn mentions(module: &LiveModule, text: &str) -> bool {
     module.id.to_string().contains(text)
-        || module.data.values().any(|value| value_mentions(value, text))
+        || module.data.read().values().any(|value| value_mentions(value, text))
 }
 
 /// Module data nests as deep as a request may, which is bounded.
@@ -183,8 +184,9 @@ fn value_mentions(value: &Value, text: &str) -> bool {
 
 fn view(state: &Shared, installation: &LiveInstallation, module: &LiveModule) -> Value {
     let record = &installation.record;
+    let data = module.data.read();
     let trigger =
-        (module.module_type == TRIGGER).then(|| Trigger::read(&module.data, "data").ok()).flatten();
+        (module.module_type == TRIGGER).then(|| Trigger::read(&data, "data").ok()).flatten();
     let mut view = json!({
         "id": module.id.to_string(),
         "installation": record.id,
@@ -195,11 +197,12 @@ fn view(state: &Shared, installation: &LiveInstallation, module: &LiveModule) ->
         "static": module.is_static,
         "state": module.state.as_str(),
         "events": trigger.iter().flat_map(|t| &t.events).map(event_view).collect::<Vec<_>>(),
-        "data": *module.data,
+        "data": module.data,
         "stats": stats_view(state, module),
     });
     if let (None, Some(live)) = (&trigger, &module.subscription) {
-        let events = live.listens.iter().map(|listen| json!({"eventType": listen.event_type}));
+        let events =
+            live.listens.iter().map(|listen| json!({"eventType": listen.interest.event_type}));
         insert(&mut view, "events", Some(events.collect::<Vec<_>>()));
         let handler = handler_of(live);
         insert(&mut view, "handler", Some(handler));
@@ -238,7 +241,7 @@ fn handler_view(trigger: &Trigger, module: &LiveModule) -> Value {
 }
 
 fn handler_of(subscription: &Subscription) -> Value {
-    match &*subscription.handler {
+    match &*subscription.owner.terms.handler {
         Handler::Http { url, .. } => json!({"url": url.as_str()}),
         Handler::Remote(remote) => json!({"url": remote.url.as_str(), "style": "forge_remote"}),
         Handler::Webhook(webhook) => json!({"base": webhook.base.as_str(), "url": webhook.address}),
@@ -249,7 +252,7 @@ fn handler_of(subscription: &Subscription) -> Value {
 /// The name of a module for people, in the words of the app's translations.
 fn title(state: &Shared, installation: &LiveInstallation, module: &LiveModule) -> Option<String> {
     let app = state.registry.app(installation.record.app.as_str())?;
-    app.record.words(module.data.get("name")?).map(str::to_owned)
+    app.record.words(module.data.read().get("name")?).map(str::to_owned)
 }
 
 fn stats_view(state: &Shared, module: &LiveModule) -> Value {

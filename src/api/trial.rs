@@ -68,7 +68,7 @@ fn event_of(body: &mut Map<String, Value>) -> Result<Value, ApiError> {
 fn registered(installation: &LiveInstallation, key: &str) -> Result<Trigger, ApiError> {
     let module = installation.module(key).filter(|module| module.module_type == TRIGGER);
     let module = module.ok_or(ApiError::NotFound)?;
-    Trigger::read(&module.data, "data").map_err(ApiError::Invalid)
+    Trigger::read(&module.data.read(), "data").map_err(ApiError::Invalid)
 }
 
 /// `{"delivered", "stage", "reason", "explanation"?}`; the stages are those of matching, in order.

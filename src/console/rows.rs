@@ -59,10 +59,10 @@ fn is_routed(module: &LiveModule) -> bool {
 }
 
 fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) -> Row {
-    let trigger = Trigger::read(&module.data, "data").ok();
+    let trigger = Trigger::read(&module.data.read(), "data").ok();
     let events = trigger.iter().flat_map(|trigger| &trigger.events);
     let filters = trigger.iter().flat_map(|trigger| &trigger.filters);
-    let handler = match module.subscription.as_ref().map(|found| &*found.handler) {
+    let handler = match module.subscription.as_ref().map(|found| &*found.owner.terms.handler) {
         Some(Handler::Http { url, .. }) => url.to_string(),
         Some(Handler::Remote(remote)) => remote.url.to_string(),
         Some(Handler::Webhook(webhook)) => webhook.address.to_string(),
@@ -75,7 +75,7 @@ fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) 
         id: module.id.to_string(),
         app: installation.record.app.to_string(),
         events: match &module.subscription {
-            Some(live) => live.listens.iter().map(|l| l.event_type.to_string()).collect(),
+            Some(live) => live.listens.iter().map(|l| l.interest.event_type.to_string()).collect(),
             None => events.map(|event| event.event_type.value.to_string()).collect(),
         },
         filters: filters

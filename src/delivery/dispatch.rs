@@ -116,7 +116,7 @@ impl Dispatcher {
     pub async fn deliver(&self, delivery: Delivery, patience: Duration) -> Accounted {
         let watched = self.live.is_watched().then(|| delivery.clone());
         let lane = self.lanes.lane_of(&delivery);
-        if delivery.subscription.is_paused {
+        if delivery.subscription.owner.terms.is_paused {
             return self.park_backlog(delivery, &lane, ParkReason::Paused).await;
         }
         let queued = clock::tick();
@@ -160,7 +160,7 @@ impl Dispatcher {
             return Outcome::failed(Class::TooLarge, detail);
         }
         let (started, now) = (clock::tick(), clock::now());
-        let (metrics, outcome) = match &*delivery.subscription.handler {
+        let (metrics, outcome) = match &*delivery.subscription.owner.terms.handler {
             Handler::Http { url, secret } => {
                 let _running = self.metrics.http.running();
                 (&self.metrics.http, attempt::post(delivery, url, secret, lane, body, now).await)
@@ -184,7 +184,7 @@ impl Dispatcher {
                 (&self.metrics.http, forge::post(delivery, remote, keys, lane, body, now).await)
             }
         };
-        let outcome = outcome.under(delivery.subscription.profile);
+        let outcome = outcome.under(delivery.subscription.owner.terms.profile);
         let took = clock::since(started);
         lane.record_attempt(took);
         lane.breaker().record(outcome.class, clock::now_ms(), self.random.unit());
@@ -238,7 +238,7 @@ impl Dispatcher {
         error: &str,
     ) -> Accounted {
         let (now, random) = (clock::now(), self.random.unit());
-        let schedule = self.schedules.of(delivery.subscription.profile);
+        let schedule = self.schedules.of(delivery.subscription.owner.terms.profile);
         let Some(delay) = schedule.delay_after(delivery.progress.attempt, class, asked, random)
         else {
             return self.bury(&delivery, DeadReason::Exhausted, error).await;

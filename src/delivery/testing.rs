@@ -18,7 +18,7 @@ use super::{
 use crate::clock;
 use crate::domain::Handler;
 use crate::event::{Envelope, Event};
-use crate::matcher::{Match, Owner, Subscription};
+use crate::matcher::{Match, Owner, Subscription, Terms};
 use crate::telemetry::SubscriptionStats;
 
 /// A function handler.
@@ -35,13 +35,10 @@ pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> 
             app_account_id: None,
             cloud_id: "site-1".into(),
             licensed: true,
+            terms: Terms::of(Arc::new(handler)),
         }),
         key: "k1".into(),
-        listens: [].into(),
-        handler: Arc::new(handler),
-        include_fields: [].into(),
-        profile: crate::domain::Profile::Router,
-        is_paused: false,
+        listens: Vec::new().into(),
         revision: 5,
         stats: SubscriptionStats::default(),
     };

@@ -180,7 +180,7 @@ impl Matches {
     fn add_failure(&mut self, listener: &Listener, self_generated: bool, error: FilterError) {
         let subscription = &listener.subscription;
         subscription.stats.count_error(&error.message);
-        let on_error = listener.filter().map(|filter| filter.on_error).unwrap_or_default();
+        let on_error = listener.listen().map(|listen| listen.interest.on_error).unwrap_or_default();
         if on_error.delivers() {
             self.despite_errors.push(Match {
                 subscription: Arc::clone(subscription),

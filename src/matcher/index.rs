@@ -31,7 +31,7 @@ use self::column::{Column, ColumnTables, States};
 use self::dictionary::index;
 use self::operand::Operand;
 use self::route::Route;
-use super::Subscription;
+use super::{Listen, Subscription};
 use crate::event::Decoder;
 use crate::event::pick::{Picked, Selection};
 
@@ -55,22 +55,22 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn new(subscription: &Arc<Subscription>, at: usize) -> Self {
-        let filter = subscription.listens.get(at).map(|listen| &listen.filter);
+        let interest = subscription.listens.get(at).map(|listen| &listen.interest);
         Self {
             subscription: Arc::clone(subscription),
             listen: index(at),
-            ignore_self: filter.is_some_and(|filter| filter.ignore_self),
-            requires_licence: filter.is_some_and(|filter| filter.requires_licence),
+            ignore_self: interest.is_some_and(|interest| interest.ignore_self),
+            requires_licence: interest.is_some_and(|interest| interest.requires_licence),
             ends_group: true,
         }
     }
 
-    pub(super) fn filter(&self) -> Option<&super::Filter> {
-        self.subscription.listens.get(self.listen as usize).map(|listen| &listen.filter)
+    pub(super) fn listen(&self) -> Option<&Listen> {
+        self.subscription.listens.get(self.listen as usize)
     }
 
     pub(super) fn program(&self) -> Option<&Arc<Program>> {
-        self.filter()?.program.as_ref()
+        self.listen()?.program.as_ref()
     }
 }
 

@@ -20,7 +20,7 @@ use crate::domain::{FilterError, OnError};
 
 pub use evaluate::Scratch;
 pub use snapshot::Matcher;
-pub use subscription::{Filter, Listen, Owner, Subscription};
+pub use subscription::{Interest, Listen, Listens, Owner, Subscription, Terms};
 
 /// A subscription that gets the event.
 #[derive(Clone, Debug)]

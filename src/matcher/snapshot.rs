@@ -36,19 +36,51 @@ pub struct Matcher {
 /// What only changes look at.
 #[derive(Debug, Default)]
 struct Writer {
-    installations: Installations,
+    installations: HashMap<InstallationId, Enrolled, RandomState>,
     selections: Selections,
 }
 
-type Installations = HashMap<InstallationId, Box<[Enrolled]>, RandomState>;
-
-/// A live subscription as the writer keeps it.
-#[derive(Debug)]
+/// The live subscriptions of an installation as the writer keeps them.
+#[derive(Debug, Default)]
 struct Enrolled {
-    subscription: Arc<Subscription>,
-    /// Events of its partitions that it did not see, less those its predecessors saw elsewhere;
-    /// what wraps around unwraps again.
-    unseen: u64,
+    subscriptions: Box<[Arc<Subscription>]>,
+    unseen: Unseen,
+}
+
+/// Events of a subscription's partitions that it did not see, less those its predecessors saw
+/// elsewhere; what wraps around unwraps again.
+#[derive(Debug)]
+enum Unseen {
+    /// As many for each of them: they came together, as nearly all do.
+    Same(u64),
+    /// In their order.
+    Each(Box<[u64]>),
+}
+
+impl Default for Unseen {
+    fn default() -> Self {
+        Self::Same(0)
+    }
+}
+
+impl From<Vec<u64>> for Unseen {
+    fn from(all: Vec<u64>) -> Self {
+        match all.first() {
+            Some(first) if all.iter().any(|unseen| unseen != first) => Self::Each(all.into()),
+            first => Self::Same(first.copied().unwrap_or_default()),
+        }
+    }
+}
+
+impl Enrolled {
+    /// Each with its unseen events.
+    fn iter(&self) -> impl Iterator<Item = (&Arc<Subscription>, u64)> {
+        let unseen = |at: usize| match &self.unseen {
+            Unseen::Same(unseen) => *unseen,
+            Unseen::Each(all) => all.get(at).copied().unwrap_or_default(),
+        };
+        self.subscriptions.iter().enumerate().map(move |(at, one)| (one, unseen(at)))
+    }
 }
 
 /// What changes in one partition.
@@ -91,23 +123,21 @@ impl Matcher {
         let mut fresh = Vec::new();
         for (installation, subscriptions) in changes {
             let old = installations.remove(&installation).unwrap_or_default();
-            collect(&old, &subscriptions, &mut touched);
-            let seen_so_far = old
-                .iter()
-                .map(|old| (old.subscription.id(), self.seen(old).wrapping_sub(old.unseen)));
+            collect(&old.subscriptions, &subscriptions, &mut touched);
+            let seen_so_far =
+                old.iter().map(|(one, unseen)| (one.id(), self.seen(one).wrapping_sub(unseen)));
             fresh.push((installation, seen_so_far.collect::<HashMap<_, u64>>(), subscriptions));
         }
         self.publish(touched, selections);
         for (installation, seen_so_far, subscriptions) in fresh {
-            let enrol = |subscription| {
-                let mut enrolled = Enrolled { subscription, unseen: 0 };
-                let before = seen_so_far.get(&enrolled.subscription.id()).copied();
-                enrolled.unseen = self.seen(&enrolled).wrapping_sub(before.unwrap_or_default());
-                enrolled
+            let unseen = |subscription: &Arc<Subscription>| {
+                let before = seen_so_far.get(&subscription.id()).copied();
+                self.seen(subscription).wrapping_sub(before.unwrap_or_default())
             };
             if !subscriptions.is_empty() {
-                let enrolled = subscriptions.into_iter().map(enrol).collect();
-                installations.insert(installation, enrolled);
+                let unseen = subscriptions.iter().map(unseen).collect::<Vec<_>>().into();
+                let subscriptions = subscriptions.into();
+                installations.insert(installation, Enrolled { subscriptions, unseen });
             }
         }
     }
@@ -193,21 +223,20 @@ impl Matcher {
     #[must_use]
     pub fn not_matched(&self, id: &SubscriptionId) -> Option<u64> {
         let writer = self.locked();
-        let subscriptions = writer.installations.get(&id.installation)?;
-        let enrolled = subscriptions.iter().find(|enrolled| enrolled.subscription.id() == *id)?;
-        let stats = enrolled.subscription.stats.peek();
+        let mut enrolled = writer.installations.get(&id.installation)?.iter();
+        let (subscription, unseen) = enrolled.find(|(one, _)| one.key == id.key)?;
+        let stats = subscription.stats.peek();
         let decided =
             stats.matched.load(Relaxed) + stats.errors.load(Relaxed) + stats.ignored.load(Relaxed);
-        Some(self.seen(enrolled).wrapping_sub(enrolled.unseen).saturating_sub(decided))
+        Some(self.seen(subscription).wrapping_sub(unseen).saturating_sub(decided))
     }
 
     /// Events seen by the partitions that the subscription is in.
-    fn seen(&self, enrolled: &Enrolled) -> u64 {
-        let subscription = &enrolled.subscription;
+    fn seen(&self, subscription: &Subscription) -> u64 {
         let seen = subscription.listens.iter().filter_map(|listen| {
             self.look_at(
                 subscription.owner.cloud_id.as_str(),
-                listen.event_type.as_str(),
+                listen.interest.event_type.as_str(),
                 |partition| partition.seen.load(Relaxed),
             )
         });
@@ -237,22 +266,21 @@ fn find(tenant: &[(EventType, Arc<Partition>)], event_type: &str) -> Result<usiz
 }
 
 /// Sorts what differs between `old` and `new` by partition.
-fn collect(old: &[Enrolled], new: &[Arc<Subscription>], touched: &mut Changes) {
-    let pointers = |all: &mut dyn Iterator<Item = &Arc<Subscription>>| {
-        let mut pointers: Vec<*const Subscription> = all.map(Arc::as_ptr).collect();
+fn collect(old: &[Arc<Subscription>], new: &[Arc<Subscription>], touched: &mut Changes) {
+    let pointers = |all: &[Arc<Subscription>]| {
+        let mut pointers: Vec<*const Subscription> = all.iter().map(Arc::as_ptr).collect();
         pointers.sort_unstable();
         pointers
     };
-    let before = pointers(&mut old.iter().map(|enrolled| &enrolled.subscription));
-    let after = pointers(&mut new.iter());
+    let (before, after) = (pointers(old), pointers(new));
     let mut change =
         |subscription: &Subscription, at: usize, apply: &mut dyn FnMut(&mut Change)| {
             if let Some(listen) = subscription.listens.get(at) {
-                let key = (subscription.owner.cloud_id.clone(), listen.event_type.clone());
+                let key = (subscription.owner.cloud_id.clone(), listen.interest.event_type.clone());
                 apply(touched.entry(key).or_default());
             }
         };
-    for Enrolled { subscription, .. } in old {
+    for subscription in old {
         if after.binary_search(&Arc::as_ptr(subscription)).is_err() {
             for at in 0..subscription.listens.len() {
                 change(subscription, at, &mut |change| change.gone.push(Arc::clone(subscription)));

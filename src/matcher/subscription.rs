@@ -1,5 +1,7 @@
 //! A trigger as the matcher holds it.
 
+use std::ops::Deref;
+use std::slice;
 use std::sync::Arc;
 
 use crate::domain::{
@@ -7,8 +9,9 @@ use crate::domain::{
 };
 use crate::telemetry::SubscriptionStats;
 
-/// What the subscriptions of one installation have in common.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Whose a subscription is, and what is done with its matches: what the subscriptions of one
+/// installation have in common, as far as they say the same.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Owner {
     /// The installation.
     pub id: InstallationId,
@@ -20,26 +23,20 @@ pub struct Owner {
     pub cloud_id: CloudId,
     /// Whether the installation holds an active licence.
     pub licensed: bool,
+    /// Where matches go and how.
+    pub terms: Terms,
 }
 
 /// One live trigger module of one installation. Immutable: a change makes a new one, which keeps
 /// the counters of the old.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Its installation, shared by all subscriptions of it.
+    /// Its installation and its terms, shared by all subscriptions of it that have the same.
     pub owner: Arc<Owner>,
     /// The module's key.
     pub key: ModuleKey,
     /// Event types with their filters, in the order of the module.
-    pub listens: Box<[Listen]>,
-    /// Where matches go.
-    pub handler: Arc<Handler>,
-    /// Top-level issue fields kept in the delivered body (`payload.include.fields`); empty = all.
-    pub include_fields: Box<[Box<str>]>,
-    /// How failed deliveries are judged and repeated.
-    pub profile: Profile,
-    /// Whether deliveries to it wait.
-    pub is_paused: bool,
+    pub listens: Listens,
     /// Registry revision that made it.
     pub revision: u64,
     /// What happened to it so far.
@@ -54,24 +51,124 @@ impl Subscription {
     }
 }
 
+/// Where matches go and how. An installation's modules have few different ones.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Terms {
+    /// Where matches go.
+    pub handler: Arc<Handler>,
+    /// Top-level issue fields kept in the delivered body (`payload.include.fields`); empty = all.
+    pub include_fields: Box<[Box<str>]>,
+    /// How failed deliveries are judged and repeated.
+    pub profile: Profile,
+    /// Whether deliveries wait.
+    pub is_paused: bool,
+}
+
+impl Terms {
+    /// Whole bodies to this handler, nothing special about it.
+    #[must_use]
+    pub fn of(handler: Arc<Handler>) -> Self {
+        Self {
+            handler,
+            include_fields: Box::default(),
+            profile: Profile::default(),
+            is_paused: false,
+        }
+    }
+}
+
+/// The event types of a trigger; mostly it is one, which takes no memory of its own.
+#[derive(Debug)]
+pub enum Listens {
+    /// A single one.
+    One(Listen),
+    /// Any number of them; behind one pointer, so that the other case is as small as can be.
+    Many(Box<Box<[Listen]>>),
+}
+
+impl Deref for Listens {
+    type Target = [Listen];
+
+    fn deref(&self) -> &[Listen] {
+        match self {
+            Self::One(listen) => slice::from_ref(listen),
+            Self::Many(listens) => listens,
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Listens {
+    type Item = &'a Listen;
+    type IntoIter = slice::Iter<'a, Listen>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl From<Vec<Listen>> for Listens {
+    fn from(listens: Vec<Listen>) -> Self {
+        match <[Listen; 1]>::try_from(listens) {
+            Ok([listen]) => Self::One(listen),
+            Err(listens) => Self::Many(Box::new(listens.into())),
+        }
+    }
+}
+
+impl FromIterator<Listen> for Listens {
+    fn from_iter<I: IntoIterator<Item = Listen>>(listens: I) -> Self {
+        listens.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
 /// One event type a trigger listens to.
 #[derive(Clone, Debug)]
 pub struct Listen {
-    /// The event type.
-    pub event_type: EventType,
-    /// What must hold for an event of this type.
-    pub filter: Filter,
-}
-
-/// The whole condition of a trigger; its parts combine with "and", cheap ones first.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
+    /// The event type and what must hold beside the expression, shared by all who say the same.
+    pub interest: Arc<Interest>,
     /// The compiled expression; none means that every event passes.
     pub program: Option<Arc<switchyard_expr::Program>>,
+}
+
+/// An event type and the conditions on it beside an expression, which combine with "and" and are
+/// asked before it. All triggers together have few different ones.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Interest {
+    /// The event type.
+    pub event_type: EventType,
     /// Leaves out events that the app itself caused.
     pub ignore_self: bool,
     /// Leaves out installations without an active licence.
     pub requires_licence: bool,
     /// What an evaluation error means.
     pub on_error: OnError,
+}
+
+impl Interest {
+    /// All events of the type.
+    #[must_use]
+    pub fn in_all(event_type: EventType) -> Self {
+        let on_error = OnError::default();
+        Self { event_type, ignore_self: false, requires_licence: false, on_error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listens_are_those_given_and_take_two_words() {
+        let listen = |at: usize| Listen {
+            interest: Arc::new(Interest::in_all(format!("type-{at}").into())),
+            program: None,
+        };
+        for count in 0..4 {
+            let listens: Listens = (0..count).map(listen).collect();
+            let types: Vec<_> = listens.iter().map(|l| l.interest.event_type.to_string()).collect();
+            let expected: Vec<_> = (0..count).map(|at| format!("type-{at}")).collect();
+            assert_eq!(types, expected);
+        }
+        assert_eq!(size_of::<Listens>(), 2 * size_of::<usize>());
+    }
 }

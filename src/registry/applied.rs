@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
 use url::Url;
 
+use super::data::ModuleData;
 use super::document::{AppRecord, Endpoint, InstallationRecord, ModuleRecord, Switch};
 use crate::domain::{Handler, ModuleKey, SubscriptionId};
 use crate::matcher::Subscription;
@@ -60,7 +60,7 @@ pub struct LiveModule {
     /// Why it does not.
     pub reason: Option<String>,
     /// What was registered.
-    pub data: Arc<Map<String, Value>>,
+    pub data: ModuleData,
     /// What the matcher holds; none unless active.
     pub subscription: Option<Arc<Subscription>>,
     /// Counters of a module that is not live, kept for when it is.
@@ -91,7 +91,7 @@ pub struct LiveApp {
 pub(super) struct StaticModule {
     pub(super) module_type: String,
     pub(super) key: ModuleKey,
-    pub(super) data: Arc<Map<String, Value>>,
+    pub(super) data: ModuleData,
 }
 
 impl LiveApp {
@@ -110,7 +110,7 @@ impl LiveApp {
                 Some(StaticModule {
                     module_type: module_type.clone(),
                     key: data.get("key")?.as_str()?.into(),
-                    data: Arc::new(data.clone()),
+                    data: data.clone().into(),
                 })
             }));
         }

@@ -1,14 +1,14 @@
 //! From stored modules to what the matcher holds: each filter compiled once, each module with the
 //! state it is in and why.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::{Map, Value};
 use switchyard_expr::{Program, Shapes, Usage};
 use url::Url;
 
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
+use super::data::ModuleData;
 use super::document::{
     AppKind, BodyForm, Door, InstallationRecord, InstallationState, Style, Switch,
 };
@@ -20,7 +20,7 @@ use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 use super::webhook::{WEBHOOKS, Webhook};
 use crate::clock;
 use crate::domain::{self, Handler, InstallationId, ModuleKey, Remote, SubscriptionId};
-use crate::matcher::{Filter, Listen, Owner, Subscription};
+use crate::matcher::{Interest, Listen, Listens, Owner, Subscription, Terms};
 use crate::telemetry::SubscriptionStats;
 
 /// The module type that is routed.
@@ -29,13 +29,30 @@ pub const TRIGGER: &str = "trigger";
 /// Compiled filters: equal ones are one program, however many register them, and those that differ
 /// only in constants share all but these.
 ///
-/// Holds no program alive; those in use are held by their subscriptions.
+/// Holds no program alive; those in use are held by their subscriptions. So it is with interests,
+/// of which there are few.
 #[derive(Debug, Default)]
 pub struct Programs {
     shapes: Shapes,
+    interests: Mutex<HashSet<Arc<Interest>>>,
 }
 
 impl Programs {
+    /// The one interest in use that says what this one does.
+    pub(super) fn interest(&self, interest: Interest) -> Arc<Interest> {
+        let mut all = self.interests.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(&interest) {
+            return Arc::clone(known);
+        }
+        // Swept when the table would grow, so that it stays within a constant factor of those in use.
+        if all.len() == all.capacity() {
+            all.retain(|known| Arc::strong_count(known) > 1);
+        }
+        let interest = Arc::new(interest);
+        all.insert(Arc::clone(&interest));
+        interest
+    }
+
     /// Checks a filter anew, with all warnings; an equal program in use is reused.
     pub(super) fn check(
         &self,
@@ -95,13 +112,13 @@ struct Declared<'a> {
     is_static: bool,
     is_discovered: bool,
     switch: Switch,
-    data: &'a Arc<Map<String, Value>>,
+    data: &'a ModuleData,
 }
 
 impl Declared<'_> {
     fn is(&self, known: &LiveModule) -> bool {
         (self.module_type, self.switch) == (known.module_type.as_str(), known.switch)
-            && (Arc::ptr_eq(self.data, &known.data) || *self.data == known.data)
+            && *self.data == known.data
             && self.is_expired() == (known.state == ModuleState::Expired)
     }
 
@@ -113,16 +130,19 @@ impl Declared<'_> {
 
 /// What follows from the data of a module that is routed.
 struct Heard {
-    listens: Box<[Listen]>,
+    listens: Listens,
     handler: Arc<Handler>,
     include_fields: Box<[Box<str>]>,
 }
+
+/// What the subscriptions of an installation share, each once.
+type Owners = HashSet<Arc<Owner>>;
 
 impl Compiler<'_> {
     /// All modules, those of the app first. What did not change stays the same subscription, and
     /// what did keeps its counters.
     pub(super) fn modules(&self) -> Vec<Arc<LiveModule>> {
-        let owner = self.owner();
+        let mut owners = self.owners();
         let fixed = self.app.into_iter().flat_map(|app| &app.statics).map(|module| Declared {
             key: &module.key,
             module_type: &module.module_type,
@@ -150,8 +170,8 @@ impl Compiler<'_> {
             .chain(registered)
             .map(|declared| match known.get(&(declared.key, declared.is_static)) {
                 Some(known) if may_stay && declared.is(known) => Arc::clone(known),
-                Some(known) => Arc::new(self.module(&declared, &owner, known.stats().clone())),
-                None => Arc::new(self.module(&declared, &owner, SubscriptionStats::default())),
+                Some(known) => Arc::new(self.module(&declared, &mut owners, known.stats().clone())),
+                None => Arc::new(self.module(&declared, &mut owners, SubscriptionStats::default())),
             })
             .collect()
     }
@@ -166,8 +186,15 @@ impl Compiler<'_> {
             && (old.product, &old.environment) == (new.product, &new.environment)
     }
 
-    /// What the subscriptions share; the same as before if nothing of it changed.
-    fn owner(&self) -> Arc<Owner> {
+    /// What subscriptions shared before, for those that say the same now.
+    fn owners(&self) -> Owners {
+        let before = self.before.iter().flat_map(|before| &before.modules);
+        let known = before.filter_map(|module| Some(&module.subscription.as_ref()?.owner));
+        known.map(Arc::clone).collect()
+    }
+
+    /// The one owner with these terms.
+    fn owner(&self, terms: Terms, owners: &mut Owners) -> Arc<Owner> {
         let installation = self.installation;
         let owner = Owner {
             id: installation.id.clone(),
@@ -175,17 +202,17 @@ impl Compiler<'_> {
             app_account_id: installation.app_account_id.as_deref().map(Box::from),
             cloud_id: installation.cloud_id.clone(),
             licensed: installation.licensed,
+            terms,
         };
-        let before = self.before.iter().flat_map(|before| &before.modules);
-        let mut known = before.filter_map(|module| Some(&module.subscription.as_ref()?.owner));
-        let same = known.next().filter(|known| ***known == owner);
-        same.map_or_else(|| Arc::new(owner), Arc::clone)
+        let owner = owners.get(&owner).map_or_else(|| Arc::new(owner), Arc::clone);
+        owners.insert(Arc::clone(&owner));
+        owner
     }
 
     fn module(
         &self,
         declared: &Declared<'_>,
-        owner: &Arc<Owner>,
+        owners: &mut Owners,
         stats: SubscriptionStats,
     ) -> LiveModule {
         let id = SubscriptionId {
@@ -216,7 +243,7 @@ impl Compiler<'_> {
                     Switch::Paused => ModuleState::Paused,
                     _ => ModuleState::Active,
                 };
-                let live = self.subscription(declared, owner, heard, stats);
+                let live = self.subscription(declared, owners, heard, stats);
                 (state, None, Some(Arc::new(live)), SubscriptionStats::default())
             }
             Err((state, reason)) => (state, Some(reason), None, stats),
@@ -228,7 +255,7 @@ impl Compiler<'_> {
             switch: declared.switch,
             state,
             reason,
-            data: Arc::clone(declared.data),
+            data: declared.data.clone(),
             subscription,
             idle,
         }
@@ -250,7 +277,7 @@ impl Compiler<'_> {
         match (declared.module_type, app.record.kind) {
             (TRIGGER, AppKind::Forge) => self.trigger(app, declared),
             (WEBHOOKS, AppKind::Connect) => {
-                let read = Webhook::read(declared.data, "data", self.installation.product);
+                let read = Webhook::read(&declared.data.read(), "data", self.installation.product);
                 self.webhook(app, read.map_err(|found| summary(&found))?)
             }
             (DYNAMIC_WEBHOOK, AppKind::Connect) => {
@@ -263,26 +290,29 @@ impl Compiler<'_> {
     fn subscription(
         &self,
         declared: &Declared<'_>,
-        owner: &Arc<Owner>,
+        owners: &mut Owners,
         heard: Heard,
         stats: SubscriptionStats,
     ) -> Subscription {
         let delivery = self.app.and_then(|app| app.record.delivery().ok()).unwrap_or_default();
-        Subscription {
-            owner: Arc::clone(owner),
-            key: declared.key.clone(),
-            listens: heard.listens,
+        let terms = Terms {
             handler: heard.handler,
             include_fields: heard.include_fields,
             profile: delivery.profile(),
             is_paused: declared.switch == Switch::Paused,
+        };
+        Subscription {
+            owner: self.owner(terms, owners),
+            key: declared.key.clone(),
+            listens: heard.listens,
             revision: self.revision,
             stats,
         }
     }
 
     fn trigger(&self, app: &LiveApp, declared: &Declared<'_>) -> Result<Heard, String> {
-        let trigger = Trigger::read(declared.data, "data").map_err(|found| summary(&found))?;
+        let trigger =
+            Trigger::read(&declared.data.read(), "data").map_err(|found| summary(&found))?;
         Ok(Heard {
             listens: listens(self.programs, &trigger)?,
             handler: self.handler(app, &trigger.handler)?,
@@ -356,26 +386,38 @@ pub fn function_subject(prefix: &str, installation: &InstallationId, function: &
 }
 
 /// The event types of a trigger with their compiled filters.
-pub(super) fn listens(programs: &Programs, trigger: &Trigger) -> Result<Box<[Listen]>, String> {
+pub(super) fn listens(programs: &Programs, trigger: &Trigger) -> Result<Listens, String> {
     let listen = |event: &TriggerEvent| {
-        let filter = match &event.filter {
-            Some(filter) => compiled_filter(programs, filter)?,
-            None => Filter::default(),
+        let every = TriggerFilter::default();
+        let filter = event.filter.as_deref().unwrap_or(&every);
+        let program = match &filter.expression {
+            Some(text) => Some(programs.get(&text.value).map_err(|found| summary(&found))?),
+            None => None,
         };
-        Ok(Listen { event_type: event.event_type.value.clone(), filter })
+        let interest = programs.interest(Interest {
+            event_type: event.event_type.value.clone(),
+            ignore_self: filter.ignore_self,
+            requires_licence: filter.requires_licence,
+            on_error: filter.on_error.unwrap_or_default(),
+        });
+        Ok(Listen { interest, program })
     };
     trigger.events.iter().map(listen).collect()
 }
 
-fn compiled_filter(programs: &Programs, filter: &TriggerFilter) -> Result<Filter, String> {
-    let program = match &filter.expression {
-        Some(text) => Some(programs.get(&text.value).map_err(|found| summary(&found))?),
-        None => None,
-    };
-    Ok(Filter {
-        program,
-        ignore_self: filter.ignore_self,
-        requires_licence: filter.requires_licence,
-        on_error: filter.on_error.unwrap_or_default(),
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interests_are_one_while_in_use_and_then_forgotten() {
+        let programs = Programs::default();
+        let interest = |name: &str| programs.interest(Interest::in_all(name.into()));
+        let held = interest("held");
+        for at in 0..10_000 {
+            interest(&format!("gone-{at}"));
+        }
+        assert!(Arc::ptr_eq(&held, &interest("held")));
+        assert!(programs.interests.lock().unwrap().len() < 100);
+    }
 }

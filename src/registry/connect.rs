@@ -100,7 +100,7 @@ impl ConnectModule {
         ModuleRecord {
             key: key.into(),
             module_type: self.module_type.clone(),
-            data: Arc::new(self.data.clone()),
+            data: self.data.clone().into(),
             door: Door::Connect,
             switch: Switch::On,
             created_ms: now_ms,

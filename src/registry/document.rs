@@ -5,13 +5,13 @@
 //! one write, however many installations it has.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::data::ModuleData;
 use super::discovery::Discovered;
 use super::handover::Handed;
 use super::lifecycle::Lifecycle;
@@ -374,8 +374,7 @@ pub struct ModuleRecord {
     #[serde(rename = "type")]
     pub module_type: String,
     /// What was registered, with `key` inside.
-    #[serde(with = "shared")]
-    pub data: Arc<Map<String, Value>>,
+    pub data: ModuleData,
     /// The door it came in by.
     pub door: Door,
     /// Whether it is in use.
@@ -525,27 +524,6 @@ mod clear_option {
         from: D,
     ) -> Result<Option<Secret>, D::Error> {
         Ok(Option::<String>::deserialize(from)?.map(Secret::new))
-    }
-}
-
-/// Module data is shared between the record and what is live.
-mod shared {
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use serde_json::{Map, Value};
-
-    pub(super) fn serialize<S: Serializer>(
-        data: &Arc<Map<String, Value>>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        data.as_ref().serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Arc<Map<String, Value>>, D::Error> {
-        Map::deserialize(from).map(Arc::new)
     }
 }
 

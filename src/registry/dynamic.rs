@@ -14,6 +14,7 @@ use url::Url;
 
 use super::applied::LiveApp;
 use super::change::{Decision, RegisterError, Registry};
+use super::data::ModuleData;
 use super::document::{Door, FORMAT, InstallationRecord, ModuleRecord, SiteRecord, Switch};
 use super::modules::usable;
 use super::problem::{Problem, code};
@@ -108,24 +109,30 @@ pub struct DynamicWebhook {
 }
 
 impl DynamicWebhook {
-    pub(super) fn read(data: &Map<String, Value>) -> Result<Self, String> {
-        Self::deserialize(Value::Object(data.clone())).map_err(|error| error.to_string())
+    pub(super) fn read(data: &ModuleData) -> Result<Self, String> {
+        Self::deserialize(Value::Object(data.read())).map_err(|error| error.to_string())
     }
 
     /// When a module expires, if it is one that does.
-    pub(super) fn expires_ms(module_type: &str, data: &Map<String, Value>) -> Option<i64> {
-        data.get("expirationDate").filter(|_| module_type == DYNAMIC_WEBHOOK)?.as_i64()
+    pub(super) fn expires_ms(module_type: &str, data: &ModuleData) -> Option<i64> {
+        /// Nothing else of it is looked at, so that no tree of it is made.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Expiry {
+            expiration_date: Option<i64>,
+        }
+        (module_type == DYNAMIC_WEBHOOK).then(|| data.part::<Expiry>())??.expiration_date
     }
 
     fn of_module(module: &ModuleRecord) -> Option<Self> {
         (module.door == Door::Webhook).then(|| Self::read(&module.data).ok()).flatten()
     }
 
-    fn data(&self) -> Arc<Map<String, Value>> {
+    fn data(&self) -> ModuleData {
         // A struct of this kind is always an object.
         match serde_json::to_value(self) {
-            Ok(Value::Object(data)) => Arc::new(data),
-            _ => Arc::default(),
+            Ok(Value::Object(data)) => data.into(),
+            _ => Map::new().into(),
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod catalog;
 mod change;
 mod compile;
 mod connect;
+mod data;
 mod discovery;
 mod document;
 mod dynamic;
@@ -56,6 +57,7 @@ pub use calls::{AppCall, AppCaller, CallFailed, Proof};
 pub use change::{ConnectLimits, RegisterError, Registry, Settings};
 pub use compile::{Programs, TRIGGER, function_subject};
 pub use connect::ConnectModule;
+pub use data::ModuleData;
 pub use discovery::{Discovered, Ignored, Rule};
 pub use document::{
     AppKind, AppRecord, BodyForm, ClientRecord, DeliveryOptions, Discovery, Door, Endpoint,

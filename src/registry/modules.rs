@@ -1,7 +1,7 @@
 //! What apps do: register, replace and remove the modules of one installation.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use serde_json::{Map, Value};
@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::applied::{LiveApp, LiveInstallation};
 use super::change::{Decision, RegisterError, Registry};
 use super::compile::TRIGGER;
+use super::data::ModuleData;
 use super::document::{Door, InstallationRecord, InstallationState, ModuleRecord, Switch};
 use super::notices::Filling;
 use super::problem::{Problem, code};
@@ -55,7 +56,7 @@ impl ModuleSpec {
         let key = key.unwrap_or_else(|| Uuid::new_v4().to_string().into());
         let now_ms = clock::now_ms();
         ModuleRecord {
-            data: Arc::new(with_key(self.data, &key)),
+            data: with_key(self.data, &key).into(),
             key,
             module_type: self.module_type,
             door: self.door,
@@ -221,7 +222,7 @@ impl Registry {
     ) -> Result<Registered, RegisterError> {
         self.find(installation, key)?;
         let accepted = self.accept(installation, &spec)?;
-        let data = Arc::new(with_key(spec.data, key));
+        let data = ModuleData::from(with_key(spec.data, key));
         let module = self
             .edit(installation.as_str(), |current| {
                 let mut record = usable(current)?;
@@ -235,7 +236,7 @@ impl Registry {
                     let problem = Problem::new(code::TYPE_CHANGED, "type", message);
                     return Err(RegisterError::invalid(problem));
                 }
-                module.data = Arc::clone(&data);
+                module.data = data.clone();
                 module.revision += 1;
                 module.updated_ms = clock::now_ms();
                 let module = module.clone();
@@ -355,9 +356,10 @@ impl Registry {
         let app = self.app(record.app.as_str());
         let statics = app.iter().flat_map(|app| app.record.static_modules.get(TRIGGER)).flatten();
         let others = record.modules.iter().filter(|m| m.key != *key && m.module_type == TRIGGER);
+        let others = others.map(|module| Cow::Owned(module.data.read()));
         let mut paths: BTreeSet<String> = accepted.property_paths.clone();
-        for data in statics.chain(others.map(|module| module.data.as_ref())) {
-            if let Ok(trigger) = Trigger::read(data, "data") {
+        for data in statics.map(Cow::Borrowed).chain(others) {
+            if let Ok(trigger) = Trigger::read(&data, "data") {
                 paths.extend(self.live.programs().property_paths(&trigger));
             }
         }

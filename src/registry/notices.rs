@@ -132,8 +132,9 @@ impl Registry {
                     .filter_map(|module| {
                         let at_ms = DynamicWebhook::expires_ms(&module.module_type, &module.data)?;
                         let is_news = at_ms > already_ms && at_ms <= soon_ms;
-                        let id = module.data.get("id")?;
-                        is_news.then(|| json!({"id": id, "expirationDate": at_ms}))
+                        let id = || module.data.read().remove("id");
+                        let told = |id| json!({"id": id, "expirationDate": at_ms});
+                        is_news.then(id)?.map(told)
                     })
                     .collect();
                 record.warned_until_ms = soon_ms;

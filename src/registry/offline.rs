@@ -11,15 +11,15 @@ use super::problem::{Problem, code};
 use super::trigger::Trigger;
 use super::validate::{Rules, key_problem};
 use crate::domain::{AppId, CloudId, Handler, InstallationId, ModuleKey, Secret};
-use crate::matcher::{Owner, Subscription};
+use crate::matcher::{Owner, Subscription, Terms};
 use crate::telemetry::SubscriptionStats;
 
 /// Reads registrations line by line; equal filters share one program.
 #[derive(Debug)]
 pub struct TriggerReader {
     programs: Programs,
-    /// Nothing is delivered offline, so that all triggers share one handler.
-    handler: Arc<Handler>,
+    /// Nothing is delivered offline, so that all triggers share them.
+    terms: Terms,
     /// Of the last line; those of one installation stand side by side.
     last: Option<Arc<Owner>>,
 }
@@ -56,7 +56,8 @@ impl TriggerReader {
     pub fn new() -> Result<Self, url::ParseError> {
         let url = Url::parse("https://offline.invalid/")?;
         let handler = Arc::new(Handler::Http { url, secret: Secret::new("") });
-        Ok(Self { programs: Programs::default(), handler, last: None })
+        let terms = Terms::of(handler);
+        Ok(Self { programs: Programs::default(), terms, last: None })
     }
 
     fn owner(&mut self, owner: Owner) -> Arc<Owner> {
@@ -94,13 +95,10 @@ impl TriggerReader {
                 app_account_id: None,
                 cloud_id: registration.cloud_id,
                 licensed: registration.licensed,
+                terms: self.terms.clone(),
             }),
             key: registration.key,
             listens,
-            handler: Arc::clone(&self.handler),
-            include_fields: Box::default(),
-            profile: crate::domain::Profile::Router,
-            is_paused: false,
             revision: 0,
             stats: SubscriptionStats::default(),
         }))

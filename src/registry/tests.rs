@@ -10,10 +10,10 @@ use tokio::time::timeout;
 use super::testing::MemoryStore;
 use super::{
     AppPut, ConnectLimits, Door, ModuleRecord, ModuleSpec, ModuleState, RegisterError, Registry,
-    Settings, code, digest,
+    Settings, Switch, code, digest,
 };
 use crate::domain::{AppId, Handler, InstallationId, SubscriptionId};
-use crate::matcher::Matcher;
+use crate::matcher::{Matcher, Subscription};
 
 mod batch;
 mod connect;
@@ -142,10 +142,12 @@ async fn registered_trigger_is_live_when_the_call_returns() {
     let (replica, _store) = Replica::provisioned().await;
     let module = replica.add(json!({})).await.unwrap();
     let subscription = replica.subscription(&id_of(&module)).unwrap();
-    assert_eq!(subscription.listens[0].event_type.as_str(), EVENT);
+    assert_eq!(subscription.listens[0].interest.event_type.as_str(), EVENT);
     assert_eq!(subscription.owner.cloud_id.as_str(), "cloud-1");
-    assert!(matches!(&*subscription.handler, Handler::Http { url, .. } if url.path() == "/hook"));
-    assert_eq!(module.data["key"], module.key.as_str());
+    assert!(
+        matches!(&*subscription.owner.terms.handler, Handler::Http { url, .. } if url.path() == "/hook")
+    );
+    assert_eq!(module.data.read()["key"], module.key.as_str());
     assert_eq!(replica.counts().active, 1);
 }
 
@@ -153,8 +155,8 @@ async fn registered_trigger_is_live_when_the_call_returns() {
 async fn function_is_called_on_a_subject_of_its_installation() {
     let (replica, _store) = Replica::provisioned().await;
     let module = replica.add(json!({"endpoint": null, "function": "main"})).await.unwrap();
-    let handler = &replica.subscription(&id_of(&module)).unwrap().handler;
-    assert_eq!(**handler, Handler::Function { subject: "sw.fn.inst-a.main".into() });
+    let terms = &replica.subscription(&id_of(&module)).unwrap().owner.terms;
+    assert_eq!(*terms.handler, Handler::Function { subject: "sw.fn.inst-a.main".into() });
 }
 
 #[tokio::test]
@@ -243,7 +245,7 @@ async fn counters_survive_a_change_of_the_module() {
     let spec = trigger(json!({"events": ["avi:jira:created:issue"]}));
     replica.replace(&"inst-a".into(), &module.key, spec, None).await.unwrap();
     let after = replica.subscription(&id_of(&module)).unwrap();
-    assert_eq!(after.listens[0].event_type.as_str(), "avi:jira:created:issue");
+    assert_eq!(after.listens[0].interest.event_type.as_str(), "avi:jira:created:issue");
     // What the old one still has under way counts too.
     before.stats.count_match(2);
     assert_eq!(after.stats.matched.load(std::sync::atomic::Ordering::Relaxed), 2);
@@ -269,11 +271,29 @@ async fn equal_filters_are_one_program_over_all_installations() {
     let spec = trigger(json!({"filter": {"expression": "1 == 1"}}));
     let a = replica.register(&"inst-a".into(), spec.clone(), None).await.unwrap().module;
     let b = replica.register(&"inst-b".into(), spec, None).await.unwrap().module;
-    let program = |installation: &str, module: &ModuleRecord| {
+    let live = |installation: &str, module: &ModuleRecord| {
         let id = SubscriptionId { installation: installation.into(), key: module.key.clone() };
-        replica.subscription(&id).unwrap().listens[0].filter.program.clone().unwrap()
+        replica.subscription(&id).unwrap()
     };
-    assert!(Arc::ptr_eq(&program("inst-a", &a), &program("inst-b", &b)));
+    let (a, b) = (live("inst-a", &a), live("inst-b", &b));
+    let program = |live: &Subscription| Arc::clone(live.listens[0].program.as_ref().unwrap());
+    assert!(Arc::ptr_eq(&program(&a), &program(&b)));
+    assert!(Arc::ptr_eq(&a.listens[0].interest, &b.listens[0].interest));
+}
+
+#[tokio::test]
+async fn modules_on_the_same_terms_share_them() {
+    let (replica, _store) = Replica::provisioned().await;
+    let function = json!({"endpoint": null, "function": "main"});
+    let first = id_of(&replica.add(function.clone()).await.unwrap());
+    let second = id_of(&replica.add(function).await.unwrap());
+    let other = id_of(&replica.add(json!({})).await.unwrap());
+    let owner = |id| Arc::clone(&replica.subscription(id).unwrap().owner);
+    assert!(Arc::ptr_eq(&owner(&first), &owner(&second)));
+    assert_ne!(owner(&first), owner(&other));
+    // One that changes leaves the others as they are.
+    replica.switch(&"inst-a".into(), &second.key, Switch::Paused).await.unwrap();
+    assert!(owner(&second).terms.is_paused && !owner(&first).terms.is_paused);
 }
 
 #[tokio::test]
@@ -313,7 +333,7 @@ async fn static_trigger_is_live_in_every_installation_and_shadows_its_key() {
     let fixed = json!({"key": "same", "events": ["avi:jira:deleted:issue"], "function": "main"});
     replica.put_forge(json!({"staticModules": {"trigger": [fixed]}})).await.unwrap();
     let live = replica.subscription(&id_of(&module)).unwrap();
-    assert_eq!(live.listens[0].event_type.as_str(), "avi:jira:deleted:issue");
+    assert_eq!(live.listens[0].interest.event_type.as_str(), "avi:jira:deleted:issue");
     assert_eq!(replica.state_of(&module).0, ModuleState::Shadowed);
     assert_eq!((replica.counts().active, replica.counts().shadowed), (1, 1));
 }

@@ -12,9 +12,9 @@ use switchyard_expr::{Program, quoted};
 use super::compile::Programs;
 use super::language;
 use super::problem::{Problem, code, summary};
-use crate::domain::{EventType, OnError, Product};
+use crate::domain::{EventType, Product};
 use crate::event::webhook::reverse::heard;
-use crate::matcher::{Filter, Listen};
+use crate::matcher::{Interest, Listen, Listens};
 
 /// The module type of Connect webhooks, static or dynamic.
 pub const WEBHOOKS: &str = "webhooks";
@@ -94,7 +94,7 @@ impl Webhook {
         programs: &Programs,
         product: Product,
         path: &str,
-    ) -> Result<Box<[Listen]>, Vec<Problem>> {
+    ) -> Result<Listens, Vec<Problem>> {
         let jql = language::translate_jql(&self.jql, path)?;
         let listen = |(event_type, conditions): (EventType, Vec<String>)| {
             let text = self.expression(&event_type, &conditions, jql.as_deref());
@@ -107,13 +107,9 @@ impl Webhook {
                 })?),
                 None => None,
             };
-            let filter = Filter {
-                program,
-                ignore_self: false,
-                requires_licence: self.requires_licence,
-                on_error: OnError::default(),
-            };
-            Ok(Listen { event_type, filter })
+            let requires_licence = self.requires_licence;
+            let interest = Interest { requires_licence, ..Interest::in_all(event_type) };
+            Ok(Listen { interest: programs.interest(interest), program })
         };
         self.heard(product).into_iter().map(listen).collect()
     }
@@ -129,7 +125,7 @@ impl Webhook {
         path: &str,
     ) -> Result<Vec<Arc<Program>>, Vec<Problem>> {
         let listens = self.listens(programs, product, path)?;
-        Ok(listens.into_iter().filter_map(|listen| listen.filter.program).collect())
+        Ok(listens.iter().filter_map(|listen| listen.program.clone()).collect())
     }
 
     /// Each event type once, with the conditions of which one must hold; none = no condition.

@@ -20,7 +20,7 @@ use switchyard::delivery::retry::Random;
 use switchyard::delivery::{Directory, Dispatcher, Edges, Guard};
 use switchyard::domain::{Handler, Secret, SubscriptionId};
 use switchyard::event::{Envelope, Publisher};
-use switchyard::matcher::{Filter, Listen, Matcher, Owner, Subscription};
+use switchyard::matcher::{Interest, Listen, Listens, Matcher, Owner, Subscription, Terms};
 use switchyard::router::Router;
 use switchyard::telemetry::{Live, SubscriptionStats};
 use tokio::task::JoinHandle;
@@ -138,13 +138,13 @@ impl Rig {
                 app_account_id: None,
                 cloud_id: SITE.into(),
                 licensed: true,
+                terms: Terms::of(Arc::new(handler)),
             }),
             key: id.key.clone(),
-            listens: [Listen { event_type: EVENT_TYPE.into(), filter: Filter::default() }].into(),
-            handler: Arc::new(handler),
-            include_fields: [].into(),
-            profile: switchyard::domain::Profile::Router,
-            is_paused: false,
+            listens: Listens::One(Listen {
+                interest: Arc::new(Interest::in_all(EVENT_TYPE.into())),
+                program: None,
+            }),
             revision: 1,
             stats: SubscriptionStats::default(),
         });

@@ -12,7 +12,9 @@ use switchyard_expr::{Env, Profile, Program, Value, compile};
 use super::generate::Act;
 use crate::domain::{Handler, OnError, SubscriptionId};
 use crate::event::{DecodeError, Decoder, Event, Headers};
-use crate::matcher::{Filter, Listen, Match, Matcher, Matches, Owner, Scratch, Subscription};
+use crate::matcher::{
+    Interest, Listen, Match, Matcher, Matches, Owner, Scratch, Subscription, Terms,
+};
 use crate::telemetry::SubscriptionStats;
 
 const SITE: &str = "site";
@@ -159,19 +161,23 @@ impl World {
             Some(text) => Some(self.program(text)?),
             None => None,
         };
-        let filter = Filter {
-            program,
+        let interest = |event_type: &str| Interest {
+            event_type: event_type.into(),
             ignore_self: module.ignore_self,
             requires_licence: module.requires_licence,
             on_error: module.on_error,
         };
-        let mut listens = vec![Listen { event_type: FIRST_TYPE.into(), filter: filter.clone() }];
+        let first = Arc::new(interest(FIRST_TYPE));
+        let mut listens = vec![Listen { interest: first, program: program.clone() }];
         let mut texts = vec![module.text.clone()];
         if module.second_type {
             let bare = module.filter_of_second_type;
-            let filter = if bare { Filter::default() } else { filter };
             texts.insert(0, module.text.clone().filter(|_| !bare));
-            listens.insert(0, Listen { event_type: SECOND_TYPE.into(), filter });
+            let (interest, program) = match bare {
+                true => (Interest::in_all(SECOND_TYPE.into()), None),
+                false => (interest(SECOND_TYPE), program),
+            };
+            listens.insert(0, Listen { interest: Arc::new(interest), program });
         }
         let id = SubscriptionId {
             installation: format!("i{installation}").as_str().into(),
@@ -188,13 +194,10 @@ impl World {
                     .then(|| format!("acc-{}", installation % 2).into()),
                 cloud_id: SITE.into(),
                 licensed: installation.is_multiple_of(2),
+                terms: Terms::of(Arc::new(Handler::Function { subject: "f".into() })),
             }),
             key: id.key,
             listens: listens.into(),
-            handler: Arc::new(Handler::Function { subject: "f".into() }),
-            include_fields: Box::default(),
-            is_paused: false,
-            profile: Default::default(),
             revision: 0,
             stats,
         })
@@ -247,16 +250,18 @@ impl World {
         let mut outcomes = BTreeSet::new();
         for (subscription, texts) in self.live.values().flatten() {
             let heard = subscription.listens.iter().zip(texts);
-            for (listen, text) in heard.filter(|(l, _)| l.event_type == event.envelope.event_type) {
-                let filter = &listen.filter;
+            for (listen, text) in
+                heard.filter(|(l, _)| l.interest.event_type == event.envelope.event_type)
+            {
+                let interest = &listen.interest;
                 let own = self.decoder.is_self_generated(
                     event.envelope.heading(),
                     &subscription.owner.app,
                     subscription.owner.app_account_id.as_deref(),
                 );
                 let id = subscription.id();
-                let unlicensed = filter.requires_licence && !subscription.owner.licensed;
-                if (filter.ignore_self && own) || unlicensed {
+                let unlicensed = interest.requires_licence && !subscription.owner.licensed;
+                if (interest.ignore_self && own) || unlicensed {
                     *self.undecided.entry(id).or_default() += 1;
                     continue;
                 }
@@ -266,7 +271,7 @@ impl World {
                     }
                     Ok(false) => *self.undecided.entry(id).or_default() += 1,
                     Err(error) => {
-                        if filter.on_error.delivers() {
+                        if interest.on_error.delivers() {
                             outcomes.insert((id.clone(), "match", "despite an error".to_owned()));
                         }
                         outcomes.insert((id, "error", error));
