@@ -159,7 +159,7 @@ impl KvStore {
             PublishMessage::build().payload(value).expected_last_subject_sequence(expected);
         if operation == Operation::Delete {
             let (name, mark) = DELETION;
-            message = message.header(name, mark);
+            message = message.header(name, mark).ttl(DELETIONS_KEPT);
         }
         let subject = format!("$KV.{}.{key}", self.name);
         self.context.send_publish(subject, message).await?.await

@@ -312,3 +312,14 @@ async fn document_forgotten_by_the_broker_itself_leaves() {
     world.until_seen().await;
     assert_eq!(world.loads(), [true]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletions_are_forgotten_after_a_day() {
+    let world = World::start().await;
+    world.delete("inst.8").await;
+    let subject = "$KV.SW_REG.inst.8";
+    let deletion = world.bucket.get_last_raw_message_by_subject(subject).await.expect("a mark");
+    let header = |name: &str| deletion.headers.get(name).map(|value| value.as_str().to_owned());
+    assert_eq!(header("KV-Operation").as_deref(), Some("DEL"));
+    assert_eq!(header("Nats-TTL").as_deref(), Some("86400"));
+}
