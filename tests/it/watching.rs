@@ -339,7 +339,9 @@ async fn nothing_is_lost_whatever_breaks_while_documents_change() {
             let key = format!("inst.{}", written * 7 % 50);
             let Ok(known) = store.get(&key).await else { continue };
             let done = match known {
-                Some(known) if written.is_multiple_of(3) => store.delete(&key, known.revision).await,
+                Some(known) if written.is_multiple_of(3) => {
+                    store.delete(&key, known.revision).await
+                }
                 known => {
                     let revision = known.map(|known| known.revision);
                     store.put(&key, format!("write {written}").into(), revision).await

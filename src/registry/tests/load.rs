@@ -1,7 +1,5 @@
 //! Loading many documents at once, in whatever order the store sends them.
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::*;
