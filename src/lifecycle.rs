@@ -1,6 +1,7 @@
 //! Start order, readiness, drain: how the parts become one router, and how it ends.
 
 mod calls;
+mod gone;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,15 +24,15 @@ use crate::api::ingest::IngestState;
 use crate::api::{self, ApiState};
 use crate::bus::watch::Watch;
 use crate::bus::{
-    Connections, DeadStream, EventPublisher, FailedStream, Functions, Gate, ManagedServer,
-    ParkedStream, Pull, Room, Subjects, streams,
+    Connections, DeadStream, EventPublisher, FailedStream, Functions, Gate, GoneNews,
+    ManagedServer, ParkedStream, Pull, Room, Subjects, streams,
 };
 use crate::clock;
 use crate::config::{self, Config};
 use crate::console::{self, Console};
 use crate::delivery::http::Sender;
 use crate::delivery::retry::Random;
-use crate::delivery::{Directory, Dispatcher, Edges, FailedWebhooks, Guard};
+use crate::delivery::{Directory, Dispatcher, Edges, FailedWebhooks, Guard, Presence};
 use crate::domain::{Product, Secret, SubscriptionId};
 use crate::event::Publisher;
 use crate::matcher::{Matcher, Subscription};
@@ -49,8 +50,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Longest that a start waits for the registry to load.
 const LOAD_PATIENCE: Duration = Duration::from_secs(120);
 
-/// Modules that wait to be taken out of use; more are told of again.
-const GONE_WAITING_MAX: usize = 256;
+/// Answers of handlers that are or were gone that wait to be heard; more are not.
+const PRESENCE_WAITING_MAX: usize = 256;
 /// How often it is seen to that signing keys rotate.
 const KEYS_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -109,7 +110,11 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let guard = Arc::new(Guard::new(&config.delivery)?);
     guard.forbid(own_addresses(address, &urls).await);
     let sender = Sender::new(&config.delivery, Arc::clone(&guard))?;
-    let gone = call_apps(config, sender.clone(), &registry, &tasks, &stop);
+    call_apps(config, sender.clone(), &registry, &tasks, &stop);
+    let news = GoneNews::new(connections.outbound.client.clone(), &subjects);
+    let (presence, heard) = mpsc::channel(PRESENCE_WAITING_MAX);
+    let (retiring, stopped) = (gone::retire(Arc::clone(&registry), news, heard), stop.clone());
+    tasks.spawn(async move { stopped.run_until_cancelled(retiring).await });
 
     let (gate, room) = (Arc::new(Gate::default()), Arc::new(Room::new(config.delivery.parked_max)));
     let outbound = connections.outbound.clone();
@@ -117,7 +122,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         Arc::new(EventPublisher::new(outbound, subjects.clone(), Arc::clone(&gate)));
     let control = connections.control.clone();
     let watch = Watch::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
-    let edges = edges(&connections, &subjects, room, &registry, gone);
+    let edges = edges(&connections, &subjects, room, &registry, presence);
     let random = Random::from_system();
     let dispatcher = Dispatcher::new(&config.delivery, sender, edges, random, live.clone());
     let router = Arc::new(Router::new(
@@ -300,7 +305,7 @@ fn edges(
     subjects: &Subjects,
     room: Arc<Room>,
     registry: &Registry,
-    gone: mpsc::Sender<SubscriptionId>,
+    presence: mpsc::Sender<Presence>,
 ) -> Edges {
     let outbound = &connections.outbound;
     Edges {
@@ -308,7 +313,7 @@ fn edges(
         parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room)),
         dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
         keys: Arc::clone(registry.keys()),
-        gone,
+        presence,
     }
 }
 
@@ -354,33 +359,19 @@ fn hours_ms(hours: u32) -> i64 {
     i64::from(hours).saturating_mul(3600 * 1000)
 }
 
-/// Gives the registry its way to apps, and has it do what it does unasked; where to send ids of
-/// subscriptions whose handlers are gone.
+/// Gives the registry its way to apps, and has it do what it does unasked.
 fn call_apps(
     config: &Config,
     sender: Sender,
     registry: &Arc<Registry>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
-) -> mpsc::Sender<SubscriptionId> {
+) {
     registry.open_calls(Arc::new(AppCalls::new(sender, config.limits.body)));
     let (sending, stopped) = (Arc::clone(registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(sending.send_notices()).await });
     let (looking, stopped) = (Arc::clone(registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(looking.look_after()).await });
-    let (gone, retiring) = mpsc::channel(GONE_WAITING_MAX);
-    let (registry, stopped) = (Arc::clone(registry), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(retire(registry, retiring)).await });
-    gone
-}
-
-/// Takes modules out of use whose handlers are gone.
-async fn retire(registry: Arc<Registry>, mut gone: mpsc::Receiver<SubscriptionId>) {
-    while let Some(id) = gone.recv().await {
-        if let Err(error) = registry.retire(&id).await {
-            tracing::warn!(%id, %error, "module whose handler is gone not taken out of use");
-        }
-    }
 }
 
 /// Rotates the signing keys in time.

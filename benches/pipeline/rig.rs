@@ -145,7 +145,7 @@ impl Rig {
             parking: Arc::new(ParkedStream::new(outbound.clone(), subjects(), room)),
             dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects())),
             keys: Arc::default(),
-            gone: tokio::sync::mpsc::channel(1).0,
+            presence: tokio::sync::mpsc::channel(1).0,
         };
         let sender = Sender::new(config, Arc::new(Guard::new(config)?))?;
         Ok(Dispatcher::new(config, sender, edges, Random::seeded(7), Live::default()))

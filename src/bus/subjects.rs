@@ -127,6 +127,12 @@ impl Subjects {
         format!("{}.fn.{}.{}", self.prefix, installation.token(), one_token(function))
     }
 
+    /// Where replicas tell each other what handlers say of being gone.
+    #[must_use]
+    pub fn gone(&self) -> String {
+        format!("{}.gone", self.prefix)
+    }
+
     /// The subject of a site's events, to subscribe to.
     #[must_use]
     pub fn stored_of(&self, cloud_id: &CloudId) -> String {

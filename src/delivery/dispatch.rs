@@ -22,9 +22,6 @@ use crate::jwt::KeyRing;
 use crate::telemetry::{Live, Notice};
 use crate::{clock, config};
 
-/// Answers in a row by which a handler says that it is gone until it is believed.
-const GONE_MAX: u32 = 3;
-
 /// What became of a delivery; whichever it is, nothing of it is left to do for its event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Accounted {
@@ -38,6 +35,15 @@ pub enum Accounted {
     Dropped,
 }
 
+/// What the handler of a subscription says of being gone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Presence {
+    /// Whose handler it is.
+    pub id: SubscriptionId,
+    /// It says that it is; otherwise it said so before, and answered something else now.
+    pub is_gone: bool,
+}
+
 /// Where deliveries go that do not end at their handler.
 #[derive(Clone)]
 pub struct Edges {
@@ -47,9 +53,8 @@ pub struct Edges {
     pub parking: Arc<dyn ParkingLot>,
     /// What is given up.
     pub dead_letters: Arc<dyn DeadLetterBox>,
-    /// Subscriptions whose handler says again and again that it is gone; told at least once more if
-    /// there is no room.
-    pub gone: mpsc::Sender<SubscriptionId>,
+    /// Handlers that say that they are gone, or no longer do; not told if there is no room.
+    pub presence: mpsc::Sender<Presence>,
     /// What tokens for remotes are signed with.
     pub keys: Arc<KeyRing>,
 }
@@ -195,7 +200,7 @@ impl Dispatcher {
     async fn settle(&self, mut delivery: Delivery, outcome: Outcome) -> Accounted {
         if !outcome.is_done() {
             note_failure(&delivery, &outcome);
-            self.report_gone(&delivery, outcome.class);
+            self.note_presence(&delivery, outcome.class == Class::Gone);
             delivery.progress.last_class = outcome.class.label().into();
         }
         // What is rare is boxed: every delivery that waits would have to keep room for it.
@@ -211,10 +216,11 @@ impl Dispatcher {
         }
     }
 
-    fn report_gone(&self, delivery: &Delivery, class: Class) {
+    fn note_presence(&self, delivery: &Delivery, is_gone: bool) {
         for subscription in delivery.subscriptions() {
-            if subscription.stats.is_gone_for_good(class == Class::Gone, GONE_MAX) {
-                let _ = self.edges.gone.try_send(subscription.id());
+            if subscription.stats.note_gone(is_gone) {
+                let presence = Presence { id: subscription.id(), is_gone };
+                let _ = self.edges.presence.try_send(presence);
             }
         }
     }
@@ -224,6 +230,7 @@ impl Dispatcher {
         for subscription in delivery.subscriptions() {
             subscription.stats.count_delivered(now.as_millisecond());
         }
+        self.note_presence(delivery, false);
         let seconds = now.duration_since(progress.first_seen).as_secs_f64();
         self.metrics.delivered(delivery.lane_label(), progress.attempt, seconds);
         Accounted::Delivered

@@ -34,7 +34,7 @@ pub mod webhook;
 
 pub use attempt::{CallError, FunctionCaller, Reply};
 pub use dead_letter::{DeadLetter, DeadLetterBox};
-pub use dispatch::{Accounted, Dispatcher, Edges};
+pub use dispatch::{Accounted, Dispatcher, Edges, Presence};
 pub use failed::{FailedWebhook, FailedWebhooks};
 pub use guard::Guard;
 pub use parking::{Directory, ParkingLot};

@@ -13,6 +13,8 @@ use crate::domain::Secret;
 const ALGORITHM: &str = "HS256";
 /// A longer token is refused unread.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Most names that a token may be for: the secret of each is tried, before the token is believed.
+const AUDIENCE_MAX: usize = 8;
 /// How far clocks may be apart, in seconds.
 const LEEWAY_S: i64 = 60;
 /// Longest life of a token, in seconds; the default of one of the reference libraries.
@@ -110,7 +112,8 @@ impl<'t> Token<'t> {
             return Err(Refused::Algorithm);
         }
         let claims = serde_json::from_slice(&decoded(claims)?).map_err(|_| Refused::Claims)?;
-        Ok(Self { signed, signature: decoded(signature)?, claims })
+        let token = Self { signed, signature: decoded(signature)?, claims };
+        if token.audience().len() > AUDIENCE_MAX { Err(Refused::Claims) } else { Ok(token) }
     }
 
     /// Who says to have signed it.
@@ -227,6 +230,21 @@ mod tests {
         assert!(accepts(&made, &secret, 1000, "POST", "/hook?a=1"));
         assert!(!accepts(&made, &secret, 1000, "POST", "/hook?a=2"));
         assert!(!accepts(&made, &Secret::new("t"), 1000, "POST", "/hook?a=1"));
+    }
+
+    #[test]
+    fn token_for_more_names_than_anybody_needs_is_refused_unread() {
+        let read = |count: usize| {
+            let claims =
+                json!({"iss": "a", "aud": vec!["t"; count], "iat": 0, "exp": 9, "qsh": ""});
+            let part = |value: Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+            let token = format!("{}.{}.AA", part(json!({"alg": ALGORITHM})), part(claims));
+            Token::read(&token).map(|token| token.audience().len())
+        };
+        assert_eq!(read(0), Ok(0));
+        assert_eq!(read(AUDIENCE_MAX), Ok(AUDIENCE_MAX));
+        assert_eq!(read(AUDIENCE_MAX + 1), Err(Refused::Claims));
+        assert_eq!(read(1500), Err(Refused::Claims));
     }
 
     #[test]

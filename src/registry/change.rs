@@ -305,21 +305,16 @@ impl Registry {
 
     fn apply(&self, change: Change, load: &mut Option<Load>) {
         match change {
-            Change::Loading => {
+            Change::Loading { anew } => {
                 *load = Some(Load::begin(self.live.keys().into_iter().collect()));
-                // Revisions begin anew when the store was made anew, so none counts as applied.
-                self.progress.send_modify(|progress| progress.revision = 0);
+                if anew {
+                    self.progress.send_modify(|progress| progress.revision = 0);
+                }
             }
-            Change::Loaded { revision } => {
-                let Some(load) = load.take() else { return };
-                load.unseen.iter().for_each(|key| self.live.delete(key));
-                self.advance(revision);
-                self.progress.send_modify(|progress| progress.loaded = true);
-                let Counts { active, installations, .. } = self.counts();
-                let (documents, per_second) = (load.documents(), load.per_second());
-                let revision = self.revision();
-                info!(revision, documents, active, installations, per_second, "registry loaded");
-            }
+            Change::Reached { revision } => match load.take() {
+                Some(load) => self.end_load(&load, revision),
+                None => self.advance(revision),
+            },
             Change::Put { key, value, revision } => {
                 self.live.put(&key, &value, revision);
                 self.advance(revision);
@@ -330,6 +325,16 @@ impl Registry {
             }
         }
         metrics::applied(self.revision(), self.counts());
+    }
+
+    fn end_load(&self, load: &Load, revision: u64) {
+        load.unseen.iter().for_each(|key| self.live.delete(key));
+        self.advance(revision);
+        self.progress.send_modify(|progress| progress.loaded = true);
+        let Counts { active, installations, .. } = self.counts();
+        let (documents, per_second) = (load.documents(), load.per_second());
+        let revision = self.revision();
+        info!(revision, documents, active, installations, per_second, "registry loaded");
     }
 
     fn advance(&self, revision: u64) {

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::{info, warn};
 use url::Url;
 use uuid::Uuid;
@@ -37,6 +38,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 const RUNNING_MAX: usize = 8;
 /// A replica that asks must be done by then, in milliseconds; after that another may.
 const CLAIM_MS: i64 = 60_000;
+/// How long the app may take, whatever deliveries may: well within the claim.
+const ANSWER_MAX: Duration = Duration::from_secs(45);
 /// Pause after the first failed call, in milliseconds; doubles up to the life of an answer.
 const RETRY_MS: i64 = 15_000;
 /// Pause before looking again after the store did not answer.
@@ -194,10 +197,11 @@ impl Registry {
         if !self.claim(id, &app, when).await? {
             return Ok(());
         }
-        let answer = self.calls.call(call).await;
-        let sorted = match &answer {
-            Ok(body) => self.sort(&app, body),
-            Err(error) => Sorted { refused: Some(error.to_string()), ..Sorted::default() },
+        let refused = |reason: String| Sorted { refused: Some(reason), ..Sorted::default() };
+        let sorted = match timeout(ANSWER_MAX, self.calls.call(call)).await {
+            Ok(Ok(body)) => self.sort(&app, &body),
+            Ok(Err(error)) => refused(error.to_string()),
+            Err(_) => refused(format!("no answer within {ANSWER_MAX:?}")),
         };
         self.settle(id, &app, sorted).await
     }

@@ -291,7 +291,7 @@ impl Registry {
     }
 
     /// Puts off the end of the webhooks with these ids; returns the new end, milliseconds since
-    /// the epoch.
+    /// the epoch. One that expired comes back only where a new one would be taken.
     ///
     /// # Errors
     /// The installation is not in use.
@@ -303,10 +303,23 @@ impl Registry {
         let expires_ms = self.webhooks_expire_ms();
         self.edit(owner.installation.as_str(), |current| {
             let mut record = usable(current)?;
+            let (mut room, mut address) = (self.webhook_room(&record, owner), address_of(&record));
+            let (now_ms, mut is_changed) = (clock::now_ms(), false);
             for (module, webhook) in record.webhooks_of(owner) {
-                if ids.contains(&webhook.id) {
-                    module.change(&DynamicWebhook { expiration_date: expires_ms, ..webhook });
+                if !ids.contains(&webhook.id) {
+                    continue;
                 }
+                if webhook.expiration_date <= now_ms {
+                    let address = address.get_or_insert_with(|| webhook.url.clone());
+                    if *address != webhook.url || room.take().is_err() {
+                        continue;
+                    }
+                }
+                module.change(&DynamicWebhook { expiration_date: expires_ms, ..webhook });
+                is_changed = true;
+            }
+            if !is_changed {
+                return Ok(Decision::Keep(expires_ms));
             }
             // Asked for once more it changes as good as nothing, so it may be.
             Ok(Decision::Put(record, expires_ms))
@@ -462,10 +475,15 @@ fn check_address(app: &LiveApp, url: &str) -> Result<(), RegisterError> {
     Err(RegisterError::invalid(Problem::new(code::ADDRESS, "url", message)))
 }
 
-fn check_one_address(record: &InstallationRecord, url: &str) -> Result<(), RegisterError> {
+/// Where the webhooks of an installation are posted that did not expire.
+fn address_of(record: &InstallationRecord) -> Option<String> {
     let now_ms = clock::now_ms();
     let mut webhooks = record.modules.iter().filter_map(DynamicWebhook::of_module);
-    if webhooks.all(|webhook| webhook.url == url || webhook.expiration_date <= now_ms) {
+    webhooks.find(|webhook| webhook.expiration_date > now_ms).map(|webhook| webhook.url)
+}
+
+fn check_one_address(record: &InstallationRecord, url: &str) -> Result<(), RegisterError> {
+    if address_of(record).is_none_or(|address| address == url) {
         return Ok(());
     }
     let message = "Only a single URL per app is allowed to be registered";

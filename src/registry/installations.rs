@@ -8,11 +8,15 @@ use tracing::info;
 use super::applied::LiveApp;
 use super::change::{Decision, RegisterError, Registry};
 use super::document::{AppKind, ClientRecord, FORMAT, InstallationRecord, InstallationState};
+use super::lifecycle::must_accept;
 use super::problem::{Problem, code};
 use super::replay::Spent;
 use super::token;
 use crate::clock;
 use crate::domain::{AppId, CloudId, InstallationId, Product, Secret};
+
+/// Times an installation is made anew after another one of its id came in between.
+const INSTALLS_MAX: usize = 4;
 
 /// An installation as an operator gives it.
 #[derive(Clone, Debug, Deserialize)]
@@ -61,12 +65,33 @@ pub struct InstallationPut {
 impl Registry {
     /// Provisions an installation, or changes one; its modules stay.
     ///
+    /// An app that is asked to accept it has heard the stored secret last, also when several
+    /// install at once: whoever comes late asks again.
+    ///
     /// # Errors
-    /// The installation is invalid, or there is no such app.
+    /// The installation is invalid, there is no such app, or it does not accept.
     pub async fn put_installation(
         &self,
         id: &InstallationId,
         spec: InstallationSpec,
+    ) -> Result<InstallationPut, RegisterError> {
+        let mut was_asked = false;
+        for _ in 0..INSTALLS_MAX {
+            match self.install(id, spec.clone(), &mut was_asked).await {
+                Err(RegisterError::StaleRevision) => self.catch_up().await,
+                put => return put,
+            }
+        }
+        Err(RegisterError::Contended)
+    }
+
+    /// Installs once. The record is stale when another change of the secret came in between: which
+    /// of the two the app heard last is unknown then.
+    async fn install(
+        &self,
+        id: &InstallationId,
+        spec: InstallationSpec,
+        was_asked: &mut bool,
     ) -> Result<InstallationPut, RegisterError> {
         let app = self.app(spec.app.as_str());
         let app = app.ok_or_else(|| not_provisioned("app", spec.app.as_str()))?;
@@ -80,13 +105,19 @@ impl Registry {
             Some(before) => changed_installation(before.as_ref().clone(), &spec),
             None => new_installation(id, &spec, None),
         };
-        self.ask_to_install(&app.record, before.as_deref(), &planned).await?;
+        if must_accept(before.as_deref(), &planned) || *was_asked {
+            *was_asked = true;
+            self.ask_to_install(&app.record, &planned).await?;
+        }
         let new_token = match app.record.kind {
             AppKind::Forge => Some(token::new_token()?),
             AppKind::Connect => None,
         };
         let put = self
             .edit(id.as_str(), |current: Option<InstallationRecord>| {
+                if current.as_ref().map(handshake) != before.as_deref().map(handshake) {
+                    return Err(RegisterError::StaleRevision);
+                }
                 let Some(current) = current else {
                     let token = new_token.clone();
                     let record = new_installation(id, &spec, token.as_deref());
@@ -229,6 +260,13 @@ fn with_secret(
         None => token::new_shared_secret()?,
     };
     Ok(InstallationSpec { shared_secret: Some(secret.reveal().to_owned()), ..spec })
+}
+
+/// What the app and we agreed on when it accepted an installation.
+fn handshake(record: &InstallationRecord) -> (Option<&str>, Option<&str>, bool) {
+    let secret = record.shared_secret.as_ref().map(Secret::reveal);
+    let is_uninstalled = record.state == InstallationState::Uninstalled;
+    (record.client_key.as_deref(), secret, is_uninstalled)
 }
 
 fn not_provisioned(what: &str, id: &str) -> RegisterError {

@@ -84,7 +84,7 @@ impl Step {
 }
 
 /// Whether the app must accept `after` before it is in use.
-fn must_accept(before: Option<&InstallationRecord>, after: &InstallationRecord) -> bool {
+pub(super) fn must_accept(before: Option<&InstallationRecord>, after: &InstallationRecord) -> bool {
     let knows = |before: &InstallationRecord| {
         before.state != InstallationState::Uninstalled
             && before.client_key == after.client_key
@@ -94,16 +94,12 @@ fn must_accept(before: Option<&InstallationRecord>, after: &InstallationRecord) 
 }
 
 impl Registry {
-    /// Asks the app to accept an installation, if it has a say and has not accepted it before.
+    /// Asks the app to accept an installation, if it has a say.
     pub(super) async fn ask_to_install(
         &self,
         app: &AppRecord,
-        before: Option<&InstallationRecord>,
         after: &InstallationRecord,
     ) -> Result<(), RegisterError> {
-        if !must_accept(before, after) {
-            return Ok(());
-        }
         let Some(call) = self.callback(app, after, Step::Installed)? else { return Ok(()) };
         match self.calls.call(call).await {
             Ok(_) => Ok(()),

@@ -41,7 +41,8 @@ pub trait Store: Send + Sync {
     fn last(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Sends all documents and then every change, in the order of their revisions. Returns once
-    /// the receiver is gone; whatever else happens, it loads anew and goes on.
+    /// the receiver is gone; whatever else happens, it goes on where it was, or loads again where
+    /// that could miss a change.
     fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()>;
 }
 
@@ -57,11 +58,15 @@ pub struct Stored {
 /// One step of following the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// A full load begins, at the start and after the connection left a gap.
-    Loading,
-    /// Every document was sent since `Loading`; a key that was not among them is gone.
-    Loaded {
-        /// The last write that the load covers; what it wrote may be forgotten meanwhile.
+    /// A full load begins, at the start and when changes may have been missed.
+    Loading {
+        /// Nothing that was sent before counts: revisions begin anew, since this is the start or
+        /// the store was made anew. Otherwise they go on.
+        anew: bool,
+    },
+    /// Everything up to here was sent. This ends a load: a key not sent since it began is gone.
+    Reached {
+        /// The last write that is covered; what it wrote may be forgotten meanwhile.
         revision: u64,
     },
     /// A document was written.

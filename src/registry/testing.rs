@@ -96,7 +96,7 @@ impl MemoryStore {
     }
 
     /// Sends everything; false when the receiver is gone.
-    async fn load(&self, changes: &mpsc::Sender<Change>) -> bool {
+    async fn load(&self, changes: &mpsc::Sender<Change>, anew: bool) -> bool {
         let (documents, revision) = {
             let state = self.state.lock().unwrap();
             (state.documents.clone(), state.revision)
@@ -106,8 +106,10 @@ impl MemoryStore {
             value,
             revision,
         });
-        let load =
-            std::iter::once(Change::Loading).chain(puts).chain([Change::Loaded { revision }]);
+        let load = [Change::Loading { anew }]
+            .into_iter()
+            .chain(puts)
+            .chain([Change::Reached { revision }]);
         for change in load {
             if changes.send(change).await.is_err() {
                 return false;
@@ -158,7 +160,9 @@ impl Store for MemoryStore {
     fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let mut sent = self.sent.subscribe();
-            while self.load(&changes).await {
+            let mut anew = true;
+            while self.load(&changes, anew).await {
+                anew = false;
                 while let Ok(Some(change)) = sent.recv().await {
                     if changes.send(change).await.is_err() {
                         return;

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::testing::MemoryStore;
 use super::{
-    AppPut, ConnectLimits, Door, ModuleRecord, ModuleSpec, ModuleState, RegisterError, Registry,
-    Settings, Switch, code, digest,
+    AppCall, AppCaller, AppPut, CallFailed, ConnectLimits, Door, ModuleRecord, ModuleSpec,
+    ModuleState, RegisterError, Registry, Settings, Switch, code, digest,
 };
 use crate::domain::{AppId, Handler, InstallationId, SubscriptionId};
 use crate::matcher::{Matcher, Subscription};
@@ -234,6 +236,29 @@ async fn silent_store_refuses_changes_and_keeps_what_is_live() {
     assert!(replica.subscription(&id_of(&module)).is_some());
     store.set_broken(false);
     replica.add(json!({})).await.unwrap();
+}
+
+/// An app that takes calls and never answers.
+struct Silent;
+
+impl AppCaller for Silent {
+    fn call(&self, _: AppCall) -> BoxFuture<'_, Result<Bytes, CallFailed>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn app_that_is_asked_for_its_modules_and_never_answers_is_waited_for_less_than_its_claim() {
+    let (replica, _store) = Replica::provisioned().await;
+    replica.open_calls(Arc::new(Silent));
+    let discovery = json!({"use": ["trigger"], "url": "https://app.example.com/modules"});
+    replica.put_forge(json!({"discovery": discovery})).await.unwrap();
+    tokio::time::pause();
+    let start = tokio::time::Instant::now();
+    let asked = timeout(Duration::from_secs(60), replica.refresh_discovery(&"inst-a".into())).await;
+    let known = asked.expect("an end within a minute").unwrap();
+    assert!(start.elapsed() > Duration::from_secs(30), "{:?}", start.elapsed());
+    assert_eq!(known.error.as_deref(), Some("no answer within 45s"));
 }
 
 #[tokio::test]

@@ -16,10 +16,10 @@ use super::watch;
 use crate::registry::{Change, Store, StoreError, Stored};
 
 /// Age at which the broker forgets deletions, so that deleted keys leave no trace for ever. A
-/// replica that was away for longer loads everything anew, as every replica does after a gap.
-const DELETIONS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// replica that was away for longer may load everything again.
+pub(super) const DELETIONS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Header and value by which the bucket marks a deletion.
-const DELETION: (&str, &str) = ("KV-Operation", "DEL");
+pub(super) const DELETION: (&str, &str) = ("KV-Operation", "DEL");
 /// Room left in a message for its subject and headers, in bytes.
 const ENVELOPE_BYTES: usize = 4096;
 
@@ -76,6 +76,11 @@ impl KvStore {
         let message_max = context.client().server_info().max_payload;
         let value_bytes_max = message_max.saturating_sub(ENVELOPE_BYTES);
         Ok(Self { context, name, bucket, value_bytes_max })
+    }
+
+    /// The stream that the bucket is made of.
+    pub(super) fn stream_name(&self) -> String {
+        format!("KV_{}", self.name)
     }
 
     async fn read(&self, key: &str) -> Result<Option<Stored>, StoreError> {
@@ -154,7 +159,7 @@ impl KvStore {
             PublishMessage::build().payload(value).expected_last_subject_sequence(expected);
         if operation == Operation::Delete {
             let (name, mark) = DELETION;
-            message = message.header(name, mark);
+            message = message.header(name, mark).ttl(DELETIONS_KEPT);
         }
         let subject = format!("$KV.{}.{key}", self.name);
         self.context.send_publish(subject, message).await?.await

@@ -4,6 +4,7 @@
 //! revisions order all changes of the registry. A write returns once the stream has it.
 
 mod kv;
+mod place;
 mod watch;
 
 pub use kv::{KvError, KvOptions, KvStore};

@@ -98,6 +98,11 @@ pub const FAMILIES: &[Family] = &[
         "Stored documents that could not be applied.",
     ),
     counter(
+        "switchyard_registry_watch_starts_total",
+        &["kind"],
+        "Watches of the registry that began: with a load of everything, or on from where one broke.",
+    ),
+    counter(
         "switchyard_registrations_total",
         &["door", "op", "result"],
         "Registration requests by outcome.",

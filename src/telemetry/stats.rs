@@ -104,18 +104,22 @@ impl Counters {
     pub fn count_delivered(&self, now_ms: i64) {
         self.delivered.fetch_add(1, Relaxed);
         self.last_delivered_ms.store(now_ms, Relaxed);
-        self.gone.store(0, Relaxed);
     }
 
-    /// Takes note of whether a failed attempt was answered by "gone"; true when that is so for the
-    /// time `max` in a row, and counting begins anew.
-    pub fn is_gone_for_good(&self, is_gone: bool, max: u32) -> bool {
-        let answers = if is_gone { self.gone.fetch_add(1, Relaxed) + 1 } else { 0 };
-        let is_enough = answers >= max;
-        if !is_gone || is_enough {
-            self.gone.store(0, Relaxed);
+    /// Takes note of whether the handler answered that it is gone; true if that changes how often
+    /// it did in a row.
+    pub fn note_gone(&self, is_gone: bool) -> bool {
+        if is_gone {
+            self.gone.fetch_add(1, Relaxed);
+            return true;
         }
-        is_enough
+        // Read first: nearly every delivery comes here and finds 0.
+        self.gone_in_a_row() != 0 && self.gone.swap(0, Relaxed) != 0
+    }
+
+    /// How often in a row the handler answered that it is gone.
+    pub fn gone_in_a_row(&self) -> u32 {
+        self.gone.load(Relaxed)
     }
 
     /// Counts a failed attempt and keeps its reason.

@@ -87,7 +87,7 @@ impl Rig {
             parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room.clone())),
             dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
             keys: Arc::default(),
-            gone: tokio::sync::mpsc::channel(1).0,
+            presence: tokio::sync::mpsc::channel(1).0,
         };
         let live = Live::default();
         let sender = Sender::new(&config.delivery, guard).unwrap();

@@ -146,3 +146,26 @@ async fn app_is_told_of_its_installation_and_a_reinstall_brings_its_modules_back
     let modules = world.call(fresh, Method::GET, &Value::Null).await.expect("a list");
     assert_eq!(modules, hook);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn app_heard_the_stored_secret_last_whoever_installs_at_once() {
+    let world = World::start().await;
+    for round in 1..=12 {
+        let heard = world.sink.received_at("/base/installed").len();
+        world.sink.hold("/base/installed");
+        let release = async {
+            world.told("installed", heard + 2).await;
+            world.sink.release("/base/installed");
+        };
+        let (one, other, ()) =
+            tokio::join!(world.install("enabled"), world.install("enabled"), release);
+        one.and(other).expect("both are installed");
+        let last = world.sink.received_at("/base/installed").pop().expect("a callback").json();
+        let secret = last["sharedSecret"].as_str().expect("a secret");
+        world.call(secret, Method::GET, &Value::Null).await.unwrap_or_else(|error| {
+            panic!("round {round}: the app knows another secret: {error}");
+        });
+        let api = &world.router.api;
+        api.send(Method::DELETE, INSTALLATION, &[], &Value::Null).await.expect("uninstalled");
+    }
+}

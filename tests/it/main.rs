@@ -28,4 +28,5 @@ mod restart;
 mod scenario;
 mod sources;
 mod support;
+mod watching;
 mod webhooks;

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use switchyard::cli::client::{Client, Refused};
 use tokio::task::JoinSet;
 
-use crate::support::{NatsServer, RouterProcess, Setup, register};
+use crate::support::{
+    NatsServer, Proxy, RouterProcess, Setup, Sink, eventually, publish, register,
+};
 
 const V1: &str = "/forge/installation/v1/dynamic/module";
 const V2: &str = "/forge/installation/v2/dynamic/module";
@@ -150,4 +152,96 @@ async fn reads_go_on_while_the_broker_is_away() {
     let listed = tokio::time::timeout(Duration::from_secs(4), keys(&client)).await;
     assert_eq!(listed.expect("an answer in time"), [key]);
     assert_eq!(status(&client, Method::GET, &format!("{V2}/none"), "", &Value::Null).await, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replica_that_was_cut_off_goes_on_where_it_was_and_its_revision_never_falls() {
+    const REVISION: &str = "switchyard_registry_revision";
+    let starts = |kind: &str| format!("switchyard_registry_watch_starts_total{{kind=\"{kind}\"}}");
+    let nats = NatsServer::start().await;
+    let proxy = Proxy::to(&nats.url()).await;
+    let one = Setup::new(&nats.url(), nats.folder().join("one")).start().await;
+    let other = Setup::new(&proxy.url(), nats.folder().join("other")).start().await;
+    let token = provision(&one, "inst-1").await;
+    let (here, there) = (at(&one, &token), at(&other, &token));
+    let kept = register(&here, trigger(None, "true")["data"].take()).await;
+    let dropped = register(&here, trigger(None, "true")["data"].take()).await;
+    assert_eq!(keys(&there).await, [kept.clone(), dropped.clone()]);
+
+    for round in 1..=2 {
+        let before = other.metric(REVISION).await;
+        proxy.cut();
+        let added = register(&here, trigger(None, "true")["data"].take()).await;
+        let deleted = if round == 1 { &dropped } else { &kept };
+        let path = format!("{V2}/{deleted}");
+        assert_eq!(status(&here, Method::DELETE, &path, "", &Value::Null).await, 0);
+        assert!(keys(&there).await.contains(deleted), "what is known is told meanwhile");
+        proxy.mend();
+        let wanted = keys(&here).await;
+        assert!(wanted.contains(&added));
+        eventually(Duration::from_secs(30), "the other replica follows", || async {
+            let revision = other.metric(REVISION).await;
+            assert!(revision >= before, "{revision} after {before}");
+            (keys(&there).await == wanted).then_some(())
+        })
+        .await;
+        eventually(Duration::from_secs(10), "the break is counted", || async {
+            (other.metric(&starts("resume")).await >= f64::from(round)).then_some(())
+        })
+        .await;
+    }
+    for router in [&one, &other] {
+        assert_eq!(router.metric(&starts("load")).await.to_string(), "1", "loaded at its start");
+    }
+    assert_eq!(one.metric(REVISION).await.to_string(), other.metric(REVISION).await.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_count_together_how_often_a_handler_says_that_it_is_gone() {
+    let nats = NatsServer::start().await;
+    let sink = Sink::start().await;
+    let [one, other] = two(&nats).await;
+    let app = one.provision("app-1", "inst-1", "site-1", &sink.url("/hook")).await;
+    let events = json!({"endpoint": "hook", "events": ["avi:jira:updated:issue"]});
+    let key = register(&app, events).await;
+    let path = format!("/admin/v1/subscriptions/inst-1%2F{key}");
+    let broker = nats.client().await;
+    let call = async |number: u64, status: u16| {
+        sink.answer("/hook", status, None);
+        publish(&broker, "site-1", number, "OPS").await;
+        eventually(Duration::from_secs(20), "the handler is called", || async {
+            (sink.count() as u64 == number).then_some(())
+        })
+        .await;
+    };
+    // Waits until so many answers of a kind were heard by both; how many of them by the first.
+    let heard = async |figure: &str, wanted: u64| {
+        let of = async |router: &RouterProcess| {
+            let found = router.get(&path).await.expect("the subscription");
+            assert_eq!(found["state"], "active");
+            found["stats"][figure].as_u64().expect("a number")
+        };
+        eventually(Duration::from_secs(20), figure, || async {
+            let (first, second) = (of(&one).await, of(&other).await);
+            (first + second == wanted).then_some(first)
+        })
+        .await
+    };
+    // Two and one that is taken, whoever hears which, are none.
+    call(1, 410).await;
+    call(2, 410).await;
+    let before = heard("failedAttempts", 2).await;
+    call(3, 204).await;
+    heard("delivered", 1).await;
+    call(4, 410).await;
+    call(5, 410).await;
+    let after = heard("failedAttempts", 4).await;
+    // One that heard of these two ends, so that the other alone cannot have heard three.
+    let (ends, stays) = if after > before { (one, other) } else { (other, one) };
+    ends.terminate().await;
+    call(6, 410).await;
+    eventually(Duration::from_secs(20), "the module is out of use", || async {
+        (stays.get(&path).await.ok()?["state"] == "inactive").then_some(())
+    })
+    .await;
 }

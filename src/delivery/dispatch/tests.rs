@@ -26,7 +26,7 @@ fn dispatcher(config: &config::Delivery, edge: Edge) -> (Arc<Dispatcher>, Arc<Ed
         parking: edge.clone(),
         dead_letters: edge.clone(),
         keys: Arc::default(),
-        gone: mpsc::channel(1).0,
+        presence: mpsc::channel(1).0,
     };
     (Arc::new(Dispatcher::new(config, sender, edges, Random::seeded(1), Live::default())), edge)
 }

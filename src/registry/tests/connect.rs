@@ -205,11 +205,13 @@ async fn users_of_an_oauth_app_have_their_own_webhooks_and_bound() {
     assert_eq!(replica.webhooks(&user("b")).len(), 4);
 }
 
-/// Sets the end of webhook 1 behind the registry's back.
+/// Sets the end of all webhooks behind the registry's back.
 async fn end_at(store: &MemoryStore, at_ms: i64) {
     let stored = super::super::Store::get(store, "inst.inst-c").await.unwrap().unwrap();
     let mut document: Value = serde_json::from_slice(&stored.value).unwrap();
-    document["modules"][0]["data"]["expirationDate"] = json!(at_ms);
+    for module in document["modules"].as_array_mut().unwrap() {
+        module["data"]["expirationDate"] = json!(at_ms);
+    }
     let value = serde_json::to_vec(&document).unwrap().into();
     super::super::Store::put(store, "inst.inst-c", value, Some(stored.revision)).await.unwrap();
 }
@@ -232,6 +234,35 @@ async fn webhook_ends_by_itself_and_a_refresh_brings_it_back() {
     assert!(end > clock::now_ms() + 29 * 24 * 3_600_000);
     assert!(replica.is_live("webhook-1"));
     assert_eq!((replica.counts().expired, replica.counts().active), (0, 1));
+}
+
+#[tokio::test]
+async fn webhooks_that_expired_come_back_only_where_new_ones_would_be_taken() {
+    let (replica, store) = Replica::with_connect().await;
+    let user = WebhookOwner { user: Some("a".into()), ..owner() };
+    let add = async |url: &str, count: usize| {
+        let specs = vec![WebhookSpec::read(&spec("")); count];
+        replica.register_webhooks(&user, url, specs).await.map(|results| results.len())
+    };
+    let live = || {
+        let is_live = |w: &DynamicWebhook| w.expiration_date > clock::now_ms();
+        replica.webhooks(&user).iter().filter(|webhook| is_live(webhook)).count()
+    };
+    let elsewhere = "https://c.example/base/elsewhere";
+    assert_eq!(add(elsewhere, 1).await.unwrap(), 1);
+    end_at(&store, clock::now_ms() - 2).await;
+    assert_eq!(add(ADDRESS, 5).await.unwrap(), 5);
+    end_at(&store, clock::now_ms() - 1).await;
+    assert_eq!(add(ADDRESS, 3).await.unwrap(), 3);
+    let all: Vec<u64> = replica.webhooks(&user).iter().map(|webhook| webhook.id).collect();
+    assert_eq!((all.len(), live()), (9, 3));
+    replica.refresh_webhooks(&user, &all).await.unwrap();
+    assert_eq!(live(), 5, "as many as a user of an app may have");
+    assert!(replica.webhooks(&user).iter().any(|w| w.url == elsewhere));
+    assert!(add(elsewhere, 1).await.is_err(), "all that live have one address");
+    let before = replica.revision();
+    replica.refresh_webhooks(&user, &[u64::MAX]).await.unwrap();
+    assert_eq!(replica.revision(), before, "nothing to write");
 }
 
 #[tokio::test]

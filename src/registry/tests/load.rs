@@ -1,9 +1,12 @@
 //! Loading many documents at once, in whatever order the store sends them.
 
+use tokio::sync::mpsc;
+
 use super::*;
-use crate::registry::Store;
 use crate::registry::live::Live;
 use crate::registry::load::Written;
+use crate::registry::testing::connect_installation;
+use crate::registry::{Change, Store, StoreError, Stored};
 
 const INSTALLATIONS: usize = 40;
 
@@ -69,4 +72,74 @@ async fn a_document_that_cannot_be_read_holds_up_no_other() {
 
 fn first_key(replica: &Replica, installation: &str) -> crate::domain::ModuleKey {
     replica.installation(installation).unwrap().modules[0].id.key.clone()
+}
+
+/// A store that says what it is told to.
+struct Told(tokio::sync::Mutex<mpsc::Receiver<Change>>);
+
+impl Store for Told {
+    fn get<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn put<'a>(
+        &'a self,
+        _: &'a str,
+        _: Bytes,
+        _: Option<u64>,
+    ) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(async { Err(StoreError::Conflict) })
+    }
+
+    fn delete<'a>(&'a self, _: &'a str, _: u64) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(async { Err(StoreError::Conflict) })
+    }
+
+    fn last(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async { Ok(0) })
+    }
+
+    fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let mut told = self.0.lock().await;
+            while let Some(change) = told.recv().await {
+                changes.send(change).await.unwrap();
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn revision_goes_on_through_a_load_and_begins_anew_with_another_store() {
+    let (tell, told) = mpsc::channel(16);
+    let store = Arc::new(Told(told.into()));
+    let registry = Arc::new(Registry::new(store, Arc::default(), Settings::default()));
+    let _run = JoinSet::from_iter([Arc::clone(&registry).run()]);
+    let installation = |revision| {
+        let value = serde_json::to_vec(&connect_installation()).unwrap().into();
+        Change::Put { key: "inst.inst-c".into(), value, revision }
+    };
+    // Applied, and told: the revision 0 lasts only until the first change of a new store.
+    let applied = async |revision| {
+        let is_applied = || registry.installation("inst-c").is_some_and(|i| i.revision == revision);
+        let applied = async {
+            while !is_applied() || registry.revision() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(5), applied).await.unwrap();
+        registry.revision()
+    };
+    for change in [Change::Loading { anew: true }, installation(4), Change::Reached { revision: 7 }]
+    {
+        tell.send(change).await.unwrap();
+    }
+    registry.until_ready().await;
+    assert_eq!(applied(4).await, 7);
+    tell.send(Change::Loading { anew: false }).await.unwrap();
+    tell.send(installation(5)).await.unwrap();
+    assert_eq!(applied(5).await, 7, "the table is the old one or newer");
+    tell.send(Change::Loading { anew: true }).await.unwrap();
+    tell.send(installation(2)).await.unwrap();
+    assert_eq!(applied(2).await, 2, "what was confirmed before is another store's");
 }

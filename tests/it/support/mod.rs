@@ -1,6 +1,7 @@
 //! What the tests share: a nats-server, a router process, a handler that records, event builders.
 
 pub(crate) mod nats;
+mod proxy;
 mod router;
 mod sink;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub(crate) use nats::NatsServer;
+pub(crate) use proxy::Proxy;
 pub(crate) use router::{ADMIN_TOKEN, RouterProcess, Setup, register};
 pub(crate) use sink::{NEVER, Received, Sink};
 

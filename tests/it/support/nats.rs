@@ -63,6 +63,25 @@ impl NatsServer {
         self.until_answering().await;
     }
 
+    /// What a power cut may leave: the data as they are now.
+    pub(crate) fn copy_of_data(&self) -> TempDir {
+        let copy = tempfile::tempdir().expect("a temporary folder");
+        self.freeze();
+        copy_all(&self.folder.path().join("js"), copy.path());
+        self.thaw();
+        copy
+    }
+
+    /// Kills the server and starts it on other data, on the same port.
+    pub(crate) async fn restart_on(&mut self, data: &TempDir) {
+        self.kill();
+        let own = self.folder.path().join("js");
+        std::fs::remove_dir_all(&own).expect("the data can be removed");
+        copy_all(data.path(), &own);
+        self.child = spawn(self.folder.path(), i32::from(self.port));
+        self.until_answering().await;
+    }
+
     /// SIGKILL, and waits for the end.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
@@ -104,6 +123,18 @@ impl NatsServer {
 impl Drop for NatsServer {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder can be made");
+    for entry in std::fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry")) {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy_all(&source, &target);
+        } else {
+            std::fs::copy(&source, &target).expect("a file can be copied");
+        }
     }
 }
 

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use hyper::Method;
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use switchyard::cli::client::Client;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -93,6 +97,17 @@ impl RouterProcess {
 
     pub(crate) async fn put(&self, path: &str, body: Value) -> Value {
         self.api.send(Method::PUT, path, &[], &body).await.expect("PUT is accepted")
+    }
+
+    /// Value of one series of `/metrics`, named with its labels; 0 while there is none.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let address = format!("{}/metrics", self.api.base()).parse().expect("an address");
+        let pool = Pool::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+        let answer = pool.get(address).await.expect("an answer");
+        let text = answer.into_body().collect().await.expect("a text").to_bytes();
+        let text = String::from_utf8_lossy(&text);
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a number"))
     }
 
     /// SIGKILL, and waits until the process is gone.

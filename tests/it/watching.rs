@@ -1,0 +1,381 @@
+//! Following the registry's bucket through whatever happens to it and to the way there.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_nats::jetstream::{self, stream::Stream};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use switchyard::bus::Connections;
+use switchyard::config::Config;
+use switchyard::registry::{Change, Store};
+use switchyard::store::{KvOptions, KvStore};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::support::{NatsServer, Proxy, eventually};
+
+/// Documents that are there from the start.
+const DOCUMENTS: usize = 200;
+/// How long a change may take to be seen after a break is over: reconnecting takes most of it.
+const SEEN_MAX: Duration = Duration::from_secs(30);
+
+/// What a follower was sent.
+#[derive(Default)]
+struct Seen {
+    documents: BTreeMap<String, Bytes>,
+    /// Every load, by whether revisions began anew.
+    loads: Vec<bool>,
+    /// Keys of all changes in their order.
+    changes: Vec<String>,
+    /// Everything up to this was sent.
+    revision: u64,
+    /// Keys not sent since a load began.
+    unseen: Option<Vec<String>>,
+}
+
+impl Seen {
+    fn take(&mut self, change: Change) {
+        match change {
+            Change::Loading { anew } => {
+                self.loads.push(anew);
+                self.unseen = Some(self.documents.keys().cloned().collect());
+                if anew {
+                    self.revision = 0;
+                }
+            }
+            Change::Reached { revision } => {
+                for key in self.unseen.take().unwrap_or_default() {
+                    self.documents.remove(&key);
+                }
+                self.revision = self.revision.max(revision);
+            }
+            Change::Put { key, value, revision } => {
+                self.note(&key, revision);
+                self.documents.insert(key, value);
+            }
+            Change::Deleted { key, revision } => {
+                self.note(&key, revision);
+                self.documents.remove(&key);
+            }
+        }
+    }
+
+    fn note(&mut self, key: &str, revision: u64) {
+        self.unseen.iter_mut().for_each(|unseen| unseen.retain(|other| other != key));
+        self.changes.push(key.to_owned());
+        self.revision = self.revision.max(revision);
+    }
+}
+
+/// One who follows over a way that can be cut, beside a writer with a way of its own.
+struct World {
+    nats: NatsServer,
+    proxy: Proxy,
+    store: KvStore,
+    bucket: Stream,
+    seen: Arc<Mutex<Seen>>,
+    _tasks: JoinSet<()>,
+    _connections: [Connections; 2],
+}
+
+impl World {
+    async fn start() -> Self {
+        let nats = NatsServer::start().await;
+        let proxy = Proxy::to(&nats.url()).await;
+        let (near, store) = open(&nats.url()).await;
+        for number in 0..DOCUMENTS {
+            store.put(&format!("inst.{number}"), text(number), None).await.expect("room");
+        }
+        let (far, followed) = open(&proxy.url()).await;
+        let (sender, mut changes) = mpsc::channel(16);
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { followed.follow(sender).await });
+        let taking = Arc::clone(&seen);
+        tasks.spawn(async move {
+            while let Some(change) = changes.recv().await {
+                taking.lock().unwrap().take(change);
+            }
+        });
+        let bucket = near.control.context.get_stream("KV_SW_REG").await.expect("the bucket");
+        let world =
+            Self { nats, proxy, store, bucket, seen, _tasks: tasks, _connections: [near, far] };
+        world.until_seen().await;
+        assert_eq!(world.loads(), [true]);
+        world
+    }
+
+    /// Waits until the follower has what the bucket has.
+    async fn until_seen(&self) {
+        let last = self.store.last().await.expect("the broker answers");
+        eventually(SEEN_MAX, "all changes are seen", || async {
+            let seen = self.seen.lock().unwrap();
+            (seen.revision >= last && seen.unseen.is_none()).then_some(())
+        })
+        .await;
+        let documents = self.seen.lock().unwrap().documents.clone();
+        let mut stored = BTreeMap::new();
+        for key in documents.keys().cloned().chain((0..DOCUMENTS).map(|n| format!("inst.{n}"))) {
+            if let Some(found) = self.store.get(&key).await.expect("the broker answers") {
+                stored.insert(key, found.value);
+            }
+        }
+        let keys = documents.keys().chain(stored.keys());
+        let differ: Vec<_> = keys.filter(|key| documents.get(*key) != stored.get(*key)).collect();
+        let loads = self.loads();
+        assert!(differ.is_empty(), "seen otherwise than stored: {differ:?}; loads: {loads:?}");
+    }
+
+    fn loads(&self) -> Vec<bool> {
+        self.seen.lock().unwrap().loads.clone()
+    }
+
+    /// Keys of the changes seen since the last call.
+    fn changes(&self) -> Vec<String> {
+        std::mem::take(&mut self.seen.lock().unwrap().changes)
+    }
+
+    fn context(&self) -> jetstream::Context {
+        self._connections[0].control.context.clone()
+    }
+
+    async fn change(&self, key: &str, value: &str) {
+        let known = self.store.get(key).await.expect("an answer").map(|known| known.revision);
+        self.store.put(key, value.to_owned().into(), known).await.expect("written");
+    }
+
+    async fn delete(&self, key: &str) {
+        let known = self.store.get(key).await.expect("an answer").expect("a document");
+        self.store.delete(key, known.revision).await.expect("deleted");
+    }
+
+    /// Removes every trace of a key, as the broker does with deletions that are old.
+    async fn forget(&self, key: &str) {
+        self.bucket.purge().filter(format!("$KV.SW_REG.{key}")).await.expect("purged");
+    }
+
+    /// Has the broker forget that somebody watches.
+    async fn forget_watches(&self) {
+        let names: Vec<String> = self.bucket.consumer_names().try_collect().await.expect("names");
+        for name in names {
+            // One that nobody pulls from may end by itself.
+            let _ = self.bucket.delete_consumer(&name).await;
+        }
+    }
+
+    /// One new document, one changed, one deleted.
+    async fn three_changes(&self) {
+        self.store.put("inst.new", "new".into(), None).await.expect("written");
+        self.change("inst.7", "changed").await;
+        self.delete("inst.8").await;
+    }
+}
+
+async fn open(url: &str) -> (Connections, KvStore) {
+    let config = Config::defaults().expect("defaults");
+    let connections = Connections::open(&config.nats, &[url.to_owned()]).await.expect("a broker");
+    let options = KvOptions { prefix: "sw".into(), replicas: 1 };
+    let store = KvStore::open(connections.control.context.clone(), &options).await;
+    (connections, store.expect("a bucket"))
+}
+
+fn text(number: usize) -> Bytes {
+    format!("document {number}").into()
+}
+
+const THREE: [&str; 3] = ["inst.new", "inst.7", "inst.8"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watch_goes_on_where_it_was_after_the_connection_was_lost() {
+    let world = World::start().await;
+    world.changes();
+    world.proxy.cut();
+    world.three_changes().await;
+    world.proxy.mend();
+    world.until_seen().await;
+    assert_eq!(world.changes(), THREE);
+    assert_eq!(world.loads(), [true], "nothing was loaded again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watch_goes_on_where_it_was_after_the_broker_was_killed() {
+    let mut world = World::start().await;
+    world.changes();
+    for round in 0..3 {
+        world.nats.kill_and_restart().await;
+        world.change("inst.9", &format!("round {round}")).await;
+        world.until_seen().await;
+        assert_eq!(world.changes(), ["inst.9"]);
+    }
+    assert_eq!(world.loads(), [true], "nothing was loaded again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watch_goes_on_where_it_was_after_the_broker_stood_still() {
+    let world = World::start().await;
+    world.changes();
+    world.nats.freeze();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.nats.thaw();
+    world.three_changes().await;
+    world.until_seen().await;
+    assert_eq!(world.changes(), THREE);
+    assert_eq!(world.loads(), [true], "nothing was loaded again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watch_goes_on_where_it_was_when_the_broker_forgot_who_watches() {
+    let world = World::start().await;
+    world.changes();
+    world.forget_watches().await;
+    world.three_changes().await;
+    world.until_seen().await;
+    assert_eq!(world.changes(), THREE);
+    assert_eq!(world.loads(), [true], "nothing was loaded again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bucket_made_anew_is_loaded_anew_and_what_vanished_leaves() {
+    let world = World::start().await;
+    world.proxy.cut();
+    world.context().delete_key_value("SW_REG").await.expect("deleted");
+    let (_connections, store) = open(&world.nats.url()).await;
+    // More than the old one had, so that its length does not give it away.
+    for round in 0..2 * DOCUMENTS {
+        let key = format!("inst.{}", round % 20);
+        let known = store.get(&key).await.expect("an answer").map(|known| known.revision);
+        store.put(&key, format!("round {round}").into(), known).await.expect("written");
+    }
+    world.proxy.mend();
+    world.until_seen().await;
+    assert_eq!(world.seen.lock().unwrap().documents.len(), 20);
+    assert_eq!(world.loads(), [true, true]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_a_broken_broker_lost_are_taken_back() {
+    let mut world = World::start().await;
+    let before = world.nats.copy_of_data();
+    world.three_changes().await;
+    world.until_seen().await;
+    world.proxy.cut();
+    world.nats.restart_on(&before).await;
+    // As many writes as were lost, and one more: the sequence goes on as if nothing had been lost.
+    for number in 0..4 {
+        let at = format!("inst.{}", 100 + number);
+        eventually(SEEN_MAX, "the broker takes writes", || async {
+            let known = world.store.get(&at).await.ok()??;
+            world.store.put(&at, "after".into(), Some(known.revision)).await.ok()
+        })
+        .await;
+    }
+    world.proxy.mend();
+    world.until_seen().await;
+    assert!(!world.seen.lock().unwrap().documents.contains_key("inst.new"));
+    assert_eq!(world.loads(), [true, true]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_left_no_trace_leaves_when_the_last_change_seen_is_no_longer_there() {
+    let world = World::start().await;
+    world.three_changes().await;
+    world.until_seen().await;
+    world.proxy.cut();
+    world.forget_watches().await;
+    // The deletion of inst.8 was the last change seen.
+    world.forget("inst.8").await;
+    world.forget("inst.9").await;
+    world.change("inst.10", "later").await;
+    let revision = world.seen.lock().unwrap().revision;
+    world.proxy.mend();
+    world.until_seen().await;
+    assert!(!world.seen.lock().unwrap().documents.contains_key("inst.9"));
+    assert_eq!(world.loads(), [true, false], "the bucket is the same, so revisions go on");
+    assert!(world.seen.lock().unwrap().revision > revision);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn document_forgotten_by_the_broker_itself_leaves() {
+    use async_nats::jetstream::message::PublishMessage;
+    let world = World::start().await;
+    world.changes();
+    let short = PublishMessage::build().payload("short".into()).ttl(Duration::from_secs(1));
+    let context = world.context();
+    let sent = context.send_publish("$KV.SW_REG.inst.short", short).await.expect("sent");
+    sent.await.expect("stored");
+    eventually(SEEN_MAX, "it came and left", || async {
+        let seen = world.seen.lock().unwrap();
+        (seen.changes == ["inst.short", "inst.short"]).then_some(())
+    })
+    .await;
+    assert!(!world.seen.lock().unwrap().documents.contains_key("inst.short"));
+    world.until_seen().await;
+    assert_eq!(world.loads(), [true]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletions_are_forgotten_after_a_day() {
+    let world = World::start().await;
+    world.delete("inst.8").await;
+    let subject = "$KV.SW_REG.inst.8";
+    let deletion = world.bucket.get_last_raw_message_by_subject(subject).await.expect("a mark");
+    let header = |name: &str| deletion.headers.get(name).map(|value| value.as_str().to_owned());
+    assert_eq!(header("KV-Operation").as_deref(), Some("DEL"));
+    assert_eq!(header("Nats-TTL").as_deref(), Some("86400"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_whatever_breaks_while_documents_change() {
+    let mut world = World::start().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (store, stopped) = (world.store.clone(), Arc::clone(&stop));
+    let writing = tokio::spawn(async move {
+        let mut written = 0_usize;
+        while !stopped.load(Relaxed) {
+            // Some keys change all the time, others are deleted and come again.
+            let key = format!("inst.{}", written * 7 % 50);
+            let Ok(known) = store.get(&key).await else { continue };
+            let done = match known {
+                Some(known) if written.is_multiple_of(3) => {
+                    store.delete(&key, known.revision).await
+                }
+                known => {
+                    let revision = known.map(|known| known.revision);
+                    store.put(&key, format!("write {written}").into(), revision).await
+                }
+            };
+            written += usize::from(done.is_ok());
+        }
+        written
+    });
+    for round in 0..12 {
+        let before = world.seen.lock().unwrap().revision;
+        match round % 4 {
+            0 => {
+                world.proxy.cut();
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                world.proxy.mend();
+            }
+            1 => world.forget_watches().await,
+            2 => {
+                world.nats.freeze();
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                world.nats.thaw();
+            }
+            _ => world.nats.kill_and_restart().await,
+        }
+        eventually(SEEN_MAX, "changes flow again", || async {
+            (world.seen.lock().unwrap().revision > before).then_some(())
+        })
+        .await;
+    }
+    stop.store(true, Relaxed);
+    let written = writing.await.expect("the writer ends");
+    world.until_seen().await;
+    let loads = world.loads();
+    assert!(loads.iter().skip(1).all(|anew| !anew), "it was one bucket all the time: {loads:?}");
+    eprintln!("{written} writes, loads: {loads:?}");
+}
