@@ -10,7 +10,7 @@ use switchyard::domain::InstallationId;
 use switchyard::event::Decoder;
 use switchyard::matcher::{Matcher, Scratch, Subscription};
 
-use crate::measure::{live_bytes, median};
+use crate::measure::{live_bytes, median, verdict};
 use crate::workload::subscriptions;
 use crate::{Case, mix, one};
 
@@ -136,8 +136,4 @@ fn change(matcher: &Matcher, modules: &[Arc<Subscription>]) {
         let replacement = if at % 2 == 0 { vec![Arc::clone(module)] } else { Vec::new() };
         matcher.replace_installation(&id, replacement);
     }
-}
-
-fn verdict(holds: bool) -> &'static str {
-    if holds { "holds" } else { "missed" }
 }

@@ -15,7 +15,7 @@ use switchyard::event::{Decoder, Headers, Heading};
 use switchyard::matcher::{Matcher, Scratch, Subscription};
 use switchyard::registry::offline::TriggerReader;
 
-use crate::measure::{allocations, compare};
+use crate::measure::{Outcome, allocations, compare};
 
 /// A site has at most 100 modules of each app.
 const WORLD: [&str; 6] = ["--tenants", "1000", "--apps", "100", "--seed", "7"];
@@ -115,19 +115,16 @@ fn row(name: &str, matcher: &Matcher, events: &[Event]) {
         },
         |at| one(of(at), false),
     );
-    let count = events.len() as f64;
-    let bytes: usize = events.iter().map(|event| event.body.len()).sum();
-    println!(
-        "| {name} ({:.0} % of {} events wanted) | {:.1} | {:.0} | {:.2} | {:.2} | {:.2} | | | {:.0} | {:.0} | {:.1} | |",
-        f64::from(wanted) / count * 100.0,
-        events.len(),
-        matches as f64 / count,
-        candidates as f64 / count,
-        v / 1e3,
-        ours / 1e3,
-        ours / v,
-        1e9 / ours,
-        bytes as f64 / count / ours * 1e3,
-        allocated as f64 / count,
-    );
+    let outcome = Outcome {
+        events: events.len(),
+        bytes: events.iter().map(|event| event.body.len()).sum(),
+        matches,
+        candidates,
+        allocations: allocated,
+        v,
+        ours,
+        delivered: None,
+    };
+    let share = f64::from(wanted) / events.len() as f64 * 100.0;
+    outcome.print(&format!("{name} ({share:.0} % of {} events wanted)", events.len()), None);
 }

@@ -23,7 +23,7 @@ use switchyard::domain::InstallationId;
 use switchyard::event::{Arrival, Decoder, Headers, Heading};
 use switchyard::matcher::{Matcher, Scratch, Subscription};
 
-use measure::{allocations, compare, live_bytes};
+use measure::{Outcome, allocations, compare, live_bytes, verdict};
 use workload::{EVENT_TYPE, Random, event, mixed_filter, projects, subscriptions};
 
 #[global_allocator]
@@ -74,10 +74,7 @@ fn main() {
     let parts: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|a| !a.starts_with("--")).collect();
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
-    println!(
-        "| workload | matches | candidates | V us | us | x V | must | stretch | events/s | MB/s | allocations | x V to deliveries |"
-    );
-    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    measure::print_head();
     let most = if quick { 100_000 } else { 1_000_000 };
     if wanted("load") {
         load(most);
@@ -147,7 +144,6 @@ fn load(filters: usize) {
     matcher.replace_many(subscriptions);
     let taken = clock::since(start);
     let all = per_filter(live_bytes() - before);
-    let verdict = |holds: bool| if holds { "holds" } else { "missed" };
     let seconds = taken.as_secs_f64() * 1e6 / filters as f64;
     println!(
         "load of {filters} filters from text: {taken:.2?} ({compiled:.2?} to subscriptions), \
@@ -168,7 +164,7 @@ fn load(filters: usize) {
     leave(&matcher, filters);
 }
 
-/// Removes all filters, then adds and removes as many others, installation by installation.
+/// Removes all filters, then adds and removes a tenth as many others, installation by installation.
 fn leave(matcher: &Matcher, filters: usize) {
     let installations = filters.div_ceil(workload::MODULES);
     let id = |at: usize| InstallationId::from(format!("site-inst-{at}"));
@@ -261,7 +257,6 @@ fn report(row: &Row<'_>, case: &Case) -> f64 {
         matches += found.len();
         candidates += found.candidates;
     }
-    let bytes: usize = case.events.iter().map(|(_, body)| body.len()).sum();
     let of = |at: usize| &case.events[at % case.events.len()];
     let check = |at: usize| {
         black_box(serde_json::from_slice::<serde::de::IgnoredAny>(&of(at).1).is_ok());
@@ -272,24 +267,17 @@ fn report(row: &Row<'_>, case: &Case) -> f64 {
     let allocated = allocations();
     case.events.iter().for_each(|event| one(case, event, &mut decoder, &mut scratch));
     let allocated = allocations() - allocated;
-    let count = case.events.len() as f64;
-    let (must, stretch) = row.goal.map_or_else(Default::default, |(must, stretch)| {
-        let verdict = |goal: f64| if ours / v <= goal { "holds" } else { "missed" };
-        (format!("{must} {}", verdict(must)), format!("{stretch} {}", verdict(stretch)))
-    });
-    println!(
-        "| {} | {:.1} | {:.0} | {:.2} | {:.2} | {:.2} | {must} | {stretch} | {:.0} | {:.0} | {:.1} | {:.2} |",
-        row.name,
-        matches as f64 / count,
-        candidates as f64 / count,
-        v / 1e3,
-        ours / 1e3,
-        ours / v,
-        1e9 / ours,
-        bytes as f64 / count / ours * 1e3,
-        allocated as f64 / count,
-        delivered / v_then,
-    );
+    let outcome = Outcome {
+        events: case.events.len(),
+        bytes: case.events.iter().map(|(_, body)| body.len()).sum(),
+        matches,
+        candidates,
+        allocations: allocated,
+        v,
+        ours,
+        delivered: Some(delivered / v_then),
+    };
+    outcome.print(row.name, row.goal);
     ours / 1e3
 }
 
@@ -331,17 +319,23 @@ fn receive<'m>(
     decoder.receive("", headers, body.clone(), 1, wants).expect("an event")
 }
 
-/// Adds and removes one module at a time.
+/// Adds one module at a time and removes the one that was added a while before.
 fn changes(matcher: &Matcher, others: &str) {
+    const LIVE: usize = 200;
     let texts = mix(9, 2_000);
     let modules = subscriptions("site", &texts).into_iter().flat_map(|(_, modules)| modules);
     let mut taken = Vec::new();
-    for (at, module) in modules.enumerate() {
-        let installation = InstallationId::from(format!("new-{}", at % 500));
-        let replacement = if at % 2 == 0 { vec![module] } else { Vec::new() };
+    let mut change = |at: usize, modules: Vec<Arc<Subscription>>| {
+        let installation = InstallationId::from(format!("new-{at}"));
         let start = clock::tick();
-        matcher.replace_installation(&installation, replacement);
+        matcher.replace_installation(&installation, modules);
         taken.push(clock::since(start).as_secs_f64() * 1e6);
+    };
+    for (at, module) in modules.enumerate() {
+        change(at, vec![module]);
+        if let Some(before) = at.checked_sub(LIVE) {
+            change(before, Vec::new());
+        }
     }
     taken.sort_by(f64::total_cmp);
     let at = |share: f64| taken[(taken.len() as f64 * share) as usize];
@@ -404,7 +398,7 @@ fn unindexable() {
         println!(
             "un-indexable, {kind}, against indexed: {:.1} x (must 10 {}); {:.0} ns per filter",
             slow / fast,
-            if slow / fast <= 10.0 { "holds" } else { "missed" },
+            verdict(slow / fast <= 10.0),
             (slow - fast) * 1e3 / 500.0
         );
     }

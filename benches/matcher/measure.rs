@@ -75,3 +75,53 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
+
+/// Whether a goal was reached, as one reads it.
+pub(crate) fn verdict(holds: bool) -> &'static str {
+    if holds { "holds" } else { "missed" }
+}
+
+/// What one workload took; sums are over all its events.
+pub(crate) struct Outcome {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+    pub(crate) matches: usize,
+    pub(crate) candidates: usize,
+    pub(crate) allocations: u64,
+    /// Nanoseconds an event, of the check by `serde_json` and of matching.
+    pub(crate) v: f64,
+    pub(crate) ours: f64,
+    /// What it is in V up to deliveries, if that was measured.
+    pub(crate) delivered: Option<f64>,
+}
+
+/// Prints the head of the table.
+pub(crate) fn print_head() {
+    println!(
+        "| workload | matches | candidates | V us | us | x V | must | stretch | events/s | MB/s | allocations | x V to deliveries |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+}
+
+impl Outcome {
+    /// Prints a line of the table. Of `goal`, the ratio to V must reach the first and would be
+    /// splendid at the second.
+    pub(crate) fn print(&self, name: &str, goal: Option<(f64, f64)>) {
+        let ratio = self.ours / self.v;
+        let held = |goal: f64| format!("{goal} {}", verdict(ratio <= goal));
+        let (must, stretch) =
+            goal.map(|(must, stretch)| (held(must), held(stretch))).unwrap_or_default();
+        let each = |sum: f64| sum / self.events as f64;
+        println!(
+            "| {name} | {:.1} | {:.0} | {:.2} | {:.2} | {ratio:.2} | {must} | {stretch} | {:.0} | {:.0} | {:.1} | {} |",
+            each(self.matches as f64),
+            each(self.candidates as f64),
+            self.v / 1e3,
+            self.ours / 1e3,
+            1e9 / self.ours,
+            each(self.bytes as f64) / self.ours * 1e3,
+            each(self.allocations as f64),
+            self.delivered.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+        );
+    }
+}
