@@ -101,14 +101,15 @@ check-rules: .tools/promtool
 
 # Seconds for each target. Sanitizers are not stable, hence the bootstrap flag.
 FUZZ_SECONDS := 60
-FUZZ_TARGETS := lex parse check eval_diff
+FUZZ_TARGETS := $(addprefix expr/fuzz/,lex parse check eval_diff) fuzz/event
 
-fuzz: cargo ## Fuzz the language, FUZZ_SECONDS=60 for each of four targets
+fuzz: cargo ## Fuzz the language and events, FUZZ_SECONDS=60 for each of five targets
 	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
 	for target in $(FUZZ_TARGETS); do \
-	  mkdir -p expr/fuzz/grown/$$target; \
-	  RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir expr/fuzz $$target expr/fuzz/grown/$$target \
-	    expr/fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096; \
+	  dir=$${target%/*}; name=$${target##*/}; \
+	  mkdir -p $$dir/grown/$$name; \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir $$dir $$name $$dir/grown/$$name \
+	    $$dir/corpus/$$name -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 || exit 1; \
 	done
 
 clean: ## Remove the build, the tools and the demo's data

@@ -18,6 +18,7 @@ mod connect;
 mod declared;
 mod delivery;
 mod discovery;
+mod fuzzed;
 mod installs;
 mod managed;
 mod oracle;

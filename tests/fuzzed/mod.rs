@@ -1,0 +1,160 @@
+//! What must hold for any bytes as an event: the body of the fuzz target, also run on the committed
+//! corpus.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+use switchyard::domain::{Handler, InstallationId};
+use switchyard::event::{DecodeError, Decoder, Headers, Heading};
+use switchyard::matcher::{
+    Interest, Listen, Listens, Matcher, Owner, Scratch, Subscription, Terms,
+};
+use switchyard::telemetry::SubscriptionStats;
+use switchyard_expr::reference::Tree;
+use switchyard_expr::{Env, Profile, Value as Outcome, View, compile, limits};
+
+const SITE: &str = "site";
+const EVENT_TYPE: &str = "avi:jira:updated:issue";
+
+/// Each way to ask for a value, and what a wrong one could hide: broken paths, nulls, repeated and
+/// escaped names, texts, lists, ranges.
+const FILTERS: [&str; 22] = [
+    "event.issue.fields.project.key == 'P1'",
+    "event.issue.fields.project.key != 'P1'",
+    "['P1', 'P2', 'é'].includes(event.issue.fields.project.key)",
+    "event.issue.fields.priority.name == 'High' && event.issue.fields.project.key == 'P1'",
+    "event.issue.fields.priority?.name == 'High' || event.issue.fields.project.key == 'P2'",
+    "event.issue.fields.assignee == null",
+    "event.issue.fields.assignee?.accountId == event.issue.fields.reporter?.accountId",
+    "event.issue.fields.points > 5",
+    "event.issue.fields.points != null && event.issue.fields.points <= 2.5",
+    "event.issue.fields.points == 9007199254740993",
+    "event.issue.fields.labels.includes('a')",
+    "event.issue.fields.labels.length > 1",
+    "event.issue.fields.labels?.includes(1)",
+    "event.issue.fields.summary.includes('a\"b')",
+    "event.issue.fields.summary == ''",
+    "event.changelog.items.some(i => i.field == 'status' && i.toString == 'Done')",
+    "event.changelog?.items.some(i => i.field == 'status')",
+    "event.changelog.items.every(i => i.field != null)",
+    "!(event.issue.key == 'A-1') && event.issue.id == 1",
+    "event.issue.fields.flag == true || event.issue.fields.flag == false",
+    "event.issue.fields.status.name",
+    "event.selfGenerated == false && event.issue.fields.status.name != 'Done'",
+];
+
+struct Envelope;
+
+impl Headers for Envelope {
+    fn get(&self, name: &str) -> Option<&str> {
+        match name {
+            "ce-cloudid" => Some(SITE),
+            "ce-type" => Some(EVENT_TYPE),
+            "ce-id" => Some("1"),
+            _ => None,
+        }
+    }
+}
+
+thread_local! {
+    static FIXTURE: Fixture = Fixture::new();
+}
+
+struct Fixture {
+    matcher: Matcher,
+    trees: Vec<Tree>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let owner = Arc::new(Owner {
+            id: "installation".into(),
+            app: "app".into(),
+            app_account_id: None,
+            cloud_id: SITE.into(),
+            licensed: true,
+            terms: Terms::of(Arc::new(Handler::Function { subject: "sw.fn.x".into() })),
+        });
+        let interest = Arc::new(Interest::in_all(EVENT_TYPE.into()));
+        let subscription = |(at, text): (usize, &&str)| {
+            let program = compile(text, Profile::Filter).expect("a filter").program;
+            let program = Some(Arc::new(program));
+            Arc::new(Subscription {
+                owner: Arc::clone(&owner),
+                key: at.to_string().as_str().into(),
+                listens: Listens::One(Listen { interest: Arc::clone(&interest), program }),
+                revision: 1,
+                stats: SubscriptionStats::default(),
+            })
+        };
+        let matcher = Matcher::default();
+        let subscriptions = FILTERS.iter().enumerate().map(subscription).collect();
+        matcher.replace_installation(&InstallationId::from("installation"), subscriptions);
+        let tree = |text: &&str| Tree::read(text, Profile::Filter).expect("a filter");
+        Self { matcher, trees: FILTERS.iter().map(tree).collect() }
+    }
+
+    /// Numbers of the filters that hold, and of those that fail.
+    fn matched(&self, decoder: &Decoder, heading: Heading<'_>) -> [Vec<usize>; 2] {
+        let number = |subscription: &Subscription| {
+            subscription.key.as_str().parse::<usize>().expect("a number")
+        };
+        let mut scratch = Scratch::default();
+        let outcome = self.matcher.matches(heading, decoder, &mut scratch);
+        let mut holding: Vec<usize> = outcome.holding().map(|one| number(one)).collect();
+        let failed = outcome.failures.iter();
+        let mut failed: Vec<usize> = failed.map(|failure| number(&failure.subscription)).collect();
+        holding.sort_unstable();
+        failed.sort_unstable();
+        [holding, failed]
+    }
+
+    /// The same by the reference evaluator, one filter after the other.
+    fn expected(&self, view: &impl View) -> [Vec<usize>; 2] {
+        let env = Env { now_ms: 0, steps_max: limits::STEPS_MAX };
+        let (mut holding, mut failed) = (Vec::new(), Vec::new());
+        for (at, tree) in self.trees.iter().enumerate() {
+            match tree.eval(view, &env).0 {
+                Ok(Outcome::Bool(true)) => holding.push(at),
+                Ok(Outcome::Bool(false)) => {}
+                _ => failed.push(at),
+            }
+        }
+        [holding, failed]
+    }
+}
+
+/// Any bytes: they are an event exactly if `serde_json` takes them for an object, and match what
+/// the reference evaluator matches on what `serde_json` understood.
+pub(crate) fn event(body: &[u8]) {
+    let understood = understood(body);
+    let mut decoder = Decoder::new(1 << 20, false);
+    let body = Bytes::copy_from_slice(body);
+    let arrival = match decoder.receive("", &Envelope, body, 1, |_| true) {
+        Ok(arrival) => arrival,
+        Err(DecodeError::Utf8 { .. } | DecodeError::Json { .. }) => {
+            return assert!(understood.is_none(), "refused, though it is JSON: {understood:?}");
+        }
+        // Bounds, and what is no object.
+        Err(_) => return,
+    };
+    let understood = understood.expect("accepted, though it is no JSON");
+    assert!(understood.is_object());
+    // Written anew: each name once, nothing escaped that need not be.
+    let anew = Bytes::from(understood.to_string());
+    let mut plain = Decoder::new(2 << 20, false);
+    plain.decode("", &Envelope, anew, 1).expect("an event");
+    FIXTURE.with(|fixture| {
+        let expected = fixture.expected(&plain.view(false));
+        assert_eq!(fixture.matched(&decoder, arrival.heading()), expected);
+    });
+}
+
+fn understood(body: &[u8]) -> Option<Value> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    reader.disable_recursion_limit();
+    let value = Value::deserialize(&mut reader).ok()?;
+    reader.end().ok().map(|()| value)
+}
