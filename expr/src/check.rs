@@ -15,7 +15,7 @@ use crate::ast::{self, BinaryOp, UnaryOp};
 use crate::builtin::pattern::Pattern;
 use crate::check::scope::Scopes;
 use crate::diagnostic::{Code, Diagnostic, Severity};
-use crate::limits::{FINDINGS_MAX, PATTERNS_MAX};
+use crate::limits::{FINDINGS_MAX, PATTERN_BYTES_MAX, PATTERNS_MAX};
 use crate::meter::FrameSize;
 use crate::span::Span;
 use crate::typed::{
@@ -563,12 +563,19 @@ impl Checker {
             return;
         }
         let known = self.patterns.iter().position(|(known, _)| known == pattern);
-        if known.is_none() && self.patterns.len() >= PATTERNS_MAX {
+        let bytes = self.patterns.iter().map(|(pattern, _)| pattern.len()).sum::<usize>();
+        let excess = if self.patterns.len() >= PATTERNS_MAX {
             let message = format!("the expression has more than {PATTERNS_MAX} patterns");
-            self.findings.push(
-                Diagnostic::error(Code::TooManyPatterns, argument.span, message)
-                    .with_help("join alternatives in one pattern: `'a|b'`"),
-            );
+            Some((message, "join alternatives in one pattern: `'a|b'`"))
+        } else if bytes + pattern.len() > PATTERN_BYTES_MAX {
+            let message = format!("the patterns have more than {PATTERN_BYTES_MAX} bytes together");
+            Some((message, "ask for words with `includes`, which costs nothing to prepare"))
+        } else {
+            None
+        };
+        if let Some((message, help)) = excess.filter(|_| known.is_none()) {
+            let finding = Diagnostic::error(Code::TooManyPatterns, argument.span, message);
+            self.findings.push(finding.with_help(help));
             return;
         }
         let at = known.unwrap_or_else(|| {

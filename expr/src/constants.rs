@@ -52,38 +52,40 @@ impl Constants {
 
     /// How the constant at `at` is written, without quotes.
     pub(crate) fn text(&self, at: usize) -> &str {
-        self.place(at).0
+        let (start, end, _) = self.place(at);
+        self.0.get(start..end).unwrap_or_default()
     }
 
     /// The constant at `at`.
     #[inline]
     pub(crate) fn get(&self, at: usize) -> Constant<'_> {
-        match self.place(at) {
-            (text, false) => Constant::Text(text),
-            (text, true) => Constant::Number(number(text)),
+        let (start, end, is_number) = self.place(at);
+        if is_number {
+            Constant::Number(number(self.0.as_bytes().get(start..end).unwrap_or_default()))
+        } else {
+            Constant::Text(self.0.get(start..end).unwrap_or_default())
         }
     }
 
-    /// How it is written, and whether it is a number.
+    /// Where it stands, and whether it is a number.
     #[inline]
-    fn place(&self, at: usize) -> (&str, bool) {
-        let (Some(start), Some(end)) = (self.digits(at), self.digits(at + 1)) else {
-            return ("", false);
-        };
-        let place = |digits: u32| (digits & !NUMBER) as usize;
-        (self.0.get(place(start)..place(end)).unwrap_or_default(), end & NUMBER != 0)
-    }
-
-    #[inline]
-    fn digits(&self, at: usize) -> Option<u32> {
-        let digits = self.0.as_bytes().get(DIGITS * at..)?.first_chunk::<DIGITS>()?;
-        Some(digits.iter().fold(0, |place, digit| place << DIGIT_BITS | u32::from(*digit)))
+    fn place(&self, at: usize) -> (usize, usize, bool) {
+        // Where it ends stands behind where it starts, so that one look is enough.
+        let behind = self.0.as_bytes().get(DIGITS * at..).and_then(<[u8]>::first_chunk);
+        let Some([a, b, c, d, e, f]) = behind else { return (0, 0, false) };
+        let (start, end) = (joined([*a, *b, *c]), joined([*d, *e, *f]));
+        ((start & !NUMBER) as usize, (end & !NUMBER) as usize, end & NUMBER != 0)
     }
 
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.0.len()
     }
+}
+
+#[inline]
+fn joined(digits: [u8; DIGITS]) -> u32 {
+    digits.iter().fold(0, |place, digit| place << DIGIT_BITS | u32::from(*digit))
 }
 
 fn push_place(packed: &mut String, place: u32) {
@@ -98,12 +100,12 @@ pub(crate) fn is_short_number(text: &str) -> bool {
     text.len() <= DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The short number that `text` writes.
+/// The short number that `digits` write.
 #[inline]
-fn number(text: &str) -> f64 {
-    let digit = |byte: u8| u32::from(byte.wrapping_sub(b'0'));
+fn number(digits: &[u8]) -> f64 {
+    let digit = |byte: &u8| u32::from(byte.wrapping_sub(b'0'));
     let value =
-        text.bytes().fold(0_u32, |value, byte| value.wrapping_mul(10).wrapping_add(digit(byte)));
+        digits.iter().fold(0_u32, |value, byte| value.wrapping_mul(10).wrapping_add(digit(byte)));
     f64::from(value)
 }
 
@@ -166,7 +168,11 @@ mod tests {
         }
         for text in ["0", "7", "007", "123456789", "999999999"] {
             assert!(is_short_number(text), "{text}");
-            assert_eq!(number(text).to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+            assert_eq!(
+                number(text.as_bytes()).to_bits(),
+                text.parse::<f64>().unwrap().to_bits(),
+                "{text}"
+            );
         }
     }
 

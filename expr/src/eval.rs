@@ -551,7 +551,7 @@ impl<'v, V: View> Evaluator<'v, V> {
             push_bool(&mut self.stack, truth);
             return Ok(());
         }
-        if let Some(number) = operator::calculate(op, left, right) {
+        if let Some(number) = operator::calculate(op, left, right, &mut self.meter)? {
             self.drop_top();
             self.drop_top();
             push_number(&mut self.stack, number);

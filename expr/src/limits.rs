@@ -42,6 +42,9 @@ pub const REGEX_TABLE_BYTES_MAX: usize = 32 * 1024;
 /// Different patterns that stand in one source. One may take half a millisecond to compile, and all
 /// of a source must take less than 5 ms.
 pub const PATTERNS_MAX: usize = 8;
+/// Bytes of all these patterns together: a class of thousands of characters takes a microsecond for
+/// each of them.
+pub const PATTERN_BYTES_MAX: usize = 1024;
 
 /// Steps of an element of a list, or an entry of a map, that a builtin or operator reads.
 pub const STEPS_PER_ELEMENT: u32 = 3;
@@ -54,6 +57,10 @@ pub const SEARCH_BYTES_PER_STEP: usize = 8;
 /// Steps for beginning to search a text, however short: its length, a unit of it, where another
 /// stands in it.
 pub const STEPS_PER_SEARCH: u32 = 4;
+
+/// Steps of a remainder, beside that of its node: numbers far apart take a division for each few
+/// bits between them.
+pub const STEPS_PER_REMAINDER: u32 = 7;
 
 /// Steps of entering a function, beside those of its body.
 pub const STEPS_PER_ENTRY: u32 = 7;

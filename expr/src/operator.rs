@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::ast::BinaryOp;
 use crate::diagnostic::Code;
 use crate::fault::Fault;
-use crate::limits::STEPS_PER_ELEMENT;
+use crate::limits::{STEPS_PER_ELEMENT, STEPS_PER_REMAINDER};
 use crate::meter::{Meter, VALUE_BYTES};
 use crate::text::TextBuilder;
 use crate::value::{BuiltList, BuiltMap, List, Map, Text, Type, Value};
@@ -23,7 +23,7 @@ pub(crate) fn binary<'v, V: View>(
     if let Some(truth) = compare(op, left, right, view, meter)? {
         return Ok(Value::Bool(truth));
     }
-    if let Some(number) = calculate(op, left, right) {
+    if let Some(number) = calculate(op, left, right, meter)? {
         return Ok(Value::Number(number));
     }
     match op {
@@ -56,16 +56,24 @@ pub(crate) fn compare<'v, V: View>(
 
 /// Applies an operator of arithmetic to two numbers; none for other operators and operands.
 #[inline]
-pub(crate) fn calculate(op: BinaryOp, left: &Value<'_>, right: &Value<'_>) -> Option<f64> {
-    let (Value::Number(a), Value::Number(b)) = (left, right) else { return None };
-    Some(match op {
+pub(crate) fn calculate<'v>(
+    op: BinaryOp,
+    left: &Value<'v>,
+    right: &Value<'v>,
+    meter: &mut Meter,
+) -> Result<Option<f64>, Fault<'v>> {
+    let (Value::Number(a), Value::Number(b)) = (left, right) else { return Ok(None) };
+    Ok(Some(match op {
         BinaryOp::Add => a + b,
         BinaryOp::Subtract => a - b,
         BinaryOp::Multiply => a * b,
         BinaryOp::Divide => a / b,
-        BinaryOp::Remainder => a % b,
-        _ => return None,
-    })
+        BinaryOp::Remainder => {
+            meter.step(STEPS_PER_REMAINDER)?;
+            a % b
+        }
+        _ => return Ok(None),
+    }))
 }
 
 /// Whether a logical operator yields its left operand without looking at the right one; none for

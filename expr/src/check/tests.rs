@@ -95,6 +95,10 @@ fn patterns_are_bounded_in_number_and_each_counts_once() {
     assert!(compile(&with(crate::limits::PATTERNS_MAX), Profile::Filter).is_ok());
     let findings = refused(&with(crate::limits::PATTERNS_MAX + 1));
     assert_eq!(findings[0].code.to_string(), "SY-3307");
+    let long = |bytes: usize| format!("event.a?.match('{}') == null", "a".repeat(bytes));
+    let (most, more) = (crate::limits::PATTERN_BYTES_MAX, crate::limits::PATTERN_BYTES_MAX + 1);
+    assert!(compile(&format!("{0} && {0}", long(most)), Profile::Filter).is_ok());
+    assert_eq!(refused(&long(more))[0].code.to_string(), "SY-3307");
 }
 
 #[test]

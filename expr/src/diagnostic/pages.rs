@@ -187,7 +187,7 @@ fn limits(code: Code) -> Page {
             "Test the cheap conditions first, and walk fewer lists.",
         ),
         Code::TooManyPatterns => page(
-            "An expression has at most 8 different patterns: compiling them is the costliest part of a registration.",
+            "An expression has at most 8 different patterns, of 1,024 bytes together: compiling them is the costliest part of a registration.",
             "",
             "Join alternatives in one pattern, `'a|b'`, or use `includes`.",
         ),

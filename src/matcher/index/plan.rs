@@ -47,14 +47,15 @@ impl Planner {
         // would not see. Each node costs one step and stands for one character at least, an element
         // of a list that stands in the filter four steps for two characters, and a constant is
         // compared with all of a list: hence the factor. The text and lists that tests search are
-        // apart, and so are the items of a list, and the errors that a `?.` swallows.
-        let swallowed = source.matches("?.").count() * limits::STEPS_PER_ERROR as usize;
+        // apart, and so are the items of a list, the errors that a `?.` swallows, and remainders.
+        let apart = source.matches("?.").count() * limits::STEPS_PER_ERROR as usize
+            + source.matches('%').count() * limits::STEPS_PER_REMAINDER as usize;
         let searched = reads(&facts.condition) * READ_STEPS_MAX;
-        if source_len * 4 + searched + swallowed > steps_max {
+        if source_len * 4 + searched + apart > steps_max {
             out.push(STUCK);
             return;
         }
-        let may_test_items = source_len * ITEMS_MAX + swallowed <= steps_max;
+        let may_test_items = source_len * ITEMS_MAX + apart <= steps_max;
         let start = out.len();
         let Condition::All(operands) = &facts.condition else {
             return self.condition(&facts.condition, &[], may_test_items, out);
@@ -62,7 +63,7 @@ impl Planner {
         self.operands(operands, may_test_items, out);
         let own = out.get(start..).unwrap_or_default();
         if !own.iter().all(is_decided) && Uses::default().anchor(own, &self.tables).is_none() {
-            let steps_left = steps_max - source_len * 4 - searched - swallowed;
+            let steps_left = steps_max - source_len * 4 - searched - apart;
             let evaluations = steps_left / operand::STEPS_MAX as usize;
             let texts = operand::texts(&source, operands.len());
             let texts = texts.iter().map(|text| Some(&**text));
