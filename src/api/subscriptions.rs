@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use axum::extract::{RawQuery, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::extract::Id;
 use super::operator::{LIMIT_DEFAULT, LIMIT_MAX, insert, list, time};
@@ -207,7 +207,7 @@ fn view(state: &Shared, installation: &LiveInstallation, module: &LiveModule) ->
         let handler = handler_of(live);
         insert(&mut view, "handler", Some(handler));
     }
-    insert(&mut view, "title", title(state, installation, module));
+    insert(&mut view, "title", title(state, installation, &data));
     insert(&mut view, "reason", module.reason.as_ref());
     insert(&mut view, "handler", trigger.as_ref().map(|trigger| handler_view(trigger, module)));
     if let Some(stored) = record.module(module.id.key.as_str()).filter(|_| !module.is_static) {
@@ -250,9 +250,13 @@ fn handler_of(subscription: &Subscription) -> Value {
 }
 
 /// The name of a module for people, in the words of the app's translations.
-fn title(state: &Shared, installation: &LiveInstallation, module: &LiveModule) -> Option<String> {
+fn title(
+    state: &Shared,
+    installation: &LiveInstallation,
+    data: &Map<String, Value>,
+) -> Option<String> {
     let app = state.registry.app(installation.record.app.as_str())?;
-    app.record.words(module.data.read().get("name")?).map(str::to_owned)
+    app.record.words(data.get("name")?).map(str::to_owned)
 }
 
 fn stats_view(state: &Shared, module: &LiveModule) -> Value {

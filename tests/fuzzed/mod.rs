@@ -1,21 +1,17 @@
 //! What must hold for any bytes as an event: the body of the fuzz target, also run on the committed
 //! corpus.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::Value;
-use switchyard::domain::{Handler, InstallationId};
+use serde_json::{Value, json};
 use switchyard::event::{DecodeError, Decoder, Headers, Heading};
-use switchyard::matcher::{
-    Interest, Listen, Listens, Matcher, Owner, Scratch, Subscription, Terms,
-};
-use switchyard::telemetry::SubscriptionStats;
+use switchyard::matcher::{Matcher, Scratch, Subscription};
+use switchyard::registry::offline::TriggerReader;
 use switchyard_expr::reference::Tree;
-use switchyard_expr::{Env, Profile, Value as Outcome, View, compile, limits};
+use switchyard_expr::{Env, Profile, Value as Outcome, View, limits};
 
 const SITE: &str = "site";
+const INSTALLATION: &str = "installation";
 const EVENT_TYPE: &str = "avi:jira:updated:issue";
 
 /// Each way to ask for a value, and what a wrong one could hide: broken paths, nulls, repeated and
@@ -69,29 +65,20 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let owner = Arc::new(Owner {
-            id: "installation".into(),
-            app: "app".into(),
-            app_account_id: None,
-            cloud_id: SITE.into(),
-            licensed: true,
-            terms: Terms::of(Arc::new(Handler::Function { subject: "sw.fn.x".into() })),
-        });
-        let interest = Arc::new(Interest::in_all(EVENT_TYPE.into()));
+        let mut reader = TriggerReader::new().expect("a reader");
         let subscription = |(at, text): (usize, &&str)| {
-            let program = compile(text, Profile::Filter).expect("a filter").program;
-            let program = Some(Arc::new(program));
-            Arc::new(Subscription {
-                owner: Arc::clone(&owner),
-                key: at.to_string().as_str().into(),
-                listens: Listens::One(Listen { interest: Arc::clone(&interest), program }),
-                revision: 1,
-                stats: SubscriptionStats::default(),
-            })
+            let trigger = json!({
+                "installationId": INSTALLATION, "cloudId": SITE, "appId": "app",
+                "key": at.to_string(), "type": "trigger",
+                "data": {
+                    "events": [EVENT_TYPE], "function": "main", "filter": {"expression": text},
+                },
+            });
+            reader.read(&trigger.to_string()).expect("a trigger")
         };
         let matcher = Matcher::default();
         let subscriptions = FILTERS.iter().enumerate().map(subscription).collect();
-        matcher.replace_installation(&InstallationId::from("installation"), subscriptions);
+        matcher.replace_installation(&INSTALLATION.into(), subscriptions);
         let tree = |text: &&str| Tree::read(text, Profile::Filter).expect("a filter");
         Self { matcher, trees: FILTERS.iter().map(tree).collect() }
     }

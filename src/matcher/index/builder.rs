@@ -130,7 +130,7 @@ fn lay_out(
     let mut paths: Vec<(Route, Range<u32>)> = Vec::new();
     let mut last = None;
     let mut columns = Vec::with_capacity(planner.columns.len());
-    let mut tables_of_columns = ColumnsBuilder::default();
+    let mut column_tables = ColumnsBuilder::default();
     for ((id, (path, builder)), postings) in (0..).zip(planner.columns).zip(&postings) {
         let at = index(columns.len());
         if last.as_ref() != Some(&path) {
@@ -140,7 +140,7 @@ fn lay_out(
         let Some((route, of_path)) = paths.last_mut() else { continue };
         of_path.end = at + 1;
         let runs = &postings.runs;
-        columns.push(tables_of_columns.column(id, builder, route.end(), runs, &mut selection));
+        columns.push(column_tables.column(id, builder, route.end(), runs, &mut selection));
     }
     let of_operands = postings.iter().skip(columns.len());
     let operands = planner.operands.into_iter().zip(of_operands).map(|(program, postings)| {
@@ -164,7 +164,7 @@ fn lay_out(
         selection: selection.finish(),
         paths: paths.into(),
         columns: columns.into(),
-        column_tables: tables_of_columns.finish(),
+        column_tables: column_tables.finish(),
         operands,
         postings,
         bounds: bounds.into(),
