@@ -8,7 +8,7 @@ use switchyard_expr::diagnostic::Page;
 
 /// A code and what is to be said about it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entry {
+pub struct CodeEntry {
     /// `SY-nnnn`.
     pub code: &'static str,
     /// What it means, in a few words.
@@ -23,12 +23,12 @@ const fn entry(
     cause: &'static str,
     example: &'static str,
     fix: &'static str,
-) -> Entry {
-    Entry { code, title, page: Page { cause, example, fix } }
+) -> CodeEntry {
+    CodeEntry { code, title, page: Page { cause, example, fix } }
 }
 
 /// Every code outside of the language, ascending.
-pub const ENTRIES: &[Entry] = &[
+pub const CODES: &[CodeEntry] = &[
     entry(
         "SY-1001",
         "an event is not UTF-8 text",
@@ -414,14 +414,14 @@ mod tests {
     fn every_code_that_is_emitted_has_a_page_and_every_page_a_code() {
         let mut found = BTreeSet::new();
         emitted(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
-        let listed = ENTRIES.iter().map(|entry| entry.code.strip_prefix("SY-").unwrap().to_owned());
+        let listed = CODES.iter().map(|entry| entry.code.strip_prefix("SY-").unwrap().to_owned());
         assert_eq!(found, listed.collect());
     }
 
     #[test]
     fn entries_ascend_and_each_says_cause_and_fix() {
-        assert!(ENTRIES.is_sorted_by(|a, b| a.code < b.code));
-        for Entry { code, title, page } in ENTRIES {
+        assert!(CODES.is_sorted_by(|a, b| a.code < b.code));
+        for CodeEntry { code, title, page } in CODES {
             assert!(
                 !title.is_empty() && page.cause.ends_with('.') && !page.fix.is_empty(),
                 "{code}"
@@ -434,7 +434,7 @@ mod tests {
         let manual = include_str!("../docs/codes.md");
         let rows = manual.lines().filter(|line| line.starts_with("| SY-"));
         let listed: Vec<String> =
-            ENTRIES.iter().map(|e| format!("| {} | {} |", e.code, e.title)).collect();
+            CODES.iter().map(|e| format!("| {} | {} |", e.code, e.title)).collect();
         assert_eq!(rows.collect::<Vec<_>>(), listed);
     }
 }

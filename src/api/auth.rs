@@ -28,17 +28,19 @@ pub(super) async fn require_admin(
     next: Next,
 ) -> Result<Response, ApiError> {
     match bearer(request.headers()) {
-        Some(given) if is_operator(&state.admin_token, given) => Ok(next.run(request).await),
+        Some(presented) if is_operator(&state.admin_token, presented) => {
+            Ok(next.run(request).await)
+        }
         _ => Err(ApiError::NotAnOperator),
     }
 }
 
-/// Whether `given` is the operator's token; an empty token is nobody's.
+/// Whether `presented` is the operator's token; an empty token is nobody's.
 #[must_use]
-pub fn is_operator(token: &Secret, given: &str) -> bool {
-    let wanted = token.reveal();
+pub fn is_operator(token: &Secret, presented: &str) -> bool {
+    let expected = token.reveal();
     // Digests have one length, so the comparison tells nothing about the token's.
-    !wanted.is_empty() && bool::from(Sha256::digest(given).ct_eq(&Sha256::digest(wanted)))
+    !expected.is_empty() && bool::from(Sha256::digest(presented).ct_eq(&Sha256::digest(expected)))
 }
 
 /// A Forge app, acting for one enabled installation.
@@ -51,32 +53,36 @@ impl FromRequestParts<Shared> for ForgeCaller {
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
         let proxied = parts.uri.path().starts_with(CONTAINER_PATHS);
-        forge_caller(&parts.headers, proxied, state).map_err(|denied| {
-            metrics::auth_failed(denied.reason);
-            match denied.expired_s {
+        forge_caller(&parts.headers, proxied, state).map_err(|error| {
+            metrics::auth_failed(error.reason);
+            match error.expired_s {
                 Some(ago_s) => ApiError::TokenExpired { ago_s },
-                None => ApiError::Unauthorized(denied.reason),
+                None => ApiError::Unauthorized(error.reason),
             }
         })
     }
 }
 
 /// Why a caller is refused.
-struct Denied {
+struct AuthError {
     /// For metrics.
     reason: &'static str,
     /// For how long its token, which was ours, has been too old.
     expired_s: Option<i64>,
 }
 
-impl From<&'static str> for Denied {
+impl From<&'static str> for AuthError {
     fn from(reason: &'static str) -> Self {
         Self { reason, expired_s: None }
     }
 }
 
 /// `proxied` callers must say on whose behalf they call; others may.
-fn forge_caller(headers: &HeaderMap, proxied: bool, state: &Shared) -> Result<ForgeCaller, Denied> {
+fn forge_caller(
+    headers: &HeaderMap,
+    proxied: bool,
+    state: &Shared,
+) -> Result<ForgeCaller, AuthError> {
     let token = bearer(headers).ok_or("no_token")?;
     let installation = match state.registry.installation_by_token(&digest(token)) {
         Some(installation) => installation,
@@ -88,7 +94,7 @@ fn forge_caller(headers: &HeaderMap, proxied: bool, state: &Shared) -> Result<Fo
     match headers.get(PROXY_AUTHORIZATION) {
         Some(value) => {
             let value = value.to_str().map_err(|_| "bad_proxy_header")?;
-            if acting_as(value).ok_or("bad_proxy_header")? != "app" {
+            if acting_principal(value).ok_or("bad_proxy_header")? != "app" {
                 return Err("as_user".into());
             }
         }
@@ -99,15 +105,15 @@ fn forge_caller(headers: &HeaderMap, proxied: bool, state: &Shared) -> Result<Fo
 }
 
 /// The installation named by a token that we handed to its remote with an event.
-fn by_system_token(registry: &Registry, token: &str) -> Result<Arc<LiveInstallation>, Denied> {
+fn by_system_token(registry: &Registry, token: &str) -> Result<Arc<LiveInstallation>, AuthError> {
     let now_s = clock::now_ms().div_euclid(1000);
     let named = system::bearer(registry.keys(), token, now_s);
     let (app, installation) = named.map_err(|why| match why {
-        Unnamed::Foreign => Denied::from("unknown_token"),
-        Unnamed::Expired { ago_s } => Denied { reason: "expired_token", expired_s: Some(ago_s) },
+        Unnamed::Foreign => AuthError::from("unknown_token"),
+        Unnamed::Expired { ago_s } => AuthError { reason: "expired_token", expired_s: Some(ago_s) },
     })?;
     let found = registry.installation(installation.as_str());
-    found.filter(|found| found.record.app == app).ok_or(Denied::from("unknown_token"))
+    found.filter(|found| found.record.app == app).ok_or(AuthError::from("unknown_token"))
 }
 
 /// The token of `Authorization: Bearer <token>`; the scheme's case does not matter.
@@ -119,17 +125,17 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// On whose behalf `Forge as=app,id=<invocation id>` calls: `app` unless it says otherwise.
-fn acting_as(value: &str) -> Option<&str> {
-    let mut acting_as = "app";
+fn acting_principal(value: &str) -> Option<&str> {
+    let mut acting_principal = "app";
     let mut has_id = false;
     for pair in value.strip_prefix("Forge ")?.split(',') {
         match pair.trim().split_once('=')? {
-            ("as", who) => acting_as = who,
+            ("as", who) => acting_principal = who,
             ("id", id) => has_id = !id.is_empty(),
             _ => {}
         }
     }
-    has_id.then_some(acting_as)
+    has_id.then_some(acting_principal)
 }
 
 #[cfg(test)]
@@ -152,10 +158,10 @@ mod tests {
 
     #[test]
     fn proxy_header_needs_an_id_and_acts_as_the_app_by_default() {
-        assert_eq!(acting_as("Forge id=1"), Some("app"));
-        assert_eq!(acting_as("Forge as=user,id=1,accountId=2"), Some("user"));
+        assert_eq!(acting_principal("Forge id=1"), Some("app"));
+        assert_eq!(acting_principal("Forge as=user,id=1,accountId=2"), Some("user"));
         for malformed in ["Forge as=app", "Forge", "Forge id", "Bearer id=1", "Forge id="] {
-            assert_eq!(acting_as(malformed), None, "{malformed}");
+            assert_eq!(acting_principal(malformed), None, "{malformed}");
         }
     }
 }

@@ -16,7 +16,7 @@ use url::form_urlencoded;
 use super::error::ConnectError;
 use super::extract::JsonObject;
 use super::jwt::ConnectCaller;
-use super::page::Query;
+use super::query_params::QueryParams;
 use super::{ApiError, Shared, metrics, route};
 use crate::domain::ModuleKey;
 use crate::registry::{ConnectModule, Door, Problem, WEBHOOKS, code};
@@ -74,7 +74,7 @@ async fn list(caller: ConnectCaller, RawQuery(query): RawQuery) -> Json<Value> {
             listed.push(Value::Object(module.data.read()));
         }
     }
-    let query = Query::parse(query.as_deref());
+    let query = QueryParams::parse(query.as_deref());
     Json(match query.get("shape") {
         Some("openapi") => {
             let one = |(name, modules): (String, Value)| json!({ name: modules });

@@ -18,12 +18,12 @@ use crate::registry::{Problem, RegisterError, StoreError, code, summary};
 
 /// **Source:** Forge dynamic modules API, the documented texts of 401 and 500.
 const AUTHORIZATION_FAILED: &str = "Authorization failed";
-/// **Source:** Jira Cloud platform, dynamic modules, the answer 401.
+/// **Source:** Jira Cloud platform, dynamic modules, the response 401.
 const NOT_CONNECT: &str = "The request is not from a Connect app.";
-/// **Source:** Jira Cloud platform, webhooks, the answer 403.
+/// **Source:** Jira Cloud platform, webhooks, the response 403.
 const NOT_AN_APP: &str = "Only Connect and OAuth 2.0 apps can use this operation";
 const INTERNAL: &str = "An internal error occurred";
-/// When to try again after storage did not answer.
+/// When to try again after storage did not response.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// When to send an event again that the broker did not confirm.
@@ -108,7 +108,7 @@ impl From<Problem> for ApiError {
 
 /// An error as callers get it: `{message, errors}`.
 #[derive(Debug, Serialize)]
-struct Answer {
+struct ErrorResponse {
     #[serde(skip)]
     status: StatusCode,
     message: String,
@@ -118,7 +118,7 @@ struct Answer {
     retry_after: Option<Duration>,
 }
 
-impl Answer {
+impl ErrorResponse {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), errors: Vec::new(), retry_after: None }
     }
@@ -144,12 +144,12 @@ impl Answer {
         Self { errors: problems, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, message) }
     }
 
-    fn after(self, retry_after: Duration) -> Self {
+    fn with_retry_after(self, retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..self }
     }
 }
 
-impl From<ApiError> for Answer {
+impl From<ApiError> for ErrorResponse {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Unauthorized(_) => Self::new(StatusCode::UNAUTHORIZED, AUTHORIZATION_FAILED),
@@ -199,27 +199,29 @@ impl From<ApiError> for Answer {
                 BACKLOG,
                 "the event stream is nearly full of events not yet handled; send it again",
             )
-            .after(Duration::from_secs(retry_after_s)),
+            .with_retry_after(Duration::from_secs(retry_after_s)),
             ApiError::Unpublished(error) => {
                 let (code, message) = (publish_code(&error), error.to_string());
-                Self::coded(StatusCode::SERVICE_UNAVAILABLE, code, message).after(PUBLISH_RETRY)
+                Self::coded(StatusCode::SERVICE_UNAVAILABLE, code, message)
+                    .with_retry_after(PUBLISH_RETRY)
             }
             ApiError::Unavailable(reason) => {
                 error!(reason, "the broker does not answer");
                 let message = "the broker does not answer in time";
-                Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", message).after(STORE_RETRY)
+                Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", message)
+                    .with_retry_after(STORE_RETRY)
             }
-            ApiError::Register(error) => of_registry(error),
+            ApiError::Register(error) => from_register_error(error),
         }
     }
 }
 
-fn of_registry(error: RegisterError) -> Answer {
+fn from_register_error(error: RegisterError) -> ErrorResponse {
     match error {
-        RegisterError::Invalid(problems) => Answer::invalid(problems),
+        RegisterError::Invalid(problems) => ErrorResponse::invalid(problems),
         RegisterError::NotFound => ApiError::NotFound.into(),
-        RegisterError::KeyChanged => Answer::new(StatusCode::BAD_REQUEST, error.to_string()),
-        RegisterError::StaleRevision => Answer::coded(
+        RegisterError::KeyChanged => ErrorResponse::new(StatusCode::BAD_REQUEST, error.to_string()),
+        RegisterError::StaleRevision => ErrorResponse::coded(
             StatusCode::PRECONDITION_FAILED,
             "SY-1108",
             "the record has another revision than If-Match names",
@@ -230,44 +232,48 @@ fn of_registry(error: RegisterError) -> Answer {
         }
         RegisterError::RateLimited { retry_after } => {
             let message = "too many registrations of this installation";
-            Answer::coded(StatusCode::TOO_MANY_REQUESTS, "SY-1107", message).after(retry_after)
+            ErrorResponse::coded(StatusCode::TOO_MANY_REQUESTS, "SY-1107", message)
+                .with_retry_after(retry_after)
         }
         RegisterError::Store(StoreError::TooLarge { bytes, max }) => {
             let message = format!("all modules together have {bytes} bytes, the limit is {max}");
-            Answer::invalid(vec![Problem::new(code::TOO_LARGE, "", message)])
+            ErrorResponse::invalid(vec![Problem::new(code::TOO_LARGE, "", message)])
         }
         RegisterError::Contended | RegisterError::Store(_) | RegisterError::NotApplied { .. } => {
             error!(%error, in_doubt = error.is_in_doubt(), "registration not confirmed");
             let message = "the registry did not confirm the change in time";
-            Answer::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5021", message).after(STORE_RETRY)
+            ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5021", message)
+                .with_retry_after(STORE_RETRY)
         }
         RegisterError::AppRefused(_) => {
-            Answer::coded(StatusCode::BAD_GATEWAY, "SY-2023", error.to_string())
+            ErrorResponse::coded(StatusCode::BAD_GATEWAY, "SY-2023", error.to_string())
         }
         RegisterError::Randomness(_) | RegisterError::NoKey | RegisterError::Document { .. } => {
             error!(%error, "registration failed");
-            Answer::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
+            ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
         }
     }
 }
 
-impl Answer {
-    /// The answer with `body` in its place.
+impl ErrorResponse {
+    /// The response with `body` in its place.
     fn respond(&self, status: StatusCode, scheme: &'static str, body: impl Serialize) -> Response {
-        let mut response = (status, Json(body)).into_response();
+        let mut http_response = (status, Json(body)).into_response();
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            http_response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         if status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static(scheme);
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+            http_response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
-        response
+        http_response
     }
 
     /// What the products of old know as a bad request is 422 at the younger doors.
-    fn old_status(&self) -> StatusCode {
+    fn legacy_status(&self) -> StatusCode {
         match self.status {
             StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
             status => status,
@@ -285,8 +291,8 @@ impl Answer {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let answer = Answer::from(self);
-        answer.respond(answer.status, "Bearer", &answer)
+        let response = ErrorResponse::from(self);
+        response.respond(response.status, "Bearer", &response)
     }
 }
 
@@ -302,9 +308,9 @@ impl<E: Into<ApiError>> From<E> for ConnectError {
 
 impl IntoResponse for ConnectError {
     fn into_response(self) -> Response {
-        let answer = Answer::from(self.0);
-        let message = answer.sentences().join("; ");
-        answer.respond(answer.old_status(), "JWT", json!({"message": message}))
+        let response = ErrorResponse::from(self.0);
+        let message = response.sentences().join("; ");
+        response.respond(response.legacy_status(), "JWT", json!({"message": message}))
     }
 }
 
@@ -320,15 +326,15 @@ impl<E: Into<ApiError>> From<E> for WebhookError {
 
 impl IntoResponse for WebhookError {
     fn into_response(self) -> Response {
-        let answer = Answer::from(match self.0 {
+        let response = ErrorResponse::from(match self.0 {
             ApiError::Register(RegisterError::Replayed) => {
                 metrics::auth_failed("replay");
                 ApiError::NotAnApp
             }
             error => error,
         });
-        let body = json!({"errorMessages": answer.sentences(), "errors": {}});
-        answer.respond(answer.old_status(), "JWT", body)
+        let body = json!({"errorMessages": response.sentences(), "errors": {}});
+        response.respond(response.legacy_status(), "JWT", body)
     }
 }
 
@@ -339,18 +345,20 @@ mod tests {
     #[test]
     fn internal_detail_stays_in_the_log() {
         let reason = "disk on fire".to_owned();
-        let answer =
-            Answer::from(ApiError::from(RegisterError::Document { key: "inst.x".into(), reason }));
-        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(answer.message, INTERNAL);
-        assert!(answer.errors.is_empty());
+        let response = ErrorResponse::from(ApiError::from(RegisterError::Document {
+            key: "inst.x".into(),
+            reason,
+        }));
+        assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.message, INTERNAL);
+        assert!(response.errors.is_empty());
     }
 
     #[test]
     fn retry_after_is_whole_seconds_rounded_up() {
         let limited = RegisterError::RateLimited { retry_after: Duration::from_millis(1200) };
-        let response = ApiError::from(limited).into_response();
-        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+        let http_response = ApiError::from(limited).into_response();
+        assert_eq!(http_response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(http_response.headers()[header::RETRY_AFTER], "2");
     }
 }

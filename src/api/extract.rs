@@ -12,9 +12,9 @@ use super::{ApiError, Shared};
 use crate::registry::{Problem, code};
 
 /// The id in a path, percent-decoded; one that is no text names nothing.
-pub(super) struct Id(pub(super) String);
+pub(super) struct PathId(pub(super) String);
 
-impl FromRequestParts<Shared> for Id {
+impl FromRequestParts<Shared> for PathId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
@@ -23,10 +23,10 @@ impl FromRequestParts<Shared> for Id {
     }
 }
 
-/// Two ids in a path, as [`Id`].
-pub(super) struct TwoIds(pub(super) String, pub(super) String);
+/// Two ids in a path, as [`PathId`].
+pub(super) struct PathIds(pub(super) String, pub(super) String);
 
-impl FromRequestParts<Shared> for TwoIds {
+impl FromRequestParts<Shared> for PathIds {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {

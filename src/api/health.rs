@@ -15,7 +15,7 @@ use crate::clock;
 use crate::domain::SubscriptionId;
 use crate::matcher::Matcher;
 use crate::registry::Registry;
-use crate::telemetry::subscriptions::{Sample, TopSubscriptions};
+use crate::telemetry::subscriptions::{SubscriptionSample, TopSubscriptions};
 
 /// A scheduler that did not stamp for this long is stuck.
 const HEARTBEAT_MS_MAX: i64 = 5_000;
@@ -73,19 +73,19 @@ pub fn metrics(scrape: Scrape) -> Router {
 
 async fn startup(State(health): State<Arc<Health>>) -> Response {
     let started = health.started.load(Relaxed);
-    answer(if started { Vec::new() } else { vec!["starting"] })
+    probe_response(if started { Vec::new() } else { vec!["starting"] })
 }
 
 async fn live(State(health): State<Arc<Health>>) -> Response {
     let age_ms = clock::now_ms() - health.heartbeat_ms.load(Relaxed);
-    answer(if age_ms < HEARTBEAT_MS_MAX { Vec::new() } else { vec!["scheduler stuck"] })
+    probe_response(if age_ms < HEARTBEAT_MS_MAX { Vec::new() } else { vec!["scheduler stuck"] })
 }
 
 async fn ready(State(health): State<Arc<Health>>) -> Response {
-    answer(health.failing())
+    probe_response(health.failing())
 }
 
-fn answer(failing: Vec<&'static str>) -> Response {
+fn probe_response(failing: Vec<&'static str>) -> Response {
     if failing.is_empty() {
         return Json(json!({ "status": "ok" })).into_response();
     }
@@ -107,7 +107,7 @@ impl Scrape {
             ids.iter().filter_map(|id| self.registry.installation(id.as_str())).collect();
         let samples = installations.iter().flat_map(|installation| {
             let active = installation.modules.iter().filter(|m| m.subscription.is_some());
-            active.map(|module| Sample {
+            active.map(|module| SubscriptionSample {
                 id: &module.id,
                 app: installation.record.app.as_str(),
                 stats: module.stats().peek(),

@@ -20,7 +20,7 @@ use serde_json::json;
 use sha2::Sha256;
 
 use super::ApiError;
-use super::page::Query;
+use super::query_params::QueryParams;
 use crate::domain::{CloudId, Product, Secret};
 use crate::event::webhook::{confluence, map_webhook};
 use crate::event::{DecodeError, Headers, Publisher};
@@ -53,15 +53,15 @@ pub fn routes(state: IngestState) -> Router {
         ("/ingest/jira/{cloudId}", Product::Jira),
         ("/ingest/confluence/{cloudId}", Product::Confluence),
     ] {
-        let take = move |state, cloud_id, query, headers, body| {
-            take(state, product, cloud_id, query, headers, body)
+        let handle = move |state, cloud_id, query, headers, body| {
+            receive_webhook(state, product, cloud_id, query, headers, body)
         };
-        router = router.route(path, post(take)).route(&format!("{path}/"), post(take));
+        router = router.route(path, post(handle)).route(&format!("{path}/"), post(handle));
     }
     router.with_state(state)
 }
 
-async fn take(
+async fn receive_webhook(
     State(state): State<IngestState>,
     product: Product,
     Path(cloud_id): Path<String>,
@@ -77,8 +77,8 @@ async fn take(
         return Err(ApiError::Backlog { retry_after_s });
     }
     let cloud_id = CloudId::from(cloud_id);
-    let body = read(body, state.body_bytes_max).await?;
-    if let Some(secret) = secret_of(&state.secrets, product, &cloud_id) {
+    let body = read_body(body, state.body_bytes_max).await?;
+    if let Some(secret) = site_secret(&state.secrets, product, &cloud_id) {
         let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
         if !is_signed(secret, signature.unwrap_or_default(), &body) {
             return Err(ApiError::BadSignature);
@@ -88,7 +88,7 @@ async fn take(
     let events = match product {
         Product::Jira => map_webhook(&cloud_id, &headers, &body),
         Product::Confluence => {
-            let query = Query::parse(query.as_deref());
+            let query = QueryParams::parse(query.as_deref());
             confluence::map_webhook(&cloud_id, &headers, &body, query.get("event"))
                 .map(|event| vec![event])
         }
@@ -103,7 +103,7 @@ async fn take(
 }
 
 /// The whole body, unless it is longer than `bytes_max`.
-pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+pub(super) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -119,7 +119,7 @@ fn bad_request(code: &'static str, message: &str) -> ApiError {
 }
 
 /// Secrets from the environment have their site in lower case.
-fn secret_of<'s>(
+fn site_secret<'s>(
     secrets: &'s HashMap<(Product, CloudId), Secret>,
     product: Product,
     cloud_id: &CloudId,

@@ -14,7 +14,7 @@ use axum::http::request::Parts;
 use url::form_urlencoded;
 
 use super::error::ConnectError;
-use super::fresh::HeldBody;
+use super::read_your_writes::BufferedBody;
 use super::{ApiError, Shared, metrics};
 use crate::clock;
 use crate::domain::Product;
@@ -64,7 +64,8 @@ pub(super) fn connect_installation(
     let query = parts.uri.query().unwrap_or_default();
     let now_s = clock::now_ms().div_euclid(1000);
     token.check(now_s, parts.method.as_str(), path, query).map_err(Refused::label)?;
-    let body = parts.extensions.get::<HeldBody>().map(|held| &*held.0).unwrap_or_default();
+    let body =
+        parts.extensions.get::<BufferedBody>().map(|buffered| &*buffered.0).unwrap_or_default();
     Ok((installation, Signed::new(&text, body, token.issued_s(), token.good_until_s())))
 }
 
@@ -97,22 +98,22 @@ fn candidates(
     product: Product,
 ) -> Result<Vec<Arc<LiveInstallation>>, &'static str> {
     let (issuer, audience) = (token.issuer(), token.audience());
-    let usable = |installation: &Arc<LiveInstallation>| {
+    let is_usable = |installation: &Arc<LiveInstallation>| {
         let record = &installation.record;
         record.state == InstallationState::Enabled && record.product == product
     };
     let is_app = registry.app(issuer).is_some();
     let found: Vec<_> = match (is_app, audience) {
         // Without an audience the app must leave no doubt which tenant it means.
-        (true, []) => registry.installations_of(issuer).filter(usable).take(2).collect(),
+        (true, []) => registry.installations_of(issuer).filter(is_usable).take(2).collect(),
         (true, audience) => audience
             .iter()
             .flat_map(|tenant| registry.installations_of_client(tenant))
             .filter(|installation| installation.record.app.as_str() == issuer)
-            .filter(usable)
+            .filter(is_usable)
             .collect(),
         (false, audience) if audience.is_empty() || audience.iter().any(|name| name == issuer) => {
-            registry.installations_of_client(issuer).filter(usable).collect()
+            registry.installations_of_client(issuer).filter(is_usable).collect()
         }
         (false, _) => Vec::new(),
     };

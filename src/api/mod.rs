@@ -4,28 +4,28 @@
 //! below, what status an error has in `error` alone. Every path works with a trailing slash.
 
 pub mod auth;
-mod batch;
 mod connect;
+mod dry_run;
 mod error;
 pub mod events;
 mod extract;
 mod filters;
 mod forge;
-mod fresh;
+mod forge_extensions;
 pub mod health;
 pub mod ingest;
 mod jwt;
-mod keys;
 mod metrics;
 mod modules;
 mod operator;
-mod page;
+mod query_params;
+mod read_your_writes;
+mod signing_keys;
 mod subscriptions;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod trial;
 mod webhooks;
 
 use std::sync::Arc;
@@ -72,24 +72,24 @@ pub fn router(state: Shared) -> Router {
         .merge(subscriptions::routes())
         .merge(modules::routes())
         .merge(filters::routes())
-        .merge(trial::routes())
-        .merge(keys::routes())
+        .merge(dry_run::routes())
+        .merge(signing_keys::routes())
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));
     Router::new()
         .merge(forge::routes())
         .merge(connect::routes())
         .merge(webhooks::routes())
-        .merge(keys::public())
+        .merge(signing_keys::public_routes())
         .nest("/admin/v1", operator)
         .fallback(|| async { ApiError::NoSuchPath })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
-        .layer(from_fn_with_state(Arc::clone(&state), fresh::answer))
+        .layer(from_fn_with_state(Arc::clone(&state), read_your_writes::serve))
         .layer(DefaultBodyLimit::max(state.body_max))
         .with_state(state)
 }
 
 /// The doors that events come in by; publishing as operator asks for the operator's token.
-pub fn event_doors(state: &Shared, events: EventsState, ingest: IngestState) -> Router {
+pub fn event_routes(state: &Shared, events: EventsState, ingest: IngestState) -> Router {
     events::routes(events)
         .route_layer(from_fn_with_state(Arc::clone(state), auth::require_admin))
         .merge(ingest::routes(ingest))

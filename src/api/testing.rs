@@ -1,4 +1,4 @@
-//! What tests of the doors share: a stream in memory and answers read whole.
+//! What tests of the api share: a stream in memory and answers read whole.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -16,9 +16,9 @@ use crate::domain::{AppId, InstallationId};
 use crate::event::{Envelope, PublishError, Published, Publisher};
 
 /// Holds no webhook that was given up.
-pub(super) struct NothingFailed;
+pub(super) struct NoFailedWebhooks;
 
-impl FailedWebhooks for NothingFailed {
+impl FailedWebhooks for NoFailedWebhooks {
     fn list<'a>(
         &'a self,
         _: &'a AppId,
@@ -35,8 +35,8 @@ impl FailedWebhooks for NothingFailed {
 pub(super) struct MemoryStream {
     events: Mutex<Vec<(Envelope, Bytes)>>,
     /// Answers no publish.
-    pub(super) is_away: AtomicBool,
-    /// Seconds that doors are told to refuse for; 0 = they may take more.
+    pub(super) is_down: AtomicBool,
+    /// Seconds that api are told to refuse for; 0 = they may take more.
     pub(super) refuse_for_s: AtomicU64,
     running: AtomicUsize,
     /// Most publishes that ran at once.
@@ -53,7 +53,7 @@ impl MemoryStream {
     }
 
     fn store(&self, envelope: Envelope, body: Bytes) -> Result<Published, PublishError> {
-        if self.is_away.load(SeqCst) {
+        if self.is_down.load(SeqCst) {
             return Err(PublishError::Unconfirmed { waited_ms: 2000 });
         }
         let mut events = self.events.lock().unwrap();

@@ -16,10 +16,10 @@ use url::Url;
 
 use super::auth::bearer;
 use super::error::WebhookError;
-use super::extract::{Id, JsonObject};
+use super::extract::{JsonObject, PathId};
 use super::jwt::connect_installation;
-use super::operator::insert;
-use super::page::Query;
+use super::operator::insert_some;
+use super::query_params::QueryParams;
 use super::{ApiError, Shared, metrics, route};
 use crate::clock;
 use crate::delivery::FailedWebhook;
@@ -124,11 +124,11 @@ async fn list(
     caller: WebhookCaller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, WebhookError> {
-    let query = Query::parse(query.as_deref());
+    let query = QueryParams::parse(query.as_deref());
     let start = query.number("startAt")?.unwrap_or(0);
     let max = query.number("maxResults")?.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
     let all = state.registry.webhooks(&caller.owner);
-    let page: Vec<Value> = all.iter().skip(start).take(max).map(shape).collect();
+    let page: Vec<Value> = all.iter().skip(start).take(max).map(webhook_view).collect();
     Ok(Json(json!({
         "startAt": start,
         "maxResults": max,
@@ -138,7 +138,7 @@ async fn list(
     })))
 }
 
-fn shape(webhook: &DynamicWebhook) -> Value {
+fn webhook_view(webhook: &DynamicWebhook) -> Value {
     let mut shown = json!(webhook);
     if let Value::Object(members) = &mut shown {
         // Who asked knows.
@@ -172,7 +172,7 @@ async fn refresh(
 async fn change(
     State(state): State<Shared>,
     caller: WebhookCaller,
-    Id(id): Id,
+    PathId(id): PathId,
     body: Result<JsonObject, ApiError>,
 ) -> Result<Json<Value>, WebhookError> {
     let JsonObject(body) = body?;
@@ -182,7 +182,7 @@ async fn change(
         let problem = |message| Problem::new(code::FORM, "", message);
         ApiError::Invalid(problems.into_iter().map(problem).collect())
     })?;
-    Ok(Json(shape(&state.registry.change_webhook(&caller.owner, id, spec).await?)))
+    Ok(Json(webhook_view(&state.registry.change_webhook(&caller.owner, id, spec).await?)))
 }
 
 /// Webhooks that were given up within the last three days, oldest first.
@@ -194,7 +194,7 @@ async fn failed(
     if caller.owner.user.is_some() {
         return Err(ApiError::NotAnApp.into());
     }
-    let query = Query::parse(query.as_deref());
+    let query = QueryParams::parse(query.as_deref());
     let after_ms = query.number("after")?.and_then(|after| i64::try_from(after).ok());
     let max = query.number("maxResults")?.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
     let oldest_ms = clock::now_ms().saturating_sub(FAILED_KEPT_MS);
@@ -202,20 +202,21 @@ async fn failed(
     let record = &caller.installation.record;
     let rows = state.failed_webhooks.list(&record.app, &record.id, after_ms, max).await;
     let rows = rows.map_err(ApiError::Unavailable)?;
-    let next = rows.last().map(|last| failed_page(&state, last.failed_ms, max));
-    let mut answer = json!({"maxResults": max, "values": Vec::from_iter(rows.iter().map(row))});
-    insert(&mut answer, "next", next);
+    let next = rows.last().map(|last| next_page_url(&state, last.failed_ms, max));
+    let mut answer =
+        json!({"maxResults": max, "values": Vec::from_iter(rows.iter().map(failed_view))});
+    insert_some(&mut answer, "next", next);
     Ok(Json(answer))
 }
 
-fn row(failed: &FailedWebhook) -> Value {
+fn failed_view(failed: &FailedWebhook) -> Value {
     let mut shown = json!({"id": failed.id, "url": failed.url, "failureTime": failed.failed_ms});
-    insert(&mut shown, "body", failed.body.as_ref());
+    insert_some(&mut shown, "body", failed.body.as_ref());
     shown
 }
 
 /// Where the next page is; it may turn out empty.
-fn failed_page(state: &Shared, after_ms: i64, max: usize) -> String {
+fn next_page_url(state: &Shared, after_ms: i64, max: usize) -> String {
     let base = &state.registry.settings().public_url;
     format!("{base}{V3}/failed?maxResults={max}&after={after_ms}")
 }

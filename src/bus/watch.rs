@@ -40,7 +40,7 @@ impl Watch {
     pub fn new(
         jet: Jet,
         subjects: Subjects,
-        config: &config::Events,
+        config: &config::EventsConfig,
         gate: Arc<Gate>,
         room: Arc<Room>,
     ) -> Self {

@@ -8,10 +8,10 @@ use clap::Args;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::client::Client;
-use super::declared::{self, Declared, Step, plan};
-use super::remote::ServerArgs;
-use super::{EXIT_NO, on_runtime, print_line};
+use super::client::ApiClient;
+use super::manifest::{self, Manifest, PlanStep, plan};
+use super::server_args::ServerArgs;
+use super::{EXIT_NEGATIVE, block_on, print_line};
 
 /// Flags of `apply`.
 #[derive(Debug, Args)]
@@ -54,19 +54,19 @@ pub struct ExportArgs {
 /// # Errors
 /// A file is wrong, or the router does not answer or refuses; what was done before stays.
 pub fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
-    let wanted = declared::read(&args.file)?;
+    let wanted = manifest::read_files(&args.file)?;
     let client = args.server.client()?;
-    on_runtime(async {
+    block_on(async {
         let mut changes = 0;
         for resource in &wanted {
-            let live = declared::live(&client, resource).await?;
-            for step in plan(resource, live.as_ref(), args.prune) {
+            let current = manifest::current(&client, resource).await?;
+            for step in plan(resource, current.as_ref(), args.prune) {
                 changes += 1;
                 print_line(&line(resource, &step))?;
                 match args.dry_run {
-                    false => take(&client, resource, &step).await?,
+                    false => execute(&client, resource, &step).await?,
                     // Without its installation a module cannot be checked.
-                    true if live.is_some() => check(&client, resource, &step).await?,
+                    true if current.is_some() => check(&client, resource, &step).await?,
                     true => {}
                 }
             }
@@ -82,18 +82,18 @@ pub fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// As [`apply`].
 pub fn diff(args: &DiffArgs) -> anyhow::Result<ExitCode> {
-    let wanted = declared::read(&args.file)?;
+    let wanted = manifest::read_files(&args.file)?;
     let client = args.server.client()?;
-    on_runtime(async {
+    block_on(async {
         let mut is_equal = true;
         for resource in &wanted {
-            let live = declared::live(&client, resource).await?;
-            for step in plan(resource, live.as_ref(), true) {
+            let current = manifest::current(&client, resource).await?;
+            for step in plan(resource, current.as_ref(), true) {
                 is_equal = false;
                 print_line(&line(resource, &step))?;
             }
         }
-        Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
+        Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NEGATIVE) })
     })
 }
 
@@ -103,7 +103,7 @@ pub fn diff(args: &DiffArgs) -> anyhow::Result<ExitCode> {
 /// The router does not answer, or the folder cannot be written.
 pub fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let client = args.server.client()?;
-    let found = on_runtime(declared::all(&client))?;
+    let found = block_on(manifest::read_router(&client))?;
     for resource in &found {
         let file = args.dir.join(resource.file());
         let folder = file.parent().unwrap_or(&args.dir);
@@ -117,38 +117,38 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// `+` is new, `~` changes, `-` goes.
-fn line(resource: &Declared, step: &Step) -> String {
+fn line(resource: &Manifest, step: &PlanStep) -> String {
     let (kind, id) = (resource.resource.as_str(), &resource.id);
     match step {
-        Step::Put(None) => format!("+ {kind} {id}"),
-        Step::Put(Some(members)) => format!("~ {kind} {id}: {}", members.join(", ")),
-        Step::PutModule(module, true) => format!("+ {kind} {id}: module {}", module.key),
-        Step::PutModule(module, false) => format!("~ {kind} {id}: module {}", module.key),
-        Step::RemoveModule(key) => format!("- {kind} {id}: module {key}"),
+        PlanStep::Put(None) => format!("+ {kind} {id}"),
+        PlanStep::Put(Some(members)) => format!("~ {kind} {id}: {}", members.join(", ")),
+        PlanStep::PutModule(module, true) => format!("+ {kind} {id}: module {}", module.key),
+        PlanStep::PutModule(module, false) => format!("~ {kind} {id}: module {}", module.key),
+        PlanStep::RemoveModule(key) => format!("- {kind} {id}: module {key}"),
     }
 }
 
-async fn take(client: &Client, resource: &Declared, step: &Step) -> anyhow::Result<()> {
+async fn execute(client: &ApiClient, resource: &Manifest, step: &PlanStep) -> anyhow::Result<()> {
     match step {
-        Step::Put(_) => {
+        PlanStep::Put(_) => {
             let spec = Value::Object(resource.spec.clone());
             let answer = client.send(Method::PUT, &resource.path(), &[], &spec).await?;
             show_secrets(&answer)
         }
-        Step::PutModule(module, _) => {
+        PlanStep::PutModule(module, _) => {
             let body = json!({"type": module.module_type, "data": module.data});
             client.send(Method::PUT, &resource.module_path(&module.key), &[], &body).await?;
             Ok(())
         }
-        Step::RemoveModule(key) => {
+        PlanStep::RemoveModule(key) => {
             client.send(Method::DELETE, &resource.module_path(key), &[], &Value::Null).await?;
             Ok(())
         }
     }
 }
 
-async fn check(client: &Client, resource: &Declared, step: &Step) -> anyhow::Result<()> {
-    if let Step::PutModule(module, _) = step {
+async fn check(client: &ApiClient, resource: &Manifest, step: &PlanStep) -> anyhow::Result<()> {
+    if let PlanStep::PutModule(module, _) = step {
         let body = json!({"type": module.module_type, "data": module.data});
         let path = format!("{}?dryRun=true", resource.module_path(&module.key));
         client.send(Method::PUT, &path, &[], &body).await?;

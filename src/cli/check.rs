@@ -1,8 +1,8 @@
 //! `switchyard check`: whether filters are some, and what is wrong with them or odd about them.
 
+mod body_size;
+mod input;
 mod report;
-mod size;
-mod subject;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,11 +13,11 @@ use clap::{Args, ValueEnum};
 use switchyard_expr::diagnostic::Page;
 use switchyard_expr::{Code, Diagnostic, Profile, Severity, Usage, compile_for};
 
-use super::{EXIT_NO, Output, UsageError, print_line, read_input, read_sample};
+use super::{EXIT_NEGATIVE, Output, UsageError, print_line, read_input, read_sample};
 use crate::codes;
 use crate::event::Sample;
 use crate::registry::{Problem, catalog, code};
-use subject::{FilterText, Subject};
+use input::{CheckInput, FilterText};
 
 /// Flags of `check`.
 #[derive(Debug, Args)]
@@ -66,10 +66,10 @@ struct Checked {
 struct Finding {
     /// File, and where in it: `manifest.yml#modules.trigger[0].filter.expression`.
     origin: String,
-    what: What,
+    kind: FindingKind,
 }
 
-enum What {
+enum FindingKind {
     /// About an expression: which of [`Checked::filters`], and what.
     Filter(usize, Box<Diagnostic>),
     /// About the module around it.
@@ -78,9 +78,9 @@ enum What {
 
 impl Finding {
     fn is_error(&self) -> bool {
-        match &self.what {
-            What::Filter(_, diagnostic) => diagnostic.severity == Severity::Error,
-            What::Module(severity, _) => *severity == Severity::Error,
+        match &self.kind {
+            FindingKind::Filter(_, diagnostic) => diagnostic.severity == Severity::Error,
+            FindingKind::Module(severity, _) => *severity == Severity::Error,
         }
     }
 }
@@ -90,12 +90,12 @@ impl Finding {
 /// # Errors
 /// The file cannot be read, or is none of the forms that are known.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let subjects = match (&args.expression, &args.file) {
+    let inputs = match (&args.expression, &args.file) {
         (Some(expression), _) => {
-            vec![subject::expression("<arg>", expression.clone(), &args.events)]
+            vec![input::expression("<arg>", expression.clone(), &args.events)]
         }
         (None, Some(file)) => {
-            subject::read(&file.display().to_string(), &read_input(file)?, &args.events)?
+            input::read(&file.display().to_string(), &read_input(file)?, &args.events)?
         }
         (None, None) => {
             anyhow::bail!(UsageError("nothing to check: give a FILE, `-`, or -e EXPR".into()))
@@ -103,8 +103,8 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     };
     let sample = args.with.as_deref().map(read_sample).transpose()?;
     let mut findings = unknown_events(&args.events);
-    findings.extend(shared_keys(&subjects));
-    let checked = check(subjects, sample.as_ref(), findings);
+    findings.extend(duplicate_keys(&inputs));
+    let checked = check(inputs, sample.as_ref(), findings);
     let valid = !checked.findings.iter().any(Finding::is_error);
     match (args.format, args.output) {
         (Some(Format::Github), _) => report::github(&checked)?,
@@ -114,7 +114,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         }
         (Some(Format::Text), _) | (None, Output::Text) => report::text(&checked, valid)?,
     }
-    Ok(if valid { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
+    Ok(if valid { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NEGATIVE) })
 }
 
 /// Names given by `--event` that no catalogue knows.
@@ -124,20 +124,20 @@ fn unknown_events(events: &[String]) -> Vec<Finding> {
         let message = format!("no such event `{event}`");
         let mut problem = Problem::new(code::UNKNOWN_EVENT, "--event", message);
         problem.help = catalog::nearest(event).map(|near| format!("did you mean `{near}`?"));
-        let what = What::Module(Severity::Error, Box::new(problem));
-        Finding { origin: "<arg>".into(), what }
+        let kind = FindingKind::Module(Severity::Error, Box::new(problem));
+        Finding { origin: "<arg>".into(), kind }
     });
     findings.collect()
 }
 
 /// Modules that have the key of an earlier one. Lines of a registration file say whose they are, so
 /// that only modules of one installation clash.
-fn shared_keys(subjects: &[Subject]) -> Vec<Finding> {
+fn duplicate_keys(inputs: &[CheckInput]) -> Vec<Finding> {
     let mut known: HashMap<(&str, &str), String> = HashMap::new();
     let mut findings = Vec::new();
-    for subject in subjects {
-        let Some(key) = &subject.key else { continue };
-        let place = format!("{}#{}", subject.origin, key.path);
+    for input in inputs {
+        let Some(key) = &input.key else { continue };
+        let place = format!("{}#{}", input.origin, key.path);
         match known.entry((&key.owner, &key.text)) {
             Entry::Vacant(entry) => {
                 entry.insert(place);
@@ -149,28 +149,28 @@ fn shared_keys(subjects: &[Subject]) -> Vec<Finding> {
                     first.get()
                 );
                 let problem = Problem::new(code::DUPLICATE, &key.path, message).with_help(help);
-                let what = What::Module(Severity::Error, Box::new(problem));
-                findings.push(Finding { origin: subject.origin.clone(), what });
+                let kind = FindingKind::Module(Severity::Error, Box::new(problem));
+                findings.push(Finding { origin: input.origin.clone(), kind });
             }
         }
     }
     findings
 }
 
-fn check(subjects: Vec<Subject>, sample: Option<&Sample>, mut findings: Vec<Finding>) -> Checked {
+fn check(inputs: Vec<CheckInput>, sample: Option<&Sample>, mut findings: Vec<Finding>) -> Checked {
     let mut filters = Vec::new();
-    for mut subject in subjects {
-        let too_large = subject.body.as_ref().zip(sample).and_then(|(b, s)| size::warning(b, s));
-        subject.problems.extend(too_large.map(|problem| (Severity::Warning, problem)));
-        for (severity, problem) in subject.problems {
-            let what = What::Module(severity, Box::new(problem));
-            findings.push(Finding { origin: subject.origin.clone(), what });
+    for mut input in inputs {
+        let too_large = input.body.as_ref().zip(sample).and_then(|(b, s)| body_size::warning(b, s));
+        input.problems.extend(too_large.map(|problem| (Severity::Warning, problem)));
+        for (severity, problem) in input.problems {
+            let kind = FindingKind::Module(severity, Box::new(problem));
+            findings.push(Finding { origin: input.origin.clone(), kind });
         }
-        for filter in subject.filters {
+        for filter in input.filters {
             let at = filters.len();
             for diagnostic in diagnostics(&filter) {
-                let what = What::Filter(at, Box::new(diagnostic));
-                findings.push(Finding { origin: filter.origin.clone(), what });
+                let kind = FindingKind::Filter(at, Box::new(diagnostic));
+                findings.push(Finding { origin: filter.origin.clone(), kind });
             }
             filters.push(filter);
         }
@@ -210,7 +210,7 @@ pub fn explain_code(args: &ExplainCodeArgs) -> anyhow::Result<ExitCode> {
     let found = all.iter().find(|(code, ..)| code.strip_prefix("SY-") == Some(digits));
     let Some((code, title, page)) = found else {
         print_line(&format!("there is no code `{text}`; without one all are listed"))?;
-        return Ok(ExitCode::from(EXIT_NO));
+        return Ok(ExitCode::from(EXIT_NEGATIVE));
     };
     let mut told = format!("{code}: {title}\n\n{}\n", page.cause);
     if !page.example.is_empty() {
@@ -224,7 +224,7 @@ pub fn explain_code(args: &ExplainCodeArgs) -> anyhow::Result<ExitCode> {
 /// Every code with its title and page, ascending.
 fn every_code() -> Vec<(String, &'static str, Page)> {
     let language = Code::ALL.iter().map(|code| (code.to_string(), code.title(), code.page()));
-    let others = codes::ENTRIES.iter().map(|e| (e.code.to_owned(), e.title, e.page));
+    let others = codes::CODES.iter().map(|e| (e.code.to_owned(), e.title, e.page));
     let mut all: Vec<_> = language.chain(others).collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all

@@ -26,13 +26,13 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Speaks JSON with one router.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct ApiClient {
     pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
     base: String,
     token: String,
 }
 
-impl Client {
+impl ApiClient {
     /// A client of the router at a URL with a bearer token.
     ///
     /// # Errors
@@ -92,20 +92,20 @@ impl Client {
                 .insert(HeaderName::from_str(name)?, HeaderValue::from_str(value)?);
         }
         let exchange = async {
-            let unreachable = |reason: String| Unanswered { base: self.base.clone(), reason };
+            let unreachable = |reason: String| Unreachable { base: self.base.clone(), reason };
             let answer = self.pool.request(request).await;
             let answer = answer.map_err(|error| unreachable(innermost(&error)))?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| unreachable(error.to_string()))?.to_bytes();
-            Ok::<_, Unanswered>((status, body))
+            Ok::<_, Unreachable>((status, body))
         };
         let (status, body) = tokio::time::timeout(TIMEOUT, exchange).await.map_err(|_| {
-            Unanswered { base: self.base.clone(), reason: format!("no answer within {TIMEOUT:?}") }
+            Unreachable { base: self.base.clone(), reason: format!("no answer within {TIMEOUT:?}") }
         })??;
         if !status.is_success() {
             let text = format!("{method} {path}: {}", refusal(status, &body));
-            bail!(Refused { status: status.as_u16(), text });
+            bail!(ErrorStatus { status: status.as_u16(), text });
         }
         if body.is_empty() {
             return Ok(Value::Null);
@@ -117,7 +117,7 @@ impl Client {
 /// The router does not answer.
 #[derive(Debug, Error)]
 #[error("cannot reach {base}: {reason}")]
-pub struct Unanswered {
+pub struct Unreachable {
     base: String,
     reason: String,
 }
@@ -125,7 +125,7 @@ pub struct Unanswered {
 /// The router answered with an error.
 #[derive(Debug, Error)]
 #[error("{text}")]
-pub struct Refused {
+pub struct ErrorStatus {
     /// Of the answer.
     pub status: u16,
     text: String,

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use switchyard_expr::cases::{self, Case, Outcome};
 use switchyard_expr::{Env, canonical};
 
-use super::{EXIT_NO, UsageError, print_line, read_input};
+use super::{EXIT_NEGATIVE, UsageError, print_line, read_input};
 use crate::clock;
 use jira::{Jira, JiraError};
 
@@ -62,7 +62,7 @@ pub struct ConformArgs {
 
 /// What Jira makes of an expression.
 #[derive(Clone, PartialEq, Debug)]
-enum Answer {
+enum Evaluation {
     Value(Value),
     Error(String),
 }
@@ -70,8 +70,8 @@ enum Answer {
 /// A case on which the two disagree.
 struct Disagreement<'c> {
     case: &'c Case,
-    ours: Answer,
-    jiras: Answer,
+    ours: Evaluation,
+    jiras: Evaluation,
 }
 
 /// Asks Jira. Exit code 0 when nothing differs, 1 when something does, 3 when the site does not
@@ -99,20 +99,21 @@ pub fn run(args: &ConformArgs) -> anyhow::Result<ExitCode> {
 }
 
 struct Report<'c> {
-    asked: usize,
+    evaluated: usize,
     analysed: usize,
-    left_out: usize,
+    not_evaluable: usize,
     found: Vec<Disagreement<'c>>,
 }
 
 async fn compare<'c>(jira: &Jira, cases: &'c [Case]) -> Result<Report<'c>, JiraError> {
     let env = Env::at(clock::now_ms());
-    let (sent, left_out): (Vec<_>, Vec<_>) = cases.iter().partition(|case| can_be_asked(case));
+    let (sent, not_evaluable): (Vec<_>, Vec<_>) =
+        cases.iter().partition(|case| jira_can_evaluate(case));
     let mut found = Vec::new();
     for case in &sent {
         let ours = match cases::run(case, &env).outcome {
-            Outcome::Value(value) => Answer::Value(value),
-            Outcome::Error { message, .. } => Answer::Error(message),
+            Outcome::Value(value) => Evaluation::Value(value),
+            Outcome::Error { message, .. } => Evaluation::Error(message),
         };
         let jiras = jira.evaluate(&case.expr, &case.context).await?;
         if !agree(&ours, &jiras) {
@@ -120,7 +121,7 @@ async fn compare<'c>(jira: &Jira, cases: &'c [Case]) -> Result<Report<'c>, JiraE
         }
     }
     let mut expressions: HashMap<&str, &Case> = HashMap::new();
-    for case in &left_out {
+    for case in &not_evaluable {
         expressions.entry(&case.expr).or_insert(case);
     }
     let mut expressions: Vec<_> = expressions.into_iter().collect();
@@ -129,8 +130,8 @@ async fn compare<'c>(jira: &Jira, cases: &'c [Case]) -> Result<Report<'c>, JiraE
         let sources: Vec<&str> = part.iter().map(|(source, _)| *source).collect();
         for ((source, case), jiras) in part.iter().zip(jira.analyse(&sources).await?) {
             let ours = match canonical(source) {
-                Ok(_) => Answer::Value("valid".into()),
-                Err(rejected) => Answer::Error(rejected.to_string()),
+                Ok(_) => Evaluation::Value("valid".into()),
+                Err(rejected) => Evaluation::Error(rejected.to_string()),
             };
             if !agree(&ours, &jiras) {
                 found.push(Disagreement { case, ours, jiras });
@@ -138,21 +139,21 @@ async fn compare<'c>(jira: &Jira, cases: &'c [Case]) -> Result<Report<'c>, JiraE
         }
     }
     let analysed = expressions.len();
-    Ok(Report { asked: sent.len(), analysed, left_out: left_out.len(), found })
+    Ok(Report { evaluated: sent.len(), analysed, not_evaluable: not_evaluable.len(), found })
 }
 
 /// Variables of a request are objects, and not those that Jira binds.
-fn can_be_asked(case: &Case) -> bool {
+fn jira_can_evaluate(case: &Case) -> bool {
     case.context
         .iter()
         .all(|(name, value)| value.is_object() && !BOUND_BY_JIRA.contains(&name.as_str()))
 }
 
-fn agree(ours: &Answer, jiras: &Answer) -> bool {
+fn agree(ours: &Evaluation, jiras: &Evaluation) -> bool {
     match (ours, jiras) {
-        (Answer::Value(ours), Answer::Value(jiras)) => cases::same(ours, jiras),
+        (Evaluation::Value(ours), Evaluation::Value(jiras)) => cases::same(ours, jiras),
         // The words differ, and so does the sorting of errors into kinds.
-        (Answer::Error(_), Answer::Error(_)) => true,
+        (Evaluation::Error(_), Evaluation::Error(_)) => true,
         _ => false,
     }
 }
@@ -163,15 +164,15 @@ impl Report<'_> {
             let (id, source) = (&case.id, &case.expr);
             print_line(&format!(
                 "{id}: {source}\n  here: {}\n  Jira: {}",
-                ours.told(),
-                jiras.told()
+                ours.describe(),
+                jiras.describe()
             ))?;
         }
         print_line(&format!(
             "{} evaluated, {} analysed for their syntax (of {} that Jira cannot be given), {} disagreements",
-            self.asked,
+            self.evaluated,
             self.analysed,
-            self.left_out,
+            self.not_evaluable,
             self.found.len()
         ))?;
         if let Some(file) = &args.write {
@@ -181,15 +182,15 @@ impl Report<'_> {
             std::fs::write(file, text + "\n")
                 .with_context(|| UsageError(format!("cannot write {}", file.display())))?;
         }
-        Ok(if self.found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
+        Ok(if self.found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NEGATIVE) })
     }
 }
 
-impl Answer {
-    fn told(&self) -> String {
+impl Evaluation {
+    fn describe(&self) -> String {
         match self {
-            Answer::Value(value) => value.to_string(),
-            Answer::Error(message) => format!("error: {message}"),
+            Evaluation::Value(value) => value.to_string(),
+            Evaluation::Error(message) => format!("error: {message}"),
         }
     }
 }
@@ -198,8 +199,8 @@ impl Disagreement<'_> {
     /// A case of the corpus with what Jira yields. The kind of an error is for a reader to judge.
     fn as_case(&self, site: &str) -> Value {
         let (expect, note) = match &self.jiras {
-            Answer::Value(value) => (json!({ "value": value }), String::new()),
-            Answer::Error(message) => (json!({ "error": "runtime" }), message.clone()),
+            Evaluation::Value(value) => (json!({ "value": value }), String::new()),
+            Evaluation::Error(message) => (json!({ "error": "runtime" }), message.clone()),
         };
         json!({
             "id": format!("jira-{}", self.case.id), "expr": self.case.expr,

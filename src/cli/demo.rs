@@ -20,9 +20,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::client::Client;
+use super::client::ApiClient;
 use crate::clock;
-use crate::telemetry::{Live, Notice};
+use crate::telemetry::{LiveEvent, LiveFeed};
 
 const APP: &str = "auto-assign";
 const INSTALLATION: &str = "demo";
@@ -48,8 +48,8 @@ const SUMMARIES: [&str; 5] = [
 /// # Errors
 /// The router refused a part of the set-up.
 pub async fn start(
-    client: &Client,
-    live: &Live,
+    client: &ApiClient,
+    live: &LiveFeed,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> anyhow::Result<String> {
@@ -65,12 +65,12 @@ pub async fn start(
         }
     });
     let token = provision(client, handler).await?;
-    tasks.spawn(narrate(live.clone(), stop.clone()));
+    tasks.spawn(print_live_feed(live.clone(), stop.clone()));
     tasks.spawn(play(client.clone(), stop.clone()));
     Ok(token)
 }
 
-async fn provision(client: &Client, handler: SocketAddr) -> anyhow::Result<String> {
+async fn provision(client: &ApiClient, handler: SocketAddr) -> anyhow::Result<String> {
     let app = json!({
         "kind": "forge", "name": "Auto assign", "version": "1.0.0",
         "endpoints": [
@@ -104,7 +104,7 @@ async fn provision(client: &Client, handler: SocketAddr) -> anyhow::Result<Strin
 }
 
 /// The demo app's handlers.
-fn routes(client: Client) -> Router {
+fn routes(client: ApiClient) -> Router {
     Router::new()
         .route("/assign", post(assign))
         .route("/page", post(|| async { StatusCode::NO_CONTENT }))
@@ -112,7 +112,7 @@ fn routes(client: Client) -> Router {
 }
 
 /// Picks the assignee by priority and reports the change back as the event Jira would send.
-async fn assign(State(client): State<Arc<Client>>, Json(event): Json<Value>) -> StatusCode {
+async fn assign(State(client): State<Arc<ApiClient>>, Json(event): Json<Value>) -> StatusCode {
     let priority = event.pointer("/issue/fields/priority/name").and_then(Value::as_str);
     let picked = PRIORITIES.iter().find(|(name, _)| Some(*name) == priority);
     let Some((_, assignee)) = picked else { return StatusCode::NO_CONTENT };
@@ -138,7 +138,7 @@ async fn assign(State(client): State<Arc<Client>>, Json(event): Json<Value>) -> 
 }
 
 async fn publish(
-    client: &Client,
+    client: &ApiClient,
     event_type: &str,
     origin_app: Option<&str>,
     event: &Value,
@@ -152,7 +152,7 @@ async fn publish(
 }
 
 /// Publishes made-up issues, one after the other.
-async fn play(client: Client, stop: CancellationToken) {
+async fn play(client: ApiClient, stop: CancellationToken) {
     let mut number = 0_usize;
     while stop.run_until_cancelled(tokio::time::sleep(EVENT_PAUSE)).await.is_some() {
         let event = made_up_issue(number);
@@ -187,9 +187,9 @@ fn made_up_issue(number: usize) -> Value {
 }
 
 /// One line per decision on the terminal.
-async fn narrate(live: Live, stop: CancellationToken) {
-    let mut watcher = live.watch();
-    while let Some(received) = stop.run_until_cancelled(watcher.recv()).await {
+async fn print_live_feed(live: LiveFeed, stop: CancellationToken) {
+    let mut subscriber = live.subscribe();
+    while let Some(received) = stop.run_until_cancelled(subscriber.recv()).await {
         match received {
             Ok(notice) => println!("{}", line(&notice)),
             Err(RecvError::Lagged(missed)) => println!("({missed} lines skipped)"),
@@ -198,10 +198,10 @@ async fn narrate(live: Live, stop: CancellationToken) {
     }
 }
 
-fn line(notice: &Notice) -> String {
+fn line(notice: &LiveEvent) -> String {
     let time = clock::now().strftime("%H:%M:%S");
     match notice {
-        Notice::Routed { event_id, event_type, entity, matches, errors, ignored } => {
+        LiveEvent::Routed { event_id, event_type, entity, matches, errors, ignored } => {
             let what = entity.as_deref().unwrap_or(event_id);
             let mut text = format!("{time}  {event_type}  {what}");
             if matches.is_empty() && errors.is_empty() {
@@ -220,7 +220,7 @@ fn line(notice: &Notice) -> String {
             }
             text
         }
-        Notice::Delivery { subscription, entity, attempt, outcome, ms, .. } => {
+        LiveEvent::Delivery { subscription, entity, attempt, outcome, ms, .. } => {
             let what = entity.as_deref().unwrap_or("-");
             let took = ms.map(|ms| format!(" in {ms} ms")).unwrap_or_default();
             format!("{time}    {subscription}  {what}  attempt {attempt}: {outcome}{took}")

@@ -66,7 +66,7 @@ pub fn run(args: &MatchArgs) -> anyhow::Result<ExitCode> {
     let text = read(&args.events)?;
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let inputs: Vec<Input<'_>> = lines.iter().map(|line| Input::read(line)).collect();
-    let (answers, matched, first) = print_pass(&matcher, &inputs, args.threads);
+    let (answers, matched, first) = matching_pass(&matcher, &inputs, args.threads);
     for answer in answers {
         print_line(&answer)?;
     }
@@ -102,11 +102,11 @@ struct Summary {
     match_seconds: f64,
     events_per_second: f64,
     bytes_per_trigger: usize,
-    rejected: Vec<Rejected>,
+    rejected: Vec<RejectedTrigger>,
 }
 
 #[derive(Debug, Serialize)]
-struct Rejected {
+struct RejectedTrigger {
     line: usize,
     code: String,
     message: String,
@@ -117,7 +117,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
         .with_context(|| UsageError(format!("cannot read {}", path.display())))
 }
 
-fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<Rejected>)> {
+fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<RejectedTrigger>)> {
     let mut installations: HashMap<InstallationId, Vec<std::sync::Arc<Subscription>>> =
         HashMap::new();
     let mut reader = TriggerReader::new()?;
@@ -134,7 +134,7 @@ fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<R
                 of.push(subscription);
             }
             Err(Rejection { code, message }) => {
-                rejected.push(Rejected { line: at + 1, code, message });
+                rejected.push(RejectedTrigger { line: at + 1, code, message });
             }
         }
     }
@@ -149,7 +149,7 @@ enum Input<'a> {
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
+struct EventLine<'a> {
     #[serde(borrow, default)]
     subject: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -168,7 +168,7 @@ impl Headers for LineHeaders<'_> {
 
 impl<'a> Input<'a> {
     fn read(line: &'a str) -> Self {
-        let line: Line<'a> = match serde_json::from_str(line) {
+        let line: EventLine<'a> = match serde_json::from_str(line) {
             Ok(line) => line,
             Err(error) => return Self::Bad(format!("not an envelope line: {error}")),
         };
@@ -182,7 +182,7 @@ impl<'a> Input<'a> {
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct MatchLine<'a> {
     line: usize,
     id: Option<&'a str>,
     matches: Vec<String>,
@@ -190,20 +190,20 @@ struct Answer<'a> {
 }
 
 #[derive(Serialize)]
-struct BadLine<'a> {
+struct ErrorLine<'a> {
     line: usize,
     id: Option<&'a str>,
     error: &'a str,
 }
 
 /// Matches everything once and keeps the answers, in input order.
-fn print_pass(
+fn matching_pass(
     matcher: &Matcher,
     inputs: &[Input<'_>],
     threads: u16,
 ) -> (Vec<String>, usize, Duration) {
     let (mut answers, elapsed) = in_chunks(inputs, threads, |worker, at, input| {
-        (at, answer(at + 1, input, worker.match_one(matcher, input)))
+        (at, output_line(at + 1, input, worker.match_one(matcher, input)))
     });
     answers.sort_by_key(|(at, _)| *at);
     let matched = answers.iter().map(|(_, (_, matched))| matched).sum();
@@ -218,7 +218,7 @@ fn timing_pass(matcher: &Matcher, inputs: &[Input<'_>], threads: u16) -> Duratio
 }
 
 /// What was found for one event.
-struct Found {
+struct MatchOutcome {
     matches: Vec<Match>,
     failures: Vec<FilterFailure>,
 }
@@ -229,7 +229,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn match_one(&mut self, matcher: &Matcher, input: &Input<'_>) -> Result<Found, String> {
+    fn match_one(&mut self, matcher: &Matcher, input: &Input<'_>) -> Result<MatchOutcome, String> {
         match input {
             Input::Bad(error) => Err(error.clone()),
             Input::Event { subject, headers, body, .. } => {
@@ -240,7 +240,7 @@ impl Worker {
                 let heading = event.envelope.heading();
                 let outcome = matcher.matches(heading, &self.decoder, &mut self.scratch);
                 let matches = outcome.take(heading, &self.decoder);
-                Ok(Found { matches, failures: std::mem::take(&mut outcome.failures) })
+                Ok(MatchOutcome { matches, failures: std::mem::take(&mut outcome.failures) })
             }
         }
     }
@@ -274,14 +274,18 @@ fn in_chunks<T: Send>(
     (results, clock::since(start))
 }
 
-fn answer(line: usize, input: &Input<'_>, outcome: Result<Found, String>) -> (String, usize) {
+fn output_line(
+    line: usize,
+    input: &Input<'_>,
+    outcome: Result<MatchOutcome, String>,
+) -> (String, usize) {
     let id = match input {
         Input::Event { id, .. } => id.as_deref(),
         Input::Bad(_) => None,
     };
     let matches = match outcome {
         Err(error) => {
-            let bad = BadLine { line, id: None, error: &error };
+            let bad = ErrorLine { line, id: None, error: &error };
             return (serde_json::to_string(&bad).unwrap_or_default(), 0);
         }
         Ok(matches) => matches,
@@ -295,7 +299,7 @@ fn answer(line: usize, input: &Input<'_>, outcome: Result<Found, String>) -> (St
     errors.sort_unstable();
     errors.dedup();
     let count = matched.len();
-    let answer = Answer { line, id, matches: matched, errors };
+    let answer = MatchLine { line, id, matches: matched, errors };
     (serde_json::to_string(&answer).unwrap_or_default(), count)
 }
 

@@ -4,12 +4,12 @@ pub mod apply;
 pub mod check;
 pub mod client;
 pub mod conform;
-mod declared;
 pub mod demo;
+mod manifest;
 pub mod match_events;
 pub mod modules;
-pub mod remote;
 pub mod serve;
+pub mod server_args;
 pub mod test;
 
 use std::io::Write;
@@ -21,7 +21,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::event::Sample;
 
 /// Exit code: the question was answered "no" (invalid, false, failed).
-pub const EXIT_NO: u8 = 1;
+pub const EXIT_NEGATIVE: u8 = 1;
 /// Exit code: flags, files or configuration are wrong.
 pub const EXIT_USAGE: u8 = 2;
 /// Exit code: the router does not answer.
@@ -162,8 +162,8 @@ pub struct UsageError(pub String);
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     match () {
         () if error.is::<UsageError>() => EXIT_USAGE,
-        () if error.is::<client::Unanswered>() => EXIT_UNREACHABLE,
-        () if error.is::<client::Refused>() => EXIT_REFUSED,
+        () if error.is::<client::Unreachable>() => EXIT_UNREACHABLE,
+        () if error.is::<client::ErrorStatus>() => EXIT_REFUSED,
         () => EXIT_INTERNAL,
     }
 }
@@ -206,7 +206,7 @@ pub(crate) fn print_line(text: &str) -> anyhow::Result<()> {
 }
 
 /// Carries out what talks to a router.
-pub(crate) fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     use anyhow::Context;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(work)

@@ -8,10 +8,10 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::client::Client;
-use super::declared::encoded;
-use super::remote::ServerArgs;
-use super::{Output, on_runtime, print_line, read_input};
+use super::client::ApiClient;
+use super::manifest::path_segment;
+use super::server_args::ServerArgs;
+use super::{Output, block_on, print_line, read_input};
 
 /// Flags of `modules`.
 #[derive(Debug, Args)]
@@ -69,18 +69,22 @@ pub fn run(args: &ModulesArgs) -> anyhow::Result<ExitCode> {
     if args.installation.is_empty() {
         anyhow::bail!(super::UsageError("name the installation with --installation ID".into()));
     }
-    on_runtime(act(args, &client))?;
+    block_on(execute(args, &client))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn act(args: &ModulesArgs, client: &Client) -> anyhow::Result<()> {
+async fn execute(args: &ModulesArgs, client: &ApiClient) -> anyhow::Result<()> {
     let path = |key: &str| {
-        format!("/admin/v1/installations/{}/modules/{}", encoded(&args.installation), encoded(key))
+        format!(
+            "/admin/v1/installations/{}/modules/{}",
+            path_segment(&args.installation),
+            path_segment(key)
+        )
     };
     match &args.action {
         Action::Ls => list(args, client).await,
         Action::Show { key } => {
-            let id = encoded(&format!("{}/{key}", args.installation));
+            let id = path_segment(&format!("{}/{key}", args.installation));
             let path = format!("/admin/v1/subscriptions/{id}");
             let found = client.send(Method::GET, &path, &[], &Value::Null).await?;
             print_line(&serde_json::to_string_pretty(&found)?)
@@ -104,11 +108,11 @@ async fn act(args: &ModulesArgs, client: &Client) -> anyhow::Result<()> {
     }
 }
 
-async fn list(args: &ModulesArgs, client: &Client) -> anyhow::Result<()> {
+async fn list(args: &ModulesArgs, client: &ApiClient) -> anyhow::Result<()> {
     let mut items = Vec::new();
     let mut cursor = String::new();
     loop {
-        let id = encoded(&args.installation);
+        let id = path_segment(&args.installation);
         let path = format!("/admin/v1/subscriptions?limit=500&installation={id}{cursor}");
         let mut page = client.send(Method::GET, &path, &[], &Value::Null).await?;
         if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use data_encoding::BASE64URL_NOPAD;
 use tokio_util::sync::CancellationToken;
 
-use super::client::Client;
+use super::client::ApiClient;
 use super::{DevArgs, ServeArgs, UsageError, demo, print_line};
 use crate::config::Config;
 use crate::lifecycle::{self, Mode, Running};
@@ -37,7 +37,7 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
     run(async move {
         let running = lifecycle::start(&config, Mode::Serve).await?;
-        announce(&running)?;
+        print_addresses(&running)?;
         running.until_stopped().await
     })
 }
@@ -61,16 +61,16 @@ pub fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
     }
     run(async move {
         let running = lifecycle::start(&config, Mode::Dev).await?;
-        announce(&running)?;
+        print_addresses(&running)?;
         let base = format!("http://{}", running.address);
-        let client = Client::at(&base, &config.admin.token)?;
+        let client = ApiClient::at(&base, &config.admin.token)?;
         let installation = if args.demo {
             let stop = CancellationToken::clone(&running.stop);
             Some(demo::start(&client, &running.live, &running.tasks, &stop).await?)
         } else {
             None
         };
-        greet(&running, &config.admin.token, installation.as_deref())?;
+        print_getting_started(&running, &config.admin.token, installation.as_deref())?;
         running.until_stopped().await
     })
 }
@@ -118,7 +118,7 @@ fn random_token() -> String {
 }
 
 /// The two lines that programs read.
-fn announce(running: &Running) -> anyhow::Result<()> {
+fn print_addresses(running: &Running) -> anyhow::Result<()> {
     print_line(&format!("listening on http://{}", running.address))?;
     if let Some(url) = &running.managed_url {
         print_line(&format!("nats {url}"))?;
@@ -127,7 +127,11 @@ fn announce(running: &Running) -> anyhow::Result<()> {
 }
 
 /// What a newcomer does next.
-fn greet(running: &Running, token: &str, installation: Option<&str>) -> anyhow::Result<()> {
+fn print_getting_started(
+    running: &Running,
+    token: &str,
+    installation: Option<&str>,
+) -> anyhow::Result<()> {
     let base = match running.address.ip() {
         IpAddr::V4(_) | IpAddr::V6(_) => format!("http://{}", running.address),
     };

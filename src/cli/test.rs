@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use switchyard_expr::explain::{self, Explanation};
 use switchyard_expr::{Diagnostic, Env, Verdict, cases, render};
 
-use super::{EXIT_NO, Output, UsageError, print_line, read_input, read_sample};
+use super::{EXIT_NEGATIVE, Output, UsageError, print_line, read_input, read_sample};
 use crate::clock;
 
 /// Flags of `test`.
@@ -62,7 +62,7 @@ fn run_cases(file: &std::path::Path, output: Output) -> anyhow::Result<ExitCode>
     } else {
         eprintln!("{summary}");
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NEGATIVE) })
 }
 
 fn as_json(report: &cases::Report) -> Value {
@@ -76,11 +76,11 @@ fn as_json(report: &cases::Report) -> Value {
 
 fn run_one(expression: &str, event: &std::path::Path, output: Output) -> anyhow::Result<ExitCode> {
     let Some(explanation) = explain_one(expression, event, output)? else {
-        return Ok(ExitCode::from(EXIT_NO));
+        return Ok(ExitCode::from(EXIT_NEGATIVE));
     };
     Ok(match explanation.verdict {
         Verdict::Match => ExitCode::SUCCESS,
-        _ => ExitCode::from(EXIT_NO),
+        _ => ExitCode::from(EXIT_NEGATIVE),
     })
 }
 
@@ -104,7 +104,7 @@ pub struct ExplainArgs {
 /// The file cannot be read or is no event.
 pub fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let explained = explain_one(&args.expression, &args.with, args.output)?;
-    Ok(explained.map_or(ExitCode::from(EXIT_NO), |_| ExitCode::SUCCESS))
+    Ok(explained.map_or(ExitCode::from(EXIT_NEGATIVE), |_| ExitCode::SUCCESS))
 }
 
 /// Prints why a filter says what it says; none if it has mistakes, which are printed instead.

@@ -21,7 +21,7 @@ use crate::api::auth;
 use crate::domain::Secret;
 use crate::matcher::Matcher;
 use crate::registry::Registry;
-use crate::telemetry::Live;
+use crate::telemetry::LiveFeed;
 
 /// What the console needs of the router.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ pub struct Console {
     /// Figures of theirs.
     pub matcher: Arc<Matcher>,
     /// What is being decided right now.
-    pub live: Live,
+    pub live: LiveFeed,
     /// Asked of visitors; none in `dev` mode.
     pub token: Option<Secret>,
 }

@@ -19,7 +19,7 @@ use super::plan::Delivery;
 use super::retry::{Random, Schedule, Schedules};
 use crate::domain::{Handler, SubscriptionId};
 use crate::jwt::KeyRing;
-use crate::telemetry::{Live, Notice};
+use crate::telemetry::{LiveEvent, LiveFeed};
 use crate::{clock, config};
 
 /// What became of a delivery; whichever it is, nothing of it is left to do for its event.
@@ -69,18 +69,18 @@ pub struct Dispatcher {
     timeout: Duration,
     park_after: Duration,
     payload_bytes_max: usize,
-    live: Live,
+    live: LiveFeed,
 }
 
 impl Dispatcher {
     /// A dispatcher without any lane yet.
     #[must_use]
     pub fn new(
-        config: &config::Delivery,
+        config: &config::DeliveryConfig,
         sender: Sender,
         edges: Edges,
         random: Random,
-        live: Live,
+        live: LiveFeed,
     ) -> Self {
         Self {
             timeout: sender.timeout(),
@@ -119,7 +119,7 @@ impl Dispatcher {
     /// Ends only when the outcome is durable. Dropping the future leaves the delivery to be made
     /// again from its event or parked record.
     pub async fn deliver(&self, delivery: Delivery, patience: Duration) -> Accounted {
-        let watched = self.live.is_watched().then(|| delivery.clone());
+        let watched = self.live.has_subscribers().then(|| delivery.clone());
         let lane = self.lanes.lane_of(&delivery);
         if delivery.subscription.owner.terms.is_paused {
             return self.park_backlog(delivery, &lane, ParkReason::Paused).await;
@@ -147,7 +147,7 @@ impl Dispatcher {
             Err(NoTurn::Late) => (self.park_backlog(delivery, &lane, ParkReason::Late).await, None),
         };
         if let Some(delivery) = watched {
-            self.live.tell(|| notice(&delivery, &accounted, took));
+            self.live.publish(|| notice(&delivery, &accounted, took));
         }
         accounted
     }
@@ -218,7 +218,7 @@ impl Dispatcher {
 
     fn note_presence(&self, delivery: &Delivery, is_gone: bool) {
         for subscription in delivery.subscriptions() {
-            if subscription.stats.note_gone(is_gone) {
+            if subscription.stats.record_gone(is_gone) {
                 let presence = Presence { id: subscription.id(), is_gone };
                 let _ = self.edges.presence.try_send(presence);
             }
@@ -286,15 +286,15 @@ impl Dispatcher {
         let cause = Cause { reason: &reason, stage: "delivery", error };
         self.edges.dead_letters.put(DeadLetter::of_delivery(delivery, &cause)).await;
         for subscription in delivery.subscriptions() {
-            subscription.stats.count_dead();
+            subscription.stats.count_dead_letter();
         }
         metrics::dead(delivery.lane_label(), &reason);
         Accounted::Dead(reason)
     }
 }
 
-fn notice(delivery: &Delivery, accounted: &Accounted, took: Option<Duration>) -> Notice {
-    Notice::Delivery {
+fn notice(delivery: &Delivery, accounted: &Accounted, took: Option<Duration>) -> LiveEvent {
+    LiveEvent::Delivery {
         delivery_id: delivery.id.to_string(),
         subscription: delivery.subscription.id().to_string(),
         entity: delivery.occurrence.event.envelope.entity.as_deref().map(str::to_owned),

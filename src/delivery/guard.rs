@@ -101,7 +101,7 @@ impl Guard {
     ///
     /// # Errors
     /// An entry of `allow_ports` is no port.
-    pub fn new(config: &config::Delivery) -> Result<Self, BadPort> {
+    pub fn new(config: &config::DeliveryConfig) -> Result<Self, BadPort> {
         let mut listed = PORTS.to_vec();
         if config.allow_http {
             listed.push(80);
@@ -296,7 +296,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn guard(change: impl FnOnce(&mut config::Delivery)) -> Guard {
+    fn guard(change: impl FnOnce(&mut config::DeliveryConfig)) -> Guard {
         let mut config = Config::defaults().unwrap().delivery;
         change(&mut config);
         Guard::new(&config).unwrap()

@@ -68,7 +68,7 @@ impl Sender {
     ///
     /// # Errors
     /// The TLS library cannot work with its own defaults.
-    pub fn new(config: &config::Delivery, guard: Arc<Guard>) -> Result<Self, rustls::Error> {
+    pub fn new(config: &config::DeliveryConfig, guard: Arc<Guard>) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = || {
             ClientConfig::builder_with_provider(Arc::clone(&provider))

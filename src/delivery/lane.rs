@@ -90,7 +90,7 @@ pub enum NoTurn {
 impl Lanes {
     /// No lanes yet; each gets a connection pool of its own from `sender`.
     #[must_use]
-    pub fn new(config: &config::Delivery, sender: Sender) -> Self {
+    pub fn new(config: &config::DeliveryConfig, sender: Sender) -> Self {
         Self {
             lanes: DashMap::new(),
             turns: Semaphore::new(config.concurrency),

@@ -9,7 +9,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// How a family moves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only rises, until the process ends.
     Counter,
     /// Rises and falls.
@@ -20,11 +20,11 @@ pub enum Kind {
 
 /// One metric family.
 #[derive(Clone, Copy, Debug)]
-pub struct Family {
+pub struct MetricFamily {
     /// Full name.
     pub name: &'static str,
     /// How it moves.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// What one unit of its value is; none for plain numbers.
     pub unit: Option<Unit>,
     /// Label names; empty if the family is one series.
@@ -34,7 +34,7 @@ pub struct Family {
 }
 
 /// Families of the process, in the order of an event's way.
-pub const FAMILIES: &[Family] = &[
+pub const FAMILIES: &[MetricFamily] = &[
     // Input.
     counter(
         "switchyard_events_received_total",
@@ -211,7 +211,7 @@ pub const FAMILIES: &[Family] = &[
 const SUBSCRIPTION: &[&str] = &["app", "installation", "key"];
 
 /// Families of single subscriptions, for the bounded set chosen by `metrics.subscriptions`.
-pub const SUBSCRIPTION_FAMILIES: &[Family] = &[
+pub const SUBSCRIPTION_FAMILIES: &[MetricFamily] = &[
     counter(
         "switchyard_subscription_matched_total",
         SUBSCRIPTION,
@@ -257,31 +257,31 @@ pub fn describe_subscriptions() {
     SUBSCRIPTION_FAMILIES.iter().for_each(describe);
 }
 
-fn describe(family: &Family) {
-    let Family { name, kind, unit, help, .. } = *family;
+fn describe(family: &MetricFamily) {
+    let MetricFamily { name, kind, unit, help, .. } = *family;
     let unit = unit.unwrap_or(Unit::Count);
     match kind {
-        Kind::Counter => describe_counter!(name, unit, help),
-        Kind::Gauge => describe_gauge!(name, unit, help),
-        Kind::Histogram => describe_histogram!(name, unit, help),
+        MetricKind::Counter => describe_counter!(name, unit, help),
+        MetricKind::Gauge => describe_gauge!(name, unit, help),
+        MetricKind::Histogram => describe_histogram!(name, unit, help),
     }
 }
 
-const fn counter(name: &'static str, labels: Labels, help: &'static str) -> Family {
-    Family { name, kind: Kind::Counter, unit: None, labels, help }
+const fn counter(name: &'static str, labels: Labels, help: &'static str) -> MetricFamily {
+    MetricFamily { name, kind: MetricKind::Counter, unit: None, labels, help }
 }
 
-const fn gauge(name: &'static str, labels: Labels, help: &'static str) -> Family {
-    Family { name, kind: Kind::Gauge, unit: None, labels, help }
+const fn gauge(name: &'static str, labels: Labels, help: &'static str) -> MetricFamily {
+    MetricFamily { name, kind: MetricKind::Gauge, unit: None, labels, help }
 }
 
-const fn histogram(name: &'static str, labels: Labels, help: &'static str) -> Family {
-    Family { name, kind: Kind::Histogram, unit: None, labels, help }
+const fn histogram(name: &'static str, labels: Labels, help: &'static str) -> MetricFamily {
+    MetricFamily { name, kind: MetricKind::Histogram, unit: None, labels, help }
 }
 
 type Labels = &'static [&'static str];
 
-impl Family {
+impl MetricFamily {
     const fn in_seconds(self) -> Self {
         Self { unit: Some(Unit::Seconds), ..self }
     }
@@ -299,18 +299,18 @@ mod tests {
 
     use super::*;
 
-    fn all() -> impl Iterator<Item = &'static Family> {
+    fn all() -> impl Iterator<Item = &'static MetricFamily> {
         FAMILIES.iter().chain(SUBSCRIPTION_FAMILIES)
     }
 
     #[test]
     fn names_are_unique_and_follow_the_rules() {
         let mut seen = HashSet::new();
-        for Family { name, kind, unit, help, .. } in all() {
+        for MetricFamily { name, kind, unit, help, .. } in all() {
             assert!(seen.insert(name), "{name} twice");
             assert!(name.starts_with("switchyard_"), "{name}");
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
-            assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            assert_eq!(*kind == MetricKind::Counter, name.ends_with("_total"), "{name}");
             let stem = name.trim_end_matches("_total");
             assert_eq!(*unit == Some(Unit::Seconds), stem.ends_with("_seconds"), "{name}");
             assert_eq!(*unit == Some(Unit::Bytes), stem.ends_with("_bytes"), "{name}");
@@ -327,9 +327,9 @@ mod tests {
             for family in all() {
                 let labels: Vec<_> = family.labels.iter().map(|name| (*name, "x")).collect();
                 match family.kind {
-                    Kind::Counter => metrics::counter!(family.name, &labels).increment(1),
-                    Kind::Gauge => metrics::gauge!(family.name, &labels).set(1.0),
-                    Kind::Histogram => metrics::histogram!(family.name, &labels).record(1.0),
+                    MetricKind::Counter => metrics::counter!(family.name, &labels).increment(1),
+                    MetricKind::Gauge => metrics::gauge!(family.name, &labels).set(1.0),
+                    MetricKind::Histogram => metrics::histogram!(family.name, &labels).record(1.0),
                 }
             }
         });

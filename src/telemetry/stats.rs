@@ -1,4 +1,4 @@
-//! Counters of one subscription, shared by the stages that move them.
+//! SubscriptionCounters of one subscription, shared by the stages that move them.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -7,35 +7,35 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// The counters of one subscription, made when there is something to count: of a million
 /// subscriptions, most have heard nothing yet.
 #[derive(Debug, Default)]
-pub struct SubscriptionStats(OnceLock<Arc<Counters>>);
+pub struct SubscriptionStats(OnceLock<Arc<SubscriptionCounters>>);
 
 /// Shares the counters.
 impl Clone for SubscriptionStats {
     fn clone(&self) -> Self {
-        Self(OnceLock::from(Arc::clone(self.made())))
+        Self(OnceLock::from(Arc::clone(self.counters())))
     }
 }
 
 /// For counting; whoever reads the counters of many subscriptions takes
 /// [`SubscriptionStats::peek`].
 impl Deref for SubscriptionStats {
-    type Target = Counters;
+    type Target = SubscriptionCounters;
 
-    fn deref(&self) -> &Counters {
-        self.made()
+    fn deref(&self) -> &SubscriptionCounters {
+        self.counters()
     }
 }
 
 impl SubscriptionStats {
-    fn made(&self) -> &Arc<Counters> {
+    fn counters(&self) -> &Arc<SubscriptionCounters> {
         self.0.get_or_init(Arc::default)
     }
 
     /// The counters for reading: those of nothing, while nothing was counted.
     #[must_use]
-    pub fn peek(&self) -> &Counters {
-        static NOTHING: Counters = Counters::new();
-        self.0.get().map_or(&NOTHING, |counters| &**counters)
+    pub fn peek(&self) -> &SubscriptionCounters {
+        static ZERO: SubscriptionCounters = SubscriptionCounters::new();
+        self.0.get().map_or(&ZERO, |counters| &**counters)
     }
 }
 
@@ -45,7 +45,7 @@ impl SubscriptionStats {
 /// as much as there are subscriptions: it is the events of its types seen less all other outcomes,
 /// see `matcher`.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct SubscriptionCounters {
     /// Events that became deliveries.
     pub matched: AtomicU64,
     /// Events left out by `ignoreSelf` or `appIsLicensed`.
@@ -65,12 +65,12 @@ pub struct Counters {
     /// When a delivery last succeeded, milliseconds since the epoch; 0 = never.
     pub last_delivered_ms: AtomicI64,
     /// Answers in a row by which the handler said that it is gone.
-    gone: AtomicU32,
+    gone_in_a_row: AtomicU32,
     last_error: Mutex<Option<String>>,
     last_failure: Mutex<Option<String>>,
 }
 
-impl Counters {
+impl SubscriptionCounters {
     const fn new() -> Self {
         Self {
             matched: AtomicU64::new(0),
@@ -82,7 +82,7 @@ impl Counters {
             steps: AtomicU64::new(0),
             last_match_ms: AtomicI64::new(0),
             last_delivered_ms: AtomicI64::new(0),
-            gone: AtomicU32::new(0),
+            gone_in_a_row: AtomicU32::new(0),
             last_error: Mutex::new(None),
             last_failure: Mutex::new(None),
         }
@@ -97,7 +97,7 @@ impl Counters {
     /// Counts a failed evaluation and keeps its message.
     pub fn count_error(&self, message: &str) {
         self.errors.fetch_add(1, Relaxed);
-        keep(&self.last_error, message);
+        replace_text(&self.last_error, message);
     }
 
     /// Counts a delivery that the handler accepted at `now_ms`.
@@ -108,28 +108,28 @@ impl Counters {
 
     /// Takes note of whether the handler answered that it is gone; true if that changes how often
     /// it did in a row.
-    pub fn note_gone(&self, is_gone: bool) -> bool {
+    pub fn record_gone(&self, is_gone: bool) -> bool {
         if is_gone {
-            self.gone.fetch_add(1, Relaxed);
+            self.gone_in_a_row.fetch_add(1, Relaxed);
             return true;
         }
         // Read first: nearly every delivery comes here and finds 0.
-        self.gone_in_a_row() != 0 && self.gone.swap(0, Relaxed) != 0
+        self.consecutive_gone() != 0 && self.gone_in_a_row.swap(0, Relaxed) != 0
     }
 
     /// How often in a row the handler answered that it is gone.
-    pub fn gone_in_a_row(&self) -> u32 {
-        self.gone.load(Relaxed)
+    pub fn consecutive_gone(&self) -> u32 {
+        self.gone_in_a_row.load(Relaxed)
     }
 
     /// Counts a failed attempt and keeps its reason.
     pub fn count_failed_attempt(&self, reason: &str) {
         self.failed_attempts.fetch_add(1, Relaxed);
-        keep(&self.last_failure, reason);
+        replace_text(&self.last_failure, reason);
     }
 
     /// Counts a delivery that was given up.
-    pub fn count_dead(&self) {
+    pub fn count_dead_letter(&self) {
         self.dead.fetch_add(1, Relaxed);
     }
 
@@ -146,7 +146,7 @@ impl Counters {
     }
 }
 
-fn keep(slot: &Mutex<Option<String>>, text: &str) {
+fn replace_text(slot: &Mutex<Option<String>>, text: &str) {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     match slot.as_mut() {
         Some(kept) => {

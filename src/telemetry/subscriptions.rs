@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::{Counters, names};
+use super::{SubscriptionCounters, names};
 use crate::domain::SubscriptionId;
 
 /// A member stays until its rank is this many times the size of the set.
@@ -18,16 +18,16 @@ const STAYS_UNTIL_RANK: f64 = 1.25;
 
 /// One subscription and its counters, as read for a scrape.
 #[derive(Debug)]
-pub struct Sample<'a> {
+pub struct SubscriptionSample<'a> {
     /// Whose counters.
     pub id: &'a SubscriptionId,
     /// The app behind the installation.
     pub app: &'a str,
-    /// Counters.
-    pub stats: &'a Counters,
+    /// SubscriptionCounters.
+    pub stats: &'a SubscriptionCounters,
 }
 
-impl Sample<'_> {
+impl SubscriptionSample<'_> {
     fn failures(&self) -> u64 {
         self.stats.errors.load(Relaxed)
             + self.stats.failed_attempts.load(Relaxed)
@@ -71,7 +71,7 @@ impl TopSubscriptions {
     #[must_use]
     pub fn render(
         &self,
-        mut samples: Vec<Sample<'_>>,
+        mut samples: Vec<SubscriptionSample<'_>>,
         not_matched: impl Fn(&SubscriptionId) -> u64,
     ) -> String {
         if self.size == 0 && self.pinned.is_empty() {
@@ -93,7 +93,7 @@ impl TopSubscriptions {
 
     /// Keeps the samples that have series: pinned ones, members that still rank well, and the
     /// best others, failing ones before busy ones.
-    fn choose(&self, samples: &mut Vec<Sample<'_>>) {
+    fn choose(&self, samples: &mut Vec<SubscriptionSample<'_>>) {
         samples.sort_by_cached_key(|sample| {
             let matched = sample.stats.matched.load(Relaxed);
             std::cmp::Reverse((sample.failures() > 0, matched, sample.failures()))
@@ -124,7 +124,7 @@ impl TopSubscriptions {
     }
 }
 
-fn record(sample: &Sample<'_>, not_matched: u64) {
+fn record(sample: &SubscriptionSample<'_>, not_matched: u64) {
     let labels = [
         ("app", sample.app.to_owned()),
         ("installation", sample.id.installation.to_string()),
@@ -156,18 +156,26 @@ mod tests {
         SubscriptionId { installation: "i".into(), key: format!("k{n}").into() }
     }
 
-    fn sample<'a>(id: &'a SubscriptionId, stats: &'a Counters) -> Sample<'a> {
-        Sample { id, app: "a", stats }
+    fn sample<'a>(
+        id: &'a SubscriptionId,
+        stats: &'a SubscriptionCounters,
+    ) -> SubscriptionSample<'a> {
+        SubscriptionSample { id, app: "a", stats }
     }
 
-    fn render(top: &TopSubscriptions, ids: &[SubscriptionId], stats: &[Counters]) -> String {
+    fn render(
+        top: &TopSubscriptions,
+        ids: &[SubscriptionId],
+        stats: &[SubscriptionCounters],
+    ) -> String {
         top.render(ids.iter().zip(stats).map(|(id, stats)| sample(id, stats)).collect(), |_| 5)
     }
 
     #[test]
     fn failing_subscription_has_series_before_busy_ones() {
         let ids: Vec<_> = (0..3).map(id).collect();
-        let stats: Vec<Counters> = (0..3).map(|_| Counters::default()).collect();
+        let stats: Vec<SubscriptionCounters> =
+            (0..3).map(|_| SubscriptionCounters::default()).collect();
         stats[0].matched.store(100, Relaxed);
         stats[1].matched.store(50, Relaxed);
         stats[2].count_error("boom");
@@ -180,7 +188,8 @@ mod tests {
     #[test]
     fn member_stays_while_it_ranks_near_the_top() {
         let ids: Vec<_> = (0..5).map(id).collect();
-        let stats: Vec<Counters> = (0..5).map(|_| Counters::default()).collect();
+        let stats: Vec<SubscriptionCounters> =
+            (0..5).map(|_| SubscriptionCounters::default()).collect();
         for (n, stats) in stats.iter().enumerate() {
             stats.matched.store(100 - n as u64, Relaxed);
         }
@@ -194,7 +203,8 @@ mod tests {
     #[test]
     fn pinned_subscription_has_series_whatever_its_rank() {
         let ids: Vec<_> = (0..2).map(id).collect();
-        let stats: Vec<Counters> = (0..2).map(|_| Counters::default()).collect();
+        let stats: Vec<SubscriptionCounters> =
+            (0..2).map(|_| SubscriptionCounters::default()).collect();
         stats[0].matched.store(9, Relaxed);
         let top = TopSubscriptions::parse("top:1", &["i/k1".into()]).unwrap();
         let text = render(&top, &ids, &stats);

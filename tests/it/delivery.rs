@@ -22,7 +22,7 @@ use switchyard::domain::{Handler, Secret, SubscriptionId};
 use switchyard::event::{Envelope, Publisher};
 use switchyard::matcher::{Interest, Listen, Listens, Matcher, Owner, Subscription, Terms};
 use switchyard::router::Router;
-use switchyard::telemetry::{Live, SubscriptionStats};
+use switchyard::telemetry::{LiveFeed, SubscriptionStats};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -89,7 +89,7 @@ impl Rig {
             keys: Arc::default(),
             presence: tokio::sync::mpsc::channel(1).0,
         };
-        let live = Live::default();
+        let live = LiveFeed::default();
         let sender = Sender::new(&config.delivery, guard).unwrap();
         let dispatcher = Arc::new(Dispatcher::new(
             &config.delivery,

@@ -3,18 +3,18 @@
 use serde_json::{Value, json};
 use switchyard_expr::{Severity, render};
 
-use super::{Checked, Finding, What, every_code, print_line, summary};
+use super::{Checked, Finding, FindingKind, every_code, print_line, summary};
 
 /// For people: carets, and what is known of filters without mistakes.
 pub(super) fn text(checked: &Checked, valid: bool) -> anyhow::Result<()> {
     let mut shown = 0;
-    for finding in checked.findings.iter().filter(|f| matches!(f.what, What::Module(..))) {
+    for finding in checked.findings.iter().filter(|f| matches!(f.kind, FindingKind::Module(..))) {
         print_line(&sentence(finding))?;
         shown += 1;
     }
     for (at, filter) in checked.filters.iter().enumerate() {
-        let of_filter = checked.findings.iter().filter_map(|finding| match &finding.what {
-            What::Filter(of, diagnostic) if *of == at => Some((**diagnostic).clone()),
+        let of_filter = checked.findings.iter().filter_map(|finding| match &finding.kind {
+            FindingKind::Filter(of, diagnostic) if *of == at => Some((**diagnostic).clone()),
             _ => None,
         });
         let diagnostics: Vec<_> = of_filter.collect();
@@ -42,10 +42,10 @@ pub(super) fn text(checked: &Checked, valid: bool) -> anyhow::Result<()> {
 
 /// A problem of a module, which has no text to draw carets under.
 fn sentence(finding: &Finding) -> String {
-    let What::Module(severity, problem) = &finding.what else { return String::new() };
+    let FindingKind::Module(severity, problem) = &finding.kind else { return String::new() };
     let mut text = format!(
         "{}[{}]: {}\n --> {}#{}\n",
-        word(*severity),
+        severity_name(*severity),
         problem.code,
         problem.message,
         finding.origin,
@@ -57,7 +57,7 @@ fn sentence(finding: &Finding) -> String {
     text
 }
 
-fn word(severity: Severity) -> &'static str {
+fn severity_name(severity: Severity) -> &'static str {
     match severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
@@ -71,15 +71,15 @@ pub(super) fn json(checked: &Checked, valid: bool) -> anyhow::Result<()> {
 }
 
 fn as_json(checked: &Checked, finding: &Finding) -> Value {
-    let mut value = match &finding.what {
-        What::Filter(at, diagnostic) => {
+    let mut value = match &finding.kind {
+        FindingKind::Filter(at, diagnostic) => {
             let source = checked.filters.get(*at).map_or("", |filter| &filter.source);
             render::as_json(diagnostic, source)
         }
-        What::Module(severity, problem) => {
+        FindingKind::Module(severity, problem) => {
             let mut value = json!(problem);
             if let Some(object) = value.as_object_mut() {
-                object.insert("severity".into(), word(*severity).into());
+                object.insert("severity".into(), severity_name(*severity).into());
             }
             value
         }
@@ -91,7 +91,7 @@ fn as_json(checked: &Checked, finding: &Finding) -> Value {
 }
 
 /// A finding by its place in a file.
-struct Placed<'c> {
+struct Annotation<'c> {
     file: &'c str,
     line: usize,
     column: usize,
@@ -101,17 +101,17 @@ struct Placed<'c> {
     message: String,
 }
 
-fn placed<'c>(checked: &'c Checked, finding: &'c Finding) -> Placed<'c> {
+fn annotation<'c>(checked: &'c Checked, finding: &'c Finding) -> Annotation<'c> {
     let with_help = |message: &str, help: Option<&str>| match help {
         Some(help) => format!("{message}; {help}"),
         None => message.to_owned(),
     };
-    match &finding.what {
-        What::Filter(at, diagnostic) => {
+    match &finding.kind {
+        FindingKind::Filter(at, diagnostic) => {
             let filter = checked.filters.get(*at);
             let at = diagnostic.position(filter.map_or("", |filter| &filter.source));
-            let (line, column) = filter.map_or((1, 1), |filter| filter.place(at.offset));
-            Placed {
+            let (line, column) = filter.map_or((1, 1), |filter| filter.position(at.offset));
+            Annotation {
                 file: filter.map_or("", |filter| &filter.file),
                 line,
                 column,
@@ -121,7 +121,7 @@ fn placed<'c>(checked: &'c Checked, finding: &'c Finding) -> Placed<'c> {
                 message: with_help(&diagnostic.message, diagnostic.help.as_deref()),
             }
         }
-        What::Module(severity, problem) => Placed {
+        FindingKind::Module(severity, problem) => Annotation {
             file: &finding.origin,
             line: 1,
             column: 1,
@@ -140,13 +140,13 @@ fn placed<'c>(checked: &'c Checked, finding: &'c Finding) -> Placed<'c> {
 /// `::error file=..,line=..,col=..,title=SY-3103::message`
 pub(super) fn github(checked: &Checked) -> anyhow::Result<()> {
     for finding in &checked.findings {
-        let at = placed(checked, finding);
+        let at = annotation(checked, finding);
         // A property ends at a comma or colon, a message at the end of its line.
         let message = escape(&at.message);
         let file = escape(at.file).replace(',', "%2C").replace(':', "%3A");
         print_line(&format!(
             "::{} file={file},line={},col={},endColumn={},title={}::{message}",
-            word(at.severity),
+            severity_name(at.severity),
             at.line,
             at.column,
             at.end_column,
@@ -176,10 +176,10 @@ pub(super) fn sarif(checked: &Checked) -> anyhow::Result<()> {
         .findings
         .iter()
         .map(|finding| {
-            let at = placed(checked, finding);
+            let at = annotation(checked, finding);
             json!({
                 "ruleId": at.code,
-                "level": word(at.severity),
+                "level": severity_name(at.severity),
                 "message": { "text": at.message },
                 "locations": [{ "physicalLocation": {
                     "artifactLocation": { "uri": at.file },

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 use url::{Host, Url};
 
-use super::Answer;
+use super::Evaluation;
 use crate::cli::UsageError;
 
 const EVALUATE: &str = "/rest/api/3/expression/evaluate";
@@ -27,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// How often a request is sent again that came too soon.
-const PATIENCE: u32 = 5;
+const RETRIES_MAX: u32 = 5;
 /// Longest pause that the site may ask for.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
@@ -90,7 +90,7 @@ impl Jira {
         &self,
         expression: &str,
         context: &Map<String, Value>,
-    ) -> Result<Answer, JiraError> {
+    ) -> Result<Evaluation, JiraError> {
         let variable = |(name, value): (&String, &Value)| {
             (name.clone(), json!({ "type": "json", "value": value }))
         };
@@ -98,13 +98,15 @@ impl Jira {
         let request = json!({ "expression": expression, "context": { "custom": custom } });
         let (status, answer) = self.post(EVALUATE, &request).await?;
         match status {
-            StatusCode::OK => Ok(Answer::Value(answer.get("value").cloned().unwrap_or_default())),
-            _ => Ok(Answer::Error(messages(&answer))),
+            StatusCode::OK => {
+                Ok(Evaluation::Value(answer.get("value").cloned().unwrap_or_default()))
+            }
+            _ => Ok(Evaluation::Error(messages(&answer))),
         }
     }
 
     /// Whether expressions are some, in their order.
-    pub(super) async fn analyse(&self, expressions: &[&str]) -> Result<Vec<Answer>, JiraError> {
+    pub(super) async fn analyse(&self, expressions: &[&str]) -> Result<Vec<Evaluation>, JiraError> {
         let request = json!({ "expressions": expressions });
         let (status, answer) = self.post(ANALYSE, &request).await?;
         let results = answer.get("results").and_then(Value::as_array);
@@ -131,7 +133,7 @@ impl Jira {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                     return Err(JiraError::Refused(status));
                 }
-                StatusCode::TOO_MANY_REQUESTS if tries <= PATIENCE => {
+                StatusCode::TOO_MANY_REQUESTS if tries <= RETRIES_MAX => {
                     tokio::time::sleep(pause).await;
                 }
                 _ => return Err(JiraError::Unexpected { status, body: read() }),
@@ -185,13 +187,13 @@ fn retry_after<B>(answer: &Response<B>) -> Duration {
     Duration::from_secs(seconds).min(PAUSE_MAX)
 }
 
-fn analysed(result: &Value) -> Answer {
+fn analysed(result: &Value) -> Evaluation {
     if result.get("valid").and_then(Value::as_bool) == Some(true) {
-        return Answer::Value("valid".into());
+        return Evaluation::Value("valid".into());
     }
     let errors = result.get("errors").and_then(Value::as_array).into_iter().flatten();
     let messages = errors.filter_map(|error| error.get("message")?.as_str());
-    Answer::Error(messages.collect::<Vec<_>>().join("; "))
+    Evaluation::Error(messages.collect::<Vec<_>>().join("; "))
 }
 
 /// `{"errorMessages": [..], "errors": {..}}` in one line.

@@ -11,14 +11,14 @@ use crate::config::Config;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-fn config() -> config::Delivery {
+fn config() -> config::DeliveryConfig {
     let mut config = Config::defaults().unwrap().delivery;
     config.endpoint_concurrency = 1;
     config.endpoint_queue_max = 1;
     config
 }
 
-fn dispatcher(config: &config::Delivery, edge: Edge) -> (Arc<Dispatcher>, Arc<Edge>) {
+fn dispatcher(config: &config::DeliveryConfig, edge: Edge) -> (Arc<Dispatcher>, Arc<Edge>) {
     let edge = Arc::new(edge);
     let sender = Sender::new(config, Arc::new(Guard::new(config).unwrap())).unwrap();
     let edges = Edges {
@@ -28,7 +28,7 @@ fn dispatcher(config: &config::Delivery, edge: Edge) -> (Arc<Dispatcher>, Arc<Ed
         keys: Arc::default(),
         presence: mpsc::channel(1).0,
     };
-    (Arc::new(Dispatcher::new(config, sender, edges, Random::seeded(1), Live::default())), edge)
+    (Arc::new(Dispatcher::new(config, sender, edges, Random::seeded(1), LiveFeed::default())), edge)
 }
 
 fn delivery(installation: &str, event: &str) -> Delivery {

@@ -1,4 +1,4 @@
-//! Query parameters and pages: one reading of `limit` and of cursors for every list.
+//! QueryParams parameters and pages: one reading of `limit` and of cursors for every list.
 
 use data_encoding::BASE64URL_NOPAD;
 use url::form_urlencoded;
@@ -7,9 +7,9 @@ use super::ApiError;
 use crate::registry::{Problem, code};
 
 /// The parameters of a query; of one given twice, the last counts.
-pub(super) struct Query(Vec<(String, String)>);
+pub(super) struct QueryParams(Vec<(String, String)>);
 
-impl Query {
+impl QueryParams {
     pub(super) fn parse(raw: Option<&str>) -> Self {
         Self(form_urlencoded::parse(raw.unwrap_or_default().as_bytes()).into_owned().collect())
     }
@@ -42,19 +42,19 @@ impl Query {
     pub(super) fn cursor(&self, name: &str) -> Result<Option<String>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let read = BASE64URL_NOPAD.decode(text.as_bytes()).ok();
-        let place = read.and_then(|bytes| String::from_utf8(bytes).ok());
-        place.map(Some).ok_or_else(|| unreadable(name))
+        let position = read.and_then(|bytes| String::from_utf8(bytes).ok());
+        position.map(Some).ok_or_else(|| invalid_cursor(name))
     }
 }
 
 /// A cursor that was not made here.
-pub(super) fn unreadable(name: &str) -> ApiError {
+pub(super) fn invalid_cursor(name: &str) -> ApiError {
     Problem::new(code::FORM, name, "this is no token of an earlier page").into()
 }
 
-/// An opaque cursor for a place in a list.
-pub(super) fn cursor(place: &str) -> String {
-    BASE64URL_NOPAD.encode(place.as_bytes())
+/// An opaque cursor for a position in a list.
+pub(super) fn encode_cursor(position: &str) -> String {
+    BASE64URL_NOPAD.encode(position.as_bytes())
 }
 
 #[cfg(test)]
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn limit_is_taken_inside_its_bounds_only() {
-        let limit = |raw: &str| Query::parse(Some(raw)).limit(7, 100).ok();
+        let limit = |raw: &str| QueryParams::parse(Some(raw)).limit(7, 100).ok();
         assert_eq!(limit(""), Some(7));
         assert_eq!((limit("limit=1"), limit("limit=100")), (Some(1), Some(100)));
         for bad in ["limit=0", "limit=101", "limit=-1", "limit=abc", "limit=", "limit=1.5"] {
@@ -73,9 +73,12 @@ mod tests {
 
     #[test]
     fn cursor_reads_back_and_strange_text_is_refused() {
-        let raw = format!("after={}", cursor("inst-a/käy"));
-        assert_eq!(Query::parse(Some(&raw)).cursor("after").ok().flatten().unwrap(), "inst-a/käy");
-        assert!(Query::parse(Some("after=%21%21")).cursor("after").is_err());
-        assert_eq!(Query::parse(None).cursor("after").ok().flatten(), None);
+        let raw = format!("after={}", encode_cursor("inst-a/käy"));
+        assert_eq!(
+            QueryParams::parse(Some(&raw)).cursor("after").ok().flatten().unwrap(),
+            "inst-a/käy"
+        );
+        assert!(QueryParams::parse(Some("after=%21%21")).cursor("after").is_err());
+        assert_eq!(QueryParams::parse(None).cursor("after").ok().flatten(), None);
     }
 }

@@ -9,8 +9,8 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
 use super::auth::ForgeCaller;
-use super::extract::{Id, JsonObject};
-use super::forge::{Submitted, V2, answer, reported};
+use super::extract::{JsonObject, PathId};
+use super::forge::{ModuleBody, V2, module_response, registered_view};
 use super::operator::discovery_view;
 use super::{ApiError, Shared, route};
 use crate::domain::ModuleKey;
@@ -26,7 +26,7 @@ pub(super) fn routes() -> Router<Shared> {
     for (action, switch) in
         [("pause", Switch::Paused), ("resume", Switch::On), ("disable", Switch::Off)]
     {
-        let act = move |state: State<Shared>, caller: ForgeCaller, key: Id| async move {
+        let act = move |state: State<Shared>, caller: ForgeCaller, key: PathId| async move {
             set(state, caller, key, switch).await
         };
         router = route(router, &format!("{V2}/{{key}}/{action}"), &post(act));
@@ -36,7 +36,7 @@ pub(super) fn routes() -> Router<Shared> {
 
 /// The module of a body, with the key that the vendor's first version lets its author choose.
 fn module(body: Map<String, Value>) -> Result<(ModuleSpec, Option<ModuleKey>), ApiError> {
-    let submitted = Submitted::read(body)?;
+    let submitted = ModuleBody::read(body)?;
     match submitted.key.is_some() {
         true => submitted.keyed().map(|(spec, key)| (spec, Some(key))),
         false => submitted.without_key().map(|spec| (spec, None)),
@@ -88,12 +88,12 @@ async fn batch(
         Some(_) => return Err(Problem::new(code::FORM, "atomic", "this is true or false").into()),
     };
     let items = items.into_iter().map(|item| match item {
-        Value::Object(item) => module(item).map_err(problems),
+        Value::Object(item) => module(item).map_err(problems_of),
         _ => Err(vec![Problem::new(code::FORM, "", "a module is an object")]),
     });
     let results = state.registry.register_batch(id, items.collect(), is_atomic).await?;
     let shown = results.iter().map(|result| match result {
-        Ok(registered) => reported(registered),
+        Ok(registered) => registered_view(registered),
         Err(errors) => json!({"errors": errors}),
     });
     let shown: Vec<Value> = shown.collect();
@@ -101,7 +101,7 @@ async fn batch(
     Ok((status, Json(json!({"result": shown}))).into_response())
 }
 
-fn problems(error: ApiError) -> Vec<Problem> {
+fn problems_of(error: ApiError) -> Vec<Problem> {
     match error {
         ApiError::Invalid(problems) => problems,
         other => vec![Problem::new(code::FORM, "", format!("{other:?}"))],
@@ -111,13 +111,13 @@ fn problems(error: ApiError) -> Vec<Problem> {
 async fn set(
     State(state): State<Shared>,
     caller: ForgeCaller,
-    Id(key): Id,
+    PathId(key): PathId,
     switch: Switch,
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
     state.registry.take_turn(id)?;
     let module = state.registry.switch(id, &key.into(), switch).await?;
-    Ok(answer(&module.into()).into_response())
+    Ok(module_response(&module.into()).into_response())
 }
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ mod tests {
             json!({"type": "t", "data": {}, "key": "a b"}),
         ] {
             let Value::Object(body) = body else { panic!("an object") };
-            assert!(!problems(module(body).unwrap_err()).is_empty());
+            assert!(!problems_of(module(body).unwrap_err()).is_empty());
         }
     }
 }

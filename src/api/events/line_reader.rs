@@ -15,7 +15,7 @@ pub(super) enum Line {
 
 /// Cuts a stream of chunks at line ends. Holds at most one line of the bound and one chunk.
 #[derive(Debug)]
-pub(super) struct Lines<S> {
+pub(super) struct LineReader<S> {
     chunks: S,
     buffer: BytesMut,
     /// Bytes at the start of the buffer that hold no line end.
@@ -26,7 +26,7 @@ pub(super) struct Lines<S> {
     ended: bool,
 }
 
-impl<S, E> Lines<S>
+impl<S, E> LineReader<S>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
 {
@@ -106,7 +106,7 @@ mod tests {
     async fn lines(text: &str, chunk_bytes: usize, bytes_max: usize) -> Vec<(u64, Option<String>)> {
         let chunks = text.as_bytes().chunks(chunk_bytes).map(Bytes::copy_from_slice);
         let chunks: Vec<Result<Bytes, Infallible>> = chunks.map(Ok).collect();
-        let mut lines = Lines::new(stream::iter(chunks), bytes_max);
+        let mut lines = LineReader::new(stream::iter(chunks), bytes_max);
         let mut read = Vec::new();
         while let Some((number, line)) = lines.next().await.unwrap() {
             let text = match line {

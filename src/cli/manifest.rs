@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
 use super::UsageError;
-use super::client::{Client, Refused};
+use super::client::{ApiClient, ErrorStatus};
 
 /// Files below one folder.
 const FILES_MAX: usize = 100_000;
@@ -47,12 +47,12 @@ const INSTALLATION_MEMBERS: &[&str] =
 /// What a file declares; apps sort before installations, which need them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
+pub(super) enum ResourceKind {
     App,
     Installation,
 }
 
-impl Kind {
+impl ResourceKind {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::App => "app",
@@ -78,32 +78,32 @@ impl Kind {
 /// One file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Declared {
-    pub(super) resource: Kind,
+pub(super) struct Manifest {
+    pub(super) resource: ResourceKind,
     pub(super) id: String,
     pub(super) spec: Map<String, Value>,
     /// Of an installation; absent = its modules are none of this file's business.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) modules: Option<Vec<Module>>,
+    pub(super) modules: Option<Vec<ManifestModule>>,
 }
 
 /// A module of an installation.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(super) struct Module {
+pub(super) struct ManifestModule {
     pub(super) key: String,
     #[serde(rename = "type")]
     pub(super) module_type: String,
     pub(super) data: Map<String, Value>,
 }
 
-impl Declared {
+impl Manifest {
     /// Where the router has it.
     pub(super) fn path(&self) -> String {
-        format!("/admin/v1/{}/{}", self.resource.folder(), encoded(&self.id))
+        format!("/admin/v1/{}/{}", self.resource.folder(), path_segment(&self.id))
     }
 
     pub(super) fn module_path(&self, key: &str) -> String {
-        format!("{}/modules/{}", self.path(), encoded(key))
+        format!("{}/modules/{}", self.path(), path_segment(key))
     }
 
     /// Where `export` writes it, below its folder.
@@ -114,26 +114,26 @@ impl Declared {
 }
 
 /// An id as one segment of a path.
-pub(super) fn encoded(id: &str) -> String {
+pub(super) fn path_segment(id: &str) -> String {
     form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 /// Reads the `.json`, `.yaml` and `.yml` files of a folder and those below it, or one file.
-pub(super) fn read(path: &Path) -> anyhow::Result<Vec<Declared>> {
-    let mut found: BTreeMap<(Kind, String), Declared> = BTreeMap::new();
+pub(super) fn read_files(path: &Path) -> anyhow::Result<Vec<Manifest>> {
+    let mut found: BTreeMap<(ResourceKind, String), Manifest> = BTreeMap::new();
     for file in files(path)? {
         let text = std::fs::read_to_string(&file)
             .with_context(|| format!("cannot read {}", file.display()))?;
-        let read: Result<Declared, String> = match file.extension() {
+        let read: Result<Manifest, String> = match file.extension() {
             Some(extension) if extension == "json" => {
                 serde_json::from_str(&text).map_err(|error| error.to_string())
             }
             _ => serde_saphyr::from_str(&text).map_err(|error| error.to_string()),
         };
-        let declared =
+        let manifest =
             read.map_err(|reason| UsageError(format!("{}: {reason}", file.display())))?;
-        let (kind, id) = (declared.resource, declared.id.clone());
-        if found.insert((kind, id.clone()), declared).is_some() {
+        let (kind, id) = (manifest.resource, manifest.id.clone());
+        if found.insert((kind, id.clone()), manifest).is_some() {
             let (file, kind) = (file.display(), kind.as_str());
             bail!(UsageError(format!("{file}: {kind} `{id}` is declared twice")));
         }
@@ -168,27 +168,30 @@ fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// What the router has of a resource; none if it has no such one.
-pub(super) async fn live(client: &Client, wanted: &Declared) -> anyhow::Result<Option<Declared>> {
+pub(super) async fn current(
+    client: &ApiClient,
+    wanted: &Manifest,
+) -> anyhow::Result<Option<Manifest>> {
     let view = match client.send(Method::GET, &wanted.path(), &[], &Value::Null).await {
         Ok(view) => view,
-        Err(error) if error.downcast_ref::<Refused>().is_some_and(|r| r.status == 404) => {
+        Err(error) if error.downcast_ref::<ErrorStatus>().is_some_and(|r| r.status == 404) => {
             return Ok(None);
         }
         Err(error) => return Err(error),
     };
-    of_view(client, wanted.resource, &view).await.map(Some)
+    from_view(client, wanted.resource, &view).await.map(Some)
 }
 
 /// All that the router has.
-pub(super) async fn all(client: &Client) -> anyhow::Result<Vec<Declared>> {
+pub(super) async fn read_router(client: &ApiClient) -> anyhow::Result<Vec<Manifest>> {
     let mut found = Vec::new();
-    for kind in [Kind::App, Kind::Installation] {
+    for kind in [ResourceKind::App, ResourceKind::Installation] {
         let mut cursor = String::new();
         loop {
             let path = format!("/admin/v1/{}?limit={PAGE}{cursor}", kind.folder());
             let page = client.send(Method::GET, &path, &[], &Value::Null).await?;
             for view in page.get("items").and_then(Value::as_array).into_iter().flatten() {
-                found.push(of_view(client, kind, view).await?);
+                found.push(from_view(client, kind, view).await?);
             }
             let Some(next) = page.get("nextCursor").and_then(Value::as_str) else { break };
             cursor = format!("&cursor={next}");
@@ -197,22 +200,26 @@ pub(super) async fn all(client: &Client) -> anyhow::Result<Vec<Declared>> {
     Ok(found)
 }
 
-async fn of_view(client: &Client, resource: Kind, view: &Value) -> anyhow::Result<Declared> {
+async fn from_view(
+    client: &ApiClient,
+    resource: ResourceKind,
+    view: &Value,
+) -> anyhow::Result<Manifest> {
     let id = view.get("id").and_then(Value::as_str).context("a record without an id")?.to_owned();
     let member = |name: &&str| Some(((*name).to_owned(), view.get(*name)?.clone()));
     let spec = resource.members().iter().filter_map(member).filter(|(_, v)| !is_empty(v)).collect();
-    let mut declared = Declared { resource, id, spec, modules: None };
-    if resource == Kind::Installation {
-        let path = format!("{}/modules", declared.path());
+    let mut manifest = Manifest { resource, id, spec, modules: None };
+    if resource == ResourceKind::Installation {
+        let path = format!("{}/modules", manifest.path());
         let mut listed = client.send(Method::GET, &path, &[], &Value::Null).await?;
         let items = listed.get_mut("items").map(Value::take).unwrap_or_else(|| json!([]));
         let items: Vec<Map<String, Value>> = serde_json::from_value(items)?;
         // What was discovered is the app's to declare.
         let own = items.into_iter().filter(|m| m.get("door") != Some(&json!("discovery")));
         let read = own.map(|module| serde_json::from_value(Value::Object(module)));
-        declared.modules = Some(read.collect::<Result<_, _>>()?);
+        manifest.modules = Some(read.collect::<Result<_, _>>()?);
     }
-    Ok(declared)
+    Ok(manifest)
 }
 
 /// Members that say nothing are left out of files, and do not differ from what is absent.
@@ -227,43 +234,45 @@ fn is_empty(value: &Value) -> bool {
 
 /// A step from what the router has to what a file declares.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Step {
+pub(super) enum PlanStep {
     /// Put the resource itself; the members that differ, none when it is new.
     Put(Option<Vec<String>>),
     /// Put a module; true when it is new.
-    PutModule(Module, bool),
+    PutModule(ManifestModule, bool),
     /// Remove a module.
     RemoveModule(String),
 }
 
 /// What it takes; with `prunes` also the removal of modules that the file does not name.
-pub(super) fn plan(wanted: &Declared, live: Option<&Declared>, prunes: bool) -> Vec<Step> {
+pub(super) fn plan(wanted: &Manifest, current: Option<&Manifest>, prunes: bool) -> Vec<PlanStep> {
     let mut steps = Vec::new();
-    match live {
-        None => steps.push(Step::Put(None)),
-        Some(live) => {
-            let differing = differing(wanted.resource, &wanted.spec, &live.spec);
+    match current {
+        None => steps.push(PlanStep::Put(None)),
+        Some(current) => {
+            let differing = differing(wanted.resource, &wanted.spec, &current.spec);
             if !differing.is_empty() {
-                steps.push(Step::Put(Some(differing)));
+                steps.push(PlanStep::Put(Some(differing)));
             }
         }
     }
     let Some(modules) = &wanted.modules else { return steps };
-    let have = live.and_then(|live| live.modules.as_ref()).map_or(&[] as &[Module], |have| have);
+    let existing = current
+        .and_then(|current| current.modules.as_ref())
+        .map_or(&[] as &[ManifestModule], |existing| existing);
     for module in modules {
-        let known = have.iter().find(|known| known.key == module.key);
+        let known = existing.iter().find(|known| known.key == module.key);
         if !known.is_some_and(|known| known.is_same(module)) {
-            steps.push(Step::PutModule(module.clone(), known.is_none()));
+            steps.push(PlanStep::PutModule(module.clone(), known.is_none()));
         }
     }
-    let surplus = have.iter().filter(|known| modules.iter().all(|m| m.key != known.key));
+    let surplus = existing.iter().filter(|known| modules.iter().all(|m| m.key != known.key));
     if prunes {
-        steps.extend(surplus.map(|module| Step::RemoveModule(module.key.clone())));
+        steps.extend(surplus.map(|module| PlanStep::RemoveModule(module.key.clone())));
     }
     steps
 }
 
-impl Module {
+impl ManifestModule {
     /// The key inside of the data need not be repeated.
     fn is_same(&self, other: &Self) -> bool {
         let bare = |module: &Self| {
@@ -276,18 +285,22 @@ impl Module {
 }
 
 /// Members whose values differ. What a file leaves out is as the router has it by default.
-fn differing(kind: Kind, wanted: &Map<String, Value>, live: &Map<String, Value>) -> Vec<String> {
+fn differing(
+    kind: ResourceKind,
+    wanted: &Map<String, Value>,
+    current: &Map<String, Value>,
+) -> Vec<String> {
     let default = |name: &str| match (kind, name) {
-        (Kind::Installation, "licensed") => json!(true),
-        (Kind::Installation, "environment") => json!("PRODUCTION"),
-        (Kind::Installation, "state") => json!("enabled"),
+        (ResourceKind::Installation, "licensed") => json!(true),
+        (ResourceKind::Installation, "environment") => json!("PRODUCTION"),
+        (ResourceKind::Installation, "state") => json!("enabled"),
         _ => Value::Null,
     };
     let value = |spec: &Map<String, Value>, name: &str| {
         let given = spec.get(name).filter(|value| !is_empty(value)).cloned();
         without_secrets(given.unwrap_or_else(|| default(name)))
     };
-    let differs = |name: &&&str| value(wanted, name) != value(live, name);
+    let differs = |name: &&&str| value(wanted, name) != value(current, name);
     kind.members().iter().filter(differs).map(|name| (*name).to_owned()).collect()
 }
 
@@ -309,7 +322,7 @@ fn without_secrets(mut value: Value) -> Value {
 mod tests {
     use super::*;
 
-    fn declared(spec: Value, modules: Value) -> Declared {
+    fn manifest(spec: Value, modules: Value) -> Manifest {
         let text = json!({"resource": "installation", "id": "i", "spec": spec,
             "modules": modules});
         serde_json::from_value(text).unwrap()
@@ -321,34 +334,37 @@ mod tests {
 
     #[test]
     fn plan_holds_what_differs_and_nothing_else() {
-        let wanted = declared(json!({"app": "a"}), json!([module("k", "true"), module("n", "1")]));
+        let wanted = manifest(json!({"app": "a"}), json!([module("k", "true"), module("n", "1")]));
         let mut same = module("k", "true");
         same["data"]["key"] = json!("k");
-        let live = declared(
+        let current = manifest(
             json!({"app": "a", "state": "enabled", "licensed": true, "environment": "PRODUCTION"}),
             json!([same, module("old", "true")]),
         );
-        let added: Module = serde_json::from_value(module("n", "1")).unwrap();
-        let put = Step::PutModule(added, true);
-        assert_eq!(plan(&wanted, Some(&live), false), std::slice::from_ref(&put));
-        assert_eq!(plan(&wanted, Some(&live), true), [put, Step::RemoveModule("old".into())]);
-        assert!(plan(&live, Some(&live), true).is_empty());
+        let added: ManifestModule = serde_json::from_value(module("n", "1")).unwrap();
+        let put = PlanStep::PutModule(added, true);
+        assert_eq!(plan(&wanted, Some(&current), false), std::slice::from_ref(&put));
+        assert_eq!(
+            plan(&wanted, Some(&current), true),
+            [put, PlanStep::RemoveModule("old".into())]
+        );
+        assert!(plan(&current, Some(&current), true).is_empty());
         assert_eq!(plan(&wanted, None, true).len(), 3);
     }
 
     #[test]
     fn secret_that_a_file_gives_is_no_difference() {
-        let app = |endpoint: Value| -> Declared {
+        let app = |endpoint: Value| -> Manifest {
             let spec = json!({"kind": "forge", "endpoints": [endpoint]});
             serde_json::from_value(json!({"resource": "app", "id": "a", "spec": spec})).unwrap()
         };
-        let live = app(json!({"key": "e", "url": "u"}));
+        let current = app(json!({"key": "e", "url": "u"}));
         let same = app(json!({"key": "e", "url": "u", "secret": "s"}));
-        assert!(plan(&same, Some(&live), true).is_empty());
+        assert!(plan(&same, Some(&current), true).is_empty());
         let moved = app(json!({"key": "e", "url": "v"}));
         assert_eq!(
-            plan(&moved, Some(&live), true),
-            [Step::Put(Some(vec!["endpoints".to_owned()]))]
+            plan(&moved, Some(&current), true),
+            [PlanStep::Put(Some(vec!["endpoints".to_owned()]))]
         );
     }
 
@@ -359,12 +375,12 @@ mod tests {
         write("a.yaml", "resource: installation\nid: i\nspec: {app: a}\n").unwrap();
         write("b.json", r#"{"resource": "app", "id": "a", "spec": {}}"#).unwrap();
         write("notes.txt", "not a resource").unwrap();
-        let kinds: Vec<Kind> =
-            read(folder.path()).unwrap().iter().map(|found| found.resource).collect();
-        assert_eq!(kinds, [Kind::App, Kind::Installation]);
+        let kinds: Vec<ResourceKind> =
+            read_files(folder.path()).unwrap().iter().map(|found| found.resource).collect();
+        assert_eq!(kinds, [ResourceKind::App, ResourceKind::Installation]);
         write("c.yml", "resource: app\nid: a\nspec: {}\n").unwrap();
-        assert!(read(folder.path()).unwrap_err().to_string().contains("declared twice"));
+        assert!(read_files(folder.path()).unwrap_err().to_string().contains("declared twice"));
         write("c.yml", "resource: app\nid: a\nspec: {}\nmodlues: []\n").unwrap();
-        assert!(read(folder.path()).unwrap_err().to_string().contains("modlues"));
+        assert!(read_files(folder.path()).unwrap_err().to_string().contains("modlues"));
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::UsageError;
-use super::client::Client;
+use super::client::ApiClient;
 
 /// Which router, and by what right.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ impl ServerArgs {
     ///
     /// # Errors
     /// The address or the token is missing or makes no sense.
-    pub fn client(&self) -> anyhow::Result<Client> {
+    pub fn client(&self) -> anyhow::Result<ApiClient> {
         let token = match &self.token_file {
             Some(file) => std::fs::read_to_string(file)
                 .with_context(|| format!("cannot read {}", file.display()))?,
@@ -38,6 +38,6 @@ impl ServerArgs {
                 UsageError("no operator token: set SWITCHYARD_TOKEN, or give --token-file".into())
             })?,
         };
-        Client::at(&self.server, token.trim())
+        ApiClient::at(&self.server, token.trim())
     }
 }

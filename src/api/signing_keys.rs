@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::extract::{Id, JsonObject};
+use super::extract::{JsonObject, PathId};
 use super::{ApiError, Shared, route};
 use crate::jwt::Rotation;
 
@@ -18,7 +18,7 @@ use crate::jwt::Rotation;
 const CACHE: (header::HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=900");
 
 /// Open to everyone: a key set as of RFC 7517, and single keys as PEM for Connect apps.
-pub(super) fn public() -> Router<Shared> {
+pub(super) fn public_routes() -> Router<Shared> {
     let router = route(Router::new(), "/.well-known/jwks.json", &get(jwks));
     route(router, "/.well-known/connect-keys/{kid}", &get(pem))
 }
@@ -32,7 +32,10 @@ async fn jwks(State(state): State<Shared>) -> impl IntoResponse {
     ([CACHE], Json(state.registry.keys().jwks()))
 }
 
-async fn pem(State(state): State<Shared>, Id(kid): Id) -> Result<impl IntoResponse, ApiError> {
+async fn pem(
+    State(state): State<Shared>,
+    PathId(kid): PathId,
+) -> Result<impl IntoResponse, ApiError> {
     let pem = state.registry.keys().pem(&kid).ok_or(ApiError::NotFound)?;
     Ok(([CACHE, (header::CONTENT_TYPE, "application/x-pem-file")], pem))
 }

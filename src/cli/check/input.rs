@@ -11,19 +11,19 @@ use crate::registry::Problem;
 use crate::registry::review::{not_an_object, review};
 
 /// One trigger, or a filter alone.
-pub(super) struct Subject {
+pub(super) struct CheckInput {
     pub(super) origin: String,
     /// About the module around the filters.
     pub(super) problems: Vec<(Severity, Problem)>,
     pub(super) filters: Vec<FilterText>,
     /// What handlers get; none of a filter alone.
-    pub(super) body: Option<Body>,
+    pub(super) body: Option<PayloadRequest>,
     /// The key of the module, where it has one.
-    pub(super) key: Option<Key>,
+    pub(super) key: Option<ModuleKeyText>,
 }
 
 /// The key of a module and where it stands.
-pub(super) struct Key {
+pub(super) struct ModuleKeyText {
     pub(super) text: String,
     /// The installation that has it; empty where the file is about one.
     pub(super) owner: String,
@@ -32,7 +32,7 @@ pub(super) struct Key {
 }
 
 /// What a module's handler gets of an event.
-pub(super) struct Body {
+pub(super) struct PayloadRequest {
     /// Where the module asks for it: `data.payload.include.fields`.
     pub(super) path: String,
     /// The event types that are delivered.
@@ -56,7 +56,7 @@ pub(super) struct FilterText {
 }
 
 /// An expression that stands alone.
-pub(super) fn expression(file: &str, source: String, events: &[String]) -> Subject {
+pub(super) fn expression(file: &str, source: String, events: &[String]) -> CheckInput {
     let filter = FilterText {
         origin: file.into(),
         file: file.into(),
@@ -66,7 +66,7 @@ pub(super) fn expression(file: &str, source: String, events: &[String]) -> Subje
         events: events.to_vec(),
         delivers_on_error: false,
     };
-    Subject {
+    CheckInput {
         origin: file.into(),
         problems: Vec::new(),
         filters: vec![filter],
@@ -77,7 +77,7 @@ pub(super) fn expression(file: &str, source: String, events: &[String]) -> Subje
 
 /// Tells the forms apart by what they say: a manifest has `modules`, a module `events`, a
 /// registration file one object a line; anything else is an expression.
-pub(super) fn read(file: &str, text: &str, events: &[String]) -> anyhow::Result<Vec<Subject>> {
+pub(super) fn read(file: &str, text: &str, events: &[String]) -> anyhow::Result<Vec<CheckInput>> {
     let is_yaml = file.ends_with(".yml") || file.ends_with(".yaml");
     if is_yaml || text.lines().any(|line| line.trim_end() == "modules:") {
         return manifest(file, text);
@@ -89,50 +89,50 @@ pub(super) fn read(file: &str, text: &str, events: &[String]) -> anyhow::Result<
         return Ok(vec![trigger(file, text, &module, "")]);
     }
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let subjects = lines.map(|(at, line)| {
+    let inputs = lines.map(|(at, line)| {
         let number = at + 1;
         let module = serde_json::from_str::<Value>(line)
             .with_context(|| UsageError(format!("{file}:{number} is no JSON object")))?;
-        let mut subject = trigger(&format!("{file}:{number}"), line, &module, "");
-        for filter in &mut subject.filters {
+        let mut input = trigger(&format!("{file}:{number}"), line, &module, "");
+        for filter in &mut input.filters {
             filter.file = file.into();
             filter.first_line = number;
         }
-        Ok(subject)
+        Ok(input)
     });
-    subjects.collect()
+    inputs.collect()
 }
 
 /// Every trigger of a Forge manifest.
-fn manifest(file: &str, text: &str) -> anyhow::Result<Vec<Subject>> {
+fn manifest(file: &str, text: &str) -> anyhow::Result<Vec<CheckInput>> {
     let manifest: Value =
         serde_saphyr::from_str(text).with_context(|| UsageError(format!("{file} is no YAML")))?;
     let triggers = manifest.pointer("/modules/trigger").and_then(Value::as_array);
     let triggers =
         triggers.with_context(|| UsageError(format!("{file} has no `modules.trigger`")))?;
-    let subjects = triggers.iter().enumerate().map(|(at, module)| {
+    let inputs = triggers.iter().enumerate().map(|(at, module)| {
         let path = format!("modules.trigger[{at}]");
         data(file, text, module, &path)
     });
-    Ok(subjects.collect())
+    Ok(inputs.collect())
 }
 
 /// A module with its `data`, or the data alone.
-fn trigger(file: &str, text: &str, module: &Value, path: &str) -> Subject {
+fn trigger(file: &str, text: &str, module: &Value, path: &str) -> CheckInput {
     match module.get("data") {
         Some(inner) => {
-            let subject = data(file, text, inner, &join(path, "data"));
+            let input = data(file, text, inner, &join(path, "data"));
             let outer = module.as_object().and_then(|module| key(module, path));
-            Subject { key: outer.or(subject.key), ..subject }
+            CheckInput { key: outer.or(input.key), ..input }
         }
         None => data(file, text, module, path),
     }
 }
 
-fn data(file: &str, text: &str, data: &Value, path: &str) -> Subject {
+fn data(file: &str, text: &str, data: &Value, path: &str) -> CheckInput {
     let Some(data) = data.as_object() else {
         let problems = vec![(Severity::Error, not_an_object(path))];
-        return Subject {
+        return CheckInput {
             origin: file.into(),
             problems,
             filters: Vec::new(),
@@ -142,7 +142,7 @@ fn data(file: &str, text: &str, data: &Value, path: &str) -> Subject {
     };
     let path = if path.is_empty() { "trigger" } else { path };
     let review = review(data, path);
-    let body = Body {
+    let body = PayloadRequest {
         path: join(path, "payload.include.fields"),
         events: review.events,
         fields: review.fields,
@@ -159,7 +159,7 @@ fn data(file: &str, text: &str, data: &Value, path: &str) -> Subject {
         events: filter.events,
         delivers_on_error: filter.delivers_on_error,
     });
-    Subject {
+    CheckInput {
         origin: file.into(),
         problems: errors.chain(warnings).collect(),
         filters: filters.collect(),
@@ -168,16 +168,16 @@ fn data(file: &str, text: &str, data: &Value, path: &str) -> Subject {
     }
 }
 
-fn key(module: &Map<String, Value>, path: &str) -> Option<Key> {
+fn key(module: &Map<String, Value>, path: &str) -> Option<ModuleKeyText> {
     let text = module.get("key")?.as_str()?.to_owned();
     let owner = module.get("installationId").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Some(Key { text, owner, path: join(path, "key") })
+    Some(ModuleKeyText { text, owner, path: join(path, "key") })
 }
 
 impl FilterText {
     /// Line and column in the file, both from 1, of a byte of the expression. The start of the file
     /// if it spells the expression in another way, with escapes for example.
-    pub(super) fn place(&self, offset: usize) -> (usize, usize) {
+    pub(super) fn position(&self, offset: usize) -> (usize, usize) {
         let place = self.lines().find_map(|(number, line)| {
             let column = starts_at(line, &self.source)?;
             self.follow(number, column, offset)
@@ -234,8 +234,8 @@ mod tests {
     use super::*;
 
     fn filters(file: &str, text: &str) -> Vec<FilterText> {
-        let subjects = read(file, text, &[]).unwrap();
-        subjects.into_iter().flat_map(|subject| subject.filters).collect()
+        let inputs = read(file, text, &[]).unwrap();
+        inputs.into_iter().flat_map(|input| input.filters).collect()
     }
 
     const MANIFEST: &str = "\
@@ -268,7 +268,7 @@ modules:
     #[test]
     fn places_are_those_of_the_file_also_in_folded_blocks() {
         for filter in filters("manifest.yml", MANIFEST) {
-            let (line, column) = filter.place(filter.source.find("kex").unwrap());
+            let (line, column) = filter.position(filter.source.find("kex").unwrap());
             let there: String =
                 MANIFEST.lines().nth(line - 1).unwrap().chars().skip(column - 1).take(3).collect();
             assert_eq!(there, "kex", "{}", filter.source);
@@ -295,7 +295,7 @@ modules:
         assert_eq!(filters("x.json", &module)[0].origin, "x.json#data.filter.expression");
         let two = filters("x.ndjson", &format!("{module}\n\n{module}\n"));
         assert_eq!(two[1].origin, "x.ndjson:3#data.filter.expression");
-        assert_eq!(two[1].place(0).0, 3);
+        assert_eq!(two[1].position(0).0, 3);
         assert_eq!(filters("x.txt", "event.a == 1\n")[0].source, "event.a == 1");
         assert!(read("x.yml", "a: 1", &[]).is_err());
         assert!(read("x.ndjson", "{}\n{", &[]).is_err());

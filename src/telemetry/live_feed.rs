@@ -5,17 +5,17 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-/// Notices kept for a slow watcher; older ones are skipped and the watcher is told how many.
-const FEED_NOTICES_MAX: usize = 1024;
+/// Notices kept for a slow subscriber; older ones are skipped and the subscriber is told how many.
+const FEED_EVENTS_MAX: usize = 1024;
 
 /// A bounded broadcast of notices. Costs nothing while nobody watches.
 #[derive(Clone, Debug)]
-pub struct Live(broadcast::Sender<Arc<Notice>>);
+pub struct LiveFeed(broadcast::Sender<Arc<LiveEvent>>);
 
 /// One thing that happened to an event or a delivery.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "notice", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Notice {
+pub enum LiveEvent {
     /// An event was matched.
     Routed {
         /// Id of the event.
@@ -48,30 +48,30 @@ pub enum Notice {
     },
 }
 
-impl Default for Live {
+impl Default for LiveFeed {
     fn default() -> Self {
-        Self(broadcast::channel(FEED_NOTICES_MAX).0)
+        Self(broadcast::channel(FEED_EVENTS_MAX).0)
     }
 }
 
-impl Live {
+impl LiveFeed {
     /// Sends the notice that `make` builds, if anybody watches.
-    pub fn tell(&self, make: impl FnOnce() -> Notice) {
-        if self.is_watched() {
-            // Fails only if the last watcher left just now.
+    pub fn publish(&self, make: impl FnOnce() -> LiveEvent) {
+        if self.has_subscribers() {
+            // Fails only if the last subscriber left just now.
             let _ = self.0.send(Arc::new(make()));
         }
     }
 
     /// Whether anybody watches.
     #[must_use]
-    pub fn is_watched(&self) -> bool {
+    pub fn has_subscribers(&self) -> bool {
         self.0.receiver_count() > 0
     }
 
     /// Starts watching: everything told from now on.
     #[must_use]
-    pub fn watch(&self) -> broadcast::Receiver<Arc<Notice>> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<LiveEvent>> {
         self.0.subscribe()
     }
 }
@@ -80,8 +80,8 @@ impl Live {
 mod tests {
     use super::*;
 
-    fn notice(id: &str) -> Notice {
-        Notice::Routed {
+    fn live_event(id: &str) -> LiveEvent {
+        LiveEvent::Routed {
             event_id: id.into(),
             event_type: "avi:jira:created:issue".into(),
             entity: None,
@@ -93,20 +93,20 @@ mod tests {
 
     #[tokio::test]
     async fn watcher_gets_what_is_told_after_it_came() {
-        let live = Live::default();
-        live.tell(|| panic!("nobody watches, so nothing is built"));
-        let mut watcher = live.watch();
-        live.tell(|| notice("e1"));
-        assert_eq!(*watcher.recv().await.unwrap(), notice("e1"));
+        let live = LiveFeed::default();
+        live.publish(|| panic!("nobody watches, so nothing is built"));
+        let mut subscriber = live.subscribe();
+        live.publish(|| live_event("e1"));
+        assert_eq!(*subscriber.recv().await.unwrap(), live_event("e1"));
     }
 
     #[tokio::test]
     async fn slow_watcher_is_told_how_much_it_missed() {
-        let live = Live::default();
-        let mut watcher = live.watch();
-        for n in 0..FEED_NOTICES_MAX + 3 {
-            live.tell(|| notice(&n.to_string()));
+        let live = LiveFeed::default();
+        let mut subscriber = live.subscribe();
+        for n in 0..FEED_EVENTS_MAX + 3 {
+            live.publish(|| live_event(&n.to_string()));
         }
-        assert!(matches!(watcher.recv().await, Err(broadcast::error::RecvError::Lagged(3))));
+        assert!(matches!(subscriber.recv().await, Err(broadcast::error::RecvError::Lagged(3))));
     }
 }

@@ -5,7 +5,7 @@ use crate::domain::SubscriptionId;
 use crate::event::Sample;
 use crate::registry::{Problem, code};
 
-use super::subject::Body;
+use super::input::PayloadRequest;
 
 /// Largest body that the vendor delivers, in bytes; it drops larger ones and tells nobody.
 ///
@@ -13,7 +13,7 @@ use super::subject::Body;
 const BODY_BYTES_MAX: usize = 200_000;
 
 /// A warning if the sample is of a type that the module wants, and too large for the vendor.
-pub(super) fn warning(body: &Body, sample: &Sample) -> Option<Problem> {
+pub(super) fn warning(body: &PayloadRequest, sample: &Sample) -> Option<Problem> {
     let event = sample.event();
     let event_type = event.envelope.event_type.as_str();
     if !body.events.iter().any(|wanted| wanted == event_type) {
@@ -58,8 +58,8 @@ mod tests {
         Sample::read(event).unwrap()
     }
 
-    fn body(event: &str, fields: &[&str]) -> Body {
-        Body {
+    fn body(event: &str, fields: &[&str]) -> PayloadRequest {
+        PayloadRequest {
             path: "data.payload.include.fields".into(),
             events: vec![event.into()],
             fields: fields.iter().map(|field| (*field).into()).collect(),

@@ -17,17 +17,17 @@ use super::Shared;
 
 /// The body of a request that may change something, for those who ask before it is read.
 #[derive(Clone)]
-pub(super) struct HeldBody(pub(super) Bytes);
+pub(super) struct BufferedBody(pub(super) Bytes);
 
 /// Answers a request of a door or of the operator API. See the file header.
-pub(super) async fn answer(State(state): State<Shared>, request: Request, next: Next) -> Response {
+pub(super) async fn serve(State(state): State<Shared>, request: Request, next: Next) -> Response {
     let registry = &state.registry;
     if request.method() == Method::GET {
         registry.catch_up().await;
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();
-    let body = match held(body, state.body_max).await {
+    let body = match buffer_body(body, state.body_max).await {
         Ok(body) => body,
         // Unreadable for the door as well, which says so in its own words.
         Err(error) => {
@@ -35,27 +35,27 @@ pub(super) async fn answer(State(state): State<Shared>, request: Request, next: 
             return next.run(Request::from_parts(parts, broken)).await;
         }
     };
-    parts.extensions.insert(HeldBody(body.clone()));
-    let known = registry.revision();
-    let again = Request::from_parts(parts.clone(), Body::from(body.clone()));
+    parts.extensions.insert(BufferedBody(body.clone()));
+    let known_revision = registry.revision();
+    let retry = Request::from_parts(parts.clone(), Body::from(body.clone()));
     let response = next.clone().run(Request::from_parts(parts, Body::from(body))).await;
     if !response.status().is_client_error() {
         return response;
     }
     registry.catch_up().await;
-    if registry.revision() == known { response } else { next.run(again).await }
+    if registry.revision() == known_revision { response } else { next.run(retry).await }
 }
 
 /// A body in memory; of one longer than `max` as much as shows that it is too long.
-async fn held(mut body: Body, max: usize) -> Result<Bytes, axum::Error> {
-    let mut held = BytesMut::new();
+async fn buffer_body(mut body: Body, max: usize) -> Result<Bytes, axum::Error> {
+    let mut buffered = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
-            held.extend_from_slice(&data);
+            buffered.extend_from_slice(&data);
         }
-        if held.len() > max {
+        if buffered.len() > max {
             break;
         }
     }
-    Ok(held.freeze())
+    Ok(buffered.freeze())
 }
