@@ -1,9 +1,8 @@
-//! Every setting of the router: one struct, units in names, defaults from one file.
+//! The configuration: all settings of the router, with units in their names.
 //!
-//! Precedence: flag > environment (`SWITCHYARD_SECTION__KEY`) > file > built-in default. The
-//! defaults are `deploy/switchyard.default.toml`, built in; it also tells the type of each key, so
-//! that environment values are read as what they are meant to be. An unknown key or variable is an
-//! error, never ignored.
+//! Precedence: flag > environment (`SWITCHYARD_SECTION__KEY`) > file > default. The defaults are
+//! `deploy/switchyard.default.toml`, compiled in; it also defines the type of each key, by which
+//! environment values are parsed. An unknown key or variable is an error.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,10 +13,10 @@ use thiserror::Error;
 use toml::{Table, Value};
 
 const DEFAULTS: &str = include_str!("../deploy/switchyard.default.toml");
-/// Prefix of environment variables that set a key.
+/// Prefix of the environment variables that set a key.
 const ENV_PREFIX: &str = "SWITCHYARD_";
-/// Variables with the prefix that are no keys: the admin token has a short name, the others belong
-/// to the command line.
+/// Variables with the prefix that are not keys: the admin token has a short name, the others are
+/// read by commands.
 const ENV_EXCEPTIONS: &[&str] = &[
     "SWITCHYARD_ADMIN_TOKEN",
     "SWITCHYARD_CONFIG",
@@ -30,7 +29,7 @@ const ENV_EXCEPTIONS: &[&str] = &[
     "SWITCHYARD_TOKEN_FILE",
 ];
 
-/// All settings, complete: every key has a value.
+/// All settings; every key has a value.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -46,11 +45,11 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// What may be registered.
     pub registry: RegistryConfig,
-    /// Attempts, retries, parking and outbound safety.
+    /// Attempts, retries, parking and outbound rules.
     pub delivery: DeliveryConfig,
     /// Bounds on input and registration.
     pub limits: LimitsConfig,
-    /// Metric families with a choice.
+    /// Optional metric families.
     pub metrics: MetricsConfig,
     /// Log output.
     pub log: LogConfig,
@@ -60,9 +59,9 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Address and port of doors, operator API, metrics, probes and console; port 0 = any free one.
+    /// Address and port of all APIs, metrics, probes and console; port 0 = any free port.
     pub listen: String,
-    /// Where apps reach it, such as `https://switchyard.example.com`; empty = where it listens.
+    /// URL by which apps reach it, such as `https://switchyard.example.com`; empty = `listen`.
     pub public_url: String,
 }
 
@@ -86,11 +85,11 @@ pub struct NatsConfig {
     pub credentials_file: String,
     /// First token of every subject, and of stream names in upper case.
     pub prefix: String,
-    /// Copies of each stream in a cluster.
+    /// Replicas of each stream in a cluster.
     pub replicas: usize,
-    /// How long an unanswered publish is waited for before it is sent again with the same id.
+    /// Timeout of a publish, after which it is sent again with the same id.
     pub publish_timeout_ms: u64,
-    /// Folder of the managed server's data and of our own small state.
+    /// Folder of the managed server's data and of local state.
     pub data_dir: PathBuf,
 }
 
@@ -98,23 +97,23 @@ pub struct NatsConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventsConfig {
-    /// Age at which stored events leave the stream, in hours.
+    /// Age at which stored events are deleted, in hours.
     pub max_age_h: u64,
     /// Size of the event stream in bytes.
     pub max_bytes: i64,
-    /// An unacknowledged event is handed out again after this, in seconds.
+    /// Time after which the broker redelivers an unacknowledged event, in seconds.
     pub ack_wait_s: u64,
     /// Window in which a repeated event id is dropped by the broker, in seconds.
     pub dedup_window_s: u64,
-    /// Times an event is handed out after crashes in decode or match before it is a dead letter.
+    /// Deliveries of an event that crashes decode or match before it is dead-lettered.
     pub deliver_max: i64,
-    /// Events worked on at once by one replica.
+    /// Events processed concurrently by one replica.
     pub in_flight_max: usize,
-    /// Bytes of events worked on at once by one replica.
+    /// Bytes of events processed concurrently by one replica.
     pub in_flight_bytes_max: usize,
-    /// Accepts triggers on event names that no catalogue knows, with a warning.
+    /// Accepts triggers on event types that are not in the catalogue, with a warning.
     pub allow_unknown: bool,
-    /// Believes a `selfGenerated` in the published body (buses that serve one app).
+    /// Trusts `selfGenerated` in the published body (for a bus of a single app).
     pub trust_body_self: bool,
 }
 
@@ -142,9 +141,9 @@ pub struct IngestSiteConfig {
 pub struct RegistryConfig {
     /// Stores Forge module types other than `trigger` without routing them.
     pub accept_inert_types: bool,
-    /// How long discovered modules are kept before the app is asked again, in seconds.
+    /// Interval of discovery, in seconds.
     pub discovery_life_s: u32,
-    /// How long a signing key signs before another takes over, in hours.
+    /// Rotation interval of signing keys, in hours.
     pub signing_key_life_h: u32,
 }
 
@@ -152,32 +151,32 @@ pub struct RegistryConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeliveryConfig {
-    /// Lets endpoints use plain `http`.
+    /// Allows endpoints with plain `http`.
     pub allow_http: bool,
-    /// Address ranges that are open although private.
+    /// Private address ranges that are allowed.
     pub allow_cidrs: Vec<IpNet>,
-    /// Ports beyond 443, 8443 (and 80 with `allow_http`); `["any"]` opens all.
+    /// Ports allowed in addition to 443, 8443 (and 80 with `allow_http`); `["any"]` allows all.
     pub allow_ports: Vec<String>,
     /// Deadline of one attempt, in milliseconds.
     pub timeout_ms: u64,
-    /// Attempts running at once to one endpoint.
+    /// Concurrent attempts to one endpoint.
     pub endpoint_concurrency: usize,
-    /// Most deliveries waiting in memory for one endpoint; more, and those whose turn cannot be
-    /// expected before they would be parked anyway, are parked at once.
+    /// Maximum number of deliveries queued in memory for one endpoint. Further ones, and those that
+    /// are not expected to start within `park_after_ms`, are parked at once.
     pub endpoint_queue_max: usize,
-    /// Attempts running at once, all endpoints together.
+    /// Concurrent attempts to all endpoints.
     pub concurrency: usize,
-    /// A delivery that waited longer than this for its turn is parked, in milliseconds.
+    /// Time in the queue after which a delivery is parked, in milliseconds.
     pub park_after_ms: u64,
     /// Delay before attempt 2, 3, ... in seconds; its length plus one is the number of attempts.
     pub retry_schedule_s: Vec<u64>,
-    /// Random share added to or taken from each delay, 0.0 to 1.0.
+    /// Jitter: random fraction added to or subtracted from each delay, 0.0 to 1.0.
     pub retry_jitter: f64,
-    /// Size of the parking stream in deliveries; when it is full, pulling events stops.
+    /// Capacity of the parking stream in deliveries; while it is full, no events are pulled.
     pub parked_max: u64,
-    /// Largest body sent to a handler, in bytes.
+    /// Maximum body sent to a handler, in bytes.
     pub payload_max: usize,
-    /// Most bytes read of a handler's answer.
+    /// Maximum number of bytes read of a handler's response.
     pub response_max: usize,
 }
 
@@ -185,29 +184,29 @@ pub struct DeliveryConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Largest request body, in bytes.
+    /// Maximum request body, in bytes.
     pub body: usize,
-    /// Largest event body, in bytes.
+    /// Maximum event body, in bytes.
     pub event: usize,
-    /// Dynamic modules of one installation.
+    /// Maximum number of dynamic modules of one installation.
     pub modules_per_installation: usize,
-    /// Dynamic modules of a Connect installation in Jira.
+    /// Maximum number of dynamic modules of a Connect installation in Jira.
     pub connect_modules_jira: usize,
-    /// Dynamic modules of a Connect installation in Confluence.
+    /// Maximum number of dynamic modules of a Connect installation in Confluence.
     pub connect_modules_confluence: usize,
-    /// Dynamic webhooks of one app in one site.
+    /// Maximum number of dynamic webhooks of one app in one site.
     pub webhooks_per_app: usize,
-    /// Dynamic webhooks of one OAuth app in one site for one user.
+    /// Maximum number of dynamic webhooks of one OAuth app in one site for one user.
     pub webhooks_per_user: usize,
-    /// How long a dynamic webhook lives unless it is refreshed, in hours.
+    /// Lifetime of a dynamic webhook unless it is refreshed, in hours.
     pub webhook_life_h: u64,
-    /// Distinct entity-property paths of one installation.
+    /// Maximum number of distinct entity-property paths of one installation.
     pub property_paths_per_installation: usize,
     /// Registrations per second of one installation; 0 = unlimited.
     pub registration_rate: u32,
-    /// Registrations at once of one installation.
+    /// Burst of registrations of one installation.
     pub registration_burst: u32,
-    /// Steps of one filter evaluation.
+    /// Step budget of one filter evaluation.
     pub steps: u32,
 }
 
@@ -231,7 +230,7 @@ pub struct LogConfig {
     pub filter: String,
 }
 
-/// Why the configuration cannot be used; says where and what to write instead.
+/// Why the configuration is rejected; the message says where, and what to write instead.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -239,19 +238,19 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// A key that is no setting.
+    /// A key that does not exist.
     #[error("{origin}: unknown key `{path}`{excerpt}\nhelp: {help}")]
     UnknownKey {
         /// File or variable.
         origin: String,
         /// The key with its sections.
         path: String,
-        /// The line that has it, drawn; empty for a variable.
+        /// Excerpt of the file with the key marked; empty for a variable.
         excerpt: String,
-        /// What was meant, or what there is.
+        /// The nearest key, or the known keys.
         help: String,
     },
     /// The file is not TOML, or a key is of the wrong type.
@@ -265,16 +264,16 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// The built-in defaults.
+    /// Returns the built-in defaults.
     ///
     /// # Errors
-    /// Never, as long as the default file is well-formed; a test holds that.
+    /// Never, as long as the default file is valid, which a test checks.
     pub fn defaults() -> Result<Self, ConfigError> {
         Self::from_sources(None, std::iter::empty())
     }
 
-    /// Defaults, overlaid by `file` if given, overlaid by the `SWITCHYARD_*` variables of this
-    /// process.
+    /// Loads the defaults, overridden by `file` if given, overridden by the `SWITCHYARD_*`
+    /// variables of this process.
     ///
     /// # Errors
     /// The file cannot be read, or a key or variable is unknown or of the wrong type.
@@ -283,7 +282,7 @@ impl Config {
         Self::from_sources(file, variables)
     }
 
-    /// As [`Config::load`], with the variables given.
+    /// As [`Config::load`], with the given variables.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -317,7 +316,7 @@ impl Config {
     }
 }
 
-/// The operator's token for commands that talk to a router: `SWITCHYARD_TOKEN`, else
+/// Returns the admin token for commands that call a router: `SWITCHYARD_TOKEN`, else
 /// `SWITCHYARD_ADMIN_TOKEN`.
 #[must_use]
 pub fn client_token() -> Option<String> {
@@ -326,8 +325,8 @@ pub fn client_token() -> Option<String> {
     named("SWITCHYARD_TOKEN").or_else(|| named("SWITCHYARD_ADMIN_TOKEN"))
 }
 
-/// Where `nats-server` may be, best first: `NATS_SERVER`, the folders of `PATH`, `.tools/nats/bin`.
-/// Not every path need exist.
+/// Returns paths of `nats-server` in order of preference: `NATS_SERVER`, the folders of `PATH`,
+/// `.tools/nats/bin`. They need not exist.
 #[must_use]
 pub fn nats_server_candidates() -> Vec<PathBuf> {
     let named = std::env::var_os("NATS_SERVER").map(PathBuf::from);
@@ -344,7 +343,7 @@ fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
     })
 }
 
-/// Whether keys under this path are free names rather than settings.
+/// Whether the keys under this path are names of sites rather than settings.
 fn has_dynamic_keys(path: &str) -> bool {
     matches!(path, "ingest.jira" | "ingest.confluence")
 }
@@ -363,7 +362,7 @@ fn overlay(base: &mut Table, over: Table, origin: &str, path: &str) -> Result<()
     Ok(())
 }
 
-/// Says what was meant, where that can be guessed, otherwise all there is.
+/// Returns the error of an unknown key, with the nearest key or all known keys as help.
 fn unknown_key(known: &Table, origin: &str, path: &str) -> ConfigError {
     let name = path.rsplit('.').next().unwrap_or(path);
     let names = || known.keys().map(String::as_str);
@@ -380,7 +379,7 @@ fn unknown_key(known: &Table, origin: &str, path: &str) -> ConfigError {
 }
 
 impl ConfigError {
-    /// The same with the line of `text` that has the unknown key, and a caret under it.
+    /// Adds an excerpt of `text` with the unknown key marked by carets.
     fn with_excerpt(self, text: &str) -> Self {
         let Self::UnknownKey { origin, path, help, .. } = self else { return self };
         let excerpt = key_excerpt(text, &path).unwrap_or_default();
@@ -388,7 +387,7 @@ impl ConfigError {
     }
 }
 
-/// ` --> 3:1` and the line with carets below the key, or the part of its section's name.
+/// Renders ` --> 3:1` and the line with carets below the key, or below the section's name.
 fn key_excerpt(text: &str, path: &str) -> Option<String> {
     let mut section = String::new();
     for (at, line) in text.lines().enumerate() {
@@ -456,7 +455,7 @@ fn set_site_secret(
     }
 }
 
-/// Reads an environment value as the type its default has; lists are split at commas.
+/// Parses an environment value as the type of its default; lists are split at commas.
 fn parse_as(default: &Value, text: &str) -> Option<Value> {
     Some(match default {
         Value::String(_) => Value::String(text.into()),
@@ -516,14 +515,14 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_variable_is_refused_by_name() {
+    fn misspelt_variable_is_rejected_by_name() {
         let error = with(&[("SWITCHYARD_DELIVERY__ALOW_HTTP", "true")]).unwrap_err().to_string();
         assert!(error.contains("SWITCHYARD_DELIVERY__ALOW_HTTP"), "{error}");
         assert!(error.contains("alow_http"), "{error}");
     }
 
     #[test]
-    fn misspelt_key_of_a_file_is_drawn_with_what_was_meant() {
+    fn misspelt_key_of_a_file_is_shown_with_the_nearest_key() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("switchyard.toml");
         let refused = |text: &str| {
@@ -548,12 +547,12 @@ help: did you mean `allow_http`?";
     }
 
     #[test]
-    fn value_of_the_wrong_type_is_refused() {
+    fn value_of_the_wrong_type_is_rejected() {
         assert!(with(&[("SWITCHYARD_LIMITS__STEPS", "many")]).is_err());
     }
 
     #[test]
-    fn file_overlays_defaults_and_unknown_keys_are_refused() {
+    fn file_overrides_defaults_and_unknown_keys_are_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("switchyard.toml");
         std::fs::write(&path, "[limits]\nsteps = 9\n").unwrap();

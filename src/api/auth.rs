@@ -1,4 +1,5 @@
-//! Who calls: operators by the admin token, Forge apps by the token of their installation.
+//! Authenticates callers: operators by the admin token, Forge apps by an installation token or a
+//! system token.
 
 use std::sync::Arc;
 
@@ -16,12 +17,14 @@ use crate::domain::Secret;
 use crate::jwt::system::{self, Unnamed};
 use crate::registry::{InstallationState, LiveInstallation, Registry, digest};
 
-/// Carries on whose behalf a container calls. **Source:** Forge containers reference.
+/// Header that names the principal a container calls for.
+///
+/// **Source:** Forge containers reference.
 const PROXY_AUTHORIZATION: &str = "forge-proxy-authorization";
-/// Paths that only a container's proxy calls.
+/// Prefix of the paths that only a container's proxy calls.
 const CONTAINER_PATHS: &str = "/atlassian/";
 
-/// Lets requests with the admin token pass.
+/// Middleware that rejects requests without the admin token.
 pub(super) async fn require_admin(
     State(state): State<Shared>,
     request: Request,
@@ -35,15 +38,15 @@ pub(super) async fn require_admin(
     }
 }
 
-/// Whether `presented` is the operator's token; an empty token is nobody's.
+/// Whether `presented` is the operator's token; an empty `token` matches nothing.
 #[must_use]
 pub fn is_operator(token: &Secret, presented: &str) -> bool {
     let expected = token.reveal();
-    // Digests have one length, so the comparison tells nothing about the token's.
+    // Digests have equal length, so the comparison does not leak the length of the token.
     !expected.is_empty() && bool::from(Sha256::digest(presented).ct_eq(&Sha256::digest(expected)))
 }
 
-/// A Forge app, acting for one enabled installation.
+/// A Forge app authenticated for one enabled installation.
 pub(super) struct ForgeCaller {
     pub(super) installation: Arc<LiveInstallation>,
 }
@@ -63,11 +66,11 @@ impl FromRequestParts<Shared> for ForgeCaller {
     }
 }
 
-/// Why a caller is refused.
+/// Why authentication failed.
 struct AuthError {
-    /// For metrics.
+    /// Label value of the metric.
     reason: &'static str,
-    /// For how long its token, which was ours, has been too old.
+    /// Seconds since expiry, if we issued the token and it has expired.
     expired_s: Option<i64>,
 }
 
@@ -77,7 +80,8 @@ impl From<&'static str> for AuthError {
     }
 }
 
-/// `proxied` callers must say on whose behalf they call; others may.
+/// Authenticates a Forge app. Calls through a container's proxy (`proxied`) must name a principal;
+/// others may.
 fn forge_caller(
     headers: &HeaderMap,
     proxied: bool,
@@ -104,7 +108,7 @@ fn forge_caller(
     Ok(ForgeCaller { installation })
 }
 
-/// The installation named by a token that we handed to its remote with an event.
+/// Returns the installation named by a system token, which its remote received with an event.
 fn by_system_token(registry: &Registry, token: &str) -> Result<Arc<LiveInstallation>, AuthError> {
     let now_s = clock::now_ms().div_euclid(1000);
     let named = system::bearer(registry.keys(), token, now_s);
@@ -116,7 +120,7 @@ fn by_system_token(registry: &Registry, token: &str) -> Result<Arc<LiveInstallat
     found.filter(|found| found.record.app == app).ok_or(AuthError::from("unknown_token"))
 }
 
-/// The token of `Authorization: Bearer <token>`; the scheme's case does not matter.
+/// Returns the token of `Authorization: Bearer <token>`; the scheme is case-insensitive.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
@@ -124,7 +128,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// On whose behalf `Forge as=app,id=<invocation id>` calls: `app` unless it says otherwise.
+/// Returns the principal of `Forge as=app,id=<invocation id>`; `app` by default, none if malformed.
 fn acting_principal(value: &str) -> Option<&str> {
     let mut acting_principal = "app";
     let mut has_id = false;
@@ -148,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn bearer_scheme_is_read_in_any_case_and_others_are_not() {
+    fn bearer_scheme_is_case_insensitive_and_other_schemes_are_ignored() {
         assert_eq!(bearer(&headers("Bearer abc")), Some("abc"));
         assert_eq!(bearer(&headers("bearer  abc ")), Some("abc"));
         for other in ["Bearer", "Bearer ", "JWT abc", "abc", ""] {
@@ -157,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn proxy_header_needs_an_id_and_acts_as_the_app_by_default() {
+    fn proxy_header_requires_an_id_and_defaults_to_the_app() {
         assert_eq!(acting_principal("Forge id=1"), Some("app"));
         assert_eq!(acting_principal("Forge as=user,id=1,accountId=2"), Some("user"));
         for malformed in ["Forge as=app", "Forge", "Forge id", "Bearer id=1", "Forge id="] {

@@ -1,4 +1,4 @@
-//! What a module would make of an event: whether it would be delivered, and which stage decides.
+//! Dry run of a module on an event: whether it would be delivered, and which stage decides.
 
 use axum::extract::State;
 use axum::routing::post;
@@ -16,17 +16,18 @@ use crate::domain::SubscriptionId;
 use crate::event::Sample;
 use crate::registry::{LiveInstallation, Problem, TRIGGER, Trigger, TriggerFilter, code};
 
-/// For apps.
+/// Returns the Forge route.
 pub(super) fn forge_routes() -> Router<Shared> {
     route(Router::new(), &format!("{V2}:test"), &post(test))
 }
 
-/// For operators.
+/// Returns the operator's route.
 pub(super) fn routes() -> Router<Shared> {
     route(Router::new(), "/subscriptions/{id}/test", &post(test_subscription))
 }
 
-/// `{"event": {..}}` with the module, as it would be registered, or with the `key` of one that is.
+/// Tests `{"event": {..}}` with a module as it would be registered, or with the `key` of a
+/// registered one.
 async fn test(
     State(state): State<Shared>,
     caller: ForgeCaller,
@@ -39,7 +40,7 @@ async fn test(
         Some(key) if body.len() == 1 => registered(&caller.installation, key)?,
         _ => {
             let spec = ModuleBody::read(body)?.without_key()?;
-            // What cannot be registered cannot be tried either, and says so the same way.
+            // A module that cannot be registered is rejected with the same problems.
             state.registry.validate(id, spec.clone(), None)?;
             Trigger::read(&spec.data, "data").map_err(ApiError::Invalid)?
         }
@@ -71,7 +72,8 @@ fn registered(installation: &LiveInstallation, key: &str) -> Result<Trigger, Api
     Trigger::read(&module.data.read(), "data").map_err(ApiError::Invalid)
 }
 
-/// `{"delivered", "stage", "reason", "explanation"?}`; the stages are those of matching, in order.
+/// Returns `{"delivered", "stage", "reason", "explanation"?}`; the stages are those of matching, in
+/// order.
 fn dry_run(trigger: &Trigger, is_licensed: bool, event: Value) -> Result<Value, ApiError> {
     let inside = event.get("data").filter(|data| data.get("eventType").is_some());
     let body = inside.unwrap_or(&event);
@@ -80,7 +82,7 @@ fn dry_run(trigger: &Trigger, is_licensed: bool, event: Value) -> Result<Value, 
     let wanted =
         trigger.events.iter().find(|wanted| wanted.event_type.value.as_str() == event_type);
     let Some(wanted) = wanted else {
-        let reason = format!("the trigger does not listen to `{event_type}`");
+        let reason = format!("the trigger is not subscribed to `{event_type}`");
         return Ok(decision(false, "event", &reason));
     };
     let Some(filter) = &wanted.filter else {
@@ -102,7 +104,7 @@ fn evaluate(filter: &TriggerFilter, event: Value) -> Result<Value, ApiError> {
     let sample = Sample::read(event)
         .map_err(|error| Problem::new(code::FORM, "event", error.to_string()))?;
     let explained = explain::explain(&expression.value, &sample.view(), &Env::at(clock::now_ms()));
-    // It was accepted before, so that this cannot fail.
+    // The filter was accepted at registration, so it compiles.
     let explained = explained
         .map_err(|_| Problem::new(code::FORM, "data.filter", "the filter cannot be evaluated"))?;
     let on_error = filter.on_error.unwrap_or_default();
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn stage_that_decides_is_named() {
+    fn dry_run_names_the_stage_that_decides() {
         let ops = "event.issue.fields.project.key == 'OPS'";
         let event = |key: &str| {
             json!({"eventType": "avi:jira:created:issue",

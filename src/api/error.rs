@@ -1,7 +1,7 @@
-//! What callers see of an error: the only place that maps errors to HTTP.
+//! Maps errors to HTTP responses, in the formats of the three registration APIs.
 //!
-//! The message for the caller is apart from the detail for the log: an internal failure shows as
-//! such and no more.
+//! Only this module knows HTTP status codes of errors. Details of an internal failure go to the
+//! log; the response says only that it is internal.
 
 use std::time::Duration;
 
@@ -23,15 +23,15 @@ const NOT_CONNECT: &str = "The request is not from a Connect app.";
 /// **Source:** Jira Cloud platform, webhooks, the response 403.
 const NOT_AN_APP: &str = "Only Connect and OAuth 2.0 apps can use this operation";
 const INTERNAL: &str = "An internal error occurred";
-/// When to try again after storage did not response.
+/// `Retry-After` when the store did not answer.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
-/// When to send an event again that the broker did not confirm.
+/// `Retry-After` when the broker did not confirm an event.
 const PUBLISH_RETRY: Duration = Duration::from_secs(5);
-/// Code of a refusal because the backlog is near its limit.
+/// Code of an event rejected because the backlog is near its limit.
 pub(super) const BACKLOG: &str = "SY-5013";
 
-/// The code of an event that was not stored.
+/// Returns the code of a failed publish.
 pub(super) fn publish_code(error: &PublishError) -> &'static str {
     match error {
         PublishError::Unconfirmed { .. } => "SY-5011",
@@ -39,58 +39,58 @@ pub(super) fn publish_code(error: &PublishError) -> &'static str {
     }
 }
 
-/// Why a request was not served.
+/// Why a request failed.
 #[derive(Debug)]
 pub enum ApiError {
-    /// The caller may not do this; the reason is for metrics only.
+    /// Authentication failed; the reason is a metric label and is not shown to the caller.
     Unauthorized(&'static str),
-    /// The caller's token was one of ours, and is too old.
+    /// We issued the caller's token, and it has expired.
     TokenExpired {
-        /// For how long, in seconds.
+        /// Seconds since it expired.
         ago_s: i64,
     },
-    /// The operator's token is absent or wrong.
+    /// The admin token is missing or wrong.
     NotAnOperator,
     /// The request is not signed by a Connect app.
     NotConnect,
-    /// The caller is no app that may have webhooks.
+    /// The caller is not an app that may register webhooks.
     NotAnApp,
-    /// The body cannot be read.
+    /// The body cannot be read or is not JSON.
     Malformed(String),
     /// The body is too large.
     BodyTooLarge {
         /// The bound, in bytes.
         max: usize,
     },
-    /// The request can be read but not accepted.
+    /// The request is well-formed but not valid.
     Invalid(Vec<Problem>),
-    /// There is no such record.
+    /// The record does not exist.
     NotFound,
-    /// There is no such path.
+    /// The path does not exist.
     NoSuchPath,
     /// The path exists, but not with this method.
     MethodNotAllowed,
-    /// A request that brings events cannot be read.
+    /// A request that submits events is malformed.
     BadEvents {
-        /// Of the problem.
+        /// Code of the problem.
         code: &'static str,
         /// What is wrong.
         message: String,
     },
-    /// The signature of a webhook is absent or wrong.
+    /// The signature of a webhook is missing or wrong.
     BadSignature,
-    /// What was sent is no event.
+    /// The body is not an event.
     NoEvent(DecodeError),
-    /// The event stream is so full that events nobody has read yet would be evicted soon.
+    /// The event stream is nearly full of unacknowledged events.
     Backlog {
-        /// When to try again.
+        /// Seconds until a retry.
         retry_after_s: u64,
     },
     /// The broker did not confirm an event, or refused it.
     Unpublished(PublishError),
-    /// What is asked for cannot be had now; the detail is for the log.
+    /// The broker did not answer a read; the detail goes to the log.
     Unavailable(String),
-    /// The registry refused, or failed.
+    /// The registry rejected the request, or failed.
     Register(RegisterError),
 }
 
@@ -106,7 +106,7 @@ impl From<Problem> for ApiError {
     }
 }
 
-/// An error as callers get it: `{message, errors}`.
+/// An error as a response: its status, and the body `{message, errors}`.
 #[derive(Debug, Serialize)]
 struct ErrorResponse {
     #[serde(skip)]
@@ -123,18 +123,18 @@ impl ErrorResponse {
         Self { status, message: message.into(), errors: Vec::new(), retry_after: None }
     }
 
-    /// The message and a code for it.
+    /// A response with a single problem, whose text is also the message.
     fn coded(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let message = message.into();
         let errors = vec![Problem::new(code, "", message.clone())];
         Self { errors, ..Self::new(status, message) }
     }
 
-    /// Only who holds a token that we signed learns that it is too old.
+    /// Shown only to holders of a token that we signed.
     fn expired(ago_s: i64) -> Self {
         let ago = if ago_s < 120 { format!("{ago_s} s") } else { format!("{} min", ago_s / 60) };
         let problem = Problem::new("SY-1109", "", format!("token refused: it expired {ago} ago"))
-            .with_help("take the token that came with the latest event");
+            .with_help("use the token that came with the latest event");
         let errors = vec![problem];
         Self { errors, ..Self::new(StatusCode::UNAUTHORIZED, AUTHORIZATION_FAILED) }
     }
@@ -206,7 +206,7 @@ impl From<ApiError> for ErrorResponse {
                     .with_retry_after(PUBLISH_RETRY)
             }
             ApiError::Unavailable(reason) => {
-                error!(reason, "the broker does not answer");
+                error!(reason, "broker read timed out");
                 let message = "the broker does not answer in time";
                 Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", message)
                     .with_retry_after(STORE_RETRY)
@@ -256,7 +256,7 @@ fn from_register_error(error: RegisterError) -> ErrorResponse {
 }
 
 impl ErrorResponse {
-    /// The response with `body` in its place.
+    /// Renders the response with another `body`.
     fn respond(&self, status: StatusCode, scheme: &'static str, body: impl Serialize) -> Response {
         let mut http_response = (status, Json(body)).into_response();
         if let Some(wait) = self.retry_after {
@@ -272,7 +272,7 @@ impl ErrorResponse {
         http_response
     }
 
-    /// What the products of old know as a bad request is 422 at the younger doors.
+    /// The status in Connect's and Jira's APIs, which answer 400 where ours answer 422.
     fn legacy_status(&self) -> StatusCode {
         match self.status {
             StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
@@ -280,7 +280,7 @@ impl ErrorResponse {
         }
     }
 
-    /// Every sentence of it, for doors whose answers have no list of problems.
+    /// The problems as sentences, for APIs whose error format has no list of problems.
     fn sentences(&self) -> Vec<String> {
         match self.errors.as_slice() {
             [] => vec![self.message.clone()],
@@ -296,7 +296,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// An error in the form of the Connect door: `{message}`, whatever is wrong with a request as 400.
+/// An error in the format of the Connect API: `{message}`, with 400 for any invalid request.
 #[derive(Debug)]
 pub(super) struct ConnectError(ApiError);
 
@@ -314,7 +314,7 @@ impl IntoResponse for ConnectError {
     }
 }
 
-/// An error in the form of Jira's REST API: `{errorMessages, errors}`.
+/// An error in the format of Jira's REST API: `{errorMessages, errors}`.
 #[derive(Debug)]
 pub(super) struct WebhookError(ApiError);
 
@@ -343,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn internal_detail_stays_in_the_log() {
+    fn internal_error_detail_is_not_shown_to_the_caller() {
         let reason = "disk on fire".to_owned();
         let response = ErrorResponse::from(ApiError::from(RegisterError::Document {
             key: "inst.x".into(),

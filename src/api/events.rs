@@ -1,4 +1,4 @@
-//! The door for publishers without a broker: events into the event stream, one or a file of them.
+//! Publishes events over HTTP to the event stream: one event, or a file of them.
 //!
 //! | `Content-Type` | body |
 //! |---|---|
@@ -6,8 +6,8 @@
 //! | `application/cloudevents+json` | one CloudEvents document with the event as `data` |
 //! | any other | one event; site and type in the query, its id in `ce-id` or `Nats-Msg-PathId` |
 //!
-//! A file is read line by line while earlier lines are being stored, in bounded memory. A bad line is
-//! reported under its number and never stops the rest.
+//! A file is read line by line, in bounded memory, while earlier lines are being stored. An invalid
+//! line is reported by its number and does not stop the rest.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -40,14 +40,14 @@ mod tests;
 
 /// Longest line of a file, in bytes.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
-/// Events of one file being stored at once.
+/// Events of one file that are stored concurrently.
 const IN_FLIGHT_MAX: usize = 256;
-/// Bytes of one file being stored at once.
+/// Bytes of one file that are stored concurrently.
 const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Rejected lines listed in an answer; more are only counted.
+/// Rejected lines listed in a response; further ones are only counted.
 const REJECTED_LISTED_MAX: usize = 1000;
 
-/// Request headers that say something about a single event.
+/// Request headers that belong to a single event.
 const EVENT_HEADERS: &[&str] = &[
     "content-type",
     "ce-id",
@@ -58,10 +58,10 @@ const EVENT_HEADERS: &[&str] = &[
     "traceparent",
 ];
 
-/// What the door needs.
+/// State of the publish endpoint.
 #[derive(Clone)]
 pub struct EventsState {
-    /// Takes the events.
+    /// Stores the events.
     pub publisher: Arc<dyn Publisher>,
     /// Largest body of a single event, envelope included, in bytes.
     pub body_bytes_max: usize,
@@ -69,7 +69,7 @@ pub struct EventsState {
     pub event_bytes_max: usize,
 }
 
-/// `POST /admin/v1/events`; whoever mounts it asks for the operator's token.
+/// Returns the route `POST /admin/v1/events`, without authentication: the caller adds it.
 pub fn routes(state: EventsState) -> Router {
     Router::new()
         .route("/admin/v1/events", post(publish_events))
@@ -77,7 +77,7 @@ pub fn routes(state: EventsState) -> Router {
         .with_state(state)
 }
 
-/// Site and type of a single event.
+/// Query parameters: site and type of a single event.
 #[derive(Debug, Deserialize)]
 struct EventQuery {
     #[serde(rename = "cloudId")]
@@ -134,7 +134,7 @@ async fn store_one(
     Ok(report)
 }
 
-/// Stores the lines of a file, several at once, and reports on them in their order.
+/// Stores the lines of a file concurrently and reports on them in order.
 async fn store_ndjson(state: &EventsState, body: Body) -> Result<UploadReport, ApiError> {
     let mut lines = LineReader::new(body.into_data_stream(), LINE_BYTES_MAX);
     let mut decoder = Decoder::new(state.event_bytes_max, false);
@@ -168,11 +168,12 @@ async fn store_ndjson(state: &EventsState, body: Body) -> Result<UploadReport, A
     }
 }
 
-/// A line on its way into the stream.
+/// A line that is being stored.
 type PendingLine<'p> = MaybeDone<BoxFuture<'p, LineOutcome>>;
 
-/// Hands an event to the broker without waiting for its answer. Started one after the other, events
-/// reach the stream in the order of the file; a pool of futures would start them in any order.
+/// Polls a publish once, so that it reaches the broker without waiting for the confirmation. Polled
+/// one after the other, events enter the stream in file order; `FuturesUnordered` would start them
+/// in any order.
 async fn start_store(store: BoxFuture<'_, LineOutcome>) -> PendingLine<'_> {
     let mut storing = maybe_done(store);
     poll_fn(|context| {
@@ -183,14 +184,14 @@ async fn start_store(store: BoxFuture<'_, LineOutcome>) -> PendingLine<'_> {
     storing
 }
 
-/// Waits for the line that was started first and takes it out.
+/// Waits for the oldest pending line and removes it.
 async fn next_in_order(in_flight: &mut VecDeque<PendingLine<'_>>) -> Option<LineOutcome> {
     in_flight.front_mut()?.await;
     let mut storing = in_flight.pop_front()?;
     Pin::new(&mut storing).take_output()
 }
 
-/// What became of a line.
+/// The result of storing a line.
 struct LineOutcome {
     line: u64,
     bytes: usize,
@@ -214,8 +215,8 @@ impl From<PublishError> for LineError {
     }
 }
 
-/// How to store a line, and how many bytes of it wait meanwhile. A rejected line takes its turn like
-/// any other, so that the report keeps the order of the file.
+/// Returns the publish of a line, and the bytes it holds until it completes. A rejected line is
+/// queued like any other, so that the report keeps the order of the file.
 fn store_line<'p>(
     publisher: &'p dyn Publisher,
     decoder: &mut Decoder,
@@ -265,7 +266,7 @@ fn decode_line(decoder: &mut Decoder, line: &Bytes) -> Result<Event, DecodeError
             headers.push(name, value);
         }
     }
-    // A copy: a slice would keep the whole chunk of the upload in memory while it is stored.
+    // Copied: a slice would keep the whole chunk of the upload in memory while the line is stored.
     decode(decoder, &headers, Bytes::copy_from_slice(data.as_bytes()))
 }
 
@@ -282,7 +283,7 @@ fn decode(
     Ok(event)
 }
 
-/// Headers of one event, names in any case.
+/// Headers of one event; names are case-insensitive.
 #[derive(Default)]
 struct EventHeaders(Vec<(String, String)>);
 
@@ -299,7 +300,7 @@ impl Headers for EventHeaders {
     }
 }
 
-/// Text as a header value.
+/// Encodes text as a header value.
 ///
 /// **Source:** CloudEvents NATS protocol binding: space, `"`, `%` and all outside U+0021..U+007E
 /// are percent-encoded UTF-8.
@@ -315,15 +316,15 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-/// What became of a request's events.
+/// The response: which events of a request were stored.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct UploadReport {
     /// Events stored now.
     accepted: u64,
-    /// Events that the stream held already under their id.
+    /// Events whose id the stream already held.
     duplicates: u64,
-    /// Position of each event that the stream holds, duplicates included, in the order sent.
+    /// Stream sequence of each stored event, duplicates included, in the order sent.
     sequences: Vec<u64>,
     /// The first 1,000 lines that were not stored.
     rejected: Vec<RejectedLine>,

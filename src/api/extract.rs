@@ -1,4 +1,4 @@
-//! What handlers take from a request, refused in the error form of all doors.
+//! Request extractors whose rejections have the common error format.
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{ApiError, Shared};
 use crate::registry::{Problem, code};
 
-/// The id in a path, percent-decoded; one that is no text names nothing.
+/// The id in a path, percent-decoded; 404 if it is not UTF-8.
 pub(super) struct PathId(pub(super) String);
 
 impl FromRequestParts<Shared> for PathId {
@@ -23,7 +23,7 @@ impl FromRequestParts<Shared> for PathId {
     }
 }
 
-/// Two ids in a path, as [`PathId`].
+/// Two ids in a path, each as [`PathId`].
 pub(super) struct PathIds(pub(super) String, pub(super) String);
 
 impl FromRequestParts<Shared> for PathIds {
@@ -58,7 +58,7 @@ impl FromRequest<Shared> for JsonObject {
 }
 
 impl JsonObject {
-    /// The object as a `T`; the error names the member that does not fit.
+    /// Deserializes the object; the error names the member that is wrong.
     pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, ApiError> {
         serde_json::from_value(Value::Object(self.0)).map_err(|error| {
             let text = error.to_string();

@@ -1,10 +1,10 @@
-//! The door of Forge apps: dynamic modules, version 2, and version 1 with its form for containers.
+//! The Forge API: dynamic modules of Forge apps, version 2, and version 1 with its container paths.
 //!
-//! The versions differ in who chooses a module's key: we in version 2, the app in version 1, where
-//! an update may also leave the key out of the path. They see the same modules.
+//! The versions differ in who assigns a module's key: the server in version 2, the app in version
+//! 1, where an update may also omit the key from the path. Both list the same modules.
 //!
-//! **Source:** Forge dynamic modules API. Where its pages disagree: a list answers with an object
-//! that carries its cursor under both documented names.
+//! **Source:** Forge dynamic modules API. Its pages disagree on the cursor of a list, so a list
+//! carries it under both documented names.
 
 use axum::Json;
 use axum::Router;
@@ -30,7 +30,7 @@ pub(super) const V2: &str = "/forge/installation/v2/dynamic/module";
 const V1: &str = "/forge/installation/v1/dynamic/module";
 /// Version 1 as a container's proxy calls it.
 const V1_CONTAINER: &str = "/atlassian/forge/installation/v1/dynamic/module";
-/// Modules on one page.
+/// Maximum number of modules on one page.
 const LIMIT_MAX: usize = 100;
 const CURSOR: &str = "nextPageToken";
 
@@ -83,7 +83,7 @@ async fn replace(
     replace_module(&state, &caller, &key.into(), &headers, body).await
 }
 
-/// As [`replace`], with the key in the body alone.
+/// As [`replace`], with the key only in the body.
 async fn replace_keyed(
     State(state): State<Shared>,
     caller: ForgeCaller,
@@ -138,7 +138,7 @@ async fn list(
 ) -> Result<Json<Value>, ApiError> {
     let query = QueryParams::parse(query.as_deref());
     let limit = query.limit(LIMIT_MAX, LIMIT_MAX)?;
-    // A cursor names its installation, so that one of another is none.
+    // A cursor names its installation, so that the cursor of another installation is invalid.
     let own = format!("{}/", caller.installation.record.id);
     let after = match query.cursor(CURSOR)? {
         Some(place) => {
@@ -169,7 +169,7 @@ async fn list(
     Ok(Json(Value::Object(answer)))
 }
 
-/// Whether the caller asks for the bare array of the guide pages, which has no room for a cursor.
+/// Whether the caller accepts the plain array of the guide pages, which cannot carry a cursor.
 fn accepts_array(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut parameters = accepted.flat_map(|value| value.split([',', ';']));
@@ -180,14 +180,14 @@ pub(super) fn module_view(module: &ModuleRecord) -> Value {
     json!({"key": module.key, "type": module.module_type, "data": module.data})
 }
 
-/// A module as [`registered_view`], with its revision as `ETag`.
+/// Renders a module as [`registered_view`], with its revision as `ETag`.
 pub(super) fn module_response(registered: &Registered) -> impl IntoResponse + use<> {
     let tag = HeaderValue::from_str(&format!("\"{}\"", registered.module.revision));
     let headers: HeaderMap = tag.into_iter().map(|tag| (header::ETAG, tag)).collect();
     (headers, Json(registered_view(registered)))
 }
 
-/// A module with `warnings`, and `complexity` of its filters, if there are any.
+/// Renders a module with `warnings` and the `complexity` of its filters, if there are any.
 pub(super) fn registered_view(registered: &Registered) -> Value {
     let Registered { module, warnings, complexity } = registered;
     let mut body = module_view(module);
@@ -202,7 +202,7 @@ pub(super) fn registered_view(registered: &Registered) -> Value {
     body
 }
 
-/// The revision that `If-Match` names; a tag that is none of ours matches nothing.
+/// Parses the revision of `If-Match`; an unknown tag is stale.
 fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, RegisterError> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     match value.to_str() {
@@ -215,7 +215,7 @@ fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, RegisterError> 
     }
 }
 
-/// A module as the body of a request gives it.
+/// A module as parsed from a request body.
 pub(super) struct ModuleBody {
     pub(super) key: Option<Value>,
     module_type: String,
@@ -263,7 +263,7 @@ impl ModuleBody {
         }
     }
 
-    /// The module, if its author left the choice of a key to us.
+    /// Returns the module of version 2, which must not carry a key.
     pub(super) fn without_key(self) -> Result<ModuleSpec, ApiError> {
         for (path, given) in
             [("key", self.key.is_some()), ("data.key", self.data.contains_key("key"))]
@@ -277,7 +277,7 @@ impl ModuleBody {
         Ok(self.spec(Door::ForgeV2))
     }
 
-    /// The module with the key that its author chose.
+    /// Returns the module of version 1 with the key that the app assigned.
     pub(super) fn keyed(self) -> Result<(ModuleSpec, ModuleKey), ApiError> {
         let key = parse_key(self.key.as_ref())?;
         let inside = self.data.get("key");
@@ -288,7 +288,7 @@ impl ModuleBody {
         Ok((self.spec(Door::ForgeV1), key))
     }
 
-    /// The module, if it does not claim another key than the one it is stored under.
+    /// Returns the module for an update of `key`; fails if the body names another key.
     pub(super) fn under(self, key: &ModuleKey, door: Door) -> Result<ModuleSpec, ApiError> {
         let same = |given: &Value| given.as_str() == Some(key.as_str());
         if [self.key.as_ref(), self.data.get("key")].into_iter().flatten().all(same) {

@@ -1,5 +1,5 @@
-//! What the Forge door offers beyond the vendor's: validate one module, register many at once, and
-//! switch one off for a while.
+//! Forge endpoints beyond the vendor's API: validate a module, register a batch, refresh discovery,
+//! and pause, resume or disable a module.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,7 +16,7 @@ use super::{ApiError, Shared, route};
 use crate::domain::ModuleKey;
 use crate::registry::{Accepted, ModuleSpec, Problem, Switch, code};
 
-/// Modules in one batch.
+/// Maximum number of modules in one batch.
 const ITEMS_MAX: usize = 1000;
 
 pub(super) fn routes() -> Router<Shared> {
@@ -34,7 +34,7 @@ pub(super) fn routes() -> Router<Shared> {
     router
 }
 
-/// The module of a body, with the key that the vendor's first version lets its author choose.
+/// Parses the module of a body, with the key that version 1 lets the app choose.
 fn module(body: Map<String, Value>) -> Result<(ModuleSpec, Option<ModuleKey>), ApiError> {
     let submitted = ModuleBody::read(body)?;
     match submitted.key.is_some() {
@@ -55,7 +55,7 @@ async fn validate(
     Ok(Json(json!({"valid": true, "warnings": warnings, "complexity": complexity})))
 }
 
-/// Has the app asked for its modules now, if it declares discovery.
+/// Runs discovery now, if the app declares it.
 async fn refresh(
     State(state): State<Shared>,
     caller: ForgeCaller,
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_refusal_of_a_form_is_a_problem() {
+    fn every_invalid_module_body_yields_a_problem() {
         for body in [
             json!({}),
             json!({"type": 1, "data": {}}),

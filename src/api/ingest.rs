@@ -1,7 +1,7 @@
-//! The door for webhooks: what a Jira or Confluence site posts goes into the event stream.
+//! Webhook ingestion: stores the events of webhooks that Jira and Confluence sites post.
 //!
-//! An answer of 202 means that the broker holds every event of the webhook. Anything else means that
-//! the same webhook may be sent again: its events carry ids of their own, so none is stored twice.
+//! 202 means that the broker stored every event of the webhook. After any other status the site may
+//! send the webhook again: event ids are derived from it, so no event is stored twice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,18 +35,19 @@ const SIGNATURE: &str = "x-hub-signature";
 /// Longest site id, in bytes.
 const CLOUD_ID_BYTES_MAX: usize = 128;
 
-/// What the door needs.
+/// State of webhook ingestion.
 #[derive(Clone)]
 pub struct IngestState {
-    /// Takes the events.
+    /// Stores the events.
     pub publisher: Arc<dyn Publisher>,
-    /// Webhook secrets by product and site; a site without one is not asked for a signature.
+    /// Webhook secrets by product and site; signatures are verified only for these sites.
     pub secrets: Arc<HashMap<(Product, CloudId), Secret>>,
     /// Largest body, in bytes.
     pub body_bytes_max: usize,
 }
 
-/// `POST /ingest/jira/{cloudId}` and `POST /ingest/confluence/{cloudId}?event=NAME`.
+/// Returns the routes `POST /ingest/jira/{cloudId}` and
+/// `POST /ingest/confluence/{cloudId}?event=NAME`.
 pub fn routes(state: IngestState) -> Router {
     let mut router = Router::new();
     for (path, product) in [
@@ -102,7 +103,7 @@ async fn receive_webhook(
     Ok((StatusCode::ACCEPTED, Json(json!({"ids": ids}))).into_response())
 }
 
-/// The whole body, unless it is longer than `bytes_max`.
+/// Reads the whole body; fails if it is longer than `bytes_max`.
 pub(super) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
@@ -118,7 +119,7 @@ fn bad_request(code: &'static str, message: &str) -> ApiError {
     ApiError::BadEvents { code, message: message.to_owned() }
 }
 
-/// Secrets from the environment have their site in lower case.
+/// Returns the secret of a site; secrets from the environment are stored under the lower-case site.
 fn site_secret<'s>(
     secrets: &'s HashMap<(Product, CloudId), Secret>,
     product: Product,
@@ -128,7 +129,7 @@ fn site_secret<'s>(
     secrets.get(&(product, cloud_id.clone())).or_else(|| secrets.get(&(product, lower)))
 }
 
-/// Whether `signature` is that of `body`; takes the same time whichever byte differs.
+/// Verifies `signature` over `body` in constant time.
 fn is_signed(secret: &Secret, signature: &str, body: &[u8]) -> bool {
     let Some(hex) = signature.strip_prefix("sha256=") else { return false };
     let Ok(claimed) = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()) else { return false };
@@ -139,7 +140,7 @@ fn is_signed(secret: &Secret, signature: &str, body: &[u8]) -> bool {
     mac.verify_slice(&claimed).is_ok()
 }
 
-/// Request headers as the event stage reads them.
+/// Adapts request headers to [`Headers`].
 struct RequestHeaders<'r>(&'r HeaderMap);
 
 impl Headers for RequestHeaders<'_> {

@@ -1,9 +1,9 @@
-//! Connect apps as callers: who signed a request, and for which installation.
+//! Authenticates Connect apps by the JWT of a request, and finds the installation it is signed for.
 //!
-//! Whoever is refused learns that and nothing else; the precise reason is a metric label.
+//! A rejected caller is not given the reason; it is a metric label.
 //!
-//! **Source:** Atlassian, "Understanding JWT for Connect apps"; observed clients name the app or the
-//! tenant as issuer, and name the tenant as audience or nobody.
+//! **Source:** Atlassian, "Understanding JWT for Connect apps"; observed clients name the app or
+//! the tenant as issuer, and the tenant or nothing as audience.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::jwt::qsh::CONTEXT_PATH;
 use crate::jwt::{Refused, Token};
 use crate::registry::{InstallationState, LiveInstallation, Registry, Signed};
 
-/// The query parameter that may carry a token instead of the header.
+/// Query parameter that may carry the token instead of the header.
 const TOKEN: &str = "jwt";
 
-/// A Connect app, acting for one enabled installation.
+/// A Connect app authenticated for one enabled installation.
 pub(super) struct ConnectCaller {
     pub(super) installation: Arc<LiveInstallation>,
     pub(super) signed: Signed,
@@ -43,7 +43,8 @@ impl FromRequestParts<Shared> for ConnectCaller {
     }
 }
 
-/// The installation for which a request is signed, and the request as what counts once.
+/// Returns the installation that a request is signed for, and the signed request for replay
+/// protection.
 pub(super) fn connect_installation(
     parts: &Parts,
     registry: &Registry,
@@ -69,7 +70,7 @@ pub(super) fn connect_installation(
     Ok((installation, Signed::new(&text, body, token.issued_s(), token.good_until_s())))
 }
 
-/// The one token of a request, from its header or its query.
+/// Returns the token of a request, from its header or its query; fails if they differ.
 fn token_of(parts: &Parts) -> Result<Cow<'_, str>, &'static str> {
     let header = match parts.headers.get(header::AUTHORIZATION) {
         None => None,
@@ -90,8 +91,8 @@ fn token_of(parts: &Parts) -> Result<Cow<'_, str>, &'static str> {
     if tokens.all(|other| other == first) { Ok(first) } else { Err("two_tokens") }
 }
 
-/// Whose secrets to try: the installations that issuer and audience may mean. Nothing the token
-/// says is believed yet.
+/// Returns the installations that issuer and audience may name, whose secrets are then tried. The
+/// token is not verified at this point.
 fn candidates(
     token: &Token<'_>,
     registry: &Registry,
@@ -104,7 +105,7 @@ fn candidates(
     };
     let is_app = registry.app(issuer).is_some();
     let found: Vec<_> = match (is_app, audience) {
-        // Without an audience the app must leave no doubt which tenant it means.
+        // Without an audience the app must have exactly one installation.
         (true, []) => registry.installations_of(issuer).filter(is_usable).take(2).collect(),
         (true, audience) => audience
             .iter()

@@ -1,7 +1,9 @@
-//! Edge: HTTP in. One file a door, the operator API, who may call, and how errors look.
+//! HTTP edge: the registration APIs of Forge, Connect and dynamic webhooks, the operator API,
+//! event ingestion, probes and metrics.
 //!
-//! A door reads a request, asks the registry and writes an answer; what may be registered is decided
-//! below, what status an error has in `error` alone. Every path works with a trailing slash.
+//! A handler parses a request, calls the registry and renders the response. The registry decides
+//! what may be registered; `error` alone maps errors to HTTP status codes. Every path works with
+//! and without a trailing slash.
 
 pub mod auth;
 mod connect;
@@ -45,28 +47,29 @@ pub use error::ApiError;
 use events::EventsState;
 use ingest::IngestState;
 
-/// What the doors work with.
+/// State shared by all request handlers.
 pub struct ApiState {
-    /// Who asked for what.
+    /// The registered apps, installations and modules.
     pub registry: Arc<Registry>,
-    /// Who wants what, for figures.
+    /// The matcher, read for per-subscription counts.
     pub matcher: Arc<Matcher>,
-    /// Bearer token of the operator API; empty refuses everyone.
+    /// Bearer token of the operator API; an empty token rejects every request.
     pub admin_token: Secret,
     /// Largest request body, in bytes.
     pub body_max: usize,
-    /// What webhooks were given up.
+    /// Reads webhooks that were dead-lettered.
     pub failed_webhooks: Arc<dyn FailedWebhooks>,
-    /// Says whether deliveries may go to an address.
+    /// Checks whether deliveries may be sent to an address.
     pub check_url: Box<CheckUrl>,
 }
 
-/// The state as handlers see it.
+/// [`ApiState`] as handlers receive it.
 pub type Shared = Arc<ApiState>;
 
-/// The registration doors and the operator API, with JSON answers for unknown paths and methods.
+/// Returns the routes of the registration APIs and the operator API, with JSON errors for unknown
+/// paths and methods.
 ///
-/// It has the fallbacks of the whole listener: what is merged with it must have none.
+/// It sets the fallbacks of the whole listener, so routers merged with it must not set their own.
 pub fn router(state: Shared) -> Router {
     let operator = operator::routes()
         .merge(subscriptions::routes())
@@ -88,14 +91,15 @@ pub fn router(state: Shared) -> Router {
         .with_state(state)
 }
 
-/// The doors that events come in by; publishing as operator asks for the operator's token.
+/// Returns the routes that accept events: webhook ingestion, and the operator's publish endpoint
+/// behind the admin token.
 pub fn event_routes(state: &Shared, events: EventsState, ingest: IngestState) -> Router {
     events::routes(events)
         .route_layer(from_fn_with_state(Arc::clone(state), auth::require_admin))
         .merge(ingest::routes(ingest))
 }
 
-/// Adds a route under its path with and without a trailing slash.
+/// Adds a route at `path`, with and without a trailing slash.
 fn route(router: Router<Shared>, path: &str, methods: &MethodRouter<Shared>) -> Router<Shared> {
     router.route(path, methods.clone()).route(&format!("{path}/"), methods.clone())
 }

@@ -1,4 +1,4 @@
-//! The operator API: modules of an installation, for those who keep them in files.
+//! Operator endpoints for the modules of an installation, as used by `switchyard apply`.
 
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -18,7 +18,8 @@ pub(super) fn routes() -> Router<Shared> {
     route(router, "/installations/{id}/modules/{key}", &put(put_module).delete(remove))
 }
 
-/// All that is registered, dynamic webhooks aside: those belong to their apps and end by themselves.
+/// Lists the registered modules without dynamic webhooks, which apps register themselves and which
+/// expire.
 async fn list(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
     let modules = installation.record.modules.iter();
@@ -30,8 +31,8 @@ async fn list(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Va
     Ok(Json(json!({"items": items.collect::<Vec<_>>()})))
 }
 
-/// Registers or replaces a module; with `?dryRun=true` only says what would be wrong.
-/// What is there already is left as it is.
+/// Registers or replaces a module; with `?dryRun=true` only validates it. An equal module is not
+/// written again.
 async fn put_module(
     State(state): State<Shared>,
     PathIds(id, key): PathIds,

@@ -1,4 +1,4 @@
-//! The operator API: apps, installations, OAuth clients.
+//! Operator endpoints for apps, installations and OAuth clients.
 
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -17,9 +17,9 @@ use crate::registry::{
     ModuleRecord, ModuleState, Settings, function_subject,
 };
 
-/// Items on one page of a list, unless asked otherwise.
+/// Default number of items on one page of a list.
 pub(super) const LIMIT_DEFAULT: usize = 100;
-/// Most items on one page.
+/// Maximum number of items on one page.
 pub(super) const LIMIT_MAX: usize = 500;
 
 pub(super) fn routes() -> Router<Shared> {
@@ -52,7 +52,7 @@ async fn put_app(
     Ok((created(put.created), Json(put_app_view(&put))))
 }
 
-/// Secrets are shown here once, when an endpoint is new.
+/// Renders the result of `PUT /apps/{id}`. Secrets of new endpoints are shown here, and only here.
 fn put_app_view(put: &AppPut) -> Value {
     let endpoints = put.record.endpoints.iter().map(|endpoint| {
         let mut shown = json!({"key": endpoint.key, "url": endpoint.url});
@@ -88,7 +88,7 @@ fn put_app_view(put: &AppPut) -> Value {
     answer
 }
 
-/// An address, with its secret if that is shown.
+/// Renders a URL, with its secret if given.
 fn url_view(url: &str, secret: Option<String>) -> Value {
     let mut shown = json!({"url": url});
     insert_some(&mut shown, "secret", secret);
@@ -195,7 +195,7 @@ async fn get_discovery(
     Ok(Json(discovery_view(&installation.record, known)))
 }
 
-/// Asks the app now; while another replica asks, what is known already.
+/// Runs discovery now; while another replica runs it, returns the stored status.
 async fn refresh_discovery(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -305,33 +305,33 @@ fn created(is_new: bool) -> StatusCode {
     if is_new { StatusCode::CREATED } else { StatusCode::OK }
 }
 
-/// Where a page starts, and how long it is.
+/// Parses the cursor and the length of a page.
 fn page_params(query: Option<&str>) -> Result<(Option<String>, usize), ApiError> {
     let query = QueryParams::parse(query);
     Ok((query.cursor("cursor")?, query.limit(LIMIT_DEFAULT, LIMIT_MAX)?))
 }
 
-/// The cursor behind a page of `limit`, when there is more.
+/// Returns the cursor of the next page, if `ids` has more than `limit`.
 fn next_cursor<T>(ids: &[T], limit: usize, text: impl Fn(&T) -> &str) -> Option<String> {
     let last = ids.get(limit.checked_sub(1)?)?;
     (ids.len() > limit).then(|| query_params::encode_cursor(text(last)))
 }
 
-/// A page of a list.
+/// Renders a page of a list.
 pub(super) fn page_view(items: Vec<Value>, next_cursor: Option<String>) -> Value {
     let mut answer = json!({"items": items});
     insert_some(&mut answer, "nextCursor", next_cursor);
     answer
 }
 
-/// Adds a member unless there is nothing to say.
+/// Inserts a member if `value` is some.
 pub(super) fn insert_some(object: &mut Value, name: &str, value: Option<impl serde::Serialize>) {
     if let (Value::Object(members), Some(value)) = (object, value) {
         members.insert(name.to_owned(), json!(value));
     }
 }
 
-/// Milliseconds since the epoch as RFC 3339.
+/// Formats milliseconds since the epoch as RFC 3339.
 pub(super) fn rfc3339(ms: i64) -> Option<String> {
     Timestamp::from_millisecond(ms).ok().map(|time| time.to_string())
 }

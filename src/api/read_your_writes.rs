@@ -1,8 +1,9 @@
-//! Answers that know what every replica confirmed: an app may register at one replica and go on at
+//! Middleware for read-your-writes across replicas: an app may register at one replica and read at
 //! another at once.
 //!
-//! What is read is read after catching up with the store. What is written is compared with the store
-//! anyway, so it catches up only when it is refused, and is then decided once more.
+//! A read waits until this replica has applied everything the store had confirmed. A write is a
+//! compare-and-set on the store, so it is tried first; only if it is rejected does the replica
+//! catch up, and the request is handled a second time.
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -15,11 +16,11 @@ use http_body_util::BodyExt;
 
 use super::Shared;
 
-/// The body of a request that may change something, for those who ask before it is read.
+/// The body of a request that may write, for extractors that run before the body is read.
 #[derive(Clone)]
 pub(super) struct BufferedBody(pub(super) Bytes);
 
-/// Answers a request of a door or of the operator API. See the file header.
+/// Serves a request with read-your-writes, see the module.
 pub(super) async fn serve(State(state): State<Shared>, request: Request, next: Next) -> Response {
     let registry = &state.registry;
     if request.method() == Method::GET {
@@ -29,7 +30,7 @@ pub(super) async fn serve(State(state): State<Shared>, request: Request, next: N
     let (mut parts, body) = request.into_parts();
     let body = match buffer_body(body, state.body_max).await {
         Ok(body) => body,
-        // Unreadable for the door as well, which says so in its own words.
+        // The handler fails on the same error and renders it in the format of its API.
         Err(error) => {
             let broken = Body::from_stream(stream::iter([Err::<Bytes, _>(error)]));
             return next.run(Request::from_parts(parts, broken)).await;
@@ -46,7 +47,7 @@ pub(super) async fn serve(State(state): State<Shared>, request: Request, next: N
     if registry.revision() == known_revision { response } else { next.run(retry).await }
 }
 
-/// A body in memory; of one longer than `max` as much as shows that it is too long.
+/// Reads a body into memory, and stops as soon as it is longer than `max`.
 async fn buffer_body(mut body: Body, max: usize) -> Result<Bytes, axum::Error> {
     let mut buffered = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -1,4 +1,4 @@
-//! What operators see of subscriptions: each module record with its state, its filter and figures.
+//! Operator endpoints for subscriptions: module records with status, filters and counters.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -31,7 +31,7 @@ pub(super) fn routes() -> Router<Shared> {
     router
 }
 
-/// Modules of the app itself cannot be switched: a new version of the app changes them.
+/// Sets the status of a dynamic module. Static modules change only with a new version of the app.
 async fn set_status(
     State(state): State<Shared>,
     PathId(id): PathId,
@@ -93,7 +93,7 @@ async fn list_subscriptions(
     Ok(Json(page_view(items, None)))
 }
 
-/// A position in the list. A registered module and one of the app itself may share an id.
+/// A position in the list. A dynamic and a static module may share an id.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct ListPosition {
     installation: String,
@@ -121,7 +121,7 @@ impl ListPosition {
     }
 }
 
-/// Which subscriptions are asked for.
+/// The query parameters that select subscriptions.
 struct SubscriptionQuery<'q> {
     installation: Option<&'q str>,
     app: Option<&'q str>,
@@ -176,7 +176,7 @@ fn contains_text(module: &LiveModule, text: &str) -> bool {
         || module.data.read().values().any(|value| value_contains(value, text))
 }
 
-/// Module data nests as deep as a request may, which is bounded.
+/// Recursion is bounded, since the nesting of a request body is.
 fn value_contains(value: &Value, text: &str) -> bool {
     match value {
         Value::String(found) => found.contains(text),
@@ -261,7 +261,7 @@ fn handler_target(subscription: &Subscription) -> Value {
     }
 }
 
-/// The name of a module for people, in the words of the app's translations.
+/// Returns the display name of a module, from the app's translations.
 fn title(
     state: &Shared,
     installation: &LiveInstallation,

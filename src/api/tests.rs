@@ -1,4 +1,4 @@
-//! The api over HTTP, without a listener and without a broker.
+//! The HTTP APIs, without a listener and without a broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ struct Answer {
     body: Value,
 }
 
-/// The api of one replica with the installation `inst-a` of a Forge app.
+/// The API of one replica, with the installation `inst-a` of a Forge app.
 struct TestApi {
     router: Router,
     token: String,
@@ -144,7 +144,7 @@ async fn unknown_paths_and_methods_answer_in_json() {
 }
 
 #[tokio::test]
-async fn operator_api_refuses_every_token_but_the_admin_one() {
+async fn operator_api_rejects_every_token_but_the_admin_token() {
     let api = TestApi::start().await;
     for token in ["", "wrong", "admin-toke", "admin-token2", &api.token] {
         let request = request("GET", "/admin/v1/apps", token).body(Body::empty()).unwrap();
@@ -155,7 +155,7 @@ async fn operator_api_refuses_every_token_but_the_admin_one() {
 }
 
 #[tokio::test]
-async fn body_over_the_limit_is_refused_in_the_error_form_of_the_door() {
+async fn body_over_the_limit_is_rejected_in_the_common_error_format() {
     let api = TestApi::start().await;
     let large = json!({"type": "x".repeat(BODY_MAX)});
     for answer in
@@ -167,7 +167,7 @@ async fn body_over_the_limit_is_refused_in_the_error_form_of_the_door() {
 }
 
 #[tokio::test]
-async fn body_that_is_no_json_object_is_refused() {
+async fn body_that_is_not_a_json_object_is_rejected() {
     let api = TestApi::start().await;
     for (raw, status) in [
         (b"{\"type\":" as &[u8], 400),
@@ -211,7 +211,7 @@ async fn list_as_array_has_no_pages() {
 }
 
 #[tokio::test]
-async fn pages_skip_and_repeat_nothing_while_modules_come_and_go() {
+async fn pages_neither_skip_nor_repeat_while_modules_are_added_and_removed() {
     let api = TestApi::start().await;
     let mut kept = Vec::new();
     let mut removed = Vec::new();
@@ -230,7 +230,7 @@ async fn pages_skip_and_repeat_nothing_while_modules_come_and_go() {
         if let Some(key) = removed.pop() {
             api.forge("DELETE", &format!("{MODULES}/{key}"), json!({})).await;
         }
-        // Each page brings two and one more is registered, so the scan ends.
+        // A page has two modules and one more is registered, so the scan ends.
         api.register().await;
     }
     let distinct: std::collections::BTreeSet<_> = seen.iter().collect();
@@ -258,7 +258,7 @@ async fn etag_guards_updates_and_deletions() {
 }
 
 #[tokio::test]
-async fn too_many_registrations_are_told_when_to_come_back() {
+async fn too_many_registrations_are_answered_with_retry_after() {
     let api = TestApi::start_with(1, 2).await;
     api.register().await;
     api.register().await;
@@ -269,7 +269,7 @@ async fn too_many_registrations_are_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn key_in_a_registration_is_refused_because_the_server_makes_it() {
+async fn key_in_a_registration_is_rejected_because_the_server_assigns_it() {
     let api = TestApi::start().await;
     for path in ["/key", "/data/key"] {
         let mut body = trigger();
@@ -307,7 +307,7 @@ async fn type_of_a_module_cannot_change() {
 }
 
 #[tokio::test]
-async fn warnings_come_with_the_module_and_only_if_there_are_any() {
+async fn warnings_are_returned_with_the_module_if_there_are_any() {
     let api = TestApi::start().await;
     let mut body = trigger();
     assert!(api.forge("POST", MODULES, body.clone()).await.body.get("warnings").is_none());
@@ -318,12 +318,16 @@ async fn warnings_come_with_the_module_and_only_if_there_are_any() {
 }
 
 #[tokio::test]
-async fn registration_tells_what_each_filter_costs() {
+async fn registration_returns_the_complexity_of_each_filter() {
     let api = TestApi::start().await;
     let mut body = trigger();
     body["data"].as_object_mut().unwrap().remove("filter");
     let created = api.forge("POST", MODULES, body.clone()).await;
-    assert_eq!(created.body.get("complexity"), None, "nothing to evaluate, nothing to tell");
+    assert_eq!(
+        created.body.get("complexity"),
+        None,
+        "a trigger without a filter has no complexity"
+    );
     let expression = "event.changelog?.items.some(i => i.fieldId == 'status') ?? false";
     body["data"]["filter"] = json!({"expression": expression});
     let created = api.forge("POST", MODULES, body.clone()).await;
@@ -352,7 +356,7 @@ async fn unknown_member_of_an_app_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn endpoint_address_that_deliveries_may_not_reach_is_refused() {
+async fn endpoint_address_that_is_closed_to_deliveries_is_rejected() {
     let api = TestApi::start().await;
     let endpoint = json!({"key": "hook", "url": "https://10.0.0.1/"});
     let answer = api.admin("PUT", APP, app(json!({"endpoints": [endpoint]}))).await;
@@ -451,7 +455,7 @@ async fn filters_are_checked_against_the_events_they_are_for() {
 }
 
 #[tokio::test]
-async fn filters_are_tried_on_an_event_and_explained() {
+async fn filters_are_tested_on_an_event_and_explained() {
     let api = TestApi::start().await;
     let path = "/admin/v1/filters:test";
     let event = json!({"eventType": "avi:jira:created:issue", "issue": {"key": "A-1"}});
@@ -467,7 +471,7 @@ async fn filters_are_tried_on_an_event_and_explained() {
 }
 
 #[tokio::test]
-async fn module_is_tried_on_an_event_before_and_after_it_is_registered() {
+async fn module_is_tested_on_an_event_before_and_after_registration() {
     let api = TestApi::start().await;
     let test = format!("{MODULES}:test");
     let event = json!({"eventType": "avi:jira:created:issue",

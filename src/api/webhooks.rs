@@ -1,7 +1,7 @@
-//! The door for Jira's dynamic webhooks: Connect apps by their token, OAuth apps by their client's.
+//! The API of Jira's dynamic webhooks, for Connect apps (JWT) and OAuth 2.0 apps (bearer token).
 //!
-//! **Source:** Jira Cloud platform REST API, "Webhooks"; versions 2 and 3 are the same. Beyond it:
-//! `PUT /rest/api/3/webhook/{id}` changes a webhook in place.
+//! **Source:** Jira Cloud platform REST API, "Webhooks"; versions 2 and 3 are the same. Added to
+//! it: `PUT /rest/api/3/webhook/{id}` changes a webhook in place.
 
 use std::sync::Arc;
 
@@ -31,11 +31,11 @@ use crate::registry::{
 
 const V3: &str = "/rest/api/3/webhook";
 const PATHS: [&str; 2] = [V3, "/rest/api/2/webhook"];
-/// How long it can be seen what was given up, in milliseconds; the vendor's 72 hours.
+/// How long failed webhooks are listed, in milliseconds; the vendor's 72 hours.
 const FAILED_KEPT_MS: i64 = 72 * 3600 * 1000;
-/// Webhooks on one page.
+/// Maximum number of webhooks on one page.
 const RESULTS_MAX: usize = 100;
-/// Webhooks in one request.
+/// Maximum number of webhooks in one request.
 const WEBHOOKS_MAX: usize = 1000;
 
 pub(super) fn routes() -> Router<Shared> {
@@ -49,7 +49,7 @@ pub(super) fn routes() -> Router<Shared> {
     router.route_layer(from_fn(|request, next| metrics::count("webhook", request, next)))
 }
 
-/// An app, and for whom it acts.
+/// An authenticated app, with the owner of its webhooks.
 struct WebhookCaller {
     installation: Arc<LiveInstallation>,
     owner: WebhookOwner,
@@ -141,7 +141,7 @@ async fn list(
 fn webhook_view(webhook: &DynamicWebhook) -> Value {
     let mut shown = json!(webhook);
     if let Value::Object(members) = &mut shown {
-        // Who asked knows.
+        // The caller is this user.
         members.remove("user");
     }
     shown
@@ -185,7 +185,7 @@ async fn change(
     Ok(Json(webhook_view(&state.registry.change_webhook(&caller.owner, id, spec).await?)))
 }
 
-/// Webhooks that were given up within the last three days, oldest first.
+/// Lists webhooks that were dead-lettered within the last three days, oldest first.
 async fn failed(
     State(state): State<Shared>,
     caller: WebhookCaller,
@@ -215,7 +215,7 @@ fn failed_view(failed: &FailedWebhook) -> Value {
     shown
 }
 
-/// Where the next page is; it may turn out empty.
+/// Returns the URL of the next page, which may be empty.
 fn next_page_url(state: &Shared, after_ms: i64, max: usize) -> String {
     let base = &state.registry.settings().public_url;
     format!("{base}{V3}/failed?maxResults={max}&after={after_ms}")

@@ -1,4 +1,4 @@
-//! `switchyard apply`, `diff` and `export`: what a router has, kept in files.
+//! `switchyard apply`, `diff` and `export`: records of a router as manifests in files.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,13 +18,13 @@ use super::{EXIT_NEGATIVE, block_on, print_line};
 pub struct ApplyArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Folder or file with the resources
+    /// Folder or file with the manifests
     #[arg(long, short, value_name = "DIR")]
     file: PathBuf,
-    /// Says what would change, and checks new and changed modules, without changing anything
+    /// Prints the changes and validates new and changed modules, without applying anything
     #[arg(long)]
     dry_run: bool,
-    /// Removes modules that the files do not name from the installations that they do
+    /// Removes modules that the manifest of their installation does not list
     #[arg(long)]
     prune: bool,
 }
@@ -34,7 +34,7 @@ pub struct ApplyArgs {
 pub struct DiffArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Folder or file with the resources
+    /// Folder or file with the manifests
     #[arg(long, short, value_name = "DIR")]
     file: PathBuf,
 }
@@ -44,15 +44,15 @@ pub struct DiffArgs {
 pub struct ExportArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Folder to write to; made if it is not there
+    /// Folder to write to; created if missing
     #[arg(long, short, value_name = "DIR")]
     dir: PathBuf,
 }
 
-/// Brings the router to what the files declare. Repeating it changes nothing more.
+/// Applies the manifests to the router. Idempotent.
 ///
 /// # Errors
-/// A file is wrong, or the router does not answer or refuses; what was done before stays.
+/// A file is invalid, or the router does not answer or rejects a step; earlier steps stay applied.
 pub fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
     let wanted = manifest::read_files(&args.file)?;
     let client = args.server.client()?;
@@ -65,7 +65,7 @@ pub fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
                 print_line(&line(resource, &step))?;
                 match args.dry_run {
                     false => execute(&client, resource, &step).await?,
-                    // Without its installation a module cannot be checked.
+                    // A module is validated against its installation, which must exist.
                     true if current.is_some() => check(&client, resource, &step).await?,
                     true => {}
                 }
@@ -77,7 +77,7 @@ pub fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Says what `apply --prune` would do. Exit code 1 if there is anything.
+/// Prints what `apply --prune` would do. Exit code 1 if there are changes.
 ///
 /// # Errors
 /// As [`apply`].
@@ -97,7 +97,7 @@ pub fn diff(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Writes all that the router has, secrets aside, one file a resource.
+/// Writes the records of the router without secrets, one file a resource.
 ///
 /// # Errors
 /// The router does not answer, or the folder cannot be written.
@@ -116,7 +116,7 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `+` is new, `~` changes, `-` goes.
+/// Renders a step: `+` adds, `~` changes, `-` removes.
 fn line(resource: &Manifest, step: &PlanStep) -> String {
     let (kind, id) = (resource.resource.as_str(), &resource.id);
     match step {
@@ -156,7 +156,7 @@ async fn check(client: &ApiClient, resource: &Manifest, step: &PlanStep) -> anyh
     Ok(())
 }
 
-/// Tokens and secrets that are shown this once.
+/// Prints generated tokens and secrets, which the router returns only once.
 fn show_secrets(answer: &Value) -> anyhow::Result<()> {
     if let Some(token) = answer.get("token").and_then(Value::as_str) {
         print_line(&format!("  token {token}"))?;

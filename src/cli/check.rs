@@ -1,4 +1,4 @@
-//! `switchyard check`: whether filters are some, and what is wrong with them or odd about them.
+//! `switchyard check`: validates filters and modules, and reports errors and warnings.
 
 mod body_size;
 mod input;
@@ -26,27 +26,27 @@ pub struct CheckArgs {
     /// standard input
     #[arg(required_unless_present = "expression", conflicts_with = "expression")]
     pub file: Option<PathBuf>,
-    /// The filter itself
+    /// The filter
     #[arg(short, long, value_name = "EXPR")]
     pub expression: Option<String>,
-    /// Event type that the filter is for; may be repeated. Modules name their own
+    /// Event type of the filter; may be repeated. Modules name their own event types
     #[arg(long = "event", value_name = "TYPE")]
     pub events: Vec<String>,
-    /// A sample event; warns if the vendor would not deliver what a module's handler gets of it
+    /// A sample event; warns if the vendor would drop the body that a module's handler gets of it
     #[arg(long, value_name = "FILE", conflicts_with = "expression")]
     pub with: Option<PathBuf>,
-    /// How to print the answer
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
-    /// Prints for a tool instead: workflow annotations of GitHub, or SARIF for code scanning
+    /// Report format for other tools: GitHub workflow annotations, or SARIF for code scanning
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<Format>,
 }
 
-/// Forms that other tools read.
+/// Report formats of `check`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Format {
-    /// For people
+    /// Human-readable
     Text,
     /// One JSON document
     Json,
@@ -56,13 +56,13 @@ pub enum Format {
     Sarif,
 }
 
-/// Everything that was found.
+/// The result: all findings, and the filters they are about.
 struct Checked {
     findings: Vec<Finding>,
     filters: Vec<FilterText>,
 }
 
-/// One finding and where it is.
+/// One finding and its location.
 struct Finding {
     /// File, and where in it: `manifest.yml#modules.trigger[0].filter.expression`.
     origin: String,
@@ -70,9 +70,9 @@ struct Finding {
 }
 
 enum FindingKind {
-    /// About an expression: which of [`Checked::filters`], and what.
+    /// About an expression: index into [`Checked::filters`], and the diagnostic.
     Filter(usize, Box<Diagnostic>),
-    /// About the module around it.
+    /// About a module.
     Module(Severity, Box<Problem>),
 }
 
@@ -85,10 +85,10 @@ impl Finding {
     }
 }
 
-/// Checks what it is given. Exit code 0 when it can be registered, 1 when not.
+/// Checks the input. Exit code 0 if it can be registered, 1 if not.
 ///
 /// # Errors
-/// The file cannot be read, or is none of the forms that are known.
+/// The file cannot be read or has an unknown form.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let inputs = match (&args.expression, &args.file) {
         (Some(expression), _) => {
@@ -117,7 +117,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     Ok(if valid { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NEGATIVE) })
 }
 
-/// Names given by `--event` that no catalogue knows.
+/// Returns errors for event types of `--event` that are not in the catalogue.
 fn unknown_events(events: &[String]) -> Vec<Finding> {
     let unknown = events.iter().filter(|event| catalog::find(event).is_none());
     let findings = unknown.map(|event| {
@@ -130,8 +130,8 @@ fn unknown_events(events: &[String]) -> Vec<Finding> {
     findings.collect()
 }
 
-/// Modules that have the key of an earlier one. Lines of a registration file say whose they are, so
-/// that only modules of one installation clash.
+/// Returns errors for modules with the key of an earlier one. In a registration file keys are
+/// compared within one installation.
 fn duplicate_keys(inputs: &[CheckInput]) -> Vec<Finding> {
     let mut known: HashMap<(&str, &str), String> = HashMap::new();
     let mut findings = Vec::new();
@@ -145,7 +145,7 @@ fn duplicate_keys(inputs: &[CheckInput]) -> Vec<Finding> {
             Entry::Occupied(first) => {
                 let message = format!("two modules have the key `{}`", key.text);
                 let help = format!(
-                    "the other is {}; the vendor would ignore both, here the later is refused",
+                    "the other is {}; the vendor ignores both, Switchyard rejects the second",
                     first.get()
                 );
                 let problem = Problem::new(code::DUPLICATE, &key.path, message).with_help(help);
@@ -190,11 +190,11 @@ fn diagnostics(filter: &FilterText) -> Vec<Diagnostic> {
 /// Flags of `explain-code`.
 #[derive(Debug, Args)]
 pub struct ExplainCodeArgs {
-    /// The code, such as SY-3103; without one all are listed
+    /// The code, such as SY-3103; without it all codes are listed
     pub code: Option<String>,
 }
 
-/// Prints what a code means. Exit code 1 for a code that does not exist.
+/// Prints the page of a code. Exit code 1 if the code does not exist.
 ///
 /// # Errors
 /// Standard output cannot be written.
@@ -209,19 +209,19 @@ pub fn explain_code(args: &ExplainCodeArgs) -> anyhow::Result<ExitCode> {
     let digits = text.trim_start_matches(|c: char| !c.is_ascii_digit());
     let found = all.iter().find(|(code, ..)| code.strip_prefix("SY-") == Some(digits));
     let Some((code, title, page)) = found else {
-        print_line(&format!("there is no code `{text}`; without one all are listed"))?;
+        print_line(&format!("there is no code `{text}`; run without a code to list all"))?;
         return Ok(ExitCode::from(EXIT_NEGATIVE));
     };
-    let mut told = format!("{code}: {title}\n\n{}\n", page.cause);
+    let mut page_text = format!("{code}: {title}\n\n{}\n", page.cause);
     if !page.example.is_empty() {
-        told.push_str(&format!("\n  {}\n", page.example.replace('\n', "\n  ")));
+        page_text.push_str(&format!("\n  {}\n", page.example.replace('\n', "\n  ")));
     }
     let fix = if page.fix.ends_with('.') { page.fix.to_owned() } else { format!("  {}", page.fix) };
-    print_line(&format!("{told}\nInstead:\n\n{fix}"))?;
+    print_line(&format!("{page_text}\nInstead:\n\n{fix}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every code with its title and page, ascending.
+/// Returns every code with its title and page, ascending.
 fn every_code() -> Vec<(String, &'static str, Page)> {
     let language = Code::ALL.iter().map(|code| (code.to_string(), code.title(), code.page()));
     let others = codes::CODES.iter().map(|e| (e.code.to_owned(), e.title, e.page));
@@ -230,7 +230,7 @@ fn every_code() -> Vec<(String, &'static str, Page)> {
     all
 }
 
-/// What is known of an accepted filter beside its mistakes.
+/// Describes a valid filter: complexity and index keys.
 fn summary(filter: &FilterText) -> Option<String> {
     let compiled = switchyard_expr::compile(&filter.source, Profile::Filter).ok()?;
     let keys: Vec<String> = compiled.program.facts().indexed().map(ToString::to_string).collect();

@@ -1,4 +1,4 @@
-//! A small client of our own HTTP API, for commands that talk to a running router.
+//! HTTP client of the operator API, for commands that call a running router.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use thiserror::Error;
 
 use super::UsageError;
 
-/// No answer takes longer.
+/// Timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Most bytes of an answer that are read.
+/// Maximum number of bytes read of a response.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// Speaks JSON with one router.
+/// A JSON client of one router.
 #[derive(Clone, Debug)]
 pub struct ApiClient {
     pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -33,10 +33,10 @@ pub struct ApiClient {
 }
 
 impl ApiClient {
-    /// A client of the router at a URL with a bearer token.
+    /// Returns a client for the router at a URL, with a bearer token.
     ///
     /// # Errors
-    /// It is no URL of http or https, or this machine has no root certificates to trust.
+    /// The URL is not http or https, or the system has no root certificates.
     pub fn at(base: &str, token: &str) -> anyhow::Result<Self> {
         let base = base.trim_end_matches('/');
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -56,23 +56,22 @@ impl ApiClient {
         Ok(Self { pool, base: base.to_owned(), token: token.to_owned() })
     }
 
-    /// The same router with another token.
+    /// Returns a client of the same router with another token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }
     }
 
-    /// The start of every address, such as `http://127.0.0.1:8089`.
+    /// Returns the base URL, such as `http://127.0.0.1:8089`.
     #[must_use]
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// Sends `body` and returns the answer; `headers` come on top of the usual ones
-    /// or in their place.
+    /// Sends `body` and returns the response; `headers` extend or override the default ones.
     ///
     /// # Errors
-    /// No answer in time, or a status other than 2xx: the message holds what the router said.
+    /// No response in time, or a status other than 2xx; the message includes that of the router.
     pub async fn send(
         &self,
         method: Method,
@@ -114,7 +113,7 @@ impl ApiClient {
     }
 }
 
-/// The router does not answer.
+/// The router cannot be reached.
 #[derive(Debug, Error)]
 #[error("cannot reach {base}: {reason}")]
 pub struct Unreachable {
@@ -122,16 +121,16 @@ pub struct Unreachable {
     reason: String,
 }
 
-/// The router answered with an error.
+/// The router answered with an error status.
 #[derive(Debug, Error)]
 #[error("{text}")]
 pub struct ErrorStatus {
-    /// Of the answer.
+    /// HTTP status.
     pub status: u16,
     text: String,
 }
 
-/// What went wrong, without the layers around it that repeat it.
+/// Returns the text of the innermost cause, since outer errors repeat it.
 fn innermost(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }

@@ -1,7 +1,7 @@
-//! `switchyard conform`: the language cases against a real Jira, and where the two disagree.
+//! `switchyard conform`: runs the language cases against a real Jira and reports the differences.
 //!
-//! Every case that the vendor's endpoints can take is evaluated there; syntax is also asked of the
-//! analysis. Nothing on the site is read or changed: the cases bring their own values.
+//! Cases that the vendor's endpoint can evaluate are evaluated there; for the others only the
+//! syntax is analysed. Nothing on the site is read or changed: cases carry their own values.
 //!
 //! **Source:** Jira Cloud platform REST API v3, "Evaluate Jira expression using enhanced search
 //! API" with custom context variables of type `json`, and "Analyse Jira expression".
@@ -22,9 +22,9 @@ use super::{EXIT_NEGATIVE, UsageError, print_line, read_input};
 use crate::clock;
 use jira::{Jira, JiraError};
 
-/// Expressions in one request of the analysis.
+/// Expressions in one analysis request.
 const ANALYSED_AT_ONCE: usize = 50;
-/// Names that Jira binds itself, so that no case can.
+/// Variables that Jira binds itself, so that a case cannot.
 const BOUND_BY_JIRA: [&str; 12] = [
     "user",
     "app",
@@ -46,7 +46,7 @@ pub struct ConformArgs {
     /// Address of the site, such as https://your-site.atlassian.net
     #[arg(long, value_name = "URL")]
     pub site: String,
-    /// The account that asks; it needs no permission beyond logging in
+    /// The account; it needs no permission beyond logging in
     #[arg(long, value_name = "EMAIL")]
     pub email: String,
     /// File with the account's API token
@@ -55,30 +55,30 @@ pub struct ConformArgs {
     /// Files of language cases
     #[arg(required = true, value_name = "CASES")]
     pub cases: Vec<PathBuf>,
-    /// Writes the disagreements as cases with what Jira yields
+    /// Writes the differences as cases with Jira's results
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
 }
 
-/// What Jira makes of an expression.
+/// The result of an expression, here or in Jira.
 #[derive(Clone, PartialEq, Debug)]
 enum Evaluation {
     Value(Value),
     Error(String),
 }
 
-/// A case on which the two disagree.
+/// A case with different results.
 struct Disagreement<'c> {
     case: &'c Case,
     ours: Evaluation,
     jiras: Evaluation,
 }
 
-/// Asks Jira. Exit code 0 when nothing differs, 1 when something does, 3 when the site does not
-/// answer, 4 when it refuses the account.
+/// Compares the results. Exit code 0 without differences, 1 with any, 3 if the site does not
+/// answer, 4 if it rejects the account.
 ///
 /// # Errors
-/// A file cannot be read or written, or the site is no address.
+/// A file cannot be read or written, or the address of the site is invalid.
 pub fn run(args: &ConformArgs) -> anyhow::Result<ExitCode> {
     let mut cases = Vec::new();
     for file in &args.cases {
@@ -142,7 +142,7 @@ async fn compare<'c>(jira: &Jira, cases: &'c [Case]) -> Result<Report<'c>, JiraE
     Ok(Report { evaluated: sent.len(), analysed, not_evaluable: not_evaluable.len(), found })
 }
 
-/// Variables of a request are objects, and not those that Jira binds.
+/// Whether Jira can evaluate a case: variables of a request must be objects, and not bound by Jira.
 fn jira_can_evaluate(case: &Case) -> bool {
     case.context
         .iter()
@@ -152,7 +152,7 @@ fn jira_can_evaluate(case: &Case) -> bool {
 fn agree(ours: &Evaluation, jiras: &Evaluation) -> bool {
     match (ours, jiras) {
         (Evaluation::Value(ours), Evaluation::Value(jiras)) => cases::same(ours, jiras),
-        // The words differ, and so does the sorting of errors into kinds.
+        // Messages differ, and so do the kinds of errors.
         (Evaluation::Error(_), Evaluation::Error(_)) => true,
         _ => false,
     }
@@ -169,7 +169,7 @@ impl Report<'_> {
             ))?;
         }
         print_line(&format!(
-            "{} evaluated, {} analysed for their syntax (of {} that Jira cannot be given), {} disagreements",
+            "{} evaluated, {} analysed for their syntax (of {} that Jira cannot evaluate), {} disagreements",
             self.evaluated,
             self.analysed,
             self.not_evaluable,
@@ -196,7 +196,7 @@ impl Evaluation {
 }
 
 impl Disagreement<'_> {
-    /// A case of the corpus with what Jira yields. The kind of an error is for a reader to judge.
+    /// Returns a corpus case with Jira's result. The kind of an error must be reviewed by hand.
     fn as_case(&self, site: &str) -> Value {
         let (expect, note) = match &self.jiras {
             Evaluation::Value(value) => (json!({ "value": value }), String::new()),

@@ -1,8 +1,8 @@
-//! The demo: the scenario of the Forge RFC, played through the public doors of a running router.
+//! The demo: the scenario of the Forge RFC, run through the public APIs of a running router.
 //!
-//! An app registers a trigger on created and updated issues of project XXX; its handler picks the
-//! assignee by the issue's priority and answers back with an `updated:issue` event, which
-//! `ignoreSelf` keeps from coming around again. A slow stream of made-up events feeds it.
+//! An app registers a trigger on created and updated issues of project XXX. Its handler selects the
+//! assignee by the issue's priority and publishes an `updated:issue` event, which `ignoreSelf` does
+//! not deliver to the app again. A task publishes synthetic events.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const APP: &str = "auto-assign";
 const INSTALLATION: &str = "demo";
 const SITE: &str = "demo-site";
 const ADMIN: &str = "/admin/v1";
-/// Pause between two made-up events.
+/// Interval between synthetic events.
 const EVENT_PAUSE: Duration = Duration::from_millis(1500);
 const PROJECTS: [&str; 3] = ["XXX", "OPS", "WEB"];
 const PRIORITIES: [(&str, &str); 4] =
@@ -41,12 +41,11 @@ const SUMMARIES: [&str; 5] = [
     "Typo in the footer",
 ];
 
-/// Sets the scenario up and plays it until `stop`; the tasks run under `tasks`.
-///
-/// Returns the bearer token of the demo installation.
+/// Sets up the scenario and runs it until `stop`, with its tasks under `tasks`. Returns the bearer
+/// token of the demo installation.
 ///
 /// # Errors
-/// The router refused a part of the set-up.
+/// The router rejected a request of the set-up.
 pub async fn start(
     client: &ApiClient,
     live: &LiveFeed,
@@ -79,7 +78,7 @@ async fn provision(client: &ApiClient, handler: SocketAddr) -> anyhow::Result<St
         ],
     });
     let no_body = Value::Null;
-    // A kept data folder may hold the app of an earlier run, with a handler that is gone.
+    // The data folder may hold the app of an earlier run, with a handler that no longer runs.
     let _ = client.send(Method::DELETE, &format!("{ADMIN}/apps/{APP}"), &[], &no_body).await;
     client.send(Method::PUT, &format!("{ADMIN}/apps/{APP}"), &[], &app).await?;
     let installation = json!({ "app": APP, "cloudId": SITE, "product": "jira", "licensed": true,
@@ -111,7 +110,7 @@ fn routes(client: ApiClient) -> Router {
         .with_state(Arc::new(client))
 }
 
-/// Picks the assignee by priority and reports the change back as the event Jira would send.
+/// Selects the assignee by priority and publishes the event that Jira would send for the change.
 async fn assign(State(client): State<Arc<ApiClient>>, Json(event): Json<Value>) -> StatusCode {
     let priority = event.pointer("/issue/fields/priority/name").and_then(Value::as_str);
     let picked = PRIORITIES.iter().find(|(name, _)| Some(*name) == priority);
@@ -151,11 +150,11 @@ async fn publish(
     client.send(Method::POST, &path, &headers, event).await.map(drop)
 }
 
-/// Publishes made-up issues, one after the other.
+/// Publishes synthetic issues, one after the other.
 async fn play(client: ApiClient, stop: CancellationToken) {
     let mut number = 0_usize;
     while stop.run_until_cancelled(tokio::time::sleep(EVENT_PAUSE)).await.is_some() {
-        let event = made_up_issue(number);
+        let event = synthetic_issue(number);
         if let Err(error) = publish(&client, "avi:jira:created:issue", None, &event).await {
             tracing::warn!(%error, "the demo could not publish an event");
         }
@@ -163,7 +162,7 @@ async fn play(client: ApiClient, stop: CancellationToken) {
     }
 }
 
-fn made_up_issue(number: usize) -> Value {
+fn synthetic_issue(number: usize) -> Value {
     let pick = |of: &[&'static str], at: usize| of.get(at % of.len()).copied().unwrap_or_default();
     let project = pick(&PROJECTS, number);
     let (priority, _) =
@@ -186,7 +185,7 @@ fn made_up_issue(number: usize) -> Value {
     })
 }
 
-/// One line per decision on the terminal.
+/// Prints one line for each live event.
 async fn print_live_feed(live: LiveFeed, stop: CancellationToken) {
     let mut subscriber = live.subscribe();
     while let Some(received) = stop.run_until_cancelled(subscriber.recv()).await {

@@ -1,4 +1,4 @@
-//! Declarative files: apps, and installations with their modules, one resource a file.
+//! Manifests: declarative files of apps, and of installations with their modules.
 //!
 //! ```text
 //! {"resource": "app", "id": "my-app", "spec": {"kind": "forge", ..}}
@@ -6,7 +6,8 @@
 //!  "modules": [{"key": "assign", "type": "trigger", "data": {..}}]}
 //! ```
 //!
-//! `spec` is the body of the operator's `PUT`; secrets stay with the router, so a file needs none.
+//! A file holds one resource. `spec` is the body of the operator's `PUT`. The router generates
+//! secrets, so a file needs none.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,11 +21,11 @@ use url::form_urlencoded;
 use super::UsageError;
 use super::client::{ApiClient, ErrorStatus};
 
-/// Files below one folder.
+/// Maximum number of files and folders below one folder.
 const FILES_MAX: usize = 100_000;
-/// Items asked for at a time.
+/// Items requested in one page.
 const PAGE: usize = 500;
-/// Members of an app that its file holds; the others follow from it, or are secret.
+/// Members of an app that its manifest holds; the others are derived or secret.
 const APP_MEMBERS: &[&str] = &[
     "kind",
     "name",
@@ -40,11 +41,11 @@ const APP_MEMBERS: &[&str] = &[
     "notices",
     "delivery",
 ];
-/// As [`APP_MEMBERS`], of an installation.
+/// As [`APP_MEMBERS`], for an installation.
 const INSTALLATION_MEMBERS: &[&str] =
     &["app", "cloudId", "product", "clientKey", "licensed", "environment", "state", "appAccountId"];
 
-/// What a file declares; apps sort before installations, which need them.
+/// Kind of a resource; apps are ordered before installations, which depend on them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ResourceKind {
@@ -75,19 +76,19 @@ impl ResourceKind {
     }
 }
 
-/// One file.
+/// The content of one file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
     pub(super) resource: ResourceKind,
     pub(super) id: String,
     pub(super) spec: Map<String, Value>,
-    /// Of an installation; absent = its modules are none of this file's business.
+    /// Modules of an installation; absent = not managed by this file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) modules: Option<Vec<ManifestModule>>,
 }
 
-/// A module of an installation.
+/// A module in a manifest.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(super) struct ManifestModule {
     pub(super) key: String,
@@ -97,7 +98,7 @@ pub(super) struct ManifestModule {
 }
 
 impl Manifest {
-    /// Where the router has it.
+    /// Path of the resource in the operator API.
     pub(super) fn path(&self) -> String {
         format!("/admin/v1/{}/{}", self.resource.folder(), path_segment(&self.id))
     }
@@ -106,19 +107,19 @@ impl Manifest {
         format!("{}/modules/{}", self.path(), path_segment(key))
     }
 
-    /// Where `export` writes it, below its folder.
+    /// Relative path of the file that `export` writes.
     pub(super) fn file(&self) -> PathBuf {
         let name = crate::domain::token(&self.id);
         Path::new(self.resource.folder()).join(format!("{name}.json"))
     }
 }
 
-/// An id as one segment of a path.
+/// Encodes an id as one segment of a path.
 pub(super) fn path_segment(id: &str) -> String {
     form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
-/// Reads the `.json`, `.yaml` and `.yml` files of a folder and those below it, or one file.
+/// Reads one file, or the `.json`, `.yaml` and `.yml` files below a folder.
 pub(super) fn read_files(path: &Path) -> anyhow::Result<Vec<Manifest>> {
     let mut found: BTreeMap<(ResourceKind, String), Manifest> = BTreeMap::new();
     for file in files(path)? {
@@ -167,7 +168,7 @@ fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What the router has of a resource; none if it has no such one.
+/// Returns the router's version of a resource; none if it does not exist.
 pub(super) async fn current(
     client: &ApiClient,
     wanted: &Manifest,
@@ -182,7 +183,7 @@ pub(super) async fn current(
     from_view(client, wanted.resource, &view).await.map(Some)
 }
 
-/// All that the router has.
+/// Returns all resources of the router.
 pub(super) async fn read_router(client: &ApiClient) -> anyhow::Result<Vec<Manifest>> {
     let mut found = Vec::new();
     for kind in [ResourceKind::App, ResourceKind::Installation] {
@@ -214,7 +215,7 @@ async fn from_view(
         let mut listed = client.send(Method::GET, &path, &[], &Value::Null).await?;
         let items = listed.get_mut("items").map(Value::take).unwrap_or_else(|| json!([]));
         let items: Vec<Map<String, Value>> = serde_json::from_value(items)?;
-        // What was discovered is the app's to declare.
+        // Discovered modules are declared by the app.
         let own = items.into_iter().filter(|m| m.get("door") != Some(&json!("discovery")));
         let read = own.map(|module| serde_json::from_value(Value::Object(module)));
         manifest.modules = Some(read.collect::<Result<_, _>>()?);
@@ -222,7 +223,7 @@ async fn from_view(
     Ok(manifest)
 }
 
-/// Members that say nothing are left out of files, and do not differ from what is absent.
+/// Whether a member is left out of manifests; an empty member equals an absent one.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -232,18 +233,19 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A step from what the router has to what a file declares.
+/// A step that brings the router to the state of a manifest.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum PlanStep {
-    /// Put the resource itself; the members that differ, none when it is new.
+    /// Put the resource, with the members that differ; none if it is new.
     Put(Option<Vec<String>>),
-    /// Put a module; true when it is new.
+    /// Put a module; true if it is new.
     PutModule(ManifestModule, bool),
     /// Remove a module.
     RemoveModule(String),
 }
 
-/// What it takes; with `prunes` also the removal of modules that the file does not name.
+/// Returns the steps to the state of a manifest; with `prunes` including the removal of modules
+/// that it does not list.
 pub(super) fn plan(wanted: &Manifest, current: Option<&Manifest>, prunes: bool) -> Vec<PlanStep> {
     let mut steps = Vec::new();
     match current {
@@ -273,7 +275,7 @@ pub(super) fn plan(wanted: &Manifest, current: Option<&Manifest>, prunes: bool) 
 }
 
 impl ManifestModule {
-    /// The key inside of the data need not be repeated.
+    /// Whether two modules are equal, ignoring a key repeated in the data.
     fn is_same(&self, other: &Self) -> bool {
         let bare = |module: &Self| {
             let mut data = module.data.clone();
@@ -284,7 +286,7 @@ impl ManifestModule {
     }
 }
 
-/// Members whose values differ. What a file leaves out is as the router has it by default.
+/// Returns the members whose values differ. A member that a manifest leaves out has its default.
 fn differing(
     kind: ResourceKind,
     wanted: &Map<String, Value>,
@@ -304,7 +306,7 @@ fn differing(
     kind.members().iter().filter(differs).map(|name| (*name).to_owned()).collect()
 }
 
-/// The router shows none, so they cannot be compared.
+/// Removes secrets, which the router does not return, so that they are not compared.
 fn without_secrets(mut value: Value) -> Value {
     let objects: Vec<&mut Value> = match &mut value {
         Value::Array(items) => items.iter_mut().collect(),
@@ -333,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn plan_holds_what_differs_and_nothing_else() {
+    fn plan_holds_only_the_differences() {
         let wanted = manifest(json!({"app": "a"}), json!([module("k", "true"), module("n", "1")]));
         let mut same = module("k", "true");
         same["data"]["key"] = json!("k");
@@ -353,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn secret_that_a_file_gives_is_no_difference() {
+    fn secret_in_a_manifest_is_not_a_difference() {
         let app = |endpoint: Value| -> Manifest {
             let spec = json!({"kind": "forge", "endpoints": [endpoint]});
             serde_json::from_value(json!({"resource": "app", "id": "a", "spec": spec})).unwrap()
@@ -369,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn folder_is_read_in_the_order_of_need_and_a_second_declaration_is_refused() {
+    fn folder_is_read_in_dependency_order_and_a_duplicate_resource_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
         write("a.yaml", "resource: installation\nid: i\nspec: {app: a}\n").unwrap();

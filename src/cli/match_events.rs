@@ -1,7 +1,7 @@
-//! `switchyard match`: a file of events against a file of triggers, without a server.
+//! `switchyard match`: matches a file of events against a file of triggers, without a server.
 //!
-//! The matcher is the one the router runs; this command is how its exactness is held against an
-//! independent oracle, and how its speed is measured without a broker.
+//! Uses the matcher of the router. Tests compare its output with an independent oracle, and it
+//! measures matching without a broker.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -23,9 +23,9 @@ use crate::event::{Decoder, Headers};
 use crate::matcher::{FilterFailure, Match, Matcher, Scratch, Subscription};
 use crate::registry::offline::{Rejection, TriggerReader};
 
-/// Events that one thread takes at a time.
+/// Events claimed by a thread at a time.
 const CHUNK: usize = 256;
-/// Largest event body, as in the router.
+/// Maximum event body, as in the router.
 const EVENT_BYTES_MAX: usize = 1 << 20;
 
 /// Flags of `match`.
@@ -37,24 +37,24 @@ pub struct MatchArgs {
     /// Events, one envelope {"subject","headers","data"} a line
     #[arg(long, value_name = "FILE")]
     pub events: PathBuf,
-    /// Threads that match
+    /// Number of matching threads
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub threads: u16,
     /// Repeats the matching for timing; the output is printed once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub repeat: u16,
-    /// Steps after which an evaluation ends in an error
+    /// Step budget of one evaluation
     #[arg(long, value_name = "N", default_value_t = switchyard_expr::limits::STEPS_MAX)]
     pub steps: u32,
-    /// How to print the answer; lines of JSON are the only form
+    /// Output format; only JSON lines are supported
     #[arg(short, long, value_enum, default_value = "jsonl")]
     pub output: Output,
 }
 
-/// Matches all events; one line per event on stdout, one summary line on stderr.
+/// Matches all events and prints one line per event to stdout, and a summary line to stderr.
 ///
 /// # Errors
-/// A file cannot be read. Rejected triggers and bad event lines are part of the answer.
+/// A file cannot be read. Rejected triggers and invalid event lines are part of the output.
 pub fn run(args: &MatchArgs) -> anyhow::Result<ExitCode> {
     let resident_before = resident_bytes();
     let build_start = clock::tick();
@@ -142,7 +142,7 @@ fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<R
     Ok((triggers, rejected))
 }
 
-/// One line of the event file, taken apart before the clock runs.
+/// One line of the event file, parsed before the measurement starts.
 enum Input<'a> {
     Event { id: Option<Cow<'a, str>>, subject: Cow<'a, str>, headers: LineHeaders<'a>, body: Bytes },
     Bad(String),
@@ -196,7 +196,7 @@ struct ErrorLine<'a> {
     error: &'a str,
 }
 
-/// Matches everything once and keeps the answers, in input order.
+/// Matches all inputs once and returns the output lines in input order.
 fn matching_pass(
     matcher: &Matcher,
     inputs: &[Input<'_>],
@@ -217,7 +217,7 @@ fn timing_pass(matcher: &Matcher, inputs: &[Input<'_>], threads: u16) -> Duratio
     .1
 }
 
-/// What was found for one event.
+/// Matches and filter failures of one event.
 struct MatchOutcome {
     matches: Vec<Match>,
     failures: Vec<FilterFailure>,
@@ -246,7 +246,7 @@ impl Worker {
     }
 }
 
-/// Runs `each` over the inputs on `threads` threads; results in no particular order.
+/// Runs `each` on every input with `threads` threads; the results are unordered.
 fn in_chunks<T: Send>(
     inputs: &[Input<'_>],
     threads: u16,
@@ -303,7 +303,7 @@ fn output_line(
     (serde_json::to_string(&answer).unwrap_or_default(), count)
 }
 
-/// Resident memory of this process; 0 where the system does not tell.
+/// Returns the resident memory of this process; 0 if the system does not report it.
 fn resident_bytes() -> usize {
     const PAGE_BYTES: usize = 4096;
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The command line: one file a command group. Works offline or starts the router.
+//! The command line: one file for each command. Commands work offline, call a router, or run one.
 
 pub mod apply;
 pub mod check;
@@ -20,37 +20,38 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::event::Sample;
 
-/// Exit code: the question was answered "no" (invalid, false, failed).
+/// Exit code: a negative result (invalid, false, failed cases).
 pub const EXIT_NEGATIVE: u8 = 1;
 /// Exit code: flags, files or configuration are wrong.
 pub const EXIT_USAGE: u8 = 2;
-/// Exit code: the router does not answer.
+/// Exit code: the router cannot be reached.
 pub const EXIT_UNREACHABLE: u8 = 3;
-/// Exit code: the router refused.
+/// Exit code: the router rejected the request.
 pub const EXIT_REFUSED: u8 = 4;
-/// Exit code: something inside failed.
+/// Exit code: internal error.
 pub const EXIT_INTERNAL: u8 = 5;
 
-/// Sends Jira events only to the apps that asked for them.
+/// Routes Jira events to the apps that registered triggers for them.
 #[derive(Debug, Parser)]
 #[command(name = "switchyard", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done or yes, 1 no (invalid, false, failed cases), \
-    2 wrong flags, files or configuration, 3 router not reached, 4 refused by it, 5 internal error.";
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 negative result (invalid, false, failed cases), \
+    2 wrong flags, files or configuration, 3 router unreachable, 4 rejected by the router, \
+    5 internal error.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Runs the router against your NATS, or with a NATS server of its own and data that is kept
+    /// Runs the router with your NATS servers, or with a managed NATS server and persistent data
     #[command(after_help = "Examples:\n  switchyard serve --nats-url nats://nats:4222\n  \
         switchyard serve --data-dir /var/lib/switchyard --config switchyard.toml")]
     Serve(ServeArgs),
-    /// Runs the router for trying out: a NATS server of its own, loopback only, a printed token
+    /// Runs a router for development: managed NATS server, loopback only, generated token
     #[command(
         after_help = "Examples:\n  switchyard dev --demo\n  switchyard dev --listen 127.0.0.1:0"
     )]
@@ -62,7 +63,7 @@ pub enum Command {
         switchyard check manifest.yml --format github\n  switchyard check module.json --format sarif"
     )]
     Check(check::CheckArgs),
-    /// Says what a code such as SY-3103 means, with an example and what to write instead
+    /// Explains a code such as SY-3103, with an example and a fix
     #[command(
         after_help = "Examples:\n  switchyard explain-code SY-3103\n  switchyard explain-code"
     )]
@@ -73,14 +74,14 @@ pub enum Command {
         switchyard test --cases expr/tests/corpus/documented.json"
     )]
     Test(test::TestArgs),
-    /// Explains what a filter says about an event, part by part; no server needed
+    /// Explains the verdict of a filter on an event, part by part; no server needed
     #[command(
         after_help = "Example:\n  switchyard explain -e \"event.issue.fields.priority.name == 'High'\" --with event.json"
     )]
     Explain(test::ExplainArgs),
-    /// Holds the language cases against a real Jira Cloud and reports where the two disagree
+    /// Runs the language cases against a real Jira Cloud and reports the differences
     #[command(
-        after_help = "Example:\n  switchyard conform --site https://your-site.atlassian.net --email you@example.com \\\n    --token-file token.txt --write jira.json expr/tests/corpus/*.json\n\nExit codes: 3 the site does not answer, 4 it refuses the account."
+        after_help = "Example:\n  switchyard conform --site https://your-site.atlassian.net --email you@example.com \\\n    --token-file token.txt --write jira.json expr/tests/corpus/*.json\n\nExit codes: 3 the site does not answer, 4 the site rejects the account."
     )]
     Conform(conform::ConformArgs),
     /// Matches a file of events against a file of triggers; no server needed
@@ -92,14 +93,14 @@ pub enum Command {
     #[command(after_help = "Examples:\n  switchyard modules -i first ls\n  \
         switchyard modules -i first add assign -f module.json --dry-run")]
     Modules(modules::ModulesArgs),
-    /// Brings a router to what files declare: apps, installations, modules
+    /// Applies manifests to a router: apps, installations, modules
     #[command(after_help = "Examples:\n  switchyard apply -f deploy/triggers --dry-run\n  \
         switchyard apply -f deploy/triggers --prune")]
     Apply(apply::ApplyArgs),
-    /// Says how a router differs from what files declare; exit code 1 if it does
+    /// Shows the differences between a router and manifests; exit code 1 if there are any
     #[command(after_help = "Example:\n  switchyard diff -f deploy/triggers")]
     Diff(apply::DiffArgs),
-    /// Writes what a router has into files, secrets aside
+    /// Exports the records of a router as manifests, without secrets
     #[command(after_help = "Example:\n  switchyard export -d deploy/triggers")]
     Export(apply::ExportArgs),
     /// Prints a completion script for your shell
@@ -115,13 +116,13 @@ pub enum Command {
 /// Flags of both run modes.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Address and port to listen on; port 0 takes any free one and prints it
+    /// Address and port to listen on; port 0 selects a free port and prints it
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<String>,
     /// Folder for the data of the managed NATS server
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// NATS servers to use instead of a managed one
+    /// NATS servers to use instead of a managed server
     #[arg(long, value_name = "URL[,URL]", value_delimiter = ',')]
     pub nats_url: Vec<String>,
     /// Configuration file [default: ./switchyard.toml if it exists]
@@ -132,18 +133,18 @@ pub struct ServeArgs {
 /// Flags of `dev`.
 #[derive(Debug, Args)]
 pub struct DevArgs {
-    /// Flags it shares with `serve`
+    /// Flags shared with `serve`
     #[command(flatten)]
     pub serve: ServeArgs,
-    /// Sets up a demo app with triggers and sends it a slow stream of synthetic events
+    /// Registers a demo app with triggers and publishes a slow stream of synthetic events
     #[arg(long)]
     pub demo: bool,
 }
 
-/// How a command prints its answer.
+/// Output format of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum Output {
-    /// For people
+    /// Human-readable
     #[default]
     Text,
     /// One JSON document
@@ -152,12 +153,12 @@ pub enum Output {
     Jsonl,
 }
 
-/// What the caller asked for cannot be: flags, files or settings.
+/// An error in flags, files or settings.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
 
-/// The exit code of a failed command.
+/// Returns the exit code of a failed command.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     match () {
@@ -168,10 +169,10 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command.
 ///
 /// # Errors
-/// Usage, input or internal errors; the caller prints them and picks the exit code.
+/// Usage, input or internal errors; the caller prints them and maps them to the exit code.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::serve(args),
@@ -198,21 +199,21 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Writes a line to stdout; a closed pipe ends the program quietly.
+/// Writes a line to stdout. On a closed pipe `main` exits successfully.
 pub(crate) fn print_line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
     Ok(())
 }
 
-/// Carries out what talks to a router.
+/// Runs a future on a current-thread runtime.
 pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     use anyhow::Context;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(work)
 }
 
-/// Reads an event, or an envelope around one, from a file or standard input.
+/// Reads an event, with or without an envelope, from a file or standard input.
 pub(crate) fn read_sample(path: &std::path::Path) -> anyhow::Result<Sample> {
     use anyhow::Context;
     let value = serde_json::from_str(&read_input(path)?)

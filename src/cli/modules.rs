@@ -1,4 +1,4 @@
-//! `switchyard modules`: the modules of an installation, from a shell.
+//! `switchyard modules`: lists, shows, registers and removes modules of an installation.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ pub struct ModulesArgs {
     /// The installation
     #[arg(long, short, value_name = "ID", global = true, required = false, default_value = "")]
     installation: String,
-    /// How to print the answer
+    /// Output format
     #[arg(short, long, value_enum, default_value_t, global = true)]
     output: Output,
     #[command(subcommand)]
@@ -33,13 +33,13 @@ enum Action {
     /// Lists all modules with their state
     #[command(alias = "list")]
     Ls,
-    /// Shows one module with its figures
+    /// Shows one module with its counters
     #[command(alias = "get")]
     Show {
         /// Its key
         key: String,
     },
-    /// Registers a module, or replaces the one with its key
+    /// Registers a module, or replaces an existing one
     #[command(alias = "update")]
     Add {
         /// Its key
@@ -47,7 +47,7 @@ enum Action {
         /// File with {"type": .., "data": {..}}; `-` for standard input
         #[arg(long, short, value_name = "FILE")]
         file: PathBuf,
-        /// Only checks it
+        /// Validates it only
         #[arg(long)]
         dry_run: bool,
     },
@@ -60,10 +60,10 @@ enum Action {
     },
 }
 
-/// Carries out the action.
+/// Executes the action.
 ///
 /// # Errors
-/// The router does not answer or refuses, or a file cannot be read.
+/// The router does not answer or rejects the request, or a file cannot be read.
 pub fn run(args: &ModulesArgs) -> anyhow::Result<ExitCode> {
     let client = args.server.client()?;
     if args.installation.is_empty() {

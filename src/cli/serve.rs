@@ -1,4 +1,4 @@
-//! `switchyard serve` and `switchyard dev`: the router itself.
+//! `switchyard serve` and `switchyard dev`: run the router.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::config::Config;
 use crate::lifecycle::{self, Mode, Running};
 use crate::telemetry::exporter;
 
-/// Read if it exists and no other file is named.
+/// Default configuration file, read if it exists.
 const CONFIG_FILE: &str = "switchyard.toml";
 
-/// Runs the router until a signal ends it.
+/// Runs the router until a signal stops it.
 ///
 /// # Errors
-/// Wrong settings, a taken port, an unusable broker.
+/// Invalid settings, a port in use, an unusable broker.
 pub fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let mut config = configuration(&args)?;
     if !config.admin.token_file.is_empty() && config.admin.token.is_empty() {
@@ -31,7 +31,7 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     if config.admin.token.is_empty() {
         bail!(UsageError(
             "no operator token: set SWITCHYARD_ADMIN_TOKEN, or admin.token_file in the \
-             configuration; `switchyard dev` makes one up"
+             configuration; `switchyard dev` generates one"
                 .into()
         ));
     }
@@ -42,10 +42,10 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Runs a router for trying out.
+/// Runs a router for development.
 ///
 /// # Errors
-/// As [`serve`], and an address that others could reach.
+/// As [`serve`], and an address that is not on loopback.
 pub fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
     let mut config = configuration(&args.serve)?;
     let address: Option<SocketAddr> = config.server.listen.parse().ok();
@@ -102,7 +102,7 @@ fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// In `dev`, handlers may be on this machine: plain http, loopback, any port.
+/// Allows handlers on this machine: plain http, loopback, any port.
 fn open_to_loopback(config: &mut Config) -> anyhow::Result<()> {
     config.delivery.allow_http = true;
     config.delivery.allow_ports = vec!["any".into()];
@@ -117,7 +117,7 @@ fn random_token() -> String {
     format!("sw_admin_{}", BASE64URL_NOPAD.encode(&bytes))
 }
 
-/// The two lines that programs read.
+/// Prints the addresses, one a line; other programs parse them.
 fn print_addresses(running: &Running) -> anyhow::Result<()> {
     print_line(&format!("listening on http://{}", running.address))?;
     if let Some(url) = &running.managed_url {
@@ -126,7 +126,7 @@ fn print_addresses(running: &Running) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a newcomer does next.
+/// Prints the first steps with a development router.
 fn print_getting_started(
     running: &Running,
     token: &str,
@@ -137,7 +137,7 @@ fn print_getting_started(
     };
     print_line(&format!("console   {base}/"))?;
     print_line(&format!("admin token  {token}"))?;
-    print_line("for trying out only, not for production; ctrl-c ends it")?;
+    print_line("for development only, not for production; ctrl-c stops it")?;
     let Some(installation) = installation else { return Ok(()) };
     print_line("\nthe demo app is registered; try, in another terminal:\n")?;
     print_line(&format!(

@@ -1,4 +1,4 @@
-//! Flags of commands that talk to a running router.
+//! Flags of commands that call a running router.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use clap::Args;
 use super::UsageError;
 use super::client::ApiClient;
 
-/// Which router, and by what right.
+/// The router to call, and the token.
 #[derive(Debug, Args)]
 pub struct ServerArgs {
     /// Address of the router
@@ -20,16 +20,16 @@ pub struct ServerArgs {
         default_value = "http://127.0.0.1:8089"
     )]
     pub server: String,
-    /// File that holds the operator's token; without it SWITCHYARD_TOKEN or SWITCHYARD_ADMIN_TOKEN
+    /// File with the admin token; without it SWITCHYARD_TOKEN or SWITCHYARD_ADMIN_TOKEN is used
     #[arg(long, value_name = "FILE", env = "SWITCHYARD_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
 }
 
 impl ServerArgs {
-    /// A client with the operator's token.
+    /// Returns a client with the admin token.
     ///
     /// # Errors
-    /// The address or the token is missing or makes no sense.
+    /// The address is invalid, or there is no token.
     pub fn client(&self) -> anyhow::Result<ApiClient> {
         let token = match &self.token_file {
             Some(file) => std::fs::read_to_string(file)

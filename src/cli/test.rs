@@ -1,4 +1,4 @@
-//! `switchyard test` and `explain`: one filter on one event and why, or a file of language cases.
+//! `switchyard test` and `explain`: evaluate a filter on an event, or run a file of language cases.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,15 +24,15 @@ pub struct TestArgs {
     /// File of language cases: a JSON array of {id, expr, context, expect}
     #[arg(long, value_name = "FILE", required_unless_present = "expression")]
     pub cases: Option<PathBuf>,
-    /// How to print the answer
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
 
-/// Evaluates. Exit code 0 when the filter matches or all cases pass, 1 otherwise.
+/// Evaluates a filter or cases. Exit code 0 if the filter matches or all cases pass, 1 otherwise.
 ///
 /// # Errors
-/// A file cannot be read or is no case file or event.
+/// A file cannot be read or is not a case file or event.
 pub fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
     match (&args.cases, &args.expression, &args.with) {
         (Some(file), _, _) => run_cases(file, args.output),
@@ -93,21 +93,22 @@ pub struct ExplainArgs {
     /// File with the event, or an envelope line with the event under `data`; `-` for standard input
     #[arg(long, value_name = "FILE")]
     pub with: PathBuf,
-    /// How to print the answer
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
 
-/// Explains a verdict, whatever it is. Exit code 1 only for a filter with mistakes.
+/// Explains the verdict of a filter. Exit code 1 only for an invalid filter.
 ///
 /// # Errors
-/// The file cannot be read or is no event.
+/// The file cannot be read or is not an event.
 pub fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let explained = explain_one(&args.expression, &args.with, args.output)?;
     Ok(explained.map_or(ExitCode::from(EXIT_NEGATIVE), |_| ExitCode::SUCCESS))
 }
 
-/// Prints why a filter says what it says; none if it has mistakes, which are printed instead.
+/// Prints and returns the explanation of a verdict; prints the diagnostics and returns none if the
+/// filter is invalid.
 fn explain_one(
     expression: &str,
     event: &std::path::Path,

@@ -1,4 +1,4 @@
-//! The live feed as server-sent events.
+//! Streams the live feed as server-sent events.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use tokio::sync::broadcast::error::RecvError;
 use super::Console;
 use crate::telemetry::LiveEvent;
 
-/// An idle connection is kept open by a comment this often.
+/// Interval of the comments that keep an idle connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Everything told from now on; a subscriber that is too slow is told how much it missed.
+/// Streams every notice from now on; a slow subscriber receives `missed` with the number skipped.
 pub(super) async fn stream(
     State(console): State<Console>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {

@@ -1,6 +1,6 @@
-//! Pages for people: subscriptions and live matches, server-rendered, all assets inside the binary.
+//! The web console: subscriptions and the live feed, server-rendered, with embedded assets.
 //!
-//! The pages show what the operator API offers. They need its token (as password of HTTP basic
+//! The pages show data of the operator API. They require its token (as the password of HTTP basic
 //! auth) unless the router runs in `dev` mode, where it listens on loopback only.
 
 mod live;
@@ -23,24 +23,24 @@ use crate::matcher::Matcher;
 use crate::registry::Registry;
 use crate::telemetry::LiveFeed;
 
-/// What the console needs of the router.
+/// State of the console.
 #[derive(Clone)]
 pub struct Console {
     /// The subscriptions.
     pub registry: Arc<Registry>,
-    /// Figures of theirs.
+    /// Counts of events that did not match.
     pub matcher: Arc<Matcher>,
-    /// What is being decided right now.
+    /// Feed of routed events and deliveries.
     pub live: LiveFeed,
-    /// Asked of visitors; none in `dev` mode.
+    /// Required of visitors; none in `dev` mode.
     pub token: Option<Secret>,
 }
 
-/// No page loads anything from elsewhere or runs inline script.
+/// Forbids inline scripts and resources of other origins.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
     connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The console's routes: `/`, `/live` and the assets.
+/// Returns the console's routes: `/`, `/live` and the assets.
 pub fn routes(console: Console) -> Router {
     Router::new()
         .route("/", get(pages::overview))
@@ -81,7 +81,7 @@ async fn authorize(
     (StatusCode::UNAUTHORIZED, challenge, "The password is the admin token.").into_response()
 }
 
-/// The basic-auth password, if it is the token.
+/// Returns some if the basic-auth password is the token.
 fn password(headers: &HeaderMap, token: &Secret) -> Option<()> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let encoded = value.strip_prefix("Basic ")?;

@@ -218,7 +218,7 @@ impl Dispatcher {
 
     fn note_presence(&self, delivery: &Delivery, is_gone: bool) {
         for subscription in delivery.subscriptions() {
-            if subscription.stats.record_gone(is_gone) {
+            if subscription.stats.record_endpoint_gone(is_gone) {
                 let presence = Presence { id: subscription.id(), is_gone };
                 let _ = self.edges.presence.try_send(presence);
             }

@@ -32,16 +32,16 @@ pub(super) async fn retire(
             }
             Some(other) = others.next() => {
                 if let Some(subscription) = registry.subscription(&other.id) {
-                    subscription.stats.record_gone(other.is_gone);
+                    subscription.stats.record_endpoint_gone(other.is_gone);
                 }
                 other
             }
         };
         let Some(subscription) = registry.subscription(&presence.id) else { continue };
-        if subscription.stats.consecutive_gone() < GONE_MAX {
+        if subscription.stats.consecutive_endpoint_gone() < GONE_MAX {
             continue;
         }
-        subscription.stats.record_gone(false);
+        subscription.stats.record_endpoint_gone(false);
         let id = &presence.id;
         if let Err(error) = registry.retire(id).await {
             tracing::warn!(%id, %error, "module whose handler is gone not taken out of use");

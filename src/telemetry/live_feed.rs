@@ -1,18 +1,18 @@
-//! The live feed: what is being decided right now, for the console and the terminal.
+//! The live feed: routed events and deliveries as they happen, for the console and the terminal.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-/// Notices kept for a slow subscriber; older ones are skipped and the subscriber is told how many.
+/// Events kept for a slow subscriber; older ones are dropped and it receives their number.
 const FEED_EVENTS_MAX: usize = 1024;
 
-/// A bounded broadcast of notices. Costs nothing while nobody watches.
+/// A bounded broadcast of live events; without subscribers no event is built.
 #[derive(Clone, Debug)]
 pub struct LiveFeed(broadcast::Sender<Arc<LiveEvent>>);
 
-/// One thing that happened to an event or a delivery.
+/// Something that happened to an event or a delivery.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "notice", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum LiveEvent {
@@ -24,26 +24,26 @@ pub enum LiveEvent {
         event_type: String,
         /// Key of the entity it is about.
         entity: Option<String>,
-        /// Subscriptions that get it, `<installation>/<key>`; empty = nobody wanted it.
+        /// Matching subscriptions, `<installation>/<key>`; empty = none.
         matches: Vec<String>,
         /// Subscriptions whose filter failed.
         errors: Vec<String>,
-        /// Subscriptions left out by `ignoreSelf` or for want of a licence.
+        /// Number of subscriptions excluded by `ignoreSelf` or a missing licence.
         ignored: usize,
     },
-    /// A delivery was attempted or put off.
+    /// A delivery was attempted, parked or dead-lettered.
     Delivery {
         /// Id of the delivery.
         delivery_id: String,
-        /// Whose it is, `<installation>/<key>`.
+        /// Its subscription, `<installation>/<key>`.
         subscription: String,
         /// Key of the entity the event is about.
         entity: Option<String>,
         /// Number of the attempt, from 1.
         attempt: u32,
-        /// What came of it, in words: `delivered`, `parked: backoff`, `dead: rejected_404`, ...
+        /// Its outcome as text: `delivered`, `parked: backoff`, `dead: rejected_404`, ...
         outcome: String,
-        /// Milliseconds the attempt took; none was made if absent.
+        /// Duration of the attempt in milliseconds; none if no attempt was made.
         ms: Option<u64>,
     },
 }
@@ -55,21 +55,21 @@ impl Default for LiveFeed {
 }
 
 impl LiveFeed {
-    /// Sends the notice that `make` builds, if anybody watches.
+    /// Publishes the event that `make` builds, if there are subscribers.
     pub fn publish(&self, make: impl FnOnce() -> LiveEvent) {
         if self.has_subscribers() {
-            // Fails only if the last subscriber left just now.
+            // Fails only if the last subscriber was dropped since the check.
             let _ = self.0.send(Arc::new(make()));
         }
     }
 
-    /// Whether anybody watches.
+    /// Whether there are subscribers.
     #[must_use]
     pub fn has_subscribers(&self) -> bool {
         self.0.receiver_count() > 0
     }
 
-    /// Starts watching: everything told from now on.
+    /// Subscribes to every event from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<LiveEvent>> {
         self.0.subscribe()
@@ -92,16 +92,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn watcher_gets_what_is_told_after_it_came() {
+    async fn subscriber_receives_events_published_after_it_subscribed() {
         let live = LiveFeed::default();
-        live.publish(|| panic!("nobody watches, so nothing is built"));
+        live.publish(|| panic!("built an event without subscribers"));
         let mut subscriber = live.subscribe();
         live.publish(|| live_event("e1"));
         assert_eq!(*subscriber.recv().await.unwrap(), live_event("e1"));
     }
 
     #[tokio::test]
-    async fn slow_watcher_is_told_how_much_it_missed() {
+    async fn slow_subscriber_receives_the_number_of_missed_events() {
         let live = LiveFeed::default();
         let mut subscriber = live.subscribe();
         for n in 0..FEED_EVENTS_MAX + 3 {

@@ -1,4 +1,4 @@
-//! What operators see: metric names, per-subscription counters, logs and the live feed.
+//! Telemetry: metric names, per-subscription counters, logs and the live feed.
 
 pub mod exporter;
 pub mod live_feed;

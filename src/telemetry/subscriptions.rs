@@ -1,7 +1,7 @@
-//! Series of single subscriptions: a bounded set of the failing and the busiest.
+//! Per-subscription series, for a bounded set of failing and busy subscriptions.
 //!
-//! Every other subscription is in the operator API. The set has hysteresis, so that two
-//! subscriptions of equal rank do not take turns and tear both series.
+//! The operator API has the counters of all subscriptions. The set has hysteresis: without it, two
+//! subscriptions of about equal rank would replace each other and both series would have gaps.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,11 +19,11 @@ const STAYS_UNTIL_RANK: f64 = 1.25;
 /// One subscription and its counters, as read for a scrape.
 #[derive(Debug)]
 pub struct SubscriptionSample<'a> {
-    /// Whose counters.
+    /// Id of the subscription.
     pub id: &'a SubscriptionId,
-    /// The app behind the installation.
+    /// Its app.
     pub app: &'a str,
-    /// SubscriptionCounters.
+    /// Its counters.
     pub stats: &'a SubscriptionCounters,
 }
 
@@ -35,7 +35,7 @@ impl SubscriptionSample<'_> {
     }
 }
 
-/// Which subscriptions have series, from scrape to scrape.
+/// The set of subscriptions that have series, kept between scrapes.
 #[derive(Debug)]
 pub struct TopSubscriptions {
     size: usize,
@@ -44,16 +44,16 @@ pub struct TopSubscriptions {
 }
 
 impl TopSubscriptions {
-    /// At most `size` subscriptions beside the `pinned` ones.
+    /// Returns a set of at most `size` subscriptions in addition to the `pinned` ones.
     #[must_use]
     pub fn new(size: usize, pinned: HashSet<SubscriptionId>) -> Self {
         Self { size, pinned, members: Mutex::default() }
     }
 
-    /// Reads `off` or `top:N`.
+    /// Parses `off` or `top:N`.
     ///
     /// # Errors
-    /// The text is neither; says what is expected.
+    /// The text is neither; the message names what is expected.
     pub fn parse(setting: &str, pinned: &[String]) -> Result<Self, String> {
         let size = match setting.split_once(':') {
             Some(("top", n)) => n.parse().ok(),
@@ -66,8 +66,8 @@ impl TopSubscriptions {
         Ok(Self::new(size, pinned.iter().filter_map(|id| SubscriptionId::parse(id)).collect()))
     }
 
-    /// The series of the chosen subscriptions in the Prometheus text format; `not_matched` is asked
-    /// for the chosen ones only.
+    /// Renders the series of the selected subscriptions in the Prometheus text format;
+    /// `not_matched` is called for these only.
     #[must_use]
     pub fn render(
         &self,
@@ -78,8 +78,8 @@ impl TopSubscriptions {
             return String::new();
         }
         self.choose(&mut samples);
-        // A recorder of its own for each scrape: a subscription that leaves the set leaves no
-        // stale series behind.
+        // A new recorder for each scrape, so that a subscription that leaves the set leaves no
+        // stale series.
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
         metrics::with_local_recorder(&recorder, || {
@@ -91,8 +91,8 @@ impl TopSubscriptions {
         handle.render()
     }
 
-    /// Keeps the samples that have series: pinned ones, members that still rank well, and the
-    /// best others, failing ones before busy ones.
+    /// Retains the samples that have series: pinned ones, members that still rank high enough, and
+    /// then the others by rank, failing ones before busy ones.
     fn choose(&self, samples: &mut Vec<SubscriptionSample<'_>>) {
         samples.sort_by_cached_key(|sample| {
             let matched = sample.stats.matched.load(Relaxed);

@@ -1,4 +1,4 @@
-//! The door for events as a publisher sees it.
+//! Publishing events over HTTP, against a stream in memory.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -59,7 +59,7 @@ async fn single_event_without_an_id_gets_the_same_id_each_time() {
 }
 
 #[tokio::test]
-async fn single_event_that_is_none_is_refused_with_its_code() {
+async fn invalid_single_event_is_rejected_with_its_code() {
     let stream = Arc::new(MemoryStream::default());
     let large = format!(r#"{{"pad":"{}"}}"#, "a".repeat(16 * 1024));
     let larger = format!(r#"{{"pad":"{}"}}"#, "a".repeat(64 * 1024));
@@ -108,7 +108,7 @@ async fn generated_envelope_lines_are_stored_as_they_are() {
 }
 
 #[tokio::test]
-async fn bad_line_is_reported_under_its_number_and_stops_nothing() {
+async fn invalid_line_is_reported_by_number_and_later_lines_are_stored() {
     let stream = Arc::new(MemoryStream::default());
     let mut long = line("long");
     long.push_str(&" ".repeat(LINE_BYTES_MAX));
@@ -136,7 +136,7 @@ async fn bad_line_is_reported_under_its_number_and_stops_nothing() {
 }
 
 #[tokio::test]
-async fn file_larger_than_any_body_limit_is_stored_in_order_many_at_once() {
+async fn file_larger_than_the_body_limit_is_stored_concurrently_and_in_order() {
     let stream = Arc::new(MemoryStream::default());
     let lines: Vec<String> = (0..3000).map(|n| line(&format!("e{n}"))).collect();
     let report = upload(&stream, &lines).await;
@@ -148,7 +148,7 @@ async fn file_larger_than_any_body_limit_is_stored_in_order_many_at_once() {
 }
 
 #[tokio::test]
-async fn rejected_lines_are_listed_up_to_a_bound_and_counted_beyond() {
+async fn rejected_lines_are_listed_up_to_a_bound_and_only_counted_beyond() {
     let stream = Arc::new(MemoryStream::default());
     let lines = vec!["{}".to_owned(); REJECTED_LISTED_MAX + 5];
     let report = upload(&stream, &lines).await;
@@ -169,7 +169,7 @@ async fn event_that_the_broker_does_not_confirm_is_not_reported_as_stored() {
 }
 
 #[tokio::test]
-async fn nothing_is_taken_while_the_backlog_is_near_its_limit() {
+async fn events_are_rejected_while_the_backlog_is_near_its_limit() {
     let stream = Arc::new(MemoryStream::default());
     stream.refuse_for_s.store(7, SeqCst);
     let (status, headers, _) = post(events_api(&stream), PATH, &[NDJSON], line("a")).await;

@@ -1,4 +1,4 @@
-//! The webhook door as a Jira site sees it.
+//! Webhook ingestion, against a stream in memory.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -46,7 +46,7 @@ async fn retried_webhook_is_stored_once() {
 }
 
 #[tokio::test]
-async fn signature_is_asked_for_where_a_secret_is_set() {
+async fn signature_is_required_where_a_secret_is_set() {
     let stream = Arc::new(MemoryStream::default());
     let body = r#"{"webhookEvent":"jira:issue_created","timestamp":1800000000000}"#;
     let good = "sha256=705391f9e72f21389f60c9b266f51444f3669b1fb8df75d55a78b249cd4404b2";
@@ -62,11 +62,11 @@ async fn signature_is_asked_for_where_a_secret_is_set() {
     let signed = post(ingest_api(&stream, secret), PATH, &[("X-Hub-Signature", good)], body).await;
     assert_eq!(signed.0, 202);
     let spelt_up = post(ingest_api(&stream, secret), "/ingest/jira/C1", &[], body).await;
-    assert_eq!(spelt_up.0, 401, "the case of the site is no way around its secret");
+    assert_eq!(spelt_up.0, 401, "the case of the site must not bypass its secret");
 }
 
 #[test]
-fn published_signature_vectors_verify_and_no_other_text_does() {
+fn published_signature_vectors_verify_and_altered_ones_do_not() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/registration/hub-signature.json");
     let cases: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     for case in cases["vectors"].as_array().unwrap() {
@@ -83,7 +83,7 @@ fn published_signature_vectors_verify_and_no_other_text_does() {
 }
 
 #[tokio::test]
-async fn body_that_is_no_webhook_is_refused_with_the_reason() {
+async fn body_that_is_not_a_webhook_is_rejected_with_the_reason() {
     let stream = Arc::new(MemoryStream::default());
     for (body, reason) in
         [("{", "not a JSON object"), ("{}", "webhookEvent"), ("", "not a JSON object")]
@@ -97,7 +97,7 @@ async fn body_that_is_no_webhook_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn body_at_the_limit_is_taken_and_one_byte_more_is_not() {
+async fn body_at_the_limit_is_accepted_and_one_byte_more_is_not() {
     let stream = Arc::new(MemoryStream::default());
     let webhook = |bytes: usize| {
         let (start, end) = (r#"{"webhookEvent":"user_created","pad":""#, r#""}"#);
@@ -108,7 +108,7 @@ async fn body_at_the_limit_is_taken_and_one_byte_more_is_not() {
 }
 
 #[tokio::test]
-async fn unconfirmed_or_unwanted_webhook_is_to_be_sent_again() {
+async fn unconfirmed_or_rejected_webhook_is_answered_with_retry_after() {
     let stream = Arc::new(MemoryStream::default());
     let body = sample("webhook-issue-created");
     stream.is_down.store(true, SeqCst);

@@ -1,11 +1,11 @@
-//! The forms in which findings are printed.
+//! Prints findings as text, JSON, GitHub annotations or SARIF.
 
 use serde_json::{Value, json};
 use switchyard_expr::{Severity, render};
 
 use super::{Checked, Finding, FindingKind, every_code, print_line, summary};
 
-/// For people: carets, and what is known of filters without mistakes.
+/// Prints text: findings with carets, and a summary of valid filters.
 pub(super) fn text(checked: &Checked, valid: bool) -> anyhow::Result<()> {
     let mut shown = 0;
     for finding in checked.findings.iter().filter(|f| matches!(f.kind, FindingKind::Module(..))) {
@@ -40,7 +40,7 @@ pub(super) fn text(checked: &Checked, valid: bool) -> anyhow::Result<()> {
     }
 }
 
-/// A problem of a module, which has no text to draw carets under.
+/// Renders a problem of a module, which has no source text for carets.
 fn sentence(finding: &Finding) -> String {
     let FindingKind::Module(severity, problem) = &finding.kind else { return String::new() };
     let mut text = format!(
@@ -64,7 +64,7 @@ fn severity_name(severity: Severity) -> &'static str {
     }
 }
 
-/// One document: `valid`, and `diagnostics` with the origin of each.
+/// Prints one document: `valid`, and `diagnostics` with their origins.
 pub(super) fn json(checked: &Checked, valid: bool) -> anyhow::Result<()> {
     let diagnostics: Vec<Value> = checked.findings.iter().map(|f| as_json(checked, f)).collect();
     print_line(&json!({ "valid": valid, "diagnostics": diagnostics }).to_string())
@@ -90,7 +90,7 @@ fn as_json(checked: &Checked, finding: &Finding) -> Value {
     value
 }
 
-/// A finding by its place in a file.
+/// A finding with its position in a file.
 struct Annotation<'c> {
     file: &'c str,
     line: usize,
@@ -137,7 +137,7 @@ fn annotation<'c>(checked: &'c Checked, finding: &'c Finding) -> Annotation<'c> 
     }
 }
 
-/// `::error file=..,line=..,col=..,title=SY-3103::message`
+/// Prints GitHub annotations: `::error file=..,line=..,col=..,title=SY-3103::message`.
 pub(super) fn github(checked: &Checked) -> anyhow::Result<()> {
     for finding in &checked.findings {
         let at = annotation(checked, finding);
@@ -160,7 +160,7 @@ fn escape(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// One run with every code as a rule.
+/// Prints a SARIF run, with every code as a rule.
 pub(super) fn sarif(checked: &Checked) -> anyhow::Result<()> {
     let rules: Vec<Value> = every_code()
         .iter()
