@@ -1,20 +1,22 @@
-//! `switchyard apply`, `diff` and `export`: records of a router as manifests in files.
+//! `switchyard apply`: applies manifests to a router.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::client::ApiClient;
-use super::manifest::{self, Manifest, PlanStep, plan};
+use super::client::{ApiClient, block_on};
+use super::io::print_line;
+use super::manifest::{self, Manifest};
+use super::plan::{PlanStep, plan};
 use super::server_args::ServerArgs;
-use super::{EXIT_NEGATIVE, block_on, print_line};
 
-/// Flags of `apply`.
+/// Applies manifests to a router: apps, installations, modules
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  switchyard apply -f deploy/triggers --dry-run\n  \
+    switchyard apply -f deploy/triggers --prune")]
 pub struct ApplyArgs {
     #[command(flatten)]
     server: ServerArgs,
@@ -29,31 +31,11 @@ pub struct ApplyArgs {
     prune: bool,
 }
 
-/// Flags of `diff`.
-#[derive(Debug, Args)]
-pub struct DiffArgs {
-    #[command(flatten)]
-    server: ServerArgs,
-    /// Folder or file with the manifests
-    #[arg(long, short, value_name = "DIR")]
-    file: PathBuf,
-}
-
-/// Flags of `export`.
-#[derive(Debug, Args)]
-pub struct ExportArgs {
-    #[command(flatten)]
-    server: ServerArgs,
-    /// Folder to write to; created if missing
-    #[arg(long, short, value_name = "DIR")]
-    dir: PathBuf,
-}
-
 /// Applies the manifests to the router. Idempotent.
 ///
 /// # Errors
 /// A file is invalid, or the router does not answer or rejects a step; earlier steps stay applied.
-pub fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
     let wanted = manifest::read_files(&args.file)?;
     let client = args.server.client()?;
     block_on(async {
@@ -62,7 +44,7 @@ pub fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
             let current = manifest::current(&client, resource).await?;
             for step in plan(resource, current.as_ref(), args.prune) {
                 changes += 1;
-                print_line(&line(resource, &step))?;
+                print_line(&step.describe(resource))?;
                 match args.dry_run {
                     false => execute(&client, resource, &step).await?,
                     // A module is validated against its installation, which must exist.
@@ -75,57 +57,6 @@ pub fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
         print_line(&format!("{changes} changes {done}, {} resources", wanted.len()))?;
         Ok(ExitCode::SUCCESS)
     })
-}
-
-/// Prints what `apply --prune` would do. Exit code 1 if there are changes.
-///
-/// # Errors
-/// As [`apply`].
-pub fn diff(args: &DiffArgs) -> anyhow::Result<ExitCode> {
-    let wanted = manifest::read_files(&args.file)?;
-    let client = args.server.client()?;
-    block_on(async {
-        let mut is_equal = true;
-        for resource in &wanted {
-            let current = manifest::current(&client, resource).await?;
-            for step in plan(resource, current.as_ref(), true) {
-                is_equal = false;
-                print_line(&line(resource, &step))?;
-            }
-        }
-        Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NEGATIVE) })
-    })
-}
-
-/// Writes the records of the router without secrets, one file a resource.
-///
-/// # Errors
-/// The router does not answer, or the folder cannot be written.
-pub fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let client = args.server.client()?;
-    let found = block_on(manifest::read_router(&client))?;
-    for resource in &found {
-        let file = args.dir.join(resource.file());
-        let folder = file.parent().unwrap_or(&args.dir);
-        let text = serde_json::to_string_pretty(resource)? + "\n";
-        std::fs::create_dir_all(folder)
-            .and_then(|()| std::fs::write(&file, text))
-            .with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    print_line(&format!("{} resources in {}", found.len(), args.dir.display()))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Renders a step: `+` adds, `~` changes, `-` removes.
-fn line(resource: &Manifest, step: &PlanStep) -> String {
-    let (kind, id) = (resource.resource.as_str(), &resource.id);
-    match step {
-        PlanStep::Put(None) => format!("+ {kind} {id}"),
-        PlanStep::Put(Some(members)) => format!("~ {kind} {id}: {}", members.join(", ")),
-        PlanStep::PutModule(module, true) => format!("+ {kind} {id}: module {}", module.key),
-        PlanStep::PutModule(module, false) => format!("~ {kind} {id}: module {}", module.key),
-        PlanStep::RemoveModule(key) => format!("- {kind} {id}: module {key}"),
-    }
 }
 
 async fn execute(client: &ApiClient, resource: &Manifest, step: &PlanStep) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! `switchyard check`: validates filters and modules, and reports errors and warnings.
 
 mod body_size;
+mod finding;
 mod input;
 mod report;
 
@@ -10,17 +11,22 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use switchyard_expr::diagnostic::Page;
-use switchyard_expr::{Code, Diagnostic, Profile, Severity, Usage, compile_for};
+use switchyard_expr::{Diagnostic, Profile, Severity, Usage, compile_for};
 
-use super::{EXIT_NEGATIVE, Output, UsageError, print_line, read_input, read_sample};
-use crate::codes;
+use super::exit::{EXIT_NEGATIVE, UsageError};
+use super::io::{Output, read_input, read_sample};
 use crate::event::Sample;
 use crate::registry::{Problem, catalog, code};
+use finding::{Checked, Finding, FindingKind};
 use input::{CheckInput, FilterText};
 
-/// Flags of `check`.
+/// Checks filters: syntax, names, types, limits; no server needed
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  switchyard check -e \"event.issue.fields.project.key == 'OPS'\"\n  \
+    switchyard check -e \"event.issue.key\" --event avi:jira:created:issue -o json\n  \
+    switchyard check manifest.yml --format github\n  switchyard check module.json --format sarif"
+)]
 pub struct CheckArgs {
     /// A filter, a module (JSON), registrations (NDJSON) or a Forge manifest (YAML); `-` for
     /// standard input
@@ -54,35 +60,6 @@ pub enum Format {
     Github,
     /// Static Analysis Results Interchange Format 2.1.0
     Sarif,
-}
-
-/// The result: all findings, and the filters they are about.
-struct Checked {
-    findings: Vec<Finding>,
-    filters: Vec<FilterText>,
-}
-
-/// One finding and its location.
-struct Finding {
-    /// File, and where in it: `manifest.yml#modules.trigger[0].filter.expression`.
-    origin: String,
-    kind: FindingKind,
-}
-
-enum FindingKind {
-    /// About an expression: index into [`Checked::filters`], and the diagnostic.
-    Filter(usize, Box<Diagnostic>),
-    /// About a module.
-    Module(Severity, Box<Problem>),
-}
-
-impl Finding {
-    fn is_error(&self) -> bool {
-        match &self.kind {
-            FindingKind::Filter(_, diagnostic) => diagnostic.severity == Severity::Error,
-            FindingKind::Module(severity, _) => *severity == Severity::Error,
-        }
-    }
 }
 
 /// Checks the input. Exit code 0 if it can be registered, 1 if not.
@@ -185,63 +162,4 @@ fn diagnostics(filter: &FilterText) -> Vec<Diagnostic> {
         Ok(compiled) => compiled.warnings,
         Err(rejected) => rejected.diagnostics,
     }
-}
-
-/// Flags of `explain-code`.
-#[derive(Debug, Args)]
-pub struct ExplainCodeArgs {
-    /// The code, such as SY-3103; without it all codes are listed
-    pub code: Option<String>,
-}
-
-/// Prints the page of a code. Exit code 1 if the code does not exist.
-///
-/// # Errors
-/// Standard output cannot be written.
-pub fn explain_code(args: &ExplainCodeArgs) -> anyhow::Result<ExitCode> {
-    let all = every_code();
-    let Some(text) = &args.code else {
-        for (code, title, _) in all {
-            print_line(&format!("{code}  {title}"))?;
-        }
-        return Ok(ExitCode::SUCCESS);
-    };
-    let digits = text.trim_start_matches(|c: char| !c.is_ascii_digit());
-    let found = all.iter().find(|(code, ..)| code.strip_prefix("SY-") == Some(digits));
-    let Some((code, title, page)) = found else {
-        print_line(&format!("there is no code `{text}`; run without a code to list all"))?;
-        return Ok(ExitCode::from(EXIT_NEGATIVE));
-    };
-    let mut page_text = format!("{code}: {title}\n\n{}\n", page.cause);
-    if !page.example.is_empty() {
-        page_text.push_str(&format!("\n  {}\n", page.example.replace('\n', "\n  ")));
-    }
-    let fix = if page.fix.ends_with('.') { page.fix.to_owned() } else { format!("  {}", page.fix) };
-    print_line(&format!("{page_text}\nInstead:\n\n{fix}"))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Returns every code with its title and page, ascending.
-fn every_code() -> Vec<(String, &'static str, Page)> {
-    let language = Code::ALL.iter().map(|code| (code.to_string(), code.title(), code.page()));
-    let others = codes::CODES.iter().map(|e| (e.code.to_owned(), e.title, e.page));
-    let mut all: Vec<_> = language.chain(others).collect();
-    all.sort_by(|a, b| a.0.cmp(&b.0));
-    all
-}
-
-/// Describes a valid filter: complexity and index keys.
-fn summary(filter: &FilterText) -> Option<String> {
-    let compiled = switchyard_expr::compile(&filter.source, Profile::Filter).ok()?;
-    let keys: Vec<String> = compiled.program.facts().indexed().map(ToString::to_string).collect();
-    let index = match keys.as_slice() {
-        [] => "no index key".to_owned(),
-        keys => format!("index key: {}", keys.join(", ")),
-    };
-    let complexity = compiled.complexity;
-    let lists =
-        complexity.variables().map(|(name, list)| format!("{name} is the length of {list}"));
-    let lists: Vec<String> = lists.collect();
-    let walks = if lists.is_empty() { String::new() } else { format!(", {}", lists.join(", ")) };
-    Some(format!("complexity {complexity}{walks} · {index}"))
 }

@@ -16,8 +16,9 @@ use hyper_util::rt::TokioExecutor;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use thiserror::Error;
+use url::form_urlencoded;
 
-use super::UsageError;
+use super::exit::UsageError;
 
 /// Timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -128,6 +129,17 @@ pub struct ErrorStatus {
     /// HTTP status.
     pub status: u16,
     text: String,
+}
+
+/// Runs calls of a router on a current-thread runtime.
+pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(work)
+}
+
+/// Encodes an id as one segment of a path.
+pub(super) fn path_segment(id: &str) -> String {
+    form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 /// Returns the text of the innermost cause, since outer errors repeat it.

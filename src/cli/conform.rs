@@ -6,6 +6,7 @@
 //! **Source:** Jira Cloud platform REST API v3, "Evaluate Jira expression using enhanced search
 //! API" with custom context variables of type `json`, and "Analyse Jira expression".
 
+mod evaluation;
 mod jira;
 
 use std::collections::HashMap;
@@ -18,8 +19,10 @@ use serde_json::{Value, json};
 use switchyard_expr::cases::{self, Case, Outcome};
 use switchyard_expr::{Env, canonical};
 
-use super::{EXIT_NEGATIVE, UsageError, print_line, read_input};
+use super::exit::{EXIT_NEGATIVE, UsageError};
+use super::io::{print_line, read_input};
 use crate::clock;
+use evaluation::Evaluation;
 use jira::{Jira, JiraError};
 
 /// Expressions in one analysis request.
@@ -40,8 +43,11 @@ const BOUND_BY_JIRA: [&str; 12] = [
     "workflow",
 ];
 
-/// Flags of `conform`.
+/// Runs the language cases against a real Jira Cloud and reports the differences
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  switchyard conform --site https://your-site.atlassian.net --email you@example.com \\\n    --token-file token.txt --write jira.json expr/tests/corpus/*.json\n\nExit codes: 3 the site does not answer, 4 the site rejects the account."
+)]
 pub struct ConformArgs {
     /// Address of the site, such as https://your-site.atlassian.net
     #[arg(long, value_name = "URL")]
@@ -58,13 +64,6 @@ pub struct ConformArgs {
     /// Writes the differences as cases with Jira's results
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
-}
-
-/// The result of an expression, here or in Jira.
-#[derive(Clone, PartialEq, Debug)]
-enum Evaluation {
-    Value(Value),
-    Error(String),
 }
 
 /// A case with different results.
@@ -183,15 +182,6 @@ impl Report<'_> {
                 .with_context(|| UsageError(format!("cannot write {}", file.display())))?;
         }
         Ok(if self.found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NEGATIVE) })
-    }
-}
-
-impl Evaluation {
-    fn describe(&self) -> String {
-        match self {
-            Evaluation::Value(value) => value.to_string(),
-            Evaluation::Error(message) => format!("error: {message}"),
-        }
     }
 }
 

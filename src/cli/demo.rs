@@ -46,7 +46,7 @@ const SUMMARIES: [&str; 5] = [
 ///
 /// # Errors
 /// The router rejected a request of the set-up.
-pub async fn start(
+pub(super) async fn start(
     client: &ApiClient,
     live: &LiveFeed,
     tasks: &TaskTracker,

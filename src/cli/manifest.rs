@@ -16,10 +16,9 @@ use anyhow::{Context, bail};
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use url::form_urlencoded;
 
-use super::UsageError;
-use super::client::{ApiClient, ErrorStatus};
+use super::client::{ApiClient, ErrorStatus, path_segment};
+use super::exit::UsageError;
 
 /// Maximum number of files and folders below one folder.
 const FILES_MAX: usize = 100_000;
@@ -68,7 +67,7 @@ impl ResourceKind {
         }
     }
 
-    fn members(self) -> &'static [&'static str] {
+    pub(super) fn members(self) -> &'static [&'static str] {
         match self {
             Self::App => APP_MEMBERS,
             Self::Installation => INSTALLATION_MEMBERS,
@@ -112,11 +111,6 @@ impl Manifest {
         let name = crate::domain::token(&self.id);
         Path::new(self.resource.folder()).join(format!("{name}.json"))
     }
-}
-
-/// Encodes an id as one segment of a path.
-pub(super) fn path_segment(id: &str) -> String {
-    form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 /// Reads one file, or the `.json`, `.yaml` and `.yml` files below a folder.
@@ -224,7 +218,7 @@ async fn from_view(
 }
 
 /// Whether a member is left out of manifests; an empty member equals an absent one.
-fn is_empty(value: &Value) -> bool {
+pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Array(items) => items.is_empty(),
@@ -233,142 +227,9 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A step that brings the router to the state of a manifest.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum PlanStep {
-    /// Put the resource, with the members that differ; none if it is new.
-    Put(Option<Vec<String>>),
-    /// Put a module; true if it is new.
-    PutModule(ManifestModule, bool),
-    /// Remove a module.
-    RemoveModule(String),
-}
-
-/// Returns the steps to the state of a manifest; with `prunes` including the removal of modules
-/// that it does not list.
-pub(super) fn plan(wanted: &Manifest, current: Option<&Manifest>, prunes: bool) -> Vec<PlanStep> {
-    let mut steps = Vec::new();
-    match current {
-        None => steps.push(PlanStep::Put(None)),
-        Some(current) => {
-            let differing = differing(wanted.resource, &wanted.spec, &current.spec);
-            if !differing.is_empty() {
-                steps.push(PlanStep::Put(Some(differing)));
-            }
-        }
-    }
-    let Some(modules) = &wanted.modules else { return steps };
-    let existing = current
-        .and_then(|current| current.modules.as_ref())
-        .map_or(&[] as &[ManifestModule], |existing| existing);
-    for module in modules {
-        let known = existing.iter().find(|known| known.key == module.key);
-        if !known.is_some_and(|known| known.is_same(module)) {
-            steps.push(PlanStep::PutModule(module.clone(), known.is_none()));
-        }
-    }
-    let surplus = existing.iter().filter(|known| modules.iter().all(|m| m.key != known.key));
-    if prunes {
-        steps.extend(surplus.map(|module| PlanStep::RemoveModule(module.key.clone())));
-    }
-    steps
-}
-
-impl ManifestModule {
-    /// Whether two modules are equal, ignoring a key repeated in the data.
-    fn is_same(&self, other: &Self) -> bool {
-        let bare = |module: &Self| {
-            let mut data = module.data.clone();
-            data.remove("key");
-            data
-        };
-        self.module_type == other.module_type && bare(self) == bare(other)
-    }
-}
-
-/// Returns the members whose values differ. A member that a manifest leaves out has its default.
-fn differing(
-    kind: ResourceKind,
-    wanted: &Map<String, Value>,
-    current: &Map<String, Value>,
-) -> Vec<String> {
-    let default = |name: &str| match (kind, name) {
-        (ResourceKind::Installation, "licensed") => json!(true),
-        (ResourceKind::Installation, "environment") => json!("PRODUCTION"),
-        (ResourceKind::Installation, "state") => json!("enabled"),
-        _ => Value::Null,
-    };
-    let value = |spec: &Map<String, Value>, name: &str| {
-        let given = spec.get(name).filter(|value| !is_empty(value)).cloned();
-        without_secrets(given.unwrap_or_else(|| default(name)))
-    };
-    let differs = |name: &&&str| value(wanted, name) != value(current, name);
-    kind.members().iter().filter(differs).map(|name| (*name).to_owned()).collect()
-}
-
-/// Removes secrets, which the router does not return, so that they are not compared.
-fn without_secrets(mut value: Value) -> Value {
-    let objects: Vec<&mut Value> = match &mut value {
-        Value::Array(items) => items.iter_mut().collect(),
-        object => vec![object],
-    };
-    for object in objects {
-        if let Value::Object(members) = object {
-            members.remove("secret");
-        }
-    }
-    value
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn manifest(spec: Value, modules: Value) -> Manifest {
-        let text = json!({"resource": "installation", "id": "i", "spec": spec,
-            "modules": modules});
-        serde_json::from_value(text).unwrap()
-    }
-
-    fn module(key: &str, expression: &str) -> Value {
-        json!({"key": key, "type": "trigger", "data": {"filter": {"expression": expression}}})
-    }
-
-    #[test]
-    fn plan_holds_only_the_differences() {
-        let wanted = manifest(json!({"app": "a"}), json!([module("k", "true"), module("n", "1")]));
-        let mut same = module("k", "true");
-        same["data"]["key"] = json!("k");
-        let current = manifest(
-            json!({"app": "a", "state": "enabled", "licensed": true, "environment": "PRODUCTION"}),
-            json!([same, module("old", "true")]),
-        );
-        let added: ManifestModule = serde_json::from_value(module("n", "1")).unwrap();
-        let put = PlanStep::PutModule(added, true);
-        assert_eq!(plan(&wanted, Some(&current), false), std::slice::from_ref(&put));
-        assert_eq!(
-            plan(&wanted, Some(&current), true),
-            [put, PlanStep::RemoveModule("old".into())]
-        );
-        assert!(plan(&current, Some(&current), true).is_empty());
-        assert_eq!(plan(&wanted, None, true).len(), 3);
-    }
-
-    #[test]
-    fn secret_in_a_manifest_is_not_a_difference() {
-        let app = |endpoint: Value| -> Manifest {
-            let spec = json!({"kind": "forge", "endpoints": [endpoint]});
-            serde_json::from_value(json!({"resource": "app", "id": "a", "spec": spec})).unwrap()
-        };
-        let current = app(json!({"key": "e", "url": "u"}));
-        let same = app(json!({"key": "e", "url": "u", "secret": "s"}));
-        assert!(plan(&same, Some(&current), true).is_empty());
-        let moved = app(json!({"key": "e", "url": "v"}));
-        assert_eq!(
-            plan(&moved, Some(&current), true),
-            [PlanStep::Put(Some(vec!["endpoints".to_owned()]))]
-        );
-    }
 
     #[test]
     fn folder_is_read_in_dependency_order_and_a_duplicate_resource_is_rejected() {

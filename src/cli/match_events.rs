@@ -10,13 +10,12 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Output, UsageError, print_line};
+use super::io::{Output, print_line, read_file};
 use crate::clock;
 use crate::domain::InstallationId;
 use crate::event::{Decoder, Headers};
@@ -28,8 +27,11 @@ const CHUNK: usize = 256;
 /// Maximum event body, as in the router.
 const EVENT_BYTES_MAX: usize = 1 << 20;
 
-/// Flags of `match`.
+/// Matches a file of events against a file of triggers; no server needed
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  switchyard match --triggers triggers.ndjson --events events.ndjson --threads 2"
+)]
 pub struct MatchArgs {
     /// Triggers, one registration a line
     #[arg(long, value_name = "FILE")]
@@ -63,7 +65,7 @@ pub fn run(args: &MatchArgs) -> anyhow::Result<ExitCode> {
     let build = clock::since(build_start);
     let resident = resident_bytes().saturating_sub(resident_before);
 
-    let text = read(&args.events)?;
+    let text = read_file(&args.events)?;
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let inputs: Vec<Input<'_>> = lines.iter().map(|line| Input::read(line)).collect();
     let (answers, matched, first) = matching_pass(&matcher, &inputs, args.threads);
@@ -112,18 +114,13 @@ struct RejectedTrigger {
     message: String,
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path)
-        .with_context(|| UsageError(format!("cannot read {}", path.display())))
-}
-
 fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<RejectedTrigger>)> {
     let mut installations: HashMap<InstallationId, Vec<std::sync::Arc<Subscription>>> =
         HashMap::new();
     let mut reader = TriggerReader::new()?;
     let mut rejected = Vec::new();
     let mut triggers = 0;
-    for (at, line) in read(path)?.lines().enumerate() {
+    for (at, line) in read_file(path)?.lines().enumerate() {
         if line.trim().is_empty() {
             continue;
         }

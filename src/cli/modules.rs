@@ -8,13 +8,15 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::client::ApiClient;
-use super::manifest::path_segment;
+use super::client::{ApiClient, block_on, path_segment};
+use super::exit::UsageError;
+use super::io::{Output, print_line, read_input};
 use super::server_args::ServerArgs;
-use super::{Output, block_on, print_line, read_input};
 
-/// Flags of `modules`.
+/// Lists, shows, registers and removes the modules of an installation
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  switchyard modules -i first ls\n  \
+    switchyard modules -i first add assign -f module.json --dry-run")]
 pub struct ModulesArgs {
     #[command(flatten)]
     server: ServerArgs,
@@ -67,7 +69,7 @@ enum Action {
 pub fn run(args: &ModulesArgs) -> anyhow::Result<ExitCode> {
     let client = args.server.client()?;
     if args.installation.is_empty() {
-        anyhow::bail!(super::UsageError("name the installation with --installation ID".into()));
+        anyhow::bail!(UsageError("name the installation with --installation ID".into()));
     }
     block_on(execute(args, &client))?;
     Ok(ExitCode::SUCCESS)

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use super::UsageError;
 use super::client::ApiClient;
+use super::exit::UsageError;
 
 /// The router to call, and the token.
 #[derive(Debug, Args)]

@@ -1,19 +1,24 @@
-//! `switchyard test` and `explain`: evaluate a filter on an event, or run a file of language cases.
+//! `switchyard test`: evaluates a filter on an event, or runs a file of language cases.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
-use switchyard_expr::explain::{self, Explanation};
-use switchyard_expr::{Diagnostic, Env, Verdict, cases, render};
+use switchyard_expr::{Env, Verdict, cases};
 
-use super::{EXIT_NEGATIVE, Output, UsageError, print_line, read_input, read_sample};
+use super::exit::{EXIT_NEGATIVE, UsageError};
+use super::explain::explain_one;
+use super::io::{Output, print_line, read_input};
 use crate::clock;
 
-/// Flags of `test`.
+/// Evaluates a filter on an event, or runs a file of language cases; no server needed
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  switchyard test -e \"event.issue.fields.priority.name == 'High'\" --with event.json\n  \
+    switchyard test --cases expr/tests/corpus/documented.json"
+)]
 pub struct TestArgs {
     /// The filter to evaluate
     #[arg(short, long, value_name = "EXPR", requires = "with", conflicts_with = "cases")]
@@ -41,7 +46,7 @@ pub fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn run_cases(file: &std::path::Path, output: Output) -> anyhow::Result<ExitCode> {
+fn run_cases(file: &Path, output: Output) -> anyhow::Result<ExitCode> {
     let text = read_input(file)?;
     let cases = cases::parse(&text)
         .with_context(|| UsageError(format!("{} is not a case file", file.display())))?;
@@ -74,7 +79,7 @@ fn as_json(report: &cases::Report) -> Value {
     }
 }
 
-fn run_one(expression: &str, event: &std::path::Path, output: Output) -> anyhow::Result<ExitCode> {
+fn run_one(expression: &str, event: &Path, output: Output) -> anyhow::Result<ExitCode> {
     let Some(explanation) = explain_one(expression, event, output)? else {
         return Ok(ExitCode::from(EXIT_NEGATIVE));
     };
@@ -82,62 +87,4 @@ fn run_one(expression: &str, event: &std::path::Path, output: Output) -> anyhow:
         Verdict::Match => ExitCode::SUCCESS,
         _ => ExitCode::from(EXIT_NEGATIVE),
     })
-}
-
-/// Flags of `explain`.
-#[derive(Debug, Args)]
-pub struct ExplainArgs {
-    /// The filter
-    #[arg(short, long, value_name = "EXPR")]
-    pub expression: String,
-    /// File with the event, or an envelope line with the event under `data`; `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    pub with: PathBuf,
-    /// Output format
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: Output,
-}
-
-/// Explains the verdict of a filter. Exit code 1 only for an invalid filter.
-///
-/// # Errors
-/// The file cannot be read or is not an event.
-pub fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let explained = explain_one(&args.expression, &args.with, args.output)?;
-    Ok(explained.map_or(ExitCode::from(EXIT_NEGATIVE), |_| ExitCode::SUCCESS))
-}
-
-/// Prints and returns the explanation of a verdict; prints the diagnostics and returns none if the
-/// filter is invalid.
-fn explain_one(
-    expression: &str,
-    event: &std::path::Path,
-    output: Output,
-) -> anyhow::Result<Option<Explanation>> {
-    let sample = read_sample(event)?;
-    match explain::explain(expression, &sample.view(), &Env::at(clock::now_ms())) {
-        Ok(explanation) => {
-            print_explanation(&explanation, output)?;
-            Ok(Some(explanation))
-        }
-        Err(rejected) => {
-            print_line(&render::render(&rejected.diagnostics, expression, "<arg>"))?;
-            Ok(None)
-        }
-    }
-}
-
-fn print_explanation(explanation: &Explanation, output: Output) -> anyhow::Result<()> {
-    if output != Output::Text {
-        return print_line(&explanation.as_json().to_string());
-    }
-    if !explanation.warnings.is_empty() {
-        print_line(&render::render(&explanation.warnings, &explanation.source, "<arg>"))?;
-    }
-    print_line(&explanation.text())?;
-    if let Verdict::Failed(error) = &explanation.verdict {
-        let diagnostic = Diagnostic::error(error.code, error.span, error.message.clone());
-        print_line(&format!("\n{}", render::render(&[diagnostic], &explanation.source, "<arg>")))?;
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::{Map, Value};
 use switchyard_expr::Severity;
 
-use crate::cli::UsageError;
+use crate::cli::exit::UsageError;
 use crate::registry::Problem;
 use crate::registry::review::{not_an_object, review};
 

@@ -1,9 +1,12 @@
 //! Prints findings as text, JSON, GitHub annotations or SARIF.
 
 use serde_json::{Value, json};
-use switchyard_expr::{Severity, render};
+use switchyard_expr::{Profile, Severity, render};
 
-use super::{Checked, Finding, FindingKind, every_code, print_line, summary};
+use super::finding::{Checked, Finding, FindingKind};
+use super::input::FilterText;
+use crate::cli::explain_code::every_code;
+use crate::cli::io::print_line;
 
 /// Prints text: findings with carets, and a summary of valid filters.
 pub(super) fn text(checked: &Checked, valid: bool) -> anyhow::Result<()> {
@@ -38,6 +41,22 @@ pub(super) fn text(checked: &Checked, valid: bool) -> anyhow::Result<()> {
         }
         filters => print_line(&format!("{} filters are valid{warnings}", filters.len())),
     }
+}
+
+/// Describes a valid filter: complexity and index keys.
+fn summary(filter: &FilterText) -> Option<String> {
+    let compiled = switchyard_expr::compile(&filter.source, Profile::Filter).ok()?;
+    let keys: Vec<String> = compiled.program.facts().indexed().map(ToString::to_string).collect();
+    let index = match keys.as_slice() {
+        [] => "no index key".to_owned(),
+        keys => format!("index key: {}", keys.join(", ")),
+    };
+    let complexity = compiled.complexity;
+    let lists =
+        complexity.variables().map(|(name, list)| format!("{name} is the length of {list}"));
+    let lists: Vec<String> = lists.collect();
+    let walks = if lists.is_empty() { String::new() } else { format!(", {}", lists.join(", ")) };
+    Some(format!("complexity {complexity}{walks} · {index}"))
 }
 
 /// Renders a problem of a module, which has no source text for carets.

@@ -17,8 +17,8 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 use url::{Host, Url};
 
-use super::Evaluation;
-use crate::cli::UsageError;
+use super::evaluation::Evaluation;
+use crate::cli::exit::{EXIT_REFUSED, EXIT_UNREACHABLE, UsageError};
 
 const EVALUATE: &str = "/rest/api/3/expression/evaluate";
 const ANALYSE: &str = "/rest/api/3/expression/analyse?check=syntax";
@@ -46,8 +46,8 @@ impl JiraError {
     /// Returns the exit code: 3 for a server that does not answer, 4 for a rejected account.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Unreachable(_) | Self::Unexpected { .. } => 3,
-            Self::Refused(_) => 4,
+            Self::Unreachable(_) | Self::Unexpected { .. } => EXIT_UNREACHABLE,
+            Self::Refused(_) => EXIT_REFUSED,
         }
     }
 }
