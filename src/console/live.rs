@@ -11,7 +11,7 @@ use futures_util::stream;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::Console;
+use super::state::Console;
 use crate::telemetry::LiveEvent;
 
 /// Interval of the comments that keep an idle connection open.

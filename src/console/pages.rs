@@ -3,8 +3,8 @@
 use axum::extract::State;
 use maud::{DOCTYPE, Markup, html};
 
-use super::Console;
 use super::rows::{Row, rows};
+use super::state::Console;
 
 /// Maximum number of rows shown; the API lists all.
 const ROWS_MAX: usize = 200;
