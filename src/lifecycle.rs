@@ -18,9 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use calls::AppCalls;
 
-use crate::api::events::EventsState;
 use crate::api::health::{self, Health, Scrape};
-use crate::api::ingest::IngestState;
+use crate::api::ingest::events::EventsState;
+use crate::api::ingest::webhooks::IngestState;
 use crate::api::{self, ApiState};
 use crate::bus::watch::Watch;
 use crate::bus::{

@@ -6,10 +6,10 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 use switchyard_expr::{Env, Verdict, explain};
 
-use super::auth::ForgeCaller;
 use super::extract::{JsonObject, PathId};
-use super::forge::{ModuleBody, V2};
-use super::operator::insert_some;
+use super::forge::auth::ForgeCaller;
+use super::forge::modules::{ModuleBody, V2};
+use super::operator::apps::insert_some;
 use super::{ApiError, Shared, route};
 use crate::clock;
 use crate::domain::SubscriptionId;

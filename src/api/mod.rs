@@ -5,25 +5,17 @@
 //! what may be registered; `error` alone maps errors to HTTP status codes. Every path works with
 //! and without a trailing slash.
 
-pub mod auth;
 mod connect;
 mod dry_run;
 mod error;
-pub mod events;
 mod extract;
-mod filters;
 mod forge;
-mod forge_extensions;
 pub mod health;
 pub mod ingest;
-mod jwt;
 mod metrics;
-mod modules;
 mod operator;
 mod query_params;
 mod read_your_writes;
-mod signing_keys;
-mod subscriptions;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -43,9 +35,12 @@ use crate::matcher::Matcher;
 use crate::registry::{CheckUrl, Registry};
 
 pub use error::ApiError;
+pub use forge::auth::is_operator;
 
-use events::EventsState;
-use ingest::IngestState;
+use forge::auth;
+use ingest::events::{self, EventsState};
+use ingest::webhooks::{self as ingest_webhooks, IngestState};
+use operator::{apps, filters, modules, signing_keys, subscriptions};
 
 /// State shared by all request handlers.
 pub struct ApiState {
@@ -71,7 +66,7 @@ pub type Shared = Arc<ApiState>;
 ///
 /// It sets the fallbacks of the whole listener, so routers merged with it must not set their own.
 pub fn router(state: Shared) -> Router {
-    let operator = operator::routes()
+    let operator = apps::routes()
         .merge(subscriptions::routes())
         .merge(modules::routes())
         .merge(filters::routes())
@@ -79,9 +74,9 @@ pub fn router(state: Shared) -> Router {
         .merge(signing_keys::routes())
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));
     Router::new()
-        .merge(forge::routes())
-        .merge(connect::routes())
-        .merge(webhooks::routes())
+        .merge(forge::modules::routes())
+        .merge(connect::modules::routes())
+        .merge(webhooks::registration::routes())
         .merge(signing_keys::public_routes())
         .nest("/admin/v1", operator)
         .fallback(|| async { ApiError::NoSuchPath })
@@ -96,7 +91,7 @@ pub fn router(state: Shared) -> Router {
 pub fn event_routes(state: &Shared, events: EventsState, ingest: IngestState) -> Router {
     events::routes(events)
         .route_layer(from_fn_with_state(Arc::clone(state), auth::require_admin))
-        .merge(ingest::routes(ingest))
+        .merge(ingest_webhooks::routes(ingest))
 }
 
 /// Adds a route at `path`, with and without a trailing slash.

@@ -26,9 +26,9 @@ use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
 use serde::{Deserialize, Serialize};
 
 use self::line_reader::{Line, LineReader};
-use super::ApiError;
-use super::error::{self, publish_code};
-use super::ingest::read_body;
+use super::webhooks::read_body;
+use crate::api::ApiError;
+use crate::api::error::{self, publish_code};
 use crate::event::members::Members;
 use crate::event::{
     DecodeError, Decoder, Event, Headers, PublishError, Published, Publisher, identity,

@@ -11,7 +11,7 @@ use axum::response::Response;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{ApiError, Shared, metrics};
+use crate::api::{ApiError, Shared, metrics};
 use crate::clock;
 use crate::domain::Secret;
 use crate::jwt::system::{self, Unnamed};
@@ -25,7 +25,7 @@ const PROXY_AUTHORIZATION: &str = "forge-proxy-authorization";
 const CONTAINER_PATHS: &str = "/atlassian/";
 
 /// Middleware that rejects requests without the admin token.
-pub(super) async fn require_admin(
+pub(in crate::api) async fn require_admin(
     State(state): State<Shared>,
     request: Request,
     next: Next,
@@ -47,8 +47,8 @@ pub fn is_operator(token: &Secret, presented: &str) -> bool {
 }
 
 /// A Forge app authenticated for one enabled installation.
-pub(super) struct ForgeCaller {
-    pub(super) installation: Arc<LiveInstallation>,
+pub(in crate::api) struct ForgeCaller {
+    pub(in crate::api) installation: Arc<LiveInstallation>,
 }
 
 impl FromRequestParts<Shared> for ForgeCaller {
@@ -121,7 +121,7 @@ fn by_system_token(registry: &Registry, token: &str) -> Result<Arc<LiveInstallat
 }
 
 /// Returns the token of `Authorization: Bearer <token>`; the scheme is case-insensitive.
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(in crate::api) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();

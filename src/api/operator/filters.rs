@@ -6,14 +6,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use switchyard_expr::{Diagnostic, Env, Profile, Usage, compile_for, explain, render};
 
-use super::extract::JsonObject;
-use super::{ApiError, Shared, route};
+use crate::api::extract::JsonObject;
+use crate::api::{ApiError, Shared, route};
 use crate::clock;
 use crate::domain::OnError;
 use crate::event::Sample;
 use crate::registry::{Problem, code};
 
-pub(super) fn routes() -> Router<Shared> {
+pub(in crate::api) fn routes() -> Router<Shared> {
     let mut router = Router::new();
     for (path, methods) in [("/filters:check", post(check)), ("/filters:test", post(test))] {
         router = route(router, path, &methods);

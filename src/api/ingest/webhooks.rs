@@ -19,8 +19,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::json;
 use sha2::Sha256;
 
-use super::ApiError;
-use super::query_params::QueryParams;
+use crate::api::ApiError;
+use crate::api::query_params::QueryParams;
 use crate::domain::{CloudId, Product, Secret};
 use crate::event::webhook::{confluence, map_webhook};
 use crate::event::{DecodeError, Headers, Publisher};

@@ -8,18 +8,18 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
-use super::auth::ForgeCaller;
-use super::extract::{JsonObject, PathId};
-use super::forge::{ModuleBody, V2, module_response, registered_view};
-use super::operator::discovery_view;
-use super::{ApiError, Shared, route};
+use crate::api::extract::{JsonObject, PathId};
+use crate::api::forge::auth::ForgeCaller;
+use crate::api::forge::modules::{ModuleBody, V2, module_response, registered_view};
+use crate::api::operator::apps::discovery_view;
+use crate::api::{ApiError, Shared, route};
 use crate::domain::ModuleKey;
 use crate::registry::{Accepted, ModuleSpec, Problem, Switch, code};
 
 /// Maximum number of modules in one batch.
 const ITEMS_MAX: usize = 1000;
 
-pub(super) fn routes() -> Router<Shared> {
+pub(in crate::api) fn routes() -> Router<Shared> {
     let router = route(Router::new(), &format!("{V2}:validate"), &post(validate));
     let mut router = route(router, &format!("{V2}:refresh"), &post(refresh));
     router = route(router, &format!("{V2}:batch"), &post(batch));

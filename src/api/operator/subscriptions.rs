@@ -7,17 +7,17 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
-use super::extract::PathId;
-use super::operator::{LIMIT_DEFAULT, LIMIT_MAX, insert_some, page_view, rfc3339};
-use super::query_params::{self, QueryParams};
-use super::{ApiError, Shared, route};
+use crate::api::extract::PathId;
+use crate::api::operator::apps::{LIMIT_DEFAULT, LIMIT_MAX, insert_some, page_view, rfc3339};
+use crate::api::query_params::{self, QueryParams};
+use crate::api::{ApiError, Shared, route};
 use crate::domain::{Handler, SubscriptionId};
 use crate::matcher::Subscription;
 use crate::registry::{
     HandlerRef, LiveInstallation, LiveModule, Problem, Switch, TRIGGER, Trigger, TriggerEvent, code,
 };
 
-pub(super) fn routes() -> Router<Shared> {
+pub(in crate::api) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/subscriptions", &get(list_subscriptions));
     let mut router = route(router, "/subscriptions/{id}", &get(get_subscription));
     for (action, switch) in

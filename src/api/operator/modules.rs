@@ -6,14 +6,14 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::extract::{JsonObject, PathId, PathIds};
-use super::forge::{ModuleBody, module_view, registered_view};
-use super::query_params::QueryParams;
-use super::{ApiError, Shared, route};
+use crate::api::extract::{JsonObject, PathId, PathIds};
+use crate::api::forge::modules::{ModuleBody, module_view, registered_view};
+use crate::api::query_params::QueryParams;
+use crate::api::{ApiError, Shared, route};
 use crate::domain::{InstallationId, ModuleKey};
 use crate::registry::{AppKind, ConnectModule, Door, ModuleSpec, key_problem};
 
-pub(super) fn routes() -> Router<Shared> {
+pub(in crate::api) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/installations/{id}/modules", &get(list));
     route(router, "/installations/{id}/modules/{key}", &put(put_module).delete(remove))
 }
@@ -25,7 +25,7 @@ async fn list(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Va
     let modules = installation.record.modules.iter();
     let items = modules.filter(|module| module.door != Door::Webhook).map(|module| {
         let mut shown = module_view(module);
-        super::operator::insert_some(&mut shown, "door", Some(module.door));
+        crate::api::operator::apps::insert_some(&mut shown, "door", Some(module.door));
         shown
     });
     Ok(Json(json!({"items": items.collect::<Vec<_>>()})))

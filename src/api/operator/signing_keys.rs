@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::extract::{JsonObject, PathId};
-use super::{ApiError, Shared, route};
+use crate::api::extract::{JsonObject, PathId};
+use crate::api::{ApiError, Shared, route};
 use crate::jwt::Rotation;
 
 /// How long verifiers may cache keys: less than the time a new key is published before it signs.
@@ -18,13 +18,13 @@ const CACHE: (header::HeaderName, &str) = (header::CACHE_CONTROL, "public, max-a
 
 /// Returns the unauthenticated routes: a key set (RFC 7517), and single keys as PEM for Connect
 /// apps.
-pub(super) fn public_routes() -> Router<Shared> {
+pub(in crate::api) fn public_routes() -> Router<Shared> {
     let router = route(Router::new(), "/.well-known/jwks.json", &get(jwks));
     route(router, "/.well-known/connect-keys/{kid}", &get(pem))
 }
 
 /// Returns the operator's routes.
-pub(super) fn routes() -> Router<Shared> {
+pub(in crate::api) fn routes() -> Router<Shared> {
     route(Router::new(), "/signing-keys", &get(list).post(rotate))
 }
 

@@ -15,18 +15,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Map, Value, json};
 
-use super::auth::ForgeCaller;
-use super::extract::{JsonObject, PathId};
-use super::forge_extensions;
-use super::query_params::{self, QueryParams};
-use super::{ApiError, Shared, dry_run, metrics, route};
+use super::extensions;
+use crate::api::extract::{JsonObject, PathId};
+use crate::api::forge::auth::ForgeCaller;
+use crate::api::query_params::{self, QueryParams};
+use crate::api::{ApiError, Shared, dry_run, metrics, route};
 use crate::domain::ModuleKey;
 use crate::registry::{
     Door, ModuleRecord, ModuleSpec, ModuleState, Problem, RegisterError, Registered, code,
     key_problem,
 };
 
-pub(super) const V2: &str = "/forge/installation/v2/dynamic/module";
+pub(in crate::api) const V2: &str = "/forge/installation/v2/dynamic/module";
 const V1: &str = "/forge/installation/v1/dynamic/module";
 /// Version 1 as a container's proxy calls it.
 const V1_CONTAINER: &str = "/atlassian/forge/installation/v1/dynamic/module";
@@ -34,11 +34,11 @@ const V1_CONTAINER: &str = "/atlassian/forge/installation/v1/dynamic/module";
 const LIMIT_MAX: usize = 100;
 const CURSOR: &str = "nextPageToken";
 
-pub(super) fn routes() -> Router<Shared> {
+pub(in crate::api) fn routes() -> Router<Shared> {
     let one = get(read).put(replace).delete(remove);
     let v2 = route(Router::new(), V2, &get(list).post(register));
     let v2 = route(v2, &format!("{V2}/{{key}}"), &one)
-        .merge(forge_extensions::routes())
+        .merge(extensions::routes())
         .merge(dry_run::forge_routes());
     let mut v1 = Router::new();
     for path in [V1, V1_CONTAINER] {
@@ -176,19 +176,19 @@ fn accepts_array(headers: &HeaderMap) -> bool {
     parameters.any(|parameter| parameter.trim().eq_ignore_ascii_case("shape=array"))
 }
 
-pub(super) fn module_view(module: &ModuleRecord) -> Value {
+pub(in crate::api) fn module_view(module: &ModuleRecord) -> Value {
     json!({"key": module.key, "type": module.module_type, "data": module.data})
 }
 
 /// Renders a module as [`registered_view`], with its revision as `ETag`.
-pub(super) fn module_response(registered: &Registered) -> impl IntoResponse + use<> {
+pub(in crate::api) fn module_response(registered: &Registered) -> impl IntoResponse + use<> {
     let tag = HeaderValue::from_str(&format!("\"{}\"", registered.module.revision));
     let headers: HeaderMap = tag.into_iter().map(|tag| (header::ETAG, tag)).collect();
     (headers, Json(registered_view(registered)))
 }
 
 /// Renders a module with `warnings` and the `complexity` of its filters, if there are any.
-pub(super) fn registered_view(registered: &Registered) -> Value {
+pub(in crate::api) fn registered_view(registered: &Registered) -> Value {
     let Registered { module, warnings, complexity } = registered;
     let mut body = module_view(module);
     if let Value::Object(body) = &mut body {
@@ -216,14 +216,14 @@ fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, RegisterError> 
 }
 
 /// A module as parsed from a request body.
-pub(super) struct ModuleBody {
-    pub(super) key: Option<Value>,
+pub(in crate::api) struct ModuleBody {
+    pub(in crate::api) key: Option<Value>,
     module_type: String,
     data: Map<String, Value>,
 }
 
 impl ModuleBody {
-    pub(super) fn read(mut body: Map<String, Value>) -> Result<Self, ApiError> {
+    pub(in crate::api) fn read(mut body: Map<String, Value>) -> Result<Self, ApiError> {
         let mut problems = Vec::new();
         let key = body.remove("key");
         let module_type = match body.remove("type") {
@@ -264,7 +264,7 @@ impl ModuleBody {
     }
 
     /// Returns the module of version 2, which must not carry a key.
-    pub(super) fn without_key(self) -> Result<ModuleSpec, ApiError> {
+    pub(in crate::api) fn without_key(self) -> Result<ModuleSpec, ApiError> {
         for (path, given) in
             [("key", self.key.is_some()), ("data.key", self.data.contains_key("key"))]
         {
@@ -278,7 +278,7 @@ impl ModuleBody {
     }
 
     /// Returns the module of version 1 with the key that the app assigned.
-    pub(super) fn keyed(self) -> Result<(ModuleSpec, ModuleKey), ApiError> {
+    pub(in crate::api) fn keyed(self) -> Result<(ModuleSpec, ModuleKey), ApiError> {
         let key = parse_key(self.key.as_ref())?;
         let inside = self.data.get("key");
         if inside.is_some_and(|inside| inside.as_str() != Some(key.as_str())) {
@@ -289,7 +289,7 @@ impl ModuleBody {
     }
 
     /// Returns the module for an update of `key`; fails if the body names another key.
-    pub(super) fn under(self, key: &ModuleKey, door: Door) -> Result<ModuleSpec, ApiError> {
+    pub(in crate::api) fn under(self, key: &ModuleKey, door: Door) -> Result<ModuleSpec, ApiError> {
         let same = |given: &Value| given.as_str() == Some(key.as_str());
         if [self.key.as_ref(), self.data.get("key")].into_iter().flatten().all(same) {
             Ok(self.spec(door))

@@ -7,9 +7,9 @@ use axum::{Json, Router};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::extract::{JsonObject, PathId};
-use super::query_params::{self, QueryParams};
-use super::{ApiError, Shared, route};
+use crate::api::extract::{JsonObject, PathId};
+use crate::api::query_params::{self, QueryParams};
+use crate::api::{ApiError, Shared, route};
 use crate::domain::{AppId, InstallationId, Product, Secret};
 use crate::registry::{
     AppKind, AppPut, AppRecord, AppSpec, ClientSpec, Discovered, Door, Endpoint, EndpointAuth,
@@ -18,11 +18,11 @@ use crate::registry::{
 };
 
 /// Default number of items on one page of a list.
-pub(super) const LIMIT_DEFAULT: usize = 100;
+pub(in crate::api) const LIMIT_DEFAULT: usize = 100;
 /// Maximum number of items on one page.
-pub(super) const LIMIT_MAX: usize = 500;
+pub(in crate::api) const LIMIT_MAX: usize = 500;
 
-pub(super) fn routes() -> Router<Shared> {
+pub(in crate::api) fn routes() -> Router<Shared> {
     let mut router = Router::new();
     for (path, methods) in [
         ("/apps", get(list_apps)),
@@ -205,7 +205,7 @@ async fn refresh_discovery(
     Ok(Json(discovery_view(&installation.record, &known)))
 }
 
-pub(super) fn discovery_view(record: &InstallationRecord, known: &Discovered) -> Value {
+pub(in crate::api) fn discovery_view(record: &InstallationRecord, known: &Discovered) -> Value {
     let discovered = record.modules.iter().filter(|module| module.door == Door::Discovery);
     let mut view = json!({
         "installation": record.id,
@@ -318,20 +318,24 @@ fn next_cursor<T>(ids: &[T], limit: usize, text: impl Fn(&T) -> &str) -> Option<
 }
 
 /// Renders a page of a list.
-pub(super) fn page_view(items: Vec<Value>, next_cursor: Option<String>) -> Value {
+pub(in crate::api) fn page_view(items: Vec<Value>, next_cursor: Option<String>) -> Value {
     let mut answer = json!({"items": items});
     insert_some(&mut answer, "nextCursor", next_cursor);
     answer
 }
 
 /// Inserts a member if `value` is some.
-pub(super) fn insert_some(object: &mut Value, name: &str, value: Option<impl serde::Serialize>) {
+pub(in crate::api) fn insert_some(
+    object: &mut Value,
+    name: &str,
+    value: Option<impl serde::Serialize>,
+) {
     if let (Value::Object(members), Some(value)) = (object, value) {
         members.insert(name.to_owned(), json!(value));
     }
 }
 
 /// Formats milliseconds since the epoch as RFC 3339.
-pub(super) fn rfc3339(ms: i64) -> Option<String> {
+pub(in crate::api) fn rfc3339(ms: i64) -> Option<String> {
     Timestamp::from_millisecond(ms).ok().map(|time| time.to_string())
 }

@@ -14,13 +14,13 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::auth::bearer;
-use super::error::WebhookError;
-use super::extract::{JsonObject, PathId};
-use super::jwt::connect_installation;
-use super::operator::insert_some;
-use super::query_params::QueryParams;
-use super::{ApiError, Shared, metrics, route};
+use crate::api::connect::auth::connect_installation;
+use crate::api::error::WebhookError;
+use crate::api::extract::{JsonObject, PathId};
+use crate::api::forge::auth::bearer;
+use crate::api::operator::apps::insert_some;
+use crate::api::query_params::QueryParams;
+use crate::api::{ApiError, Shared, metrics, route};
 use crate::clock;
 use crate::delivery::FailedWebhook;
 use crate::domain::Product;
@@ -38,7 +38,7 @@ const RESULTS_MAX: usize = 100;
 /// Maximum number of webhooks in one request.
 const WEBHOOKS_MAX: usize = 1000;
 
-pub(super) fn routes() -> Router<Shared> {
+pub(in crate::api) fn routes() -> Router<Shared> {
     let mut router = Router::new();
     for path in PATHS {
         router = route(router, path, &get(list).post(register).delete(remove));

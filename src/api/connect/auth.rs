@@ -13,9 +13,9 @@ use axum::http::header;
 use axum::http::request::Parts;
 use url::form_urlencoded;
 
-use super::error::ConnectError;
-use super::read_your_writes::BufferedBody;
-use super::{ApiError, Shared, metrics};
+use crate::api::error::ConnectError;
+use crate::api::read_your_writes::BufferedBody;
+use crate::api::{ApiError, Shared, metrics};
 use crate::clock;
 use crate::domain::Product;
 use crate::jwt::qsh::CONTEXT_PATH;
@@ -26,9 +26,9 @@ use crate::registry::{InstallationState, LiveInstallation, Registry, Signed};
 const TOKEN: &str = "jwt";
 
 /// A Connect app authenticated for one enabled installation.
-pub(super) struct ConnectCaller {
-    pub(super) installation: Arc<LiveInstallation>,
-    pub(super) signed: Signed,
+pub(in crate::api) struct ConnectCaller {
+    pub(in crate::api) installation: Arc<LiveInstallation>,
+    pub(in crate::api) signed: Signed,
 }
 
 impl FromRequestParts<Shared> for ConnectCaller {
@@ -45,7 +45,7 @@ impl FromRequestParts<Shared> for ConnectCaller {
 
 /// Returns the installation that a request is signed for, and the signed request for replay
 /// protection.
-pub(super) fn connect_installation(
+pub(in crate::api) fn connect_installation(
     parts: &Parts,
     registry: &Registry,
 ) -> Result<(Arc<LiveInstallation>, Signed), &'static str> {

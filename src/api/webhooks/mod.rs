@@ -1,0 +1,3 @@
+//! The API of Jira's dynamic webhooks.
+
+pub(in crate::api) mod registration;
