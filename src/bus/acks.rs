@@ -16,18 +16,18 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// The way out for acknowledgements; clones share it.
 #[derive(Clone, Debug)]
-pub struct Acks {
-    queue: mpsc::Sender<Item>,
+pub struct AckQueue {
+    queue: mpsc::Sender<AckCommand>,
 }
 
 #[derive(Debug)]
-enum Item {
+enum AckCommand {
     Ack(Subject),
     /// To be answered once all before it have left.
     Flush(oneshot::Sender<()>),
 }
 
-impl Acks {
+impl AckQueue {
     /// Sends over `client`, from a task that ends with the last clone.
     #[must_use]
     pub fn over(client: Client) -> Self {
@@ -39,7 +39,7 @@ impl Acks {
     /// Acknowledges the message with this reply subject. Ends when the acknowledgement is queued;
     /// one that is lost with the process leaves its message to be handed out again.
     pub async fn ack(&self, reply: Subject) {
-        if self.queue.send(Item::Ack(reply)).await.is_err() {
+        if self.queue.send(AckCommand::Ack(reply)).await.is_err() {
             tracing::debug!("acknowledgement not sent: the runtime is ending");
         }
     }
@@ -47,23 +47,23 @@ impl Acks {
     /// Ends when what was acknowledged before has been handed to the connection.
     pub async fn flush(&self) {
         let (done, left) = oneshot::channel();
-        if self.queue.send(Item::Flush(done)).await.is_ok() {
+        if self.queue.send(AckCommand::Flush(done)).await.is_ok() {
             let _ = left.await;
         }
     }
 }
 
-async fn send(client: Client, mut waiting: mpsc::Receiver<Item>) {
+async fn send(client: Client, mut waiting: mpsc::Receiver<AckCommand>) {
     let mut together = Vec::with_capacity(TOGETHER_MAX);
     while waiting.recv_many(&mut together, TOGETHER_MAX).await > 0 {
         for item in together.drain(..) {
             match item {
-                Item::Ack(reply) => {
+                AckCommand::Ack(reply) => {
                     if let Err(error) = client.publish(reply, AckKind::Ack.into()).await {
                         tracing::debug!(%error, "acknowledgement not sent");
                     }
                 }
-                Item::Flush(done) => {
+                AckCommand::Flush(done) => {
                     let _ = done.send(());
                 }
             }

@@ -9,7 +9,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use thiserror::Error;
 use tokio::net::TcpStream;
 
-use super::acks::Acks;
+use super::acks::AckQueue;
 use super::metrics;
 use crate::clock;
 use crate::config;
@@ -21,9 +21,9 @@ const COMMANDS_MAX: usize = 8192;
 /// Publishes that wait for their acknowledgement at once.
 const ACKS_IN_FLIGHT_MAX: usize = 2000;
 /// How long a start waits for the broker before it gives up.
-const START_PATIENCE: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the question why a start failed may take.
-const DIAGNOSIS_PATIENCE: Duration = Duration::from_secs(2);
+const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause between two questions to a broker that is not ready.
 const START_PAUSE: Duration = Duration::from_millis(50);
 /// How long an end waits for the last acknowledgements to leave.
@@ -37,18 +37,18 @@ const SERVER_MIN: (u32, u32) = (2, 12);
 #[derive(Clone, Debug)]
 pub struct Connections {
     /// Events and fired records come in here.
-    pub intake: Jet,
+    pub intake: JetStreamClient,
     /// Publishes and acknowledgements go out here.
-    pub outbound: Jet,
+    pub outbound: JetStreamClient,
     /// Registry and control.
-    pub control: Jet,
+    pub control: JetStreamClient,
     /// Acknowledgements, over `outbound`.
-    pub acks: Acks,
+    pub acks: AckQueue,
 }
 
 /// A connection with its JetStream context.
 #[derive(Clone, Debug)]
-pub struct Jet {
+pub struct JetStreamClient {
     /// The plain connection.
     pub client: Client,
     /// JetStream over it; answers are waited for as long as `nats.publish_timeout_ms` says.
@@ -64,7 +64,7 @@ pub enum ConnectError {
     /// The broker does not answer.
     #[error(
         "cannot use NATS at {urls}, tried for {} s: {reason}; `switchyard dev` runs a server of its own",
-        START_PATIENCE.as_secs()
+        START_TIMEOUT.as_secs()
     )]
     Unreachable {
         /// Where it was looked for.
@@ -91,12 +91,12 @@ impl Connections {
         let outbound = connect(config, urls, "outbound").await?;
         let connections = Self {
             intake: connect(config, urls, "intake").await?,
-            acks: Acks::over(outbound.client.clone()),
+            acks: AckQueue::over(outbound.client.clone()),
             outbound,
             control: connect(config, urls, "control").await?,
         };
-        for jet in [&connections.intake, &connections.outbound, &connections.control] {
-            jet.until_ready(urls).await?;
+        for jetstream_client in [&connections.intake, &connections.outbound, &connections.control] {
+            jetstream_client.until_ready(urls).await?;
         }
         let version = connections.control.client.server_info().version;
         if !is_supported(&version) {
@@ -113,21 +113,21 @@ impl Connections {
         if tokio::time::timeout(FLUSH_TIMEOUT, self.acks.flush()).await.is_err() {
             tracing::warn!("the last acknowledgements did not leave in time");
         }
-        for jet in [&self.intake, &self.outbound, &self.control] {
-            if tokio::time::timeout(FLUSH_TIMEOUT, jet.client.flush()).await.is_err() {
+        for jetstream_client in [&self.intake, &self.outbound, &self.control] {
+            if tokio::time::timeout(FLUSH_TIMEOUT, jetstream_client.client.flush()).await.is_err() {
                 tracing::warn!("the broker did not take the last messages in time");
             }
         }
     }
 }
 
-impl Jet {
+impl JetStreamClient {
     async fn until_ready(&self, urls: &[String]) -> Result<(), ConnectError> {
         let start = clock::tick();
         loop {
             match self.context.query_account().await {
                 Ok(_) => return Ok(()),
-                Err(error) if clock::since(start) >= START_PATIENCE => {
+                Err(error) if clock::since(start) >= START_TIMEOUT => {
                     let reason = diagnose(urls).await.unwrap_or_else(|| error.to_string());
                     return Err(ConnectError::Unreachable { urls: urls.join(","), reason });
                 }
@@ -142,7 +142,7 @@ async fn diagnose(urls: &[String]) -> Option<String> {
     let url = urls.first()?;
     let host = url.rsplit_once("://").map_or(url.as_str(), |(_, rest)| rest);
     let host = host.rsplit_once('@').map_or(host, |(_, rest)| rest);
-    let reached = tokio::time::timeout(DIAGNOSIS_PATIENCE, TcpStream::connect(host)).await;
+    let reached = tokio::time::timeout(DIAGNOSIS_TIMEOUT, TcpStream::connect(host)).await;
     Some(match reached {
         Ok(Ok(_)) => {
             "it answers, but JetStream is off or refuses this account; start it with `-js`".into()
@@ -156,7 +156,7 @@ async fn connect(
     config: &config::Nats,
     urls: &[String],
     flow: &'static str,
-) -> Result<Jet, ConnectError> {
+) -> Result<JetStreamClient, ConnectError> {
     let timeout = Duration::from_millis(config.publish_timeout_ms);
     let settings = |error: &dyn std::fmt::Display| ConnectError::Settings(error.to_string());
     let mut options = ConnectOptions::new();
@@ -167,7 +167,7 @@ async fn connect(
             .await
             .map_err(|error| settings(&format_args!("credentials file {file}: {error}")))?;
     }
-    let link = Arc::new(Link::default());
+    let state = Arc::new(ConnectionState::default());
     let client = options
         .name(format!("switchyard-{flow}"))
         .ping_interval(PING_INTERVAL)
@@ -176,7 +176,7 @@ async fn connect(
         .retry_on_initial_connect()
         .reconnect_delay_callback(reconnect_pause)
         .event_callback(move |event| {
-            note(flow, &link, &event);
+            log_event(flow, &state, &event);
             std::future::ready(())
         })
         .connect(urls)
@@ -186,25 +186,25 @@ async fn connect(
         .timeout(timeout)
         .max_ack_inflight(ACKS_IN_FLIGHT_MAX)
         .build(client.clone());
-    Ok(Jet { client, context })
+    Ok(JetStreamClient { client, context })
 }
 
 /// What was noted of a connection.
 #[derive(Default)]
-struct Link {
+struct ConnectionState {
     up: AtomicBool,
     /// Whether it stood before.
-    known: AtomicBool,
+    was_connected: AtomicBool,
 }
 
 /// One log line per change of state.
-fn note(flow: &'static str, link: &Link, event: &Event) {
+fn log_event(flow: &'static str, state: &ConnectionState, event: &Event) {
     match event {
-        Event::Connected if !link.up.swap(true, Relaxed) => {
-            metrics::connected(link.known.swap(true, Relaxed));
+        Event::Connected if !state.up.swap(true, Relaxed) => {
+            metrics::connected(state.was_connected.swap(true, Relaxed));
             tracing::info!(flow, "connected to the broker");
         }
-        Event::Disconnected if link.up.swap(false, Relaxed) => {
+        Event::Disconnected if state.up.swap(false, Relaxed) => {
             metrics::disconnected();
             tracing::warn!(flow, "connection to the broker lost; reconnecting");
         }

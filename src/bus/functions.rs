@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use super::headers::{self, MessageHeaders};
 use crate::delivery::{CallError, Fields, FunctionCaller, Reply};
-use crate::event::Headers;
+use crate::event::HeaderLookup;
 
 /// Code by which a service says that a request failed.
 ///
@@ -18,11 +18,11 @@ const ERROR_CODE: &str = "nats-service-error-code";
 
 /// Calls functions over one connection.
 #[derive(Clone, Debug)]
-pub struct Functions {
+pub struct FunctionClient {
     client: Client,
 }
 
-impl Functions {
+impl FunctionClient {
     /// Calls over `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
@@ -41,7 +41,7 @@ impl Functions {
     }
 }
 
-impl FunctionCaller for Functions {
+impl FunctionCaller for FunctionClient {
     fn call(
         &self,
         subject: &str,

@@ -8,7 +8,7 @@
 use async_nats::HeaderMap;
 
 use crate::delivery::Fields;
-use crate::event::Headers;
+use crate::event::HeaderLookup;
 
 /// The headers of a received message, values as they were sent.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl MessageHeaders {
     }
 }
 
-impl Headers for MessageHeaders {
+impl HeaderLookup for MessageHeaders {
     fn get(&self, name: &str) -> Option<&str> {
         let is_it = |at: &str| at.eq_ignore_ascii_case(name);
         let (_, values) = self.0.iter().find(|(at, _)| is_it(at.as_ref()))?;

@@ -21,7 +21,7 @@ use crate::domain::token;
 /// Largest message; an event of 1 MiB with its headers fits.
 const MAX_PAYLOAD: &str = "2MB";
 /// How long the server may take to start or stop.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// Pause between two looks at a server that starts or stops.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Time for a server to say who it is.
@@ -73,7 +73,7 @@ pub enum ManagedError {
 }
 
 /// Files of a server inside the data folder.
-struct Folder {
+struct DataFolder {
     path: PathBuf,
     name: String,
 }
@@ -91,13 +91,13 @@ impl ManagedServer {
         file_bytes_max: u64,
     ) -> Result<Self, ManagedError> {
         let binary = candidates.iter().find(|path| path.is_file()).ok_or(ManagedError::NotFound)?;
-        let folder = Folder::open(data_dir)?;
+        let folder = DataFolder::open(data_dir)?;
         let lock = folder.lock()?;
-        if let Some((pid, url)) = folder.living_server().await {
+        if let Some((pid, url)) = folder.running_server().await {
             tracing::info!(pid, %url, "adopted the nats-server of an earlier run");
             return Ok(Self::new(binary, pid, url, None, folder.name, lock));
         }
-        folder.write_config(file_bytes_max).map_err(|source| folder.fault(source))?;
+        folder.write_config(file_bytes_max).map_err(|source| folder.folder_error(source))?;
         let mut child = Command::new(binary)
             .arg("--config")
             .arg(folder.file("nats-server.conf"))
@@ -110,7 +110,7 @@ impl ManagedServer {
             .map_err(|error| folder.not_started(binary, error.to_string()))?;
         let started = clock::tick();
         loop {
-            if let Some((pid, url)) = folder.living_server().await
+            if let Some((pid, url)) = folder.running_server().await
                 && Some(pid) == child.id()
             {
                 tracing::info!(pid, %url, "started nats-server");
@@ -119,8 +119,8 @@ impl ManagedServer {
             if let Ok(Some(status)) = child.try_wait() {
                 return Err(folder.not_started(binary, format!("it ended with {status}")));
             }
-            if clock::since(started) >= PATIENCE {
-                let reason = format!("no answer within {} s", PATIENCE.as_secs());
+            if clock::since(started) >= TIMEOUT {
+                let reason = format!("no answer within {} s", TIMEOUT.as_secs());
                 // Its start cannot be relied on any more; a later run would adopt it.
                 let _killed = child.start_kill();
                 return Err(folder.not_started(binary, reason));
@@ -161,23 +161,23 @@ impl ManagedServer {
     /// Stops it in order and waits until it is gone.
     pub async fn stop(mut self) {
         self.stopped = true;
-        self.ask_to_end();
+        self.send_sigterm();
         let gone = async {
             if let Some(child) = self.child.as_mut() {
                 return child.wait().await.map(drop);
             }
-            while greeting(&self.url).await.as_deref() == Some(&*self.name) {
+            while server_name(&self.url).await.as_deref() == Some(&*self.name) {
                 tokio::time::sleep(PAUSE).await;
             }
             Ok(())
         };
-        if tokio::time::timeout(PATIENCE, gone).await.is_err() {
+        if tokio::time::timeout(TIMEOUT, gone).await.is_err() {
             tracing::warn!(pid = self.pid, "nats-server does not stop; its data stays usable");
         }
     }
 
     /// Sends SIGTERM, by the program's own means.
-    fn ask_to_end(&self) {
+    fn send_sigterm(&self) {
         let result = std::process::Command::new(&self.binary)
             .arg("--signal")
             .arg(format!("term={}", self.pid))
@@ -194,12 +194,12 @@ impl ManagedServer {
 impl Drop for ManagedServer {
     fn drop(&mut self) {
         if !self.stopped {
-            self.ask_to_end();
+            self.send_sigterm();
         }
     }
 }
 
-impl Folder {
+impl DataFolder {
     fn open(data_dir: &Path) -> Result<Self, ManagedError> {
         let path = data_dir.join("nats");
         let open = || {
@@ -219,7 +219,7 @@ impl Folder {
         self.path.join(name)
     }
 
-    fn fault(&self, source: io::Error) -> ManagedError {
+    fn folder_error(&self, source: io::Error) -> ManagedError {
         ManagedError::Folder { path: self.path.clone(), source }
     }
 
@@ -229,11 +229,12 @@ impl Folder {
     }
 
     fn lock(&self) -> Result<File, ManagedError> {
-        let file = File::create(self.file("owner.lock")).map_err(|source| self.fault(source))?;
+        let file =
+            File::create(self.file("owner.lock")).map_err(|source| self.folder_error(source))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(std::fs::TryLockError::WouldBlock) => Err(ManagedError::InUse(self.path.clone())),
-            Err(std::fs::TryLockError::Error(source)) => Err(self.fault(source)),
+            Err(std::fs::TryLockError::Error(source)) => Err(self.folder_error(source)),
         }
     }
 
@@ -251,13 +252,13 @@ impl Folder {
     }
 
     /// Process id and URL of the server of this folder, if it is alive and says it is ours.
-    async fn living_server(&self) -> Option<(u32, String)> {
+    async fn running_server(&self) -> Option<(u32, String)> {
         let pid = std::fs::read_to_string(self.file("nats-server.pid")).ok()?;
         let pid: u32 = pid.trim().parse().ok()?;
         let ports = std::fs::read(self.file(&format!("nats-server_{pid}.ports"))).ok()?;
         let ports: Ports = serde_json::from_slice(&ports).ok()?;
         let url = ports.nats.into_iter().next()?;
-        (greeting(&url).await? == self.name).then_some((pid, url))
+        (server_name(&url).await? == self.name).then_some((pid, url))
     }
 }
 
@@ -269,12 +270,12 @@ struct Ports {
 
 /// What a server says first.
 #[derive(Deserialize)]
-struct Greeting {
+struct ServerInfo {
     server_name: String,
 }
 
 /// The name of the server at `url`; none if nobody answers.
-async fn greeting(url: &str) -> Option<String> {
+async fn server_name(url: &str) -> Option<String> {
     let address = url.strip_prefix("nats://")?;
     let hello = async {
         let stream = TcpStream::connect(address).await.ok()?;
@@ -282,6 +283,6 @@ async fn greeting(url: &str) -> Option<String> {
         BufReader::new(stream).read_line(&mut line).await.ok()?;
         serde_json::from_str(line.strip_prefix("INFO ")?).ok()
     };
-    let greeting: Greeting = tokio::time::timeout(GREETING_TIMEOUT, hello).await.ok()??;
+    let greeting: ServerInfo = tokio::time::timeout(GREETING_TIMEOUT, hello).await.ok()??;
     Some(greeting.server_name)
 }

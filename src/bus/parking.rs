@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::connect::Jet;
+use super::confirmed_publish::{self, PublishRequest};
+use super::connect::JetStreamClient;
 use super::headers;
-use super::store::{self, Parcel};
 use super::subjects::Subjects;
 use crate::delivery::ParkingLot;
 use crate::delivery::parking::{Record, TooLarge};
@@ -20,21 +20,21 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// The parking stream.
 #[derive(Clone, Debug)]
-pub struct ParkedStream {
-    jet: Jet,
+pub struct ParkingStream {
+    jetstream_client: JetStreamClient,
     subjects: Subjects,
-    room: Arc<Room>,
+    capacity: Arc<ParkingCapacity>,
 }
 
 /// How full the parking stream is. The server cannot bound a stream with schedules, so we do: by
 /// what the stream said last and what was stored since.
 #[derive(Debug)]
-pub struct Room {
+pub struct ParkingCapacity {
     parked: AtomicU64,
     parked_max: u64,
 }
 
-impl Room {
+impl ParkingCapacity {
     /// Room for `parked_max` deliveries.
     #[must_use]
     pub fn new(parked_max: u64) -> Self {
@@ -51,40 +51,46 @@ impl Room {
     }
 }
 
-impl ParkedStream {
-    /// Parks over `jet`, within `room`.
+impl ParkingStream {
+    /// Parks over `jetstream_client`, within `capacity`.
     #[must_use]
-    pub fn new(jet: Jet, subjects: Subjects, room: Arc<Room>) -> Self {
-        Self { jet, subjects, room }
+    pub fn new(
+        jetstream_client: JetStreamClient,
+        subjects: Subjects,
+        capacity: Arc<ParkingCapacity>,
+    ) -> Self {
+        Self { jetstream_client, subjects, capacity }
     }
 
     /// A delivery that is parked again needs no room: it had its place already, and to make it
     /// wait would keep a full stream from ever getting emptier.
-    async fn store(&self, parcel: Parcel, again: bool) -> Result<(), TooLarge> {
-        while !again && self.room.is_full() {
+    async fn store(&self, request: PublishRequest, again: bool) -> Result<(), TooLarge> {
+        while !again && self.capacity.is_full() {
             tokio::time::sleep(FULL_PAUSE).await;
         }
-        store::until_stored(&self.jet, &parcel).await.map_err(|_| TooLarge)?;
+        confirmed_publish::until_stored(&self.jetstream_client, &request)
+            .await
+            .map_err(|_| TooLarge)?;
         if !again {
-            self.room.parked.fetch_add(1, Relaxed);
+            self.capacity.parked.fetch_add(1, Relaxed);
         }
         Ok(())
     }
 }
 
-impl ParkingLot for ParkedStream {
+impl ParkingLot for ParkingStream {
     fn park(&self, record: Record) -> BoxFuture<'_, Result<(), TooLarge>> {
         let mut headers = headers::write(&record.fields);
         headers.insert("Nats-Schedule", format!("@at {}", at_ms(record.due)).as_str());
         headers.insert("Nats-Schedule-Target", self.subjects.due(&record.app).as_str());
-        let parcel = Parcel {
+        let request = PublishRequest {
             stream: "parked",
             subject: self.subjects.retry(record.id.as_str()),
             message_id: record.message_id,
             headers,
             body: record.body,
         };
-        Box::pin(self.store(parcel, record.again))
+        Box::pin(self.store(request, record.again))
     }
 }
 

@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::{
 };
 use thiserror::Error;
 
-use super::connect::Jet;
+use super::connect::JetStreamClient;
 use super::subjects::Subjects;
 use crate::config;
 
@@ -59,7 +59,7 @@ pub enum StreamError {
 /// # Errors
 /// The settings contradict each other, or the broker refuses a stream.
 pub async fn ensure(
-    jet: &Jet,
+    jetstream_client: &JetStreamClient,
     subjects: &Subjects,
     nats: &config::Nats,
     events: &config::Events,
@@ -78,10 +78,11 @@ pub async fn ensure(
     for config in [
         events_stream(subjects, events, base.clone()),
         parked_stream(subjects, base.clone()),
-        dead_stream(subjects, base),
+        dead_letter_stream(subjects, base),
     ] {
         let (stream, bytes) = (config.name.clone(), config.max_bytes);
-        jet.context
+        jetstream_client
+            .context
             .create_or_update_stream(config)
             .await
             .map_err(|source| refused(stream, bytes, source))?;
@@ -135,11 +136,11 @@ fn parked_stream(subjects: &Subjects, base: Config) -> Config {
     }
 }
 
-fn dead_stream(subjects: &Subjects, base: Config) -> Config {
+fn dead_letter_stream(subjects: &Subjects, base: Config) -> Config {
     Config {
-        name: subjects.dead_stream(),
+        name: subjects.dead_letter_stream(),
         description: Some("What was given up, with the reason".into()),
-        subjects: vec![subjects.dead_pattern()],
+        subjects: vec![subjects.dead_letter_pattern()],
         max_age: DEAD_AGE_MAX,
         max_bytes: DEAD_BYTES_MAX,
         discard: DiscardPolicy::New,

@@ -37,7 +37,7 @@ impl Subjects {
 
     /// Name of the dead-letter stream.
     #[must_use]
-    pub fn dead_stream(&self) -> String {
+    pub fn dead_letter_stream(&self) -> String {
         self.stream("DLQ")
     }
 
@@ -61,8 +61,8 @@ impl Subjects {
     #[must_use]
     pub fn intake(&self, envelope: &Envelope) -> String {
         let site = envelope.cloud_id.token();
-        let event_type = one_token(envelope.event_type.as_str());
-        let entity = one_token(envelope.entity.as_deref().unwrap_or_default());
+        let event_type = sanitized_token(envelope.event_type.as_str());
+        let entity = sanitized_token(envelope.entity.as_deref().unwrap_or_default());
         format!("{}.in.{site}.{event_type}.{entity}", self.prefix)
     }
 
@@ -99,32 +99,32 @@ impl Subjects {
 
     /// All dead letters.
     #[must_use]
-    pub fn dead_pattern(&self) -> String {
+    pub fn dead_letter_pattern(&self) -> String {
         format!("{}.dlq.>", self.prefix)
     }
 
     /// Dead letters that are events of a site, by its token.
     #[must_use]
-    pub fn dead_event(&self, site: &str) -> String {
+    pub fn dead_letter_of_event(&self, site: &str) -> String {
         format!("{}.dlq.event.{}", self.prefix, token(site))
     }
 
     /// Dead letters that are deliveries of an app to one of its installations.
     #[must_use]
-    pub fn dead_delivery(&self, app: &AppId, installation: &InstallationId) -> String {
+    pub fn dead_letter_of_delivery(&self, app: &AppId, installation: &InstallationId) -> String {
         format!("{}.dlq.delivery.{}.{}", self.prefix, app.token(), installation.token())
     }
 
     /// Dead letters that are parked records nobody can read.
     #[must_use]
-    pub fn dead_record(&self) -> String {
+    pub fn dead_letter_of_record(&self) -> String {
         format!("{}.dlq.record", self.prefix)
     }
 
     /// The subject of a function of an installation.
     #[must_use]
     pub fn function(&self, installation: &InstallationId, function: &str) -> String {
-        format!("{}.fn.{}.{}", self.prefix, installation.token(), one_token(function))
+        format!("{}.fn.{}.{}", self.prefix, installation.token(), sanitized_token(function))
     }
 
     /// Where replicas tell each other what handlers say of being gone.
@@ -135,7 +135,7 @@ impl Subjects {
 
     /// The subject of a site's events, to subscribe to.
     #[must_use]
-    pub fn stored_of(&self, cloud_id: &CloudId) -> String {
+    pub fn stored_events_of(&self, cloud_id: &CloudId) -> String {
         format!("{}.ev.*.{}.*", self.prefix, cloud_id.token())
     }
 
@@ -145,7 +145,7 @@ impl Subjects {
 }
 
 /// Text as one subject token: what NATS forbids becomes `_`, and what is too long is cut.
-fn one_token(text: &str) -> String {
+fn sanitized_token(text: &str) -> String {
     let fit = |c: char| if c.is_ascii_graphic() && !".*>".contains(c) { c } else { '_' };
     let token: String = text.chars().take(TOKEN_CHARS_MAX).map(fit).collect();
     if token.is_empty() { "_".into() } else { token }

@@ -7,12 +7,14 @@ use bytes::Bytes;
 use switchyard_expr::{Tape, TapeError, TapeLimits};
 use thiserror::Error;
 
-use super::envelope::{Complete, Draft, Heading, Source};
-use super::members::Outline;
-use super::pick::{Pick, Picked, Picks, Place, Selection, SelectionBuilder};
+use super::envelope::{AttributeMode, BorrowedEnvelope, PartialEnvelope, RoutingKey};
+use super::members::MemberSpans;
+use super::projection::{
+    FieldId, JsonValue, ProjectedValues, Projection, ProjectionBuffer, ProjectionBuilder,
+};
 use super::scan::Scan;
 use super::view::EventView;
-use super::{Event, Headers};
+use super::{Event, HeaderLookup};
 use crate::domain::AppId;
 
 /// Deepest nesting of an event body.
@@ -109,50 +111,50 @@ pub struct Decoder {
 /// The members of a body that say something of the event itself.
 #[derive(Debug)]
 struct Head {
-    selection: Arc<Selection>,
-    event_type: Place,
-    account: Place,
-    self_generated: Place,
-    picked: Picked,
+    projection: Arc<Projection>,
+    event_type: FieldId,
+    account: FieldId,
+    self_generated: FieldId,
+    buffer: ProjectionBuffer,
 }
 
 impl Head {
     fn new() -> Self {
-        let mut selection = SelectionBuilder::default();
-        let mut member = |name: &str| selection.member(Place::ROOT, name);
+        let mut projection = ProjectionBuilder::default();
+        let mut member = |name: &str| projection.member(FieldId::ROOT, name);
         let event_type = member("eventType");
         let account = member("atlassianId");
         let self_generated = member("selfGenerated");
         Self {
-            selection: selection.finish(),
+            projection: projection.finish(),
             event_type,
             account,
             self_generated,
-            picked: Picked::default(),
+            buffer: ProjectionBuffer::default(),
         }
     }
 }
 
 /// A message that was read and owns nothing yet.
 #[derive(Debug)]
-pub struct Arrival<'m> {
-    envelope: Complete<'m>,
+pub struct DecodedMessage<'m> {
+    envelope: BorrowedEnvelope<'m>,
     body: Bytes,
     sequence: u64,
-    is_wanted: bool,
+    is_body_decoded: bool,
 }
 
-impl Arrival<'_> {
+impl DecodedMessage<'_> {
     /// What matching needs of its envelope.
     #[must_use]
-    pub fn heading(&self) -> Heading<'_> {
-        self.envelope.heading()
+    pub fn routing_key(&self) -> RoutingKey<'_> {
+        self.envelope.routing_key()
     }
 
     /// Whether the decoder holds the body; not if nobody wants the event.
     #[must_use]
-    pub fn is_wanted(&self) -> bool {
-        self.is_wanted
+    pub fn is_body_decoded(&self) -> bool {
+        self.is_body_decoded
     }
 
     /// The event.
@@ -194,46 +196,46 @@ impl Decoder {
     pub fn decode(
         &mut self,
         subject: &str,
-        headers: &impl Headers,
+        headers: &impl HeaderLookup,
         body: Bytes,
         sequence: u64,
     ) -> Result<Event, DecodeError> {
-        Ok(self.receive(subject, headers, body, sequence, |_| true)?.into_event())
+        Ok(self.decode_if_subscribed(subject, headers, body, sequence, |_| true)?.into_event())
     }
 
     /// As [`Decoder::decode`], without making an [`Event`] of it, and without a look at the body if
-    /// the envelope tells that nobody `wants` the event; what is wrong with such a body stays
+    /// the envelope tells that nobody `has_subscribers` the event; what is wrong with such a body stays
     /// unknown.
     ///
     /// # Errors
     /// See [`DecodeError`].
-    pub fn receive<'m>(
+    pub fn decode_if_subscribed<'m>(
         &mut self,
         subject: &'m str,
-        headers: &'m impl Headers,
+        headers: &'m impl HeaderLookup,
         body: Bytes,
         sequence: u64,
-        wants: impl FnOnce(Heading<'_>) -> bool,
-    ) -> Result<Arrival<'m>, DecodeError> {
-        let mut draft = Draft::read(subject, headers)?;
-        if draft.heading().is_some_and(|heading| !wants(heading)) {
-            let envelope = draft.complete(None)?;
-            return Ok(Arrival { envelope, body, sequence, is_wanted: false });
+        has_subscribers: impl FnOnce(RoutingKey<'_>) -> bool,
+    ) -> Result<DecodedMessage<'m>, DecodeError> {
+        let mut partial = PartialEnvelope::from_headers(subject, headers)?;
+        if partial.routing_key().is_some_and(|routing_key| !has_subscribers(routing_key)) {
+            let envelope = partial.complete(None)?;
+            return Ok(DecodedMessage { envelope, body, sequence, is_body_decoded: false });
         }
-        let body = if draft.source == Source::Structured {
+        let body = if partial.mode == AttributeMode::Structured {
             self.parse(&body)?;
-            let data = draft.open_structured(self.tape())?;
+            let data = partial.read_structured(self.tape())?;
             self.parse(&data)?;
             data
         } else {
             self.parse(&body)?;
             body
         };
-        self.head.picked.read(&self.head.selection, self.scan.walk(&self.body));
-        self.body_self =
-            self.trust_body_self && matches!(self.at(self.head.self_generated), Pick::Bool(true));
-        let envelope = draft.complete(self.text(self.head.event_type))?;
-        Ok(Arrival { envelope, body, sequence, is_wanted: true })
+        self.head.buffer.read(&self.head.projection, self.scan.cursor(&self.body));
+        self.body_self = self.trust_body_self
+            && matches!(self.at(self.head.self_generated), JsonValue::Bool(true));
+        let envelope = partial.complete(self.text(self.head.event_type))?;
+        Ok(DecodedMessage { envelope, body, sequence, is_body_decoded: true })
     }
 
     /// The decoded body as filters see it: `event.selfGenerated` is what the router derived.
@@ -242,20 +244,24 @@ impl Decoder {
         EventView::new(self.tape(), self_generated)
     }
 
-    /// Picks the values of the decoded body that `selection` asks for.
-    pub fn pick(&self, selection: &Selection, picked: &mut Picked) {
-        picked.read(selection, self.scan.walk(&self.body));
+    /// Picks the values of the decoded body that `projection` asks for.
+    pub fn project(&self, projection: &Projection, buffer: &mut ProjectionBuffer) {
+        buffer.read(projection, self.scan.cursor(&self.body));
     }
 
     /// What was picked of the decoded body by the same selection.
-    pub fn picks<'e>(&'e self, selection: &'e Selection, picked: &'e Picked) -> Picks<'e> {
-        picked.view(selection, &self.body)
+    pub fn projected<'e>(
+        &'e self,
+        projection: &'e Projection,
+        buffer: &'e ProjectionBuffer,
+    ) -> ProjectedValues<'e> {
+        buffer.view(projection, &self.body)
     }
 
     /// Where the members of the decoded body stand; none if that is cheaper to read again.
     #[must_use]
-    pub fn outline(&self) -> Option<Outline<'_>> {
-        self.scan.outline(&self.body)
+    pub fn member_spans(&self) -> Option<MemberSpans<'_>> {
+        self.scan.member_spans(&self.body)
     }
 
     /// Whether the app, or the account it acts with, caused the event.
@@ -265,14 +271,14 @@ impl Decoder {
     #[must_use]
     pub fn is_self_generated(
         &self,
-        heading: Heading<'_>,
+        routing_key: RoutingKey<'_>,
         app: &AppId,
         app_account_id: Option<&str>,
     ) -> bool {
         if self.body_self {
             return true;
         }
-        match (heading.origin_app, app_account_id) {
+        match (routing_key.origin_app, app_account_id) {
             (Some(origin), _) => origin == app.as_str(),
             (None, Some(account)) => self.text(self.head.account) == Some(account),
             (None, None) => false,
@@ -329,13 +335,13 @@ impl Decoder {
         })
     }
 
-    fn at(&self, place: Place) -> Pick<'_> {
-        self.head.picked.view(&self.head.selection, &self.body).at(place)
+    fn at(&self, field: FieldId) -> JsonValue<'_> {
+        self.head.buffer.view(&self.head.projection, &self.body).at(field)
     }
 
-    fn text(&self, place: Place) -> Option<&str> {
-        match self.at(place) {
-            Pick::Text(text) => std::str::from_utf8(text).ok(),
+    fn text(&self, field: FieldId) -> Option<&str> {
+        match self.at(field) {
+            JsonValue::Text(text) => std::str::from_utf8(text).ok(),
             _ => None,
         }
     }

@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use switchyard_expr::Tape;
 
 use super::members::Members;
-use super::webhook::original;
+use super::webhook::delta;
 use super::{DecodeError, identity, view};
 use crate::domain::{AppId, CloudId, EventId, EventType};
 
 /// Message headers as the envelope reads them; names are compared without regard to case.
 ///
 /// **Source:** CloudEvents NATS protocol binding, binary mode.
-pub trait Headers {
+pub trait HeaderLookup {
     /// The first value of the header `name` (given in lower case), as it was sent.
     fn get(&self, name: &str) -> Option<&str>;
 }
@@ -36,7 +36,7 @@ pub struct Envelope {
     pub entity: Option<Box<str>>,
     /// W3C trace context of the publisher, handed on to handlers.
     pub traceparent: Option<Box<str>>,
-    /// The webhook that it entered as, see [`super::webhook::original`].
+    /// The webhook that it entered as, see [`super::webhook::delta`].
     pub webhook: Option<Box<str>>,
 }
 
@@ -51,16 +51,16 @@ impl Envelope {
 
 /// Where the attributes of an event stand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Source {
+pub(super) enum AttributeMode {
     /// In headers (CloudEvents binary mode), subject and body.
-    Headers,
+    Binary,
     /// In a CloudEvents JSON document around the event (structured mode).
     Structured,
 }
 
 /// What matching needs of an envelope, before one is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Heading<'e> {
+pub struct RoutingKey<'e> {
     /// The site, see [`Envelope::cloud_id`].
     pub cloud_id: &'e str,
     /// See [`Envelope::event_type`].
@@ -72,8 +72,8 @@ pub struct Heading<'e> {
 impl Envelope {
     /// What matching needs of it.
     #[must_use]
-    pub fn heading(&self) -> Heading<'_> {
-        Heading {
+    pub fn routing_key(&self) -> RoutingKey<'_> {
+        RoutingKey {
             cloud_id: self.cloud_id.as_str(),
             event_type: self.event_type.as_str(),
             origin_app: self.origin_app.as_ref().map(AppId::as_str),
@@ -84,8 +84,8 @@ impl Envelope {
 /// An envelope whose gaps are still to be filled from the body. Owns nothing that its message can
 /// lend, so that an event nobody wants costs no allocation.
 #[derive(Debug)]
-pub(super) struct Draft<'m> {
-    pub(super) source: Source,
+pub(super) struct PartialEnvelope<'m> {
+    pub(super) mode: AttributeMode,
     cloud_id: Option<Cow<'m, str>>,
     event_id: Option<Cow<'m, str>>,
     event_type: Option<Cow<'m, str>>,
@@ -96,16 +96,19 @@ pub(super) struct Draft<'m> {
     webhook: Option<Cow<'m, str>>,
 }
 
-impl<'m> Draft<'m> {
+impl<'m> PartialEnvelope<'m> {
     /// Takes what subject and headers say.
-    pub(super) fn read(subject: &'m str, headers: &'m impl Headers) -> Result<Self, DecodeError> {
+    pub(super) fn from_headers(
+        subject: &'m str,
+        headers: &'m impl HeaderLookup,
+    ) -> Result<Self, DecodeError> {
         let structured = headers.get("content-type").is_some_and(is_structured);
-        let (subject_cloud, subject_type) = subject_parts(subject);
+        let (subject_cloud, subject_type) = subject_tokens(subject);
         let text = |name: &str| decoded(headers, name);
         let cloud_id = text("ce-cloudid")?.or(subject_cloud.map(Cow::Borrowed));
         let event_type = text("ce-type")?.or(subject_type.map(Cow::Borrowed));
         Ok(Self {
-            source: if structured { Source::Structured } else { Source::Headers },
+            mode: if structured { AttributeMode::Structured } else { AttributeMode::Binary },
             event_id: event_id(headers, cloud_id.as_deref())?,
             cloud_id,
             event_type,
@@ -113,12 +116,12 @@ impl<'m> Draft<'m> {
             origin_app: text("ce-originapp")?,
             entity: text("ce-subject")?,
             traceparent: text("traceparent")?,
-            webhook: text(original::HEADER)?,
+            webhook: text(delta::HEADER)?,
         })
     }
 
     /// Takes the attributes of a structured CloudEvents document; returns its `data`.
-    pub(super) fn open_structured(&mut self, tape: &Tape) -> Result<Bytes, DecodeError> {
+    pub(super) fn read_structured(&mut self, tape: &Tape) -> Result<Bytes, DecodeError> {
         let text = |name: &str| view::text(tape, name).map(|text| Cow::Owned(text.to_owned()));
         let missing = |name: &str| {
             DecodeError::schema(format!("a CloudEvents document needs `{name}`, a string"))
@@ -141,26 +144,29 @@ impl<'m> Draft<'m> {
     }
 
     /// What is known without the body, if that is enough to tell who wants the event.
-    pub(super) fn heading(&self) -> Option<Heading<'_>> {
-        let heading = Heading {
+    pub(super) fn routing_key(&self) -> Option<RoutingKey<'_>> {
+        let routing_key = RoutingKey {
             cloud_id: self.cloud_id.as_deref()?,
             event_type: self.event_type.as_deref()?,
             origin_app: self.origin_app.as_deref(),
         };
-        (self.source == Source::Headers).then_some(heading)
+        (self.mode == AttributeMode::Binary).then_some(routing_key)
     }
 
-    /// Fills what is still missing from the body, which names the event type `said`, and checks that
+    /// Fills what is still missing from the body, which names the event type `body_type`, and checks that
     /// both agree.
-    pub(super) fn complete(mut self, said: Option<&str>) -> Result<Complete<'m>, DecodeError> {
-        let event_type = match (self.event_type.take(), said) {
-            (Some(event_type), Some(said)) if event_type != said => {
+    pub(super) fn complete(
+        mut self,
+        body_type: Option<&str>,
+    ) -> Result<BorrowedEnvelope<'m>, DecodeError> {
+        let event_type = match (self.event_type.take(), body_type) {
+            (Some(event_type), Some(body_type)) if event_type != body_type => {
                 return Err(DecodeError::schema(format!(
-                    "type_mismatch: the envelope says `{event_type}`, the body's eventType `{said}`"
+                    "type_mismatch: the envelope says `{event_type}`, the body's eventType `{body_type}`"
                 )));
             }
             (Some(event_type), _) => event_type,
-            (None, Some(said)) => Cow::Owned(said.to_owned()),
+            (None, Some(body_type)) => Cow::Owned(body_type.to_owned()),
             (None, None) => {
                 return Err(DecodeError::schema("no event type: neither ce-type nor eventType"));
             }
@@ -169,21 +175,21 @@ impl<'m> Draft<'m> {
         let cloud_id = self.cloud_id.take().ok_or_else(|| {
             DecodeError::schema("no site: neither ce-cloudid nor a subject that names one")
         })?;
-        Ok(Complete { cloud_id, event_type, rest: self })
+        Ok(BorrowedEnvelope { cloud_id, event_type, rest: self })
     }
 }
 
 /// All that makes an envelope, still lent by the message.
 #[derive(Debug)]
-pub(super) struct Complete<'m> {
+pub(super) struct BorrowedEnvelope<'m> {
     cloud_id: Cow<'m, str>,
     event_type: Cow<'m, str>,
-    rest: Draft<'m>,
+    rest: PartialEnvelope<'m>,
 }
 
-impl Complete<'_> {
-    pub(super) fn heading(&self) -> Heading<'_> {
-        Heading {
+impl BorrowedEnvelope<'_> {
+    pub(super) fn routing_key(&self) -> RoutingKey<'_> {
+        RoutingKey {
             cloud_id: &self.cloud_id,
             event_type: &self.event_type,
             origin_app: self.rest.origin_app.as_deref(),
@@ -229,7 +235,7 @@ const EVENT_TYPE_BYTES_MAX: usize = 128;
 
 /// `ce-id`, else `Nats-Msg-Id` without the leading site.
 fn event_id<'m>(
-    headers: &'m impl Headers,
+    headers: &'m impl HeaderLookup,
     cloud_id: Option<&str>,
 ) -> Result<Option<Cow<'m, str>>, DecodeError> {
     if let Some(id) = decoded(headers, "ce-id")? {
@@ -246,7 +252,7 @@ fn is_structured(content_type: &str) -> bool {
 }
 
 /// Site and event type of a subject of ours, in or stored.
-fn subject_parts(subject: &str) -> (Option<&str>, Option<&str>) {
+fn subject_tokens(subject: &str) -> (Option<&str>, Option<&str>) {
     let mut tokens = subject.split('.').skip(1);
     match tokens.next() {
         Some("ev") => {
@@ -266,7 +272,7 @@ fn subject_parts(subject: &str) -> (Option<&str>, Option<&str>) {
 /// # Errors
 /// The value does not decode to UTF-8 text.
 pub fn decoded<'h>(
-    headers: &'h impl Headers,
+    headers: &'h impl HeaderLookup,
     name: &str,
 ) -> Result<Option<Cow<'h, str>>, DecodeError> {
     let Some(raw) = headers.get(name).filter(|raw| !raw.is_empty()) else { return Ok(None) };

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 /// Where the members of an object stand: their names, unescaped, and the bytes of their values, in
 /// the order written.
-pub type Outline<'a> = Vec<(Cow<'a, str>, Range<usize>)>;
+pub type MemberSpans<'a> = Vec<(Cow<'a, str>, Range<usize>)>;
 
 /// The members of one JSON object, in the order written.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl<'a> Members<'a> {
 
     /// Where they stand in `text`, which they were read from.
     #[must_use]
-    pub fn outline(&self, text: &str) -> Outline<'_> {
+    pub fn member_spans(&self, text: &str) -> MemberSpans<'_> {
         let offset = |value: &str| value.as_ptr().addr() - text.as_ptr().addr();
         let span = |value: &str| offset(value)..offset(value) + value.len();
         self.iter().map(|(name, value)| (Cow::Borrowed(name), span(value))).collect()

@@ -3,7 +3,7 @@
 use foldhash::{HashMap, HashMapExt};
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::Incoming;
+use super::Message;
 use crate::clock;
 
 /// Event types with a label value of their own; any further one is `other`.
@@ -43,13 +43,13 @@ impl Default for InputMetrics {
 
 impl InputMetrics {
     /// Counts a message that was pulled.
-    pub fn count(&self, message: &impl Incoming) {
+    pub fn count(&self, message: &impl Message) {
         let bytes = u32::try_from(message.payload().len()).unwrap_or(u32::MAX);
         self.bytes.increment(u64::from(bytes));
         self.size.record(bytes);
         let age_ms = i32::try_from(clock::now_ms() - message.stored_ms()).unwrap_or(i32::MAX);
         self.age.record(f64::from(age_ms.max(0)) / 1000.0);
-        if message.delivered() > 1 {
+        if message.delivery_count() > 1 {
             self.redelivered.increment(1);
         }
     }

@@ -7,20 +7,20 @@
 pub mod decode;
 pub mod envelope;
 pub mod identity;
-pub mod incoming;
 pub mod members;
+pub mod message;
 pub mod metrics;
-pub mod pick;
+pub mod projection;
 pub mod publish;
 pub mod sample;
 mod scan;
-mod structure;
+mod structural_index;
 pub mod view;
 pub mod webhook;
 
-pub use decode::{Arrival, DecodeError, Decoder};
-pub use envelope::{Envelope, Headers, Heading};
-pub use incoming::{Incoming, Source};
+pub use decode::{DecodeError, DecodedMessage, Decoder};
+pub use envelope::{Envelope, HeaderLookup, RoutingKey};
+pub use message::{Message, MessageStream};
 pub use publish::{PublishError, Published, Publisher};
 pub use sample::Sample;
 pub use view::EventView;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{DecodeError, Decoder, Event, EventView, Headers};
+use super::{DecodeError, Decoder, Event, EventView, HeaderLookup};
 
 /// Largest sample, as in the router.
 const SAMPLE_BYTES_MAX: usize = 1 << 20;
@@ -48,7 +48,7 @@ impl Sample {
 
 struct NoHeaders;
 
-impl Headers for NoHeaders {
+impl HeaderLookup for NoHeaders {
     fn get(&self, _name: &str) -> Option<&str> {
         None
     }

@@ -1,5 +1,5 @@
 //! Whether a text is JSON within bounds, and where its lists and maps end: one walk over brackets,
-//! numbers and words that copies nothing. What neighbouring tokens tell, [`super::structure`] knows.
+//! numbers and words that copies nothing. What neighbouring tokens tell, [`super::structural_index`] knows.
 //!
 //! Most events are decided by a few of their values, which [`super::pick`] then finds by stepping
 //! over lists and maps that nobody asks for. On vectors a scan costs less than half of what
@@ -15,22 +15,22 @@ use std::borrow::Cow;
 
 use switchyard_expr::TapeLimits;
 
-use super::members::Outline;
-use super::structure::{BLOCK, BlockTokens, Marks, Structure, bits};
+use super::members::MemberSpans;
+use super::structural_index::{BLOCK, BlockTokens, StructuralIndex, StructuralIter, bits};
 pub(super) use scalar::parse_number;
 use scalar::scalar;
 
 /// What is known of one text, without the text. Reused from text to text.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    structure: Structure,
-    spans: Vec<Span>,
-    open: Vec<Open>,
+    structure: StructuralIndex,
+    spans: Vec<ContainerSpan>,
+    open: Vec<OpenContainer>,
 }
 
 /// A list or map, in the order of their first bytes.
 #[derive(Clone, Copy, Debug, Default)]
-struct Span {
+struct ContainerSpan {
     /// Offset of its last byte.
     end: u32,
     /// The first list or map behind it.
@@ -39,7 +39,7 @@ struct Span {
 
 /// A list or map whose end was not met yet.
 #[derive(Clone, Copy, Debug)]
-struct Open {
+struct OpenContainer {
     span: u32,
     /// Whether it is in a map: all ones, or none.
     outer: u64,
@@ -54,22 +54,22 @@ impl Scan {
         text.len() <= (u32::MAX / 2) as usize
             && self.structure.read(text)
             && (self.structure.is_ascii() || std::str::from_utf8(text).is_ok())
-            && self.order(text, limits).is_some()
+            && self.check_order(text, limits).is_some()
     }
 
     /// Checks brackets, numbers and words, without recursion. `None` if they are not those of JSON.
-    fn order(&mut self, text: &[u8], limits: &TapeLimits) -> Option<()> {
+    fn check_order(&mut self, text: &[u8], limits: &TapeLimits) -> Option<()> {
         let Self { structure, spans, open } = self;
-        let mut nesting = Nesting { text, spans, open, in_map: 0, depth_max: limits.depth };
-        for (start, stretch) in structure.tokens() {
-            for (start, tokens) in (start..).step_by(BLOCK).zip(stretch.blocks()) {
-                nesting.block(start, &tokens)?;
+        let mut brackets = BracketMatcher { text, spans, open, in_map: 0, depth_max: limits.depth };
+        for (start, chunk) in structure.tokens() {
+            for (start, tokens) in (start..).step_by(BLOCK).zip(chunk.blocks()) {
+                brackets.block(start, &tokens)?;
                 for bit in bits(tokens.scalars) {
                     scalar(text, start + bit)?;
                 }
             }
         }
-        let is_closed = nesting.open.is_empty();
+        let is_closed = brackets.open.is_empty();
         let is_small = text.len() <= limits.nodes as usize || structure.values() <= limits.nodes;
         (is_closed && is_small && self.is_one_value(text)).then_some(())
     }
@@ -89,51 +89,51 @@ impl Scan {
 
     /// Where the members of `text` stand, an object and the one accepted last; none if the name of
     /// one has an escape.
-    pub(super) fn outline<'a>(&self, text: &'a [u8]) -> Option<Outline<'a>> {
-        let mut walk = self.walk(text);
-        let mut outline = Outline::new();
-        walk.next();
-        walk.enter();
-        let mut mark = walk.next();
-        while walk.byte(mark) == b':' {
-            let name = walk.name(mark);
-            if walk.has_escaped_names() && walk.has_escape(name) {
+    pub(super) fn member_spans<'a>(&self, text: &'a [u8]) -> Option<MemberSpans<'a>> {
+        let mut cursor = self.cursor(text);
+        let mut outline = MemberSpans::new();
+        cursor.next();
+        cursor.enter();
+        let mut mark = cursor.next();
+        while cursor.byte(mark) == b':' {
+            let name = cursor.name(mark);
+            if cursor.has_escaped_names() && cursor.has_escape(name) {
                 return None;
             }
             let name = std::str::from_utf8(text.get(name.0..name.1)?).ok()?;
-            let start = walk.token(mark + 1);
-            let end = match walk.byte(start) {
+            let start = cursor.token(mark + 1);
+            let end = match cursor.byte(start) {
                 b'{' | b'[' => {
-                    walk.next();
-                    walk.skip()
+                    cursor.next();
+                    cursor.skip()
                 }
-                b'"' => walk.inside(start).1 + 1,
-                _ => walk.scalar_end(start),
+                b'"' => cursor.inside(start).1 + 1,
+                _ => cursor.scalar_end(start),
             };
             outline.push((Cow::Borrowed(name), start..end));
-            mark = walk.next();
+            mark = cursor.next();
         }
         Some(outline)
     }
 
     /// The values of `text`, which must be the one accepted last.
-    pub(super) fn walk<'a>(&'a self, text: &'a [u8]) -> Walk<'a> {
-        let marks = self.structure.marks_from(0);
-        Walk { text, structure: &self.structure, spans: &self.spans, marks, span: 0 }
+    pub(super) fn cursor<'a>(&'a self, text: &'a [u8]) -> ScanCursor<'a> {
+        let structurals = self.structure.structurals_from(0);
+        ScanCursor { text, structure: &self.structure, spans: &self.spans, structurals, span: 0 }
     }
 }
 
 /// What is open while a text is gone through.
-struct Nesting<'a> {
+struct BracketMatcher<'a> {
     text: &'a [u8],
-    spans: &'a mut Vec<Span>,
-    open: &'a mut Vec<Open>,
+    spans: &'a mut Vec<ContainerSpan>,
+    open: &'a mut Vec<OpenContainer>,
     /// All ones in a map.
     in_map: u64,
     depth_max: u32,
 }
 
-impl Nesting<'_> {
+impl BracketMatcher<'_> {
     /// Goes through the brackets of a block, and whether between them is what may be.
     #[inline(always)]
     fn block(&mut self, start: usize, tokens: &BlockTokens) -> Option<()> {
@@ -142,17 +142,17 @@ impl Nesting<'_> {
         let mut run = u64::MAX;
         while left != 0 {
             let upto = left ^ (left - 1);
-            (self.faults(tokens) & run & upto == 0).then_some(())?;
+            (self.violations(tokens) & run & upto == 0).then_some(())?;
             run = !upto;
             self.bracket(start + left.trailing_zeros() as usize)?;
             left &= run;
         }
-        (self.faults(tokens) & run == 0).then_some(())
+        (self.violations(tokens) & run == 0).then_some(())
     }
 
     /// What must not stand in a map, or in a list and beside the root.
     #[inline(always)]
-    fn faults(&self, tokens: &BlockTokens) -> u64 {
+    fn violations(&self, tokens: &BlockTokens) -> u64 {
         (tokens.unnamed & self.in_map) | (tokens.colons & !self.in_map)
     }
 
@@ -161,8 +161,8 @@ impl Nesting<'_> {
         let bracket = byte(self.text, at);
         if matches!(bracket, b'{' | b'[') {
             (self.open.len() < self.depth_max as usize).then_some(())?;
-            self.open.push(Open { span: offset(self.spans.len()), outer: self.in_map });
-            self.spans.push(Span::default());
+            self.open.push(OpenContainer { span: offset(self.spans.len()), outer: self.in_map });
+            self.spans.push(ContainerSpan::default());
             self.in_map = if bracket == b'{' { u64::MAX } else { 0 };
             return Some(());
         }
@@ -171,7 +171,7 @@ impl Nesting<'_> {
         self.in_map = last.outer;
         let next = offset(self.spans.len());
         let span = self.spans.get_mut(last.span as usize)?;
-        *span = Span { end: offset(at), next };
+        *span = ContainerSpan { end: offset(at), next };
         Some(())
     }
 }
@@ -189,40 +189,41 @@ pub(super) fn offset(at: usize) -> u32 {
 
 /// Goes over the brackets and colons of an accepted text, or over all of a list or map at once.
 #[derive(Clone, Debug)]
-pub(super) struct Walk<'a> {
+pub(super) struct ScanCursor<'a> {
     text: &'a [u8],
-    structure: &'a Structure,
-    spans: &'a [Span],
-    marks: Marks<'a>,
+    structure: &'a StructuralIndex,
+    spans: &'a [ContainerSpan],
+    structurals: StructuralIter<'a>,
     /// The list or map that opens next.
     span: usize,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> ScanCursor<'a> {
     /// The offset of the next bracket or colon.
     #[inline(always)]
     pub(super) fn next(&mut self) -> usize {
-        self.marks.next()
+        self.structurals.next()
     }
 
     /// The next colon or closing bracket in a map that was entered: of colons, only those that
-    /// `may_be` wanted, given the text and their place in it. Goes over the lists and maps between.
+    /// `is_candidate` wanted, given the text and their place in it. Goes over the lists and maps between.
     #[inline(always)]
-    pub(super) fn next_of(&mut self, may_be: impl Fn(&[u8], usize) -> bool) -> usize {
-        let (mut marks, mut open) = (self.marks.clone(), self.span);
+    pub(super) fn next_candidate(&mut self, is_candidate: impl Fn(&[u8], usize) -> bool) -> usize {
+        let (mut structurals, mut open) = (self.structurals.clone(), self.span);
         let at = loop {
-            let at = marks.next();
+            let at = structurals.next();
             match byte(self.text, at) {
-                b':' if !may_be(self.text, at) => {}
+                b':' if !is_candidate(self.text, at) => {}
                 b'{' | b'[' => {
-                    let Span { end, next } = self.spans.get(open).copied().unwrap_or_default();
-                    marks = self.structure.marks_from(end as usize + 1);
+                    let ContainerSpan { end, next } =
+                        self.spans.get(open).copied().unwrap_or_default();
+                    structurals = self.structure.structurals_from(end as usize + 1);
                     open = next as usize;
                 }
                 _ => break at,
             }
         };
-        (self.marks, self.span) = (marks, open);
+        (self.structurals, self.span) = (structurals, open);
         at
     }
 
@@ -235,7 +236,7 @@ impl<'a> Walk<'a> {
     /// The first byte from `at` on that is no blank.
     #[inline(always)]
     pub(super) fn token(&self, mut at: usize) -> usize {
-        while is_blank(self.byte(at)) {
+        while is_whitespace(self.byte(at)) {
             at += 1;
         }
         at
@@ -257,8 +258,8 @@ impl<'a> Walk<'a> {
     /// Goes behind a list or map that was entered; yields where that is.
     #[inline(always)]
     pub(super) fn leave(&mut self, span: usize) -> usize {
-        let Span { end, next } = self.spans.get(span).copied().unwrap_or_default();
-        self.marks = self.structure.marks_from(end as usize + 1);
+        let ContainerSpan { end, next } = self.spans.get(span).copied().unwrap_or_default();
+        self.structurals = self.structure.structurals_from(end as usize + 1);
         self.span = next as usize;
         end as usize + 1
     }
@@ -315,7 +316,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn is_blank(byte: u8) -> bool {
+fn is_whitespace(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\t' | b'\r')
 }
 

@@ -13,11 +13,11 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::members::{Members, ObjectWriter};
-use super::{Envelope, Headers, identity};
+use super::{Envelope, HeaderLookup, identity};
 use crate::domain::{CloudId, EventId, EventType};
 
 pub mod confluence;
-pub mod original;
+pub mod delta;
 pub mod reverse;
 #[cfg(test)]
 mod tests;
@@ -132,17 +132,17 @@ pub enum WebhookError {
 /// See [`WebhookError`]; never because the webhook is of an unknown kind.
 pub fn map_webhook(
     cloud_id: &CloudId,
-    headers: &impl Headers,
+    headers: &impl HeaderLookup,
     body: &[u8],
 ) -> Result<Vec<(Envelope, Bytes)>, WebhookError> {
     let members = read(body)?;
     let name = members.string("webhookEvent").filter(|name| !name.is_empty());
     let name = name.filter(|name| name.len() <= NAME_BYTES_MAX).ok_or(WebhookError::Name)?;
 
-    let webhook = Webhook { name: &name, members: &members, bytes: body.len() };
+    let webhook = JiraWebhook { name: &name, members: &members, bytes: body.len() };
     let events = webhook.events().into_iter();
     Ok(events
-        .map(|(event_type, body)| envelop(cloud_id, headers, event_type, &members, body))
+        .map(|(event_type, body)| to_event(cloud_id, headers, event_type, &members, body))
         .collect())
 }
 
@@ -152,9 +152,9 @@ fn read(body: &[u8]) -> Result<Members<'_>, WebhookError> {
     Members::parse(text).map_err(|error| WebhookError::Json { reason: error.to_string() })
 }
 
-fn envelop(
+fn to_event(
     cloud_id: &CloudId,
-    headers: &impl Headers,
+    headers: &impl HeaderLookup,
     event_type: EventType,
     webhook: &Members<'_>,
     body: String,
@@ -171,8 +171,8 @@ fn envelop(
     let event = Members::parse(&body).unwrap_or_default();
     let entity = identity::entity_key(&event);
     // The second event of a webhook says nothing that an app asks for by a webhook's name.
-    let carried = event_type.as_str() != ASSIGNED_ISSUE;
-    let companion = carried.then(|| original::companion(webhook, &event)).flatten();
+    let is_first = event_type.as_str() != ASSIGNED_ISSUE;
+    let delta = is_first.then(|| delta::encode(webhook, &event)).flatten();
     let envelope = Envelope {
         cloud_id: cloud_id.clone(),
         event_id,
@@ -181,19 +181,19 @@ fn envelop(
         origin_app: None,
         entity,
         traceparent: headers.get("traceparent").map(Into::into),
-        webhook: companion,
+        webhook: delta,
     };
     (envelope, Bytes::from(body))
 }
 
 /// One webhook as it arrived.
-struct Webhook<'a> {
+struct JiraWebhook<'a> {
     name: &'a str,
     members: &'a Members<'a>,
     bytes: usize,
 }
 
-impl Webhook<'_> {
+impl JiraWebhook<'_> {
     fn events(&self) -> Vec<(EventType, String)> {
         let Some(event_type) = self.known_event_type() else {
             let event_type = format!("webhook:{}", as_token(self.name));

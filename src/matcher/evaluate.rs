@@ -11,7 +11,7 @@ use super::partition::{Layer, Partition};
 use super::{FilterFailure, Hit, Match, Matches, Subscription};
 use crate::clock;
 use crate::domain::FilterError;
-use crate::event::{Decoder, Heading};
+use crate::event::{Decoder, RoutingKey};
 
 /// Working memory of one matching thread, reused from event to event. Holds the last outcome and
 /// nothing else alive.
@@ -24,7 +24,7 @@ pub struct Scratch {
 
 /// An event and what an evaluation of it needs.
 struct Case<'e> {
-    heading: Heading<'e>,
+    routing_key: RoutingKey<'e>,
     decoder: &'e Decoder,
     env: Env,
 }
@@ -32,14 +32,14 @@ struct Case<'e> {
 /// Matches one event against one partition.
 pub(super) fn partition(
     partition: &Arc<Partition>,
-    heading: Heading<'_>,
+    routing_key: RoutingKey<'_>,
     decoder: &Decoder,
     steps_max: u32,
     scratch: &mut Scratch,
 ) {
     let Scratch { outcome, found, expression } = scratch;
     let env = Env { now_ms: clock::now_ms(), steps_max };
-    let case = Case { heading, decoder, env };
+    let case = Case { routing_key, decoder, env };
     let mut before = None;
     for (number, layer) in (0..).zip(&partition.layers) {
         // No filter that reads the flag is decided without an evaluation of its own.
@@ -82,7 +82,8 @@ fn admitted<'p>(
 fn is_admitted(listener: &Listener, case: &Case<'_>) -> bool {
     let subscription = &listener.subscription;
     let is_out = (listener.requires_licence && !subscription.owner.licensed)
-        || (listener.ignore_self && is_self_generated(subscription, case.heading, case.decoder));
+        || (listener.ignore_self
+            && is_self_generated(subscription, case.routing_key, case.decoder));
     if is_out {
         subscription.stats.ignored.fetch_add(1, Relaxed);
     }
@@ -90,9 +91,13 @@ fn is_admitted(listener: &Listener, case: &Case<'_>) -> bool {
 }
 
 /// Whether the app of a subscription caused the event.
-fn is_self_generated(subscription: &Subscription, heading: Heading<'_>, decoder: &Decoder) -> bool {
+fn is_self_generated(
+    subscription: &Subscription,
+    routing_key: RoutingKey<'_>,
+    decoder: &Decoder,
+) -> bool {
     let account = subscription.owner.app_account_id.as_deref();
-    decoder.is_self_generated(heading, &subscription.owner.app, account)
+    decoder.is_self_generated(routing_key, &subscription.owner.app, account)
 }
 
 /// Evaluates the filter of a group, once for all who listen with it.
@@ -108,7 +113,7 @@ fn evaluate(
     for (place, listener) in admitted(layer, group, case, &mut ignored) {
         let Some(program) = listener.program() else { continue };
         let subscription = &listener.subscription;
-        let own = || is_self_generated(subscription, case.heading, case.decoder);
+        let own = || is_self_generated(subscription, case.routing_key, case.decoder);
         // A filter that reads the flag shares its group only with its own installation, for which
         // the flag is the same; the others do not see it.
         let (program, verdict) = verdict.get_or_insert_with(|| {
@@ -160,14 +165,14 @@ impl Matches {
 
     /// The deliveries to make of the event, which was matched with the same arguments, in no
     /// particular order. Takes and counts them: until here, no subscription was touched.
-    pub fn take(&mut self, heading: Heading<'_>, decoder: &Decoder) -> Vec<Match> {
+    pub fn take(&mut self, routing_key: RoutingKey<'_>, decoder: &Decoder) -> Vec<Match> {
         let now_ms = clock::now_ms();
         let mut deliveries = Vec::with_capacity(self.len());
         deliveries.extend(self.holding().map(|subscription| {
             subscription.stats.count_match(now_ms);
             Match {
                 subscription: Arc::clone(subscription),
-                self_generated: is_self_generated(subscription, heading, decoder),
+                self_generated: is_self_generated(subscription, routing_key, decoder),
                 filter_error: None,
             }
         }));

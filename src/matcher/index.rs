@@ -33,7 +33,7 @@ use self::operand::Operand;
 use self::route::Route;
 use super::{Listen, Subscription};
 use crate::event::Decoder;
-use crate::event::pick::{Picked, Selection};
+use crate::event::projection::{Projection, ProjectionBuffer};
 
 /// Position of a listener in its segment. That of the first who listen with an equal filter, which
 /// is decided once for all of them, stands for their group.
@@ -85,7 +85,7 @@ pub(super) struct Segment {
     rows: Box<[Check]>,
     tables: Tables,
     /// Shared with other segments that ask for no more, or hardly less.
-    selection: Arc<Selection>,
+    selection: Arc<Projection>,
     paths: Box<[(Route, Range<u32>)]>,
     /// In the order of their paths.
     columns: Box<[Column]>,
@@ -125,7 +125,7 @@ struct Bound {
 /// Working memory of one lookup, reused from event to event.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    picked: Picked,
+    picked: ProjectionBuffer,
     states: States,
     /// Listeners without conditions whose filter holds, each once.
     pub(super) lone: Vec<Place>,
@@ -152,15 +152,15 @@ impl Segment {
     /// of an event need not be picked again. Without one, `shared` is used if it comes near.
     pub(super) fn build(
         listeners: Vec<Listener>,
-        first: Option<&Arc<Selection>>,
-        shared: Option<&Arc<Selection>>,
+        first: Option<&Arc<Projection>>,
+        shared: Option<&Arc<Projection>>,
         steps_max: u32,
     ) -> Self {
         builder::build(listeners, first, shared, steps_max)
     }
 
     /// What it picks of an event.
-    pub(super) fn selection(&self) -> &Arc<Selection> {
+    pub(super) fn selection(&self) -> &Arc<Projection> {
         &self.selection
     }
 
@@ -176,9 +176,9 @@ impl Segment {
     ) {
         found.clear();
         if !before.is_some_and(|before| Arc::ptr_eq(&before.selection, &self.selection)) {
-            decoder.pick(&self.selection, &mut found.picked);
+            decoder.project(&self.selection, &mut found.picked);
         }
-        let picks = decoder.picks(&self.selection, &found.picked);
+        let picks = decoder.projected(&self.selection, &found.picked);
         for (route, columns) in &self.paths {
             let value = route.follow(picks);
             for column in part(&self.columns, columns) {

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::Subscription;
 use super::index::{Listener, Segment};
-use crate::event::pick::Selection;
+use crate::event::projection::Projection;
 
 /// Up to this many listeners are one segment, always: building it takes less than a millisecond,
 /// and a lookup in one is faster than in two. Tests meet several segments sooner.
@@ -43,7 +43,7 @@ impl Partition {
     }
 
     /// What its events are asked, if there is anyone to ask.
-    pub(super) fn selection(&self) -> Option<&Arc<Selection>> {
+    pub(super) fn selection(&self) -> Option<&Arc<Projection>> {
         self.layers.first().map(|layer| layer.segment.selection())
     }
 
@@ -53,7 +53,7 @@ impl Partition {
         &mut self,
         gone: &[Arc<Subscription>],
         came: Vec<Listener>,
-        shared: Option<&Arc<Selection>>,
+        shared: Option<&Arc<Projection>>,
         steps_max: u32,
     ) {
         for subscription in gone {

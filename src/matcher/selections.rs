@@ -9,18 +9,18 @@ use std::sync::{Arc, Weak};
 use foldhash::fast::RandomState;
 
 use crate::domain::EventType;
-use crate::event::pick::Selection;
+use crate::event::projection::Projection;
 
 /// What asks for more is not shared: an odd site must not make the events of others slow.
 const PLACES_MAX: usize = 64;
 
 /// The widest selection by event type, while anybody uses it.
 #[derive(Debug, Default)]
-pub(super) struct Selections(HashMap<EventType, Weak<Selection>, RandomState>);
+pub(super) struct Selections(HashMap<EventType, Weak<Projection>, RandomState>);
 
 impl Selections {
     /// The selection to share.
-    pub(super) fn get(&self, event_type: &EventType) -> Option<Arc<Selection>> {
+    pub(super) fn get(&self, event_type: &EventType) -> Option<Arc<Projection>> {
         self.0.get(event_type)?.upgrade()
     }
 
@@ -33,10 +33,10 @@ impl Selections {
     }
 
     /// Shares `selection` from now on, if it asks for more than the one shared so far.
-    pub(super) fn offer(&mut self, event_type: &EventType, selection: &Arc<Selection>) {
+    pub(super) fn offer(&mut self, event_type: &EventType, selection: &Arc<Projection>) {
         let shared = self.get(event_type);
-        let is_wider = shared.is_none_or(|shared| selection.places() > shared.places());
-        if is_wider && selection.places() <= PLACES_MAX {
+        let is_wider = shared.is_none_or(|shared| selection.field_count() > shared.field_count());
+        if is_wider && selection.field_count() <= PLACES_MAX {
             self.0.retain(|_, selection| selection.strong_count() > 0);
             self.0.insert(event_type.clone(), Arc::downgrade(selection));
         }
@@ -46,12 +46,12 @@ impl Selections {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::pick::{Place, SelectionBuilder};
+    use crate::event::projection::{FieldId, ProjectionBuilder};
 
-    fn asking(names: usize) -> Arc<Selection> {
-        let mut builder = SelectionBuilder::default();
+    fn asking(names: usize) -> Arc<Projection> {
+        let mut builder = ProjectionBuilder::default();
         for at in 0..names {
-            builder.member(Place::ROOT, &at.to_string());
+            builder.member(FieldId::ROOT, &at.to_string());
         }
         builder.finish()
     }

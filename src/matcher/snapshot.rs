@@ -13,7 +13,7 @@ use super::partition::Partition;
 use super::selections::Selections;
 use super::{Matches, Scratch, Subscription, evaluate};
 use crate::domain::{CloudId, EventType, InstallationId, SubscriptionId};
-use crate::event::{Decoder, Heading};
+use crate::event::{Decoder, RoutingKey};
 
 /// Sites are spread over this many pointers, so that a change copies the table of few of them.
 const SHARDS: usize = 256;
@@ -187,14 +187,14 @@ impl Matcher {
     /// its memory to be used again, and keeps the snapshot alive that it is of.
     pub fn matches<'s>(
         &self,
-        heading: Heading<'_>,
+        routing_key: RoutingKey<'_>,
         decoder: &Decoder,
         scratch: &'s mut Scratch,
     ) -> &'s mut Matches {
         scratch.outcome.clear();
-        self.look_at(heading.cloud_id, heading.event_type, |partition| {
+        self.look_at(routing_key.cloud_id, routing_key.event_type, |partition| {
             partition.seen.fetch_add(1, Relaxed);
-            evaluate::partition(partition, heading, decoder, self.steps_max, scratch);
+            evaluate::partition(partition, routing_key, decoder, self.steps_max, scratch);
         });
         &mut scratch.outcome
     }
@@ -202,8 +202,9 @@ impl Matcher {
     /// Whether any subscription of the site listens to the event type. Asked before an event is
     /// read, so that what it will be held against is on its way to the processor meanwhile.
     #[must_use]
-    pub fn listens(&self, heading: Heading<'_>) -> bool {
-        self.look_at(heading.cloud_id, heading.event_type, |partition| partition.touch()).is_some()
+    pub fn listens(&self, routing_key: RoutingKey<'_>) -> bool {
+        self.look_at(routing_key.cloud_id, routing_key.event_type, |partition| partition.touch())
+            .is_some()
     }
 
     fn look_at<T>(

@@ -167,7 +167,8 @@ fn registration_of_several_modules_appears_whole() {
         });
         let mut scratch = Scratch::default();
         while !done.load(Relaxed) {
-            let found = matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch);
+            let found =
+                matcher.matches(event.envelope.routing_key(), world.decoder(), &mut scratch);
             assert_eq!(found.len(), 20);
             let of = |set: &[Arc<super::Subscription>]| {
                 found.holding().all(|found| set.iter().any(|s| Arc::ptr_eq(s, found)))
@@ -189,11 +190,16 @@ fn removal_frees_what_was_registered() {
     matcher.replace_installation(&installation, subscriptions);
     let event = world.decode(r#"{"a":"x7"}"#).unwrap();
     let mut scratch = Scratch::default();
-    assert_eq!(matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch).len(), 1);
-    assert!(matcher.listens(event.envelope.heading()));
+    assert_eq!(
+        matcher.matches(event.envelope.routing_key(), world.decoder(), &mut scratch).len(),
+        1
+    );
+    assert!(matcher.listens(event.envelope.routing_key()));
     matcher.replace_installation(&installation, Vec::new());
-    assert!(!matcher.listens(event.envelope.heading()));
-    assert!(matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch).is_empty());
+    assert!(!matcher.listens(event.envelope.routing_key()));
+    assert!(
+        matcher.matches(event.envelope.routing_key(), world.decoder(), &mut scratch).is_empty()
+    );
     assert!(held.iter().all(|subscription| subscription.upgrade().is_none()));
 }
 

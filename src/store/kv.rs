@@ -17,9 +17,9 @@ use crate::registry::{Change, Store, StoreError, Stored};
 
 /// Age at which the broker forgets deletions, so that deleted keys leave no trace for ever. A
 /// replica that was away for longer may load everything again.
-pub(super) const DELETIONS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Header and value by which the bucket marks a deletion.
-pub(super) const DELETION: (&str, &str) = ("KV-Operation", "DEL");
+pub(super) const DELETE_MARKER: (&str, &str) = ("KV-Operation", "DEL");
 /// Room left in a message for its subject and headers, in bytes.
 const ENVELOPE_BYTES: usize = 4096;
 
@@ -68,7 +68,7 @@ impl KvStore {
                 description: "apps, installations and their modules".into(),
                 history: 1,
                 num_replicas: options.replicas,
-                limit_markers: Some(DELETIONS_KEPT),
+                limit_markers: Some(TOMBSTONE_TTL),
                 ..Default::default()
             })
             .await
@@ -158,8 +158,8 @@ impl KvStore {
         let mut message =
             PublishMessage::build().payload(value).expected_last_subject_sequence(expected);
         if operation == Operation::Delete {
-            let (name, mark) = DELETION;
-            message = message.header(name, mark).ttl(DELETIONS_KEPT);
+            let (name, mark) = DELETE_MARKER;
+            message = message.header(name, mark).ttl(TOMBSTONE_TTL);
         }
         let subject = format!("$KV.{}.{key}", self.name);
         self.context.send_publish(subject, message).await?.await

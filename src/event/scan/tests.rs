@@ -202,8 +202,8 @@ fn check(text: &str, limits: &TapeLimits) -> Result<bool, TestCaseError> {
     let parsed = tape.parse(text.as_bytes(), limits);
     prop_assert_eq!(accepted, parsed.is_ok(), "{:?}: {:?}", text, parsed);
     if accepted && let Ok(members) = Members::parse(text) {
-        let expected = members.outline(text);
-        match scan.outline(text.as_bytes()) {
+        let expected = members.member_spans(text);
+        match scan.member_spans(text.as_bytes()) {
             Some(outline) => prop_assert_eq!(outline, expected),
             None => prop_assert!(text.contains('\\')),
         }

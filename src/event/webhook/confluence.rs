@@ -11,9 +11,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::super::members::{Members, ObjectWriter};
-use super::{NAME_BYTES_MAX, WebhookError, as_token, envelop, read};
+use super::{NAME_BYTES_MAX, WebhookError, as_token, read, to_event};
 use crate::domain::{CloudId, EventType};
-use crate::event::{Envelope, Headers};
+use crate::event::{Envelope, HeaderLookup};
 
 /// Webhooks whose verb is the same in both worlds: noun of the webhook name, its verbs, noun of the
 /// event type.
@@ -82,7 +82,7 @@ pub(super) fn event_type(name: &str) -> Option<String> {
 }
 
 /// Whether an event type is one of Confluence's.
-pub(super) fn is_ours(event_type: &EventType) -> bool {
+pub(super) fn is_event_type(event_type: &EventType) -> bool {
     event_type.as_str().starts_with("avi:confluence:")
 }
 
@@ -93,7 +93,7 @@ pub(super) fn is_ours(event_type: &EventType) -> bool {
 /// See [`WebhookError`]; never because the webhook is of an unknown kind.
 pub fn map_webhook(
     cloud_id: &CloudId,
-    headers: &impl Headers,
+    headers: &impl HeaderLookup,
     body: &[u8],
     named: Option<&str>,
 ) -> Result<(Envelope, Bytes), WebhookError> {
@@ -105,7 +105,7 @@ pub fn map_webhook(
     }
     let event_type = event_type(&name).unwrap_or_else(|| format!("webhook:{}", as_token(&name)));
     let body = event_body(&event_type, &webhook, body.len());
-    Ok(envelop(cloud_id, headers, event_type.into(), &webhook, body))
+    Ok(to_event(cloud_id, headers, event_type.into(), &webhook, body))
 }
 
 fn event_body(event_type: &str, webhook: &Members<'_>, bytes: usize) -> String {
@@ -291,7 +291,7 @@ mod tests {
 
     struct NoHeaders;
 
-    impl Headers for NoHeaders {
+    impl HeaderLookup for NoHeaders {
         fn get(&self, _name: &str) -> Option<&str> {
             None
         }

@@ -5,7 +5,7 @@
 //! is a dead end.
 
 use super::super::members::{Members, ObjectWriter};
-use super::original::MATCHED;
+use super::delta::MATCHED;
 use super::{
     CHANGED_CONFIGURATION, MERGED_VERSION, OPTIONS, OTHER_VERB, SAME_VERB, as_token, confluence,
     renamed,
@@ -18,7 +18,7 @@ const DELETED_VERSION: &str = "avi:jira:deleted:version";
 
 /// An event type that a webhook of some name hears.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Heard {
+pub struct MappedEvent {
     /// The event type.
     pub event_type: EventType,
     /// What must hold of the event beside, as an expression: two webhooks share an event type and
@@ -28,12 +28,12 @@ pub struct Heard {
 
 /// The event types that a webhook named `name` hears on a site of `product`; at least one.
 #[must_use]
-pub fn heard(name: &str, product: Product) -> Vec<Heard> {
-    let plain = |event_type: String| Heard { event_type: event_type.into(), condition: None };
+pub fn events_of_webhook(name: &str, product: Product) -> Vec<MappedEvent> {
+    let plain = |event_type: String| MappedEvent { event_type: event_type.into(), condition: None };
     if product == Product::Confluence {
         return vec![plain(confluence::event_type(name).unwrap_or_else(|| unknown(name)))];
     }
-    let comment = |operator: &str| Heard {
+    let comment = |operator: &str| MappedEvent {
         condition: Some(format!("event.comment?.created {operator} event.comment?.updated")),
         event_type: COMMENTED_ISSUE.into(),
     };
@@ -47,7 +47,7 @@ pub fn heard(name: &str, product: Product) -> Vec<Heard> {
     }
     if let Some((_, key)) = OPTIONS.iter().find(|(option, _)| *option == name) {
         let condition = Some(format!("event.property?.key == '{key}'"));
-        return vec![Heard { event_type: CHANGED_CONFIGURATION.into(), condition }];
+        return vec![MappedEvent { event_type: CHANGED_CONFIGURATION.into(), condition }];
     }
     vec![plain(jira(name).unwrap_or_else(|| unknown(name)))]
 }
@@ -68,15 +68,15 @@ fn unknown(name: &str) -> String {
 
 /// Which of `names`, by which an app asked for webhooks, an event with these members goes by.
 #[must_use]
-pub fn name_of<'n>(
+pub fn webhook_name_of<'n>(
     event_type: &EventType,
     event: &Members<'_>,
     names: &'n [Box<str>],
 ) -> Option<&'n str> {
     let hears = |name: &str, product| {
-        heard(name, product).iter().any(|heard| heard.event_type == *event_type)
+        events_of_webhook(name, product).iter().any(|mapped| mapped.event_type == *event_type)
     };
-    let product = match confluence::is_ours(event_type) {
+    let product = match confluence::is_event_type(event_type) {
         true => Product::Confluence,
         false => Product::Jira,
     };
@@ -127,7 +127,7 @@ pub fn body(
         webhook.json("timestamp", &time.to_string());
     }
     webhook.text("webhookEvent", name);
-    match confluence::is_ours(event_type) {
+    match confluence::is_event_type(event_type) {
         true => confluence::add_members(event_type, event, &mut webhook),
         false => add_members(event_type, event, &mut webhook),
     }
@@ -184,7 +184,10 @@ mod tests {
     use super::*;
 
     fn types(name: &str, product: Product) -> Vec<String> {
-        heard(name, product).into_iter().map(|heard| heard.event_type.to_string()).collect()
+        events_of_webhook(name, product)
+            .into_iter()
+            .map(|mapped| mapped.event_type.to_string())
+            .collect()
     }
 
     #[test]
@@ -216,7 +219,7 @@ mod tests {
         let names: [Box<str>; 2] = ["comment_created".into(), "comment_updated".into()];
         let name = |body: &str| {
             let members = Members::parse(body).unwrap();
-            name_of(&COMMENTED_ISSUE.into(), &members, &names)
+            webhook_name_of(&COMMENTED_ISSUE.into(), &members, &names)
         };
         assert_eq!(name(r#"{"comment":{"created":"a","updated":"a"}}"#), Some("comment_created"));
         assert_eq!(name(r#"{"comment":{"created":"a","updated":"b"}}"#), Some("comment_updated"));
@@ -224,8 +227,9 @@ mod tests {
 
     #[test]
     fn switched_option_is_told_by_its_property() {
-        let [heard] = heard("option_voting_changed", Product::Jira).try_into().unwrap();
+        let [mapped] =
+            events_of_webhook("option_voting_changed", Product::Jira).try_into().unwrap();
         let condition = "event.property?.key == 'jira.option.voting'";
-        assert_eq!(heard.condition.as_deref(), Some(condition));
+        assert_eq!(mapped.condition.as_deref(), Some(condition));
     }
 }

@@ -9,7 +9,7 @@ use super::*;
 
 struct Lookup(HashMap<&'static str, &'static str>);
 
-impl Headers for Lookup {
+impl HeaderLookup for Lookup {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).copied()
     }
@@ -371,7 +371,7 @@ fn every_sample_leaves_as_the_webhook_that_it_entered_as() {
         let event = event.to_string();
         let members = Members::parse(&event).unwrap();
         let carried = envelope.webhook.unwrap();
-        let again = original::rebuild(&carried, &members, None).unwrap();
+        let again = delta::apply(&carried, &members, None).unwrap();
         let again: Value = serde_json::from_str(&again).unwrap();
         // The site's own webhook matched; whom it matches here is told anew.
         if let Value::Object(members) = &mut webhook {
@@ -390,7 +390,7 @@ fn webhook_made_from_an_event_says_what_the_one_said_that_made_it() {
         let event = event.to_string();
         let members = Members::parse(&event).unwrap();
         let names: [Box<str>; 1] = [(*hook).into()];
-        assert_eq!(reverse::name_of(&envelope.event_type, &members, &names), Some(*hook));
+        assert_eq!(reverse::webhook_name_of(&envelope.event_type, &members, &names), Some(*hook));
         let time_ms = envelope.time.map(Timestamp::as_millisecond);
         let made = reverse::body(hook, &envelope.event_type, &members, time_ms, None);
         let made: Value = serde_json::from_str(&made).unwrap();

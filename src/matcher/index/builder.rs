@@ -7,7 +7,7 @@ use super::dictionary::Symbol;
 use super::plan::{Anchor, ColumnId, Planner, STUCK, Uses};
 use super::*;
 use crate::domain::InstallationId;
-use crate::event::pick::SelectionBuilder;
+use crate::event::projection::ProjectionBuilder;
 
 /// A filter on its way into a segment.
 #[derive(Debug)]
@@ -42,8 +42,8 @@ impl Draft {
 
 pub(super) fn build(
     mut listeners: Vec<Listener>,
-    first: Option<&Arc<Selection>>,
-    shared: Option<&Arc<Selection>>,
+    first: Option<&Arc<Projection>>,
+    shared: Option<&Arc<Projection>>,
     steps_max: u32,
 ) -> Segment {
     let mut planner = Planner::default();
@@ -70,19 +70,19 @@ pub(super) fn build(
         (first.is_none(), first)
     });
     let base = first.or_else(|| shared.filter(|shared| is_near(shared, &planner)));
-    let selection = base.map_or_else(SelectionBuilder::default, SelectionBuilder::on);
+    let selection = base.map_or_else(ProjectionBuilder::default, ProjectionBuilder::on);
     lay_out(&listeners, &checks, &drafts, planner, selection)
 }
 
 /// Whether picking what `shared` asks for is worth being shared: what is in the cache for the events
 /// of other sites costs less, even if it asks for more.
-fn is_near(shared: &Selection, planner: &Planner) -> bool {
+fn is_near(shared: &Projection, planner: &Planner) -> bool {
     const MORE_MAX: usize = 16;
-    let mut own = SelectionBuilder::default();
+    let mut own = ProjectionBuilder::default();
     for (path, _) in &planner.columns {
         Route::new(path, &mut own);
     }
-    shared.places() <= own.places() * 2 + MORE_MAX
+    shared.field_count() <= own.field_count() * 2 + MORE_MAX
 }
 
 /// Sorts listeners by filter and yields where each group stands. Equal filters are one program;
@@ -117,7 +117,7 @@ fn lay_out(
     checks: &[Check],
     drafts: &[Draft],
     planner: Planner,
-    mut selection: SelectionBuilder,
+    mut selection: ProjectionBuilder,
 ) -> Segment {
     let mut placed = Vec::with_capacity(listeners.len());
     let mut rows = RowsBuilder::new(checks, drafts, &planner);

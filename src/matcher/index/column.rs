@@ -13,7 +13,9 @@ use super::dictionary::{
 };
 use super::plan::ColumnId;
 use super::route::Found;
-use crate::event::pick::{ITEMS_MAX as PICKED_MAX, Items, Pick, Place, SelectionBuilder};
+use crate::event::projection::{
+    FieldId, ITEMS_MAX as PICKED_MAX, JsonValue, ListItems, ProjectionBuilder,
+};
 
 /// Longest list whose items are tested here; beyond, an evaluation could run out of steps.
 pub(super) const ITEMS_MAX: usize = 64;
@@ -194,22 +196,22 @@ impl Column {
                 self.look_up(value, tables, states);
                 states.entries_from(start);
             }
-            (Ask::Ordered { .. }, Pick::Number(number)) => states.number(number),
+            (Ask::Ordered { .. }, JsonValue::Number(number)) => states.number(number),
             (
                 Ask::Ordered { null_is_false: true } | Ask::Includes { null_is_false: true, .. },
-                Pick::Missing | Pick::Null,
+                JsonValue::Missing | JsonValue::Null,
             ) => states.entries_from(start),
-            (Ask::Includes { .. }, Pick::List(items)) if items.len() <= MEMBERS_MAX => {
+            (Ask::Includes { .. }, JsonValue::List(items)) if items.len() <= MEMBERS_MAX => {
                 (0..items.len()).for_each(|at| self.look_up(items.get(at, 0), tables, states));
                 states.entries_from(start);
             }
-            (Ask::Includes { text: true, .. }, Pick::Text(text))
+            (Ask::Includes { text: true, .. }, JsonValue::Text(text))
                 if text.len() <= TEXT_BYTES_MAX =>
             {
                 self.search(text, tables, states);
                 states.entries_from(start);
             }
-            (Ask::Some, Pick::List(items)) if items.len() <= ITEMS_MAX => {
+            (Ask::Some, JsonValue::List(items)) if items.len() <= ITEMS_MAX => {
                 match self.look_up_items(items, tables, states) {
                     Some(()) => states.entries_from(start),
                     None => states.trouble(),
@@ -219,7 +221,7 @@ impl Column {
         }
     }
 
-    fn look_up(self, value: Pick<'_>, tables: &ColumnTables, states: &mut States) {
+    fn look_up(self, value: JsonValue<'_>, tables: &ColumnTables, states: &mut States) {
         begin_key(&mut states.key, self.id);
         if push_value(&mut states.key, value)
             && let Some(entry) = tables.dictionary.get(&states.key)
@@ -238,7 +240,7 @@ impl Column {
     /// None if an item has no members.
     fn look_up_items(
         self,
-        items: Items<'_>,
+        items: ListItems<'_>,
         tables: &ColumnTables,
         states: &mut States,
     ) -> Option<()> {
@@ -248,7 +250,7 @@ impl Column {
             begin_key(&mut states.key, self.id);
             let mut comparable = true;
             for position in positions {
-                if *position > 0 && !matches!(items.get(at, 0), Pick::Map) {
+                if *position > 0 && !matches!(items.get(at, 0), JsonValue::Map) {
                     return None;
                 }
                 comparable &= push_value(&mut states.key, items.get(at, *position as usize));
@@ -314,9 +316,9 @@ impl ColumnsBuilder {
         &mut self,
         id: ColumnId,
         column: ColumnBuilder,
-        place: Place,
+        place: FieldId,
         runs: &[u32],
-        selection: &mut SelectionBuilder,
+        selection: &mut ProjectionBuilder,
     ) -> Column {
         let ColumnBuilder { kind, symbols, texts, .. } = column;
         let mut first = index(self.positions.len());

@@ -2,12 +2,12 @@
 
 use switchyard_expr::Path;
 
-use crate::event::pick::{Pick, Picks, Place, SelectionBuilder};
+use crate::event::projection::{FieldId, JsonValue, ProjectedValues, ProjectionBuilder};
 
 /// A path as a place of a selection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Route {
-    end: Place,
+    end: FieldId,
     /// Whether what is missing there makes the whole path null: a bit for each step, that of the
     /// last one lowest.
     optional: u64,
@@ -20,16 +20,16 @@ pub(super) const STEPS_MAX: usize = u64::BITS as usize;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Found<'e> {
     /// A value; a missing one counts as null.
-    Value(Pick<'e>),
+    Value(JsonValue<'e>),
     /// Evaluating the path raises an error on this event.
     Broken,
 }
 
 impl Route {
     /// The route of a path of at most [`STEPS_MAX`] steps.
-    pub(super) fn new(path: &Path, selection: &mut SelectionBuilder) -> Self {
+    pub(super) fn new(path: &Path, selection: &mut ProjectionBuilder) -> Self {
         debug_assert!(path.steps.len() <= STEPS_MAX, "longer ones are not asked for");
-        let start = Self { end: Place::ROOT, optional: 0 };
+        let start = Self { end: FieldId::ROOT, optional: 0 };
         path.steps.iter().fold(start, |route, step| Self {
             end: selection.member(route.end, &step.name),
             optional: route.optional << 1 | u64::from(step.optional),
@@ -37,15 +37,15 @@ impl Route {
     }
 
     /// Where it leads to.
-    pub(super) fn end(self) -> Place {
+    pub(super) fn end(self) -> FieldId {
         self.end
     }
 
     /// Follows the path as [`Path::resolve`] does.
     #[inline]
-    pub(super) fn follow(self, picks: Picks<'_>) -> Found<'_> {
+    pub(super) fn follow(self, picks: ProjectedValues<'_>) -> Found<'_> {
         match picks.at(self.end) {
-            Pick::Missing => self.missing(picks),
+            JsonValue::Missing => self.missing(picks),
             // What was picked is in maps all the way.
             value => Found::Value(value),
         }
@@ -53,17 +53,17 @@ impl Route {
 
     /// What it means that there is nothing at the end: the first step that is not out of a map
     /// tells.
-    fn missing(self, picks: Picks<'_>) -> Found<'_> {
+    fn missing(self, picks: ProjectedValues<'_>) -> Found<'_> {
         let (mut place, mut optional) = (self.end, self.optional);
         let mut is_broken = false;
         while let Some(parent) = picks.parent(place) {
             is_broken = match picks.at(parent) {
-                Pick::Map => break,
-                Pick::Missing => optional & 0b11 == 0,
+                JsonValue::Map => break,
+                JsonValue::Missing => optional & 0b11 == 0,
                 _ => optional & 1 == 0,
             };
             (place, optional) = (parent, optional >> 1);
         }
-        if is_broken { Found::Broken } else { Found::Value(Pick::Missing) }
+        if is_broken { Found::Broken } else { Found::Value(JsonValue::Missing) }
     }
 }

@@ -8,33 +8,33 @@ use async_nats::jetstream::context::PublishErrorKind;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::connect::Jet;
+use super::confirmed_publish::{self, PublishRequest};
+use super::connect::JetStreamClient;
 use super::headers;
-use super::store::{self, Parcel};
 use super::subjects::Subjects;
 use crate::clock;
 use crate::delivery::Fields;
-use crate::event::webhook::original;
+use crate::event::webhook::delta;
 use crate::event::{Envelope, PublishError, Published, Publisher};
 
 /// How long a door waits for an event to be confirmed, repeats included.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between two publishes of an event.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Publishes events for the doors.
 #[derive(Clone, Debug)]
 pub struct EventPublisher {
-    jet: Jet,
+    jetstream_client: JetStreamClient,
     subjects: Subjects,
-    gate: Arc<Gate>,
+    gate: Arc<BackpressureGate>,
 }
 
 /// Whether doors may take more events; set by what watches the stream.
 #[derive(Debug, Default)]
-pub struct Gate(AtomicU64);
+pub struct BackpressureGate(AtomicU64);
 
-impl Gate {
+impl BackpressureGate {
     /// Tells doors to refuse events for `seconds`; 0 opens the gate.
     pub fn set_refuse_for_s(&self, seconds: u64) {
         self.0.store(seconds, Relaxed);
@@ -48,16 +48,20 @@ impl Gate {
 }
 
 impl EventPublisher {
-    /// Publishes over `jet` as long as `gate` lets doors ask for it.
+    /// Publishes over `jetstream_client` as long as `gate` lets doors ask for it.
     #[must_use]
-    pub fn new(jet: Jet, subjects: Subjects, gate: Arc<Gate>) -> Self {
-        Self { jet, subjects, gate }
+    pub fn new(
+        jetstream_client: JetStreamClient,
+        subjects: Subjects,
+        gate: Arc<BackpressureGate>,
+    ) -> Self {
+        Self { jetstream_client, subjects, gate }
     }
 
-    async fn publish_confirmed(&self, parcel: Parcel) -> Result<Published, PublishError> {
+    async fn publish_confirmed(&self, request: PublishRequest) -> Result<Published, PublishError> {
         let started = clock::tick();
         loop {
-            let error = match store::once(&self.jet, &parcel).await {
+            let error = match confirmed_publish::once(&self.jetstream_client, &request).await {
                 Ok(ack) => {
                     return Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate });
                 }
@@ -67,7 +71,7 @@ impl EventPublisher {
                 return Err(PublishError::Refused { reason: error.to_string() });
             }
             let waited = clock::since(started);
-            if waited + PAUSE >= PATIENCE {
+            if waited + PAUSE >= TIMEOUT {
                 let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
                 return Err(PublishError::Unconfirmed { waited_ms });
             }
@@ -82,14 +86,14 @@ impl Publisher for EventPublisher {
         envelope: Envelope,
         body: Bytes,
     ) -> BoxFuture<'_, Result<Published, PublishError>> {
-        let parcel = Parcel {
+        let request = PublishRequest {
             stream: "events",
             subject: self.subjects.intake(&envelope),
             message_id: headers::encode(&envelope.identity()),
             headers: headers::write(&fields(&envelope)),
             body,
         };
-        Box::pin(self.publish_confirmed(parcel))
+        Box::pin(self.publish_confirmed(request))
     }
 
     fn refuse_for_s(&self) -> Option<u64> {
@@ -120,7 +124,7 @@ fn fields(envelope: &Envelope) -> Fields {
         ("ce-subject", envelope.entity.as_ref().map(ToString::to_string)),
         ("ce-originapp", envelope.origin_app.as_ref().map(ToString::to_string)),
         ("traceparent", envelope.traceparent.as_ref().map(ToString::to_string)),
-        (original::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
+        (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
     ];
     fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     fields

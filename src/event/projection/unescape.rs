@@ -1,6 +1,6 @@
 //! What text with escapes says.
 
-use crate::event::structure::unit;
+use crate::event::structural_index::unit;
 
 /// Appends the text that stands between quotes as `inside`, whose escapes were checked.
 #[cold]

@@ -8,19 +8,19 @@ use super::*;
 use crate::event::scan::Scan;
 use crate::event::scan::tests::json;
 
-fn same(pick: Pick<'_>, tape: &Tape, node: Option<NodeId>) -> Result<(), TestCaseError> {
+fn same(pick: JsonValue<'_>, tape: &Tape, node: Option<NodeId>) -> Result<(), TestCaseError> {
     let Some(node) = node else {
-        prop_assert!(matches!(pick, Pick::Missing), "{:?} for nothing", pick);
+        prop_assert!(matches!(pick, JsonValue::Missing), "{:?} for nothing", pick);
         return Ok(());
     };
     let expected = tape.read(node);
     let agree = match (pick, expected) {
-        (Pick::Null, Read::Null) | (Pick::Map, Read::Map { .. }) => true,
-        (Pick::Bool(a), Read::Bool(b)) => a == b,
-        (Pick::Number(a), Read::Number(b)) => a.to_bits() == b.to_bits(),
-        (Pick::Text(a), Read::String(b)) => a == b.as_bytes(),
-        (Pick::List(_), Read::List { .. }) => true,
-        (Pick::LongList, Read::List { len }) => len > ITEMS_MAX,
+        (JsonValue::Null, Read::Null) | (JsonValue::Map, Read::Map { .. }) => true,
+        (JsonValue::Bool(a), Read::Bool(b)) => a == b,
+        (JsonValue::Number(a), Read::Number(b)) => a.to_bits() == b.to_bits(),
+        (JsonValue::Text(a), Read::String(b)) => a == b.as_bytes(),
+        (JsonValue::List(_), Read::List { .. }) => true,
+        (JsonValue::LongList, Read::List { len }) => len > ITEMS_MAX,
         _ => false,
     };
     prop_assert!(agree, "{:?} for {:?}", pick, expected);
@@ -35,7 +35,7 @@ type Members = [(&'static str, usize); 2];
 
 /// The items of a list, with their members `a` and `b`.
 fn same_items(
-    items: Items<'_>,
+    items: ListItems<'_>,
     members: Members,
     tape: &Tape,
     list: NodeId,
@@ -59,32 +59,34 @@ fn check(text: &str, paths: &[Vec<&str>]) -> Result<(), TestCaseError> {
     prop_assert_eq!(tape.parse(text.as_bytes(), &limits).is_ok(), accepted);
     prop_assume!(accepted);
     // What was asked before does not matter.
-    let mut base = SelectionBuilder::default();
+    let mut base = ProjectionBuilder::default();
     for path in paths.iter().step_by(2) {
-        let place = path.iter().rev().fold(Place::ROOT, |place, name| base.member(place, name));
-        base.item_member(place, "b");
+        let field = path.iter().rev().fold(FieldId::ROOT, |field, name| base.member(field, name));
+        base.item_member(field, "b");
     }
-    let mut selection = SelectionBuilder::on(&base.finish());
-    let mut places = Vec::new();
+    let mut projection = ProjectionBuilder::on(&base.finish());
+    let mut fields = Vec::new();
     for path in paths {
-        let place = path.iter().fold(Place::ROOT, |place, name| selection.member(place, name));
+        let field = path.iter().fold(FieldId::ROOT, |field, name| projection.member(field, name));
         let items = (path.len() % 2 == 1).then(|| {
-            selection.items(place);
-            ["a", "b"].map(|name| (name, selection.item_member(place, name)))
+            projection.items(field);
+            ["a", "b"].map(|name| (name, projection.item_member(field, name)))
         });
-        places.push((path, place, items));
+        fields.push((path, field, items));
     }
-    let selection = selection.finish();
-    let mut picked = Picked::default();
+    let projection = projection.finish();
+    let mut buffer = ProjectionBuffer::default();
     // Twice, for what the first time leaves behind.
-    picked.read(&selection, scan.walk(text.as_bytes()));
-    picked.read(&selection, scan.walk(text.as_bytes()));
-    let picks = picked.view(&selection, text.as_bytes());
-    same(picks.at(Place::ROOT), &tape, Some(tape.root()))?;
-    for (path, place, members) in places {
+    buffer.read(&projection, scan.cursor(text.as_bytes()));
+    buffer.read(&projection, scan.cursor(text.as_bytes()));
+    let values = buffer.view(&projection, text.as_bytes());
+    same(values.at(FieldId::ROOT), &tape, Some(tape.root()))?;
+    for (path, field, members) in fields {
         let node = path.iter().try_fold(tape.root(), |node, name| tape.member(node, name));
-        same(picks.at(place), &tape, node)?;
-        if let (Some(node), Some(members), Pick::List(items)) = (node, members, picks.at(place)) {
+        same(values.at(field), &tape, node)?;
+        if let (Some(node), Some(members), JsonValue::List(items)) =
+            (node, members, values.at(field))
+        {
             same_items(items, members, &tape, node)?;
         }
     }
@@ -147,25 +149,25 @@ fn last_of_repeated_members_counts_with_all_that_is_in_it() {
 
 #[test]
 fn a_selection_that_asks_for_no_more_is_the_one_it_was_made_on() {
-    let ask = |builder: &mut SelectionBuilder, names: &[&str]| {
-        let place = builder.member(Place::ROOT, "a");
-        builder.items(place);
-        names.iter().map(|name| builder.item_member(place, name)).collect::<Vec<_>>()
+    let ask = |builder: &mut ProjectionBuilder, names: &[&str]| {
+        let field = builder.member(FieldId::ROOT, "a");
+        builder.items(field);
+        names.iter().map(|name| builder.item_member(field, name)).collect::<Vec<_>>()
     };
-    let mut builder = SelectionBuilder::default();
+    let mut builder = ProjectionBuilder::default();
     assert_eq!(ask(&mut builder, &["a", "b"]), [1, 2]);
     let base = builder.finish();
-    let mut same = SelectionBuilder::on(&base);
+    let mut same = ProjectionBuilder::on(&base);
     assert_eq!(ask(&mut same, &["b", "a"]), [2, 1]);
     assert!(Arc::ptr_eq(&same.finish(), &base));
-    let mut more = SelectionBuilder::on(&base);
+    let mut more = ProjectionBuilder::on(&base);
     assert_eq!(ask(&mut more, &["c"]), [3]);
     assert!(!Arc::ptr_eq(&more.finish(), &base));
-    let mut more = SelectionBuilder::on(&base);
-    more.member(Place::ROOT, "b");
+    let mut more = ProjectionBuilder::on(&base);
+    more.member(FieldId::ROOT, "b");
     assert!(!Arc::ptr_eq(&more.finish(), &base));
-    let mut more = SelectionBuilder::on(&base);
-    more.items(Place::ROOT);
+    let mut more = ProjectionBuilder::on(&base);
+    more.items(FieldId::ROOT);
     assert!(!Arc::ptr_eq(&more.finish(), &base));
 }
 

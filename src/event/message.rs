@@ -4,12 +4,12 @@ use std::future::Future;
 
 use bytes::Bytes;
 
-use super::Headers;
+use super::HeaderLookup;
 
 /// One message that was handed out and waits for its acknowledgement.
-pub trait Incoming: Send + Sync + 'static {
+pub trait Message: Send + Sync + 'static {
     /// How its headers are read.
-    type Headers: Headers + Send + Sync;
+    type Headers: HeaderLookup + Send + Sync;
 
     /// The subject it is stored under.
     fn subject(&self) -> &str;
@@ -24,7 +24,7 @@ pub trait Incoming: Send + Sync + 'static {
     fn sequence(&self) -> u64;
 
     /// How often it was handed out, this time included.
-    fn delivered(&self) -> i64;
+    fn delivery_count(&self) -> i64;
 
     /// When it was stored, milliseconds since the epoch.
     fn stored_ms(&self) -> i64;
@@ -40,16 +40,16 @@ pub trait Incoming: Send + Sync + 'static {
 }
 
 /// Hands out messages, one after the other.
-pub trait Source: Send + 'static {
+pub trait MessageStream: Send + 'static {
     /// What it hands out.
-    type Message: Incoming;
+    type Item: Message;
 
     /// The next message, whenever it comes: faults of the broker are waited out in here. Dropping
     /// the future loses no message.
-    fn next(&mut self) -> impl Future<Output = Self::Message> + Send;
+    fn next(&mut self) -> impl Future<Output = Self::Item> + Send;
 
     /// To be awaited while there is no room for another message: keeps those that were handed out
     /// already, and wait in here, from being handed out to others. Never ends; dropping the future
     /// loses no message.
-    fn hold(&mut self) -> impl Future<Output = ()> + Send;
+    fn extend_deadlines(&mut self) -> impl Future<Output = ()> + Send;
 }

@@ -5,12 +5,12 @@ use crate::event::scan::offset;
 
 /// The names asked of one map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct RowId(u32);
+pub(super) struct TableId(u32);
 
 /// Rows of names, each name with a number it leads to. Immutable.
 #[derive(Debug, Default)]
-pub(super) struct Names {
-    rows: Box<[Row]>,
+pub(super) struct NameTables {
+    rows: Box<[Table]>,
     /// A table by hash for each row, at most a quarter full: positions in `entries`, or [`NONE`].
     slots: Box<[u32]>,
     entries: Box<[Entry]>,
@@ -18,8 +18,8 @@ pub(super) struct Names {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Row {
-    sieve: Sieve,
+struct Table {
+    filter: NameFilter,
     first_slot: u32,
     /// How far to shift a hash for a place in the table.
     shift: u32,
@@ -37,16 +37,16 @@ struct Entry {
 
 const NONE: u32 = u32::MAX;
 
-impl Names {
+impl NameTables {
     /// The names of one map, to look for.
     #[inline]
-    pub(super) fn of(&self, row: RowId) -> Lookup<'_> {
+    pub(super) fn of(&self, row: TableId) -> NameTable<'_> {
         let row = self.rows.get(row.0 as usize);
-        let Some(Row { first_slot, shift, sieve, .. }) = row else { return Lookup::NONE };
+        let Some(Table { first_slot, shift, filter, .. }) = row else { return NameTable::NONE };
         let (first_slot, shift) = (*first_slot, *shift);
         let slots = first_slot as usize..first_slot as usize + (1 << (64 - shift));
-        Lookup {
-            sieve,
+        NameTable {
+            filter,
             slots: self.slots.get(slots).unwrap_or_default(),
             shift,
             entries: &self.entries,
@@ -54,12 +54,12 @@ impl Names {
         }
     }
 
-    pub(super) fn is_empty(&self, row: RowId) -> bool {
+    pub(super) fn is_empty(&self, row: TableId) -> bool {
         self.rows.get(row.0 as usize).is_none_or(|row| row.len == 0)
     }
 
     /// The names of a row and where they lead to, in the order they were added.
-    pub(super) fn entries(&self, row: RowId) -> impl Iterator<Item = (Box<str>, u32)> {
+    pub(super) fn entries(&self, row: TableId) -> impl Iterator<Item = (Box<str>, u32)> {
         self.of_row(row).iter().map(|entry| {
             let start = entry.start as usize;
             let name = self.bytes.get(start..start + entry.len as usize).unwrap_or_default();
@@ -68,11 +68,11 @@ impl Names {
     }
 
     /// Where the names of a row lead to.
-    pub(super) fn targets(&self, row: RowId) -> impl Iterator<Item = u32> {
+    pub(super) fn targets(&self, row: TableId) -> impl Iterator<Item = u32> {
         self.of_row(row).iter().map(|entry| entry.target)
     }
 
-    fn of_row(&self, row: RowId) -> &[Entry] {
+    fn of_row(&self, row: TableId) -> &[Entry] {
         let row = self.rows.get(row.0 as usize);
         let range = row.map_or(0..0, |row| row.first as usize..(row.first + row.len) as usize);
         self.entries.get(range).unwrap_or_default()
@@ -88,22 +88,23 @@ impl Names {
 
 /// The names of one map.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lookup<'n> {
-    pub(super) sieve: &'n Sieve,
+pub(super) struct NameTable<'n> {
+    pub(super) filter: &'n NameFilter,
     slots: &'n [u32],
     shift: u32,
     entries: &'n [Entry],
     bytes: &'n [u8],
 }
 
-impl Lookup<'_> {
-    const NONE: Self = Self { sieve: Sieve::ALL, slots: &[], shift: 0, entries: &[], bytes: &[] };
+impl NameTable<'_> {
+    const NONE: Self =
+        Self { filter: NameFilter::ALL, slots: &[], shift: 0, entries: &[], bytes: &[] };
 
     /// Where the name that stands at `start` to `end` of `text` leads to.
     #[inline(always)]
     pub(super) fn get(self, text: &[u8], start: usize, end: usize) -> Option<u32> {
         let tail = tail(text, start, end);
-        let mut at = place(tail, end - start, self.shift);
+        let mut at = field(tail, end - start, self.shift);
         loop {
             let slot = *self.slots.get(at)?;
             // None if the slot is empty.
@@ -126,17 +127,17 @@ impl Lookup<'_> {
 
 /// Tells of most names in a few instructions that they are not among those of a row.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sieve([u64; 4]);
+pub(super) struct NameFilter([u64; 4]);
 
-impl Sieve {
+impl NameFilter {
     pub(super) const ALL: &Self = &Self([u64::MAX; 4]);
 
     /// Whether the name before the colon at `colon` may be one of those added.
     #[inline(always)]
-    pub(super) fn may_have(&self, text: &[u8], colon: usize) -> bool {
+    pub(super) fn may_contain(&self, text: &[u8], colon: usize) -> bool {
         let before = text.get(..colon).unwrap_or_default();
         let Some(last @ [_, _, _, quote]) = before.last_chunk() else { return true };
-        let (word, bit) = Self::place(*last);
+        let (word, bit) = Self::field(*last);
         *quote != b'"' || self.0.get(word).is_none_or(|word| word >> bit & 1 != 0)
     }
 
@@ -155,7 +156,7 @@ impl Sieve {
     }
 
     fn add_last(&mut self, last: [u8; 4]) {
-        let (word, bit) = Self::place(last);
+        let (word, bit) = Self::field(last);
         if let Some(word) = self.0.get_mut(word) {
             *word |= 1 << bit;
         }
@@ -163,7 +164,7 @@ impl Sieve {
 
     /// Where the last bytes of a name, its quote included, stand.
     #[inline(always)]
-    fn place(last: [u8; 4]) -> (usize, u32) {
+    fn field(last: [u8; 4]) -> (usize, u32) {
         let hash = u32::from_le_bytes(last).wrapping_mul(0x9e37_79b1) >> 24;
         ((hash >> 6) as usize, hash & 63)
     }
@@ -171,19 +172,19 @@ impl Sieve {
 
 /// Collects rows.
 #[derive(Debug, Default)]
-pub(super) struct NamesBuilder {
-    rows: Vec<Row>,
+pub(super) struct NameTablesBuilder {
+    rows: Vec<Table>,
     slots: Vec<u32>,
     entries: Vec<Entry>,
     bytes: Vec<u8>,
 }
 
-impl NamesBuilder {
+impl NameTablesBuilder {
     /// Adds a row of names, all different, and where they lead to.
-    pub(super) fn row(&mut self, names: Vec<(Box<str>, u32)>) -> RowId {
+    pub(super) fn row(&mut self, names: Vec<(Box<str>, u32)>) -> TableId {
         let size = (names.len() * 4).next_power_of_two().max(2);
-        let mut row = Row {
-            sieve: Sieve::default(),
+        let mut row = Table {
+            filter: NameFilter::default(),
             first_slot: offset(self.slots.len()),
             shift: 64 - size.trailing_zeros(),
             first: offset(self.entries.len()),
@@ -191,16 +192,16 @@ impl NamesBuilder {
         };
         self.slots.resize(self.slots.len() + size, NONE);
         for (name, target) in names {
-            row.sieve.add(name.as_bytes());
+            row.filter.add(name.as_bytes());
             self.add(&row, size, &name, target);
         }
         self.rows.push(row);
-        RowId(offset(self.rows.len() - 1))
+        TableId(offset(self.rows.len() - 1))
     }
 
-    fn add(&mut self, row: &Row, size: usize, name: &str, target: u32) {
+    fn add(&mut self, row: &Table, size: usize, name: &str, target: u32) {
         let tail = tail(name.as_bytes(), 0, name.len());
-        let mut at = place(tail, name.len(), row.shift);
+        let mut at = field(tail, name.len(), row.shift);
         while let Some(slot) = self.slots.get_mut(row.first_slot as usize + at) {
             if *slot == NONE {
                 *slot = offset(self.entries.len());
@@ -213,8 +214,8 @@ impl NamesBuilder {
         self.bytes.extend_from_slice(name.as_bytes());
     }
 
-    pub(super) fn finish(self) -> Names {
-        Names {
+    pub(super) fn finish(self) -> NameTables {
+        NameTables {
             rows: self.rows.into(),
             slots: self.slots.into(),
             entries: self.entries.into(),
@@ -240,11 +241,11 @@ fn tail(text: &[u8], start: usize, end: usize) -> u64 {
 
 /// The first place to look at in a table.
 #[inline(always)]
-fn place(tail: u64, len: usize, shift: u32) -> usize {
+fn field(tail: u64, len: usize, shift: u32) -> usize {
     let hash = (tail ^ len as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     #[expect(clippy::cast_possible_truncation, reason = "tables are much smaller")]
-    let place = (hash >> shift) as usize;
-    place
+    let field = (hash >> shift) as usize;
+    field
 }
 
 #[cfg(test)]
@@ -260,7 +261,7 @@ mod tests {
             &[&long, &long[1..], "project", "issuetype"],
             &["key"],
         ];
-        let mut builder = NamesBuilder::default();
+        let mut builder = NameTablesBuilder::default();
         let rows = sets.map(|set| {
             builder.row(set.iter().zip(10..).map(|(name, at)| ((*name).into(), at)).collect())
         });

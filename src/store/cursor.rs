@@ -7,29 +7,29 @@ use async_nats::Subject;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{Info, RawMessageError, RawMessageErrorKind, Stream};
 
-use super::kv::DELETIONS_KEPT;
+use super::kv::TOMBSTONE_TTL;
 use crate::clock;
 
 /// Messages that are remembered to find a place again, each of another key.
 const RECENT_MAX: usize = 64;
 /// A place older than this may have missed deletions that the broker forgot, however far the
 /// clocks of broker and router are apart.
-const AGE_MAX: Duration = Duration::from_secs(DELETIONS_KEPT.as_secs() / 2);
+const AGE_MAX: Duration = Duration::from_secs(TOMBSTONE_TTL.as_secs() / 2);
 
 /// How far a bucket was followed.
-pub(super) struct Place {
+pub(super) struct WatchCursor {
     /// When the bucket was made, which tells it from others of its name; nanoseconds.
-    pub(super) made_ns: i128,
+    pub(super) created_ns: i128,
     /// Everything up to this sequence was sent.
-    pub(super) covered: u64,
+    pub(super) sent_up_to: u64,
     /// A load is not complete.
     pub(super) is_loading: bool,
     /// The last messages that were sent, of each key the last, in their order.
-    recent: VecDeque<Sent>,
+    recent: VecDeque<SentMessage>,
 }
 
 /// A message that was sent.
-pub(super) struct Sent {
+pub(super) struct SentMessage {
     pub(super) subject: Subject,
     pub(super) sequence: u64,
     /// Nanoseconds since the epoch, by the broker's clock.
@@ -38,25 +38,25 @@ pub(super) struct Sent {
 
 /// Where a watch begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Start {
+pub(super) enum StartPosition {
     /// After a message that was sent and is still there: of those sent after it, each was replaced
     /// by one that comes, and no deletion that comes can have been forgotten.
-    After(u64),
+    Resume(u64),
     /// At the front: something may have left without a trace.
-    Again,
+    Reload,
     /// At the front of another bucket, or of this one without writes that it had confirmed.
-    Anew,
+    Reset,
 }
 
-impl Place {
+impl WatchCursor {
     /// The front of a bucket.
-    pub(super) fn front(made_ns: i128) -> Self {
-        Self { made_ns, covered: 0, is_loading: true, recent: VecDeque::new() }
+    pub(super) fn front(created_ns: i128) -> Self {
+        Self { created_ns, sent_up_to: 0, is_loading: true, recent: VecDeque::new() }
     }
 
     /// Goes on behind a message.
-    pub(super) fn note(&mut self, sent: Sent) {
-        self.covered = self.covered.max(sent.sequence);
+    pub(super) fn note(&mut self, sent: SentMessage) {
+        self.sent_up_to = self.sent_up_to.max(sent.sequence);
         self.recent.retain(|known| known.subject != sent.subject);
         if self.recent.len() == RECENT_MAX {
             self.recent.pop_front();
@@ -74,42 +74,46 @@ impl Place {
         &self,
         stream: &Stream,
         found: &Info,
-    ) -> Result<Start, RawMessageError> {
+    ) -> Result<StartPosition, RawMessageError> {
         let bucket_last = found.state.last_sequence;
-        if found.created.unix_timestamp_nanos() != self.made_ns || bucket_last < self.covered {
-            return Ok(Start::Anew);
+        if found.created.unix_timestamp_nanos() != self.created_ns || bucket_last < self.sent_up_to
+        {
+            return Ok(StartPosition::Reset);
         }
         for sent in self.recent.iter().rev() {
-            let stored = there(stream.get_raw_message(sent.sequence).await)?;
+            let stored = message_or_none(stream.get_raw_message(sent.sequence).await)?;
             match stored.map(|stored| stored.time.unix_timestamp_nanos()) {
-                Some(written_ns) if written_ns != sent.written_ns => return Ok(Start::Anew),
-                Some(_) if self.misses_no_deletion(bucket_last) => {
-                    return Ok(Start::After(sent.sequence));
+                Some(written_ns) if written_ns != sent.written_ns => {
+                    return Ok(StartPosition::Reset);
+                }
+                Some(_) if self.covers_all_deletions(bucket_last) => {
+                    return Ok(StartPosition::Resume(sent.sequence));
                 }
                 Some(_) => break,
                 None => {
                     let subject = sent.subject.as_str();
-                    let newer = there(stream.get_last_raw_message_by_subject(subject).await)?;
-                    if newer.is_none_or(|newer| newer.sequence <= self.covered) {
+                    let newer =
+                        message_or_none(stream.get_last_raw_message_by_subject(subject).await)?;
+                    if newer.is_none_or(|newer| newer.sequence <= self.sent_up_to) {
                         break;
                     }
                 }
             }
         }
-        Ok(Start::Again)
+        Ok(StartPosition::Reload)
     }
 
     /// Whether all deletions behind this place are still there, or were sent.
-    fn misses_no_deletion(&self, bucket_last: u64) -> bool {
+    fn covers_all_deletions(&self, bucket_last: u64) -> bool {
         let written_ns = self.recent.back().map_or(0, |last| last.written_ns);
         let age_ms = i128::from(clock::now_ms()) - written_ns / 1_000_000;
         let is_recent = age_ms < i128::from(AGE_MAX.as_secs()) * 1000;
-        !self.is_loading && (is_recent || bucket_last == self.covered)
+        !self.is_loading && (is_recent || bucket_last == self.sent_up_to)
     }
 }
 
 /// A message that was asked for, if there is one.
-fn there(
+fn message_or_none(
     found: Result<StreamMessage, RawMessageError>,
 ) -> Result<Option<StreamMessage>, RawMessageError> {
     match found {

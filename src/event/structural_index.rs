@@ -11,19 +11,19 @@ mod pass;
 
 use bits::{Bits, WORDS, Words};
 use classify::{Block, Classes};
-use pass::Pass;
+use pass::PassState;
 pub(super) use pass::{BlockTokens, Tokens};
 
 pub(super) const BLOCK: usize = size_of::<Block>();
-const STRETCH: usize = BLOCK * WORDS;
-type Stretch = [u8; STRETCH];
+const CHUNK: usize = BLOCK * WORDS;
+type Chunk = [u8; CHUNK];
 
 /// The tokens of one text. Reused from text to text.
 #[derive(Debug, Default)]
-pub(super) struct Structure {
+pub(super) struct StructuralIndex {
     tokens: Vec<Tokens>,
     /// Brackets and colons.
-    marks: Vec<Words>,
+    structurals: Vec<Words>,
     /// Around texts.
     quotes: Vec<Words>,
     /// What stands behind a backslash that is not itself escaped.
@@ -33,7 +33,7 @@ pub(super) struct Structure {
     is_ascii: bool,
 }
 
-impl Structure {
+impl StructuralIndex {
     /// Finds the tokens of `text`; false if text in it is not as JSON wants it.
     pub(super) fn read(&mut self, text: &[u8]) -> bool {
         #[cfg(target_arch = "x86_64")]
@@ -50,21 +50,21 @@ impl Structure {
             // SAFETY: as above.
             return unsafe { self.read_vectors(text) };
         }
-        self.read_with(text, classify::of_words, classify::parity_by_shifts)
+        self.read_with(text, classify::of_words, classify::prefix_xor_by_shifts)
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2,pclmulqdq")]
     fn read_vectors(&mut self, text: &[u8]) -> bool {
-        use classify::x86::{of_vectors, parity};
-        self.read_with(text, |block| of_vectors(block), |bits| parity(bits))
+        use classify::x86::{of_vectors, prefix_xor};
+        self.read_with(text, |block| of_vectors(block), |bits| prefix_xor(bits))
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512bw,avx512vl,avx2,bmi1,bmi2,pclmulqdq")]
     fn read_wide_vectors(&mut self, text: &[u8]) -> bool {
-        use classify::x86::{of_wide_vectors, parity};
-        self.read_with(text, |block| of_wide_vectors(block), |bits| parity(bits))
+        use classify::x86::{of_wide_vectors, prefix_xor};
+        self.read_with(text, |block| of_wide_vectors(block), |bits| prefix_xor(bits))
     }
 
     #[inline(always)]
@@ -72,10 +72,10 @@ impl Structure {
         &mut self,
         text: &[u8],
         classes: impl Fn(&Block) -> Classes,
-        parity: impl Fn(u64) -> u64,
+        prefix_xor: impl Fn(u64) -> u64,
     ) -> bool {
-        let (stretches, rest) = text.as_chunks();
-        let mut last: Stretch = [b' '; STRETCH];
+        let (chunks, rest) = text.as_chunks();
+        let mut last: Chunk = [b' '; CHUNK];
         let padded = &mut last;
         // Not before the others, since memory is fetched in order.
         let last = std::iter::once_with(move || {
@@ -85,21 +85,21 @@ impl Structure {
             &*padded
         });
         self.tokens.clear();
-        for row in [&mut self.marks, &mut self.quotes, &mut self.escaped] {
+        for row in [&mut self.structurals, &mut self.quotes, &mut self.escaped] {
             row.clear();
         }
-        let mut pass = Pass::default();
-        for stretch in stretches.iter().chain(last) {
-            let masks = pass.stretch(stretch, &classes, &parity);
+        let mut pass = PassState::default();
+        for chunk in chunks.iter().chain(last) {
+            let masks = pass.chunk(chunk, &classes, &prefix_xor);
             self.tokens.push(masks.tokens);
-            self.marks.push((masks.tokens.brackets | masks.tokens.colons).0);
+            self.structurals.push((masks.tokens.brackets | masks.tokens.colons).0);
             self.quotes.push(masks.quotes.0);
             self.escaped.push(masks.escaped.0);
         }
         self.is_ascii = pass.high == 0;
         self.has_escapes = pass.has_escapes;
         self.has_escaped_names = pass.has_escaped_names;
-        let is_sound = !pass.is_faulty && pass.controls == 0 && pass.in_text == 0;
+        let is_sound = !pass.is_invalid && pass.controls == 0 && pass.in_text == 0;
         is_sound && (!self.has_escapes || self.are_escapes(text))
     }
 
@@ -143,7 +143,7 @@ impl Structure {
     /// Tokens with the offsets of the bytes that they begin with.
     #[inline(always)]
     pub(super) fn tokens(&self) -> impl Iterator<Item = (usize, &Tokens)> {
-        (0..).step_by(STRETCH).zip(&self.tokens)
+        (0..).step_by(CHUNK).zip(&self.tokens)
     }
 
     /// How many values the text has if it is JSON.
@@ -191,10 +191,10 @@ impl Structure {
 
     /// The brackets and colons from `offset` on.
     #[inline(always)]
-    pub(super) fn marks_from(&self, offset: usize) -> Marks<'_> {
-        let (block, words) = (offset / BLOCK, self.marks.as_flattened());
+    pub(super) fn structurals_from(&self, offset: usize) -> StructuralIter<'_> {
+        let (block, words) = (offset / BLOCK, self.structurals.as_flattened());
         let left = words.get(block).copied().unwrap_or_default();
-        Marks { words, block, left: left & (u64::MAX << (offset % BLOCK)) }
+        StructuralIter { words, block, left: left & (u64::MAX << (offset % BLOCK)) }
     }
 }
 
@@ -206,7 +206,7 @@ fn word(row: &[Words], block: usize) -> u64 {
 
 /// Walks over brackets and colons.
 #[derive(Clone, Debug)]
-pub(super) struct Marks<'s> {
+pub(super) struct StructuralIter<'s> {
     words: &'s [u64],
     block: usize,
     /// Those of the block that were not met yet.
@@ -216,7 +216,7 @@ pub(super) struct Marks<'s> {
 /// The offset of the end.
 pub(super) const END: usize = usize::MAX;
 
-impl Marks<'_> {
+impl StructuralIter<'_> {
     /// The offset of the next one, or [`END`].
     #[inline(always)]
     pub(super) fn next(&mut self) -> usize {
@@ -264,14 +264,14 @@ pub(super) fn unit(text: &[u8], at: usize) -> Option<u32> {
     digits.iter().try_fold(0, |unit, digit| Some(unit * 16 + char::from(*digit).to_digit(16)?))
 }
 
-/// Whether the processor has what [`Structure::read_vectors`] is compiled for.
+/// Whether the processor has what [`StructuralIndex::read_vectors`] is compiled for.
 #[cfg(target_arch = "x86_64")]
 fn has_vectors() -> bool {
     use std::arch::is_x86_feature_detected as has;
     has!("avx2") && has!("bmi1") && has!("bmi2") && has!("pclmulqdq")
 }
 
-/// Whether the processor has what [`Structure::read_wide_vectors`] is compiled for.
+/// Whether the processor has what [`StructuralIndex::read_wide_vectors`] is compiled for.
 #[cfg(target_arch = "x86_64")]
 fn has_wide_vectors() -> bool {
     use std::arch::is_x86_feature_detected as has;

@@ -8,15 +8,15 @@
 //! **Source:** Langdale and Lemire, "Parsing gigabytes of JSON per second", 2019, for the masks of
 //! quotes and escapes.
 
-use super::Stretch;
+use super::Chunk;
 use super::bits::Bits;
 use super::classify::{self, Block, Classes};
 
 /// What a stretch must know of those before it.
 #[derive(Default)]
-pub(super) struct Pass {
+pub(super) struct PassState {
     /// Whether the text is no JSON, whatever is open where.
-    pub(super) is_faulty: bool,
+    pub(super) is_invalid: bool,
     /// Not zero once there was a control character in text.
     pub(super) controls: u64,
     /// Not zero once there was a byte beyond ASCII.
@@ -30,16 +30,16 @@ pub(super) struct Pass {
     escaped: u64,
     /// Whether the first byte is inside of what may be a name.
     in_name: bool,
-    scalars: Behind,
-    values: Behind,
-    opens: Behind,
-    commas: Behind,
-    names: Behind,
+    scalars: Follows,
+    values: Follows,
+    opens: Follows,
+    commas: Follows,
+    names: Follows,
 }
 
 /// What the bytes of a stretch are by themselves.
 #[derive(Default)]
-struct Found {
+struct ChunkClasses {
     /// Those that are not escaped.
     quotes: Bits,
     /// From each opening quote up to, and without, the closing one.
@@ -49,7 +49,7 @@ struct Found {
     close: Bits,
     comma: Bits,
     colon: Bits,
-    blanks: Bits,
+    whitespace: Bits,
 }
 
 /// The tokens of a stretch, a bit for each. They are all outside of text.
@@ -89,26 +89,30 @@ impl Tokens {
 }
 
 /// All that is known of a stretch.
-pub(super) struct Masks {
+pub(super) struct ChunkMasks {
     pub(super) tokens: Tokens,
     pub(super) quotes: Bits,
     pub(super) escaped: Bits,
 }
 
-impl Pass {
+impl PassState {
     /// Reads the next stretch.
     #[inline(always)]
-    pub(super) fn stretch(
+    pub(super) fn chunk(
         &mut self,
-        stretch: &Stretch,
+        chunk: &Chunk,
         classes: &impl Fn(&Block) -> Classes,
-        parity: &impl Fn(u64) -> u64,
-    ) -> Masks {
-        let mut found = Found::default();
-        for (at, block) in stretch.as_chunks().0.iter().enumerate() {
-            self.block(block, &classes(block), parity, &mut found, at);
+        prefix_xor: &impl Fn(u64) -> u64,
+    ) -> ChunkMasks {
+        let mut found = ChunkClasses::default();
+        for (at, block) in chunk.as_chunks().0.iter().enumerate() {
+            self.block(block, &classes(block), prefix_xor, &mut found, at);
         }
-        if found.blanks.any() { self.order::<true>(&found) } else { self.order::<false>(&found) }
+        if found.whitespace.any() {
+            self.check_order::<true>(&found)
+        } else {
+            self.check_order::<false>(&found)
+        }
     }
 
     #[inline(always)]
@@ -116,19 +120,19 @@ impl Pass {
         &mut self,
         block: &Block,
         classes: &Classes,
-        parity: &impl Fn(u64) -> u64,
-        found: &mut Found,
+        prefix_xor: &impl Fn(u64) -> u64,
+        found: &mut ChunkClasses,
         at: usize,
     ) {
         let escaped = self.escaped(classes.backslash);
         let quotes = classes.quote & !escaped;
-        let inside = parity(quotes) ^ self.in_text;
+        let inside = prefix_xor(quotes) ^ self.in_text;
         self.in_text = (inside.cast_signed() >> 63).cast_unsigned();
         self.high |= classes.high;
         self.controls |= classes.control & inside;
-        let blanks = match classes.control & !inside {
+        let whitespace = match classes.control & !inside {
             0 => classes.space,
-            _ => classes.space | classify::line_blanks(block),
+            _ => classes.space | classify::line_whitespace(block),
         };
         found.quotes.set(at, quotes);
         found.inside.set(at, inside);
@@ -137,38 +141,39 @@ impl Pass {
         found.close.set(at, classes.close & !inside);
         found.comma.set(at, classes.comma & !inside);
         found.colon.set(at, classes.colon & !inside);
-        found.blanks.set(at, blanks & !inside);
+        found.whitespace.set(at, whitespace & !inside);
     }
 
     #[inline(always)]
-    fn order<const HAS_BLANKS: bool>(&mut self, found: &Found) -> Masks {
-        let &Found { quotes, inside, escaped, open, close, comma, colon, blanks } = found;
+    fn check_order<const HAS_WHITESPACE: bool>(&mut self, found: &ChunkClasses) -> ChunkMasks {
+        let &ChunkClasses { quotes, inside, escaped, open, close, comma, colon, whitespace } =
+            found;
         let (text_starts, text_ends) = (quotes & inside, quotes & !inside);
-        let plain = !(inside | open | close | comma | colon | quotes | blanks);
-        let scalars = plain & !self.scalars.of::<false>(plain, blanks);
-        let behind_value = self.values.of::<HAS_BLANKS>(text_ends | close | plain, blanks);
-        let behind_open = self.opens.of::<HAS_BLANKS>(open, blanks);
-        let behind_comma = self.commas.of::<HAS_BLANKS>(comma, blanks);
+        let plain = !(inside | open | close | comma | colon | quotes | whitespace);
+        let scalars = plain & !self.scalars.of::<false>(plain, whitespace);
+        let behind_value = self.values.of::<HAS_WHITESPACE>(text_ends | close | plain, whitespace);
+        let behind_open = self.opens.of::<HAS_WHITESPACE>(open, whitespace);
+        let behind_comma = self.commas.of::<HAS_WHITESPACE>(comma, whitespace);
         // Of a map, what stands there must be a name; the text of a list harms nobody.
         let name_places = behind_open | behind_comma;
         let (passed, in_name) = inside.plus(&(text_starts & name_places), self.in_name);
         self.in_name = in_name;
-        let behind_name = self.names.of::<HAS_BLANKS>(passed & text_ends, blanks);
+        let behind_name = self.names.of::<HAS_WHITESPACE>(passed & text_ends, whitespace);
         if escaped.any() {
             self.has_escapes = true;
             self.has_escaped_names |= ((passed ^ inside) & escaped).any();
         }
         let others = open | scalars;
         let ends = comma | (close & !behind_open);
-        let faults = ((text_starts | others) & behind_value) | (ends & !behind_value);
-        self.is_faulty |= faults.any();
+        let violations = ((text_starts | others) & behind_value) | (ends & !behind_value);
+        self.is_invalid |= violations.any();
         let tokens = Tokens {
             brackets: open | close,
             colons: colon,
             scalars,
             unnamed: (name_places & others) | (behind_name ^ colon),
         };
-        Masks { tokens, quotes, escaped }
+        ChunkMasks { tokens, quotes, escaped }
     }
 
     /// Which bytes stand behind a backslash that is not itself escaped.
@@ -190,20 +195,20 @@ impl Pass {
 
 /// Whether the first byte is behind something else than a blank.
 #[derive(Default)]
-struct Behind(bool);
+struct Follows(bool);
 
-impl Behind {
+impl Follows {
     /// The first bytes behind `bytes`, none of which is a blank.
     #[inline(always)]
-    fn of<const HAS_BLANKS: bool>(&mut self, bytes: Bits, blanks: Bits) -> Bits {
+    fn of<const HAS_WHITESPACE: bool>(&mut self, bytes: Bits, whitespace: Bits) -> Bits {
         let behind = bytes.up(self.0);
         self.0 = bytes.last();
-        if !HAS_BLANKS {
+        if !HAS_WHITESPACE {
             return behind;
         }
         // Adding carries through each row of blanks that begins there.
-        let (passed, is_beyond) = blanks.plus(&(behind & blanks), false);
+        let (passed, is_beyond) = whitespace.plus(&(behind & whitespace), false);
         self.0 |= is_beyond;
-        (behind | passed) & !blanks
+        (behind | passed) & !whitespace
     }
 }

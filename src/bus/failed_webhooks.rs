@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use super::connect::Jet;
+use super::connect::JetStreamClient;
 use super::headers::MessageHeaders;
 use super::subjects::Subjects;
 use crate::delivery::{FailedWebhook, FailedWebhooks};
@@ -28,17 +28,17 @@ const CONSUMER_LIFE: Duration = Duration::from_secs(30);
 
 /// The dead letters of webhooks.
 #[derive(Debug)]
-pub struct FailedStream {
-    jet: Jet,
+pub struct FailedWebhookStream {
+    jetstream_client: JetStreamClient,
     subjects: Subjects,
     reading: Semaphore,
 }
 
-impl FailedStream {
-    /// Reads over `jet`.
+impl FailedWebhookStream {
+    /// Reads over `jetstream_client`.
     #[must_use]
-    pub fn new(jet: Jet, subjects: Subjects) -> Self {
-        Self { jet, subjects, reading: Semaphore::new(READING_MAX) }
+    pub fn new(jetstream_client: JetStreamClient, subjects: Subjects) -> Self {
+        Self { jetstream_client, subjects, reading: Semaphore::new(READING_MAX) }
     }
 
     async fn read(
@@ -59,7 +59,11 @@ impl FailedStream {
             num_replicas: 1,
             ..pull::Config::default()
         };
-        let stream = self.jet.context.get_stream_no_info(self.subjects.dead_stream()).await;
+        let stream = self
+            .jetstream_client
+            .context
+            .get_stream_no_info(self.subjects.dead_letter_stream())
+            .await;
         let stream = stream.map_err(|error| error.to_string())?;
         let consumer = stream.create_consumer(config).await.map_err(|error| error.to_string())?;
         let mut page = Page::new(after_ms, max);
@@ -114,7 +118,7 @@ impl Page {
     }
 }
 
-impl FailedWebhooks for FailedStream {
+impl FailedWebhooks for FailedWebhookStream {
     fn list<'a>(
         &'a self,
         app: &'a AppId,
@@ -122,7 +126,7 @@ impl FailedWebhooks for FailedStream {
         after_ms: i64,
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<FailedWebhook>, String>> {
-        let subject = self.subjects.dead_delivery(app, installation);
+        let subject = self.subjects.dead_letter_of_delivery(app, installation);
         Box::pin(self.read(subject, after_ms, max))
     }
 }

@@ -11,7 +11,7 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
 
-use super::connect::Jet;
+use super::connect::JetStreamClient;
 use super::metrics;
 use crate::clock;
 
@@ -24,7 +24,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// One message to be stored.
 #[derive(Clone, Debug)]
-pub(super) struct Parcel {
+pub(super) struct PublishRequest {
     /// The stream, as metric label.
     pub(super) stream: &'static str,
     pub(super) subject: String,
@@ -38,11 +38,14 @@ pub(super) struct Parcel {
 ///
 /// # Errors
 /// Only if the broker can never take it: it is larger than `max_payload`.
-pub(super) async fn until_stored(jet: &Jet, parcel: &Parcel) -> Result<PublishAck, PublishError> {
+pub(super) async fn until_stored(
+    jetstream_client: &JetStreamClient,
+    request: &PublishRequest,
+) -> Result<PublishAck, PublishError> {
     let mut pause = PAUSE_MIN;
     let mut logged = None;
     loop {
-        let error = match once(jet, parcel).await {
+        let error = match once(jetstream_client, request).await {
             Ok(ack) => return Ok(ack),
             Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 return Err(error);
@@ -51,7 +54,7 @@ pub(super) async fn until_stored(jet: &Jet, parcel: &Parcel) -> Result<PublishAc
         };
         if logged.is_none_or(|at| clock::since(at) >= LOG_INTERVAL) {
             logged = Some(clock::tick());
-            let (stream, subject) = (parcel.stream, &parcel.subject);
+            let (stream, subject) = (request.stream, &request.subject);
             tracing::warn!(stream, %subject, %error, "not stored yet; trying again");
         }
         tokio::time::sleep(pause).await;
@@ -60,20 +63,25 @@ pub(super) async fn until_stored(jet: &Jet, parcel: &Parcel) -> Result<PublishAc
 }
 
 /// Publishes once and waits for the acknowledgement, as long as the context's timeout says.
-pub(super) async fn once(jet: &Jet, parcel: &Parcel) -> Result<PublishAck, PublishError> {
+pub(super) async fn once(
+    jetstream_client: &JetStreamClient,
+    request: &PublishRequest,
+) -> Result<PublishAck, PublishError> {
     let started = clock::tick();
     let message = PublishMessage::build()
-        .headers(parcel.headers.clone())
-        .payload(parcel.body.clone())
-        .message_id(&parcel.message_id);
-    let result = async { jet.context.send_publish(parcel.subject.clone(), message).await?.await };
+        .headers(request.headers.clone())
+        .payload(request.body.clone())
+        .message_id(&request.message_id);
+    let result = async {
+        jetstream_client.context.send_publish(request.subject.clone(), message).await?.await
+    };
     match result.await {
         Ok(ack) => {
-            metrics::published(parcel.stream, clock::since(started));
+            metrics::published(request.stream, clock::since(started));
             Ok(ack)
         }
         Err(error) => {
-            metrics::publish_failed(parcel.stream, reason(&error));
+            metrics::publish_failed(request.stream, reason(&error));
             Err(error)
         }
     }

@@ -26,7 +26,7 @@ const FOLD: u8 = 0x20;
 
 /// Which bytes are blanks of JSON other than the space.
 #[cold]
-pub(super) fn line_blanks(block: &Block) -> u64 {
+pub(super) fn line_whitespace(block: &Block) -> u64 {
     let bit = |at: usize, byte: u8| u64::from(matches!(byte, b'\t' | b'\n' | b'\r')) << at;
     block.iter().enumerate().fold(0, |bits, (at, byte)| bits | bit(at, *byte))
 }
@@ -60,7 +60,7 @@ pub(super) fn of_words(block: &Block) -> Classes {
 }
 
 /// Each bit is the parity of the bits up to it.
-pub(super) fn parity_by_shifts(mut bits: u64) -> u64 {
+pub(super) fn prefix_xor_by_shifts(mut bits: u64) -> u64 {
     for shift in [1, 2, 4, 8, 16, 32] {
         bits ^= bits << shift;
     }
@@ -130,10 +130,10 @@ pub(super) mod x86 {
         }
     }
 
-    /// As `parity_by_shifts`, in one multiplication.
+    /// As `prefix_xor_by_shifts`, in one multiplication.
     #[target_feature(enable = "pclmulqdq")]
     #[inline]
-    pub(in super::super) fn parity(bits: u64) -> u64 {
+    pub(in super::super) fn prefix_xor(bits: u64) -> u64 {
         let (bits, ones) = (_mm_set_epi64x(0, bits.cast_signed()), _mm_set1_epi8(-1));
         _mm_cvtsi128_si64(_mm_clmulepi64_si128(bits, ones, 0)).cast_unsigned()
     }
@@ -178,14 +178,14 @@ mod tests {
     fn check(block: &Block) {
         assert_eq!(of_words(block), one_by_one(block), "{block:?}");
         #[cfg(target_arch = "x86_64")]
-        if crate::event::structure::has_vectors() {
+        if crate::event::structural_index::has_vectors() {
             #[expect(unsafe_code, reason = "the processor was asked")]
             // SAFETY: the processor has what the function is compiled for.
             let classes = unsafe { x86::of_vectors(block) };
             assert_eq!(classes, one_by_one(block), "{block:?}");
         }
         #[cfg(target_arch = "x86_64")]
-        if crate::event::structure::has_wide_vectors() {
+        if crate::event::structural_index::has_wide_vectors() {
             #[expect(unsafe_code, reason = "the processor was asked")]
             // SAFETY: the processor has what the function is compiled for.
             let classes = unsafe { x86::of_wide_vectors(block) };
@@ -217,13 +217,13 @@ mod tests {
             let expected = (0..64).fold(0, |all, at| {
                 all | (u64::from((bits << (63 - at)).count_ones() % 2) << at)
             });
-            prop_assert_eq!(parity_by_shifts(bits), expected);
+            prop_assert_eq!(prefix_xor_by_shifts(bits), expected);
             #[cfg(target_arch = "x86_64")]
-            if crate::event::structure::has_vectors() {
+            if crate::event::structural_index::has_vectors() {
                 #[expect(unsafe_code, reason = "the processor was asked")]
                 // SAFETY: the processor has what the function is compiled for.
-                let parity = unsafe { x86::parity(bits) };
-                prop_assert_eq!(parity, expected);
+                let prefix_xor = unsafe { x86::prefix_xor(bits) };
+                prop_assert_eq!(prefix_xor, expected);
             }
         }
     }

@@ -11,14 +11,14 @@ use crate::domain::SubscriptionId;
 
 /// Tells the other replicas, and hears what they tell.
 #[derive(Clone, Debug)]
-pub struct GoneNews {
+pub struct GoneBroadcast {
     client: Client,
     subject: String,
     /// Tells our own words from those of others.
     origin: String,
 }
 
-impl GoneNews {
+impl GoneBroadcast {
     /// Speaks over `client`.
     #[must_use]
     pub fn new(client: Client, subjects: &Subjects) -> Self {
@@ -27,9 +27,9 @@ impl GoneNews {
     }
 
     /// Tells the others.
-    pub async fn tell(&self, presence: &Presence) {
-        let said = if presence.is_gone { "gone" } else { "here" };
-        let text = format!("{} {said} {}", self.origin, presence.id);
+    pub async fn publish(&self, presence: &Presence) {
+        let state = if presence.is_gone { "gone" } else { "here" };
+        let text = format!("{} {state} {}", self.origin, presence.id);
         if let Err(error) = self.client.publish(self.subject.clone(), text.into()).await {
             tracing::debug!(%error, "other replicas not told of a handler");
         }
@@ -39,7 +39,7 @@ impl GoneNews {
     ///
     /// # Errors
     /// The connection is closed for good.
-    pub async fn others(&self) -> Result<impl Stream<Item = Presence> + use<>, SubscribeError> {
+    pub async fn subscribe(&self) -> Result<impl Stream<Item = Presence> + use<>, SubscribeError> {
         let origin = self.origin.clone();
         let messages = self.client.subscribe(self.subject.clone()).await?;
         Ok(messages.filter_map(move |message| {
@@ -51,9 +51,9 @@ impl GoneNews {
 
 /// What another replica than `origin` told.
 fn read(text: &str, origin: &str) -> Option<Presence> {
-    let (_, said) = text.split_once(' ').filter(|(from, _)| *from != origin)?;
-    let (said, id) = said.split_once(' ')?;
-    let is_gone = match said {
+    let (_, state) = text.split_once(' ').filter(|(from, _)| *from != origin)?;
+    let (state, id) = state.split_once(' ')?;
+    let is_gone = match state {
         "gone" => true,
         "here" => false,
         _ => return None,

@@ -18,7 +18,7 @@ const BYTES_MAX: usize = 16 * 1024;
 
 /// What it takes beside `event` to write `webhook` again; none if that is too much.
 #[must_use]
-pub fn companion(webhook: &Members<'_>, event: &Members<'_>) -> Option<Box<str>> {
+pub fn encode(webhook: &Members<'_>, event: &Members<'_>) -> Option<Box<str>> {
     let mut items = String::from("[");
     for (name, value) in webhook.iter() {
         if items.len() > 1 {
@@ -41,9 +41,9 @@ pub fn companion(webhook: &Members<'_>, event: &Members<'_>) -> Option<Box<str>>
 /// The webhook whose companion of `event` this is, with the ids of the dynamic webhooks that it is
 /// sent for in place of any that it came with; none if the companion is none of ours.
 #[must_use]
-pub fn rebuild(companion: &str, event: &Members<'_>, matched: Option<&str>) -> Option<String> {
-    let items: Vec<&RawValue> = serde_json::from_str(companion).ok()?;
-    let mut webhook = ObjectWriter::with_capacity(companion.len());
+pub fn apply(delta: &str, event: &Members<'_>, matched: Option<&str>) -> Option<String> {
+    let items: Vec<&RawValue> = serde_json::from_str(delta).ok()?;
+    let mut webhook = ObjectWriter::with_capacity(delta.len());
     for item in items {
         let (name, value): (String, &str) = match serde_json::from_str::<String>(item.get()) {
             Ok(name) => {
@@ -77,27 +77,27 @@ mod tests {
         let webhook = r#"{"timestamp":1525698237764,"webhookEvent":"x","user":{"accountId":"a"},"issue":{"id":"1", "n":1.50},"zz":null}"#;
         let event = r#"{"eventType":"avi:x","issue":{"id":"1", "n":1.50},"zz":null,"user":"b"}"#;
         let members = |text| Members::parse(text).unwrap();
-        let carried = companion(&members(webhook), &members(event)).unwrap();
+        let carried = encode(&members(webhook), &members(event)).unwrap();
         assert!(!carried.contains("1.50"), "{carried}");
-        assert_eq!(rebuild(&carried, &members(event), None).as_deref(), Some(webhook));
-        let told = rebuild(&carried, &members(event), Some("[3,5]")).unwrap();
+        assert_eq!(apply(&carried, &members(event), None).as_deref(), Some(webhook));
+        let told = apply(&carried, &members(event), Some("[3,5]")).unwrap();
         assert!(told.ends_with(r#","matchedWebhookIds":[3,5]}"#), "{told}");
     }
 
     #[test]
     fn foreign_companion_and_missing_member_are_none() {
         let event = Members::parse(r#"{"a":1}"#).unwrap();
-        for companion in ["", "{}", "[1]", r#"["b"]"#, r#"[["a"]]"#, "[[1,2]]"] {
-            assert_eq!(rebuild(companion, &event, None), None, "{companion}");
+        for delta in ["", "{}", "[1]", r#"["b"]"#, r#"[["a"]]"#, "[[1,2]]"] {
+            assert_eq!(apply(delta, &event, None), None, "{delta}");
         }
-        assert_eq!(rebuild(r#"["a"]"#, &event, None).as_deref(), Some(r#"{"a":1}"#));
+        assert_eq!(apply(r#"["a"]"#, &event, None).as_deref(), Some(r#"{"a":1}"#));
     }
 
     #[test]
     fn large_companion_is_left_out() {
         let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(BYTES_MAX));
         let webhook = Members::parse(&long).unwrap();
-        assert_eq!(companion(&webhook, &Members::default()), None);
-        assert!(companion(&webhook, &webhook).is_some());
+        assert_eq!(encode(&webhook, &Members::default()), None);
+        assert!(encode(&webhook, &webhook).is_some());
     }
 }
