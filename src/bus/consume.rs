@@ -1,4 +1,4 @@
-//! Pulls messages from a durable consumer, through whatever the broker goes through.
+//! Durable pull consumers: pulls messages and recovers from broker failures.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -21,24 +21,24 @@ use crate::clock;
 use crate::config;
 use crate::event::{Message, MessageStream};
 
-/// Messages asked for at once.
+/// Messages of one pull request.
 const BATCH_MESSAGES: usize = 500;
-/// Least bytes asked for at once: two events of the largest size.
+/// Minimum byte limit of one pull request: two events of the maximum size.
 const BATCH_BYTES_MIN: usize = 4 << 20;
-/// Most messages held while there is no room for them: those of four pulls.
+/// Maximum number of buffered messages: those of four pull requests.
 const BUFFERED_MAX: usize = 4 * BATCH_MESSAGES;
-/// How long the broker holds a pull that finds nothing.
+/// How long the broker keeps a pull request open that finds nothing.
 const EXPIRES: Duration = Duration::from_secs(10);
-/// How often it says meanwhile that it is still there.
+/// Interval of the broker's heartbeats on an open pull request.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Without any message or error for this long, a pull is given up.
+/// Without any message or error for this long, the pull request is restarted.
 const WATCHDOG: Duration = Duration::from_secs(2 * EXPIRES.as_secs());
-/// Pause before a pull is set up again.
+/// Pause before a pull request is restarted.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Messages handed out and not acknowledged, all replicas together.
+/// Maximum number of unacknowledged messages over all replicas.
 const ACK_PENDING_MAX: i64 = 20_000;
 
-/// Messages of one durable consumer. Several can share it.
+/// The messages of one durable consumer. Several subscriptions can share a consumer.
 pub struct PullSubscription {
     jetstream_client: JetStreamClient,
     acks: AckQueue,
@@ -47,17 +47,18 @@ pub struct PullSubscription {
     consumer: pull::Config,
     batch_bytes: usize,
     pulling: Option<Box<pull::Stream>>,
-    /// Messages held back; handed out before any other.
+    /// Prefetched messages; returned before any other.
     buffered: VecDeque<PulledMessage>,
-    /// How many of them, from the last, still wait to have their deadline moved.
+    /// How many of them, counted from the back, still need their deadline extended.
     unextended: usize,
-    /// How often held messages have their deadline moved.
+    /// How often the deadlines of buffered messages are extended.
     extend_interval: Duration,
     extended_at: Instant,
 }
 
 impl PullSubscription {
-    /// The events, as one of `shares` pulls that share the bound on bytes in flight.
+    /// Subscribes to the events, as one of `shares` subscriptions that share the limit on bytes in
+    /// flight.
     #[must_use]
     pub fn events(
         connections: &Connections,
@@ -69,7 +70,7 @@ impl PullSubscription {
         Self::new(connections, subjects.events_stream(), consumer, config, shares)
     }
 
-    /// The parked records that fired.
+    /// Subscribes to the due parked records.
     #[must_use]
     pub fn due(connections: &Connections, subjects: &Subjects, config: &config::Events) -> Self {
         let consumer = consumer(DUE_CONSUMER, config, subjects.due_pattern());
@@ -99,7 +100,7 @@ impl PullSubscription {
         }
     }
 
-    /// Finds the consumer, or makes it, and starts to pull.
+    /// Gets or creates the consumer and starts to pull.
     async fn open(&self) -> Result<pull::Stream, async_nats::Error> {
         let stream = self.jetstream_client.context.get_stream_no_info(&self.stream).await?;
         let name = self.consumer.durable_name.as_deref().unwrap_or_default();
@@ -123,8 +124,8 @@ impl PullSubscription {
         Ok(messages)
     }
 
-    /// Makes the consumer, so that events count as unread from now on, and brings an existing one
-    /// up to the present settings.
+    /// Creates the consumer, so that events are retained for it from now on, or updates an existing
+    /// one to the present settings.
     ///
     /// # Errors
     /// The broker refuses it.
@@ -140,9 +141,9 @@ impl PullSubscription {
         tokio::time::sleep(PAUSE).await;
     }
 
-    /// Holds what has arrived. The pull goes on, since what the broker sends just now would arrive
-    /// nowhere if it ended; only when as much is held as one pull asks for does it end, and then
-    /// those few are handed out again after their deadline.
+    /// Buffers the messages that have arrived. The pull request stays open, because messages that
+    /// the broker is sending would be lost with it until their deadline; it ends only when one pull
+    /// request's worth of messages is buffered.
     fn buffer_arrived(&mut self) {
         let Some(mut pulling) = self.pulling.take() else { return };
         let mut buffered_bytes: usize =
@@ -157,7 +158,7 @@ impl PullSubscription {
                     buffered_bytes += message.payload.len();
                     self.buffered.extend(self.wrap(message));
                 }
-                // It ended or failed; the next pull sets it up again.
+                // It ended or failed; the next pull request replaces it.
                 Some(_) => return,
             }
         }
@@ -195,7 +196,7 @@ impl MessageStream for PullSubscription {
                 match self.open().await {
                     Ok(stream) => self.pulling = Some(Box::new(stream)),
                     Err(error) => {
-                        tracing::debug!(stream = self.stream, %error, "cannot pull yet");
+                        tracing::debug!(stream = self.stream, %error, "consumer not available yet");
                         self.restart("consumer_gone").await;
                     }
                 }
@@ -204,7 +205,7 @@ impl MessageStream for PullSubscription {
             match next_of(pulling).await {
                 Ok(Some(Ok(message))) => match self.wrap(message) {
                     Some(pulled) => return pulled,
-                    None => tracing::warn!(stream = self.stream, "a message without a reply"),
+                    None => tracing::warn!(stream = self.stream, "message without a reply subject"),
                 },
                 Ok(Some(Err(error))) => self.restart(stall_reason(error.kind())).await,
                 Ok(None) | Err(_) => self.restart("no_heartbeat").await,
@@ -221,7 +222,8 @@ impl MessageStream for PullSubscription {
                 self.buffer_arrived();
                 self.unextended = self.buffered.len();
             }
-            // Goes on where it was dropped: there may be room sooner than all of them are moved.
+            // Resumes where it was cancelled: capacity may become free before all deadlines are
+            // extended.
             self.unextended = self.unextended.min(self.buffered.len());
             while let Some(message) = self.buffered.get(self.buffered.len() - self.unextended) {
                 message.in_progress().await;
@@ -231,7 +233,7 @@ impl MessageStream for PullSubscription {
     }
 }
 
-/// The next item; sets up no timer as long as items are waiting already.
+/// Returns the next item; starts no timer if one is ready.
 async fn next_of(
     stream: &mut pull::Stream,
 ) -> Result<Option<Result<jetstream::Message, pull::MessagesError>>, tokio::time::error::Elapsed> {
@@ -262,7 +264,7 @@ fn stall_reason(kind: MessagesErrorKind) -> &'static str {
     }
 }
 
-/// A message that was pulled; acknowledged over the outbound connection.
+/// A pulled message; acknowledged over the outbound connection.
 #[derive(Debug)]
 pub struct PulledMessage {
     acks: AckQueue,
@@ -279,7 +281,7 @@ pub struct PulledMessage {
 impl PulledMessage {
     async fn send_ack(&self, kind: AckKind) {
         if let Err(error) = self.outbound.publish(self.reply.clone(), kind.into()).await {
-            tracing::debug!(%error, sequence = self.sequence, "the broker was not told");
+            tracing::debug!(%error, sequence = self.sequence, "acknowledgement not sent");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Dead letters into their stream.
+//! The dead-letter stream, as the delivery stage writes it.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -10,10 +10,11 @@ use super::subjects::Subjects;
 use crate::delivery::dead_letter::Kind;
 use crate::delivery::{DeadLetter, DeadLetterBox};
 
-/// Says that the body was too large to be kept; the event stream holds it at the sequence given.
+/// Header with the size of a body that was too large to be stored with the letter; the event stream
+/// has it at the given sequence.
 const BODY_OMITTED: &str = "switchyard-dlq-body-omitted";
 
-/// The dead-letter stream.
+/// Writes the dead-letter stream.
 #[derive(Clone, Debug)]
 pub struct DeadLetterStream {
     jetstream_client: JetStreamClient,
@@ -31,13 +32,13 @@ impl DeadLetterStream {
         if confirmed_publish::until_stored(&self.jetstream_client, &request).await.is_ok() {
             return;
         }
-        // With its own headers the letter is larger than the broker takes.
-        tracing::warn!(subject = request.subject, "dead letter kept without its body: too large");
+        // The letter's own headers make it larger than the broker's limit.
+        tracing::warn!(subject = request.subject, "dead letter stored without its body: too large");
         request.headers.insert(BODY_OMITTED, request.body.len().to_string().as_str());
         request.body = Bytes::new();
         if let Err(error) = confirmed_publish::until_stored(&self.jetstream_client, &request).await
         {
-            tracing::error!(subject = request.subject, %error, "dead letter not kept");
+            tracing::error!(subject = request.subject, %error, "dead letter not stored");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Events into the event stream, each under its own id.
+//! Publishes events to the event stream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,12 +17,12 @@ use crate::delivery::Fields;
 use crate::event::webhook::delta;
 use crate::event::{Envelope, PublishError, Published, Publisher};
 
-/// How long a door waits for an event to be confirmed, repeats included.
+/// How long an API call waits for the confirmation of an event, including repeats.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between two publishes of an event.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Publishes events for the doors.
+/// Publishes the events that the APIs accept.
 #[derive(Clone, Debug)]
 pub struct EventPublisher {
     jetstream_client: JetStreamClient,
@@ -30,17 +30,17 @@ pub struct EventPublisher {
     gate: Arc<BackpressureGate>,
 }
 
-/// Whether doors may take more events; set by what watches the stream.
+/// Whether the APIs refuse new events; set by the stream monitor.
 #[derive(Debug, Default)]
 pub struct BackpressureGate(AtomicU64);
 
 impl BackpressureGate {
-    /// Tells doors to refuse events for `seconds`; 0 opens the gate.
+    /// Makes the APIs refuse events and report `seconds` as `Retry-After`; 0 accepts events again.
     pub fn set_refuse_for_s(&self, seconds: u64) {
         self.0.store(seconds, Relaxed);
     }
 
-    /// How long doors are to refuse events, if they are.
+    /// Returns the `Retry-After` seconds while events are refused.
     #[must_use]
     pub fn refuse_for_s(&self) -> Option<u64> {
         Some(self.0.load(Relaxed)).filter(|seconds| *seconds > 0)
@@ -48,7 +48,7 @@ impl BackpressureGate {
 }
 
 impl EventPublisher {
-    /// Publishes over `jetstream_client` as long as `gate` lets doors ask for it.
+    /// Publishes over `jetstream_client`; `gate` is shared with the stream monitor.
     #[must_use]
     pub fn new(
         jetstream_client: JetStreamClient,
@@ -101,14 +101,13 @@ impl Publisher for EventPublisher {
     }
 }
 
-/// The product as site ARIs name it; a site of ours runs Jira unless the event says otherwise.
+/// Returns the product for the site ARI: Jira, unless the event type belongs to Confluence.
 fn product(envelope: &Envelope) -> &'static str {
     let confluence = envelope.event_type.as_str().starts_with("avi:confluence:");
     if confluence { "confluence" } else { "jira" }
 }
 
-/// **Source:** CloudEvents 1.0.2, required attributes; ours are the extensions `cloudid` and
-/// `originapp`.
+/// **Source:** CloudEvents 1.0.2, required attributes; `cloudid` and `originapp` are extensions.
 fn fields(envelope: &Envelope) -> Fields {
     let cloud_id = envelope.cloud_id.as_str();
     let mut fields = vec![

@@ -1,4 +1,4 @@
-//! Dead letters read back for the apps whose webhooks they were.
+//! Reads dead letters of webhooks, for the apps that list their failed webhooks.
 
 use std::time::Duration;
 
@@ -15,18 +15,18 @@ use super::subjects::Subjects;
 use crate::delivery::{FailedWebhook, FailedWebhooks};
 use crate::domain::{AppId, InstallationId};
 
-/// Lists that are read at once.
+/// Maximum number of concurrent reads.
 const READING_MAX: usize = 4;
-/// A page is not continued beyond this size, in bytes.
+/// Maximum size of a page in bytes.
 const PAGE_BYTES_MAX: usize = 8 << 20;
-/// More of one moment than this are cut off.
+/// Maximum number of letters of one timestamp that exceed the page size.
 const ONE_MOMENT_MAX: usize = 1000;
-/// Letters fetched at a time.
+/// Letters of one fetch.
 const BATCH: usize = 100;
-/// How long a consumer outlives a reader that is gone.
+/// How long the broker keeps a consumer without a reader.
 const CONSUMER_LIFE: Duration = Duration::from_secs(30);
 
-/// The dead letters of webhooks.
+/// Reads the dead letters of webhooks.
 #[derive(Debug)]
 pub struct FailedWebhookStream {
     jetstream_client: JetStreamClient,
@@ -87,7 +87,7 @@ impl FailedWebhookStream {
     }
 }
 
-/// A page being filled, oldest first.
+/// A page of letters, oldest first.
 struct Page {
     rows: Vec<FailedWebhook>,
     after_ms: i64,
@@ -101,7 +101,8 @@ impl Page {
         Self { rows: Vec::new(), after_ms, max, bytes: 0, is_full: max == 0 }
     }
 
-    /// Takes a letter, unless the page is full; what failed at one moment is never parted.
+    /// Adds a letter, unless the page is full. Letters of one timestamp are never split over two
+    /// pages, since the next page begins after a timestamp.
     fn take(&mut self, headers: &MessageHeaders, body: Bytes, failed_ms: i64) {
         if self.is_full || failed_ms <= self.after_ms {
             return;
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn page_holds_what_failed_later_and_never_parts_a_moment() {
+    fn page_never_splits_letters_of_one_timestamp() {
         assert_eq!(filled(0, 2, &[1, 2, 3]), [1, 2]);
         assert_eq!(filled(0, 2, &[1, 2, 2, 2, 3]), [1, 2, 2, 2]);
         assert_eq!(filled(2, 2, &[2, 3]), [3]);
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn letter_that_is_no_webhook_is_left_out() {
+    fn letter_of_another_handler_is_skipped() {
         let mut page = Page::new(0, 10);
         page.take(&MessageHeaders::new(None), Bytes::new(), 1);
         assert!(page.rows.is_empty());

@@ -1,4 +1,4 @@
-//! Functions of apps: request and reply over the broker.
+//! Calls functions of apps by NATS request and reply.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::headers::{self, MessageHeaders};
 use crate::delivery::{CallError, Fields, FunctionCaller, Reply};
 use crate::event::HeaderLookup;
 
-/// Code by which a service says that a request failed.
+/// Header with the error code of a service reply.
 ///
 /// **Source:** NATS ADR-32, service API.
 const ERROR_CODE: &str = "nats-service-error-code";
@@ -55,7 +55,7 @@ impl FunctionCaller for FunctionClient {
 
 fn reply(message: Message) -> Reply {
     let headers = MessageHeaders::new(message.headers);
-    // An error without a readable code is still an error.
+    // An unreadable error code is still an error.
     let error_code = headers.get(ERROR_CODE).map(|code| code.parse().unwrap_or(500));
     Reply { body: message.payload, error_code }
 }

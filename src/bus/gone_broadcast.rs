@@ -1,6 +1,7 @@
-//! What handlers say of being gone, told to the other replicas, so that all count together.
+//! Broadcasts HTTP 410 answers of endpoints to the other replicas, so that all replicas count them
+//! together.
 //!
-//! Not durable: a replica that does not hear counts what it hears itself.
+//! Not durable: a replica that misses a broadcast counts its own answers only.
 
 use async_nats::{Client, SubscribeError};
 use futures_util::{Stream, StreamExt};
@@ -9,36 +10,36 @@ use super::subjects::Subjects;
 use crate::delivery::Presence;
 use crate::domain::SubscriptionId;
 
-/// Tells the other replicas, and hears what they tell.
+/// Publishes the reports of this replica and receives those of the others.
 #[derive(Clone, Debug)]
 pub struct GoneBroadcast {
     client: Client,
     subject: String,
-    /// Tells our own words from those of others.
+    /// Identifies the messages of this replica.
     origin: String,
 }
 
 impl GoneBroadcast {
-    /// Speaks over `client`.
+    /// Publishes over `client`.
     #[must_use]
     pub fn new(client: Client, subjects: &Subjects) -> Self {
         let origin = client.new_inbox();
         Self { client, subject: subjects.gone(), origin }
     }
 
-    /// Tells the others.
+    /// Publishes a report to the other replicas.
     pub async fn publish(&self, presence: &Presence) {
         let state = if presence.is_gone { "gone" } else { "here" };
         let text = format!("{} {state} {}", self.origin, presence.id);
         if let Err(error) = self.client.publish(self.subject.clone(), text.into()).await {
-            tracing::debug!(%error, "other replicas not told of a handler");
+            tracing::debug!(%error, "endpoint report not published to other replicas");
         }
     }
 
-    /// What the others tell from now on.
+    /// Subscribes to the reports of the other replicas.
     ///
     /// # Errors
-    /// The connection is closed for good.
+    /// The connection is closed permanently.
     pub async fn subscribe(&self) -> Result<impl Stream<Item = Presence> + use<>, SubscribeError> {
         let origin = self.origin.clone();
         let messages = self.client.subscribe(self.subject.clone()).await?;
@@ -49,7 +50,7 @@ impl GoneBroadcast {
     }
 }
 
-/// What another replica than `origin` told.
+/// Parses the report of another replica than `origin`.
 fn read(text: &str, origin: &str) -> Option<Presence> {
     let (_, state) = text.split_once(' ').filter(|(from, _)| *from != origin)?;
     let (state, id) = state.split_once(' ')?;
@@ -66,12 +67,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_words_and_odd_ones_are_not_heard() {
-        let heard = |text| read(text, "me").map(|heard| (heard.is_gone, heard.id.to_string()));
-        assert_eq!(heard("you gone inst a/key"), Some((true, "inst a/key".into())));
-        assert_eq!(heard("you here i/k"), Some((false, "i/k".into())));
+    fn own_and_malformed_reports_are_ignored() {
+        let parsed = |text| read(text, "me").map(|report| (report.is_gone, report.id.to_string()));
+        assert_eq!(parsed("you gone inst a/key"), Some((true, "inst a/key".into())));
+        assert_eq!(parsed("you here i/k"), Some((false, "i/k".into())));
         for text in ["me gone i/k", "you maybe i/k", "you gone ik", "you", ""] {
-            assert_eq!(heard(text), None, "{text}");
+            assert_eq!(parsed(text), None, "{text}");
         }
     }
 }

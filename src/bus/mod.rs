@@ -1,8 +1,9 @@
-//! The edge to NATS: events in, parked deliveries and dead letters out, functions of apps called.
+//! The NATS edge: consumes events, publishes parked deliveries and dead letters, calls functions of
+//! apps.
 //!
-//! Guarantee: what a stage is told to be stored is stored; a publish that nobody answered is
-//! repeated under the same id. Connections and pulls are set up again by themselves. Subjects,
-//! streams, consumers, acks and naks are spoken of here and nowhere else.
+//! Guarantee: a confirmed publish is stored; an unconfirmed publish is repeated under the same
+//! message id. Connections and pull requests are re-established automatically. Only this module
+//! (and `store`) uses subjects, streams, consumers, acks and naks.
 
 pub mod acks;
 mod confirmed_publish;

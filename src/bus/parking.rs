@@ -1,4 +1,4 @@
-//! Parked deliveries as scheduled messages: the broker itself fires each at its time.
+//! Parks deliveries as scheduled messages: the broker fires each at its time.
 //!
 //! **Source:** NATS ADR-51, message schedules.
 
@@ -15,10 +15,10 @@ use super::subjects::Subjects;
 use crate::delivery::ParkingLot;
 use crate::delivery::parking::{Record, TooLarge};
 
-/// Pause between two looks at a parking stream that is full.
+/// Pause between two checks while the parking stream is full.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
-/// The parking stream.
+/// Writes the parking stream.
 #[derive(Clone, Debug)]
 pub struct ParkingStream {
     jetstream_client: JetStreamClient,
@@ -26,8 +26,8 @@ pub struct ParkingStream {
     capacity: Arc<ParkingCapacity>,
 }
 
-/// How full the parking stream is. The server cannot bound a stream with schedules, so we do: by
-/// what the stream said last and what was stored since.
+/// The fill level of the parking stream. The server cannot limit a stream with schedules, so the
+/// router does: by the last reported size plus what was stored since.
 #[derive(Debug)]
 pub struct ParkingCapacity {
     parked: AtomicU64,
@@ -35,13 +35,13 @@ pub struct ParkingCapacity {
 }
 
 impl ParkingCapacity {
-    /// Room for `parked_max` deliveries.
+    /// Returns a capacity of `parked_max` deliveries.
     #[must_use]
     pub fn new(parked_max: u64) -> Self {
         Self { parked: AtomicU64::new(0), parked_max }
     }
 
-    /// Takes note of how many the stream holds.
+    /// Sets how many deliveries the stream has.
     pub fn set_parked(&self, parked: u64) {
         self.parked.store(parked, Relaxed);
     }
@@ -52,7 +52,7 @@ impl ParkingCapacity {
 }
 
 impl ParkingStream {
-    /// Parks over `jetstream_client`, within `capacity`.
+    /// Parks over `jetstream_client`, up to `capacity`.
     #[must_use]
     pub fn new(
         jetstream_client: JetStreamClient,
@@ -62,8 +62,8 @@ impl ParkingStream {
         Self { jetstream_client, subjects, capacity }
     }
 
-    /// A delivery that is parked again needs no room: it had its place already, and to make it
-    /// wait would keep a full stream from ever getting emptier.
+    /// Stores a record. A delivery that is parked again needs no capacity: it has its place
+    /// already, and if it waited, a full stream would never drain.
     async fn store(&self, request: PublishRequest, again: bool) -> Result<(), TooLarge> {
         while !again && self.capacity.is_full() {
             tokio::time::sleep(FULL_PAUSE).await;
@@ -94,7 +94,7 @@ impl ParkingLot for ParkingStream {
     }
 }
 
-/// RFC 3339 with milliseconds.
+/// Formats a time as RFC 3339 with milliseconds.
 fn at_ms(time: jiff::Timestamp) -> String {
     format!("{time:.3}")
 }

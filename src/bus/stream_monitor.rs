@@ -1,4 +1,4 @@
-//! Looks at the streams every few seconds: how much waits, and whether there is room for more.
+//! The stream monitor: checks backlog and fill level of the streams every few seconds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use super::subjects::{ROUTER_CONSUMER, Subjects};
 use crate::clock;
 use crate::config;
 
-/// Between two looks; stream and consumer info is never asked for on the path of an event.
+/// Interval of the checks; stream and consumer info is never requested while an event is processed.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Doors refuse events while unacknowledged ones fill more of the stream than this.
+/// The APIs refuse events while the unacknowledged ones fill more than this share of the stream.
 const BACKLOG_BYTES_SHARE_MAX: f64 = 0.8;
-/// Or while the oldest has used up more of its time in the stream than this.
+/// Or while the oldest has used more than this share of its maximum age.
 const BACKLOG_AGE_SHARE_MAX: f64 = 0.5;
-/// What refused doors tell their callers, seconds.
+/// `Retry-After` of refused requests, in seconds.
 const RETRY_AFTER_S: u64 = 30;
 
-/// Watches the streams.
+/// Monitors the streams.
 #[derive(Debug)]
 pub struct StreamMonitor {
     jetstream_client: JetStreamClient,
@@ -35,7 +35,7 @@ pub struct StreamMonitor {
 }
 
 impl StreamMonitor {
-    /// A watch that works the `gate` of the doors and the `capacity` of the parking stream.
+    /// Returns a monitor that sets the `gate` of the APIs and the `capacity` of the parking stream.
     #[must_use]
     pub fn new(
         jetstream_client: JetStreamClient,
@@ -48,19 +48,19 @@ impl StreamMonitor {
         Self { jetstream_client, subjects, bytes_max: config.max_bytes, age_max_s, gate, capacity }
     }
 
-    /// Watches until it is dropped.
+    /// Checks the streams until the future is dropped.
     pub async fn run(&self) {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
             if let Err(error) = self.check_once().await {
-                tracing::debug!(%error, "streams cannot be looked at");
+                tracing::debug!(%error, "stream state not available");
             }
         }
     }
 
-    /// Looks once.
+    /// Checks the streams once.
     ///
     /// # Errors
     /// The broker does not answer.
@@ -98,7 +98,12 @@ impl StreamMonitor {
     fn update_gate(&self, bytes_share: f64, age_share: f64) {
         let full = bytes_share > BACKLOG_BYTES_SHARE_MAX || age_share > BACKLOG_AGE_SHARE_MAX;
         if full != self.gate.refuse_for_s().is_some() {
-            tracing::warn!(full, bytes_share, age_share, "backlog of the event stream");
+            tracing::warn!(
+                full,
+                bytes_share,
+                age_share,
+                "event stream backlog changed the backpressure gate"
+            );
         }
         self.gate.set_refuse_for_s(if full { RETRY_AFTER_S } else { 0 });
     }
@@ -108,10 +113,10 @@ impl StreamMonitor {
     }
 }
 
-/// What of a stream is not acknowledged yet.
+/// The unacknowledged part of a stream.
 struct Backlog {
     messages: u64,
-    /// Estimated from the mean size of a message.
+    /// Estimated from the mean message size.
     bytes: f64,
 }
 
@@ -125,7 +130,7 @@ impl Backlog {
     }
 }
 
-/// For gauges and shares, which need no more precision.
+/// Converts a number for gauges and ratios.
 #[expect(clippy::cast_precision_loss, reason = "a gauge needs no more than 53 bits")]
 fn as_f64(number: u64) -> f64 {
     number as f64

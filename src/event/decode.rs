@@ -1,4 +1,4 @@
-//! Bytes to [`Event`]: size, text, depth and shape are checked before anything is matched.
+//! The event decoder: checks size, encoding, depth and shape of a message body before matching.
 
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
@@ -17,31 +17,31 @@ use super::view::EventView;
 use super::{Event, HeaderLookup};
 use crate::domain::AppId;
 
-/// Deepest nesting of an event body.
+/// Maximum nesting depth of an event body.
 pub const DEPTH_MAX: u32 = 512;
-/// Most JSON values in an event body.
+/// Maximum number of JSON values in an event body.
 pub const NODES_MAX: u32 = 200_000;
 
-/// Why a message is no event. Each reason is one label value of the decode-error counter and one
-/// dead-letter reason.
+/// Why a message is not an event. Each reason is one label value of the decode-error counter and
+/// one dead-letter reason.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum DecodeError {
     /// The body is not UTF-8.
     #[error("the body is not UTF-8 text (byte {offset})")]
     Utf8 {
-        /// First bad byte.
+        /// Offset of the first invalid byte.
         offset: usize,
     },
     /// The body is not JSON.
     #[error("the body is not JSON: {reason}")]
     Json {
-        /// What the parser met, and where.
+        /// The parser's message with the position.
         reason: String,
     },
     /// The body is nested too deeply.
     #[error("the body is nested deeper than {max} levels")]
     Depth {
-        /// The bound.
+        /// The limit.
         max: u32,
     },
     /// The body is too large.
@@ -49,19 +49,19 @@ pub enum DecodeError {
     Size {
         /// Its size, with unit.
         size: String,
-        /// The bound.
+        /// The limit.
         max: usize,
     },
-    /// The body is JSON, but envelope and body do not make an event.
+    /// The body is JSON, but envelope and body do not form an event.
     #[error("{reason}")]
     Schema {
-        /// What is missing or contradicts.
+        /// What is missing or contradictory.
         reason: String,
     },
 }
 
 impl DecodeError {
-    /// The reason as metric label: `utf8`, `json`, `depth`, `size` or `schema`.
+    /// Returns the reason as metric label: `utf8`, `json`, `depth`, `size` or `schema`.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -73,7 +73,7 @@ impl DecodeError {
         }
     }
 
-    /// The stable code, as operators and doors show it.
+    /// Returns the stable code that operators and API clients see.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -90,25 +90,25 @@ impl DecodeError {
     }
 }
 
-/// Reads messages one after the other, reusing its buffers.
+/// Decodes messages one after the other and reuses its buffers.
 ///
-/// A body is scanned, which checks all of it; the tape that evaluation needs is made when it is
-/// asked for, which few events do.
+/// Decoding scans the body, which validates all of it. The tape, which filter evaluation needs, is
+/// built on first use: few events need it.
 #[derive(Debug)]
 pub struct Decoder {
     body: Bytes,
     scan: Scan,
     head: Head,
-    /// The body as a tape, if anyone wanted it.
+    /// The body as a tape, built on first use.
     tape: OnceCell<Tape>,
-    /// The memory of the last tape.
+    /// The previous tape; its memory is reused.
     spare: RefCell<Tape>,
     size_max: usize,
     trust_body_self: bool,
     body_self: bool,
 }
 
-/// The members of a body that say something of the event itself.
+/// The members of a body that describe the event itself.
 #[derive(Debug)]
 struct Head {
     projection: Arc<Projection>,
@@ -135,7 +135,7 @@ impl Head {
     }
 }
 
-/// A message that was read and owns nothing yet.
+/// A decoded message that still borrows from its message.
 #[derive(Debug)]
 pub struct DecodedMessage<'m> {
     envelope: BorrowedEnvelope<'m>,
@@ -145,19 +145,19 @@ pub struct DecodedMessage<'m> {
 }
 
 impl DecodedMessage<'_> {
-    /// What matching needs of its envelope.
+    /// Returns the attributes that matching needs.
     #[must_use]
     pub fn routing_key(&self) -> RoutingKey<'_> {
         self.envelope.routing_key()
     }
 
-    /// Whether the decoder holds the body; not if nobody wants the event.
+    /// Whether the body was decoded; false if the event has no subscriptions.
     #[must_use]
     pub fn is_body_decoded(&self) -> bool {
         self.is_body_decoded
     }
 
-    /// The event.
+    /// Converts it to an owned [`Event`].
     #[must_use]
     pub fn into_event(self) -> Event {
         let envelope = self.envelope.into_envelope(&self.body);
@@ -165,12 +165,12 @@ impl DecodedMessage<'_> {
     }
 }
 
-/// Bounds of an event body.
+/// Limits of an event body.
 const LIMITS: TapeLimits = TapeLimits { depth: DEPTH_MAX, nodes: NODES_MAX };
 
 impl Decoder {
-    /// A decoder for bodies of up to `size_max` bytes. With `trust_body_self` a `selfGenerated:
-    /// true` in the body counts for every app (buses that serve one app).
+    /// Returns a decoder for bodies of up to `size_max` bytes. With `trust_body_self`,
+    /// `selfGenerated: true` in the body counts for every app (for buses that serve a single app).
     #[must_use]
     pub fn new(size_max: usize, trust_body_self: bool) -> Self {
         Self {
@@ -185,10 +185,10 @@ impl Decoder {
         }
     }
 
-    /// Decodes one message of the event stream; afterwards the decoder holds the body in the form
-    /// that the matcher reads, until the next call.
+    /// Decodes one message of the event stream. Until the next call the decoder holds the body in
+    /// the form that the matcher reads.
     ///
-    /// Headers decide; what they lack is taken from the subject
+    /// Headers take precedence; missing attributes are read from the subject
     /// (`<prefix>.ev.<part>.<site>.<type>` or `<prefix>.in.<site>.<type>.<entity>`) and the body.
     ///
     /// # Errors
@@ -203,9 +203,8 @@ impl Decoder {
         Ok(self.decode_if_subscribed(subject, headers, body, sequence, |_| true)?.into_event())
     }
 
-    /// As [`Decoder::decode`], without making an [`Event`] of it, and without a look at the body if
-    /// the envelope tells that nobody `has_subscribers` the event; what is wrong with such a body stays
-    /// unknown.
+    /// Decodes one message without building an [`Event`]. The body is not read if the envelope is
+    /// enough to know that the event has no subscriptions; such a body stays unvalidated.
     ///
     /// # Errors
     /// See [`DecodeError`].
@@ -238,18 +237,18 @@ impl Decoder {
         Ok(DecodedMessage { envelope, body, sequence, is_body_decoded: true })
     }
 
-    /// The decoded body as filters see it: `event.selfGenerated` is what the router derived.
+    /// Returns the decoded body as filters see it, with the derived `event.selfGenerated`.
     #[must_use]
     pub fn view(&self, self_generated: bool) -> EventView<'_> {
         EventView::new(self.tape(), self_generated)
     }
 
-    /// Picks the values of the decoded body that `projection` asks for.
+    /// Extracts the values of `projection` from the decoded body into `buffer`.
     pub fn project(&self, projection: &Projection, buffer: &mut ProjectionBuffer) {
         buffer.read(projection, self.scan.cursor(&self.body));
     }
 
-    /// What was picked of the decoded body by the same selection.
+    /// Returns the values that [`Decoder::project`] extracted with the same projection.
     pub fn projected<'e>(
         &'e self,
         projection: &'e Projection,
@@ -258,7 +257,8 @@ impl Decoder {
         buffer.view(projection, &self.body)
     }
 
-    /// Where the members of the decoded body stand; none if that is cheaper to read again.
+    /// Returns the members of the decoded body with their byte ranges; `None` if a name has an
+    /// escape, which makes parsing again cheaper.
     #[must_use]
     pub fn member_spans(&self) -> Option<MemberSpans<'_>> {
         self.scan.member_spans(&self.body)
@@ -285,7 +285,7 @@ impl Decoder {
         }
     }
 
-    /// Whether the body itself says that the app caused the event, and is believed.
+    /// Whether the body claims `selfGenerated` and the decoder trusts it.
     #[must_use]
     pub fn says_self_generated(&self) -> bool {
         self.body_self
@@ -324,11 +324,12 @@ impl Decoder {
         }
     }
 
-    /// The body as a tape.
+    /// Returns the body as a tape.
     fn tape(&self) -> &Tape {
         self.tape.get_or_init(|| {
             let mut tape = self.spare.take();
-            // Cannot fail on what the scan accepted; if it did, filters would see null and say so.
+            // Cannot fail for a body that the scan accepted; if it did, filters would read null
+            // values.
             let parsed = tape.parse(&self.body, &LIMITS);
             debug_assert!(parsed.is_ok(), "the scan accepted what is not JSON");
             tape

@@ -1,4 +1,4 @@
-//! The outer fields of an event: id, type, site, time; read before the payload.
+//! The attributes of an event (id, type, site, time), read before the payload.
 
 use std::borrow::Cow;
 
@@ -11,22 +11,22 @@ use super::webhook::delta;
 use super::{DecodeError, identity, view};
 use crate::domain::{AppId, CloudId, EventId, EventType};
 
-/// Message headers as the envelope reads them; names are compared without regard to case.
+/// Read access to message headers. Names are compared case-insensitively.
 ///
 /// **Source:** CloudEvents NATS protocol binding, binary mode.
 pub trait HeaderLookup {
-    /// The first value of the header `name` (given in lower case), as it was sent.
+    /// Returns the first value of the header `name` (lower case), without decoding it.
     fn get(&self, name: &str) -> Option<&str>;
 }
 
-/// The outer fields of an event.
+/// The attributes of an event.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Envelope {
     /// The site the event is about.
     pub cloud_id: CloudId,
-    /// Unique inside the site; see [`Envelope::identity`].
+    /// Event id, unique inside the site; see [`Envelope::identity`].
     pub event_id: EventId,
-    /// What happened, such as `avi:jira:updated:issue`.
+    /// Event type, such as `avi:jira:updated:issue`.
     pub event_type: EventType,
     /// When it happened (`ce-time`).
     pub time: Option<Timestamp>,
@@ -34,31 +34,32 @@ pub struct Envelope {
     pub origin_app: Option<AppId>,
     /// Key of the entity the event is about (`ce-subject`).
     pub entity: Option<Box<str>>,
-    /// W3C trace context of the publisher, handed on to handlers.
+    /// W3C trace context of the publisher, forwarded to handlers.
     pub traceparent: Option<Box<str>>,
-    /// The webhook that it entered as, see [`super::webhook::delta`].
+    /// The webhook this event was made from, as a delta to the event; see
+    /// [`super::webhook::delta`].
     pub webhook: Option<Box<str>>,
 }
 
 impl Envelope {
-    /// `<cloudId>/<ce-id>`: what makes two messages the same event, and the `Nats-Msg-Id` that
-    /// publishers send.
+    /// Returns the event identity, `<cloudId>/<ce-id>`: messages of equal identity are the same
+    /// event. Publishers send it as `Nats-Msg-Id`.
     #[must_use]
     pub fn identity(&self) -> String {
         format!("{}/{}", self.cloud_id, self.event_id)
     }
 }
 
-/// Where the attributes of an event stand.
+/// Where a message carries the attributes of its event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum AttributeMode {
-    /// In headers (CloudEvents binary mode), subject and body.
+    /// Headers, subject and body (CloudEvents binary mode).
     Binary,
-    /// In a CloudEvents JSON document around the event (structured mode).
+    /// A CloudEvents JSON document around the event (structured mode).
     Structured,
 }
 
-/// What matching needs of an envelope, before one is made.
+/// The attributes that matching needs; borrowed, so that reading them allocates nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RoutingKey<'e> {
     /// The site, see [`Envelope::cloud_id`].
@@ -70,7 +71,7 @@ pub struct RoutingKey<'e> {
 }
 
 impl Envelope {
-    /// What matching needs of it.
+    /// Returns the attributes that matching needs.
     #[must_use]
     pub fn routing_key(&self) -> RoutingKey<'_> {
         RoutingKey {
@@ -81,8 +82,8 @@ impl Envelope {
     }
 }
 
-/// An envelope whose gaps are still to be filled from the body. Owns nothing that its message can
-/// lend, so that an event nobody wants costs no allocation.
+/// An envelope whose missing attributes are filled from the body. Borrows from its message, so that
+/// an event without subscriptions costs no allocation.
 #[derive(Debug)]
 pub(super) struct PartialEnvelope<'m> {
     pub(super) mode: AttributeMode,
@@ -97,7 +98,7 @@ pub(super) struct PartialEnvelope<'m> {
 }
 
 impl<'m> PartialEnvelope<'m> {
-    /// Takes what subject and headers say.
+    /// Reads the attributes from subject and headers.
     pub(super) fn from_headers(
         subject: &'m str,
         headers: &'m impl HeaderLookup,
@@ -120,7 +121,7 @@ impl<'m> PartialEnvelope<'m> {
         })
     }
 
-    /// Takes the attributes of a structured CloudEvents document; returns its `data`.
+    /// Reads the attributes of a structured CloudEvents document and returns its `data`.
     pub(super) fn read_structured(&mut self, tape: &Tape) -> Result<Bytes, DecodeError> {
         let text = |name: &str| view::text(tape, name).map(|text| Cow::Owned(text.to_owned()));
         let missing = |name: &str| {
@@ -143,7 +144,7 @@ impl<'m> PartialEnvelope<'m> {
         Ok(Bytes::copy_from_slice(data.as_bytes()))
     }
 
-    /// What is known without the body, if that is enough to tell who wants the event.
+    /// Returns the routing key if subject and headers are enough for it.
     pub(super) fn routing_key(&self) -> Option<RoutingKey<'_>> {
         let routing_key = RoutingKey {
             cloud_id: self.cloud_id.as_deref()?,
@@ -153,8 +154,8 @@ impl<'m> PartialEnvelope<'m> {
         (self.mode == AttributeMode::Binary).then_some(routing_key)
     }
 
-    /// Fills what is still missing from the body, which names the event type `body_type`, and checks that
-    /// both agree.
+    /// Fills missing attributes from the body and checks that both agree on the event type.
+    /// `body_type` is the body's `eventType`.
     pub(super) fn complete(
         mut self,
         body_type: Option<&str>,
@@ -179,7 +180,7 @@ impl<'m> PartialEnvelope<'m> {
     }
 }
 
-/// All that makes an envelope, still lent by the message.
+/// A complete envelope that still borrows from its message.
 #[derive(Debug)]
 pub(super) struct BorrowedEnvelope<'m> {
     cloud_id: Cow<'m, str>,
@@ -196,7 +197,7 @@ impl BorrowedEnvelope<'_> {
         }
     }
 
-    /// The envelope of the event with this body.
+    /// Returns the owned envelope of the event with this body.
     pub(super) fn into_envelope(self, body: &Bytes) -> Envelope {
         let cloud_id = CloudId::from(&*self.cloud_id);
         let event_type = EventType::from(&*self.event_type);
@@ -219,7 +220,10 @@ impl BorrowedEnvelope<'_> {
     }
 }
 
-/// An event type stands as one token in a subject, so it may not hold what subjects forbid.
+/// Checks that an event type can be used as one subject token.
+///
+/// # Errors
+/// It is empty, too long, or has a character that NATS subjects do not allow.
 pub fn check_event_type(name: &str) -> Result<(), DecodeError> {
     let forbidden = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>');
     if name.is_empty() || name.len() > EVENT_TYPE_BYTES_MAX || name.contains(forbidden) {
@@ -230,10 +234,10 @@ pub fn check_event_type(name: &str) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// Longest event type, in bytes; keeps subjects short.
+/// Longest event type in bytes; keeps subjects short.
 const EVENT_TYPE_BYTES_MAX: usize = 128;
 
-/// `ce-id`, else `Nats-Msg-Id` without the leading site.
+/// Returns `ce-id`, else `Nats-Msg-Id` without its leading site.
 fn event_id<'m>(
     headers: &'m impl HeaderLookup,
     cloud_id: Option<&str>,
@@ -251,7 +255,7 @@ fn is_structured(content_type: &str) -> bool {
     content_type.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// Site and event type of a subject of ours, in or stored.
+/// Returns site and event type of an intake or stored subject.
 fn subject_tokens(subject: &str) -> (Option<&str>, Option<&str>) {
     let mut tokens = subject.split('.').skip(1);
     match tokens.next() {
@@ -264,7 +268,7 @@ fn subject_tokens(subject: &str) -> (Option<&str>, Option<&str>) {
     (tokens.next(), tokens.next())
 }
 
-/// A header value, percent-decoded once.
+/// Returns a header value, percent-decoded once.
 ///
 /// **Source:** CloudEvents NATS protocol binding: space, `"`, `%` and all outside U+0021..U+007E
 /// are percent-encoded UTF-8.
@@ -288,7 +292,7 @@ pub fn decoded<'h>(
     }
 }
 
-/// Replaces each `%XX`; a `%` that starts no escape stays.
+/// Replaces each `%XX` with its byte; a `%` without two hex digits stays.
 fn percent_decode(raw: &[u8]) -> Vec<u8> {
     let hex = |at: usize| raw.get(at).and_then(|b| char::from(*b).to_digit(16));
     let mut decoded = Vec::with_capacity(raw.len());

@@ -1,4 +1,5 @@
-//! What the router needs of the broker: messages to work on, each with the means to settle it.
+//! The interface between the router and a message broker: a stream of messages that can be
+//! acknowledged.
 
 use std::future::Future;
 
@@ -6,9 +7,9 @@ use bytes::Bytes;
 
 use super::HeaderLookup;
 
-/// One message that was handed out and waits for its acknowledgement.
+/// One delivered message that waits for its acknowledgement.
 pub trait Message: Send + Sync + 'static {
-    /// How its headers are read.
+    /// The type of its headers.
     type Headers: HeaderLookup + Send + Sync;
 
     /// The subject it is stored under.
@@ -17,39 +18,39 @@ pub trait Message: Send + Sync + 'static {
     /// Its headers.
     fn headers(&self) -> &Self::Headers;
 
-    /// Its body; cheap, the bytes are shared.
+    /// Its body. Cheap: the bytes are shared.
     fn payload(&self) -> Bytes;
 
-    /// Its position in the stream.
+    /// Its sequence number in the stream.
     fn sequence(&self) -> u64;
 
-    /// How often it was handed out, this time included.
+    /// How many times the broker delivered it, including this time.
     fn delivery_count(&self) -> i64;
 
-    /// When it was stored, milliseconds since the epoch.
+    /// When the broker stored it, in milliseconds since the epoch.
     fn stored_ms(&self) -> i64;
 
-    /// Says that it is done with. Lost acknowledgements only cause a redelivery.
+    /// Acknowledges the message. A lost acknowledgement only causes a redelivery.
     fn ack(&self) -> impl Future<Output = ()> + Send;
 
-    /// Says that it is still being worked on, which moves its deadline.
+    /// Extends the acknowledgement deadline of the message.
     fn in_progress(&self) -> impl Future<Output = ()> + Send;
 
-    /// Gives it back unfinished, to be handed out again at once.
+    /// Returns the message unprocessed (NAK), so that the broker redelivers it at once.
     fn release(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// Hands out messages, one after the other.
+/// An endless stream of messages.
 pub trait MessageStream: Send + 'static {
-    /// What it hands out.
+    /// The message type.
     type Item: Message;
 
-    /// The next message, whenever it comes: faults of the broker are waited out in here. Dropping
-    /// the future loses no message.
+    /// Waits for the next message; broker failures are retried inside. Cancel-safe: dropping the
+    /// future loses no message.
     fn next(&mut self) -> impl Future<Output = Self::Item> + Send;
 
-    /// To be awaited while there is no room for another message: keeps those that were handed out
-    /// already, and wait in here, from being handed out to others. Never ends; dropping the future
-    /// loses no message.
+    /// Extends the deadlines of messages that are prefetched but not yet returned by
+    /// [`MessageStream::next`], so that the broker does not redeliver them. The router awaits it
+    /// while its in-flight bound is reached. Never completes; cancel-safe.
     fn extend_deadlines(&mut self) -> impl Future<Output = ()> + Send;
 }

@@ -1,8 +1,9 @@
-//! The values of an event that somebody asks for, in one walk that steps over all others.
+//! Projections: extracts the values of an event that filters compare, in one pass that skips all
+//! others.
 //!
-//! A [`Projection`] says what is asked, as a tree of member names; [`ProjectionBuffer`] is what one event
-//! answers. Texts are compared as bytes, unescaped only where they hold an escape; of a repeated
-//! name the last value counts, as on the tape. Long lists are not taken apart.
+//! A [`Projection`] is a tree of member names; a [`ProjectionBuffer`] holds the values of one
+//! event. Strings are compared as bytes and unescaped only if they have an escape; of a repeated
+//! name the last value counts, as on the tape. Long lists are not expanded.
 
 mod names;
 mod unescape;
@@ -14,10 +15,10 @@ use unescape::unescape;
 
 use super::scan::{ScanCursor, offset, parse_number};
 
-/// Longest list whose items are picked.
+/// Maximum number of items of a list that is expanded.
 pub const ITEMS_MAX: u32 = 256;
 
-/// A value in a selection.
+/// Id of a field in a projection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FieldId(u32);
 
@@ -26,27 +27,27 @@ impl FieldId {
     pub const ROOT: Self = Self(0);
 }
 
-/// Which values are asked for. Immutable.
+/// The set of fields to extract. Immutable.
 #[derive(Debug, Default)]
 pub struct Projection {
     fields: Box<[Field]>,
     names: NameTables,
 }
 
-/// What is asked of the value at a place.
+/// One field of a projection.
 #[derive(Debug, Default)]
 struct Field {
-    /// The map that it is a member of; of the event itself, itself.
+    /// The map that this field is a member of; the root is its own parent.
     parent: FieldId,
-    /// Of a map, members: the row of their names; each leads to a place.
+    /// If it is a map: the name table of its projected members, whose targets are field ids.
     members: TableId,
-    /// Of a list, its items, and of these that are maps members: the row of their names.
+    /// If it is a list whose items are projected: the name table of the projected item members.
     items: Option<TableId>,
-    /// How many values are kept of an item: itself and the members asked for.
+    /// Number of values stored for each item: the item itself and its projected members.
     width: u32,
 }
 
-/// Collects what is asked.
+/// Builds a [`Projection`].
 #[derive(Debug)]
 pub struct ProjectionBuilder {
     fields: Vec<FieldBuilder>,
@@ -67,7 +68,7 @@ impl Default for ProjectionBuilder {
 }
 
 impl ProjectionBuilder {
-    /// Asks for all that `base` asks for, and maybe for more.
+    /// Starts from the fields of `base`, to which more can be added.
     #[must_use]
     pub fn on(base: &Arc<Projection>) -> Self {
         let field = |field: &Field| FieldBuilder {
@@ -78,13 +79,13 @@ impl ProjectionBuilder {
         Self { fields: base.fields.iter().map(field).collect(), base: Some(Arc::clone(base)) }
     }
 
-    /// How many places there are so far, the event among them.
+    /// Returns the number of fields so far, including the root.
     #[must_use]
     pub fn field_count(&self) -> usize {
         self.fields.len()
     }
 
-    /// Asks for the member `name` of a map.
+    /// Adds the member `name` of a map.
     pub fn member(&mut self, of: FieldId, name: &str) -> FieldId {
         let fresh = offset(self.fields.len());
         let Some(field) = self.fields.get_mut(of.0 as usize) else { return of };
@@ -96,15 +97,15 @@ impl ProjectionBuilder {
         FieldId(fresh)
     }
 
-    /// Asks for the items of a list.
+    /// Adds the items of a list.
     pub fn items(&mut self, of: FieldId) {
         if let Some(field) = self.fields.get_mut(of.0 as usize) {
             field.items.get_or_insert_default();
         }
     }
 
-    /// Asks for the member `name` of each item of a list that is a map; yields its position among
-    /// the values of an item, where the item itself comes first.
+    /// Adds the member `name` of each item that is a map. Returns its position among the values of
+    /// an item, where 0 is the item itself.
     pub fn item_member(&mut self, of: FieldId, name: &str) -> usize {
         let Some(field) = self.fields.get_mut(of.0 as usize) else { return 0 };
         let names = field.items.get_or_insert_default();
@@ -115,7 +116,7 @@ impl ProjectionBuilder {
         })
     }
 
-    /// The selection: that which this one was made on, if it asks for no more.
+    /// Returns the projection; `base` itself if nothing was added to it.
     #[must_use]
     pub fn finish(self) -> Arc<Projection> {
         let is_all = |base: &Projection| {
@@ -140,38 +141,38 @@ impl ProjectionBuilder {
 }
 
 impl FieldBuilder {
-    /// How many values are kept of an item.
+    /// Number of values stored for each item.
     fn width(&self) -> u32 {
         offset(self.items.as_ref().map_or(0, |items| items.len() + 1))
     }
 }
 
 impl Projection {
-    /// How many places there are, the event among them.
+    /// Returns the number of fields, including the root.
     #[must_use]
     pub fn field_count(&self) -> usize {
         self.fields.len()
     }
 
-    /// Bytes on the heap.
+    /// Returns the bytes on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         size_of_val(&*self.fields) + self.names.heap_bytes()
     }
 }
 
-/// What an event says to a selection. Reused from event to event.
+/// The extracted values of one event; reused from event to event.
 #[derive(Debug, Default)]
 pub struct ProjectionBuffer {
-    /// By place.
+    /// Indexed by field id.
     values: Vec<StoredValue>,
-    /// Values of the items of lists, item by item.
+    /// The values of list items, item by item.
     items: Vec<StoredValue>,
-    /// Texts that were unescaped, behind each other.
+    /// Unescaped strings, concatenated.
     unescaped: Vec<u8>,
 }
 
-/// A value, as where to find it.
+/// An extracted value as offsets into the body or the buffer.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 enum StoredValue {
     #[default]
@@ -187,30 +188,30 @@ enum StoredValue {
         start: u32,
         end: u32,
     },
-    /// Its items begin at `first`; none if nobody asked for them.
+    /// Its items start at `first`; empty if the items are not projected.
     List {
         first: u32,
         len: u32,
     },
-    /// A list of more items than are picked.
+    /// A list of more than [`ITEMS_MAX`] items.
     LongList,
     Map,
 }
 
-/// A value that was picked.
+/// An extracted value.
 #[derive(Clone, Copy, Debug)]
 pub enum JsonValue<'e> {
-    /// There is no such member.
+    /// The member does not exist.
     Missing,
-    /// `null`
+    /// `null`.
     Null,
-    /// `true` or `false`
+    /// `true` or `false`.
     Bool(bool),
     /// Any number.
     Number(f64),
-    /// Text, escapes resolved; always UTF-8.
+    /// A string without escapes; always UTF-8.
     Text(&'e [u8]),
-    /// A list with its items, if they were asked for.
+    /// A list; its items are available if they are projected.
     List(ListItems<'e>),
     /// A list of more than [`ITEMS_MAX`] items.
     LongList,
@@ -227,7 +228,7 @@ pub struct ListItems<'e> {
     width: usize,
 }
 
-/// The values of one event by place.
+/// The extracted values of one event.
 #[derive(Clone, Copy, Debug)]
 pub struct ProjectedValues<'e> {
     projection: &'e Projection,
@@ -236,7 +237,7 @@ pub struct ProjectedValues<'e> {
 }
 
 impl ProjectionBuffer {
-    /// Picks what `projection` asks for from the text of `cursor`.
+    /// Extracts the values of `projection` from the scanned text.
     pub(super) fn read(&mut self, projection: &Projection, cursor: ScanCursor<'_>) {
         self.values.clear();
         self.values.resize(projection.fields.len(), StoredValue::Missing);
@@ -246,7 +247,7 @@ impl ProjectionBuffer {
         Projector { projection, cursor, buffer: self }.value(at, FieldId::ROOT.0);
     }
 
-    /// What was picked last, by the same selection and from the same text.
+    /// Returns the values that were extracted last with the same projection and from the same text.
     pub(super) fn view<'e>(
         &'e self,
         projection: &'e Projection,
@@ -257,7 +258,7 @@ impl ProjectionBuffer {
 }
 
 impl<'e> ProjectedValues<'e> {
-    /// The value at a place.
+    /// Returns the value of a field.
     #[must_use]
     #[inline]
     pub fn at(self, id: FieldId) -> JsonValue<'e> {
@@ -266,7 +267,7 @@ impl<'e> ProjectedValues<'e> {
         self.pick(value, width)
     }
 
-    /// The map that the value at a place is a member of; none of the event itself.
+    /// Returns the map that contains the field; `None` for the root.
     #[must_use]
     pub fn parent(self, id: FieldId) -> Option<FieldId> {
         let field = self.projection.fields.get(id.0 as usize)?;
@@ -300,29 +301,29 @@ impl<'e> ProjectedValues<'e> {
 }
 
 impl<'e> ListItems<'e> {
-    /// How many there are.
+    /// Returns the number of items.
     #[must_use]
     pub fn len(self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether there are no items.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.len == 0
     }
 
-    /// A value of item `at`, by the position that [`ProjectionBuilder::item_member`] gave; 0 is the
-    /// item itself.
+    /// Returns a value of item `at`, by the position that [`ProjectionBuilder::item_member`]
+    /// returned; 0 is the item itself.
     #[must_use]
     pub fn get(self, at: usize, position: usize) -> JsonValue<'e> {
         let value = self.values.buffer.items.get(self.first + at * self.width + position);
-        // Of a list in a list nobody asks the items.
+        // Items of nested lists are never projected.
         self.values.pick(value.copied().unwrap_or_default(), || 0)
     }
 }
 
-/// One walk. Recursion goes as deep as both the selection and the text, whose depth is bounded.
+/// One extraction pass. The recursion depth is bounded by the depth of the projection.
 struct Projector<'e> {
     projection: &'e Projection,
     cursor: ScanCursor<'e>,
@@ -330,7 +331,7 @@ struct Projector<'e> {
 }
 
 impl Projector<'_> {
-    /// Reads the value at `at` for a place.
+    /// Extracts the value at `at` into the field `id`.
     fn value(&mut self, at: usize, id: u32) {
         let first = self.cursor.byte(at);
         if matches!(first, b'{' | b'[') {
@@ -341,7 +342,7 @@ impl Projector<'_> {
         self.set(id, value);
     }
 
-    /// As [`Projector::value`], of the list or map whose first byte was the last mark.
+    /// Extracts the list or map whose opening bracket the cursor passed last.
     fn container(&mut self, bracket: u8, at: usize, id: u32) {
         let projection = self.projection;
         let Some(field) = projection.fields.get(id as usize) else { return };
@@ -359,7 +360,7 @@ impl Projector<'_> {
         }
     }
 
-    /// Keeps a value; what an earlier one of the same name held is forgotten.
+    /// Stores a value; the members of an earlier map of the same name are cleared.
     #[inline(always)]
     fn set(&mut self, id: u32, value: StoredValue) {
         let Some(kept) = self.buffer.values.get_mut(id as usize) else { return };
@@ -377,15 +378,15 @@ impl Projector<'_> {
         }
     }
 
-    /// Reads the members of the map that opened, each with its target among `names`, if it is one
-    /// of them; yields where the map ends.
+    /// Calls `read` for each member of the map just opened whose name is in `names`. Returns the
+    /// offset after the map.
     #[inline(always)]
     fn members(&mut self, names: TableId, mut read: impl FnMut(&mut Self, usize, u32)) -> usize {
         if self.projection.names.is_empty(names) {
             return self.cursor.skip();
         }
         let names = self.projection.names.of(names);
-        // How an escaped name ends tells nothing.
+        // The filter compares the last bytes of a name, which an escape changes.
         let is_plain = !self.cursor.has_escaped_names();
         let filter = if is_plain { names.filter } else { NameFilter::ALL };
         self.cursor.enter();
@@ -417,7 +418,7 @@ impl Projector<'_> {
         names.get(&plain, 0, plain.len())
     }
 
-    /// Reads the items of the list that opened at `start`.
+    /// Extracts the items of the list that opened at `start`.
     fn items(&mut self, start: usize, names: TableId, width: u32) -> StoredValue {
         let span = self.cursor.enter();
         let first = self.buffer.items.len();
@@ -437,12 +438,12 @@ impl Projector<'_> {
                 at = self.cursor.token(at + 1);
             }
         }
-        // The closing bracket.
+        // Skips the closing bracket.
         self.cursor.next();
         StoredValue::List { first: offset(first), len }
     }
 
-    /// Reads the item at `at`, whose values are kept from `item` on; yields where it ends.
+    /// Extracts the item at `at` into the values from `item` on; returns the offset after it.
     fn item(&mut self, names: TableId, at: usize, item: usize) -> usize {
         if self.cursor.byte(at) != b'{' {
             return self.item_value(at, item);
@@ -454,7 +455,7 @@ impl Projector<'_> {
         })
     }
 
-    /// Reads a value of an item; yields where it ends.
+    /// Extracts one value of an item; returns the offset after it.
     fn item_value(&mut self, at: usize, to: usize) -> usize {
         let (value, end) = match self.cursor.byte(at) {
             bracket @ (b'{' | b'[') => {
@@ -476,7 +477,7 @@ impl Projector<'_> {
         }
     }
 
-    /// The text, number or word at `at`, and where it ends.
+    /// Returns the string, number or literal at `at` and the offset after it.
     fn scalar(&mut self, at: usize) -> (StoredValue, usize) {
         match self.cursor.byte(at) {
             b'"' => {
@@ -488,7 +489,7 @@ impl Projector<'_> {
             b'n' => (StoredValue::Null, at + 4),
             _ => {
                 let end = self.cursor.scalar_end(at);
-                // What the scan accepted is a number.
+                // The scan accepted it, so it is a number.
                 let number = parse_number(self.cursor.part((at, end)));
                 (number.map_or(StoredValue::Null, StoredValue::Number), end)
             }

@@ -1,13 +1,15 @@
-//! Whether a text is JSON within bounds, and where its lists and maps end: one walk over brackets,
-//! numbers and words that copies nothing. What neighbouring tokens tell, [`super::structural_index`] knows.
+//! The JSON scanner: validates a text and records where its lists and maps end, without copying or
+//! building a tree.
 //!
-//! Most events are decided by a few of their values, which [`super::pick`] then finds by stepping
-//! over lists and maps that nobody asks for. On vectors a scan costs less than half of what
-//! `serde_json` takes to check the text; a [`Tape`](switchyard_expr::Tape), which filters are
-//! evaluated on, more than three times that.
+//! The first pass, [`super::structural_index`], classifies bytes and checks neighbouring tokens.
+//! This second pass checks what depends on nesting (brackets, numbers, literals).
+//! [`super::projection`] then extracts values by skipping whole lists and maps. With vector
+//! instructions a scan takes less than half of the time in which `serde_json` validates the text;
+//! building a [`Tape`](switchyard_expr::Tape), which filters are evaluated on, takes more than
+//! three times as long.
 //!
-//! Guarantee: a text is accepted exactly if the tape accepts it; the tests hold that against any
-//! JSON and near-JSON. The tape words the error of one that is not.
+//! Guarantee: the scanner accepts exactly what the tape accepts; tests compare both on JSON and
+//! near-JSON. For a rejected text the tape produces the error message.
 
 mod scalar;
 
@@ -20,7 +22,7 @@ use super::structural_index::{BLOCK, BlockTokens, StructuralIndex, StructuralIte
 pub(super) use scalar::parse_number;
 use scalar::scalar;
 
-/// What is known of one text, without the text. Reused from text to text.
+/// The scan result of one text, without the text; reused from text to text.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     structure: StructuralIndex,
@@ -28,20 +30,20 @@ pub(super) struct Scan {
     open: Vec<OpenContainer>,
 }
 
-/// A list or map, in the order of their first bytes.
+/// A list or map, in the order of the opening brackets.
 #[derive(Clone, Copy, Debug, Default)]
 struct ContainerSpan {
-    /// Offset of its last byte.
+    /// Offset of its closing bracket.
     end: u32,
-    /// The first list or map behind it.
+    /// Index of the next list or map after its end.
     next: u32,
 }
 
-/// A list or map whose end was not met yet.
+/// A list or map whose closing bracket was not reached yet.
 #[derive(Clone, Copy, Debug)]
 struct OpenContainer {
     span: u32,
-    /// Whether it is in a map: all ones, or none.
+    /// Whether its parent is a map: all ones or zero.
     outer: u64,
 }
 
@@ -50,14 +52,14 @@ impl Scan {
     pub(super) fn read(&mut self, text: &[u8], limits: &TapeLimits) -> bool {
         self.spans.clear();
         self.open.clear();
-        // As the tape, whose addresses go twice as far.
+        // The same bound as the tape's.
         text.len() <= (u32::MAX / 2) as usize
             && self.structure.read(text)
             && (self.structure.is_ascii() || std::str::from_utf8(text).is_ok())
             && self.check_order(text, limits).is_some()
     }
 
-    /// Checks brackets, numbers and words, without recursion. `None` if they are not those of JSON.
+    /// Checks brackets, numbers and literals iteratively. `None` if they are not valid JSON.
     fn check_order(&mut self, text: &[u8], limits: &TapeLimits) -> Option<()> {
         let Self { structure, spans, open } = self;
         let mut brackets = BracketMatcher { text, spans, open, in_map: 0, depth_max: limits.depth };
@@ -74,7 +76,7 @@ impl Scan {
         (is_closed && is_small && self.is_one_value(text)).then_some(())
     }
 
-    /// Whether nothing is beside the root.
+    /// Whether the root is the only top-level value.
     fn is_one_value(&self, text: &[u8]) -> bool {
         let inside = text.trim_ascii();
         match self.spans.first() {
@@ -87,8 +89,8 @@ impl Scan {
         }
     }
 
-    /// Where the members of `text` stand, an object and the one accepted last; none if the name of
-    /// one has an escape.
+    /// Returns the members of `text`, which must be the accepted object, with their byte ranges;
+    /// `None` if a name has an escape.
     pub(super) fn member_spans<'a>(&self, text: &'a [u8]) -> Option<MemberSpans<'a>> {
         let mut cursor = self.cursor(text);
         let mut outline = MemberSpans::new();
@@ -116,29 +118,29 @@ impl Scan {
         Some(outline)
     }
 
-    /// The values of `text`, which must be the one accepted last.
+    /// Returns a cursor over `text`, which must be the accepted text.
     pub(super) fn cursor<'a>(&'a self, text: &'a [u8]) -> ScanCursor<'a> {
         let structurals = self.structure.structurals_from(0);
         ScanCursor { text, structure: &self.structure, spans: &self.spans, structurals, span: 0 }
     }
 }
 
-/// What is open while a text is gone through.
+/// Matches opening and closing brackets while the text is scanned.
 struct BracketMatcher<'a> {
     text: &'a [u8],
     spans: &'a mut Vec<ContainerSpan>,
     open: &'a mut Vec<OpenContainer>,
-    /// All ones in a map.
+    /// All ones inside a map.
     in_map: u64,
     depth_max: u32,
 }
 
 impl BracketMatcher<'_> {
-    /// Goes through the brackets of a block, and whether between them is what may be.
+    /// Matches the brackets of a block and checks the tokens between them.
     #[inline(always)]
     fn block(&mut self, start: usize, tokens: &BlockTokens) -> Option<()> {
         let mut left = tokens.brackets;
-        // Up to and with the next bracket, what is open stays so.
+        // The innermost container is the same up to and including the next bracket.
         let mut run = u64::MAX;
         while left != 0 {
             let upto = left ^ (left - 1);
@@ -150,7 +152,8 @@ impl BracketMatcher<'_> {
         (self.violations(tokens) & run == 0).then_some(())
     }
 
-    /// What must not stand in a map, or in a list and beside the root.
+    /// Returns the tokens that are not allowed: unnamed members in a map, colons in a list or at
+    /// the top level.
     #[inline(always)]
     fn violations(&self, tokens: &BlockTokens) -> u64 {
         (tokens.unnamed & self.in_map) | (tokens.colons & !self.in_map)
@@ -176,37 +179,37 @@ impl BracketMatcher<'_> {
     }
 }
 
-/// The byte at a place; zero, which is none of JSON, at the end.
+/// Returns the byte at `at`, or zero, which is not a JSON token, at the end.
 #[inline(always)]
 fn byte(text: &[u8], at: usize) -> u8 {
     text.get(at).copied().unwrap_or_default()
 }
 
-/// Sources are shorter than `u32::MAX`.
+/// Converts an offset; texts are shorter than `u32::MAX`.
 pub(super) fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-/// Goes over the brackets and colons of an accepted text, or over all of a list or map at once.
+/// A cursor over the brackets and colons of an accepted text, which can skip a whole list or map.
 #[derive(Clone, Debug)]
 pub(super) struct ScanCursor<'a> {
     text: &'a [u8],
     structure: &'a StructuralIndex,
     spans: &'a [ContainerSpan],
     structurals: StructuralIter<'a>,
-    /// The list or map that opens next.
+    /// Index of the next list or map to open.
     span: usize,
 }
 
 impl<'a> ScanCursor<'a> {
-    /// The offset of the next bracket or colon.
+    /// Advances to the next bracket or colon and returns its offset.
     #[inline(always)]
     pub(super) fn next(&mut self) -> usize {
         self.structurals.next()
     }
 
-    /// The next colon or closing bracket in a map that was entered: of colons, only those that
-    /// `is_candidate` wanted, given the text and their place in it. Goes over the lists and maps between.
+    /// Advances to the next colon or closing bracket of the current map. Skips colons that
+    /// `is_candidate` rejects, and nested lists and maps.
     #[inline(always)]
     pub(super) fn next_candidate(&mut self, is_candidate: impl Fn(&[u8], usize) -> bool) -> usize {
         let (mut structurals, mut open) = (self.structurals.clone(), self.span);
@@ -227,13 +230,13 @@ impl<'a> ScanCursor<'a> {
         at
     }
 
-    /// The byte at an offset.
+    /// Returns the byte at an offset.
     #[inline(always)]
     pub(super) fn byte(&self, at: usize) -> u8 {
         byte(self.text, at)
     }
 
-    /// The first byte from `at` on that is no blank.
+    /// Returns the offset of the first byte from `at` on that is not whitespace.
     #[inline(always)]
     pub(super) fn token(&self, mut at: usize) -> usize {
         while is_whitespace(self.byte(at)) {
@@ -242,20 +245,20 @@ impl<'a> ScanCursor<'a> {
         at
     }
 
-    /// Stays inside the list or map whose first byte was the last mark; yields its number.
+    /// Enters the list or map whose opening bracket was passed last; returns its index.
     #[inline(always)]
     pub(super) fn enter(&mut self) -> usize {
         self.span += 1;
         self.span - 1
     }
 
-    /// Goes behind the list or map whose first byte was the last mark; yields where that is.
+    /// Skips the list or map whose opening bracket was passed last; returns the offset after it.
     #[inline]
     pub(super) fn skip(&mut self) -> usize {
         self.leave(self.span)
     }
 
-    /// Goes behind a list or map that was entered; yields where that is.
+    /// Leaves a list or map that was entered; returns the offset after it.
     #[inline(always)]
     pub(super) fn leave(&mut self, span: usize) -> usize {
         let ContainerSpan { end, next } = self.spans.get(span).copied().unwrap_or_default();
@@ -264,24 +267,24 @@ impl<'a> ScanCursor<'a> {
         end as usize + 1
     }
 
-    /// Where the name before the colon at `colon` stands, without its quotes.
+    /// Returns the range of the member name before `colon`, without its quotes.
     #[inline(always)]
     pub(super) fn name(&self, colon: usize) -> (usize, usize) {
         let mut close = colon.saturating_sub(1);
-        // Between a name and its colon there are only blanks.
+        // Only whitespace is allowed between a name and its colon.
         while self.byte(close) != b'"' && close > 0 {
             close -= 1;
         }
         (self.structure.text_start(close) + 1, close)
     }
 
-    /// Where the text that opens at `quote` stands without its quotes.
+    /// Returns the range of the string that opens at `quote`, without its quotes.
     #[inline(always)]
     pub(super) fn inside(&self, quote: usize) -> (usize, usize) {
         (quote + 1, self.structure.text_end(quote))
     }
 
-    /// The end of the number or word that begins at `start`.
+    /// Returns the end of the number or literal that begins at `start`.
     #[inline]
     pub(super) fn scalar_end(&self, start: usize) -> usize {
         let mut at = start;
@@ -291,25 +294,25 @@ impl<'a> ScanCursor<'a> {
         at
     }
 
-    /// All of the text.
+    /// Returns the whole text.
     #[inline]
     pub(super) fn text(&self) -> &'a [u8] {
         self.text
     }
 
-    /// A part of the text.
+    /// Returns a part of the text.
     #[inline]
     pub(super) fn part(&self, (start, end): (usize, usize)) -> &'a [u8] {
         self.text.get(start..end).unwrap_or_default()
     }
 
-    /// Whether there is an escape in a part of the text.
+    /// Whether a part of the text has an escape.
     #[inline]
     pub(super) fn has_escape(&self, (start, end): (usize, usize)) -> bool {
         self.structure.has_escape(start, end)
     }
 
-    /// Whether there may be an escape in a name.
+    /// Whether any member name may have an escape.
     #[inline]
     pub(super) fn has_escaped_names(&self) -> bool {
         self.structure.has_escaped_names()

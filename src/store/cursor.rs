@@ -1,4 +1,4 @@
-//! How far a bucket was followed, and what of it may be missing since.
+//! The watch cursor: how far a bucket was read, and whether the watch can resume there.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,51 +10,52 @@ use async_nats::jetstream::stream::{Info, RawMessageError, RawMessageErrorKind, 
 use super::kv::TOMBSTONE_TTL;
 use crate::clock;
 
-/// Messages that are remembered to find a place again, each of another key.
+/// Number of recent messages that are kept to find the position again, each of another key.
 const RECENT_MAX: usize = 64;
-/// A place older than this may have missed deletions that the broker forgot, however far the
-/// clocks of broker and router are apart.
+/// A position older than this may have missed deletions that expired in the bucket. Half of the
+/// time-to-live, to be independent of clock skew.
 const AGE_MAX: Duration = Duration::from_secs(TOMBSTONE_TTL.as_secs() / 2);
 
-/// How far a bucket was followed.
+/// How far a bucket was read.
 pub(super) struct WatchCursor {
-    /// When the bucket was made, which tells it from others of its name; nanoseconds.
+    /// Creation time of the bucket in nanoseconds; distinguishes it from another bucket of the same
+    /// name.
     pub(super) created_ns: i128,
-    /// Everything up to this sequence was sent.
+    /// All messages up to this sequence were sent to the receiver.
     pub(super) sent_up_to: u64,
-    /// A load is not complete.
+    /// The initial load is not complete.
     pub(super) is_loading: bool,
-    /// The last messages that were sent, of each key the last, in their order.
+    /// The last messages sent to the receiver, one for each key, in order.
     recent: VecDeque<SentMessage>,
 }
 
-/// A message that was sent.
+/// A message that was sent to the receiver.
 pub(super) struct SentMessage {
     pub(super) subject: Subject,
     pub(super) sequence: u64,
-    /// Nanoseconds since the epoch, by the broker's clock.
+    /// Nanoseconds since the epoch by the broker's clock.
     pub(super) written_ns: i128,
 }
 
-/// Where a watch begins.
+/// Where a watch starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum StartPosition {
-    /// After a message that was sent and is still there: of those sent after it, each was replaced
-    /// by one that comes, and no deletion that comes can have been forgotten.
+    /// After a sent message that still exists: each message sent after it was replaced by a newer
+    /// one, and no later deletion can have expired.
     Resume(u64),
-    /// At the front: something may have left without a trace.
+    /// At the first message: changes may be missing without a trace.
     Reload,
-    /// At the front of another bucket, or of this one without writes that it had confirmed.
+    /// At the first message of another bucket, or of this one after it lost confirmed writes.
     Reset,
 }
 
 impl WatchCursor {
-    /// The front of a bucket.
+    /// Returns a cursor before the first message of a bucket.
     pub(super) fn front(created_ns: i128) -> Self {
         Self { created_ns, sent_up_to: 0, is_loading: true, recent: VecDeque::new() }
     }
 
-    /// Goes on behind a message.
+    /// Advances the cursor past a message.
     pub(super) fn note(&mut self, sent: SentMessage) {
         self.sent_up_to = self.sent_up_to.max(sent.sequence);
         self.recent.retain(|known| known.subject != sent.subject);
@@ -63,13 +64,14 @@ impl WatchCursor {
         }
         self.recent.push_back(sent);
     }
-    /// Where a watch of the bucket as found begins, so that nothing is missing behind this place.
+    /// Returns where a watch of the bucket `found` must start, so that no change after this cursor
+    /// is missed.
     ///
-    /// The past of a bucket cannot be compared as a whole: of each key the last message is all
-    /// there is. So the messages sent last are looked for, back to one that is still there. If
-    /// those behind it are gone because later ones replaced them, nothing else can be missing. If
-    /// they are gone for another reason, the broker lost what it had confirmed, as one without
-    /// replicas may in a power cut.
+    /// A bucket has only the last message of each key, so its history cannot be compared. Instead
+    /// the recently sent messages are looked up, newest first, until one still exists. If the newer
+    /// ones are missing because later messages replaced them, no other change can be missing. If
+    /// they are missing for another reason, the broker lost confirmed writes, as a broker without
+    /// replicas may in a power failure.
     pub(super) async fn start(
         &self,
         stream: &Stream,
@@ -103,7 +105,7 @@ impl WatchCursor {
         Ok(StartPosition::Reload)
     }
 
-    /// Whether all deletions behind this place are still there, or were sent.
+    /// Whether all deletions after this cursor still exist or were sent.
     fn covers_all_deletions(&self, bucket_last: u64) -> bool {
         let written_ns = self.recent.back().map_or(0, |last| last.written_ns);
         let age_ms = i128::from(clock::now_ms()) - written_ns / 1_000_000;
@@ -112,7 +114,7 @@ impl WatchCursor {
     }
 }
 
-/// A message that was asked for, if there is one.
+/// Maps "no message found" to `None`.
 fn message_or_none(
     found: Result<StreamMessage, RawMessageError>,
 ) -> Result<Option<StreamMessage>, RawMessageError> {

@@ -1,10 +1,11 @@
-//! Following the bucket: everything first, then every change, and after a break on from the last.
+//! The bucket watch: sends all documents, then every change, and resumes after failures.
 //!
-//! Guarantee: whoever applies what is sent, in its order, holds what the bucket holds, whatever
-//! breaks. A break goes on where it was when nothing else can be missing, see [`StartPosition`].
+//! Guarantee: a receiver that applies all changes in order has the content of the bucket, whatever
+//! fails. After a failure the watch resumes at its cursor if no other change can be missing, see
+//! [`StartPosition`].
 //!
-//! The client's own watch is not used: it goes on by itself after a lost connection, after the
-//! number of the last message alone, in whatever bucket it finds.
+//! The client library's own watch is not used: it resumes after a lost connection by sequence
+//! number alone, even in another bucket of the same name.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -25,34 +26,35 @@ use super::cursor::{SentMessage, StartPosition, WatchCursor};
 use super::kv::DELETE_MARKER;
 use crate::registry::Change;
 
-/// How often a watch began, and how.
+/// Counts how often a watch started, and in which way.
 const STARTS: &str = "switchyard_registry_watch_starts_total";
-/// Pause before watching anew.
+/// Pause before a watch is restarted.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// After so long a silence the bucket is asked whether it has more than was heard of.
+/// After this time without messages the bucket is checked for newer ones.
 const CHECK_AFTER: Duration = Duration::from_secs(1);
-/// Looks in a row that find more, while nothing comes, until the watch counts as broken.
+/// Consecutive checks that find newer messages, without any received, before the watch counts as
+/// broken.
 const BEHIND_MAX: u32 = 2;
-/// Messages asked for at once.
+/// Messages of one pull request.
 const BATCH_MESSAGES: usize = 512;
-/// Bytes asked for at once, unless a single message may have more than half of it.
+/// Byte limit of one pull request; larger if a single message may exceed half of it.
 const BATCH_BYTES: usize = 8 << 20;
-/// How long the broker holds a pull that finds nothing.
+/// How long the broker keeps a pull request open that finds nothing.
 const EXPIRES: Duration = Duration::from_secs(10);
-/// How often it says meanwhile that it is still there; twice as long a silence is a break.
+/// Interval of the broker's heartbeats; without one for twice this time the watch is broken.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How long the broker remembers a watch that nobody pulls from.
+/// How long the broker keeps a consumer that receives no pull requests.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 
-/// Why watching stopped.
+/// Why a watch ended.
 enum StopReason {
-    /// Nobody listens any more.
+    /// The receiver of changes was dropped.
     ReceiverDropped,
-    /// The broker said no more, or something odd.
+    /// The watch failed.
     Broken(String),
 }
 
-/// Sends the bucket and its changes until the receiver is gone.
+/// Watches the bucket until the receiver is dropped.
 pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<Change>) {
     let mut cursor = None;
     let mut is_logged = false;
@@ -67,9 +69,11 @@ pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<Change>) {
         match watch {
             Ok(never) => match never {},
             Err(StopReason::ReceiverDropped) => return,
-            Err(StopReason::Broken(reason)) if is_logged => debug!(reason, "no registry watch yet"),
+            Err(StopReason::Broken(reason)) if is_logged => {
+                debug!(reason, "registry watch not available yet")
+            }
             Err(StopReason::Broken(reason)) => {
-                warn!(bucket = store.name, reason, "registry watch broke");
+                warn!(bucket = store.name, reason, "registry watch failed; restarting");
                 is_logged = true;
             }
         }
@@ -80,20 +84,20 @@ pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<Change>) {
     }
 }
 
-/// One consumer of the bucket, for as long as nothing breaks.
+/// One consumer of the bucket, until it fails.
 struct BucketWatch<'f> {
     store: &'f KvStore,
     changes: &'f mpsc::Sender<Change>,
     cursor: &'f mut WatchCursor,
     stream: Stream,
     messages: pull::Stream,
-    /// Connections that were made before.
+    /// Connections established before it was created.
     connects: u64,
-    /// Messages that came.
+    /// Messages received.
     received: u64,
-    /// Last sequence of the bucket before the consumer was made; none once all up to it came.
+    /// Last sequence of the bucket when the consumer was created; `None` once it is reached.
     load_target: Option<u64>,
-    /// Looks in a row that found more than came.
+    /// Consecutive checks that found newer messages than received.
     checks_behind: u32,
 }
 
@@ -111,10 +115,10 @@ impl<'f> BucketWatch<'f> {
             None => StartPosition::Reset,
         };
         let consumer = stream.create_consumer(consumer(start)).await.map_err(broken)?;
-        // The consumer is of the bucket that is there now, which may be another one already.
+        // The consumer belongs to the bucket that exists now, which may be another one.
         let now = stream.get_info().await.map_err(broken)?;
         if now.created != found.created || now.state.last_sequence < found.state.last_sequence {
-            return Err(StopReason::Broken("the bucket was made anew".into()));
+            return Err(StopReason::Broken("the bucket was created again".into()));
         }
         let bytes = store.context.client().server_info().max_payload.saturating_mul(2);
         let messages = consumer
@@ -147,7 +151,7 @@ impl<'f> BucketWatch<'f> {
         Ok(watch)
     }
 
-    /// Sends what comes until something breaks.
+    /// Sends changes until the watch fails.
     async fn run(mut self) -> Result<Infallible, StopReason> {
         let stream = self.stream.clone();
         let next_check = async || {
@@ -159,7 +163,7 @@ impl<'f> BucketWatch<'f> {
             tokio::select! {
                 biased;
                 message = self.messages.next() => {
-                    let ended = || StopReason::Broken("the watch ended".into());
+                    let ended = || StopReason::Broken("the message stream ended".into());
                     self.take(message.ok_or_else(ended)?.map_err(broken)?).await?;
                 }
                 found = &mut check => self.compare(&found.map_err(broken)?)?,
@@ -173,7 +177,10 @@ impl<'f> BucketWatch<'f> {
         self.received += 1;
         self.checks_behind = 0;
         if info.consumer_sequence != self.received {
-            return Err(StopReason::Broken(format!("lost after message {}", self.received - 1)));
+            return Err(StopReason::Broken(format!(
+                "messages lost after message {}",
+                self.received - 1
+            )));
         }
         let (sequence, is_last) = (info.stream_sequence, info.pending == 0);
         let written_ns = info.published.unix_timestamp_nanos();
@@ -185,7 +192,7 @@ impl<'f> BucketWatch<'f> {
         if is_last { self.load_completed().await } else { Ok(()) }
     }
 
-    /// Tells, once, that all came that was there when the watch began.
+    /// Reports, once, that the initial load is complete.
     async fn load_completed(&mut self) -> Result<(), StopReason> {
         let Some(load_target) = self.load_target.take() else { return Ok(()) };
         self.cursor.sent_up_to = self.cursor.sent_up_to.max(load_target);
@@ -194,14 +201,14 @@ impl<'f> BucketWatch<'f> {
         Ok(())
     }
 
-    /// Holds what came against what the bucket has.
+    /// Compares the cursor with the state of the bucket.
     fn compare(&mut self, found: &Info) -> Result<(), StopReason> {
-        // What was under way to the old connection came nowhere.
+        // Messages in flight on the old connection are lost.
         if connects(self.store) != self.connects {
             return Err(StopReason::Broken("the connection was lost".into()));
         }
         if found.created.unix_timestamp_nanos() != self.cursor.created_ns {
-            return Err(StopReason::Broken("the bucket was made anew".into()));
+            return Err(StopReason::Broken("the bucket was created again".into()));
         }
         if self.load_target.is_none() && found.state.last_sequence == self.cursor.sent_up_to {
             self.checks_behind = 0;
@@ -209,7 +216,9 @@ impl<'f> BucketWatch<'f> {
         }
         self.checks_behind += 1;
         if self.checks_behind > BEHIND_MAX {
-            return Err(StopReason::Broken("nothing came, though there is more".into()));
+            return Err(StopReason::Broken(
+                "no messages arrive, though the bucket has newer ones".into(),
+            ));
         }
         Ok(())
     }
@@ -224,7 +233,7 @@ impl<'f> BucketWatch<'f> {
     }
 }
 
-/// Tells how the watch begins; the place it begins at.
+/// Reports how the watch starts and returns the cursor it starts at.
 async fn announce_start<'p>(
     changes: &mpsc::Sender<Change>,
     cursor: &'p mut Option<WatchCursor>,
@@ -237,7 +246,7 @@ async fn announce_start<'p>(
     let cursor =
         cursor.get_or_insert_with(|| WatchCursor::front(found.created.unix_timestamp_nanos()));
     let label = if let StartPosition::Resume(revision) = start {
-        info!(revision, last = found.state.last_sequence, "registry watch goes on");
+        info!(revision, last = found.state.last_sequence, "registry watch resumed");
         "resume"
     } else {
         cursor.is_loading = true;
@@ -265,12 +274,12 @@ fn consumer(start: StartPosition) -> pull::Config {
     }
 }
 
-/// Connections to the broker that were made so far.
+/// Returns how many connections to the broker were established so far.
 fn connects(store: &KvStore) -> u64 {
     store.context.client().statistics().connects.load(Relaxed)
 }
 
-/// Whether a message marks the end of a key, by a client or by the broker itself.
+/// Whether a message is a deletion marker of a client or of the broker.
 fn is_deletion(headers: &HeaderMap) -> bool {
     let (operation, _) = DELETE_MARKER;
     headers.get(operation).is_some_and(|operation| operation.as_str() != "PUT")

@@ -1,17 +1,17 @@
-//! Names of members, told apart in a few instructions: most members of an event are asked for by
-//! nobody, so that what counts is how fast a name is found to be none of those.
+//! Hash tables of member names, optimized for misses: most members of an event are in no
+//! projection.
 
 use crate::event::scan::offset;
 
-/// The names asked of one map.
+/// Id of the name table of one map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct TableId(u32);
 
-/// Rows of names, each name with a number it leads to. Immutable.
+/// The name tables of a projection; each name has a target number. Immutable.
 #[derive(Debug, Default)]
 pub(super) struct NameTables {
     rows: Box<[Table]>,
-    /// A table by hash for each row, at most a quarter full: positions in `entries`, or [`NONE`].
+    /// Open-addressing hash tables, at most a quarter full: positions in `entries`, or [`NONE`].
     slots: Box<[u32]>,
     entries: Box<[Entry]>,
     bytes: Box<[u8]>,
@@ -21,7 +21,7 @@ pub(super) struct NameTables {
 struct Table {
     filter: NameFilter,
     first_slot: u32,
-    /// How far to shift a hash for a place in the table.
+    /// Right shift that reduces a hash to a slot of the table.
     shift: u32,
     first: u32,
     len: u32,
@@ -38,7 +38,7 @@ struct Entry {
 const NONE: u32 = u32::MAX;
 
 impl NameTables {
-    /// The names of one map, to look for.
+    /// Returns the name table of one map.
     #[inline]
     pub(super) fn of(&self, row: TableId) -> NameTable<'_> {
         let row = self.rows.get(row.0 as usize);
@@ -58,7 +58,7 @@ impl NameTables {
         self.rows.get(row.0 as usize).is_none_or(|row| row.len == 0)
     }
 
-    /// The names of a row and where they lead to, in the order they were added.
+    /// Iterates over the names of a table with their targets, in insertion order.
     pub(super) fn entries(&self, row: TableId) -> impl Iterator<Item = (Box<str>, u32)> {
         self.of_row(row).iter().map(|entry| {
             let start = entry.start as usize;
@@ -67,7 +67,7 @@ impl NameTables {
         })
     }
 
-    /// Where the names of a row lead to.
+    /// Iterates over the targets of a table.
     pub(super) fn targets(&self, row: TableId) -> impl Iterator<Item = u32> {
         self.of_row(row).iter().map(|entry| entry.target)
     }
@@ -86,7 +86,7 @@ impl NameTables {
     }
 }
 
-/// The names of one map.
+/// The name table of one map, for lookups.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NameTable<'n> {
     pub(super) filter: &'n NameFilter,
@@ -100,14 +100,14 @@ impl NameTable<'_> {
     const NONE: Self =
         Self { filter: NameFilter::ALL, slots: &[], shift: 0, entries: &[], bytes: &[] };
 
-    /// Where the name that stands at `start` to `end` of `text` leads to.
+    /// Returns the target of the name at `start..end` of `text`.
     #[inline(always)]
     pub(super) fn get(self, text: &[u8], start: usize, end: usize) -> Option<u32> {
         let tail = tail(text, start, end);
         let mut at = field(tail, end - start, self.shift);
         loop {
             let slot = *self.slots.get(at)?;
-            // None if the slot is empty.
+            // Ends the search at an empty slot.
             let entry = self.entries.get(slot as usize)?;
             if entry.tail == tail && self.is(entry, text, start, end) {
                 return Some(entry.target);
@@ -119,20 +119,21 @@ impl NameTable<'_> {
     #[inline(always)]
     fn is(self, entry: &Entry, text: &[u8], start: usize, end: usize) -> bool {
         let (first, len) = (entry.start as usize, entry.len as usize);
-        // Of a short name the tail is all.
+        // Names of up to 8 bytes are equal if their tails are.
         len == end - start
             && (len <= 8 || self.bytes.get(first..first + len) == text.get(start..end))
     }
 }
 
-/// Tells of most names in a few instructions that they are not among those of a row.
+/// A Bloom filter over the last bytes of the names of one table: rejects most other names in a few
+/// instructions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct NameFilter([u64; 4]);
 
 impl NameFilter {
     pub(super) const ALL: &Self = &Self([u64::MAX; 4]);
 
-    /// Whether the name before the colon at `colon` may be one of those added.
+    /// Whether the name before the colon at `colon` may be in the table.
     #[inline(always)]
     pub(super) fn may_contain(&self, text: &[u8], colon: usize) -> bool {
         let before = text.get(..colon).unwrap_or_default();
@@ -143,7 +144,7 @@ impl NameFilter {
 
     fn add(&mut self, name: &[u8]) {
         match name {
-            // Anything may stand before the quotes.
+            // Any byte can precede the quotes of an empty name.
             [] => *self = *Self::ALL,
             [byte] => {
                 for before in *b"{, \n\t\r" {
@@ -162,7 +163,7 @@ impl NameFilter {
         }
     }
 
-    /// Where the last bytes of a name, its quote included, stand.
+    /// Returns word and bit for the last bytes of a name, including its quote.
     #[inline(always)]
     fn field(last: [u8; 4]) -> (usize, u32) {
         let hash = u32::from_le_bytes(last).wrapping_mul(0x9e37_79b1) >> 24;
@@ -170,7 +171,7 @@ impl NameFilter {
     }
 }
 
-/// Collects rows.
+/// Builds [`NameTables`].
 #[derive(Debug, Default)]
 pub(super) struct NameTablesBuilder {
     rows: Vec<Table>,
@@ -180,7 +181,7 @@ pub(super) struct NameTablesBuilder {
 }
 
 impl NameTablesBuilder {
-    /// Adds a row of names, all different, and where they lead to.
+    /// Adds a table of distinct names with their targets.
     pub(super) fn row(&mut self, names: Vec<(Box<str>, u32)>) -> TableId {
         let size = (names.len() * 4).next_power_of_two().max(2);
         let mut row = Table {
@@ -224,13 +225,13 @@ impl NameTablesBuilder {
     }
 }
 
-/// The last eight bytes of the name that stands at `start` to `end`, which tell `customfield_10001`
+/// Returns the last eight bytes of the name at `start..end`; they distinguish `customfield_10001`
 /// from its siblings.
 #[inline(always)]
 fn tail(text: &[u8], start: usize, end: usize) -> u64 {
     let (before, len) = (text.get(..end).unwrap_or_default(), end.saturating_sub(start));
     match before.last_chunk() {
-        // What stands before a short name is shifted out.
+        // Shifts out the bytes before a short name.
         Some(last) => {
             let last = u64::from_le_bytes(*last);
             if len < 8 { (last >> 1) >> (63 - 8 * len) } else { last }
@@ -239,7 +240,7 @@ fn tail(text: &[u8], start: usize, end: usize) -> u64 {
     }
 }
 
-/// The first place to look at in a table.
+/// Returns the first slot to probe.
 #[inline(always)]
 fn field(tail: u64, len: usize, shift: u32) -> usize {
     let hash = (tail ^ len as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -253,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found_in_their_row_and_no_others() {
+    fn names_are_found_in_their_own_table_only() {
         let long = "a".repeat(300);
         let sets: [&[&str]; 4] = [
             &[],

@@ -1,4 +1,4 @@
-//! What is picked against what the tape holds at the same paths.
+//! Compares extracted values with the values of the tape at the same paths.
 
 use proptest::prelude::*;
 use switchyard_expr::view::{NodeId, Read};
@@ -33,7 +33,7 @@ fn children(tape: &Tape, of: NodeId) -> Vec<NodeId> {
 
 type Members = [(&'static str, usize); 2];
 
-/// The items of a list, with their members `a` and `b`.
+/// Compares the items of a list and their members `a` and `b`.
 fn same_items(
     items: ListItems<'_>,
     members: Members,
@@ -52,13 +52,13 @@ fn same_items(
     Ok(())
 }
 
-/// Asks for `paths`, and for the items of the lists at every other one.
+/// Projects `paths`, and the items of the lists at every other path.
 fn check(text: &str, paths: &[Vec<&str>]) -> Result<(), TestCaseError> {
     let (mut scan, mut tape, limits) = (Scan::default(), Tape::new(), TapeLimits::default());
     let accepted = scan.read(text.as_bytes(), &limits);
     prop_assert_eq!(tape.parse(text.as_bytes(), &limits).is_ok(), accepted);
     prop_assume!(accepted);
-    // What was asked before does not matter.
+    // The fields of the base projection do not change the result.
     let mut base = ProjectionBuilder::default();
     for path in paths.iter().step_by(2) {
         let field = path.iter().rev().fold(FieldId::ROOT, |field, name| base.member(field, name));
@@ -76,7 +76,7 @@ fn check(text: &str, paths: &[Vec<&str>]) -> Result<(), TestCaseError> {
     }
     let projection = projection.finish();
     let mut buffer = ProjectionBuffer::default();
-    // Twice, for what the first time leaves behind.
+    // Twice, since the buffer is reused.
     buffer.read(&projection, scan.cursor(text.as_bytes()));
     buffer.read(&projection, scan.cursor(text.as_bytes()));
     let values = buffer.view(&projection, text.as_bytes());
@@ -115,7 +115,7 @@ proptest! {
     })]
 
     #[test]
-    fn picks_are_what_the_tape_holds(
+    fn values_equal_those_of_the_tape(
         members in prop::collection::vec((name(), json()), 0..6),
         paths in prop::collection::vec(path(), 0..8),
     ) {
@@ -125,7 +125,7 @@ proptest! {
     }
 
     #[test]
-    fn lists_of_maps_are_picked_item_by_item(
+    fn lists_of_maps_are_projected_item_by_item(
         items in prop::collection::vec((name(), json()), 0..5),
     ) {
         let text = format!("{{\"a\":[{}],\"b\":[{}]}}", list(&items, " , "), list(&items, ","));
@@ -134,7 +134,7 @@ proptest! {
 }
 
 #[test]
-fn last_of_repeated_members_counts_with_all_that_is_in_it() {
+fn last_of_repeated_members_replaces_all_earlier_values() {
     for text in [
         r#"{"a":{"b":1,"c":2},"a":{"c":3}}"#,
         r#"{"a":{"b":{"key":1}},"a":{"b":2}}"#,
@@ -148,20 +148,20 @@ fn last_of_repeated_members_counts_with_all_that_is_in_it() {
 }
 
 #[test]
-fn a_selection_that_asks_for_no_more_is_the_one_it_was_made_on() {
-    let ask = |builder: &mut ProjectionBuilder, names: &[&str]| {
+fn projection_without_new_fields_is_its_base() {
+    let add = |builder: &mut ProjectionBuilder, names: &[&str]| {
         let field = builder.member(FieldId::ROOT, "a");
         builder.items(field);
         names.iter().map(|name| builder.item_member(field, name)).collect::<Vec<_>>()
     };
     let mut builder = ProjectionBuilder::default();
-    assert_eq!(ask(&mut builder, &["a", "b"]), [1, 2]);
+    assert_eq!(add(&mut builder, &["a", "b"]), [1, 2]);
     let base = builder.finish();
     let mut same = ProjectionBuilder::on(&base);
-    assert_eq!(ask(&mut same, &["b", "a"]), [2, 1]);
+    assert_eq!(add(&mut same, &["b", "a"]), [2, 1]);
     assert!(Arc::ptr_eq(&same.finish(), &base));
     let mut more = ProjectionBuilder::on(&base);
-    assert_eq!(ask(&mut more, &["c"]), [3]);
+    assert_eq!(add(&mut more, &["c"]), [3]);
     assert!(!Arc::ptr_eq(&more.finish(), &base));
     let mut more = ProjectionBuilder::on(&base);
     more.member(FieldId::ROOT, "b");
@@ -172,7 +172,7 @@ fn a_selection_that_asks_for_no_more_is_the_one_it_was_made_on() {
 }
 
 #[test]
-fn lists_are_picked_up_to_the_bound() {
+fn lists_are_projected_up_to_the_limit() {
     let max = ITEMS_MAX as usize;
     for len in [0, 1, max - 1, max, max + 1, 10 * max] {
         let list = vec!["{\"a\":[1,[2]]}"; len].join(",");

@@ -1,9 +1,9 @@
-//! One stretch after the other: where its tokens stand, and whether each may stand behind the one
-//! before it.
+//! One pass over the chunks of a text: finds tokens and checks which token may follow which.
 //!
-//! A rule on neighbours is a few operations on a stretch of bytes at once, since the byte behind a token is
-//! the next one, but for blanks. Two rules differ in lists and maps; what breaks them is told apart
-//! by [`crate::event::scan`], which knows what is open.
+//! A rule on neighbouring tokens takes a few operations for a whole chunk: apart from whitespace,
+//! the byte after a token is the next token. Two rules differ between lists and maps; their
+//! violations are reported as masks, which [`crate::event::scan`] resolves, since it knows the
+//! nesting.
 //!
 //! **Source:** Langdale and Lemire, "Parsing gigabytes of JSON per second", 2019, for the masks of
 //! quotes and escapes.
@@ -12,23 +12,23 @@ use super::Chunk;
 use super::bits::Bits;
 use super::classify::{self, Block, Classes};
 
-/// What a stretch must know of those before it.
+/// The state carried from chunk to chunk.
 #[derive(Default)]
 pub(super) struct PassState {
-    /// Whether the text is no JSON, whatever is open where.
+    /// Whether the text is invalid, independent of nesting.
     pub(super) is_invalid: bool,
-    /// Not zero once there was a control character in text.
+    /// Not zero after a control character in a string.
     pub(super) controls: u64,
-    /// Not zero once there was a byte beyond ASCII.
+    /// Not zero after a byte that is not ASCII.
     pub(super) high: u64,
     pub(super) has_escapes: bool,
-    /// Whether there was an escape in what may be a name.
+    /// Whether a possible name has an escape.
     pub(super) has_escaped_names: bool,
-    /// All ones inside of text.
+    /// All ones inside a string.
     pub(super) in_text: u64,
-    /// One if the first byte is escaped.
+    /// One if the first byte of the next chunk is escaped.
     escaped: u64,
-    /// Whether the first byte is inside of what may be a name.
+    /// Whether the next chunk begins inside a possible name.
     in_name: bool,
     scalars: Follows,
     values: Follows,
@@ -37,12 +37,12 @@ pub(super) struct PassState {
     names: Follows,
 }
 
-/// What the bytes of a stretch are by themselves.
+/// The byte classes of one chunk.
 #[derive(Default)]
 struct ChunkClasses {
-    /// Those that are not escaped.
+    /// Unescaped quotes.
     quotes: Bits,
-    /// From each opening quote up to, and without, the closing one.
+    /// From each opening quote up to, but not including, the closing one.
     inside: Bits,
     escaped: Bits,
     open: Bits,
@@ -52,19 +52,19 @@ struct ChunkClasses {
     whitespace: Bits,
 }
 
-/// The tokens of a stretch, a bit for each. They are all outside of text.
+/// The token masks of a chunk. All tokens are outside strings.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::event) struct Tokens {
     /// One of `{}[]`.
     pub(super) brackets: Bits,
     pub(super) colons: Bits,
-    /// The first bytes of numbers and words.
+    /// The first bytes of numbers and literals.
     pub(super) scalars: Bits,
-    /// In a map, breaks the rule that members have names.
+    /// Tokens that would be members without a name, if they are in a map.
     pub(super) unnamed: Bits,
 }
 
-/// The tokens of 64 bytes.
+/// The token masks of one block.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::event) struct BlockTokens {
     pub(in crate::event) brackets: u64,
@@ -74,7 +74,7 @@ pub(in crate::event) struct BlockTokens {
 }
 
 impl Tokens {
-    /// Block by block.
+    /// Iterates over the blocks.
     #[inline(always)]
     pub(in crate::event) fn blocks(&self) -> impl Iterator<Item = BlockTokens> {
         let rows = self.brackets.0.iter().zip(&self.colons.0);
@@ -88,7 +88,7 @@ impl Tokens {
     }
 }
 
-/// All that is known of a stretch.
+/// All masks of one chunk.
 pub(super) struct ChunkMasks {
     pub(super) tokens: Tokens,
     pub(super) quotes: Bits,
@@ -96,7 +96,7 @@ pub(super) struct ChunkMasks {
 }
 
 impl PassState {
-    /// Reads the next stretch.
+    /// Processes the next chunk.
     #[inline(always)]
     pub(super) fn chunk(
         &mut self,
@@ -154,7 +154,7 @@ impl PassState {
         let behind_value = self.values.of::<HAS_WHITESPACE>(text_ends | close | plain, whitespace);
         let behind_open = self.opens.of::<HAS_WHITESPACE>(open, whitespace);
         let behind_comma = self.commas.of::<HAS_WHITESPACE>(comma, whitespace);
-        // Of a map, what stands there must be a name; the text of a list harms nobody.
+        // In a map, a string at such a position must be a name; strings in a list are harmless.
         let name_places = behind_open | behind_comma;
         let (passed, in_name) = inside.plus(&(text_starts & name_places), self.in_name);
         self.in_name = in_name;
@@ -176,7 +176,7 @@ impl PassState {
         ChunkMasks { tokens, quotes, escaped }
     }
 
-    /// Which bytes stand behind a backslash that is not itself escaped.
+    /// Returns the bytes after a backslash that is not itself escaped.
     #[inline(always)]
     fn escaped(&mut self, backslash: u64) -> u64 {
         const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
@@ -184,7 +184,7 @@ impl PassState {
             return std::mem::take(&mut self.escaped);
         }
         let starts = backslash & !self.escaped;
-        // Subtracting carries through each row of backslashes, so that the bit behind it tells
+        // The subtraction carries through each run of backslashes, so that the bit after it shows
         // whether their number is even or odd.
         let ends = ((starts << 1) | ODD).wrapping_sub(starts) ^ ODD;
         let escaped = ends ^ (backslash | self.escaped);
@@ -193,12 +193,12 @@ impl PassState {
     }
 }
 
-/// Whether the first byte is behind something else than a blank.
+/// Whether the next chunk's first token follows a token of this kind.
 #[derive(Default)]
 struct Follows(bool);
 
 impl Follows {
-    /// The first bytes behind `bytes`, none of which is a blank.
+    /// Returns the first bytes after `bytes` that are not whitespace.
     #[inline(always)]
     fn of<const HAS_WHITESPACE: bool>(&mut self, bytes: Bits, whitespace: Bits) -> Bits {
         let behind = bytes.up(self.0);
@@ -206,7 +206,7 @@ impl Follows {
         if !HAS_WHITESPACE {
             return behind;
         }
-        // Adding carries through each row of blanks that begins there.
+        // The addition carries through each run of whitespace that begins there.
         let (passed, is_beyond) = whitespace.plus(&(behind & whitespace), false);
         self.0 |= is_beyond;
         (behind | passed) & !whitespace

@@ -1,22 +1,22 @@
-//! The webhook that an event entered as, carried along so that apps that asked for webhooks get it
-//! as it was.
+//! The difference between a webhook and its event, so that webhook modules get the original
+//! webhook.
 //!
-//! An event holds most members of its webhook byte for byte. What is carried is the rest: a list in
-//! the order of the webhook, in which a name stands for a member that the event has, and
-//! `[name, value]` for one that it lacks or has otherwise. For most webhooks that is the user who
-//! acted and a handful of names.
+//! An event has most members of its webhook byte for byte. The delta has the rest: a list in the
+//! order of the webhook, in which a name refers to a member of the event, and `[name, value]` is a
+//! member that the event lacks or has with another value. For most webhooks that is the acting user
+//! and a few names.
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::members::{Members, ObjectWriter};
 
-/// Header in which the companion of an event travels.
+/// Header of an event that carries its delta.
 pub const HEADER: &str = "switchyard-webhook";
-/// A longer companion is left out; the webhook is made anew from the event then.
+/// Maximum size of a delta in bytes; without one the webhook is mapped back from the event.
 const BYTES_MAX: usize = 16 * 1024;
 
-/// What it takes beside `event` to write `webhook` again; none if that is too much.
+/// Returns the delta from `event` to `webhook`; `None` if it is too large.
 #[must_use]
 pub fn encode(webhook: &Members<'_>, event: &Members<'_>) -> Option<Box<str>> {
     let mut items = String::from("[");
@@ -38,8 +38,8 @@ pub fn encode(webhook: &Members<'_>, event: &Members<'_>) -> Option<Box<str>> {
     Some(items.into())
 }
 
-/// The webhook whose companion of `event` this is, with the ids of the dynamic webhooks that it is
-/// sent for in place of any that it came with; none if the companion is none of ours.
+/// Returns the webhook for a delta and its event. `matched` (the ids of the dynamic webhooks it is
+/// sent for) replaces the ids it arrived with. `None` if the delta is invalid.
 #[must_use]
 pub fn apply(delta: &str, event: &Members<'_>, matched: Option<&str>) -> Option<String> {
     let items: Vec<&RawValue> = serde_json::from_str(delta).ok()?;
@@ -65,7 +65,7 @@ pub fn apply(delta: &str, event: &Members<'_>, matched: Option<&str>) -> Option<
     Some(webhook.finish())
 }
 
-/// The member that tells an app which of its dynamic webhooks an event matches.
+/// The member with the ids of an app's dynamic webhooks that the event matches.
 pub(super) const MATCHED: &str = "matchedWebhookIds";
 
 #[cfg(test)]
@@ -73,19 +73,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn webhook_is_written_again_byte_for_byte() {
+    fn webhook_is_restored_byte_for_byte() {
         let webhook = r#"{"timestamp":1525698237764,"webhookEvent":"x","user":{"accountId":"a"},"issue":{"id":"1", "n":1.50},"zz":null}"#;
         let event = r#"{"eventType":"avi:x","issue":{"id":"1", "n":1.50},"zz":null,"user":"b"}"#;
         let members = |text| Members::parse(text).unwrap();
-        let carried = encode(&members(webhook), &members(event)).unwrap();
-        assert!(!carried.contains("1.50"), "{carried}");
-        assert_eq!(apply(&carried, &members(event), None).as_deref(), Some(webhook));
-        let told = apply(&carried, &members(event), Some("[3,5]")).unwrap();
-        assert!(told.ends_with(r#","matchedWebhookIds":[3,5]}"#), "{told}");
+        let delta = encode(&members(webhook), &members(event)).unwrap();
+        assert!(!delta.contains("1.50"), "{delta}");
+        assert_eq!(apply(&delta, &members(event), None).as_deref(), Some(webhook));
+        let webhook = apply(&delta, &members(event), Some("[3,5]")).unwrap();
+        assert!(webhook.ends_with(r#","matchedWebhookIds":[3,5]}"#), "{webhook}");
     }
 
     #[test]
-    fn foreign_companion_and_missing_member_are_none() {
+    fn invalid_delta_and_missing_member_are_none() {
         let event = Members::parse(r#"{"a":1}"#).unwrap();
         for delta in ["", "{}", "[1]", r#"["b"]"#, r#"[["a"]]"#, "[[1,2]]"] {
             assert_eq!(apply(delta, &event, None), None, "{delta}");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn large_companion_is_left_out() {
+    fn large_delta_is_none() {
         let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(BYTES_MAX));
         let webhook = Members::parse(&long).unwrap();
         assert_eq!(encode(&webhook, &Members::default()), None);
