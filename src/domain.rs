@@ -261,7 +261,7 @@ impl OnError {
 /// How failed deliveries to an app are judged and repeated.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Profile {
+pub enum RetryProfile {
     /// Our own: the configured schedule; what no retry mends is given up at once.
     #[default]
     Router,
@@ -313,14 +313,14 @@ pub enum Handler {
         subject: Arc<str>,
     },
     /// A webhook of a Connect app.
-    Webhook(Webhook),
+    Webhook(WebhookHandler),
     /// The backend of a Forge app.
-    Remote(Box<Remote>),
+    ForgeRemote(Box<ForgeRemote>),
 }
 
 /// The backend of a Forge app, called as the vendor calls one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Remote {
+pub struct ForgeRemote {
     /// Where to post.
     pub url: url::Url,
     /// Signs every delivery, beside the invocation token.
@@ -341,7 +341,7 @@ pub struct Remote {
 
 /// Where and how a webhook is posted.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Webhook {
+pub struct WebhookHandler {
     /// The app's base URL; its path is no part of what a token covers.
     pub base: url::Url,
     /// Behind the base, or whole; may hold variables such as `{issue.key}`.

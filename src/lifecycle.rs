@@ -24,15 +24,17 @@ use crate::api::ingest::IngestState;
 use crate::api::{self, ApiState};
 use crate::bus::watch::Watch;
 use crate::bus::{
-    Connections, DeadStream, EventPublisher, FailedStream, Functions, Gate, GoneNews,
+    Connections, DeadStream, EventPublisher, FailedStream, Functions, Gate, GoneBroadcast,
     ManagedServer, ParkedStream, Pull, Room, Subjects, streams,
 };
 use crate::clock;
 use crate::config::{self, Config};
 use crate::console::{self, Console};
-use crate::delivery::http::Sender;
+use crate::delivery::http::HttpSender;
 use crate::delivery::retry::Random;
-use crate::delivery::{Directory, Dispatcher, Edges, FailedWebhooks, Guard, Presence};
+use crate::delivery::{
+    Dispatcher, EgressGuard, EndpointGoneReport, FailedWebhooks, Ports, SubscriptionDirectory,
+};
 use crate::domain::{Product, Secret, SubscriptionId};
 use crate::event::Publisher;
 use crate::matcher::{Matcher, Subscription};
@@ -48,15 +50,15 @@ const WORKERS: usize = 2;
 /// How often the heartbeat stamps and the broker's state is read.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Longest that a start waits for the registry to load.
-const LOAD_PATIENCE: Duration = Duration::from_secs(120);
+const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Answers of handlers that are or were gone that wait to be heard; more are not.
-const PRESENCE_WAITING_MAX: usize = 256;
+const GONE_REPORTS_MAX: usize = 256;
 /// How often it is seen to that signing keys rotate.
 const KEYS_INTERVAL: Duration = Duration::from_secs(600);
 
 /// What a managed broker may store besides events: parked deliveries, dead letters, the registry.
-const MANAGED_ROOM_BYTES: u64 = 16 << 30;
+const MANAGED_RESERVE_BYTES: u64 = 16 << 30;
 
 /// Whether the operator is trying things out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,14 +109,17 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let live = Live::default();
     let matcher = Arc::new(Matcher::new(config.limits.steps));
     let registry = open_registry(config, address, &connections, &matcher, &tasks, &stop).await?;
-    let guard = Arc::new(Guard::new(&config.delivery)?);
+    let guard = Arc::new(EgressGuard::new(&config.delivery)?);
     guard.forbid(own_addresses(address, &urls).await);
-    let sender = Sender::new(&config.delivery, Arc::clone(&guard))?;
+    let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?;
     call_apps(config, sender.clone(), &registry, &tasks, &stop);
-    let news = GoneNews::new(connections.outbound.client.clone(), &subjects);
-    let (presence, heard) = mpsc::channel(PRESENCE_WAITING_MAX);
-    let (retiring, stopped) = (gone::retire(Arc::clone(&registry), news, heard), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(retiring).await });
+    let broadcast = GoneBroadcast::new(connections.outbound.client.clone(), &subjects);
+    let (gone_reports, gone_receiver) = mpsc::channel(GONE_REPORTS_MAX);
+    let (disabling, stopped) = (
+        gone::disable_modules_with_gone_handlers(Arc::clone(&registry), broadcast, gone_receiver),
+        stop.clone(),
+    );
+    tasks.spawn(async move { stopped.run_until_cancelled(disabling).await });
 
     let (gate, room) = (Arc::new(Gate::default()), Arc::new(Room::new(config.delivery.parked_max)));
     let outbound = connections.outbound.clone();
@@ -122,9 +127,9 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         Arc::new(EventPublisher::new(outbound, subjects.clone(), Arc::clone(&gate)));
     let control = connections.control.clone();
     let watch = Watch::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
-    let edges = edges(&connections, &subjects, room, &registry, presence);
+    let ports = ports(&connections, &subjects, room, &registry, gone_reports);
     let random = Random::from_system();
-    let dispatcher = Dispatcher::new(&config.delivery, sender, edges, random, live.clone());
+    let dispatcher = Dispatcher::new(&config.delivery, sender, ports, random, live.clone());
     let router = Arc::new(Router::new(
         config,
         Arc::clone(&matcher),
@@ -152,7 +157,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let app = parts.listener(config, mode);
 
     spawn_server(&tasks, listener, app, &stop);
-    tasks.spawn(beat(Arc::clone(&health), connections.clone(), metrics, stop.clone()));
+    tasks.spawn(run_heartbeat(Arc::clone(&health), connections.clone(), metrics, stop.clone()));
     let watching = stop.clone();
     tasks.spawn(async move { watching.run_until_cancelled(watch.run()).await });
     tasks.spawn(router.run(pulls, due));
@@ -199,7 +204,7 @@ impl Running {
 struct Parts {
     registry: Arc<Registry>,
     matcher: Arc<Matcher>,
-    guard: Arc<Guard>,
+    guard: Arc<EgressGuard>,
     failed_webhooks: Arc<dyn FailedWebhooks>,
     publisher: Arc<dyn Publisher>,
     live: Live,
@@ -249,7 +254,7 @@ async fn broker(config: &Config) -> anyhow::Result<(Option<ManagedServer>, Vec<S
         return Ok((None, config.nats.url.clone()));
     }
     let events = u64::try_from(config.events.max_bytes).unwrap_or_default();
-    let file_bytes = events.saturating_add(MANAGED_ROOM_BYTES);
+    let file_bytes = events.saturating_add(MANAGED_RESERVE_BYTES);
     let candidates: Vec<PathBuf> = config::nats_server_candidates();
     let server = ManagedServer::start(&config.nats.data_dir, &candidates, file_bytes).await?;
     let urls = vec![server.url().to_owned()];
@@ -291,29 +296,29 @@ async fn open_registry(
     let registry = Arc::new(Registry::new(Arc::new(store), Arc::clone(matcher), settings));
     let (running, stopped) = (Arc::clone(&registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(running.run()).await });
-    tokio::time::timeout(LOAD_PATIENCE, registry.until_ready())
+    tokio::time::timeout(LOAD_TIMEOUT, registry.until_ready())
         .await
-        .with_context(|| format!("the registry did not load within {LOAD_PATIENCE:?}"))?;
+        .with_context(|| format!("the registry did not load within {LOAD_TIMEOUT:?}"))?;
     registry.keep_signing_keys().await.context("signing keys")?;
     let (keeper, stopped) = (Arc::clone(&registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(keep_keys(keeper)).await });
     Ok(registry)
 }
 
-fn edges(
+fn ports(
     connections: &Connections,
     subjects: &Subjects,
     room: Arc<Room>,
     registry: &Registry,
-    presence: mpsc::Sender<Presence>,
-) -> Edges {
+    gone_reports: mpsc::Sender<EndpointGoneReport>,
+) -> Ports {
     let outbound = &connections.outbound;
-    Edges {
+    Ports {
         functions: Arc::new(Functions::new(outbound.client.clone())),
         parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room)),
         dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
         keys: Arc::clone(registry.keys()),
-        presence,
+        gone_reports,
     }
 }
 
@@ -362,7 +367,7 @@ fn hours_ms(hours: u32) -> i64 {
 /// Gives the registry its way to apps, and has it do what it does unasked.
 fn call_apps(
     config: &Config,
-    sender: Sender,
+    sender: HttpSender,
     registry: &Arc<Registry>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
@@ -412,7 +417,7 @@ fn spawn_server(
 }
 
 /// Shows that the scheduler runs and whether the broker is there.
-async fn beat(
+async fn run_heartbeat(
     health: Arc<Health>,
     connections: Connections,
     metrics: PrometheusHandle,
@@ -430,7 +435,7 @@ async fn beat(
 /// The registry as deliveries that wait know it.
 struct LiveSubscriptions(Arc<Registry>);
 
-impl Directory for LiveSubscriptions {
+impl SubscriptionDirectory for LiveSubscriptions {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         self.0.subscription(id)
     }

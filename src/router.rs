@@ -18,10 +18,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::config::Config;
-use crate::delivery::dead_letter::{Cause, DeadLetter};
-use crate::delivery::outcome::DeadReason;
-use crate::delivery::parking::{Fired, Malformed};
-use crate::delivery::{self, Delivery, Directory, Dispatcher, Due, Occurrence};
+use crate::delivery::dead_letter::{DeadLetter, DeadLetterCause};
+use crate::delivery::outcome::DeadLetterReason;
+use crate::delivery::parking::{MalformedRecord, ParkedDelivery};
+use crate::delivery::{
+    self, Delivery, Dispatcher, PlannedDelivery, PreparedEvent, SubscriptionDirectory,
+};
 use crate::event::metrics::{InputMetrics, decode_error};
 use crate::event::{DecodeError, Decoder, Event, Heading, Incoming, Source};
 use crate::matcher::metrics::{self as matching, MatchMetrics};
@@ -39,25 +41,25 @@ const PROGRESS_INTERVAL_MAX: Duration = Duration::from_secs(5);
 /// How long running attempts may go on once the router stops.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
 /// How often idle lanes are looked for.
-const TIDY_INTERVAL: Duration = Duration::from_secs(10);
+const EVICTION_INTERVAL: Duration = Duration::from_secs(10);
 /// Share of the bounds on events in flight that fired records have on top, for themselves: they
 /// must go on when events wait for room in the parking stream.
-const DUE_SHARE: usize = 4;
+const PARKED_SHARE: usize = 4;
 
 /// Routes events. Shared by its workers and tasks.
 pub struct Router {
     matcher: Arc<Matcher>,
     dispatcher: Arc<Dispatcher>,
-    directory: Arc<dyn Directory>,
-    events: Budget,
-    due: Budget,
+    directory: Arc<dyn SubscriptionDirectory>,
+    events: InFlightLimit,
+    parked: InFlightLimit,
     deliveries: Semaphore,
     deliver_max: i64,
     progress_interval: Duration,
     /// As long as a hold-up can make the broker hand out events again, in milliseconds.
-    hold_up_ms: i64,
+    backpressure_grace_ms: i64,
     /// When workers last waited for room, milliseconds since the epoch.
-    held_up_at: AtomicI64,
+    last_backpressure_at: AtomicI64,
     failure_log: LogBudget,
     live: Live,
     event_bytes_max: usize,
@@ -75,7 +77,7 @@ impl Router {
         config: &Config,
         matcher: Arc<Matcher>,
         dispatcher: Arc<Dispatcher>,
-        directory: Arc<dyn Directory>,
+        directory: Arc<dyn SubscriptionDirectory>,
         live: Live,
         stop: CancellationToken,
     ) -> Self {
@@ -85,17 +87,18 @@ impl Router {
             matcher,
             dispatcher,
             directory,
-            events: Budget::new(config.in_flight_max, config.in_flight_bytes_max),
-            due: Budget::new(
-                config.in_flight_max.div_ceil(DUE_SHARE),
-                config.in_flight_bytes_max.div_ceil(DUE_SHARE),
+            events: InFlightLimit::new(config.in_flight_max, config.in_flight_bytes_max),
+            parked: InFlightLimit::new(
+                config.in_flight_max.div_ceil(PARKED_SHARE),
+                config.in_flight_bytes_max.div_ceil(PARKED_SHARE),
             ),
             deliveries: Semaphore::new(DELIVERIES_MAX),
             deliver_max: config.deliver_max,
             progress_interval: PROGRESS_INTERVAL_MAX
                 .min(Duration::from_secs(config.ack_wait_s) / 3),
-            hold_up_ms: ack_wait_ms.saturating_mul(config.deliver_max.max(1).saturating_add(1)),
-            held_up_at: AtomicI64::new(i64::MIN),
+            backpressure_grace_ms: ack_wait_ms
+                .saturating_mul(config.deliver_max.max(1).saturating_add(1)),
+            last_backpressure_at: AtomicI64::new(i64::MIN),
             failure_log: LogBudget::default(),
             live,
             event_bytes_max,
@@ -115,7 +118,7 @@ impl Router {
             workers.spawn(Arc::clone(&self).route(source));
         }
         workers.spawn(Arc::clone(&self).resume(due));
-        workers.spawn(Arc::clone(&self).tidy());
+        workers.spawn(Arc::clone(&self).evict_idle_lanes());
         while let Some(ended) = workers.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "a worker of the router crashed; stopping");
@@ -132,29 +135,29 @@ impl Router {
 
     /// One worker: event after event.
     async fn route<S: Source>(self: Arc<Self>, mut source: S) {
-        let mut desk = self.new_desk();
+        let mut worker = self.new_worker_state();
         while let Some(message) = self.next(&mut source).await {
-            desk.metrics.count(&message);
-            let work = match self.examine(&mut desk, &message) {
+            worker.metrics.count(&message);
+            let work = match self.examine(&mut worker, &message) {
                 Examined::Work(work) => work,
                 Examined::Unmatched => {
                     message.ack().await;
-                    desk.metrics.unmatched.increment(1);
+                    worker.metrics.unmatched.increment(1);
                     continue;
                 }
                 Examined::Crashed => continue,
             };
-            let Some(permit) = self.permit(&mut source, &message, &self.events).await else {
+            let Some(permit) = self.acquire(&mut source, &message, &self.events).await else {
                 message.release().await;
                 break;
             };
             let acked = match &work {
-                Work::Deliver { .. } => desk.metrics.matched.clone(),
-                Work::PutAside { .. } => desk.metrics.poison.clone(),
+                Work::Deliver { .. } => worker.metrics.matched.clone(),
+                Work::DeadLetter { .. } => worker.metrics.poison.clone(),
             };
             let router = Arc::clone(&self);
             self.tasks.spawn(async move {
-                if router.keep(&message, router.carry_out(&message, work)).await {
+                if router.settle_then_ack(&message, router.execute(&message, work)).await {
                     acked.increment(1);
                 }
                 drop(permit);
@@ -162,15 +165,17 @@ impl Router {
         }
     }
 
-    async fn carry_out<M: Incoming>(&self, message: &M, work: Work) {
+    async fn execute<M: Incoming>(&self, message: &M, work: Work) {
         match work {
-            Work::Deliver { occurrence, matches } => self.deliver_all(&occurrence, matches).await,
-            Work::PutAside { reason, error } => self.put_aside(message, &reason, &error).await,
+            Work::Deliver { prepared, matches } => self.deliver_all(&prepared, matches).await,
+            Work::DeadLetter { reason, error } => {
+                self.dead_letter_event(message, &reason, &error).await
+            }
         }
     }
 
-    fn new_desk(&self) -> Desk {
-        Desk {
+    fn new_worker_state(&self) -> WorkerState {
+        WorkerState {
             decoder: Decoder::new(self.event_bytes_max, self.trust_body_self),
             scratch: Scratch::default(),
             metrics: InputMetrics::default(),
@@ -190,64 +195,64 @@ impl Router {
         }
     }
 
-    /// Waits for room in `budget`; none once the router stops.
-    async fn permit<S: Source>(
+    /// Waits for room in `limit`; none once the router stops.
+    async fn acquire<S: Source>(
         &self,
         source: &mut S,
         message: &S::Message,
-        budget: &Budget,
-    ) -> Option<Permit> {
+        limit: &InFlightLimit,
+    ) -> Option<InFlightPermit> {
         let bytes = message.payload().len();
-        if let Some(permit) = budget.try_take(bytes) {
+        if let Some(permit) = limit.try_take(bytes) {
             return Some(permit);
         }
         let permit = tokio::select! {
-            permit = budget.take(bytes) => permit,
-            () = self.keep_open(message) => None,
+            permit = limit.take(bytes) => permit,
+            () = self.extend_deadline(message) => None,
             () = source.hold() => None,
             () = self.stop.cancelled() => None,
         };
-        self.held_up_at.store(clock::now_ms(), Relaxed);
+        self.last_backpressure_at.store(clock::now_ms(), Relaxed);
         permit
     }
 
     /// Decodes and matches. A panic in there costs the event one of its redeliveries, nothing else.
-    fn examine<M: Incoming>(&self, desk: &mut Desk, message: &M) -> Examined {
+    fn examine<M: Incoming>(&self, worker: &mut WorkerState, message: &M) -> Examined {
         if self.is_poison(message.delivered()) {
-            return Examined::Work(Work::PutAside {
-                reason: DeadReason::Poison("crash"),
+            return Examined::Work(Work::DeadLetter {
+                reason: DeadLetterReason::Poison("crash"),
                 error: format!("handed out {} times without an end", message.delivered()),
             });
         }
-        let examined = catch_unwind(AssertUnwindSafe(|| self.decode_and_match(desk, message)));
+        let examined = catch_unwind(AssertUnwindSafe(|| self.decode_and_match(worker, message)));
         examined.unwrap_or_else(|_| {
             tracing::error!(sequence = message.sequence(), "crashed on an event; left for later");
-            *desk = self.new_desk();
+            *worker = self.new_worker_state();
             Examined::Crashed
         })
     }
 
-    fn decode_and_match<M: Incoming>(&self, desk: &mut Desk, message: &M) -> Examined {
+    fn decode_and_match<M: Incoming>(&self, worker: &mut WorkerState, message: &M) -> Examined {
         let (subject, headers) = (message.subject(), message.headers());
         let wants = |heading: Heading<'_>| self.matcher.listens(heading);
         let (body, sequence) = (message.payload(), message.sequence());
-        let arrival = match desk.decoder.receive(subject, headers, body, sequence, wants) {
+        let arrival = match worker.decoder.receive(subject, headers, body, sequence, wants) {
             Ok(arrival) => arrival,
             Err(error) => return Examined::unreadable(&error),
         };
         let heading = arrival.heading();
-        desk.metrics.count_type(heading.event_type);
+        worker.metrics.count_type(heading.event_type);
         let started = clock::tick();
         let mut nothing = Matches::default();
         let outcome = match arrival.is_wanted() {
-            true => self.matcher.matches(heading, &desk.decoder, &mut desk.scratch),
+            true => self.matcher.matches(heading, &worker.decoder, &mut worker.scratch),
             false => &mut nothing,
         };
-        desk.matching.count(heading.event_type, outcome, clock::since(started));
+        worker.matching.count(heading.event_type, outcome, clock::since(started));
         if outcome.is_empty() && outcome.failures.is_empty() && !self.live.is_watched() {
             return Examined::Unmatched;
         }
-        let matches = outcome.take(heading, &desk.decoder);
+        let matches = outcome.take(heading, &worker.decoder);
         let event = arrival.into_event();
         self.live.tell(|| routed(&event, &matches, outcome));
         for failure in &outcome.failures {
@@ -256,10 +261,8 @@ impl Router {
         if matches.is_empty() {
             return Examined::Unmatched;
         }
-        match Occurrence::decoded(event, &desk.decoder) {
-            Ok(occurrence) => {
-                Examined::Work(Work::Deliver { occurrence: Arc::new(occurrence), matches })
-            }
+        match PreparedEvent::decoded(event, &worker.decoder) {
+            Ok(prepared) => Examined::Work(Work::Deliver { prepared: Arc::new(prepared), matches }),
             Err(error) => Examined::unreadable(&DecodeError::Schema { reason: error.to_string() }),
         }
     }
@@ -268,23 +271,24 @@ impl Router {
     /// also come from hold-ups, when pulled events wait in memory past their deadline: after one,
     /// no event is blamed until its redeliveries have had time to pass.
     fn is_poison(&self, delivered: i64) -> bool {
-        let since_hold_up = clock::now_ms().saturating_sub(self.held_up_at.load(Relaxed));
-        delivered > self.deliver_max && since_hold_up > self.hold_up_ms
+        let since_backpressure =
+            clock::now_ms().saturating_sub(self.last_backpressure_at.load(Relaxed));
+        delivered > self.deliver_max && since_backpressure > self.backpressure_grace_ms
     }
 
     /// Ends when every delivery of the event is accounted for.
-    async fn deliver_all(&self, occurrence: &Arc<Occurrence>, matches: Vec<Match>) {
+    async fn deliver_all(&self, prepared: &Arc<PreparedEvent>, matches: Vec<Match>) {
         let (started, now) = (clock::tick(), clock::now());
-        let deliver = async |due: Due| {
+        let deliver = async |due: PlannedDelivery| {
             // Closed never, so that a failure only means that the bound is not kept.
             let _slot = self.deliveries.acquire().await;
             let late = clock::since(started) >= EVENT_WORK_MAX;
-            let patience = if late { Duration::ZERO } else { self.dispatcher.park_after() };
-            let delivery = Delivery::plan(due, occurrence, now);
+            let queue_timeout = if late { Duration::ZERO } else { self.dispatcher.park_after() };
+            let delivery = Delivery::plan(due, prepared, now);
             // Boxed, so that one that waits for its slot takes next to nothing.
-            Box::pin(self.dispatcher.deliver(delivery, patience)).await
+            Box::pin(self.dispatcher.deliver(delivery, queue_timeout)).await
         };
-        let mut due = delivery::due(matches);
+        let mut due = delivery::coalesce(matches);
         // A single delivery takes no set of futures.
         if due.len() <= 1 {
             if let Some(only) = due.pop() {
@@ -300,18 +304,27 @@ impl Router {
     }
 
     /// Keeps the bytes of an event that cannot be worked on.
-    async fn put_aside<M: Incoming>(&self, message: &M, reason: &DeadReason, error: &str) {
-        let cause = Cause { reason, stage: "decode", error };
+    async fn dead_letter_event<M: Incoming>(
+        &self,
+        message: &M,
+        reason: &DeadLetterReason,
+        error: &str,
+    ) {
+        let cause = DeadLetterCause { reason, stage: "decode", error };
         let (subject, headers) = (message.subject(), message.headers());
         let body = message.payload();
         let letter = DeadLetter::of_event(subject, headers, body, message.sequence(), &cause);
         tracing::warn!(sequence = message.sequence(), reason = %reason.text(), error, "event put aside");
-        self.dispatcher.bury_event(letter, reason).await;
+        self.dispatcher.store_dead_letter(letter, reason).await;
     }
 
     /// Holds on to a message while `work` goes on, and acknowledges it at the end. False if the
     /// work was abandoned; then the message is given back.
-    async fn keep<M: Incoming>(&self, message: &M, work: impl Future<Output = ()>) -> bool {
+    async fn settle_then_ack<M: Incoming>(
+        &self,
+        message: &M,
+        work: impl Future<Output = ()>,
+    ) -> bool {
         tokio::select! {
             biased;
             () = work => {}
@@ -319,14 +332,14 @@ impl Router {
                 message.release().await;
                 return false;
             }
-            () = self.keep_open(message) => {}
+            () = self.extend_deadline(message) => {}
         }
         message.ack().await;
         true
     }
 
     /// Moves the deadline of a message, again and again. Never ends.
-    async fn keep_open<M: Incoming>(&self, message: &M) {
+    async fn extend_deadline<M: Incoming>(&self, message: &M) {
         loop {
             tokio::time::sleep(self.progress_interval).await;
             message.in_progress().await;
@@ -336,13 +349,13 @@ impl Router {
     /// Goes on with parked records as they fire.
     async fn resume<S: Source>(self: Arc<Self>, mut source: S) {
         while let Some(message) = self.next(&mut source).await {
-            let Some(permit) = self.permit(&mut source, &message, &self.due).await else {
+            let Some(permit) = self.acquire(&mut source, &message, &self.parked).await else {
                 message.release().await;
                 break;
             };
             let router = Arc::clone(&self);
             self.tasks.spawn(async move {
-                router.keep(&message, router.resume_one(&message)).await;
+                router.settle_then_ack(&message, router.resume_one(&message)).await;
                 drop(permit);
             });
         }
@@ -357,31 +370,31 @@ impl Router {
                 self.dispatcher.drop_by_policy();
             }
             Err(malformed) => {
-                let (reason, error) = (DeadReason::Poison("schema"), malformed.to_string());
-                let cause = Cause { reason: &reason, stage: "parking", error: &error };
+                let (reason, error) = (DeadLetterReason::Poison("schema"), malformed.to_string());
+                let cause = DeadLetterCause { reason: &reason, stage: "parking", error: &error };
                 let letter = DeadLetter::of_record(message.payload(), message.sequence(), &cause);
-                self.dispatcher.bury_event(letter, &reason).await;
+                self.dispatcher.store_dead_letter(letter, &reason).await;
             }
         }
     }
 
     /// The delivery of a fired record; none if its subscription is gone.
-    fn read_back<M: Incoming>(&self, message: &M) -> Result<Option<Delivery>, Malformed> {
-        let fired = Fired::read(message.headers(), message.payload())?;
-        let mut live = fired.subscriptions.iter().filter_map(|id| self.directory.find(id));
+    fn read_back<M: Incoming>(&self, message: &M) -> Result<Option<Delivery>, MalformedRecord> {
+        let parked = ParkedDelivery::read(message.headers(), message.payload())?;
+        let mut live = parked.subscriptions.iter().filter_map(|id| self.directory.find(id));
         match live.next() {
             Some(subscription) => {
-                let also = live.collect();
-                fired.resume(subscription, also).map(Some)
+                let coalesced_with = live.collect();
+                parked.resume(subscription, coalesced_with).map(Some)
             }
             None => Ok(None),
         }
     }
 
-    async fn tidy(self: Arc<Self>) {
+    async fn evict_idle_lanes(self: Arc<Self>) {
         while !self.stop.is_cancelled() {
             tokio::select! {
-                () = tokio::time::sleep(TIDY_INTERVAL) => self.dispatcher.tidy(),
+                () = tokio::time::sleep(EVICTION_INTERVAL) => self.dispatcher.evict_idle_lanes(),
                 () = self.stop.cancelled() => {}
             }
         }
@@ -418,7 +431,7 @@ fn routed(event: &Event, matches: &[Match], outcome: &Matches) -> Notice {
 }
 
 /// What one worker reuses from event to event.
-struct Desk {
+struct WorkerState {
     decoder: Decoder,
     scratch: Scratch,
     metrics: InputMetrics,
@@ -437,32 +450,32 @@ enum Examined {
 
 /// What is to be done for an event before it is acknowledged.
 enum Work {
-    Deliver { occurrence: Arc<Occurrence>, matches: Vec<Match> },
-    PutAside { reason: DeadReason, error: String },
+    Deliver { prepared: Arc<PreparedEvent>, matches: Vec<Match> },
+    DeadLetter { reason: DeadLetterReason, error: String },
 }
 
 impl Examined {
     fn unreadable(error: &DecodeError) -> Self {
         decode_error(error.label());
-        let reason = DeadReason::Poison(error.label());
-        Self::Work(Work::PutAside { reason, error: error.to_string() })
+        let reason = DeadLetterReason::Poison(error.label());
+        Self::Work(Work::DeadLetter { reason, error: error.to_string() })
     }
 }
 
 /// A bound on messages in flight, by number and by size.
-struct Budget {
+struct InFlightLimit {
     messages: Arc<Semaphore>,
     kib: Arc<Semaphore>,
     kib_max: u32,
 }
 
-/// A share of a [`Budget`]; given back when dropped.
-struct Permit {
+/// A share of a [`InFlightLimit`]; given back when dropped.
+struct InFlightPermit {
     _message: OwnedSemaphorePermit,
     _kib: OwnedSemaphorePermit,
 }
 
-impl Budget {
+impl InFlightLimit {
     fn new(messages: usize, bytes: usize) -> Self {
         let kib_max = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).max(1);
         Self {
@@ -472,20 +485,20 @@ impl Budget {
         }
     }
 
-    fn try_take(&self, bytes: usize) -> Option<Permit> {
+    fn try_take(&self, bytes: usize) -> Option<InFlightPermit> {
         let message = Arc::clone(&self.messages).try_acquire_owned().ok()?;
-        let kib = Arc::clone(&self.kib).try_acquire_many_owned(self.kib_of(bytes)).ok()?;
-        Some(Permit { _message: message, _kib: kib })
+        let kib = Arc::clone(&self.kib).try_acquire_many_owned(self.kib_for(bytes)).ok()?;
+        Some(InFlightPermit { _message: message, _kib: kib })
     }
 
-    async fn take(&self, bytes: usize) -> Option<Permit> {
+    async fn take(&self, bytes: usize) -> Option<InFlightPermit> {
         let message = Arc::clone(&self.messages).acquire_owned().await.ok()?;
-        let kib = Arc::clone(&self.kib).acquire_many_owned(self.kib_of(bytes)).await.ok()?;
-        Some(Permit { _message: message, _kib: kib })
+        let kib = Arc::clone(&self.kib).acquire_many_owned(self.kib_for(bytes)).await.ok()?;
+        Some(InFlightPermit { _message: message, _kib: kib })
     }
 
     /// What a message takes; one larger than all there is takes all there is.
-    fn kib_of(&self, bytes: usize) -> u32 {
+    fn kib_for(&self, bytes: usize) -> u32 {
         u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(self.kib_max)
     }
 }

@@ -7,7 +7,7 @@ use super::connect::Jet;
 use super::headers;
 use super::store::{self, Parcel};
 use super::subjects::Subjects;
-use crate::delivery::dead_letter::Kind;
+use crate::delivery::dead_letter::DeadLetterKind;
 use crate::delivery::{DeadLetter, DeadLetterBox};
 
 /// Says that the body was too large to be kept; the event stream holds it at the sequence given.
@@ -44,15 +44,19 @@ impl DeadStream {
 impl DeadLetterBox for DeadStream {
     fn put(&self, letter: DeadLetter) -> BoxFuture<'_, ()> {
         let subject = match &letter.kind {
-            Kind::Event { subject } => self.subjects.dead_event(self.subjects.site_of(subject)),
-            Kind::Delivery { app, installation } => self.subjects.dead_delivery(app, installation),
-            Kind::Record => self.subjects.dead_record(),
+            DeadLetterKind::Event { subject } => {
+                self.subjects.dead_event(self.subjects.site_of(subject))
+            }
+            DeadLetterKind::Delivery { app, installation } => {
+                self.subjects.dead_delivery(app, installation)
+            }
+            DeadLetterKind::Record => self.subjects.dead_record(),
         };
         Box::pin(self.store(Parcel {
             stream: "dlq",
             subject,
             message_id: letter.message_id,
-            headers: headers::write(&letter.fields),
+            headers: headers::write(&letter.headers),
             body: letter.body,
         }))
     }

@@ -6,19 +6,19 @@ use async_nats::{Client, SubscribeError};
 use futures_util::{Stream, StreamExt};
 
 use super::subjects::Subjects;
-use crate::delivery::Presence;
+use crate::delivery::EndpointGoneReport;
 use crate::domain::SubscriptionId;
 
 /// Tells the other replicas, and hears what they tell.
 #[derive(Clone, Debug)]
-pub struct GoneNews {
+pub struct GoneBroadcast {
     client: Client,
     subject: String,
     /// Tells our own words from those of others.
     origin: String,
 }
 
-impl GoneNews {
+impl GoneBroadcast {
     /// Speaks over `client`.
     #[must_use]
     pub fn new(client: Client, subjects: &Subjects) -> Self {
@@ -27,7 +27,7 @@ impl GoneNews {
     }
 
     /// Tells the others.
-    pub async fn tell(&self, presence: &Presence) {
+    pub async fn tell(&self, presence: &EndpointGoneReport) {
         let said = if presence.is_gone { "gone" } else { "here" };
         let text = format!("{} {said} {}", self.origin, presence.id);
         if let Err(error) = self.client.publish(self.subject.clone(), text.into()).await {
@@ -39,7 +39,9 @@ impl GoneNews {
     ///
     /// # Errors
     /// The connection is closed for good.
-    pub async fn others(&self) -> Result<impl Stream<Item = Presence> + use<>, SubscribeError> {
+    pub async fn others(
+        &self,
+    ) -> Result<impl Stream<Item = EndpointGoneReport> + use<>, SubscribeError> {
         let origin = self.origin.clone();
         let messages = self.client.subscribe(self.subject.clone()).await?;
         Ok(messages.filter_map(move |message| {
@@ -50,7 +52,7 @@ impl GoneNews {
 }
 
 /// What another replica than `origin` told.
-fn read(text: &str, origin: &str) -> Option<Presence> {
+fn read(text: &str, origin: &str) -> Option<EndpointGoneReport> {
     let (_, said) = text.split_once(' ').filter(|(from, _)| *from != origin)?;
     let (said, id) = said.split_once(' ')?;
     let is_gone = match said {
@@ -58,7 +60,7 @@ fn read(text: &str, origin: &str) -> Option<Presence> {
         "here" => false,
         _ => return None,
     };
-    Some(Presence { id: SubscriptionId::parse(id)?, is_gone })
+    Some(EndpointGoneReport { id: SubscriptionId::parse(id)?, is_gone })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 use async_nats::HeaderMap;
 
-use crate::delivery::Fields;
+use crate::delivery::HeaderList;
 use crate::event::Headers;
 
 /// The headers of a received message, values as they were sent.
@@ -32,7 +32,7 @@ impl Headers for MessageHeaders {
 
 /// Writes headers, encoding values.
 #[must_use]
-pub fn write(fields: &Fields) -> HeaderMap {
+pub fn write(fields: &HeaderList) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
         headers.insert(*name, encode(value).as_str());

@@ -26,7 +26,7 @@ pub use consume::Pull;
 pub use dead_letters::DeadStream;
 pub use failed::FailedStream;
 pub use functions::Functions;
-pub use gone::GoneNews;
+pub use gone::GoneBroadcast;
 pub use managed::{ManagedError, ManagedServer};
 pub use parking::{ParkedStream, Room};
 pub use publish::{EventPublisher, Gate};

@@ -13,7 +13,7 @@ use super::headers;
 use super::store::{self, Parcel};
 use super::subjects::Subjects;
 use crate::delivery::ParkingLot;
-use crate::delivery::parking::{Record, TooLarge};
+use crate::delivery::parking::{ParkedRecord, RecordTooLarge};
 
 /// Pause between two looks at a parking stream that is full.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
@@ -60,11 +60,11 @@ impl ParkedStream {
 
     /// A delivery that is parked again needs no room: it had its place already, and to make it
     /// wait would keep a full stream from ever getting emptier.
-    async fn store(&self, parcel: Parcel, again: bool) -> Result<(), TooLarge> {
+    async fn store(&self, parcel: Parcel, again: bool) -> Result<(), RecordTooLarge> {
         while !again && self.room.is_full() {
             tokio::time::sleep(FULL_PAUSE).await;
         }
-        store::until_stored(&self.jet, &parcel).await.map_err(|_| TooLarge)?;
+        store::until_stored(&self.jet, &parcel).await.map_err(|_| RecordTooLarge)?;
         if !again {
             self.room.parked.fetch_add(1, Relaxed);
         }
@@ -73,8 +73,8 @@ impl ParkedStream {
 }
 
 impl ParkingLot for ParkedStream {
-    fn park(&self, record: Record) -> BoxFuture<'_, Result<(), TooLarge>> {
-        let mut headers = headers::write(&record.fields);
+    fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), RecordTooLarge>> {
+        let mut headers = headers::write(&record.headers);
         headers.insert("Nats-Schedule", format!("@at {}", at_ms(record.due)).as_str());
         headers.insert("Nats-Schedule-Target", self.subjects.due(&record.app).as_str());
         let parcel = Parcel {
@@ -84,7 +84,7 @@ impl ParkingLot for ParkedStream {
             headers,
             body: record.body,
         };
-        Box::pin(self.store(parcel, record.again))
+        Box::pin(self.store(parcel, record.is_repark))
     }
 }
 

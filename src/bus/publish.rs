@@ -13,7 +13,7 @@ use super::headers;
 use super::store::{self, Parcel};
 use super::subjects::Subjects;
 use crate::clock;
-use crate::delivery::Fields;
+use crate::delivery::HeaderList;
 use crate::event::webhook::original;
 use crate::event::{Envelope, PublishError, Published, Publisher};
 
@@ -105,7 +105,7 @@ fn product(envelope: &Envelope) -> &'static str {
 
 /// **Source:** CloudEvents 1.0.2, required attributes; ours are the extensions `cloudid` and
 /// `originapp`.
-fn fields(envelope: &Envelope) -> Fields {
+fn fields(envelope: &Envelope) -> HeaderList {
     let cloud_id = envelope.cloud_id.as_str();
     let mut fields = vec![
         ("ce-specversion", "1.0".to_owned()),

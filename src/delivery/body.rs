@@ -33,7 +33,7 @@ impl NotAnObject {
 
 /// An event object as the runs of its text that every delivery copies.
 #[derive(Clone, Debug)]
-pub struct Template {
+pub struct BodyTemplate {
     body: Bytes,
     runs: Vec<Run>,
     /// Members that the publisher left out, ready to be appended.
@@ -51,7 +51,7 @@ struct Run {
 
 /// What differs from one delivery of an event to the other.
 #[derive(Clone, Copy, Debug)]
-pub struct Particulars<'a> {
+pub struct DeliveryContext<'a> {
     /// Whose delivery.
     pub subscription: &'a SubscriptionId,
     /// Whether the app itself caused the event.
@@ -75,7 +75,7 @@ pub struct RetryContext<'a> {
     pub data: Option<&'a str>,
 }
 
-impl Template {
+impl BodyTemplate {
     /// Takes the body of `event` apart.
     ///
     /// # Errors
@@ -103,9 +103,9 @@ impl Template {
 
     /// Writes the body of one delivery.
     #[must_use]
-    pub fn render(&self, particulars: &Particulars<'_>) -> Bytes {
+    pub fn render(&self, context: &DeliveryContext<'_>) -> Bytes {
         let mut out = Object::with_capacity(self.body.len() + ROOM_FOR_OWN);
-        let include = particulars.include_fields;
+        let include = context.include_fields;
         for run in &self.runs {
             match &run.issue {
                 Some(issue) if !include.is_empty() => {
@@ -115,14 +115,14 @@ impl Template {
             }
         }
         out.put_raw(self.missing.as_bytes());
-        out.put("selfGenerated", if particulars.self_generated { b"true" } else { b"false" });
-        let key = quoted(particulars.subscription.key.as_str());
-        let context = format!(r#"{{"cloudId":{},"moduleKey":{key}}}"#, self.cloud_id);
-        out.put("context", context.as_bytes());
-        if let Some(retry) = particulars.retry {
+        out.put("selfGenerated", if context.self_generated { b"true" } else { b"false" });
+        let key = quoted(context.subscription.key.as_str());
+        let ours = format!(r#"{{"cloudId":{},"moduleKey":{key}}}"#, self.cloud_id);
+        out.put("context", ours.as_bytes());
+        if let Some(retry) = context.retry {
             out.put("retryContext", retry.to_json().as_bytes());
         }
-        if let Some(json) = particulars.filter_error.and_then(|e| serde_json::to_vec(e).ok()) {
+        if let Some(json) = context.filter_error.and_then(|e| serde_json::to_vec(e).ok()) {
             out.put("filterError", &json);
         }
         out.finish()
@@ -287,8 +287,8 @@ mod tests {
         SubscriptionId { installation: "i".into(), key: "k".into() }
     }
 
-    fn plain(subscription: &SubscriptionId) -> Particulars<'_> {
-        Particulars {
+    fn plain(subscription: &SubscriptionId) -> DeliveryContext<'_> {
+        DeliveryContext {
             subscription,
             self_generated: false,
             filter_error: None,
@@ -297,8 +297,8 @@ mod tests {
         }
     }
 
-    fn text(body: &str, particulars: &Particulars<'_>) -> String {
-        let bytes = Template::of(&event(body)).unwrap().render(particulars);
+    fn text(body: &str, context: &DeliveryContext<'_>) -> String {
+        let bytes = BodyTemplate::of(&event(body)).unwrap().render(context);
         String::from_utf8(bytes.to_vec()).unwrap()
     }
 
@@ -336,13 +336,13 @@ mod tests {
         let error =
             FilterError { kind: "type".into(), message: "m".into(), offset: 3, line: 1, column: 4 };
         let retry = RetryContext { count: 2, reason: "TIMEOUT_ERROR", data: Some(r#"{"n":1}"#) };
-        let particulars = Particulars {
+        let context = DeliveryContext {
             filter_error: Some(&error),
             retry: Some(retry),
             self_generated: true,
             ..plain(&id)
         };
-        let value: Value = serde_json::from_str(&text("{}", &particulars)).unwrap();
+        let value: Value = serde_json::from_str(&text("{}", &context)).unwrap();
         assert_eq!(
             value["retryContext"],
             json!({"retryCount": 2, "retryReason": "TIMEOUT_ERROR", "retryData": {"n": 1}})
@@ -355,9 +355,9 @@ mod tests {
     fn keeps_only_the_fields_asked_for() {
         let id = subscription();
         let include: [Box<str>; 2] = ["summary".into(), "priority".into()];
-        let particulars = Particulars { include_fields: &include, ..plain(&id) };
+        let context = DeliveryContext { include_fields: &include, ..plain(&id) };
         let body = r#"{"issue":{"key":"A-1","fields":{"summary":"s","labels":[1],"priority":{"id":"2"}}}}"#;
-        let value: Value = serde_json::from_str(&text(body, &particulars)).unwrap();
+        let value: Value = serde_json::from_str(&text(body, &context)).unwrap();
         assert_eq!(
             value["issue"],
             json!({"key": "A-1", "fields": {"summary": "s", "priority": {"id": "2"}}})
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn refuses_what_is_no_object() {
         for body in ["[]", "1", "", "{", "{} x"] {
-            assert!(Template::of(&event(body)).is_err(), "{body}");
+            assert!(BodyTemplate::of(&event(body)).is_err(), "{body}");
         }
     }
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::Fields;
-use super::outcome::DeadReason;
+use super::HeaderList;
+use super::outcome::DeadLetterReason;
 use super::plan::Delivery;
 use super::webhook;
 use crate::domain::{AppId, Handler, InstallationId};
@@ -40,18 +40,18 @@ pub trait DeadLetterBox: Send + Sync {
 #[derive(Clone, PartialEq, Debug)]
 pub struct DeadLetter {
     /// What it was.
-    pub kind: Kind,
+    pub kind: DeadLetterKind,
     /// What makes two letters the same.
     pub message_id: String,
     /// Why, and what it takes to try again.
-    pub fields: Fields,
+    pub headers: HeaderList,
     /// The original bytes.
     pub body: Bytes,
 }
 
 /// What a dead letter was.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum DeadLetterKind {
     /// A message of the event stream, by its subject there.
     Event {
         /// The subject.
@@ -70,9 +70,9 @@ pub enum Kind {
 
 /// Why something is given up.
 #[derive(Clone, Copy, Debug)]
-pub struct Cause<'a> {
+pub struct DeadLetterCause<'a> {
     /// The reason.
-    pub reason: &'a DeadReason,
+    pub reason: &'a DeadLetterReason,
     /// Which stage gave up: `decode`, `match`, `delivery` or `parking`.
     pub stage: &'static str,
     /// One sentence for operators.
@@ -82,11 +82,11 @@ pub struct Cause<'a> {
 impl DeadLetter {
     /// The letter of a delivery that is given up.
     #[must_use]
-    pub fn of_delivery(delivery: &Delivery, cause: &Cause<'_>) -> Self {
-        let (event, progress) = (&delivery.occurrence.event, &delivery.progress);
+    pub fn of_delivery(delivery: &Delivery, cause: &DeadLetterCause<'_>) -> Self {
+        let (event, progress) = (&delivery.prepared.event, &delivery.progress);
         let envelope = &event.envelope;
-        let mut fields = cause_fields(cause);
-        fields.extend([
+        let mut headers = cause_headers(cause);
+        headers.extend([
             ("switchyard-dlq-first-seen", progress.first_seen.to_string()),
             ("switchyard-dlq-attempts", progress.attempt.to_string()),
             ("switchyard-dlq-last-class", progress.last_class.to_string()),
@@ -105,17 +105,17 @@ impl DeadLetter {
             ("traceparent", envelope.traceparent.as_ref().map(ToString::to_string)),
             (original::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
         ];
-        fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         if let Handler::Webhook(webhook) = &*delivery.subscription.owner.terms.handler {
-            fields.extend(webhook::letter_fields(delivery, webhook));
+            headers.extend(webhook::letter_headers(delivery, webhook));
         }
         Self {
-            kind: Kind::Delivery {
+            kind: DeadLetterKind::Delivery {
                 app: delivery.subscription.owner.app.clone(),
                 installation: delivery.subscription.owner.id.clone(),
             },
             message_id: format!("dead/{}/{}/{}", delivery.id, progress.attempt, progress.parks),
-            fields,
+            headers,
             body: event.body.clone(),
         }
     }
@@ -124,35 +124,40 @@ impl DeadLetter {
     #[must_use]
     pub fn of_event(
         subject: &str,
-        headers: &impl Headers,
+        event_headers: &impl Headers,
         body: Bytes,
         sequence: u64,
-        cause: &Cause<'_>,
+        cause: &DeadLetterCause<'_>,
     ) -> Self {
-        let mut fields = cause_fields(cause);
-        fields.push(("switchyard-sequence", sequence.to_string()));
-        let value = |name| decoded(headers, name).ok().flatten();
+        let mut headers = cause_headers(cause);
+        headers.push(("switchyard-sequence", sequence.to_string()));
+        let value = |name| decoded(event_headers, name).ok().flatten();
         let kept = KEPT_HEADERS.iter().filter_map(|name| Some((*name, value(name)?)));
-        fields.extend(kept.map(|(name, value)| (name, value.into_owned())));
+        headers.extend(kept.map(|(name, value)| (name, value.into_owned())));
         let message_id = format!("dead/event/{sequence}");
-        Self { kind: Kind::Event { subject: subject.to_owned() }, message_id, fields, body }
+        Self {
+            kind: DeadLetterKind::Event { subject: subject.to_owned() },
+            message_id,
+            headers,
+            body,
+        }
     }
 
     /// The letter of a parked record that cannot be read.
     #[must_use]
-    pub fn of_record(body: Bytes, sequence: u64, cause: &Cause<'_>) -> Self {
+    pub fn of_record(body: Bytes, sequence: u64, cause: &DeadLetterCause<'_>) -> Self {
         let message_id = format!("dead/record/{sequence}");
-        Self { kind: Kind::Record, message_id, fields: cause_fields(cause), body }
+        Self { kind: DeadLetterKind::Record, message_id, headers: cause_headers(cause), body }
     }
 
     /// The value of one of its headers.
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(at, _)| *at == name).map(|(_, value)| value.as_str())
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(at, _)| *at == name).map(|(_, value)| value.as_str())
     }
 }
 
-fn cause_fields(cause: &Cause<'_>) -> Fields {
+fn cause_headers(cause: &DeadLetterCause<'_>) -> HeaderList {
     vec![
         ("switchyard-dlq-reason", cause.reason.text().into_owned()),
         ("switchyard-dlq-stage", cause.stage.to_owned()),

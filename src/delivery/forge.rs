@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::attempt::{USER_AGENT, common_fields};
+use super::attempt::{USER_AGENT, common_headers};
 use super::lane::Lane;
-use super::outcome::{Class, Outcome};
+use super::outcome::{AttemptClass, AttemptOutcome};
 use super::plan::Delivery;
 use super::signature::sign;
-use crate::domain::{Product, Remote};
+use crate::domain::{ForgeRemote, Product};
 use crate::jwt::{KeyRing, system};
 
 /// The vendor's deadline for remotes.
@@ -30,12 +30,12 @@ const ISSUER: &str = "forge/invocation-token";
 /// Makes one attempt at a Forge remote.
 pub(super) async fn post(
     delivery: &Delivery,
-    remote: &Remote,
+    remote: &ForgeRemote,
     keys: &Arc<KeyRing>,
     lane: &Lane,
     body: Bytes,
     now: Timestamp,
-) -> Outcome {
+) -> AttemptOutcome {
     let invocation = Uuid::new_v4().to_string();
     let claims = claims(delivery, remote, &invocation, now.as_second());
     let subscription = &delivery.subscription;
@@ -49,15 +49,18 @@ pub(super) async fn post(
         Some((fit, system.and_then(|claims| ring.sign(&claims, now_ms))))
     });
     let Ok(Some((fit, system))) = signed.await else {
-        return Outcome::failed(Class::Other, "there is no key to sign the invocation token with");
+        return AttemptOutcome::failed(
+            AttemptClass::Other,
+            "there is no key to sign the invocation token with",
+        );
     };
     let signature = match sign(&remote.secret, delivery.id.as_str(), now.as_second(), &body) {
         Ok(signature) => signature,
-        Err(error) => return Outcome::failed(Class::Other, error.to_string()),
+        Err(error) => return AttemptOutcome::failed(AttemptClass::Other, error.to_string()),
     };
     let (trace, span) = trace(delivery);
-    let mut fields = common_fields(delivery, now);
-    fields.extend([
+    let mut headers = common_headers(delivery, now);
+    headers.extend([
         ("user-agent", USER_AGENT.to_owned()),
         ("webhook-signature", signature),
         ("authorization", format!("Bearer {fit}")),
@@ -65,16 +68,18 @@ pub(super) async fn post(
         ("x-b3-traceid", trace),
         ("x-b3-spanid", span),
     ]);
-    fields.extend(system.map(|token| ("x-forge-oauth-system", token)));
-    let attempt = lane.client().post(&remote.url, fields, body);
+    headers.extend(system.map(|token| ("x-forge-oauth-system", token)));
+    let attempt = lane.client().post(&remote.url, headers, body);
     match tokio::time::timeout(TIMEOUT, attempt).await {
         Ok(outcome) => outcome,
-        Err(_) => Outcome::failed(Class::Timeout, "no whole answer within the five seconds"),
+        Err(_) => {
+            AttemptOutcome::failed(AttemptClass::Timeout, "no whole answer within the five seconds")
+        }
     }
 }
 
 /// The body: the event itself, or inside of `payload` beside its context.
-pub(super) fn body(delivery: &Delivery, remote: &Remote, event: Bytes) -> Bytes {
+pub(super) fn body(delivery: &Delivery, remote: &ForgeRemote, event: Bytes) -> Bytes {
     if !remote.wraps_body {
         return event;
     }
@@ -88,7 +93,7 @@ pub(super) fn body(delivery: &Delivery, remote: &Remote, event: Bytes) -> Bytes 
 }
 
 /// What the invocation token says; `invocation` is good for one attempt.
-fn claims(delivery: &Delivery, remote: &Remote, invocation: &str, now_s: i64) -> Value {
+fn claims(delivery: &Delivery, remote: &ForgeRemote, invocation: &str, now_s: i64) -> Value {
     let subscription = &delivery.subscription;
     let (app, cloud_id) = (&subscription.owner.app, &subscription.owner.cloud_id);
     let product = match remote.product {
@@ -128,7 +133,7 @@ fn claims(delivery: &Delivery, remote: &Remote, invocation: &str, now_s: i64) ->
 /// a span for each attempt.
 fn trace(delivery: &Delivery) -> (String, String) {
     let hex = |text: &str| data_encoding::HEXLOWER.encode(&Sha256::digest(text));
-    let begun = delivery.occurrence.event.envelope.traceparent.as_deref();
+    let begun = delivery.prepared.event.envelope.traceparent.as_deref();
     let begun = begun
         .and_then(|text| text.split('-').nth(1))
         .filter(|trace| trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()));
@@ -145,8 +150,8 @@ mod tests {
     use super::*;
     use crate::domain::{Handler, Secret};
 
-    fn remote() -> Remote {
-        Remote {
+    fn remote() -> ForgeRemote {
+        ForgeRemote {
             url: "https://example.com/remote".parse().unwrap(),
             secret: Secret::new("whsec_MDEyMzQ1Njc4OWFiY2RlZg=="),
             endpoint: "backend".into(),
@@ -159,7 +164,7 @@ mod tests {
     }
 
     fn delivery() -> Delivery {
-        delivery_to("inst-1", Handler::Remote(Box::new(remote())), "e1")
+        delivery_to("inst-1", Handler::ForgeRemote(Box::new(remote())), "e1")
     }
 
     #[test]
@@ -189,7 +194,7 @@ mod tests {
     fn wrapped_body_holds_the_event_and_its_context() {
         let (delivery, event) = (delivery(), Bytes::from_static(br#"{"a":1}"#));
         assert_eq!(body(&delivery, &remote(), event.clone()), event);
-        let wrapping = Remote { wraps_body: true, ..remote() };
+        let wrapping = ForgeRemote { wraps_body: true, ..remote() };
         let read: Value = serde_json::from_slice(&body(&delivery, &wrapping, event)).unwrap();
         let context = json!({"cloudId": "site-1", "moduleKey": "k1"});
         assert_eq!(read, json!({"payload": {"a": 1}, "context": context}));

@@ -26,9 +26,9 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use url::Url;
 
-use super::guard::{Guard, Refusal};
-use super::outcome::{Class, Outcome};
-use super::{Fields, metrics};
+use super::guard::{EgressGuard, EgressRefusal};
+use super::outcome::{AttemptClass, AttemptOutcome};
+use super::{HeaderList, metrics};
 use crate::{clock, config};
 
 /// Time for a host name to resolve.
@@ -46,29 +46,29 @@ const ANSWER_HEADER_BYTES_MAX: usize = 32 * 1024;
 
 /// What all clients share.
 #[derive(Clone, Debug)]
-pub struct Sender {
+pub struct HttpSender {
     tls: Arc<ClientConfig>,
-    guard: Arc<Guard>,
+    guard: Arc<EgressGuard>,
     timeout: Duration,
     answer_bytes_max: usize,
 }
 
 /// The connections of one lane.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct HttpClient {
     client: legacy::Client<HttpsConnector<Connector>, Full<Bytes>>,
-    guard: Arc<Guard>,
+    guard: Arc<EgressGuard>,
     timeout: Duration,
     answer_bytes_max: usize,
 }
 
-impl Sender {
+impl HttpSender {
     /// Prepares TLS with the system's root certificates. Without any, every `https` attempt fails
     /// with class `tls`.
     ///
     /// # Errors
     /// The TLS library cannot work with its own defaults.
-    pub fn new(config: &config::Delivery, guard: Arc<Guard>) -> Result<Self, rustls::Error> {
+    pub fn new(config: &config::Delivery, guard: Arc<EgressGuard>) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = || {
             ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -92,7 +92,7 @@ impl Sender {
 
     /// A client with a pool of its own, keeping at most `idle_max` connections.
     #[must_use]
-    pub fn client(&self, idle_max: usize) -> Client {
+    pub fn client(&self, idle_max: usize) -> HttpClient {
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config((*self.tls).clone())
             .https_or_http()
@@ -105,7 +105,7 @@ impl Sender {
             .http1_max_headers(ANSWER_HEADERS_MAX)
             .http1_max_buf_size(ANSWER_HEADER_BYTES_MAX)
             .build(connector);
-        Client {
+        HttpClient {
             client,
             guard: Arc::clone(&self.guard),
             timeout: self.timeout,
@@ -120,23 +120,25 @@ impl Sender {
     }
 }
 
-impl Client {
+impl HttpClient {
     /// Makes one attempt; ends by its deadline whatever the handler does.
-    pub async fn post(&self, url: &Url, fields: Fields, body: Bytes) -> Outcome {
+    pub async fn post(&self, url: &Url, headers: HeaderList, body: Bytes) -> AttemptOutcome {
         if let Err(refusal) = self.guard.check_url(url) {
             metrics::blocked(refusal);
-            return Outcome::failed(Class::Blocked, refusal.to_string());
+            return AttemptOutcome::failed(AttemptClass::Blocked, refusal.to_string());
         }
-        let Some(request) = request(url, fields, body) else {
-            return Outcome::failed(Class::Other, "the request cannot be written");
+        let Some(request) = request(url, headers, body) else {
+            return AttemptOutcome::failed(AttemptClass::Other, "the request cannot be written");
         };
         match tokio::time::timeout(self.timeout, self.exchange(request)).await {
             Ok(outcome) => outcome,
-            Err(_) => Outcome::failed(Class::Timeout, "no whole answer before the deadline"),
+            Err(_) => {
+                AttemptOutcome::failed(AttemptClass::Timeout, "no whole answer before the deadline")
+            }
         }
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Outcome {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> AttemptOutcome {
         let answer = match self.client.request(request).await {
             Ok(answer) => answer,
             Err(error) => return classify(&error),
@@ -145,7 +147,9 @@ impl Client {
         let retry_after = answer.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok());
         let retry_after = retry_after.map(str::to_owned);
         match read_answer(answer, self.answer_bytes_max).await {
-            Ok(body) => Outcome::of_http(status, retry_after.as_deref(), &body, clock::now()),
+            Ok(body) => {
+                AttemptOutcome::of_http(status, retry_after.as_deref(), &body, clock::now())
+            }
             Err(error) => classify(&error),
         }
     }
@@ -166,12 +170,12 @@ async fn read_answer(answer: Response<Incoming>, bytes_max: usize) -> hyper::Res
     Ok(read)
 }
 
-fn request(url: &Url, fields: Fields, body: Bytes) -> Option<Request<Full<Bytes>>> {
+fn request(url: &Url, headers: HeaderList, body: Bytes) -> Option<Request<Full<Bytes>>> {
     let uri: Uri = url.as_str().parse().ok()?;
     let mut request = Request::post(uri).body(Full::new(body)).ok()?;
     // The library adds two of its own.
-    request.headers_mut().reserve(fields.len() + 2);
-    for (name, value) in fields {
+    request.headers_mut().reserve(headers.len() + 2);
+    for (name, value) in headers {
         // Ids may hold text that no header can carry; it is left out rather than altered.
         if let Ok(value) = HeaderValue::try_from(value) {
             request.headers_mut().insert(HeaderName::from_static(name), value);
@@ -186,7 +190,7 @@ enum DialError {
     #[error("the host name does not resolve: {0}")]
     Dns(String),
     #[error("{0}")]
-    Blocked(Refusal),
+    Blocked(EgressRefusal),
     #[error("no connection: {0}")]
     Connect(String),
 }
@@ -194,7 +198,7 @@ enum DialError {
 /// Resolves, checks and dials.
 #[derive(Clone, Debug)]
 struct Connector {
-    guard: Arc<Guard>,
+    guard: Arc<EgressGuard>,
 }
 
 impl tower::Service<Uri> for Connector {
@@ -212,7 +216,7 @@ impl tower::Service<Uri> for Connector {
     }
 }
 
-async fn dial(guard: &Guard, uri: &Uri) -> Result<TcpStream, DialError> {
+async fn dial(guard: &EgressGuard, uri: &Uri) -> Result<TcpStream, DialError> {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
     let port = uri.port_u16().unwrap_or(default);
@@ -254,22 +258,22 @@ async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
 }
 
 /// Finds the cause of a failed request among all that it was wrapped in.
-fn classify(error: &(dyn StdError + 'static)) -> Outcome {
+fn classify(error: &(dyn StdError + 'static)) -> AttemptOutcome {
     for cause in causes(error) {
         if let Some(dial) = cause.downcast_ref::<DialError>() {
             let class = match dial {
-                DialError::Dns(_) => Class::Dns,
-                DialError::Blocked(_) => Class::Blocked,
-                DialError::Connect(_) => Class::Connect,
+                DialError::Dns(_) => AttemptClass::Dns,
+                DialError::Blocked(_) => AttemptClass::Blocked,
+                DialError::Connect(_) => AttemptClass::Connect,
             };
-            return Outcome::failed(class, dial.to_string());
+            return AttemptOutcome::failed(class, dial.to_string());
         }
         if cause.is::<rustls::Error>() {
-            return Outcome::failed(Class::Tls, cause.to_string());
+            return AttemptOutcome::failed(AttemptClass::Tls, cause.to_string());
         }
     }
     let deepest = causes(error).last().map(ToString::to_string).unwrap_or_default();
-    Outcome::failed(Class::Protocol, deepest)
+    AttemptOutcome::failed(AttemptClass::Protocol, deepest)
 }
 
 /// An error and what it wraps, outermost first. `source` of an I/O error skips what it wraps.

@@ -13,8 +13,8 @@ use dashmap::DashMap;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::breaker::{Breaker, Phase};
-use super::http::{Client, Sender};
+use super::breaker::{Breaker, BreakerState};
+use super::http::{HttpClient, HttpSender};
 use super::plan::Delivery;
 use crate::clock;
 use crate::config;
@@ -39,8 +39,8 @@ const IDLE_OPEN_MS_MAX: i64 = 60 * 60_000;
 pub struct Lanes {
     lanes: DashMap<LaneKey, Arc<Lane>>,
     /// Turns over all lanes.
-    turns: Semaphore,
-    sender: Sender,
+    permits: Semaphore,
+    sender: HttpSender,
     concurrency: usize,
     waiting_max: usize,
 }
@@ -54,33 +54,33 @@ struct LaneKey {
 /// The bounded concurrency of one endpoint.
 #[derive(Debug)]
 pub struct Lane {
-    turns: Semaphore,
+    permits: Semaphore,
     concurrency: usize,
     waiting: AtomicUsize,
     waiting_max: usize,
     /// Moving average of the duration of an attempt, microseconds; 0 before the first.
     attempt_us: AtomicU64,
-    best: Best,
-    born: Instant,
-    /// When the last attempt began, microseconds since `born`.
-    moved_us: AtomicU64,
+    min_latency: MinLatencyWindow,
+    created: Instant,
+    /// When the last attempt began, microseconds since `created`.
+    last_start_us: AtomicU64,
     /// When the last parked backlog record has its turn, milliseconds since the epoch.
-    tail_ms: AtomicI64,
+    backlog_tail_ms: AtomicI64,
     used_ms: AtomicI64,
-    client: Client,
+    client: HttpClient,
     breaker: Breaker,
 }
 
 /// The right to make one attempt; given back when dropped.
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub struct Permit<'a> {
     _lane: SemaphorePermit<'a>,
     _global: SemaphorePermit<'a>,
 }
 
 /// Why a delivery got no turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoTurn {
+pub enum AdmissionError {
     /// As many wait as may.
     Full,
     /// The turn did not come in time.
@@ -90,10 +90,10 @@ pub enum NoTurn {
 impl Lanes {
     /// No lanes yet; each gets a connection pool of its own from `sender`.
     #[must_use]
-    pub fn new(config: &config::Delivery, sender: Sender) -> Self {
+    pub fn new(config: &config::Delivery, sender: HttpSender) -> Self {
         Self {
             lanes: DashMap::new(),
-            turns: Semaphore::new(config.concurrency),
+            permits: Semaphore::new(config.concurrency),
             sender,
             concurrency: config.endpoint_concurrency,
             waiting_max: config.endpoint_queue_max,
@@ -105,7 +105,7 @@ impl Lanes {
     pub fn lane_of(&self, delivery: &Delivery) -> Arc<Lane> {
         let target: Box<str> = match &*delivery.subscription.owner.terms.handler {
             Handler::Http { url, .. } => url.as_str().into(),
-            Handler::Remote(remote) => remote.url.as_str().into(),
+            Handler::ForgeRemote(remote) => remote.url.as_str().into(),
             Handler::Function { subject } => (&**subject).into(),
             Handler::Webhook(webhook) => webhook.base.as_str().into(),
         };
@@ -115,42 +115,42 @@ impl Lanes {
         lane
     }
 
-    /// Waits at most `patience` for a turn in `lane`.
+    /// Waits at most `queue_timeout` for a turn in `lane`.
     ///
     /// # Errors
     /// Too many wait already, or the turn did not come in time.
-    pub async fn turn<'a>(
+    pub async fn acquire<'a>(
         &'a self,
         lane: &'a Lane,
-        patience: Duration,
-    ) -> Result<Turn<'a>, NoTurn> {
-        let turn = match self.free_turn(lane) {
-            Some(turn) => turn,
-            None => self.wait_for_turn(lane, patience).await?,
+        queue_timeout: Duration,
+    ) -> Result<Permit<'a>, AdmissionError> {
+        let permit = match self.try_acquire_both(lane) {
+            Some(permit) => permit,
+            None => self.wait_for_permit(lane, queue_timeout).await?,
         };
-        lane.moved_us.store(micros(clock::since(lane.born)), Relaxed);
-        Ok(turn)
+        lane.last_start_us.store(micros(clock::since(lane.created)), Relaxed);
+        Ok(permit)
     }
 
-    fn free_turn<'a>(&'a self, lane: &'a Lane) -> Option<Turn<'a>> {
-        let own = lane.turns.try_acquire().ok()?;
-        let global = self.turns.try_acquire().ok()?;
-        Some(Turn { _lane: own, _global: global })
+    fn try_acquire_both<'a>(&'a self, lane: &'a Lane) -> Option<Permit<'a>> {
+        let own = lane.permits.try_acquire().ok()?;
+        let global = self.permits.try_acquire().ok()?;
+        Some(Permit { _lane: own, _global: global })
     }
 
-    async fn wait_for_turn<'a>(
+    async fn wait_for_permit<'a>(
         &'a self,
         lane: &'a Lane,
-        patience: Duration,
-    ) -> Result<Turn<'a>, NoTurn> {
-        let _place = lane.queue(patience).ok_or(NoTurn::Full)?;
+        queue_timeout: Duration,
+    ) -> Result<Permit<'a>, AdmissionError> {
+        let _slot = lane.queue(queue_timeout).ok_or(AdmissionError::Full)?;
         let both = async {
             // Semaphores are never closed, so that an error is only a turn that never comes.
-            let lane = lane.turns.acquire().await.ok()?;
-            let global = self.turns.acquire().await.ok()?;
-            Some(Turn { _lane: lane, _global: global })
+            let lane = lane.permits.acquire().await.ok()?;
+            let global = self.permits.acquire().await.ok()?;
+            Some(Permit { _lane: lane, _global: global })
         };
-        tokio::time::timeout(patience, both).await.ok().flatten().ok_or(NoTurn::Late)
+        tokio::time::timeout(queue_timeout, both).await.ok().flatten().ok_or(AdmissionError::Late)
     }
 
     /// Forgets the lanes that nobody used lately, with their connections.
@@ -159,23 +159,23 @@ impl Lanes {
         self.lanes.retain(|_, lane| {
             Arc::strong_count(lane) > 1
                 || lane.used_ms.load(Relaxed) > oldest
-                || lane.tail_ms.load(Relaxed) > oldest
+                || lane.backlog_tail_ms.load(Relaxed) > oldest
                 // Its parked deliveries come back; forgetting would make it look healthy to them.
-                || (lane.breaker.phase() != Phase::Closed
+                || (lane.breaker.state() != BreakerState::Closed
                     && lane.used_ms.load(Relaxed) > oldest - IDLE_OPEN_MS_MAX)
         });
     }
 
     /// How many endpoints are in each phase of their breaker: closed, half open, open.
     #[must_use]
-    pub fn phases(&self) -> [usize; 3] {
+    pub fn breaker_states(&self) -> [usize; 3] {
         let mut counts = [0; 3];
         for lane in &self.lanes {
             let [closed, half_open, open] = &mut counts;
-            *match lane.breaker.phase() {
-                Phase::Closed => closed,
-                Phase::HalfOpen => half_open,
-                Phase::Open => open,
+            *match lane.breaker.state() {
+                BreakerState::Closed => closed,
+                BreakerState::HalfOpen => half_open,
+                BreakerState::Open => open,
             } += 1;
         }
         counts
@@ -189,15 +189,15 @@ impl Lanes {
 
     fn new_lane(&self) -> Arc<Lane> {
         Arc::new(Lane {
-            turns: Semaphore::new(self.concurrency),
+            permits: Semaphore::new(self.concurrency),
             concurrency: self.concurrency.max(1),
             waiting: AtomicUsize::new(0),
             waiting_max: self.waiting_max,
             attempt_us: AtomicU64::new(0),
-            best: Best::default(),
-            born: clock::tick(),
-            moved_us: AtomicU64::new(0),
-            tail_ms: AtomicI64::new(0),
+            min_latency: MinLatencyWindow::default(),
+            created: clock::tick(),
+            last_start_us: AtomicU64::new(0),
+            backlog_tail_ms: AtomicI64::new(0),
             used_ms: AtomicI64::new(0),
             client: self.sender.client(self.concurrency),
             breaker: Breaker::default(),
@@ -208,7 +208,7 @@ impl Lanes {
 impl Lane {
     /// The connections of this lane.
     #[must_use]
-    pub fn client(&self) -> &Client {
+    pub fn client(&self) -> &HttpClient {
         &self.client
     }
 
@@ -227,7 +227,7 @@ impl Lane {
             average => average - average / 8 + took / 8,
         };
         self.attempt_us.store(average.max(1), Relaxed);
-        self.best.record(took);
+        self.min_latency.record(took);
     }
 
     /// When a delivery that finds no room now has its turn: after those parked before it, at the
@@ -242,12 +242,12 @@ impl Lane {
         let pace_us = attempt_us / u64::try_from(self.concurrency).unwrap_or(1);
         let pace_ms = i64::try_from(pace_us / 1000).unwrap_or(BACKLOG_DELAY_MAX_MS).max(1);
         let latest = now_ms.saturating_add(BACKLOG_DELAY_MAX_MS);
-        let turn = |tail: i64| tail.max(now_ms + BACKLOG_DELAY_MIN_MS).saturating_add(pace_ms);
+        let next_slot = |tail: i64| tail.max(now_ms + BACKLOG_DELAY_MIN_MS).saturating_add(pace_ms);
         let tail = self
-            .tail_ms
-            .fetch_update(Relaxed, Relaxed, |tail| Some(turn(tail).min(latest)))
+            .backlog_tail_ms
+            .fetch_update(Relaxed, Relaxed, |tail| Some(next_slot(tail).min(latest)))
             .unwrap_or_default();
-        let delay_ms = turn(tail).saturating_sub(now_ms);
+        let delay_ms = next_slot(tail).saturating_sub(now_ms);
         let (delay_ms, spread) = if delay_ms < BACKLOG_DELAY_MAX_MS {
             (delay_ms, 0.1 * random)
         } else {
@@ -258,20 +258,20 @@ impl Lane {
         now.checked_add(delay).unwrap_or(now)
     }
 
-    /// A place behind those that wait, if its turn can be expected within `patience`.
-    fn queue(&self, patience: Duration) -> Option<Place<'_>> {
-        let place = Place(&self.waiting);
+    /// A place behind those that wait, if its turn can be expected within `queue_timeout`.
+    fn queue(&self, queue_timeout: Duration) -> Option<QueueSlot<'_>> {
+        let slot = QueueSlot(&self.waiting);
         let ahead = self.waiting.fetch_add(1, Relaxed);
-        (ahead < self.waiting_max && self.expected_wait(ahead) <= patience).then_some(place)
+        (ahead < self.waiting_max && self.expected_wait(ahead) <= queue_timeout).then_some(slot)
     }
 
     /// How long those `ahead` take, as far as one can tell: nothing as long as nothing was
     /// measured and the first attempts have only just begun.
     fn expected_wait(&self, ahead: usize) -> Duration {
-        let moved = Duration::from_micros(self.moved_us.load(Relaxed));
-        let still = clock::since(self.born).saturating_sub(moved);
-        let stalled_us = if still < STALL_MIN { 0 } else { micros(still) };
-        let attempt_us = self.best.lately_us().max(stalled_us);
+        let last_start = Duration::from_micros(self.last_start_us.load(Relaxed));
+        let stalled = clock::since(self.created).saturating_sub(last_start);
+        let stalled_us = if stalled < STALL_MIN { 0 } else { micros(stalled) };
+        let attempt_us = self.min_latency.min_us().max(stalled_us);
         let attempts = u64::try_from(ahead).unwrap_or(u64::MAX);
         let concurrency = u64::try_from(self.concurrency).unwrap_or(1);
         Duration::from_micros(attempts.saturating_mul(attempt_us) / concurrency)
@@ -282,13 +282,13 @@ impl Lane {
 /// a burst makes attempts wait for this machine, parking what waits would cost it even more, and
 /// the endpoint would seem slower still.
 #[derive(Debug, Default)]
-struct Best {
+struct MinLatencyWindow {
     attempts: AtomicU64,
     /// Of the window at hand, and of the one before; microseconds, 0 before the first attempt.
     windows_us: [AtomicU64; 2],
 }
 
-impl Best {
+impl MinLatencyWindow {
     /// Attempts in a window.
     const WINDOW: u64 = 64;
 
@@ -304,7 +304,7 @@ impl Best {
     }
 
     /// Microseconds; 0 before the first attempt.
-    fn lately_us(&self) -> u64 {
+    fn min_us(&self) -> u64 {
         let [current, before] = &self.windows_us;
         match before.load(Relaxed) {
             0 => current.load(Relaxed),
@@ -314,9 +314,9 @@ impl Best {
 }
 
 /// A place in the queue of a lane.
-struct Place<'a>(&'a AtomicUsize);
+struct QueueSlot<'a>(&'a AtomicUsize);
 
-impl Drop for Place<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -330,13 +330,13 @@ fn micros(duration: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::delivery::Guard;
+    use crate::delivery::EgressGuard;
     use crate::delivery::testing::{delivery_to, function};
 
     fn lanes() -> Lanes {
         let config = Config::defaults().unwrap().delivery;
-        let guard = Arc::new(Guard::new(&config).unwrap());
-        Lanes::new(&config, Sender::new(&config, guard).unwrap())
+        let guard = Arc::new(EgressGuard::new(&config).unwrap());
+        Lanes::new(&config, HttpSender::new(&config, guard).unwrap())
     }
 
     fn lane(lanes: &Lanes, installation: &str, subject: &str) -> Arc<Lane> {
@@ -371,12 +371,12 @@ mod tests {
     }
 
     /// How many find a place while nobody gets a turn.
-    fn room(lane: &Lane, patience: Duration) -> usize {
-        let mut places = Vec::new();
-        while let Some(place) = lane.queue(patience) {
-            places.push(place);
+    fn slots_free(lane: &Lane, queue_timeout: Duration) -> usize {
+        let mut slots = Vec::new();
+        while let Some(slot) = lane.queue(queue_timeout) {
+            slots.push(slot);
         }
-        places.len()
+        slots.len()
     }
 
     #[test]
@@ -384,8 +384,8 @@ mod tests {
         let lanes = lanes();
         let lane = lane(&lanes, "i", "a");
         lane.record_attempt(Duration::from_millis(1));
-        lane.moved_us.store(u64::MAX, Relaxed);
-        assert_eq!(room(&lane, Duration::from_secs(2)), lanes.waiting_max);
+        lane.last_start_us.store(u64::MAX, Relaxed);
+        assert_eq!(slots_free(&lane, Duration::from_secs(2)), lanes.waiting_max);
         assert_eq!(lane.waiting.load(Relaxed), 0, "places are given back");
     }
 
@@ -393,14 +393,14 @@ mod tests {
     fn slow_endpoint_lets_wait_what_it_can_take_in_time() {
         let lanes = lanes();
         let lane = lane(&lanes, "i", "a");
-        lane.moved_us.store(u64::MAX, Relaxed);
+        lane.last_start_us.store(u64::MAX, Relaxed);
         lane.record_attempt(Duration::from_millis(100));
         // 100 ms an attempt, eight at once: 160 within two seconds, and one that has none ahead.
-        assert_eq!(room(&lane, Duration::from_secs(2)), 161);
-        for _ in 0..2 * Best::WINDOW {
+        assert_eq!(slots_free(&lane, Duration::from_secs(2)), 161);
+        for _ in 0..2 * MinLatencyWindow::WINDOW {
             lane.record_attempt(Duration::from_secs(15));
         }
-        assert_eq!(room(&lane, Duration::from_secs(2)), 2);
+        assert_eq!(slots_free(&lane, Duration::from_secs(2)), 2);
     }
 
     #[test]
@@ -409,7 +409,7 @@ mod tests {
         let lane = lane(&lanes, "i", "a");
         assert_eq!(lane.expected_wait(4000), Duration::ZERO);
         let hour_ago = clock::tick().checked_sub(Duration::from_secs(3600)).unwrap();
-        let lane = Lane { born: hour_ago, ..Arc::into_inner(lanes.new_lane()).unwrap() };
+        let lane = Lane { created: hour_ago, ..Arc::into_inner(lanes.new_lane()).unwrap() };
         assert!(lane.expected_wait(8) >= Duration::from_secs(3600));
         assert_eq!(lane.expected_wait(0), Duration::ZERO);
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use super::guard::Refusal;
-use super::outcome::{Class, DeadReason, Outcome};
+use super::guard::EgressRefusal;
+use super::outcome::{AttemptClass, AttemptOutcome, DeadLetterReason};
 use super::parking::ParkReason;
 
 /// Why a delivery is being attempted, as label: `live` or `retry`.
@@ -82,7 +82,7 @@ impl TargetMetrics {
             target,
             running: gauge!("switchyard_deliveries_inflight", "target" => target),
             seconds: histogram!("switchyard_delivery_attempt_seconds", "target" => target),
-            succeeded: attempts(target, Class::Success),
+            succeeded: attempts(target, AttemptClass::Success),
         }
     }
 
@@ -93,16 +93,16 @@ impl TargetMetrics {
     }
 
     /// An attempt ended.
-    pub(super) fn attempted(&self, outcome: &Outcome, took: Duration) {
+    pub(super) fn attempted(&self, outcome: &AttemptOutcome, took: Duration) {
         match outcome.class {
-            Class::Success => self.succeeded.increment(1),
+            AttemptClass::Success => self.succeeded.increment(1),
             class => attempts(self.target, class).increment(1),
         }
         self.seconds.record(took);
     }
 }
 
-fn attempts(target: Target, class: Class) -> Counter {
+fn attempts(target: Target, class: AttemptClass) -> Counter {
     let (class, blame) = (class.label(), class.blame());
     counter!("switchyard_delivery_attempts_total", "target" => target, "class" => class, "blame" => blame)
 }
@@ -111,13 +111,13 @@ pub(super) fn dropped(lane: LaneLabel) {
     ended("dropped_by_policy", lane).increment(1);
 }
 
-pub(super) fn dead(lane: LaneLabel, reason: &DeadReason) {
+pub(super) fn dead(lane: LaneLabel, reason: &DeadLetterReason) {
     ended("dead", lane).increment(1);
     dead_letter(reason);
 }
 
 /// Counts an entry of the dead-letter stream.
-pub fn dead_letter(reason: &DeadReason) {
+pub fn dead_letter(reason: &DeadLetterReason) {
     counter!("switchyard_dlq_total", "reason" => reason.label()).increment(1);
 }
 
@@ -129,14 +129,14 @@ pub(super) fn parked(reason: ParkReason) {
     counter!("switchyard_parkings_total", "reason" => reason.label()).increment(1);
 }
 
-pub(super) fn retry(class: Class, honoured: bool) {
+pub(super) fn retry(class: AttemptClass, honoured: bool) {
     counter!("switchyard_retries_scheduled_total", "class" => class.label()).increment(1);
     if honoured {
         counter!("switchyard_retry_after_honoured_total").increment(1);
     }
 }
 
-pub(super) fn blocked(refusal: Refusal) {
+pub(super) fn blocked(refusal: EgressRefusal) {
     counter!("switchyard_delivery_blocked_total", "rule" => refusal.label()).increment(1);
 }
 
@@ -145,8 +145,8 @@ pub(super) fn dialled() {
 }
 
 /// Tells how many endpoints are in each phase of their breaker: closed, half open, open.
-pub(super) fn breakers(phases: [usize; 3]) {
-    for (state, count) in ["closed", "half_open", "open"].into_iter().zip(phases) {
+pub(super) fn breakers(counts: [usize; 3]) {
+    for (state, count) in ["closed", "half_open", "open"].into_iter().zip(counts) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         gauge!("switchyard_endpoint_breakers", "state" => state).set(count);
     }

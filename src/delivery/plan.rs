@@ -4,29 +4,29 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::body::{NotAnObject, Particulars, RetryContext, Template};
+use super::body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
 use super::forge;
-use super::webhook::{self, Due};
+use super::webhook::{self, PlannedDelivery};
 use crate::domain::{DeliveryId, FilterError, Handler};
 use crate::event::{Decoder, Event};
 use crate::matcher::Subscription;
 
 /// An event that is being delivered, shared by its deliveries.
 #[derive(Clone, Debug)]
-pub struct Occurrence {
+pub struct PreparedEvent {
     /// The event.
     pub event: Event,
     /// Its body, taken apart.
-    pub template: Template,
+    pub template: BodyTemplate,
 }
 
-impl Occurrence {
+impl PreparedEvent {
     /// Prepares an event for delivery.
     ///
     /// # Errors
     /// Its body is not a JSON object.
     pub fn new(event: Event) -> Result<Self, NotAnObject> {
-        let template = Template::of(&event)?;
+        let template = BodyTemplate::of(&event)?;
         Ok(Self { event, template })
     }
 
@@ -36,7 +36,7 @@ impl Occurrence {
     /// Its body is not a JSON object.
     pub fn decoded(event: Event, decoder: &Decoder) -> Result<Self, NotAnObject> {
         let Some(outline) = decoder.outline() else { return Self::new(event) };
-        let template = Template::outlined(&event, &outline);
+        let template = BodyTemplate::outlined(&event, &outline);
         Ok(Self { event, template })
     }
 }
@@ -49,9 +49,9 @@ pub struct Delivery {
     /// Who gets it, where, and its counters.
     pub subscription: Arc<Subscription>,
     /// Further dynamic webhooks of the same app that it is for.
-    pub also: Box<[Arc<Subscription>]>,
+    pub coalesced_with: Box<[Arc<Subscription>]>,
     /// What happened.
-    pub occurrence: Arc<Occurrence>,
+    pub prepared: Arc<PreparedEvent>,
     /// Whether the app itself caused the event.
     pub self_generated: bool,
     /// Set when the filter failed and the event is delivered all the same.
@@ -80,7 +80,7 @@ pub struct Progress {
 impl Progress {
     /// Nothing happened yet.
     #[must_use]
-    pub fn fresh(now: Timestamp) -> Self {
+    pub fn new(now: Timestamp) -> Self {
         Self {
             attempt: 1,
             parks: 0,
@@ -93,27 +93,27 @@ impl Progress {
 }
 
 impl Delivery {
-    /// The delivery of `occurrence` that is due.
+    /// The delivery of `prepared` that is due.
     #[must_use]
-    pub fn plan(due: Due, occurrence: &Arc<Occurrence>, now: Timestamp) -> Self {
-        let Due { found, also } = due;
-        let envelope = &occurrence.event.envelope;
+    pub fn plan(due: PlannedDelivery, prepared: &Arc<PreparedEvent>, now: Timestamp) -> Self {
+        let PlannedDelivery { found, coalesced_with } = due;
+        let envelope = &prepared.event.envelope;
         let identity = webhook::identity(&found.subscription);
         let id = DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity);
         Self {
             id,
             subscription: found.subscription,
-            also: also.into(),
-            occurrence: Arc::clone(occurrence),
+            coalesced_with: coalesced_with.into(),
+            prepared: Arc::clone(prepared),
             self_generated: found.self_generated,
             filter_error: found.filter_error.map(|error| *error),
-            progress: Progress::fresh(now),
+            progress: Progress::new(now),
         }
     }
 
     /// Everyone it is for.
     pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
-        std::iter::once(&self.subscription).chain(&self.also)
+        std::iter::once(&self.subscription).chain(&self.coalesced_with)
     }
 
     /// `live` for a delivery that comes straight from its event, `retry` for one that was parked.
@@ -133,7 +133,7 @@ impl Delivery {
             reason: &self.progress.retry_reason,
             data: self.progress.retry_data.as_deref(),
         });
-        let event = self.occurrence.template.render(&Particulars {
+        let event = self.prepared.template.render(&DeliveryContext {
             subscription: &self.subscription.id(),
             self_generated: self.self_generated,
             filter_error: self.filter_error.as_ref(),
@@ -141,7 +141,7 @@ impl Delivery {
             retry,
         });
         match &*self.subscription.owner.terms.handler {
-            Handler::Remote(remote) => forge::body(self, remote, event),
+            Handler::ForgeRemote(remote) => forge::body(self, remote, event),
             _ => event,
         }
     }

@@ -16,8 +16,8 @@ use sha2::Sha256;
 use url::Url;
 
 use super::plan::Delivery;
-use super::{Fields, failed};
-use crate::domain::{Handler, InstallationId, ModuleKey, Secret, SubscriptionId, Webhook};
+use super::{HeaderList, failed};
+use crate::domain::{Handler, InstallationId, ModuleKey, Secret, SubscriptionId, WebhookHandler};
 use crate::event::Event;
 use crate::event::members::Members;
 use crate::event::webhook::{original, reverse};
@@ -41,35 +41,35 @@ const VARIABLES: &[&str] = &[
 
 /// A match, with the further subscriptions that the same delivery is for.
 #[derive(Debug)]
-pub struct Due {
+pub struct PlannedDelivery {
     /// Who is delivered to.
     pub found: Match,
     /// Dynamic webhooks of the same installation that match as well.
-    pub also: Vec<Arc<Subscription>>,
+    pub coalesced_with: Vec<Arc<Subscription>>,
 }
 
 /// The deliveries that matches make due: one for each, but one for all dynamic webhooks of an
 /// installation that share an address.
 #[must_use]
-pub fn due(matches: Vec<Match>) -> Vec<Due> {
-    let mut all: Vec<Due> = Vec::with_capacity(matches.len());
+pub fn coalesce(matches: Vec<Match>) -> Vec<PlannedDelivery> {
+    let mut all: Vec<PlannedDelivery> = Vec::with_capacity(matches.len());
     let mut shared: HashMap<(InstallationId, Box<str>), usize> = HashMap::new();
     for mut found in matches {
         let Some((number, address)) = dynamic(&found.subscription) else {
-            all.push(Due { found, also: Vec::new() });
+            all.push(PlannedDelivery { found, coalesced_with: Vec::new() });
             continue;
         };
         let key = (found.subscription.owner.id.clone(), address.into());
         let known = shared.get(&key).and_then(|at| all.get_mut(*at));
         let Some(first) = known else {
             shared.insert(key, all.len());
-            all.push(Due { found, also: Vec::new() });
+            all.push(PlannedDelivery { found, coalesced_with: Vec::new() });
             continue;
         };
         if dynamic(&first.found.subscription).is_some_and(|(lowest, _)| number < lowest) {
             std::mem::swap(&mut first.found, &mut found);
         }
-        first.also.push(found.subscription);
+        first.coalesced_with.push(found.subscription);
     }
     all
 }
@@ -97,23 +97,23 @@ pub(super) fn identity(subscription: &Subscription) -> SubscriptionId {
 ///
 /// # Errors
 /// The address is none once its variables are filled in.
-pub(super) fn address(delivery: &Delivery, webhook: &Webhook) -> Result<Url, String> {
-    let text = resolve(webhook, &members(&delivery.occurrence.event));
+pub(super) fn address(delivery: &Delivery, webhook: &WebhookHandler) -> Result<Url, String> {
+    let text = resolve(webhook, &members(&delivery.prepared.event));
     Url::parse(&text).map_err(|error| format!("`{text}` is no address: {error}"))
 }
 
 /// The headers beside those of all deliveries.
-pub(super) fn fields(
+pub(super) fn headers(
     delivery: &Delivery,
-    webhook: &Webhook,
+    webhook: &WebhookHandler,
     url: &Url,
     body: &[u8],
     now: Timestamp,
-) -> Fields {
+) -> HeaderList {
     let path = covered_path(&webhook.base, url);
     let hash = qsh::hash("POST", path, url.query().unwrap_or_default());
     let token = jwt::sign(&webhook.secret, &webhook.client_key, &hash, now.as_second());
-    let mut fields = vec![
+    let mut headers = vec![
         ("authorization", format!("JWT {token}")),
         ("x-atlassian-webhook-identifier", delivery.id.to_string()),
         ("x-atlassian-webhook-flow", "Primary".to_owned()),
@@ -121,17 +121,17 @@ pub(super) fn fields(
     ];
     if delivery.progress.attempt > 1 {
         let repeats = delivery.progress.attempt - 1;
-        fields.push(("x-atlassian-webhook-retry", repeats.to_string()));
+        headers.push(("x-atlassian-webhook-retry", repeats.to_string()));
     }
-    fields
+    headers
 }
 
 /// The body: the webhook as which the event entered, or one made from the event.
-pub(super) fn body(delivery: &Delivery, webhook: &Webhook) -> Bytes {
+pub(super) fn body(delivery: &Delivery, webhook: &WebhookHandler) -> Bytes {
     if webhook.excludes_body {
         return Bytes::new();
     }
-    let event = &delivery.occurrence.event;
+    let event = &delivery.prepared.event;
     render(event, matched(delivery, webhook).as_deref(), |members| name(delivery, members))
 }
 
@@ -154,26 +154,26 @@ pub(super) fn render(
 }
 
 /// What a dead letter says, so that the app can be told what it did not take.
-pub(super) fn letter_fields(delivery: &Delivery, webhook: &Webhook) -> Fields {
-    let members = members(&delivery.occurrence.event);
-    let mut fields = vec![(failed::URL, resolve(webhook, &members))];
+pub(super) fn letter_headers(delivery: &Delivery, webhook: &WebhookHandler) -> HeaderList {
+    let members = members(&delivery.prepared.event);
+    let mut headers = vec![(failed::URL, resolve(webhook, &members))];
     if !webhook.excludes_body {
-        fields.push((failed::NAME, name(delivery, &members)));
-        fields.extend(matched(delivery, webhook).map(|ids| (failed::MATCHED, ids)));
+        headers.push((failed::NAME, name(delivery, &members)));
+        headers.extend(matched(delivery, webhook).map(|ids| (failed::MATCHED, ids)));
     }
-    fields
+    headers
 }
 
 /// The name by which the app asked for the event.
 fn name(delivery: &Delivery, event: &Members<'_>) -> String {
-    let event_type = &delivery.occurrence.event.envelope.event_type;
+    let event_type = &delivery.prepared.event.envelope.event_type;
     let names = delivery.subscriptions().filter_map(|subscription| names(subscription));
     let name = names.filter_map(|names| reverse::name_of(event_type, event, names)).next();
     name.unwrap_or(event_type.as_str()).to_owned()
 }
 
 /// Ids of the dynamic webhooks that a delivery is for, a JSON list.
-fn matched(delivery: &Delivery, webhook: &Webhook) -> Option<String> {
+fn matched(delivery: &Delivery, webhook: &WebhookHandler) -> Option<String> {
     webhook.number?;
     let numbers = delivery.subscriptions().filter_map(|s| dynamic(s).map(|(number, _)| number));
     let mut numbers: Vec<u64> = numbers.collect();
@@ -195,7 +195,7 @@ fn members(event: &Event) -> Members<'_> {
 }
 
 /// The address with its variables filled in; one that the event has no value for is left empty.
-fn resolve(webhook: &Webhook, event: &Members<'_>) -> String {
+fn resolve(webhook: &WebhookHandler, event: &Members<'_>) -> String {
     let mut text = String::new();
     if webhook.number.is_none() {
         text.push_str(webhook.base.as_str().trim_end_matches('/'));

@@ -6,28 +6,28 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-use crate::bus::GoneNews;
-use crate::delivery::Presence;
+use crate::bus::GoneBroadcast;
+use crate::delivery::EndpointGoneReport;
 use crate::registry::Registry;
 
 /// Answers in a row by which a handler says that it is gone until it is believed.
 const GONE_MAX: u32 = 3;
 
 /// Takes modules out of use until there is nobody who tells of their handlers.
-pub(super) async fn retire(
+pub(super) async fn disable_modules_with_gone_handlers(
     registry: Arc<Registry>,
-    news: GoneNews,
-    mut own: mpsc::Receiver<Presence>,
+    broadcast: GoneBroadcast,
+    mut own: mpsc::Receiver<EndpointGoneReport>,
 ) {
-    let others = news.others().await.inspect_err(|error| {
+    let others = broadcast.others().await.inspect_err(|error| {
         tracing::warn!(%error, "handlers that are gone are counted by this replica alone");
     });
     let mut others = pin!(futures_util::stream::iter(others).flatten());
     loop {
-        let presence = tokio::select! {
+        let gone_reports = tokio::select! {
             own = own.recv() => {
                 let Some(own) = own else { return };
-                news.tell(&own).await;
+                broadcast.tell(&own).await;
                 own
             }
             Some(other) = others.next() => {
@@ -37,12 +37,12 @@ pub(super) async fn retire(
                 other
             }
         };
-        let Some(subscription) = registry.subscription(&presence.id) else { continue };
+        let Some(subscription) = registry.subscription(&gone_reports.id) else { continue };
         if subscription.stats.gone_in_a_row() < GONE_MAX {
             continue;
         }
         subscription.stats.note_gone(false);
-        let id = &presence.id;
+        let id = &gone_reports.id;
         if let Err(error) = registry.retire(id).await {
             tracing::warn!(%id, %error, "module whose handler is gone not taken out of use");
         }

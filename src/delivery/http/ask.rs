@@ -5,11 +5,11 @@ use std::error::Error as StdError;
 use bytes::Bytes;
 use url::Url;
 
-use super::{Client, classify, read_answer, request};
-use crate::delivery::Fields;
+use super::{HttpClient, classify, read_answer, request};
+use crate::delivery::HeaderList;
 use crate::delivery::metrics;
 
-impl Client {
+impl HttpClient {
     /// Posts and returns the body of a 2xx answer of at most `bytes_max`.
     ///
     /// # Errors
@@ -17,7 +17,7 @@ impl Client {
     pub async fn ask(
         &self,
         url: &Url,
-        fields: Fields,
+        headers: HeaderList,
         body: Bytes,
         bytes_max: usize,
     ) -> Result<Bytes, String> {
@@ -25,7 +25,7 @@ impl Client {
             metrics::blocked(refusal);
             return Err(refusal.to_string());
         }
-        let request = request(url, fields, body).ok_or("the request cannot be written")?;
+        let request = request(url, headers, body).ok_or("the request cannot be written")?;
         let exchange = async {
             let answer = self.client.request(request).await.map_err(|error| detail(&error))?;
             let status = answer.status();
