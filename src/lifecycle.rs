@@ -1,7 +1,7 @@
-//! Start order, readiness, drain: how the parts become one router, and how it ends.
+//! Starts all parts in order, reports readiness, and drains and stops them.
 
-mod calls;
-mod gone;
+mod app_calls;
+mod endpoint_gone;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use calls::AppCalls;
+use app_calls::AppCalls;
 
 use crate::api::events::EventsState;
 use crate::api::health::{self, Health, Scrape};
@@ -45,53 +45,55 @@ use crate::telemetry::Live;
 use crate::telemetry::exporter;
 use crate::telemetry::subscriptions::TopSubscriptions;
 
-/// Pulls on the event stream; each decodes and matches on its own.
+/// Consumers of the event stream; each decodes and matches on its own task.
 const WORKERS: usize = 2;
-/// How often the heartbeat stamps and the broker's state is read.
+/// Interval of the heartbeat and of the check of the broker's connection.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Longest that a start waits for the registry to load.
+/// Longest time that a start waits for the registry to load.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Answers of handlers that are or were gone that wait to be heard; more are not.
-const GONE_REPORTS_MAX: usize = 256;
-/// How often it is seen to that signing keys rotate.
+/// Capacity of the channel of [`EndpointGoneReport`]s; reports beyond it are dropped.
+const ENDPOINT_REPORTS_MAX: usize = 256;
+/// Interval of the check whether signing keys must be rotated.
 const KEYS_INTERVAL: Duration = Duration::from_secs(600);
 
-/// What a managed broker may store besides events: parked deliveries, dead letters, the registry.
+/// Storage that a managed broker gets in addition to events: parked deliveries, dead letters,
+/// registry.
 const MANAGED_RESERVE_BYTES: u64 = 16 << 30;
 
-/// Whether the operator is trying things out.
+/// How the router was started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
-    /// For real.
+    /// Started by `switchyard serve`.
     Serve,
-    /// For trying out: the console asks for no token.
+    /// Started by `switchyard dev`: the console asks for no token.
     Dev,
 }
 
-/// A running router.
+/// A started router.
 pub struct Running {
-    /// Where it listens.
+    /// Address of the HTTP listener.
     pub address: SocketAddr,
-    /// The managed broker, if it runs one.
+    /// URL of the managed broker, if there is one.
     pub managed_url: Option<String>,
     /// The live feed.
     pub live: Live,
-    /// Tasks that end before the broker's connections go.
+    /// Tasks that must end before the broker's connections are closed.
     pub tasks: TaskTracker,
-    /// Ends everything.
+    /// Stops the router when cancelled.
     pub stop: CancellationToken,
     health: Arc<Health>,
     connections: Connections,
     server: Option<ManagedServer>,
 }
 
-/// Starts all parts and returns once triggers can be registered and events flow.
+/// Starts all parts and returns once triggers can be registered and events are routed.
 ///
 /// # Errors
-/// A setting is wrong, the port is taken, or the broker cannot be used; each says what to do.
+/// A setting is wrong, the port is in use, or the broker cannot be used; each error says what to
+/// do.
 pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
-    // rustls wants one provider for the whole process.
+    // rustls needs one crypto provider for the process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let metrics = exporter::install_metrics()?;
     let listener = TcpListener::bind(&config.server.listen)
@@ -113,13 +115,8 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     guard.forbid(own_addresses(address, &urls).await);
     let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?;
     call_apps(config, sender.clone(), &registry, &tasks, &stop);
-    let broadcast = GoneBroadcast::new(connections.outbound.client.clone(), &subjects);
-    let (gone_reports, gone_receiver) = mpsc::channel(GONE_REPORTS_MAX);
-    let (disabling, stopped) = (
-        gone::disable_modules_with_gone_handlers(Arc::clone(&registry), broadcast, gone_receiver),
-        stop.clone(),
-    );
-    tasks.spawn(async move { stopped.run_until_cancelled(disabling).await });
+    let endpoint_reports =
+        collect_endpoint_reports(&connections, &subjects, &registry, &tasks, &stop);
 
     let (gate, room) = (Arc::new(Gate::default()), Arc::new(Room::new(config.delivery.parked_max)));
     let outbound = connections.outbound.clone();
@@ -127,7 +124,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         Arc::new(EventPublisher::new(outbound, subjects.clone(), Arc::clone(&gate)));
     let control = connections.control.clone();
     let watch = Watch::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
-    let ports = ports(&connections, &subjects, room, &registry, gone_reports);
+    let ports = ports(&connections, &subjects, room, &registry, endpoint_reports);
     let random = Random::from_system();
     let dispatcher = Dispatcher::new(&config.delivery, sender, ports, random, live.clone());
     let router = Arc::new(Router::new(
@@ -167,12 +164,12 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
 }
 
 impl Running {
-    /// Waits until `stop` is cancelled or a signal asks for the end, then ends in order: no new
-    /// work, running attempts finished or handed back, the managed broker last. A second signal
-    /// ends at once.
+    /// Waits until `stop` is cancelled or a signal arrives, then stops in order: no new work,
+    /// running attempts finished or released, the managed broker last. A second signal stops at
+    /// once.
     ///
     /// # Errors
-    /// Signals cannot be listened to.
+    /// The signal handlers cannot be installed.
     pub async fn until_stopped(self) -> anyhow::Result<()> {
         let mut terminate =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -182,7 +179,7 @@ impl Running {
             () = self.stop.cancelled() => {}
         }
         self.health.draining.store(true, Relaxed);
-        tracing::info!("stopping: finishing what is under way");
+        tracing::info!("stopping: finishing running work");
         self.stop.cancel();
         self.tasks.close();
         tokio::select! {
@@ -190,7 +187,7 @@ impl Running {
             _ = tokio::signal::ctrl_c() => anyhow::bail!("stopped by a second signal"),
             _ = terminate.recv() => anyhow::bail!("stopped by a second signal"),
         }
-        // The last acknowledgements must be on their way before the connections go.
+        // The last acknowledgements must be sent before the connections are closed.
         self.connections.flush().await;
         drop(self.connections);
         if let Some(server) = self.server {
@@ -200,7 +197,7 @@ impl Running {
     }
 }
 
-/// What the one HTTP listener serves from.
+/// What the HTTP listener needs to serve its routes.
 struct Parts {
     registry: Arc<Registry>,
     matcher: Arc<Matcher>,
@@ -214,7 +211,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Doors, operator API, probes, metrics and console.
+    /// Returns the routes: doors, operator API, probes, metrics and console.
     fn listener(self, config: &Config, mode: Mode) -> axum::Router {
         let token = Secret::new(config.admin.token.as_str());
         let guard = self.guard;
@@ -248,7 +245,7 @@ impl Parts {
     }
 }
 
-/// The user's servers, or a managed one.
+/// Returns the URLs of the configured broker, or starts a managed one.
 async fn broker(config: &Config) -> anyhow::Result<(Option<ManagedServer>, Vec<String>)> {
     if !config.nats.url.is_empty() {
         return Ok((None, config.nats.url.clone()));
@@ -310,7 +307,7 @@ fn ports(
     subjects: &Subjects,
     room: Arc<Room>,
     registry: &Registry,
-    gone_reports: mpsc::Sender<EndpointGoneReport>,
+    endpoint_reports: mpsc::Sender<EndpointGoneReport>,
 ) -> Ports {
     let outbound = &connections.outbound;
     Ports {
@@ -318,7 +315,7 @@ fn ports(
         parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room)),
         dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
         keys: Arc::clone(registry.keys()),
-        gone_reports,
+        endpoint_reports,
     }
 }
 
@@ -345,7 +342,7 @@ fn ingest_state(config: &Config, publisher: &Arc<dyn Publisher>) -> IngestState 
     }
 }
 
-/// Pulls of the event stream, and that of parked records that fired.
+/// Opens the consumers of the event stream and the one of parked deliveries that are due.
 async fn consumers(
     config: &Config,
     connections: &Connections,
@@ -364,7 +361,7 @@ fn hours_ms(hours: u32) -> i64 {
     i64::from(hours).saturating_mul(3600 * 1000)
 }
 
-/// Gives the registry its way to apps, and has it do what it does unasked.
+/// Connects the registry to the caller of apps and starts its background tasks.
 fn call_apps(
     config: &Config,
     sender: HttpSender,
@@ -379,17 +376,36 @@ fn call_apps(
     tasks.spawn(async move { stopped.run_until_cancelled(looking.look_after()).await });
 }
 
+/// Starts the task that disables modules of removed endpoints; returns where to report them.
+fn collect_endpoint_reports(
+    connections: &Connections,
+    subjects: &Subjects,
+    registry: &Arc<Registry>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> mpsc::Sender<EndpointGoneReport> {
+    let broadcast = GoneBroadcast::new(connections.outbound.client.clone(), subjects);
+    let (reports, received) = mpsc::channel(ENDPOINT_REPORTS_MAX);
+    let (registry, stop) = (Arc::clone(registry), stop.clone());
+    tasks.spawn(async move {
+        let disable =
+            endpoint_gone::disable_modules_of_removed_endpoints(registry, broadcast, received);
+        stop.run_until_cancelled(disable).await
+    });
+    reports
+}
+
 /// Rotates the signing keys in time.
 async fn keep_keys(registry: Arc<Registry>) {
     loop {
         tokio::time::sleep(KEYS_INTERVAL).await;
         if let Err(error) = registry.keep_signing_keys().await {
-            tracing::warn!(%error, "signing keys not looked after; trying again");
+            tracing::warn!(%error, "signing key rotation failed; retrying");
         }
     }
 }
 
-/// Our listener and the broker: no handler may be there, whatever ranges are open.
+/// Returns the addresses of our listener and of the broker, where no handler may be.
 async fn own_addresses(listener: SocketAddr, urls: &[String]) -> Vec<SocketAddr> {
     let mut own = vec![listener];
     for url in urls {
@@ -411,12 +427,12 @@ fn spawn_server(
     let stopped = stop.clone().cancelled_owned();
     tasks.spawn(async move {
         if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
-            tracing::error!(%error, "the HTTP listener ended");
+            tracing::error!(%error, "HTTP listener failed");
         }
     });
 }
 
-/// Shows that the scheduler runs and whether the broker is there.
+/// Updates the heartbeat and the state of the broker's connection.
 async fn run_heartbeat(
     health: Arc<Health>,
     connections: Connections,
@@ -432,7 +448,7 @@ async fn run_heartbeat(
     }
 }
 
-/// The registry as deliveries that wait know it.
+/// Looks subscriptions of parked deliveries up in the registry.
 struct LiveSubscriptions(Arc<Registry>);
 
 impl SubscriptionDirectory for LiveSubscriptions {

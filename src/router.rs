@@ -1,9 +1,9 @@
-//! The sentence: pull an event, decode it, match it, deliver it, acknowledge it.
+//! Routes events: pulls an event, decodes it, matches it, delivers it and acknowledges it.
 //!
-//! An event is acknowledged when each of its deliveries is accounted for, and not before. One that
-//! matches nobody costs no task and no allocation of ours. One that matches becomes a task, which
-//! holds a share of the bound on events in flight, moves the event's deadline while it works and
-//! takes the matches through the dispatcher a bounded number at a time.
+//! An event is acknowledged once each of its deliveries is accounted for, and not earlier. An event
+//! without a match costs no task and no allocation. An event with matches becomes a task: it holds
+//! a share of the limit on events in flight, extends the event's ack deadline while it works and
+//! sends the matches through the dispatcher with bounded concurrency.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -30,20 +30,20 @@ use crate::matcher::metrics::{self as matching, MatchMetrics};
 use crate::matcher::{FilterFailure, Match, Matcher, Matches, Scratch};
 use crate::telemetry::{Live, LogBudget, Notice};
 
-/// Deliveries of one event that are under way at once.
+/// Concurrent deliveries of one event.
 const FAN_OUT_MAX: usize = 256;
-/// Deliveries of all events that are under way at once: waiting for a turn, attempted or parked.
+/// Concurrent deliveries of all events: waiting for a permit, attempted or being parked.
 const DELIVERIES_MAX: usize = 16_384;
-/// After this, deliveries of an event that have no turn yet are parked without waiting for one.
+/// After this time, deliveries of an event that have no permit yet are parked without waiting.
 const EVENT_WORK_MAX: Duration = Duration::from_secs(30);
-/// How often the deadline of an event is moved while it is worked on; sooner if the deadline is.
+/// Longest interval between extensions of the ack deadline of an event in work.
 const PROGRESS_INTERVAL_MAX: Duration = Duration::from_secs(5);
-/// How long running attempts may go on once the router stops.
+/// How long running attempts may continue after the router was stopped.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
-/// How often idle lanes are looked for.
+/// Interval between evictions of idle lanes.
 const EVICTION_INTERVAL: Duration = Duration::from_secs(10);
-/// Share of the bounds on events in flight that fired records have on top, for themselves: they
-/// must go on when events wait for room in the parking stream.
+/// Divisor of the limits on events in flight; the quotient is reserved for parked deliveries, which
+/// must proceed while events wait for room in the parking stream.
 const PARKED_SHARE: usize = 4;
 
 /// Routes events. Shared by its workers and tasks.
@@ -56,22 +56,23 @@ pub struct Router {
     deliveries: Semaphore,
     deliver_max: i64,
     progress_interval: Duration,
-    /// As long as a hold-up can make the broker hand out events again, in milliseconds.
+    /// How long after backpressure the broker may still redeliver events that waited, in
+    /// milliseconds.
     backpressure_grace_ms: i64,
-    /// When workers last waited for room, milliseconds since the epoch.
+    /// When a worker last waited for the in-flight limit, milliseconds since the epoch.
     last_backpressure_at: AtomicI64,
     failure_log: LogBudget,
     live: Live,
     event_bytes_max: usize,
     trust_body_self: bool,
     stop: CancellationToken,
-    /// Ends tasks that the drain did not wait for.
+    /// Cancels tasks that outlast the drain.
     abandon: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Router {
-    /// A router that works until `stop` is cancelled.
+    /// Creates a router that works until `stop` is cancelled.
     #[must_use]
     pub fn new(
         config: &Config,
@@ -109,9 +110,9 @@ impl Router {
         }
     }
 
-    /// Works on `events`, one worker each, and on the parked records that fire, until the router
-    /// is stopped; then waits a bounded time for what is under way. What is not done by then is
-    /// handed out again, to whoever is there.
+    /// Processes `events`, one worker per source, and parked deliveries as they fire, until the
+    /// router is stopped; then waits up to `DRAIN_MAX` for running tasks. The broker redelivers
+    /// what is unfinished by then.
     pub async fn run<S: Source>(self: Arc<Self>, events: Vec<S>, due: S) {
         let mut workers = JoinSet::new();
         for source in events {
@@ -121,19 +122,22 @@ impl Router {
         workers.spawn(Arc::clone(&self).evict_idle_lanes());
         while let Some(ended) = workers.join_next().await {
             if let Err(error) = ended {
-                tracing::error!(%error, "a worker of the router crashed; stopping");
+                tracing::error!(%error, "router worker panicked; stopping");
                 self.stop.cancel();
             }
         }
         self.tasks.close();
         if tokio::time::timeout(DRAIN_MAX, self.tasks.wait()).await.is_err() {
-            tracing::warn!(unfinished = self.tasks.len(), "handing back what is not finished");
+            tracing::warn!(
+                unfinished = self.tasks.len(),
+                "drain timed out; releasing unfinished messages"
+            );
             self.abandon.cancel();
             self.tasks.wait().await;
         }
     }
 
-    /// One worker: event after event.
+    /// Runs one worker: processes one event after the other.
     async fn route<S: Source>(self: Arc<Self>, mut source: S) {
         let mut worker = self.new_worker_state();
         while let Some(message) = self.next(&mut source).await {
@@ -183,7 +187,7 @@ impl Router {
         }
     }
 
-    /// The next message; none once the router stops.
+    /// Returns the next message, or none once the router stops.
     async fn next<S: Source>(&self, source: &mut S) -> Option<S::Message> {
         if self.stop.is_cancelled() {
             return None;
@@ -195,7 +199,7 @@ impl Router {
         }
     }
 
-    /// Waits for room in `limit`; none once the router stops.
+    /// Waits for the in-flight limit; returns none once the router stops.
     async fn acquire<S: Source>(
         &self,
         source: &mut S,
@@ -216,17 +220,24 @@ impl Router {
         permit
     }
 
-    /// Decodes and matches. A panic in there costs the event one of its redeliveries, nothing else.
+    /// Decodes and matches a message. A panic costs the event one of its redeliveries and is
+    /// contained.
     fn examine<M: Incoming>(&self, worker: &mut WorkerState, message: &M) -> Examined {
         if self.is_poison(message.delivered()) {
             return Examined::Work(Work::DeadLetter {
                 reason: DeadLetterReason::Poison("crash"),
-                error: format!("handed out {} times without an end", message.delivered()),
+                error: format!(
+                    "delivered {} times without an acknowledgement",
+                    message.delivered()
+                ),
             });
         }
         let examined = catch_unwind(AssertUnwindSafe(|| self.decode_and_match(worker, message)));
         examined.unwrap_or_else(|_| {
-            tracing::error!(sequence = message.sequence(), "crashed on an event; left for later");
+            tracing::error!(
+                sequence = message.sequence(),
+                "decoding or matching panicked; event left for redelivery"
+            );
             *worker = self.new_worker_state();
             Examined::Crashed
         })
@@ -267,29 +278,30 @@ impl Router {
         }
     }
 
-    /// Whether an event was handed out so often that it must be what crashes routers. Redeliveries
-    /// also come from hold-ups, when pulled events wait in memory past their deadline: after one,
-    /// no event is blamed until its redeliveries have had time to pass.
+    /// Returns whether an event was redelivered so often that it must be what crashes routers.
+    /// Redeliveries also follow backpressure, when pulled events wait in memory past their ack
+    /// deadline: for a grace period after it, no event counts as poison.
     fn is_poison(&self, delivered: i64) -> bool {
         let since_backpressure =
             clock::now_ms().saturating_sub(self.last_backpressure_at.load(Relaxed));
         delivered > self.deliver_max && since_backpressure > self.backpressure_grace_ms
     }
 
-    /// Ends when every delivery of the event is accounted for.
+    /// Completes once every delivery of the event is accounted for.
     async fn deliver_all(&self, prepared: &Arc<PreparedEvent>, matches: Vec<Match>) {
         let (started, now) = (clock::tick(), clock::now());
         let deliver = async |due: PlannedDelivery| {
-            // Closed never, so that a failure only means that the bound is not kept.
+            // The semaphore is never closed; an error would only mean that the limit is not
+            // applied.
             let _slot = self.deliveries.acquire().await;
             let late = clock::since(started) >= EVENT_WORK_MAX;
             let queue_timeout = if late { Duration::ZERO } else { self.dispatcher.park_after() };
             let delivery = Delivery::plan(due, prepared, now);
-            // Boxed, so that one that waits for its slot takes next to nothing.
+            // Boxed: a delivery that waits for its slot takes almost no memory.
             Box::pin(self.dispatcher.deliver(delivery, queue_timeout)).await
         };
         let mut due = delivery::coalesce(matches);
-        // A single delivery takes no set of futures.
+        // A single delivery needs no set of futures.
         if due.len() <= 1 {
             if let Some(only) = due.pop() {
                 deliver(only).await;
@@ -303,7 +315,7 @@ impl Router {
             .await;
     }
 
-    /// Keeps the bytes of an event that cannot be worked on.
+    /// Dead-letters an event that cannot be processed, with its original bytes.
     async fn dead_letter_event<M: Incoming>(
         &self,
         message: &M,
@@ -314,12 +326,12 @@ impl Router {
         let (subject, headers) = (message.subject(), message.headers());
         let body = message.payload();
         let letter = DeadLetter::of_event(subject, headers, body, message.sequence(), &cause);
-        tracing::warn!(sequence = message.sequence(), reason = %reason.text(), error, "event put aside");
+        tracing::warn!(sequence = message.sequence(), reason = %reason.text(), error, "event dead-lettered");
         self.dispatcher.store_dead_letter(letter, reason).await;
     }
 
-    /// Holds on to a message while `work` goes on, and acknowledges it at the end. False if the
-    /// work was abandoned; then the message is given back.
+    /// Extends the deadline of a message while `work` runs, then acknowledges it. Returns false if
+    /// the work was abandoned; the message is then released to the broker.
     async fn settle_then_ack<M: Incoming>(
         &self,
         message: &M,
@@ -338,7 +350,7 @@ impl Router {
         true
     }
 
-    /// Moves the deadline of a message, again and again. Never ends.
+    /// Extends the ack deadline of a message periodically; never completes.
     async fn extend_deadline<M: Incoming>(&self, message: &M) {
         loop {
             tokio::time::sleep(self.progress_interval).await;
@@ -346,7 +358,7 @@ impl Router {
         }
     }
 
-    /// Goes on with parked records as they fire.
+    /// Runs the worker that resumes parked deliveries as they fire.
     async fn resume<S: Source>(self: Arc<Self>, mut source: S) {
         while let Some(message) = self.next(&mut source).await {
             let Some(permit) = self.acquire(&mut source, &message, &self.parked).await else {
@@ -378,7 +390,7 @@ impl Router {
         }
     }
 
-    /// The delivery of a fired record; none if its subscription is gone.
+    /// Reads the delivery of a parked record; none if all of its subscriptions were removed.
     fn read_back<M: Incoming>(&self, message: &M) -> Result<Option<Delivery>, MalformedRecord> {
         let parked = ParkedDelivery::read(message.headers(), message.payload())?;
         let mut live = parked.subscriptions.iter().filter_map(|id| self.directory.find(id));
@@ -413,7 +425,7 @@ impl Router {
                 error = error.message,
                 delivered = failure.on_error.delivers(),
                 suppressed,
-                "a filter failed"
+                "filter evaluation failed"
             );
         }
     }
@@ -430,7 +442,7 @@ fn routed(event: &Event, matches: &[Match], outcome: &Matches) -> Notice {
     }
 }
 
-/// What one worker reuses from event to event.
+/// Buffers and counters that one worker reuses for every event.
 struct WorkerState {
     decoder: Decoder,
     scratch: Scratch,
@@ -438,17 +450,17 @@ struct WorkerState {
     matching: MatchMetrics,
 }
 
-/// What examining an event came to.
+/// Result of decoding and matching one event.
 enum Examined {
-    /// Nobody wants it.
+    /// No subscription matches.
     Unmatched,
-    /// There is something to do.
+    /// There is work to do before the acknowledgement.
     Work(Work),
-    /// It broke the examination.
+    /// Decoding or matching panicked.
     Crashed,
 }
 
-/// What is to be done for an event before it is acknowledged.
+/// What is done for an event before it is acknowledged.
 enum Work {
     Deliver { prepared: Arc<PreparedEvent>, matches: Vec<Match> },
     DeadLetter { reason: DeadLetterReason, error: String },
@@ -462,14 +474,14 @@ impl Examined {
     }
 }
 
-/// A bound on messages in flight, by number and by size.
+/// Limit on messages in flight, by number and by size.
 struct InFlightLimit {
     messages: Arc<Semaphore>,
     kib: Arc<Semaphore>,
     kib_max: u32,
 }
 
-/// A share of a [`InFlightLimit`]; given back when dropped.
+/// A share of an [`InFlightLimit`]; returned on drop.
 struct InFlightPermit {
     _message: OwnedSemaphorePermit,
     _kib: OwnedSemaphorePermit,
@@ -497,7 +509,7 @@ impl InFlightLimit {
         Some(InFlightPermit { _message: message, _kib: kib })
     }
 
-    /// What a message takes; one larger than all there is takes all there is.
+    /// Returns the share of a message; a message larger than the limit takes all of it.
     fn kib_for(&self, bytes: usize) -> u32 {
         u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(self.kib_max)
     }

@@ -145,7 +145,7 @@ impl Rig {
             parking: Arc::new(ParkedStream::new(outbound.clone(), subjects(), room)),
             dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects())),
             keys: Arc::default(),
-            gone_reports: tokio::sync::mpsc::channel(1).0,
+            endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
         let sender = HttpSender::new(config, Arc::new(EgressGuard::new(config)?))?;
         Ok(Dispatcher::new(config, sender, ports, Random::seeded(7), Live::default()))

@@ -1,4 +1,4 @@
-//! One try at a delivery: its headers, its signature, and who is asked to send it.
+//! Makes one attempt of a delivery: headers, signature and the call itself.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::domain::{Secret, WebhookHandler};
 const CONTENT_TYPE: &str = "content-type";
 pub(super) const USER_AGENT: &str = concat!("switchyard/", env!("CARGO_PKG_VERSION"));
 
-/// Calls functions of apps over the broker; implemented at its edge.
+/// Calls functions of apps over the broker; implemented in `bus`.
 pub trait FunctionCaller: Send + Sync {
     /// Sends a request to `subject` and waits at most `timeout` for the reply.
     fn call(
@@ -29,24 +29,24 @@ pub trait FunctionCaller: Send + Sync {
     ) -> BoxFuture<'_, Result<FunctionReply, FunctionError>>;
 }
 
-/// The answer of a function.
+/// The reply of a function.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FunctionReply {
-    /// Its body.
+    /// Body of the reply.
     pub body: Bytes,
-    /// Set when the function answered with an error (`Nats-Service-Error-Code`): a code that is
-    /// read like an HTTP status.
+    /// Set when the function replied with an error (`Nats-Service-Error-Code`); read like an HTTP
+    /// status.
     pub error_code: Option<u16>,
 }
 
-/// Why a function gave no answer.
+/// Why a function call got no reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FunctionError {
-    /// Nobody listens on its subject.
+    /// The function's subject has no subscriber.
     NoSubscriber,
     /// No reply before the deadline.
     Timeout,
-    /// The broker could not carry the request.
+    /// The broker could not transmit the request.
     Broker(String),
 }
 
@@ -105,10 +105,9 @@ pub(super) async fn call(
         Ok(FunctionReply { body, error_code: Some(code) }) => {
             AttemptOutcome::of_http(code, None, &body, now)
         }
-        Err(FunctionError::NoSubscriber) => AttemptOutcome::failed(
-            AttemptClass::Connect,
-            "nobody listens on the function's subject",
-        ),
+        Err(FunctionError::NoSubscriber) => {
+            AttemptOutcome::failed(AttemptClass::Connect, "no subscriber on the function's subject")
+        }
         Err(FunctionError::Timeout) => {
             AttemptOutcome::failed(AttemptClass::Timeout, "no reply before the deadline")
         }

@@ -1,8 +1,8 @@
-//! A breaker per endpoint: one that keeps failing is left alone for a while.
+//! Circuit breaker of one endpoint: stops attempts for a while when the endpoint keeps failing.
 //!
-//! While it is open, deliveries are parked without an attempt, so that a dead handler costs the
-//! others neither turns nor time. Then one probe at a time finds out whether it is back. Pure state:
-//! time and chance are arguments.
+//! While it is open, deliveries are parked without an attempt, so a dead handler costs other
+//! endpoints neither permits nor time. Then it admits one probe at a time to find out whether the
+//! endpoint recovered. Pure state: time and randomness are arguments.
 //!
 //! **Source:** thresholds as Convoy's circuit breaker, with a shorter window.
 
@@ -10,24 +10,24 @@ use std::sync::{Mutex, PoisonError};
 
 use super::outcome::AttemptClass;
 
-/// Length of the window that failures are counted in, in milliseconds.
+/// Length of the window in which failures are counted, in milliseconds.
 const WINDOW_MS: i64 = 60_000;
-/// Attempts in the window before their share of failures counts.
+/// Attempts in the window before the failure ratio counts.
 const WINDOW_ATTEMPTS_MIN: u32 = 10;
-/// Failures in a row that open the breaker, whatever the window says.
+/// Consecutive failures that open the breaker, whatever the ratio.
 const IN_A_ROW_MAX: u32 = 10;
-/// First time an open breaker stays open, in milliseconds; doubles with each further trip.
+/// How long a breaker stays open the first time, in milliseconds; doubles with each further trip.
 const OPEN_MS: i64 = 30_000;
 /// Longest time it stays open, in milliseconds.
 const OPEN_MS_MAX: i64 = 15 * 60_000;
-/// Random share added to or taken from that time.
+/// Random share by which that time varies.
 const OPEN_JITTER: f64 = 0.2;
-/// Probes in a row that must succeed to close it.
+/// Consecutive successful probes that close it.
 const PROBES_TO_CLOSE: u32 = 3;
-/// A probe without an end is taken for lost after this, in milliseconds.
+/// A probe without a result counts as lost after this time, in milliseconds.
 const PROBE_MS_MAX: i64 = 120_000;
 
-/// Whether an attempt may be made now.
+/// Decision whether an attempt may be made now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admission {
     /// The attempt may be made.
@@ -36,14 +36,14 @@ pub enum Admission {
     RetryAfter(i64),
 }
 
-/// State of a breaker, as metrics and lists name it.
+/// State of a breaker, as metrics name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BreakerState {
-    /// Attempts are made.
+    /// Attempts are admitted.
     Closed,
-    /// One probe at a time is made.
+    /// One probe at a time is admitted.
     HalfOpen,
-    /// No attempt is made.
+    /// No attempt is admitted.
     Open,
 }
 
@@ -65,8 +65,8 @@ impl Default for State {
 }
 
 impl Breaker {
-    /// Asks for an attempt at `now_ms`. Whoever is let through must [record](Self::record) how it
-    /// ended.
+    /// Decides on an attempt at `now_ms`. A caller that is admitted must [record](Self::record) the
+    /// result.
     pub fn admit(&self, now_ms: i64) -> Admission {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match *state {
@@ -88,7 +88,7 @@ impl Breaker {
         }
     }
 
-    /// Takes note of how an attempt ended; `random` is a number from 0.0 to 1.0.
+    /// Records the result of an attempt; `random` is a number from 0.0 to 1.0.
     pub fn record(&self, class: AttemptClass, now_ms: i64, random: f64) {
         let failed = is_failure(class);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,12 +114,12 @@ impl Breaker {
             State::HalfOpen { successes, trips, .. } => {
                 State::HalfOpen { probing_since_ms: None, successes: successes + 1, trips }
             }
-            // An attempt that was under way when the breaker opened.
+            // An attempt that was running when the breaker opened.
             open @ State::Open { .. } => open,
         };
     }
 
-    /// Where it stands.
+    /// Returns the state at the last decision.
     #[must_use]
     pub fn state(&self) -> BreakerState {
         match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -130,8 +130,8 @@ impl Breaker {
     }
 }
 
-/// What counts against an endpoint: it is down, overloaded or broken. A refusal of one request
-/// (4xx) says nothing about the next.
+/// Returns whether a result counts against the endpoint: it is down, overloaded or broken. A 4xx
+/// rejects one request and predicts nothing about the next.
 fn is_failure(class: AttemptClass) -> bool {
     matches!(
         class,
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_of_single_requests_never_open_it() {
+    fn rejections_of_single_requests_never_open_it() {
         let breaker = Breaker::default();
         for at in 0..100 {
             breaker.record(AttemptClass::ClientError, at, MIDDLE);
@@ -215,7 +215,7 @@ mod tests {
         let breaker = tripped();
         for now in (10 + OPEN_MS..).take(PROBES_TO_CLOSE as usize) {
             assert_eq!(breaker.admit(now), Admission::Allow);
-            assert!(matches!(breaker.admit(now), Admission::RetryAfter(_)), "a probe is under way");
+            assert!(matches!(breaker.admit(now), Admission::RetryAfter(_)), "a probe is running");
             breaker.record(AttemptClass::Success, now, MIDDLE);
         }
         assert_eq!(breaker.state(), BreakerState::Closed);

@@ -1,4 +1,4 @@
-//! What is given up is kept: the original bytes, and headers that say why.
+//! Dead letters: the original bytes of what cannot be delivered, with headers that say why.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -12,7 +12,7 @@ use crate::event::Headers;
 use crate::event::envelope::decoded;
 use crate::event::webhook::original;
 
-/// Headers of an event that a dead letter keeps, so that it can be published again.
+/// Headers of an event that its dead letter keeps, so that it can be published again.
 const KEPT_HEADERS: [&str; 11] = [
     "ce-specversion",
     "ce-id",
@@ -29,32 +29,32 @@ const KEPT_HEADERS: [&str; 11] = [
 /// Longest error text kept, in characters.
 const ERROR_CHARS_MAX: usize = 512;
 
-/// Keeps dead letters; implemented at the broker's edge.
+/// Stores dead letters; implemented in `bus`.
 pub trait DeadLetterBox: Send + Sync {
-    /// Stores a letter. Ends once it is known to be stored, however long that takes: the same
-    /// letter is sent again under the same id until then.
+    /// Stores a dead letter. Completes once the broker confirmed it, however long that takes: the
+    /// same letter is published again under the same id until then.
     fn put(&self, letter: DeadLetter) -> BoxFuture<'_, ()>;
 }
 
-/// Something given up.
+/// An event, a delivery or a parked record that the router stops processing.
 #[derive(Clone, PartialEq, Debug)]
 pub struct DeadLetter {
-    /// What it was.
+    /// What the letter holds.
     pub kind: DeadLetterKind,
-    /// What makes two letters the same.
+    /// Message id for deduplication.
     pub message_id: String,
-    /// Why, and what it takes to try again.
+    /// Why it was dead-lettered, and what a redrive needs.
     pub headers: HeaderList,
     /// The original bytes.
     pub body: Bytes,
 }
 
-/// What a dead letter was.
+/// What a dead letter holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DeadLetterKind {
-    /// A message of the event stream, by its subject there.
+    /// A message of the event stream.
     Event {
-        /// The subject.
+        /// Its subject in the event stream.
         subject: String,
     },
     /// A delivery of an app.
@@ -68,19 +68,19 @@ pub enum DeadLetterKind {
     Record,
 }
 
-/// Why something is given up.
+/// Why something is dead-lettered.
 #[derive(Clone, Copy, Debug)]
 pub struct DeadLetterCause<'a> {
     /// The reason.
     pub reason: &'a DeadLetterReason,
-    /// Which stage gave up: `decode`, `match`, `delivery` or `parking`.
+    /// The stage that failed: `decode`, `match`, `delivery` or `parking`.
     pub stage: &'static str,
     /// One sentence for operators.
     pub error: &'a str,
 }
 
 impl DeadLetter {
-    /// The letter of a delivery that is given up.
+    /// Creates the dead letter of a delivery.
     #[must_use]
     pub fn of_delivery(delivery: &Delivery, cause: &DeadLetterCause<'_>) -> Self {
         let (event, progress) = (&delivery.prepared.event, &delivery.progress);
@@ -120,7 +120,7 @@ impl DeadLetter {
         }
     }
 
-    /// The letter of a message that is no event, or that no router survives.
+    /// Creates the dead letter of a message that is not an event, or that crashes routers.
     #[must_use]
     pub fn of_event(
         subject: &str,
@@ -143,14 +143,14 @@ impl DeadLetter {
         }
     }
 
-    /// The letter of a parked record that cannot be read.
+    /// Creates the dead letter of a parked record that cannot be read.
     #[must_use]
     pub fn of_record(body: Bytes, sequence: u64, cause: &DeadLetterCause<'_>) -> Self {
         let message_id = format!("dead/record/{sequence}");
         Self { kind: DeadLetterKind::Record, message_id, headers: cause_headers(cause), body }
     }
 
-    /// The value of one of its headers.
+    /// Returns the value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(at, _)| *at == name).map(|(_, value)| value.as_str())

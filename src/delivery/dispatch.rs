@@ -1,4 +1,4 @@
-//! Brings deliveries to their end: attempted now, parked for later, or given up.
+//! Brings each delivery to its outcome: attempts it, and parks or dead-letters it when that fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,44 +22,44 @@ use crate::jwt::KeyRing;
 use crate::telemetry::{Live, Notice};
 use crate::{clock, config};
 
-/// What became of a delivery; whichever it is, nothing of it is left to do for its event.
+/// How a delivery ended for its event; in each case the delivery is accounted for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DeliveryOutcome {
-    /// The handler took it.
+    /// The handler accepted it.
     Delivered,
-    /// It waits durably.
+    /// It is stored in the parking stream.
     Parked(ParkReason),
-    /// It was given up and is kept as a dead letter.
+    /// It is stored in the dead-letter stream.
     DeadLettered(DeadLetterReason),
-    /// A policy dropped it, and counted it.
+    /// A policy dropped and counted it.
     Dropped,
 }
 
-/// What the handler of a subscription says of being gone.
+/// Reports that an endpoint answered HTTP 410, or no longer does.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EndpointGoneReport {
-    /// Whose handler it is.
+    /// The subscription of the endpoint.
     pub id: SubscriptionId,
-    /// It says that it is; otherwise it said so before, and answered something else now.
+    /// True for a 410; false for any other response after one.
     pub is_gone: bool,
 }
 
-/// Where deliveries go that do not end at their handler.
+/// The ports through which the dispatcher reaches the edges.
 #[derive(Clone)]
 pub struct Ports {
-    /// Functions of apps.
+    /// Calls functions of apps.
     pub functions: Arc<dyn FunctionCaller>,
-    /// What waits.
+    /// Stores parked deliveries.
     pub parking: Arc<dyn ParkingLot>,
-    /// What is given up.
+    /// Stores dead letters.
     pub dead_letters: Arc<dyn DeadLetterBox>,
-    /// Handlers that say that they are gone, or no longer do; not told if there is no room.
-    pub gone_reports: mpsc::Sender<EndpointGoneReport>,
-    /// What tokens for remotes are signed with.
+    /// Receives reports of HTTP 410; a report is dropped when the channel is full.
+    pub endpoint_reports: mpsc::Sender<EndpointGoneReport>,
+    /// Signs the tokens for remotes.
     pub keys: Arc<KeyRing>,
 }
 
-/// Carries out deliveries. Shared by all tasks; its memory is bounded by the lanes.
+/// Attempts deliveries and accounts for them. Shared by all tasks; the lanes bound its memory.
 pub struct Dispatcher {
     lanes: Lanes,
     ports: Ports,
@@ -73,7 +73,7 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// A dispatcher without any lane yet.
+    /// Creates a dispatcher without lanes.
     #[must_use]
     pub fn new(
         config: &config::Delivery,
@@ -98,29 +98,29 @@ impl Dispatcher {
         }
     }
 
-    /// Keeps an event or a record that nobody can work on; ends when it is stored.
+    /// Stores the dead letter of an event or a parked record; completes once it is stored.
     pub async fn store_dead_letter(&self, letter: DeadLetter, reason: &DeadLetterReason) {
         self.ports.dead_letters.put(letter).await;
         metrics::dead_letter(reason);
     }
 
-    /// How long a delivery waits for its turn before it is parked.
+    /// Returns how long a delivery waits for a permit before it is parked.
     #[must_use]
     pub fn park_after(&self) -> Duration {
         self.park_after
     }
 
-    /// Forgets idle lanes and tells the metrics how many deliveries wait; call it now and then.
+    /// Evicts idle lanes and publishes the gauges of lanes; called periodically.
     pub fn evict_idle_lanes(&self) {
         self.lanes.evict_idle();
         metrics::pending(self.lanes.waiting());
         metrics::breakers(self.lanes.breaker_states());
     }
 
-    /// Attempts a delivery, waiting at most `queue_timeout` for its turn, and accounts for it.
+    /// Attempts a delivery, waiting at most `queue_timeout` for a permit, and accounts for it.
     ///
-    /// Ends only when the outcome is durable. Dropping the future leaves the delivery to be made
-    /// again from its event or parked record.
+    /// Completes only when the outcome is durable. Dropping the future leaves the delivery to be
+    /// repeated from its event or parked record.
     pub async fn deliver(&self, delivery: Delivery, queue_timeout: Duration) -> DeliveryOutcome {
         let watched = self.live.is_watched().then(|| delivery.clone());
         let lane = self.lanes.lane_of(&delivery);
@@ -129,13 +129,13 @@ impl Dispatcher {
         }
         let queued = clock::tick();
         let (delivery_outcome, took) = match self.lanes.acquire(&lane, queue_timeout).await {
-            // Asked with the turn in hand, so that a probe that is let through is made.
+            // Decided with the permit held, so that an admitted probe is made.
             Ok(permit) => match lane.breaker().admit(clock::now_ms()) {
                 Admission::Allow => {
                     self.metrics.queued(clock::since(queued));
                     let started = clock::tick();
-                    // Boxed, so that the many that wait take little room, not that of the few
-                    // that are attempted.
+                    // Boxed: most deliveries wait, and a waiting one must not reserve the memory of
+                    // an attempt.
                     let outcome = Box::pin(self.attempt(&delivery, &lane)).await;
                     let took = clock::since(started);
                     drop(permit);
@@ -196,7 +196,7 @@ impl Dispatcher {
                 (&self.metrics.http, forge::post(delivery, remote, keys, lane, body, now).await)
             }
         };
-        let outcome = outcome.under(delivery.subscription.owner.terms.profile);
+        let outcome = outcome.for_profile(delivery.subscription.owner.terms.profile);
         let took = clock::since(started);
         lane.record_attempt(took);
         lane.breaker().record(outcome.class, clock::now_ms(), self.random.unit());
@@ -207,10 +207,10 @@ impl Dispatcher {
     async fn settle(&self, mut delivery: Delivery, outcome: AttemptOutcome) -> DeliveryOutcome {
         if !outcome.is_done() {
             record_failure(&delivery, &outcome);
-            self.report_gone(&delivery, outcome.class == AttemptClass::Gone);
+            self.report_410(&delivery, outcome.class == AttemptClass::Gone);
             delivery.progress.last_class = outcome.class.label().into();
         }
-        // What is rare is boxed: every delivery that waits would have to keep room for it.
+        // Rare paths are boxed: otherwise each waiting delivery reserves memory for them.
         let AttemptOutcome { class, detail, next } = outcome;
         match next {
             NextStep::Done => self.record_delivered(&delivery),
@@ -225,11 +225,11 @@ impl Dispatcher {
         }
     }
 
-    fn report_gone(&self, delivery: &Delivery, is_gone: bool) {
+    fn report_410(&self, delivery: &Delivery, is_gone: bool) {
         for subscription in delivery.subscriptions() {
             if subscription.stats.note_gone(is_gone) {
-                let gone_reports = EndpointGoneReport { id: subscription.id(), is_gone };
-                let _ = self.ports.gone_reports.try_send(gone_reports);
+                let report = EndpointGoneReport { id: subscription.id(), is_gone };
+                let _ = self.ports.endpoint_reports.try_send(report);
             }
         }
     }
@@ -239,13 +239,13 @@ impl Dispatcher {
         for subscription in delivery.subscriptions() {
             subscription.stats.count_delivered(now.as_millisecond());
         }
-        self.report_gone(delivery, false);
+        self.report_410(delivery, false);
         let seconds = now.duration_since(progress.first_seen).as_secs_f64();
         self.metrics.delivered(delivery.lane_label(), progress.attempt, seconds);
         DeliveryOutcome::Delivered
     }
 
-    /// Parks a delivery until its next attempt, unless that was the last.
+    /// Parks a delivery until its next attempt, or dead-letters it after the last.
     async fn retry(
         &self,
         mut delivery: Delivery,
@@ -265,7 +265,7 @@ impl Dispatcher {
         self.park(delivery, due.unwrap_or(now), ParkReason::Backoff).await
     }
 
-    /// The longer the backlog of a lane, the later each of it is looked at again.
+    /// Parks a delivery at the end of its lane's backlog: the longer the backlog, the later.
     async fn park_backlog(
         &self,
         delivery: Delivery,
@@ -276,7 +276,8 @@ impl Dispatcher {
         self.park(delivery, due, reason).await
     }
 
-    /// Parks what an open breaker holds back: those first in line come first once it may be tried.
+    /// Parks a delivery that an open breaker rejects: the backlog resumes in order once probes are
+    /// admitted.
     async fn park_until(&self, delivery: Delivery, lane: &Lane, moment_ms: i64) -> DeliveryOutcome {
         let opens = Timestamp::from_millisecond(moment_ms).unwrap_or_else(|_| clock::now());
         let due = lane.backlog_due(opens, self.random.unit());

@@ -1,4 +1,4 @@
-//! The request that Forge remotes get: an invocation token of ours, trace headers, and the event.
+//! Request to a Forge remote: an invocation token of ours, trace headers and the event.
 //!
 //! **Source:** Forge, "Remote" reference: the invocation token (FIT), the headers of a request, a
 //! deadline of five seconds.
@@ -20,11 +20,11 @@ use super::signature::sign;
 use crate::domain::{ForgeRemote, Product};
 use crate::jwt::{KeyRing, system};
 
-/// The vendor's deadline for remotes.
+/// Deadline of a remote, as the vendor sets it.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// A token is valid for the deadline and for clocks that are apart, in seconds.
+/// Validity of a token, in seconds: the deadline plus clock skew.
 const TOKEN_LIFE_S: i64 = 25;
-/// Who issues invocation tokens, as the vendor's libraries expect.
+/// Issuer of invocation tokens, as the vendor's libraries expect it.
 const ISSUER: &str = "forge/invocation-token";
 
 /// Makes one attempt at a Forge remote.
@@ -43,16 +43,13 @@ pub(super) async fn post(
         .wants_system_token
         .then(|| system::claims(&subscription.owner.app, &subscription.owner.id, now.as_second()));
     let (ring, now_ms) = (Arc::clone(keys), now.as_millisecond());
-    // A signature takes about a millisecond, too long for the threads that drive everything else.
+    // Signing takes about a millisecond, too long for an async worker thread.
     let signed = tokio::task::spawn_blocking(move || {
         let fit = ring.sign(&claims, now_ms)?;
         Some((fit, system.and_then(|claims| ring.sign(&claims, now_ms))))
     });
     let Ok(Some((fit, system))) = signed.await else {
-        return AttemptOutcome::failed(
-            AttemptClass::Other,
-            "there is no key to sign the invocation token with",
-        );
+        return AttemptOutcome::failed(AttemptClass::Other, "no key to sign the invocation token");
     };
     let signature = match sign(&remote.secret, delivery.id.as_str(), now.as_second(), &body) {
         Ok(signature) => signature,
@@ -72,13 +69,14 @@ pub(super) async fn post(
     let attempt = lane.client().post(&remote.url, headers, body);
     match tokio::time::timeout(TIMEOUT, attempt).await {
         Ok(outcome) => outcome,
-        Err(_) => {
-            AttemptOutcome::failed(AttemptClass::Timeout, "no whole answer within the five seconds")
-        }
+        Err(_) => AttemptOutcome::failed(
+            AttemptClass::Timeout,
+            "no complete response within five seconds",
+        ),
     }
 }
 
-/// The body: the event itself, or inside of `payload` beside its context.
+/// Returns the body: the event itself, or the event as `payload` next to its context.
 pub(super) fn body(delivery: &Delivery, remote: &ForgeRemote, event: Bytes) -> Bytes {
     if !remote.wraps_body {
         return event;
@@ -92,7 +90,7 @@ pub(super) fn body(delivery: &Delivery, remote: &ForgeRemote, event: Bytes) -> B
     wrapped.into()
 }
 
-/// What the invocation token says; `invocation` is good for one attempt.
+/// Returns the claims of the invocation token; `invocation` identifies one attempt.
 fn claims(delivery: &Delivery, remote: &ForgeRemote, invocation: &str, now_s: i64) -> Value {
     let subscription = &delivery.subscription;
     let (app, cloud_id) = (&subscription.owner.app, &subscription.owner.cloud_id);
@@ -129,16 +127,16 @@ fn claims(delivery: &Delivery, remote: &ForgeRemote, invocation: &str, now_s: i6
     })
 }
 
-/// Trace and span: the trace of the event where its publisher began one, else one of the delivery;
-/// a span for each attempt.
+/// Returns trace and span id: the trace of the event if its publisher began one, else one derived
+/// from the delivery; a new span for each attempt.
 fn trace(delivery: &Delivery) -> (String, String) {
     let hex = |text: &str| data_encoding::HEXLOWER.encode(&Sha256::digest(text));
-    let begun = delivery.prepared.event.envelope.traceparent.as_deref();
-    let begun = begun
+    let publisher_trace = delivery.prepared.event.envelope.traceparent.as_deref();
+    let publisher_trace = publisher_trace
         .and_then(|text| text.split('-').nth(1))
         .filter(|trace| trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()));
     let own = hex(delivery.id.as_str());
-    let trace = begun.or(own.get(..32)).unwrap_or_default().to_owned();
+    let trace = publisher_trace.or(own.get(..32)).unwrap_or_default().to_owned();
     let progress = &delivery.progress;
     let span = hex(&format!("{}/{}/{}", delivery.id, progress.attempt, progress.parks));
     (trace, span.get(..16).unwrap_or_default().to_owned())
@@ -168,14 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn token_names_app_installation_site_and_module_and_dies_soon() {
+    fn token_names_app_installation_site_and_module_and_expires_soon() {
         let claims = claims(&delivery(), &remote(), "i-1", 1000);
         assert_eq!((&claims["iss"], &claims["aud"]), (&json!(ISSUER), &json!("app-1")));
         assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 25);
         assert_eq!(claims["context"], json!({"cloudId": "site-1", "moduleKey": "k1"}));
         assert_eq!(claims["app"]["module"], json!({"type": "core:endpoint", "key": "backend"}));
         assert_eq!(claims["app"]["installation"]["contexts"][0]["cloudId"], "site-1");
-        assert!(claims.get("principal").is_none(), "no user stands behind an event");
+        assert!(claims.get("principal").is_none(), "an event has no user");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Keeps deliveries away from addresses that no app has any business with.
+//! Egress guard: rejects endpoint URLs and addresses inside private and reserved networks (SSRF).
 //!
-//! An endpoint URL comes from outside. It is checked twice: when it is registered, so that the app
-//! hears about it, and when it is dialled, with the addresses its name has then, so that a name
-//! that changes its mind (DNS rebinding) gains nothing. What cannot be judged is refused.
+//! An endpoint URL is checked twice: when it is registered, so that the app gets an error, and when
+//! it is dialled, with the addresses that its name resolves to then, so that DNS rebinding gains
+//! nothing. What cannot be checked is rejected.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -15,50 +15,50 @@ use crate::config;
 
 /// Longest host name, in bytes.
 const HOST_BYTES_MAX: usize = 253;
-/// Ports that are open always; 80 joins them where plain `http` is allowed.
+/// Ports that are always allowed; 80 is added where plain `http` is allowed.
 const PORTS: [u16; 2] = [443, 8443];
-/// Suffixes of names that only mean something inside a network.
+/// Suffixes of names that resolve only inside a private network.
 const PRIVATE_SUFFIXES: [&str; 4] = [".localhost", ".local", ".internal", ".home.arpa"];
 
-/// Why a URL or an address is refused; each variant is one label value.
+/// Why a URL or an address is rejected; each variant is one label value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum EgressRefusal {
     /// Neither `https` nor an allowed `http`.
     #[error("only https is allowed; `delivery.allow_http` opens http")]
     Scheme,
-    /// The URL holds a user name or password.
+    /// The URL contains a user name or password.
     #[error("the URL must not hold a user name or password")]
     Userinfo,
-    /// The URL holds a fragment.
+    /// The URL contains a fragment.
     #[error("the URL must not hold a fragment")]
     Fragment,
-    /// The port is not open.
+    /// The port is not allowed.
     #[error("the port is not allowed; `delivery.allow_ports` opens more")]
     Port,
-    /// There is no host, or it is too long.
+    /// The host is missing or too long.
     #[error("the URL needs a host name of at most 253 bytes")]
     Host,
-    /// The host name only means something inside a network.
+    /// The host name resolves only inside a private network.
     #[error("the host name belongs to a private network; `delivery.allow_cidrs` opens such")]
     PrivateName,
-    /// The host is an address outside the opened ranges.
+    /// The host is an IP address outside the allowed ranges.
     #[error("the host must be a name, not an address")]
     Literal,
-    /// The address is not a public one.
+    /// The address is not public.
     #[error(
         "the address belongs to a private or reserved range; `delivery.allow_cidrs` opens such"
     )]
     PrivateAddress,
-    /// The address hands out a cloud machine's credentials.
+    /// The address serves credentials of a cloud machine.
     #[error("the address is a metadata service")]
     Metadata,
-    /// The address is the router's own or the broker's.
+    /// The address is one of the router or the broker.
     #[error("the address belongs to the router itself")]
     Own,
 }
 
 impl EgressRefusal {
-    /// The rule that refused, as metric label.
+    /// Returns the violated rule as metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -76,7 +76,7 @@ impl EgressRefusal {
     }
 }
 
-/// The rules of one router.
+/// Egress rules of one router.
 #[derive(Debug)]
 pub struct EgressGuard {
     allow_http: bool,
@@ -97,10 +97,10 @@ enum Ports {
 pub struct BadPort(String);
 
 impl EgressGuard {
-    /// The rules that the configuration sets.
+    /// Creates the rules of the configuration.
     ///
     /// # Errors
-    /// An entry of `allow_ports` is no port.
+    /// An entry of `allow_ports` is not a port.
     pub fn new(config: &config::Delivery) -> Result<Self, BadPort> {
         let mut listed = PORTS.to_vec();
         if config.allow_http {
@@ -125,16 +125,17 @@ impl EgressGuard {
         })
     }
 
-    /// Sets the router's own listeners and the broker's addresses, which stay forbidden even inside
-    /// an opened range. An unspecified listener (`0.0.0.0`) forbids its port on loopback.
+    /// Sets the addresses of the router's own listeners and of the broker, which stay forbidden
+    /// even inside an allowed range. An unspecified listener (`0.0.0.0`) forbids its port on
+    /// loopback.
     pub fn forbid(&self, own: Vec<SocketAddr>) {
         self.own.store(own.into());
     }
 
-    /// Judges an endpoint URL by what can be told without resolving its name.
+    /// Checks an endpoint URL without resolving its name.
     ///
     /// # Errors
-    /// The rule that refuses it.
+    /// The violated rule.
     pub fn check_url(&self, url: &Url) -> Result<(), EgressRefusal> {
         match url.scheme() {
             "https" => {}
@@ -158,10 +159,10 @@ impl EgressGuard {
         }
     }
 
-    /// Judges an address that is about to be dialled.
+    /// Checks an address that is about to be dialled.
     ///
     /// # Errors
-    /// The rule that refuses it.
+    /// The violated rule.
     pub fn check_address(&self, address: SocketAddr) -> Result<(), EgressRefusal> {
         let ip = address.ip().to_canonical();
         let inner = embedded(ip);
@@ -184,8 +185,8 @@ impl EgressGuard {
         if name.is_empty() || name.len() > HOST_BYTES_MAX {
             return Err(EgressRefusal::Host);
         }
-        // Where ranges are open, private names are how one reaches them; the addresses they
-        // resolve to are judged all the same.
+        // With allowed ranges, private names are the way to reach them; the addresses that they
+        // resolve to are checked nevertheless.
         let private =
             !name.contains('.') || PRIVATE_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
         if private && self.open.is_empty() { Err(EgressRefusal::PrivateName) } else { Ok(()) }
@@ -209,8 +210,8 @@ impl EgressGuard {
     }
 }
 
-/// The IPv4 addresses that an IPv6 address leads to: compatible, NAT64, 6to4, Teredo (client and
-/// server), translated and ISATAP forms. Mapped ones are canonical before.
+/// Returns the IPv4 addresses embedded in an IPv6 address: compatible, NAT64, 6to4, Teredo (client
+/// and server), translated and ISATAP forms. Mapped addresses are made canonical before.
 fn embedded(ip: IpAddr) -> Vec<Ipv4Addr> {
     let IpAddr::V6(ip) = ip else { return Vec::new() };
     if ip.is_loopback() || ip.is_unspecified() {
@@ -272,7 +273,7 @@ const RESERVED_V4: [Ipv4Net; 15] = [
     v4(240, 0, 0, 4),
 ];
 
-/// **Source:** IANA IPv6 special-purpose address registry. The first range holds `::`, `::1` and
+/// **Source:** IANA IPv6 special-purpose address registry. The first range contains `::`, `::1` and
 /// the compatible forms.
 const RESERVED_V6: [Ipv6Net; 14] = [
     v6(0, 0, 0, 96),
@@ -332,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn url_rules_each_refuse_with_their_name() {
+    fn each_url_rule_rejects_by_its_name() {
         let cases = [
             ("http://app.example.com/", EgressRefusal::Scheme),
             ("ftp://app.example.com/", EgressRefusal::Scheme),
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_a_private_address_is_refused() {
+    fn every_form_of_a_private_address_is_rejected() {
         for ip in [
             "0.0.0.0",
             "10.1.2.3",
@@ -451,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_port_is_refused_by_name() {
+    fn misspelt_port_is_rejected_by_name() {
         let mut config = Config::defaults().unwrap().delivery;
         config.allow_ports = vec!["all".into()];
         assert!(EgressGuard::new(&config).unwrap_err().to_string().contains("`all`"));

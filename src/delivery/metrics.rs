@@ -1,5 +1,5 @@
-//! What operators see of deliveries. Labels come from closed sets only. Handles that move with
-//! every delivery are kept.
+//! Metrics of deliveries. Labels come from closed sets only; metrics updated by every delivery are
+//! resolved once.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use super::guard::EgressRefusal;
 use super::outcome::{AttemptClass, AttemptOutcome, DeadLetterReason};
 use super::parking::ParkReason;
 
-/// Why a delivery is being attempted, as label: `live` or `retry`.
+/// Origin of a delivery as label: `live` or `retry`.
 pub(super) type LaneLabel = &'static str;
 
-/// Where an attempt goes, as label.
+/// Transport of an attempt as label.
 type Target = &'static str;
 
-/// What one dispatcher counts with every delivery.
+/// Metrics updated by every delivery of one dispatcher.
 pub(super) struct DeliveryMetrics {
     pub(super) http: TargetMetrics,
     pub(super) nats: TargetMetrics,
@@ -25,13 +25,13 @@ pub(super) struct DeliveryMetrics {
     attempt_number: Histogram,
 }
 
-/// Deliveries that ended well, of one kind.
+/// Successful deliveries of one origin.
 struct LaneMetrics {
     delivered: Counter,
     seconds: Histogram,
 }
 
-/// Attempts at one kind of handler.
+/// Attempts over one transport.
 pub(super) struct TargetMetrics {
     target: Target,
     running: Gauge,
@@ -53,12 +53,12 @@ impl Default for DeliveryMetrics {
 }
 
 impl DeliveryMetrics {
-    /// How long a delivery waited for its turn.
+    /// Records how long a delivery waited for a permit.
     pub(super) fn queued(&self, waited: Duration) {
         self.queued.record(waited);
     }
 
-    /// A delivery ended well, `seconds` after it became due.
+    /// Records a successful delivery, `seconds` after it was first seen.
     pub(super) fn delivered(&self, lane: LaneLabel, attempt: u32, seconds: f64) {
         let metrics = if lane == "live" { &self.live } else { &self.retry };
         metrics.delivered.increment(1);
@@ -86,13 +86,13 @@ impl TargetMetrics {
         }
     }
 
-    /// Counts one running attempt until the answer is dropped.
+    /// Counts one running attempt until the guard is dropped.
     pub(super) fn running(&self) -> Running<'_> {
         self.running.increment(1.0);
         Running(&self.running)
     }
 
-    /// An attempt ended.
+    /// Records a finished attempt.
     pub(super) fn attempted(&self, outcome: &AttemptOutcome, took: Duration) {
         match outcome.class {
             AttemptClass::Success => self.succeeded.increment(1),
@@ -116,7 +116,7 @@ pub(super) fn dead(lane: LaneLabel, reason: &DeadLetterReason) {
     dead_letter(reason);
 }
 
-/// Counts an entry of the dead-letter stream.
+/// Counts a message of the dead-letter stream.
 pub fn dead_letter(reason: &DeadLetterReason) {
     counter!("switchyard_dlq_total", "reason" => reason.label()).increment(1);
 }
@@ -144,7 +144,7 @@ pub(super) fn dialled() {
     counter!("switchyard_http_connections_total", "reused" => "false").increment(1);
 }
 
-/// Tells how many endpoints are in each phase of their breaker: closed, half open, open.
+/// Sets the number of endpoints by breaker state: closed, half open, open.
 pub(super) fn breakers(counts: [usize; 3]) {
     for (state, count) in ["closed", "half_open", "open"].into_iter().zip(counts) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);

@@ -1,4 +1,4 @@
-//! What an attempt came to and what follows from it.
+//! Outcome of an attempt and the next step that follows from it. No I/O, no clock.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use serde_json::value::RawValue;
 
 use crate::domain::RetryProfile;
 
-/// Longest delay a handler can ask for in its answer.
+/// Longest delay that a handler can request in its response body, in seconds.
 const ASKED_DELAY_S_MAX: f64 = 900.0;
-/// Largest `retryData` that is handed back, in bytes.
+/// Largest `retryData` that is kept for the next attempt, in bytes.
 const RETRY_DATA_BYTES_MAX: usize = 4096;
 
-/// Kind of outcome of one attempt; a closed set of metric labels.
+/// Class of one attempt; a closed set of metric labels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AttemptClass {
     /// 2xx, or a reply of a function.
@@ -23,32 +23,32 @@ pub enum AttemptClass {
     Redirect,
     /// 4xx other than 410 and 429.
     ClientError,
-    /// 410: the endpoint is gone for good.
+    /// HTTP 410: the endpoint was removed for good.
     Gone,
     /// 429.
     TooManyRequests,
     /// 5xx.
     ServerError,
-    /// No whole answer before the deadline.
+    /// No complete response before the deadline.
     Timeout,
-    /// No connection, or nobody listens on the function's subject.
+    /// No connection, or the function's subject has no subscriber.
     Connect,
     /// The TLS handshake failed.
     Tls,
     /// The host name did not resolve.
     Dns,
-    /// The address guard refused the address.
+    /// The egress guard rejected the address.
     Blocked,
-    /// What came back is no HTTP.
+    /// The response is not HTTP.
     Protocol,
-    /// The body is larger than may be sent.
+    /// The body is larger than allowed.
     TooLarge,
     /// Anything else.
     Other,
 }
 
 impl AttemptClass {
-    /// The metric label.
+    /// Returns the metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl AttemptClass {
         }
     }
 
-    /// Who is to blame for a failure, as metric label.
+    /// Returns who caused a failure, as metric label.
     #[must_use]
     pub fn blame(self) -> &'static str {
         match self {
@@ -81,7 +81,7 @@ impl AttemptClass {
         }
     }
 
-    /// The `retryReason` that handlers of the vendor's remotes know.
+    /// Returns the `retryReason` that the vendor's remotes expect.
     #[must_use]
     pub fn retry_reason(self) -> &'static str {
         match self {
@@ -91,34 +91,34 @@ impl AttemptClass {
     }
 }
 
-/// A delay that the handler asked for.
+/// A retry delay requested by the handler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RequestedDelay {
-    /// By the header `Retry-After`.
+    /// Requested by the header `Retry-After`.
     RetryAfter(Duration),
-    /// By a retry request in its answer.
+    /// Requested by a retry request in the response body.
     InBody(Duration),
 }
 
-/// Why a delivery is given up, or an event put aside.
+/// Why a delivery or an event is dead-lettered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DeadLetterReason {
     /// The event cannot be read; the reason of the decoder.
     Poison(&'static str),
-    /// The body is larger than may be sent.
+    /// The body is larger than allowed.
     TooLarge,
     /// All attempts failed.
     Exhausted,
     /// The endpoint answered 410.
     Gone,
-    /// The endpoint answered with a status that no retry mends.
+    /// The endpoint answered with a status that a retry cannot fix.
     Rejected(u16),
-    /// The address guard refused the address.
+    /// The egress guard rejected the address.
     BlockedAddress,
 }
 
 impl DeadLetterReason {
-    /// The metric label, one of a closed set.
+    /// Returns the metric label, one of a closed set.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -137,7 +137,7 @@ impl DeadLetterReason {
         }
     }
 
-    /// The reason as the dead letter states it, with the status where there is one.
+    /// Returns the reason as stored in the dead letter, with the status where there is one.
     #[must_use]
     pub fn text(&self) -> Cow<'static, str> {
         match self {
@@ -152,32 +152,32 @@ impl DeadLetterReason {
 pub enum NextStep {
     /// The delivery is done.
     Done,
-    /// Attempt it again.
+    /// Attempt the delivery again.
     Retry {
-        /// The delay that the handler asked for.
+        /// The delay requested by the handler.
         requested: Option<RequestedDelay>,
         /// `retryContext.retryReason` of the next attempt.
         reason: Box<str>,
         /// `retryContext.retryData` of the next attempt, JSON.
         data: Option<Box<str>>,
     },
-    /// No attempt will do better.
+    /// Dead-letter the delivery: a retry cannot succeed.
     DeadLetter(DeadLetterReason),
 }
 
-/// The outcome of one attempt.
+/// Outcome of one attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AttemptOutcome {
-    /// Its kind.
+    /// Its class.
     pub class: AttemptClass,
     /// One sentence for operators; empty on success.
     pub detail: Cow<'static, str>,
-    /// What follows.
+    /// What follows from it.
     pub next: NextStep,
 }
 
 impl AttemptOutcome {
-    /// An attempt that ended without an answer.
+    /// Creates the outcome of an attempt without a response.
     #[must_use]
     pub fn failed(class: AttemptClass, detail: impl Into<Cow<'static, str>>) -> Self {
         let next = match class {
@@ -190,7 +190,7 @@ impl AttemptOutcome {
         Self { class, detail: detail.into(), next }
     }
 
-    /// Judges an HTTP answer.
+    /// Classifies an HTTP response.
     #[must_use]
     pub fn of_http(status: u16, retry_after: Option<&str>, body: &[u8], now: Timestamp) -> Self {
         match status {
@@ -209,7 +209,7 @@ impl AttemptOutcome {
         }
     }
 
-    /// Judges an answer that says success: it may still ask for another attempt.
+    /// Classifies a successful response: its body may still request a retry.
     #[must_use]
     pub fn of_reply(body: &[u8]) -> Self {
         let next = retry_request(body).unwrap_or(NextStep::Done);
@@ -217,9 +217,9 @@ impl AttemptOutcome {
         Self { class: AttemptClass::Success, detail: detail.into(), next }
     }
 
-    /// The same as the vendor's remotes are judged: they repeat whatever is no success.
+    /// Applies a retry profile: the vendor's remotes retry whatever is not a success.
     #[must_use]
-    pub fn under(self, profile: RetryProfile) -> Self {
+    pub fn for_profile(self, profile: RetryProfile) -> Self {
         let reason = match (&self.next, profile) {
             (NextStep::DeadLetter(DeadLetterReason::Rejected(401)), RetryProfile::ForgeRemote) => {
                 "INVALID_FORGE_INVOCATION_TOKEN"
@@ -236,7 +236,7 @@ impl AttemptOutcome {
         }
     }
 
-    /// Whether the handler took the delivery.
+    /// Returns whether the handler accepted the delivery.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.next == NextStep::Done
@@ -266,7 +266,7 @@ impl AttemptOutcome {
     }
 }
 
-/// Reads `Retry-After`: seconds, or a date of which the distance from `now` counts.
+/// Parses `Retry-After`: seconds, or a date relative to `now`.
 fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse() {
@@ -276,9 +276,9 @@ fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
-/// The retry request of a handler, as the vendor's `InvocationError` serialises to.
+/// Retry request of a handler, as the vendor's `InvocationError` serialises.
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct RetryRequest<'a> {
     #[serde(rename = "_retry")]
     retry: bool,
     #[serde(borrow, default, rename = "retryOptions")]
@@ -295,11 +295,11 @@ struct RetryOptions<'a> {
 }
 
 fn retry_request(body: &[u8]) -> Option<NextStep> {
-    let answer: Answer<'_> = serde_json::from_slice(body).ok()?;
-    if !answer.retry {
+    let response: RetryRequest<'_> = serde_json::from_slice(body).ok()?;
+    if !response.retry {
         return None;
     }
-    let options = answer.options.unwrap_or_default();
+    let options = response.options.unwrap_or_default();
     let requested = options.retry_after.map(|seconds| seconds.clamp(1.0, ASKED_DELAY_S_MAX));
     let data = options.retry_data.map(RawValue::get);
     Some(NextStep::Retry {
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn other_4xx_and_redirects_are_dead_at_once() {
+    fn other_4xx_and_redirects_are_dead_lettered_at_once() {
         for status in [301, 302, 308, 400, 401, 403, 404, 405, 413, 422, 451] {
             let NextStep::DeadLetter(reason) = http(status).next else {
                 panic!("{status} was retried")
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn forbidden_address_and_oversized_body_are_dead_at_once() {
+    fn forbidden_address_and_oversized_body_are_dead_lettered_at_once() {
         let next = |class| AttemptOutcome::failed(class, "").next;
         assert_eq!(
             next(AttemptClass::Blocked),
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_can_ask_for_a_retry() {
+    fn response_can_request_a_retry() {
         let body = br#"{"_retry":true,"retryOptions":{"retryAfter":30,"retryReason":"BUSY","retryData":{"n":1}}}"#;
         let NextStep::Retry { requested, reason, data } = AttemptOutcome::of_reply(body).next
         else {
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn asked_delay_and_data_are_bounded() {
+    fn requested_delay_and_data_are_bounded() {
         let delay = |after: &str| {
             let body = format!(r#"{{"_retry":true,"retryOptions":{{"retryAfter":{after}}}}}"#);
             match AttemptOutcome::of_reply(body.as_bytes()).next {
@@ -415,24 +415,24 @@ mod tests {
         ));
     }
 
-    /// The outcome of an answer as the recorded cases write it.
-    fn recorded(answer: &serde_json::Value) -> AttemptOutcome {
-        match (answer.as_u64(), answer.as_str()) {
+    /// Outcome of a response as the recorded cases write it.
+    fn recorded(response: &serde_json::Value) -> AttemptOutcome {
+        match (response.as_u64(), response.as_str()) {
             (Some(status), _) => http(u16::try_from(status).unwrap()),
             (_, Some("timeout")) => AttemptOutcome::failed(AttemptClass::Timeout, ""),
             (_, Some("connect")) => AttemptOutcome::failed(AttemptClass::Connect, ""),
             (_, Some("dns")) => AttemptOutcome::failed(AttemptClass::Dns, ""),
-            _ => AttemptOutcome::of_reply(answer.to_string().as_bytes()),
+            _ => AttemptOutcome::of_reply(response.to_string().as_bytes()),
         }
     }
 
     #[test]
-    fn answers_are_judged_as_recorded_for_each_profile() {
+    fn responses_are_classified_as_recorded_for_each_profile() {
         let text = include_str!("../../tests/cases/registration/delivery-classification.json");
         let document: serde_json::Value = serde_json::from_str(text).unwrap();
         for case in document["cases"].as_array().unwrap() {
             let profile: RetryProfile = serde_json::from_value(case["profile"].clone()).unwrap();
-            let outcome = recorded(&case["answer"]).under(profile);
+            let outcome = recorded(&case["answer"]).for_profile(profile);
             let class = match &outcome.next {
                 NextStep::Done => "ok",
                 NextStep::Retry { .. } => "retry",
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_answer_body_is_plain_success() {
+    fn any_other_response_body_is_plain_success() {
         for body in [&b""[..], b"ok", b"[]", b"{}", br#"{"_retry":false}"#, b"\xff"] {
             assert!(AttemptOutcome::of_reply(body).is_done(), "{body:?}");
         }

@@ -1,8 +1,8 @@
-//! Deliveries that wait durably: what a parked record holds, and reading it back when it fires.
+//! Parked deliveries: the durable record of a delivery that waits, and its restoration.
 //!
-//! A record is the event's original body and a set of headers; it is complete, so that the event
-//! itself may leave its stream meanwhile. Where the handler is and whether it still wants the event
-//! is looked up when the record fires.
+//! A record is the event's original body and a set of headers. It is complete, so the event may be
+//! deleted from its stream while the delivery waits. The handler and whether it still subscribes to
+//! the event are looked up when the record fires.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -46,24 +46,24 @@ const FILTER_ERROR: &str = "switchyard-filter-error";
 const ALSO: &str = "switchyard-also";
 const TRACEPARENT: &str = "traceparent";
 
-/// Holds deliveries until their time; implemented at the broker's edge.
+/// Stores deliveries until they are due; implemented in `bus`.
 pub trait ParkingLot: Send + Sync {
-    /// Stores a record. Ends once it is known to be stored, however long that takes: the same
-    /// record is sent again under the same id until then. Dropping the future gives up waiting,
-    /// not necessarily the record.
+    /// Stores a record. Completes once the broker confirmed it, however long that takes: the same
+    /// record is published again under the same id until then. Dropping the future stops waiting;
+    /// the record may be stored nevertheless.
     ///
     /// # Errors
-    /// The broker can never take a record of this size.
+    /// The record exceeds the broker's message size.
     fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), RecordTooLarge>>;
 }
 
-/// Finds what became of a subscription while its delivery was parked.
+/// Looks up the current subscription of a parked delivery; implemented over the registry.
 pub trait SubscriptionDirectory: Send + Sync {
-    /// The live subscription; none when it was removed or disabled.
+    /// Returns the live subscription; none when it was removed or disabled.
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>>;
 }
 
-/// The record is larger than the broker takes.
+/// The record exceeds the broker's message size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("the record is larger than the broker takes")]
 pub struct RecordTooLarge;
@@ -71,20 +71,20 @@ pub struct RecordTooLarge;
 /// Why a delivery is parked; a closed set of metric labels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ParkReason {
-    /// Its attempt failed and is to be repeated.
+    /// Its attempt failed and is retried later.
     Backoff,
-    /// As many wait for its endpoint as may.
+    /// The queue of its endpoint is full.
     Full,
-    /// It waited too long for its turn.
+    /// It waited too long for a permit.
     Late,
-    /// Its endpoint keeps failing and is left alone for a while.
+    /// The circuit breaker of its endpoint is open.
     Breaker,
     /// Its module is paused.
     Paused,
 }
 
 impl ParkReason {
-    /// The metric label.
+    /// Returns the metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -97,29 +97,29 @@ impl ParkReason {
     }
 }
 
-/// A delivery in the form in which it is parked.
+/// A delivery as it is stored in the parking stream.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ParkedRecord {
-    /// The delivery; a later record of the same delivery replaces an earlier one.
+    /// Id of the delivery; a later record of the same delivery replaces an earlier one.
     pub id: DeliveryId,
-    /// What makes two records the same: delivery, attempt and how often it was parked. Without the
-    /// last, a delivery that finds its lane full twice would be taken for a repeat and lost.
+    /// Message id for deduplication: delivery, attempt and number of parkings. Without the last, a
+    /// delivery that finds its queue full twice would be dropped as a duplicate.
     pub message_id: String,
-    /// Whether the delivery was parked before: then the record takes the place of one that is
-    /// acknowledged once this one is stored.
+    /// Whether the delivery was parked before; this record then replaces one that is acknowledged
+    /// once this one is stored.
     pub is_repark: bool,
-    /// The app, which the record is filed under.
+    /// App whose subject the record is published to.
     pub app: AppId,
     /// When it is attempted again.
     pub due: Timestamp,
-    /// What it takes to go on.
+    /// Everything but the body, see [`ParkedDelivery::read`].
     pub headers: HeaderList,
     /// The event's body as it was published.
     pub body: Bytes,
 }
 
 impl ParkedRecord {
-    /// Writes the record of `delivery`, of which `progress.parks` counts this parking already.
+    /// Creates the record of `delivery`, whose `progress.parks` counts this parking already.
     #[must_use]
     pub fn of(delivery: &Delivery, due: Timestamp, reason: ParkReason) -> Self {
         let (event, progress) = (&delivery.prepared.event, &delivery.progress);
@@ -173,23 +173,23 @@ fn present(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// A parked record that fired cannot be read.
+/// Why a parked record cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum MalformedRecord {
-    /// A header is missing or has no such value.
+    /// A header is missing or invalid.
     #[error("the parked record has no valid header `{0}`")]
     Header(&'static str),
-    /// The body is no event object.
+    /// The body is not an event object.
     #[error("the parked record holds no event: {0}")]
     Body(String),
 }
 
-/// A parked record read back.
+/// A parsed parked record.
 #[derive(Clone, Debug)]
 pub struct ParkedDelivery {
-    /// The delivery.
+    /// Id of the delivery.
     pub id: DeliveryId,
-    /// Whose it is; at least one.
+    /// Subscriptions of the delivery; at least one.
     pub subscriptions: Vec<SubscriptionId>,
     event: Event,
     self_generated: bool,
@@ -198,10 +198,10 @@ pub struct ParkedDelivery {
 }
 
 impl ParkedDelivery {
-    /// Reads a record.
+    /// Parses a record.
     ///
     /// # Errors
-    /// A header is missing or wrong.
+    /// A header is missing or invalid.
     pub fn read(headers: &impl Headers, body: Bytes) -> Result<Self, MalformedRecord> {
         let text = |name| value(headers, name)?.ok_or(MalformedRecord::Header(name));
         let optional = |name| Ok(value(headers, name)?.map(Box::<str>::from));
@@ -239,11 +239,11 @@ impl ParkedDelivery {
         })
     }
 
-    /// Goes on with the delivery, to where its subscription points now; `coalesced_with` are the others that
-    /// it is still for.
+    /// Restores the delivery for its current subscription; `coalesced_with` are the others that it
+    /// is still for.
     ///
     /// # Errors
-    /// The body is no event object.
+    /// The body is not an event object.
     pub fn resume(
         self,
         subscription: Arc<Subscription>,
@@ -270,7 +270,7 @@ fn value<'h>(
     decoded(headers, name).map_err(|_| MalformedRecord::Header(name))
 }
 
-/// Whose delivery it is: one subscription, or several of one app that share a request.
+/// Reads the subscriptions of the delivery: one, or several of one app that share a request.
 fn subscriptions(headers: &impl Headers) -> Result<Vec<SubscriptionId>, MalformedRecord> {
     let text = |name: &'static str| value(headers, name)?.ok_or(MalformedRecord::Header(name));
     let installation = InstallationId::from(&*text(INSTALLATION)?);
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn record_without_a_header_is_refused_by_its_name() {
+    fn record_without_a_header_is_rejected_by_its_name() {
         let delivery = parked();
         let headers = ParkedRecord::of(&delivery, Timestamp::UNIX_EPOCH, ParkReason::Late).headers;
         for missing in [DELIVERY_ID, INSTALLATION, CLOUD_ID, EVENT_ID, ATTEMPT, PARKS, SEQUENCE] {

@@ -1,4 +1,4 @@
-//! When a failed delivery is attempted again, and when it is given up.
+//! Retry schedules: when a failed delivery is attempted again, and when its attempts are exhausted.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -8,9 +8,9 @@ use crate::domain::RetryProfile;
 
 /// Shortest delay after a 429 or a timeout: the handler is overloaded, not broken.
 const OVERLOAD_DELAY_MIN: Duration = Duration::from_secs(60);
-/// A `Retry-After` may always ask for this much.
+/// A `Retry-After` of up to this long is always honoured.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
-/// Longest delay between two attempts, whatever the configuration says.
+/// Longest delay between two attempts, whatever the configuration.
 const DELAY_S_MAX: u64 = 30 * 24 * 3600;
 
 /// Delays between attempts.
@@ -21,19 +21,19 @@ pub struct RetrySchedule {
 }
 
 impl RetrySchedule {
-    /// A schedule with one delay before each attempt after the first, each longer or shorter by a
-    /// random share of up to `jitter` (0.0 to 1.0).
+    /// Creates a schedule with one delay before each attempt after the first, each longer or
+    /// shorter by a random share of up to `jitter` (0.0 to 1.0).
     #[must_use]
     pub fn new(delays_s: &[u64], jitter: f64) -> Self {
         let delays = delays_s.iter().map(|s| Duration::from_secs(*s.min(&DELAY_S_MAX))).collect();
         Self { delays, jitter: jitter.clamp(0.0, 1.0) }
     }
 
-    /// How long to wait after failed attempt `attempt` (from 1); none when it was the last.
+    /// Returns the delay after failed attempt `attempt` (from 1); none after the last.
     ///
-    /// What the handler asked for replaces the planned delay: a `Retry-After` between the planned
-    /// delay and twice that or an hour, a retry request in its answer as it is. `random` is a
-    /// number from 0.0 to 1.0.
+    /// A delay requested by the handler replaces the planned one: a `Retry-After` is clamped
+    /// between the planned delay and the larger of twice that and an hour, a retry request in the
+    /// body is used unchanged. `random` is a number from 0.0 to 1.0.
     #[must_use]
     pub fn delay_after(
         &self,
@@ -65,7 +65,7 @@ pub struct RetrySchedules {
 }
 
 impl RetrySchedules {
-    /// Those of the vendor, and `router` as our own.
+    /// Creates the vendor's schedules, with `router` as Switchyard's own.
     #[must_use]
     pub fn new(router: RetrySchedule) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl RetrySchedules {
         }
     }
 
-    /// The schedule of a profile.
+    /// Returns the schedule of a profile.
     #[must_use]
     pub fn of(&self, profile: RetryProfile) -> &RetrySchedule {
         match profile {
@@ -96,24 +96,24 @@ fn least(class: AttemptClass) -> Duration {
     }
 }
 
-/// Random numbers for jitter; the only randomness of delivery. Seeded, so that tests repeat.
+/// Random numbers for jitter, the only randomness of deliveries. Seeded, so that tests repeat.
 #[derive(Debug)]
 pub struct Random(AtomicU64);
 
 impl Random {
-    /// A sequence that `seed` decides.
+    /// Creates the sequence of a seed.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }
 
-    /// A sequence nobody can foresee.
+    /// Creates an unpredictable sequence.
     #[must_use]
     pub fn from_system() -> Self {
         Self::seeded(uuid::Uuid::new_v4().as_u64_pair().0)
     }
 
-    /// The next number, from 0.0 to 1.0.
+    /// Returns the next number, from 0.0 to 1.0.
     ///
     /// **Source:** SplitMix64, Steele, Lea and Flood 2014.
     pub fn unit(&self) -> f64 {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_request_of_the_app_is_taken_as_it_is() {
+    fn retry_request_of_the_app_is_used_unchanged() {
         let requested = Some(RequestedDelay::InBody(Duration::from_secs(1)));
         assert_eq!(delay(4, AttemptClass::Success, requested), secs(1));
     }

@@ -1,4 +1,4 @@
-//! What the tests of this stage share: deliveries, and edges that keep everything in memory.
+//! Fixtures of the unit tests: deliveries, and ports that keep everything in memory.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -21,12 +21,12 @@ use crate::event::{Envelope, Event};
 use crate::matcher::{Match, Owner, Subscription, Terms};
 use crate::telemetry::SubscriptionStats;
 
-/// A function handler.
+/// Creates a function handler.
 pub(super) fn function(subject: &str) -> Handler {
     Handler::Function { subject: subject.into() }
 }
 
-/// A delivery of event `event` that is due now.
+/// Creates a delivery of event `event`.
 pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> Delivery {
     let subscription = Subscription {
         owner: Arc::new(Owner {
@@ -62,12 +62,12 @@ pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> 
     Delivery::plan(due, &Arc::new(PreparedEvent::new(event).unwrap()), clock::now())
 }
 
-/// Edges in memory.
+/// Ports in memory.
 #[derive(Default)]
 pub(super) struct MemoryPorts {
-    /// What functions answer, one after the other; then success.
+    /// Replies of functions, in order; then success.
     pub(super) answers: Mutex<VecDeque<Result<FunctionReply, FunctionError>>>,
-    /// Functions answer only once this is notified.
+    /// Functions reply only once this is notified.
     pub(super) gate: Option<Notify>,
     pub(super) calls: Mutex<Vec<HeaderList>>,
     pub(super) parked: Mutex<Vec<ParkedRecord>>,
@@ -77,7 +77,7 @@ pub(super) struct MemoryPorts {
 }
 
 impl MemoryPorts {
-    /// Functions that wait for [`MemoryPorts::gate`].
+    /// Creates ports whose functions wait for [`MemoryPorts::gate`].
     pub(super) fn gated() -> Self {
         Self { gate: Some(Notify::new()), ..Self::default() }
     }

@@ -87,7 +87,7 @@ impl Rig {
             parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room.clone())),
             dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
             keys: Arc::default(),
-            gone_reports: tokio::sync::mpsc::channel(1).0,
+            endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
         let live = Live::default();
         let sender = HttpSender::new(&config.delivery, guard).unwrap();

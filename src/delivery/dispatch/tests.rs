@@ -26,7 +26,7 @@ fn dispatcher(config: &config::Delivery, edge: MemoryPorts) -> (Arc<Dispatcher>,
         parking: edge.clone(),
         dead_letters: edge.clone(),
         keys: Arc::default(),
-        gone_reports: mpsc::channel(1).0,
+        endpoint_reports: mpsc::channel(1).0,
     };
     (Arc::new(Dispatcher::new(config, sender, ports, Random::seeded(1), Live::default())), edge)
 }
@@ -43,7 +43,7 @@ fn start(
     tokio::spawn(async move { dispatcher.deliver(delivery, QUEUE_TIMEOUT).await })
 }
 
-/// Lets every task run until it waits for something.
+/// Lets every task run until it waits.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -78,11 +78,11 @@ async fn failed_attempt_is_parked_until_its_retry() {
     let records = edge.parked.lock().unwrap();
     assert_eq!(records[0].message_id, format!("{}/2/1", delivery.id));
     let delay = records[0].due.duration_since(before).as_secs_f64();
-    assert!((4.0..=6.1).contains(&delay), "5 s, give or take a fifth, not {delay}");
+    assert!((4.0..=6.1).contains(&delay), "5 s, plus or minus a fifth, not {delay}");
 }
 
 #[tokio::test]
-async fn last_attempt_ends_as_a_dead_letter_with_its_story() {
+async fn last_attempt_ends_as_a_dead_letter_with_its_history() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     edge.answer(Ok(FunctionReply { body: Bytes::new(), error_code: Some(503) }));
     let mut delivery = delivery("i", "e1");
@@ -107,7 +107,7 @@ async fn error_reply_of_a_function_counts_like_an_http_status() {
 }
 
 #[tokio::test]
-async fn open_breaker_parks_without_an_attempt_and_leaves_others_alone() {
+async fn open_breaker_parks_without_an_attempt_and_affects_no_other_endpoint() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     for number in 0..10 {
         edge.answer(Err(FunctionError::NoSubscriber));
@@ -119,15 +119,19 @@ async fn open_breaker_parks_without_an_attempt_and_leaves_others_alone() {
     assert_eq!(edge.calls.lock().unwrap().len(), 10, "no attempt was made");
     assert_eq!(held.subscription.stats.failed_attempts.load(Relaxed), 0);
     let due = edge.parked.lock().unwrap().last().unwrap().clone();
-    assert!(due.message_id.ends_with("/1/1"), "its attempts are not used up: {}", due.message_id);
+    assert!(
+        due.message_id.ends_with("/1/1"),
+        "the attempt number is unchanged: {}",
+        due.message_id
+    );
     let delay = due.due.duration_since(before).as_secs_f64();
-    assert!((24.0..=45.0).contains(&delay), "when the breaker may be tried, not after {delay} s");
+    assert!((24.0..=45.0).contains(&delay), "when the breaker admits a probe, not after {delay} s");
     let other = dispatcher.deliver(delivery("j", "e1"), QUEUE_TIMEOUT).await;
     assert_eq!(other, DeliveryOutcome::Delivered);
 }
 
 #[tokio::test(start_paused = true)]
-async fn full_lane_parks_at_once_and_late_turn_parks_in_time() {
+async fn full_queue_parks_at_once_and_late_permit_parks_in_time() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::gated());
     let running = start(&dispatcher, delivery("i", "e1"));
     settle().await;
@@ -156,7 +160,7 @@ async fn one_installation_never_waits_for_another() {
 }
 
 #[tokio::test]
-async fn delivery_is_open_as_long_as_its_record_is_not_stored() {
+async fn delivery_is_unaccounted_for_until_its_record_is_stored() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     edge.answer(Err(FunctionError::Timeout));
     edge.parking_blocked.store(true, SeqCst);
@@ -187,7 +191,7 @@ async fn body_over_the_limit_is_not_sent() {
 }
 
 #[tokio::test]
-async fn lost_turn_is_given_back_when_its_delivery_is_dropped() {
+async fn permit_is_released_when_its_delivery_is_dropped() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::gated());
     let running = start(&dispatcher, delivery("i", "e1"));
     settle().await;

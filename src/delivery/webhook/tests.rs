@@ -1,4 +1,4 @@
-//! What apps get that asked for webhooks.
+//! Requests to webhooks of Connect apps.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ fn matched(webhook: &WebhookHandler, installation: &str) -> Match {
 }
 
 #[test]
-fn address_is_behind_the_base_with_its_variables_filled_in() {
+fn url_is_below_the_base_with_its_variables_replaced() {
     let at = |address: &str, number| {
         let webhook = webhook(address, number);
         address_of(&delivery(&webhook), &webhook)
@@ -44,7 +44,7 @@ fn address_of(delivery: &Delivery, webhook: &WebhookHandler) -> String {
 }
 
 #[test]
-fn values_cannot_leave_their_place_in_the_address() {
+fn values_cannot_leave_their_position_in_the_url() {
     let event = Members::parse(r#"{"issue":{"key":"../a?b=c&d#e"}}"#).unwrap();
     let text = resolve(&webhook("/hook/{issue.key}", None), &event);
     assert_eq!(text, "https://app.example.com/base/hook/..%2Fa%3Fb%3Dc%26d%23e");
@@ -65,7 +65,7 @@ fn token_covers_the_path_as_the_app_sees_it() {
     assert_eq!(token.issuer(), "tenant-1");
     assert!(token.is_signed_with(&webhook.secret));
     assert_eq!(token.check(now.as_second(), "POST", "/hook", "a=ABC-1"), Ok(()));
-    // The pair of the vendor's guide.
+    // The example of the vendor's guide.
     assert_eq!(
         get("x-hub-signature").unwrap(),
         "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9"
@@ -75,7 +75,7 @@ fn token_covers_the_path_as_the_app_sees_it() {
 }
 
 #[test]
-fn repeats_are_counted() {
+fn retries_are_counted() {
     let webhook = webhook("/hook", None);
     let mut delivery = delivery(&webhook);
     delivery.progress.attempt = 3;
@@ -110,7 +110,7 @@ fn dynamic_webhooks_of_an_installation_share_one_delivery() {
 }
 
 #[test]
-fn event_that_entered_as_webhook_leaves_as_that_webhook() {
+fn event_that_arrived_as_webhook_is_delivered_as_that_webhook() {
     let webhook = webhook("/hook", None);
     let mut delivery = delivery(&webhook);
     let mut event = delivery.prepared.event.clone();

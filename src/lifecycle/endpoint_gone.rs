@@ -1,4 +1,4 @@
-//! Modules whose handlers are gone: counted by all replicas together, then taken out of use.
+//! Disables modules whose endpoint keeps answering HTTP 410; all replicas count together.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,21 +10,22 @@ use crate::bus::GoneBroadcast;
 use crate::delivery::EndpointGoneReport;
 use crate::registry::Registry;
 
-/// Answers in a row by which a handler says that it is gone until it is believed.
-const GONE_MAX: u32 = 3;
+/// Consecutive 410 responses after which the module is disabled.
+const CONSECUTIVE_410_MAX: u32 = 3;
 
-/// Takes modules out of use until there is nobody who tells of their handlers.
-pub(super) async fn disable_modules_with_gone_handlers(
+/// Counts the reports of this replica and of the others, and disables modules, until the senders of
+/// reports are dropped.
+pub(super) async fn disable_modules_of_removed_endpoints(
     registry: Arc<Registry>,
     broadcast: GoneBroadcast,
     mut own: mpsc::Receiver<EndpointGoneReport>,
 ) {
     let others = broadcast.others().await.inspect_err(|error| {
-        tracing::warn!(%error, "handlers that are gone are counted by this replica alone");
+        tracing::warn!(%error, "subscription to HTTP 410 reports failed; counting on this replica alone");
     });
     let mut others = pin!(futures_util::stream::iter(others).flatten());
     loop {
-        let gone_reports = tokio::select! {
+        let report = tokio::select! {
             own = own.recv() => {
                 let Some(own) = own else { return };
                 broadcast.tell(&own).await;
@@ -37,14 +38,14 @@ pub(super) async fn disable_modules_with_gone_handlers(
                 other
             }
         };
-        let Some(subscription) = registry.subscription(&gone_reports.id) else { continue };
-        if subscription.stats.gone_in_a_row() < GONE_MAX {
+        let Some(subscription) = registry.subscription(&report.id) else { continue };
+        if subscription.stats.gone_in_a_row() < CONSECUTIVE_410_MAX {
             continue;
         }
         subscription.stats.note_gone(false);
-        let id = &gone_reports.id;
+        let id = &report.id;
         if let Err(error) = registry.retire(id).await {
-            tracing::warn!(%id, %error, "module whose handler is gone not taken out of use");
+            tracing::warn!(%id, %error, "endpoint returned 410 repeatedly, but its module could not be disabled");
         }
     }
 }

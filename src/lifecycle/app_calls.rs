@@ -1,4 +1,4 @@
-//! Calls to apps that are no deliveries, over the same guarded HTTP.
+//! Calls apps for the registry, over the same guarded HTTP as deliveries.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -9,17 +9,17 @@ use crate::delivery::http::HttpSender;
 use crate::delivery::signature::sign;
 use crate::registry::{AppCall, AppCaller, CallFailed, Proof};
 
-/// Calls apps for the registry.
+/// HTTP implementation of [`AppCaller`].
 #[derive(Debug)]
 pub(super) struct AppCalls {
     sender: HttpSender,
-    answer_bytes_max: usize,
+    response_bytes_max: usize,
 }
 
 impl AppCalls {
-    /// Reads answers of at most `answer_bytes_max`.
-    pub(super) fn new(sender: HttpSender, answer_bytes_max: usize) -> Self {
-        Self { sender, answer_bytes_max }
+    /// Creates a caller that reads at most `response_bytes_max` of a response.
+    pub(super) fn new(sender: HttpSender, response_bytes_max: usize) -> Self {
+        Self { sender, response_bytes_max }
     }
 
     async fn post(&self, call: AppCall) -> Result<Bytes, CallFailed> {
@@ -42,7 +42,10 @@ impl AppCalls {
         }
         // These calls are few, and no two installations share a connection.
         let client = self.sender.client(0);
-        client.ask(&call.url, headers, call.body, self.answer_bytes_max).await.map_err(CallFailed)
+        client
+            .post_for_body(&call.url, headers, call.body, self.response_bytes_max)
+            .await
+            .map_err(CallFailed)
     }
 }
 

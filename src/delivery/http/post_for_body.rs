@@ -1,20 +1,20 @@
-//! Requests whose answer matters, under the same deadline and guard as deliveries.
+//! Requests whose response body is used, under the same deadline and guard as deliveries.
 
 use std::error::Error as StdError;
 
 use bytes::Bytes;
 use url::Url;
 
-use super::{HttpClient, classify, read_answer, request};
+use super::{HttpClient, classify, read_response, request};
 use crate::delivery::HeaderList;
 use crate::delivery::metrics;
 
 impl HttpClient {
-    /// Posts and returns the body of a 2xx answer of at most `bytes_max`.
+    /// Posts and returns the body of a 2xx response of at most `bytes_max`.
     ///
     /// # Errors
-    /// One sentence: there was no such answer in time.
-    pub async fn ask(
+    /// There was no such response in time; one sentence.
+    pub async fn post_for_body(
         &self,
         url: &Url,
         headers: HeaderList,
@@ -25,24 +25,25 @@ impl HttpClient {
             metrics::blocked(refusal);
             return Err(refusal.to_string());
         }
-        let request = request(url, headers, body).ok_or("the request cannot be written")?;
+        let request = request(url, headers, body).ok_or("the request cannot be built")?;
         let exchange = async {
-            let answer = self.client.request(request).await.map_err(|error| detail(&error))?;
-            let status = answer.status();
-            // One byte more than may be, so that a longer answer is told from one that just fits.
-            let body = read_answer(answer, bytes_max.saturating_add(1)).await;
+            let response = self.client.request(request).await.map_err(|error| detail(&error))?;
+            let status = response.status();
+            // One byte more than allowed, to distinguish a longer response from one of exactly that
+            // size.
+            let body = read_response(response, bytes_max.saturating_add(1)).await;
             let body = body.map_err(|error| detail(&error))?;
             match () {
                 () if !status.is_success() => Err(format!("status {}", status.as_u16())),
                 () if body.len() > bytes_max => {
-                    Err(format!("the answer has more than {bytes_max} bytes"))
+                    Err(format!("the response has more than {bytes_max} bytes"))
                 }
                 () => Ok(Bytes::from(body)),
             }
         };
         match tokio::time::timeout(self.timeout, exchange).await {
-            Ok(answered) => answered,
-            Err(_) => Err("no whole answer before the deadline".into()),
+            Ok(responded) => responded,
+            Err(_) => Err("no complete response before the deadline".into()),
         }
     }
 }
