@@ -16,9 +16,9 @@ use switchyard::bus::{
     ParkingCapacity, ParkingStream, PullSubscription, Subjects, streams,
 };
 use switchyard::config::Config;
-use switchyard::delivery::http::Sender;
+use switchyard::delivery::http::HttpSender;
 use switchyard::delivery::retry::Random;
-use switchyard::delivery::{Directory, Dispatcher, Edges, Guard};
+use switchyard::delivery::{Dispatcher, EgressGuard, Ports, SubscriptionDirectory};
 use switchyard::domain::SubscriptionId;
 use switchyard::event::Publisher;
 use switchyard::matcher::{Matcher, Subscription};
@@ -52,7 +52,7 @@ pub(crate) struct Rig {
 /// The one subscription that parked deliveries can belong to.
 struct Only(Option<Arc<Subscription>>);
 
-impl Directory for Only {
+impl SubscriptionDirectory for Only {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         self.0.clone().filter(|subscription| subscription.id() == *id)
     }
@@ -143,15 +143,15 @@ impl Rig {
         let config = &self.config.delivery;
         let room = Arc::new(ParkingCapacity::new(config.parked_max));
         let subjects = || self.subjects.clone();
-        let edges = Edges {
+        let ports = Ports {
             functions: Arc::new(FunctionClient::new(outbound.client.clone())),
             parking: Arc::new(ParkingStream::new(outbound.clone(), subjects(), room)),
             dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects())),
             keys: Arc::default(),
-            presence: tokio::sync::mpsc::channel(1).0,
+            endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
-        let sender = Sender::new(config, Arc::new(Guard::new(config)?))?;
-        Ok(Dispatcher::new(config, sender, edges, Random::seeded(7), Live::default()))
+        let sender = HttpSender::new(config, Arc::new(EgressGuard::new(config)?))?;
+        Ok(Dispatcher::new(config, sender, ports, Random::seeded(7), Live::default()))
     }
 
     /// A fresh consumer like the router's, under another name.

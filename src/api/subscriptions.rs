@@ -243,7 +243,9 @@ fn handler_view(trigger: &Trigger, module: &LiveModule) -> Value {
 fn handler_of(subscription: &Subscription) -> Value {
     match &*subscription.owner.terms.handler {
         Handler::Http { url, .. } => json!({"url": url.as_str()}),
-        Handler::Remote(remote) => json!({"url": remote.url.as_str(), "style": "forge_remote"}),
+        Handler::ForgeRemote(remote) => {
+            json!({"url": remote.url.as_str(), "style": "forge_remote"})
+        }
         Handler::Webhook(webhook) => json!({"base": webhook.base.as_str(), "url": webhook.address}),
         Handler::Function { subject } => json!({"subject": **subject}),
     }

@@ -64,7 +64,7 @@ fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) 
     let filters = trigger.iter().flat_map(|trigger| &trigger.filters);
     let handler = match module.subscription.as_ref().map(|found| &*found.owner.terms.handler) {
         Some(Handler::Http { url, .. }) => url.to_string(),
-        Some(Handler::Remote(remote)) => remote.url.to_string(),
+        Some(Handler::ForgeRemote(remote)) => remote.url.to_string(),
         Some(Handler::Webhook(webhook)) => webhook.address.to_string(),
         Some(Handler::Function { subject }) => subject.to_string(),
         None => module.reason.clone().unwrap_or_default(),

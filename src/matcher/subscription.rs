@@ -5,7 +5,8 @@ use std::slice;
 use std::sync::Arc;
 
 use crate::domain::{
-    AppId, CloudId, EventType, Handler, InstallationId, ModuleKey, OnError, Profile, SubscriptionId,
+    AppId, CloudId, EventType, Handler, InstallationId, ModuleKey, OnError, RetryProfile,
+    SubscriptionId,
 };
 use crate::telemetry::SubscriptionStats;
 
@@ -59,7 +60,7 @@ pub struct Terms {
     /// Top-level issue fields kept in the delivered body (`payload.include.fields`); empty = all.
     pub include_fields: Box<[Box<str>]>,
     /// How failed deliveries are judged and repeated.
-    pub profile: Profile,
+    pub profile: RetryProfile,
     /// Whether deliveries wait.
     pub is_paused: bool,
 }
@@ -71,7 +72,7 @@ impl Terms {
         Self {
             handler,
             include_fields: Box::default(),
-            profile: Profile::default(),
+            profile: RetryProfile::default(),
             is_paused: false,
         }
     }

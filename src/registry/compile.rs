@@ -19,7 +19,7 @@ use super::problem::{Problem, summary};
 use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 use super::webhook::{WEBHOOKS, Webhook};
 use crate::clock;
-use crate::domain::{self, Handler, InstallationId, ModuleKey, Remote, SubscriptionId};
+use crate::domain::{self, ForgeRemote, Handler, InstallationId, ModuleKey, SubscriptionId};
 use crate::matcher::{Interest, Listen, Listens, Owner, Subscription, Terms};
 use crate::telemetry::SubscriptionStats;
 
@@ -323,7 +323,7 @@ impl Compiler<'_> {
     fn webhook(&self, app: &LiveApp, webhook: Webhook) -> Result<Heard, String> {
         let installation = self.installation;
         let base = app.record.base_url.as_deref().and_then(|base| Url::parse(base).ok());
-        let handler = domain::Webhook {
+        let handler = domain::WebhookHandler {
             base: base.ok_or("the app has no base URL")?,
             client_key: installation.client_key.as_deref().ok_or("no client key")?.into(),
             secret: installation.shared_secret.clone().ok_or("no shared secret")?,
@@ -349,7 +349,7 @@ impl Compiler<'_> {
         }
         let endpoint = app.record.endpoints.iter().find(|endpoint| endpoint.key == key)?;
         let version = app.record.version.as_deref().unwrap_or_default();
-        Some(Handler::Remote(Box::new(Remote {
+        Some(Handler::ForgeRemote(Box::new(ForgeRemote {
             url: Url::parse(&endpoint.url).ok()?,
             secret: endpoint.secret.clone(),
             endpoint: key.into(),

@@ -18,7 +18,9 @@ use super::lifecycle::Lifecycle;
 use super::live::Live;
 use super::notices::Notices;
 use super::replay::Spent;
-use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Profile, Secret, token};
+use crate::domain::{
+    AppId, CloudId, InstallationId, ModuleKey, Product, RetryProfile, Secret, token,
+};
 use crate::jwt::KeyRecord;
 
 /// Version of the document forms below; a replica refuses documents of a later one.
@@ -154,7 +156,7 @@ impl AppRecord {
 #[serde(deny_unknown_fields)]
 pub struct DeliveryOptions {
     /// How failed ones are repeated; without it, as fits the style.
-    pub profile: Option<Profile>,
+    pub profile: Option<RetryProfile>,
     /// How requests are signed.
     #[serde(default)]
     pub style: Style,
@@ -166,10 +168,10 @@ pub struct DeliveryOptions {
 impl DeliveryOptions {
     /// How failed deliveries are repeated.
     #[must_use]
-    pub fn profile(self) -> Profile {
+    pub fn profile(self) -> RetryProfile {
         self.profile.unwrap_or(match self.style {
-            Style::Switchyard => Profile::Router,
-            Style::ForgeRemote => Profile::ForgeRemote,
+            Style::Switchyard => RetryProfile::Router,
+            Style::ForgeRemote => RetryProfile::ForgeRemote,
         })
     }
 }

@@ -15,9 +15,9 @@ use switchyard::bus::{
 };
 use switchyard::clock;
 use switchyard::config::Config;
-use switchyard::delivery::http::Sender;
+use switchyard::delivery::http::HttpSender;
 use switchyard::delivery::retry::Random;
-use switchyard::delivery::{Directory, Dispatcher, Edges, Guard};
+use switchyard::delivery::{Dispatcher, EgressGuard, Ports, SubscriptionDirectory};
 use switchyard::domain::{Handler, Secret, SubscriptionId};
 use switchyard::event::{Envelope, Publisher};
 use switchyard::matcher::{Interest, Listen, Listens, Matcher, Owner, Subscription, Terms};
@@ -38,7 +38,7 @@ const LONG: Duration = Duration::from_secs(30);
 #[derive(Default)]
 struct Roll(Mutex<HashMap<SubscriptionId, Arc<Subscription>>>);
 
-impl Directory for Roll {
+impl SubscriptionDirectory for Roll {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         self.0.lock().unwrap().get(id).cloned()
     }
@@ -83,20 +83,20 @@ impl Rig {
             Arc::new(ParkingCapacity::new(config.delivery.parked_max)),
         );
         let outbound = connections.outbound.clone();
-        let guard = Arc::new(Guard::new(&config.delivery).unwrap());
-        let edges = Edges {
+        let guard = Arc::new(EgressGuard::new(&config.delivery).unwrap());
+        let ports = Ports {
             functions: Arc::new(FunctionClient::new(outbound.client.clone())),
             parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room.clone())),
             dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
             keys: Arc::default(),
-            presence: tokio::sync::mpsc::channel(1).0,
+            endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
         let live = Live::default();
-        let sender = Sender::new(&config.delivery, guard).unwrap();
+        let sender = HttpSender::new(&config.delivery, guard).unwrap();
         let dispatcher = Arc::new(Dispatcher::new(
             &config.delivery,
             sender,
-            edges,
+            ports,
             Random::seeded(7),
             live.clone(),
         ));

@@ -1,39 +1,39 @@
-//! Calls to apps that are no deliveries, over the same guarded HTTP.
+//! Calls apps for the registry, over the same guarded HTTP as deliveries.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::clock;
-use crate::delivery::Fields;
-use crate::delivery::http::Sender;
+use crate::delivery::HeaderList;
+use crate::delivery::http::HttpSender;
 use crate::delivery::signature::sign;
 use crate::registry::{AppCall, AppCaller, CallFailed, Proof};
 
-/// Calls apps for the registry.
+/// HTTP implementation of [`AppCaller`].
 #[derive(Debug)]
 pub(super) struct AppCalls {
-    sender: Sender,
-    answer_bytes_max: usize,
+    sender: HttpSender,
+    response_bytes_max: usize,
 }
 
 impl AppCalls {
-    /// Reads answers of at most `answer_bytes_max`.
-    pub(super) fn new(sender: Sender, answer_bytes_max: usize) -> Self {
-        Self { sender, answer_bytes_max }
+    /// Creates a caller that reads at most `response_bytes_max` of a response.
+    pub(super) fn new(sender: HttpSender, response_bytes_max: usize) -> Self {
+        Self { sender, response_bytes_max }
     }
 
     async fn post(&self, call: AppCall) -> Result<Bytes, CallFailed> {
         let now_s = clock::now().as_second();
-        let mut fields: Fields = vec![
+        let mut headers: HeaderList = vec![
             ("content-type", "application/json".to_owned()),
             ("user-agent", concat!("switchyard/", env!("CARGO_PKG_VERSION")).to_owned()),
         ];
         match &call.proof {
-            Proof::Token(value) => fields.push(("authorization", value.reveal().to_owned())),
+            Proof::Token(value) => headers.push(("authorization", value.reveal().to_owned())),
             Proof::Signature(secret) => {
                 let signature = sign(secret, &call.id, now_s, &call.body)
                     .map_err(|error| CallFailed(error.to_string()))?;
-                fields.extend([
+                headers.extend([
                     ("webhook-id", call.id.clone()),
                     ("webhook-timestamp", now_s.to_string()),
                     ("webhook-signature", signature),
@@ -42,7 +42,10 @@ impl AppCalls {
         }
         // These calls are few, and no two installations share a connection.
         let client = self.sender.client(0);
-        client.ask(&call.url, fields, call.body, self.answer_bytes_max).await.map_err(CallFailed)
+        client
+            .post_for_body(&call.url, headers, call.body, self.response_bytes_max)
+            .await
+            .map_err(CallFailed)
     }
 }
 
