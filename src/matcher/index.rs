@@ -1,6 +1,6 @@
 //! The index of one (site, event type): which filters hold for an event, or need to be evaluated.
 //!
-//! A filter becomes a row of integer comparisons ([`check`]) over what the event says to each
+//! A filter becomes a row of integer comparisons ([`conjunction`]) over what the event says to each
 //! [`column`]. It is found by its *anchor*: the rarest test that must hold for the filter to be
 //! true. It may be skipped only when the anchor is false and nothing before it can have failed,
 //! since in `a && b` an error in `a` is the outcome even if `b` is false. So an event that brings a
@@ -14,23 +14,23 @@
 //! **Source:** the access-predicate idea of Fabret et al. 2001; trouble and ranges are ours.
 
 mod builder;
-mod check;
 mod column;
+mod conjunction;
 mod dictionary;
-mod operand;
-mod plan;
-mod route;
+mod path;
+mod planner;
+mod subexpression;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use switchyard_expr::{Env, Program};
 
-use self::check::{Answer, Check, Op, Tables, split_row};
 use self::column::{Column, ColumnTables, States};
+use self::conjunction::{Answer, Check, Op, Tables, split_row};
 use self::dictionary::index;
-use self::operand::Operand;
-use self::route::Route;
+use self::path::Route;
+use self::subexpression::Operand;
 use super::{Listen, Subscription};
 use crate::event::Decoder;
 use crate::event::pick::{Picked, Selection};
@@ -253,7 +253,7 @@ impl Segment {
     #[inline]
     fn decide(&self, head: Check, checks: &[Check], states: &States, found: &mut Findings) {
         found.candidates += 1;
-        match check::all(checks, states, &self.tables) {
+        match conjunction::all(checks, states, &self.tables) {
             Answer::True if head.op == Op::Lone => found.lone.push(head.argument),
             Answer::True => found.holding.push(head.argument),
             Answer::False => {}

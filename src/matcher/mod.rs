@@ -9,7 +9,7 @@ mod evaluate;
 mod index;
 pub mod metrics;
 mod partition;
-mod selections;
+mod projection_cache;
 pub mod snapshot;
 pub mod subscription;
 

@@ -10,7 +10,7 @@ use foldhash::fast::{FixedState, RandomState};
 
 use super::index::Listener;
 use super::partition::Partition;
-use super::selections::Selections;
+use super::projection_cache::Selections;
 use super::{Matches, Scratch, Subscription, evaluate};
 use crate::domain::{CloudId, EventType, InstallationId, SubscriptionId};
 use crate::event::{Decoder, Heading};

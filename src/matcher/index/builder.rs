@@ -4,7 +4,7 @@ use switchyard_expr::predicate::Order;
 
 use super::column::ColumnsBuilder;
 use super::dictionary::Symbol;
-use super::plan::{Anchor, ColumnId, Planner, STUCK, Uses};
+use super::planner::{Anchor, ColumnId, Planner, STUCK, Uses};
 use super::*;
 use crate::domain::InstallationId;
 use crate::event::pick::SelectionBuilder;

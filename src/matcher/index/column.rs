@@ -11,8 +11,8 @@ use super::dictionary::{
     Dictionary, DictionaryBuilder, Entry, Symbol, SymbolsBuilder, begin_key, index, push_constant,
     push_value,
 };
-use super::plan::ColumnId;
-use super::route::Found;
+use super::path::Found;
+use super::planner::ColumnId;
 use crate::event::pick::{ITEMS_MAX as PICKED_MAX, Items, Pick, Place, SelectionBuilder};
 
 /// Longest list whose items are tested here; beyond, an evaluation could run out of steps.

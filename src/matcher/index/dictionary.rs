@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::{FixedState, RandomState};
 use switchyard_expr::predicate::Constant;
 
-use super::plan::ColumnId;
+use super::planner::ColumnId;
 use crate::event::pick::Pick;
 
 /// The number of a constant in the dictionary of its column.

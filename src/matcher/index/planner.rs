@@ -6,10 +6,10 @@ use foldhash::fast::RandomState;
 use switchyard_expr::predicate::{Constant, ItemTest};
 use switchyard_expr::{Condition, Path, Program, limits};
 
-use super::check::{Check, Op, Tables};
 use super::column::{ColumnBuilder, ITEMS_MAX, Kind, READ_STEPS_MAX};
+use super::conjunction::{Check, Op, Tables};
 use super::dictionary::{Symbol, index};
-use super::{operand, route};
+use super::{path, subexpression};
 
 /// Position of a column among those of a segment.
 pub(super) type ColumnId = u16;
@@ -64,10 +64,10 @@ impl Planner {
         let own = out.get(start..).unwrap_or_default();
         if !own.iter().all(is_decided) && Uses::default().anchor(own, &self.tables).is_none() {
             let steps_left = steps_max - source_len * 4 - searched - apart;
-            let evaluations = steps_left / operand::STEPS_MAX as usize;
-            let texts = operand::texts(&source, operands.len());
+            let evaluations = steps_left / subexpression::STEPS_MAX as usize;
+            let texts = subexpression::texts(&source, operands.len());
             let texts = texts.iter().map(|text| Some(&**text));
-            let texts = texts.take(evaluations.min(operand::COUNT_MAX));
+            let texts = texts.take(evaluations.min(subexpression::COUNT_MAX));
             out.truncate(start);
             for (at, text) in (0..operands.len()).zip(texts.chain(std::iter::repeat(None))) {
                 self.operand(operands, at, text, may_test_items, out);
@@ -103,7 +103,7 @@ impl Planner {
         if let Some(known) = self.operand_ids.get(text) {
             return *known;
         }
-        let id = operand::compiled(text).and_then(|program| {
+        let id = subexpression::compiled(text).and_then(|program| {
             let id = ColumnId::try_from(self.operands.len()).ok()?;
             self.operands.push(program);
             Some(id)
@@ -136,7 +136,7 @@ impl Planner {
         for check in checks.iter_mut() {
             if check.op == Op::Operand {
                 let column = ColumnId::try_from(behind + usize::from(check.column));
-                let is = |column| Check { op: Op::Is, column, argument: operand::HOLDS };
+                let is = |column| Check { op: Op::Is, column, argument: subexpression::HOLDS };
                 *check = column.map_or(STUCK, is);
             } else if check.asked().is_some() {
                 check.column = new.get(usize::from(check.column)).copied().unwrap_or(ColumnId::MAX);
@@ -261,7 +261,7 @@ impl Planner {
 
     /// The column of a path; none when there are too many.
     fn column(&mut self, path: &Path, kind: Kind) -> Option<ColumnId> {
-        if path.is_derived() || path.steps.len() > route::STEPS_MAX {
+        if path.is_derived() || path.steps.len() > path::STEPS_MAX {
             return None;
         }
         let key = (path.clone(), kind);
