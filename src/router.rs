@@ -229,7 +229,7 @@ impl Router {
 
     fn decode_and_match<M: Incoming>(&self, desk: &mut Desk, message: &M) -> Examined {
         let (subject, headers) = (message.subject(), message.headers());
-        let wants = |heading: Heading<'_>| self.matcher.listens(heading);
+        let wants = |heading: Heading<'_>| self.matcher.has_subscriptions(heading);
         let (body, sequence) = (message.payload(), message.sequence());
         let arrival = match desk.decoder.receive(subject, headers, body, sequence, wants) {
             Ok(arrival) => arrival,
@@ -247,7 +247,7 @@ impl Router {
         if outcome.is_empty() && outcome.failures.is_empty() && !self.live.is_watched() {
             return Examined::Unmatched;
         }
-        let matches = outcome.take(heading, &desk.decoder);
+        let matches = outcome.take_matches(heading, &desk.decoder);
         let event = arrival.into_event();
         self.live.tell(|| routed(&event, &matches, outcome));
         for failure in &outcome.failures {

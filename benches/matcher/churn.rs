@@ -12,7 +12,7 @@ use switchyard::matcher::{Matcher, Scratch, Subscription};
 
 use crate::measure::{live_bytes, median, verdict};
 use crate::workload::subscriptions;
-use crate::{Case, mix, one};
+use crate::{BenchCase, mix, one};
 
 /// A change each.
 const PERIOD: Duration = Duration::from_millis(1);
@@ -24,7 +24,7 @@ const ROUND: Duration = Duration::from_millis(700);
 const MODULES: usize = 2_000;
 
 /// Prints what changes do to matching.
-pub(crate) fn report(case: &Case, filters: usize) {
+pub(crate) fn report(case: &BenchCase, filters: usize) {
     let modules = modules();
     let mut ratios = Vec::new();
     let (mut quiet, mut busy) = (Vec::new(), Vec::new());
@@ -87,7 +87,7 @@ struct Outcome {
 }
 
 /// Matches on `readers` threads for a round, while `changes` come and go.
-fn run(case: &Case, readers: usize, changes: Option<&[Arc<Subscription>]>) -> Outcome {
+fn run(case: &BenchCase, readers: usize, changes: Option<&[Arc<Subscription>]>) -> Outcome {
     let done = AtomicBool::new(false);
     let start = clock::tick();
     let times: Vec<Vec<u32>> = thread::scope(|scope| {
@@ -107,7 +107,7 @@ fn run(case: &Case, readers: usize, changes: Option<&[Arc<Subscription>]>) -> Ou
 }
 
 /// Nanoseconds of each match until it is `done`.
-fn read(case: &Case, done: &AtomicBool) -> Vec<u32> {
+fn read(case: &BenchCase, done: &AtomicBool) -> Vec<u32> {
     let mut decoder = Decoder::new(1 << 20, false);
     let mut scratch = Scratch::default();
     let mut times = Vec::with_capacity(1 << 20);

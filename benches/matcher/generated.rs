@@ -91,7 +91,7 @@ fn row(name: &str, matcher: &Matcher, events: &[Event]) {
     let mut scratch = Scratch::default();
     let (mut matches, mut candidates, mut wanted) = (0, 0, 0);
     let mut one = |event: &Event, count: bool| {
-        let wants = |heading: Heading<'_>| matcher.listens(heading);
+        let wants = |heading: Heading<'_>| matcher.has_subscriptions(heading);
         let body = event.body.clone();
         let arrival =
             decoder.receive(&event.subject, &event.headers, body, 1, wants).expect("an event");

@@ -53,7 +53,7 @@ struct Row<'a> {
 }
 
 /// Events with their sites, and what is registered.
-struct Case {
+struct BenchCase {
     matcher: Matcher,
     events: Vec<(Arc<str>, Bytes)>,
 }
@@ -192,7 +192,7 @@ fn none(filters: usize) {
     case.events = (0..EVENTS).map(unasked).collect();
     let name = format!("0 matches, {filters} filters");
     report(&Row { name: &name, goal: Some((0.8, 0.4)) }, &case);
-    let nobody = Case { matcher: Matcher::default(), events: case.events.clone() };
+    let nobody = BenchCase { matcher: Matcher::default(), events: case.events.clone() };
     report(&Row { name: "no trigger for the event type", goal: None }, &nobody);
     changes(&case.matcher, &format!("{filters} filters"));
     let name = format!("0 matches, {filters} filters, after these changes");
@@ -220,7 +220,7 @@ fn issue_events(
     (0..count).map(one).collect()
 }
 
-fn one_tenant(filters: usize) -> Case {
+fn one_tenant(filters: usize) -> BenchCase {
     let before = live_bytes();
     let start = clock::tick();
     let subscriptions = subscriptions("site", &mix(1, filters));
@@ -238,11 +238,11 @@ fn one_tenant(filters: usize) -> Case {
         per_filter(live_bytes().saturating_sub(held)),
         per_filter(live_bytes() - before),
     );
-    Case { matcher, events: issue_events(&"site".into(), EVENTS, filters, 0) }
+    BenchCase { matcher, events: issue_events(&"site".into(), EVENTS, filters, 0) }
 }
 
 /// Times a case and prints its row; yields microseconds per event.
-fn report(row: &Row<'_>, case: &Case) -> f64 {
+fn report(row: &Row<'_>, case: &BenchCase) -> f64 {
     let mut decoder = Decoder::new(1 << 20, false);
     let mut scratch = Scratch::default();
     let (mut matches, mut candidates) = (0, 0);
@@ -282,7 +282,7 @@ fn report(row: &Row<'_>, case: &Case) -> f64 {
 }
 
 /// From the bytes of one event to its matches.
-fn one(case: &Case, event: &(Arc<str>, Bytes), decoder: &mut Decoder, scratch: &mut Scratch) {
+fn one(case: &BenchCase, event: &(Arc<str>, Bytes), decoder: &mut Decoder, scratch: &mut Scratch) {
     let (site, body) = event;
     let headers = Binary(site);
     let event = receive(&case.matcher, decoder, &headers, body);
@@ -293,7 +293,7 @@ fn one(case: &Case, event: &(Arc<str>, Bytes), decoder: &mut Decoder, scratch: &
 
 /// As [`one`], and on to the event and what the router delivers it by: subscriptions, counted.
 fn to_deliveries(
-    case: &Case,
+    case: &BenchCase,
     event: &(Arc<str>, Bytes),
     decoder: &mut Decoder,
     scratch: &mut Scratch,
@@ -303,7 +303,7 @@ fn to_deliveries(
     let event = receive(&case.matcher, decoder, &headers, body);
     if event.is_wanted() {
         let outcome = case.matcher.matches(event.heading(), decoder, scratch);
-        black_box(outcome.take(event.heading(), decoder));
+        black_box(outcome.take_matches(event.heading(), decoder));
         black_box(event.into_event());
     }
 }
@@ -315,7 +315,7 @@ fn receive<'m>(
     headers: &'m Binary<'_>,
     body: &Bytes,
 ) -> Arrival<'m> {
-    let wants = |heading: Heading<'_>| matcher.listens(heading);
+    let wants = |heading: Heading<'_>| matcher.has_subscriptions(heading);
     decoder.receive("", headers, body.clone(), 1, wants).expect("an event")
 }
 
@@ -366,7 +366,7 @@ fn many_tenants(name: &str, tenants: usize, filters: usize, goal: (f64, f64)) {
         let site = &sites[at * 7919 % tenants];
         events.extend(issue_events(site, 1, filters, 0));
     }
-    report(&Row { name, goal: Some(goal) }, &Case { matcher, events });
+    report(&Row { name, goal: Some(goal) }, &BenchCase { matcher, events });
 }
 
 fn all_match() {
@@ -376,7 +376,7 @@ fn all_match() {
     matcher.replace_many(subscriptions("site", &(0..10_000).map(text).collect::<Vec<_>>()));
     let mut random = Random(5);
     let events = (0..50).map(|_| ("site".into(), event(&mut random, "P1", 10, 0))).collect();
-    report(&Row { name: "10000 matches", goal: None }, &Case { matcher, events });
+    report(&Row { name: "10000 matches", goal: None }, &BenchCase { matcher, events });
 }
 
 /// 5 % of 10,000 filters that no index holds: those that have an operand in common, and those that

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use switchyard::domain::{CloudId, Handler, InstallationId};
-use switchyard::matcher::{Interest, Listen, Listens, Owner, Subscription, Terms};
+use switchyard::matcher::{
+    DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, Owner, Subscription,
+};
 use switchyard::telemetry::SubscriptionStats;
 use switchyard_expr::{Profile, Shapes};
 
@@ -179,7 +181,8 @@ fn subscriptions_in(
     filters: &[String],
     first: usize,
 ) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
-    let (cloud, interest) = (CloudId::from(cloud), Arc::new(Interest::in_all(EVENT_TYPE.into())));
+    let (cloud, conditions) =
+        (CloudId::from(cloud), Arc::new(EventConditions::unconditional(EVENT_TYPE.into())));
     let installation = |(number, filters): (usize, &[String])| {
         let handler = Handler::Function { subject: "sw.fn.bench.main".into() };
         let id = InstallationId::from(format!("{}-inst-{}", cloud.as_str(), first + number));
@@ -189,15 +192,16 @@ fn subscriptions_in(
             app_account_id: None,
             cloud_id: cloud.clone(),
             licensed: true,
-            terms: Terms::of(Arc::new(handler)),
+            settings: DeliverySettings::new(Arc::new(handler)),
         });
         let modules = filters.iter().enumerate().map(|(at, text)| {
             let program = shapes.compile(text, Profile::Filter).expect("an accepted filter");
-            let listen = Listen { interest: Arc::clone(&interest), program: Some(program) };
+            let event =
+                EventSubscription { conditions: Arc::clone(&conditions), program: Some(program) };
             Arc::new(Subscription {
                 owner: Arc::clone(&owner),
                 key: format!("module-{at}").as_str().into(),
-                listens: Listens::One(listen),
+                event_subscriptions: EventSubscriptions::One(event),
                 revision: 1,
                 stats: SubscriptionStats::default(),
             })

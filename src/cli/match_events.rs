@@ -239,7 +239,7 @@ impl Worker {
                     .map_err(|error| error.to_string())?;
                 let heading = event.envelope.heading();
                 let outcome = matcher.matches(heading, &self.decoder, &mut self.scratch);
-                let matches = outcome.take(heading, &self.decoder);
+                let matches = outcome.take_matches(heading, &self.decoder);
                 Ok(Found { matches, failures: std::mem::take(&mut outcome.failures) })
             }
         }

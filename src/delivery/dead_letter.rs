@@ -106,7 +106,7 @@ impl DeadLetter {
             (original::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
         ];
         fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        if let Handler::Webhook(webhook) = &*delivery.subscription.owner.terms.handler {
+        if let Handler::Webhook(webhook) = &*delivery.subscription.owner.settings.handler {
             fields.extend(webhook::letter_fields(delivery, webhook));
         }
         Self {

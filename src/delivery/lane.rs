@@ -103,7 +103,7 @@ impl Lanes {
     /// The lane of a delivery, made on first use.
     #[must_use]
     pub fn lane_of(&self, delivery: &Delivery) -> Arc<Lane> {
-        let target: Box<str> = match &*delivery.subscription.owner.terms.handler {
+        let target: Box<str> = match &*delivery.subscription.owner.settings.handler {
             Handler::Http { url, .. } => url.as_str().into(),
             Handler::Remote(remote) => remote.url.as_str().into(),
             Handler::Function { subject } => (&**subject).into(),

@@ -76,7 +76,7 @@ pub fn due(matches: Vec<Match>) -> Vec<Due> {
 
 /// Number and address of a dynamic webhook.
 fn dynamic(subscription: &Subscription) -> Option<(u64, &str)> {
-    match &*subscription.owner.terms.handler {
+    match &*subscription.owner.settings.handler {
         Handler::Webhook(webhook) => Some((webhook.number?, &webhook.address)),
         _ => None,
     }
@@ -182,7 +182,7 @@ fn matched(delivery: &Delivery, webhook: &Webhook) -> Option<String> {
 }
 
 fn names(subscription: &Subscription) -> Option<&[Box<str>]> {
-    match &*subscription.owner.terms.handler {
+    match &*subscription.owner.settings.handler {
         Handler::Webhook(webhook) => Some(&webhook.names),
         _ => None,
     }

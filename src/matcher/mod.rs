@@ -15,12 +15,15 @@ pub mod subscription;
 
 use std::sync::Arc;
 
+use self::index::ListenerId;
 use self::partition::Partition;
 use crate::domain::{FilterError, OnError};
 
 pub use evaluate::Scratch;
 pub use snapshot::Matcher;
-pub use subscription::{Interest, Listen, Listens, Owner, Subscription, Terms};
+pub use subscription::{
+    DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, Owner, Subscription,
+};
 
 /// A subscription that gets the event.
 #[derive(Clone, Debug)]
@@ -48,11 +51,11 @@ pub struct FilterFailure {
 /// Outcome of matching one event.
 #[derive(Clone, Debug, Default)]
 pub struct Matches {
-    /// The snapshot that hits are places of, if there are any.
+    /// The snapshot that matched are places of, if there are any.
     partition: Option<Arc<Partition>>,
-    hits: Vec<Hit>,
+    matched: Vec<MatchedListener>,
     /// Deliveries to make although the filter failed.
-    despite_errors: Vec<Match>,
+    delivered_on_error: Vec<Match>,
     /// Filters that failed.
     pub failures: Vec<FilterFailure>,
     /// Subscriptions left out by `ignoreSelf` or for want of a licence, of those whose filter the
@@ -61,22 +64,22 @@ pub struct Matches {
     /// Filters that the index could not rule out.
     pub candidates: usize,
     /// Filters evaluated, each once for all subscriptions that share it.
-    pub evaluated: Evaluated,
+    pub evaluated: EvaluationCounts,
 }
 
 /// A subscription whose filter holds: where it stands, since looking at it costs more than finding
 /// it did.
 #[derive(Clone, Copy, Debug)]
-struct Hit {
-    layer: u32,
-    place: u32,
+struct MatchedListener {
+    segment: u32,
+    listener: ListenerId,
 }
 
 impl Matches {
     /// How many deliveries there are to make.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.hits.len() + self.despite_errors.len()
+        self.matched.len() + self.delivered_on_error.len()
     }
 
     /// Whether there are none.
@@ -88,8 +91,8 @@ impl Matches {
     /// Forgets all but the memory.
     fn clear(&mut self) {
         self.partition = None;
-        self.hits.clear();
-        self.despite_errors.clear();
+        self.matched.clear();
+        self.delivered_on_error.clear();
         self.failures.clear();
         (self.ignored, self.candidates, self.evaluated) = Default::default();
     }
@@ -97,7 +100,7 @@ impl Matches {
 
 /// How many evaluations ended how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Evaluated {
+pub struct EvaluationCounts {
     /// True.
     pub matched: u32,
     /// False.

@@ -16,16 +16,16 @@ const PLACES_MAX: usize = 64;
 
 /// The widest selection by event type, while anybody uses it.
 #[derive(Debug, Default)]
-pub(super) struct Selections(HashMap<EventType, Weak<Selection>, RandomState>);
+pub(super) struct ProjectionCache(HashMap<EventType, Weak<Selection>, RandomState>);
 
-impl Selections {
+impl ProjectionCache {
     /// The selection to share.
     pub(super) fn get(&self, event_type: &EventType) -> Option<Arc<Selection>> {
         self.0.get(event_type)?.upgrade()
     }
 
     /// The event type, its text one for all sites.
-    pub(super) fn name(&self, event_type: &EventType) -> EventType {
+    pub(super) fn intern(&self, event_type: &EventType) -> EventType {
         match self.0.get_key_value(event_type) {
             Some((known, _)) => known.clone(),
             None => event_type.clone(),
@@ -57,19 +57,19 @@ mod tests {
     }
 
     #[test]
-    fn widest_selection_that_is_in_use_is_shared_within_bounds() {
+    fn shares_widest_projection_in_use_within_bounds() {
         let (one, other) = (EventType::from("avi:jira:a"), EventType::from("avi:jira:b"));
-        let mut selections = Selections::default();
-        assert!(selections.get(&one).is_none());
+        let mut projections = ProjectionCache::default();
+        assert!(projections.get(&one).is_none());
         let (narrow, wide, odd) = (asking(2), asking(5), asking(PLACES_MAX));
         for selection in [&narrow, &wide, &narrow, &odd] {
-            selections.offer(&one, selection);
+            projections.offer(&one, selection);
         }
-        assert!(selections.get(&one).is_some_and(|shared| Arc::ptr_eq(&shared, &wide)));
-        assert!(selections.get(&other).is_none());
+        assert!(projections.get(&one).is_some_and(|shared| Arc::ptr_eq(&shared, &wide)));
+        assert!(projections.get(&other).is_none());
         drop(wide);
-        assert!(selections.get(&one).is_none());
-        selections.offer(&other, &narrow);
-        assert_eq!(selections.0.len(), 1, "nothing stays of what is not in use");
+        assert!(projections.get(&one).is_none());
+        projections.offer(&other, &narrow);
+        assert_eq!(projections.0.len(), 1, "nothing stays of what is not in use");
     }
 }

@@ -10,7 +10,7 @@ use foldhash::fast::{FixedState, RandomState};
 
 use super::index::Listener;
 use super::partition::Partition;
-use super::projection_cache::Selections;
+use super::projection_cache::ProjectionCache;
 use super::{Matches, Scratch, Subscription, evaluate};
 use crate::domain::{CloudId, EventType, InstallationId, SubscriptionId};
 use crate::event::{Decoder, Heading};
@@ -33,61 +33,61 @@ pub struct Matcher {
     steps_max: u32,
 }
 
-/// What only changes look at.
+/// What only changes read at.
 #[derive(Debug, Default)]
 struct Writer {
-    installations: HashMap<InstallationId, Enrolled, RandomState>,
-    selections: Selections,
+    installations: HashMap<InstallationId, InstallationSubscriptions, RandomState>,
+    projections: ProjectionCache,
 }
 
 /// The live subscriptions of an installation as the writer keeps them.
 #[derive(Debug, Default)]
-struct Enrolled {
+struct InstallationSubscriptions {
     subscriptions: Box<[Arc<Subscription>]>,
-    unseen: Unseen,
+    offset: SeenOffset,
 }
 
 /// Events of a subscription's partitions that it did not see, less those its predecessors saw
 /// elsewhere; what wraps around unwraps again.
 #[derive(Debug)]
-enum Unseen {
-    /// As many for each of them: they came together, as nearly all do.
+enum SeenOffset {
+    /// As many for each of them: they added together, as nearly all do.
     Same(u64),
     /// In their order.
     Each(Box<[u64]>),
 }
 
-impl Default for Unseen {
+impl Default for SeenOffset {
     fn default() -> Self {
         Self::Same(0)
     }
 }
 
-impl From<Vec<u64>> for Unseen {
+impl From<Vec<u64>> for SeenOffset {
     fn from(all: Vec<u64>) -> Self {
         match all.first() {
-            Some(first) if all.iter().any(|unseen| unseen != first) => Self::Each(all.into()),
+            Some(first) if all.iter().any(|offset| offset != first) => Self::Each(all.into()),
             first => Self::Same(first.copied().unwrap_or_default()),
         }
     }
 }
 
-impl Enrolled {
-    /// Each with its unseen events.
+impl InstallationSubscriptions {
+    /// Each with its offset events.
     fn iter(&self) -> impl Iterator<Item = (&Arc<Subscription>, u64)> {
-        let unseen = |at: usize| match &self.unseen {
-            Unseen::Same(unseen) => *unseen,
-            Unseen::Each(all) => all.get(at).copied().unwrap_or_default(),
+        let offset = |at: usize| match &self.offset {
+            SeenOffset::Same(offset) => *offset,
+            SeenOffset::Each(all) => all.get(at).copied().unwrap_or_default(),
         };
-        self.subscriptions.iter().enumerate().map(move |(at, one)| (one, unseen(at)))
+        self.subscriptions.iter().enumerate().map(move |(at, one)| (one, offset(at)))
     }
 }
 
 /// What changes in one partition.
 #[derive(Default)]
 struct Change {
-    gone: Vec<Arc<Subscription>>,
-    came: Vec<Listener>,
+    removed: Vec<Arc<Subscription>>,
+    added: Vec<Listener>,
 }
 
 type Changes = HashMap<(CloudId, EventType), Change, RandomState>;
@@ -111,61 +111,62 @@ impl Matcher {
         self.replace_many([(installation.clone(), subscriptions)]);
     }
 
-    /// As [`Matcher::replace_installation`] for several installations, changing each touched
+    /// As [`Matcher::replace_installation`] for several installations, changing each changed
     /// partition once; for loading.
     pub fn replace_many(
         &self,
         changes: impl IntoIterator<Item = (InstallationId, Vec<Arc<Subscription>>)>,
     ) {
-        let mut writer = self.locked();
-        let Writer { installations, selections } = &mut *writer;
-        let mut touched = Changes::default();
+        let mut writer = self.lock_writer();
+        let Writer { installations, projections } = &mut *writer;
+        let mut changed = Changes::default();
         let mut fresh = Vec::new();
         for (installation, subscriptions) in changes {
             let old = installations.remove(&installation).unwrap_or_default();
-            collect(&old.subscriptions, &subscriptions, &mut touched);
+            collect(&old.subscriptions, &subscriptions, &mut changed);
             let seen_so_far =
-                old.iter().map(|(one, unseen)| (one.id(), self.seen(one).wrapping_sub(unseen)));
+                old.iter().map(|(one, offset)| (one.id(), self.seen(one).wrapping_sub(offset)));
             fresh.push((installation, seen_so_far.collect::<HashMap<_, u64>>(), subscriptions));
         }
-        self.publish(touched, selections);
+        self.publish(changed, projections);
         for (installation, seen_so_far, subscriptions) in fresh {
-            let unseen = |subscription: &Arc<Subscription>| {
+            let offset = |subscription: &Arc<Subscription>| {
                 let before = seen_so_far.get(&subscription.id()).copied();
                 self.seen(subscription).wrapping_sub(before.unwrap_or_default())
             };
             if !subscriptions.is_empty() {
-                let unseen = subscriptions.iter().map(unseen).collect::<Vec<_>>().into();
+                let offset = subscriptions.iter().map(offset).collect::<Vec<_>>().into();
                 let subscriptions = subscriptions.into();
-                installations.insert(installation, Enrolled { subscriptions, unseen });
+                installations
+                    .insert(installation, InstallationSubscriptions { subscriptions, offset });
             }
         }
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Writer> {
+    fn lock_writer(&self) -> std::sync::MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the touched partitions and swaps them in, one pointer per shard.
-    fn publish(&self, touched: Changes, selections: &mut Selections) {
+    /// Changes the changed partitions and swaps them in, one pointer per shard.
+    fn publish(&self, changed: Changes, projections: &mut ProjectionCache) {
         let mut fresh: BTreeMap<usize, Tenants> = BTreeMap::new();
-        for ((cloud, event_type), change) in touched {
+        for ((cloud, event_type), change) in changed {
             let shard = shard_of(cloud.as_str());
             let tenants = fresh.entry(shard).or_insert_with(|| self.tenants(shard));
             let mut tenant = tenants.get(&cloud).map(|tenant| tenant.to_vec()).unwrap_or_default();
-            let place = find(&tenant, event_type.as_str());
-            let known = place.ok().and_then(|at| tenant.get(at));
+            let position = position_of(&tenant, event_type.as_str());
+            let known = position.ok().and_then(|at| tenant.get(at));
             let mut partition =
                 known.map_or_else(Partition::new, |(_, partition)| (**partition).clone());
-            let shared = selections.get(&event_type);
-            partition.change(&change.gone, change.came, shared.as_ref(), self.steps_max);
+            let shared = projections.get(&event_type);
+            partition.change(&change.removed, change.added, shared.as_ref(), self.steps_max);
             if let Some(selection) = partition.selection() {
-                selections.offer(&event_type, selection);
+                projections.offer(&event_type, selection);
             }
             let entry = (!partition.is_empty())
-                .then(|| (selections.name(&event_type), Arc::new(partition)));
-            let place = place.map_or_else(|at| at..at, |at| at..at + 1);
-            tenant.splice(place, entry);
+                .then(|| (projections.intern(&event_type), Arc::new(partition)));
+            let position = position.map_or_else(|at| at..at, |at| at..at + 1);
+            tenant.splice(position, entry);
             if tenant.is_empty() {
                 tenants.remove(&cloud);
             } else {
@@ -192,9 +193,9 @@ impl Matcher {
         scratch: &'s mut Scratch,
     ) -> &'s mut Matches {
         scratch.outcome.clear();
-        self.look_at(heading.cloud_id, heading.event_type, |partition| {
+        self.with_partition(heading.cloud_id, heading.event_type, |partition| {
             partition.seen.fetch_add(1, Relaxed);
-            evaluate::partition(partition, heading, decoder, self.steps_max, scratch);
+            evaluate::match_partition(partition, heading, decoder, self.steps_max, scratch);
         });
         &mut scratch.outcome
     }
@@ -202,41 +203,42 @@ impl Matcher {
     /// Whether any subscription of the site listens to the event type. Asked before an event is
     /// read, so that what it will be held against is on its way to the processor meanwhile.
     #[must_use]
-    pub fn listens(&self, heading: Heading<'_>) -> bool {
-        self.look_at(heading.cloud_id, heading.event_type, |partition| partition.touch()).is_some()
+    pub fn has_subscriptions(&self, heading: Heading<'_>) -> bool {
+        self.with_partition(heading.cloud_id, heading.event_type, |partition| partition.prefetch())
+            .is_some()
     }
 
-    fn look_at<T>(
+    fn with_partition<T>(
         &self,
         cloud_id: &str,
         event_type: &str,
-        look: impl FnOnce(&Arc<Partition>) -> T,
+        read: impl FnOnce(&Arc<Partition>) -> T,
     ) -> Option<T> {
         let tenants = self.shards.get(shard_of(cloud_id))?.load();
         let tenant = tenants.get(cloud_id)?;
-        let place = find(tenant, event_type).ok()?;
-        tenant.get(place).map(|(_, partition)| look(partition))
+        let position = position_of(tenant, event_type).ok()?;
+        tenant.get(position).map(|(_, partition)| read(partition))
     }
 
     /// Events of the subscription's types that neither matched nor failed nor were ignored, since
     /// this replica knows it; `None` when it is not live.
     #[must_use]
     pub fn not_matched(&self, id: &SubscriptionId) -> Option<u64> {
-        let writer = self.locked();
-        let mut enrolled = writer.installations.get(&id.installation)?.iter();
-        let (subscription, unseen) = enrolled.find(|(one, _)| one.key == id.key)?;
+        let writer = self.lock_writer();
+        let mut subscriptions = writer.installations.get(&id.installation)?.iter();
+        let (subscription, offset) = subscriptions.find(|(one, _)| one.key == id.key)?;
         let stats = subscription.stats.peek();
         let decided =
             stats.matched.load(Relaxed) + stats.errors.load(Relaxed) + stats.ignored.load(Relaxed);
-        Some(self.seen(subscription).wrapping_sub(unseen).saturating_sub(decided))
+        Some(self.seen(subscription).wrapping_sub(offset).saturating_sub(decided))
     }
 
     /// Events seen by the partitions that the subscription is in.
     fn seen(&self, subscription: &Subscription) -> u64 {
-        let seen = subscription.listens.iter().filter_map(|listen| {
-            self.look_at(
+        let seen = subscription.event_subscriptions.iter().filter_map(|event| {
+            self.with_partition(
                 subscription.owner.cloud_id.as_str(),
-                listen.interest.event_type.as_str(),
+                event.conditions.event_type.as_str(),
                 |partition| partition.seen.load(Relaxed),
             )
         });
@@ -261,37 +263,40 @@ fn shard_of(cloud_id: &str) -> usize {
 }
 
 /// Where an event type stands, or would.
-fn find(tenant: &[(EventType, Arc<Partition>)], event_type: &str) -> Result<usize, usize> {
+fn position_of(tenant: &[(EventType, Arc<Partition>)], event_type: &str) -> Result<usize, usize> {
     tenant.binary_search_by(|(known, _)| known.as_str().cmp(event_type))
 }
 
 /// Sorts what differs between `old` and `new` by partition.
-fn collect(old: &[Arc<Subscription>], new: &[Arc<Subscription>], touched: &mut Changes) {
+fn collect(old: &[Arc<Subscription>], new: &[Arc<Subscription>], changed: &mut Changes) {
     let pointers = |all: &[Arc<Subscription>]| {
         let mut pointers: Vec<*const Subscription> = all.iter().map(Arc::as_ptr).collect();
         pointers.sort_unstable();
         pointers
     };
     let (before, after) = (pointers(old), pointers(new));
-    let mut change =
-        |subscription: &Subscription, at: usize, apply: &mut dyn FnMut(&mut Change)| {
-            if let Some(listen) = subscription.listens.get(at) {
-                let key = (subscription.owner.cloud_id.clone(), listen.interest.event_type.clone());
-                apply(touched.entry(key).or_default());
-            }
-        };
+    let mut change = |subscription: &Subscription,
+                      at: usize,
+                      apply: &mut dyn FnMut(&mut Change)| {
+        if let Some(event) = subscription.event_subscriptions.get(at) {
+            let key = (subscription.owner.cloud_id.clone(), event.conditions.event_type.clone());
+            apply(changed.entry(key).or_default());
+        }
+    };
     for subscription in old {
         if after.binary_search(&Arc::as_ptr(subscription)).is_err() {
-            for at in 0..subscription.listens.len() {
-                change(subscription, at, &mut |change| change.gone.push(Arc::clone(subscription)));
+            for at in 0..subscription.event_subscriptions.len() {
+                change(subscription, at, &mut |change| {
+                    change.removed.push(Arc::clone(subscription))
+                });
             }
         }
     }
     for subscription in new {
         if before.binary_search(&Arc::as_ptr(subscription)).is_err() {
-            for at in 0..subscription.listens.len() {
+            for at in 0..subscription.event_subscriptions.len() {
                 let listener = || Listener::new(subscription, at);
-                change(subscription, at, &mut |change| change.came.push(listener()));
+                change(subscription, at, &mut |change| change.added.push(listener()));
             }
         }
     }

@@ -24,7 +24,7 @@ pub struct Owner {
     /// Whether the installation holds an active licence.
     pub licensed: bool,
     /// Where matches go and how.
-    pub terms: Terms,
+    pub settings: DeliverySettings,
 }
 
 /// One live trigger module of one installation. Immutable: a change makes a new one, which keeps
@@ -36,7 +36,7 @@ pub struct Subscription {
     /// The module's key.
     pub key: ModuleKey,
     /// Event types with their filters, in the order of the module.
-    pub listens: Listens,
+    pub event_subscriptions: EventSubscriptions,
     /// Registry revision that made it.
     pub revision: u64,
     /// What happened to it so far.
@@ -53,7 +53,7 @@ impl Subscription {
 
 /// Where matches go and how. An installation's modules have few different ones.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Terms {
+pub struct DeliverySettings {
     /// Where matches go.
     pub handler: Arc<Handler>,
     /// Top-level issue fields kept in the delivered body (`payload.include.fields`); empty = all.
@@ -64,10 +64,10 @@ pub struct Terms {
     pub is_paused: bool,
 }
 
-impl Terms {
+impl DeliverySettings {
     /// Whole bodies to this handler, nothing special about it.
     #[must_use]
-    pub fn of(handler: Arc<Handler>) -> Self {
+    pub fn new(handler: Arc<Handler>) -> Self {
         Self {
             handler,
             include_fields: Box::default(),
@@ -79,53 +79,53 @@ impl Terms {
 
 /// The event types of a trigger; mostly it is one, which takes no memory of its own.
 #[derive(Debug)]
-pub enum Listens {
+pub enum EventSubscriptions {
     /// A single one.
-    One(Listen),
+    One(EventSubscription),
     /// Any number of them; behind one pointer, so that the other case is as small as can be.
-    Many(Box<Box<[Listen]>>),
+    Many(Box<Box<[EventSubscription]>>),
 }
 
-impl Deref for Listens {
-    type Target = [Listen];
+impl Deref for EventSubscriptions {
+    type Target = [EventSubscription];
 
-    fn deref(&self) -> &[Listen] {
+    fn deref(&self) -> &[EventSubscription] {
         match self {
-            Self::One(listen) => slice::from_ref(listen),
-            Self::Many(listens) => listens,
+            Self::One(event) => slice::from_ref(event),
+            Self::Many(events) => events,
         }
     }
 }
 
-impl<'a> IntoIterator for &'a Listens {
-    type Item = &'a Listen;
-    type IntoIter = slice::Iter<'a, Listen>;
+impl<'a> IntoIterator for &'a EventSubscriptions {
+    type Item = &'a EventSubscription;
+    type IntoIter = slice::Iter<'a, EventSubscription>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
     }
 }
 
-impl From<Vec<Listen>> for Listens {
-    fn from(listens: Vec<Listen>) -> Self {
-        match <[Listen; 1]>::try_from(listens) {
-            Ok([listen]) => Self::One(listen),
-            Err(listens) => Self::Many(Box::new(listens.into())),
+impl From<Vec<EventSubscription>> for EventSubscriptions {
+    fn from(events: Vec<EventSubscription>) -> Self {
+        match <[EventSubscription; 1]>::try_from(events) {
+            Ok([event]) => Self::One(event),
+            Err(events) => Self::Many(Box::new(events.into())),
         }
     }
 }
 
-impl FromIterator<Listen> for Listens {
-    fn from_iter<I: IntoIterator<Item = Listen>>(listens: I) -> Self {
-        listens.into_iter().collect::<Vec<_>>().into()
+impl FromIterator<EventSubscription> for EventSubscriptions {
+    fn from_iter<I: IntoIterator<Item = EventSubscription>>(events: I) -> Self {
+        events.into_iter().collect::<Vec<_>>().into()
     }
 }
 
 /// One event type a trigger listens to.
 #[derive(Clone, Debug)]
-pub struct Listen {
+pub struct EventSubscription {
     /// The event type and what must hold beside the expression, shared by all who say the same.
-    pub interest: Arc<Interest>,
+    pub conditions: Arc<EventConditions>,
     /// The compiled expression; none means that every event passes.
     pub program: Option<Arc<switchyard_expr::Program>>,
 }
@@ -133,7 +133,7 @@ pub struct Listen {
 /// An event type and the conditions on it beside an expression, which combine with "and" and are
 /// asked before it. All triggers together have few different ones.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Interest {
+pub struct EventConditions {
     /// The event type.
     pub event_type: EventType,
     /// Leaves out events that the app itself caused.
@@ -144,10 +144,10 @@ pub struct Interest {
     pub on_error: OnError,
 }
 
-impl Interest {
+impl EventConditions {
     /// All events of the type.
     #[must_use]
-    pub fn in_all(event_type: EventType) -> Self {
+    pub fn unconditional(event_type: EventType) -> Self {
         let on_error = OnError::default();
         Self { event_type, ignore_self: false, requires_licence: false, on_error }
     }
@@ -158,17 +158,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listens_are_those_given_and_take_two_words() {
-        let listen = |at: usize| Listen {
-            interest: Arc::new(Interest::in_all(format!("type-{at}").into())),
+    fn event_subscriptions_keep_their_order_and_take_two_words() {
+        let event = |at: usize| EventSubscription {
+            conditions: Arc::new(EventConditions::unconditional(format!("type-{at}").into())),
             program: None,
         };
         for count in 0..4 {
-            let listens: Listens = (0..count).map(listen).collect();
-            let types: Vec<_> = listens.iter().map(|l| l.interest.event_type.to_string()).collect();
+            let event_subscriptions: EventSubscriptions = (0..count).map(event).collect();
+            let types: Vec<_> =
+                event_subscriptions.iter().map(|e| e.conditions.event_type.to_string()).collect();
             let expected: Vec<_> = (0..count).map(|at| format!("type-{at}")).collect();
             assert_eq!(types, expected);
         }
-        assert_eq!(size_of::<Listens>(), 2 * size_of::<usize>());
+        assert_eq!(size_of::<EventSubscriptions>(), 2 * size_of::<usize>());
     }
 }

@@ -170,7 +170,7 @@ fn registration_of_several_modules_appears_whole() {
             let found = matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch);
             assert_eq!(found.len(), 20);
             let of = |set: &[Arc<super::Subscription>]| {
-                found.holding().all(|found| set.iter().any(|s| Arc::ptr_eq(s, found)))
+                found.matched_subscriptions().all(|found| set.iter().any(|s| Arc::ptr_eq(s, found)))
             };
             assert!(of(&old) || of(&new), "an event saw half of a registration");
         }
@@ -190,9 +190,9 @@ fn removal_frees_what_was_registered() {
     let event = world.decode(r#"{"a":"x7"}"#).unwrap();
     let mut scratch = Scratch::default();
     assert_eq!(matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch).len(), 1);
-    assert!(matcher.listens(event.envelope.heading()));
+    assert!(matcher.has_subscriptions(event.envelope.heading()));
     matcher.replace_installation(&installation, Vec::new());
-    assert!(!matcher.listens(event.envelope.heading()));
+    assert!(!matcher.has_subscriptions(event.envelope.heading()));
     assert!(matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch).is_empty());
     assert!(held.iter().all(|subscription| subscription.upgrade().is_none()));
 }

@@ -45,12 +45,12 @@ impl Ours {
 
 impl Peer for Ours {
     fn matches(&mut self, event: &'static [u8], _: &mut Vec<u32>) {
-        let wants = |heading: Heading<'_>| self.matcher.listens(heading);
+        let wants = |heading: Heading<'_>| self.matcher.has_subscriptions(heading);
         let body = Bytes::from_static(event);
         let arrival = self.decoder.receive("", &Binary, body, 1, wants).expect("an event");
         let outcome = self.matcher.matches(arrival.heading(), &self.decoder, &mut self.scratch);
         if self.to_deliveries {
-            black_box(outcome.take(arrival.heading(), &self.decoder));
+            black_box(outcome.take_matches(arrival.heading(), &self.decoder));
             black_box(arrival.into_event());
         } else {
             black_box(outcome);
@@ -58,12 +58,12 @@ impl Peer for Ours {
     }
 
     fn answers(&mut self, event: &'static [u8], found: &mut Vec<u32>) {
-        let wants = |heading: Heading<'_>| self.matcher.listens(heading);
+        let wants = |heading: Heading<'_>| self.matcher.has_subscriptions(heading);
         let body = Bytes::from_static(event);
         let arrival = self.decoder.receive("", &Binary, body, 1, wants).expect("an event");
         let outcome = self.matcher.matches(arrival.heading(), &self.decoder, &mut self.scratch);
         assert!(outcome.failures.is_empty(), "no filter of the mix fails");
-        let matches = outcome.take(arrival.heading(), &self.decoder);
+        let matches = outcome.take_matches(arrival.heading(), &self.decoder);
         found.extend(matches.iter().map(|one| number(&one.subscription.id())));
     }
 }

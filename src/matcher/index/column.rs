@@ -8,10 +8,10 @@ use switchyard_expr::predicate::Constant;
 
 use super::dedup_from;
 use super::dictionary::{
-    Dictionary, DictionaryBuilder, Entry, Symbol, SymbolsBuilder, begin_key, index, push_constant,
-    push_value,
+    ConstantEntry, ConstantId, ConstantIds, Dictionary, DictionaryBuilder, begin_key, index,
+    push_constant, push_value,
 };
-use super::path::Found;
+use super::path::Resolved;
 use super::planner::ColumnId;
 use crate::event::pick::{ITEMS_MAX as PICKED_MAX, Items, Pick, Place, SelectionBuilder};
 
@@ -28,7 +28,7 @@ const _: () = assert!(MEMBERS_MAX <= PICKED_MAX as usize);
 
 /// What is asked of the value at a path.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Kind {
+pub(super) enum TestKind {
     /// Which constant it equals. Trouble if the path is broken.
     Equal,
     /// Which constants it includes. Trouble unless it is a list, or text and the constants too.
@@ -50,75 +50,75 @@ pub(super) enum Kind {
 
 /// What one event says to one column.
 #[derive(Clone, Debug)]
-pub(super) struct State {
+pub(super) struct ColumnValue {
     /// The tests of this column cannot be decided: evaluation may raise an error.
-    pub(super) trouble: bool,
+    pub(super) undetermined: bool,
     /// Which of the entries are this column's.
     entries: Range<u32>,
     /// The symbol of the first of them; most columns have no other.
-    first: Symbol,
+    first: ConstantId,
     /// The value of an ordered column; NaN, of which nothing holds, elsewhere.
     pub(super) number: f64,
 }
 
-impl Default for State {
+impl Default for ColumnValue {
     fn default() -> Self {
-        Self { trouble: false, entries: 0..0, first: 0, number: f64::NAN }
+        Self { undetermined: false, entries: 0..0, first: 0, number: f64::NAN }
     }
 }
 
 /// What one event says to all columns. Reused from event to event.
 #[derive(Debug, Default)]
-pub(super) struct States {
-    pub(super) columns: Vec<State>,
-    entries: Vec<Entry>,
+pub(super) struct EventValues {
+    pub(super) columns: Vec<ColumnValue>,
+    entries: Vec<ConstantEntry>,
     key: Vec<u8>,
 }
 
-impl States {
+impl EventValues {
     pub(super) fn clear(&mut self) {
         self.columns.clear();
         self.entries.clear();
     }
 
     /// The symbols that hold in a column, with what is found by them.
-    pub(super) fn entries(&self, state: &State) -> &[Entry] {
-        let Range { start, end } = state.entries;
+    pub(super) fn entries(&self, value: &ColumnValue) -> &[ConstantEntry] {
+        let Range { start, end } = value.entries;
         self.entries.get(start as usize..end as usize).unwrap_or_default()
     }
 
     /// Whether a symbol holds in a column.
     #[inline(always)]
-    pub(super) fn holds(&self, state: &State, symbol: Symbol) -> bool {
-        match state.entries.end - state.entries.start {
+    pub(super) fn holds(&self, value: &ColumnValue, constant: ConstantId) -> bool {
+        match value.entries.end - value.entries.start {
             0 => false,
-            1 => state.first == symbol,
-            _ => self.entries(state).iter().any(|entry| entry.symbol == symbol),
+            1 => value.first == constant,
+            _ => self.entries(value).iter().any(|entry| entry.constant == constant),
         }
     }
 
     /// Of a column whose value nobody can tell.
-    pub(super) fn trouble(&mut self) {
-        self.columns.push(State { trouble: true, ..State::default() });
+    pub(super) fn push_undetermined(&mut self) {
+        self.columns.push(ColumnValue { undetermined: true, ..ColumnValue::default() });
     }
 
     /// Of an operand, with what it leads to if it holds.
-    pub(super) fn operand(&mut self, holds: Option<Entry>) {
+    pub(super) fn push_subexpression(&mut self, holds: Option<ConstantEntry>) {
         let start = self.entries.len();
         self.entries.extend(holds);
-        self.entries_from(start);
+        self.push_entries_from(start);
     }
 
-    fn number(&mut self, number: f64) {
-        self.columns.push(State { number, ..State::default() });
+    fn push_number(&mut self, number: f64) {
+        self.columns.push(ColumnValue { number, ..ColumnValue::default() });
     }
 
     /// A list may hold a constant twice; the column has its symbol once.
-    fn entries_from(&mut self, start: usize) {
+    fn push_entries_from(&mut self, start: usize) {
         dedup_from(start, &mut self.entries);
         let entries = index(start)..index(self.entries.len());
-        let first = self.entries.get(start).map_or(0, |entry| entry.symbol);
-        self.columns.push(State { entries, first, ..State::default() });
+        let first = self.entries.get(start).map_or(0, |entry| entry.constant);
+        self.columns.push(ColumnValue { entries, first, ..ColumnValue::default() });
     }
 }
 
@@ -126,7 +126,7 @@ impl States {
 /// stands in [`ColumnTables`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
-    ask: Ask,
+    kind: LookupKind,
     id: ColumnId,
     /// Of a `Some` column, the first of its positions and how many there are; of one that searches
     /// text, its search.
@@ -134,9 +134,9 @@ pub(super) struct Column {
     len: u32,
 }
 
-/// A [`Kind`] without its names.
+/// A [`TestKind`] without its names.
 #[derive(Clone, Copy, Debug)]
-enum Ask {
+enum LookupKind {
     Equal,
     Includes { text: bool, null_is_false: bool },
     Some,
@@ -157,7 +157,7 @@ pub(super) struct ColumnTables {
 struct Search {
     automaton: AhoCorasick,
     /// By pattern of the automaton.
-    entries: Box<[Entry]>,
+    entries: Box<[ConstantEntry]>,
 }
 
 impl ColumnTables {
@@ -170,9 +170,9 @@ impl ColumnTables {
             + self.searches.iter().map(of_search).sum::<usize>()
     }
 
-    /// See [`Dictionary::touch`].
-    pub(super) fn touch(&self) {
-        self.dictionary.touch();
+    /// See [`Dictionary::prefetch`].
+    pub(super) fn prefetch(&self) {
+        self.dictionary.prefetch();
     }
 }
 
@@ -182,56 +182,57 @@ impl Column {
         u32::from(self.id)
     }
 
-    /// Reads what the value at the column's path says and appends the state.
-    pub(super) fn read(self, found: Found<'_>, tables: &ColumnTables, states: &mut States) {
-        let start = states.entries.len();
+    /// Reads what the value at the column's path says and appends the value.
+    pub(super) fn read(self, found: Resolved<'_>, tables: &ColumnTables, values: &mut EventValues) {
+        let start = values.entries.len();
         let value = match found {
-            Found::Broken => return states.trouble(),
-            Found::Value(value) => value,
+            Resolved::Error => return values.push_undetermined(),
+            Resolved::Value(value) => value,
         };
-        match (self.ask, value) {
-            (Ask::Equal, value) => {
-                self.look_up(value, tables, states);
-                states.entries_from(start);
+        match (self.kind, value) {
+            (LookupKind::Equal, value) => {
+                self.look_up(value, tables, values);
+                values.push_entries_from(start);
             }
-            (Ask::Ordered { .. }, Pick::Number(number)) => states.number(number),
+            (LookupKind::Ordered { .. }, Pick::Number(number)) => values.push_number(number),
             (
-                Ask::Ordered { null_is_false: true } | Ask::Includes { null_is_false: true, .. },
+                LookupKind::Ordered { null_is_false: true }
+                | LookupKind::Includes { null_is_false: true, .. },
                 Pick::Missing | Pick::Null,
-            ) => states.entries_from(start),
-            (Ask::Includes { .. }, Pick::List(items)) if items.len() <= MEMBERS_MAX => {
-                (0..items.len()).for_each(|at| self.look_up(items.get(at, 0), tables, states));
-                states.entries_from(start);
+            ) => values.push_entries_from(start),
+            (LookupKind::Includes { .. }, Pick::List(items)) if items.len() <= MEMBERS_MAX => {
+                (0..items.len()).for_each(|at| self.look_up(items.get(at, 0), tables, values));
+                values.push_entries_from(start);
             }
-            (Ask::Includes { text: true, .. }, Pick::Text(text))
+            (LookupKind::Includes { text: true, .. }, Pick::Text(text))
                 if text.len() <= TEXT_BYTES_MAX =>
             {
-                self.search(text, tables, states);
-                states.entries_from(start);
+                self.search(text, tables, values);
+                values.push_entries_from(start);
             }
-            (Ask::Some, Pick::List(items)) if items.len() <= ITEMS_MAX => {
-                match self.look_up_items(items, tables, states) {
-                    Some(()) => states.entries_from(start),
-                    None => states.trouble(),
+            (LookupKind::Some, Pick::List(items)) if items.len() <= ITEMS_MAX => {
+                match self.look_up_items(items, tables, values) {
+                    Some(()) => values.push_entries_from(start),
+                    None => values.push_undetermined(),
                 }
             }
-            _ => states.trouble(),
+            _ => values.push_undetermined(),
         }
     }
 
-    fn look_up(self, value: Pick<'_>, tables: &ColumnTables, states: &mut States) {
-        begin_key(&mut states.key, self.id);
-        if push_value(&mut states.key, value)
-            && let Some(entry) = tables.dictionary.get(&states.key)
+    fn look_up(self, value: Pick<'_>, tables: &ColumnTables, values: &mut EventValues) {
+        begin_key(&mut values.key, self.id);
+        if push_value(&mut values.key, value)
+            && let Some(entry) = tables.dictionary.get(&values.key)
         {
-            states.entries.push(entry);
+            values.entries.push(entry);
         }
     }
 
-    fn search(self, text: &[u8], tables: &ColumnTables, states: &mut States) {
+    fn search(self, text: &[u8], tables: &ColumnTables, values: &mut EventValues) {
         let Some(search) = tables.searches.get(self.first as usize) else { return };
         for found in search.automaton.find_overlapping_iter(text) {
-            states.entries.extend(search.entries.get(found.pattern().as_usize()));
+            values.entries.extend(search.entries.get(found.pattern().as_usize()));
         }
     }
 
@@ -240,21 +241,21 @@ impl Column {
         self,
         items: Items<'_>,
         tables: &ColumnTables,
-        states: &mut States,
+        values: &mut EventValues,
     ) -> Option<()> {
         let (first, len) = (self.first as usize, self.len as usize);
         let positions = tables.positions.get(first..first + len).unwrap_or_default();
         for at in 0..items.len() {
-            begin_key(&mut states.key, self.id);
+            begin_key(&mut values.key, self.id);
             let mut comparable = true;
             for position in positions {
                 if *position > 0 && !matches!(items.get(at, 0), Pick::Map) {
                     return None;
                 }
-                comparable &= push_value(&mut states.key, items.get(at, *position as usize));
+                comparable &= push_value(&mut values.key, items.get(at, *position as usize));
             }
-            if comparable && let Some(entry) = tables.dictionary.get(&states.key) {
-                states.entries.push(entry);
+            if comparable && let Some(entry) = tables.dictionary.get(&values.key) {
+                values.entries.push(entry);
             }
         }
         Some(())
@@ -264,39 +265,39 @@ impl Column {
 /// Collects the symbols of a column.
 #[derive(Debug)]
 pub(super) struct ColumnBuilder {
-    kind: Kind,
-    symbols: SymbolsBuilder,
-    texts: Vec<(Box<str>, Symbol)>,
+    kind: TestKind,
+    ids: ConstantIds,
+    texts: Vec<(Box<str>, ConstantId)>,
     key: Vec<u8>,
 }
 
 impl ColumnBuilder {
-    pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, symbols: SymbolsBuilder::default(), texts: Vec::new(), key: Vec::new() }
+    pub(super) fn new(kind: TestKind) -> Self {
+        Self { kind, ids: ConstantIds::default(), texts: Vec::new(), key: Vec::new() }
     }
 
     /// The symbol of a constant, or of one constant for each name.
-    pub(super) fn symbol<'c>(
+    pub(super) fn constant_id<'c>(
         &mut self,
         constants: impl IntoIterator<Item = &'c Constant> + Clone,
-    ) -> Symbol {
+    ) -> ConstantId {
         self.key.clear();
         for constant in constants.clone() {
             push_constant(&mut self.key, constant);
         }
-        let symbol = self.symbols.symbol(&self.key);
-        if let (Kind::Includes { text: true, .. }, Some(Constant::String(text))) =
+        let id = self.ids.id(&self.key);
+        if let (TestKind::Includes { text: true, .. }, Some(Constant::String(text))) =
             (&self.kind, constants.into_iter().next())
-            && symbol as usize == self.texts.len()
+            && id as usize == self.texts.len()
         {
-            self.texts.push((text.clone(), symbol));
+            self.texts.push((text.clone(), id));
         }
-        symbol
+        id
     }
 
     /// How many symbols there are.
-    pub(super) fn symbols(&self) -> usize {
-        self.symbols.len()
+    pub(super) fn constants(&self) -> usize {
+        self.ids.len()
     }
 }
 
@@ -315,32 +316,32 @@ impl ColumnsBuilder {
         id: ColumnId,
         column: ColumnBuilder,
         place: Place,
-        runs: &[u32],
+        postings: &[u32],
         selection: &mut SelectionBuilder,
     ) -> Column {
-        let ColumnBuilder { kind, symbols, texts, .. } = column;
+        let ColumnBuilder { kind, ids, texts, .. } = column;
         let mut first = index(self.positions.len());
-        let ask = match kind {
-            Kind::Equal => Ask::Equal,
-            Kind::Ordered { null_is_false } => Ask::Ordered { null_is_false },
-            Kind::Includes { null_is_false, .. } => {
+        let kind = match kind {
+            TestKind::Equal => LookupKind::Equal,
+            TestKind::Ordered { null_is_false } => LookupKind::Ordered { null_is_false },
+            TestKind::Includes { null_is_false, .. } => {
                 selection.items(place);
                 first = index(self.searches.len());
-                let search = search(&texts, runs);
+                let search = search(&texts, postings);
                 let text = search.is_some();
                 self.searches.extend(search);
-                Ask::Includes { text, null_is_false }
+                LookupKind::Includes { text, null_is_false }
             }
-            Kind::Some(names) => {
+            TestKind::Some(names) => {
                 selection.items(place);
                 self.positions.extend(names.iter().map(|name| {
                     name.as_ref().map_or(0, |name| index(selection.item_member(place, name)))
                 }));
-                Ask::Some
+                LookupKind::Some
             }
         };
-        self.dictionary.add(id, symbols, runs);
-        Column { ask, id, first, len: index(self.positions.len()).saturating_sub(first) }
+        self.dictionary.add(id, ids, postings);
+        Column { kind, id, first, len: index(self.positions.len()).saturating_sub(first) }
     }
 
     pub(super) fn finish(self) -> ColumnTables {
@@ -354,12 +355,12 @@ impl ColumnsBuilder {
 
 /// A search for all of `texts`, if there are any. Building it fails only beyond 2^31 bytes of them;
 /// then text is left to evaluation.
-fn search(texts: &[(Box<str>, Symbol)], runs: &[u32]) -> Option<Search> {
+fn search(texts: &[(Box<str>, ConstantId)], postings: &[u32]) -> Option<Search> {
     let patterns = texts.iter().map(|(text, _)| &**text);
     let automaton = (!texts.is_empty()).then(|| AhoCorasick::new(patterns).ok()).flatten()?;
-    let entry = |(_, symbol): &(_, Symbol)| Entry {
-        symbol: *symbol,
-        run: runs.get(*symbol as usize).copied().unwrap_or_default(),
+    let entry = |(_, constant): &(_, ConstantId)| ConstantEntry {
+        constant: *constant,
+        postings: postings.get(*constant as usize).copied().unwrap_or_default(),
     };
     Some(Search { automaton, entries: texts.iter().map(entry).collect() })
 }

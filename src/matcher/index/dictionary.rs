@@ -11,16 +11,16 @@ use super::planner::ColumnId;
 use crate::event::pick::Pick;
 
 /// The number of a constant in the dictionary of its column.
-pub(super) type Symbol = u32;
+pub(super) type ConstantId = u32;
 
 /// What a dictionary says of a constant: its symbol, and where the filters found by it begin. Both
 /// stand in the slot, so that finding a constant and its filters is two reads of far memory, one
 /// behind the other, where a table for each had made it four.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Entry {
-    pub(super) symbol: Symbol,
+pub(super) struct ConstantEntry {
+    pub(super) constant: ConstantId,
     /// Start of a run of rows.
-    pub(super) run: u32,
+    pub(super) postings: u32,
 }
 
 /// Entries by column and constant, or several constants in a row: one table for all columns, so
@@ -39,14 +39,15 @@ struct Slot {
     hash: u32,
     /// Where the key begins.
     key: u32,
-    entry: Entry,
+    entry: ConstantEntry,
 }
 
-const EMPTY: Slot = Slot { hash: 0, key: 0, entry: Entry { symbol: Symbol::MAX, run: 0 } };
+const EMPTY: Slot =
+    Slot { hash: 0, key: 0, entry: ConstantEntry { constant: ConstantId::MAX, postings: 0 } };
 
 impl Dictionary {
     /// The entry of `key`, if any filter names it.
-    pub(super) fn get(&self, key: &[u8]) -> Option<Entry> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<ConstantEntry> {
         let hash = hash(key);
         let mask = self.slots.len().checked_sub(1)?;
         let mut at = hash as usize & mask;
@@ -67,9 +68,9 @@ impl Dictionary {
     }
 
     /// Reads something of each of its cache lines.
-    pub(super) fn touch(&self) {
-        super::touch(&self.slots, |slot| slot.hash);
-        super::touch(&self.bytes, |byte| u32::from(*byte));
+    pub(super) fn prefetch(&self) {
+        super::prefetch(&self.slots, |slot| slot.hash);
+        super::prefetch(&self.bytes, |byte| u32::from(*byte));
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -79,23 +80,23 @@ impl Dictionary {
 
 /// Gives out the symbols of one column in the order of first use.
 #[derive(Debug, Default)]
-pub(super) struct SymbolsBuilder {
-    symbols: HashMap<Box<[u8]>, Symbol, RandomState>,
+pub(super) struct ConstantIds {
+    ids: HashMap<Box<[u8]>, ConstantId, RandomState>,
 }
 
-impl SymbolsBuilder {
-    pub(super) fn symbol(&mut self, key: &[u8]) -> Symbol {
-        if let Some(symbol) = self.symbols.get(key) {
-            return *symbol;
+impl ConstantIds {
+    pub(super) fn id(&mut self, key: &[u8]) -> ConstantId {
+        if let Some(id) = self.ids.get(key) {
+            return *id;
         }
-        let symbol = index(self.symbols.len());
-        self.symbols.insert(key.into(), symbol);
-        symbol
+        let id = index(self.ids.len());
+        self.ids.insert(key.into(), id);
+        id
     }
 
     /// How many symbols there are.
     pub(super) fn len(&self) -> usize {
-        self.symbols.len()
+        self.ids.len()
     }
 }
 
@@ -103,21 +104,21 @@ impl SymbolsBuilder {
 #[derive(Debug, Default)]
 pub(super) struct DictionaryBuilder {
     /// Keys, all different, with their entries.
-    keys: Vec<(Box<[u8]>, Entry)>,
+    keys: Vec<(Box<[u8]>, ConstantEntry)>,
 }
 
 impl DictionaryBuilder {
     /// Adds the symbols of a column; `runs` is by symbol.
-    pub(super) fn add(&mut self, column: ColumnId, symbols: SymbolsBuilder, runs: &[u32]) {
-        let mut symbols: Vec<(Symbol, Box<[u8]>)> =
-            symbols.symbols.into_iter().map(|(key, symbol)| (symbol, key)).collect();
-        symbols.sort_unstable_by_key(|(symbol, _)| *symbol);
-        self.keys.extend(symbols.into_iter().map(|(symbol, constants)| {
+    pub(super) fn add(&mut self, column: ColumnId, constants: ConstantIds, postings: &[u32]) {
+        let mut ids: Vec<(ConstantId, Box<[u8]>)> =
+            constants.ids.into_iter().map(|(key, id)| (id, key)).collect();
+        ids.sort_unstable_by_key(|(id, _)| *id);
+        self.keys.extend(ids.into_iter().map(|(id, constants)| {
             let mut key = Vec::with_capacity(constants.len() + 2);
             begin_key(&mut key, column);
             key.extend_from_slice(&constants);
-            let run = runs.get(symbol as usize).copied().unwrap_or_default();
-            (key.into(), Entry { symbol, run })
+            let postings = postings.get(id as usize).copied().unwrap_or_default();
+            (key.into(), ConstantEntry { constant: id, postings })
         }));
     }
 
@@ -210,7 +211,7 @@ mod tests {
     #[test]
     fn equality_is_that_of_the_language() {
         let text = |text: &str| Constant::String(text.into());
-        let mut builder = SymbolsBuilder::default();
+        let mut builder = ConstantIds::default();
         let rows = [
             vec![Constant::Null],
             vec![Constant::Bool(true)],
@@ -223,15 +224,15 @@ mod tests {
             vec![Constant::Number(0.0)],
         ];
         for (at, row) in rows.iter().enumerate() {
-            assert_eq!(builder.symbol(&key(row)), index(at));
+            assert_eq!(builder.id(&key(row)), index(at));
         }
-        assert_eq!(builder.symbol(&key(&[Constant::Number(-0.0)])), 8);
+        assert_eq!(builder.id(&key(&[Constant::Number(-0.0)])), 8);
         assert_eq!(builder.len(), rows.len());
-        let runs: Vec<u32> = (0..index(rows.len())).map(|symbol| symbol * 10).collect();
-        let mut other = SymbolsBuilder::default();
-        assert_eq!(other.symbol(&key(&[text("1")])), 0);
+        let postings: Vec<u32> = (0..index(rows.len())).map(|id| id * 10).collect();
+        let mut other = ConstantIds::default();
+        assert_eq!(other.id(&key(&[text("1")])), 0);
         let mut dictionary = DictionaryBuilder::default();
-        dictionary.add(3, builder, &runs);
+        dictionary.add(3, builder, &postings);
         dictionary.add(4, other, &[7]);
         let dictionary = dictionary.finish();
         let get = |column: ColumnId, constants: &[Constant]| {
@@ -241,9 +242,13 @@ mod tests {
             dictionary.get(&whole)
         };
         for (at, row) in (0..).zip(&rows) {
-            assert_eq!(get(3, row), Some(Entry { symbol: at, run: at * 10 }), "{row:?}");
+            assert_eq!(
+                get(3, row),
+                Some(ConstantEntry { constant: at, postings: at * 10 }),
+                "{row:?}"
+            );
         }
-        assert_eq!(get(4, &[text("1")]), Some(Entry { symbol: 0, run: 7 }));
+        assert_eq!(get(4, &[text("1")]), Some(ConstantEntry { constant: 0, postings: 7 }));
         assert_eq!(get(4, &[text("true")]), None);
         assert_eq!(get(3, &[text("abc")]), None);
         assert_eq!(get(3, &[text("a"), text("b")]), None);

@@ -6,8 +6,8 @@
 
 use switchyard_expr::{Env, Profile, Program, Scratch, Verdict, compile, operands};
 
-use super::column::States;
-use super::dictionary::{Entry, Symbol};
+use super::column::EventValues;
+use super::dictionary::{ConstantEntry, ConstantId};
 use crate::event::Decoder;
 
 /// Most steps of an evaluation; one that needs more is trouble, since the filter that it is part of
@@ -21,14 +21,14 @@ pub(super) const COUNT_MAX: usize = 8;
 const WITH_FUNCTION_BYTES_MAX: usize = 256;
 
 /// The symbol of an operand that holds.
-pub(super) const HOLDS: Symbol = 0;
+pub(super) const TRUE: ConstantId = 0;
 
 /// A compiled operand.
 #[derive(Debug)]
-pub(super) struct Operand {
+pub(super) struct SharedSubexpression {
     program: Program,
     /// Start of the run of rows that it leads to.
-    run: u32,
+    postings: u32,
 }
 
 /// The texts of the operands of the top-level `&&` of a filter; none if there are not as many as
@@ -48,9 +48,9 @@ pub(super) fn compiled(text: &str) -> Option<Program> {
     (!program.reads_self_generated()).then_some(program)
 }
 
-impl Operand {
-    pub(super) fn new(program: Program, run: u32) -> Self {
-        Self { program, run }
+impl SharedSubexpression {
+    pub(super) fn new(program: Program, postings: u32) -> Self {
+        Self { program, postings }
     }
 
     /// Evaluates it and appends the state of its column.
@@ -59,13 +59,16 @@ impl Operand {
         decoder: &Decoder,
         env: &Env,
         scratch: &mut Scratch,
-        states: &mut States,
+        values: &mut EventValues,
     ) {
         let env = Env { steps_max: env.steps_max.min(STEPS_MAX), ..*env };
         match self.program.verdict(&decoder.view(false), &env, scratch) {
-            Verdict::Match => states.operand(Some(Entry { symbol: HOLDS, run: self.run })),
-            Verdict::NoMatch => states.operand(None),
-            Verdict::Failed(_) => states.trouble(),
+            Verdict::Match => values.push_subexpression(Some(ConstantEntry {
+                constant: TRUE,
+                postings: self.postings,
+            })),
+            Verdict::NoMatch => values.push_subexpression(None),
+            Verdict::Failed(_) => values.push_undetermined(),
         }
     }
 

@@ -13,7 +13,8 @@ use super::generate::Act;
 use crate::domain::{Handler, OnError, SubscriptionId};
 use crate::event::{DecodeError, Decoder, Event, Headers};
 use crate::matcher::{
-    Interest, Listen, Match, Matcher, Matches, Owner, Scratch, Subscription, Terms,
+    DeliverySettings, EventConditions, EventSubscription, Match, Matcher, Matches, Owner, Scratch,
+    Subscription,
 };
 use crate::telemetry::SubscriptionStats;
 
@@ -108,7 +109,7 @@ impl World {
     pub(super) fn matches(&mut self, event: &Event) -> (Vec<Match>, Matches) {
         let heading = event.envelope.heading();
         let outcome = self.matcher.matches(heading, &self.decoder, &mut self.scratch);
-        (outcome.take(heading, &self.decoder), outcome.clone())
+        (outcome.take_matches(heading, &self.decoder), outcome.clone())
     }
 
     pub(super) fn perform(&mut self, act: &Act) -> Result<(), TestCaseError> {
@@ -161,23 +162,23 @@ impl World {
             Some(text) => Some(self.program(text)?),
             None => None,
         };
-        let interest = |event_type: &str| Interest {
+        let conditions = |event_type: &str| EventConditions {
             event_type: event_type.into(),
             ignore_self: module.ignore_self,
             requires_licence: module.requires_licence,
             on_error: module.on_error,
         };
-        let first = Arc::new(interest(FIRST_TYPE));
-        let mut listens = vec![Listen { interest: first, program: program.clone() }];
+        let first = Arc::new(conditions(FIRST_TYPE));
+        let mut events = vec![EventSubscription { conditions: first, program: program.clone() }];
         let mut texts = vec![module.text.clone()];
         if module.second_type {
             let bare = module.filter_of_second_type;
             texts.insert(0, module.text.clone().filter(|_| !bare));
-            let (interest, program) = match bare {
-                true => (Interest::in_all(SECOND_TYPE.into()), None),
-                false => (interest(SECOND_TYPE), program),
+            let (conditions, program) = match bare {
+                true => (EventConditions::unconditional(SECOND_TYPE.into()), None),
+                false => (conditions(SECOND_TYPE), program),
             };
-            listens.insert(0, Listen { interest: Arc::new(interest), program });
+            events.insert(0, EventSubscription { conditions: Arc::new(conditions), program });
         }
         let id = SubscriptionId {
             installation: format!("i{installation}").as_str().into(),
@@ -194,10 +195,12 @@ impl World {
                     .then(|| format!("acc-{}", installation % 2).into()),
                 cloud_id: SITE.into(),
                 licensed: installation.is_multiple_of(2),
-                terms: Terms::of(Arc::new(Handler::Function { subject: "f".into() })),
+                settings: DeliverySettings::new(Arc::new(Handler::Function {
+                    subject: "f".into(),
+                })),
             }),
             key: id.key,
-            listens: listens.into(),
+            event_subscriptions: events.into(),
             revision: 0,
             stats,
         })
@@ -249,19 +252,19 @@ impl World {
     fn expected(&mut self, event: &Event) -> BTreeSet<Outcome> {
         let mut outcomes = BTreeSet::new();
         for (subscription, texts) in self.live.values().flatten() {
-            let heard = subscription.listens.iter().zip(texts);
-            for (listen, text) in
-                heard.filter(|(l, _)| l.interest.event_type == event.envelope.event_type)
+            let subscribed = subscription.event_subscriptions.iter().zip(texts);
+            for (event_subscription, text) in
+                subscribed.filter(|(l, _)| l.conditions.event_type == event.envelope.event_type)
             {
-                let interest = &listen.interest;
+                let conditions = &event_subscription.conditions;
                 let own = self.decoder.is_self_generated(
                     event.envelope.heading(),
                     &subscription.owner.app,
                     subscription.owner.app_account_id.as_deref(),
                 );
                 let id = subscription.id();
-                let unlicensed = interest.requires_licence && !subscription.owner.licensed;
-                if (interest.ignore_self && own) || unlicensed {
+                let unlicensed = conditions.requires_licence && !subscription.owner.licensed;
+                if (conditions.ignore_self && own) || unlicensed {
                     *self.undecided.entry(id).or_default() += 1;
                     continue;
                 }
@@ -271,7 +274,7 @@ impl World {
                     }
                     Ok(false) => *self.undecided.entry(id).or_default() += 1,
                     Err(error) => {
-                        if interest.on_error.delivers() {
+                        if conditions.on_error.delivers() {
                             outcomes.insert((id.clone(), "match", "despite an error".to_owned()));
                         }
                         outcomes.insert((id, "error", error));
