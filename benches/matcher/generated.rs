@@ -1,5 +1,5 @@
-//! Registrations and events of the generators that the oracle uses (`tests/tools`): 100,000 triggers
-//! of 1,000 sites, one of which has 10,000, over all types of event. Python writes the files once.
+//! Workload of the generators that the oracle uses (`tests/tools`): 100,000 triggers of 1,000
+//! sites, one of which has 10,000, over all event types. The files are generated once, by Python.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -65,7 +65,7 @@ pub(crate) fn rows() {
     row(&format!("generated: the site with {filters} filters"), &matcher, &events);
 }
 
-/// The file that a generator writes, written unless it is there.
+/// Returns the file of a generator; generates it if it does not exist.
 fn generated(program: &str, lines: &str) -> PathBuf {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{program}-{lines}.ndjson"));
     if !file.exists() {

@@ -1,4 +1,4 @@
-//! From candidates to matches: cheap conditions first, then the filter itself.
+//! Turns candidates of the index into matches: checks the conditions, then evaluates the filter.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,8 +13,8 @@ use crate::clock;
 use crate::domain::FilterError;
 use crate::event::{Decoder, Heading};
 
-/// Working memory of one matching thread, reused from event to event. Holds the last outcome and
-/// nothing else alive.
+/// Working memory of one matching thread, reused from event to event. Keeps the last outcome and
+/// its snapshot alive, nothing else.
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) outcome: Matches,
@@ -22,14 +22,14 @@ pub struct Scratch {
     expression: switchyard_expr::Scratch,
 }
 
-/// An event and what an evaluation of it needs.
+/// An event with its decoded values and evaluation settings.
 struct EventContext<'e> {
     heading: Heading<'e>,
     decoder: &'e Decoder,
     env: Env,
 }
 
-/// Matches one event against one partition.
+/// Matches one event against one partition and stores the outcome in `scratch`.
 pub(super) fn match_partition(
     partition: &Arc<Partition>,
     heading: Heading<'_>,
@@ -42,7 +42,8 @@ pub(super) fn match_partition(
     let context = EventContext { heading, decoder, env };
     let mut previous = None;
     for (number, segment) in (0..).zip(&partition.segments) {
-        // No filter that reads the flag is decided without an evaluation of its own.
+        // A filter that reads `selfGenerated` is never decided by the index, so this order is right
+        // for all.
         segment.index.find(decoder, &context.env, previous, expression, lookup);
         previous = Some(&*segment.index);
         outcome.candidates += lookup.candidates;
@@ -62,7 +63,8 @@ pub(super) fn match_partition(
     }
 }
 
-/// Who of a group is live and let through by the conditions beside the expression.
+/// Yields the listeners of a group that are not deleted and whose conditions hold; counts the
+/// others that are not deleted in `ignored`.
 fn passing_listeners<'p>(
     segment: &'p SegmentWithDeletes,
     group: ListenerId,
@@ -77,8 +79,8 @@ fn passing_listeners<'p>(
     })
 }
 
-/// Whether the conditions beside the expression let the event through to this listener. Most have
-/// none, and then their subscription is not looked at.
+/// Whether licence and `ignoreSelf` let the event pass. Most listeners have neither condition, and
+/// then their subscription is not read.
 fn passes_conditions(listener: &Listener, context: &EventContext<'_>) -> bool {
     let subscription = &listener.subscription;
     let is_ignored = (listener.requires_licence && !subscription.owner.licensed)
@@ -96,7 +98,7 @@ fn is_self_generated(subscription: &Subscription, heading: Heading<'_>, decoder:
     decoder.is_self_generated(heading, &subscription.owner.app, account)
 }
 
-/// Evaluates the filter of a group, once for all who listen with it.
+/// Evaluates the filter of a group once for all of its listeners.
 fn evaluate(
     (number, segment): (u32, &SegmentWithDeletes),
     group: ListenerId,
@@ -110,8 +112,8 @@ fn evaluate(
         let Some(program) = listener.program() else { continue };
         let subscription = &listener.subscription;
         let is_own = || is_self_generated(subscription, context.heading, context.decoder);
-        // A filter that reads the flag shares its group only with its own installation, for which
-        // the flag is the same; the others do not see it.
+        // A filter that reads `selfGenerated` shares its group only with listeners of its own
+        // installation, for which the flag is the same; other filters do not depend on it.
         let (program, verdict) = verdict.get_or_insert_with(|| {
             let self_generated = program.reads_self_generated() && is_own();
             (program, program.verdict(&context.decoder.view(self_generated), &context.env, scratch))
@@ -152,7 +154,7 @@ fn filter_error(
 }
 
 impl Matches {
-    /// The subscriptions whose filter holds.
+    /// Yields the subscriptions whose filter holds.
     pub fn matched_subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
         let listener = |matched: &MatchedListener| {
             let segment = self.partition.as_ref()?.segments.get(matched.segment as usize)?;
@@ -161,8 +163,8 @@ impl Matches {
         self.matched.iter().filter_map(listener).map(|listener| &listener.subscription)
     }
 
-    /// The deliveries to make of the event, which was matched with the same arguments, in no
-    /// particular order. Takes and counts them: until here, no subscription was touched.
+    /// Removes and returns the matches, in no particular order, and counts them in the statistics
+    /// of their subscriptions. Arguments must be those the event was matched with.
     pub fn take_matches(&mut self, heading: Heading<'_>, decoder: &Decoder) -> Vec<Match> {
         let now_ms = clock::now_ms();
         let mut deliveries = Vec::with_capacity(self.len());

@@ -1,17 +1,25 @@
-//! The index of one (site, event type): which filters hold for an event, or need to be evaluated.
+//! The index of one (site, event type): decides which filters hold for an event and which need
+//! evaluation.
 //!
-//! A filter becomes a row of integer comparisons ([`conjunction`]) over what the event says to each
-//! [`column`]. It is scratch by its *anchor*: the rarest test that must hold for the filter to be
-//! true. It may be skipped only when the anchor is false and nothing before it can have failed,
-//! since in `a && b` an error in `a` is the outcome even if `b` is false. So an event that brings a
-//! column into *trouble* (a plain `.name` on null, a comparison with no number) makes candidates of
-//! all filters that ask the column up to their anchor. The common case pays nothing for this.
+//! A filter is compiled to a [`conjunction`] of integer tests over *columns*. A [`column`] is one
+//! kind of test of one path; the constants of all filters are numbered per column, so that an
+//! event's value is looked up once and every test of it compares two integers. A filter is found by
+//! its *access predicate*: the rarest test that must hold for the filter to be true. The constant
+//! of that test leads to a *posting list*, which holds the conjunctions of all filters with this
+//! access predicate.
 //!
-//! Filters with the same anchor stand side by side with their tests, and their place stands beside
-//! the symbol: an event's value leads to all of them in two reads of far memory, and a filter that
-//! holds is known by its place alone. One of several anchors has a copy of its row at each.
+//! A filter may be skipped only if its access predicate is false and no test before it can have
+//! failed, since in `a && b` an error in `a` is the outcome even if `b` is false. So an event that
+//! makes a column *undetermined* (a plain `.name` on null, a comparison of text with a number)
+//! makes candidates of all filters that test the column up to their access predicate. Events
+//! without errors pay nothing for this.
 //!
-//! **Source:** the access-predicate idea of Fabret et al. 2001; trouble and ranges are ours.
+//! The dictionary slot of a constant holds the position of its posting list, so an event's value
+//! leads to the tests of all filters in two reads of uncached memory. A filter with several access
+//! predicates (`a in [x, y]`) has a copy of its conjunction in each posting list.
+//!
+//! **Source:** access predicates are those of Fabret et al., SIGMOD 2001; undetermined columns and
+//! ranges are additions.
 
 mod builder;
 mod column;
@@ -35,8 +43,8 @@ use super::{EventSubscription, Subscription};
 use crate::event::Decoder;
 use crate::event::pick::{Picked, Selection};
 
-/// Position of a listener in its segment. That of the first who listen with an equal filter, which
-/// is decided once for all of them, stands for their group.
+/// Position of a listener in its segment. A group of listeners with an equal filter, which is
+/// decided once for all of them, is identified by the position of its first listener.
 pub(super) type ListenerId = u32;
 
 /// One subscription under one event type.
@@ -45,11 +53,11 @@ pub(super) struct Listener {
     pub(super) subscription: Arc<Subscription>,
     /// Which of the subscription's event types this is.
     event_at: u32,
-    /// Of its filter, so that most matches need not look there.
+    /// Copied from the event conditions, so that most matches need not read them.
     pub(super) ignore_self: bool,
     /// As above.
     pub(super) requires_licence: bool,
-    /// Whether the next listener has another filter.
+    /// Whether this is the last listener of its group.
     ends_group: bool,
 }
 
@@ -74,50 +82,50 @@ impl Listener {
     }
 }
 
-/// Immutable index over some listeners of one event type of one site.
+/// An immutable index of some listeners of one event type of one site.
 #[derive(Debug)]
 pub(super) struct Segment {
-    /// Group by group: those with an equal filter, which is decided once for all of them.
+    /// Sorted by group: the listeners of a group have an equal filter.
     listeners: Box<[Listener]>,
-    /// Places of listeners in the order of their subscriptions' pointers.
+    /// Listener ids, sorted by the addresses of their subscriptions.
     by_pointer: Box<[ListenerId]>,
-    /// Runs of rows. At the start stands one of none.
+    /// Posting lists, one after the other. The first is empty.
     rows: Box<[Test]>,
     tables: TestTables,
-    /// Shared with other segments that ask for no more, or hardly less.
+    /// Shared with other segments whose projection is equal or little larger.
     selection: Arc<Selection>,
     paths: Box<[(CompiledPath, Range<u32>)]>,
-    /// In the order of their paths.
+    /// Sorted by path.
     columns: Box<[Column]>,
     column_tables: ColumnTables,
-    /// Their columns stand behind the others.
+    /// Their columns come after all others.
     subexpressions: Box<[SharedSubexpression]>,
-    /// Of columns and subexpressions.
+    /// For each column, subexpressions included.
     postings: Box<[ColumnPostings]>,
     bounds: Box<[Bound]>,
     rows_that_may_error: Box<[u32]>,
-    /// The run of groups without an anchor, decided for every event.
+    /// Posting list of the groups without an access predicate, which are checked for every event.
     without_access_predicate: u32,
 }
 
-/// Which rows depend on a column, beside the runs that its symbols lead to.
+/// The rows that depend on a column, in addition to the posting lists of its constants.
 #[derive(Debug, Default)]
 struct ColumnPostings {
-    /// All rows that its symbols lead to.
+    /// All posting lists of its constants.
     rows: Range<u32>,
-    /// Among the bounds, those above and below of which numbers are wanted.
+    /// Range of its bounds that compare with `<` or `<=`; `above` with `>` or `>=`.
     below: Range<u32>,
     above: Range<u32>,
-    /// Among the rows_that_may_error rows, those to check_conjunction when the column is in trouble, besides its own.
+    /// Range of the rows to check when the column is undetermined, in addition to `rows`.
     rows_that_may_error: Range<u32>,
 }
 
-/// A row of a group anchored in a comparison. Of one column and side they stand in order, first
-/// the one that most numbers satisfy.
+/// A row whose access predicate is a comparison with a number. For each column and direction,
+/// bounds are sorted so that the one that most numbers satisfy comes first.
 #[derive(Clone, Copy, Debug)]
 struct Bound {
     number: f64,
-    /// Whether the number itself is excluded.
+    /// Whether the number itself does not satisfy the comparison.
     is_excluded: bool,
     row: u32,
 }
@@ -133,7 +141,7 @@ pub(super) struct LookupScratch {
     pub(super) matched_groups: Vec<ListenerId>,
     /// Groups whose filter must be evaluated, each once.
     pub(super) groups_to_evaluate: Vec<ListenerId>,
-    /// How many rows the index could not skip.
+    /// Number of rows that the index could not skip.
     pub(super) candidates: usize,
 }
 
@@ -148,8 +156,8 @@ impl LookupScratch {
 }
 
 impl Segment {
-    /// Indexes `listeners`, to stand behind a segment with the selection `first`: what that one picks
-    /// of an event need not be picked again. Without one, `shared` is used if it comes near.
+    /// Builds the index of `listeners`. `first` is the projection of the segments before it, which
+    /// is used if there is one; otherwise `shared` is used if it fits.
     pub(super) fn build(
         listeners: Vec<Listener>,
         first: Option<&Arc<Selection>>,
@@ -159,13 +167,14 @@ impl Segment {
         builder::build(listeners, first, shared, steps_max)
     }
 
-    /// What it picks of an event.
+    /// The values that it reads of an event.
     pub(super) fn selection(&self) -> &Arc<Selection> {
         &self.selection
     }
 
-    /// Decides all filters: which hold, and which only evaluation can tell. Of the same event,
-    /// `scratch` may hold what the segment `before` picked.
+    /// Decides all filters for an event: fills `scratch` with the filters that hold and those that
+    /// need evaluation. `previous` is the segment that `scratch` was last used with for the same
+    /// event.
     pub(super) fn find(
         &self,
         decoder: &Decoder,
@@ -204,7 +213,7 @@ impl Segment {
             let bounds = self.bounds_satisfied_by(postings, value.number);
             bounds.for_each(|bound| self.check_row(bound.row, &values, scratch));
         }
-        // Only trouble leads to a row that its anchor leads to, too.
+        // Only an undetermined column leads to a row that is also in a posting list.
         if values.columns.iter().any(|value| value.undetermined) {
             dedup_from(0, &mut scratch.matched_listeners);
         }
@@ -213,7 +222,7 @@ impl Segment {
         scratch.values = values;
     }
 
-    /// Decides the rows from `start` to the end of their run.
+    /// Checks the posting list that begins at `start`.
     #[inline]
     fn check_postings(&self, start: u32, values: &EventValues, scratch: &mut LookupScratch) {
         let mut rows = self.rows.get(start as usize..).unwrap_or_default();
@@ -225,7 +234,7 @@ impl Segment {
         }
     }
 
-    /// Decides all rows of several runs.
+    /// Checks several posting lists.
     fn check_all_postings(
         &self,
         mut rows: &[Test],
@@ -246,7 +255,7 @@ impl Segment {
             .for_each(|(head, tests, _)| self.check_conjunction(head, tests, values, scratch));
     }
 
-    /// Comparisons of a column that hold for `number`.
+    /// Yields the bounds that `number` satisfies.
     fn bounds_satisfied_by(
         &self,
         postings: &ColumnPostings,
@@ -280,8 +289,8 @@ impl Segment {
         }
     }
 
-    /// Looks at all memory of a small segment: one of many sites is in no cache when its event comes,
-    /// and missing its lines at once takes a fraction of missing them one after the other.
+    /// Reads all memory of a small segment: with many sites it is in no cache when an event
+    /// arrives, and independent cache misses at once take a fraction of the time of dependent ones.
     pub(super) fn prefetch(&self) {
         if self.rows.len() <= PREFETCH_ROWS_MAX {
             prefetch(&self.paths, |(_, columns)| columns.end);
@@ -293,14 +302,14 @@ impl Segment {
         }
     }
 
-    /// Who listens with the filter of the group that begins at `first`, and their places.
+    /// Yields the listeners of the group that begins at `first`, with their ids.
     pub(super) fn group(&self, first: ListenerId) -> impl Iterator<Item = (ListenerId, &Listener)> {
         let behind = self.listeners.get(first as usize..).unwrap_or_default();
         let end = behind.iter().position(|listener| listener.ends_group).map_or(0, |at| at + 1);
         (first..).zip(behind.get(..end).unwrap_or_default())
     }
 
-    /// Where a subscription stands.
+    /// Yields the positions of a subscription's listeners.
     pub(super) fn listener_ids_of(
         &self,
         subscription: &Arc<Subscription>,
@@ -319,13 +328,13 @@ impl Segment {
         &self.listeners
     }
 
-    /// Bytes on the heap, without what listeners share with the registry.
+    /// Returns the bytes on the heap, without what listeners share with the registry.
     pub(super) fn heap_bytes(&self) -> usize {
         size_of_val(&*self.listeners)
             + size_of_val(&*self.by_pointer)
             + size_of_val(&*self.rows)
             + self.tables.heap_bytes()
-            // Its part of what it shares.
+            // Its share of the projection.
             + self.selection.heap_bytes() / Arc::strong_count(&self.selection)
             + size_of_val(&*self.paths)
             + size_of_val(&*self.columns)
@@ -338,17 +347,17 @@ impl Segment {
     }
 }
 
-/// A segment is small up to this many tests and heads, which is some 500 filters.
+/// A segment with more tests and headers is not prefetched; this is about 500 filters.
 const PREFETCH_ROWS_MAX: usize = 2048;
 
-/// Reads something of each cache line.
+/// Reads one item of each cache line.
 fn prefetch<T>(all: &[T], read: impl Fn(&T) -> u32) {
     const LINE_BYTES: usize = 64;
     let step = (LINE_BYTES / size_of::<T>()).max(1);
     std::hint::black_box(all.iter().step_by(step).map(read).fold(0, u32::wrapping_add));
 }
 
-/// Leaves each item from `start` on once.
+/// Removes duplicates from `start` on.
 fn dedup_from<T: Ord + Copy>(start: usize, items: &mut Vec<T>) {
     let Some(tail) = items.get_mut(start..).filter(|tail| tail.len() > 1) else { return };
     tail.sort_unstable();

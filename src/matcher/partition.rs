@@ -1,9 +1,10 @@
-//! The live filters of one (site, event type): a few immutable segments, the largest first, and
-//! marks on what was removed from them.
+//! The live filters of one (site, event type): a few immutable segments, the largest first, each
+//! with tombstones for the listeners deleted since it was built.
 //!
-//! A change builds a small segment for what added and marks what went, so that its cost does not
-//! grow with what is registered. Segments of similar size are merged, like the levels of a log-
-//! structured store: a listener is indexed anew a logarithmic number of times in its life.
+//! A change builds a small segment from the listeners it adds and marks those it removes, so that
+//! its cost does not grow with the number of registered filters. Segments of similar size are
+//! merged, as in a log-structured merge tree: a listener is indexed a logarithmic number of times
+//! in its life.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,21 +13,22 @@ use super::Subscription;
 use super::index::{Listener, Segment};
 use crate::event::pick::Selection;
 
-/// Up to this many listeners are one segment, always: building it takes less than a millisecond,
-/// and a lookup in one is faster than in two. Tests meet several segments sooner.
+/// Up to this many listeners always form one segment: building it takes less than a millisecond,
+/// and a lookup in one segment is faster than in two. Tests use a smaller limit to get several
+/// segments.
 const SINGLE_MAX: usize = if cfg!(test) { 16 } else { 512 };
-/// A segment is merged with the one before it unless that is this many times as large.
+/// A segment is merged with the one before it unless that one is this many times as large.
 const GROWTH: usize = 4;
 
 /// What readers see of one event type of one site. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Partition {
     pub(super) segments: Vec<SegmentWithDeletes>,
-    /// Events of this partition seen by the matcher.
+    /// Number of events of this partition that were matched.
     pub(super) seen: Arc<AtomicU64>,
 }
 
-/// A segment, less what was removed from it.
+/// A segment and the listeners deleted since it was built.
 #[derive(Clone, Debug)]
 pub(super) struct SegmentWithDeletes {
     pub(super) index: Arc<Segment>,
@@ -42,13 +44,13 @@ impl Partition {
         self.segments.is_empty()
     }
 
-    /// What its events are asked, if there is anyone to ask.
+    /// The projection of its segments, if there are any.
     pub(super) fn selection(&self) -> Option<&Arc<Selection>> {
         self.segments.first().map(|segment| segment.index.selection())
     }
 
-    /// Takes out and adds listeners. Whoever goes must be on. `shared` is what other sites pick of
-    /// events of the type.
+    /// Removes and adds listeners. `removed` must be live. `shared` is the projection that other
+    /// sites use for the event type.
     pub(super) fn change(
         &mut self,
         removed: &[Arc<Subscription>],
@@ -58,7 +60,7 @@ impl Partition {
     ) {
         for subscription in removed {
             let found = self.segments.iter_mut().any(|segment| segment.remove(subscription));
-            debug_assert!(found, "only listeners are removed");
+            debug_assert!(found, "a removed subscription is live");
         }
         let kept = self.segments_to_keep(added.len());
         let merged = self.segments.split_off(kept);
@@ -73,13 +75,13 @@ impl Partition {
         }
     }
 
-    /// How many segments stay as they are when `added` listeners come.
+    /// Returns how many segments stay as they are when `added` listeners are added.
     fn segments_to_keep(&self, added: usize) -> usize {
         let total: usize = self.segments.iter().map(SegmentWithDeletes::len).sum();
         if total + added <= SINGLE_MAX {
             return 0;
         }
-        // What is half removed is built anew, and everything behind it with it.
+        // A segment of which half is deleted is merged, and all segments after it.
         let half_deleted = self
             .segments
             .iter()
@@ -117,7 +119,7 @@ impl SegmentWithDeletes {
         listeners.filter(|(at, _)| !self.deleted.has(*at)).map(|(_, listener)| listener)
     }
 
-    /// Whether the listener at a place is still on.
+    /// Whether the listener is not deleted.
     pub(super) fn is_alive(&self, at: u32) -> bool {
         self.deleted.count == 0 || !self.deleted.has(at as usize)
     }
@@ -137,8 +139,8 @@ impl SegmentWithDeletes {
 const BLOCK_BITS: usize = 4096;
 type Block = [u64; BLOCK_BITS / 64];
 
-/// A set of places that shares its blocks with older copies of itself: a change copies 512 bytes
-/// and the row of pointers, 2 KiB for a million listeners.
+/// A set of listener ids that shares its blocks with older copies of itself: a change copies one
+/// block of 512 bytes and the list of pointers, 2 KiB for a million listeners.
 #[derive(Clone, Debug, Default)]
 struct Tombstones {
     blocks: Vec<Option<Arc<Block>>>,

@@ -1,4 +1,5 @@
-//! The live index: immutable partitions behind swapped pointers, replaced by registrations.
+//! The matcher's entry point: immutable partitions behind atomically swapped pointers, which
+//! registrations replace.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
@@ -15,17 +16,18 @@ use super::{Matches, Scratch, Subscription, evaluate};
 use crate::domain::{CloudId, EventType, InstallationId, SubscriptionId};
 use crate::event::{Decoder, Heading};
 
-/// Sites are spread over this many pointers, so that a change copies the table of few of them.
+/// Number of pointers that sites are spread over, so that a change copies only a small table.
 const SHARDS: usize = 256;
 
 type Tenants = HashMap<CloudId, Tenant, RandomState>;
-/// In the order of their event types: few, in a row that costs less to meet than a table.
+/// Sorted by event type: a site has few, and one small array costs fewer cache misses than a table.
 type Tenant = Arc<[(EventType, Arc<Partition>)]>;
 
-/// Finds the subscriptions that want an event. Shared by all threads.
+/// Finds the subscriptions that match an event. Shared by all threads.
 ///
-/// Readers take no lock: one atomic load gives the immutable partition an event is judged by, so
-/// that it sees all of a registration or nothing. Changes are serialised by a lock of their own.
+/// Readers take no lock: one atomic load returns the immutable partition that an event is matched
+/// against, so that it sees all of a registration or nothing of it. A lock of their own serialises
+/// changes.
 #[derive(Debug)]
 pub struct Matcher {
     shards: Box<[ArcSwap<Tenants>]>,
@@ -33,27 +35,28 @@ pub struct Matcher {
     steps_max: u32,
 }
 
-/// What only changes read at.
+/// State that only changes read.
 #[derive(Debug, Default)]
 struct Writer {
     installations: HashMap<InstallationId, InstallationSubscriptions, RandomState>,
     projections: ProjectionCache,
 }
 
-/// The live subscriptions of an installation as the writer keeps them.
+/// The live subscriptions of one installation, as the writer keeps them.
 #[derive(Debug, Default)]
 struct InstallationSubscriptions {
     subscriptions: Box<[Arc<Subscription>]>,
     offset: SeenOffset,
 }
 
-/// Events of a subscription's partitions that it did not see, less those its predecessors saw
-/// elsewhere; what wraps around unwraps again.
+/// For each subscription, the number of events its partitions had seen before it was added, less
+/// those that its predecessor of the same id had seen. The arithmetic wraps around, so differences
+/// are right.
 #[derive(Debug)]
 enum SeenOffset {
-    /// As many for each of them: they added together, as nearly all do.
+    /// The same number for all of them: they were added together, as nearly all are.
     Same(u64),
-    /// In their order.
+    /// One number each, in the order of the subscriptions.
     Each(Box<[u64]>),
 }
 
@@ -73,7 +76,7 @@ impl From<Vec<u64>> for SeenOffset {
 }
 
 impl InstallationSubscriptions {
-    /// Each with its offset events.
+    /// Yields each subscription with its offset.
     fn iter(&self) -> impl Iterator<Item = (&Arc<Subscription>, u64)> {
         let offset = |at: usize| match &self.offset {
             SeenOffset::Same(offset) => *offset,
@@ -93,16 +96,16 @@ struct Change {
 type Changes = HashMap<(CloudId, EventType), Change, RandomState>;
 
 impl Matcher {
-    /// An empty matcher whose evaluations end after `steps_max` steps.
+    /// Returns an empty matcher whose evaluations end after `steps_max` steps.
     #[must_use]
     pub fn new(steps_max: u32) -> Self {
         let shards = (0..SHARDS).map(|_| ArcSwap::default()).collect();
         Self { shards, writer: Mutex::default(), steps_max }
     }
 
-    /// Replaces all live subscriptions of one installation, at once per event type; an empty list
-    /// removes them. Events matched after the call see all of it. Subscriptions that stay the same
-    /// pointer cost nothing.
+    /// Replaces all live subscriptions of one installation, atomically per event type; an empty
+    /// list removes them. Events matched after the call see all of the change. Subscriptions that
+    /// stay the same pointer cost nothing.
     pub fn replace_installation(
         &self,
         installation: &InstallationId,
@@ -111,8 +114,8 @@ impl Matcher {
         self.replace_many([(installation.clone(), subscriptions)]);
     }
 
-    /// As [`Matcher::replace_installation`] for several installations, changing each changed
-    /// partition once; for loading.
+    /// Does what [`Matcher::replace_installation`] does for several installations and rebuilds each
+    /// changed partition once; for loading a registry.
     pub fn replace_many(
         &self,
         changes: impl IntoIterator<Item = (InstallationId, Vec<Arc<Subscription>>)>,
@@ -147,7 +150,7 @@ impl Matcher {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the changed partitions and swaps them in, one pointer per shard.
+    /// Builds new versions of the changed partitions and swaps them in, one pointer per shard.
     fn publish(&self, changed: Changes, projections: &mut ProjectionCache) {
         let mut fresh: BTreeMap<usize, Tenants> = BTreeMap::new();
         for ((cloud, event_type), change) in changed {
@@ -184,8 +187,8 @@ impl Matcher {
         self.shards.get(shard).map(|slot| (**slot.load()).clone()).unwrap_or_default()
     }
 
-    /// Matches the event with this heading, which `decoder` holds. The outcome is in the scratch, for
-    /// its memory to be used again, and keeps the snapshot alive that it is of.
+    /// Matches the event with this routing key, which `decoder` holds. The outcome is in the
+    /// scratch, so that its memory is reused, and keeps its snapshot alive.
     pub fn matches<'s>(
         &self,
         heading: Heading<'_>,
@@ -200,8 +203,8 @@ impl Matcher {
         &mut scratch.outcome
     }
 
-    /// Whether any subscription of the site listens to the event type. Asked before an event is
-    /// read, so that what it will be held against is on its way to the processor meanwhile.
+    /// Whether the site has any subscription to the event type. Called before an event is decoded;
+    /// it prefetches the index, which loads while the event is decoded.
     #[must_use]
     pub fn has_subscriptions(&self, heading: Heading<'_>) -> bool {
         self.with_partition(heading.cloud_id, heading.event_type, |partition| partition.prefetch())
@@ -220,8 +223,8 @@ impl Matcher {
         tenant.get(position).map(|(_, partition)| read(partition))
     }
 
-    /// Events of the subscription's types that neither matched nor failed nor were ignored, since
-    /// this replica knows it; `None` when it is not live.
+    /// Returns how many events of the subscription's types neither matched nor failed nor were
+    /// ignored since this replica loaded it; `None` if it is not live.
     #[must_use]
     pub fn not_matched(&self, id: &SubscriptionId) -> Option<u64> {
         let writer = self.lock_writer();
@@ -233,7 +236,7 @@ impl Matcher {
         Some(self.seen(subscription).wrapping_sub(offset).saturating_sub(decided))
     }
 
-    /// Events seen by the partitions that the subscription is in.
+    /// Returns how many events the partitions of a subscription have seen.
     fn seen(&self, subscription: &Subscription) -> u64 {
         let seen = subscription.event_subscriptions.iter().filter_map(|event| {
             self.with_partition(
@@ -245,7 +248,7 @@ impl Matcher {
         seen.sum()
     }
 
-    /// Bytes of all indexes, without what they share with the registry.
+    /// Returns the bytes of all indexes, without what they share with the registry.
     #[must_use]
     pub fn index_bytes(&self) -> usize {
         let of_tenant = |tenant: &Tenant| -> usize {
@@ -262,12 +265,12 @@ fn shard_of(cloud_id: &str) -> usize {
     usize::try_from(hash % SHARDS as u64).unwrap_or_default()
 }
 
-/// Where an event type stands, or would.
+/// Returns the position of an event type, or where it would be inserted.
 fn position_of(tenant: &[(EventType, Arc<Partition>)], event_type: &str) -> Result<usize, usize> {
     tenant.binary_search_by(|(known, _)| known.as_str().cmp(event_type))
 }
 
-/// Sorts what differs between `old` and `new` by partition.
+/// Collects what differs between `old` and `new`, by partition.
 fn collect(old: &[Arc<Subscription>], new: &[Arc<Subscription>], changed: &mut Changes) {
     let pointers = |all: &[Arc<Subscription>]| {
         let mut pointers: Vec<*const Subscription> = all.iter().map(Arc::as_ptr).collect();
@@ -303,7 +306,7 @@ fn collect(old: &[Arc<Subscription>], new: &[Arc<Subscription>], changed: &mut C
 }
 
 impl Default for Matcher {
-    /// An empty matcher with the vendor's bound on steps.
+    /// Returns an empty matcher with the vendor's step limit.
     fn default() -> Self {
         Self::new(switchyard_expr::limits::STEPS_MAX)
     }

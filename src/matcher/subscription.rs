@@ -1,4 +1,4 @@
-//! A trigger as the matcher holds it.
+//! Subscriptions: triggers as the matcher holds them.
 
 use std::ops::Deref;
 use std::slice;
@@ -9,29 +9,29 @@ use crate::domain::{
 };
 use crate::telemetry::SubscriptionStats;
 
-/// Whose a subscription is, and what is done with its matches: what the subscriptions of one
-/// installation have in common, as far as they say the same.
+/// Whose a subscription is and where its matches go: one record for all subscriptions of an
+/// installation that agree on it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Owner {
     /// The installation.
     pub id: InstallationId,
-    /// The app behind the installation; decides `ignoreSelf`.
+    /// The app that is installed; decides `ignoreSelf`.
     pub app: AppId,
-    /// The account the app acts with, the second way to tell that a change is its own.
+    /// The account the app acts with; the second way to recognise a change as the app's own.
     pub app_account_id: Option<Box<str>>,
-    /// The site whose events it hears.
+    /// The site whose events it receives.
     pub cloud_id: CloudId,
-    /// Whether the installation holds an active licence.
+    /// Whether the installation has an active licence.
     pub licensed: bool,
-    /// Where matches go and how.
+    /// How matches are delivered.
     pub settings: DeliverySettings,
 }
 
 /// One live trigger module of one installation. Immutable: a change makes a new one, which keeps
-/// the counters of the old.
+/// the counters of its predecessor.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Its installation and its terms, shared by all subscriptions of it that have the same.
+    /// Its installation and delivery settings.
     pub owner: Arc<Owner>,
     /// The module's key.
     pub key: ModuleKey,
@@ -39,33 +39,33 @@ pub struct Subscription {
     pub event_subscriptions: EventSubscriptions,
     /// Registry revision that made it.
     pub revision: u64,
-    /// What happened to it so far.
+    /// Counters of its matches, errors and evaluation steps.
     pub stats: SubscriptionStats,
 }
 
 impl Subscription {
-    /// Installation and module key.
+    /// Returns installation and module key.
     #[must_use]
     pub fn id(&self) -> SubscriptionId {
         SubscriptionId { installation: self.owner.id.clone(), key: self.key.clone() }
     }
 }
 
-/// Where matches go and how. An installation's modules have few different ones.
+/// How matches are delivered. The modules of an installation have few different settings.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct DeliverySettings {
-    /// Where matches go.
+    /// The target of deliveries.
     pub handler: Arc<Handler>,
     /// Top-level issue fields kept in the delivered body (`payload.include.fields`); empty = all.
     pub include_fields: Box<[Box<str>]>,
-    /// How failed deliveries are judged and repeated.
+    /// How failed attempts are classified and retried.
     pub profile: Profile,
-    /// Whether deliveries wait.
+    /// Whether deliveries are parked instead of attempted.
     pub is_paused: bool,
 }
 
 impl DeliverySettings {
-    /// Whole bodies to this handler, nothing special about it.
+    /// Returns settings that deliver whole bodies to this handler.
     #[must_use]
     pub fn new(handler: Arc<Handler>) -> Self {
         Self {
@@ -77,12 +77,12 @@ impl DeliverySettings {
     }
 }
 
-/// The event types of a trigger; mostly it is one, which takes no memory of its own.
+/// The event subscriptions of a trigger. Mostly there is one, which takes no allocation.
 #[derive(Debug)]
 pub enum EventSubscriptions {
     /// A single one.
     One(EventSubscription),
-    /// Any number of them; behind one pointer, so that the other case is as small as can be.
+    /// Any number of them, behind one pointer, so that the enum stays at two words.
     Many(Box<Box<[EventSubscription]>>),
 }
 
@@ -121,17 +121,18 @@ impl FromIterator<EventSubscription> for EventSubscriptions {
     }
 }
 
-/// One event type a trigger listens to.
+/// One event type that a trigger subscribes to.
 #[derive(Clone, Debug)]
 pub struct EventSubscription {
-    /// The event type and what must hold beside the expression, shared by all who say the same.
+    /// The event type and the conditions in addition to the expression; shared by all that are
+    /// equal.
     pub conditions: Arc<EventConditions>,
-    /// The compiled expression; none means that every event passes.
+    /// The compiled expression; if none, every event passes.
     pub program: Option<Arc<switchyard_expr::Program>>,
 }
 
-/// An event type and the conditions on it beside an expression, which combine with "and" and are
-/// asked before it. All triggers together have few different ones.
+/// An event type and the conditions on its events in addition to an expression. All must hold; they
+/// are checked before the expression. All triggers together have few different ones.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct EventConditions {
     /// The event type.
@@ -140,12 +141,12 @@ pub struct EventConditions {
     pub ignore_self: bool,
     /// Leaves out installations without an active licence.
     pub requires_licence: bool,
-    /// What an evaluation error means.
+    /// What an evaluation error means for delivery.
     pub on_error: OnError,
 }
 
 impl EventConditions {
-    /// All events of the type.
+    /// Returns the conditions that every event of the type meets.
     #[must_use]
     pub fn unconditional(event_type: EventType) -> Self {
         let on_error = OnError::default();

@@ -1,4 +1,4 @@
-//! Lays out a segment: groups equal filters, chooses anchors, puts rows of one access_predicate together.
+//! Builds a segment: groups equal filters, chooses access predicates, writes posting lists.
 
 use switchyard_expr::predicate::Order;
 
@@ -9,22 +9,23 @@ use super::*;
 use crate::domain::InstallationId;
 use crate::event::pick::SelectionBuilder;
 
-/// A filter on its way into a segment.
+/// The listeners of one filter, with its tests.
 #[derive(Debug)]
 struct FilterGroup {
-    /// Among the listeners, which are sorted by group.
+    /// Range of listeners, which are sorted by group.
     listeners: Range<usize>,
     tests: Range<usize>,
     access_predicate: Option<AccessPredicate>,
 }
 
 impl FilterGroup {
-    /// What an access_predicate must hold for the filter to be true; none if it has no access_predicate.
+    /// The tests of which one holds whenever the filter is true; none if it has no access
+    /// predicate.
     fn access_tests(&self) -> &[Test] {
         self.access_predicate.as_ref().map_or(&[], |access_predicate| &access_predicate.tests)
     }
 
-    /// The columns and symbols that lead to it.
+    /// The columns and constants whose posting lists contain it.
     fn constants<'a>(
         &'a self,
         tables: &'a TestTables,
@@ -68,7 +69,7 @@ pub(super) fn build(
         group.access_predicate = selectivity.access_predicate(own, &planner.tables);
     }
     drop(selectivity);
-    // Listeners stand as the rows that lead to them.
+    // Listeners are in the order of the posting lists, which read them.
     groups.sort_by_cached_key(|group| {
         let first = group.constants(&planner.tables).next();
         (first.is_none(), first)
@@ -78,8 +79,8 @@ pub(super) fn build(
     build_segment(&listeners, &tests, &groups, planner, selection)
 }
 
-/// Whether picking what `shared` asks for is worth being shared: what is in the cache for the events
-/// of other sites costs less, even if it asks for more.
+/// Whether to use `shared`: a projection that is in the cache from the events of other sites costs
+/// less even if it reads more values.
 fn is_near(shared: &Selection, planner: &Planner) -> bool {
     const MORE_MAX: usize = 16;
     let mut own = SelectionBuilder::default();
@@ -89,8 +90,8 @@ fn is_near(shared: &Selection, planner: &Planner) -> bool {
     shared.places() <= own.places() * 2 + MORE_MAX
 }
 
-/// Sorts listeners by filter and yields where each group stands. Equal filters are one program;
-/// those that read `event.selfGenerated`, whose value differs between apps, are kept apart by
+/// Sorts listeners by filter and returns the range of each group. Equal filters are one program;
+/// those that read `event.selfGenerated`, whose value differs between apps, are grouped by
 /// installation.
 fn group_by_filter(listeners: &mut [Listener]) -> Vec<Range<usize>> {
     let key = |listener: &Listener| -> (usize, Option<InstallationId>) {
@@ -179,15 +180,15 @@ fn build_segment(
     }
 }
 
-/// Writes the rows of all filters and notes what leads to them.
+/// Writes the rows of all filters and the posting lists that refer to them.
 struct RowsBuilder<'d> {
     tests: &'d [Test],
     groups: &'d [FilterGroup],
     tables: &'d TestTables,
     rows: Vec<Test>,
-    /// By group, its header.
+    /// By group.
     headers: Vec<Test>,
-    /// By group, one of its rows; 0 if there is none yet.
+    /// By group: position of one of its rows; 0 if none is written yet.
     row_of_group: Vec<u32>,
     columns: Vec<PostingsBuilder>,
 }
@@ -211,7 +212,7 @@ impl<'d> RowsBuilder<'d> {
         }
     }
 
-    /// Puts the listeners of the next group in their place.
+    /// Appends the listeners of the next group to `ordered` and adds the header of its rows.
     fn add_listeners(
         &mut self,
         group: &FilterGroup,
@@ -232,7 +233,7 @@ impl<'d> RowsBuilder<'d> {
         self.headers.push(Test { op, column: 0, argument: first });
     }
 
-    /// Writes a run for each constant of each column.
+    /// Writes a posting list for each constant of each column.
     fn write_posting_lists(&mut self) {
         let groups = (0_usize..).zip(self.groups);
         let mut all: Vec<(ColumnId, ConstantId, usize)> = groups
@@ -259,7 +260,8 @@ impl<'d> RowsBuilder<'d> {
         }
     }
 
-    /// Writes all other rows and posts them; yields the run of those without an access_predicate.
+    /// Writes and posts all other rows; returns the posting list of those without an access
+    /// predicate.
     fn write_other_rows(&mut self) -> u32 {
         let without_access_predicate = index(self.rows.len());
         for (at, _) in
@@ -279,15 +281,15 @@ impl<'d> RowsBuilder<'d> {
         without_access_predicate
     }
 
-    /// Writes a row of a group, as it is found by `constant`.
+    /// Writes a row of a group; `constant` is the constant of its posting list.
     fn write(&mut self, group: usize, constant: Option<ConstantId>) {
         let start = index(self.rows.len());
         let Some(own) = self.groups.get(group) else { return };
         let Some(header) = self.headers.get(group) else { return };
         self.rows.push(*header);
         let tests = self.tests.get(own.tests.clone()).unwrap_or_default();
-        // Of a list of constants, each row asks for the one that it is found by: together they ask
-        // for all, and none has to search the list.
+        // In the posting list of one constant, a test for a list of constants becomes a test for
+        // this one: all rows of the group together test the whole list, and no row searches it.
         let listed = match own.access_tests() {
             [only] if only.op == Op::IsOneOf => Some(*only),
             _ => None,
@@ -299,7 +301,7 @@ impl<'d> RowsBuilder<'d> {
             _ => *test,
         }));
         let len = u16::try_from(self.rows.len() - start as usize - 1).unwrap_or_else(|_| {
-            // No source is long enough for so many.
+            // No source is long enough for so many tests.
             self.rows.truncate(start as usize + 1);
             self.rows.push(MAY_ERROR);
             1
@@ -312,8 +314,8 @@ impl<'d> RowsBuilder<'d> {
         }
     }
 
-    /// Posts a row under its access_predicate's comparisons, and under the columns that may fail it and do
-    /// not lead to it.
+    /// Posts a row under the comparisons of its access predicate, and under the columns that may
+    /// make it fail and do not lead to it.
     fn post(&mut self, row: u32, access_predicate: &AccessPredicate) {
         for test in &access_predicate.tests {
             let (Op::Ordered(order), Some(postings)) =
@@ -343,7 +345,7 @@ impl<'d> RowsBuilder<'d> {
 
 #[derive(Default)]
 struct PostingsBuilder {
-    /// By constant.
+    /// By constant: the position of its posting list.
     lists: Vec<u32>,
     rows: Range<u32>,
     below: Vec<Bound>,
@@ -357,7 +359,8 @@ impl PostingsBuilder {
         bounds: &mut Vec<Bound>,
         rows_that_may_error: &mut Vec<u32>,
     ) -> ColumnPostings {
-        // The widest bounds first: what a number does not satisfy, it satisfies nothing behind.
+        // The bounds that most numbers satisfy come first, so that a lookup ends at the first that
+        // fails.
         self.below.sort_unstable_by(|a, b| {
             b.number.total_cmp(&a.number).then(a.is_excluded.cmp(&b.is_excluded))
         });
@@ -373,7 +376,7 @@ impl PostingsBuilder {
     }
 }
 
-/// Appends `items` and yields where they stand.
+/// Appends `items` and returns their range.
 fn append<T>(all: &mut Vec<T>, items: Vec<T>) -> Range<u32> {
     let start = index(all.len());
     all.extend(items);

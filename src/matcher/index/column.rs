@@ -1,4 +1,5 @@
-//! One kind of test over one path: what an event's value means for all filters that ask so.
+//! Columns: one kind of test of one path. A column turns an event's value into constant ids, once
+//! for all filters that test it.
 
 use std::ops::Range;
 
@@ -15,49 +16,52 @@ use super::path::Resolved;
 use super::planner::ColumnId;
 use crate::event::pick::{ITEMS_MAX as PICKED_MAX, Items, Pick, Place, SelectionBuilder};
 
-/// Longest list whose items are tested here; beyond, an evaluation could run out of steps.
+/// Longest list whose items are tested here; with a longer one, an evaluation could exceed its
+/// budget.
 pub(super) const ITEMS_MAX: usize = 64;
-/// Most steps of an evaluation that one search of a text or list stands for. Constants that are
-/// looked for are paid for by their characters in the filter.
+/// Most budget that the evaluation of one search of a text or list uses. The length of the
+/// constants that are searched for is part of the filter's length.
 pub(super) const READ_STEPS_MAX: usize = 512;
-/// Longest list that membership is decided on here.
+/// Longest list on which membership is decided here.
 const MEMBERS_MAX: usize = READ_STEPS_MAX / limits::STEPS_PER_ELEMENT as usize;
 /// Longest text that is searched here, in bytes.
 const TEXT_BYTES_MAX: usize = READ_STEPS_MAX * limits::SEARCH_BYTES_PER_STEP;
 const _: () = assert!(MEMBERS_MAX <= PICKED_MAX as usize);
 
-/// What is asked of the value at a path.
+/// The kind of a test.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum TestKind {
-    /// Which constant it equals. Trouble if the path is broken.
+    /// Which constant the value equals. Undetermined if evaluating the path is an error.
     Equal,
-    /// Which constants it includes. Trouble unless it is a list, or text and the constants too.
+    /// Which constants the value includes. Undetermined unless it is a list, or text and all
+    /// constants are text.
     Includes {
         /// Whether all constants are text.
         text: bool,
-        /// Whether null means no rather than trouble, because `path != null` was asked before.
+        /// Whether null means false instead of undetermined, because `path != null` is tested
+        /// before.
         null_is_false: bool,
     },
-    /// Which rows of constants an item of the list has under these names. Trouble unless it is a
-    /// short list, and of maps where there are names.
+    /// Which tuples of constants the members with these names of one list item equal. Undetermined
+    /// unless it is a short list, and one of maps if there are names.
     Some(Box<[Option<Box<str>>]>),
-    /// How it compares with numbers. Trouble unless it is a number.
+    /// How the value compares with numbers. Undetermined unless it is a number.
     Ordered {
         /// As for `Includes`.
         null_is_false: bool,
     },
 }
 
-/// What one event says to one column.
+/// The value of one column for one event.
 #[derive(Clone, Debug)]
 pub(super) struct ColumnValue {
-    /// The tests of this column cannot be decided: evaluation may raise an error.
+    /// Whether the tests of this column cannot be decided, because evaluation may raise an error.
     pub(super) undetermined: bool,
-    /// Which of the entries are this column's.
+    /// Range of its entries.
     entries: Range<u32>,
-    /// The symbol of the first of them; most columns have no other.
+    /// The constant of its first entry; most columns have no other.
     first: ConstantId,
-    /// The value of an ordered column; NaN, of which nothing holds, elsewhere.
+    /// The value of an `Ordered` column; for others NaN, which satisfies no comparison.
     pub(super) number: f64,
 }
 
@@ -67,7 +71,7 @@ impl Default for ColumnValue {
     }
 }
 
-/// What one event says to all columns. Reused from event to event.
+/// The values of all columns for one event. Reused from event to event.
 #[derive(Debug, Default)]
 pub(super) struct EventValues {
     pub(super) columns: Vec<ColumnValue>,
@@ -81,13 +85,13 @@ impl EventValues {
         self.entries.clear();
     }
 
-    /// The symbols that hold in a column, with what is found by them.
+    /// The constants that hold in a column, with their posting lists.
     pub(super) fn entries(&self, value: &ColumnValue) -> &[ConstantEntry] {
         let Range { start, end } = value.entries;
         self.entries.get(start as usize..end as usize).unwrap_or_default()
     }
 
-    /// Whether a symbol holds in a column.
+    /// Whether a constant holds in a column.
     #[inline(always)]
     pub(super) fn holds(&self, value: &ColumnValue, constant: ConstantId) -> bool {
         match value.entries.end - value.entries.start {
@@ -97,12 +101,12 @@ impl EventValues {
         }
     }
 
-    /// Of a column whose value nobody can tell.
+    /// Appends the value of a column whose tests cannot be decided.
     pub(super) fn push_undetermined(&mut self) {
         self.columns.push(ColumnValue { undetermined: true, ..ColumnValue::default() });
     }
 
-    /// Of an operand, with what it leads to if it holds.
+    /// Appends the value of a shared subexpression: an entry if it is true.
     pub(super) fn push_subexpression(&mut self, holds: Option<ConstantEntry>) {
         let start = self.entries.len();
         self.entries.extend(holds);
@@ -113,7 +117,7 @@ impl EventValues {
         self.columns.push(ColumnValue { number, ..ColumnValue::default() });
     }
 
-    /// A list may hold a constant twice; the column has its symbol once.
+    /// A list may contain a constant twice; the column has it once.
     fn push_entries_from(&mut self, start: usize) {
         dedup_from(start, &mut self.entries);
         let entries = index(start)..index(self.entries.len());
@@ -122,14 +126,12 @@ impl EventValues {
     }
 }
 
-/// A column: how to find its symbols in an event. What differs in size from column to column
-/// stands in [`ColumnTables`].
+/// A column: how to find its constants in an event. What varies in size is in [`ColumnTables`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     kind: LookupKind,
     id: ColumnId,
-    /// Of a `Some` column, the first of its positions and how many there are; of one that searches
-    /// text, its search.
+    /// For `Some`, the first of its positions and their number; for a search in text, its search.
     first: u32,
     len: u32,
 }
@@ -143,16 +145,16 @@ enum LookupKind {
     Ordered { null_is_false: bool },
 }
 
-/// What the columns of a segment look their values up in.
+/// The tables in which the columns of a segment look up values.
 #[derive(Debug, Default)]
 pub(super) struct ColumnTables {
     dictionary: Dictionary,
-    /// Of `Some` columns: where each name stands among the values of an item.
+    /// For `Some` columns: the position of each name among the projected members of an item.
     positions: Box<[u32]>,
     searches: Box<[Search]>,
 }
 
-/// Finds all text constants of an including column in one pass over the value.
+/// Finds all text constants of an `Includes` column in one pass over the value.
 #[derive(Debug)]
 struct Search {
     automaton: AhoCorasick,
@@ -177,12 +179,12 @@ impl ColumnTables {
 }
 
 impl Column {
-    /// Its number.
+    /// The id of the column.
     pub(super) fn id(&self) -> u32 {
         u32::from(self.id)
     }
 
-    /// Reads what the value at the column's path says and appends the value.
+    /// Reads the value at the column's path and appends the column's value.
     pub(super) fn read(self, found: Resolved<'_>, tables: &ColumnTables, values: &mut EventValues) {
         let start = values.entries.len();
         let value = match found {
@@ -236,7 +238,7 @@ impl Column {
         }
     }
 
-    /// None if an item has no members.
+    /// Returns none if an item has no members.
     fn look_up_items(
         self,
         items: Items<'_>,
@@ -262,7 +264,7 @@ impl Column {
     }
 }
 
-/// Collects the symbols of a column.
+/// Collects the constants of a column.
 #[derive(Debug)]
 pub(super) struct ColumnBuilder {
     kind: TestKind,
@@ -276,7 +278,7 @@ impl ColumnBuilder {
         Self { kind, ids: ConstantIds::default(), texts: Vec::new(), key: Vec::new() }
     }
 
-    /// The symbol of a constant, or of one constant for each name.
+    /// Returns the id of a constant, or of a tuple of constants with one for each name.
     pub(super) fn constant_id<'c>(
         &mut self,
         constants: impl IntoIterator<Item = &'c Constant> + Clone,
@@ -295,7 +297,7 @@ impl ColumnBuilder {
         id
     }
 
-    /// How many symbols there are.
+    /// The number of constants.
     pub(super) fn constants(&self) -> usize {
         self.ids.len()
     }
@@ -310,7 +312,7 @@ pub(super) struct ColumnsBuilder {
 }
 
 impl ColumnsBuilder {
-    /// Column `id`, whose path leads to `place`; `runs` of rows are by symbol.
+    /// Adds column `id`, whose path leads to `place`; `postings` are posting lists by constant.
     pub(super) fn column(
         &mut self,
         id: ColumnId,
@@ -353,8 +355,8 @@ impl ColumnsBuilder {
     }
 }
 
-/// A search for all of `texts`, if there are any. Building it fails only beyond 2^31 bytes of them;
-/// then text is left to evaluation.
+/// Returns a search for all of `texts`, if there are any. Building it fails only beyond 2^31 bytes;
+/// then text columns are undetermined.
 fn search(texts: &[(Box<str>, ConstantId)], postings: &[u32]) -> Option<Search> {
     let patterns = texts.iter().map(|(text, _)| &**text);
     let automaton = (!texts.is_empty()).then(|| AhoCorasick::new(patterns).ok()).flatten()?;

@@ -1,32 +1,32 @@
-//! A filter as a row of integer comparisons: eight bytes a test, decided without looking at the
-//! event again.
+//! Conjunctions: a filter as a sequence of integer tests, eight bytes each, which is decided from
+//! the values of columns without reading the event again.
 //!
-//! Rows stand one behind the other as heads with their tests. Those found by the same symbol are a
-//! *run*, which ends at a mark: what an event finds is read from front to back.
+//! The tests of one filter, after a header, are a *row*. Rows with the same access predicate form a
+//! *posting list*, which ends with a mark, so that a lookup reads memory from front to back.
 
 use switchyard_expr::predicate::Order;
 
 use super::column::{ColumnValue, EventValues};
 use super::dictionary::ConstantId;
 
-/// One test, or the head of a group of tests. Rows are in order of evaluation; a row as a whole is
-/// a conjunction.
+/// One test, or the header of a row. The tests of a row are in order of evaluation and must all
+/// hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Test {
     pub(super) op: Op,
-    /// The column that is asked.
+    /// The column that is tested.
     pub(super) column: u16,
-    /// What `op` says.
+    /// The meaning depends on `op`.
     pub(super) argument: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Op {
-    /// The symbol `argument` holds.
+    /// Constant `argument` holds.
     Is,
-    /// One of the symbols of set `argument` holds.
+    /// One of the constants of set `argument` holds.
     IsOneOf,
-    /// As `Is`, but more is asked that cannot fail.
+    /// As `Is`, but the filter tests more, which cannot fail.
     MayBe,
     /// The number compares so with bound `argument`.
     Ordered(Order),
@@ -36,30 +36,30 @@ pub(super) enum Op {
     Any,
     /// The next `argument` tests, not all of them.
     Not,
-    /// Something that only evaluation can tell, and that cannot fail.
+    /// An expression that needs evaluation and cannot fail.
     Unknown,
-    /// Something that only evaluation can tell.
+    /// An expression that needs evaluation and may fail.
     MayError,
-    /// The operand `column` holds. Becomes `Is` when all columns are known.
+    /// Shared subexpression `column` is true. Becomes `Is` when all columns are known.
     SharedSubexpression,
-    /// The head of a row of as many tests as `column` says: the filter of one listener, at place
-    /// `argument`, who has no conditions beside it. It is found once.
+    /// The header of a row with `column` tests: the filter of listener `argument`, which has no
+    /// conditions. The row is in one posting list only.
     SingleListener,
-    /// As above, of all who listen with the same filter; `argument` is the place of the first. It
-    /// may be found several times.
+    /// As above, for a group whose first listener is `argument`. The row may be in several posting
+    /// lists.
     ListenerGroup,
-    /// The end of a run of rows.
+    /// The end of a posting list.
     End,
 }
 
-/// Splits off the first row: its head, its tests, and what stands behind.
+/// Splits off the first row: returns its header, its tests and the rest.
 pub(super) fn split_row(rows: &[Test]) -> Option<(Test, &[Test], &[Test])> {
     let (head, behind) = rows.split_first()?;
     let (tests, behind) = behind.split_at_checked(usize::from(head.column))?;
     Some((*head, tests, behind))
 }
 
-/// What is known of a filter without evaluating it.
+/// The outcome of a filter as far as it is known without evaluation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Truth {
     True,
@@ -74,7 +74,7 @@ pub(super) enum Truth {
 #[derive(Debug, Default)]
 pub(super) struct TestTables {
     pub(super) bounds: Vec<f64>,
-    /// Each set is its length, then its symbols in rising order.
+    /// Each set is its length, then its constants in rising order.
     pub(super) sets: Vec<u32>,
 }
 
@@ -94,8 +94,8 @@ impl TestTables {
     }
 }
 
-/// Decides a row as evaluation would: in order, with `&&` and `||` ending at the first operand that
-/// settles them, and errors winning over what stands behind them.
+/// Decides a conjunction with the semantics of evaluation: in order, `&&` and `||` end at the first
+/// operand that settles them, and an error there is the outcome whatever the operands after it are.
 pub(super) fn all(mut tests: &[Test], values: &EventValues, tables: &TestTables) -> Truth {
     let mut unknown = false;
     while let Some((test, rest)) = tests.split_first() {
@@ -124,7 +124,7 @@ fn any(mut tests: &[Test], values: &EventValues, tables: &TestTables) -> Truth {
     if unknown { Truth::Unknown } else { Truth::False }
 }
 
-/// Decides the operand that begins with `test` and yields the row behind it.
+/// Decides the operand that begins with `test` and returns the tests after it.
 #[inline(always)]
 fn operand<'c>(
     test: Test,
@@ -143,7 +143,7 @@ fn operand<'c>(
     }
 }
 
-/// Decides the group that `test` heads. Nests no deeper than filters.
+/// Decides the group that begins with `test`. Recursion is bounded by the nesting limit of filters.
 fn group<'c>(
     test: Test,
     rest: &'c [Test],

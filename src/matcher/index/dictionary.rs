@@ -1,5 +1,5 @@
-//! Constants of filters as small numbers: an event's value is looked up once, and after that all
-//! tests of it compare two integers.
+//! Dictionary encoding: maps the constants of all filters to ids, so that an event's value is
+//! looked up once and all tests of it compare two integers.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -10,34 +10,34 @@ use switchyard_expr::predicate::Constant;
 use super::planner::ColumnId;
 use crate::event::pick::Pick;
 
-/// The number of a constant in the dictionary of its column.
+/// The id of a constant in its column.
 pub(super) type ConstantId = u32;
 
-/// What a dictionary says of a constant: its symbol, and where the filters found by it begin. Both
-/// stand in the slot, so that finding a constant and its filters is two reads of far memory, one
-/// behind the other, where a table for each had made it four.
+/// A constant's id and the position of its posting list. Both are in the dictionary slot: finding a
+/// constant and its filters takes two dependent reads of uncached memory, where separate tables
+/// took four.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct ConstantEntry {
     pub(super) constant: ConstantId,
-    /// Start of a run of rows.
+    /// Start of its posting list.
     pub(super) postings: u32,
 }
 
-/// Entries by column and constant, or several constants in a row: one table for all columns, so
-/// that little memory has to be met that is in no cache. Immutable; some 30 bytes and the constant
-/// itself per entry, against some 100 for a map of boxed text.
+/// Entries by column and constant, or tuple of constants: one hash table for all columns, so that a
+/// lookup meets few cache lines. Immutable; takes about 30 bytes and the constant for each entry,
+/// against about 100 for a map of boxed text.
 #[derive(Debug, Default)]
 pub(super) struct Dictionary {
     /// Open addressing, at most three quarters full.
     slots: Box<[Slot]>,
-    /// All keys behind each other. None is the beginning of another.
+    /// All keys, one after the other. None is a prefix of another.
     bytes: Box<[u8]>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     hash: u32,
-    /// Where the key begins.
+    /// Start of the key.
     key: u32,
     entry: ConstantEntry,
 }
@@ -46,7 +46,7 @@ const EMPTY: Slot =
     Slot { hash: 0, key: 0, entry: ConstantEntry { constant: ConstantId::MAX, postings: 0 } };
 
 impl Dictionary {
-    /// The entry of `key`, if any filter names it.
+    /// Returns the entry of `key`, if any filter contains it.
     pub(super) fn get(&self, key: &[u8]) -> Option<ConstantEntry> {
         let hash = hash(key);
         let mask = self.slots.len().checked_sub(1)?;
@@ -67,7 +67,7 @@ impl Dictionary {
         self.bytes.get(at as usize..).is_some_and(|bytes| bytes.starts_with(key))
     }
 
-    /// Reads something of each of its cache lines.
+    /// Reads one item of each of its cache lines.
     pub(super) fn prefetch(&self) {
         super::prefetch(&self.slots, |slot| slot.hash);
         super::prefetch(&self.bytes, |byte| u32::from(*byte));
@@ -78,7 +78,7 @@ impl Dictionary {
     }
 }
 
-/// Gives out the symbols of one column in the order of first use.
+/// Numbers the constants of one column in the order of first use.
 #[derive(Debug, Default)]
 pub(super) struct ConstantIds {
     ids: HashMap<Box<[u8]>, ConstantId, RandomState>,
@@ -94,13 +94,13 @@ impl ConstantIds {
         id
     }
 
-    /// How many symbols there are.
+    /// The number of constants.
     pub(super) fn len(&self) -> usize {
         self.ids.len()
     }
 }
 
-/// Collects the symbols of all columns.
+/// Collects the constants of all columns.
 #[derive(Debug, Default)]
 pub(super) struct DictionaryBuilder {
     /// Keys, all different, with their entries.
@@ -108,7 +108,7 @@ pub(super) struct DictionaryBuilder {
 }
 
 impl DictionaryBuilder {
-    /// Adds the symbols of a column; `runs` is by symbol.
+    /// Adds the constants of a column; `postings` are their posting lists.
     pub(super) fn add(&mut self, column: ColumnId, constants: ConstantIds, postings: &[u32]) {
         let mut ids: Vec<(ConstantId, Box<[u8]>)> =
             constants.ids.into_iter().map(|(key, id)| (id, key)).collect();
@@ -122,7 +122,7 @@ impl DictionaryBuilder {
         }));
     }
 
-    /// The dictionary.
+    /// Builds the dictionary.
     pub(super) fn finish(self) -> Dictionary {
         let mut slots = vec![EMPTY; (self.keys.len() * 4 / 3 + 1).next_power_of_two()];
         let mask = slots.len() - 1;
@@ -142,13 +142,13 @@ impl DictionaryBuilder {
     }
 }
 
-/// Begins the key of constants of a column.
+/// Starts the key of a constant of a column.
 pub(super) fn begin_key(key: &mut Vec<u8>, column: ColumnId) {
     key.clear();
     key.extend_from_slice(&column.to_le_bytes());
 }
 
-/// Filters of one partition, and the text they hold, are far fewer than 2^32.
+/// Converts a position; filters of one partition, and their text, are far fewer than 2^32.
 pub(super) fn index(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
@@ -158,7 +158,8 @@ fn hash(key: &[u8]) -> u32 {
     FixedState::default().hash_one(key) as u32
 }
 
-/// Appends a constant to a key. Equal keys are equal values in the sense of `==`.
+/// Appends a constant to a key. Keys are equal if and only if values are equal in the sense of
+/// `==`.
 pub(super) fn push_constant(key: &mut Vec<u8>, constant: &Constant) {
     match constant {
         Constant::Null => key.push(b'0'),
@@ -168,7 +169,7 @@ pub(super) fn push_constant(key: &mut Vec<u8>, constant: &Constant) {
     }
 }
 
-/// Appends a value of an event; false for a list or map, which equals no constant.
+/// Appends a value of an event; returns false for a list or map, which equals no constant.
 pub(super) fn push_value(key: &mut Vec<u8>, value: Pick<'_>) -> bool {
     match value {
         Pick::Missing | Pick::Null => key.push(b'0'),
@@ -190,7 +191,7 @@ fn push_number(key: &mut Vec<u8>, number: f64) {
     key.extend_from_slice(&bits.to_le_bytes());
 }
 
-/// Its length stands in front, so that no row of constants is the beginning of another's bytes.
+/// The length comes first, so that no tuple of constants is a prefix of another.
 fn push_text(key: &mut Vec<u8>, text: &[u8]) {
     key.push(b's');
     key.extend_from_slice(&index(text.len()).to_le_bytes());

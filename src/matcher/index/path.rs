@@ -1,34 +1,34 @@
-//! The way to a value, through what was picked of an event.
+//! Compiled paths: read the value of a path from the projected values of an event.
 
 use switchyard_expr::Path;
 
 use crate::event::pick::{Pick, Picks, Place, SelectionBuilder};
 
-/// A path as a place of a selection.
+/// A path whose last step is a field of the projection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CompiledPath {
     end: Place,
-    /// Whether what is missing there makes the whole path null: a bit for each step, that of the
-    /// last one lowest.
+    /// Whether a missing value makes the whole path null: one bit for each step, the last step
+    /// lowest.
     optional: u64,
 }
 
-/// Longest path that is followed here.
+/// Longest path that is compiled.
 pub(super) const STEPS_MAX: usize = u64::BITS as usize;
 
-/// What a path leads to.
+/// The result of resolving a path.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Resolved<'e> {
-    /// A value; a missing one counts as null.
+    /// A value; a missing one is null.
     Value(Pick<'e>),
     /// Evaluating the path raises an error on this event.
     Error,
 }
 
 impl CompiledPath {
-    /// The path of a path of at most [`STEPS_MAX`] steps.
+    /// Compiles a path of at most [`STEPS_MAX`] steps.
     pub(super) fn new(path: &Path, selection: &mut SelectionBuilder) -> Self {
-        debug_assert!(path.steps.len() <= STEPS_MAX, "longer ones are not asked for");
+        debug_assert!(path.steps.len() <= STEPS_MAX, "the planner leaves out longer paths");
         let start = Self { end: Place::ROOT, optional: 0 };
         path.steps.iter().fold(start, |path, step| Self {
             end: selection.member(path.end, &step.name),
@@ -36,23 +36,23 @@ impl CompiledPath {
         })
     }
 
-    /// Where it leads to.
+    /// The field of its last step.
     pub(super) fn end(self) -> Place {
         self.end
     }
 
-    /// Follows the path as [`Path::resolve`] does.
+    /// Resolves the path as [`Path::resolve`] does.
     #[inline]
     pub(super) fn resolve(self, picks: Picks<'_>) -> Resolved<'_> {
         match picks.at(self.end) {
             Pick::Missing => self.missing(picks),
-            // What was picked is in maps all the way.
+            // A projected value is in maps all the way.
             value => Resolved::Value(value),
         }
     }
 
-    /// What it means that there is nothing at the end: the first step that is not out of a map
-    /// tells.
+    /// Decides between null and error where the last step has no value: the first step whose parent
+    /// is not a map decides.
     fn missing(self, picks: Picks<'_>) -> Resolved<'_> {
         let (mut place, mut optional) = (self.end, self.optional);
         let mut is_error = false;

@@ -1,4 +1,4 @@
-//! From a filter to tests, and from tests to the predicate the filter is found by.
+//! Compiles a filter to tests and chooses the access predicate by which it is found.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,10 @@ use super::conjunction::{Op, Test, TestTables};
 use super::dictionary::{ConstantId, index};
 use super::{path, subexpression};
 
-/// Position of a column among those of a segment.
+/// Position of a column in its segment.
 pub(super) type ColumnId = u16;
 
-/// How many tests of the condition search a text or a list.
+/// Returns how many tests of the condition search a text or a list.
 fn reads(condition: &Condition) -> usize {
     match condition {
         Condition::Includes { .. } => 1,
@@ -24,30 +24,30 @@ fn reads(condition: &Condition) -> usize {
     }
 }
 
-/// Turns filters into tests; equal paths share a column, equal constants a symbol, equal operands
-/// an evaluation.
+/// Compiles filters to tests; equal paths share a column, equal constants an id, equal
+/// subexpressions an evaluation.
 #[derive(Debug, Default)]
 pub(super) struct Planner {
     pub(super) columns: Vec<(Path, ColumnBuilder)>,
-    /// Their columns are those behind all others.
+    /// Their columns come after all others.
     pub(super) subexpressions: Vec<Program>,
     pub(super) tables: TestTables,
     ids: HashMap<(Path, TestKind), ColumnId, RandomState>,
-    /// By text; none for what is no operand of its own.
+    /// By text; none if it cannot be evaluated on its own.
     subexpression_ids: HashMap<Box<str>, Option<ColumnId>, RandomState>,
 }
 
 impl Planner {
-    /// The tests of a program.
+    /// Appends the tests of a program.
     pub(super) fn tests(&mut self, program: &Program, steps_max: u32, out: &mut Vec<Test>) {
         let (source, facts) = (program.source(), program.facts());
         let source_len = source.len();
         let steps_max = steps_max as usize;
-        // An evaluation that could run out of steps before the tests do has an error that they
-        // would not see. Each node costs one step and stands for one character at least, an element
-        // of a list that stands in the filter four steps for two characters, and a constant is
-        // compared with all of a list: hence the factor. The text and lists that tests search are
-        // apart, and so are the items of a list, the errors that a `?.` swallows, and remainders.
+        // Filters whose evaluation could exceed the budget have an error that tests would not see,
+        // so they are not decided here. Each node costs one unit and has one character at least, an
+        // element of a list in the filter costs four units for two characters, and a constant is
+        // compared with every element of a list: hence the factor. Searches in text and lists, the
+        // items of a list, the errors that a `?.` swallows, and remainders are counted apart.
         let apart = source.matches("?.").count() * limits::STEPS_PER_ERROR as usize
             + source.matches('%').count() * limits::STEPS_PER_REMAINDER as usize;
         let searched = reads(&facts.condition) * READ_STEPS_MAX;
@@ -77,8 +77,8 @@ impl Planner {
         }
     }
 
-    /// Appends the tests of an operand of a filter that nothing else leads to. One that no test
-    /// describes is evaluated, once for all filters, and can be an predicate like any other.
+    /// Appends the tests of a conjunct of a filter without an access predicate. A conjunct that has
+    /// no test becomes a shared subexpression, which can be an access predicate.
     fn conjunct(
         &mut self,
         operands: &[Condition],
@@ -114,8 +114,8 @@ impl Planner {
         id
     }
 
-    /// Puts columns into the order of their paths, so that each path is followed once, and those of
-    /// operands behind them.
+    /// Sorts columns by path, so that each path is resolved once, and puts those of subexpressions
+    /// after them.
     pub(super) fn sort_columns(&mut self, tests: &mut [Test]) {
         let mut first: HashMap<&Path, usize, RandomState> = HashMap::default();
         for (at, (path, _)) in self.columns.iter().enumerate() {
@@ -140,7 +140,7 @@ impl Planner {
                 let column = ColumnId::try_from(behind + usize::from(test.column));
                 let is = |column| Test { op: Op::Is, column, argument: subexpression::TRUE };
                 *test = column.map_or(MAY_ERROR, is);
-            } else if test.asked().is_some() {
+            } else if test.tested_column().is_some() {
                 test.column = new.get(usize::from(test.column)).copied().unwrap_or(ColumnId::MAX);
             }
         }
@@ -152,7 +152,7 @@ impl Planner {
         }
     }
 
-    /// Appends the tests of `condition`, which is only asked when all of `before` hold.
+    /// Appends the tests of `condition`, which is only evaluated when all of `before` hold.
     fn condition(
         &mut self,
         condition: &Condition,
@@ -166,7 +166,7 @@ impl Planner {
             Condition::Ordered { path, order, bound } => {
                 let null_is_false = is_null_guarded(path, before);
                 let column = self.column(path, TestKind::Ordered { null_is_false });
-                // Adding zero makes -0 of it 0, which equals it and sorts like it.
+                // Adding zero turns -0 into 0, which is equal and sorts the same.
                 self.tables.bounds.push(*bound + 0.0);
                 let bound = index(self.tables.bounds.len() - 1);
                 column.map(|column| Test { op: Op::Ordered(*order), column, argument: bound })
@@ -212,7 +212,8 @@ impl Planner {
     }
 
     fn one_of(&mut self, path: &Path, constants: &[Constant]) -> Option<Test> {
-        // What differs from app to app cannot be looked up once for all of them.
+        // The value of `selfGenerated` differs from app to app, so it cannot be looked up once for
+        // all.
         if path.is_derived() {
             let op = if path.steps.len() == 1 { Op::Unknown } else { Op::MayError };
             return Some(Test { op, column: 0, argument: 0 });
@@ -225,7 +226,7 @@ impl Planner {
         let mut ids: Vec<ConstantId> =
             constants.iter().map(|constant| self.constant_id(column, [constant])).collect();
         ids.sort_unstable();
-        // 0 and -0 are one.
+        // 0 and -0 are equal and have one id.
         ids.dedup();
         self.tables.sets.push(index(ids.len()));
         self.tables.sets.extend(ids);
@@ -235,7 +236,7 @@ impl Planner {
     fn some(&mut self, path: &Path, tests: &[ItemTest], exact: bool) -> Option<Test> {
         let mut tests: Vec<&ItemTest> = tests.iter().collect();
         tests.sort_by(|a, b| a.name.cmp(&b.name));
-        // The same member twice is a column of its own and as right as any.
+        // A name that occurs twice makes a column of its own, which is correct.
         let names = tests.iter().map(|test| test.name.clone()).collect();
         let column = self.column(path, TestKind::Some(names))?;
         let op = if exact { Op::Is } else { Op::MayBe };
@@ -261,7 +262,7 @@ impl Planner {
         column.map_or(ConstantId::MAX, |(_, column)| column.constant_id(constants))
     }
 
-    /// The column of a path; none when there are too many.
+    /// Returns the column of a path; none if there are too many.
     fn column(&mut self, path: &Path, kind: TestKind) -> Option<ColumnId> {
         if path.is_derived() || path.steps.len() > path::STEPS_MAX {
             return None;
@@ -277,15 +278,15 @@ impl Planner {
     }
 }
 
-/// A filter that only evaluation can tell.
+/// A filter that needs evaluation and may fail.
 pub(super) const MAY_ERROR: Test = Test { op: Op::MayError, column: 0, argument: 0 };
 
-/// Whether the answer of a test is known without an evaluation.
+/// Whether the outcome of a test is known without evaluation.
 fn is_decided(test: &Test) -> bool {
     !matches!(test.op, Op::Unknown | Op::MayError)
 }
 
-/// Whether `path != null` stands among the conditions that hold.
+/// Whether `path != null` is among the conditions that hold.
 fn is_null_guarded(path: &Path, before: &[Condition]) -> bool {
     before.iter().any(|condition| match condition {
         Condition::Not(inner) => match &**inner {
@@ -298,31 +299,33 @@ fn is_null_guarded(path: &Path, before: &[Condition]) -> bool {
     })
 }
 
-/// How a filter is found: it may be skipped if no target holds and no column is in trouble.
+/// The access predicate of a filter: the filter may be skipped if no test holds and no column is
+/// undetermined.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AccessPredicate {
     /// Tests of which one holds whenever the filter is true.
     pub(super) tests: Vec<Test>,
-    /// Columns whose trouble could make the filter fail before the targets are asked, and theirs.
+    /// The columns that, when undetermined, could make the filter fail before or in one of `tests`.
     pub(super) columns: Vec<ColumnId>,
-    /// How many filters share the targets.
+    /// Number of filters with the same tests.
     cost: usize,
 }
 
-/// What an operand counts as an predicate beside the filters that share it: more than any constant.
+/// Cost of a shared subexpression as access predicate: higher than that of any constant.
 const SUBEXPRESSION_COST: usize = 1 << 30;
 
-/// How often each symbol of each column is tested; the rarest predicate is the best.
+/// How often each constant of each column is tested; the rarest makes the best access predicate.
 #[derive(Debug, Default)]
 pub(super) struct Selectivity {
-    /// Columns from here on are those of operands.
+    /// Columns from here on are those of shared subexpressions.
     first_subexpression: usize,
     constants: Vec<Vec<u32>>,
     ordered: Vec<usize>,
 }
 
 impl Selectivity {
-    /// Of columns that, from `first_subexpression` on, are those of operands.
+    /// Returns an empty count; columns from `first_subexpression` on are those of shared
+    /// subexpressions.
     pub(super) fn new(first_subexpression: usize) -> Self {
         Self { first_subexpression, ..Self::default() }
     }
@@ -343,13 +346,14 @@ impl Selectivity {
     fn of(&self, column: ColumnId, constant: ConstantId) -> usize {
         let count = self.constants.get(usize::from(column));
         let count = count.and_then(|counts| counts.get(constant as usize));
-        // An operand may hold of every event: it leads to what nothing else does.
+        // A subexpression may hold for every event, so it leads only to filters that nothing else
+        // leads to.
         let is_subexpression = usize::from(column) >= self.first_subexpression;
         count.map_or(0, |count| *count as usize)
             + if is_subexpression { SUBEXPRESSION_COST } else { 0 }
     }
 
-    /// The best predicate of a row of tests that all must hold.
+    /// Returns the best access predicate of a conjunction.
     pub(super) fn access_predicate(
         &self,
         mut tests: &[Test],
@@ -366,11 +370,11 @@ impl Selectivity {
                 predicate.columns.extend(&before);
                 best = Some(predicate);
             }
-            // An error here would be the outcome, whatever the operands behind say.
+            // An error here would be the outcome, whatever the operands after it are.
             if operand.iter().any(|test| test.op == Op::MayError) {
                 break;
             }
-            before.extend(operand.iter().filter_map(|test| test.asked()));
+            before.extend(operand.iter().filter_map(|test| test.tested_column()));
             tests = behind;
         }
         best
@@ -386,7 +390,7 @@ impl Selectivity {
         let cost = match test.op {
             Op::Is | Op::MayBe => self.of(column, test.argument),
             Op::IsOneOf => tables.set(test.argument).iter().map(|s| self.of(column, *s)).sum(),
-            // Half of them hold, for all we know.
+            // On average, half of the comparisons hold.
             Op::Ordered(_) => self.ordered.get(usize::from(column)).map_or(0, |n| n / 2),
             Op::All => return self.access_predicate(inner, tables),
             Op::Any => return self.access_predicate_of_any(inner, tables),
@@ -395,7 +399,7 @@ impl Selectivity {
         Some(AccessPredicate { tests: vec![test], columns: vec![column], cost })
     }
 
-    /// Every operand needs an predicate of its own.
+    /// Returns the union of the operands' access predicates; each operand needs one.
     fn access_predicate_of_any(
         &self,
         mut tests: &[Test],
@@ -415,7 +419,7 @@ impl Selectivity {
 }
 
 impl Test {
-    /// How many tests behind this one belong to it.
+    /// The number of tests after this one that belong to it.
     fn inner(self) -> usize {
         match self.op {
             Op::All | Op::Any | Op::Not => self.argument as usize,
@@ -423,8 +427,8 @@ impl Test {
         }
     }
 
-    /// The column that is asked.
-    fn asked(self) -> Option<ColumnId> {
+    /// The column that is tested.
+    fn tested_column(self) -> Option<ColumnId> {
         match self.op {
             Op::Is | Op::IsOneOf | Op::MayBe | Op::Ordered(_) => Some(self.column),
             _ => None,
@@ -432,11 +436,11 @@ impl Test {
     }
 }
 
-/// The entry at a position; the table grows to hold it.
+/// Returns the entry at a position; grows the table if needed.
 fn at<T: Default + Clone>(table: &mut Vec<T>, position: usize) -> &mut T {
     if table.len() <= position {
         table.resize(position + 1, T::default());
     }
-    #[expect(clippy::indexing_slicing, reason = "the line above made the place")]
+    #[expect(clippy::indexing_slicing, reason = "the lines above extend the table")]
     &mut table[position]
 }

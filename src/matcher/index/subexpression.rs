@@ -1,8 +1,8 @@
-//! An operand that no test describes, as a column of its own: it is evaluated once an event for all
-//! filters that ask it, and leads to them if it holds.
+//! Shared subexpressions: a conjunct that has no test becomes a column of its own. It is evaluated
+//! once per event for all filters that contain it, and leads to them if it is true.
 //!
-//! Only filters that nothing else leads to are asked so: they would be evaluated for each event. If
-//! the operand fails, the column is in trouble and they are.
+//! Used only for filters without another access predicate, which would be evaluated for every
+//! event. If the subexpression fails, the column is undetermined and these filters are evaluated.
 
 use switchyard_expr::{Env, Profile, Program, Scratch, Verdict, compile, operands};
 
@@ -10,39 +10,39 @@ use super::column::EventValues;
 use super::dictionary::{ConstantEntry, ConstantId};
 use crate::event::Decoder;
 
-/// Most steps of an evaluation; one that needs more is trouble, since the filter that it is part of
-/// could run out of steps where it alone does not.
+/// Budget of one evaluation. A subexpression that needs more is undetermined, since the filter
+/// could exceed its budget where the subexpression alone does not.
 pub(super) const STEPS_MAX: u32 = 512;
-/// Most operands of one filter. With so few steps each, they cannot use up the memory that an
-/// evaluation of all of them may take.
+/// Most subexpressions of one filter. With budgets this small, they cannot use up the memory limit
+/// of an evaluation of the whole filter.
 pub(super) const COUNT_MAX: usize = 8;
-/// Longest filter whose operands may hold a function. Trees are no higher than their text is long,
-/// so that none of it reaches the bound on active functions, alone or together.
+/// Longest filter whose conjuncts may contain a function. The height of a tree is bounded by the
+/// length of its text, so none of them reaches the limit on active functions, alone or together.
 const WITH_FUNCTION_BYTES_MAX: usize = 256;
 
-/// The symbol of an operand that holds.
+/// The constant of a subexpression that is true.
 pub(super) const TRUE: ConstantId = 0;
 
-/// A compiled operand.
+/// A compiled subexpression.
 #[derive(Debug)]
 pub(super) struct SharedSubexpression {
     program: Program,
-    /// Start of the run of rows that it leads to.
+    /// Start of its posting list.
     postings: u32,
 }
 
-/// The texts of the operands of the top-level `&&` of a filter; none if there are not as many as
-/// `count`, or if one alone could say something else than as part of the filter.
+/// Returns the texts of the conjuncts of a filter; none unless there are `count` and each has the
+/// same outcome alone as in the filter.
 pub(super) fn texts(source: &str, count: usize) -> Vec<String> {
     let texts = operands(source).unwrap_or_default();
-    // A function that is alone cannot call itself.
+    // A single function cannot call itself.
     let may_hold_function = source.len() <= WITH_FUNCTION_BYTES_MAX;
     let functions_max = usize::from(may_hold_function);
     let is_plain = |text: &String| text.matches("=>").count() <= functions_max;
     if texts.len() == count && texts.iter().all(is_plain) { texts } else { Vec::new() }
 }
 
-/// The program of an operand, if it says the same to all apps.
+/// Compiles a conjunct; none if its value differs between apps.
 pub(super) fn compiled(text: &str) -> Option<Program> {
     let program = compile(text, Profile::Filter).ok()?.program;
     (!program.reads_self_generated()).then_some(program)
@@ -53,7 +53,7 @@ impl SharedSubexpression {
         Self { program, postings }
     }
 
-    /// Evaluates it and appends the state of its column.
+    /// Evaluates it and appends the value of its column.
     pub(super) fn read(
         &self,
         decoder: &Decoder,

@@ -1,4 +1,4 @@
-//! A matcher beside the plainest possible model of it.
+//! Compares a matcher with the simplest possible model of it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,9 +28,9 @@ pub(super) struct Registered {
     pub(super) text: Option<String>,
     pub(super) ignore_self: bool,
     pub(super) requires_licence: bool,
-    /// It listens to another type, too,
+    /// It also subscribes to a second event type,
     pub(super) second_type: bool,
-    /// and there to everything.
+    /// without a filter there.
     pub(super) filter_of_second_type: bool,
     pub(super) on_error: OnError,
 }
@@ -61,7 +61,7 @@ impl Headers for NoHeaders {
     }
 }
 
-/// What became of one filter: matched, matched with an error, failed.
+/// The outcome of one filter: matched, matched with an error, or failed.
 type Outcome = (SubscriptionId, &'static str, String);
 
 /// A subscription, and for each of its event types the text of the filter.
@@ -105,7 +105,7 @@ impl World {
         self.decoder.decode("", &NoHeaders, Bytes::copy_from_slice(text.as_bytes()), 0)
     }
 
-    /// The deliveries to make, and what else came of matching.
+    /// Returns the matches and the rest of the outcome.
     pub(super) fn matches(&mut self, event: &Event) -> (Vec<Match>, Matches) {
         let heading = event.envelope.heading();
         let outcome = self.matcher.matches(heading, &self.decoder, &mut self.scratch);
@@ -138,7 +138,7 @@ impl World {
         self.matcher.replace_installation(&id, subscriptions);
     }
 
-    /// The modules that the language accepts, as the registry hands them to the matcher.
+    /// Returns the modules that the language accepts, as the registry passes them to the matcher.
     pub(super) fn subscriptions(
         &mut self,
         installation: usize,
@@ -182,7 +182,7 @@ impl World {
         }
         let id = SubscriptionId {
             installation: format!("i{installation}").as_str().into(),
-            // A key stays with its installation, so that counters are kept where it stays.
+            // The key depends only on the position, so that counters survive a new registration.
             key: format!("k{at}").as_str().into(),
         };
         self.texts.insert(id.clone(), texts);
@@ -206,7 +206,7 @@ impl World {
         })
     }
 
-    /// One program for each text, as the registry keeps them.
+    /// Returns one program for each text, as the registry does.
     fn program(&mut self, text: &str) -> Option<Arc<Program>> {
         if !self.programs.contains_key(text) {
             let compiled = compile(text, Profile::Filter).ok();
@@ -248,7 +248,7 @@ impl World {
         Ok(())
     }
 
-    /// What every filter says alone.
+    /// Returns the outcome of every filter evaluated alone.
     fn expected(&mut self, event: &Event) -> BTreeSet<Outcome> {
         let mut outcomes = BTreeSet::new();
         for (subscription, texts) in self.live.values().flatten() {
@@ -292,7 +292,8 @@ impl World {
         match tree.eval(&view, &env).0 {
             Ok(Value::Bool(truth)) => Ok(truth),
             Ok(_) => {
-                // The words are those of the compiled form; what counts here is that it is an error.
+                // The message is that of the compiled form; what matters here is that there is an
+                // error.
                 let program = self.programs[text].as_ref().unwrap();
                 match program.verdict(&view, &env, &mut switchyard_expr::Scratch::new()) {
                     switchyard_expr::Verdict::Failed(error) => Err(worded(&error)),
@@ -309,7 +310,7 @@ impl World {
             let id = &subscription.id();
             let expected = self.undecided.get(id).copied().unwrap_or_default();
             let ignored = subscription.stats.ignored.load(Relaxed);
-            // Whoever the index rules out is not asked whether it would have been left out.
+            // For a filter that the index rules out, the conditions are not checked.
             let found = self.matcher.not_matched(id).map(|not_matched| not_matched + ignored);
             prop_assert_eq!(found, Some(expected), "{}", id);
         }
