@@ -39,6 +39,12 @@ impl Sample {
         &self.event
     }
 
+    /// The decoder that holds the event.
+    #[must_use]
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
     /// The event as filters see it.
     #[must_use]
     pub fn view(&self) -> EventView<'_> {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use switchyard_expr::diagnostic::Position;
-use switchyard_expr::{Env, Verdict};
+use switchyard_expr::{Env, EvalError, Program, Verdict};
 
 use super::index::{Listener, ListenerId, LookupScratch};
 use super::partition::{Partition, SegmentWithDeletes};
-use super::{FilterFailure, Match, MatchedListener, Matches, Subscription};
+use super::{FilterFailure, Match, MatchedListener, Matches, Subscriber, Subscription};
 use crate::clock;
 use crate::domain::FilterError;
 use crate::event::{Decoder, Heading};
@@ -42,8 +42,7 @@ pub(super) fn match_partition(
     let context = EventContext { heading, decoder, env };
     let mut previous = None;
     for (number, segment) in (0..).zip(&partition.segments) {
-        // A filter that reads `selfGenerated` is never decided by the index, so this order is right
-        // for all.
+        // The lookup takes `selfGenerated` for false: filters that read it are evaluated one by one.
         segment.index.find(decoder, &context.env, previous, expression, lookup);
         previous = Some(&*segment.index);
         outcome.candidates += lookup.candidates;
@@ -83,19 +82,25 @@ fn passing_listeners<'p>(
 /// then their subscription is not read.
 fn passes_conditions(listener: &Listener, context: &EventContext<'_>) -> bool {
     let subscription = &listener.subscription;
-    let is_ignored = (listener.requires_licence && !subscription.owner.licensed)
-        || (listener.ignore_self
-            && is_self_generated(subscription, context.heading, context.decoder));
-    if is_ignored {
+    let is_own =
+        |subscriber: Subscriber<'_>| subscriber.is_self_generated(context.heading, context.decoder);
+    let unmet = listener.conditions.unmet(|| subscription.subscriber(), is_own);
+    if unmet.is_some() {
         subscription.stats.ignored.fetch_add(1, Relaxed);
     }
-    !is_ignored
+    unmet.is_none()
 }
 
-/// Whether the app of a subscription caused the event.
-fn is_self_generated(subscription: &Subscription, heading: Heading<'_>, decoder: &Decoder) -> bool {
-    let account = subscription.owner.app_account_id.as_deref();
-    decoder.is_self_generated(heading, &subscription.owner.app, account)
+/// Evaluates a filter on the event that `decoder` holds.
+pub(super) fn verdict(
+    program: &Program,
+    decoder: &Decoder,
+    is_self_generated: impl FnOnce() -> bool,
+    env: &Env,
+    scratch: &mut switchyard_expr::Scratch,
+) -> Verdict {
+    let self_generated = program.reads_self_generated() && is_self_generated();
+    program.verdict(&decoder.view(self_generated), env, scratch)
 }
 
 /// Evaluates the filter of a group once for all of its listeners.
@@ -107,16 +112,16 @@ fn evaluate(
     outcome: &mut Matches,
 ) {
     let mut ignored = 0;
-    let mut verdict: Option<(&switchyard_expr::Program, Verdict)> = None;
+    let mut verdict: Option<(&Program, Verdict)> = None;
     for (id, listener) in passing_listeners(segment, group, context, &mut ignored) {
         let Some(program) = listener.program() else { continue };
         let subscription = &listener.subscription;
-        let is_own = || is_self_generated(subscription, context.heading, context.decoder);
+        let subscriber = subscription.subscriber();
+        let is_own = || subscriber.is_self_generated(context.heading, context.decoder);
         // A filter that reads `selfGenerated` shares its group only with listeners of its own
         // installation, for which the flag is the same; other filters do not depend on it.
         let (program, verdict) = verdict.get_or_insert_with(|| {
-            let self_generated = program.reads_self_generated() && is_own();
-            (program, program.verdict(&context.decoder.view(self_generated), &context.env, scratch))
+            (&**program, self::verdict(program, context.decoder, is_own, &context.env, scratch))
         });
         subscription.stats.steps.fetch_add(u64::from(scratch.steps()), Relaxed);
         match verdict {
@@ -138,10 +143,7 @@ fn evaluate(
     }
 }
 
-fn filter_error(
-    program: &switchyard_expr::Program,
-    error: &switchyard_expr::EvalError,
-) -> FilterError {
+fn filter_error(program: &Program, error: &EvalError) -> FilterError {
     let at = Position::of(error.span, &program.source());
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     FilterError {
@@ -172,7 +174,7 @@ impl Matches {
             subscription.stats.count_match(now_ms);
             Match {
                 subscription: Arc::clone(subscription),
-                self_generated: is_self_generated(subscription, heading, decoder),
+                self_generated: subscription.subscriber().is_self_generated(heading, decoder),
                 filter_error: None,
             }
         }));

@@ -39,6 +39,7 @@ use self::conjunction::{Op, Test, TestTables, Truth, split_row};
 use self::dictionary::index;
 use self::path::CompiledPath;
 use self::subexpression::SharedSubexpression;
+use super::conditions::Conditions;
 use super::{EventSubscription, Subscription};
 use crate::event::Decoder;
 use crate::event::pick::{Picked, Selection};
@@ -53,22 +54,19 @@ pub(super) struct Listener {
     pub(super) subscription: Arc<Subscription>,
     /// Which of the subscription's event types this is.
     event_at: u32,
-    /// Copied from the event conditions, so that most matches need not read them.
-    pub(super) ignore_self: bool,
-    /// As above.
-    pub(super) requires_licence: bool,
+    /// Copied from the event subscription, so that most matches need not read it.
+    pub(super) conditions: Conditions,
     /// Whether this is the last listener of its group.
     ends_group: bool,
 }
 
 impl Listener {
     pub(super) fn new(subscription: &Arc<Subscription>, at: usize) -> Self {
-        let conditions = subscription.event_subscriptions.get(at).map(|event| &event.conditions);
+        let event = subscription.event_subscriptions.get(at);
         Self {
             subscription: Arc::clone(subscription),
             event_at: index(at),
-            ignore_self: conditions.is_some_and(|conditions| conditions.ignore_self),
-            requires_licence: conditions.is_some_and(|conditions| conditions.requires_licence),
+            conditions: event.map(|event| Conditions::from(&*event.conditions)).unwrap_or_default(),
             ends_group: true,
         }
     }

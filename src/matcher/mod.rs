@@ -6,6 +6,8 @@
 //! "no match". Readers see one snapshot per event. This stage knows neither the broker nor HTTP nor
 //! how a match is delivered.
 
+mod conditions;
+mod dry_run;
 mod evaluate;
 mod index;
 pub mod metrics;
@@ -20,6 +22,8 @@ use self::index::ListenerId;
 use self::partition::Partition;
 use crate::domain::{FilterError, OnError};
 
+pub use conditions::{Subscriber, UnmetCondition};
+pub use dry_run::Decision;
 pub use evaluate::Scratch;
 pub use snapshot::Matcher;
 pub use subscription::{

@@ -103,6 +103,11 @@ impl Matcher {
         Self { shards, writer: Mutex::default(), steps_max }
     }
 
+    /// Steps after which an evaluation ends in an error.
+    pub(super) fn steps_max(&self) -> u32 {
+        self.steps_max
+    }
+
     /// Replaces all live subscriptions of one installation, atomically per event type; an empty
     /// list removes them. Events matched after the call see all of the change. Subscriptions that
     /// stay the same pointer cost nothing.

@@ -224,9 +224,7 @@ impl<'d> RowsBuilder<'d> {
         ordered.extend(own.iter().map(|own| Listener { ends_group: false, ..own.clone() }));
         ordered.last_mut().into_iter().for_each(|last| last.ends_group = true);
         let is_single = match own {
-            [only] => {
-                group.access_tests().len() <= 1 && !only.ignore_self && !only.requires_licence
-            }
+            [only] => group.access_tests().len() <= 1 && only.conditions.is_empty(),
             _ => false,
         };
         let op = if is_single { Op::SingleListener } else { Op::ListenerGroup };
