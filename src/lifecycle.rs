@@ -22,10 +22,11 @@ use crate::api::events::EventsState;
 use crate::api::health::{self, Health, Scrape};
 use crate::api::ingest::IngestState;
 use crate::api::{self, ApiState};
-use crate::bus::watch::Watch;
+use crate::bus::stream_monitor::StreamMonitor;
 use crate::bus::{
-    Connections, DeadStream, EventPublisher, FailedStream, Functions, Gate, GoneNews,
-    ManagedServer, ParkedStream, Pull, Room, Subjects, streams,
+    BackpressureGate, Connections, DeadLetterStream, EventPublisher, FailedWebhookStream,
+    FunctionClient, GoneBroadcast, ManagedServer, ParkingCapacity, ParkingStream, PullSubscription,
+    Subjects, streams,
 };
 use crate::clock;
 use crate::config::{self, Config};
@@ -111,17 +112,21 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     guard.forbid(own_addresses(address, &urls).await);
     let sender = Sender::new(&config.delivery, Arc::clone(&guard))?;
     call_apps(config, sender.clone(), &registry, &tasks, &stop);
-    let news = GoneNews::new(connections.outbound.client.clone(), &subjects);
+    let news = GoneBroadcast::new(connections.outbound.client.clone(), &subjects);
     let (presence, heard) = mpsc::channel(PRESENCE_WAITING_MAX);
     let (retiring, stopped) = (gone::retire(Arc::clone(&registry), news, heard), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(retiring).await });
 
-    let (gate, room) = (Arc::new(Gate::default()), Arc::new(Room::new(config.delivery.parked_max)));
+    let (gate, room) = (
+        Arc::new(BackpressureGate::default()),
+        Arc::new(ParkingCapacity::new(config.delivery.parked_max)),
+    );
     let outbound = connections.outbound.clone();
     let publisher: Arc<dyn Publisher> =
         Arc::new(EventPublisher::new(outbound, subjects.clone(), Arc::clone(&gate)));
     let control = connections.control.clone();
-    let watch = Watch::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
+    let watch =
+        StreamMonitor::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
     let edges = edges(&connections, &subjects, room, &registry, presence);
     let random = Random::from_system();
     let dispatcher = Dispatcher::new(&config.delivery, sender, edges, random, live.clone());
@@ -142,7 +147,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         registry,
         matcher,
         guard,
-        failed_webhooks: Arc::new(FailedStream::new(connections.control.clone(), subjects)),
+        failed_webhooks: Arc::new(FailedWebhookStream::new(connections.control.clone(), subjects)),
         publisher,
         live: live.clone(),
         health: Arc::clone(&health),
@@ -303,15 +308,15 @@ async fn open_registry(
 fn edges(
     connections: &Connections,
     subjects: &Subjects,
-    room: Arc<Room>,
+    room: Arc<ParkingCapacity>,
     registry: &Registry,
     presence: mpsc::Sender<Presence>,
 ) -> Edges {
     let outbound = &connections.outbound;
     Edges {
-        functions: Arc::new(Functions::new(outbound.client.clone())),
-        parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room)),
-        dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
+        functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+        parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room)),
+        dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
         keys: Arc::clone(registry.keys()),
         presence,
     }
@@ -345,10 +350,10 @@ async fn consumers(
     config: &Config,
     connections: &Connections,
     subjects: &Subjects,
-) -> anyhow::Result<(Vec<Pull>, Pull)> {
-    let events = |_| Pull::events(connections, subjects, &config.events, WORKERS);
-    let pulls: Vec<Pull> = (0..WORKERS).map(events).collect();
-    let due = Pull::due(connections, subjects, &config.events);
+) -> anyhow::Result<(Vec<PullSubscription>, PullSubscription)> {
+    let events = |_| PullSubscription::events(connections, subjects, &config.events, WORKERS);
+    let pulls: Vec<PullSubscription> = (0..WORKERS).map(events).collect();
+    let due = PullSubscription::due(connections, subjects, &config.events);
     for pull in pulls.iter().chain([&due]) {
         pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
     }

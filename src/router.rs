@@ -23,7 +23,7 @@ use crate::delivery::outcome::DeadReason;
 use crate::delivery::parking::{Fired, Malformed};
 use crate::delivery::{self, Delivery, Directory, Dispatcher, Due, Occurrence};
 use crate::event::metrics::{InputMetrics, decode_error};
-use crate::event::{DecodeError, Decoder, Event, Heading, Incoming, Source};
+use crate::event::{DecodeError, Decoder, Event, Message, MessageStream, RoutingKey};
 use crate::matcher::metrics::{self as matching, MatchMetrics};
 use crate::matcher::{FilterFailure, Match, Matcher, Matches, Scratch};
 use crate::telemetry::{Live, LogBudget, Notice};
@@ -109,7 +109,7 @@ impl Router {
     /// Works on `events`, one worker each, and on the parked records that fire, until the router
     /// is stopped; then waits a bounded time for what is under way. What is not done by then is
     /// handed out again, to whoever is there.
-    pub async fn run<S: Source>(self: Arc<Self>, events: Vec<S>, due: S) {
+    pub async fn run<S: MessageStream>(self: Arc<Self>, events: Vec<S>, due: S) {
         let mut workers = JoinSet::new();
         for source in events {
             workers.spawn(Arc::clone(&self).route(source));
@@ -131,7 +131,7 @@ impl Router {
     }
 
     /// One worker: event after event.
-    async fn route<S: Source>(self: Arc<Self>, mut source: S) {
+    async fn route<S: MessageStream>(self: Arc<Self>, mut source: S) {
         let mut desk = self.new_desk();
         while let Some(message) = self.next(&mut source).await {
             desk.metrics.count(&message);
@@ -162,7 +162,7 @@ impl Router {
         }
     }
 
-    async fn carry_out<M: Incoming>(&self, message: &M, work: Work) {
+    async fn carry_out<M: Message>(&self, message: &M, work: Work) {
         match work {
             Work::Deliver { occurrence, matches } => self.deliver_all(&occurrence, matches).await,
             Work::PutAside { reason, error } => self.put_aside(message, &reason, &error).await,
@@ -179,7 +179,7 @@ impl Router {
     }
 
     /// The next message; none once the router stops.
-    async fn next<S: Source>(&self, source: &mut S) -> Option<S::Message> {
+    async fn next<S: MessageStream>(&self, source: &mut S) -> Option<S::Item> {
         if self.stop.is_cancelled() {
             return None;
         }
@@ -191,10 +191,10 @@ impl Router {
     }
 
     /// Waits for room in `budget`; none once the router stops.
-    async fn permit<S: Source>(
+    async fn permit<S: MessageStream>(
         &self,
         source: &mut S,
-        message: &S::Message,
+        message: &S::Item,
         budget: &Budget,
     ) -> Option<Permit> {
         let bytes = message.payload().len();
@@ -204,7 +204,7 @@ impl Router {
         let permit = tokio::select! {
             permit = budget.take(bytes) => permit,
             () = self.keep_open(message) => None,
-            () = source.hold() => None,
+            () = source.extend_deadlines() => None,
             () = self.stop.cancelled() => None,
         };
         self.held_up_at.store(clock::now_ms(), Relaxed);
@@ -212,11 +212,11 @@ impl Router {
     }
 
     /// Decodes and matches. A panic in there costs the event one of its redeliveries, nothing else.
-    fn examine<M: Incoming>(&self, desk: &mut Desk, message: &M) -> Examined {
-        if self.is_poison(message.delivered()) {
+    fn examine<M: Message>(&self, desk: &mut Desk, message: &M) -> Examined {
+        if self.is_poison(message.delivery_count()) {
             return Examined::Work(Work::PutAside {
                 reason: DeadReason::Poison("crash"),
-                error: format!("handed out {} times without an end", message.delivered()),
+                error: format!("handed out {} times without an end", message.delivery_count()),
             });
         }
         let examined = catch_unwind(AssertUnwindSafe(|| self.decode_and_match(desk, message)));
@@ -227,28 +227,35 @@ impl Router {
         })
     }
 
-    fn decode_and_match<M: Incoming>(&self, desk: &mut Desk, message: &M) -> Examined {
+    fn decode_and_match<M: Message>(&self, desk: &mut Desk, message: &M) -> Examined {
         let (subject, headers) = (message.subject(), message.headers());
-        let wants = |heading: Heading<'_>| self.matcher.has_subscriptions(heading);
+        let has_subscribers =
+            |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let (body, sequence) = (message.payload(), message.sequence());
-        let arrival = match desk.decoder.receive(subject, headers, body, sequence, wants) {
-            Ok(arrival) => arrival,
+        let decoded = match desk.decoder.decode_if_subscribed(
+            subject,
+            headers,
+            body,
+            sequence,
+            has_subscribers,
+        ) {
+            Ok(decoded) => decoded,
             Err(error) => return Examined::unreadable(&error),
         };
-        let heading = arrival.heading();
-        desk.metrics.count_type(heading.event_type);
+        let routing_key = decoded.routing_key();
+        desk.metrics.count_type(routing_key.event_type);
         let started = clock::tick();
         let mut nothing = Matches::default();
-        let outcome = match arrival.is_wanted() {
-            true => self.matcher.matches(heading, &desk.decoder, &mut desk.scratch),
+        let outcome = match decoded.is_body_decoded() {
+            true => self.matcher.matches(routing_key, &desk.decoder, &mut desk.scratch),
             false => &mut nothing,
         };
-        desk.matching.count(heading.event_type, outcome, clock::since(started));
+        desk.matching.count(routing_key.event_type, outcome, clock::since(started));
         if outcome.is_empty() && outcome.failures.is_empty() && !self.live.is_watched() {
             return Examined::Unmatched;
         }
-        let matches = outcome.take_matches(heading, &desk.decoder);
-        let event = arrival.into_event();
+        let matches = outcome.take_matches(routing_key, &desk.decoder);
+        let event = decoded.into_event();
         self.live.tell(|| routed(&event, &matches, outcome));
         for failure in &outcome.failures {
             self.note_failure(&event, failure);
@@ -300,7 +307,7 @@ impl Router {
     }
 
     /// Keeps the bytes of an event that cannot be worked on.
-    async fn put_aside<M: Incoming>(&self, message: &M, reason: &DeadReason, error: &str) {
+    async fn put_aside<M: Message>(&self, message: &M, reason: &DeadReason, error: &str) {
         let cause = Cause { reason, stage: "decode", error };
         let (subject, headers) = (message.subject(), message.headers());
         let body = message.payload();
@@ -311,7 +318,7 @@ impl Router {
 
     /// Holds on to a message while `work` goes on, and acknowledges it at the end. False if the
     /// work was abandoned; then the message is given back.
-    async fn keep<M: Incoming>(&self, message: &M, work: impl Future<Output = ()>) -> bool {
+    async fn keep<M: Message>(&self, message: &M, work: impl Future<Output = ()>) -> bool {
         tokio::select! {
             biased;
             () = work => {}
@@ -326,7 +333,7 @@ impl Router {
     }
 
     /// Moves the deadline of a message, again and again. Never ends.
-    async fn keep_open<M: Incoming>(&self, message: &M) {
+    async fn keep_open<M: Message>(&self, message: &M) {
         loop {
             tokio::time::sleep(self.progress_interval).await;
             message.in_progress().await;
@@ -334,7 +341,7 @@ impl Router {
     }
 
     /// Goes on with parked records as they fire.
-    async fn resume<S: Source>(self: Arc<Self>, mut source: S) {
+    async fn resume<S: MessageStream>(self: Arc<Self>, mut source: S) {
         while let Some(message) = self.next(&mut source).await {
             let Some(permit) = self.permit(&mut source, &message, &self.due).await else {
                 message.release().await;
@@ -348,7 +355,7 @@ impl Router {
         }
     }
 
-    async fn resume_one<M: Incoming>(&self, message: &M) {
+    async fn resume_one<M: Message>(&self, message: &M) {
         match self.read_back(message) {
             Ok(Some(delivery)) => {
                 self.dispatcher.deliver(delivery, self.dispatcher.park_after()).await;
@@ -366,7 +373,7 @@ impl Router {
     }
 
     /// The delivery of a fired record; none if its subscription is gone.
-    fn read_back<M: Incoming>(&self, message: &M) -> Result<Option<Delivery>, Malformed> {
+    fn read_back<M: Message>(&self, message: &M) -> Result<Option<Delivery>, Malformed> {
         let fired = Fired::read(message.headers(), message.payload())?;
         let mut live = fired.subscriptions.iter().filter_map(|id| self.directory.find(id));
         match live.next() {

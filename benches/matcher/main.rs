@@ -21,7 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use switchyard::clock;
 use switchyard::domain::InstallationId;
-use switchyard::event::{Arrival, Decoder, Headers, Heading};
+use switchyard::event::{DecodedMessage, Decoder, HeaderLookup, RoutingKey};
 use switchyard::matcher::{Matcher, Scratch, Subscription};
 
 use measure::{Outcome, allocations, compare, live_bytes, verdict};
@@ -35,7 +35,7 @@ const EVENTS: usize = 1_000;
 
 struct Binary<'a>(&'a str);
 
-impl Headers for Binary<'_> {
+impl HeaderLookup for Binary<'_> {
     fn get(&self, name: &str) -> Option<&str> {
         match name {
             "ce-cloudid" => Some(self.0),
@@ -249,11 +249,11 @@ fn report(row: &Row<'_>, case: &BenchCase) -> f64 {
     let (mut matches, mut candidates) = (0, 0);
     for (site, body) in &case.events {
         let headers = Binary(site);
-        let event = receive(&case.matcher, &mut decoder, &headers, body);
-        if !event.is_wanted() {
+        let event = decode_if_subscribed(&case.matcher, &mut decoder, &headers, body);
+        if !event.is_body_decoded() {
             continue;
         }
-        let found = case.matcher.matches(event.heading(), &decoder, &mut scratch);
+        let found = case.matcher.matches(event.routing_key(), &decoder, &mut scratch);
         assert!(found.failures.is_empty());
         matches += found.len();
         candidates += found.candidates;
@@ -286,9 +286,9 @@ fn report(row: &Row<'_>, case: &BenchCase) -> f64 {
 fn one(case: &BenchCase, event: &(Arc<str>, Bytes), decoder: &mut Decoder, scratch: &mut Scratch) {
     let (site, body) = event;
     let headers = Binary(site);
-    let event = receive(&case.matcher, decoder, &headers, body);
-    if event.is_wanted() {
-        black_box(case.matcher.matches(event.heading(), decoder, scratch));
+    let event = decode_if_subscribed(&case.matcher, decoder, &headers, body);
+    if event.is_body_decoded() {
+        black_box(case.matcher.matches(event.routing_key(), decoder, scratch));
     }
 }
 
@@ -302,23 +302,23 @@ fn to_deliveries(
 ) {
     let (site, body) = event;
     let headers = Binary(site);
-    let event = receive(&case.matcher, decoder, &headers, body);
-    if event.is_wanted() {
-        let outcome = case.matcher.matches(event.heading(), decoder, scratch);
-        black_box(outcome.take_matches(event.heading(), decoder));
+    let event = decode_if_subscribed(&case.matcher, decoder, &headers, body);
+    if event.is_body_decoded() {
+        let outcome = case.matcher.matches(event.routing_key(), decoder, scratch);
+        black_box(outcome.take_matches(event.routing_key(), decoder));
         black_box(event.into_event());
     }
 }
 
 /// Decodes an event as the router does.
-fn receive<'m>(
+fn decode_if_subscribed<'m>(
     matcher: &Matcher,
     decoder: &mut Decoder,
     headers: &'m Binary<'_>,
     body: &Bytes,
-) -> Arrival<'m> {
-    let wants = |heading: Heading<'_>| matcher.has_subscriptions(heading);
-    decoder.receive("", headers, body.clone(), 1, wants).expect("an event")
+) -> DecodedMessage<'m> {
+    let has_subscribers = |routing_key: RoutingKey<'_>| matcher.has_subscriptions(routing_key);
+    decoder.decode_if_subscribed("", headers, body.clone(), 1, has_subscribers).expect("an event")
 }
 
 /// Adds one module at a time and removes the one that was added `LIVE` changes before.

@@ -12,8 +12,8 @@ use futures_util::{TryStreamExt, stream};
 use metrics_exporter_prometheus::PrometheusHandle;
 use switchyard::bus::subjects::ROUTER_CONSUMER;
 use switchyard::bus::{
-    Connections, DeadStream, EventPublisher, Functions, Gate, ManagedServer, ParkedStream, Pull,
-    Room, Subjects, streams,
+    BackpressureGate, Connections, DeadLetterStream, EventPublisher, FunctionClient, ManagedServer,
+    ParkingCapacity, ParkingStream, PullSubscription, Subjects, streams,
 };
 use switchyard::config::Config;
 use switchyard::delivery::http::Sender;
@@ -82,8 +82,11 @@ impl Rig {
     pub(crate) async fn publish(&self, events: usize) -> anyhow::Result<()> {
         self.events_stream().await?.purge().await?;
         let outbound = self.connections.outbound.clone();
-        let publisher =
-            EventPublisher::new(outbound, self.subjects.clone(), Arc::<Gate>::default());
+        let publisher = EventPublisher::new(
+            outbound,
+            self.subjects.clone(),
+            Arc::<BackpressureGate>::default(),
+        );
         let last = self.events_stream().await?.cached_info().state.last_sequence;
         let bodies = corpus::bodies();
         let published = bodies.iter().cycle().zip(last..).take(events).map(Ok);
@@ -104,8 +107,8 @@ impl Rig {
     ) -> anyhow::Result<Stopwatch> {
         let _ = self.events_stream().await?.delete_consumer(ROUTER_CONSUMER).await;
         let events = &self.config.events;
-        let pull = || Pull::events(&self.connections, &self.subjects, events, WORKERS);
-        let due = Pull::due(&self.connections, &self.subjects, events);
+        let pull = || PullSubscription::events(&self.connections, &self.subjects, events, WORKERS);
+        let due = PullSubscription::due(&self.connections, &self.subjects, events);
         for pull in [&pull(), &due] {
             pull.ensure().await.map_err(|error| anyhow!("consumer: {error}"))?;
         }
@@ -138,12 +141,12 @@ impl Rig {
     fn dispatcher(&self) -> anyhow::Result<Dispatcher> {
         let outbound = &self.connections.outbound;
         let config = &self.config.delivery;
-        let room = Arc::new(Room::new(config.parked_max));
+        let room = Arc::new(ParkingCapacity::new(config.parked_max));
         let subjects = || self.subjects.clone();
         let edges = Edges {
-            functions: Arc::new(Functions::new(outbound.client.clone())),
-            parking: Arc::new(ParkedStream::new(outbound.clone(), subjects(), room)),
-            dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects())),
+            functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+            parking: Arc::new(ParkingStream::new(outbound.clone(), subjects(), room)),
+            dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects())),
             keys: Arc::default(),
             presence: tokio::sync::mpsc::channel(1).0,
         };
@@ -153,7 +156,12 @@ impl Rig {
 
     /// A fresh consumer like the router's, under another name.
     pub(crate) async fn consumer_like_ours(&self, name: &str) -> anyhow::Result<PullConsumer> {
-        let pull = Pull::events(&self.connections, &self.subjects, &self.config.events, WORKERS);
+        let pull = PullSubscription::events(
+            &self.connections,
+            &self.subjects,
+            &self.config.events,
+            WORKERS,
+        );
         pull.ensure().await.map_err(|error| anyhow!("consumer: {error}"))?;
         let stream = self.events_stream().await?;
         let ours: PullConsumer = boxed(stream.get_consumer(ROUTER_CONSUMER).await)?;

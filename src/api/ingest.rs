@@ -23,7 +23,7 @@ use super::ApiError;
 use super::page::Query;
 use crate::domain::{CloudId, Product, Secret};
 use crate::event::webhook::{confluence, map_webhook};
-use crate::event::{DecodeError, Headers, Publisher};
+use crate::event::{DecodeError, HeaderLookup, Publisher};
 
 #[cfg(test)]
 mod tests;
@@ -142,7 +142,7 @@ fn is_signed(secret: &Secret, signature: &str, body: &[u8]) -> bool {
 /// Request headers as the event stage reads them.
 struct RequestHeaders<'r>(&'r HeaderMap);
 
-impl Headers for RequestHeaders<'_> {
+impl HeaderLookup for RequestHeaders<'_> {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(|value| value.to_str().ok())
     }

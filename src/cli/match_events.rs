@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use super::{Output, UsageError, print_line};
 use crate::clock;
 use crate::domain::InstallationId;
-use crate::event::{Decoder, Headers};
+use crate::event::{Decoder, HeaderLookup};
 use crate::matcher::{FilterFailure, Match, Matcher, Scratch, Subscription};
 use crate::registry::offline::{Rejection, TriggerReader};
 
@@ -160,7 +160,7 @@ struct Line<'a> {
 
 struct LineHeaders<'a>(Vec<(String, Cow<'a, str>)>);
 
-impl Headers for LineHeaders<'_> {
+impl HeaderLookup for LineHeaders<'_> {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
@@ -237,9 +237,9 @@ impl Worker {
                     .decoder
                     .decode(subject, headers, body.clone(), 0)
                     .map_err(|error| error.to_string())?;
-                let heading = event.envelope.heading();
-                let outcome = matcher.matches(heading, &self.decoder, &mut self.scratch);
-                let matches = outcome.take_matches(heading, &self.decoder);
+                let routing_key = event.envelope.routing_key();
+                let outcome = matcher.matches(routing_key, &self.decoder, &mut self.scratch);
+                let matches = outcome.take_matches(routing_key, &self.decoder);
                 Ok(Found { matches, failures: std::mem::take(&mut outcome.failures) })
             }
         }

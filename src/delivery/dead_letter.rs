@@ -8,9 +8,9 @@ use super::outcome::DeadReason;
 use super::plan::Delivery;
 use super::webhook;
 use crate::domain::{AppId, Handler, InstallationId};
-use crate::event::Headers;
+use crate::event::HeaderLookup;
 use crate::event::envelope::decoded;
-use crate::event::webhook::original;
+use crate::event::webhook::delta;
 
 /// Headers of an event that a dead letter keeps, so that it can be published again.
 const KEPT_HEADERS: [&str; 11] = [
@@ -24,7 +24,7 @@ const KEPT_HEADERS: [&str; 11] = [
     "ce-originapp",
     "content-type",
     "traceparent",
-    original::HEADER,
+    delta::HEADER,
 ];
 /// Longest error text kept, in characters.
 const ERROR_CHARS_MAX: usize = 512;
@@ -103,7 +103,7 @@ impl DeadLetter {
             ("ce-subject", envelope.entity.as_ref().map(ToString::to_string)),
             ("ce-originapp", envelope.origin_app.as_ref().map(ToString::to_string)),
             ("traceparent", envelope.traceparent.as_ref().map(ToString::to_string)),
-            (original::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
+            (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
         ];
         fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         if let Handler::Webhook(webhook) = &*delivery.subscription.owner.settings.handler {
@@ -124,7 +124,7 @@ impl DeadLetter {
     #[must_use]
     pub fn of_event(
         subject: &str,
-        headers: &impl Headers,
+        headers: &impl HeaderLookup,
         body: Bytes,
         sequence: u64,
         cause: &Cause<'_>,

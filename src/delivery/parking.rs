@@ -19,8 +19,8 @@ use crate::domain::{
     SubscriptionId,
 };
 use crate::event::envelope::decoded;
-use crate::event::webhook::original;
-use crate::event::{Envelope, Event, Headers};
+use crate::event::webhook::delta;
+use crate::event::{Envelope, Event, HeaderLookup};
 use crate::matcher::Subscription;
 
 const DELIVERY_ID: &str = "switchyard-delivery-id";
@@ -144,7 +144,7 @@ impl Record {
             (ORIGIN_APP, event.envelope.origin_app.as_ref().map(ToString::to_string)),
             (ENTITY, event.envelope.entity.as_ref().map(ToString::to_string)),
             (TRACEPARENT, event.envelope.traceparent.as_ref().map(ToString::to_string)),
-            (original::HEADER, event.envelope.webhook.as_ref().map(ToString::to_string)),
+            (delta::HEADER, event.envelope.webhook.as_ref().map(ToString::to_string)),
             (ALSO, present(&also(delivery))),
             (LAST_CLASS, present(&progress.last_class)),
             (RETRY_REASON, present(&progress.retry_reason)),
@@ -202,7 +202,7 @@ impl Fired {
     ///
     /// # Errors
     /// A header is missing or wrong.
-    pub fn read(headers: &impl Headers, body: Bytes) -> Result<Self, Malformed> {
+    pub fn read(headers: &impl HeaderLookup, body: Bytes) -> Result<Self, Malformed> {
         let text = |name| value(headers, name)?.ok_or(Malformed::Field(name));
         let optional = |name| Ok(value(headers, name)?.map(Box::<str>::from));
         let envelope = Envelope {
@@ -213,7 +213,7 @@ impl Fired {
             origin_app: value(headers, ORIGIN_APP)?.map(|app| AppId::from(&*app)),
             entity: optional(ENTITY)?,
             traceparent: optional(TRACEPARENT)?,
-            webhook: optional(original::HEADER)?,
+            webhook: optional(delta::HEADER)?,
         };
         let progress = Progress {
             attempt: parse(headers, ATTEMPT)?,
@@ -264,14 +264,14 @@ impl Fired {
 }
 
 fn value<'h>(
-    headers: &'h impl Headers,
+    headers: &'h impl HeaderLookup,
     name: &'static str,
 ) -> Result<Option<Cow<'h, str>>, Malformed> {
     decoded(headers, name).map_err(|_| Malformed::Field(name))
 }
 
 /// Whose delivery it is: one subscription, or several of one app that share a request.
-fn subscriptions(headers: &impl Headers) -> Result<Vec<SubscriptionId>, Malformed> {
+fn subscriptions(headers: &impl HeaderLookup) -> Result<Vec<SubscriptionId>, Malformed> {
     let text = |name: &'static str| value(headers, name)?.ok_or(Malformed::Field(name));
     let installation = InstallationId::from(&*text(INSTALLATION)?);
     let first = text(MODULE_KEY)?;
@@ -284,7 +284,10 @@ fn subscriptions(headers: &impl Headers) -> Result<Vec<SubscriptionId>, Malforme
     Ok(std::iter::once(&*first).chain(others).map(id).collect())
 }
 
-fn parse<T: std::str::FromStr>(headers: &impl Headers, name: &'static str) -> Result<T, Malformed> {
+fn parse<T: std::str::FromStr>(
+    headers: &impl HeaderLookup,
+    name: &'static str,
+) -> Result<T, Malformed> {
     let text = value(headers, name)?;
     text.and_then(|text| text.parse().ok()).ok_or(Malformed::Field(name))
 }
@@ -297,7 +300,7 @@ mod tests {
 
     struct Map(Fields);
 
-    impl Headers for Map {
+    impl HeaderLookup for Map {
         fn get(&self, name: &str) -> Option<&str> {
             self.0.iter().find(|(at, _)| *at == name).map(|(_, value)| value.as_str())
         }

@@ -35,7 +35,7 @@ impl Occurrence {
     /// # Errors
     /// Its body is not a JSON object.
     pub fn decoded(event: Event, decoder: &Decoder) -> Result<Self, NotAnObject> {
-        let Some(outline) = decoder.outline() else { return Self::new(event) };
+        let Some(outline) = decoder.member_spans() else { return Self::new(event) };
         let template = Template::outlined(&event, &outline);
         Ok(Self { event, template })
     }

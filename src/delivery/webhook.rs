@@ -20,7 +20,7 @@ use super::{Fields, failed};
 use crate::domain::{Handler, InstallationId, ModuleKey, Secret, SubscriptionId, Webhook};
 use crate::event::Event;
 use crate::event::members::Members;
-use crate::event::webhook::{original, reverse};
+use crate::event::webhook::{delta, reverse};
 use crate::jwt::{self, qsh};
 use crate::matcher::{Match, Subscription};
 
@@ -144,7 +144,7 @@ pub(super) fn render(
 ) -> Bytes {
     let members = members(event);
     let entered = event.envelope.webhook.as_deref();
-    let original = entered.and_then(|entered| original::rebuild(entered, &members, matched));
+    let original = entered.and_then(|entered| delta::apply(entered, &members, matched));
     let body = original.unwrap_or_else(|| {
         let time_ms = event.envelope.time.map(Timestamp::as_millisecond);
         let event_type = &event.envelope.event_type;
@@ -168,7 +168,7 @@ pub(super) fn letter_fields(delivery: &Delivery, webhook: &Webhook) -> Fields {
 fn name(delivery: &Delivery, event: &Members<'_>) -> String {
     let event_type = &delivery.occurrence.event.envelope.event_type;
     let names = delivery.subscriptions().filter_map(|subscription| names(subscription));
-    let name = names.filter_map(|names| reverse::name_of(event_type, event, names)).next();
+    let name = names.filter_map(|names| reverse::webhook_name_of(event_type, event, names)).next();
     name.unwrap_or(event_type.as_str()).to_owned()
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-use crate::bus::GoneNews;
+use crate::bus::GoneBroadcast;
 use crate::delivery::Presence;
 use crate::registry::Registry;
 
@@ -16,10 +16,10 @@ const GONE_MAX: u32 = 3;
 /// Takes modules out of use until there is nobody who tells of their handlers.
 pub(super) async fn retire(
     registry: Arc<Registry>,
-    news: GoneNews,
+    news: GoneBroadcast,
     mut own: mpsc::Receiver<Presence>,
 ) {
-    let others = news.others().await.inspect_err(|error| {
+    let others = news.subscribe().await.inspect_err(|error| {
         tracing::warn!(%error, "handlers that are gone are counted by this replica alone");
     });
     let mut others = pin!(futures_util::stream::iter(others).flatten());
@@ -27,7 +27,7 @@ pub(super) async fn retire(
         let presence = tokio::select! {
             own = own.recv() => {
                 let Some(own) = own else { return };
-                news.tell(&own).await;
+                news.publish(&own).await;
                 own
             }
             Some(other) = others.next() => {

@@ -2,7 +2,7 @@
 
 use super::{EventConditions, Owner};
 use crate::domain::AppId;
-use crate::event::{Decoder, Heading};
+use crate::event::{Decoder, RoutingKey};
 
 /// The properties of an installation that conditions and `event.selfGenerated` depend on.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +27,8 @@ impl<'a> From<&'a Owner> for Subscriber<'a> {
 
 impl Subscriber<'_> {
     /// Whether the app caused the event, which `decoder` holds.
-    pub(super) fn is_self_generated(self, heading: Heading<'_>, decoder: &Decoder) -> bool {
-        decoder.is_self_generated(heading, self.app, self.app_account_id)
+    pub(super) fn is_self_generated(self, routing_key: RoutingKey<'_>, decoder: &Decoder) -> bool {
+        decoder.is_self_generated(routing_key, self.app, self.app_account_id)
     }
 }
 

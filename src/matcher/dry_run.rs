@@ -10,7 +10,7 @@ use super::conditions::Conditions;
 use super::{EventSubscription, Matcher, Subscriber, UnmetCondition, evaluate};
 use crate::clock;
 use crate::domain::OnError;
-use crate::event::{Decoder, Heading};
+use crate::event::{Decoder, RoutingKey};
 
 /// The decision on one trigger for one event.
 #[derive(Clone, Debug)]
@@ -51,21 +51,22 @@ impl Decision {
 
 impl Matcher {
     /// Returns the decision on a trigger with these `event_subscriptions` for the event with this
-    /// heading, which `decoder` holds. The trigger need not be registered.
+    /// routing_key, which `decoder` holds. The trigger need not be registered.
     #[must_use]
     pub fn dry_run(
         &self,
         event_subscriptions: &[EventSubscription],
         subscriber: Subscriber<'_>,
-        heading: Heading<'_>,
+        routing_key: RoutingKey<'_>,
         decoder: &Decoder,
     ) -> Decision {
         let mut subscribed = event_subscriptions.iter();
-        let event = subscribed.find(|e| e.conditions.event_type.as_str() == heading.event_type);
+        let event = subscribed.find(|e| e.conditions.event_type.as_str() == routing_key.event_type);
         let Some(EventSubscription { conditions, program }) = event else {
             return Decision::NotSubscribed;
         };
-        let is_own = |subscriber: Subscriber<'_>| subscriber.is_self_generated(heading, decoder);
+        let is_own =
+            |subscriber: Subscriber<'_>| subscriber.is_self_generated(routing_key, decoder);
         if let Some(unmet) = Conditions::from(&**conditions).unmet(|| subscriber, is_own) {
             return Decision::Ignored(unmet);
         }
@@ -89,14 +90,14 @@ mod tests {
 
     use super::*;
     use crate::domain::AppId;
-    use crate::event::{Event, Headers};
+    use crate::event::{Event, HeaderLookup};
     use crate::matcher::EventConditions;
 
     const TYPE: &str = "avi:jira:updated:issue";
 
     struct NoHeaders;
 
-    impl Headers for NoHeaders {
+    impl HeaderLookup for NoHeaders {
         fn get(&self, name: &str) -> Option<&str> {
             match name {
                 "ce-cloudid" => Some("site"),
@@ -123,7 +124,7 @@ mod tests {
         let app = AppId::from("app");
         let subscriber =
             Subscriber { app: &app, app_account_id: Some("own-account"), is_licensed: false };
-        Matcher::default().dry_run(trigger, subscriber, event.envelope.heading(), &decoder)
+        Matcher::default().dry_run(trigger, subscriber, event.envelope.routing_key(), &decoder)
     }
 
     #[test]

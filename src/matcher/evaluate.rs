@@ -11,7 +11,7 @@ use super::partition::{Partition, SegmentWithDeletes};
 use super::{FilterFailure, Match, MatchedListener, Matches, Subscriber, Subscription};
 use crate::clock;
 use crate::domain::FilterError;
-use crate::event::{Decoder, Heading};
+use crate::event::{Decoder, RoutingKey};
 
 /// Working memory of one matching thread, reused from event to event. Keeps the last outcome and
 /// its snapshot alive, nothing else.
@@ -24,7 +24,7 @@ pub struct Scratch {
 
 /// An event with its decoded values and evaluation settings.
 struct EventContext<'e> {
-    heading: Heading<'e>,
+    routing_key: RoutingKey<'e>,
     decoder: &'e Decoder,
     env: Env,
 }
@@ -32,14 +32,14 @@ struct EventContext<'e> {
 /// Matches one event against one partition and stores the outcome in `scratch`.
 pub(super) fn match_partition(
     partition: &Arc<Partition>,
-    heading: Heading<'_>,
+    routing_key: RoutingKey<'_>,
     decoder: &Decoder,
     steps_max: u32,
     scratch: &mut Scratch,
 ) {
     let Scratch { outcome, lookup, expression } = scratch;
     let env = Env { now_ms: clock::now_ms(), steps_max };
-    let context = EventContext { heading, decoder, env };
+    let context = EventContext { routing_key, decoder, env };
     let mut previous = None;
     for (number, segment) in (0..).zip(&partition.segments) {
         // The lookup takes `selfGenerated` for false: filters that read it are evaluated one by one.
@@ -82,8 +82,9 @@ fn passing_listeners<'p>(
 /// then their subscription is not read.
 fn passes_conditions(listener: &Listener, context: &EventContext<'_>) -> bool {
     let subscription = &listener.subscription;
-    let is_own =
-        |subscriber: Subscriber<'_>| subscriber.is_self_generated(context.heading, context.decoder);
+    let is_own = |subscriber: Subscriber<'_>| {
+        subscriber.is_self_generated(context.routing_key, context.decoder)
+    };
     let unmet = listener.conditions.unmet(|| subscription.subscriber(), is_own);
     if unmet.is_some() {
         subscription.stats.ignored.fetch_add(1, Relaxed);
@@ -117,7 +118,7 @@ fn evaluate(
         let Some(program) = listener.program() else { continue };
         let subscription = &listener.subscription;
         let subscriber = subscription.subscriber();
-        let is_own = || subscriber.is_self_generated(context.heading, context.decoder);
+        let is_own = || subscriber.is_self_generated(context.routing_key, context.decoder);
         // A filter that reads `selfGenerated` shares its group only with listeners of its own
         // installation, for which the flag is the same; other filters do not depend on it.
         let (program, verdict) = verdict.get_or_insert_with(|| {
@@ -167,14 +168,14 @@ impl Matches {
 
     /// Removes and returns the matches, in no particular order, and counts them in the statistics
     /// of their subscriptions. Arguments must be those the event was matched with.
-    pub fn take_matches(&mut self, heading: Heading<'_>, decoder: &Decoder) -> Vec<Match> {
+    pub fn take_matches(&mut self, routing_key: RoutingKey<'_>, decoder: &Decoder) -> Vec<Match> {
         let now_ms = clock::now_ms();
         let mut deliveries = Vec::with_capacity(self.len());
         deliveries.extend(self.matched_subscriptions().map(|subscription| {
             subscription.stats.count_match(now_ms);
             Match {
                 subscription: Arc::clone(subscription),
-                self_generated: subscription.subscriber().is_self_generated(heading, decoder),
+                self_generated: subscription.subscriber().is_self_generated(routing_key, decoder),
                 filter_error: None,
             }
         }));

@@ -42,7 +42,7 @@ use self::subexpression::SharedSubexpression;
 use super::conditions::Conditions;
 use super::{EventSubscription, Subscription};
 use crate::event::Decoder;
-use crate::event::pick::{Picked, Selection};
+use crate::event::projection::{Projection, ProjectionBuffer};
 
 /// Position of a listener in its segment. A group of listeners with an equal filter, which is
 /// decided once for all of them, is identified by the position of its first listener.
@@ -91,7 +91,7 @@ pub(super) struct Segment {
     rows: Box<[Test]>,
     tables: TestTables,
     /// Shared with other segments whose projection is equal or little larger.
-    selection: Arc<Selection>,
+    projection: Arc<Projection>,
     paths: Box<[(CompiledPath, Range<u32>)]>,
     /// Sorted by path.
     columns: Box<[Column]>,
@@ -131,7 +131,7 @@ struct Bound {
 /// Working memory of one lookup, reused from event to event.
 #[derive(Debug, Default)]
 pub(super) struct LookupScratch {
-    picked: Picked,
+    projected: ProjectionBuffer,
     values: EventValues,
     /// Listeners without conditions whose filter holds, each once.
     pub(super) matched_listeners: Vec<ListenerId>,
@@ -158,16 +158,16 @@ impl Segment {
     /// is used if there is one; otherwise `shared` is used if it fits.
     pub(super) fn build(
         listeners: Vec<Listener>,
-        first: Option<&Arc<Selection>>,
-        shared: Option<&Arc<Selection>>,
+        first: Option<&Arc<Projection>>,
+        shared: Option<&Arc<Projection>>,
         steps_max: u32,
     ) -> Self {
         builder::build(listeners, first, shared, steps_max)
     }
 
     /// The values that it reads of an event.
-    pub(super) fn selection(&self) -> &Arc<Selection> {
-        &self.selection
+    pub(super) fn projection(&self) -> &Arc<Projection> {
+        &self.projection
     }
 
     /// Decides all filters for an event: fills `scratch` with the filters that hold and those that
@@ -182,12 +182,12 @@ impl Segment {
         scratch: &mut LookupScratch,
     ) {
         scratch.clear();
-        if !previous.is_some_and(|previous| Arc::ptr_eq(&previous.selection, &self.selection)) {
-            decoder.pick(&self.selection, &mut scratch.picked);
+        if !previous.is_some_and(|previous| Arc::ptr_eq(&previous.projection, &self.projection)) {
+            decoder.project(&self.projection, &mut scratch.projected);
         }
-        let picks = decoder.picks(&self.selection, &scratch.picked);
+        let projected = decoder.projected(&self.projection, &scratch.projected);
         for (path, columns) in &self.paths {
-            let value = path.resolve(picks);
+            let value = path.resolve(projected);
             for column in part(&self.columns, columns) {
                 column.read(value, &self.column_tables, &mut scratch.values);
             }
@@ -333,7 +333,7 @@ impl Segment {
             + size_of_val(&*self.rows)
             + self.tables.heap_bytes()
             // Its share of the projection.
-            + self.selection.heap_bytes() / Arc::strong_count(&self.selection)
+            + self.projection.heap_bytes() / Arc::strong_count(&self.projection)
             + size_of_val(&*self.paths)
             + size_of_val(&*self.columns)
             + self.column_tables.heap_bytes()

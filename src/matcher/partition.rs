@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::Subscription;
 use super::index::{Listener, Segment};
-use crate::event::pick::Selection;
+use crate::event::projection::Projection;
 
 /// Up to this many listeners always form one segment: building it takes less than a millisecond,
 /// and a lookup in one segment is faster than in two. Tests use a smaller limit to get several
@@ -45,8 +45,8 @@ impl Partition {
     }
 
     /// The projection of its segments, if there are any.
-    pub(super) fn selection(&self) -> Option<&Arc<Selection>> {
-        self.segments.first().map(|segment| segment.index.selection())
+    pub(super) fn projection(&self) -> Option<&Arc<Projection>> {
+        self.segments.first().map(|segment| segment.index.projection())
     }
 
     /// Removes and adds listeners. `removed` must be live. `shared` is the projection that other
@@ -55,7 +55,7 @@ impl Partition {
         &mut self,
         removed: &[Arc<Subscription>],
         added: Vec<Listener>,
-        shared: Option<&Arc<Selection>>,
+        shared: Option<&Arc<Projection>>,
         steps_max: u32,
     ) {
         for subscription in removed {
@@ -69,7 +69,7 @@ impl Partition {
         listeners.extend(added);
         drop(merged);
         if !listeners.is_empty() {
-            let index = Segment::build(listeners, self.selection(), shared, steps_max);
+            let index = Segment::build(listeners, self.projection(), shared, steps_max);
             let index = Arc::new(index);
             self.segments.push(SegmentWithDeletes { index, deleted: Tombstones::default() });
         }

@@ -10,18 +10,18 @@ use std::sync::{Arc, Weak};
 use foldhash::fast::RandomState;
 
 use crate::domain::EventType;
-use crate::event::pick::Selection;
+use crate::event::projection::Projection;
 
 /// A projection with more fields is not shared: one unusual site must not slow down all others.
-const PLACES_MAX: usize = 64;
+const FIELDS_MAX: usize = 64;
 
 /// The widest projection of each event type, as long as an index uses it.
 #[derive(Debug, Default)]
-pub(super) struct ProjectionCache(HashMap<EventType, Weak<Selection>, RandomState>);
+pub(super) struct ProjectionCache(HashMap<EventType, Weak<Projection>, RandomState>);
 
 impl ProjectionCache {
     /// Returns the projection to share.
-    pub(super) fn get(&self, event_type: &EventType) -> Option<Arc<Selection>> {
+    pub(super) fn get(&self, event_type: &EventType) -> Option<Arc<Projection>> {
         self.0.get(event_type)?.upgrade()
     }
 
@@ -33,13 +33,13 @@ impl ProjectionCache {
         }
     }
 
-    /// Shares `selection` from now on if it has more fields than the one shared so far.
-    pub(super) fn offer(&mut self, event_type: &EventType, selection: &Arc<Selection>) {
+    /// Shares `projection` from now on if it has more fields than the one shared so far.
+    pub(super) fn offer(&mut self, event_type: &EventType, projection: &Arc<Projection>) {
         let shared = self.get(event_type);
-        let is_wider = shared.is_none_or(|shared| selection.places() > shared.places());
-        if is_wider && selection.places() <= PLACES_MAX {
-            self.0.retain(|_, selection| selection.strong_count() > 0);
-            self.0.insert(event_type.clone(), Arc::downgrade(selection));
+        let is_wider = shared.is_none_or(|shared| projection.field_count() > shared.field_count());
+        if is_wider && projection.field_count() <= FIELDS_MAX {
+            self.0.retain(|_, projection| projection.strong_count() > 0);
+            self.0.insert(event_type.clone(), Arc::downgrade(projection));
         }
     }
 }
@@ -47,12 +47,12 @@ impl ProjectionCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::pick::{Place, SelectionBuilder};
+    use crate::event::projection::{FieldId, ProjectionBuilder};
 
-    fn asking(names: usize) -> Arc<Selection> {
-        let mut builder = SelectionBuilder::default();
+    fn asking(names: usize) -> Arc<Projection> {
+        let mut builder = ProjectionBuilder::default();
         for at in 0..names {
-            builder.member(Place::ROOT, &at.to_string());
+            builder.member(FieldId::ROOT, &at.to_string());
         }
         builder.finish()
     }
@@ -62,9 +62,9 @@ mod tests {
         let (one, other) = (EventType::from("avi:jira:a"), EventType::from("avi:jira:b"));
         let mut projections = ProjectionCache::default();
         assert!(projections.get(&one).is_none());
-        let (narrow, wide, odd) = (asking(2), asking(5), asking(PLACES_MAX));
-        for selection in [&narrow, &wide, &narrow, &odd] {
-            projections.offer(&one, selection);
+        let (narrow, wide, odd) = (asking(2), asking(5), asking(FIELDS_MAX));
+        for projection in [&narrow, &wide, &narrow, &odd] {
+            projections.offer(&one, projection);
         }
         assert!(projections.get(&one).is_some_and(|shared| Arc::ptr_eq(&shared, &wide)));
         assert!(projections.get(&other).is_none());

@@ -14,7 +14,7 @@ use super::partition::Partition;
 use super::projection_cache::ProjectionCache;
 use super::{Matches, Scratch, Subscription, evaluate};
 use crate::domain::{CloudId, EventType, InstallationId, SubscriptionId};
-use crate::event::{Decoder, Heading};
+use crate::event::{Decoder, RoutingKey};
 
 /// Number of pointers that sites are spread over, so that a change copies only a small table.
 const SHARDS: usize = 256;
@@ -168,8 +168,8 @@ impl Matcher {
                 known.map_or_else(Partition::new, |(_, partition)| (**partition).clone());
             let shared = projections.get(&event_type);
             partition.change(&change.removed, change.added, shared.as_ref(), self.steps_max);
-            if let Some(selection) = partition.selection() {
-                projections.offer(&event_type, selection);
+            if let Some(projection) = partition.projection() {
+                projections.offer(&event_type, projection);
             }
             let entry = (!partition.is_empty())
                 .then(|| (projections.intern(&event_type), Arc::new(partition)));
@@ -196,14 +196,14 @@ impl Matcher {
     /// scratch, so that its memory is reused, and keeps its snapshot alive.
     pub fn matches<'s>(
         &self,
-        heading: Heading<'_>,
+        routing_key: RoutingKey<'_>,
         decoder: &Decoder,
         scratch: &'s mut Scratch,
     ) -> &'s mut Matches {
         scratch.outcome.clear();
-        self.with_partition(heading.cloud_id, heading.event_type, |partition| {
+        self.with_partition(routing_key.cloud_id, routing_key.event_type, |partition| {
             partition.seen.fetch_add(1, Relaxed);
-            evaluate::match_partition(partition, heading, decoder, self.steps_max, scratch);
+            evaluate::match_partition(partition, routing_key, decoder, self.steps_max, scratch);
         });
         &mut scratch.outcome
     }
@@ -211,9 +211,11 @@ impl Matcher {
     /// Whether the site has any subscription to the event type. Called before an event is decoded;
     /// it prefetches the index, which loads while the event is decoded.
     #[must_use]
-    pub fn has_subscriptions(&self, heading: Heading<'_>) -> bool {
-        self.with_partition(heading.cloud_id, heading.event_type, |partition| partition.prefetch())
-            .is_some()
+    pub fn has_subscriptions(&self, routing_key: RoutingKey<'_>) -> bool {
+        self.with_partition(routing_key.cloud_id, routing_key.event_type, |partition| {
+            partition.prefetch()
+        })
+        .is_some()
     }
 
     fn with_partition<T>(

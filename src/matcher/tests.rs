@@ -168,7 +168,8 @@ fn readers_see_a_registration_whole_or_not_at_all() {
         });
         let mut scratch = Scratch::default();
         while !done.load(Relaxed) {
-            let found = matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch);
+            let found =
+                matcher.matches(event.envelope.routing_key(), world.decoder(), &mut scratch);
             assert_eq!(found.len(), 20);
             let of = |set: &[Arc<super::Subscription>]| {
                 found.matched_subscriptions().all(|found| set.iter().any(|s| Arc::ptr_eq(s, found)))
@@ -190,11 +191,16 @@ fn removed_subscriptions_are_freed() {
     matcher.replace_installation(&installation, subscriptions);
     let event = world.decode(r#"{"a":"x7"}"#).unwrap();
     let mut scratch = Scratch::default();
-    assert_eq!(matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch).len(), 1);
-    assert!(matcher.has_subscriptions(event.envelope.heading()));
+    assert_eq!(
+        matcher.matches(event.envelope.routing_key(), world.decoder(), &mut scratch).len(),
+        1
+    );
+    assert!(matcher.has_subscriptions(event.envelope.routing_key()));
     matcher.replace_installation(&installation, Vec::new());
-    assert!(!matcher.has_subscriptions(event.envelope.heading()));
-    assert!(matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch).is_empty());
+    assert!(!matcher.has_subscriptions(event.envelope.routing_key()));
+    assert!(
+        matcher.matches(event.envelope.routing_key(), world.decoder(), &mut scratch).is_empty()
+    );
     assert!(held.iter().all(|subscription| subscription.upgrade().is_none()));
 }
 

@@ -13,7 +13,7 @@ use super::compile::Programs;
 use super::language;
 use super::problem::{Problem, code, summary};
 use crate::domain::{EventType, Product};
-use crate::event::webhook::reverse::heard;
+use crate::event::webhook::reverse::events_of_webhook;
 use crate::matcher::{EventConditions, EventSubscription, EventSubscriptions};
 
 /// The module type of Connect webhooks, static or dynamic.
@@ -132,7 +132,7 @@ impl Webhook {
     /// Each event type once, with the conditions of which one must hold; none = no condition.
     fn heard(&self, product: Product) -> Vec<(EventType, Vec<String>)> {
         let mut found: Vec<(EventType, Vec<String>)> = Vec::new();
-        for heard in self.events.iter().flat_map(|name| heard(name, product)) {
+        for heard in self.events.iter().flat_map(|name| events_of_webhook(name, product)) {
             let known = found.iter_mut().find(|(event_type, _)| *event_type == heard.event_type);
             match (known, heard.condition) {
                 (None, condition) => {

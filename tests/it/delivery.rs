@@ -10,8 +10,8 @@ use async_nats::jetstream::{self, consumer::PullConsumer};
 use jiff::Timestamp;
 use serde_json::json;
 use switchyard::bus::{
-    Connections, DeadStream, EventPublisher, Functions, Gate, ParkedStream, Pull, Room, Subjects,
-    Watch, streams,
+    BackpressureGate, Connections, DeadLetterStream, EventPublisher, FunctionClient,
+    ParkingCapacity, ParkingStream, PullSubscription, StreamMonitor, Subjects, streams,
 };
 use switchyard::clock;
 use switchyard::config::Config;
@@ -53,8 +53,8 @@ struct Rig {
     roll: Arc<Roll>,
     broker: async_nats::Client,
     publisher: EventPublisher,
-    watch: Watch,
-    gate: Arc<Gate>,
+    watch: StreamMonitor,
+    gate: Arc<BackpressureGate>,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -81,14 +81,16 @@ impl Rig {
         streams::ensure(&connections.control, &subjects, &config.nats, &config.events)
             .await
             .unwrap();
-        let (gate, room) =
-            (Arc::<Gate>::default(), Arc::new(Room::new(config.delivery.parked_max)));
+        let (gate, room) = (
+            Arc::<BackpressureGate>::default(),
+            Arc::new(ParkingCapacity::new(config.delivery.parked_max)),
+        );
         let outbound = connections.outbound.clone();
         let guard = Arc::new(Guard::new(&config.delivery).unwrap());
         let edges = Edges {
-            functions: Arc::new(Functions::new(outbound.client.clone())),
-            parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room.clone())),
-            dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
+            functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+            parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room.clone())),
+            dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
             keys: Arc::default(),
             presence: tokio::sync::mpsc::channel(1).0,
         };
@@ -111,14 +113,20 @@ impl Rig {
             live,
             stop.clone(),
         ));
-        let events: Vec<Pull> =
-            (0..2).map(|_| Pull::events(&connections, &subjects, &config.events, 2)).collect();
-        let due = Pull::due(&connections, &subjects, &config.events);
+        let events: Vec<PullSubscription> = (0..2)
+            .map(|_| PullSubscription::events(&connections, &subjects, &config.events, 2))
+            .collect();
+        let due = PullSubscription::due(&connections, &subjects, &config.events);
         events[0].ensure().await.unwrap();
         due.ensure().await.unwrap();
         let control = connections.control.clone();
-        let watch =
-            Watch::new(control, subjects.clone(), &config.events, gate.clone(), room.clone());
+        let watch = StreamMonitor::new(
+            control,
+            subjects.clone(),
+            &config.events,
+            gate.clone(),
+            room.clone(),
+        );
         Self {
             matcher,
             roll,
@@ -534,14 +542,14 @@ async fn doors_refuse_events_while_the_backlog_fills_the_stream() {
     config.delivery.timeout_ms = 60_000;
     config.delivery.park_after_ms = 60_000;
     let rig = Rig::start(&nats, &config).await;
-    rig.watch.look().await.unwrap();
+    rig.watch.check_once().await.unwrap();
     assert_eq!(rig.gate.refuse_for_s(), None);
     sink.answer("/hook", NEVER, None);
     rig.subscribe("inst-1", http(&sink.url("/hook")));
     for number in 1..=150 {
         rig.publish(number).await;
     }
-    rig.watch.look().await.unwrap();
+    rig.watch.check_once().await.unwrap();
     assert!(rig.publisher.refuse_for_s().is_some());
     rig.stop.cancel();
     rig.running.abort();

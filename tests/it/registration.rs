@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use switchyard::api::{ApiState, router};
-use switchyard::bus::{Connections, FailedStream, Subjects, streams};
+use switchyard::bus::{Connections, FailedWebhookStream, Subjects, streams};
 use switchyard::config::Config;
 use switchyard::domain::{ModuleKey, Secret};
 use switchyard::matcher::Matcher;
@@ -60,13 +60,13 @@ impl Replica {
     }
 }
 
-async fn failed_webhooks(broker: &NatsServer) -> Arc<FailedStream> {
+async fn failed_webhooks(broker: &NatsServer) -> Arc<FailedWebhookStream> {
     let config = Config::defaults().expect("the defaults");
     let opened = Connections::open(&config.nats, &[broker.url()]).await;
     let jet = opened.expect("connections").control;
     let subjects = Subjects::new(&config.nats.prefix);
     streams::ensure(&jet, &subjects, &config.nats, &config.events).await.expect("streams");
-    Arc::new(FailedStream::new(jet, subjects))
+    Arc::new(FailedWebhookStream::new(jet, subjects))
 }
 
 fn settings() -> Settings {

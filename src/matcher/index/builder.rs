@@ -7,7 +7,7 @@ use super::dictionary::ConstantId;
 use super::planner::{AccessPredicate, ColumnId, MAY_ERROR, Planner, Selectivity};
 use super::*;
 use crate::domain::InstallationId;
-use crate::event::pick::SelectionBuilder;
+use crate::event::projection::ProjectionBuilder;
 
 /// The listeners of one filter, with its tests.
 #[derive(Debug)]
@@ -43,8 +43,8 @@ impl FilterGroup {
 
 pub(super) fn build(
     mut listeners: Vec<Listener>,
-    first: Option<&Arc<Selection>>,
-    shared: Option<&Arc<Selection>>,
+    first: Option<&Arc<Projection>>,
+    shared: Option<&Arc<Projection>>,
     steps_max: u32,
 ) -> Segment {
     let mut planner = Planner::default();
@@ -75,19 +75,19 @@ pub(super) fn build(
         (first.is_none(), first)
     });
     let base = first.or_else(|| shared.filter(|shared| is_near(shared, &planner)));
-    let selection = base.map_or_else(SelectionBuilder::default, SelectionBuilder::on);
-    build_segment(&listeners, &tests, &groups, planner, selection)
+    let projection = base.map_or_else(ProjectionBuilder::default, ProjectionBuilder::on);
+    build_segment(&listeners, &tests, &groups, planner, projection)
 }
 
 /// Whether to use `shared`: a projection that is in the cache from the events of other sites costs
 /// less even if it reads more values.
-fn is_near(shared: &Selection, planner: &Planner) -> bool {
+fn is_near(shared: &Projection, planner: &Planner) -> bool {
     const MORE_MAX: usize = 16;
-    let mut own = SelectionBuilder::default();
+    let mut own = ProjectionBuilder::default();
     for (path, _) in &planner.columns {
         CompiledPath::new(path, &mut own);
     }
-    shared.places() <= own.places() * 2 + MORE_MAX
+    shared.field_count() <= own.field_count() * 2 + MORE_MAX
 }
 
 /// Sorts listeners by filter and returns the range of each group. Equal filters are one program;
@@ -122,7 +122,7 @@ fn build_segment(
     tests: &[Test],
     groups: &[FilterGroup],
     planner: Planner,
-    mut selection: SelectionBuilder,
+    mut projection: ProjectionBuilder,
 ) -> Segment {
     let mut ordered = Vec::with_capacity(listeners.len());
     let mut rows = RowsBuilder::new(tests, groups, &planner);
@@ -139,13 +139,13 @@ fn build_segment(
     for ((id, (path, builder)), postings) in (0..).zip(planner.columns).zip(&postings) {
         let at = index(columns.len());
         if last.as_ref() != Some(&path) {
-            paths.push((CompiledPath::new(&path, &mut selection), at..at));
+            paths.push((CompiledPath::new(&path, &mut projection), at..at));
             last = Some(path);
         }
         let Some((path, of_path)) = paths.last_mut() else { continue };
         of_path.end = at + 1;
         let lists = &postings.lists;
-        columns.push(column_tables.column(id, builder, path.end(), lists, &mut selection));
+        columns.push(column_tables.column(id, builder, path.end(), lists, &mut projection));
     }
     let of_subexpressions = postings.iter().skip(columns.len());
     let subexpressions =
@@ -168,7 +168,7 @@ fn build_segment(
         listeners: ordered.into(),
         rows: rows.into(),
         tables,
-        selection: selection.finish(),
+        projection: projection.finish(),
         paths: paths.into(),
         columns: columns.into(),
         column_tables: column_tables.finish(),

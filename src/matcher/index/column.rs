@@ -14,7 +14,9 @@ use super::dictionary::{
 };
 use super::path::Resolved;
 use super::planner::ColumnId;
-use crate::event::pick::{ITEMS_MAX as PICKED_MAX, Items, Pick, Place, SelectionBuilder};
+use crate::event::projection::{
+    FieldId, ITEMS_MAX as PROJECTED_MAX, JsonValue, ListItems, ProjectionBuilder,
+};
 
 /// Longest list whose items are tested here; with a longer one, an evaluation could exceed its
 /// budget.
@@ -26,7 +28,7 @@ pub(super) const READ_STEPS_MAX: usize = 512;
 const MEMBERS_MAX: usize = READ_STEPS_MAX / limits::STEPS_PER_ELEMENT as usize;
 /// Longest text that is searched here, in bytes.
 const TEXT_BYTES_MAX: usize = READ_STEPS_MAX * limits::SEARCH_BYTES_PER_STEP;
-const _: () = assert!(MEMBERS_MAX <= PICKED_MAX as usize);
+const _: () = assert!(MEMBERS_MAX <= PROJECTED_MAX as usize);
 
 /// The kind of a test.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -196,23 +198,23 @@ impl Column {
                 self.look_up(value, tables, values);
                 values.push_entries_from(start);
             }
-            (LookupKind::Ordered { .. }, Pick::Number(number)) => values.push_number(number),
+            (LookupKind::Ordered { .. }, JsonValue::Number(number)) => values.push_number(number),
             (
                 LookupKind::Ordered { null_is_false: true }
                 | LookupKind::Includes { null_is_false: true, .. },
-                Pick::Missing | Pick::Null,
+                JsonValue::Missing | JsonValue::Null,
             ) => values.push_entries_from(start),
-            (LookupKind::Includes { .. }, Pick::List(items)) if items.len() <= MEMBERS_MAX => {
+            (LookupKind::Includes { .. }, JsonValue::List(items)) if items.len() <= MEMBERS_MAX => {
                 (0..items.len()).for_each(|at| self.look_up(items.get(at, 0), tables, values));
                 values.push_entries_from(start);
             }
-            (LookupKind::Includes { text: true, .. }, Pick::Text(text))
+            (LookupKind::Includes { text: true, .. }, JsonValue::Text(text))
                 if text.len() <= TEXT_BYTES_MAX =>
             {
                 self.search(text, tables, values);
                 values.push_entries_from(start);
             }
-            (LookupKind::Some, Pick::List(items)) if items.len() <= ITEMS_MAX => {
+            (LookupKind::Some, JsonValue::List(items)) if items.len() <= ITEMS_MAX => {
                 match self.look_up_items(items, tables, values) {
                     Some(()) => values.push_entries_from(start),
                     None => values.push_undetermined(),
@@ -222,7 +224,7 @@ impl Column {
         }
     }
 
-    fn look_up(self, value: Pick<'_>, tables: &ColumnTables, values: &mut EventValues) {
+    fn look_up(self, value: JsonValue<'_>, tables: &ColumnTables, values: &mut EventValues) {
         begin_key(&mut values.key, self.id);
         if push_value(&mut values.key, value)
             && let Some(entry) = tables.dictionary.get(&values.key)
@@ -241,7 +243,7 @@ impl Column {
     /// Returns none if an item has no members.
     fn look_up_items(
         self,
-        items: Items<'_>,
+        items: ListItems<'_>,
         tables: &ColumnTables,
         values: &mut EventValues,
     ) -> Option<()> {
@@ -251,7 +253,7 @@ impl Column {
             begin_key(&mut values.key, self.id);
             let mut comparable = true;
             for position in positions {
-                if *position > 0 && !matches!(items.get(at, 0), Pick::Map) {
+                if *position > 0 && !matches!(items.get(at, 0), JsonValue::Map) {
                     return None;
                 }
                 comparable &= push_value(&mut values.key, items.get(at, *position as usize));
@@ -317,9 +319,9 @@ impl ColumnsBuilder {
         &mut self,
         id: ColumnId,
         column: ColumnBuilder,
-        place: Place,
+        place: FieldId,
         postings: &[u32],
-        selection: &mut SelectionBuilder,
+        projection: &mut ProjectionBuilder,
     ) -> Column {
         let ColumnBuilder { kind, ids, texts, .. } = column;
         let mut first = index(self.positions.len());
@@ -327,7 +329,7 @@ impl ColumnsBuilder {
             TestKind::Equal => LookupKind::Equal,
             TestKind::Ordered { null_is_false } => LookupKind::Ordered { null_is_false },
             TestKind::Includes { null_is_false, .. } => {
-                selection.items(place);
+                projection.items(place);
                 first = index(self.searches.len());
                 let search = search(&texts, postings);
                 let text = search.is_some();
@@ -335,9 +337,9 @@ impl ColumnsBuilder {
                 LookupKind::Includes { text, null_is_false }
             }
             TestKind::Some(names) => {
-                selection.items(place);
+                projection.items(place);
                 self.positions.extend(names.iter().map(|name| {
-                    name.as_ref().map_or(0, |name| index(selection.item_member(place, name)))
+                    name.as_ref().map_or(0, |name| index(projection.item_member(place, name)))
                 }));
                 LookupKind::Some
             }

@@ -8,7 +8,7 @@ use foldhash::fast::{FixedState, RandomState};
 use switchyard_expr::predicate::Constant;
 
 use super::planner::ColumnId;
-use crate::event::pick::Pick;
+use crate::event::projection::JsonValue;
 
 /// The id of a constant in its column.
 pub(super) type ConstantId = u32;
@@ -170,13 +170,13 @@ pub(super) fn push_constant(key: &mut Vec<u8>, constant: &Constant) {
 }
 
 /// Appends a value of an event; returns false for a list or map, which equals no constant.
-pub(super) fn push_value(key: &mut Vec<u8>, value: Pick<'_>) -> bool {
+pub(super) fn push_value(key: &mut Vec<u8>, value: JsonValue<'_>) -> bool {
     match value {
-        Pick::Missing | Pick::Null => key.push(b'0'),
-        Pick::Bool(truth) => push_bool(key, truth),
-        Pick::Number(number) => push_number(key, number),
-        Pick::Text(text) => push_text(key, text),
-        Pick::List(_) | Pick::LongList | Pick::Map => return false,
+        JsonValue::Missing | JsonValue::Null => key.push(b'0'),
+        JsonValue::Bool(truth) => push_bool(key, truth),
+        JsonValue::Number(number) => push_number(key, number),
+        JsonValue::Text(text) => push_text(key, text),
+        JsonValue::List(_) | JsonValue::LongList | JsonValue::Map => return false,
     }
     true
 }

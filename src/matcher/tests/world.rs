@@ -11,7 +11,7 @@ use switchyard_expr::{Env, Profile, Program, Value, compile};
 
 use super::generate::Act;
 use crate::domain::{Handler, OnError, SubscriptionId};
-use crate::event::{DecodeError, Decoder, Event, Headers};
+use crate::event::{DecodeError, Decoder, Event, HeaderLookup};
 use crate::matcher::{
     DeliverySettings, EventConditions, EventSubscription, Match, Matcher, Matches, Owner, Scratch,
     Subscription,
@@ -50,7 +50,7 @@ impl Registered {
 
 struct NoHeaders;
 
-impl Headers for NoHeaders {
+impl HeaderLookup for NoHeaders {
     fn get(&self, name: &str) -> Option<&str> {
         match name {
             "ce-cloudid" => Some(SITE),
@@ -107,9 +107,9 @@ impl World {
 
     /// Returns the matches and the rest of the outcome.
     pub(super) fn matches(&mut self, event: &Event) -> (Vec<Match>, Matches) {
-        let heading = event.envelope.heading();
-        let outcome = self.matcher.matches(heading, &self.decoder, &mut self.scratch);
-        (outcome.take_matches(heading, &self.decoder), outcome.clone())
+        let routing_key = event.envelope.routing_key();
+        let outcome = self.matcher.matches(routing_key, &self.decoder, &mut self.scratch);
+        (outcome.take_matches(routing_key, &self.decoder), outcome.clone())
     }
 
     pub(super) fn perform(&mut self, act: &Act) -> Result<(), TestCaseError> {
@@ -225,7 +225,7 @@ impl World {
         for m in &matches {
             let subscription = &m.subscription;
             let own = self.decoder.is_self_generated(
-                event.envelope.heading(),
+                event.envelope.routing_key(),
                 &subscription.owner.app,
                 subscription.owner.app_account_id.as_deref(),
             );
@@ -258,7 +258,7 @@ impl World {
             {
                 let conditions = &event_subscription.conditions;
                 let own = self.decoder.is_self_generated(
-                    event.envelope.heading(),
+                    event.envelope.routing_key(),
                     &subscription.owner.app,
                     subscription.owner.app_account_id.as_deref(),
                 );

@@ -1,27 +1,27 @@
-//! Names of members, told apart in a few instructions: most members of an event are asked for by
-//! nobody, so that what counts is how fast a name is found to be none of those.
+//! Hash tables of member names, optimized for misses: most members of an event are in no
+//! projection.
 
 use crate::event::scan::offset;
 
-/// The names asked of one map.
+/// Id of the name table of one map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct RowId(u32);
+pub(super) struct TableId(u32);
 
-/// Rows of names, each name with a number it leads to. Immutable.
+/// The name tables of a projection; each name has a target number. Immutable.
 #[derive(Debug, Default)]
-pub(super) struct Names {
-    rows: Box<[Row]>,
-    /// A table by hash for each row, at most a quarter full: positions in `entries`, or [`NONE`].
+pub(super) struct NameTables {
+    rows: Box<[Table]>,
+    /// Open-addressing hash tables, at most a quarter full: positions in `entries`, or [`NONE`].
     slots: Box<[u32]>,
     entries: Box<[Entry]>,
     bytes: Box<[u8]>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Row {
-    sieve: Sieve,
+struct Table {
+    filter: NameFilter,
     first_slot: u32,
-    /// How far to shift a hash for a place in the table.
+    /// Right shift that reduces a hash to a slot of the table.
     shift: u32,
     first: u32,
     len: u32,
@@ -37,16 +37,16 @@ struct Entry {
 
 const NONE: u32 = u32::MAX;
 
-impl Names {
-    /// The names of one map, to look for.
+impl NameTables {
+    /// Returns the name table of one map.
     #[inline]
-    pub(super) fn of(&self, row: RowId) -> Lookup<'_> {
+    pub(super) fn of(&self, row: TableId) -> NameTable<'_> {
         let row = self.rows.get(row.0 as usize);
-        let Some(Row { first_slot, shift, sieve, .. }) = row else { return Lookup::NONE };
+        let Some(Table { first_slot, shift, filter, .. }) = row else { return NameTable::NONE };
         let (first_slot, shift) = (*first_slot, *shift);
         let slots = first_slot as usize..first_slot as usize + (1 << (64 - shift));
-        Lookup {
-            sieve,
+        NameTable {
+            filter,
             slots: self.slots.get(slots).unwrap_or_default(),
             shift,
             entries: &self.entries,
@@ -54,12 +54,12 @@ impl Names {
         }
     }
 
-    pub(super) fn is_empty(&self, row: RowId) -> bool {
+    pub(super) fn is_empty(&self, row: TableId) -> bool {
         self.rows.get(row.0 as usize).is_none_or(|row| row.len == 0)
     }
 
-    /// The names of a row and where they lead to, in the order they were added.
-    pub(super) fn entries(&self, row: RowId) -> impl Iterator<Item = (Box<str>, u32)> {
+    /// Iterates over the names of a table with their targets, in insertion order.
+    pub(super) fn entries(&self, row: TableId) -> impl Iterator<Item = (Box<str>, u32)> {
         self.of_row(row).iter().map(|entry| {
             let start = entry.start as usize;
             let name = self.bytes.get(start..start + entry.len as usize).unwrap_or_default();
@@ -67,12 +67,12 @@ impl Names {
         })
     }
 
-    /// Where the names of a row lead to.
-    pub(super) fn targets(&self, row: RowId) -> impl Iterator<Item = u32> {
+    /// Iterates over the targets of a table.
+    pub(super) fn targets(&self, row: TableId) -> impl Iterator<Item = u32> {
         self.of_row(row).iter().map(|entry| entry.target)
     }
 
-    fn of_row(&self, row: RowId) -> &[Entry] {
+    fn of_row(&self, row: TableId) -> &[Entry] {
         let row = self.rows.get(row.0 as usize);
         let range = row.map_or(0..0, |row| row.first as usize..(row.first + row.len) as usize);
         self.entries.get(range).unwrap_or_default()
@@ -86,27 +86,28 @@ impl Names {
     }
 }
 
-/// The names of one map.
+/// The name table of one map, for lookups.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lookup<'n> {
-    pub(super) sieve: &'n Sieve,
+pub(super) struct NameTable<'n> {
+    pub(super) filter: &'n NameFilter,
     slots: &'n [u32],
     shift: u32,
     entries: &'n [Entry],
     bytes: &'n [u8],
 }
 
-impl Lookup<'_> {
-    const NONE: Self = Self { sieve: Sieve::ALL, slots: &[], shift: 0, entries: &[], bytes: &[] };
+impl NameTable<'_> {
+    const NONE: Self =
+        Self { filter: NameFilter::ALL, slots: &[], shift: 0, entries: &[], bytes: &[] };
 
-    /// Where the name that stands at `start` to `end` of `text` leads to.
+    /// Returns the target of the name at `start..end` of `text`.
     #[inline(always)]
     pub(super) fn get(self, text: &[u8], start: usize, end: usize) -> Option<u32> {
         let tail = tail(text, start, end);
-        let mut at = place(tail, end - start, self.shift);
+        let mut at = field(tail, end - start, self.shift);
         loop {
             let slot = *self.slots.get(at)?;
-            // None if the slot is empty.
+            // Ends the search at an empty slot.
             let entry = self.entries.get(slot as usize)?;
             if entry.tail == tail && self.is(entry, text, start, end) {
                 return Some(entry.target);
@@ -118,31 +119,32 @@ impl Lookup<'_> {
     #[inline(always)]
     fn is(self, entry: &Entry, text: &[u8], start: usize, end: usize) -> bool {
         let (first, len) = (entry.start as usize, entry.len as usize);
-        // Of a short name the tail is all.
+        // Names of up to 8 bytes are equal if their tails are.
         len == end - start
             && (len <= 8 || self.bytes.get(first..first + len) == text.get(start..end))
     }
 }
 
-/// Tells of most names in a few instructions that they are not among those of a row.
+/// A Bloom filter over the last bytes of the names of one table: rejects most other names in a few
+/// instructions.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sieve([u64; 4]);
+pub(super) struct NameFilter([u64; 4]);
 
-impl Sieve {
+impl NameFilter {
     pub(super) const ALL: &Self = &Self([u64::MAX; 4]);
 
-    /// Whether the name before the colon at `colon` may be one of those added.
+    /// Whether the name before the colon at `colon` may be in the table.
     #[inline(always)]
-    pub(super) fn may_have(&self, text: &[u8], colon: usize) -> bool {
+    pub(super) fn may_contain(&self, text: &[u8], colon: usize) -> bool {
         let before = text.get(..colon).unwrap_or_default();
         let Some(last @ [_, _, _, quote]) = before.last_chunk() else { return true };
-        let (word, bit) = Self::place(*last);
+        let (word, bit) = Self::field(*last);
         *quote != b'"' || self.0.get(word).is_none_or(|word| word >> bit & 1 != 0)
     }
 
     fn add(&mut self, name: &[u8]) {
         match name {
-            // Anything may stand before the quotes.
+            // Any byte can precede the quotes of an empty name.
             [] => *self = *Self::ALL,
             [byte] => {
                 for before in *b"{, \n\t\r" {
@@ -155,35 +157,35 @@ impl Sieve {
     }
 
     fn add_last(&mut self, last: [u8; 4]) {
-        let (word, bit) = Self::place(last);
+        let (word, bit) = Self::field(last);
         if let Some(word) = self.0.get_mut(word) {
             *word |= 1 << bit;
         }
     }
 
-    /// Where the last bytes of a name, its quote included, stand.
+    /// Returns word and bit for the last bytes of a name, including its quote.
     #[inline(always)]
-    fn place(last: [u8; 4]) -> (usize, u32) {
+    fn field(last: [u8; 4]) -> (usize, u32) {
         let hash = u32::from_le_bytes(last).wrapping_mul(0x9e37_79b1) >> 24;
         ((hash >> 6) as usize, hash & 63)
     }
 }
 
-/// Collects rows.
+/// Builds [`NameTables`].
 #[derive(Debug, Default)]
-pub(super) struct NamesBuilder {
-    rows: Vec<Row>,
+pub(super) struct NameTablesBuilder {
+    rows: Vec<Table>,
     slots: Vec<u32>,
     entries: Vec<Entry>,
     bytes: Vec<u8>,
 }
 
-impl NamesBuilder {
-    /// Adds a row of names, all different, and where they lead to.
-    pub(super) fn row(&mut self, names: Vec<(Box<str>, u32)>) -> RowId {
+impl NameTablesBuilder {
+    /// Adds a table of distinct names with their targets.
+    pub(super) fn row(&mut self, names: Vec<(Box<str>, u32)>) -> TableId {
         let size = (names.len() * 4).next_power_of_two().max(2);
-        let mut row = Row {
-            sieve: Sieve::default(),
+        let mut row = Table {
+            filter: NameFilter::default(),
             first_slot: offset(self.slots.len()),
             shift: 64 - size.trailing_zeros(),
             first: offset(self.entries.len()),
@@ -191,16 +193,16 @@ impl NamesBuilder {
         };
         self.slots.resize(self.slots.len() + size, NONE);
         for (name, target) in names {
-            row.sieve.add(name.as_bytes());
+            row.filter.add(name.as_bytes());
             self.add(&row, size, &name, target);
         }
         self.rows.push(row);
-        RowId(offset(self.rows.len() - 1))
+        TableId(offset(self.rows.len() - 1))
     }
 
-    fn add(&mut self, row: &Row, size: usize, name: &str, target: u32) {
+    fn add(&mut self, row: &Table, size: usize, name: &str, target: u32) {
         let tail = tail(name.as_bytes(), 0, name.len());
-        let mut at = place(tail, name.len(), row.shift);
+        let mut at = field(tail, name.len(), row.shift);
         while let Some(slot) = self.slots.get_mut(row.first_slot as usize + at) {
             if *slot == NONE {
                 *slot = offset(self.entries.len());
@@ -213,8 +215,8 @@ impl NamesBuilder {
         self.bytes.extend_from_slice(name.as_bytes());
     }
 
-    pub(super) fn finish(self) -> Names {
-        Names {
+    pub(super) fn finish(self) -> NameTables {
+        NameTables {
             rows: self.rows.into(),
             slots: self.slots.into(),
             entries: self.entries.into(),
@@ -223,13 +225,13 @@ impl NamesBuilder {
     }
 }
 
-/// The last eight bytes of the name that stands at `start` to `end`, which tell `customfield_10001`
+/// Returns the last eight bytes of the name at `start..end`; they distinguish `customfield_10001`
 /// from its siblings.
 #[inline(always)]
 fn tail(text: &[u8], start: usize, end: usize) -> u64 {
     let (before, len) = (text.get(..end).unwrap_or_default(), end.saturating_sub(start));
     match before.last_chunk() {
-        // What stands before a short name is shifted out.
+        // Shifts out the bytes before a short name.
         Some(last) => {
             let last = u64::from_le_bytes(*last);
             if len < 8 { (last >> 1) >> (63 - 8 * len) } else { last }
@@ -238,13 +240,13 @@ fn tail(text: &[u8], start: usize, end: usize) -> u64 {
     }
 }
 
-/// The first place to look at in a table.
+/// Returns the first slot to probe.
 #[inline(always)]
-fn place(tail: u64, len: usize, shift: u32) -> usize {
+fn field(tail: u64, len: usize, shift: u32) -> usize {
     let hash = (tail ^ len as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     #[expect(clippy::cast_possible_truncation, reason = "tables are much smaller")]
-    let place = (hash >> shift) as usize;
-    place
+    let field = (hash >> shift) as usize;
+    field
 }
 
 #[cfg(test)]
@@ -252,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found_in_their_row_and_no_others() {
+    fn names_are_found_in_their_own_table_only() {
         let long = "a".repeat(300);
         let sets: [&[&str]; 4] = [
             &[],
@@ -260,7 +262,7 @@ mod tests {
             &[&long, &long[1..], "project", "issuetype"],
             &["key"],
         ];
-        let mut builder = NamesBuilder::default();
+        let mut builder = NameTablesBuilder::default();
         let rows = sets.map(|set| {
             builder.row(set.iter().zip(10..).map(|(name, at)| ((*name).into(), at)).collect())
         });

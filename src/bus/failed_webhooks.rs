@@ -1,4 +1,4 @@
-//! Dead letters read back for the apps whose webhooks they were.
+//! Reads dead letters of webhooks, for the apps that list their failed webhooks.
 
 use std::time::Duration;
 
@@ -9,36 +9,36 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use super::connect::Jet;
+use super::connect::JetStreamClient;
 use super::headers::MessageHeaders;
 use super::subjects::Subjects;
 use crate::delivery::{FailedWebhook, FailedWebhooks};
 use crate::domain::{AppId, InstallationId};
 
-/// Lists that are read at once.
+/// Maximum number of concurrent reads.
 const READING_MAX: usize = 4;
-/// A page is not continued beyond this size, in bytes.
+/// Maximum size of a page in bytes.
 const PAGE_BYTES_MAX: usize = 8 << 20;
-/// More of one moment than this are cut off.
+/// Maximum number of letters of one timestamp that exceed the page size.
 const ONE_MOMENT_MAX: usize = 1000;
-/// Letters fetched at a time.
+/// Letters of one fetch.
 const BATCH: usize = 100;
-/// How long a consumer outlives a reader that is gone.
+/// How long the broker keeps a consumer without a reader.
 const CONSUMER_LIFE: Duration = Duration::from_secs(30);
 
-/// The dead letters of webhooks.
+/// Reads the dead letters of webhooks.
 #[derive(Debug)]
-pub struct FailedStream {
-    jet: Jet,
+pub struct FailedWebhookStream {
+    jetstream_client: JetStreamClient,
     subjects: Subjects,
     reading: Semaphore,
 }
 
-impl FailedStream {
-    /// Reads over `jet`.
+impl FailedWebhookStream {
+    /// Reads over `jetstream_client`.
     #[must_use]
-    pub fn new(jet: Jet, subjects: Subjects) -> Self {
-        Self { jet, subjects, reading: Semaphore::new(READING_MAX) }
+    pub fn new(jetstream_client: JetStreamClient, subjects: Subjects) -> Self {
+        Self { jetstream_client, subjects, reading: Semaphore::new(READING_MAX) }
     }
 
     async fn read(
@@ -59,7 +59,11 @@ impl FailedStream {
             num_replicas: 1,
             ..pull::Config::default()
         };
-        let stream = self.jet.context.get_stream_no_info(self.subjects.dead_stream()).await;
+        let stream = self
+            .jetstream_client
+            .context
+            .get_stream_no_info(self.subjects.dead_letter_stream())
+            .await;
         let stream = stream.map_err(|error| error.to_string())?;
         let consumer = stream.create_consumer(config).await.map_err(|error| error.to_string())?;
         let mut page = Page::new(after_ms, max);
@@ -83,7 +87,7 @@ impl FailedStream {
     }
 }
 
-/// A page being filled, oldest first.
+/// A page of letters, oldest first.
 struct Page {
     rows: Vec<FailedWebhook>,
     after_ms: i64,
@@ -97,7 +101,8 @@ impl Page {
         Self { rows: Vec::new(), after_ms, max, bytes: 0, is_full: max == 0 }
     }
 
-    /// Takes a letter, unless the page is full; what failed at one moment is never parted.
+    /// Adds a letter, unless the page is full. Letters of one timestamp are never split over two
+    /// pages, since the next page begins after a timestamp.
     fn take(&mut self, headers: &MessageHeaders, body: Bytes, failed_ms: i64) {
         if self.is_full || failed_ms <= self.after_ms {
             return;
@@ -114,7 +119,7 @@ impl Page {
     }
 }
 
-impl FailedWebhooks for FailedStream {
+impl FailedWebhooks for FailedWebhookStream {
     fn list<'a>(
         &'a self,
         app: &'a AppId,
@@ -122,7 +127,7 @@ impl FailedWebhooks for FailedStream {
         after_ms: i64,
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<FailedWebhook>, String>> {
-        let subject = self.subjects.dead_delivery(app, installation);
+        let subject = self.subjects.dead_letter_of_delivery(app, installation);
         Box::pin(self.read(subject, after_ms, max))
     }
 }
@@ -155,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn page_holds_what_failed_later_and_never_parts_a_moment() {
+    fn page_never_splits_letters_of_one_timestamp() {
         assert_eq!(filled(0, 2, &[1, 2, 3]), [1, 2]);
         assert_eq!(filled(0, 2, &[1, 2, 2, 2, 3]), [1, 2, 2, 2]);
         assert_eq!(filled(2, 2, &[2, 3]), [3]);
@@ -164,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn letter_that_is_no_webhook_is_left_out() {
+    fn letter_of_another_handler_is_skipped() {
         let mut page = Page::new(0, 10);
         page.take(&MessageHeaders::new(None), Bytes::new(), 1);
         assert!(page.rows.is_empty());

@@ -1,4 +1,4 @@
-//! Looks at the streams every few seconds: how much waits, and whether there is room for more.
+//! The stream monitor: checks backlog and fill level of the streams every few seconds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,71 +6,72 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{self, PullConsumer};
 use async_nats::jetstream::stream::State;
 
-use super::connect::Jet;
+use super::connect::JetStreamClient;
+use super::event_publisher::BackpressureGate;
 use super::metrics;
-use super::parking::Room;
-use super::publish::Gate;
+use super::parking::ParkingCapacity;
 use super::subjects::{ROUTER_CONSUMER, Subjects};
 use crate::clock;
 use crate::config;
 
-/// Between two looks; stream and consumer info is never asked for on the path of an event.
+/// Interval of the checks; stream and consumer info is never requested while an event is processed.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Doors refuse events while unacknowledged ones fill more of the stream than this.
+/// The APIs refuse events while the unacknowledged ones fill more than this share of the stream.
 const BACKLOG_BYTES_SHARE_MAX: f64 = 0.8;
-/// Or while the oldest has used up more of its time in the stream than this.
+/// Or while the oldest has used more than this share of its maximum age.
 const BACKLOG_AGE_SHARE_MAX: f64 = 0.5;
-/// What refused doors tell their callers, seconds.
+/// `Retry-After` of refused requests, in seconds.
 const RETRY_AFTER_S: u64 = 30;
 
-/// Watches the streams.
+/// Monitors the streams.
 #[derive(Debug)]
-pub struct Watch {
-    jet: Jet,
+pub struct StreamMonitor {
+    jetstream_client: JetStreamClient,
     subjects: Subjects,
     bytes_max: i64,
     age_max_s: u64,
-    gate: Arc<Gate>,
-    room: Arc<Room>,
+    gate: Arc<BackpressureGate>,
+    capacity: Arc<ParkingCapacity>,
 }
 
-impl Watch {
-    /// A watch that works the `gate` of the doors and the `room` of the parking stream.
+impl StreamMonitor {
+    /// Returns a monitor that sets the `gate` of the APIs and the `capacity` of the parking stream.
     #[must_use]
     pub fn new(
-        jet: Jet,
+        jetstream_client: JetStreamClient,
         subjects: Subjects,
         config: &config::Events,
-        gate: Arc<Gate>,
-        room: Arc<Room>,
+        gate: Arc<BackpressureGate>,
+        capacity: Arc<ParkingCapacity>,
     ) -> Self {
         let age_max_s = config.max_age_h.saturating_mul(3600);
-        Self { jet, subjects, bytes_max: config.max_bytes, age_max_s, gate, room }
+        Self { jetstream_client, subjects, bytes_max: config.max_bytes, age_max_s, gate, capacity }
     }
 
-    /// Watches until it is dropped.
+    /// Checks the streams until the future is dropped.
     pub async fn run(&self) {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            if let Err(error) = self.look().await {
-                tracing::debug!(%error, "streams cannot be looked at");
+            if let Err(error) = self.check_once().await {
+                tracing::debug!(%error, "stream state not available");
             }
         }
     }
 
-    /// Looks once.
+    /// Checks the streams once.
     ///
     /// # Errors
     /// The broker does not answer.
-    pub async fn look(&self) -> Result<(), async_nats::Error> {
+    pub async fn check_once(&self) -> Result<(), async_nats::Error> {
         let parked = self.messages_in(&self.subjects.parked_stream()).await?;
-        self.room.set_parked(parked);
-        metrics::parked(lossy(parked));
-        metrics::dead_letters(lossy(self.messages_in(&self.subjects.dead_stream()).await?));
+        self.capacity.set_parked(parked);
+        metrics::parked(as_f64(parked));
+        metrics::dead_letters(as_f64(self.messages_in(&self.subjects.dead_letter_stream()).await?));
 
-        let stream = self.jet.context.get_stream(self.subjects.events_stream()).await?;
+        let stream =
+            self.jetstream_client.context.get_stream(self.subjects.events_stream()).await?;
         let state = &stream.cached_info().state;
         let router: PullConsumer = stream.get_consumer(ROUTER_CONSUMER).await?;
         let info = router.cached_info();
@@ -83,34 +84,39 @@ impl Watch {
             let age_ms = i128::from(clock::now_ms()) - stored.unix_timestamp_nanos() / 1_000_000;
             f64::from(i32::try_from(age_ms / 1000).unwrap_or(i32::MAX)).max(0.0)
         };
-        let share = backlog.bytes / lossy(u64::try_from(self.bytes_max).unwrap_or(u64::MAX));
+        let share = backlog.bytes / as_f64(u64::try_from(self.bytes_max).unwrap_or(u64::MAX));
         metrics::input(
-            lossy(info.num_pending),
-            lossy(u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX)),
+            as_f64(info.num_pending),
+            as_f64(u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX)),
             lag_s,
             share,
         );
-        self.work_gate(share, lag_s / lossy(self.age_max_s));
+        self.update_gate(share, lag_s / as_f64(self.age_max_s));
         Ok(())
     }
 
-    fn work_gate(&self, bytes_share: f64, age_share: f64) {
+    fn update_gate(&self, bytes_share: f64, age_share: f64) {
         let full = bytes_share > BACKLOG_BYTES_SHARE_MAX || age_share > BACKLOG_AGE_SHARE_MAX;
         if full != self.gate.refuse_for_s().is_some() {
-            tracing::warn!(full, bytes_share, age_share, "backlog of the event stream");
+            tracing::warn!(
+                full,
+                bytes_share,
+                age_share,
+                "event stream backlog changed the backpressure gate"
+            );
         }
         self.gate.set_refuse_for_s(if full { RETRY_AFTER_S } else { 0 });
     }
 
     async fn messages_in(&self, stream: &str) -> Result<u64, async_nats::Error> {
-        Ok(self.jet.context.get_stream(stream).await?.cached_info().state.messages)
+        Ok(self.jetstream_client.context.get_stream(stream).await?.cached_info().state.messages)
     }
 }
 
-/// What of a stream is not acknowledged yet.
+/// The unacknowledged part of a stream.
 struct Backlog {
     messages: u64,
-    /// Estimated from the mean size of a message.
+    /// Estimated from the mean message size.
     bytes: f64,
 }
 
@@ -118,13 +124,14 @@ impl Backlog {
     fn of(state: &State, info: &consumer::Info) -> Self {
         let ack_pending = u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX);
         let messages = info.num_pending.saturating_add(ack_pending).min(state.messages);
-        let share = if state.messages == 0 { 0.0 } else { lossy(messages) / lossy(state.messages) };
-        Self { messages, bytes: share * lossy(state.bytes) }
+        let share =
+            if state.messages == 0 { 0.0 } else { as_f64(messages) / as_f64(state.messages) };
+        Self { messages, bytes: share * as_f64(state.bytes) }
     }
 }
 
-/// For gauges and shares, which need no more precision.
+/// Converts a number for gauges and ratios.
 #[expect(clippy::cast_precision_loss, reason = "a gauge needs no more than 53 bits")]
-fn lossy(number: u64) -> f64 {
+fn as_f64(number: u64) -> f64 {
     number as f64
 }

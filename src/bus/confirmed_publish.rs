@@ -1,7 +1,8 @@
-//! Publishing what must not be lost: again and again under the same id, until it is stored.
+//! Publishing with confirmation: repeats a publish under the same message id until the stream has
+//! stored it.
 //!
-//! A publish that nobody answered may have been stored or not; the same id makes the repeat
-//! harmless as long as the broker's window lasts.
+//! An unconfirmed publish may or may not have been stored; the message id makes the repeat harmless
+//! within the broker's deduplication window.
 
 use std::time::Duration;
 
@@ -11,38 +12,41 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
 
-use super::connect::Jet;
+use super::connect::JetStreamClient;
 use super::metrics;
 use crate::clock;
 
-/// First pause after a publish that was not acknowledged; doubles up to the longest.
+/// First pause after an unconfirmed publish; doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// While it goes on failing, one log line per this time.
+/// Minimum time between two log lines while publishing fails.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// One message to be stored.
 #[derive(Clone, Debug)]
-pub(super) struct Parcel {
+pub(super) struct PublishRequest {
     /// The stream, as metric label.
     pub(super) stream: &'static str,
     pub(super) subject: String,
-    /// The id by which the broker recognises a repeat.
+    /// The message id, by which the broker detects duplicates.
     pub(super) message_id: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
-/// Stores a message, however long it takes.
+/// Publishes until the message is stored, without a time limit.
 ///
 /// # Errors
-/// Only if the broker can never take it: it is larger than `max_payload`.
-pub(super) async fn until_stored(jet: &Jet, parcel: &Parcel) -> Result<PublishAck, PublishError> {
+/// Only if the broker can never store it: it is larger than `max_payload`.
+pub(super) async fn until_stored(
+    jetstream_client: &JetStreamClient,
+    request: &PublishRequest,
+) -> Result<PublishAck, PublishError> {
     let mut pause = PAUSE_MIN;
     let mut logged = None;
     loop {
-        let error = match once(jet, parcel).await {
+        let error = match once(jetstream_client, request).await {
             Ok(ack) => return Ok(ack),
             Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 return Err(error);
@@ -51,29 +55,34 @@ pub(super) async fn until_stored(jet: &Jet, parcel: &Parcel) -> Result<PublishAc
         };
         if logged.is_none_or(|at| clock::since(at) >= LOG_INTERVAL) {
             logged = Some(clock::tick());
-            let (stream, subject) = (parcel.stream, &parcel.subject);
-            tracing::warn!(stream, %subject, %error, "not stored yet; trying again");
+            let (stream, subject) = (request.stream, &request.subject);
+            tracing::warn!(stream, %subject, %error, "publish not confirmed; retrying");
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
-/// Publishes once and waits for the acknowledgement, as long as the context's timeout says.
-pub(super) async fn once(jet: &Jet, parcel: &Parcel) -> Result<PublishAck, PublishError> {
+/// Publishes once and waits for the confirmation, up to the context's timeout.
+pub(super) async fn once(
+    jetstream_client: &JetStreamClient,
+    request: &PublishRequest,
+) -> Result<PublishAck, PublishError> {
     let started = clock::tick();
     let message = PublishMessage::build()
-        .headers(parcel.headers.clone())
-        .payload(parcel.body.clone())
-        .message_id(&parcel.message_id);
-    let result = async { jet.context.send_publish(parcel.subject.clone(), message).await?.await };
+        .headers(request.headers.clone())
+        .payload(request.body.clone())
+        .message_id(&request.message_id);
+    let result = async {
+        jetstream_client.context.send_publish(request.subject.clone(), message).await?.await
+    };
     match result.await {
         Ok(ack) => {
-            metrics::published(parcel.stream, clock::since(started));
+            metrics::published(request.stream, clock::since(started));
             Ok(ack)
         }
         Err(error) => {
-            metrics::publish_failed(parcel.stream, reason(&error));
+            metrics::publish_failed(request.stream, reason(&error));
             Err(error)
         }
     }

@@ -1,8 +1,8 @@
-//! What text with escapes says.
+//! Resolves the escapes of JSON strings.
 
-use crate::event::structure::unit;
+use crate::event::structural_index::unit;
 
-/// Appends the text that stands between quotes as `inside`, whose escapes were checked.
+/// Appends the string between the quotes; its escapes are already validated.
 #[cold]
 pub(super) fn unescape(mut inside: &[u8], out: &mut Vec<u8>) {
     while let Some(at) = inside.iter().position(|byte| *byte == b'\\') {
@@ -27,7 +27,7 @@ pub(super) fn unescape(mut inside: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(inside);
 }
 
-/// Appends the character of `\uXXXX`, or of two of them; yields their length.
+/// Appends the character of one `\uXXXX` or of a surrogate pair; returns the length of the escape.
 fn push_unit(escape: &[u8], out: &mut Vec<u8>) -> usize {
     let first = unit(escape, 1).unwrap_or_default();
     let (code, len) = match first {
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_reads_as_serde_json_reads_it() {
+    fn unescapes_as_serde_json_does() {
         let escapes = [
             "",
             "plain",

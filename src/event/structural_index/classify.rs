@@ -1,9 +1,9 @@
-//! What the bytes of a block are, as a bit for each: on vectors where there are some, else on words.
+//! Byte classification of a block: one bit mask for each class, by vector instructions or by words.
 
-/// Bytes that are looked at together.
+/// The bytes that are classified together.
 pub(super) type Block = [u8; 64];
 
-/// One bit a byte, the first byte's lowest.
+/// One mask for each class; the lowest bit is the first byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Classes {
     pub(super) quote: u64,
@@ -15,23 +15,23 @@ pub(super) struct Classes {
     pub(super) comma: u64,
     pub(super) colon: u64,
     pub(super) space: u64,
-    /// Below the space.
+    /// Less than the space character.
     pub(super) control: u64,
-    /// Beyond ASCII.
+    /// Not ASCII.
     pub(super) high: u64,
 }
 
-/// This bit turns `[` and `]` into `{` and `}`.
+/// This bit maps `[` and `]` to `{` and `}`.
 const FOLD: u8 = 0x20;
 
-/// Which bytes are blanks of JSON other than the space.
+/// Returns the mask of tabs and line ends, the whitespace other than the space.
 #[cold]
-pub(super) fn line_blanks(block: &Block) -> u64 {
+pub(super) fn line_whitespace(block: &Block) -> u64 {
     let bit = |at: usize, byte: u8| u64::from(matches!(byte, b'\t' | b'\n' | b'\r')) << at;
     block.iter().enumerate().fold(0, |bits, (at, byte)| bits | bit(at, *byte))
 }
 
-/// The classes of a block, eight bytes at a time.
+/// Classifies a block, eight bytes at a time.
 ///
 /// **Source:** Hacker's Delight, 6-1, "find first 0-byte", in the form that is exact for each byte.
 pub(super) fn of_words(block: &Block) -> Classes {
@@ -59,8 +59,8 @@ pub(super) fn of_words(block: &Block) -> Classes {
     all
 }
 
-/// Each bit is the parity of the bits up to it.
-pub(super) fn parity_by_shifts(mut bits: u64) -> u64 {
+/// Sets each bit to the parity of the bits up to and including it (prefix XOR).
+pub(super) fn prefix_xor_by_shifts(mut bits: u64) -> u64 {
     for shift in [1, 2, 4, 8, 16, 32] {
         bits ^= bits << shift;
     }
@@ -79,7 +79,7 @@ pub(super) mod x86 {
 
     use super::{Block, Classes, FOLD};
 
-    /// The classes of a block, 32 bytes at a time.
+    /// Classifies a block, 32 bytes at a time.
     #[target_feature(enable = "avx2")]
     #[inline]
     pub(in super::super) fn of_vectors(block: &Block) -> Classes {
@@ -106,7 +106,7 @@ pub(super) mod x86 {
         all
     }
 
-    /// The classes of a block, all of it at once.
+    /// Classifies a whole block at once.
     #[target_feature(enable = "avx512bw")]
     #[inline]
     pub(in super::super) fn of_wide_vectors(block: &Block) -> Classes {
@@ -130,15 +130,15 @@ pub(super) mod x86 {
         }
     }
 
-    /// As `parity_by_shifts`, in one multiplication.
+    /// Returns the prefix XOR by one carry-less multiplication.
     #[target_feature(enable = "pclmulqdq")]
     #[inline]
-    pub(in super::super) fn parity(bits: u64) -> u64 {
+    pub(in super::super) fn prefix_xor(bits: u64) -> u64 {
         let (bits, ones) = (_mm_set_epi64x(0, bits.cast_signed()), _mm_set1_epi8(-1));
         _mm_cvtsi128_si64(_mm_clmulepi64_si128(bits, ones, 0)).cast_unsigned()
     }
 
-    /// Becomes one instruction, and needs no pointer.
+    /// Compiles to one load instruction without a raw pointer.
     #[target_feature(enable = "avx2")]
     #[inline]
     fn load(lane: &[u8; 32]) -> __m256i {
@@ -178,14 +178,14 @@ mod tests {
     fn check(block: &Block) {
         assert_eq!(of_words(block), one_by_one(block), "{block:?}");
         #[cfg(target_arch = "x86_64")]
-        if crate::event::structure::has_vectors() {
+        if crate::event::structural_index::has_vectors() {
             #[expect(unsafe_code, reason = "the processor was asked")]
             // SAFETY: the processor has what the function is compiled for.
             let classes = unsafe { x86::of_vectors(block) };
             assert_eq!(classes, one_by_one(block), "{block:?}");
         }
         #[cfg(target_arch = "x86_64")]
-        if crate::event::structure::has_wide_vectors() {
+        if crate::event::structural_index::has_wide_vectors() {
             #[expect(unsafe_code, reason = "the processor was asked")]
             // SAFETY: the processor has what the function is compiled for.
             let classes = unsafe { x86::of_wide_vectors(block) };
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_has_its_class_at_every_place() {
+    fn every_byte_has_its_class_at_every_offset() {
         for byte in 0..=u8::MAX {
             for (at, around) in (0..64).flat_map(|at| [(at, b'x'), (at, b'"'), (at, 0xff)]) {
                 let mut block = [around; 64];
@@ -217,13 +217,13 @@ mod tests {
             let expected = (0..64).fold(0, |all, at| {
                 all | (u64::from((bits << (63 - at)).count_ones() % 2) << at)
             });
-            prop_assert_eq!(parity_by_shifts(bits), expected);
+            prop_assert_eq!(prefix_xor_by_shifts(bits), expected);
             #[cfg(target_arch = "x86_64")]
-            if crate::event::structure::has_vectors() {
+            if crate::event::structural_index::has_vectors() {
                 #[expect(unsafe_code, reason = "the processor was asked")]
                 // SAFETY: the processor has what the function is compiled for.
-                let parity = unsafe { x86::parity(bits) };
-                prop_assert_eq!(parity, expected);
+                let prefix_xor = unsafe { x86::prefix_xor(bits) };
+                prop_assert_eq!(prefix_xor, expected);
             }
         }
     }

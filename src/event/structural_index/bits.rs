@@ -1,14 +1,14 @@
-//! A bit for each byte of a stretch of text, as one wide number.
+//! Bit masks with one bit for each byte of a chunk, as one wide integer.
 
 use std::array::from_fn;
 use std::ops::{BitAnd, BitOr, BitXor, Not};
 
-/// Words of one stretch: a vector of AVX2. With eight, reading took longer on wider ones, too.
+/// Words of one chunk: one AVX2 vector. Eight words were slower, also with wider vectors.
 pub(super) const WORDS: usize = 4;
 
 pub(super) type Words = [u64; WORDS];
 
-/// The first byte's bit is the lowest of the first word.
+/// The lowest bit of the first word is the first byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(in crate::event) struct Bits(pub(super) Words);
 
@@ -34,7 +34,7 @@ impl Bits {
         last >> 63 != 0
     }
 
-    /// One place up; the first bit is `carry`.
+    /// Shifts all bits up by one; `carry` is the new first bit.
     #[inline(always)]
     pub(super) fn up(self, carry: bool) -> Self {
         let [a, b, c, _] = self.0;
@@ -42,8 +42,8 @@ impl Bits {
         Self(zip(self.0, below, |word, below| word << 1 | below >> 63))
     }
 
-    /// The sum and what it carries beyond. Not inlined, so that a carry stays in its flag: among
-    /// operations on vectors, words would be moved to and fro.
+    /// Adds two masks; returns the sum and the carry out. Not inlined, so that the carry stays in
+    /// its flag: between vector operations the words would be moved back and forth.
     #[inline(never)]
     pub(super) fn plus(&self, other: &Self, mut carry: bool) -> (Self, bool) {
         let sum = zip(self.0, other.0, |a, b| {
@@ -105,7 +105,7 @@ mod tests {
         bits.0.iter().flat_map(|word| (0..64).map(move |at| word >> at & 1 == 1)).collect()
     }
 
-    /// With rows of ones, through which carries go.
+    /// With runs of ones, so that carries propagate.
     fn words() -> impl Strategy<Value = Words> {
         prop::array::uniform4(prop_oneof![Just(0), Just(u64::MAX), Just(1), any::<u64>()])
     }

@@ -1,4 +1,4 @@
-//! What is picked against what the tape holds at the same paths.
+//! Compares extracted values with the values of the tape at the same paths.
 
 use proptest::prelude::*;
 use switchyard_expr::view::{NodeId, Read};
@@ -8,19 +8,19 @@ use super::*;
 use crate::event::scan::Scan;
 use crate::event::scan::tests::json;
 
-fn same(pick: Pick<'_>, tape: &Tape, node: Option<NodeId>) -> Result<(), TestCaseError> {
+fn same(pick: JsonValue<'_>, tape: &Tape, node: Option<NodeId>) -> Result<(), TestCaseError> {
     let Some(node) = node else {
-        prop_assert!(matches!(pick, Pick::Missing), "{:?} for nothing", pick);
+        prop_assert!(matches!(pick, JsonValue::Missing), "{:?} for nothing", pick);
         return Ok(());
     };
     let expected = tape.read(node);
     let agree = match (pick, expected) {
-        (Pick::Null, Read::Null) | (Pick::Map, Read::Map { .. }) => true,
-        (Pick::Bool(a), Read::Bool(b)) => a == b,
-        (Pick::Number(a), Read::Number(b)) => a.to_bits() == b.to_bits(),
-        (Pick::Text(a), Read::String(b)) => a == b.as_bytes(),
-        (Pick::List(_), Read::List { .. }) => true,
-        (Pick::LongList, Read::List { len }) => len > ITEMS_MAX,
+        (JsonValue::Null, Read::Null) | (JsonValue::Map, Read::Map { .. }) => true,
+        (JsonValue::Bool(a), Read::Bool(b)) => a == b,
+        (JsonValue::Number(a), Read::Number(b)) => a.to_bits() == b.to_bits(),
+        (JsonValue::Text(a), Read::String(b)) => a == b.as_bytes(),
+        (JsonValue::List(_), Read::List { .. }) => true,
+        (JsonValue::LongList, Read::List { len }) => len > ITEMS_MAX,
         _ => false,
     };
     prop_assert!(agree, "{:?} for {:?}", pick, expected);
@@ -33,9 +33,9 @@ fn children(tape: &Tape, of: NodeId) -> Vec<NodeId> {
 
 type Members = [(&'static str, usize); 2];
 
-/// The items of a list, with their members `a` and `b`.
+/// Compares the items of a list and their members `a` and `b`.
 fn same_items(
-    items: Items<'_>,
+    items: ListItems<'_>,
     members: Members,
     tape: &Tape,
     list: NodeId,
@@ -52,39 +52,41 @@ fn same_items(
     Ok(())
 }
 
-/// Asks for `paths`, and for the items of the lists at every other one.
+/// Projects `paths`, and the items of the lists at every other path.
 fn check(text: &str, paths: &[Vec<&str>]) -> Result<(), TestCaseError> {
     let (mut scan, mut tape, limits) = (Scan::default(), Tape::new(), TapeLimits::default());
     let accepted = scan.read(text.as_bytes(), &limits);
     prop_assert_eq!(tape.parse(text.as_bytes(), &limits).is_ok(), accepted);
     prop_assume!(accepted);
-    // What was asked before does not matter.
-    let mut base = SelectionBuilder::default();
+    // The fields of the base projection do not change the result.
+    let mut base = ProjectionBuilder::default();
     for path in paths.iter().step_by(2) {
-        let place = path.iter().rev().fold(Place::ROOT, |place, name| base.member(place, name));
-        base.item_member(place, "b");
+        let field = path.iter().rev().fold(FieldId::ROOT, |field, name| base.member(field, name));
+        base.item_member(field, "b");
     }
-    let mut selection = SelectionBuilder::on(&base.finish());
-    let mut places = Vec::new();
+    let mut projection = ProjectionBuilder::on(&base.finish());
+    let mut fields = Vec::new();
     for path in paths {
-        let place = path.iter().fold(Place::ROOT, |place, name| selection.member(place, name));
+        let field = path.iter().fold(FieldId::ROOT, |field, name| projection.member(field, name));
         let items = (path.len() % 2 == 1).then(|| {
-            selection.items(place);
-            ["a", "b"].map(|name| (name, selection.item_member(place, name)))
+            projection.items(field);
+            ["a", "b"].map(|name| (name, projection.item_member(field, name)))
         });
-        places.push((path, place, items));
+        fields.push((path, field, items));
     }
-    let selection = selection.finish();
-    let mut picked = Picked::default();
-    // Twice, for what the first time leaves behind.
-    picked.read(&selection, scan.walk(text.as_bytes()));
-    picked.read(&selection, scan.walk(text.as_bytes()));
-    let picks = picked.view(&selection, text.as_bytes());
-    same(picks.at(Place::ROOT), &tape, Some(tape.root()))?;
-    for (path, place, members) in places {
+    let projection = projection.finish();
+    let mut buffer = ProjectionBuffer::default();
+    // Twice, since the buffer is reused.
+    buffer.read(&projection, scan.cursor(text.as_bytes()));
+    buffer.read(&projection, scan.cursor(text.as_bytes()));
+    let values = buffer.view(&projection, text.as_bytes());
+    same(values.at(FieldId::ROOT), &tape, Some(tape.root()))?;
+    for (path, field, members) in fields {
         let node = path.iter().try_fold(tape.root(), |node, name| tape.member(node, name));
-        same(picks.at(place), &tape, node)?;
-        if let (Some(node), Some(members), Pick::List(items)) = (node, members, picks.at(place)) {
+        same(values.at(field), &tape, node)?;
+        if let (Some(node), Some(members), JsonValue::List(items)) =
+            (node, members, values.at(field))
+        {
             same_items(items, members, &tape, node)?;
         }
     }
@@ -113,7 +115,7 @@ proptest! {
     })]
 
     #[test]
-    fn picks_are_what_the_tape_holds(
+    fn values_equal_those_of_the_tape(
         members in prop::collection::vec((name(), json()), 0..6),
         paths in prop::collection::vec(path(), 0..8),
     ) {
@@ -123,7 +125,7 @@ proptest! {
     }
 
     #[test]
-    fn lists_of_maps_are_picked_item_by_item(
+    fn lists_of_maps_are_projected_item_by_item(
         items in prop::collection::vec((name(), json()), 0..5),
     ) {
         let text = format!("{{\"a\":[{}],\"b\":[{}]}}", list(&items, " , "), list(&items, ","));
@@ -132,7 +134,7 @@ proptest! {
 }
 
 #[test]
-fn last_of_repeated_members_counts_with_all_that_is_in_it() {
+fn last_of_repeated_members_replaces_all_earlier_values() {
     for text in [
         r#"{"a":{"b":1,"c":2},"a":{"c":3}}"#,
         r#"{"a":{"b":{"key":1}},"a":{"b":2}}"#,
@@ -146,31 +148,31 @@ fn last_of_repeated_members_counts_with_all_that_is_in_it() {
 }
 
 #[test]
-fn a_selection_that_asks_for_no_more_is_the_one_it_was_made_on() {
-    let ask = |builder: &mut SelectionBuilder, names: &[&str]| {
-        let place = builder.member(Place::ROOT, "a");
-        builder.items(place);
-        names.iter().map(|name| builder.item_member(place, name)).collect::<Vec<_>>()
+fn projection_without_new_fields_is_its_base() {
+    let add = |builder: &mut ProjectionBuilder, names: &[&str]| {
+        let field = builder.member(FieldId::ROOT, "a");
+        builder.items(field);
+        names.iter().map(|name| builder.item_member(field, name)).collect::<Vec<_>>()
     };
-    let mut builder = SelectionBuilder::default();
-    assert_eq!(ask(&mut builder, &["a", "b"]), [1, 2]);
+    let mut builder = ProjectionBuilder::default();
+    assert_eq!(add(&mut builder, &["a", "b"]), [1, 2]);
     let base = builder.finish();
-    let mut same = SelectionBuilder::on(&base);
-    assert_eq!(ask(&mut same, &["b", "a"]), [2, 1]);
+    let mut same = ProjectionBuilder::on(&base);
+    assert_eq!(add(&mut same, &["b", "a"]), [2, 1]);
     assert!(Arc::ptr_eq(&same.finish(), &base));
-    let mut more = SelectionBuilder::on(&base);
-    assert_eq!(ask(&mut more, &["c"]), [3]);
+    let mut more = ProjectionBuilder::on(&base);
+    assert_eq!(add(&mut more, &["c"]), [3]);
     assert!(!Arc::ptr_eq(&more.finish(), &base));
-    let mut more = SelectionBuilder::on(&base);
-    more.member(Place::ROOT, "b");
+    let mut more = ProjectionBuilder::on(&base);
+    more.member(FieldId::ROOT, "b");
     assert!(!Arc::ptr_eq(&more.finish(), &base));
-    let mut more = SelectionBuilder::on(&base);
-    more.items(Place::ROOT);
+    let mut more = ProjectionBuilder::on(&base);
+    more.items(FieldId::ROOT);
     assert!(!Arc::ptr_eq(&more.finish(), &base));
 }
 
 #[test]
-fn lists_are_picked_up_to_the_bound() {
+fn lists_are_projected_up_to_the_limit() {
     let max = ITEMS_MAX as usize;
     for len in [0, 1, max - 1, max, max + 1, 10 * max] {
         let list = vec!["{\"a\":[1,[2]]}"; len].join(",");

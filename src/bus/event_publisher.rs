@@ -1,4 +1,4 @@
-//! Events into the event stream, each under its own id.
+//! Publishes events to the event stream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,39 +8,39 @@ use async_nats::jetstream::context::PublishErrorKind;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::connect::Jet;
+use super::confirmed_publish::{self, PublishRequest};
+use super::connect::JetStreamClient;
 use super::headers;
-use super::store::{self, Parcel};
 use super::subjects::Subjects;
 use crate::clock;
 use crate::delivery::Fields;
-use crate::event::webhook::original;
+use crate::event::webhook::delta;
 use crate::event::{Envelope, PublishError, Published, Publisher};
 
-/// How long a door waits for an event to be confirmed, repeats included.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an API call waits for the confirmation of an event, including repeats.
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between two publishes of an event.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Publishes events for the doors.
+/// Publishes the events that the APIs accept.
 #[derive(Clone, Debug)]
 pub struct EventPublisher {
-    jet: Jet,
+    jetstream_client: JetStreamClient,
     subjects: Subjects,
-    gate: Arc<Gate>,
+    gate: Arc<BackpressureGate>,
 }
 
-/// Whether doors may take more events; set by what watches the stream.
+/// Whether the APIs refuse new events; set by the stream monitor.
 #[derive(Debug, Default)]
-pub struct Gate(AtomicU64);
+pub struct BackpressureGate(AtomicU64);
 
-impl Gate {
-    /// Tells doors to refuse events for `seconds`; 0 opens the gate.
+impl BackpressureGate {
+    /// Makes the APIs refuse events and report `seconds` as `Retry-After`; 0 accepts events again.
     pub fn set_refuse_for_s(&self, seconds: u64) {
         self.0.store(seconds, Relaxed);
     }
 
-    /// How long doors are to refuse events, if they are.
+    /// Returns the `Retry-After` seconds while events are refused.
     #[must_use]
     pub fn refuse_for_s(&self) -> Option<u64> {
         Some(self.0.load(Relaxed)).filter(|seconds| *seconds > 0)
@@ -48,16 +48,20 @@ impl Gate {
 }
 
 impl EventPublisher {
-    /// Publishes over `jet` as long as `gate` lets doors ask for it.
+    /// Publishes over `jetstream_client`; `gate` is shared with the stream monitor.
     #[must_use]
-    pub fn new(jet: Jet, subjects: Subjects, gate: Arc<Gate>) -> Self {
-        Self { jet, subjects, gate }
+    pub fn new(
+        jetstream_client: JetStreamClient,
+        subjects: Subjects,
+        gate: Arc<BackpressureGate>,
+    ) -> Self {
+        Self { jetstream_client, subjects, gate }
     }
 
-    async fn publish_confirmed(&self, parcel: Parcel) -> Result<Published, PublishError> {
+    async fn publish_confirmed(&self, request: PublishRequest) -> Result<Published, PublishError> {
         let started = clock::tick();
         loop {
-            let error = match store::once(&self.jet, &parcel).await {
+            let error = match confirmed_publish::once(&self.jetstream_client, &request).await {
                 Ok(ack) => {
                     return Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate });
                 }
@@ -67,7 +71,7 @@ impl EventPublisher {
                 return Err(PublishError::Refused { reason: error.to_string() });
             }
             let waited = clock::since(started);
-            if waited + PAUSE >= PATIENCE {
+            if waited + PAUSE >= TIMEOUT {
                 let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
                 return Err(PublishError::Unconfirmed { waited_ms });
             }
@@ -82,14 +86,14 @@ impl Publisher for EventPublisher {
         envelope: Envelope,
         body: Bytes,
     ) -> BoxFuture<'_, Result<Published, PublishError>> {
-        let parcel = Parcel {
+        let request = PublishRequest {
             stream: "events",
             subject: self.subjects.intake(&envelope),
             message_id: headers::encode(&envelope.identity()),
             headers: headers::write(&fields(&envelope)),
             body,
         };
-        Box::pin(self.publish_confirmed(parcel))
+        Box::pin(self.publish_confirmed(request))
     }
 
     fn refuse_for_s(&self) -> Option<u64> {
@@ -97,14 +101,13 @@ impl Publisher for EventPublisher {
     }
 }
 
-/// The product as site ARIs name it; a site of ours runs Jira unless the event says otherwise.
+/// Returns the product for the site ARI: Jira, unless the event type belongs to Confluence.
 fn product(envelope: &Envelope) -> &'static str {
     let confluence = envelope.event_type.as_str().starts_with("avi:confluence:");
     if confluence { "confluence" } else { "jira" }
 }
 
-/// **Source:** CloudEvents 1.0.2, required attributes; ours are the extensions `cloudid` and
-/// `originapp`.
+/// **Source:** CloudEvents 1.0.2, required attributes; `cloudid` and `originapp` are extensions.
 fn fields(envelope: &Envelope) -> Fields {
     let cloud_id = envelope.cloud_id.as_str();
     let mut fields = vec![
@@ -120,7 +123,7 @@ fn fields(envelope: &Envelope) -> Fields {
         ("ce-subject", envelope.entity.as_ref().map(ToString::to_string)),
         ("ce-originapp", envelope.origin_app.as_ref().map(ToString::to_string)),
         ("traceparent", envelope.traceparent.as_ref().map(ToString::to_string)),
-        (original::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
+        (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
     ];
     fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     fields

@@ -1,9 +1,9 @@
-//! Where the tokens of a JSON text stand, and whether each may stand behind the one before it: the
-//! first of two passes, 64 bytes at a time.
+//! The structural index: finds the tokens of a JSON text, 64 bytes at a time, and checks which
+//! token may follow which.
 //!
-//! What text holds is checked here (control characters, escapes), so that nobody need look into it
-//! again, and so is what neighbours tell; [`super::scan`] checks what is open where. Tokens stay
-//! bits: to write a list of them takes as long as to find them.
+//! First of two passes. String contents (control characters, escapes) and neighbouring tokens are
+//! validated here; [`super::scan`] checks what depends on nesting. Tokens are kept as bit masks:
+//! writing a list of offsets would take as long as finding them.
 
 mod bits;
 mod classify;
@@ -11,30 +11,30 @@ mod pass;
 
 use bits::{Bits, WORDS, Words};
 use classify::{Block, Classes};
-use pass::Pass;
+use pass::PassState;
 pub(super) use pass::{BlockTokens, Tokens};
 
 pub(super) const BLOCK: usize = size_of::<Block>();
-const STRETCH: usize = BLOCK * WORDS;
-type Stretch = [u8; STRETCH];
+const CHUNK: usize = BLOCK * WORDS;
+type Chunk = [u8; CHUNK];
 
-/// The tokens of one text. Reused from text to text.
+/// The token masks of one text; reused from text to text.
 #[derive(Debug, Default)]
-pub(super) struct Structure {
+pub(super) struct StructuralIndex {
     tokens: Vec<Tokens>,
     /// Brackets and colons.
-    marks: Vec<Words>,
-    /// Around texts.
+    structurals: Vec<Words>,
+    /// Unescaped quotes.
     quotes: Vec<Words>,
-    /// What stands behind a backslash that is not itself escaped.
+    /// Bytes after a backslash that is not itself escaped.
     escaped: Vec<Words>,
     has_escapes: bool,
     has_escaped_names: bool,
     is_ascii: bool,
 }
 
-impl Structure {
-    /// Finds the tokens of `text`; false if text in it is not as JSON wants it.
+impl StructuralIndex {
+    /// Finds the tokens of `text`; false if a string or the token order is invalid.
     pub(super) fn read(&mut self, text: &[u8]) -> bool {
         #[cfg(target_arch = "x86_64")]
         if has_wide_vectors() {
@@ -50,21 +50,21 @@ impl Structure {
             // SAFETY: as above.
             return unsafe { self.read_vectors(text) };
         }
-        self.read_with(text, classify::of_words, classify::parity_by_shifts)
+        self.read_with(text, classify::of_words, classify::prefix_xor_by_shifts)
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2,pclmulqdq")]
     fn read_vectors(&mut self, text: &[u8]) -> bool {
-        use classify::x86::{of_vectors, parity};
-        self.read_with(text, |block| of_vectors(block), |bits| parity(bits))
+        use classify::x86::{of_vectors, prefix_xor};
+        self.read_with(text, |block| of_vectors(block), |bits| prefix_xor(bits))
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512bw,avx512vl,avx2,bmi1,bmi2,pclmulqdq")]
     fn read_wide_vectors(&mut self, text: &[u8]) -> bool {
-        use classify::x86::{of_wide_vectors, parity};
-        self.read_with(text, |block| of_wide_vectors(block), |bits| parity(bits))
+        use classify::x86::{of_wide_vectors, prefix_xor};
+        self.read_with(text, |block| of_wide_vectors(block), |bits| prefix_xor(bits))
     }
 
     #[inline(always)]
@@ -72,12 +72,12 @@ impl Structure {
         &mut self,
         text: &[u8],
         classes: impl Fn(&Block) -> Classes,
-        parity: impl Fn(u64) -> u64,
+        prefix_xor: impl Fn(u64) -> u64,
     ) -> bool {
-        let (stretches, rest) = text.as_chunks();
-        let mut last: Stretch = [b' '; STRETCH];
+        let (chunks, rest) = text.as_chunks();
+        let mut last: Chunk = [b' '; CHUNK];
         let padded = &mut last;
-        // Not before the others, since memory is fetched in order.
+        // Reads the last, partial chunk after the full ones: memory is prefetched in order.
         let last = std::iter::once_with(move || {
             if let Some(start) = padded.get_mut(..rest.len()) {
                 start.copy_from_slice(rest);
@@ -85,25 +85,25 @@ impl Structure {
             &*padded
         });
         self.tokens.clear();
-        for row in [&mut self.marks, &mut self.quotes, &mut self.escaped] {
+        for row in [&mut self.structurals, &mut self.quotes, &mut self.escaped] {
             row.clear();
         }
-        let mut pass = Pass::default();
-        for stretch in stretches.iter().chain(last) {
-            let masks = pass.stretch(stretch, &classes, &parity);
+        let mut pass = PassState::default();
+        for chunk in chunks.iter().chain(last) {
+            let masks = pass.chunk(chunk, &classes, &prefix_xor);
             self.tokens.push(masks.tokens);
-            self.marks.push((masks.tokens.brackets | masks.tokens.colons).0);
+            self.structurals.push((masks.tokens.brackets | masks.tokens.colons).0);
             self.quotes.push(masks.quotes.0);
             self.escaped.push(masks.escaped.0);
         }
         self.is_ascii = pass.high == 0;
         self.has_escapes = pass.has_escapes;
         self.has_escaped_names = pass.has_escaped_names;
-        let is_sound = !pass.is_faulty && pass.controls == 0 && pass.in_text == 0;
+        let is_sound = !pass.is_invalid && pass.controls == 0 && pass.in_text == 0;
         is_sound && (!self.has_escapes || self.are_escapes(text))
     }
 
-    /// Whether what stands behind backslashes makes escapes of JSON.
+    /// Whether all bytes after backslashes are valid escapes.
     fn are_escapes(&self, text: &[u8]) -> bool {
         let mut pair = None;
         let words = self.escaped.as_flattened().iter().zip((0..).step_by(BLOCK));
@@ -112,17 +112,17 @@ impl Structure {
         })
     }
 
-    /// Whether no byte is beyond ASCII.
+    /// Whether the text is ASCII.
     pub(super) fn is_ascii(&self) -> bool {
         self.is_ascii
     }
 
-    /// Whether there is an escape in a part of the text.
+    /// Whether a part of the text has an escape.
     #[inline(always)]
     pub(super) fn has_escape(&self, start: usize, end: usize) -> bool {
         let escaped = |block| word(&self.escaped, block);
         let (first, last) = (start / BLOCK, end / BLOCK);
-        // Nearly all that is asked is a short name, far from any escape.
+        // Most queries are for a short name far from any escape.
         let is_far = last <= first + 1 && escaped(first) | escaped(last) == 0;
         !is_far && self.has_escape_near(start, end)
     }
@@ -135,18 +135,18 @@ impl Structure {
         })
     }
 
-    /// Whether there is an escape in a name, or in text that stands where a name could.
+    /// Whether a name, or a string where a name could be, has an escape.
     pub(super) fn has_escaped_names(&self) -> bool {
         self.has_escaped_names
     }
 
-    /// Tokens with the offsets of the bytes that they begin with.
+    /// Iterates over the tokens of each chunk with the offset of the chunk.
     #[inline(always)]
     pub(super) fn tokens(&self) -> impl Iterator<Item = (usize, &Tokens)> {
-        (0..).step_by(STRETCH).zip(&self.tokens)
+        (0..).step_by(CHUNK).zip(&self.tokens)
     }
 
-    /// How many values the text has if it is JSON.
+    /// Returns the number of values, if the text is JSON.
     pub(super) fn values(&self) -> u32 {
         let count = |of: fn(&Tokens) -> Bits| -> u32 {
             self.tokens.iter().flat_map(|tokens| of(tokens).0).map(u64::count_ones).sum()
@@ -156,7 +156,7 @@ impl Structure {
         (pairs / 2 + count(|tokens| tokens.scalars)).saturating_sub(count(|tokens| tokens.colons))
     }
 
-    /// The quote that closes the text which opens at `quote`.
+    /// Returns the closing quote of the string that opens at `quote`.
     #[inline(always)]
     pub(super) fn text_end(&self, quote: usize) -> usize {
         let start = quote + 1;
@@ -171,13 +171,13 @@ impl Structure {
         block * BLOCK + left.trailing_zeros() as usize
     }
 
-    /// The quote that opens the text which closes at `quote`.
+    /// Returns the opening quote of the string that closes at `quote`.
     #[inline(always)]
     pub(super) fn text_start(&self, quote: usize) -> usize {
         let quotes = |block: usize| word(&self.quotes, block);
         let (block, bit) = (quote / BLOCK, quote % BLOCK);
         let before = block.checked_sub(1).map_or(0, quotes);
-        // The 64 bytes before the quote, the nearest one's bit highest.
+        // The 64 bytes before the quote; the nearest one is the highest bit.
         let near = (quotes(block) << 1) << (BLOCK - 1 - bit) | before >> bit;
         if near != 0 { quote - 1 - near.leading_zeros() as usize } else { self.far_start(quote) }
     }
@@ -189,35 +189,35 @@ impl Structure {
         (last * BLOCK + BLOCK - 1).saturating_sub(quotes(last).leading_zeros() as usize)
     }
 
-    /// The brackets and colons from `offset` on.
+    /// Iterates over the brackets and colons from `offset` on.
     #[inline(always)]
-    pub(super) fn marks_from(&self, offset: usize) -> Marks<'_> {
-        let (block, words) = (offset / BLOCK, self.marks.as_flattened());
+    pub(super) fn structurals_from(&self, offset: usize) -> StructuralIter<'_> {
+        let (block, words) = (offset / BLOCK, self.structurals.as_flattened());
         let left = words.get(block).copied().unwrap_or_default();
-        Marks { words, block, left: left & (u64::MAX << (offset % BLOCK)) }
+        StructuralIter { words, block, left: left & (u64::MAX << (offset % BLOCK)) }
     }
 }
 
-/// A word of one row, or zero.
+/// Returns one word of a mask, or zero past its end.
 #[inline(always)]
 fn word(row: &[Words], block: usize) -> u64 {
     row.as_flattened().get(block).copied().unwrap_or_default()
 }
 
-/// Walks over brackets and colons.
+/// Iterator over brackets and colons.
 #[derive(Clone, Debug)]
-pub(super) struct Marks<'s> {
+pub(super) struct StructuralIter<'s> {
     words: &'s [u64],
     block: usize,
-    /// Those of the block that were not met yet.
+    /// Bits of the current block that are not returned yet.
     left: u64,
 }
 
-/// The offset of the end.
+/// The offset that marks the end.
 pub(super) const END: usize = usize::MAX;
 
-impl Marks<'_> {
-    /// The offset of the next one, or [`END`].
+impl StructuralIter<'_> {
+    /// Returns the next offset, or [`END`].
     #[inline(always)]
     pub(super) fn next(&mut self) -> usize {
         while self.left == 0 {
@@ -231,7 +231,7 @@ impl Marks<'_> {
     }
 }
 
-/// The places of the bits that are set, lowest first.
+/// Iterates over the positions of the set bits, lowest first.
 pub(super) fn bits(mut word: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let lowest = (word != 0).then(|| word.trailing_zeros() as usize);
@@ -240,8 +240,8 @@ pub(super) fn bits(mut word: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Whether the character at `at`, behind a backslash, makes an escape. `pair` is where the second
-/// half of a pair has to stand, if one was begun.
+/// Whether the character at `at`, after a backslash, forms a valid escape. `pair` is where the
+/// second half of a surrogate pair must be, if one was begun.
 fn is_escape(text: &[u8], at: usize, pair: &mut Option<usize>) -> bool {
     let is_second = pair.take() == Some(at);
     match text.get(at) {
@@ -258,20 +258,20 @@ fn is_escape(text: &[u8], at: usize, pair: &mut Option<usize>) -> bool {
     }
 }
 
-/// The number behind the `u` at `at`.
+/// Parses the four hex digits after the `u` at `at`.
 pub(super) fn unit(text: &[u8], at: usize) -> Option<u32> {
     let digits = text.get(at + 1..at + 5)?;
     digits.iter().try_fold(0, |unit, digit| Some(unit * 16 + char::from(*digit).to_digit(16)?))
 }
 
-/// Whether the processor has what [`Structure::read_vectors`] is compiled for.
+/// Whether the processor supports [`StructuralIndex::read_vectors`].
 #[cfg(target_arch = "x86_64")]
 fn has_vectors() -> bool {
     use std::arch::is_x86_feature_detected as has;
     has!("avx2") && has!("bmi1") && has!("bmi2") && has!("pclmulqdq")
 }
 
-/// Whether the processor has what [`Structure::read_wide_vectors`] is compiled for.
+/// Whether the processor supports [`StructuralIndex::read_wide_vectors`].
 #[cfg(target_arch = "x86_64")]
 fn has_wide_vectors() -> bool {
     use std::arch::is_x86_feature_detected as has;
