@@ -245,7 +245,8 @@ impl Router {
 
     fn decode_and_match<M: Message>(&self, worker: &mut WorkerState, message: &M) -> Examined {
         let (subject, headers) = (message.subject(), message.headers());
-        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.listens(routing_key);
+        let has_subscribers =
+            |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let (body, sequence) = (message.payload(), message.sequence());
         let decoded = match worker.decoder.decode_if_subscribed(
             subject,
@@ -269,7 +270,7 @@ impl Router {
         if outcome.is_empty() && outcome.failures.is_empty() && !self.live.is_watched() {
             return Examined::Unmatched;
         }
-        let matches = outcome.take(routing_key, &worker.decoder);
+        let matches = outcome.take_matches(routing_key, &worker.decoder);
         let event = decoded.into_event();
         self.live.tell(|| routed(&event, &matches, outcome));
         for failure in &outcome.failures {

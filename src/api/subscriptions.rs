@@ -156,8 +156,9 @@ impl<'q> Wanted<'q> {
 }
 
 fn hears(module: &LiveModule, event: &str) -> bool {
-    let live = module.subscription.iter().flat_map(|subscription| &subscription.listens);
-    if live.into_iter().any(|listen| listen.interest.event_type.as_str() == event) {
+    let live =
+        module.subscription.iter().flat_map(|subscription| &subscription.event_subscriptions);
+    if live.into_iter().any(|entry| entry.conditions.event_type.as_str() == event) {
         return true;
     }
     let data = module.data.read();
@@ -201,8 +202,10 @@ fn view(state: &Shared, installation: &LiveInstallation, module: &LiveModule) ->
         "stats": stats_view(state, module),
     });
     if let (None, Some(live)) = (&trigger, &module.subscription) {
-        let events =
-            live.listens.iter().map(|listen| json!({"eventType": listen.interest.event_type}));
+        let events = live
+            .event_subscriptions
+            .iter()
+            .map(|entry| json!({"eventType": entry.conditions.event_type}));
         insert(&mut view, "events", Some(events.collect::<Vec<_>>()));
         let handler = handler_of(live);
         insert(&mut view, "handler", Some(handler));
@@ -241,7 +244,7 @@ fn handler_view(trigger: &Trigger, module: &LiveModule) -> Value {
 }
 
 fn handler_of(subscription: &Subscription) -> Value {
-    match &*subscription.owner.terms.handler {
+    match &*subscription.owner.settings.handler {
         Handler::Http { url, .. } => json!({"url": url.as_str()}),
         Handler::ForgeRemote(remote) => {
             json!({"url": remote.url.as_str(), "style": "forge_remote"})

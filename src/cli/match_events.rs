@@ -239,7 +239,7 @@ impl Worker {
                     .map_err(|error| error.to_string())?;
                 let routing_key = event.envelope.routing_key();
                 let outcome = matcher.matches(routing_key, &self.decoder, &mut self.scratch);
-                let matches = outcome.take(routing_key, &self.decoder);
+                let matches = outcome.take_matches(routing_key, &self.decoder);
                 Ok(Found { matches, failures: std::mem::take(&mut outcome.failures) })
             }
         }

@@ -62,7 +62,7 @@ fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) 
     let trigger = Trigger::read(&module.data.read(), "data").ok();
     let events = trigger.iter().flat_map(|trigger| &trigger.events);
     let filters = trigger.iter().flat_map(|trigger| &trigger.filters);
-    let handler = match module.subscription.as_ref().map(|found| &*found.owner.terms.handler) {
+    let handler = match module.subscription.as_ref().map(|found| &*found.owner.settings.handler) {
         Some(Handler::Http { url, .. }) => url.to_string(),
         Some(Handler::ForgeRemote(remote)) => remote.url.to_string(),
         Some(Handler::Webhook(webhook)) => webhook.address.to_string(),
@@ -75,7 +75,11 @@ fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) 
         id: module.id.to_string(),
         app: installation.record.app.to_string(),
         events: match &module.subscription {
-            Some(live) => live.listens.iter().map(|l| l.interest.event_type.to_string()).collect(),
+            Some(live) => live
+                .event_subscriptions
+                .iter()
+                .map(|l| l.conditions.event_type.to_string())
+                .collect(),
             None => events.map(|event| event.event_type.value.to_string()).collect(),
         },
         filters: filters

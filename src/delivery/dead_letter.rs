@@ -106,7 +106,7 @@ impl DeadLetter {
             (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
         ];
         headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        if let Handler::Webhook(webhook) = &*delivery.subscription.owner.terms.handler {
+        if let Handler::Webhook(webhook) = &*delivery.subscription.owner.settings.handler {
             headers.extend(webhook::letter_headers(delivery, webhook));
         }
         Self {

@@ -124,7 +124,7 @@ impl Dispatcher {
     pub async fn deliver(&self, delivery: Delivery, queue_timeout: Duration) -> DeliveryOutcome {
         let watched = self.live.is_watched().then(|| delivery.clone());
         let lane = self.lanes.lane_of(&delivery);
-        if delivery.subscription.owner.terms.is_paused {
+        if delivery.subscription.owner.settings.is_paused {
             return self.park_backlog(delivery, &lane, ParkReason::Paused).await;
         }
         let queued = clock::tick();
@@ -172,7 +172,7 @@ impl Dispatcher {
             return AttemptOutcome::failed(AttemptClass::TooLarge, detail);
         }
         let (started, now) = (clock::tick(), clock::now());
-        let (metrics, outcome) = match &*delivery.subscription.owner.terms.handler {
+        let (metrics, outcome) = match &*delivery.subscription.owner.settings.handler {
             Handler::Http { url, secret } => {
                 let _running = self.metrics.http.running();
                 (&self.metrics.http, attempt::post(delivery, url, secret, lane, body, now).await)
@@ -196,7 +196,7 @@ impl Dispatcher {
                 (&self.metrics.http, forge::post(delivery, remote, keys, lane, body, now).await)
             }
         };
-        let outcome = outcome.for_profile(delivery.subscription.owner.terms.profile);
+        let outcome = outcome.for_profile(delivery.subscription.owner.settings.profile);
         let took = clock::since(started);
         lane.record_attempt(took);
         lane.breaker().record(outcome.class, clock::now_ms(), self.random.unit());
@@ -254,7 +254,7 @@ impl Dispatcher {
         error: &str,
     ) -> DeliveryOutcome {
         let (now, random) = (clock::now(), self.random.unit());
-        let schedule = self.schedules.of(delivery.subscription.owner.terms.profile);
+        let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
         let Some(delay) = schedule.delay_after(delivery.progress.attempt, class, requested, random)
         else {
             return self.dead_letter(&delivery, DeadLetterReason::Exhausted, error).await;

@@ -103,7 +103,7 @@ impl Lanes {
     /// Returns the lane of a delivery, created on first use.
     #[must_use]
     pub fn lane_of(&self, delivery: &Delivery) -> Arc<Lane> {
-        let target: Box<str> = match &*delivery.subscription.owner.terms.handler {
+        let target: Box<str> = match &*delivery.subscription.owner.settings.handler {
             Handler::Http { url, .. } => url.as_str().into(),
             Handler::ForgeRemote(remote) => remote.url.as_str().into(),
             Handler::Function { subject } => (&**subject).into(),

@@ -75,7 +75,7 @@ pub fn coalesce(matches: Vec<Match>) -> Vec<PlannedDelivery> {
 
 /// Returns number and URL of a dynamic webhook.
 fn dynamic(subscription: &Subscription) -> Option<(u64, &str)> {
-    match &*subscription.owner.terms.handler {
+    match &*subscription.owner.settings.handler {
         Handler::Webhook(webhook) => Some((webhook.number?, &webhook.address)),
         _ => None,
     }
@@ -181,7 +181,7 @@ fn matched(delivery: &Delivery, webhook: &WebhookHandler) -> Option<String> {
 }
 
 fn names(subscription: &Subscription) -> Option<&[Box<str>]> {
-    match &*subscription.owner.terms.handler {
+    match &*subscription.owner.settings.handler {
         Handler::Webhook(webhook) => Some(&webhook.names),
         _ => None,
     }

@@ -20,7 +20,9 @@ use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 use super::webhook::{WEBHOOKS, Webhook};
 use crate::clock;
 use crate::domain::{self, ForgeRemote, Handler, InstallationId, ModuleKey, SubscriptionId};
-use crate::matcher::{Interest, Listen, Listens, Owner, Subscription, Terms};
+use crate::matcher::{
+    DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, Owner, Subscription,
+};
 use crate::telemetry::SubscriptionStats;
 
 /// The module type that is routed.
@@ -29,28 +31,28 @@ pub const TRIGGER: &str = "trigger";
 /// Compiled filters: equal ones are one program, however many register them, and those that differ
 /// only in constants share all but these.
 ///
-/// Holds no program alive; those in use are held by their subscriptions. So it is with interests,
+/// Holds no program alive; those in use are held by their subscriptions. So it is with event conditions,
 /// of which there are few.
 #[derive(Debug, Default)]
 pub struct Programs {
     shapes: Shapes,
-    interests: Mutex<HashSet<Arc<Interest>>>,
+    conditions: Mutex<HashSet<Arc<EventConditions>>>,
 }
 
 impl Programs {
-    /// The one interest in use that says what this one does.
-    pub(super) fn interest(&self, interest: Interest) -> Arc<Interest> {
-        let mut all = self.interests.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = all.get(&interest) {
+    /// The shared record equal to `conditions`.
+    pub(super) fn conditions(&self, conditions: EventConditions) -> Arc<EventConditions> {
+        let mut all = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(&conditions) {
             return Arc::clone(known);
         }
         // Swept when the table would grow, so that it stays within a constant factor of those in use.
         if all.len() == all.capacity() {
             all.retain(|known| Arc::strong_count(known) > 1);
         }
-        let interest = Arc::new(interest);
-        all.insert(Arc::clone(&interest));
-        interest
+        let conditions = Arc::new(conditions);
+        all.insert(Arc::clone(&conditions));
+        conditions
     }
 
     /// Checks a filter anew, with all warnings; an equal program in use is reused.
@@ -130,7 +132,7 @@ impl Declared<'_> {
 
 /// What follows from the data of a module that is routed.
 struct Heard {
-    listens: Listens,
+    event_subscriptions: EventSubscriptions,
     handler: Arc<Handler>,
     include_fields: Box<[Box<str>]>,
 }
@@ -193,8 +195,8 @@ impl Compiler<'_> {
         known.map(Arc::clone).collect()
     }
 
-    /// The one owner with these terms.
-    fn owner(&self, terms: Terms, owners: &mut Owners) -> Arc<Owner> {
+    /// The shared owner with these delivery settings.
+    fn owner(&self, settings: DeliverySettings, owners: &mut Owners) -> Arc<Owner> {
         let installation = self.installation;
         let owner = Owner {
             id: installation.id.clone(),
@@ -202,7 +204,7 @@ impl Compiler<'_> {
             app_account_id: installation.app_account_id.as_deref().map(Box::from),
             cloud_id: installation.cloud_id.clone(),
             licensed: installation.licensed,
-            terms,
+            settings,
         };
         let owner = owners.get(&owner).map_or_else(|| Arc::new(owner), Arc::clone);
         owners.insert(Arc::clone(&owner));
@@ -295,16 +297,16 @@ impl Compiler<'_> {
         stats: SubscriptionStats,
     ) -> Subscription {
         let delivery = self.app.and_then(|app| app.record.delivery().ok()).unwrap_or_default();
-        let terms = Terms {
+        let settings = DeliverySettings {
             handler: heard.handler,
             include_fields: heard.include_fields,
             profile: delivery.profile(),
             is_paused: declared.switch == Switch::Paused,
         };
         Subscription {
-            owner: self.owner(terms, owners),
+            owner: self.owner(settings, owners),
             key: declared.key.clone(),
-            listens: heard.listens,
+            event_subscriptions: heard.event_subscriptions,
             revision: self.revision,
             stats,
         }
@@ -314,7 +316,7 @@ impl Compiler<'_> {
         let trigger =
             Trigger::read(&declared.data.read(), "data").map_err(|found| summary(&found))?;
         Ok(Heard {
-            listens: listens(self.programs, &trigger)?,
+            event_subscriptions: event_subscriptions(self.programs, &trigger)?,
             handler: self.handler(app, &trigger.handler)?,
             include_fields: trigger.fields.into_iter().map(String::into_boxed_str).collect(),
         })
@@ -333,8 +335,8 @@ impl Compiler<'_> {
             address: webhook.address.as_str().into(),
         };
         Ok(Heard {
-            listens: webhook
-                .listens(self.programs, installation.product, "filter")
+            event_subscriptions: webhook
+                .event_subscriptions(self.programs, installation.product, "filter")
                 .map_err(|found| summary(&found))?,
             handler: Arc::new(Handler::Webhook(handler)),
             include_fields: Box::default(),
@@ -386,23 +388,26 @@ pub fn function_subject(prefix: &str, installation: &InstallationId, function: &
 }
 
 /// The event types of a trigger with their compiled filters.
-pub(super) fn listens(programs: &Programs, trigger: &Trigger) -> Result<Listens, String> {
-    let listen = |event: &TriggerEvent| {
+pub(super) fn event_subscriptions(
+    programs: &Programs,
+    trigger: &Trigger,
+) -> Result<EventSubscriptions, String> {
+    let subscribe = |event: &TriggerEvent| {
         let every = TriggerFilter::default();
         let filter = event.filter.as_deref().unwrap_or(&every);
         let program = match &filter.expression {
             Some(text) => Some(programs.get(&text.value).map_err(|found| summary(&found))?),
             None => None,
         };
-        let interest = programs.interest(Interest {
+        let conditions = programs.conditions(EventConditions {
             event_type: event.event_type.value.clone(),
             ignore_self: filter.ignore_self,
             requires_licence: filter.requires_licence,
             on_error: filter.on_error.unwrap_or_default(),
         });
-        Ok(Listen { interest, program })
+        Ok(EventSubscription { conditions, program })
     };
-    trigger.events.iter().map(listen).collect()
+    trigger.events.iter().map(subscribe).collect()
 }
 
 #[cfg(test)]
@@ -412,12 +417,13 @@ mod tests {
     #[test]
     fn interests_are_one_while_in_use_and_then_forgotten() {
         let programs = Programs::default();
-        let interest = |name: &str| programs.interest(Interest::in_all(name.into()));
-        let held = interest("held");
+        let conditions =
+            |name: &str| programs.conditions(EventConditions::unconditional(name.into()));
+        let held = conditions("held");
         for at in 0..10_000 {
-            interest(&format!("gone-{at}"));
+            conditions(&format!("gone-{at}"));
         }
-        assert!(Arc::ptr_eq(&held, &interest("held")));
-        assert!(programs.interests.lock().unwrap().len() < 100);
+        assert!(Arc::ptr_eq(&held, &conditions("held")));
+        assert!(programs.conditions.lock().unwrap().len() < 100);
     }
 }

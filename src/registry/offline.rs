@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::compile::{Programs, TRIGGER, listens};
+use super::compile::{Programs, TRIGGER, event_subscriptions};
 use super::problem::{Problem, code};
 use super::trigger::Trigger;
 use super::validate::{Rules, key_problem};
 use crate::domain::{AppId, CloudId, Handler, InstallationId, ModuleKey, Secret};
-use crate::matcher::{Owner, Subscription, Terms};
+use crate::matcher::{DeliverySettings, Owner, Subscription};
 use crate::telemetry::SubscriptionStats;
 
 /// Reads registrations line by line; equal filters share one program.
@@ -19,7 +19,7 @@ use crate::telemetry::SubscriptionStats;
 pub struct TriggerReader {
     programs: Programs,
     /// Nothing is delivered offline, so that all triggers share them.
-    terms: Terms,
+    settings: DeliverySettings,
     /// Of the last line; those of one installation stand side by side.
     last: Option<Arc<Owner>>,
 }
@@ -56,8 +56,8 @@ impl TriggerReader {
     pub fn new() -> Result<Self, url::ParseError> {
         let url = Url::parse("https://offline.invalid/")?;
         let handler = Arc::new(Handler::Http { url, secret: Secret::new("") });
-        let terms = Terms::of(handler);
-        Ok(Self { programs: Programs::default(), terms, last: None })
+        let settings = DeliverySettings::new(handler);
+        Ok(Self { programs: Programs::default(), settings, last: None })
     }
 
     fn owner(&mut self, owner: Owner) -> Arc<Owner> {
@@ -86,7 +86,7 @@ impl TriggerReader {
         // Holds the programs until the subscription does.
         let _accepted = rules.check(&registration.data, "data").map_err(|found| reject(&found))?;
         let trigger = Trigger::read(&registration.data, "data").map_err(|found| reject(&found))?;
-        let listens = listens(&self.programs, &trigger)
+        let event_subscriptions = event_subscriptions(&self.programs, &trigger)
             .map_err(|message| reject(&[Problem::new(code::FORM, "data", message)]))?;
         Ok(Arc::new(Subscription {
             owner: self.owner(Owner {
@@ -95,10 +95,10 @@ impl TriggerReader {
                 app_account_id: None,
                 cloud_id: registration.cloud_id,
                 licensed: registration.licensed,
-                terms: self.terms.clone(),
+                settings: self.settings.clone(),
             }),
             key: registration.key,
-            listens,
+            event_subscriptions,
             revision: 0,
             stats: SubscriptionStats::default(),
         }))

@@ -14,7 +14,7 @@ use super::language;
 use super::problem::{Problem, code, summary};
 use crate::domain::{EventType, Product};
 use crate::event::webhook::reverse::events_of_webhook;
-use crate::matcher::{Interest, Listen, Listens};
+use crate::matcher::{EventConditions, EventSubscription, EventSubscriptions};
 
 /// The module type of Connect webhooks, static or dynamic.
 pub const WEBHOOKS: &str = "webhooks";
@@ -89,14 +89,14 @@ impl Webhook {
     ///
     /// # Errors
     /// Why the JQL cannot be used.
-    pub(super) fn listens(
+    pub(super) fn event_subscriptions(
         &self,
         programs: &Programs,
         product: Product,
         path: &str,
-    ) -> Result<Listens, Vec<Problem>> {
+    ) -> Result<EventSubscriptions, Vec<Problem>> {
         let jql = language::translate_jql(&self.jql, path)?;
-        let listen = |(event_type, conditions): (EventType, Vec<String>)| {
+        let subscribe = |(event_type, conditions): (EventType, Vec<String>)| {
             let text = self.expression(&event_type, &conditions, jql.as_deref());
             let program = match text {
                 // What was written is the JQL: its translation is no place to point at.
@@ -108,24 +108,25 @@ impl Webhook {
                 None => None,
             };
             let requires_licence = self.requires_licence;
-            let interest = Interest { requires_licence, ..Interest::in_all(event_type) };
-            Ok(Listen { interest: programs.interest(interest), program })
+            let conditions =
+                EventConditions { requires_licence, ..EventConditions::unconditional(event_type) };
+            Ok(EventSubscription { conditions: programs.conditions(conditions), program })
         };
-        self.heard(product).into_iter().map(listen).collect()
+        self.heard(product).into_iter().map(subscribe).collect()
     }
 
     /// Compiles its filters, as it is registered; the programs are to be held until it is applied.
     ///
     /// # Errors
-    /// As [`Webhook::listens`].
+    /// As [`Webhook::event_subscriptions`].
     pub(super) fn compile(
         &self,
         programs: &Programs,
         product: Product,
         path: &str,
     ) -> Result<Vec<Arc<Program>>, Vec<Problem>> {
-        let listens = self.listens(programs, product, path)?;
-        Ok(listens.iter().filter_map(|listen| listen.program.clone()).collect())
+        let event_subscriptions = self.event_subscriptions(programs, product, path)?;
+        Ok(event_subscriptions.iter().filter_map(|one| one.program.clone()).collect())
     }
 
     /// Each event type once, with the conditions of which one must hold; none = no condition.
@@ -404,6 +405,6 @@ mod tests {
         assert!(has(&property, "'k'") && has(&property, "'A'") && !has(&property, "'summary'"));
         assert_eq!(sprint.1, None);
         assert!(has(&created, "'A'") && !has(&created, "'summary'"));
-        assert!(webhook.listens(&Programs::default(), Product::Jira, "filter").is_ok());
+        assert!(webhook.event_subscriptions(&Programs::default(), Product::Jira, "filter").is_ok());
     }
 }

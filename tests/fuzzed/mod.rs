@@ -90,7 +90,8 @@ impl Fixture {
         };
         let mut scratch = Scratch::default();
         let outcome = self.matcher.matches(routing_key, decoder, &mut scratch);
-        let mut holding: Vec<usize> = outcome.holding().map(|one| number(one)).collect();
+        let mut holding: Vec<usize> =
+            outcome.matched_subscriptions().map(|one| number(one)).collect();
         let failed = outcome.failures.iter();
         let mut failed: Vec<usize> = failed.map(|failure| number(&failure.subscription)).collect();
         holding.sort_unstable();

@@ -20,7 +20,10 @@ use switchyard::delivery::retry::Random;
 use switchyard::delivery::{Dispatcher, EgressGuard, Ports, SubscriptionDirectory};
 use switchyard::domain::{Handler, Secret, SubscriptionId};
 use switchyard::event::{Envelope, Publisher};
-use switchyard::matcher::{Interest, Listen, Listens, Matcher, Owner, Subscription, Terms};
+use switchyard::matcher::{
+    DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, Matcher, Owner,
+    Subscription,
+};
 use switchyard::router::Router;
 use switchyard::telemetry::{Live, SubscriptionStats};
 use tokio::task::JoinHandle;
@@ -146,11 +149,11 @@ impl Rig {
                 app_account_id: None,
                 cloud_id: SITE.into(),
                 licensed: true,
-                terms: Terms::of(Arc::new(handler)),
+                settings: DeliverySettings::new(Arc::new(handler)),
             }),
             key: id.key.clone(),
-            listens: Listens::One(Listen {
-                interest: Arc::new(Interest::in_all(EVENT_TYPE.into())),
+            event_subscriptions: EventSubscriptions::One(EventSubscription {
+                conditions: Arc::new(EventConditions::unconditional(EVENT_TYPE.into())),
                 program: None,
             }),
             revision: 1,

@@ -45,7 +45,7 @@ impl Ours {
 
 impl Peer for Ours {
     fn matches(&mut self, event: &'static [u8], _: &mut Vec<u32>) {
-        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.listens(routing_key);
+        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let body = Bytes::from_static(event);
         let decoded = self
             .decoder
@@ -53,7 +53,7 @@ impl Peer for Ours {
             .expect("an event");
         let outcome = self.matcher.matches(decoded.routing_key(), &self.decoder, &mut self.scratch);
         if self.to_deliveries {
-            black_box(outcome.take(decoded.routing_key(), &self.decoder));
+            black_box(outcome.take_matches(decoded.routing_key(), &self.decoder));
             black_box(decoded.into_event());
         } else {
             black_box(outcome);
@@ -61,7 +61,7 @@ impl Peer for Ours {
     }
 
     fn answers(&mut self, event: &'static [u8], found: &mut Vec<u32>) {
-        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.listens(routing_key);
+        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let body = Bytes::from_static(event);
         let decoded = self
             .decoder
@@ -69,7 +69,7 @@ impl Peer for Ours {
             .expect("an event");
         let outcome = self.matcher.matches(decoded.routing_key(), &self.decoder, &mut self.scratch);
         assert!(outcome.failures.is_empty(), "no filter of the mix fails");
-        let matches = outcome.take(decoded.routing_key(), &self.decoder);
+        let matches = outcome.take_matches(decoded.routing_key(), &self.decoder);
         found.extend(matches.iter().map(|one| number(&one.subscription.id())));
     }
 }

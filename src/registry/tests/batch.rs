@@ -63,7 +63,7 @@ async fn module_is_switched_and_keeps_its_switch_over_an_update() {
     let module = replica.add(json!({})).await.unwrap();
     let paused = replica.switch(&id, &module.key, Switch::Paused).await.unwrap();
     assert_eq!((paused.revision, replica.state_of(&module).0), (2, ModuleState::Paused));
-    assert!(replica.subscription(&id_of(&module)).unwrap().owner.terms.is_paused);
+    assert!(replica.subscription(&id_of(&module)).unwrap().owner.settings.is_paused);
     replica
         .replace(&id, &module.key, trigger(json!({"events": ["avi:jira:created:issue"]})), None)
         .await
