@@ -49,16 +49,16 @@ pub struct KeyRecord {
 /// A key cannot be made or read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("the RSA key cannot be made or read")]
-pub struct BadKey;
+pub struct InvalidKey;
 
 impl KeyRecord {
     /// A new key of 2048 bits; takes tens to hundreds of milliseconds.
     ///
     /// # Errors
     /// The library cannot make one.
-    pub fn generate() -> Result<Self, BadKey> {
-        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| BadKey)?;
-        let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| BadKey)?;
+    pub fn generate() -> Result<Self, InvalidKey> {
+        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| InvalidKey)?;
+        let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| InvalidKey)?;
         let pkcs8 = BASE64.encode(pkcs8.as_ref());
         Ok(Self { kid: thumbprint(&pair), signs_from_ms: 0, pkcs8 })
     }
@@ -98,7 +98,7 @@ pub fn is_rotation_due(keys: &[KeyRecord], life_ms: i64, now_ms: i64) -> bool {
 
 /// How many of the first keys nobody needs any more: another took over long ago.
 #[must_use]
-pub fn outlived(keys: &[KeyRecord], now_ms: i64) -> usize {
+pub fn retired(keys: &[KeyRecord], now_ms: i64) -> usize {
     let took_over = |key: &&KeyRecord| key.signs_from_ms.saturating_add(OVERLAP_MS) <= now_ms;
     keys.iter().skip(1).take_while(took_over).count()
 }
@@ -128,14 +128,14 @@ impl KeyRing {
     ///
     /// # Errors
     /// One cannot be read; the ring stays as it was.
-    pub fn apply(&self, records: &[KeyRecord]) -> Result<(), BadKey> {
+    pub fn apply(&self, records: &[KeyRecord]) -> Result<(), InvalidKey> {
         let read = |record: &KeyRecord| {
-            let pkcs8 = BASE64.decode(record.pkcs8.as_bytes()).map_err(|_| BadKey)?;
-            let pair = KeyPair::from_pkcs8(&pkcs8).map_err(|_| BadKey)?;
+            let pkcs8 = BASE64.decode(record.pkcs8.as_bytes()).map_err(|_| InvalidKey)?;
+            let pair = KeyPair::from_pkcs8(&pkcs8).map_err(|_| InvalidKey)?;
             let (kid, signs_from_ms) = (record.kid.clone(), record.signs_from_ms);
             Ok(SigningKey { kid, signs_from_ms, pair })
         };
-        self.keys.store(Arc::new(records.iter().map(read).collect::<Result<_, BadKey>>()?));
+        self.keys.store(Arc::new(records.iter().map(read).collect::<Result<_, InvalidKey>>()?));
         Ok(())
     }
 
@@ -158,7 +158,7 @@ impl KeyRing {
 
     /// The claims of a token that one of these keys signed; times are the caller's to check.
     #[must_use]
-    pub fn verified<C: DeserializeOwned>(&self, token: &str) -> Option<C> {
+    pub fn verify<C: DeserializeOwned>(&self, token: &str) -> Option<C> {
         if token.len() > TOKEN_BYTES_MAX {
             return None;
         }
@@ -209,7 +209,7 @@ impl KeyRing {
 
     /// Names of the keys with the times at which they sign from, in that order.
     #[must_use]
-    pub fn names(&self) -> Vec<(String, i64)> {
+    pub fn key_ids(&self) -> Vec<(String, i64)> {
         self.keys.load().iter().map(|key| (key.kid.clone(), key.signs_from_ms)).collect()
     }
 }
@@ -268,10 +268,10 @@ mod tests {
         assert_eq!(signer(DAY_MS), keys[0].kid);
         assert_eq!(signer(DAY_MS + LEAD_MS - 1), keys[0].kid);
         assert_eq!(signer(DAY_MS + LEAD_MS), keys[1].kid);
-        assert_eq!(both.verified(&old), Some(json!({"n": 1})));
-        assert_eq!(outlived(&keys, DAY_MS + LEAD_MS + OVERLAP_MS - 1), 0);
-        assert_eq!(outlived(&keys, DAY_MS + LEAD_MS + OVERLAP_MS), 1);
-        assert!(ring(&keys[1..]).verified::<Value>(&old).is_none());
+        assert_eq!(both.verify(&old), Some(json!({"n": 1})));
+        assert_eq!(retired(&keys, DAY_MS + LEAD_MS + OVERLAP_MS - 1), 0);
+        assert_eq!(retired(&keys, DAY_MS + LEAD_MS + OVERLAP_MS), 1);
+        assert!(ring(&keys[1..]).verify::<Value>(&old).is_none());
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
         let leaked = ring(&keys).sign(&json!({}), 0).unwrap();
         rotate(&mut keys, KeyRecord::generate().unwrap(), Rotation::Revoking, 5);
         let ring = ring(&keys);
-        assert!(ring.verified::<Value>(&leaked).is_none());
+        assert!(ring.verify::<Value>(&leaked).is_none());
         assert_eq!(header_of(&ring.sign(&json!({}), 5).unwrap())["kid"], keys[0].kid);
     }
 
@@ -308,13 +308,13 @@ mod tests {
             json!({"alg": "RS256"}),
         ] {
             let header = BASE64URL_NOPAD.encode(header.to_string().as_bytes());
-            assert!(ring.verified::<Value>(&format!("{header}.{rest}")).is_none());
+            assert!(ring.verify::<Value>(&format!("{header}.{rest}")).is_none());
         }
         let other = KeyRing::default();
         other.apply(&[KeyRecord::generate().unwrap()]).unwrap();
-        assert!(other.verified::<Value>(&good).is_none());
+        assert!(other.verify::<Value>(&good).is_none());
         for noise in ["", ".", "..", "a.b.c", &good[..good.len() - 4], &"x".repeat(9000)] {
-            assert!(ring.verified::<Value>(noise).is_none(), "{noise}");
+            assert!(ring.verify::<Value>(noise).is_none(), "{noise}");
         }
     }
 
@@ -326,7 +326,7 @@ mod tests {
         let read: Vec<KeyRecord> = serde_json::from_str(&stored).unwrap();
         let (one, other) = (ring(&keys), ring(&read));
         assert_eq!(one.jwks(), other.jwks());
-        assert!(other.verified::<Value>(&one.sign(&json!({}), 0).unwrap()).is_some());
+        assert!(other.verify::<Value>(&one.sign(&json!({}), 0).unwrap()).is_some());
         assert_eq!(one.pem(&keys[0].kid), other.pem(&keys[0].kid));
         assert!(one.pem("other").is_none());
         assert!(!format!("{keys:?} {one:?}").contains(&keys[0].pkcs8));

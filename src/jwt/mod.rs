@@ -15,4 +15,4 @@ pub mod system;
 mod token;
 
 pub use keys::{KeyRecord, KeyRing, Rotation};
-pub use token::{Refused, Token, sign};
+pub use token::{Token, TokenError, sign};

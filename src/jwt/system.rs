@@ -42,7 +42,7 @@ struct Bearer {
 
 /// Why a token names nobody.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unnamed {
+pub enum SystemTokenError {
     /// We did not sign it, or not for this.
     Foreign,
     /// We signed it, but its time is over.
@@ -56,11 +56,15 @@ pub enum Unnamed {
 ///
 /// # Errors
 /// It is of another kind or too old.
-pub fn bearer(keys: &KeyRing, token: &str, now_s: i64) -> Result<(AppId, InstallationId), Unnamed> {
-    let Claims { iss, aud, exp, app } = keys.verified(token).ok_or(Unnamed::Foreign)?;
+pub fn verify(
+    keys: &KeyRing,
+    token: &str,
+    now_s: i64,
+) -> Result<(AppId, InstallationId), SystemTokenError> {
+    let Claims { iss, aud, exp, app } = keys.verify(token).ok_or(SystemTokenError::Foreign)?;
     match (iss == ISSUER && aud == ISSUER, now_s < exp) {
-        (false, _) => Err(Unnamed::Foreign),
-        (true, false) => Err(Unnamed::Expired { ago_s: now_s.saturating_sub(exp) }),
+        (false, _) => Err(SystemTokenError::Foreign),
+        (true, false) => Err(SystemTokenError::Expired { ago_s: now_s.saturating_sub(exp) }),
         (true, true) => Ok((app.id, app.installation_id)),
     }
 }
@@ -76,10 +80,13 @@ mod tests {
         keys.apply(&[KeyRecord::generate().unwrap()]).unwrap();
         let made = keys.sign(&claims(&"app".into(), &"inst".into(), 0), 0).unwrap();
         let named = Ok(("app".into(), "inst".into()));
-        assert_eq!(bearer(&keys, &made, LIFE_S - 1), named);
-        assert_eq!(bearer(&keys, &made, LIFE_S + 9), Err(Unnamed::Expired { ago_s: 9 }));
+        assert_eq!(verify(&keys, &made, LIFE_S - 1), named);
+        assert_eq!(verify(&keys, &made, LIFE_S + 9), Err(SystemTokenError::Expired { ago_s: 9 }));
         let mut other = claims(&"app".into(), &"inst".into(), 0);
         other["iss"] = json!("forge/invocation-token");
-        assert_eq!(bearer(&keys, &keys.sign(&other, 0).unwrap(), 1), Err(Unnamed::Foreign));
+        assert_eq!(
+            verify(&keys, &keys.sign(&other, 0).unwrap(), 1),
+            Err(SystemTokenError::Foreign)
+        );
     }
 }

@@ -24,7 +24,7 @@ const OWN_LIFE_S: i64 = 180;
 
 /// Why a token is refused. Callers learn none of this: it is for metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refused {
+pub enum TokenError {
     /// Not a token of this form.
     Malformed,
     /// Signed by another algorithm, or not at all.
@@ -41,7 +41,7 @@ pub enum Refused {
     OtherRequest,
 }
 
-impl Refused {
+impl TokenError {
     /// The metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -100,20 +100,20 @@ impl<'t> Token<'t> {
     ///
     /// # Errors
     /// It has another form, another algorithm, or lacks a claim.
-    pub fn read(text: &'t str) -> Result<Self, Refused> {
+    pub fn parse(text: &'t str) -> Result<Self, TokenError> {
         if text.len() > TOKEN_BYTES_MAX {
-            return Err(Refused::Malformed);
+            return Err(TokenError::Malformed);
         }
-        let (signed, signature) = text.rsplit_once('.').ok_or(Refused::Malformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(Refused::Malformed)?;
+        let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
         let header: Header =
-            serde_json::from_slice(&decoded(header)?).map_err(|_| Refused::Malformed)?;
+            serde_json::from_slice(&decoded(header)?).map_err(|_| TokenError::Malformed)?;
         if header.alg != ALGORITHM {
-            return Err(Refused::Algorithm);
+            return Err(TokenError::Algorithm);
         }
-        let claims = serde_json::from_slice(&decoded(claims)?).map_err(|_| Refused::Claims)?;
+        let claims = serde_json::from_slice(&decoded(claims)?).map_err(|_| TokenError::Claims)?;
         let token = Self { signed, signature: decoded(signature)?, claims };
-        if token.audience().len() > AUDIENCE_MAX { Err(Refused::Claims) } else { Ok(token) }
+        if token.audience().len() > AUDIENCE_MAX { Err(TokenError::Claims) } else { Ok(token) }
     }
 
     /// Who says to have signed it.
@@ -139,7 +139,7 @@ impl<'t> Token<'t> {
 
     /// Until when it is accepted, seconds since the epoch.
     #[must_use]
-    pub fn good_until_s(&self) -> i64 {
+    pub fn accepted_until_s(&self) -> i64 {
         self.claims.exp.saturating_add(LEEWAY_S)
     }
 
@@ -153,24 +153,30 @@ impl<'t> Token<'t> {
     ///
     /// # Errors
     /// What does not hold.
-    pub fn check(&self, now_s: i64, method: &str, path: &str, query: &str) -> Result<(), Refused> {
+    pub fn check(
+        &self,
+        now_s: i64,
+        method: &str,
+        path: &str,
+        query: &str,
+    ) -> Result<(), TokenError> {
         let Claims { iat, exp, qsh, .. } = &self.claims;
         if now_s > exp.saturating_add(LEEWAY_S) {
-            return Err(Refused::Expired);
+            return Err(TokenError::Expired);
         }
         if *iat > now_s.saturating_add(LEEWAY_S) {
-            return Err(Refused::Early);
+            return Err(TokenError::Early);
         }
         if exp.saturating_sub(*iat) > LIFE_S_MAX {
-            return Err(Refused::LongLived);
+            return Err(TokenError::LongLived);
         }
         // A token for browsers has the text `context-qsh` here, which is no hash of anything.
-        if qsh::covers(qsh, method, path, query) { Ok(()) } else { Err(Refused::OtherRequest) }
+        if qsh::covers(qsh, method, path, query) { Ok(()) } else { Err(TokenError::OtherRequest) }
     }
 }
 
-fn decoded(part: &str) -> Result<Vec<u8>, Refused> {
-    BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| Refused::Malformed)
+fn decoded(part: &str) -> Result<Vec<u8>, TokenError> {
+    BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| TokenError::Malformed)
 }
 
 /// A token from `issuer` that covers the request with this hash, valid from `now_s`.
@@ -203,7 +209,7 @@ mod tests {
 
     fn accepts(token: &str, secret: &Secret, now_s: i64, method: &str, url: &str) -> bool {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        Token::read(token).is_ok_and(|token| {
+        Token::parse(token).is_ok_and(|token| {
             token.is_signed_with(secret) && token.check(now_s, method, path, query).is_ok()
         })
     }
@@ -226,7 +232,7 @@ mod tests {
     fn own_token_reads_back_and_covers_its_request_alone() {
         let secret = Secret::new("s");
         let made = sign(&secret, "tenant-1", &qsh::hash("POST", "/hook", "a=1"), 1000);
-        assert_eq!(Token::read(&made).unwrap().issuer(), "tenant-1");
+        assert_eq!(Token::parse(&made).unwrap().issuer(), "tenant-1");
         assert!(accepts(&made, &secret, 1000, "POST", "/hook?a=1"));
         assert!(!accepts(&made, &secret, 1000, "POST", "/hook?a=2"));
         assert!(!accepts(&made, &Secret::new("t"), 1000, "POST", "/hook?a=1"));
@@ -239,12 +245,12 @@ mod tests {
                 json!({"iss": "a", "aud": vec!["t"; count], "iat": 0, "exp": 9, "qsh": ""});
             let part = |value: Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
             let token = format!("{}.{}.AA", part(json!({"alg": ALGORITHM})), part(claims));
-            Token::read(&token).map(|token| token.audience().len())
+            Token::parse(&token).map(|token| token.audience().len())
         };
         assert_eq!(read(0), Ok(0));
         assert_eq!(read(AUDIENCE_MAX), Ok(AUDIENCE_MAX));
-        assert_eq!(read(AUDIENCE_MAX + 1), Err(Refused::Claims));
-        assert_eq!(read(1500), Err(Refused::Claims));
+        assert_eq!(read(AUDIENCE_MAX + 1), Err(TokenError::Claims));
+        assert_eq!(read(1500), Err(TokenError::Claims));
     }
 
     #[test]
@@ -252,18 +258,18 @@ mod tests {
         let secret = Secret::new("s");
         let made = sign(&secret, "a", "q", 0);
         let (signed, _) = made.rsplit_once('.').unwrap();
-        assert!(!Token::read(&format!("{signed}.")).unwrap().is_signed_with(&secret));
+        assert!(!Token::parse(&format!("{signed}.")).unwrap().is_signed_with(&secret));
         let claims = signed.split_once('.').unwrap().1;
         for alg in ["none", "None", "hs256", "HS512", "RS256", ""] {
             let header =
                 BASE64URL_NOPAD.encode(json!({"alg": alg, "kid": "../x"}).to_string().as_bytes());
-            let read = Token::read(&format!("{header}.{claims}.")).err();
-            assert_eq!(read, Some(Refused::Algorithm), "{alg}");
+            let read = Token::parse(&format!("{header}.{claims}.")).err();
+            assert_eq!(read, Some(TokenError::Algorithm), "{alg}");
         }
         let long = format!("{made}{}", "A".repeat(TOKEN_BYTES_MAX));
-        assert_eq!(Token::read(&long).err(), Some(Refused::Malformed));
+        assert_eq!(Token::parse(&long).err(), Some(TokenError::Malformed));
         for noise in ["", "..", "a.b", "a.b.c", "....", "e30.e30.e30"] {
-            assert!(Token::read(noise).is_err(), "{noise}");
+            assert!(Token::parse(noise).is_err(), "{noise}");
         }
     }
 }

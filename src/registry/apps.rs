@@ -7,18 +7,18 @@ use serde_json::{Map, Value};
 use tracing::info;
 use url::Url;
 
-use super::change::{Decision, RegisterError, Registry};
 use super::compile::TRIGGER;
+use super::connect_lifecycle::LifecycleCallbacks;
 use super::document::{
-    AppKind, AppRecord, Discovery, Door, Dropped, Endpoint, EndpointAuth, FORMAT,
-    InstallationRecord,
+    AppKind, AppRecord, DiscoveryConfig, DroppedModules, Endpoint, EndpointAuth, FORMAT,
+    InstallationRecord, RegistrationApi,
 };
-use super::lifecycle::Lifecycle;
-use super::notices::Notices;
+use super::notices::NoticeEndpoint;
 use super::problem::{Problem, code};
+use super::registry::{Mutation, RegisterError, Registry};
 use super::token;
-use super::validate::{Rules, key_problem};
-use super::webhook::{WEBHOOKS, Webhook, is_relative};
+use super::validate::{ValidationRules, key_problem};
+use super::webhook::{WEBHOOKS, WebhookDefinition, is_relative};
 use crate::clock;
 use crate::domain::{AppId, ModuleKey, Product, Secret, SubscriptionId};
 
@@ -44,7 +44,7 @@ pub struct AppSpec {
     #[serde(default)]
     translations: BTreeMap<String, BTreeMap<String, String>>,
     #[serde(default)]
-    lifecycle: Lifecycle,
+    lifecycle: LifecycleCallbacks,
     discovery: Option<DiscoverySpec>,
     notices: Option<NoticesSpec>,
     delivery: Option<Map<String, Value>>,
@@ -113,7 +113,7 @@ impl Registry {
             return Err(RegisterError::Invalid(problems));
         }
         let mut put = self
-            .edit(id.as_str(), |current: Option<AppRecord>| {
+            .update_document(id.as_str(), |current: Option<AppRecord>| {
                 let known = current.as_ref().map_or(&[] as &[Endpoint], |app| &app.endpoints);
                 let mut record = record_of(id, spec.clone(), secrets(&spec, current.as_ref())?);
                 let old = |key: &str| known.iter().any(|endpoint| endpoint.key == key);
@@ -130,7 +130,7 @@ impl Registry {
                     record,
                     dropped: Vec::new(),
                 };
-                Ok(Decision::Put(Box::new(put.record.clone()), put))
+                Ok(Mutation::Put(Box::new(put.record.clone()), put))
             })
             .await?;
         put.dropped = self.drop_clashing(&put.record).await?;
@@ -147,9 +147,9 @@ impl Registry {
         // The app goes last, so that a deletion that stops half-way can be repeated; the second
         // round takes what was installed during the first.
         self.purge_installations_of(id).await?;
-        self.edit(id, |current: Option<AppRecord>| match current {
-            Some(_) => Ok(Decision::Delete(())),
-            None => Ok(Decision::Keep(())),
+        self.update_document(id, |current: Option<AppRecord>| match current {
+            Some(_) => Ok(Mutation::Delete(())),
+            None => Ok(Mutation::Keep(())),
         })
         .await?;
         self.purge_installations_of(id).await?;
@@ -158,7 +158,7 @@ impl Registry {
     }
 
     async fn purge_installations_of(&self, app: &str) -> Result<(), RegisterError> {
-        for id in self.live.installations_of(app) {
+        for id in self.state.installations_of(app) {
             self.purge_installation(id.as_str()).await?;
         }
         Ok(())
@@ -172,26 +172,27 @@ impl Registry {
             return Ok(dropped);
         }
         let keys = static_keys(&app.static_modules);
-        for installation in self.live.installations_of(app.id.as_str()) {
+        for installation in self.state.installations_of(app.id.as_str()) {
             let gone = self
-                .edit(installation.as_str(), |current: Option<InstallationRecord>| {
+                .update_document(installation.as_str(), |current: Option<InstallationRecord>| {
                     let clashes = |record: &InstallationRecord| {
                         record.modules.iter().any(|m| keys.contains(m.key.as_str()))
                     };
                     let Some(mut record) = current.filter(clashes) else {
-                        return Ok(Decision::Keep(Vec::new()));
+                        return Ok(Mutation::Keep(Vec::new()));
                     };
                     let modules = std::mem::take(&mut record.modules);
-                    let (kept, gone): (Vec<_>, Vec<_>) =
-                        modules.into_iter().partition(|module| module.door == Door::Webhook);
+                    let (kept, gone): (Vec<_>, Vec<_>) = modules
+                        .into_iter()
+                        .partition(|module| module.api == RegistrationApi::Webhook);
                     let gone: Vec<ModuleKey> = gone.into_iter().map(|module| module.key).collect();
                     record.modules = kept;
-                    record.dropped = Some(Dropped {
+                    record.dropped = Some(DroppedModules {
                         at_ms: clock::now_ms(),
                         version: app.version.clone(),
                         keys: gone.clone(),
                     });
-                    Ok(Decision::Put(Box::new(record), gone))
+                    Ok(Mutation::Put(Box::new(record), gone))
                 })
                 .await?;
             dropped.extend(
@@ -252,10 +253,10 @@ impl Registry {
         if let Err(reason) = app.delivery() {
             problems.push(Problem::new(code::FORM, "delivery", reason));
         }
-        let rules = Rules {
+        let rules = ValidationRules {
             app: Some(&app),
             allow_unknown_events: self.settings.allow_unknown_events,
-            programs: self.live.programs(),
+            programs: self.state.programs(),
         };
         for (module_type, modules) in &spec.static_modules {
             for (index, data) in modules.iter().enumerate() {
@@ -288,12 +289,12 @@ impl Registry {
 
     /// The product is not known yet: an app may be installed in either, and Jira takes more.
     fn static_webhook_problems(&self, data: &Map<String, Value>, path: &str) -> Vec<Problem> {
-        let webhook = match Webhook::read(data, path, Product::Jira) {
+        let webhook = match WebhookDefinition::parse(data, path, Product::Jira) {
             Ok(webhook) => webhook,
             Err(problems) => return problems,
         };
         let filter = format!("{path}.filter");
-        webhook.compile(self.live.programs(), Product::Jira, &filter).err().unwrap_or_default()
+        webhook.compile(self.state.programs(), Product::Jira, &filter).err().unwrap_or_default()
     }
 }
 
@@ -315,8 +316,8 @@ fn address_problem(text: &str, path: &str, check_url: &CheckUrl) -> Option<Probl
 /// What of an app has a secret.
 struct Secrets {
     endpoints: Vec<Endpoint>,
-    discovery: Option<Discovery>,
-    notices: Option<Notices>,
+    discovery: Option<DiscoveryConfig>,
+    notices: Option<NoticeEndpoint>,
 }
 
 impl Secrets {
@@ -365,14 +366,14 @@ impl EndpointSpec {
 }
 
 impl DiscoverySpec {
-    fn with(&self, secret: Secret) -> Discovery {
-        Discovery { types: self.types.clone(), url: self.url.clone(), secret }
+    fn with(&self, secret: Secret) -> DiscoveryConfig {
+        DiscoveryConfig { types: self.types.clone(), url: self.url.clone(), secret }
     }
 }
 
 impl NoticesSpec {
-    fn with(&self, secret: Secret) -> Notices {
-        Notices { url: self.url.clone(), secret }
+    fn with(&self, secret: Secret) -> NoticeEndpoint {
+        NoticeEndpoint { url: self.url.clone(), secret }
     }
 }
 

@@ -2,18 +2,18 @@
 
 use tracing::info;
 
-use super::change::{Decision, RegisterError, Registry};
 use super::document::ModuleRecord;
-use super::modules::{ModuleSpec, Registered, usable};
+use super::forge_modules::{ModuleSpec, RegisteredModule, require_enabled};
 use super::problem::Problem;
-use super::validate::Accepted;
+use super::registry::{Mutation, RegisterError, Registry};
+use super::validate::ValidatedTrigger;
 use crate::domain::{InstallationId, ModuleKey};
 
 /// A module of a batch, with the key that its author chose, or what is wrong with its form.
 pub type BatchItem = Result<(ModuleSpec, Option<ModuleKey>), Vec<Problem>>;
 
 /// What came of one module of a batch.
-pub type BatchResult = Result<Registered, Vec<Problem>>;
+pub type BatchResult = Result<RegisteredModule, Vec<Problem>>;
 
 impl Registry {
     /// What registering `spec` would say, without registering it.
@@ -25,8 +25,8 @@ impl Registry {
         installation: &InstallationId,
         spec: ModuleSpec,
         key: Option<ModuleKey>,
-    ) -> Result<Accepted, RegisterError> {
-        let accepted = self.accept(installation, &spec)?;
+    ) -> Result<ValidatedTrigger, RegisterError> {
+        let accepted = self.validate_spec(installation, &spec)?;
         let live = self.installation(installation.as_str()).ok_or(RegisterError::NotFound)?;
         let mut record = live.record.as_ref().clone();
         self.add(&mut record, &spec.record(key), &accepted)?;
@@ -44,7 +44,7 @@ impl Registry {
         spec: ModuleSpec,
         key: &ModuleKey,
     ) -> Result<Vec<Problem>, RegisterError> {
-        let accepted = self.accept(installation, &spec)?;
+        let accepted = self.validate_spec(installation, &spec)?;
         let live = self.installation(installation.as_str()).ok_or(RegisterError::NotFound)?;
         let mut record = live.record.as_ref().clone();
         record.modules.retain(|module| module.key != *key);
@@ -65,9 +65,9 @@ impl Registry {
     ) -> Result<Vec<BatchResult>, RegisterError> {
         let checked = items.into_iter().map(|item| self.check_item(installation, item));
         let checked: Vec<_> = checked.collect::<Result<_, RegisterError>>()?;
-        let (results, filling) = self
-            .edit(installation.as_str(), |current| {
-                let mut record = usable(current)?;
+        let (results, usage) = self
+            .update_document(installation.as_str(), |current| {
+                let mut record = require_enabled(current)?;
                 let before = record.modules.len();
                 let mut results: Vec<BatchResult> = Vec::with_capacity(checked.len());
                 for item in &checked {
@@ -76,7 +76,9 @@ impl Registry {
                         Err(problems) => Err(RegisterError::Invalid(problems.clone())),
                     };
                     results.push(match (added, item) {
-                        (Ok(module), Ok((_, accepted))) => Ok(Registered::new(module, accepted)),
+                        (Ok(module), Ok((_, accepted))) => {
+                            Ok(RegisteredModule::new(module, accepted))
+                        }
                         (Err(error), _) => Err(problems_of(error)?),
                         (Ok(_), Err(problems)) => Err(problems.clone()),
                     });
@@ -85,12 +87,12 @@ impl Registry {
                 if is_atomic && !refused.is_empty() {
                     return Err(RegisterError::Invalid(refused));
                 }
-                let filling = self.filling(before, &record);
-                Ok(Decision::Put(record, (results, filling)))
+                let usage = self.usage(before, &record);
+                Ok(Mutation::Put(record, (results, usage)))
             })
             .await?;
         let registered = results.iter().filter(|result| result.is_ok()).count();
-        self.tell_near_limit(installation, filling);
+        self.notify_near_limit(installation, usage);
         info!(installation = %installation, registered, of = results.len(), "batch registered");
         Ok(results)
     }
@@ -99,12 +101,12 @@ impl Registry {
         &self,
         installation: &InstallationId,
         item: BatchItem,
-    ) -> Result<Result<(ModuleRecord, Accepted), Vec<Problem>>, RegisterError> {
+    ) -> Result<Result<(ModuleRecord, ValidatedTrigger), Vec<Problem>>, RegisterError> {
         let (spec, key) = match item {
             Ok(item) => item,
             Err(problems) => return Ok(Err(problems)),
         };
-        Ok(match self.accept(installation, &spec) {
+        Ok(match self.validate_spec(installation, &spec) {
             Ok(accepted) => Ok((spec.record(key), accepted)),
             Err(error) => Err(problems_of(error)?),
         })

@@ -11,7 +11,7 @@ use scopes::Scopes;
 
 /// What is known of one event type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Known {
+pub struct KnownEvent {
     /// Scopes an app needs to hear it.
     pub scopes: &'static Scopes,
     /// Whether entity properties can be read on it.
@@ -19,7 +19,7 @@ pub struct Known {
 }
 
 /// Events that differ only in their verb: `<before><verb><after>`.
-struct Family {
+struct EventFamily {
     before: &'static str,
     verbs: &'static [&'static str],
     after: &'static str,
@@ -32,8 +32,8 @@ const fn family(
     verbs: &'static [&'static str],
     after: &'static str,
     scopes: &'static Scopes,
-) -> Family {
-    Family { before, verbs, after, scopes, properties: false }
+) -> EventFamily {
+    EventFamily { before, verbs, after, scopes, properties: false }
 }
 
 const fn with_properties(
@@ -41,12 +41,12 @@ const fn with_properties(
     verbs: &'static [&'static str],
     after: &'static str,
     scopes: &'static Scopes,
-) -> Family {
-    Family { before, verbs, after, scopes, properties: true }
+) -> EventFamily {
+    EventFamily { before, verbs, after, scopes, properties: true }
 }
 
 #[rustfmt::skip]
-const FAMILIES: &[Family] = &[
+const FAMILIES: &[EventFamily] = &[
     with_properties("avi:jira:", &["created", "updated", "deleted", "assigned"], ":issue", &scopes::ISSUE),
     with_properties("avi:jira:", &["commented"], ":issue", &scopes::COMMENT),
     family("avi:jira:", &["viewed", "mentioned"], ":issue", &scopes::ISSUE),
@@ -114,13 +114,13 @@ const NAME_BYTES_MAX: usize = 64;
 
 /// What is known of the event type `name`.
 #[must_use]
-pub fn find(name: &str) -> Option<Known> {
+pub fn find(name: &str) -> Option<KnownEvent> {
     let family = FAMILIES.iter().find(|family| {
         name.strip_prefix(family.before)
             .and_then(|rest| rest.strip_suffix(family.after))
             .is_some_and(|verb| family.verbs.contains(&verb))
     })?;
-    Some(Known { scopes: family.scopes, properties: family.properties })
+    Some(KnownEvent { scopes: family.scopes, properties: family.properties })
 }
 
 /// Every event type that is known, in the order of the catalogue.

@@ -7,17 +7,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use switchyard_expr::{Program, Shapes, Usage};
 use url::Url;
 
-use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
-use super::data::ModuleData;
 use super::document::{
-    AppKind, BodyForm, Door, InstallationRecord, InstallationState, Style, Switch,
+    AppKind, BodyLayout, InstallationRecord, InstallationState, ModuleStatus, RegistrationApi,
+    RequestStyle,
 };
-use super::dynamic::{DYNAMIC_WEBHOOK, DynamicWebhook};
+use super::dynamic_webhooks::{DYNAMIC_WEBHOOK, DynamicWebhook};
 use super::language::{self, Compiled};
 use super::metrics;
+use super::module_fields::ModuleFields;
 use super::problem::{Problem, summary};
+use super::state::{AppliedApp, AppliedInstallation, AppliedModule, EffectiveStatus};
 use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
-use super::webhook::{WEBHOOKS, Webhook};
+use super::webhook::{WEBHOOKS, WebhookDefinition};
 use crate::clock;
 use crate::domain::{self, Handler, InstallationId, ModuleKey, Remote, SubscriptionId};
 use crate::matcher::{Interest, Listen, Listens, Owner, Subscription, Terms};
@@ -32,12 +33,12 @@ pub const TRIGGER: &str = "trigger";
 /// Holds no program alive; those in use are held by their subscriptions. So it is with interests,
 /// of which there are few.
 #[derive(Debug, Default)]
-pub struct Programs {
+pub struct ProgramCache {
     shapes: Shapes,
     interests: Mutex<HashSet<Arc<Interest>>>,
 }
 
-impl Programs {
+impl ProgramCache {
     /// The one interest in use that says what this one does.
     pub(super) fn interest(&self, interest: Interest) -> Arc<Interest> {
         let mut all = self.interests.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,36 +91,36 @@ impl Programs {
 
 /// Turns the modules of one installation into what the matcher holds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Compiler<'a> {
+pub(super) struct ModuleCompiler<'a> {
     /// The app as applied here; none when it is not provisioned.
-    pub(super) app: Option<&'a LiveApp>,
+    pub(super) app: Option<&'a AppliedApp>,
     /// The installation.
     pub(super) installation: &'a InstallationRecord,
     /// The same installation as it was applied before, if it was.
-    pub(super) before: Option<&'a LiveInstallation>,
+    pub(super) before: Option<&'a AppliedInstallation>,
     /// Revision of the installation's document.
     pub(super) revision: u64,
     /// Filters in use.
-    pub(super) programs: &'a Programs,
+    pub(super) programs: &'a ProgramCache,
     /// First token of function subjects.
     pub(super) prefix: &'a str,
 }
 
 /// A module as its app or its installation declares it.
-struct Declared<'a> {
+struct ModuleView<'a> {
     key: &'a ModuleKey,
     module_type: &'a str,
     is_static: bool,
     is_discovered: bool,
-    switch: Switch,
-    data: &'a ModuleData,
+    status: ModuleStatus,
+    data: &'a ModuleFields,
 }
 
-impl Declared<'_> {
-    fn is(&self, known: &LiveModule) -> bool {
-        (self.module_type, self.switch) == (known.module_type.as_str(), known.switch)
+impl ModuleView<'_> {
+    fn is(&self, known: &AppliedModule) -> bool {
+        (self.module_type, self.status) == (known.module_type.as_str(), known.status)
             && *self.data == known.data
-            && self.is_expired() == (known.state == ModuleState::Expired)
+            && self.is_expired() == (known.effective_status == EffectiveStatus::Expired)
     }
 
     fn is_expired(&self) -> bool {
@@ -129,7 +130,7 @@ impl Declared<'_> {
 }
 
 /// What follows from the data of a module that is routed.
-struct Heard {
+struct CompiledModule {
     listens: Listens,
     handler: Arc<Handler>,
     include_fields: Box<[Box<str>]>,
@@ -138,38 +139,38 @@ struct Heard {
 /// What the subscriptions of an installation share, each once.
 type Owners = HashSet<Arc<Owner>>;
 
-impl Compiler<'_> {
+impl ModuleCompiler<'_> {
     /// All modules, those of the app first. What did not change stays the same subscription, and
     /// what did keeps its counters.
-    pub(super) fn modules(&self) -> Vec<Arc<LiveModule>> {
+    pub(super) fn modules(&self) -> Vec<Arc<AppliedModule>> {
         let mut owners = self.owners();
-        let fixed = self.app.into_iter().flat_map(|app| &app.statics).map(|module| Declared {
+        let fixed = self.app.into_iter().flat_map(|app| &app.statics).map(|module| ModuleView {
             key: &module.key,
             module_type: &module.module_type,
             is_static: true,
             is_discovered: false,
-            switch: Switch::On,
+            status: ModuleStatus::On,
             data: &module.data,
         });
-        let registered = self.installation.modules.iter().map(|module| Declared {
+        let registered = self.installation.modules.iter().map(|module| ModuleView {
             key: &module.key,
             module_type: &module.module_type,
             is_static: false,
-            is_discovered: module.door == Door::Discovery,
-            switch: module.switch,
+            is_discovered: module.api == RegistrationApi::Discovery,
+            status: module.status,
             data: &module.data,
         });
-        let known: HashMap<(&ModuleKey, bool), &Arc<LiveModule>> = self
+        let known: HashMap<(&ModuleKey, bool), &Arc<AppliedModule>> = self
             .before
             .iter()
             .flat_map(|before| &before.modules)
             .map(|module| ((&module.id.key, module.is_static), module))
             .collect();
-        let may_stay = self.before.is_some_and(|before| self.is_unmoved(before));
+        let may_reuse = self.before.is_some_and(|before| self.has_same_inputs(before));
         fixed
             .chain(registered)
             .map(|declared| match known.get(&(declared.key, declared.is_static)) {
-                Some(known) if may_stay && declared.is(known) => Arc::clone(known),
+                Some(known) if may_reuse && declared.is(known) => Arc::clone(known),
                 Some(known) => Arc::new(self.module(&declared, &mut owners, known.stats().clone())),
                 None => Arc::new(self.module(&declared, &mut owners, SubscriptionStats::default())),
             })
@@ -177,7 +178,7 @@ impl Compiler<'_> {
     }
 
     /// Whether everything that bears on all modules is as it was.
-    fn is_unmoved(&self, before: &LiveInstallation) -> bool {
+    fn has_same_inputs(&self, before: &AppliedInstallation) -> bool {
         let (old, new) = (&before.record, self.installation);
         before.app_revision == self.app.map(|app| app.revision)
             && (&old.app, &old.cloud_id, old.state) == (&new.app, &new.cloud_id, new.state)
@@ -211,49 +212,53 @@ impl Compiler<'_> {
 
     fn module(
         &self,
-        declared: &Declared<'_>,
+        declared: &ModuleView<'_>,
         owners: &mut Owners,
         stats: SubscriptionStats,
-    ) -> LiveModule {
+    ) -> AppliedModule {
         let id = SubscriptionId {
             installation: self.installation.id.clone(),
             key: declared.key.clone(),
         };
         let compiled = match self.shadow(declared) {
-            Some(reason) => Err((ModuleState::Shadowed, reason)),
-            None if declared.switch == Switch::Off => {
-                Err((ModuleState::Inactive, "it is switched off".to_owned()))
+            Some(reason) => Err((EffectiveStatus::Shadowed, reason)),
+            None if declared.status == ModuleStatus::Off => {
+                Err((EffectiveStatus::Inactive, "it is switched off".to_owned()))
             }
-            None if declared.switch == Switch::Gone => {
+            None if declared.status == ModuleStatus::EndpointGone => {
                 let reason = "its handler answered again and again that it is gone (410)";
-                Err((ModuleState::Inactive, reason.to_owned()))
+                Err((EffectiveStatus::Inactive, reason.to_owned()))
             }
-            None if declared.is_discovered && self.app.is_some_and(LiveApp::is_never_asked) => {
+            None if declared.is_discovered
+                && self.app.is_some_and(AppliedApp::has_no_discovery) =>
+            {
                 let reason = "the app is not asked for its modules any more";
-                Err((ModuleState::Inactive, reason.to_owned()))
+                Err((EffectiveStatus::Inactive, reason.to_owned()))
             }
             None if declared.is_expired() => {
-                Err((ModuleState::Expired, "it was not refreshed in time".to_owned()))
+                Err((EffectiveStatus::Expired, "it was not refreshed in time".to_owned()))
             }
-            None => self.heard(declared).map_err(|reason| (ModuleState::Inactive, reason)),
+            None => {
+                self.compile_module(declared).map_err(|reason| (EffectiveStatus::Inactive, reason))
+            }
         };
-        let (state, reason, subscription, idle) = match compiled {
-            Ok(heard) => {
-                let state = match declared.switch {
-                    Switch::Paused => ModuleState::Paused,
-                    _ => ModuleState::Active,
+        let (effective_status, reason, subscription, idle) = match compiled {
+            Ok(compiled) => {
+                let effective_status = match declared.status {
+                    ModuleStatus::Paused => EffectiveStatus::Paused,
+                    _ => EffectiveStatus::Active,
                 };
-                let live = self.subscription(declared, owners, heard, stats);
-                (state, None, Some(Arc::new(live)), SubscriptionStats::default())
+                let live = self.subscription(declared, owners, compiled, stats);
+                (effective_status, None, Some(Arc::new(live)), SubscriptionStats::default())
             }
-            Err((state, reason)) => (state, Some(reason), None, stats),
+            Err((effective_status, reason)) => (effective_status, Some(reason), None, stats),
         };
-        LiveModule {
+        AppliedModule {
             id,
             module_type: declared.module_type.to_owned(),
             is_static: declared.is_static,
-            switch: declared.switch,
-            state,
+            status: declared.status,
+            effective_status,
             reason,
             data: declared.data.clone(),
             subscription,
@@ -261,13 +266,13 @@ impl Compiler<'_> {
         }
     }
 
-    fn shadow(&self, declared: &Declared<'_>) -> Option<String> {
+    fn shadow(&self, declared: &ModuleView<'_>) -> Option<String> {
         let shadowed = !declared.is_static && self.app?.has_static_key(declared.key.as_str());
         shadowed.then(|| "a module of the app itself has the same key".to_owned())
     }
 
     /// What a module hears, or why it hears nothing.
-    fn heard(&self, declared: &Declared<'_>) -> Result<Heard, String> {
+    fn compile_module(&self, declared: &ModuleView<'_>) -> Result<CompiledModule, String> {
         let app = self.app.ok_or_else(|| "the app is not provisioned".to_owned())?;
         match self.installation.state {
             InstallationState::Enabled => {}
@@ -277,7 +282,11 @@ impl Compiler<'_> {
         match (declared.module_type, app.record.kind) {
             (TRIGGER, AppKind::Forge) => self.trigger(app, declared),
             (WEBHOOKS, AppKind::Connect) => {
-                let read = Webhook::read(&declared.data.read(), "data", self.installation.product);
+                let read = WebhookDefinition::parse(
+                    &declared.data.read(),
+                    "data",
+                    self.installation.product,
+                );
                 self.webhook(app, read.map_err(|found| summary(&found))?)
             }
             (DYNAMIC_WEBHOOK, AppKind::Connect) => {
@@ -289,38 +298,46 @@ impl Compiler<'_> {
 
     fn subscription(
         &self,
-        declared: &Declared<'_>,
+        declared: &ModuleView<'_>,
         owners: &mut Owners,
-        heard: Heard,
+        compiled: CompiledModule,
         stats: SubscriptionStats,
     ) -> Subscription {
         let delivery = self.app.and_then(|app| app.record.delivery().ok()).unwrap_or_default();
         let terms = Terms {
-            handler: heard.handler,
-            include_fields: heard.include_fields,
+            handler: compiled.handler,
+            include_fields: compiled.include_fields,
             profile: delivery.profile(),
-            is_paused: declared.switch == Switch::Paused,
+            is_paused: declared.status == ModuleStatus::Paused,
         };
         Subscription {
             owner: self.owner(terms, owners),
             key: declared.key.clone(),
-            listens: heard.listens,
+            listens: compiled.listens,
             revision: self.revision,
             stats,
         }
     }
 
-    fn trigger(&self, app: &LiveApp, declared: &Declared<'_>) -> Result<Heard, String> {
+    fn trigger(
+        &self,
+        app: &AppliedApp,
+        declared: &ModuleView<'_>,
+    ) -> Result<CompiledModule, String> {
         let trigger =
-            Trigger::read(&declared.data.read(), "data").map_err(|found| summary(&found))?;
-        Ok(Heard {
+            Trigger::parse(&declared.data.read(), "data").map_err(|found| summary(&found))?;
+        Ok(CompiledModule {
             listens: listens(self.programs, &trigger)?,
             handler: self.handler(app, &trigger.handler)?,
             include_fields: trigger.fields.into_iter().map(String::into_boxed_str).collect(),
         })
     }
 
-    fn webhook(&self, app: &LiveApp, webhook: Webhook) -> Result<Heard, String> {
+    fn webhook(
+        &self,
+        app: &AppliedApp,
+        webhook: WebhookDefinition,
+    ) -> Result<CompiledModule, String> {
         let installation = self.installation;
         let base = app.record.base_url.as_deref().and_then(|base| Url::parse(base).ok());
         let handler = domain::Webhook {
@@ -332,7 +349,7 @@ impl Compiler<'_> {
             names: webhook.events.iter().map(|name| name.as_str().into()).collect(),
             address: webhook.address.as_str().into(),
         };
-        Ok(Heard {
+        Ok(CompiledModule {
             listens: webhook
                 .listens(self.programs, installation.product, "filter")
                 .map_err(|found| summary(&found))?,
@@ -342,9 +359,9 @@ impl Compiler<'_> {
     }
 
     /// The endpoint as a Forge remote, if the app wants to be called like one.
-    fn remote(&self, app: &LiveApp, key: &str) -> Option<Handler> {
+    fn remote(&self, app: &AppliedApp, key: &str) -> Option<Handler> {
         let options = app.record.delivery().unwrap_or_default();
-        if options.style != Style::ForgeRemote {
+        if options.style != RequestStyle::ForgeRemote {
             return None;
         }
         let endpoint = app.record.endpoints.iter().find(|endpoint| endpoint.key == key)?;
@@ -356,12 +373,12 @@ impl Compiler<'_> {
             app_version: version.into(),
             environment: self.installation.environment.as_str().into(),
             product: self.installation.product,
-            wraps_body: options.body == BodyForm::Wrapped,
+            wraps_body: options.body == BodyLayout::Wrapped,
             wants_system_token: endpoint.auth.app_system_token,
         })))
     }
 
-    fn handler(&self, app: &LiveApp, handler: &HandlerRef) -> Result<Arc<Handler>, String> {
+    fn handler(&self, app: &AppliedApp, handler: &HandlerRef) -> Result<Arc<Handler>, String> {
         match handler {
             HandlerRef::Endpoint(key) => {
                 let found = app.endpoints.get(&key.value);
@@ -386,7 +403,7 @@ pub fn function_subject(prefix: &str, installation: &InstallationId, function: &
 }
 
 /// The event types of a trigger with their compiled filters.
-pub(super) fn listens(programs: &Programs, trigger: &Trigger) -> Result<Listens, String> {
+pub(super) fn listens(programs: &ProgramCache, trigger: &Trigger) -> Result<Listens, String> {
     let listen = |event: &TriggerEvent| {
         let every = TriggerFilter::default();
         let filter = event.filter.as_deref().unwrap_or(&every);
@@ -411,7 +428,7 @@ mod tests {
 
     #[test]
     fn interests_are_one_while_in_use_and_then_forgotten() {
-        let programs = Programs::default();
+        let programs = ProgramCache::default();
         let interest = |name: &str| programs.interest(Interest::in_all(name.into()));
         let held = interest("held");
         for at in 0..10_000 {

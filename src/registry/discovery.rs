@@ -21,13 +21,13 @@ use tracing::{info, warn};
 use url::Url;
 use uuid::Uuid;
 
-use super::applied::LiveApp;
-use super::calls::{AppCall, Proof};
-use super::change::{Decision, RegisterError, Registry};
-use super::document::{Door, InstallationRecord, InstallationState, ModuleRecord};
+use super::app_calls::{AppCall, CallAuth};
+use super::document::{InstallationRecord, InstallationState, ModuleRecord, RegistrationApi};
+use super::forge_modules::{ModuleSpec, require_enabled};
 use super::metrics;
-use super::modules::{ModuleSpec, usable};
 use super::problem::summary;
+use super::registry::{Mutation, RegisterError, Registry};
+use super::state::AppliedApp;
 use super::validate::key_problem;
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey};
@@ -52,7 +52,7 @@ const REASON_CHARS_MAX: usize = 500;
 /// What is known of the discovery of an installation.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Discovered {
+pub struct DiscoveryStatus {
     /// When the version of the app was put that was asked, milliseconds since the epoch.
     pub app_updated_ms: i64,
     /// When the last usable answer came, milliseconds since the epoch; 0 = none yet.
@@ -68,12 +68,12 @@ pub struct Discovered {
     pub error: Option<String>,
     /// Modules of the last answer that were ignored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ignored: Vec<Ignored>,
+    pub ignored: Vec<IgnoredModule>,
 }
 
 /// A module that was answered and is not used.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Ignored {
+pub struct IgnoredModule {
     /// Its key, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -81,7 +81,7 @@ pub struct Ignored {
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub module_type: Option<String>,
     /// Which rule it breaks.
-    pub rule: Rule,
+    pub rule: IgnoreRule,
     /// One sentence.
     pub reason: String,
 }
@@ -89,7 +89,7 @@ pub struct Ignored {
 /// The rules by which modules are ignored; a closed set of metric labels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Rule {
+pub enum IgnoreRule {
     /// A module of the app itself has the key.
     StaticKey,
     /// Two modules of the answer have the key.
@@ -102,7 +102,7 @@ pub enum Rule {
     Invalid,
 }
 
-impl Rule {
+impl IgnoreRule {
     /// The metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -117,7 +117,7 @@ impl Rule {
 }
 
 /// When the app of an installation is to be asked, milliseconds since the epoch; none for never.
-pub(super) fn due_ms(app: &LiveApp, record: &InstallationRecord) -> Option<i64> {
+pub(super) fn due_ms(app: &AppliedApp, record: &InstallationRecord) -> Option<i64> {
     app.record.discovery.as_ref()?;
     if record.state != InstallationState::Enabled {
         return None;
@@ -133,7 +133,7 @@ struct Answer {
 }
 
 /// A module of an answer whose form is right.
-struct Offered {
+struct DiscoveredModule {
     key: ModuleKey,
     module_type: String,
     data: Map<String, Value>,
@@ -141,9 +141,9 @@ struct Offered {
 
 /// What an answer is made of.
 #[derive(Default)]
-struct Sorted {
-    offered: Vec<Offered>,
-    ignored: Vec<Ignored>,
+struct ClassifiedModules {
+    discovered: Vec<DiscoveredModule>,
+    ignored: Vec<IgnoredModule>,
     /// Why nothing of it may be used.
     refused: Option<String>,
 }
@@ -151,28 +151,28 @@ struct Sorted {
 impl Registry {
     /// Looks after installations whenever something of theirs is due, until the future is dropped:
     /// asks apps for their modules, and warns them of webhooks that expire soon.
-    pub async fn look_after(self: Arc<Self>) {
+    pub async fn run_background_tasks(self: Arc<Self>) {
         let mut running = JoinSet::new();
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         loop {
             look.tick().await;
             while running.try_join_next().is_some() {}
             while running.len() < RUNNING_MAX {
-                let Some(id) = self.live.pop_due(clock::now_ms()) else { break };
+                let Some(id) = self.state.pop_due(clock::now_ms()) else { break };
                 let registry = Arc::clone(&self);
-                running.spawn(async move { registry.look_after_one(&id).await });
+                running.spawn(async move { registry.run_due_tasks(&id).await });
             }
         }
     }
 
-    async fn look_after_one(&self, id: &InstallationId) {
-        let mut done = self.warn_of_expiry(id).await;
+    async fn run_due_tasks(&self, id: &InstallationId) {
+        let mut done = self.warn_of_expiring_webhooks(id).await;
         if done.is_ok() {
-            done = self.discover(id, When::Due).await.map(|_| ());
+            done = self.discover(id, DiscoveryMode::WhenDue).await.map(|_| ());
         }
         if let Err(error) = done {
             warn!(installation = %id, %error, "not looked after; trying again");
-            self.live.wake(id, clock::now_ms().saturating_add(STORE_PAUSE_MS));
+            self.state.wake_at(id, clock::now_ms().saturating_add(STORE_PAUSE_MS));
         }
     }
 
@@ -184,51 +184,58 @@ impl Registry {
     pub async fn refresh_discovery(
         &self,
         id: &InstallationId,
-    ) -> Result<Discovered, RegisterError> {
-        self.discover(id, When::Now).await?;
+    ) -> Result<DiscoveryStatus, RegisterError> {
+        self.discover(id, DiscoveryMode::Now).await?;
         let live = self.installation(id.as_str()).ok_or(RegisterError::NotFound)?;
         live.record.discovery.clone().ok_or(RegisterError::NotFound)
     }
 
-    async fn discover(&self, id: &InstallationId, when: When) -> Result<(), RegisterError> {
+    async fn discover(
+        &self,
+        id: &InstallationId,
+        when: DiscoveryMode,
+    ) -> Result<(), RegisterError> {
         let Some(live) = self.installation(id.as_str()) else { return Ok(()) };
         let Some(app) = self.app(live.record.app.as_str()) else { return Ok(()) };
-        let Some(call) = self.question(&app, &live.record) else { return Ok(()) };
+        let Some(call) = self.discovery_request(&app, &live.record) else { return Ok(()) };
         if !self.claim(id, &app, when).await? {
             return Ok(());
         }
-        let refused = |reason: String| Sorted { refused: Some(reason), ..Sorted::default() };
-        let sorted = match timeout(ANSWER_MAX, self.calls.call(call)).await {
-            Ok(Ok(body)) => self.sort(&app, &body),
+        let refused = |reason: String| ClassifiedModules {
+            refused: Some(reason),
+            ..ClassifiedModules::default()
+        };
+        let classified = match timeout(ANSWER_MAX, self.calls.call(call)).await {
+            Ok(Ok(body)) => self.classify(&app, &body),
             Ok(Err(error)) => refused(error.to_string()),
             Err(_) => refused(format!("no answer within {ANSWER_MAX:?}")),
         };
-        self.settle(id, &app, sorted).await
+        self.store_outcome(id, &app, classified).await
     }
 
     /// Whether this replica is the one that asks.
     async fn claim(
         &self,
         id: &InstallationId,
-        app: &LiveApp,
-        when: When,
+        app: &AppliedApp,
+        when: DiscoveryMode,
     ) -> Result<bool, RegisterError> {
-        self.edit(id.as_str(), |current: Option<InstallationRecord>| {
-            let Ok(mut record) = usable(current) else { return Ok(Decision::Keep(false)) };
+        self.update_document(id.as_str(), |current: Option<InstallationRecord>| {
+            let Ok(mut record) = require_enabled(current) else { return Ok(Mutation::Keep(false)) };
             let now_ms = clock::now_ms();
             let is_due = due_ms(app, &record).is_some_and(|due_ms| due_ms <= now_ms);
             let known = record.discovery.get_or_insert_default();
             let is_free = known.asking_until_ms <= now_ms;
-            if !is_free || (when == When::Due && !is_due) {
-                return Ok(Decision::Keep(false));
+            if !is_free || (when == DiscoveryMode::WhenDue && !is_due) {
+                return Ok(Mutation::Keep(false));
             }
             known.asking_until_ms = now_ms.saturating_add(CLAIM_MS);
-            Ok(Decision::Put(record, true))
+            Ok(Mutation::Put(record, true))
         })
         .await
     }
 
-    fn question(&self, app: &LiveApp, record: &InstallationRecord) -> Option<AppCall> {
+    fn discovery_request(&self, app: &AppliedApp, record: &InstallationRecord) -> Option<AppCall> {
         let discovery = app.record.discovery.as_ref()?;
         let body = json!({
             "installationId": record.id, "cloudId": record.cloud_id, "product": record.product,
@@ -237,29 +244,30 @@ impl Registry {
             kind: "discovery",
             id: Uuid::new_v4().to_string(),
             url: Url::parse(&discovery.url).ok()?,
-            proof: Proof::Signature(discovery.secret.clone()),
+            proof: CallAuth::Signature(discovery.secret.clone()),
             body: Bytes::from(body.to_string()),
         })
     }
 
     /// Applies the rules that need nothing but the answer and the app.
-    fn sort(&self, app: &LiveApp, body: &[u8]) -> Sorted {
+    fn classify(&self, app: &AppliedApp, body: &[u8]) -> ClassifiedModules {
         let answer: Answer = match serde_json::from_slice(body) {
             Ok(answer) => answer,
             Err(error) => {
                 let refused = Some(format!("the answer is not {{\"modules\": [..]}}: {error}"));
-                return Sorted { refused, ..Sorted::default() };
+                return ClassifiedModules { refused, ..ClassifiedModules::default() };
             }
         };
         let (count, max) = (answer.modules.len(), self.settings.modules_max);
         if count > max {
             let reason = format!("the answer has {count} modules, the limit is {max}");
             let ignored = answer.modules.iter().take(IGNORED_MAX);
-            let ignored = ignored.map(|module| ignored_module(module, Rule::TooMany, &reason));
-            return Sorted {
+            let ignored =
+                ignored.map(|module| ignored_module(module, IgnoreRule::TooMany, &reason));
+            return ClassifiedModules {
                 ignored: ignored.collect(),
                 refused: Some(reason),
-                ..Sorted::default()
+                ..ClassifiedModules::default()
             };
         }
         let mut uses: HashMap<&str, usize> = HashMap::new();
@@ -267,71 +275,77 @@ impl Registry {
             *uses.entry(key).or_default() += 1;
         }
         let types = app.record.discovery.as_ref().map_or(&[] as &[String], |d| &d.types);
-        let mut sorted = Sorted::default();
+        let mut classified = ClassifiedModules::default();
         for module in &answer.modules {
             let is_repeated = key_of(module).and_then(|key| uses.get(key)).is_some_and(|n| *n > 1);
-            match offered(module) {
-                Err(reason) => sorted.ignore(module, Rule::Invalid, &reason),
+            match parse_module(module) {
+                Err(reason) => classified.ignore(module, IgnoreRule::Invalid, &reason),
                 Ok(_) if is_repeated => {
-                    sorted.ignore(module, Rule::DuplicateKey, "two modules have this key");
+                    classified.ignore(
+                        module,
+                        IgnoreRule::DuplicateKey,
+                        "two modules have this key",
+                    );
                 }
-                Ok(offered) if app.has_static_key(offered.key.as_str()) => {
+                Ok(discovered) if app.has_static_key(discovered.key.as_str()) => {
                     let reason = "a module of the app itself has this key";
-                    sorted.ignore(module, Rule::StaticKey, reason);
+                    classified.ignore(module, IgnoreRule::StaticKey, reason);
                 }
-                Ok(offered) if !types.contains(&offered.module_type) => {
-                    let reason = format!("the app declares no use of `{}`", offered.module_type);
-                    sorted.ignore(module, Rule::Undeclared, &reason);
+                Ok(discovered) if !types.contains(&discovered.module_type) => {
+                    let reason = format!("the app declares no use of `{}`", discovered.module_type);
+                    classified.ignore(module, IgnoreRule::Undeclared, &reason);
                 }
-                Ok(offered) => sorted.offered.push(offered),
+                Ok(discovered) => classified.discovered.push(discovered),
             }
         }
-        sorted
+        classified
     }
 
     /// Stores what came of a call.
-    async fn settle(
+    async fn store_outcome(
         &self,
         id: &InstallationId,
-        app: &LiveApp,
-        sorted: Sorted,
+        app: &AppliedApp,
+        classified: ClassifiedModules,
     ) -> Result<(), RegisterError> {
         // Checked before the document is read, since filters take time to compile.
-        let mut ignored = sorted.ignored;
-        let mut accepted = Vec::with_capacity(sorted.offered.len());
-        for Offered { key, module_type, data } in sorted.offered {
-            let spec = ModuleSpec { module_type, data, door: Door::Discovery };
-            match self.accept(id, &spec) {
+        let mut ignored = classified.ignored;
+        let mut accepted = Vec::with_capacity(classified.discovered.len());
+        for DiscoveredModule { key, module_type, data } in classified.discovered {
+            let spec = ModuleSpec { module_type, data, api: RegistrationApi::Discovery };
+            match self.validate_spec(id, &spec) {
                 Ok(found) => accepted.push((spec.record(Some(key)), found)),
-                Err(error) => ignored.push(refused_module(&key, &spec.module_type, error)?),
+                Err(error) => ignored.push(rejected_module(&key, &spec.module_type, error)?),
             }
         }
         let changed = self
-            .edit(id.as_str(), |current: Option<InstallationRecord>| {
-                let Ok(mut record) = usable(current) else { return Ok(Decision::Keep(None)) };
+            .update_document(id.as_str(), |current: Option<InstallationRecord>| {
+                let Ok(mut record) = require_enabled(current) else {
+                    return Ok(Mutation::Keep(None));
+                };
                 let before = record.discovery.take().unwrap_or_default();
                 let mut ignored = ignored.clone();
-                if sorted.refused.is_none() {
+                if classified.refused.is_none() {
                     let (kept, old): (Vec<_>, Vec<_>) = std::mem::take(&mut record.modules)
                         .into_iter()
-                        .partition(|module| module.door != Door::Discovery);
+                        .partition(|module| module.api != RegistrationApi::Discovery);
                     record.modules = kept;
                     for (module, found) in &accepted {
                         let old = old.iter().find(|old| old.key == module.key);
                         match self.add(&mut record, module, found) {
-                            Ok(_) => record.carry_over(old),
+                            Ok(_) => record.inherit_from(old),
                             Err(error) => {
                                 let module_type = &module.module_type;
-                                ignored.push(refused_module(&module.key, module_type, error)?);
+                                ignored.push(rejected_module(&module.key, module_type, error)?);
                             }
                         }
                     }
                 }
                 // Pages of a list follow this order.
                 record.modules.sort_by_key(|module| module.order);
-                let known = self.known(app, &before, ignored, sorted.refused.clone());
+                let known = self.next_status(app, &before, ignored, classified.refused.clone());
                 record.discovery = Some(known.clone());
-                Ok(Decision::Put(record, Some((before, known))))
+                Ok(Mutation::Put(record, Some((before, known))))
             })
             .await?;
         if let Some((before, known)) = changed {
@@ -340,13 +354,13 @@ impl Registry {
         Ok(())
     }
 
-    fn known(
+    fn next_status(
         &self,
-        app: &LiveApp,
-        before: &Discovered,
-        mut ignored: Vec<Ignored>,
+        app: &AppliedApp,
+        before: &DiscoveryStatus,
+        mut ignored: Vec<IgnoredModule>,
         refused: Option<String>,
-    ) -> Discovered {
+    ) -> DiscoveryStatus {
         ignored.truncate(IGNORED_MAX);
         let (now_ms, life_ms) = (clock::now_ms(), self.settings.discovery_life_ms);
         let failures = if refused.is_some() { before.failures.saturating_add(1) } else { 0 };
@@ -359,7 +373,7 @@ impl Registry {
                 RETRY_MS.saturating_mul(1_i64 << (failures - 1).min(20)).min(life_ms.max(RETRY_MS))
             }
         };
-        Discovered {
+        DiscoveryStatus {
             app_updated_ms: app.record.updated_ms,
             fetched_ms: if refused.is_some() { before.fetched_ms } else { now_ms },
             due_ms: now_ms.saturating_add(wait_ms),
@@ -371,7 +385,13 @@ impl Registry {
     }
 
     /// Tells operators, and the app when it is news to it.
-    fn report(&self, id: &InstallationId, app: &LiveApp, before: &Discovered, known: &Discovered) {
+    fn report(
+        &self,
+        id: &InstallationId,
+        app: &AppliedApp,
+        before: &DiscoveryStatus,
+        known: &DiscoveryStatus,
+    ) {
         for ignored in &known.ignored {
             metrics::module_ignored(ignored.rule.label());
         }
@@ -381,34 +401,34 @@ impl Registry {
             return;
         }
         if !known.ignored.is_empty() || known.error.is_some() {
-            let told = json!({"ignored": known.ignored, "error": known.error});
-            self.notice(&app.record, id, "switchyard.discovery.ignored", told);
+            let messages = json!({"ignored": known.ignored, "error": known.error});
+            self.notice(&app.record, id, "switchyard.discovery.ignored", messages);
         }
     }
 }
 
 /// Whether the app is asked only if it is time.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum When {
-    Due,
+enum DiscoveryMode {
+    WhenDue,
     Now,
 }
 
-impl Sorted {
-    fn ignore(&mut self, module: &Value, rule: Rule, reason: &str) {
+impl ClassifiedModules {
+    fn ignore(&mut self, module: &Value, rule: IgnoreRule, reason: &str) {
         self.ignored.push(ignored_module(module, rule, reason));
     }
 }
 
 impl InstallationRecord {
     /// The module that was added last takes over what its predecessor had beside its data.
-    fn carry_over(&mut self, old: Option<&ModuleRecord>) {
+    fn inherit_from(&mut self, old: Option<&ModuleRecord>) {
         let (Some(module), Some(old)) = (self.modules.last_mut(), old) else { return };
         if module.module_type == old.module_type && module.data == old.data {
             *module = old.clone();
             return;
         }
-        module.switch = old.switch;
+        module.status = old.status;
         module.created_ms = old.created_ms;
         module.revision = old.revision.saturating_add(1);
         module.order = old.order;
@@ -420,7 +440,7 @@ fn key_of(module: &Value) -> Option<&str> {
 }
 
 /// A module whose form is right, or what is wrong with it.
-fn offered(module: &Value) -> Result<Offered, String> {
+fn parse_module(module: &Value) -> Result<DiscoveredModule, String> {
     let key = key_of(module).ok_or("a module has a key, which is a string")?;
     if let Some(problem) = key_problem(key, "key") {
         return Err(problem.sentence());
@@ -431,32 +451,32 @@ fn offered(module: &Value) -> Result<Offered, String> {
     if data.get("key").is_some_and(|inside| inside.as_str() != Some(key)) {
         return Err(format!("data.key differs from the key of the module, `{key}`"));
     }
-    Ok(Offered {
+    Ok(DiscoveredModule {
         key: key.into(),
         module_type: module_type.ok_or("a module has a type, which is a string")?.to_owned(),
         data,
     })
 }
 
-fn ignored_module(module: &Value, rule: Rule, reason: &str) -> Ignored {
+fn ignored_module(module: &Value, rule: IgnoreRule, reason: &str) -> IgnoredModule {
     let text = |name: &str| {
         let text = module.get(name)?.as_str()?;
         Some(text.chars().take(REASON_CHARS_MAX).collect())
     };
-    Ignored { key: text("key"), module_type: text("type"), rule, reason: reason.to_owned() }
+    IgnoredModule { key: text("key"), module_type: text("type"), rule, reason: reason.to_owned() }
 }
 
 /// A module that could not be registered; any other error ends the whole refresh.
-fn refused_module(
+fn rejected_module(
     key: &ModuleKey,
     module_type: &str,
     error: RegisterError,
-) -> Result<Ignored, RegisterError> {
+) -> Result<IgnoredModule, RegisterError> {
     let RegisterError::Invalid(problems) = error else { return Err(error) };
-    Ok(Ignored {
+    Ok(IgnoredModule {
         key: Some(key.to_string()),
         module_type: Some(module_type.to_owned()),
-        rule: Rule::Invalid,
+        rule: IgnoreRule::Invalid,
         reason: summary(&problems).chars().take(REASON_CHARS_MAX).collect(),
     })
 }

@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::data::ModuleData;
-use super::discovery::Discovered;
-use super::handover::Handed;
-use super::lifecycle::Lifecycle;
-use super::live::Live;
-use super::notices::Notices;
-use super::replay::Spent;
+use super::connect_lifecycle::LifecycleCallbacks;
+use super::discovery::DiscoveryStatus;
+use super::module_fields::ModuleFields;
+use super::notices::NoticeEndpoint;
+use super::own_write_cache::CachedWrite;
+use super::replay_guard::ReplayGuard;
+use super::replica_state::ReplicaState;
 use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Profile, Secret, token};
 use crate::jwt::KeyRecord;
 
@@ -39,17 +39,17 @@ pub(super) trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
     fn format(&self) -> u32;
 
     /// The document as applied here, with its revision, where that is kept as a whole.
-    fn applied(_live: &Live, _id: &str) -> Option<(Self, u64)> {
+    fn applied(_state: &ReplicaState, _id: &str) -> Option<(Self, u64)> {
         None
     }
 
     /// Spares this replica reading what it wrote itself, while the answer lives.
-    fn hand_over<'l>(
+    fn cache_own_write<'l>(
         self: Box<Self>,
-        _live: &'l Live,
+        _state: &'l ReplicaState,
         _key: &str,
         _value: &Bytes,
-    ) -> Option<Handed<'l>> {
+    ) -> Option<CachedWrite<'l>> {
         None
     }
 }
@@ -108,13 +108,13 @@ pub struct AppRecord {
     pub translations: BTreeMap<String, BTreeMap<String, String>>,
     /// Where a Connect app is told of its installations.
     #[serde(default)]
-    pub lifecycle: Lifecycle,
+    pub lifecycle: LifecycleCallbacks,
     /// Where the app is asked for its dynamic modules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub discovery: Option<Discovery>,
+    pub discovery: Option<DiscoveryConfig>,
     /// Where the app is told what it did not ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub notices: Option<Notices>,
+    pub notices: Option<NoticeEndpoint>,
     /// Delivery options of the app, as given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Map<String, Value>>,
@@ -137,7 +137,7 @@ impl AppRecord {
     /// A text for people, `{value, i18n?}`: what its key stands for in English or else in any
     /// language of the app, and its `value` where no translation knows the key.
     #[must_use]
-    pub fn words<'w>(&'w self, text: &'w Value) -> Option<&'w str> {
+    pub fn localized_text<'w>(&'w self, text: &'w Value) -> Option<&'w str> {
         let key = text.get("i18n").and_then(Value::as_str);
         let translated = key.and_then(|key| {
             let is_english =
@@ -157,10 +157,10 @@ pub struct DeliveryOptions {
     pub profile: Option<Profile>,
     /// How requests are signed.
     #[serde(default)]
-    pub style: Style,
+    pub style: RequestStyle,
     /// Where in the body the event stands; `forge_remote` alone.
     #[serde(default)]
-    pub body: BodyForm,
+    pub body: BodyLayout,
 }
 
 impl DeliveryOptions {
@@ -168,8 +168,8 @@ impl DeliveryOptions {
     #[must_use]
     pub fn profile(self) -> Profile {
         self.profile.unwrap_or(match self.style {
-            Style::Switchyard => Profile::Router,
-            Style::ForgeRemote => Profile::ForgeRemote,
+            RequestStyle::Switchyard => Profile::Router,
+            RequestStyle::ForgeRemote => Profile::ForgeRemote,
         })
     }
 }
@@ -177,7 +177,7 @@ impl DeliveryOptions {
 /// How requests to an endpoint are signed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Style {
+pub enum RequestStyle {
     /// By the endpoint's secret alone.
     #[default]
     Switchyard,
@@ -188,7 +188,7 @@ pub enum Style {
 /// Where in the body of a request the event stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum BodyForm {
+pub enum BodyLayout {
     /// It is the body.
     #[default]
     Flat,
@@ -228,7 +228,7 @@ impl EndpointAuth {
 
 /// Pull discovery: the app is asked for its modules.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Discovery {
+pub struct DiscoveryConfig {
     /// Module types that are taken from the answer.
     #[serde(rename = "use")]
     pub types: Vec<String>,
@@ -286,16 +286,16 @@ pub struct InstallationRecord {
     pub token_hash: Option<String>,
     /// What is known of its discovery; none while its app was never asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub discovery: Option<Discovered>,
+    pub discovery: Option<DiscoveryStatus>,
     /// The app was warned of webhooks that expire until then, milliseconds since the epoch.
     #[serde(default)]
     pub warned_until_ms: i64,
     /// The modules that last gave way to a new version of the app; none while none had to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dropped: Option<Dropped>,
+    pub dropped: Option<DroppedModules>,
     /// Which of its requests cannot be made again.
-    #[serde(default, skip_serializing_if = "Spent::is_empty")]
-    pub(super) spent: Spent,
+    #[serde(rename = "spent", default, skip_serializing_if = "ReplayGuard::is_empty")]
+    pub(super) replay_guard: ReplayGuard,
     /// What it registered, in the order of registration.
     pub modules: Vec<ModuleRecord>,
     /// Order number that the next module gets; never falls, so that paging never skips.
@@ -309,7 +309,7 @@ pub struct InstallationRecord {
 /// Modules that gave way to a new version of their app, for operators to see.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Dropped {
+pub struct DroppedModules {
     /// When, milliseconds since the epoch.
     pub at_ms: i64,
     /// The app's version, where it says one.
@@ -330,7 +330,7 @@ impl InstallationRecord {
 /// Which door a module came in by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Door {
+pub enum RegistrationApi {
     /// Forge dynamic modules, version 1.
     ForgeV1,
     /// Forge dynamic modules, version 2.
@@ -346,7 +346,7 @@ pub enum Door {
 /// Whether a module is in use, as its app or an operator set it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Switch {
+pub enum ModuleStatus {
     /// It hears events and gets them.
     #[default]
     On,
@@ -355,10 +355,11 @@ pub enum Switch {
     /// It hears nothing.
     Off,
     /// Its handler said again and again that it is gone; it hears nothing until it is on again.
-    Gone,
+    #[serde(rename = "gone")]
+    EndpointGone,
 }
 
-impl Switch {
+impl ModuleStatus {
     fn is_on(&self) -> bool {
         *self == Self::On
     }
@@ -374,12 +375,13 @@ pub struct ModuleRecord {
     #[serde(rename = "type")]
     pub module_type: String,
     /// What was registered, with `key` inside.
-    pub data: ModuleData,
+    pub data: ModuleFields,
     /// The door it came in by.
-    pub door: Door,
+    #[serde(rename = "door")]
+    pub api: RegistrationApi,
     /// Whether it is in use.
-    #[serde(default, skip_serializing_if = "Switch::is_on")]
-    pub switch: Switch,
+    #[serde(rename = "switch", default, skip_serializing_if = "ModuleStatus::is_on")]
+    pub status: ModuleStatus,
     /// Registered, milliseconds since the epoch.
     pub created_ms: i64,
     /// Last changed, milliseconds since the epoch.
@@ -464,18 +466,18 @@ impl Document for InstallationRecord {
         self.format
     }
 
-    fn applied(live: &Live, id: &str) -> Option<(Self, u64)> {
-        let known = live.installation(id)?;
+    fn applied(state: &ReplicaState, id: &str) -> Option<(Self, u64)> {
+        let known = state.installation(id)?;
         Some((Self::clone(&known.record), known.revision))
     }
 
-    fn hand_over<'l>(
+    fn cache_own_write<'l>(
         self: Box<Self>,
-        live: &'l Live,
+        state: &'l ReplicaState,
         key: &str,
         value: &Bytes,
-    ) -> Option<Handed<'l>> {
-        Some(live.handover().leave(key, value, *self))
+    ) -> Option<CachedWrite<'l>> {
+        Some(state.own_writes().insert(key, value, *self))
     }
 }
 
@@ -543,16 +545,16 @@ mod tests {
         let mut app = crate::registry::testing::forge_app();
         let texts = |value: &str| BTreeMap::from([("title".to_owned(), value.to_owned())]);
         let text = serde_json::json!({"value": "Plain", "i18n": "title"});
-        assert_eq!(app.words(&text), Some("Plain"));
+        assert_eq!(app.localized_text(&text), Some("Plain"));
         app.translations.insert("de-DE".into(), texts("Titel"));
-        assert_eq!(app.words(&text), Some("Titel"));
+        assert_eq!(app.localized_text(&text), Some("Titel"));
         app.translations.insert("en_US".into(), texts("Title"));
-        assert_eq!(app.words(&text), Some("Title"));
+        assert_eq!(app.localized_text(&text), Some("Title"));
         assert_eq!(
-            app.words(&serde_json::json!({"value": "Plain", "i18n": "other"})),
+            app.localized_text(&serde_json::json!({"value": "Plain", "i18n": "other"})),
             Some("Plain")
         );
-        assert_eq!(app.words(&serde_json::json!("bare")), None);
+        assert_eq!(app.localized_text(&serde_json::json!("bare")), None);
     }
 
     #[test]

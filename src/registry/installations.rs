@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tracing::info;
 
-use super::applied::LiveApp;
-use super::change::{Decision, RegisterError, Registry};
+use super::connect_lifecycle::needs_acceptance;
 use super::document::{AppKind, ClientRecord, FORMAT, InstallationRecord, InstallationState};
-use super::lifecycle::must_accept;
 use super::problem::{Problem, code};
-use super::replay::Spent;
+use super::registry::{Mutation, RegisterError, Registry};
+use super::replay_guard::ReplayGuard;
+use super::state::AppliedApp;
 use super::token;
 use crate::clock;
 use crate::domain::{AppId, CloudId, InstallationId, Product, Secret};
@@ -105,33 +105,33 @@ impl Registry {
             Some(before) => changed_installation(before.as_ref().clone(), &spec),
             None => new_installation(id, &spec, None),
         };
-        if must_accept(before.as_deref(), &planned) || *was_asked {
+        if needs_acceptance(before.as_deref(), &planned) || *was_asked {
             *was_asked = true;
-            self.ask_to_install(&app.record, &planned).await?;
+            self.request_acceptance(&app.record, &planned).await?;
         }
         let new_token = match app.record.kind {
             AppKind::Forge => Some(token::new_token()?),
             AppKind::Connect => None,
         };
         let put = self
-            .edit(id.as_str(), |current: Option<InstallationRecord>| {
+            .update_document(id.as_str(), |current: Option<InstallationRecord>| {
                 if current.as_ref().map(handshake) != before.as_deref().map(handshake) {
                     return Err(RegisterError::StaleRevision);
                 }
                 let Some(current) = current else {
                     let token = new_token.clone();
                     let record = new_installation(id, &spec, token.as_deref());
-                    return Ok(Decision::Put(
+                    return Ok(Mutation::Put(
                         Box::new(record),
                         InstallationPut { created: true, token },
                     ));
                 };
                 check_fixed(&current, &spec)?;
                 let record = changed_installation(current, &spec);
-                Ok(Decision::Put(Box::new(record), InstallationPut { created: false, token: None }))
+                Ok(Mutation::Put(Box::new(record), InstallationPut { created: false, token: None }))
             })
             .await?;
-        self.tell_of_change(&app.record, before.map(|before| before.state), &planned);
+        self.notify_state_change(&app.record, before.map(|before| before.state), &planned);
         info!(installation = %id, app = %spec.app, created = put.created, "installation provisioned");
         Ok(put)
     }
@@ -142,11 +142,11 @@ impl Registry {
     /// There is no such installation.
     pub async fn rotate_token(&self, id: &str) -> Result<String, RegisterError> {
         let new = token::new_token()?;
-        self.edit(id, |current: Option<InstallationRecord>| {
+        self.update_document(id, |current: Option<InstallationRecord>| {
             let mut record = current.ok_or(RegisterError::NotFound)?;
             record.token_hash = Some(token::digest(&new));
             record.updated_ms = clock::now_ms();
-            Ok(Decision::Put(Box::new(record), ()))
+            Ok(Mutation::Put(Box::new(record), ()))
         })
         .await?;
         info!(installation = id, "token rotated");
@@ -165,15 +165,15 @@ impl Registry {
             return self.purge_installation(id).await;
         }
         let gone = self
-            .edit(id, |current: Option<InstallationRecord>| {
+            .update_document(id, |current: Option<InstallationRecord>| {
                 let mut record = current.ok_or(RegisterError::NotFound)?;
                 record.state = InstallationState::Uninstalled;
                 record.updated_ms = clock::now_ms();
-                Ok(Decision::Put(Box::new(record.clone()), record))
+                Ok(Mutation::Put(Box::new(record.clone()), record))
             })
             .await?;
         if let Some(app) = app {
-            self.tell_of_change(&app.record, Some(live.record.state), &gone);
+            self.notify_state_change(&app.record, Some(live.record.state), &gone);
         }
         info!(installation = id, "installation uninstalled, its modules are kept");
         Ok(())
@@ -199,28 +199,28 @@ impl Registry {
         let (user, installation) = (spec.user, spec.installation);
         let record =
             ClientRecord { format: FORMAT, id: id.to_owned(), token_hash, user, installation };
-        self.edit(id, |current: Option<ClientRecord>| {
-            Ok(Decision::Put(Box::new(record.clone()), current.is_none()))
+        self.update_document(id, |current: Option<ClientRecord>| {
+            Ok(Mutation::Put(Box::new(record.clone()), current.is_none()))
         })
         .await
     }
 
     pub(super) async fn purge_installation(&self, id: &str) -> Result<(), RegisterError> {
-        for client in self.live.clients_of(id) {
-            self.edit(&client, |current: Option<ClientRecord>| {
-                Ok(current.map_or(Decision::Keep(()), |_| Decision::Delete(())))
+        for client in self.state.clients_of(id) {
+            self.update_document(&client, |current: Option<ClientRecord>| {
+                Ok(current.map_or(Mutation::Keep(()), |_| Mutation::Delete(())))
             })
             .await?;
         }
-        self.edit(id, |current: Option<InstallationRecord>| {
-            Ok(current.map_or(Decision::Keep(()), |_| Decision::Delete(())))
+        self.update_document(id, |current: Option<InstallationRecord>| {
+            Ok(current.map_or(Mutation::Keep(()), |_| Mutation::Delete(())))
         })
         .await
     }
 }
 
 fn installation_problems(
-    app: &LiveApp,
+    app: &AppliedApp,
     before: Option<&InstallationRecord>,
     spec: &InstallationSpec,
 ) -> Vec<Problem> {
@@ -245,7 +245,7 @@ fn installation_problems(
 /// The installation with a secret: the one given, the one that the app knows, or a new one.
 fn with_secret(
     spec: InstallationSpec,
-    app: &LiveApp,
+    app: &AppliedApp,
     before: Option<&InstallationRecord>,
 ) -> Result<InstallationSpec, RegisterError> {
     if app.record.kind != AppKind::Connect || spec.shared_secret.is_some() {
@@ -311,7 +311,7 @@ fn new_installation(
         discovery: None,
         warned_until_ms: 0,
         dropped: None,
-        spent: Spent::default(),
+        replay_guard: ReplayGuard::default(),
         modules: Vec::new(),
         next_order: 1,
         created_ms: now_ms,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use switchyard_expr::{Complexity, Diagnostic, Profile, Program, Severity, Shapes, Usage};
 
-use super::problem::{Place, Problem};
+use super::problem::{Problem, SourceRange};
 
 /// A filter that is accepted, with what is odd about it.
 pub(super) struct Compiled {
@@ -86,7 +86,7 @@ fn problem(diagnostic: &Diagnostic, source: &str, path: &str) -> Problem {
     let mut problem = Problem::new(&diagnostic.code.to_string(), path, &*diagnostic.message);
     problem.help = diagnostic.help.as_deref().map(str::to_owned);
     problem.replacement = diagnostic.replacement.as_deref().map(str::to_owned);
-    problem.place = Some(Place {
+    problem.range = Some(SourceRange {
         offset: position.offset,
         offset16: position.offset16,
         length: position.length,
@@ -134,7 +134,7 @@ mod tests {
             compile(&Shapes::new(), "true &&\n ä = 1", "data.filter.expression", &Usage::default())
                 .err()
                 .unwrap();
-        let place = problems[0].place.unwrap();
+        let place = problems[0].range.unwrap();
         assert!(problems[0].code.starts_with("SY-3"), "{problems:?}");
         assert_eq!(problems[0].path, "data.filter.expression");
         assert_eq!(place.line, 2);

@@ -27,7 +27,7 @@ impl RateLimit {
     }
 
     /// Takes one, or says how long to wait for it.
-    pub(super) fn take(&self, installation: &InstallationId) -> Result<(), Duration> {
+    pub(super) fn check(&self, installation: &InstallationId) -> Result<(), Duration> {
         let Some(buckets) = &self.buckets else { return Ok(()) };
         if buckets.len() > REMEMBERED_MAX {
             buckets.retain_recent();
@@ -44,15 +44,15 @@ mod tests {
     fn one_installation_at_its_limit_leaves_others_alone() {
         let limit = RateLimit::new(1, 3);
         let (a, b) = (InstallationId::from("a"), InstallationId::from("b"));
-        assert!((0..3).all(|_| limit.take(&a).is_ok()));
-        let wait = limit.take(&a).unwrap_err();
+        assert!((0..3).all(|_| limit.check(&a).is_ok()));
+        let wait = limit.check(&a).unwrap_err();
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
-        assert!(limit.take(&b).is_ok());
+        assert!(limit.check(&b).is_ok());
     }
 
     #[test]
     fn rate_of_zero_is_no_limit() {
         let limit = RateLimit::new(0, 0);
-        assert!((0..10_000).all(|_| limit.take(&"a".into()).is_ok()));
+        assert!((0..10_000).all(|_| limit.check(&"a".into()).is_ok()));
     }
 }

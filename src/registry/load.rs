@@ -14,11 +14,11 @@ use crate::clock;
 /// Documents that are applied together; changes that come meanwhile wait for all of them.
 pub(super) const BATCH_MAX: usize = 1024;
 /// How often the log tells how far a load is.
-const TOLD_EVERY: Duration = Duration::from_secs(1);
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A document as the store sent it.
 #[derive(Clone, Debug)]
-pub(super) struct Written {
+pub(super) struct DocumentWrite {
     pub(super) key: String,
     pub(super) value: Bytes,
     pub(super) revision: u64,
@@ -26,29 +26,29 @@ pub(super) struct Written {
 
 /// A load under way.
 #[derive(Debug)]
-pub(super) struct Load {
+pub(super) struct LoadProgress {
     /// Keys that were applied before and were not met yet: their documents are gone.
     pub(super) unseen: HashSet<String>,
     documents: usize,
     started: Instant,
-    told: Duration,
+    last_logged: Duration,
 }
 
-impl Load {
+impl LoadProgress {
     /// Begins one, with the keys that are applied.
-    pub(super) fn begin(unseen: HashSet<String>) -> Self {
-        Self { unseen, documents: 0, started: clock::tick(), told: Duration::ZERO }
+    pub(super) fn start(unseen: HashSet<String>) -> Self {
+        Self { unseen, documents: 0, started: clock::tick(), last_logged: Duration::ZERO }
     }
 
     /// Takes note of documents that were applied, and tells now and then.
-    pub(super) fn applied(&mut self, batch: &[Written], modules: i64) {
+    pub(super) fn record_applied(&mut self, batch: &[DocumentWrite], modules: i64) {
         for document in batch {
             self.unseen.remove(&document.key);
         }
         self.documents += batch.len();
         let taken = clock::since(self.started);
-        if taken >= self.told + TOLD_EVERY {
-            self.told = taken;
+        if taken >= self.last_logged + LOG_INTERVAL {
+            self.last_logged = taken;
             let per_second = self.per_second();
             info!(documents = self.documents, modules, per_second, "registry is loading");
         }

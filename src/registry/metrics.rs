@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
-use super::live::Counts;
 use super::problem::Problem;
+use super::replica_state::Counts;
 
 const SUBSCRIPTIONS: &str = "switchyard_subscriptions";
 const INSTALLATIONS: &str = "switchyard_installations";

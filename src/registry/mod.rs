@@ -11,68 +11,71 @@
 //! retries of a conflicting change. This stage knows neither the broker nor HTTP; what it needs of
 //! storage is the trait [`Store`].
 
-mod agenda;
-mod applied;
+mod app_calls;
 mod apps;
 mod batch;
-mod calls;
 pub mod catalog;
-mod change;
 mod compile;
-mod connect;
-mod data;
+mod connect_lifecycle;
+mod connect_modules;
 mod discovery;
 mod document;
-mod dynamic;
-mod handover;
-mod horizon;
+mod dynamic_webhooks;
+mod forge_modules;
 mod installations;
 mod language;
-mod lifecycle;
 mod limits;
-mod live;
 mod load;
 mod metrics;
-mod modules;
+mod module_fields;
 mod notices;
 pub mod offline;
+mod own_write_cache;
 mod problem;
-mod replay;
+mod read_barrier;
+mod registry;
+mod replay_guard;
+mod replica_state;
 pub mod review;
-mod signing;
+mod signing_keys;
+mod state;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod timer_queue;
 mod token;
 mod trigger;
 mod validate;
 mod webhook;
 
-pub use applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
+pub use app_calls::{AppCall, AppCaller, CallAuth, CallError};
 pub use apps::{AppPut, AppSpec, CheckUrl};
 pub use batch::{BatchItem, BatchResult};
-pub use calls::{AppCall, AppCaller, CallFailed, Proof};
-pub use change::{ConnectLimits, RegisterError, Registry, Settings};
-pub use compile::{Programs, TRIGGER, function_subject};
-pub use connect::ConnectModule;
-pub use data::ModuleData;
-pub use discovery::{Discovered, Ignored, Rule};
+pub use compile::{ProgramCache, TRIGGER, function_subject};
+pub use connect_lifecycle::LifecycleCallbacks;
+pub use connect_modules::ConnectModule;
+pub use discovery::{DiscoveryStatus, IgnoreRule, IgnoredModule};
 pub use document::{
-    AppKind, AppRecord, BodyForm, ClientRecord, DeliveryOptions, Discovery, Door, Endpoint,
-    EndpointAuth, InstallationRecord, InstallationState, ModuleRecord, Style, Switch,
+    AppKind, AppRecord, BodyLayout, ClientRecord, DeliveryOptions, DiscoveryConfig, Endpoint,
+    EndpointAuth, InstallationRecord, InstallationState, ModuleRecord, ModuleStatus,
+    RegistrationApi, RequestStyle,
 };
-pub use dynamic::{DYNAMIC_WEBHOOK, DynamicWebhook, WebhookOwner, WebhookResult, WebhookSpec};
+pub use dynamic_webhooks::{
+    DYNAMIC_WEBHOOK, DynamicWebhook, WebhookOwner, WebhookResult, WebhookSpec,
+};
+pub use forge_modules::{ModuleSpec, RegisteredModule};
 pub use installations::{ClientSpec, InstallationPut, InstallationSpec};
-pub use lifecycle::Lifecycle;
-pub use live::Counts;
-pub use modules::{ModuleSpec, Registered};
-pub use notices::Notices;
-pub use problem::{Place, Problem, code, summary};
-pub use replay::Signed;
-pub use store::{Change, Store, StoreError, Stored};
+pub use module_fields::ModuleFields;
+pub use notices::NoticeEndpoint;
+pub use problem::{Problem, SourceRange, code, summary};
+pub use registry::{ConnectLimits, RegisterError, Registry, Settings};
+pub use replay_guard::SignedRequest;
+pub use replica_state::Counts;
+pub use state::{AppliedApp, AppliedInstallation, AppliedModule, EffectiveStatus};
+pub use store::{Store, StoreError, StoredDocument, WatchEvent};
 pub use token::digest;
 pub use trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
-pub use validate::{Accepted, FilterCost, Rules, key_problem};
-pub use webhook::{WEBHOOKS, Webhook};
+pub use validate::{FilterCost, ValidatedTrigger, ValidationRules, key_problem};
+pub use webhook::{WEBHOOKS, WebhookDefinition};

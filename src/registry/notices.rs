@@ -9,21 +9,21 @@ use serde_json::{Value, json};
 use url::Url;
 use uuid::Uuid;
 
-use super::applied::LiveApp;
-use super::calls::{AppCall, Proof};
-use super::change::{Decision, RegisterError, Registry};
+use super::app_calls::{AppCall, CallAuth};
 use super::document::{AppRecord, InstallationRecord, InstallationState};
-use super::dynamic::DynamicWebhook;
+use super::dynamic_webhooks::DynamicWebhook;
 use super::problem::{Problem, code};
+use super::registry::{Mutation, RegisterError, Registry};
+use super::state::AppliedApp;
 use crate::clock;
 use crate::domain::{InstallationId, Secret};
 
 /// Share of a limit at which it is near, in hundredths.
-const NEAR_PERCENT: usize = 90;
+const NEAR_LIMIT_PERCENT: usize = 90;
 
 /// Where an app is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Notices {
+pub struct NoticeEndpoint {
     /// The address.
     pub url: String,
     /// Signs them.
@@ -33,17 +33,17 @@ pub struct Notices {
 
 /// How full an installation is, before and after a change.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Filling {
+pub(super) struct QuotaUsage {
     pub(super) before: usize,
     pub(super) after: usize,
     pub(super) max: usize,
 }
 
-impl Filling {
+impl QuotaUsage {
     /// Whether the change brought it near its limit.
-    fn got_near(self) -> bool {
+    fn crossed_threshold(self) -> bool {
         let is_near =
-            |used: usize| used.saturating_mul(100) >= self.max.saturating_mul(NEAR_PERCENT);
+            |used: usize| used.saturating_mul(100) >= self.max.saturating_mul(NEAR_LIMIT_PERCENT);
         self.max > 0 && is_near(self.after) && !is_near(self.before)
     }
 
@@ -51,14 +51,14 @@ impl Filling {
     pub(super) fn warning(self) -> Option<Problem> {
         let Self { after, max, .. } = self;
         let message = format!("{after} of {max} dynamic modules are used");
-        self.got_near().then(|| Problem::new(code::NEAR_LIMIT, "", message))
+        self.crossed_threshold().then(|| Problem::new(code::NEAR_LIMIT, "", message))
     }
 }
 
 /// When the app is to be warned of webhooks that expire, milliseconds since the epoch; none for
 /// never. `life_ms` is the life of a webhook: its last tenth is soon.
 pub(super) fn warning_due_ms(
-    app: &LiveApp,
+    app: &AppliedApp,
     record: &InstallationRecord,
     life_ms: i64,
 ) -> Option<i64> {
@@ -76,13 +76,13 @@ pub(super) fn warning_due_ms(
 
 impl Registry {
     /// Tells the app something about an installation of its, if it wants to be told.
-    pub(super) fn notice(&self, app: &AppRecord, of: &InstallationId, kind: &str, told: Value) {
+    pub(super) fn notice(&self, app: &AppRecord, of: &InstallationId, kind: &str, messages: Value) {
         let Some(notices) = &app.notices else { return };
         let Ok(url) = Url::parse(&notices.url) else { return };
         let id = Uuid::new_v4().to_string();
         let at = clock::now().to_string();
-        let body = json!({"type": kind, "timestamp": at, "installationId": of, "data": told});
-        let proof = Proof::Signature(notices.secret.clone());
+        let body = json!({"type": kind, "timestamp": at, "installationId": of, "data": messages});
+        let proof = CallAuth::Signature(notices.secret.clone());
         self.calls.notify(AppCall {
             kind: "notice",
             id,
@@ -93,23 +93,26 @@ impl Registry {
     }
 
     /// Tells the app when a change brought an installation near its limit.
-    pub(super) fn tell_near_limit(&self, of: &InstallationId, filling: Filling) {
-        let live = self.installation(of.as_str()).filter(|_| filling.got_near());
+    pub(super) fn notify_near_limit(&self, of: &InstallationId, usage: QuotaUsage) {
+        let live = self.installation(of.as_str()).filter(|_| usage.crossed_threshold());
         let Some(app) = live.and_then(|live| self.app(live.record.app.as_str())) else { return };
-        let told = json!({"used": filling.after, "max": filling.max});
-        self.notice(&app.record, of, "switchyard.modules.near_limit", told);
+        let messages = json!({"used": usage.after, "max": usage.max});
+        self.notice(&app.record, of, "switchyard.modules.near_limit", messages);
     }
 
     /// Tells the app that one of its modules hears nothing any more.
-    pub(super) fn tell_inactive(&self, of: &InstallationId, key: &str, reason: &str) {
+    pub(super) fn notify_inactive(&self, of: &InstallationId, key: &str, reason: &str) {
         let live = self.installation(of.as_str());
         let Some(app) = live.and_then(|live| self.app(live.record.app.as_str())) else { return };
-        let told = json!({"key": key, "reason": reason});
-        self.notice(&app.record, of, "switchyard.module.inactive", told);
+        let messages = json!({"key": key, "reason": reason});
+        self.notice(&app.record, of, "switchyard.module.inactive", messages);
     }
 
     /// Warns the app of webhooks that expire soon, each expiry once over all replicas.
-    pub(super) async fn warn_of_expiry(&self, id: &InstallationId) -> Result<(), RegisterError> {
+    pub(super) async fn warn_of_expiring_webhooks(
+        &self,
+        id: &InstallationId,
+    ) -> Result<(), RegisterError> {
         let life_ms = self.webhook_life_ms();
         let Some(live) = self.installation(id.as_str()) else { return Ok(()) };
         let Some(app) = self.app(live.record.app.as_str()) else { return Ok(()) };
@@ -121,9 +124,9 @@ impl Registry {
         }
         let soon_ms = clock::now_ms().saturating_add(life_ms / 10);
         let expiring = self
-            .edit(id.as_str(), |current: Option<InstallationRecord>| {
+            .update_document(id.as_str(), |current: Option<InstallationRecord>| {
                 let Some(mut record) = current.filter(is_due) else {
-                    return Ok(Decision::Keep(Vec::new()));
+                    return Ok(Mutation::Keep(Vec::new()));
                 };
                 let already_ms = record.warned_until_ms;
                 let webhooks: Vec<Value> = record
@@ -133,17 +136,17 @@ impl Registry {
                         let at_ms = DynamicWebhook::expires_ms(&module.module_type, &module.data)?;
                         let is_news = at_ms > already_ms && at_ms <= soon_ms;
                         let id = || module.data.read().remove("id");
-                        let told = |id| json!({"id": id, "expirationDate": at_ms});
-                        is_news.then(id)?.map(told)
+                        let messages = |id| json!({"id": id, "expirationDate": at_ms});
+                        is_news.then(id)?.map(messages)
                     })
                     .collect();
                 record.warned_until_ms = soon_ms;
-                Ok(Decision::Put(Box::new(record), webhooks))
+                Ok(Mutation::Put(Box::new(record), webhooks))
             })
             .await?;
         if !expiring.is_empty() {
-            let told = json!({"webhooks": expiring});
-            self.notice(&app.record, id, "switchyard.webhook.expiring", told);
+            let messages = json!({"webhooks": expiring});
+            self.notice(&app.record, id, "switchyard.webhook.expiring", messages);
         }
         Ok(())
     }
@@ -155,9 +158,9 @@ mod tests {
 
     #[test]
     fn limit_is_near_once_and_not_again() {
-        let near = |before, after| Filling { before, after, max: 100 }.got_near();
+        let near = |before, after| QuotaUsage { before, after, max: 100 }.crossed_threshold();
         assert!(near(89, 90) && near(0, 100));
         assert!(!near(88, 89) && !near(90, 91) && !near(95, 94));
-        assert!(!Filling { before: 0, after: 0, max: 0 }.got_near());
+        assert!(!QuotaUsage { before: 0, after: 0, max: 0 }.crossed_threshold());
     }
 }

@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::compile::{Programs, TRIGGER, listens};
+use super::compile::{ProgramCache, TRIGGER, listens};
 use super::problem::{Problem, code};
 use super::trigger::Trigger;
-use super::validate::{Rules, key_problem};
+use super::validate::{ValidationRules, key_problem};
 use crate::domain::{AppId, CloudId, Handler, InstallationId, ModuleKey, Secret};
 use crate::matcher::{Owner, Subscription, Terms};
 use crate::telemetry::SubscriptionStats;
@@ -17,7 +17,7 @@ use crate::telemetry::SubscriptionStats;
 /// Reads registrations line by line; equal filters share one program.
 #[derive(Debug)]
 pub struct TriggerReader {
-    programs: Programs,
+    programs: ProgramCache,
     /// Nothing is delivered offline, so that all triggers share them.
     terms: Terms,
     /// Of the last line; those of one installation stand side by side.
@@ -26,7 +26,7 @@ pub struct TriggerReader {
 
 /// Why a line is no trigger.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Rejection {
+pub struct RejectedTrigger {
     /// `SY-nnnn` of the first problem.
     pub code: String,
     /// All problems in one line.
@@ -57,7 +57,7 @@ impl TriggerReader {
         let url = Url::parse("https://offline.invalid/")?;
         let handler = Arc::new(Handler::Http { url, secret: Secret::new("") });
         let terms = Terms::of(handler);
-        Ok(Self { programs: Programs::default(), terms, last: None })
+        Ok(Self { programs: ProgramCache::default(), terms, last: None })
     }
 
     fn owner(&mut self, owner: Owner) -> Arc<Owner> {
@@ -72,7 +72,7 @@ impl TriggerReader {
     ///
     /// # Errors
     /// Whatever the Forge door would refuse about the trigger itself.
-    pub fn read(&mut self, line: &str) -> Result<Arc<Subscription>, Rejection> {
+    pub fn read(&mut self, line: &str) -> Result<Arc<Subscription>, RejectedTrigger> {
         let registration: Registration = serde_json::from_str(line)
             .map_err(|error| reject(&[Problem::new(code::FORM, "", error.to_string())]))?;
         if registration.module_type != TRIGGER {
@@ -82,10 +82,11 @@ impl TriggerReader {
         if let Some(problem) = key_problem(registration.key.as_str(), "key") {
             return Err(reject(&[problem]));
         }
-        let rules = Rules { app: None, allow_unknown_events: false, programs: &self.programs };
+        let rules =
+            ValidationRules { app: None, allow_unknown_events: false, programs: &self.programs };
         // Holds the programs until the subscription does.
         let _accepted = rules.check(&registration.data, "data").map_err(|found| reject(&found))?;
-        let trigger = Trigger::read(&registration.data, "data").map_err(|found| reject(&found))?;
+        let trigger = Trigger::parse(&registration.data, "data").map_err(|found| reject(&found))?;
         let listens = listens(&self.programs, &trigger)
             .map_err(|message| reject(&[Problem::new(code::FORM, "data", message)]))?;
         Ok(Arc::new(Subscription {
@@ -105,8 +106,8 @@ impl TriggerReader {
     }
 }
 
-fn reject(problems: &[Problem]) -> Rejection {
+fn reject(problems: &[Problem]) -> RejectedTrigger {
     let code = problems.first().map(|problem| problem.code.clone()).unwrap_or_default();
     let sentences: Vec<String> = problems.iter().map(Problem::sentence).collect();
-    Rejection { code, message: sentences.join("; ") }
+    RejectedTrigger { code, message: sentences.join("; ") }
 }

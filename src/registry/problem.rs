@@ -17,7 +17,7 @@ pub struct Problem {
     pub message: String,
     /// Where in the filter's text.
     #[serde(flatten)]
-    pub place: Option<Place>,
+    pub range: Option<SourceRange>,
     /// What to write instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
@@ -28,7 +28,7 @@ pub struct Problem {
 
 /// A range of a filter's text, counted in every unit that readers use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct Place {
+pub struct SourceRange {
     /// Start in UTF-8 bytes.
     pub offset: usize,
     /// Start in UTF-16 units.
@@ -49,7 +49,7 @@ impl Problem {
             code: code.into(),
             path: path.into(),
             message: message.into(),
-            place: None,
+            range: None,
             help: None,
             replacement: None,
         }
@@ -175,7 +175,7 @@ mod tests {
             serde_json::to_value(&problem).unwrap(),
             serde_json::json!({"code": "SY-3002", "path": "data.filter.expression", "message": "m"})
         );
-        problem.place = Some(Place { offset: 1, offset16: 1, length: 2, line: 1, column: 2 });
+        problem.range = Some(SourceRange { offset: 1, offset16: 1, length: 2, line: 1, column: 2 });
         assert_eq!(serde_json::to_value(&problem).unwrap()["column"], 2);
     }
 }

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use super::problem::Problem;
 use super::trigger::{Trigger, TriggerFilter};
-use super::validate::Rules;
-use super::{Programs, problem};
+use super::validate::ValidationRules;
+use super::{ProgramCache, problem};
 
 /// A trigger as it would be registered.
 #[derive(Clone, Debug, Default)]
@@ -39,18 +39,18 @@ pub struct ReviewedFilter {
 /// is no app to check them against.
 #[must_use]
 pub fn review(data: &Map<String, Value>, path: &str) -> Review {
-    let trigger = match Trigger::read(data, path) {
+    let trigger = match Trigger::parse(data, path) {
         Ok(trigger) => trigger,
         Err(problems) => return Review { problems, ..Review::default() },
     };
-    let programs = Programs::default();
-    let rules = Rules { app: None, allow_unknown_events: false, programs: &programs };
+    let programs = ProgramCache::default();
+    let rules = ValidationRules { app: None, allow_unknown_events: false, programs: &programs };
     let (problems, warnings) = match rules.check(data, path) {
         Ok(accepted) => (Vec::new(), accepted.warnings),
         Err(problems) => (problems, Vec::new()),
     };
     // What is wrong inside of an expression is told with the expression.
-    let outside = |problem: &Problem| problem.place.is_none();
+    let outside = |problem: &Problem| problem.range.is_none();
     let filters = trigger.filters.iter().filter_map(|filter| reviewed(&trigger, filter)).collect();
     Review {
         problems: problems.into_iter().filter(outside).collect(),

@@ -14,7 +14,8 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// Storage does not answer.
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
+    fn get<'a>(&'a self, key: &'a str)
+    -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>>;
 
     /// Writes a document whose current revision is `expected` (none = there is none) and returns
     /// the new revision. The answer comes once the write is durable.
@@ -38,17 +39,17 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// Storage does not answer.
-    fn last(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
+    fn last_revision(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Sends all documents and then every change, in the order of their revisions. Returns once
     /// the receiver is gone; whatever else happens, it goes on where it was, or loads again where
     /// that could miss a change.
-    fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()>;
+    fn watch(&self, changes: mpsc::Sender<WatchEvent>) -> BoxFuture<'_, ()>;
 }
 
 /// A document as stored.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Stored {
+pub struct StoredDocument {
     /// The document.
     pub value: Bytes,
     /// Revision that wrote it.
@@ -57,15 +58,15 @@ pub struct Stored {
 
 /// One step of following the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Change {
+pub enum WatchEvent {
     /// A full load begins, at the start and when changes may have been missed.
-    Loading {
+    LoadStarted {
         /// Nothing that was sent before counts: revisions begin anew, since this is the start or
         /// the store was made anew. Otherwise they go on.
-        anew: bool,
+        is_reset: bool,
     },
     /// Everything up to here was sent. This ends a load: a key not sent since it began is gone.
-    Reached {
+    CaughtUp {
         /// The last write that is covered; what it wrote may be forgotten meanwhile.
         revision: u64,
     },

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::{broadcast, mpsc};
 
-use super::{AppRecord, Change, InstallationRecord, Store, StoreError, Stored};
+use super::{AppRecord, InstallationRecord, Store, StoreError, StoredDocument, WatchEvent};
 
 /// A Forge app with function `main`, endpoint `hook` and the scope `read:jira-work`.
 pub(crate) fn forge_app() -> AppRecord {
@@ -35,12 +35,12 @@ pub(crate) fn connect_installation() -> InstallationRecord {
 /// A store for tests: compare-and-set over a map; can be told to lose its watch or to fail.
 pub(crate) struct MemoryStore {
     state: Mutex<State>,
-    sent: broadcast::Sender<Option<Change>>,
+    sent: broadcast::Sender<Option<WatchEvent>>,
 }
 
 #[derive(Default)]
 struct State {
-    documents: BTreeMap<String, Stored>,
+    documents: BTreeMap<String, StoredDocument>,
     revision: u64,
     broken: bool,
 }
@@ -82,13 +82,13 @@ impl MemoryStore {
         let (key, revision) = (key.to_owned(), state.revision);
         let change = match value {
             Some(value) => {
-                let stored = Stored { value: value.clone(), revision };
+                let stored = StoredDocument { value: value.clone(), revision };
                 state.documents.insert(key.clone(), stored);
-                Change::Put { key, value, revision }
+                WatchEvent::Put { key, value, revision }
             }
             None => {
                 state.documents.remove(&key);
-                Change::Deleted { key, revision }
+                WatchEvent::Deleted { key, revision }
             }
         };
         let _ = self.sent.send(Some(change));
@@ -96,20 +96,18 @@ impl MemoryStore {
     }
 
     /// Sends everything; false when the receiver is gone.
-    async fn load(&self, changes: &mpsc::Sender<Change>, anew: bool) -> bool {
+    async fn load(&self, changes: &mpsc::Sender<WatchEvent>, is_reset: bool) -> bool {
         let (documents, revision) = {
             let state = self.state.lock().unwrap();
             (state.documents.clone(), state.revision)
         };
-        let puts = documents.into_iter().map(|(key, Stored { value, revision })| Change::Put {
-            key,
-            value,
-            revision,
+        let puts = documents.into_iter().map(|(key, StoredDocument { value, revision })| {
+            WatchEvent::Put { key, value, revision }
         });
-        let load = [Change::Loading { anew }]
+        let load = [WatchEvent::LoadStarted { is_reset }]
             .into_iter()
             .chain(puts)
-            .chain([Change::Reached { revision }]);
+            .chain([WatchEvent::CaughtUp { revision }]);
         for change in load {
             if changes.send(change).await.is_err() {
                 return false;
@@ -120,7 +118,10 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+    fn get<'a>(
+        &'a self,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>> {
         Box::pin(async move {
             let state = self.state.lock().unwrap();
             match state.broken {
@@ -147,7 +148,7 @@ impl Store for MemoryStore {
         Box::pin(async move { self.write(key, None, Some(expected)) })
     }
 
-    fn last(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn last_revision(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async move {
             let state = self.state.lock().unwrap();
             match state.broken {
@@ -157,12 +158,12 @@ impl Store for MemoryStore {
         })
     }
 
-    fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()> {
+    fn watch(&self, changes: mpsc::Sender<WatchEvent>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let mut sent = self.sent.subscribe();
-            let mut anew = true;
-            while self.load(&changes, anew).await {
-                anew = false;
+            let mut is_reset = true;
+            while self.load(&changes, is_reset).await {
+                is_reset = false;
                 while let Ok(Some(change)) = sent.recv().await {
                     if changes.send(change).await.is_err() {
                         return;

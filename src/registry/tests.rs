@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::testing::MemoryStore;
 use super::{
-    AppCall, AppCaller, AppPut, CallFailed, ConnectLimits, Door, ModuleRecord, ModuleSpec,
-    ModuleState, RegisterError, Registry, Settings, Switch, code, digest,
+    AppCall, AppCaller, AppPut, CallError, ConnectLimits, EffectiveStatus, ModuleRecord,
+    ModuleSpec, ModuleStatus, RegisterError, RegistrationApi, Registry, Settings, code, digest,
 };
 use crate::domain::{AppId, Handler, InstallationId, SubscriptionId};
 use crate::matcher::{Matcher, Subscription};
@@ -57,7 +57,7 @@ impl Replica {
         let registry = Arc::new(Registry::new(store, Arc::new(Matcher::default()), settings));
         let mut run = JoinSet::new();
         run.spawn(Arc::clone(&registry).run());
-        timeout(Duration::from_secs(5), registry.until_ready()).await.unwrap();
+        timeout(Duration::from_secs(5), registry.wait_until_ready()).await.unwrap();
         Self { registry, _run: run }
     }
 
@@ -103,10 +103,10 @@ impl Replica {
         registered.map(|registered| registered.module)
     }
 
-    fn state_of(&self, module: &ModuleRecord) -> (ModuleState, Option<String>) {
+    fn state_of(&self, module: &ModuleRecord) -> (EffectiveStatus, Option<String>) {
         let live = self.installation("inst-a").unwrap();
         let (_, found) = live.registered().find(|(record, _)| record.key == module.key).unwrap();
-        (found.state, found.reason.clone())
+        (found.effective_status, found.reason.clone())
     }
 
     fn modules(&self) -> usize {
@@ -125,7 +125,7 @@ fn trigger(changes: Value) -> ModuleSpec {
     merge(&mut data, changes);
     let Value::Object(mut data) = data else { panic!("an object") };
     data.retain(|_, value| !value.is_null());
-    ModuleSpec { module_type: "trigger".into(), data, door: Door::ForgeV2 }
+    ModuleSpec { module_type: "trigger".into(), data, api: RegistrationApi::ForgeV2 }
 }
 
 fn id_of(module: &ModuleRecord) -> SubscriptionId {
@@ -185,9 +185,10 @@ async fn concurrent_registrations_end_at_exactly_the_limit() {
         live.stats().last_match_ms.store(first_three_never, std::sync::atomic::Ordering::Relaxed);
     }
     let error = one.add(json!({})).await.unwrap_err().to_string();
-    let idlest = format!("matched least recently: {}, {}, {}", keys[0], keys[1], keys[2]);
+    let least_recently_matched =
+        format!("matched least recently: {}, {}, {}", keys[0], keys[1], keys[2]);
     assert!(error.starts_with("limit 10 dynamic modules per installation, 10 used; "), "{error}");
-    assert!(error.ends_with(&idlest), "{error}");
+    assert!(error.ends_with(&least_recently_matched), "{error}");
 }
 
 #[tokio::test]
@@ -210,7 +211,7 @@ async fn a_replica_that_starts_later_has_everything_when_it_is_ready() {
     drop(one);
     let later = Replica::over(&store).await;
     assert!(later.subscription(&id_of(&module)).is_some());
-    assert_eq!(later.find(&"inst-a".into(), &module.key).unwrap(), module);
+    assert_eq!(later.module(&"inst-a".into(), &module.key).unwrap(), module);
 }
 
 #[tokio::test]
@@ -242,7 +243,7 @@ async fn silent_store_refuses_changes_and_keeps_what_is_live() {
 struct Silent;
 
 impl AppCaller for Silent {
-    fn call(&self, _: AppCall) -> BoxFuture<'_, Result<Bytes, CallFailed>> {
+    fn call(&self, _: AppCall) -> BoxFuture<'_, Result<Bytes, CallError>> {
         Box::pin(std::future::pending())
     }
 }
@@ -317,7 +318,7 @@ async fn modules_on_the_same_terms_share_them() {
     assert!(Arc::ptr_eq(&owner(&first), &owner(&second)));
     assert_ne!(owner(&first), owner(&other));
     // One that changes leaves the others as they are.
-    replica.switch(&"inst-a".into(), &second.key, Switch::Paused).await.unwrap();
+    replica.set_status(&"inst-a".into(), &second.key, ModuleStatus::Paused).await.unwrap();
     assert!(owner(&second).terms.is_paused && !owner(&first).terms.is_paused);
 }
 
@@ -343,12 +344,12 @@ async fn module_whose_endpoint_vanishes_is_inactive_until_it_returns() {
     let module = replica.add(json!({})).await.unwrap();
     replica.put_forge(json!({"endpoints": []})).await.unwrap();
     let (state, reason) = replica.state_of(&module);
-    assert_eq!(state, ModuleState::Inactive);
+    assert_eq!(state, EffectiveStatus::Inactive);
     assert!(reason.unwrap().contains("hook"));
     assert!(replica.subscription(&id_of(&module)).is_none());
     assert_eq!((replica.counts().active, replica.counts().inactive), (0, 1));
     replica.put_forge(json!({})).await.unwrap();
-    assert_eq!(replica.state_of(&module).0, ModuleState::Active);
+    assert_eq!(replica.state_of(&module).0, EffectiveStatus::Active);
 }
 
 #[tokio::test]
@@ -359,7 +360,7 @@ async fn static_trigger_is_live_in_every_installation_and_shadows_its_key() {
     replica.put_forge(json!({"staticModules": {"trigger": [fixed]}})).await.unwrap();
     let live = replica.subscription(&id_of(&module)).unwrap();
     assert_eq!(live.listens[0].interest.event_type.as_str(), "avi:jira:deleted:issue");
-    assert_eq!(replica.state_of(&module).0, ModuleState::Shadowed);
+    assert_eq!(replica.state_of(&module).0, EffectiveStatus::Shadowed);
     assert_eq!((replica.counts().active, replica.counts().shadowed), (1, 1));
 }
 

@@ -79,12 +79,12 @@ impl Trigger {
     ///
     /// # Errors
     /// All that is wrong with its form, in the order of the text.
-    pub fn read(data: &Map<String, Value>, path: &str) -> Result<Self, Vec<Problem>> {
-        let mut reader = Reader::default();
-        let trigger = reader.trigger(data, path);
+    pub fn parse(data: &Map<String, Value>, path: &str) -> Result<Self, Vec<Problem>> {
+        let mut parser = TriggerParser::default();
+        let trigger = parser.trigger(data, path);
         match trigger {
-            Some(trigger) if reader.problems.is_empty() => Ok(trigger),
-            _ => Err(reader.problems),
+            Some(trigger) if parser.problems.is_empty() => Ok(trigger),
+            _ => Err(parser.problems),
         }
     }
 }
@@ -111,26 +111,26 @@ impl TriggerFilter {
 
 /// Collects problems, so that an author sees all of them at once.
 #[derive(Default)]
-struct Reader {
+struct TriggerParser {
     problems: Vec<Problem>,
 }
 
 /// What `payload.include` asks for.
 #[derive(Default)]
-struct Include {
+struct PayloadInclude {
     property_paths: Vec<Located<String>>,
     fields: Vec<String>,
 }
 
 /// The events of a trigger with all that stands beside each.
 #[derive(Default)]
-struct Events {
+struct ParsedEvents {
     events: Vec<TriggerEvent>,
     filters: Vec<Arc<TriggerFilter>>,
-    includes: Vec<Include>,
+    includes: Vec<PayloadInclude>,
 }
 
-impl Reader {
+impl TriggerParser {
     fn trigger(&mut self, data: &Map<String, Value>, path: &str) -> Option<Trigger> {
         self.members(data, MEMBERS, path);
         let filter = self.optional_filter(data, path);
@@ -161,7 +161,7 @@ impl Reader {
                 fields.extend(include.fields);
             }
         }
-        let Events { events, filters, .. } = read;
+        let ParsedEvents { events, filters, .. } = read;
         Some(Trigger { events, filters, handler: handler?, property_paths, fields })
     }
 
@@ -213,7 +213,7 @@ impl Reader {
         }
     }
 
-    fn events(&mut self, data: &Map<String, Value>, path: &str) -> Option<Events> {
+    fn events(&mut self, data: &Map<String, Value>, path: &str) -> Option<ParsedEvents> {
         let path = format!("{path}.events");
         let items = match data.get("events") {
             None => {
@@ -226,7 +226,7 @@ impl Reader {
                 return None;
             }
         };
-        let mut read = Events::default();
+        let mut read = ParsedEvents::default();
         let objects = items.iter().any(Value::is_object);
         for (index, item) in items.iter().enumerate() {
             let path = format!("{path}[{index}]");
@@ -243,7 +243,12 @@ impl Reader {
         Some(read)
     }
 
-    fn filtered_event(&mut self, event: &Map<String, Value>, path: String, read: &mut Events) {
+    fn filtered_event(
+        &mut self,
+        event: &Map<String, Value>,
+        path: String,
+        read: &mut ParsedEvents,
+    ) {
         self.members(event, EVENT_MEMBERS, &path);
         read.includes.push(self.include(event, &path));
         let filter = self.optional_filter(event, &path);
@@ -262,7 +267,7 @@ impl Reader {
     }
 
     /// An event named twice is one, unless its filters differ: then it is unclear what is meant.
-    fn push_event(&mut self, event: TriggerEvent, read: &mut Events) {
+    fn push_event(&mut self, event: TriggerEvent, read: &mut ParsedEvents) {
         let same_name = |known: &&TriggerEvent| known.event_type.value == event.event_type.value;
         match read.events.iter().find(same_name) {
             None => read.events.push(event),
@@ -332,18 +337,18 @@ impl Reader {
         known
     }
 
-    fn include(&mut self, object: &Map<String, Value>, path: &str) -> Include {
+    fn include(&mut self, object: &Map<String, Value>, path: &str) -> PayloadInclude {
         let path = format!("{path}.payload");
-        let Some(payload) = object.get("payload") else { return Include::default() };
+        let Some(payload) = object.get("payload") else { return PayloadInclude::default() };
         let Value::Object(payload) = payload else {
             self.form(path, "this is an object");
-            return Include::default();
+            return PayloadInclude::default();
         };
         self.members(payload, &["include"], &path);
         let path = format!("{path}.include");
         let Some(Value::Object(include)) = payload.get("include") else {
             self.form(path, "this is an object with propertyPaths or fields");
-            return Include::default();
+            return PayloadInclude::default();
         };
         self.members(include, &["propertyPaths", "fields"], &path);
         if include.is_empty() {
@@ -359,7 +364,10 @@ impl Reader {
             );
         }
         let fields = self.texts(include, "fields", &path);
-        Include { property_paths, fields: fields.into_iter().map(|field| field.value).collect() }
+        PayloadInclude {
+            property_paths,
+            fields: fields.into_iter().map(|field| field.value).collect(),
+        }
     }
 
     fn texts(
@@ -401,7 +409,7 @@ mod tests {
     use serde_json::json;
 
     fn read(data: Value) -> Result<Trigger, Vec<Problem>> {
-        Trigger::read(data.as_object().unwrap(), "data")
+        Trigger::parse(data.as_object().unwrap(), "data")
     }
 
     fn codes(data: Value) -> Vec<(String, String)> {

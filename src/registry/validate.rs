@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use switchyard_expr::{Program, Usage};
 
 use super::catalog;
-use super::compile::Programs;
+use super::compile::ProgramCache;
 use super::document::AppRecord;
 use super::problem::{Problem, code};
 use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
@@ -20,7 +20,7 @@ const KEY_BYTES_MAX: usize = 128;
 
 /// A trigger that may be registered.
 #[derive(Clone, Debug, Default)]
-pub struct Accepted {
+pub struct ValidatedTrigger {
     /// Entity-property paths it reads or delivers, in one spelling.
     pub property_paths: BTreeSet<String>,
     /// What is odd about it.
@@ -48,22 +48,26 @@ pub struct FilterCost {
 
 /// What a trigger is checked against.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules<'a> {
+pub struct ValidationRules<'a> {
     /// The app that registers it; without one neither handlers nor scopes are checked.
     pub app: Option<&'a AppRecord>,
     /// Whether events that no catalogue knows are only worth a warning.
     pub allow_unknown_events: bool,
     /// Filters in use.
-    pub programs: &'a Programs,
+    pub programs: &'a ProgramCache,
 }
 
-impl Rules<'_> {
+impl ValidationRules<'_> {
     /// Checks the data of a trigger that stands at `path` in its request.
     ///
     /// # Errors
     /// Everything that is wrong with it: first its form; when that is right, names and filters.
-    pub fn check(&self, data: &Map<String, Value>, path: &str) -> Result<Accepted, Vec<Problem>> {
-        let trigger = Trigger::read(data, path)?;
+    pub fn check(
+        &self,
+        data: &Map<String, Value>,
+        path: &str,
+    ) -> Result<ValidatedTrigger, Vec<Problem>> {
+        let trigger = Trigger::parse(data, path)?;
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
         let mut programs = Vec::new();
@@ -87,7 +91,7 @@ impl Rules<'_> {
                     Err(found) => problems.extend(found),
                 }
             }
-            warnings.extend(idle_on_error(filter));
+            warnings.extend(ineffective_on_error(filter));
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -96,7 +100,7 @@ impl Rules<'_> {
         if !property_paths.is_empty() {
             warnings.extend(trigger.events.iter().filter_map(without_properties));
         }
-        Ok(Accepted { property_paths, warnings, complexity, programs })
+        Ok(ValidatedTrigger { property_paths, warnings, complexity, programs })
     }
 
     fn event(
@@ -149,7 +153,7 @@ impl Rules<'_> {
     }
 }
 
-fn idle_on_error(filter: &TriggerFilter) -> Option<Problem> {
+fn ineffective_on_error(filter: &TriggerFilter) -> Option<Problem> {
     (filter.on_error.is_some() && filter.expression.is_none()).then(|| {
         let message = "without an expression nothing can fail, so onError has no effect";
         Problem::new(code::IDLE_ON_ERROR, format!("{}.onError", filter.path), message)
@@ -182,9 +186,9 @@ mod tests {
     use crate::registry::testing::forge_app;
     use serde_json::json;
 
-    fn check(data: Value, allow_unknown_events: bool) -> Result<Accepted, Vec<Problem>> {
-        let (app, programs) = (forge_app(), Programs::default());
-        let rules = Rules { app: Some(&app), allow_unknown_events, programs: &programs };
+    fn check(data: Value, allow_unknown_events: bool) -> Result<ValidatedTrigger, Vec<Problem>> {
+        let (app, programs) = (forge_app(), ProgramCache::default());
+        let rules = ValidationRules { app: Some(&app), allow_unknown_events, programs: &programs };
         rules.check(data.as_object().unwrap(), "data")
     }
 
@@ -212,9 +216,10 @@ mod tests {
 
     #[test]
     fn app_without_scopes_is_not_checked_for_them() {
-        let (mut app, programs) = (forge_app(), Programs::default());
+        let (mut app, programs) = (forge_app(), ProgramCache::default());
         app.scopes.clear();
-        let rules = Rules { app: Some(&app), allow_unknown_events: false, programs: &programs };
+        let rules =
+            ValidationRules { app: Some(&app), allow_unknown_events: false, programs: &programs };
         let data = json!({"events": ["avi:jira:created:user"], "function": "main"});
         assert!(rules.check(data.as_object().unwrap(), "data").is_ok());
     }
@@ -237,7 +242,7 @@ mod tests {
         }));
         assert_eq!(problems[0].code, code::UNKNOWN_EVENT);
         assert_eq!(problems[1].code, code::UNKNOWN_HANDLER);
-        assert!(problems[2].place.is_some());
+        assert!(problems[2].range.is_some());
     }
 
     #[test]

@@ -2,14 +2,14 @@
 //! become listeners on the events that the named webhooks stand for, so the matcher knows no
 //! webhooks.
 //!
-//! **Source:** Atlassian Connect, "Webhook" module schema; Jira Cloud platform, "Webhooks".
+//! **Source:** Atlassian Connect, "WebhookDefinition" module schema; Jira Cloud platform, "Webhooks".
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use switchyard_expr::{Program, quoted};
 
-use super::compile::Programs;
+use super::compile::ProgramCache;
 use super::language;
 use super::problem::{Problem, code, summary};
 use crate::domain::{EventType, Product};
@@ -29,7 +29,7 @@ const CONDITIONS_DEEP: u8 = 8;
 
 /// A webhook, in form right.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Webhook {
+pub struct WebhookDefinition {
     /// Names of the webhook events, such as `jira:issue_created`.
     pub events: Vec<String>,
     /// Where to post: behind the app's base URL, or whole; may hold variables.
@@ -48,41 +48,41 @@ pub struct Webhook {
     pub number: Option<u64>,
 }
 
-impl Webhook {
+impl WebhookDefinition {
     /// Reads the data of a `webhooks` module that stands at `path` in its request.
     ///
     /// # Errors
     /// All that is wrong with its form.
-    pub fn read(
+    pub fn parse(
         data: &Map<String, Value>,
         path: &str,
         product: Product,
     ) -> Result<Self, Vec<Problem>> {
-        let mut reader = Reader { data, path, problems: Vec::new() };
-        let event = reader.required("event");
-        let address = reader.required("url");
-        let jql = reader.text("filter").unwrap_or_default();
+        let mut parser = WebhookParser { data, path, problems: Vec::new() };
+        let event = parser.required("event");
+        let address = parser.required("url");
+        let jql = parser.text("filter").unwrap_or_default();
         if event.chars().count() > EVENT_CHARS_MAX {
-            reader.wrong("event", format!("a name has at most {EVENT_CHARS_MAX} characters"));
+            parser.wrong("event", format!("a name has at most {EVENT_CHARS_MAX} characters"));
         }
         if !address.is_empty() && !is_relative(&address) {
-            reader.wrong("url", "the address is relative to the app's base URL");
+            parser.wrong("url", "the address is relative to the app's base URL");
         }
         if product == Product::Confluence && !jql.is_empty() {
-            reader.wrong("filter", "webhooks of Confluence have no filter");
+            parser.wrong("filter", "webhooks of Confluence have no filter");
         } else if jql.chars().count() > FILTER_CHARS_MAX {
-            reader.wrong("filter", format!("a filter has at most {FILTER_CHARS_MAX} characters"));
+            parser.wrong("filter", format!("a filter has at most {FILTER_CHARS_MAX} characters"));
         }
-        reader.property_keys();
+        parser.property_keys();
         let webhook = Self {
             events: vec![event],
             address,
             jql,
-            excludes_body: reader.flag("excludeBody"),
-            requires_licence: reader.requires_licence(),
+            excludes_body: parser.flag("excludeBody"),
+            requires_licence: parser.requires_licence(),
             ..Self::default()
         };
-        if reader.problems.is_empty() { Ok(webhook) } else { Err(reader.problems) }
+        if parser.problems.is_empty() { Ok(webhook) } else { Err(parser.problems) }
     }
 
     /// Event types with their filters; the JQL stands at `path` in its request.
@@ -91,7 +91,7 @@ impl Webhook {
     /// Why the JQL cannot be used.
     pub(super) fn listens(
         &self,
-        programs: &Programs,
+        programs: &ProgramCache,
         product: Product,
         path: &str,
     ) -> Result<Listens, Vec<Problem>> {
@@ -117,10 +117,10 @@ impl Webhook {
     /// Compiles its filters, as it is registered; the programs are to be held until it is applied.
     ///
     /// # Errors
-    /// As [`Webhook::listens`].
+    /// As [`WebhookDefinition::listens`].
     pub(super) fn compile(
         &self,
-        programs: &Programs,
+        programs: &ProgramCache,
         product: Product,
         path: &str,
     ) -> Result<Vec<Arc<Program>>, Vec<Problem>> {
@@ -192,13 +192,13 @@ pub(super) fn is_relative(address: &str) -> bool {
 }
 
 /// Collects problems, so that an author sees all of them at once.
-struct Reader<'d> {
+struct WebhookParser<'d> {
     data: &'d Map<String, Value>,
     path: &'d str,
     problems: Vec<Problem>,
 }
 
-impl Reader<'_> {
+impl WebhookParser<'_> {
     fn wrong(&mut self, name: &str, message: impl Into<String>) {
         self.problems.push(Problem::new(code::FORM, format!("{}.{name}", self.path), message));
     }
@@ -301,11 +301,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read(data: Value, product: Product) -> Result<Webhook, Vec<Problem>> {
-        Webhook::read(data.as_object().unwrap(), "webhooks[0]", product)
+    fn read(data: Value, product: Product) -> Result<WebhookDefinition, Vec<Problem>> {
+        WebhookDefinition::parse(data.as_object().unwrap(), "webhooks[0]", product)
     }
 
-    fn expressions(webhook: &Webhook) -> Vec<(String, Option<String>)> {
+    fn expressions(webhook: &WebhookDefinition) -> Vec<(String, Option<String>)> {
         let jql = language::translate_jql(&webhook.jql, "filter").unwrap();
         let heard = webhook.heard(Product::Jira).into_iter();
         heard
@@ -316,8 +316,11 @@ mod tests {
             .collect()
     }
 
-    fn dynamic(events: &[&str]) -> Webhook {
-        Webhook { events: events.iter().map(|e| (*e).to_owned()).collect(), ..Webhook::default() }
+    fn dynamic(events: &[&str]) -> WebhookDefinition {
+        WebhookDefinition {
+            events: events.iter().map(|e| (*e).to_owned()).collect(),
+            ..WebhookDefinition::default()
+        }
     }
 
     #[test]
@@ -404,6 +407,6 @@ mod tests {
         assert!(has(&property, "'k'") && has(&property, "'A'") && !has(&property, "'summary'"));
         assert_eq!(sprint.1, None);
         assert!(has(&created, "'A'") && !has(&created, "'summary'"));
-        assert!(webhook.listens(&Programs::default(), Product::Jira, "filter").is_ok());
+        assert!(webhook.listens(&ProgramCache::default(), Product::Jira, "filter").is_ok());
     }
 }

@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::watch;
-use crate::registry::{Change, Store, StoreError, Stored};
+use crate::registry::{Store, StoreError, StoredDocument, WatchEvent};
 
 /// Age at which the broker forgets deletions, so that deleted keys leave no trace for ever. A
 /// replica that was away for longer may load everything again.
@@ -83,10 +83,10 @@ impl KvStore {
         format!("KV_{}", self.name)
     }
 
-    async fn read(&self, key: &str) -> Result<Option<Stored>, StoreError> {
+    async fn read(&self, key: &str) -> Result<Option<StoredDocument>, StoreError> {
         let entry = self.bucket.entry(key).await.map_err(|error| unavailable(&error))?;
         let live = entry.filter(|entry| entry.operation == Operation::Put);
-        Ok(live.map(|entry| Stored { value: entry.value, revision: entry.revision }))
+        Ok(live.map(|entry| StoredDocument { value: entry.value, revision: entry.revision }))
     }
 
     async fn write(
@@ -167,7 +167,10 @@ impl KvStore {
 }
 
 impl Store for KvStore {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+    fn get<'a>(
+        &'a self,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>> {
         Box::pin(self.read(key))
     }
 
@@ -184,7 +187,7 @@ impl Store for KvStore {
         Box::pin(self.publish(key, Operation::Delete, Bytes::new(), expected))
     }
 
-    fn last(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn last_revision(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async {
             // The stream's leader answers this, so a copy that lags behind cannot.
             let info = self.bucket.stream.get_info().await.map_err(|error| unavailable(&error))?;
@@ -192,7 +195,7 @@ impl Store for KvStore {
         })
     }
 
-    fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()> {
+    fn watch(&self, changes: mpsc::Sender<WatchEvent>) -> BoxFuture<'_, ()> {
         Box::pin(watch::follow(self, changes))
     }
 }

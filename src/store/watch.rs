@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 use super::KvStore;
 use super::kv::DELETION;
 use super::place::{Place, Sent, Start};
-use crate::registry::Change;
+use crate::registry::WatchEvent;
 
 /// How often a watch began, and how.
 const STARTS: &str = "switchyard_registry_watch_starts_total";
@@ -53,7 +53,7 @@ enum Stopped {
 }
 
 /// Sends the bucket and its changes until the receiver is gone.
-pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<Change>) {
+pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<WatchEvent>) {
     let mut place = None;
     let mut is_told = false;
     loop {
@@ -83,7 +83,7 @@ pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<Change>) {
 /// One consumer of the bucket, for as long as nothing breaks.
 struct Watching<'f> {
     store: &'f KvStore,
-    changes: &'f mpsc::Sender<Change>,
+    changes: &'f mpsc::Sender<WatchEvent>,
     place: &'f mut Place,
     stream: Stream,
     messages: pull::Stream,
@@ -100,7 +100,7 @@ struct Watching<'f> {
 impl<'f> Watching<'f> {
     async fn open(
         store: &'f KvStore,
-        changes: &'f mpsc::Sender<Change>,
+        changes: &'f mpsc::Sender<WatchEvent>,
         place: &'f mut Option<Place>,
     ) -> Result<Self, Stopped> {
         let connects = connects(store);
@@ -180,7 +180,7 @@ impl<'f> Watching<'f> {
     async fn reached(&mut self) -> Result<(), Stopped> {
         let Some(wanted) = self.wanted.take() else { return Ok(()) };
         self.place.covered = self.place.covered.max(wanted);
-        send(self.changes, Change::Reached { revision: self.place.covered }).await?;
+        send(self.changes, WatchEvent::CaughtUp { revision: self.place.covered }).await?;
         self.place.is_loading = false;
         Ok(())
     }
@@ -205,19 +205,19 @@ impl<'f> Watching<'f> {
         Ok(())
     }
 
-    fn change(&self, message: &jetstream::Message, revision: u64) -> Option<Change> {
+    fn change(&self, message: &jetstream::Message, revision: u64) -> Option<WatchEvent> {
         let key = message.subject.strip_prefix("$KV.")?.strip_prefix(self.store.name.as_str())?;
         let key = key.strip_prefix('.')?.to_owned();
         Some(match message.headers.as_ref().is_some_and(is_deletion) {
-            true => Change::Deleted { key, revision },
-            false => Change::Put { key, value: message.payload.clone(), revision },
+            true => WatchEvent::Deleted { key, revision },
+            false => WatchEvent::Put { key, value: message.payload.clone(), revision },
         })
     }
 }
 
 /// Tells how the watch begins; the place it begins at.
 async fn begin<'p>(
-    changes: &mpsc::Sender<Change>,
+    changes: &mpsc::Sender<WatchEvent>,
     place: &'p mut Option<Place>,
     found: &Info,
     start: Start,
@@ -231,7 +231,7 @@ async fn begin<'p>(
         "resume"
     } else {
         place.is_loading = true;
-        send(changes, Change::Loading { anew: start == Start::Anew }).await?;
+        send(changes, WatchEvent::LoadStarted { is_reset: start == Start::Anew }).await?;
         "load"
     };
     counter!(STARTS, "kind" => label).increment(1);
@@ -265,7 +265,7 @@ fn is_deletion(headers: &HeaderMap) -> bool {
         || headers.get(async_nats::header::NATS_MARKER_REASON).is_some()
 }
 
-async fn send(changes: &mpsc::Sender<Change>, change: Change) -> Result<(), Stopped> {
+async fn send(changes: &mpsc::Sender<WatchEvent>, change: WatchEvent) -> Result<(), Stopped> {
     changes.send(change).await.map_err(|_| Stopped::Unheard)
 }
 

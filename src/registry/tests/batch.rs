@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::ModuleKey;
-use crate::registry::{BatchItem, Switch};
+use crate::registry::{BatchItem, ModuleStatus};
 
 fn item(changes: Value) -> BatchItem {
     Ok((trigger(changes), None))
@@ -61,22 +61,25 @@ async fn module_is_switched_and_keeps_its_switch_over_an_update() {
     let (replica, _store) = Replica::provisioned().await;
     let id = InstallationId::from("inst-a");
     let module = replica.add(json!({})).await.unwrap();
-    let paused = replica.switch(&id, &module.key, Switch::Paused).await.unwrap();
-    assert_eq!((paused.revision, replica.state_of(&module).0), (2, ModuleState::Paused));
+    let paused = replica.set_status(&id, &module.key, ModuleStatus::Paused).await.unwrap();
+    assert_eq!((paused.revision, replica.state_of(&module).0), (2, EffectiveStatus::Paused));
     assert!(replica.subscription(&id_of(&module)).unwrap().owner.terms.is_paused);
     replica
         .replace(&id, &module.key, trigger(json!({"events": ["avi:jira:created:issue"]})), None)
         .await
         .unwrap();
-    assert_eq!(replica.state_of(&module).0, ModuleState::Paused);
-    replica.switch(&id, &module.key, Switch::Off).await.unwrap();
+    assert_eq!(replica.state_of(&module).0, EffectiveStatus::Paused);
+    replica.set_status(&id, &module.key, ModuleStatus::Off).await.unwrap();
     assert_eq!(
         replica.state_of(&module),
-        (ModuleState::Inactive, Some("it is switched off".into()))
+        (EffectiveStatus::Inactive, Some("it is switched off".into()))
     );
     assert!(replica.subscription(&id_of(&module)).is_none());
-    replica.switch(&id, &module.key, Switch::On).await.unwrap();
-    assert_eq!((replica.state_of(&module).0, replica.counts().active), (ModuleState::Active, 1));
-    let missing = replica.switch(&id, &ModuleKey::from("none"), Switch::On).await;
+    replica.set_status(&id, &module.key, ModuleStatus::On).await.unwrap();
+    assert_eq!(
+        (replica.state_of(&module).0, replica.counts().active),
+        (EffectiveStatus::Active, 1)
+    );
+    let missing = replica.set_status(&id, &ModuleKey::from("none"), ModuleStatus::On).await;
     assert!(matches!(missing, Err(RegisterError::NotFound)));
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock;
-use crate::registry::{ConnectModule, DynamicWebhook, Signed, WebhookOwner, WebhookSpec};
+use crate::registry::{ConnectModule, DynamicWebhook, SignedRequest, WebhookOwner, WebhookSpec};
 
 const CONNECT: &str = "com.example";
 const ADDRESS: &str = "https://c.example/base/hooks";
@@ -41,8 +41,8 @@ impl Replica {
         self.register_webhooks(&owner(), ADDRESS, specs).await.unwrap()
     }
 
-    fn connect_state(&self, key: &str) -> ModuleState {
-        self.installation("inst-c").unwrap().module(key).unwrap().state
+    fn connect_state(&self, key: &str) -> EffectiveStatus {
+        self.installation("inst-c").unwrap().module(key).unwrap().effective_status
     }
 
     fn keys(&self) -> Vec<String> {
@@ -63,8 +63,13 @@ fn hook(key: &str) -> ConnectModule {
 }
 
 /// A request that nobody made before.
-fn signed(keys: &[&str]) -> Signed {
-    Signed::new(&uuid::Uuid::new_v4().to_string(), keys.concat().as_bytes(), i64::MAX, i64::MAX)
+fn signed(keys: &[&str]) -> SignedRequest {
+    SignedRequest::new(
+        &uuid::Uuid::new_v4().to_string(),
+        keys.concat().as_bytes(),
+        i64::MAX,
+        i64::MAX,
+    )
 }
 
 fn owner() -> WebhookOwner {
@@ -222,7 +227,7 @@ async fn webhook_ends_by_itself_and_a_refresh_brings_it_back() {
     replica.add_webhooks(&[spec("")]).await;
     end_at(&store, clock::now_ms() + 300).await;
     let ended = async {
-        while replica.connect_state("webhook-1") != ModuleState::Expired {
+        while replica.connect_state("webhook-1") != EffectiveStatus::Expired {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

@@ -8,20 +8,22 @@ use serde_json::{Map, Value};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::applied::{LiveApp, LiveInstallation};
-use super::change::{Decision, RegisterError, Registry};
 use super::compile::TRIGGER;
-use super::data::ModuleData;
-use super::document::{Door, InstallationRecord, InstallationState, ModuleRecord, Switch};
-use super::notices::Filling;
+use super::document::{
+    InstallationRecord, InstallationState, ModuleRecord, ModuleStatus, RegistrationApi,
+};
+use super::module_fields::ModuleFields;
+use super::notices::QuotaUsage;
 use super::problem::{Problem, code};
+use super::registry::{Mutation, RegisterError, Registry};
+use super::state::{AppliedApp, AppliedInstallation};
 use super::trigger::Trigger;
-use super::validate::{Accepted, FilterCost, Rules};
+use super::validate::{FilterCost, ValidatedTrigger, ValidationRules};
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey, SubscriptionId};
 
 /// Forge module types that may be stored without being routed.
-const INERT_TYPES: &[&str] = &[
+const STORED_ONLY_TYPES: &[&str] = &[
     "confluence:contentAction",
     "confluence:contentBylineItem",
     "confluence:contentProperty",
@@ -47,7 +49,7 @@ pub struct ModuleSpec {
     /// What the type says, without or with its `key`.
     pub data: Map<String, Value>,
     /// The door it comes in by.
-    pub door: Door,
+    pub api: RegistrationApi,
 }
 
 impl ModuleSpec {
@@ -59,8 +61,8 @@ impl ModuleSpec {
             data: with_key(self.data, &key).into(),
             key,
             module_type: self.module_type,
-            door: self.door,
-            switch: Switch::On,
+            api: self.api,
+            status: ModuleStatus::On,
             created_ms: now_ms,
             updated_ms: now_ms,
             revision: 1,
@@ -70,18 +72,18 @@ impl ModuleSpec {
 }
 
 /// Modules that are named when there is no room for another.
-const IDLEST: usize = 3;
+const LEAST_RECENT_MAX: usize = 3;
 
 /// The registered modules that matched least recently on this replica, those first that never did.
-fn idlest(installation: &LiveInstallation) -> Vec<&str> {
+fn least_recently_matched(installation: &AppliedInstallation) -> Vec<&str> {
     let mut modules: Vec<_> = installation.registered().collect();
     modules.sort_by_key(|(_, live)| live.stats().peek().last_match_ms.load(Relaxed));
-    modules.iter().take(IDLEST).map(|(module, _)| module.key.as_str()).collect()
+    modules.iter().take(LEAST_RECENT_MAX).map(|(module, _)| module.key.as_str()).collect()
 }
 
 /// A module as stored, and what is odd about it.
 #[derive(Clone, Debug)]
-pub struct Registered {
+pub struct RegisteredModule {
     /// The record.
     pub module: ModuleRecord,
     /// What its author may want to know.
@@ -90,14 +92,14 @@ pub struct Registered {
     pub complexity: Vec<FilterCost>,
 }
 
-impl Registered {
-    pub(super) fn new(module: ModuleRecord, accepted: &Accepted) -> Self {
-        let Accepted { warnings, complexity, .. } = accepted;
+impl RegisteredModule {
+    pub(super) fn new(module: ModuleRecord, accepted: &ValidatedTrigger) -> Self {
+        let ValidatedTrigger { warnings, complexity, .. } = accepted;
         Self { module, warnings: warnings.clone(), complexity: complexity.clone() }
     }
 }
 
-impl From<ModuleRecord> for Registered {
+impl From<ModuleRecord> for RegisteredModule {
     fn from(module: ModuleRecord) -> Self {
         Self { module, warnings: Vec::new(), complexity: Vec::new() }
     }
@@ -108,9 +110,9 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegisterError::RateLimited`].
-    pub fn take_turn(&self, installation: &InstallationId) -> Result<(), RegisterError> {
+    pub fn check_rate_limit(&self, installation: &InstallationId) -> Result<(), RegisterError> {
         self.rate
-            .take(installation)
+            .check(installation)
             .map_err(|retry_after| RegisterError::RateLimited { retry_after })
     }
 
@@ -123,22 +125,22 @@ impl Registry {
         installation: &InstallationId,
         spec: ModuleSpec,
         key: Option<ModuleKey>,
-    ) -> Result<Registered, RegisterError> {
-        let accepted = self.accept(installation, &spec)?;
+    ) -> Result<RegisteredModule, RegisterError> {
+        let accepted = self.validate_spec(installation, &spec)?;
         let module = spec.record(key);
-        let (module, filling) = self
-            .edit(installation.as_str(), |current| {
-                let mut record = usable(current)?;
+        let (module, usage) = self
+            .update_document(installation.as_str(), |current| {
+                let mut record = require_enabled(current)?;
                 let before = record.modules.len();
                 let module = self.add(&mut record, &module, &accepted)?;
-                let filling = self.filling(before, &record);
-                Ok(Decision::Put(record, (module, filling)))
+                let usage = self.usage(before, &record);
+                Ok(Mutation::Put(record, (module, usage)))
             })
             .await?;
         info!(installation = %installation, key = %module.key, "module registered");
-        self.tell_near_limit(installation, filling);
-        let mut registered = Registered::new(module, &accepted);
-        registered.warnings.extend(filling.warning());
+        self.notify_near_limit(installation, usage);
+        let mut registered = RegisteredModule::new(module, &accepted);
+        registered.warnings.extend(usage.warning());
         Ok(registered)
     }
 
@@ -147,9 +149,9 @@ impl Registry {
         &self,
         record: &mut InstallationRecord,
         module: &ModuleRecord,
-        accepted: &Accepted,
+        accepted: &ValidatedTrigger,
     ) -> Result<ModuleRecord, RegisterError> {
-        self.check_room(record, &module.key)?;
+        self.check_quota(record, &module.key)?;
         self.check_property_paths(record, &module.key, accepted)?;
         let module = ModuleRecord { order: record.next_order, ..module.clone() };
         record.next_order += 1;
@@ -161,25 +163,25 @@ impl Registry {
     ///
     /// # Errors
     /// There is no such module.
-    pub async fn switch(
+    pub async fn set_status(
         &self,
         installation: &InstallationId,
         key: &ModuleKey,
-        switch: Switch,
+        status: ModuleStatus,
     ) -> Result<ModuleRecord, RegisterError> {
         let module = self
-            .edit(installation.as_str(), |current| {
-                let mut record = usable(current)?;
+            .update_document(installation.as_str(), |current| {
+                let mut record = require_enabled(current)?;
                 let slot = record.modules.iter_mut().find(|module| module.key == *key);
                 let module = slot.ok_or(RegisterError::NotFound)?;
-                module.switch = switch;
+                module.status = status;
                 module.revision += 1;
                 module.updated_ms = clock::now_ms();
                 let module = module.clone();
-                Ok(Decision::Put(record, module))
+                Ok(Mutation::Put(record, module))
             })
             .await?;
-        info!(installation = %installation, %key, ?switch, "module switched");
+        info!(installation = %installation, %key, ?status, "module switched");
         Ok(module)
     }
 
@@ -188,23 +190,25 @@ impl Registry {
     ///
     /// # Errors
     /// The store does not answer. A module that is not there or not on stays as it is.
-    pub async fn retire(&self, id: &SubscriptionId) -> Result<(), RegisterError> {
+    pub async fn disable_gone(&self, id: &SubscriptionId) -> Result<(), RegisterError> {
         let retired = self
-            .edit(id.installation.as_str(), |current| {
-                let Ok(mut record) = usable(current) else { return Ok(Decision::Keep(false)) };
-                let is_on = |m: &&mut ModuleRecord| m.key == id.key && m.switch == Switch::On;
-                let Some(module) = record.modules.iter_mut().find(is_on) else {
-                    return Ok(Decision::Keep(false));
+            .update_document(id.installation.as_str(), |current| {
+                let Ok(mut record) = require_enabled(current) else {
+                    return Ok(Mutation::Keep(false));
                 };
-                module.switch = Switch::Gone;
+                let is_on = |m: &&mut ModuleRecord| m.key == id.key && m.status == ModuleStatus::On;
+                let Some(module) = record.modules.iter_mut().find(is_on) else {
+                    return Ok(Mutation::Keep(false));
+                };
+                module.status = ModuleStatus::EndpointGone;
                 module.revision += 1;
                 module.updated_ms = clock::now_ms();
-                Ok(Decision::Put(record, true))
+                Ok(Mutation::Put(record, true))
             })
             .await?;
         if retired {
             warn!(%id, "module inactive: its handler says that it is gone");
-            self.tell_inactive(&id.installation, id.key.as_str(), "its handler answers 410");
+            self.notify_inactive(&id.installation, id.key.as_str(), "its handler answers 410");
         }
         Ok(())
     }
@@ -219,13 +223,13 @@ impl Registry {
         key: &ModuleKey,
         spec: ModuleSpec,
         expected: Option<u64>,
-    ) -> Result<Registered, RegisterError> {
-        self.find(installation, key)?;
-        let accepted = self.accept(installation, &spec)?;
-        let data = ModuleData::from(with_key(spec.data, key));
+    ) -> Result<RegisteredModule, RegisterError> {
+        self.module(installation, key)?;
+        let accepted = self.validate_spec(installation, &spec)?;
+        let data = ModuleFields::from(with_key(spec.data, key));
         let module = self
-            .edit(installation.as_str(), |current| {
-                let mut record = usable(current)?;
+            .update_document(installation.as_str(), |current| {
+                let mut record = require_enabled(current)?;
                 self.check_property_paths(&record, key, &accepted)?;
                 let slot = record.modules.iter_mut().find(|module| module.key == *key);
                 let module = slot.ok_or(RegisterError::NotFound)?;
@@ -240,11 +244,11 @@ impl Registry {
                 module.revision += 1;
                 module.updated_ms = clock::now_ms();
                 let module = module.clone();
-                Ok(Decision::Put(record, module))
+                Ok(Mutation::Put(record, module))
             })
             .await?;
         info!(installation = %installation, %key, revision = module.revision, "module replaced");
-        Ok(Registered::new(module, &accepted))
+        Ok(RegisteredModule::new(module, &accepted))
     }
 
     /// Removes the module `key`. `expected` is the revision it must have.
@@ -257,13 +261,13 @@ impl Registry {
         key: &ModuleKey,
         expected: Option<u64>,
     ) -> Result<(), RegisterError> {
-        self.edit(installation.as_str(), |current| {
-            let mut record = usable(current)?;
+        self.update_document(installation.as_str(), |current| {
+            let mut record = require_enabled(current)?;
             let module = record.module(key.as_str()).ok_or(RegisterError::NotFound)?;
             check_revision(module, expected)?;
             check_source(module)?;
             record.modules.retain(|module| module.key != *key);
-            Ok(Decision::Put(record, ()))
+            Ok(Mutation::Put(record, ()))
         })
         .await?;
         info!(installation = %installation, %key, "module removed");
@@ -274,7 +278,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegisterError::NotFound`].
-    pub fn find(
+    pub fn module(
         &self,
         installation: &InstallationId,
         key: &ModuleKey,
@@ -284,11 +288,11 @@ impl Registry {
     }
 
     /// Checks a module against its app, as far as that does not depend on the other modules.
-    pub(super) fn accept(
+    pub(super) fn validate_spec(
         &self,
         installation: &InstallationId,
         spec: &ModuleSpec,
-    ) -> Result<Accepted, RegisterError> {
+    ) -> Result<ValidatedTrigger, RegisterError> {
         let live = self.installation(installation.as_str()).ok_or(RegisterError::NotFound)?;
         let app = self.app(live.record.app.as_str()).ok_or(RegisterError::NotFound)?;
         if spec.module_type == TRIGGER {
@@ -296,9 +300,9 @@ impl Registry {
         }
         let name = &spec.module_type;
         let (known, stored) =
-            (INERT_TYPES.contains(&name.as_str()), self.settings.accept_inert_types);
+            (STORED_ONLY_TYPES.contains(&name.as_str()), self.settings.accept_inert_types);
         if known && stored {
-            return Ok(Accepted::default());
+            return Ok(ValidatedTrigger::default());
         }
         let problem =
             Problem::new(code::MODULE_TYPE, "type", format!("unsupported module type `{name}`"));
@@ -309,19 +313,19 @@ impl Registry {
         }))
     }
 
-    pub(super) fn rules<'a>(&'a self, app: &'a LiveApp) -> Rules<'a> {
-        Rules {
+    pub(super) fn rules<'a>(&'a self, app: &'a AppliedApp) -> ValidationRules<'a> {
+        ValidationRules {
             app: Some(&app.record),
             allow_unknown_events: self.settings.allow_unknown_events,
-            programs: self.live.programs(),
+            programs: self.state.programs(),
         }
     }
 
-    pub(super) fn filling(&self, before: usize, record: &InstallationRecord) -> Filling {
-        Filling { before, after: record.modules.len(), max: self.settings.modules_max }
+    pub(super) fn usage(&self, before: usize, record: &InstallationRecord) -> QuotaUsage {
+        QuotaUsage { before, after: record.modules.len(), max: self.settings.modules_max }
     }
 
-    fn check_room(
+    fn check_quota(
         &self,
         record: &InstallationRecord,
         key: &ModuleKey,
@@ -338,7 +342,7 @@ impl Registry {
         let mut help = "delete one to make room".to_owned();
         if let Some(live) = self.installation(record.id.as_str()) {
             help.push_str("; matched least recently: ");
-            help.push_str(&idlest(&live).join(", "));
+            help.push_str(&least_recently_matched(&live).join(", "));
         }
         Err(RegisterError::invalid(Problem::new(code::MODULES_MAX, "", message).with_help(help)))
     }
@@ -348,7 +352,7 @@ impl Registry {
         &self,
         record: &InstallationRecord,
         key: &ModuleKey,
-        accepted: &Accepted,
+        accepted: &ValidatedTrigger,
     ) -> Result<(), RegisterError> {
         if accepted.property_paths.is_empty() {
             return Ok(());
@@ -359,8 +363,8 @@ impl Registry {
         let others = others.map(|module| Cow::Owned(module.data.read()));
         let mut paths: BTreeSet<String> = accepted.property_paths.clone();
         for data in statics.map(Cow::Borrowed).chain(others) {
-            if let Ok(trigger) = Trigger::read(&data, "data") {
-                paths.extend(self.live.programs().property_paths(&trigger));
+            if let Ok(trigger) = Trigger::parse(&data, "data") {
+                paths.extend(self.state.programs().property_paths(&trigger));
             }
         }
         let (used, max) = (paths.len(), self.settings.property_paths_max);
@@ -374,7 +378,7 @@ impl Registry {
 }
 
 /// The current record, if modules of it may be changed.
-pub(super) fn usable(
+pub(super) fn require_enabled(
     current: Option<InstallationRecord>,
 ) -> Result<Box<InstallationRecord>, RegisterError> {
     let enabled = current.filter(|record| record.state == InstallationState::Enabled);
@@ -390,7 +394,7 @@ fn check_revision(module: &ModuleRecord, expected: Option<u64>) -> Result<(), Re
 
 /// What was discovered would come back, or go, with the next answer of its app.
 fn check_source(module: &ModuleRecord) -> Result<(), RegisterError> {
-    if module.door != Door::Discovery {
+    if module.api != RegistrationApi::Discovery {
         return Ok(());
     }
     let message = format!("`{}` was discovered: its app changes it by another answer", module.key);

@@ -18,16 +18,16 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
-use super::applied::{LiveApp, LiveInstallation};
-use super::calls::{AppCaller, Calls};
+use super::app_calls::{AppCaller, AppCalls};
 use super::document::{ClientRecord, Document, read};
-use super::horizon::Horizon;
 use super::limits::RateLimit;
-use super::live::{Counts, Live};
-use super::load::{BATCH_MAX, Load, Written};
+use super::load::{BATCH_MAX, DocumentWrite, LoadProgress};
 use super::metrics;
 use super::problem::Problem;
-use super::store::{Change, Store, StoreError, Stored};
+use super::read_barrier::ReadBarrier;
+use super::replica_state::{Counts, ReplicaState};
+use super::state::{AppliedApp, AppliedInstallation};
+use super::store::{Store, StoreError, StoredDocument, WatchEvent};
 use super::token::NoRandomness;
 use crate::clock;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
@@ -117,7 +117,7 @@ impl Default for ConnectLimits {
             modules_confluence: 100,
             webhooks_per_app: 100,
             webhooks_per_user: 5,
-            webhook_life: super::dynamic::LIFE,
+            webhook_life: super::dynamic_webhooks::LIFE,
         }
     }
 }
@@ -192,7 +192,7 @@ impl RegisterError {
 }
 
 /// What a decision makes of the current document.
-pub(super) enum Decision<D, T> {
+pub(super) enum Mutation<D, T> {
     /// Write this one.
     Put(Box<D>, T),
     /// Delete it.
@@ -203,12 +203,12 @@ pub(super) enum Decision<D, T> {
 
 /// The registry of one replica: what is applied here, and the way to change it.
 pub struct Registry {
-    pub(super) live: Live,
+    pub(super) state: ReplicaState,
     pub(super) settings: Settings,
     pub(super) rate: RateLimit,
-    pub(super) calls: Calls,
+    pub(super) calls: AppCalls,
     store: Arc<dyn Store>,
-    horizon: Horizon,
+    read_barrier: ReadBarrier,
     locks: [Mutex<()>; LOCKS],
     lock_of: RandomState,
     progress: watch::Sender<Progress>,
@@ -227,12 +227,12 @@ impl Registry {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, matcher: Arc<Matcher>, settings: Settings) -> Self {
         Self {
-            live: Live::new(matcher, &settings),
+            state: ReplicaState::new(matcher, &settings),
             rate: RateLimit::new(settings.registration_rate, settings.registration_burst),
-            calls: Calls::default(),
+            calls: AppCalls::default(),
             settings,
             store,
-            horizon: Horizon::default(),
+            read_barrier: ReadBarrier::default(),
             locks: std::array::from_fn(|_| Mutex::new(())),
             lock_of: RandomState::new(),
             progress: watch::Sender::default(),
@@ -245,7 +245,7 @@ impl Registry {
         // Apart from the applying loop, so that compiling never holds up the watch.
         let mut feed = JoinSet::new();
         let store = Arc::clone(&self.store);
-        feed.spawn(async move { store.follow(sender).await });
+        feed.spawn(async move { store.watch(sender).await });
         let (mut waiting, mut load) = (Vec::new(), None);
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         loop {
@@ -254,7 +254,7 @@ impl Registry {
                     0 => break,
                     _ => self.apply_all(waiting.drain(..), &mut load).await,
                 },
-                _ = expiry.tick() => self.live.expire(),
+                _ = expiry.tick() => self.state.expire(),
             }
             tokio::task::yield_now().await;
         }
@@ -265,14 +265,14 @@ impl Registry {
     /// answer requests.
     async fn apply_all(
         self: &Arc<Self>,
-        changes: impl Iterator<Item = Change>,
-        load: &mut Option<Load>,
+        changes: impl Iterator<Item = WatchEvent>,
+        load: &mut Option<LoadProgress>,
     ) {
         let mut batch = Vec::new();
         for change in changes {
             match change {
-                Change::Put { key, value, revision } if load.is_some() => {
-                    batch.push(Written { key, value, revision });
+                WatchEvent::Put { key, value, revision } if load.is_some() => {
+                    batch.push(DocumentWrite { key, value, revision });
                 }
                 other => {
                     self.apply_batch(std::mem::take(&mut batch), load).await;
@@ -283,17 +283,21 @@ impl Registry {
         self.apply_batch(batch, load).await;
     }
 
-    async fn apply_batch(self: &Arc<Self>, batch: Vec<Written>, load: &mut Option<Load>) {
+    async fn apply_batch(
+        self: &Arc<Self>,
+        batch: Vec<DocumentWrite>,
+        load: &mut Option<LoadProgress>,
+    ) {
         let Some(revision) = batch.iter().map(|document| document.revision).max() else { return };
         let registry = Arc::clone(self);
         let work = move || {
-            registry.live.put_many(&batch);
+            registry.state.apply_writes(&batch);
             batch
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(batch) => {
                 if let Some(load) = load {
-                    load.applied(&batch, self.counts().active);
+                    load.record_applied(&batch, self.counts().active);
                 }
             }
             Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
@@ -303,32 +307,32 @@ impl Registry {
         metrics::applied(self.revision(), self.counts());
     }
 
-    fn apply(&self, change: Change, load: &mut Option<Load>) {
+    fn apply(&self, change: WatchEvent, load: &mut Option<LoadProgress>) {
         match change {
-            Change::Loading { anew } => {
-                *load = Some(Load::begin(self.live.keys().into_iter().collect()));
-                if anew {
+            WatchEvent::LoadStarted { is_reset } => {
+                *load = Some(LoadProgress::start(self.state.keys().into_iter().collect()));
+                if is_reset {
                     self.progress.send_modify(|progress| progress.revision = 0);
                 }
             }
-            Change::Reached { revision } => match load.take() {
+            WatchEvent::CaughtUp { revision } => match load.take() {
                 Some(load) => self.end_load(&load, revision),
                 None => self.advance(revision),
             },
-            Change::Put { key, value, revision } => {
-                self.live.put(&key, &value, revision);
+            WatchEvent::Put { key, value, revision } => {
+                self.state.apply_write(&key, &value, revision);
                 self.advance(revision);
             }
-            Change::Deleted { key, revision } => {
-                self.live.delete(&key);
+            WatchEvent::Deleted { key, revision } => {
+                self.state.apply_delete(&key);
                 self.advance(revision);
             }
         }
         metrics::applied(self.revision(), self.counts());
     }
 
-    fn end_load(&self, load: &Load, revision: u64) {
-        load.unseen.iter().for_each(|key| self.live.delete(key));
+    fn end_load(&self, load: &LoadProgress, revision: u64) {
+        load.unseen.iter().for_each(|key| self.state.apply_delete(key));
         self.advance(revision);
         self.progress.send_modify(|progress| progress.loaded = true);
         let Counts { active, installations, .. } = self.counts();
@@ -364,7 +368,7 @@ impl Registry {
     }
 
     /// Waits until [`Registry::ready`].
-    pub async fn until_ready(&self) {
+    pub async fn wait_until_ready(&self) {
         // The sender lives as long as `self`, so waiting cannot fail.
         let _ = self.progress.subscribe().wait_for(|progress| progress.loaded).await;
     }
@@ -378,36 +382,36 @@ impl Registry {
     /// Records by state.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.live.counts()
+        self.state.counts()
     }
 
     /// The live subscription with this id.
     #[must_use]
     pub fn subscription(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
-        self.live.subscription(id)
+        self.state.subscription(id)
     }
 
     /// An app.
     #[must_use]
-    pub fn app(&self, id: &str) -> Option<Arc<LiveApp>> {
-        self.live.app(id)
+    pub fn app(&self, id: &str) -> Option<Arc<AppliedApp>> {
+        self.state.app(id)
     }
 
     /// An installation with its modules.
     #[must_use]
-    pub fn installation(&self, id: &str) -> Option<Arc<LiveInstallation>> {
-        self.live.installation(id)
+    pub fn installation(&self, id: &str) -> Option<Arc<AppliedInstallation>> {
+        self.state.installation(id)
     }
 
     /// The installation that the bearer token with this [digest](super::token::digest) names.
     #[must_use]
-    pub fn installation_by_token(&self, digest: &str) -> Option<Arc<LiveInstallation>> {
-        self.live.installation_by_token(digest)
+    pub fn installation_by_token(&self, digest: &str) -> Option<Arc<AppliedInstallation>> {
+        self.state.installation_by_token(digest)
     }
 
     /// The installations of an app.
-    pub fn installations_of(&self, app: &str) -> impl Iterator<Item = Arc<LiveInstallation>> {
-        let ids = self.live.installations_of(app).into_iter();
+    pub fn installations_of(&self, app: &str) -> impl Iterator<Item = Arc<AppliedInstallation>> {
+        let ids = self.state.installations_of(app).into_iter();
         ids.filter_map(|id| self.installation(id.as_str()))
     }
 
@@ -415,44 +419,44 @@ impl Registry {
     pub fn installations_of_client(
         &self,
         client_key: &str,
-    ) -> impl Iterator<Item = Arc<LiveInstallation>> {
-        let ids = self.live.installations_of_client(client_key).into_iter();
+    ) -> impl Iterator<Item = Arc<AppliedInstallation>> {
+        let ids = self.state.installations_of_client(client_key).into_iter();
         ids.filter_map(|id| self.installation(id.as_str()))
     }
 
     /// The OAuth client that the bearer token with this digest names.
     #[must_use]
     pub fn client_by_token(&self, digest: &str) -> Option<Arc<ClientRecord>> {
-        self.live.client_by_token(digest)
+        self.state.client_by_token(digest)
     }
 
     /// Ids of all apps after `after`, in order, at most `limit`.
     #[must_use]
     pub fn app_ids(&self, after: Option<&str>, limit: usize) -> Vec<AppId> {
         let later = |id: &AppId| after.is_none_or(|after| id.as_str() > after);
-        self.live.app_ids().into_iter().filter(later).take(limit).collect()
+        self.state.app_ids().into_iter().filter(later).take(limit).collect()
     }
 
     /// Ids of all installations after `after`, in order, at most `limit`.
     #[must_use]
     pub fn installation_ids(&self, after: Option<&str>, limit: usize) -> Vec<InstallationId> {
         let later = |id: &InstallationId| after.is_none_or(|after| id.as_str() > after);
-        self.live.installation_ids().into_iter().filter(later).take(limit).collect()
+        self.state.installation_ids().into_iter().filter(later).take(limit).collect()
     }
 
     /// Changes one document. `decide` sees the current one, and again a newer one after a
     /// conflict, so it must not keep what it learnt.
-    pub(super) async fn edit<D: Document, T>(
+    pub(super) async fn update_document<D: Document, T>(
         &self,
         id: &str,
-        mut decide: impl FnMut(Option<D>) -> Result<Decision<D, T>, RegisterError>,
+        mut decide: impl FnMut(Option<D>) -> Result<Mutation<D, T>, RegisterError>,
     ) -> Result<T, RegisterError> {
         let key = D::key(id);
         let _turn = self.lock(&key).lock().await;
         // What is applied here is nearly always what is stored, so a change begins with that. If it
         // is not, the write is refused; that nothing is to be written must hold of what is stored.
-        if let Some((current, revision)) = D::applied(&self.live, id)
-            && let Ok(Decision::Put(document, answer)) = decide(Some(current))
+        if let Some((current, revision)) = D::applied(&self.state, id)
+            && let Ok(Mutation::Put(document, answer)) = decide(Some(current))
         {
             match self.put(&key, document, Some(revision)).await {
                 Err(RegisterError::Store(StoreError::Conflict)) => {}
@@ -461,17 +465,18 @@ impl Registry {
         }
         for conflict in 0..CONFLICTS_MAX {
             let (current, expected) = match self.store.get(&key).await? {
-                Some(Stored { value, revision }) => {
-                    (Some(read(&value).map_err(|reason| broken(&key, reason))?), Some(revision))
-                }
+                Some(StoredDocument { value, revision }) => (
+                    Some(read(&value).map_err(|reason| document_error(&key, reason))?),
+                    Some(revision),
+                ),
                 None => (None, None),
             };
             let (written, answer) = match decide(current)? {
-                Decision::Keep(answer) => return Ok(answer),
-                Decision::Put(document, answer) => {
+                Mutation::Keep(answer) => return Ok(answer),
+                Mutation::Put(document, answer) => {
                     (self.put(&key, document, expected).await, answer)
                 }
-                Decision::Delete(answer) => match expected {
+                Mutation::Delete(answer) => match expected {
                     Some(expected) => (self.delete(&key, expected).await, answer),
                     None => return Ok(answer),
                 },
@@ -495,14 +500,14 @@ impl Registry {
         expected: Option<u64>,
     ) -> Result<(), RegisterError> {
         let value = write(key, document.as_ref())?;
-        let _handed = document.hand_over(&self.live, key, &value);
+        let _handed = document.cache_own_write(&self.state, key, &value);
         let revision = self.store.put(key, value, expected).await?;
-        self.until_applied(revision).await
+        self.wait_until_applied(revision).await
     }
 
     async fn delete(&self, key: &str, expected: u64) -> Result<(), RegisterError> {
         let revision = self.store.delete(key, expected).await?;
-        self.until_applied(revision).await
+        self.wait_until_applied(revision).await
     }
 
     /// Waits until this replica has applied what was confirmed before this call, by whichever
@@ -511,7 +516,7 @@ impl Registry {
     pub async fn catch_up(&self) {
         let mut progress = self.progress.subscribe();
         let caught_up = async {
-            if let Ok(revision) = self.horizon.revision(self.store.as_ref()).await {
+            if let Ok(revision) = self.read_barrier.revision(self.store.as_ref()).await {
                 let _ = progress.wait_for(|progress| progress.revision >= revision).await;
             }
         };
@@ -520,7 +525,7 @@ impl Registry {
         }
     }
 
-    async fn until_applied(&self, revision: u64) -> Result<(), RegisterError> {
+    async fn wait_until_applied(&self, revision: u64) -> Result<(), RegisterError> {
         let start = clock::tick();
         let mut progress = self.progress.subscribe();
         let applied = progress.wait_for(|progress| progress.revision >= revision);
@@ -548,9 +553,9 @@ impl std::fmt::Debug for Registry {
 
 fn write<D: Document>(key: &str, document: &D) -> Result<Bytes, RegisterError> {
     let written = serde_json::to_vec(document).map(Bytes::from);
-    written.map_err(|error| broken(key, error.to_string()))
+    written.map_err(|error| document_error(key, error.to_string()))
 }
 
-fn broken(key: &str, reason: String) -> RegisterError {
+fn document_error(key: &str, reason: String) -> RegisterError {
     RegisterError::Document { key: key.to_owned(), reason }
 }

@@ -11,17 +11,17 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use tracing::{error, info};
 
-use super::agenda::Agenda;
-use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
-use super::change::Settings;
-use super::compile::{Compiler, Programs};
+use super::compile::{ModuleCompiler, ProgramCache};
 use super::discovery;
 use super::document::{
     AppRecord, ClientRecord, Document, InstallationRecord, SigningKeysRecord, SiteRecord, read,
 };
-use super::dynamic::DynamicWebhook;
-use super::handover::Handover;
-use super::load::{BATCH_MAX, Written, in_parallel};
+use super::dynamic_webhooks::DynamicWebhook;
+use super::load::{BATCH_MAX, DocumentWrite, in_parallel};
+use super::own_write_cache::OwnWriteCache;
+use super::registry::Settings;
+use super::state::{AppliedApp, AppliedInstallation, AppliedModule, EffectiveStatus};
+use super::timer_queue::TimerQueue;
 use super::{metrics, notices};
 use crate::clock;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
@@ -37,7 +37,7 @@ pub struct Counts {
     pub inactive: i64,
     /// Modules behind one of the app itself.
     pub shadowed: i64,
-    /// Dynamic webhooks that were not refreshed in time.
+    /// Dynamic webhooks that were not recompileded in time.
     pub expired: i64,
     /// Modules that hear events which wait.
     pub paused: i64,
@@ -47,14 +47,14 @@ pub struct Counts {
 
 /// The control-plane maps. See the file header.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct ReplicaState {
     matcher: Arc<Matcher>,
     prefix: String,
     webhook_life_ms: i64,
-    programs: Programs,
-    handover: Handover,
-    apps: DashMap<AppId, Arc<LiveApp>>,
-    installations: DashMap<InstallationId, Arc<LiveInstallation>>,
+    programs: ProgramCache,
+    own_writes: OwnWriteCache,
+    apps: DashMap<AppId, Arc<AppliedApp>>,
+    installations: DashMap<InstallationId, Arc<AppliedInstallation>>,
     clients: DashMap<String, Arc<ClientRecord>>,
     /// Digest of a bearer token -> whose it is.
     tokens: DashMap<String, InstallationId>,
@@ -65,24 +65,24 @@ pub(super) struct Live {
     /// Key of a document -> the id inside, for deletions, which carry no document.
     ids: DashMap<String, String>,
     /// When the next webhook of an installation expires.
-    expiries: Agenda,
+    expiries: TimerQueue,
     /// When something of an installation is due that takes a write or a call.
-    wakes: Agenda,
+    wakeups: TimerQueue,
     keyring: Arc<KeyRing>,
     key_records: Mutex<Vec<KeyRecord>>,
-    by_state: [AtomicI64; ModuleState::ALL.len()],
+    by_status: [AtomicI64; EffectiveStatus::ALL.len()],
     with_modules: AtomicI64,
 }
 
-impl Live {
+impl ReplicaState {
     pub(super) fn new(matcher: Arc<Matcher>, settings: &Settings) -> Self {
         let webhook_life = settings.connect.webhook_life.as_millis();
         Self {
             matcher,
             prefix: settings.prefix.clone(),
             webhook_life_ms: i64::try_from(webhook_life).unwrap_or(i64::MAX),
-            programs: Programs::default(),
-            handover: Handover::default(),
+            programs: ProgramCache::default(),
+            own_writes: OwnWriteCache::default(),
             apps: DashMap::new(),
             installations: DashMap::new(),
             clients: DashMap::new(),
@@ -91,21 +91,21 @@ impl Live {
             of_app: DashMap::new(),
             of_client: DashMap::new(),
             ids: DashMap::new(),
-            expiries: Agenda::default(),
-            wakes: Agenda::default(),
+            expiries: TimerQueue::default(),
+            wakeups: TimerQueue::default(),
             keyring: Arc::default(),
             key_records: Mutex::default(),
-            by_state: Default::default(),
+            by_status: Default::default(),
             with_modules: AtomicI64::new(0),
         }
     }
 
-    pub(super) fn programs(&self) -> &Programs {
+    pub(super) fn programs(&self) -> &ProgramCache {
         &self.programs
     }
 
-    pub(super) fn handover(&self) -> &Handover {
-        &self.handover
+    pub(super) fn own_writes(&self) -> &OwnWriteCache {
+        &self.own_writes
     }
 
     pub(super) fn keyring(&self) -> &Arc<KeyRing> {
@@ -117,11 +117,11 @@ impl Live {
         self.key_records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn app(&self, id: &str) -> Option<Arc<LiveApp>> {
+    pub(super) fn app(&self, id: &str) -> Option<Arc<AppliedApp>> {
         self.apps.get(id).map(|app| Arc::clone(&app))
     }
 
-    pub(super) fn installation(&self, id: &str) -> Option<Arc<LiveInstallation>> {
+    pub(super) fn installation(&self, id: &str) -> Option<Arc<AppliedInstallation>> {
         self.installations.get(id).map(|installation| Arc::clone(&installation))
     }
 
@@ -129,7 +129,7 @@ impl Live {
         self.clients.get(id).map(|client| Arc::clone(&client))
     }
 
-    pub(super) fn installation_by_token(&self, digest: &str) -> Option<Arc<LiveInstallation>> {
+    pub(super) fn installation_by_token(&self, digest: &str) -> Option<Arc<AppliedInstallation>> {
         let id = self.tokens.get(digest).map(|id| id.clone())?;
         self.installation(id.as_str())
     }
@@ -169,7 +169,7 @@ impl Live {
 
     pub(super) fn counts(&self) -> Counts {
         let [active, inactive, shadowed, expired, paused] =
-            self.by_state.each_ref().map(|count| count.load(Relaxed));
+            self.by_status.each_ref().map(|count| count.load(Relaxed));
         let installations = self.with_modules.load(Relaxed);
         Counts { active, inactive, shadowed, expired, paused, installations }
     }
@@ -181,7 +181,7 @@ impl Live {
 
     /// Applies a document that was written. One that cannot be read changes nothing: the last good
     /// one stays, and the error names the key.
-    pub(super) fn put(&self, key: &str, value: &Bytes, revision: u64) {
+    pub(super) fn apply_write(&self, key: &str, value: &Bytes, revision: u64) {
         let family = key.split('.').next().unwrap_or_default();
         let applied = match family {
             AppRecord::FAMILY => read(value).map(|record| self.put_app(key, record, revision)),
@@ -195,14 +195,14 @@ impl Live {
             _ => Err("no family of documents has such keys".to_owned()),
         };
         if let Err(reason) = applied {
-            refuse(key, revision, reason);
+            report_unapplied(key, revision, reason);
         }
     }
 
     /// Applies documents in their order; installations that follow each other together, their
     /// modules worked out on all cores.
-    pub(super) fn put_many(&self, documents: &[Written]) {
-        let mut together: Vec<&Written> = Vec::new();
+    pub(super) fn apply_writes(&self, documents: &[DocumentWrite]) {
+        let mut together: Vec<&DocumentWrite> = Vec::new();
         let mut keys = HashSet::new();
         for document in documents {
             let is_installation =
@@ -215,33 +215,33 @@ impl Live {
                 keys.insert(&document.key);
                 together.push(document);
             } else {
-                self.put(&document.key, &document.value, document.revision);
+                self.apply_write(&document.key, &document.value, document.revision);
             }
         }
         self.put_installations(&together);
     }
 
     /// Applies the documents of installations, each another one.
-    fn put_installations(&self, documents: &[&Written]) {
+    fn put_installations(&self, documents: &[&DocumentWrite]) {
         let read = in_parallel(documents, |document| {
             let record = self.installation_of(&document.key, &document.value)?;
-            Ok(self.worked_out(Arc::new(record), document.revision))
+            Ok(self.compile_installation(Arc::new(record), document.revision))
         });
-        let mut fresh = Vec::with_capacity(documents.len());
+        let mut compiled = Vec::with_capacity(documents.len());
         for (document, installation) in documents.iter().zip(read) {
             match installation {
                 Ok(installation) => {
-                    self.note_installation(&document.key, &installation.record);
-                    fresh.push(installation);
+                    self.index_installation(&document.key, &installation.record);
+                    compiled.push(installation);
                 }
-                Err(reason) => refuse(&document.key, document.revision, reason),
+                Err(reason) => report_unapplied(&document.key, document.revision, reason),
             }
         }
-        self.enlist(fresh);
+        self.publish_to_matcher(compiled);
     }
 
     /// Forgets a document.
-    pub(super) fn delete(&self, key: &str) {
+    pub(super) fn apply_delete(&self, key: &str) {
         let Some((_, id)) = self.ids.remove(key) else { return };
         match key.split('.').next().unwrap_or_default() {
             AppRecord::FAMILY => {
@@ -263,7 +263,7 @@ impl Live {
     fn put_app(&self, key: &str, record: AppRecord, revision: u64) {
         let id = record.id.clone();
         self.ids.insert(key.to_owned(), id.to_string());
-        self.apps.insert(id.clone(), Arc::new(LiveApp::new(record, revision)));
+        self.apps.insert(id.clone(), Arc::new(AppliedApp::new(record, revision)));
         self.recompile_installations_of(id.as_str());
     }
 
@@ -271,35 +271,35 @@ impl Live {
         let ids = self.installations_of(app);
         let known: Vec<_> = ids.iter().filter_map(|id| self.installation(id.as_str())).collect();
         for known in known.chunks(BATCH_MAX) {
-            self.enlist(in_parallel(known, |known| {
-                self.worked_out(Arc::clone(&known.record), known.revision)
+            self.publish_to_matcher(in_parallel(known, |known| {
+                self.compile_installation(Arc::clone(&known.record), known.revision)
             }));
         }
     }
 
     /// The record that a document holds, which this replica need not read if it wrote it.
     fn installation_of(&self, key: &str, value: &Bytes) -> Result<InstallationRecord, String> {
-        self.handover.take(key, value).map_or_else(|| read(value), Ok)
+        self.own_writes.take(key, value).map_or_else(|| read(value), Ok)
     }
 
     fn put_installation(&self, key: &str, record: InstallationRecord, revision: u64) {
-        self.note_installation(key, &record);
+        self.index_installation(key, &record);
         self.compile(Arc::new(record), revision);
     }
 
     /// Lets an installation be found by all that names it.
-    fn note_installation(&self, key: &str, record: &InstallationRecord) {
+    fn index_installation(&self, key: &str, record: &InstallationRecord) {
         self.ids.insert(key.to_owned(), record.id.to_string());
         let before = self.installation(record.id.as_str()).map(|known| Arc::clone(&known.record));
         if let Some(before) = &before {
             if before.token_hash != record.token_hash {
-                self.forget_token(before);
+                self.unindex_token(before);
             }
             if before.app != record.app {
-                self.forget_app_member(before);
+                self.unindex_app(before);
             }
             if before.client_key != record.client_key {
-                self.forget_client_key(before);
+                self.unindex_client_key(before);
             }
         }
         if let Some(digest) = &record.token_hash {
@@ -312,18 +312,18 @@ impl Live {
         }
     }
 
-    fn forget_token(&self, record: &InstallationRecord) {
+    fn unindex_token(&self, record: &InstallationRecord) {
         if let Some(digest) = &record.token_hash {
             self.tokens.remove(digest);
         }
     }
 
-    fn forget_app_member(&self, record: &InstallationRecord) {
+    fn unindex_app(&self, record: &InstallationRecord) {
         self.of_app.entry(record.app.clone()).or_default().remove(&record.id);
         self.of_app.remove_if(&record.app, |_, members| members.is_empty());
     }
 
-    fn forget_client_key(&self, record: &InstallationRecord) {
+    fn unindex_client_key(&self, record: &InstallationRecord) {
         if let Some(client_key) = &record.client_key {
             self.of_client.entry(client_key.clone()).or_default().remove(&record.id);
             self.of_client.remove_if(client_key, |_, members| members.is_empty());
@@ -332,14 +332,18 @@ impl Live {
 
     /// Works out the modules of an installation and hands them to the matcher.
     fn compile(&self, record: Arc<InstallationRecord>, revision: u64) {
-        self.enlist(vec![self.worked_out(record, revision)]);
+        self.publish_to_matcher(vec![self.compile_installation(record, revision)]);
     }
 
     /// An installation with its modules, which nobody knows of yet.
-    fn worked_out(&self, record: Arc<InstallationRecord>, revision: u64) -> LiveInstallation {
+    fn compile_installation(
+        &self,
+        record: Arc<InstallationRecord>,
+        revision: u64,
+    ) -> AppliedInstallation {
         let before = self.installation(record.id.as_str());
         let app = self.app(record.app.as_str());
-        let compiler = Compiler {
+        let compiler = ModuleCompiler {
             app: app.as_deref(),
             installation: &record,
             before: before.as_deref(),
@@ -348,27 +352,27 @@ impl Live {
             prefix: &self.prefix,
         };
         let modules = compiler.modules();
-        LiveInstallation { record, revision, app_revision: app.map(|app| app.revision), modules }
+        AppliedInstallation { record, revision, app_revision: app.map(|app| app.revision), modules }
     }
 
     /// Hands installations, each another one, to the matcher and to whoever asks for them.
-    fn enlist(&self, fresh: Vec<LiveInstallation>) {
-        self.matcher.replace_many(fresh.iter().map(|installation| {
+    fn publish_to_matcher(&self, compiled: Vec<AppliedInstallation>) {
+        self.matcher.replace_many(compiled.iter().map(|installation| {
             let live = installation.modules.iter().filter_map(|module| module.subscription.clone());
             (installation.record.id.clone(), live.collect())
         }));
-        for installation in fresh {
+        for installation in compiled {
             let (record, modules) = (&installation.record, &installation.modules);
             let before = self.installation(record.id.as_str());
             self.count(before.as_ref().map_or(&[], |before| &before.modules), -1);
             self.count(modules, 1);
-            self.expect_expiry(record);
-            self.expect_wake(self.app(record.app.as_str()).as_deref(), record);
+            self.schedule_expiry(record);
+            self.schedule_wakeup(self.app(record.app.as_str()).as_deref(), record);
             self.installations.insert(record.id.clone(), Arc::new(installation));
         }
     }
 
-    fn expect_expiry(&self, record: &InstallationRecord) {
+    fn schedule_expiry(&self, record: &InstallationRecord) {
         let times = record
             .modules
             .iter()
@@ -387,32 +391,32 @@ impl Live {
         }
     }
 
-    fn expect_wake(&self, app: Option<&LiveApp>, record: &InstallationRecord) {
+    fn schedule_wakeup(&self, app: Option<&AppliedApp>, record: &InstallationRecord) {
         let due = app.and_then(|app| {
             let warning_ms = notices::warning_due_ms(app, record, self.webhook_life_ms);
             discovery::due_ms(app, record).into_iter().chain(warning_ms).min()
         });
-        self.wakes.set(&record.id, due);
+        self.wakeups.set(&record.id, due);
     }
 
     /// Has an installation looked after at a time.
-    pub(super) fn wake(&self, id: &InstallationId, at_ms: i64) {
-        self.wakes.set(id, Some(at_ms));
+    pub(super) fn wake_at(&self, id: &InstallationId, at_ms: i64) {
+        self.wakeups.set(id, Some(at_ms));
     }
 
     /// An installation that is to be looked after.
     pub(super) fn pop_due(&self, now_ms: i64) -> Option<InstallationId> {
-        self.wakes.pop_due(now_ms)
+        self.wakeups.pop_due(now_ms)
     }
 
     fn delete_installation(&self, id: &str) {
         let Some((id, known)) = self.installations.remove(id) else { return };
         self.matcher.replace_installation(&id, Vec::new());
-        self.forget_token(&known.record);
-        self.forget_app_member(&known.record);
-        self.forget_client_key(&known.record);
+        self.unindex_token(&known.record);
+        self.unindex_app(&known.record);
+        self.unindex_client_key(&known.record);
         self.expiries.set(&id, None);
-        self.wakes.set(&id, None);
+        self.wakeups.set(&id, None);
         self.count(&known.modules, -1);
         info!(installation = %id, "installation removed");
     }
@@ -430,9 +434,9 @@ impl Live {
         }
     }
 
-    fn count(&self, modules: &[Arc<LiveModule>], sign: i64) {
-        for (state, total) in ModuleState::ALL.iter().zip(&self.by_state) {
-            let found = modules.iter().filter(|module| module.state == *state).count();
+    fn count(&self, modules: &[Arc<AppliedModule>], sign: i64) {
+        for (status, total) in EffectiveStatus::ALL.iter().zip(&self.by_status) {
+            let found = modules.iter().filter(|module| module.effective_status == *status).count();
             total.fetch_add(sign * i64::try_from(found).unwrap_or(i64::MAX), Relaxed);
         }
         if !modules.is_empty() {
@@ -441,7 +445,7 @@ impl Live {
     }
 }
 
-fn refuse(key: &str, revision: u64, reason: String) {
+fn report_unapplied(key: &str, revision: u64, reason: String) {
     metrics::document_refused();
     error!(key, revision, %reason, "registry document cannot be applied");
 }

@@ -13,7 +13,7 @@ const ASK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The last answer, for all who asked before the question was put.
 #[derive(Debug, Default)]
-pub(super) struct Horizon {
+pub(super) struct ReadBarrier {
     last: Mutex<Option<Seen>>,
 }
 
@@ -23,7 +23,7 @@ struct Seen {
     revision: u64,
 }
 
-impl Horizon {
+impl ReadBarrier {
     /// A revision that covers every write confirmed before this call, by whichever replica.
     pub(super) async fn revision(&self, store: &dyn Store) -> Result<u64, StoreError> {
         let called = clock::tick();
@@ -36,7 +36,7 @@ impl Horizon {
             sleep(ASK_INTERVAL.saturating_sub(clock::since(seen.asked))).await;
         }
         let asked = clock::tick();
-        let revision = store.last().await?;
+        let revision = store.last_revision().await?;
         *last = Some(Seen { asked, revision });
         Ok(revision)
     }

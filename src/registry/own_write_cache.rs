@@ -7,22 +7,27 @@ use super::document::InstallationRecord;
 
 /// Written documents by key. There are never more than changes under way.
 #[derive(Debug, Default)]
-pub(super) struct Handover {
+pub(super) struct OwnWriteCache {
     written: DashMap<String, (Bytes, InstallationRecord)>,
 }
 
 /// A document that was left; taken back when dropped.
 #[derive(Debug)]
-pub(super) struct Handed<'h> {
-    handover: &'h Handover,
+pub(super) struct CachedWrite<'h> {
+    own_writes: &'h OwnWriteCache,
     key: String,
 }
 
-impl Handover {
+impl OwnWriteCache {
     /// Leaves a document that is about to be written as `value`.
-    pub(super) fn leave(&self, key: &str, value: &Bytes, record: InstallationRecord) -> Handed<'_> {
+    pub(super) fn insert(
+        &self,
+        key: &str,
+        value: &Bytes,
+        record: InstallationRecord,
+    ) -> CachedWrite<'_> {
         self.written.insert(key.to_owned(), (value.clone(), record));
-        Handed { handover: self, key: key.to_owned() }
+        CachedWrite { own_writes: self, key: key.to_owned() }
     }
 
     /// The document left under `key`, if it was written as these very bytes.
@@ -32,9 +37,9 @@ impl Handover {
     }
 }
 
-impl Drop for Handed<'_> {
+impl Drop for CachedWrite<'_> {
     fn drop(&mut self) {
-        self.handover.written.remove(&self.key);
+        self.own_writes.written.remove(&self.key);
     }
 }
 
@@ -45,13 +50,16 @@ mod tests {
 
     #[test]
     fn only_what_was_written_is_taken_and_nothing_stays() {
-        let (handover, value) = (Handover::default(), Bytes::from_static(b"1"));
-        let handed = handover.leave("inst.a", &value, connect_installation());
-        assert!(handover.take("inst.a", &Bytes::from_static(b"2")).is_none(), "of another replica");
-        assert!(handover.take("inst.b", &value).is_none());
-        assert!(handover.take("inst.a", &value).is_some());
+        let (own_writes, value) = (OwnWriteCache::default(), Bytes::from_static(b"1"));
+        let handed = own_writes.insert("inst.a", &value, connect_installation());
+        assert!(
+            own_writes.take("inst.a", &Bytes::from_static(b"2")).is_none(),
+            "of another replica"
+        );
+        assert!(own_writes.take("inst.b", &value).is_none());
+        assert!(own_writes.take("inst.a", &value).is_some());
         drop(handed);
-        drop(handover.leave("inst.a", &value, connect_installation()));
-        assert!(handover.take("inst.a", &value).is_none());
+        drop(own_writes.insert("inst.a", &value, connect_installation()));
+        assert!(own_writes.take("inst.a", &value).is_none());
     }
 }

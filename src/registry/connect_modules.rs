@@ -11,15 +11,15 @@ use serde_json::{Map, Value};
 use switchyard_expr::Program;
 use tracing::info;
 
-use super::applied::{LiveApp, LiveInstallation};
-use super::change::{Decision, RegisterError, Registry};
-use super::document::{Door, InstallationRecord, ModuleRecord, Switch};
-use super::modules::usable;
-use super::notices::Filling;
+use super::document::{InstallationRecord, ModuleRecord, ModuleStatus, RegistrationApi};
+use super::forge_modules::require_enabled;
+use super::notices::QuotaUsage;
 use super::problem::{Problem, code};
-use super::replay::Signed;
+use super::registry::{Mutation, RegisterError, Registry};
+use super::replay_guard::SignedRequest;
+use super::state::{AppliedApp, AppliedInstallation};
 use super::validate::key_problem;
-use super::webhook::{WEBHOOKS, Webhook};
+use super::webhook::{WEBHOOKS, WebhookDefinition};
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey, Product};
 
@@ -29,11 +29,11 @@ const READING_SCOPES: &[&str] =
 
 /// What a property of a module must be.
 #[derive(Clone, Copy, Debug)]
-enum Form {
+enum PropertyType {
     /// A string that is not empty.
     Text,
     /// A text for people, `{value, i18n?}`.
-    Words,
+    LocalizedText,
     /// An object.
     Object,
     /// One of these strings.
@@ -42,38 +42,45 @@ enum Form {
 
 /// A module type that can be registered without being routed: name, products, required properties
 /// beside `key`.
-type InertType = (&'static str, &'static [Product], &'static [(&'static str, Form)]);
+type StoredOnlyType = (&'static str, &'static [Product], &'static [(&'static str, PropertyType)]);
 
 const JIRA: &[Product] = &[Product::Jira];
 const BOTH: &[Product] = &[Product::Jira, Product::Confluence];
 const FIELD_TYPES: &[&str] =
     &["string", "text", "rich_text", "single_select", "multi_select", "number", "read_only"];
-const PLACED: &[(&str, Form)] =
-    &[("name", Form::Words), ("location", Form::Text), ("url", Form::Text)];
-const AIMED: &[(&str, Form)] = &[
-    ("name", Form::Words),
-    ("icon", Form::Object),
-    ("content", Form::Object),
-    ("target", Form::Object),
+const PLACED: &[(&str, PropertyType)] = &[
+    ("name", PropertyType::LocalizedText),
+    ("location", PropertyType::Text),
+    ("url", PropertyType::Text),
+];
+const AIMED: &[(&str, PropertyType)] = &[
+    ("name", PropertyType::LocalizedText),
+    ("icon", PropertyType::Object),
+    ("content", PropertyType::Object),
+    ("target", PropertyType::Object),
 ];
 
-const INERT_TYPES: &[InertType] = &[
+const STORED_ONLY_TYPES: &[StoredOnlyType] = &[
     (
         "jiraIssueFields",
         JIRA,
-        &[("name", Form::Words), ("description", Form::Words), ("type", Form::OneOf(FIELD_TYPES))],
+        &[
+            ("name", PropertyType::LocalizedText),
+            ("description", PropertyType::LocalizedText),
+            ("type", PropertyType::OneOf(FIELD_TYPES)),
+        ],
     ),
-    ("jiraEntityProperties", JIRA, &[("name", Form::Words)]),
+    ("jiraEntityProperties", JIRA, &[("name", PropertyType::LocalizedText)]),
     ("jiraIssueGlances", JIRA, AIMED),
     ("jiraIssueContexts", JIRA, AIMED),
     (
         "jiraIssueContents",
         JIRA,
         &[
-            ("name", Form::Words),
-            ("icon", Form::Object),
-            ("tooltip", Form::Words),
-            ("target", Form::Object),
+            ("name", PropertyType::LocalizedText),
+            ("icon", PropertyType::Object),
+            ("tooltip", PropertyType::LocalizedText),
+            ("target", PropertyType::Object),
         ],
     ),
     ("webItems", BOTH, PLACED),
@@ -101,8 +108,8 @@ impl ConnectModule {
             key: key.into(),
             module_type: self.module_type.clone(),
             data: self.data.clone().into(),
-            door: Door::Connect,
-            switch: Switch::On,
+            api: RegistrationApi::Connect,
+            status: ModuleStatus::On,
             created_ms: now_ms,
             updated_ms: now_ms,
             revision: 1,
@@ -112,9 +119,9 @@ impl ConnectModule {
 }
 
 /// What a request is checked against.
-struct Scene<'a> {
-    app: &'a LiveApp,
-    installation: &'a LiveInstallation,
+struct ConnectContext<'a> {
+    app: &'a AppliedApp,
+    installation: &'a AppliedInstallation,
 }
 
 impl Registry {
@@ -126,28 +133,28 @@ impl Registry {
         &self,
         id: &InstallationId,
         modules: &[ConnectModule],
-        signed: &Signed,
+        signed: &SignedRequest,
     ) -> Result<(), RegisterError> {
-        let (installation, app) = self.installed(id)?;
-        let scene = Scene { app: &app, installation: &installation };
+        let (installation, app) = self.installation_and_app(id)?;
+        let context = ConnectContext { app: &app, installation: &installation };
         // Held so that applying the registration finds the filters compiled.
-        let _programs = self.check_connect(&scene, modules)?;
-        let filling = self
-            .edit(id.as_str(), |current| {
-                let mut record = usable(current)?;
-                check_keys(&scene, &record, modules)?;
-                let filling = self.check_connect_room(&record, modules.len())?;
-                record.spent.spend(signed)?;
+        let _programs = self.check_connect(&context, modules)?;
+        let usage = self
+            .update_document(id.as_str(), |current| {
+                let mut record = require_enabled(current)?;
+                check_keys(&context, &record, modules)?;
+                let usage = self.check_connect_quota(&record, modules.len())?;
+                record.replay_guard.record_once(signed)?;
                 let now_ms = clock::now_ms();
                 for module in modules {
                     let module = module.record(module.key().unwrap_or_default(), now_ms);
                     record.modules.push(ModuleRecord { order: record.next_order, ..module });
                     record.next_order += 1;
                 }
-                Ok(Decision::Put(record, filling))
+                Ok(Mutation::Put(record, usage))
             })
             .await?;
-        self.tell_near_limit(id, filling);
+        self.notify_near_limit(id, usage);
         info!(installation = %id, modules = modules.len(), "modules registered");
         Ok(())
     }
@@ -160,22 +167,22 @@ impl Registry {
         &self,
         id: &InstallationId,
         keys: Option<&[ModuleKey]>,
-        signed: &Signed,
+        signed: &SignedRequest,
     ) -> Result<(), RegisterError> {
         let removed = self
-            .edit(id.as_str(), |current| {
-                let mut record = usable(current)?;
+            .update_document(id.as_str(), |current| {
+                let mut record = require_enabled(current)?;
                 let before = record.modules.len();
                 record.modules.retain(|module| {
-                    module.door == Door::Webhook
+                    module.api == RegistrationApi::Webhook
                         || keys.is_some_and(|keys| !keys.contains(&module.key))
                 });
                 let removed = before - record.modules.len();
                 if removed == 0 {
-                    return Ok(Decision::Keep(0));
+                    return Ok(Mutation::Keep(0));
                 }
-                record.spent.spend(signed)?;
-                Ok(Decision::Put(record, removed))
+                record.replay_guard.record_once(signed)?;
+                Ok(Mutation::Put(record, removed))
             })
             .await?;
         info!(installation = %id, removed, "modules removed");
@@ -191,14 +198,14 @@ impl Registry {
         id: &InstallationId,
         module: &ConnectModule,
     ) -> Result<ModuleRecord, RegisterError> {
-        let (installation, app) = self.installed(id)?;
-        let scene = Scene { app: &app, installation: &installation };
-        let _programs = self.check_connect(&scene, std::slice::from_ref(module))?;
+        let (installation, app) = self.installation_and_app(id)?;
+        let context = ConnectContext { app: &app, installation: &installation };
+        let _programs = self.check_connect(&context, std::slice::from_ref(module))?;
         let put = self
-            .edit(id.as_str(), |current| {
-                let mut record = usable(current)?;
-                let put = self.place(&scene, &mut record, module)?;
-                Ok(Decision::Put(record, put))
+            .update_document(id.as_str(), |current| {
+                let mut record = require_enabled(current)?;
+                let put = self.upsert_module(&context, &mut record, module)?;
+                Ok(Mutation::Put(record, put))
             })
             .await?;
         info!(installation = %id, key = %put.key, "module put");
@@ -214,26 +221,26 @@ impl Registry {
         id: &InstallationId,
         module: &ConnectModule,
     ) -> Result<(), RegisterError> {
-        let (installation, app) = self.installed(id)?;
-        let scene = Scene { app: &app, installation: &installation };
-        self.check_connect(&scene, std::slice::from_ref(module))?;
+        let (installation, app) = self.installation_and_app(id)?;
+        let context = ConnectContext { app: &app, installation: &installation };
+        self.check_connect(&context, std::slice::from_ref(module))?;
         let mut record = installation.record.as_ref().clone();
-        self.place(&scene, &mut record, module).map(|_| ())
+        self.upsert_module(&context, &mut record, module).map(|_| ())
     }
 
-    fn installed(
+    fn installation_and_app(
         &self,
         id: &InstallationId,
-    ) -> Result<(Arc<LiveInstallation>, Arc<LiveApp>), RegisterError> {
+    ) -> Result<(Arc<AppliedInstallation>, Arc<AppliedApp>), RegisterError> {
         let installation = self.installation(id.as_str()).ok_or(RegisterError::NotFound)?;
         let app = self.app(installation.record.app.as_str()).ok_or(RegisterError::NotFound)?;
         Ok((installation, app))
     }
 
     /// Puts a module in the place of the one with its key, or behind the others.
-    fn place(
+    fn upsert_module(
         &self,
-        scene: &Scene<'_>,
+        context: &ConnectContext<'_>,
         record: &mut InstallationRecord,
         module: &ConnectModule,
     ) -> Result<ModuleRecord, RegisterError> {
@@ -241,7 +248,7 @@ impl Registry {
         let new = module.record(module.key().unwrap_or_default(), now_ms);
         let is_meant = |known: &&mut ModuleRecord| {
             known.key == new.key
-                && known.door == Door::Connect
+                && known.api == RegistrationApi::Connect
                 && known.module_type == new.module_type
         };
         if let Some(known) = record.modules.iter_mut().find(is_meant) {
@@ -250,8 +257,8 @@ impl Registry {
             known.updated_ms = now_ms;
             return Ok(known.clone());
         }
-        check_keys(scene, record, std::slice::from_ref(module))?;
-        self.check_connect_room(record, 1)?;
+        check_keys(context, record, std::slice::from_ref(module))?;
+        self.check_connect_quota(record, 1)?;
         let new = ModuleRecord { order: record.next_order, ..new };
         record.next_order += 1;
         record.modules.push(new.clone());
@@ -260,12 +267,12 @@ impl Registry {
 
     fn check_connect(
         &self,
-        scene: &Scene<'_>,
+        context: &ConnectContext<'_>,
         modules: &[ConnectModule],
     ) -> Result<Vec<Arc<Program>>, RegisterError> {
         let (mut problems, mut programs) = (Vec::new(), Vec::new());
         for module in modules {
-            match self.check_module(scene, module) {
+            match self.check_module(context, module) {
                 Ok(found) => programs.extend(found),
                 Err(found) => problems.extend(found),
             }
@@ -275,11 +282,11 @@ impl Registry {
 
     fn check_module(
         &self,
-        scene: &Scene<'_>,
+        context: &ConnectContext<'_>,
         module: &ConnectModule,
     ) -> Result<Vec<Arc<Program>>, Vec<Problem>> {
         let ConnectModule { module_type, data, path } = module;
-        let product = scene.installation.record.product;
+        let product = context.installation.record.product;
         let key_path = format!("{path}.key");
         let mut problems = match data.get("key") {
             Some(Value::String(key)) => Vec::from_iter(key_problem(key, &key_path)),
@@ -288,11 +295,11 @@ impl Registry {
         };
         let mut programs = Vec::new();
         if module_type == WEBHOOKS {
-            problems.extend(lacks_read(scene.app, path));
-            match Webhook::read(data, path, product) {
+            problems.extend(missing_read_scope(context.app, path));
+            match WebhookDefinition::parse(data, path, product) {
                 Ok(webhook) => {
                     let filter = format!("{path}.filter");
-                    match webhook.compile(self.live.programs(), product, &filter) {
+                    match webhook.compile(self.state.programs(), product, &filter) {
                         Ok(found) => programs = found,
                         Err(found) => problems.extend(found),
                     }
@@ -300,23 +307,24 @@ impl Registry {
                 Err(found) => problems.extend(found),
             }
         } else {
-            problems.extend(inert_problems(module, product));
+            problems.extend(stored_only_problems(module, product));
         }
         if problems.is_empty() { Ok(programs) } else { Err(problems) }
     }
 
-    fn check_connect_room(
+    fn check_connect_quota(
         &self,
         record: &InstallationRecord,
         more: usize,
-    ) -> Result<Filling, RegisterError> {
+    ) -> Result<QuotaUsage, RegisterError> {
         let max = match record.product {
             Product::Jira => self.settings.connect.modules_jira,
             Product::Confluence => self.settings.connect.modules_confluence,
         };
-        let used = record.modules.iter().filter(|module| module.door != Door::Webhook).count();
+        let used =
+            record.modules.iter().filter(|module| module.api != RegistrationApi::Webhook).count();
         if used + more <= max {
-            return Ok(Filling { before: used, after: used + more, max });
+            return Ok(QuotaUsage { before: used, after: used + more, max });
         }
         let message =
             format!("Up to {max} modules can be registered dynamically in a tenancy, {used} are");
@@ -324,7 +332,7 @@ impl Registry {
     }
 }
 
-fn lacks_read(app: &LiveApp, path: &str) -> Option<Problem> {
+fn missing_read_scope(app: &AppliedApp, path: &str) -> Option<Problem> {
     let scopes = &app.record.scopes;
     let reads = scopes.iter().any(|scope| READING_SCOPES.contains(&scope.to_uppercase().as_str()));
     (!scopes.is_empty() && !reads).then(|| {
@@ -333,9 +341,9 @@ fn lacks_read(app: &LiveApp, path: &str) -> Option<Problem> {
     })
 }
 
-fn inert_problems(module: &ConnectModule, product: Product) -> Vec<Problem> {
+fn stored_only_problems(module: &ConnectModule, product: Product) -> Vec<Problem> {
     let ConnectModule { module_type, data, path } = module;
-    let known = INERT_TYPES
+    let known = STORED_ONLY_TYPES
         .iter()
         .find(|(name, products, _)| name == module_type && products.contains(&product));
     let Some((_, _, required)) = known else {
@@ -356,12 +364,12 @@ fn inert_problems(module: &ConnectModule, product: Product) -> Vec<Problem> {
     problems
 }
 
-impl Form {
+impl PropertyType {
     fn problem(self, value: &Value, path: String) -> Option<Problem> {
         let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
         let message = match self {
             Self::Text if !text(value) => "this is a non-empty string".to_owned(),
-            Self::Words if !value.get("value").is_some_and(text) => {
+            Self::LocalizedText if !value.get("value").is_some_and(text) => {
                 "this is an object with a text as `value`".to_owned()
             }
             Self::Object if !value.is_object() => "this is an object".to_owned(),
@@ -378,7 +386,7 @@ impl Form {
 ///
 /// **Source:** Jira Cloud platform, the answer 400 of "Register modules".
 fn check_keys(
-    scene: &Scene<'_>,
+    context: &ConnectContext<'_>,
     record: &InstallationRecord,
     modules: &[ConnectModule],
 ) -> Result<(), RegisterError> {
@@ -386,7 +394,7 @@ fn check_keys(
     let mut taken = Vec::new();
     for key in modules.iter().filter_map(ConnectModule::key) {
         let is_new = seen.insert(key);
-        let clashes = !is_new || scene.app.has_static_key(key) || record.module(key).is_some();
+        let clashes = !is_new || context.app.has_static_key(key) || record.module(key).is_some();
         if clashes && !taken.contains(&key) {
             taken.push(key);
         }
@@ -396,7 +404,7 @@ fn check_keys(
     }
     let message = format!(
         "Installation failed. The app {} has duplicate module keys: [{}]. Please contact the app vendor.",
-        scene.app.record.id,
+        context.app.record.id,
         taken.join(", ")
     );
     Err(RegisterError::invalid(Problem::new(code::DUPLICATE, "", message)))

@@ -13,9 +13,9 @@ use tracing::warn;
 use url::Url;
 use uuid::Uuid;
 
-use super::calls::{AppCall, Proof};
-use super::change::{RegisterError, Registry};
+use super::app_calls::{AppCall, CallAuth};
 use super::document::{AppKind, AppRecord, InstallationRecord, InstallationState};
+use super::registry::{RegisterError, Registry};
 use crate::clock;
 use crate::domain::{Product, Secret};
 use crate::jwt::{self, qsh};
@@ -27,7 +27,7 @@ const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Where an app is told, behind its base URL; what it leaves out it is not told.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Lifecycle {
+pub struct LifecycleCallbacks {
     /// Asked before an installation is in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installed: Option<String>,
@@ -42,7 +42,7 @@ pub struct Lifecycle {
     pub uninstalled: Option<String>,
 }
 
-impl Lifecycle {
+impl LifecycleCallbacks {
     /// Each callback by its name.
     pub(super) fn paths(&self) -> [(&'static str, Option<&str>); 4] {
         [
@@ -60,14 +60,14 @@ impl Lifecycle {
 
 /// What a change of an installation means for its app.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Step {
+enum LifecycleEvent {
     Installed,
     Enabled,
     Disabled,
     Uninstalled,
 }
 
-impl Step {
+impl LifecycleEvent {
     fn name(self) -> &'static str {
         match self {
             Self::Installed => "installed",
@@ -84,7 +84,10 @@ impl Step {
 }
 
 /// Whether the app must accept `after` before it is in use.
-pub(super) fn must_accept(before: Option<&InstallationRecord>, after: &InstallationRecord) -> bool {
+pub(super) fn needs_acceptance(
+    before: Option<&InstallationRecord>,
+    after: &InstallationRecord,
+) -> bool {
     let knows = |before: &InstallationRecord| {
         before.state != InstallationState::Uninstalled
             && before.client_key == after.client_key
@@ -95,12 +98,14 @@ pub(super) fn must_accept(before: Option<&InstallationRecord>, after: &Installat
 
 impl Registry {
     /// Asks the app to accept an installation, if it has a say.
-    pub(super) async fn ask_to_install(
+    pub(super) async fn request_acceptance(
         &self,
         app: &AppRecord,
         after: &InstallationRecord,
     ) -> Result<(), RegisterError> {
-        let Some(call) = self.callback(app, after, Step::Installed)? else { return Ok(()) };
+        let Some(call) = self.callback(app, after, LifecycleEvent::Installed)? else {
+            return Ok(());
+        };
         match self.calls.call(call).await {
             Ok(_) => Ok(()),
             Err(error) => Err(RegisterError::AppRefused(error.0)),
@@ -108,7 +113,7 @@ impl Registry {
     }
 
     /// Tells the app how its installation changed.
-    pub(super) fn tell_of_change(
+    pub(super) fn notify_state_change(
         &self,
         app: &AppRecord,
         before: Option<InstallationState>,
@@ -116,9 +121,9 @@ impl Registry {
     ) {
         let step = match after.state {
             state if before == Some(state) => return,
-            InstallationState::Enabled => Step::Enabled,
-            InstallationState::Disabled => Step::Disabled,
-            InstallationState::Uninstalled => Step::Uninstalled,
+            InstallationState::Enabled => LifecycleEvent::Enabled,
+            InstallationState::Disabled => LifecycleEvent::Disabled,
+            InstallationState::Uninstalled => LifecycleEvent::Uninstalled,
         };
         match self.callback(app, after, step) {
             Ok(Some(call)) => self.calls.notify(call),
@@ -132,7 +137,7 @@ impl Registry {
         &self,
         app: &AppRecord,
         of: &InstallationRecord,
-        step: Step,
+        step: LifecycleEvent,
     ) -> Result<Option<AppCall>, RegisterError> {
         let path = app.lifecycle.path(step.name());
         let base = app.base_url.as_deref().filter(|_| app.kind == AppKind::Connect);
@@ -145,7 +150,7 @@ impl Registry {
             kind: step.name(),
             id: Uuid::new_v4().to_string(),
             url,
-            proof: Proof::Token(Secret::new(format!("JWT {token}"))),
+            proof: CallAuth::Token(Secret::new(format!("JWT {token}"))),
             body: Bytes::from(self.payload(app, of, step).to_string()),
         }))
     }
@@ -153,7 +158,7 @@ impl Registry {
     fn callback_token(
         &self,
         of: &InstallationRecord,
-        step: Step,
+        step: LifecycleEvent,
         base: &str,
         url: &Url,
     ) -> Option<String> {
@@ -173,7 +178,7 @@ impl Registry {
         self.keys().sign(&claims, now_ms)
     }
 
-    fn payload(&self, app: &AppRecord, of: &InstallationRecord, step: Step) -> Value {
+    fn payload(&self, app: &AppRecord, of: &InstallationRecord, step: LifecycleEvent) -> Value {
         let public_url = self.settings.public_url.trim_end_matches('/');
         let (product, base_url) = match of.product {
             Product::Jira => ("jira", public_url.to_owned()),
@@ -190,7 +195,7 @@ impl Registry {
             "description": format!("Switchyard, site {}", of.cloud_id),
             "eventType": step.name(),
         });
-        if let (Step::Installed, Some(secret), Value::Object(members)) =
+        if let (LifecycleEvent::Installed, Some(secret), Value::Object(members)) =
             (step, &of.shared_secret, &mut payload)
         {
             members.insert("sharedSecret".into(), secret.reveal().into());
@@ -207,15 +212,15 @@ mod tests {
     #[test]
     fn app_is_asked_when_it_cannot_know_the_secret() {
         let after = connect_installation();
-        assert!(must_accept(None, &after));
-        assert!(!must_accept(Some(&after), &after));
+        assert!(needs_acceptance(None, &after));
+        assert!(!needs_acceptance(Some(&after), &after));
         let gone = InstallationRecord { state: InstallationState::Uninstalled, ..after.clone() };
-        assert!(must_accept(Some(&gone), &after), "a reinstall");
+        assert!(needs_acceptance(Some(&gone), &after), "a reinstall");
         let other =
             InstallationRecord { shared_secret: Some(Secret::new("other")), ..after.clone() };
-        assert!(must_accept(Some(&other), &after), "a new secret");
+        assert!(needs_acceptance(Some(&other), &after), "a new secret");
         let paused = InstallationRecord { state: InstallationState::Disabled, ..after.clone() };
-        assert!(!must_accept(Some(&paused), &after));
-        assert!(!must_accept(None, &paused));
+        assert!(!needs_acceptance(Some(&paused), &after));
+        assert!(!needs_acceptance(None, &paused));
     }
 }

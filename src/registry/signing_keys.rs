@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::change::{Decision, RegisterError, Registry};
 use super::document::{FORMAT, SIGNING_KEYS, SigningKeysRecord};
+use super::registry::{Mutation, RegisterError, Registry};
 use crate::clock;
-use crate::jwt::keys::{is_rotation_due, outlived, rotate};
+use crate::jwt::keys::{is_rotation_due, retired, rotate};
 use crate::jwt::{KeyRecord, KeyRing, Rotation};
 
 impl Registry {
     /// The keys as applied here.
     #[must_use]
     pub fn keys(&self) -> &Arc<KeyRing> {
-        self.live.keyring()
+        self.state.keyring()
     }
 
     /// Makes the first key, rotates when it is time and forgets what is outlived; call it at the
@@ -22,15 +22,15 @@ impl Registry {
     ///
     /// # Errors
     /// The store does not answer, or no key can be made.
-    pub async fn keep_signing_keys(&self) -> Result<(), RegisterError> {
+    pub async fn maintain_signing_keys(&self) -> Result<(), RegisterError> {
         let life_ms = self.settings.signing_key_life_ms;
-        let stored = self.live.key_records();
+        let stored = self.state.key_records();
         let now_ms = clock::now_ms();
-        if !is_rotation_due(&stored, life_ms, now_ms) && outlived(&stored, now_ms) == 0 {
+        if !is_rotation_due(&stored, life_ms, now_ms) && retired(&stored, now_ms) == 0 {
             return Ok(());
         }
         self.change_signing_keys(|keys, fresh, now_ms| {
-            keys.drain(..outlived(keys, now_ms));
+            keys.drain(..retired(keys, now_ms));
             if is_rotation_due(keys, life_ms, now_ms) {
                 rotate(keys, fresh, Rotation::Gentle, now_ms);
             }
@@ -41,7 +41,7 @@ impl Registry {
     /// Makes a new key now.
     ///
     /// # Errors
-    /// As [`Registry::keep_signing_keys`].
+    /// As [`Registry::maintain_signing_keys`].
     pub async fn rotate_signing_keys(&self, how: Rotation) -> Result<(), RegisterError> {
         self.change_signing_keys(|keys, fresh, now_ms| rotate(keys, fresh, how, now_ms)).await
     }
@@ -53,7 +53,7 @@ impl Registry {
         let made = tokio::task::spawn_blocking(KeyRecord::generate).await;
         let fresh = made.ok().and_then(Result::ok).ok_or(RegisterError::NoKey)?;
         let names = self
-            .edit(SIGNING_KEYS, |current: Option<SigningKeysRecord>| {
+            .update_document(SIGNING_KEYS, |current: Option<SigningKeysRecord>| {
                 let before = current.unwrap_or_else(|| SigningKeysRecord {
                     format: FORMAT,
                     id: SIGNING_KEYS.to_owned(),
@@ -63,8 +63,8 @@ impl Registry {
                 change(&mut record.keys, fresh.clone(), clock::now_ms());
                 let names: Vec<_> = record.keys.iter().map(|key| key.kid.clone()).collect();
                 Ok(match record.keys == before.keys {
-                    true => Decision::Keep(names),
-                    false => Decision::Put(Box::new(record), names),
+                    true => Mutation::Keep(names),
+                    false => Mutation::Put(Box::new(record), names),
                 })
             })
             .await?;

@@ -12,14 +12,16 @@ use switchyard_expr::Program;
 use tracing::info;
 use url::Url;
 
-use super::applied::LiveApp;
-use super::change::{Decision, RegisterError, Registry};
-use super::data::ModuleData;
-use super::document::{Door, FORMAT, InstallationRecord, ModuleRecord, SiteRecord, Switch};
-use super::modules::usable;
+use super::document::{
+    FORMAT, InstallationRecord, ModuleRecord, ModuleStatus, RegistrationApi, SiteRecord,
+};
+use super::forge_modules::require_enabled;
+use super::module_fields::ModuleFields;
 use super::problem::{Problem, code};
-use super::replay::Signed;
-use super::webhook::Webhook;
+use super::registry::{Mutation, RegisterError, Registry};
+use super::replay_guard::SignedRequest;
+use super::state::AppliedApp;
+use super::webhook::WebhookDefinition;
 use crate::clock;
 use crate::domain::{CloudId, InstallationId, Product};
 
@@ -64,12 +66,12 @@ pub struct WebhookOwner {
     /// The user for whom an OAuth app acts; none for a Connect app.
     pub user: Option<String>,
     /// The request, if it is signed; one made before changes nothing.
-    pub signed: Option<Signed>,
+    pub signed: Option<SignedRequest>,
 }
 
 impl WebhookOwner {
-    fn spend(&self, record: &mut InstallationRecord) -> Result<(), RegisterError> {
-        self.signed.as_ref().map_or(Ok(()), |signed| record.spent.spend(signed))
+    fn record_once(&self, record: &mut InstallationRecord) -> Result<(), RegisterError> {
+        self.signed.as_ref().map_or(Ok(()), |signed| record.replay_guard.record_once(signed))
     }
 }
 
@@ -91,7 +93,7 @@ pub struct DynamicWebhook {
     pub id: u64,
     /// Where it is posted.
     pub url: String,
-    /// Webhook events.
+    /// WebhookDefinition events.
     pub events: Vec<String>,
     /// What must hold of the issue.
     pub jql_filter: String,
@@ -109,12 +111,12 @@ pub struct DynamicWebhook {
 }
 
 impl DynamicWebhook {
-    pub(super) fn read(data: &ModuleData) -> Result<Self, String> {
+    pub(super) fn read(data: &ModuleFields) -> Result<Self, String> {
         Self::deserialize(Value::Object(data.read())).map_err(|error| error.to_string())
     }
 
     /// When a module expires, if it is one that does.
-    pub(super) fn expires_ms(module_type: &str, data: &ModuleData) -> Option<i64> {
+    pub(super) fn expires_ms(module_type: &str, data: &ModuleFields) -> Option<i64> {
         /// Nothing else of it is looked at, so that no tree of it is made.
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -125,10 +127,10 @@ impl DynamicWebhook {
     }
 
     fn of_module(module: &ModuleRecord) -> Option<Self> {
-        (module.door == Door::Webhook).then(|| Self::read(&module.data).ok()).flatten()
+        (module.api == RegistrationApi::Webhook).then(|| Self::read(&module.data).ok()).flatten()
     }
 
-    fn data(&self) -> ModuleData {
+    fn data(&self) -> ModuleFields {
         // A struct of this kind is always an object.
         match serde_json::to_value(self) {
             Ok(Value::Object(data)) => data.into(),
@@ -137,7 +139,7 @@ impl DynamicWebhook {
     }
 }
 
-impl From<DynamicWebhook> for Webhook {
+impl From<DynamicWebhook> for WebhookDefinition {
     fn from(stored: DynamicWebhook) -> Self {
         Self {
             events: stored.events,
@@ -209,19 +211,19 @@ impl Registry {
         check_address(&app, url)?;
         let checked: Vec<_> = specs
             .into_iter()
-            .map(|spec| self.check_webhook(spec?, owner, url).map_err(told))
+            .map(|spec| self.check_webhook(spec?, owner, url).map_err(messages))
             .collect();
         let count = checked.iter().filter(|spec| spec.is_ok()).count();
         let first = self.reserve_ids(&installation.record.cloud_id, count).await?;
         let expires_ms = self.webhooks_expire_ms();
         let results = self
-            .edit(owner.installation.as_str(), |current| {
-                let mut record = usable(current)?;
-                forget_long_expired(&mut record);
+            .update_document(owner.installation.as_str(), |current| {
+                let mut record = require_enabled(current)?;
+                remove_long_expired(&mut record);
                 check_one_address(&record, url)?;
-                let mut room = self.webhook_room(&record, owner);
+                let mut room = self.webhook_quota(&record, owner);
                 let mut ids = first..;
-                let mut add = |checked: &Result<Checked, Vec<String>>| {
+                let mut add = |checked: &Result<CheckedWebhook, Vec<String>>| {
                     let spec = checked.as_ref().map_err(Clone::clone)?.spec.clone();
                     let id = ids.next().unwrap_or(u64::MAX);
                     room.take()?;
@@ -230,10 +232,10 @@ impl Registry {
                 };
                 let results: Vec<WebhookResult> = checked.iter().map(&mut add).collect();
                 if results.iter().all(Result::is_err) {
-                    return Ok(Decision::Keep(results));
+                    return Ok(Mutation::Keep(results));
                 }
-                owner.spend(&mut record)?;
-                Ok(Decision::Put(record, results))
+                owner.record_once(&mut record)?;
+                Ok(Mutation::Put(record, results))
             })
             .await?;
         let registered = results.iter().filter(|result| result.is_ok()).count();
@@ -252,14 +254,14 @@ impl Registry {
         spec: WebhookSpec,
     ) -> Result<DynamicWebhook, RegisterError> {
         let checked = self.check_webhook(spec, owner, "").map_err(RegisterError::Invalid)?;
-        self.edit(owner.installation.as_str(), |current| {
-            let mut record = usable(current)?;
+        self.update_document(owner.installation.as_str(), |current| {
+            let mut record = require_enabled(current)?;
             let found = record.webhooks_of(owner).find(|(_, webhook)| webhook.id == id);
             let (module, old) = found.ok_or(RegisterError::NotFound)?;
             let new = checked.spec.clone().webhook(id, &old.url, owner, old.expiration_date);
             module.change(&new);
-            owner.spend(&mut record)?;
-            Ok(Decision::Put(record, new))
+            owner.record_once(&mut record)?;
+            Ok(Mutation::Put(record, new))
         })
         .await
     }
@@ -273,8 +275,8 @@ impl Registry {
         owner: &WebhookOwner,
         ids: &[u64],
     ) -> Result<(), RegisterError> {
-        self.edit(owner.installation.as_str(), |current| {
-            let mut record = usable(current)?;
+        self.update_document(owner.installation.as_str(), |current| {
+            let mut record = require_enabled(current)?;
             let is_meant = |module: &ModuleRecord| {
                 DynamicWebhook::of_module(module)
                     .is_some_and(|w| w.user == owner.user && ids.contains(&w.id))
@@ -282,10 +284,10 @@ impl Registry {
             let before = record.modules.len();
             record.modules.retain(|module| !is_meant(module));
             if record.modules.len() == before {
-                return Ok(Decision::Keep(()));
+                return Ok(Mutation::Keep(()));
             }
-            owner.spend(&mut record)?;
-            Ok(Decision::Put(record, ()))
+            owner.record_once(&mut record)?;
+            Ok(Mutation::Put(record, ()))
         })
         .await
     }
@@ -301,9 +303,9 @@ impl Registry {
         ids: &[u64],
     ) -> Result<i64, RegisterError> {
         let expires_ms = self.webhooks_expire_ms();
-        self.edit(owner.installation.as_str(), |current| {
-            let mut record = usable(current)?;
-            let (mut room, mut address) = (self.webhook_room(&record, owner), address_of(&record));
+        self.update_document(owner.installation.as_str(), |current| {
+            let mut record = require_enabled(current)?;
+            let (mut room, mut address) = (self.webhook_quota(&record, owner), address_of(&record));
             let (now_ms, mut is_changed) = (clock::now_ms(), false);
             for (module, webhook) in record.webhooks_of(owner) {
                 if !ids.contains(&webhook.id) {
@@ -319,10 +321,10 @@ impl Registry {
                 is_changed = true;
             }
             if !is_changed {
-                return Ok(Decision::Keep(expires_ms));
+                return Ok(Mutation::Keep(expires_ms));
             }
             // Asked for once more it changes as good as nothing, so it may be.
-            Ok(Decision::Put(record, expires_ms))
+            Ok(Mutation::Put(record, expires_ms))
         })
         .await
     }
@@ -341,10 +343,10 @@ impl Registry {
         spec: WebhookSpec,
         owner: &WebhookOwner,
         url: &str,
-    ) -> Result<Checked, Vec<Problem>> {
-        let webhook = Webhook::from(spec.clone().webhook(0, url, owner, 0));
-        let programs = webhook.compile(self.live.programs(), Product::Jira, "jqlFilter")?;
-        Ok(Checked { spec, _programs: programs })
+    ) -> Result<CheckedWebhook, Vec<Problem>> {
+        let webhook = WebhookDefinition::from(spec.clone().webhook(0, url, owner, 0));
+        let programs = webhook.compile(self.state.programs(), Product::Jira, "jqlFilter")?;
+        Ok(CheckedWebhook { spec, _programs: programs })
     }
 
     fn webhooks_expire_ms(&self) -> i64 {
@@ -359,7 +361,7 @@ impl Registry {
     /// The first of `count` ids that nothing in the site has or had.
     async fn reserve_ids(&self, site: &CloudId, count: usize) -> Result<u64, RegisterError> {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
-        self.edit(site.as_str(), |current: Option<SiteRecord>| {
+        self.update_document(site.as_str(), |current: Option<SiteRecord>| {
             let mut record = current.unwrap_or_else(|| SiteRecord {
                 format: FORMAT,
                 id: site.clone(),
@@ -368,15 +370,15 @@ impl Registry {
             let first = record.next_webhook;
             record.next_webhook = first.saturating_add(count);
             Ok(if count == 0 {
-                Decision::Keep(first)
+                Mutation::Keep(first)
             } else {
-                Decision::Put(Box::new(record), first)
+                Mutation::Put(Box::new(record), first)
             })
         })
         .await
     }
 
-    fn webhook_room(&self, record: &InstallationRecord, owner: &WebhookOwner) -> Room {
+    fn webhook_quota(&self, record: &InstallationRecord, owner: &WebhookOwner) -> WebhookQuota {
         let max = match owner.user {
             None => self.settings.connect.webhooks_per_app,
             Some(_) => self.settings.connect.webhooks_per_user,
@@ -384,27 +386,27 @@ impl Registry {
         let now_ms = clock::now_ms();
         let webhooks = record.modules.iter().filter_map(DynamicWebhook::of_module);
         let used = webhooks.filter(|w| w.user == owner.user && w.expiration_date > now_ms).count();
-        Room { left: max.saturating_sub(used), max }
+        WebhookQuota { left: max.saturating_sub(used), max }
     }
 }
 
 /// Problems as this door tells them: sentences, in the vendor's words where there are such.
-fn told(problems: Vec<Problem>) -> Vec<String> {
+fn messages(problems: Vec<Problem>) -> Vec<String> {
     problems.into_iter().map(|problem| problem.message).collect()
 }
 
 /// A webhook whose filter compiles; the programs are held until it is applied.
-struct Checked {
+struct CheckedWebhook {
     spec: WebhookSpec,
     _programs: Vec<Arc<Program>>,
 }
 
-struct Room {
+struct WebhookQuota {
     left: usize,
     max: usize,
 }
 
-impl Room {
+impl WebhookQuota {
     fn take(&mut self) -> Result<(), Vec<String>> {
         let left = self.left.checked_sub(1);
         self.left =
@@ -420,8 +422,8 @@ impl InstallationRecord {
             key: format!("webhook-{}", webhook.id).into(),
             module_type: DYNAMIC_WEBHOOK.to_owned(),
             data: webhook.data(),
-            door: Door::Webhook,
-            switch: Switch::On,
+            api: RegistrationApi::Webhook,
+            status: ModuleStatus::On,
             created_ms: now_ms,
             updated_ms: now_ms,
             revision: 1,
@@ -449,7 +451,7 @@ impl ModuleRecord {
     }
 }
 
-fn forget_long_expired(record: &mut InstallationRecord) {
+fn remove_long_expired(record: &mut InstallationRecord) {
     let oldest_ms = clock::now_ms().saturating_sub(EXPIRED_KEPT_MS);
     record.modules.retain(|module| {
         DynamicWebhook::of_module(module).is_none_or(|w| w.expiration_date > oldest_ms)
@@ -457,7 +459,7 @@ fn forget_long_expired(record: &mut InstallationRecord) {
 }
 
 /// A webhook is posted to its app alone, so its address lies under the app's base URL.
-fn check_address(app: &LiveApp, url: &str) -> Result<(), RegisterError> {
+fn check_address(app: &AppliedApp, url: &str) -> Result<(), RegisterError> {
     let base = app.record.base_url.as_deref().and_then(|base| Url::parse(base).ok());
     let lies_under = |base: &Url, url: &Url| {
         let folder = base.path().trim_end_matches('/');

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::data::ModuleData;
-use super::document::{AppRecord, Endpoint, InstallationRecord, ModuleRecord, Switch};
+use super::document::{AppRecord, Endpoint, InstallationRecord, ModuleRecord, ModuleStatus};
+use super::module_fields::ModuleFields;
 use crate::domain::{Handler, ModuleKey, SubscriptionId};
 use crate::matcher::Subscription;
 use crate::telemetry::SubscriptionStats;
 
 /// Whether a module's triggers hear events.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum ModuleState {
+pub enum EffectiveStatus {
     /// They do.
     Active,
     /// They do not, for the reason given.
@@ -26,7 +26,7 @@ pub enum ModuleState {
     Paused,
 }
 
-impl ModuleState {
+impl EffectiveStatus {
     /// Every state.
     pub const ALL: [Self; 5] =
         [Self::Active, Self::Inactive, Self::Shadowed, Self::Expired, Self::Paused];
@@ -46,7 +46,7 @@ impl ModuleState {
 
 /// A module of an installation as this replica applied it.
 #[derive(Debug)]
-pub struct LiveModule {
+pub struct AppliedModule {
     /// Installation and key.
     pub id: SubscriptionId,
     /// Module type.
@@ -54,20 +54,20 @@ pub struct LiveModule {
     /// A module of the app itself rather than a registered one.
     pub is_static: bool,
     /// How its app or an operator set it.
-    pub switch: Switch,
+    pub status: ModuleStatus,
     /// Whether it hears events.
-    pub state: ModuleState,
+    pub effective_status: EffectiveStatus,
     /// Why it does not.
     pub reason: Option<String>,
     /// What was registered.
-    pub data: ModuleData,
+    pub data: ModuleFields,
     /// What the matcher holds; none unless active.
     pub subscription: Option<Arc<Subscription>>,
     /// Counters of a module that is not live, kept for when it is.
     pub(super) idle: SubscriptionStats,
 }
 
-impl LiveModule {
+impl AppliedModule {
     /// What happened to it so far; survives changes of the module.
     #[must_use]
     pub fn stats(&self) -> &SubscriptionStats {
@@ -77,7 +77,7 @@ impl LiveModule {
 
 /// An app as applied: its record and one handler per endpoint, shared by all installations.
 #[derive(Debug)]
-pub struct LiveApp {
+pub struct AppliedApp {
     /// The record.
     pub record: AppRecord,
     /// Revision of the record.
@@ -91,10 +91,10 @@ pub struct LiveApp {
 pub(super) struct StaticModule {
     pub(super) module_type: String,
     pub(super) key: ModuleKey,
-    pub(super) data: ModuleData,
+    pub(super) data: ModuleFields,
 }
 
-impl LiveApp {
+impl AppliedApp {
     /// Prepares an app record for its installations.
     #[must_use]
     pub fn new(record: AppRecord, revision: u64) -> Self {
@@ -119,7 +119,7 @@ impl LiveApp {
 
     /// Whether the app declares no discovery.
     #[must_use]
-    pub fn is_never_asked(&self) -> bool {
+    pub fn has_no_discovery(&self) -> bool {
         self.record.discovery.is_none()
     }
 
@@ -132,7 +132,7 @@ impl LiveApp {
 
 /// An installation as applied here.
 #[derive(Debug)]
-pub struct LiveInstallation {
+pub struct AppliedInstallation {
     /// The record.
     pub record: Arc<InstallationRecord>,
     /// Revision of its document.
@@ -140,19 +140,19 @@ pub struct LiveInstallation {
     /// Revision of the app's document; none while the app is not provisioned.
     pub app_revision: Option<u64>,
     /// The modules of the app, then those registered, in order.
-    pub modules: Vec<Arc<LiveModule>>,
+    pub modules: Vec<Arc<AppliedModule>>,
 }
 
-impl LiveInstallation {
+impl AppliedInstallation {
     /// What was registered, in order, each with how it was applied.
-    pub fn registered(&self) -> impl Iterator<Item = (&ModuleRecord, &LiveModule)> {
+    pub fn registered(&self) -> impl Iterator<Item = (&ModuleRecord, &AppliedModule)> {
         let live = self.modules.iter().map(|module| &**module).filter(|module| !module.is_static);
         self.record.modules.iter().zip(live)
     }
 
     /// The module with this key that is in front: the app's own before a registered one.
     #[must_use]
-    pub fn module(&self, key: &str) -> Option<&LiveModule> {
+    pub fn module(&self, key: &str) -> Option<&AppliedModule> {
         self.modules.iter().map(|module| &**module).find(|module| module.id.key.as_str() == key)
     }
 }

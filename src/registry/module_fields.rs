@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 /// Text, and shared: a tree of maps takes ten times the memory, and once the module is compiled
 /// only people ask for what it says. Two are equal if they are written alike, as all of ours are.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ModuleData(Arc<str>);
+pub struct ModuleFields(Arc<str>);
 
-impl ModuleData {
+impl ModuleFields {
     /// What it says, read anew.
     #[must_use]
     pub fn read(&self) -> Map<String, Value> {
@@ -29,19 +29,19 @@ impl ModuleData {
     }
 }
 
-impl From<Map<String, Value>> for ModuleData {
+impl From<Map<String, Value>> for ModuleFields {
     fn from(data: Map<String, Value>) -> Self {
         Self(Value::Object(data).to_string().into())
     }
 }
 
-impl Serialize for ModuleData {
+impl Serialize for ModuleFields {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serde_json::from_str::<&RawValue>(&self.0).map_err(S::Error::custom)?.serialize(serializer)
     }
 }
 
-impl<'de> Deserialize<'de> for ModuleData {
+impl<'de> Deserialize<'de> for ModuleFields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
         if text.get().starts_with('{') {
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn data_is_what_was_written_to_the_last_byte() {
         let text = r#"{"a":1.50,"b":{"c":[1,"é\n",null]},"key":"k"}"#;
-        let data: ModuleData = serde_json::from_str(text).unwrap();
+        let data: ModuleFields = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&data).unwrap(), text);
         assert_eq!(Value::Object(data.read())["b"], json!({"c": [1, "é\n", null]}));
         assert_eq!(serde_json::to_value(&data).unwrap()["key"], "k");
@@ -70,16 +70,16 @@ mod tests {
     #[test]
     fn data_that_was_stored_equals_the_same_registered_again() {
         let Value::Object(map) = json!({"key": "k", "events": ["e"], "n": 1}) else { panic!() };
-        let data = ModuleData::from(map.clone());
+        let data = ModuleFields::from(map.clone());
         let stored = serde_json::to_vec(&data).unwrap();
-        assert_eq!(serde_json::from_slice::<ModuleData>(&stored).unwrap(), data);
+        assert_eq!(serde_json::from_slice::<ModuleFields>(&stored).unwrap(), data);
         assert_eq!(data.read(), map);
     }
 
     #[test]
     fn only_an_object_is_data() {
         for text in ["[]", "null", "\"{}\"", "1", "{"] {
-            assert!(serde_json::from_str::<ModuleData>(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<ModuleFields>(text).is_err(), "{text}");
         }
     }
 }

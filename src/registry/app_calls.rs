@@ -30,7 +30,7 @@ pub trait AppCaller: Send + Sync {
     ///
     /// # Errors
     /// There is no answer in time, it is too long, or its status is no success.
-    fn call(&self, call: AppCall) -> BoxFuture<'_, Result<Bytes, CallFailed>>;
+    fn call(&self, call: AppCall) -> BoxFuture<'_, Result<Bytes, CallError>>;
 }
 
 /// One call.
@@ -43,14 +43,14 @@ pub struct AppCall {
     /// Where to post.
     pub url: Url,
     /// How the app knows that it is us.
-    pub proof: Proof,
+    pub proof: CallAuth,
     /// JSON.
     pub body: Bytes,
 }
 
 /// How an app knows who calls.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Proof {
+pub enum CallAuth {
     /// The value of `Authorization`.
     Token(Secret),
     /// Signed like a delivery, with this secret.
@@ -60,32 +60,32 @@ pub enum Proof {
 /// Why a call brought nothing, in one sentence.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("{0}")]
-pub struct CallFailed(pub String);
+pub struct CallError(pub String);
 
 /// The way to the apps, and the notices that wait for it.
-pub(super) struct Calls {
+pub(super) struct AppCalls {
     caller: OnceLock<Arc<dyn AppCaller>>,
     notices: mpsc::Sender<AppCall>,
     waiting: Mutex<mpsc::Receiver<AppCall>>,
 }
 
-impl Default for Calls {
+impl Default for AppCalls {
     fn default() -> Self {
         let (notices, waiting) = mpsc::channel(NOTICES_MAX);
         Self { caller: OnceLock::new(), notices, waiting: Mutex::new(waiting) }
     }
 }
 
-impl Calls {
+impl AppCalls {
     /// Opens the way; the first caller stays.
     pub(super) fn open(&self, caller: Arc<dyn AppCaller>) {
         let _ = self.caller.set(caller);
     }
 
     /// Calls an app and waits for its answer.
-    pub(super) async fn call(&self, call: AppCall) -> Result<Bytes, CallFailed> {
+    pub(super) async fn call(&self, call: AppCall) -> Result<Bytes, CallError> {
         let Some(caller) = self.caller.get() else {
-            return Err(CallFailed("this program cannot call apps".into()));
+            return Err(CallError("this program cannot call apps".into()));
         };
         let kind = call.kind;
         let answer = caller.call(call).await;

@@ -9,7 +9,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::change::RegisterError;
+use super::registry::RegisterError;
 use crate::clock;
 
 /// Requests remembered. More are made only by an app that exhausts its rate for seconds; then
@@ -20,7 +20,7 @@ const DIGEST_BYTES: usize = 16;
 
 /// A request that its caller signed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Signed {
+pub struct SignedRequest {
     /// Of token and body.
     digest: String,
     /// When the token was made, seconds since the epoch.
@@ -29,7 +29,7 @@ pub struct Signed {
     good_until_s: i64,
 }
 
-impl Signed {
+impl SignedRequest {
     /// A request with this token and body.
     #[must_use]
     pub fn new(token: &str, body: &[u8], issued_s: i64, good_until_s: i64) -> Self {
@@ -44,7 +44,7 @@ impl Signed {
 /// The signed requests that changed an installation, while their tokens are good.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Spent {
+pub(super) struct ReplayGuard {
     /// Tokens that are no younger are refused, seconds since the epoch.
     #[serde(default)]
     floor_s: i64,
@@ -59,7 +59,7 @@ struct Request {
     good_until_s: i64,
 }
 
-impl Spent {
+impl ReplayGuard {
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -68,17 +68,17 @@ impl Spent {
     ///
     /// # Errors
     /// It was made before.
-    pub(super) fn spend(&mut self, signed: &Signed) -> Result<(), RegisterError> {
-        self.spend_at(signed, clock::now_ms().div_euclid(1000))
+    pub(super) fn record_once(&mut self, signed: &SignedRequest) -> Result<(), RegisterError> {
+        self.record_at(signed, clock::now_ms().div_euclid(1000))
     }
 
-    fn spend_at(&mut self, signed: &Signed, now_s: i64) -> Result<(), RegisterError> {
+    fn record_at(&mut self, signed: &SignedRequest, now_s: i64) -> Result<(), RegisterError> {
         self.requests.retain(|request| request.good_until_s >= now_s);
         let is_known = self.requests.iter().any(|request| request.digest == signed.digest);
         if is_known || signed.issued_s <= self.floor_s {
             return Err(RegisterError::Replayed);
         }
-        let Signed { digest, issued_s, good_until_s } = signed.clone();
+        let SignedRequest { digest, issued_s, good_until_s } = signed.clone();
         self.requests.push(Request { digest, issued_s, good_until_s });
         if self.requests.len() > REMEMBERED_MAX {
             let oldest = self.requests.iter().enumerate().min_by_key(|(_, r)| r.issued_s);
@@ -95,42 +95,42 @@ impl Spent {
 mod tests {
     use super::*;
 
-    fn at(second: i64, body: &str) -> Signed {
-        Signed::new("a.b.c", body.as_bytes(), second, second + 240)
+    fn at(second: i64, body: &str) -> SignedRequest {
+        SignedRequest::new("a.b.c", body.as_bytes(), second, second + 240)
     }
 
     #[test]
     fn same_request_counts_once_and_another_body_is_another_request() {
-        let mut spent = Spent::default();
-        assert!(spent.spend_at(&at(1000, "one"), 1000).is_ok());
-        assert!(spent.spend_at(&at(1000, "two"), 1000).is_ok());
+        let mut replay_guard = ReplayGuard::default();
+        assert!(replay_guard.record_at(&at(1000, "one"), 1000).is_ok());
+        assert!(replay_guard.record_at(&at(1000, "two"), 1000).is_ok());
         for _ in 0..2 {
-            let again = spent.spend_at(&at(1000, "one"), 1240);
+            let again = replay_guard.record_at(&at(1000, "one"), 1240);
             assert!(matches!(again, Err(RegisterError::Replayed)));
         }
     }
 
     #[test]
     fn what_is_no_longer_good_is_forgotten() {
-        let mut spent = Spent::default();
+        let mut replay_guard = ReplayGuard::default();
         for number in 0..10_i64 {
-            spent.spend_at(&at(number, "b"), number).unwrap_or_default();
+            replay_guard.record_at(&at(number, "b"), number).unwrap_or_default();
         }
-        spent.spend_at(&at(5000, "c"), 5000).unwrap();
-        assert_eq!(spent.requests.len(), 1);
+        replay_guard.record_at(&at(5000, "c"), 5000).unwrap();
+        assert_eq!(replay_guard.requests.len(), 1);
     }
 
     #[test]
     fn more_requests_than_are_remembered_leave_no_gap() {
-        let mut spent = Spent::default();
+        let mut replay_guard = ReplayGuard::default();
         let many = i64::try_from(REMEMBERED_MAX).unwrap() + 100;
         let request = |number: i64| at(1 + number / 100, &number.to_string());
         for number in 0..many {
-            assert!(spent.spend_at(&request(number), 11).is_ok(), "{number}");
+            assert!(replay_guard.record_at(&request(number), 11).is_ok(), "{number}");
         }
-        assert_eq!(spent.requests.len(), REMEMBERED_MAX);
+        assert_eq!(replay_guard.requests.len(), REMEMBERED_MAX);
         for number in 0..many {
-            assert!(spent.spend_at(&request(number), 11).is_err(), "{number}");
+            assert!(replay_guard.record_at(&request(number), 11).is_err(), "{number}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! When something of an installation is due next: one moment each, so that the agenda is never
+//! When something of an installation is due next: one moment each, so that the timers is never
 //! longer than there are installations.
 
 use std::collections::{BTreeSet, HashMap};
@@ -8,19 +8,19 @@ use crate::domain::InstallationId;
 
 /// Moments by installation, milliseconds since the epoch.
 #[derive(Debug, Default)]
-pub(super) struct Agenda(Mutex<Moments>);
+pub(super) struct TimerQueue(Mutex<Timers>);
 
 #[derive(Debug, Default)]
-struct Moments {
+struct Timers {
     by_time: BTreeSet<(i64, InstallationId)>,
     of: HashMap<InstallationId, i64>,
 }
 
-impl Agenda {
+impl TimerQueue {
     /// Puts `next_ms` in the place of what was noted for an installation; none for nothing.
     pub(super) fn set(&self, id: &InstallationId, next_ms: Option<i64>) {
         let mut moments = self.locked();
-        let Moments { by_time, of } = &mut *moments;
+        let Timers { by_time, of } = &mut *moments;
         let known_ms = match next_ms {
             Some(next_ms) => of.insert(id.clone(), next_ms),
             None => of.remove(id),
@@ -45,7 +45,7 @@ impl Agenda {
         self.locked().by_time.first().map(|(at_ms, _)| *at_ms)
     }
 
-    fn locked(&self) -> MutexGuard<'_, Moments> {
+    fn locked(&self) -> MutexGuard<'_, Timers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -56,20 +56,20 @@ mod tests {
 
     #[test]
     fn what_is_due_comes_in_order_and_each_installation_once() {
-        let agenda = Agenda::default();
+        let timers = TimerQueue::default();
         let (a, b) = (InstallationId::from("a"), InstallationId::from("b"));
         for next_ms in 0..1000 {
-            agenda.set(&a, Some(next_ms));
+            timers.set(&a, Some(next_ms));
         }
-        agenda.set(&b, Some(5));
-        assert_eq!(agenda.locked().by_time.len(), 2);
-        assert_eq!(agenda.next_ms(), Some(5));
-        assert_eq!(agenda.pop_due(4), None);
-        assert_eq!(agenda.pop_due(998), Some(b.clone()));
-        assert_eq!(agenda.pop_due(998), None);
-        assert_eq!(agenda.pop_due(999), Some(a.clone()));
-        agenda.set(&a, Some(1));
-        agenda.set(&a, None);
-        assert_eq!(agenda.pop_due(i64::MAX), None);
+        timers.set(&b, Some(5));
+        assert_eq!(timers.locked().by_time.len(), 2);
+        assert_eq!(timers.next_ms(), Some(5));
+        assert_eq!(timers.pop_due(4), None);
+        assert_eq!(timers.pop_due(998), Some(b.clone()));
+        assert_eq!(timers.pop_due(998), None);
+        assert_eq!(timers.pop_due(999), Some(a.clone()));
+        timers.set(&a, Some(1));
+        timers.set(&a, None);
+        assert_eq!(timers.pop_due(i64::MAX), None);
     }
 }
