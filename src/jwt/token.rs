@@ -1,4 +1,4 @@
-//! Reading, verifying and writing tokens.
+//! Connect tokens: parsing, verification and signing.
 
 use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -9,40 +9,40 @@ use sha2::Sha256;
 use super::qsh;
 use crate::domain::Secret;
 
-/// The one algorithm; anything else, `none` included, is refused before a key is looked for.
+/// The only accepted algorithm; any other, including `none`, is rejected before a key is looked up.
 const ALGORITHM: &str = "HS256";
-/// A longer token is refused unread.
+/// Longest token that is parsed, in bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
-/// Most names that a token may be for: the secret of each is tried, before the token is believed.
+/// Maximum number of audiences: the secret of each is tried before the token is verified.
 const AUDIENCE_MAX: usize = 8;
-/// How far clocks may be apart, in seconds.
+/// Allowed clock difference, in seconds.
 const LEEWAY_S: i64 = 60;
-/// Longest life of a token, in seconds; the default of one of the reference libraries.
+/// Longest accepted lifetime, in seconds; the default of one reference library.
 const LIFE_S_MAX: i64 = 3600;
-/// Life of the tokens made here, in seconds; as the vendor's own.
+/// Lifetime of the tokens signed here, in seconds; the same as the vendor's.
 const OWN_LIFE_S: i64 = 180;
 
-/// Why a token is refused. Callers learn none of this: it is for metrics.
+/// Why a token is rejected. Only metrics show it; callers do not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TokenError {
-    /// Not a token of this form.
+    /// Not a compact token.
     Malformed,
-    /// Signed by another algorithm, or not at all.
+    /// Another algorithm, or no signature.
     Algorithm,
-    /// A required claim is missing or has no such value.
+    /// A required claim is missing or has the wrong type.
     Claims,
-    /// Too old.
+    /// It has expired.
     Expired,
-    /// Not valid yet.
+    /// It is not valid yet.
     Early,
-    /// Made to live too long.
+    /// Its lifetime is too long.
     LongLived,
     /// It covers another request.
     OtherRequest,
 }
 
 impl TokenError {
-    /// The metric label.
+    /// Value of the metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -57,8 +57,8 @@ impl TokenError {
     }
 }
 
-/// A token that was read. Nothing it claims may be believed before [`Token::is_signed_with`] says
-/// so, except to find out whose secret to try.
+/// A parsed token. Its claims are not trusted before [`Token::is_signed_with`] returns true; until
+/// then they only select the secret to try.
 #[derive(Debug)]
 pub struct Token<'t> {
     signed: &'t str,
@@ -81,7 +81,7 @@ struct Claims {
     qsh: String,
 }
 
-/// One name or several. **Source:** RFC 7519, section 4.1.3.
+/// One or several audiences. **Source:** RFC 7519, section 4.1.3.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Audience {
@@ -96,7 +96,7 @@ impl Default for Audience {
 }
 
 impl<'t> Token<'t> {
-    /// Reads a compact token without believing it.
+    /// Parses a compact token without verifying it.
     ///
     /// # Errors
     /// It has another form, another algorithm, or lacks a claim.
@@ -116,13 +116,13 @@ impl<'t> Token<'t> {
         if token.audience().len() > AUDIENCE_MAX { Err(TokenError::Claims) } else { Ok(token) }
     }
 
-    /// Who says to have signed it.
+    /// Claimed issuer.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.claims.iss
     }
 
-    /// Whom it says to be for; may be empty.
+    /// Claimed audiences; may be empty.
     #[must_use]
     pub fn audience(&self) -> &[String] {
         match &self.claims.aud {
@@ -131,28 +131,28 @@ impl<'t> Token<'t> {
         }
     }
 
-    /// When it says to have been made, seconds since the epoch.
+    /// Claimed time of issue, seconds since the epoch.
     #[must_use]
     pub fn issued_s(&self) -> i64 {
         self.claims.iat
     }
 
-    /// Until when it is accepted, seconds since the epoch.
+    /// Last second in which the token is accepted, seconds since the epoch.
     #[must_use]
     pub fn accepted_until_s(&self) -> i64 {
         self.claims.exp.saturating_add(LEEWAY_S)
     }
 
-    /// Whether `secret` made its signature; takes the same time whichever byte differs.
+    /// Whether `secret` made its signature, compared in constant time.
     #[must_use]
     pub fn is_signed_with(&self, secret: &Secret) -> bool {
         mac(secret, self.signed).is_some_and(|mac| mac.verify_slice(&self.signature).is_ok())
     }
 
-    /// Checks its times, and that it covers this request: `path` and `query` as they were sent.
+    /// Checks its times and that it covers this request: `path` and `query` as sent.
     ///
     /// # Errors
-    /// What does not hold.
+    /// The first check that fails.
     pub fn check(
         &self,
         now_s: i64,
@@ -170,7 +170,7 @@ impl<'t> Token<'t> {
         if exp.saturating_sub(*iat) > LIFE_S_MAX {
             return Err(TokenError::LongLived);
         }
-        // A token for browsers has the text `context-qsh` here, which is no hash of anything.
+        // A token for browsers has the text `context-qsh` here, which is not a hash.
         if qsh::covers(qsh, method, path, query) { Ok(()) } else { Err(TokenError::OtherRequest) }
     }
 }
@@ -179,7 +179,7 @@ fn decoded(part: &str) -> Result<Vec<u8>, TokenError> {
     BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| TokenError::Malformed)
 }
 
-/// A token from `issuer` that covers the request with this hash, valid from `now_s`.
+/// Returns a token from `issuer` that covers the request with this hash, valid from `now_s`.
 #[must_use]
 pub fn sign(secret: &Secret, issuer: &str, qsh: &str, now_s: i64) -> String {
     let header = json!({"typ": "JWT", "alg": ALGORITHM});
@@ -193,7 +193,7 @@ pub fn sign(secret: &Secret, issuer: &str, qsh: &str, now_s: i64) -> String {
     format!("{signed}.{signature}")
 }
 
-/// None for no key: HMAC takes keys of every length.
+/// HMAC accepts keys of any length, so this is always `Some`.
 fn mac(secret: &Secret, signed: &str) -> Option<Hmac<Sha256>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()).ok()?;
     mac.update(signed.as_bytes());
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn token_for_more_names_than_anybody_needs_is_refused_unread() {
+    fn token_with_too_many_audiences_is_rejected_before_verification() {
         let read = |count: usize| {
             let claims =
                 json!({"iss": "a", "aud": vec!["t"; count], "iat": 0, "exp": 9, "qsh": ""});

@@ -1,7 +1,7 @@
-//! Calls to apps that are no deliveries: installs, discovery, notices.
+//! Calls to apps other than deliveries: install callbacks, discovery requests, notices.
 //!
-//! Notices wait in memory, in a bounded queue: they tell an app what it can also ask for, so none is
-//! worth holding up a registration.
+//! Notices wait in a bounded queue in memory. An app can query everything a notice says, so no
+//! registration waits for one.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,52 +17,52 @@ use url::Url;
 use super::metrics;
 use crate::domain::Secret;
 
-/// Notices that wait; a further one is dropped and counted.
+/// Queue capacity; a further notice is dropped and counted.
 const NOTICES_MAX: usize = 1024;
-/// Notices that are on their way at once.
+/// Concurrent notices.
 const SENDING_MAX: usize = 8;
-/// Pauses before a notice is sent again; then it is given up.
+/// Pauses between the attempts of a notice; after the last attempt it is dropped.
 const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
-/// Calls apps; implemented at the HTTP edge.
+/// Calls apps over HTTP; implemented outside of the registry.
 pub trait AppCaller: Send + Sync {
-    /// Posts `call.body` as JSON and returns the body of the answer.
+    /// Posts `call.body` as JSON and returns the body of the response.
     ///
     /// # Errors
-    /// There is no answer in time, it is too long, or its status is no success.
+    /// There is no response in time, it is too long, or its status is not a success.
     fn call(&self, call: AppCall) -> BoxFuture<'_, Result<Bytes, CallError>>;
 }
 
-/// One call.
+/// One call to an app.
 #[derive(Clone, Debug)]
 pub struct AppCall {
-    /// What it is about, as metric label.
+    /// Kind of call, as metric label.
     pub kind: &'static str,
-    /// Same over repeats.
+    /// Id of the call; retries keep it.
     pub id: String,
-    /// Where to post.
+    /// Address to post to.
     pub url: Url,
-    /// How the app knows that it is us.
+    /// How the app authenticates the call.
     pub proof: CallAuth,
-    /// JSON.
+    /// JSON body.
     pub body: Bytes,
 }
 
-/// How an app knows who calls.
+/// How an app authenticates a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CallAuth {
     /// The value of `Authorization`.
     Token(Secret),
-    /// Signed like a delivery, with this secret.
+    /// A signature like that of a delivery, made with this secret.
     Signature(Secret),
 }
 
-/// Why a call brought nothing, in one sentence.
+/// Why a call failed, in one sentence.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("{0}")]
 pub struct CallError(pub String);
 
-/// The way to the apps, and the notices that wait for it.
+/// The caller and the queue of notices.
 pub(super) struct AppCalls {
     caller: OnceLock<Arc<dyn AppCaller>>,
     notices: mpsc::Sender<AppCall>,
@@ -77,15 +77,15 @@ impl Default for AppCalls {
 }
 
 impl AppCalls {
-    /// Opens the way; the first caller stays.
+    /// Sets the caller; only the first call has an effect.
     pub(super) fn open(&self, caller: Arc<dyn AppCaller>) {
         let _ = self.caller.set(caller);
     }
 
-    /// Calls an app and waits for its answer.
+    /// Calls an app and returns its response.
     pub(super) async fn call(&self, call: AppCall) -> Result<Bytes, CallError> {
         let Some(caller) = self.caller.get() else {
-            return Err(CallError("this program cannot call apps".into()));
+            return Err(CallError("no caller of apps is configured".into()));
         };
         let kind = call.kind;
         let answer = caller.call(call).await;
@@ -93,16 +93,16 @@ impl AppCalls {
         answer
     }
 
-    /// Leaves a notice to be sent.
+    /// Queues a notice.
     pub(super) fn notify(&self, call: AppCall) {
         let kind = call.kind;
         if self.notices.try_send(call).is_err() {
             metrics::app_called(kind, false);
-            warn!(kind, "notice dropped: {NOTICES_MAX} wait already");
+            warn!(kind, "notice dropped: the queue holds {NOTICES_MAX}");
         }
     }
 
-    /// Sends notices until the future is dropped.
+    /// Sends queued notices until the future is dropped.
     pub(super) async fn send_notices(&self) {
         let mut waiting = self.waiting.lock().await;
         let mut sending = JoinSet::new();
@@ -128,7 +128,7 @@ async fn send(caller: Arc<dyn AppCaller>, notice: AppCall) {
             (Ok(_), _) => return,
             (Err(_), Some(pause)) => tokio::time::sleep(*pause).await,
             (Err(error), None) => {
-                info!(kind, id, %error, "notice given up");
+                info!(kind, id, %error, "notice dropped after its last attempt");
                 return;
             }
         }

@@ -1,4 +1,4 @@
-//! What operators do with apps: provision one, put a new version, remove it with all it has.
+//! Operator commands on apps: provision, replace by a new version, delete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,10 +22,10 @@ use super::webhook::{WEBHOOKS, WebhookDefinition, is_relative};
 use crate::clock;
 use crate::domain::{AppId, ModuleKey, Product, Secret, SubscriptionId};
 
-/// Says whether deliveries may go to an address, and if not why.
+/// Returns whether deliveries may be sent to an address, or the reason why not.
 pub type CheckUrl = dyn Fn(&Url) -> Result<(), String> + Send + Sync;
 
-/// An app as an operator gives it; a new version replaces all of the old one.
+/// An app as an operator submits it; a new version replaces the old one completely.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AppSpec {
@@ -55,10 +55,11 @@ pub struct AppSpec {
 struct EndpointSpec {
     key: String,
     url: String,
-    /// Tokens that it is handed.
+    /// Tokens sent to the endpoint.
     #[serde(default)]
     auth: EndpointAuth,
-    /// Used as it is; without one, a known endpoint keeps its secret and a new one gets its own.
+    /// Used unchanged; if absent, a known endpoint keeps its secret and a new one gets a generated
+    /// one.
     secret: Option<String>,
 }
 
@@ -68,7 +69,7 @@ struct DiscoverySpec {
     #[serde(rename = "use")]
     types: Vec<String>,
     url: String,
-    /// As of an endpoint.
+    /// As for an endpoint.
     secret: Option<String>,
 }
 
@@ -76,32 +77,32 @@ struct DiscoverySpec {
 #[serde(deny_unknown_fields)]
 struct NoticesSpec {
     url: String,
-    /// As of an endpoint.
+    /// As for an endpoint.
     secret: Option<String>,
 }
 
-/// What putting an app did.
+/// Result of [`Registry::put_app`].
 #[derive(Clone, Debug)]
 pub struct AppPut {
-    /// The app was not there before.
+    /// Whether the app did not exist before.
     pub created: bool,
-    /// The record.
+    /// The stored record.
     pub record: AppRecord,
-    /// Endpoints that were not there before, whose secrets may be shown this once.
+    /// Endpoints that did not exist before; their secrets may be shown this once.
     pub new_endpoints: BTreeSet<String>,
-    /// The secret of discovery is new and may be shown this once.
+    /// Whether the discovery secret is new and may be shown this once.
     pub new_discovery: bool,
-    /// The secret of notices is new and may be shown this once.
+    /// Whether the notice secret is new and may be shown this once.
     pub new_notices: bool,
-    /// Modules that gave way to the new version's own.
+    /// Dynamic modules removed because the new version declares one of their keys.
     pub dropped: Vec<SubscriptionId>,
 }
 
 impl Registry {
-    /// Provisions an app, or a new version of it.
+    /// Provisions an app or a new version of it.
     ///
     /// # Errors
-    /// The app is invalid; everything that is wrong with it.
+    /// The app is invalid; the error lists every problem.
     pub async fn put_app(
         &self,
         id: &AppId,
@@ -138,14 +139,14 @@ impl Registry {
         Ok(put)
     }
 
-    /// Removes an app with its installations, their modules and OAuth clients.
+    /// Deletes an app with its installations, their modules and OAuth clients.
     ///
     /// # Errors
-    /// There is no such app.
+    /// The app does not exist.
     pub async fn delete_app(&self, id: &str) -> Result<(), RegisterError> {
         self.app(id).ok_or(RegisterError::NotFound)?;
-        // The app goes last, so that a deletion that stops half-way can be repeated; the second
-        // round takes what was installed during the first.
+        // The app is deleted after its installations, so that an interrupted deletion can be
+        // repeated. The second round deletes installations created during the first.
         self.purge_installations_of(id).await?;
         self.update_document(id, |current: Option<AppRecord>| match current {
             Some(_) => Ok(Mutation::Delete(())),
@@ -164,8 +165,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Connect: when a module of the new version has the key of a registered one, all registered
-    /// modules of that installation give way, so that the upgrade can proceed.
+    /// Connect: if a static module of the new version has the key of a registered one, removes all
+    /// registered modules of that installation, so that the upgrade can proceed.
     async fn drop_clashing(&self, app: &AppRecord) -> Result<Vec<SubscriptionId>, RegisterError> {
         let mut dropped = Vec::new();
         if app.kind != AppKind::Connect {
@@ -287,7 +288,7 @@ impl Registry {
         problems
     }
 
-    /// The product is not known yet: an app may be installed in either, and Jira takes more.
+    /// The product is unknown here: an app may be installed in either, and Jira accepts more.
     fn static_webhook_problems(&self, data: &Map<String, Value>, path: &str) -> Vec<Problem> {
         let webhook = match WebhookDefinition::parse(data, path, Product::Jira) {
             Ok(webhook) => webhook,
@@ -313,7 +314,7 @@ fn address_problem(text: &str, path: &str, check_url: &CheckUrl) -> Option<Probl
     Some(Problem::new(code::ADDRESS, path, refused))
 }
 
-/// What of an app has a secret.
+/// The parts of an app that carry a secret.
 struct Secrets {
     endpoints: Vec<Endpoint>,
     discovery: Option<DiscoveryConfig>,
@@ -321,7 +322,7 @@ struct Secrets {
 }
 
 impl Secrets {
-    /// The same without secrets, to check an app by.
+    /// The same parts with empty secrets, to validate an app before secrets exist.
     fn none_yet(spec: &AppSpec) -> Self {
         let empty = || Secret::new("");
         let endpoint = |endpoint: &EndpointSpec| endpoint.with(empty());
@@ -333,7 +334,7 @@ impl Secrets {
     }
 }
 
-/// Each with the secret given, else the one it had, else a new one.
+/// Each part with the submitted secret, else its stored one, else a generated one.
 fn secrets(spec: &AppSpec, current: Option<&AppRecord>) -> Result<Secrets, RegisterError> {
     let secret = |given: Option<&String>, old: Option<&Secret>| match (given, old) {
         (Some(given), _) => Ok(Secret::new(given.as_str())),

@@ -1,4 +1,4 @@
-//! Many modules in one request, and one without registering it: what the vendor's doors lack.
+//! Batch registration and dry-run validation of Forge modules; extensions to the vendor's API.
 
 use tracing::info;
 
@@ -9,14 +9,14 @@ use super::registry::{Mutation, RegisterError, Registry};
 use super::validate::ValidatedTrigger;
 use crate::domain::{InstallationId, ModuleKey};
 
-/// A module of a batch, with the key that its author chose, or what is wrong with its form.
+/// One module of a batch with the key chosen by its author, or the problems of its form.
 pub type BatchItem = Result<(ModuleSpec, Option<ModuleKey>), Vec<Problem>>;
 
-/// What came of one module of a batch.
+/// Result for one module of a batch.
 pub type BatchResult = Result<RegisteredModule, Vec<Problem>>;
 
 impl Registry {
-    /// What registering `spec` would say, without registering it.
+    /// Returns the result of registering `spec` without storing anything.
     ///
     /// # Errors
     /// As [`Registry::register`].
@@ -33,8 +33,7 @@ impl Registry {
         Ok(accepted)
     }
 
-    /// As [`Registry::validate`], for a module that takes the place of the one with its key, if there
-    /// is one.
+    /// As [`Registry::validate`], for a module that replaces the one with its key, if there is one.
     ///
     /// # Errors
     /// As [`Registry::register`].
@@ -52,11 +51,11 @@ impl Registry {
         Ok(accepted.warnings)
     }
 
-    /// Registers the modules of a batch with one write, so that a crash leaves all of them or none.
-    /// Results stand in the order of `items`. With `is_atomic`, one that is refused refuses all.
+    /// Registers the modules of a batch in one write, so that a crash leaves all of them or none.
+    /// Results are in the order of `items`. If `is_atomic`, one rejected module rejects the batch.
     ///
     /// # Errors
-    /// Everything that is wrong with an atomic batch, each problem with the place of its module.
+    /// Every problem of a rejected atomic batch, each with the index of its module.
     pub async fn register_batch(
         &self,
         installation: &InstallationId,
@@ -113,7 +112,7 @@ impl Registry {
     }
 }
 
-/// What is wrong with one module; anything else ends the whole request.
+/// Returns the problems of one module; any other error fails the whole request.
 fn problems_of(error: RegisterError) -> Result<Vec<Problem>, RegisterError> {
     match error {
         RegisterError::Invalid(problems) => Ok(problems),
@@ -121,7 +120,7 @@ fn problems_of(error: RegisterError) -> Result<Vec<Problem>, RegisterError> {
     }
 }
 
-/// All problems, each with the place of its module in the batch.
+/// All problems, each with the index of its module in the batch.
 fn refusals(results: &[BatchResult]) -> Vec<Problem> {
     let located = results.iter().enumerate().flat_map(|(index, result)| {
         let problems = result.as_ref().err().into_iter().flatten();

@@ -1,6 +1,6 @@
-//! Which events exist, what scopes they need, and what a misspelt name was meant to be.
+//! Catalogue of event types: the scopes each one needs, and suggestions for misspelt names.
 //!
-//! Only registration knows this list; the router passes any event type.
+//! Only registration reads it; the router passes any event type.
 //!
 //! **Source:** the vendor's event-to-scope map and the product event references for Jira, Jira
 //! Software, Jira Service Management, Confluence and the Forge life cycle.
@@ -9,12 +9,12 @@ pub mod scopes;
 
 use scopes::Scopes;
 
-/// What is known of one event type.
+/// Catalogue entry of one event type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KnownEvent {
-    /// Scopes an app needs to hear it.
+    /// Scopes that an app needs to subscribe to it.
     pub scopes: &'static Scopes,
-    /// Whether entity properties can be read on it.
+    /// Whether filters can read entity properties on it.
     pub properties: bool,
 }
 
@@ -100,19 +100,19 @@ const FAMILIES: &[EventFamily] = &[
     family("avi:forge:", &["installed", "upgraded"], ":app", &scopes::NONE),
 ];
 
-/// Names that many apps use although no such event exists, and what they mean.
+/// Frequently used names of events that do not exist, with the event that is meant.
 const MISTAKEN: &[(&str, &str)] = &[
     ("avi:jira:created:comment", "avi:jira:commented:issue"),
     ("avi:jira:updated:comment", "avi:jira:commented:issue"),
     ("avi:jira:commented:comment", "avi:jira:commented:issue"),
 ];
 
-/// Most edits between a misspelt name and one that is offered for it.
+/// Largest edit distance between a misspelt name and its suggestion.
 const EDITS_MAX: usize = 3;
-/// Names longer than this are compared with none: no event name comes near.
+/// Longest name that is compared, in bytes; no event name is near it.
 const NAME_BYTES_MAX: usize = 64;
 
-/// What is known of the event type `name`.
+/// Returns the catalogue entry of the event type `name`.
 #[must_use]
 pub fn find(name: &str) -> Option<KnownEvent> {
     let family = FAMILIES.iter().find(|family| {
@@ -123,14 +123,14 @@ pub fn find(name: &str) -> Option<KnownEvent> {
     Some(KnownEvent { scopes: family.scopes, properties: family.properties })
 }
 
-/// Every event type that is known, in the order of the catalogue.
+/// Returns every event type of the catalogue, in its order.
 pub fn names() -> impl Iterator<Item = String> {
     FAMILIES.iter().flat_map(|family| {
         family.verbs.iter().map(|verb| format!("{}{verb}{}", family.before, family.after))
     })
 }
 
-/// The event type that `name` was probably meant to be.
+/// Returns the event type that `name` probably means.
 #[must_use]
 pub fn nearest(name: &str) -> Option<String> {
     if let Some((_, meant)) = MISTAKEN.iter().find(|(mistaken, _)| *mistaken == name) {
@@ -150,7 +150,7 @@ pub fn nearest(name: &str) -> Option<String> {
         .map(|(_, known)| known)
 }
 
-/// `avi:jira:issue:created` as `avi:jira:created:issue`.
+/// Turns `avi:jira:issue:created` into `avi:jira:created:issue`.
 fn swap_verb_and_noun(name: &str) -> Option<String> {
     match name.split(':').collect::<Vec<_>>().as_slice() {
         [avi, product, noun, verb] => Some(format!("{avi}:{product}:{verb}:{noun}")),

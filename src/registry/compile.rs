@@ -1,5 +1,4 @@
-//! From stored modules to what the matcher holds: each filter compiled once, each module with the
-//! state it is in and why.
+//! Compilation of stored modules into subscriptions of the matcher, each with its effective status.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,14 +23,14 @@ use crate::domain::{self, Handler, InstallationId, ModuleKey, Remote, Subscripti
 use crate::matcher::{Interest, Listen, Listens, Owner, Subscription, Terms};
 use crate::telemetry::SubscriptionStats;
 
-/// The module type that is routed.
+/// The Forge module type that is routed.
 pub const TRIGGER: &str = "trigger";
 
-/// Compiled filters: equal ones are one program, however many register them, and those that differ
-/// only in constants share all but these.
+/// Compiled filters, shared: equal filters are one program, and filters that differ only in
+/// constants share everything else.
 ///
-/// Holds no program alive; those in use are held by their subscriptions. So it is with interests,
-/// of which there are few.
+/// Holds weak references only; subscriptions own the programs in use. Event conditions are shared
+/// the same way; there are few of them.
 #[derive(Debug, Default)]
 pub struct ProgramCache {
     shapes: Shapes,
@@ -39,13 +38,14 @@ pub struct ProgramCache {
 }
 
 impl ProgramCache {
-    /// The one interest in use that says what this one does.
+    /// Returns the shared instance equal to `interest`.
     pub(super) fn interest(&self, interest: Interest) -> Arc<Interest> {
         let mut all = self.interests.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.get(&interest) {
             return Arc::clone(known);
         }
-        // Swept when the table would grow, so that it stays within a constant factor of those in use.
+        // Swept when the table would grow, so that it stays within a constant factor of those in
+        // use.
         if all.len() == all.capacity() {
             all.retain(|known| Arc::strong_count(known) > 1);
         }
@@ -54,7 +54,7 @@ impl ProgramCache {
         interest
     }
 
-    /// Checks a filter anew, with all warnings; an equal program in use is reused.
+    /// Checks a filter and returns all warnings; reuses an equal program that is in use.
     pub(super) fn check(
         &self,
         text: &str,
@@ -67,7 +67,7 @@ impl ProgramCache {
         compiled
     }
 
-    /// The program of a filter that was accepted before.
+    /// Returns the program of a filter that was accepted before.
     pub(super) fn get(&self, text: &str) -> Result<Arc<Program>, Vec<Problem>> {
         let start = clock::tick();
         let compiled = language::compile_accepted(&self.shapes, text, "filter.expression");
@@ -75,8 +75,8 @@ impl ProgramCache {
         compiled
     }
 
-    /// Entity-property paths that `trigger` reads, in its filters and for its payload, in one
-    /// spelling.
+    /// Returns the normalised entity-property paths that `trigger` reads in its filters and
+    /// payload.
     pub(super) fn property_paths(&self, trigger: &Trigger) -> BTreeSet<String> {
         let expressions = trigger.filters.iter().filter_map(|filter| filter.expression.as_ref());
         let programs = expressions.filter_map(|text| self.get(&text.value).ok());
@@ -89,24 +89,24 @@ impl ProgramCache {
     }
 }
 
-/// Turns the modules of one installation into what the matcher holds.
+/// Compiles the modules of one installation for the matcher.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ModuleCompiler<'a> {
-    /// The app as applied here; none when it is not provisioned.
+    /// The app as applied here; none if it is not provisioned.
     pub(super) app: Option<&'a AppliedApp>,
     /// The installation.
     pub(super) installation: &'a InstallationRecord,
-    /// The same installation as it was applied before, if it was.
+    /// The same installation as applied before, if it was.
     pub(super) before: Option<&'a AppliedInstallation>,
     /// Revision of the installation's document.
     pub(super) revision: u64,
-    /// Filters in use.
+    /// Compiled filters.
     pub(super) programs: &'a ProgramCache,
     /// First token of function subjects.
     pub(super) prefix: &'a str,
 }
 
-/// A module as its app or its installation declares it.
+/// A static or registered module, in one form.
 struct ModuleView<'a> {
     key: &'a ModuleKey,
     module_type: &'a str,
@@ -129,19 +129,19 @@ impl ModuleView<'_> {
     }
 }
 
-/// What follows from the data of a module that is routed.
+/// Compiled form of a routed module.
 struct CompiledModule {
     listens: Listens,
     handler: Arc<Handler>,
     include_fields: Box<[Box<str>]>,
 }
 
-/// What the subscriptions of an installation share, each once.
+/// Data shared by the subscriptions of an installation, deduplicated.
 type Owners = HashSet<Arc<Owner>>;
 
 impl ModuleCompiler<'_> {
-    /// All modules, those of the app first. What did not change stays the same subscription, and
-    /// what did keeps its counters.
+    /// Compiles all modules, those of the app first. An unchanged module keeps its subscription; a
+    /// changed one keeps its counters.
     pub(super) fn modules(&self) -> Vec<Arc<AppliedModule>> {
         let mut owners = self.owners();
         let fixed = self.app.into_iter().flat_map(|app| &app.statics).map(|module| ModuleView {
@@ -177,7 +177,7 @@ impl ModuleCompiler<'_> {
             .collect()
     }
 
-    /// Whether everything that bears on all modules is as it was.
+    /// Whether every input shared by all modules is unchanged.
     fn has_same_inputs(&self, before: &AppliedInstallation) -> bool {
         let (old, new) = (&before.record, self.installation);
         before.app_revision == self.app.map(|app| app.revision)
@@ -187,14 +187,14 @@ impl ModuleCompiler<'_> {
             && (old.product, &old.environment) == (new.product, &new.environment)
     }
 
-    /// What subscriptions shared before, for those that say the same now.
+    /// Owners of the previous subscriptions, for reuse if they are unchanged.
     fn owners(&self) -> Owners {
         let before = self.before.iter().flat_map(|before| &before.modules);
         let known = before.filter_map(|module| Some(&module.subscription.as_ref()?.owner));
         known.map(Arc::clone).collect()
     }
 
-    /// The one owner with these terms.
+    /// Returns the shared owner with these terms.
     fn owner(&self, terms: Terms, owners: &mut Owners) -> Arc<Owner> {
         let installation = self.installation;
         let owner = Owner {
@@ -226,13 +226,13 @@ impl ModuleCompiler<'_> {
                 Err((EffectiveStatus::Inactive, "it is switched off".to_owned()))
             }
             None if declared.status == ModuleStatus::EndpointGone => {
-                let reason = "its handler answered again and again that it is gone (410)";
+                let reason = "its endpoint returned HTTP 410 repeatedly";
                 Err((EffectiveStatus::Inactive, reason.to_owned()))
             }
             None if declared.is_discovered
                 && self.app.is_some_and(AppliedApp::has_no_discovery) =>
             {
-                let reason = "the app is not asked for its modules any more";
+                let reason = "the app no longer declares discovery";
                 Err((EffectiveStatus::Inactive, reason.to_owned()))
             }
             None if declared.is_expired() => {
@@ -271,7 +271,7 @@ impl ModuleCompiler<'_> {
         shadowed.then(|| "a module of the app itself has the same key".to_owned())
     }
 
-    /// What a module hears, or why it hears nothing.
+    /// Compiles a module, or returns why it is inactive.
     fn compile_module(&self, declared: &ModuleView<'_>) -> Result<CompiledModule, String> {
         let app = self.app.ok_or_else(|| "the app is not provisioned".to_owned())?;
         match self.installation.state {
@@ -292,7 +292,7 @@ impl ModuleCompiler<'_> {
             (DYNAMIC_WEBHOOK, AppKind::Connect) => {
                 self.webhook(app, DynamicWebhook::read(declared.data)?.into())
             }
-            (other, _) => Err(format!("modules of type {other} are kept, not routed")),
+            (other, _) => Err(format!("modules of type {other} are stored, not routed")),
         }
     }
 
@@ -327,7 +327,7 @@ impl ModuleCompiler<'_> {
         let trigger =
             Trigger::parse(&declared.data.read(), "data").map_err(|found| summary(&found))?;
         Ok(CompiledModule {
-            listens: listens(self.programs, &trigger)?,
+            listens: event_subscriptions(self.programs, &trigger)?,
             handler: self.handler(app, &trigger.handler)?,
             include_fields: trigger.fields.into_iter().map(String::into_boxed_str).collect(),
         })
@@ -351,14 +351,14 @@ impl ModuleCompiler<'_> {
         };
         Ok(CompiledModule {
             listens: webhook
-                .listens(self.programs, installation.product, "filter")
+                .event_subscriptions(self.programs, installation.product, "filter")
                 .map_err(|found| summary(&found))?,
             handler: Arc::new(Handler::Webhook(handler)),
             include_fields: Box::default(),
         })
     }
 
-    /// The endpoint as a Forge remote, if the app wants to be called like one.
+    /// Returns the endpoint as a Forge remote if the app uses that request style.
     fn remote(&self, app: &AppliedApp, key: &str) -> Option<Handler> {
         let options = app.record.delivery().unwrap_or_default();
         if options.style != RequestStyle::ForgeRemote {
@@ -396,14 +396,17 @@ impl ModuleCompiler<'_> {
     }
 }
 
-/// The subject on which a function of an installation is called.
+/// Returns the NATS subject on which a function of an installation is called.
 #[must_use]
 pub fn function_subject(prefix: &str, installation: &InstallationId, function: &str) -> String {
     format!("{prefix}.fn.{}.{function}", installation.token())
 }
 
-/// The event types of a trigger with their compiled filters.
-pub(super) fn listens(programs: &ProgramCache, trigger: &Trigger) -> Result<Listens, String> {
+/// Returns the event types of a trigger with their compiled filters.
+pub(super) fn event_subscriptions(
+    programs: &ProgramCache,
+    trigger: &Trigger,
+) -> Result<Listens, String> {
     let listen = |event: &TriggerEvent| {
         let every = TriggerFilter::default();
         let filter = event.filter.as_deref().unwrap_or(&every);
@@ -427,12 +430,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interests_are_one_while_in_use_and_then_forgotten() {
+    fn interests_are_shared_while_in_use_and_then_dropped() {
         let programs = ProgramCache::default();
         let interest = |name: &str| programs.interest(Interest::in_all(name.into()));
         let held = interest("held");
         for at in 0..10_000 {
-            interest(&format!("gone-{at}"));
+            interest(&format!("dropped-{at}"));
         }
         assert!(Arc::ptr_eq(&held, &interest("held")));
         assert!(programs.interests.lock().unwrap().len() < 100);

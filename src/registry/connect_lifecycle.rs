@@ -1,10 +1,10 @@
-//! What a Connect app is told of its installations: installed, enabled, disabled, uninstalled.
+//! Connect lifecycle callbacks: installed, enabled, disabled, uninstalled.
 //!
-//! An app that has an `installed` callback must accept it, or there is no installation: it hands
-//! over the secret that everything after is signed with. The other callbacks are notices.
+//! An app with an `installed` callback must accept it, or the installation fails: the callback
+//! transfers the shared secret. The other callbacks are notices.
 //!
-//! **Source:** Atlassian Connect, "Lifecycle events": `installed` and `uninstalled` are signed with a
-//! published key, the others with the shared secret.
+//! **Source:** Atlassian Connect, "Lifecycle events": `installed` and `uninstalled` are signed with
+//! a published key, the others with the shared secret.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -20,30 +20,30 @@ use crate::clock;
 use crate::domain::{Product, Secret};
 use crate::jwt::{self, qsh};
 
-/// Life of the tokens of callbacks, in seconds; as the vendor's own.
+/// Lifetime of callback tokens, in seconds; the same as the vendor's.
 const TOKEN_LIFE_S: i64 = 180;
 const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Where an app is told, behind its base URL; what it leaves out it is not told.
+/// Paths of the lifecycle callbacks under the base URL; an absent callback is not called.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LifecycleCallbacks {
-    /// Asked before an installation is in use.
+    /// Called before an installation is stored; the app must accept it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installed: Option<String>,
-    /// Told when one is in use.
+    /// Called when an installation becomes enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<String>,
-    /// Told when one is no longer.
+    /// Called when an installation becomes disabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<String>,
-    /// Told when one is gone.
+    /// Called when an installation is uninstalled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uninstalled: Option<String>,
 }
 
 impl LifecycleCallbacks {
-    /// Each callback by its name.
+    /// Callbacks by name.
     pub(super) fn paths(&self) -> [(&'static str, Option<&str>); 4] {
         [
             ("installed", self.installed.as_deref()),
@@ -58,7 +58,7 @@ impl LifecycleCallbacks {
     }
 }
 
-/// What a change of an installation means for its app.
+/// The lifecycle event that a change of an installation causes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum LifecycleEvent {
     Installed,
@@ -77,13 +77,13 @@ impl LifecycleEvent {
         }
     }
 
-    /// Whether the app cannot know the shared secret yet, or not any more.
+    /// Whether the app does not know the shared secret yet, or must not trust it any more.
     fn needs_published_key(self) -> bool {
         matches!(self, Self::Installed | Self::Uninstalled)
     }
 }
 
-/// Whether the app must accept `after` before it is in use.
+/// Whether the app must accept `after` before it is stored.
 pub(super) fn needs_acceptance(
     before: Option<&InstallationRecord>,
     after: &InstallationRecord,
@@ -97,7 +97,7 @@ pub(super) fn needs_acceptance(
 }
 
 impl Registry {
-    /// Asks the app to accept an installation, if it has a say.
+    /// Calls the `installed` callback, if the app declares one.
     pub(super) async fn request_acceptance(
         &self,
         app: &AppRecord,
@@ -112,7 +112,7 @@ impl Registry {
         }
     }
 
-    /// Tells the app how its installation changed.
+    /// Queues the callback for a changed installation state.
     pub(super) fn notify_state_change(
         &self,
         app: &AppRecord,
@@ -128,15 +128,15 @@ impl Registry {
         match self.callback(app, after, step) {
             Ok(Some(call)) => self.calls.notify(call),
             Ok(None) => {}
-            Err(error) => warn!(installation = %after.id, %error, "app not told of a change"),
+            Err(error) => warn!(installation = %after.id, %error, "lifecycle callback not sent"),
         }
     }
 
-    /// The call that tells the app of `step`; none if it does not want to be told.
+    /// Builds the callback for `step`; none if the app does not declare it.
     fn callback(
         &self,
         app: &AppRecord,
-        of: &InstallationRecord,
+        installation: &InstallationRecord,
         step: LifecycleEvent,
     ) -> Result<Option<AppCall>, RegisterError> {
         let path = app.lifecycle.path(step.name());
@@ -145,31 +145,32 @@ impl Registry {
         let base = base.trim_end_matches('/');
         let url = Url::parse(&format!("{base}/{}", path.trim_start_matches('/')));
         let url = url.map_err(|error| RegisterError::AppRefused(error.to_string()))?;
-        let token = self.callback_token(of, step, base, &url).ok_or(RegisterError::NoKey)?;
+        let token =
+            self.callback_token(installation, step, base, &url).ok_or(RegisterError::NoKey)?;
         Ok(Some(AppCall {
             kind: step.name(),
             id: Uuid::new_v4().to_string(),
             url,
             proof: CallAuth::Token(Secret::new(format!("JWT {token}"))),
-            body: Bytes::from(self.payload(app, of, step).to_string()),
+            body: Bytes::from(self.payload(app, installation, step).to_string()),
         }))
     }
 
     fn callback_token(
         &self,
-        of: &InstallationRecord,
+        installation: &InstallationRecord,
         step: LifecycleEvent,
         base: &str,
         url: &Url,
     ) -> Option<String> {
-        let client_key = of.client_key.as_deref()?;
+        let client_key = installation.client_key.as_deref()?;
         let folder = Url::parse(base).ok()?.path().trim_end_matches('/').to_owned();
         let path = url.path().strip_prefix(&folder).unwrap_or(url.path());
         let hash = qsh::hash("POST", path, url.query().unwrap_or_default());
         let now_ms = clock::now_ms();
         let now_s = now_ms.div_euclid(1000);
         if !step.needs_published_key() {
-            return Some(jwt::sign(of.shared_secret.as_ref()?, client_key, &hash, now_s));
+            return Some(jwt::sign(installation.shared_secret.as_ref()?, client_key, &hash, now_s));
         }
         let expires_s = now_s.saturating_add(TOKEN_LIFE_S);
         let claims = json!({
@@ -178,25 +179,30 @@ impl Registry {
         self.keys().sign(&claims, now_ms)
     }
 
-    fn payload(&self, app: &AppRecord, of: &InstallationRecord, step: LifecycleEvent) -> Value {
+    fn payload(
+        &self,
+        app: &AppRecord,
+        installation: &InstallationRecord,
+        step: LifecycleEvent,
+    ) -> Value {
         let public_url = self.settings.public_url.trim_end_matches('/');
-        let (product, base_url) = match of.product {
+        let (product, base_url) = match installation.product {
             Product::Jira => ("jira", public_url.to_owned()),
             Product::Confluence => ("confluence", format!("{public_url}/wiki")),
         };
         let mut payload = json!({
             "key": app.id,
-            "clientKey": of.client_key,
+            "clientKey": installation.client_key,
             "serverVersion": SERVER_VERSION,
             "pluginsVersion": SERVER_VERSION,
             "baseUrl": base_url,
             "displayUrl": base_url,
             "productType": product,
-            "description": format!("Switchyard, site {}", of.cloud_id),
+            "description": format!("Switchyard, site {}", installation.cloud_id),
             "eventType": step.name(),
         });
         if let (LifecycleEvent::Installed, Some(secret), Value::Object(members)) =
-            (step, &of.shared_secret, &mut payload)
+            (step, &installation.shared_secret, &mut payload)
         {
             members.insert("sharedSecret".into(), secret.reveal().into());
         }

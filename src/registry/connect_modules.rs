@@ -1,8 +1,8 @@
-//! What Connect apps do: register, list and remove modules, all or nothing.
+//! Connect dynamic modules: register, list and remove, all or nothing.
 //!
-//! **Source:** Atlassian Connect, dynamic modules for Jira and for Confluence. Which types may be
-//! dynamic and what they require is taken from the module schemas; `webhooks` is routed, the others
-//! are checked, kept, listed and counted.
+//! **Source:** Atlassian Connect, dynamic modules for Jira and for Confluence. The module schemas
+//! define which types may be dynamic and what they require; `webhooks` is routed, the others are
+//! validated, stored, listed and counted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,16 +23,16 @@ use super::webhook::{WEBHOOKS, WebhookDefinition};
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey, Product};
 
-/// Scopes that include reading.
+/// Scopes that include read access.
 const READING_SCOPES: &[&str] =
     &["READ", "WRITE", "DELETE", "PROJECT_ADMIN", "SPACE_ADMIN", "ADMIN", "ACT_AS_USER"];
 
-/// What a property of a module must be.
+/// Required type of a module property.
 #[derive(Clone, Copy, Debug)]
 enum PropertyType {
-    /// A string that is not empty.
+    /// A non-empty string.
     Text,
-    /// A text for people, `{value, i18n?}`.
+    /// A localized text, `{value, i18n?}`.
     LocalizedText,
     /// An object.
     Object,
@@ -40,8 +40,8 @@ enum PropertyType {
     OneOf(&'static [&'static str]),
 }
 
-/// A module type that can be registered without being routed: name, products, required properties
-/// beside `key`.
+/// A module type that is stored without being routed: name, products, required properties in
+/// addition to `key`.
 type StoredOnlyType = (&'static str, &'static [Product], &'static [(&'static str, PropertyType)]);
 
 const JIRA: &[Product] = &[Product::Jira];
@@ -87,14 +87,14 @@ const STORED_ONLY_TYPES: &[StoredOnlyType] = &[
     ("webPanels", BOTH, PLACED),
 ];
 
-/// A module of a request.
+/// One module of a registration request.
 #[derive(Clone, Debug)]
 pub struct ConnectModule {
-    /// Its type, such as `webhooks`.
+    /// Module type, such as `webhooks`.
     pub module_type: String,
-    /// What it says, with its `key`.
+    /// Submitted data, including `key`.
     pub data: Map<String, Value>,
-    /// Where in the request it stands.
+    /// Its path in the request.
     pub path: String,
 }
 
@@ -118,17 +118,17 @@ impl ConnectModule {
     }
 }
 
-/// What a request is checked against.
+/// The app and installation that a request is validated against.
 struct ConnectContext<'a> {
     app: &'a AppliedApp,
     installation: &'a AppliedInstallation,
 }
 
 impl Registry {
-    /// Registers all of `modules` or, if anything is wrong with one of them, none.
+    /// Registers all of `modules`, or none if one is invalid.
     ///
     /// # Errors
-    /// Everything that is wrong, or the keys that are taken; or the request was made before.
+    /// Every problem, or the duplicate keys; or the signed request is a replay.
     pub async fn register_connect(
         &self,
         id: &InstallationId,
@@ -137,7 +137,7 @@ impl Registry {
     ) -> Result<(), RegisterError> {
         let (installation, app) = self.installation_and_app(id)?;
         let context = ConnectContext { app: &app, installation: &installation };
-        // Held so that applying the registration finds the filters compiled.
+        // Keeps the compiled filters alive until the registration is applied.
         let _programs = self.check_connect(&context, modules)?;
         let usage = self
             .update_document(id.as_str(), |current| {
@@ -159,10 +159,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes the modules with these keys, those that are there; without `keys` all.
+    /// Removes the modules with these keys that exist; without `keys`, all.
     ///
     /// # Errors
-    /// The installation is not in use, or the request was made before.
+    /// The installation is not enabled, or the signed request is a replay.
     pub async fn remove_connect(
         &self,
         id: &InstallationId,
@@ -189,10 +189,11 @@ impl Registry {
         Ok(())
     }
 
-    /// Registers a module of a Connect app for its operator, or replaces the one with its key.
+    /// Registers a module of a Connect app on behalf of its operator, or replaces the one with its
+    /// key.
     ///
     /// # Errors
-    /// Everything that is wrong with it; its key is that of a module which is not the app's to give.
+    /// The module is invalid, or its key belongs to a module that the app does not own.
     pub async fn put_connect(
         &self,
         id: &InstallationId,
@@ -212,7 +213,7 @@ impl Registry {
         Ok(put)
     }
 
-    /// Says what [`Registry::put_connect`] would, and changes nothing.
+    /// Returns the result of [`Registry::put_connect`] without storing anything.
     ///
     /// # Errors
     /// As there.
@@ -237,7 +238,7 @@ impl Registry {
         Ok((installation, app))
     }
 
-    /// Puts a module in the place of the one with its key, or behind the others.
+    /// Replaces the module with the same key, or appends it.
     fn upsert_module(
         &self,
         context: &ConnectContext<'_>,
@@ -382,7 +383,7 @@ impl PropertyType {
     }
 }
 
-/// A key may be neither one of the app's own, nor registered, nor twice in a request.
+/// Rejects keys of static modules, registered keys, and keys that occur twice in the request.
 ///
 /// **Source:** Jira Cloud platform, the answer 400 of "Register modules".
 fn check_keys(

@@ -1,12 +1,12 @@
-//! Pull discovery: an app is asked for its modules, and what it answers is kept until it expires.
+//! Pull discovery: requests the modules of an installation from its app and caches the response.
 //!
-//! One replica asks, whichever claims the installation first; the answer is part of the
-//! installation's document, so no event and no other replica asks again. An answer that cannot be
-//! used changes nothing: the last good set stays.
+//! One replica sends the request: the one that claims the installation first. The response is
+//! stored in the installation's document, so neither events nor other replicas repeat the request.
+//! An unusable response changes nothing: the last valid set stays.
 //!
-//! **Source:** Forge RFC-98, dynamic modules: keys of the manifest win; of two dynamic modules with
-//! one key both are ignored; more than the limit ignores all; so are types that the app did not
-//! declare. Beyond it: every module that is ignored is kept with its reason.
+//! **Source:** Forge RFC-98, dynamic modules: keys of the manifest have priority; two dynamic
+//! modules with one key are both ignored; more modules than the limit ignores all; undeclared types
+//! are ignored. Extension: every ignored module is stored with its reason.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,46 +32,48 @@ use super::validate::key_problem;
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey};
 
-/// How often it is looked for what is due.
+/// Interval at which due installations are polled.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// Installations that are looked after at once.
+/// Installations processed concurrently.
 const RUNNING_MAX: usize = 8;
-/// A replica that asks must be done by then, in milliseconds; after that another may.
+/// Duration of a claim, in milliseconds; after it another replica may send the request.
 const CLAIM_MS: i64 = 60_000;
-/// How long the app may take, whatever deliveries may: well within the claim.
+/// Longest wait for the response of an app, whatever the delivery timeout is; well within the
+/// claim.
 const ANSWER_MAX: Duration = Duration::from_secs(45);
-/// Pause after the first failed call, in milliseconds; doubles up to the life of an answer.
+/// Pause after the first failed request, in milliseconds; doubles up to the lifetime of a response.
 const RETRY_MS: i64 = 15_000;
-/// Pause before looking again after the store did not answer.
+/// Pause before a retry after the store was unavailable.
 const STORE_PAUSE_MS: i64 = 1_000;
-/// Ignored modules that are kept with their reason.
+/// Maximum number of ignored modules stored with their reason.
 const IGNORED_MAX: usize = 200;
-/// Longest reason that is kept, in characters.
+/// Longest stored reason, in characters.
 const REASON_CHARS_MAX: usize = 500;
 
-/// What is known of the discovery of an installation.
+/// Discovery status of an installation.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DiscoveryStatus {
-    /// When the version of the app was put that was asked, milliseconds since the epoch.
+    /// Time at which the requested version of the app was stored, milliseconds since the epoch.
     pub app_updated_ms: i64,
-    /// When the last usable answer came, milliseconds since the epoch; 0 = none yet.
+    /// Time of the last usable response, milliseconds since the epoch; 0 = none yet.
     pub fetched_ms: i64,
-    /// When the app is asked next, milliseconds since the epoch.
+    /// Time of the next request, milliseconds since the epoch.
     pub due_ms: i64,
-    /// A replica is asking until then, milliseconds since the epoch; 0 = none.
+    /// End of the claim of the replica that sends the request, milliseconds since the epoch; 0 =
+    /// none.
     pub asking_until_ms: i64,
-    /// Calls in a row that brought nothing usable.
+    /// Consecutive failed requests.
     pub failures: u32,
-    /// Why the last call brought nothing usable.
+    /// Why the last request failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Modules of the last answer that were ignored.
+    /// Ignored modules of the last response.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignored: Vec<IgnoredModule>,
 }
 
-/// A module that was answered and is not used.
+/// A module of a response that is not registered.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct IgnoredModule {
     /// Its key, if it has one.
@@ -80,30 +82,30 @@ pub struct IgnoredModule {
     /// Its type, if it has one.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub module_type: Option<String>,
-    /// Which rule it breaks.
+    /// The violated rule.
     pub rule: IgnoreRule,
-    /// One sentence.
+    /// The reason, one sentence.
     pub reason: String,
 }
 
-/// The rules by which modules are ignored; a closed set of metric labels.
+/// Rules by which modules are ignored; a closed set of metric labels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IgnoreRule {
-    /// A module of the app itself has the key.
+    /// A static module of the app has the key.
     StaticKey,
-    /// Two modules of the answer have the key.
+    /// Two modules of the response have the key.
     DuplicateKey,
-    /// The answer has more modules than an installation may have.
+    /// The response has more modules than an installation may have.
     TooMany,
-    /// The app did not declare the type.
+    /// The app does not declare the type.
     Undeclared,
-    /// The module could not be registered either.
+    /// The module is invalid.
     Invalid,
 }
 
 impl IgnoreRule {
-    /// The metric label.
+    /// Value of the metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -116,7 +118,7 @@ impl IgnoreRule {
     }
 }
 
-/// When the app of an installation is to be asked, milliseconds since the epoch; none for never.
+/// Time at which the app is asked next, milliseconds since the epoch; none = never.
 pub(super) fn due_ms(app: &AppliedApp, record: &InstallationRecord) -> Option<i64> {
     app.record.discovery.as_ref()?;
     if record.state != InstallationState::Enabled {
@@ -132,25 +134,25 @@ struct Answer {
     modules: Vec<Value>,
 }
 
-/// A module of an answer whose form is right.
+/// A well-formed module of a response.
 struct DiscoveredModule {
     key: ModuleKey,
     module_type: String,
     data: Map<String, Value>,
 }
 
-/// What an answer is made of.
+/// The modules of a response, classified.
 #[derive(Default)]
 struct ClassifiedModules {
     discovered: Vec<DiscoveredModule>,
     ignored: Vec<IgnoredModule>,
-    /// Why nothing of it may be used.
+    /// Why the whole response is unusable.
     refused: Option<String>,
 }
 
 impl Registry {
-    /// Looks after installations whenever something of theirs is due, until the future is dropped:
-    /// asks apps for their modules, and warns them of webhooks that expire soon.
+    /// Runs due work of installations until the future is dropped: discovery requests and warnings
+    /// of expiring webhooks.
     pub async fn run_background_tasks(self: Arc<Self>) {
         let mut running = JoinSet::new();
         let mut look = tokio::time::interval(LOOK_INTERVAL);
@@ -171,16 +173,16 @@ impl Registry {
             done = self.discover(id, DiscoveryMode::WhenDue).await.map(|_| ());
         }
         if let Err(error) = done {
-            warn!(installation = %id, %error, "not looked after; trying again");
+            warn!(installation = %id, %error, "background task of the installation failed, retrying");
             self.state.wake_at(id, clock::now_ms().saturating_add(STORE_PAUSE_MS));
         }
     }
 
-    /// Asks the app of an installation for its modules now, unless a replica is asking already;
-    /// what is known afterwards.
+    /// Requests the modules of an installation now, unless a replica already does, and returns the
+    /// resulting status.
     ///
     /// # Errors
-    /// There is no such installation, its app declares no discovery, or the store does not answer.
+    /// The installation does not exist, its app declares no discovery, or the store is unavailable.
     pub async fn refresh_discovery(
         &self,
         id: &InstallationId,
@@ -213,7 +215,7 @@ impl Registry {
         self.store_outcome(id, &app, classified).await
     }
 
-    /// Whether this replica is the one that asks.
+    /// Claims the installation; true if this replica sends the request.
     async fn claim(
         &self,
         id: &InstallationId,
@@ -249,7 +251,7 @@ impl Registry {
         })
     }
 
-    /// Applies the rules that need nothing but the answer and the app.
+    /// Applies the rules that need only the response and the app.
     fn classify(&self, app: &AppliedApp, body: &[u8]) -> ClassifiedModules {
         let answer: Answer = match serde_json::from_slice(body) {
             Ok(answer) => answer,
@@ -301,14 +303,14 @@ impl Registry {
         classified
     }
 
-    /// Stores what came of a call.
+    /// Stores the result of a request.
     async fn store_outcome(
         &self,
         id: &InstallationId,
         app: &AppliedApp,
         classified: ClassifiedModules,
     ) -> Result<(), RegisterError> {
-        // Checked before the document is read, since filters take time to compile.
+        // Validated before the document is read, because compiling filters takes time.
         let mut ignored = classified.ignored;
         let mut accepted = Vec::with_capacity(classified.discovered.len());
         for DiscoveredModule { key, module_type, data } in classified.discovered {
@@ -365,7 +367,7 @@ impl Registry {
         let (now_ms, life_ms) = (clock::now_ms(), self.settings.discovery_life_ms);
         let failures = if refused.is_some() { before.failures.saturating_add(1) } else { 0 };
         let wait_ms = match failures {
-            // Up to a tenth less, so that what was installed together is not asked together.
+            // Up to a tenth less, so that installations made together are not asked together.
             0 => {
                 life_ms.saturating_sub(i64::from(Uuid::new_v4().as_fields().1) * life_ms / 655_360)
             }
@@ -384,7 +386,7 @@ impl Registry {
         }
     }
 
-    /// Tells operators, and the app when it is news to it.
+    /// Counts and logs ignored modules, and notifies the app if they changed.
     fn report(
         &self,
         id: &InstallationId,
@@ -401,13 +403,13 @@ impl Registry {
             return;
         }
         if !known.ignored.is_empty() || known.error.is_some() {
-            let messages = json!({"ignored": known.ignored, "error": known.error});
-            self.notice(&app.record, id, "switchyard.discovery.ignored", messages);
+            let data = json!({"ignored": known.ignored, "error": known.error});
+            self.send_notice(&app.record, id, "switchyard.discovery.ignored", data);
         }
     }
 }
 
-/// Whether the app is asked only if it is time.
+/// When a discovery request is sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DiscoveryMode {
     WhenDue,
@@ -421,7 +423,8 @@ impl ClassifiedModules {
 }
 
 impl InstallationRecord {
-    /// The module that was added last takes over what its predecessor had beside its data.
+    /// Copies status, times, revision and order of the previous module with this key to the module
+    /// added last.
     fn inherit_from(&mut self, old: Option<&ModuleRecord>) {
         let (Some(module), Some(old)) = (self.modules.last_mut(), old) else { return };
         if module.module_type == old.module_type && module.data == old.data {
@@ -439,7 +442,7 @@ fn key_of(module: &Value) -> Option<&str> {
     module.get("key")?.as_str()
 }
 
-/// A module whose form is right, or what is wrong with it.
+/// Parses one module of a response, or returns why it is malformed.
 fn parse_module(module: &Value) -> Result<DiscoveredModule, String> {
     let key = key_of(module).ok_or("a module has a key, which is a string")?;
     if let Some(problem) = key_problem(key, "key") {
@@ -466,7 +469,7 @@ fn ignored_module(module: &Value, rule: IgnoreRule, reason: &str) -> IgnoredModu
     IgnoredModule { key: text("key"), module_type: text("type"), rule, reason: reason.to_owned() }
 }
 
-/// A module that could not be registered; any other error ends the whole refresh.
+/// Converts a validation error to an ignored module; any other error fails the refresh.
 fn rejected_module(
     key: &ModuleKey,
     module_type: &str,

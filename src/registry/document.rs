@@ -1,7 +1,7 @@
-//! What is stored: one document per app, per installation with its modules, and per OAuth client.
+//! Stored documents: one per app, per installation with its modules, and per OAuth client.
 //!
-//! Documents hold what was said, never what follows from it: whether a module is live depends on
-//! the app's current version and is worked out when a document is applied. So a new app version is
+//! Documents store submitted data, never derived data: whether a module is active depends on the
+//! current version of its app and is computed when a document is applied. So a new app version is
 //! one write, however many installations it has.
 
 use std::collections::BTreeMap;
@@ -21,29 +21,29 @@ use super::replica_state::ReplicaState;
 use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Profile, Secret, token};
 use crate::jwt::KeyRecord;
 
-/// Version of the document forms below; a replica refuses documents of a later one.
+/// Version of the document formats below; a replica rejects documents of a later version.
 pub(super) const FORMAT: u32 = 1;
 
-/// A stored document: which family of keys it lives under.
+/// A stored document and the family of its keys.
 pub(super) trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
     /// First token of its keys.
     const FAMILY: &'static str;
 
-    /// The key of the document with this id: `<family>.<token of the id>`.
+    /// Returns the key of the document with this id: `<family>.<token of the id>`.
     #[must_use]
     fn key(id: &str) -> String {
         format!("{}.{}", Self::FAMILY, token(id))
     }
 
-    /// Version of the form it was written in.
+    /// Format version it was written in.
     fn format(&self) -> u32;
 
-    /// The document as applied here, with its revision, where that is kept as a whole.
+    /// The applied document with its revision, if the state keeps it whole.
     fn applied(_state: &ReplicaState, _id: &str) -> Option<(Self, u64)> {
         None
     }
 
-    /// Spares this replica reading what it wrote itself, while the answer lives.
+    /// Caches a document that this replica is about to write, until the guard is dropped.
     fn cache_own_write<'l>(
         self: Box<Self>,
         _state: &'l ReplicaState,
@@ -54,7 +54,7 @@ pub(super) trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
     }
 }
 
-/// Reads a stored document, unless it has the form of a later version of this program.
+/// Parses a stored document, unless its format is newer than [`FORMAT`].
 ///
 /// # Errors
 /// Why it cannot be read, for the log.
@@ -66,7 +66,7 @@ pub(super) fn read<D: Document>(value: &[u8]) -> Result<D, String> {
     Ok(document)
 }
 
-/// Which programming model an app follows.
+/// Programming model of an app.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AppKind {
@@ -76,7 +76,7 @@ pub enum AppKind {
     Connect,
 }
 
-/// One app: what its current version offers.
+/// One app: what its current version declares.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AppRecord {
@@ -86,13 +86,13 @@ pub struct AppRecord {
     pub id: AppId,
     /// Programming model.
     pub kind: AppKind,
-    /// Name for people.
+    /// Display name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Version of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Scopes it was granted; empty = not declared, and none is checked.
+    /// Granted scopes; empty = not declared, and none is checked.
     pub scopes: Vec<String>,
     /// Functions that a trigger may name.
     pub functions: Vec<String>,
@@ -101,41 +101,41 @@ pub struct AppRecord {
     /// Base of the relative URLs of a Connect app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
-    /// Modules of the app itself by type, live in every enabled installation.
+    /// Static modules by type, active in every enabled installation.
     pub static_modules: BTreeMap<String, Vec<Map<String, Value>>>,
     /// Texts by locale and key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub translations: BTreeMap<String, BTreeMap<String, String>>,
-    /// Where a Connect app is told of its installations.
+    /// Lifecycle callbacks of a Connect app.
     #[serde(default)]
     pub lifecycle: LifecycleCallbacks,
-    /// Where the app is asked for its dynamic modules.
+    /// Pull discovery of dynamic modules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<DiscoveryConfig>,
-    /// Where the app is told what it did not ask for.
+    /// Address for notices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notices: Option<NoticeEndpoint>,
-    /// Delivery options of the app, as given.
+    /// Delivery options, as submitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Map<String, Value>>,
-    /// First written, milliseconds since the epoch.
+    /// Creation time, milliseconds since the epoch.
     pub created_ms: i64,
-    /// Last written, milliseconds since the epoch.
+    /// Last write, milliseconds since the epoch.
     pub updated_ms: i64,
 }
 
 impl AppRecord {
-    /// How deliveries to the app are made (`delivery`).
+    /// Parses the delivery options (`delivery`).
     ///
     /// # Errors
-    /// It holds something unknown.
+    /// They have an unknown member or value.
     pub fn delivery(&self) -> Result<DeliveryOptions, String> {
         let Some(given) = &self.delivery else { return Ok(DeliveryOptions::default()) };
         DeliveryOptions::deserialize(Value::Object(given.clone())).map_err(|e| e.to_string())
     }
 
-    /// A text for people, `{value, i18n?}`: what its key stands for in English or else in any
-    /// language of the app, and its `value` where no translation knows the key.
+    /// Resolves a localized text `{value, i18n?}`: the English translation of its key, else any
+    /// translation, else its `value`.
     #[must_use]
     pub fn localized_text<'w>(&'w self, text: &'w Value) -> Option<&'w str> {
         let key = text.get("i18n").and_then(Value::as_str);
@@ -149,22 +149,22 @@ impl AppRecord {
     }
 }
 
-/// How deliveries to the endpoints of an app are made.
+/// Delivery options of the endpoints of an app.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeliveryOptions {
-    /// How failed ones are repeated; without it, as fits the style.
+    /// Retry profile; the default depends on the style.
     pub profile: Option<Profile>,
     /// How requests are signed.
     #[serde(default)]
     pub style: RequestStyle,
-    /// Where in the body the event stands; `forge_remote` alone.
+    /// Position of the event in the body; only for `forge_remote`.
     #[serde(default)]
     pub body: BodyLayout,
 }
 
 impl DeliveryOptions {
-    /// How failed deliveries are repeated.
+    /// Retry profile of deliveries.
     #[must_use]
     pub fn profile(self) -> Profile {
         self.profile.unwrap_or(match self.style {
@@ -178,44 +178,44 @@ impl DeliveryOptions {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RequestStyle {
-    /// By the endpoint's secret alone.
+    /// With the endpoint's secret only.
     #[default]
     Switchyard,
-    /// As the vendor calls remotes: with an invocation token as well.
+    /// Like the vendor's calls of remotes: with an invocation token in addition.
     ForgeRemote,
 }
 
-/// Where in the body of a request the event stands.
+/// Position of the event in a request body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BodyLayout {
-    /// It is the body.
+    /// The body is the event.
     #[default]
     Flat,
-    /// It is the member `payload`.
+    /// The event is the member `payload`.
     Wrapped,
 }
 
 /// An HTTP endpoint of an app.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// What triggers call it.
+    /// Key by which triggers name it.
     pub key: String,
     /// Where deliveries are posted.
     pub url: String,
-    /// Signs them.
+    /// Signs deliveries.
     #[serde(with = "clear")]
     pub secret: Secret,
-    /// Which tokens it is handed.
+    /// Tokens sent to it.
     #[serde(default, skip_serializing_if = "EndpointAuth::is_empty")]
     pub auth: EndpointAuth,
 }
 
-/// Which tokens an endpoint is handed beside the invocation token.
+/// Tokens sent to an endpoint in addition to the invocation token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EndpointAuth {
-    /// One to call back with as the app.
+    /// A system token to call back with as the app.
     #[serde(default)]
     pub app_system_token: bool,
 }
@@ -226,29 +226,29 @@ impl EndpointAuth {
     }
 }
 
-/// Pull discovery: the app is asked for its modules.
+/// Pull discovery configuration.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DiscoveryConfig {
-    /// Module types that are taken from the answer.
+    /// Module types accepted from the response.
     #[serde(rename = "use")]
     pub types: Vec<String>,
-    /// Whom to ask.
+    /// Address of the request.
     pub url: String,
-    /// Signs the question.
+    /// Signs the request.
     #[serde(with = "clear")]
     pub secret: Secret,
 }
 
-/// Whether an installation is in use.
+/// Whether an installation is active.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InstallationState {
-    /// Its triggers are live.
+    /// Its triggers receive events.
     #[default]
     Enabled,
-    /// Kept, hears nothing, may not register.
+    /// Stored; receives no events and may not register.
     Disabled,
-    /// As disabled; a Connect installation can come back with its modules.
+    /// As disabled; a reinstall of a Connect app restores the modules.
     Uninstalled,
 }
 
@@ -262,72 +262,72 @@ pub struct InstallationRecord {
     pub id: InstallationId,
     /// The app.
     pub app: AppId,
-    /// The site whose events it hears.
+    /// The site whose events it receives.
     pub cloud_id: CloudId,
-    /// What the site runs.
+    /// Product of the site.
     pub product: Product,
-    /// Connect's name of the tenant.
+    /// Connect's key of the tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_key: Option<String>,
-    /// Connect's secret shared with the app.
+    /// Secret shared with a Connect app.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "clear_option")]
     pub shared_secret: Option<Secret>,
     /// Whether it holds an active licence.
     pub licensed: bool,
     /// `PRODUCTION`, `STAGING` or `DEVELOPMENT`.
     pub environment: String,
-    /// Whether it is in use.
+    /// Whether it is enabled.
     pub state: InstallationState,
-    /// The account the app acts with.
+    /// Account of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_account_id: Option<String>,
-    /// SHA-256 of its bearer token, in hex; the token itself is stored nowhere.
+    /// SHA-256 of its bearer token, in hex; the token itself is not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_hash: Option<String>,
-    /// What is known of its discovery; none while its app was never asked.
+    /// Discovery status; none before the first request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<DiscoveryStatus>,
-    /// The app was warned of webhooks that expire until then, milliseconds since the epoch.
+    /// Expiries up to this time were announced to the app, milliseconds since the epoch.
     #[serde(default)]
     pub warned_until_ms: i64,
-    /// The modules that last gave way to a new version of the app; none while none had to.
+    /// Modules last removed by a new version of the app; none before that happens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped: Option<DroppedModules>,
-    /// Which of its requests cannot be made again.
+    /// Signed requests that were accepted.
     #[serde(rename = "spent", default, skip_serializing_if = "ReplayGuard::is_empty")]
     pub(super) replay_guard: ReplayGuard,
-    /// What it registered, in the order of registration.
+    /// Registered modules, in the order of registration.
     pub modules: Vec<ModuleRecord>,
-    /// Order number that the next module gets; never falls, so that paging never skips.
+    /// Order number of the next module; never decreases, so that paging never skips one.
     pub next_order: u64,
-    /// First written, milliseconds since the epoch.
+    /// Creation time, milliseconds since the epoch.
     pub created_ms: i64,
-    /// Last written, milliseconds since the epoch.
+    /// Last write, milliseconds since the epoch.
     pub updated_ms: i64,
 }
 
-/// Modules that gave way to a new version of their app, for operators to see.
+/// Modules removed by a new version of their app, for operators.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DroppedModules {
-    /// When, milliseconds since the epoch.
+    /// Time of removal, milliseconds since the epoch.
     pub at_ms: i64,
-    /// The app's version, where it says one.
+    /// Version of the app, if it declares one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Their keys, in the order of registration; never more than an installation may have.
+    /// Their keys, in the order of registration; bounded by the module limit.
     pub keys: Vec<ModuleKey>,
 }
 
 impl InstallationRecord {
-    /// The module with this key.
+    /// Returns the module with this key.
     #[must_use]
     pub fn module(&self, key: &str) -> Option<&ModuleRecord> {
         self.modules.iter().find(|module| module.key.as_str() == key)
     }
 }
 
-/// Which door a module came in by.
+/// API that registered a module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RegistrationApi {
@@ -339,22 +339,22 @@ pub enum RegistrationApi {
     Connect,
     /// Jira dynamic webhooks.
     Webhook,
-    /// The answer to a discovery call.
+    /// Response to a discovery request.
     Discovery,
 }
 
-/// Whether a module is in use, as its app or an operator set it.
+/// Status of a module, set by its app or an operator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModuleStatus {
-    /// It hears events and gets them.
+    /// It receives events.
     #[default]
     On,
-    /// It hears events, which wait until it is on again.
+    /// Its events are parked until it is on.
     Paused,
-    /// It hears nothing.
+    /// It receives no events.
     Off,
-    /// Its handler said again and again that it is gone; it hears nothing until it is on again.
+    /// Its endpoint returned HTTP 410 repeatedly; it receives no events until it is switched on.
     #[serde(rename = "gone")]
     EndpointGone,
 }
@@ -369,30 +369,30 @@ impl ModuleStatus {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ModuleRecord {
-    /// Unique inside its installation.
+    /// Key, unique in its installation.
     pub key: ModuleKey,
     /// Module type, such as `trigger`.
     #[serde(rename = "type")]
     pub module_type: String,
-    /// What was registered, with `key` inside.
+    /// Submitted data, including `key`.
     pub data: ModuleFields,
-    /// The door it came in by.
+    /// API that registered it.
     #[serde(rename = "door")]
     pub api: RegistrationApi,
-    /// Whether it is in use.
+    /// Status set by its app or an operator.
     #[serde(rename = "switch", default, skip_serializing_if = "ModuleStatus::is_on")]
     pub status: ModuleStatus,
-    /// Registered, milliseconds since the epoch.
+    /// Registration time, milliseconds since the epoch.
     pub created_ms: i64,
-    /// Last changed, milliseconds since the epoch.
+    /// Last change, milliseconds since the epoch.
     pub updated_ms: i64,
-    /// Rises by one with each change of this module; its `ETag`.
+    /// Number of the last change, from 1; its `ETag`.
     pub revision: u64,
-    /// Place in the order of registration.
+    /// Position in the order of registration.
     pub order: u64,
 }
 
-/// An OAuth client of the dynamic webhook door.
+/// An OAuth client of the dynamic webhook API.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientRecord {
@@ -404,11 +404,11 @@ pub struct ClientRecord {
     pub token_hash: String,
     /// The user it acts for.
     pub user: String,
-    /// The one installation it belongs to.
+    /// The installation it belongs to.
     pub installation: InstallationId,
 }
 
-/// What is counted per site.
+/// Counters of a site.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SiteRecord {
@@ -416,14 +416,14 @@ pub(super) struct SiteRecord {
     pub(super) format: u32,
     /// The site.
     pub(super) id: CloudId,
-    /// Id of the next dynamic webhook; never falls, so that none is used twice.
+    /// Id of the next dynamic webhook; never decreases, so that no id is reused.
     pub(super) next_webhook: u64,
 }
 
-/// Id of the one document of signing keys.
+/// Id of the single document of signing keys.
 pub(super) const SIGNING_KEYS: &str = "signing";
 
-/// The keys that we sign with.
+/// The signing keys of all replicas.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SigningKeysRecord {
@@ -431,7 +431,7 @@ pub(super) struct SigningKeysRecord {
     pub(super) format: u32,
     /// [`SIGNING_KEYS`].
     pub(super) id: String,
-    /// In the order in which they sign.
+    /// In signing order.
     pub(super) keys: Vec<KeyRecord>,
 }
 
@@ -489,7 +489,8 @@ impl Document for ClientRecord {
     }
 }
 
-/// Secrets are stored in clear: they sign deliveries and verify tokens, so a hash would not do.
+/// Serde adapter that stores a secret in clear: it signs deliveries and verifies tokens, so a hash
+/// is not enough.
 pub(super) mod clear {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -509,7 +510,7 @@ pub(super) mod clear {
     }
 }
 
-/// As [`clear`], for a secret that may be absent.
+/// As [`clear`], for an optional secret.
 mod clear_option {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -541,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn words_come_from_english_then_any_translation_then_the_value() {
+    fn localized_text_prefers_english_then_any_translation_then_the_value() {
         let mut app = crate::registry::testing::forge_app();
         let texts = |value: &str| BTreeMap::from([("title".to_owned(), value.to_owned())]);
         let text = serde_json::json!({"value": "Plain", "i18n": "title"});

@@ -1,7 +1,7 @@
-//! Jira's dynamic webhooks: registered one by one in one request, each with its own result, until
-//! they expire.
+//! Jira dynamic webhooks: registered in a batch with one result each, valid until they expire.
 //!
-//! **Source:** Jira Cloud platform REST API, "Webhooks". Beyond it: one can be changed in place.
+//! **Source:** Jira Cloud platform REST API, "Webhooks". Extension: a webhook can be changed in
+//! place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,16 +25,16 @@ use super::webhook::WebhookDefinition;
 use crate::clock;
 use crate::domain::{CloudId, InstallationId, Product};
 
-/// The type under which a dynamic webhook is stored among the modules.
+/// Module type under which dynamic webhooks are stored.
 pub const DYNAMIC_WEBHOOK: &str = "dynamicWebhook";
-/// How long one that expired can still be seen, in milliseconds: three months.
+/// Time an expired webhook stays visible, in milliseconds: three months.
 const EXPIRED_KEPT_MS: i64 = 90 * 24 * 3600 * 1000;
 /// Longest JQL filter, in characters.
 const FILTER_CHARS_MAX: usize = 10_000;
-/// Most events, fields or property keys of one.
+/// Longest list of events, fields or property keys.
 const LIST_MAX: usize = 100;
 
-/// The webhook events that can be asked for dynamically.
+/// Webhook events that can be registered dynamically.
 const EVENTS: &[&str] = &[
     "jira:issue_created",
     "jira:issue_updated",
@@ -58,14 +58,14 @@ const EVENTS: &[&str] = &[
     "jira:version_deleted",
 ];
 
-/// On whose behalf webhooks are registered; others see none of them.
+/// Owner of dynamic webhooks; others cannot see them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WebhookOwner {
-    /// The app in its site.
+    /// Installation of the app.
     pub installation: InstallationId,
-    /// The user for whom an OAuth app acts; none for a Connect app.
+    /// User for whom an OAuth app acts; none for a Connect app.
     pub user: Option<String>,
-    /// The request, if it is signed; one made before changes nothing.
+    /// The signed request, if there is one; a replay changes nothing.
     pub signed: Option<SignedRequest>,
 }
 
@@ -75,7 +75,7 @@ impl WebhookOwner {
     }
 }
 
-/// A webhook as an app asks for it.
+/// A webhook as an app submits it.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookSpec {
@@ -85,27 +85,27 @@ pub struct WebhookSpec {
     issue_property_keys_filter: Option<Vec<String>>,
 }
 
-/// A dynamic webhook as it is stored and shown.
+/// A dynamic webhook as stored and listed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DynamicWebhook {
-    /// Unique in its site; never used twice.
+    /// Id, unique in its site and never reused.
     pub id: u64,
-    /// Where it is posted.
+    /// Address of its deliveries.
     pub url: String,
-    /// WebhookDefinition events.
+    /// Webhook events.
     pub events: Vec<String>,
-    /// What must hold of the issue.
+    /// Condition on the issue, in JQL.
     pub jql_filter: String,
     /// Fields of which one must change in an update.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field_ids_filter: Option<Vec<String>>,
-    /// Properties that must be what is set or deleted.
+    /// Issue properties of which one must be set or deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issue_property_keys_filter: Option<Vec<String>>,
-    /// When it ends unless refreshed, milliseconds since the epoch.
+    /// Expiry, milliseconds since the epoch; a refresh extends it.
     pub expiration_date: i64,
-    /// The user for whom an OAuth app registered it.
+    /// User for whom an OAuth app registered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
@@ -115,9 +115,9 @@ impl DynamicWebhook {
         Self::deserialize(Value::Object(data.read())).map_err(|error| error.to_string())
     }
 
-    /// When a module expires, if it is one that does.
+    /// Returns the expiry of a module; none for types without one.
     pub(super) fn expires_ms(module_type: &str, data: &ModuleFields) -> Option<i64> {
-        /// Nothing else of it is looked at, so that no tree of it is made.
+        /// Parses this member only, which avoids building a tree.
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Expiry {
@@ -131,7 +131,7 @@ impl DynamicWebhook {
     }
 
     fn data(&self) -> ModuleFields {
-        // A struct of this kind is always an object.
+        // A struct always serializes to an object.
         match serde_json::to_value(self) {
             Ok(Value::Object(data)) => data.into(),
             _ => Map::new().into(),
@@ -154,10 +154,10 @@ impl From<DynamicWebhook> for WebhookDefinition {
 }
 
 impl WebhookSpec {
-    /// Reads one element of a request.
+    /// Parses one element of a request.
     ///
     /// # Errors
-    /// What is wrong with it, in sentences.
+    /// The problems, as sentences.
     pub fn read(element: &Value) -> Result<Self, Vec<String>> {
         let spec = Self::deserialize(element).map_err(|error| vec![error.to_string()])?;
         let mut problems = Vec::new();
@@ -191,14 +191,15 @@ impl WebhookSpec {
     }
 }
 
-/// What came of one element of a request: the id of its webhook, or what is wrong with it.
+/// Result for one element of a request: the id of the webhook, or its problems.
 pub type WebhookResult = Result<u64, Vec<String>>;
 
 impl Registry {
-    /// Registers what can be registered of `specs`; the results stand in their order.
+    /// Registers the valid ones of `specs`; results are in the same order.
     ///
     /// # Errors
-    /// The address is not the app's, or not the one it uses already. Nothing is registered then.
+    /// The address is not under the base URL of the app, or differs from the registered one.
+    /// Nothing is registered then.
     pub async fn register_webhooks(
         &self,
         owner: &WebhookOwner,
@@ -243,10 +244,10 @@ impl Registry {
         Ok(results)
     }
 
-    /// Changes a webhook in place; its id, address and end stay.
+    /// Changes a webhook in place; its id, address and expiry stay.
     ///
     /// # Errors
-    /// There is no such webhook of this owner, or the new one is wrong.
+    /// The owner has no such webhook, or the new one is invalid.
     pub async fn change_webhook(
         &self,
         owner: &WebhookOwner,
@@ -266,10 +267,10 @@ impl Registry {
         .await
     }
 
-    /// Removes the webhooks with these ids; those of others stay.
+    /// Removes the webhooks with these ids; ignores those of other owners.
     ///
     /// # Errors
-    /// The installation is not in use.
+    /// The installation is not enabled.
     pub async fn remove_webhooks(
         &self,
         owner: &WebhookOwner,
@@ -292,11 +293,11 @@ impl Registry {
         .await
     }
 
-    /// Puts off the end of the webhooks with these ids; returns the new end, milliseconds since
-    /// the epoch. One that expired comes back only where a new one would be taken.
+    /// Extends the expiry of the webhooks with these ids; returns the new expiry, milliseconds
+    /// since the epoch. An expired one is restored only within the limits for new ones.
     ///
     /// # Errors
-    /// The installation is not in use.
+    /// The installation is not enabled.
     pub async fn refresh_webhooks(
         &self,
         owner: &WebhookOwner,
@@ -323,13 +324,13 @@ impl Registry {
             if !is_changed {
                 return Ok(Mutation::Keep(expires_ms));
             }
-            // Asked for once more it changes as good as nothing, so it may be.
+            // A repeated refresh has practically no effect, so a replay is accepted.
             Ok(Mutation::Put(record, expires_ms))
         })
         .await
     }
 
-    /// The webhooks of an owner in the order of registration, those that expired included.
+    /// Returns the webhooks of an owner in the order of registration, including expired ones.
     #[must_use]
     pub fn webhooks(&self, owner: &WebhookOwner) -> Vec<DynamicWebhook> {
         let installation = self.installation(owner.installation.as_str());
@@ -358,7 +359,7 @@ impl Registry {
         i64::try_from(life.as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// The first of `count` ids that nothing in the site has or had.
+    /// Reserves `count` ids that the site never used; returns the first.
     async fn reserve_ids(&self, site: &CloudId, count: usize) -> Result<u64, RegisterError> {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.update_document(site.as_str(), |current: Option<SiteRecord>| {
@@ -390,12 +391,12 @@ impl Registry {
     }
 }
 
-/// Problems as this door tells them: sentences, in the vendor's words where there are such.
+/// Problems as this API returns them: sentences, with the vendor's wording where it has one.
 fn messages(problems: Vec<Problem>) -> Vec<String> {
     problems.into_iter().map(|problem| problem.message).collect()
 }
 
-/// A webhook whose filter compiles; the programs are held until it is applied.
+/// A webhook with a valid filter; keeps its programs alive until it is applied.
 struct CheckedWebhook {
     spec: WebhookSpec,
     _programs: Vec<Arc<Program>>,
@@ -458,7 +459,7 @@ fn remove_long_expired(record: &mut InstallationRecord) {
     });
 }
 
-/// A webhook is posted to its app alone, so its address lies under the app's base URL.
+/// Requires the address to be under the app's base URL, because a webhook posts to its app only.
 fn check_address(app: &AppliedApp, url: &str) -> Result<(), RegisterError> {
     let base = app.record.base_url.as_deref().and_then(|base| Url::parse(base).ok());
     let lies_under = |base: &Url, url: &Url| {
@@ -477,7 +478,7 @@ fn check_address(app: &AppliedApp, url: &str) -> Result<(), RegisterError> {
     Err(RegisterError::invalid(Problem::new(code::ADDRESS, "url", message)))
 }
 
-/// Where the webhooks of an installation are posted that did not expire.
+/// Address of the webhooks of an installation that have not expired.
 fn address_of(record: &InstallationRecord) -> Option<String> {
     let now_ms = clock::now_ms();
     let mut webhooks = record.modules.iter().filter_map(DynamicWebhook::of_module);
@@ -492,5 +493,5 @@ fn check_one_address(record: &InstallationRecord, url: &str) -> Result<(), Regis
     Err(RegisterError::invalid(Problem::new(code::ADDRESS, "", message)))
 }
 
-/// The vendor's: 30 days.
+/// The vendor's lifetime: 30 days.
 pub(super) const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);

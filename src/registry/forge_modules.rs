@@ -1,4 +1,4 @@
-//! What apps do: register, replace and remove the modules of one installation.
+//! Forge dynamic modules: register, replace and remove the modules of one installation.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ use super::validate::{FilterCost, ValidatedTrigger, ValidationRules};
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey, SubscriptionId};
 
-/// Forge module types that may be stored without being routed.
+/// Forge module types that can be stored without being routed.
 const STORED_ONLY_TYPES: &[&str] = &[
     "confluence:contentAction",
     "confluence:contentBylineItem",
@@ -41,19 +41,19 @@ const STORED_ONLY_TYPES: &[&str] = &[
     "macro",
 ];
 
-/// A module as an app gives it.
+/// A module as an app submits it.
 #[derive(Clone, Debug)]
 pub struct ModuleSpec {
     /// Module type, such as `trigger`.
     pub module_type: String,
-    /// What the type says, without or with its `key`.
+    /// Submitted data, with or without `key`.
     pub data: Map<String, Value>,
-    /// The door it comes in by.
+    /// API of the request.
     pub api: RegistrationApi,
 }
 
 impl ModuleSpec {
-    /// The record of a new module, under `key` or one of our own.
+    /// Builds the record of a new module, under `key` or a generated key.
     pub(super) fn record(self, key: Option<ModuleKey>) -> ModuleRecord {
         let key = key.unwrap_or_else(|| Uuid::new_v4().to_string().into());
         let now_ms = clock::now_ms();
@@ -71,24 +71,25 @@ impl ModuleSpec {
     }
 }
 
-/// Modules that are named when there is no room for another.
+/// Number of modules that a quota error suggests to remove.
 const LEAST_RECENT_MAX: usize = 3;
 
-/// The registered modules that matched least recently on this replica, those first that never did.
+/// Keys of the registered modules that matched least recently on this replica, those that never
+/// matched first.
 fn least_recently_matched(installation: &AppliedInstallation) -> Vec<&str> {
     let mut modules: Vec<_> = installation.registered().collect();
     modules.sort_by_key(|(_, live)| live.stats().peek().last_match_ms.load(Relaxed));
     modules.iter().take(LEAST_RECENT_MAX).map(|(module, _)| module.key.as_str()).collect()
 }
 
-/// A module as stored, and what is odd about it.
+/// A stored module with its warnings.
 #[derive(Clone, Debug)]
 pub struct RegisteredModule {
     /// The record.
     pub module: ModuleRecord,
-    /// What its author may want to know.
+    /// Warnings for its author.
     pub warnings: Vec<Problem>,
-    /// What its filters cost.
+    /// Cost of its filters.
     pub complexity: Vec<FilterCost>,
 }
 
@@ -106,7 +107,7 @@ impl From<ModuleRecord> for RegisteredModule {
 }
 
 impl Registry {
-    /// Takes one registration off the installation's budget.
+    /// Charges one registration to the rate limit of the installation.
     ///
     /// # Errors
     /// [`RegisterError::RateLimited`].
@@ -116,10 +117,10 @@ impl Registry {
             .map_err(|retry_after| RegisterError::RateLimited { retry_after })
     }
 
-    /// Registers a module under `key`, or under a new one.
+    /// Registers a module under `key`, or under a generated key.
     ///
     /// # Errors
-    /// The module is invalid, its key is taken, or the installation has no room for it.
+    /// The module is invalid, its key is taken, or the quota is exhausted.
     pub async fn register(
         &self,
         installation: &InstallationId,
@@ -144,7 +145,7 @@ impl Registry {
         Ok(registered)
     }
 
-    /// Puts a module among those of a record, if there is room for it.
+    /// Adds a module to a record, within its quotas.
     pub(super) fn add(
         &self,
         record: &mut InstallationRecord,
@@ -159,10 +160,10 @@ impl Registry {
         Ok(module)
     }
 
-    /// Switches the module `key` on or off, or lets what it hears wait.
+    /// Sets the status of the module `key`.
     ///
     /// # Errors
-    /// There is no such module.
+    /// The module does not exist.
     pub async fn set_status(
         &self,
         installation: &InstallationId,
@@ -181,16 +182,16 @@ impl Registry {
                 Ok(Mutation::Put(record, module))
             })
             .await?;
-        info!(installation = %installation, %key, ?status, "module switched");
+        info!(installation = %installation, %key, ?status, "module status changed");
         Ok(module)
     }
 
-    /// Lets a module hear nothing whose handler says again and again that it is gone, and tells the
-    /// app; until somebody switches it on again.
+    /// Disables a module whose endpoint returned HTTP 410 repeatedly, and notifies the app. It
+    /// stays disabled until it is switched on.
     ///
     /// # Errors
-    /// The store does not answer. A module that is not there or not on stays as it is.
-    pub async fn disable_gone(&self, id: &SubscriptionId) -> Result<(), RegisterError> {
+    /// The store is unavailable. A module that does not exist or is not on is left unchanged.
+    pub async fn disable_after_410(&self, id: &SubscriptionId) -> Result<(), RegisterError> {
         let retired = self
             .update_document(id.installation.as_str(), |current| {
                 let Ok(mut record) = require_enabled(current) else {
@@ -207,16 +208,21 @@ impl Registry {
             })
             .await?;
         if retired {
-            warn!(%id, "module inactive: its handler says that it is gone");
-            self.notify_inactive(&id.installation, id.key.as_str(), "its handler answers 410");
+            warn!(%id, "endpoint returned 410, module disabled");
+            self.notify_inactive(
+                &id.installation,
+                id.key.as_str(),
+                "its endpoint returned HTTP 410",
+            );
         }
         Ok(())
     }
 
-    /// Replaces the module `key`, whole. `expected` is the revision it must have.
+    /// Replaces the module `key` completely. `expected` is its required revision.
     ///
     /// # Errors
-    /// There is no such module, the new one is invalid or of another type, or the revision differs.
+    /// The module does not exist, the new one is invalid or of another type, or the revision
+    /// differs.
     pub async fn replace(
         &self,
         installation: &InstallationId,
@@ -251,10 +257,10 @@ impl Registry {
         Ok(RegisteredModule::new(module, &accepted))
     }
 
-    /// Removes the module `key`. `expected` is the revision it must have.
+    /// Removes the module `key`. `expected` is its required revision.
     ///
     /// # Errors
-    /// There is no such module, or its revision differs.
+    /// The module does not exist, or its revision differs.
     pub async fn remove(
         &self,
         installation: &InstallationId,
@@ -274,7 +280,7 @@ impl Registry {
         Ok(())
     }
 
-    /// A registered module as applied here.
+    /// Returns a registered module as applied here.
     ///
     /// # Errors
     /// [`RegisterError::NotFound`].
@@ -287,7 +293,7 @@ impl Registry {
         live.record.module(key.as_str()).cloned().ok_or(RegisterError::NotFound)
     }
 
-    /// Checks a module against its app, as far as that does not depend on the other modules.
+    /// Validates a module against its app, as far as that does not depend on other modules.
     pub(super) fn validate_spec(
         &self,
         installation: &InstallationId,
@@ -347,7 +353,7 @@ impl Registry {
         Err(RegisterError::invalid(Problem::new(code::MODULES_MAX, "", message).with_help(help)))
     }
 
-    /// Counts what the installation's other modules and the app's own read as well.
+    /// Includes the paths of the installation's other modules and of the static ones.
     fn check_property_paths(
         &self,
         record: &InstallationRecord,
@@ -377,7 +383,7 @@ impl Registry {
     }
 }
 
-/// The current record, if modules of it may be changed.
+/// Returns the record if its installation is enabled.
 pub(super) fn require_enabled(
     current: Option<InstallationRecord>,
 ) -> Result<Box<InstallationRecord>, RegisterError> {
@@ -392,12 +398,13 @@ fn check_revision(module: &ModuleRecord, expected: Option<u64>) -> Result<(), Re
     }
 }
 
-/// What was discovered would come back, or go, with the next answer of its app.
+/// Rejects changes of a discovered module: the next response of its app would revert them.
 fn check_source(module: &ModuleRecord) -> Result<(), RegisterError> {
     if module.api != RegistrationApi::Discovery {
         return Ok(());
     }
-    let message = format!("`{}` was discovered: its app changes it by another answer", module.key);
+    let message =
+        format!("`{}` was discovered: only a discovery response of its app changes it", module.key);
     Err(RegisterError::invalid(Problem::new(code::DISCOVERED, "key", message)))
 }
 

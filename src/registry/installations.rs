@@ -1,4 +1,4 @@
-//! What operators do with installations and OAuth clients.
+//! Operator commands on installations and OAuth clients.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use super::token;
 use crate::clock;
 use crate::domain::{AppId, CloudId, InstallationId, Product, Secret};
 
-/// Times an installation is made anew after another one of its id came in between.
+/// Attempts to install while concurrent installs change the same record.
 const INSTALLS_MAX: usize = 4;
 
-/// An installation as an operator gives it.
+/// An installation as an operator submits it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InstallationSpec {
@@ -36,7 +36,7 @@ pub struct InstallationSpec {
     app_account_id: Option<String>,
 }
 
-/// An OAuth client as an operator gives it.
+/// An OAuth client as an operator submits it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientSpec {
@@ -53,23 +53,23 @@ fn production() -> String {
     "PRODUCTION".into()
 }
 
-/// What putting an installation did.
+/// Result of [`Registry::put_installation`].
 #[derive(Clone, Debug)]
 pub struct InstallationPut {
-    /// The installation was not there before.
+    /// Whether the installation did not exist before.
     pub created: bool,
-    /// The bearer token of a new Forge installation; it is not to be had again.
+    /// Bearer token of a new Forge installation; it is shown only once.
     pub token: Option<String>,
 }
 
 impl Registry {
-    /// Provisions an installation, or changes one; its modules stay.
+    /// Provisions an installation or changes one; its modules stay.
     ///
-    /// An app that is asked to accept it has heard the stored secret last, also when several
-    /// install at once: whoever comes late asks again.
+    /// The secret that an app accepted last is the stored one, also for concurrent installs: a call
+    /// that lost the race calls the app again.
     ///
     /// # Errors
-    /// The installation is invalid, there is no such app, or it does not accept.
+    /// The installation is invalid, the app does not exist or does not accept it.
     pub async fn put_installation(
         &self,
         id: &InstallationId,
@@ -85,8 +85,8 @@ impl Registry {
         Err(RegisterError::Contended)
     }
 
-    /// Installs once. The record is stale when another change of the secret came in between: which
-    /// of the two the app heard last is unknown then.
+    /// Makes one attempt. [`RegisterError::StaleRevision`] means that a concurrent call changed the
+    /// secret: which of the two the app accepted last is unknown then.
     async fn install(
         &self,
         id: &InstallationId,
@@ -136,10 +136,10 @@ impl Registry {
         Ok(put)
     }
 
-    /// Gives an installation a new bearer token; the old one is refused from then on.
+    /// Replaces the bearer token of an installation; the old one is rejected from then on.
     ///
     /// # Errors
-    /// There is no such installation.
+    /// The installation does not exist.
     pub async fn rotate_token(&self, id: &str) -> Result<String, RegisterError> {
         let new = token::new_token()?;
         self.update_document(id, |current: Option<InstallationRecord>| {
@@ -153,11 +153,11 @@ impl Registry {
         Ok(new)
     }
 
-    /// Uninstalls. A Forge installation is gone with its modules; a Connect installation keeps
+    /// Uninstalls. A Forge installation is deleted with its modules; a Connect installation keeps
     /// them for a reinstall.
     ///
     /// # Errors
-    /// There is no such installation.
+    /// The installation does not exist.
     pub async fn delete_installation(&self, id: &str) -> Result<(), RegisterError> {
         let live = self.installation(id).ok_or(RegisterError::NotFound)?;
         let app = self.app(live.record.app.as_str());
@@ -179,10 +179,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Provisions an OAuth client; true when it was not there before.
+    /// Provisions an OAuth client; returns whether it did not exist before.
     ///
     /// # Errors
-    /// The client is invalid, or there is no such installation.
+    /// The client is invalid, or the installation does not exist.
     pub async fn put_client(&self, id: &str, spec: ClientSpec) -> Result<bool, RegisterError> {
         let installation = spec.installation.as_str();
         self.installation(installation)
@@ -229,7 +229,7 @@ fn installation_problems(
         problems.push(Problem::new(code::FORM, "cloudId", "a site has a non-empty id"));
     }
     if app.record.kind == AppKind::Connect {
-        // An app that is asked to accept an installation gets a secret made for it.
+        // An app with an `installed` callback gets a generated secret.
         let has_secret = spec.shared_secret.is_some()
             || app.record.lifecycle.installed.is_some()
             || before.is_some_and(|before| before.shared_secret.is_some());
@@ -242,7 +242,7 @@ fn installation_problems(
     problems
 }
 
-/// The installation with a secret: the one given, the one that the app knows, or a new one.
+/// The installation with its secret: the submitted one, the one the app knows, or a generated one.
 fn with_secret(
     spec: InstallationSpec,
     app: &AppliedApp,
@@ -251,7 +251,7 @@ fn with_secret(
     if app.record.kind != AppKind::Connect || spec.shared_secret.is_some() {
         return Ok(spec);
     }
-    // A reinstall that the app is asked to accept hands it a new one.
+    // A reinstall with an `installed` callback gets a new secret.
     let is_asked = app.record.lifecycle.installed.is_some();
     let installed =
         before.filter(|before| !is_asked || before.state != InstallationState::Uninstalled);
@@ -262,7 +262,7 @@ fn with_secret(
     Ok(InstallationSpec { shared_secret: Some(secret.reveal().to_owned()), ..spec })
 }
 
-/// What the app and we agreed on when it accepted an installation.
+/// What the app agreed to when it accepted an installation.
 fn handshake(record: &InstallationRecord) -> (Option<&str>, Option<&str>, bool) {
     let secret = record.shared_secret.as_ref().map(Secret::reveal);
     let is_uninstalled = record.state == InstallationState::Uninstalled;
@@ -274,8 +274,8 @@ fn not_provisioned(what: &str, id: &str) -> RegisterError {
     RegisterError::invalid(Problem::new(code::NOT_PROVISIONED, what, message))
 }
 
-/// What an installation belongs to is its identity: its modules were checked against that app and
-/// hear that site.
+/// The app and the site identify an installation: its modules were validated against that app and
+/// receive events of that site.
 fn check_fixed(current: &InstallationRecord, spec: &InstallationSpec) -> Result<(), RegisterError> {
     let mut problems = Vec::new();
     for (path, same) in

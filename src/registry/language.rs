@@ -1,4 +1,4 @@
-//! The one place where registration speaks to the filter language.
+//! Adapter to the filter language; no other file of the registry calls it.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use switchyard_expr::{Complexity, Diagnostic, Profile, Program, Severity, Shapes
 
 use super::problem::{Problem, SourceRange};
 
-/// A filter that is accepted, with what is odd about it.
+/// An accepted filter with its warnings.
 pub(super) struct Compiled {
     pub(super) program: Arc<Program>,
     pub(super) warnings: Vec<Problem>,
     pub(super) complexity: Complexity,
 }
 
-/// Checks and compiles a filter; `path` is where its text stands in the request.
+/// Checks and compiles a filter; `path` is its path in the request.
 pub(super) fn compile(
     shapes: &Shapes,
     source: &str,
@@ -34,8 +34,8 @@ pub(super) fn compile(
     }
 }
 
-/// Compiles a filter that was accepted before, without looking for what is odd about it: a later
-/// version may know more mistakes, and must not drop what an earlier one took.
+/// Compiles a filter that was accepted before, without warnings or new checks: a later version that
+/// knows more mistakes must not drop an accepted filter.
 pub(super) fn compile_accepted(
     shapes: &Shapes,
     source: &str,
@@ -46,21 +46,21 @@ pub(super) fn compile_accepted(
     })
 }
 
-/// The expression that a JQL filter means; none if it is blank, which every issue matches.
+/// Translates JQL to an expression; none for blank JQL, which every issue matches.
 pub(super) fn translate_jql(query: &str, path: &str) -> Result<Option<String>, Vec<Problem>> {
     switchyard_expr::jql::translate(query).map_err(|rejected| {
         rejected.diagnostics.iter().map(|found| problem(found, query, path)).collect()
     })
 }
 
-/// Entity properties that a filter reads, each as [`property`] spells it.
+/// Returns the entity properties that a filter reads, normalised by [`property`].
 pub(super) fn properties(program: &Program) -> impl Iterator<Item = String> {
     let paths = program.facts().property_paths.into_iter();
     paths.map(|path| spell(&path.entity, &path.key, &path.path))
 }
 
-/// An entity property as a payload names it, in the one spelling in which they are compared:
-/// `.x.y`, `['x']['y']` and `['x.y']` behind the key denote the same path.
+/// Normalises an entity property of a payload: `.x.y`, `['x']['y']` and `['x.y']` after the key
+/// denote the same path.
 ///
 /// **Source:** Forge trigger filters, entity properties.
 pub(super) fn property(text: &str) -> String {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn refusal_tells_code_place_and_help() {
+    fn rejection_has_code_position_and_help() {
         let problems =
             compile(&Shapes::new(), "true &&\n ä = 1", "data.filter.expression", &Usage::default())
                 .err()

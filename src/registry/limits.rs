@@ -1,4 +1,4 @@
-//! How fast one installation may register.
+//! Registration rate limit per installation.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::domain::InstallationId;
 
-/// Installations remembered before those that have been quiet are forgotten.
+/// Tracked installations above which idle ones are evicted.
 const REMEMBERED_MAX: usize = 10_000;
 
 /// A token bucket per installation.
@@ -18,7 +18,7 @@ pub(super) struct RateLimit {
 }
 
 impl RateLimit {
-    /// At most `per_second`, with `burst` at once; 0 per second = no limit.
+    /// Limits to `per_second` with bursts of `burst`; 0 per second = no limit.
     pub(super) fn new(per_second: u32, burst: u32) -> Self {
         let quota = NonZeroU32::new(per_second).map(|rate| {
             Quota::per_second(rate).allow_burst(NonZeroU32::new(burst).unwrap_or(rate))
@@ -26,7 +26,7 @@ impl RateLimit {
         Self { buckets: quota.map(RateLimiter::keyed), clock: DefaultClock::default() }
     }
 
-    /// Takes one, or says how long to wait for it.
+    /// Charges one registration, or returns the time to wait.
     pub(super) fn check(&self, installation: &InstallationId) -> Result<(), Duration> {
         let Some(buckets) = &self.buckets else { return Ok(()) };
         if buckets.len() > REMEMBERED_MAX {

@@ -1,4 +1,4 @@
-//! Loading: many documents at once, worked out on all cores, and how far it is.
+//! Initial load: applies many documents in parallel and logs its progress.
 
 use std::collections::HashSet;
 use std::num::NonZero;
@@ -11,9 +11,9 @@ use tracing::info;
 
 use crate::clock;
 
-/// Documents that are applied together; changes that come meanwhile wait for all of them.
+/// Documents applied together; later changes wait for the batch.
 pub(super) const BATCH_MAX: usize = 1024;
-/// How often the log tells how far a load is.
+/// Interval of progress logs.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A document as the store sent it.
@@ -24,10 +24,10 @@ pub(super) struct DocumentWrite {
     pub(super) revision: u64,
 }
 
-/// A load under way.
+/// Progress of a running load.
 #[derive(Debug)]
 pub(super) struct LoadProgress {
-    /// Keys that were applied before and were not met yet: their documents are gone.
+    /// Keys applied before the load and not seen in it yet; their documents were deleted.
     pub(super) unseen: HashSet<String>,
     documents: usize,
     started: Instant,
@@ -35,12 +35,12 @@ pub(super) struct LoadProgress {
 }
 
 impl LoadProgress {
-    /// Begins one, with the keys that are applied.
+    /// Starts a load with the keys that are applied.
     pub(super) fn start(unseen: HashSet<String>) -> Self {
         Self { unseen, documents: 0, started: clock::tick(), last_logged: Duration::ZERO }
     }
 
-    /// Takes note of documents that were applied, and tells now and then.
+    /// Records applied documents and logs the progress once per interval.
     pub(super) fn record_applied(&mut self, batch: &[DocumentWrite], modules: i64) {
         for document in batch {
             self.unseen.remove(&document.key);
@@ -54,7 +54,7 @@ impl LoadProgress {
         }
     }
 
-    /// How many documents were applied.
+    /// Number of applied documents.
     pub(super) fn documents(&self) -> usize {
         self.documents
     }
@@ -72,7 +72,7 @@ impl LoadProgress {
     }
 }
 
-/// What `work` makes of each item, in their order; worked out on all cores.
+/// Applies `work` to each item on all cores; results are in the order of the items.
 pub(super) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get).min(items.len());
     if cores <= 1 {
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_stand_in_the_order_of_the_items() {
+    fn results_are_in_the_order_of_the_items() {
         for count in [0, 1, 2, 1000] {
             let items: Vec<usize> = (0..count).collect();
             let doubled = in_parallel(&items, |item| item * 2);

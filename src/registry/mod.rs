@@ -1,15 +1,15 @@
-//! A. Who asked: apps register triggers, operators provision apps and installations.
+//! The registry: apps register triggers, operators provision apps and installations.
 //!
 //! ```text
-//! door -> validate (form, names, filters) -> change (compare-and-set, wait) -> store
-//! store -> live (apply, on every replica) -> compile -> matcher
+//! API -> validation -> compare-and-set in the store -> wait until applied here
+//! store -> watch -> replica state (every replica) -> compile -> matcher
 //! ```
 //!
-//! Guarantee: a registration is accepted whole or refused with everything that is wrong with it; an
-//! accepted one is durable and heard by the matcher of this replica before the caller learns of it.
-//! Bounds: modules and property paths per installation, registrations per second, document size,
-//! retries of a conflicting change. This stage knows neither the broker nor HTTP; what it needs of
-//! storage is the trait [`Store`].
+//! Guarantee: a registration is accepted whole or rejected with every problem; an accepted one is
+//! durable and active in the matcher of this replica before the call returns. Bounds: modules and
+//! property paths per installation, registrations per second, document size, retries of a
+//! conflicting change. The registry depends on neither the broker nor HTTP; storage is the trait
+//! [`Store`].
 
 mod app_calls;
 mod apps;

@@ -1,4 +1,4 @@
-//! What was registered for a module, kept as text.
+//! Submitted data of a module, stored as text.
 
 use std::sync::Arc;
 
@@ -8,22 +8,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-/// The JSON object that was registered for a module, with `key` inside.
+/// The JSON object submitted for a module, including `key`.
 ///
-/// Text, and shared: a tree of maps takes ten times the memory, and once the module is compiled
-/// only people ask for what it says. Two are equal if they are written alike, as all of ours are.
+/// Shared text: a tree of maps takes ten times the memory, and after compilation only listings read
+/// it. Two values are equal if their texts are equal; all texts are written by one serializer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ModuleFields(Arc<str>);
 
 impl ModuleFields {
-    /// What it says, read anew.
+    /// Parses the object.
     #[must_use]
     pub fn read(&self) -> Map<String, Value> {
-        // It was an object when it was taken in.
+        // It was an object when it was accepted.
         self.part().unwrap_or_default()
     }
 
-    /// The part of it that `T` reads; none if it has no such part.
+    /// Parses the part described by `T`; none if it does not match.
     pub(super) fn part<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(&self.0).ok()
     }
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_is_what_was_written_to_the_last_byte() {
+    fn data_keeps_the_submitted_bytes() {
         let text = r#"{"a":1.50,"b":{"c":[1,"é\n",null]},"key":"k"}"#;
         let data: ModuleFields = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&data).unwrap(), text);

@@ -1,7 +1,7 @@
-//! What apps are told unasked: modules that are ignored, limits that are near, webhooks that expire.
+//! Notices to apps: ignored modules, quotas that are nearly used up, webhooks that expire soon.
 //!
-//! A notice goes to the address that the app record names (`notices.url`), signed like a delivery;
-//! an app without one is told nothing.
+//! A notice is posted to the address in the app record (`notices.url`) and signed like a delivery;
+//! an app without one gets none.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -18,20 +18,20 @@ use super::state::AppliedApp;
 use crate::clock;
 use crate::domain::{InstallationId, Secret};
 
-/// Share of a limit at which it is near, in hundredths.
+/// Share of a quota above which the app is notified, in percent.
 const NEAR_LIMIT_PERCENT: usize = 90;
 
-/// Where an app is told.
+/// Address for notices to an app.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NoticeEndpoint {
     /// The address.
     pub url: String,
-    /// Signs them.
+    /// Signs the notices.
     #[serde(with = "super::document::clear")]
     pub secret: Secret,
 }
 
-/// How full an installation is, before and after a change.
+/// Usage of a quota before and after a change.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QuotaUsage {
     pub(super) before: usize,
@@ -40,14 +40,14 @@ pub(super) struct QuotaUsage {
 }
 
 impl QuotaUsage {
-    /// Whether the change brought it near its limit.
+    /// Whether the change crossed the threshold.
     fn crossed_threshold(self) -> bool {
         let is_near =
             |used: usize| used.saturating_mul(100) >= self.max.saturating_mul(NEAR_LIMIT_PERCENT);
         self.max > 0 && is_near(self.after) && !is_near(self.before)
     }
 
-    /// What a caller is told whose change brought it there.
+    /// Warning for the caller whose change crossed the threshold.
     pub(super) fn warning(self) -> Option<Problem> {
         let Self { after, max, .. } = self;
         let message = format!("{after} of {max} dynamic modules are used");
@@ -55,8 +55,8 @@ impl QuotaUsage {
     }
 }
 
-/// When the app is to be warned of webhooks that expire, milliseconds since the epoch; none for
-/// never. `life_ms` is the life of a webhook: its last tenth is soon.
+/// Time at which the app is warned of expiring webhooks, milliseconds since the epoch; none =
+/// never. `life_ms` is the lifetime of a webhook; the warning is sent in its last tenth.
 pub(super) fn warning_due_ms(
     app: &AppliedApp,
     record: &InstallationRecord,
@@ -75,13 +75,19 @@ pub(super) fn warning_due_ms(
 }
 
 impl Registry {
-    /// Tells the app something about an installation of its, if it wants to be told.
-    pub(super) fn notice(&self, app: &AppRecord, of: &InstallationId, kind: &str, messages: Value) {
+    /// Queues a notice about an installation, if the app has an address for notices.
+    pub(super) fn send_notice(
+        &self,
+        app: &AppRecord,
+        of: &InstallationId,
+        kind: &str,
+        data: Value,
+    ) {
         let Some(notices) = &app.notices else { return };
         let Ok(url) = Url::parse(&notices.url) else { return };
         let id = Uuid::new_v4().to_string();
         let at = clock::now().to_string();
-        let body = json!({"type": kind, "timestamp": at, "installationId": of, "data": messages});
+        let body = json!({"type": kind, "timestamp": at, "installationId": of, "data": data});
         let proof = CallAuth::Signature(notices.secret.clone());
         self.calls.notify(AppCall {
             kind: "notice",
@@ -92,23 +98,23 @@ impl Registry {
         });
     }
 
-    /// Tells the app when a change brought an installation near its limit.
+    /// Notifies the app if a change crossed the quota threshold.
     pub(super) fn notify_near_limit(&self, of: &InstallationId, usage: QuotaUsage) {
         let live = self.installation(of.as_str()).filter(|_| usage.crossed_threshold());
         let Some(app) = live.and_then(|live| self.app(live.record.app.as_str())) else { return };
-        let messages = json!({"used": usage.after, "max": usage.max});
-        self.notice(&app.record, of, "switchyard.modules.near_limit", messages);
+        let data = json!({"used": usage.after, "max": usage.max});
+        self.send_notice(&app.record, of, "switchyard.modules.near_limit", data);
     }
 
-    /// Tells the app that one of its modules hears nothing any more.
+    /// Notifies the app that one of its modules receives no more events.
     pub(super) fn notify_inactive(&self, of: &InstallationId, key: &str, reason: &str) {
         let live = self.installation(of.as_str());
         let Some(app) = live.and_then(|live| self.app(live.record.app.as_str())) else { return };
-        let messages = json!({"key": key, "reason": reason});
-        self.notice(&app.record, of, "switchyard.module.inactive", messages);
+        let data = json!({"key": key, "reason": reason});
+        self.send_notice(&app.record, of, "switchyard.module.inactive", data);
     }
 
-    /// Warns the app of webhooks that expire soon, each expiry once over all replicas.
+    /// Warns the app of webhooks that expire soon; each expiry is announced once over all replicas.
     pub(super) async fn warn_of_expiring_webhooks(
         &self,
         id: &InstallationId,
@@ -136,8 +142,8 @@ impl Registry {
                         let at_ms = DynamicWebhook::expires_ms(&module.module_type, &module.data)?;
                         let is_news = at_ms > already_ms && at_ms <= soon_ms;
                         let id = || module.data.read().remove("id");
-                        let messages = |id| json!({"id": id, "expirationDate": at_ms});
-                        is_news.then(id)?.map(messages)
+                        let entry = |id| json!({"id": id, "expirationDate": at_ms});
+                        is_news.then(id)?.map(entry)
                     })
                     .collect();
                 record.warned_until_ms = soon_ms;
@@ -145,8 +151,8 @@ impl Registry {
             })
             .await?;
         if !expiring.is_empty() {
-            let messages = json!({"webhooks": expiring});
-            self.notice(&app.record, id, "switchyard.webhook.expiring", messages);
+            let data = json!({"webhooks": expiring});
+            self.send_notice(&app.record, id, "switchyard.webhook.expiring", data);
         }
         Ok(())
     }
@@ -157,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limit_is_near_once_and_not_again() {
+    fn threshold_is_crossed_once() {
         let near = |before, after| QuotaUsage { before, after, max: 100 }.crossed_threshold();
         assert!(near(89, 90) && near(0, 100));
         assert!(!near(88, 89) && !near(90, 91) && !near(95, 94));

@@ -1,4 +1,4 @@
-//! Registrations from a file, without a store: for matching offline and for measuring.
+//! Registrations from a file, without a store: for offline matching and benchmarks.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::compile::{ProgramCache, TRIGGER, listens};
+use super::compile::{ProgramCache, TRIGGER, event_subscriptions};
 use super::problem::{Problem, code};
 use super::trigger::Trigger;
 use super::validate::{ValidationRules, key_problem};
@@ -14,17 +14,17 @@ use crate::domain::{AppId, CloudId, Handler, InstallationId, ModuleKey, Secret};
 use crate::matcher::{Owner, Subscription, Terms};
 use crate::telemetry::SubscriptionStats;
 
-/// Reads registrations line by line; equal filters share one program.
+/// Parses registrations line by line; equal filters share one program.
 #[derive(Debug)]
 pub struct TriggerReader {
     programs: ProgramCache,
-    /// Nothing is delivered offline, so that all triggers share them.
+    /// Shared by all triggers, because nothing is delivered offline.
     terms: Terms,
-    /// Of the last line; those of one installation stand side by side.
+    /// Owner of the last line; lines of one installation follow each other.
     last: Option<Arc<Owner>>,
 }
 
-/// Why a line is no trigger.
+/// Why a line is rejected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RejectedTrigger {
     /// `SY-nnnn` of the first problem.
@@ -49,10 +49,10 @@ struct Registration {
 }
 
 impl TriggerReader {
-    /// A reader that knows no filters yet.
+    /// Creates a reader without compiled filters.
     ///
     /// # Errors
-    /// Never; the address of the stand-in handler is a constant.
+    /// Never; the address of the placeholder handler is a constant.
     pub fn new() -> Result<Self, url::ParseError> {
         let url = Url::parse("https://offline.invalid/")?;
         let handler = Arc::new(Handler::Http { url, secret: Secret::new("") });
@@ -65,13 +65,12 @@ impl TriggerReader {
         Arc::clone(self.last.insert(known.unwrap_or_else(|| Arc::new(owner))))
     }
 
-    /// Reads one line `{"installationId","cloudId","appId","licensed","key","type","data"}`.
+    /// Parses one line `{"installationId","cloudId","appId","licensed","key","type","data"}`.
     ///
-    /// Handlers, scopes and the number of modules are not checked: there is no app to check them
-    /// against.
+    /// Handlers, scopes and the number of modules are not checked, because there is no app.
     ///
     /// # Errors
-    /// Whatever the Forge door would refuse about the trigger itself.
+    /// Every problem of the trigger that the Forge API would report.
     pub fn read(&mut self, line: &str) -> Result<Arc<Subscription>, RejectedTrigger> {
         let registration: Registration = serde_json::from_str(line)
             .map_err(|error| reject(&[Problem::new(code::FORM, "", error.to_string())]))?;
@@ -84,10 +83,10 @@ impl TriggerReader {
         }
         let rules =
             ValidationRules { app: None, allow_unknown_events: false, programs: &self.programs };
-        // Holds the programs until the subscription does.
+        // Keeps the programs alive until the subscription holds them.
         let _accepted = rules.check(&registration.data, "data").map_err(|found| reject(&found))?;
         let trigger = Trigger::parse(&registration.data, "data").map_err(|found| reject(&found))?;
-        let listens = listens(&self.programs, &trigger)
+        let listens = event_subscriptions(&self.programs, &trigger)
             .map_err(|message| reject(&[Problem::new(code::FORM, "data", message)]))?;
         Ok(Arc::new(Subscription {
             owner: self.owner(Owner {

@@ -1,17 +1,17 @@
-//! Documents that this replica writes, for when the store tells of them: read already.
+//! Cache of documents this replica is writing, so that applying its own watch events skips parsing.
 
 use bytes::Bytes;
 use dashmap::DashMap;
 
 use super::document::InstallationRecord;
 
-/// Written documents by key. There are never more than changes under way.
+/// Documents by key; at most one per running change.
 #[derive(Debug, Default)]
 pub(super) struct OwnWriteCache {
     written: DashMap<String, (Bytes, InstallationRecord)>,
 }
 
-/// A document that was left; taken back when dropped.
+/// Entry of the cache; removed on drop.
 #[derive(Debug)]
 pub(super) struct CachedWrite<'h> {
     own_writes: &'h OwnWriteCache,
@@ -19,7 +19,7 @@ pub(super) struct CachedWrite<'h> {
 }
 
 impl OwnWriteCache {
-    /// Leaves a document that is about to be written as `value`.
+    /// Caches a document that is about to be written as `value`.
     pub(super) fn insert(
         &self,
         key: &str,
@@ -30,7 +30,7 @@ impl OwnWriteCache {
         CachedWrite { own_writes: self, key: key.to_owned() }
     }
 
-    /// The document left under `key`, if it was written as these very bytes.
+    /// Removes and returns the document under `key` if it was written as exactly these bytes.
     pub(super) fn take(&self, key: &str, value: &Bytes) -> Option<InstallationRecord> {
         let (_, (_, record)) = self.written.remove_if(key, |_, (written, _)| written == value)?;
         Some(record)
@@ -49,16 +49,16 @@ mod tests {
     use crate::registry::testing::connect_installation;
 
     #[test]
-    fn only_what_was_written_is_taken_and_nothing_stays() {
+    fn only_the_written_bytes_hit_and_nothing_remains() {
         let (own_writes, value) = (OwnWriteCache::default(), Bytes::from_static(b"1"));
-        let handed = own_writes.insert("inst.a", &value, connect_installation());
+        let guard = own_writes.insert("inst.a", &value, connect_installation());
         assert!(
             own_writes.take("inst.a", &Bytes::from_static(b"2")).is_none(),
             "of another replica"
         );
         assert!(own_writes.take("inst.b", &value).is_none());
         assert!(own_writes.take("inst.a", &value).is_some());
-        drop(handed);
+        drop(guard);
         drop(own_writes.insert("inst.a", &value, connect_installation()));
         assert!(own_writes.take("inst.a", &value).is_none());
     }

@@ -1,32 +1,31 @@
-//! What is wrong with a registration, in the words of whoever wrote it.
+//! Problems of a registration request, addressed to its author.
 
 use serde::Serialize;
 
-/// One thing that is wrong, or odd, in a request.
+/// One error or warning of a request.
 ///
-/// **Shape:** serialized as it stands in `errors[]` and `warnings[]` of answers; absent members are
-/// left out.
+/// **Shape:** serialized in `errors[]` and `warnings[]` of responses; absent members are left out.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Problem {
     /// `SY-nnnn`; stable, see [`code`].
     pub code: String,
-    /// Where in the request body, such as `data.events[1]`; empty = the body as a whole.
+    /// Path in the request body, such as `data.events[1]`; empty = the whole body.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub path: String,
-    /// What is wrong, in one sentence.
+    /// The problem, one sentence.
     pub message: String,
-    /// Where in the filter's text.
+    /// Position in the filter's text.
     #[serde(flatten)]
     pub range: Option<SourceRange>,
-    /// What to write instead.
+    /// Advice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
-    /// What to write in the place that is wrong.
+    /// Text that fixes the problem in place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replacement: Option<String>,
 }
 
-/// A range of a filter's text, counted in every unit that readers use.
+/// A range of a filter's text in every unit that readers use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct SourceRange {
     /// Start in UTF-8 bytes.
@@ -42,7 +41,7 @@ pub struct SourceRange {
 }
 
 impl Problem {
-    /// A problem at `path`.
+    /// Creates a problem at `path`.
     #[must_use]
     pub fn new(code: &str, path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
@@ -55,14 +54,14 @@ impl Problem {
         }
     }
 
-    /// The same with advice.
+    /// Adds advice.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// The same inside of what stands at `path`.
+    /// Prepends `path`.
     #[must_use]
     pub fn inside(mut self, path: &str) -> Self {
         self.path = match self.path.is_empty() {
@@ -72,7 +71,7 @@ impl Problem {
         self
     }
 
-    /// All of it in one line, as clients that read only `message` see it.
+    /// The whole problem in one line, for clients that read only `message`.
     #[must_use]
     pub fn sentence(&self) -> String {
         let mut text = String::new();
@@ -89,39 +88,39 @@ impl Problem {
     }
 }
 
-/// Several problems as one message: the first, and how many more.
+/// Several problems as one message: the first, and the number of the others.
 #[must_use]
 pub fn summary(problems: &[Problem]) -> String {
     match problems {
-        [] => "the request is refused".into(),
+        [] => "the request is rejected".into(),
         [only] => only.sentence(),
         [first, rest @ ..] => format!("{} (and {} more)", first.sentence(), rest.len()),
     }
 }
 
-/// The codes of registration. Append only; a code is never reused.
+/// Codes of registration problems. Append only; a code is never reused.
 pub mod code {
     /// A required member is absent.
     pub const MISSING: &str = "SY-2001";
-    /// A member that does not belong here.
+    /// An unknown member.
     pub const UNKNOWN_MEMBER: &str = "SY-2002";
     /// A value of the wrong type or form.
     pub const FORM: &str = "SY-2003";
     /// Not exactly one of `function` and `endpoint`.
     pub const HANDLER: &str = "SY-2004";
-    /// A function or endpoint that the app does not have.
+    /// A function or endpoint that the app does not declare.
     pub const UNKNOWN_HANDLER: &str = "SY-2005";
-    /// No such event.
+    /// An unknown event type.
     pub const UNKNOWN_EVENT: &str = "SY-2006";
     /// The app lacks a scope that an event needs.
     pub const SCOPE: &str = "SY-2007";
-    /// The installation has as many modules as it may have.
+    /// The module quota of the installation is used up.
     pub const MODULES_MAX: &str = "SY-2008";
-    /// The installation would read more entity properties than it may.
+    /// The installation would read more entity properties than allowed.
     pub const PROPERTY_PATHS_MAX: &str = "SY-2009";
     /// A module type that cannot be registered.
     pub const MODULE_TYPE: &str = "SY-2010";
-    /// The key is not the caller's to give.
+    /// The caller may not choose the key.
     pub const KEY_GIVEN: &str = "SY-2011";
     /// Per-event filters together with a filter for all.
     pub const TWO_FILTERS: &str = "SY-2012";
@@ -131,7 +130,7 @@ pub mod code {
     pub const NO_PROPERTIES: &str = "SY-2014";
     /// Warning: `onError` without an expression does nothing.
     pub const IDLE_ON_ERROR: &str = "SY-2015";
-    /// The address of a handler is refused.
+    /// The address of a handler is not allowed.
     pub const ADDRESS: &str = "SY-2016";
     /// The type of a module cannot change.
     pub const TYPE_CHANGED: &str = "SY-2017";
@@ -139,17 +138,17 @@ pub mod code {
     pub const TOO_LARGE: &str = "SY-2018";
     /// The same key or event twice.
     pub const DUPLICATE: &str = "SY-2019";
-    /// Something the request names is not provisioned.
+    /// The request names something that is not provisioned.
     pub const NOT_PROVISIONED: &str = "SY-2020";
-    /// What identifies a record cannot change.
+    /// An identifying member of a record cannot change.
     pub const FIXED: &str = "SY-2021";
-    /// The JQL of a webhook cannot be used.
+    /// The JQL of a webhook cannot be translated.
     pub const JQL: &str = "SY-2022";
-    /// Warning: the vendor would not deliver a body of this size.
+    /// Warning: the vendor does not deliver a body of this size.
     pub const BODY_SIZE: &str = "SY-2024";
-    /// Warning: the installation has nearly as many modules as it may have.
+    /// Warning: the module quota of the installation is nearly used up.
     pub const NEAR_LIMIT: &str = "SY-2026";
-    /// The module was discovered; its app changes it by another answer.
+    /// The module was discovered; only a response of its app changes it.
     pub const DISCOVERED: &str = "SY-2025";
 }
 

@@ -1,4 +1,4 @@
-//! How far the store has got, asked by many at once and answered together.
+//! Read barrier: the revision a read must wait for, with concurrent queries coalesced into one.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,11 @@ use tokio::time::sleep;
 use super::store::{Store, StoreError};
 use crate::clock;
 
-/// Least time between two questions, so that callers whom nobody knows cannot keep the store busy.
+/// Shortest interval between two queries, so that unauthenticated callers cannot overload the
+/// store.
 const ASK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The last answer, for all who asked before the question was put.
+/// The last result, shared by all callers that arrived before its query was sent.
 #[derive(Debug, Default)]
 pub(super) struct ReadBarrier {
     last: Mutex<Option<Seen>>,
@@ -24,10 +25,10 @@ struct Seen {
 }
 
 impl ReadBarrier {
-    /// A revision that covers every write confirmed before this call, by whichever replica.
+    /// Returns a revision that covers every write confirmed before this call, by any replica.
     pub(super) async fn revision(&self, store: &dyn Store) -> Result<u64, StoreError> {
         let called = clock::tick();
-        // One question at a time: whoever waited for it finds an answer that is new enough.
+        // One query at a time: a caller that waited for the lock finds a sufficiently new result.
         let mut last = self.last.lock().await;
         if let Some(seen) = *last {
             if seen.asked >= called {

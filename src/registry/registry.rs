@@ -1,11 +1,10 @@
-//! Every change of the registry: read the current document, decide, compare-and-set, wait until it
-//! is applied here.
+//! The registry of one replica: reads, and changes by compare-and-set.
 //!
-//! Guarantee: a change that returns success is durable in the store and visible to matching on
-//! this replica; the other replicas follow by watching. A change that returns an error changed
-//! nothing, except where [`RegisterError::is_in_doubt`] says otherwise. Changes of one document
-//! made here queue up behind each other; those made by other replicas show as conflicts and are
-//! decided anew on what is stored then.
+//! Guarantee: a change that returns success is durable in the store and visible to matching on this
+//! replica; the other replicas follow by watching. A change that returns an error changed nothing,
+//! except where [`RegisterError::is_in_doubt`] says otherwise. Changes of one document made here
+//! are queued; those of other replicas appear as conflicts and are decided again on the stored
+//! document.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -33,50 +32,51 @@ use crate::clock;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
 use crate::matcher::{Matcher, Subscription};
 
-/// Changes that wait to be applied; the store's watch waits when there are more.
+/// Watch events that wait to be applied; the watch pauses when there are more.
 const CHANGES_MAX: usize = 1024;
-/// Times a change is decided anew after another replica was faster.
+/// Attempts of a change after conflicts with other replicas.
 const CONFLICTS_MAX: u32 = 32;
-/// Longest pause before deciding anew.
+/// Longest pause between two attempts.
 const CONFLICT_PAUSE_MAX: Duration = Duration::from_millis(50);
-/// How long a change waits to be applied on this replica.
+/// Longest wait for a change to be applied on this replica.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an answer waits for what other replicas wrote; then it tells what is known here.
+/// Longest wait of a read for the writes of other replicas; after it the read returns the applied
+/// state.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
-/// How often webhooks that expired are looked for.
+/// Interval at which expired webhooks are removed from the matcher.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
-/// Locks that queue up changes of one document; documents share them by hash.
+/// Locks that serialise changes of one document; documents share them by hash.
 const LOCKS: usize = 64;
 
-/// Bounds and choices of registration.
+/// Settings and limits of the registry.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// First token of function subjects.
     pub prefix: String,
-    /// Accepts events that no catalogue knows, with a warning.
+    /// Accepts event types that are not in the catalogue, with a warning.
     pub allow_unknown_events: bool,
     /// Stores Forge module types other than `trigger`.
     pub accept_inert_types: bool,
-    /// Dynamic modules of one installation.
+    /// Limit of dynamic modules of one installation.
     pub modules_max: usize,
-    /// Distinct entity-property paths of one installation.
+    /// Limit of distinct entity-property paths of one installation.
     pub property_paths_max: usize,
     /// Registrations per second of one installation; 0 = unlimited.
     pub registration_rate: u32,
-    /// Registrations at once of one installation.
+    /// Burst of registrations of one installation.
     pub registration_burst: u32,
-    /// Where others reach our doors, without a slash at its end.
+    /// Public URL of the HTTP APIs, without a trailing slash.
     pub public_url: String,
-    /// How long discovered modules are kept before the app is asked again, in milliseconds.
+    /// Lifetime of discovered modules before the next discovery request, in milliseconds.
     pub discovery_life_ms: i64,
-    /// How long a signing key signs before another takes over, in milliseconds.
+    /// Time a signing key signs before rotation, in milliseconds.
     pub signing_key_life_ms: i64,
-    /// Bounds of Connect installations.
+    /// Limits of Connect installations.
     pub connect: ConnectLimits,
 }
 
 impl Default for Settings {
-    /// The built-in defaults, on no address.
+    /// The built-in defaults, without a public URL.
     fn default() -> Self {
         Self {
             prefix: "sw".into(),
@@ -94,7 +94,7 @@ impl Default for Settings {
     }
 }
 
-/// How much a Connect installation may register.
+/// Limits of a Connect installation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectLimits {
     /// Dynamic modules of an installation in Jira.
@@ -105,12 +105,12 @@ pub struct ConnectLimits {
     pub webhooks_per_app: usize,
     /// Dynamic webhooks of an OAuth app in a site for one of its users.
     pub webhooks_per_user: usize,
-    /// How long a dynamic webhook lives unless it is refreshed.
+    /// Lifetime of a dynamic webhook without a refresh.
     pub webhook_life: Duration,
 }
 
 impl Default for ConnectLimits {
-    /// The vendor's.
+    /// The vendor's limits.
     fn default() -> Self {
         Self {
             modules_jira: 100,
@@ -122,86 +122,86 @@ impl Default for ConnectLimits {
     }
 }
 
-/// Why a change was not made.
+/// Why a change failed.
 #[derive(Debug, Error)]
 pub enum RegisterError {
-    /// The request cannot be accepted; everything that is wrong with it.
+    /// The request is invalid; lists every problem.
     #[error("{}", super::problem::summary(.0))]
     Invalid(Vec<Problem>),
-    /// There is no such record.
+    /// The record does not exist.
     #[error("not found")]
     NotFound,
-    /// An update names another key than the one it updates.
+    /// An update names another key than the module it updates.
     #[error("Key cannot be modified during update")]
     KeyChanged,
     /// The record has another revision than the caller expects.
-    #[error("the record changed meanwhile")]
+    #[error("the record was changed by another request")]
     StaleRevision,
-    /// The same signed request was made before.
-    #[error("the request was made before")]
+    /// The signed request was accepted before.
+    #[error("the signed request was already used")]
     Replayed,
-    /// Too many registrations.
+    /// The registration rate limit is exceeded.
     #[error("too many registrations")]
     RateLimited {
-        /// Time until one more is taken.
+        /// Time until the next registration is accepted.
         retry_after: Duration,
     },
-    /// Others changed the same document all the time.
+    /// Other replicas changed the document during every attempt.
     #[error("the document changed {CONFLICTS_MAX} times while this change was made")]
     Contended,
-    /// Storage did not do as asked.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The change is stored, but this replica did not apply it in time.
     #[error("revision {revision} is stored but was not applied within {APPLY_TIMEOUT:?}")]
     NotApplied {
-        /// Of the change.
+        /// Revision of the change.
         revision: u64,
     },
-    /// No randomness for a token.
+    /// The system provides no randomness for a token.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
-    /// The app does not accept the installation.
+    /// The app did not accept the installation.
     #[error("the app did not accept the installation: {0}")]
     AppRefused(String),
-    /// No key to sign with could be made.
+    /// No signing key could be generated.
     #[error("no signing key could be made")]
     NoKey,
-    /// A document cannot be written or read as JSON.
+    /// A document cannot be serialized or parsed.
     #[error("document {key}: {reason}")]
     Document {
         /// Its key.
         key: String,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
 }
 
 impl RegisterError {
-    /// One problem as an error.
+    /// An error with one problem.
     #[must_use]
     pub fn invalid(problem: Problem) -> Self {
         Self::Invalid(vec![problem])
     }
 
-    /// Whether the change may have been made all the same.
+    /// Whether the change may have been stored nevertheless.
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
         matches!(self, Self::Store(StoreError::Unavailable(_)) | Self::NotApplied { .. })
     }
 }
 
-/// What a decision makes of the current document.
+/// What an update does with the current document.
 pub(super) enum Mutation<D, T> {
-    /// Write this one.
+    /// Replaces it by this one.
     Put(Box<D>, T),
-    /// Delete it.
+    /// Deletes it.
     Delete(T),
-    /// Leave it as it is.
+    /// Leaves it unchanged.
     Keep(T),
 }
 
-/// The registry of one replica: what is applied here, and the way to change it.
+/// The registry of one replica: applied state and commands.
 pub struct Registry {
     pub(super) state: ReplicaState,
     pub(super) settings: Settings,
@@ -214,7 +214,7 @@ pub struct Registry {
     progress: watch::Sender<Progress>,
 }
 
-/// How far this replica has applied the store.
+/// Progress of this replica in applying the store.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     revision: u64,
@@ -222,7 +222,7 @@ struct Progress {
 }
 
 impl Registry {
-    /// A registry that hands live subscriptions to `matcher`. Nothing is applied before
+    /// Creates a registry that publishes subscriptions to `matcher`. Nothing is applied before
     /// [`Registry::run`] runs.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, matcher: Arc<Matcher>, settings: Settings) -> Self {
@@ -239,10 +239,10 @@ impl Registry {
         }
     }
 
-    /// Follows the store and applies what it says, until the future is dropped.
+    /// Watches the store and applies its events, until the future is dropped.
     pub async fn run(self: Arc<Self>) {
         let (sender, mut changes) = mpsc::channel(CHANGES_MAX);
-        // Apart from the applying loop, so that compiling never holds up the watch.
+        // A separate task, so that compiling never blocks the watch.
         let mut feed = JoinSet::new();
         let store = Arc::clone(&self.store);
         feed.spawn(async move { store.watch(sender).await });
@@ -261,8 +261,7 @@ impl Registry {
         feed.shutdown().await;
     }
 
-    /// Applies changes in their order; those of a load many at once, apart from the threads that
-    /// answer requests.
+    /// Applies events in order; those of a load in batches, on a blocking thread.
     async fn apply_all(
         self: &Arc<Self>,
         changes: impl Iterator<Item = WatchEvent>,
@@ -345,7 +344,7 @@ impl Registry {
         self.progress.send_modify(|progress| progress.revision = progress.revision.max(revision));
     }
 
-    /// Lets it call apps through `caller`.
+    /// Sets the caller of apps.
     pub fn open_calls(&self, caller: Arc<dyn AppCaller>) {
         self.calls.open(caller);
     }
@@ -355,13 +354,13 @@ impl Registry {
         self.calls.send_notices().await;
     }
 
-    /// Its bounds and choices.
+    /// Returns its settings.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Whether everything stored at the start was applied.
+    /// Whether the initial load is complete.
     #[must_use]
     pub fn ready(&self) -> bool {
         self.progress.borrow().loaded
@@ -373,49 +372,49 @@ impl Registry {
         let _ = self.progress.subscribe().wait_for(|progress| progress.loaded).await;
     }
 
-    /// The last revision that was applied here.
+    /// Returns the revision applied last.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.progress.borrow().revision
     }
 
-    /// Records by state.
+    /// Returns the number of modules by effective status.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.state.counts()
     }
 
-    /// The live subscription with this id.
+    /// Returns the active subscription with this id.
     #[must_use]
     pub fn subscription(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         self.state.subscription(id)
     }
 
-    /// An app.
+    /// Returns an app.
     #[must_use]
     pub fn app(&self, id: &str) -> Option<Arc<AppliedApp>> {
         self.state.app(id)
     }
 
-    /// An installation with its modules.
+    /// Returns an installation with its modules.
     #[must_use]
     pub fn installation(&self, id: &str) -> Option<Arc<AppliedInstallation>> {
         self.state.installation(id)
     }
 
-    /// The installation that the bearer token with this [digest](super::token::digest) names.
+    /// Returns the installation with this bearer token [digest](super::token::digest).
     #[must_use]
     pub fn installation_by_token(&self, digest: &str) -> Option<Arc<AppliedInstallation>> {
         self.state.installation_by_token(digest)
     }
 
-    /// The installations of an app.
+    /// Returns the installations of an app.
     pub fn installations_of(&self, app: &str) -> impl Iterator<Item = Arc<AppliedInstallation>> {
         let ids = self.state.installations_of(app).into_iter();
         ids.filter_map(|id| self.installation(id.as_str()))
     }
 
-    /// What is installed in the tenant that Connect knows by this client key.
+    /// Returns the installations of the tenant with this Connect client key.
     pub fn installations_of_client(
         &self,
         client_key: &str,
@@ -424,28 +423,28 @@ impl Registry {
         ids.filter_map(|id| self.installation(id.as_str()))
     }
 
-    /// The OAuth client that the bearer token with this digest names.
+    /// Returns the OAuth client with this bearer token digest.
     #[must_use]
     pub fn client_by_token(&self, digest: &str) -> Option<Arc<ClientRecord>> {
         self.state.client_by_token(digest)
     }
 
-    /// Ids of all apps after `after`, in order, at most `limit`.
+    /// Returns the ids of at most `limit` apps after `after`, sorted.
     #[must_use]
     pub fn app_ids(&self, after: Option<&str>, limit: usize) -> Vec<AppId> {
         let later = |id: &AppId| after.is_none_or(|after| id.as_str() > after);
         self.state.app_ids().into_iter().filter(later).take(limit).collect()
     }
 
-    /// Ids of all installations after `after`, in order, at most `limit`.
+    /// Returns the ids of at most `limit` installations after `after`, sorted.
     #[must_use]
     pub fn installation_ids(&self, after: Option<&str>, limit: usize) -> Vec<InstallationId> {
         let later = |id: &InstallationId| after.is_none_or(|after| id.as_str() > after);
         self.state.installation_ids().into_iter().filter(later).take(limit).collect()
     }
 
-    /// Changes one document. `decide` sees the current one, and again a newer one after a
-    /// conflict, so it must not keep what it learnt.
+    /// Updates one document. `decide` is called with the current document, and again with a newer
+    /// one after a conflict, so it must not keep state between calls.
     pub(super) async fn update_document<D: Document, T>(
         &self,
         id: &str,
@@ -453,8 +452,9 @@ impl Registry {
     ) -> Result<T, RegisterError> {
         let key = D::key(id);
         let _turn = self.lock(&key).lock().await;
-        // What is applied here is nearly always what is stored, so a change begins with that. If it
-        // is not, the write is refused; that nothing is to be written must hold of what is stored.
+        // The applied document is nearly always the stored one, so the first attempt uses it; if it
+        // is outdated, the write conflicts. A decision to write nothing must be made on the stored
+        // document.
         if let Some((current, revision)) = D::applied(&self.state, id)
             && let Ok(Mutation::Put(document, answer)) = decide(Some(current))
         {
@@ -483,7 +483,7 @@ impl Registry {
             };
             match written {
                 Err(RegisterError::Store(StoreError::Conflict)) => {
-                    debug!(key, conflict, "registry document changed meanwhile, deciding anew");
+                    debug!(key, conflict, "registry document changed concurrently, retrying");
                     sleep((Duration::from_millis(1) * conflict).min(CONFLICT_PAUSE_MAX)).await;
                 }
                 written => return written.map(|()| answer),
@@ -510,9 +510,9 @@ impl Registry {
         self.wait_until_applied(revision).await
     }
 
-    /// Waits until this replica has applied what was confirmed before this call, by whichever
-    /// replica, so that an app may go on at another one than it began at. A store that does not
-    /// answer is not waited for: what is known here is the best there is.
+    /// Waits until this replica has applied every write confirmed before this call, by any replica,
+    /// so that an app may continue at another replica. If the store is unavailable, it returns at
+    /// once: the applied state is the best known.
     pub async fn catch_up(&self) {
         let mut progress = self.progress.subscribe();
         let caught_up = async {
@@ -521,7 +521,10 @@ impl Registry {
             }
         };
         if timeout(CATCH_UP_TIMEOUT, caught_up).await.is_err() {
-            debug!(revision = self.revision(), "answering without the latest of other replicas");
+            debug!(
+                revision = self.revision(),
+                "read barrier timed out, answering from the applied state"
+            );
         }
     }
 

@@ -1,9 +1,9 @@
-//! Signed requests that change something count once: whoever overhears one cannot send it again.
+//! Replay protection: a signed request that changes something is accepted once.
 //!
-//! Tokens of Connect have no id, and clients date them by the second, so two requests of an app may
-//! carry one token. What counts once is the token together with the body. It is told from the
-//! document of the installation whether a request was made before, so all replicas know. Only a
-//! request that would change something is refused: any other is answered as ever.
+//! Connect tokens have no id, and clients date them by the second, so two requests of an app may
+//! carry the same token. The guard identifies a request by token and body. It is stored in the
+//! installation's document, so all replicas share it. Only requests that would change something are
+//! rejected; others are answered as usual.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
@@ -12,28 +12,28 @@ use sha2::{Digest, Sha256};
 use super::registry::RegisterError;
 use crate::clock;
 
-/// Requests remembered. More are made only by an app that exhausts its rate for seconds; then
-/// tokens older than those remembered are refused, made before or not.
+/// Requests kept. Only an app that exhausts its rate limit for seconds sends more; then tokens
+/// older than those kept are rejected, used or not.
 const REMEMBERED_MAX: usize = 1000;
-/// Bytes of a digest that are kept: enough that nobody finds another request with the same.
+/// Length of a stored digest, in bytes: enough against collisions.
 const DIGEST_BYTES: usize = 16;
 
-/// A request that its caller signed.
+/// A request signed by its caller.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SignedRequest {
-    /// Of token and body.
+    /// Digest of token and body.
     digest: String,
-    /// When the token was made, seconds since the epoch.
+    /// Time of issue of the token, seconds since the epoch.
     issued_s: i64,
-    /// Until when it is accepted, seconds since the epoch.
+    /// Last second in which the token is accepted, seconds since the epoch.
     good_until_s: i64,
 }
 
 impl SignedRequest {
-    /// A request with this token and body.
+    /// Creates the identity of a request with this token and body.
     #[must_use]
     pub fn new(token: &str, body: &[u8], issued_s: i64, good_until_s: i64) -> Self {
-        // No token holds a line break, so none can reach into the body.
+        // A token contains no line break, so token and body cannot be confused.
         let digest = Sha256::new().chain_update(token).chain_update("\n").chain_update(body);
         let digest = digest.finalize();
         let kept = digest.get(..DIGEST_BYTES).unwrap_or_default();
@@ -41,19 +41,19 @@ impl SignedRequest {
     }
 }
 
-/// The signed requests that changed an installation, while their tokens are good.
+/// Signed requests that changed an installation and whose tokens are still accepted.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ReplayGuard {
-    /// Tokens that are no younger are refused, seconds since the epoch.
+    /// Tokens issued at or before this time are rejected, seconds since the epoch.
     #[serde(default)]
     floor_s: i64,
-    requests: Vec<Request>,
+    requests: Vec<UsedRequest>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Request {
+struct UsedRequest {
     digest: String,
     issued_s: i64,
     good_until_s: i64,
@@ -64,10 +64,10 @@ impl ReplayGuard {
         *self == Self::default()
     }
 
-    /// Takes note of a request that is about to change something.
+    /// Records a request that is about to change something.
     ///
     /// # Errors
-    /// It was made before.
+    /// The request was accepted before.
     pub(super) fn record_once(&mut self, signed: &SignedRequest) -> Result<(), RegisterError> {
         self.record_at(signed, clock::now_ms().div_euclid(1000))
     }
@@ -79,7 +79,7 @@ impl ReplayGuard {
             return Err(RegisterError::Replayed);
         }
         let SignedRequest { digest, issued_s, good_until_s } = signed.clone();
-        self.requests.push(Request { digest, issued_s, good_until_s });
+        self.requests.push(UsedRequest { digest, issued_s, good_until_s });
         if self.requests.len() > REMEMBERED_MAX {
             let oldest = self.requests.iter().enumerate().min_by_key(|(_, r)| r.issued_s);
             if let Some((at, issued_s)) = oldest.map(|(at, request)| (at, request.issued_s)) {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn same_request_counts_once_and_another_body_is_another_request() {
+    fn same_request_is_accepted_once_and_another_body_is_another_request() {
         let mut replay_guard = ReplayGuard::default();
         assert!(replay_guard.record_at(&at(1000, "one"), 1000).is_ok());
         assert!(replay_guard.record_at(&at(1000, "two"), 1000).is_ok());
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_good_is_forgotten() {
+    fn expired_requests_are_dropped() {
         let mut replay_guard = ReplayGuard::default();
         for number in 0..10_i64 {
             replay_guard.record_at(&at(number, "b"), number).unwrap_or_default();
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn more_requests_than_are_remembered_leave_no_gap() {
+    fn more_requests_than_the_bound_leave_no_gap() {
         let mut replay_guard = ReplayGuard::default();
         let many = i64::try_from(REMEMBERED_MAX).unwrap() + 100;
         let request = |number: i64| at(1 + number / 100, &number.to_string());

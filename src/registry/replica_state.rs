@@ -1,7 +1,7 @@
-//! What is applied on this replica: records by id, and the subscriptions that follow from them.
+//! Applied state of this replica: records by id, their indexes, and the compiled subscriptions.
 //!
-//! One task applies changes, in the order of their revisions; any number of tasks read. A reader
-//! takes a shared pointer out of a map and lets the map go, so no guard lives across an await.
+//! One task applies changes in the order of their revisions; any number of tasks read. A reader
+//! clones a shared pointer out of a map, so no map guard is held across an await.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -28,24 +28,24 @@ use crate::domain::{AppId, InstallationId, SubscriptionId};
 use crate::jwt::{KeyRecord, KeyRing};
 use crate::matcher::{Matcher, Subscription};
 
-/// How many records are in which state on this replica.
+/// Number of modules by effective status on this replica.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
-    /// Modules that hear events.
+    /// Modules that receive events.
     pub active: i64,
-    /// Modules that do not.
+    /// Modules that receive no events.
     pub inactive: i64,
-    /// Modules behind one of the app itself.
+    /// Modules shadowed by a static module of the app.
     pub shadowed: i64,
-    /// Dynamic webhooks that were not recompileded in time.
+    /// Dynamic webhooks that expired without a refresh.
     pub expired: i64,
-    /// Modules that hear events which wait.
+    /// Modules whose events are parked.
     pub paused: i64,
     /// Installations with at least one module.
     pub installations: i64,
 }
 
-/// The control-plane maps. See the file header.
+/// The maps of the applied state. See the file header.
 #[derive(Debug)]
 pub(super) struct ReplicaState {
     matcher: Arc<Matcher>,
@@ -56,17 +56,17 @@ pub(super) struct ReplicaState {
     apps: DashMap<AppId, Arc<AppliedApp>>,
     installations: DashMap<InstallationId, Arc<AppliedInstallation>>,
     clients: DashMap<String, Arc<ClientRecord>>,
-    /// Digest of a bearer token -> whose it is.
+    /// Installations by digest of their bearer token.
     tokens: DashMap<String, InstallationId>,
     client_tokens: DashMap<String, String>,
     of_app: DashMap<AppId, BTreeSet<InstallationId>>,
-    /// Connect's name of a tenant -> what is installed there.
+    /// Installations by Connect client key.
     of_client: DashMap<String, BTreeSet<InstallationId>>,
-    /// Key of a document -> the id inside, for deletions, which carry no document.
+    /// Ids by document key, because deletions carry no document.
     ids: DashMap<String, String>,
-    /// When the next webhook of an installation expires.
+    /// Next webhook expiry of each installation.
     expiries: TimerQueue,
-    /// When something of an installation is due that takes a write or a call.
+    /// Next time an installation needs background work.
     wakeups: TimerQueue,
     keyring: Arc<KeyRing>,
     key_records: Mutex<Vec<KeyRecord>>,
@@ -112,7 +112,7 @@ impl ReplicaState {
         &self.keyring
     }
 
-    /// The keys as stored, in the order in which they sign.
+    /// Stored signing keys, in signing order.
     pub(super) fn key_records(&self) -> Vec<KeyRecord> {
         self.key_records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -174,13 +174,13 @@ impl ReplicaState {
         Counts { active, inactive, shadowed, expired, paused, installations }
     }
 
-    /// Keys of all documents that are applied.
+    /// Keys of all applied documents.
     pub(super) fn keys(&self) -> Vec<String> {
         self.ids.iter().map(|entry| entry.key().clone()).collect()
     }
 
-    /// Applies a document that was written. One that cannot be read changes nothing: the last good
-    /// one stays, and the error names the key.
+    /// Applies a written document. One that cannot be read is logged and changes nothing: the last
+    /// valid one stays.
     pub(super) fn apply_write(&self, key: &str, value: &Bytes, revision: u64) {
         let family = key.split('.').next().unwrap_or_default();
         let applied = match family {
@@ -190,7 +190,7 @@ impl ReplicaState {
                 .map(|record| self.put_installation(key, record, revision)),
             ClientRecord::FAMILY => read(value).map(|record| self.put_client(key, record)),
             SigningKeysRecord::FAMILY => read(value).and_then(|record| self.put_keys(record)),
-            // Read from the store alone, by whoever changes it.
+            // Not applied: updates read it from the store.
             SiteRecord::FAMILY => Ok(()),
             _ => Err("no family of documents has such keys".to_owned()),
         };
@@ -199,8 +199,7 @@ impl ReplicaState {
         }
     }
 
-    /// Applies documents in their order; installations that follow each other together, their
-    /// modules worked out on all cores.
+    /// Applies documents in order; consecutive installations are compiled in parallel.
     pub(super) fn apply_writes(&self, documents: &[DocumentWrite]) {
         let mut together: Vec<&DocumentWrite> = Vec::new();
         let mut keys = HashSet::new();
@@ -221,7 +220,7 @@ impl ReplicaState {
         self.put_installations(&together);
     }
 
-    /// Applies the documents of installations, each another one.
+    /// Applies the documents of distinct installations.
     fn put_installations(&self, documents: &[&DocumentWrite]) {
         let read = in_parallel(documents, |document| {
             let record = self.installation_of(&document.key, &document.value)?;
@@ -240,7 +239,7 @@ impl ReplicaState {
         self.publish_to_matcher(compiled);
     }
 
-    /// Forgets a document.
+    /// Removes a document.
     pub(super) fn apply_delete(&self, key: &str) {
         let Some((_, id)) = self.ids.remove(key) else { return };
         match key.split('.').next().unwrap_or_default() {
@@ -277,7 +276,7 @@ impl ReplicaState {
         }
     }
 
-    /// The record that a document holds, which this replica need not read if it wrote it.
+    /// Returns the record of a document, from the cache if this replica wrote it.
     fn installation_of(&self, key: &str, value: &Bytes) -> Result<InstallationRecord, String> {
         self.own_writes.take(key, value).map_or_else(|| read(value), Ok)
     }
@@ -287,7 +286,7 @@ impl ReplicaState {
         self.compile(Arc::new(record), revision);
     }
 
-    /// Lets an installation be found by all that names it.
+    /// Updates the indexes for an installation.
     fn index_installation(&self, key: &str, record: &InstallationRecord) {
         self.ids.insert(key.to_owned(), record.id.to_string());
         let before = self.installation(record.id.as_str()).map(|known| Arc::clone(&known.record));
@@ -330,12 +329,12 @@ impl ReplicaState {
         }
     }
 
-    /// Works out the modules of an installation and hands them to the matcher.
+    /// Compiles the modules of an installation and publishes them to the matcher.
     fn compile(&self, record: Arc<InstallationRecord>, revision: u64) {
         self.publish_to_matcher(vec![self.compile_installation(record, revision)]);
     }
 
-    /// An installation with its modules, which nobody knows of yet.
+    /// Compiles an installation without publishing it.
     fn compile_installation(
         &self,
         record: Arc<InstallationRecord>,
@@ -355,7 +354,7 @@ impl ReplicaState {
         AppliedInstallation { record, revision, app_revision: app.map(|app| app.revision), modules }
     }
 
-    /// Hands installations, each another one, to the matcher and to whoever asks for them.
+    /// Publishes distinct installations to the matcher and to readers.
     fn publish_to_matcher(&self, compiled: Vec<AppliedInstallation>) {
         self.matcher.replace_many(compiled.iter().map(|installation| {
             let live = installation.modules.iter().filter_map(|module| module.subscription.clone());
@@ -381,7 +380,7 @@ impl ReplicaState {
         self.expiries.set(&record.id, times.filter(|at_ms| *at_ms > now_ms).min());
     }
 
-    /// Takes webhooks that expired meanwhile from the matcher.
+    /// Removes webhooks that have expired from the matcher.
     pub(super) fn expire(&self) {
         metrics::next_expiry(self.expiries.next_ms().map(|at_ms| at_ms - clock::now_ms()));
         while let Some(id) = self.expiries.pop_due(clock::now_ms()) {
@@ -399,12 +398,12 @@ impl ReplicaState {
         self.wakeups.set(&record.id, due);
     }
 
-    /// Has an installation looked after at a time.
+    /// Schedules background work for an installation.
     pub(super) fn wake_at(&self, id: &InstallationId, at_ms: i64) {
         self.wakeups.set(id, Some(at_ms));
     }
 
-    /// An installation that is to be looked after.
+    /// Returns an installation with due background work.
     pub(super) fn pop_due(&self, now_ms: i64) -> Option<InstallationId> {
         self.wakeups.pop_due(now_ms)
     }

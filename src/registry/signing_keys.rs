@@ -1,4 +1,4 @@
-//! The keys that all replicas sign with: made once, rotated in time, one document of the store.
+//! Signing keys shared by all replicas: generation, rotation and removal, in one stored document.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use crate::jwt::keys::{is_rotation_due, retired, rotate};
 use crate::jwt::{KeyRecord, KeyRing, Rotation};
 
 impl Registry {
-    /// The keys as applied here.
+    /// Returns the keys as applied here.
     #[must_use]
     pub fn keys(&self) -> &Arc<KeyRing> {
         self.state.keyring()
     }
 
-    /// Makes the first key, rotates when it is time and forgets what is outlived; call it at the
-    /// start and now and then. Replicas that do so at once make one key.
+    /// Generates the first key, rotates keys when due and removes expired ones; called at the start
+    /// and periodically. Concurrent calls of several replicas generate one key.
     ///
     /// # Errors
-    /// The store does not answer, or no key can be made.
+    /// The store is unavailable, or no key can be generated.
     pub async fn maintain_signing_keys(&self) -> Result<(), RegisterError> {
         let life_ms = self.settings.signing_key_life_ms;
         let stored = self.state.key_records();
@@ -38,7 +38,7 @@ impl Registry {
         .await
     }
 
-    /// Makes a new key now.
+    /// Generates a new key now.
     ///
     /// # Errors
     /// As [`Registry::maintain_signing_keys`].

@@ -1,4 +1,4 @@
-//! Records as one replica applied them: what follows from a document, beside what it says.
+//! Applied records: stored records with the data derived from them on this replica.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use crate::domain::{Handler, ModuleKey, SubscriptionId};
 use crate::matcher::Subscription;
 use crate::telemetry::SubscriptionStats;
 
-/// Whether a module's triggers hear events.
+/// Effective status of a module: whether its triggers receive events.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum EffectiveStatus {
-    /// They do.
+    /// They receive events.
     Active,
-    /// They do not, for the reason given.
+    /// They receive no events, for the given reason.
     Inactive,
-    /// A module of the app itself has the same key and stands in front of it.
+    /// A static module of the app has the same key and shadows it.
     Shadowed,
-    /// A dynamic webhook that was not refreshed in time.
+    /// A dynamic webhook that expired without a refresh.
     Expired,
-    /// They do, and what they hear waits.
+    /// Their events are parked.
     Paused,
 }
 
 impl EffectiveStatus {
-    /// Every state.
+    /// Every status.
     pub const ALL: [Self; 5] =
         [Self::Active, Self::Inactive, Self::Shadowed, Self::Expired, Self::Paused];
 
-    /// The state as answers and metrics name it.
+    /// Name of the status in API responses and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,38 +44,38 @@ impl EffectiveStatus {
     }
 }
 
-/// A module of an installation as this replica applied it.
+/// A module of an installation as applied on this replica.
 #[derive(Debug)]
 pub struct AppliedModule {
     /// Installation and key.
     pub id: SubscriptionId,
     /// Module type.
     pub module_type: String,
-    /// A module of the app itself rather than a registered one.
+    /// Whether it is a static module of the app.
     pub is_static: bool,
-    /// How its app or an operator set it.
+    /// Status set by its app or an operator.
     pub status: ModuleStatus,
-    /// Whether it hears events.
+    /// Whether it receives events.
     pub effective_status: EffectiveStatus,
-    /// Why it does not.
+    /// Why it receives none.
     pub reason: Option<String>,
-    /// What was registered.
+    /// Submitted data.
     pub data: ModuleFields,
-    /// What the matcher holds; none unless active.
+    /// The matcher's subscription; none unless active or paused.
     pub subscription: Option<Arc<Subscription>>,
-    /// Counters of a module that is not live, kept for when it is.
+    /// Counters of a module without subscription, kept until it has one.
     pub(super) idle: SubscriptionStats,
 }
 
 impl AppliedModule {
-    /// What happened to it so far; survives changes of the module.
+    /// Returns its counters, which survive changes of the module.
     #[must_use]
     pub fn stats(&self) -> &SubscriptionStats {
         self.subscription.as_ref().map_or(&self.idle, |subscription| &subscription.stats)
     }
 }
 
-/// An app as applied: its record and one handler per endpoint, shared by all installations.
+/// An applied app: its record and one handler per endpoint, shared by all installations.
 #[derive(Debug)]
 pub struct AppliedApp {
     /// The record.
@@ -86,7 +86,7 @@ pub struct AppliedApp {
     pub(super) statics: Vec<StaticModule>,
 }
 
-/// A module of the app itself.
+/// A static module of an app.
 #[derive(Debug)]
 pub(super) struct StaticModule {
     pub(super) module_type: String,
@@ -95,7 +95,7 @@ pub(super) struct StaticModule {
 }
 
 impl AppliedApp {
-    /// Prepares an app record for its installations.
+    /// Derives the applied form of an app record.
     #[must_use]
     pub fn new(record: AppRecord, revision: u64) -> Self {
         let endpoint = |endpoint: &Endpoint| {
@@ -123,34 +123,34 @@ impl AppliedApp {
         self.record.discovery.is_none()
     }
 
-    /// Whether the app itself has a module with this key.
+    /// Whether a static module of the app has this key.
     #[must_use]
     pub fn has_static_key(&self, key: &str) -> bool {
         self.statics.iter().any(|module| module.key.as_str() == key)
     }
 }
 
-/// An installation as applied here.
+/// An applied installation.
 #[derive(Debug)]
 pub struct AppliedInstallation {
     /// The record.
     pub record: Arc<InstallationRecord>,
     /// Revision of its document.
     pub revision: u64,
-    /// Revision of the app's document; none while the app is not provisioned.
+    /// Revision of the app's document; none if the app is not provisioned.
     pub app_revision: Option<u64>,
-    /// The modules of the app, then those registered, in order.
+    /// Static modules of the app, then registered ones, in order.
     pub modules: Vec<Arc<AppliedModule>>,
 }
 
 impl AppliedInstallation {
-    /// What was registered, in order, each with how it was applied.
+    /// Returns registered modules in order, each with its applied form.
     pub fn registered(&self) -> impl Iterator<Item = (&ModuleRecord, &AppliedModule)> {
         let live = self.modules.iter().map(|module| &**module).filter(|module| !module.is_static);
         self.record.modules.iter().zip(live)
     }
 
-    /// The module with this key that is in front: the app's own before a registered one.
+    /// Returns the module with this key: a static one before a registered one.
     #[must_use]
     pub fn module(&self, key: &str) -> Option<&AppliedModule> {
         self.modules.iter().map(|module| &**module).find(|module| module.id.key.as_str() == key)

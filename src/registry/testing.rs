@@ -1,4 +1,4 @@
-//! What tests of this stage share: an app, and a store that lives in memory.
+//! Test fixtures: an app, an installation, and a store in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -32,7 +32,7 @@ pub(crate) fn connect_installation() -> InstallationRecord {
     .unwrap()
 }
 
-/// A store for tests: compare-and-set over a map; can be told to lose its watch or to fail.
+/// A store for tests: compare-and-set over a map; can interrupt its watch or fail.
 pub(crate) struct MemoryStore {
     state: Mutex<State>,
     sent: broadcast::Sender<Option<WatchEvent>>,
@@ -50,12 +50,12 @@ impl MemoryStore {
         Arc::new(Self { state: Mutex::default(), sent: broadcast::Sender::new(4096) })
     }
 
-    /// Lets every call fail, or work again.
+    /// Makes every call fail, or succeed again.
     pub(crate) fn set_broken(&self, broken: bool) {
         self.state.lock().unwrap().broken = broken;
     }
 
-    /// Deletes a document behind the back of whoever follows, and makes them load anew.
+    /// Deletes a document without an event and makes watchers load again.
     pub(crate) fn lose(&self, key: &str) {
         self.state.lock().unwrap().documents.remove(key);
         let _ = self.sent.send(None);
@@ -73,7 +73,7 @@ impl MemoryStore {
     ) -> Result<u64, StoreError> {
         let mut state = self.state.lock().unwrap();
         if state.broken {
-            return Err(StoreError::Unavailable("told to".into()));
+            return Err(StoreError::Unavailable("scripted failure".into()));
         }
         if state.documents.get(key).map(|stored| stored.revision) != expected {
             return Err(StoreError::Conflict);
@@ -95,7 +95,7 @@ impl MemoryStore {
         Ok(revision)
     }
 
-    /// Sends everything; false when the receiver is gone.
+    /// Sends everything; false if the receiver was dropped.
     async fn load(&self, changes: &mpsc::Sender<WatchEvent>, is_reset: bool) -> bool {
         let (documents, revision) = {
             let state = self.state.lock().unwrap();
@@ -125,7 +125,7 @@ impl Store for MemoryStore {
         Box::pin(async move {
             let state = self.state.lock().unwrap();
             match state.broken {
-                true => Err(StoreError::Unavailable("told to".into())),
+                true => Err(StoreError::Unavailable("scripted failure".into())),
                 false => Ok(state.documents.get(key).cloned()),
             }
         })
@@ -138,7 +138,7 @@ impl Store for MemoryStore {
         expected: Option<u64>,
     ) -> BoxFuture<'a, Result<u64, StoreError>> {
         Box::pin(async move {
-            // Lets others in between reading and writing, as a real store would.
+            // Lets other tasks run between reading and writing, as a real store would.
             tokio::task::yield_now().await;
             self.write(key, Some(value), expected)
         })
@@ -152,7 +152,7 @@ impl Store for MemoryStore {
         Box::pin(async move {
             let state = self.state.lock().unwrap();
             match state.broken {
-                true => Err(StoreError::Unavailable("told to".into())),
+                true => Err(StoreError::Unavailable("scripted failure".into())),
                 false => Ok(state.revision),
             }
         })

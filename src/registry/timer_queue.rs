@@ -1,12 +1,11 @@
-//! When something of an installation is due next: one moment each, so that the timers is never
-//! longer than there are installations.
+//! Queue of timers, at most one per installation, so that its length is bounded by their number.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::InstallationId;
 
-/// Moments by installation, milliseconds since the epoch.
+/// Timers by installation, milliseconds since the epoch.
 #[derive(Debug, Default)]
 pub(super) struct TimerQueue(Mutex<Timers>);
 
@@ -17,7 +16,7 @@ struct Timers {
 }
 
 impl TimerQueue {
-    /// Puts `next_ms` in the place of what was noted for an installation; none for nothing.
+    /// Sets the timer of an installation to `next_ms`; none removes it.
     pub(super) fn set(&self, id: &InstallationId, next_ms: Option<i64>) {
         let mut moments = self.locked();
         let Timers { by_time, of } = &mut *moments;
@@ -31,7 +30,7 @@ impl TimerQueue {
         by_time.extend(next_ms.map(|next_ms| (next_ms, id.clone())));
     }
 
-    /// An installation of which something is due, which is forgotten.
+    /// Removes and returns an installation whose timer is due.
     pub(super) fn pop_due(&self, now_ms: i64) -> Option<InstallationId> {
         let mut moments = self.locked();
         moments.by_time.first().filter(|(at_ms, _)| *at_ms <= now_ms)?;
@@ -40,7 +39,7 @@ impl TimerQueue {
         Some(id)
     }
 
-    /// The moment that comes first.
+    /// Returns the earliest timer.
     pub(super) fn next_ms(&self) -> Option<i64> {
         self.locked().by_time.first().map(|(at_ms, _)| *at_ms)
     }
@@ -55,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_due_comes_in_order_and_each_installation_once() {
+    fn due_timers_pop_in_order_and_each_installation_once() {
         let timers = TimerQueue::default();
         let (a, b) = (InstallationId::from("a"), InstallationId::from("b"));
         for next_ms in 0..1000 {

@@ -1,4 +1,4 @@
-//! Random texts that grant access: bearer tokens, signing secrets. Tokens are kept as digests only.
+//! Random credentials: bearer tokens and signing secrets. Only digests of tokens are stored.
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use rustls::crypto::aws_lc_rs;
@@ -7,15 +7,15 @@ use thiserror::Error;
 
 use crate::domain::Secret;
 
-/// Bytes of randomness in a token or secret.
+/// Random bytes in a token or secret.
 const RANDOM_BYTES: usize = 32;
 
-/// The system has no randomness to give.
+/// The system provides no random bytes.
 #[derive(Debug, Error)]
-#[error("the system gives no random bytes")]
+#[error("the system provides no random bytes")]
 pub struct NoRandomness;
 
-/// A new bearer token of an installation: `sw_inst_` and 256 random bits in base64url.
+/// Generates a bearer token of an installation: `sw_inst_` and 256 random bits in base64url.
 ///
 /// # Errors
 /// See [`NoRandomness`].
@@ -23,7 +23,7 @@ pub(super) fn new_token() -> Result<String, NoRandomness> {
     Ok(format!("sw_inst_{}", BASE64URL_NOPAD.encode(&random()?)))
 }
 
-/// A new signing secret of an endpoint: `whsec_` and 256 random bits in base64.
+/// Generates a signing secret of an endpoint: `whsec_` and 256 random bits in base64.
 ///
 /// **Source:** Standard Webhooks, symmetric secrets.
 ///
@@ -33,7 +33,7 @@ pub(super) fn new_secret() -> Result<Secret, NoRandomness> {
     Ok(Secret::new(format!("whsec_{}", BASE64.encode(&random()?))))
 }
 
-/// A new secret shared by a tenant and a Connect app: 256 random bits in base64url.
+/// Generates a secret shared by a tenant and a Connect app: 256 random bits in base64url.
 ///
 /// # Errors
 /// See [`NoRandomness`].
@@ -41,7 +41,7 @@ pub(super) fn new_shared_secret() -> Result<Secret, NoRandomness> {
     Ok(Secret::new(BASE64URL_NOPAD.encode(&random()?)))
 }
 
-/// What is kept of a bearer token: its SHA-256 in hex.
+/// Returns the stored form of a bearer token: its SHA-256 in hex.
 #[must_use]
 pub fn digest(token: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(token))
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn digest_tells_nothing_but_equality() {
+    fn digest_reveals_only_equality() {
         assert_eq!(digest("a"), digest("a"));
         assert_ne!(digest("a"), digest("b"));
         assert_eq!(digest("a").len(), 64);

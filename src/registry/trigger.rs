@@ -1,5 +1,4 @@
-//! The data of a `trigger` module: JSON as written becomes a [`Trigger`], or the list of what is
-//! wrong with its form.
+//! Parser of `trigger` module data: JSON to a [`Trigger`], or the list of its problems.
 //!
 //! **Source:** the module schema of `@forge/manifest` 13.7.0, `additionalProperties: false`.
 
@@ -11,27 +10,27 @@ use serde_json::{Map, Value};
 use super::problem::{Problem, code};
 use crate::domain::{EventType, OnError};
 
-/// A trigger as its author wrote it, in form right; names and filters are not checked yet.
+/// A well-formed trigger; names and filters are not checked yet.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Trigger {
-    /// Event types in the order written, each once; never empty.
+    /// Event types in the submitted order, each once; never empty.
     pub events: Vec<TriggerEvent>,
-    /// Every filter once, those of single events in their order.
+    /// Every filter once; filters of single events in their order.
     pub filters: Vec<Arc<TriggerFilter>>,
-    /// Who handles matches.
+    /// Handler of its matches.
     pub handler: HandlerRef,
-    /// Entity properties to deliver along, with where each stands.
+    /// Entity properties to include in deliveries.
     pub property_paths: Vec<Located<String>>,
-    /// Top-level issue fields to keep in the delivered body; empty = all.
+    /// Top-level issue fields kept in the delivered body; empty = all.
     pub fields: Vec<String>,
 }
 
 /// One event type of a trigger.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TriggerEvent {
-    /// The event type, and where it stands.
+    /// The event type with its path.
     pub event_type: Located<EventType>,
-    /// What must hold; none = every event passes.
+    /// Condition on the event; none = every event passes.
     pub filter: Option<Arc<TriggerFilter>>,
 }
 
@@ -40,17 +39,17 @@ pub struct TriggerEvent {
 pub struct TriggerFilter {
     /// The expression.
     pub expression: Option<Located<Arc<str>>>,
-    /// Leaves out events that the app caused.
+    /// Excludes events caused by the app.
     pub ignore_self: bool,
-    /// Leaves out installations without a licence.
+    /// Excludes installations without a licence.
     pub requires_licence: bool,
-    /// What an evaluation error means, when said.
+    /// What an evaluation error does; none = the default.
     pub on_error: Option<OnError>,
-    /// Where the filter stands.
+    /// Its path in the request.
     pub path: String,
 }
 
-/// Whom a trigger names as handler.
+/// Handler named by a trigger.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum HandlerRef {
     /// A function of the app.
@@ -59,26 +58,26 @@ pub enum HandlerRef {
     Endpoint(Located<String>),
 }
 
-/// A value and where in the request it stands.
+/// A value with its path in the request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Located<T> {
     /// The value.
     pub value: T,
-    /// Such as `data.events[0]`.
+    /// Path, such as `data.events[0]`.
     pub path: String,
 }
 
 const MEMBERS: &[&str] = &["key", "events", "function", "endpoint", "filter", "payload"];
 const EVENT_MEMBERS: &[&str] = &["eventType", "filter", "payload"];
 const FILTER_MEMBERS: &[&str] = &["ignoreSelf", "appIsLicensed", "expression", "onError"];
-/// Paths that a filter reads start so; in `payload.include` the vendor leaves it out.
+/// Prefix of paths in filters; the vendor omits it in `payload.include`.
 const RUNTIME: &str = "event.runtime.";
 
 impl Trigger {
-    /// Reads the data of a trigger that stands at `path` in its request.
+    /// Parses the data of a trigger at `path` of its request.
     ///
     /// # Errors
-    /// All that is wrong with its form, in the order of the text.
+    /// Every problem of its form, in the order of the text.
     pub fn parse(data: &Map<String, Value>, path: &str) -> Result<Self, Vec<Problem>> {
         let mut parser = TriggerParser::default();
         let trigger = parser.trigger(data, path);
@@ -90,7 +89,7 @@ impl Trigger {
 }
 
 impl Trigger {
-    /// The event types that `filter` decides about.
+    /// Returns the event types that `filter` applies to.
     pub(super) fn events_of<'a>(
         &'a self,
         filter: &'a TriggerFilter,
@@ -103,26 +102,26 @@ impl Trigger {
 }
 
 impl TriggerFilter {
-    /// Whether a failure delivers the event.
+    /// Whether an evaluation error delivers the event.
     pub(super) fn delivers_on_error(&self) -> bool {
         self.on_error.is_some_and(OnError::delivers)
     }
 }
 
-/// Collects problems, so that an author sees all of them at once.
+/// Collects all problems, so that the author sees them at once.
 #[derive(Default)]
 struct TriggerParser {
     problems: Vec<Problem>,
 }
 
-/// What `payload.include` asks for.
+/// Content of `payload.include`.
 #[derive(Default)]
 struct PayloadInclude {
     property_paths: Vec<Located<String>>,
     fields: Vec<String>,
 }
 
-/// The events of a trigger with all that stands beside each.
+/// Parsed events of a trigger, with their filters and payload options.
 #[derive(Default)]
 struct ParsedEvents {
     events: Vec<TriggerEvent>,
@@ -144,14 +143,14 @@ impl TriggerParser {
                 }
                 read.filters.push(filter);
             } else {
-                let message = "a filter for all events stands beside filters of single events";
+                let message = "a filter for all events is combined with filters of single events";
                 self.problems.push(
                     Problem::new(code::TWO_FILTERS, &filter.path, message)
                         .with_help("keep one of the two forms"),
                 );
             }
         }
-        // Fields are kept per trigger: an event that asks for all of them widens it to all.
+        // Fields are stored per trigger: an event that asks for all of them widens it to all.
         let all = read.includes.iter().any(|include| include.fields.is_empty());
         let mut fields = include.fields;
         let mut property_paths = include.property_paths;
@@ -266,7 +265,7 @@ impl TriggerParser {
         read.filters.push(filter);
     }
 
-    /// An event named twice is one, unless its filters differ: then it is unclear what is meant.
+    /// Merges an event listed twice, unless its filters differ, which is ambiguous.
     fn push_event(&mut self, event: TriggerEvent, read: &mut ParsedEvents) {
         let same_name = |known: &&TriggerEvent| known.event_type.value == event.event_type.value;
         match read.events.iter().find(same_name) {
@@ -274,7 +273,7 @@ impl TriggerParser {
             Some(known) if same_filter(known, &event) => {}
             Some(_) => {
                 let name = &event.event_type.value;
-                let message = format!("`{name}` stands here twice with different filters");
+                let message = format!("`{name}` is listed twice with different filters");
                 self.problems.push(
                     Problem::new(code::DUPLICATE, event.event_type.path, message)
                         .with_help("join the two conditions with `||`"),
@@ -392,7 +391,7 @@ impl TriggerParser {
     }
 }
 
-/// Whether two events have the same condition, wherever it stands.
+/// Whether two events have the same condition, wherever it is written.
 fn same_filter(left: &TriggerEvent, right: &TriggerEvent) -> bool {
     let condition = |event: &TriggerEvent| {
         event.filter.as_ref().map(|filter| {
@@ -476,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn per_event_filters_beside_a_filter_for_all_are_refused() {
+    fn per_event_filters_with_a_filter_for_all_are_rejected() {
         let found = codes(json!({
             "events": [{"eventType": "a", "filter": {"ignoreSelf": true}}],
             "function": "f", "filter": {"ignoreSelf": true},

@@ -1,6 +1,6 @@
-//! Whether a trigger may be registered: its form, the names it uses, its filters, its scopes.
+//! Validation of a trigger: form, names, filters, scopes.
 //!
-//! All or nothing: a trigger is accepted whole or refused with everything that is wrong with it.
+//! All or nothing: a trigger is accepted whole or rejected with every problem.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,53 +15,54 @@ use super::document::AppRecord;
 use super::problem::{Problem, code};
 use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 
-/// Longest module key that is taken, in bytes.
+/// Longest accepted module key, in bytes.
 const KEY_BYTES_MAX: usize = 128;
 
-/// A trigger that may be registered.
+/// A validated trigger.
 #[derive(Clone, Debug, Default)]
 pub struct ValidatedTrigger {
-    /// Entity-property paths it reads or delivers, in one spelling.
+    /// Entity-property paths it reads or delivers, normalised.
     pub property_paths: BTreeSet<String>,
-    /// What is odd about it.
+    /// Warnings for its author.
     pub warnings: Vec<Problem>,
-    /// What its filters cost, in their order.
+    /// Cost of its filters, in their order.
     pub complexity: Vec<FilterCost>,
-    /// Its programs, held so that applying the registration finds them compiled.
+    /// Its programs, kept alive until the registration is applied.
     pub programs: Vec<Arc<Program>>,
 }
 
-/// How the cost of a filter grows with the lists it walks.
+/// How the cost of a filter grows with the lists it iterates.
 ///
 /// **Shape:** `{"path", "expression", "variables"}`, such as `6*N + 21` with `N` the length of
 /// `event.changelog.items`.
 ///
-/// **Source:** Forge events page, "Filter out events"; the vendor tells it when an app is deployed.
+/// **Source:** Forge events page, "Filter out events"; the vendor reports it when an app is
+/// deployed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct FilterCost {
-    /// Where the expression stands, such as `data.filter.expression`.
+    /// Path of the expression, such as `data.filter.expression`.
     pub path: String,
-    /// The formula and what its variables stand for.
+    /// The formula and the meaning of its variables.
     #[serde(flatten)]
     pub formula: Value,
 }
 
-/// What a trigger is checked against.
+/// What a trigger is validated against.
 #[derive(Clone, Copy, Debug)]
 pub struct ValidationRules<'a> {
-    /// The app that registers it; without one neither handlers nor scopes are checked.
+    /// The app that registers it; if none, neither handlers nor scopes are checked.
     pub app: Option<&'a AppRecord>,
-    /// Whether events that no catalogue knows are only worth a warning.
+    /// Whether an unknown event type is only a warning.
     pub allow_unknown_events: bool,
-    /// Filters in use.
+    /// Compiled filters.
     pub programs: &'a ProgramCache,
 }
 
 impl ValidationRules<'_> {
-    /// Checks the data of a trigger that stands at `path` in its request.
+    /// Validates the data of a trigger at `path` of its request.
     ///
     /// # Errors
-    /// Everything that is wrong with it: first its form; when that is right, names and filters.
+    /// Every problem: of its form first; if that is valid, of names and filters.
     pub fn check(
         &self,
         data: &Map<String, Value>,
@@ -169,7 +170,7 @@ fn without_properties(event: &TriggerEvent) -> Option<Problem> {
     })
 }
 
-/// What is wrong with a module key that somebody chose, if anything.
+/// Returns the problem of a module key chosen by its author, if there is one.
 #[must_use]
 pub fn key_problem(key: &str, path: &str) -> Option<Problem> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
@@ -192,14 +193,14 @@ mod tests {
         rules.check(data.as_object().unwrap(), "data")
     }
 
-    fn refused(data: Value) -> Vec<Problem> {
+    fn rejected(data: Value) -> Vec<Problem> {
         check(data, false).err().unwrap()
     }
 
     #[test]
-    fn unknown_event_is_refused_with_the_name_that_was_meant() {
+    fn unknown_event_is_rejected_with_a_suggestion() {
         let data = json!({"events": ["avi:jira:created:comment"], "function": "main"});
-        let problems = refused(data.clone());
+        let problems = rejected(data.clone());
         assert_eq!(problems[0].code, code::UNKNOWN_EVENT);
         assert!(problems[0].sentence().contains("avi:jira:commented:issue"));
         let warnings = check(data, true).unwrap().warnings;
@@ -207,9 +208,9 @@ mod tests {
     }
 
     #[test]
-    fn missing_scope_is_named() {
+    fn missing_scope_is_reported() {
         let problems =
-            refused(json!({"events": ["avi:jira-software:created:board"], "function": "main"}));
+            rejected(json!({"events": ["avi:jira-software:created:board"], "function": "main"}));
         assert_eq!(problems.len(), 1);
         assert!(problems[0].message.contains("read:jira-user"));
     }
@@ -228,16 +229,16 @@ mod tests {
     fn handlers_are_those_of_the_app() {
         let event = "avi:jira:created:issue";
         assert!(check(json!({"events": [event], "endpoint": "hook"}), false).is_ok());
-        let problems = refused(json!({"events": [event], "endpoint": "nowhere"}));
+        let problems = rejected(json!({"events": [event], "endpoint": "nowhere"}));
         assert!(problems[0].sentence().contains("nowhere"));
         assert!(problems[0].sentence().contains("hook"));
-        let problems = refused(json!({"events": [event], "function": "hook"}));
+        let problems = rejected(json!({"events": [event], "function": "hook"}));
         assert_eq!(problems[0].code, code::UNKNOWN_HANDLER);
     }
 
     #[test]
     fn names_and_filters_are_reported_together() {
-        let problems = refused(json!({
+        let problems = rejected(json!({
             "events": ["nothing"], "endpoint": "nowhere", "filter": {"expression": "((("},
         }));
         assert_eq!(problems[0].code, code::UNKNOWN_EVENT);
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_held_against_the_events_they_are_for() {
+    fn filters_are_checked_against_their_events() {
         let filter = |on_error: &str| json!({"expression": "event.changelog.items.length > 1", "onError": on_error});
         let both = ["avi:jira:created:issue", "avi:jira:updated:issue"];
         let data = json!({"events": both, "function": "main", "filter": filter("RECEIVE")});

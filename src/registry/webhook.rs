@@ -1,8 +1,8 @@
-//! Webhooks as apps ask for them: Connect `webhooks` modules and Jira's dynamic webhooks. Both
-//! become listeners on the events that the named webhooks stand for, so the matcher knows no
+//! Webhook definitions: Connect `webhooks` modules and Jira dynamic webhooks. Both compile to
+//! subscriptions to the event types that their webhook events map to, so the matcher knows no
 //! webhooks.
 //!
-//! **Source:** Atlassian Connect, "WebhookDefinition" module schema; Jira Cloud platform, "Webhooks".
+//! **Source:** Atlassian Connect, "Webhook" module schema; Jira Cloud platform, "Webhooks".
 
 use std::sync::Arc;
 
@@ -13,46 +13,46 @@ use super::compile::ProgramCache;
 use super::language;
 use super::problem::{Problem, code, summary};
 use crate::domain::{EventType, Product};
-use crate::event::webhook::reverse::heard;
+use crate::event::webhook::reverse;
 use crate::matcher::{Interest, Listen, Listens};
 
-/// The module type of Connect webhooks, static or dynamic.
+/// Module type of Connect webhooks, static or dynamic.
 pub const WEBHOOKS: &str = "webhooks";
 /// Longest name of a webhook event, in characters.
 const EVENT_CHARS_MAX: usize = 100;
 /// Longest JQL filter, in characters.
 const FILTER_CHARS_MAX: usize = 10_000;
-/// The one condition that can be told from what is known of an installation.
+/// The only condition that the state of an installation decides.
 const LICENSED: &str = "addon_is_licensed";
 /// Deepest nesting of conditions.
 const CONDITIONS_DEEP: u8 = 8;
 
-/// A webhook, in form right.
+/// A well-formed webhook.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct WebhookDefinition {
     /// Names of the webhook events, such as `jira:issue_created`.
     pub events: Vec<String>,
-    /// Where to post: behind the app's base URL, or whole; may hold variables.
+    /// Address: relative to the app's base URL, or absolute; may contain variables.
     pub address: String,
-    /// What must hold of the issue; empty = nothing.
+    /// Condition on the issue, in JQL; empty = none.
     pub jql: String,
     /// Fields of which one must have changed in an update; empty = any.
     pub field_ids: Vec<String>,
-    /// Issue properties of which one must be what was set or deleted; empty = any.
+    /// Issue properties of which one must have been set or deleted; empty = any.
     pub property_keys: Vec<String>,
     /// Whether the request is sent without a body.
     pub excludes_body: bool,
-    /// Leaves out installations without an active licence.
+    /// Excludes installations without an active licence.
     pub requires_licence: bool,
-    /// The id of a dynamic webhook.
+    /// Id of a dynamic webhook.
     pub number: Option<u64>,
 }
 
 impl WebhookDefinition {
-    /// Reads the data of a `webhooks` module that stands at `path` in its request.
+    /// Parses the data of a `webhooks` module at `path` of its request.
     ///
     /// # Errors
-    /// All that is wrong with its form.
+    /// Every problem of its form.
     pub fn parse(
         data: &Map<String, Value>,
         path: &str,
@@ -85,11 +85,11 @@ impl WebhookDefinition {
         if parser.problems.is_empty() { Ok(webhook) } else { Err(parser.problems) }
     }
 
-    /// Event types with their filters; the JQL stands at `path` in its request.
+    /// Returns its event types with their filters; `path` is the path of the JQL in the request.
     ///
     /// # Errors
     /// Why the JQL cannot be used.
-    pub(super) fn listens(
+    pub(super) fn event_subscriptions(
         &self,
         programs: &ProgramCache,
         product: Product,
@@ -99,7 +99,7 @@ impl WebhookDefinition {
         let listen = |(event_type, conditions): (EventType, Vec<String>)| {
             let text = self.expression(&event_type, &conditions, jql.as_deref());
             let program = match text {
-                // What was written is the JQL: its translation is no place to point at.
+                // The author wrote JQL, so a position in its translation would not help.
                 Some(text) => Some(programs.get(&text).map_err(|found| {
                     let why =
                         format!("written as an expression it is refused: {}", summary(&found));
@@ -111,31 +111,31 @@ impl WebhookDefinition {
             let interest = Interest { requires_licence, ..Interest::in_all(event_type) };
             Ok(Listen { interest: programs.interest(interest), program })
         };
-        self.heard(product).into_iter().map(listen).collect()
+        self.event_conditions(product).into_iter().map(listen).collect()
     }
 
-    /// Compiles its filters, as it is registered; the programs are to be held until it is applied.
+    /// Compiles its filters at registration; the programs must be kept alive until it is applied.
     ///
     /// # Errors
-    /// As [`WebhookDefinition::listens`].
+    /// As [`WebhookDefinition::event_subscriptions`].
     pub(super) fn compile(
         &self,
         programs: &ProgramCache,
         product: Product,
         path: &str,
     ) -> Result<Vec<Arc<Program>>, Vec<Problem>> {
-        let listens = self.listens(programs, product, path)?;
+        let listens = self.event_subscriptions(programs, product, path)?;
         Ok(listens.iter().filter_map(|listen| listen.program.clone()).collect())
     }
 
-    /// Each event type once, with the conditions of which one must hold; none = no condition.
-    fn heard(&self, product: Product) -> Vec<(EventType, Vec<String>)> {
+    /// Returns each event type once, with alternative conditions; none = no condition.
+    fn event_conditions(&self, product: Product) -> Vec<(EventType, Vec<String>)> {
         let mut found: Vec<(EventType, Vec<String>)> = Vec::new();
-        for heard in self.events.iter().flat_map(|name| heard(name, product)) {
-            let known = found.iter_mut().find(|(event_type, _)| *event_type == heard.event_type);
-            match (known, heard.condition) {
+        for mapped in self.events.iter().flat_map(|name| reverse::heard(name, product)) {
+            let known = found.iter_mut().find(|(event_type, _)| *event_type == mapped.event_type);
+            match (known, mapped.condition) {
                 (None, condition) => {
-                    found.push((heard.event_type, condition.into_iter().collect()))
+                    found.push((mapped.event_type, condition.into_iter().collect()))
                 }
                 (Some((_, conditions)), Some(condition)) if !conditions.is_empty() => {
                     conditions.push(condition);
@@ -173,7 +173,7 @@ impl WebhookDefinition {
     }
 }
 
-/// JQL says something about issues, so it bears on no other events.
+/// Whether JQL applies: it only describes issues.
 fn is_about_an_issue(event_type: &str) -> bool {
     [":issue", ":comment", ":issue-property", ":worklog", ":attachment"]
         .iter()
@@ -185,13 +185,13 @@ fn list(texts: &[String]) -> String {
     format!("[{}]", texts.join(", "))
 }
 
-/// Neither with a scheme nor with a host.
+/// Whether an address has neither a scheme nor a host.
 pub(super) fn is_relative(address: &str) -> bool {
     let before_path = address.split(['/', '?', '#', '{']).next().unwrap_or_default();
     !address.starts_with("//") && !address.contains('\\') && !before_path.contains(':')
 }
 
-/// Collects problems, so that an author sees all of them at once.
+/// Collects all problems, so that the author sees them at once.
 struct WebhookParser<'d> {
     data: &'d Map<String, Value>,
     path: &'d str,
@@ -239,7 +239,7 @@ impl WebhookParser<'_> {
         }
     }
 
-    /// Kept with the module. Events carry no entity properties that could be sent along.
+    /// Stored with the module. Events carry no entity properties that could be included.
     fn property_keys(&mut self) {
         match self.data.get("propertyKeys") {
             None => {}
@@ -249,7 +249,7 @@ impl WebhookParser<'_> {
     }
 
     /// Conditions on users and entities cannot be decided here, and a webhook that fires although
-    /// its condition does not hold is worse than none.
+    /// its condition is false is worse than none.
     fn requires_licence(&mut self) -> bool {
         let Some(conditions) = self.data.get("conditions") else { return false };
         let Some(conditions) = conditions.as_array() else {
@@ -268,8 +268,8 @@ impl WebhookParser<'_> {
     }
 }
 
-/// Whether all `conditions` hold for an installation with or without a licence; none if one of them
-/// is about something else, or they are nested deeper than `deep`.
+/// Whether all `conditions` are true for an installation with or without a licence; none if one is
+/// about something else, or they are nested deeper than `deep`.
 fn all_hold(conditions: &[Value], licensed: bool, deep: u8) -> Option<bool> {
     let mut all = true;
     for condition in conditions {
@@ -307,8 +307,8 @@ mod tests {
 
     fn expressions(webhook: &WebhookDefinition) -> Vec<(String, Option<String>)> {
         let jql = language::translate_jql(&webhook.jql, "filter").unwrap();
-        let heard = webhook.heard(Product::Jira).into_iter();
-        heard
+        let conditions = webhook.event_conditions(Product::Jira).into_iter();
+        conditions
             .map(|(event_type, conditions)| {
                 let text = webhook.expression(&event_type, &conditions, jql.as_deref());
                 (event_type.to_string(), text)
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_wrong_with_a_module_is_told_at_once() {
+    fn every_problem_of_a_module_is_reported_at_once() {
         let found = read(
             json!({"url": "https://evil.example/x", "filter": 1, "excludeBody": "no",
                 "propertyKeys": "k", "conditions": [{"condition": "user_is_admin"}]}),
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn events_that_share_a_type_are_heard_once() {
+    fn events_of_one_type_are_one_subscription() {
         let both = expressions(&dynamic(&["comment_created", "comment_updated"]));
         assert_eq!(both.len(), 1);
         assert!(both[0].1.as_ref().unwrap().contains(" || "));
@@ -407,6 +407,8 @@ mod tests {
         assert!(has(&property, "'k'") && has(&property, "'A'") && !has(&property, "'summary'"));
         assert_eq!(sprint.1, None);
         assert!(has(&created, "'A'") && !has(&created, "'summary'"));
-        assert!(webhook.listens(&ProgramCache::default(), Product::Jira, "filter").is_ok());
+        assert!(
+            webhook.event_subscriptions(&ProgramCache::default(), Product::Jira, "filter").is_ok()
+        );
     }
 }

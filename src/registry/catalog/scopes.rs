@@ -1,18 +1,18 @@
-//! The scopes that events need, classic or granular: an app that has all of one kind hears them.
+//! Scopes that event types need, classic or granular: an app needs all scopes of one kind.
 //!
-//! **Source:** the vendor's event-to-scope map, `@forge/manifest` 13.7.0; for events it does not
-//! have, the product event references.
+//! **Source:** the vendor's event-to-scope map, `@forge/manifest` 13.7.0; for events missing there,
+//! the product event references.
 
-/// What an app must be granted. Lists as OAuth 2.0 writes them, with a space between scopes.
+/// Required scopes. Lists in OAuth 2.0 form, separated by spaces.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scopes {
     classic: &'static str,
-    /// Instead of the classic ones; empty = there are none.
+    /// Alternative to the classic scopes; empty = there is none.
     granular: &'static str,
 }
 
 impl Scopes {
-    /// The classic scopes that `granted` lacks; none if it has all granular ones.
+    /// Returns the classic scopes missing in `granted`; none if all granular ones are granted.
     pub fn missing(&self, granted: &[String]) -> impl Iterator<Item = &'static str> {
         let lacks = |scope: &&str| !granted.iter().any(|granted| granted == scope);
         let is_granular = !self.granular.is_empty() && !self.granular.split(' ').any(|s| lacks(&s));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_one_kind_are_enough_and_less_is_told_in_classic_ones() {
+    fn all_scopes_of_one_kind_suffice_and_missing_ones_are_reported_as_classic() {
         assert_eq!(missing(&BOARD, BOARD.classic), [""; 0]);
         assert_eq!(missing(&BOARD, BOARD.granular), [""; 0]);
         assert_eq!(missing(&BOARD, "read:jira-work read:project:jira"), ["read:jira-user"]);

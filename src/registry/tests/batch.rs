@@ -1,4 +1,4 @@
-//! Behaviour of batches, dry runs and switches.
+//! Behaviour of batches, dry runs and module status.
 
 use super::*;
 use crate::domain::ModuleKey;
@@ -13,7 +13,7 @@ fn bad() -> BatchItem {
 }
 
 #[tokio::test]
-async fn atomic_batch_registers_all_or_tells_what_is_wrong_where() {
+async fn atomic_batch_registers_all_or_reports_every_problem_with_its_path() {
     let (replica, _store) = Replica::provisioned().await;
     let id = InstallationId::from("inst-a");
     let items =
@@ -43,7 +43,7 @@ async fn batch_that_is_not_atomic_registers_what_it_can() {
 }
 
 #[tokio::test]
-async fn validating_says_what_registering_would_and_registers_nothing() {
+async fn validating_returns_the_result_of_registering_and_stores_nothing() {
     let (replica, _store) = Replica::provisioned().await;
     let id = InstallationId::from("inst-a");
     let spec = trigger(json!({"filter": {"ignoreSelf": true, "onError": "IGNORE"}}));
@@ -57,7 +57,7 @@ async fn validating_says_what_registering_would_and_registers_nothing() {
 }
 
 #[tokio::test]
-async fn module_is_switched_and_keeps_its_switch_over_an_update() {
+async fn module_keeps_its_status_over_an_update() {
     let (replica, _store) = Replica::provisioned().await;
     let id = InstallationId::from("inst-a");
     let module = replica.add(json!({})).await.unwrap();

@@ -1,4 +1,4 @@
-//! Loading many documents at once, in whatever order the store sends them.
+//! Loading many documents at once, in any order.
 
 use tokio::sync::mpsc;
 
@@ -48,7 +48,7 @@ async fn a_second_replica_loads_what_the_first_holds() {
 }
 
 #[tokio::test]
-async fn an_app_may_come_behind_its_installations_and_a_document_twice() {
+async fn an_app_may_follow_its_installations_and_a_document_may_repeat() {
     let (first, _store, mut documents) = documents().await;
     documents.reverse();
     let family = |document: &DocumentWrite| document.key.split('.').next().map(str::to_owned);
@@ -64,7 +64,7 @@ async fn an_app_may_come_behind_its_installations_and_a_document_twice() {
 }
 
 #[tokio::test]
-async fn a_document_that_cannot_be_read_holds_up_no_other() {
+async fn an_unreadable_document_does_not_block_others() {
     let (first, _store, mut documents) = documents().await;
     let broken = documents.iter().position(|document| document.key.contains("many-3")).unwrap();
     documents[broken].value = "{".into();
@@ -77,10 +77,10 @@ fn first_key(replica: &Replica, installation: &str) -> crate::domain::ModuleKey 
     replica.installation(installation).unwrap().modules[0].id.key.clone()
 }
 
-/// A store that says what it is told to.
-struct Told(tokio::sync::Mutex<mpsc::Receiver<WatchEvent>>);
+/// A store that sends scripted events.
+struct ScriptedStore(tokio::sync::Mutex<mpsc::Receiver<WatchEvent>>);
 
-impl Store for Told {
+impl Store for ScriptedStore {
     fn get<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>> {
         Box::pin(async { Ok(None) })
     }
@@ -104,8 +104,8 @@ impl Store for Told {
 
     fn watch(&self, changes: mpsc::Sender<WatchEvent>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let mut messages = self.0.lock().await;
-            while let Some(change) = messages.recv().await {
+            let mut script = self.0.lock().await;
+            while let Some(change) = script.recv().await {
                 changes.send(change).await.unwrap();
             }
         })
@@ -113,16 +113,16 @@ impl Store for Told {
 }
 
 #[tokio::test]
-async fn revision_goes_on_through_a_load_and_begins_anew_with_another_store() {
-    let (tell, messages) = mpsc::channel(16);
-    let store = Arc::new(Told(messages.into()));
+async fn revision_continues_through_a_load_and_restarts_with_another_store() {
+    let (events, script) = mpsc::channel(16);
+    let store = Arc::new(ScriptedStore(script.into()));
     let registry = Arc::new(Registry::new(store, Arc::default(), Settings::default()));
     let _run = JoinSet::from_iter([Arc::clone(&registry).run()]);
     let installation = |revision| {
         let value = serde_json::to_vec(&connect_installation()).unwrap().into();
         WatchEvent::Put { key: "inst.inst-c".into(), value, revision }
     };
-    // Applied, and told: the revision 0 lasts only until the first change of a new store.
+    // Applied and published: revision 0 lasts only until the first change of a new store.
     let applied = async |revision| {
         let is_applied = || registry.installation("inst-c").is_some_and(|i| i.revision == revision);
         let applied = async {
@@ -138,14 +138,14 @@ async fn revision_goes_on_through_a_load_and_begins_anew_with_another_store() {
         installation(4),
         WatchEvent::CaughtUp { revision: 7 },
     ] {
-        tell.send(change).await.unwrap();
+        events.send(change).await.unwrap();
     }
     registry.wait_until_ready().await;
     assert_eq!(applied(4).await, 7);
-    tell.send(WatchEvent::LoadStarted { is_reset: false }).await.unwrap();
-    tell.send(installation(5)).await.unwrap();
+    events.send(WatchEvent::LoadStarted { is_reset: false }).await.unwrap();
+    events.send(installation(5)).await.unwrap();
     assert_eq!(applied(5).await, 7, "the table is the old one or newer");
-    tell.send(WatchEvent::LoadStarted { is_reset: true }).await.unwrap();
-    tell.send(installation(2)).await.unwrap();
+    events.send(WatchEvent::LoadStarted { is_reset: true }).await.unwrap();
+    events.send(installation(2)).await.unwrap();
     assert_eq!(applied(2).await, 2, "what was confirmed before is another store's");
 }
