@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 use url::Url;
 
-use super::metrics;
 use crate::domain::Secret;
+use crate::registry::metrics;
 
 /// Queue capacity; a further notice is dropped and counted.
 const NOTICES_MAX: usize = 1024;

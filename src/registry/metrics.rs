@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
-use super::problem::Problem;
-use super::replica_state::Counts;
+use crate::registry::model::problem::Problem;
+use crate::registry::replica::state::Counts;
 
 const SUBSCRIPTIONS: &str = "switchyard_subscriptions";
 const INSTALLATIONS: &str = "switchyard_installations";

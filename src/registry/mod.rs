@@ -12,70 +12,49 @@
 //! [`Store`].
 
 mod app_calls;
-mod apps;
-mod batch;
-pub mod catalog;
+mod commands;
 mod compile;
-mod connect_lifecycle;
-mod connect_modules;
-mod discovery;
-mod document;
-mod dynamic_webhooks;
-mod forge_modules;
-mod installations;
-mod language;
-mod limits;
-mod load;
+mod credentials;
 mod metrics;
-mod module_fields;
-mod notices;
+mod model;
 pub mod offline;
-mod own_write_cache;
-mod problem;
-mod read_barrier;
 mod registry;
-mod replay_guard;
-mod replica_state;
+mod replica;
 pub mod review;
-mod signing_keys;
-mod state;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-mod timer_queue;
-mod token;
-mod trigger;
-mod validate;
-mod webhook;
+mod validation;
 
 pub use app_calls::{AppCall, AppCaller, CallAuth, CallError};
-pub use apps::{AppPut, AppSpec, CheckUrl};
-pub use batch::{BatchItem, BatchResult};
-pub use compile::{ProgramCache, TRIGGER, function_subject};
-pub use connect_lifecycle::LifecycleCallbacks;
-pub use connect_modules::ConnectModule;
-pub use discovery::{DiscoveryStatus, IgnoreRule, IgnoredModule};
-pub use document::{
+pub use commands::apps::{AppPut, AppSpec, CheckUrl};
+pub use commands::connect_lifecycle::LifecycleCallbacks;
+pub use commands::connect_modules::ConnectModule;
+pub use commands::discovery::{DiscoveryStatus, IgnoreRule, IgnoredModule};
+pub use commands::dynamic_webhooks::{
+    DYNAMIC_WEBHOOK, DynamicWebhook, WebhookOwner, WebhookResult, WebhookSpec,
+};
+pub use commands::forge_batch::{BatchItem, BatchResult};
+pub use commands::forge_modules::{ModuleSpec, RegisteredModule};
+pub use commands::installations::{ClientSpec, InstallationPut, InstallationSpec};
+pub use commands::notices::NoticeEndpoint;
+pub use compile::applied::{AppliedApp, AppliedInstallation, AppliedModule, EffectiveStatus};
+pub use compile::modules::{ProgramCache, TRIGGER, function_subject};
+pub use credentials::digest;
+pub use model::document::{
     AppKind, AppRecord, BodyLayout, ClientRecord, DeliveryOptions, DiscoveryConfig, Endpoint,
     EndpointAuth, InstallationRecord, InstallationState, ModuleRecord, ModuleStatus,
     RegistrationApi, RequestStyle,
 };
-pub use dynamic_webhooks::{
-    DYNAMIC_WEBHOOK, DynamicWebhook, WebhookOwner, WebhookResult, WebhookSpec,
-};
-pub use forge_modules::{ModuleSpec, RegisteredModule};
-pub use installations::{ClientSpec, InstallationPut, InstallationSpec};
-pub use module_fields::ModuleFields;
-pub use notices::NoticeEndpoint;
-pub use problem::{Problem, SourceRange, code, summary};
+pub use model::module_fields::ModuleFields;
+pub use model::problem::{Problem, SourceRange, code, summary};
+pub use model::replay_guard::SignedRequest;
 pub use registry::{ConnectLimits, RegisterError, Registry, Settings};
-pub use replay_guard::SignedRequest;
-pub use replica_state::Counts;
-pub use state::{AppliedApp, AppliedInstallation, AppliedModule, EffectiveStatus};
+pub use replica::state::Counts;
 pub use store::{Store, StoreError, StoredDocument, WatchEvent};
-pub use token::digest;
-pub use trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
-pub use validate::{FilterCost, ValidatedTrigger, ValidationRules, key_problem};
-pub use webhook::{WEBHOOKS, WebhookDefinition};
+pub use validation::catalog;
+pub use validation::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+pub use validation::trigger_rules::{FilterCost, ValidatedTrigger, ValidationRules, key_problem};
+pub use validation::webhook::{WEBHOOKS, WebhookDefinition};

@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::compile::{ProgramCache, TRIGGER, event_subscriptions};
-use super::problem::{Problem, code};
-use super::trigger::Trigger;
-use super::validate::{ValidationRules, key_problem};
 use crate::domain::{AppId, CloudId, Handler, InstallationId, ModuleKey, Secret};
 use crate::matcher::{Owner, Subscription, Terms};
+use crate::registry::compile::modules::{ProgramCache, TRIGGER, event_subscriptions};
+use crate::registry::model::problem::{Problem, code};
+use crate::registry::validation::trigger::Trigger;
+use crate::registry::validation::trigger_rules::{ValidationRules, key_problem};
 use crate::telemetry::SubscriptionStats;
 
 /// Parses registrations line by line; equal filters share one program.

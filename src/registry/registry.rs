@@ -17,20 +17,20 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
-use super::app_calls::{AppCaller, AppCalls};
-use super::document::{ClientRecord, Document, read};
-use super::limits::RateLimit;
-use super::load::{BATCH_MAX, DocumentWrite, LoadProgress};
-use super::metrics;
-use super::problem::Problem;
-use super::read_barrier::ReadBarrier;
-use super::replica_state::{Counts, ReplicaState};
-use super::state::{AppliedApp, AppliedInstallation};
-use super::store::{Store, StoreError, StoredDocument, WatchEvent};
-use super::token::NoRandomness;
 use crate::clock;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
 use crate::matcher::{Matcher, Subscription};
+use crate::registry::app_calls::{AppCaller, AppCalls};
+use crate::registry::commands::rate_limit::RateLimit;
+use crate::registry::compile::applied::{AppliedApp, AppliedInstallation};
+use crate::registry::credentials::NoRandomness;
+use crate::registry::metrics;
+use crate::registry::model::document::{ClientRecord, Document, read};
+use crate::registry::model::problem::Problem;
+use crate::registry::replica::load::{BATCH_MAX, DocumentWrite, LoadProgress};
+use crate::registry::replica::read_barrier::ReadBarrier;
+use crate::registry::replica::state::{Counts, ReplicaState};
+use crate::registry::store::{Store, StoreError, StoredDocument, WatchEvent};
 
 /// Watch events that wait to be applied; the watch pauses when there are more.
 const CHANGES_MAX: usize = 1024;
@@ -117,7 +117,7 @@ impl Default for ConnectLimits {
             modules_confluence: 100,
             webhooks_per_app: 100,
             webhooks_per_user: 5,
-            webhook_life: super::dynamic_webhooks::LIFE,
+            webhook_life: crate::registry::commands::dynamic_webhooks::LIFE,
         }
     }
 }
@@ -126,7 +126,7 @@ impl Default for ConnectLimits {
 #[derive(Debug, Error)]
 pub enum RegisterError {
     /// The request is invalid; lists every problem.
-    #[error("{}", super::problem::summary(.0))]
+    #[error("{}", crate::registry::model::problem::summary(.0))]
     Invalid(Vec<Problem>),
     /// The record does not exist.
     #[error("not found")]
@@ -402,7 +402,7 @@ impl Registry {
         self.state.installation(id)
     }
 
-    /// Returns the installation with this bearer token [digest](super::token::digest).
+    /// Returns the installation with this bearer token [digest](crate::registry::credentials::digest).
     #[must_use]
     pub fn installation_by_token(&self, digest: &str) -> Option<Arc<AppliedInstallation>> {
         self.state.installation_by_token(digest)

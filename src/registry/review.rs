@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::problem::Problem;
-use super::trigger::{Trigger, TriggerFilter};
-use super::validate::ValidationRules;
-use super::{ProgramCache, problem};
+use super::compile::modules::ProgramCache;
+use crate::registry::model::problem::{Problem, code};
+use crate::registry::validation::trigger::{Trigger, TriggerFilter};
+use crate::registry::validation::trigger_rules::ValidationRules;
 
 /// Result of a review.
 #[derive(Clone, Debug, Default)]
@@ -74,5 +74,5 @@ fn reviewed(trigger: &Trigger, filter: &TriggerFilter) -> Option<ReviewedFilter>
 /// The problem of a value that is not a JSON object.
 #[must_use]
 pub fn not_an_object(path: &str) -> Problem {
-    Problem::new(problem::code::FORM, path, "a trigger is an object")
+    Problem::new(code::FORM, path, "a trigger is an object")
 }

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::testing::MemoryStore;
 use super::{
     AppCall, AppCaller, AppPut, CallError, ConnectLimits, EffectiveStatus, ModuleRecord,
     ModuleSpec, ModuleStatus, RegisterError, RegistrationApi, Registry, Settings, code, digest,
 };
 use crate::domain::{AppId, Handler, InstallationId, SubscriptionId};
 use crate::matcher::{Matcher, Subscription};
+use crate::registry::testing::MemoryStore;
 
 mod batch;
 mod connect;

@@ -16,8 +16,11 @@ fn bad() -> BatchItem {
 async fn atomic_batch_registers_all_or_reports_every_problem_with_its_path() {
     let (replica, _store) = Replica::provisioned().await;
     let id = InstallationId::from("inst-a");
-    let items =
-        vec![item(json!({})), bad(), Err(vec![super::super::Problem::new("SY-2003", "type", "m")])];
+    let items = vec![
+        item(json!({})),
+        bad(),
+        Err(vec![crate::registry::Problem::new("SY-2003", "type", "m")]),
+    ];
     let Err(RegisterError::Invalid(problems)) = replica.register_batch(&id, items, true).await
     else {
         panic!("accepted")

@@ -212,13 +212,13 @@ async fn users_of_an_oauth_app_have_their_own_webhooks_and_bound() {
 
 /// Sets the expiry of all webhooks directly in the store.
 async fn end_at(store: &MemoryStore, at_ms: i64) {
-    let stored = super::super::Store::get(store, "inst.inst-c").await.unwrap().unwrap();
+    let stored = crate::registry::Store::get(store, "inst.inst-c").await.unwrap().unwrap();
     let mut document: Value = serde_json::from_slice(&stored.value).unwrap();
     for module in document["modules"].as_array_mut().unwrap() {
         module["data"]["expirationDate"] = json!(at_ms);
     }
     let value = serde_json::to_vec(&document).unwrap().into();
-    super::super::Store::put(store, "inst.inst-c", value, Some(stored.revision)).await.unwrap();
+    crate::registry::Store::put(store, "inst.inst-c", value, Some(stored.revision)).await.unwrap();
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::registry::load::DocumentWrite;
-use crate::registry::replica_state::ReplicaState;
+use crate::registry::replica::load::DocumentWrite;
+use crate::registry::replica::state::ReplicaState;
 use crate::registry::testing::connect_installation;
 use crate::registry::{Store, StoreError, StoredDocument, WatchEvent};
 

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use url::Url;
 use uuid::Uuid;
 
-use super::app_calls::{AppCall, CallAuth};
-use super::document::{AppRecord, InstallationRecord, InstallationState};
-use super::dynamic_webhooks::DynamicWebhook;
-use super::problem::{Problem, code};
-use super::registry::{Mutation, RegisterError, Registry};
-use super::state::AppliedApp;
 use crate::clock;
 use crate::domain::{InstallationId, Secret};
+use crate::registry::app_calls::{AppCall, CallAuth};
+use crate::registry::commands::dynamic_webhooks::DynamicWebhook;
+use crate::registry::compile::applied::AppliedApp;
+use crate::registry::model::document::{AppRecord, InstallationRecord, InstallationState};
+use crate::registry::model::problem::{Problem, code};
+use crate::registry::registry::{Mutation, RegisterError, Registry};
 
 /// Share of a quota above which the app is notified, in percent.
 const NEAR_LIMIT_PERCENT: usize = 90;
@@ -27,16 +27,16 @@ pub struct NoticeEndpoint {
     /// The address.
     pub url: String,
     /// Signs the notices.
-    #[serde(with = "super::document::clear")]
+    #[serde(with = "crate::registry::model::document::clear")]
     pub secret: Secret,
 }
 
 /// Usage of a quota before and after a change.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct QuotaUsage {
-    pub(super) before: usize,
-    pub(super) after: usize,
-    pub(super) max: usize,
+pub(crate) struct QuotaUsage {
+    pub(crate) before: usize,
+    pub(crate) after: usize,
+    pub(crate) max: usize,
 }
 
 impl QuotaUsage {
@@ -48,7 +48,7 @@ impl QuotaUsage {
     }
 
     /// Warning for the caller whose change crossed the threshold.
-    pub(super) fn warning(self) -> Option<Problem> {
+    pub(crate) fn warning(self) -> Option<Problem> {
         let Self { after, max, .. } = self;
         let message = format!("{after} of {max} dynamic modules are used");
         self.crossed_threshold().then(|| Problem::new(code::NEAR_LIMIT, "", message))
@@ -57,7 +57,7 @@ impl QuotaUsage {
 
 /// Time at which the app is warned of expiring webhooks, milliseconds since the epoch; none =
 /// never. `life_ms` is the lifetime of a webhook; the warning is sent in its last tenth.
-pub(super) fn warning_due_ms(
+pub(crate) fn warning_due_ms(
     app: &AppliedApp,
     record: &InstallationRecord,
     life_ms: i64,
@@ -76,7 +76,7 @@ pub(super) fn warning_due_ms(
 
 impl Registry {
     /// Queues a notice about an installation, if the app has an address for notices.
-    pub(super) fn send_notice(
+    pub(crate) fn send_notice(
         &self,
         app: &AppRecord,
         of: &InstallationId,
@@ -99,7 +99,7 @@ impl Registry {
     }
 
     /// Notifies the app if a change crossed the quota threshold.
-    pub(super) fn notify_near_limit(&self, of: &InstallationId, usage: QuotaUsage) {
+    pub(crate) fn notify_near_limit(&self, of: &InstallationId, usage: QuotaUsage) {
         let live = self.installation(of.as_str()).filter(|_| usage.crossed_threshold());
         let Some(app) = live.and_then(|live| self.app(live.record.app.as_str())) else { return };
         let data = json!({"used": usage.after, "max": usage.max});
@@ -107,7 +107,7 @@ impl Registry {
     }
 
     /// Notifies the app that one of its modules receives no more events.
-    pub(super) fn notify_inactive(&self, of: &InstallationId, key: &str, reason: &str) {
+    pub(crate) fn notify_inactive(&self, of: &InstallationId, key: &str, reason: &str) {
         let live = self.installation(of.as_str());
         let Some(app) = live.and_then(|live| self.app(live.record.app.as_str())) else { return };
         let data = json!({"key": key, "reason": reason});
@@ -115,7 +115,7 @@ impl Registry {
     }
 
     /// Warns the app of webhooks that expire soon; each expiry is announced once over all replicas.
-    pub(super) async fn warn_of_expiring_webhooks(
+    pub(crate) async fn warn_of_expiring_webhooks(
         &self,
         id: &InstallationId,
     ) -> Result<(), RegisterError> {

@@ -13,12 +13,12 @@ use tracing::warn;
 use url::Url;
 use uuid::Uuid;
 
-use super::app_calls::{AppCall, CallAuth};
-use super::document::{AppKind, AppRecord, InstallationRecord, InstallationState};
-use super::registry::{RegisterError, Registry};
 use crate::clock;
 use crate::domain::{Product, Secret};
 use crate::jwt::{self, qsh};
+use crate::registry::app_calls::{AppCall, CallAuth};
+use crate::registry::model::document::{AppKind, AppRecord, InstallationRecord, InstallationState};
+use crate::registry::registry::{RegisterError, Registry};
 
 /// Lifetime of callback tokens, in seconds; the same as the vendor's.
 const TOKEN_LIFE_S: i64 = 180;
@@ -44,7 +44,7 @@ pub struct LifecycleCallbacks {
 
 impl LifecycleCallbacks {
     /// Callbacks by name.
-    pub(super) fn paths(&self) -> [(&'static str, Option<&str>); 4] {
+    pub(crate) fn paths(&self) -> [(&'static str, Option<&str>); 4] {
         [
             ("installed", self.installed.as_deref()),
             ("enabled", self.enabled.as_deref()),
@@ -84,7 +84,7 @@ impl LifecycleEvent {
 }
 
 /// Whether the app must accept `after` before it is stored.
-pub(super) fn needs_acceptance(
+pub(crate) fn needs_acceptance(
     before: Option<&InstallationRecord>,
     after: &InstallationRecord,
 ) -> bool {
@@ -98,7 +98,7 @@ pub(super) fn needs_acceptance(
 
 impl Registry {
     /// Calls the `installed` callback, if the app declares one.
-    pub(super) async fn request_acceptance(
+    pub(crate) async fn request_acceptance(
         &self,
         app: &AppRecord,
         after: &InstallationRecord,
@@ -113,7 +113,7 @@ impl Registry {
     }
 
     /// Queues the callback for a changed installation state.
-    pub(super) fn notify_state_change(
+    pub(crate) fn notify_state_change(
         &self,
         app: &AppRecord,
         before: Option<InstallationState>,

@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 use switchyard_expr::{Program, Usage};
 
 use super::catalog;
-use super::compile::ProgramCache;
-use super::document::AppRecord;
-use super::problem::{Problem, code};
-use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+use crate::registry::compile::modules::ProgramCache;
+use crate::registry::model::document::AppRecord;
+use crate::registry::model::problem::{Problem, code};
+use crate::registry::validation::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
 
 /// Longest accepted module key, in bytes.
 const KEY_BYTES_MAX: usize = 128;

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use switchyard_expr::{Complexity, Diagnostic, Profile, Program, Severity, Shapes, Usage};
 
-use super::problem::{Problem, SourceRange};
+use crate::registry::model::problem::{Problem, SourceRange};
 
 /// An accepted filter with its warnings.
-pub(super) struct Compiled {
-    pub(super) program: Arc<Program>,
-    pub(super) warnings: Vec<Problem>,
-    pub(super) complexity: Complexity,
+pub(crate) struct Compiled {
+    pub(crate) program: Arc<Program>,
+    pub(crate) warnings: Vec<Problem>,
+    pub(crate) complexity: Complexity,
 }
 
 /// Checks and compiles a filter; `path` is its path in the request.
-pub(super) fn compile(
+pub(crate) fn compile(
     shapes: &Shapes,
     source: &str,
     path: &str,
@@ -36,7 +36,7 @@ pub(super) fn compile(
 
 /// Compiles a filter that was accepted before, without warnings or new checks: a later version that
 /// knows more mistakes must not drop an accepted filter.
-pub(super) fn compile_accepted(
+pub(crate) fn compile_accepted(
     shapes: &Shapes,
     source: &str,
     path: &str,
@@ -47,14 +47,14 @@ pub(super) fn compile_accepted(
 }
 
 /// Translates JQL to an expression; none for blank JQL, which every issue matches.
-pub(super) fn translate_jql(query: &str, path: &str) -> Result<Option<String>, Vec<Problem>> {
+pub(crate) fn translate_jql(query: &str, path: &str) -> Result<Option<String>, Vec<Problem>> {
     switchyard_expr::jql::translate(query).map_err(|rejected| {
         rejected.diagnostics.iter().map(|found| problem(found, query, path)).collect()
     })
 }
 
 /// Returns the entity properties that a filter reads, normalised by [`property`].
-pub(super) fn properties(program: &Program) -> impl Iterator<Item = String> {
+pub(crate) fn properties(program: &Program) -> impl Iterator<Item = String> {
     let paths = program.facts().property_paths.into_iter();
     paths.map(|path| spell(&path.entity, &path.key, &path.path))
 }
@@ -63,7 +63,7 @@ pub(super) fn properties(program: &Program) -> impl Iterator<Item = String> {
 /// denote the same path.
 ///
 /// **Source:** Forge trigger filters, entity properties.
-pub(super) fn property(text: &str) -> String {
+pub(crate) fn property(text: &str) -> String {
     let text = text.strip_prefix("event.runtime.").unwrap_or(text);
     let Some((entity, rest)) = text.split_once(".properties") else { return text.to_owned() };
     let (key, path) = match rest.strip_prefix(['.', '[']).map(|rest| (rest, rest.get(..1))) {

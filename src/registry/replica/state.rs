@@ -11,22 +11,25 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use tracing::{error, info};
 
-use super::compile::{ModuleCompiler, ProgramCache};
-use super::discovery;
-use super::document::{
-    AppRecord, ClientRecord, Document, InstallationRecord, SigningKeysRecord, SiteRecord, read,
-};
-use super::dynamic_webhooks::DynamicWebhook;
-use super::load::{BATCH_MAX, DocumentWrite, in_parallel};
-use super::own_write_cache::OwnWriteCache;
-use super::registry::Settings;
-use super::state::{AppliedApp, AppliedInstallation, AppliedModule, EffectiveStatus};
-use super::timer_queue::TimerQueue;
-use super::{metrics, notices};
 use crate::clock;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
 use crate::jwt::{KeyRecord, KeyRing};
 use crate::matcher::{Matcher, Subscription};
+use crate::registry::commands::discovery;
+use crate::registry::commands::dynamic_webhooks::DynamicWebhook;
+use crate::registry::commands::notices;
+use crate::registry::compile::applied::{
+    AppliedApp, AppliedInstallation, AppliedModule, EffectiveStatus,
+};
+use crate::registry::compile::modules::{ModuleCompiler, ProgramCache};
+use crate::registry::metrics;
+use crate::registry::model::document::{
+    AppRecord, ClientRecord, Document, InstallationRecord, SigningKeysRecord, SiteRecord, read,
+};
+use crate::registry::registry::Settings;
+use crate::registry::replica::load::{BATCH_MAX, DocumentWrite, in_parallel};
+use crate::registry::replica::own_write_cache::OwnWriteCache;
+use crate::registry::replica::timer_queue::TimerQueue;
 
 /// Number of modules by effective status on this replica.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -47,7 +50,7 @@ pub struct Counts {
 
 /// The maps of the applied state. See the file header.
 #[derive(Debug)]
-pub(super) struct ReplicaState {
+pub(crate) struct ReplicaState {
     matcher: Arc<Matcher>,
     prefix: String,
     webhook_life_ms: i64,
@@ -75,7 +78,7 @@ pub(super) struct ReplicaState {
 }
 
 impl ReplicaState {
-    pub(super) fn new(matcher: Arc<Matcher>, settings: &Settings) -> Self {
+    pub(crate) fn new(matcher: Arc<Matcher>, settings: &Settings) -> Self {
         let webhook_life = settings.connect.webhook_life.as_millis();
         Self {
             matcher,
@@ -100,74 +103,74 @@ impl ReplicaState {
         }
     }
 
-    pub(super) fn programs(&self) -> &ProgramCache {
+    pub(crate) fn programs(&self) -> &ProgramCache {
         &self.programs
     }
 
-    pub(super) fn own_writes(&self) -> &OwnWriteCache {
+    pub(crate) fn own_writes(&self) -> &OwnWriteCache {
         &self.own_writes
     }
 
-    pub(super) fn keyring(&self) -> &Arc<KeyRing> {
+    pub(crate) fn keyring(&self) -> &Arc<KeyRing> {
         &self.keyring
     }
 
     /// Stored signing keys, in signing order.
-    pub(super) fn key_records(&self) -> Vec<KeyRecord> {
+    pub(crate) fn key_records(&self) -> Vec<KeyRecord> {
         self.key_records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn app(&self, id: &str) -> Option<Arc<AppliedApp>> {
+    pub(crate) fn app(&self, id: &str) -> Option<Arc<AppliedApp>> {
         self.apps.get(id).map(|app| Arc::clone(&app))
     }
 
-    pub(super) fn installation(&self, id: &str) -> Option<Arc<AppliedInstallation>> {
+    pub(crate) fn installation(&self, id: &str) -> Option<Arc<AppliedInstallation>> {
         self.installations.get(id).map(|installation| Arc::clone(&installation))
     }
 
-    pub(super) fn client(&self, id: &str) -> Option<Arc<ClientRecord>> {
+    pub(crate) fn client(&self, id: &str) -> Option<Arc<ClientRecord>> {
         self.clients.get(id).map(|client| Arc::clone(&client))
     }
 
-    pub(super) fn installation_by_token(&self, digest: &str) -> Option<Arc<AppliedInstallation>> {
+    pub(crate) fn installation_by_token(&self, digest: &str) -> Option<Arc<AppliedInstallation>> {
         let id = self.tokens.get(digest).map(|id| id.clone())?;
         self.installation(id.as_str())
     }
 
-    pub(super) fn client_by_token(&self, digest: &str) -> Option<Arc<ClientRecord>> {
+    pub(crate) fn client_by_token(&self, digest: &str) -> Option<Arc<ClientRecord>> {
         let id = self.client_tokens.get(digest).map(|id| id.clone())?;
         self.client(&id)
     }
 
-    pub(super) fn installations_of(&self, app: &str) -> Vec<InstallationId> {
+    pub(crate) fn installations_of(&self, app: &str) -> Vec<InstallationId> {
         self.of_app.get(app).map(|ids| ids.iter().cloned().collect()).unwrap_or_default()
     }
 
-    pub(super) fn installations_of_client(&self, client_key: &str) -> Vec<InstallationId> {
+    pub(crate) fn installations_of_client(&self, client_key: &str) -> Vec<InstallationId> {
         let ids = self.of_client.get(client_key);
         ids.map(|ids| ids.iter().cloned().collect()).unwrap_or_default()
     }
 
-    pub(super) fn clients_of(&self, installation: &str) -> Vec<String> {
+    pub(crate) fn clients_of(&self, installation: &str) -> Vec<String> {
         let belongs = |client: &ClientRecord| client.installation.as_str() == installation;
         let ids = self.clients.iter().filter(|client| belongs(client.value()));
         ids.map(|client| client.key().clone()).collect()
     }
 
-    pub(super) fn app_ids(&self) -> BTreeSet<AppId> {
+    pub(crate) fn app_ids(&self) -> BTreeSet<AppId> {
         self.apps.iter().map(|app| app.key().clone()).collect()
     }
 
-    pub(super) fn installation_ids(&self) -> BTreeSet<InstallationId> {
+    pub(crate) fn installation_ids(&self) -> BTreeSet<InstallationId> {
         self.installations.iter().map(|installation| installation.key().clone()).collect()
     }
 
-    pub(super) fn subscription(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
+    pub(crate) fn subscription(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         let installation = self.installation(id.installation.as_str())?;
         installation.module(id.key.as_str())?.subscription.clone()
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         let [active, inactive, shadowed, expired, paused] =
             self.by_status.each_ref().map(|count| count.load(Relaxed));
         let installations = self.with_modules.load(Relaxed);
@@ -175,13 +178,13 @@ impl ReplicaState {
     }
 
     /// Keys of all applied documents.
-    pub(super) fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         self.ids.iter().map(|entry| entry.key().clone()).collect()
     }
 
     /// Applies a written document. One that cannot be read is logged and changes nothing: the last
     /// valid one stays.
-    pub(super) fn apply_write(&self, key: &str, value: &Bytes, revision: u64) {
+    pub(crate) fn apply_write(&self, key: &str, value: &Bytes, revision: u64) {
         let family = key.split('.').next().unwrap_or_default();
         let applied = match family {
             AppRecord::FAMILY => read(value).map(|record| self.put_app(key, record, revision)),
@@ -200,7 +203,7 @@ impl ReplicaState {
     }
 
     /// Applies documents in order; consecutive installations are compiled in parallel.
-    pub(super) fn apply_writes(&self, documents: &[DocumentWrite]) {
+    pub(crate) fn apply_writes(&self, documents: &[DocumentWrite]) {
         let mut together: Vec<&DocumentWrite> = Vec::new();
         let mut keys = HashSet::new();
         for document in documents {
@@ -240,7 +243,7 @@ impl ReplicaState {
     }
 
     /// Removes a document.
-    pub(super) fn apply_delete(&self, key: &str) {
+    pub(crate) fn apply_delete(&self, key: &str) {
         let Some((_, id)) = self.ids.remove(key) else { return };
         match key.split('.').next().unwrap_or_default() {
             AppRecord::FAMILY => {
@@ -381,7 +384,7 @@ impl ReplicaState {
     }
 
     /// Removes webhooks that have expired from the matcher.
-    pub(super) fn expire(&self) {
+    pub(crate) fn expire(&self) {
         metrics::next_expiry(self.expiries.next_ms().map(|at_ms| at_ms - clock::now_ms()));
         while let Some(id) = self.expiries.pop_due(clock::now_ms()) {
             if let Some(known) = self.installation(id.as_str()) {
@@ -399,12 +402,12 @@ impl ReplicaState {
     }
 
     /// Schedules background work for an installation.
-    pub(super) fn wake_at(&self, id: &InstallationId, at_ms: i64) {
+    pub(crate) fn wake_at(&self, id: &InstallationId, at_ms: i64) {
         self.wakeups.set(id, Some(at_ms));
     }
 
     /// Returns an installation with due background work.
-    pub(super) fn pop_due(&self, now_ms: i64) -> Option<InstallationId> {
+    pub(crate) fn pop_due(&self, now_ms: i64) -> Option<InstallationId> {
         self.wakeups.pop_due(now_ms)
     }
 

@@ -11,17 +11,19 @@ use serde_json::{Map, Value};
 use switchyard_expr::Program;
 use tracing::info;
 
-use super::document::{InstallationRecord, ModuleRecord, ModuleStatus, RegistrationApi};
-use super::forge_modules::require_enabled;
-use super::notices::QuotaUsage;
-use super::problem::{Problem, code};
-use super::registry::{Mutation, RegisterError, Registry};
-use super::replay_guard::SignedRequest;
-use super::state::{AppliedApp, AppliedInstallation};
-use super::validate::key_problem;
-use super::webhook::{WEBHOOKS, WebhookDefinition};
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey, Product};
+use crate::registry::commands::forge_modules::require_enabled;
+use crate::registry::commands::notices::QuotaUsage;
+use crate::registry::compile::applied::{AppliedApp, AppliedInstallation};
+use crate::registry::model::document::{
+    InstallationRecord, ModuleRecord, ModuleStatus, RegistrationApi,
+};
+use crate::registry::model::problem::{Problem, code};
+use crate::registry::model::replay_guard::SignedRequest;
+use crate::registry::registry::{Mutation, RegisterError, Registry};
+use crate::registry::validation::trigger_rules::key_problem;
+use crate::registry::validation::webhook::{WEBHOOKS, WebhookDefinition};
 
 /// Scopes that include read access.
 const READING_SCOPES: &[&str] =

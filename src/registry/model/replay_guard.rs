@@ -9,8 +9,8 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::registry::RegisterError;
 use crate::clock;
+use crate::registry::registry::RegisterError;
 
 /// Requests kept. Only an app that exhausts its rate limit for seconds sends more; then tokens
 /// older than those kept are rejected, used or not.
@@ -44,7 +44,7 @@ impl SignedRequest {
 /// Signed requests that changed an installation and whose tokens are still accepted.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ReplayGuard {
+pub(crate) struct ReplayGuard {
     /// Tokens issued at or before this time are rejected, seconds since the epoch.
     #[serde(default)]
     floor_s: i64,
@@ -60,7 +60,7 @@ struct UsedRequest {
 }
 
 impl ReplayGuard {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
@@ -68,7 +68,7 @@ impl ReplayGuard {
     ///
     /// # Errors
     /// The request was accepted before.
-    pub(super) fn record_once(&mut self, signed: &SignedRequest) -> Result<(), RegisterError> {
+    pub(crate) fn record_once(&mut self, signed: &SignedRequest) -> Result<(), RegisterError> {
         self.record_at(signed, clock::now_ms().div_euclid(1000))
     }
 

@@ -7,20 +7,20 @@ use serde_json::{Map, Value};
 use tracing::info;
 use url::Url;
 
-use super::compile::TRIGGER;
-use super::connect_lifecycle::LifecycleCallbacks;
-use super::document::{
+use crate::clock;
+use crate::domain::{AppId, ModuleKey, Product, Secret, SubscriptionId};
+use crate::registry::commands::connect_lifecycle::LifecycleCallbacks;
+use crate::registry::commands::notices::NoticeEndpoint;
+use crate::registry::compile::modules::TRIGGER;
+use crate::registry::credentials;
+use crate::registry::model::document::{
     AppKind, AppRecord, DiscoveryConfig, DroppedModules, Endpoint, EndpointAuth, FORMAT,
     InstallationRecord, RegistrationApi,
 };
-use super::notices::NoticeEndpoint;
-use super::problem::{Problem, code};
-use super::registry::{Mutation, RegisterError, Registry};
-use super::token;
-use super::validate::{ValidationRules, key_problem};
-use super::webhook::{WEBHOOKS, WebhookDefinition, is_relative};
-use crate::clock;
-use crate::domain::{AppId, ModuleKey, Product, Secret, SubscriptionId};
+use crate::registry::model::problem::{Problem, code};
+use crate::registry::registry::{Mutation, RegisterError, Registry};
+use crate::registry::validation::trigger_rules::{ValidationRules, key_problem};
+use crate::registry::validation::webhook::{WEBHOOKS, WebhookDefinition, is_relative};
 
 /// Returns whether deliveries may be sent to an address, or the reason why not.
 pub type CheckUrl = dyn Fn(&Url) -> Result<(), String> + Send + Sync;
@@ -339,7 +339,7 @@ fn secrets(spec: &AppSpec, current: Option<&AppRecord>) -> Result<Secrets, Regis
     let secret = |given: Option<&String>, old: Option<&Secret>| match (given, old) {
         (Some(given), _) => Ok(Secret::new(given.as_str())),
         (None, Some(old)) => Ok(old.clone()),
-        (None, None) => token::new_secret(),
+        (None, None) => credentials::new_secret(),
     };
     let known = current.map_or(&[] as &[Endpoint], |app| &app.endpoints);
     let endpoint = |endpoint: &EndpointSpec| {

@@ -12,14 +12,14 @@ use crate::domain::InstallationId;
 const REMEMBERED_MAX: usize = 10_000;
 
 /// A token bucket per installation.
-pub(super) struct RateLimit {
+pub(crate) struct RateLimit {
     buckets: Option<DefaultKeyedRateLimiter<InstallationId>>,
     clock: DefaultClock,
 }
 
 impl RateLimit {
     /// Limits to `per_second` with bursts of `burst`; 0 per second = no limit.
-    pub(super) fn new(per_second: u32, burst: u32) -> Self {
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
         let quota = NonZeroU32::new(per_second).map(|rate| {
             Quota::per_second(rate).allow_burst(NonZeroU32::new(burst).unwrap_or(rate))
         });
@@ -27,7 +27,7 @@ impl RateLimit {
     }
 
     /// Charges one registration, or returns the time to wait.
-    pub(super) fn check(&self, installation: &InstallationId) -> Result<(), Duration> {
+    pub(crate) fn check(&self, installation: &InstallationId) -> Result<(), Duration> {
         let Some(buckets) = &self.buckets else { return Ok(()) };
         if buckets.len() > REMEMBERED_MAX {
             buckets.retain_recent();

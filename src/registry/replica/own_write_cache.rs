@@ -3,24 +3,24 @@
 use bytes::Bytes;
 use dashmap::DashMap;
 
-use super::document::InstallationRecord;
+use crate::registry::model::document::InstallationRecord;
 
 /// Documents by key; at most one per running change.
 #[derive(Debug, Default)]
-pub(super) struct OwnWriteCache {
+pub(crate) struct OwnWriteCache {
     written: DashMap<String, (Bytes, InstallationRecord)>,
 }
 
 /// Entry of the cache; removed on drop.
 #[derive(Debug)]
-pub(super) struct CachedWrite<'h> {
+pub(crate) struct CachedWrite<'h> {
     own_writes: &'h OwnWriteCache,
     key: String,
 }
 
 impl OwnWriteCache {
     /// Caches a document that is about to be written as `value`.
-    pub(super) fn insert(
+    pub(crate) fn insert(
         &self,
         key: &str,
         value: &Bytes,
@@ -31,7 +31,7 @@ impl OwnWriteCache {
     }
 
     /// Removes and returns the document under `key` if it was written as exactly these bytes.
-    pub(super) fn take(&self, key: &str, value: &Bytes) -> Option<InstallationRecord> {
+    pub(crate) fn take(&self, key: &str, value: &Bytes) -> Option<InstallationRecord> {
         let (_, (_, record)) = self.written.remove_if(key, |_, (written, _)| written == value)?;
         Some(record)
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::document::{FORMAT, SIGNING_KEYS, SigningKeysRecord};
-use super::registry::{Mutation, RegisterError, Registry};
 use crate::clock;
 use crate::jwt::keys::{is_rotation_due, retired, rotate};
 use crate::jwt::{KeyRecord, KeyRing, Rotation};
+use crate::registry::model::document::{FORMAT, SIGNING_KEYS, SigningKeysRecord};
+use crate::registry::registry::{Mutation, RegisterError, Registry};
 
 impl Registry {
     /// Returns the keys as applied here.

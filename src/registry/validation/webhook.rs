@@ -9,12 +9,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use switchyard_expr::{Program, quoted};
 
-use super::compile::ProgramCache;
 use super::language;
-use super::problem::{Problem, code, summary};
 use crate::domain::{EventType, Product};
 use crate::event::webhook::reverse;
 use crate::matcher::{Interest, Listen, Listens};
+use crate::registry::compile::modules::ProgramCache;
+use crate::registry::model::problem::{Problem, code, summary};
 
 /// Module type of Connect webhooks, static or dynamic.
 pub const WEBHOOKS: &str = "webhooks";
@@ -89,7 +89,7 @@ impl WebhookDefinition {
     ///
     /// # Errors
     /// Why the JQL cannot be used.
-    pub(super) fn event_subscriptions(
+    pub(crate) fn event_subscriptions(
         &self,
         programs: &ProgramCache,
         product: Product,
@@ -118,7 +118,7 @@ impl WebhookDefinition {
     ///
     /// # Errors
     /// As [`WebhookDefinition::event_subscriptions`].
-    pub(super) fn compile(
+    pub(crate) fn compile(
         &self,
         programs: &ProgramCache,
         product: Product,
@@ -186,7 +186,7 @@ fn list(texts: &[String]) -> String {
 }
 
 /// Whether an address has neither a scheme nor a host.
-pub(super) fn is_relative(address: &str) -> bool {
+pub(crate) fn is_relative(address: &str) -> bool {
     let before_path = address.split(['/', '?', '#', '{']).next().unwrap_or_default();
     !address.starts_with("//") && !address.contains('\\') && !before_path.contains(':')
 }

@@ -11,21 +11,21 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::connect_lifecycle::LifecycleCallbacks;
-use super::discovery::DiscoveryStatus;
-use super::module_fields::ModuleFields;
-use super::notices::NoticeEndpoint;
-use super::own_write_cache::CachedWrite;
-use super::replay_guard::ReplayGuard;
-use super::replica_state::ReplicaState;
 use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Profile, Secret, token};
 use crate::jwt::KeyRecord;
+use crate::registry::commands::connect_lifecycle::LifecycleCallbacks;
+use crate::registry::commands::discovery::DiscoveryStatus;
+use crate::registry::commands::notices::NoticeEndpoint;
+use crate::registry::model::module_fields::ModuleFields;
+use crate::registry::model::replay_guard::ReplayGuard;
+use crate::registry::replica::own_write_cache::CachedWrite;
+use crate::registry::replica::state::ReplicaState;
 
 /// Version of the document formats below; a replica rejects documents of a later version.
-pub(super) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// A stored document and the family of its keys.
-pub(super) trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
+pub(crate) trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
     /// First token of its keys.
     const FAMILY: &'static str;
 
@@ -58,7 +58,7 @@ pub(super) trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
 ///
 /// # Errors
 /// Why it cannot be read, for the log.
-pub(super) fn read<D: Document>(value: &[u8]) -> Result<D, String> {
+pub(crate) fn read<D: Document>(value: &[u8]) -> Result<D, String> {
     let document: D = serde_json::from_slice(value).map_err(|error| error.to_string())?;
     if document.format() > FORMAT {
         return Err(format!("its format is {}, known is {FORMAT}", document.format()));
@@ -295,7 +295,7 @@ pub struct InstallationRecord {
     pub dropped: Option<DroppedModules>,
     /// Signed requests that were accepted.
     #[serde(rename = "spent", default, skip_serializing_if = "ReplayGuard::is_empty")]
-    pub(super) replay_guard: ReplayGuard,
+    pub(crate) replay_guard: ReplayGuard,
     /// Registered modules, in the order of registration.
     pub modules: Vec<ModuleRecord>,
     /// Order number of the next module; never decreases, so that paging never skips one.
@@ -411,28 +411,28 @@ pub struct ClientRecord {
 /// Counters of a site.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct SiteRecord {
+pub(crate) struct SiteRecord {
     /// See [`FORMAT`].
-    pub(super) format: u32,
+    pub(crate) format: u32,
     /// The site.
-    pub(super) id: CloudId,
+    pub(crate) id: CloudId,
     /// Id of the next dynamic webhook; never decreases, so that no id is reused.
-    pub(super) next_webhook: u64,
+    pub(crate) next_webhook: u64,
 }
 
 /// Id of the single document of signing keys.
-pub(super) const SIGNING_KEYS: &str = "signing";
+pub(crate) const SIGNING_KEYS: &str = "signing";
 
 /// The signing keys of all replicas.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct SigningKeysRecord {
+pub(crate) struct SigningKeysRecord {
     /// See [`FORMAT`].
-    pub(super) format: u32,
+    pub(crate) format: u32,
     /// [`SIGNING_KEYS`].
-    pub(super) id: String,
+    pub(crate) id: String,
     /// In signing order.
-    pub(super) keys: Vec<KeyRecord>,
+    pub(crate) keys: Vec<KeyRecord>,
 }
 
 impl Document for SigningKeysRecord {
@@ -491,21 +491,16 @@ impl Document for ClientRecord {
 
 /// Serde adapter that stores a secret in clear: it signs deliveries and verifies tokens, so a hash
 /// is not enough.
-pub(super) mod clear {
+pub(crate) mod clear {
     use serde::{Deserialize, Deserializer, Serializer};
 
     use crate::domain::Secret;
 
-    pub(in crate::registry) fn serialize<S: Serializer>(
-        secret: &Secret,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(secret.reveal())
     }
 
-    pub(in crate::registry) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Secret, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
         String::deserialize(from).map(Secret::new)
     }
 }
@@ -516,14 +511,14 @@ mod clear_option {
 
     use crate::domain::Secret;
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         secret: &Option<Secret>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
         secret.as_ref().map(Secret::reveal).serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<Secret>, D::Error> {
         Ok(Option::<String>::deserialize(from)?.map(Secret::new))

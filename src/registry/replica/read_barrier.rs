@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-use super::store::{Store, StoreError};
 use crate::clock;
+use crate::registry::store::{Store, StoreError};
 
 /// Shortest interval between two queries, so that unauthenticated callers cannot overload the
 /// store.
@@ -14,7 +14,7 @@ const ASK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The last result, shared by all callers that arrived before its query was sent.
 #[derive(Debug, Default)]
-pub(super) struct ReadBarrier {
+pub(crate) struct ReadBarrier {
     last: Mutex<Option<Seen>>,
 }
 
@@ -26,7 +26,7 @@ struct Seen {
 
 impl ReadBarrier {
     /// Returns a revision that covers every write confirmed before this call, by any replica.
-    pub(super) async fn revision(&self, store: &dyn Store) -> Result<u64, StoreError> {
+    pub(crate) async fn revision(&self, store: &dyn Store) -> Result<u64, StoreError> {
         let called = clock::tick();
         // One query at a time: a caller that waited for the lock finds a sufficiently new result.
         let mut last = self.last.lock().await;

@@ -24,7 +24,7 @@ impl ModuleFields {
     }
 
     /// Parses the part described by `T`; none if it does not match.
-    pub(super) fn part<T: DeserializeOwned>(&self) -> Option<T> {
+    pub(crate) fn part<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(&self.0).ok()
     }
 }

@@ -6,21 +6,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use switchyard_expr::{Program, Shapes, Usage};
 use url::Url;
 
-use super::document::{
-    AppKind, BodyLayout, InstallationRecord, InstallationState, ModuleStatus, RegistrationApi,
-    RequestStyle,
-};
-use super::dynamic_webhooks::{DYNAMIC_WEBHOOK, DynamicWebhook};
-use super::language::{self, Compiled};
-use super::metrics;
-use super::module_fields::ModuleFields;
-use super::problem::{Problem, summary};
-use super::state::{AppliedApp, AppliedInstallation, AppliedModule, EffectiveStatus};
-use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
-use super::webhook::{WEBHOOKS, WebhookDefinition};
 use crate::clock;
 use crate::domain::{self, Handler, InstallationId, ModuleKey, Remote, SubscriptionId};
 use crate::matcher::{Interest, Listen, Listens, Owner, Subscription, Terms};
+use crate::registry::commands::dynamic_webhooks::{DYNAMIC_WEBHOOK, DynamicWebhook};
+use crate::registry::compile::applied::{
+    AppliedApp, AppliedInstallation, AppliedModule, EffectiveStatus,
+};
+use crate::registry::metrics;
+use crate::registry::model::document::{
+    AppKind, BodyLayout, InstallationRecord, InstallationState, ModuleStatus, RegistrationApi,
+    RequestStyle,
+};
+use crate::registry::model::module_fields::ModuleFields;
+use crate::registry::model::problem::{Problem, summary};
+use crate::registry::validation::language::{self, Compiled};
+use crate::registry::validation::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+use crate::registry::validation::webhook::{WEBHOOKS, WebhookDefinition};
 use crate::telemetry::SubscriptionStats;
 
 /// The Forge module type that is routed.
@@ -39,7 +41,7 @@ pub struct ProgramCache {
 
 impl ProgramCache {
     /// Returns the shared instance equal to `interest`.
-    pub(super) fn interest(&self, interest: Interest) -> Arc<Interest> {
+    pub(crate) fn interest(&self, interest: Interest) -> Arc<Interest> {
         let mut all = self.interests.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.get(&interest) {
             return Arc::clone(known);
@@ -55,7 +57,7 @@ impl ProgramCache {
     }
 
     /// Checks a filter and returns all warnings; reuses an equal program that is in use.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         text: &str,
         path: &str,
@@ -68,7 +70,7 @@ impl ProgramCache {
     }
 
     /// Returns the program of a filter that was accepted before.
-    pub(super) fn get(&self, text: &str) -> Result<Arc<Program>, Vec<Problem>> {
+    pub(crate) fn get(&self, text: &str) -> Result<Arc<Program>, Vec<Problem>> {
         let start = clock::tick();
         let compiled = language::compile_accepted(&self.shapes, text, "filter.expression");
         metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
@@ -77,7 +79,7 @@ impl ProgramCache {
 
     /// Returns the normalised entity-property paths that `trigger` reads in its filters and
     /// payload.
-    pub(super) fn property_paths(&self, trigger: &Trigger) -> BTreeSet<String> {
+    pub(crate) fn property_paths(&self, trigger: &Trigger) -> BTreeSet<String> {
         let expressions = trigger.filters.iter().filter_map(|filter| filter.expression.as_ref());
         let programs = expressions.filter_map(|text| self.get(&text.value).ok());
         let mut paths: BTreeSet<String> =
@@ -91,19 +93,19 @@ impl ProgramCache {
 
 /// Compiles the modules of one installation for the matcher.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ModuleCompiler<'a> {
+pub(crate) struct ModuleCompiler<'a> {
     /// The app as applied here; none if it is not provisioned.
-    pub(super) app: Option<&'a AppliedApp>,
+    pub(crate) app: Option<&'a AppliedApp>,
     /// The installation.
-    pub(super) installation: &'a InstallationRecord,
+    pub(crate) installation: &'a InstallationRecord,
     /// The same installation as applied before, if it was.
-    pub(super) before: Option<&'a AppliedInstallation>,
+    pub(crate) before: Option<&'a AppliedInstallation>,
     /// Revision of the installation's document.
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
     /// Compiled filters.
-    pub(super) programs: &'a ProgramCache,
+    pub(crate) programs: &'a ProgramCache,
     /// First token of function subjects.
-    pub(super) prefix: &'a str,
+    pub(crate) prefix: &'a str,
 }
 
 /// A static or registered module, in one form.
@@ -142,7 +144,7 @@ type Owners = HashSet<Arc<Owner>>;
 impl ModuleCompiler<'_> {
     /// Compiles all modules, those of the app first. An unchanged module keeps its subscription; a
     /// changed one keeps its counters.
-    pub(super) fn modules(&self) -> Vec<Arc<AppliedModule>> {
+    pub(crate) fn modules(&self) -> Vec<Arc<AppliedModule>> {
         let mut owners = self.owners();
         let fixed = self.app.into_iter().flat_map(|app| &app.statics).map(|module| ModuleView {
             key: &module.key,
@@ -403,7 +405,7 @@ pub fn function_subject(prefix: &str, installation: &InstallationId, function: &
 }
 
 /// Returns the event types of a trigger with their compiled filters.
-pub(super) fn event_subscriptions(
+pub(crate) fn event_subscriptions(
     programs: &ProgramCache,
     trigger: &Trigger,
 ) -> Result<Listens, String> {

@@ -25,152 +25,152 @@ const fn scopes(classic: &'static str, granular: &'static str) -> Scopes {
     Scopes { classic, granular }
 }
 
-pub(super) const ISSUE: Scopes = scopes(
+pub(crate) const ISSUE: Scopes = scopes(
     "read:jira-work",
     "read:issue:jira read:issue-type:jira read:user:jira read:project:jira read:status:jira",
 );
-pub(super) const COMMENT: Scopes = scopes(
+pub(crate) const COMMENT: Scopes = scopes(
     "read:jira-work",
     "read:issue:jira read:issue-type:jira read:user:jira read:project:jira read:status:jira \
      read:comment:jira",
 );
-pub(super) const LINK: Scopes = scopes(
+pub(crate) const LINK: Scopes = scopes(
     "read:jira-work",
     "read:field:jira read:issue-link-type:jira read:issue:jira read:issue-type:jira \
      read:priority:jira read:status:jira read:avatar:jira read:issue.time-tracking:jira \
      read:project-category:jira read:project:jira read:user:jira",
 );
-pub(super) const WORKLOG: Scopes = scopes(
+pub(crate) const WORKLOG: Scopes = scopes(
     "read:jira-work",
     "read:issue-worklog.property:jira read:issue-worklog:jira read:project-role:jira \
      read:comment:jira read:avatar:jira read:group:jira read:user:jira",
 );
-pub(super) const ATTACHMENT: Scopes = scopes("read:jira-work", "read:attachment:jira");
-pub(super) const ISSUE_PROPERTY: Scopes = scopes("read:jira-work", "read:issue.property:jira");
-pub(super) const COMPONENT: Scopes = scopes("read:jira-work", "read:project:jira read:user:jira");
-pub(super) const COMPONENT_DELETED: Scopes =
+pub(crate) const ATTACHMENT: Scopes = scopes("read:jira-work", "read:attachment:jira");
+pub(crate) const ISSUE_PROPERTY: Scopes = scopes("read:jira-work", "read:issue.property:jira");
+pub(crate) const COMPONENT: Scopes = scopes("read:jira-work", "read:project:jira read:user:jira");
+pub(crate) const COMPONENT_DELETED: Scopes =
     scopes("read:jira-work", "read:project:jira read:user:jira read:project.component:jira");
-pub(super) const VERSION: Scopes = scopes("read:jira-work", "read:project-version:jira");
-pub(super) const PROJECT: Scopes = scopes("read:jira-work", "read:project:jira");
-pub(super) const USER: Scopes = scopes(
+pub(crate) const VERSION: Scopes = scopes("read:jira-work", "read:project-version:jira");
+pub(crate) const PROJECT: Scopes = scopes("read:jira-work", "read:project:jira");
+pub(crate) const USER: Scopes = scopes(
     "read:jira-user",
     "read:application-role:jira read:group:jira read:user:jira read:avatar:jira",
 );
-pub(super) const ISSUE_TYPE: Scopes = scopes("manage:jira-configuration", "read:issue-type:jira");
-pub(super) const FILTER: Scopes =
+pub(crate) const ISSUE_TYPE: Scopes = scopes("manage:jira-configuration", "read:issue-type:jira");
+pub(crate) const FILTER: Scopes =
     scopes("manage:jira-configuration", "read:filter:jira read:jql:jira");
-pub(super) const FIELD: Scopes = scopes("manage:jira-configuration", "read:field:jira");
-pub(super) const FIELD_CONFIGURATION: Scopes =
+pub(crate) const FIELD: Scopes = scopes("manage:jira-configuration", "read:field:jira");
+pub(crate) const FIELD_CONFIGURATION: Scopes =
     scopes("manage:jira-configuration", "read:custom-field-contextual-configuration:jira");
-pub(super) const EXPRESSION: Scopes =
+pub(crate) const EXPRESSION: Scopes =
     scopes("manage:jira-configuration", "read:workflow:jira read:issue:jira read:project:jira");
-pub(super) const CONFIGURATION: Scopes =
+pub(crate) const CONFIGURATION: Scopes =
     scopes("manage:jira-configuration", "read:instance-configuration:jira");
-pub(super) const TIME_TRACKING: Scopes =
+pub(crate) const TIME_TRACKING: Scopes =
     scopes("manage:jira-configuration", "read:issue.time-tracking:jira");
-pub(super) const SPRINT: Scopes = scopes("read:jira-work", "read:sprint:jira-software");
-pub(super) const BOARD: Scopes = scopes(
+pub(crate) const SPRINT: Scopes = scopes("read:jira-work", "read:sprint:jira-software");
+pub(crate) const BOARD: Scopes = scopes(
     "read:jira-work read:jira-user",
     "read:board-scope:jira-software read:issue-details:jira read:project:jira \
      read:user:jira",
 );
-pub(super) const BOARD_CONFIGURATION: Scopes = scopes(
+pub(crate) const BOARD_CONFIGURATION: Scopes = scopes(
     "read:jira-work read:jira-user",
     "read:board-scope.admin:jira-software read:project:jira read:user:jira",
 );
-pub(super) const REQUEST_TYPE: Scopes =
+pub(crate) const REQUEST_TYPE: Scopes =
     scopes("manage:jira-configuration", "read:requesttype:jira-service-management");
-pub(super) const SERVICE_DESK: Scopes =
+pub(crate) const SERVICE_DESK: Scopes =
     scopes("manage:jira-configuration", "read:servicedesk:jira-service-management");
-pub(super) const PAGE: Scopes = scopes(
+pub(crate) const PAGE: Scopes = scopes(
     "read:confluence-content.summary",
     "read:page:confluence read:space:confluence read:user:confluence \
      read:content.metadata:confluence",
 );
-pub(super) const PAGE_DELETED: Scopes = scopes(
+pub(crate) const PAGE_DELETED: Scopes = scopes(
     "read:confluence-content.summary write:confluence-content",
     "read:page:confluence write:page:confluence read:space:confluence read:user:confluence \
      read:content.metadata:confluence",
 );
-pub(super) const BLOG_POST: Scopes = scopes(
+pub(crate) const BLOG_POST: Scopes = scopes(
     "read:confluence-content.summary",
     "read:blogpost:confluence read:space:confluence read:user:confluence \
      read:content.metadata:confluence",
 );
-pub(super) const BLOG_POST_DELETED: Scopes = scopes(
+pub(crate) const BLOG_POST_DELETED: Scopes = scopes(
     "read:confluence-content.summary write:confluence-content",
     "read:blogpost:confluence write:blogpost:confluence read:space:confluence \
      read:user:confluence read:content.metadata:confluence",
 );
-pub(super) const WHITEBOARD: Scopes = scopes(
+pub(crate) const WHITEBOARD: Scopes = scopes(
     "read:confluence-content.summary",
     "read:whiteboard:confluence read:space:confluence read:user:confluence \
      read:content.metadata:confluence",
 );
-pub(super) const DATABASE: Scopes = scopes(
+pub(crate) const DATABASE: Scopes = scopes(
     "read:confluence-content.summary",
     "read:database:confluence read:space:confluence read:user:confluence \
      read:content.metadata:confluence",
 );
-pub(super) const EMBED: Scopes = scopes(
+pub(crate) const EMBED: Scopes = scopes(
     "read:confluence-content.summary",
     "read:embed:confluence read:space:confluence read:user:confluence \
      read:content.metadata:confluence",
 );
-pub(super) const FOLDER: Scopes = scopes(
+pub(crate) const FOLDER: Scopes = scopes(
     "read:confluence-content.summary",
     "read:folder:confluence read:space:confluence read:user:confluence \
      read:content.metadata:confluence",
 );
-pub(super) const TASK: Scopes = scopes(
+pub(crate) const TASK: Scopes = scopes(
     "read:confluence-content.all",
     "read:inlinetask:confluence read:space:confluence read:user:confluence \
      read:content.metadata:confluence",
 );
-pub(super) const PAGE_COMMENT: Scopes = scopes(
+pub(crate) const PAGE_COMMENT: Scopes = scopes(
     "read:confluence-content.summary",
     "read:comment:confluence read:page:confluence read:blogpost:confluence \
      read:space:confluence read:user:confluence read:content.metadata:confluence",
 );
-pub(super) const PAGE_COMMENT_PERMISSIONS: Scopes = scopes(
+pub(crate) const PAGE_COMMENT_PERMISSIONS: Scopes = scopes(
     "read:confluence-content.summary",
     "read:comment:confluence read:page:confluence read:blogpost:confluence \
      read:custom-content:confluence read:space:confluence read:user:confluence \
      read:content.metadata:confluence",
 );
-pub(super) const SPACE: Scopes = scopes("read:confluence-space.summary", "read:space:confluence");
-pub(super) const SPACE_DELETED: Scopes = scopes(
+pub(crate) const SPACE: Scopes = scopes("read:confluence-space.summary", "read:space:confluence");
+pub(crate) const SPACE_DELETED: Scopes = scopes(
     "read:confluence-space.summary write:confluence-space",
     "read:space:confluence write:space:confluence",
 );
-pub(super) const PAGE_ATTACHMENT: Scopes = scopes(
+pub(crate) const PAGE_ATTACHMENT: Scopes = scopes(
     "read:confluence-content.summary",
     "read:attachment:confluence read:page:confluence read:blogpost:confluence \
      read:space:confluence read:user:confluence read:content.metadata:confluence",
 );
-pub(super) const PAGE_ATTACHMENT_PERMISSIONS: Scopes = scopes(
+pub(crate) const PAGE_ATTACHMENT_PERMISSIONS: Scopes = scopes(
     "read:confluence-content.summary",
     "read:attachment:confluence read:page:confluence read:blogpost:confluence \
      read:comment:confluence read:custom-content:confluence read:space:confluence \
      read:user:confluence read:content.metadata:confluence",
 );
-pub(super) const CUSTOM_CONTENT: Scopes = scopes(
+pub(crate) const CUSTOM_CONTENT: Scopes = scopes(
     "read:confluence-content.summary",
     "read:custom-content:confluence read:space:confluence read:blogpost:confluence \
      read:page:confluence read:user:confluence read:content.metadata:confluence",
 );
-pub(super) const CONTENT: Scopes = scopes("read:confluence-content.summary", "");
-pub(super) const CONFLUENCE_USER: Scopes = scopes("read:confluence-user", "read:user:confluence");
-pub(super) const CONFLUENCE_GROUP: Scopes =
+pub(crate) const CONTENT: Scopes = scopes("read:confluence-content.summary", "");
+pub(crate) const CONFLUENCE_USER: Scopes = scopes("read:confluence-user", "read:user:confluence");
+pub(crate) const CONFLUENCE_GROUP: Scopes =
     scopes("read:confluence-groups", "read:group:confluence");
-pub(super) const RELATION: Scopes = scopes(
+pub(crate) const RELATION: Scopes = scopes(
     "read:confluence-content.summary read:confluence-space.summary read:confluence-user",
     "read:page:confluence read:blogpost:confluence read:attachment:confluence \
      read:custom-content:confluence read:database:confluence read:embed:confluence \
      read:folder:confluence read:whiteboard:confluence read:content-details:confluence \
      read:space:confluence read:user:confluence",
 );
-pub(super) const NONE: Scopes = scopes("", "");
+pub(crate) const NONE: Scopes = scopes("", "");
 
 #[cfg(test)]
 mod tests {

@@ -12,23 +12,23 @@ use tracing::info;
 use crate::clock;
 
 /// Documents applied together; later changes wait for the batch.
-pub(super) const BATCH_MAX: usize = 1024;
+pub(crate) const BATCH_MAX: usize = 1024;
 /// Interval of progress logs.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A document as the store sent it.
 #[derive(Clone, Debug)]
-pub(super) struct DocumentWrite {
-    pub(super) key: String,
-    pub(super) value: Bytes,
-    pub(super) revision: u64,
+pub(crate) struct DocumentWrite {
+    pub(crate) key: String,
+    pub(crate) value: Bytes,
+    pub(crate) revision: u64,
 }
 
 /// Progress of a running load.
 #[derive(Debug)]
-pub(super) struct LoadProgress {
+pub(crate) struct LoadProgress {
     /// Keys applied before the load and not seen in it yet; their documents were deleted.
-    pub(super) unseen: HashSet<String>,
+    pub(crate) unseen: HashSet<String>,
     documents: usize,
     started: Instant,
     last_logged: Duration,
@@ -36,12 +36,12 @@ pub(super) struct LoadProgress {
 
 impl LoadProgress {
     /// Starts a load with the keys that are applied.
-    pub(super) fn start(unseen: HashSet<String>) -> Self {
+    pub(crate) fn start(unseen: HashSet<String>) -> Self {
         Self { unseen, documents: 0, started: clock::tick(), last_logged: Duration::ZERO }
     }
 
     /// Records applied documents and logs the progress once per interval.
-    pub(super) fn record_applied(&mut self, batch: &[DocumentWrite], modules: i64) {
+    pub(crate) fn record_applied(&mut self, batch: &[DocumentWrite], modules: i64) {
         for document in batch {
             self.unseen.remove(&document.key);
         }
@@ -55,7 +55,7 @@ impl LoadProgress {
     }
 
     /// Number of applied documents.
-    pub(super) fn documents(&self) -> usize {
+    pub(crate) fn documents(&self) -> usize {
         self.documents
     }
 
@@ -66,14 +66,14 @@ impl LoadProgress {
         clippy::cast_precision_loss,
         reason = "a rate for people, far below 2^52"
     )]
-    pub(super) fn per_second(&self) -> u64 {
+    pub(crate) fn per_second(&self) -> u64 {
         let seconds = clock::since(self.started).as_secs_f64().max(f64::EPSILON);
         (self.documents as f64 / seconds) as u64
     }
 }
 
 /// Applies `work` to each item on all cores; results are in the order of the items.
-pub(super) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(crate) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get).min(items.len());
     if cores <= 1 {
         return items.iter().map(work).collect();

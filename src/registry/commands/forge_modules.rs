@@ -8,19 +8,19 @@ use serde_json::{Map, Value};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::compile::TRIGGER;
-use super::document::{
-    InstallationRecord, InstallationState, ModuleRecord, ModuleStatus, RegistrationApi,
-};
-use super::module_fields::ModuleFields;
-use super::notices::QuotaUsage;
-use super::problem::{Problem, code};
-use super::registry::{Mutation, RegisterError, Registry};
-use super::state::{AppliedApp, AppliedInstallation};
-use super::trigger::Trigger;
-use super::validate::{FilterCost, ValidatedTrigger, ValidationRules};
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey, SubscriptionId};
+use crate::registry::commands::notices::QuotaUsage;
+use crate::registry::compile::applied::{AppliedApp, AppliedInstallation};
+use crate::registry::compile::modules::TRIGGER;
+use crate::registry::model::document::{
+    InstallationRecord, InstallationState, ModuleRecord, ModuleStatus, RegistrationApi,
+};
+use crate::registry::model::module_fields::ModuleFields;
+use crate::registry::model::problem::{Problem, code};
+use crate::registry::registry::{Mutation, RegisterError, Registry};
+use crate::registry::validation::trigger::Trigger;
+use crate::registry::validation::trigger_rules::{FilterCost, ValidatedTrigger, ValidationRules};
 
 /// Forge module types that can be stored without being routed.
 const STORED_ONLY_TYPES: &[&str] = &[
@@ -54,7 +54,7 @@ pub struct ModuleSpec {
 
 impl ModuleSpec {
     /// Builds the record of a new module, under `key` or a generated key.
-    pub(super) fn record(self, key: Option<ModuleKey>) -> ModuleRecord {
+    pub(crate) fn record(self, key: Option<ModuleKey>) -> ModuleRecord {
         let key = key.unwrap_or_else(|| Uuid::new_v4().to_string().into());
         let now_ms = clock::now_ms();
         ModuleRecord {
@@ -94,7 +94,7 @@ pub struct RegisteredModule {
 }
 
 impl RegisteredModule {
-    pub(super) fn new(module: ModuleRecord, accepted: &ValidatedTrigger) -> Self {
+    pub(crate) fn new(module: ModuleRecord, accepted: &ValidatedTrigger) -> Self {
         let ValidatedTrigger { warnings, complexity, .. } = accepted;
         Self { module, warnings: warnings.clone(), complexity: complexity.clone() }
     }
@@ -146,7 +146,7 @@ impl Registry {
     }
 
     /// Adds a module to a record, within its quotas.
-    pub(super) fn add(
+    pub(crate) fn add(
         &self,
         record: &mut InstallationRecord,
         module: &ModuleRecord,
@@ -294,7 +294,7 @@ impl Registry {
     }
 
     /// Validates a module against its app, as far as that does not depend on other modules.
-    pub(super) fn validate_spec(
+    pub(crate) fn validate_spec(
         &self,
         installation: &InstallationId,
         spec: &ModuleSpec,
@@ -319,7 +319,7 @@ impl Registry {
         }))
     }
 
-    pub(super) fn rules<'a>(&'a self, app: &'a AppliedApp) -> ValidationRules<'a> {
+    pub(crate) fn rules<'a>(&'a self, app: &'a AppliedApp) -> ValidationRules<'a> {
         ValidationRules {
             app: Some(&app.record),
             allow_unknown_events: self.settings.allow_unknown_events,
@@ -327,7 +327,7 @@ impl Registry {
         }
     }
 
-    pub(super) fn usage(&self, before: usize, record: &InstallationRecord) -> QuotaUsage {
+    pub(crate) fn usage(&self, before: usize, record: &InstallationRecord) -> QuotaUsage {
         QuotaUsage { before, after: record.modules.len(), max: self.settings.modules_max }
     }
 
@@ -384,7 +384,7 @@ impl Registry {
 }
 
 /// Returns the record if its installation is enabled.
-pub(super) fn require_enabled(
+pub(crate) fn require_enabled(
     current: Option<InstallationRecord>,
 ) -> Result<Box<InstallationRecord>, RegisterError> {
     let enabled = current.filter(|record| record.state == InstallationState::Enabled);

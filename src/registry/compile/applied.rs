@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::document::{AppRecord, Endpoint, InstallationRecord, ModuleRecord, ModuleStatus};
-use super::module_fields::ModuleFields;
 use crate::domain::{Handler, ModuleKey, SubscriptionId};
 use crate::matcher::Subscription;
+use crate::registry::model::document::{
+    AppRecord, Endpoint, InstallationRecord, ModuleRecord, ModuleStatus,
+};
+use crate::registry::model::module_fields::ModuleFields;
 use crate::telemetry::SubscriptionStats;
 
 /// Effective status of a module: whether its triggers receive events.
@@ -64,7 +66,7 @@ pub struct AppliedModule {
     /// The matcher's subscription; none unless active or paused.
     pub subscription: Option<Arc<Subscription>>,
     /// Counters of a module without subscription, kept until it has one.
-    pub(super) idle: SubscriptionStats,
+    pub(crate) idle: SubscriptionStats,
 }
 
 impl AppliedModule {
@@ -82,16 +84,16 @@ pub struct AppliedApp {
     pub record: AppRecord,
     /// Revision of the record.
     pub revision: u64,
-    pub(super) endpoints: HashMap<String, Arc<Handler>>,
-    pub(super) statics: Vec<StaticModule>,
+    pub(crate) endpoints: HashMap<String, Arc<Handler>>,
+    pub(crate) statics: Vec<StaticModule>,
 }
 
 /// A static module of an app.
 #[derive(Debug)]
-pub(super) struct StaticModule {
-    pub(super) module_type: String,
-    pub(super) key: ModuleKey,
-    pub(super) data: ModuleFields,
+pub(crate) struct StaticModule {
+    pub(crate) module_type: String,
+    pub(crate) key: ModuleKey,
+    pub(crate) data: ModuleFields,
 }
 
 impl AppliedApp {

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tracing::info;
 
-use super::connect_lifecycle::needs_acceptance;
-use super::document::{AppKind, ClientRecord, FORMAT, InstallationRecord, InstallationState};
-use super::problem::{Problem, code};
-use super::registry::{Mutation, RegisterError, Registry};
-use super::replay_guard::ReplayGuard;
-use super::state::AppliedApp;
-use super::token;
 use crate::clock;
 use crate::domain::{AppId, CloudId, InstallationId, Product, Secret};
+use crate::registry::commands::connect_lifecycle::needs_acceptance;
+use crate::registry::compile::applied::AppliedApp;
+use crate::registry::credentials;
+use crate::registry::model::document::{
+    AppKind, ClientRecord, FORMAT, InstallationRecord, InstallationState,
+};
+use crate::registry::model::problem::{Problem, code};
+use crate::registry::model::replay_guard::ReplayGuard;
+use crate::registry::registry::{Mutation, RegisterError, Registry};
 
 /// Attempts to install while concurrent installs change the same record.
 const INSTALLS_MAX: usize = 4;
@@ -110,7 +112,7 @@ impl Registry {
             self.request_acceptance(&app.record, &planned).await?;
         }
         let new_token = match app.record.kind {
-            AppKind::Forge => Some(token::new_token()?),
+            AppKind::Forge => Some(credentials::new_token()?),
             AppKind::Connect => None,
         };
         let put = self
@@ -141,10 +143,10 @@ impl Registry {
     /// # Errors
     /// The installation does not exist.
     pub async fn rotate_token(&self, id: &str) -> Result<String, RegisterError> {
-        let new = token::new_token()?;
+        let new = credentials::new_token()?;
         self.update_document(id, |current: Option<InstallationRecord>| {
             let mut record = current.ok_or(RegisterError::NotFound)?;
-            record.token_hash = Some(token::digest(&new));
+            record.token_hash = Some(credentials::digest(&new));
             record.updated_ms = clock::now_ms();
             Ok(Mutation::Put(Box::new(record), ()))
         })
@@ -191,7 +193,7 @@ impl Registry {
             let problem = Problem::new(code::FORM, "token", "a token is a non-empty string");
             return Err(RegisterError::invalid(problem));
         }
-        let token_hash = token::digest(&spec.token);
+        let token_hash = credentials::digest(&spec.token);
         if self.client_by_token(&token_hash).is_some_and(|other| other.id != id) {
             let problem = Problem::new(code::DUPLICATE, "token", "another client has this token");
             return Err(RegisterError::invalid(problem));
@@ -205,7 +207,7 @@ impl Registry {
         .await
     }
 
-    pub(super) async fn purge_installation(&self, id: &str) -> Result<(), RegisterError> {
+    pub(crate) async fn purge_installation(&self, id: &str) -> Result<(), RegisterError> {
         for client in self.state.clients_of(id) {
             self.update_document(&client, |current: Option<ClientRecord>| {
                 Ok(current.map_or(Mutation::Keep(()), |_| Mutation::Delete(())))
@@ -257,7 +259,7 @@ fn with_secret(
         before.filter(|before| !is_asked || before.state != InstallationState::Uninstalled);
     let secret = match installed.and_then(|before| before.shared_secret.clone()) {
         Some(known) => known,
-        None => token::new_shared_secret()?,
+        None => credentials::new_shared_secret()?,
     };
     Ok(InstallationSpec { shared_secret: Some(secret.reveal().to_owned()), ..spec })
 }
@@ -307,7 +309,7 @@ fn new_installation(
         environment: String::new(),
         state: spec.state,
         app_account_id: None,
-        token_hash: token.map(token::digest),
+        token_hash: token.map(credentials::digest),
         discovery: None,
         warned_until_ms: 0,
         dropped: None,

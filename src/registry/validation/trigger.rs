@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::problem::{Problem, code};
 use crate::domain::{EventType, OnError};
+use crate::registry::model::problem::{Problem, code};
 
 /// A well-formed trigger; names and filters are not checked yet.
 #[derive(Clone, PartialEq, Debug)]
@@ -90,7 +90,7 @@ impl Trigger {
 
 impl Trigger {
     /// Returns the event types that `filter` applies to.
-    pub(super) fn events_of<'a>(
+    pub(crate) fn events_of<'a>(
         &'a self,
         filter: &'a TriggerFilter,
     ) -> impl Iterator<Item = &'a str> {
@@ -103,7 +103,7 @@ impl Trigger {
 
 impl TriggerFilter {
     /// Whether an evaluation error delivers the event.
-    pub(super) fn delivers_on_error(&self) -> bool {
+    pub(crate) fn delivers_on_error(&self) -> bool {
         self.on_error.is_some_and(OnError::delivers)
     }
 }

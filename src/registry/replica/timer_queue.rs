@@ -7,7 +7,7 @@ use crate::domain::InstallationId;
 
 /// Timers by installation, milliseconds since the epoch.
 #[derive(Debug, Default)]
-pub(super) struct TimerQueue(Mutex<Timers>);
+pub(crate) struct TimerQueue(Mutex<Timers>);
 
 #[derive(Debug, Default)]
 struct Timers {
@@ -17,7 +17,7 @@ struct Timers {
 
 impl TimerQueue {
     /// Sets the timer of an installation to `next_ms`; none removes it.
-    pub(super) fn set(&self, id: &InstallationId, next_ms: Option<i64>) {
+    pub(crate) fn set(&self, id: &InstallationId, next_ms: Option<i64>) {
         let mut moments = self.locked();
         let Timers { by_time, of } = &mut *moments;
         let known_ms = match next_ms {
@@ -31,7 +31,7 @@ impl TimerQueue {
     }
 
     /// Removes and returns an installation whose timer is due.
-    pub(super) fn pop_due(&self, now_ms: i64) -> Option<InstallationId> {
+    pub(crate) fn pop_due(&self, now_ms: i64) -> Option<InstallationId> {
         let mut moments = self.locked();
         moments.by_time.first().filter(|(at_ms, _)| *at_ms <= now_ms)?;
         let (_, id) = moments.by_time.pop_first()?;
@@ -40,7 +40,7 @@ impl TimerQueue {
     }
 
     /// Returns the earliest timer.
-    pub(super) fn next_ms(&self) -> Option<i64> {
+    pub(crate) fn next_ms(&self) -> Option<i64> {
         self.locked().by_time.first().map(|(at_ms, _)| *at_ms)
     }
 

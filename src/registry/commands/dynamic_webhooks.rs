@@ -12,18 +12,18 @@ use switchyard_expr::Program;
 use tracing::info;
 use url::Url;
 
-use super::document::{
-    FORMAT, InstallationRecord, ModuleRecord, ModuleStatus, RegistrationApi, SiteRecord,
-};
-use super::forge_modules::require_enabled;
-use super::module_fields::ModuleFields;
-use super::problem::{Problem, code};
-use super::registry::{Mutation, RegisterError, Registry};
-use super::replay_guard::SignedRequest;
-use super::state::AppliedApp;
-use super::webhook::WebhookDefinition;
 use crate::clock;
 use crate::domain::{CloudId, InstallationId, Product};
+use crate::registry::commands::forge_modules::require_enabled;
+use crate::registry::compile::applied::AppliedApp;
+use crate::registry::model::document::{
+    FORMAT, InstallationRecord, ModuleRecord, ModuleStatus, RegistrationApi, SiteRecord,
+};
+use crate::registry::model::module_fields::ModuleFields;
+use crate::registry::model::problem::{Problem, code};
+use crate::registry::model::replay_guard::SignedRequest;
+use crate::registry::registry::{Mutation, RegisterError, Registry};
+use crate::registry::validation::webhook::WebhookDefinition;
 
 /// Module type under which dynamic webhooks are stored.
 pub const DYNAMIC_WEBHOOK: &str = "dynamicWebhook";
@@ -111,12 +111,12 @@ pub struct DynamicWebhook {
 }
 
 impl DynamicWebhook {
-    pub(super) fn read(data: &ModuleFields) -> Result<Self, String> {
+    pub(crate) fn read(data: &ModuleFields) -> Result<Self, String> {
         Self::deserialize(Value::Object(data.read())).map_err(|error| error.to_string())
     }
 
     /// Returns the expiry of a module; none for types without one.
-    pub(super) fn expires_ms(module_type: &str, data: &ModuleFields) -> Option<i64> {
+    pub(crate) fn expires_ms(module_type: &str, data: &ModuleFields) -> Option<i64> {
         /// Parses this member only, which avoids building a tree.
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -354,7 +354,7 @@ impl Registry {
         clock::now_ms().saturating_add(self.webhook_life_ms())
     }
 
-    pub(super) fn webhook_life_ms(&self) -> i64 {
+    pub(crate) fn webhook_life_ms(&self) -> i64 {
         let life = self.settings.connect.webhook_life;
         i64::try_from(life.as_millis()).unwrap_or(i64::MAX)
     }
@@ -494,4 +494,4 @@ fn check_one_address(record: &InstallationRecord, url: &str) -> Result<(), Regis
 }
 
 /// The vendor's lifetime: 30 days.
-pub(super) const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(crate) const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -21,16 +21,18 @@ use tracing::{info, warn};
 use url::Url;
 use uuid::Uuid;
 
-use super::app_calls::{AppCall, CallAuth};
-use super::document::{InstallationRecord, InstallationState, ModuleRecord, RegistrationApi};
-use super::forge_modules::{ModuleSpec, require_enabled};
-use super::metrics;
-use super::problem::summary;
-use super::registry::{Mutation, RegisterError, Registry};
-use super::state::AppliedApp;
-use super::validate::key_problem;
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey};
+use crate::registry::app_calls::{AppCall, CallAuth};
+use crate::registry::commands::forge_modules::{ModuleSpec, require_enabled};
+use crate::registry::compile::applied::AppliedApp;
+use crate::registry::metrics;
+use crate::registry::model::document::{
+    InstallationRecord, InstallationState, ModuleRecord, RegistrationApi,
+};
+use crate::registry::model::problem::summary;
+use crate::registry::registry::{Mutation, RegisterError, Registry};
+use crate::registry::validation::trigger_rules::key_problem;
 
 /// Interval at which due installations are polled.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -119,7 +121,7 @@ impl IgnoreRule {
 }
 
 /// Time at which the app is asked next, milliseconds since the epoch; none = never.
-pub(super) fn due_ms(app: &AppliedApp, record: &InstallationRecord) -> Option<i64> {
+pub(crate) fn due_ms(app: &AppliedApp, record: &InstallationRecord) -> Option<i64> {
     app.record.discovery.as_ref()?;
     if record.state != InstallationState::Enabled {
         return None;

@@ -2,12 +2,12 @@
 
 use tracing::info;
 
-use super::document::ModuleRecord;
-use super::forge_modules::{ModuleSpec, RegisteredModule, require_enabled};
-use super::problem::Problem;
-use super::registry::{Mutation, RegisterError, Registry};
-use super::validate::ValidatedTrigger;
 use crate::domain::{InstallationId, ModuleKey};
+use crate::registry::commands::forge_modules::{ModuleSpec, RegisteredModule, require_enabled};
+use crate::registry::model::document::ModuleRecord;
+use crate::registry::model::problem::Problem;
+use crate::registry::registry::{Mutation, RegisterError, Registry};
+use crate::registry::validation::trigger_rules::ValidatedTrigger;
 
 /// One module of a batch with the key chosen by its author, or the problems of its form.
 pub type BatchItem = Result<(ModuleSpec, Option<ModuleKey>), Vec<Problem>>;
