@@ -298,10 +298,10 @@ async fn open_registry(
     let registry = Arc::new(Registry::new(Arc::new(store), Arc::clone(matcher), settings));
     let (running, stopped) = (Arc::clone(&registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(running.run()).await });
-    tokio::time::timeout(LOAD_TIMEOUT, registry.until_ready())
+    tokio::time::timeout(LOAD_TIMEOUT, registry.wait_until_ready())
         .await
         .with_context(|| format!("the registry did not load within {LOAD_TIMEOUT:?}"))?;
-    registry.keep_signing_keys().await.context("signing keys")?;
+    registry.maintain_signing_keys().await.context("signing keys")?;
     let (keeper, stopped) = (Arc::clone(&registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(keep_keys(keeper)).await });
     Ok(registry)
@@ -378,7 +378,7 @@ fn call_apps(
     let (sending, stopped) = (Arc::clone(registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(sending.send_notices()).await });
     let (looking, stopped) = (Arc::clone(registry), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(looking.look_after()).await });
+    tasks.spawn(async move { stopped.run_until_cancelled(looking.run_background_tasks()).await });
 }
 
 /// Starts the task that disables modules of removed endpoints; returns where to report them.
@@ -404,7 +404,7 @@ fn collect_endpoint_reports(
 async fn keep_keys(registry: Arc<Registry>) {
     loop {
         tokio::time::sleep(KEYS_INTERVAL).await;
-        if let Err(error) = registry.keep_signing_keys().await {
+        if let Err(error) = registry.maintain_signing_keys().await {
             tracing::warn!(%error, "signing key rotation failed; retrying");
         }
     }

@@ -183,7 +183,7 @@ async fn replica(
     let matcher = Arc::new(Matcher::default());
     let registry = Arc::new(Registry::new(Arc::new(store), matcher, settings));
     tasks.spawn(Arc::clone(&registry).run());
-    registry.until_ready().await;
+    registry.wait_until_ready().await;
     Ok((connections, registry))
 }
 

@@ -13,8 +13,8 @@ use subtle::ConstantTimeEq;
 use super::{ApiError, Shared, metrics};
 use crate::clock;
 use crate::domain::Secret;
-use crate::jwt::system::{self, Unnamed};
-use crate::registry::{InstallationState, LiveInstallation, Registry, digest};
+use crate::jwt::system::{self, SystemTokenError};
+use crate::registry::{AppliedInstallation, InstallationState, Registry, digest};
 
 /// Carries on whose behalf a container calls. **Source:** Forge containers reference.
 const PROXY_AUTHORIZATION: &str = "forge-proxy-authorization";
@@ -43,7 +43,7 @@ pub fn is_operator(token: &Secret, given: &str) -> bool {
 
 /// A Forge app, acting for one enabled installation.
 pub(super) struct ForgeCaller {
-    pub(super) installation: Arc<LiveInstallation>,
+    pub(super) installation: Arc<AppliedInstallation>,
 }
 
 impl FromRequestParts<Shared> for ForgeCaller {
@@ -99,12 +99,14 @@ fn forge_caller(headers: &HeaderMap, proxied: bool, state: &Shared) -> Result<Fo
 }
 
 /// The installation named by a token that we handed to its remote with an event.
-fn by_system_token(registry: &Registry, token: &str) -> Result<Arc<LiveInstallation>, Denied> {
+fn by_system_token(registry: &Registry, token: &str) -> Result<Arc<AppliedInstallation>, Denied> {
     let now_s = clock::now_ms().div_euclid(1000);
-    let named = system::bearer(registry.keys(), token, now_s);
+    let named = system::verify(registry.keys(), token, now_s);
     let (app, installation) = named.map_err(|why| match why {
-        Unnamed::Foreign => Denied::from("unknown_token"),
-        Unnamed::Expired { ago_s } => Denied { reason: "expired_token", expired_s: Some(ago_s) },
+        SystemTokenError::Foreign => Denied::from("unknown_token"),
+        SystemTokenError::Expired { ago_s } => {
+            Denied { reason: "expired_token", expired_s: Some(ago_s) }
+        }
     })?;
     let found = registry.installation(installation.as_str());
     found.filter(|found| found.record.app == app).ok_or(Denied::from("unknown_token"))

@@ -22,8 +22,8 @@ use super::page::{self, Query};
 use super::{ApiError, Shared, metrics, route, trial};
 use crate::domain::ModuleKey;
 use crate::registry::{
-    Door, ModuleRecord, ModuleSpec, ModuleState, Problem, RegisterError, Registered, code,
-    key_problem,
+    EffectiveStatus, ModuleRecord, ModuleSpec, Problem, RegisterError, RegisteredModule,
+    RegistrationApi, code, key_problem,
 };
 
 pub(super) const V2: &str = "/forge/installation/v2/dynamic/module";
@@ -53,7 +53,7 @@ async fn register(
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     let spec = Submitted::read(body)?.without_key()?;
     let registered = state.registry.register(id, spec, None).await?;
     Ok((StatusCode::CREATED, answer(&registered)).into_response())
@@ -65,7 +65,7 @@ async fn register_keyed(
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     let (spec, key) = Submitted::read(body)?.keyed()?;
     let registered = state.registry.register(id, spec, Some(key)).await?;
     Ok((StatusCode::CREATED, answer(&registered)).into_response())
@@ -100,9 +100,9 @@ async fn replace_module(
     body: Map<String, Value>,
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
-    let door = state.registry.find(id, key)?.door;
-    let spec = Submitted::read(body)?.under(key, door)?;
+    state.registry.check_rate_limit(id)?;
+    let api = state.registry.module(id, key)?.api;
+    let spec = Submitted::read(body)?.under(key, api)?;
     let expected = expected_revision(headers)?;
     let registered = state.registry.replace(id, key, spec, expected).await?;
     Ok(answer(&registered).into_response())
@@ -115,7 +115,7 @@ async fn remove(
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     state.registry.remove(id, &key.into(), expected_revision(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -125,7 +125,7 @@ async fn read(
     caller: ForgeCaller,
     Id(key): Id,
 ) -> Result<Response, ApiError> {
-    let module = state.registry.find(&caller.installation.record.id, &key.into())?;
+    let module = state.registry.module(&caller.installation.record.id, &key.into())?;
     Ok(answer(&module.into()).into_response())
 }
 
@@ -150,7 +150,7 @@ async fn list(
         .installation
         .registered()
         .filter(|(module, live)| {
-            live.state != ModuleState::Shadowed && (all || module.order > after)
+            live.effective_status != EffectiveStatus::Shadowed && (all || module.order > after)
         })
         .map(|(module, _)| module);
     if all {
@@ -179,15 +179,15 @@ pub(super) fn shape(module: &ModuleRecord) -> Value {
 }
 
 /// A module as [`reported`], with its revision as `ETag`.
-pub(super) fn answer(registered: &Registered) -> impl IntoResponse + use<> {
+pub(super) fn answer(registered: &RegisteredModule) -> impl IntoResponse + use<> {
     let tag = HeaderValue::from_str(&format!("\"{}\"", registered.module.revision));
     let headers: HeaderMap = tag.into_iter().map(|tag| (header::ETAG, tag)).collect();
     (headers, Json(reported(registered)))
 }
 
 /// A module with `warnings`, and `complexity` of its filters, if there are any.
-pub(super) fn reported(registered: &Registered) -> Value {
-    let Registered { module, warnings, complexity } = registered;
+pub(super) fn reported(registered: &RegisteredModule) -> Value {
+    let RegisteredModule { module, warnings, complexity } = registered;
     let mut body = shape(module);
     if let Value::Object(body) = &mut body {
         if !warnings.is_empty() {
@@ -272,7 +272,7 @@ impl Submitted {
                 );
             }
         }
-        Ok(self.spec(Door::ForgeV2))
+        Ok(self.spec(RegistrationApi::ForgeV2))
     }
 
     /// The module with the key that its author chose.
@@ -283,22 +283,26 @@ impl Submitted {
             let message = format!("this differs from the key of the module, `{key}`");
             return Err(Problem::new(code::FORM, "data.key", message).into());
         }
-        Ok((self.spec(Door::ForgeV1), key))
+        Ok((self.spec(RegistrationApi::ForgeV1), key))
     }
 
     /// The module, if it does not claim another key than the one it is stored under.
-    pub(super) fn under(self, key: &ModuleKey, door: Door) -> Result<ModuleSpec, ApiError> {
+    pub(super) fn under(
+        self,
+        key: &ModuleKey,
+        api: RegistrationApi,
+    ) -> Result<ModuleSpec, ApiError> {
         let same = |given: &Value| given.as_str() == Some(key.as_str());
         if [self.key.as_ref(), self.data.get("key")].into_iter().flatten().all(same) {
-            Ok(self.spec(door))
+            Ok(self.spec(api))
         } else {
             Err(RegisterError::KeyChanged.into())
         }
     }
 
-    fn spec(self, door: Door) -> ModuleSpec {
+    fn spec(self, api: RegistrationApi) -> ModuleSpec {
         let Self { module_type, data, .. } = self;
-        ModuleSpec { module_type, data, door }
+        ModuleSpec { module_type, data, api }
     }
 }
 

@@ -14,15 +14,18 @@ use super::{ApiError, Shared, route};
 use crate::domain::{Handler, SubscriptionId};
 use crate::matcher::Subscription;
 use crate::registry::{
-    HandlerRef, LiveInstallation, LiveModule, Problem, Switch, TRIGGER, Trigger, TriggerEvent, code,
+    AppliedInstallation, AppliedModule, HandlerRef, ModuleStatus, Problem, TRIGGER, Trigger,
+    TriggerEvent, code,
 };
 
 pub(super) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/subscriptions", &get(list_subscriptions));
     let mut router = route(router, "/subscriptions/{id}", &get(get_subscription));
-    for (action, switch) in
-        [("pause", Switch::Paused), ("resume", Switch::On), ("disable", Switch::Off)]
-    {
+    for (action, switch) in [
+        ("pause", ModuleStatus::Paused),
+        ("resume", ModuleStatus::On),
+        ("disable", ModuleStatus::Off),
+    ] {
         let act = move |state: State<Shared>, id: Id| async move { set(state, id, switch).await };
         router = route(router, &format!("/subscriptions/{{id}}/{action}"), &post(act));
     }
@@ -33,10 +36,10 @@ pub(super) fn routes() -> Router<Shared> {
 async fn set(
     State(state): State<Shared>,
     Id(id): Id,
-    switch: Switch,
+    status: ModuleStatus,
 ) -> Result<Json<Value>, ApiError> {
     let id = SubscriptionId::parse(&id).ok_or(ApiError::NotFound)?;
-    state.registry.switch(&id.installation, &id.key, switch).await?;
+    state.registry.set_status(&id.installation, &id.key, status).await?;
     let installation = state.registry.installation(id.installation.as_str());
     let installation = installation.ok_or(ApiError::NotFound)?;
     let module = installation.module(id.key.as_str()).ok_or(ApiError::NotFound)?;
@@ -98,7 +101,7 @@ struct Place {
 }
 
 impl Place {
-    fn of(module: &LiveModule) -> Self {
+    fn of(module: &AppliedModule) -> Self {
         Self {
             installation: module.id.installation.to_string(),
             key: module.id.key.to_string(),
@@ -129,7 +132,7 @@ struct Wanted<'q> {
 impl<'q> Wanted<'q> {
     fn read(query: &'q Query) -> Result<Self, ApiError> {
         let state = query.get("state");
-        let known = crate::registry::ModuleState::ALL.map(|state| state.as_str());
+        let known = crate::registry::EffectiveStatus::ALL.map(|state| state.as_str());
         if state.is_some_and(|state| !known.contains(&state)) {
             let message = format!("a state is one of {}", known.join(", "));
             return Err(Problem::new(code::FORM, "state", message).into());
@@ -147,15 +150,15 @@ impl<'q> Wanted<'q> {
         self.installation.is_none_or(|wanted| wanted == id)
     }
 
-    fn module(&self, installation: &LiveInstallation, module: &LiveModule) -> bool {
+    fn module(&self, installation: &AppliedInstallation, module: &AppliedModule) -> bool {
         self.app.is_none_or(|app| installation.record.app.as_str() == app)
-            && self.state.is_none_or(|state| module.state.as_str() == state)
+            && self.state.is_none_or(|state| module.effective_status.as_str() == state)
             && self.event.is_none_or(|event| hears(module, event))
             && self.text.is_none_or(|text| mentions(module, text))
     }
 }
 
-fn hears(module: &LiveModule, event: &str) -> bool {
+fn hears(module: &AppliedModule, event: &str) -> bool {
     let live =
         module.subscription.iter().flat_map(|subscription| &subscription.event_subscriptions);
     if live.into_iter().any(|entry| entry.conditions.event_type.as_str() == event) {
@@ -168,7 +171,7 @@ fn hears(module: &LiveModule, event: &str) -> bool {
     names.any(|name| name == event)
 }
 
-fn mentions(module: &LiveModule, text: &str) -> bool {
+fn mentions(module: &AppliedModule, text: &str) -> bool {
     module.id.to_string().contains(text)
         || module.data.read().values().any(|value| value_mentions(value, text))
 }
@@ -183,11 +186,11 @@ fn value_mentions(value: &Value, text: &str) -> bool {
     }
 }
 
-fn view(state: &Shared, installation: &LiveInstallation, module: &LiveModule) -> Value {
+fn view(state: &Shared, installation: &AppliedInstallation, module: &AppliedModule) -> Value {
     let record = &installation.record;
     let data = module.data.read();
     let trigger =
-        (module.module_type == TRIGGER).then(|| Trigger::read(&data, "data").ok()).flatten();
+        (module.module_type == TRIGGER).then(|| Trigger::parse(&data, "data").ok()).flatten();
     let mut view = json!({
         "id": module.id.to_string(),
         "installation": record.id,
@@ -196,7 +199,7 @@ fn view(state: &Shared, installation: &LiveInstallation, module: &LiveModule) ->
         "cloudId": record.cloud_id,
         "type": module.module_type,
         "static": module.is_static,
-        "state": module.state.as_str(),
+        "state": module.effective_status.as_str(),
         "events": trigger.iter().flat_map(|t| &t.events).map(event_view).collect::<Vec<_>>(),
         "data": module.data,
         "stats": stats_view(state, module),
@@ -214,7 +217,7 @@ fn view(state: &Shared, installation: &LiveInstallation, module: &LiveModule) ->
     insert(&mut view, "reason", module.reason.as_ref());
     insert(&mut view, "handler", trigger.as_ref().map(|trigger| handler_view(trigger, module)));
     if let Some(stored) = record.module(module.id.key.as_str()).filter(|_| !module.is_static) {
-        insert(&mut view, "door", Some(stored.door));
+        insert(&mut view, "door", Some(stored.api));
         insert(&mut view, "revision", Some(stored.revision));
         insert(&mut view, "createdAt", time(stored.created_ms));
         insert(&mut view, "updatedAt", time(stored.updated_ms));
@@ -234,7 +237,7 @@ fn event_view(event: &TriggerEvent) -> Value {
     view
 }
 
-fn handler_view(trigger: &Trigger, module: &LiveModule) -> Value {
+fn handler_view(trigger: &Trigger, module: &AppliedModule) -> Value {
     let mut view = module.subscription.as_deref().map_or_else(|| json!({}), handler_of);
     match &trigger.handler {
         HandlerRef::Function(name) => insert(&mut view, "function", Some(&name.value)),
@@ -257,14 +260,14 @@ fn handler_of(subscription: &Subscription) -> Value {
 /// The name of a module for people, in the words of the app's translations.
 fn title(
     state: &Shared,
-    installation: &LiveInstallation,
+    installation: &AppliedInstallation,
     data: &Map<String, Value>,
 ) -> Option<String> {
     let app = state.registry.app(installation.record.app.as_str())?;
-    app.record.words(data.get("name")?).map(str::to_owned)
+    app.record.localized_text(data.get("name")?).map(str::to_owned)
 }
 
-fn stats_view(state: &Shared, module: &LiveModule) -> Value {
+fn stats_view(state: &Shared, module: &AppliedModule) -> Value {
     let stats = module.stats().peek();
     let mut view = json!({
         "matched": stats.matched.load(Relaxed),

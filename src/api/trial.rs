@@ -14,7 +14,7 @@ use super::{ApiError, Shared, route};
 use crate::clock;
 use crate::domain::SubscriptionId;
 use crate::event::Sample;
-use crate::registry::{LiveInstallation, Problem, TRIGGER, Trigger, TriggerFilter, code};
+use crate::registry::{AppliedInstallation, Problem, TRIGGER, Trigger, TriggerFilter, code};
 
 /// For apps.
 pub(super) fn doors() -> Router<Shared> {
@@ -33,7 +33,7 @@ async fn test(
     JsonObject(mut body): JsonObject,
 ) -> Result<Json<Value>, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     let event = event_of(&mut body)?;
     let trigger = match body.get("key").and_then(Value::as_str) {
         Some(key) if body.len() == 1 => registered(&caller.installation, key)?,
@@ -41,7 +41,7 @@ async fn test(
             let spec = Submitted::read(body)?.without_key()?;
             // What cannot be registered cannot be tried either, and says so the same way.
             state.registry.validate(id, spec.clone(), None)?;
-            Trigger::read(&spec.data, "data").map_err(ApiError::Invalid)?
+            Trigger::parse(&spec.data, "data").map_err(ApiError::Invalid)?
         }
     };
     verdict(&trigger, caller.installation.record.licensed, event).map(Json)
@@ -65,10 +65,10 @@ fn event_of(body: &mut Map<String, Value>) -> Result<Value, ApiError> {
     body.remove("event").ok_or_else(missing)
 }
 
-fn registered(installation: &LiveInstallation, key: &str) -> Result<Trigger, ApiError> {
+fn registered(installation: &AppliedInstallation, key: &str) -> Result<Trigger, ApiError> {
     let module = installation.module(key).filter(|module| module.module_type == TRIGGER);
     let module = module.ok_or(ApiError::NotFound)?;
-    Trigger::read(&module.data.read(), "data").map_err(ApiError::Invalid)
+    Trigger::parse(&module.data.read(), "data").map_err(ApiError::Invalid)
 }
 
 /// `{"delivered", "stage", "reason", "explanation"?}`; the stages are those of matching, in order.
@@ -127,7 +127,7 @@ mod tests {
 
     fn tried(filter: Value, event: Value) -> (bool, String) {
         let data = json!({"endpoint": "e", "events": ["avi:jira:created:issue"], "filter": filter});
-        let trigger = Trigger::read(data.as_object().unwrap(), "data").unwrap();
+        let trigger = Trigger::parse(data.as_object().unwrap(), "data").unwrap();
         let answer = verdict(&trigger, false, event).unwrap();
         (answer["delivered"] == true, answer["stage"].as_str().unwrap().to_owned())
     }

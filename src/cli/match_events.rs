@@ -21,7 +21,7 @@ use crate::clock;
 use crate::domain::InstallationId;
 use crate::event::{Decoder, HeaderLookup};
 use crate::matcher::{FilterFailure, Match, Matcher, Scratch, Subscription};
-use crate::registry::offline::{Rejection, TriggerReader};
+use crate::registry::offline::{RejectedTrigger, TriggerReader};
 
 /// Events that one thread takes at a time.
 const CHUNK: usize = 256;
@@ -133,7 +133,7 @@ fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<R
                 let of = installations.entry(subscription.owner.id.clone()).or_default();
                 of.push(subscription);
             }
-            Err(Rejection { code, message }) => {
+            Err(RejectedTrigger { code, message }) => {
                 rejected.push(Rejected { line: at + 1, code, message });
             }
         }

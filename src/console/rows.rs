@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::domain::Handler;
 use crate::matcher::Matcher;
 use crate::registry::{
-    DYNAMIC_WEBHOOK, LiveInstallation, LiveModule, Registry, TRIGGER, Trigger, WEBHOOKS,
+    AppliedInstallation, AppliedModule, DYNAMIC_WEBHOOK, Registry, TRIGGER, Trigger, WEBHOOKS,
 };
 
 /// One subscription.
@@ -54,12 +54,12 @@ pub(super) fn rows(registry: &Registry, matcher: &Matcher, max: usize) -> (Vec<R
     (rows, total)
 }
 
-fn is_routed(module: &LiveModule) -> bool {
+fn is_routed(module: &AppliedModule) -> bool {
     [TRIGGER, WEBHOOKS, DYNAMIC_WEBHOOK].contains(&module.module_type.as_str())
 }
 
-fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) -> Row {
-    let trigger = Trigger::read(&module.data.read(), "data").ok();
+fn row(installation: &AppliedInstallation, module: &AppliedModule, matcher: &Matcher) -> Row {
+    let trigger = Trigger::parse(&module.data.read(), "data").ok();
     let events = trigger.iter().flat_map(|trigger| &trigger.events);
     let filters = trigger.iter().flat_map(|trigger| &trigger.filters);
     let handler = match module.subscription.as_ref().map(|found| &*found.owner.settings.handler) {
@@ -86,7 +86,7 @@ fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) 
             .filter_map(|filter| Some(filter.expression.as_ref()?.value.to_string()))
             .collect(),
         handler,
-        state: module.state.as_str(),
+        state: module.effective_status.as_str(),
         matched: stats.matched.load(Relaxed),
         not_matched: matcher.not_matched(&module.id).unwrap_or_default(),
         errors: stats.errors.load(Relaxed),

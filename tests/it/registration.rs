@@ -12,8 +12,8 @@ use switchyard::config::Config;
 use switchyard::domain::{ModuleKey, Secret};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{
-    ConnectLimits, Door, ModuleRecord, ModuleSpec, RegisterError, Registry, Settings, Store,
-    StoreError,
+    ConnectLimits, ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings,
+    Store, StoreError,
 };
 use switchyard::store::{KvOptions, KvStore};
 use tokio::process::Command;
@@ -42,7 +42,7 @@ impl Replica {
         let registry = Arc::new(registry);
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&registry).run());
-        timeout(READY_TIMEOUT, registry.until_ready()).await.expect("the registry gets ready");
+        timeout(READY_TIMEOUT, registry.wait_until_ready()).await.expect("the registry gets ready");
         let doors = router(Arc::new(ApiState {
             registry: Arc::clone(&registry),
             matcher,
@@ -99,7 +99,7 @@ async fn provision(registry: &Registry) {
 fn trigger() -> ModuleSpec {
     let data = json!({"events": ["avi:jira:created:issue"], "function": "main"});
     let data = data.as_object().cloned().expect("an object");
-    ModuleSpec { module_type: "trigger".into(), data, door: Door::ForgeV2 }
+    ModuleSpec { module_type: "trigger".into(), data, api: RegistrationApi::ForgeV2 }
 }
 
 fn modules(replica: &Replica) -> Vec<ModuleRecord> {
@@ -166,7 +166,7 @@ async fn confirmed_registrations_survive_a_killed_broker() {
     // The replica that lived through it goes on, and both see what it registers then.
     let later = register_when_back(&first.registry).await;
     let heard = async {
-        while second.registry.find(&"inst-a".into(), &later.key).is_err() {
+        while second.registry.module(&"inst-a".into(), &later.key).is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -216,7 +216,7 @@ async fn of_two_replicas_that_write_one_key_one_wins_and_the_other_hears_of_a_co
     let heard = async |registry: &Registry, key: Option<&ModuleKey>| {
         let is_known = || match key {
             None => registry.installation("inst-a").is_some(),
-            Some(key) => registry.find(&"inst-a".into(), key).is_ok(),
+            Some(key) => registry.module(&"inst-a".into(), key).is_ok(),
         };
         let known = async {
             while !is_known() {
