@@ -42,7 +42,7 @@ use crate::matcher::{Matcher, Subscription};
 use crate::registry::{ConnectLimits, Registry, Settings};
 use crate::router::Router;
 use crate::store::{KvOptions, KvStore};
-use crate::telemetry::Live;
+use crate::telemetry::LiveFeed;
 use crate::telemetry::exporter;
 use crate::telemetry::subscriptions::TopSubscriptions;
 
@@ -78,7 +78,7 @@ pub struct Running {
     /// URL of the managed broker, if there is one.
     pub managed_url: Option<String>,
     /// The live feed.
-    pub live: Live,
+    pub live: LiveFeed,
     /// Tasks that must end before the broker's connections are closed.
     pub tasks: TaskTracker,
     /// Stops the router when cancelled.
@@ -109,7 +109,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
 
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
-    let live = Live::default();
+    let live = LiveFeed::default();
     let matcher = Arc::new(Matcher::new(config.limits.steps));
     let registry = open_registry(config, address, &connections, &matcher, &tasks, &stop).await?;
     let guard = Arc::new(EgressGuard::new(&config.delivery)?);
@@ -209,7 +209,7 @@ struct Parts {
     guard: Arc<EgressGuard>,
     failed_webhooks: Arc<dyn FailedWebhooks>,
     publisher: Arc<dyn Publisher>,
-    live: Live,
+    live: LiveFeed,
     health: Arc<Health>,
     metrics: PrometheusHandle,
     top: Arc<TopSubscriptions>,
@@ -243,7 +243,7 @@ impl Parts {
             token: (mode == Mode::Serve).then_some(token),
         };
         api::router(Arc::clone(&state))
-            .merge(api::event_doors(&state, events, ingest))
+            .merge(api::event_routes(&state, events, ingest))
             .merge(health::probes(self.health))
             .merge(health::metrics(scrape))
             .merge(console::routes(pages))

@@ -28,7 +28,7 @@ use crate::event::metrics::{InputMetrics, decode_error};
 use crate::event::{DecodeError, Decoder, Event, Message, MessageStream, RoutingKey};
 use crate::matcher::metrics::{self as matching, MatchMetrics};
 use crate::matcher::{FilterFailure, Match, Matcher, Matches, Scratch};
-use crate::telemetry::{Live, LogBudget, Notice};
+use crate::telemetry::{LiveEvent, LiveFeed, LogBudget};
 
 /// Concurrent deliveries of one event.
 const FAN_OUT_MAX: usize = 256;
@@ -62,7 +62,7 @@ pub struct Router {
     /// When a worker last waited for the in-flight limit, milliseconds since the epoch.
     last_backpressure_at: AtomicI64,
     failure_log: LogBudget,
-    live: Live,
+    live: LiveFeed,
     event_bytes_max: usize,
     trust_body_self: bool,
     stop: CancellationToken,
@@ -79,7 +79,7 @@ impl Router {
         matcher: Arc<Matcher>,
         dispatcher: Arc<Dispatcher>,
         directory: Arc<dyn SubscriptionDirectory>,
-        live: Live,
+        live: LiveFeed,
         stop: CancellationToken,
     ) -> Self {
         let (event_bytes_max, config) = (config.limits.event, &config.events);
@@ -267,12 +267,12 @@ impl Router {
             false => &mut nothing,
         };
         worker.matching.count(routing_key.event_type, outcome, clock::since(started));
-        if outcome.is_empty() && outcome.failures.is_empty() && !self.live.is_watched() {
+        if outcome.is_empty() && outcome.failures.is_empty() && !self.live.has_subscribers() {
             return Examined::Unmatched;
         }
         let matches = outcome.take_matches(routing_key, &worker.decoder);
         let event = decoded.into_event();
-        self.live.tell(|| routed(&event, &matches, outcome));
+        self.live.publish(|| routed(&event, &matches, outcome));
         for failure in &outcome.failures {
             self.note_failure(&event, failure);
         }
@@ -438,8 +438,8 @@ impl Router {
     }
 }
 
-fn routed(event: &Event, matches: &[Match], outcome: &Matches) -> Notice {
-    Notice::Routed {
+fn routed(event: &Event, matches: &[Match], outcome: &Matches) -> LiveEvent {
+    LiveEvent::Routed {
         event_id: event.envelope.event_id.to_string(),
         event_type: event.envelope.event_type.to_string(),
         entity: event.envelope.entity.as_deref().map(str::to_owned),

@@ -23,7 +23,7 @@ use switchyard::domain::SubscriptionId;
 use switchyard::event::Publisher;
 use switchyard::matcher::{Matcher, Subscription};
 use switchyard::router::Router;
-use switchyard::telemetry::{Live, exporter};
+use switchyard::telemetry::{LiveFeed, exporter};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -118,7 +118,7 @@ impl Rig {
             matcher,
             Arc::new(self.dispatcher()?),
             Arc::new(Only(wanted.map(|(subscription, _)| Arc::clone(subscription)))),
-            Live::default(),
+            LiveFeed::default(),
             stop.clone(),
         ));
         let watch = Stopwatch::start();
@@ -151,7 +151,7 @@ impl Rig {
             endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
         let sender = HttpSender::new(config, Arc::new(EgressGuard::new(config)?))?;
-        Ok(Dispatcher::new(config, sender, ports, Random::seeded(7), Live::default()))
+        Ok(Dispatcher::new(config, sender, ports, Random::seeded(7), LiveFeed::default()))
     }
 
     /// A fresh consumer like the router's, under another name.

@@ -19,7 +19,7 @@ use super::plan::Delivery;
 use super::retry::{Random, RetrySchedule, RetrySchedules};
 use crate::domain::{Handler, SubscriptionId};
 use crate::jwt::KeyRing;
-use crate::telemetry::{Live, Notice};
+use crate::telemetry::{LiveEvent, LiveFeed};
 use crate::{clock, config};
 
 /// How a delivery ended for its event; in each case the delivery is accounted for.
@@ -69,18 +69,18 @@ pub struct Dispatcher {
     timeout: Duration,
     park_after: Duration,
     payload_bytes_max: usize,
-    live: Live,
+    live: LiveFeed,
 }
 
 impl Dispatcher {
     /// Creates a dispatcher without lanes.
     #[must_use]
     pub fn new(
-        config: &config::Delivery,
+        config: &config::DeliveryConfig,
         sender: HttpSender,
         ports: Ports,
         random: Random,
-        live: Live,
+        live: LiveFeed,
     ) -> Self {
         Self {
             timeout: sender.timeout(),
@@ -122,7 +122,7 @@ impl Dispatcher {
     /// Completes only when the outcome is durable. Dropping the future leaves the delivery to be
     /// repeated from its event or parked record.
     pub async fn deliver(&self, delivery: Delivery, queue_timeout: Duration) -> DeliveryOutcome {
-        let watched = self.live.is_watched().then(|| delivery.clone());
+        let watched = self.live.has_subscribers().then(|| delivery.clone());
         let lane = self.lanes.lane_of(&delivery);
         if delivery.subscription.owner.settings.is_paused {
             return self.park_backlog(delivery, &lane, ParkReason::Paused).await;
@@ -154,7 +154,7 @@ impl Dispatcher {
             }
         };
         if let Some(delivery) = watched {
-            self.live.tell(|| notice(&delivery, &delivery_outcome, took));
+            self.live.publish(|| notice(&delivery, &delivery_outcome, took));
         }
         delivery_outcome
     }
@@ -227,7 +227,7 @@ impl Dispatcher {
 
     fn report_410(&self, delivery: &Delivery, is_gone: bool) {
         for subscription in delivery.subscriptions() {
-            if subscription.stats.note_gone(is_gone) {
+            if subscription.stats.record_endpoint_gone(is_gone) {
                 let report = EndpointGoneReport { id: subscription.id(), is_gone };
                 let _ = self.ports.endpoint_reports.try_send(report);
             }
@@ -312,7 +312,7 @@ impl Dispatcher {
         let cause = DeadLetterCause { reason: &reason, stage: "delivery", error };
         self.ports.dead_letters.put(DeadLetter::of_delivery(delivery, &cause)).await;
         for subscription in delivery.subscriptions() {
-            subscription.stats.count_dead();
+            subscription.stats.count_dead_letter();
         }
         metrics::dead(delivery.lane_label(), &reason);
         DeliveryOutcome::DeadLettered(reason)
@@ -323,8 +323,8 @@ fn notice(
     delivery: &Delivery,
     delivery_outcome: &DeliveryOutcome,
     took: Option<Duration>,
-) -> Notice {
-    Notice::Delivery {
+) -> LiveEvent {
+    LiveEvent::Delivery {
         delivery_id: delivery.id.to_string(),
         subscription: delivery.subscription.id().to_string(),
         entity: delivery.prepared.event.envelope.entity.as_deref().map(str::to_owned),

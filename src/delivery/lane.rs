@@ -90,7 +90,7 @@ pub enum AdmissionError {
 impl Lanes {
     /// Creates an empty set; each lane gets its own connection pool from `sender`.
     #[must_use]
-    pub fn new(config: &config::Delivery, sender: HttpSender) -> Self {
+    pub fn new(config: &config::DeliveryConfig, sender: HttpSender) -> Self {
         Self {
             lanes: DashMap::new(),
             permits: Semaphore::new(config.concurrency),

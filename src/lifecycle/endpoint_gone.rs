@@ -33,16 +33,16 @@ pub(super) async fn disable_modules_of_removed_endpoints(
             }
             Some(other) = others.next() => {
                 if let Some(subscription) = registry.subscription(&other.id) {
-                    subscription.stats.note_gone(other.is_gone);
+                    subscription.stats.record_endpoint_gone(other.is_gone);
                 }
                 other
             }
         };
         let Some(subscription) = registry.subscription(&report.id) else { continue };
-        if subscription.stats.gone_in_a_row() < CONSECUTIVE_410_MAX {
+        if subscription.stats.consecutive_endpoint_gone() < CONSECUTIVE_410_MAX {
             continue;
         }
-        subscription.stats.note_gone(false);
+        subscription.stats.record_endpoint_gone(false);
         let id = &report.id;
         if let Err(error) = registry.disable_after_410(id).await {
             tracing::warn!(%id, %error, "endpoint returned 410 repeatedly, but its module could not be disabled");

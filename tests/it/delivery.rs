@@ -25,7 +25,7 @@ use switchyard::matcher::{
     Subscription,
 };
 use switchyard::router::Router;
-use switchyard::telemetry::{Live, SubscriptionStats};
+use switchyard::telemetry::{LiveFeed, SubscriptionStats};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -94,7 +94,7 @@ impl Rig {
             keys: Arc::default(),
             endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
-        let live = Live::default();
+        let live = LiveFeed::default();
         let sender = HttpSender::new(&config.delivery, guard).unwrap();
         let dispatcher = Arc::new(Dispatcher::new(
             &config.delivery,

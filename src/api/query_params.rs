@@ -1,4 +1,4 @@
-//! Query parameters and pages: one reading of `limit` and of cursors for every list.
+//! QueryParams parameters and pages: one reading of `limit` and of cursors for every list.
 
 use data_encoding::BASE64URL_NOPAD;
 use url::form_urlencoded;
@@ -6,10 +6,10 @@ use url::form_urlencoded;
 use super::ApiError;
 use crate::registry::{Problem, code};
 
-/// The parameters of a query; of one given twice, the last counts.
-pub(super) struct Query(Vec<(String, String)>);
+/// The parameters of a query; the last one wins if a name is repeated.
+pub(super) struct QueryParams(Vec<(String, String)>);
 
-impl Query {
+impl QueryParams {
     pub(super) fn parse(raw: Option<&str>) -> Self {
         Self(form_urlencoded::parse(raw.unwrap_or_default().as_bytes()).into_owned().collect())
     }
@@ -19,42 +19,42 @@ impl Query {
         Some(&found.1)
     }
 
-    /// The parameter `limit`, from 1 to `max`, or `default`.
+    /// Returns the parameter `limit`, from 1 to `max`, or `default`.
     pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, ApiError> {
         let Some(text) = self.get("limit") else { return Ok(default) };
         let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
         limit.ok_or_else(|| {
-            let message = format!("`{text}` is no whole number from 1 to {max}");
+            let message = format!("`{text}` is not a whole number from 1 to {max}");
             Problem::new(code::FORM, "limit", message).into()
         })
     }
 
-    /// A whole number that is not negative.
+    /// Returns a parameter that is a whole number from 0.
     pub(super) fn number(&self, name: &str) -> Result<Option<usize>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| {
-            let message = format!("`{text}` is no whole number from 0");
+            let message = format!("`{text}` is not a whole number from 0");
             Problem::new(code::FORM, name, message).into()
         })
     }
 
-    /// What the cursor in parameter `name` stands for.
+    /// Decodes the cursor in parameter `name`.
     pub(super) fn cursor(&self, name: &str) -> Result<Option<String>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let read = BASE64URL_NOPAD.decode(text.as_bytes()).ok();
-        let place = read.and_then(|bytes| String::from_utf8(bytes).ok());
-        place.map(Some).ok_or_else(|| unreadable(name))
+        let position = read.and_then(|bytes| String::from_utf8(bytes).ok());
+        position.map(Some).ok_or_else(|| invalid_cursor(name))
     }
 }
 
-/// A cursor that was not made here.
-pub(super) fn unreadable(name: &str) -> ApiError {
-    Problem::new(code::FORM, name, "this is no token of an earlier page").into()
+/// Returns the error of a cursor that is not one of ours.
+pub(super) fn invalid_cursor(name: &str) -> ApiError {
+    Problem::new(code::FORM, name, "this is not a cursor of an earlier page").into()
 }
 
-/// An opaque cursor for a place in a list.
-pub(super) fn cursor(place: &str) -> String {
-    BASE64URL_NOPAD.encode(place.as_bytes())
+/// Encodes a position in a list as an opaque cursor.
+pub(super) fn encode_cursor(position: &str) -> String {
+    BASE64URL_NOPAD.encode(position.as_bytes())
 }
 
 #[cfg(test)]
@@ -62,8 +62,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limit_is_taken_inside_its_bounds_only() {
-        let limit = |raw: &str| Query::parse(Some(raw)).limit(7, 100).ok();
+    fn limit_is_accepted_only_within_its_bounds() {
+        let limit = |raw: &str| QueryParams::parse(Some(raw)).limit(7, 100).ok();
         assert_eq!(limit(""), Some(7));
         assert_eq!((limit("limit=1"), limit("limit=100")), (Some(1), Some(100)));
         for bad in ["limit=0", "limit=101", "limit=-1", "limit=abc", "limit=", "limit=1.5"] {
@@ -72,10 +72,13 @@ mod tests {
     }
 
     #[test]
-    fn cursor_reads_back_and_strange_text_is_refused() {
-        let raw = format!("after={}", cursor("inst-a/käy"));
-        assert_eq!(Query::parse(Some(&raw)).cursor("after").ok().flatten().unwrap(), "inst-a/käy");
-        assert!(Query::parse(Some("after=%21%21")).cursor("after").is_err());
-        assert_eq!(Query::parse(None).cursor("after").ok().flatten(), None);
+    fn cursor_round_trips_and_invalid_text_is_rejected() {
+        let raw = format!("after={}", encode_cursor("inst-a/käy"));
+        assert_eq!(
+            QueryParams::parse(Some(&raw)).cursor("after").ok().flatten().unwrap(),
+            "inst-a/käy"
+        );
+        assert!(QueryParams::parse(Some("after=%21%21")).cursor("after").is_err());
+        assert_eq!(QueryParams::parse(None).cursor("after").ok().flatten(), None);
     }
 }

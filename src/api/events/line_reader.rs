@@ -1,4 +1,4 @@
-//! A request body as numbered lines, in bounded memory.
+//! Splits a request body into numbered lines, in bounded memory.
 
 use axum::body::Bytes;
 use bytes::BytesMut;
@@ -9,16 +9,16 @@ use futures_util::{Stream, StreamExt};
 pub(super) enum Line {
     /// Its bytes, without the line end.
     Whole(Bytes),
-    /// It was longer than the bound and was skipped.
+    /// Skipped, because it was longer than the bound.
     TooLong,
 }
 
-/// Cuts a stream of chunks at line ends. Holds at most one line of the bound and one chunk.
+/// Splits a stream of chunks at line ends. Buffers at most one line of `bytes_max` and one chunk.
 #[derive(Debug)]
-pub(super) struct Lines<S> {
+pub(super) struct LineReader<S> {
     chunks: S,
     buffer: BytesMut,
-    /// Bytes at the start of the buffer that hold no line end.
+    /// Length of the buffer's prefix that is known to hold no line end.
     searched: usize,
     bytes_max: usize,
     number: u64,
@@ -26,7 +26,7 @@ pub(super) struct Lines<S> {
     ended: bool,
 }
 
-impl<S, E> Lines<S>
+impl<S, E> LineReader<S>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
 {
@@ -42,8 +42,7 @@ where
         }
     }
 
-    /// The next line that is not blank, with its number from 1. Nothing is lost when the future is
-    /// dropped before it is ready.
+    /// Returns the next line that is not blank, with its number from 1. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Option<(u64, Line)>, E> {
         loop {
             if let Some(line) = self.cut() {
@@ -63,7 +62,7 @@ where
         }
     }
 
-    /// A line out of the buffer, if there is a whole one.
+    /// Removes the first complete line from the buffer.
     fn cut(&mut self) -> Option<Line> {
         let unsearched = self.buffer.iter().skip(self.searched);
         let line_end = unsearched.copied().position(|byte| byte == b'\n');
@@ -106,7 +105,7 @@ mod tests {
     async fn lines(text: &str, chunk_bytes: usize, bytes_max: usize) -> Vec<(u64, Option<String>)> {
         let chunks = text.as_bytes().chunks(chunk_bytes).map(Bytes::copy_from_slice);
         let chunks: Vec<Result<Bytes, Infallible>> = chunks.map(Ok).collect();
-        let mut lines = Lines::new(stream::iter(chunks), bytes_max);
+        let mut lines = LineReader::new(stream::iter(chunks), bytes_max);
         let mut read = Vec::new();
         while let Some((number, line)) = lines.next().await.unwrap() {
             let text = match line {
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_do_not_depend_on_how_the_body_was_cut_into_chunks() {
+    async fn lines_are_independent_of_chunk_boundaries() {
         let text = "ab\n\ncdef\r\ntoo long by far\n12345678\n123456789\n  \nend";
         let expected = [
             (1, Some("ab".into())),

@@ -1,5 +1,5 @@
-//! What the Forge door offers beyond the vendor's: validate one module, register many at once, and
-//! switch one off for a while.
+//! Forge endpoints beyond the vendor's API: validate a module, register a batch, refresh discovery,
+//! and pause, resume or disable a module.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,14 +9,14 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
 use super::auth::ForgeCaller;
-use super::extract::{Id, JsonObject};
-use super::forge::{Submitted, V2, answer, reported};
+use super::extract::{JsonObject, PathId};
+use super::forge::{ModuleBody, V2, module_response, registered_view};
 use super::operator::discovery_view;
 use super::{ApiError, Shared, route};
 use crate::domain::ModuleKey;
 use crate::registry::{ModuleSpec, ModuleStatus, Problem, ValidatedTrigger, code};
 
-/// Modules in one batch.
+/// Maximum number of modules in one batch.
 const ITEMS_MAX: usize = 1000;
 
 pub(super) fn routes() -> Router<Shared> {
@@ -28,7 +28,7 @@ pub(super) fn routes() -> Router<Shared> {
         ("resume", ModuleStatus::On),
         ("disable", ModuleStatus::Off),
     ] {
-        let act = move |state: State<Shared>, caller: ForgeCaller, key: Id| async move {
+        let act = move |state: State<Shared>, caller: ForgeCaller, key: PathId| async move {
             set(state, caller, key, switch).await
         };
         router = route(router, &format!("{V2}/{{key}}/{action}"), &post(act));
@@ -36,9 +36,9 @@ pub(super) fn routes() -> Router<Shared> {
     router
 }
 
-/// The module of a body, with the key that the vendor's first version lets its author choose.
+/// Parses the module of a body, with the key that version 1 lets the app choose.
 fn module(body: Map<String, Value>) -> Result<(ModuleSpec, Option<ModuleKey>), ApiError> {
-    let submitted = Submitted::read(body)?;
+    let submitted = ModuleBody::read(body)?;
     match submitted.key.is_some() {
         true => submitted.keyed().map(|(spec, key)| (spec, Some(key))),
         false => submitted.without_key().map(|spec| (spec, None)),
@@ -57,7 +57,7 @@ async fn validate(
     Ok(Json(json!({"valid": true, "warnings": warnings, "complexity": complexity})))
 }
 
-/// Has the app asked for its modules now, if it declares discovery.
+/// Runs discovery now, if the app declares it.
 async fn refresh(
     State(state): State<Shared>,
     caller: ForgeCaller,
@@ -90,12 +90,12 @@ async fn batch(
         Some(_) => return Err(Problem::new(code::FORM, "atomic", "this is true or false").into()),
     };
     let items = items.into_iter().map(|item| match item {
-        Value::Object(item) => module(item).map_err(problems),
+        Value::Object(item) => module(item).map_err(problems_of),
         _ => Err(vec![Problem::new(code::FORM, "", "a module is an object")]),
     });
     let results = state.registry.register_batch(id, items.collect(), is_atomic).await?;
     let shown = results.iter().map(|result| match result {
-        Ok(registered) => reported(registered),
+        Ok(registered) => registered_view(registered),
         Err(errors) => json!({"errors": errors}),
     });
     let shown: Vec<Value> = shown.collect();
@@ -103,7 +103,7 @@ async fn batch(
     Ok((status, Json(json!({"result": shown}))).into_response())
 }
 
-fn problems(error: ApiError) -> Vec<Problem> {
+fn problems_of(error: ApiError) -> Vec<Problem> {
     match error {
         ApiError::Invalid(problems) => problems,
         other => vec![Problem::new(code::FORM, "", format!("{other:?}"))],
@@ -113,13 +113,13 @@ fn problems(error: ApiError) -> Vec<Problem> {
 async fn set(
     State(state): State<Shared>,
     caller: ForgeCaller,
-    Id(key): Id,
+    PathId(key): PathId,
     status: ModuleStatus,
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
     state.registry.check_rate_limit(id)?;
     let module = state.registry.set_status(id, &key.into(), status).await?;
-    Ok(answer(&module.into()).into_response())
+    Ok(module_response(&module.into()).into_response())
 }
 
 #[cfg(test)]
@@ -127,14 +127,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_refusal_of_a_form_is_a_problem() {
+    fn every_invalid_module_body_yields_a_problem() {
         for body in [
             json!({}),
             json!({"type": 1, "data": {}}),
             json!({"type": "t", "data": {}, "key": "a b"}),
         ] {
             let Value::Object(body) = body else { panic!("an object") };
-            assert!(!problems(module(body).unwrap_err()).is_empty());
+            assert!(!problems_of(module(body).unwrap_err()).is_empty());
         }
     }
 }

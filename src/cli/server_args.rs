@@ -1,14 +1,14 @@
-//! Flags of commands that talk to a running router.
+//! Flags of commands that call a running router.
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 
-use super::UsageError;
-use super::client::Client;
+use super::client::ApiClient;
+use super::exit::UsageError;
 
-/// Which router, and by what right.
+/// The router to call, and the token.
 #[derive(Debug, Args)]
 pub struct ServerArgs {
     /// Address of the router
@@ -20,17 +20,17 @@ pub struct ServerArgs {
         default_value = "http://127.0.0.1:8089"
     )]
     pub server: String,
-    /// File that holds the operator's token; without it SWITCHYARD_TOKEN or SWITCHYARD_ADMIN_TOKEN
+    /// File with the admin token; without it SWITCHYARD_TOKEN or SWITCHYARD_ADMIN_TOKEN is used
     #[arg(long, value_name = "FILE", env = "SWITCHYARD_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
 }
 
 impl ServerArgs {
-    /// A client with the operator's token.
+    /// Returns a client with the admin token.
     ///
     /// # Errors
-    /// The address or the token is missing or makes no sense.
-    pub fn client(&self) -> anyhow::Result<Client> {
+    /// The address is invalid, or there is no token.
+    pub fn client(&self) -> anyhow::Result<ApiClient> {
         let token = match &self.token_file {
             Some(file) => std::fs::read_to_string(file)
                 .with_context(|| format!("cannot read {}", file.display()))?,
@@ -38,6 +38,6 @@ impl ServerArgs {
                 UsageError("no operator token: set SWITCHYARD_TOKEN, or give --token-file".into())
             })?,
         };
-        Client::at(&self.server, token.trim())
+        ApiClient::at(&self.server, token.trim())
     }
 }

@@ -1,5 +1,4 @@
-//! The public halves of the keys that we sign with, for whoever verifies our tokens, and their
-//! rotation by an operator.
+//! Public signing keys, for the verification of our tokens, and their rotation by an operator.
 
 use axum::extract::State;
 use axum::http::header;
@@ -10,20 +9,21 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::extract::{Id, JsonObject};
+use super::extract::{JsonObject, PathId};
 use super::{ApiError, Shared, route};
 use crate::jwt::Rotation;
 
-/// How long verifiers may keep what they fetched: less than a new key is published before it signs.
+/// How long verifiers may cache keys: less than the time a new key is published before it signs.
 const CACHE: (header::HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=900");
 
-/// Open to everyone: a key set as of RFC 7517, and single keys as PEM for Connect apps.
-pub(super) fn public() -> Router<Shared> {
+/// Returns the unauthenticated routes: a key set (RFC 7517), and single keys as PEM for Connect
+/// apps.
+pub(super) fn public_routes() -> Router<Shared> {
     let router = route(Router::new(), "/.well-known/jwks.json", &get(jwks));
     route(router, "/.well-known/connect-keys/{kid}", &get(pem))
 }
 
-/// For operators.
+/// Returns the operator's routes.
 pub(super) fn routes() -> Router<Shared> {
     route(Router::new(), "/signing-keys", &get(list).post(rotate))
 }
@@ -32,7 +32,10 @@ async fn jwks(State(state): State<Shared>) -> impl IntoResponse {
     ([CACHE], Json(state.registry.keys().jwks()))
 }
 
-async fn pem(State(state): State<Shared>, Id(kid): Id) -> Result<impl IntoResponse, ApiError> {
+async fn pem(
+    State(state): State<Shared>,
+    PathId(kid): PathId,
+) -> Result<impl IntoResponse, ApiError> {
     let pem = state.registry.keys().pem(&kid).ok_or(ApiError::NotFound)?;
     Ok(([CACHE, (header::CONTENT_TYPE, "application/x-pem-file")], pem))
 }
@@ -49,7 +52,7 @@ async fn list(State(state): State<Shared>) -> Json<Value> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RotateRequest {
-    /// Takes the present keys away at once: one of them is not secret any more.
+    /// Revokes the current keys at once, because one of them is compromised.
     #[serde(default)]
     revoke: bool,
 }

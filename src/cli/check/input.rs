@@ -1,4 +1,4 @@
-//! What there is to check: an expression, a module, a file of registrations, a Forge manifest.
+//! Parses the input of `check`: an expression, a module, a file of registrations, a Forge manifest.
 
 use std::rc::Rc;
 
@@ -6,34 +6,34 @@ use anyhow::Context;
 use serde_json::{Map, Value};
 use switchyard_expr::Severity;
 
-use crate::cli::UsageError;
+use crate::cli::exit::UsageError;
 use crate::registry::Problem;
 use crate::registry::review::{not_an_object, review};
 
-/// One trigger, or a filter alone.
-pub(super) struct Subject {
+/// One trigger, or a single filter.
+pub(super) struct CheckInput {
     pub(super) origin: String,
-    /// About the module around the filters.
+    /// Problems of the module.
     pub(super) problems: Vec<(Severity, Problem)>,
     pub(super) filters: Vec<FilterText>,
-    /// What handlers get; none of a filter alone.
-    pub(super) body: Option<Body>,
-    /// The key of the module, where it has one.
-    pub(super) key: Option<Key>,
+    /// The payload that handlers get; none for a single filter.
+    pub(super) body: Option<PayloadRequest>,
+    /// The key of the module, if it has one.
+    pub(super) key: Option<ModuleKeyText>,
 }
 
-/// The key of a module and where it stands.
-pub(super) struct Key {
+/// The key of a module and its path in the file.
+pub(super) struct ModuleKeyText {
     pub(super) text: String,
-    /// The installation that has it; empty where the file is about one.
+    /// Its installation; empty if the file does not name one.
     pub(super) owner: String,
-    /// `modules.trigger[0].key`; for the line of a file `key`.
+    /// `modules.trigger[0].key`; `key` in a file of registrations.
     pub(super) path: String,
 }
 
-/// What a module's handler gets of an event.
-pub(super) struct Body {
-    /// Where the module asks for it: `data.payload.include.fields`.
+/// The payload that a module requests.
+pub(super) struct PayloadRequest {
+    /// Its path: `data.payload.include.fields`.
     pub(super) path: String,
     /// The event types that are delivered.
     pub(super) events: Vec<String>,
@@ -41,13 +41,13 @@ pub(super) struct Body {
     pub(super) fields: Vec<String>,
 }
 
-/// An expression and what it is for.
+/// An expression, its event types and its position in the file.
 pub(super) struct FilterText {
-    /// As messages name it: `manifest.yml#modules.trigger[0].filter.expression`.
+    /// Origin in messages: `manifest.yml#modules.trigger[0].filter.expression`.
     pub(super) origin: String,
-    /// The file alone.
+    /// The file.
     pub(super) file: String,
-    /// What the file says, from the line `first_line` on.
+    /// Text of the file from line `first_line`.
     text: Rc<str>,
     first_line: usize,
     pub(super) source: String,
@@ -55,8 +55,8 @@ pub(super) struct FilterText {
     pub(super) delivers_on_error: bool,
 }
 
-/// An expression that stands alone.
-pub(super) fn expression(file: &str, source: String, events: &[String]) -> Subject {
+/// Returns a single expression as input.
+pub(super) fn expression(file: &str, source: String, events: &[String]) -> CheckInput {
     let filter = FilterText {
         origin: file.into(),
         file: file.into(),
@@ -66,7 +66,7 @@ pub(super) fn expression(file: &str, source: String, events: &[String]) -> Subje
         events: events.to_vec(),
         delivers_on_error: false,
     };
-    Subject {
+    CheckInput {
         origin: file.into(),
         problems: Vec::new(),
         filters: vec![filter],
@@ -75,9 +75,9 @@ pub(super) fn expression(file: &str, source: String, events: &[String]) -> Subje
     }
 }
 
-/// Tells the forms apart by what they say: a manifest has `modules`, a module `events`, a
-/// registration file one object a line; anything else is an expression.
-pub(super) fn read(file: &str, text: &str, events: &[String]) -> anyhow::Result<Vec<Subject>> {
+/// Parses a file. Its form is detected: a manifest has `modules:`, a module is a JSON object, a
+/// registration file has one JSON object a line; anything else is an expression.
+pub(super) fn read(file: &str, text: &str, events: &[String]) -> anyhow::Result<Vec<CheckInput>> {
     let is_yaml = file.ends_with(".yml") || file.ends_with(".yaml");
     if is_yaml || text.lines().any(|line| line.trim_end() == "modules:") {
         return manifest(file, text);
@@ -89,50 +89,50 @@ pub(super) fn read(file: &str, text: &str, events: &[String]) -> anyhow::Result<
         return Ok(vec![trigger(file, text, &module, "")]);
     }
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let subjects = lines.map(|(at, line)| {
+    let inputs = lines.map(|(at, line)| {
         let number = at + 1;
         let module = serde_json::from_str::<Value>(line)
-            .with_context(|| UsageError(format!("{file}:{number} is no JSON object")))?;
-        let mut subject = trigger(&format!("{file}:{number}"), line, &module, "");
-        for filter in &mut subject.filters {
+            .with_context(|| UsageError(format!("{file}:{number} is not a JSON object")))?;
+        let mut input = trigger(&format!("{file}:{number}"), line, &module, "");
+        for filter in &mut input.filters {
             filter.file = file.into();
             filter.first_line = number;
         }
-        Ok(subject)
+        Ok(input)
     });
-    subjects.collect()
+    inputs.collect()
 }
 
-/// Every trigger of a Forge manifest.
-fn manifest(file: &str, text: &str) -> anyhow::Result<Vec<Subject>> {
+/// Parses every trigger of a Forge manifest.
+fn manifest(file: &str, text: &str) -> anyhow::Result<Vec<CheckInput>> {
     let manifest: Value =
-        serde_saphyr::from_str(text).with_context(|| UsageError(format!("{file} is no YAML")))?;
+        serde_saphyr::from_str(text).with_context(|| UsageError(format!("{file} is not YAML")))?;
     let triggers = manifest.pointer("/modules/trigger").and_then(Value::as_array);
     let triggers =
         triggers.with_context(|| UsageError(format!("{file} has no `modules.trigger`")))?;
-    let subjects = triggers.iter().enumerate().map(|(at, module)| {
+    let inputs = triggers.iter().enumerate().map(|(at, module)| {
         let path = format!("modules.trigger[{at}]");
         data(file, text, module, &path)
     });
-    Ok(subjects.collect())
+    Ok(inputs.collect())
 }
 
-/// A module with its `data`, or the data alone.
-fn trigger(file: &str, text: &str, module: &Value, path: &str) -> Subject {
+/// Parses a module with a `data` member, or the data itself.
+fn trigger(file: &str, text: &str, module: &Value, path: &str) -> CheckInput {
     match module.get("data") {
         Some(inner) => {
-            let subject = data(file, text, inner, &join(path, "data"));
+            let input = data(file, text, inner, &join(path, "data"));
             let outer = module.as_object().and_then(|module| key(module, path));
-            Subject { key: outer.or(subject.key), ..subject }
+            CheckInput { key: outer.or(input.key), ..input }
         }
         None => data(file, text, module, path),
     }
 }
 
-fn data(file: &str, text: &str, data: &Value, path: &str) -> Subject {
+fn data(file: &str, text: &str, data: &Value, path: &str) -> CheckInput {
     let Some(data) = data.as_object() else {
         let problems = vec![(Severity::Error, not_an_object(path))];
-        return Subject {
+        return CheckInput {
             origin: file.into(),
             problems,
             filters: Vec::new(),
@@ -142,7 +142,7 @@ fn data(file: &str, text: &str, data: &Value, path: &str) -> Subject {
     };
     let path = if path.is_empty() { "trigger" } else { path };
     let review = review(data, path);
-    let body = Body {
+    let body = PayloadRequest {
         path: join(path, "payload.include.fields"),
         events: review.events,
         fields: review.fields,
@@ -159,7 +159,7 @@ fn data(file: &str, text: &str, data: &Value, path: &str) -> Subject {
         events: filter.events,
         delivers_on_error: filter.delivers_on_error,
     });
-    Subject {
+    CheckInput {
         origin: file.into(),
         problems: errors.chain(warnings).collect(),
         filters: filters.collect(),
@@ -168,16 +168,17 @@ fn data(file: &str, text: &str, data: &Value, path: &str) -> Subject {
     }
 }
 
-fn key(module: &Map<String, Value>, path: &str) -> Option<Key> {
+fn key(module: &Map<String, Value>, path: &str) -> Option<ModuleKeyText> {
     let text = module.get("key")?.as_str()?.to_owned();
     let owner = module.get("installationId").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Some(Key { text, owner, path: join(path, "key") })
+    Some(ModuleKeyText { text, owner, path: join(path, "key") })
 }
 
 impl FilterText {
-    /// Line and column in the file, both from 1, of a byte of the expression. The start of the file
-    /// if it spells the expression in another way, with escapes for example.
-    pub(super) fn place(&self, offset: usize) -> (usize, usize) {
+    /// Returns line and column in the file, both from 1, of a byte offset in the expression.
+    /// Returns the start of the file if its text differs from the expression, because of escapes
+    /// for example.
+    pub(super) fn position(&self, offset: usize) -> (usize, usize) {
         let place = self.lines().find_map(|(number, line)| {
             let column = starts_at(line, &self.source)?;
             self.follow(number, column, offset)
@@ -189,7 +190,7 @@ impl FilterText {
         self.text.lines().enumerate()
     }
 
-    /// Reads the expression and the file side by side: a block of YAML indents and may fold lines.
+    /// Aligns the expression with the text of the file: a YAML block indents and may fold lines.
     fn follow(&self, number: usize, column: usize, offset: usize) -> Option<(usize, usize)> {
         let mut read = 0;
         let mut column = column;
@@ -210,19 +211,19 @@ impl FilterText {
     }
 }
 
-/// The byte of `line` at which it starts to say `source`.
+/// Returns the byte offset in `line` at which `source` starts.
 fn starts_at(line: &str, source: &str) -> Option<usize> {
     let first = source.lines().next().unwrap_or_default().trim_end();
     if first.is_empty() {
         return None;
     }
-    // A folded block says the first words only.
+    // A line of a folded block holds only the start of the expression.
     let words = line.trim();
     let folded = words.len() >= FOLDED_BYTES_MIN && source.starts_with(words);
     line.find(first).or_else(|| folded.then(|| line.len() - line.trim_start().len()))
 }
 
-/// Fewer bytes than this may be the start of anything.
+/// Shorter lines are too ambiguous to be matched as the start of an expression.
 const FOLDED_BYTES_MIN: usize = 6;
 
 fn join(path: &str, name: &str) -> String {
@@ -234,8 +235,8 @@ mod tests {
     use super::*;
 
     fn filters(file: &str, text: &str) -> Vec<FilterText> {
-        let subjects = read(file, text, &[]).unwrap();
-        subjects.into_iter().flat_map(|subject| subject.filters).collect()
+        let inputs = read(file, text, &[]).unwrap();
+        inputs.into_iter().flat_map(|input| input.filters).collect()
     }
 
     const MANIFEST: &str = "\
@@ -266,9 +267,9 @@ modules:
     }
 
     #[test]
-    fn places_are_those_of_the_file_also_in_folded_blocks() {
+    fn positions_are_those_of_the_file_also_in_folded_blocks() {
         for filter in filters("manifest.yml", MANIFEST) {
-            let (line, column) = filter.place(filter.source.find("kex").unwrap());
+            let (line, column) = filter.position(filter.source.find("kex").unwrap());
             let there: String =
                 MANIFEST.lines().nth(line - 1).unwrap().chars().skip(column - 1).take(3).collect();
             assert_eq!(there, "kex", "{}", filter.source);
@@ -276,7 +277,7 @@ modules:
     }
 
     #[test]
-    fn keys_are_those_of_the_modules_and_of_their_installations() {
+    fn keys_are_read_with_their_installations() {
         let keys = |file: &str, text: &str| -> Vec<(String, String, String)> {
             let keys = read(file, text, &[]).unwrap().into_iter().filter_map(|found| found.key);
             keys.map(|key| (key.owner, key.text, key.path)).collect()
@@ -288,14 +289,14 @@ modules:
     }
 
     #[test]
-    fn modules_and_lines_of_registrations_are_told_from_expressions() {
+    fn modules_and_registration_lines_are_distinguished_from_expressions() {
         let data = r#"{"events":["avi:jira:created:issue"],"function":"f","filter":{"expression":"true"}}"#;
         let module = format!(r#"{{"key":"k","type":"trigger","data":{data}}}"#);
         assert_eq!(filters("x.json", data)[0].origin, "x.json#trigger.filter.expression");
         assert_eq!(filters("x.json", &module)[0].origin, "x.json#data.filter.expression");
         let two = filters("x.ndjson", &format!("{module}\n\n{module}\n"));
         assert_eq!(two[1].origin, "x.ndjson:3#data.filter.expression");
-        assert_eq!(two[1].place(0).0, 3);
+        assert_eq!(two[1].position(0).0, 3);
         assert_eq!(filters("x.txt", "event.a == 1\n")[0].source, "event.a == 1");
         assert!(read("x.yml", "a: 1", &[]).is_err());
         assert!(read("x.ndjson", "{}\n{", &[]).is_err());

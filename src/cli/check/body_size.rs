@@ -1,19 +1,19 @@
-//! Whether the vendor would deliver what a module's handler gets of a sample event.
+//! Checks whether the vendor would deliver a sample event to a module's handler.
 
 use crate::delivery::body::{BodyTemplate, DeliveryContext};
 use crate::domain::SubscriptionId;
 use crate::event::Sample;
 use crate::registry::{Problem, code};
 
-use super::subject::Body;
+use super::input::PayloadRequest;
 
-/// Largest body that the vendor delivers, in bytes; it drops larger ones and tells nobody.
+/// Maximum body that the vendor delivers, in bytes; larger ones are dropped silently.
 ///
 /// **Source:** Forge, known issues of product events: 200 kB.
 const BODY_BYTES_MAX: usize = 200_000;
 
-/// A warning if the sample is of a type that the module wants, and too large for the vendor.
-pub(super) fn warning(body: &Body, sample: &Sample) -> Option<Problem> {
+/// Returns a warning if the module subscribes to the sample's type and its body is too large.
+pub(super) fn warning(body: &PayloadRequest, sample: &Sample) -> Option<Problem> {
     let event = sample.event();
     let event_type = event.envelope.event_type.as_str();
     if !body.events.iter().any(|wanted| wanted == event_type) {
@@ -32,8 +32,8 @@ pub(super) fn warning(body: &Body, sample: &Sample) -> Option<Problem> {
     let bytes = rendered.len();
     (bytes > BODY_BYTES_MAX).then(|| {
         let message = format!(
-            "the body of the sample `{event_type}` has {bytes} bytes; the vendor drops what is \
-             larger than {BODY_BYTES_MAX}, and tells nobody"
+            "the body of the sample `{event_type}` has {bytes} bytes; the vendor silently drops \
+             bodies larger than {BODY_BYTES_MAX}"
         );
         let help = match fields.is_empty() {
             true => "name the issue fields that the handler needs in `payload.include.fields`",
@@ -58,8 +58,8 @@ mod tests {
         Sample::read(event).unwrap()
     }
 
-    fn body(event: &str, fields: &[&str]) -> Body {
-        Body {
+    fn body(event: &str, fields: &[&str]) -> PayloadRequest {
+        PayloadRequest {
             path: "data.payload.include.fields".into(),
             events: vec![event.into()],
             fields: fields.iter().map(|field| (*field).into()).collect(),
@@ -67,14 +67,18 @@ mod tests {
     }
 
     #[test]
-    fn bodies_that_the_vendor_drops_are_warned_of() {
+    fn body_that_the_vendor_drops_yields_a_warning() {
         const UPDATED: &str = "avi:jira:updated:issue";
         let found = warning(&body(UPDATED, &[]), &sample(200_000)).unwrap();
         assert_eq!(
             (found.code.as_str(), found.path.as_str()),
             ("SY-2024", "data.payload.include.fields")
         );
-        assert!(found.message.contains("drops what is larger than 200000"), "{}", found.message);
+        assert!(
+            found.message.contains("silently drops bodies larger than 200000"),
+            "{}",
+            found.message
+        );
         assert!(warning(&body(UPDATED, &["environment"]), &sample(400_000)).is_some());
         assert_eq!(warning(&body(UPDATED, &["summary"]), &sample(400_000)), None);
         assert_eq!(warning(&body(UPDATED, &[]), &sample(0)), None);
