@@ -1,4 +1,4 @@
-//! The least that has to be done: pull and acknowledge, and post.
+//! The baselines: a loop that pulls and acknowledges events, and a client that posts bodies.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::sink;
 
 const CONSUMER: &str = "bare";
 
-/// Pulls `events` events as the router does and acknowledges each.
+/// Pulls `events` events as the router does, and acknowledges each one.
 pub(crate) async fn pull_and_ack(rig: &Rig, events: usize) -> anyhow::Result<Stopwatch> {
     let consumer = rig.consumer_like_ours(CONSUMER).await?;
     let watch = Stopwatch::start();
@@ -40,7 +40,7 @@ pub(crate) async fn pull_and_ack(rig: &Rig, events: usize) -> anyhow::Result<Sto
     Ok(watch.stop())
 }
 
-/// Posts `deliveries` bodies, as many at once as the router does to one endpoint.
+/// Posts `deliveries` bodies with the concurrency that the router has for one endpoint.
 pub(crate) async fn post(
     rig: &Rig,
     sink: &sink::Process,

@@ -1,4 +1,4 @@
-//! Clients of the Forge door.
+//! An HTTP client of the Forge API.
 
 use anyhow::ensure;
 use bytes::Bytes;
@@ -9,22 +9,22 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
-/// Where modules are registered.
+/// Path of the module API.
 const PATH: &str = "/forge/installation/v2/dynamic/module";
 
-/// Speaks to one router as its apps do.
+/// A client of one router.
 #[derive(Clone)]
-pub(crate) struct Door {
+pub(crate) struct ForgeClient {
     client: Client<HttpConnector, Full<Bytes>>,
     base: String,
 }
 
-impl Door {
+impl ForgeClient {
     pub(crate) fn at(base: String) -> Self {
         Self { client: Client::builder(TokioExecutor::new()).build_http(), base }
     }
 
-    /// Registers a module; its key.
+    /// Registers a module; returns its key.
     pub(crate) async fn register(&self, token: &str, body: &Value) -> anyhow::Result<String> {
         let answer = self.post(PATH, token, body).await?;
         Ok(answer.get("key").and_then(Value::as_str).unwrap_or_default().to_owned())
@@ -47,8 +47,8 @@ impl Door {
     }
 }
 
-/// A module that hears the updates of one project. Filters of one number are equal, as those of
-/// one app are in many installations.
+/// A module with a filter on one project. Modules of one number have equal filters, as those of
+/// one app have in many installations.
 pub(crate) fn module(number: usize) -> Value {
     let filter = format!("event.issue.fields.project.key == 'P{number}'");
     json!({"type": "trigger", "data": {"endpoint": "hook",
