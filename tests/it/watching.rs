@@ -39,7 +39,7 @@ struct Seen {
 impl Seen {
     fn take(&mut self, change: WatchEvent) {
         match change {
-            WatchEvent::LoadStarted { is_reset: anew: is_reset } => {
+            WatchEvent::LoadStarted { is_reset } => {
                 self.loads.push(is_reset);
                 self.unseen = Some(self.documents.keys().cloned().collect());
                 if is_reset {
