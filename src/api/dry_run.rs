@@ -14,7 +14,7 @@ use super::{ApiError, Shared, route};
 use crate::clock;
 use crate::domain::SubscriptionId;
 use crate::event::Sample;
-use crate::registry::{LiveInstallation, Problem, TRIGGER, Trigger, TriggerFilter, code};
+use crate::registry::{AppliedInstallation, Problem, TRIGGER, Trigger, TriggerFilter, code};
 
 /// Returns the Forge route.
 pub(super) fn forge_routes() -> Router<Shared> {
@@ -34,7 +34,7 @@ async fn test(
     JsonObject(mut body): JsonObject,
 ) -> Result<Json<Value>, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     let event = take_event(&mut body)?;
     let trigger = match body.get("key").and_then(Value::as_str) {
         Some(key) if body.len() == 1 => registered(&caller.installation, key)?,
@@ -42,7 +42,7 @@ async fn test(
             let spec = ModuleBody::read(body)?.without_key()?;
             // A module that cannot be registered is rejected with the same problems.
             state.registry.validate(id, spec.clone(), None)?;
-            Trigger::read(&spec.data, "data").map_err(ApiError::Invalid)?
+            Trigger::parse(&spec.data, "data").map_err(ApiError::Invalid)?
         }
     };
     dry_run(&trigger, caller.installation.record.licensed, event).map(Json)
@@ -66,10 +66,10 @@ fn take_event(body: &mut Map<String, Value>) -> Result<Value, ApiError> {
     body.remove("event").ok_or_else(missing)
 }
 
-fn registered(installation: &LiveInstallation, key: &str) -> Result<Trigger, ApiError> {
+fn registered(installation: &AppliedInstallation, key: &str) -> Result<Trigger, ApiError> {
     let module = installation.module(key).filter(|module| module.module_type == TRIGGER);
     let module = module.ok_or(ApiError::NotFound)?;
-    Trigger::read(&module.data.read(), "data").map_err(ApiError::Invalid)
+    Trigger::parse(&module.data.read(), "data").map_err(ApiError::Invalid)
 }
 
 /// Returns `{"delivered", "stage", "reason", "explanation"?}`; the stages are those of matching, in
@@ -129,7 +129,7 @@ mod tests {
 
     fn tried(filter: Value, event: Value) -> (bool, String) {
         let data = json!({"endpoint": "e", "events": ["avi:jira:created:issue"], "filter": filter});
-        let trigger = Trigger::read(data.as_object().unwrap(), "data").unwrap();
+        let trigger = Trigger::parse(data.as_object().unwrap(), "data").unwrap();
         let answer = dry_run(&trigger, false, event).unwrap();
         (answer["delivered"] == true, answer["stage"].as_str().unwrap().to_owned())
     }

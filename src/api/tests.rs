@@ -61,7 +61,7 @@ impl TestApi {
         let registry = Arc::new(registry);
         let mut run = JoinSet::new();
         run.spawn(Arc::clone(&registry).run());
-        timeout(Duration::from_secs(5), registry.until_ready()).await.unwrap();
+        timeout(Duration::from_secs(5), registry.wait_until_ready()).await.unwrap();
         let admin_token = Secret::new(ADMIN);
         let check_url: Box<crate::registry::CheckUrl> = Box::new(|url| match url.host_str() {
             Some("10.0.0.1") => Err("the address is private".into()),

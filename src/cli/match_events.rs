@@ -18,9 +18,9 @@ use serde_json::value::RawValue;
 use super::io::{Output, print_line, read_file};
 use crate::clock;
 use crate::domain::InstallationId;
-use crate::event::{Decoder, Headers};
+use crate::event::{Decoder, HeaderLookup};
 use crate::matcher::{FilterFailure, Match, Matcher, Scratch, Subscription};
-use crate::registry::offline::{Rejection, TriggerReader};
+use crate::registry::offline::{RejectedTrigger, TriggerReader};
 
 /// Events claimed by a thread at a time.
 const CHUNK: usize = 256;
@@ -104,17 +104,17 @@ struct Summary {
     match_seconds: f64,
     events_per_second: f64,
     bytes_per_trigger: usize,
-    rejected: Vec<RejectedTrigger>,
+    rejected: Vec<RejectedLine>,
 }
 
 #[derive(Debug, Serialize)]
-struct RejectedTrigger {
+struct RejectedLine {
     line: usize,
     code: String,
     message: String,
 }
 
-fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<RejectedTrigger>)> {
+fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<RejectedLine>)> {
     let mut installations: HashMap<InstallationId, Vec<std::sync::Arc<Subscription>>> =
         HashMap::new();
     let mut reader = TriggerReader::new()?;
@@ -130,8 +130,8 @@ fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<R
                 let of = installations.entry(subscription.owner.id.clone()).or_default();
                 of.push(subscription);
             }
-            Err(Rejection { code, message }) => {
-                rejected.push(RejectedTrigger { line: at + 1, code, message });
+            Err(RejectedTrigger { code, message }) => {
+                rejected.push(RejectedLine { line: at + 1, code, message });
             }
         }
     }
@@ -157,7 +157,7 @@ struct EventLine<'a> {
 
 struct LineHeaders<'a>(Vec<(String, Cow<'a, str>)>);
 
-impl Headers for LineHeaders<'_> {
+impl HeaderLookup for LineHeaders<'_> {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
@@ -234,9 +234,9 @@ impl Worker {
                     .decoder
                     .decode(subject, headers, body.clone(), 0)
                     .map_err(|error| error.to_string())?;
-                let heading = event.envelope.heading();
-                let outcome = matcher.matches(heading, &self.decoder, &mut self.scratch);
-                let matches = outcome.take(heading, &self.decoder);
+                let routing_key = event.envelope.routing_key();
+                let outcome = matcher.matches(routing_key, &self.decoder, &mut self.scratch);
+                let matches = outcome.take_matches(routing_key, &self.decoder);
                 Ok(MatchOutcome { matches, failures: std::mem::take(&mut outcome.failures) })
             }
         }

@@ -19,16 +19,16 @@ use crate::api::{ApiError, Shared, metrics};
 use crate::clock;
 use crate::domain::Product;
 use crate::jwt::qsh::CONTEXT_PATH;
-use crate::jwt::{Refused, Token};
-use crate::registry::{InstallationState, LiveInstallation, Registry, Signed};
+use crate::jwt::{Token, TokenError};
+use crate::registry::{AppliedInstallation, InstallationState, Registry, SignedRequest};
 
 /// Query parameter that may carry the token instead of the header.
 const TOKEN: &str = "jwt";
 
 /// A Connect app authenticated for one enabled installation.
 pub(in crate::api) struct ConnectCaller {
-    pub(in crate::api) installation: Arc<LiveInstallation>,
-    pub(in crate::api) signed: Signed,
+    pub(in crate::api) installation: Arc<AppliedInstallation>,
+    pub(in crate::api) signed: SignedRequest,
 }
 
 impl FromRequestParts<Shared> for ConnectCaller {
@@ -48,9 +48,9 @@ impl FromRequestParts<Shared> for ConnectCaller {
 pub(in crate::api) fn connect_installation(
     parts: &Parts,
     registry: &Registry,
-) -> Result<(Arc<LiveInstallation>, Signed), &'static str> {
+) -> Result<(Arc<AppliedInstallation>, SignedRequest), &'static str> {
     let text = token_of(parts)?;
-    let token = Token::read(&text).map_err(Refused::label)?;
+    let token = Token::parse(&text).map_err(TokenError::label)?;
     let path = parts.uri.path();
     let product = match path.starts_with(CONTEXT_PATH) {
         true => Product::Confluence,
@@ -64,10 +64,10 @@ pub(in crate::api) fn connect_installation(
     let installation = signed.ok_or("signature")?;
     let query = parts.uri.query().unwrap_or_default();
     let now_s = clock::now_ms().div_euclid(1000);
-    token.check(now_s, parts.method.as_str(), path, query).map_err(Refused::label)?;
+    token.check(now_s, parts.method.as_str(), path, query).map_err(TokenError::label)?;
     let body =
         parts.extensions.get::<BufferedBody>().map(|buffered| &*buffered.0).unwrap_or_default();
-    Ok((installation, Signed::new(&text, body, token.issued_s(), token.good_until_s())))
+    Ok((installation, SignedRequest::new(&text, body, token.issued_s(), token.accepted_until_s())))
 }
 
 /// Returns the token of a request, from its header or its query; fails if they differ.
@@ -97,9 +97,9 @@ fn candidates(
     token: &Token<'_>,
     registry: &Registry,
     product: Product,
-) -> Result<Vec<Arc<LiveInstallation>>, &'static str> {
+) -> Result<Vec<Arc<AppliedInstallation>>, &'static str> {
     let (issuer, audience) = (token.issuer(), token.audience());
-    let is_usable = |installation: &Arc<LiveInstallation>| {
+    let is_usable = |installation: &Arc<AppliedInstallation>| {
         let record = &installation.record;
         record.state == InstallationState::Enabled && record.product == product
     };

@@ -19,7 +19,7 @@ use crate::api::extract::JsonObject;
 use crate::api::query_params::QueryParams;
 use crate::api::{ApiError, Shared, metrics, route};
 use crate::domain::ModuleKey;
-use crate::registry::{ConnectModule, Door, Problem, WEBHOOKS, code};
+use crate::registry::{ConnectModule, Problem, RegistrationApi, WEBHOOKS, code};
 
 const JIRA: &str = "/rest/atlassian-connect/1/app/module/dynamic";
 const CONFLUENCE: &str = "/wiki/rest/atlassian-connect/1/app/module/dynamic";
@@ -41,7 +41,7 @@ async fn register(
     body: Result<JsonObject, ApiError>,
 ) -> Result<StatusCode, ConnectError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     let JsonObject(body) = body?;
     state.registry.register_connect(id, &submitted(body)?, &caller.signed).await?;
     Ok(StatusCode::OK)
@@ -53,7 +53,7 @@ async fn remove(
     RawQuery(query): RawQuery,
 ) -> Result<StatusCode, ConnectError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     let query = query.unwrap_or_default();
     let keys: Vec<ModuleKey> = form_urlencoded::parse(query.as_bytes())
         .filter(|(name, _)| name == MODULE_KEY)
@@ -68,7 +68,7 @@ async fn remove(
 async fn list(caller: ConnectCaller, RawQuery(query): RawQuery) -> Json<Value> {
     let mut by_type = Map::new();
     let modules = caller.installation.record.modules.iter();
-    for module in modules.filter(|module| module.door != Door::Webhook) {
+    for module in modules.filter(|module| module.api != RegistrationApi::Webhook) {
         let listed = by_type.entry(module.module_type.clone()).or_insert_with(|| json!([]));
         if let Value::Array(listed) = listed {
             listed.push(Value::Object(module.data.read()));

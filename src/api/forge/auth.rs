@@ -14,8 +14,8 @@ use subtle::ConstantTimeEq;
 use crate::api::{ApiError, Shared, metrics};
 use crate::clock;
 use crate::domain::Secret;
-use crate::jwt::system::{self, Unnamed};
-use crate::registry::{InstallationState, LiveInstallation, Registry, digest};
+use crate::jwt::system::{self, SystemTokenError};
+use crate::registry::{AppliedInstallation, InstallationState, Registry, digest};
 
 /// Header that names the principal a container calls for.
 ///
@@ -48,7 +48,7 @@ pub fn is_operator(token: &Secret, presented: &str) -> bool {
 
 /// A Forge app authenticated for one enabled installation.
 pub(in crate::api) struct ForgeCaller {
-    pub(in crate::api) installation: Arc<LiveInstallation>,
+    pub(in crate::api) installation: Arc<AppliedInstallation>,
 }
 
 impl FromRequestParts<Shared> for ForgeCaller {
@@ -109,12 +109,17 @@ fn forge_caller(
 }
 
 /// Returns the installation named by a system token, which its remote received with an event.
-fn by_system_token(registry: &Registry, token: &str) -> Result<Arc<LiveInstallation>, AuthError> {
+fn by_system_token(
+    registry: &Registry,
+    token: &str,
+) -> Result<Arc<AppliedInstallation>, AuthError> {
     let now_s = clock::now_ms().div_euclid(1000);
-    let named = system::bearer(registry.keys(), token, now_s);
+    let named = system::verify(registry.keys(), token, now_s);
     let (app, installation) = named.map_err(|why| match why {
-        Unnamed::Foreign => AuthError::from("unknown_token"),
-        Unnamed::Expired { ago_s } => AuthError { reason: "expired_token", expired_s: Some(ago_s) },
+        SystemTokenError::Foreign => AuthError::from("unknown_token"),
+        SystemTokenError::Expired { ago_s } => {
+            AuthError { reason: "expired_token", expired_s: Some(ago_s) }
+        }
     })?;
     let found = registry.installation(installation.as_str());
     found.filter(|found| found.record.app == app).ok_or(AuthError::from("unknown_token"))

@@ -14,7 +14,7 @@ use crate::api::forge::modules::{ModuleBody, V2, module_response, registered_vie
 use crate::api::operator::apps::discovery_view;
 use crate::api::{ApiError, Shared, route};
 use crate::domain::ModuleKey;
-use crate::registry::{Accepted, ModuleSpec, Problem, Switch, code};
+use crate::registry::{ModuleSpec, ModuleStatus, Problem, ValidatedTrigger, code};
 
 /// Maximum number of modules in one batch.
 const ITEMS_MAX: usize = 1000;
@@ -23,9 +23,11 @@ pub(in crate::api) fn routes() -> Router<Shared> {
     let router = route(Router::new(), &format!("{V2}:validate"), &post(validate));
     let mut router = route(router, &format!("{V2}:refresh"), &post(refresh));
     router = route(router, &format!("{V2}:batch"), &post(batch));
-    for (action, switch) in
-        [("pause", Switch::Paused), ("resume", Switch::On), ("disable", Switch::Off)]
-    {
+    for (action, switch) in [
+        ("pause", ModuleStatus::Paused),
+        ("resume", ModuleStatus::On),
+        ("disable", ModuleStatus::Off),
+    ] {
         let act = move |state: State<Shared>, caller: ForgeCaller, key: PathId| async move {
             set(state, caller, key, switch).await
         };
@@ -49,9 +51,9 @@ async fn validate(
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     let (spec, key) = module(body)?;
-    let Accepted { warnings, complexity, .. } = state.registry.validate(id, spec, key)?;
+    let ValidatedTrigger { warnings, complexity, .. } = state.registry.validate(id, spec, key)?;
     Ok(Json(json!({"valid": true, "warnings": warnings, "complexity": complexity})))
 }
 
@@ -61,7 +63,7 @@ async fn refresh(
     caller: ForgeCaller,
 ) -> Result<Json<Value>, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     let known = state.registry.refresh_discovery(id).await?;
     let installation = state.registry.installation(id.as_str()).ok_or(ApiError::NotFound)?;
     Ok(Json(discovery_view(&installation.record, &known)))
@@ -74,7 +76,7 @@ async fn batch(
     JsonObject(mut body): JsonObject,
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     let items = match body.remove("items") {
         Some(Value::Array(items)) if items.len() <= ITEMS_MAX => items,
         _ => {
@@ -112,11 +114,11 @@ async fn set(
     State(state): State<Shared>,
     caller: ForgeCaller,
     PathId(key): PathId,
-    switch: Switch,
+    status: ModuleStatus,
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
-    let module = state.registry.switch(id, &key.into(), switch).await?;
+    state.registry.check_rate_limit(id)?;
+    let module = state.registry.set_status(id, &key.into(), status).await?;
     Ok(module_response(&module.into()).into_response())
 }
 

@@ -22,8 +22,8 @@ use crate::api::query_params::{self, QueryParams};
 use crate::api::{ApiError, Shared, dry_run, metrics, route};
 use crate::domain::ModuleKey;
 use crate::registry::{
-    Door, ModuleRecord, ModuleSpec, ModuleState, Problem, RegisterError, Registered, code,
-    key_problem,
+    EffectiveStatus, ModuleRecord, ModuleSpec, Problem, RegisterError, RegisteredModule,
+    RegistrationApi, code, key_problem,
 };
 
 pub(in crate::api) const V2: &str = "/forge/installation/v2/dynamic/module";
@@ -55,7 +55,7 @@ async fn register(
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     let spec = ModuleBody::read(body)?.without_key()?;
     let registered = state.registry.register(id, spec, None).await?;
     Ok((StatusCode::CREATED, module_response(&registered)).into_response())
@@ -67,7 +67,7 @@ async fn register_keyed(
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     let (spec, key) = ModuleBody::read(body)?.keyed()?;
     let registered = state.registry.register(id, spec, Some(key)).await?;
     Ok((StatusCode::CREATED, module_response(&registered)).into_response())
@@ -102,9 +102,9 @@ async fn replace_module(
     body: Map<String, Value>,
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
-    let door = state.registry.find(id, key)?.door;
-    let spec = ModuleBody::read(body)?.under(key, door)?;
+    state.registry.check_rate_limit(id)?;
+    let api = state.registry.module(id, key)?.api;
+    let spec = ModuleBody::read(body)?.under(key, api)?;
     let expected = expected_revision(headers)?;
     let registered = state.registry.replace(id, key, spec, expected).await?;
     Ok(module_response(&registered).into_response())
@@ -117,7 +117,7 @@ async fn remove(
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     state.registry.remove(id, &key.into(), expected_revision(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -127,7 +127,7 @@ async fn read(
     caller: ForgeCaller,
     PathId(key): PathId,
 ) -> Result<Response, ApiError> {
-    let module = state.registry.find(&caller.installation.record.id, &key.into())?;
+    let module = state.registry.module(&caller.installation.record.id, &key.into())?;
     Ok(module_response(&module.into()).into_response())
 }
 
@@ -152,7 +152,7 @@ async fn list(
         .installation
         .registered()
         .filter(|(module, live)| {
-            live.state != ModuleState::Shadowed && (all || module.order > after)
+            live.effective_status != EffectiveStatus::Shadowed && (all || module.order > after)
         })
         .map(|(module, _)| module);
     if all {
@@ -181,15 +181,15 @@ pub(in crate::api) fn module_view(module: &ModuleRecord) -> Value {
 }
 
 /// Renders a module as [`registered_view`], with its revision as `ETag`.
-pub(in crate::api) fn module_response(registered: &Registered) -> impl IntoResponse + use<> {
+pub(in crate::api) fn module_response(registered: &RegisteredModule) -> impl IntoResponse + use<> {
     let tag = HeaderValue::from_str(&format!("\"{}\"", registered.module.revision));
     let headers: HeaderMap = tag.into_iter().map(|tag| (header::ETAG, tag)).collect();
     (headers, Json(registered_view(registered)))
 }
 
 /// Renders a module with `warnings` and the `complexity` of its filters, if there are any.
-pub(in crate::api) fn registered_view(registered: &Registered) -> Value {
-    let Registered { module, warnings, complexity } = registered;
+pub(in crate::api) fn registered_view(registered: &RegisteredModule) -> Value {
+    let RegisteredModule { module, warnings, complexity } = registered;
     let mut body = module_view(module);
     if let Value::Object(body) = &mut body {
         if !warnings.is_empty() {
@@ -274,7 +274,7 @@ impl ModuleBody {
                 );
             }
         }
-        Ok(self.spec(Door::ForgeV2))
+        Ok(self.spec(RegistrationApi::ForgeV2))
     }
 
     /// Returns the module of version 1 with the key that the app assigned.
@@ -285,22 +285,26 @@ impl ModuleBody {
             let message = format!("this differs from the key of the module, `{key}`");
             return Err(Problem::new(code::FORM, "data.key", message).into());
         }
-        Ok((self.spec(Door::ForgeV1), key))
+        Ok((self.spec(RegistrationApi::ForgeV1), key))
     }
 
     /// Returns the module for an update of `key`; fails if the body names another key.
-    pub(in crate::api) fn under(self, key: &ModuleKey, door: Door) -> Result<ModuleSpec, ApiError> {
+    pub(in crate::api) fn under(
+        self,
+        key: &ModuleKey,
+        api: RegistrationApi,
+    ) -> Result<ModuleSpec, ApiError> {
         let same = |given: &Value| given.as_str() == Some(key.as_str());
         if [self.key.as_ref(), self.data.get("key")].into_iter().flatten().all(same) {
-            Ok(self.spec(door))
+            Ok(self.spec(api))
         } else {
             Err(RegisterError::KeyChanged.into())
         }
     }
 
-    fn spec(self, door: Door) -> ModuleSpec {
+    fn spec(self, api: RegistrationApi) -> ModuleSpec {
         let Self { module_type, data, .. } = self;
-        ModuleSpec { module_type, data, door }
+        ModuleSpec { module_type, data, api }
     }
 }
 

@@ -31,7 +31,7 @@ use crate::api::ApiError;
 use crate::api::error::{self, publish_code};
 use crate::event::members::Members;
 use crate::event::{
-    DecodeError, Decoder, Event, Headers, PublishError, Published, Publisher, identity,
+    DecodeError, Decoder, Event, HeaderLookup, PublishError, Published, Publisher, identity,
 };
 
 mod line_reader;
@@ -293,7 +293,7 @@ impl EventHeaders {
     }
 }
 
-impl Headers for EventHeaders {
+impl HeaderLookup for EventHeaders {
     fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())

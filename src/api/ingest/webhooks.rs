@@ -23,7 +23,7 @@ use crate::api::ApiError;
 use crate::api::query_params::QueryParams;
 use crate::domain::{CloudId, Product, Secret};
 use crate::event::webhook::{confluence, map_webhook};
-use crate::event::{DecodeError, Headers, Publisher};
+use crate::event::{DecodeError, HeaderLookup, Publisher};
 
 #[cfg(test)]
 mod tests;
@@ -143,7 +143,7 @@ fn is_signed(secret: &Secret, signature: &str, body: &[u8]) -> bool {
 /// Adapts request headers to [`Headers`].
 struct RequestHeaders<'r>(&'r HeaderMap);
 
-impl Headers for RequestHeaders<'_> {
+impl HeaderLookup for RequestHeaders<'_> {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(|value| value.to_str().ok())
     }

@@ -12,9 +12,10 @@ use crate::api::query_params::{self, QueryParams};
 use crate::api::{ApiError, Shared, route};
 use crate::domain::{AppId, InstallationId, Product, Secret};
 use crate::registry::{
-    AppKind, AppPut, AppRecord, AppSpec, ClientSpec, Discovered, Door, Endpoint, EndpointAuth,
-    InstallationPut, InstallationRecord, InstallationSpec, Lifecycle, LiveApp, LiveInstallation,
-    ModuleRecord, ModuleState, Settings, function_subject,
+    AppKind, AppPut, AppRecord, AppSpec, AppliedApp, AppliedInstallation, ClientSpec,
+    DiscoveryStatus, EffectiveStatus, Endpoint, EndpointAuth, InstallationPut, InstallationRecord,
+    InstallationSpec, LifecycleCallbacks, ModuleRecord, RegistrationApi, Settings,
+    function_subject,
 };
 
 /// Default number of items on one page of a list.
@@ -130,7 +131,7 @@ fn app_view(app: &AppRecord) -> Value {
     insert_some(
         &mut view,
         "lifecycle",
-        Some(&app.lifecycle).filter(|l| **l != Lifecycle::default()),
+        Some(&app.lifecycle).filter(|l| **l != LifecycleCallbacks::default()),
     );
     insert_some(&mut view, "delivery", app.delivery.as_ref());
     insert_some(&mut view, "translations", Some(&app.translations).filter(|t| !t.is_empty()));
@@ -205,8 +206,12 @@ async fn refresh_discovery(
     Ok(Json(discovery_view(&installation.record, &known)))
 }
 
-pub(in crate::api) fn discovery_view(record: &InstallationRecord, known: &Discovered) -> Value {
-    let discovered = record.modules.iter().filter(|module| module.door == Door::Discovery);
+pub(in crate::api) fn discovery_view(
+    record: &InstallationRecord,
+    known: &DiscoveryStatus,
+) -> Value {
+    let discovered =
+        record.modules.iter().filter(|module| module.api == RegistrationApi::Discovery);
     let mut view = json!({
         "installation": record.id,
         "modules": discovered.map(|module| &module.key).collect::<Vec<_>>(),
@@ -221,7 +226,7 @@ pub(in crate::api) fn discovery_view(record: &InstallationRecord, known: &Discov
     view
 }
 
-fn installation_view(state: &Shared, installation: &LiveInstallation) -> Value {
+fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Value {
     let record = &installation.record;
     let settings = state.registry.settings();
     let app = state.registry.app(record.app.as_str());
@@ -230,11 +235,12 @@ fn installation_view(state: &Shared, installation: &LiveInstallation) -> Value {
         json!({"function": function, "subject": subject})
     });
     let mut modules = Map::new();
-    for state in ModuleState::ALL {
-        let found = installation.modules.iter().filter(|module| module.state == state).count();
+    for state in EffectiveStatus::ALL {
+        let found =
+            installation.modules.iter().filter(|module| module.effective_status == state).count();
         modules.insert(state.as_str().into(), found.into());
     }
-    let is_webhook = |module: &&ModuleRecord| module.door == Door::Webhook;
+    let is_webhook = |module: &&ModuleRecord| module.api == RegistrationApi::Webhook;
     let webhooks = record.modules.iter().filter(is_webhook).count();
     modules.insert("dynamic".into(), (record.modules.len() - webhooks).into());
     modules.insert("dynamicMax".into(), dynamic_max(settings, app.as_deref(), record).into());
@@ -264,7 +270,11 @@ fn installation_view(state: &Shared, installation: &LiveInstallation) -> Value {
     view
 }
 
-fn dynamic_max(settings: &Settings, app: Option<&LiveApp>, record: &InstallationRecord) -> usize {
+fn dynamic_max(
+    settings: &Settings,
+    app: Option<&AppliedApp>,
+    record: &InstallationRecord,
+) -> usize {
     match (app.map(|app| app.record.kind), record.product) {
         (Some(AppKind::Connect), Product::Jira) => settings.connect.modules_jira,
         (Some(AppKind::Connect), Product::Confluence) => settings.connect.modules_confluence,

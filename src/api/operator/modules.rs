@@ -11,7 +11,7 @@ use crate::api::forge::modules::{ModuleBody, module_view, registered_view};
 use crate::api::query_params::QueryParams;
 use crate::api::{ApiError, Shared, route};
 use crate::domain::{InstallationId, ModuleKey};
-use crate::registry::{AppKind, ConnectModule, Door, ModuleSpec, key_problem};
+use crate::registry::{AppKind, ConnectModule, ModuleSpec, RegistrationApi, key_problem};
 
 pub(in crate::api) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/installations/{id}/modules", &get(list));
@@ -23,9 +23,9 @@ pub(in crate::api) fn routes() -> Router<Shared> {
 async fn list(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
     let modules = installation.record.modules.iter();
-    let items = modules.filter(|module| module.door != Door::Webhook).map(|module| {
+    let items = modules.filter(|module| module.api != RegistrationApi::Webhook).map(|module| {
         let mut shown = module_view(module);
-        crate::api::operator::apps::insert_some(&mut shown, "door", Some(module.door));
+        crate::api::operator::apps::insert_some(&mut shown, "door", Some(module.api));
         shown
     });
     Ok(Json(json!({"items": items.collect::<Vec<_>>()})))
@@ -47,8 +47,8 @@ async fn put_module(
     let app = state.registry.app(installation.record.app.as_str()).ok_or(ApiError::NotFound)?;
     let known = installation.record.module(key.as_str());
     let door = match app.record.kind {
-        AppKind::Connect => Door::Connect,
-        AppKind::Forge => known.map_or(Door::ForgeV1, |module| module.door),
+        AppKind::Connect => RegistrationApi::Connect,
+        AppKind::Forge => known.map_or(RegistrationApi::ForgeV1, |module| module.api),
     };
     let mut spec = ModuleBody::read(body)?.under(&key, door)?;
     spec.data.insert("key".into(), json!(key));
@@ -57,7 +57,7 @@ async fn put_module(
         Some(known) if known.module_type == spec.module_type && known.data.read() == spec.data => {
             Ok((StatusCode::OK, Json(registered_view(&known.clone().into()))))
         }
-        _ if door == Door::Connect => {
+        _ if door == RegistrationApi::Connect => {
             let ModuleSpec { module_type, data, .. } = spec;
             let module = ConnectModule { module_type, data, path: "data".into() };
             if is_dry {

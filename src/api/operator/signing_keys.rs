@@ -41,7 +41,7 @@ async fn pem(
 }
 
 async fn list(State(state): State<Shared>) -> Json<Value> {
-    let names = state.registry.keys().names().into_iter();
+    let names = state.registry.keys().key_ids().into_iter();
     let shown = names.map(|(kid, signs_from_ms)| {
         let since = Timestamp::from_millisecond(signs_from_ms).ok();
         json!({"kid": kid, "signsFrom": since.map(|since| since.to_string())})

@@ -14,15 +14,18 @@ use crate::api::{ApiError, Shared, route};
 use crate::domain::{Handler, SubscriptionId};
 use crate::matcher::Subscription;
 use crate::registry::{
-    HandlerRef, LiveInstallation, LiveModule, Problem, Switch, TRIGGER, Trigger, TriggerEvent, code,
+    AppliedInstallation, AppliedModule, HandlerRef, ModuleStatus, Problem, TRIGGER, Trigger,
+    TriggerEvent, code,
 };
 
 pub(in crate::api) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/subscriptions", &get(list_subscriptions));
     let mut router = route(router, "/subscriptions/{id}", &get(get_subscription));
-    for (action, switch) in
-        [("pause", Switch::Paused), ("resume", Switch::On), ("disable", Switch::Off)]
-    {
+    for (action, switch) in [
+        ("pause", ModuleStatus::Paused),
+        ("resume", ModuleStatus::On),
+        ("disable", ModuleStatus::Off),
+    ] {
         let act = move |state: State<Shared>, id: PathId| async move {
             set_status(state, id, switch).await
         };
@@ -35,10 +38,10 @@ pub(in crate::api) fn routes() -> Router<Shared> {
 async fn set_status(
     State(state): State<Shared>,
     PathId(id): PathId,
-    switch: Switch,
+    status: ModuleStatus,
 ) -> Result<Json<Value>, ApiError> {
     let id = SubscriptionId::parse(&id).ok_or(ApiError::NotFound)?;
-    state.registry.switch(&id.installation, &id.key, switch).await?;
+    state.registry.set_status(&id.installation, &id.key, status).await?;
     let installation = state.registry.installation(id.installation.as_str());
     let installation = installation.ok_or(ApiError::NotFound)?;
     let module = installation.module(id.key.as_str()).ok_or(ApiError::NotFound)?;
@@ -102,7 +105,7 @@ struct ListPosition {
 }
 
 impl ListPosition {
-    fn of(module: &LiveModule) -> Self {
+    fn of(module: &AppliedModule) -> Self {
         Self {
             installation: module.id.installation.to_string(),
             key: module.id.key.to_string(),
@@ -133,7 +136,7 @@ struct SubscriptionQuery<'q> {
 impl<'q> SubscriptionQuery<'q> {
     fn read(params: &'q QueryParams) -> Result<Self, ApiError> {
         let state = params.get("state");
-        let known = crate::registry::ModuleState::ALL.map(|state| state.as_str());
+        let known = crate::registry::EffectiveStatus::ALL.map(|state| state.as_str());
         if state.is_some_and(|state| !known.contains(&state)) {
             let message = format!("a state is one of {}", known.join(", "));
             return Err(Problem::new(code::FORM, "state", message).into());
@@ -151,17 +154,18 @@ impl<'q> SubscriptionQuery<'q> {
         self.installation.is_none_or(|wanted| wanted == id)
     }
 
-    fn module(&self, installation: &LiveInstallation, module: &LiveModule) -> bool {
+    fn module(&self, installation: &AppliedInstallation, module: &AppliedModule) -> bool {
         self.app.is_none_or(|app| installation.record.app.as_str() == app)
-            && self.state.is_none_or(|state| module.state.as_str() == state)
+            && self.state.is_none_or(|state| module.effective_status.as_str() == state)
             && self.event.is_none_or(|event| subscribes_to(module, event))
             && self.text.is_none_or(|text| contains_text(module, text))
     }
 }
 
-fn subscribes_to(module: &LiveModule, event: &str) -> bool {
-    let live = module.subscription.iter().flat_map(|subscription| &subscription.listens);
-    if live.into_iter().any(|listen| listen.interest.event_type.as_str() == event) {
+fn subscribes_to(module: &AppliedModule, event: &str) -> bool {
+    let live =
+        module.subscription.iter().flat_map(|subscription| &subscription.event_subscriptions);
+    if live.into_iter().any(|entry| entry.conditions.event_type.as_str() == event) {
         return true;
     }
     let data = module.data.read();
@@ -171,7 +175,7 @@ fn subscribes_to(module: &LiveModule, event: &str) -> bool {
     names.any(|name| name == event)
 }
 
-fn contains_text(module: &LiveModule, text: &str) -> bool {
+fn contains_text(module: &AppliedModule, text: &str) -> bool {
     module.id.to_string().contains(text)
         || module.data.read().values().any(|value| value_contains(value, text))
 }
@@ -188,13 +192,13 @@ fn value_contains(value: &Value, text: &str) -> bool {
 
 fn subscription_view(
     state: &Shared,
-    installation: &LiveInstallation,
-    module: &LiveModule,
+    installation: &AppliedInstallation,
+    module: &AppliedModule,
 ) -> Value {
     let record = &installation.record;
     let data = module.data.read();
     let trigger =
-        (module.module_type == TRIGGER).then(|| Trigger::read(&data, "data").ok()).flatten();
+        (module.module_type == TRIGGER).then(|| Trigger::parse(&data, "data").ok()).flatten();
     let mut view = json!({
         "id": module.id.to_string(),
         "installation": record.id,
@@ -203,14 +207,16 @@ fn subscription_view(
         "cloudId": record.cloud_id,
         "type": module.module_type,
         "static": module.is_static,
-        "state": module.state.as_str(),
+        "state": module.effective_status.as_str(),
         "events": trigger.iter().flat_map(|t| &t.events).map(event_view).collect::<Vec<_>>(),
         "data": module.data,
         "stats": stats_view(state, module),
     });
     if let (None, Some(live)) = (&trigger, &module.subscription) {
-        let events =
-            live.listens.iter().map(|listen| json!({"eventType": listen.interest.event_type}));
+        let events = live
+            .event_subscriptions
+            .iter()
+            .map(|entry| json!({"eventType": entry.conditions.event_type}));
         insert_some(&mut view, "events", Some(events.collect::<Vec<_>>()));
         let handler = handler_target(live);
         insert_some(&mut view, "handler", Some(handler));
@@ -223,7 +229,7 @@ fn subscription_view(
         trigger.as_ref().map(|trigger| handler_view(trigger, module)),
     );
     if let Some(stored) = record.module(module.id.key.as_str()).filter(|_| !module.is_static) {
-        insert_some(&mut view, "door", Some(stored.door));
+        insert_some(&mut view, "door", Some(stored.api));
         insert_some(&mut view, "revision", Some(stored.revision));
         insert_some(&mut view, "createdAt", rfc3339(stored.created_ms));
         insert_some(&mut view, "updatedAt", rfc3339(stored.updated_ms));
@@ -243,7 +249,7 @@ fn event_view(event: &TriggerEvent) -> Value {
     view
 }
 
-fn handler_view(trigger: &Trigger, module: &LiveModule) -> Value {
+fn handler_view(trigger: &Trigger, module: &AppliedModule) -> Value {
     let mut view = module.subscription.as_deref().map_or_else(|| json!({}), handler_target);
     match &trigger.handler {
         HandlerRef::Function(name) => insert_some(&mut view, "function", Some(&name.value)),
@@ -253,9 +259,11 @@ fn handler_view(trigger: &Trigger, module: &LiveModule) -> Value {
 }
 
 fn handler_target(subscription: &Subscription) -> Value {
-    match &*subscription.owner.terms.handler {
+    match &*subscription.owner.settings.handler {
         Handler::Http { url, .. } => json!({"url": url.as_str()}),
-        Handler::Remote(remote) => json!({"url": remote.url.as_str(), "style": "forge_remote"}),
+        Handler::ForgeRemote(remote) => {
+            json!({"url": remote.url.as_str(), "style": "forge_remote"})
+        }
         Handler::Webhook(webhook) => json!({"base": webhook.base.as_str(), "url": webhook.address}),
         Handler::Function { subject } => json!({"subject": **subject}),
     }
@@ -264,14 +272,14 @@ fn handler_target(subscription: &Subscription) -> Value {
 /// Returns the display name of a module, from the app's translations.
 fn title(
     state: &Shared,
-    installation: &LiveInstallation,
+    installation: &AppliedInstallation,
     data: &Map<String, Value>,
 ) -> Option<String> {
     let app = state.registry.app(installation.record.app.as_str())?;
-    app.record.words(data.get("name")?).map(str::to_owned)
+    app.record.localized_text(data.get("name")?).map(str::to_owned)
 }
 
-fn stats_view(state: &Shared, module: &LiveModule) -> Value {
+fn stats_view(state: &Shared, module: &AppliedModule) -> Value {
     let stats = module.stats().peek();
     let mut view = json!({
         "matched": stats.matched.load(Relaxed),

@@ -25,8 +25,8 @@ use crate::clock;
 use crate::delivery::FailedWebhook;
 use crate::domain::Product;
 use crate::registry::{
-    DynamicWebhook, InstallationState, LiveInstallation, Problem, WebhookOwner, WebhookSpec, code,
-    digest,
+    AppliedInstallation, DynamicWebhook, InstallationState, Problem, WebhookOwner, WebhookSpec,
+    code, digest,
 };
 
 const V3: &str = "/rest/api/3/webhook";
@@ -51,7 +51,7 @@ pub(in crate::api) fn routes() -> Router<Shared> {
 
 /// An authenticated app, with the owner of its webhooks.
 struct WebhookCaller {
-    installation: Arc<LiveInstallation>,
+    installation: Arc<AppliedInstallation>,
     owner: WebhookOwner,
 }
 
@@ -92,7 +92,7 @@ async fn register(
     caller: WebhookCaller,
     body: Result<JsonObject, ApiError>,
 ) -> Result<Json<Value>, WebhookError> {
-    state.registry.take_turn(&caller.installation.record.id)?;
+    state.registry.check_rate_limit(&caller.installation.record.id)?;
     let JsonObject(body) = body?;
     let url = body.get("url").and_then(Value::as_str).unwrap_or_default();
     check_url(&state, url)?;
@@ -153,7 +153,7 @@ async fn remove(
     body: Result<JsonObject, ApiError>,
 ) -> Result<StatusCode, WebhookError> {
     let JsonObject(body) = body?;
-    state.registry.take_turn(&caller.installation.record.id)?;
+    state.registry.check_rate_limit(&caller.installation.record.id)?;
     state.registry.remove_webhooks(&caller.owner, &webhook_ids(&body)?).await?;
     Ok(StatusCode::ACCEPTED)
 }
@@ -164,7 +164,7 @@ async fn refresh(
     body: Result<JsonObject, ApiError>,
 ) -> Result<Json<Value>, WebhookError> {
     let JsonObject(body) = body?;
-    state.registry.take_turn(&caller.installation.record.id)?;
+    state.registry.check_rate_limit(&caller.installation.record.id)?;
     let expires_ms = state.registry.refresh_webhooks(&caller.owner, &webhook_ids(&body)?).await?;
     Ok(Json(json!({"expirationDate": expires_ms})))
 }
@@ -176,7 +176,7 @@ async fn change(
     body: Result<JsonObject, ApiError>,
 ) -> Result<Json<Value>, WebhookError> {
     let JsonObject(body) = body?;
-    state.registry.take_turn(&caller.installation.record.id)?;
+    state.registry.check_rate_limit(&caller.installation.record.id)?;
     let id = id.parse().map_err(|_| ApiError::NotFound)?;
     let spec = WebhookSpec::read(&Value::Object(body)).map_err(|problems| {
         let problem = |message| Problem::new(code::FORM, "", message);

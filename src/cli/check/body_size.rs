@@ -1,6 +1,6 @@
 //! Checks whether the vendor would deliver a sample event to a module's handler.
 
-use crate::delivery::body::{Particulars, Template};
+use crate::delivery::body::{BodyTemplate, DeliveryContext};
 use crate::domain::SubscriptionId;
 use crate::event::Sample;
 use crate::registry::{Problem, code};
@@ -22,7 +22,7 @@ pub(super) fn warning(body: &PayloadRequest, sample: &Sample) -> Option<Problem>
     let fields: Vec<Box<str>> = body.fields.iter().map(|field| field.as_str().into()).collect();
     let subscription =
         SubscriptionId { installation: "installation".into(), key: "trigger".into() };
-    let rendered = Template::of(event).ok()?.render(&Particulars {
+    let rendered = BodyTemplate::of(event).ok()?.render(&DeliveryContext {
         subscription: &subscription,
         self_generated: false,
         filter_error: None,
