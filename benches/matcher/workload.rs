@@ -7,7 +7,7 @@ use bytes::Bytes;
 use switchyard::domain::{CloudId, Handler, InstallationId};
 use switchyard::matcher::{Interest, Listen, Listens, Owner, Subscription, Terms};
 use switchyard::telemetry::SubscriptionStats;
-use switchyard_expr::{Profile, Shapes};
+use switchyard_expr::{CheckProfile, TemplateCache};
 
 /// Filters about one project, so that 20 to 28 of them hold for an event of it.
 const FILTERS_PER_PROJECT: usize = 40;
@@ -144,7 +144,7 @@ pub(crate) fn subscriptions(
     cloud: &str,
     filters: &[String],
 ) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
-    subscriptions_in(&Shapes::new(), cloud, filters, 0)
+    subscriptions_in(&TemplateCache::new(), cloud, filters, 0)
 }
 
 /// As [`subscriptions`], on all cores, as a registry loads them.
@@ -152,7 +152,7 @@ pub(crate) fn loaded(
     cloud: &str,
     filters: &[String],
 ) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
-    let shapes = Shapes::new();
+    let templates = TemplateCache::new();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     // Whole installations, and several times as many shares as cores, so that no core waits long.
     let share = filters.len().div_ceil(cores * 16).next_multiple_of(MODULES);
@@ -163,7 +163,7 @@ pub(crate) fn loaded(
         while let Some((at, texts)) =
             shares.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
         {
-            done.extend(subscriptions_in(&shapes, cloud, texts, at * share / MODULES));
+            done.extend(subscriptions_in(&templates, cloud, texts, at * share / MODULES));
         }
         done
     };
@@ -174,7 +174,7 @@ pub(crate) fn loaded(
 }
 
 fn subscriptions_in(
-    shapes: &Shapes,
+    templates: &TemplateCache,
     cloud: &str,
     filters: &[String],
     first: usize,
@@ -192,7 +192,8 @@ fn subscriptions_in(
             terms: Terms::of(Arc::new(handler)),
         });
         let modules = filters.iter().enumerate().map(|(at, text)| {
-            let program = shapes.compile(text, Profile::Filter).expect("an accepted filter");
+            let program =
+                templates.compile(text, CheckProfile::Filter).expect("an accepted filter");
             let listen = Listen { interest: Arc::clone(&interest), program: Some(program) };
             Arc::new(Subscription {
                 owner: Arc::clone(&owner),

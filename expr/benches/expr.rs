@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use switchyard_expr::{
-    Env, Profile, Scratch, Tape, TapeLimits, Usage, Verdict, compile, compile_for,
+    CheckProfile, Env, EvalScratch, Tape, TapeLimits, Usage, Verdict, compile, compile_for,
 };
 
 const TYPICAL: &str = "event.issue.fields.project.key == 'ABC' \
@@ -59,8 +59,8 @@ const UPDATED: Usage<'static> =
     Usage { events: &["avi:jira:updated:issue"], delivers_on_error: false };
 
 fn main() {
-    let typical = median(2_000, || drop(compile(TYPICAL, Profile::Filter)));
-    let checked = median(2_000, || drop(compile_for(TYPICAL, Profile::Filter, &UPDATED)));
+    let typical = median(2_000, || drop(compile(TYPICAL, CheckProfile::Filter)));
+    let checked = median(2_000, || drop(compile_for(TYPICAL, CheckProfile::Filter, &UPDATED)));
     println!("compile, typical filter of {} characters: {typical:?}", TYPICAL.len());
     println!("compile for its events, with warnings: {checked:?}");
     let mut tape = Tape::new();
@@ -72,10 +72,10 @@ fn main() {
 
 /// Prints what one evaluation takes: time, steps, allocations.
 fn evaluate(source: &str, tape: &Tape) {
-    let Ok(compiled) = compile(source, Profile::Filter) else {
+    let Ok(compiled) = compile(source, CheckProfile::Filter) else {
         return println!("refused: {source}");
     };
-    let mut scratch = Scratch::new();
+    let mut scratch = EvalScratch::new();
     let mut run = || compiled.program.verdict(tape, &Env::at(0), &mut scratch);
     if run() != Verdict::Match {
         return println!("not true of the event: {source}");

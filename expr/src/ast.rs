@@ -203,7 +203,7 @@ impl BinaryOp {
     ];
 
     /// As it is written.
-    pub(crate) fn sign(self) -> &'static str {
+    pub(crate) fn symbol(self) -> &'static str {
         BinaryOp::ALL.iter().find(|(_, op)| *op == self).map_or("", |(sign, _)| sign)
     }
 

@@ -14,15 +14,15 @@ mod string;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::budget::{Budget, VALUE_BYTES};
 use crate::builtin::pattern::Pattern;
 use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::{STEPS_PER_ENTRY, STEPS_PER_ERROR};
-use crate::meter::{Meter, VALUE_BYTES};
-use crate::operator::{build_map, charge_lookup};
+use crate::operator::{build_map, charge_map_lookup};
 use crate::text::{TextBuilder, stringify};
 use crate::value::{
-    Captured, Class, Function, List, Map, Member, Native, Raised, Text, Type, Value,
+    Captured, CaughtError, Constructor, Function, List, Map, Member, Native, Text, Type, Value,
 };
 use crate::view::View;
 
@@ -33,7 +33,7 @@ pub(crate) trait Machine<'v> {
 
     fn view(&self) -> &'v Self::View;
 
-    fn meter(&mut self) -> &mut Meter;
+    fn budget(&mut self) -> &mut Budget;
 
     /// The instant that `new Date()` yields, in milliseconds since 1970.
     fn now_ms(&self) -> i64;
@@ -49,7 +49,7 @@ pub(crate) trait Machine<'v> {
     ) -> Result<Value<'v>, Fault<'v>>;
 }
 
-pub(crate) type Outcome<'v> = Result<Value<'v>, Fault<'v>>;
+pub(crate) type EvalResult<'v> = Result<Value<'v>, Fault<'v>>;
 
 const STRING: &[Member] = &[
     Member::Length,
@@ -149,7 +149,7 @@ pub(crate) fn members_of(ty: Type) -> &'static [Member] {
 }
 
 /// What a member name means on a receiver.
-pub(crate) enum Found<'v> {
+pub(crate) enum MemberLookup<'v> {
     /// A property, an own key or an element.
     Value(Value<'v>),
     /// A method of the receiver's type.
@@ -167,26 +167,26 @@ pub(crate) fn lookup<'v, V: View>(
     name: &str,
     member: Option<Member>,
     view: &'v V,
-    meter: &mut Meter,
-) -> Result<Found<'v>, Fault<'v>> {
+    budget: &mut Budget,
+) -> Result<MemberLookup<'v>, Fault<'v>> {
     if let Value::Map(map) = receiver {
-        charge_lookup(map, name, meter)?;
+        charge_map_lookup(map, name, budget)?;
         if let Some(value) = map.get(view, name) {
-            return Ok(Found::Value(value));
+            return Ok(MemberLookup::Value(value));
         }
     }
     let ty = receiver.type_of();
     match member.filter(|member| members_of(ty).contains(member)) {
-        Some(member) => Ok(match property(receiver, member, meter)? {
-            Some(value) => Found::Value(value),
-            None => Found::Method(member),
+        Some(member) => Ok(match property(receiver, member, budget)? {
+            Some(value) => MemberLookup::Value(value),
+            None => MemberLookup::Method(member),
         }),
         None => match ty {
-            Type::Map => Ok(Found::Missing(None)),
+            Type::Map => Ok(MemberLookup::Missing(None)),
             Type::Null => Err(Fault::null_access()),
             _ => {
-                meter.step(STEPS_PER_ERROR)?;
-                Ok(Found::Missing(Some(unknown_member(ty, name))))
+                budget.charge(STEPS_PER_ERROR)?;
+                Ok(MemberLookup::Missing(Some(unknown_member(ty, name))))
             }
         },
     }
@@ -197,21 +197,22 @@ pub(crate) fn lookup_index<'v, V: View>(
     receiver: &Value<'v>,
     index: &Value<'v>,
     view: &'v V,
-    meter: &mut Meter,
-) -> Result<Found<'v>, Fault<'v>> {
+    budget: &mut Budget,
+) -> Result<MemberLookup<'v>, Fault<'v>> {
     match (receiver, index) {
         (Value::Null, _) => Err(Fault::null_access()),
         (_, Value::String(name)) => {
             let name = name.as_str();
-            lookup(receiver, name, Member::from_name(name), view, meter)
+            lookup(receiver, name, Member::from_name(name), view, budget)
         }
         (Value::List(list), Value::Number(number)) => {
             let Some(at) = element_index(*number, list.len()) else {
-                return Ok(Found::Missing(None));
+                return Ok(MemberLookup::Missing(None));
             };
-            Ok(element(list, at, view, meter)?.map_or(Found::Missing(None), Found::Value))
+            Ok(element(list, at, view, budget)?
+                .map_or(MemberLookup::Missing(None), MemberLookup::Value))
         }
-        (Value::String(text), Value::Number(number)) => string::unit_at(text, *number, meter),
+        (Value::String(text), Value::Number(number)) => string::unit_at(text, *number, budget),
         (receiver, index) => {
             let (receiver, index) = (receiver.type_of().name(), index.type_of().name());
             let message = format!("{receiver} cannot be indexed with {index}");
@@ -225,17 +226,17 @@ fn element<'v, V: View>(
     list: &List<'v>,
     at: usize,
     view: &'v V,
-    meter: &mut Meter,
+    budget: &mut Budget,
 ) -> Result<Option<Value<'v>>, Fault<'v>> {
     Ok(match list {
         List::Node { node, .. } => {
-            meter.each(at / ELEMENTS_SKIPPED_PER_STEP)?;
+            budget.charge_each(at / ELEMENTS_SKIPPED_PER_STEP)?;
             let mut children =
                 std::iter::successors(view.first_child(*node), |node| view.next_sibling(*node));
             children.nth(at).map(|node| Value::of_node(view, node))
         }
         List::Literal(literals) => literals.get(at).map(Value::of_literal),
-        List::Constants(constants) => constants.get(at).map(Value::of_constant),
+        List::Parameters(constants) => constants.get(at).map(Value::of_parameter),
         List::Built(built) => built.values.get(at).cloned(),
     })
 }
@@ -288,18 +289,18 @@ pub(crate) fn unknown_member<'v>(ty: Type, name: &str) -> Fault<'v> {
 fn property<'v>(
     receiver: &Value<'v>,
     member: Member,
-    meter: &mut Meter,
+    budget: &mut Budget,
 ) -> Result<Option<Value<'v>>, Fault<'v>> {
     Ok(match (receiver, member) {
-        (Value::String(text), Member::Length) => Some(string::length(text.as_str(), meter)?),
+        (Value::String(text), Member::Length) => Some(string::length(text.as_str(), budget)?),
         (Value::List(list), Member::Length) => Some(from_count(list.len())),
         (Value::RichText(text), Member::PlainText) => Some(Value::String(text.clone())),
         (Value::Error(error), Member::Message) => {
-            meter.build_text(error.message.len())?;
+            budget.charge_text_allocation(error.message.len())?;
             Some(Value::text(error.message.as_ref()))
         }
         (Value::Error(error), Member::Location) => {
-            meter.build_text(error.location.as_deref().map_or(0, str::len))?;
+            budget.charge_text_allocation(error.location.as_deref().map_or(0, str::len))?;
             Some(error.location.as_deref().map_or(Value::Null, Value::text))
         }
         _ => None,
@@ -308,30 +309,34 @@ fn property<'v>(
 
 /// A member read without a call: methods become functions bound to their receiver.
 pub(crate) fn read_member<'v>(
-    found: Found<'v>,
+    found: MemberLookup<'v>,
     receiver: &Value<'v>,
-    meter: &mut Meter,
-) -> Outcome<'v> {
+    budget: &mut Budget,
+) -> EvalResult<'v> {
     match found {
-        Found::Value(value) => Ok(value),
-        Found::Missing(None) => Ok(Value::Null),
-        Found::Missing(Some(fault)) => Err(fault),
-        Found::Method(member) => {
-            meter.build(2 * VALUE_BYTES)?;
-            meter.depth(receiver.depth().saturating_add(1))?;
+        MemberLookup::Value(value) => Ok(value),
+        MemberLookup::Missing(None) => Ok(Value::Null),
+        MemberLookup::Missing(Some(fault)) => Err(fault),
+        MemberLookup::Method(member) => {
+            budget.charge_allocation(2 * VALUE_BYTES)?;
+            budget.check_depth(receiver.depth().saturating_add(1))?;
             Ok(Value::Function(Function::Bound(Rc::new((receiver.clone(), member)))))
         }
     }
 }
 
 /// Makes an arrow function that closes over `values`.
-pub(crate) fn close_over<'v>(id: u32, values: Vec<Value<'v>>, meter: &mut Meter) -> Outcome<'v> {
+pub(crate) fn close_over<'v>(
+    id: u32,
+    values: Vec<Value<'v>>,
+    budget: &mut Budget,
+) -> EvalResult<'v> {
     if values.is_empty() {
         return Ok(Value::Function(Function::Lambda { id, captured: None }));
     }
-    meter.build(values.len() * VALUE_BYTES)?;
+    budget.charge_allocation(values.len() * VALUE_BYTES)?;
     let deepest = values.iter().map(Value::depth).max().unwrap_or(0);
-    let depth = meter.depth(deepest.saturating_add(1))?;
+    let depth = budget.check_depth(deepest.saturating_add(1))?;
     let captured = Some(Rc::new(Captured { values, depth }));
     Ok(Value::Function(Function::Lambda { id, captured }))
 }
@@ -342,7 +347,7 @@ pub(crate) fn call<'v, M: Machine<'v>>(
     callee: &Value<'v>,
     receiver: &Value<'v>,
     arguments: &[Value<'v>],
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     match callee {
         Value::Function(function) => match function {
             Function::Lambda { .. } => enter(machine, function, arguments),
@@ -362,8 +367,8 @@ fn enter<'v, M: Machine<'v>>(
     machine: &mut M,
     function: &Function<'v>,
     arguments: &[Value<'v>],
-) -> Outcome<'v> {
-    machine.meter().step(STEPS_PER_ENTRY)?;
+) -> EvalResult<'v> {
+    machine.budget().charge(STEPS_PER_ENTRY)?;
     machine.call_lambda(function, arguments)
 }
 
@@ -372,8 +377,8 @@ pub(crate) fn call_back<'v, M: Machine<'v>>(
     machine: &mut M,
     function: &Function<'v>,
     arguments: &[Value<'v>],
-) -> Outcome<'v> {
-    machine.meter().step(1)?;
+) -> EvalResult<'v> {
+    machine.budget().charge(1)?;
     match function {
         Function::Lambda { .. } => enter(machine, function, arguments),
         other => call(machine, &Value::Function(other.clone()), &Value::Null, arguments),
@@ -385,14 +390,14 @@ fn call_method<'v, M: Machine<'v>>(
     receiver: &Value<'v>,
     member: Member,
     arguments: &[Value<'v>],
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     let arguments = Arguments { of: member.name(), values: arguments };
     match receiver {
         Value::String(text) => string::call(machine, text, member, arguments),
         Value::List(list) => list::call(machine, list, member, arguments),
         Value::Map(map) => map::call(machine, map, member, arguments),
-        Value::Date(ms) => date::call(*ms, member, arguments, machine.meter()),
-        Value::CalendarDate(day) => date::call_calendar(*day, member, arguments, machine.meter()),
+        Value::Date(ms) => date::call(*ms, member, arguments, machine.budget()),
+        Value::CalendarDate(day) => date::call_calendar(*day, member, arguments, machine.budget()),
         other => Err(unknown_member(other.type_of(), member.name())),
     }
 }
@@ -401,20 +406,20 @@ fn call_native<'v, M: Machine<'v>>(
     machine: &mut M,
     native: Native,
     arguments: &[Value<'v>],
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     match native {
         Native::Number => {
             let arguments = Arguments { of: "Number", values: arguments };
-            string::to_number(arguments.value(0)?, machine.meter())
+            string::to_number(arguments.value(0)?, machine.budget())
         }
         Native::JsonParse => {
             let arguments = Arguments { of: "JSON.parse", values: arguments };
-            json::parse(arguments.text(0)?.as_str(), machine.meter())
+            json::parse(arguments.text(0)?.as_str(), machine.budget())
         }
         Native::JsonStringify => {
             let arguments = Arguments { of: "JSON.stringify", values: arguments };
             let view = machine.view();
-            stringify(arguments.value(0)?, view, machine.meter()).map(Value::text)
+            stringify(arguments.value(0)?, view, machine.budget()).map(Value::text)
         }
     }
 }
@@ -422,40 +427,42 @@ fn call_native<'v, M: Machine<'v>>(
 /// Runs `new class(arguments)`.
 pub(crate) fn construct<'v, M: Machine<'v>>(
     machine: &mut M,
-    class: Class,
+    class: Constructor,
     arguments: &[Value<'v>],
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     match class {
-        Class::Date => {
+        Constructor::Date => {
             let arguments = Arguments { of: "new Date", values: arguments };
-            date::new_date(machine.now_ms(), arguments, machine.meter())
+            date::new_date(machine.now_ms(), arguments, machine.budget())
         }
-        Class::CalendarDate => {
+        Constructor::CalendarDate => {
             let arguments = Arguments { of: "new CalendarDate", values: arguments };
-            date::new_calendar_date(machine.now_ms(), arguments, machine.meter())
+            date::new_calendar_date(machine.now_ms(), arguments, machine.budget())
         }
-        Class::Map => build_map(std::iter::empty(), machine.meter()),
-        Class::RichText => {
+        Constructor::Map => build_map(std::iter::empty(), machine.budget()),
+        Constructor::RichText => {
             let arguments = Arguments { of: "new RichText", values: arguments };
             let view = machine.view();
-            json::rich_text(arguments.map(0)?, view, machine.meter())
+            json::rich_text(arguments.map(0)?, view, machine.budget())
         }
-        Class::Loading => Err(Fault::new(
+        Constructor::Loading => Err(Fault::new(
             Code::UnknownConstructor,
             "Jira entities cannot be loaded while an expression is evaluated",
         )),
-        Class::Unknown => Err(Fault::new(Code::UnknownConstructor, "There is no such constructor")),
+        Constructor::Unknown => {
+            Err(Fault::new(Code::UnknownConstructor, "There is no such constructor"))
+        }
     }
 }
 
 /// The value of a `throw`, as a fault. An Error raises what it was caught from.
-pub(crate) fn throw<'v, V: View>(value: Value<'v>, view: &'v V, meter: &mut Meter) -> Fault<'v> {
+pub(crate) fn throw<'v, V: View>(value: Value<'v>, view: &'v V, budget: &mut Budget) -> Fault<'v> {
     if let Value::Error(error) = &value {
         let fault = Fault::new(error.code, error.message.clone()).at(error.span);
         return fault.throwing(value);
     }
-    let message = TextBuilder::new(meter).and_then(|mut message| {
-        message.push_value(&value, view, meter)?;
+    let message = TextBuilder::new(budget).and_then(|mut message| {
+        message.push_value(&value, view, budget)?;
         Ok(message.into_string())
     });
     match message {
@@ -467,7 +474,7 @@ pub(crate) fn throw<'v, V: View>(value: Value<'v>, view: &'v V, meter: &mut Mete
 }
 
 /// What `catch (e)` binds for a fault.
-pub(crate) fn caught<'v>(fault: Fault<'v>, source: &str, meter: &mut Meter) -> Outcome<'v> {
+pub(crate) fn caught<'v>(fault: Fault<'v>, source: &str, budget: &mut Budget) -> EvalResult<'v> {
     let fault = fault.into_error();
     if let Some(error @ Value::Error(_)) = fault.thrown {
         return Ok(error);
@@ -476,12 +483,12 @@ pub(crate) fn caught<'v>(fault: Fault<'v>, source: &str, meter: &mut Meter) -> O
         None => Some(fault.span.text(source).into()),
         Some(_) => None,
     };
-    meter.step(STEPS_PER_ERROR)?;
-    meter.build_text(fault.message.len())?;
+    budget.charge(STEPS_PER_ERROR)?;
+    budget.charge_text_allocation(fault.message.len())?;
     // In the price of the error: steps must not depend on how the source is laid out.
-    meter.reserve(location.as_deref().map_or(0, str::len))?;
+    budget.reserve_memory(location.as_deref().map_or(0, str::len))?;
     let (code, span, message) = (fault.code, fault.span, fault.message);
-    Ok(Value::Error(Rc::new(Raised { code, span, message, location })))
+    Ok(Value::Error(Rc::new(CaughtError { code, span, message, location })))
 }
 
 /// Arguments of a builtin, checked as they are taken.

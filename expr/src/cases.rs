@@ -12,7 +12,7 @@ use crate::reference::Tree;
 use crate::tape::{Tape, TapeLimits};
 use crate::value::Value;
 use crate::view::View;
-use crate::{Env, Profile, Scratch, compile};
+use crate::{CheckProfile, Env, EvalScratch, compile};
 
 /// One case.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,7 +40,7 @@ pub enum Expect {
 
 /// What a case yielded.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Outcome {
+pub enum CaseOutcome {
     /// A value as JSON; Dates are text.
     Value(Json),
     /// An error, at compile time or later.
@@ -60,7 +60,7 @@ pub struct Report {
     /// The case.
     pub id: String,
     /// What the compiled form yielded.
-    pub outcome: Outcome,
+    pub outcome: CaseOutcome,
     /// What is wrong, if the case failed.
     pub failure: Option<String>,
 }
@@ -80,7 +80,7 @@ pub fn run(case: &Case, env: &Env) -> Report {
     let outcome = match tape.parse_context(context.as_bytes(), &TapeLimits::default()) {
         Ok(()) => compiled(&case.expr, &tape, env),
         Err(error) => (
-            Outcome::Error {
+            CaseOutcome::Error {
                 kind: ErrorKind::Limit,
                 code: Code::TooMuchMemory,
                 message: error.to_string(),
@@ -97,10 +97,10 @@ pub fn run(case: &Case, env: &Env) -> Report {
 }
 
 /// Why `outcome` is not what was expected.
-fn expectation(expect: &Expect, outcome: &Outcome) -> Option<String> {
+fn expectation(expect: &Expect, outcome: &CaseOutcome) -> Option<String> {
     match (expect, outcome) {
-        (Expect::Value(wanted), Outcome::Value(found)) if same(wanted, found) => None,
-        (Expect::Error(wanted), Outcome::Error { kind, .. }) if wanted == kind.as_str() => None,
+        (Expect::Value(wanted), CaseOutcome::Value(found)) if same(wanted, found) => None,
+        (Expect::Error(wanted), CaseOutcome::Error { kind, .. }) if wanted == kind.as_str() => None,
         (Expect::Value(wanted), found) => Some(format!("expected {wanted}, found {found:?}")),
         (Expect::Error(wanted), found) => {
             Some(format!("expected a {wanted} error, found {found:?}"))
@@ -123,19 +123,19 @@ pub fn same(left: &Json, right: &Json) -> bool {
 }
 
 /// Evaluates the compiled form; the second part is the number of steps.
-pub fn compiled<V: View>(source: &str, view: &V, env: &Env) -> (Outcome, u32) {
-    let program = match compile(source, Profile::General) {
+pub fn compiled<V: View>(source: &str, view: &V, env: &Env) -> (CaseOutcome, u32) {
+    let program = match compile(source, CheckProfile::General) {
         Ok(compiled) => compiled.program,
         Err(rejected) => return (refused(&rejected), 0),
     };
-    let mut scratch = Scratch::new();
+    let mut scratch = EvalScratch::new();
     let outcome = outcome(program.eval(view, env, &mut scratch), view);
     (outcome, scratch.steps())
 }
 
 /// Evaluates the tree; the second part is the number of steps.
-pub fn reference<V: View>(source: &str, view: &V, env: &Env) -> (Outcome, u32) {
-    match Tree::read(source, Profile::General) {
+pub fn reference<V: View>(source: &str, view: &V, env: &Env) -> (CaseOutcome, u32) {
+    match Tree::parse(source, CheckProfile::General) {
         Ok(tree) => {
             let (evaluated, steps) = tree.eval(view, env);
             (outcome(evaluated, view), steps)
@@ -144,15 +144,15 @@ pub fn reference<V: View>(source: &str, view: &V, env: &Env) -> (Outcome, u32) {
     }
 }
 
-fn refused(rejected: &crate::Rejected) -> Outcome {
+fn refused(rejected: &crate::CompileError) -> CaseOutcome {
     let code = rejected.first_error().map_or(Code::Expected, |first| first.code);
-    Outcome::Error { kind: code.kind(), code, message: rejected.to_string() }
+    CaseOutcome::Error { kind: code.kind(), code, message: rejected.to_string() }
 }
 
-fn outcome<'v, V: View>(result: Result<Value<'v>, crate::EvalError>, view: &'v V) -> Outcome {
+fn outcome<'v, V: View>(result: Result<Value<'v>, crate::EvalError>, view: &'v V) -> CaseOutcome {
     match result {
-        Ok(value) => Outcome::Value(to_json(&value, view)),
-        Err(error) => Outcome::Error {
+        Ok(value) => CaseOutcome::Value(to_json(&value, view)),
+        Err(error) => CaseOutcome::Error {
             kind: error.kind(),
             code: error.code,
             message: error.message.into_owned(),

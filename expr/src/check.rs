@@ -1,7 +1,7 @@
-//! Tree to meaning: resolves names, infers types where they are certain, and says what is wrong.
+//! Tree to meaning: resolves names, infers types where they are report_certain_failure, and says what is wrong.
 //!
 //! Everything below `event` has an unknown type, so almost no filter is refused for its types:
-//! only what fails whenever it is evaluated. [`Profile::General`] leaves even that to evaluation
+//! only what fails whenever it is evaluated. [`CheckProfile::General`] leaves even that to evaluation
 //! and warns instead.
 
 mod scope;
@@ -9,19 +9,19 @@ mod types;
 
 use std::sync::Arc;
 
-use crate::Profile;
-use crate::advice;
+use crate::CheckProfile;
 use crate::ast::{self, BinaryOp, UnaryOp};
+use crate::budget::FrameSize;
 use crate::builtin::pattern::Pattern;
 use crate::check::scope::Scopes;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::limits::{FINDINGS_MAX, PATTERN_BYTES_MAX, PATTERNS_MAX};
-use crate::meter::FrameSize;
 use crate::span::Span;
+use crate::suggestions;
 use crate::typed::{
-    Applied, Block, Body, Expr, Frame, Kind, Link, LinkKind, MemberName, Part, Typed,
+    Applied, Block, Body, Expr, ExprKind, Frame, Link, LinkKind, MemberName, Part, Typed,
 };
-use crate::value::{Class, Literal, Member, Native, Type};
+use crate::value::{Constructor, Literal, Member, Native, Type};
 
 /// Checks `program`. Findings are ordered by place; a program is refused if one is an error.
 ///
@@ -30,7 +30,7 @@ use crate::value::{Class, Literal, Member, Native, Type};
 pub(crate) fn check(
     program: &ast::Sequence,
     source: &str,
-    profile: Profile,
+    profile: CheckProfile,
 ) -> Result<(Typed, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut checker = Checker {
         profile,
@@ -38,7 +38,7 @@ pub(crate) fn check(
         lambdas: Vec::new(),
         variables: Vec::new(),
         findings: Vec::new(),
-        guarded: 0,
+        try_depth: 0,
         patterns: Vec::new(),
         nodes: 0,
     };
@@ -59,18 +59,18 @@ pub(crate) fn check(
 }
 
 /// A pattern, or what is wrong with it.
-type Compiled = Result<Arc<Pattern>, String>;
+type PatternResult = Result<Arc<Pattern>, String>;
 
 struct Checker {
-    profile: Profile,
+    profile: CheckProfile,
     scopes: Scopes,
     lambdas: Vec<Frame>,
     variables: Vec<Box<str>>,
     findings: Vec<Diagnostic>,
     /// How many `try` blocks are open: what fails inside may be meant to.
-    guarded: u32,
+    try_depth: u32,
     /// Patterns that stand in the source, each compiled once.
-    patterns: Vec<(Box<str>, Compiled)>,
+    patterns: Vec<(Box<str>, PatternResult)>,
     /// Nodes of the function at hand, so far.
     nodes: u32,
 }
@@ -78,14 +78,14 @@ struct Checker {
 impl Checker {
     /// Whether one more finding of this severity is worth its words: a source may hold thousands,
     /// and is refused as soon as one is an error.
-    fn has_room(&self, severity: Severity) -> bool {
+    fn can_report(&self, severity: Severity) -> bool {
         let refused = || self.findings.iter().any(|known| known.severity == Severity::Error);
         self.findings.len() < FINDINGS_MAX || (severity == Severity::Error && !refused())
     }
 
     /// What becomes of something that fails whenever it is evaluated.
-    fn severity_of_certain(&self) -> Severity {
-        if self.profile == Profile::General || self.guarded > 0 {
+    fn certain_failure_severity(&self) -> Severity {
+        if self.profile == CheckProfile::General || self.try_depth > 0 {
             Severity::Warning
         } else {
             Severity::Error
@@ -93,16 +93,16 @@ impl Checker {
     }
 
     /// Reports something that fails whenever it is evaluated.
-    fn certain(&mut self, mut finding: Diagnostic) {
-        finding.severity = self.severity_of_certain();
-        if self.has_room(finding.severity) {
+    fn report_certain_failure(&mut self, mut finding: Diagnostic) {
+        finding.severity = self.certain_failure_severity();
+        if self.can_report(finding.severity) {
             self.findings.push(finding);
         }
     }
 
     fn top_level(&mut self, program: &ast::Sequence, ty: Option<Type>) {
         let Some(ty) = ty.filter(|ty| *ty != Type::Boolean) else { return };
-        if self.profile == Profile::Filter {
+        if self.profile == CheckProfile::Filter {
             let span = match &program.body {
                 ast::Body::Expr(expr) => expr.span,
                 ast::Body::If { arms, .. } => arms.first().map_or(Span::NONE, |arm| arm.0.span),
@@ -153,9 +153,9 @@ impl Checker {
                 (Body::If { arms: checked, otherwise: Box::new(otherwise) }, ty)
             }
             ast::Body::Try { attempt, error, handler, span } => {
-                self.guarded += 1;
+                self.try_depth += 1;
                 let (attempt, attempt_ty) = self.block(attempt);
-                self.guarded -= 1;
+                self.try_depth -= 1;
                 let outer = self.scopes.enter_block();
                 let error =
                     error.as_ref().map(|name| self.scopes.declare(&name.text, Some(Type::Error)));
@@ -172,15 +172,15 @@ impl Checker {
         let span = expr.span;
         self.nodes += 1;
         let (kind, ty) = match &expr.kind {
-            ast::ExprKind::Null => (Kind::Literal(Literal::Null), Some(Type::Null)),
+            ast::ExprKind::Null => (ExprKind::Literal(Literal::Null), Some(Type::Null)),
             ast::ExprKind::Bool(value) => {
-                (Kind::Literal(Literal::Bool(*value)), Some(Type::Boolean))
+                (ExprKind::Literal(Literal::Bool(*value)), Some(Type::Boolean))
             }
             ast::ExprKind::Number(number) => {
-                (Kind::Literal(Literal::Number(*number)), Some(Type::Number))
+                (ExprKind::Literal(Literal::Number(*number)), Some(Type::Number))
             }
             ast::ExprKind::String(text) => {
-                (Kind::Literal(Literal::String(text.clone())), Some(Type::String))
+                (ExprKind::Literal(Literal::String(text.clone())), Some(Type::String))
             }
             ast::ExprKind::Name(name) => self.name(name, span),
             ast::ExprKind::Template(parts) => (self.template(parts), Some(Type::String)),
@@ -188,7 +188,7 @@ impl Checker {
             ast::ExprKind::Map(entries) => {
                 let entries =
                     entries.iter().map(|(key, value)| (key.clone(), self.expr(value))).collect();
-                (Kind::Map(entries), Some(Type::Map))
+                (ExprKind::Map(entries), Some(Type::Map))
             }
             ast::ExprKind::New { class, arguments } => self.constructor(class, arguments),
             ast::ExprKind::Unary { op, operand } => self.unary(*op, operand, span),
@@ -200,9 +200,9 @@ impl Checker {
                     .collect();
                 let otherwise = self.expr(otherwise);
                 let ty = arms.iter().map(|(_, value)| value.ty).fold(otherwise.ty, types::common);
-                (Kind::Conditional { arms, otherwise: Box::new(otherwise) }, ty)
+                (ExprKind::Conditional { arms, otherwise: Box::new(otherwise) }, ty)
             }
-            ast::ExprKind::Throw(operand) => (Kind::Throw(Box::new(self.expr(operand))), None),
+            ast::ExprKind::Throw(operand) => (ExprKind::Throw(Box::new(self.expr(operand))), None),
             ast::ExprKind::Lambda { parameters, body } => {
                 (self.lambda(parameters, body), Some(Type::Function))
             }
@@ -211,27 +211,27 @@ impl Checker {
         Expr { kind, span, ty }
     }
 
-    fn name(&mut self, name: &str, span: Span) -> (Kind, Option<Type>) {
+    fn name(&mut self, name: &str, span: Span) -> (ExprKind, Option<Type>) {
         if let Some((place, ty)) = self.scopes.resolve(name) {
-            return (Kind::Place(place), ty);
+            return (ExprKind::Binding(place), ty);
         }
         match name {
-            "Number" => return (Kind::Native(Native::Number), Some(Type::Function)),
+            "Number" => return (ExprKind::Native(Native::Number), Some(Type::Function)),
             "undefined" => {
                 self.findings.push(
                     Diagnostic::warning(Code::Undefined, span, "`undefined` is read as null")
                         .with_help("write `null`")
                         .replaced_by("null"),
                 );
-                return (Kind::Literal(Literal::Null), Some(Type::Null));
+                return (ExprKind::Literal(Literal::Null), Some(Type::Null));
             }
             "event" => {}
-            _ if self.profile == Profile::Filter && self.has_room(Severity::Error) => {
+            _ if self.profile == CheckProfile::Filter && self.can_report(Severity::Error) => {
                 self.findings.push(unknown_name(name, span));
             }
             _ => {}
         }
-        (Kind::Variable(self.variable(name)), None)
+        (ExprKind::Variable(self.variable(name)), None)
     }
 
     /// The number of a free name.
@@ -241,10 +241,10 @@ impl Checker {
             self.variables.push(name.into());
             self.variables.len() - 1
         });
-        index(at)
+        to_u32(at)
     }
 
-    fn template(&mut self, parts: &[ast::TemplatePart]) -> Kind {
+    fn template(&mut self, parts: &[ast::TemplatePart]) -> ExprKind {
         let parts = parts.iter().map(|part| match part {
             ast::TemplatePart::Text(text) => {
                 // No node, but an operand of the template.
@@ -253,49 +253,55 @@ impl Checker {
             }
             ast::TemplatePart::Placeholder(expr) => Part::Placeholder(self.expr(expr)),
         });
-        Kind::Template(parts.collect())
+        ExprKind::Template(parts.collect())
     }
 
-    fn list(&mut self, items: &[ast::Expr]) -> Kind {
+    fn list(&mut self, items: &[ast::Expr]) -> ExprKind {
         let items: Vec<Expr> = items.iter().map(|item| self.expr(item)).collect();
         let literals: Option<Vec<Literal>> = items
             .iter()
             .map(|item| match &item.kind {
-                Kind::Literal(literal) => Some(literal.clone()),
+                ExprKind::Literal(literal) => Some(literal.clone()),
                 _ => None,
             })
             .collect();
-        literals.map_or(Kind::List(items), Kind::Literals)
+        literals.map_or(ExprKind::List(items), ExprKind::Literals)
     }
 
-    fn constructor(&mut self, class: &ast::Name, arguments: &[ast::Expr]) -> (Kind, Option<Type>) {
+    fn constructor(
+        &mut self,
+        class: &ast::Name,
+        arguments: &[ast::Expr],
+    ) -> (ExprKind, Option<Type>) {
         let (meaning, ty) = match &*class.text {
-            "Date" => (Class::Date, Some(Type::Date)),
-            "CalendarDate" => (Class::CalendarDate, Some(Type::CalendarDate)),
-            "Map" => (Class::Map, Some(Type::Map)),
-            "RichText" => (Class::RichText, Some(Type::RichText)),
-            "Issue" | "User" | "Project" => (Class::Loading, None),
-            _ => (Class::Unknown, None),
+            "Date" => (Constructor::Date, Some(Type::Date)),
+            "CalendarDate" => (Constructor::CalendarDate, Some(Type::CalendarDate)),
+            "Map" => (Constructor::Map, Some(Type::Map)),
+            "RichText" => (Constructor::RichText, Some(Type::RichText)),
+            "Issue" | "User" | "Project" => (Constructor::Loading, None),
+            _ => (Constructor::Unknown, None),
         };
         let message = match meaning {
-            Class::Loading => format!("`new {}` would have to load data", class.text),
-            Class::Unknown => format!("there is no constructor `{}`", class.text),
+            Constructor::Loading => format!("`new {}` would have to load data", class.text),
+            Constructor::Unknown => format!("there is no constructor `{}`", class.text),
             _ => String::new(),
         };
         if !message.is_empty() {
             let finding = Diagnostic::error(Code::UnknownConstructor, class.span, message);
-            self.certain(finding.with_help("there are Date, CalendarDate, Map and RichText"));
+            self.report_certain_failure(
+                finding.with_help("there are Date, CalendarDate, Map and RichText"),
+            );
         }
         let arguments = arguments.iter().map(|argument| self.expr(argument)).collect();
-        (Kind::New { class: meaning, arguments }, ty)
+        (ExprKind::New { class: meaning, arguments }, ty)
     }
 
-    fn unary(&mut self, op: UnaryOp, operand: &ast::Expr, span: Span) -> (Kind, Option<Type>) {
+    fn unary(&mut self, op: UnaryOp, operand: &ast::Expr, span: Span) -> (ExprKind, Option<Type>) {
         if let (UnaryOp::TypeOf, ast::ExprKind::Name(name)) = (op, &operand.kind)
             && self.scopes.resolve(name).is_none()
             && !matches!(&**name, "Number")
         {
-            return (Kind::TypeOfVariable(self.variable(name)), Some(Type::String));
+            return (ExprKind::TypeOfVariable(self.variable(name)), Some(Type::String));
         }
         let operand = Box::new(self.expr(operand));
         let ty = match op {
@@ -304,15 +310,15 @@ impl Checker {
             UnaryOp::Negate => {
                 if let Some(found) = operand.ty.filter(|ty| *ty != Type::Number) {
                     let message = format!("`-` needs a Number, found {}", found.name());
-                    self.certain(Diagnostic::error(Code::BadOperand, span, message));
+                    self.report_certain_failure(Diagnostic::error(Code::BadOperand, span, message));
                 }
                 Type::Number
             }
         };
-        (Kind::Unary { op, operand }, Some(ty))
+        (ExprKind::Unary { op, operand }, Some(ty))
     }
 
-    fn chain(&mut self, first: &ast::Expr, rest: &[ast::Applied]) -> (Kind, Option<Type>) {
+    fn chain(&mut self, first: &ast::Expr, rest: &[ast::Applied]) -> (ExprKind, Option<Type>) {
         let start = first.span;
         let first = self.expr(first);
         let (mut left, mut ty) = (first.span, first.ty);
@@ -325,7 +331,7 @@ impl Checker {
             left = span;
             applied.push(Applied { op: *op, operand, span });
         }
-        (Kind::Chain { first: Box::new(first), rest: applied }, ty)
+        (ExprKind::Chain { first: Box::new(first), rest: applied }, ty)
     }
 
     /// Reports operands that never fit their operator.
@@ -340,9 +346,9 @@ impl Checker {
         let severity = match types::fit(op, left_ty, right_ty) {
             types::Fit::Fine => return,
             types::Fit::NeverEqual => Severity::Warning,
-            _ => self.severity_of_certain(),
+            _ => self.certain_failure_severity(),
         };
-        if !self.has_room(severity) {
+        if !self.can_report(severity) {
             return;
         }
         let (left_name, right_name) = (left_ty.name(), right_ty.name());
@@ -363,13 +369,13 @@ impl Checker {
             }
             types::Fit::NotComparable => {
                 let message = format!("cannot compare {left_name} with {right_name}");
-                let label = format!("`{}` needs two values of the same ordered type", op.sign());
-                self.certain(labelled(
+                let label = format!("`{}` needs two values of the same ordered type", op.symbol());
+                self.report_certain_failure(labelled(
                     Diagnostic::error(Code::NotComparable, op_span, message).labelled(label),
                 ));
             }
             types::Fit::BadOperand => {
-                let sign = op.sign();
+                let sign = op.symbol();
                 let message = format!("`{sign}` cannot be applied to {left_name} and {right_name}");
                 let mut finding = labelled(Diagnostic::error(Code::BadOperand, op_span, message));
                 if left_name == Type::Date.name() {
@@ -377,12 +383,12 @@ impl Checker {
                         "dates move by methods: `date.minusDays(7)`, `date.plusHours(1)`",
                     );
                 }
-                self.certain(finding);
+                self.report_certain_failure(finding);
             }
         }
     }
 
-    fn lambda(&mut self, parameters: &[ast::Name], body: &ast::Sequence) -> Kind {
+    fn lambda(&mut self, parameters: &[ast::Name], body: &ast::Sequence) -> ExprKind {
         self.scopes.enter_function();
         let outer_nodes = std::mem::take(&mut self.nodes);
         for parameter in parameters {
@@ -390,20 +396,20 @@ impl Checker {
         }
         let (block, _) = self.block(body);
         let (slots, captures) = self.scopes.leave_function();
-        let parameters = index(parameters.len());
+        let parameters = to_u32(parameters.len());
         let nodes = std::mem::replace(&mut self.nodes, outer_nodes);
         let size = FrameSize { slots, nodes, height: body.height };
         self.lambdas.push(Frame { parameters, captures, body: block, size });
-        Kind::Lambda(index(self.lambdas.len() - 1))
+        ExprKind::Lambda(to_u32(self.lambdas.len() - 1))
     }
 
-    fn access(&mut self, head: &ast::Expr, links: &[ast::Link]) -> (Kind, Option<Type>) {
+    fn access(&mut self, head: &ast::Expr, links: &[ast::Link]) -> (ExprKind, Option<Type>) {
         let start = head.span;
         let (head, links) = match self.json_function(head, links) {
             Some(native) => native,
             None => (self.expr(head), links),
         };
-        self.not_a_text(head.span);
+        self.drop_quote_suggestion(head.span);
         let mut ty = head.ty;
         let mut checked: Vec<Link> = Vec::with_capacity(links.len());
         for (at, link) in links.iter().enumerate() {
@@ -425,11 +431,11 @@ impl Checker {
             return (head.kind, head.ty);
         }
         let ty = ty.filter(|_| !optional);
-        (Kind::Access { head: Box::new(head), links: checked }, ty)
+        (ExprKind::Access { head: Box::new(head), links: checked }, ty)
     }
 
     /// A name that nothing declares and that has members is no text without its quotes.
-    fn not_a_text(&mut self, head: Span) {
+    fn drop_quote_suggestion(&mut self, head: Span) {
         let last = self.findings.last_mut().filter(|last| {
             let is_text = last.replacement.as_deref().is_some_and(|text| text.starts_with('\''));
             is_text && last.code == Code::UnknownName && last.span == head
@@ -458,7 +464,10 @@ impl Checker {
                     _ => return None,
                 };
                 let span = head.span.to(first.span);
-                Some((Expr { kind: Kind::Native(native), span, ty: Some(Type::Function) }, rest))
+                Some((
+                    Expr { kind: ExprKind::Native(native), span, ty: Some(Type::Function) },
+                    rest,
+                ))
             }
             _ => None,
         }
@@ -489,7 +498,11 @@ impl Checker {
                 let known = receiver.filter(|ty| *ty != Type::Function && !method);
                 if let Some(ty) = known {
                     let message = format!("{} is not a function", ty.name());
-                    self.certain(Diagnostic::error(Code::NotCallable, link.span, message));
+                    self.report_certain_failure(Diagnostic::error(
+                        Code::NotCallable,
+                        link.span,
+                        message,
+                    ));
                 }
                 self.pattern(before, arguments);
                 let arguments = arguments.iter().map(|argument| self.expr(argument)).collect();
@@ -512,13 +525,16 @@ impl Checker {
         let known = receiver.filter(|ty| !matches!(ty, Type::Map | Type::Null));
         if let Some(ty) = known.filter(|_| !optional)
             && !member.is_some_and(|member| crate::builtin::members_of(ty).contains(&member))
-            && self.has_room(self.severity_of_certain())
+            && self.can_report(self.certain_failure_severity())
         {
             let message = crate::builtin::unknown_member(ty, name).into_error().message;
             let finding = Diagnostic::error(Code::UnknownMember, span, message);
             let known = crate::builtin::members_of(ty).iter().map(|member| member.name());
-            self.certain(
-                match (crate::schema::nearest(name, known), advice::instead_of(ty, name)) {
+            self.report_certain_failure(
+                match (
+                    crate::schema::nearest(name, known),
+                    suggestions::suggest_replacement(ty, name),
+                ) {
                     (Some(near), _) => {
                         finding.with_help("a member with a similar name exists").replaced_by(near)
                     }
@@ -538,7 +554,7 @@ impl Checker {
             ast::LinkKind::Member { name, .. } => &*name.text == "fields",
             _ => false,
         });
-        if self.profile == Profile::Filter && below_fields && &*name.text == "issueType" {
+        if self.profile == CheckProfile::Filter && below_fields && &*name.text == "issueType" {
             self.findings.push(
                 Diagnostic::warning(
                     Code::UnknownField,
@@ -585,7 +601,11 @@ impl Checker {
         });
         if let Some((_, Err(why))) = self.patterns.get(at) {
             let message = format!("the pattern is not supported: {why}");
-            self.certain(Diagnostic::error(Code::BadPattern, argument.span, message));
+            self.report_certain_failure(Diagnostic::error(
+                Code::BadPattern,
+                argument.span,
+                message,
+            ));
         }
     }
 }
@@ -633,7 +653,7 @@ fn unknown_name(name: &str, span: Span) -> Diagnostic {
 }
 
 /// Sources are bounded far below `u32::MAX`, and so is every count of their parts.
-pub(crate) fn index(at: usize) -> u32 {
+pub(crate) fn to_u32(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::span::Span;
-use crate::typed::{Block, Body, Expr, Kind, Link, LinkKind, Part, Typed};
+use crate::typed::{Block, Body, Expr, ExprKind, Link, LinkKind, Part, Typed};
 use crate::value::Member;
 
 /// The vendor's bound on variables, on combinations of them, and on variables in a combination.
@@ -177,15 +177,15 @@ impl Counter<'_> {
 
     fn expr(&mut self, expr: &Expr) -> Sum {
         let mut sum = match &expr.kind {
-            Kind::Literals(literals) => Sum::constant(literals.len() as u64),
-            Kind::Template(parts) => self.all(parts.iter().filter_map(|part| match part {
+            ExprKind::Literals(literals) => Sum::constant(literals.len() as u64),
+            ExprKind::Template(parts) => self.all(parts.iter().filter_map(|part| match part {
                 Part::Placeholder(expr) => Some(expr),
                 Part::Text(_) => None,
             })),
-            Kind::List(items) | Kind::New { arguments: items, .. } => self.all(items),
-            Kind::Map(entries) => self.all(entries.iter().map(|(_, value)| value)),
-            Kind::Unary { operand, .. } | Kind::Throw(operand) => self.expr(operand),
-            Kind::Chain { first, rest } => {
+            ExprKind::List(items) | ExprKind::New { arguments: items, .. } => self.all(items),
+            ExprKind::Map(entries) => self.all(entries.iter().map(|(_, value)| value)),
+            ExprKind::Unary { operand, .. } | ExprKind::Throw(operand) => self.expr(operand),
+            ExprKind::Chain { first, rest } => {
                 let mut sum = self.expr(first);
                 for applied in rest {
                     sum.add(self.expr(&applied.operand));
@@ -193,12 +193,12 @@ impl Counter<'_> {
                 }
                 return sum;
             }
-            Kind::Conditional { arms, otherwise } => {
+            ExprKind::Conditional { arms, otherwise } => {
                 let arms = arms.iter().flat_map(|(condition, value)| [condition, value]);
                 self.all(arms.chain(std::iter::once(&**otherwise)))
             }
-            Kind::Lambda(id) => self.function(*id),
-            Kind::Access { head, links } => return self.access(head, links),
+            ExprKind::Lambda(id) => self.function(*id),
+            ExprKind::Access { head, links } => return self.access(head, links),
             _ => Sum::default(),
         };
         sum.add(Sum::constant(1));
@@ -227,7 +227,7 @@ impl Counter<'_> {
                     };
                     for argument in arguments {
                         let walks = walks_list(method).then_some(&argument.kind);
-                        if let Some(Kind::Lambda(id)) = walks {
+                        if let Some(ExprKind::Lambda(id)) = walks {
                             sum.add(self.for_each(head, receiver, *id));
                         } else {
                             sum.add(self.expr(argument));
@@ -241,7 +241,7 @@ impl Counter<'_> {
 
     /// The cost of a function for every element of the list at `receiver`.
     fn for_each(&mut self, head: &Expr, receiver: Span, id: u32) -> Sum {
-        if let Kind::Literals(literals) = &head.kind
+        if let ExprKind::Literals(literals) = &head.kind
             && receiver == head.span
         {
             return self.each(id).times(literals.len() as u64);
@@ -280,10 +280,10 @@ fn walks_list(method: Option<&Link>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Profile, Usage, compile_for};
+    use crate::{CheckProfile, Usage, compile_for};
 
     fn complexity(source: &str) -> super::Complexity {
-        compile_for(source, Profile::Filter, &Usage::default()).unwrap().complexity
+        compile_for(source, CheckProfile::Filter, &Usage::default()).unwrap().complexity
     }
 
     #[test]
@@ -310,7 +310,7 @@ mod tests {
         let nested = "event.a.some(a => a.b.some(b => b.c.some(c => c == 1)))";
         assert_eq!(complexity(nested).refusal(), None);
         let usage = Usage::default();
-        let warnings = compile_for(four, Profile::Filter, &usage).unwrap().warnings;
+        let warnings = compile_for(four, CheckProfile::Filter, &usage).unwrap().warnings;
         assert!(warnings.iter().any(|warning| warning.code.to_string() == "SY-3306"));
     }
 

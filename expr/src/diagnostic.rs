@@ -206,7 +206,7 @@ pub struct Diagnostic {
     /// What to write in the place of [`Diagnostic::span`].
     pub replacement: Option<Box<str>>,
     /// Whether reading stopped here, so that later findings are unseen.
-    pub ends_reading: bool,
+    pub is_fatal: bool,
 }
 
 impl Diagnostic {
@@ -221,7 +221,7 @@ impl Diagnostic {
             labels: Vec::new(),
             help: None,
             replacement: None,
-            ends_reading: false,
+            is_fatal: false,
         }
     }
 

@@ -19,37 +19,37 @@
 mod clause;
 mod parse;
 
-use crate::Rejected;
+use crate::CompileError;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::span::Span;
-use clause::Place;
+use clause::QueryField;
 
 /// Translates a query; none if it is blank, which every issue matches.
 ///
 /// # Errors
 /// The first thing in it that is no JQL, or that webhooks do not support.
-pub fn translate(query: &str) -> Result<Option<String>, Rejected> {
+pub fn translate(query: &str) -> Result<Option<String>, CompileError> {
     match parse::parse(query) {
         Ok(tree) => Ok(tree.as_ref().map(written)),
-        Err(diagnostic) => Err(Rejected { diagnostics: vec![*diagnostic] }),
+        Err(diagnostic) => Err(CompileError { diagnostics: vec![*diagnostic] }),
     }
 }
 
 /// A query.
 #[derive(Debug)]
-enum Tree {
-    Or(Vec<Tree>),
-    And(Vec<Tree>),
-    Not(Box<Tree>),
+enum QueryTree {
+    Or(Vec<QueryTree>),
+    And(Vec<QueryTree>),
+    Not(Box<QueryTree>),
     Clause(Clause),
 }
 
 /// A test of one field.
 #[derive(Debug)]
 struct Clause {
-    place: Place,
+    place: QueryField,
     is_negated: bool,
-    values: Vec<Operand>,
+    values: Vec<QueryValue>,
 }
 
 impl Clause {
@@ -61,26 +61,26 @@ impl Clause {
 
 /// What a field is compared with.
 #[derive(Clone, PartialEq, Debug)]
-enum Operand {
+enum QueryValue {
     Text(String),
     Empty,
 }
 
-type Refused<T> = Result<T, Box<Diagnostic>>;
+type QueryResult<T> = Result<T, Box<Diagnostic>>;
 
-fn written(tree: &Tree) -> String {
-    let all = |trees: &[Tree]| trees.iter().map(written).collect::<Vec<_>>();
+fn written(tree: &QueryTree) -> String {
+    let all = |trees: &[QueryTree]| trees.iter().map(written).collect::<Vec<_>>();
     match tree {
-        Tree::And(trees) => {
+        QueryTree::And(trees) => {
             let mut tests = all(trees);
             // None of them fails, so their order is free; an index reads up to the first that has
             // to be evaluated.
             tests.sort_by_key(|test| test.contains(clause::LOWER));
             tests.join(" && ")
         }
-        Tree::Or(trees) => format!("({})", all(trees).join(" || ")),
-        Tree::Not(tree) => format!("!({})", written(tree)),
-        Tree::Clause(clause) => clause::written(clause),
+        QueryTree::Or(trees) => format!("({})", all(trees).join(" || ")),
+        QueryTree::Not(tree) => format!("!({})", written(tree)),
+        QueryTree::Clause(clause) => clause::written(clause),
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) enum TokenKind<'s> {
     /// A name or a reserved word.
     Word(&'s str),
     /// An operator or bracket.
-    Sign(&'static str),
+    Punct(&'static str),
     /// The opening backtick of a template.
     TemplateStart,
     /// Text between placeholders, escapes resolved.
@@ -45,7 +45,7 @@ pub(crate) enum TokenKind<'s> {
 }
 
 /// Signs that others start with or that start others; longest first, so that `?.` wins over `?`.
-const SIGNS: [&str; 21] = [
+const PUNCTUATION: [&str; 21] = [
     "=>", "==", "!=", "<=", ">=", "&&", "||", "??", "?.", "?", ".", "!", "<", ">", "+", "-", "*",
     "/", "%", "=", "#",
 ];
@@ -106,7 +106,7 @@ pub(crate) fn lex(source: &str) -> Lexed<'_> {
     let mut is_complete = true;
     while let Err(mut error) = lexer.run() {
         is_complete = errors.len() < SYNTAX_ERRORS_MAX && lexer.recover(&error);
-        error.ends_reading = !is_complete;
+        error.is_fatal = !is_complete;
         errors.push(error);
         if !is_complete {
             break;
@@ -132,7 +132,7 @@ struct Lexer<'s> {
     braces: Vec<Brace>,
 }
 
-type Read<'s, T> = IResult<&'s str, T, ()>;
+type LexResult<'s, T> = IResult<&'s str, T, ()>;
 
 impl<'s> Lexer<'s> {
     /// Reads tokens up to the end or the next mistake.
@@ -155,11 +155,11 @@ impl<'s> Lexer<'s> {
         let rest = self.source.get(error.span.end as usize..).unwrap_or_default();
         match error.code {
             Code::BadNumber => self.push(TokenKind::Number(0.0), rest),
-            Code::ForeignOperator => match meant(wrong) {
-                Some(sign) => self.push(TokenKind::Sign(sign), rest),
+            Code::ForeignOperator => match suggested_operator(wrong) {
+                Some(sign) => self.push(TokenKind::Punct(sign), rest),
                 // Between operands something has to stand.
                 None if !self.expects_operand() && !matches!(wrong, "++" | "--") => {
-                    self.push(TokenKind::Sign("=="), rest);
+                    self.push(TokenKind::Punct("=="), rest);
                 }
                 None => self.rest = rest,
             },
@@ -181,7 +181,7 @@ impl<'s> Lexer<'s> {
     /// Moves over white space and comments; false at the end of the source.
     fn skip_blank(&mut self) -> Result<bool, Diagnostic> {
         loop {
-            let blank: Read<'s, &str> = take_while(is_blank)(self.rest);
+            let blank: LexResult<'s, &str> = take_while(is_blank)(self.rest);
             if let Ok((rest, _)) = blank {
                 self.rest = rest;
             }
@@ -258,7 +258,7 @@ impl<'s> Lexer<'s> {
         let mut unescaped = String::new();
         let mut chars = body;
         loop {
-            let plain: Read<'s, &str> =
+            let plain: LexResult<'s, &str> =
                 take_till(|c| c == quote || c == '\\' || c == '\n' || c == '\r')(chars);
             if let Ok((rest, text)) = plain {
                 unescaped.push_str(text);
@@ -285,7 +285,7 @@ impl<'s> Lexer<'s> {
         let mut text = String::new();
         let mut chars = self.rest;
         loop {
-            let plain: Read<'s, &str> = take_till(|c| matches!(c, '`' | '\\' | '$'))(chars);
+            let plain: LexResult<'s, &str> = take_till(|c| matches!(c, '`' | '\\' | '$'))(chars);
             if let Ok((rest, plain)) = plain {
                 text.push_str(plain);
                 chars = rest;
@@ -319,26 +319,27 @@ impl<'s> Lexer<'s> {
     }
 
     fn sign(&mut self) -> Result<(), Diagnostic> {
-        if let Some(sign) = alone(self.rest) {
+        if let Some(sign) = single_char_punct(self.rest) {
             match sign {
                 "{" => self.braces.push(Brace::Plain),
                 "}" => drop(self.braces.pop()),
                 _ => {}
             }
-            self.push(TokenKind::Sign(sign), self.rest.get(1..).unwrap_or_default());
+            self.push(TokenKind::Punct(sign), self.rest.get(1..).unwrap_or_default());
             return Ok(());
         }
         if let Some(diagnostic) = self.pattern_literal().or_else(|| self.foreign()) {
             return Err(diagnostic);
         }
         let rest = self.rest;
-        let Some(sign) = SIGNS.iter().copied().find(|sign| starts_with_sign(rest, sign)) else {
+        let Some(sign) = PUNCTUATION.iter().copied().find(|sign| starts_with_sign(rest, sign))
+        else {
             return Err(self.bad_character());
         };
         if sign == "#" {
             return Err(self.bad_character());
         }
-        self.push(TokenKind::Sign(sign), rest.get(sign.len()..).unwrap_or_default());
+        self.push(TokenKind::Punct(sign), rest.get(sign.len()..).unwrap_or_default());
         Ok(())
     }
 
@@ -364,7 +365,7 @@ impl<'s> Lexer<'s> {
 
     /// An operator of JavaScript at this place, unless it reads as legal tokens here.
     fn foreign(&self) -> Option<Diagnostic> {
-        let longest = SIGNS.iter().find(|sign| starts_with_sign(self.rest, sign));
+        let longest = PUNCTUATION.iter().find(|sign| starts_with_sign(self.rest, sign));
         let (sign, help) = FOREIGN
             .iter()
             .filter(|(sign, _)| self.rest.starts_with(sign))
@@ -379,7 +380,7 @@ impl<'s> Lexer<'s> {
         let span = Span::new(self.offset(), self.offset() + sign.len());
         let message = format!("`{sign}` is not an operator of the language");
         let diagnostic = Diagnostic::error(Code::ForeignOperator, span, message);
-        Some(match (help, meant(sign)) {
+        Some(match (help, suggested_operator(sign)) {
             (Some(help), Some(meant)) if *help != NO_ASSIGNMENT => {
                 diagnostic.with_help(*help).replaced_by(meant)
             }
@@ -393,10 +394,10 @@ impl<'s> Lexer<'s> {
         let mut before = self.tokens.iter().rev().map(|token| &token.kind);
         match before.next() {
             None | Some(TokenKind::PlaceholderStart) => true,
-            Some(TokenKind::Sign(sign)) => !matches!(*sign, ")" | "]" | "}"),
+            Some(TokenKind::Punct(sign)) => !matches!(*sign, ")" | "]" | "}"),
             // Behind a dot any word is the name of a member.
             Some(TokenKind::Word("return" | "throw" | "typeof")) => {
-                !matches!(before.next(), Some(TokenKind::Sign("." | "?.")))
+                !matches!(before.next(), Some(TokenKind::Punct("." | "?.")))
             }
             Some(_) => false,
         }
@@ -418,7 +419,7 @@ impl<'s> Lexer<'s> {
 }
 
 /// A sign that no other sign starts with, at the start of `rest`.
-fn alone(rest: &str) -> Option<&'static str> {
+fn single_char_punct(rest: &str) -> Option<&'static str> {
     Some(match rest.as_bytes().first()? {
         b'(' => "(",
         b')' => ")",
@@ -434,7 +435,7 @@ fn alone(rest: &str) -> Option<&'static str> {
 }
 
 /// The operator that a foreign one probably means.
-fn meant(sign: &str) -> Option<&'static str> {
+fn suggested_operator(sign: &str) -> Option<&'static str> {
     Some(match sign {
         "===" => "==",
         "!==" => "!=",
@@ -474,11 +475,11 @@ fn is_word_rest(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$'
 }
 
-fn word(input: &str) -> Read<'_, &str> {
+fn word(input: &str) -> LexResult<'_, &str> {
     recognize(pair(satisfy(is_word_start), take_while(is_word_rest))).parse(input)
 }
 
-fn number(input: &str) -> Read<'_, &str> {
+fn number(input: &str) -> LexResult<'_, &str> {
     let exponent = || opt((one_of("eE"), opt(one_of("+-")), digit1));
     recognize(alt((
         value((), (digit1, opt(pair(tag("."), digit1)), exponent())),
@@ -487,7 +488,7 @@ fn number(input: &str) -> Read<'_, &str> {
     .parse(input)
 }
 
-fn comment(input: &str) -> Read<'_, &str> {
+fn comment(input: &str) -> LexResult<'_, &str> {
     alt((
         preceded(tag("//"), take_till(|c| c == '\n' || c == '\r')),
         preceded(tag("/*"), terminated(take_until("*/"), tag("*/"))),
@@ -498,7 +499,7 @@ fn comment(input: &str) -> Read<'_, &str> {
 /// Resolves the escape at the start of `input`. An unknown one stays as it is, backslash
 /// included, so that `'\d+'` reaches the regular expression engine.
 fn unescape<'s>(input: &'s str, out: &mut String, quotable: &[char]) -> &'s str {
-    let simple = |input: &'s str| -> Read<'s, char> {
+    let simple = |input: &'s str| -> LexResult<'s, char> {
         preceded(
             tag("\\"),
             alt((
@@ -522,7 +523,7 @@ fn unescape<'s>(input: &'s str, out: &mut String, quotable: &[char]) -> &'s str 
 
 /// `\uXXXX`, or two of them that form one character. A lone surrogate has no place in a string of
 /// ours and becomes U+FFFD.
-fn unicode_escape(input: &str) -> Read<'_, char> {
+fn unicode_escape(input: &str) -> LexResult<'_, char> {
     let (rest, first) = unicode_unit(input)?;
     if let Ok((after, second)) = unicode_unit(rest)
         && let Some(Ok(c)) = char::decode_utf16([first, second]).next()
@@ -533,7 +534,7 @@ fn unicode_escape(input: &str) -> Read<'_, char> {
     Ok((rest, char::from_u32(u32::from(first)).unwrap_or(char::REPLACEMENT_CHARACTER)))
 }
 
-fn unicode_unit(input: &str) -> Read<'_, u16> {
+fn unicode_unit(input: &str) -> LexResult<'_, u16> {
     let digits = take_while1(|c: char| c.is_ascii_hexdigit());
     let (rest, digits) = preceded(tag("\\u"), map(digits, |d: &str| d)).parse(input)?;
     let unit = digits.get(..4).and_then(|d| u16::from_str_radix(d, 16).ok());

@@ -3,37 +3,36 @@
 //! An expression is parsed, checked and compiled once, then evaluated on many events:
 //!
 //! ```
-//! use switchyard_expr::{Env, Profile, Scratch, Tape, TapeLimits, Verdict, compile};
+//! use switchyard_expr::{Env, CheckProfile, EvalScratch, Tape, TapeLimits, Verdict, compile};
 //!
 //! let filter = "event.issue.fields.project.key == 'ABC' && event.labels.includes('urgent')";
-//! let compiled = compile(filter, Profile::Filter).expect("a filter without mistakes");
+//! let compiled = compile(filter, CheckProfile::Filter).expect("a filter without mistakes");
 //!
 //! let mut event = Tape::new();
 //! let json = br#"{"issue": {"fields": {"project": {"key": "ABC"}}}, "labels": ["urgent"]}"#;
 //! event.parse(json, &TapeLimits::default()).expect("JSON");
 //!
-//! let mut scratch = Scratch::new();
+//! let mut scratch = EvalScratch::new();
 //! let verdict = compiled.program.verdict(&event, &Env::at(0), &mut scratch);
 //! assert_eq!(verdict, Verdict::Match);
 //! assert_eq!(scratch.steps(), 23);
 //!
-//! let rejected = compile("event.issue.key = 'ABC-1'", Profile::Filter).unwrap_err();
+//! let rejected = compile("event.issue.key = 'ABC-1'", CheckProfile::Filter).unwrap_err();
 //! assert_eq!(rejected.diagnostics[0].message, "expected `==`, found `=`");
 //! ```
 //!
 //! In reading order: [`mod@span`], [`limits`], [`diagnostic`], `lex`, `ast`, `parse`, `check`,
 //! `typed`, then [`value`], `text`, `operator`, `builtin`, and the evaluators `naive` and
-//! `slots`, `constants`, `compile`, `program`, `shapes`, `eval`. A matcher reads
+//! `parameter_slots`, `parameters`, `compile`, `program`, `template_cache`, `eval`. A matcher reads
 //! [`predicate`]; events come in through [`view`].
 
-mod advice;
 mod ast;
+mod budget;
 mod builtin;
 pub mod cases;
 mod check;
 mod compile;
 mod complexity;
-mod constants;
 pub mod diagnostic;
 mod eval;
 pub mod explain;
@@ -42,18 +41,19 @@ pub mod jql;
 mod lex;
 pub mod limits;
 mod lint;
-mod meter;
 mod naive;
 mod operator;
+mod parameter_slots;
+mod parameters;
 mod parse;
 pub mod predicate;
 mod program;
 pub mod render;
 mod schema;
-mod shapes;
-mod slots;
 pub mod span;
+mod suggestions;
 mod tape;
+mod template_cache;
 mod text;
 mod typed;
 pub mod value;
@@ -62,20 +62,20 @@ pub mod view;
 pub use crate::ast::quoted;
 pub use crate::complexity::Complexity;
 pub use crate::diagnostic::{Code, Diagnostic, ErrorKind, Severity};
-pub use crate::eval::{Scratch, Verdict};
+pub use crate::eval::{EvalScratch, Verdict};
 pub use crate::fault::EvalError;
 pub use crate::predicate::{Condition, Facts, Path, Resolved};
 pub use crate::program::Program;
 pub use crate::schema::nearest;
-pub use crate::shapes::Shapes;
 pub use crate::span::Span;
 pub use crate::tape::{Tape, TapeError, TapeLimits};
+pub use crate::template_cache::TemplateCache;
 pub use crate::value::Value;
 pub use crate::view::View;
 
 /// Where an expression is used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Profile {
+pub enum CheckProfile {
     /// A filter of a trigger: only `event` exists, and what can only fail is refused.
     Filter,
     /// Any other use: all names may exist, and mistakes surface when they are evaluated.
@@ -112,12 +112,12 @@ pub struct Compiled {
 /// A refused expression.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{}", self.summary())]
-pub struct Rejected {
+pub struct CompileError {
     /// All findings, ordered by place; at least one is an error.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-impl Rejected {
+impl CompileError {
     /// The first error.
     pub fn first_error(&self) -> Option<&Diagnostic> {
         self.diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error)
@@ -132,8 +132,8 @@ impl Rejected {
 ///
 /// # Errors
 /// What is wrong with it: the errors of its syntax, or all findings of the checker.
-pub fn compile(source: &str, profile: Profile) -> Result<Compiled, Rejected> {
-    let (typed, warnings) = read(source, profile)?;
+pub fn compile(source: &str, profile: CheckProfile) -> Result<Compiled, CompileError> {
+    let (typed, warnings) = parse_and_check(source, profile)?;
     let complexity = Complexity::of(&typed);
     Ok(Compiled { program: compile::compile(&typed).0, warnings, complexity })
 }
@@ -143,8 +143,8 @@ pub fn compile(source: &str, profile: Profile) -> Result<Compiled, Rejected> {
 ///
 /// # Errors
 /// The errors of its syntax.
-pub fn canonical(source: &str) -> Result<String, Rejected> {
-    let tree = parse::parse(source).map_err(|diagnostics| Rejected { diagnostics })?;
+pub fn canonical(source: &str) -> Result<String, CompileError> {
+    let tree = parse::parse(source).map_err(|diagnostics| CompileError { diagnostics })?;
     Ok(tree.to_string())
 }
 
@@ -154,8 +154,8 @@ pub fn canonical(source: &str) -> Result<String, Rejected> {
 ///
 /// # Errors
 /// The errors of its syntax.
-pub fn operands(source: &str) -> Result<Vec<String>, Rejected> {
-    let tree = parse::parse(source).map_err(|diagnostics| Rejected { diagnostics })?;
+pub fn operands(source: &str) -> Result<Vec<String>, CompileError> {
+    let tree = parse::parse(source).map_err(|diagnostics| CompileError { diagnostics })?;
     Ok(tree.conjuncts().into_iter().map(ToString::to_string).collect())
 }
 
@@ -163,12 +163,12 @@ pub fn operands(source: &str) -> Result<Vec<String>, Rejected> {
 ///
 /// # Errors
 /// What in it is no token.
-pub fn token_count(source: &str) -> Result<usize, Rejected> {
+pub fn token_count(source: &str) -> Result<usize, CompileError> {
     let lexed = lex::lex(source);
     if lexed.errors.is_empty() {
         Ok(lexed.tokens.len())
     } else {
-        Err(Rejected { diagnostics: lexed.errors })
+        Err(CompileError { diagnostics: lexed.errors })
     }
 }
 
@@ -187,12 +187,12 @@ pub struct Usage<'a> {
 /// As [`compile`]; also comparisons that fail on every event of these types.
 pub fn compile_for(
     source: &str,
-    profile: Profile,
+    profile: CheckProfile,
     usage: &Usage<'_>,
-) -> Result<Compiled, Rejected> {
-    let (typed, mut findings) = read(source, profile)?;
+) -> Result<Compiled, CompileError> {
+    let (typed, mut findings) = parse_and_check(source, profile)?;
     let complexity = Complexity::of(&typed);
-    if profile == Profile::Filter {
+    if profile == CheckProfile::Filter {
         findings.extend(complexity.refusal().map(|why| too_complex(source, &why)));
         lint::lint(&typed, usage, &mut findings);
         findings.sort_by_key(|finding| (finding.span.start, finding.code));
@@ -200,7 +200,7 @@ pub fn compile_for(
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         // What may be missing is small beside what is wrong.
         findings.retain(|finding| finding.code != Code::MayBeMissing);
-        return Err(Rejected { diagnostics: findings });
+        return Err(CompileError { diagnostics: findings });
     }
     Ok(Compiled { program: compile::compile(&typed).0, warnings: findings, complexity })
 }
@@ -216,15 +216,18 @@ fn too_complex(source: &str, why: &str) -> Diagnostic {
 }
 
 /// Parses and checks.
-fn read(source: &str, profile: Profile) -> Result<(typed::Typed, Vec<Diagnostic>), Rejected> {
-    let tree = parse::parse(source).map_err(|diagnostics| Rejected { diagnostics })?;
-    check::check(&tree, source, profile).map_err(|diagnostics| Rejected { diagnostics })
+fn parse_and_check(
+    source: &str,
+    profile: CheckProfile,
+) -> Result<(typed::Typed, Vec<Diagnostic>), CompileError> {
+    let tree = parse::parse(source).map_err(|diagnostics| CompileError { diagnostics })?;
+    check::check(&tree, source, profile).map_err(|diagnostics| CompileError { diagnostics })
 }
 
 /// The reference evaluator: slow, and the definition of what [`Program::eval`] yields.
 pub mod reference {
     use crate::typed::Typed;
-    use crate::{Env, EvalError, Profile, Rejected, Value, View};
+    use crate::{CheckProfile, CompileError, Env, EvalError, Value, View};
 
     /// A checked expression in the form the reference evaluator walks.
     #[derive(Debug)]
@@ -235,8 +238,8 @@ pub mod reference {
         ///
         /// # Errors
         /// As [`crate::compile`].
-        pub fn read(source: &str, profile: Profile) -> Result<Tree, Rejected> {
-            crate::read(source, profile).map(|(typed, _)| Tree(typed))
+        pub fn parse(source: &str, profile: CheckProfile) -> Result<Tree, CompileError> {
+            crate::parse_and_check(source, profile).map(|(typed, _)| Tree(typed))
         }
 
         /// Evaluates the tree; the second part is the number of steps.

@@ -37,7 +37,7 @@ pub const REGEX_BYTES_MAX: usize = 64 * 1024;
 
 /// Size of each of the two tables of one regular expression, in bytes. One that would need more is
 /// simulated instead.
-pub const REGEX_TABLE_BYTES_MAX: usize = 32 * 1024;
+pub const REGEX_DFA_BYTES_MAX: usize = 32 * 1024;
 
 /// Different patterns that stand in one source. One may take half a millisecond to compile, and all
 /// of a source must take less than 5 ms.

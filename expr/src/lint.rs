@@ -14,9 +14,9 @@ use crate::Usage;
 use crate::ast::UnaryOp;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::limits::{BODIES_MAX, WARNINGS_MAX};
-use crate::schema::{Found, Members, Shape, body_of};
+use crate::schema::{FieldLookup, Members, Shape, body_of};
 use crate::span::Span;
-use crate::typed::{Block, Body, Expr, Kind, Part, Place, Typed};
+use crate::typed::{Binding, Block, Body, Expr, ExprKind, Part, Typed};
 use crate::value::{Literal, Type};
 
 /// Looks for mistakes in a checked filter.
@@ -26,10 +26,10 @@ pub(crate) fn lint(typed: &Typed, usage: &Usage<'_>, findings: &mut Vec<Diagnost
         usage,
         bodies: bodies(usage.events),
         frames: vec![Locals::default()],
-        present: Vec::new(),
-        guarded: 0,
+        non_null: Vec::new(),
+        try_depth: 0,
         findings,
-        said: HashMap::new(),
+        lookup_cache: HashMap::new(),
     };
     let known = linter.block(&typed.main.body);
     linter.top_level(&known);
@@ -58,23 +58,23 @@ struct Linter<'t> {
     /// What is known of the names of each function around the place, innermost last.
     frames: Vec<Locals>,
     /// Paths that are certainly there at the place.
-    present: Vec<Box<str>>,
+    non_null: Vec<Box<str>>,
     /// How many `try` blocks are open: what fails inside may be meant to.
-    guarded: u32,
+    try_depth: u32,
     findings: &'t mut Vec<Diagnostic>,
-    /// What maps said about names: a similar name is dear to look for. The source bounds it.
-    said: HashMap<Box<str>, Vec<(&'static Members, Found)>>,
+    /// What maps lookup_cache about names: a similar name is dear to look for. The source bounds it.
+    lookup_cache: HashMap<Box<str>, Vec<(&'static Members, FieldLookup)>>,
 }
 
 #[derive(Default)]
 struct Locals {
-    slots: Vec<Known>,
-    captured: Vec<Known>,
+    slots: Vec<InferredValue>,
+    captured: Vec<InferredValue>,
 }
 
 /// What the schema tells about a value.
 #[derive(Clone, Debug, Default)]
-struct Known {
+struct InferredValue {
     /// One for each body of events; empty if nothing is known.
     shapes: Vec<Shape>,
     /// Its type on every event, unless it is missing.
@@ -82,36 +82,36 @@ struct Known {
     /// Where it stands in the event, `?` left out.
     path: Option<Box<str>>,
     /// Why it may be null, if it may.
-    missing: Option<Missing>,
+    null_reason: Option<NullReason>,
     /// The member of a changelog item that it is.
-    of_change: Option<&'static str>,
+    changelog_field: Option<&'static str>,
 }
 
 /// Why a value may be null.
 #[derive(Clone, Debug)]
-enum Missing {
+enum NullReason {
     /// Some payloads have none.
-    Sometimes,
+    Optional,
     /// Events of this type have none.
-    On(Box<str>),
+    AbsentOn(Box<str>),
 }
 
-impl Known {
-    fn of_type(ty: Option<Type>) -> Known {
-        Known { ty, ..Known::default() }
+impl InferredValue {
+    fn of_type(ty: Option<Type>) -> InferredValue {
+        InferredValue { ty, ..InferredValue::default() }
     }
 
     /// The one type that all shapes agree on.
-    fn of_shapes(shapes: Vec<Shape>) -> Known {
+    fn of_shapes(shapes: Vec<Shape>) -> InferredValue {
         let mut types = shapes.iter().map(|shape| shape.ty());
         let first = types.next().flatten();
         let ty = first.filter(|_| types.all(|ty| ty == first));
-        Known { shapes, ty, ..Known::default() }
+        InferredValue { shapes, ty, ..InferredValue::default() }
     }
 
     /// The type of every value it can be; null counts.
     fn certain_type(&self) -> Option<Type> {
-        self.ty.filter(|_| self.missing.is_none())
+        self.ty.filter(|_| self.null_reason.is_none())
     }
 }
 
@@ -124,13 +124,15 @@ impl Linter<'_> {
     }
 
     /// What `members` says about `name`.
-    fn find(&mut self, members: &'static Members, name: &str) -> Found {
-        let said = self.said.get(name).map_or(&[][..], Vec::as_slice);
-        if let Some((_, found)) = said.iter().find(|(known, _)| std::ptr::eq(*known, members)) {
+    fn find(&mut self, members: &'static Members, name: &str) -> FieldLookup {
+        let lookup_cache = self.lookup_cache.get(name).map_or(&[][..], Vec::as_slice);
+        if let Some((_, found)) =
+            lookup_cache.iter().find(|(known, _)| std::ptr::eq(*known, members))
+        {
             return *found;
         }
         let found = members.find(name);
-        self.said.entry(name.into()).or_default().push((members, found));
+        self.lookup_cache.entry(name.into()).or_default().push((members, found));
         found
     }
 
@@ -143,7 +145,7 @@ impl Linter<'_> {
         span.text(&self.typed.source)
     }
 
-    fn top_level(&mut self, known: &Known) {
+    fn top_level(&mut self, known: &InferredValue) {
         let Some(ty) = known.ty.filter(|ty| *ty != Type::Boolean) else { return };
         if self.findings.iter().any(|finding| finding.code == Code::NotBoolean) {
             return;
@@ -156,7 +158,7 @@ impl Linter<'_> {
         );
     }
 
-    fn block(&mut self, block: &Block) -> Known {
+    fn block(&mut self, block: &Block) -> InferredValue {
         for (slot, value) in &block.declarations {
             let known = self.expr(value);
             self.store(*slot, known);
@@ -164,118 +166,121 @@ impl Linter<'_> {
         match &block.body {
             Body::Expr(expr) => self.expr(expr),
             Body::If { arms, otherwise } => {
-                let mark = self.present.len();
+                let mark = self.non_null.len();
                 for (condition, then) in arms {
                     self.condition(condition);
-                    let inside = self.present.len();
+                    let inside = self.non_null.len();
                     self.assume(condition, true);
                     self.block(then);
-                    self.present.truncate(inside);
+                    self.non_null.truncate(inside);
                     self.assume(condition, false);
                 }
                 self.block(otherwise);
-                self.present.truncate(mark);
-                Known::default()
+                self.non_null.truncate(mark);
+                InferredValue::default()
             }
             Body::Try { attempt, handler, .. } => {
-                self.guarded += 1;
+                self.try_depth += 1;
                 self.block(attempt);
-                self.guarded -= 1;
+                self.try_depth -= 1;
                 self.block(handler);
-                Known::default()
+                InferredValue::default()
             }
         }
     }
 
-    fn store(&mut self, slot: u32, known: Known) {
+    fn store(&mut self, slot: u32, known: InferredValue) {
         let Some(locals) = self.frames.last_mut() else { return };
         let slot = slot as usize;
         if locals.slots.len() <= slot {
-            locals.slots.resize(slot + 1, Known::default());
+            locals.slots.resize(slot + 1, InferredValue::default());
         }
         if let Some(local) = locals.slots.get_mut(slot) {
             *local = known;
         }
     }
 
-    fn load(&self, place: Place) -> Known {
-        let Some(locals) = self.frames.last() else { return Known::default() };
+    fn load(&self, place: Binding) -> InferredValue {
+        let Some(locals) = self.frames.last() else { return InferredValue::default() };
         let known = match place {
-            Place::Local(slot) => locals.slots.get(slot as usize),
-            Place::Captured(at) => locals.captured.get(at as usize),
+            Binding::Local(slot) => locals.slots.get(slot as usize),
+            Binding::Captured(at) => locals.captured.get(at as usize),
         };
         known.cloned().unwrap_or_default()
     }
 
     /// Looks at a function that is called with `arguments`.
-    fn lambda(&mut self, id: u32, arguments: Vec<Known>) {
+    fn lambda(&mut self, id: u32, arguments: Vec<InferredValue>) {
         let Some(frame) = self.typed.lambdas.get(id as usize) else { return };
         let captured = frame.captures.iter().map(|place| self.load(*place)).collect();
         let slots = arguments.into_iter().take(frame.parameters as usize).collect();
         self.frames.push(Locals { slots, captured });
-        let mark = self.present.len();
+        let mark = self.non_null.len();
         self.block(&frame.body);
-        self.present.truncate(mark);
+        self.non_null.truncate(mark);
         self.frames.pop();
     }
 
-    fn expr(&mut self, expr: &Expr) -> Known {
+    fn expr(&mut self, expr: &Expr) -> InferredValue {
         // Looking for a name that was meant takes time, which a source full of mistakes would
         // multiply.
         if self.findings.len() >= WARNINGS_MAX {
-            return Known::of_type(expr.ty);
+            return InferredValue::of_type(expr.ty);
         }
         match &expr.kind {
-            Kind::Variable(at) => return self.variable(*at),
-            Kind::Place(place) => return self.load(*place),
-            Kind::Access { head, links } => return self.access(head, links),
-            Kind::Chain { first, rest } => return self.chain(first, rest, expr.ty),
-            Kind::Lambda(id) => self.lambda(*id, Vec::new()),
-            Kind::Template(parts) => {
+            ExprKind::Variable(at) => return self.variable(*at),
+            ExprKind::Binding(place) => return self.load(*place),
+            ExprKind::Access { head, links } => return self.access(head, links),
+            ExprKind::Chain { first, rest } => return self.chain(first, rest, expr.ty),
+            ExprKind::Lambda(id) => self.lambda(*id, Vec::new()),
+            ExprKind::Template(parts) => {
                 for part in parts {
                     if let Part::Placeholder(expr) = part {
                         self.expr(expr);
                     }
                 }
             }
-            Kind::List(items) | Kind::New { arguments: items, .. } => {
+            ExprKind::List(items) | ExprKind::New { arguments: items, .. } => {
                 items.iter().for_each(|item| drop(self.expr(item)));
             }
-            Kind::Map(entries) => entries.iter().for_each(|(_, value)| drop(self.expr(value))),
-            Kind::Unary { op: UnaryOp::Not, operand } => self.condition(operand),
-            Kind::Unary { operand, .. } | Kind::Throw(operand) => drop(self.expr(operand)),
-            Kind::Conditional { arms, otherwise } => self.conditional(arms, otherwise),
-            Kind::Literal(_) | Kind::Literals(_) | Kind::TypeOfVariable(_) | Kind::Native(_) => {}
+            ExprKind::Map(entries) => entries.iter().for_each(|(_, value)| drop(self.expr(value))),
+            ExprKind::Unary { op: UnaryOp::Not, operand } => self.condition(operand),
+            ExprKind::Unary { operand, .. } | ExprKind::Throw(operand) => drop(self.expr(operand)),
+            ExprKind::Conditional { arms, otherwise } => self.conditional(arms, otherwise),
+            ExprKind::Literal(_)
+            | ExprKind::Literals(_)
+            | ExprKind::TypeOfVariable(_)
+            | ExprKind::Native(_) => {}
         }
-        Known::of_type(expr.ty)
+        InferredValue::of_type(expr.ty)
     }
 
     fn conditional(&mut self, arms: &[(Expr, Expr)], otherwise: &Expr) {
-        let mark = self.present.len();
+        let mark = self.non_null.len();
         for (condition, value) in arms {
             self.condition(condition);
-            let inside = self.present.len();
+            let inside = self.non_null.len();
             self.assume(condition, true);
             self.expr(value);
-            self.present.truncate(inside);
+            self.non_null.truncate(inside);
             self.assume(condition, false);
         }
         self.expr(otherwise);
-        self.present.truncate(mark);
+        self.non_null.truncate(mark);
     }
 
-    fn variable(&self, at: u32) -> Known {
+    fn variable(&self, at: u32) -> InferredValue {
         match self.typed.variables.get(at as usize) {
-            Some(name) if &**name == "event" => Known {
+            Some(name) if &**name == "event" => InferredValue {
                 path: Some("event".into()),
-                ..Known::of_shapes(self.bodies.iter().map(|(_, shape)| *shape).collect())
+                ..InferredValue::of_shapes(self.bodies.iter().map(|(_, shape)| *shape).collect())
             },
-            _ => Known::default(),
+            _ => InferredValue::default(),
         }
     }
 
     /// What becomes of the event when the filter fails.
-    fn fate(&self) -> &'static str {
+    fn on_error_action(&self) -> &'static str {
         if self.usage.delivers_on_error { "delivers" } else { "drops" }
     }
 }
@@ -283,14 +288,14 @@ impl Linter<'_> {
 /// The literal that an expression is.
 fn literal(expr: &Expr) -> Option<&Literal> {
     match &expr.kind {
-        Kind::Literal(literal) => Some(literal),
+        ExprKind::Literal(literal) => Some(literal),
         _ => None,
     }
 }
 
 /// A finding that fails on every event is worth refusing the filter for.
-fn fails_always(finding: Diagnostic, guarded: bool) -> Diagnostic {
-    if guarded { finding } else { Diagnostic { severity: Severity::Error, ..finding } }
+fn fails_always(finding: Diagnostic, try_depth: bool) -> Diagnostic {
+    if try_depth { finding } else { Diagnostic { severity: Severity::Error, ..finding } }
 }
 
 #[cfg(test)]

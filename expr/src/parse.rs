@@ -18,7 +18,7 @@ use crate::ast::Sequence;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lex::{Token, TokenKind, lex};
 use crate::limits::{SYNTAX_ERRORS_MAX, TREE_HEIGHT_MAX};
-use crate::parse::input::{Failure, Input, expected, too_deep};
+use crate::parse::input::{Failure, Input, expected_error, too_deep};
 use crate::span::Span;
 
 /// Reads a whole program.
@@ -42,16 +42,16 @@ pub(crate) fn parse(source: &str) -> Result<Sequence, Vec<Diagnostic>> {
         // A mistake where the last one was is the fault of its repair.
         if reached.is_some_and(|reached| at <= reached) {
             if let Some(last) = errors.last_mut() {
-                last.ends_reading = true;
+                last.is_fatal = true;
             }
             break;
         }
         reached = Some(at);
         let mut error = failure.to_diagnostic(&tokens);
-        let is_mended = repair::repair(&mut tokens, &failure);
-        error.ends_reading = !is_mended && error.code != Code::Empty;
+        let is_repaired = repair::repair(&mut tokens, &failure);
+        error.is_fatal = !is_repaired && error.code != Code::Empty;
         errors.push(error);
-        if !is_mended || errors.len() >= SYNTAX_ERRORS_MAX {
+        if !is_repaired || errors.len() >= SYNTAX_ERRORS_MAX {
             break;
         }
     }
@@ -64,15 +64,15 @@ fn program(tokens: &[Token<'_>]) -> Result<Sequence, Failure> {
     if matches!(input.first().kind, TokenKind::End) {
         let empty = Diagnostic::error(Code::Empty, input.first().span, "the expression is empty")
             .with_help("a filter is an expression such as `event.issue.key == 'ABC-1'`");
-        return Err(Failure::Final(Box::new(empty)));
+        return Err(Failure::Fatal(Box::new(empty)));
     }
     let (rest, program) = sequence::sequence.parse(input).map_err(failure)?;
     if !matches!(rest.first().kind, TokenKind::End) {
-        return Err(failure(expected(rest, "the end of the expression")));
+        return Err(failure(expected_error(rest, "the end of the expression")));
     }
     if program.height > TREE_HEIGHT_MAX {
         let span = tokens.first().map_or(rest.first().span, |token| token.span);
-        return Err(Failure::Final(Box::new(too_deep(span))));
+        return Err(Failure::Fatal(Box::new(too_deep(span))));
     }
     Ok(program)
 }
@@ -83,7 +83,7 @@ fn failure(error: nom::Err<Failure>) -> Failure {
         // Tokens are complete input; nom asks for more only on streams.
         nom::Err::Incomplete(_) => {
             let early = Diagnostic::error(Code::Expected, Span::NONE, "the expression ends early");
-            Failure::Final(Box::new(early))
+            Failure::Fatal(Box::new(early))
         }
     }
 }

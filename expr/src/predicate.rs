@@ -11,8 +11,8 @@ mod extract;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::constants::{self, Constants};
-use crate::view::{NodeId, Read, View};
+use crate::parameters::{self, Parameters};
+use crate::view::{NodeId, NodeValue, View};
 
 pub(crate) use extract::conjuncts_of;
 
@@ -162,26 +162,26 @@ pub enum Resolved {
     /// Null, or a member that is missing at the end or behind `?.`.
     Null,
     /// Evaluating the path raises an error on this event.
-    Broken,
+    Error,
 }
 
 impl Path {
     /// Whether it reads `event.selfGenerated`. That differs from app to app, so no index that serves
     /// all of them holds it.
-    pub fn is_derived(&self) -> bool {
+    pub fn is_app_specific(&self) -> bool {
         self.steps.first().is_some_and(|step| &*step.name == "selfGenerated")
     }
 
     /// Follows the path, exactly as evaluation does.
     pub fn resolve<V: View>(&self, view: &V) -> Resolved {
-        let Some(event) = view.variable("event") else { return Resolved::Broken };
+        let Some(event) = view.variable("event") else { return Resolved::Error };
         let mut at = Some(event);
         for step in self.steps.iter() {
-            let read = at.map_or(Read::Null, |node| view.read(node));
+            let read = at.map_or(NodeValue::Null, |node| view.read(node));
             let found = match (at, read) {
-                (Some(node), Read::Map { .. }) => view.member(node, &step.name),
+                (Some(node), NodeValue::Map { .. }) => view.member(node, &step.name),
                 _ if step.optional => None,
-                _ => return Resolved::Broken,
+                _ => return Resolved::Error,
             };
             if found.is_none() && step.optional {
                 return Resolved::Null;
@@ -189,7 +189,7 @@ impl Path {
             at = found;
         }
         match at {
-            Some(node) if view.read(node) != Read::Null => Resolved::Value(node),
+            Some(node) if view.read(node) != NodeValue::Null => Resolved::Value(node),
             _ => Resolved::Null,
         }
     }
@@ -227,17 +227,17 @@ impl Condition {
             Condition::OneOf { path, .. }
             | Condition::Ordered { path, .. }
             | Condition::Includes { path, .. }
-            | Condition::Some { path, .. } => !path.is_derived(),
+            | Condition::Some { path, .. } => !path.is_app_specific(),
         }
     }
 
     /// Whether only evaluation can tell that it fails.
-    fn may_fail_unseen(&self) -> bool {
+    fn may_fail_when_evaluated(&self) -> bool {
         match self {
             Condition::Opaque { can_fail } => *can_fail,
-            Condition::Not(inner) => inner.may_fail_unseen(),
+            Condition::Not(inner) => inner.may_fail_when_evaluated(),
             Condition::All(inner) | Condition::Any(inner) => {
-                inner.iter().any(Condition::may_fail_unseen)
+                inner.iter().any(Condition::may_fail_when_evaluated)
             }
             _ => false,
         }
@@ -252,8 +252,8 @@ impl Condition {
             }
             Condition::OneOf { path, .. }
             | Condition::Ordered { path, .. }
-            | Condition::Includes { path, .. } => !path.is_derived(),
-            Condition::Some { path, exact, .. } => *exact && !path.is_derived(),
+            | Condition::Includes { path, .. } => !path.is_app_specific(),
+            Condition::Some { path, exact, .. } => *exact && !path.is_app_specific(),
         }
     }
 }
@@ -316,47 +316,49 @@ impl<T: fmt::Display> fmt::Display for Joined<'_, T> {
 
 /// A constant of a filter, as its shape knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Operand {
+pub(crate) enum TemplateOperand {
     /// The same in all filters of the shape.
     Fixed(Constant),
     /// A constant of the filter, as it stands there or with its sign changed.
     Slot { at: u32, negated: bool },
 }
 
-impl Operand {
-    fn constant(&self, constants: &Constants) -> Constant {
+impl TemplateOperand {
+    fn constant(&self, parameters: &Parameters) -> Constant {
         match self {
-            Operand::Fixed(constant) => constant.clone(),
-            Operand::Slot { at, negated } => match constants.get(*at as usize) {
-                constants::Constant::Text(text) => Constant::String(text.into()),
-                constants::Constant::Number(number) if *negated => Constant::Number(-number),
-                constants::Constant::Number(number) => Constant::Number(number),
+            TemplateOperand::Fixed(constant) => constant.clone(),
+            TemplateOperand::Slot { at, negated } => match parameters.get(*at as usize) {
+                parameters::Parameter::Text(text) => Constant::String(text.into()),
+                parameters::Parameter::Number(number) if *negated => Constant::Number(-number),
+                parameters::Parameter::Number(number) => Constant::Number(number),
             },
         }
     }
 
-    fn number(&self, constants: &Constants) -> f64 {
-        match self.constant(constants) {
+    fn number(&self, parameters: &Parameters) -> f64 {
+        match self.constant(parameters) {
             Constant::Number(number) => number,
             _ => f64::NAN,
         }
     }
 }
 
-impl Facts<Operand, Operand> {
+impl Facts<TemplateOperand, TemplateOperand> {
     /// The facts of the filter with these constants.
-    pub(crate) fn filled(&self, constants: &Constants) -> Facts {
+    pub(crate) fn with_parameters(&self, parameters: &Parameters) -> Facts {
         Facts {
-            condition: self.condition.filled(constants),
+            condition: self.condition.with_parameters(parameters),
             reads_self_generated: self.reads_self_generated,
             property_paths: self.property_paths.clone(),
         }
     }
 }
 
-impl Condition<Operand, Operand> {
-    fn filled(&self, with: &Constants) -> Condition {
-        let all = |operands: &[Self]| operands.iter().map(|operand| operand.filled(with)).collect();
+impl Condition<TemplateOperand, TemplateOperand> {
+    fn with_parameters(&self, with: &Parameters) -> Condition {
+        let all = |operands: &[Self]| {
+            operands.iter().map(|operand| operand.with_parameters(with)).collect()
+        };
         match self {
             Condition::OneOf { path, constants } => {
                 let mut filled: Vec<Constant> = Vec::with_capacity(constants.len());
@@ -374,7 +376,7 @@ impl Condition<Operand, Operand> {
                 Condition::Includes { path: path.clone(), constant: constant.constant(with) }
             }
             Condition::Some { path, tests, exact } => {
-                let test = |test: &ItemTest<Operand>| ItemTest {
+                let test = |test: &ItemTest<TemplateOperand>| ItemTest {
                     name: test.name.clone(),
                     constant: test.constant.constant(with),
                 };
@@ -383,7 +385,7 @@ impl Condition<Operand, Operand> {
             }
             Condition::All(operands) => Condition::All(all(operands)),
             Condition::Any(operands) => Condition::Any(all(operands)),
-            Condition::Not(operand) => Condition::Not(Box::new(operand.filled(with))),
+            Condition::Not(operand) => Condition::Not(Box::new(operand.with_parameters(with))),
             Condition::Opaque { can_fail } => Condition::Opaque { can_fail: *can_fail },
         }
     }
@@ -405,7 +407,7 @@ impl Facts {
     /// fail there is nothing: the error is the outcome, whatever the others say.
     pub fn indexed(&self) -> impl Iterator<Item = &Condition> {
         let operands = self.condition.operands();
-        let reached = operands.iter().position(Condition::may_fail_unseen);
+        let reached = operands.iter().position(Condition::may_fail_when_evaluated);
         let reached = reached.map_or(operands.len(), |at| at + 1);
         operands.iter().take(reached).filter(|operand| operand.is_key())
     }

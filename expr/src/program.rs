@@ -1,33 +1,33 @@
 //! The compiled form: one flat row of instructions for a stack machine, the tables they refer to,
-//! and the constants of one filter. Immutable, and shared between threads.
+//! and the parameters of one filter. Immutable, and shared between threads.
 
 use std::sync::Arc;
 
 use crate::ast::{BinaryOp, UnaryOp};
+use crate::budget::FrameSize;
 use crate::builtin::pattern::Pattern;
-use crate::constants::Constants;
-use crate::meter::FrameSize;
-use crate::predicate::{Facts, Operand};
-use crate::slots::Slots;
+use crate::parameter_slots::ParameterSlots;
+use crate::parameters::Parameters;
+use crate::predicate::{Facts, TemplateOperand};
 use crate::span::Span;
-use crate::typed::{MemberName, Place};
-use crate::value::{Class, Literal, Native};
+use crate::typed::{Binding, MemberName};
+use crate::value::{Constructor, Literal, Native};
 
-/// A compiled expression: what it has in common with those that differ from it only in constants,
+/// A compiled expression: what it has in common with those that differ from it only in parameters,
 /// and its own.
 #[derive(Debug)]
 pub struct Program {
-    pub(crate) shape: Arc<Shape>,
-    pub(crate) constants: Constants,
+    pub(crate) template: Arc<ProgramTemplate>,
+    pub(crate) parameters: Parameters,
 }
 
-/// What expressions that differ only in constants have in common.
+/// What expressions that differ only in parameters have in common.
 #[derive(Debug)]
-pub(crate) struct Shape {
-    /// The expression that was compiled, with its own constants.
+pub(crate) struct ProgramTemplate {
+    /// The expression that was compiled, with its own parameters.
     pub(crate) source: Box<str>,
-    /// Where the constants stand in it.
-    pub(crate) slots: Slots,
+    /// Where the parameters stand in it.
+    pub(crate) slots: ParameterSlots,
     pub(crate) ops: Box<[Op]>,
     /// Where each instruction comes from.
     pub(crate) spans: Box<[Span]>,
@@ -41,7 +41,7 @@ pub(crate) struct Shape {
     pub(crate) lambdas: Box<[Routine]>,
     /// Patterns written in the source, compiled once.
     pub(crate) patterns: Box<[(Box<str>, Arc<Pattern>)]>,
-    pub(crate) facts: Facts<Operand, Operand>,
+    pub(crate) facts: Facts<TemplateOperand, TemplateOperand>,
 }
 
 /// A function body among the instructions.
@@ -49,7 +49,7 @@ pub(crate) struct Shape {
 pub(crate) struct Routine {
     pub(crate) start: u32,
     pub(crate) parameters: u32,
-    pub(crate) captures: Box<[Place]>,
+    pub(crate) captures: Box<[Binding]>,
     pub(crate) size: FrameSize,
 }
 
@@ -65,14 +65,14 @@ pub(crate) enum Op {
     Text(u32),
     /// Pushes a list of literals.
     Literals(u32),
-    /// Pushes a constant of the filter.
-    Constant(u32),
+    /// Pushes a parameter of the filter.
+    Parameter(u32),
     /// Pushes a list of them.
-    Constants {
+    Parameters {
         start: u32,
         len: u32,
     },
-    Load(Place),
+    Load(Binding),
     /// Pops into a slot.
     Store(u32),
     Variable(u32),
@@ -98,7 +98,7 @@ pub(crate) enum Op {
         method: bool,
     },
     New {
-        class: Class,
+        class: Constructor,
         arguments: u32,
     },
     Unary(UnaryOp),
@@ -146,50 +146,53 @@ pub(crate) struct MemberOp {
 impl Program {
     /// The source it was compiled from, put together anew.
     pub fn source(&self) -> String {
-        self.shape.source_with(&self.constants)
+        self.template.source_with(&self.parameters)
     }
 
     /// Length of the source in UTF-8 bytes.
     pub fn source_len(&self) -> usize {
-        let whole = Span::new(0, self.shape.source.len());
-        self.shape.slots.moved(whole, &self.shape.slots.shifts(&self.constants)).end as usize
+        let whole = Span::new(0, self.template.source.len());
+        self.template
+            .slots
+            .relocate(whole, &self.template.slots.offset_shifts(&self.parameters))
+            .end as usize
     }
 
     /// Whether it was compiled from `source`.
     pub fn is_of(&self, source: &str) -> bool {
-        self.shape.slots.is_filled(&self.shape.source, &self.constants, source)
+        self.template.slots.matches_source(&self.template.source, &self.parameters, source)
     }
 
-    /// Whether both differ at most in their constants, and hold everything else in common.
-    pub fn shares_shape(&self, other: &Program) -> bool {
-        Arc::ptr_eq(&self.shape, &other.shape)
+    /// Whether both differ at most in their parameters, and hold everything else in common.
+    pub fn shares_template(&self, other: &Program) -> bool {
+        Arc::ptr_eq(&self.template, &other.template)
     }
 
     /// What a matcher can know about the expression without running it. Made anew.
     pub fn facts(&self) -> Facts {
-        self.shape.facts.filled(&self.constants)
+        self.template.facts.with_parameters(&self.parameters)
     }
 
     /// Whether the outcome may depend on `event.selfGenerated`, see [`Facts`].
     pub fn reads_self_generated(&self) -> bool {
-        self.shape.facts.reads_self_generated
+        self.template.facts.reads_self_generated
     }
 
     /// Bytes on the heap that no other program shares.
     pub fn own_heap_bytes(&self) -> usize {
-        self.constants.heap_bytes()
+        self.parameters.heap_bytes()
     }
 
-    /// Bytes on the heap, the shape included.
+    /// Bytes on the heap, the template included.
     pub fn heap_bytes(&self) -> usize {
-        self.own_heap_bytes() + size_of::<Shape>() + self.shape.heap_bytes()
+        self.own_heap_bytes() + size_of::<ProgramTemplate>() + self.template.heap_bytes()
     }
 }
 
-impl Shape {
-    /// The source of the program with these constants.
-    pub(crate) fn source_with(&self, constants: &Constants) -> String {
-        self.slots.filled(&self.source, constants)
+impl ProgramTemplate {
+    /// The source of the program with these parameters.
+    pub(crate) fn source_with(&self, parameters: &Parameters) -> String {
+        self.slots.fill(&self.source, parameters)
     }
 
     fn heap_bytes(&self) -> usize {

@@ -92,7 +92,7 @@ fn draw(out: &mut String, diagnostic: &Diagnostic, source: &str, origin: &str) {
             push_line(out, &format!("{gutter} | {signs}"));
         }
     }
-    if diagnostic.help.is_some() || diagnostic.ends_reading {
+    if diagnostic.help.is_some() || diagnostic.is_fatal {
         push_line(out, &format!("{gutter} |"));
     }
     if let Some(help) = &diagnostic.help {
@@ -101,7 +101,7 @@ fn draw(out: &mut String, diagnostic: &Diagnostic, source: &str, origin: &str) {
             draw_replacement(out, diagnostic.span, source, &gutter, replacement);
         }
     }
-    if diagnostic.ends_reading {
+    if diagnostic.is_fatal {
         push_line(out, "note: reading stopped here; later errors may be hidden");
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Members {
     /// How messages call the map.
     pub(crate) title: &'static str,
     pub(crate) fields: &'static [Field],
-    pub(crate) others: Others,
+    pub(crate) others: UnlistedMembers,
 }
 
 /// A documented member.
@@ -45,7 +45,7 @@ pub(crate) struct Field {
 
 /// What to make of a member that is not listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Others {
+pub(crate) enum UnlistedMembers {
     /// The payload has none.
     None,
     /// There are custom fields, `customfield_10010`.
@@ -58,7 +58,7 @@ pub(crate) enum Others {
 
 /// What a map says about a name.
 #[derive(Clone, Copy)]
-pub(crate) enum Found {
+pub(crate) enum FieldLookup {
     Field(&'static Field),
     /// Legal, and nothing else is known.
     Open,
@@ -83,25 +83,26 @@ impl Shape {
 }
 
 impl Members {
-    pub(crate) fn find(&self, name: &str) -> Found {
+    pub(crate) fn find(&self, name: &str) -> FieldLookup {
         if let Some(field) = self.fields.iter().find(|field| field.name == name) {
-            return Found::Field(field);
+            return FieldLookup::Field(field);
         }
-        let custom = self.others == Others::CustomFields && name.starts_with("customfield_");
-        if custom || self.others == Others::Free {
-            return Found::Open;
+        let custom =
+            self.others == UnlistedMembers::CustomFields && name.starts_with("customfield_");
+        if custom || self.others == UnlistedMembers::Free {
+            return FieldLookup::Open;
         }
         let nearest = nearest(name, self.fields.iter().map(|field| field.name));
         match self.others {
-            Others::Some if nearest.is_none() => Found::Open,
-            _ => Found::Unknown { nearest },
+            UnlistedMembers::Some if nearest.is_none() => FieldLookup::Open,
+            _ => FieldLookup::Unknown { nearest },
         }
     }
 }
 
 impl Members {
     /// Where the name is found one or two levels below: `fields.project` for `project`.
-    pub(crate) fn below(&self, name: &str) -> Option<String> {
+    pub(crate) fn find_nested(&self, name: &str) -> Option<String> {
         let maps = || {
             self.fields.iter().filter_map(|field| match field.shape {
                 // Entity properties are no fields.
@@ -142,7 +143,7 @@ pub(crate) fn product_of(member: &str, event_type: &str) -> Option<&'static str>
 }
 
 /// What to say of a member that an event has not: which events have it, or what tells the same.
-pub(crate) fn elsewhere(name: &str) -> Option<&'static str> {
+pub(crate) fn missing_field_hint(name: &str) -> Option<&'static str> {
     Some(match name {
         "comment" => "events of comments have it: `avi:jira:commented:issue`",
         "changelog" => "events of changes have it: `avi:jira:updated:issue`",
@@ -155,7 +156,7 @@ pub(crate) fn elsewhere(name: &str) -> Option<&'static str> {
 
 /// Whether events of some type have a member of that name.
 pub(crate) fn is_top_level(name: &str) -> bool {
-    matches!(ANY_EVENT.find(name), Found::Field(_))
+    matches!(ANY_EVENT.find(name), FieldLookup::Field(_))
 }
 
 /// The title of changelog items, whose members have odd spellings.
@@ -211,7 +212,7 @@ static ANY_EVENT: Members = Members {
         always("associatedUsers", Shape::Any),
         always("associatedStatuses", Shape::Any),
     ],
-    others: Others::Some,
+    others: UnlistedMembers::Some,
 };
 
 const fn always(name: &'static str, shape: Shape) -> Field {
@@ -223,11 +224,11 @@ const fn maybe(name: &'static str, shape: Shape) -> Field {
 }
 
 const fn closed(title: &'static str, fields: &'static [Field]) -> Members {
-    Members { title, fields, others: Others::None }
+    Members { title, fields, others: UnlistedMembers::None }
 }
 
 /// A map whose documentation says no more than that it is one.
-static FREE: Members = Members { title: "it", fields: &[], others: Others::Free };
+static FREE: Members = Members { title: "it", fields: &[], others: UnlistedMembers::Free };
 
 /// Names longer than this are compared with none.
 const NAME_CHARS_MAX: usize = 40;

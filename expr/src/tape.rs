@@ -7,7 +7,7 @@ mod build;
 mod strict;
 
 use crate::tape::build::Builder;
-use crate::view::{NodeId, Read, View};
+use crate::view::{NodeId, NodeValue, View};
 
 /// Bounds on one event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +54,7 @@ pub enum TapeError {
 
 /// What the free names of an expression mean on a tape.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Binding {
+enum RootBinding {
     /// `event` is the whole text.
     #[default]
     Event,
@@ -73,7 +73,7 @@ pub struct Tape {
     index: Vec<(u32, u32)>,
     /// Working memory of a pass.
     frames: Vec<Frame>,
-    binding: Binding,
+    binding: RootBinding,
 }
 
 /// No node: the end of a chain of siblings.
@@ -89,7 +89,7 @@ struct Node {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+enum ContainerKind {
     List,
     Map,
 }
@@ -98,7 +98,7 @@ enum Kind {
 #[derive(Debug)]
 struct Frame {
     node: u32,
-    kind: Kind,
+    kind: ContainerKind,
     /// First and last child so far, or none, and their number.
     first: u32,
     last: u32,
@@ -143,7 +143,7 @@ impl Tape {
     /// # Errors
     /// A text that is not one JSON value within `limits`; the tape is empty then.
     pub fn parse(&mut self, text: &[u8], limits: &TapeLimits) -> Result<(), TapeError> {
-        self.binding = Binding::Event;
+        self.binding = RootBinding::Event;
         self.fill(text, limits).inspect_err(|_| self.clear())
     }
 
@@ -152,7 +152,7 @@ impl Tape {
     /// # Errors
     /// As [`Tape::parse`].
     pub fn parse_context(&mut self, text: &[u8], limits: &TapeLimits) -> Result<(), TapeError> {
-        self.binding = Binding::Members;
+        self.binding = RootBinding::Members;
         self.fill(text, limits).inspect_err(|_| self.clear())
     }
 
@@ -230,19 +230,19 @@ fn hash(name: &str) -> u32 {
 impl View for Tape {
     fn variable(&self, name: &str) -> Option<NodeId> {
         match self.binding {
-            Binding::Event => (name == "event").then(|| self.root()),
-            Binding::Members => self.member(self.root(), name),
+            RootBinding::Event => (name == "event").then(|| self.root()),
+            RootBinding::Members => self.member(self.root(), name),
         }
     }
 
-    fn read(&self, node: NodeId) -> Read<'_> {
+    fn read(&self, node: NodeId) -> NodeValue<'_> {
         match self.cell(node) {
-            Cell::Null => Read::Null,
-            Cell::Bool(value) => Read::Bool(value),
-            Cell::Number(number) => Read::Number(number),
-            Cell::String(range) => Read::String(self.slice(range)),
-            Cell::List { len } => Read::List { len },
-            Cell::Map { len, .. } => Read::Map { len },
+            Cell::Null => NodeValue::Null,
+            Cell::Bool(value) => NodeValue::Bool(value),
+            Cell::Number(number) => NodeValue::Number(number),
+            Cell::String(range) => NodeValue::String(self.slice(range)),
+            Cell::List { len } => NodeValue::List { len },
+            Cell::Map { len, .. } => NodeValue::Map { len },
         }
     }
 

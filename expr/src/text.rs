@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use jiff::{Timestamp, civil, tz::Offset};
 
+use crate::budget::Budget;
 use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::{STEPS_PER_ELEMENT, STEPS_PER_NUMBER_TEXT};
-use crate::meter::Meter;
 use crate::value::Value;
 use crate::view::View;
 
@@ -20,15 +20,15 @@ pub(crate) struct TextBuilder {
 }
 
 impl TextBuilder {
-    pub(crate) fn new<'v>(meter: &mut Meter) -> Result<TextBuilder, Fault<'v>> {
-        meter.build(0)?;
+    pub(crate) fn new<'v>(budget: &mut Budget) -> Result<TextBuilder, Fault<'v>> {
+        budget.charge_allocation(0)?;
         Ok(TextBuilder { text: String::new() })
     }
 
     /// Appends plain text.
-    pub(crate) fn push<'v>(&mut self, text: &str, meter: &mut Meter) -> Result<(), Fault<'v>> {
-        meter.step(1)?;
-        meter.memory(text.len() * TEXT_GROWTH)?;
+    pub(crate) fn push<'v>(&mut self, text: &str, budget: &mut Budget) -> Result<(), Fault<'v>> {
+        budget.charge(1)?;
+        budget.charge_memory(text.len() * TEXT_GROWTH)?;
         self.text.push_str(text);
         Ok(())
     }
@@ -38,40 +38,40 @@ impl TextBuilder {
         &mut self,
         value: &Value<'v>,
         view: &'v V,
-        meter: &mut Meter,
+        budget: &mut Budget,
     ) -> Result<(), Fault<'v>> {
         match value {
-            Value::Null => self.push("null", meter),
-            Value::Bool(value) => self.push(if *value { "true" } else { "false" }, meter),
+            Value::Null => self.push("null", budget),
+            Value::Bool(value) => self.push(if *value { "true" } else { "false" }, budget),
             Value::Number(number) => {
-                meter.step(STEPS_PER_NUMBER_TEXT)?;
-                self.push(&number_text(*number), meter)
+                budget.charge(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&number_text(*number), budget)
             }
-            Value::String(text) | Value::RichText(text) => self.push(text.as_str(), meter),
+            Value::String(text) | Value::RichText(text) => self.push(text.as_str(), budget),
             Value::List(list) => {
                 for (at, item) in list.iter(view).enumerate() {
-                    meter.step(STEPS_PER_ELEMENT)?;
+                    budget.charge(STEPS_PER_ELEMENT)?;
                     if at > 0 {
-                        self.push(",", meter)?;
+                        self.push(",", budget)?;
                     }
-                    self.push_value(&item, view, meter)?;
+                    self.push_value(&item, view, budget)?;
                 }
                 Ok(())
             }
             Value::Map(_) => {
-                let json = stringify(value, view, meter)?;
+                let json = stringify(value, view, budget)?;
                 self.text.push_str(&json);
                 Ok(())
             }
             Value::Date(ms) => {
-                meter.step(STEPS_PER_NUMBER_TEXT)?;
-                self.push(&iso_instant(*ms), meter)
+                budget.charge(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&iso_instant(*ms), budget)
             }
             Value::CalendarDate(day) => {
-                meter.step(STEPS_PER_NUMBER_TEXT)?;
-                self.push(&iso_day(*day), meter)
+                budget.charge(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&iso_day(*day), budget)
             }
-            Value::Error(error) => self.push(&error.message, meter),
+            Value::Error(error) => self.push(&error.message, budget),
             Value::Function(_) => Err(Fault::new(Code::BadOperand, "A Function has no text")),
         }
     }
@@ -120,68 +120,68 @@ pub(crate) fn number_text(number: f64) -> String {
 pub(crate) fn stringify<'v, V: View>(
     value: &Value<'v>,
     view: &'v V,
-    meter: &mut Meter,
+    budget: &mut Budget,
 ) -> Result<String, Fault<'v>> {
-    let mut out = TextBuilder::new(meter)?;
-    write_value(value, view, meter, &mut out)?;
+    let mut out = TextBuilder::new(budget)?;
+    write_value(value, view, budget, &mut out)?;
     Ok(out.into_string())
 }
 
 fn write_value<'v, V: View>(
     value: &Value<'v>,
     view: &'v V,
-    meter: &mut Meter,
+    budget: &mut Budget,
     out: &mut TextBuilder,
 ) -> Result<(), Fault<'v>> {
     match value {
-        Value::Null | Value::Function(_) => out.push("null", meter),
-        Value::Bool(value) => out.push(if *value { "true" } else { "false" }, meter),
+        Value::Null | Value::Function(_) => out.push("null", budget),
+        Value::Bool(value) => out.push(if *value { "true" } else { "false" }, budget),
         Value::Number(number) if number.is_finite() => {
-            meter.step(STEPS_PER_NUMBER_TEXT)?;
-            out.push(&number_text(*number), meter)
+            budget.charge(STEPS_PER_NUMBER_TEXT)?;
+            out.push(&number_text(*number), budget)
         }
-        Value::Number(_) => out.push("null", meter),
-        Value::String(text) | Value::RichText(text) => write_text(text.as_str(), meter, out),
+        Value::Number(_) => out.push("null", budget),
+        Value::String(text) | Value::RichText(text) => write_text(text.as_str(), budget, out),
         Value::Date(ms) => {
-            meter.step(STEPS_PER_NUMBER_TEXT)?;
-            write_text(&iso_instant(*ms), meter, out)
+            budget.charge(STEPS_PER_NUMBER_TEXT)?;
+            write_text(&iso_instant(*ms), budget, out)
         }
         Value::CalendarDate(day) => {
-            meter.step(STEPS_PER_NUMBER_TEXT)?;
-            write_text(&iso_day(*day), meter, out)
+            budget.charge(STEPS_PER_NUMBER_TEXT)?;
+            write_text(&iso_day(*day), budget, out)
         }
-        Value::Error(error) => write_text(&error.message, meter, out),
+        Value::Error(error) => write_text(&error.message, budget, out),
         Value::List(list) => {
             let mut before = "[";
             for item in list.iter(view) {
-                meter.step(STEPS_PER_ELEMENT)?;
-                out.push(before, meter)?;
-                write_value(&item, view, meter, out)?;
+                budget.charge(STEPS_PER_ELEMENT)?;
+                out.push(before, budget)?;
+                write_value(&item, view, budget, out)?;
                 before = ",";
             }
-            out.push(if before == "[" { "[]" } else { "]" }, meter)
+            out.push(if before == "[" { "[]" } else { "]" }, budget)
         }
         Value::Map(map) => {
             let mut before = "{";
-            meter.entries(map.len())?;
+            budget.charge_entries(map.len())?;
             for (name, item) in map.entries(view) {
-                out.push(before, meter)?;
-                write_text(name.as_str(), meter, out)?;
-                out.push(":", meter)?;
-                write_value(&item, view, meter, out)?;
+                out.push(before, budget)?;
+                write_text(name.as_str(), budget, out)?;
+                out.push(":", budget)?;
+                write_value(&item, view, budget, out)?;
                 before = ",";
             }
-            out.push(if before == "{" { "{}" } else { "}" }, meter)
+            out.push(if before == "{" { "{}" } else { "}" }, budget)
         }
     }
 }
 
-fn write_text<'v>(text: &str, meter: &mut Meter, out: &mut TextBuilder) -> Result<(), Fault<'v>> {
-    meter.build_text(text.len())?;
-    meter.search_text(text.len())?;
+fn write_text<'v>(text: &str, budget: &mut Budget, out: &mut TextBuilder) -> Result<(), Fault<'v>> {
+    budget.charge_text_allocation(text.len())?;
+    budget.charge_search(text.len())?;
     // Text always has a JSON form.
     let quoted = serde_json::to_string(text).unwrap_or_default();
-    out.push(&quoted, meter)
+    out.push(&quoted, budget)
 }
 
 /// An instant in UTC.

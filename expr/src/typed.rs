@@ -1,10 +1,10 @@
 //! What an expression means: names resolved to slots, member names to builtins, static types.
 
 use crate::ast::{BinaryOp, UnaryOp};
+use crate::budget::FrameSize;
 use crate::builtin::regex::Patterns;
-use crate::meter::FrameSize;
 use crate::span::Span;
-use crate::value::{Class, Literal, Member, Native, Type};
+use crate::value::{Constructor, Literal, Member, Native, Type};
 
 /// A checked program.
 #[derive(Debug)]
@@ -25,14 +25,14 @@ pub(crate) struct Frame {
     /// The first slots hold the parameters.
     pub(crate) parameters: u32,
     /// Where the values of outer names are found when the function is made.
-    pub(crate) captures: Vec<Place>,
+    pub(crate) captures: Vec<Binding>,
     pub(crate) body: Block,
     pub(crate) size: FrameSize,
 }
 
 /// Where a declared name lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Binding {
     /// A slot of the running function.
     Local(u32),
     /// A value that the running function closes over.
@@ -57,7 +57,7 @@ pub(crate) enum Body {
 /// An expression.
 #[derive(Debug)]
 pub(crate) struct Expr {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ExprKind,
     pub(crate) span: Span,
     /// The type of every value this can yield, where that is certain.
     pub(crate) ty: Option<Type>,
@@ -65,11 +65,11 @@ pub(crate) struct Expr {
 
 /// What an expression is.
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum ExprKind {
     Literal(Literal),
     /// A list of literals only.
     Literals(Vec<Literal>),
-    Place(Place),
+    Binding(Binding),
     /// A free name.
     Variable(u32),
     /// `typeof` of a free name, which need not exist.
@@ -79,7 +79,7 @@ pub(crate) enum Kind {
     List(Vec<Expr>),
     Map(Vec<(Box<str>, Expr)>),
     New {
-        class: Class,
+        class: Constructor,
         arguments: Vec<Expr>,
     },
     Unary {

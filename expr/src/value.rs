@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use jiff::civil;
 
-use crate::constants::{Constant, ConstantList};
 use crate::diagnostic::Code;
+use crate::parameters::{Parameter, ParameterList};
 use crate::span::Span;
-use crate::view::{NodeId, Read, View};
+use crate::view::{NodeId, NodeValue, View};
 
 /// The type of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -146,7 +146,7 @@ pub enum Value<'v> {
     /// The plain text of a document.
     RichText(Text<'v>),
     /// What `catch` binds.
-    Error(Rc<Raised>),
+    Error(Rc<CaughtError>),
     /// An arrow function or a builtin.
     Function(Function<'v>),
 }
@@ -182,8 +182,8 @@ pub enum List<'v> {
     },
     /// Written in the source.
     Literal(&'v [Literal]),
-    /// Written in the source, of constants only.
-    Constants(ConstantList<'v>),
+    /// Written in the source, of parameters only.
+    Parameters(ParameterList<'v>),
     /// Built by the evaluation.
     Built(Rc<BuiltList<'v>>),
 }
@@ -232,7 +232,7 @@ impl<'v> BuiltMap<'v> {
 
 /// What `catch` binds, and what `throw` of it raises again.
 #[derive(Debug)]
-pub struct Raised {
+pub struct CaughtError {
     pub(crate) code: Code,
     pub(crate) span: Span,
     pub(crate) message: Cow<'static, str>,
@@ -278,7 +278,7 @@ pub enum Native {
 
 /// A constructor behind `new`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Class {
+pub enum Constructor {
     /// `new Date(...)`
     Date,
     /// `new CalendarDate(...)`
@@ -383,12 +383,12 @@ impl<'v> Value<'v> {
     #[inline]
     pub(crate) fn of_node<V: View>(view: &'v V, node: NodeId) -> Value<'v> {
         match view.read(node) {
-            Read::Null => Value::Null,
-            Read::Bool(value) => Value::Bool(value),
-            Read::Number(number) => Value::Number(number),
-            Read::String(text) => Value::String(Text::Borrowed(text)),
-            Read::List { len } => Value::List(List::Node { node, len }),
-            Read::Map { len } => Value::Map(Map::Node { node, len }),
+            NodeValue::Null => Value::Null,
+            NodeValue::Bool(value) => Value::Bool(value),
+            NodeValue::Number(number) => Value::Number(number),
+            NodeValue::String(text) => Value::String(Text::Borrowed(text)),
+            NodeValue::List { len } => Value::List(List::Node { node, len }),
+            NodeValue::Map { len } => Value::Map(Map::Node { node, len }),
         }
     }
 
@@ -405,10 +405,10 @@ impl<'v> Value<'v> {
 
     /// The value of a constant.
     #[inline]
-    pub(crate) fn of_constant(constant: Constant<'v>) -> Value<'v> {
+    pub(crate) fn of_parameter(constant: Parameter<'v>) -> Value<'v> {
         match constant {
-            Constant::Number(number) => Value::Number(number),
-            Constant::Text(text) => Value::String(Text::Borrowed(text)),
+            Parameter::Number(number) => Value::Number(number),
+            Parameter::Text(text) => Value::String(Text::Borrowed(text)),
         }
     }
 
@@ -464,7 +464,7 @@ impl<'v> List<'v> {
         match self {
             List::Node { len, .. } => *len as usize,
             List::Literal(literals) => literals.len(),
-            List::Constants(constants) => constants.len(),
+            List::Parameters(parameters) => parameters.len(),
             List::Built(list) => list.values.len(),
         }
     }
@@ -474,7 +474,7 @@ impl<'v> List<'v> {
         let at = match self {
             List::Node { node, .. } => At::Node(view, view.first_child(*node)),
             List::Literal(literals) => At::Literal(literals.iter()),
-            List::Constants(constants) => At::Constants(*constants, 0),
+            List::Parameters(parameters) => At::Parameters(*parameters, 0),
             List::Built(list) => At::Built(Rc::clone(list), 0),
         };
         Elements { at }
@@ -490,7 +490,7 @@ pub(crate) struct Elements<'v, V> {
 enum At<'v, V> {
     Node(&'v V, Option<NodeId>),
     Literal(std::slice::Iter<'v, Literal>),
-    Constants(ConstantList<'v>, usize),
+    Parameters(ParameterList<'v>, usize),
     Built(Rc<BuiltList<'v>>, usize),
 }
 
@@ -505,10 +505,10 @@ impl<'v, V: View> Iterator for Elements<'v, V> {
                 Some(Value::of_node(*view, node))
             }
             At::Literal(literals) => literals.next().map(Value::of_literal),
-            At::Constants(constants, at) => {
-                let constant = constants.get(*at)?;
+            At::Parameters(parameters, at) => {
+                let constant = parameters.get(*at)?;
                 *at += 1;
-                Some(Value::of_constant(constant))
+                Some(Value::of_parameter(constant))
             }
             At::Built(list, at) => {
                 let value = list.values.get(*at)?.clone();

@@ -6,7 +6,7 @@ pub struct NodeId(pub u32);
 
 /// What a node is.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Read<'v> {
+pub enum NodeValue<'v> {
     /// `null`
     Null,
     /// `true` or `false`
@@ -36,7 +36,7 @@ pub trait View {
     fn variable(&self, name: &str) -> Option<NodeId>;
 
     /// What the node is.
-    fn read(&self, node: NodeId) -> Read<'_>;
+    fn read(&self, node: NodeId) -> NodeValue<'_>;
 
     /// The member `name` of a map. A repeated name means its last value.
     fn member(&self, node: NodeId, name: &str) -> Option<NodeId>;

@@ -1,12 +1,12 @@
 //! Sources and events made to hurt: whatever they hold, the answer is a value or an error with a
 //! code, on a stack of ordinary size and within the step limit.
 
-use switchyard_expr::cases::{Outcome, compiled, reference};
+use switchyard_expr::cases::{CaseOutcome, compiled, reference};
 use switchyard_expr::limits::{NESTING_MAX, SOURCE_CHARS_MAX, STEPS_MAX};
-use switchyard_expr::{Env, ErrorKind, Profile, Tape, TapeLimits, compile};
+use switchyard_expr::{CheckProfile, Env, ErrorKind, Tape, TapeLimits, compile};
 
 /// Runs both evaluators, which must agree, on an event with `event.n == 1` and a list of 200.
-fn outcome(source: &str) -> Outcome {
+fn outcome(source: &str) -> CaseOutcome {
     let list: Vec<String> = (0..200).map(|at| at.to_string()).collect();
     let event = format!(r#"{{"n": 1, "a": {{"a": null}}, "xs": [{}]}}"#, list.join(","));
     let mut tape = Tape::new();
@@ -17,21 +17,21 @@ fn outcome(source: &str) -> Outcome {
     assert_eq!(steps, naive_steps, "{source:.80}");
     assert!(steps <= STEPS_MAX);
     // What is compiled for a filter walks the same tree, and drops it too.
-    let _ = compile(source, Profile::Filter);
+    let _ = compile(source, CheckProfile::Filter);
     found
 }
 
 fn kind(source: &str) -> Option<ErrorKind> {
     match outcome(source) {
-        Outcome::Value(_) => None,
-        Outcome::Error { kind, .. } => Some(kind),
+        CaseOutcome::Value(_) => None,
+        CaseOutcome::Error { kind, .. } => Some(kind),
     }
 }
 
 fn code(source: &str) -> String {
     match outcome(source) {
-        Outcome::Value(value) => value.to_string(),
-        Outcome::Error { code, .. } => code.to_string(),
+        CaseOutcome::Value(value) => value.to_string(),
+        CaseOutcome::Error { code, .. } => code.to_string(),
     }
 }
 
@@ -167,7 +167,7 @@ fn spends_exactly_the_steps_it_is_given() {
         let env = Env { now_ms: 0, steps_max };
         let (found, steps) = compiled(source, &tape, &env);
         assert_eq!(reference(source, &tape, &env), (found.clone(), steps));
-        assert_eq!(matches!(found, Outcome::Error { .. }), fails);
+        assert_eq!(matches!(found, CaseOutcome::Error { .. }), fails);
         assert_eq!(steps, needed.min(steps_max));
     }
 }

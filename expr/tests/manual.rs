@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 
-use switchyard_expr::cases::{Case, Expect, Outcome, compiled};
+use switchyard_expr::cases::{Case, CaseOutcome, Expect, compiled};
 use switchyard_expr::{
-    Code, Diagnostic, Env, Profile, Scratch, Tape, TapeLimits, Usage, Verdict, compile,
+    CheckProfile, Code, Diagnostic, Env, EvalScratch, Tape, TapeLimits, Usage, Verdict, compile,
     compile_for, jql,
 };
 
@@ -45,9 +45,9 @@ fn codes_of(source: &str, code: Code) -> Vec<Code> {
     let json = br#"{"event": {"a": 1, "issue": {"key": "A-1", "fields": {}}}}"#;
     assert!(event.parse_context(json, &TapeLimits::default()).is_ok());
     let usage = Usage { events: &["avi:jira:created:issue"], delivers_on_error: false };
-    let mut found: Vec<Code> = match compile_for(source, Profile::Filter, &usage) {
+    let mut found: Vec<Code> = match compile_for(source, CheckProfile::Filter, &usage) {
         Ok(accepted) => {
-            let verdict = accepted.program.verdict(&event, &Env::at(0), &mut Scratch::new());
+            let verdict = accepted.program.verdict(&event, &Env::at(0), &mut EvalScratch::new());
             let mut found: Vec<Code> = codes(&accepted.warnings);
             if let Verdict::Failed(error) = verdict {
                 found.push(error.code);
@@ -56,7 +56,7 @@ fn codes_of(source: &str, code: Code) -> Vec<Code> {
         }
         Err(rejected) => codes(&rejected.diagnostics),
     };
-    if let (Outcome::Error { code, .. }, _) = compiled(source, &event, &Env::at(0)) {
+    if let (CaseOutcome::Error { code, .. }, _) = compiled(source, &event, &Env::at(0)) {
         found.push(code);
     }
     found
@@ -145,7 +145,7 @@ fn every_member_of_every_type_is_in_the_table_and_in_the_corpus() {
         ("RichText", "new RichText({})"),
     ] {
         // The message about a member that is not there lists those that are.
-        let rejected = compile(&format!("{value}.nothing"), Profile::Filter).unwrap_err();
+        let rejected = compile(&format!("{value}.nothing"), CheckProfile::Filter).unwrap_err();
         let message = rejected.to_string();
         let (_, listed) = message.split_once(" are: ").unwrap();
         members.push((on, listed.split(", ").map(String::from).collect()));
@@ -167,7 +167,7 @@ fn every_member_of_every_type_is_in_the_table_and_in_the_corpus() {
 fn every_name_that_needs_no_value_is_in_the_table_and_in_the_corpus() {
     let corpus = corpus();
     // The help about a constructor that is not there lists those that are.
-    let rejected = compile("new Nothing()", Profile::Filter).unwrap_err();
+    let rejected = compile("new Nothing()", CheckProfile::Filter).unwrap_err();
     let help = rejected.diagnostics[0].help.clone().unwrap_or_default();
     let listed = help.strip_prefix("there are ").unwrap().replace(" and ", ", ");
     let constructors = listed.split(", ").map(|name| format!("new {name}"));

@@ -3,10 +3,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use switchyard_expr::cases::{Outcome, reference};
+use switchyard_expr::cases::{CaseOutcome, reference};
 use switchyard_expr::limits::MEMORY_BYTES_MAX;
 use switchyard_expr::reference::Tree;
-use switchyard_expr::{Env, Profile, Scratch, Tape, TapeLimits, Verdict, compile};
+use switchyard_expr::{CheckProfile, Env, EvalScratch, Tape, TapeLimits, Verdict, compile};
 
 /// Counts what this thread allocates.
 struct Counting;
@@ -110,11 +110,11 @@ fn takes_at_most_a_mebibyte_whatever_the_filter() {
     let slots = format!("let f = g => {{ {} g(g) }}; f(f)", "let a = 1;".repeat(900));
     for source in GREEDY.into_iter().chain([&*deep, &*slots]) {
         // Without a bound on steps: memory has its own.
-        let compiled = compile(source, Profile::Filter).unwrap();
-        let (peak, _) = heap(|| compiled.program.verdict(&tape, &env, &mut Scratch::new()));
+        let compiled = compile(source, CheckProfile::Filter).unwrap();
+        let (peak, _) = heap(|| compiled.program.verdict(&tape, &env, &mut EvalScratch::new()));
         assert!(peak <= MEMORY_BYTES_MAX as usize, "{peak} bytes: {source:.80}");
         assert!(peak > 0, "the allocator counts");
-        let tree = Tree::read(source, Profile::Filter).unwrap();
+        let tree = Tree::parse(source, CheckProfile::Filter).unwrap();
         let (peak, _) = heap(|| tree.eval(&tape, &env));
         assert!(peak <= MEMORY_BYTES_MAX as usize, "{peak} bytes in the reference: {source:.80}");
     }
@@ -126,7 +126,7 @@ fn a_filter_that_needs_more_is_told_so() {
     let env = Env { now_ms: 0, steps_max: u32::MAX };
     for source in ["event.s + event.s", "event.xs.reduce((l, x) => l.concat([x]), [])"] {
         let found = reference(source, &tape, &env).0;
-        let Outcome::Error { code, .. } = found else { panic!("{source}: {found:?}") };
+        let CaseOutcome::Error { code, .. } = found else { panic!("{source}: {found:?}") };
         assert_eq!(code.to_string(), "SY-3304", "{source}");
     }
 }
@@ -150,9 +150,9 @@ fn typical_filters_allocate_nothing() {
         "event.issue.fields.customfield_10010 > 3 && typeof event.comment == 'null'",
         "let fields = event.issue.fields; fields.priority.name == 'High' ? true : false",
     ];
-    let mut scratch = Scratch::new();
+    let mut scratch = EvalScratch::new();
     for source in filters {
-        let compiled = compile(source, Profile::Filter).unwrap();
+        let compiled = compile(source, CheckProfile::Filter).unwrap();
         let env = Env::at(0);
         let first = compiled.program.verdict(&tape, &env, &mut scratch);
         assert_eq!(first, Verdict::Match, "{source}");

@@ -10,8 +10,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use switchyard_expr::{
-    Code, Diagnostic, Env, Profile, Scratch, Tape, TapeLimits, Usage, Verdict, cases, compile_for,
-    jql, render::render,
+    CheckProfile, Code, Diagnostic, Env, EvalScratch, Tape, TapeLimits, Usage, Verdict, cases,
+    compile_for, jql, render::render,
 };
 
 const EVENTS: &[&str] = &["avi:jira:created:issue", "avi:jira:updated:issue"];
@@ -75,13 +75,13 @@ const QUERIES: &[&str] = &[
 
 fn findings(source: &str, events: &[&str]) -> Vec<Diagnostic> {
     let usage = Usage { events, delivers_on_error: false };
-    match compile_for(source, Profile::Filter, &usage) {
+    match compile_for(source, CheckProfile::Filter, &usage) {
         Err(rejected) => rejected.diagnostics,
         Ok(compiled) => {
             let mut event = Tape::new();
             let json = br#"{"issue": {"key": "A-1", "fields": {"summary": "s"}}}"#;
             event.parse(json, &TapeLimits::default()).unwrap();
-            let verdict = compiled.program.verdict(&event, &Env::at(0), &mut Scratch::new());
+            let verdict = compiled.program.verdict(&event, &Env::at(0), &mut EvalScratch::new());
             let mut found = compiled.warnings;
             if let Verdict::Failed(error) = verdict {
                 found.push(Diagnostic::error(error.code, error.span, error.message));

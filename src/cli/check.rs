@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use switchyard_expr::diagnostic::Page;
-use switchyard_expr::{Code, Diagnostic, Profile, Severity, Usage, compile_for};
+use switchyard_expr::{CheckProfile, Code, Diagnostic, Severity, Usage, compile_for};
 
 use super::{EXIT_NO, Output, UsageError, print_line, read_input, read_sample};
 use crate::codes;
@@ -181,7 +181,7 @@ fn check(subjects: Vec<Subject>, sample: Option<&Sample>, mut findings: Vec<Find
 fn diagnostics(filter: &FilterText) -> Vec<Diagnostic> {
     let events: Vec<&str> = filter.events.iter().map(String::as_str).collect();
     let usage = Usage { events: &events, delivers_on_error: filter.delivers_on_error };
-    match compile_for(&filter.source, Profile::Filter, &usage) {
+    match compile_for(&filter.source, CheckProfile::Filter, &usage) {
         Ok(compiled) => compiled.warnings,
         Err(rejected) => rejected.diagnostics,
     }
@@ -232,7 +232,7 @@ fn every_code() -> Vec<(String, &'static str, Page)> {
 
 /// What is known of an accepted filter beside its mistakes.
 fn summary(filter: &FilterText) -> Option<String> {
-    let compiled = switchyard_expr::compile(&filter.source, Profile::Filter).ok()?;
+    let compiled = switchyard_expr::compile(&filter.source, CheckProfile::Filter).ok()?;
     let keys: Vec<String> = compiled.program.facts().indexed().map(ToString::to_string).collect();
     let index = match keys.as_slice() {
         [] => "no index key".to_owned(),

@@ -102,11 +102,11 @@ struct Summary {
     match_seconds: f64,
     events_per_second: f64,
     bytes_per_trigger: usize,
-    rejected: Vec<Rejected>,
+    rejected: Vec<CompileError>,
 }
 
 #[derive(Debug, Serialize)]
-struct Rejected {
+struct CompileError {
     line: usize,
     code: String,
     message: String,
@@ -117,7 +117,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
         .with_context(|| UsageError(format!("cannot read {}", path.display())))
 }
 
-fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<Rejected>)> {
+fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<CompileError>)> {
     let mut installations: HashMap<InstallationId, Vec<std::sync::Arc<Subscription>>> =
         HashMap::new();
     let mut reader = TriggerReader::new()?;
@@ -134,7 +134,7 @@ fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<R
                 of.push(subscription);
             }
             Err(Rejection { code, message }) => {
-                rejected.push(Rejected { line: at + 1, code, message });
+                rejected.push(CompileError { line: at + 1, code, message });
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::event::{Decoder, Heading};
 pub struct Scratch {
     pub(super) outcome: Matches,
     found: Findings,
-    expression: switchyard_expr::Scratch,
+    expression: switchyard_expr::EvalScratch,
 }
 
 /// An event and what an evaluation of it needs.
@@ -100,7 +100,7 @@ fn evaluate(
     (number, layer): (u32, &Layer),
     group: Place,
     case: &Case<'_>,
-    scratch: &mut switchyard_expr::Scratch,
+    scratch: &mut switchyard_expr::EvalScratch,
     outcome: &mut Matches,
 ) {
     let mut ignored = 0;

@@ -171,7 +171,7 @@ impl Segment {
         decoder: &Decoder,
         env: &Env,
         before: Option<&Self>,
-        scratch: &mut switchyard_expr::Scratch,
+        scratch: &mut switchyard_expr::EvalScratch,
         found: &mut Findings,
     ) {
         found.clear();

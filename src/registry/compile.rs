@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use switchyard_expr::{Program, Shapes, Usage};
+use switchyard_expr::{Program, TemplateCache, Usage};
 use url::Url;
 
 use super::applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
@@ -33,7 +33,7 @@ pub const TRIGGER: &str = "trigger";
 /// of which there are few.
 #[derive(Debug, Default)]
 pub struct Programs {
-    shapes: Shapes,
+    templates: TemplateCache,
     interests: Mutex<HashSet<Arc<Interest>>>,
 }
 
@@ -61,7 +61,7 @@ impl Programs {
         usage: &Usage<'_>,
     ) -> Result<Compiled, Vec<Problem>> {
         let start = clock::tick();
-        let compiled = language::compile(&self.shapes, text, path, usage);
+        let compiled = language::compile(&self.templates, text, path, usage);
         metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
         compiled
     }
@@ -69,7 +69,7 @@ impl Programs {
     /// The program of a filter that was accepted before.
     pub(super) fn get(&self, text: &str) -> Result<Arc<Program>, Vec<Problem>> {
         let start = clock::tick();
-        let compiled = language::compile_accepted(&self.shapes, text, "filter.expression");
+        let compiled = language::compile_accepted(&self.templates, text, "filter.expression");
         metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
         compiled
     }

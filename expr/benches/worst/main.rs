@@ -18,7 +18,7 @@ mod search;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use switchyard_expr::{Env, Profile, Scratch, Usage, compile, compile_for};
+use switchyard_expr::{CheckProfile, Env, EvalScratch, Usage, compile, compile_for};
 
 use crate::events::Event;
 
@@ -138,8 +138,8 @@ impl Bench {
     }
 
     fn evaluating(&self, source: &str, event: &Event, runs: usize) -> Option<Cost> {
-        let compiled = compile(source, Profile::Filter).ok()?;
-        let mut scratch = Scratch::new();
+        let compiled = compile(source, CheckProfile::Filter).ok()?;
+        let mut scratch = EvalScratch::new();
         let mut evaluate =
             || drop(compiled.program.verdict(&event.tape, &Env::at(0), &mut scratch));
         // Taken turn by turn, both meet the same machine.
@@ -161,7 +161,7 @@ impl Bench {
 }
 
 fn compiling(source: &str, runs: usize) -> Cost {
-    let took = fastest(runs, || drop(compile_for(source, Profile::Filter, &USAGE)));
+    let took = fastest(runs, || drop(compile_for(source, CheckProfile::Filter, &USAGE)));
     let part = took.as_secs_f64() / COMPILE_MAX.as_secs_f64();
     Cost { part, words: format!("{took:?} to compile {} bytes", source.len()) }
 }

@@ -91,7 +91,7 @@ impl Display for Expr {
                 let operand = Level::Operator(precedence + 1);
                 at(f, first, operand)?;
                 rest.iter().try_for_each(|applied| {
-                    write!(f, " {} ", applied.op.sign())?;
+                    write!(f, " {} ", applied.op.symbol())?;
                     at(f, &applied.operand, operand)
                 })
             }

@@ -4,18 +4,18 @@ use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::{Calls, Explanation, FUNCTION, Outcome, Part, Shown};
+use super::{ExplainedPart, Explanation, FUNCTION, FunctionCalls, PartOutcome, ValueSummary};
 use crate::eval::Verdict;
 use crate::fault::EvalError;
 use crate::render::place_as_json;
 use crate::span::Span;
 
-impl fmt::Display for Shown {
+impl fmt::Display for ValueSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Shown::Plain(value) => write!(f, "{value}"),
-            Shown::Large(FUNCTION, _) => f.write_str("a function"),
-            Shown::Large(name, count) => write!(f, "{name} of {count}"),
+            ValueSummary::Plain(value) => write!(f, "{value}"),
+            ValueSummary::Large(FUNCTION, _) => f.write_str("a function"),
+            ValueSummary::Large(name, count) => write!(f, "{name} of {count}"),
         }
     }
 }
@@ -74,15 +74,15 @@ impl Explanation {
         line
     }
 
-    fn rows(&self, part: &Part, depth: usize, rows: &mut Vec<Row>) {
+    fn rows(&self, part: &ExplainedPart, depth: usize, rows: &mut Vec<Row>) {
         let mut because: Vec<String> =
             part.reads.iter().map(|reading| reading.value.to_string()).collect();
         let outcome = match &part.outcome {
-            Outcome::Value(value) => value.to_string(),
-            Outcome::Skipped => "not evaluated".to_owned(),
-            Outcome::Error(error) => {
+            PartOutcome::Value(value) => value.to_string(),
+            PartOutcome::Skipped => "not evaluated".to_owned(),
+            PartOutcome::Error(error) => {
                 let missing = part.reads.iter().find(|reading| {
-                    reading.value == Shown::Plain(Value::Null) && error.code.number() == 3401
+                    reading.value == ValueSummary::Plain(Value::Null) && error.code.number() == 3401
                 });
                 because = vec![missing.map_or_else(
                     || error.message.to_string(),
@@ -101,7 +101,7 @@ impl Explanation {
     }
 
     /// The calls of a function, each with its number before its first row.
-    fn calls(&self, calls: &Calls, depth: usize, rows: &mut Vec<Row>) {
+    fn calls(&self, calls: &FunctionCalls, depth: usize, rows: &mut Vec<Row>) {
         for call in &calls.shown {
             let start = rows.len();
             for part in &call.parts {
@@ -173,7 +173,7 @@ impl Explanation {
         shown
     }
 
-    fn part_as_json(&self, part: &Part) -> Value {
+    fn part_as_json(&self, part: &ExplainedPart) -> Value {
         let mut shown = self.place(part.span);
         let Some(object) = shown.as_object_mut() else { return shown };
         let (name, outcome) = self.outcome_as_json(&part.outcome);
@@ -196,7 +196,7 @@ impl Explanation {
     }
 
     /// A place with `count` and `calls`: `index`, `element`, `value` or `error`, `parts`.
-    fn calls_as_json(&self, calls: &Calls) -> Value {
+    fn calls_as_json(&self, calls: &FunctionCalls) -> Value {
         let shown = calls.shown.iter().map(|call| {
             let (name, outcome) = self.outcome_as_json(&call.outcome);
             let parts: Value = call.parts.iter().map(|part| self.part_as_json(part)).collect();
@@ -214,19 +214,19 @@ impl Explanation {
         place
     }
 
-    fn outcome_as_json(&self, outcome: &Outcome) -> (&'static str, Value) {
+    fn outcome_as_json(&self, outcome: &PartOutcome) -> (&'static str, Value) {
         match outcome {
-            Outcome::Value(value) => ("value", shown_as_json(value)),
-            Outcome::Error(error) => ("error", self.error_as_json(error)),
-            Outcome::Skipped => ("skipped", true.into()),
+            PartOutcome::Value(value) => ("value", shown_as_json(value)),
+            PartOutcome::Error(error) => ("error", self.error_as_json(error)),
+            PartOutcome::Skipped => ("skipped", true.into()),
         }
     }
 }
 
 /// A plain value as it is, a large one as `{"type", "count"}`.
-fn shown_as_json(value: &Shown) -> Value {
+fn shown_as_json(value: &ValueSummary) -> Value {
     match value {
-        Shown::Plain(value) => value.clone(),
-        Shown::Large(name, count) => json!({ "type": name, "count": count }),
+        ValueSummary::Plain(value) => value.clone(),
+        ValueSummary::Large(name, count) => json!({ "type": name, "count": count }),
     }
 }

@@ -1,7 +1,7 @@
 //! Explanations as people read them, and that they tell what the program does.
 
 use super::explain;
-use crate::{Env, Profile, Scratch, Tape, TapeLimits, compile};
+use crate::{CheckProfile, Env, EvalScratch, Tape, TapeLimits, compile};
 
 const EVENT: &str = r#"{"issue": {"key": "XYZ-12", "fields": {"priority": {"name": "High"},
     "assignee": null, "labels": ["a", "b"], "summary": "text"}}}"#;
@@ -166,8 +166,8 @@ fn the_verdict_and_the_steps_are_those_of_the_program() {
         "event.issue.fields?.none?.b == 1 || 'a' < event.issue.key",
     ] {
         let explained = explain(source, &event(), &Env::at(0)).unwrap();
-        let program = compile(source, Profile::Filter).unwrap().program;
-        let mut scratch = Scratch::new();
+        let program = compile(source, CheckProfile::Filter).unwrap().program;
+        let mut scratch = EvalScratch::new();
         let event = event();
         let verdict = program.verdict(&event, &Env::at(0), &mut scratch);
         assert_eq!(explained.verdict, verdict, "{source}");

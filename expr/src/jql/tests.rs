@@ -2,7 +2,9 @@
 
 use super::translate;
 use crate::limits::NESTING_MAX;
-use crate::{Compiled, Env, Profile, Rejected, Scratch, Tape, TapeLimits, Verdict, compile};
+use crate::{
+    CheckProfile, CompileError, Compiled, Env, EvalScratch, Tape, TapeLimits, Verdict, compile,
+};
 
 const EVENT: &str = r#"{"issue": {"id": "10001", "key": "ABC-1", "fields": {
     "project": {"id": "7", "key": "ABC", "name": "Alpha Beta"},
@@ -12,8 +14,8 @@ const EVENT: &str = r#"{"issue": {"id": "10001", "key": "ABC-1", "fields": {
     "runtime": {"issue": {"properties": {
         "app.x": {"state": {"name": "on", "size": 3}}, "it's": {"a": true}}}}}"#;
 
-fn compile_query(query: &str) -> Result<Compiled, Rejected> {
-    compile(translate(query)?.as_deref().unwrap_or("true"), Profile::Filter)
+fn compile_query(query: &str) -> Result<Compiled, CompileError> {
+    compile(translate(query)?.as_deref().unwrap_or("true"), CheckProfile::Filter)
 }
 
 fn holds(query: &str) -> bool {
@@ -24,7 +26,7 @@ fn holds_on(query: &str, json: &str) -> bool {
     let mut event = Tape::new();
     event.parse(json.as_bytes(), &TapeLimits::default()).unwrap();
     let compiled = compile_query(query).unwrap_or_else(|e| panic!("{query}: {e}"));
-    match compiled.program.verdict(&event, &Env::at(0), &mut Scratch::new()) {
+    match compiled.program.verdict(&event, &Env::at(0), &mut EvalScratch::new()) {
         Verdict::Failed(error) => panic!("{query}: {error}"),
         verdict => verdict == Verdict::Match,
     }

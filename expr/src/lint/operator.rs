@@ -1,14 +1,19 @@
 //! Operators: comparisons that no event can satisfy, and spellings that payloads do not have.
 
-use super::{Known, Linter, fails_always, literal};
+use super::{InferredValue, Linter, fails_always, literal};
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::typed::{Applied, Expr, Kind};
+use crate::typed::{Applied, Expr, ExprKind};
 use crate::value::{Literal, Type};
 
 impl Linter<'_> {
     /// Operators of one precedence.
-    pub(super) fn chain(&mut self, first: &Expr, rest: &[Applied], ty: Option<Type>) -> Known {
+    pub(super) fn chain(
+        &mut self,
+        first: &Expr,
+        rest: &[Applied],
+        ty: Option<Type>,
+    ) -> InferredValue {
         if rest.iter().all(|applied| applied.op.is_logical()) {
             return self.logical(first, rest, ty);
         }
@@ -21,12 +26,17 @@ impl Linter<'_> {
             }
             // What stands left of the next operator is the whole so far.
             left_expr = None;
-            left = Known::default();
+            left = InferredValue::default();
         }
-        Known::of_type(ty)
+        InferredValue::of_type(ty)
     }
 
-    fn comparison(&mut self, applied: &Applied, left: (&Expr, &Known), right: (&Expr, &Known)) {
+    fn comparison(
+        &mut self,
+        applied: &Applied,
+        left: (&Expr, &InferredValue),
+        right: (&Expr, &InferredValue),
+    ) {
         match applied.op {
             BinaryOp::Equal | BinaryOp::NotEqual => {
                 self.spelling(left, right);
@@ -46,10 +56,17 @@ impl Linter<'_> {
     }
 
     /// Equality between a field of known type and a value of another one.
-    fn never_equal(&mut self, applied: &Applied, left: (&Expr, &Known), right: (&Expr, &Known)) {
+    fn never_equal(
+        &mut self,
+        applied: &Applied,
+        left: (&Expr, &InferredValue),
+        right: (&Expr, &InferredValue),
+    ) {
         let (Some(left_ty), Some(right_ty)) = (left.1.ty, right.1.ty) else { return };
-        if let (Kind::Unary { op: UnaryOp::Not, operand }, Type::Null) = (&left.0.kind, right_ty) {
-            let (value, sign) = (self.text(operand.span), applied.op.sign());
+        if let (ExprKind::Unary { op: UnaryOp::Not, operand }, Type::Null) =
+            (&left.0.kind, right_ty)
+        {
+            let (value, sign) = (self.text(operand.span), applied.op.symbol());
             let help = format!("`!` binds tighter than `{sign}`: write `{value} != null`");
             let message = "what `!` yields is true or false, never null";
             let finding = Diagnostic::warning(Code::NeverEqual, left.0.span, message);
@@ -76,7 +93,7 @@ impl Linter<'_> {
         if let Some((_, text)) = finding {
             diagnostic = diagnostic.with_help("payloads hold it in another type").replaced_by(text);
         } else if other.1.ty == Some(Type::Map) {
-            let path = crate::advice::member_to_compare(self.text(other.0.span));
+            let path = crate::suggestions::member_to_compare(self.text(other.0.span));
             diagnostic = diagnostic.with_help(format!("compare a member of it: `{path}`"));
         } else if other.1.ty == Some(Type::List) {
             let (list, value) = (self.text(other.0.span), self.text(primary.0.span));
@@ -86,7 +103,12 @@ impl Linter<'_> {
     }
 
     /// Ordering between values of different types.
-    fn never_ordered(&mut self, applied: &Applied, left: (&Expr, &Known), right: (&Expr, &Known)) {
+    fn never_ordered(
+        &mut self,
+        applied: &Applied,
+        left: (&Expr, &InferredValue),
+        right: (&Expr, &InferredValue),
+    ) {
         let (Some(left_ty), Some(right_ty)) = (left.1.ty, right.1.ty) else { return };
         let typed = left.0.ty.is_some() && right.0.ty.is_some();
         let ordered =
@@ -94,7 +116,7 @@ impl Linter<'_> {
         if typed || (left_ty == right_ty && ordered(left_ty)) {
             return;
         }
-        let sign = applied.op.sign();
+        let sign = applied.op.symbol();
         let message = format!("cannot compare {} with {}", left_ty.name(), right_ty.name());
         let mut finding =
             Diagnostic::warning(Code::NotComparable, self.between(left.0, right.0, sign), message)
@@ -110,9 +132,10 @@ impl Linter<'_> {
             finding = finding.with_help(format!("make it a Date: `new Date({text})`"));
         }
         // The length of a documented list or text is a Number wherever there is one.
-        let length = |side: (&Expr, &Known)| side.1.path.is_none() && side.1.shapes.is_empty();
+        let length =
+            |side: (&Expr, &InferredValue)| side.1.path.is_none() && side.1.shapes.is_empty();
         if length(left) && length(right) {
-            finding = fails_always(finding, self.guarded > 0);
+            finding = fails_always(finding, self.try_depth > 0);
         }
         self.report(finding);
     }
@@ -125,25 +148,30 @@ impl Linter<'_> {
     }
 
     /// Ordering of a value that may be null.
-    fn null_order(&mut self, (expr, known): (&Expr, &Known)) {
-        let (Some(_), Some(path)) = (&known.missing, &known.path) else { return };
-        if self.guarded > 0 || self.present.contains(path) {
+    fn null_order(&mut self, (expr, known): (&Expr, &InferredValue)) {
+        let (Some(_), Some(path)) = (&known.null_reason, &known.path) else { return };
+        if self.try_depth > 0 || self.non_null.contains(path) {
             return;
         }
         let last = path.rsplit('.').next().unwrap_or(path);
-        let fate = self.fate();
+        let on_error_action = self.on_error_action();
         let message = format!(
-            "an error when `{last}` is null, which has no order, and onError {fate} the event"
+            "an error when `{last}` is null, which has no order, and onError {on_error_action} the event"
         );
         let help = format!("test it first: `{} != null && ...`", self.text(expr.span));
         let path = path.clone();
         self.report(Diagnostic::warning(Code::MayBeMissing, expr.span, message).with_help(help));
-        self.remember(&path);
+        self.mark_non_null(&path);
     }
 
     /// Names of fields in changelogs: the display name differs between events, the id does not.
-    fn spelling(&mut self, (_, known): (&Expr, &Known), (value, _): (&Expr, &Known)) {
-        let (Some(member), Some(Literal::String(text))) = (known.of_change, literal(value)) else {
+    fn spelling(
+        &mut self,
+        (_, known): (&Expr, &InferredValue),
+        (value, _): (&Expr, &InferredValue),
+    ) {
+        let (Some(member), Some(Literal::String(text))) = (known.changelog_field, literal(value))
+        else {
             return;
         };
         let lower = text.to_ascii_lowercase();

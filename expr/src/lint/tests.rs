@@ -1,14 +1,14 @@
 //! What is legal but not meant, given the events that a filter is for.
 
 use crate::render::render;
-use crate::{Profile, Usage, compile_for};
+use crate::{CheckProfile, Usage, compile_for};
 
 const ISSUE: &[&str] = &["avi:jira:created:issue", "avi:jira:updated:issue"];
 
 /// Codes of the findings on a filter, with what stands at each.
 fn findings(source: &str, events: &[&str]) -> Vec<String> {
     let usage = Usage { events, delivers_on_error: false };
-    let found = match compile_for(source, Profile::Filter, &usage) {
+    let found = match compile_for(source, CheckProfile::Filter, &usage) {
         Ok(compiled) => compiled.warnings,
         Err(rejected) => rejected.diagnostics,
     };
@@ -132,7 +132,7 @@ fn says_what_becomes_of_the_event() {
     let source = "event.issue.fields.assignee.accountId == 'x'";
     for (delivers_on_error, word) in [(false, "drops"), (true, "delivers")] {
         let usage = Usage { events: ISSUE, delivers_on_error };
-        let warnings = compile_for(source, Profile::Filter, &usage).unwrap().warnings;
+        let warnings = compile_for(source, CheckProfile::Filter, &usage).unwrap().warnings;
         assert!(warnings[0].message.ends_with(&format!("onError {word} the event")));
         assert!(render(&warnings, source, "x").contains("assignee?.accountId"));
     }
@@ -153,14 +153,14 @@ fn what_only_some_events_have_is_known_by_the_order_of_none() {
     let reversed = [events[1], events[0]];
     assert_eq!(findings(source, &reversed), expected);
     let usage = Usage { events: &reversed, delivers_on_error: false };
-    let warnings = compile_for(source, Profile::Filter, &usage).unwrap().warnings;
+    let warnings = compile_for(source, CheckProfile::Filter, &usage).unwrap().warnings;
     assert!(warnings[0].message.starts_with("`avi:jira:created:issue` has no `comment`"));
 }
 
 /// The first finding's help and replacement.
 fn advice(source: &str) -> (String, String) {
     let usage = Usage { events: ISSUE, delivers_on_error: false };
-    let mut found = match compile_for(source, Profile::Filter, &usage) {
+    let mut found = match compile_for(source, CheckProfile::Filter, &usage) {
         Ok(compiled) => compiled.warnings,
         Err(rejected) => rejected.diagnostics,
     };
@@ -180,7 +180,7 @@ fn dates_keep_their_type_when_they_are_moved() {
         ("new Date().getDay() == '1'", "Number and String are never equal"),
     ] {
         let usage = Usage { events: &["avi:jira:updated:issue"], delivers_on_error: false };
-        let warnings = compile_for(source, Profile::Filter, &usage).unwrap().warnings;
+        let warnings = compile_for(source, CheckProfile::Filter, &usage).unwrap().warnings;
         assert!(warnings.iter().any(|found| found.message == message), "{source}: {warnings:?}");
     }
 }

@@ -1,11 +1,11 @@
 //! Which filters become which tests, and what they are found by.
 
-use crate::{Compiled, Profile, compile};
+use crate::{CheckProfile, Compiled, compile};
 
 use super::*;
 
 fn facts(source: &str) -> Facts {
-    let Compiled { program, .. } = compile(source, Profile::Filter).unwrap();
+    let Compiled { program, .. } = compile(source, CheckProfile::Filter).unwrap();
     program.facts().clone()
 }
 

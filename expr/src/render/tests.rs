@@ -3,12 +3,12 @@
 use super::render;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::span::Span;
-use crate::{Profile, Usage, compile_for};
+use crate::{CheckProfile, Usage, compile_for};
 
 /// The first `count` findings as they are drawn.
 fn drawn(source: &str, events: &[&str], count: usize) -> String {
     let usage = Usage { events, delivers_on_error: false };
-    let findings = match compile_for(source, Profile::Filter, &usage) {
+    let findings = match compile_for(source, CheckProfile::Filter, &usage) {
         Ok(compiled) => compiled.warnings,
         Err(rejected) => rejected.diagnostics,
     };

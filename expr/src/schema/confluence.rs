@@ -1,6 +1,6 @@
 //! The bodies of Confluence events. Ids are numbers or strings by kind, even within one body.
 
-use super::{FREE, Members, Others, Shape, always, maybe};
+use super::{FREE, Members, Shape, UnlistedMembers, always, maybe};
 
 use Shape::{Any, Boolean, Map, Number, String};
 
@@ -37,7 +37,7 @@ static ON_CONTENT: Members = Members {
         maybe("newSortedChildPageIds", Any),
         maybe("container", Any),
     ],
-    others: Others::None,
+    others: UnlistedMembers::None,
 };
 
 static ON_SPACE: Members = Members {
@@ -49,7 +49,7 @@ static ON_SPACE: Members = Members {
         maybe("atlassianId", String),
         always("space", Map(&SPACE)),
     ],
-    others: Others::None,
+    others: UnlistedMembers::None,
 };
 
 /// A page, blog post, comment and what else Confluence calls content.
@@ -69,7 +69,7 @@ pub(super) static CONTENT: Members = Members {
         maybe("extensions", Map(&FREE)),
         maybe("labels", Any),
     ],
-    others: Others::None,
+    others: UnlistedMembers::None,
 };
 
 static SPACE: Members = Members {
@@ -84,5 +84,5 @@ static SPACE: Members = Members {
         maybe("status", String),
         maybe("history", Map(&FREE)),
     ],
-    others: Others::None,
+    others: UnlistedMembers::None,
 };

@@ -1,6 +1,6 @@
 //! The bodies of Jira events, Jira Software and Jira Service Management included.
 
-use super::{FREE, Field, Members, Others, Shape, always, closed, maybe};
+use super::{FREE, Field, Members, Shape, UnlistedMembers, always, closed, maybe};
 
 use Shape::{Any, Boolean, List, Map, Number, String};
 
@@ -51,7 +51,7 @@ macro_rules! event {
                 maybe("payloadIncludeProperties", Map(&FREE)),
                 $($field),*
             ],
-            others: Others::None,
+            others: UnlistedMembers::None,
         }
     };
 }
@@ -185,7 +185,7 @@ static FIELDS: Members = Members {
         maybe("epic", Any),
         maybe("flagged", Any),
     ],
-    others: Others::CustomFields,
+    others: UnlistedMembers::CustomFields,
 };
 
 static ISSUE_TYPE: Members = closed(
@@ -250,7 +250,7 @@ static NAMED: Members = Members {
         maybe("iconUrl", String),
         maybe("self", String),
     ],
-    others: Others::Some,
+    others: UnlistedMembers::Some,
 };
 
 static PARENT: Members = closed(
@@ -375,7 +375,7 @@ static VERSION: Members = Members {
         maybe("releaseDate", String),
         maybe("overdue", Boolean),
     ],
-    others: Others::Some,
+    others: UnlistedMembers::Some,
 };
 
 /// In project events the id is a number, unlike inside an issue.
@@ -387,7 +387,7 @@ static EVENT_PROJECT: Members = Members {
         always("name", String),
         maybe("projectTypeKey", String),
     ],
-    others: Others::Some,
+    others: UnlistedMembers::Some,
 };
 
 static EVENT_COMPONENT: Members = Members {
@@ -401,7 +401,7 @@ static EVENT_COMPONENT: Members = Members {
         always("project", String),
         always("projectId", Number),
     ],
-    others: Others::Some,
+    others: UnlistedMembers::Some,
 };
 
 /// A sprint.

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::tape::{
-    Cell, Frame, Kind, NONE, Node, Range, TapeError, TapeLimits, hash, slice, strict,
+    Cell, ContainerKind, Frame, NONE, Node, Range, TapeError, TapeLimits, hash, slice, strict,
 };
 
 /// From this many members on, a map is searched by its index.
@@ -60,7 +60,9 @@ impl<'t> Builder<'t> {
         while let Some(frame) = self.frames.last() {
             let (kind, is_empty) = (frame.kind, frame.first == NONE);
             match (self.byte_after_blanks(), kind) {
-                (Some(b'}'), Kind::Map) | (Some(b']'), Kind::List) => self.close(),
+                (Some(b'}'), ContainerKind::Map) | (Some(b']'), ContainerKind::List) => {
+                    self.close()
+                }
                 (Some(b','), _) if !is_empty => {
                     self.at += 1;
                     self.child(kind)?;
@@ -76,8 +78,8 @@ impl<'t> Builder<'t> {
     }
 
     /// Reads an element, or a member with its name.
-    fn child(&mut self, of: Kind) -> Result<(), Stop> {
-        if of == Kind::List {
+    fn child(&mut self, of: ContainerKind) -> Result<(), Stop> {
+        if of == ContainerKind::List {
             return self.value(Range::default());
         }
         let Some(b'"') = self.byte_after_blanks() else { return Err(Stop::Syntax) };
@@ -91,8 +93,8 @@ impl<'t> Builder<'t> {
     fn value(&mut self, name: Range) -> Result<(), Stop> {
         let cell = match self.byte_after_blanks() {
             Some(b'"') => Cell::String(self.string()?),
-            Some(b'{') => return self.open(Kind::Map, name),
-            Some(b'[') => return self.open(Kind::List, name),
+            Some(b'{') => return self.open(ContainerKind::Map, name),
+            Some(b'[') => return self.open(ContainerKind::List, name),
             Some(b'-' | b'0'..=b'9') => Cell::Number(self.number()?),
             Some(b't') => self.literal("true", Cell::Bool(true))?,
             Some(b'f') => self.literal("false", Cell::Bool(false))?,
@@ -102,7 +104,7 @@ impl<'t> Builder<'t> {
         self.push(cell, name).map(drop)
     }
 
-    fn open(&mut self, kind: Kind, name: Range) -> Result<(), Stop> {
+    fn open(&mut self, kind: ContainerKind, name: Range) -> Result<(), Stop> {
         if self.frames.len() >= self.limits.depth as usize {
             return Err(Stop::Depth);
         }
@@ -116,8 +118,8 @@ impl<'t> Builder<'t> {
         self.at += 1;
         let Some(frame) = self.frames.pop() else { return };
         let cell = match frame.kind {
-            Kind::Map => self.map_of(&frame),
-            Kind::List => Cell::List { len: frame.len },
+            ContainerKind::Map => self.map_of(&frame),
+            ContainerKind::List => Cell::List { len: frame.len },
         };
         if let Some(node) = self.nodes.get_mut(frame.node as usize) {
             node.cell = cell;
@@ -224,7 +226,7 @@ impl<'t> Builder<'t> {
             self.nodes.push(node);
             return Ok(id);
         };
-        if frame.kind == Kind::Map {
+        if frame.kind == ContainerKind::Map {
             let text = slice(self.text, self.escaped, name);
             node.hash = hash(text);
             // Beyond the threshold repeats are found by sorting, in `map_of`.
@@ -287,7 +289,7 @@ impl<'t> Builder<'t> {
 }
 
 impl Frame {
-    fn new(node: u32, kind: Kind) -> Frame {
+    fn new(node: u32, kind: ContainerKind) -> Frame {
         Frame { node, kind, first: NONE, last: NONE, len: 0, seen: 0 }
     }
 

@@ -2,8 +2,8 @@
 
 use switchyard_expr::cases::{compiled, reference};
 use switchyard_expr::{
-    Env, Profile, Scratch, Tape, TapeLimits, Usage, canonical, compile, compile_for, explain,
-    render, token_count,
+    CheckProfile, Env, EvalScratch, Tape, TapeLimits, Usage, canonical, compile, compile_for,
+    explain, render, token_count,
 };
 
 /// The tokens of any text are told or refused.
@@ -39,7 +39,7 @@ pub(crate) fn check(data: &[u8]) {
     ];
     for events in events {
         let usage = Usage { events, delivers_on_error: false };
-        match compile_for(source, Profile::Filter, &usage) {
+        match compile_for(source, CheckProfile::Filter, &usage) {
             Ok(compiled) => {
                 draw(&compiled.warnings, source);
                 assert!(!compiled.complexity.to_string().is_empty());
@@ -63,8 +63,8 @@ pub(crate) fn eval_diff(data: &[u8]) {
     }
     let env = Env { now_ms: 0, steps_max: 5_000 };
     assert_eq!(compiled(source, &tape, &env), reference(source, &tape, &env));
-    let Ok(compiled) = compile(source, Profile::Filter) else { return };
-    let verdict = compiled.program.verdict(&tape, &env, &mut Scratch::new());
+    let Ok(compiled) = compile(source, CheckProfile::Filter) else { return };
+    let verdict = compiled.program.verdict(&tape, &env, &mut EvalScratch::new());
     let explained = explain::explain(source, &tape, &env).map(|explained| explained.verdict);
     assert_eq!(explained, Ok(verdict), "accepted, but explained otherwise");
 }

@@ -1,7 +1,7 @@
 //! What is picked against what the tape holds at the same paths.
 
 use proptest::prelude::*;
-use switchyard_expr::view::{NodeId, Read};
+use switchyard_expr::view::{NodeId, NodeValue};
 use switchyard_expr::{Tape, TapeLimits, View};
 
 use super::*;
@@ -15,12 +15,12 @@ fn same(pick: Pick<'_>, tape: &Tape, node: Option<NodeId>) -> Result<(), TestCas
     };
     let expected = tape.read(node);
     let agree = match (pick, expected) {
-        (Pick::Null, Read::Null) | (Pick::Map, Read::Map { .. }) => true,
-        (Pick::Bool(a), Read::Bool(b)) => a == b,
-        (Pick::Number(a), Read::Number(b)) => a.to_bits() == b.to_bits(),
-        (Pick::Text(a), Read::String(b)) => a == b.as_bytes(),
-        (Pick::List(_), Read::List { .. }) => true,
-        (Pick::LongList, Read::List { len }) => len > ITEMS_MAX,
+        (Pick::Null, NodeValue::Null) | (Pick::Map, NodeValue::Map { .. }) => true,
+        (Pick::Bool(a), NodeValue::Bool(b)) => a == b,
+        (Pick::Number(a), NodeValue::Number(b)) => a.to_bits() == b.to_bits(),
+        (Pick::Text(a), NodeValue::String(b)) => a == b.as_bytes(),
+        (Pick::List(_), NodeValue::List { .. }) => true,
+        (Pick::LongList, NodeValue::List { len }) => len > ITEMS_MAX,
         _ => false,
     };
     prop_assert!(agree, "{:?} for {:?}", pick, expected);

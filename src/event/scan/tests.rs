@@ -1,7 +1,7 @@
 //! The scan against the tape: on JSON, and on JSON with a byte too many, too few or changed.
 
 use proptest::prelude::*;
-use switchyard_expr::view::Read;
+use switchyard_expr::view::NodeValue;
 use switchyard_expr::{Tape, View};
 
 use super::*;
@@ -413,7 +413,9 @@ fn numbers_are_those_of_the_tape() {
     ] {
         let mut tape = Tape::new();
         tape.parse(text.as_bytes(), &TapeLimits::default()).unwrap();
-        let Read::Number(expected) = tape.read(tape.root()) else { panic!("{text} is a number") };
+        let NodeValue::Number(expected) = tape.read(tape.root()) else {
+            panic!("{text} is a number")
+        };
         let number = parse_number(text.as_bytes());
         assert_eq!(number.map(f64::to_bits), Some(expected.to_bits()), "{text}");
     }

@@ -4,7 +4,7 @@
 //! Only filters that nothing else leads to are asked so: they would be evaluated for each event. If
 //! the operand fails, the column is in trouble and they are.
 
-use switchyard_expr::{Env, Profile, Program, Scratch, Verdict, compile, operands};
+use switchyard_expr::{CheckProfile, Env, EvalScratch, Program, Verdict, compile, operands};
 
 use super::column::States;
 use super::dictionary::{Entry, Symbol};
@@ -44,7 +44,7 @@ pub(super) fn texts(source: &str, count: usize) -> Vec<String> {
 
 /// The program of an operand, if it says the same to all apps.
 pub(super) fn compiled(text: &str) -> Option<Program> {
-    let program = compile(text, Profile::Filter).ok()?.program;
+    let program = compile(text, CheckProfile::Filter).ok()?.program;
     (!program.reads_self_generated()).then_some(program)
 }
 
@@ -58,7 +58,7 @@ impl Operand {
         &self,
         decoder: &Decoder,
         env: &Env,
-        scratch: &mut Scratch,
+        scratch: &mut EvalScratch,
         states: &mut States,
     ) {
         let env = Env { steps_max: env.steps_max.min(STEPS_MAX), ..*env };

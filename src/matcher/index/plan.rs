@@ -211,7 +211,7 @@ impl Planner {
 
     fn one_of(&mut self, path: &Path, constants: &[Constant]) -> Option<Check> {
         // What differs from app to app cannot be looked up once for all of them.
-        if path.is_derived() {
+        if path.is_app_specific() {
             let op = if path.steps.len() == 1 { Op::Open } else { Op::Stuck };
             return Some(Check { op, column: 0, argument: 0 });
         }
@@ -261,7 +261,7 @@ impl Planner {
 
     /// The column of a path; none when there are too many.
     fn column(&mut self, path: &Path, kind: Kind) -> Option<ColumnId> {
-        if path.is_derived() || path.steps.len() > route::STEPS_MAX {
+        if path.is_app_specific() || path.steps.len() > route::STEPS_MAX {
             return None;
         }
         let key = (path.clone(), kind);

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use switchyard_expr::{Profile, Usage, compile_for};
+use switchyard_expr::{CheckProfile, Usage, compile_for};
 
 const OURS: &str = "event.issue.fields.project.key == 'ABC' \
     && event.issue.fields.issuetype.name == 'Bug' \
@@ -21,7 +21,7 @@ fn main() {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     // Turn by turn, so that both meet the same machine.
     for _ in 0..RUNS {
-        ours.push(time(|| drop(black_box(compile_for(OURS, Profile::Filter, &usage)))));
+        ours.push(time(|| drop(black_box(compile_for(OURS, CheckProfile::Filter, &usage)))));
         theirs.push(time(|| drop(black_box(cel::Program::compile(THEIRS)))));
     }
     let (ours, theirs) = (median(ours), median(theirs));

@@ -3,9 +3,9 @@
 
 use proptest::prelude::*;
 
-use super::{Pattern, Places, TOO_LARGE};
+use super::{CaptureSpans, Pattern, TOO_LARGE};
+use crate::budget::Budget;
 use crate::limits::STEPS_MAX;
-use crate::meter::Meter;
 
 /// What patterns are made of: classes, Unicode, every assertion.
 const ATOMS: [&str; 26] = [
@@ -72,7 +72,7 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![4 => short, 1 => long]
 }
 
-fn oracle(regex: &regex::Regex, text: &str, from: usize) -> Option<Places> {
+fn oracle(regex: &regex::Regex, text: &str, from: usize) -> Option<CaptureSpans> {
     let captures = regex.captures_at(text, from)?;
     Some(captures.iter().map(|group| group.map(|group| group.range())).collect())
 }
@@ -81,19 +81,19 @@ proptest! {
     #[test]
     fn finds_what_the_regex_crate_finds(pattern in pattern(), text in text()) {
         let theirs = regex::Regex::new(&pattern);
-        let (many, once) = (Pattern::for_many(&pattern), Pattern::for_once(&pattern));
+        let (many, once) = (Pattern::with_dfa(&pattern), Pattern::without_dfa(&pattern));
         if matches!(&many, Err(why) if why == TOO_LARGE) {
             return Ok(());
         }
         // A name may stand twice, which both refuse.
         prop_assert_eq!((many.is_ok(), once.is_ok()), (theirs.is_ok(), theirs.is_ok()));
         let (Ok(regex), Ok(many), Ok(once)) = (theirs, many, once) else { return Ok(()) };
-        let places = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-        for from in places {
+        let captures = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+        for from in captures {
             let wanted = oracle(&regex, &text, from);
             for pattern in [&many, &once] {
-                let mut meter = Meter::new(100 * STEPS_MAX);
-                let Ok(found) = pattern.find(&text, from, &mut meter) else {
+                let mut budget = Budget::new(100 * STEPS_MAX);
+                let Ok(found) = pattern.find(&text, from, &mut budget) else {
                     // Groups of a long text, simulated, may need more memory than there is.
                     continue;
                 };
@@ -105,8 +105,8 @@ proptest! {
 
 #[test]
 fn both_ways_of_searching_are_taken() {
-    let has_tables = |pattern| Pattern::for_many(pattern).unwrap().tables.is_some();
-    assert!(has_tables("(?-u:\\b)[a-z]+(?-u:\\B)"));
-    assert!(!has_tables("\\bab\\B"), "letters of all scripts end words");
-    assert!(!has_tables("(?:a|b)*a[ab]{12}"), "the automaton would be large");
+    let has_dfa = |pattern| Pattern::with_dfa(pattern).unwrap().dfa.is_some();
+    assert!(has_dfa("(?-u:\\b)[a-z]+(?-u:\\B)"));
+    assert!(!has_dfa("\\bab\\B"), "letters of all scripts end words");
+    assert!(!has_dfa("(?:a|b)*a[ab]{12}"), "the automaton would be large");
 }

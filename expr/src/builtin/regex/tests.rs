@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::translate;
-use crate::cases::{Outcome, compiled, reference};
+use crate::cases::{CaseOutcome, compiled, reference};
 use crate::{Env, Tape, TapeLimits};
 
 const PATTERNS: [&str; 24] = [
@@ -88,7 +88,7 @@ proptest! {
                  [t.match({pattern}), t.matchAll({pattern}), t.replace({pattern}, '[$&|$1]')]"
             );
             let outcome = compiled(&source, &tape, &Env::at(0));
-            prop_assert_eq!(&outcome.0, &Outcome::Value(wanted.clone()), "{}", source);
+            prop_assert_eq!(&outcome.0, &CaseOutcome::Value(wanted.clone()), "{}", source);
             prop_assert_eq!(&reference(&source, &tape, &Env::at(0)), &outcome);
         }
     }

@@ -18,23 +18,23 @@ const HEADER_BYTES: usize = 48;
 /// Names that a lookup walks over for one step, and at most: larger maps have an index.
 const NAMES_PER_STEP: u32 = 4;
 const NAMES_WALKED_MAX: u32 = 16;
-/// Slots of a function that are made ready for one step.
+/// ParameterSlots of a function that are made ready for one step.
 const SLOTS_PER_STEP: u32 = 8;
 /// What grows by doubling takes at most three times its size: the old buffer beside the new one.
 const GROWTH: usize = 3;
 
 /// What is left of one evaluation's budget.
 #[derive(Clone, Debug)]
-pub(crate) struct Meter {
+pub(crate) struct Budget {
     steps_max: u32,
     steps_left: u32,
     memory_left: u32,
     height_left: u32,
 }
 
-impl Meter {
-    pub(crate) fn new(steps_max: u32) -> Meter {
-        Meter {
+impl Budget {
+    pub(crate) fn new(steps_max: u32) -> Budget {
+        Budget {
             steps_max,
             steps_left: steps_max,
             memory_left: MEMORY_BYTES_MAX,
@@ -43,13 +43,13 @@ impl Meter {
     }
 
     /// Steps charged so far; the whole budget once it is overdrawn.
-    pub(crate) fn steps(&self) -> u32 {
+    pub(crate) fn steps_used(&self) -> u32 {
         self.steps_max - self.steps_left
     }
 
     /// Charges `count` steps.
     #[inline]
-    pub(crate) fn step<'v>(&mut self, count: u32) -> Result<(), Fault<'v>> {
+    pub(crate) fn charge<'v>(&mut self, count: u32) -> Result<(), Fault<'v>> {
         match self.steps_left.checked_sub(count) {
             Some(left) => {
                 self.steps_left = left;
@@ -63,65 +63,65 @@ impl Meter {
     }
 
     /// Charges one step for each of `count` things: list elements, map entries, dear bytes.
-    pub(crate) fn each<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
-        self.step(u32::try_from(count).unwrap_or(u32::MAX))
+    pub(crate) fn charge_each<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
+        self.charge(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
     /// Charges for a list of `count` constants.
-    pub(crate) fn constants<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
-        self.step(STEPS_PER_CONSTANT)?;
-        self.each(count)
+    pub(crate) fn charge_constant_list<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
+        self.charge(STEPS_PER_CONSTANT)?;
+        self.charge_each(count)
     }
 
     /// Charges for bytes of text that are compared or copied.
     #[inline]
-    pub(crate) fn read_text<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
-        self.each(bytes / TEXT_BYTES_PER_STEP)
+    pub(crate) fn charge_text<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
+        self.charge_each(bytes / TEXT_BYTES_PER_STEP)
     }
 
     /// Charges for finding a member of a map of the event by its name.
     #[inline]
-    pub(crate) fn look_up<'v>(&mut self, members: u32) -> Result<(), Fault<'v>> {
-        self.step(members.min(NAMES_WALKED_MAX) / NAMES_PER_STEP)
+    pub(crate) fn charge_lookup<'v>(&mut self, members: u32) -> Result<(), Fault<'v>> {
+        self.charge(members.min(NAMES_WALKED_MAX) / NAMES_PER_STEP)
     }
 
     /// Charges for bytes of text that are searched.
-    pub(crate) fn search_text<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
-        self.step(STEPS_PER_SEARCH)?;
-        self.each(bytes / SEARCH_BYTES_PER_STEP)
+    pub(crate) fn charge_search<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
+        self.charge(STEPS_PER_SEARCH)?;
+        self.charge_each(bytes / SEARCH_BYTES_PER_STEP)
     }
 
     /// Charges for something of so many bytes that is about to be put on the heap.
-    pub(crate) fn build<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
-        self.step(STEPS_PER_BUILT)?;
-        self.memory(bytes.saturating_add(HEADER_BYTES))
+    pub(crate) fn charge_allocation<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
+        self.charge(STEPS_PER_BUILT)?;
+        self.charge_memory(bytes.saturating_add(HEADER_BYTES))
     }
 
     /// Charges for text that is about to be put on the heap, itself and the buffer it grew in.
-    pub(crate) fn build_text<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
-        self.build(bytes.saturating_mul(GROWTH))
+    pub(crate) fn charge_text_allocation<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
+        self.charge_allocation(bytes.saturating_mul(GROWTH))
     }
 
     /// Charges for collecting `count` names and values.
-    pub(crate) fn entries<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
-        self.build(0)?;
-        self.grow(2 * count)?;
-        self.each(count.saturating_mul(STEPS_PER_ELEMENT as usize))
+    pub(crate) fn charge_entries<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
+        self.charge_allocation(0)?;
+        self.charge_growth(2 * count)?;
+        self.charge_each(count.saturating_mul(STEPS_PER_ELEMENT as usize))
     }
 
     /// Charges for `count` more values of a list that grows.
-    pub(crate) fn grow<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
-        self.memory(count.saturating_mul(GROWTH * VALUE_BYTES))
+    pub(crate) fn charge_growth<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
+        self.charge_memory(count.saturating_mul(GROWTH * VALUE_BYTES))
     }
 
     /// Charges for bytes that are about to be allocated, and for filling them.
-    pub(crate) fn memory<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
-        self.reserve(bytes)?;
-        self.read_text(bytes)
+    pub(crate) fn charge_memory<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
+        self.reserve_memory(bytes)?;
+        self.charge_text(bytes)
     }
 
     /// Charges for bytes that are about to be allocated, but no steps.
-    pub(crate) fn reserve<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
+    pub(crate) fn reserve_memory<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
         match u32::try_from(bytes).ok().and_then(|bytes| self.memory_left.checked_sub(bytes)) {
             Some(left) => {
                 self.memory_left = left;
@@ -135,20 +135,20 @@ impl Meter {
     }
 
     /// Refuses values that nest deeper than what walks them may recurse.
-    pub(crate) fn depth<'v>(&self, depth: u16) -> Result<u16, Fault<'v>> {
+    pub(crate) fn check_depth<'v>(&self, depth: u16) -> Result<u16, Fault<'v>> {
         if depth > VALUE_DEPTH_MAX {
             return Err(Fault::new(Code::TooDeepValue, "The value nests too deep"));
         }
         Ok(depth)
     }
 
-    /// Enters a function; [`Meter::leave`] must follow if it may.
-    pub(crate) fn enter<'v>(&mut self, size: FrameSize) -> Result<(), Fault<'v>> {
+    /// Enters a function; [`Budget::leave_function`] must follow if it may.
+    pub(crate) fn enter_function<'v>(&mut self, size: FrameSize) -> Result<(), Fault<'v>> {
         let height_left = self.height_left.checked_sub(size.active_height());
         let Some(height_left) = height_left else {
             return Err(Fault::new(Code::TooDeepValue, "Functions call each other too deep"));
         };
-        self.step(size.slots / SLOTS_PER_STEP)?;
+        self.charge(size.slots / SLOTS_PER_STEP)?;
         let Some(memory_left) = self.memory_left.checked_sub(size.stack_bytes()) else {
             return Err(too_much_memory());
         };
@@ -156,8 +156,8 @@ impl Meter {
         Ok(())
     }
 
-    /// Leaves a function that [`Meter::enter`] admitted.
-    pub(crate) fn leave(&mut self, size: FrameSize) {
+    /// Leaves a function that [`Budget::enter_function`] admitted.
+    pub(crate) fn leave_function(&mut self, size: FrameSize) {
         self.height_left += size.active_height();
         // An overdrawn account stays empty.
         if self.memory_left > 0 {

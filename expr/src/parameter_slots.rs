@@ -1,38 +1,38 @@
-//! Where constants stand in a source. Filters that differ in nothing else have one shape.
+//! Where parameters stand in a source. Filters that differ in nothing else have one template.
 
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
 use crate::check::is_pattern_method;
-use crate::constants::{BYTES_MAX, Constants, is_short_number};
 use crate::lex::{Token, TokenKind, lex};
+use crate::parameters::{BYTES_MAX, Parameters, is_short_number};
 use crate::span::Span;
 
-/// The place of one constant, quotes excluded.
+/// The place of one parameter, quotes excluded.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct ParameterSlot {
     start: u32,
     end: u32,
     is_number: bool,
 }
 
-impl Slot {
+impl ParameterSlot {
     fn text(self, source: &str) -> &str {
         Span { start: self.start, end: self.end }.text(source)
     }
 }
 
-/// The places of the constants of a source, in order.
+/// The places of the parameters of a source, in order.
 #[derive(Debug, Default)]
-pub(crate) struct Slots(Box<[Slot]>);
+pub(crate) struct ParameterSlots(Box<[ParameterSlot]>);
 
-impl Slots {
-    /// Finds what may be a constant: texts and numbers that the program does nothing with but
+impl ParameterSlots {
+    /// Finds what may be a parameter: texts and numbers that the program does nothing with but
     /// push. It is a guess that the compiler confirms.
-    pub(crate) fn of(source: &str) -> Slots {
+    pub(crate) fn of(source: &str) -> ParameterSlots {
         let lexed = lex(source);
         if !lexed.errors.is_empty() || source.len() > BYTES_MAX {
-            return Slots::default();
+            return ParameterSlots::default();
         }
         let tokens = lexed.tokens;
         let slot = |at: usize| {
@@ -41,18 +41,18 @@ impl Slots {
             match &token.kind {
                 // Others take too long to read each time.
                 TokenKind::Number(_) if is_short_number(span.text(source)) => {
-                    Some(Slot { start: span.start, end: span.end, is_number: true })
+                    Some(ParameterSlot { start: span.start, end: span.end, is_number: true })
                 }
-                TokenKind::String(value) if !is_part_of_shape(&tokens, at) => {
+                TokenKind::String(value) if !is_part_of_template(&tokens, at) => {
                     let (start, end) = (span.start + 1, span.end.saturating_sub(1));
-                    let slot = Slot { start, end, is_number: false };
+                    let slot = ParameterSlot { start, end, is_number: false };
                     // With escapes, what is written is not what it means.
                     (slot.text(source) == &**value).then_some(slot)
                 }
                 _ => None,
             }
         };
-        Slots((0..tokens.len()).filter_map(slot).collect())
+        ParameterSlots((0..tokens.len()).filter_map(slot).collect())
     }
 
     /// How many there are.
@@ -61,15 +61,15 @@ impl Slots {
     }
 
     /// The slots of `count` literals that fill a span, if each of them has one.
-    pub(crate) fn holding(&self, count: usize, span: Span) -> Option<Range<usize>> {
+    pub(crate) fn slots_in_span(&self, count: usize, span: Span) -> Option<Range<usize>> {
         let start = self.0.partition_point(|slot| slot.start < span.start);
         let end = self.0.partition_point(|slot| slot.end <= span.end);
         (start + count == end).then_some(start..end)
     }
 
-    /// The constants of the source with these slots.
-    pub(crate) fn constants(&self, source: &str) -> Option<Constants> {
-        Constants::pack(self.0.iter().map(|slot| (slot.text(source), slot.is_number)))
+    /// The parameters of the source with these slots.
+    pub(crate) fn parameters(&self, source: &str) -> Option<Parameters> {
+        Parameters::pack(self.0.iter().map(|slot| (slot.text(source), slot.is_number)))
     }
 
     /// What stands between the slots of `source`; one more than there are slots.
@@ -80,64 +80,70 @@ impl Slots {
         spans.map(|(start, end)| source.get(start as usize..end).unwrap_or_default())
     }
 
-    /// Hashes what sources of one shape have in common.
-    pub(crate) fn hash_shape(&self, source: &str, state: &mut impl Hasher) {
+    /// Hashes what sources of one template have in common.
+    pub(crate) fn hash_template(&self, source: &str, state: &mut impl Hasher) {
         self.between(source).for_each(|part| part.hash(state));
         self.0.iter().for_each(|slot| slot.is_number.hash(state));
     }
 
-    /// Whether `source` with these slots and `other` with its own differ in constants only.
-    pub(crate) fn same_shape(&self, source: &str, others: &Slots, other: &str) -> bool {
-        let kinds = |slots: &Slots| slots.0.iter().map(|slot| slot.is_number).collect::<Vec<_>>();
+    /// Whether `source` with these slots and `other` with its own differ in parameters only.
+    pub(crate) fn same_template(&self, source: &str, others: &ParameterSlots, other: &str) -> bool {
+        let kinds =
+            |slots: &ParameterSlots| slots.0.iter().map(|slot| slot.is_number).collect::<Vec<_>>();
         self.len() == others.len()
             && self.between(source).eq(others.between(other))
             && kinds(self) == kinds(others)
     }
 
-    /// The parts of the source that has `constants` in these slots of `source`.
+    /// The parts of the source that has `parameters` in these slots of `source`.
     fn parts<'s>(
         &'s self,
         source: &'s str,
-        constants: &'s Constants,
+        parameters: &'s Parameters,
     ) -> impl Iterator<Item = &'s str> {
-        let filled = (0..self.len()).map(|at| constants.text(at)).chain(std::iter::once(""));
-        self.between(source).zip(filled).flat_map(|(between, constant)| [between, constant])
+        let filled = (0..self.len()).map(|at| parameters.text(at)).chain(std::iter::once(""));
+        self.between(source).zip(filled).flat_map(|(between, parameter)| [between, parameter])
     }
 
-    /// The source that has `constants` in these slots of `source`.
-    pub(crate) fn filled(&self, source: &str, constants: &Constants) -> String {
-        self.parts(source, constants).collect()
+    /// The source that has `parameters` in these slots of `source`.
+    pub(crate) fn fill(&self, source: &str, parameters: &Parameters) -> String {
+        self.parts(source, parameters).collect()
     }
 
-    /// Whether `other` is the source that has `constants` in these slots of `source`.
-    pub(crate) fn is_filled(&self, source: &str, constants: &Constants, other: &str) -> bool {
+    /// Whether `other` is the source that has `parameters` in these slots of `source`.
+    pub(crate) fn matches_source(
+        &self,
+        source: &str,
+        parameters: &Parameters,
+        other: &str,
+    ) -> bool {
         let rest =
-            self.parts(source, constants).try_fold(other, |rest, part| rest.strip_prefix(part));
+            self.parts(source, parameters).try_fold(other, |rest, part| rest.strip_prefix(part));
         rest == Some("")
     }
 
-    /// By how much a place moves once `constants` are in these slots: behind none of them, behind
+    /// By how much a place moves once `parameters` are in these slots: behind none of them, behind
     /// the first, and so on.
-    pub(crate) fn shifts(&self, constants: &Constants) -> Box<[i32]> {
+    pub(crate) fn offset_shifts(&self, parameters: &Parameters) -> Box<[i32]> {
         let mut shift = 0_i32;
         let behind = self.0.iter().enumerate().map(|(at, slot)| {
-            let len = i32::try_from(constants.text(at).len()).unwrap_or_default();
+            let len = i32::try_from(parameters.text(at).len()).unwrap_or_default();
             shift += len - (slot.end - slot.start).cast_signed();
             shift
         });
         std::iter::once(0).chain(behind).collect()
     }
 
-    /// Where a span of the source stands with these [`Self::shifts`].
-    pub(crate) fn moved(&self, span: Span, shifts: &[i32]) -> Span {
+    /// Where a span of the source stands with these [`Self::offset_shifts`].
+    pub(crate) fn relocate(&self, span: Span, offset_shifts: &[i32]) -> Span {
         if span == Span::NONE {
             return span;
         }
-        let moved = |place: u32| {
+        let relocated = |place: u32| {
             let before = self.0.partition_point(|slot| slot.end <= place);
-            place.saturating_add_signed(shifts.get(before).copied().unwrap_or_default())
+            place.saturating_add_signed(offset_shifts.get(before).copied().unwrap_or_default())
         };
-        Span { start: moved(span.start), end: moved(span.end) }
+        Span { start: relocated(span.start), end: relocated(span.end) }
     }
 
     /// Bytes on the heap.
@@ -147,17 +153,17 @@ impl Slots {
 }
 
 /// Whether a text looks like one that the checker reads: a member name, a key of a map, a pattern.
-fn is_part_of_shape(tokens: &[Token<'_>], at: usize) -> bool {
+fn is_part_of_template(tokens: &[Token<'_>], at: usize) -> bool {
     let before =
         |n: usize| at.checked_sub(n).and_then(|at| tokens.get(at)).map(|token| &token.kind);
-    let is_key = matches!(before(1), Some(TokenKind::Sign("{" | ",")))
-        && matches!(tokens.get(at + 1).map(|token| &token.kind), Some(TokenKind::Sign(":")));
+    let is_key = matches!(before(1), Some(TokenKind::Punct("{" | ",")))
+        && matches!(tokens.get(at + 1).map(|token| &token.kind), Some(TokenKind::Punct(":")));
     match (before(2), before(1)) {
         _ if is_key => true,
         // Behind a value, a bracket asks for a member; else it starts a list.
-        (Some(TokenKind::Sign(")" | "]" | "}" | "?.")), Some(TokenKind::Sign("["))) => true,
-        (Some(TokenKind::Word(_) | TokenKind::String(_)), Some(TokenKind::Sign("["))) => true,
-        (Some(TokenKind::Word(word)), Some(TokenKind::Sign("("))) => is_pattern_method(word),
+        (Some(TokenKind::Punct(")" | "]" | "}" | "?.")), Some(TokenKind::Punct("["))) => true,
+        (Some(TokenKind::Word(_) | TokenKind::String(_)), Some(TokenKind::Punct("["))) => true,
+        (Some(TokenKind::Word(word)), Some(TokenKind::Punct("("))) => is_pattern_method(word),
         _ => false,
     }
 }
@@ -167,7 +173,7 @@ mod tests {
     use super::*;
 
     fn texts(source: &str) -> Vec<&str> {
-        Slots::of(source).0.iter().map(|slot| slot.text(source)).collect()
+        ParameterSlots::of(source).0.iter().map(|slot| slot.text(source)).collect()
     }
 
     #[test]
@@ -194,15 +200,16 @@ mod tests {
     #[test]
     fn places_move_with_the_constants() {
         let (first, second) = ("a == 'x' || b > 1 + c", "a == 'long' || b > 234 + c");
-        let (slots, others) = (Slots::of(first), Slots::of(second));
-        assert!(slots.same_shape(first, &others, second));
-        let constants = others.constants(second).unwrap();
-        assert_eq!(slots.filled(first, &constants), second);
-        assert!(slots.is_filled(first, &constants, second));
-        assert!(!slots.is_filled(first, &constants, first));
+        let (slots, others) = (ParameterSlots::of(first), ParameterSlots::of(second));
+        assert!(slots.same_template(first, &others, second));
+        let parameters = others.parameters(second).unwrap();
+        assert_eq!(slots.fill(first, &parameters), second);
+        assert!(slots.matches_source(first, &parameters, second));
+        assert!(!slots.matches_source(first, &parameters, first));
         for word in ["a", "'x'", "||", "b", "1", "+", "c", first] {
             let at = first.find(word).unwrap();
-            let span = slots.moved(Span::new(at, at + word.len()), &slots.shifts(&constants));
+            let span =
+                slots.relocate(Span::new(at, at + word.len()), &slots.offset_shifts(&parameters));
             let expected = match word {
                 "'x'" => "'long'",
                 "1" => "234",
@@ -211,6 +218,6 @@ mod tests {
             };
             assert_eq!(span.text(second), expected);
         }
-        assert_eq!(slots.moved(Span::NONE, &slots.shifts(&constants)), Span::NONE);
+        assert_eq!(slots.relocate(Span::NONE, &slots.offset_shifts(&parameters)), Span::NONE);
     }
 }

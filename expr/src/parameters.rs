@@ -1,6 +1,6 @@
-//! The constants of one filter, packed: one text that says where each of them stands in it.
+//! The parameters of one filter, packed: one text that says where each of them stands in it.
 
-/// Most bytes that the constants of a filter may have together.
+/// Most bytes that the parameters of a filter may have together.
 pub(crate) const BYTES_MAX: usize = (1 << 15) - 1;
 
 /// Digits of a place.
@@ -10,29 +10,29 @@ const DIGIT_BITS: u32 = 7;
 /// Set in the end of a number; places stay far below it.
 const NUMBER: u32 = 1 << 20;
 
-/// What stands in a source where others of the same shape have something else: texts without
+/// What stands in a source where others of the same template have something else: texts without
 /// escapes and numbers, in the order of the source and as they are written there.
 ///
 /// First the places where the first begins and where each of them ends, then all of them. One block
 /// of memory for any number of them, and none for none.
 #[derive(Debug, Default)]
-pub(crate) struct Constants(Box<str>);
+pub(crate) struct Parameters(Box<str>);
 
 /// One of them.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) enum Constant<'c> {
+pub(crate) enum Parameter<'c> {
     Number(f64),
     Text(&'c str),
 }
 
-impl Constants {
-    /// Packs the constants; texts of numbers are such that they parse. None if they are too long.
+impl Parameters {
+    /// Packs the parameters; texts of numbers are such that they parse. None if they are too long.
     pub(crate) fn pack<'s>(
         parts: impl Iterator<Item = (&'s str, bool)> + Clone,
-    ) -> Option<Constants> {
+    ) -> Option<Parameters> {
         let count = parts.clone().count();
         if count == 0 {
-            return Some(Constants::default());
+            return Some(Parameters::default());
         }
         let len: usize = parts.clone().map(|(text, _)| text.len()).sum();
         let start = DIGITS * (count + 1);
@@ -47,23 +47,23 @@ impl Constants {
             push_place(&mut packed, if is_number { at | NUMBER } else { at });
         }
         packed.extend(parts.map(|(text, _)| text));
-        Some(Constants(packed.into()))
+        Some(Parameters(packed.into()))
     }
 
-    /// How the constant at `at` is written, without quotes.
+    /// How the parameter at `at` is written, without quotes.
     pub(crate) fn text(&self, at: usize) -> &str {
         let (start, end, _) = self.place(at);
         self.0.get(start..end).unwrap_or_default()
     }
 
-    /// The constant at `at`.
+    /// The parameter at `at`.
     #[inline]
-    pub(crate) fn get(&self, at: usize) -> Constant<'_> {
+    pub(crate) fn get(&self, at: usize) -> Parameter<'_> {
         let (start, end, is_number) = self.place(at);
         if is_number {
-            Constant::Number(number(self.0.as_bytes().get(start..end).unwrap_or_default()))
+            Parameter::Number(number(self.0.as_bytes().get(start..end).unwrap_or_default()))
         } else {
-            Constant::Text(self.0.get(start..end).unwrap_or_default())
+            Parameter::Text(self.0.get(start..end).unwrap_or_default())
         }
     }
 
@@ -109,18 +109,18 @@ fn number(digits: &[u8]) -> f64 {
     f64::from(value)
 }
 
-/// Constants that stand side by side: a list.
+/// Parameters that stand side by side: a list.
 #[derive(Clone, Copy, Debug)]
-pub struct ConstantList<'c> {
-    of: &'c Constants,
+pub struct ParameterList<'c> {
+    of: &'c Parameters,
     start: u32,
     len: u32,
 }
 
-impl<'c> ConstantList<'c> {
-    /// `len` constants from `start` on.
-    pub(crate) fn new(of: &'c Constants, start: u32, len: u32) -> ConstantList<'c> {
-        ConstantList { of, start, len }
+impl<'c> ParameterList<'c> {
+    /// `len` parameters from `start` on.
+    pub(crate) fn new(of: &'c Parameters, start: u32, len: u32) -> ParameterList<'c> {
+        ParameterList { of, start, len }
     }
 
     /// How many there are.
@@ -129,7 +129,7 @@ impl<'c> ConstantList<'c> {
     }
 
     /// The one at `at`.
-    pub(crate) fn get(self, at: usize) -> Option<Constant<'c>> {
+    pub(crate) fn get(self, at: usize) -> Option<Parameter<'c>> {
         (at < self.len()).then(|| self.of.get(self.start as usize + at))
     }
 }
@@ -149,12 +149,12 @@ mod tests {
                 })
                 .collect();
             let parts = written.iter().map(|(text, number)| (text.as_str(), *number));
-            let packed = Constants::pack(parts).unwrap();
+            let packed = Parameters::pack(parts).unwrap();
             for (at, (text, is_number)) in written.iter().enumerate() {
                 assert_eq!(packed.text(at), text);
                 let expected = match is_number {
-                    true => Constant::Number(text.parse().unwrap()),
-                    false => Constant::Text(text),
+                    true => Parameter::Number(text.parse().unwrap()),
+                    false => Parameter::Text(text),
                 };
                 assert_eq!(packed.get(at), expected);
             }
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn too_much_is_not_packed() {
         let long = "x".repeat(BYTES_MAX);
-        assert!(Constants::pack([(long.as_str(), false)].into_iter()).is_some());
-        assert!(Constants::pack([(long.as_str(), false), ("y", false)].into_iter()).is_none());
+        assert!(Parameters::pack([(long.as_str(), false)].into_iter()).is_some());
+        assert!(Parameters::pack([(long.as_str(), false), ("y", false)].into_iter()).is_none());
     }
 }

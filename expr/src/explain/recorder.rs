@@ -3,63 +3,63 @@
 
 use std::collections::HashMap;
 
-use super::{Outcome, Shown, show};
+use super::{PartOutcome, ValueSummary, summarize};
 use crate::fault::Fault;
-use crate::naive::Watch;
+use crate::naive::EvalObserver;
 use crate::span::Span;
 use crate::value::{Function, Value};
 use crate::view::View;
 
-/// Calls of one function that are kept from its start on.
+/// FunctionCalls of one function that are kept from its start on.
 const FIRST_CALLS: usize = 5;
 /// Later calls of one function that are kept because they came out another way.
 const OTHER_CALLS: usize = 5;
-/// Calls that are kept in all: functions inside of functions multiply.
+/// FunctionCalls that are kept in all: functions inside of functions multiply.
 const CALLS_MAX: usize = 200;
 
 /// What was seen of one run of the filter or of one call of a function.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Trace {
     /// What came of each part of the source; the first time counts.
-    pub(super) at: HashMap<Span, Outcome>,
+    pub(super) at: HashMap<Span, PartOutcome>,
     /// The calls of functions, by the part of the source that made them: a name may be called in
     /// several.
-    pub(super) calls: HashMap<Span, SeenCalls>,
+    pub(super) calls: HashMap<Span, TracedCalls>,
 }
 
 /// The calls of one function in one part of the source.
 #[derive(Debug)]
-pub(super) struct SeenCalls {
+pub(super) struct TracedCalls {
     /// The function, by its place in the program.
     pub(super) lambda: u32,
     /// Where it stands.
     pub(super) span: Span,
     pub(super) count: usize,
-    pub(super) kept: Vec<SeenCall>,
+    pub(super) kept: Vec<TracedCall>,
 }
 
 /// One call.
 #[derive(Debug)]
-pub(super) struct SeenCall {
+pub(super) struct TracedCall {
     pub(super) index: usize,
-    pub(super) element: Shown,
-    pub(super) outcome: Outcome,
-    pub(super) inside: Seen,
+    pub(super) element: ValueSummary,
+    pub(super) outcome: PartOutcome,
+    pub(super) inside: Trace,
 }
 
 /// A call that has not ended.
-struct Running {
+struct OpenCall {
     lambda: u32,
     /// What made it.
     caller: Span,
-    element: Shown,
-    inside: Seen,
+    element: ValueSummary,
+    inside: Trace,
 }
 
-pub(super) struct Watcher<'v, V> {
+pub(super) struct Recorder<'v, V> {
     view: &'v V,
-    filter: Seen,
-    running: Vec<Running>,
+    filter: Trace,
+    running: Vec<OpenCall>,
     room: usize,
     /// What makes the calls that come.
     caller: Span,
@@ -67,11 +67,11 @@ pub(super) struct Watcher<'v, V> {
     made: HashMap<u32, Span>,
 }
 
-impl<'v, V: View> Watcher<'v, V> {
+impl<'v, V: View> Recorder<'v, V> {
     pub(super) fn new(view: &'v V) -> Self {
-        Watcher {
+        Recorder {
             view,
-            filter: Seen::default(),
+            filter: Trace::default(),
             running: Vec::new(),
             room: CALLS_MAX,
             caller: Span::new(0, 0),
@@ -79,24 +79,24 @@ impl<'v, V: View> Watcher<'v, V> {
         }
     }
 
-    pub(super) fn finish(self) -> Seen {
+    pub(super) fn finish(self) -> Trace {
         self.filter
     }
 
-    fn here(&mut self) -> &mut Seen {
+    fn here(&mut self) -> &mut Trace {
         self.running.last_mut().map_or(&mut self.filter, |call| &mut call.inside)
     }
 
-    fn outcome(&self, outcome: Result<&Value<'v>, &Fault<'v>>) -> Outcome {
+    fn outcome(&self, outcome: Result<&Value<'v>, &Fault<'v>>) -> PartOutcome {
         match outcome {
-            Ok(value) => Outcome::Value(show(value, self.view)),
-            Err(fault) => Outcome::Error(fault.clone().into()),
+            Ok(value) => PartOutcome::Value(summarize(value, self.view)),
+            Err(fault) => PartOutcome::Error(fault.clone().into()),
         }
     }
 }
 
-impl<'v, V: View> Watch<'v> for Watcher<'v, V> {
-    fn seen(&mut self, span: Span, outcome: Result<&Value<'v>, &Fault<'v>>) {
+impl<'v, V: View> EvalObserver<'v> for Recorder<'v, V> {
+    fn on_value(&mut self, span: Span, outcome: Result<&Value<'v>, &Fault<'v>>) {
         // A function is seen where it is made before it is seen under a name.
         if let Ok(Value::Function(Function::Lambda { id, .. })) = outcome {
             self.made.entry(*id).or_insert(span);
@@ -105,25 +105,25 @@ impl<'v, V: View> Watch<'v> for Watcher<'v, V> {
         self.here().at.entry(span).or_insert(outcome);
     }
 
-    fn calls(&mut self, span: Span) {
+    fn on_call(&mut self, span: Span) {
         self.caller = span;
     }
 
-    fn enters(&mut self, lambda: u32, arguments: &[Value<'v>]) {
+    fn on_enter(&mut self, lambda: u32, arguments: &[Value<'v>]) {
         let null = Value::Null;
-        let element = show(arguments.first().unwrap_or(&null), self.view);
+        let element = summarize(arguments.first().unwrap_or(&null), self.view);
         let caller = self.caller;
-        self.running.push(Running { lambda, caller, element, inside: Seen::default() });
+        self.running.push(OpenCall { lambda, caller, element, inside: Trace::default() });
     }
 
-    fn leaves(&mut self, outcome: Result<&Value<'v>, &Fault<'v>>) {
+    fn on_leave(&mut self, outcome: Result<&Value<'v>, &Fault<'v>>) {
         let outcome = self.outcome(outcome);
         let Some(running) = self.running.pop() else { return };
-        let Running { lambda, caller, element, inside } = running;
+        let OpenCall { lambda, caller, element, inside } = running;
         self.caller = caller;
         let span = self.made.get(&lambda).copied().unwrap_or(caller);
         let room = self.room;
-        let new = SeenCalls { lambda, span, count: 0, kept: Vec::new() };
+        let new = TracedCalls { lambda, span, count: 0, kept: Vec::new() };
         let calls = self.here().calls.entry(caller).or_insert(new);
         let index = calls.count;
         calls.count += 1;
@@ -132,7 +132,7 @@ impl<'v, V: View> Watch<'v> for Watcher<'v, V> {
                 || calls.kept.len() < FIRST_CALLS + OTHER_CALLS
                     && calls.kept.first().is_some_and(|first| !first.outcome.is_like(&outcome)));
         if is_kept {
-            calls.kept.push(SeenCall { index, element, outcome, inside });
+            calls.kept.push(TracedCall { index, element, outcome, inside });
             self.room = room - 1;
         }
     }

@@ -3,7 +3,7 @@
 use crate::value::Type;
 
 /// What to write instead of `name` on a value of type `ty`.
-pub(crate) fn instead_of(ty: Type, name: &str) -> Option<&'static str> {
+pub(crate) fn suggest_replacement(ty: Type, name: &str) -> Option<&'static str> {
     Some(match (ty, name) {
         (Type::String, "startsWith") => "write `text.indexOf('...') == 0`",
         (Type::String, "endsWith") => "write `text.slice(-3) == '...'`",
