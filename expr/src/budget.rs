@@ -1,7 +1,8 @@
-//! Counts what an evaluation spends. Both evaluators charge through it by the same rules.
+//! The budget of an evaluation: steps, memory and stack. Both evaluators charge it by the same
+//! rules.
 //!
-//! Prices are such that no step takes much longer than 10 ns, so that the bound on steps bounds the
-//! time whatever the event: `benches/worst` holds them against the clock.
+//! Prices are set so that no step takes much longer than 10 ns. The limit on steps therefore bounds
+//! the time for any event; `benches/worst` measures it.
 
 use crate::diagnostic::Code;
 use crate::fault::Fault;
@@ -13,17 +14,19 @@ use crate::value::Value;
 
 /// Bytes of a value inside a list.
 pub(crate) const VALUE_BYTES: usize = size_of::<Value<'static>>();
-/// Bytes of the counts and lengths in front of what is shared.
+/// Bytes of the reference counts and lengths that precede a shared allocation.
 const HEADER_BYTES: usize = 48;
-/// Names that a lookup walks over for one step, and at most: larger maps have an index.
+/// Names that a member lookup compares for one step, and the most it compares: larger maps have an
+/// index.
 const NAMES_PER_STEP: u32 = 4;
 const NAMES_WALKED_MAX: u32 = 16;
-/// ParameterSlots of a function that are made ready for one step.
+/// Slots of a function that are initialized for one step.
 const SLOTS_PER_STEP: u32 = 8;
-/// What grows by doubling takes at most three times its size: the old buffer beside the new one.
+/// A vector that doubles takes at most three times its contents while it grows: the old buffer and
+/// the new one.
 const GROWTH: usize = 3;
 
-/// What is left of one evaluation's budget.
+/// The remaining budget of one evaluation.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     steps_max: u32,
@@ -42,7 +45,7 @@ impl Budget {
         }
     }
 
-    /// Steps charged so far; the whole budget once it is overdrawn.
+    /// Steps charged so far; the whole budget if it is exhausted.
     pub(crate) fn steps_used(&self) -> u32 {
         self.steps_max - self.steps_left
     }
@@ -62,7 +65,7 @@ impl Budget {
         }
     }
 
-    /// Charges one step for each of `count` things: list elements, map entries, dear bytes.
+    /// Charges one step for each of `count` items: list elements, map entries, or expensive bytes.
     pub(crate) fn charge_each<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
         self.charge(u32::try_from(count).unwrap_or(u32::MAX))
     }
@@ -79,7 +82,7 @@ impl Budget {
         self.charge_each(bytes / TEXT_BYTES_PER_STEP)
     }
 
-    /// Charges for finding a member of a map of the event by its name.
+    /// Charges for looking up a member of an event map with `members` entries.
     #[inline]
     pub(crate) fn charge_lookup<'v>(&mut self, members: u32) -> Result<(), Fault<'v>> {
         self.charge(members.min(NAMES_WALKED_MAX) / NAMES_PER_STEP)
@@ -91,13 +94,13 @@ impl Budget {
         self.charge_each(bytes / SEARCH_BYTES_PER_STEP)
     }
 
-    /// Charges for something of so many bytes that is about to be put on the heap.
+    /// Charges for a heap allocation of `bytes`.
     pub(crate) fn charge_allocation<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
         self.charge(STEPS_PER_BUILT)?;
         self.charge_memory(bytes.saturating_add(HEADER_BYTES))
     }
 
-    /// Charges for text that is about to be put on the heap, itself and the buffer it grew in.
+    /// Charges for a heap allocation of text and of the buffer in which it is built.
     pub(crate) fn charge_text_allocation<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
         self.charge_allocation(bytes.saturating_mul(GROWTH))
     }
@@ -109,18 +112,18 @@ impl Budget {
         self.charge_each(count.saturating_mul(STEPS_PER_ELEMENT as usize))
     }
 
-    /// Charges for `count` more values of a list that grows.
+    /// Charges for `count` more values of a growing list.
     pub(crate) fn charge_growth<'v>(&mut self, count: usize) -> Result<(), Fault<'v>> {
         self.charge_memory(count.saturating_mul(GROWTH * VALUE_BYTES))
     }
 
-    /// Charges for bytes that are about to be allocated, and for filling them.
+    /// Charges for allocating and filling `bytes`.
     pub(crate) fn charge_memory<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
         self.reserve_memory(bytes)?;
         self.charge_text(bytes)
     }
 
-    /// Charges for bytes that are about to be allocated, but no steps.
+    /// Charges memory, but no steps.
     pub(crate) fn reserve_memory<'v>(&mut self, bytes: usize) -> Result<(), Fault<'v>> {
         match u32::try_from(bytes).ok().and_then(|bytes| self.memory_left.checked_sub(bytes)) {
             Some(left) => {
@@ -134,7 +137,7 @@ impl Budget {
         }
     }
 
-    /// Refuses values that nest deeper than what walks them may recurse.
+    /// Returns `depth`, or an error if recursive operations on the value could overflow the stack.
     pub(crate) fn check_depth<'v>(&self, depth: u16) -> Result<u16, Fault<'v>> {
         if depth > VALUE_DEPTH_MAX {
             return Err(Fault::new(Code::TooDeepValue, "The value nests too deep"));
@@ -142,7 +145,7 @@ impl Budget {
         Ok(depth)
     }
 
-    /// Enters a function; [`Budget::leave_function`] must follow if it may.
+    /// Enters a function. On success the caller must call [`Budget::leave_function`].
     pub(crate) fn enter_function<'v>(&mut self, size: FrameSize) -> Result<(), Fault<'v>> {
         let height_left = self.height_left.checked_sub(size.active_height());
         let Some(height_left) = height_left else {
@@ -156,22 +159,22 @@ impl Budget {
         Ok(())
     }
 
-    /// Leaves a function that [`Budget::enter_function`] admitted.
+    /// Leaves a function entered by [`Budget::enter_function`].
     pub(crate) fn leave_function(&mut self, size: FrameSize) {
         self.height_left += size.active_height();
-        // An overdrawn account stays empty.
+        // An exhausted memory budget stays exhausted.
         if self.memory_left > 0 {
             self.memory_left += size.stack_bytes();
         }
     }
 }
 
-/// What a running function takes of the stacks.
+/// The stack use of a running function.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FrameSize {
-    /// Named values, parameters among them.
+    /// Named values, including parameters.
     pub(crate) slots: u32,
-    /// Nodes of its tree: it never holds more operands at one time.
+    /// Nodes of its tree: an upper bound of the operands on the stack.
     pub(crate) nodes: u32,
     /// Height of its tree.
     pub(crate) height: u16,

@@ -1,7 +1,7 @@
-//! Members of the builtin types, functions and constructors: which there are, and what they do.
+//! Builtin members, functions and constructors.
 //!
-//! Implementations are written against [`Machine`], so that every evaluator runs the same code
-//! and calls functions in its own way.
+//! Implementations use the [`Machine`] trait, so both evaluators share them and call functions in
+//! their own way.
 
 mod date;
 mod json;
@@ -26,19 +26,19 @@ use crate::value::{
 };
 use crate::view::View;
 
-/// What builtins need of the evaluator that runs them.
+/// The services of an evaluator that builtins use.
 pub(crate) trait Machine<'v> {
-    /// How the event is read.
+    /// The type of the event view.
     type View: View + 'v;
 
     fn view(&self) -> &'v Self::View;
 
     fn budget(&mut self) -> &mut Budget;
 
-    /// The instant that `new Date()` yields, in milliseconds since 1970.
+    /// The value of `new Date()`, in milliseconds since 1970.
     fn now_ms(&self) -> i64;
 
-    /// The patterns that stand in the source.
+    /// The regular expression literals of the source.
     fn patterns(&self) -> &'v [(Box<str>, Arc<Pattern>)];
 
     /// Runs an arrow function; missing arguments are null, surplus ones are ignored.
@@ -148,20 +148,20 @@ pub(crate) fn members_of(ty: Type) -> &'static [Member] {
     }
 }
 
-/// What a member name means on a receiver.
+/// The result of a member lookup.
 pub(crate) enum MemberLookup<'v> {
     /// A property, an own key or an element.
     Value(Value<'v>),
     /// A method of the receiver's type.
     Method(Member),
-    /// Nothing. Reads as null on maps, lists and text by index; an error otherwise.
+    /// Not found. Null on maps, lists and by index on text; otherwise the error.
     Missing(Option<Fault<'v>>),
 }
 
 /// Looks up `receiver.name`. `member` is the builtin of that name, if there is one.
 ///
 /// # Errors
-/// A receiver of null, which no `?.` forgives here: the evaluator asks before.
+/// The receiver is null. The evaluator handles `?.` before the lookup.
 pub(crate) fn lookup<'v, V: View>(
     receiver: &Value<'v>,
     name: &str,
@@ -221,7 +221,7 @@ pub(crate) fn lookup_index<'v, V: View>(
     }
 }
 
-/// The element at `at`. Those of the event are found by walking there.
+/// Returns the element at `at`. Event lists are walked from their first element.
 fn element<'v, V: View>(
     list: &List<'v>,
     at: usize,
@@ -241,19 +241,19 @@ fn element<'v, V: View>(
     })
 }
 
-/// Elements that are walked over for one step.
+/// Elements that are skipped for one step.
 const ELEMENTS_SKIPPED_PER_STEP: usize = 2;
 
-/// A whole number from 0 below `len`, or nothing.
+/// Returns a whole number from 0 to `len` exclusive, or none.
 fn element_index(number: f64, len: usize) -> Option<usize> {
     let at = to_count(number, len);
-    // Negative, fractional and overlong numbers change when they are clamped.
+    // Negative, fractional and too large numbers change when clamped.
     #[expect(clippy::cast_precision_loss, reason = "lists are far shorter than 2^52")]
     let same = at as f64 == number;
     (same && at < len).then_some(at)
 }
 
-/// Clamps a number to `0..=max`, NaN to 0, cutting off the fraction.
+/// Clamps a number to `0..=max`, NaN to 0, and truncates the fraction.
 pub(crate) fn to_count(number: f64, max: usize) -> usize {
     #[expect(
         clippy::cast_possible_truncation,
@@ -264,14 +264,14 @@ pub(crate) fn to_count(number: f64, max: usize) -> usize {
     count.min(max)
 }
 
-/// A length or position as a number of the language.
+/// Converts a length or position to a number of the language.
 pub(crate) fn from_count<'v>(count: usize) -> Value<'v> {
     #[expect(clippy::cast_precision_loss, reason = "sizes are bounded far below 2^52")]
     let number = count as f64;
     Value::Number(number)
 }
 
-/// `Unrecognized property` in the words of the vendor. **Source:** REST v3, Jira expressions.
+/// The vendor's message for an unknown member. **Source:** REST v3, Jira expressions.
 pub(crate) fn unknown_member<'v>(ty: Type, name: &str) -> Fault<'v> {
     let mut message = format!("Unrecognized property of {}: \"{name}\".", ty.name());
     let members: Vec<&str> = members_of(ty).iter().map(|member| member.name()).collect();
@@ -285,7 +285,7 @@ pub(crate) fn unknown_member<'v>(ty: Type, name: &str) -> Fault<'v> {
     Fault::new(Code::UnknownMember, message)
 }
 
-/// The value of a builtin property; none for methods.
+/// Returns the value of a builtin property; none for methods.
 fn property<'v>(
     receiver: &Value<'v>,
     member: Member,
@@ -307,7 +307,7 @@ fn property<'v>(
     })
 }
 
-/// A member read without a call: methods become functions bound to their receiver.
+/// Reads a member without a call: a method becomes a function bound to its receiver.
 pub(crate) fn read_member<'v>(
     found: MemberLookup<'v>,
     receiver: &Value<'v>,
@@ -325,7 +325,7 @@ pub(crate) fn read_member<'v>(
     }
 }
 
-/// Makes an arrow function that closes over `values`.
+/// Creates an arrow function with the captured `values`.
 pub(crate) fn close_over<'v>(
     id: u32,
     values: Vec<Value<'v>>,
@@ -341,7 +341,7 @@ pub(crate) fn close_over<'v>(
     Ok(Value::Function(Function::Lambda { id, captured }))
 }
 
-/// Calls a value. `receiver` matters only to a [`Function::Method`].
+/// Calls a value. `receiver` is used only by a [`Function::Method`].
 pub(crate) fn call<'v, M: Machine<'v>>(
     machine: &mut M,
     callee: &Value<'v>,
@@ -372,7 +372,7 @@ fn enter<'v, M: Machine<'v>>(
     machine.call_lambda(function, arguments)
 }
 
-/// Calls a function that a builtin was given, for one step.
+/// Calls a function argument of a builtin, for one step.
 pub(crate) fn call_back<'v, M: Machine<'v>>(
     machine: &mut M,
     function: &Function<'v>,
@@ -424,7 +424,7 @@ fn call_native<'v, M: Machine<'v>>(
     }
 }
 
-/// Runs `new class(arguments)`.
+/// Evaluates `new class(arguments)`.
 pub(crate) fn construct<'v, M: Machine<'v>>(
     machine: &mut M,
     class: Constructor,
@@ -455,7 +455,7 @@ pub(crate) fn construct<'v, M: Machine<'v>>(
     }
 }
 
-/// The value of a `throw`, as a fault. An Error raises what it was caught from.
+/// Converts the value of a `throw` to an error. A caught error is raised again.
 pub(crate) fn throw<'v, V: View>(value: Value<'v>, view: &'v V, budget: &mut Budget) -> Fault<'v> {
     if let Value::Error(error) = &value {
         let fault = Fault::new(error.code, error.message.clone()).at(error.span);
@@ -467,13 +467,13 @@ pub(crate) fn throw<'v, V: View>(value: Value<'v>, view: &'v V, budget: &mut Bud
     });
     match message {
         Err(fault) if !fault.is_catchable() => fault,
-        // A Function has no text; its type has to do.
+        // A Function has no text, so its type name is used.
         Err(_) => Fault::new(Code::Thrown, "Function").throwing(value),
         Ok(message) => Fault::new(Code::Thrown, message).throwing(value),
     }
 }
 
-/// What `catch (e)` binds for a fault.
+/// Returns the value that `catch (e)` binds.
 pub(crate) fn caught<'v>(fault: Fault<'v>, source: &str, budget: &mut Budget) -> EvalResult<'v> {
     let fault = fault.into_error();
     if let Some(error @ Value::Error(_)) = fault.thrown {
@@ -485,13 +485,13 @@ pub(crate) fn caught<'v>(fault: Fault<'v>, source: &str, budget: &mut Budget) ->
     };
     budget.charge(STEPS_PER_ERROR)?;
     budget.charge_text_allocation(fault.message.len())?;
-    // In the price of the error: steps must not depend on how the source is laid out.
+    // Included in the price of the error: steps must not depend on the layout of the source.
     budget.reserve_memory(location.as_deref().map_or(0, str::len))?;
     let (code, span, message) = (fault.code, fault.span, fault.message);
     Ok(Value::Error(Rc::new(CaughtError { code, span, message, location })))
 }
 
-/// Arguments of a builtin, checked as they are taken.
+/// Arguments of a builtin, type-checked on access.
 #[derive(Clone, Copy)]
 pub(crate) struct Arguments<'a, 'v> {
     /// Name of the builtin, for messages.
@@ -500,7 +500,7 @@ pub(crate) struct Arguments<'a, 'v> {
 }
 
 impl<'a, 'v> Arguments<'a, 'v> {
-    /// The argument at `at`, if given.
+    /// The argument at `at`, if present.
     pub(crate) fn get(self, at: usize) -> Option<&'a Value<'v>> {
         self.values.get(at)
     }
@@ -519,7 +519,7 @@ impl<'a, 'v> Arguments<'a, 'v> {
         Fault::new(Code::BadArgument, format!("`{}` needs a {needed}, found {found}", self.of))
     }
 
-    /// Text.
+    /// A String argument.
     pub(crate) fn text(self, at: usize) -> Result<&'a Text<'v>, Fault<'v>> {
         match self.value(at)? {
             Value::String(text) => Ok(text),
@@ -527,12 +527,12 @@ impl<'a, 'v> Arguments<'a, 'v> {
         }
     }
 
-    /// Text, if given.
+    /// A String argument, if present.
     pub(crate) fn optional_text(self, at: usize) -> Result<Option<&'a Text<'v>>, Fault<'v>> {
         if self.get(at).is_none() { Ok(None) } else { self.text(at).map(Some) }
     }
 
-    /// A number.
+    /// A Number argument.
     pub(crate) fn number(self, at: usize) -> Result<f64, Fault<'v>> {
         match self.value(at)? {
             Value::Number(number) => Ok(*number),
@@ -540,12 +540,12 @@ impl<'a, 'v> Arguments<'a, 'v> {
         }
     }
 
-    /// A number, if given.
+    /// A Number argument, if present.
     pub(crate) fn optional_number(self, at: usize) -> Result<Option<f64>, Fault<'v>> {
         if self.get(at).is_none() { Ok(None) } else { self.number(at).map(Some) }
     }
 
-    /// A function.
+    /// A Function argument.
     pub(crate) fn function(self, at: usize) -> Result<&'a Function<'v>, Fault<'v>> {
         match self.value(at)? {
             Value::Function(function) => Ok(function),
@@ -553,7 +553,7 @@ impl<'a, 'v> Arguments<'a, 'v> {
         }
     }
 
-    /// A map.
+    /// A Map argument.
     pub(crate) fn map(self, at: usize) -> Result<&'a Map<'v>, Fault<'v>> {
         match self.value(at)? {
             Value::Map(map) => Ok(map),
@@ -562,7 +562,7 @@ impl<'a, 'v> Arguments<'a, 'v> {
     }
 }
 
-/// The range that `slice(start, end?)` means: negative counts from the end.
+/// Converts the arguments of `slice(start, end?)` to a range: negative numbers count from the end.
 pub(crate) fn slice_range(start: f64, end: Option<f64>, len: usize) -> std::ops::Range<usize> {
     let place = |number: f64| {
         if number < 0.0 {

@@ -1,8 +1,8 @@
-//! Runs conformance cases: files of expressions with what they must yield.
+//! Conformance cases: files of expressions with their expected results.
 //!
-//! A file is an array of `{id, expr, context, expect, source, note}`; `context` binds names to
-//! JSON values, `expect` is `{"value": json}` or `{"error": "syntax|type|runtime|limit"}`. Each
-//! case runs on the compiled form and on the reference evaluator, which must agree.
+//! A file is an array of `{id, expr, context, expect, source, note}`; `context` binds names to JSON
+//! values, `expect` is `{"value": json}` or `{"error": "syntax|type|runtime|limit"}`. Each case
+//! runs on both evaluators, which must agree.
 
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
@@ -24,11 +24,11 @@ pub struct Case {
     /// Names and their values.
     #[serde(default)]
     pub context: Map<String, Json>,
-    /// What it must yield.
+    /// The expected result.
     pub expect: Expect,
 }
 
-/// What a case must yield.
+/// The expected result of a case.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Expect {
@@ -38,7 +38,7 @@ pub enum Expect {
     Error(String),
 }
 
-/// What a case yielded.
+/// The result of an evaluation.
 #[derive(Clone, PartialEq, Debug)]
 pub enum CaseOutcome {
     /// A value as JSON; Dates are text.
@@ -54,21 +54,21 @@ pub enum CaseOutcome {
     },
 }
 
-/// The result of one case.
+/// The report on one case.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Report {
-    /// The case.
+    /// The id of the case.
     pub id: String,
-    /// What the compiled form yielded.
+    /// The result of the compiled form.
     pub outcome: CaseOutcome,
-    /// What is wrong, if the case failed.
+    /// The reason of the failure, if the case failed.
     pub failure: Option<String>,
 }
 
-/// Reads a case file.
+/// Parses a case file.
 ///
 /// # Errors
-/// A text that is no array of cases.
+/// The text is not an array of cases.
 pub fn parse(text: &str) -> Result<Vec<Case>, serde_json::Error> {
     serde_json::from_str(text)
 }
@@ -96,7 +96,7 @@ pub fn run(case: &Case, env: &Env) -> Report {
     Report { id: case.id.clone(), outcome: outcome.0, failure }
 }
 
-/// Why `outcome` is not what was expected.
+/// The difference between the expected and the actual result.
 fn expectation(expect: &Expect, outcome: &CaseOutcome) -> Option<String> {
     match (expect, outcome) {
         (Expect::Value(wanted), CaseOutcome::Value(found)) if same(wanted, found) => None,
@@ -108,7 +108,7 @@ fn expectation(expect: &Expect, outcome: &CaseOutcome) -> Option<String> {
     }
 }
 
-/// JSON equality with all numbers as doubles; the order of members never matters.
+/// JSON equality, with all numbers as doubles and without the order of members.
 pub fn same(left: &Json, right: &Json) -> bool {
     match (left, right) {
         (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),
@@ -122,7 +122,7 @@ pub fn same(left: &Json, right: &Json) -> bool {
     }
 }
 
-/// Evaluates the compiled form; the second part is the number of steps.
+/// Evaluates the compiled form and returns the number of steps as the second value.
 pub fn compiled<V: View>(source: &str, view: &V, env: &Env) -> (CaseOutcome, u32) {
     let program = match compile(source, CheckProfile::General) {
         Ok(compiled) => compiled.program,
@@ -133,7 +133,7 @@ pub fn compiled<V: View>(source: &str, view: &V, env: &Env) -> (CaseOutcome, u32
     (outcome, scratch.steps())
 }
 
-/// Evaluates the tree; the second part is the number of steps.
+/// Evaluates the tree and returns the number of steps as the second value.
 pub fn reference<V: View>(source: &str, view: &V, env: &Env) -> (CaseOutcome, u32) {
     match Tree::parse(source, CheckProfile::General) {
         Ok(tree) => {
@@ -160,8 +160,8 @@ fn outcome<'v, V: View>(result: Result<Value<'v>, crate::EvalError>, view: &'v V
     }
 }
 
-/// A value as JSON. Dates, errors and documents are text, functions are `"Function"`, numbers
-/// without a JSON form are null.
+/// Converts a value to JSON. Dates, errors and documents become text, functions `"Function"`, and
+/// non-finite numbers null.
 pub fn to_json<'v, V: View>(value: &Value<'v>, view: &'v V) -> Json {
     match value {
         Value::Null => Json::Null,

@@ -1,8 +1,7 @@
-//! Tree to meaning: resolves names, infers types where they are report_certain_failure, and says what is wrong.
+//! The checker: resolves names, infers static types, and reports errors and warnings.
 //!
-//! Everything below `event` has an unknown type, so almost no filter is refused for its types:
-//! only what fails whenever it is evaluated. [`CheckProfile::General`] leaves even that to evaluation
-//! and warns instead.
+//! Values below `event` have unknown types, so a filter is rejected for types only if it fails
+//! whenever it is evaluated. [`CheckProfile::General`] reports even that as a warning.
 
 mod scope;
 mod types;
@@ -23,7 +22,8 @@ use crate::typed::{
 };
 use crate::value::{Constructor, Literal, Member, Native, Type};
 
-/// Checks `program`. Findings are ordered by place; a program is refused if one is an error.
+/// Checks `program`. Findings are in source order; a program is rejected if one of them is an
+/// error.
 ///
 /// # Errors
 /// All findings, at least one of them an error.
@@ -58,7 +58,7 @@ pub(crate) fn check(
     Ok((Typed { source: source.into(), main, lambdas, variables, patterns }, findings))
 }
 
-/// A pattern, or what is wrong with it.
+/// A compiled pattern, or the reason why it does not compile.
 type PatternResult = Result<Arc<Pattern>, String>;
 
 struct Checker {
@@ -67,23 +67,23 @@ struct Checker {
     lambdas: Vec<Frame>,
     variables: Vec<Box<str>>,
     findings: Vec<Diagnostic>,
-    /// How many `try` blocks are open: what fails inside may be meant to.
+    /// Number of open `try` blocks: an error inside may be intended.
     try_depth: u32,
-    /// Patterns that stand in the source, each compiled once.
+    /// Regular expression literals, each compiled once.
     patterns: Vec<(Box<str>, PatternResult)>,
-    /// Nodes of the function at hand, so far.
+    /// Nodes of the current function so far.
     nodes: u32,
 }
 
 impl Checker {
-    /// Whether one more finding of this severity is worth its words: a source may hold thousands,
-    /// and is refused as soon as one is an error.
+    /// Whether a finding of this severity is still reported. A source may hold thousands, and one
+    /// error is enough to reject it.
     fn can_report(&self, severity: Severity) -> bool {
         let refused = || self.findings.iter().any(|known| known.severity == Severity::Error);
         self.findings.len() < FINDINGS_MAX || (severity == Severity::Error && !refused())
     }
 
-    /// What becomes of something that fails whenever it is evaluated.
+    /// The severity of an expression that fails whenever it is evaluated.
     fn certain_failure_severity(&self) -> Severity {
         if self.profile == CheckProfile::General || self.try_depth > 0 {
             Severity::Warning
@@ -92,7 +92,7 @@ impl Checker {
         }
     }
 
-    /// Reports something that fails whenever it is evaluated.
+    /// Reports an expression that fails whenever it is evaluated.
     fn report_certain_failure(&mut self, mut finding: Diagnostic) {
         finding.severity = self.certain_failure_severity();
         if self.can_report(finding.severity) {
@@ -122,7 +122,7 @@ impl Checker {
             .declarations
             .iter()
             .map(|(name, value)| {
-                // The name is not visible in its own value.
+                // A name is not in scope in its own value.
                 let value = self.expr(value);
                 (self.scopes.declare(&name.text, value.ty), value)
             })
@@ -234,7 +234,7 @@ impl Checker {
         (ExprKind::Variable(self.variable(name)), None)
     }
 
-    /// The number of a free name.
+    /// The index of a free name.
     fn variable(&mut self, name: &str) -> u32 {
         let known = self.variables.iter().position(|known| &**known == name);
         let at = known.unwrap_or_else(|| {
@@ -247,7 +247,7 @@ impl Checker {
     fn template(&mut self, parts: &[ast::TemplatePart]) -> ExprKind {
         let parts = parts.iter().map(|part| match part {
             ast::TemplatePart::Text(text) => {
-                // No node, but an operand of the template.
+                // A text part is not a node, but an operand of the template.
                 self.nodes += 1;
                 Part::Text(text.clone())
             }
@@ -334,7 +334,7 @@ impl Checker {
         (ExprKind::Chain { first: Box::new(first), rest: applied }, ty)
     }
 
-    /// Reports operands that never fit their operator.
+    /// Reports operand types that the operator never accepts.
     fn operands(
         &mut self,
         op: BinaryOp,
@@ -380,7 +380,7 @@ impl Checker {
                 let mut finding = labelled(Diagnostic::error(Code::BadOperand, op_span, message));
                 if left_name == Type::Date.name() {
                     finding = finding.with_help(
-                        "dates move by methods: `date.minusDays(7)`, `date.plusHours(1)`",
+                        "use the methods of dates: `date.minusDays(7)`, `date.plusHours(1)`",
                     );
                 }
                 self.report_certain_failure(finding);
@@ -420,7 +420,7 @@ impl Checker {
             checked.push(Link { kind, span: start.to(link.span), at: link.span });
             ty = next_ty;
         }
-        // An optional link may turn the whole chain into null.
+        // An optional link may make the whole chain null.
         let optional = checked.iter().any(|link| {
             matches!(
                 link.kind,
@@ -434,7 +434,7 @@ impl Checker {
         (ExprKind::Access { head: Box::new(head), links: checked }, ty)
     }
 
-    /// A name that nothing declares and that has members is no text without its quotes.
+    /// Removes the suggestion to quote an unknown name: a name with members is not meant as text.
     fn drop_quote_suggestion(&mut self, head: Span) {
         let last = self.findings.last_mut().filter(|last| {
             let is_text = last.replacement.as_deref().is_some_and(|text| text.starts_with('\''));
@@ -447,7 +447,7 @@ impl Checker {
         }
     }
 
-    /// `JSON.parse` and `JSON.stringify` are functions; `JSON` itself is no value.
+    /// Resolves `JSON.parse` and `JSON.stringify`; `JSON` itself is not a value.
     fn json_function<'a>(
         &mut self,
         head: &ast::Expr,
@@ -512,7 +512,8 @@ impl Checker {
         }
     }
 
-    /// A member by name. For a method about to be called, the type is that of its result.
+    /// Checks a member access by name. If the member is called next, the type is that of its
+    /// result.
     fn member(
         &mut self,
         name: &str,
@@ -548,7 +549,8 @@ impl Checker {
         (LinkKind::Member { name, optional, called }, ty)
     }
 
-    /// Payloads spell fields as the REST API does, unlike the vendor's own example of a filter.
+    /// Warns about `issueType`: payloads spell fields as the REST API does, unlike the vendor's own
+    /// filter example.
     fn payload_spelling(&mut self, name: &ast::Name, before: Option<&ast::Link>) {
         let below_fields = before.is_some_and(|before| match &before.kind {
             ast::LinkKind::Member { name, .. } => &*name.text == "fields",
@@ -568,7 +570,7 @@ impl Checker {
         }
     }
 
-    /// Refuses a literal pattern that the engine cannot run.
+    /// Reports a regular expression literal that does not compile.
     fn pattern(&mut self, method: Option<&ast::Link>, arguments: &[ast::Expr]) {
         let Some(ast::LinkKind::Member { name, .. }) = method.map(|link| &link.kind) else {
             return;
@@ -585,7 +587,7 @@ impl Checker {
             Some((message, "join alternatives in one pattern: `'a|b'`"))
         } else if bytes + pattern.len() > PATTERN_BYTES_MAX {
             let message = format!("the patterns have more than {PATTERN_BYTES_MAX} bytes together");
-            Some((message, "ask for words with `includes`, which costs nothing to prepare"))
+            Some((message, "search for words with `includes`, which needs no compilation"))
         } else {
             None
         };
@@ -615,7 +617,7 @@ pub(crate) fn member_type(receiver: Type, member: Member, called: bool) -> Optio
     types::member(receiver, member, called)
 }
 
-/// Whether a method of that name takes a pattern as its first argument.
+/// Whether the first argument of the method is a pattern.
 pub(crate) fn is_pattern_method(name: &str) -> bool {
     matches!(name, "match" | "matchAll" | "replace")
 }
@@ -640,19 +642,20 @@ fn unknown_name(name: &str, span: Span) -> Diagnostic {
         "now" => return finding.with_help("the time of the evaluation is `new Date()`"),
         _ => {}
     }
-    // A word that no event has at its top is more likely a text without its quotes.
+    // A word that no event has as a top-level member is more likely a string without quotes.
     if crate::schema::is_top_level(name) {
         finding
             .with_help(format!("filters start at `event`: `event.{name}...`"))
             .replaced_by(format!("event.{name}"))
     } else {
         finding
-            .with_help(format!("text stands in quotes, `'{name}'`; filters start at `event`"))
+            .with_help(format!("strings are quoted, `'{name}'`; filters start at `event`"))
             .replaced_by(format!("'{name}'"))
     }
 }
 
-/// Sources are bounded far below `u32::MAX`, and so is every count of their parts.
+/// Converts an index. Sources are bounded far below `u32::MAX`, and so are all counts of their
+/// parts.
 pub(crate) fn to_u32(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! Typed tree to program.
+//! Compiles the typed tree to a program.
 
 use std::sync::Arc;
 
@@ -12,9 +12,10 @@ use crate::span::Span;
 use crate::typed::{Block, Body, Expr, ExprKind, Frame, Link, LinkKind, MemberName, Part, Typed};
 use crate::value::Literal;
 
-/// Compiles a checked tree. Cannot fail: whatever is wrong with it was found before.
+/// Compiles a checked tree. This cannot fail: the checker has reported all errors.
 ///
-/// The second part tells whether any source of the same template means the same, its parameters apart.
+/// The second value is whether the template is valid for all sources that differ only in
+/// parameters.
 pub(crate) fn compile(typed: &Typed) -> (Program, bool) {
     let slots = ParameterSlots::of(&typed.source);
     let parameters = slots.parameters(&typed.source);
@@ -30,7 +31,7 @@ pub(crate) fn compile(typed: &Typed) -> (Program, bool) {
     }
 }
 
-/// The template with these slots, and whether each of them is a parameter that only evaluation reads.
+/// Compiles with these slots and returns whether only evaluation reads each of them.
 fn compile_template(typed: &Typed, slots: ParameterSlots) -> (ProgramTemplate, bool) {
     let mut compiler = Compiler::new(typed, &slots);
     let main = compiler.routine(&typed.main);
@@ -57,9 +58,9 @@ fn compile_template(typed: &Typed, slots: ParameterSlots) -> (ProgramTemplate, b
 
 struct Compiler<'t> {
     slots: &'t ParameterSlots,
-    /// Texts that the checker compiled as patterns.
+    /// Strings that the checker compiled as patterns.
     patterns: &'t Patterns,
-    /// Which slots became parameters.
+    /// The slots that became parameters.
     slot_used: Vec<bool>,
     ops: Vec<Op>,
     spans: Vec<Span>,
@@ -101,13 +102,13 @@ impl<'t> Compiler<'t> {
         self.spans.push(span);
     }
 
-    /// Pushes an instruction whose target [`Compiler::patch_jump`] fills in.
+    /// Pushes a jump whose target [`Compiler::patch_jump`] sets.
     fn jump(&mut self, op: Op, span: Span) -> usize {
         self.push(op, span);
         self.ops.len() - 1
     }
 
-    /// Lets the jump at `at` lead here.
+    /// Sets the target of the jump at `at` to the next instruction.
     fn patch_jump(&mut self, at: usize) {
         let here = self.here();
         match self.ops.get_mut(at) {
@@ -220,7 +221,7 @@ impl<'t> Compiler<'t> {
         }
     }
 
-    /// The first of the slots that these literals stand in, if they do, and none is a pattern.
+    /// The first slot of these literals, if each of them has a slot and none is a pattern.
     fn parameters_at(&mut self, literals: &[Literal], span: Span) -> Option<usize> {
         let slots = self.slots.slots_in_span(literals.len(), span)?;
         let is_pattern = |literal: &Literal| match literal {
@@ -235,7 +236,7 @@ impl<'t> Compiler<'t> {
         Some(start)
     }
 
-    /// The place of a literal in the table; equal ones share it.
+    /// The index of a literal in the table; equal literals share it.
     fn literal(&mut self, literal: Literal) -> u32 {
         let known = self.literals.iter().position(|known| *known == literal);
         to_u32(known.unwrap_or_else(|| {
@@ -265,7 +266,7 @@ impl<'t> Compiler<'t> {
         self.push(Op::Template(to_u32(parts.len())), span);
     }
 
-    /// Conditions and what they lead to.
+    /// Compiles conditions and their values; returns the jumps to the end.
     fn arms<T>(&mut self, arms: &[(Expr, T)], value: fn(&mut Self, &T)) -> Vec<usize> {
         let mut ends = Vec::with_capacity(arms.len());
         for (condition, then) in arms {

@@ -1,5 +1,5 @@
-//! Runs a program on an event, in bounded steps. Typical filters allocate nothing: values borrow
-//! from the event and the program, and the stack is the caller's to reuse.
+//! Evaluates a program on an event in bounded steps. Typical filters allocate nothing: values
+//! borrow from the event and the program, and the caller provides a reusable stack.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,40 +21,40 @@ use crate::typed::Binding;
 use crate::value::{Captured, Function, List, Literal, Map, Text, Value};
 use crate::view::{NodeId, NodeValue, View};
 
-/// Memory that evaluations reuse, and what the last one spent.
+/// Reusable memory of evaluations, and the steps of the last one.
 #[derive(Debug, Default)]
 pub struct EvalScratch {
-    /// Empty; only its capacity is kept, which holds no value and may go to another thread.
+    /// Empty. Only its capacity is kept: it holds no value and can move to another thread.
     stack: Vec<ValueSized>,
     steps: u32,
 }
 
-/// The space of one value.
+/// A placeholder of the size of one [`Value`].
 #[derive(Debug)]
 struct ValueSized {
     _space: [usize; size_of::<Value<'static>>() / size_of::<usize>()],
 }
 
 impl EvalScratch {
-    /// EvalScratch without capacity; it grows to what the filters at hand need.
+    /// Scratch without capacity; it grows to the needs of the filters.
     pub fn new() -> EvalScratch {
         EvalScratch::default()
     }
 
-    /// Steps of the last evaluation; its whole budget if that was overdrawn.
+    /// Steps of the last evaluation; its whole budget if that was exhausted.
     pub fn steps(&self) -> u32 {
         self.steps
     }
 }
 
-/// What a filter says about an event.
+/// The result of a filter on an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// The filter is true.
     Match,
     /// The filter is false.
     NoMatch,
-    /// The filter has no verdict: it raised an error or yields something else than a Boolean.
+    /// The filter has no verdict: it raised an error or its value is not a Boolean.
     Failed(EvalError),
 }
 
@@ -62,7 +62,7 @@ impl Program {
     /// Evaluates the expression.
     ///
     /// # Errors
-    /// Whatever the expression raises, and the limits of [`crate::limits`].
+    /// Errors raised by the expression, and exceeded limits of [`crate::limits`].
     pub fn eval<'v, V: View>(
         &'v self,
         view: &'v V,
@@ -98,7 +98,7 @@ impl Program {
     }
 }
 
-/// The error of a filter that yields something else than true or false.
+/// The error of a filter whose value is not a Boolean.
 pub(crate) fn not_boolean(value: &Value<'_>, source_len: usize) -> EvalError {
     let message = match value {
         Value::Null => "A filter must yield true or false, not null",
@@ -112,16 +112,16 @@ pub(crate) fn not_boolean(value: &Value<'_>, source_len: usize) -> EvalError {
     EvalError { code: Code::NotBoolean, span, message: message.into() }
 }
 
-/// An empty vector with the memory of `stack`: collecting an emptied vector into one of the same
-/// layout reuses its allocation, and needs no unsafe code to change the type.
+/// Returns an empty vector with the memory of `stack`. Collecting an emptied vector into a vector
+/// of the same layout reuses its allocation, and changes the type without unsafe code.
 fn with_capacity_of<A, B>(mut stack: Vec<A>, never_called: impl FnMut(A) -> B) -> Vec<B> {
     stack.clear();
     stack.into_iter().map(never_called).collect()
 }
 
-/// Pushes what `make` yields. `Vec::push` would keep the value aside while it may have to grow, in
-/// parts that are just being written, and waiting for those takes longer than most operators do;
-/// here room is made first, and the value where it belongs.
+/// Pushes the value of `make`. `Vec::push` would keep the value on the call stack while the vector
+/// may grow, written in parts, and the load that follows waits for these stores, which takes longer
+/// than most operators. Here the vector grows first and the value is built in place.
 #[inline]
 fn push_with<'v>(stack: &mut Vec<Value<'v>>, make: impl FnOnce() -> Value<'v>) {
     stack.extend(std::iter::once_with(make));
@@ -149,31 +149,31 @@ struct Evaluator<'v, V> {
     view: &'v V,
     now_ms: i64,
     budget: Budget,
-    /// ParameterSlots and operands of all active functions, innermost last.
+    /// Slots and operands of all active functions, innermost last.
     stack: Vec<Value<'v>>,
     handlers: Vec<Handler>,
-    /// The source of this filter, and how places move in it: put together at the first error, since
-    /// a filter may catch thousands.
+    /// The source of this filter and the offset shifts of its parameters. Both are built at the
+    /// first error, since a filter may catch thousands.
     source: Option<String>,
     offset_shifts: Option<Box<[i32]>>,
 }
 
-/// Where a fault inside a `try` block goes.
+/// The handler of a `try` block.
 struct Handler {
     target: u32,
     stack: usize,
 }
 
-/// The running function.
+/// The active function.
 struct ActiveFrame<'v> {
-    /// Where its slots start on the stack.
+    /// Index of its first slot on the stack.
     base: usize,
     captured: Option<Rc<Captured<'v>>>,
     /// The next instruction.
     at: usize,
 }
 
-/// How execution goes on.
+/// Whether execution continues after an instruction.
 enum ControlFlow {
     Next,
     Return,
@@ -212,7 +212,7 @@ impl<'v, V: View> Machine<'v> for Evaluator<'v, V> {
 }
 
 impl<'v, V: View> Evaluator<'v, V> {
-    /// Runs a function whose arguments are on the stack, and takes them off it.
+    /// Runs a function whose arguments are on the stack, and removes them.
     fn routine(
         &mut self,
         routine: &'v Routine,
@@ -233,7 +233,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         outcome
     }
 
-    /// Executes until the function returns or a fault passes its handlers.
+    /// Executes until the function returns or an error has no handler in it.
     fn run(&mut self, mut running: ActiveFrame<'v>, handlers: usize) -> EvalResult<'v> {
         let program = self.program;
         while let Some(op) = program.ops.get(running.at) {
@@ -251,7 +251,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         Ok(self.pop())
     }
 
-    /// Continues at the innermost handler of this function, if the fault may be caught.
+    /// Continues at the innermost handler of this function, if the error can be caught.
     fn recover(
         &mut self,
         fault: Fault<'v>,
@@ -266,14 +266,14 @@ impl<'v, V: View> Evaluator<'v, V> {
         let program = self.program;
         let source = self.source.get_or_insert_with(|| program.source_with(self.parameters));
         let caught = builtin::caught(fault, source, &mut self.budget);
-        // What stands there belongs to the `try` as a whole.
+        // The handler's first instruction has the span of the whole `try`.
         let caught = caught.map_err(|fault| fault.at(self.span(handler.target as usize)))?;
         self.stack.push(caught);
         running.at = handler.target as usize;
         Ok(())
     }
 
-    /// Where an instruction comes from, in the source of this filter.
+    /// The span of an instruction in the source of this filter.
     fn span(&mut self, at: usize) -> Span {
         let slots = &self.program.slots;
         let span = self.program.spans.get(at).copied().unwrap_or(Span::NONE);
@@ -287,7 +287,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         self.stack.pop().unwrap_or(Value::Null)
     }
 
-    /// Takes the last `count` values off the stack.
+    /// Pops the last `count` values.
     fn pop_many(&mut self, count: u32) -> Vec<Value<'v>> {
         self.stack.split_off(self.stack.len().saturating_sub(count as usize))
     }
@@ -361,7 +361,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         Ok(ControlFlow::Next)
     }
 
-    /// The instructions that make new values, apart from the frequent ones.
+    /// Executes the less frequent instructions, each of which pushes a new value.
     fn build(&mut self, op: Op) -> Result<(), Fault<'v>> {
         let value = match op {
             Op::TypeOfVariable(at) => {
@@ -552,7 +552,7 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     fn binary(&mut self, op: BinaryOp) -> Result<(), Fault<'v>> {
         self.budget.charge(1)?;
-        // Operands stay where they are: see `push_with`.
+        // Operands are read in place: see `push_with`.
         let [.., left, right] = self.stack.as_slice() else { return Ok(()) };
         if let Some(truth) = operator::compare(op, left, right, self.view, &mut self.budget)? {
             self.drop_top();
@@ -572,7 +572,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         Ok(())
     }
 
-    /// Unlike `pop`, moves nothing.
+    /// Pops without moving the value.
     #[inline]
     fn drop_top(&mut self) {
         let left = self.stack.len().saturating_sub(1);
@@ -606,8 +606,8 @@ impl<'v, V: View> Evaluator<'v, V> {
         self.push_lookup(found, receiver, (op.optional, op.called, op.end), running)
     }
 
-    /// The way of nearly all members: an own key of a map of the event takes the map's place, or
-    /// null does. False if the name may mean a builtin.
+    /// The fast path of most member accesses: replaces an event map by its own key, or by null.
+    /// Returns false if the name may be a builtin.
     #[inline]
     fn own_key(
         &mut self,
@@ -647,7 +647,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         self.push_lookup(found, receiver, (optional, called, end), running)
     }
 
-    /// Leaves the outcome of a lookup on the stack, above its receiver if a call follows.
+    /// Pushes the result of a lookup, above its receiver if a call follows.
     fn push_lookup(
         &mut self,
         found: MemberLookup<'v>,
@@ -670,7 +670,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         Ok(())
     }
 
-    /// An optional chain found nothing: all of it is null.
+    /// Ends an optional chain with null.
     fn yield_null(&mut self, end: u32, running: &mut ActiveFrame<'v>) {
         self.stack.push(Value::Null);
         running.at = end as usize;
@@ -678,7 +678,7 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     fn call(&mut self, count: u32, method: bool) -> Result<(), Fault<'v>> {
         self.budget.charge(2)?;
-        // Nearly all calls have few arguments, which need no vector.
+        // Most calls have few arguments and need no vector.
         let value = match count {
             0 => self.call_with(&[], method)?,
             1 => {

@@ -1,8 +1,8 @@
-//! Why a filter says what it says about an event.
+//! Explanations: why a filter has its verdict on an event.
 //!
-//! The reference evaluator runs once more and is watched: each part of the source with what it
-//! yields, the part that decided, the paths that were read, and what an index makes of the filter.
-//! Slow, and for people; its verdict is the verdict.
+//! The reference evaluator runs with a recorder. The explanation contains each part of the source
+//! with its value, the part that decided the verdict, the paths that were read, and the index keys
+//! of the filter. It is slow and meant for people; its verdict is that of the program.
 
 mod recorder;
 mod render;
@@ -20,81 +20,81 @@ use crate::value::Value;
 use crate::view::View;
 use crate::{CheckProfile, CompileError, Diagnostic, Env};
 
-/// What a filter says about an event, and why.
+/// The verdict of a filter on an event, with its reasons.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// The filter.
+    /// The source of the filter.
     pub source: String,
-    /// What it says.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Steps that were used, and that there are.
+    /// Steps that were used.
     pub steps: u32,
     /// As [`Env::steps_max`].
     pub steps_max: u32,
     /// Declarations, then the body.
     pub parts: Vec<ExplainedPart>,
-    /// What it can be found by, as `path = constant`.
+    /// The index keys, as `path = constant`.
     pub indexed: Vec<String>,
-    /// The conjuncts that are left to decide for each candidate.
+    /// The conjuncts that are evaluated for each candidate.
     pub residual: Vec<Span>,
-    /// What is odd about it.
+    /// The warnings of the checker.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// A part of a filter and what came of it.
+/// A part of a filter, with its result.
 #[derive(Clone, Debug)]
 pub struct ExplainedPart {
-    /// Where it stands.
+    /// The span of the part.
     pub span: Span,
-    /// What it yields.
+    /// The result of the part.
     pub outcome: PartOutcome,
-    /// Whether the verdict was settled here.
+    /// Whether this part decided the verdict.
     pub decides: bool,
-    /// The paths it read, unless its own parts did.
+    /// The paths it read; those read by its own parts are listed there.
     pub reads: Vec<PathRead>,
-    /// The parts it consists of; none for a comparison and the like.
+    /// Its own parts; empty for comparisons and similar expressions.
     pub parts: Vec<ExplainedPart>,
-    /// What the functions gave that stand in it, unless its own parts tell.
+    /// The calls of functions in it; those in its own parts are listed there.
     pub functions: Vec<FunctionCalls>,
 }
 
-/// What a function gave for the elements of a list.
+/// The calls of a function, usually one for each element of a list.
 #[derive(Clone, Debug)]
 pub struct FunctionCalls {
     /// The function.
     pub span: Span,
-    /// How often it was called.
+    /// Number of calls.
     pub count: usize,
-    /// The first calls, and later ones that came out another way, in order.
+    /// The first calls, and later ones with a different result, in order.
     pub shown: Vec<FunctionCall>,
 }
 
-/// One call of a function.
+/// A call of a function.
 #[derive(Clone, Debug)]
 pub struct FunctionCall {
-    /// Its number, from 0; for most methods of lists that of the element.
+    /// Number of the call from 0; for most list methods the index of the element.
     pub index: usize,
     /// The first argument: the element.
     pub element: ValueSummary,
-    /// What the function gave.
+    /// The result of the function.
     pub outcome: PartOutcome,
-    /// Its body: declarations, then what it yields.
+    /// The parts of its body: declarations, then the value.
     pub parts: Vec<ExplainedPart>,
 }
 
-/// What came of a part.
+/// The result of a part.
 #[derive(Clone, Debug)]
 pub enum PartOutcome {
-    /// A value; long ones are cut.
+    /// A value; a long one is truncated.
     Value(ValueSummary),
     /// An error.
     Error(EvalError),
-    /// It was never evaluated: the verdict was settled before.
+    /// Not evaluated, because the verdict was decided before.
     Skipped,
 }
 
 impl PartOutcome {
-    /// Whether a condition would go the same way on both.
+    /// Whether a condition would take the same branch for both.
     fn is_like(&self, other: &PartOutcome) -> bool {
         match (self, other) {
             (PartOutcome::Value(a), PartOutcome::Value(b)) => a.is_truthy() == b.is_truthy(),
@@ -105,21 +105,21 @@ impl PartOutcome {
     }
 }
 
-/// A path that was read and the value it led to.
+/// A path that was read, with its value.
 #[derive(Clone, Debug)]
 pub struct PathRead {
-    /// Where the path stands.
+    /// The span of the path.
     pub span: Span,
-    /// What is there.
+    /// The value at the path.
     pub value: ValueSummary,
 }
 
-/// A value as explanations summarize it.
+/// A value as explanations show it.
 #[derive(Clone, PartialEq, Debug)]
 pub enum ValueSummary {
     /// Null, a Boolean, a number or text, as JSON.
     Plain(serde_json::Value),
-    /// Anything larger: its type and how many elements or members it has.
+    /// Any other value: its type and its number of elements or members.
     Large(&'static str, usize),
 }
 
@@ -138,10 +138,10 @@ impl ValueSummary {
     }
 }
 
-/// Explains what a filter says about an event.
+/// Explains the verdict of a filter on an event.
 ///
 /// # Errors
-/// The filter has mistakes.
+/// The filter does not compile.
 pub fn explain<V: View>(source: &str, view: &V, env: &Env) -> Result<Explanation, CompileError> {
     let (typed, warnings) = crate::parse_and_check(source, CheckProfile::Filter)?;
     let mut recorder = recorder::Recorder::new(view);
@@ -158,7 +158,7 @@ pub fn explain<V: View>(source: &str, view: &V, env: &Env) -> Result<Explanation
     Ok(Explanation { source, verdict, steps, steps_max, parts, indexed, residual, warnings })
 }
 
-/// What a filter is found by, and what that leaves to decide.
+/// The index keys of a filter, and the spans of the conjuncts that remain to be evaluated.
 fn index_plan(typed: &Typed) -> (Vec<String>, Vec<Span>) {
     let slots = ParameterSlots::default();
     let facts = Facts::of(typed, &slots).with_parameters(&Parameters::default());
@@ -171,7 +171,7 @@ fn index_plan(typed: &Typed) -> (Vec<String>, Vec<Span>) {
     (keys.iter().map(ToString::to_string).collect(), left)
 }
 
-/// The type that [`ValueSummary::Large`] names for functions.
+/// The type name of functions in [`ValueSummary::Large`].
 const FUNCTION: &str = "Function";
 /// Characters of text that are shown.
 const TEXT_CHARS_MAX: usize = 80;

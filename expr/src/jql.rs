@@ -1,8 +1,8 @@
-//! The part of JQL that webhooks may filter by, written as an expression.
+//! Translates the JQL that webhooks may filter by to an expression.
 //!
-//! A query becomes the expression that means the same on an event, and goes through the same
-//! checker and compiler: a matcher sees no difference. The expression never fails: what an event
-//! lacks is empty, and on an event without an issue every clause but `= EMPTY` is false.
+//! The expression is equivalent to the query and uses the same checker and compiler, so a matcher
+//! treats both alike. It never fails: a missing value is empty, and on an event without an issue
+//! every clause except `= EMPTY` is false.
 //!
 //! ```text
 //! query  = or?            or  = and ("OR" and)*        and = not ("AND" not)*
@@ -11,7 +11,7 @@
 //! field  = name ("[" name "]" ("." name)*)?
 //! ```
 //!
-//! Text is compared as Jira does, whatever the case. `!=` and `NOT IN` leave out what is empty.
+//! Text is compared case-insensitively, as in Jira. `!=` and `NOT IN` exclude empty values.
 //!
 //! **Source:** Jira dynamic webhooks, "JQL filters": fields, operators, and the text of the
 //! refusal, `The clause watchCount is unsupported`.
@@ -24,10 +24,10 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::span::Span;
 use clause::QueryField;
 
-/// Translates a query; none if it is blank, which every issue matches.
+/// Translates a query to an expression; none if the query is blank, which matches every issue.
 ///
 /// # Errors
-/// The first thing in it that is no JQL, or that webhooks do not support.
+/// The first part that is not JQL, or that webhooks do not support.
 pub fn translate(query: &str) -> Result<Option<String>, CompileError> {
     match parse::parse(query) {
         Ok(tree) => Ok(tree.as_ref().map(written)),
@@ -53,13 +53,13 @@ struct Clause {
 }
 
 impl Clause {
-    /// Whether one of the two holds where their values together would.
+    /// Whether the disjunction of the two clauses is one clause with the values of both.
     fn is_joined_by(&self, next: &Clause) -> bool {
         self.place == next.place && !self.is_negated && !next.is_negated
     }
 }
 
-/// What a field is compared with.
+/// A value that a field is compared with.
 #[derive(Clone, PartialEq, Debug)]
 enum QueryValue {
     Text(String),
@@ -73,8 +73,8 @@ fn written(tree: &QueryTree) -> String {
     match tree {
         QueryTree::And(trees) => {
             let mut tests = all(trees);
-            // None of them fails, so their order is free; an index reads up to the first that has
-            // to be evaluated.
+            // No test fails, so their order is free. An index can use the tests before the first
+            // one that needs evaluation.
             tests.sort_by_key(|test| test.contains(clause::LOWER));
             tests.join(" && ")
         }

@@ -1,8 +1,8 @@
-//! What is legal but probably not meant, given the events that a filter is for.
+//! Warnings about legal but probably unintended code, by the payload schemas of the event types.
 //!
-//! Walks the typed tree with what the schema says about each value. Whatever it finds is a
-//! warning: a payload may differ from its documentation. The one exception is the length of a
-//! documented list or text, which is a Number wherever the value is one at all.
+//! The linter walks the typed tree with the schema of each value. Its findings are warnings,
+//! because a payload may differ from its documentation. The one exception is the length of a
+//! documented list or text: it is a Number whenever it has a value.
 
 mod access;
 mod condition;
@@ -19,7 +19,7 @@ use crate::span::Span;
 use crate::typed::{Binding, Block, Body, Expr, ExprKind, Part, Typed};
 use crate::value::{Literal, Type};
 
-/// Looks for mistakes in a checked filter.
+/// Adds warnings about a checked filter to `findings`.
 pub(crate) fn lint(typed: &Typed, usage: &Usage<'_>, findings: &mut Vec<Diagnostic>) {
     let mut linter = Linter {
         typed,
@@ -35,7 +35,7 @@ pub(crate) fn lint(typed: &Typed, usage: &Usage<'_>, findings: &mut Vec<Diagnost
     linter.top_level(&known);
 }
 
-/// What each kind of event holds; many kinds are taken for any.
+/// The distinct schemas of the events; too many are replaced by the schema of any event.
 fn bodies<'u>(events: &'u [&'u str]) -> Vec<(&'u str, Shape)> {
     let mut bodies: Vec<(&str, &'static Members)> = Vec::new();
     for event in events {
@@ -53,16 +53,16 @@ fn bodies<'u>(events: &'u [&'u str]) -> Vec<(&'u str, Shape)> {
 struct Linter<'t> {
     typed: &'t Typed,
     usage: &'t Usage<'t>,
-    /// What the events hold, one for each kind with the first event of that kind.
+    /// The distinct schemas, each with the first event type that has it.
     bodies: Vec<(&'t str, Shape)>,
-    /// What is known of the names of each function around the place, innermost last.
+    /// The inferred values of the names of each enclosing function, innermost last.
     frames: Vec<Locals>,
-    /// Paths that are certainly there at the place.
+    /// Paths known to be non-null at the current position.
     non_null: Vec<Box<str>>,
-    /// How many `try` blocks are open: what fails inside may be meant to.
+    /// Number of open `try` blocks: an error inside may be intended.
     try_depth: u32,
     findings: &'t mut Vec<Diagnostic>,
-    /// What maps lookup_cache about names: a similar name is dear to look for. The source bounds it.
+    /// Results of schema lookups: searching for a similar name is expensive. Bounded by the source.
     lookup_cache: HashMap<Box<str>, Vec<(&'static Members, FieldLookup)>>,
 }
 
@@ -72,27 +72,27 @@ struct Locals {
     captured: Vec<InferredValue>,
 }
 
-/// What the schema tells about a value.
+/// What the schemas imply about a value.
 #[derive(Clone, Debug, Default)]
 struct InferredValue {
-    /// One for each body of events; empty if nothing is known.
+    /// One shape for each schema; empty if nothing is known.
     shapes: Vec<Shape>,
-    /// Its type on every event, unless it is missing.
+    /// The type in all schemas, unless the value is missing.
     ty: Option<Type>,
-    /// Where it stands in the event, `?` left out.
+    /// The path in the event, without `?`.
     path: Option<Box<str>>,
-    /// Why it may be null, if it may.
+    /// The reason why it may be null, if it may.
     null_reason: Option<NullReason>,
     /// The member of a changelog item that it is.
     changelog_field: Option<&'static str>,
 }
 
-/// Why a value may be null.
+/// The reason why a value may be null.
 #[derive(Clone, Debug)]
 enum NullReason {
-    /// Some payloads have none.
+    /// It is optional in some payloads.
     Optional,
-    /// Events of this type have none.
+    /// Events of this type do not have it.
     AbsentOn(Box<str>),
 }
 
@@ -101,7 +101,7 @@ impl InferredValue {
         InferredValue { ty, ..InferredValue::default() }
     }
 
-    /// The one type that all shapes agree on.
+    /// An inferred value of these shapes, with their common type.
     fn of_shapes(shapes: Vec<Shape>) -> InferredValue {
         let mut types = shapes.iter().map(|shape| shape.ty());
         let first = types.next().flatten();
@@ -109,7 +109,7 @@ impl InferredValue {
         InferredValue { shapes, ty, ..InferredValue::default() }
     }
 
-    /// The type of every value it can be; null counts.
+    /// The type of every value, including null.
     fn certain_type(&self) -> Option<Type> {
         self.ty.filter(|_| self.null_reason.is_none())
     }
@@ -123,7 +123,7 @@ impl Linter<'_> {
         }
     }
 
-    /// What `members` says about `name`.
+    /// Looks up `name` in `members`, with the result cached.
     fn find(&mut self, members: &'static Members, name: &str) -> FieldLookup {
         let lookup_cache = self.lookup_cache.get(name).map_or(&[][..], Vec::as_slice);
         if let Some((_, found)) =
@@ -136,7 +136,7 @@ impl Linter<'_> {
         found
     }
 
-    /// Whether one more finding would be one too many.
+    /// Whether the limit of findings is reached.
     fn is_full(&self) -> bool {
         self.findings.len() >= WARNINGS_MAX
     }
@@ -209,7 +209,7 @@ impl Linter<'_> {
         known.cloned().unwrap_or_default()
     }
 
-    /// Looks at a function that is called with `arguments`.
+    /// Checks a function that is called with `arguments`.
     fn lambda(&mut self, id: u32, arguments: Vec<InferredValue>) {
         let Some(frame) = self.typed.lambdas.get(id as usize) else { return };
         let captured = frame.captures.iter().map(|place| self.load(*place)).collect();
@@ -222,8 +222,7 @@ impl Linter<'_> {
     }
 
     fn expr(&mut self, expr: &Expr) -> InferredValue {
-        // Looking for a name that was meant takes time, which a source full of mistakes would
-        // multiply.
+        // Searching for similar names is expensive, and a source may be full of errors.
         if self.findings.len() >= WARNINGS_MAX {
             return InferredValue::of_type(expr.ty);
         }
@@ -279,13 +278,13 @@ impl Linter<'_> {
         }
     }
 
-    /// What becomes of the event when the filter fails.
+    /// What `onError` does with the event if the filter fails.
     fn on_error_action(&self) -> &'static str {
         if self.usage.delivers_on_error { "delivers" } else { "drops" }
     }
 }
 
-/// The literal that an expression is.
+/// The literal of an expression, if it is one.
 fn literal(expr: &Expr) -> Option<&Literal> {
     match &expr.kind {
         ExprKind::Literal(literal) => Some(literal),
@@ -293,7 +292,7 @@ fn literal(expr: &Expr) -> Option<&Literal> {
     }
 }
 
-/// A finding that fails on every event is worth refusing the filter for.
+/// A finding that fails on every event is an error, except inside `try`.
 fn fails_always(finding: Diagnostic, try_depth: bool) -> Diagnostic {
     if try_depth { finding } else { Diagnostic { severity: Severity::Error, ..finding } }
 }

@@ -1,7 +1,7 @@
-//! The oracle: evaluates the typed tree as the language is described, node by node.
+//! The reference evaluator: evaluates the typed tree as the language is defined, node by node.
 //!
-//! A step is charged for every node that is evaluated and one more for every member access or
-//! call. The compiled form must agree with this file in value, error and steps.
+//! It charges a step for every evaluated node and one more for every member access or call. The
+//! compiled form must agree with it in value, error and steps.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::typed::{Binding, Block, Body, Expr, ExprKind, Frame, Link, LinkKind, 
 use crate::value::{Captured, Constructor, Function, List, Text, Value};
 use crate::view::View;
 
-/// Evaluates `program` and counts its steps.
+/// Evaluates `program` and returns the number of steps as the second value.
 pub(crate) fn eval<'v, V: View>(
     program: &'v Typed,
     view: &'v V,
@@ -30,18 +30,18 @@ pub(crate) fn eval<'v, V: View>(
     eval_observed(program, view, env, &mut ())
 }
 
-/// What is told of an evaluation while it runs.
+/// Receives the intermediate results of an evaluation.
 pub(crate) trait EvalObserver<'v> {
-    /// The part of the source at `span` yields `outcome`.
+    /// The part of the source at `span` has evaluated to `outcome`.
     fn on_value(&mut self, span: Span, outcome: Result<&Value<'v>, &Fault<'v>>);
 
-    /// What stands at `span` is called next: a function, or a method that may call some.
+    /// The callee at `span` is called next: a function, or a method that may call functions.
     fn on_call(&mut self, span: Span);
 
-    /// The function that stands at this place in [`Typed::lambdas`] starts.
+    /// The function at index `lambda` of [`Typed::lambdas`] starts.
     fn on_enter(&mut self, lambda: u32, arguments: &[Value<'v>]);
 
-    /// The function that started last yields `outcome`.
+    /// The innermost running function has returned `outcome`.
     fn on_leave(&mut self, outcome: Result<&Value<'v>, &Fault<'v>>);
 }
 
@@ -55,7 +55,7 @@ impl<'v> EvalObserver<'v> for () {
     fn on_leave(&mut self, _: Result<&Value<'v>, &Fault<'v>>) {}
 }
 
-/// Evaluates `program` and tells `observer` about it.
+/// Evaluates `program` and reports intermediate results to `observer`.
 pub(crate) fn eval_observed<'v, V: View, W: EvalObserver<'v>>(
     program: &'v Typed,
     view: &'v V,
@@ -82,7 +82,7 @@ struct TreeEvaluator<'v, 'w, V, W> {
     view: &'v V,
     now_ms: i64,
     budget: Budget,
-    /// ParameterSlots of the running function.
+    /// Slots of the running function.
     locals: Vec<Value<'v>>,
     captured: Option<Rc<Captured<'v>>>,
     observer: &'w mut W,
@@ -121,10 +121,10 @@ impl<'v, V: View, W: EvalObserver<'v>> Machine<'v> for TreeEvaluator<'v, '_, V, 
     }
 }
 
-/// What a member chain holds while it is walked.
+/// The state of a member chain during its evaluation.
 struct ChainState<'v> {
     value: Value<'v>,
-    /// What stood before `value`, for methods.
+    /// The value before `value`, the receiver of a method.
     receiver: Value<'v>,
 }
 
@@ -206,7 +206,7 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
     }
 
     fn eval_all(&mut self, exprs: &'v [Expr]) -> Result<Vec<Value<'v>>, Fault<'v>> {
-        // As many as there are: what grew would keep room that nobody pays for.
+        // Exact capacity: a growing vector would use memory that is not charged.
         let mut values = Vec::with_capacity(exprs.len());
         for expr in exprs {
             values.push(self.eval(expr)?);
@@ -344,8 +344,8 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
             match operator::settles(applied.op, &left) {
                 Some(settled) => {
                     self.charge_at(1, applied.span)?;
-                    // Logical operators of one precedence are all the same, so the rest of the
-                    // chain on_leave the value alone too.
+                    // All logical operators of a chain have one precedence and are equal, so the
+                    // rest of the chain returns the value unchanged too.
                     if settled {
                         return Ok(left);
                     }
@@ -378,14 +378,14 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
                     self.observer.on_value(link.span, Ok(&next.value));
                     walk = next;
                 }
-                // `?.` gives up on the whole chain.
+                // `?.` ends the whole chain.
                 None => return Ok(Value::Null),
             }
         }
         Ok(walk.value)
     }
 
-    /// One step of a chain; none if `?.` found nothing.
+    /// Evaluates one link of a chain; none if `?.` ends the chain.
     fn link(
         &mut self,
         walk: &ChainState<'v>,

@@ -1,4 +1,4 @@
-//! Where parameters stand in a source. Filters that differ in nothing else have one template.
+//! The positions of parameters in a source. Sources that differ only there have one template.
 
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
@@ -8,7 +8,7 @@ use crate::lex::{Token, TokenKind, lex};
 use crate::parameters::{BYTES_MAX, Parameters, is_short_number};
 use crate::span::Span;
 
-/// The place of one parameter, quotes excluded.
+/// The span of one parameter, without quotes.
 #[derive(Clone, Copy, Debug)]
 struct ParameterSlot {
     start: u32,
@@ -22,13 +22,13 @@ impl ParameterSlot {
     }
 }
 
-/// The places of the parameters of a source, in order.
+/// The parameter spans of a source, in order.
 #[derive(Debug, Default)]
 pub(crate) struct ParameterSlots(Box<[ParameterSlot]>);
 
 impl ParameterSlots {
-    /// Finds what may be a parameter: texts and numbers that the program does nothing with but
-    /// push. It is a guess that the compiler confirms.
+    /// Finds candidates for parameters: strings and numbers that the program only pushes. The
+    /// compiler confirms each of them.
     pub(crate) fn of(source: &str) -> ParameterSlots {
         let lexed = lex(source);
         if !lexed.errors.is_empty() || source.len() > BYTES_MAX {
@@ -39,14 +39,14 @@ impl ParameterSlots {
             let token = tokens.get(at)?;
             let span = token.span;
             match &token.kind {
-                // Others take too long to read each time.
+                // Parsing any other number on each push would take too long.
                 TokenKind::Number(_) if is_short_number(span.text(source)) => {
                     Some(ParameterSlot { start: span.start, end: span.end, is_number: true })
                 }
                 TokenKind::String(value) if !is_part_of_template(&tokens, at) => {
                     let (start, end) = (span.start + 1, span.end.saturating_sub(1));
                     let slot = ParameterSlot { start, end, is_number: false };
-                    // With escapes, what is written is not what it means.
+                    // The text of a string with escapes differs from its value.
                     (slot.text(source) == &**value).then_some(slot)
                 }
                 _ => None,
@@ -55,24 +55,24 @@ impl ParameterSlots {
         ParameterSlots((0..tokens.len()).filter_map(slot).collect())
     }
 
-    /// How many there are.
+    /// Number of slots.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The slots of `count` literals that fill a span, if each of them has one.
+    /// The slots of `count` literals that fill `span`, if each literal has a slot.
     pub(crate) fn slots_in_span(&self, count: usize, span: Span) -> Option<Range<usize>> {
         let start = self.0.partition_point(|slot| slot.start < span.start);
         let end = self.0.partition_point(|slot| slot.end <= span.end);
         (start + count == end).then_some(start..end)
     }
 
-    /// The parameters of the source with these slots.
+    /// The parameters of `source`, which has these slots.
     pub(crate) fn parameters(&self, source: &str) -> Option<Parameters> {
         Parameters::pack(self.0.iter().map(|slot| (slot.text(source), slot.is_number)))
     }
 
-    /// What stands between the slots of `source`; one more than there are slots.
+    /// The text between the slots of `source`: one item more than there are slots.
     fn between<'s>(&self, source: &'s str) -> impl Iterator<Item = &'s str> {
         let starts = std::iter::once(0).chain(self.0.iter().map(|slot| slot.end));
         let ends = self.0.iter().map(|slot| slot.start as usize);
@@ -80,13 +80,13 @@ impl ParameterSlots {
         spans.map(|(start, end)| source.get(start as usize..end).unwrap_or_default())
     }
 
-    /// Hashes what sources of one template have in common.
+    /// Hashes the part of `source` that all sources of its template share.
     pub(crate) fn hash_template(&self, source: &str, state: &mut impl Hasher) {
         self.between(source).for_each(|part| part.hash(state));
         self.0.iter().for_each(|slot| slot.is_number.hash(state));
     }
 
-    /// Whether `source` with these slots and `other` with its own differ in parameters only.
+    /// Whether `source` with these slots and `other` with its slots differ only in parameters.
     pub(crate) fn same_template(&self, source: &str, others: &ParameterSlots, other: &str) -> bool {
         let kinds =
             |slots: &ParameterSlots| slots.0.iter().map(|slot| slot.is_number).collect::<Vec<_>>();
@@ -95,7 +95,7 @@ impl ParameterSlots {
             && kinds(self) == kinds(others)
     }
 
-    /// The parts of the source that has `parameters` in these slots of `source`.
+    /// The pieces of `source` with `parameters` filled into these slots.
     fn parts<'s>(
         &'s self,
         source: &'s str,
@@ -105,12 +105,12 @@ impl ParameterSlots {
         self.between(source).zip(filled).flat_map(|(between, parameter)| [between, parameter])
     }
 
-    /// The source that has `parameters` in these slots of `source`.
+    /// The text of `source` with `parameters` filled into these slots.
     pub(crate) fn fill(&self, source: &str, parameters: &Parameters) -> String {
         self.parts(source, parameters).collect()
     }
 
-    /// Whether `other` is the source that has `parameters` in these slots of `source`.
+    /// Whether `other` equals `source` with `parameters` filled into these slots.
     pub(crate) fn matches_source(
         &self,
         source: &str,
@@ -122,8 +122,8 @@ impl ParameterSlots {
         rest == Some("")
     }
 
-    /// By how much a place moves once `parameters` are in these slots: behind none of them, behind
-    /// the first, and so on.
+    /// Returns how far an offset moves when `parameters` are filled in: before the first slot,
+    /// after the first slot, and so on.
     pub(crate) fn offset_shifts(&self, parameters: &Parameters) -> Box<[i32]> {
         let mut shift = 0_i32;
         let behind = self.0.iter().enumerate().map(|(at, slot)| {
@@ -134,7 +134,7 @@ impl ParameterSlots {
         std::iter::once(0).chain(behind).collect()
     }
 
-    /// Where a span of the source stands with these [`Self::offset_shifts`].
+    /// Moves a span of the template's source by these [`Self::offset_shifts`].
     pub(crate) fn relocate(&self, span: Span, offset_shifts: &[i32]) -> Span {
         if span == Span::NONE {
             return span;
@@ -152,7 +152,8 @@ impl ParameterSlots {
     }
 }
 
-/// Whether a text looks like one that the checker reads: a member name, a key of a map, a pattern.
+/// Whether the checker reads the string: a member name, a map key, or a pattern. Such a string is
+/// part of the template.
 fn is_part_of_template(tokens: &[Token<'_>], at: usize) -> bool {
     let before =
         |n: usize| at.checked_sub(n).and_then(|at| tokens.get(at)).map(|token| &token.kind);
@@ -160,7 +161,7 @@ fn is_part_of_template(tokens: &[Token<'_>], at: usize) -> bool {
         && matches!(tokens.get(at + 1).map(|token| &token.kind), Some(TokenKind::Punct(":")));
     match (before(2), before(1)) {
         _ if is_key => true,
-        // Behind a value, a bracket asks for a member; else it starts a list.
+        // After a value `[` is a member access; otherwise it starts a list.
         (Some(TokenKind::Punct(")" | "]" | "}" | "?.")), Some(TokenKind::Punct("["))) => true,
         (Some(TokenKind::Word(_) | TokenKind::String(_)), Some(TokenKind::Punct("["))) => true,
         (Some(TokenKind::Word(word)), Some(TokenKind::Punct("("))) => is_pattern_method(word),

@@ -1,5 +1,5 @@
-//! What is compiled once for many filters: equal ones are one program, and those that differ only
-//! in parameters share all but these.
+//! A cache of compiled programs: equal filters share one program, and filters that differ only in
+//! parameters share one template.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -10,11 +10,11 @@ use crate::parameter_slots::ParameterSlots;
 use crate::program::{Program, ProgramTemplate};
 use crate::{CheckProfile, CompileError, compile, parse_and_check};
 
-/// Fewer entries than this are kept without asking whether they are still in use.
+/// Capacity below which unused entries are not removed.
 const UNSWEPT_MAX: usize = 1024;
 
-/// Programs and templates in use, by hash. Holds none of them alive; their number is bounded by those
-/// that others hold.
+/// Programs and templates in use, by hash. The cache holds weak references, so its size is bounded
+/// by the number of live programs.
 #[derive(Debug, Default)]
 pub struct TemplateCache {
     programs: WeakTable<Program>,
@@ -23,12 +23,13 @@ pub struct TemplateCache {
 }
 
 impl TemplateCache {
-    /// No templates yet.
+    /// An empty cache.
     pub fn new() -> TemplateCache {
         TemplateCache::default()
     }
 
-    /// The program of an expression, compiled only as far as no one in use is like it.
+    /// Returns the program of an expression. Reuses an equal program, or the template of a program
+    /// that differs only in parameters, if one is in use.
     ///
     /// # Errors
     /// As [`crate::compile`].
@@ -43,7 +44,7 @@ impl TemplateCache {
         }
         let slots = ParameterSlots::of(source);
         let template_hash = self.hash(profile, |state| slots.hash_template(source, state));
-        let program = match self.from_known_template(template_hash, source, &slots) {
+        let program = match self.program_of_known_template(template_hash, source, &slots) {
             Some(program) => program,
             None => {
                 let (typed, _) = parse_and_check(source, profile)?;
@@ -59,7 +60,7 @@ impl TemplateCache {
         Ok(program)
     }
 
-    fn from_known_template(
+    fn program_of_known_template(
         &self,
         hash: u64,
         source: &str,
@@ -72,7 +73,8 @@ impl TemplateCache {
         Some(Program { template, parameters: slots.parameters(source)? })
     }
 
-    /// How many programs and templates are entry_counts, those that are gone but not swept included.
+    /// The number of cached programs and templates, including dropped ones that are not removed
+    /// yet.
     pub fn entry_counts(&self) -> (usize, usize) {
         (self.programs.entries().len(), self.templates.entries().len())
     }
@@ -89,7 +91,7 @@ impl TemplateCache {
     }
 }
 
-/// Things in use by hash; of two with the same one, only the later is found.
+/// Weak references by hash; of two values with the same hash only the later one is found.
 #[derive(Debug)]
 struct WeakTable<T>(Mutex<HashMap<u64, Weak<T>>>);
 
@@ -107,8 +109,8 @@ impl<T> WeakTable<T> {
 
     fn insert(&self, hash: u64, one: &Arc<T>) {
         let mut all = self.entries();
-        // Swept when the table would grow, so that sweeping costs little per entry and the table
-        // stays within a parameter factor of what is in use.
+        // Removing dropped entries when the table would grow costs amortized constant time per
+        // insert and keeps the table within a constant factor of the live entries.
         if all.len() == all.capacity() && all.len() >= UNSWEPT_MAX {
             all.retain(|_, one| one.strong_count() > 0);
         }

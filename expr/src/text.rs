@@ -1,4 +1,4 @@
-//! Values written as text: what `+`, templates and `JSON.stringify` show.
+//! Conversion of values to text, for `+`, templates and `JSON.stringify`.
 
 use std::fmt::Write;
 
@@ -11,10 +11,10 @@ use crate::limits::{STEPS_PER_ELEMENT, STEPS_PER_NUMBER_TEXT};
 use crate::value::Value;
 use crate::view::View;
 
-/// The buffer that doubles as it grows, and the text that is made of it.
+/// Memory factor of text: the doubling buffer and the final text.
 const TEXT_GROWTH: usize = 3;
 
-/// Collects text under the memory bound.
+/// A text buffer that charges the budget.
 pub(crate) struct TextBuilder {
     text: String,
 }
@@ -25,7 +25,7 @@ impl TextBuilder {
         Ok(TextBuilder { text: String::new() })
     }
 
-    /// Appends plain text.
+    /// Appends text.
     pub(crate) fn push<'v>(&mut self, text: &str, budget: &mut Budget) -> Result<(), Fault<'v>> {
         budget.charge(1)?;
         budget.charge_memory(text.len() * TEXT_GROWTH)?;
@@ -33,7 +33,7 @@ impl TextBuilder {
         Ok(())
     }
 
-    /// Appends a value as `+` and templates show it. Functions have no text.
+    /// Appends a value as `+` and templates format it. Functions have no text.
     pub(crate) fn push_value<'v, V: View>(
         &mut self,
         value: &Value<'v>,
@@ -89,7 +89,7 @@ impl TextBuilder {
     }
 }
 
-/// A number in the shortest form that JavaScript prints.
+/// Formats a number in the shortest form, as JavaScript does.
 pub(crate) fn number_text(number: f64) -> String {
     if number.is_nan() {
         return "NaN".into();
@@ -116,7 +116,8 @@ pub(crate) fn number_text(number: f64) -> String {
     text
 }
 
-/// A value as compact JSON. Dates are text, functions and numbers without a JSON form are null.
+/// Formats a value as compact JSON. Dates become text; functions and non-finite numbers become
+/// null.
 pub(crate) fn stringify<'v, V: View>(
     value: &Value<'v>,
     view: &'v V,
@@ -179,14 +180,14 @@ fn write_value<'v, V: View>(
 fn write_text<'v>(text: &str, budget: &mut Budget, out: &mut TextBuilder) -> Result<(), Fault<'v>> {
     budget.charge_text_allocation(text.len())?;
     budget.charge_search(text.len())?;
-    // Text always has a JSON form.
+    // Every `str` has a JSON form.
     let quoted = serde_json::to_string(text).unwrap_or_default();
     out.push(&quoted, budget)
 }
 
-/// An instant in UTC.
+/// The UTC date and time of an instant.
 pub(crate) fn civil_of(ms: i64) -> civil::DateTime {
-    // Every Date is checked when it is made; the fallback is never read.
+    // Dates are range-checked when they are created, so the fallback is unreachable.
     Timestamp::from_millisecond(ms)
         .map_or(civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0), |instant| {
             Offset::UTC.to_datetime(instant)

@@ -1,7 +1,7 @@
 //! Values of the language.
 //!
-//! A value borrows from the event or the program where it can and shares what the evaluation
-//! built. Nothing ever changes, so sharing needs no copies.
+//! A value borrows from the event or the program where possible, and shares what the evaluation
+//! built. Values are immutable, so sharing needs no copies.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -59,10 +59,10 @@ impl Type {
     }
 }
 
-/// A value that stands in the source: null, a Boolean, a number or text.
+/// A value in the source: null, a Boolean, a number or text.
 ///
 /// Equality is that of the language, except that NaN equals itself: numbers are compared by bits
-/// after `-0` became `0`. So a literal can be a key.
+/// after `-0` is replaced by `0`. A literal can therefore be a hash key.
 #[derive(Clone, Debug)]
 pub enum Literal {
     /// `null`
@@ -87,7 +87,8 @@ impl PartialEq for Literal {
             (Literal::Null, Literal::Null) => true,
             (Literal::Bool(a), Literal::Bool(b)) => a == b,
             (Literal::Number(a), Literal::Number(b)) => Literal::bits(*a) == Literal::bits(*b),
-            // Nothing has no place in memory, and looking there takes a hundred times as long.
+            // The address of an empty text is dangling; `memcmp` at such an address was measured to
+            // be a hundred times slower.
             (Literal::String(a), Literal::String(b)) => {
                 a.len() == b.len() && (a.is_empty() || a == b)
             }
@@ -98,7 +99,7 @@ impl PartialEq for Literal {
 
 impl Eq for Literal {}
 
-/// As JSON writes it.
+/// Formats as JSON.
 impl std::fmt::Display for Literal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -175,14 +176,14 @@ impl Text<'_> {
 pub enum List<'v> {
     /// Part of the event.
     Node {
-        /// Where.
+        /// The node.
         node: NodeId,
         /// Number of elements.
         len: u32,
     },
     /// Written in the source.
     Literal(&'v [Literal]),
-    /// Written in the source, of parameters only.
+    /// Written in the source and consisting of parameters only.
     Parameters(ParameterList<'v>),
     /// Built by the evaluation.
     Built(Rc<BuiltList<'v>>),
@@ -200,7 +201,7 @@ pub struct BuiltList<'v> {
 pub enum Map<'v> {
     /// Part of the event.
     Node {
-        /// Where.
+        /// The node.
         node: NodeId,
         /// Number of members.
         len: u32,
@@ -221,7 +222,7 @@ impl<'v> BuiltMap<'v> {
         self.entries.iter().find(|(key, _)| key.as_str() == name).map(|(_, value)| value)
     }
 
-    /// Replaces the entry where it stands, or appends it.
+    /// Replaces the value of an existing entry, or appends an entry.
     pub(crate) fn set(&mut self, name: Text<'v>, value: Value<'v>) {
         match self.entries.iter_mut().find(|(key, _)| key.as_str() == name.as_str()) {
             Some((_, old)) => *old = value,
@@ -230,42 +231,42 @@ impl<'v> BuiltMap<'v> {
     }
 }
 
-/// What `catch` binds, and what `throw` of it raises again.
+/// The value that `catch` binds; `throw` of it raises the same error again.
 #[derive(Debug)]
 pub struct CaughtError {
     pub(crate) code: Code,
     pub(crate) span: Span,
     pub(crate) message: Cow<'static, str>,
-    /// The failing part of the source; absent for thrown values.
+    /// The failing part of the source; none for thrown values.
     pub(crate) location: Option<Box<str>>,
 }
 
-/// Something that can be called.
+/// A callable value.
 #[derive(Clone, Debug)]
 pub enum Function<'v> {
     /// An arrow function.
     Lambda {
-        /// Which one of the program.
+        /// Index of the function in the program.
         id: u32,
-        /// Values of the names it closes over.
+        /// Values of the captured names.
         captured: Option<Rc<Captured<'v>>>,
     },
     /// A function of the language.
     Native(Native),
     /// A method that was read without being called.
     Bound(Rc<(Value<'v>, Member)>),
-    /// A method whose receiver stands beneath it on the stack. Never leaves the evaluator.
+    /// A method whose receiver is below it on the stack. It never leaves the evaluator.
     Method(Member),
 }
 
-/// What an arrow function closes over.
+/// The captured values of an arrow function.
 #[derive(Debug)]
 pub struct Captured<'v> {
     pub(crate) values: Vec<Value<'v>>,
     pub(crate) depth: u16,
 }
 
-/// A function of the language that is no method.
+/// A builtin function that is not a method.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Native {
     /// `Number(x)`
@@ -276,7 +277,7 @@ pub enum Native {
     JsonStringify,
 }
 
-/// A constructor behind `new`.
+/// A constructor of `new`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Constructor {
     /// `new Date(...)`
@@ -287,26 +288,26 @@ pub enum Constructor {
     Map,
     /// `new RichText(document)`
     RichText,
-    /// Would have to load data, which an evaluation never does.
+    /// A constructor that would load data, which an evaluation cannot do.
     Loading,
-    /// Not of the language.
+    /// An unknown constructor.
     Unknown,
 }
 
 macro_rules! members {
     ($($variant:ident = $name:literal,)+) => {
-        /// The name of a builtin property or method. What it does depends on the receiver.
+        /// The name of a builtin property or method. Its meaning depends on the receiver.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[expect(missing_docs, reason = "each is documented by its name in the language")]
         pub enum Member { $($variant,)+ }
 
         impl Member {
-            /// The member of that name, whatever the type it belongs to.
+            /// The member of that name, of any type.
             pub(crate) fn from_name(name: &str) -> Option<Member> {
                 match name { $($name => Some(Member::$variant),)+ _ => None }
             }
 
-            /// As it is written.
+            /// The name in the source.
             pub fn name(self) -> &'static str {
                 match self { $(Member::$variant => $name,)+ }
             }
@@ -379,7 +380,7 @@ members! {
 }
 
 impl<'v> Value<'v> {
-    /// The value of a node of the event.
+    /// The value of an event node.
     #[inline]
     pub(crate) fn of_node<V: View>(view: &'v V, node: NodeId) -> Value<'v> {
         match view.read(node) {
@@ -403,7 +404,7 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// The value of a constant.
+    /// The value of a parameter.
     #[inline]
     pub(crate) fn of_parameter(constant: Parameter<'v>) -> Value<'v> {
         match constant {
@@ -412,7 +413,7 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// Built text.
+    /// A text built by the evaluation.
     pub(crate) fn text(text: impl Into<Rc<str>>) -> Value<'v> {
         Value::String(Text::Built(text.into()))
     }
@@ -446,7 +447,7 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// How deep the built part of the value nests; parts of the event are flat handles.
+    /// Nesting depth of the built part of the value; event nodes count as flat.
     pub(crate) fn depth(&self) -> u16 {
         match self {
             Value::List(List::Built(list)) => list.depth,
@@ -481,8 +482,8 @@ impl<'v> List<'v> {
     }
 }
 
-/// Iterates over the elements of a list. Shares the list instead of borrowing it, so that
-/// callbacks may run in between.
+/// Iterates over the elements of a list. It shares the list instead of borrowing it, so that
+/// callbacks may run between elements.
 pub(crate) struct Elements<'v, V> {
     at: At<'v, V>,
 }

@@ -1,5 +1,5 @@
-//! The compiled form against the reference evaluator, on expressions and events made at random:
-//! same value or error, same steps. And the index's view of a filter against both.
+//! Property tests: both evaluators agree in value, error and steps on generated expressions and
+//! events, and the conditions of the index agree with both.
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -11,7 +11,7 @@ use switchyard_expr::{
     View, compile, compile_for, render,
 };
 
-/// Names that events have, that they lack, and that builtins have too.
+/// Names that events have, names that they lack, and names of builtins.
 const NAMES: [&str; 12] = [
     "issue",
     "fields",
@@ -185,7 +185,7 @@ fn event_value() -> impl Strategy<Value = Json> {
     })
 }
 
-/// An event that mostly has the paths that the expressions read.
+/// An event with most of the paths that the expressions read.
 fn event() -> impl Strategy<Value = Json> {
     let member = || event_value().boxed();
     (member(), member(), member(), member()).prop_map(|(fields, key, labels, n)| {
@@ -199,7 +199,7 @@ fn tape(event: &Json) -> Tape {
     tape
 }
 
-/// What an evaluation says, errors with their places, and its steps.
+/// The result of an evaluation, with error spans, and its steps.
 type Evaluated = (Result<Json, EvalError>, u32);
 
 fn evaluated(program: &Program, tape: &Tape, env: &Env) -> Evaluated {
@@ -214,8 +214,7 @@ fn evaluated_by_reference(source: &str, tape: &Tape, env: &Env) -> Option<Evalua
     Some((value.map(|value| to_json(&value, tape)), steps))
 }
 
-/// The same expression about other texts and numbers: those between quotes and those that follow
-/// neither a word nor a point.
+/// The same expression with other strings and numbers in place of its constants.
 fn with_other_constants(source: &str, seed: u32) -> String {
     let texts = ["", "a", "Bug", "a longer text", "1", "[a-z]", "😀", "key", "2020-01-31"];
     let mut state = seed;
@@ -258,7 +257,7 @@ proptest! {
         let (expected, expected_steps) = reference(&source, &tape, &env);
         prop_assert_eq!(&found, &expected);
         prop_assert_eq!(steps, expected_steps);
-        // What it takes to write must not depend on the profile.
+        // A generated expression must not fail to parse.
         if let CaseOutcome::Error { code, .. } = &found {
             prop_assert!(code.kind() != switchyard_expr::ErrorKind::Syntax, "{}", source);
         }
@@ -309,7 +308,7 @@ proptest! {
         let env = Env::at(0);
         let (found, steps) = compiled(&canonical, &tape, &env);
         let (expected, expected_steps) = compiled(&source, &tape, &env);
-        // An expression may read the place of an error, which moves with the layout.
+        // An expression may read the location of an error, which depends on the layout.
         if !source.contains("location") {
             prop_assert_eq!(steps, expected_steps, "{}", canonical);
             prop_assert_eq!(found, expected, "{}", canonical);
@@ -331,7 +330,7 @@ proptest! {
     }
 
     #[test]
-    fn checker_never_panics_and_draws_what_it_finds(tokens in prop::collection::vec(token(), 0..40)) {
+    fn checker_never_panics_and_its_findings_render(tokens in prop::collection::vec(token(), 0..40)) {
         let source = tokens.join(" ");
         let usage = Usage { events: &["avi:jira:created:issue"], delivers_on_error: true };
         if let Err(rejected) = compile_for(&source, CheckProfile::Filter, &usage) {
@@ -466,7 +465,7 @@ fn operand() -> impl Strategy<Value = String> {
     })
 }
 
-/// What is known of an operand without evaluating it.
+/// The result of a condition that is decided without evaluation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Decided {
     True,
@@ -481,7 +480,7 @@ impl From<bool> for Decided {
     }
 }
 
-/// The meaning of conditions, by their description.
+/// Decides a condition by its documentation.
 fn decide(condition: &Condition, tape: &Tape) -> Decided {
     match condition {
         Condition::OneOf { path, constants } => match path.resolve(tape) {
@@ -559,7 +558,7 @@ fn decide_some(list: NodeId, tests: &[ItemTest], exact: bool, tape: &Tape) -> De
             value.as_ref() == Some(&test.constant)
         };
         if tests.iter().all(holds) {
-            // A later item may be no map, but is not looked at if this one holds.
+            // A later item may be no map; it is not read if this one matches.
             return if exact { Decided::True } else { Decided::Unknown { can_fail: true } };
         }
     }
@@ -570,7 +569,7 @@ fn children(list: NodeId, tape: &Tape) -> impl Iterator<Item = NodeId> {
     std::iter::successors(tape.first_child(list), |node| tape.next_sibling(*node))
 }
 
-/// A value that equals a constant; lists and maps do not.
+/// A value that can equal a constant; lists and maps cannot.
 fn scalar(read: NodeValue<'_>) -> Option<Constant> {
     match read {
         NodeValue::Null => Some(Constant::Null),

@@ -1,5 +1,5 @@
-//! Sources and events made to hurt: whatever they hold, the answer is a value or an error with a
-//! code, on a stack of ordinary size and within the step limit.
+//! Adversarial sources and events: the result is a value or an error with a code, on a stack of
+//! ordinary size and within the step limit.
 
 use switchyard_expr::cases::{CaseOutcome, compiled, reference};
 use switchyard_expr::limits::{NESTING_MAX, SOURCE_CHARS_MAX, STEPS_MAX};
@@ -16,7 +16,7 @@ fn outcome(source: &str) -> CaseOutcome {
     assert_eq!(found, naive, "{source:.80}");
     assert_eq!(steps, naive_steps, "{source:.80}");
     assert!(steps <= STEPS_MAX);
-    // What is compiled for a filter walks the same tree, and drops it too.
+    // The filter profile walks and drops the same tree.
     let _ = compile(source, CheckProfile::Filter);
     found
 }
@@ -39,7 +39,7 @@ fn wrapped(open: &str, inner: &str, close: &str, times: usize) -> String {
     format!("{}{inner}{}", open.repeat(times), close.repeat(times))
 }
 
-/// Constructs that nest, with how many characters a level takes.
+/// Nested constructs: opening, innermost and closing text.
 const NESTING: [(&str, &str, &str); 16] = [
     ("(", "1", ")"),
     ("[", "1", "]"),
@@ -77,7 +77,7 @@ fn survives_ten_thousand_characters_of_nesting() {
     for (open, inner, close) in NESTING {
         let times = SOURCE_CHARS_MAX / (open.len() + close.len()) - inner.len();
         assert_eq!(code(&wrapped(open, inner, close, times)), "SY-3302", "{open}");
-        // Unbalanced, too.
+        // Without the closing text, too.
         let open_only = open.repeat(SOURCE_CHARS_MAX / open.len());
         assert!(kind(&open_only).is_some(), "{open}");
     }
@@ -120,7 +120,7 @@ fn bounds_functions_that_call_themselves() {
     let deep = wrapped("(0||1&&", "g(g)", ")", 120);
     assert_eq!(code(&format!("let f = g => {deep}; f(f)")), "SY-3305");
     assert_eq!(code("try { let f = g => g(g); f(f) } catch (e) { 1 }"), "SY-3305");
-    // Within the bound it is a legal way to loop.
+    // Within the limit, recursion through an argument is valid.
     assert_eq!(code("let f = (g, n) => n == 0 ? 0 : n + g(g, n - 1); f(f, 10)"), "55.0");
 }
 

@@ -1,4 +1,4 @@
-//! Filters share what they have in common, and what nobody holds goes.
+//! Tests of the template cache: what filters share, and when entries are removed.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ fn filters_that_differ_in_constants_share_their_shape() {
         ("['a', 'b'].includes(event.x)", "['a'].includes(event.x)", false),
         ("['a', 2].includes(event.x)", "['a', '2'].includes(event.x)", false),
         ("event.xs.some(i => i.a == 'b')", "event.xs.some(i => i.a == 'c')", true),
-        // Names and patterns are read by the checker.
+        // The checker reads names and patterns.
         ("event['a'] == 'x'", "event['b'] == 'x'", false),
         ("event.a.match('x') == null", "event.a.match('y') == null", false),
         ("event.a.match('x') == null", "event.a.match('(') == null", false),
@@ -54,7 +54,7 @@ fn profiles_are_apart() {
 }
 
 #[test]
-fn what_nobody_holds_is_forgotten() {
+fn unused_entries_are_removed() {
     const KEPT: usize = 2_000;
     let cache = TemplateCache::new();
     for round in 0..10 {

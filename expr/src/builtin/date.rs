@@ -1,4 +1,4 @@
-//! Date and CalendarDate. There is no user while an expression is evaluated, so every zone is UTC.
+//! Date and CalendarDate. Evaluation has no user, so all time zones are UTC.
 
 use jiff::{SignedDuration, Span, Timestamp, ToSpan, civil, tz::Offset};
 
@@ -10,7 +10,7 @@ use crate::limits::STEPS_PER_NUMBER_TEXT;
 use crate::text::{civil_of, iso_day, iso_instant, number_text};
 use crate::value::{Member, Type, Value};
 
-/// Steps of a method of a date, beside those of any call: calendars divide a lot.
+/// Steps of a date method, in addition to those of a call: calendar arithmetic divides often.
 const STEPS_PER_CALL: u32 = 8;
 
 /// `new Date()`, `new Date(ms)`, `new Date(text)`
@@ -55,13 +55,13 @@ pub(super) fn new_calendar_date<'v>(
     }
 }
 
-/// Reading text as a date, which may be far longer than one.
+/// Charges for parsing text as a date; the text may be far longer than a date.
 fn charge_reading<'v>(text: &str, budget: &mut Budget) -> Result<(), Fault<'v>> {
     budget.charge(2 * STEPS_PER_NUMBER_TEXT)?;
     budget.charge_search(text.len())
 }
 
-/// Built text of a date.
+/// Returns the text of a date and charges for it.
 fn written<'v>(text: String, budget: &mut Budget) -> EvalResult<'v> {
     budget.charge(STEPS_PER_NUMBER_TEXT)?;
     budget.charge_text_allocation(text.len())?;
@@ -151,7 +151,7 @@ fn number_of<'v>(number: i64) -> Value<'v> {
     Value::Number(number)
 }
 
-/// `plus...` and `minus...`: how far to move.
+/// The offset of `plus...` and `minus...`.
 enum Shift {
     Months(i64),
     Milliseconds(i64),
@@ -162,7 +162,7 @@ const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 impl Shift {
-    /// The shift that a method means; none for other methods.
+    /// The offset that a method adds; none for other methods.
     fn of<'v>(member: Member, arguments: Arguments<'_, 'v>) -> Result<Option<Shift>, Fault<'v>> {
         let (unit, sign) = match member {
             Member::PlusMonths => (None, 1),
@@ -189,7 +189,7 @@ impl Shift {
 
     fn instant<'v>(&self, from: civil::DateTime) -> Result<i64, Fault<'v>> {
         let moved = match self {
-            // Adding months keeps to the end of a shorter month.
+            // Adding months clamps the day to the end of a shorter month.
             Shift::Months(months) => months_span(*months)
                 .and_then(|span| from.checked_add(span).map_err(|_| out_of_range()))?,
             Shift::Milliseconds(ms) => {

@@ -12,7 +12,7 @@ use crate::text::TextBuilder;
 use crate::value::{Map, Text, Value};
 use crate::view::View;
 
-/// JSON text as a value. serde_json bounds the nesting at 128.
+/// Parses JSON text to a value. serde_json limits the nesting to 128.
 pub(crate) fn parse<'v>(text: &str, budget: &mut Budget) -> EvalResult<'v> {
     budget.charge(STEPS_PER_ERROR)?;
     budget.charge_each(text.len())?;
@@ -28,7 +28,7 @@ pub(crate) fn parse<'v>(text: &str, budget: &mut Budget) -> EvalResult<'v> {
     })
 }
 
-/// Builds values while serde_json reads. A fault of ours travels beside its errors.
+/// Builds values during deserialization. Evaluation errors are kept next to serde_json's errors.
 struct ValueSeed<'m, 'v> {
     budget: &'m mut Budget,
     fault: &'m mut Option<Fault<'v>>,
@@ -119,10 +119,10 @@ impl<'de, 'v> Visitor<'de> for ValueSeed<'_, 'v> {
     }
 }
 
-/// Steps of a node of a document, for its lookups.
+/// Steps for each node of a document, which pay for its lookups.
 const STEPS_PER_BLOCK: u32 = 8;
 
-/// `new RichText(document)`: the text of an Atlassian document, a line for each block.
+/// `new RichText(document)`: the text of an Atlassian document, one line per block.
 pub(super) fn rich_text<'v, V: View>(
     document: &Map<'v>,
     view: &'v V,

@@ -48,7 +48,7 @@ pub(super) fn call<'v, M: Machine<'v>>(
     }
 }
 
-/// The first `count` of `values`, with memory charged before they are collected.
+/// Copies the first `count` of `values`, with the memory charged first.
 fn copied<'v, M: Machine<'v>>(
     machine: &mut M,
     values: impl Iterator<Item = Value<'v>>,
@@ -109,7 +109,8 @@ fn filter<'v, M: Machine<'v>>(
     values.finish(machine.budget())
 }
 
-/// `some` stops at the first true and yields it, `every` at the first false.
+/// `some` stops at the first truthy result and returns true, `every` at the first falsy one and
+/// returns false.
 fn search<'v, M: Machine<'v>>(
     machine: &mut M,
     list: &List<'v>,
@@ -197,7 +198,7 @@ fn join<'v, M: Machine<'v>>(
             text.push(separator, machine.budget())?;
         }
         text.push_value(&value, view, machine.budget())?;
-        // A unit takes at most three bytes, so that what is cut below has been collected.
+        // A unit takes at most three bytes, so the text is longer than the limit at this point.
         if text.len() > 3 * JOIN_UNITS_MAX {
             break;
         }
@@ -211,8 +212,8 @@ fn join<'v, M: Machine<'v>>(
     })
 }
 
-/// A stable merge sort by a comparator of the expression. The comparator may fail and may lie,
-/// which the standard sorts do not allow for.
+/// A stable merge sort with a comparator of the expression. The comparator may fail or be
+/// inconsistent, which the standard sorts do not support.
 fn sort<'v, M: Machine<'v>>(
     machine: &mut M,
     list: &List<'v>,

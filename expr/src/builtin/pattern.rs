@@ -1,8 +1,8 @@
-//! Regular expressions that cannot be made slow: every byte they look at is charged.
+//! Regular expressions with bounded cost: every byte they read is charged.
 //!
-//! A pattern whose automaton is small is written out as dfa, and then a byte costs one look-up.
-//! Any other, and the groups of a match, are found by simulating all states at once, which costs by
-//! the number of states. Neither ever goes back over text.
+//! A pattern whose automaton is small is compiled to a DFA, and a byte costs one table lookup.
+//! Other patterns, and the capture groups of a match, are found by NFA simulation, whose cost grows
+//! with the number of states. Neither backtracks.
 
 use std::ops::Range;
 
@@ -15,14 +15,14 @@ use crate::budget::Budget;
 use crate::fault::Fault;
 use crate::limits::{REGEX_BYTES_MAX, REGEX_DFA_BYTES_MAX};
 
-/// Bytes that are charged for before they are looked at.
+/// Bytes that are charged before they are read.
 const CHUNK_BYTES: usize = 64;
-/// Bytes that dfa read for one step.
+/// Bytes that a DFA reads for one step.
 const DFA_BYTES_PER_STEP: usize = 4;
-/// Steps for eight bytes and states that are simulated.
+/// Steps for eight visits of a state at a byte by the NFA simulation.
 const STEPS_PER_EIGHT_STATES: usize = 5;
 
-/// Why a pattern is refused whose automaton passes the limit.
+/// The error of a pattern whose automaton exceeds the limit.
 const TOO_LARGE: &str = "the pattern is too large";
 
 /// A compiled pattern.
@@ -32,21 +32,21 @@ pub(crate) struct Pattern {
     pike_vm: PikeVM,
 }
 
-/// Finds where a match forward, and then where it reverse.
+/// A DFA that finds the end of a match, and a reverse DFA that finds its start.
 #[derive(Debug)]
 struct DfaPair {
     forward: dense::DFA<Vec<u32>>,
     reverse: dense::DFA<Vec<u32>>,
 }
 
-/// CaptureSpans of a match and its groups; a group that took no part has none.
+/// Byte ranges of a match and its groups; none for a group that did not participate.
 pub(super) type CaptureSpans = Vec<Option<Range<usize>>>;
 
 impl Pattern {
-    /// Compiles a pattern that stands in a source and is used for many events.
+    /// Compiles a pattern literal of a source, which is used for many events.
     ///
     /// # Errors
-    /// What is wrong with it, in one line.
+    /// What is wrong with the pattern, in one line.
     pub(crate) fn with_dfa(pattern: &str) -> Result<Pattern, String> {
         let hir = syntax::parse(pattern).map_err(|error| last_line(&error.to_string()))?;
         let pike_vm = pike_vm(&automaton(&hir, WhichCaptures::All, false)?)?;
@@ -54,10 +54,11 @@ impl Pattern {
         Ok(Pattern { dfa, pike_vm })
     }
 
-    /// Compiles a pattern that an expression makes while it runs, in less time.
+    /// Compiles a pattern that an expression builds during evaluation. It takes less time and
+    /// searches slower.
     ///
     /// # Errors
-    /// What is wrong with it, in one line.
+    /// What is wrong with the pattern, in one line.
     pub(crate) fn without_dfa(pattern: &str) -> Result<Pattern, String> {
         let hir = syntax::parse(pattern).map_err(|error| last_line(&error.to_string()))?;
         let pike_vm = pike_vm(&automaton(&hir, WhichCaptures::All, false)?)?;
@@ -71,7 +72,7 @@ impl Pattern {
             + dfa.map_or(0, |dfa| dfa.forward.memory_usage() + dfa.reverse.memory_usage())
     }
 
-    /// The first match from `from` on, with its groups.
+    /// Returns the first match from `from` on, with its groups.
     pub(super) fn find<'v>(
         &self,
         text: &str,
@@ -95,11 +96,11 @@ impl Pattern {
     ) -> Result<Option<CaptureSpans>, Fault<'v>> {
         let nfa = self.pike_vm.get_nfa();
         let slots = nfa.group_info().slot_len();
-        // States carry the slots of the groups along.
+        // Each state carries the slots of all groups.
         let states = nfa.states().len().saturating_mul(slots / 2);
         let visits = states.saturating_mul(input.get_span().len());
         budget.charge_each(visits.saturating_mul(STEPS_PER_EIGHT_STATES) / 8)?;
-        // Two sets of states, each with two numbers and the slots of every state.
+        // Two sets of states, each with two indexes and the slots of every state.
         budget.charge_allocation(2 * states.saturating_mul(size_of::<usize>() * 3))?;
         let mut cache = self.pike_vm.create_cache();
         let mut captures = vec![None; slots];
@@ -119,7 +120,7 @@ impl Pattern {
 }
 
 impl DfaPair {
-    /// None if they would be large: the number of states may grow beyond all measure.
+    /// Returns none if a DFA would exceed its limit: the number of states can grow exponentially.
     fn of(nfa: &NFA, hir: &regex_syntax::hir::Hir) -> Option<DfaPair> {
         let config = dense::Config::new()
             .accelerate(false)
@@ -144,13 +145,13 @@ impl DfaPair {
             if text.is_char_boundary(start) && text.is_char_boundary(end) {
                 return Ok(Some(start..end));
             }
-            // Nothing was found inside of a character.
+            // An empty match inside a character is not a match.
             from = next_char(text, end);
         }
         Ok(None)
     }
 
-    /// Where the first match forward.
+    /// Returns the end of the first match.
     fn end<'v>(
         &self,
         text: &[u8],
@@ -167,7 +168,7 @@ impl DfaPair {
             for byte in chunk {
                 state = dfa.next_state(state, *byte);
                 if dfa.is_special_state(state) {
-                    // A match is told one byte late.
+                    // A DFA reports a match one byte late.
                     if dfa.is_match_state(state) {
                         found = Some(at);
                     } else if dfa.is_dead_state(state) {
@@ -181,7 +182,7 @@ impl DfaPair {
         Ok(if at_end { Some(text.len()) } else { found })
     }
 
-    /// Where the match that forward with `range` reverse.
+    /// Returns the start of the match that ends with `range`.
     fn start<'v>(
         &self,
         text: &[u8],
@@ -208,7 +209,7 @@ impl DfaPair {
                 at -= 1;
             }
         }
-        // What stands before the place decides about `^` and `\b`.
+        // The byte before the range decides about `^` and `\b`.
         let before = from.checked_sub(1).and_then(|at| text.get(at));
         let last = match before {
             Some(byte) => dfa.next_state(state, *byte),
@@ -218,7 +219,7 @@ impl DfaPair {
     }
 }
 
-/// The place behind the character that `at` is at or in.
+/// Returns the offset after the character that contains `at`.
 pub(super) fn next_char(text: &str, at: usize) -> usize {
     (at + 1..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len().max(at + 1))
 }
@@ -243,7 +244,7 @@ fn pike_vm(nfa: &NFA) -> Result<PikeVM, String> {
     PikeVM::new_from_nfa(nfa.clone()).map_err(|error| last_line(&error.to_string()))
 }
 
-/// The last line of the parser's drawing says what is wrong.
+/// The last line of the parser's message says what is wrong.
 fn last_line(drawing: &str) -> String {
     let line = drawing.lines().last().unwrap_or_default();
     line.trim_start_matches("error: ").into()

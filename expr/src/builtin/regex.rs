@@ -1,7 +1,7 @@
-//! `match`, `matchAll` and `replace`: regular expressions in linear time.
+//! Regular expression methods, in linear time.
 //!
-//! Patterns are those of JavaScript without look-around and back-references. The few captures where
-//! the syntax of the `regex` crate means something else are translated.
+//! Patterns are those of JavaScript without look-around and back-references. Syntax that means
+//! something else in the `regex` crate is translated.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -20,14 +20,14 @@ use crate::value::{Function, Value};
 const STEPS_PER_USE: u32 = 32;
 /// Steps for one search, whatever the text.
 const STEPS_PER_SEARCH: u32 = 8;
-/// Steps for compiling a pattern that does not stand in the source, and for each of its bytes.
+/// Steps for compiling a pattern that is not a literal of the source, and for each of its bytes.
 const STEPS_PER_PATTERN: u32 = 4096;
 const STEPS_PER_PATTERN_BYTE: usize = 256;
 
-/// Patterns that stand in a source, each once.
+/// The regular expression literals of a source, each once.
 pub(crate) type Patterns = Vec<(Box<str>, Arc<Pattern>)>;
 
-/// Compiles a pattern that stands in a source.
+/// Compiles a regular expression literal.
 ///
 /// # Errors
 /// What is wrong with the pattern, in one line.
@@ -35,11 +35,11 @@ pub(crate) fn compile(pattern: &str) -> Result<Pattern, String> {
     Pattern::with_dfa(&translate(pattern))
 }
 
-/// What JavaScript calls space, as the members of a class.
+/// White space of JavaScript, as members of a character class.
 const SPACES: &str = "\\t-\\r\\x20\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\
     \\x{202F}\\x{205F}\\x{3000}\\x{FEFF}";
 
-/// JavaScript syntax to that of the `regex` crate.
+/// Translates JavaScript syntax to that of the `regex` crate.
 fn translate(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 16);
     let mut in_class = false;
@@ -71,9 +71,9 @@ fn translate(pattern: &str) -> String {
                 in_class = false;
                 out.push(']');
             }
-            // Doubled, these would be set operations.
+            // Doubled, these are set operations in the `regex` crate.
             '&' | '~' if in_class => out.extend(['\\', c]),
-            // So would these; the first member is no range either.
+            // A literal hyphen must not form a set operation or a range.
             '-' if in_class && is_plain(&out) => out.push_str("\\-"),
             '.' if !in_class => out.push_str("[^\\n\\r\\x{2028}\\x{2029}]"),
             other => out.push(other),
@@ -82,13 +82,13 @@ fn translate(pattern: &str) -> String {
     out
 }
 
-/// Whether a hyphen behind this part of a class stands for itself alone.
+/// Whether a hyphen after this part of a class is a literal.
 fn is_plain(class: &str) -> bool {
     let first = class.ends_with('[') && !class.ends_with("\\[") || class.ends_with("[^");
     first || class.ends_with('-') && !class.ends_with("\\-")
 }
 
-/// The pattern argument, compiled, with its use charged.
+/// Returns the compiled pattern argument and charges its use.
 fn pattern<'v, M: Machine<'v>>(
     machine: &mut M,
     arguments: Arguments<'_, 'v>,
@@ -107,11 +107,11 @@ fn pattern<'v, M: Machine<'v>>(
         .map_err(|why| Fault::new(Code::BadPattern, format!("The pattern is not supported: {why}")))
 }
 
-/// The matches of a pattern, one behind the other.
+/// Iterates over the matches of a pattern.
 struct Matches<'t> {
     pattern: Arc<Pattern>,
     text: &'t str,
-    /// Where to search next.
+    /// Offset of the next search.
     at: usize,
 }
 
@@ -132,7 +132,7 @@ impl<'t> Matches<'t> {
             return Ok(None);
         };
         let Some(whole) = captures.first().cloned().flatten() else { return Ok(None) };
-        // As in JavaScript, nothing right behind a match is a match too.
+        // As in JavaScript, an empty match directly after a match counts.
         self.at = if whole.is_empty() { next_char(self.text, whole.end) } else { whole.end };
         Ok(Some((whole, captures)))
     }
@@ -164,7 +164,7 @@ pub(super) fn all_matches<'v, M: Machine<'v>>(
     all.finish(machine.budget())
 }
 
-/// The whole match and its groups; a group that took no part is null.
+/// The whole match and its groups; null for a group that did not participate.
 fn groups<'v>(text: &str, captures: &CaptureSpans, budget: &mut Budget) -> EvalResult<'v> {
     let groups = group_values(text, captures, budget)?;
     build_list(groups, budget)

@@ -1,5 +1,5 @@
-//! Methods of String. Positions and lengths count UTF-16 units, as in JavaScript; half of a
-//! surrogate pair, which our text cannot hold, becomes U+FFFD.
+//! Methods of String. Positions and lengths count UTF-16 units, as in JavaScript; a lone surrogate,
+//! which UTF-8 cannot represent, becomes U+FFFD.
 
 use crate::budget::Budget;
 use crate::builtin::{
@@ -12,7 +12,7 @@ use crate::limits::{REPEAT_MAX, SEARCH_BYTES_PER_STEP, STEPS_PER_NUMBER_TEXT};
 use crate::operator::{ListBuilder, build_list};
 use crate::value::{Member, Text, Type, Value};
 
-/// Steps of a unit that is put before or behind.
+/// Steps for each unit of padding.
 const STEPS_PER_PADDED: usize = 2;
 /// Steps of finding the ends of a slice.
 const STEPS_PER_SLICE: u32 = 4;
@@ -70,17 +70,18 @@ pub(super) fn call<'v, M: Machine<'v>>(
     }
 }
 
-/// Built text, with the buffer it may have been made in.
+/// Returns built text and charges for it and its buffer.
 fn built<'v>(text: &str, budget: &mut Budget) -> EvalResult<'v> {
     budget.charge_text_allocation(text.len())?;
     Ok(Value::text(text))
 }
 
-/// `part` of `whole`: what is borrowed stays so.
+/// Returns `part` of `whole`, borrowed if `whole` is borrowed.
 fn part<'v>(whole: &Text<'v>, part: &str, budget: &mut Budget) -> EvalResult<'v> {
     match whole {
         Text::Borrowed(text) => {
-            // Both are of the same text, so that their addresses tell where the part starts.
+            // Both point into the same text, so the difference of their addresses is the offset of
+            // the part.
             let start = part.as_ptr().addr() - text.as_ptr().addr();
             let part = text.get(start..start + part.len()).unwrap_or_default();
             Ok(Value::String(Text::Borrowed(part)))
@@ -89,7 +90,7 @@ fn part<'v>(whole: &Text<'v>, part: &str, budget: &mut Budget) -> EvalResult<'v>
     }
 }
 
-/// What `includes` and `indexOf` look for, the search charged.
+/// Returns the text that `includes` and `indexOf` search for, and charges for the search.
 fn searched<'a, 'v>(
     text: &str,
     arguments: Arguments<'a, 'v>,
@@ -100,7 +101,7 @@ fn searched<'a, 'v>(
     Ok(wanted)
 }
 
-/// What is looked for is prepared, which takes longer than looking.
+/// Charges for preparing the searched text, which costs more than searching.
 fn charge_substring_search<'v>(
     text: &str,
     wanted: &str,
@@ -110,7 +111,7 @@ fn charge_substring_search<'v>(
     budget.charge_each(3 * (wanted.len() / SEARCH_BYTES_PER_STEP))
 }
 
-/// Letters beyond ASCII are changed one by one.
+/// Charges for a case conversion: characters beyond ASCII are converted one by one.
 fn charge_case<'v>(text: &str, budget: &mut Budget) -> Result<(), Fault<'v>> {
     if text.is_ascii() { budget.charge_text(text.len()) } else { budget.charge_each(text.len()) }
 }
@@ -138,7 +139,7 @@ pub(super) fn unit_at<'v>(
     Ok(MemberLookup::Value(sliced(text, at..at + 1, budget)?))
 }
 
-/// The units of `range`, in a text that was charged for searching.
+/// Returns the units of `range`. The search is already charged.
 fn sliced<'v>(
     whole: &Text<'v>,
     range: std::ops::Range<usize>,
@@ -154,7 +155,7 @@ fn sliced<'v>(
     built(&String::from_utf16_lossy(&units), budget)
 }
 
-/// Byte offset of the last character that starts at or before `unit`; none behind the end.
+/// Byte offset of the last character that starts at or before `unit`; none after the end.
 pub(super) fn byte_of_unit(text: &str, unit: usize) -> Option<usize> {
     let mut before = 0;
     for (offset, c) in text.char_indices() {
@@ -207,7 +208,7 @@ fn pad<'v>(
     budget.charge_search(text.len())?;
     let missing = wanted.saturating_sub(units(text));
     budget.charge_each(STEPS_PER_PADDED * missing)?;
-    // Of a longer fill only the first units are used.
+    // Only the first units of a longer fill are used.
     let fill: String = if fill.is_ascii() {
         fill.chars().cycle().take(missing).collect()
     } else {
@@ -218,7 +219,7 @@ fn pad<'v>(
     built(&glue(text, &fill), budget)
 }
 
-/// A repeat count: the fraction is cut off, 0 to 100.
+/// Converts a repeat count: 0 to 100, truncated.
 fn count<'v>(number: f64, of: &str) -> Result<usize, Fault<'v>> {
     let whole = number.trunc();
     // NaN counts as 0, as in JavaScript.
@@ -243,19 +244,19 @@ pub(super) fn to_number<'v>(value: &Value<'v>, budget: &mut Budget) -> EvalResul
     }))
 }
 
-/// A decimal number or `Infinity`; NaN otherwise.
+/// Parses a decimal number or `Infinity`; NaN otherwise.
 fn read_number(text: &str) -> f64 {
     match text.strip_prefix(['+', '-']).unwrap_or(text) {
         "Infinity" if text.starts_with('-') => return f64::NEG_INFINITY,
         "Infinity" => return f64::INFINITY,
         _ => {}
     }
-    // The parser of Rust also reads words such as `inf`.
+    // Rust's parser also accepts words such as `inf`.
     let decimal = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
     if decimal { text.parse().unwrap_or(f64::NAN) } else { f64::NAN }
 }
 
-/// White space of JavaScript: that of Unicode with the byte order mark, without U+0085.
+/// White space of JavaScript: Unicode white space and the byte order mark, without U+0085.
 fn is_space(c: char) -> bool {
     c == '\u{feff}' || (c.is_whitespace() && c != '\u{85}')
 }

@@ -1,4 +1,4 @@
-//! Which name means which slot, function by function.
+//! Scopes: maps names to slots, function by function.
 
 use crate::check::to_u32;
 use crate::typed::Binding;
@@ -11,10 +11,10 @@ pub(super) struct Scopes {
 
 #[derive(Default)]
 struct FunctionScope {
-    /// Visible names, innermost last, each with its slot.
+    /// Names in scope, innermost last, each with its slot.
     names: Vec<(Box<str>, u32, Option<Type>)>,
     slots: u32,
-    /// Outer names the function uses, and where its maker finds them.
+    /// Captured outer names, and their location in the enclosing function.
     captures: Vec<(Box<str>, Binding, Option<Type>)>,
 }
 
@@ -27,26 +27,26 @@ impl Scopes {
         self.functions.push(FunctionScope::default());
     }
 
-    /// Number of slots and the captures of the function that ends.
+    /// Returns the number of slots and the captures of the innermost function, and removes it.
     pub(super) fn leave_function(&mut self) -> (u32, Vec<Binding>) {
         let function = self.functions.pop().unwrap_or_default();
         let captures = function.captures.into_iter().map(|(_, place, _)| place).collect();
         (function.slots, captures)
     }
 
-    /// Opens a block; the mark closes it.
+    /// Opens a block; the returned mark closes it.
     pub(super) fn enter_block(&self) -> usize {
         self.functions.last().map_or(0, |function| function.names.len())
     }
 
-    /// Forgets the names declared since `mark`. Their slots stay theirs: frames are small.
+    /// Removes the names declared since `mark`. Their slots are not reused: frames are small.
     pub(super) fn leave_block(&mut self, mark: usize) {
         if let Some(function) = self.functions.last_mut() {
             function.names.truncate(mark);
         }
     }
 
-    /// Declares a name, shadowing an earlier one, and gives it a slot.
+    /// Declares a name, which shadows an earlier one, and assigns a slot.
     pub(super) fn declare(&mut self, name: &str, ty: Option<Type>) -> u32 {
         let Some(function) = self.functions.last_mut() else { return 0 };
         let slot = function.slots;
@@ -55,13 +55,13 @@ impl Scopes {
         slot
     }
 
-    /// Where a name lives, seen from the innermost function; none for free names.
+    /// The location of a name seen from the innermost function; none for free names.
     pub(super) fn resolve(&mut self, name: &str) -> Option<(Binding, Option<Type>)> {
         resolve(&mut self.functions, name)
     }
 }
 
-/// Functions nest at most as deep as the source does, and so does this.
+/// Recursion is bounded by the nesting of functions.
 fn resolve(functions: &mut [FunctionScope], name: &str) -> Option<(Binding, Option<Type>)> {
     let (function, outer) = functions.split_last_mut()?;
     if let Some((_, slot, ty)) = function.names.iter().rev().find(|(known, ..)| &**known == name) {

@@ -1,4 +1,4 @@
-//! The checker: what is refused, what is warned about, where and how it is said.
+//! Tests of the checker: what it rejects, what it warns about, and the messages.
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::{CheckProfile, compile};
@@ -27,7 +27,7 @@ fn refuses_names_other_than_event_in_filters() {
 }
 
 #[test]
-fn refuses_what_fails_whenever_it_is_evaluated() {
+fn rejects_what_fails_whenever_it_is_evaluated() {
     for (source, code) in [
         ("1 < '2'", "SY-3201"),
         ("event.a.b == 1 && null < 1", "SY-3201"),
@@ -48,7 +48,7 @@ fn refuses_what_fails_whenever_it_is_evaluated() {
 }
 
 #[test]
-fn lets_pass_what_may_succeed() {
+fn accepts_what_may_succeed() {
     for source in [
         "event.a < event.b",
         "event.a.anything(1) == 2",
@@ -63,7 +63,7 @@ fn lets_pass_what_may_succeed() {
 }
 
 #[test]
-fn warns_of_what_is_probably_not_meant() {
+fn warns_about_probably_unintended_code() {
     for (source, codes) in [
         ("event.a == undefined", vec!["SY-3102"]),
         ("event.issue.fields?.issueType.name == 'Bug'", vec!["SY-3103"]),
@@ -102,7 +102,7 @@ fn patterns_are_bounded_in_number_and_each_counts_once() {
 }
 
 #[test]
-fn thousands_of_mistakes_are_told_up_to_a_bound_and_still_refused() {
+fn reports_a_bounded_number_of_mistakes_and_still_rejects() {
     let findings = refused(&vec!["nope"; 2_000].join("+"));
     assert!(findings.len() <= crate::limits::FINDINGS_MAX + 1);
     let many = format!("{} && nope", vec!["1 == 'a'"; 500].join(" && "));

@@ -1,5 +1,5 @@
-//! What is seen while a filter is evaluated: each part of the source once, and for functions each
-//! call, as far as they are shown.
+//! Records an evaluation: the first result of each part of the source, and a bounded number of
+//! function calls.
 
 use std::collections::HashMap;
 
@@ -10,29 +10,28 @@ use crate::span::Span;
 use crate::value::{Function, Value};
 use crate::view::View;
 
-/// FunctionCalls of one function that are kept from its start on.
+/// Calls of one function that are kept from the first on.
 const FIRST_CALLS: usize = 5;
-/// Later calls of one function that are kept because they came out another way.
+/// Later calls of one function that are kept because their result differs.
 const OTHER_CALLS: usize = 5;
-/// FunctionCalls that are kept in all: functions inside of functions multiply.
+/// Calls that are kept in total: nested functions multiply.
 const CALLS_MAX: usize = 200;
 
-/// What was seen of one run of the filter or of one call of a function.
+/// The results recorded in one run of the filter or in one call of a function.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
-    /// What came of each part of the source; the first time counts.
+    /// The first result of each part of the source.
     pub(super) at: HashMap<Span, PartOutcome>,
-    /// The calls of functions, by the part of the source that made them: a name may be called in
-    /// several.
+    /// The calls of functions, by the span of the caller: a name may be called in several places.
     pub(super) calls: HashMap<Span, TracedCalls>,
 }
 
-/// The calls of one function in one part of the source.
+/// The calls of one function by one part of the source.
 #[derive(Debug)]
 pub(super) struct TracedCalls {
-    /// The function, by its place in the program.
+    /// Index of the function in the program.
     pub(super) lambda: u32,
-    /// Where it stands.
+    /// The span of the function.
     pub(super) span: Span,
     pub(super) count: usize,
     pub(super) kept: Vec<TracedCall>,
@@ -47,10 +46,10 @@ pub(super) struct TracedCall {
     pub(super) inside: Trace,
 }
 
-/// A call that has not ended.
+/// A call that has not returned.
 struct OpenCall {
     lambda: u32,
-    /// What made it.
+    /// The span of the caller.
     caller: Span,
     element: ValueSummary,
     inside: Trace,
@@ -61,9 +60,9 @@ pub(super) struct Recorder<'v, V> {
     filter: Trace,
     running: Vec<OpenCall>,
     room: usize,
-    /// What makes the calls that come.
+    /// The span of the caller of the next calls.
     caller: Span,
-    /// Where the functions stand that were made, by their place in the program.
+    /// The spans of the created functions, by index.
     made: HashMap<u32, Span>,
 }
 
@@ -97,7 +96,7 @@ impl<'v, V: View> Recorder<'v, V> {
 
 impl<'v, V: View> EvalObserver<'v> for Recorder<'v, V> {
     fn on_value(&mut self, span: Span, outcome: Result<&Value<'v>, &Fault<'v>>) {
-        // A function is seen where it is made before it is seen under a name.
+        // A function is created before it is read by name, so the first span is that of its source.
         if let Ok(Value::Function(Function::Lambda { id, .. })) = outcome {
             self.made.entry(*id).or_insert(span);
         }

@@ -20,10 +20,10 @@ impl fmt::Display for ValueSummary {
     }
 }
 
-/// Characters of source that a row shows.
+/// Characters of source in a row.
 const SOURCE_CHARS_MAX: usize = 72;
 
-/// One line of the table.
+/// A row of the table.
 struct Row {
     source: String,
     outcome: String,
@@ -31,7 +31,7 @@ struct Row {
 }
 
 impl Explanation {
-    /// The verdict, a row for each part, and what it cost.
+    /// The verdict, a row for each part, and the cost.
     pub fn text(&self) -> String {
         let mut out = String::from(match &self.verdict {
             Verdict::Match => "true  (would be delivered)\n",
@@ -42,7 +42,7 @@ impl Explanation {
         });
         let mut rows = Vec::new();
         for part in &self.parts {
-            // The verdict stands above; what it is made of comes below.
+            // The first line shows the verdict; the rows show the parts of the expression.
             if part.parts.is_empty() {
                 self.rows(part, 1, &mut rows);
             }
@@ -100,7 +100,7 @@ impl Explanation {
         part.functions.iter().for_each(|calls| self.calls(calls, depth + 1, rows));
     }
 
-    /// The calls of a function, each with its number before its first row.
+    /// Adds the calls of a function, each with its number in its first row.
     fn calls(&self, calls: &FunctionCalls, depth: usize, rows: &mut Vec<Row>) {
         for call in &calls.shown {
             let start = rows.len();
@@ -119,7 +119,7 @@ impl Explanation {
         }
     }
 
-    /// A part of the source on one line, cut where it is long.
+    /// A part of the source on one line, truncated if it is long.
     fn source_of(&self, span: Span) -> String {
         let words: Vec<&str> = span.text(&self.source).split_whitespace().collect();
         let line = words.join(" ");
@@ -154,7 +154,7 @@ impl Explanation {
         answer
     }
 
-    /// A place with its text.
+    /// A span with its text.
     fn place(&self, span: Span) -> Value {
         let mut place = place_as_json(span, &self.source);
         if let Some(object) = place.as_object_mut() {
@@ -195,7 +195,7 @@ impl Explanation {
         shown
     }
 
-    /// A place with `count` and `calls`: `index`, `element`, `value` or `error`, `parts`.
+    /// A span with `count` and `calls`: `index`, `element`, `value` or `error`, `parts`.
     fn calls_as_json(&self, calls: &FunctionCalls) -> Value {
         let shown = calls.shown.iter().map(|call| {
             let (name, outcome) = self.outcome_as_json(&call.outcome);

@@ -1,4 +1,4 @@
-//! The parts of a filter, from what was trace of them.
+//! Builds the parts of an explanation from a trace.
 
 use super::recorder::Trace;
 use super::{
@@ -9,7 +9,7 @@ use crate::span::Span;
 use crate::typed::{Applied, Block, Body, Expr, ExprKind, Link, LinkKind, Typed};
 use crate::value::Member;
 
-/// Declarations, then the body; the part that settled the verdict is marked.
+/// Declarations, then the body; the part that decided the verdict is marked.
 pub(super) fn parts(typed: &Typed, trace: &Trace) -> Vec<ExplainedPart> {
     TreeBuilder { typed, trace }.block(&typed.main.body, true)
 }
@@ -25,7 +25,7 @@ impl TreeBuilder<'_> {
         self.trace.at.get(&span).cloned().unwrap_or(PartOutcome::Skipped)
     }
 
-    /// The parts of a block; `decides` if the verdict was settled somewhere in it.
+    /// The parts of a block; `decides` if the verdict was decided inside it.
     fn block(&self, block: &Block, decides: bool) -> Vec<ExplainedPart> {
         let mut parts: Vec<ExplainedPart> = block
             .declarations
@@ -53,7 +53,7 @@ impl TreeBuilder<'_> {
         parts
     }
 
-    /// A part; `decides` if the verdict was settled somewhere in it.
+    /// A part; `decides` if the verdict was decided inside it.
     fn part(&self, expr: &Expr, decides: bool) -> ExplainedPart {
         let outcome = self.outcome(expr.span);
         let decides = decides && !matches!(outcome, PartOutcome::Skipped);
@@ -61,7 +61,7 @@ impl TreeBuilder<'_> {
         if children.is_empty() {
             let mut reads = Vec::new();
             self.reads(expr, &mut reads);
-            // What a part yields need not be said twice.
+            // The value of the part itself is already shown.
             reads.retain(|reading| reading.span != span);
             let mut functions = Vec::new();
             let deciding = if decides { self.deciding_call(expr) } else { None };
@@ -76,8 +76,8 @@ impl TreeBuilder<'_> {
         ExplainedPart { span, outcome, decides, reads: Vec::new(), parts, functions: Vec::new() }
     }
 
-    /// The caller and the number of the call that alone settled what `expr` yields: the element
-    /// at which `some` or `every` stopped, or any function failed, or the one call of a function.
+    /// The caller and the number of the call that alone decided the value of `expr`: the element at
+    /// which `some` or `every` stopped, the call that failed, or the only call.
     fn deciding_call(&self, expr: &Expr) -> Option<(Span, usize)> {
         if let ExprKind::Unary { op: UnaryOp::Not, operand } = &expr.kind {
             return self.deciding_call(operand);
@@ -103,7 +103,7 @@ impl TreeBuilder<'_> {
         (stopped && is_last).then_some((call.span, last.index))
     }
 
-    /// What the functions gave that are called in `expr`, by methods or by name.
+    /// Collects the function calls in `expr`, by methods or by name.
     fn functions(
         &self,
         expr: &Expr,
@@ -145,7 +145,7 @@ impl TreeBuilder<'_> {
         Some(FunctionCalls { span: calls.span, count: calls.count, shown: shown.collect() })
     }
 
-    /// Which of its parts settled what `expr` yields; none if all of them did.
+    /// The index of the part that decided the value of `expr`; none if all of them did.
     fn deciding(&self, expr: &Expr, children: &[&Expr]) -> Option<usize> {
         let outcomes: Vec<PartOutcome> =
             children.iter().map(|child| self.outcome(child.span)).collect();
@@ -162,7 +162,7 @@ impl TreeBuilder<'_> {
         settles.then_some(last)
     }
 
-    /// The paths that a part without parts of its own reads.
+    /// Collects the paths that a part without own parts reads.
     fn reads(&self, expr: &Expr, out: &mut Vec<PathRead>) {
         match &expr.kind {
             ExprKind::Access { head, links } => self.access(head, links, out),
@@ -181,14 +181,15 @@ impl TreeBuilder<'_> {
 
     fn reading(&self, span: Span) -> Option<PathRead> {
         match self.trace.at.get(&span) {
-            // What a function gave is told below.
+            // The result of a function is shown with its calls.
             Some(PartOutcome::Value(ValueSummary::Large(FUNCTION, _))) => None,
             Some(PartOutcome::Value(value)) => Some(PathRead { span, value: value.clone() }),
             _ => None,
         }
     }
 
-    /// The longest path of plain names that was walked, and the arguments of calls behind it.
+    /// Collects the longest path of plain names that was read, and the paths in arguments of later
+    /// calls.
     fn access(&self, head: &Expr, links: &[Link], out: &mut Vec<PathRead>) {
         let names = links
             .iter()
@@ -210,7 +211,7 @@ impl TreeBuilder<'_> {
     }
 }
 
-/// The conditions and values that an expression is made of; none for what is explained as a whole.
+/// The conditions and values that an expression consists of; empty if it is explained as a whole.
 fn operands(expr: &Expr) -> Vec<&Expr> {
     match &expr.kind {
         ExprKind::Chain { first, rest } if rest.iter().all(|applied| applied.op.is_logical()) => {

@@ -1,31 +1,31 @@
-//! One clause of a query as an expression.
+//! Translation of one clause to an expression.
 
 use std::fmt::Write;
 
 use super::{Clause, QueryValue};
 use crate::ast::quoted;
 
-/// What webhooks can filter by.
+/// The fields that webhooks can filter by.
 pub(super) const SUPPORTED: &str = "webhooks support issueKey, project, issuetype, status, \
     priority, assignee, reporter, issue.property[key].path and cf[id]";
 
-/// How names are compared in any case, which an index cannot hold.
+/// The case-insensitive comparison of names, which an index cannot use.
 pub(super) const LOWER: &str = "?.toLowerCase()";
 
-/// A field, and where its values stand in an event.
+/// A field, and the path of its values in an event.
 #[derive(PartialEq, Debug)]
 pub(super) enum QueryField {
     /// By key or id.
     Issue,
     /// By key, id or name.
     Project,
-    /// Something with an id and a name.
+    /// An entity with an id and a name.
     Named(&'static str),
     /// A person, by account id.
     Account(&'static str),
-    /// An entity property; the path of its value.
+    /// An entity property, with the path of its value.
     Property(String),
-    /// A custom field, a value or an option; its path.
+    /// A custom field: a value or an option, with its path.
     Custom(String),
 }
 
@@ -57,7 +57,7 @@ impl QueryField {
         })
     }
 
-    /// What is null if the field is empty.
+    /// The path that is null if the field is empty.
     fn path(&self) -> String {
         match self {
             QueryField::Issue => "event.issue?.key".into(),
@@ -68,7 +68,7 @@ impl QueryField {
         }
     }
 
-    /// What may equal what, as expressions, for the field to have the value.
+    /// The comparisons that are equivalent to the field having the value.
     fn ways(&self, value: &QueryValue) -> Vec<(String, String)> {
         let path = self.path();
         let QueryValue::Text(text) = value else {
@@ -93,8 +93,8 @@ impl QueryField {
             QueryField::Named(_) | QueryField::Project if is_number => vec![id(), name()],
             QueryField::Project if is_key(text) => {
                 let key = text.to_uppercase();
-                // In capitals it is nearly always a key. A name is looked for in this spelling
-                // only: a test in any case could not be indexed.
+                // An upper-case word is nearly always a key. Its name is compared in this spelling
+                // only: a case-insensitive test could not be indexed.
                 let name = if *text == key { name() } else { name_in_any_case() };
                 vec![(format!("{path}?.key"), quoted(&key)), name]
             }
@@ -122,13 +122,13 @@ pub(super) fn written(clause: &Clause) -> String {
     match (clause.is_negated, tests.len()) {
         (false, 1) => any,
         (false, _) => format!("({any})"),
-        // What is empty differs from nothing.
+        // An empty field differs from no value.
         (true, _) if is_empty_tested => format!("!({any})"),
         (true, _) => format!("({} != null && !({any}))", clause.place.path()),
     }
 }
 
-/// Keys are letters, digits and underscores, and start with a letter.
+/// Whether the text is a key: letters, digits and underscores, starting with a letter.
 fn is_key(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')

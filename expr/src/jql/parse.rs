@@ -1,4 +1,4 @@
-//! Query to tree, with nom for the words and a loop for what joins them.
+//! Parses a query, with nom for the tokens and recursive descent for the operators.
 
 use nom::branch::alt;
 use nom::bytes::complete::{is_not, tag, tag_no_case, take_while1};
@@ -14,7 +14,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::limits::{NESTING_MAX, SOURCE_CHARS_MAX};
 use crate::span::Span;
 
-/// Reads a query; none if it is blank.
+/// Parses a query; none if it is blank.
 pub(super) fn parse(query: &str) -> QueryResult<Option<QueryTree>> {
     let length = query.chars().count();
     if length > SOURCE_CHARS_MAX {
@@ -50,7 +50,7 @@ impl<'q> QueryParser<'q> {
         self.query.len() - self.rest.len()
     }
 
-    /// The place of the next word.
+    /// The span of the next word.
     fn here(&self) -> Span {
         let start = self.offset();
         let length = self.rest.find(char::is_whitespace).unwrap_or(self.rest.len());
@@ -63,7 +63,7 @@ impl<'q> QueryParser<'q> {
         wrong(self.here(), format!("expected {what}, found {found}"))
     }
 
-    /// Takes what `parser` reads, and the blanks behind it.
+    /// Consumes what `parser` matches, and the white space after it.
     fn take<T>(&mut self, parser: impl Fn(&'q str) -> ParseResult<'q, T>) -> Option<T> {
         let (rest, found) = terminated(parser, multispace0).parse(self.rest).ok()?;
         self.rest = rest;
@@ -83,7 +83,7 @@ impl<'q> QueryParser<'q> {
         let mut trees = vec![self.all()?];
         while self.word("or") || self.sign("||") || self.sign("|") {
             match (trees.last_mut(), self.all()?) {
-                // `a = 1 OR a = 2` is `a IN (1, 2)`, which is shorter by far.
+                // `a = 1 OR a = 2` is merged to `a IN (1, 2)`, which is much shorter.
                 (Some(QueryTree::Clause(last)), QueryTree::Clause(next))
                     if last.is_joined_by(&next) =>
                 {
@@ -144,7 +144,7 @@ impl<'q> QueryParser<'q> {
         Ok(Clause { place, is_negated, values })
     }
 
-    /// A field that webhooks support, and as it is written.
+    /// A supported field, with its text.
     fn field(&mut self) -> QueryResult<(QueryField, &'q str)> {
         let start = self.offset();
         let ((name, key), path) = self.take(field).ok_or_else(|| self.expected("a field"))?;
@@ -157,7 +157,7 @@ impl<'q> QueryParser<'q> {
         Ok((place.ok_or_else(|| unsupported(written, span))?, written))
     }
 
-    /// Something else stands where an operator should.
+    /// The error of a missing or unsupported operator.
     fn operator(&self, field: &str) -> Box<Diagnostic> {
         let found = self.here();
         let found = Span { end: found.start + operator_length(self.rest), ..found };
@@ -165,7 +165,7 @@ impl<'q> QueryParser<'q> {
             "" => self.expected("=, !=, IN or NOT IN"),
             sign => {
                 let message = format!("`{sign}` is not supported for `{field}`");
-                let help = "webhooks support =, !=, IN and NOT IN; `= EMPTY` stands for IS EMPTY";
+                let help = "webhooks support =, !=, IN and NOT IN; write `= EMPTY` for IS EMPTY";
                 Box::new(Diagnostic::error(Code::UnsupportedClause, found, message).with_help(help))
             }
         }
@@ -199,14 +199,14 @@ impl<'q> QueryParser<'q> {
     }
 }
 
-/// Bytes of a sign, or of a word.
+/// Length in bytes of an operator or word.
 fn operator_length(rest: &str) -> u32 {
     let sign = rest.find(|c: char| !matches!(c, '<' | '>' | '~' | '!' | '=')).unwrap_or(rest.len());
     let length = if sign > 0 { sign } else { rest.find(char::is_whitespace).unwrap_or(rest.len()) };
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-/// Bare words end at blanks, signs, brackets and quotes.
+/// Bare words end at white space, operators, brackets and quotes.
 fn is_word(c: char) -> bool {
     !c.is_whitespace() && !"=!<>~&|()[],\"'".contains(c)
 }
@@ -219,7 +219,7 @@ fn keyword<'q>(word: &'static str, input: &'q str) -> ParseResult<'q, ()> {
     value((), terminated(tag_no_case(word), peek(not(satisfy(is_word))))).parse(input)
 }
 
-/// `project`, `cf[10010]`, `issue.property[key].path`; names may stand in quotes.
+/// `project`, `cf[10010]`, `issue.property[key].path`; names may be quoted.
 fn field(input: &str) -> ParseResult<'_, ((String, Option<String>), &str)> {
     let name = alt((string, map(bare, str::to_owned)));
     let key = alt((
@@ -231,7 +231,7 @@ fn field(input: &str) -> ParseResult<'_, ((String, Option<String>), &str)> {
     (name.and(opt(key)), path).parse(input)
 }
 
-/// Text in double or single quotes; a backslash keeps what follows it.
+/// Text in double or single quotes; a backslash escapes the next character.
 fn string(input: &str) -> ParseResult<'_, String> {
     alt((|input| in_quotes('"', input), |input| in_quotes('\'', input))).parse(input)
 }

@@ -1,4 +1,4 @@
-//! Member chains: names that payloads do not have, and members of what may be missing.
+//! Checks of member chains: members that payloads do not have, and accesses to nullable values.
 
 use super::{InferredValue, Linter, NullReason};
 use crate::diagnostic::{Code, Diagnostic};
@@ -11,7 +11,7 @@ use crate::value::{Literal, Member, Type, Value};
 impl Linter<'_> {
     pub(super) fn access(&mut self, head: &Expr, links: &[Link]) -> InferredValue {
         let mut known = self.expr(head);
-        // What a method is called on.
+        // The receiver of a method call.
         let mut receiver = InferredValue::default();
         let mut method = None;
         let mut optional_chain = false;
@@ -21,7 +21,7 @@ impl Linter<'_> {
                     optional_chain |= *optional;
                     let flaws = self.findings.len();
                     let next = self.member(&known, name, link.at, *called);
-                    // A member that nothing has is not mended by `?.`.
+                    // `?.` does not help with a member that no event has.
                     if self.findings.len() == flaws {
                         self.warn_nullable_access(&known, link, Some(&name.text), *optional);
                     }
@@ -42,7 +42,7 @@ impl Linter<'_> {
                     let constants = constants(head).filter(|_| method == Some(Member::Includes));
                     let result = self.call(&receiver, &known, arguments, constants);
                     match method {
-                        // A list, or null: true or false in no case.
+                        // A list, or null.
                         Some(Member::Match) if receiver.ty == Some(Type::String) => InferredValue {
                             null_reason: Some(NullReason::Optional),
                             ..InferredValue::of_type(Some(Type::List))
@@ -63,7 +63,7 @@ impl Linter<'_> {
         known
     }
 
-    /// Warns of a plain step through a value that may be null.
+    /// Warns about a plain access to a value that may be null.
     fn warn_nullable_access(
         &mut self,
         known: &InferredValue,
@@ -101,7 +101,7 @@ impl Linter<'_> {
             .with_help("`?.` makes the whole chain null instead")
             .replaced_by(instead);
         self.report(finding);
-        // One word about it is enough.
+        // Warns once for each path.
         self.mark_non_null(path);
     }
 
@@ -163,9 +163,9 @@ impl Linter<'_> {
         });
     }
 
-    /// A member of maps, in each body of events.
+    /// Looks up a member of maps in each schema.
     fn field(&mut self, known: &InferredValue, name: &MemberName, at: Span) -> InferredValue {
-        // Similar names are dear to look for, and nobody would be told.
+        // Searching for similar names is expensive, and the finding would not be reported.
         if self.is_full() {
             return InferredValue::default();
         }
@@ -173,7 +173,7 @@ impl Linter<'_> {
         let mut found_shapes = Vec::with_capacity(known.shapes.len());
         let mut null_reason = None;
         let mut changelog_field = None;
-        // The bodies that have no such member.
+        // The schemas that do not have the member.
         let mut absent = Vec::new();
         for (at, shape) in known.shapes.iter().enumerate() {
             let Shape::Map(members) = shape else {
@@ -204,7 +204,7 @@ impl Linter<'_> {
         }
         match absent.first() {
             Some((_, members, nearest)) if found_shapes.is_empty() => {
-                // Methods of maps are no fields.
+                // Methods of Map are not fields.
                 if !matches!(name.member, Some(Member::Get | Member::Set | Member::Entries)) {
                     let of_event = known.path.as_deref() == Some("event");
                     match crate::schema::missing_field_hint(&name.text).filter(|_| of_event) {
@@ -218,7 +218,7 @@ impl Linter<'_> {
             None => {}
         }
         let path = known.path.as_ref().map(|path| format!("{path}.{}", name.text).into());
-        // Where there is none it is null, which has no say in the type.
+        // A missing member is null, which does not affect the type.
         InferredValue {
             shapes,
             path,
@@ -237,7 +237,7 @@ impl Linter<'_> {
     ) {
         let (span, title) = (self.name_span(at, name), members.title);
         if &*name.text == "issueType" && title == "Issue.fields" {
-            // The checker has lookup_cache it, whatever the event.
+            // The checker reports this for all events.
             return;
         }
         let event = self.bodies.first().map_or("", |(event, _)| *event);
@@ -261,22 +261,21 @@ impl Linter<'_> {
                 Some(path) if self.text(span) == &*name.text => {
                     finding.with_help(format!("it is found at `{path}`")).replaced_by(path)
                 }
-                _ if members.others == UnlistedMembers::CustomFields => {
-                    finding.with_help("custom fields go by their ids, such as `customfield_10010`")
-                }
+                _ if members.others == UnlistedMembers::CustomFields => finding
+                    .with_help("custom fields are named by their ids, such as `customfield_10010`"),
                 _ => finding,
             },
         });
     }
 
-    /// A member that only other events have, or none.
+    /// Reports a top-level member that this event does not have.
     fn no_member(&mut self, name: &MemberName, at: Span, event: &Members, help: &str) {
         let message = format!("no field `{}` on {}", name.text, event.title);
         let finding = Diagnostic::warning(Code::UnknownField, self.name_span(at, name), message);
         self.report(finding.labelled("unknown field").with_help(help));
     }
 
-    /// The name of a step, without the `.` before it; the whole of `['name']`.
+    /// The span of the name, without the `.` before it; the whole of `['name']`.
     fn name_span(&self, at: Span, name: &MemberName) -> Span {
         if self.text(at).ends_with(&*name.text) {
             let length = u32::try_from(name.text.len()).unwrap_or(u32::MAX);
@@ -285,7 +284,7 @@ impl Linter<'_> {
         at
     }
 
-    /// `list.includes(value)` of a list whose elements have another type.
+    /// Reports `list.includes(value)` if the elements of the list have another type.
     fn never_included(&mut self, list: &InferredValue, value: &Expr) {
         let element = element(list);
         let (Some(element_ty), Some(ty)) = (element.ty, value.ty) else { return };
@@ -302,7 +301,7 @@ impl Linter<'_> {
         });
     }
 
-    /// A value of the event that is none of `constants`, whatever it is.
+    /// Reports an event value whose type differs from all `constants`.
     fn never_among(&mut self, constants: &[Literal], value: &Expr, known: &InferredValue) {
         let Some(ty) = known.ty.filter(|ty| *ty != Type::Null && value.ty.is_none()) else {
             return;
@@ -323,7 +322,9 @@ impl Linter<'_> {
             Type::List => finding.with_help(format!(
                 "look for its elements: `{written}.some(x => list.includes(x))`"
             )),
-            Type::String => finding.with_help("payloads hold it as text: put quotes around each"),
+            Type::String => {
+                finding.with_help("payloads contain it as text: put quotes around each")
+            }
             _ => finding,
         });
     }
@@ -354,7 +355,7 @@ impl Linter<'_> {
     }
 }
 
-/// The constants that a list consists of.
+/// The literals of a list.
 fn constants(list: &Expr) -> Option<&[Literal]> {
     match &list.kind {
         ExprKind::Literals(constants) => Some(constants),
@@ -362,7 +363,7 @@ fn constants(list: &Expr) -> Option<&[Literal]> {
     }
 }
 
-/// What the elements of a list are.
+/// The inferred value of the elements of a list.
 fn element(list: &InferredValue) -> InferredValue {
     let elements = list.shapes.iter().map(|shape| match shape {
         Shape::List(element) => **element,

@@ -1,4 +1,4 @@
-//! Conditions: what they prove about the event, and those that no event can change.
+//! Checks of conditions: which paths they prove non-null, and which conditions are constant.
 
 use super::{InferredValue, Linter, literal};
 use crate::ast::{BinaryOp, UnaryOp};
@@ -8,7 +8,8 @@ use crate::typed::{Applied, Expr, ExprKind, Link, LinkKind};
 use crate::value::{Literal, Type};
 
 impl Linter<'_> {
-    /// `&&`, `||` and `??`: each operand is seen in the light of those before it.
+    /// `&&`, `||` and `??`: each operand is checked with the facts that the operands before it
+    /// prove.
     pub(super) fn logical(
         &mut self,
         first: &Expr,
@@ -37,7 +38,7 @@ impl Linter<'_> {
         InferredValue::of_type(ty)
     }
 
-    /// A value of which only the truth counts.
+    /// Checks a value that is used as a condition.
     pub(super) fn condition(&mut self, expr: &Expr) {
         let known = self.expr(expr);
         let constant = truth(expr).or(match known.certain_type() {
@@ -56,7 +57,8 @@ impl Linter<'_> {
         });
     }
 
-    /// `p == 'a' && p == 'b'` is never true, `p != 'a' || p != 'b'` always.
+    /// Reports `p == 'a' && p == 'b'`, which is never true, and `p != 'a' || p != 'b'`, which
+    /// always is.
     fn contradiction<'e>(
         &mut self,
         op: BinaryOp,
@@ -94,14 +96,14 @@ impl Linter<'_> {
         }
     }
 
-    /// Remembers that a path is there.
+    /// Records that a path is non-null.
     pub(super) fn mark_non_null(&mut self, path: &str) {
         if self.non_null.len() < REMEMBERED_MAX && !self.non_null.iter().any(|p| &**p == path) {
             self.non_null.push(path.into());
         }
     }
 
-    /// Remembers what is there if the truth of `condition` is `holds`.
+    /// Records the paths that are non-null if `condition` is `holds`.
     pub(super) fn assume(&mut self, condition: &Expr, holds: bool) {
         match &condition.kind {
             ExprKind::Unary { op: UnaryOp::Not, operand } => self.assume(operand, !holds),
@@ -142,7 +144,7 @@ impl Linter<'_> {
         }
     }
 
-    /// A chain that is not null has all its steps.
+    /// All steps of a non-null chain are non-null.
     fn assume_path(&mut self, expr: &Expr) {
         let ExprKind::Access { head, links } = &expr.kind else { return };
         let Some(mut path) = self.head_path(head) else { return };
@@ -152,7 +154,7 @@ impl Linter<'_> {
         }
     }
 
-    /// Where a chain of plain names leads.
+    /// The path of a chain of plain names.
     fn path(&self, expr: &Expr) -> Option<Box<str>> {
         let ExprKind::Access { head, links } = &expr.kind else { return None };
         let mut path = self.head_path(head)?;
@@ -174,7 +176,7 @@ impl Linter<'_> {
     }
 }
 
-/// The names up to the first step that is none, or that is called.
+/// The names up to the first link that is not a plain member.
 fn names(links: &[Link]) -> impl Iterator<Item = &str> {
     links.iter().map_while(|link| match &link.kind {
         LinkKind::Member { name, called: false, .. } => Some(&*name.text),
@@ -182,7 +184,7 @@ fn names(links: &[Link]) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The truth of a value that stands in the source.
+/// The truth of a literal value.
 fn truth(expr: &Expr) -> Option<bool> {
     match &expr.kind {
         ExprKind::Literal(literal) => Some(match literal {

@@ -1,4 +1,5 @@
-//! Operators: comparisons that no event can satisfy, and spellings that payloads do not have.
+//! Checks of operators: comparisons that no event satisfies, and spellings that payloads do not
+//! have.
 
 use super::{InferredValue, Linter, fails_always, literal};
 use crate::ast::{BinaryOp, UnaryOp};
@@ -7,7 +8,7 @@ use crate::typed::{Applied, Expr, ExprKind};
 use crate::value::{Literal, Type};
 
 impl Linter<'_> {
-    /// Operators of one precedence.
+    /// Checks a chain of operators of one precedence.
     pub(super) fn chain(
         &mut self,
         first: &Expr,
@@ -24,7 +25,7 @@ impl Linter<'_> {
             if let Some(left_expr) = left_expr {
                 self.comparison(applied, (left_expr, &left), (&applied.operand, &right));
             }
-            // What stands left of the next operator is the whole so far.
+            // The left operand of the next operator is the chain so far.
             left_expr = None;
             left = InferredValue::default();
         }
@@ -55,7 +56,7 @@ impl Linter<'_> {
         }
     }
 
-    /// Equality between a field of known type and a value of another one.
+    /// Reports equality of values whose types differ.
     fn never_equal(
         &mut self,
         applied: &Applied,
@@ -91,18 +92,20 @@ impl Linter<'_> {
             .labelled(format!("{}: {verdict}", primary.1.ty.map_or("", Type::name)))
             .with_label(other.0.span, other.1.ty.map_or("", Type::name));
         if let Some((_, text)) = finding {
-            diagnostic = diagnostic.with_help("payloads hold it in another type").replaced_by(text);
+            diagnostic =
+                diagnostic.with_help("payloads contain it as another type").replaced_by(text);
         } else if other.1.ty == Some(Type::Map) {
             let path = crate::suggestions::member_to_compare(self.text(other.0.span));
             diagnostic = diagnostic.with_help(format!("compare a member of it: `{path}`"));
         } else if other.1.ty == Some(Type::List) {
             let (list, value) = (self.text(other.0.span), self.text(primary.0.span));
-            diagnostic = diagnostic.with_help(format!("look into it: `{list}.includes({value})`"));
+            diagnostic =
+                diagnostic.with_help(format!("test its elements: `{list}.includes({value})`"));
         }
         self.report(diagnostic);
     }
 
-    /// Ordering between values of different types.
+    /// Reports ordering of values whose types differ.
     fn never_ordered(
         &mut self,
         applied: &Applied,
@@ -131,7 +134,7 @@ impl Linter<'_> {
             let text = self.text(left.0.span);
             finding = finding.with_help(format!("make it a Date: `new Date({text})`"));
         }
-        // The length of a documented list or text is a Number wherever there is one.
+        // The length of a documented list or text is always a Number.
         let length =
             |side: (&Expr, &InferredValue)| side.1.path.is_none() && side.1.shapes.is_empty();
         if length(left) && length(right) {
@@ -140,14 +143,14 @@ impl Linter<'_> {
         self.report(finding);
     }
 
-    /// The place of the operator between two operands.
+    /// The span of the operator between two operands.
     fn between(&self, left: &Expr, right: &Expr, sign: &str) -> crate::span::Span {
         let gap = crate::span::Span { start: left.span.end, end: right.span.start };
         let at = self.text(gap).find(sign).map_or(gap.start as usize, |at| gap.start as usize + at);
         crate::span::Span::new(at, at + sign.len())
     }
 
-    /// Ordering of a value that may be null.
+    /// Warns about ordering a value that may be null.
     fn null_order(&mut self, (expr, known): (&Expr, &InferredValue)) {
         let (Some(_), Some(path)) = (&known.null_reason, &known.path) else { return };
         if self.try_depth > 0 || self.non_null.contains(path) {
@@ -164,7 +167,8 @@ impl Linter<'_> {
         self.mark_non_null(&path);
     }
 
-    /// Names of fields in changelogs: the display name differs between events, the id does not.
+    /// Warns about names of fields in changelogs: the display name differs between events, the id
+    /// does not.
     fn spelling(
         &mut self,
         (_, known): (&Expr, &InferredValue),
@@ -194,7 +198,7 @@ impl Linter<'_> {
     }
 }
 
-/// How the literal would be written as a value of type `ty`.
+/// The literal written as a value of type `ty`.
 fn written_as(expr: &Expr, ty: Type) -> Option<String> {
     match (literal(expr)?, ty) {
         (Literal::String(text), Type::Number) => {

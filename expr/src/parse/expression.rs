@@ -1,4 +1,4 @@
-//! Expressions: conditionals, operators, member chains, literals, functions.
+//! Productions of expressions: conditionals, operators, member chains, literals, functions.
 
 use nom::Parser;
 use nom::branch::alt;
@@ -24,14 +24,14 @@ pub(super) fn expression<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
 
 /// `conditional = throw ("?" expression ":" conditional)?`
 ///
-/// Here and below the rare form has a function of its own: the frames that every bracket passes
-/// through stay small.
+/// Here and below the rare form has a function of its own, so that the stack frames of nested
+/// brackets stay small.
 fn conditional<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let (rest, first) = throw(input)?;
     if rest.is_punct("?") { branches(rest, first) } else { Ok((rest, first)) }
 }
 
-/// The branches behind a first condition; the right recursion is a loop.
+/// The branches after a first condition; a loop replaces the right recursion.
 fn branches<'t, 's>(mut input: Input<'t, 's>, first: Expr) -> Parsed<'t, 's, Expr> {
     let start = first.span;
     let mut arms = Vec::new();
@@ -59,13 +59,13 @@ fn throw<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     Ok((rest, Expr::new(ExprKind::Throw(Box::new(operand)), span)))
 }
 
-/// All infix operators: one flat row, grouped by precedence.
+/// All infix operators: a flat list, grouped by precedence.
 fn operators<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let (rest, first) = unary(input)?;
     if operator(rest).is_none() { Ok((rest, first)) } else { row(rest, first) }
 }
 
-/// The row behind a first operand.
+/// The operators and operands after a first operand.
 fn row<'t, 's>(mut input: Input<'t, 's>, first: Expr) -> Parsed<'t, 's, Expr> {
     let mut row = Vec::new();
     while let Some(op) = operator(input) {
@@ -79,21 +79,21 @@ fn row<'t, 's>(mut input: Input<'t, 's>, first: Expr) -> Parsed<'t, 's, Expr> {
 
 fn operator(input: Input<'_, '_>) -> Option<BinaryOp> {
     let TokenKind::Punct(found) = input.first().kind else { return None };
-    // Brackets and commas end most operands, and are no operators.
+    // Most operands end with a bracket or comma, which are not operators.
     if matches!(found, ")" | "(" | "," | "]" | "." | ":" | "}" | ";") {
         return None;
     }
     BinaryOp::ALL.iter().find(|(punct, _)| *punct == found).map(|(_, op)| *op)
 }
 
-/// Splits the row at its loosest operators and groups each piece in turn. Recurses once for each
+/// Splits the list at its loosest operators and groups each piece. Recurses once for each
 /// precedence that occurs, so at most seven deep.
 fn group(first: Expr, row: Vec<Applied>) -> Expr {
     let Some(loosest) = row.iter().map(|applied| applied.op.precedence()).min() else {
         return first;
     };
     let mut row = row.into_iter().peekable();
-    // The operators up to the next loosest one, which form an operand of the chain.
+    // The operators up to the next loosest one form an operand of the chain.
     let mut tighter = |head: Expr| {
         let piece = std::iter::from_fn(|| row.next_if(|applied| applied.op.precedence() > loosest));
         let operand = group(head, piece.collect());
@@ -134,7 +134,7 @@ fn starts_link(input: Input<'_, '_>) -> bool {
     matches!(input.first().kind, TokenKind::Punct("." | "?." | "[" | "("))
 }
 
-/// The links behind a head.
+/// The links after a head.
 fn links<'t, 's>(mut input: Input<'t, 's>, head: Expr) -> Parsed<'t, 's, Expr> {
     let mut links = Vec::new();
     while starts_link(input) {
@@ -183,7 +183,7 @@ fn bracketed<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (Expr, crate::span:
     Ok((rest, (index, end)))
 }
 
-/// Any word may name a member, reserved or not.
+/// Any word can be a member name, reserved or not.
 fn member_name<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Name> {
     match input.first().kind {
         TokenKind::Word(word) => {
@@ -193,7 +193,7 @@ fn member_name<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Name> {
     }
 }
 
-/// Expressions separated by commas, a trailing one allowed, up to `close`.
+/// A comma-separated list of expressions up to `close`; a trailing comma is allowed.
 fn items<'t, 's: 't>(
     close: &'static str,
 ) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, (Vec<Expr>, crate::span::Span)> {
@@ -239,7 +239,7 @@ fn leaf<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
         TokenKind::Word(word) if is_foreign(word) => {
             return Err(fatal_error(foreign_word(word, token.span)));
         }
-        // Two names never stand side by side.
+        // Two adjacent names are never valid.
         TokenKind::Word(word)
             if word.eq_ignore_ascii_case("not")
                 && matches!(input.peek(1).kind, TokenKind::Word(_)) =>
@@ -338,8 +338,8 @@ fn key<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Box<str>> {
     }
 }
 
-/// Whether an arrow function starts here. Looks ahead over `name =>` or a list of names in
-/// parentheses, never over an expression.
+/// Whether an arrow function starts here. Looks ahead over `name =>` or a parenthesized list of
+/// names, never over an expression.
 fn starts_lambda(input: Input<'_, '_>) -> bool {
     let arrow_at = |at: usize| matches!(input.peek(at).kind, TokenKind::Punct("=>"));
     match input.first().kind {
@@ -362,7 +362,7 @@ fn lambda<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let (input, parameters) = alt((names, map(name, |name| vec![name]))).parse(input)?;
     let (input, _) = expect("=>")(input)?;
     let (rest, body) = if input.is_punct("{") && !starts_map(input) {
-        // The function itself counts as the nesting of its block.
+        // The function and its block count as one nesting level.
         braced(input)?
     } else {
         let (rest, value) = expression(input)?;
@@ -373,7 +373,7 @@ fn lambda<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     Ok((rest, Expr::new(ExprKind::Lambda { parameters, body }, span)))
 }
 
-/// A `{` behind an arrow opens a map if `}` or a key with `:` follows, otherwise a block.
+/// A `{` after an arrow opens a map if `}` or a key with `:` follows, otherwise a block.
 fn starts_map(input: Input<'_, '_>) -> bool {
     match input.peek(1).kind {
         TokenKind::Punct("}") => true,
@@ -384,7 +384,7 @@ fn starts_map(input: Input<'_, '_>) -> bool {
     }
 }
 
-/// A name that may be declared.
+/// A name that can be declared.
 pub(super) fn name<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Name> {
     match input.first().kind {
         TokenKind::Word(word) if !is_reserved(word) => {

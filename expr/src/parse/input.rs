@@ -1,4 +1,4 @@
-//! The token slice as nom input, the depth guard, and failures that become diagnostics.
+//! The token slice as nom input, the depth limit, and parse failures as diagnostics.
 
 use std::iter::Enumerate;
 
@@ -10,7 +10,7 @@ use crate::lex::{Token, TokenKind};
 use crate::limits::NESTING_MAX;
 use crate::span::Span;
 
-/// What is left to read, and how deep the productions around it nest.
+/// The remaining tokens, and the nesting depth of the current production.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Input<'t, 's> {
     tokens: &'t [Token<'s>],
@@ -26,12 +26,12 @@ impl<'t, 's> Input<'t, 's> {
         Input { tokens, depth: 0 }
     }
 
-    /// The next token; behind the last one always [`TokenKind::End`].
+    /// The next token; [`TokenKind::End`] after the last one.
     pub(super) fn first(&self) -> &'t Token<'s> {
         self.peek(0)
     }
 
-    /// The token `ahead` places further.
+    /// The token `ahead` positions further.
     pub(super) fn peek(&self, ahead: usize) -> &'t Token<'s> {
         self.tokens.get(ahead).or(self.tokens.last()).unwrap_or(&END)
     }
@@ -48,18 +48,18 @@ impl<'t, 's> Input<'t, 's> {
         matches!(self.first().kind, TokenKind::Word(found) if found == word)
     }
 
-    /// Where the token before this input ends, reading from `start` on.
+    /// The span of the last token before this input, which was read from `start` on.
     pub(super) fn before(&self, start: Self) -> Span {
         let read = start.tokens.len().saturating_sub(self.tokens.len());
         start.peek(read.saturating_sub(1)).span
     }
 
-    /// Runs `parser` one level deeper.
+    /// Runs `parser` one nesting level deeper.
     pub(super) fn nested<T>(
         self,
         parser: impl FnOnce(Self) -> Parsed<'t, 's, T>,
     ) -> Parsed<'t, 's, T> {
-        // The outermost expression is no nesting yet.
+        // The outermost expression has nesting level 0.
         if self.depth > NESTING_MAX {
             return Err(nom::Err::Failure(Failure::Fatal(Box::new(too_deep(self.first().span)))));
         }
@@ -77,18 +77,18 @@ pub(super) fn too_deep(span: Span) -> Diagnostic {
     .with_help("name parts with `let`, or use a list and `includes`")
 }
 
-/// Why a production did not match. Cheap until it is shown: most failures only mean that another
-/// branch matches.
+/// The reason why a production did not match. It is cheap to create: most failures only mean that
+/// another branch matches.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Something else stands at the place.
+    /// Another token is required at the span.
     Expected { what: &'static str, span: Span },
-    /// A committed production knows better what is wrong.
+    /// The message of a committed production.
     Fatal(Box<Diagnostic>),
 }
 
 impl Failure {
-    /// Where it is.
+    /// The span of the failure.
     pub(super) fn span(&self) -> Span {
         match self {
             Failure::Expected { span, .. } => *span,
@@ -96,7 +96,7 @@ impl Failure {
         }
     }
 
-    /// In words; `tokens` are those that were read.
+    /// Converts the failure to a diagnostic; `tokens` are the parsed tokens.
     pub(super) fn to_diagnostic(&self, tokens: &[Token<'_>]) -> Diagnostic {
         match self {
             Failure::Fatal(diagnostic) => (**diagnostic).clone(),
@@ -105,7 +105,7 @@ impl Failure {
                 let kind = &token.unwrap_or(&END).kind;
                 let message = format!("expected {what}, found {}", describe(kind));
                 let found = Diagnostic::error(Code::Expected, *span, message);
-                // In a map a comma or brace would stand here.
+                // In a map the next token would be a comma or brace.
                 if *what == "`:`" && !matches!(kind, TokenKind::Punct("," | "}")) {
                     return found.with_help(
                         "write both branches: `condition ? value : other`; a condition alone is \
@@ -132,12 +132,12 @@ fn failure(input: Input<'_, '_>, what: &'static str) -> Failure {
     Failure::Expected { what, span: input.first().span }
 }
 
-/// A failure that lets other branches try.
+/// A recoverable failure: nom tries the next branch.
 pub(super) fn mismatch(input: Input<'_, '_>, what: &'static str) -> nom::Err<Failure> {
     nom::Err::Error(failure(input, what))
 }
 
-/// A committed failure, with advice where a well-known mistake is recognised.
+/// A committed failure, with a specific message for well-known mistakes.
 pub(super) fn expected_error(input: Input<'_, '_>, what: &'static str) -> nom::Err<Failure> {
     let token = input.first();
     let diagnostic = match token.kind {
@@ -156,7 +156,7 @@ pub(super) fn expected_error(input: Input<'_, '_>, what: &'static str) -> nom::E
     nom::Err::Failure(Failure::Fatal(Box::new(diagnostic)))
 }
 
-/// An operator that is written as a word.
+/// The error of an operator written as a word.
 pub(super) fn word_operator_error(word: &str, span: Span) -> Diagnostic {
     let punct = word_operator(word).unwrap_or_default();
     let message = format!("`{word}` is not an operator of the language");
@@ -172,7 +172,7 @@ fn assignment(span: Span) -> Diagnostic {
         .replaced_by("==")
 }
 
-/// A committed failure around an `if`, with both ways to choose between values.
+/// A committed failure at an `if`, with both conditional forms as help.
 pub(super) fn expected_of_if(input: Input<'_, '_>, what: &'static str) -> nom::Err<Failure> {
     let token = input.first();
     let message = format!("expected {what}, found {}", describe(&token.kind));
@@ -182,7 +182,7 @@ pub(super) fn expected_of_if(input: Input<'_, '_>, what: &'static str) -> nom::E
     ))
 }
 
-/// The operator that a word of another language stands for.
+/// The operator that a word of another language means.
 pub(super) fn word_operator(word: &str) -> Option<&'static str> {
     match word.to_ascii_lowercase().as_str() {
         "and" => Some("&&"),
@@ -193,7 +193,7 @@ pub(super) fn word_operator(word: &str) -> Option<&'static str> {
     }
 }
 
-/// What to write instead of an operator of JQL that is a word.
+/// The help text for a JQL operator that is a word.
 fn jql_keyword_hint(word: &str) -> Option<&'static str> {
     match word.to_ascii_lowercase().as_str() {
         "in" => Some("write `['a', 'b'].includes(value)`"),
@@ -240,7 +240,7 @@ pub(super) fn foreign_word(word: &str, span: Span) -> Diagnostic {
     }
 }
 
-/// A committed failure with its own message.
+/// A committed failure with its own diagnostic.
 pub(super) fn fatal_error(diagnostic: Diagnostic) -> nom::Err<Failure> {
     nom::Err::Failure(Failure::Fatal(Box::new(diagnostic)))
 }
@@ -259,7 +259,7 @@ fn describe(kind: &TokenKind<'_>) -> String {
     }
 }
 
-/// Matches one sign.
+/// Matches one sign; a failure is recoverable.
 pub(super) fn punct<'t, 's: 't>(
     punct: &'static str,
 ) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, Span> + Clone {
@@ -272,7 +272,7 @@ pub(super) fn punct<'t, 's: 't>(
     }
 }
 
-/// Matches one sign or gives up.
+/// Matches one sign; a failure is committed.
 pub(super) fn expect<'t, 's: 't>(
     wanted: &'static str,
 ) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, Span> + Clone {

@@ -1,11 +1,11 @@
-//! Mends the row of tokens where it fails, so that the next reading gets further.
+//! Error recovery: repairs the token list at a failure, so that the next parse gets further.
 
 use crate::diagnostic::Code;
 use crate::lex::{Token, TokenKind};
 use crate::parse::input::{Failure, word_operator};
 use crate::span::Span;
 
-/// Puts in, takes out or replaces one token at the failure; false if it is better to stop.
+/// Inserts, removes or replaces one token at the failure. Returns false if parsing should stop.
 pub(super) fn repair(tokens: &mut Vec<Token<'_>>, failure: &Failure) -> bool {
     let span = failure.span();
     let Some(at) = tokens.iter().rposition(|token| token.span == span) else { return false };

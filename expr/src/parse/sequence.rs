@@ -1,4 +1,4 @@
-//! Sequences: declarations, `if`, `try`, blocks.
+//! Productions of sequences: declarations, `if`, `try`, blocks.
 
 use nom::Parser;
 use nom::combinator::opt;
@@ -12,7 +12,7 @@ use crate::parse::input::{
     Input, Parsed, expect, expected_error, expected_of_if, fatal_error, mismatch, punct,
 };
 
-/// Words that cannot name a variable.
+/// Words that cannot be variable names.
 pub(super) fn is_reserved(word: &str) -> bool {
     matches!(
         word,
@@ -44,7 +44,7 @@ pub(super) fn sequence<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence>
     if matches!(input.first().kind, TokenKind::End | TokenKind::Punct("}"))
         && !declarations.is_empty()
     {
-        return Err(expected_error(input, "an expression behind the declarations"));
+        return Err(expected_error(input, "an expression after the declarations"));
     }
     let (input, body) = body(input)?;
     let (input, _) = opt(punct(";")).parse(input)?;
@@ -63,7 +63,7 @@ fn declaration<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (Name, Expr)> {
     Ok((rest, (name, value)))
 }
 
-/// `let`, or a name with a single `=` behind it.
+/// `let`, or a name followed by a single `=`.
 fn starts_declaration(input: Input<'_, '_>) -> bool {
     input.is_word("let") || (name(input).is_ok() && input.rest(1).is_punct("="))
 }
@@ -128,7 +128,7 @@ pub(super) fn block<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
     input.nested(braced)
 }
 
-/// A block whose nesting is counted by what it belongs to.
+/// A block whose nesting level is counted by the enclosing production.
 pub(super) fn braced<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
     let (rest, _) = expect("{")(input)?;
     let (rest, sequence) = sequence(rest)?;

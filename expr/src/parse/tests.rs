@@ -1,4 +1,4 @@
-//! Sources to trees, mistakes to messages, and recovery behind them.
+//! Tests of the parser: trees, messages and error recovery.
 
 use super::parse;
 use crate::ast::{Body, Expr, ExprKind};
@@ -60,7 +60,7 @@ fn spans_cover_what_was_written() {
 }
 
 #[test]
-fn says_what_is_wrong_and_what_to_write() {
+fn reports_what_is_wrong_and_what_to_write() {
     for (source, code, message, help) in [
         ("a === b", "SY-3003", "`===` is not an operator of the language", "write `==`"),
         ("a = b", "SY-3001", "expected `;`, found the end", ""),
@@ -86,14 +86,14 @@ fn says_what_is_wrong_and_what_to_write() {
 }
 
 #[test]
-fn tells_the_place_in_bytes_units_and_columns() {
+fn reports_the_position_in_bytes_units_and_columns() {
     let source = "'😀é' +\n 'ü' = 1";
     let at = fatal_error(source).position(source);
     assert_eq!((at.offset, at.offset16, at.line, at.column, at.length), (17, 13, 2, 6, 1));
 }
 
 #[test]
-fn tells_all_mistakes_at_once_and_no_one_twice() {
+fn reports_all_mistakes_at_once_and_none_twice() {
     for (source, codes) in [
         ("a === 1 & b !== 2", vec!["SY-3003", "SY-3003", "SY-3003"]),
         ("f(a = b, c = d)", vec!["SY-3002", "SY-3002"]),
@@ -112,7 +112,7 @@ fn tells_all_mistakes_at_once_and_no_one_twice() {
 }
 
 #[test]
-fn mistakes_without_end_are_told_up_to_a_bound() {
+fn reports_at_most_a_bounded_number_of_mistakes() {
     let source = "= ".repeat(5_000);
     assert!(parse(&source).unwrap_err().len() <= crate::limits::SYNTAX_ERRORS_MAX);
     let source = "a === ".repeat(1_500);
@@ -148,7 +148,7 @@ fn slashes_divide_behind_an_operand_and_hold_a_pattern_where_one_is_due() {
         assert_eq!(written(source), (pattern.to_owned(), replacement.map(String::from)));
         assert_eq!(parse(source).unwrap_err().len(), 1, "nothing else is wrong with {source}");
     }
-    // Without an end, or with a line in between, it is no pattern.
+    // Unterminated, or with a line break inside, it is not a pattern.
     for source in ["a.match(/x)", "a.match(/x\ny/)", "/"] {
         assert_ne!(fatal_error(source).code.number(), 3009, "{source}");
     }

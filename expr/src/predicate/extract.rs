@@ -1,4 +1,4 @@
-//! Reads the facts off a typed tree.
+//! Extracts facts from the typed tree.
 
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::builtin::members_of;
@@ -31,11 +31,11 @@ pub(crate) fn conjuncts_of(typed: &Typed) -> Vec<&Expr> {
     out
 }
 
-/// A filter as its template knows it.
+/// The condition of a template.
 type TemplateCondition = Condition<TemplateOperand, TemplateOperand>;
 
 impl Facts<TemplateOperand, TemplateOperand> {
-    /// The facts of a checked program whose constants stand in `slots`.
+    /// The facts of a checked program with parameters in `slots`.
     pub(crate) fn of(typed: &Typed, slots: &ParameterSlots) -> Self {
         let extractor = Extractor { typed, slots };
         let mut facts = Facts {
@@ -71,7 +71,7 @@ impl Extractor<'_> {
             ExprKind::Chain { first, rest } if is_all(rest, BinaryOp::And) => {
                 let mut operands = Vec::new();
                 for operand in operands_of(first, rest) {
-                    // `a && (b && c)` means the same as `a && b && c`.
+                    // `a && (b && c)` is equivalent to `a && b && c`.
                     match self.condition(operand) {
                         Condition::All(inner) => operands.extend(inner),
                         other => operands.push(other),
@@ -92,7 +92,7 @@ impl Extractor<'_> {
         }
     }
 
-    /// Reads `expr` as a single test.
+    /// Reads `expr` as one test.
     fn test(&self, expr: &Expr) -> Option<TemplateCondition> {
         if let Some((path, constants)) = self.one_of(expr) {
             return Some(Condition::OneOf { path, constants: constants.into() });
@@ -157,7 +157,8 @@ impl Extractor<'_> {
         }
     }
 
-    /// Reads `item => item.a == c && item.b == d`; yields whether nothing else is asked.
+    /// Reads `item => item.a == c && item.b == d` and returns whether the tests are the whole
+    /// function.
     fn item_tests(&self, lambda: u32, tests: &mut Vec<ItemTest<TemplateOperand>>) -> Option<bool> {
         let frame = self.typed.lambdas.get(lambda as usize)?;
         let Body::Expr(expr) = &frame.body.body else { return None };
@@ -173,7 +174,7 @@ impl Extractor<'_> {
                 left.zip(self.operand(operand)).or_else(|| right.zip(self.operand(first)))?;
             match op {
                 BinaryOp::Equal => tests.push(ItemTest { name: name.map(Box::from), constant }),
-                // Cannot fail on a map, but asks for one.
+                // Cannot fail on a map, but fails on other items.
                 BinaryOp::NotEqual if name.is_some() => exact = false,
                 _ => return None,
             }
@@ -185,12 +186,12 @@ impl Extractor<'_> {
             }
             _ => add(expr)?,
         }
-        // A test of the item itself leaves no room for tests of its members.
+        // A test of the item itself cannot be combined with tests of its members.
         let whole = tests.iter().filter(|test| test.name.is_none()).count();
         (whole == 0 || (tests.len() == 1 && exact)).then_some(exact)
     }
 
-    /// A path and the constant it is compared with, whichever stands first.
+    /// The path and the constant of a comparison, in any order.
     fn path_and_constant(&self, left: &Expr, right: &Expr) -> Option<(Path, TemplateOperand)> {
         let sides = self.path(left).zip(self.operand(right));
         sides.or_else(|| self.path(right).zip(self.operand(left)))
@@ -238,7 +239,7 @@ impl Extractor<'_> {
         }
     }
 
-    /// A constant, as the template knows it.
+    /// The constant of an expression, as a value or parameter of the template.
     fn operand(&self, expr: &Expr) -> Option<TemplateOperand> {
         let constant = constant(expr)?;
         let negated = matches!(expr.kind, ExprKind::Unary { .. });
@@ -261,7 +262,7 @@ impl Extractor<'_> {
         }
         let ExprKind::Access { head, links } = &expr.kind else { return None };
         self.steps(head, steps)?;
-        // Parentheses end an optional chain, so `(event?.a).b` is no single path.
+        // Parentheses end an optional chain, so `(event?.a).b` is not one path.
         if steps.iter().any(|step| step.optional) {
             return None;
         }
@@ -288,7 +289,7 @@ impl Extractor<'_> {
                 self.is_total(first)
                     && rest.iter().all(|applied| {
                         let equality = matches!(applied.op, BinaryOp::Equal | BinaryOp::NotEqual);
-                        // Comparing two large values could run into the step limit.
+                        // Comparing two large values could exceed the step limit.
                         let cheap = rest.len() == 1
                             && (constant(first).is_some() || constant(&applied.operand).is_some());
                         (applied.op.is_logical() || (equality && cheap))
@@ -296,7 +297,7 @@ impl Extractor<'_> {
                     })
             }
             ExprKind::Access { .. } => self.path(expr).is_some_and(|path| {
-                // The first step leaves a Map; behind it anything may be missing.
+                // The receiver of the first step is a Map; later receivers may be missing.
                 path.steps.iter().skip(1).all(|step| step.optional)
             }),
             _ => self.is_event(expr),
@@ -323,10 +324,10 @@ impl Extractor<'_> {
         }
     }
 
-    /// Notes what an expression reads. Bodies of functions are visited on their own.
+    /// Records what an expression reads. Function bodies are visited separately.
     fn expr(&self, expr: &Expr, facts: &mut Facts<TemplateOperand, TemplateOperand>) {
         match &expr.kind {
-            // `event` as a value may end up anywhere.
+            // `event` as a value may be read anywhere.
             ExprKind::Variable(_) => facts.reads_self_generated |= self.is_event(expr),
             ExprKind::Template(parts) => {
                 for part in parts {
@@ -394,7 +395,7 @@ impl Extractor<'_> {
     }
 }
 
-/// Adds the steps of `.a?.b['c']`.
+/// Appends the steps of `.a?.b['c']`.
 fn members(links: &[Link], steps: &mut Vec<Step>) -> Option<()> {
     for link in links {
         let LinkKind::Member { name, optional, called: false } = &link.kind else {
@@ -408,7 +409,7 @@ fn members(links: &[Link], steps: &mut Vec<Step>) -> Option<()> {
     Some(())
 }
 
-/// `item` or `item.name` of the first parameter; the name may be missing.
+/// Reads `item` or `item.name` of the first parameter.
 fn item_member(expr: &Expr) -> Option<Option<&str>> {
     let is_item = |expr: &Expr| matches!(expr.kind, ExprKind::Binding(Binding::Local(0)));
     if is_item(expr) {
@@ -443,8 +444,8 @@ fn is_all(rest: &[Applied], op: BinaryOp) -> bool {
     rest.iter().all(|applied| applied.op == op)
 }
 
-/// Whether the name is a member of a type that events consist of, so that it may mean something
-/// where the event has no such member.
+/// Whether the name is a builtin member of a type of JSON values, so that it is defined even if the
+/// event has no such member.
 fn is_data_member(name: &MemberName) -> bool {
     name.member.is_some_and(|member| {
         [Type::Map, Type::List, Type::String].iter().any(|ty| members_of(*ty).contains(&member))
@@ -467,7 +468,7 @@ fn constant(expr: &Expr) -> Option<Constant> {
     }
 }
 
-/// `runtime.<entity>.properties.<key>` and what follows up to the first builtin member.
+/// `runtime.<entity>.properties.<key>` and the names after it, up to the first builtin member.
 fn property_path(links: &[Link]) -> Option<PropertyPath> {
     let names: Vec<&str> = links
         .iter()

@@ -1,14 +1,15 @@
-//! The bodies of Confluence events. Ids are numbers or strings by kind, even within one body.
+//! Schemas of Confluence events. An id is a number or a string, depending on the entity, even
+//! within one payload.
 
 use super::{FREE, Members, Shape, UnlistedMembers, always, maybe};
 
 use Shape::{Any, Boolean, Map, Number, String};
 
-/// Members at the top of Confluence events that no Jira event has.
+/// Top-level members of Confluence events that no Jira event has.
 pub(super) const ONLY_CONFLUENCE: [&str; 6] =
     ["content", "space", "prevContent", "suppressNotifications", "eventCreatedDate", "task"];
 
-/// Each family by the form of its names.
+/// Event families by pattern.
 pub(super) const BODIES: &[(&str, &Members)] = &[
     ("avi:confluence:*:page", &ON_CONTENT),
     ("avi:confluence:*:blogpost", &ON_CONTENT),
@@ -52,7 +53,7 @@ static ON_SPACE: Members = Members {
     others: UnlistedMembers::None,
 };
 
-/// A page, blog post, comment and what else Confluence calls content.
+/// A page, blog post, comment or other content.
 pub(super) static CONTENT: Members = Members {
     title: "Content",
     fields: &[

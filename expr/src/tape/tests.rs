@@ -1,4 +1,4 @@
-//! JSON to tapes: shapes, limits, and what is no JSON.
+//! Tests of tapes: structure, limits, and texts that are not JSON.
 
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -108,7 +108,7 @@ fn is_empty_after_an_error_and_usable_again() {
     assert_eq!(at(&tape, "b"), Some(NodeValue::Number(2.0)));
 }
 
-/// What the tape must agree with.
+/// The expected value or error, by `serde_json`.
 fn reference(text: &str) -> Result<Value, TapeError> {
     let mut reader = serde_json::Deserializer::from_str(text);
     reader.disable_recursion_limit();
@@ -144,7 +144,7 @@ fn same(tape: &Tape, node: NodeId, value: &Value) -> bool {
     }
 }
 
-/// Fails unless the tape reads `text` as `serde_json` does, or refuses it at the same place.
+/// Fails unless the tape and `serde_json` agree on the value or the position of the error.
 fn agrees(text: &str) -> Result<(), TestCaseError> {
     let mut tape = Tape::new();
     let ours = tape.parse(text.as_bytes(), &TapeLimits::default());
@@ -158,7 +158,7 @@ fn agrees(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Pieces of JSON, whole and broken, in any order.
+/// Fragments of JSON, valid and invalid, in any order.
 fn piece() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[\\[\\]{},:\" \n\t]".prop_map(String::from),
@@ -174,7 +174,7 @@ fn piece() -> impl Strategy<Value = String> {
     ]
 }
 
-/// JSON with repeated names, escapes, odd numbers and blanks.
+/// JSON with repeated names, escapes, unusual numbers and white space.
 fn json() -> impl Strategy<Value = String> {
     let scalar = prop_oneof![
         Just("null".to_owned()),

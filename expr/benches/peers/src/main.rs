@@ -19,7 +19,7 @@ const RUNS: usize = 2_000;
 fn main() {
     let usage = Usage { events: &["avi:jira:updated:issue"], delivers_on_error: false };
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    // Turn by turn, so that both meet the same machine.
+    // Alternating measurements, so that both run under the same conditions.
     for _ in 0..RUNS {
         ours.push(time(|| drop(black_box(compile_for(OURS, CheckProfile::Filter, &usage)))));
         theirs.push(time(|| drop(black_box(cel::Program::compile(THEIRS)))));

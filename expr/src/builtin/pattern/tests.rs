@@ -1,5 +1,5 @@
-//! The engine against the `regex` crate, which shares its syntax but not its searches: the two must
-//! find the same matches and groups, from every place of a text.
+//! Compares the engine with the `regex` crate, which shares its syntax but not its search code:
+//! both must find the same matches and groups from every offset of a text.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use super::{CaptureSpans, Pattern, TOO_LARGE};
 use crate::budget::Budget;
 use crate::limits::STEPS_MAX;
 
-/// What patterns are made of: classes, Unicode, every assertion.
+/// Parts of generated patterns: classes, Unicode, every assertion.
 const ATOMS: [&str; 26] = [
     "a",
     "b",
@@ -37,7 +37,7 @@ const ATOMS: [&str; 26] = [
     "(?-u:\\B)",
 ];
 
-/// Assertions that no table can hold: these patterns are simulated.
+/// Assertions that no DFA supports: these patterns use NFA simulation.
 const SIMULATED: [&str; 4] = ["\\b", "\\B", "\\b{start}", "\\b{end-half}"];
 
 const REPEATS: [&str; 10] = ["*", "+", "?", "*?", "+?", "??", "{2}", "{0,2}", "{1,3}?", "{2,}"];
@@ -62,7 +62,7 @@ fn pattern() -> impl Strategy<Value = String> {
     })
 }
 
-/// Short texts, and such as are longer than what is charged for at once.
+/// Short texts, and texts longer than the chunk that is charged at once.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "a", "a", "b", "c", "ab", "A", "1", " ", "\n", "\r\n", "é", "É", "😀", "x", "_",
@@ -85,7 +85,7 @@ proptest! {
         if matches!(&many, Err(why) if why == TOO_LARGE) {
             return Ok(());
         }
-        // A name may stand twice, which both refuse.
+        // Both reject a repeated group name.
         prop_assert_eq!((many.is_ok(), once.is_ok()), (theirs.is_ok(), theirs.is_ok()));
         let (Ok(regex), Ok(many), Ok(once)) = (theirs, many, once) else { return Ok(()) };
         let captures = text.char_indices().map(|(at, _)| at).chain([text.len()]);
@@ -94,7 +94,7 @@ proptest! {
             for pattern in [&many, &once] {
                 let mut budget = Budget::new(100 * STEPS_MAX);
                 let Ok(found) = pattern.find(&text, from, &mut budget) else {
-                    // Groups of a long text, simulated, may need more memory than there is.
+                    // NFA simulation with groups on a long text may exceed the memory limit.
                     continue;
                 };
                 prop_assert_eq!(&found, &wanted, "from {}", from);
