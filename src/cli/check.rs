@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use switchyard_expr::{Diagnostic, Profile, Severity, Usage, compile_for};
+use switchyard_expr::{CheckProfile, Diagnostic, Severity, Usage, compile_for};
 
 use super::exit::{EXIT_NEGATIVE, UsageError};
 use super::io::{Output, read_input, read_sample};
@@ -158,7 +158,7 @@ fn check(inputs: Vec<CheckInput>, sample: Option<&Sample>, mut findings: Vec<Fin
 fn diagnostics(filter: &FilterText) -> Vec<Diagnostic> {
     let events: Vec<&str> = filter.events.iter().map(String::as_str).collect();
     let usage = Usage { events: &events, delivers_on_error: filter.delivers_on_error };
-    match compile_for(&filter.source, Profile::Filter, &usage) {
+    match compile_for(&filter.source, CheckProfile::Filter, &usage) {
         Ok(compiled) => compiled.warnings,
         Err(rejected) => rejected.diagnostics,
     }

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
-use switchyard_expr::cases::{self, Case, Outcome};
+use switchyard_expr::cases::{self, Case, CaseOutcome};
 use switchyard_expr::{Env, canonical};
 
 use super::exit::{EXIT_NEGATIVE, UsageError};
@@ -111,8 +111,8 @@ async fn compare<'c>(jira: &Jira, cases: &'c [Case]) -> Result<Report<'c>, JiraE
     let mut found = Vec::new();
     for case in &sent {
         let ours = match cases::run(case, &env).outcome {
-            Outcome::Value(value) => Evaluation::Value(value),
-            Outcome::Error { message, .. } => Evaluation::Error(message),
+            CaseOutcome::Value(value) => Evaluation::Value(value),
+            CaseOutcome::Error { message, .. } => Evaluation::Error(message),
         };
         let jiras = jira.evaluate(&case.expr, &case.context).await?;
         if !agree(&ours, &jiras) {

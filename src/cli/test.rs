@@ -72,8 +72,8 @@ fn run_cases(file: &Path, output: Output) -> anyhow::Result<ExitCode> {
 
 fn as_json(report: &cases::Report) -> Value {
     match &report.outcome {
-        cases::Outcome::Value(value) => json!({ "id": report.id, "value": value }),
-        cases::Outcome::Error { kind, code, message } => json!({
+        cases::CaseOutcome::Value(value) => json!({ "id": report.id, "value": value }),
+        cases::CaseOutcome::Error { kind, code, message } => json!({
             "id": report.id, "error": kind.as_str(), "code": code.to_string(), "message": message,
         }),
     }

@@ -8,7 +8,7 @@ use switchyard::event::{DecodeError, Decoder, HeaderLookup, RoutingKey};
 use switchyard::matcher::{Matcher, Scratch, Subscription};
 use switchyard::registry::offline::TriggerReader;
 use switchyard_expr::reference::Tree;
-use switchyard_expr::{Env, Profile, Value as Outcome, View, limits};
+use switchyard_expr::{CheckProfile, Env, Value as Outcome, View, limits};
 
 const SITE: &str = "site";
 const INSTALLATION: &str = "installation";
@@ -79,7 +79,7 @@ impl Fixture {
         let matcher = Matcher::default();
         let subscriptions = FILTERS.iter().enumerate().map(subscription).collect();
         matcher.replace_installation(&INSTALLATION.into(), subscriptions);
-        let tree = |text: &&str| Tree::read(text, Profile::Filter).expect("a filter");
+        let tree = |text: &&str| Tree::parse(text, CheckProfile::Filter).expect("a filter");
         Self { matcher, trees: FILTERS.iter().map(tree).collect() }
     }
 

@@ -4,7 +4,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use switchyard_expr::{Diagnostic, Env, Profile, Usage, compile_for, explain, render};
+use switchyard_expr::{CheckProfile, Diagnostic, Env, Usage, compile_for, explain, render};
 
 use crate::api::extract::JsonObject;
 use crate::api::{ApiError, Shared, route};
@@ -38,7 +38,7 @@ async fn check(body: JsonObject) -> Result<Json<Value>, ApiError> {
     let delivers_on_error = request.on_error.is_some_and(OnError::delivers);
     let usage = Usage { events: &events, delivers_on_error };
     let source = &request.expression;
-    Ok(Json(match compile_for(source, Profile::Filter, &usage) {
+    Ok(Json(match compile_for(source, CheckProfile::Filter, &usage) {
         Ok(compiled) => {
             let facts = compiled.program.facts();
             let keys = facts.indexed().map(ToString::to_string);

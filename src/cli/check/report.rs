@@ -1,7 +1,7 @@
 //! Prints findings as text, JSON, GitHub annotations or SARIF.
 
 use serde_json::{Value, json};
-use switchyard_expr::{Profile, Severity, render};
+use switchyard_expr::{CheckProfile, Severity, render};
 
 use super::finding::{Checked, Finding, FindingKind};
 use super::input::FilterText;
@@ -45,7 +45,7 @@ pub(super) fn text(checked: &Checked, valid: bool) -> anyhow::Result<()> {
 
 /// Describes a valid filter: complexity and index keys.
 fn summary(filter: &FilterText) -> Option<String> {
-    let compiled = switchyard_expr::compile(&filter.source, Profile::Filter).ok()?;
+    let compiled = switchyard_expr::compile(&filter.source, CheckProfile::Filter).ok()?;
     let keys: Vec<String> = compiled.program.facts().indexed().map(ToString::to_string).collect();
     let index = match keys.as_slice() {
         [] => "no index key".to_owned(),

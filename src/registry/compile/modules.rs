@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use switchyard_expr::{Program, Shapes, Usage};
+use switchyard_expr::{Program, TemplateCache, Usage};
 use url::Url;
 
 use crate::clock;
@@ -37,7 +37,7 @@ pub const TRIGGER: &str = "trigger";
 /// the same way; there are few of them.
 #[derive(Debug, Default)]
 pub struct ProgramCache {
-    shapes: Shapes,
+    templates: TemplateCache,
     conditions: Mutex<HashSet<Arc<EventConditions>>>,
 }
 
@@ -66,7 +66,7 @@ impl ProgramCache {
         usage: &Usage<'_>,
     ) -> Result<Compiled, Vec<Problem>> {
         let start = clock::tick();
-        let compiled = language::compile(&self.shapes, text, path, usage);
+        let compiled = language::compile(&self.templates, text, path, usage);
         metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
         compiled
     }
@@ -74,7 +74,7 @@ impl ProgramCache {
     /// Returns the program of a filter that was accepted before.
     pub(crate) fn get(&self, text: &str) -> Result<Arc<Program>, Vec<Problem>> {
         let start = clock::tick();
-        let compiled = language::compile_accepted(&self.shapes, text, "filter.expression");
+        let compiled = language::compile_accepted(&self.templates, text, "filter.expression");
         metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
         compiled
     }

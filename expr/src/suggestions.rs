@@ -1,9 +1,9 @@
-//! What to write instead: of members that other languages have, and of a map that is compared.
+//! Suggested replacements: for members that other languages have, and for comparing a map.
 
 use crate::value::Type;
 
-/// What to write instead of `name` on a value of type `ty`.
-pub(crate) fn instead_of(ty: Type, name: &str) -> Option<&'static str> {
+/// Returns what to write instead of `name` on a value of type `ty`.
+pub(crate) fn suggest_replacement(ty: Type, name: &str) -> Option<&'static str> {
     Some(match (ty, name) {
         (Type::String, "startsWith") => "write `text.indexOf('...') == 0`",
         (Type::String, "endsWith") => "write `text.slice(-3) == '...'`",
@@ -28,7 +28,7 @@ pub(crate) fn instead_of(ty: Type, name: &str) -> Option<&'static str> {
     })
 }
 
-/// The member that tells which one it is, of a map that is found at `path`.
+/// Returns the path of the member that identifies the map at `path`.
 pub(crate) fn member_to_compare(path: &str) -> String {
     let member = match path.rsplit('.').next() {
         Some("issue" | "parent" | "project" | "space") => "key",

@@ -1,38 +1,39 @@
-//! The constants of one filter, packed: one text that says where each of them stands in it.
+//! The packed parameters of one filter: one string that starts with an offset table.
 
-/// Most bytes that the constants of a filter may have together.
+/// Bytes that the parameters of a filter may have together.
 pub(crate) const BYTES_MAX: usize = (1 << 15) - 1;
 
-/// Digits of a place.
+/// Digits of an offset in the table.
 const DIGITS: usize = 3;
-/// Bits of a digit: each is an ASCII character, so that places and texts are one text.
+/// Bits of a digit. Each digit is an ASCII character, so that offsets and texts form one `str`.
 const DIGIT_BITS: u32 = 7;
-/// Set in the end of a number; places stay far below it.
+/// Flag in the end offset of a number; offsets stay far below it.
 const NUMBER: u32 = 1 << 20;
 
-/// What stands in a source where others of the same shape have something else: texts without
-/// escapes and numbers, in the order of the source and as they are written there.
+/// The constants in which filters of one template differ: strings without escapes and numbers, in
+/// source order and as they are written.
 ///
-/// First the places where the first begins and where each of them ends, then all of them. One block
-/// of memory for any number of them, and none for none.
+/// The layout is the offset of the first parameter, the end offset of each parameter, then the
+/// texts. That takes one allocation for any number of parameters, and none if there are none.
 #[derive(Debug, Default)]
-pub(crate) struct Constants(Box<str>);
+pub(crate) struct Parameters(Box<str>);
 
-/// One of them.
+/// One parameter.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) enum Constant<'c> {
+pub(crate) enum Parameter<'c> {
     Number(f64),
     Text(&'c str),
 }
 
-impl Constants {
-    /// Packs the constants; texts of numbers are such that they parse. None if they are too long.
+impl Parameters {
+    /// Packs the parameters, given as text and whether it is a number. Returns none if they are too
+    /// long.
     pub(crate) fn pack<'s>(
         parts: impl Iterator<Item = (&'s str, bool)> + Clone,
-    ) -> Option<Constants> {
+    ) -> Option<Parameters> {
         let count = parts.clone().count();
         if count == 0 {
-            return Some(Constants::default());
+            return Some(Parameters::default());
         }
         let len: usize = parts.clone().map(|(text, _)| text.len()).sum();
         let start = DIGITS * (count + 1);
@@ -47,30 +48,30 @@ impl Constants {
             push_place(&mut packed, if is_number { at | NUMBER } else { at });
         }
         packed.extend(parts.map(|(text, _)| text));
-        Some(Constants(packed.into()))
+        Some(Parameters(packed.into()))
     }
 
-    /// How the constant at `at` is written, without quotes.
+    /// The text of the parameter at `at`, without quotes.
     pub(crate) fn text(&self, at: usize) -> &str {
         let (start, end, _) = self.place(at);
         self.0.get(start..end).unwrap_or_default()
     }
 
-    /// The constant at `at`.
+    /// The parameter at `at`.
     #[inline]
-    pub(crate) fn get(&self, at: usize) -> Constant<'_> {
+    pub(crate) fn get(&self, at: usize) -> Parameter<'_> {
         let (start, end, is_number) = self.place(at);
         if is_number {
-            Constant::Number(number(self.0.as_bytes().get(start..end).unwrap_or_default()))
+            Parameter::Number(number(self.0.as_bytes().get(start..end).unwrap_or_default()))
         } else {
-            Constant::Text(self.0.get(start..end).unwrap_or_default())
+            Parameter::Text(self.0.get(start..end).unwrap_or_default())
         }
     }
 
-    /// Where it stands, and whether it is a number.
+    /// The start and end offset of the parameter, and whether it is a number.
     #[inline]
     fn place(&self, at: usize) -> (usize, usize, bool) {
-        // Where it ends stands behind where it starts, so that one look is enough.
+        // Start and end offset are adjacent, so one table access reads both.
         let behind = self.0.as_bytes().get(DIGITS * at..).and_then(<[u8]>::first_chunk);
         let Some([a, b, c, d, e, f]) = behind else { return (0, 0, false) };
         let (start, end) = (joined([*a, *b, *c]), joined([*d, *e, *f]));
@@ -93,14 +94,14 @@ fn push_place(packed: &mut String, place: u32) {
     packed.extend([2, 1, 0].map(|at| char::from(digit(at))));
 }
 
-/// Whether a number is a few digits, which need no general parser.
+/// Whether a number is short enough to be parsed without the general parser.
 pub(crate) fn is_short_number(text: &str) -> bool {
-    /// As many digits are exact in an `f64`, and in a `u32`.
+    /// Numbers of so many digits are exact in `f64` and fit into `u32`.
     const DIGITS_MAX: usize = 9;
     text.len() <= DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The short number that `digits` write.
+/// Parses a short number.
 #[inline]
 fn number(digits: &[u8]) -> f64 {
     let digit = |byte: &u8| u32::from(byte.wrapping_sub(b'0'));
@@ -109,27 +110,27 @@ fn number(digits: &[u8]) -> f64 {
     f64::from(value)
 }
 
-/// Constants that stand side by side: a list.
+/// Adjacent parameters that form a list.
 #[derive(Clone, Copy, Debug)]
-pub struct ConstantList<'c> {
-    of: &'c Constants,
+pub struct ParameterList<'c> {
+    of: &'c Parameters,
     start: u32,
     len: u32,
 }
 
-impl<'c> ConstantList<'c> {
-    /// `len` constants from `start` on.
-    pub(crate) fn new(of: &'c Constants, start: u32, len: u32) -> ConstantList<'c> {
-        ConstantList { of, start, len }
+impl<'c> ParameterList<'c> {
+    /// The list of `len` parameters from `start` on.
+    pub(crate) fn new(of: &'c Parameters, start: u32, len: u32) -> ParameterList<'c> {
+        ParameterList { of, start, len }
     }
 
-    /// How many there are.
+    /// Number of elements.
     pub(crate) fn len(self) -> usize {
         self.len as usize
     }
 
-    /// The one at `at`.
-    pub(crate) fn get(self, at: usize) -> Option<Constant<'c>> {
+    /// The element at `at`.
+    pub(crate) fn get(self, at: usize) -> Option<Parameter<'c>> {
         (at < self.len()).then(|| self.of.get(self.start as usize + at))
     }
 }
@@ -149,12 +150,12 @@ mod tests {
                 })
                 .collect();
             let parts = written.iter().map(|(text, number)| (text.as_str(), *number));
-            let packed = Constants::pack(parts).unwrap();
+            let packed = Parameters::pack(parts).unwrap();
             for (at, (text, is_number)) in written.iter().enumerate() {
                 assert_eq!(packed.text(at), text);
                 let expected = match is_number {
-                    true => Constant::Number(text.parse().unwrap()),
-                    false => Constant::Text(text),
+                    true => Parameter::Number(text.parse().unwrap()),
+                    false => Parameter::Text(text),
                 };
                 assert_eq!(packed.get(at), expected);
             }
@@ -179,7 +180,7 @@ mod tests {
     #[test]
     fn too_much_is_not_packed() {
         let long = "x".repeat(BYTES_MAX);
-        assert!(Constants::pack([(long.as_str(), false)].into_iter()).is_some());
-        assert!(Constants::pack([(long.as_str(), false), ("y", false)].into_iter()).is_none());
+        assert!(Parameters::pack([(long.as_str(), false)].into_iter()).is_some());
+        assert!(Parameters::pack([(long.as_str(), false), ("y", false)].into_iter()).is_none());
     }
 }
