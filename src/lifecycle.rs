@@ -18,9 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use app_calls::AppCalls;
 
-use crate::api::health::{self, Health, Scrape};
-use crate::api::ingest::events::EventsState;
-use crate::api::ingest::webhooks::IngestState;
+use crate::api::health::{self, Health};
+use crate::api::ingest::{EventsState, IngestState};
+use crate::api::scrape::{self, Scrape};
 use crate::api::{self, ApiState};
 use crate::bus::stream_monitor::StreamMonitor;
 use crate::bus::{
@@ -230,7 +230,7 @@ impl Parts {
         });
         let events = events_state(config, &self.publisher);
         let ingest = ingest_state(config, &self.publisher);
-        let scrape = Scrape {
+        let scrape_state = Scrape {
             process: self.metrics,
             top: self.top,
             registry: Arc::clone(&self.registry),
@@ -245,7 +245,7 @@ impl Parts {
         api::router(Arc::clone(&state))
             .merge(api::event_routes(&state, events, ingest))
             .merge(health::probes(self.health))
-            .merge(health::metrics(scrape))
+            .merge(scrape::metrics(scrape_state))
             .merge(console::routes(pages))
     }
 }

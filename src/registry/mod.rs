@@ -41,7 +41,7 @@ pub use commands::forge_modules::{ModuleSpec, RegisteredModule};
 pub use commands::installations::{ClientSpec, InstallationPut, InstallationSpec};
 pub use commands::notices::NoticeEndpoint;
 pub use compile::applied::{AppliedApp, AppliedInstallation, AppliedModule, EffectiveStatus};
-pub use compile::modules::{ProgramCache, TRIGGER, function_subject};
+pub use compile::modules::{ProgramCache, TRIGGER, event_subscriptions, function_subject};
 pub use credentials::digest;
 pub use model::document::{
     AppKind, AppRecord, BodyLayout, ClientRecord, DeliveryOptions, DiscoveryConfig, Endpoint,

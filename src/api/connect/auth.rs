@@ -13,9 +13,11 @@ use axum::http::header;
 use axum::http::request::Parts;
 use url::form_urlencoded;
 
-use crate::api::error::ConnectError;
+use super::error::ConnectError;
+use crate::api::error::ApiError;
+use crate::api::metrics;
 use crate::api::read_your_writes::BufferedBody;
-use crate::api::{ApiError, Shared, metrics};
+use crate::api::state::Shared;
 use crate::clock;
 use crate::domain::Product;
 use crate::jwt::qsh::CONTEXT_PATH;
@@ -26,9 +28,9 @@ use crate::registry::{AppliedInstallation, InstallationState, Registry, SignedRe
 const TOKEN: &str = "jwt";
 
 /// A Connect app authenticated for one enabled installation.
-pub(in crate::api) struct ConnectCaller {
-    pub(in crate::api) installation: Arc<AppliedInstallation>,
-    pub(in crate::api) signed: SignedRequest,
+pub(super) struct ConnectCaller {
+    pub(super) installation: Arc<AppliedInstallation>,
+    pub(super) signed: SignedRequest,
 }
 
 impl FromRequestParts<Shared> for ConnectCaller {

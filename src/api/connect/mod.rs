@@ -1,4 +1,8 @@
-//! The Connect API: dynamic modules of Connect apps in Jira and Confluence.
+//! The Connect API: dynamic modules of Connect apps in Jira and, below `/wiki`, in Confluence.
 
-pub(in crate::api) mod auth;
-pub(in crate::api) mod modules;
+mod auth;
+mod error;
+mod modules;
+
+pub(super) use auth::connect_installation;
+pub(super) use modules::routes;

@@ -13,11 +13,13 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
-use crate::api::connect::auth::ConnectCaller;
-use crate::api::error::ConnectError;
+use super::auth::ConnectCaller;
+use super::error::ConnectError;
+use crate::api::error::ApiError;
 use crate::api::extract::JsonObject;
+use crate::api::metrics;
 use crate::api::query_params::QueryParams;
-use crate::api::{ApiError, Shared, metrics, route};
+use crate::api::state::{Shared, route};
 use crate::domain::ModuleKey;
 use crate::registry::{ConnectModule, Problem, RegistrationApi, WEBHOOKS, code};
 

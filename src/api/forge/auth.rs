@@ -1,19 +1,16 @@
-//! Authenticates callers: operators by the admin token, Forge apps by an installation token or a
-//! system token.
+//! Authenticates Forge apps by an installation token or a system token.
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
-use axum::response::Response;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
-use crate::api::{ApiError, Shared, metrics};
+use crate::api::auth::bearer;
+use crate::api::error::ApiError;
+use crate::api::metrics;
+use crate::api::state::Shared;
 use crate::clock;
-use crate::domain::Secret;
 use crate::jwt::system::{self, SystemTokenError};
 use crate::registry::{AppliedInstallation, InstallationState, Registry, digest};
 
@@ -24,31 +21,9 @@ const PROXY_AUTHORIZATION: &str = "forge-proxy-authorization";
 /// Prefix of the paths that only a container's proxy calls.
 const CONTAINER_PATHS: &str = "/atlassian/";
 
-/// Middleware that rejects requests without the admin token.
-pub(in crate::api) async fn require_admin(
-    State(state): State<Shared>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    match bearer(request.headers()) {
-        Some(presented) if is_operator(&state.admin_token, presented) => {
-            Ok(next.run(request).await)
-        }
-        _ => Err(ApiError::NotAnOperator),
-    }
-}
-
-/// Whether `presented` is the operator's token; an empty `token` matches nothing.
-#[must_use]
-pub fn is_operator(token: &Secret, presented: &str) -> bool {
-    let expected = token.reveal();
-    // Digests have equal length, so the comparison does not leak the length of the token.
-    !expected.is_empty() && bool::from(Sha256::digest(presented).ct_eq(&Sha256::digest(expected)))
-}
-
 /// A Forge app authenticated for one enabled installation.
-pub(in crate::api) struct ForgeCaller {
-    pub(in crate::api) installation: Arc<AppliedInstallation>,
+pub(super) struct ForgeCaller {
+    pub(super) installation: Arc<AppliedInstallation>,
 }
 
 impl FromRequestParts<Shared> for ForgeCaller {
@@ -125,14 +100,6 @@ fn by_system_token(
     found.filter(|found| found.record.app == app).ok_or(AuthError::from("unknown_token"))
 }
 
-/// Returns the token of `Authorization: Bearer <token>`; the scheme is case-insensitive.
-pub(in crate::api) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-}
-
 /// Returns the principal of `Forge as=app,id=<invocation id>`; `app` by default, none if malformed.
 fn acting_principal(value: &str) -> Option<&str> {
     let mut acting_principal = "app";
@@ -150,20 +117,6 @@ fn acting_principal(value: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
-
-    fn headers(value: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))])
-    }
-
-    #[test]
-    fn bearer_scheme_is_case_insensitive_and_other_schemes_are_ignored() {
-        assert_eq!(bearer(&headers("Bearer abc")), Some("abc"));
-        assert_eq!(bearer(&headers("bearer  abc ")), Some("abc"));
-        for other in ["Bearer", "Bearer ", "JWT abc", "abc", ""] {
-            assert_eq!(bearer(&headers(other)), None, "{other}");
-        }
-    }
 
     #[test]
     fn proxy_header_requires_an_id_and_defaults_to_the_app() {

@@ -8,18 +8,21 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
+use super::auth::ForgeCaller;
+use super::paths::V2;
+use super::response::module_response;
+use crate::api::discovery_view::discovery_view;
+use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
-use crate::api::forge::auth::ForgeCaller;
-use crate::api::forge::modules::{ModuleBody, V2, module_response, registered_view};
-use crate::api::operator::apps::discovery_view;
-use crate::api::{ApiError, Shared, route};
+use crate::api::module_json::{ModuleBody, registered_view};
+use crate::api::state::{Shared, route};
 use crate::domain::ModuleKey;
 use crate::registry::{ModuleSpec, ModuleStatus, Problem, ValidatedTrigger, code};
 
 /// Maximum number of modules in one batch.
 const ITEMS_MAX: usize = 1000;
 
-pub(in crate::api) fn routes() -> Router<Shared> {
+pub(super) fn routes() -> Router<Shared> {
     let router = route(Router::new(), &format!("{V2}:validate"), &post(validate));
     let mut router = route(router, &format!("{V2}:refresh"), &post(refresh));
     router = route(router, &format!("{V2}:batch"), &post(batch));

@@ -26,8 +26,8 @@ use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
 use serde::{Deserialize, Serialize};
 
 use self::line_reader::{Line, LineReader};
-use super::webhooks::read_body;
-use crate::api::ApiError;
+use super::body::read_body;
+use crate::api::error::ApiError;
 use crate::api::error::{self, publish_code};
 use crate::event::members::Members;
 use crate::event::{
@@ -70,7 +70,7 @@ pub struct EventsState {
 }
 
 /// Returns the route `POST /admin/v1/events`, without authentication: the caller adds it.
-pub fn routes(state: EventsState) -> Router {
+pub fn event_routes(state: EventsState) -> Router {
     Router::new()
         .route("/admin/v1/events", post(publish_events))
         .route("/admin/v1/events/", post(publish_events))

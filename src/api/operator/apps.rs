@@ -1,46 +1,23 @@
-//! Operator endpoints for apps, installations and OAuth clients.
+//! Operator endpoints for apps.
 
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post, put};
+use axum::routing::{get, put};
 use axum::{Json, Router};
-use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::list::{next_cursor, page_params, page_view};
+use super::status::put_status;
+use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
-use crate::api::query_params::{self, QueryParams};
-use crate::api::{ApiError, Shared, route};
-use crate::domain::{AppId, InstallationId, Product, Secret};
-use crate::registry::{
-    AppKind, AppPut, AppRecord, AppSpec, AppliedApp, AppliedInstallation, ClientSpec,
-    DiscoveryStatus, EffectiveStatus, Endpoint, EndpointAuth, InstallationPut, InstallationRecord,
-    InstallationSpec, LifecycleCallbacks, ModuleRecord, RegistrationApi, Settings,
-    function_subject,
-};
+use crate::api::json::{insert_some, rfc3339};
+use crate::api::state::{Shared, route};
+use crate::domain::{AppId, Secret};
+use crate::registry::{AppPut, AppRecord, AppSpec, Endpoint, EndpointAuth, LifecycleCallbacks};
 
-/// Default number of items on one page of a list.
-pub(in crate::api) const LIMIT_DEFAULT: usize = 100;
-/// Maximum number of items on one page.
-pub(in crate::api) const LIMIT_MAX: usize = 500;
-
-pub(in crate::api) fn routes() -> Router<Shared> {
-    let mut router = Router::new();
-    for (path, methods) in [
-        ("/apps", get(list_apps)),
-        ("/apps/{id}", put(put_app).get(get_app).delete(delete_app)),
-        ("/installations", get(list_installations)),
-        (
-            "/installations/{id}",
-            put(put_installation).get(get_installation).delete(delete_installation),
-        ),
-        ("/installations/{id}/token", post(rotate_token)),
-        ("/installations/{id}/discovery", get(get_discovery)),
-        ("/installations/{id}/discovery/refresh", post(refresh_discovery)),
-        ("/oauth-clients/{id}", put(put_client)),
-    ] {
-        router = route(router, path, &methods);
-    }
-    router
+pub(super) fn routes() -> Router<Shared> {
+    let router = route(Router::new(), "/apps", &get(list_apps));
+    route(router, "/apps/{id}", &put(put_app).get(get_app).delete(delete_app))
 }
 
 async fn put_app(
@@ -50,7 +27,7 @@ async fn put_app(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let spec: AppSpec = body.read()?;
     let put = state.registry.put_app(&id.into(), spec, &*state.check_url).await?;
-    Ok((created(put.created), Json(put_app_view(&put))))
+    Ok((put_status(put.created), Json(put_app_view(&put))))
 }
 
 /// Renders the result of `PUT /apps/{id}`. Secrets of new endpoints are shown here, and only here.
@@ -155,197 +132,4 @@ async fn delete_app(
 ) -> Result<StatusCode, ApiError> {
     state.registry.delete_app(&id).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn put_installation(
-    State(state): State<Shared>,
-    PathId(id): PathId,
-    body: JsonObject,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let id = InstallationId::from(id);
-    let spec: InstallationSpec = body.read()?;
-    let put = state.registry.put_installation(&id, spec).await?;
-    let InstallationPut { created: is_new, token } = put;
-    let mut answer = json!({"id": id});
-    insert_some(&mut answer, "token", token);
-    Ok((created(is_new), Json(answer)))
-}
-
-async fn rotate_token(
-    State(state): State<Shared>,
-    PathId(id): PathId,
-) -> Result<Json<Value>, ApiError> {
-    let token = state.registry.rotate_token(&id).await?;
-    Ok(Json(json!({"token": token})))
-}
-
-async fn get_installation(
-    State(state): State<Shared>,
-    PathId(id): PathId,
-) -> Result<Json<Value>, ApiError> {
-    let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
-    Ok(Json(installation_view(&state, &installation)))
-}
-
-async fn get_discovery(
-    State(state): State<Shared>,
-    PathId(id): PathId,
-) -> Result<Json<Value>, ApiError> {
-    let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
-    let known = installation.record.discovery.as_ref().ok_or(ApiError::NotFound)?;
-    Ok(Json(discovery_view(&installation.record, known)))
-}
-
-/// Runs discovery now; while another replica runs it, returns the stored status.
-async fn refresh_discovery(
-    State(state): State<Shared>,
-    PathId(id): PathId,
-) -> Result<Json<Value>, ApiError> {
-    let known = state.registry.refresh_discovery(&id.as_str().into()).await?;
-    let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
-    Ok(Json(discovery_view(&installation.record, &known)))
-}
-
-pub(in crate::api) fn discovery_view(
-    record: &InstallationRecord,
-    known: &DiscoveryStatus,
-) -> Value {
-    let discovered =
-        record.modules.iter().filter(|module| module.api == RegistrationApi::Discovery);
-    let mut view = json!({
-        "installation": record.id,
-        "modules": discovered.map(|module| &module.key).collect::<Vec<_>>(),
-        "ignored": known.ignored,
-        "failures": known.failures,
-        "dueAt": rfc3339(known.due_ms),
-    });
-    let moment = |ms: i64| Some(ms).filter(|ms| *ms != 0).and_then(rfc3339);
-    insert_some(&mut view, "fetchedAt", moment(known.fetched_ms));
-    insert_some(&mut view, "askingUntil", moment(known.asking_until_ms));
-    insert_some(&mut view, "error", known.error.as_ref());
-    view
-}
-
-fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Value {
-    let record = &installation.record;
-    let settings = state.registry.settings();
-    let app = state.registry.app(record.app.as_str());
-    let functions = app.iter().flat_map(|app| &app.record.functions).map(|function| {
-        let subject = function_subject(&settings.prefix, &record.id, function);
-        json!({"function": function, "subject": subject})
-    });
-    let mut modules = Map::new();
-    for state in EffectiveStatus::ALL {
-        let found =
-            installation.modules.iter().filter(|module| module.effective_status == state).count();
-        modules.insert(state.as_str().into(), found.into());
-    }
-    let is_webhook = |module: &&ModuleRecord| module.api == RegistrationApi::Webhook;
-    let webhooks = record.modules.iter().filter(is_webhook).count();
-    modules.insert("dynamic".into(), (record.modules.len() - webhooks).into());
-    modules.insert("dynamicMax".into(), dynamic_max(settings, app.as_deref(), record).into());
-    modules.insert("webhooks".into(), webhooks.into());
-    let mut view = json!({
-        "id": record.id,
-        "app": record.app,
-        "cloudId": record.cloud_id,
-        "product": record.product,
-        "licensed": record.licensed,
-        "environment": record.environment,
-        "state": record.state,
-        "functions": functions.collect::<Vec<_>>(),
-        "modules": modules,
-        "revision": installation.revision,
-        "createdAt": rfc3339(record.created_ms),
-        "updatedAt": rfc3339(record.updated_ms),
-    });
-    insert_some(&mut view, "clientKey", record.client_key.as_ref());
-    insert_some(&mut view, "appAccountId", record.app_account_id.as_ref());
-    let dropped = record.dropped.as_ref().map(|dropped| {
-        let mut shown = json!({"at": rfc3339(dropped.at_ms), "keys": dropped.keys});
-        insert_some(&mut shown, "version", dropped.version.as_ref());
-        shown
-    });
-    insert_some(&mut view, "dropped", dropped);
-    view
-}
-
-fn dynamic_max(
-    settings: &Settings,
-    app: Option<&AppliedApp>,
-    record: &InstallationRecord,
-) -> usize {
-    match (app.map(|app| app.record.kind), record.product) {
-        (Some(AppKind::Connect), Product::Jira) => settings.connect.modules_jira,
-        (Some(AppKind::Connect), Product::Confluence) => settings.connect.modules_confluence,
-        (Some(AppKind::Forge) | None, _) => settings.modules_max,
-    }
-}
-
-async fn list_installations(
-    State(state): State<Shared>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
-    let (after, limit) = page_params(query.as_deref())?;
-    let ids = state.registry.installation_ids(after.as_deref(), limit + 1);
-    let found = ids.iter().take(limit).filter_map(|id| state.registry.installation(id.as_str()));
-    let items = found.map(|installation| installation_view(&state, &installation)).collect();
-    Ok(Json(page_view(items, next_cursor(&ids, limit, InstallationId::as_str))))
-}
-
-async fn delete_installation(
-    State(state): State<Shared>,
-    PathId(id): PathId,
-) -> Result<StatusCode, ApiError> {
-    state.registry.delete_installation(&id).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn put_client(
-    State(state): State<Shared>,
-    PathId(id): PathId,
-    body: JsonObject,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let spec: ClientSpec = body.read()?;
-    let is_new = state.registry.put_client(&id, spec).await?;
-    Ok((created(is_new), Json(json!({"id": id}))))
-}
-
-fn created(is_new: bool) -> StatusCode {
-    if is_new { StatusCode::CREATED } else { StatusCode::OK }
-}
-
-/// Parses the cursor and the length of a page.
-fn page_params(query: Option<&str>) -> Result<(Option<String>, usize), ApiError> {
-    let query = QueryParams::parse(query);
-    Ok((query.cursor("cursor")?, query.limit(LIMIT_DEFAULT, LIMIT_MAX)?))
-}
-
-/// Returns the cursor of the next page, if `ids` has more than `limit`.
-fn next_cursor<T>(ids: &[T], limit: usize, text: impl Fn(&T) -> &str) -> Option<String> {
-    let last = ids.get(limit.checked_sub(1)?)?;
-    (ids.len() > limit).then(|| query_params::encode_cursor(text(last)))
-}
-
-/// Renders a page of a list.
-pub(in crate::api) fn page_view(items: Vec<Value>, next_cursor: Option<String>) -> Value {
-    let mut answer = json!({"items": items});
-    insert_some(&mut answer, "nextCursor", next_cursor);
-    answer
-}
-
-/// Inserts a member if `value` is some.
-pub(in crate::api) fn insert_some(
-    object: &mut Value,
-    name: &str,
-    value: Option<impl serde::Serialize>,
-) {
-    if let (Value::Object(members), Some(value)) = (object, value) {
-        members.insert(name.to_owned(), json!(value));
-    }
-}
-
-/// Formats milliseconds since the epoch as RFC 3339.
-pub(in crate::api) fn rfc3339(ms: i64) -> Option<String> {
-    Timestamp::from_millisecond(ms).ok().map(|time| time.to_string())
 }

@@ -6,14 +6,16 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId, PathIds};
-use crate::api::forge::modules::{ModuleBody, module_view, registered_view};
+use crate::api::json::insert_some;
+use crate::api::module_json::{ModuleBody, module_view, registered_view};
 use crate::api::query_params::QueryParams;
-use crate::api::{ApiError, Shared, route};
+use crate::api::state::{Shared, route};
 use crate::domain::{InstallationId, ModuleKey};
 use crate::registry::{AppKind, ConnectModule, ModuleSpec, RegistrationApi, key_problem};
 
-pub(in crate::api) fn routes() -> Router<Shared> {
+pub(super) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/installations/{id}/modules", &get(list));
     route(router, "/installations/{id}/modules/{key}", &put(put_module).delete(remove))
 }
@@ -25,7 +27,7 @@ async fn list(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Va
     let modules = installation.record.modules.iter();
     let items = modules.filter(|module| module.api != RegistrationApi::Webhook).map(|module| {
         let mut shown = module_view(module);
-        crate::api::operator::apps::insert_some(&mut shown, "door", Some(module.api));
+        insert_some(&mut shown, "door", Some(module.api));
         shown
     });
     Ok(Json(json!({"items": items.collect::<Vec<_>>()})))

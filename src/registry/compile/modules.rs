@@ -407,7 +407,10 @@ pub fn function_subject(prefix: &str, installation: &InstallationId, function: &
 }
 
 /// Returns the event types of a trigger with their compiled filters.
-pub(crate) fn event_subscriptions(
+///
+/// # Errors
+/// A filter does not compile.
+pub fn event_subscriptions(
     programs: &ProgramCache,
     trigger: &Trigger,
 ) -> Result<EventSubscriptions, String> {

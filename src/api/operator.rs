@@ -1,0 +1,33 @@
+//! The operator API, behind the admin token. An endpoint is one file with its own routes, listed in
+//! [`ENDPOINTS`].
+
+use axum::Router;
+
+use super::state::Shared;
+
+mod apps;
+mod discovery;
+mod dry_run;
+mod filters;
+mod installations;
+mod list;
+mod modules;
+mod oauth_clients;
+mod signing_keys;
+mod status;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+
+/// The routes of every endpoint, below `/admin/v1`.
+pub(super) const ENDPOINTS: &[fn() -> Router<Shared>] = &[
+    apps::routes,
+    discovery::routes,
+    dry_run::routes,
+    filters::routes,
+    installations::routes,
+    modules::routes,
+    oauth_clients::routes,
+    signing_keys::routes,
+    subscriptions::routes,
+];
