@@ -230,6 +230,28 @@ pub struct LogConfig {
     pub filter: String,
 }
 
+impl RegistryConfig {
+    /// Interval of discovery, in milliseconds.
+    #[must_use]
+    pub fn discovery_life_ms(&self) -> i64 {
+        i64::from(self.discovery_life_s).saturating_mul(1000)
+    }
+
+    /// Rotation interval of signing keys, in milliseconds.
+    #[must_use]
+    pub fn signing_key_life_ms(&self) -> i64 {
+        i64::from(self.signing_key_life_h).saturating_mul(3600 * 1000)
+    }
+}
+
+impl LimitsConfig {
+    /// Lifetime of a dynamic webhook unless it is refreshed, in milliseconds.
+    #[must_use]
+    pub fn webhook_life_ms(&self) -> i64 {
+        i64::try_from(self.webhook_life_h).unwrap_or(i64::MAX).saturating_mul(3600 * 1000)
+    }
+}
+
 /// Why the configuration is rejected; the message says where, and what to write instead.
 #[derive(Debug, Error)]
 pub enum ConfigError {

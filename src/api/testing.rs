@@ -16,13 +16,14 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::{ApiState, router};
+use crate::config::Config;
 use crate::delivery::{FailedWebhook, FailedWebhooks};
 use crate::domain::Secret;
 use crate::domain::{AppId, InstallationId};
 use crate::event::{Envelope, PublishError, Published, Publisher};
 use crate::matcher::Matcher;
 use crate::registry::testing::MemoryStore;
-use crate::registry::{ConnectLimits, Registry, Settings};
+use crate::registry::{Registry, Settings};
 
 pub(super) const ADMIN: &str = "admin-token";
 pub(super) const APP: &str = "/admin/v1/apps/ari%3Acloud%3Aecosystem%3A%3Aapp%2F1";
@@ -52,19 +53,10 @@ impl TestApi {
         registration_burst: u32,
         matcher: Matcher,
     ) -> Self {
-        let settings = Settings {
-            prefix: "sw".into(),
-            allow_unknown_events: false,
-            accept_inert_types: false,
-            connect: ConnectLimits::default(),
-            modules_max: 100,
-            property_paths_max: 5,
-            public_url: String::new(),
-            discovery_life_ms: i64::MAX / 2,
-            signing_key_life_ms: i64::MAX,
-            registration_rate,
-            registration_burst,
-        };
+        let mut config = Config::defaults().unwrap();
+        config.limits.registration_rate = registration_rate;
+        config.limits.registration_burst = registration_burst;
+        let settings = Settings::new(&config, "");
         let matcher = Arc::new(matcher);
         let registry = Registry::new(MemoryStore::new(), Arc::clone(&matcher), settings);
         let registry = Arc::new(registry);

@@ -21,6 +21,7 @@ pub mod offline;
 mod registry;
 mod replica;
 pub mod review;
+mod settings;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -51,8 +52,9 @@ pub use model::document::{
 pub use model::module_fields::ModuleFields;
 pub use model::problem::{Problem, SourceRange, code, summary};
 pub use model::replay_guard::SignedRequest;
-pub use registry::{ConnectLimits, RegisterError, Registry, Settings};
+pub use registry::{RegisterError, Registry};
 pub use replica::state::Counts;
+pub use settings::Settings;
 pub use store::{Store, StoreError, StoredDocument, WatchEvent};
 pub use validation::catalog;
 pub use validation::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};

@@ -12,10 +12,10 @@ use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId};
 use crate::api::json::{insert_some, rfc3339};
 use crate::api::state::{Shared, route};
-use crate::domain::{InstallationId, Product};
+use crate::domain::InstallationId;
 use crate::registry::{
-    AppKind, AppliedApp, AppliedInstallation, EffectiveStatus, InstallationPut, InstallationRecord,
-    InstallationSpec, ModuleRecord, RegistrationApi, Settings, function_subject,
+    AppliedInstallation, EffectiveStatus, InstallationPut, InstallationSpec, ModuleRecord,
+    RegistrationApi, function_subject,
 };
 
 pub(super) fn routes() -> Router<Shared> {
@@ -63,6 +63,8 @@ fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Valu
         let subject = function_subject(&settings.prefix, &record.id, function);
         json!({"function": function, "subject": subject})
     });
+    let kind = app.as_ref().map(|app| app.record.kind);
+    let dynamic_max = settings.dynamic_modules_max(kind, record.product);
     let mut modules = Map::new();
     for state in EffectiveStatus::ALL {
         let found =
@@ -72,7 +74,7 @@ fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Valu
     let is_webhook = |module: &&ModuleRecord| module.api == RegistrationApi::Webhook;
     let webhooks = record.modules.iter().filter(is_webhook).count();
     modules.insert("dynamic".into(), (record.modules.len() - webhooks).into());
-    modules.insert("dynamicMax".into(), dynamic_max(settings, app.as_deref(), record).into());
+    modules.insert("dynamicMax".into(), dynamic_max.into());
     modules.insert("webhooks".into(), webhooks.into());
     let mut view = json!({
         "id": record.id,
@@ -97,18 +99,6 @@ fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Valu
     });
     insert_some(&mut view, "dropped", dropped);
     view
-}
-
-fn dynamic_max(
-    settings: &Settings,
-    app: Option<&AppliedApp>,
-    record: &InstallationRecord,
-) -> usize {
-    match (app.map(|app| app.record.kind), record.product) {
-        (Some(AppKind::Connect), Product::Jira) => settings.connect.modules_jira,
-        (Some(AppKind::Connect), Product::Confluence) => settings.connect.modules_confluence,
-        (Some(AppKind::Forge) | None, _) => settings.modules_max,
-    }
 }
 
 async fn list_installations(

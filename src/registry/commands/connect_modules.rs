@@ -17,7 +17,7 @@ use crate::registry::commands::forge_modules::require_enabled;
 use crate::registry::commands::notices::QuotaUsage;
 use crate::registry::compile::applied::{AppliedApp, AppliedInstallation};
 use crate::registry::model::document::{
-    InstallationRecord, ModuleRecord, ModuleStatus, RegistrationApi,
+    AppKind, InstallationRecord, ModuleRecord, ModuleStatus, RegistrationApi,
 };
 use crate::registry::model::problem::{Problem, code};
 use crate::registry::model::replay_guard::SignedRequest;
@@ -320,10 +320,7 @@ impl Registry {
         record: &InstallationRecord,
         more: usize,
     ) -> Result<QuotaUsage, RegisterError> {
-        let max = match record.product {
-            Product::Jira => self.settings.connect.modules_jira,
-            Product::Confluence => self.settings.connect.modules_confluence,
-        };
+        let max = self.settings.dynamic_modules_max(Some(AppKind::Connect), record.product);
         let used =
             record.modules.iter().filter(|module| module.api != RegistrationApi::Webhook).count();
         if used + more <= max {

@@ -262,7 +262,7 @@ impl Registry {
                 return ClassifiedModules { refused, ..ClassifiedModules::default() };
             }
         };
-        let (count, max) = (answer.modules.len(), self.settings.modules_max);
+        let (count, max) = (answer.modules.len(), self.settings.limits.modules_per_installation);
         if count > max {
             let reason = format!("the answer has {count} modules, the limit is {max}");
             let ignored = answer.modules.iter().take(IGNORED_MAX);
@@ -366,7 +366,7 @@ impl Registry {
         refused: Option<String>,
     ) -> DiscoveryStatus {
         ignored.truncate(IGNORED_MAX);
-        let (now_ms, life_ms) = (clock::now_ms(), self.settings.discovery_life_ms);
+        let (now_ms, life_ms) = (clock::now_ms(), self.settings.registry.discovery_life_ms());
         let failures = if refused.is_some() { before.failures.saturating_add(1) } else { 0 };
         let wait_ms = match failures {
             // Up to a tenth less, so that installations made together are not asked together.

@@ -4,7 +4,6 @@
 //! place.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -355,8 +354,7 @@ impl Registry {
     }
 
     pub(crate) fn webhook_life_ms(&self) -> i64 {
-        let life = self.settings.connect.webhook_life;
-        i64::try_from(life.as_millis()).unwrap_or(i64::MAX)
+        self.settings.limits.webhook_life_ms()
     }
 
     /// Reserves `count` ids that the site never used; returns the first.
@@ -381,8 +379,8 @@ impl Registry {
 
     fn webhook_quota(&self, record: &InstallationRecord, owner: &WebhookOwner) -> WebhookQuota {
         let max = match owner.user {
-            None => self.settings.connect.webhooks_per_app,
-            Some(_) => self.settings.connect.webhooks_per_user,
+            None => self.settings.limits.webhooks_per_app,
+            Some(_) => self.settings.limits.webhooks_per_user,
         };
         let now_ms = clock::now_ms();
         let webhooks = record.modules.iter().filter_map(DynamicWebhook::of_module);
@@ -492,6 +490,3 @@ fn check_one_address(record: &InstallationRecord, url: &str) -> Result<(), Regis
     let message = "Only a single URL per app is allowed to be registered";
     Err(RegisterError::invalid(Problem::new(code::ADDRESS, "", message)))
 }
-
-/// The vendor's lifetime: 30 days.
-pub(crate) const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);

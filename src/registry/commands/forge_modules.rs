@@ -306,7 +306,7 @@ impl Registry {
         }
         let name = &spec.module_type;
         let (known, stored) =
-            (STORED_ONLY_TYPES.contains(&name.as_str()), self.settings.accept_inert_types);
+            (STORED_ONLY_TYPES.contains(&name.as_str()), self.settings.registry.accept_inert_types);
         if known && stored {
             return Ok(ValidatedTrigger::default());
         }
@@ -328,7 +328,11 @@ impl Registry {
     }
 
     pub(crate) fn usage(&self, before: usize, record: &InstallationRecord) -> QuotaUsage {
-        QuotaUsage { before, after: record.modules.len(), max: self.settings.modules_max }
+        QuotaUsage {
+            before,
+            after: record.modules.len(),
+            max: self.settings.limits.modules_per_installation,
+        }
     }
 
     fn check_quota(
@@ -340,7 +344,7 @@ impl Registry {
             let message = format!("A dynamic module with key \"{key}\" already exists");
             return Err(RegisterError::invalid(Problem::new(code::DUPLICATE, "key", message)));
         }
-        let (used, max) = (record.modules.len(), self.settings.modules_max);
+        let (used, max) = (record.modules.len(), self.settings.limits.modules_per_installation);
         if used < max {
             return Ok(());
         }
@@ -373,7 +377,7 @@ impl Registry {
                 paths.extend(self.state.programs().property_paths(&trigger));
             }
         }
-        let (used, max) = (paths.len(), self.settings.property_paths_max);
+        let (used, max) = (paths.len(), self.settings.limits.property_paths_per_installation);
         if used <= max {
             return Ok(());
         }

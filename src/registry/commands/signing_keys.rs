@@ -23,7 +23,7 @@ impl Registry {
     /// # Errors
     /// The store is unavailable, or no key can be generated.
     pub async fn maintain_signing_keys(&self) -> Result<(), RegisterError> {
-        let life_ms = self.settings.signing_key_life_ms;
+        let life_ms = self.settings.registry.signing_key_life_ms();
         let stored = self.state.key_records();
         let now_ms = clock::now_ms();
         if !is_rotation_due(&stored, life_ms, now_ms) && retired(&stored, now_ms) == 0 {

@@ -26,10 +26,10 @@ use crate::registry::metrics;
 use crate::registry::model::document::{
     AppRecord, ClientRecord, Document, InstallationRecord, SigningKeysRecord, SiteRecord, read,
 };
-use crate::registry::registry::Settings;
 use crate::registry::replica::load::{BATCH_MAX, DocumentWrite, in_parallel};
 use crate::registry::replica::own_write_cache::OwnWriteCache;
 use crate::registry::replica::timer_queue::TimerQueue;
+use crate::registry::settings::Settings;
 
 /// Number of modules by effective status on this replica.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -79,11 +79,10 @@ pub(crate) struct ReplicaState {
 
 impl ReplicaState {
     pub(crate) fn new(matcher: Arc<Matcher>, settings: &Settings) -> Self {
-        let webhook_life = settings.connect.webhook_life.as_millis();
         Self {
             matcher,
             prefix: settings.prefix.clone(),
-            webhook_life_ms: i64::try_from(webhook_life).unwrap_or(i64::MAX),
+            webhook_life_ms: settings.limits.webhook_life_ms(),
             programs: ProgramCache::default(),
             own_writes: OwnWriteCache::default(),
             apps: DashMap::new(),
