@@ -52,7 +52,7 @@ impl Scrape {
                 stats: module.stats().peek(),
             })
         });
-        let not_matched = |id: &SubscriptionId| self.matcher.not_matched(id).unwrap_or_default();
+        let not_matched = |id: &SubscriptionId| self.matcher.not_matched(id);
         self.top.render(samples.collect(), not_matched)
     }
 }

@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{Method, header};
 use url::form_urlencoded;
 
 use super::error::ConnectError;
@@ -67,8 +67,12 @@ pub(in crate::api) fn connect_installation(
     let query = parts.uri.query().unwrap_or_default();
     let now_s = clock::now_ms().div_euclid(1000);
     token.check(now_s, parts.method.as_str(), path, query).map_err(TokenError::label)?;
-    let body =
-        parts.extensions.get::<BufferedBody>().map(|buffered| &*buffered.0).unwrap_or_default();
+    let buffered = parts.extensions.get::<BufferedBody>();
+    debug_assert!(
+        buffered.is_some() || parts.method == Method::GET,
+        "the body of a request that may write is buffered before its caller is authenticated"
+    );
+    let body = buffered.map(|buffered| &*buffered.0).unwrap_or_default();
     Ok((installation, SignedRequest::new(&text, body, token.issued_s(), token.accepted_until_s())))
 }
 
