@@ -52,8 +52,6 @@ const LOAD_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Answers of handlers that are or were gone that wait to be heard; more are not.
 const PRESENCE_WAITING_MAX: usize = 256;
-/// How often it is seen to that signing keys rotate.
-const KEYS_INTERVAL: Duration = Duration::from_secs(600);
 
 /// What a managed broker may store besides events: parked deliveries, dead letters, the registry.
 const MANAGED_ROOM_BYTES: u64 = 16 << 30;
@@ -294,9 +292,7 @@ async fn open_registry(
     tokio::time::timeout(LOAD_PATIENCE, registry.wait_until_ready())
         .await
         .with_context(|| format!("the registry did not load within {LOAD_PATIENCE:?}"))?;
-    registry.maintain_signing_keys().await.context("signing keys")?;
-    let (keeper, stopped) = (Arc::clone(&registry), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(keep_keys(keeper)).await });
+    registry.signing_keys().maintain().await.context("signing keys")?;
     Ok(registry)
 }
 
@@ -368,20 +364,8 @@ fn call_apps(
     stop: &CancellationToken,
 ) {
     registry.open_calls(Arc::new(AppCalls::new(sender, config.limits.body)));
-    let (sending, stopped) = (Arc::clone(registry), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(sending.send_notices()).await });
     let (looking, stopped) = (Arc::clone(registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(looking.run_background_tasks()).await });
-}
-
-/// Rotates the signing keys in time.
-async fn keep_keys(registry: Arc<Registry>) {
-    loop {
-        tokio::time::sleep(KEYS_INTERVAL).await;
-        if let Err(error) = registry.maintain_signing_keys().await {
-            tracing::warn!(%error, "signing keys not looked after; trying again");
-        }
-    }
 }
 
 /// Our listener and the broker: no handler may be there, whatever ranges are open.

@@ -224,7 +224,7 @@ fn of_registry(error: RegisterError) -> Answer {
             "SY-1108",
             "the record has another revision than If-Match names",
         ),
-        RegisterError::Replayed => {
+        RegisterError::Replayed(_) => {
             metrics::auth_failed("replay");
             ApiError::NotConnect.into()
         }
@@ -236,7 +236,9 @@ fn of_registry(error: RegisterError) -> Answer {
             let message = format!("all modules together have {bytes} bytes, the limit is {max}");
             Answer::invalid(vec![Problem::new(code::TOO_LARGE, "", message)])
         }
-        RegisterError::Contended | RegisterError::Store(_) | RegisterError::NotApplied { .. } => {
+        RegisterError::Contended { .. }
+        | RegisterError::Store(_)
+        | RegisterError::NotApplied { .. } => {
             error!(%error, in_doubt = error.is_in_doubt(), "registration not confirmed");
             let message = "the registry did not confirm the change in time";
             Answer::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5021", message).after(STORE_RETRY)
@@ -321,7 +323,7 @@ impl<E: Into<ApiError>> From<E> for WebhookError {
 impl IntoResponse for WebhookError {
     fn into_response(self) -> Response {
         let answer = Answer::from(match self.0 {
-            ApiError::Register(RegisterError::Replayed) => {
+            ApiError::Register(RegisterError::Replayed(_)) => {
                 metrics::auth_failed("replay");
                 ApiError::NotAnApp
             }

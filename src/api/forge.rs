@@ -55,7 +55,7 @@ async fn register(
     let id = &caller.installation.record.id;
     state.registry.check_rate_limit(id)?;
     let spec = Submitted::read(body)?.without_key()?;
-    let registered = state.registry.register(id, spec, None).await?;
+    let registered = state.registry.forge_modules().register(id, spec, None).await?;
     Ok((StatusCode::CREATED, answer(&registered)).into_response())
 }
 
@@ -67,7 +67,7 @@ async fn register_keyed(
     let id = &caller.installation.record.id;
     state.registry.check_rate_limit(id)?;
     let (spec, key) = Submitted::read(body)?.keyed()?;
-    let registered = state.registry.register(id, spec, Some(key)).await?;
+    let registered = state.registry.forge_modules().register(id, spec, Some(key)).await?;
     Ok((StatusCode::CREATED, answer(&registered)).into_response())
 }
 
@@ -101,10 +101,10 @@ async fn replace_module(
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
     state.registry.check_rate_limit(id)?;
-    let api = state.registry.module(id, key)?.api;
+    let api = state.registry.forge_modules().module(id, key)?.api;
     let spec = Submitted::read(body)?.under(key, api)?;
     let expected = expected_revision(headers)?;
-    let registered = state.registry.replace(id, key, spec, expected).await?;
+    let registered = state.registry.forge_modules().replace(id, key, spec, expected).await?;
     Ok(answer(&registered).into_response())
 }
 
@@ -116,7 +116,7 @@ async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let id = &caller.installation.record.id;
     state.registry.check_rate_limit(id)?;
-    state.registry.remove(id, &key.into(), expected_revision(&headers)?).await?;
+    state.registry.forge_modules().remove(id, &key.into(), expected_revision(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -125,7 +125,8 @@ async fn read(
     caller: ForgeCaller,
     Id(key): Id,
 ) -> Result<Response, ApiError> {
-    let module = state.registry.module(&caller.installation.record.id, &key.into())?;
+    let module =
+        state.registry.forge_modules().module(&caller.installation.record.id, &key.into())?;
     Ok(answer(&module.into()).into_response())
 }
 

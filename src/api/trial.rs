@@ -40,7 +40,7 @@ async fn test(
         _ => {
             let spec = Submitted::read(body)?.without_key()?;
             // What cannot be registered cannot be tried either, and says so the same way.
-            state.registry.validate(id, spec.clone(), None)?;
+            state.registry.forge_modules().validate(id, spec.clone(), None)?;
             Trigger::parse(&spec.data, "data").map_err(ApiError::Invalid)?
         }
     };

@@ -43,7 +43,7 @@ pub(super) async fn retire(
         }
         subscription.stats.note_gone(false);
         let id = &presence.id;
-        if let Err(error) = registry.disable_after_410(id).await {
+        if let Err(error) = registry.module_status().disable_after_410(id).await {
             tracing::warn!(%id, %error, "module whose handler is gone not taken out of use");
         }
     }

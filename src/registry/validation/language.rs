@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use switchyard_expr::{Complexity, Diagnostic, Profile, Program, Severity, Shapes, Usage};
 
-use crate::registry::model::problem::{Problem, SourceRange};
+use crate::registry::model::{Problem, SourceRange};
 
 /// An accepted filter with its warnings.
 pub(crate) struct Compiled {
