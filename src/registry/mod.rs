@@ -17,10 +17,10 @@ mod commands;
 mod compile;
 mod credentials;
 mod error;
+mod facade;
 mod metrics;
 mod model;
 pub mod offline;
-mod registry;
 mod replica;
 pub mod review;
 mod settings;
@@ -41,6 +41,7 @@ pub use commands::{
 pub use compile::{AppliedApp, AppliedInstallation, AppliedModule, function_subject};
 pub use credentials::{NoRandomness, digest};
 pub use error::RegisterError;
+pub use facade::Registry;
 pub use model::{
     AppKind, AppRecord, BodyLayout, ClientRecord, Counts, DYNAMIC_WEBHOOK, DeliveryOptions,
     DiscoveryConfig, DiscoveryStatus, DroppedModules, DynamicWebhook, EffectiveStatus, Endpoint,
@@ -49,7 +50,6 @@ pub use model::{
     RegistrationApi, Replayed, RequestStyle, SignedRequest, SourceRange, TRIGGER, WEBHOOKS, code,
     summary,
 };
-pub use registry::Registry;
 pub use settings::{ConnectLimits, Settings};
 pub use store::{Store, StoreError, StoredDocument, WatchEvent};
 pub use validation::{

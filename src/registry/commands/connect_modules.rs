@@ -133,7 +133,7 @@ impl Registration for NewModules<'_> {
     ) -> Result<Applied<()>, RegisterError> {
         check_keys(&target.app, record, self.modules)?;
         let usage = check_connect_modules(record, self.modules.len(), &context.settings.connect)
-            .map_err(RegisterError::invalid)?;
+            .map_err(RegisterError::Invalid)?;
         record.replay_guard.record_once(self.signed)?;
         let now_ms = clock::now_ms();
         for module in self.modules {
@@ -184,7 +184,7 @@ impl Registration for PutModule<'_> {
         } else {
             check_keys(&target.app, record, slice::from_ref(self.module))?;
             check_connect_modules(record, 1, &context.settings.connect)
-                .map_err(RegisterError::invalid)?;
+                .map_err(RegisterError::Invalid)?;
             let new = ModuleRecord { order: record.next_order, ..new };
             record.next_order += 1;
             record.modules.push(new.clone());

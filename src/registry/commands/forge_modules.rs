@@ -210,7 +210,7 @@ pub(super) fn add_module(
         return Err(RegisterError::invalid(Problem::new(code::DUPLICATE, "key", message)));
     }
     check_modules(record, context.settings.modules_max)
-        .map_err(|problem| RegisterError::invalid(with_candidates(context, record, problem)))?;
+        .map_err(|problems| RegisterError::Invalid(with_candidates(context, record, problems)))?;
     check_paths(context, record, key, &validated.trigger)?;
     let module = ModuleRecord { order: record.next_order, ..validated.module.clone() };
     record.next_order += 1;
@@ -228,11 +228,18 @@ pub(super) fn module_usage(
 }
 
 /// Adds to the problem of a used-up quota which modules could be removed.
-fn with_candidates(context: &Context, record: &InstallationRecord, problem: Problem) -> Problem {
-    let Some(applied) = context.state().installation(record.id.as_str()) else { return problem };
+fn with_candidates(
+    context: &Context,
+    record: &InstallationRecord,
+    problems: Vec<Problem>,
+) -> Vec<Problem> {
+    let Some(applied) = context.state().installation(record.id.as_str()) else { return problems };
     let candidates = least_recently_matched(&applied).join(", ");
-    let help = problem.help.as_deref().map_or_else(String::new, |help| format!("{help}; "));
-    problem.with_help(format!("{help}matched least recently: {candidates}"))
+    let add = |problem: Problem| {
+        let help = problem.help.as_deref().map_or_else(String::new, |help| format!("{help}; "));
+        problem.with_help(format!("{help}matched least recently: {candidates}"))
+    };
+    problems.into_iter().map(add).collect()
 }
 
 fn check_paths(
@@ -245,7 +252,7 @@ fn check_paths(
     let app = app.as_ref().map(|app| &app.record);
     let max = context.settings.property_paths_max;
     check_property_paths(app, record, key, trigger, &context.replica.programs, max)
-        .map_err(RegisterError::invalid)
+        .map_err(RegisterError::Invalid)
 }
 
 impl Registration for NewModule {

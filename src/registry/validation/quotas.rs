@@ -21,13 +21,14 @@ use crate::registry::settings::ConnectLimits;
 ///
 /// # Errors
 /// The quota is used up.
-pub(crate) fn check_modules(record: &InstallationRecord, max: usize) -> Result<(), Problem> {
+pub(crate) fn check_modules(record: &InstallationRecord, max: usize) -> Result<(), Vec<Problem>> {
     let used = record.modules.len();
     if used < max {
         return Ok(());
     }
     let message = format!("limit {max} dynamic modules per installation, {used} used");
-    Err(Problem::new(code::MODULES_MAX, "", message).with_help("delete one to make room"))
+    let problem = Problem::new(code::MODULES_MAX, "", message);
+    Err(vec![problem.with_help("delete one to make room")])
 }
 
 /// Requires a quota for `more` Connect modules; dynamic webhooks are not counted.
@@ -38,7 +39,7 @@ pub(crate) fn check_connect_modules(
     record: &InstallationRecord,
     more: usize,
     limits: &ConnectLimits,
-) -> Result<QuotaUsage, Problem> {
+) -> Result<QuotaUsage, Vec<Problem>> {
     let max = match record.product {
         Product::Jira => limits.modules_jira,
         Product::Confluence => limits.modules_confluence,
@@ -49,7 +50,7 @@ pub(crate) fn check_connect_modules(
     }
     let message =
         format!("Up to {max} modules can be registered dynamically in a tenancy, {used} are");
-    Err(Problem::new(code::MODULES_MAX, "", message))
+    Err(vec![Problem::new(code::MODULES_MAX, "", message)])
 }
 
 /// Limits the distinct entity-property paths of an installation. Includes the paths of its other
@@ -64,7 +65,7 @@ pub(crate) fn check_property_paths(
     validated: &ValidatedTrigger,
     programs: &ProgramCache,
     max: usize,
-) -> Result<(), Problem> {
+) -> Result<(), Vec<Problem>> {
     if validated.property_paths.is_empty() {
         return Ok(());
     }
@@ -83,7 +84,7 @@ pub(crate) fn check_property_paths(
         return Ok(());
     }
     let message = format!("{used} different entity properties would be read, the limit is {max}");
-    Err(Problem::new(code::PROPERTY_PATHS_MAX, "data", message))
+    Err(vec![Problem::new(code::PROPERTY_PATHS_MAX, "data", message)])
 }
 
 /// Remaining dynamic webhooks of an owner.
