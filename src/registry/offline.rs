@@ -10,7 +10,7 @@ use super::compile::EventConditionsCache;
 use super::model::{Problem, TRIGGER, code};
 use super::validation::{ProgramCache, Trigger, ValidationRules, key_problem};
 use crate::domain::{AppId, CloudId, Handler, InstallationId, ModuleKey, Secret};
-use crate::matcher::{Owner, Subscription, Terms};
+use crate::matcher::{DeliverySettings, Owner, Subscription};
 use crate::telemetry::SubscriptionStats;
 
 /// Parses registrations line by line; equal filters share one program.
@@ -19,7 +19,7 @@ pub struct TriggerReader {
     programs: ProgramCache,
     conditions: EventConditionsCache,
     /// Shared by all triggers, because nothing is delivered offline.
-    terms: Terms,
+    settings: DeliverySettings,
     /// Owner of the last line; lines of one installation follow each other.
     last: Option<Arc<Owner>>,
 }
@@ -56,11 +56,11 @@ impl TriggerReader {
     pub fn new() -> Result<Self, url::ParseError> {
         let url = Url::parse("https://offline.invalid/")?;
         let handler = Arc::new(Handler::Http { url, secret: Secret::new("") });
-        let terms = Terms::of(handler);
+        let settings = DeliverySettings::new(handler);
         Ok(Self {
             programs: ProgramCache::default(),
             conditions: EventConditionsCache::default(),
-            terms,
+            settings,
             last: None,
         })
     }
@@ -91,7 +91,7 @@ impl TriggerReader {
         // Keeps the programs alive until the subscription holds them.
         let _accepted = rules.check(&registration.data, "data").map_err(|found| reject(&found))?;
         let trigger = Trigger::parse(&registration.data, "data").map_err(|found| reject(&found))?;
-        let listens = self
+        let event_subscriptions = self
             .conditions
             .of_trigger(&trigger, &self.programs)
             .map_err(|message| reject(&[Problem::new(code::FORM, "data", message)]))?;
@@ -102,10 +102,10 @@ impl TriggerReader {
                 app_account_id: None,
                 cloud_id: registration.cloud_id,
                 licensed: registration.licensed,
-                terms: self.terms.clone(),
+                settings: self.settings.clone(),
             }),
             key: registration.key,
-            listens,
+            event_subscriptions,
             revision: 0,
             stats: SubscriptionStats::default(),
         }))

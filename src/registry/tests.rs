@@ -145,10 +145,10 @@ async fn registered_trigger_is_live_when_the_call_returns() {
     let (replica, _store) = Replica::provisioned().await;
     let module = replica.add(json!({})).await.unwrap();
     let subscription = replica.subscription(&id_of(&module)).unwrap();
-    assert_eq!(subscription.listens[0].interest.event_type.as_str(), EVENT);
+    assert_eq!(subscription.event_subscriptions[0].conditions.event_type.as_str(), EVENT);
     assert_eq!(subscription.owner.cloud_id.as_str(), "cloud-1");
     assert!(
-        matches!(&*subscription.owner.terms.handler, Handler::Http { url, .. } if url.path() == "/hook")
+        matches!(&*subscription.owner.settings.handler, Handler::Http { url, .. } if url.path() == "/hook")
     );
     assert_eq!(module.data.read()["key"], module.key.as_str());
     assert_eq!(replica.counts().active, 1);
@@ -158,8 +158,8 @@ async fn registered_trigger_is_live_when_the_call_returns() {
 async fn function_is_called_on_a_subject_of_its_installation() {
     let (replica, _store) = Replica::provisioned().await;
     let module = replica.add(json!({"endpoint": null, "function": "main"})).await.unwrap();
-    let terms = &replica.subscription(&id_of(&module)).unwrap().owner.terms;
-    assert_eq!(*terms.handler, Handler::Function { subject: "sw.fn.inst-a.main".into() });
+    let settings = &replica.subscription(&id_of(&module)).unwrap().owner.settings;
+    assert_eq!(*settings.handler, Handler::Function { subject: "sw.fn.inst-a.main".into() });
 }
 
 #[tokio::test]
@@ -273,7 +273,10 @@ async fn counters_survive_a_change_of_the_module() {
     let spec = trigger(json!({"events": ["avi:jira:created:issue"]}));
     replica.forge_modules().replace(&"inst-a".into(), &module.key, spec, None).await.unwrap();
     let after = replica.subscription(&id_of(&module)).unwrap();
-    assert_eq!(after.listens[0].interest.event_type.as_str(), "avi:jira:created:issue");
+    assert_eq!(
+        after.event_subscriptions[0].conditions.event_type.as_str(),
+        "avi:jira:created:issue"
+    );
     // Work in progress of the old subscription counts too.
     before.stats.count_match(2);
     assert_eq!(after.stats.matched.load(std::sync::atomic::Ordering::Relaxed), 2);
@@ -309,9 +312,13 @@ async fn equal_filters_are_one_program_over_all_installations() {
         replica.subscription(&id).unwrap()
     };
     let (a, b) = (live("inst-a", &a), live("inst-b", &b));
-    let program = |live: &Subscription| Arc::clone(live.listens[0].program.as_ref().unwrap());
+    let program =
+        |live: &Subscription| Arc::clone(live.event_subscriptions[0].program.as_ref().unwrap());
     assert!(Arc::ptr_eq(&program(&a), &program(&b)));
-    assert!(Arc::ptr_eq(&a.listens[0].interest, &b.listens[0].interest));
+    assert!(Arc::ptr_eq(
+        &a.event_subscriptions[0].conditions,
+        &b.event_subscriptions[0].conditions
+    ));
 }
 
 #[tokio::test]
@@ -326,7 +333,7 @@ async fn modules_on_the_same_terms_share_them() {
     assert_ne!(owner(&first), owner(&other));
     // A changed module leaves the others unchanged.
     replica.module_status().set(&"inst-a".into(), &second.key, ModuleStatus::Paused).await.unwrap();
-    assert!(owner(&second).terms.is_paused && !owner(&first).terms.is_paused);
+    assert!(owner(&second).settings.is_paused && !owner(&first).settings.is_paused);
 }
 
 #[tokio::test]
@@ -370,7 +377,10 @@ async fn static_trigger_is_live_in_every_installation_and_shadows_its_key() {
     let fixed = json!({"key": "same", "events": ["avi:jira:deleted:issue"], "function": "main"});
     replica.put_forge(json!({"staticModules": {"trigger": [fixed]}})).await.unwrap();
     let live = replica.subscription(&id_of(&module)).unwrap();
-    assert_eq!(live.listens[0].interest.event_type.as_str(), "avi:jira:deleted:issue");
+    assert_eq!(
+        live.event_subscriptions[0].conditions.event_type.as_str(),
+        "avi:jira:deleted:issue"
+    );
     assert_eq!(replica.state_of(&module).0, EffectiveStatus::Shadowed);
     assert_eq!((replica.counts().active, replica.counts().shadowed), (1, 1));
 }

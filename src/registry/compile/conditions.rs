@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::Product;
-use crate::matcher::{Interest, Listen, Listens};
+use crate::matcher::{EventConditions, EventSubscription, EventSubscriptions};
 use crate::registry::model::summary;
 use crate::registry::validation::{
     ProgramCache, Trigger, TriggerEvent, TriggerFilter, WebhookDefinition,
@@ -13,23 +13,23 @@ use crate::registry::validation::{
 /// Cache of event conditions: equal ones are one instance, and there are few of them.
 #[derive(Debug, Default)]
 pub(crate) struct EventConditionsCache {
-    all: Mutex<HashSet<Arc<Interest>>>,
+    all: Mutex<HashSet<Arc<EventConditions>>>,
 }
 
 impl EventConditionsCache {
-    /// Returns the shared instance equal to `interest`.
-    fn share(&self, interest: Interest) -> Arc<Interest> {
+    /// Returns the shared instance equal to `conditions`.
+    fn share(&self, conditions: EventConditions) -> Arc<EventConditions> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = all.get(&interest) {
+        if let Some(known) = all.get(&conditions) {
             return Arc::clone(known);
         }
         // Swept when the table would grow, so that it stays within a constant factor of those in use.
         if all.len() == all.capacity() {
             all.retain(|known| Arc::strong_count(known) > 1);
         }
-        let interest = Arc::new(interest);
-        all.insert(Arc::clone(&interest));
-        interest
+        let conditions = Arc::new(conditions);
+        all.insert(Arc::clone(&conditions));
+        conditions
     }
 
     /// Returns the event types of a trigger with their compiled filters.
@@ -40,23 +40,23 @@ impl EventConditionsCache {
         &self,
         trigger: &Trigger,
         programs: &ProgramCache,
-    ) -> Result<Listens, String> {
-        let listen = |event: &TriggerEvent| {
+    ) -> Result<EventSubscriptions, String> {
+        let subscribe = |event: &TriggerEvent| {
             let every = TriggerFilter::default();
             let filter = event.filter.as_deref().unwrap_or(&every);
             let program = match &filter.expression {
                 Some(text) => Some(programs.get(&text.value).map_err(|found| summary(&found))?),
                 None => None,
             };
-            let interest = self.share(Interest {
+            let conditions = self.share(EventConditions {
                 event_type: event.event_type.value.clone(),
                 ignore_self: filter.ignore_self,
                 requires_licence: filter.requires_licence,
                 on_error: filter.on_error.unwrap_or_default(),
             });
-            Ok(Listen { interest, program })
+            Ok(EventSubscription { conditions, program })
         };
-        trigger.events.iter().map(listen).collect()
+        trigger.events.iter().map(subscribe).collect()
     }
 
     /// Returns the event types of a webhook with their compiled filters.
@@ -68,14 +68,17 @@ impl EventConditionsCache {
         webhook: &WebhookDefinition,
         product: Product,
         programs: &ProgramCache,
-    ) -> Result<Listens, String> {
+    ) -> Result<EventSubscriptions, String> {
         let filters = webhook.filters(programs, product, "filter");
         let filters = filters.map_err(|found| summary(&found))?.into_iter();
         let requires_licence = webhook.requires_licence;
         Ok(filters
             .map(|(event_type, program)| {
-                let interest = Interest { requires_licence, ..Interest::in_all(event_type) };
-                Listen { interest: self.share(interest), program }
+                let conditions = EventConditions {
+                    requires_licence,
+                    ..EventConditions::unconditional(event_type)
+                };
+                EventSubscription { conditions: self.share(conditions), program }
             })
             .collect())
     }
@@ -88,12 +91,12 @@ mod tests {
     #[test]
     fn conditions_are_shared_while_in_use_and_then_dropped() {
         let cache = EventConditionsCache::default();
-        let interest = |name: &str| cache.share(Interest::in_all(name.into()));
-        let held = interest("held");
+        let conditions = |name: &str| cache.share(EventConditions::unconditional(name.into()));
+        let held = conditions("held");
         for at in 0..10_000 {
-            interest(&format!("dropped-{at}"));
+            conditions(&format!("dropped-{at}"));
         }
-        assert!(Arc::ptr_eq(&held, &interest("held")));
+        assert!(Arc::ptr_eq(&held, &conditions("held")));
         assert!(cache.all.lock().unwrap().len() < 100);
     }
 }

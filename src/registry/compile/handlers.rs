@@ -7,7 +7,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::applied::AppliedApp;
-use crate::domain::{self, Handler, InstallationId, Remote};
+use crate::domain::{self, ForgeRemote, Handler, InstallationId};
 use crate::registry::model::{BodyLayout, InstallationRecord, RequestStyle};
 use crate::registry::validation::{HandlerRef, WebhookDefinition};
 
@@ -56,7 +56,7 @@ fn remote(
     let endpoint = endpoint.ok_or_else(|| format!("the app has no endpoint `{key}`"))?;
     // An app may leave out its version.
     let version = app.record.version.as_deref().unwrap_or_default();
-    Ok(Some(Handler::Remote(Box::new(Remote {
+    Ok(Some(Handler::ForgeRemote(Box::new(ForgeRemote {
         url: Url::parse(&endpoint.url).map_err(|error| error.to_string())?,
         secret: endpoint.secret.clone(),
         endpoint: key.into(),
@@ -78,7 +78,7 @@ pub(super) fn of_webhook(
     webhook: &WebhookDefinition,
 ) -> Result<Arc<Handler>, String> {
     let base = app.record.base_url.as_deref().and_then(|base| Url::parse(base).ok());
-    Ok(Arc::new(Handler::Webhook(domain::Webhook {
+    Ok(Arc::new(Handler::Webhook(domain::WebhookHandler {
         base: base.ok_or("the app has no base URL")?,
         client_key: installation.client_key.as_deref().ok_or("no client key")?.into(),
         secret: installation.shared_secret.clone().ok_or("no shared secret")?,

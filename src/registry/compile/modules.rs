@@ -9,8 +9,8 @@ use super::applied::{AppliedApp, AppliedInstallation, AppliedModule};
 use super::conditions::EventConditionsCache;
 use super::handlers;
 use crate::clock;
-use crate::domain::{Handler, ModuleKey, Profile, SubscriptionId};
-use crate::matcher::{Listens, Owner, Subscription, Terms};
+use crate::domain::{Handler, ModuleKey, RetryProfile, SubscriptionId};
+use crate::matcher::{DeliverySettings, EventSubscriptions, Owner, Subscription};
 use crate::registry::model::{
     AppKind, DYNAMIC_WEBHOOK, DynamicWebhook, EffectiveStatus, InstallationRecord,
     InstallationState, ModuleFields, ModuleStatus, RegistrationApi, TRIGGER, WEBHOOKS, summary,
@@ -66,10 +66,10 @@ impl ModuleView<'_> {
 
 /// Compiled form of a routed module.
 struct CompiledModule {
-    listens: Listens,
+    event_subscriptions: EventSubscriptions,
     handler: Arc<Handler>,
     include_fields: Box<[Box<str>]>,
-    profile: Profile,
+    profile: RetryProfile,
 }
 
 /// Data shared by the subscriptions of an installation, deduplicated.
@@ -130,8 +130,8 @@ impl ModuleCompiler<'_> {
         known.map(Arc::clone).collect()
     }
 
-    /// Returns the shared owner with these terms.
-    fn owner(&self, terms: Terms, owners: &mut Owners) -> Arc<Owner> {
+    /// Returns the shared owner with these settings.
+    fn owner(&self, settings: DeliverySettings, owners: &mut Owners) -> Arc<Owner> {
         let installation = self.installation;
         let owner = Owner {
             id: installation.id.clone(),
@@ -139,7 +139,7 @@ impl ModuleCompiler<'_> {
             app_account_id: installation.app_account_id.as_deref().map(Box::from),
             cloud_id: installation.cloud_id.clone(),
             licensed: installation.licensed,
-            terms,
+            settings,
         };
         let owner = owners.get(&owner).map_or_else(|| Arc::new(owner), Arc::clone);
         owners.insert(Arc::clone(&owner));
@@ -237,16 +237,16 @@ impl ModuleCompiler<'_> {
         compiled: CompiledModule,
         stats: SubscriptionStats,
     ) -> Subscription {
-        let terms = Terms {
+        let settings = DeliverySettings {
             handler: compiled.handler,
             include_fields: compiled.include_fields,
             profile: compiled.profile,
             is_paused: declared.status == ModuleStatus::Paused,
         };
         Subscription {
-            owner: self.owner(terms, owners),
+            owner: self.owner(settings, owners),
             key: declared.key.clone(),
-            listens: compiled.listens,
+            event_subscriptions: compiled.event_subscriptions,
             revision: self.revision,
             stats,
         }
@@ -259,7 +259,7 @@ impl ModuleCompiler<'_> {
     ) -> Result<CompiledModule, String> {
         let trigger = Trigger::parse(&declared.fields()?, "data").map_err(|p| summary(&p))?;
         Ok(CompiledModule {
-            listens: self.conditions.of_trigger(&trigger, self.programs)?,
+            event_subscriptions: self.conditions.of_trigger(&trigger, self.programs)?,
             handler: handlers::of_trigger(app, self.installation, &trigger.handler, self.prefix)?,
             include_fields: trigger.fields.into_iter().map(String::into_boxed_str).collect(),
             profile: app.delivery.profile(),
@@ -274,7 +274,7 @@ impl ModuleCompiler<'_> {
         let product = self.installation.product;
         Ok(CompiledModule {
             handler: handlers::of_webhook(app, self.installation, webhook)?,
-            listens: self.conditions.of_webhook(webhook, product, self.programs)?,
+            event_subscriptions: self.conditions.of_webhook(webhook, product, self.programs)?,
             include_fields: Box::default(),
             profile: app.delivery.profile(),
         })

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::document::Document;
 use super::secret::plaintext;
-use crate::domain::{AppId, Profile, Secret};
+use crate::domain::{AppId, RetryProfile, Secret};
 
 /// Programming model of an app.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -111,7 +111,7 @@ impl Document for AppRecord {
 #[serde(deny_unknown_fields)]
 pub struct DeliveryOptions {
     /// Retry profile; the default depends on the style.
-    pub profile: Option<Profile>,
+    pub profile: Option<RetryProfile>,
     /// How requests are signed.
     #[serde(default)]
     pub style: RequestStyle,
@@ -123,10 +123,10 @@ pub struct DeliveryOptions {
 impl DeliveryOptions {
     /// Retry profile of deliveries.
     #[must_use]
-    pub fn profile(self) -> Profile {
+    pub fn profile(self) -> RetryProfile {
         self.profile.unwrap_or(match self.style {
-            RequestStyle::Switchyard => Profile::Router,
-            RequestStyle::ForgeRemote => Profile::ForgeRemote,
+            RequestStyle::Switchyard => RetryProfile::Router,
+            RequestStyle::ForgeRemote => RetryProfile::ForgeRemote,
         })
     }
 }

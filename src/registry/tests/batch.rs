@@ -75,7 +75,7 @@ async fn module_keeps_its_status_over_an_update() {
     let module = replica.add(json!({})).await.unwrap();
     let paused = replica.module_status().set(&id, &module.key, ModuleStatus::Paused).await.unwrap();
     assert_eq!((paused.revision, replica.state_of(&module).0), (2, EffectiveStatus::Paused));
-    assert!(replica.subscription(&id_of(&module)).unwrap().owner.terms.is_paused);
+    assert!(replica.subscription(&id_of(&module)).unwrap().owner.settings.is_paused);
     replica
         .forge_modules()
         .replace(&id, &module.key, trigger(json!({"events": ["avi:jira:created:issue"]})), None)

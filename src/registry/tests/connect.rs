@@ -297,6 +297,8 @@ async fn new_shared_secret_signs_from_then_on() {
     replica.install("inst-c", changes).await.unwrap();
     let id = SubscriptionId { installation: "inst-c".into(), key: "one".into() };
     let subscription = replica.subscription(&id).unwrap();
-    let Handler::Webhook(webhook) = &*subscription.owner.terms.handler else { panic!("a webhook") };
+    let Handler::Webhook(webhook) = &*subscription.owner.settings.handler else {
+        panic!("a webhook")
+    };
     assert_eq!(webhook.secret.reveal(), "new");
 }

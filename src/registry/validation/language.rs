@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use switchyard_expr::{Complexity, Diagnostic, Profile, Program, Severity, Shapes, Usage};
+use switchyard_expr::{
+    CheckProfile, Complexity, Diagnostic, Program, Severity, TemplateCache, Usage,
+};
 
 use crate::registry::model::{Problem, SourceRange};
 
@@ -15,15 +17,15 @@ pub(crate) struct Compiled {
 
 /// Checks and compiles a filter; `path` is its path in the request.
 pub(crate) fn compile(
-    shapes: &Shapes,
+    templates: &TemplateCache,
     source: &str,
     path: &str,
     usage: &Usage<'_>,
 ) -> Result<Compiled, Vec<Problem>> {
     let problem = |diagnostic: &Diagnostic| problem(diagnostic, source, path);
-    match switchyard_expr::compile_for(source, Profile::Filter, usage) {
+    match switchyard_expr::compile_for(source, CheckProfile::Filter, usage) {
         Ok(compiled) => Ok(Compiled {
-            program: compile_accepted(shapes, source, path)?,
+            program: compile_accepted(templates, source, path)?,
             warnings: compiled.warnings.iter().map(problem).collect(),
             complexity: compiled.complexity,
         }),
@@ -37,11 +39,11 @@ pub(crate) fn compile(
 /// Compiles a filter that was accepted before, without warnings or new checks: a later version that
 /// knows more mistakes must not drop an accepted filter.
 pub(crate) fn compile_accepted(
-    shapes: &Shapes,
+    templates: &TemplateCache,
     source: &str,
     path: &str,
 ) -> Result<Arc<Program>, Vec<Problem>> {
-    shapes.compile(source, Profile::Filter).map_err(|rejected| {
+    templates.compile(source, CheckProfile::Filter).map_err(|rejected| {
         rejected.diagnostics.iter().map(|found| problem(found, source, path)).collect()
     })
 }
@@ -104,7 +106,7 @@ mod tests {
     fn property_has_one_spelling_in_filters_and_payloads() {
         let filter = "event.runtime.issue.properties['k'].a.b == 1";
         let read: Vec<_> = properties(
-            &compile(&Shapes::new(), filter, "", &Usage::default()).ok().unwrap().program,
+            &compile(&TemplateCache::new(), filter, "", &Usage::default()).ok().unwrap().program,
         )
         .collect();
         for text in [
@@ -130,10 +132,14 @@ mod tests {
 
     #[test]
     fn rejection_has_code_position_and_help() {
-        let problems =
-            compile(&Shapes::new(), "true &&\n ä = 1", "data.filter.expression", &Usage::default())
-                .err()
-                .unwrap();
+        let problems = compile(
+            &TemplateCache::new(),
+            "true &&\n ä = 1",
+            "data.filter.expression",
+            &Usage::default(),
+        )
+        .err()
+        .unwrap();
         let place = problems[0].range.unwrap();
         assert!(problems[0].code.starts_with("SY-3"), "{problems:?}");
         assert_eq!(problems[0].path, "data.filter.expression");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use switchyard_expr::{Program, Shapes, Usage};
+use switchyard_expr::{Program, TemplateCache, Usage};
 
 use super::language::{self, Compiled};
 use super::trigger::Trigger;
@@ -17,7 +17,7 @@ use crate::registry::model::Problem;
 /// Holds weak references only; subscriptions own the programs in use.
 #[derive(Debug, Default)]
 pub struct ProgramCache {
-    shapes: Shapes,
+    templates: TemplateCache,
 }
 
 impl ProgramCache {
@@ -29,7 +29,7 @@ impl ProgramCache {
         usage: &Usage<'_>,
     ) -> Result<Compiled, Vec<Problem>> {
         let start = clock::tick();
-        let compiled = language::compile(&self.shapes, text, path, usage);
+        let compiled = language::compile(&self.templates, text, path, usage);
         metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
         compiled
     }
@@ -37,7 +37,7 @@ impl ProgramCache {
     /// Returns the program of a filter that was accepted before.
     pub(crate) fn get(&self, text: &str) -> Result<Arc<Program>, Vec<Problem>> {
         let start = clock::tick();
-        let compiled = language::compile_accepted(&self.shapes, text, "filter.expression");
+        let compiled = language::compile_accepted(&self.templates, text, "filter.expression");
         metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
         compiled
     }

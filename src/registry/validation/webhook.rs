@@ -12,7 +12,7 @@ use switchyard_expr::{Program, quoted};
 use super::language;
 use super::program_cache::ProgramCache;
 use crate::domain::{EventType, Product};
-use crate::event::webhook::reverse;
+use crate::event::webhook::reverse::events_of_webhook;
 use crate::registry::model::{DynamicWebhook, Problem, code, summary};
 
 /// Longest name of a webhook event, in characters.
@@ -146,7 +146,7 @@ impl WebhookDefinition {
     /// Returns each event type once, with alternative conditions; none = no condition.
     fn event_conditions(&self, product: Product) -> Vec<(EventType, Vec<String>)> {
         let mut found: Vec<(EventType, Vec<String>)> = Vec::new();
-        for mapped in self.events.iter().flat_map(|name| reverse::heard(name, product)) {
+        for mapped in self.events.iter().flat_map(|name| events_of_webhook(name, product)) {
             let known = found.iter_mut().find(|(event_type, _)| *event_type == mapped.event_type);
             match (known, mapped.condition) {
                 (None, condition) => {
