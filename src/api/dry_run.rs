@@ -9,8 +9,7 @@ use super::state::ApiState;
 use crate::event::Sample;
 use crate::matcher::{Decision, Subscriber, UnmetCondition};
 use crate::registry::{
-    AppliedInstallation, InstallationRecord, Problem, ProgramCache, TRIGGER, Trigger, code,
-    event_subscriptions,
+    AppliedInstallation, InstallationRecord, Problem, TRIGGER, Trigger, code, event_subscriptions,
 };
 
 /// Removes the member `event` from a body; fails if it is missing.
@@ -43,7 +42,7 @@ pub(super) fn dry_run(
     event: Value,
 ) -> Result<Value, ApiError> {
     let sample = sample(event)?;
-    let subscriptions = event_subscriptions(&ProgramCache::default(), trigger)
+    let subscriptions = event_subscriptions(trigger)
         .map_err(|reason| Problem::new(code::FORM, "data.filter", reason))?;
     let subscriber = Subscriber {
         app: &installation.app,

@@ -1,8 +1,8 @@
 //! Settings and limits of the registry: the sections of the configuration that it reads.
 
+use super::model::AppKind;
 use crate::config::{Config, LimitsConfig, RegistryConfig};
 use crate::domain::Product;
-use crate::registry::model::document::AppKind;
 
 /// Settings and limits of the registry.
 #[derive(Clone, Debug)]

@@ -26,7 +26,7 @@ async fn put_app(
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let spec: AppSpec = body.read()?;
-    let put = state.registry.put_app(&id.into(), spec, &*state.check_url).await?;
+    let put = state.registry.apps().put(&id.into(), spec, &*state.check_url).await?;
     Ok((put_status(put.created), Json(put_app_view(&put))))
 }
 
@@ -130,6 +130,6 @@ async fn delete_app(
     State(state): State<Shared>,
     PathId(id): PathId,
 ) -> Result<StatusCode, ApiError> {
-    state.registry.delete_app(&id).await?;
+    state.registry.apps().delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

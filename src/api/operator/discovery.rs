@@ -29,7 +29,7 @@ async fn refresh_discovery(
     State(state): State<Shared>,
     PathId(id): PathId,
 ) -> Result<Json<Value>, ApiError> {
-    let known = state.registry.refresh_discovery(&id.as_str().into()).await?;
+    let known = state.registry.discovery().refresh(&id.as_str().into()).await?;
     let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
     Ok(Json(discovery_view(&installation.record, &known)))
 }

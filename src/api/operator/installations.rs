@@ -32,7 +32,7 @@ async fn put_installation(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let id = InstallationId::from(id);
     let spec: InstallationSpec = body.read()?;
-    let put = state.registry.put_installation(&id, spec).await?;
+    let put = state.registry.installations().put(&id, spec).await?;
     let InstallationPut { created: is_new, token } = put;
     let mut answer = json!({"id": id});
     insert_some(&mut answer, "token", token);
@@ -43,7 +43,7 @@ async fn rotate_token(
     State(state): State<Shared>,
     PathId(id): PathId,
 ) -> Result<Json<Value>, ApiError> {
-    let token = state.registry.rotate_token(&id).await?;
+    let token = state.registry.installations().rotate_token(&id).await?;
     Ok(Json(json!({"token": token})))
 }
 
@@ -116,6 +116,6 @@ async fn delete_installation(
     State(state): State<Shared>,
     PathId(id): PathId,
 ) -> Result<StatusCode, ApiError> {
-    state.registry.delete_installation(&id).await?;
+    state.registry.installations().delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

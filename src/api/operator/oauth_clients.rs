@@ -22,6 +22,6 @@ async fn put_client(
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let spec: ClientSpec = body.read()?;
-    let is_new = state.registry.put_client(&id, spec).await?;
+    let is_new = state.registry.clients().put(&id, spec).await?;
     Ok((put_status(is_new), Json(json!({"id": id}))))
 }

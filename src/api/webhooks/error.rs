@@ -20,7 +20,7 @@ impl<E: Into<ApiError>> From<E> for WebhookError {
 impl IntoResponse for WebhookError {
     fn into_response(self) -> Response {
         let response = ErrorResponse::from(match self.0 {
-            ApiError::Register(RegisterError::Replayed) => {
+            ApiError::Register(RegisterError::Replayed(_)) => {
                 metrics::auth_failed("replay");
                 ApiError::NotAnApp
             }

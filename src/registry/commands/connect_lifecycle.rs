@@ -7,56 +7,23 @@
 //! a published key, the others with the shared secret.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::warn;
 use url::Url;
 use uuid::Uuid;
 
+use super::context::Context;
 use crate::clock;
 use crate::domain::{Product, Secret};
 use crate::jwt::{self, qsh};
 use crate::registry::app_calls::{AppCall, CallAuth};
-use crate::registry::model::document::{AppKind, AppRecord, InstallationRecord, InstallationState};
-use crate::registry::registry::{RegisterError, Registry};
+use crate::registry::error::RegisterError;
+use crate::registry::model::{AppKind, AppRecord, InstallationRecord, InstallationState};
 
 /// Lifetime of callback tokens, in seconds; the same as the vendor's.
 const TOKEN_LIFE_S: i64 = 180;
+
 const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Paths of the lifecycle callbacks under the base URL; an absent callback is not called.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LifecycleCallbacks {
-    /// Called before an installation is stored; the app must accept it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub installed: Option<String>,
-    /// Called when an installation becomes enabled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<String>,
-    /// Called when an installation becomes disabled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disabled: Option<String>,
-    /// Called when an installation is uninstalled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uninstalled: Option<String>,
-}
-
-impl LifecycleCallbacks {
-    /// Callbacks by name.
-    pub(crate) fn paths(&self) -> [(&'static str, Option<&str>); 4] {
-        [
-            ("installed", self.installed.as_deref()),
-            ("enabled", self.enabled.as_deref()),
-            ("disabled", self.disabled.as_deref()),
-            ("uninstalled", self.uninstalled.as_deref()),
-        ]
-    }
-
-    fn path(&self, event: &str) -> Option<&str> {
-        self.paths().into_iter().find(|(name, _)| *name == event)?.1
-    }
-}
 
 /// The lifecycle event that a change of an installation causes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +51,7 @@ impl LifecycleEvent {
 }
 
 /// Whether the app must accept `after` before it is stored.
-pub(crate) fn needs_acceptance(
+pub(super) fn needs_acceptance(
     before: Option<&InstallationRecord>,
     after: &InstallationRecord,
 ) -> bool {
@@ -96,25 +63,35 @@ pub(crate) fn needs_acceptance(
     after.state == InstallationState::Enabled && !before.is_some_and(knows)
 }
 
-impl Registry {
+/// Lifecycle callbacks to Connect apps.
+#[derive(Clone, Copy)]
+pub(super) struct ConnectLifecycle<'a> {
+    context: &'a Context,
+}
+
+impl<'a> ConnectLifecycle<'a> {
+    pub(super) fn new(context: &'a Context) -> Self {
+        Self { context }
+    }
+
     /// Calls the `installed` callback, if the app declares one.
-    pub(crate) async fn request_acceptance(
-        &self,
+    pub(super) async fn request_acceptance(
+        self,
         app: &AppRecord,
         after: &InstallationRecord,
     ) -> Result<(), RegisterError> {
         let Some(call) = self.callback(app, after, LifecycleEvent::Installed)? else {
             return Ok(());
         };
-        match self.calls.call(call).await {
+        match self.context.calls.call(call).await {
             Ok(_) => Ok(()),
             Err(error) => Err(RegisterError::AppRefused(error.0)),
         }
     }
 
     /// Queues the callback for a changed installation state.
-    pub(crate) fn notify_state_change(
-        &self,
+    pub(super) fn notify_state_change(
+        self,
         app: &AppRecord,
         before: Option<InstallationState>,
         after: &InstallationRecord,
@@ -126,7 +103,7 @@ impl Registry {
             InstallationState::Uninstalled => LifecycleEvent::Uninstalled,
         };
         match self.callback(app, after, step) {
-            Ok(Some(call)) => self.calls.notify(call),
+            Ok(Some(call)) => self.context.calls.notify(call),
             Ok(None) => {}
             Err(error) => warn!(installation = %after.id, %error, "lifecycle callback not sent"),
         }
@@ -176,7 +153,7 @@ impl Registry {
         let claims = json!({
             "iss": client_key, "aud": [base], "iat": now_s, "exp": expires_s, "qsh": hash,
         });
-        self.keys().sign(&claims, now_ms)
+        self.context.state().keyring().sign(&claims, now_ms)
     }
 
     fn payload(
@@ -185,7 +162,7 @@ impl Registry {
         installation: &InstallationRecord,
         step: LifecycleEvent,
     ) -> Value {
-        let public_url = self.settings.public_url.trim_end_matches('/');
+        let public_url = self.context.settings.public_url.trim_end_matches('/');
         let (product, base_url) = match installation.product {
             Product::Jira => ("jira", public_url.to_owned()),
             Product::Confluence => ("confluence", format!("{public_url}/wiki")),

@@ -8,9 +8,9 @@
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 
 use crate::clock;
-use crate::registry::registry::RegisterError;
 
 /// Requests kept. Only an app that exhausts its rate limit for seconds sends more; then tokens
 /// older than those kept are rejected, used or not.
@@ -41,6 +41,11 @@ impl SignedRequest {
     }
 }
 
+/// The signed request was accepted before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("the signed request was already used")]
+pub struct Replayed;
+
 /// Signed requests that changed an installation and whose tokens are still accepted.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -68,15 +73,15 @@ impl ReplayGuard {
     ///
     /// # Errors
     /// The request was accepted before.
-    pub(crate) fn record_once(&mut self, signed: &SignedRequest) -> Result<(), RegisterError> {
+    pub(crate) fn record_once(&mut self, signed: &SignedRequest) -> Result<(), Replayed> {
         self.record_at(signed, clock::now_ms().div_euclid(1000))
     }
 
-    fn record_at(&mut self, signed: &SignedRequest, now_s: i64) -> Result<(), RegisterError> {
+    fn record_at(&mut self, signed: &SignedRequest, now_s: i64) -> Result<(), Replayed> {
         self.requests.retain(|request| request.good_until_s >= now_s);
         let is_known = self.requests.iter().any(|request| request.digest == signed.digest);
         if is_known || signed.issued_s <= self.floor_s {
-            return Err(RegisterError::Replayed);
+            return Err(Replayed);
         }
         let SignedRequest { digest, issued_s, good_until_s } = signed.clone();
         self.requests.push(UsedRequest { digest, issued_s, good_until_s });
@@ -106,7 +111,7 @@ mod tests {
         assert!(replay_guard.record_at(&at(1000, "two"), 1000).is_ok());
         for _ in 0..2 {
             let again = replay_guard.record_at(&at(1000, "one"), 1240);
-            assert!(matches!(again, Err(RegisterError::Replayed)));
+            assert!(again == Err(Replayed));
         }
     }
 

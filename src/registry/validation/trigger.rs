@@ -8,7 +8,7 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use crate::domain::{EventType, OnError};
-use crate::registry::model::problem::{Problem, code};
+use crate::registry::model::{Problem, code};
 
 /// A well-formed trigger; names and filters are not checked yet.
 #[derive(Clone, PartialEq, Debug)]
