@@ -37,7 +37,8 @@ pub use app_calls::{AppCall, AppCaller, CallAuth, CallError};
 pub use commands::{
     AppPut, Apps, BatchItem, BatchResult, ClientSpec, Clients, ConnectModules, Discovery,
     DynamicWebhooks, ForgeBatches, ForgeModules, InstallationPut, InstallationSpec, Installations,
-    ModuleStatusCommands, RegisteredModule, SigningKeys, WebhookOwner, WebhookResult,
+    ManagedModules, ModuleStatusCommands, RegisteredModule, SigningKeys, WebhookOwner,
+    WebhookResult,
 };
 pub use compile::{AppliedApp, AppliedInstallation, AppliedModule, function_subject};
 pub use credentials::{NoRandomness, digest};

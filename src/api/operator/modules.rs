@@ -6,6 +6,7 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::status::put_status;
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonObject, PathId, PathIds};
 use crate::api::json::insert_some;
@@ -13,7 +14,7 @@ use crate::api::module_json::{ModuleBody, module_view, registered_view};
 use crate::api::query_params::QueryParams;
 use crate::api::state::{Shared, route};
 use crate::domain::{InstallationId, ModuleKey};
-use crate::registry::{AppKind, ConnectModule, ModuleSpec, RegistrationApi, key_problem};
+use crate::registry::RegistrationApi;
 
 pub(super) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/installations/{id}/modules", &get(list));
@@ -42,47 +43,19 @@ async fn put_module(
     JsonObject(body): JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let (id, key) = (InstallationId::from(id), ModuleKey::from(key));
-    if let Some(problem) = key_problem(key.as_str(), "key") {
-        return Err(problem.into());
-    }
-    let installation = state.registry.installation(id.as_str()).ok_or(ApiError::NotFound)?;
-    let app = state.registry.app(installation.record.app.as_str()).ok_or(ApiError::NotFound)?;
-    let known = installation.record.module(key.as_str());
-    let door = match app.record.kind {
-        AppKind::Connect => RegistrationApi::Connect,
-        AppKind::Forge => known.map_or(RegistrationApi::ForgeV1, |module| module.api),
-    };
-    let mut spec = ModuleBody::read(body)?.under(&key, door)?;
+    let modules = state.registry.managed_modules();
+    let api = modules.api(&id, &key)?;
+    let mut spec = ModuleBody::read(body)?.under(&key, api)?;
     spec.data.insert("key".into(), json!(key));
-    let is_dry = QueryParams::parse(query.as_deref()).get("dryRun") == Some("true");
-    match known {
-        Some(known) if known.module_type == spec.module_type && known.data.read() == spec.data => {
-            Ok((StatusCode::OK, Json(registered_view(&known.clone().into()))))
-        }
-        _ if door == RegistrationApi::Connect => {
-            let ModuleSpec { module_type, data, .. } = spec;
-            let module = ConnectModule { module_type, data, path: "data".into() };
-            if is_dry {
-                state.registry.connect_modules().validate(&id, &module)?;
-                return Ok((StatusCode::OK, Json(json!({"valid": true, "warnings": []}))));
-            }
-            let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-            let put = state.registry.connect_modules().put(&id, &module).await?;
-            Ok((status, Json(registered_view(&put.into()))))
-        }
-        _ if is_dry => {
-            let warnings = state.registry.forge_modules().validate_replacement(&id, spec, &key)?;
-            Ok((StatusCode::OK, Json(json!({"valid": true, "warnings": warnings}))))
-        }
-        Some(_) => {
-            let replaced = state.registry.forge_modules().replace(&id, &key, spec, None).await?;
-            Ok((StatusCode::OK, Json(registered_view(&replaced))))
-        }
-        None => {
-            let registered = state.registry.forge_modules().register(&id, spec, Some(key)).await?;
-            Ok((StatusCode::CREATED, Json(registered_view(&registered))))
-        }
+    if let Some(module) = modules.unchanged(&id, &key, &spec)? {
+        return Ok((StatusCode::OK, Json(registered_view(&module.into()))));
     }
+    if QueryParams::parse(query.as_deref()).get("dryRun") == Some("true") {
+        let warnings = modules.validate(&id, &key, spec)?;
+        return Ok((StatusCode::OK, Json(json!({"valid": true, "warnings": warnings}))));
+    }
+    let (registered, is_new) = modules.put(&id, &key, spec).await?;
+    Ok((put_status(is_new), Json(registered_view(&registered))))
 }
 
 async fn remove(
