@@ -128,7 +128,7 @@ impl<'a> ConnectLifecycle<'a> {
             kind: step.name(),
             id: Uuid::new_v4().to_string(),
             url,
-            proof: CallAuth::Token(Secret::new(format!("JWT {token}"))),
+            auth: CallAuth::Token(Secret::new(format!("JWT {token}"))),
             body: Bytes::from(self.payload(app, installation, step).to_string()),
         }))
     }
