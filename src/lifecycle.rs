@@ -347,7 +347,7 @@ fn call_apps(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) {
-    registry.open_calls(Arc::new(AppCalls::new(sender, config.limits.body)));
+    registry.set_app_caller(Arc::new(AppCalls::new(sender, config.limits.body)));
     let (looking, stopped) = (Arc::clone(registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(looking.run_background_tasks()).await });
 }

@@ -43,7 +43,7 @@ pub struct AppCall {
     /// Address to post to.
     pub url: Url,
     /// How the app authenticates the call.
-    pub proof: CallAuth,
+    pub auth: CallAuth,
     /// JSON body.
     pub body: Bytes,
 }
@@ -78,7 +78,7 @@ impl Default for OutboundCalls {
 
 impl OutboundCalls {
     /// Sets the caller; only the first call has an effect.
-    pub(super) fn open(&self, caller: Arc<dyn AppCaller>) {
+    pub(super) fn set_caller(&self, caller: Arc<dyn AppCaller>) {
         let _ = self.caller.set(caller);
     }
 

@@ -54,8 +54,8 @@ impl Registry {
     }
 
     /// Sets the caller of apps.
-    pub fn open_calls(&self, caller: Arc<dyn AppCaller>) {
-        self.context.calls.open(caller);
+    pub fn set_app_caller(&self, caller: Arc<dyn AppCaller>) {
+        self.context.calls.set_caller(caller);
     }
 
     /// Commands on Forge modules.

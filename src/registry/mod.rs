@@ -1,15 +1,30 @@
 //! The registry: apps register triggers, operators provision apps and installations.
 //!
 //! ```text
-//! API -> validation -> compare-and-set in the store -> wait until applied here
-//! store -> watch -> replica state (every replica) -> compile -> matcher
+//! a change:  API -> commands -> validation -> transaction (compare-and-set, wait) -> Store
+//! its effect: Store -> replica (watch, one writer) -> compile -> Matcher
 //! ```
+//!
+//! The folders, low to high; each knows only those before it:
+//!
+//! | folder or file | what is in it |
+//! |---|---|
+//! | `model` | plain records and their stored format |
+//! | `validation` | what apps and operators submit: parsers, rules, quotas, event catalogue, filters |
+//! | `compile` | records to subscriptions of the matcher |
+//! | `replica` | the applied state: one writer, many readers, progress, timers |
+//! | `transaction` | the change of one document |
+//! | `commands` | everything that changes the registry, in groups; registrations take one path |
+//! | `background` | what runs by time |
+//! | `facade` | [`Registry`]: reads, and the way to the commands |
 //!
 //! Guarantee: a registration is accepted whole or rejected with every problem; an accepted one is
 //! durable and active in the matcher of this replica before the call returns. Bounds: modules and
 //! property paths per installation, registrations per second, document size, retries of a
 //! conflicting change. The registry depends on neither the broker nor HTTP; storage is the trait
-//! [`Store`].
+//! [`Store`], calls to apps are the trait [`AppCaller`].
+//!
+//! Why it is so: `docs/design/registration.md`, `docs/design/registry-watch.md`.
 
 mod app_calls;
 mod background;

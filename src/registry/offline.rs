@@ -113,6 +113,7 @@ impl TriggerReader {
 }
 
 fn reject(problems: &[Problem]) -> RejectedTrigger {
+    debug_assert!(!problems.is_empty(), "a line is rejected for a problem");
     let code = problems.first().map(|problem| problem.code.clone()).unwrap_or_default();
     let sentences: Vec<String> = problems.iter().map(Problem::sentence).collect();
     RejectedTrigger { code, message: sentences.join("; ") }

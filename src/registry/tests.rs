@@ -15,6 +15,7 @@ use super::{
 };
 use crate::domain::{AppId, Handler, InstallationId, SubscriptionId};
 use crate::matcher::{Matcher, Subscription};
+use crate::registry::model::Document;
 use crate::registry::testing::{MemoryStore, settings};
 
 mod batch;
@@ -242,7 +243,7 @@ impl AppCaller for Silent {
 #[tokio::test]
 async fn discovery_of_an_app_that_never_responds_ends_before_the_claim() {
     let (replica, _store) = Replica::provisioned().await;
-    replica.open_calls(Arc::new(Silent));
+    replica.set_app_caller(Arc::new(Silent));
     let discovery = json!({"use": ["trigger"], "url": "https://app.example.com/modules"});
     replica.put_forge(json!({"discovery": discovery})).await.unwrap();
     tokio::time::pause();
@@ -528,4 +529,56 @@ async fn document_of_a_later_format_leaves_the_last_good_one_in_place() {
     timeout(Duration::from_secs(5), applied).await.unwrap();
     assert!(replica.subscription(&id_of(&module)).is_some());
     assert!(matches!(replica.add(json!({})).await, Err(RegisterError::Document { .. })));
+}
+
+/// Changes members of the stored app directly in the store, and waits until that is applied.
+async fn change_stored_app(replica: &Replica, store: &MemoryStore, changes: Value) {
+    let key = super::model::AppRecord::key(APP);
+    let stored = super::Store::get(store, &key).await.unwrap().unwrap();
+    let mut document: Value = serde_json::from_slice(&stored.value).unwrap();
+    merge(&mut document, changes);
+    let value = serde_json::to_vec(&document).unwrap().into();
+    let revision = super::Store::put(store, &key, value, Some(stored.revision)).await.unwrap();
+    let applied = async {
+        while replica.revision() < revision {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(5), applied).await.unwrap();
+}
+
+#[tokio::test]
+async fn unreadable_delivery_options_of_a_stored_app_are_replaced_by_the_defaults() {
+    let (replica, store) = Replica::provisioned().await;
+    let module = replica.add(json!({})).await.unwrap();
+    change_stored_app(&replica, &store, json!({"delivery": {"style": "later"}})).await;
+    let app = replica.app(APP).unwrap();
+    assert!(app.record.delivery().is_err());
+    assert_eq!(app.delivery, super::DeliveryOptions::default());
+    assert_eq!(replica.state_of(&module).0, EffectiveStatus::Active);
+}
+
+#[tokio::test]
+async fn invalid_stored_address_of_discovery_is_reported_in_its_status() {
+    let (replica, store) = Replica::provisioned().await;
+    let discovery = json!({"use": ["trigger"], "url": "nonsense", "secret": "s"});
+    change_stored_app(&replica, &store, json!({"discovery": discovery})).await;
+    let status = replica.discovery().refresh(&"inst-a".into()).await.unwrap();
+    assert_eq!((status.failures, status.fetched_ms), (1, 0));
+    assert!(status.error.unwrap().contains("relative URL"));
+}
+
+#[tokio::test]
+async fn unreadable_stored_module_is_inactive_with_the_reason() {
+    let (replica, store) = Replica::provisioned().await;
+    let module = replica.add(json!({})).await.unwrap();
+    let stored = super::Store::get(&*store, "inst.inst-a").await.unwrap().unwrap();
+    let text = String::from_utf8(stored.value.to_vec()).unwrap();
+    let text = text.replace("\"endpoint\":\"hook\"", "\"endpoint\":1e999");
+    let value = text.into_bytes().into();
+    super::Store::put(&*store, "inst.inst-a", value, Some(stored.revision)).await.unwrap();
+    replica.catch_up().await;
+    let (status, reason) = replica.state_of(&module);
+    assert_eq!(status, EffectiveStatus::Inactive);
+    assert!(reason.unwrap().contains("number out of range"));
 }

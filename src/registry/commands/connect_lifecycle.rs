@@ -22,7 +22,6 @@ use crate::registry::model::{AppKind, AppRecord, InstallationRecord, Installatio
 
 /// Lifetime of callback tokens, in seconds; the same as the vendor's.
 const TOKEN_LIFE_S: i64 = 180;
-
 const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The lifecycle event that a change of an installation causes.
@@ -96,47 +95,47 @@ impl<'a> ConnectLifecycle<'a> {
         before: Option<InstallationState>,
         after: &InstallationRecord,
     ) {
-        let step = match after.state {
+        let event = match after.state {
             state if before == Some(state) => return,
             InstallationState::Enabled => LifecycleEvent::Enabled,
             InstallationState::Disabled => LifecycleEvent::Disabled,
             InstallationState::Uninstalled => LifecycleEvent::Uninstalled,
         };
-        match self.callback(app, after, step) {
+        match self.callback(app, after, event) {
             Ok(Some(call)) => self.context.calls.notify(call),
             Ok(None) => {}
             Err(error) => warn!(installation = %after.id, %error, "lifecycle callback not sent"),
         }
     }
 
-    /// Builds the callback for `step`; none if the app does not declare it.
+    /// Builds the callback for `event`; none if the app does not declare it.
     fn callback(
         &self,
         app: &AppRecord,
         installation: &InstallationRecord,
-        step: LifecycleEvent,
+        event: LifecycleEvent,
     ) -> Result<Option<AppCall>, RegisterError> {
-        let path = app.lifecycle.path(step.name());
+        let path = app.lifecycle.path(event.name());
         let base = app.base_url.as_deref().filter(|_| app.kind == AppKind::Connect);
         let Some((path, base)) = path.zip(base) else { return Ok(None) };
         let base = base.trim_end_matches('/');
         let url = Url::parse(&format!("{base}/{}", path.trim_start_matches('/')));
         let url = url.map_err(|error| RegisterError::AppRefused(error.to_string()))?;
         let token =
-            self.callback_token(installation, step, base, &url).ok_or(RegisterError::NoKey)?;
+            self.callback_token(installation, event, base, &url).ok_or(RegisterError::NoKey)?;
         Ok(Some(AppCall {
-            kind: step.name(),
+            kind: event.name(),
             id: Uuid::new_v4().to_string(),
             url,
-            proof: CallAuth::Token(Secret::new(format!("JWT {token}"))),
-            body: Bytes::from(self.payload(app, installation, step).to_string()),
+            auth: CallAuth::Token(Secret::new(format!("JWT {token}"))),
+            body: Bytes::from(self.payload(app, installation, event).to_string()),
         }))
     }
 
     fn callback_token(
         &self,
         installation: &InstallationRecord,
-        step: LifecycleEvent,
+        event: LifecycleEvent,
         base: &str,
         url: &Url,
     ) -> Option<String> {
@@ -146,7 +145,7 @@ impl<'a> ConnectLifecycle<'a> {
         let hash = qsh::hash("POST", path, url.query().unwrap_or_default());
         let now_ms = clock::now_ms();
         let now_s = now_ms.div_euclid(1000);
-        if !step.needs_published_key() {
+        if !event.needs_published_key() {
             return Some(jwt::sign(installation.shared_secret.as_ref()?, client_key, &hash, now_s));
         }
         let expires_s = now_s.saturating_add(TOKEN_LIFE_S);
@@ -160,7 +159,7 @@ impl<'a> ConnectLifecycle<'a> {
         &self,
         app: &AppRecord,
         installation: &InstallationRecord,
-        step: LifecycleEvent,
+        event: LifecycleEvent,
     ) -> Value {
         let public_url = self.context.settings.public_url.trim_end_matches('/');
         let (product, base_url) = match installation.product {
@@ -176,10 +175,10 @@ impl<'a> ConnectLifecycle<'a> {
             "displayUrl": base_url,
             "productType": product,
             "description": format!("Switchyard, site {}", installation.cloud_id),
-            "eventType": step.name(),
+            "eventType": event.name(),
         });
         if let (LifecycleEvent::Installed, Some(secret), Value::Object(members)) =
-            (step, &installation.shared_secret, &mut payload)
+            (event, &installation.shared_secret, &mut payload)
         {
             members.insert("sharedSecret".into(), secret.reveal().into());
         }

@@ -129,7 +129,7 @@ impl<'a> Discovery<'a> {
             kind: "discovery",
             id: Uuid::new_v4().to_string(),
             url,
-            proof: CallAuth::Signature(discovery.secret.clone()),
+            auth: CallAuth::Signature(discovery.secret.clone()),
             body: Bytes::from(body.to_string()),
         };
         match timeout(ANSWER_MAX, self.context.calls.call(call)).await {

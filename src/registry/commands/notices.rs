@@ -46,7 +46,7 @@ impl<'a> Notices<'a> {
             kind: "notice",
             id: Uuid::new_v4().to_string(),
             url,
-            proof: CallAuth::Signature(notices.secret.clone()),
+            auth: CallAuth::Signature(notices.secret.clone()),
             body: Bytes::from(body.to_string()),
         });
     }

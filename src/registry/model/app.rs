@@ -23,7 +23,7 @@ pub enum AppKind {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AppRecord {
-    /// See [`FORMAT`].
+    /// Format version of the document.
     pub format: u32,
     /// Forge ARI or Connect app key.
     pub id: AppId,

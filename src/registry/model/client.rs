@@ -9,7 +9,7 @@ use crate::domain::InstallationId;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientRecord {
-    /// See [`FORMAT`].
+    /// Format version of the document.
     pub format: u32,
     /// Its id.
     pub id: String,

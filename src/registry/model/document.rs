@@ -83,4 +83,15 @@ mod tests {
         assert!(key.starts_with("app.") && key.len() == 30, "{key}");
         assert_eq!(InstallationRecord::key("inst-a"), "inst.inst-a");
     }
+
+    #[test]
+    fn document_of_a_later_format_is_an_error_of_its_own() {
+        let mut app = crate::registry::testing::forge_app();
+        assert!(decode::<AppRecord>(&encode(&app).unwrap()).is_ok());
+        app.format = FORMAT + 1;
+        let later = decode::<AppRecord>(&encode(&app).unwrap());
+        assert!(matches!(later, Err(DocumentError::NewerFormat { format: 2 })));
+        assert!(matches!(decode::<AppRecord>(b"{"), Err(DocumentError::Invalid(_))));
+        assert_eq!((family("inst.a"), family("odd")), ("inst", "odd"));
+    }
 }

@@ -26,7 +26,7 @@ pub enum InstallationState {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InstallationRecord {
-    /// See [`FORMAT`].
+    /// Format version of the document.
     pub format: u32,
     /// Its id.
     pub id: InstallationId,

@@ -35,9 +35,8 @@ impl SignedRequest {
     pub fn new(token: &str, body: &[u8], issued_s: i64, good_until_s: i64) -> Self {
         // A token contains no line break, so token and body cannot be confused.
         let digest = Sha256::new().chain_update(token).chain_update("\n").chain_update(body);
-        let digest = digest.finalize();
-        let kept = digest.get(..DIGEST_BYTES).unwrap_or_default();
-        Self { digest: BASE64URL_NOPAD.encode(kept), issued_s, good_until_s }
+        let kept: Vec<u8> = digest.finalize().into_iter().take(DIGEST_BYTES).collect();
+        Self { digest: BASE64URL_NOPAD.encode(&kept), issued_s, good_until_s }
     }
 }
 

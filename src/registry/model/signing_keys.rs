@@ -12,7 +12,7 @@ pub(crate) const SIGNING_KEYS: &str = "signing";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SigningKeysRecord {
-    /// See [`FORMAT`].
+    /// Format version of the document.
     pub(crate) format: u32,
     /// [`SIGNING_KEYS`].
     pub(crate) id: String,

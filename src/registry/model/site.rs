@@ -9,7 +9,7 @@ use crate::domain::CloudId;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SiteRecord {
-    /// See [`FORMAT`].
+    /// Format version of the document.
     pub(crate) format: u32,
     /// The site.
     pub(crate) id: CloudId,

@@ -10,7 +10,6 @@ use crate::clock;
 
 /// Documents applied together; later changes wait for the batch.
 pub(crate) const BATCH_MAX: usize = 1024;
-
 /// Interval of progress logs.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -40,3 +40,21 @@ impl<K: Eq + Hash + Clone> Members<K> {
         self.0.remove_if(key, |_, ids| ids.is_empty());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_sets_are_removed() {
+        let members: Members<String> = Members::default();
+        let (key, a, b) = ("k".to_owned(), InstallationId::from("a"), InstallationId::from("b"));
+        members.insert(&key, &b);
+        members.insert(&key, &a);
+        assert_eq!(members.of("k"), [a.clone(), b.clone()]);
+        members.remove(&key, &a);
+        members.remove(&key, &b);
+        members.remove(&key, &b);
+        assert!(members.of("k").is_empty() && members.0.is_empty());
+    }
+}

@@ -39,9 +39,7 @@ enum PropertyType {
 type StoredOnlyType = (&'static str, &'static [Product], &'static [(&'static str, PropertyType)]);
 
 const JIRA: &[Product] = &[Product::Jira];
-
 const BOTH: &[Product] = &[Product::Jira, Product::Confluence];
-
 const FIELD_TYPES: &[&str] =
     &["string", "text", "rich_text", "single_select", "multi_select", "number", "read_only"];
 

@@ -9,10 +9,8 @@ use crate::registry::model::DynamicWebhook;
 
 /// Longest JQL filter, in characters.
 const FILTER_CHARS_MAX: usize = 10_000;
-
 /// Longest list of events, fields or property keys.
 const LIST_MAX: usize = 100;
-
 /// Webhook events that can be registered dynamically.
 const EVENTS: &[&str] = &[
     "jira:issue_created",

@@ -17,13 +17,10 @@ use crate::registry::model::{DynamicWebhook, Problem, code, summary};
 
 /// Longest name of a webhook event, in characters.
 const EVENT_CHARS_MAX: usize = 100;
-
 /// Longest JQL filter, in characters.
 const FILTER_CHARS_MAX: usize = 10_000;
-
 /// The only condition that the state of an installation decides.
 const LICENSED: &str = "addon_is_licensed";
-
 /// Deepest nesting of conditions.
 const CONDITIONS_DEEP: u8 = 8;
 
