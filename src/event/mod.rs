@@ -9,7 +9,9 @@
 //! panics and never recurses past the depth limit. This stage imports neither the broker client nor
 //! the subscriptions.
 
+pub mod codec;
 pub mod decode;
+mod decode_error;
 pub mod envelope;
 pub mod identity;
 pub mod members;
@@ -23,23 +25,11 @@ mod structural_index;
 pub mod view;
 pub mod webhook;
 
-pub use decode::{DecodeError, DecodedMessage, Decoder};
-pub use envelope::{Envelope, HeaderLookup, RoutingKey};
+pub use codec::{Attributes, HeaderLookup};
+pub use decode::{DecodedMessage, Decoder};
+pub use decode_error::DecodeError;
+pub use envelope::{Envelope, Event, RoutingKey};
 pub use message::{Message, MessageStream};
 pub use publish::{PublishError, Published, Publisher};
 pub use sample::Sample;
 pub use view::EventView;
-
-use bytes::Bytes;
-
-/// One decoded event: its envelope and its original body.
-#[derive(Clone, Debug)]
-pub struct Event {
-    /// Id, type, site and time.
-    pub envelope: Envelope,
-    /// The event object as JSON, byte for byte as published.
-    pub body: Bytes,
-    /// Sequence number in the event stream; strictly increasing, 0 for an event that did not come
-    /// from a stream.
-    pub sequence: u64,
-}
