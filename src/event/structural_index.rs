@@ -9,14 +9,11 @@ mod bits;
 mod classify;
 mod pass;
 
-use bits::{Bits, WORDS, Words};
-use classify::{Block, Classes};
+use bits::{Bits, Words};
+pub(super) use classify::BLOCK;
+use classify::{Block, CHUNK, Chunk, Classes};
 use pass::PassState;
 pub(super) use pass::{BlockTokens, Tokens};
-
-pub(super) const BLOCK: usize = size_of::<Block>();
-const CHUNK: usize = BLOCK * WORDS;
-type Chunk = [u8; CHUNK];
 
 /// The token masks of one text; reused from text to text.
 #[derive(Debug, Default)]

@@ -8,9 +8,8 @@
 //! **Source:** Langdale and Lemire, "Parsing gigabytes of JSON per second", 2019, for the masks of
 //! quotes and escapes.
 
-use super::Chunk;
 use super::bits::Bits;
-use super::classify::{self, Block, Classes};
+use super::classify::{self, Block, Chunk, Classes};
 
 /// The state carried from chunk to chunk.
 #[derive(Default)]
