@@ -1,5 +1,5 @@
-//! Registrations and events of the generators that the oracle uses (`tests/tools`): 100,000 triggers
-//! of 1,000 sites, one of which has 10,000, over all types of event. Python writes the files once.
+//! Workload of the generators that the oracle uses (`tests/tools`): 100,000 triggers of 1,000
+//! sites, one of which has 10,000, over all event types. The files are generated once, by Python.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -65,7 +65,7 @@ pub(crate) fn rows() {
     row(&format!("generated: the site with {filters} filters"), &matcher, &events);
 }
 
-/// The file that a generator writes, written unless it is there.
+/// Returns the file of a generator; generates it if it does not exist.
 fn generated(program: &str, lines: &str) -> PathBuf {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{program}-{lines}.ndjson"));
     if !file.exists() {
@@ -91,7 +91,7 @@ fn row(name: &str, matcher: &Matcher, events: &[Event]) {
     let mut scratch = Scratch::default();
     let (mut matches, mut candidates, mut wanted) = (0, 0, 0);
     let mut one = |event: &Event, count: bool| {
-        let has_subscribers = |routing_key: RoutingKey<'_>| matcher.listens(routing_key);
+        let has_subscribers = |routing_key: RoutingKey<'_>| matcher.has_subscriptions(routing_key);
         let body = event.body.clone();
         let decoded = decoder
             .decode_if_subscribed(&event.subject, &event.headers, body, 1, has_subscribers)

@@ -7,7 +7,7 @@
 
 use async_nats::HeaderMap;
 
-use crate::event::codec::{self, HeaderLookup, Headers};
+use crate::event::codec::{self, HeaderList, HeaderLookup};
 
 /// The headers of a received message; values are not decoded.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl HeaderLookup for MessageHeaders {
 
 /// Converts headers to NATS headers and percent-encodes their values.
 #[must_use]
-pub fn write(headers: &Headers) -> HeaderMap {
+pub fn write(headers: &HeaderList) -> HeaderMap {
     let mut written = HeaderMap::new();
     for (name, value) in headers {
         written.insert(*name, codec::encoded(value).as_str());

@@ -39,6 +39,12 @@ impl Sample {
         &self.event
     }
 
+    /// Returns the decoder that holds the event.
+    #[must_use]
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
     /// Returns the event as filters see it.
     #[must_use]
     pub fn view(&self) -> EventView<'_> {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::bucket::{Bucket, DELETE_MARKER, KvError, KvOptions, TOMBSTONE_TTL};
 use super::watch;
-use crate::registry::{Change, Store, StoreError, Stored};
+use crate::registry::{Store, StoreError, StoredDocument, WatchEvent};
 
 /// Maximum number of sends of one write; the context's timeout limits each.
 const SENDS_MAX: usize = 3;
@@ -32,10 +32,10 @@ impl KvStore {
         Ok(Self { bucket: Bucket::open(context, options).await? })
     }
 
-    async fn read(&self, key: &str) -> Result<Option<Stored>, StoreError> {
+    async fn read(&self, key: &str) -> Result<Option<StoredDocument>, StoreError> {
         let entry = self.bucket.entries.entry(key).await.map_err(|error| unavailable(&error))?;
         let live = entry.filter(|entry| entry.operation == Operation::Put);
-        Ok(live.map(|entry| Stored { value: entry.value, revision: entry.revision }))
+        Ok(live.map(|entry| StoredDocument { value: entry.value, revision: entry.revision }))
     }
 
     async fn write(
@@ -123,7 +123,10 @@ impl KvStore {
 }
 
 impl Store for KvStore {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+    fn get<'a>(
+        &'a self,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>> {
         Box::pin(self.read(key))
     }
 
@@ -140,7 +143,7 @@ impl Store for KvStore {
         Box::pin(self.publish(key, Operation::Delete, Bytes::new(), expected))
     }
 
-    fn last(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn last_revision(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async {
             // The stream leader answers, so a lagging replica cannot.
             let info =
@@ -149,7 +152,7 @@ impl Store for KvStore {
         })
     }
 
-    fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()> {
+    fn watch(&self, changes: mpsc::Sender<WatchEvent>) -> BoxFuture<'_, ()> {
         Box::pin(watch::follow(&self.bucket, changes))
     }
 }

@@ -1,5 +1,5 @@
-//! Switchyard, from the bytes and headers of an event to the places of the subscriptions that match,
-//! or on to the event and the counted subscriptions that the router delivers.
+//! Switchyard, from the bytes and headers of an event to the ids of the matching subscriptions, or to
+//! the event and the counted subscriptions that the router delivers.
 
 use std::hint::black_box;
 
@@ -45,7 +45,7 @@ impl Ours {
 
 impl Peer for Ours {
     fn matches(&mut self, event: &'static [u8], _: &mut Vec<u32>) {
-        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.listens(routing_key);
+        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let body = Bytes::from_static(event);
         let decoded = self
             .decoder
@@ -53,7 +53,7 @@ impl Peer for Ours {
             .expect("an event");
         let outcome = self.matcher.matches(decoded.routing_key(), &self.decoder, &mut self.scratch);
         if self.to_deliveries {
-            black_box(outcome.take(decoded.routing_key(), &self.decoder));
+            black_box(outcome.take_matches(decoded.routing_key(), &self.decoder));
             black_box(decoded.into_event());
         } else {
             black_box(outcome);
@@ -61,7 +61,7 @@ impl Peer for Ours {
     }
 
     fn answers(&mut self, event: &'static [u8], found: &mut Vec<u32>) {
-        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.listens(routing_key);
+        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let body = Bytes::from_static(event);
         let decoded = self
             .decoder
@@ -69,12 +69,12 @@ impl Peer for Ours {
             .expect("an event");
         let outcome = self.matcher.matches(decoded.routing_key(), &self.decoder, &mut self.scratch);
         assert!(outcome.failures.is_empty(), "no filter of the mix fails");
-        let matches = outcome.take(decoded.routing_key(), &self.decoder);
+        let matches = outcome.take_matches(decoded.routing_key(), &self.decoder);
         found.extend(matches.iter().map(|one| number(&one.subscription.id())));
     }
 }
 
-/// The number of a filter, from the names that the workload gave its installation and module.
+/// The number of a filter, from the names of its installation and module in the workload.
 fn number(id: &SubscriptionId) -> u32 {
     let last = |name: &str| -> u32 {
         name.rsplit('-').next().and_then(|number| number.parse().ok()).expect("a number")

@@ -3,7 +3,7 @@
 use crate::domain::{AppId, CloudId, EventId, EventType};
 use crate::event::Envelope;
 
-use super::headers::{HeaderLookup, Headers, InvalidHeader, decoded, optional, required};
+use super::headers::{HeaderList, HeaderLookup, InvalidHeader, decoded, optional, required};
 use super::names::{self, parked};
 
 /// The header names of an envelope in one kind of record.
@@ -41,7 +41,7 @@ impl EnvelopeFormat {
 
     /// Returns the headers of an envelope; attributes without a value have none.
     #[must_use]
-    pub fn write(&self, envelope: &Envelope) -> Headers {
+    pub fn write(&self, envelope: &Envelope) -> HeaderList {
         let mut headers = vec![
             (self.cloud_id, envelope.cloud_id.to_string()),
             (self.event_id, envelope.event_id.to_string()),
@@ -78,7 +78,7 @@ impl EnvelopeFormat {
 
 /// Returns the headers of an event to publish.
 #[must_use]
-pub fn event_headers(envelope: &Envelope) -> Headers {
+pub fn event_headers(envelope: &Envelope) -> HeaderList {
     let mut headers = EnvelopeFormat::CLOUD_EVENTS.write(envelope);
     headers.extend([
         (names::SPEC_VERSION, "1.0".to_owned()),
@@ -115,7 +115,7 @@ const FORWARDED: [&str; 11] = [
 /// Returns the headers of an event that could not be decoded, for its dead letter; values that do
 /// not decode are left out.
 #[must_use]
-pub fn forwarded_headers(headers: &impl HeaderLookup) -> Headers {
+pub fn forwarded_headers(headers: &impl HeaderLookup) -> HeaderList {
     let value = |name| decoded(headers, name).ok().flatten();
     let forwarded = FORWARDED.iter().filter_map(|name| Some((*name, value(name)?.into_owned())));
     forwarded.collect()

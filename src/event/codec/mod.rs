@@ -15,7 +15,7 @@ pub(super) use attributes::AttributeMode;
 pub use attributes::{AddressAttributes, Attributes};
 pub use format::{EnvelopeFormat, event_headers, forwarded_headers};
 pub use headers::{
-    HeaderLookup, Headers, InvalidHeader, decoded, encoded, optional, parsed, required,
+    HeaderList, HeaderLookup, InvalidHeader, decoded, encoded, optional, parsed, required,
 };
 
 #[cfg(test)]

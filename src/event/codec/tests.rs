@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::Envelope;
 
-struct Sent(Headers);
+struct Sent(HeaderList);
 
 impl HeaderLookup for Sent {
     fn get(&self, name: &str) -> Option<&str> {
@@ -14,11 +14,11 @@ impl HeaderLookup for Sent {
 }
 
 /// The headers as they are sent.
-fn sent(headers: Headers) -> Sent {
+fn sent(headers: HeaderList) -> Sent {
     Sent(headers.into_iter().map(|(name, value)| (name, encoded(&value))).collect())
 }
 
-fn sorted(headers: Headers) -> Vec<(&'static str, String)> {
+fn sorted(headers: HeaderList) -> Vec<(&'static str, String)> {
     let mut headers = sent(headers).0;
     headers.sort();
     headers
