@@ -16,10 +16,10 @@ use super::acks::AckQueue;
 use super::connect::{Connections, JetStreamClient};
 use super::headers::MessageHeaders;
 use super::metrics;
-use super::subjects::{DUE_CONSUMER, ROUTER_CONSUMER, Subjects};
+use super::subjects::{DUE_CONSUMER, ROUTER_CONSUMER, Subjects, subject_attributes};
 use crate::clock;
 use crate::config;
-use crate::event::{Message, MessageStream};
+use crate::event::{Attributes, DecodeError, Message, MessageStream};
 
 /// Messages of one pull request.
 const BATCH_MESSAGES: usize = 500;
@@ -293,7 +293,11 @@ impl PulledMessage {
 impl Message for PulledMessage {
     type Headers = MessageHeaders;
 
-    fn subject(&self) -> &str {
+    fn attributes(&self) -> Result<Attributes<'_>, DecodeError> {
+        Attributes::read(&self.headers, subject_attributes(&self.subject))
+    }
+
+    fn address(&self) -> &str {
         &self.subject
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use switchyard_expr::{Tape, TapeError, TapeLimits};
 
-use super::codec::{AttributeMode, Attributes, HeaderLookup};
+use super::codec::{AttributeMode, Attributes};
 use super::decode_error::DecodeError;
 use super::envelope::{self, BorrowedEnvelope, Event, RoutingKey};
 use super::members::MemberSpans;
@@ -120,19 +120,17 @@ impl Decoder {
     /// Decodes one message of the event stream. Until the next call the decoder holds the body in
     /// the form that the matcher reads.
     ///
-    /// Headers take precedence; missing attributes are read from the subject
-    /// (`<prefix>.ev.<part>.<site>.<type>` or `<prefix>.in.<site>.<type>.<entity>`) and the body.
+    /// Missing attributes are read from the body.
     ///
     /// # Errors
     /// See [`DecodeError`].
     pub fn decode(
         &mut self,
-        subject: &str,
-        headers: &impl HeaderLookup,
+        attributes: Attributes<'_>,
         body: Bytes,
         sequence: u64,
     ) -> Result<Event, DecodeError> {
-        Ok(self.decode_if_subscribed(subject, headers, body, sequence, |_| true)?.into_event())
+        Ok(self.decode_if_subscribed(attributes, body, sequence, |_| true)?.into_event())
     }
 
     /// Decodes one message without building an [`Event`]. The body is not read if the envelope is
@@ -142,13 +140,11 @@ impl Decoder {
     /// See [`DecodeError`].
     pub fn decode_if_subscribed<'m>(
         &mut self,
-        subject: &'m str,
-        headers: &'m impl HeaderLookup,
+        mut attributes: Attributes<'m>,
         body: Bytes,
         sequence: u64,
         has_subscribers: impl FnOnce(RoutingKey<'_>) -> bool,
     ) -> Result<DecodedMessage<'m>, DecodeError> {
-        let mut attributes = Attributes::read(headers, envelope::subject_attributes(subject))?;
         if envelope::routing_key(&attributes).is_some_and(|key| !has_subscribers(key)) {
             let envelope = BorrowedEnvelope::complete(attributes, None)?;
             return Ok(DecodedMessage { envelope, body, sequence, is_body_decoded: false });

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::codec::{AddressAttributes, AttributeMode, Attributes};
+use super::codec::{AttributeMode, Attributes};
 use super::decode_error::DecodeError;
 use super::identity;
 use crate::domain::{AppId, CloudId, EventId, EventType};
@@ -167,16 +167,3 @@ pub fn check_event_type(name: &str) -> Result<(), DecodeError> {
 
 /// Longest event type in bytes; keeps subjects short.
 const EVENT_TYPE_BYTES_MAX: usize = 128;
-
-/// Returns site and event type of an intake or stored subject.
-pub(super) fn subject_attributes(subject: &str) -> AddressAttributes<'_> {
-    let mut tokens = subject.split('.').skip(1);
-    match tokens.next() {
-        Some("ev") => {
-            tokens.next();
-        }
-        Some("in") => {}
-        _ => return AddressAttributes::default(),
-    }
-    AddressAttributes { cloud_id: tokens.next(), event_type: tokens.next() }
-}

@@ -47,6 +47,14 @@ pub(in crate::event) enum AttributeMode {
 }
 
 impl<'m> Attributes<'m> {
+    /// Reads the attributes of a message from its headers alone.
+    ///
+    /// # Errors
+    /// A header does not decode to UTF-8 text.
+    pub fn from_headers(headers: &'m impl HeaderLookup) -> Result<Self, DecodeError> {
+        Self::read(headers, AddressAttributes::default())
+    }
+
     /// Reads the attributes of a message; what its headers lack is taken from its address.
     ///
     /// # Errors
