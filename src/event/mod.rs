@@ -21,6 +21,7 @@ pub mod projection;
 pub mod publish;
 pub mod sample;
 mod scan;
+pub mod sources;
 mod structural_index;
 pub mod view;
 pub mod webhook;

@@ -9,8 +9,8 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::codec::names::WEBHOOK_DELTA;
-use super::super::members::{Members, ObjectWriter};
+use crate::event::codec::names::WEBHOOK_DELTA;
+use crate::event::members::{Members, ObjectWriter};
 
 /// Header of an event that carries its delta.
 pub const HEADER: &str = WEBHOOK_DELTA;
@@ -67,7 +67,7 @@ pub fn apply(delta: &str, event: &Members<'_>, matched: Option<&str>) -> Option<
 }
 
 /// The member with the ids of an app's dynamic webhooks that the event matches.
-pub(super) const MATCHED: &str = "matchedWebhookIds";
+pub(in crate::event) const MATCHED: &str = "matchedWebhookIds";
 
 #[cfg(test)]
 mod tests {

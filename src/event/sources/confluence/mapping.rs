@@ -10,9 +10,11 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::super::members::{Members, ObjectWriter};
-use super::{NAME_BYTES_MAX, WebhookError, as_token, read, to_event};
 use crate::domain::{CloudId, EventType};
+use crate::event::members::{Members, ObjectWriter};
+use crate::event::sources::jira::to_event::{
+    NAME_BYTES_MAX, WebhookError, as_token, read, to_event,
+};
 use crate::event::{Envelope, HeaderLookup};
 
 /// Webhook families whose verbs are those of the event types: prefix of the webhook name, verbs,
@@ -71,7 +73,7 @@ const CONTENT: &[(&str, &str)] = &[("page", "page"), ("blogpost", "blog"), ("com
 const ENVELOPE: &[&str] = &["timestamp", "webhookEvent", "event", "eventType", "userAccountId"];
 
 /// Returns the event type of the webhook named `name`, if it is known.
-pub(super) fn event_type(name: &str) -> Option<String> {
+pub(in crate::event) fn event_type(name: &str) -> Option<String> {
     if let Some((_, event_type)) = OTHER_VERB.iter().find(|(known, _)| *known == name) {
         return Some((*event_type).to_owned());
     }
@@ -82,7 +84,7 @@ pub(super) fn event_type(name: &str) -> Option<String> {
 }
 
 /// Whether an event type belongs to Confluence.
-pub(super) fn is_event_type(event_type: &EventType) -> bool {
+pub(in crate::event) fn is_event_type(event_type: &EventType) -> bool {
     event_type.as_str().starts_with("avi:confluence:")
 }
 
@@ -183,7 +185,11 @@ fn content(entity: &Members<'_>, bytes: usize) -> String {
 
 /// Writes the webhook of an event, except for the common members: `timestamp`, name and matched
 /// ids.
-pub(super) fn add_members(event_type: &EventType, event: &Members<'_>, webhook: &mut ObjectWriter) {
+pub(in crate::event) fn add_members(
+    event_type: &EventType,
+    event: &Members<'_>,
+    webhook: &mut ObjectWriter,
+) {
     copy(event, "atlassianId", webhook, "userAccountId");
     let holder = holder(event_type.as_str());
     for (name, json) in event.iter().filter(|(name, _)| !EVENT_ONLY.contains(name)) {
@@ -195,7 +201,7 @@ pub(super) fn add_members(event_type: &EventType, event: &Members<'_>, webhook: 
 }
 
 /// Returns when an event was created, in milliseconds since the epoch.
-pub(super) fn created_ms(event: &Members<'_>) -> Option<i64> {
+pub(in crate::event) fn created_ms(event: &Members<'_>) -> Option<i64> {
     as_millis(event.json("eventCreatedDate")?)
 }
 
@@ -286,8 +292,8 @@ fn as_millis(date: &str) -> Option<i64> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::reverse;
     use super::*;
+    use crate::event::webhook::reverse;
 
     struct NoHeaders;
 

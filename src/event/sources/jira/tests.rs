@@ -5,7 +5,12 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use super::to_event::*;
+use super::to_webhook as reverse;
+use crate::event::members::Members;
+use crate::event::webhook::delta;
+use crate::event::{Envelope, HeaderLookup};
+use jiff::Timestamp;
 
 struct Lookup(HashMap<&'static str, &'static str>);
 

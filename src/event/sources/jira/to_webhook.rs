@@ -4,13 +4,13 @@
 //! Reads the mapping tables in reverse. An unknown name subscribes to the event type that such a
 //! webhook is mapped to on its way in, `webhook:<name>`.
 
-use super::super::members::{Members, ObjectWriter};
-use super::delta::MATCHED;
-use super::{
-    CHANGED_CONFIGURATION, MERGED_VERSION, OPTIONS, OTHER_VERB, SAME_VERB, as_token, confluence,
-    renamed,
+use super::to_event::{
+    CHANGED_CONFIGURATION, MERGED_VERSION, OPTIONS, OTHER_VERB, SAME_VERB, as_token, renamed,
 };
 use crate::domain::{EventType, Product};
+use crate::event::members::{Members, ObjectWriter};
+use crate::event::sources::confluence::mapping as confluence;
+use crate::event::webhook::delta::MATCHED;
 
 /// The event of a created or updated comment.
 const COMMENTED_ISSUE: &str = "avi:jira:commented:issue";

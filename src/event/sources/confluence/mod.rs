@@ -1,0 +1,3 @@
+//! Confluence.
+
+pub mod mapping;

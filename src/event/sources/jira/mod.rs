@@ -1,0 +1,6 @@
+//! Jira.
+
+#[cfg(test)]
+mod tests;
+pub mod to_event;
+pub mod to_webhook;

@@ -1,0 +1,4 @@
+//! The products whose webhooks are mapped to events.
+
+pub mod confluence;
+pub mod jira;
