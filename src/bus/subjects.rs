@@ -130,7 +130,7 @@ impl Subjects {
 
     /// Subject on which replicas broadcast HTTP 410 answers of endpoints.
     #[must_use]
-    pub fn gone(&self) -> String {
+    pub fn endpoint_gone(&self) -> String {
         format!("{}.gone", self.prefix)
     }
 

@@ -2,6 +2,7 @@
 
 use crate::domain::{AppId, CloudId, EventId, EventType};
 use crate::event::Envelope;
+use crate::event::sources::source_of_event_type;
 
 use super::headers::{HeaderList, HeaderLookup, InvalidHeader, decoded, optional, required};
 use super::names::{self, parked};
@@ -79,22 +80,14 @@ impl EnvelopeFormat {
 /// Returns the headers of an event to publish.
 #[must_use]
 pub fn event_headers(envelope: &Envelope) -> HeaderList {
+    let product = source_of_event_type(envelope.event_type.as_str()).name();
     let mut headers = EnvelopeFormat::CLOUD_EVENTS.write(envelope);
     headers.extend([
         (names::SPEC_VERSION, "1.0".to_owned()),
-        (
-            names::EVENT_SOURCE,
-            format!("ari:cloud:{}::site/{}", product(envelope), envelope.cloud_id),
-        ),
+        (names::EVENT_SOURCE, format!("ari:cloud:{product}::site/{}", envelope.cloud_id)),
         (names::CONTENT_TYPE, "application/json".to_owned()),
     ]);
     headers
-}
-
-/// Returns the product for the site ARI: Jira, unless the event type belongs to Confluence.
-fn product(envelope: &Envelope) -> &'static str {
-    let confluence = envelope.event_type.as_str().starts_with("avi:confluence:");
-    if confluence { "confluence" } else { "jira" }
 }
 
 /// The headers of an event that its dead letter keeps, so that it can be published again.

@@ -67,7 +67,7 @@ pub fn apply(delta: &str, event: &Members<'_>, matched: Option<&str>) -> Option<
 }
 
 /// The member with the ids of an app's dynamic webhooks that the event matches.
-pub(in crate::event) const MATCHED: &str = "matchedWebhookIds";
+pub(super) const MATCHED: &str = "matchedWebhookIds";
 
 #[cfg(test)]
 mod tests {

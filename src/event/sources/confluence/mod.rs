@@ -1,3 +1,11 @@
-//! Confluence.
+//! Confluence: its webhook names and event types, webhooks to events and back.
 
-pub mod mapping;
+mod names;
+mod source;
+#[cfg(test)]
+mod tests;
+mod to_event;
+mod to_webhook;
+mod values;
+
+pub use source::Confluence;

@@ -1,6 +1,10 @@
-//! Jira.
+//! Jira: its webhook names and event types, webhooks to events and back.
 
+mod names;
+mod source;
 #[cfg(test)]
 mod tests;
-pub mod to_event;
-pub mod to_webhook;
+mod to_event;
+mod to_webhook;
+
+pub use source::Jira;

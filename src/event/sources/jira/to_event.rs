@@ -1,84 +1,18 @@
-//! Webhook mapping: converts the webhooks of Jira (here) and Confluence (`confluence`) to events
-//! and back.
+//! Jira webhooks to events.
 //!
-//! A pure function from one request to one or more events. It renames the members that webhooks and
-//! events spell differently and copies all others byte for byte. A webhook with an unknown name is
-//! not rejected; it becomes the event type `webhook:<name>`.
+//! Renames the members that webhooks and events spell differently and copies all others byte for
+//! byte.
 //!
 //! **Source:** Atlassian, "Webhooks" (Jira Cloud) and "Jira events" (Forge).
 
-use bytes::Bytes;
-use jiff::Timestamp;
 use serde_json::value::RawValue;
-use thiserror::Error;
 
-use crate::domain::{CloudId, EventId, EventType};
+use super::names::{
+    self, ASSIGNED_ISSUE, CHANGED_CONFIGURATION, CREATED_ISSUE, FAILED_EXPRESSION, MERGED_VERSION,
+    OPTIONS, UPDATED_ISSUE,
+};
 use crate::event::members::{Members, ObjectWriter};
-use crate::event::webhook::delta;
-use crate::event::{Envelope, HeaderLookup, identity};
-
-/// Header with the webhook id: unique per site, equal for all retries.
-pub(in crate::event) const IDENTIFIER: &str = "x-atlassian-webhook-identifier";
-/// Maximum length of a webhook id in bytes; for a longer one the event id is derived instead.
-const IDENTIFIER_BYTES_MAX: usize = 128;
-/// Maximum length of a webhook name in bytes; a longer one cannot become a subject.
-pub(in crate::event) const NAME_BYTES_MAX: usize = 128;
-
-/// Webhook families whose verbs are those of the event types: prefix of the webhook name, verbs,
-/// event type before and after the verb.
-pub(in crate::event) const SAME_VERB: &[(&str, &[&str], &str, &str)] = &[
-    ("jira:issue_", &["created", "updated", "deleted"], "avi:jira:", ":issue"),
-    ("worklog_", &["created", "updated", "deleted"], "avi:jira:", ":worklog"),
-    ("attachment_", &["created", "deleted"], "avi:jira:", ":attachment"),
-    ("issuelink_", &["created", "deleted"], "avi:jira:", ":issuelink"),
-    ("issue_property_", &["set", "deleted"], "avi:jira:", ":issue-property"),
-    ("issuetype_", &["created", "updated", "deleted"], "avi:jira:", ":issuetype"),
-    ("filter_", &["created", "updated", "deleted"], "avi:jira:", ":filter"),
-    ("user_", &["created", "updated", "deleted"], "avi:jira:", ":user"),
-    ("project_", &["created", "updated", "deleted", "archived"], "avi:jira:", ":project"),
-    (
-        "jira:version_",
-        &["created", "updated", "released", "unreleased", "moved", "deleted", "merged"],
-        "avi:jira:",
-        ":version",
-    ),
-    (
-        "sprint_",
-        &["created", "started", "updated", "closed", "deleted"],
-        "avi:jira-software:",
-        ":sprint",
-    ),
-    ("board_", &["created", "updated", "deleted"], "avi:jira-software:", ":board"),
-];
-
-/// Webhooks whose event type has another verb.
-pub(in crate::event) const OTHER_VERB: &[(&str, &str)] = &[
-    ("comment_created", "avi:jira:commented:issue"),
-    ("comment_updated", "avi:jira:commented:issue"),
-    ("comment_deleted", "avi:jira:deleted:comment"),
-    ("project_soft_deleted", "avi:jira:softdeleted:project"),
-    ("project_restored_deleted", "avi:jira:restored:project"),
-    ("project_restored_archived", "avi:jira:unarchived:project"),
-    ("board_configuration_changed", "avi:jira-software:configuration-changed:board"),
-    ("option_timetracking_provider_changed", "avi:jira:timetracking:provider:changed"),
-    ("jira_expression_evaluation_failed", "avi:jira:failed:expression"),
-];
-
-/// Webhooks of a changed site option, and the property key in the event.
-pub(in crate::event) const OPTIONS: &[(&str, &str)] = &[
-    ("option_voting_changed", "jira.option.voting"),
-    ("option_watching_changed", "jira.option.watching"),
-    ("option_subtasks_changed", "jira.option.allowsubtasks"),
-    ("option_unassigned_issues_changed", "jira.option.allowunassigned"),
-    ("option_issuelinks_changed", "jira.option.issuelinking"),
-];
-
-const CREATED_ISSUE: &str = "avi:jira:created:issue";
-const UPDATED_ISSUE: &str = "avi:jira:updated:issue";
-const ASSIGNED_ISSUE: &str = "avi:jira:assigned:issue";
-pub(in crate::event) const MERGED_VERSION: &str = "avi:jira:merged:version";
-pub(in crate::event) const CHANGED_CONFIGURATION: &str = "avi:jira:changed:configuration";
-const FAILED_EXPRESSION: &str = "avi:jira:failed:expression";
+use crate::event::sources::product_source::{MappedEvent, WebhookRequest, unknown_event_type};
 
 /// Members of the webhook's own envelope, which events carry elsewhere or not at all. `eventType`
 /// is one of them because some webhooks use that name for something else (`primaryAction`).
@@ -91,94 +25,13 @@ const ENVELOPE: &[&str] = &[
     "eventType",
     "isFromIssueLimitTransformation",
 ];
+/// Members of an issue link that events have at the top level.
+pub(super) const LINK_IDS: &[&str] =
+    &["id", "sourceIssueId", "destinationIssueId", "sourceProjectId", "destinationProjectId"];
 
-/// Why a request is not a webhook.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum WebhookError {
-    /// The body is not UTF-8.
-    #[error("the body is not UTF-8 text (byte {offset})")]
-    Utf8 {
-        /// Offset of the first invalid byte.
-        offset: usize,
-    },
-    /// The body is not a JSON object.
-    #[error("the body is not a JSON object: {reason}")]
-    Json {
-        /// The parser's message with the position.
-        reason: String,
-    },
-    /// The body does not name its webhook.
-    #[error(
-        "the member `webhookEvent` must be a text of 1 to {NAME_BYTES_MAX} bytes, such as \
-         `jira:issue_created`"
-    )]
-    Name,
-    /// Neither the URL nor the body names the Confluence webhook.
-    #[error(
-        "nothing says which webhook this is: name it in the address, such as `?event=page_created`"
-    )]
-    Unnamed,
-}
-
-/// Returns the events of one webhook of site `cloud_id`, each with its envelope and body: one, or
-/// two if an update also changes the assignee.
-///
-/// # Errors
-/// See [`WebhookError`]; never because the kind of the webhook is unknown.
-pub fn map_webhook(
-    cloud_id: &CloudId,
-    headers: &impl HeaderLookup,
-    body: &[u8],
-) -> Result<Vec<(Envelope, Bytes)>, WebhookError> {
-    let members = read(body)?;
-    let name = members.string("webhookEvent").filter(|name| !name.is_empty());
-    let name = name.filter(|name| name.len() <= NAME_BYTES_MAX).ok_or(WebhookError::Name)?;
-
-    let webhook = JiraWebhook { name: &name, members: &members, bytes: body.len() };
-    let events = webhook.events().into_iter();
-    Ok(events
-        .map(|(event_type, body)| to_event(cloud_id, headers, event_type, &members, body))
-        .collect())
-}
-
-pub(in crate::event) fn read(body: &[u8]) -> Result<Members<'_>, WebhookError> {
-    let text = std::str::from_utf8(body)
-        .map_err(|error| WebhookError::Utf8 { offset: error.valid_up_to() })?;
-    Members::parse(text).map_err(|error| WebhookError::Json { reason: error.to_string() })
-}
-
-pub(in crate::event) fn to_event(
-    cloud_id: &CloudId,
-    headers: &impl HeaderLookup,
-    event_type: EventType,
-    webhook: &Members<'_>,
-    body: String,
-) -> (Envelope, Bytes) {
-    let time = webhook.id("timestamp").and_then(|ms| ms.parse().ok());
-    let time = time.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    let identifier = headers.get(IDENTIFIER).map(str::trim);
-    let identifier = identifier.filter(|id| (1..=IDENTIFIER_BYTES_MAX).contains(&id.len()));
-    let event_id = match identifier {
-        // The two events of one webhook need different ids.
-        Some(identifier) => EventId::from(format!("{identifier}:{event_type}")),
-        None => identity::event_id(cloud_id, &event_type, time, body.as_bytes()),
-    };
-    let event = Members::parse(&body).unwrap_or_default();
-    let entity = identity::entity_key(&event);
-    // The second event is not delivered to webhook modules, which get the first.
-    let is_first = event_type.as_str() != ASSIGNED_ISSUE;
-    let delta = is_first.then(|| delta::encode(webhook, &event)).flatten();
-    let envelope = Envelope {
-        cloud_id: cloud_id.clone(),
-        event_id,
-        event_type,
-        time,
-        origin_app: None,
-        entity,
-        traceparent: headers.get("traceparent").map(Into::into),
-        webhook: delta,
-    };
-    (envelope, Bytes::from(body))
+/// Returns the events of the webhook `name`: one, or two if an update also changes the assignee.
+pub(super) fn to_events(name: &str, webhook: &WebhookRequest<'_>) -> Vec<MappedEvent> {
+    JiraWebhook { name, members: webhook.members, bytes: webhook.bytes }.events()
 }
 
 /// One Jira webhook.
@@ -189,17 +42,24 @@ struct JiraWebhook<'a> {
 }
 
 impl JiraWebhook<'_> {
-    fn events(&self) -> Vec<(EventType, String)> {
-        let Some(event_type) = self.known_event_type() else {
-            let event_type = format!("webhook:{}", as_token(self.name));
-            let body = self.unknown(&event_type);
-            return vec![(event_type.into(), body)];
+    fn events(&self) -> Vec<MappedEvent> {
+        let primary = |event_type: String, body: String| MappedEvent {
+            event_type: event_type.into(),
+            body,
+            is_primary: true,
         };
-        let mut events = vec![(EventType::from(event_type.as_str()), self.body(&event_type))];
-        if event_type == UPDATED_ISSUE
-            && let Some(item) = self.change_of("assignee")
-        {
-            events.push((ASSIGNED_ISSUE.into(), self.assigned(item)));
+        let Some(event_type) = self.known_event_type() else {
+            let event_type = unknown_event_type(self.name);
+            let body = self.unknown(&event_type);
+            return vec![primary(event_type, body)];
+        };
+        let is_update = event_type == UPDATED_ISSUE;
+        let body = self.body(&event_type);
+        let mut events = vec![primary(event_type, body)];
+        if is_update && let Some(item) = self.change_of("assignee") {
+            let body = self.assigned(item);
+            let event_type = ASSIGNED_ISSUE.into();
+            events.push(MappedEvent { event_type, body, is_primary: false });
         }
         events
     }
@@ -212,14 +72,7 @@ impl JiraWebhook<'_> {
         if OPTIONS.iter().any(|(name, _)| *name == self.name) {
             return Some(CHANGED_CONFIGURATION.to_owned());
         }
-        let other = OTHER_VERB.iter().find(|(name, _)| *name == self.name);
-        if let Some((_, event_type)) = other {
-            return Some((*event_type).to_owned());
-        }
-        SAME_VERB.iter().find_map(|(prefix, verbs, before, after)| {
-            let verb = self.name.strip_prefix(prefix).filter(|verb| verbs.contains(verb))?;
-            Some(format!("{before}{verb}{after}"))
-        })
+        names::event_type(self.name)
     }
 
     /// Returns the event body: the members of the webhook, renamed where events spell them
@@ -348,7 +201,7 @@ fn statuses(item: &RawValue) -> Option<String> {
 }
 
 /// Renames one member of an object; returns other values unchanged.
-pub(in crate::event) fn renamed(json: &str, from: &str, to: &str) -> String {
+pub(super) fn renamed(json: &str, from: &str, to: &str) -> String {
     let Ok(members) = Members::parse(json) else { return json.to_owned() };
     let mut object = ObjectWriter::with_capacity(json.len());
     for (name, json) in members.iter() {
@@ -360,10 +213,8 @@ pub(in crate::event) fn renamed(json: &str, from: &str, to: &str) -> String {
 /// Writes the members of an issue link at the top level, as events have them: ids as strings, and
 /// shorter names in the link type.
 fn lift_link(body: &mut ObjectWriter, json: &str) {
-    const IDS: &[&str] =
-        &["id", "sourceIssueId", "destinationIssueId", "sourceProjectId", "destinationProjectId"];
     let Ok(link) = Members::parse(json) else { return };
-    for name in IDS {
+    for name in LINK_IDS {
         if let Some(id) = link.id(name) {
             body.text(name, &id);
         }
@@ -380,10 +231,4 @@ fn lift_link(body: &mut ObjectWriter, json: &str) {
         }
         body.json("issueLinkType", &object.finish());
     }
-}
-
-/// Replaces characters that a subject token must not have.
-pub(in crate::event) fn as_token(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':');
-    name.chars().map(|c| if plain(c) { c } else { '_' }).collect()
 }
