@@ -107,7 +107,7 @@ impl PullSubscription {
     /// Gets or creates the consumer and starts to pull.
     async fn open(&self) -> Result<pull::Stream, async_nats::Error> {
         let stream = self.jetstream_client.context.get_stream_no_info(&self.stream).await?;
-        let name = self.consumer.durable_name.as_deref().unwrap_or_default();
+        let name = self.consumer.durable_name.as_deref().ok_or("the consumer has no name")?;
         let consumer: PullConsumer = match self
             .jetstream_client
             .context

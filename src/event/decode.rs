@@ -270,7 +270,11 @@ impl Decoder {
 
     fn text(&self, field: FieldId) -> Option<&str> {
         match self.at(field) {
-            JsonValue::Text(text) => std::str::from_utf8(text).ok(),
+            JsonValue::Text(text) => {
+                let text = std::str::from_utf8(text);
+                debug_assert!(text.is_ok(), "the scan accepted what is not UTF-8");
+                text.ok()
+            }
             _ => None,
         }
     }

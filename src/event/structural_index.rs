@@ -182,7 +182,9 @@ impl StructuralIndex {
     #[cold]
     fn far_start(&self, quote: usize) -> usize {
         let quotes = |block: usize| word(&self.quotes, block);
-        let last = (0..quote / BLOCK).rev().find(|block| quotes(*block) != 0).unwrap_or_default();
+        let last = (0..quote / BLOCK).rev().find(|block| quotes(*block) != 0);
+        debug_assert!(last.is_some(), "a closing quote has an opening one");
+        let last = last.unwrap_or_default();
         (last * BLOCK + BLOCK - 1).saturating_sub(quotes(last).leading_zeros() as usize)
     }
 

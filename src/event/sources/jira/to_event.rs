@@ -99,6 +99,7 @@ impl JiraWebhook<'_> {
         match event_type {
             CHANGED_CONFIGURATION if self.members.json("property").is_none() => {
                 let option = OPTIONS.iter().find(|(name, _)| *name == self.name);
+                debug_assert!(option.is_some(), "a webhook of a changed option");
                 let mut property = ObjectWriter::with_capacity(64);
                 property.text("key", option.map_or("", |(_, key)| key));
                 body.json("property", &property.finish());
