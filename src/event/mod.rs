@@ -1,9 +1,9 @@
 //! Event decoding: turns the bytes and headers of one message into an [`Envelope`] and an
 //! [`Event`].
 //!
-//! Cast: [`Decoder`] reads messages, [`Envelope`] holds the attributes, [`projection`] extracts the
-//! JSON values that the index compares, [`webhook`] maps webhooks of the products to events and
-//! back.
+//! Cast: [`codec`] reads and writes the headers of messages, [`Decoder`] reads bodies, [`Envelope`]
+//! holds the attributes, [`projection`] extracts the JSON values that the index compares,
+//! [`sources`] has what is special to a product, [`webhook`] maps webhooks to events and back.
 //!
 //! Guarantee: for any bytes, decoding returns an event or a [`DecodeError`] with a reason; it never
 //! panics and never recurses past the depth limit. This stage imports neither the broker client nor

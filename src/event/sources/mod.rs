@@ -4,8 +4,8 @@
 //! product (names, webhook to event, event to webhook); [`SOURCES`] lists them.
 //!
 //! A further product is a folder here, a line in `table.rs` and a variant of
-//! [`Product`](crate::domain::Product). Mappings are pure functions over JSON objects; they know
-//! neither envelopes nor the broker.
+//! [`Product`](crate::domain::Product), see `docs/design/sources.md`. Mappings are pure functions
+//! over JSON objects; they know neither envelopes nor the broker.
 
 pub mod confluence;
 pub mod jira;
