@@ -141,15 +141,15 @@ impl BracketMatcher<'_> {
     fn block(&mut self, start: usize, tokens: &BlockTokens) -> Option<()> {
         let mut left = tokens.brackets;
         // The innermost container is the same up to and including the next bracket.
-        let mut run = u64::MAX;
+        let mut range = u64::MAX;
         while left != 0 {
-            let upto = left ^ (left - 1);
-            (self.violations(tokens) & run & upto == 0).then_some(())?;
-            run = !upto;
+            let up_to = left ^ (left - 1);
+            (self.violations(tokens) & range & up_to == 0).then_some(())?;
+            range = !up_to;
             self.bracket(start + left.trailing_zeros() as usize)?;
-            left &= run;
+            left &= range;
         }
-        (self.violations(tokens) & run == 0).then_some(())
+        (self.violations(tokens) & range == 0).then_some(())
     }
 
     /// Returns the tokens that are not allowed: unnamed members in a map, colons in a list or at
