@@ -28,7 +28,7 @@ pub mod stream_monitor;
 pub mod streams;
 pub mod subjects;
 
-pub use connect::{ConnectError, Connections, JetStreamClient};
+pub use connect::{BrokerConnectError, Connections, JetStreamClient};
 pub use consume::PullSubscription;
 pub use dead_letters::DeadLetterStream;
 pub use event_publisher::{BackpressureGate, EventPublisher};

@@ -11,7 +11,7 @@ use super::codec::{HeaderLookup, names};
 use super::envelope::Envelope;
 use super::identity;
 use super::members::Members;
-use super::sources::{MappedEvent, WebhookError, WebhookRequest, source_of};
+use super::sources::{MappedEvent, WebhookMappingError, WebhookRequest, source_of};
 use crate::domain::{CloudId, EventId, Product};
 
 pub mod delta;
@@ -21,14 +21,14 @@ pub mod reverse;
 /// one. `url_name` is the name of the webhook in the URL it was posted to, if it has one.
 ///
 /// # Errors
-/// See [`WebhookError`]; never because the kind of the webhook is unknown.
+/// See [`WebhookMappingError`]; never because the kind of the webhook is unknown.
 pub fn map_webhook(
     product: Product,
     cloud_id: &CloudId,
     headers: &impl HeaderLookup,
     body: &[u8],
     url_name: Option<&str>,
-) -> Result<Vec<(Envelope, Bytes)>, WebhookError> {
+) -> Result<Vec<(Envelope, Bytes)>, WebhookMappingError> {
     let members = parse(body)?;
     let webhook = WebhookRequest { headers, url_name, members: &members, bytes: body.len() };
     let source = source_of(product);
@@ -37,10 +37,10 @@ pub fn map_webhook(
     Ok(events.map(|event| to_event(cloud_id, &webhook, event)).collect())
 }
 
-fn parse(body: &[u8]) -> Result<Members<'_>, WebhookError> {
+fn parse(body: &[u8]) -> Result<Members<'_>, WebhookMappingError> {
     let text = std::str::from_utf8(body)
-        .map_err(|error| WebhookError::Utf8 { offset: error.valid_up_to() })?;
-    Members::parse(text).map_err(|error| WebhookError::Json { reason: error.to_string() })
+        .map_err(|error| WebhookMappingError::Utf8 { offset: error.valid_up_to() })?;
+    Members::parse(text).map_err(|error| WebhookMappingError::Json { reason: error.to_string() })
 }
 
 /// Returns the envelope and the body of a mapped event.

@@ -13,6 +13,7 @@ mod product_source;
 mod table;
 
 pub use product_source::{
-    MappedEvent, ProductSource, SubscribedEvent, WebhookError, WebhookRequest, unknown_event_type,
+    MappedEvent, ProductSource, SubscribedEvent, WebhookMappingError, WebhookRequest,
+    unknown_event_type,
 };
 pub use table::{SOURCES, source_of, source_of_event_type};

@@ -40,7 +40,7 @@ pub trait ProductSource: Send + Sync {
     ///
     /// # Errors
     /// It has none.
-    fn webhook_name(&self, webhook: &WebhookRequest<'_>) -> Result<String, WebhookError>;
+    fn webhook_name(&self, webhook: &WebhookRequest<'_>) -> Result<String, WebhookMappingError>;
 
     /// Returns the events of the webhook `name`; at least one.
     fn to_events(&self, name: &str, webhook: &WebhookRequest<'_>) -> Vec<MappedEvent>;
@@ -108,7 +108,7 @@ impl SubscribedEvent {
 
 /// Why a request is not a webhook.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum WebhookError {
+pub enum WebhookMappingError {
     /// The body is not UTF-8.
     #[error("the body is not UTF-8 text (byte {offset})")]
     Utf8 {

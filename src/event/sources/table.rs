@@ -1,19 +1,19 @@
 //! The table of products.
 
-use super::confluence::Confluence;
-use super::jira::Jira;
+use super::confluence::ConfluenceSource;
+use super::jira::JiraSource;
 use super::product_source::ProductSource;
 use crate::domain::Product;
 
 /// All products. Where tables of several products overlap, the first has precedence.
-pub const SOURCES: [&dyn ProductSource; 2] = [&Jira, &Confluence];
+pub const SOURCES: [&dyn ProductSource; 2] = [&JiraSource, &ConfluenceSource];
 
 /// Returns the source of a product.
 #[must_use]
 pub fn source_of(product: Product) -> &'static dyn ProductSource {
     match product {
-        Product::Jira => &Jira,
-        Product::Confluence => &Confluence,
+        Product::Jira => &JiraSource,
+        Product::Confluence => &ConfluenceSource,
     }
 }
 
@@ -21,7 +21,7 @@ pub fn source_of(product: Product) -> &'static dyn ProductSource {
 /// `webhook:<name>`.
 #[must_use]
 pub fn source_of_event_type(event_type: &str) -> &'static dyn ProductSource {
-    SOURCES.into_iter().find(|source| source.has_event_type(event_type)).unwrap_or(&Jira)
+    SOURCES.into_iter().find(|source| source.has_event_type(event_type)).unwrap_or(&JiraSource)
 }
 
 #[cfg(test)]

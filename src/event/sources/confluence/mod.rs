@@ -8,4 +8,4 @@ mod to_event;
 mod to_webhook;
 mod values;
 
-pub use source::Confluence;
+pub use source::ConfluenceSource;

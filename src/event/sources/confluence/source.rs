@@ -4,15 +4,15 @@ use super::{names, to_event, to_webhook};
 use crate::domain::{EventType, Product};
 use crate::event::members::{Members, ObjectWriter};
 use crate::event::sources::product_source::{
-    MappedEvent, ProductSource, SubscribedEvent, WebhookError, WebhookRequest, is_name,
+    MappedEvent, ProductSource, SubscribedEvent, WebhookMappingError, WebhookRequest, is_name,
     unknown_event_type,
 };
 
 /// Confluence.
 #[derive(Clone, Copy, Debug)]
-pub struct Confluence;
+pub struct ConfluenceSource;
 
-impl ProductSource for Confluence {
+impl ProductSource for ConfluenceSource {
     fn product(&self) -> Product {
         Product::Confluence
     }
@@ -43,11 +43,11 @@ impl ProductSource for Confluence {
 
     /// Confluence Cloud does not name a webhook in its body, so the URL has to
     /// (`?event=page_created`).
-    fn webhook_name(&self, webhook: &WebhookRequest<'_>) -> Result<String, WebhookError> {
+    fn webhook_name(&self, webhook: &WebhookRequest<'_>) -> Result<String, WebhookMappingError> {
         let in_body = |name| webhook.members.string(name);
         let name = webhook.url_name.map(str::to_owned);
         let name = name.or_else(|| in_body("webhookEvent")).or_else(|| in_body("event"));
-        name.filter(|name| is_name(name)).ok_or(WebhookError::Unnamed)
+        name.filter(|name| is_name(name)).ok_or(WebhookMappingError::Unnamed)
     }
 
     fn to_events(&self, name: &str, webhook: &WebhookRequest<'_>) -> Vec<MappedEvent> {

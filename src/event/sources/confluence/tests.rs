@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::domain::Product;
 use crate::event::members::Members;
-use crate::event::sources::WebhookError;
+use crate::event::sources::WebhookMappingError;
 use crate::event::webhook::{map_webhook, reverse};
 use crate::event::{Envelope, HeaderLookup};
 
@@ -27,7 +27,7 @@ fn page() -> Value {
     })
 }
 
-fn map(body: &Value, named: Option<&str>) -> Result<(Envelope, Value), WebhookError> {
+fn map(body: &Value, named: Option<&str>) -> Result<(Envelope, Value), WebhookMappingError> {
     let text = body.to_string();
     let (product, text) = (Product::Confluence, text.as_bytes());
     let mut events = map_webhook(product, &"c1".into(), &NoHeaders, text, named)?;
@@ -76,9 +76,9 @@ fn name_is_taken_from_the_url_or_the_body() {
         assert_eq!(named(body.clone(), None).unwrap(), "avi:confluence:deleted:blogpost");
         assert_eq!(named(body, Some("made up")).unwrap(), "webhook:made_up");
     }
-    assert_eq!(named(page(), None), Err(WebhookError::Unnamed));
-    assert_eq!(named(page(), Some("")), Err(WebhookError::Unnamed));
-    assert_eq!(named(page(), Some(&"n".repeat(129))), Err(WebhookError::Unnamed));
+    assert_eq!(named(page(), None), Err(WebhookMappingError::Unnamed));
+    assert_eq!(named(page(), Some("")), Err(WebhookMappingError::Unnamed));
+    assert_eq!(named(page(), Some(&"n".repeat(129))), Err(WebhookMappingError::Unnamed));
 }
 
 #[test]

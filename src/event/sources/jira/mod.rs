@@ -7,4 +7,4 @@ mod tests;
 mod to_event;
 mod to_webhook;
 
-pub use source::Jira;
+pub use source::JiraSource;

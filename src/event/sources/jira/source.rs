@@ -5,14 +5,14 @@ use super::{to_event, to_webhook};
 use crate::domain::{EventType, Product};
 use crate::event::members::{Members, ObjectWriter};
 use crate::event::sources::product_source::{
-    MappedEvent, ProductSource, SubscribedEvent, WebhookError, WebhookRequest, is_name,
+    MappedEvent, ProductSource, SubscribedEvent, WebhookMappingError, WebhookRequest, is_name,
 };
 
 /// Jira, Jira Software and Jira Service Management.
 #[derive(Clone, Copy, Debug)]
-pub struct Jira;
+pub struct JiraSource;
 
-impl ProductSource for Jira {
+impl ProductSource for JiraSource {
     fn product(&self) -> Product {
         Product::Jira
     }
@@ -56,9 +56,9 @@ impl ProductSource for Jira {
         event.id("timestamp")?.parse().ok()
     }
 
-    fn webhook_name(&self, webhook: &WebhookRequest<'_>) -> Result<String, WebhookError> {
+    fn webhook_name(&self, webhook: &WebhookRequest<'_>) -> Result<String, WebhookMappingError> {
         let name = webhook.members.string("webhookEvent");
-        name.filter(|name| is_name(name)).ok_or(WebhookError::Name)
+        name.filter(|name| is_name(name)).ok_or(WebhookMappingError::Name)
     }
 
     fn to_events(&self, name: &str, webhook: &WebhookRequest<'_>) -> Vec<MappedEvent> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::domain::Product;
 use crate::event::members::Members;
-use crate::event::sources::WebhookError;
+use crate::event::sources::WebhookMappingError;
 use crate::event::webhook::{delta, map_webhook, reverse};
 use crate::event::{Envelope, HeaderLookup};
 
@@ -25,7 +25,7 @@ impl HeaderLookup for Lookup {
 fn map_with(
     headers: &[(&'static str, &'static str)],
     body: &[u8],
-) -> Result<Vec<(Envelope, Value)>, WebhookError> {
+) -> Result<Vec<(Envelope, Value)>, WebhookMappingError> {
     let headers = Lookup(headers.iter().copied().collect());
     let events = map_webhook(Product::Jira, &"c1".into(), &headers, body, None)?;
     Ok(events.into_iter().map(|(e, body)| (e, serde_json::from_slice(&body).unwrap())).collect())
@@ -258,14 +258,14 @@ fn values_that_are_not_mapped_keep_their_bytes() {
 #[test]
 fn body_that_is_not_a_webhook_is_rejected_with_the_reason() {
     let error = |body: &[u8]| map_with(&[], body).unwrap_err();
-    assert_eq!(error(b"{\"a\":\"\xff\"}"), WebhookError::Utf8 { offset: 6 });
-    assert!(matches!(error(b"[]"), WebhookError::Json { .. }));
-    assert!(matches!(error(b"{"), WebhookError::Json { .. }));
-    assert_eq!(error(b"{}"), WebhookError::Name);
-    assert_eq!(error(br#"{"webhookEvent":""}"#), WebhookError::Name);
-    assert_eq!(error(br#"{"webhookEvent":7}"#), WebhookError::Name);
+    assert_eq!(error(b"{\"a\":\"\xff\"}"), WebhookMappingError::Utf8 { offset: 6 });
+    assert!(matches!(error(b"[]"), WebhookMappingError::Json { .. }));
+    assert!(matches!(error(b"{"), WebhookMappingError::Json { .. }));
+    assert_eq!(error(b"{}"), WebhookMappingError::Name);
+    assert_eq!(error(br#"{"webhookEvent":""}"#), WebhookMappingError::Name);
+    assert_eq!(error(br#"{"webhookEvent":7}"#), WebhookMappingError::Name);
     let long = format!(r#"{{"webhookEvent":"{}"}}"#, "a".repeat(128 + 1));
-    assert_eq!(error(long.as_bytes()), WebhookError::Name);
+    assert_eq!(error(long.as_bytes()), WebhookMappingError::Name);
 }
 
 #[test]
