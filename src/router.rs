@@ -244,13 +244,15 @@ impl Router {
     }
 
     fn decode_and_match<M: Message>(&self, worker: &mut WorkerState, message: &M) -> Examined {
-        let (subject, headers) = (message.subject(), message.headers());
+        let attributes = match message.attributes() {
+            Ok(attributes) => attributes,
+            Err(error) => return Examined::unreadable(&error),
+        };
         let has_subscribers =
             |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let (body, sequence) = (message.payload(), message.sequence());
         let decoded = match worker.decoder.decode_if_subscribed(
-            subject,
-            headers,
+            attributes,
             body,
             sequence,
             has_subscribers,
@@ -330,7 +332,7 @@ impl Router {
         error: &str,
     ) {
         let cause = DeadLetterCause { reason, stage: "decode", error };
-        let (subject, headers) = (message.subject(), message.headers());
+        let (subject, headers) = (message.address(), message.headers());
         let body = message.payload();
         let letter = DeadLetter::of_event(subject, headers, body, message.sequence(), &cause);
         tracing::warn!(sequence = message.sequence(), reason = %reason.text(), error, "event dead-lettered");

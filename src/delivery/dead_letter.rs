@@ -9,7 +9,7 @@ use super::plan::Delivery;
 use super::webhook;
 use crate::domain::{AppId, Handler, InstallationId};
 use crate::event::HeaderLookup;
-use crate::event::envelope::decoded;
+use crate::event::codec::decoded;
 use crate::event::webhook::delta;
 
 /// Headers of an event that its dead letter keeps, so that it can be published again.

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::webhook;
 use crate::domain::{AppId, InstallationId};
-use crate::event::envelope::decoded;
+use crate::event::codec::decoded;
 use crate::event::webhook::delta;
 use crate::event::{Envelope, Event, HeaderLookup};
 
