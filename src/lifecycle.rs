@@ -30,10 +30,9 @@ use crate::bus::{
 use crate::clock;
 use crate::config::{self, Config};
 use crate::console::{self, Console};
-use crate::delivery::http::HttpSender;
-use crate::delivery::retry::Random;
 use crate::delivery::{
-    Dispatcher, EgressGuard, EndpointGoneReport, FailedWebhooks, Ports, SubscriptionDirectory,
+    Dispatcher, EgressGuard, EndpointGoneReport, FailedWebhooks, HttpSender, Ports, Random,
+    SubscriptionDirectory,
 };
 use crate::domain::{Product, Secret, SubscriptionId};
 use crate::event::Publisher;

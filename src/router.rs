@@ -18,11 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::config::Config;
-use crate::delivery::dead_letter::{DeadLetter, DeadLetterCause};
-use crate::delivery::outcome::DeadLetterReason;
-use crate::delivery::parking::{MalformedRecord, ParkedDelivery};
 use crate::delivery::{
-    self, Delivery, Dispatcher, PlannedDelivery, PreparedEvent, SubscriptionDirectory,
+    self, DeadLetter, DeadLetterCause, DeadLetterReason, Delivery, Dispatcher, MalformedRecord,
+    ParkedDelivery, PlannedDelivery, PreparedEvent, SubscriptionDirectory,
 };
 use crate::event::metrics::{InputMetrics, decode_error};
 use crate::event::{DecodeError, Decoder, Event, Heading, Incoming, Source};

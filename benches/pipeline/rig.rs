@@ -16,9 +16,9 @@ use switchyard::bus::{
     Room, Subjects, streams,
 };
 use switchyard::config::Config;
-use switchyard::delivery::http::HttpSender;
-use switchyard::delivery::retry::Random;
-use switchyard::delivery::{Dispatcher, EgressGuard, Ports, SubscriptionDirectory};
+use switchyard::delivery::{
+    Dispatcher, EgressGuard, HttpSender, Ports, Random, SubscriptionDirectory,
+};
 use switchyard::domain::SubscriptionId;
 use switchyard::event::Publisher;
 use switchyard::matcher::{Matcher, Subscription};

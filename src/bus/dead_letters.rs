@@ -7,8 +7,7 @@ use super::connect::Jet;
 use super::headers;
 use super::store::{self, Parcel};
 use super::subjects::Subjects;
-use crate::delivery::dead_letter::DeadLetterKind;
-use crate::delivery::{DeadLetter, DeadLetterBox};
+use crate::delivery::{DeadLetter, DeadLetterBox, DeadLetterKind};
 
 /// Says that the body was too large to be kept; the event stream holds it at the sequence given.
 const BODY_OMITTED: &str = "switchyard-dlq-body-omitted";

@@ -12,8 +12,7 @@ use super::connect::Jet;
 use super::headers;
 use super::store::{self, Parcel};
 use super::subjects::Subjects;
-use crate::delivery::ParkingLot;
-use crate::delivery::parking::{ParkedRecord, RecordTooLarge};
+use crate::delivery::{ParkedRecord, ParkingLot, RecordTooLarge};
 
 /// Pause between two looks at a parking stream that is full.
 const FULL_PAUSE: Duration = Duration::from_millis(500);

@@ -3,10 +3,8 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::HeaderList;
-use super::outcome::DeadLetterReason;
-use super::plan::Delivery;
-use super::webhook;
+use super::channel::webhook;
+use super::model::{DeadLetterReason, Delivery, HeaderList};
 use crate::domain::{AppId, Handler, InstallationId};
 use crate::event::Headers;
 use crate::event::envelope::decoded;

@@ -6,17 +6,18 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::attempt::{self, FunctionCaller};
-use super::breaker::Admission;
+use super::channel::attempt::{self, FunctionCaller};
+use super::channel::forge_remote as forge;
 use super::dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause};
-use super::forge;
-use super::http::HttpSender;
-use super::lane::{AdmissionError, Lane, Lanes};
+use super::http_client::HttpSender;
 use super::metrics::{self, DeliveryMetrics};
-use super::outcome::{AttemptClass, AttemptOutcome, DeadLetterReason, NextStep, RequestedDelay};
+use super::model::{
+    AttemptClass, AttemptOutcome, DeadLetterReason, Delivery, NextStep, RequestedDelay,
+};
 use super::parking::{ParkReason, ParkedRecord, ParkingLot, RecordTooLarge};
-use super::plan::Delivery;
-use super::retry::{Random, RetrySchedule, RetrySchedules};
+use super::queue::breaker::Admission;
+use super::queue::lane::{AdmissionError, Lane, Lanes};
+use super::queue::retry::{Random, RetrySchedule, RetrySchedules};
 use crate::domain::{Handler, SubscriptionId};
 use crate::jwt::KeyRing;
 use crate::telemetry::{Live, Notice};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::guard::EgressRefusal;
-use super::outcome::{AttemptClass, AttemptOutcome, DeadLetterReason};
+use super::model::{AttemptClass, AttemptOutcome, DeadLetterReason};
 use super::parking::ParkReason;
 
 /// Origin of a delivery as label: `live` or `retry`.
@@ -117,7 +117,7 @@ pub(super) fn dead(lane: LaneLabel, reason: &DeadLetterReason) {
 }
 
 /// Counts a message of the dead-letter stream.
-pub fn dead_letter(reason: &DeadLetterReason) {
+pub(crate) fn dead_letter(reason: &DeadLetterReason) {
     counter!("switchyard_dlq_total", "reason" => reason.label()).increment(1);
 }
 

@@ -13,34 +13,34 @@
 //! (it uses [`ParkingLot`], [`DeadLetterBox`] and [`FunctionCaller`]) nor on how subscriptions are
 //! stored ([`SubscriptionDirectory`]).
 
-pub mod attempt;
-pub mod body;
-pub mod breaker;
-pub mod dead_letter;
-pub mod dispatch;
-pub mod failed;
-mod forge;
-pub mod guard;
-pub mod http;
-pub mod lane;
-pub mod metrics;
-pub mod outcome;
-pub mod parking;
-pub mod plan;
-pub mod retry;
-pub mod signature;
+mod channel;
+mod dead_letter;
+mod dispatch;
+mod failed_webhooks;
+mod guard;
+mod http_client;
+mod metrics;
+mod model;
+mod parking;
+mod queue;
+mod signature;
 #[cfg(test)]
 mod testing;
-pub mod webhook;
 
-pub use attempt::{FunctionCaller, FunctionError, FunctionReply};
-pub use dead_letter::{DeadLetter, DeadLetterBox};
+pub use channel::attempt::{FunctionCaller, FunctionError, FunctionReply};
+pub use channel::webhook::{PlannedDelivery, coalesce};
+pub use dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterKind};
 pub use dispatch::{DeliveryOutcome, Dispatcher, EndpointGoneReport, Ports};
-pub use failed::{FailedWebhook, FailedWebhooks};
-pub use guard::EgressGuard;
-pub use parking::{ParkingLot, SubscriptionDirectory};
-pub use plan::{Delivery, PreparedEvent};
-pub use webhook::{PlannedDelivery, coalesce};
-
-/// Headers to send: lower-case names and their values.
-pub type HeaderList = Vec<(&'static str, String)>;
+pub use failed_webhooks::{FailedWebhook, FailedWebhooks};
+pub use guard::{BadPort, EgressGuard, EgressRefusal};
+pub use http_client::{HttpClient, HttpSender};
+pub use model::{
+    AttemptClass, AttemptOutcome, BodyTemplate, DeadLetterReason, Delivery, DeliveryContext,
+    HeaderList, NextStep, NotAnObject, PreparedEvent, Progress, RequestedDelay, RetryContext,
+};
+pub use parking::{
+    MalformedRecord, ParkReason, ParkedDelivery, ParkedRecord, ParkingLot, RecordTooLarge,
+    SubscriptionDirectory,
+};
+pub use queue::retry::Random;
+pub use signature::{BadSecret, sign};

@@ -12,8 +12,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::HeaderList;
-use super::plan::{Delivery, PreparedEvent, Progress};
+use super::model::{Delivery, HeaderList, PreparedEvent, Progress};
 use crate::domain::{
     AppId, CloudId, DeliveryId, EventId, EventType, FilterError, InstallationId, ModuleKey,
     SubscriptionId,
@@ -296,7 +295,6 @@ fn parse<T: std::str::FromStr>(
 mod tests {
     use super::super::testing::{delivery_to, function};
     use super::*;
-    use crate::delivery::plan::Delivery;
 
     struct Map(HeaderList);
 

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
+use super::channel::webhook::PlannedDelivery;
 use super::parking::{ParkedRecord, RecordTooLarge};
-use super::webhook::PlannedDelivery;
 use super::{
     DeadLetter, DeadLetterBox, Delivery, FunctionCaller, FunctionError, FunctionReply, HeaderList,
     ParkingLot, PreparedEvent,

@@ -15,9 +15,9 @@ use switchyard::bus::{
 };
 use switchyard::clock;
 use switchyard::config::Config;
-use switchyard::delivery::http::HttpSender;
-use switchyard::delivery::retry::Random;
-use switchyard::delivery::{Dispatcher, EgressGuard, Ports, SubscriptionDirectory};
+use switchyard::delivery::{
+    Dispatcher, EgressGuard, HttpSender, Ports, Random, SubscriptionDirectory,
+};
 use switchyard::domain::{Handler, Secret, SubscriptionId};
 use switchyard::event::{Envelope, Publisher};
 use switchyard::matcher::{Interest, Listen, Listens, Matcher, Owner, Subscription, Terms};
@@ -223,7 +223,7 @@ async fn event_reaches_its_handler_signed_and_is_acknowledged() {
     assert_eq!(received.header("switchyard-installation"), "inst-1");
     assert_eq!(received.header("switchyard-attempt"), "1");
     assert_eq!(received.header("switchyard-sequence"), "1");
-    let signed = switchyard::delivery::signature::sign(
+    let signed = switchyard::delivery::sign(
         &Secret::new(SECRET),
         received.header("webhook-id"),
         received.header("webhook-timestamp").parse().unwrap(),

@@ -1,6 +1,6 @@
 //! Whether the vendor would deliver what a module's handler gets of a sample event.
 
-use crate::delivery::body::{BodyTemplate, DeliveryContext};
+use crate::delivery::{BodyTemplate, DeliveryContext};
 use crate::domain::SubscriptionId;
 use crate::event::Sample;
 use crate::registry::{Problem, code};

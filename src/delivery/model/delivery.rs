@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
-use super::forge;
-use super::webhook::{self, PlannedDelivery};
+use crate::delivery::channel::forge_remote as forge;
+use crate::delivery::channel::webhook::{self, PlannedDelivery};
 use crate::domain::{DeliveryId, FilterError, Handler};
 use crate::event::{Decoder, Event};
 use crate::matcher::Subscription;

@@ -6,16 +6,14 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::HeaderList;
-use super::lane::Lane;
-use super::outcome::{AttemptClass, AttemptOutcome};
-use super::plan::Delivery;
-use super::signature::sign;
 use super::webhook;
+use crate::delivery::model::{AttemptClass, AttemptOutcome, Delivery, HeaderList};
+use crate::delivery::queue::lane::Lane;
+use crate::delivery::signature::sign;
 use crate::domain::{Secret, WebhookHandler};
 
 const CONTENT_TYPE: &str = "content-type";
-pub(super) const USER_AGENT: &str = concat!("switchyard/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("switchyard/", env!("CARGO_PKG_VERSION"));
 
 /// Calls functions of apps over the broker; implemented in `bus`.
 pub trait FunctionCaller: Send + Sync {
@@ -51,7 +49,7 @@ pub enum FunctionError {
 }
 
 /// Makes one attempt over HTTP.
-pub(super) async fn post(
+pub(crate) async fn post(
     delivery: &Delivery,
     url: &url::Url,
     secret: &Secret,
@@ -70,7 +68,7 @@ pub(super) async fn post(
 }
 
 /// Makes one attempt at a webhook.
-pub(super) async fn post_webhook(
+pub(crate) async fn post_webhook(
     delivery: &Delivery,
     webhook: &WebhookHandler,
     lane: &Lane,
@@ -91,7 +89,7 @@ pub(super) async fn post_webhook(
 }
 
 /// Makes one attempt over the broker.
-pub(super) async fn call(
+pub(crate) async fn call(
     delivery: &Delivery,
     subject: &str,
     functions: &dyn FunctionCaller,
@@ -115,7 +113,7 @@ pub(super) async fn call(
     }
 }
 
-pub(super) fn common_headers(delivery: &Delivery, now: Timestamp) -> HeaderList {
+pub(crate) fn common_headers(delivery: &Delivery, now: Timestamp) -> HeaderList {
     let event = &delivery.prepared.event;
     let subscription = &delivery.subscription.id();
     let mut headers = Vec::with_capacity(13);

@@ -26,9 +26,9 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use url::Url;
 
-use super::guard::{EgressGuard, EgressRefusal};
-use super::outcome::{AttemptClass, AttemptOutcome};
-use super::{HeaderList, metrics};
+use crate::delivery::guard::{EgressGuard, EgressRefusal};
+use crate::delivery::metrics;
+use crate::delivery::model::{AttemptClass, AttemptOutcome, HeaderList};
 use crate::{clock, config};
 
 /// Timeout of name resolution.

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::webhook;
+use super::channel::webhook;
 use crate::domain::{AppId, InstallationId};
 use crate::event::envelope::decoded;
 use crate::event::webhook::original;

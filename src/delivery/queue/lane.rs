@@ -14,10 +14,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::breaker::{Breaker, BreakerState};
-use super::http::{HttpClient, HttpSender};
-use super::plan::Delivery;
 use crate::clock;
 use crate::config;
+use crate::delivery::http_client::{HttpClient, HttpSender};
+use crate::delivery::model::Delivery;
 use crate::domain::{Handler, InstallationId};
 
 /// Assumed duration of an attempt before one was measured.
@@ -36,7 +36,7 @@ const IDLE_OPEN_MS_MAX: i64 = 60 * 60_000;
 
 /// All lanes of one router.
 #[derive(Debug)]
-pub struct Lanes {
+pub(crate) struct Lanes {
     lanes: DashMap<LaneKey, Arc<Lane>>,
     /// Permits over all lanes.
     permits: Semaphore,
@@ -53,7 +53,7 @@ struct LaneKey {
 
 /// Bounded concurrency and bounded queue of one endpoint.
 #[derive(Debug)]
-pub struct Lane {
+pub(crate) struct Lane {
     permits: Semaphore,
     concurrency: usize,
     waiting: AtomicUsize,
@@ -73,14 +73,14 @@ pub struct Lane {
 
 /// Permit for one attempt; returned on drop.
 #[derive(Debug)]
-pub struct Permit<'a> {
+pub(crate) struct Permit<'a> {
     _lane: SemaphorePermit<'a>,
     _global: SemaphorePermit<'a>,
 }
 
 /// Why a delivery got no permit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AdmissionError {
+pub(crate) enum AdmissionError {
     /// The queue of the lane is full.
     Full,
     /// The permit was not available in time.
@@ -90,7 +90,7 @@ pub enum AdmissionError {
 impl Lanes {
     /// Creates an empty set; each lane gets its own connection pool from `sender`.
     #[must_use]
-    pub fn new(config: &config::Delivery, sender: HttpSender) -> Self {
+    pub(crate) fn new(config: &config::Delivery, sender: HttpSender) -> Self {
         Self {
             lanes: DashMap::new(),
             permits: Semaphore::new(config.concurrency),
@@ -102,7 +102,7 @@ impl Lanes {
 
     /// Returns the lane of a delivery, created on first use.
     #[must_use]
-    pub fn lane_of(&self, delivery: &Delivery) -> Arc<Lane> {
+    pub(crate) fn lane_of(&self, delivery: &Delivery) -> Arc<Lane> {
         let target: Box<str> = match &*delivery.subscription.owner.terms.handler {
             Handler::Http { url, .. } => url.as_str().into(),
             Handler::ForgeRemote(remote) => remote.url.as_str().into(),
@@ -119,7 +119,7 @@ impl Lanes {
     ///
     /// # Errors
     /// The queue is full, or no permit was available in time.
-    pub async fn acquire<'a>(
+    pub(crate) async fn acquire<'a>(
         &'a self,
         lane: &'a Lane,
         queue_timeout: Duration,
@@ -154,7 +154,7 @@ impl Lanes {
     }
 
     /// Evicts lanes that were not used lately, with their connections.
-    pub fn evict_idle(&self) {
+    pub(crate) fn evict_idle(&self) {
         let oldest = clock::now_ms() - IDLE_MS_MAX;
         self.lanes.retain(|_, lane| {
             Arc::strong_count(lane) > 1
@@ -168,7 +168,7 @@ impl Lanes {
 
     /// Counts the endpoints by breaker state: closed, half open, open.
     #[must_use]
-    pub fn breaker_states(&self) -> [usize; 3] {
+    pub(crate) fn breaker_states(&self) -> [usize; 3] {
         let mut counts = [0; 3];
         for lane in &self.lanes {
             let [closed, half_open, open] = &mut counts;
@@ -183,7 +183,7 @@ impl Lanes {
 
     /// Returns how many deliveries wait in memory.
     #[must_use]
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.lanes.iter().map(|lane| lane.waiting.load(Relaxed)).sum()
     }
 
@@ -208,18 +208,18 @@ impl Lanes {
 impl Lane {
     /// Returns the HTTP client of this lane.
     #[must_use]
-    pub fn client(&self) -> &HttpClient {
+    pub(crate) fn client(&self) -> &HttpClient {
         &self.client
     }
 
     /// Returns the circuit breaker of this lane.
     #[must_use]
-    pub fn breaker(&self) -> &Breaker {
+    pub(crate) fn breaker(&self) -> &Breaker {
         &self.breaker
     }
 
     /// Records how long an attempt took.
-    pub fn record_attempt(&self, took: Duration) {
+    pub(crate) fn record_attempt(&self, took: Duration) {
         let took = micros(took).max(1);
         // Exponential moving average with weight 1/8; a lost race only loses one sample.
         let average = match self.attempt_us.load(Relaxed) {
@@ -233,7 +233,7 @@ impl Lane {
     /// Returns when a delivery that finds the queue full is due: after the backlog parked before
     /// it, at the throughput of this lane. `random` is a number from 0.0 to 1.0.
     #[must_use]
-    pub fn backlog_due(&self, now: Timestamp, random: f64) -> Timestamp {
+    pub(crate) fn backlog_due(&self, now: Timestamp, random: f64) -> Timestamp {
         let now_ms = now.as_millisecond();
         let attempt_us = match self.attempt_us.load(Relaxed) {
             0 => micros(ATTEMPT_GUESS),
@@ -421,7 +421,7 @@ mod tests {
         for _ in 0..100 {
             lane.record_attempt(Duration::from_secs(15));
         }
-        let (now, random) = (clock::now(), crate::delivery::retry::Random::seeded(3));
+        let (now, random) = (clock::now(), crate::delivery::Random::seeded(3));
         let delays: Vec<_> =
             (0..2000).map(|_| ms_until(lane.backlog_due(now, random.unit()), now)).collect();
         assert!(delays.iter().all(|delay| *delay <= BACKLOG_DELAY_MAX_MS * 11 / 10));

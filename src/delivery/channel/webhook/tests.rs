@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::super::testing::delivery_to;
 use super::*;
+use crate::delivery::testing::delivery_to;
 use crate::jwt::Token;
 
 fn webhook(address: &str, number: Option<u64>) -> WebhookHandler {
@@ -116,7 +116,7 @@ fn event_that_arrived_as_webhook_is_delivered_as_that_webhook() {
     let mut event = delivery.prepared.event.clone();
     event.envelope.webhook =
         Some(r#"[["timestamp",7],["webhookEvent","jira:issue_created"],"issue"]"#.into());
-    delivery.prepared = Arc::new(super::super::PreparedEvent::new(event).unwrap());
+    delivery.prepared = Arc::new(crate::delivery::PreparedEvent::new(event).unwrap());
     assert_eq!(
         delivery.body(),
         r#"{"timestamp":7,"webhookEvent":"jira:issue_created","issue":{"key":"ABC-1"}}"#

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::outcome::{AttemptClass, RequestedDelay};
+use crate::delivery::model::{AttemptClass, RequestedDelay};
 use crate::domain::RetryProfile;
 
 /// Shortest delay after a 429 or a timeout: the handler is overloaded, not broken.
@@ -15,7 +15,7 @@ const DELAY_S_MAX: u64 = 30 * 24 * 3600;
 
 /// Delays between attempts.
 #[derive(Clone, Debug)]
-pub struct RetrySchedule {
+pub(crate) struct RetrySchedule {
     delays: Vec<Duration>,
     jitter: f64,
 }
@@ -24,7 +24,7 @@ impl RetrySchedule {
     /// Creates a schedule with one delay before each attempt after the first, each longer or
     /// shorter by a random share of up to `jitter` (0.0 to 1.0).
     #[must_use]
-    pub fn new(delays_s: &[u64], jitter: f64) -> Self {
+    pub(crate) fn new(delays_s: &[u64], jitter: f64) -> Self {
         let delays = delays_s.iter().map(|s| Duration::from_secs(*s.min(&DELAY_S_MAX))).collect();
         Self { delays, jitter: jitter.clamp(0.0, 1.0) }
     }
@@ -35,7 +35,7 @@ impl RetrySchedule {
     /// between the planned delay and the larger of twice that and an hour, a retry request in the
     /// body is used unchanged. `random` is a number from 0.0 to 1.0.
     #[must_use]
-    pub fn delay_after(
+    pub(crate) fn delay_after(
         &self,
         attempt: u32,
         class: AttemptClass,
@@ -57,7 +57,7 @@ impl RetrySchedule {
 
 /// The schedule of each profile.
 #[derive(Clone, Debug)]
-pub struct RetrySchedules {
+pub(crate) struct RetrySchedules {
     router: RetrySchedule,
     webhook: RetrySchedule,
     forge_remote: RetrySchedule,
@@ -67,7 +67,7 @@ pub struct RetrySchedules {
 impl RetrySchedules {
     /// Creates the vendor's schedules, with `router` as Switchyard's own.
     #[must_use]
-    pub fn new(router: RetrySchedule) -> Self {
+    pub(crate) fn new(router: RetrySchedule) -> Self {
         Self {
             router,
             // 5 to 15 minutes.
@@ -79,7 +79,7 @@ impl RetrySchedules {
 
     /// Returns the schedule of a profile.
     #[must_use]
-    pub fn of(&self, profile: RetryProfile) -> &RetrySchedule {
+    pub(crate) fn of(&self, profile: RetryProfile) -> &RetrySchedule {
         match profile {
             RetryProfile::Router => &self.router,
             RetryProfile::Webhook => &self.webhook,

@@ -428,7 +428,7 @@ mod tests {
 
     #[test]
     fn responses_are_classified_as_recorded_for_each_profile() {
-        let text = include_str!("../../tests/cases/registration/delivery-classification.json");
+        let text = include_str!("../../../tests/cases/registration/delivery-classification.json");
         let document: serde_json::Value = serde_json::from_str(text).unwrap();
         for case in document["cases"].as_array().unwrap() {
             let profile: RetryProfile = serde_json::from_value(case["profile"].clone()).unwrap();

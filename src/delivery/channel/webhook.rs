@@ -14,8 +14,8 @@ use serde_json::json;
 use sha2::Sha256;
 use url::Url;
 
-use super::plan::Delivery;
-use super::{HeaderList, failed};
+use crate::delivery::failed_webhooks as failed;
+use crate::delivery::model::{Delivery, HeaderList};
 use crate::domain::{Handler, InstallationId, ModuleKey, Secret, SubscriptionId, WebhookHandler};
 use crate::event::Event;
 use crate::event::members::Members;
@@ -82,7 +82,7 @@ fn dynamic(subscription: &Subscription) -> Option<(u64, &str)> {
 }
 
 /// Returns what the id of a delivery is derived from.
-pub(super) fn identity(subscription: &Subscription) -> SubscriptionId {
+pub(crate) fn identity(subscription: &Subscription) -> SubscriptionId {
     match dynamic(subscription) {
         Some(_) => SubscriptionId {
             installation: subscription.owner.id.clone(),
@@ -96,13 +96,13 @@ pub(super) fn identity(subscription: &Subscription) -> SubscriptionId {
 ///
 /// # Errors
 /// The text is not a URL once its variables are replaced.
-pub(super) fn address(delivery: &Delivery, webhook: &WebhookHandler) -> Result<Url, String> {
+pub(crate) fn address(delivery: &Delivery, webhook: &WebhookHandler) -> Result<Url, String> {
     let text = resolve(webhook, &members(&delivery.prepared.event));
     Url::parse(&text).map_err(|error| format!("`{text}` is not a URL: {error}"))
 }
 
 /// Returns the headers in addition to those of all deliveries.
-pub(super) fn headers(
+pub(crate) fn headers(
     delivery: &Delivery,
     webhook: &WebhookHandler,
     url: &Url,
@@ -126,7 +126,7 @@ pub(super) fn headers(
 }
 
 /// Returns the body: the webhook that the event arrived as, or one made from the event.
-pub(super) fn body(delivery: &Delivery, webhook: &WebhookHandler) -> Bytes {
+pub(crate) fn body(delivery: &Delivery, webhook: &WebhookHandler) -> Bytes {
     if webhook.excludes_body {
         return Bytes::new();
     }
@@ -136,7 +136,7 @@ pub(super) fn body(delivery: &Delivery, webhook: &WebhookHandler) -> Bytes {
 
 /// Renders the webhook of an event: as it arrived, or under a name of the app; with the ids of the
 /// matching dynamic webhooks, a JSON list.
-pub(super) fn render(
+pub(crate) fn render(
     event: &Event,
     matched: Option<&str>,
     name: impl FnOnce(&Members<'_>) -> String,
@@ -153,7 +153,7 @@ pub(super) fn render(
 }
 
 /// Returns the headers of a dead letter that the list of failed webhooks needs.
-pub(super) fn letter_headers(delivery: &Delivery, webhook: &WebhookHandler) -> HeaderList {
+pub(crate) fn letter_headers(delivery: &Delivery, webhook: &WebhookHandler) -> HeaderList {
     let members = members(&delivery.prepared.event);
     let mut headers = vec![(failed::URL, resolve(webhook, &members))];
     if !webhook.excludes_body {

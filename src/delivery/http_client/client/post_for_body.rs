@@ -6,8 +6,8 @@ use bytes::Bytes;
 use url::Url;
 
 use super::{HttpClient, classify, read_response, request};
-use crate::delivery::HeaderList;
 use crate::delivery::metrics;
+use crate::delivery::model::HeaderList;
 
 impl HttpClient {
     /// Posts and returns the body of a 2xx response of at most `bytes_max`.

@@ -13,10 +13,9 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::attempt::{USER_AGENT, common_headers};
-use super::lane::Lane;
-use super::outcome::{AttemptClass, AttemptOutcome};
-use super::plan::Delivery;
-use super::signature::sign;
+use crate::delivery::model::{AttemptClass, AttemptOutcome, Delivery};
+use crate::delivery::queue::lane::Lane;
+use crate::delivery::signature::sign;
 use crate::domain::{ForgeRemote, Product};
 use crate::jwt::{KeyRing, system};
 
@@ -28,7 +27,7 @@ const TOKEN_LIFE_S: i64 = 25;
 const ISSUER: &str = "forge/invocation-token";
 
 /// Makes one attempt at a Forge remote.
-pub(super) async fn post(
+pub(crate) async fn post(
     delivery: &Delivery,
     remote: &ForgeRemote,
     keys: &Arc<KeyRing>,
@@ -77,7 +76,7 @@ pub(super) async fn post(
 }
 
 /// Returns the body: the event itself, or the event as `payload` next to its context.
-pub(super) fn body(delivery: &Delivery, remote: &ForgeRemote, event: Bytes) -> Bytes {
+pub(crate) fn body(delivery: &Delivery, remote: &ForgeRemote, event: Bytes) -> Bytes {
     if !remote.wraps_body {
         return event;
     }
@@ -144,8 +143,8 @@ fn trace(delivery: &Delivery) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::delivery_to;
     use super::*;
+    use crate::delivery::testing::delivery_to;
     use crate::domain::{Handler, Secret};
 
     fn remote() -> ForgeRemote {

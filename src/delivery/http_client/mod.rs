@@ -1,0 +1,5 @@
+//! HTTP client for deliveries.
+
+mod client;
+
+pub use client::{HttpClient, HttpSender};
