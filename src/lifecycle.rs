@@ -22,10 +22,11 @@ use crate::api::events::EventsState;
 use crate::api::health::{self, Health, Scrape};
 use crate::api::ingest::IngestState;
 use crate::api::{self, ApiState};
-use crate::bus::watch::Watch;
+use crate::bus::stream_monitor::StreamMonitor;
 use crate::bus::{
-    Connections, DeadStream, EventPublisher, FailedStream, Functions, Gate, GoneBroadcast,
-    ManagedServer, ParkedStream, Pull, Room, Subjects, streams,
+    BackpressureGate, Connections, DeadLetterStream, EventPublisher, FailedWebhookStream,
+    FunctionClient, GoneBroadcast, ManagedServer, ParkingCapacity, ParkingStream, PullSubscription,
+    Subjects, streams,
 };
 use crate::clock;
 use crate::config::{self, Config};
@@ -40,7 +41,7 @@ use crate::matcher::{Matcher, Subscription};
 use crate::registry::{ConnectLimits, Registry, Settings};
 use crate::router::Router;
 use crate::store::{KvOptions, KvStore};
-use crate::telemetry::Live;
+use crate::telemetry::LiveFeed;
 use crate::telemetry::exporter;
 use crate::telemetry::subscriptions::TopSubscriptions;
 
@@ -76,7 +77,7 @@ pub struct Running {
     /// URL of the managed broker, if there is one.
     pub managed_url: Option<String>,
     /// The live feed.
-    pub live: Live,
+    pub live: LiveFeed,
     /// Tasks that must end before the broker's connections are closed.
     pub tasks: TaskTracker,
     /// Stops the router when cancelled.
@@ -107,7 +108,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
 
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
-    let live = Live::default();
+    let live = LiveFeed::default();
     let matcher = Arc::new(Matcher::new(config.limits.steps));
     let registry = open_registry(config, address, &connections, &matcher, &tasks, &stop).await?;
     let guard = Arc::new(EgressGuard::new(&config.delivery)?);
@@ -117,12 +118,16 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let endpoint_reports =
         collect_endpoint_reports(&connections, &subjects, &registry, &tasks, &stop);
 
-    let (gate, room) = (Arc::new(Gate::default()), Arc::new(Room::new(config.delivery.parked_max)));
+    let (gate, room) = (
+        Arc::new(BackpressureGate::default()),
+        Arc::new(ParkingCapacity::new(config.delivery.parked_max)),
+    );
     let outbound = connections.outbound.clone();
     let publisher: Arc<dyn Publisher> =
         Arc::new(EventPublisher::new(outbound, subjects.clone(), Arc::clone(&gate)));
     let control = connections.control.clone();
-    let watch = Watch::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
+    let watch =
+        StreamMonitor::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
     let ports = ports(&connections, &subjects, room, &registry, endpoint_reports);
     let random = Random::from_system();
     let dispatcher = Dispatcher::new(&config.delivery, sender, ports, random, live.clone());
@@ -143,7 +148,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         registry,
         matcher,
         guard,
-        failed_webhooks: Arc::new(FailedStream::new(connections.control.clone(), subjects)),
+        failed_webhooks: Arc::new(FailedWebhookStream::new(connections.control.clone(), subjects)),
         publisher,
         live: live.clone(),
         health: Arc::clone(&health),
@@ -203,7 +208,7 @@ struct Parts {
     guard: Arc<EgressGuard>,
     failed_webhooks: Arc<dyn FailedWebhooks>,
     publisher: Arc<dyn Publisher>,
-    live: Live,
+    live: LiveFeed,
     health: Arc<Health>,
     metrics: PrometheusHandle,
     top: Arc<TopSubscriptions>,
@@ -237,7 +242,7 @@ impl Parts {
             token: (mode == Mode::Serve).then_some(token),
         };
         api::router(Arc::clone(&state))
-            .merge(api::event_doors(&state, events, ingest))
+            .merge(api::event_routes(&state, events, ingest))
             .merge(health::probes(self.health))
             .merge(health::metrics(scrape))
             .merge(console::routes(pages))
@@ -292,10 +297,10 @@ async fn open_registry(
     let registry = Arc::new(Registry::new(Arc::new(store), Arc::clone(matcher), settings));
     let (running, stopped) = (Arc::clone(&registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(running.run()).await });
-    tokio::time::timeout(LOAD_TIMEOUT, registry.until_ready())
+    tokio::time::timeout(LOAD_TIMEOUT, registry.wait_until_ready())
         .await
         .with_context(|| format!("the registry did not load within {LOAD_TIMEOUT:?}"))?;
-    registry.keep_signing_keys().await.context("signing keys")?;
+    registry.maintain_signing_keys().await.context("signing keys")?;
     let (keeper, stopped) = (Arc::clone(&registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(keep_keys(keeper)).await });
     Ok(registry)
@@ -304,15 +309,15 @@ async fn open_registry(
 fn ports(
     connections: &Connections,
     subjects: &Subjects,
-    room: Arc<Room>,
+    room: Arc<ParkingCapacity>,
     registry: &Registry,
     endpoint_reports: mpsc::Sender<EndpointGoneReport>,
 ) -> Ports {
     let outbound = &connections.outbound;
     Ports {
-        functions: Arc::new(Functions::new(outbound.client.clone())),
-        parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room)),
-        dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
+        functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+        parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room)),
+        dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
         keys: Arc::clone(registry.keys()),
         endpoint_reports,
     }
@@ -346,10 +351,10 @@ async fn consumers(
     config: &Config,
     connections: &Connections,
     subjects: &Subjects,
-) -> anyhow::Result<(Vec<Pull>, Pull)> {
-    let events = |_| Pull::events(connections, subjects, &config.events, WORKERS);
-    let pulls: Vec<Pull> = (0..WORKERS).map(events).collect();
-    let due = Pull::due(connections, subjects, &config.events);
+) -> anyhow::Result<(Vec<PullSubscription>, PullSubscription)> {
+    let events = |_| PullSubscription::events(connections, subjects, &config.events, WORKERS);
+    let pulls: Vec<PullSubscription> = (0..WORKERS).map(events).collect();
+    let due = PullSubscription::due(connections, subjects, &config.events);
     for pull in pulls.iter().chain([&due]) {
         pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
     }
@@ -372,7 +377,7 @@ fn call_apps(
     let (sending, stopped) = (Arc::clone(registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(sending.send_notices()).await });
     let (looking, stopped) = (Arc::clone(registry), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(looking.look_after()).await });
+    tasks.spawn(async move { stopped.run_until_cancelled(looking.run_background_tasks()).await });
 }
 
 /// Starts the task that disables modules of removed endpoints; returns where to report them.
@@ -398,7 +403,7 @@ fn collect_endpoint_reports(
 async fn keep_keys(registry: Arc<Registry>) {
     loop {
         tokio::time::sleep(KEYS_INTERVAL).await;
-        if let Err(error) = registry.keep_signing_keys().await {
+        if let Err(error) = registry.maintain_signing_keys().await {
             tracing::warn!(%error, "signing key rotation failed; retrying");
         }
     }

@@ -23,10 +23,10 @@ use crate::delivery::{
     ParkedDelivery, PlannedDelivery, PreparedEvent, SubscriptionDirectory,
 };
 use crate::event::metrics::{InputMetrics, decode_error};
-use crate::event::{DecodeError, Decoder, Event, Heading, Incoming, Source};
+use crate::event::{DecodeError, Decoder, Event, Message, MessageStream, RoutingKey};
 use crate::matcher::metrics::{self as matching, MatchMetrics};
 use crate::matcher::{FilterFailure, Match, Matcher, Matches, Scratch};
-use crate::telemetry::{Live, LogBudget, Notice};
+use crate::telemetry::{LiveEvent, LiveFeed, LogBudget};
 
 /// Concurrent deliveries of one event.
 const FAN_OUT_MAX: usize = 256;
@@ -60,7 +60,7 @@ pub struct Router {
     /// When a worker last waited for the in-flight limit, milliseconds since the epoch.
     last_backpressure_at: AtomicI64,
     failure_log: LogBudget,
-    live: Live,
+    live: LiveFeed,
     event_bytes_max: usize,
     trust_body_self: bool,
     stop: CancellationToken,
@@ -77,7 +77,7 @@ impl Router {
         matcher: Arc<Matcher>,
         dispatcher: Arc<Dispatcher>,
         directory: Arc<dyn SubscriptionDirectory>,
-        live: Live,
+        live: LiveFeed,
         stop: CancellationToken,
     ) -> Self {
         let (event_bytes_max, config) = (config.limits.event, &config.events);
@@ -111,7 +111,7 @@ impl Router {
     /// Processes `events`, one worker per source, and parked deliveries as they fire, until the
     /// router is stopped; then waits up to `DRAIN_MAX` for running tasks. The broker redelivers
     /// what is unfinished by then.
-    pub async fn run<S: Source>(self: Arc<Self>, events: Vec<S>, due: S) {
+    pub async fn run<S: MessageStream>(self: Arc<Self>, events: Vec<S>, due: S) {
         let mut workers = JoinSet::new();
         for source in events {
             workers.spawn(Arc::clone(&self).route(source));
@@ -136,7 +136,7 @@ impl Router {
     }
 
     /// Runs one worker: processes one event after the other.
-    async fn route<S: Source>(self: Arc<Self>, mut source: S) {
+    async fn route<S: MessageStream>(self: Arc<Self>, mut source: S) {
         let mut worker = self.new_worker_state();
         while let Some(message) = self.next(&mut source).await {
             worker.metrics.count(&message);
@@ -167,7 +167,7 @@ impl Router {
         }
     }
 
-    async fn execute<M: Incoming>(&self, message: &M, work: Work) {
+    async fn execute<M: Message>(&self, message: &M, work: Work) {
         match work {
             Work::Deliver { prepared, matches } => self.deliver_all(&prepared, matches).await,
             Work::DeadLetter { reason, error } => {
@@ -186,7 +186,7 @@ impl Router {
     }
 
     /// Returns the next message, or none once the router stops.
-    async fn next<S: Source>(&self, source: &mut S) -> Option<S::Message> {
+    async fn next<S: MessageStream>(&self, source: &mut S) -> Option<S::Item> {
         if self.stop.is_cancelled() {
             return None;
         }
@@ -198,10 +198,10 @@ impl Router {
     }
 
     /// Waits for the in-flight limit; returns none once the router stops.
-    async fn acquire<S: Source>(
+    async fn acquire<S: MessageStream>(
         &self,
         source: &mut S,
-        message: &S::Message,
+        message: &S::Item,
         limit: &InFlightLimit,
     ) -> Option<InFlightPermit> {
         let bytes = message.payload().len();
@@ -211,7 +211,7 @@ impl Router {
         let permit = tokio::select! {
             permit = limit.take(bytes) => permit,
             () = self.extend_deadline(message) => None,
-            () = source.hold() => None,
+            () = source.extend_deadlines() => None,
             () = self.stop.cancelled() => None,
         };
         self.last_backpressure_at.store(clock::now_ms(), Relaxed);
@@ -220,13 +220,13 @@ impl Router {
 
     /// Decodes and matches a message. A panic costs the event one of its redeliveries and is
     /// contained.
-    fn examine<M: Incoming>(&self, worker: &mut WorkerState, message: &M) -> Examined {
-        if self.is_poison(message.delivered()) {
+    fn examine<M: Message>(&self, worker: &mut WorkerState, message: &M) -> Examined {
+        if self.is_poison(message.delivery_count()) {
             return Examined::Work(Work::DeadLetter {
                 reason: DeadLetterReason::Poison("crash"),
                 error: format!(
                     "delivered {} times without an acknowledgement",
-                    message.delivered()
+                    message.delivery_count()
                 ),
             });
         }
@@ -241,29 +241,36 @@ impl Router {
         })
     }
 
-    fn decode_and_match<M: Incoming>(&self, worker: &mut WorkerState, message: &M) -> Examined {
+    fn decode_and_match<M: Message>(&self, worker: &mut WorkerState, message: &M) -> Examined {
         let (subject, headers) = (message.subject(), message.headers());
-        let wants = |heading: Heading<'_>| self.matcher.listens(heading);
+        let has_subscribers =
+            |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let (body, sequence) = (message.payload(), message.sequence());
-        let arrival = match worker.decoder.receive(subject, headers, body, sequence, wants) {
-            Ok(arrival) => arrival,
+        let decoded = match worker.decoder.decode_if_subscribed(
+            subject,
+            headers,
+            body,
+            sequence,
+            has_subscribers,
+        ) {
+            Ok(decoded) => decoded,
             Err(error) => return Examined::unreadable(&error),
         };
-        let heading = arrival.heading();
-        worker.metrics.count_type(heading.event_type);
+        let routing_key = decoded.routing_key();
+        worker.metrics.count_type(routing_key.event_type);
         let started = clock::tick();
         let mut nothing = Matches::default();
-        let outcome = match arrival.is_wanted() {
-            true => self.matcher.matches(heading, &worker.decoder, &mut worker.scratch),
+        let outcome = match decoded.is_body_decoded() {
+            true => self.matcher.matches(routing_key, &worker.decoder, &mut worker.scratch),
             false => &mut nothing,
         };
-        worker.matching.count(heading.event_type, outcome, clock::since(started));
-        if outcome.is_empty() && outcome.failures.is_empty() && !self.live.is_watched() {
+        worker.matching.count(routing_key.event_type, outcome, clock::since(started));
+        if outcome.is_empty() && outcome.failures.is_empty() && !self.live.has_subscribers() {
             return Examined::Unmatched;
         }
-        let matches = outcome.take(heading, &worker.decoder);
-        let event = arrival.into_event();
-        self.live.tell(|| routed(&event, &matches, outcome));
+        let matches = outcome.take_matches(routing_key, &worker.decoder);
+        let event = decoded.into_event();
+        self.live.publish(|| routed(&event, &matches, outcome));
         for failure in &outcome.failures {
             self.note_failure(&event, failure);
         }
@@ -314,7 +321,7 @@ impl Router {
     }
 
     /// Dead-letters an event that cannot be processed, with its original bytes.
-    async fn dead_letter_event<M: Incoming>(
+    async fn dead_letter_event<M: Message>(
         &self,
         message: &M,
         reason: &DeadLetterReason,
@@ -330,7 +337,7 @@ impl Router {
 
     /// Extends the deadline of a message while `work` runs, then acknowledges it. Returns false if
     /// the work was abandoned; the message is then released to the broker.
-    async fn settle_then_ack<M: Incoming>(
+    async fn settle_then_ack<M: Message>(
         &self,
         message: &M,
         work: impl Future<Output = ()>,
@@ -349,7 +356,7 @@ impl Router {
     }
 
     /// Extends the ack deadline of a message periodically; never completes.
-    async fn extend_deadline<M: Incoming>(&self, message: &M) {
+    async fn extend_deadline<M: Message>(&self, message: &M) {
         loop {
             tokio::time::sleep(self.progress_interval).await;
             message.in_progress().await;
@@ -357,7 +364,7 @@ impl Router {
     }
 
     /// Runs the worker that resumes parked deliveries as they fire.
-    async fn resume<S: Source>(self: Arc<Self>, mut source: S) {
+    async fn resume<S: MessageStream>(self: Arc<Self>, mut source: S) {
         while let Some(message) = self.next(&mut source).await {
             let Some(permit) = self.acquire(&mut source, &message, &self.parked).await else {
                 message.release().await;
@@ -371,7 +378,7 @@ impl Router {
         }
     }
 
-    async fn resume_one<M: Incoming>(&self, message: &M) {
+    async fn resume_one<M: Message>(&self, message: &M) {
         match self.read_back(message) {
             Ok(Some(delivery)) => {
                 self.dispatcher.deliver(delivery, self.dispatcher.park_after()).await;
@@ -389,7 +396,7 @@ impl Router {
     }
 
     /// Reads the delivery of a parked record; none if all of its subscriptions were removed.
-    fn read_back<M: Incoming>(&self, message: &M) -> Result<Option<Delivery>, MalformedRecord> {
+    fn read_back<M: Message>(&self, message: &M) -> Result<Option<Delivery>, MalformedRecord> {
         let parked = ParkedDelivery::read(message.headers(), message.payload())?;
         let mut live = parked.subscriptions.iter().filter_map(|id| self.directory.find(id));
         match live.next() {
@@ -429,8 +436,8 @@ impl Router {
     }
 }
 
-fn routed(event: &Event, matches: &[Match], outcome: &Matches) -> Notice {
-    Notice::Routed {
+fn routed(event: &Event, matches: &[Match], outcome: &Matches) -> LiveEvent {
+    LiveEvent::Routed {
         event_id: event.envelope.event_id.to_string(),
         event_type: event.envelope.event_type.to_string(),
         entity: event.envelope.entity.as_deref().map(str::to_owned),

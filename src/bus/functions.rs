@@ -1,4 +1,4 @@
-//! Functions of apps: request and reply over the broker.
+//! Calls functions of apps by NATS request and reply.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use futures_util::future::BoxFuture;
 
 use super::headers::{self, MessageHeaders};
 use crate::delivery::{FunctionCaller, FunctionError, FunctionReply, HeaderList};
-use crate::event::Headers;
+use crate::event::HeaderLookup;
 
-/// Code by which a service says that a request failed.
+/// Header with the error code of a service reply.
 ///
 /// **Source:** NATS ADR-32, service API.
 const ERROR_CODE: &str = "nats-service-error-code";
 
 /// Calls functions over one connection.
 #[derive(Clone, Debug)]
-pub struct Functions {
+pub struct FunctionClient {
     client: Client,
 }
 
-impl Functions {
+impl FunctionClient {
     /// Calls over `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
@@ -41,7 +41,7 @@ impl Functions {
     }
 }
 
-impl FunctionCaller for Functions {
+impl FunctionCaller for FunctionClient {
     fn call(
         &self,
         subject: &str,
@@ -55,7 +55,7 @@ impl FunctionCaller for Functions {
 
 fn reply(message: Message) -> FunctionReply {
     let headers = MessageHeaders::new(message.headers);
-    // An error without a readable code is still an error.
+    // An unreadable error code is still an error.
     let error_code = headers.get(ERROR_CODE).map(|code| code.parse().unwrap_or(500));
     FunctionReply { body: message.payload, error_code }
 }

@@ -6,9 +6,9 @@ use futures_util::future::BoxFuture;
 use super::channel::webhook;
 use super::model::{DeadLetterReason, Delivery, HeaderList};
 use crate::domain::{AppId, Handler, InstallationId};
-use crate::event::Headers;
+use crate::event::HeaderLookup;
 use crate::event::envelope::decoded;
-use crate::event::webhook::original;
+use crate::event::webhook::delta;
 
 /// Headers of an event that its dead letter keeps, so that it can be published again.
 const KEPT_HEADERS: [&str; 11] = [
@@ -22,7 +22,7 @@ const KEPT_HEADERS: [&str; 11] = [
     "ce-originapp",
     "content-type",
     "traceparent",
-    original::HEADER,
+    delta::HEADER,
 ];
 /// Longest error text kept, in characters.
 const ERROR_CHARS_MAX: usize = 512;
@@ -101,10 +101,10 @@ impl DeadLetter {
             ("ce-subject", envelope.entity.as_ref().map(ToString::to_string)),
             ("ce-originapp", envelope.origin_app.as_ref().map(ToString::to_string)),
             ("traceparent", envelope.traceparent.as_ref().map(ToString::to_string)),
-            (original::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
+            (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
         ];
         headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        if let Handler::Webhook(webhook) = &*delivery.subscription.owner.terms.handler {
+        if let Handler::Webhook(webhook) = &*delivery.subscription.owner.settings.handler {
             headers.extend(webhook::letter_headers(delivery, webhook));
         }
         Self {
@@ -122,7 +122,7 @@ impl DeadLetter {
     #[must_use]
     pub fn of_event(
         subject: &str,
-        event_headers: &impl Headers,
+        event_headers: &impl HeaderLookup,
         body: Bytes,
         sequence: u64,
         cause: &DeadLetterCause<'_>,

@@ -20,7 +20,7 @@ use super::queue::lane::{AdmissionError, Lane, Lanes};
 use super::queue::retry::{Random, RetrySchedule, RetrySchedules};
 use crate::domain::{Handler, SubscriptionId};
 use crate::jwt::KeyRing;
-use crate::telemetry::{Live, Notice};
+use crate::telemetry::{LiveEvent, LiveFeed};
 use crate::{clock, config};
 
 /// How a delivery ended for its event; in each case the delivery is accounted for.
@@ -70,18 +70,18 @@ pub struct Dispatcher {
     timeout: Duration,
     park_after: Duration,
     payload_bytes_max: usize,
-    live: Live,
+    live: LiveFeed,
 }
 
 impl Dispatcher {
     /// Creates a dispatcher without lanes.
     #[must_use]
     pub fn new(
-        config: &config::Delivery,
+        config: &config::DeliveryConfig,
         sender: HttpSender,
         ports: Ports,
         random: Random,
-        live: Live,
+        live: LiveFeed,
     ) -> Self {
         Self {
             timeout: sender.timeout(),
@@ -123,9 +123,9 @@ impl Dispatcher {
     /// Completes only when the outcome is durable. Dropping the future leaves the delivery to be
     /// repeated from its event or parked record.
     pub async fn deliver(&self, delivery: Delivery, queue_timeout: Duration) -> DeliveryOutcome {
-        let watched = self.live.is_watched().then(|| delivery.clone());
+        let watched = self.live.has_subscribers().then(|| delivery.clone());
         let lane = self.lanes.lane_of(&delivery);
-        if delivery.subscription.owner.terms.is_paused {
+        if delivery.subscription.owner.settings.is_paused {
             return self.park_backlog(delivery, &lane, ParkReason::Paused).await;
         }
         let queued = clock::tick();
@@ -155,7 +155,7 @@ impl Dispatcher {
             }
         };
         if let Some(delivery) = watched {
-            self.live.tell(|| notice(&delivery, &delivery_outcome, took));
+            self.live.publish(|| notice(&delivery, &delivery_outcome, took));
         }
         delivery_outcome
     }
@@ -173,7 +173,7 @@ impl Dispatcher {
             return AttemptOutcome::failed(AttemptClass::TooLarge, detail);
         }
         let (started, now) = (clock::tick(), clock::now());
-        let (metrics, outcome) = match &*delivery.subscription.owner.terms.handler {
+        let (metrics, outcome) = match &*delivery.subscription.owner.settings.handler {
             Handler::Http { url, secret } => {
                 let _running = self.metrics.http.running();
                 (&self.metrics.http, attempt::post(delivery, url, secret, lane, body, now).await)
@@ -197,7 +197,7 @@ impl Dispatcher {
                 (&self.metrics.http, forge::post(delivery, remote, keys, lane, body, now).await)
             }
         };
-        let outcome = outcome.for_profile(delivery.subscription.owner.terms.profile);
+        let outcome = outcome.for_profile(delivery.subscription.owner.settings.profile);
         let took = clock::since(started);
         lane.record_attempt(took);
         lane.breaker().record(outcome.class, clock::now_ms(), self.random.unit());
@@ -228,7 +228,7 @@ impl Dispatcher {
 
     fn report_410(&self, delivery: &Delivery, is_gone: bool) {
         for subscription in delivery.subscriptions() {
-            if subscription.stats.note_gone(is_gone) {
+            if subscription.stats.record_endpoint_gone(is_gone) {
                 let report = EndpointGoneReport { id: subscription.id(), is_gone };
                 let _ = self.ports.endpoint_reports.try_send(report);
             }
@@ -255,7 +255,7 @@ impl Dispatcher {
         error: &str,
     ) -> DeliveryOutcome {
         let (now, random) = (clock::now(), self.random.unit());
-        let schedule = self.schedules.of(delivery.subscription.owner.terms.profile);
+        let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
         let Some(delay) = schedule.delay_after(delivery.progress.attempt, class, requested, random)
         else {
             return self.dead_letter(&delivery, DeadLetterReason::Exhausted, error).await;
@@ -313,7 +313,7 @@ impl Dispatcher {
         let cause = DeadLetterCause { reason: &reason, stage: "delivery", error };
         self.ports.dead_letters.put(DeadLetter::of_delivery(delivery, &cause)).await;
         for subscription in delivery.subscriptions() {
-            subscription.stats.count_dead();
+            subscription.stats.count_dead_letter();
         }
         metrics::dead(delivery.lane_label(), &reason);
         DeliveryOutcome::DeadLettered(reason)
@@ -324,8 +324,8 @@ fn notice(
     delivery: &Delivery,
     delivery_outcome: &DeliveryOutcome,
     took: Option<Duration>,
-) -> Notice {
-    Notice::Delivery {
+) -> LiveEvent {
+    LiveEvent::Delivery {
         delivery_id: delivery.id.to_string(),
         subscription: delivery.subscription.id().to_string(),
         entity: delivery.prepared.event.envelope.entity.as_deref().map(str::to_owned),

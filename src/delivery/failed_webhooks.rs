@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use super::channel::webhook;
 use crate::domain::{AppId, InstallationId};
 use crate::event::envelope::decoded;
-use crate::event::webhook::original;
-use crate::event::{Envelope, Event, Headers};
+use crate::event::webhook::delta;
+use crate::event::{Envelope, Event, HeaderLookup};
 
 /// Header with the id of the delivery.
 pub(super) const DELIVERY_ID: &str = "switchyard-delivery-id";
@@ -53,7 +53,7 @@ pub struct FailedWebhook {
 impl FailedWebhook {
     /// Parses a dead letter; none if it is not one of a webhook.
     #[must_use]
-    pub fn read(headers: &impl Headers, body: Bytes, failed_ms: i64) -> Option<Self> {
+    pub fn read(headers: &impl HeaderLookup, body: Bytes, failed_ms: i64) -> Option<Self> {
         let text = |name| Some(decoded(headers, name).ok()??.into_owned());
         let (id, url) = (text(DELIVERY_ID)?, text(URL)?);
         let event = Event {
@@ -65,7 +65,7 @@ impl FailedWebhook {
                 origin_app: None,
                 entity: None,
                 traceparent: None,
-                webhook: text(original::HEADER).map(String::into_boxed_str),
+                webhook: text(delta::HEADER).map(String::into_boxed_str),
             },
             body,
             sequence: 0,

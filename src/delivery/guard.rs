@@ -101,7 +101,7 @@ impl EgressGuard {
     ///
     /// # Errors
     /// An entry of `allow_ports` is not a port.
-    pub fn new(config: &config::Delivery) -> Result<Self, BadPort> {
+    pub fn new(config: &config::DeliveryConfig) -> Result<Self, BadPort> {
         let mut listed = PORTS.to_vec();
         if config.allow_http {
             listed.push(80);
@@ -297,7 +297,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn guard(change: impl FnOnce(&mut config::Delivery)) -> EgressGuard {
+    fn guard(change: impl FnOnce(&mut config::DeliveryConfig)) -> EgressGuard {
         let mut config = Config::defaults().unwrap().delivery;
         change(&mut config);
         EgressGuard::new(&config).unwrap()

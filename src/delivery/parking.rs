@@ -18,8 +18,8 @@ use crate::domain::{
     SubscriptionId,
 };
 use crate::event::envelope::decoded;
-use crate::event::webhook::original;
-use crate::event::{Envelope, Event, Headers};
+use crate::event::webhook::delta;
+use crate::event::{Envelope, Event, HeaderLookup};
 use crate::matcher::Subscription;
 
 const DELIVERY_ID: &str = "switchyard-delivery-id";
@@ -143,7 +143,7 @@ impl ParkedRecord {
             (ORIGIN_APP, event.envelope.origin_app.as_ref().map(ToString::to_string)),
             (ENTITY, event.envelope.entity.as_ref().map(ToString::to_string)),
             (TRACEPARENT, event.envelope.traceparent.as_ref().map(ToString::to_string)),
-            (original::HEADER, event.envelope.webhook.as_ref().map(ToString::to_string)),
+            (delta::HEADER, event.envelope.webhook.as_ref().map(ToString::to_string)),
             (ALSO, present(&coalesced_with(delivery))),
             (LAST_CLASS, present(&progress.last_class)),
             (RETRY_REASON, present(&progress.retry_reason)),
@@ -201,7 +201,7 @@ impl ParkedDelivery {
     ///
     /// # Errors
     /// A header is missing or invalid.
-    pub fn read(headers: &impl Headers, body: Bytes) -> Result<Self, MalformedRecord> {
+    pub fn read(headers: &impl HeaderLookup, body: Bytes) -> Result<Self, MalformedRecord> {
         let text = |name| value(headers, name)?.ok_or(MalformedRecord::Header(name));
         let optional = |name| Ok(value(headers, name)?.map(Box::<str>::from));
         let envelope = Envelope {
@@ -212,7 +212,7 @@ impl ParkedDelivery {
             origin_app: value(headers, ORIGIN_APP)?.map(|app| AppId::from(&*app)),
             entity: optional(ENTITY)?,
             traceparent: optional(TRACEPARENT)?,
-            webhook: optional(original::HEADER)?,
+            webhook: optional(delta::HEADER)?,
         };
         let progress = Progress {
             attempt: parse(headers, ATTEMPT)?,
@@ -263,14 +263,14 @@ impl ParkedDelivery {
 }
 
 fn value<'h>(
-    headers: &'h impl Headers,
+    headers: &'h impl HeaderLookup,
     name: &'static str,
 ) -> Result<Option<Cow<'h, str>>, MalformedRecord> {
     decoded(headers, name).map_err(|_| MalformedRecord::Header(name))
 }
 
 /// Reads the subscriptions of the delivery: one, or several of one app that share a request.
-fn subscriptions(headers: &impl Headers) -> Result<Vec<SubscriptionId>, MalformedRecord> {
+fn subscriptions(headers: &impl HeaderLookup) -> Result<Vec<SubscriptionId>, MalformedRecord> {
     let text = |name: &'static str| value(headers, name)?.ok_or(MalformedRecord::Header(name));
     let installation = InstallationId::from(&*text(INSTALLATION)?);
     let first = text(MODULE_KEY)?;
@@ -284,7 +284,7 @@ fn subscriptions(headers: &impl Headers) -> Result<Vec<SubscriptionId>, Malforme
 }
 
 fn parse<T: std::str::FromStr>(
-    headers: &impl Headers,
+    headers: &impl HeaderLookup,
     name: &'static str,
 ) -> Result<T, MalformedRecord> {
     let text = value(headers, name)?;
@@ -298,7 +298,7 @@ mod tests {
 
     struct Map(HeaderList);
 
-    impl Headers for Map {
+    impl HeaderLookup for Map {
         fn get(&self, name: &str) -> Option<&str> {
             self.0.iter().find(|(at, _)| *at == name).map(|(_, value)| value.as_str())
         }

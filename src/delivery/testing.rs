@@ -18,7 +18,7 @@ use super::{
 use crate::clock;
 use crate::domain::Handler;
 use crate::event::{Envelope, Event};
-use crate::matcher::{Match, Owner, Subscription, Terms};
+use crate::matcher::{DeliverySettings, Match, Owner, Subscription};
 use crate::telemetry::SubscriptionStats;
 
 /// Creates a function handler.
@@ -35,10 +35,10 @@ pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> 
             app_account_id: None,
             cloud_id: "site-1".into(),
             licensed: true,
-            terms: Terms::of(Arc::new(handler)),
+            settings: DeliverySettings::new(Arc::new(handler)),
         }),
         key: "k1".into(),
-        listens: Vec::new().into(),
+        event_subscriptions: Vec::new().into(),
         revision: 5,
         stats: SubscriptionStats::default(),
     };

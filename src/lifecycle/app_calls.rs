@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 
 use crate::clock;
 use crate::delivery::{HeaderList, HttpSender, sign};
-use crate::registry::{AppCall, AppCaller, CallFailed, Proof};
+use crate::registry::{AppCall, AppCaller, CallAuth, CallError};
 
 /// HTTP implementation of [`AppCaller`].
 #[derive(Debug)]
@@ -20,17 +20,17 @@ impl AppCalls {
         Self { sender, response_bytes_max }
     }
 
-    async fn post(&self, call: AppCall) -> Result<Bytes, CallFailed> {
+    async fn post(&self, call: AppCall) -> Result<Bytes, CallError> {
         let now_s = clock::now().as_second();
         let mut headers: HeaderList = vec![
             ("content-type", "application/json".to_owned()),
             ("user-agent", concat!("switchyard/", env!("CARGO_PKG_VERSION")).to_owned()),
         ];
         match &call.proof {
-            Proof::Token(value) => headers.push(("authorization", value.reveal().to_owned())),
-            Proof::Signature(secret) => {
+            CallAuth::Token(value) => headers.push(("authorization", value.reveal().to_owned())),
+            CallAuth::Signature(secret) => {
                 let signature = sign(secret, &call.id, now_s, &call.body)
-                    .map_err(|error| CallFailed(error.to_string()))?;
+                    .map_err(|error| CallError(error.to_string()))?;
                 headers.extend([
                     ("webhook-id", call.id.clone()),
                     ("webhook-timestamp", now_s.to_string()),
@@ -43,12 +43,12 @@ impl AppCalls {
         client
             .post_for_body(&call.url, headers, call.body, self.response_bytes_max)
             .await
-            .map_err(CallFailed)
+            .map_err(CallError)
     }
 }
 
 impl AppCaller for AppCalls {
-    fn call(&self, call: AppCall) -> BoxFuture<'_, Result<Bytes, CallFailed>> {
+    fn call(&self, call: AppCall) -> BoxFuture<'_, Result<Bytes, CallError>> {
         Box::pin(self.post(call))
     }
 }

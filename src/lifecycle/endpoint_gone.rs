@@ -20,7 +20,7 @@ pub(super) async fn disable_modules_of_removed_endpoints(
     broadcast: GoneBroadcast,
     mut own: mpsc::Receiver<EndpointGoneReport>,
 ) {
-    let others = broadcast.others().await.inspect_err(|error| {
+    let others = broadcast.subscribe().await.inspect_err(|error| {
         tracing::warn!(%error, "subscription to HTTP 410 reports failed; counting on this replica alone");
     });
     let mut others = pin!(futures_util::stream::iter(others).flatten());
@@ -28,23 +28,23 @@ pub(super) async fn disable_modules_of_removed_endpoints(
         let report = tokio::select! {
             own = own.recv() => {
                 let Some(own) = own else { return };
-                broadcast.tell(&own).await;
+                broadcast.publish(&own).await;
                 own
             }
             Some(other) = others.next() => {
                 if let Some(subscription) = registry.subscription(&other.id) {
-                    subscription.stats.note_gone(other.is_gone);
+                    subscription.stats.record_endpoint_gone(other.is_gone);
                 }
                 other
             }
         };
         let Some(subscription) = registry.subscription(&report.id) else { continue };
-        if subscription.stats.gone_in_a_row() < CONSECUTIVE_410_MAX {
+        if subscription.stats.consecutive_endpoint_gone() < CONSECUTIVE_410_MAX {
             continue;
         }
-        subscription.stats.note_gone(false);
+        subscription.stats.record_endpoint_gone(false);
         let id = &report.id;
-        if let Err(error) = registry.retire(id).await {
+        if let Err(error) = registry.disable_after_410(id).await {
             tracing::warn!(%id, %error, "endpoint returned 410 repeatedly, but its module could not be disabled");
         }
     }

@@ -19,7 +19,7 @@ use crate::delivery::model::{Delivery, HeaderList};
 use crate::domain::{Handler, InstallationId, ModuleKey, Secret, SubscriptionId, WebhookHandler};
 use crate::event::Event;
 use crate::event::members::Members;
-use crate::event::webhook::{original, reverse};
+use crate::event::webhook::{delta, reverse};
 use crate::jwt::{self, qsh};
 use crate::matcher::{Match, Subscription};
 
@@ -75,7 +75,7 @@ pub fn coalesce(matches: Vec<Match>) -> Vec<PlannedDelivery> {
 
 /// Returns number and URL of a dynamic webhook.
 fn dynamic(subscription: &Subscription) -> Option<(u64, &str)> {
-    match &*subscription.owner.terms.handler {
+    match &*subscription.owner.settings.handler {
         Handler::Webhook(webhook) => Some((webhook.number?, &webhook.address)),
         _ => None,
     }
@@ -143,7 +143,7 @@ pub(crate) fn render(
 ) -> Bytes {
     let members = members(event);
     let entered = event.envelope.webhook.as_deref();
-    let original = entered.and_then(|entered| original::rebuild(entered, &members, matched));
+    let original = entered.and_then(|entered| delta::apply(entered, &members, matched));
     let body = original.unwrap_or_else(|| {
         let time_ms = event.envelope.time.map(Timestamp::as_millisecond);
         let event_type = &event.envelope.event_type;
@@ -167,7 +167,7 @@ pub(crate) fn letter_headers(delivery: &Delivery, webhook: &WebhookHandler) -> H
 fn name(delivery: &Delivery, event: &Members<'_>) -> String {
     let event_type = &delivery.prepared.event.envelope.event_type;
     let names = delivery.subscriptions().filter_map(|subscription| names(subscription));
-    let name = names.filter_map(|names| reverse::name_of(event_type, event, names)).next();
+    let name = names.filter_map(|names| reverse::webhook_name_of(event_type, event, names)).next();
     name.unwrap_or(event_type.as_str()).to_owned()
 }
 
@@ -181,7 +181,7 @@ fn matched(delivery: &Delivery, webhook: &WebhookHandler) -> Option<String> {
 }
 
 fn names(subscription: &Subscription) -> Option<&[Box<str>]> {
-    match &*subscription.owner.terms.handler {
+    match &*subscription.owner.settings.handler {
         Handler::Webhook(webhook) => Some(&webhook.names),
         _ => None,
     }

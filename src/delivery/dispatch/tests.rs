@@ -11,14 +11,17 @@ use crate::config::Config;
 
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
-fn config() -> config::Delivery {
+fn config() -> config::DeliveryConfig {
     let mut config = Config::defaults().unwrap().delivery;
     config.endpoint_concurrency = 1;
     config.endpoint_queue_max = 1;
     config
 }
 
-fn dispatcher(config: &config::Delivery, edge: MemoryPorts) -> (Arc<Dispatcher>, Arc<MemoryPorts>) {
+fn dispatcher(
+    config: &config::DeliveryConfig,
+    edge: MemoryPorts,
+) -> (Arc<Dispatcher>, Arc<MemoryPorts>) {
     let edge = Arc::new(edge);
     let sender = HttpSender::new(config, Arc::new(EgressGuard::new(config).unwrap())).unwrap();
     let ports = Ports {
@@ -28,7 +31,7 @@ fn dispatcher(config: &config::Delivery, edge: MemoryPorts) -> (Arc<Dispatcher>,
         keys: Arc::default(),
         endpoint_reports: mpsc::channel(1).0,
     };
-    (Arc::new(Dispatcher::new(config, sender, ports, Random::seeded(1), Live::default())), edge)
+    (Arc::new(Dispatcher::new(config, sender, ports, Random::seeded(1), LiveFeed::default())), edge)
 }
 
 fn delivery(installation: &str, event: &str) -> Delivery {

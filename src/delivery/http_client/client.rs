@@ -68,7 +68,10 @@ impl HttpSender {
     ///
     /// # Errors
     /// The TLS library rejects its own defaults.
-    pub fn new(config: &config::Delivery, guard: Arc<EgressGuard>) -> Result<Self, rustls::Error> {
+    pub fn new(
+        config: &config::DeliveryConfig,
+        guard: Arc<EgressGuard>,
+    ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = || {
             ClientConfig::builder_with_provider(Arc::clone(&provider))

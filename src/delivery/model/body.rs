@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::domain::{FilterError, SubscriptionId};
 use crate::event::Event;
-use crate::event::members::{Members, Outline};
+use crate::event::members::{MemberSpans, Members};
 
 /// Members that the router sets, whatever the publisher wrote.
 const OWN_MEMBERS: [&str; 4] = ["selfGenerated", "context", "retryContext", "filterError"];
@@ -83,12 +83,12 @@ impl BodyTemplate {
     pub fn of(event: &Event) -> Result<Self, NotAnObject> {
         let text = std::str::from_utf8(&event.body).map_err(NotAnObject::because)?;
         let members = Members::parse(text).map_err(NotAnObject::because)?;
-        Ok(Self::outlined(event, &members.outline(text)))
+        Ok(Self::outlined(event, &members.member_spans(text)))
     }
 
     /// Creates the template of `event`, whose body has the members of `outline`.
     #[must_use]
-    pub fn outlined(event: &Event, outline: &Outline<'_>) -> Self {
+    pub fn outlined(event: &Event, outline: &MemberSpans<'_>) -> Self {
         let has = |name: &str| outline.iter().any(|(at, _)| *at == name);
         let mut missing = String::new();
         if !has("eventType") {
@@ -141,7 +141,7 @@ impl RetryContext<'_> {
 }
 
 /// Returns the text between the braces of `body`, without our members, in as few runs as possible.
-fn runs(body: &[u8], outline: &Outline<'_>) -> Vec<Run> {
+fn runs(body: &[u8], outline: &MemberSpans<'_>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::with_capacity(4);
     // Whether the next member extends the previous run.
     let (mut extends_run, mut behind) = (false, 0);

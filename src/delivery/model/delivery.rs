@@ -35,7 +35,7 @@ impl PreparedEvent {
     /// # Errors
     /// Its body is not a JSON object.
     pub fn decoded(event: Event, decoder: &Decoder) -> Result<Self, NotAnObject> {
-        let Some(outline) = decoder.outline() else { return Self::new(event) };
+        let Some(outline) = decoder.member_spans() else { return Self::new(event) };
         let template = BodyTemplate::outlined(&event, &outline);
         Ok(Self { event, template })
     }
@@ -125,7 +125,7 @@ impl Delivery {
     /// Renders the body of the next attempt.
     #[must_use]
     pub fn body(&self) -> bytes::Bytes {
-        if let Handler::Webhook(webhook) = &*self.subscription.owner.terms.handler {
+        if let Handler::Webhook(webhook) = &*self.subscription.owner.settings.handler {
             return webhook::body(self, webhook);
         }
         let retry = (self.progress.attempt > 1).then(|| RetryContext {
@@ -137,10 +137,10 @@ impl Delivery {
             subscription: &self.subscription.id(),
             self_generated: self.self_generated,
             filter_error: self.filter_error.as_ref(),
-            include_fields: &self.subscription.owner.terms.include_fields,
+            include_fields: &self.subscription.owner.settings.include_fields,
             retry,
         });
-        match &*self.subscription.owner.terms.handler {
+        match &*self.subscription.owner.settings.handler {
             Handler::ForgeRemote(remote) => forge::body(self, remote, event),
             _ => event,
         }

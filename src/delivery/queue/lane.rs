@@ -90,7 +90,7 @@ pub(crate) enum AdmissionError {
 impl Lanes {
     /// Creates an empty set; each lane gets its own connection pool from `sender`.
     #[must_use]
-    pub(crate) fn new(config: &config::Delivery, sender: HttpSender) -> Self {
+    pub(crate) fn new(config: &config::DeliveryConfig, sender: HttpSender) -> Self {
         Self {
             lanes: DashMap::new(),
             permits: Semaphore::new(config.concurrency),
@@ -103,7 +103,7 @@ impl Lanes {
     /// Returns the lane of a delivery, created on first use.
     #[must_use]
     pub(crate) fn lane_of(&self, delivery: &Delivery) -> Arc<Lane> {
-        let target: Box<str> = match &*delivery.subscription.owner.terms.handler {
+        let target: Box<str> = match &*delivery.subscription.owner.settings.handler {
             Handler::Http { url, .. } => url.as_str().into(),
             Handler::ForgeRemote(remote) => remote.url.as_str().into(),
             Handler::Function { subject } => (&**subject).into(),

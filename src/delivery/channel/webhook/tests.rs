@@ -61,7 +61,7 @@ fn token_covers_the_path_as_the_app_sees_it() {
         (address(&delivery, &webhook).unwrap(), "2026-11-21T08:00:00Z".parse().unwrap());
     let headers = headers(&delivery, &webhook, &url, b"Hello World!", now);
     let get = |name: &str| headers.iter().find(|(at, _)| *at == name).map(|(_, value)| &**value);
-    let token = Token::read(get("authorization").unwrap().strip_prefix("JWT ").unwrap()).unwrap();
+    let token = Token::parse(get("authorization").unwrap().strip_prefix("JWT ").unwrap()).unwrap();
     assert_eq!(token.issuer(), "tenant-1");
     assert!(token.is_signed_with(&webhook.secret));
     assert_eq!(token.check(now.as_second(), "POST", "/hook", "a=ABC-1"), Ok(()));

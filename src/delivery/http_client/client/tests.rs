@@ -10,7 +10,7 @@ use crate::delivery::model::{DeadLetterReason, NextStep, RequestedDelay};
 
 const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
-fn config() -> config::Delivery {
+fn config() -> config::DeliveryConfig {
     let mut config = Config::defaults().unwrap().delivery;
     config.allow_http = true;
     config.allow_ports = vec!["any".into()];
@@ -19,11 +19,11 @@ fn config() -> config::Delivery {
     config
 }
 
-fn client(config: &config::Delivery) -> HttpClient {
+fn client(config: &config::DeliveryConfig) -> HttpClient {
     HttpSender::new(config, Arc::new(EgressGuard::new(config).unwrap())).unwrap().client(1)
 }
 
-async fn post(config: &config::Delivery, url: &str) -> AttemptOutcome {
+async fn post(config: &config::DeliveryConfig, url: &str) -> AttemptOutcome {
     let headers = vec![("content-type", "application/json".into())];
     client(config).post(&url.parse().unwrap(), headers, Bytes::from_static(b"{}")).await
 }
