@@ -5,7 +5,7 @@ use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::sync::Arc;
 
-use data_encoding::{Encoding, Specification};
+use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use smol_str::SmolStr;
@@ -202,20 +202,12 @@ pub fn token(id: &str) -> Cow<'_, str> {
     }
 }
 
+/// Returns the first [`DIGEST_CHARS`] characters of the lower-case base32 of a digest.
 fn short_base32(digest: &[u8]) -> String {
-    let mut text = lower_base32().encode(digest);
+    let mut text = BASE32_NOPAD.encode(digest);
     text.truncate(DIGEST_CHARS);
+    text.make_ascii_lowercase();
     text
-}
-
-fn lower_base32() -> &'static Encoding {
-    static ENCODING: std::sync::OnceLock<Encoding> = std::sync::OnceLock::new();
-    ENCODING.get_or_init(|| {
-        let mut specification = Specification::new();
-        specification.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
-        // The alphabet is a constant of the right length, so this cannot fail.
-        specification.encoding().unwrap_or(data_encoding::BASE32_NOPAD)
-    })
 }
 
 /// Product of a site.
@@ -303,21 +295,43 @@ impl fmt::Debug for Secret {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Handler {
     /// An HTTP endpoint of the app.
-    Http {
-        /// Where to post.
-        url: url::Url,
-        /// Signs every delivery to this endpoint.
-        secret: Secret,
-    },
-    /// A function of the app that replies on a NATS subject.
-    Function {
-        /// `<prefix>.fn.<installation token>.<function>`.
-        subject: Arc<str>,
-    },
+    Http(HttpHandler),
+    /// A function of the app.
+    Function(FunctionHandler),
     /// A webhook of a Connect app.
     Webhook(WebhookHandler),
     /// The backend of a Forge app.
     ForgeRemote(Box<ForgeRemote>),
+}
+
+impl Handler {
+    /// Creates the handler of an HTTP endpoint.
+    #[must_use]
+    pub fn http(url: url::Url, secret: Secret) -> Self {
+        Self::Http(HttpHandler { url, secret })
+    }
+
+    /// Creates the handler of a function that replies on `subject`.
+    #[must_use]
+    pub fn function(subject: impl Into<Arc<str>>) -> Self {
+        Self::Function(FunctionHandler { subject: subject.into() })
+    }
+}
+
+/// An HTTP endpoint of an app.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct HttpHandler {
+    /// URL that deliveries are posted to.
+    pub url: url::Url,
+    /// Signs every delivery to this endpoint.
+    pub secret: Secret,
+}
+
+/// A function of an app that replies on a NATS subject.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct FunctionHandler {
+    /// `<prefix>.fn.<installation token>.<function>`.
+    pub subject: Arc<str>,
 }
 
 /// The backend of a Forge app, called by the vendor's protocol for remotes.

@@ -32,8 +32,8 @@ use crate::clock;
 use crate::config::{self, Config};
 use crate::console::{self, Console};
 use crate::delivery::{
-    Dispatcher, EgressGuard, EndpointGoneReport, FailedWebhooks, HttpSender, Ports, Random,
-    SubscriptionDirectory,
+    ChannelPorts, Dispatcher, EgressGuard, EndpointGoneReport, FailedWebhooks, HttpSender, Ports,
+    Random, SubscriptionDirectory,
 };
 use crate::domain::{Product, Secret, SubscriptionId};
 use crate::event::Publisher;
@@ -315,10 +315,12 @@ fn ports(
 ) -> Ports {
     let outbound = &connections.outbound;
     Ports {
-        functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+        channels: ChannelPorts {
+            functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+            keys: Arc::clone(registry.keys()),
+        },
         parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room)),
         dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
-        keys: Arc::clone(registry.keys()),
         endpoint_reports,
     }
 }

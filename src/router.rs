@@ -301,7 +301,7 @@ impl Router {
             let _slot = self.deliveries.acquire().await;
             let late = clock::since(started) >= EVENT_WORK_MAX;
             let queue_timeout = if late { Duration::ZERO } else { self.dispatcher.park_after() };
-            let delivery = Delivery::plan(due, prepared, now);
+            let delivery = due.into_delivery(prepared, now);
             // Boxed: a delivery that waits for its slot takes almost no memory.
             Box::pin(self.dispatcher.deliver(delivery, queue_timeout)).await
         };

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::channel::webhook;
+use super::channel::channel_of;
 use super::model::{DeadLetterReason, Delivery, HeaderList};
-use crate::domain::{AppId, Handler, InstallationId};
+use crate::domain::{AppId, InstallationId};
 use crate::event::HeaderLookup;
 use crate::event::envelope::decoded;
 use crate::event::webhook::delta;
@@ -104,9 +104,7 @@ impl DeadLetter {
             (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
         ];
         headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        if let Handler::Webhook(webhook) = &*delivery.subscription.owner.settings.handler {
-            headers.extend(webhook::letter_headers(delivery, webhook));
-        }
+        headers.extend(channel_of(delivery.handler()).dead_letter_headers(delivery));
         Self {
             kind: DeadLetterKind::Delivery {
                 app: delivery.subscription.owner.app.clone(),

@@ -15,6 +15,7 @@
 
 mod channel;
 mod dead_letter;
+mod decision;
 mod dispatch;
 mod failed_webhooks;
 mod guard;
@@ -22,25 +23,30 @@ mod http_client;
 mod metrics;
 mod model;
 mod parking;
+mod plan;
 mod queue;
 mod signature;
 #[cfg(test)]
 mod testing;
 
-pub use channel::attempt::{FunctionCaller, FunctionError, FunctionReply};
-pub use channel::webhook::{PlannedDelivery, coalesce};
+pub use channel::{
+    Attempt, Channel, ChannelPorts, CoalesceKey, FunctionCaller, FunctionError, FunctionReply,
+    HandlerDescription, describe,
+};
 pub use dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterKind};
-pub use dispatch::{DeliveryOutcome, Dispatcher, EndpointGoneReport, Ports};
+pub use dispatch::{Dispatcher, EndpointGoneReport, Ports};
 pub use failed_webhooks::{FailedWebhook, FailedWebhooks};
 pub use guard::{BadPort, EgressGuard, EgressRefusal};
 pub use http_client::{HttpClient, HttpSender};
 pub use model::{
     AttemptClass, AttemptOutcome, BodyTemplate, DeadLetterReason, Delivery, DeliveryContext,
-    HeaderList, NextStep, NotAnObject, PreparedEvent, Progress, RequestedDelay, RetryContext,
+    DeliveryOutcome, HeaderList, NextStep, NotAnObject, ParkReason, PreparedEvent, Progress,
+    RequestedDelay, RetryContext, Transport,
 };
 pub use parking::{
-    MalformedRecord, ParkReason, ParkedDelivery, ParkedRecord, ParkingLot, RecordTooLarge,
+    MalformedRecord, ParkedDelivery, ParkedRecord, ParkingLot, RecordTooLarge,
     SubscriptionDirectory,
 };
-pub use queue::retry::Random;
+pub use plan::{PlannedDelivery, coalesce};
+pub use queue::Random;
 pub use signature::{BadSecret, sign};

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::model::{Delivery, HeaderList, PreparedEvent, Progress};
+use super::model::{Delivery, HeaderList, ParkReason, PreparedEvent, Progress};
 use crate::domain::{
     AppId, CloudId, DeliveryId, EventId, EventType, FilterError, InstallationId, ModuleKey,
     SubscriptionId,
@@ -66,35 +66,6 @@ pub trait SubscriptionDirectory: Send + Sync {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("the record is larger than the broker takes")]
 pub struct RecordTooLarge;
-
-/// Why a delivery is parked; a closed set of metric labels.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ParkReason {
-    /// Its attempt failed and is retried later.
-    Backoff,
-    /// The queue of its endpoint is full.
-    Full,
-    /// It waited too long for a permit.
-    Late,
-    /// The circuit breaker of its endpoint is open.
-    Breaker,
-    /// Its module is paused.
-    Paused,
-}
-
-impl ParkReason {
-    /// Returns the metric label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Backoff => "backoff",
-            Self::Full => "full",
-            Self::Late => "late",
-            Self::Breaker => "breaker",
-            Self::Paused => "paused",
-        }
-    }
-}
 
 /// A delivery as it is stored in the parking stream.
 #[derive(Clone, PartialEq, Debug)]

@@ -1,12 +1,11 @@
-//! A delivery and its progress, created from a match.
+//! A delivery, its event and its progress.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
-use crate::delivery::channel::forge_remote as forge;
-use crate::delivery::channel::webhook::{self, PlannedDelivery};
 use crate::domain::{DeliveryId, FilterError, Handler};
 use crate::event::{Decoder, Event};
 use crate::matcher::Subscription;
@@ -93,22 +92,10 @@ impl Progress {
 }
 
 impl Delivery {
-    /// Creates the delivery of `prepared` for a planned delivery.
+    /// Handler that the delivery is sent to.
     #[must_use]
-    pub fn plan(due: PlannedDelivery, prepared: &Arc<PreparedEvent>, now: Timestamp) -> Self {
-        let PlannedDelivery { found, coalesced_with } = due;
-        let envelope = &prepared.event.envelope;
-        let identity = webhook::identity(&found.subscription);
-        let id = DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity);
-        Self {
-            id,
-            subscription: found.subscription,
-            coalesced_with: coalesced_with.into(),
-            prepared: Arc::clone(prepared),
-            self_generated: found.self_generated,
-            filter_error: found.filter_error.map(|error| *error),
-            progress: Progress::new(now),
-        }
+    pub fn handler(&self) -> &Handler {
+        &self.subscription.owner.settings.handler
     }
 
     /// Iterates over all subscriptions of this delivery.
@@ -122,27 +109,20 @@ impl Delivery {
         if self.progress.parks == 0 { "live" } else { "retry" }
     }
 
-    /// Renders the body of the next attempt.
+    /// Renders the event object that the next attempt sends.
     #[must_use]
-    pub fn body(&self) -> bytes::Bytes {
-        if let Handler::Webhook(webhook) = &*self.subscription.owner.settings.handler {
-            return webhook::body(self, webhook);
-        }
+    pub fn event_body(&self) -> Bytes {
         let retry = (self.progress.attempt > 1).then(|| RetryContext {
             count: self.progress.attempt - 1,
             reason: &self.progress.retry_reason,
             data: self.progress.retry_data.as_deref(),
         });
-        let event = self.prepared.template.render(&DeliveryContext {
+        self.prepared.template.render(&DeliveryContext {
             subscription: &self.subscription.id(),
             self_generated: self.self_generated,
             filter_error: self.filter_error.as_ref(),
             include_fields: &self.subscription.owner.settings.include_fields,
             retry,
-        });
-        match &*self.subscription.owner.settings.handler {
-            Handler::ForgeRemote(remote) => forge::body(self, remote, event),
-            _ => event,
-        }
+        })
     }
 }

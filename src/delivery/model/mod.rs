@@ -1,11 +1,13 @@
-//! Model of a delivery: the event, its progress, the outcome of an attempt. No I/O, no clock.
+//! Model of a delivery: event, progress, outcome. Plain data and pure functions; no I/O, no clock.
 
+mod attempt;
 mod body;
 mod delivery;
 mod headers;
 mod outcome;
 
+pub use attempt::{AttemptClass, AttemptOutcome, NextStep, RequestedDelay, Transport};
 pub use body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
 pub use delivery::{Delivery, PreparedEvent, Progress};
 pub use headers::HeaderList;
-pub use outcome::{AttemptClass, AttemptOutcome, DeadLetterReason, NextStep, RequestedDelay};
+pub use outcome::{DeadLetterReason, DeliveryOutcome, ParkReason};

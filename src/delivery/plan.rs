@@ -1,0 +1,81 @@
+//! Plans the deliveries of an event: one for each match, one for matches that are coalesced.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::channel::{CoalesceKey, channel_of};
+use super::model::{Delivery, PreparedEvent, Progress};
+use crate::domain::{DeliveryId, InstallationId, ModuleKey, SubscriptionId};
+use crate::matcher::{Match, Subscription};
+
+/// A match, with the further subscriptions that share its delivery.
+#[derive(Debug)]
+pub struct PlannedDelivery {
+    /// The match that is delivered.
+    pub found: Match,
+    /// Further subscriptions of the same installation, see [`CoalesceKey`].
+    pub coalesced_with: Vec<Arc<Subscription>>,
+}
+
+/// Returns the deliveries of matches: one for each, but one for all matches of an installation with
+/// the same [`CoalesceKey`].
+#[must_use]
+pub fn coalesce(matches: Vec<Match>) -> Vec<PlannedDelivery> {
+    let mut planned: Vec<PlannedDelivery> = Vec::with_capacity(matches.len());
+    let mut groups: HashMap<(InstallationId, &'static str, Box<str>), usize> = HashMap::new();
+    for mut found in matches {
+        let Some(key) = coalesce_key(&found.subscription) else {
+            planned.push(PlannedDelivery { found, coalesced_with: Vec::new() });
+            continue;
+        };
+        let installation = found.subscription.owner.id.clone();
+        let (rank, group) = (key.rank, (installation, key.module_key, key.group.into()));
+        let known = groups.get(&group).and_then(|at| planned.get_mut(*at));
+        let Some(first) = known else {
+            groups.insert(group, planned.len());
+            planned.push(PlannedDelivery { found, coalesced_with: Vec::new() });
+            continue;
+        };
+        if coalesce_key(&first.found.subscription).is_some_and(|lowest| rank < lowest.rank) {
+            std::mem::swap(&mut first.found, &mut found);
+        }
+        first.coalesced_with.push(found.subscription);
+    }
+    planned
+}
+
+impl PlannedDelivery {
+    /// Creates the delivery of `prepared`.
+    #[must_use]
+    pub fn into_delivery(self, prepared: &Arc<PreparedEvent>, now: Timestamp) -> Delivery {
+        let Self { found, coalesced_with } = self;
+        let envelope = &prepared.event.envelope;
+        let identity = identity(&found.subscription);
+        Delivery {
+            id: DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity),
+            subscription: found.subscription,
+            coalesced_with: coalesced_with.into(),
+            prepared: Arc::clone(prepared),
+            self_generated: found.self_generated,
+            filter_error: found.filter_error.map(|error| *error),
+            progress: Progress::new(now),
+        }
+    }
+}
+
+/// Returns what the id of a delivery is derived from.
+fn identity(subscription: &Subscription) -> SubscriptionId {
+    match coalesce_key(subscription) {
+        Some(key) => SubscriptionId {
+            installation: subscription.owner.id.clone(),
+            key: ModuleKey::from(key.module_key),
+        },
+        None => subscription.id(),
+    }
+}
+
+fn coalesce_key(subscription: &Subscription) -> Option<CoalesceKey<'_>> {
+    channel_of(&subscription.owner.settings.handler).coalesce_key()
+}
