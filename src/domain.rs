@@ -389,6 +389,17 @@ pub struct FilterError {
     pub column: u32,
 }
 
+impl FilterError {
+    /// Returns the error as a JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| {
+            debug_assert!(false, "numbers and strings are JSON: {error}");
+            "null".into()
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -119,7 +119,7 @@ impl ParkedRecord {
             (LAST_CLASS, present(&progress.last_class)),
             (RETRY_REASON, present(&progress.retry_reason)),
             (RETRY_DATA, progress.retry_data.as_ref().map(ToString::to_string)),
-            (FILTER_ERROR, filter_error.and_then(|error| serde_json::to_string(error).ok())),
+            (FILTER_ERROR, filter_error.map(FilterError::to_json)),
         ];
         headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         Self {
