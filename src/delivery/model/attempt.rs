@@ -4,16 +4,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::outcome::DeadLetterReason;
+use super::retry_request::{RetryRequest, parse_retry_after};
 use crate::domain::RetryProfile;
-
-/// Longest delay that a handler can request in its response body, in seconds.
-const REQUESTED_DELAY_S_MAX: f64 = 900.0;
-/// Largest `retryData` that is kept for the next attempt, in bytes.
-const RETRY_DATA_BYTES_MAX: usize = 4096;
 
 /// Transport of an attempt; a closed set of metric labels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -175,7 +169,12 @@ impl AttemptOutcome {
     /// Classifies a successful response: its body may still request a retry.
     #[must_use]
     pub fn of_reply(body: &[u8]) -> Self {
-        let next = retry_request(body).unwrap_or(NextStep::Done);
+        let next = match RetryRequest::parse(body) {
+            Some(RetryRequest { delay, reason, data }) => {
+                NextStep::Retry { requested: Some(RequestedDelay::InBody(delay)), reason, data }
+            }
+            None => NextStep::Done,
+        };
         let detail = if next == NextStep::Done { "" } else { "the handler asked for a retry" };
         Self { class: AttemptClass::Success, detail: detail.into(), next }
     }
@@ -229,51 +228,9 @@ impl AttemptOutcome {
     }
 }
 
-/// Parses `Retry-After`: seconds, or a date relative to `now`.
-fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    let text = text.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
-}
-
-/// Retry request of a handler, as the vendor's `InvocationError` serialises.
-#[derive(Deserialize)]
-struct RetryRequest<'a> {
-    #[serde(rename = "_retry")]
-    retry: bool,
-    #[serde(borrow, default, rename = "retryOptions")]
-    options: Option<RetryOptions<'a>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct RetryOptions<'a> {
-    retry_after: Option<f64>,
-    retry_reason: Option<String>,
-    #[serde(borrow)]
-    retry_data: Option<&'a RawValue>,
-}
-
-fn retry_request(body: &[u8]) -> Option<NextStep> {
-    let response: RetryRequest<'_> = serde_json::from_slice(body).ok()?;
-    if !response.retry {
-        return None;
-    }
-    let options = response.options.unwrap_or_default();
-    let requested = options.retry_after.map(|seconds| seconds.clamp(1.0, REQUESTED_DELAY_S_MAX));
-    let data = options.retry_data.map(RawValue::get);
-    Some(NextStep::Retry {
-        requested: Some(RequestedDelay::InBody(Duration::from_secs_f64(requested.unwrap_or(1.0)))),
-        reason: options.retry_reason.unwrap_or_else(|| "FUNCTION_RETRY_REQUEST".into()).into(),
-        data: data.filter(|data| data.len() <= RETRY_DATA_BYTES_MAX).map(Into::into),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::retry_request::RETRY_DATA_BYTES_MAX;
     use super::*;
 
     fn http(status: u16) -> AttemptOutcome {

@@ -5,6 +5,7 @@ mod body;
 mod delivery;
 mod headers;
 mod outcome;
+mod retry_request;
 
 pub use attempt::{AttemptClass, AttemptOutcome, NextStep, RequestedDelay, Transport};
 pub use body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
