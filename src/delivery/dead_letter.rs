@@ -6,9 +6,9 @@ use futures_util::future::BoxFuture;
 use super::channel::channel_of;
 use super::model::{DeadLetterReason, Delivery, HeaderList};
 use crate::domain::{AppId, InstallationId};
-use crate::event::HeaderLookup;
 use crate::event::envelope::decoded;
 use crate::event::webhook::delta;
+use crate::event::{Envelope, HeaderLookup};
 
 /// Headers of an event that its dead letter keeps, so that it can be published again.
 const KEPT_HEADERS: [&str; 11] = [
@@ -82,7 +82,6 @@ impl DeadLetter {
     #[must_use]
     pub fn of_delivery(delivery: &Delivery, cause: &DeadLetterCause<'_>) -> Self {
         let (event, progress) = (&delivery.prepared.event, &delivery.progress);
-        let envelope = &event.envelope;
         let mut headers = cause_headers(cause);
         headers.extend([
             ("switchyard-dlq-first-seen", progress.first_seen.to_string()),
@@ -92,18 +91,8 @@ impl DeadLetter {
             ("switchyard-dlq-revision", delivery.subscription.revision.to_string()),
             ("switchyard-delivery-id", delivery.id.to_string()),
             ("switchyard-sequence", event.sequence.to_string()),
-            ("ce-id", envelope.event_id.to_string()),
-            ("ce-type", envelope.event_type.to_string()),
-            ("ce-cloudid", envelope.cloud_id.to_string()),
         ]);
-        let optional = [
-            ("ce-time", envelope.time.map(|time| time.to_string())),
-            ("ce-subject", envelope.entity.as_ref().map(ToString::to_string)),
-            ("ce-originapp", envelope.origin_app.as_ref().map(ToString::to_string)),
-            ("traceparent", envelope.traceparent.as_ref().map(ToString::to_string)),
-            (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
-        ];
-        headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        headers.extend(envelope_headers(&event.envelope));
         headers.extend(channel_of(delivery.handler()).dead_letter_headers(delivery));
         Self {
             kind: DeadLetterKind::Delivery {
@@ -127,9 +116,7 @@ impl DeadLetter {
     ) -> Self {
         let mut headers = cause_headers(cause);
         headers.push(("switchyard-sequence", sequence.to_string()));
-        let value = |name| decoded(event_headers, name).ok().flatten();
-        let kept = KEPT_HEADERS.iter().filter_map(|name| Some((*name, value(name)?)));
-        headers.extend(kept.map(|(name, value)| (name, value.into_owned())));
+        headers.extend(forwarded_headers(event_headers));
         let message_id = format!("dead/event/{sequence}");
         Self {
             kind: DeadLetterKind::Event { subject: subject.to_owned() },
@@ -159,4 +146,30 @@ fn cause_headers(cause: &DeadLetterCause<'_>) -> HeaderList {
         ("switchyard-dlq-stage", cause.stage.to_owned()),
         ("switchyard-dlq-last-error", cause.error.chars().take(ERROR_CHARS_MAX).collect()),
     ]
+}
+
+/// Returns the headers of the event of a delivery.
+fn envelope_headers(envelope: &Envelope) -> HeaderList {
+    let mut headers = vec![
+        ("ce-id", envelope.event_id.to_string()),
+        ("ce-type", envelope.event_type.to_string()),
+        ("ce-cloudid", envelope.cloud_id.to_string()),
+    ];
+    let optional = [
+        ("ce-time", envelope.time.map(|time| time.to_string())),
+        ("ce-subject", envelope.entity.as_ref().map(ToString::to_string)),
+        ("ce-originapp", envelope.origin_app.as_ref().map(ToString::to_string)),
+        ("traceparent", envelope.traceparent.as_ref().map(ToString::to_string)),
+        (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
+    ];
+    headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    headers
+}
+
+/// Returns the headers of a message that are kept, so that it can be published again; values that
+/// do not decode are left out.
+fn forwarded_headers(event_headers: &impl HeaderLookup) -> HeaderList {
+    let value = |name| decoded(event_headers, name).ok().flatten();
+    let kept = KEPT_HEADERS.iter().filter_map(|name| Some((*name, value(name)?.into_owned())));
+    kept.collect()
 }

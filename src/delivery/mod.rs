@@ -7,11 +7,21 @@
 //!                   `- full or late         -> parked (backlog)
 //! ```
 //!
+//! Cast, lower files first:
+//!
+//! - `model/`: a delivery, its progress, outcomes; plain data.
+//! - `signature`, `guard`, `http_client/`: signing, egress rules, requests over HTTP.
+//! - `channel/`: how each kind of handler is called, one file a kind.
+//! - `queue/`: when a delivery may be attempted: lanes, permits, breakers, backlog, retry schedules.
+//! - `plan`, `decision`: matches to deliveries, and what follows from an attempt; pure.
+//! - `parking`, `dead_letter`, `failed_webhooks`: the records of deliveries that wait or failed.
+//! - `dispatch`: drives one delivery through all of these and accounts for it.
+//!
 //! Guarantee: [`Dispatcher::deliver`] returns only when the delivery is accounted for: delivered,
 //! parked, dead-lettered or dropped by a counted policy. Bounds: concurrent attempts and waiting
 //! deliveries per endpoint, concurrent attempts in total. The stage does not depend on the broker
 //! (it uses [`ParkingLot`], [`DeadLetterBox`] and [`FunctionCaller`]) nor on how subscriptions are
-//! stored ([`SubscriptionDirectory`]).
+//! stored ([`SubscriptionDirectory`]). `docs/design/channels.md` says why a handler is a channel.
 
 mod channel;
 mod dead_letter;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::{Product, Secret};
+use super::product::Product;
+use super::secret::Secret;
 
 /// Where matched events are delivered.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
