@@ -215,7 +215,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Returns the routes: doors, operator API, probes, metrics and console.
+    /// Returns the routes: registration and event APIs, operator API, probes, metrics and console.
     fn listener(self, config: &Config, mode: Mode) -> axum::Router {
         let token = Secret::new(config.admin.token.as_str());
         let guard = self.guard;

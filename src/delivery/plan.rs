@@ -14,7 +14,7 @@ use crate::matcher::{Match, Subscription};
 #[derive(Debug)]
 pub struct PlannedDelivery {
     /// The match that is delivered.
-    pub found: Match,
+    pub matched: Match,
     /// Further subscriptions of the same installation, see [`CoalesceKey`].
     pub coalesced_with: Vec<Arc<Subscription>>,
 }
@@ -27,7 +27,7 @@ pub fn coalesce(matches: Vec<Match>) -> Vec<PlannedDelivery> {
     let mut groups: HashMap<(InstallationId, &'static str, Box<str>), usize> = HashMap::new();
     for mut found in matches {
         let Some(key) = coalesce_key(&found.subscription) else {
-            planned.push(PlannedDelivery { found, coalesced_with: Vec::new() });
+            planned.push(PlannedDelivery { matched: found, coalesced_with: Vec::new() });
             continue;
         };
         let installation = found.subscription.owner.id.clone();
@@ -35,11 +35,11 @@ pub fn coalesce(matches: Vec<Match>) -> Vec<PlannedDelivery> {
         let known = groups.get(&group).and_then(|at| planned.get_mut(*at));
         let Some(first) = known else {
             groups.insert(group, planned.len());
-            planned.push(PlannedDelivery { found, coalesced_with: Vec::new() });
+            planned.push(PlannedDelivery { matched: found, coalesced_with: Vec::new() });
             continue;
         };
-        if coalesce_key(&first.found.subscription).is_some_and(|lowest| rank < lowest.rank) {
-            std::mem::swap(&mut first.found, &mut found);
+        if coalesce_key(&first.matched.subscription).is_some_and(|lowest| rank < lowest.rank) {
+            std::mem::swap(&mut first.matched, &mut found);
         }
         first.coalesced_with.push(found.subscription);
     }
@@ -50,7 +50,7 @@ impl PlannedDelivery {
     /// Creates the delivery of `prepared`.
     #[must_use]
     pub fn into_delivery(self, prepared: &Arc<PreparedEvent>, now: Timestamp) -> Delivery {
-        let Self { found, coalesced_with } = self;
+        let Self { matched: found, coalesced_with } = self;
         let envelope = &prepared.event.envelope;
         let identity = identity(&found.subscription);
         Delivery {

@@ -58,7 +58,7 @@ pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> 
     };
     let found =
         Match { subscription: Arc::new(subscription), self_generated: false, filter_error: None };
-    let due = PlannedDelivery { found, coalesced_with: Vec::new() };
+    let due = PlannedDelivery { matched: found, coalesced_with: Vec::new() };
     due.into_delivery(&Arc::new(PreparedEvent::new(event).unwrap()), clock::now())
 }
 

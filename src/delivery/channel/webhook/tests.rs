@@ -102,7 +102,7 @@ fn dynamic_webhooks_of_an_installation_share_one_delivery() {
         planned.iter().map(|planned| planned.coalesced_with.len()).collect::<Vec<_>>(),
         [1, 0, 0]
     );
-    let first = &planned[0].found.subscription.owner.settings.handler;
+    let first = &planned[0].matched.subscription.owner.settings.handler;
     assert_eq!(channel_of(first).coalesce_key().unwrap().rank, 3);
     let mut delivery = delivery(&three);
     delivery.coalesced_with = planned.into_iter().next().unwrap().coalesced_with.into();
