@@ -173,3 +173,44 @@ fn forwarded_headers(event_headers: &impl HeaderLookup) -> HeaderList {
     let kept = KEPT_HEADERS.iter().filter_map(|name| Some((*name, value(name)?.into_owned())));
     kept.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::testing::{delivery_to, function};
+
+    #[test]
+    fn headers_of_a_delivery_are_a_stored_format() {
+        let mut delivery = delivery_to("inst-1", function("f"), "e1");
+        delivery.progress.first_seen = "2026-11-21T08:00:00Z".parse().unwrap();
+        delivery.progress.last_class = "5xx".into();
+        let reason = DeadLetterReason::Exhausted;
+        let cause = DeadLetterCause { reason: &reason, stage: "delivery", error: "status 503" };
+        let letter = DeadLetter::of_delivery(&delivery, &cause);
+        let mut headers: Vec<_> =
+            letter.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        headers.sort_unstable();
+        let expected = format!(
+            "ce-cloudid: site-1
+ce-id: e1
+ce-originapp: app-2
+ce-subject: ABC-1
+ce-time: 2026-11-21T07:59:59Z
+ce-type: avi:jira:created:issue
+switchyard-delivery-id: {id}
+switchyard-dlq-attempts: 1
+switchyard-dlq-first-seen: 2026-11-21T08:00:00Z
+switchyard-dlq-last-class: 5xx
+switchyard-dlq-last-error: status 503
+switchyard-dlq-reason: exhausted
+switchyard-dlq-revision: 5
+switchyard-dlq-stage: delivery
+switchyard-dlq-subscription: inst-1/k1
+switchyard-sequence: 42
+traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            id = delivery.id
+        );
+        assert_eq!(headers.join("\n"), expected);
+        assert_eq!(letter.message_id, format!("dead/{}/1/0", delivery.id));
+    }
+}

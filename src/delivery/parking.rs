@@ -346,6 +346,38 @@ mod tests {
     }
 
     #[test]
+    fn headers_of_a_record_are_a_stored_format() {
+        let delivery = Delivery { filter_error: None, ..parked() };
+        let record = ParkedRecord::of(&delivery, Timestamp::UNIX_EPOCH, ParkReason::Backoff);
+        let mut headers: Vec<_> =
+            record.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        headers.sort_unstable();
+        let expected = format!(
+            r#"switchyard-attempt: 3
+switchyard-cloud-id: site-1
+switchyard-delivery-id: {id}
+switchyard-entity: ABC-1
+switchyard-event-id: e1
+switchyard-event-time: 2026-11-21T07:59:59Z
+switchyard-event-type: avi:jira:created:issue
+switchyard-first-seen: 2026-11-21T08:00:00.123Z
+switchyard-installation: inst-1
+switchyard-last-class: 5xx
+switchyard-module-key: k1
+switchyard-origin-app: app-2
+switchyard-park-reason: backoff
+switchyard-parks: 4
+switchyard-retry-data: {{"n":1}}
+switchyard-retry-reason: BUSY
+switchyard-self-generated: true
+switchyard-sequence: 42
+traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"#,
+            id = record.id
+        );
+        assert_eq!(headers.join("\n"), expected);
+    }
+
+    #[test]
     fn each_parking_of_an_attempt_has_an_id_of_its_own() {
         let mut delivery = parked();
         let id = |delivery: &Delivery| {
