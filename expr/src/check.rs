@@ -8,13 +8,13 @@ mod types;
 
 use std::sync::Arc;
 
-use crate::CheckProfile;
 use crate::ast::{self, BinaryOp, UnaryOp};
 use crate::budget::FrameSize;
 use crate::builtin::pattern::Pattern;
 use crate::check::scope::Scopes;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::limits::{FINDINGS_MAX, PATTERN_BYTES_MAX, PATTERNS_MAX};
+use crate::profile::CheckProfile;
 use crate::span::Span;
 use crate::suggestions;
 use crate::typed::{

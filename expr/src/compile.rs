@@ -16,7 +16,7 @@ use crate::value::Literal;
 ///
 /// The second value is whether the template is valid for all sources that differ only in
 /// parameters.
-pub(crate) fn compile(typed: &Typed) -> (Program, bool) {
+pub(crate) fn generate(typed: &Typed) -> (Program, bool) {
     let slots = ParameterSlots::of(&typed.source);
     let parameters = slots.parameters(&typed.source);
     let (found, slots_confirmed) = compile_template(typed, slots);

@@ -4,12 +4,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::Env;
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::budget::Budget;
 use crate::builtin::pattern::Pattern;
 use crate::builtin::{self, EvalResult, Machine, MemberLookup};
 use crate::diagnostic::Code;
+use crate::env::Env;
 use crate::fault::{EvalError, Fault};
 use crate::limits::STEPS_PER_CONSTANT;
 use crate::operator::{self, build_list, build_map};

@@ -8,17 +8,20 @@ mod recorder;
 mod render;
 mod tree;
 
+use crate::diagnostic::{CompileError, Diagnostic};
+use crate::env::Env;
 use crate::eval::Verdict;
 use crate::fault::EvalError;
+use crate::frontend::parse_and_check;
 use crate::naive::eval_observed;
 use crate::parameter_slots::ParameterSlots;
 use crate::parameters::Parameters;
 use crate::predicate::{Facts, conjuncts_of};
+use crate::profile::CheckProfile;
 use crate::span::Span;
 use crate::typed::Typed;
 use crate::value::Value;
 use crate::view::View;
-use crate::{CheckProfile, CompileError, Diagnostic, Env};
 
 /// The verdict of a filter on an event, with its reasons.
 #[derive(Clone, Debug)]
@@ -143,7 +146,7 @@ impl ValueSummary {
 /// # Errors
 /// The filter does not compile.
 pub fn explain<V: View>(source: &str, view: &V, env: &Env) -> Result<Explanation, CompileError> {
-    let (typed, warnings) = crate::parse_and_check(source, CheckProfile::Filter)?;
+    let (typed, warnings) = parse_and_check(source, CheckProfile::Filter)?;
     let mut recorder = recorder::Recorder::new(view);
     let (outcome, steps) = eval_observed(&typed, view, env, &mut recorder);
     let verdict = match outcome {

@@ -19,7 +19,7 @@
 mod clause;
 mod parse;
 
-use crate::CompileError;
+use crate::diagnostic::CompileError;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::span::Span;
 use clause::QueryField;

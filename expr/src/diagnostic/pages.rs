@@ -1,6 +1,6 @@
 //! What each code is about, at length: the pages that `switchyard explain-code` prints.
 
-use super::Code;
+use super::code::Code;
 
 /// A page about a code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
