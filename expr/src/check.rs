@@ -15,7 +15,7 @@ use crate::check::scope::Scopes;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::limits::{FINDINGS_MAX, PATTERN_BYTES_MAX, PATTERNS_MAX};
 use crate::profile::CheckProfile;
-use crate::span::Span;
+use crate::span::{Span, to_u32};
 use crate::suggestions;
 use crate::typed::{
     Applied, Block, Body, Expr, ExprKind, Frame, Link, LinkKind, MemberName, Part, Typed,
@@ -652,12 +652,6 @@ fn unknown_name(name: &str, span: Span) -> Diagnostic {
             .with_help(format!("strings are quoted, `'{name}'`; filters start at `event`"))
             .replaced_by(format!("'{name}'"))
     }
-}
-
-/// Converts an index. Sources are bounded far below `u32::MAX`, and so are all counts of their
-/// parts.
-pub(crate) fn to_u32(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

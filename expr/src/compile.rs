@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use crate::builtin::regex::Patterns;
-use crate::check::to_u32;
 use crate::parameter_slots::ParameterSlots;
 use crate::parameters::Parameters;
 use crate::predicate::Facts;
 use crate::program::{MemberOp, Op, Program, ProgramTemplate, Routine};
-use crate::span::Span;
+use crate::span::{Span, to_u32};
 use crate::typed::{Block, Body, Expr, ExprKind, Frame, Link, LinkKind, MemberName, Part, Typed};
 use crate::value::Literal;
 

@@ -16,8 +16,7 @@ impl Span {
     /// The range of bytes from `start` to `end`. Sources are bounded by
     /// [`crate::limits::SOURCE_CHARS_MAX`], so an offset always fits.
     pub fn new(start: usize, end: usize) -> Span {
-        let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        Span { start: offset(start), end: offset(end) }
+        Span { start: to_u32(start), end: to_u32(end) }
     }
 
     /// The smallest span that covers both.
@@ -34,4 +33,10 @@ impl Span {
     pub fn text(self, source: &str) -> &str {
         source.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
+}
+
+/// Converts an offset or index. Sources are bounded far below `u32::MAX`, and so are all counts of
+/// their parts.
+pub(crate) fn to_u32(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }

@@ -1,9 +1,9 @@
 //! Builds the parts of an explanation from a trace.
 
-use super::recorder::Trace;
-use super::{
+use super::model::{
     ExplainedPart, FUNCTION, FunctionCall, FunctionCalls, PartOutcome, PathRead, ValueSummary,
 };
+use super::recorder::Trace;
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::span::Span;
 use crate::typed::{Applied, Block, Body, Expr, ExprKind, Link, LinkKind, Typed};

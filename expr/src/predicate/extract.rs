@@ -2,11 +2,11 @@
 
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::builtin::members_of;
-use crate::check::to_u32;
 use crate::parameter_slots::ParameterSlots;
 use crate::predicate::{
     Condition, Constant, Facts, ItemTest, Order, Path, PropertyPath, Step, TemplateOperand,
 };
+use crate::span::to_u32;
 use crate::typed::{
     Applied, Binding, Block, Body, Expr, ExprKind, Link, LinkKind, MemberName, Part, Typed,
 };
