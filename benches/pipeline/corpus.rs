@@ -1,4 +1,4 @@
-//! What is routed: realistic issue events, and subscriptions to them.
+//! The workload: realistic issue events, and subscriptions to them.
 
 use std::sync::Arc;
 
@@ -7,7 +7,10 @@ use bytes::Bytes;
 use serde_json::json;
 use switchyard::domain::{Handler, Secret};
 use switchyard::event::Envelope;
-use switchyard::matcher::{Interest, Listen, Listens, Matcher, Owner, Subscription, Terms};
+use switchyard::matcher::{
+    DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, Matcher, Owner,
+    Subscription,
+};
 use switchyard::registry::offline::TriggerReader;
 use switchyard::telemetry::SubscriptionStats;
 
@@ -15,13 +18,13 @@ use switchyard::telemetry::SubscriptionStats;
 const ISSUES: &str = include_str!("../data/issues.ndjson");
 pub(crate) const SITE: &str = "1cacdc87-3139-4000-a6ac-f99bf9f3fea4";
 pub(crate) const EVENT_TYPE: &str = "avi:jira:updated:issue";
-/// Filters that no event satisfies.
+/// Number of filters; no event matches any of them.
 const FILTERS: usize = 1_000;
 const STEPS_MAX: u32 = 50_000;
 /// Signs deliveries: 32 bytes.
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-/// The bodies, again and again.
+/// The bodies of the sample file.
 pub(crate) fn bodies() -> Vec<Bytes> {
     ISSUES.lines().map(|line| Bytes::from_static(line.as_bytes())).collect()
 }
@@ -40,7 +43,7 @@ pub(crate) fn envelope(number: u64) -> Envelope {
     }
 }
 
-/// Filters of a site's apps, each on another project, type or field; none is ever true.
+/// A matcher with filters on other projects, types and fields, of which no event matches any.
 pub(crate) fn matcher_that_matches_nothing() -> anyhow::Result<Arc<Matcher>> {
     let mut reader = TriggerReader::new()?;
     let mut all = Vec::with_capacity(FILTERS);
@@ -76,7 +79,7 @@ pub(crate) fn matcher_that_matches_nothing() -> anyhow::Result<Arc<Matcher>> {
     Ok(Arc::new(matcher))
 }
 
-/// A subscription that wants every event.
+/// A subscription to every event.
 pub(crate) fn subscription_to_all(url: url::Url) -> Arc<Subscription> {
     Arc::new(Subscription {
         owner: Arc::new(Owner {
@@ -85,11 +88,14 @@ pub(crate) fn subscription_to_all(url: url::Url) -> Arc<Subscription> {
             app_account_id: None,
             cloud_id: SITE.into(),
             licensed: true,
-            terms: Terms::of(Arc::new(Handler::Http { url, secret: Secret::new(SECRET) })),
+            settings: DeliverySettings::new(Arc::new(Handler::Http {
+                url,
+                secret: Secret::new(SECRET),
+            })),
         }),
         key: "trigger-1".into(),
-        listens: Listens::One(Listen {
-            interest: Arc::new(Interest::in_all(EVENT_TYPE.into())),
+        event_subscriptions: EventSubscriptions::One(EventSubscription {
+            conditions: Arc::new(EventConditions::unconditional(EVENT_TYPE.into())),
             program: None,
         }),
         revision: 1,

@@ -1,4 +1,4 @@
-//! The operator API: trying filters out before anybody registers them.
+//! Operator endpoints that check and test a filter without registering it.
 
 use axum::routing::post;
 use axum::{Json, Router};
@@ -30,8 +30,8 @@ struct CheckRequest {
     on_error: Option<OnError>,
 }
 
-/// `{"expression", "events"?, "onError"?}` to `{"valid", "diagnostics", "complexity"?, "index"?}`:
-/// a filter with mistakes is an answer, not a failed request.
+/// Checks `{"expression", "events"?, "onError"?}` and returns
+/// `{"valid", "diagnostics", "complexity"?, "index"?}`, with 200 for an invalid filter as well.
 async fn check(body: JsonObject) -> Result<Json<Value>, ApiError> {
     let request: CheckRequest = body.read()?;
     let events: Vec<&str> = request.events.iter().map(String::as_str).collect();
@@ -62,7 +62,8 @@ struct TestRequest {
     event: Value,
 }
 
-/// `{"expression", "event"}` to the verdict and why; a filter with mistakes answers as `check` does.
+/// Evaluates `{"expression", "event"}` and returns the verdict with its explanation; an invalid
+/// filter is answered as by `check`.
 async fn test(body: JsonObject) -> Result<Json<Value>, ApiError> {
     let request: TestRequest = body.read()?;
     let sample = Sample::read(request.event)

@@ -1,15 +1,15 @@
-//! A decoded event as the expression language reads it.
+//! The [`View`] of a decoded event that filters are evaluated on.
 
 use switchyard_expr::view::{NodeId, NodeValue};
 use switchyard_expr::{Tape, View};
 
-/// Handles of the two derived values; no tape is long enough to hold them.
+/// Node ids of the two derived values; no tape is long enough to use them.
 const TRUE: NodeId = NodeId(u32::MAX);
 const FALSE: NodeId = NodeId(u32::MAX - 1);
-/// The member whose value depends on the app that looks.
+/// The member whose value depends on the app that reads it.
 const SELF_GENERATED: &str = "selfGenerated";
 
-/// The body of an event, with `event.selfGenerated` as derived for one app.
+/// The body of an event, with `event.selfGenerated` derived for one app.
 #[derive(Clone, Copy, Debug)]
 pub struct EventView<'a> {
     tape: &'a Tape,
@@ -59,7 +59,7 @@ impl View for EventView<'_> {
     }
 }
 
-/// The text of a top-level member, if it is one.
+/// Returns the value of a top-level member if it is a string.
 pub(super) fn text<'t>(tape: &'t Tape, name: &str) -> Option<&'t str> {
     let node = tape.member(tape.variable("event")?, name)?;
     match tape.read(node) {

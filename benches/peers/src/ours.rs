@@ -1,11 +1,11 @@
-//! Switchyard, from the bytes and headers of an event to the places of the subscriptions that match,
-//! or on to the event and the counted subscriptions that the router delivers.
+//! Switchyard, from the bytes and headers of an event to the ids of the matching subscriptions, or to
+//! the event and the counted subscriptions that the router delivers.
 
 use std::hint::black_box;
 
 use bytes::Bytes;
 use switchyard::domain::SubscriptionId;
-use switchyard::event::{Decoder, Headers, Heading};
+use switchyard::event::{Decoder, HeaderLookup, RoutingKey};
 use switchyard::matcher::{Matcher, Scratch};
 
 use crate::Peer;
@@ -22,7 +22,7 @@ pub(crate) struct Ours {
 
 struct Binary;
 
-impl Headers for Binary {
+impl HeaderLookup for Binary {
     fn get(&self, name: &str) -> Option<&str> {
         match name {
             "ce-cloudid" => Some(SITE),
@@ -45,30 +45,36 @@ impl Ours {
 
 impl Peer for Ours {
     fn matches(&mut self, event: &'static [u8], _: &mut Vec<u32>) {
-        let wants = |heading: Heading<'_>| self.matcher.listens(heading);
+        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let body = Bytes::from_static(event);
-        let arrival = self.decoder.receive("", &Binary, body, 1, wants).expect("an event");
-        let outcome = self.matcher.matches(arrival.heading(), &self.decoder, &mut self.scratch);
+        let decoded = self
+            .decoder
+            .decode_if_subscribed("", &Binary, body, 1, has_subscribers)
+            .expect("an event");
+        let outcome = self.matcher.matches(decoded.routing_key(), &self.decoder, &mut self.scratch);
         if self.to_deliveries {
-            black_box(outcome.take(arrival.heading(), &self.decoder));
-            black_box(arrival.into_event());
+            black_box(outcome.take_matches(decoded.routing_key(), &self.decoder));
+            black_box(decoded.into_event());
         } else {
             black_box(outcome);
         }
     }
 
     fn answers(&mut self, event: &'static [u8], found: &mut Vec<u32>) {
-        let wants = |heading: Heading<'_>| self.matcher.listens(heading);
+        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let body = Bytes::from_static(event);
-        let arrival = self.decoder.receive("", &Binary, body, 1, wants).expect("an event");
-        let outcome = self.matcher.matches(arrival.heading(), &self.decoder, &mut self.scratch);
+        let decoded = self
+            .decoder
+            .decode_if_subscribed("", &Binary, body, 1, has_subscribers)
+            .expect("an event");
+        let outcome = self.matcher.matches(decoded.routing_key(), &self.decoder, &mut self.scratch);
         assert!(outcome.failures.is_empty(), "no filter of the mix fails");
-        let matches = outcome.take(arrival.heading(), &self.decoder);
+        let matches = outcome.take_matches(decoded.routing_key(), &self.decoder);
         found.extend(matches.iter().map(|one| number(&one.subscription.id())));
     }
 }
 
-/// The number of a filter, from the names that the workload gave its installation and module.
+/// The number of a filter, from the names of its installation and module in the workload.
 fn number(id: &SubscriptionId) -> u32 {
     let last = |name: &str| -> u32 {
         name.rsplit('-').next().and_then(|number| number.parse().ok()).expect("a number")
