@@ -1,24 +1,127 @@
-//! Productions of expressions: conditionals, operators, member chains, literals, functions.
+//! The grammar: one function for each production of `README.md`. The productions are mutually
+//! recursive, so they share one file; lookahead, terminals and operator grouping are in others.
 
 use nom::Parser;
 use nom::branch::alt;
-use nom::combinator::map;
+use nom::combinator::{map, opt};
 use nom::multi::separated_list0;
 use nom::sequence::delimited;
 
+use super::input::{
+    Input, Parsed, expect, expected_error, expected_of_if, fatal_error, mismatch, punct,
+};
+use super::lookahead::{starts_declaration, starts_lambda, starts_link, starts_map};
+use super::operators::{group, operator};
+use super::terminals::{key, leaf, member_name, name, word};
 use crate::ast::{
-    Applied, BinaryOp, Body, Expr, ExprKind, Link, LinkKind, Name, Sequence, TemplatePart, UnaryOp,
+    Applied, Body, Expr, ExprKind, Link, LinkKind, Name, Sequence, TemplatePart, UnaryOp,
 };
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lex::TokenKind;
-use crate::parse::input::{
-    Input, Parsed, expect, expected_error, expected_of_if, fatal_error, foreign_word, is_foreign,
-    mismatch, punct, word_operator_error,
-};
-use crate::parse::sequence::{braced, is_reserved};
+use crate::span::Span;
+
+/// `sequence = (declaration ";")* "return"? body ";"?`
+pub(super) fn sequence<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
+    let mut input = input;
+    let mut declarations = Vec::new();
+    while starts_declaration(input) {
+        let (rest, declared) = declaration(input)?;
+        declarations.push(declared);
+        input = rest;
+    }
+    let (input, _) = opt(word("return")).parse(input)?;
+    if matches!(input.first().kind, TokenKind::End | TokenKind::Punct("}"))
+        && !declarations.is_empty()
+    {
+        return Err(expected_error(input, "an expression after the declarations"));
+    }
+    let (input, body) = body(input)?;
+    let (input, _) = opt(punct(";")).parse(input)?;
+    Ok((input, Sequence::new(declarations, body)))
+}
+
+/// `declaration = "let"? identifier "=" expression`, with its `;`.
+fn declaration<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (Name, Expr)> {
+    let start = if input.is_word("let") { input.rest(1) } else { input };
+    let (rest, name) = name(start).map_err(|_| expected_error(start, "a name"))?;
+    if !rest.is_punct("=") {
+        return Err(expected_error(rest, "`=`"));
+    }
+    let (rest, value) = expression(rest.rest(1))?;
+    let (rest, _) = expect(";")(rest)?;
+    Ok((rest, (name, value)))
+}
+
+fn body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
+    match input.first().kind {
+        TokenKind::Word("if") => conditional_body(input),
+        TokenKind::Word("try") => try_body(input),
+        _ => {
+            let (rest, value) = expression(input)?;
+            Ok((rest, Body::Expr(value)))
+        }
+    }
+}
+
+/// `"if" "(" expression ")" block ("else" "if" ...)* "else" block`
+fn conditional_body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
+    let start = input.first().span;
+    let mut arms = Vec::new();
+    let mut input = input;
+    loop {
+        let condition = input.rest(1);
+        if !condition.is_punct("(") {
+            return Err(expected_of_if(condition, "`(`"));
+        }
+        let (rest, condition) = parenthesised(condition)?;
+        let (rest, then) = branch(rest)?;
+        arms.push((condition, then));
+        if !rest.is_word("else") {
+            let message = "this `if` has no `else`, so it may have no value";
+            return Err(fatal_error(
+                Diagnostic::error(Code::MissingElse, start, message)
+                    .with_help("write `if (...) { ... } else { ... }`"),
+            ));
+        }
+        input = rest.rest(1);
+        if !input.is_word("if") {
+            let (rest, otherwise) = branch(input)?;
+            return Ok((rest, Body::If { arms, otherwise: Box::new(otherwise) }));
+        }
+    }
+}
+
+/// A block of an `if`.
+fn branch<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
+    if input.is_punct("{") { block(input) } else { Err(expected_of_if(input, "`{`")) }
+}
+
+/// `"try" block "catch" "(" identifier? ")" block`
+fn try_body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
+    let span = input.first().span;
+    let (input, attempt) = block(input.rest(1))?;
+    let (input, _) = word("catch").parse(input).map_err(|_| expected_error(input, "`catch`"))?;
+    let (input, error) = delimited(expect("("), opt(name), expect(")")).parse(input)?;
+    let (input, handler) = block(input)?;
+    let (attempt, handler) = (Box::new(attempt), Box::new(handler));
+    Ok((input, Body::Try { attempt, error, handler, span }))
+}
+
+/// `block = "{" sequence "}"`
+fn block<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
+    input.nested(braced)
+}
+
+/// A block whose nesting level is counted by the enclosing production.
+fn braced<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
+    let (rest, _) = expect("{")(input)?;
+    let (rest, sequence) = sequence(rest)?;
+    let (rest, _) = expect("}")(rest)?;
+    Ok((rest, sequence))
+}
 
 /// `expression = lambda | conditional`
-pub(super) fn expression<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
+fn expression<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     input.nested(|input| if starts_lambda(input) { lambda(input) } else { conditional(input) })
 }
 
@@ -77,40 +180,6 @@ fn row<'t, 's>(mut input: Input<'t, 's>, first: Expr) -> Parsed<'t, 's, Expr> {
     Ok((input, group(first, row)))
 }
 
-fn operator(input: Input<'_, '_>) -> Option<BinaryOp> {
-    let TokenKind::Punct(found) = input.first().kind else { return None };
-    // Most operands end with a bracket or comma, which are not operators.
-    if matches!(found, ")" | "(" | "," | "]" | "." | ":" | "}" | ";") {
-        return None;
-    }
-    BinaryOp::ALL.iter().find(|(punct, _)| *punct == found).map(|(_, op)| *op)
-}
-
-/// Splits the list at its loosest operators and groups each piece. Recurses once for each
-/// precedence that occurs, so at most seven deep.
-fn group(first: Expr, row: Vec<Applied>) -> Expr {
-    let Some(loosest) = row.iter().map(|applied| applied.op.precedence()).min() else {
-        return first;
-    };
-    let mut row = row.into_iter().peekable();
-    // The operators up to the next loosest one form an operand of the chain.
-    let mut tighter = |head: Expr| {
-        let piece = std::iter::from_fn(|| row.next_if(|applied| applied.op.precedence() > loosest));
-        let operand = group(head, piece.collect());
-        (operand, row.next())
-    };
-    let (first, mut next) = tighter(first);
-    let mut rest = Vec::new();
-    while let Some(Applied { op, op_span, operand }) = next {
-        let (grouped, following) = tighter(operand);
-        rest.push(Applied { op, op_span, operand: grouped });
-        next = following;
-    }
-    let end = rest.last().map_or(first.span, |applied| applied.operand.span);
-    let span = first.span.to(end);
-    Expr::new(ExprKind::Chain { first: Box::new(first), rest }, span)
-}
-
 /// `unary = ("!" | "-" | "typeof") unary | postfix`
 fn unary<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let op = match input.first().kind {
@@ -128,10 +197,6 @@ fn unary<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
 fn postfix<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let (rest, head) = primary(input)?;
     if starts_link(rest) { links(rest, head) } else { Ok((rest, head)) }
-}
-
-fn starts_link(input: Input<'_, '_>) -> bool {
-    matches!(input.first().kind, TokenKind::Punct("." | "?." | "[" | "("))
 }
 
 /// The links after a head.
@@ -177,26 +242,16 @@ fn link<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Link> {
     Ok((rest, Link { kind, span: start.to(end) }))
 }
 
-fn bracketed<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (Expr, crate::span::Span)> {
+fn bracketed<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (Expr, Span)> {
     let (rest, index) = expression(input)?;
     let (rest, end) = expect("]")(rest)?;
     Ok((rest, (index, end)))
 }
 
-/// Any word can be a member name, reserved or not.
-fn member_name<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Name> {
-    match input.first().kind {
-        TokenKind::Word(word) => {
-            Ok((input.rest(1), Name { text: word.into(), span: input.first().span }))
-        }
-        _ => Err(expected_error(input, "a member name")),
-    }
-}
-
 /// A comma-separated list of expressions up to `close`; a trailing comma is allowed.
 fn items<'t, 's: 't>(
     close: &'static str,
-) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, (Vec<Expr>, crate::span::Span)> {
+) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, (Vec<Expr>, Span)> {
     move |input| {
         let mut items = Vec::new();
         let mut input = input;
@@ -226,38 +281,6 @@ fn primary<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     }
 }
 
-/// A literal or a name.
-fn leaf<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
-    let token = input.first();
-    let kind = match &token.kind {
-        TokenKind::Number(number) => ExprKind::Number(*number),
-        TokenKind::String(text) => ExprKind::String(text.clone()),
-        TokenKind::Word("null") => ExprKind::Null,
-        TokenKind::Word("true") => ExprKind::Bool(true),
-        TokenKind::Word("false") => ExprKind::Bool(false),
-        TokenKind::Word("if") => return Err(expected_of_if(input, "an expression")),
-        TokenKind::Word(word) if is_foreign(word) => {
-            return Err(fatal_error(foreign_word(word, token.span)));
-        }
-        // Two adjacent names are never valid.
-        TokenKind::Word(word)
-            if word.eq_ignore_ascii_case("not")
-                && matches!(input.peek(1).kind, TokenKind::Word(_)) =>
-        {
-            return Err(fatal_error(word_operator_error(word, token.span)));
-        }
-        TokenKind::Word(word) if !is_reserved(word) => ExprKind::Name((*word).into()),
-        TokenKind::Punct("+") => {
-            return Err(fatal_error(
-                Diagnostic::error(Code::ForeignOperator, token.span, "there is no unary `+`")
-                    .with_help("convert text with `Number(text)`"),
-            ));
-        }
-        _ => return Err(expected_error(input, "an expression")),
-    };
-    Ok((input.rest(1), Expr::new(kind, token.span)))
-}
-
 /// `"[" (expression ("," expression)* ","?)? "]"`
 fn list<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let (rest, (items, end)) = items("]")(input.rest(1))?;
@@ -265,7 +288,7 @@ fn list<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
 }
 
 /// `"(" expression ")"`. The parentheses leave no node.
-pub(super) fn parenthesised<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
+fn parenthesised<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let (rest, _) = expect("(")(input)?;
     let (rest, inner) = expression(rest)?;
     let (rest, _) = expect(")")(rest)?;
@@ -330,31 +353,6 @@ fn map_literal<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     Ok((rest, Expr::new(ExprKind::Map(entries), start.to(end))))
 }
 
-fn key<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Box<str>> {
-    match &input.first().kind {
-        TokenKind::Word(word) => Ok((input.rest(1), (*word).into())),
-        TokenKind::String(text) => Ok((input.rest(1), text.clone())),
-        _ => Err(mismatch(input, "a key")),
-    }
-}
-
-/// Whether an arrow function starts here. Looks ahead over `name =>` or a parenthesized list of
-/// names, never over an expression.
-fn starts_lambda(input: Input<'_, '_>) -> bool {
-    let arrow_at = |at: usize| matches!(input.peek(at).kind, TokenKind::Punct("=>"));
-    match input.first().kind {
-        TokenKind::Word(_) => arrow_at(1),
-        TokenKind::Punct("(") => {
-            let mut at = 1;
-            while matches!(input.peek(at).kind, TokenKind::Word(_) | TokenKind::Punct(",")) {
-                at += 1;
-            }
-            matches!(input.peek(at).kind, TokenKind::Punct(")")) && arrow_at(at + 1)
-        }
-        _ => false,
-    }
-}
-
 /// `lambda = (identifier | "(" names? ")") "=>" (map | block | expression)`
 fn lambda<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let start = input.first().span;
@@ -371,25 +369,4 @@ fn lambda<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let span = start.to(rest.before(input));
     let body = Box::new(body);
     Ok((rest, Expr::new(ExprKind::Lambda { parameters, body }, span)))
-}
-
-/// A `{` after an arrow opens a map if `}` or a key with `:` follows, otherwise a block.
-fn starts_map(input: Input<'_, '_>) -> bool {
-    match input.peek(1).kind {
-        TokenKind::Punct("}") => true,
-        TokenKind::Word(_) | TokenKind::String(_) => {
-            matches!(input.peek(2).kind, TokenKind::Punct(":"))
-        }
-        _ => false,
-    }
-}
-
-/// A name that can be declared.
-pub(super) fn name<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Name> {
-    match input.first().kind {
-        TokenKind::Word(word) if !is_reserved(word) => {
-            Ok((input.rest(1), Name { text: word.into(), span: input.first().span }))
-        }
-        _ => Err(mismatch(input, "a name")),
-    }
 }
