@@ -2,10 +2,8 @@
 
 mod code;
 mod finding;
-mod pages;
 mod position;
 
-pub use code::{Code, ErrorKind};
+pub use code::{Code, ErrorKind, Page};
 pub use finding::{CompileError, Diagnostic, Label, Severity};
-pub use pages::Page;
 pub use position::Position;
