@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::builtin::regex::Patterns;
+use crate::builtin::regexp::Patterns;
 use crate::parameter_slots::ParameterSlots;
 use crate::parameters::Parameters;
 use crate::predicate::Facts;

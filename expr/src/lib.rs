@@ -43,6 +43,7 @@ pub mod jql;
 mod lex;
 pub mod limits;
 mod lint;
+pub mod manual;
 mod naive;
 mod operator;
 mod parameter_slots;

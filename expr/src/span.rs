@@ -1,5 +1,7 @@
 //! Byte ranges in the source of an expression.
 
+use std::slice::SliceIndex;
+
 /// A half-open range of bytes in the source.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Span {
@@ -39,4 +41,10 @@ impl Span {
 /// their parts.
 pub(crate) fn to_u32(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// The part of `text` in a range that the caller has computed from it.
+pub(crate) fn slice(text: &str, range: impl SliceIndex<str, Output = str> + Clone) -> &str {
+    debug_assert!(text.get(range.clone()).is_some(), "a range is computed from its own text");
+    text.get(range).unwrap_or_default()
 }

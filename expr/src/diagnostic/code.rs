@@ -387,6 +387,15 @@ codes! {
         fix: "JSON.parse('{}')",
     }
 
+    /// A state of an evaluation that the compiler rules out.
+    Internal = 3407 {
+        title: "internal error",
+        cause: "The evaluation reached a state that the compiler rules out. This is a bug of the \
+            filter language; the filter has no verdict on the event.",
+        example: "",
+        fix: "Report the filter and the event.",
+    }
+
     /// A field, operator or function of JQL that webhooks do not support.
     UnsupportedClause = 3501 {
         title: "JQL that webhooks do not support",

@@ -1,19 +1,43 @@
-//! `JSON.parse`, and the text of documents for `new RichText`.
+//! `JSON.parse()`.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::budget::Budget;
-use crate::builtin::EvalResult;
+use crate::builtin::{Arguments, Builtin, EvalResult, Machine, Returns, Signature};
 use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::STEPS_PER_ERROR;
 use crate::operator::{ListBuilder, build_map};
-use crate::text::TextBuilder;
-use crate::value::{Map, Text, Value};
-use crate::view::View;
+use crate::value::{Text, Value};
+
+/// `JSON.parse`.
+pub(super) struct JsonParse;
+
+impl Builtin for JsonParse {
+    type Receiver<'v> = ();
+
+    const SIGNATURE: Signature = Signature {
+        name: "JSON.parse",
+        parameters: "text: String",
+        returns: Returns::Uninferred("any"),
+        doc: "The value of a JSON text.",
+        steps: "128, 1 per byte, new values",
+        case: "doc-json-002",
+        examples: &[("JSON.parse('[1, {\"a\": null}]')", "[1,{\"a\":null}]")],
+        ..Signature::CALL
+    };
+
+    fn call<'v, M: Machine<'v>>(
+        machine: &mut M,
+        _: &(),
+        arguments: Arguments<'_, 'v>,
+    ) -> EvalResult<'v> {
+        parse(arguments.text(0)?.as_str(), machine.budget())
+    }
+}
 
 /// Parses JSON text to a value. serde_json limits the nesting to 128.
-pub(crate) fn parse<'v>(text: &str, budget: &mut Budget) -> EvalResult<'v> {
+fn parse<'v>(text: &str, budget: &mut Budget) -> EvalResult<'v> {
     budget.charge(STEPS_PER_ERROR)?;
     budget.charge_each(text.len())?;
     let mut reader = serde_json::Deserializer::from_str(text);
@@ -117,50 +141,4 @@ impl<'de, 'v> Visitor<'de> for ValueSeed<'_, 'v> {
         let map = build_map(entries, self.budget);
         self.checked(map)
     }
-}
-
-/// Steps for each node of a document, which pay for its lookups.
-const STEPS_PER_BLOCK: u32 = 8;
-
-/// `new RichText(document)`: the text of an Atlassian document, one line per block.
-pub(super) fn rich_text<'v, V: View>(
-    document: &Map<'v>,
-    view: &'v V,
-    budget: &mut Budget,
-) -> EvalResult<'v> {
-    let mut out = TextBuilder::new(budget)?;
-    write_document(document, view, budget, &mut out)?;
-    let text = out.into_string();
-    Ok(Value::RichText(Text::Built(text.trim_end().into())))
-}
-
-fn write_document<'v, V: View>(
-    document: &Map<'v>,
-    view: &'v V,
-    budget: &mut Budget,
-    out: &mut TextBuilder,
-) -> Result<(), Fault<'v>> {
-    budget.charge(STEPS_PER_BLOCK)?;
-    let kind = document.get(view, "type");
-    let kind = match &kind {
-        Some(Value::String(kind)) => kind.as_str(),
-        _ => "",
-    };
-    match (kind, document.get(view, "text")) {
-        ("text", Some(Value::String(text))) => out.push(text.as_str(), budget)?,
-        ("hardBreak", _) => out.push("\n", budget)?,
-        _ => {}
-    }
-    if let Some(Value::List(content)) = document.get(view, "content") {
-        for child in content.iter(view) {
-            budget.charge(1)?;
-            if let Value::Map(child) = child {
-                write_document(&child, view, budget, out)?;
-            }
-        }
-        if matches!(kind, "paragraph" | "heading" | "codeBlock") {
-            out.push("\n", budget)?;
-        }
-    }
-    Ok(())
 }

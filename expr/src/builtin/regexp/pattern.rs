@@ -40,7 +40,7 @@ struct DfaPair {
 }
 
 /// Byte ranges of a match and its groups; none for a group that did not participate.
-pub(super) type CaptureSpans = Vec<Option<Range<usize>>>;
+pub(in crate::builtin) type CaptureSpans = Vec<Option<Range<usize>>>;
 
 impl Pattern {
     /// Compiles a pattern literal of a source, which is used for many events.
@@ -73,7 +73,7 @@ impl Pattern {
     }
 
     /// Returns the first match from `from` on, with its groups.
-    pub(super) fn find<'v>(
+    pub(in crate::builtin) fn find<'v>(
         &self,
         text: &str,
         from: usize,
@@ -220,7 +220,7 @@ impl DfaPair {
 }
 
 /// Returns the offset after the character that contains `at`.
-pub(super) fn next_char(text: &str, at: usize) -> usize {
+pub(in crate::builtin) fn next_char(text: &str, at: usize) -> usize {
     (at + 1..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len().max(at + 1))
 }
 

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use super::translate;
+use super::syntax::translate;
 use crate::cases::{CaseOutcome, compiled, reference};
 use crate::{Env, Tape, TapeLimits};
 
