@@ -22,9 +22,9 @@
 //! ```
 //!
 //! In reading order: [`mod@span`], [`limits`], [`diagnostic`], `lex`, `ast`, `parse`, `check`,
-//! `typed`, then [`value`], `text`, `operator`, `builtin`, the reference evaluator `naive`, and the
-//! compiled form `parameter_slots`, `parameters`, `compile`, `program`, `template_cache`, `eval`. A
-//! matcher reads [`predicate`]; events are read through [`view`].
+//! `typed`, `frontend`, then [`value`], `text`, `operator`, `builtin`, the reference evaluator
+//! `naive`, and the compiled form `parameter_slots`, `parameters`, `compile`, `program`,
+//! `template_cache`, `eval`. A matcher reads [`predicate`]; events are read through [`view`].
 
 mod ast;
 mod budget;
