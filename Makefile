@@ -60,9 +60,14 @@ AGREE_CASES := 2500
 agree: cargo ## Compare the index with every filter alone, on a million random pairs; minutes
 	PROPTEST_CASES=$(AGREE_CASES) cargo test --locked --lib matcher::tests
 
+# Where benches write the figures of a run, before they are added to the record of their subject.
+RUN := $(TARGET)/record
+
 bench: cargo tools ## Compare the router with the minimum work of any router; minutes
-	cargo bench --locked --bench pipeline -- --record benches/record/$$(date +%F)-pipeline.md
-	cargo bench --locked --bench registration -- --record benches/record/$$(date +%F)-registration.md
+	mkdir -p $(RUN)
+	cargo bench --locked --bench pipeline -- --record $(abspath $(RUN))/pipeline.md
+	cargo bench --locked --bench registration -- --record $(abspath $(RUN))/registration.md
+	python3 benches/record/add.py $(RUN)/pipeline.md $(RUN)/registration.md
 	cargo bench --locked --bench matcher
 
 bench-worst: cargo ## Measure the costliest filters against the limits of the language
@@ -75,10 +80,12 @@ search-worst: cargo ## Search for costlier filters, SEARCH_SECONDS=120
 	cargo bench --locked -p switchyard-expr --bench worst -- --search $(SEARCH_SECONDS)
 
 # Arguments of the program, such as PEERS="--most 1000".
-PEERS := --record benches/record/$(shell date +%F)-peers.md --plot docs/peers.svg
+PEERS = --record $(RUN)/peers.md --plot docs/peers.svg
 
 bench-peers: cargo ## Compare the matcher with other matchers (downloads them); minutes
+	mkdir -p $(RUN) && rm -f $(RUN)/peers.md
 	cargo run --release --manifest-path benches/peers/Cargo.toml -- $(PEERS)
+	[ ! -e $(RUN)/peers.md ] || python3 benches/record/add.py $(RUN)/peers.md
 
 bench-expr-peers: cargo ## Compare a filter compiled here and by the cel crate (downloads it)
 	cargo run --release --manifest-path expr/benches/peers/Cargo.toml

@@ -1,4 +1,4 @@
-//! Matching while registrations change: one module a millisecond, beside none.
+//! Measures matching while registrations change: one module per millisecond, compared with none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -12,19 +12,19 @@ use switchyard::matcher::{Matcher, Scratch, Subscription};
 
 use crate::measure::{live_bytes, median, verdict};
 use crate::workload::subscriptions;
-use crate::{Case, mix, one};
+use crate::{BenchCase, mix, one};
 
-/// A change each.
+/// Time between two changes.
 const PERIOD: Duration = Duration::from_millis(1);
 /// Rounds with and without changes, in turn; odd, so that one of them is the median.
 const ROUNDS: usize = 7;
-/// How long each is.
+/// Duration of a round.
 const ROUND: Duration = Duration::from_millis(700);
-/// Modules that come and go in turn.
+/// Number of different modules that are added and removed.
 const MODULES: usize = 2_000;
 
-/// Prints what changes do to matching.
-pub(crate) fn report(case: &Case, filters: usize) {
+/// Prints the effect of changes on matching.
+pub(crate) fn report(case: &BenchCase, filters: usize) {
     let modules = modules();
     let mut ratios = Vec::new();
     let (mut quiet, mut busy) = (Vec::new(), Vec::new());
@@ -37,7 +37,7 @@ pub(crate) fn report(case: &Case, filters: usize) {
     }
     let ratio = median(ratios);
     println!(
-        "p99 of a match beside {filters} filters: {:.1} us, {:.1} us at 1000 changes/s: {ratio:.2} x (must 1.2 {})",
+        "p99 of a match with {filters} filters: {:.1} us, {:.1} us at 1000 changes/s: {ratio:.2} x (must 1.2 {})",
         median(quiet),
         median(busy),
         verdict(ratio <= 1.2)
@@ -53,7 +53,7 @@ pub(crate) fn report(case: &Case, filters: usize) {
     );
 }
 
-/// Adds and removes `times` modules beside some that stay, and prints what memory is left of it.
+/// Adds and removes `times` modules and prints how much memory stays allocated.
 pub(crate) fn memory(matcher: &Matcher, times: usize) {
     let modules = modules();
     let id = InstallationId::from("churn");
@@ -86,8 +86,8 @@ struct Outcome {
     events_per_s: f64,
 }
 
-/// Matches on `readers` threads for a round, while `changes` come and go.
-fn run(case: &Case, readers: usize, changes: Option<&[Arc<Subscription>]>) -> Outcome {
+/// Matches on `readers` threads for one round while `changes` are added and removed.
+fn run(case: &BenchCase, readers: usize, changes: Option<&[Arc<Subscription>]>) -> Outcome {
     let done = AtomicBool::new(false);
     let start = clock::tick();
     let times: Vec<Vec<u32>> = thread::scope(|scope| {
@@ -106,8 +106,8 @@ fn run(case: &Case, readers: usize, changes: Option<&[Arc<Subscription>]>) -> Ou
     Outcome { p99_ns, events_per_s: times.len() as f64 / taken }
 }
 
-/// Nanoseconds of each match until it is `done`.
-fn read(case: &Case, done: &AtomicBool) -> Vec<u32> {
+/// Returns the nanoseconds of each match until it is `done`.
+fn read(case: &BenchCase, done: &AtomicBool) -> Vec<u32> {
     let mut decoder = Decoder::new(1 << 20, false);
     let mut scratch = Scratch::default();
     let mut times = Vec::with_capacity(1 << 20);
@@ -122,7 +122,7 @@ fn read(case: &Case, done: &AtomicBool) -> Vec<u32> {
     times
 }
 
-/// Adds or removes a module each period, for a round.
+/// Adds or removes a module each period, for one round.
 fn change(matcher: &Matcher, modules: &[Arc<Subscription>]) {
     let start = clock::tick();
     for at in 0..u32::MAX {

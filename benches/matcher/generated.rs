@@ -1,5 +1,5 @@
-//! Registrations and events of the generators that the oracle uses (`tests/tools`): 100,000 triggers
-//! of 1,000 sites, one of which has 10,000, over all types of event. Python writes the files once.
+//! Workload of the generators that the oracle uses (`tests/tools`): 100,000 triggers of 1,000
+//! sites, one of which has 10,000, over all event types. The files are generated once, by Python.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use switchyard::domain::InstallationId;
-use switchyard::event::{Decoder, Headers, Heading};
+use switchyard::event::{Decoder, HeaderLookup, RoutingKey};
 use switchyard::matcher::{Matcher, Scratch, Subscription};
 use switchyard::registry::offline::TriggerReader;
 
@@ -37,7 +37,7 @@ struct Event {
 
 struct LineHeaders(HashMap<String, String>);
 
-impl Headers for LineHeaders {
+impl HeaderLookup for LineHeaders {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
@@ -65,7 +65,7 @@ pub(crate) fn rows() {
     row(&format!("generated: the site with {filters} filters"), &matcher, &events);
 }
 
-/// The file that a generator writes, written unless it is there.
+/// Returns the file of a generator; generates it if it does not exist.
 fn generated(program: &str, lines: &str) -> PathBuf {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{program}-{lines}.ndjson"));
     if !file.exists() {
@@ -91,12 +91,13 @@ fn row(name: &str, matcher: &Matcher, events: &[Event]) {
     let mut scratch = Scratch::default();
     let (mut matches, mut candidates, mut wanted) = (0, 0, 0);
     let mut one = |event: &Event, count: bool| {
-        let wants = |heading: Heading<'_>| matcher.listens(heading);
+        let has_subscribers = |routing_key: RoutingKey<'_>| matcher.has_subscriptions(routing_key);
         let body = event.body.clone();
-        let arrival =
-            decoder.receive(&event.subject, &event.headers, body, 1, wants).expect("an event");
-        if arrival.is_wanted() {
-            let found = matcher.matches(arrival.heading(), &decoder, &mut scratch);
+        let decoded = decoder
+            .decode_if_subscribed(&event.subject, &event.headers, body, 1, has_subscribers)
+            .expect("an event");
+        if decoded.is_body_decoded() {
+            let found = matcher.matches(decoded.routing_key(), &decoder, &mut scratch);
             if count {
                 (wanted, matches) = (wanted + 1, matches + found.len());
                 candidates += found.candidates;

@@ -1,5 +1,6 @@
-//! The matcher by number of filters, in ratios to V: the time `serde_json` takes to check that the
-//! same bytes are JSON, in the same run. `cargo bench --bench matcher -- --help` tells its parts.
+//! Measures the matcher by number of filters, as ratios to V: the time `serde_json` takes to check
+//! that the same bytes are JSON, in the same run. `cargo bench --bench matcher -- --help` lists the
+//! parts.
 
 #![expect(
     clippy::expect_used,
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use switchyard::clock;
 use switchyard::domain::InstallationId;
-use switchyard::event::{Arrival, Decoder, Headers, Heading};
+use switchyard::event::{DecodedMessage, Decoder, HeaderLookup, RoutingKey};
 use switchyard::matcher::{Matcher, Scratch, Subscription};
 
 use measure::{Outcome, allocations, compare, live_bytes, verdict};
@@ -29,12 +30,12 @@ use workload::{EVENT_TYPE, Random, event, mixed_filter, projects, subscriptions}
 #[global_allocator]
 static ALLOCATOR: measure::Counting = measure::Counting;
 
-/// Different events of one workload.
+/// Number of different events of one workload.
 const EVENTS: usize = 1_000;
 
 struct Binary<'a>(&'a str);
 
-impl Headers for Binary<'_> {
+impl HeaderLookup for Binary<'_> {
     fn get(&self, name: &str) -> Option<&str> {
         match name {
             "ce-cloudid" => Some(self.0),
@@ -48,12 +49,12 @@ impl Headers for Binary<'_> {
 /// One line of the report.
 struct Row<'a> {
     name: &'a str,
-    /// What the ratio to V must reach, and what would be splendid.
+    /// The ratio to V that is required, and the one that would be excellent.
     goal: Option<(f64, f64)>,
 }
 
-/// Events with their sites, and what is registered.
-struct Case {
+/// A matcher with its filters, and events with their sites.
+struct BenchCase {
     matcher: Matcher,
     events: Vec<(Arc<str>, Bytes)>,
 }
@@ -108,7 +109,7 @@ fn main() {
     }
 }
 
-/// Filters of one type in one site, up to `most` of them.
+/// Measures up to `most` filters of one type in one site.
 fn sizes(most: usize) {
     let goals = [
         (100, (1.5, 0.8)),
@@ -130,8 +131,8 @@ fn sizes(most: usize) {
     }
 }
 
-/// From texts to an index on all cores, what stays in memory, and what is left of it when all
-/// filters go and others come and go.
+/// Measures loading from texts on all cores, the memory in use, and the memory that stays allocated
+/// after all filters are removed.
 fn load(filters: usize) {
     let texts = mix(1, filters);
     let per_filter = |bytes: usize| bytes as f64 / filters as f64;
@@ -176,24 +177,24 @@ fn leave(matcher: &Matcher, filters: usize) {
         matcher.replace_installation(&installation, Vec::new());
     }
     println!(
-        "live bytes: {full} with {filters} filters, {empty} without, {} after {} more came and went",
+        "live bytes: {full} with {filters} filters, {empty} without, {} after {} more were added and removed",
         live_bytes(),
         filters / 10
     );
 }
 
-/// As many filters, for events that match none of them and whose types nobody asks for; and what
-/// changes cost.
+/// Measures events that match no filter, events whose type has no subscription, and the cost of
+/// changes.
 fn none(filters: usize) {
     let mut case = one_tenant(filters);
-    // Of projects that nobody asked for.
+    // Events of projects without a filter.
     let mut random = Random(3);
     let unasked = |at| ("site".into(), event(&mut random, &format!("Q{at}"), usize::MAX, 0));
     case.events = (0..EVENTS).map(unasked).collect();
     let name = format!("0 matches, {filters} filters");
     report(&Row { name: &name, goal: Some((0.8, 0.4)) }, &case);
-    let nobody = Case { matcher: Matcher::default(), events: case.events.clone() };
-    report(&Row { name: "no trigger for the event type", goal: None }, &nobody);
+    let unsubscribed = BenchCase { matcher: Matcher::default(), events: case.events.clone() };
+    report(&Row { name: "no trigger for the event type", goal: None }, &unsubscribed);
     changes(&case.matcher, &format!("{filters} filters"));
     let name = format!("0 matches, {filters} filters, after these changes");
     report(&Row { name: &name, goal: None }, &case);
@@ -220,7 +221,7 @@ fn issue_events(
     (0..count).map(one).collect()
 }
 
-fn one_tenant(filters: usize) -> Case {
+fn one_tenant(filters: usize) -> BenchCase {
     let before = live_bytes();
     let start = clock::tick();
     let subscriptions = subscriptions("site", &mix(1, filters));
@@ -238,21 +239,21 @@ fn one_tenant(filters: usize) -> Case {
         per_filter(live_bytes().saturating_sub(held)),
         per_filter(live_bytes() - before),
     );
-    Case { matcher, events: issue_events(&"site".into(), EVENTS, filters, 0) }
+    BenchCase { matcher, events: issue_events(&"site".into(), EVENTS, filters, 0) }
 }
 
-/// Times a case and prints its row; yields microseconds per event.
-fn report(row: &Row<'_>, case: &Case) -> f64 {
+/// Measures a case and prints its row; returns microseconds per event.
+fn report(row: &Row<'_>, case: &BenchCase) -> f64 {
     let mut decoder = Decoder::new(1 << 20, false);
     let mut scratch = Scratch::default();
     let (mut matches, mut candidates) = (0, 0);
     for (site, body) in &case.events {
         let headers = Binary(site);
-        let event = receive(&case.matcher, &mut decoder, &headers, body);
-        if !event.is_wanted() {
+        let event = decode_if_subscribed(&case.matcher, &mut decoder, &headers, body);
+        if !event.is_body_decoded() {
             continue;
         }
-        let found = case.matcher.matches(event.heading(), &decoder, &mut scratch);
+        let found = case.matcher.matches(event.routing_key(), &decoder, &mut scratch);
         assert!(found.failures.is_empty());
         matches += found.len();
         candidates += found.candidates;
@@ -281,45 +282,46 @@ fn report(row: &Row<'_>, case: &Case) -> f64 {
     ours / 1e3
 }
 
-/// From the bytes of one event to its matches.
-fn one(case: &Case, event: &(Arc<str>, Bytes), decoder: &mut Decoder, scratch: &mut Scratch) {
+/// Matches one event, from its bytes.
+fn one(case: &BenchCase, event: &(Arc<str>, Bytes), decoder: &mut Decoder, scratch: &mut Scratch) {
     let (site, body) = event;
     let headers = Binary(site);
-    let event = receive(&case.matcher, decoder, &headers, body);
-    if event.is_wanted() {
-        black_box(case.matcher.matches(event.heading(), decoder, scratch));
+    let event = decode_if_subscribed(&case.matcher, decoder, &headers, body);
+    if event.is_body_decoded() {
+        black_box(case.matcher.matches(event.routing_key(), decoder, scratch));
     }
 }
 
-/// As [`one`], and on to the event and what the router delivers it by: subscriptions, counted.
+/// Does what [`one`] does, then takes the matches and makes the event, as the router does for
+/// delivery.
 fn to_deliveries(
-    case: &Case,
+    case: &BenchCase,
     event: &(Arc<str>, Bytes),
     decoder: &mut Decoder,
     scratch: &mut Scratch,
 ) {
     let (site, body) = event;
     let headers = Binary(site);
-    let event = receive(&case.matcher, decoder, &headers, body);
-    if event.is_wanted() {
-        let outcome = case.matcher.matches(event.heading(), decoder, scratch);
-        black_box(outcome.take(event.heading(), decoder));
+    let event = decode_if_subscribed(&case.matcher, decoder, &headers, body);
+    if event.is_body_decoded() {
+        let outcome = case.matcher.matches(event.routing_key(), decoder, scratch);
+        black_box(outcome.take_matches(event.routing_key(), decoder));
         black_box(event.into_event());
     }
 }
 
-/// As the router does it.
-fn receive<'m>(
+/// Decodes an event as the router does.
+fn decode_if_subscribed<'m>(
     matcher: &Matcher,
     decoder: &mut Decoder,
     headers: &'m Binary<'_>,
     body: &Bytes,
-) -> Arrival<'m> {
-    let wants = |heading: Heading<'_>| matcher.listens(heading);
-    decoder.receive("", headers, body.clone(), 1, wants).expect("an event")
+) -> DecodedMessage<'m> {
+    let has_subscribers = |routing_key: RoutingKey<'_>| matcher.has_subscriptions(routing_key);
+    decoder.decode_if_subscribed("", headers, body.clone(), 1, has_subscribers).expect("an event")
 }
 
-/// Adds one module at a time and removes the one that was added a while before.
+/// Adds one module at a time and removes the one that was added `LIVE` changes before.
 fn changes(matcher: &Matcher, others: &str) {
     const LIVE: usize = 200;
     let texts = mix(9, 2_000);
@@ -340,7 +342,7 @@ fn changes(matcher: &Matcher, others: &str) {
     taken.sort_by(f64::total_cmp);
     let at = |share: f64| taken[(taken.len() as f64 * share) as usize];
     println!(
-        "change of one module beside {others}: p50 {:.1} us (must 20), p99 {:.1} us (must 1000), max {:.0} us",
+        "change of one module with {others}: p50 {:.1} us (must 20), p99 {:.1} us (must 1000), max {:.0} us",
         at(0.5),
         at(0.99),
         taken[taken.len() - 1]
@@ -366,7 +368,7 @@ fn many_tenants(name: &str, tenants: usize, filters: usize, goal: (f64, f64)) {
         let site = &sites[at * 7919 % tenants];
         events.extend(issue_events(site, 1, filters, 0));
     }
-    report(&Row { name, goal: Some(goal) }, &Case { matcher, events });
+    report(&Row { name, goal: Some(goal) }, &BenchCase { matcher, events });
 }
 
 fn all_match() {
@@ -376,11 +378,11 @@ fn all_match() {
     matcher.replace_many(subscriptions("site", &(0..10_000).map(text).collect::<Vec<_>>()));
     let mut random = Random(5);
     let events = (0..50).map(|_| ("site".into(), event(&mut random, "P1", 10, 0))).collect();
-    report(&Row { name: "10000 matches", goal: None }, &Case { matcher, events });
+    report(&Row { name: "10000 matches", goal: None }, &BenchCase { matcher, events });
 }
 
-/// 5 % of 10,000 filters that no index holds: those that have an operand in common, and those that
-/// have none.
+/// Measures 10,000 filters of which 5 % cannot be indexed: with a subexpression in common, and
+/// without.
 fn unindexable() {
     let mut case = one_tenant(10_000);
     let fast = report(&Row { name: "10000 filters, all indexed", goal: None }, &case);
@@ -402,7 +404,7 @@ fn unindexable() {
             (slow - fast) * 1e3 / 500.0
         );
     }
-    // So few that each change indexes all of them anew.
+    // So few that each change rebuilds their segment.
     let mut random = Random(2);
     let few: Vec<String> = (0..400).map(|_| workload::unshared_filter(&mut random)).collect();
     let matcher = Matcher::default();

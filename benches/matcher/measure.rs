@@ -1,4 +1,4 @@
-//! Alternating rounds, medians, and a count of heap allocations.
+//! Measures in alternating rounds, returns medians, and counts heap allocations.
 
 #![expect(unsafe_code, reason = "the interface of a global allocator is unsafe")]
 
@@ -8,24 +8,24 @@ use std::time::Duration;
 
 use switchyard::clock;
 
-/// The system's allocator, counted.
+/// Counts allocations of the system allocator.
 pub(crate) struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Relaxed);
         LIVE_BYTES.fetch_add(layout.size(), Relaxed);
-        // SAFETY: the caller keeps to the same contract.
+        // SAFETY: the caller upholds the contract of the system allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         LIVE_BYTES.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller keeps to the same contract.
+        // SAFETY: the caller upholds the contract of the system allocator.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -40,11 +40,11 @@ pub(crate) fn live_bytes() -> usize {
 
 /// Rounds of each contender; odd, so that one of them is the median.
 const ROUNDS: usize = 9;
-/// How long a round takes at least.
+/// Minimum duration of a round.
 const ROUND_MIN: Duration = Duration::from_millis(40);
 
-/// Median time of one call of `a` and of `b` in nanoseconds, in rounds that alternate. Each is
-/// called with rising numbers.
+/// Returns the median time of one call of `a` and of `b` in nanoseconds, in rounds that alternate.
+/// Each is called with rising numbers.
 pub(crate) fn compare(mut a: impl FnMut(usize), mut b: impl FnMut(usize)) -> (f64, f64) {
     let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
     round(&mut a);
@@ -76,22 +76,22 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Whether a goal was reached, as one reads it.
+/// Returns the word for a goal that is reached or missed.
 pub(crate) fn verdict(holds: bool) -> &'static str {
     if holds { "holds" } else { "missed" }
 }
 
-/// What one workload took; sums are over all its events.
+/// The measurements of one workload; sums are over all its events.
 pub(crate) struct Outcome {
     pub(crate) events: usize,
     pub(crate) bytes: usize,
     pub(crate) matches: usize,
     pub(crate) candidates: usize,
     pub(crate) allocations: u64,
-    /// Nanoseconds an event, of the check by `serde_json` and of matching.
+    /// Nanoseconds per event: the check by `serde_json`, and matching.
     pub(crate) v: f64,
     pub(crate) ours: f64,
-    /// What it is in V up to deliveries, if that was measured.
+    /// The ratio to V up to deliveries, if it was measured.
     pub(crate) delivered: Option<f64>,
 }
 
@@ -104,8 +104,8 @@ pub(crate) fn print_head() {
 }
 
 impl Outcome {
-    /// Prints a line of the table. Of `goal`, the ratio to V must reach the first and would be
-    /// splendid at the second.
+    /// Prints a row of the table. `goal` has the ratio to V that is required, and the one that
+    /// would be excellent.
     pub(crate) fn print(&self, name: &str, goal: Option<(f64, f64)>) {
         let ratio = self.ours / self.v;
         let held = |goal: f64| format!("{goal} {}", verdict(ratio <= goal));

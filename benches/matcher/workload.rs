@@ -1,17 +1,19 @@
-//! Filters and events of known shape and selectivity; the same for the same numbers.
+//! Generates filters and events of known shape and selectivity; the same for the same seed.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use switchyard::domain::{CloudId, Handler, InstallationId};
-use switchyard::matcher::{Interest, Listen, Listens, Owner, Subscription, Terms};
+use switchyard::matcher::{
+    DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, Owner, Subscription,
+};
 use switchyard::telemetry::SubscriptionStats;
-use switchyard_expr::{Profile, Shapes};
+use switchyard_expr::{CheckProfile, TemplateCache};
 
-/// Filters about one project, so that 20 to 28 of them hold for an event of it.
+/// Number of filters on one project, so that 20 to 28 of them hold for an event of it.
 const FILTERS_PER_PROJECT: usize = 40;
-/// Modules of one installation, the platform's limit.
+/// Number of modules of one installation: the platform's limit.
 pub(crate) const MODULES: usize = 100;
 pub(crate) const EVENT_TYPE: &str = "avi:jira:updated:issue";
 
@@ -19,7 +21,7 @@ const TYPES: [&str; 5] = ["Bug", "Task", "Story", "Epic", "Incident"];
 const PRIORITIES: [&str; 5] = ["Highest", "High", "Medium", "Low", "Lowest"];
 const STATUSES: [&str; 6] = ["To Do", "In Progress", "In Review", "Blocked", "Done", "Closed"];
 
-/// SplitMix64.
+/// The SplitMix64 generator.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -40,33 +42,33 @@ impl Random {
     }
 }
 
-/// How many projects `filters` filters are about.
+/// Returns the number of projects that `filters` filters test.
 pub(crate) fn projects(filters: usize) -> usize {
     (filters / FILTERS_PER_PROJECT).max(2)
 }
 
-/// What a filter of the mix asks for; projects and words by number.
+/// A filter of the mix; projects and words by number.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Wish {
+pub(crate) enum FilterSpec {
     /// A project and a type of issue.
     Kind { project: usize, kind: &'static str },
-    /// And a priority.
+    /// A project, a type of issue and a priority.
     Priority { project: usize, kind: &'static str, priority: &'static str },
     /// One of three projects.
     Projects([usize; 3]),
-    /// A project, and more points than these.
+    /// A project, and more points than this.
     Points { project: usize, above: usize },
     /// A project, and a change of status to this one.
     Moved { project: usize, to: &'static str },
     /// A project, and any status but `Done`.
     Open { project: usize },
-    /// A word in the summary, which nothing else narrows down.
+    /// A word in the summary, without another test.
     Word(usize),
 }
 
-impl Wish {
-    /// 60 % conjunctions of two or three equalities, 15 % lists, 10 % ranges, 10 % changelog, 3 %
-    /// negations, 2 % substrings.
+impl FilterSpec {
+    /// Returns a random one: 60 % conjunctions of two or three equalities, 15 % lists, 10 % ranges,
+    /// 10 % changelog, 3 % negations, 2 % substrings.
     pub(crate) fn random(random: &mut Random, projects: usize) -> Self {
         let project = random.below(projects);
         match random.below(100) {
@@ -83,7 +85,7 @@ impl Wish {
         }
     }
 
-    /// As a Jira expression.
+    /// Returns the Jira expression.
     pub(crate) fn filter(self) -> String {
         let is = |path: &str, value: &str| format!("event.issue.fields.{path} == '{value}'");
         let of = |project: usize| is("project.key", &format!("P{project}"));
@@ -115,12 +117,12 @@ impl Wish {
     }
 }
 
-/// A filter of the mix.
+/// Returns a filter of the mix.
 pub(crate) fn mixed_filter(random: &mut Random, projects: usize) -> String {
-    Wish::random(random, projects).filter()
+    FilterSpec::random(random, projects).filter()
 }
 
-/// A filter that no index holds: it compares two values of the event.
+/// Returns a filter that cannot be indexed: it compares two values of the event.
 pub(crate) fn unindexable_filter(random: &mut Random) -> String {
     let number = random.below(1_000_000);
     format!(
@@ -129,8 +131,7 @@ pub(crate) fn unindexable_filter(random: &mut Random) -> String {
     )
 }
 
-/// A filter that no index holds, and no other is like: it compares two values of the event, in an
-/// operand of its own.
+/// Returns a filter that cannot be indexed and has no subexpression in common with another.
 pub(crate) fn unshared_filter(random: &mut Random) -> String {
     let number = random.below(1_000_000);
     format!(
@@ -139,22 +140,23 @@ pub(crate) fn unshared_filter(random: &mut Random) -> String {
     )
 }
 
-/// Subscriptions of the filters, `MODULES` to an installation.
+/// Returns subscriptions with these filters, `MODULES` for each installation.
 pub(crate) fn subscriptions(
     cloud: &str,
     filters: &[String],
 ) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
-    subscriptions_in(&Shapes::new(), cloud, filters, 0)
+    subscriptions_in(&TemplateCache::new(), cloud, filters, 0)
 }
 
-/// As [`subscriptions`], on all cores, as a registry loads them.
+/// Does what [`subscriptions`] does on all cores, as a registry loads them.
 pub(crate) fn loaded(
     cloud: &str,
     filters: &[String],
 ) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
-    let shapes = Shapes::new();
+    let templates = TemplateCache::new();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    // Whole installations, and several times as many shares as cores, so that no core waits long.
+    // Whole installations, in several times as many chunks as cores, so that no core is idle for
+    // long.
     let share = filters.len().div_ceil(cores * 16).next_multiple_of(MODULES);
     let shares: Vec<(usize, &[String])> = filters.chunks(share).enumerate().collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
@@ -163,7 +165,7 @@ pub(crate) fn loaded(
         while let Some((at, texts)) =
             shares.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
         {
-            done.extend(subscriptions_in(&shapes, cloud, texts, at * share / MODULES));
+            done.extend(subscriptions_in(&templates, cloud, texts, at * share / MODULES));
         }
         done
     };
@@ -174,12 +176,13 @@ pub(crate) fn loaded(
 }
 
 fn subscriptions_in(
-    shapes: &Shapes,
+    templates: &TemplateCache,
     cloud: &str,
     filters: &[String],
     first: usize,
 ) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
-    let (cloud, interest) = (CloudId::from(cloud), Arc::new(Interest::in_all(EVENT_TYPE.into())));
+    let (cloud, conditions) =
+        (CloudId::from(cloud), Arc::new(EventConditions::unconditional(EVENT_TYPE.into())));
     let installation = |(number, filters): (usize, &[String])| {
         let handler = Handler::Function { subject: "sw.fn.bench.main".into() };
         let id = InstallationId::from(format!("{}-inst-{}", cloud.as_str(), first + number));
@@ -189,15 +192,17 @@ fn subscriptions_in(
             app_account_id: None,
             cloud_id: cloud.clone(),
             licensed: true,
-            terms: Terms::of(Arc::new(handler)),
+            settings: DeliverySettings::new(Arc::new(handler)),
         });
         let modules = filters.iter().enumerate().map(|(at, text)| {
-            let program = shapes.compile(text, Profile::Filter).expect("an accepted filter");
-            let listen = Listen { interest: Arc::clone(&interest), program: Some(program) };
+            let program =
+                templates.compile(text, CheckProfile::Filter).expect("an accepted filter");
+            let event =
+                EventSubscription { conditions: Arc::clone(&conditions), program: Some(program) };
             Arc::new(Subscription {
                 owner: Arc::clone(&owner),
                 key: format!("module-{at}").as_str().into(),
-                listens: Listens::One(listen),
+                event_subscriptions: EventSubscriptions::One(event),
                 revision: 1,
                 stats: SubscriptionStats::default(),
             })
@@ -208,7 +213,8 @@ fn subscriptions_in(
     filters.chunks(MODULES).enumerate().map(installation).collect()
 }
 
-/// An issue event of some 4.4 KB with 45 fields and 3 changelog items, or with `prose` bytes more.
+/// Returns an issue event of about 4.4 KB with 45 fields and 3 changelog items, or `prose` bytes
+/// more.
 pub(crate) fn event(random: &mut Random, project: &str, words: usize, prose: usize) -> Bytes {
     let mut text = String::with_capacity(5_000 + prose);
     let number = random.below(100_000);

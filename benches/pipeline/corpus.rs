@@ -7,7 +7,10 @@ use bytes::Bytes;
 use serde_json::json;
 use switchyard::domain::{Handler, Secret};
 use switchyard::event::Envelope;
-use switchyard::matcher::{Interest, Listen, Listens, Matcher, Owner, Subscription, Terms};
+use switchyard::matcher::{
+    DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, Matcher, Owner,
+    Subscription,
+};
 use switchyard::registry::offline::TriggerReader;
 use switchyard::telemetry::SubscriptionStats;
 
@@ -85,11 +88,14 @@ pub(crate) fn subscription_to_all(url: url::Url) -> Arc<Subscription> {
             app_account_id: None,
             cloud_id: SITE.into(),
             licensed: true,
-            terms: Terms::of(Arc::new(Handler::Http { url, secret: Secret::new(SECRET) })),
+            settings: DeliverySettings::new(Arc::new(Handler::Http {
+                url,
+                secret: Secret::new(SECRET),
+            })),
         }),
         key: "trigger-1".into(),
-        listens: Listens::One(Listen {
-            interest: Arc::new(Interest::in_all(EVENT_TYPE.into())),
+        event_subscriptions: EventSubscriptions::One(EventSubscription {
+            conditions: Arc::new(EventConditions::unconditional(EVENT_TYPE.into())),
             program: None,
         }),
         revision: 1,

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use serde::de::IgnoredAny;
-use switchyard::event::{Decoder, Envelope, Headers};
+use switchyard::event::{Decoder, Envelope, HeaderLookup};
 use switchyard::matcher::Scratch;
 use switchyard_expr::{Tape, TapeLimits};
 
@@ -16,7 +16,7 @@ const PASSES: usize = 500;
 /// The headers of an event.
 struct Sent(Envelope);
 
-impl Headers for Sent {
+impl HeaderLookup for Sent {
     fn get(&self, name: &str) -> Option<&str> {
         match name {
             "ce-id" => Some(self.0.event_id.as_str()),
@@ -54,8 +54,8 @@ pub(crate) fn measure(rounds: usize, report: &mut Report) -> anyhow::Result<()> 
             pass(&mut |body| Ok(_ = black_box(serde_json::from_slice::<IgnoredAny>(body)?)))?;
         let taped = pass(&mut |body| Ok(black_box(&mut tape).parse(body, &limits)?))?;
         let matched = pass(&mut |body| {
-            let event = decoder.receive("", &sent, body.clone(), 1, |_| true)?;
-            black_box(matcher.matches(event.heading(), &decoder, &mut scratch));
+            let event = decoder.decode_if_subscribed("", &sent, body.clone(), 1, |_| true)?;
+            black_box(matcher.matches(event.routing_key(), &decoder, &mut scratch));
             Ok(())
         })?;
         parse.round(events, bare, taped);

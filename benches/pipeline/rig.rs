@@ -12,18 +12,18 @@ use futures_util::{TryStreamExt, stream};
 use metrics_exporter_prometheus::PrometheusHandle;
 use switchyard::bus::subjects::ROUTER_CONSUMER;
 use switchyard::bus::{
-    Connections, DeadStream, EventPublisher, Functions, Gate, ManagedServer, ParkedStream, Pull,
-    Room, Subjects, streams,
+    BackpressureGate, Connections, DeadLetterStream, EventPublisher, FunctionClient, ManagedServer,
+    ParkingCapacity, ParkingStream, PullSubscription, Subjects, streams,
 };
 use switchyard::config::Config;
-use switchyard::delivery::http::Sender;
+use switchyard::delivery::http::HttpSender;
 use switchyard::delivery::retry::Random;
-use switchyard::delivery::{Directory, Dispatcher, Edges, Guard};
+use switchyard::delivery::{Dispatcher, EgressGuard, Ports, SubscriptionDirectory};
 use switchyard::domain::SubscriptionId;
 use switchyard::event::Publisher;
 use switchyard::matcher::{Matcher, Subscription};
 use switchyard::router::Router;
-use switchyard::telemetry::{Live, exporter};
+use switchyard::telemetry::{LiveFeed, exporter};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +52,7 @@ pub(crate) struct Rig {
 /// A directory with the only subscription of the bench.
 struct Only(Option<Arc<Subscription>>);
 
-impl Directory for Only {
+impl SubscriptionDirectory for Only {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         self.0.clone().filter(|subscription| subscription.id() == *id)
     }
@@ -82,8 +82,11 @@ impl Rig {
     pub(crate) async fn publish(&self, events: usize) -> anyhow::Result<()> {
         self.events_stream().await?.purge().await?;
         let outbound = self.connections.outbound.clone();
-        let publisher =
-            EventPublisher::new(outbound, self.subjects.clone(), Arc::<Gate>::default());
+        let publisher = EventPublisher::new(
+            outbound,
+            self.subjects.clone(),
+            Arc::<BackpressureGate>::default(),
+        );
         let last = self.events_stream().await?.cached_info().state.last_sequence;
         let bodies = corpus::bodies();
         let published = bodies.iter().cycle().zip(last..).take(events).map(Ok);
@@ -104,8 +107,8 @@ impl Rig {
     ) -> anyhow::Result<Stopwatch> {
         let _ = self.events_stream().await?.delete_consumer(ROUTER_CONSUMER).await;
         let events = &self.config.events;
-        let pull = || Pull::events(&self.connections, &self.subjects, events, WORKERS);
-        let due = Pull::due(&self.connections, &self.subjects, events);
+        let pull = || PullSubscription::events(&self.connections, &self.subjects, events, WORKERS);
+        let due = PullSubscription::due(&self.connections, &self.subjects, events);
         for pull in [&pull(), &due] {
             pull.ensure().await.map_err(|error| anyhow!("consumer: {error}"))?;
         }
@@ -115,7 +118,7 @@ impl Rig {
             matcher,
             Arc::new(self.dispatcher()?),
             Arc::new(Only(wanted.map(|(subscription, _)| Arc::clone(subscription)))),
-            Live::default(),
+            LiveFeed::default(),
             stop.clone(),
         ));
         let watch = Stopwatch::start();
@@ -138,22 +141,27 @@ impl Rig {
     fn dispatcher(&self) -> anyhow::Result<Dispatcher> {
         let outbound = &self.connections.outbound;
         let config = &self.config.delivery;
-        let room = Arc::new(Room::new(config.parked_max));
+        let room = Arc::new(ParkingCapacity::new(config.parked_max));
         let subjects = || self.subjects.clone();
-        let edges = Edges {
-            functions: Arc::new(Functions::new(outbound.client.clone())),
-            parking: Arc::new(ParkedStream::new(outbound.clone(), subjects(), room)),
-            dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects())),
+        let ports = Ports {
+            functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+            parking: Arc::new(ParkingStream::new(outbound.clone(), subjects(), room)),
+            dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects())),
             keys: Arc::default(),
-            presence: tokio::sync::mpsc::channel(1).0,
+            endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
-        let sender = Sender::new(config, Arc::new(Guard::new(config)?))?;
-        Ok(Dispatcher::new(config, sender, edges, Random::seeded(7), Live::default()))
+        let sender = HttpSender::new(config, Arc::new(EgressGuard::new(config)?))?;
+        Ok(Dispatcher::new(config, sender, ports, Random::seeded(7), LiveFeed::default()))
     }
 
     /// Creates a consumer with the router's settings under another name.
     pub(crate) async fn consumer_like_ours(&self, name: &str) -> anyhow::Result<PullConsumer> {
-        let pull = Pull::events(&self.connections, &self.subjects, &self.config.events, WORKERS);
+        let pull = PullSubscription::events(
+            &self.connections,
+            &self.subjects,
+            &self.config.events,
+            WORKERS,
+        );
         pull.ensure().await.map_err(|error| anyhow!("consumer: {error}"))?;
         let stream = self.events_stream().await?;
         let ours: PullConsumer = boxed(stream.get_consumer(ROUTER_CONSUMER).await)?;

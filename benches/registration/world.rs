@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use switchyard::api::{ApiState, router};
-use switchyard::bus::{Connections, FailedStream, ManagedServer, Subjects};
+use switchyard::bus::{Connections, FailedWebhookStream, ManagedServer, Subjects};
 use switchyard::clock;
 use switchyard::config::Config;
 use switchyard::domain::{AppId, Secret, SubscriptionId};
@@ -58,7 +58,7 @@ impl World {
             matcher: Arc::new(Matcher::default()),
             admin_token: Secret::new("bench"),
             body_max: config.limits.body,
-            failed_webhooks: Arc::new(FailedStream::new(connections.control, subjects)),
+            failed_webhooks: Arc::new(FailedWebhookStream::new(connections.control, subjects)),
             check_url: Box::new(|_| Ok(())),
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -183,7 +183,7 @@ async fn replica(
     let matcher = Arc::new(Matcher::default());
     let registry = Arc::new(Registry::new(Arc::new(store), matcher, settings));
     tasks.spawn(Arc::clone(&registry).run());
-    registry.until_ready().await;
+    registry.wait_until_ready().await;
     Ok((connections, registry))
 }
 

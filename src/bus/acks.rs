@@ -1,4 +1,4 @@
-//! Acknowledgements, which leave together: one a packet would cost this process and the broker a
+//! Batched acknowledgements: one packet for each event would cost this process and the broker one
 //! wake-up for each event.
 
 use std::time::Duration;
@@ -7,28 +7,28 @@ use async_nats::jetstream::AckKind;
 use async_nats::{Client, Subject};
 use tokio::sync::{mpsc, oneshot};
 
-/// Acknowledgements that wait to leave; whoever has more waits for room.
+/// Capacity of the queue; senders wait while it is full.
 const WAITING_MAX: usize = 4096;
-/// Most that leave together.
+/// Maximum number of acknowledgements in one batch.
 const TOGETHER_MAX: usize = 512;
-/// How long those that come next wait for each other.
+/// Pause between two batches, in which acknowledgements collect.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The way out for acknowledgements; clones share it.
+/// A queue of acknowledgements; clones share it.
 #[derive(Clone, Debug)]
-pub struct Acks {
-    queue: mpsc::Sender<Item>,
+pub struct AckQueue {
+    queue: mpsc::Sender<AckCommand>,
 }
 
 #[derive(Debug)]
-enum Item {
+enum AckCommand {
     Ack(Subject),
-    /// To be answered once all before it have left.
+    /// Answered once all earlier acknowledgements are sent.
     Flush(oneshot::Sender<()>),
 }
 
-impl Acks {
-    /// Sends over `client`, from a task that ends with the last clone.
+impl AckQueue {
+    /// Starts the sending task over `client`; the task ends with the last clone.
     #[must_use]
     pub fn over(client: Client) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
@@ -36,34 +36,34 @@ impl Acks {
         Self { queue }
     }
 
-    /// Acknowledges the message with this reply subject. Ends when the acknowledgement is queued;
-    /// one that is lost with the process leaves its message to be handed out again.
+    /// Queues the acknowledgement of the message with this reply subject. If it is lost with the
+    /// process, the broker redelivers the message.
     pub async fn ack(&self, reply: Subject) {
-        if self.queue.send(Item::Ack(reply)).await.is_err() {
+        if self.queue.send(AckCommand::Ack(reply)).await.is_err() {
             tracing::debug!("acknowledgement not sent: the runtime is ending");
         }
     }
 
-    /// Ends when what was acknowledged before has been handed to the connection.
+    /// Waits until the earlier acknowledgements are passed to the connection.
     pub async fn flush(&self) {
         let (done, left) = oneshot::channel();
-        if self.queue.send(Item::Flush(done)).await.is_ok() {
+        if self.queue.send(AckCommand::Flush(done)).await.is_ok() {
             let _ = left.await;
         }
     }
 }
 
-async fn send(client: Client, mut waiting: mpsc::Receiver<Item>) {
+async fn send(client: Client, mut waiting: mpsc::Receiver<AckCommand>) {
     let mut together = Vec::with_capacity(TOGETHER_MAX);
     while waiting.recv_many(&mut together, TOGETHER_MAX).await > 0 {
         for item in together.drain(..) {
             match item {
-                Item::Ack(reply) => {
+                AckCommand::Ack(reply) => {
                     if let Err(error) = client.publish(reply, AckKind::Ack.into()).await {
                         tracing::debug!(%error, "acknowledgement not sent");
                     }
                 }
-                Item::Flush(done) => {
+                AckCommand::Flush(done) => {
                     let _ = done.send(());
                 }
             }

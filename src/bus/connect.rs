@@ -1,4 +1,4 @@
-//! Connections to the broker, kept for the life of the process.
+//! Connections to the broker, which live as long as the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,49 +9,49 @@ use async_nats::{Client, ConnectOptions, Event};
 use thiserror::Error;
 use tokio::net::TcpStream;
 
-use super::acks::Acks;
+use super::acks::AckQueue;
 use super::metrics;
 use crate::clock;
 use crate::config;
 
-/// Finds a half-open connection after two of these.
+/// Ping interval; a half-open connection is detected after two missed pings.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// Commands that queue while the connection is away.
+/// Commands that can queue while disconnected.
 const COMMANDS_MAX: usize = 8192;
-/// Publishes that wait for their acknowledgement at once.
+/// Publishes that can wait for their confirmation at once.
 const ACKS_IN_FLIGHT_MAX: usize = 2000;
-/// How long a start waits for the broker before it gives up.
-const START_PATIENCE: Duration = Duration::from_secs(20);
-/// How long the question why a start failed may take.
-const DIAGNOSIS_PATIENCE: Duration = Duration::from_secs(2);
-/// Pause between two questions to a broker that is not ready.
+/// How long a start waits for the broker before it fails.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time limit for diagnosing a failed start.
+const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause between two attempts while the broker is not ready.
 const START_PAUSE: Duration = Duration::from_millis(50);
-/// How long an end waits for the last acknowledgements to leave.
+/// How long shutdown waits for the last acknowledgements.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longest pause between two attempts to reconnect.
+/// Longest pause between two reconnect attempts.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Oldest server that knows schedules.
+/// Oldest server version with message schedules.
 const SERVER_MIN: (u32, u32) = (2, 12);
 
-/// The connections of one router; apart, so that a slow flow cannot starve the others.
+/// The connections of one router; separate, so that a slow flow cannot delay the others.
 #[derive(Clone, Debug)]
 pub struct Connections {
-    /// Events and fired records come in here.
-    pub intake: Jet,
-    /// Publishes and acknowledgements go out here.
-    pub outbound: Jet,
-    /// Registry and control.
-    pub control: Jet,
-    /// Acknowledgements, over `outbound`.
-    pub acks: Acks,
+    /// Receives events and due parked records.
+    pub intake: JetStreamClient,
+    /// Sends publishes and acknowledgements.
+    pub outbound: JetStreamClient,
+    /// Registry and control traffic.
+    pub control: JetStreamClient,
+    /// Acknowledgements, sent over `outbound`.
+    pub acks: AckQueue,
 }
 
 /// A connection with its JetStream context.
 #[derive(Clone, Debug)]
-pub struct Jet {
-    /// The plain connection.
+pub struct JetStreamClient {
+    /// The core NATS connection.
     pub client: Client,
-    /// JetStream over it; answers are waited for as long as `nats.publish_timeout_ms` says.
+    /// JetStream over it; its request timeout is `nats.publish_timeout_ms`.
     pub context: jetstream::Context,
 }
 
@@ -64,15 +64,15 @@ pub enum ConnectError {
     /// The broker does not answer.
     #[error(
         "cannot use NATS at {urls}, tried for {} s: {reason}; `switchyard dev` runs a server of its own",
-        START_PATIENCE.as_secs()
+        START_TIMEOUT.as_secs()
     )]
     Unreachable {
-        /// Where it was looked for.
+        /// The addresses that were tried.
         urls: String,
-        /// The last thing that went wrong.
+        /// The last error.
         reason: String,
     },
-    /// The broker lacks message schedules, which retries are made of.
+    /// The broker lacks message schedules, which retries need.
     #[error(
         "nats-server {version} is too old: retries need message schedules, which came with 2.12"
     )]
@@ -83,20 +83,20 @@ pub enum ConnectError {
 }
 
 impl Connections {
-    /// Connects to one of `urls` and makes sure that JetStream answers.
+    /// Connects to one of `urls` and waits until JetStream answers.
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn open(config: &config::Nats, urls: &[String]) -> Result<Self, ConnectError> {
+    pub async fn open(config: &config::NatsConfig, urls: &[String]) -> Result<Self, ConnectError> {
         let outbound = connect(config, urls, "outbound").await?;
         let connections = Self {
             intake: connect(config, urls, "intake").await?,
-            acks: Acks::over(outbound.client.clone()),
+            acks: AckQueue::over(outbound.client.clone()),
             outbound,
             control: connect(config, urls, "control").await?,
         };
-        for jet in [&connections.intake, &connections.outbound, &connections.control] {
-            jet.until_ready(urls).await?;
+        for jetstream_client in [&connections.intake, &connections.outbound, &connections.control] {
+            jetstream_client.until_ready(urls).await?;
         }
         let version = connections.control.client.server_info().version;
         if !is_supported(&version) {
@@ -107,27 +107,26 @@ impl Connections {
 }
 
 impl Connections {
-    /// Waits until all that was said to the broker so far has left, acknowledgements above all;
-    /// call it last.
+    /// Waits until all queued messages and acknowledgements are sent. The last step of a shutdown.
     pub async fn flush(&self) {
         if tokio::time::timeout(FLUSH_TIMEOUT, self.acks.flush()).await.is_err() {
-            tracing::warn!("the last acknowledgements did not leave in time");
+            tracing::warn!("last acknowledgements not sent in time");
         }
-        for jet in [&self.intake, &self.outbound, &self.control] {
-            if tokio::time::timeout(FLUSH_TIMEOUT, jet.client.flush()).await.is_err() {
-                tracing::warn!("the broker did not take the last messages in time");
+        for jetstream_client in [&self.intake, &self.outbound, &self.control] {
+            if tokio::time::timeout(FLUSH_TIMEOUT, jetstream_client.client.flush()).await.is_err() {
+                tracing::warn!("last messages not sent in time");
             }
         }
     }
 }
 
-impl Jet {
+impl JetStreamClient {
     async fn until_ready(&self, urls: &[String]) -> Result<(), ConnectError> {
         let start = clock::tick();
         loop {
             match self.context.query_account().await {
                 Ok(_) => return Ok(()),
-                Err(error) if clock::since(start) >= START_PATIENCE => {
+                Err(error) if clock::since(start) >= START_TIMEOUT => {
                     let reason = diagnose(urls).await.unwrap_or_else(|| error.to_string());
                     return Err(ConnectError::Unreachable { urls: urls.join(","), reason });
                 }
@@ -137,12 +136,12 @@ impl Jet {
     }
 }
 
-/// What is wrong with servers that do not answer, in the words of the system.
+/// Returns why a server does not answer, in the words of the operating system.
 async fn diagnose(urls: &[String]) -> Option<String> {
     let url = urls.first()?;
     let host = url.rsplit_once("://").map_or(url.as_str(), |(_, rest)| rest);
     let host = host.rsplit_once('@').map_or(host, |(_, rest)| rest);
-    let reached = tokio::time::timeout(DIAGNOSIS_PATIENCE, TcpStream::connect(host)).await;
+    let reached = tokio::time::timeout(DIAGNOSIS_TIMEOUT, TcpStream::connect(host)).await;
     Some(match reached {
         Ok(Ok(_)) => {
             "it answers, but JetStream is off or refuses this account; start it with `-js`".into()
@@ -153,10 +152,10 @@ async fn diagnose(urls: &[String]) -> Option<String> {
 }
 
 async fn connect(
-    config: &config::Nats,
+    config: &config::NatsConfig,
     urls: &[String],
     flow: &'static str,
-) -> Result<Jet, ConnectError> {
+) -> Result<JetStreamClient, ConnectError> {
     let timeout = Duration::from_millis(config.publish_timeout_ms);
     let settings = |error: &dyn std::fmt::Display| ConnectError::Settings(error.to_string());
     let mut options = ConnectOptions::new();
@@ -167,7 +166,7 @@ async fn connect(
             .await
             .map_err(|error| settings(&format_args!("credentials file {file}: {error}")))?;
     }
-    let link = Arc::new(Link::default());
+    let state = Arc::new(ConnectionState::default());
     let client = options
         .name(format!("switchyard-{flow}"))
         .ping_interval(PING_INTERVAL)
@@ -176,7 +175,7 @@ async fn connect(
         .retry_on_initial_connect()
         .reconnect_delay_callback(reconnect_pause)
         .event_callback(move |event| {
-            note(flow, &link, &event);
+            log_event(flow, &state, &event);
             std::future::ready(())
         })
         .connect(urls)
@@ -186,36 +185,37 @@ async fn connect(
         .timeout(timeout)
         .max_ack_inflight(ACKS_IN_FLIGHT_MAX)
         .build(client.clone());
-    Ok(Jet { client, context })
+    Ok(JetStreamClient { client, context })
 }
 
-/// What was noted of a connection.
+/// Connection state, for logging changes.
 #[derive(Default)]
-struct Link {
+struct ConnectionState {
     up: AtomicBool,
-    /// Whether it stood before.
-    known: AtomicBool,
+    /// Whether it was connected before.
+    was_connected: AtomicBool,
 }
 
-/// One log line per change of state.
-fn note(flow: &'static str, link: &Link, event: &Event) {
+/// Logs each change of state once.
+fn log_event(flow: &'static str, state: &ConnectionState, event: &Event) {
     match event {
-        Event::Connected if !link.up.swap(true, Relaxed) => {
-            metrics::connected(link.known.swap(true, Relaxed));
+        Event::Connected if !state.up.swap(true, Relaxed) => {
+            metrics::connected(state.was_connected.swap(true, Relaxed));
             tracing::info!(flow, "connected to the broker");
         }
-        Event::Disconnected if link.up.swap(false, Relaxed) => {
+        Event::Disconnected if state.up.swap(false, Relaxed) => {
             metrics::disconnected();
             tracing::warn!(flow, "connection to the broker lost; reconnecting");
         }
-        Event::SlowConsumer(_) => tracing::warn!(flow, "messages dropped: the reader is too slow"),
+        Event::SlowConsumer(_) => tracing::warn!(flow, "messages dropped: slow consumer"),
         Event::ServerError(error) => tracing::warn!(flow, %error, "the broker reports an error"),
         Event::ClientError(error) => tracing::debug!(flow, %error, "connection error"),
         _ => {}
     }
 }
 
-/// Twice as long each time, spread over the replicas by the flow of time itself.
+/// Exponential backoff with jitter from the clock, so that replicas do not reconnect at the same
+/// time.
 fn reconnect_pause(attempts: usize) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(7);
     let pause = Duration::from_millis(100) * 2_u32.pow(doublings);
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_without_schedules_are_refused() {
+    fn servers_without_schedules_are_rejected() {
         for version in ["2.12.0", "2.15.1", "3.0.0", "2.12.0-RC.1"] {
             assert!(is_supported(version), "{version}");
         }
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broker_that_cannot_be_used_is_told_apart_from_one_that_is_not_there() {
+    async fn an_unusable_broker_is_distinguished_from_an_unreachable_one() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let urls = [format!("nats://{}", listener.local_addr().unwrap())];
         let there = diagnose(&urls).await.unwrap();

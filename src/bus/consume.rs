@@ -1,4 +1,4 @@
-//! Pulls messages from a durable consumer, through whatever the broker goes through.
+//! Durable pull consumers: pulls messages and recovers from broker failures.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -12,66 +12,71 @@ use async_nats::{Client, Subject};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
-use super::acks::Acks;
-use super::connect::{Connections, Jet};
+use super::acks::AckQueue;
+use super::connect::{Connections, JetStreamClient};
 use super::headers::MessageHeaders;
 use super::metrics;
 use super::subjects::{DUE_CONSUMER, ROUTER_CONSUMER, Subjects};
 use crate::clock;
 use crate::config;
-use crate::event::{Incoming, Source};
+use crate::event::{Message, MessageStream};
 
-/// Messages asked for at once.
+/// Messages of one pull request.
 const BATCH_MESSAGES: usize = 500;
-/// Least bytes asked for at once: two events of the largest size.
+/// Minimum byte limit of one pull request: two events of the maximum size.
 const BATCH_BYTES_MIN: usize = 4 << 20;
-/// Most messages held while there is no room for them: those of four pulls.
-const HELD_MAX: usize = 4 * BATCH_MESSAGES;
-/// How long the broker holds a pull that finds nothing.
+/// Maximum number of buffered messages: those of four pull requests.
+const BUFFERED_MAX: usize = 4 * BATCH_MESSAGES;
+/// How long the broker keeps a pull request open that finds nothing.
 const EXPIRES: Duration = Duration::from_secs(10);
-/// How often it says meanwhile that it is still there.
+/// Interval of the broker's heartbeats on an open pull request.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Without any message or error for this long, a pull is given up.
+/// Without any message or error for this long, the pull request is restarted.
 const WATCHDOG: Duration = Duration::from_secs(2 * EXPIRES.as_secs());
-/// Pause before a pull is set up again.
+/// Pause before a pull request is restarted.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Messages handed out and not acknowledged, all replicas together.
+/// Maximum number of unacknowledged messages over all replicas.
 const ACK_PENDING_MAX: i64 = 20_000;
 
-/// Messages of one durable consumer. Several can share it.
-pub struct Pull {
-    jet: Jet,
-    acks: Acks,
+/// The messages of one durable consumer. Several subscriptions can share a consumer.
+pub struct PullSubscription {
+    jetstream_client: JetStreamClient,
+    acks: AckQueue,
     outbound: Client,
     stream: String,
     consumer: pull::Config,
     batch_bytes: usize,
     pulling: Option<Box<pull::Stream>>,
-    /// Messages held back; handed out before any other.
-    held: VecDeque<Pulled>,
-    /// How many of them, from the last, still wait to have their deadline moved.
-    unmoved: usize,
-    /// How often held messages have their deadline moved.
-    hold_interval: Duration,
-    held_at: Instant,
+    /// Prefetched messages; returned before any other.
+    buffered: VecDeque<PulledMessage>,
+    /// How many of them, counted from the back, still need their deadline extended.
+    unextended: usize,
+    /// How often the deadlines of buffered messages are extended.
+    extend_interval: Duration,
+    extended_at: Instant,
 }
 
-impl Pull {
-    /// The events, as one of `shares` pulls that share the bound on bytes in flight.
+impl PullSubscription {
+    /// Subscribes to the events, as one of `shares` subscriptions that share the limit on bytes in
+    /// flight.
     #[must_use]
     pub fn events(
         connections: &Connections,
         subjects: &Subjects,
-        config: &config::Events,
+        config: &config::EventsConfig,
         shares: usize,
     ) -> Self {
         let consumer = consumer(ROUTER_CONSUMER, config, String::new());
         Self::new(connections, subjects.events_stream(), consumer, config, shares)
     }
 
-    /// The parked records that fired.
+    /// Subscribes to the due parked records.
     #[must_use]
-    pub fn due(connections: &Connections, subjects: &Subjects, config: &config::Events) -> Self {
+    pub fn due(
+        connections: &Connections,
+        subjects: &Subjects,
+        config: &config::EventsConfig,
+    ) -> Self {
         let consumer = consumer(DUE_CONSUMER, config, subjects.due_pattern());
         Self::new(connections, subjects.parked_stream(), consumer, config, 1)
     }
@@ -80,34 +85,38 @@ impl Pull {
         connections: &Connections,
         stream: String,
         consumer: pull::Config,
-        config: &config::Events,
+        config: &config::EventsConfig,
         shares: usize,
     ) -> Self {
         let share = config.in_flight_bytes_max / shares.max(1);
         Self {
-            jet: connections.intake.clone(),
+            jetstream_client: connections.intake.clone(),
             acks: connections.acks.clone(),
             outbound: connections.outbound.client.clone(),
             stream,
             consumer,
             batch_bytes: share.max(BATCH_BYTES_MIN),
             pulling: None,
-            held: VecDeque::new(),
-            unmoved: 0,
-            hold_interval: Duration::from_secs(config.ack_wait_s) / 3,
-            held_at: clock::tick(),
+            buffered: VecDeque::new(),
+            unextended: 0,
+            extend_interval: Duration::from_secs(config.ack_wait_s) / 3,
+            extended_at: clock::tick(),
         }
     }
 
-    /// Finds the consumer, or makes it, and starts to pull.
+    /// Gets or creates the consumer and starts to pull.
     async fn open(&self) -> Result<pull::Stream, async_nats::Error> {
-        let stream = self.jet.context.get_stream_no_info(&self.stream).await?;
+        let stream = self.jetstream_client.context.get_stream_no_info(&self.stream).await?;
         let name = self.consumer.durable_name.as_deref().unwrap_or_default();
-        let consumer: PullConsumer =
-            match self.jet.context.get_consumer_from_stream(name, &self.stream).await {
-                Ok(consumer) => consumer,
-                Err(_) => stream.create_consumer(self.consumer.clone()).await?,
-            };
+        let consumer: PullConsumer = match self
+            .jetstream_client
+            .context
+            .get_consumer_from_stream(name, &self.stream)
+            .await
+        {
+            Ok(consumer) => consumer,
+            Err(_) => stream.create_consumer(self.consumer.clone()).await?,
+        };
         let messages = consumer
             .stream()
             .max_messages_per_batch(BATCH_MESSAGES)
@@ -119,13 +128,13 @@ impl Pull {
         Ok(messages)
     }
 
-    /// Makes the consumer, so that events count as unread from now on, and brings an existing one
-    /// up to the present settings.
+    /// Creates the consumer, so that events are retained for it from now on, or updates an existing
+    /// one to the present settings.
     ///
     /// # Errors
     /// The broker refuses it.
     pub async fn ensure(&self) -> Result<(), async_nats::Error> {
-        let stream = self.jet.context.get_stream_no_info(&self.stream).await?;
+        let stream = self.jetstream_client.context.get_stream_no_info(&self.stream).await?;
         stream.create_consumer(self.consumer.clone()).await?;
         Ok(())
     }
@@ -136,35 +145,36 @@ impl Pull {
         tokio::time::sleep(PAUSE).await;
     }
 
-    /// Holds what has arrived. The pull goes on, since what the broker sends just now would arrive
-    /// nowhere if it ended; only when as much is held as one pull asks for does it end, and then
-    /// those few are handed out again after their deadline.
-    fn take_in(&mut self) {
+    /// Buffers the messages that have arrived. The pull request stays open, because messages that
+    /// the broker is sending would be lost with it until their deadline; it ends only when one pull
+    /// request's worth of messages is buffered.
+    fn buffer_arrived(&mut self) {
         let Some(mut pulling) = self.pulling.take() else { return };
-        let mut held_bytes: usize = self.held.iter().map(|message| message.payload.len()).sum();
+        let mut buffered_bytes: usize =
+            self.buffered.iter().map(|message| message.payload.len()).sum();
         loop {
-            if held_bytes >= self.batch_bytes || self.held.len() >= HELD_MAX {
+            if buffered_bytes >= self.batch_bytes || self.buffered.len() >= BUFFERED_MAX {
                 return;
             }
             match pulling.next().now_or_never() {
                 None => break,
                 Some(Some(Ok(message))) => {
-                    held_bytes += message.payload.len();
-                    self.held.extend(self.wrap(message));
+                    buffered_bytes += message.payload.len();
+                    self.buffered.extend(self.wrap(message));
                 }
-                // It ended or failed; the next pull sets it up again.
+                // It ended or failed; the next pull request replaces it.
                 Some(_) => return,
             }
         }
         self.pulling = Some(pulling);
     }
 
-    fn wrap(&self, message: jetstream::Message) -> Option<Pulled> {
+    fn wrap(&self, message: jetstream::Message) -> Option<PulledMessage> {
         let info = message.info().ok()?;
         let stored_ms = i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000).ok()?;
         let (sequence, delivered) = (info.stream_sequence, info.delivered);
         let message = message.message;
-        Some(Pulled {
+        Some(PulledMessage {
             acks: self.acks.clone(),
             outbound: self.outbound.clone(),
             reply: message.reply?,
@@ -178,19 +188,19 @@ impl Pull {
     }
 }
 
-impl Source for Pull {
-    type Message = Pulled;
+impl MessageStream for PullSubscription {
+    type Item = PulledMessage;
 
-    async fn next(&mut self) -> Pulled {
-        if let Some(held) = self.held.pop_front() {
-            return held;
+    async fn next(&mut self) -> PulledMessage {
+        if let Some(buffered) = self.buffered.pop_front() {
+            return buffered;
         }
         loop {
             let Some(pulling) = self.pulling.as_mut() else {
                 match self.open().await {
                     Ok(stream) => self.pulling = Some(Box::new(stream)),
                     Err(error) => {
-                        tracing::debug!(stream = self.stream, %error, "cannot pull yet");
+                        tracing::debug!(stream = self.stream, %error, "consumer not available yet");
                         self.restart("consumer_gone").await;
                     }
                 }
@@ -199,7 +209,7 @@ impl Source for Pull {
             match next_of(pulling).await {
                 Ok(Some(Ok(message))) => match self.wrap(message) {
                     Some(pulled) => return pulled,
-                    None => tracing::warn!(stream = self.stream, "a message without a reply"),
+                    None => tracing::warn!(stream = self.stream, "message without a reply subject"),
                 },
                 Ok(Some(Err(error))) => self.restart(stall_reason(error.kind())).await,
                 Ok(None) | Err(_) => self.restart("no_heartbeat").await,
@@ -207,26 +217,27 @@ impl Source for Pull {
         }
     }
 
-    async fn hold(&mut self) {
+    async fn extend_deadlines(&mut self) {
         loop {
-            if self.unmoved == 0 {
-                let wait = self.hold_interval.saturating_sub(clock::since(self.held_at));
+            if self.unextended == 0 {
+                let wait = self.extend_interval.saturating_sub(clock::since(self.extended_at));
                 tokio::time::sleep(wait).await;
-                self.held_at = clock::tick();
-                self.take_in();
-                self.unmoved = self.held.len();
+                self.extended_at = clock::tick();
+                self.buffer_arrived();
+                self.unextended = self.buffered.len();
             }
-            // Goes on where it was dropped: there may be room sooner than all of them are moved.
-            self.unmoved = self.unmoved.min(self.held.len());
-            while let Some(message) = self.held.get(self.held.len() - self.unmoved) {
+            // Resumes where it was cancelled: capacity may become free before all deadlines are
+            // extended.
+            self.unextended = self.unextended.min(self.buffered.len());
+            while let Some(message) = self.buffered.get(self.buffered.len() - self.unextended) {
                 message.in_progress().await;
-                self.unmoved -= 1;
+                self.unextended -= 1;
             }
         }
     }
 }
 
-/// The next item; sets up no timer as long as items are waiting already.
+/// Returns the next item; starts no timer if one is ready.
 async fn next_of(
     stream: &mut pull::Stream,
 ) -> Result<Option<Result<jetstream::Message, pull::MessagesError>>, tokio::time::error::Elapsed> {
@@ -237,7 +248,7 @@ async fn next_of(
     tokio::time::timeout(WATCHDOG, next).await
 }
 
-fn consumer(name: &str, config: &config::Events, filter_subject: String) -> pull::Config {
+fn consumer(name: &str, config: &config::EventsConfig, filter_subject: String) -> pull::Config {
     pull::Config {
         durable_name: Some(name.to_owned()),
         ack_policy: AckPolicy::Explicit,
@@ -257,10 +268,10 @@ fn stall_reason(kind: MessagesErrorKind) -> &'static str {
     }
 }
 
-/// A message that was pulled; acknowledged over the outbound connection.
+/// A pulled message; acknowledged over the outbound connection.
 #[derive(Debug)]
-pub struct Pulled {
-    acks: Acks,
+pub struct PulledMessage {
+    acks: AckQueue,
     outbound: Client,
     reply: Subject,
     headers: MessageHeaders,
@@ -271,15 +282,15 @@ pub struct Pulled {
     stored_ms: i64,
 }
 
-impl Pulled {
-    async fn tell(&self, kind: AckKind) {
+impl PulledMessage {
+    async fn send_ack(&self, kind: AckKind) {
         if let Err(error) = self.outbound.publish(self.reply.clone(), kind.into()).await {
-            tracing::debug!(%error, sequence = self.sequence, "the broker was not told");
+            tracing::debug!(%error, sequence = self.sequence, "acknowledgement not sent");
         }
     }
 }
 
-impl Incoming for Pulled {
+impl Message for PulledMessage {
     type Headers = MessageHeaders;
 
     fn subject(&self) -> &str {
@@ -298,7 +309,7 @@ impl Incoming for Pulled {
         self.sequence
     }
 
-    fn delivered(&self) -> i64 {
+    fn delivery_count(&self) -> i64 {
         self.delivered
     }
 
@@ -311,10 +322,10 @@ impl Incoming for Pulled {
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send {
-        self.tell(AckKind::Progress)
+        self.send_ack(AckKind::Progress)
     }
 
     fn release(&self) -> impl Future<Output = ()> + Send {
-        self.tell(AckKind::Nak(None))
+        self.send_ack(AckKind::Nak(None))
     }
 }

@@ -1,58 +1,64 @@
-//! Dead letters into their stream.
+//! The dead-letter stream, as the delivery stage writes it.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::connect::Jet;
+use super::confirmed_publish::{self, PublishRequest};
+use super::connect::JetStreamClient;
 use super::headers;
-use super::store::{self, Parcel};
 use super::subjects::Subjects;
-use crate::delivery::dead_letter::Kind;
+use crate::delivery::dead_letter::DeadLetterKind;
 use crate::delivery::{DeadLetter, DeadLetterBox};
 
-/// Says that the body was too large to be kept; the event stream holds it at the sequence given.
+/// Header with the size of a body that was too large to be stored with the letter; the event stream
+/// has it at the given sequence.
 const BODY_OMITTED: &str = "switchyard-dlq-body-omitted";
 
-/// The dead-letter stream.
+/// Writes the dead-letter stream.
 #[derive(Clone, Debug)]
-pub struct DeadStream {
-    jet: Jet,
+pub struct DeadLetterStream {
+    jetstream_client: JetStreamClient,
     subjects: Subjects,
 }
 
-impl DeadStream {
-    /// Stores dead letters over `jet`.
+impl DeadLetterStream {
+    /// Stores dead letters over `jetstream_client`.
     #[must_use]
-    pub fn new(jet: Jet, subjects: Subjects) -> Self {
-        Self { jet, subjects }
+    pub fn new(jetstream_client: JetStreamClient, subjects: Subjects) -> Self {
+        Self { jetstream_client, subjects }
     }
 
-    async fn store(&self, mut parcel: Parcel) {
-        if store::until_stored(&self.jet, &parcel).await.is_ok() {
+    async fn store(&self, mut request: PublishRequest) {
+        if confirmed_publish::until_stored(&self.jetstream_client, &request).await.is_ok() {
             return;
         }
-        // With its own headers the letter is larger than the broker takes.
-        tracing::warn!(subject = parcel.subject, "dead letter kept without its body: too large");
-        parcel.headers.insert(BODY_OMITTED, parcel.body.len().to_string().as_str());
-        parcel.body = Bytes::new();
-        if let Err(error) = store::until_stored(&self.jet, &parcel).await {
-            tracing::error!(subject = parcel.subject, %error, "dead letter not kept");
+        // The letter's own headers make it larger than the broker's limit.
+        tracing::warn!(subject = request.subject, "dead letter stored without its body: too large");
+        request.headers.insert(BODY_OMITTED, request.body.len().to_string().as_str());
+        request.body = Bytes::new();
+        if let Err(error) = confirmed_publish::until_stored(&self.jetstream_client, &request).await
+        {
+            tracing::error!(subject = request.subject, %error, "dead letter not stored");
         }
     }
 }
 
-impl DeadLetterBox for DeadStream {
+impl DeadLetterBox for DeadLetterStream {
     fn put(&self, letter: DeadLetter) -> BoxFuture<'_, ()> {
         let subject = match &letter.kind {
-            Kind::Event { subject } => self.subjects.dead_event(self.subjects.site_of(subject)),
-            Kind::Delivery { app, installation } => self.subjects.dead_delivery(app, installation),
-            Kind::Record => self.subjects.dead_record(),
+            DeadLetterKind::Event { subject } => {
+                self.subjects.dead_letter_of_event(self.subjects.site_of(subject))
+            }
+            DeadLetterKind::Delivery { app, installation } => {
+                self.subjects.dead_letter_of_delivery(app, installation)
+            }
+            DeadLetterKind::Record => self.subjects.dead_letter_of_record(),
         };
-        Box::pin(self.store(Parcel {
+        Box::pin(self.store(PublishRequest {
             stream: "dlq",
             subject,
             message_id: letter.message_id,
-            headers: headers::write(&letter.fields),
+            headers: headers::write(&letter.headers),
             body: letter.body,
         }))
     }

@@ -1,28 +1,28 @@
-//! Message headers, in and out.
+//! Message headers of NATS.
 //!
-//! Names are compared without regard to case. Values hold printable ASCII; anything else is
-//! percent-encoded on the way out, and decoded by whoever reads a value.
+//! Names are compared case-insensitively. Values are printable ASCII; all other bytes are
+//! percent-encoded on sending and decoded on reading.
 //!
 //! **Source:** CloudEvents NATS protocol binding 1.0.3, section 3.1.3.
 
 use async_nats::HeaderMap;
 
-use crate::delivery::Fields;
-use crate::event::Headers;
+use crate::delivery::HeaderList;
+use crate::event::HeaderLookup;
 
-/// The headers of a received message, values as they were sent.
+/// The headers of a received message; values are not decoded.
 #[derive(Debug)]
 pub struct MessageHeaders(HeaderMap);
 
 impl MessageHeaders {
-    /// Takes over the headers of a message.
+    /// Wraps the headers of a message.
     #[must_use]
     pub fn new(headers: Option<HeaderMap>) -> Self {
         Self(headers.unwrap_or_default())
     }
 }
 
-impl Headers for MessageHeaders {
+impl HeaderLookup for MessageHeaders {
     fn get(&self, name: &str) -> Option<&str> {
         let is_it = |at: &str| at.eq_ignore_ascii_case(name);
         let (_, values) = self.0.iter().find(|(at, _)| is_it(at.as_ref()))?;
@@ -30,9 +30,9 @@ impl Headers for MessageHeaders {
     }
 }
 
-/// Writes headers, encoding values.
+/// Converts headers to NATS headers and percent-encodes their values.
 #[must_use]
-pub fn write(fields: &Fields) -> HeaderMap {
+pub fn write(fields: &HeaderList) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
         headers.insert(*name, encode(value).as_str());
@@ -40,7 +40,7 @@ pub fn write(fields: &Fields) -> HeaderMap {
     headers
 }
 
-/// Percent-encodes what a header value must not hold as it is.
+/// Percent-encodes a header value.
 pub(super) fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -76,14 +76,14 @@ mod tests {
     }
 
     #[test]
-    fn names_are_found_whatever_their_case() {
+    fn names_are_compared_case_insensitively() {
         let headers = headers(&[("CE-Id", "e1"), ("ce-id2", "x")]);
         assert_eq!(headers.get("ce-id"), Some("e1"));
         assert_eq!(headers.get("ce-type"), None);
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn written_values_decode_to_the_same_text() {
         let text = "a \"b\" 100% é\u{1F600}\r\nx: y";
         let written = write(&vec![("ce-subject", text.to_owned())]);
         let encoded = written.get("ce-subject").unwrap().as_str();

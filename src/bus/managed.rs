@@ -1,7 +1,7 @@
-//! A `nats-server` of our own, for who has none: started as a child, its data kept in a folder.
+//! The managed broker: starts a `nats-server` as a child process with its data in a folder.
 //!
-//! One router at a time owns the folder. If a router was killed, its server lives on; the next
-//! router that owns the folder adopts it, so that nothing in flight is lost to a restart.
+//! One router at a time owns the folder. If a router is killed, its server keeps running and the
+//! next owner of the folder adopts it, so that messages in flight are not lost.
 
 use std::fs::File;
 use std::io;
@@ -18,33 +18,33 @@ use tokio::process::{Child, Command};
 use crate::clock;
 use crate::domain::token;
 
-/// Largest message; an event of 1 MiB with its headers fits.
+/// Maximum message size; an event of 1 MiB with its headers fits.
 const MAX_PAYLOAD: &str = "2MB";
 /// How long the server may take to start or stop.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// Pause between two looks at a server that starts or stops.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause between two checks while the server starts or stops.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Time for a server to say who it is.
+/// Time limit for reading the server's INFO line.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The server, running. [`ManagedServer::stop`] ends it in order; dropping it asks it to end.
+/// A running server. [`ManagedServer::stop`] stops it and waits; dropping it sends SIGTERM.
 #[derive(Debug)]
 pub struct ManagedServer {
     url: String,
     binary: PathBuf,
     pid: u32,
-    /// None for a server that was adopted.
+    /// `None` for an adopted server.
     child: Option<Child>,
     stopped: bool,
     name: String,
-    /// Holds the folder against other routers.
+    /// Locks the folder against other routers.
     _lock: File,
 }
 
-/// Why there is no server.
+/// Why the server cannot be started.
 #[derive(Debug, Error)]
 pub enum ManagedError {
-    /// There is no program to start.
+    /// No `nats-server` executable was found.
     #[error(
         "no nats-server found. Either start one with JetStream and pass --nats-url, or install it on PATH or name it in NATS_SERVER, or run `make tools`, which puts one into .tools/nats"
     )]
@@ -54,34 +54,34 @@ pub enum ManagedError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Another router works with the folder.
+    /// Another router uses the folder.
     #[error("data folder {0} is in use by another switchyard")]
     InUse(PathBuf),
-    /// The server does not start.
+    /// The server did not start.
     #[error("{binary} does not start: {reason}; see {log}")]
     NotStarted {
-        /// The program.
+        /// The executable.
         binary: PathBuf,
-        /// What went wrong.
+        /// The cause.
         reason: String,
         /// Its log file.
         log: PathBuf,
     },
 }
 
-/// Files of a server inside the data folder.
-struct Folder {
+/// The files of a server in the data folder.
+struct DataFolder {
     path: PathBuf,
     name: String,
 }
 
 impl ManagedServer {
-    /// Starts a server with its data in `data_dir`, or adopts the one that is left from a router
-    /// that was killed. `candidates` are the paths where the program may be, best first;
-    /// `file_bytes_max` is what its streams may take on disk.
+    /// Starts a server with its data in `data_dir`, or adopts the one that a killed router left.
+    /// `candidates` are the possible paths of the executable, best first; `file_bytes_max` limits
+    /// its streams on disk.
     ///
     /// # Errors
     /// See [`ManagedError`].
@@ -91,26 +91,27 @@ impl ManagedServer {
         file_bytes_max: u64,
     ) -> Result<Self, ManagedError> {
         let binary = candidates.iter().find(|path| path.is_file()).ok_or(ManagedError::NotFound)?;
-        let folder = Folder::open(data_dir)?;
+        let folder = DataFolder::open(data_dir)?;
         let lock = folder.lock()?;
-        if let Some((pid, url)) = folder.living_server().await {
+        if let Some((pid, url)) = folder.running_server().await {
             tracing::info!(pid, %url, "adopted the nats-server of an earlier run");
             return Ok(Self::new(binary, pid, url, None, folder.name, lock));
         }
-        folder.write_config(file_bytes_max).map_err(|source| folder.fault(source))?;
+        folder.write_config(file_bytes_max).map_err(|source| folder.folder_error(source))?;
         let mut child = Command::new(binary)
             .arg("--config")
             .arg(folder.file("nats-server.conf"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Out of the terminal's process group: an interrupt is ours to pass on, in order.
+            // In its own process group, so that an interrupt in the terminal does not stop it
+            // before the router.
             .process_group(0)
             .spawn()
             .map_err(|error| folder.not_started(binary, error.to_string()))?;
         let started = clock::tick();
         loop {
-            if let Some((pid, url)) = folder.living_server().await
+            if let Some((pid, url)) = folder.running_server().await
                 && Some(pid) == child.id()
             {
                 tracing::info!(pid, %url, "started nats-server");
@@ -119,9 +120,9 @@ impl ManagedServer {
             if let Ok(Some(status)) = child.try_wait() {
                 return Err(folder.not_started(binary, format!("it ended with {status}")));
             }
-            if clock::since(started) >= PATIENCE {
-                let reason = format!("no answer within {} s", PATIENCE.as_secs());
-                // Its start cannot be relied on any more; a later run would adopt it.
+            if clock::since(started) >= TIMEOUT {
+                let reason = format!("no answer within {} s", TIMEOUT.as_secs());
+                // Otherwise a later run would adopt this server.
                 let _killed = child.start_kill();
                 return Err(folder.not_started(binary, reason));
             }
@@ -141,43 +142,46 @@ impl ManagedServer {
         Self { url, binary, pid, child, stopped: false, name, _lock: lock }
     }
 
-    /// Where it listens, `nats://127.0.0.1:PORT`.
+    /// Returns its address, `nats://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Its process id.
+    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Lets it live on without us, for the next router that owns the folder.
+    /// Keeps it running for the next owner of the folder.
     pub fn abandon(mut self) {
         self.stopped = true;
     }
 
-    /// Stops it in order and waits until it is gone.
+    /// Stops it and waits until it has ended.
     pub async fn stop(mut self) {
         self.stopped = true;
-        self.ask_to_end();
-        let gone = async {
+        self.send_sigterm();
+        let stopped = async {
             if let Some(child) = self.child.as_mut() {
                 return child.wait().await.map(drop);
             }
-            while greeting(&self.url).await.as_deref() == Some(&*self.name) {
+            while server_name(&self.url).await.as_deref() == Some(&*self.name) {
                 tokio::time::sleep(PAUSE).await;
             }
             Ok(())
         };
-        if tokio::time::timeout(PATIENCE, gone).await.is_err() {
-            tracing::warn!(pid = self.pid, "nats-server does not stop; its data stays usable");
+        if tokio::time::timeout(TIMEOUT, stopped).await.is_err() {
+            tracing::warn!(
+                pid = self.pid,
+                "nats-server does not stop in time; its data stays usable"
+            );
         }
     }
 
-    /// Sends SIGTERM, by the program's own means.
-    fn ask_to_end(&self) {
+    /// Sends SIGTERM through the executable's `--signal`.
+    fn send_sigterm(&self) {
         let result = std::process::Command::new(&self.binary)
             .arg("--signal")
             .arg(format!("term={}", self.pid))
@@ -194,12 +198,12 @@ impl ManagedServer {
 impl Drop for ManagedServer {
     fn drop(&mut self) {
         if !self.stopped {
-            self.ask_to_end();
+            self.send_sigterm();
         }
     }
 }
 
-impl Folder {
+impl DataFolder {
     fn open(data_dir: &Path) -> Result<Self, ManagedError> {
         let path = data_dir.join("nats");
         let open = || {
@@ -219,7 +223,7 @@ impl Folder {
         self.path.join(name)
     }
 
-    fn fault(&self, source: io::Error) -> ManagedError {
+    fn folder_error(&self, source: io::Error) -> ManagedError {
         ManagedError::Folder { path: self.path.clone(), source }
     }
 
@@ -229,11 +233,12 @@ impl Folder {
     }
 
     fn lock(&self) -> Result<File, ManagedError> {
-        let file = File::create(self.file("owner.lock")).map_err(|source| self.fault(source))?;
+        let file =
+            File::create(self.file("owner.lock")).map_err(|source| self.folder_error(source))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(std::fs::TryLockError::WouldBlock) => Err(ManagedError::InUse(self.path.clone())),
-            Err(std::fs::TryLockError::Error(source)) => Err(self.fault(source)),
+            Err(std::fs::TryLockError::Error(source)) => Err(self.folder_error(source)),
         }
     }
 
@@ -250,31 +255,32 @@ impl Folder {
         std::fs::write(self.file("nats-server.conf"), text)
     }
 
-    /// Process id and URL of the server of this folder, if it is alive and says it is ours.
-    async fn living_server(&self) -> Option<(u32, String)> {
+    /// Returns process id and URL of the server of this folder, if it runs and reports this
+    /// folder's name.
+    async fn running_server(&self) -> Option<(u32, String)> {
         let pid = std::fs::read_to_string(self.file("nats-server.pid")).ok()?;
         let pid: u32 = pid.trim().parse().ok()?;
         let ports = std::fs::read(self.file(&format!("nats-server_{pid}.ports"))).ok()?;
         let ports: Ports = serde_json::from_slice(&ports).ok()?;
         let url = ports.nats.into_iter().next()?;
-        (greeting(&url).await? == self.name).then_some((pid, url))
+        (server_name(&url).await? == self.name).then_some((pid, url))
     }
 }
 
-/// What the server writes about where it listens.
+/// The ports file of the server.
 #[derive(Deserialize)]
 struct Ports {
     nats: Vec<String>,
 }
 
-/// What a server says first.
+/// The INFO message of the server.
 #[derive(Deserialize)]
-struct Greeting {
+struct ServerInfo {
     server_name: String,
 }
 
-/// The name of the server at `url`; none if nobody answers.
-async fn greeting(url: &str) -> Option<String> {
+/// Returns the name of the server at `url`; `None` without an answer.
+async fn server_name(url: &str) -> Option<String> {
     let address = url.strip_prefix("nats://")?;
     let hello = async {
         let stream = TcpStream::connect(address).await.ok()?;
@@ -282,6 +288,6 @@ async fn greeting(url: &str) -> Option<String> {
         BufReader::new(stream).read_line(&mut line).await.ok()?;
         serde_json::from_str(line.strip_prefix("INFO ")?).ok()
     };
-    let greeting: Greeting = tokio::time::timeout(GREETING_TIMEOUT, hello).await.ok()??;
+    let greeting: ServerInfo = tokio::time::timeout(GREETING_TIMEOUT, hello).await.ok()??;
     Some(greeting.server_name)
 }

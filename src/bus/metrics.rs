@@ -1,16 +1,16 @@
-//! What operators see of the broker.
+//! Metrics of the broker connections and streams.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
-/// Connections of one router.
+/// Number of connections of one router.
 const FLOWS: usize = 3;
-/// Connections that stand, of all flows.
+/// Number of connections that are up.
 static CONNECTIONS_UP: AtomicUsize = AtomicUsize::new(0);
 
-/// Takes note of a connection that came about; not the first time if `again`.
+/// Counts a connection that was established; `again` if it was a reconnect.
 pub(super) fn connected(again: bool) {
     let up = CONNECTIONS_UP.fetch_add(1, Relaxed) + 1;
     gauge!("switchyard_broker_up").set(if up >= FLOWS { 1.0 } else { 0.0 });

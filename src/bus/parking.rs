@@ -1,4 +1,4 @@
-//! Parked deliveries as scheduled messages: the broker itself fires each at its time.
+//! Parks deliveries as scheduled messages: the broker fires each at its time.
 //!
 //! **Source:** NATS ADR-51, message schedules.
 
@@ -8,40 +8,40 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::connect::Jet;
+use super::confirmed_publish::{self, PublishRequest};
+use super::connect::JetStreamClient;
 use super::headers;
-use super::store::{self, Parcel};
 use super::subjects::Subjects;
 use crate::delivery::ParkingLot;
-use crate::delivery::parking::{Record, TooLarge};
+use crate::delivery::parking::{ParkedRecord, RecordTooLarge};
 
-/// Pause between two looks at a parking stream that is full.
+/// Pause between two checks while the parking stream is full.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
-/// The parking stream.
+/// Writes the parking stream.
 #[derive(Clone, Debug)]
-pub struct ParkedStream {
-    jet: Jet,
+pub struct ParkingStream {
+    jetstream_client: JetStreamClient,
     subjects: Subjects,
-    room: Arc<Room>,
+    capacity: Arc<ParkingCapacity>,
 }
 
-/// How full the parking stream is. The server cannot bound a stream with schedules, so we do: by
-/// what the stream said last and what was stored since.
+/// The fill level of the parking stream. The server cannot limit a stream with schedules, so the
+/// router does: by the last reported size plus what was stored since.
 #[derive(Debug)]
-pub struct Room {
+pub struct ParkingCapacity {
     parked: AtomicU64,
     parked_max: u64,
 }
 
-impl Room {
-    /// Room for `parked_max` deliveries.
+impl ParkingCapacity {
+    /// Returns a capacity of `parked_max` deliveries.
     #[must_use]
     pub fn new(parked_max: u64) -> Self {
         Self { parked: AtomicU64::new(0), parked_max }
     }
 
-    /// Takes note of how many the stream holds.
+    /// Sets how many deliveries the stream has.
     pub fn set_parked(&self, parked: u64) {
         self.parked.store(parked, Relaxed);
     }
@@ -51,44 +51,50 @@ impl Room {
     }
 }
 
-impl ParkedStream {
-    /// Parks over `jet`, within `room`.
+impl ParkingStream {
+    /// Parks over `jetstream_client`, up to `capacity`.
     #[must_use]
-    pub fn new(jet: Jet, subjects: Subjects, room: Arc<Room>) -> Self {
-        Self { jet, subjects, room }
+    pub fn new(
+        jetstream_client: JetStreamClient,
+        subjects: Subjects,
+        capacity: Arc<ParkingCapacity>,
+    ) -> Self {
+        Self { jetstream_client, subjects, capacity }
     }
 
-    /// A delivery that is parked again needs no room: it had its place already, and to make it
-    /// wait would keep a full stream from ever getting emptier.
-    async fn store(&self, parcel: Parcel, again: bool) -> Result<(), TooLarge> {
-        while !again && self.room.is_full() {
+    /// Stores a record. A delivery that is parked again needs no capacity: it has its place
+    /// already, and if it waited, a full stream would never drain.
+    async fn store(&self, request: PublishRequest, again: bool) -> Result<(), RecordTooLarge> {
+        while !again && self.capacity.is_full() {
             tokio::time::sleep(FULL_PAUSE).await;
         }
-        store::until_stored(&self.jet, &parcel).await.map_err(|_| TooLarge)?;
+        confirmed_publish::until_stored(&self.jetstream_client, &request)
+            .await
+            .map_err(|_| RecordTooLarge)?;
         if !again {
-            self.room.parked.fetch_add(1, Relaxed);
+            self.capacity.parked.fetch_add(1, Relaxed);
         }
         Ok(())
     }
 }
 
-impl ParkingLot for ParkedStream {
-    fn park(&self, record: Record) -> BoxFuture<'_, Result<(), TooLarge>> {
-        let mut headers = headers::write(&record.fields);
+impl ParkingLot for ParkingStream {
+    fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), RecordTooLarge>> {
+        let mut headers = headers::write(&record.headers);
         headers.insert("Nats-Schedule", format!("@at {}", at_ms(record.due)).as_str());
         headers.insert("Nats-Schedule-Target", self.subjects.due(&record.app).as_str());
-        let parcel = Parcel {
+        let request = PublishRequest {
             stream: "parked",
             subject: self.subjects.retry(record.id.as_str()),
             message_id: record.message_id,
             headers,
             body: record.body,
         };
-        Box::pin(self.store(parcel, record.again))
+        Box::pin(self.store(request, record.is_repark))
     }
 }
 
-/// RFC 3339 with milliseconds.
+/// Formats a time as RFC 3339 with milliseconds.
 fn at_ms(time: jiff::Timestamp) -> String {
     format!("{time:.3}")
 }

@@ -1,4 +1,4 @@
-//! The streams and their bounds; made or brought up to date on every start.
+//! The streams and their limits; created or updated on every start.
 
 use std::time::Duration;
 
@@ -9,60 +9,61 @@ use async_nats::jetstream::stream::{
 };
 use thiserror::Error;
 
-use super::connect::Jet;
+use super::connect::JetStreamClient;
 use super::subjects::Subjects;
 use crate::config;
 
-/// A repeat must be recognised for this much longer than an unacknowledged message is held.
+/// How much longer the deduplication window must be than the acknowledgement deadline.
 const WINDOW_MARGIN_S: u64 = 60;
-/// Age at which dead letters leave.
+/// Maximum age of dead letters.
 const DEAD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Size of the dead-letter stream in bytes; when it is full, new ones wait with their events.
+/// Size of the dead-letter stream in bytes; while it is full, new dead letters wait with their
+/// events.
 const DEAD_BYTES_MAX: i64 = 256 << 20;
 
-/// Why the streams cannot be set up.
+/// Why the streams cannot be created.
 #[derive(Debug, Error)]
 pub enum StreamError {
-    /// The settings would store repeats twice.
+    /// The settings would store duplicates.
     #[error(
         "events.dedup_window_s is {window_s} but must be at least events.ack_wait_s + {WINDOW_MARGIN_S} = {} s, or a crash stores deliveries twice",
         ack_wait_s + WINDOW_MARGIN_S
     )]
     Window {
-        /// The window.
+        /// The deduplication window.
         window_s: u64,
         /// The acknowledgement deadline.
         ack_wait_s: u64,
     },
-    /// The broker has less room than the streams may take.
+    /// The broker's storage is smaller than the streams' limits.
     #[error(
         "stream {stream}: the broker has no room for {bytes} bytes. Give it more (`max_file` of its JetStream, or the account's limit), or set events.max_bytes lower"
     )]
     NoRoom {
-        /// Its name.
+        /// Name of the stream.
         stream: String,
-        /// The size asked for.
+        /// The requested size.
         bytes: i64,
     },
     /// The broker refused a stream.
     #[error("the broker refuses stream {stream}: {reason}")]
     Refused {
-        /// Its name.
+        /// Name of the stream.
         stream: String,
-        /// What the broker said.
+        /// The broker's reason.
         reason: String,
     },
 }
 
-/// Makes the streams, or changes those that exist to the present settings.
+/// Creates the streams, or updates existing ones to the present settings.
 ///
 /// # Errors
 /// The settings contradict each other, or the broker refuses a stream.
 pub async fn ensure(
-    jet: &Jet,
+    jetstream_client: &JetStreamClient,
     subjects: &Subjects,
-    nats: &config::Nats,
-    events: &config::Events,
+    nats: &config::NatsConfig,
+    events: &config::EventsConfig,
 ) -> Result<(), StreamError> {
     if events.dedup_window_s < events.ack_wait_s.saturating_add(WINDOW_MARGIN_S) {
         let (window_s, ack_wait_s) = (events.dedup_window_s, events.ack_wait_s);
@@ -78,10 +79,11 @@ pub async fn ensure(
     for config in [
         events_stream(subjects, events, base.clone()),
         parked_stream(subjects, base.clone()),
-        dead_stream(subjects, base),
+        dead_letter_stream(subjects, base),
     ] {
         let (stream, bytes) = (config.name.clone(), config.max_bytes);
-        jet.context
+        jetstream_client
+            .context
             .create_or_update_stream(config)
             .await
             .map_err(|source| refused(stream, bytes, source))?;
@@ -100,12 +102,12 @@ fn refused(stream: String, bytes: i64, source: CreateStreamError) -> StreamError
     }
 }
 
-/// What the broker said, without the layers around it that repeat it.
+/// Returns the innermost error; the outer ones repeat it.
 fn innermost(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }
 
-fn events_stream(subjects: &Subjects, events: &config::Events, base: Config) -> Config {
+fn events_stream(subjects: &Subjects, events: &config::EventsConfig, base: Config) -> Config {
     let transform = SubjectTransform {
         source: subjects.intake_pattern(),
         destination: subjects.stored_pattern(),
@@ -121,8 +123,8 @@ fn events_stream(subjects: &Subjects, events: &config::Events, base: Config) -> 
     }
 }
 
-/// Without limits of its own: the server refuses to refuse new messages where schedules are
-/// allowed, and to discard old ones would forget deliveries. The router bounds it instead.
+/// Has no limits of its own: the server does not allow `discard: new` with schedules, and
+/// discarding old messages would lose deliveries. The router limits it instead.
 fn parked_stream(subjects: &Subjects, base: Config) -> Config {
     Config {
         name: subjects.parked_stream(),
@@ -135,11 +137,11 @@ fn parked_stream(subjects: &Subjects, base: Config) -> Config {
     }
 }
 
-fn dead_stream(subjects: &Subjects, base: Config) -> Config {
+fn dead_letter_stream(subjects: &Subjects, base: Config) -> Config {
     Config {
-        name: subjects.dead_stream(),
+        name: subjects.dead_letter_stream(),
         description: Some("What was given up, with the reason".into()),
-        subjects: vec![subjects.dead_pattern()],
+        subjects: vec![subjects.dead_letter_pattern()],
         max_age: DEAD_AGE_MAX,
         max_bytes: DEAD_BYTES_MAX,
         discard: DiscardPolicy::New,

@@ -1,23 +1,23 @@
-//! Every subject, stream and consumer name, in one place.
+//! Names of all subjects, streams and consumers.
 
 use crate::domain::{AppId, CloudId, InstallationId, token};
 use crate::event::Envelope;
 
 /// Durable consumer of the event stream, shared by all replicas.
 pub const ROUTER_CONSUMER: &str = "router";
-/// Durable consumer of parked records that fired, shared by all replicas.
+/// Durable consumer of due parked records, shared by all replicas.
 pub const DUE_CONSUMER: &str = "due";
-/// Longest token made of text from outside, in characters.
+/// Maximum length of a token made from external text, in characters.
 const TOKEN_CHARS_MAX: usize = 100;
 
-/// Names under one prefix, so that several routers can share a broker.
+/// The names under one prefix, so that several routers can share a broker.
 #[derive(Clone, Debug)]
 pub struct Subjects {
     prefix: String,
 }
 
 impl Subjects {
-    /// Names that start with `prefix`.
+    /// Returns the names that start with `prefix`.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
@@ -37,18 +37,18 @@ impl Subjects {
 
     /// Name of the dead-letter stream.
     #[must_use]
-    pub fn dead_stream(&self) -> String {
+    pub fn dead_letter_stream(&self) -> String {
         self.stream("DLQ")
     }
 
-    /// What the event stream takes in: site, event type, entity.
+    /// Subjects that the event stream accepts: site, event type, entity.
     #[must_use]
     pub fn intake_pattern(&self) -> String {
         format!("{}.in.*.*.*", self.prefix)
     }
 
-    /// What the event stream makes of [`Subjects::intake_pattern`]: the entity decides the
-    /// partition and is dropped, since each distinct subject costs the server memory.
+    /// Stored form of [`Subjects::intake_pattern`]: the entity selects the partition and is
+    /// dropped, because each distinct subject costs server memory.
     #[must_use]
     pub fn stored_pattern(&self) -> String {
         format!(
@@ -57,41 +57,41 @@ impl Subjects {
         )
     }
 
-    /// Where an event is published.
+    /// Subject to publish an event to.
     #[must_use]
     pub fn intake(&self, envelope: &Envelope) -> String {
         let site = envelope.cloud_id.token();
-        let event_type = one_token(envelope.event_type.as_str());
-        let entity = one_token(envelope.entity.as_deref().unwrap_or_default());
+        let event_type = sanitized_token(envelope.event_type.as_str());
+        let entity = sanitized_token(envelope.entity.as_deref().unwrap_or_default());
         format!("{}.in.{site}.{event_type}.{entity}", self.prefix)
     }
 
-    /// The site token of a stored event's subject, `sw.ev.<partition>.<site>.<type>`.
+    /// Returns the site token of a stored event's subject, `sw.ev.<partition>.<site>.<type>`.
     #[must_use]
     pub fn site_of<'a>(&self, stored: &'a str) -> &'a str {
         let rest = stored.strip_prefix(&*self.prefix).unwrap_or_default();
         rest.split('.').nth(3).filter(|site| !site.is_empty()).unwrap_or("_")
     }
 
-    /// Subjects of the parking stream: schedules, and what they become when they fire.
+    /// Subjects of the parking stream: schedules and due records.
     #[must_use]
     pub fn parked_patterns(&self) -> Vec<String> {
         vec![format!("{}.retry.*", self.prefix), self.due_pattern()]
     }
 
-    /// A delivery's schedule.
+    /// Subject of a delivery's schedule.
     #[must_use]
     pub fn retry(&self, delivery_id: &str) -> String {
         format!("{}.retry.{}", self.prefix, token(delivery_id))
     }
 
-    /// Records that fired, of all apps.
+    /// Due records of all apps.
     #[must_use]
     pub fn due_pattern(&self) -> String {
         format!("{}.due.>", self.prefix)
     }
 
-    /// Where the records of an app fire to.
+    /// Target subject of an app's schedules.
     #[must_use]
     pub fn due(&self, app: &AppId) -> String {
         format!("{}.due.{}", self.prefix, app.token())
@@ -99,43 +99,43 @@ impl Subjects {
 
     /// All dead letters.
     #[must_use]
-    pub fn dead_pattern(&self) -> String {
+    pub fn dead_letter_pattern(&self) -> String {
         format!("{}.dlq.>", self.prefix)
     }
 
-    /// Dead letters that are events of a site, by its token.
+    /// Dead letters of events of a site, by its token.
     #[must_use]
-    pub fn dead_event(&self, site: &str) -> String {
+    pub fn dead_letter_of_event(&self, site: &str) -> String {
         format!("{}.dlq.event.{}", self.prefix, token(site))
     }
 
-    /// Dead letters that are deliveries of an app to one of its installations.
+    /// Dead letters of deliveries of an app to one of its installations.
     #[must_use]
-    pub fn dead_delivery(&self, app: &AppId, installation: &InstallationId) -> String {
+    pub fn dead_letter_of_delivery(&self, app: &AppId, installation: &InstallationId) -> String {
         format!("{}.dlq.delivery.{}.{}", self.prefix, app.token(), installation.token())
     }
 
-    /// Dead letters that are parked records nobody can read.
+    /// Dead letters of unreadable parked records.
     #[must_use]
-    pub fn dead_record(&self) -> String {
+    pub fn dead_letter_of_record(&self) -> String {
         format!("{}.dlq.record", self.prefix)
     }
 
-    /// The subject of a function of an installation.
+    /// Subject of a function of an installation.
     #[must_use]
     pub fn function(&self, installation: &InstallationId, function: &str) -> String {
-        format!("{}.fn.{}.{}", self.prefix, installation.token(), one_token(function))
+        format!("{}.fn.{}.{}", self.prefix, installation.token(), sanitized_token(function))
     }
 
-    /// Where replicas tell each other what handlers say of being gone.
+    /// Subject on which replicas broadcast HTTP 410 answers of endpoints.
     #[must_use]
     pub fn gone(&self) -> String {
         format!("{}.gone", self.prefix)
     }
 
-    /// The subject of a site's events, to subscribe to.
+    /// Subjects of a site's stored events, to subscribe to.
     #[must_use]
-    pub fn stored_of(&self, cloud_id: &CloudId) -> String {
+    pub fn stored_events_of(&self, cloud_id: &CloudId) -> String {
         format!("{}.ev.*.{}.*", self.prefix, cloud_id.token())
     }
 
@@ -144,8 +144,9 @@ impl Subjects {
     }
 }
 
-/// Text as one subject token: what NATS forbids becomes `_`, and what is too long is cut.
-fn one_token(text: &str) -> String {
+/// Converts text to one subject token: replaces characters that NATS does not allow by `_` and
+/// truncates it.
+fn sanitized_token(text: &str) -> String {
     let fit = |c: char| if c.is_ascii_graphic() && !".*>".contains(c) { c } else { '_' };
     let token: String = text.chars().take(TOKEN_CHARS_MAX).map(fit).collect();
     if token.is_empty() { "_".into() } else { token }
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn event_type_stands_as_one_token() {
+    fn event_type_is_one_token() {
         let subjects = Subjects::new("sw");
         let envelope = envelope("avi:jira:created:issue", Some("ABC-1"));
         assert_eq!(subjects.intake(&envelope), "sw.in.c-1.avi:jira:created:issue.ABC-1");
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn site_is_read_back_from_a_stored_subject() {
+    fn site_is_parsed_from_a_stored_subject() {
         let subjects = Subjects::new("sw");
         assert_eq!(subjects.site_of("sw.ev.3.c-1.avi:jira:created:issue"), "c-1");
         assert_eq!(subjects.site_of("elsewhere"), "_");

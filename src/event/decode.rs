@@ -1,4 +1,4 @@
-//! Bytes to [`Event`]: size, text, depth and shape are checked before anything is matched.
+//! The event decoder: checks size, encoding, depth and shape of a message body before matching.
 
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
@@ -7,39 +7,41 @@ use bytes::Bytes;
 use switchyard_expr::{Tape, TapeError, TapeLimits};
 use thiserror::Error;
 
-use super::envelope::{Complete, Draft, Heading, Source};
-use super::members::Outline;
-use super::pick::{Pick, Picked, Picks, Place, Selection, SelectionBuilder};
+use super::envelope::{AttributeMode, BorrowedEnvelope, PartialEnvelope, RoutingKey};
+use super::members::MemberSpans;
+use super::projection::{
+    FieldId, JsonValue, ProjectedValues, Projection, ProjectionBuffer, ProjectionBuilder,
+};
 use super::scan::Scan;
 use super::view::EventView;
-use super::{Event, Headers};
+use super::{Event, HeaderLookup};
 use crate::domain::AppId;
 
-/// Deepest nesting of an event body.
+/// Maximum nesting depth of an event body.
 pub const DEPTH_MAX: u32 = 512;
-/// Most JSON values in an event body.
+/// Maximum number of JSON values in an event body.
 pub const NODES_MAX: u32 = 200_000;
 
-/// Why a message is no event. Each reason is one label value of the decode-error counter and one
-/// dead-letter reason.
+/// Why a message is not an event. Each reason is one label value of the decode-error counter and
+/// one dead-letter reason.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum DecodeError {
     /// The body is not UTF-8.
     #[error("the body is not UTF-8 text (byte {offset})")]
     Utf8 {
-        /// First bad byte.
+        /// Offset of the first invalid byte.
         offset: usize,
     },
     /// The body is not JSON.
     #[error("the body is not JSON: {reason}")]
     Json {
-        /// What the parser met, and where.
+        /// The parser's message with the position.
         reason: String,
     },
     /// The body is nested too deeply.
     #[error("the body is nested deeper than {max} levels")]
     Depth {
-        /// The bound.
+        /// The limit.
         max: u32,
     },
     /// The body is too large.
@@ -47,19 +49,19 @@ pub enum DecodeError {
     Size {
         /// Its size, with unit.
         size: String,
-        /// The bound.
+        /// The limit.
         max: usize,
     },
-    /// The body is JSON, but envelope and body do not make an event.
+    /// The body is JSON, but envelope and body do not form an event.
     #[error("{reason}")]
     Schema {
-        /// What is missing or contradicts.
+        /// What is missing or contradictory.
         reason: String,
     },
 }
 
 impl DecodeError {
-    /// The reason as metric label: `utf8`, `json`, `depth`, `size` or `schema`.
+    /// Returns the reason as metric label: `utf8`, `json`, `depth`, `size` or `schema`.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -71,7 +73,7 @@ impl DecodeError {
         }
     }
 
-    /// The stable code, as operators and doors show it.
+    /// Returns the stable code that operators and API clients see.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -88,74 +90,74 @@ impl DecodeError {
     }
 }
 
-/// Reads messages one after the other, reusing its buffers.
+/// Decodes messages one after the other and reuses its buffers.
 ///
-/// A body is scanned, which checks all of it; the tape that evaluation needs is made when it is
-/// asked for, which few events do.
+/// Decoding scans the body, which validates all of it. The tape, which filter evaluation needs, is
+/// built on first use: few events need it.
 #[derive(Debug)]
 pub struct Decoder {
     body: Bytes,
     scan: Scan,
     head: Head,
-    /// The body as a tape, if anyone wanted it.
+    /// The body as a tape, built on first use.
     tape: OnceCell<Tape>,
-    /// The memory of the last tape.
+    /// The previous tape; its memory is reused.
     spare: RefCell<Tape>,
     size_max: usize,
     trust_body_self: bool,
     body_self: bool,
 }
 
-/// The members of a body that say something of the event itself.
+/// The members of a body that describe the event itself.
 #[derive(Debug)]
 struct Head {
-    selection: Arc<Selection>,
-    event_type: Place,
-    account: Place,
-    self_generated: Place,
-    picked: Picked,
+    projection: Arc<Projection>,
+    event_type: FieldId,
+    account: FieldId,
+    self_generated: FieldId,
+    buffer: ProjectionBuffer,
 }
 
 impl Head {
     fn new() -> Self {
-        let mut selection = SelectionBuilder::default();
-        let mut member = |name: &str| selection.member(Place::ROOT, name);
+        let mut projection = ProjectionBuilder::default();
+        let mut member = |name: &str| projection.member(FieldId::ROOT, name);
         let event_type = member("eventType");
         let account = member("atlassianId");
         let self_generated = member("selfGenerated");
         Self {
-            selection: selection.finish(),
+            projection: projection.finish(),
             event_type,
             account,
             self_generated,
-            picked: Picked::default(),
+            buffer: ProjectionBuffer::default(),
         }
     }
 }
 
-/// A message that was read and owns nothing yet.
+/// A decoded message that still borrows from its message.
 #[derive(Debug)]
-pub struct Arrival<'m> {
-    envelope: Complete<'m>,
+pub struct DecodedMessage<'m> {
+    envelope: BorrowedEnvelope<'m>,
     body: Bytes,
     sequence: u64,
-    is_wanted: bool,
+    is_body_decoded: bool,
 }
 
-impl Arrival<'_> {
-    /// What matching needs of its envelope.
+impl DecodedMessage<'_> {
+    /// Returns the attributes that matching needs.
     #[must_use]
-    pub fn heading(&self) -> Heading<'_> {
-        self.envelope.heading()
+    pub fn routing_key(&self) -> RoutingKey<'_> {
+        self.envelope.routing_key()
     }
 
-    /// Whether the decoder holds the body; not if nobody wants the event.
+    /// Whether the body was decoded; false if the event has no subscriptions.
     #[must_use]
-    pub fn is_wanted(&self) -> bool {
-        self.is_wanted
+    pub fn is_body_decoded(&self) -> bool {
+        self.is_body_decoded
     }
 
-    /// The event.
+    /// Converts it to an owned [`Event`].
     #[must_use]
     pub fn into_event(self) -> Event {
         let envelope = self.envelope.into_envelope(&self.body);
@@ -163,12 +165,12 @@ impl Arrival<'_> {
     }
 }
 
-/// Bounds of an event body.
+/// Limits of an event body.
 const LIMITS: TapeLimits = TapeLimits { depth: DEPTH_MAX, nodes: NODES_MAX };
 
 impl Decoder {
-    /// A decoder for bodies of up to `size_max` bytes. With `trust_body_self` a `selfGenerated:
-    /// true` in the body counts for every app (buses that serve one app).
+    /// Returns a decoder for bodies of up to `size_max` bytes. With `trust_body_self`,
+    /// `selfGenerated: true` in the body counts for every app (for buses that serve a single app).
     #[must_use]
     pub fn new(size_max: usize, trust_body_self: bool) -> Self {
         Self {
@@ -183,10 +185,10 @@ impl Decoder {
         }
     }
 
-    /// Decodes one message of the event stream; afterwards the decoder holds the body in the form
-    /// that the matcher reads, until the next call.
+    /// Decodes one message of the event stream. Until the next call the decoder holds the body in
+    /// the form that the matcher reads.
     ///
-    /// Headers decide; what they lack is taken from the subject
+    /// Headers take precedence; missing attributes are read from the subject
     /// (`<prefix>.ev.<part>.<site>.<type>` or `<prefix>.in.<site>.<type>.<entity>`) and the body.
     ///
     /// # Errors
@@ -194,68 +196,72 @@ impl Decoder {
     pub fn decode(
         &mut self,
         subject: &str,
-        headers: &impl Headers,
+        headers: &impl HeaderLookup,
         body: Bytes,
         sequence: u64,
     ) -> Result<Event, DecodeError> {
-        Ok(self.receive(subject, headers, body, sequence, |_| true)?.into_event())
+        Ok(self.decode_if_subscribed(subject, headers, body, sequence, |_| true)?.into_event())
     }
 
-    /// As [`Decoder::decode`], without making an [`Event`] of it, and without a look at the body if
-    /// the envelope tells that nobody `wants` the event; what is wrong with such a body stays
-    /// unknown.
+    /// Decodes one message without building an [`Event`]. The body is not read if the envelope is
+    /// enough to know that the event has no subscriptions; such a body stays unvalidated.
     ///
     /// # Errors
     /// See [`DecodeError`].
-    pub fn receive<'m>(
+    pub fn decode_if_subscribed<'m>(
         &mut self,
         subject: &'m str,
-        headers: &'m impl Headers,
+        headers: &'m impl HeaderLookup,
         body: Bytes,
         sequence: u64,
-        wants: impl FnOnce(Heading<'_>) -> bool,
-    ) -> Result<Arrival<'m>, DecodeError> {
-        let mut draft = Draft::read(subject, headers)?;
-        if draft.heading().is_some_and(|heading| !wants(heading)) {
-            let envelope = draft.complete(None)?;
-            return Ok(Arrival { envelope, body, sequence, is_wanted: false });
+        has_subscribers: impl FnOnce(RoutingKey<'_>) -> bool,
+    ) -> Result<DecodedMessage<'m>, DecodeError> {
+        let mut partial = PartialEnvelope::from_headers(subject, headers)?;
+        if partial.routing_key().is_some_and(|routing_key| !has_subscribers(routing_key)) {
+            let envelope = partial.complete(None)?;
+            return Ok(DecodedMessage { envelope, body, sequence, is_body_decoded: false });
         }
-        let body = if draft.source == Source::Structured {
+        let body = if partial.mode == AttributeMode::Structured {
             self.parse(&body)?;
-            let data = draft.open_structured(self.tape())?;
+            let data = partial.read_structured(self.tape())?;
             self.parse(&data)?;
             data
         } else {
             self.parse(&body)?;
             body
         };
-        self.head.picked.read(&self.head.selection, self.scan.walk(&self.body));
-        self.body_self =
-            self.trust_body_self && matches!(self.at(self.head.self_generated), Pick::Bool(true));
-        let envelope = draft.complete(self.text(self.head.event_type))?;
-        Ok(Arrival { envelope, body, sequence, is_wanted: true })
+        self.head.buffer.read(&self.head.projection, self.scan.cursor(&self.body));
+        self.body_self = self.trust_body_self
+            && matches!(self.at(self.head.self_generated), JsonValue::Bool(true));
+        let envelope = partial.complete(self.text(self.head.event_type))?;
+        Ok(DecodedMessage { envelope, body, sequence, is_body_decoded: true })
     }
 
-    /// The decoded body as filters see it: `event.selfGenerated` is what the router derived.
+    /// Returns the decoded body as filters see it, with the derived `event.selfGenerated`.
     #[must_use]
     pub fn view(&self, self_generated: bool) -> EventView<'_> {
         EventView::new(self.tape(), self_generated)
     }
 
-    /// Picks the values of the decoded body that `selection` asks for.
-    pub fn pick(&self, selection: &Selection, picked: &mut Picked) {
-        picked.read(selection, self.scan.walk(&self.body));
+    /// Extracts the values of `projection` from the decoded body into `buffer`.
+    pub fn project(&self, projection: &Projection, buffer: &mut ProjectionBuffer) {
+        buffer.read(projection, self.scan.cursor(&self.body));
     }
 
-    /// What was picked of the decoded body by the same selection.
-    pub fn picks<'e>(&'e self, selection: &'e Selection, picked: &'e Picked) -> Picks<'e> {
-        picked.view(selection, &self.body)
+    /// Returns the values that [`Decoder::project`] extracted with the same projection.
+    pub fn projected<'e>(
+        &'e self,
+        projection: &'e Projection,
+        buffer: &'e ProjectionBuffer,
+    ) -> ProjectedValues<'e> {
+        buffer.view(projection, &self.body)
     }
 
-    /// Where the members of the decoded body stand; none if that is cheaper to read again.
+    /// Returns the members of the decoded body with their byte ranges; `None` if a name has an
+    /// escape, which makes parsing again cheaper.
     #[must_use]
-    pub fn outline(&self) -> Option<Outline<'_>> {
-        self.scan.outline(&self.body)
+    pub fn member_spans(&self) -> Option<MemberSpans<'_>> {
+        self.scan.member_spans(&self.body)
     }
 
     /// Whether the app, or the account it acts with, caused the event.
@@ -265,21 +271,21 @@ impl Decoder {
     #[must_use]
     pub fn is_self_generated(
         &self,
-        heading: Heading<'_>,
+        routing_key: RoutingKey<'_>,
         app: &AppId,
         app_account_id: Option<&str>,
     ) -> bool {
         if self.body_self {
             return true;
         }
-        match (heading.origin_app, app_account_id) {
+        match (routing_key.origin_app, app_account_id) {
             (Some(origin), _) => origin == app.as_str(),
             (None, Some(account)) => self.text(self.head.account) == Some(account),
             (None, None) => false,
         }
     }
 
-    /// Whether the body itself says that the app caused the event, and is believed.
+    /// Whether the body claims `selfGenerated` and the decoder trusts it.
     #[must_use]
     pub fn says_self_generated(&self) -> bool {
         self.body_self
@@ -318,24 +324,25 @@ impl Decoder {
         }
     }
 
-    /// The body as a tape.
+    /// Returns the body as a tape.
     fn tape(&self) -> &Tape {
         self.tape.get_or_init(|| {
             let mut tape = self.spare.take();
-            // Cannot fail on what the scan accepted; if it did, filters would see null and say so.
+            // Cannot fail for a body that the scan accepted; if it did, filters would read null
+            // values.
             let parsed = tape.parse(&self.body, &LIMITS);
             debug_assert!(parsed.is_ok(), "the scan accepted what is not JSON");
             tape
         })
     }
 
-    fn at(&self, place: Place) -> Pick<'_> {
-        self.head.picked.view(&self.head.selection, &self.body).at(place)
+    fn at(&self, field: FieldId) -> JsonValue<'_> {
+        self.head.buffer.view(&self.head.projection, &self.body).at(field)
     }
 
-    fn text(&self, place: Place) -> Option<&str> {
-        match self.at(place) {
-            Pick::Text(text) => std::str::from_utf8(text).ok(),
+    fn text(&self, field: FieldId) -> Option<&str> {
+        match self.at(field) {
+            JsonValue::Text(text) => std::str::from_utf8(text).ok(),
             _ => None,
         }
     }

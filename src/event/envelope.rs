@@ -1,4 +1,4 @@
-//! The outer fields of an event: id, type, site, time; read before the payload.
+//! The attributes of an event (id, type, site, time), read before the payload.
 
 use std::borrow::Cow;
 
@@ -7,26 +7,26 @@ use jiff::Timestamp;
 use switchyard_expr::Tape;
 
 use super::members::Members;
-use super::webhook::original;
+use super::webhook::delta;
 use super::{DecodeError, identity, view};
 use crate::domain::{AppId, CloudId, EventId, EventType};
 
-/// Message headers as the envelope reads them; names are compared without regard to case.
+/// Read access to message headers. Names are compared case-insensitively.
 ///
 /// **Source:** CloudEvents NATS protocol binding, binary mode.
-pub trait Headers {
-    /// The first value of the header `name` (given in lower case), as it was sent.
+pub trait HeaderLookup {
+    /// Returns the first value of the header `name` (lower case), without decoding it.
     fn get(&self, name: &str) -> Option<&str>;
 }
 
-/// The outer fields of an event.
+/// The attributes of an event.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Envelope {
     /// The site the event is about.
     pub cloud_id: CloudId,
-    /// Unique inside the site; see [`Envelope::identity`].
+    /// Event id, unique inside the site; see [`Envelope::identity`].
     pub event_id: EventId,
-    /// What happened, such as `avi:jira:updated:issue`.
+    /// Event type, such as `avi:jira:updated:issue`.
     pub event_type: EventType,
     /// When it happened (`ce-time`).
     pub time: Option<Timestamp>,
@@ -34,33 +34,34 @@ pub struct Envelope {
     pub origin_app: Option<AppId>,
     /// Key of the entity the event is about (`ce-subject`).
     pub entity: Option<Box<str>>,
-    /// W3C trace context of the publisher, handed on to handlers.
+    /// W3C trace context of the publisher, forwarded to handlers.
     pub traceparent: Option<Box<str>>,
-    /// The webhook that it entered as, see [`super::webhook::original`].
+    /// The webhook this event was made from, as a delta to the event; see
+    /// [`super::webhook::delta`].
     pub webhook: Option<Box<str>>,
 }
 
 impl Envelope {
-    /// `<cloudId>/<ce-id>`: what makes two messages the same event, and the `Nats-Msg-Id` that
-    /// publishers send.
+    /// Returns the event identity, `<cloudId>/<ce-id>`: messages of equal identity are the same
+    /// event. Publishers send it as `Nats-Msg-Id`.
     #[must_use]
     pub fn identity(&self) -> String {
         format!("{}/{}", self.cloud_id, self.event_id)
     }
 }
 
-/// Where the attributes of an event stand.
+/// Where a message carries the attributes of its event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Source {
-    /// In headers (CloudEvents binary mode), subject and body.
-    Headers,
-    /// In a CloudEvents JSON document around the event (structured mode).
+pub(super) enum AttributeMode {
+    /// Headers, subject and body (CloudEvents binary mode).
+    Binary,
+    /// A CloudEvents JSON document around the event (structured mode).
     Structured,
 }
 
-/// What matching needs of an envelope, before one is made.
+/// The attributes that matching needs; borrowed, so that reading them allocates nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Heading<'e> {
+pub struct RoutingKey<'e> {
     /// The site, see [`Envelope::cloud_id`].
     pub cloud_id: &'e str,
     /// See [`Envelope::event_type`].
@@ -70,10 +71,10 @@ pub struct Heading<'e> {
 }
 
 impl Envelope {
-    /// What matching needs of it.
+    /// Returns the attributes that matching needs.
     #[must_use]
-    pub fn heading(&self) -> Heading<'_> {
-        Heading {
+    pub fn routing_key(&self) -> RoutingKey<'_> {
+        RoutingKey {
             cloud_id: self.cloud_id.as_str(),
             event_type: self.event_type.as_str(),
             origin_app: self.origin_app.as_ref().map(AppId::as_str),
@@ -81,11 +82,11 @@ impl Envelope {
     }
 }
 
-/// An envelope whose gaps are still to be filled from the body. Owns nothing that its message can
-/// lend, so that an event nobody wants costs no allocation.
+/// An envelope whose missing attributes are filled from the body. Borrows from its message, so that
+/// an event without subscriptions costs no allocation.
 #[derive(Debug)]
-pub(super) struct Draft<'m> {
-    pub(super) source: Source,
+pub(super) struct PartialEnvelope<'m> {
+    pub(super) mode: AttributeMode,
     cloud_id: Option<Cow<'m, str>>,
     event_id: Option<Cow<'m, str>>,
     event_type: Option<Cow<'m, str>>,
@@ -96,16 +97,19 @@ pub(super) struct Draft<'m> {
     webhook: Option<Cow<'m, str>>,
 }
 
-impl<'m> Draft<'m> {
-    /// Takes what subject and headers say.
-    pub(super) fn read(subject: &'m str, headers: &'m impl Headers) -> Result<Self, DecodeError> {
+impl<'m> PartialEnvelope<'m> {
+    /// Reads the attributes from subject and headers.
+    pub(super) fn from_headers(
+        subject: &'m str,
+        headers: &'m impl HeaderLookup,
+    ) -> Result<Self, DecodeError> {
         let structured = headers.get("content-type").is_some_and(is_structured);
-        let (subject_cloud, subject_type) = subject_parts(subject);
+        let (subject_cloud, subject_type) = subject_tokens(subject);
         let text = |name: &str| decoded(headers, name);
         let cloud_id = text("ce-cloudid")?.or(subject_cloud.map(Cow::Borrowed));
         let event_type = text("ce-type")?.or(subject_type.map(Cow::Borrowed));
         Ok(Self {
-            source: if structured { Source::Structured } else { Source::Headers },
+            mode: if structured { AttributeMode::Structured } else { AttributeMode::Binary },
             event_id: event_id(headers, cloud_id.as_deref())?,
             cloud_id,
             event_type,
@@ -113,12 +117,12 @@ impl<'m> Draft<'m> {
             origin_app: text("ce-originapp")?,
             entity: text("ce-subject")?,
             traceparent: text("traceparent")?,
-            webhook: text(original::HEADER)?,
+            webhook: text(delta::HEADER)?,
         })
     }
 
-    /// Takes the attributes of a structured CloudEvents document; returns its `data`.
-    pub(super) fn open_structured(&mut self, tape: &Tape) -> Result<Bytes, DecodeError> {
+    /// Reads the attributes of a structured CloudEvents document and returns its `data`.
+    pub(super) fn read_structured(&mut self, tape: &Tape) -> Result<Bytes, DecodeError> {
         let text = |name: &str| view::text(tape, name).map(|text| Cow::Owned(text.to_owned()));
         let missing = |name: &str| {
             DecodeError::schema(format!("a CloudEvents document needs `{name}`, a string"))
@@ -140,27 +144,30 @@ impl<'m> Draft<'m> {
         Ok(Bytes::copy_from_slice(data.as_bytes()))
     }
 
-    /// What is known without the body, if that is enough to tell who wants the event.
-    pub(super) fn heading(&self) -> Option<Heading<'_>> {
-        let heading = Heading {
+    /// Returns the routing key if subject and headers are enough for it.
+    pub(super) fn routing_key(&self) -> Option<RoutingKey<'_>> {
+        let routing_key = RoutingKey {
             cloud_id: self.cloud_id.as_deref()?,
             event_type: self.event_type.as_deref()?,
             origin_app: self.origin_app.as_deref(),
         };
-        (self.source == Source::Headers).then_some(heading)
+        (self.mode == AttributeMode::Binary).then_some(routing_key)
     }
 
-    /// Fills what is still missing from the body, which names the event type `said`, and checks that
-    /// both agree.
-    pub(super) fn complete(mut self, said: Option<&str>) -> Result<Complete<'m>, DecodeError> {
-        let event_type = match (self.event_type.take(), said) {
-            (Some(event_type), Some(said)) if event_type != said => {
+    /// Fills missing attributes from the body and checks that both agree on the event type.
+    /// `body_type` is the body's `eventType`.
+    pub(super) fn complete(
+        mut self,
+        body_type: Option<&str>,
+    ) -> Result<BorrowedEnvelope<'m>, DecodeError> {
+        let event_type = match (self.event_type.take(), body_type) {
+            (Some(event_type), Some(body_type)) if event_type != body_type => {
                 return Err(DecodeError::schema(format!(
-                    "type_mismatch: the envelope says `{event_type}`, the body's eventType `{said}`"
+                    "type_mismatch: the envelope says `{event_type}`, the body's eventType `{body_type}`"
                 )));
             }
             (Some(event_type), _) => event_type,
-            (None, Some(said)) => Cow::Owned(said.to_owned()),
+            (None, Some(body_type)) => Cow::Owned(body_type.to_owned()),
             (None, None) => {
                 return Err(DecodeError::schema("no event type: neither ce-type nor eventType"));
             }
@@ -169,28 +176,28 @@ impl<'m> Draft<'m> {
         let cloud_id = self.cloud_id.take().ok_or_else(|| {
             DecodeError::schema("no site: neither ce-cloudid nor a subject that names one")
         })?;
-        Ok(Complete { cloud_id, event_type, rest: self })
+        Ok(BorrowedEnvelope { cloud_id, event_type, rest: self })
     }
 }
 
-/// All that makes an envelope, still lent by the message.
+/// A complete envelope that still borrows from its message.
 #[derive(Debug)]
-pub(super) struct Complete<'m> {
+pub(super) struct BorrowedEnvelope<'m> {
     cloud_id: Cow<'m, str>,
     event_type: Cow<'m, str>,
-    rest: Draft<'m>,
+    rest: PartialEnvelope<'m>,
 }
 
-impl Complete<'_> {
-    pub(super) fn heading(&self) -> Heading<'_> {
-        Heading {
+impl BorrowedEnvelope<'_> {
+    pub(super) fn routing_key(&self) -> RoutingKey<'_> {
+        RoutingKey {
             cloud_id: &self.cloud_id,
             event_type: &self.event_type,
             origin_app: self.rest.origin_app.as_deref(),
         }
     }
 
-    /// The envelope of the event with this body.
+    /// Returns the owned envelope of the event with this body.
     pub(super) fn into_envelope(self, body: &Bytes) -> Envelope {
         let cloud_id = CloudId::from(&*self.cloud_id);
         let event_type = EventType::from(&*self.event_type);
@@ -213,7 +220,10 @@ impl Complete<'_> {
     }
 }
 
-/// An event type stands as one token in a subject, so it may not hold what subjects forbid.
+/// Checks that an event type can be used as one subject token.
+///
+/// # Errors
+/// It is empty, too long, or has a character that NATS subjects do not allow.
 pub fn check_event_type(name: &str) -> Result<(), DecodeError> {
     let forbidden = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>');
     if name.is_empty() || name.len() > EVENT_TYPE_BYTES_MAX || name.contains(forbidden) {
@@ -224,12 +234,12 @@ pub fn check_event_type(name: &str) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// Longest event type, in bytes; keeps subjects short.
+/// Longest event type in bytes; keeps subjects short.
 const EVENT_TYPE_BYTES_MAX: usize = 128;
 
-/// `ce-id`, else `Nats-Msg-Id` without the leading site.
+/// Returns `ce-id`, else `Nats-Msg-Id` without its leading site.
 fn event_id<'m>(
-    headers: &'m impl Headers,
+    headers: &'m impl HeaderLookup,
     cloud_id: Option<&str>,
 ) -> Result<Option<Cow<'m, str>>, DecodeError> {
     if let Some(id) = decoded(headers, "ce-id")? {
@@ -245,8 +255,8 @@ fn is_structured(content_type: &str) -> bool {
     content_type.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// Site and event type of a subject of ours, in or stored.
-fn subject_parts(subject: &str) -> (Option<&str>, Option<&str>) {
+/// Returns site and event type of an intake or stored subject.
+fn subject_tokens(subject: &str) -> (Option<&str>, Option<&str>) {
     let mut tokens = subject.split('.').skip(1);
     match tokens.next() {
         Some("ev") => {
@@ -258,7 +268,7 @@ fn subject_parts(subject: &str) -> (Option<&str>, Option<&str>) {
     (tokens.next(), tokens.next())
 }
 
-/// A header value, percent-decoded once.
+/// Returns a header value, percent-decoded once.
 ///
 /// **Source:** CloudEvents NATS protocol binding: space, `"`, `%` and all outside U+0021..U+007E
 /// are percent-encoded UTF-8.
@@ -266,7 +276,7 @@ fn subject_parts(subject: &str) -> (Option<&str>, Option<&str>) {
 /// # Errors
 /// The value does not decode to UTF-8 text.
 pub fn decoded<'h>(
-    headers: &'h impl Headers,
+    headers: &'h impl HeaderLookup,
     name: &str,
 ) -> Result<Option<Cow<'h, str>>, DecodeError> {
     let Some(raw) = headers.get(name).filter(|raw| !raw.is_empty()) else { return Ok(None) };
@@ -282,7 +292,7 @@ pub fn decoded<'h>(
     }
 }
 
-/// Replaces each `%XX`; a `%` that starts no escape stays.
+/// Replaces each `%XX` with its byte; a `%` without two hex digits stays.
 fn percent_decode(raw: &[u8]) -> Vec<u8> {
     let hex = |at: usize| raw.get(at).and_then(|b| char::from(*b).to_digit(16));
     let mut decoded = Vec::with_capacity(raw.len());

@@ -1,4 +1,4 @@
-//! Who an event is and what it is about, when its source does not say.
+//! Derived event ids and entity keys, for sources that send none.
 
 use std::fmt::Write as _;
 
@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::members::Members;
 use crate::domain::{CloudId, EventId, EventType};
 
-/// Members that hold the entity an event is about, and the member that names the entity. An issue
-/// comes first: what happens to its comments and worklogs happens to the issue.
+/// Members that hold the entity of an event, with the member that identifies it. The issue comes
+/// first: a change of its comments or worklogs is a change of the issue.
 const ENTITIES: &[(&str, &str)] = &[
     ("issue", "key"),
     ("issue", "id"),
@@ -34,23 +34,23 @@ const ENTITIES: &[(&str, &str)] = &[
     ("property", "key"),
 ];
 
-/// Members whose `id` and `updated` together name one change; the changelog is asked before them.
+/// Members whose `id` and `updated` together identify one change; `changelog.id` takes precedence.
 const REVISIONS: &[&str] = &["comment", "worklog", "version", "sprint"];
 
-/// Key of the entity that the event object `body` is about: the issue key, else the id of the
-/// entity; none if the event is about nothing in particular.
+/// Returns the key of the entity that the event object `body` is about: the issue key, else the id
+/// of the entity; `None` if the event has no entity.
 #[must_use]
 pub fn entity_key(body: &Members<'_>) -> Option<Box<str>> {
     let named = ENTITIES.iter().find_map(|(member, name)| body.object(member)?.id(name));
     named.or_else(|| body.id("id")).or_else(|| body.id("entityId")).map(String::into_boxed_str)
 }
 
-/// A stable id for an event whose source gives none: the same change yields the same id, whenever
-/// and through whichever door it comes.
+/// Returns a stable id for an event whose source sends none: the same change has the same id,
+/// whenever and through whichever API it arrives.
 ///
-/// UUID version 5 of site, event type, entity and what tells this change from others: the id of the
-/// changelog, else id and time of the revision, else the sequence number, else the time of the
-/// event, else the whole body.
+/// UUID version 5 of site, event type, entity and the first of these that exists: the id of the
+/// changelog, id and time of the revision, the sequence number, the time of the event, the hash of
+/// the whole body.
 #[must_use]
 pub fn event_id(
     cloud_id: &CloudId,
@@ -69,12 +69,12 @@ pub fn event_id(
     EventId::from(Uuid::new_v5(&site, name.as_bytes()).to_string())
 }
 
-/// What tells this change of its entity from all others, as far as the body says.
+/// Returns what distinguishes this change of an entity from others, if the body has it.
 fn change_of(body: &Members<'_>) -> Option<String> {
     if let Some(id) = body.object("changelog").and_then(|changelog| changelog.id("id")) {
         return Some(format!("changelog {id}"));
     }
-    // An id without a time would make two changes of one version the same event.
+    // An id without a time would give two changes of one version the same event id.
     let revision = REVISIONS.iter().find_map(|name| {
         let entity = body.object(name)?;
         Some(format!("{name} {} {}", entity.id("id")?, entity.id("updated")?))
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn entity_is_the_issue_before_anything_in_it() {
+    fn issue_takes_precedence_as_the_entity() {
         assert_eq!(
             key(r#"{"comment":{"id":"1"},"issue":{"id":"2","key":"A-3"}}"#),
             Some("A-3".into())
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn entity_id_may_be_a_number_or_stand_at_the_top() {
+    fn entity_id_may_be_a_number_or_a_top_level_member() {
         assert_eq!(key(r#"{"project":{"id":10000}}"#), Some("10000".into()));
         assert_eq!(key(r#"{"id":"70010","sourceIssueId":"1"}"#), Some("70010".into()));
         assert_eq!(key(r#"{"entityId":"e"}"#), Some("e".into()));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn derived_id_tells_site_type_entity_and_change_apart() {
+    fn derived_id_depends_on_site_type_entity_and_change() {
         let body = |issue: &str, log: &str| {
             format!(r#"{{"issue":{{"key":"{issue}"}},"changelog":{{"id":"{log}"}}}}"#)
         };

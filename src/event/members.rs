@@ -1,7 +1,7 @@
-//! A JSON object as its members: names are read, values stay the bytes they arrived as.
+//! JSON objects as lists of members: names are parsed, values stay raw bytes.
 //!
-//! What this module does not look into it does not change: numbers keep their digits, objects their
-//! order. Neither reading nor writing recurses, whatever the nesting.
+//! Values that are not read are not changed: numbers keep their digits, objects their member order.
+//! Neither reading nor writing recurses.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,16 +11,15 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Where the members of an object stand: their names, unescaped, and the bytes of their values, in
-/// the order written.
-pub type Outline<'a> = Vec<(Cow<'a, str>, Range<usize>)>;
+/// The members of an object in source order: unescaped name and byte range of the value.
+pub type MemberSpans<'a> = Vec<(Cow<'a, str>, Range<usize>)>;
 
-/// The members of one JSON object, in the order written.
+/// The members of one JSON object in source order.
 #[derive(Debug, Default)]
 pub struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Members<'a> {
-    /// Reads an object; its values are checked to be JSON but not taken apart.
+    /// Parses an object; its values are validated but not parsed further.
     ///
     /// # Errors
     /// The text is not one JSON object.
@@ -28,45 +27,45 @@ impl<'a> Members<'a> {
         serde_json::from_str(text)
     }
 
-    /// Members in the order written, values as JSON text.
+    /// Iterates over the members in source order; values are JSON text.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.get()))
     }
 
-    /// Where they stand in `text`, which they were read from.
+    /// Returns the byte ranges of the values in `text`, which must be the parsed text.
     #[must_use]
-    pub fn outline(&self, text: &str) -> Outline<'_> {
+    pub fn member_spans(&self, text: &str) -> MemberSpans<'_> {
         let offset = |value: &str| value.as_ptr().addr() - text.as_ptr().addr();
         let span = |value: &str| offset(value)..offset(value) + value.len();
         self.iter().map(|(name, value)| (Cow::Borrowed(name), span(value))).collect()
     }
 
-    /// The value of `name` as JSON text; of repeated names the last counts.
+    /// Returns the value of `name` as JSON text; of repeated names the last counts.
     #[must_use]
     pub fn json(&self, name: &str) -> Option<&'a str> {
         self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.get())
     }
 
-    /// The value of `name` if it is an object.
+    /// Returns the value of `name` if it is an object.
     #[must_use]
     pub fn object(&self, name: &str) -> Option<Members<'a>> {
         self.json(name).and_then(|json| Self::parse(json).ok())
     }
 
-    /// The values in the list `name`; empty if there is no such list.
+    /// Returns the elements of the list `name`; empty if there is no such list.
     #[must_use]
     pub fn list(&self, name: &str) -> Vec<&'a RawValue> {
         self.json(name).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
     }
 
-    /// The value of `name` if it is a string.
+    /// Returns the value of `name` if it is a string.
     #[must_use]
     pub fn string(&self, name: &str) -> Option<String> {
         self.json(name).and_then(|json| serde_json::from_str(json).ok())
     }
 
-    /// The value of `name` if it is an id: text that is not empty, or a number as written. Jira
-    /// writes the same id now as one, now as the other.
+    /// Returns the value of `name` if it is an id: a string that is not empty, or a number as
+    /// written. Jira writes the same id sometimes as one, sometimes as the other.
     #[must_use]
     pub fn id(&self, name: &str) -> Option<String> {
         let json = self.json(name)?;
@@ -103,7 +102,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
 pub struct ObjectWriter(String);
 
 impl ObjectWriter {
-    /// An empty object with room for `bytes`.
+    /// Returns an empty object with capacity for `bytes`.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
         let mut text = String::with_capacity(bytes.saturating_add(2));
@@ -111,7 +110,7 @@ impl ObjectWriter {
         Self(text)
     }
 
-    /// Adds a member whose value is JSON already.
+    /// Appends a member whose value is JSON text.
     pub fn json(&mut self, name: &str, json: &str) {
         if self.0.len() > 1 {
             self.0.push(',');
@@ -121,12 +120,12 @@ impl ObjectWriter {
         self.0.push_str(json);
     }
 
-    /// Adds a member whose value is text.
+    /// Appends a member whose value is a string.
     pub fn text(&mut self, name: &str, text: &str) {
         self.json(name, &quoted(text));
     }
 
-    /// The object.
+    /// Returns the finished object.
     #[must_use]
     pub fn finish(mut self) -> String {
         self.0.push('}');
@@ -134,7 +133,7 @@ impl ObjectWriter {
     }
 }
 
-/// Text as a JSON string.
+/// Returns `text` as a JSON string.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
@@ -167,13 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_is_read_without_recursion() {
+    fn deep_nesting_is_parsed_without_recursion() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(400_000), "]".repeat(400_000));
         assert_eq!(Members::parse(&deep).unwrap().list("a").len(), 1);
     }
 
     #[test]
-    fn text_that_is_no_object_is_refused() {
+    fn text_that_is_not_an_object_is_rejected() {
         for text in ["[]", "1", "", "{", "{} x", "nul"] {
             assert!(Members::parse(text).is_err(), "{text}");
         }

@@ -1,15 +1,15 @@
-//! What operators see of the input. Handles are kept, since these move with every event.
+//! Metrics of event input. The handles are kept, since they change with every event.
 
 use foldhash::{HashMap, HashMapExt};
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::Incoming;
+use super::Message;
 use crate::clock;
 
-/// Event types with a label value of their own; any further one is `other`.
+/// Number of event types with their own label value; further types are counted as `other`.
 const EVENT_TYPES_MAX: usize = 100;
 
-/// The counters of one worker.
+/// The input metrics of one worker.
 #[derive(Debug)]
 pub struct InputMetrics {
     received: HashMap<Box<str>, Counter>,
@@ -17,11 +17,11 @@ pub struct InputMetrics {
     bytes: Counter,
     size: Histogram,
     age: Histogram,
-    /// Events that matched nobody.
+    /// Events without a match.
     pub unmatched: Counter,
     /// Events whose deliveries are all accounted for.
     pub matched: Counter,
-    /// Events put aside.
+    /// Dead-lettered events.
     pub poison: Counter,
 }
 
@@ -42,14 +42,14 @@ impl Default for InputMetrics {
 }
 
 impl InputMetrics {
-    /// Counts a message that was pulled.
-    pub fn count(&self, message: &impl Incoming) {
+    /// Counts a pulled message.
+    pub fn count(&self, message: &impl Message) {
         let bytes = u32::try_from(message.payload().len()).unwrap_or(u32::MAX);
         self.bytes.increment(u64::from(bytes));
         self.size.record(bytes);
         let age_ms = i32::try_from(clock::now_ms() - message.stored_ms()).unwrap_or(i32::MAX);
         self.age.record(f64::from(age_ms.max(0)) / 1000.0);
-        if message.delivered() > 1 {
+        if message.delivery_count() > 1 {
             self.redelivered.increment(1);
         }
     }
@@ -66,7 +66,7 @@ impl InputMetrics {
     }
 }
 
-/// Counts an event that nobody can read.
+/// Counts an event that cannot be decoded.
 pub fn decode_error(reason: &'static str) {
     counter!("switchyard_event_decode_errors_total", "reason" => reason).increment(1);
 }

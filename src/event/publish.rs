@@ -1,4 +1,4 @@
-//! What the doors need of the broker: events go into the event stream, each under its own id.
+//! The interface to the event stream for the APIs that accept events.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -6,46 +6,47 @@ use thiserror::Error;
 
 use super::Envelope;
 
-/// Puts events into the event stream; implemented at the broker's edge.
+/// Publishes events to the event stream; implemented by `bus`.
 pub trait Publisher: Send + Sync {
-    /// Stores one event. The same event identity within the broker's window is stored once.
+    /// Stores one event. Within the broker's deduplication window the same event identity is stored
+    /// once.
     ///
     /// # Errors
-    /// The broker did not confirm the event in time, or has no room; nothing may be assumed stored,
-    /// the same call may be repeated.
+    /// The broker did not confirm the event in time or has no capacity. The event may or may not be
+    /// stored; the same call can be repeated.
     fn publish(
         &self,
         envelope: Envelope,
         body: Bytes,
     ) -> BoxFuture<'_, Result<Published, PublishError>>;
 
-    /// Whether the stream may take more: `Some(seconds)` tells doors to answer 503 with
-    /// `Retry-After`, since unread events would be evicted soon.
+    /// Whether to refuse new events: `Some(seconds)` makes the APIs answer 503 with `Retry-After`,
+    /// because unread events would be evicted soon.
     fn refuse_for_s(&self) -> Option<u64>;
 }
 
-/// How the stream took an event.
+/// The broker's confirmation of a stored event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Published {
-    /// Position in the stream.
+    /// Sequence number in the stream.
     pub sequence: u64,
-    /// The stream held this event id already; nothing new was stored.
+    /// The stream already has this event id; nothing new was stored.
     pub duplicate: bool,
 }
 
 /// Why an event is not known to be stored.
 #[derive(Debug, Error)]
 pub enum PublishError {
-    /// No confirmation within the time limit, after repeats under the same id.
+    /// No confirmation within the time limit, including repeats under the same id.
     #[error("the broker did not confirm the event within {waited_ms} ms")]
     Unconfirmed {
-        /// Milliseconds waited in all.
+        /// Total wait in milliseconds.
         waited_ms: u64,
     },
     /// The broker refused it.
     #[error("the broker refused the event: {reason}")]
     Refused {
-        /// What the broker said.
+        /// The broker's reason.
         reason: String,
     },
 }

@@ -1,14 +1,14 @@
-//! An event outside of any stream, from a file or a request, for trying filters out.
+//! Sample events from a file or a request, for trying filters.
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{DecodeError, Decoder, Event, EventView, Headers};
+use super::{DecodeError, Decoder, Event, EventView, HeaderLookup};
 
-/// Largest sample, as in the router.
+/// Maximum sample size in bytes; the router's default.
 const SAMPLE_BYTES_MAX: usize = 1 << 20;
 
-/// A decoded sample.
+/// A decoded sample event.
 #[derive(Debug)]
 pub struct Sample {
     decoder: Decoder,
@@ -16,10 +16,10 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Reads an event, or the `data` of an envelope around it.
+    /// Parses an event, or the `data` of an envelope around it.
     ///
     /// # Errors
-    /// It is no event.
+    /// It is not an event.
     pub fn read(mut event: Value) -> Result<Self, DecodeError> {
         let is_envelope = event.get("headers").is_some() || event.get("subject").is_some();
         if is_envelope && let Some(data) = event.get_mut("data") {
@@ -33,13 +33,19 @@ impl Sample {
         Ok(Self { decoder, event })
     }
 
-    /// The event with its envelope; a body that names no type is of the type `event`.
+    /// Returns the event with its envelope. A body without a type gets the type `event`.
     #[must_use]
     pub fn event(&self) -> &Event {
         &self.event
     }
 
-    /// The event as filters see it.
+    /// Returns the decoder that holds the event.
+    #[must_use]
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// Returns the event as filters see it.
     #[must_use]
     pub fn view(&self) -> EventView<'_> {
         self.decoder.view(self.decoder.says_self_generated())
@@ -48,7 +54,7 @@ impl Sample {
 
 struct NoHeaders;
 
-impl Headers for NoHeaders {
+impl HeaderLookup for NoHeaders {
     fn get(&self, _name: &str) -> Option<&str> {
         None
     }

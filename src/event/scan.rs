@@ -1,13 +1,15 @@
-//! Whether a text is JSON within bounds, and where its lists and maps end: one walk over brackets,
-//! numbers and words that copies nothing. What neighbouring tokens tell, [`super::structure`] knows.
+//! The JSON scanner: validates a text and records where its lists and maps end, without copying or
+//! building a tree.
 //!
-//! Most events are decided by a few of their values, which [`super::pick`] then finds by stepping
-//! over lists and maps that nobody asks for. On vectors a scan costs less than half of what
-//! `serde_json` takes to check the text; a [`Tape`](switchyard_expr::Tape), which filters are
-//! evaluated on, more than three times that.
+//! The first pass, [`super::structural_index`], classifies bytes and checks neighbouring tokens.
+//! This second pass checks what depends on nesting (brackets, numbers, literals).
+//! [`super::projection`] then extracts values by skipping whole lists and maps. With vector
+//! instructions a scan takes less than half of the time in which `serde_json` validates the text;
+//! building a [`Tape`](switchyard_expr::Tape), which filters are evaluated on, takes more than
+//! three times as long.
 //!
-//! Guarantee: a text is accepted exactly if the tape accepts it; the tests hold that against any
-//! JSON and near-JSON. The tape words the error of one that is not.
+//! Guarantee: the scanner accepts exactly what the tape accepts; tests compare both on JSON and
+//! near-JSON. For a rejected text the tape produces the error message.
 
 mod scalar;
 
@@ -15,33 +17,33 @@ use std::borrow::Cow;
 
 use switchyard_expr::TapeLimits;
 
-use super::members::Outline;
-use super::structure::{BLOCK, BlockTokens, Marks, Structure, bits};
+use super::members::MemberSpans;
+use super::structural_index::{BLOCK, BlockTokens, StructuralIndex, StructuralIter, bits};
 pub(super) use scalar::parse_number;
 use scalar::scalar;
 
-/// What is known of one text, without the text. Reused from text to text.
+/// The scan result of one text, without the text; reused from text to text.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    structure: Structure,
-    spans: Vec<Span>,
-    open: Vec<Open>,
+    structure: StructuralIndex,
+    spans: Vec<ContainerSpan>,
+    open: Vec<OpenContainer>,
 }
 
-/// A list or map, in the order of their first bytes.
+/// A list or map, in the order of the opening brackets.
 #[derive(Clone, Copy, Debug, Default)]
-struct Span {
-    /// Offset of its last byte.
+struct ContainerSpan {
+    /// Offset of its closing bracket.
     end: u32,
-    /// The first list or map behind it.
+    /// Index of the next list or map after its end.
     next: u32,
 }
 
-/// A list or map whose end was not met yet.
+/// A list or map whose closing bracket was not reached yet.
 #[derive(Clone, Copy, Debug)]
-struct Open {
+struct OpenContainer {
     span: u32,
-    /// Whether it is in a map: all ones, or none.
+    /// Whether its parent is a map: all ones or zero.
     outer: u64,
 }
 
@@ -50,31 +52,31 @@ impl Scan {
     pub(super) fn read(&mut self, text: &[u8], limits: &TapeLimits) -> bool {
         self.spans.clear();
         self.open.clear();
-        // As the tape, whose addresses go twice as far.
+        // The same bound as the tape's.
         text.len() <= (u32::MAX / 2) as usize
             && self.structure.read(text)
             && (self.structure.is_ascii() || std::str::from_utf8(text).is_ok())
-            && self.order(text, limits).is_some()
+            && self.check_order(text, limits).is_some()
     }
 
-    /// Checks brackets, numbers and words, without recursion. `None` if they are not those of JSON.
-    fn order(&mut self, text: &[u8], limits: &TapeLimits) -> Option<()> {
+    /// Checks brackets, numbers and literals iteratively. `None` if they are not valid JSON.
+    fn check_order(&mut self, text: &[u8], limits: &TapeLimits) -> Option<()> {
         let Self { structure, spans, open } = self;
-        let mut nesting = Nesting { text, spans, open, in_map: 0, depth_max: limits.depth };
-        for (start, stretch) in structure.tokens() {
-            for (start, tokens) in (start..).step_by(BLOCK).zip(stretch.blocks()) {
-                nesting.block(start, &tokens)?;
+        let mut brackets = BracketMatcher { text, spans, open, in_map: 0, depth_max: limits.depth };
+        for (start, chunk) in structure.tokens() {
+            for (start, tokens) in (start..).step_by(BLOCK).zip(chunk.blocks()) {
+                brackets.block(start, &tokens)?;
                 for bit in bits(tokens.scalars) {
                     scalar(text, start + bit)?;
                 }
             }
         }
-        let is_closed = nesting.open.is_empty();
+        let is_closed = brackets.open.is_empty();
         let is_small = text.len() <= limits.nodes as usize || structure.values() <= limits.nodes;
         (is_closed && is_small && self.is_one_value(text)).then_some(())
     }
 
-    /// Whether nothing is beside the root.
+    /// Whether the root is the only top-level value.
     fn is_one_value(&self, text: &[u8]) -> bool {
         let inside = text.trim_ascii();
         match self.spans.first() {
@@ -87,72 +89,73 @@ impl Scan {
         }
     }
 
-    /// Where the members of `text` stand, an object and the one accepted last; none if the name of
-    /// one has an escape.
-    pub(super) fn outline<'a>(&self, text: &'a [u8]) -> Option<Outline<'a>> {
-        let mut walk = self.walk(text);
-        let mut outline = Outline::new();
-        walk.next();
-        walk.enter();
-        let mut mark = walk.next();
-        while walk.byte(mark) == b':' {
-            let name = walk.name(mark);
-            if walk.has_escaped_names() && walk.has_escape(name) {
+    /// Returns the members of `text`, which must be the accepted object, with their byte ranges;
+    /// `None` if a name has an escape.
+    pub(super) fn member_spans<'a>(&self, text: &'a [u8]) -> Option<MemberSpans<'a>> {
+        let mut cursor = self.cursor(text);
+        let mut outline = MemberSpans::new();
+        cursor.next();
+        cursor.enter();
+        let mut mark = cursor.next();
+        while cursor.byte(mark) == b':' {
+            let name = cursor.name(mark);
+            if cursor.has_escaped_names() && cursor.has_escape(name) {
                 return None;
             }
             let name = std::str::from_utf8(text.get(name.0..name.1)?).ok()?;
-            let start = walk.token(mark + 1);
-            let end = match walk.byte(start) {
+            let start = cursor.token(mark + 1);
+            let end = match cursor.byte(start) {
                 b'{' | b'[' => {
-                    walk.next();
-                    walk.skip()
+                    cursor.next();
+                    cursor.skip()
                 }
-                b'"' => walk.inside(start).1 + 1,
-                _ => walk.scalar_end(start),
+                b'"' => cursor.inside(start).1 + 1,
+                _ => cursor.scalar_end(start),
             };
             outline.push((Cow::Borrowed(name), start..end));
-            mark = walk.next();
+            mark = cursor.next();
         }
         Some(outline)
     }
 
-    /// The values of `text`, which must be the one accepted last.
-    pub(super) fn walk<'a>(&'a self, text: &'a [u8]) -> Walk<'a> {
-        let marks = self.structure.marks_from(0);
-        Walk { text, structure: &self.structure, spans: &self.spans, marks, span: 0 }
+    /// Returns a cursor over `text`, which must be the accepted text.
+    pub(super) fn cursor<'a>(&'a self, text: &'a [u8]) -> ScanCursor<'a> {
+        let structurals = self.structure.structurals_from(0);
+        ScanCursor { text, structure: &self.structure, spans: &self.spans, structurals, span: 0 }
     }
 }
 
-/// What is open while a text is gone through.
-struct Nesting<'a> {
+/// Matches opening and closing brackets while the text is scanned.
+struct BracketMatcher<'a> {
     text: &'a [u8],
-    spans: &'a mut Vec<Span>,
-    open: &'a mut Vec<Open>,
-    /// All ones in a map.
+    spans: &'a mut Vec<ContainerSpan>,
+    open: &'a mut Vec<OpenContainer>,
+    /// All ones inside a map.
     in_map: u64,
     depth_max: u32,
 }
 
-impl Nesting<'_> {
-    /// Goes through the brackets of a block, and whether between them is what may be.
+impl BracketMatcher<'_> {
+    /// Matches the brackets of a block and checks the tokens between them.
     #[inline(always)]
     fn block(&mut self, start: usize, tokens: &BlockTokens) -> Option<()> {
         let mut left = tokens.brackets;
-        // Up to and with the next bracket, what is open stays so.
+        // The innermost container is the same up to and including the next bracket.
         let mut run = u64::MAX;
         while left != 0 {
             let upto = left ^ (left - 1);
-            (self.faults(tokens) & run & upto == 0).then_some(())?;
+            (self.violations(tokens) & run & upto == 0).then_some(())?;
             run = !upto;
             self.bracket(start + left.trailing_zeros() as usize)?;
             left &= run;
         }
-        (self.faults(tokens) & run == 0).then_some(())
+        (self.violations(tokens) & run == 0).then_some(())
     }
 
-    /// What must not stand in a map, or in a list and beside the root.
+    /// Returns the tokens that are not allowed: unnamed members in a map, colons in a list or at
+    /// the top level.
     #[inline(always)]
-    fn faults(&self, tokens: &BlockTokens) -> u64 {
+    fn violations(&self, tokens: &BlockTokens) -> u64 {
         (tokens.unnamed & self.in_map) | (tokens.colons & !self.in_map)
     }
 
@@ -161,8 +164,8 @@ impl Nesting<'_> {
         let bracket = byte(self.text, at);
         if matches!(bracket, b'{' | b'[') {
             (self.open.len() < self.depth_max as usize).then_some(())?;
-            self.open.push(Open { span: offset(self.spans.len()), outer: self.in_map });
-            self.spans.push(Span::default());
+            self.open.push(OpenContainer { span: offset(self.spans.len()), outer: self.in_map });
+            self.spans.push(ContainerSpan::default());
             self.in_map = if bracket == b'{' { u64::MAX } else { 0 };
             return Some(());
         }
@@ -171,116 +174,117 @@ impl Nesting<'_> {
         self.in_map = last.outer;
         let next = offset(self.spans.len());
         let span = self.spans.get_mut(last.span as usize)?;
-        *span = Span { end: offset(at), next };
+        *span = ContainerSpan { end: offset(at), next };
         Some(())
     }
 }
 
-/// The byte at a place; zero, which is none of JSON, at the end.
+/// Returns the byte at `at`, or zero, which is not a JSON token, at the end.
 #[inline(always)]
 fn byte(text: &[u8], at: usize) -> u8 {
     text.get(at).copied().unwrap_or_default()
 }
 
-/// Sources are shorter than `u32::MAX`.
+/// Converts an offset; texts are shorter than `u32::MAX`.
 pub(super) fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-/// Goes over the brackets and colons of an accepted text, or over all of a list or map at once.
+/// A cursor over the brackets and colons of an accepted text, which can skip a whole list or map.
 #[derive(Clone, Debug)]
-pub(super) struct Walk<'a> {
+pub(super) struct ScanCursor<'a> {
     text: &'a [u8],
-    structure: &'a Structure,
-    spans: &'a [Span],
-    marks: Marks<'a>,
-    /// The list or map that opens next.
+    structure: &'a StructuralIndex,
+    spans: &'a [ContainerSpan],
+    structurals: StructuralIter<'a>,
+    /// Index of the next list or map to open.
     span: usize,
 }
 
-impl<'a> Walk<'a> {
-    /// The offset of the next bracket or colon.
+impl<'a> ScanCursor<'a> {
+    /// Advances to the next bracket or colon and returns its offset.
     #[inline(always)]
     pub(super) fn next(&mut self) -> usize {
-        self.marks.next()
+        self.structurals.next()
     }
 
-    /// The next colon or closing bracket in a map that was entered: of colons, only those that
-    /// `may_be` wanted, given the text and their place in it. Goes over the lists and maps between.
+    /// Advances to the next colon or closing bracket of the current map. Skips colons that
+    /// `is_candidate` rejects, and nested lists and maps.
     #[inline(always)]
-    pub(super) fn next_of(&mut self, may_be: impl Fn(&[u8], usize) -> bool) -> usize {
-        let (mut marks, mut open) = (self.marks.clone(), self.span);
+    pub(super) fn next_candidate(&mut self, is_candidate: impl Fn(&[u8], usize) -> bool) -> usize {
+        let (mut structurals, mut open) = (self.structurals.clone(), self.span);
         let at = loop {
-            let at = marks.next();
+            let at = structurals.next();
             match byte(self.text, at) {
-                b':' if !may_be(self.text, at) => {}
+                b':' if !is_candidate(self.text, at) => {}
                 b'{' | b'[' => {
-                    let Span { end, next } = self.spans.get(open).copied().unwrap_or_default();
-                    marks = self.structure.marks_from(end as usize + 1);
+                    let ContainerSpan { end, next } =
+                        self.spans.get(open).copied().unwrap_or_default();
+                    structurals = self.structure.structurals_from(end as usize + 1);
                     open = next as usize;
                 }
                 _ => break at,
             }
         };
-        (self.marks, self.span) = (marks, open);
+        (self.structurals, self.span) = (structurals, open);
         at
     }
 
-    /// The byte at an offset.
+    /// Returns the byte at an offset.
     #[inline(always)]
     pub(super) fn byte(&self, at: usize) -> u8 {
         byte(self.text, at)
     }
 
-    /// The first byte from `at` on that is no blank.
+    /// Returns the offset of the first byte from `at` on that is not whitespace.
     #[inline(always)]
     pub(super) fn token(&self, mut at: usize) -> usize {
-        while is_blank(self.byte(at)) {
+        while is_whitespace(self.byte(at)) {
             at += 1;
         }
         at
     }
 
-    /// Stays inside the list or map whose first byte was the last mark; yields its number.
+    /// Enters the list or map whose opening bracket was passed last; returns its index.
     #[inline(always)]
     pub(super) fn enter(&mut self) -> usize {
         self.span += 1;
         self.span - 1
     }
 
-    /// Goes behind the list or map whose first byte was the last mark; yields where that is.
+    /// Skips the list or map whose opening bracket was passed last; returns the offset after it.
     #[inline]
     pub(super) fn skip(&mut self) -> usize {
         self.leave(self.span)
     }
 
-    /// Goes behind a list or map that was entered; yields where that is.
+    /// Leaves a list or map that was entered; returns the offset after it.
     #[inline(always)]
     pub(super) fn leave(&mut self, span: usize) -> usize {
-        let Span { end, next } = self.spans.get(span).copied().unwrap_or_default();
-        self.marks = self.structure.marks_from(end as usize + 1);
+        let ContainerSpan { end, next } = self.spans.get(span).copied().unwrap_or_default();
+        self.structurals = self.structure.structurals_from(end as usize + 1);
         self.span = next as usize;
         end as usize + 1
     }
 
-    /// Where the name before the colon at `colon` stands, without its quotes.
+    /// Returns the range of the member name before `colon`, without its quotes.
     #[inline(always)]
     pub(super) fn name(&self, colon: usize) -> (usize, usize) {
         let mut close = colon.saturating_sub(1);
-        // Between a name and its colon there are only blanks.
+        // Only whitespace is allowed between a name and its colon.
         while self.byte(close) != b'"' && close > 0 {
             close -= 1;
         }
         (self.structure.text_start(close) + 1, close)
     }
 
-    /// Where the text that opens at `quote` stands without its quotes.
+    /// Returns the range of the string that opens at `quote`, without its quotes.
     #[inline(always)]
     pub(super) fn inside(&self, quote: usize) -> (usize, usize) {
         (quote + 1, self.structure.text_end(quote))
     }
 
-    /// The end of the number or word that begins at `start`.
+    /// Returns the end of the number or literal that begins at `start`.
     #[inline]
     pub(super) fn scalar_end(&self, start: usize) -> usize {
         let mut at = start;
@@ -290,32 +294,32 @@ impl<'a> Walk<'a> {
         at
     }
 
-    /// All of the text.
+    /// Returns the whole text.
     #[inline]
     pub(super) fn text(&self) -> &'a [u8] {
         self.text
     }
 
-    /// A part of the text.
+    /// Returns a part of the text.
     #[inline]
     pub(super) fn part(&self, (start, end): (usize, usize)) -> &'a [u8] {
         self.text.get(start..end).unwrap_or_default()
     }
 
-    /// Whether there is an escape in a part of the text.
+    /// Whether a part of the text has an escape.
     #[inline]
     pub(super) fn has_escape(&self, (start, end): (usize, usize)) -> bool {
         self.structure.has_escape(start, end)
     }
 
-    /// Whether there may be an escape in a name.
+    /// Whether any member name may have an escape.
     #[inline]
     pub(super) fn has_escaped_names(&self) -> bool {
         self.structure.has_escaped_names()
     }
 }
 
-fn is_blank(byte: u8) -> bool {
+fn is_whitespace(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\t' | b'\r')
 }
 

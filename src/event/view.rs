@@ -1,15 +1,15 @@
-//! A decoded event as the expression language reads it.
+//! The [`View`] of a decoded event that filters are evaluated on.
 
-use switchyard_expr::view::{NodeId, Read};
+use switchyard_expr::view::{NodeId, NodeValue};
 use switchyard_expr::{Tape, View};
 
-/// Handles of the two derived values; no tape is long enough to hold them.
+/// Node ids of the two derived values; no tape is long enough to use them.
 const TRUE: NodeId = NodeId(u32::MAX);
 const FALSE: NodeId = NodeId(u32::MAX - 1);
-/// The member whose value depends on the app that looks.
+/// The member whose value depends on the app that reads it.
 const SELF_GENERATED: &str = "selfGenerated";
 
-/// The body of an event, with `event.selfGenerated` as derived for one app.
+/// The body of an event, with `event.selfGenerated` derived for one app.
 #[derive(Clone, Copy, Debug)]
 pub struct EventView<'a> {
     tape: &'a Tape,
@@ -31,10 +31,10 @@ impl View for EventView<'_> {
         self.tape.variable(name)
     }
 
-    fn read(&self, node: NodeId) -> Read<'_> {
+    fn read(&self, node: NodeId) -> NodeValue<'_> {
         match node {
-            TRUE => Read::Bool(true),
-            FALSE => Read::Bool(false),
+            TRUE => NodeValue::Bool(true),
+            FALSE => NodeValue::Bool(false),
             node => self.tape.read(node),
         }
     }
@@ -59,11 +59,11 @@ impl View for EventView<'_> {
     }
 }
 
-/// The text of a top-level member, if it is one.
+/// Returns the value of a top-level member if it is a string.
 pub(super) fn text<'t>(tape: &'t Tape, name: &str) -> Option<&'t str> {
     let node = tape.member(tape.variable("event")?, name)?;
     match tape.read(node) {
-        Read::String(text) => Some(text),
+        NodeValue::String(text) => Some(text),
         _ => None,
     }
 }

@@ -1,9 +1,9 @@
-//! Webhooks to events: what Jira posts becomes what triggers listen to; `confluence` does the same
-//! for the other product.
+//! Webhook mapping: converts the webhooks of Jira (here) and Confluence (`confluence`) to events
+//! and back.
 //!
-//! A pure mapping of one request to one or more events. It changes the members that the two
-//! families spell differently and hands on all others byte for byte. No webhook that names itself is
-//! refused: an unknown name becomes the event type `webhook:<name>`.
+//! A pure function from one request to one or more events. It renames the members that webhooks and
+//! events spell differently and copies all others byte for byte. A webhook with an unknown name is
+//! not rejected; it becomes the event type `webhook:<name>`.
 //!
 //! **Source:** Atlassian, "Webhooks" (Jira Cloud) and "Jira events" (Forge).
 
@@ -13,24 +13,24 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::members::{Members, ObjectWriter};
-use super::{Envelope, Headers, identity};
+use super::{Envelope, HeaderLookup, identity};
 use crate::domain::{CloudId, EventId, EventType};
 
 pub mod confluence;
-pub mod original;
+pub mod delta;
 pub mod reverse;
 #[cfg(test)]
 mod tests;
 
-/// Header with the id of a webhook: unique per site, the same over retries.
+/// Header with the webhook id: unique per site, equal for all retries.
 const IDENTIFIER: &str = "x-atlassian-webhook-identifier";
-/// A longer identifier is not one of Jira's; the event id is derived instead.
+/// Maximum length of a webhook id in bytes; for a longer one the event id is derived instead.
 const IDENTIFIER_BYTES_MAX: usize = 128;
-/// A webhook name longer than this cannot become a subject.
+/// Maximum length of a webhook name in bytes; a longer one cannot become a subject.
 const NAME_BYTES_MAX: usize = 128;
 
-/// Families whose verb is the same in both worlds: prefix of the webhook name, its verbs, event
-/// type before and after the verb.
+/// Webhook families whose verbs are those of the event types: prefix of the webhook name, verbs,
+/// event type before and after the verb.
 const SAME_VERB: &[(&str, &[&str], &str, &str)] = &[
     ("jira:issue_", &["created", "updated", "deleted"], "avi:jira:", ":issue"),
     ("worklog_", &["created", "updated", "deleted"], "avi:jira:", ":worklog"),
@@ -56,7 +56,7 @@ const SAME_VERB: &[(&str, &[&str], &str, &str)] = &[
     ("board_", &["created", "updated", "deleted"], "avi:jira-software:", ":board"),
 ];
 
-/// Webhooks whose event is named differently.
+/// Webhooks whose event type has another verb.
 const OTHER_VERB: &[(&str, &str)] = &[
     ("comment_created", "avi:jira:commented:issue"),
     ("comment_updated", "avi:jira:commented:issue"),
@@ -69,7 +69,7 @@ const OTHER_VERB: &[(&str, &str)] = &[
     ("jira_expression_evaluation_failed", "avi:jira:failed:expression"),
 ];
 
-/// Webhooks of a switched site option, and the property that the event names.
+/// Webhooks of a changed site option, and the property key in the event.
 const OPTIONS: &[(&str, &str)] = &[
     ("option_voting_changed", "jira.option.voting"),
     ("option_watching_changed", "jira.option.watching"),
@@ -85,8 +85,8 @@ const MERGED_VERSION: &str = "avi:jira:merged:version";
 const CHANGED_CONFIGURATION: &str = "avi:jira:changed:configuration";
 const FAILED_EXPRESSION: &str = "avi:jira:failed:expression";
 
-/// Members of the webhook's own envelope: events say the same elsewhere or not at all. `eventType`
-/// is among them because some webhooks use that name for something else (`primaryAction`).
+/// Members of the webhook's own envelope, which events carry elsewhere or not at all. `eventType`
+/// is one of them because some webhooks use that name for something else (`primaryAction`).
 const ENVELOPE: &[&str] = &[
     "timestamp",
     "webhookEvent",
@@ -97,52 +97,52 @@ const ENVELOPE: &[&str] = &[
     "isFromIssueLimitTransformation",
 ];
 
-/// Why a request is no webhook.
+/// Why a request is not a webhook.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum WebhookError {
     /// The body is not UTF-8.
     #[error("the body is not UTF-8 text (byte {offset})")]
     Utf8 {
-        /// First bad byte.
+        /// Offset of the first invalid byte.
         offset: usize,
     },
     /// The body is not a JSON object.
     #[error("the body is not a JSON object: {reason}")]
     Json {
-        /// What the parser met, and where.
+        /// The parser's message with the position.
         reason: String,
     },
-    /// Nothing says which webhook it is.
+    /// The body does not name its webhook.
     #[error(
         "the member `webhookEvent` must be a text of 1 to {NAME_BYTES_MAX} bytes, such as \
          `jira:issue_created`"
     )]
     Name,
-    /// Nothing says which webhook of Confluence it is.
+    /// Neither the URL nor the body names the Confluence webhook.
     #[error(
         "nothing says which webhook this is: name it in the address, such as `?event=page_created`"
     )]
     Unnamed,
 }
 
-/// The events that one webhook of site `cloud_id` makes, each with its envelope and body; at least
-/// one, two if an update also changes the assignee.
+/// Returns the events of one webhook of site `cloud_id`, each with its envelope and body: one, or
+/// two if an update also changes the assignee.
 ///
 /// # Errors
-/// See [`WebhookError`]; never because the webhook is of an unknown kind.
+/// See [`WebhookError`]; never because the kind of the webhook is unknown.
 pub fn map_webhook(
     cloud_id: &CloudId,
-    headers: &impl Headers,
+    headers: &impl HeaderLookup,
     body: &[u8],
 ) -> Result<Vec<(Envelope, Bytes)>, WebhookError> {
     let members = read(body)?;
     let name = members.string("webhookEvent").filter(|name| !name.is_empty());
     let name = name.filter(|name| name.len() <= NAME_BYTES_MAX).ok_or(WebhookError::Name)?;
 
-    let webhook = Webhook { name: &name, members: &members, bytes: body.len() };
+    let webhook = JiraWebhook { name: &name, members: &members, bytes: body.len() };
     let events = webhook.events().into_iter();
     Ok(events
-        .map(|(event_type, body)| envelop(cloud_id, headers, event_type, &members, body))
+        .map(|(event_type, body)| to_event(cloud_id, headers, event_type, &members, body))
         .collect())
 }
 
@@ -152,9 +152,9 @@ fn read(body: &[u8]) -> Result<Members<'_>, WebhookError> {
     Members::parse(text).map_err(|error| WebhookError::Json { reason: error.to_string() })
 }
 
-fn envelop(
+fn to_event(
     cloud_id: &CloudId,
-    headers: &impl Headers,
+    headers: &impl HeaderLookup,
     event_type: EventType,
     webhook: &Members<'_>,
     body: String,
@@ -164,15 +164,15 @@ fn envelop(
     let identifier = headers.get(IDENTIFIER).map(str::trim);
     let identifier = identifier.filter(|id| (1..=IDENTIFIER_BYTES_MAX).contains(&id.len()));
     let event_id = match identifier {
-        // Two events of one webhook need two ids.
+        // The two events of one webhook need different ids.
         Some(identifier) => EventId::from(format!("{identifier}:{event_type}")),
         None => identity::event_id(cloud_id, &event_type, time, body.as_bytes()),
     };
     let event = Members::parse(&body).unwrap_or_default();
     let entity = identity::entity_key(&event);
-    // The second event of a webhook says nothing that an app asks for by a webhook's name.
-    let carried = event_type.as_str() != ASSIGNED_ISSUE;
-    let companion = carried.then(|| original::companion(webhook, &event)).flatten();
+    // The second event is not delivered to webhook modules, which get the first.
+    let is_first = event_type.as_str() != ASSIGNED_ISSUE;
+    let delta = is_first.then(|| delta::encode(webhook, &event)).flatten();
     let envelope = Envelope {
         cloud_id: cloud_id.clone(),
         event_id,
@@ -181,19 +181,19 @@ fn envelop(
         origin_app: None,
         entity,
         traceparent: headers.get("traceparent").map(Into::into),
-        webhook: companion,
+        webhook: delta,
     };
     (envelope, Bytes::from(body))
 }
 
-/// One webhook as it arrived.
-struct Webhook<'a> {
+/// One Jira webhook.
+struct JiraWebhook<'a> {
     name: &'a str,
     members: &'a Members<'a>,
     bytes: usize,
 }
 
-impl Webhook<'_> {
+impl JiraWebhook<'_> {
     fn events(&self) -> Vec<(EventType, String)> {
         let Some(event_type) = self.known_event_type() else {
             let event_type = format!("webhook:{}", as_token(self.name));
@@ -227,7 +227,8 @@ impl Webhook<'_> {
         })
     }
 
-    /// The event body: members of the webhook, respelt where events spell them differently.
+    /// Returns the event body: the members of the webhook, renamed where events spell them
+    /// differently.
     fn body(&self, event_type: &str) -> String {
         let mut body = ObjectWriter::with_capacity(self.bytes);
         body.text("eventType", event_type);
@@ -245,7 +246,7 @@ impl Webhook<'_> {
         body.finish()
     }
 
-    /// Members that events have and webhooks say in another place.
+    /// Writes members that webhooks carry in another place.
     fn add_event_members(&self, event_type: &str, body: &mut ObjectWriter) {
         match event_type {
             CHANGED_CONFIGURATION if self.members.json("property").is_none() => {
@@ -267,7 +268,7 @@ impl Webhook<'_> {
             _ => {}
         }
         if self.name.starts_with("user_") {
-            // Here the user is what the event is about, and nobody is named as its cause.
+            // In a user webhook the user is the entity; the actor is unknown.
             if let Some(user) = self.members.json("user") {
                 body.json("user", user);
             }
@@ -279,7 +280,7 @@ impl Webhook<'_> {
         }
     }
 
-    /// The second event of an update that changes the assignee.
+    /// Returns the second event of an update that changes the assignee.
     fn assigned(&self, item: &RawValue) -> String {
         let mut changelog = ObjectWriter::with_capacity(256);
         if let Some(id) = self.members.object("changelog").and_then(|log| log.json("id")) {
@@ -299,7 +300,7 @@ impl Webhook<'_> {
         body.finish()
     }
 
-    /// A webhook without an event: handed on whole under its own name.
+    /// Returns the event of an unknown webhook: all its members under its own name.
     fn unknown(&self, event_type: &str) -> String {
         let mut body = ObjectWriter::with_capacity(self.bytes);
         body.text("eventType", event_type);
@@ -309,9 +310,9 @@ impl Webhook<'_> {
         body.finish()
     }
 
-    /// The account that made the change. Comment, worklog and attachment webhooks have no `user`;
-    /// without the author in its place, an app that answers comments with comments could not be
-    /// told from a person, and `ignoreSelf` would not end its loop.
+    /// Returns the account that made the change. Comment, worklog and attachment webhooks have no
+    /// `user`; their author is used instead. Without it an app that answers comments with comments
+    /// would not be recognized as the actor, and `ignoreSelf` would not end its loop.
     fn actor(&self) -> Option<String> {
         let account = |object: &Members<'_>, name: &str| object.object(name)?.id("accountId");
         account(self.members, "user").or_else(|| {
@@ -324,7 +325,8 @@ impl Webhook<'_> {
         })
     }
 
-    /// The changelog item of a field. Display names differ in case and language, ids do not.
+    /// Returns the changelog item of a field, found by field id: display names differ in case and
+    /// language.
     fn change_of(&self, field: &str) -> Option<&RawValue> {
         let items = self.members.object("changelog")?.list("items");
         items.into_iter().find(|item| {
@@ -336,7 +338,7 @@ impl Webhook<'_> {
     }
 }
 
-/// Current and previous status, as `associatedStatuses` lists them.
+/// Returns current and previous status as in `associatedStatuses`.
 fn statuses(item: &RawValue) -> Option<String> {
     let item = Members::parse(item.get()).ok()?;
     let status = |id: &str, name: &str| {
@@ -350,7 +352,7 @@ fn statuses(item: &RawValue) -> Option<String> {
     Some(format!("[{}]", sides.join(",")))
 }
 
-/// An object with one member renamed; anything else as it is.
+/// Renames one member of an object; returns other values unchanged.
 fn renamed(json: &str, from: &str, to: &str) -> String {
     let Ok(members) = Members::parse(json) else { return json.to_owned() };
     let mut object = ObjectWriter::with_capacity(json.len());
@@ -360,7 +362,8 @@ fn renamed(json: &str, from: &str, to: &str) -> String {
     object.finish()
 }
 
-/// Events have the members of a link at the top, ids as text, and shorter names in its type.
+/// Writes the members of an issue link at the top level, as events have them: ids as strings, and
+/// shorter names in the link type.
 fn lift_link(body: &mut ObjectWriter, json: &str) {
     const IDS: &[&str] =
         &["id", "sourceIssueId", "destinationIssueId", "sourceProjectId", "destinationProjectId"];
@@ -384,7 +387,7 @@ fn lift_link(body: &mut ObjectWriter, json: &str) {
     }
 }
 
-/// A name as part of one subject token.
+/// Replaces characters that a subject token must not have.
 fn as_token(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':');
     name.chars().map(|c| if plain(c) { c } else { '_' }).collect()

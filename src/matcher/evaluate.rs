@@ -1,126 +1,137 @@
-//! From candidates to matches: cheap conditions first, then the filter itself.
+//! Turns candidates of the index into matches: checks the conditions, then evaluates the filter.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use switchyard_expr::diagnostic::Position;
-use switchyard_expr::{Env, Verdict};
+use switchyard_expr::{Env, EvalError, Program, Verdict};
 
-use super::index::{Findings, Listener, Place};
-use super::partition::{Layer, Partition};
-use super::{FilterFailure, Hit, Match, Matches, Subscription};
+use super::index::{Listener, ListenerId, LookupScratch};
+use super::partition::{Partition, SegmentWithDeletes};
+use super::{FilterFailure, Match, MatchedListener, Matches, Subscriber, Subscription};
 use crate::clock;
 use crate::domain::FilterError;
-use crate::event::{Decoder, Heading};
+use crate::event::{Decoder, RoutingKey};
 
-/// Working memory of one matching thread, reused from event to event. Holds the last outcome and
-/// nothing else alive.
+/// Working memory of one matching thread, reused from event to event. Keeps the last outcome and
+/// its snapshot alive, nothing else.
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) outcome: Matches,
-    found: Findings,
-    expression: switchyard_expr::Scratch,
+    lookup: LookupScratch,
+    expression: switchyard_expr::EvalScratch,
 }
 
-/// An event and what an evaluation of it needs.
-struct Case<'e> {
-    heading: Heading<'e>,
+/// An event with its decoded values and evaluation settings.
+struct EventContext<'e> {
+    routing_key: RoutingKey<'e>,
     decoder: &'e Decoder,
     env: Env,
 }
 
-/// Matches one event against one partition.
-pub(super) fn partition(
+/// Matches one event against one partition and stores the outcome in `scratch`.
+pub(super) fn match_partition(
     partition: &Arc<Partition>,
-    heading: Heading<'_>,
+    routing_key: RoutingKey<'_>,
     decoder: &Decoder,
     steps_max: u32,
     scratch: &mut Scratch,
 ) {
-    let Scratch { outcome, found, expression } = scratch;
+    let Scratch { outcome, lookup, expression } = scratch;
     let env = Env { now_ms: clock::now_ms(), steps_max };
-    let case = Case { heading, decoder, env };
-    let mut before = None;
-    for (number, layer) in (0..).zip(&partition.layers) {
-        // No filter that reads the flag is decided without an evaluation of its own.
-        layer.segment.find(decoder, &case.env, before, expression, found);
-        before = Some(&*layer.segment);
-        outcome.candidates += found.candidates;
-        let lone = found.lone.iter().filter(|place| layer.is_live(**place));
-        outcome.hits.extend(lone.map(|place| Hit { layer: number, place: *place }));
-        for group in &found.holding {
-            for (place, _) in admitted(layer, *group, &case, &mut outcome.ignored) {
-                outcome.hits.push(Hit { layer: number, place });
+    let context = EventContext { routing_key, decoder, env };
+    let mut previous = None;
+    for (number, segment) in (0..).zip(&partition.segments) {
+        // The lookup takes `selfGenerated` for false: filters that read it are evaluated one by one.
+        segment.index.find(decoder, &context.env, previous, expression, lookup);
+        previous = Some(&*segment.index);
+        outcome.candidates += lookup.candidates;
+        let alone = lookup.matched_listeners.iter().filter(|id| segment.is_alive(**id));
+        outcome.matched.extend(alone.map(|id| MatchedListener { segment: number, listener: *id }));
+        for group in &lookup.matched_groups {
+            for (id, _) in passing_listeners(segment, *group, &context, &mut outcome.ignored) {
+                outcome.matched.push(MatchedListener { segment: number, listener: id });
             }
         }
-        for group in &found.undecided {
-            evaluate((number, layer), *group, &case, expression, outcome);
+        for group in &lookup.groups_to_evaluate {
+            evaluate((number, segment), *group, &context, expression, outcome);
         }
     }
-    if !outcome.hits.is_empty() {
+    if !outcome.matched.is_empty() {
         outcome.partition = Some(Arc::clone(partition));
     }
 }
 
-/// Who of a group is live and let through by the conditions beside the expression.
-fn admitted<'p>(
-    layer: &'p Layer,
-    group: Place,
-    case: &Case<'_>,
+/// Yields the listeners of a group that are not deleted and whose conditions hold; counts the
+/// others that are not deleted in `ignored`.
+fn passing_listeners<'p>(
+    segment: &'p SegmentWithDeletes,
+    group: ListenerId,
+    context: &EventContext<'_>,
     ignored: &mut usize,
-) -> impl Iterator<Item = (Place, &'p Listener)> {
-    layer.segment.group(group).filter(move |(at, listener)| {
-        let is_live = layer.is_live(*at);
-        let is_admitted = is_live && is_admitted(listener, case);
-        *ignored += usize::from(is_live && !is_admitted);
-        is_admitted
+) -> impl Iterator<Item = (ListenerId, &'p Listener)> {
+    segment.index.group(group).filter(move |(at, listener)| {
+        let is_alive = segment.is_alive(*at);
+        let passes_conditions = is_alive && passes_conditions(listener, context);
+        *ignored += usize::from(is_alive && !passes_conditions);
+        passes_conditions
     })
 }
 
-/// Whether the conditions beside the expression let the event through to this listener. Most have
-/// none, and then their subscription is not looked at.
-fn is_admitted(listener: &Listener, case: &Case<'_>) -> bool {
+/// Whether licence and `ignoreSelf` let the event pass. Most listeners have neither condition, and
+/// then their subscription is not read.
+fn passes_conditions(listener: &Listener, context: &EventContext<'_>) -> bool {
     let subscription = &listener.subscription;
-    let is_out = (listener.requires_licence && !subscription.owner.licensed)
-        || (listener.ignore_self && is_self_generated(subscription, case.heading, case.decoder));
-    if is_out {
+    let is_own = |subscriber: Subscriber<'_>| {
+        subscriber.is_self_generated(context.routing_key, context.decoder)
+    };
+    let unmet = listener.conditions.unmet(|| subscription.subscriber(), is_own);
+    if unmet.is_some() {
         subscription.stats.ignored.fetch_add(1, Relaxed);
     }
-    !is_out
+    unmet.is_none()
 }
 
-/// Whether the app of a subscription caused the event.
-fn is_self_generated(subscription: &Subscription, heading: Heading<'_>, decoder: &Decoder) -> bool {
-    let account = subscription.owner.app_account_id.as_deref();
-    decoder.is_self_generated(heading, &subscription.owner.app, account)
+/// Evaluates a filter on the event that `decoder` holds.
+pub(super) fn verdict(
+    program: &Program,
+    decoder: &Decoder,
+    is_self_generated: impl FnOnce() -> bool,
+    env: &Env,
+    scratch: &mut switchyard_expr::EvalScratch,
+) -> Verdict {
+    let self_generated = program.reads_self_generated() && is_self_generated();
+    program.verdict(&decoder.view(self_generated), env, scratch)
 }
 
-/// Evaluates the filter of a group, once for all who listen with it.
+/// Evaluates the filter of a group once for all of its listeners.
 fn evaluate(
-    (number, layer): (u32, &Layer),
-    group: Place,
-    case: &Case<'_>,
-    scratch: &mut switchyard_expr::Scratch,
+    (number, segment): (u32, &SegmentWithDeletes),
+    group: ListenerId,
+    context: &EventContext<'_>,
+    scratch: &mut switchyard_expr::EvalScratch,
     outcome: &mut Matches,
 ) {
     let mut ignored = 0;
-    let mut verdict: Option<(&switchyard_expr::Program, Verdict)> = None;
-    for (place, listener) in admitted(layer, group, case, &mut ignored) {
+    let mut verdict: Option<(&Program, Verdict)> = None;
+    for (id, listener) in passing_listeners(segment, group, context, &mut ignored) {
         let Some(program) = listener.program() else { continue };
         let subscription = &listener.subscription;
-        let own = || is_self_generated(subscription, case.heading, case.decoder);
-        // A filter that reads the flag shares its group only with its own installation, for which
-        // the flag is the same; the others do not see it.
+        let subscriber = subscription.subscriber();
+        let is_own = || subscriber.is_self_generated(context.routing_key, context.decoder);
+        // A filter that reads `selfGenerated` shares its group only with listeners of its own
+        // installation, for which the flag is the same; other filters do not depend on it.
         let (program, verdict) = verdict.get_or_insert_with(|| {
-            let own = program.reads_self_generated() && own();
-            (program, program.verdict(&case.decoder.view(own), &case.env, scratch))
+            (&**program, self::verdict(program, context.decoder, is_own, &context.env, scratch))
         });
         subscription.stats.steps.fetch_add(u64::from(scratch.steps()), Relaxed);
         match verdict {
-            Verdict::Match => outcome.hits.push(Hit { layer: number, place }),
+            Verdict::Match => {
+                outcome.matched.push(MatchedListener { segment: number, listener: id })
+            }
             Verdict::NoMatch => {}
             Verdict::Failed(error) => {
-                outcome.add_failure(listener, own(), filter_error(program, error));
+                outcome.add_failure(listener, is_own(), filter_error(program, error));
             }
         }
     }
@@ -133,10 +144,7 @@ fn evaluate(
     }
 }
 
-fn filter_error(
-    program: &switchyard_expr::Program,
-    error: &switchyard_expr::EvalError,
-) -> FilterError {
+fn filter_error(program: &Program, error: &EvalError) -> FilterError {
     let at = Position::of(error.span, &program.source());
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     FilterError {
@@ -149,30 +157,30 @@ fn filter_error(
 }
 
 impl Matches {
-    /// The subscriptions whose filter holds.
-    pub fn holding(&self) -> impl Iterator<Item = &Arc<Subscription>> {
-        let listener = |hit: &Hit| {
-            let layer = self.partition.as_ref()?.layers.get(hit.layer as usize)?;
-            layer.segment.all_listeners().get(hit.place as usize)
+    /// Yields the subscriptions whose filter holds.
+    pub fn matched_subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        let listener = |matched: &MatchedListener| {
+            let segment = self.partition.as_ref()?.segments.get(matched.segment as usize)?;
+            segment.index.all_listeners().get(matched.listener as usize)
         };
-        self.hits.iter().filter_map(listener).map(|listener| &listener.subscription)
+        self.matched.iter().filter_map(listener).map(|listener| &listener.subscription)
     }
 
-    /// The deliveries to make of the event, which was matched with the same arguments, in no
-    /// particular order. Takes and counts them: until here, no subscription was touched.
-    pub fn take(&mut self, heading: Heading<'_>, decoder: &Decoder) -> Vec<Match> {
+    /// Removes and returns the matches, in no particular order, and counts them in the statistics
+    /// of their subscriptions. Arguments must be those the event was matched with.
+    pub fn take_matches(&mut self, routing_key: RoutingKey<'_>, decoder: &Decoder) -> Vec<Match> {
         let now_ms = clock::now_ms();
         let mut deliveries = Vec::with_capacity(self.len());
-        deliveries.extend(self.holding().map(|subscription| {
+        deliveries.extend(self.matched_subscriptions().map(|subscription| {
             subscription.stats.count_match(now_ms);
             Match {
                 subscription: Arc::clone(subscription),
-                self_generated: is_self_generated(subscription, heading, decoder),
+                self_generated: subscription.subscriber().is_self_generated(routing_key, decoder),
                 filter_error: None,
             }
         }));
-        deliveries.append(&mut self.despite_errors);
-        self.hits.clear();
+        deliveries.append(&mut self.delivered_on_error);
+        self.matched.clear();
         self.partition = None;
         deliveries
     }
@@ -180,9 +188,12 @@ impl Matches {
     fn add_failure(&mut self, listener: &Listener, self_generated: bool, error: FilterError) {
         let subscription = &listener.subscription;
         subscription.stats.count_error(&error.message);
-        let on_error = listener.listen().map(|listen| listen.interest.on_error).unwrap_or_default();
+        let on_error = listener
+            .event_subscription()
+            .map(|event| event.conditions.on_error)
+            .unwrap_or_default();
         if on_error.delivers() {
-            self.despite_errors.push(Match {
+            self.delivered_on_error.push(Match {
                 subscription: Arc::clone(subscription),
                 self_generated,
                 filter_error: Some(Box::new(error.clone())),

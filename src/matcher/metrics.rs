@@ -1,4 +1,4 @@
-//! What operators see of matching. Handles are kept, since these move with every event.
+//! Metrics of matching. Handles are kept, because the counters change with every event.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use metrics::{Counter, Histogram, counter, histogram};
 
 use super::Matches;
 
-/// Event types with a label value of their own; any further one is `other`.
+/// Number of event types with a label value of their own; any further one is `other`.
 const EVENT_TYPES_MAX: usize = 100;
 
-/// The counters of one worker.
+/// The metrics of one worker.
 #[derive(Debug)]
 pub struct MatchMetrics {
     seconds: Histogram,

@@ -1,134 +1,137 @@
-//! The live filters of one (site, event type): a few immutable segments, the largest first, and
-//! marks on what was removed from them.
+//! The live filters of one (site, event type): a few immutable segments, the largest first, each
+//! with tombstones for the listeners deleted since it was built.
 //!
-//! A change builds a small segment for what came and marks what went, so that its cost does not
-//! grow with what is registered. Segments of similar size are merged, like the levels of a log-
-//! structured store: a listener is indexed anew a logarithmic number of times in its life.
+//! A change builds a small segment from the listeners it adds and marks those it removes, so that
+//! its cost does not grow with the number of registered filters. Segments of similar size are
+//! merged, as in a log-structured merge tree: a listener is indexed a logarithmic number of times
+//! in its life.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::Subscription;
 use super::index::{Listener, Segment};
-use crate::event::pick::Selection;
+use crate::event::projection::Projection;
 
-/// Up to this many listeners are one segment, always: building it takes less than a millisecond,
-/// and a lookup in one is faster than in two. Tests meet several segments sooner.
+/// Up to this many listeners always form one segment: building it takes less than a millisecond,
+/// and a lookup in one segment is faster than in two. Tests use a smaller limit to get several
+/// segments.
 const SINGLE_MAX: usize = if cfg!(test) { 16 } else { 512 };
-/// A segment is merged with the one before it unless that is this many times as large.
+/// A segment is merged with the one before it unless that one is this many times as large.
 const GROWTH: usize = 4;
 
 /// What readers see of one event type of one site. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Partition {
-    pub(super) layers: Vec<Layer>,
-    /// Events of this partition seen by the matcher.
+    pub(super) segments: Vec<SegmentWithDeletes>,
+    /// Number of events of this partition that were matched.
     pub(super) seen: Arc<AtomicU64>,
 }
 
-/// A segment, less what was removed from it.
+/// A segment and the listeners deleted since it was built.
 #[derive(Clone, Debug)]
-pub(super) struct Layer {
-    pub(super) segment: Arc<Segment>,
-    removed: Removed,
+pub(super) struct SegmentWithDeletes {
+    pub(super) index: Arc<Segment>,
+    deleted: Tombstones,
 }
 
 impl Partition {
     pub(super) fn new() -> Self {
-        Self { layers: Vec::new(), seen: Arc::default() }
+        Self { segments: Vec::new(), seen: Arc::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.layers.is_empty()
+        self.segments.is_empty()
     }
 
-    /// What its events are asked, if there is anyone to ask.
-    pub(super) fn selection(&self) -> Option<&Arc<Selection>> {
-        self.layers.first().map(|layer| layer.segment.selection())
+    /// The projection of its segments, if there are any.
+    pub(super) fn projection(&self) -> Option<&Arc<Projection>> {
+        self.segments.first().map(|segment| segment.index.projection())
     }
 
-    /// Takes out and adds listeners. Whoever goes must be on. `shared` is what other sites pick of
-    /// events of the type.
+    /// Removes and adds listeners. `removed` must be live. `shared` is the projection that other
+    /// sites use for the event type.
     pub(super) fn change(
         &mut self,
-        gone: &[Arc<Subscription>],
-        came: Vec<Listener>,
-        shared: Option<&Arc<Selection>>,
+        removed: &[Arc<Subscription>],
+        added: Vec<Listener>,
+        shared: Option<&Arc<Projection>>,
         steps_max: u32,
     ) {
-        for subscription in gone {
-            let found = self.layers.iter_mut().any(|layer| layer.remove(subscription));
-            debug_assert!(found, "only listeners are removed");
+        for subscription in removed {
+            let found = self.segments.iter_mut().any(|segment| segment.remove(subscription));
+            debug_assert!(found, "a removed subscription is live");
         }
-        let keep = self.keep(came.len());
-        let merged = self.layers.split_off(keep);
-        let mut listeners: Vec<Listener> = merged.iter().flat_map(Layer::live).cloned().collect();
-        listeners.extend(came);
+        let kept = self.segments_to_keep(added.len());
+        let merged = self.segments.split_off(kept);
+        let mut listeners: Vec<Listener> =
+            merged.iter().flat_map(SegmentWithDeletes::alive).cloned().collect();
+        listeners.extend(added);
         drop(merged);
         if !listeners.is_empty() {
-            let segment = Segment::build(listeners, self.selection(), shared, steps_max);
-            let segment = Arc::new(segment);
-            self.layers.push(Layer { segment, removed: Removed::default() });
+            let index = Segment::build(listeners, self.projection(), shared, steps_max);
+            let index = Arc::new(index);
+            self.segments.push(SegmentWithDeletes { index, deleted: Tombstones::default() });
         }
     }
 
-    /// How many layers stay as they are when `came` listeners come.
-    fn keep(&self, came: usize) -> usize {
-        let total: usize = self.layers.iter().map(Layer::len).sum();
-        if total + came <= SINGLE_MAX {
+    /// Returns how many segments stay as they are when `added` listeners are added.
+    fn segments_to_keep(&self, added: usize) -> usize {
+        let total: usize = self.segments.iter().map(SegmentWithDeletes::len).sum();
+        if total + added <= SINGLE_MAX {
             return 0;
         }
-        // What is half removed is built anew, and everything behind it with it.
-        let worn = self
-            .layers
+        // A segment of which half is deleted is merged, and all segments after it.
+        let half_deleted = self
+            .segments
             .iter()
-            .position(|layer| layer.len() * 2 < layer.segment.all_listeners().len());
-        let mut keep = worn.unwrap_or(self.layers.len());
-        let behind = self.layers.get(keep..).unwrap_or_default();
-        let mut size = came + behind.iter().map(Layer::len).sum::<usize>();
-        while let Some(before) = keep.checked_sub(1).and_then(|at| self.layers.get(at)) {
+            .position(|segment| segment.len() * 2 < segment.index.all_listeners().len());
+        let mut kept = half_deleted.unwrap_or(self.segments.len());
+        let behind = self.segments.get(kept..).unwrap_or_default();
+        let mut size = added + behind.iter().map(SegmentWithDeletes::len).sum::<usize>();
+        while let Some(before) = kept.checked_sub(1).and_then(|at| self.segments.get(at)) {
             if size == 0 || before.len() >= size * GROWTH {
                 break;
             }
             size += before.len();
-            keep -= 1;
+            kept -= 1;
         }
-        keep
+        kept
     }
 
-    /// See [`Segment::touch`].
-    pub(super) fn touch(&self) {
-        self.layers.iter().for_each(|layer| layer.segment.touch());
+    /// See [`Segment::prefetch`].
+    pub(super) fn prefetch(&self) {
+        self.segments.iter().for_each(|segment| segment.index.prefetch());
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.layers.iter().map(|layer| layer.segment.heap_bytes()).sum()
+        self.segments.iter().map(|segment| segment.index.heap_bytes()).sum()
     }
 }
 
-impl Layer {
+impl SegmentWithDeletes {
     fn len(&self) -> usize {
-        self.segment.all_listeners().len() - self.removed.count
+        self.index.all_listeners().len() - self.deleted.count
     }
 
-    fn live(&self) -> impl Iterator<Item = &Listener> {
-        let listeners = self.segment.all_listeners().iter().enumerate();
-        listeners.filter(|(at, _)| !self.removed.has(*at)).map(|(_, listener)| listener)
+    fn alive(&self) -> impl Iterator<Item = &Listener> {
+        let listeners = self.index.all_listeners().iter().enumerate();
+        listeners.filter(|(at, _)| !self.deleted.has(*at)).map(|(_, listener)| listener)
     }
 
-    /// Whether the listener at a place is still on.
-    pub(super) fn is_live(&self, at: u32) -> bool {
-        self.removed.count == 0 || !self.removed.has(at as usize)
+    /// Whether the listener is not deleted.
+    pub(super) fn is_alive(&self, at: u32) -> bool {
+        self.deleted.count == 0 || !self.deleted.has(at as usize)
     }
 
     fn remove(&mut self, subscription: &Arc<Subscription>) -> bool {
-        let mut places = self.segment.places_of(subscription);
-        let place = places.find(|at| !self.removed.has(*at));
-        drop(places);
-        if let Some(at) = place {
-            self.removed.insert(at);
+        let mut ids = self.index.listener_ids_of(subscription);
+        let id = ids.find(|at| !self.deleted.has(*at));
+        drop(ids);
+        if let Some(at) = id {
+            self.deleted.insert(at);
         }
-        place.is_some()
+        id.is_some()
     }
 }
 
@@ -136,15 +139,15 @@ impl Layer {
 const BLOCK_BITS: usize = 4096;
 type Block = [u64; BLOCK_BITS / 64];
 
-/// A set of places that shares its blocks with older copies of itself: a change copies 512 bytes
-/// and the row of pointers, 2 KiB for a million listeners.
+/// A set of listener ids that shares its blocks with older copies of itself: a change copies one
+/// block of 512 bytes and the list of pointers, 2 KiB for a million listeners.
 #[derive(Clone, Debug, Default)]
-struct Removed {
+struct Tombstones {
     blocks: Vec<Option<Arc<Block>>>,
     count: usize,
 }
 
-impl Removed {
+impl Tombstones {
     fn has(&self, at: usize) -> bool {
         let block = self.blocks.get(at / BLOCK_BITS).and_then(Option::as_ref);
         let word = block.and_then(|block| block.get(at % BLOCK_BITS / 64));
@@ -171,20 +174,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn removed_places_are_those_inserted_and_copies_do_not_change() {
-        let mut removed = Removed::default();
+    fn tombstones_hold_what_was_inserted_and_copies_do_not_change() {
+        let mut deleted = Tombstones::default();
         for at in [0, 63, 64, 4095, 4096, 1_000_000, 0] {
-            removed.insert(at);
+            deleted.insert(at);
         }
-        assert_eq!(removed.count, 6);
-        let copy = removed.clone();
-        removed.insert(65);
-        assert!(removed.has(65) && !copy.has(65));
+        assert_eq!(deleted.count, 6);
+        let copy = deleted.clone();
+        deleted.insert(65);
+        assert!(deleted.has(65) && !copy.has(65));
         for at in [0, 63, 64, 4095, 4096, 1_000_000] {
-            assert!(removed.has(at) && copy.has(at), "{at}");
+            assert!(deleted.has(at) && copy.has(at), "{at}");
         }
         for at in [1, 62, 4094, 4097, 999_999, 2_000_000] {
-            assert!(!removed.has(at), "{at}");
+            assert!(!deleted.has(at), "{at}");
         }
     }
 }

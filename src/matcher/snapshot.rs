@@ -1,4 +1,5 @@
-//! The live index: immutable partitions behind swapped pointers, replaced by registrations.
+//! The matcher's entry point: immutable partitions behind atomically swapped pointers, which
+//! registrations replace.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
@@ -10,22 +11,23 @@ use foldhash::fast::{FixedState, RandomState};
 
 use super::index::Listener;
 use super::partition::Partition;
-use super::selections::Selections;
+use super::projection_cache::ProjectionCache;
 use super::{Matches, Scratch, Subscription, evaluate};
 use crate::domain::{CloudId, EventType, InstallationId, SubscriptionId};
-use crate::event::{Decoder, Heading};
+use crate::event::{Decoder, RoutingKey};
 
-/// Sites are spread over this many pointers, so that a change copies the table of few of them.
+/// Number of pointers that sites are spread over, so that a change copies only a small table.
 const SHARDS: usize = 256;
 
 type Tenants = HashMap<CloudId, Tenant, RandomState>;
-/// In the order of their event types: few, in a row that costs less to meet than a table.
+/// Sorted by event type: a site has few, and one small array costs fewer cache misses than a table.
 type Tenant = Arc<[(EventType, Arc<Partition>)]>;
 
-/// Finds the subscriptions that want an event. Shared by all threads.
+/// Finds the subscriptions that match an event. Shared by all threads.
 ///
-/// Readers take no lock: one atomic load gives the immutable partition an event is judged by, so
-/// that it sees all of a registration or nothing. Changes are serialised by a lock of their own.
+/// Readers take no lock: one atomic load returns the immutable partition that an event is matched
+/// against, so that it sees all of a registration or nothing of it. A lock of their own serialises
+/// changes.
 #[derive(Debug)]
 pub struct Matcher {
     shards: Box<[ArcSwap<Tenants>]>,
@@ -33,76 +35,82 @@ pub struct Matcher {
     steps_max: u32,
 }
 
-/// What only changes look at.
+/// State that only changes read.
 #[derive(Debug, Default)]
 struct Writer {
-    installations: HashMap<InstallationId, Enrolled, RandomState>,
-    selections: Selections,
+    installations: HashMap<InstallationId, InstallationSubscriptions, RandomState>,
+    projections: ProjectionCache,
 }
 
-/// The live subscriptions of an installation as the writer keeps them.
+/// The live subscriptions of one installation, as the writer keeps them.
 #[derive(Debug, Default)]
-struct Enrolled {
+struct InstallationSubscriptions {
     subscriptions: Box<[Arc<Subscription>]>,
-    unseen: Unseen,
+    offset: SeenOffset,
 }
 
-/// Events of a subscription's partitions that it did not see, less those its predecessors saw
-/// elsewhere; what wraps around unwraps again.
+/// For each subscription, the number of events its partitions had seen before it was added, less
+/// those that its predecessor of the same id had seen. The arithmetic wraps around, so differences
+/// are right.
 #[derive(Debug)]
-enum Unseen {
-    /// As many for each of them: they came together, as nearly all do.
+enum SeenOffset {
+    /// The same number for all of them: they were added together, as nearly all are.
     Same(u64),
-    /// In their order.
+    /// One number each, in the order of the subscriptions.
     Each(Box<[u64]>),
 }
 
-impl Default for Unseen {
+impl Default for SeenOffset {
     fn default() -> Self {
         Self::Same(0)
     }
 }
 
-impl From<Vec<u64>> for Unseen {
+impl From<Vec<u64>> for SeenOffset {
     fn from(all: Vec<u64>) -> Self {
         match all.first() {
-            Some(first) if all.iter().any(|unseen| unseen != first) => Self::Each(all.into()),
+            Some(first) if all.iter().any(|offset| offset != first) => Self::Each(all.into()),
             first => Self::Same(first.copied().unwrap_or_default()),
         }
     }
 }
 
-impl Enrolled {
-    /// Each with its unseen events.
+impl InstallationSubscriptions {
+    /// Yields each subscription with its offset.
     fn iter(&self) -> impl Iterator<Item = (&Arc<Subscription>, u64)> {
-        let unseen = |at: usize| match &self.unseen {
-            Unseen::Same(unseen) => *unseen,
-            Unseen::Each(all) => all.get(at).copied().unwrap_or_default(),
+        let offset = |at: usize| match &self.offset {
+            SeenOffset::Same(offset) => *offset,
+            SeenOffset::Each(all) => all.get(at).copied().unwrap_or_default(),
         };
-        self.subscriptions.iter().enumerate().map(move |(at, one)| (one, unseen(at)))
+        self.subscriptions.iter().enumerate().map(move |(at, one)| (one, offset(at)))
     }
 }
 
 /// What changes in one partition.
 #[derive(Default)]
 struct Change {
-    gone: Vec<Arc<Subscription>>,
-    came: Vec<Listener>,
+    removed: Vec<Arc<Subscription>>,
+    added: Vec<Listener>,
 }
 
 type Changes = HashMap<(CloudId, EventType), Change, RandomState>;
 
 impl Matcher {
-    /// An empty matcher whose evaluations end after `steps_max` steps.
+    /// Returns an empty matcher whose evaluations end after `steps_max` steps.
     #[must_use]
     pub fn new(steps_max: u32) -> Self {
         let shards = (0..SHARDS).map(|_| ArcSwap::default()).collect();
         Self { shards, writer: Mutex::default(), steps_max }
     }
 
-    /// Replaces all live subscriptions of one installation, at once per event type; an empty list
-    /// removes them. Events matched after the call see all of it. Subscriptions that stay the same
-    /// pointer cost nothing.
+    /// Steps after which an evaluation ends in an error.
+    pub(super) fn steps_max(&self) -> u32 {
+        self.steps_max
+    }
+
+    /// Replaces all live subscriptions of one installation, atomically per event type; an empty
+    /// list removes them. Events matched after the call see all of the change. Subscriptions that
+    /// stay the same pointer cost nothing.
     pub fn replace_installation(
         &self,
         installation: &InstallationId,
@@ -111,61 +119,62 @@ impl Matcher {
         self.replace_many([(installation.clone(), subscriptions)]);
     }
 
-    /// As [`Matcher::replace_installation`] for several installations, changing each touched
-    /// partition once; for loading.
+    /// Does what [`Matcher::replace_installation`] does for several installations and rebuilds each
+    /// changed partition once; for loading a registry.
     pub fn replace_many(
         &self,
         changes: impl IntoIterator<Item = (InstallationId, Vec<Arc<Subscription>>)>,
     ) {
-        let mut writer = self.locked();
-        let Writer { installations, selections } = &mut *writer;
-        let mut touched = Changes::default();
+        let mut writer = self.lock_writer();
+        let Writer { installations, projections } = &mut *writer;
+        let mut changed = Changes::default();
         let mut fresh = Vec::new();
         for (installation, subscriptions) in changes {
             let old = installations.remove(&installation).unwrap_or_default();
-            collect(&old.subscriptions, &subscriptions, &mut touched);
+            collect(&old.subscriptions, &subscriptions, &mut changed);
             let seen_so_far =
-                old.iter().map(|(one, unseen)| (one.id(), self.seen(one).wrapping_sub(unseen)));
+                old.iter().map(|(one, offset)| (one.id(), self.seen(one).wrapping_sub(offset)));
             fresh.push((installation, seen_so_far.collect::<HashMap<_, u64>>(), subscriptions));
         }
-        self.publish(touched, selections);
+        self.publish(changed, projections);
         for (installation, seen_so_far, subscriptions) in fresh {
-            let unseen = |subscription: &Arc<Subscription>| {
+            let offset = |subscription: &Arc<Subscription>| {
                 let before = seen_so_far.get(&subscription.id()).copied();
                 self.seen(subscription).wrapping_sub(before.unwrap_or_default())
             };
             if !subscriptions.is_empty() {
-                let unseen = subscriptions.iter().map(unseen).collect::<Vec<_>>().into();
+                let offset = subscriptions.iter().map(offset).collect::<Vec<_>>().into();
                 let subscriptions = subscriptions.into();
-                installations.insert(installation, Enrolled { subscriptions, unseen });
+                installations
+                    .insert(installation, InstallationSubscriptions { subscriptions, offset });
             }
         }
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Writer> {
+    fn lock_writer(&self) -> std::sync::MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the touched partitions and swaps them in, one pointer per shard.
-    fn publish(&self, touched: Changes, selections: &mut Selections) {
+    /// Builds new versions of the changed partitions and swaps them in, one pointer per shard.
+    fn publish(&self, changed: Changes, projections: &mut ProjectionCache) {
         let mut fresh: BTreeMap<usize, Tenants> = BTreeMap::new();
-        for ((cloud, event_type), change) in touched {
+        for ((cloud, event_type), change) in changed {
             let shard = shard_of(cloud.as_str());
             let tenants = fresh.entry(shard).or_insert_with(|| self.tenants(shard));
             let mut tenant = tenants.get(&cloud).map(|tenant| tenant.to_vec()).unwrap_or_default();
-            let place = find(&tenant, event_type.as_str());
-            let known = place.ok().and_then(|at| tenant.get(at));
+            let position = position_of(&tenant, event_type.as_str());
+            let known = position.ok().and_then(|at| tenant.get(at));
             let mut partition =
                 known.map_or_else(Partition::new, |(_, partition)| (**partition).clone());
-            let shared = selections.get(&event_type);
-            partition.change(&change.gone, change.came, shared.as_ref(), self.steps_max);
-            if let Some(selection) = partition.selection() {
-                selections.offer(&event_type, selection);
+            let shared = projections.get(&event_type);
+            partition.change(&change.removed, change.added, shared.as_ref(), self.steps_max);
+            if let Some(projection) = partition.projection() {
+                projections.offer(&event_type, projection);
             }
             let entry = (!partition.is_empty())
-                .then(|| (selections.name(&event_type), Arc::new(partition)));
-            let place = place.map_or_else(|at| at..at, |at| at..at + 1);
-            tenant.splice(place, entry);
+                .then(|| (projections.intern(&event_type), Arc::new(partition)));
+            let position = position.map_or_else(|at| at..at, |at| at..at + 1);
+            tenant.splice(position, entry);
             if tenant.is_empty() {
                 tenants.remove(&cloud);
             } else {
@@ -183,67 +192,70 @@ impl Matcher {
         self.shards.get(shard).map(|slot| (**slot.load()).clone()).unwrap_or_default()
     }
 
-    /// Matches the event with this heading, which `decoder` holds. The outcome is in the scratch, for
-    /// its memory to be used again, and keeps the snapshot alive that it is of.
+    /// Matches the event with this routing key, which `decoder` holds. The outcome is in the
+    /// scratch, so that its memory is reused, and keeps its snapshot alive.
     pub fn matches<'s>(
         &self,
-        heading: Heading<'_>,
+        routing_key: RoutingKey<'_>,
         decoder: &Decoder,
         scratch: &'s mut Scratch,
     ) -> &'s mut Matches {
         scratch.outcome.clear();
-        self.look_at(heading.cloud_id, heading.event_type, |partition| {
+        self.with_partition(routing_key.cloud_id, routing_key.event_type, |partition| {
             partition.seen.fetch_add(1, Relaxed);
-            evaluate::partition(partition, heading, decoder, self.steps_max, scratch);
+            evaluate::match_partition(partition, routing_key, decoder, self.steps_max, scratch);
         });
         &mut scratch.outcome
     }
 
-    /// Whether any subscription of the site listens to the event type. Asked before an event is
-    /// read, so that what it will be held against is on its way to the processor meanwhile.
+    /// Whether the site has any subscription to the event type. Called before an event is decoded;
+    /// it prefetches the index, which loads while the event is decoded.
     #[must_use]
-    pub fn listens(&self, heading: Heading<'_>) -> bool {
-        self.look_at(heading.cloud_id, heading.event_type, |partition| partition.touch()).is_some()
+    pub fn has_subscriptions(&self, routing_key: RoutingKey<'_>) -> bool {
+        self.with_partition(routing_key.cloud_id, routing_key.event_type, |partition| {
+            partition.prefetch()
+        })
+        .is_some()
     }
 
-    fn look_at<T>(
+    fn with_partition<T>(
         &self,
         cloud_id: &str,
         event_type: &str,
-        look: impl FnOnce(&Arc<Partition>) -> T,
+        read: impl FnOnce(&Arc<Partition>) -> T,
     ) -> Option<T> {
         let tenants = self.shards.get(shard_of(cloud_id))?.load();
         let tenant = tenants.get(cloud_id)?;
-        let place = find(tenant, event_type).ok()?;
-        tenant.get(place).map(|(_, partition)| look(partition))
+        let position = position_of(tenant, event_type).ok()?;
+        tenant.get(position).map(|(_, partition)| read(partition))
     }
 
-    /// Events of the subscription's types that neither matched nor failed nor were ignored, since
-    /// this replica knows it; `None` when it is not live.
+    /// Returns how many events of the subscription's types neither matched nor failed nor were
+    /// ignored since this replica loaded it; `None` if it is not live.
     #[must_use]
     pub fn not_matched(&self, id: &SubscriptionId) -> Option<u64> {
-        let writer = self.locked();
-        let mut enrolled = writer.installations.get(&id.installation)?.iter();
-        let (subscription, unseen) = enrolled.find(|(one, _)| one.key == id.key)?;
+        let writer = self.lock_writer();
+        let mut subscriptions = writer.installations.get(&id.installation)?.iter();
+        let (subscription, offset) = subscriptions.find(|(one, _)| one.key == id.key)?;
         let stats = subscription.stats.peek();
         let decided =
             stats.matched.load(Relaxed) + stats.errors.load(Relaxed) + stats.ignored.load(Relaxed);
-        Some(self.seen(subscription).wrapping_sub(unseen).saturating_sub(decided))
+        Some(self.seen(subscription).wrapping_sub(offset).saturating_sub(decided))
     }
 
-    /// Events seen by the partitions that the subscription is in.
+    /// Returns how many events the partitions of a subscription have seen.
     fn seen(&self, subscription: &Subscription) -> u64 {
-        let seen = subscription.listens.iter().filter_map(|listen| {
-            self.look_at(
+        let seen = subscription.event_subscriptions.iter().filter_map(|event| {
+            self.with_partition(
                 subscription.owner.cloud_id.as_str(),
-                listen.interest.event_type.as_str(),
+                event.conditions.event_type.as_str(),
                 |partition| partition.seen.load(Relaxed),
             )
         });
         seen.sum()
     }
 
-    /// Bytes of all indexes, without what they share with the registry.
+    /// Returns the bytes of all indexes, without what they share with the registry.
     #[must_use]
     pub fn index_bytes(&self) -> usize {
         let of_tenant = |tenant: &Tenant| -> usize {
@@ -260,45 +272,48 @@ fn shard_of(cloud_id: &str) -> usize {
     usize::try_from(hash % SHARDS as u64).unwrap_or_default()
 }
 
-/// Where an event type stands, or would.
-fn find(tenant: &[(EventType, Arc<Partition>)], event_type: &str) -> Result<usize, usize> {
+/// Returns the position of an event type, or where it would be inserted.
+fn position_of(tenant: &[(EventType, Arc<Partition>)], event_type: &str) -> Result<usize, usize> {
     tenant.binary_search_by(|(known, _)| known.as_str().cmp(event_type))
 }
 
-/// Sorts what differs between `old` and `new` by partition.
-fn collect(old: &[Arc<Subscription>], new: &[Arc<Subscription>], touched: &mut Changes) {
+/// Collects what differs between `old` and `new`, by partition.
+fn collect(old: &[Arc<Subscription>], new: &[Arc<Subscription>], changed: &mut Changes) {
     let pointers = |all: &[Arc<Subscription>]| {
         let mut pointers: Vec<*const Subscription> = all.iter().map(Arc::as_ptr).collect();
         pointers.sort_unstable();
         pointers
     };
     let (before, after) = (pointers(old), pointers(new));
-    let mut change =
-        |subscription: &Subscription, at: usize, apply: &mut dyn FnMut(&mut Change)| {
-            if let Some(listen) = subscription.listens.get(at) {
-                let key = (subscription.owner.cloud_id.clone(), listen.interest.event_type.clone());
-                apply(touched.entry(key).or_default());
-            }
-        };
+    let mut change = |subscription: &Subscription,
+                      at: usize,
+                      apply: &mut dyn FnMut(&mut Change)| {
+        if let Some(event) = subscription.event_subscriptions.get(at) {
+            let key = (subscription.owner.cloud_id.clone(), event.conditions.event_type.clone());
+            apply(changed.entry(key).or_default());
+        }
+    };
     for subscription in old {
         if after.binary_search(&Arc::as_ptr(subscription)).is_err() {
-            for at in 0..subscription.listens.len() {
-                change(subscription, at, &mut |change| change.gone.push(Arc::clone(subscription)));
+            for at in 0..subscription.event_subscriptions.len() {
+                change(subscription, at, &mut |change| {
+                    change.removed.push(Arc::clone(subscription))
+                });
             }
         }
     }
     for subscription in new {
         if before.binary_search(&Arc::as_ptr(subscription)).is_err() {
-            for at in 0..subscription.listens.len() {
+            for at in 0..subscription.event_subscriptions.len() {
                 let listener = || Listener::new(subscription, at);
-                change(subscription, at, &mut |change| change.came.push(listener()));
+                change(subscription, at, &mut |change| change.added.push(listener()));
             }
         }
     }
 }
 
 impl Default for Matcher {
-    /// An empty matcher with the vendor's bound on steps.
+    /// Returns an empty matcher with the vendor's step limit.
     fn default() -> Self {
         Self::new(switchyard_expr::limits::STEPS_MAX)
     }

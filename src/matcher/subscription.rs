@@ -1,153 +1,161 @@
-//! A trigger as the matcher holds it.
+//! Subscriptions: triggers as the matcher holds them.
 
 use std::ops::Deref;
 use std::slice;
 use std::sync::Arc;
 
+use super::Subscriber;
 use crate::domain::{
-    AppId, CloudId, EventType, Handler, InstallationId, ModuleKey, OnError, Profile, SubscriptionId,
+    AppId, CloudId, EventType, Handler, InstallationId, ModuleKey, OnError, RetryProfile,
+    SubscriptionId,
 };
 use crate::telemetry::SubscriptionStats;
 
-/// Whose a subscription is, and what is done with its matches: what the subscriptions of one
-/// installation have in common, as far as they say the same.
+/// Whose a subscription is and where its matches go: one record for all subscriptions of an
+/// installation that agree on it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Owner {
     /// The installation.
     pub id: InstallationId,
-    /// The app behind the installation; decides `ignoreSelf`.
+    /// The app that is installed; decides `ignoreSelf`.
     pub app: AppId,
-    /// The account the app acts with, the second way to tell that a change is its own.
+    /// The account the app acts with; the second way to recognise a change as the app's own.
     pub app_account_id: Option<Box<str>>,
-    /// The site whose events it hears.
+    /// The site whose events it receives.
     pub cloud_id: CloudId,
-    /// Whether the installation holds an active licence.
+    /// Whether the installation has an active licence.
     pub licensed: bool,
-    /// Where matches go and how.
-    pub terms: Terms,
+    /// How matches are delivered.
+    pub settings: DeliverySettings,
 }
 
 /// One live trigger module of one installation. Immutable: a change makes a new one, which keeps
-/// the counters of the old.
+/// the counters of its predecessor.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Its installation and its terms, shared by all subscriptions of it that have the same.
+    /// Its installation and delivery settings.
     pub owner: Arc<Owner>,
     /// The module's key.
     pub key: ModuleKey,
     /// Event types with their filters, in the order of the module.
-    pub listens: Listens,
+    pub event_subscriptions: EventSubscriptions,
     /// Registry revision that made it.
     pub revision: u64,
-    /// What happened to it so far.
+    /// Counters of its matches, errors and evaluation steps.
     pub stats: SubscriptionStats,
 }
 
 impl Subscription {
-    /// Installation and module key.
+    /// Returns installation and module key.
     #[must_use]
     pub fn id(&self) -> SubscriptionId {
         SubscriptionId { installation: self.owner.id.clone(), key: self.key.clone() }
     }
+
+    /// Returns what conditions depend on.
+    pub(super) fn subscriber(&self) -> Subscriber<'_> {
+        Subscriber::from(&*self.owner)
+    }
 }
 
-/// Where matches go and how. An installation's modules have few different ones.
+/// How matches are delivered. The modules of an installation have few different settings.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Terms {
-    /// Where matches go.
+pub struct DeliverySettings {
+    /// The target of deliveries.
     pub handler: Arc<Handler>,
     /// Top-level issue fields kept in the delivered body (`payload.include.fields`); empty = all.
     pub include_fields: Box<[Box<str>]>,
-    /// How failed deliveries are judged and repeated.
-    pub profile: Profile,
-    /// Whether deliveries wait.
+    /// How failed attempts are classified and retried.
+    pub profile: RetryProfile,
+    /// Whether deliveries are parked instead of attempted.
     pub is_paused: bool,
 }
 
-impl Terms {
-    /// Whole bodies to this handler, nothing special about it.
+impl DeliverySettings {
+    /// Returns settings that deliver whole bodies to this handler.
     #[must_use]
-    pub fn of(handler: Arc<Handler>) -> Self {
+    pub fn new(handler: Arc<Handler>) -> Self {
         Self {
             handler,
             include_fields: Box::default(),
-            profile: Profile::default(),
+            profile: RetryProfile::default(),
             is_paused: false,
         }
     }
 }
 
-/// The event types of a trigger; mostly it is one, which takes no memory of its own.
+/// The event subscriptions of a trigger. Mostly there is one, which takes no allocation.
 #[derive(Debug)]
-pub enum Listens {
+pub enum EventSubscriptions {
     /// A single one.
-    One(Listen),
-    /// Any number of them; behind one pointer, so that the other case is as small as can be.
-    Many(Box<Box<[Listen]>>),
+    One(EventSubscription),
+    /// Any number of them, behind one pointer, so that the enum stays at two words.
+    Many(Box<Box<[EventSubscription]>>),
 }
 
-impl Deref for Listens {
-    type Target = [Listen];
+impl Deref for EventSubscriptions {
+    type Target = [EventSubscription];
 
-    fn deref(&self) -> &[Listen] {
+    fn deref(&self) -> &[EventSubscription] {
         match self {
-            Self::One(listen) => slice::from_ref(listen),
-            Self::Many(listens) => listens,
+            Self::One(event) => slice::from_ref(event),
+            Self::Many(events) => events,
         }
     }
 }
 
-impl<'a> IntoIterator for &'a Listens {
-    type Item = &'a Listen;
-    type IntoIter = slice::Iter<'a, Listen>;
+impl<'a> IntoIterator for &'a EventSubscriptions {
+    type Item = &'a EventSubscription;
+    type IntoIter = slice::Iter<'a, EventSubscription>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
     }
 }
 
-impl From<Vec<Listen>> for Listens {
-    fn from(listens: Vec<Listen>) -> Self {
-        match <[Listen; 1]>::try_from(listens) {
-            Ok([listen]) => Self::One(listen),
-            Err(listens) => Self::Many(Box::new(listens.into())),
+impl From<Vec<EventSubscription>> for EventSubscriptions {
+    fn from(events: Vec<EventSubscription>) -> Self {
+        match <[EventSubscription; 1]>::try_from(events) {
+            Ok([event]) => Self::One(event),
+            Err(events) => Self::Many(Box::new(events.into())),
         }
     }
 }
 
-impl FromIterator<Listen> for Listens {
-    fn from_iter<I: IntoIterator<Item = Listen>>(listens: I) -> Self {
-        listens.into_iter().collect::<Vec<_>>().into()
+impl FromIterator<EventSubscription> for EventSubscriptions {
+    fn from_iter<I: IntoIterator<Item = EventSubscription>>(events: I) -> Self {
+        events.into_iter().collect::<Vec<_>>().into()
     }
 }
 
-/// One event type a trigger listens to.
+/// One event type that a trigger subscribes to.
 #[derive(Clone, Debug)]
-pub struct Listen {
-    /// The event type and what must hold beside the expression, shared by all who say the same.
-    pub interest: Arc<Interest>,
-    /// The compiled expression; none means that every event passes.
+pub struct EventSubscription {
+    /// The event type and the conditions in addition to the expression; shared by all that are
+    /// equal.
+    pub conditions: Arc<EventConditions>,
+    /// The compiled expression; if none, every event passes.
     pub program: Option<Arc<switchyard_expr::Program>>,
 }
 
-/// An event type and the conditions on it beside an expression, which combine with "and" and are
-/// asked before it. All triggers together have few different ones.
+/// An event type and the conditions on its events in addition to an expression. All must hold; they
+/// are checked before the expression. All triggers together have few different ones.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Interest {
+pub struct EventConditions {
     /// The event type.
     pub event_type: EventType,
     /// Leaves out events that the app itself caused.
     pub ignore_self: bool,
     /// Leaves out installations without an active licence.
     pub requires_licence: bool,
-    /// What an evaluation error means.
+    /// What an evaluation error means for delivery.
     pub on_error: OnError,
 }
 
-impl Interest {
-    /// All events of the type.
+impl EventConditions {
+    /// Returns the conditions that every event of the type meets.
     #[must_use]
-    pub fn in_all(event_type: EventType) -> Self {
+    pub fn unconditional(event_type: EventType) -> Self {
         let on_error = OnError::default();
         Self { event_type, ignore_self: false, requires_licence: false, on_error }
     }
@@ -158,17 +166,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listens_are_those_given_and_take_two_words() {
-        let listen = |at: usize| Listen {
-            interest: Arc::new(Interest::in_all(format!("type-{at}").into())),
+    fn event_subscriptions_keep_their_order_and_take_two_words() {
+        let event = |at: usize| EventSubscription {
+            conditions: Arc::new(EventConditions::unconditional(format!("type-{at}").into())),
             program: None,
         };
         for count in 0..4 {
-            let listens: Listens = (0..count).map(listen).collect();
-            let types: Vec<_> = listens.iter().map(|l| l.interest.event_type.to_string()).collect();
+            let event_subscriptions: EventSubscriptions = (0..count).map(event).collect();
+            let types: Vec<_> =
+                event_subscriptions.iter().map(|e| e.conditions.event_type.to_string()).collect();
             let expected: Vec<_> = (0..count).map(|at| format!("type-{at}")).collect();
             assert_eq!(types, expected);
         }
-        assert_eq!(size_of::<Listens>(), 2 * size_of::<usize>());
+        assert_eq!(size_of::<EventSubscriptions>(), 2 * size_of::<usize>());
     }
 }

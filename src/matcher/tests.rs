@@ -1,5 +1,5 @@
-//! The contract, on filters and events made to hit the places where an index goes wrong: what the
-//! matcher says equals what the reference evaluator says about every filter alone.
+//! Property tests of the contract: on generated filters and events, the matcher's outcome equals
+//! that of the reference evaluator run on every filter alone.
 
 mod generate;
 mod world;
@@ -15,11 +15,11 @@ use world::{Registered, World};
 use super::{Matcher, Scratch};
 
 proptest! {
-    // The environment may ask for more cases.
+    // `PROPTEST_CASES` may ask for more cases.
     #![proptest_config(ProptestConfig::default())]
 
     #[test]
-    fn index_agrees_with_every_filter_alone(
+    fn index_agrees_with_reference_evaluator(
         acts in prop::collection::vec(act(small_filter()), 2..40),
     ) {
         let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
@@ -30,7 +30,7 @@ proptest! {
     }
 
     #[test]
-    fn index_agrees_on_large_filters(acts in prop::collection::vec(act(filter()), 2..24)) {
+    fn index_agrees_on_nested_filters(acts in prop::collection::vec(act(filter()), 2..24)) {
         let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
         for act in &acts {
             world.perform(act)?;
@@ -51,7 +51,7 @@ proptest! {
     }
 
     #[test]
-    fn many_filters_of_one_event_type_agree(
+    fn index_agrees_on_many_filters_of_one_event_type(
         filters in prop::collection::vec(small_filter(), 60..160),
         events in prop::collection::vec(event_text(), 1..8),
     ) {
@@ -64,9 +64,10 @@ proptest! {
     }
 }
 
-/// Filters that once were, or easily could be, answered wrongly; each on every event below.
+/// Filters that the index once decided wrongly, or easily could; each is matched against every
+/// event below.
 #[test]
-fn known_traps_agree() {
+fn index_agrees_on_known_traps() {
     let filters = [
         "event.p.k == 'x' && event.q.r == 'y'",
         "event.q.r == 'y' && event.p.k == 'x'",
@@ -122,7 +123,7 @@ fn known_traps_agree() {
 }
 
 #[test]
-fn malformed_events_end_in_an_error_and_match_nothing() {
+fn rejects_malformed_events() {
     let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
     let anything = vec![Registered::plain("event.a == 'x'".to_owned())];
     world.perform(&Act::Register(0, anything)).unwrap();
@@ -145,7 +146,7 @@ fn malformed_events_end_in_an_error_and_match_nothing() {
 }
 
 #[test]
-fn registration_of_several_modules_appears_whole() {
+fn readers_see_a_registration_whole_or_not_at_all() {
     let matcher = Arc::new(Matcher::default());
     let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
     let set = |world: &mut World, text: &str| {
@@ -155,7 +156,7 @@ fn registration_of_several_modules_appears_whole() {
     let (old, new) = (set(&mut world, "event.a == 'x'"), set(&mut world, "event.b == 'x'"));
     let (installation, done) = (old[0].owner.id.clone(), AtomicBool::new(false));
     matcher.replace_installation(&installation, old.clone());
-    // Both sets match: each snapshot has one of them, whole, and never none.
+    // Both sets match, so each snapshot has exactly one of them, whole.
     let event = world.decode(r#"{"a":"x","b":"x"}"#).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -167,10 +168,11 @@ fn registration_of_several_modules_appears_whole() {
         });
         let mut scratch = Scratch::default();
         while !done.load(Relaxed) {
-            let found = matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch);
+            let found =
+                matcher.matches(event.envelope.routing_key(), world.decoder(), &mut scratch);
             assert_eq!(found.len(), 20);
             let of = |set: &[Arc<super::Subscription>]| {
-                found.holding().all(|found| set.iter().any(|s| Arc::ptr_eq(s, found)))
+                found.matched_subscriptions().all(|found| set.iter().any(|s| Arc::ptr_eq(s, found)))
             };
             assert!(of(&old) || of(&new), "an event saw half of a registration");
         }
@@ -178,7 +180,7 @@ fn registration_of_several_modules_appears_whole() {
 }
 
 #[test]
-fn removal_frees_what_was_registered() {
+fn removed_subscriptions_are_freed() {
     let matcher = Matcher::default();
     let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
     let modules: Vec<_> =
@@ -189,18 +191,23 @@ fn removal_frees_what_was_registered() {
     matcher.replace_installation(&installation, subscriptions);
     let event = world.decode(r#"{"a":"x7"}"#).unwrap();
     let mut scratch = Scratch::default();
-    assert_eq!(matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch).len(), 1);
-    assert!(matcher.listens(event.envelope.heading()));
+    assert_eq!(
+        matcher.matches(event.envelope.routing_key(), world.decoder(), &mut scratch).len(),
+        1
+    );
+    assert!(matcher.has_subscriptions(event.envelope.routing_key()));
     matcher.replace_installation(&installation, Vec::new());
-    assert!(!matcher.listens(event.envelope.heading()));
-    assert!(matcher.matches(event.envelope.heading(), world.decoder(), &mut scratch).is_empty());
+    assert!(!matcher.has_subscriptions(event.envelope.routing_key()));
+    assert!(
+        matcher.matches(event.envelope.routing_key(), world.decoder(), &mut scratch).is_empty()
+    );
     assert!(held.iter().all(|subscription| subscription.upgrade().is_none()));
 }
 
-/// An operand that no test describes leads to the filters that have it: where it does not hold, none
-/// of them is looked at, and where it fails, all of them fail.
+/// A shared subexpression that the index has no test for leads to the filters that contain it:
+/// where it is false, none of them is a candidate, and where it fails, all of them fail.
 #[test]
-fn filters_with_an_equal_operand_are_found_by_it() {
+fn shared_subexpression_leads_to_its_filters() {
     let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
     let filter = |n| format!("event.a == event.p.k && event.n != {n}");
     let modules = (0..100).map(|n| Registered::plain(filter(n))).collect();
@@ -219,7 +226,7 @@ fn filters_with_an_equal_operand_are_found_by_it() {
 }
 
 #[test]
-fn equal_filters_of_many_installations_are_evaluated_once() {
+fn equal_filters_are_evaluated_once_for_all_installations() {
     let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
     let filter = "event.p.includes('x') == true";
     for installation in 0..5 {

@@ -1,4 +1,4 @@
-//! Reading and writing documents: compare-and-set on the revision of a key.
+//! Key-value operations: reads, and compare-and-set writes on the revision of a key.
 
 use std::time::Duration;
 
@@ -13,25 +13,25 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::watch;
-use crate::registry::{Change, Store, StoreError, Stored};
+use crate::registry::{Store, StoreError, StoredDocument, WatchEvent};
 
-/// Age at which the broker forgets deletions, so that deleted keys leave no trace for ever. A
-/// replica that was away for longer may load everything again.
-pub(super) const DELETIONS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-/// Header and value by which the bucket marks a deletion.
-pub(super) const DELETION: (&str, &str) = ("KV-Operation", "DEL");
-/// Room left in a message for its subject and headers, in bytes.
+/// Time-to-live of deletion markers, so that deleted keys do not accumulate. A replica that was
+/// away for longer may need a full reload.
+pub(super) const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Header and value of a deletion marker.
+pub(super) const DELETE_MARKER: (&str, &str) = ("KV-Operation", "DEL");
+/// Bytes reserved in a message for its subject and headers.
 const ENVELOPE_BYTES: usize = 4096;
 
-/// Times a write is sent before it counts as unanswered; the context's timeout bounds each.
+/// Maximum number of sends of one write; the context's timeout limits each.
 const SENDS_MAX: usize = 3;
 
-/// Where the registry is kept.
+/// Location of the registry bucket.
 #[derive(Clone, Debug)]
 pub struct KvOptions {
-    /// First token of our subjects; in upper case it begins the bucket's name.
+    /// First token of all subjects; in upper case the first part of the bucket's name.
     pub prefix: String,
-    /// Copies in a cluster.
+    /// Number of replicas in a cluster.
     pub replicas: usize,
 }
 
@@ -41,11 +41,11 @@ pub struct KvOptions {
 pub struct KvError {
     /// Name of the bucket.
     pub bucket: String,
-    /// What the broker said.
+    /// The broker's reason.
     pub reason: String,
 }
 
-/// The registry's bucket.
+/// The registry bucket.
 #[derive(Clone, Debug)]
 pub struct KvStore {
     pub(super) context: jetstream::Context,
@@ -55,8 +55,8 @@ pub struct KvStore {
 }
 
 impl KvStore {
-    /// Opens the bucket, and makes it first if there is none. `context` should use a connection
-    /// that carries no events, so that registration works while events pile up.
+    /// Opens the bucket; creates it if necessary. `context` should use a connection without event
+    /// traffic, so that registration works during an event backlog.
     ///
     /// # Errors
     /// The broker does not answer or refuses.
@@ -68,7 +68,7 @@ impl KvStore {
                 description: "apps, installations and their modules".into(),
                 history: 1,
                 num_replicas: options.replicas,
-                limit_markers: Some(DELETIONS_KEPT),
+                limit_markers: Some(TOMBSTONE_TTL),
                 ..Default::default()
             })
             .await
@@ -78,15 +78,15 @@ impl KvStore {
         Ok(Self { context, name, bucket, value_bytes_max })
     }
 
-    /// The stream that the bucket is made of.
+    /// Name of the stream behind the bucket.
     pub(super) fn stream_name(&self) -> String {
         format!("KV_{}", self.name)
     }
 
-    async fn read(&self, key: &str) -> Result<Option<Stored>, StoreError> {
+    async fn read(&self, key: &str) -> Result<Option<StoredDocument>, StoreError> {
         let entry = self.bucket.entry(key).await.map_err(|error| unavailable(&error))?;
         let live = entry.filter(|entry| entry.operation == Operation::Put);
-        Ok(live.map(|entry| Stored { value: entry.value, revision: entry.revision }))
+        Ok(live.map(|entry| StoredDocument { value: entry.value, revision: entry.revision }))
     }
 
     async fn write(
@@ -103,7 +103,7 @@ impl KvStore {
             Some(revision) => self.publish(key, Operation::Put, value, revision).await,
             None => match self.publish(key, Operation::Put, value.clone(), 0).await {
                 Err(StoreError::Conflict) => {
-                    // A deleted key still has a revision: that of its deletion.
+                    // A deleted key still has a revision: that of its deletion marker.
                     let last = self.bucket.entry(key).await.map_err(|error| unavailable(&error))?;
                     let deleted = last.filter(|entry| entry.operation != Operation::Put);
                     let revision = deleted.ok_or(StoreError::Conflict)?.revision;
@@ -114,9 +114,10 @@ impl KvStore {
         }
     }
 
-    /// Writes to the bucket as its own methods do, but tells the revision of every write, and sends
-    /// an unanswered one again. The broker refuses the repeat of a write that did happen, since it
-    /// compares revisions before ids; then what is stored tells whose write it was.
+    /// Writes a message and returns its revision, which the client library's own methods do not for
+    /// every operation; repeats an unconfirmed write. The broker rejects the repeat of a write that
+    /// did succeed, since it compares revisions before message ids; then the stored value shows
+    /// whose write succeeded.
     async fn publish(
         &self,
         key: &str,
@@ -158,8 +159,8 @@ impl KvStore {
         let mut message =
             PublishMessage::build().payload(value).expected_last_subject_sequence(expected);
         if operation == Operation::Delete {
-            let (name, mark) = DELETION;
-            message = message.header(name, mark).ttl(DELETIONS_KEPT);
+            let (name, mark) = DELETE_MARKER;
+            message = message.header(name, mark).ttl(TOMBSTONE_TTL);
         }
         let subject = format!("$KV.{}.{key}", self.name);
         self.context.send_publish(subject, message).await?.await
@@ -167,7 +168,10 @@ impl KvStore {
 }
 
 impl Store for KvStore {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+    fn get<'a>(
+        &'a self,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>> {
         Box::pin(self.read(key))
     }
 
@@ -184,15 +188,15 @@ impl Store for KvStore {
         Box::pin(self.publish(key, Operation::Delete, Bytes::new(), expected))
     }
 
-    fn last(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn last_revision(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async {
-            // The stream's leader answers this, so a copy that lags behind cannot.
+            // The stream leader answers, so a lagging replica cannot.
             let info = self.bucket.stream.get_info().await.map_err(|error| unavailable(&error))?;
             Ok(info.state.last_sequence)
         })
     }
 
-    fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()> {
+    fn watch(&self, changes: mpsc::Sender<WatchEvent>) -> BoxFuture<'_, ()> {
         Box::pin(watch::follow(self, changes))
     }
 }

@@ -1,10 +1,10 @@
-//! Edge: the durable registry, one bucket of JetStream's key-value store.
+//! The registry store: one bucket of the JetStream key-value store.
 //!
-//! Each document is one key; its revision is the sequence of the message that wrote it, so
-//! revisions order all changes of the registry. A write returns once the stream has it.
+//! Each document is one key. Its revision is the stream sequence of its last write, so revisions
+//! order all changes of the registry. A write returns once the stream has stored it.
 
+mod cursor;
 mod kv;
-mod place;
 mod watch;
 
 pub use kv::{KvError, KvOptions, KvStore};

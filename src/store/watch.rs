@@ -1,10 +1,11 @@
-//! Following the bucket: everything first, then every change, and after a break on from the last.
+//! The bucket watch: sends all documents, then every change, and resumes after failures.
 //!
-//! Guarantee: whoever applies what is sent, in its order, holds what the bucket holds, whatever
-//! breaks. A break goes on where it was when nothing else can be missing, see [`Start`].
+//! Guarantee: a receiver that applies all changes in order has the content of the bucket, whatever
+//! fails. After a failure the watch resumes at its cursor if no other change can be missing, see
+//! [`StartPosition`].
 //!
-//! The client's own watch is not used: it goes on by itself after a lost connection, after the
-//! number of the last message alone, in whatever bucket it finds.
+//! The client library's own watch is not used: it resumes after a lost connection by sequence
+//! number alone, even in another bucket of the same name.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -21,56 +22,59 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::KvStore;
-use super::kv::DELETION;
-use super::place::{Place, Sent, Start};
-use crate::registry::Change;
+use super::cursor::{SentMessage, StartPosition, WatchCursor};
+use super::kv::DELETE_MARKER;
+use crate::registry::WatchEvent;
 
-/// How often a watch began, and how.
+/// Counts how often a watch started, and in which way.
 const STARTS: &str = "switchyard_registry_watch_starts_total";
-/// Pause before watching anew.
+/// Pause before a watch is restarted.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// After so long a silence the bucket is asked whether it has more than was heard of.
-const LOOK_AFTER: Duration = Duration::from_secs(1);
-/// Looks in a row that find more, while nothing comes, until the watch counts as broken.
+/// After this time without messages the bucket is checked for newer ones.
+const CHECK_AFTER: Duration = Duration::from_secs(1);
+/// Consecutive checks that find newer messages, without any received, before the watch counts as
+/// broken.
 const BEHIND_MAX: u32 = 2;
-/// Messages asked for at once.
+/// Messages of one pull request.
 const BATCH_MESSAGES: usize = 512;
-/// Bytes asked for at once, unless a single message may have more than half of it.
+/// Byte limit of one pull request; larger if a single message may exceed half of it.
 const BATCH_BYTES: usize = 8 << 20;
-/// How long the broker holds a pull that finds nothing.
+/// How long the broker keeps a pull request open that finds nothing.
 const EXPIRES: Duration = Duration::from_secs(10);
-/// How often it says meanwhile that it is still there; twice as long a silence is a break.
+/// Interval of the broker's heartbeats; without one for twice this time the watch is broken.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How long the broker remembers a watch that nobody pulls from.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+/// How long the broker keeps a consumer that receives no pull requests.
+const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 
-/// Why watching stopped.
-enum Stopped {
-    /// Nobody listens any more.
-    Unheard,
-    /// The broker said no more, or something odd.
+/// Why a watch ended.
+enum StopReason {
+    /// The receiver of changes was dropped.
+    ReceiverDropped,
+    /// The watch failed.
     Broken(String),
 }
 
-/// Sends the bucket and its changes until the receiver is gone.
-pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<Change>) {
-    let mut place = None;
-    let mut is_told = false;
+/// Watches the bucket until the receiver is dropped.
+pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<WatchEvent>) {
+    let mut cursor = None;
+    let mut is_logged = false;
     loop {
-        let watching = match Watching::open(store, &changes, &mut place).await {
-            Ok(watching) => {
-                is_told = false;
-                watching.run().await
+        let watch = match BucketWatch::open(store, &changes, &mut cursor).await {
+            Ok(watch) => {
+                is_logged = false;
+                watch.run().await
             }
             Err(stopped) => Err(stopped),
         };
-        match watching {
+        match watch {
             Ok(never) => match never {},
-            Err(Stopped::Unheard) => return,
-            Err(Stopped::Broken(reason)) if is_told => debug!(reason, "no registry watch yet"),
-            Err(Stopped::Broken(reason)) => {
-                warn!(bucket = store.name, reason, "registry watch broke");
-                is_told = true;
+            Err(StopReason::ReceiverDropped) => return,
+            Err(StopReason::Broken(reason)) if is_logged => {
+                debug!(reason, "registry watch not available yet")
+            }
+            Err(StopReason::Broken(reason)) => {
+                warn!(bucket = store.name, reason, "registry watch failed; restarting");
+                is_logged = true;
             }
         }
         tokio::select! {
@@ -80,41 +84,41 @@ pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<Change>) {
     }
 }
 
-/// One consumer of the bucket, for as long as nothing breaks.
-struct Watching<'f> {
+/// One consumer of the bucket, until it fails.
+struct BucketWatch<'f> {
     store: &'f KvStore,
-    changes: &'f mpsc::Sender<Change>,
-    place: &'f mut Place,
+    changes: &'f mpsc::Sender<WatchEvent>,
+    cursor: &'f mut WatchCursor,
     stream: Stream,
     messages: pull::Stream,
-    /// Connections that were made before.
+    /// Connections established before it was created.
     connects: u64,
-    /// Messages that came.
+    /// Messages received.
     received: u64,
-    /// Last sequence of the bucket before the consumer was made; none once all up to it came.
-    wanted: Option<u64>,
-    /// Looks in a row that found more than came.
-    behind: u32,
+    /// Last sequence of the bucket when the consumer was created; `None` once it is reached.
+    load_target: Option<u64>,
+    /// Consecutive checks that found newer messages than received.
+    checks_behind: u32,
 }
 
-impl<'f> Watching<'f> {
+impl<'f> BucketWatch<'f> {
     async fn open(
         store: &'f KvStore,
-        changes: &'f mpsc::Sender<Change>,
-        place: &'f mut Option<Place>,
-    ) -> Result<Self, Stopped> {
+        changes: &'f mpsc::Sender<WatchEvent>,
+        cursor: &'f mut Option<WatchCursor>,
+    ) -> Result<Self, StopReason> {
         let connects = connects(store);
         let stream = store.context.get_stream(store.stream_name()).await.map_err(broken)?;
         let found = stream.cached_info().clone();
-        let start = match place.as_ref() {
-            Some(place) => place.start(&stream, &found).await.map_err(broken)?,
-            None => Start::Anew,
+        let start = match cursor.as_ref() {
+            Some(cursor) => cursor.start(&stream, &found).await.map_err(broken)?,
+            None => StartPosition::Reset,
         };
         let consumer = stream.create_consumer(consumer(start)).await.map_err(broken)?;
-        // The consumer is of the bucket that is there now, which may be another one already.
+        // The consumer belongs to the bucket that exists now, which may be another one.
         let now = stream.get_info().await.map_err(broken)?;
         if now.created != found.created || now.state.last_sequence < found.state.last_sequence {
-            return Err(Stopped::Broken("the bucket was made anew".into()));
+            return Err(StopReason::Broken("the bucket was created again".into()));
         }
         let bytes = store.context.client().server_info().max_payload.saturating_mul(2);
         let messages = consumer
@@ -126,45 +130,57 @@ impl<'f> Watching<'f> {
             .messages()
             .await
             .map_err(broken)?;
-        let place = begin(changes, place, &found, start).await?;
-        let wanted = Some(found.state.last_sequence);
+        let cursor = announce_start(changes, cursor, &found, start).await?;
+        let load_target = Some(found.state.last_sequence);
         let is_empty = consumer.cached_info().num_pending == 0;
-        let (received, behind) = (0, 0);
-        let mut watching =
-            Self { store, changes, place, stream, messages, connects, received, wanted, behind };
+        let (received, checks_behind) = (0, 0);
+        let mut watch = Self {
+            store,
+            changes,
+            cursor,
+            stream,
+            messages,
+            connects,
+            received,
+            load_target,
+            checks_behind,
+        };
         if is_empty {
-            watching.reached().await?;
+            watch.load_completed().await?;
         }
-        Ok(watching)
+        Ok(watch)
     }
 
-    /// Sends what comes until something breaks.
-    async fn run(mut self) -> Result<Infallible, Stopped> {
+    /// Sends changes until the watch fails.
+    async fn run(mut self) -> Result<Infallible, StopReason> {
         let stream = self.stream.clone();
-        let look = async || {
-            sleep(LOOK_AFTER).await;
+        let next_check = async || {
+            sleep(CHECK_AFTER).await;
             stream.get_info().await
         };
-        let mut looking = pin!(look());
+        let mut check = pin!(next_check());
         loop {
             tokio::select! {
                 biased;
                 message = self.messages.next() => {
-                    let ended = || Stopped::Broken("the watch ended".into());
+                    let ended = || StopReason::Broken("the message stream ended".into());
                     self.take(message.ok_or_else(ended)?.map_err(broken)?).await?;
                 }
-                found = &mut looking => self.compare(&found.map_err(broken)?)?,
+                found = &mut check => self.compare(&found.map_err(broken)?)?,
             }
-            looking.set(look());
+            check.set(next_check());
         }
     }
 
-    async fn take(&mut self, message: jetstream::Message) -> Result<(), Stopped> {
+    async fn take(&mut self, message: jetstream::Message) -> Result<(), StopReason> {
         let info = message.info().map_err(broken)?;
         self.received += 1;
-        self.behind = 0;
+        self.checks_behind = 0;
         if info.consumer_sequence != self.received {
-            return Err(Stopped::Broken(format!("lost after message {}", self.received - 1)));
+            return Err(StopReason::Broken(format!(
+                "messages lost after message {}",
+                self.received - 1
+            )));
         }
         let (sequence, is_last) = (info.stream_sequence, info.pending == 0);
         let written_ns = info.published.unix_timestamp_nanos();
@@ -172,103 +188,108 @@ impl<'f> Watching<'f> {
             send(self.changes, change).await?;
         }
         let subject = message.message.subject;
-        self.place.note(Sent { subject, sequence, written_ns });
-        if is_last { self.reached().await } else { Ok(()) }
+        self.cursor.note(SentMessage { subject, sequence, written_ns });
+        if is_last { self.load_completed().await } else { Ok(()) }
     }
 
-    /// Tells, once, that all came that was there when the watch began.
-    async fn reached(&mut self) -> Result<(), Stopped> {
-        let Some(wanted) = self.wanted.take() else { return Ok(()) };
-        self.place.covered = self.place.covered.max(wanted);
-        send(self.changes, Change::Reached { revision: self.place.covered }).await?;
-        self.place.is_loading = false;
+    /// Reports, once, that the initial load is complete.
+    async fn load_completed(&mut self) -> Result<(), StopReason> {
+        let Some(load_target) = self.load_target.take() else { return Ok(()) };
+        self.cursor.sent_up_to = self.cursor.sent_up_to.max(load_target);
+        send(self.changes, WatchEvent::CaughtUp { revision: self.cursor.sent_up_to }).await?;
+        self.cursor.is_loading = false;
         Ok(())
     }
 
-    /// Holds what came against what the bucket has.
-    fn compare(&mut self, found: &Info) -> Result<(), Stopped> {
-        // What was under way to the old connection came nowhere.
+    /// Compares the cursor with the state of the bucket.
+    fn compare(&mut self, found: &Info) -> Result<(), StopReason> {
+        // Messages in flight on the old connection are lost.
         if connects(self.store) != self.connects {
-            return Err(Stopped::Broken("the connection was lost".into()));
+            return Err(StopReason::Broken("the connection was lost".into()));
         }
-        if found.created.unix_timestamp_nanos() != self.place.made_ns {
-            return Err(Stopped::Broken("the bucket was made anew".into()));
+        if found.created.unix_timestamp_nanos() != self.cursor.created_ns {
+            return Err(StopReason::Broken("the bucket was created again".into()));
         }
-        if self.wanted.is_none() && found.state.last_sequence == self.place.covered {
-            self.behind = 0;
+        if self.load_target.is_none() && found.state.last_sequence == self.cursor.sent_up_to {
+            self.checks_behind = 0;
             return Ok(());
         }
-        self.behind += 1;
-        if self.behind > BEHIND_MAX {
-            return Err(Stopped::Broken("nothing came, though there is more".into()));
+        self.checks_behind += 1;
+        if self.checks_behind > BEHIND_MAX {
+            return Err(StopReason::Broken(
+                "no messages arrive, though the bucket has newer ones".into(),
+            ));
         }
         Ok(())
     }
 
-    fn change(&self, message: &jetstream::Message, revision: u64) -> Option<Change> {
+    fn change(&self, message: &jetstream::Message, revision: u64) -> Option<WatchEvent> {
         let key = message.subject.strip_prefix("$KV.")?.strip_prefix(self.store.name.as_str())?;
         let key = key.strip_prefix('.')?.to_owned();
         Some(match message.headers.as_ref().is_some_and(is_deletion) {
-            true => Change::Deleted { key, revision },
-            false => Change::Put { key, value: message.payload.clone(), revision },
+            true => WatchEvent::Deleted { key, revision },
+            false => WatchEvent::Put { key, value: message.payload.clone(), revision },
         })
     }
 }
 
-/// Tells how the watch begins; the place it begins at.
-async fn begin<'p>(
-    changes: &mpsc::Sender<Change>,
-    place: &'p mut Option<Place>,
+/// Reports how the watch starts and returns the cursor it starts at.
+async fn announce_start<'p>(
+    changes: &mpsc::Sender<WatchEvent>,
+    cursor: &'p mut Option<WatchCursor>,
     found: &Info,
-    start: Start,
-) -> Result<&'p mut Place, Stopped> {
-    if start == Start::Anew {
-        *place = None;
+    start: StartPosition,
+) -> Result<&'p mut WatchCursor, StopReason> {
+    if start == StartPosition::Reset {
+        *cursor = None;
     }
-    let place = place.get_or_insert_with(|| Place::front(found.created.unix_timestamp_nanos()));
-    let label = if let Start::After(revision) = start {
-        info!(revision, last = found.state.last_sequence, "registry watch goes on");
+    let cursor =
+        cursor.get_or_insert_with(|| WatchCursor::front(found.created.unix_timestamp_nanos()));
+    let label = if let StartPosition::Resume(revision) = start {
+        info!(revision, last = found.state.last_sequence, "registry watch resumed");
         "resume"
     } else {
-        place.is_loading = true;
-        send(changes, Change::Loading { anew: start == Start::Anew }).await?;
+        cursor.is_loading = true;
+        send(changes, WatchEvent::LoadStarted { is_reset: start == StartPosition::Reset }).await?;
         "load"
     };
     counter!(STARTS, "kind" => label).increment(1);
-    Ok(place)
+    Ok(cursor)
 }
 
-fn consumer(start: Start) -> pull::Config {
+fn consumer(start: StartPosition) -> pull::Config {
     let deliver_policy = match start {
-        Start::After(sequence) => DeliverPolicy::ByStartSequence { start_sequence: sequence + 1 },
-        Start::Again | Start::Anew => DeliverPolicy::All,
+        StartPosition::Resume(sequence) => {
+            DeliverPolicy::ByStartSequence { start_sequence: sequence + 1 }
+        }
+        StartPosition::Reload | StartPosition::Reset => DeliverPolicy::All,
     };
     pull::Config {
         deliver_policy,
         ack_policy: AckPolicy::None,
-        inactive_threshold: FORGOTTEN_AFTER,
+        inactive_threshold: INACTIVE_THRESHOLD,
         memory_storage: true,
         num_replicas: 1,
         ..pull::Config::default()
     }
 }
 
-/// Connections to the broker that were made so far.
+/// Returns how many connections to the broker were established so far.
 fn connects(store: &KvStore) -> u64 {
     store.context.client().statistics().connects.load(Relaxed)
 }
 
-/// Whether a message marks the end of a key, by a client or by the broker itself.
+/// Whether a message is a deletion marker of a client or of the broker.
 fn is_deletion(headers: &HeaderMap) -> bool {
-    let (operation, _) = DELETION;
+    let (operation, _) = DELETE_MARKER;
     headers.get(operation).is_some_and(|operation| operation.as_str() != "PUT")
         || headers.get(async_nats::header::NATS_MARKER_REASON).is_some()
 }
 
-async fn send(changes: &mpsc::Sender<Change>, change: Change) -> Result<(), Stopped> {
-    changes.send(change).await.map_err(|_| Stopped::Unheard)
+async fn send(changes: &mpsc::Sender<WatchEvent>, change: WatchEvent) -> Result<(), StopReason> {
+    changes.send(change).await.map_err(|_| StopReason::ReceiverDropped)
 }
 
-fn broken(error: impl std::fmt::Display) -> Stopped {
-    Stopped::Broken(error.to_string())
+fn broken(error: impl std::fmt::Display) -> StopReason {
+    StopReason::Broken(error.to_string())
 }

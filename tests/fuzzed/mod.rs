@@ -4,11 +4,11 @@
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use switchyard::event::{DecodeError, Decoder, Headers, Heading};
+use switchyard::event::{DecodeError, Decoder, HeaderLookup, RoutingKey};
 use switchyard::matcher::{Matcher, Scratch, Subscription};
 use switchyard::registry::offline::TriggerReader;
 use switchyard_expr::reference::Tree;
-use switchyard_expr::{Env, Profile, Value as Outcome, View, limits};
+use switchyard_expr::{CheckProfile, Env, Value as Outcome, View, limits};
 
 const SITE: &str = "site";
 const INSTALLATION: &str = "installation";
@@ -43,7 +43,7 @@ const FILTERS: [&str; 22] = [
 
 struct Envelope;
 
-impl Headers for Envelope {
+impl HeaderLookup for Envelope {
     fn get(&self, name: &str) -> Option<&str> {
         match name {
             "ce-cloudid" => Some(SITE),
@@ -79,18 +79,19 @@ impl Fixture {
         let matcher = Matcher::default();
         let subscriptions = FILTERS.iter().enumerate().map(subscription).collect();
         matcher.replace_installation(&INSTALLATION.into(), subscriptions);
-        let tree = |text: &&str| Tree::read(text, Profile::Filter).expect("a filter");
+        let tree = |text: &&str| Tree::parse(text, CheckProfile::Filter).expect("a filter");
         Self { matcher, trees: FILTERS.iter().map(tree).collect() }
     }
 
     /// Numbers of the filters that match, and of those that fail.
-    fn matched(&self, decoder: &Decoder, heading: Heading<'_>) -> [Vec<usize>; 2] {
+    fn matched(&self, decoder: &Decoder, routing_key: RoutingKey<'_>) -> [Vec<usize>; 2] {
         let number = |subscription: &Subscription| {
             subscription.key.as_str().parse::<usize>().expect("a number")
         };
         let mut scratch = Scratch::default();
-        let outcome = self.matcher.matches(heading, decoder, &mut scratch);
-        let mut holding: Vec<usize> = outcome.holding().map(|one| number(one)).collect();
+        let outcome = self.matcher.matches(routing_key, decoder, &mut scratch);
+        let mut holding: Vec<usize> =
+            outcome.matched_subscriptions().map(|one| number(one)).collect();
         let failed = outcome.failures.iter();
         let mut failed: Vec<usize> = failed.map(|failure| number(&failure.subscription)).collect();
         holding.sort_unstable();
@@ -119,8 +120,8 @@ pub(crate) fn event(body: &[u8]) {
     let parsed = parsed(body);
     let mut decoder = Decoder::new(1 << 20, false);
     let body = Bytes::copy_from_slice(body);
-    let arrival = match decoder.receive("", &Envelope, body, 1, |_| true) {
-        Ok(arrival) => arrival,
+    let decoded = match decoder.decode_if_subscribed("", &Envelope, body, 1, |_| true) {
+        Ok(decoded) => decoded,
         Err(DecodeError::Utf8 { .. } | DecodeError::Json { .. }) => {
             return assert!(parsed.is_none(), "rejected, although it is JSON: {parsed:?}");
         }
@@ -135,7 +136,7 @@ pub(crate) fn event(body: &[u8]) {
     plain.decode("", &Envelope, canonical, 1).expect("an event");
     FIXTURE.with(|fixture| {
         let expected = fixture.expected(&plain.view(false));
-        assert_eq!(fixture.matched(&decoder, arrival.heading()), expected);
+        assert_eq!(fixture.matched(&decoder, decoded.routing_key()), expected);
     });
 }
 

@@ -10,7 +10,7 @@ use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
-use switchyard::cli::client::Client;
+use switchyard::cli::client::ApiClient;
 use switchyard::clock;
 use switchyard::domain::Secret;
 use switchyard::jwt::{self, qsh};
@@ -215,7 +215,7 @@ async fn tokens_cursors_and_keys_of_another_installation_are_rejected() {
             register(app, trigger.clone()).await;
         }
     }
-    let list = async |app: &Client, query: &str| {
+    let list = async |app: &ApiClient, query: &str| {
         app.send(Method::GET, &format!("{path}{query}"), &[], &Value::Null).await
     };
     let page = list(&theirs, "?limit=1").await.expect("a page");

@@ -2,7 +2,7 @@
 //! has the code of the page.
 
 use serde_json::{Value, json};
-use switchyard::codes::ENTRIES;
+use switchyard::codes::CODES;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -60,7 +60,7 @@ async fn every_request_of_a_page_is_answered_with_its_code() {
         .with("SWITCHYARD_INGEST__JIRA__SIGNED-SITE__SECRET", "not-that-of-the-page");
     let router = setup.start().await;
     let token = provision(&router).await;
-    for entry in ENTRIES {
+    for entry in CODES {
         let example = entry.page.example;
         assert_eq!(example.is_empty(), WITHOUT_REQUEST.contains(&entry.code), "{}", entry.code);
         if example.is_empty() {

@@ -74,7 +74,7 @@ modules:
     let expected = "\
 error[SY-2019]: two modules have the key `same`
  --> manifest.yml#modules.trigger[1].key
-help: the other is manifest.yml#modules.trigger[0].key; the vendor would ignore both, here the later is refused
+help: the other is manifest.yml#modules.trigger[0].key; the vendor ignores both, Switchyard rejects the second
 ";
     assert!(status == 1 && text.contains(expected), "{status} {text}");
     let (status, text) = run(folder.path(), &["check", "modules.ndjson"]);

@@ -107,7 +107,7 @@ differs: null == false
 limit: 'a'.repeat(101)
   here: error: `repeat` counts from 0 to 100
   Jira: \"AAA\"
-5 evaluated, 2 analysed for their syntax (of 2 that Jira cannot be given), 2 disagreements
+5 evaluated, 2 analysed for their syntax (of 2 that Jira cannot evaluate), 2 disagreements
 "
     .replace("AAA", &"a".repeat(101));
     assert_eq!((status, text), (1, expected));
@@ -125,7 +125,7 @@ async fn each_kind_of_unreachable_site_has_its_own_error() {
     let cases = json!([{"id": "same", "expr": "1 + 2", "expect": {"value": 3}}]);
     std::fs::write(folder.path().join("cases.json"), cases.to_string()).unwrap();
     let (status, text) = conform(folder.path(), &site().await, "wrong").await;
-    assert!(status == 4 && text.contains("refuses the account (401"), "{status} {text}");
+    assert!(status == 4 && text.contains("rejects the account (401"), "{status} {text}");
     let (status, text) = conform(folder.path(), "http://127.0.0.1:1", "secret").await;
     assert!(status == 3 && text.contains("no answer from the site"), "{status} {text}");
     for site in ["http://jira.example.com", "not an address", "ftp://127.0.0.1"] {

@@ -10,19 +10,22 @@ use async_nats::jetstream::{self, consumer::PullConsumer};
 use jiff::Timestamp;
 use serde_json::json;
 use switchyard::bus::{
-    Connections, DeadStream, EventPublisher, Functions, Gate, ParkedStream, Pull, Room, Subjects,
-    Watch, streams,
+    BackpressureGate, Connections, DeadLetterStream, EventPublisher, FunctionClient,
+    ParkingCapacity, ParkingStream, PullSubscription, StreamMonitor, Subjects, streams,
 };
 use switchyard::clock;
 use switchyard::config::Config;
-use switchyard::delivery::http::Sender;
+use switchyard::delivery::http::HttpSender;
 use switchyard::delivery::retry::Random;
-use switchyard::delivery::{Directory, Dispatcher, Edges, Guard};
+use switchyard::delivery::{Dispatcher, EgressGuard, Ports, SubscriptionDirectory};
 use switchyard::domain::{Handler, Secret, SubscriptionId};
 use switchyard::event::{Envelope, Publisher};
-use switchyard::matcher::{Interest, Listen, Listens, Matcher, Owner, Subscription, Terms};
+use switchyard::matcher::{
+    DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, Matcher, Owner,
+    Subscription,
+};
 use switchyard::router::Router;
-use switchyard::telemetry::{Live, SubscriptionStats};
+use switchyard::telemetry::{LiveFeed, SubscriptionStats};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +41,7 @@ const LONG: Duration = Duration::from_secs(30);
 #[derive(Default)]
 struct Roll(Mutex<HashMap<SubscriptionId, Arc<Subscription>>>);
 
-impl Directory for Roll {
+impl SubscriptionDirectory for Roll {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         self.0.lock().unwrap().get(id).cloned()
     }
@@ -50,8 +53,8 @@ struct Rig {
     roll: Arc<Roll>,
     broker: async_nats::Client,
     publisher: EventPublisher,
-    watch: Watch,
-    gate: Arc<Gate>,
+    watch: StreamMonitor,
+    gate: Arc<BackpressureGate>,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -78,23 +81,25 @@ impl Rig {
         streams::ensure(&connections.control, &subjects, &config.nats, &config.events)
             .await
             .unwrap();
-        let (gate, room) =
-            (Arc::<Gate>::default(), Arc::new(Room::new(config.delivery.parked_max)));
+        let (gate, room) = (
+            Arc::<BackpressureGate>::default(),
+            Arc::new(ParkingCapacity::new(config.delivery.parked_max)),
+        );
         let outbound = connections.outbound.clone();
-        let guard = Arc::new(Guard::new(&config.delivery).unwrap());
-        let edges = Edges {
-            functions: Arc::new(Functions::new(outbound.client.clone())),
-            parking: Arc::new(ParkedStream::new(outbound.clone(), subjects.clone(), room.clone())),
-            dead_letters: Arc::new(DeadStream::new(outbound.clone(), subjects.clone())),
+        let guard = Arc::new(EgressGuard::new(&config.delivery).unwrap());
+        let ports = Ports {
+            functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+            parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room.clone())),
+            dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
             keys: Arc::default(),
-            presence: tokio::sync::mpsc::channel(1).0,
+            endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
-        let live = Live::default();
-        let sender = Sender::new(&config.delivery, guard).unwrap();
+        let live = LiveFeed::default();
+        let sender = HttpSender::new(&config.delivery, guard).unwrap();
         let dispatcher = Arc::new(Dispatcher::new(
             &config.delivery,
             sender,
-            edges,
+            ports,
             Random::seeded(7),
             live.clone(),
         ));
@@ -108,14 +113,20 @@ impl Rig {
             live,
             stop.clone(),
         ));
-        let events: Vec<Pull> =
-            (0..2).map(|_| Pull::events(&connections, &subjects, &config.events, 2)).collect();
-        let due = Pull::due(&connections, &subjects, &config.events);
+        let events: Vec<PullSubscription> = (0..2)
+            .map(|_| PullSubscription::events(&connections, &subjects, &config.events, 2))
+            .collect();
+        let due = PullSubscription::due(&connections, &subjects, &config.events);
         events[0].ensure().await.unwrap();
         due.ensure().await.unwrap();
         let control = connections.control.clone();
-        let watch =
-            Watch::new(control, subjects.clone(), &config.events, gate.clone(), room.clone());
+        let watch = StreamMonitor::new(
+            control,
+            subjects.clone(),
+            &config.events,
+            gate.clone(),
+            room.clone(),
+        );
         Self {
             matcher,
             roll,
@@ -138,11 +149,11 @@ impl Rig {
                 app_account_id: None,
                 cloud_id: SITE.into(),
                 licensed: true,
-                terms: Terms::of(Arc::new(handler)),
+                settings: DeliverySettings::new(Arc::new(handler)),
             }),
             key: id.key.clone(),
-            listens: Listens::One(Listen {
-                interest: Arc::new(Interest::in_all(EVENT_TYPE.into())),
+            event_subscriptions: EventSubscriptions::One(EventSubscription {
+                conditions: Arc::new(EventConditions::unconditional(EVENT_TYPE.into())),
                 program: None,
             }),
             revision: 1,
@@ -530,14 +541,14 @@ async fn ingest_rejects_events_while_the_backlog_fills_the_stream() {
     config.delivery.timeout_ms = 60_000;
     config.delivery.park_after_ms = 60_000;
     let rig = Rig::start(&nats, &config).await;
-    rig.watch.look().await.unwrap();
+    rig.watch.check_once().await.unwrap();
     assert_eq!(rig.gate.refuse_for_s(), None);
     sink.answer("/hook", NEVER, None);
     rig.subscribe("inst-1", http(&sink.url("/hook")));
     for number in 1..=150 {
         rig.publish(number).await;
     }
-    rig.watch.look().await.unwrap();
+    rig.watch.check_once().await.unwrap();
     assert!(rig.publisher.refuse_for_s().is_some());
     rig.stop.cancel();
     rig.running.abort();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
-use switchyard::cli::client::Client;
+use switchyard::cli::client::ApiClient;
 use switchyard::delivery::signature::sign;
 use switchyard::domain::Secret;
 use tokio::task::JoinSet;
@@ -19,7 +19,7 @@ const REFRESH: &str = "/admin/v1/installations/inst-1/discovery/refresh";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Provisions an app with its discovery endpoint at `/modules` and notices at `/notices`.
-async fn provision(router: &RouterProcess, sink: &Sink) -> Client {
+async fn provision(router: &RouterProcess, sink: &Sink) -> ApiClient {
     let app = json!({"kind": "forge", "endpoints": [{"key": "hook", "url": sink.url("/hook")}],
         "staticModules": {"trigger": [trigger("own", "true")["data"]]},
         "discovery": {"use": ["trigger"], "url": sink.url("/modules"), "secret": SECRET},

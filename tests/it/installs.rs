@@ -86,7 +86,7 @@ fn assert_signed_by_us(received: &Received, path: &str, query: &str, base: &str)
     // A verifier with another key rejects it.
     let other = KeyRing::default();
     other.apply(&[KeyRecord::generate().expect("a key")]).expect("applied");
-    assert!(other.verified::<Value>(token).is_none());
+    assert!(other.verify::<Value>(token).is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,7 +118,7 @@ async fn app_is_notified_of_its_installation_and_a_reinstall_restores_its_module
     let secret = payload["sharedSecret"].as_str().expect("a secret").to_owned();
 
     let enabled = world.callback("enabled", 1).await;
-    let read = Token::read(token(&enabled)).expect("an HS256 token");
+    let read = Token::parse(token(&enabled)).expect("an HS256 token");
     assert!(read.is_signed_with(&Secret::new(secret.as_str())));
     assert_eq!(read.check(now_s(), "POST", "/enabled", ""), Ok(()));
     assert!(enabled.json().get("sharedSecret").is_none(), "the secret is sent once");

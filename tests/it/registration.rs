@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use switchyard::api::{ApiState, router};
-use switchyard::bus::{Connections, FailedStream, Subjects, streams};
+use switchyard::bus::{Connections, FailedWebhookStream, Subjects, streams};
 use switchyard::config::Config;
 use switchyard::domain::{ModuleKey, Secret};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{
-    ConnectLimits, Door, ModuleRecord, ModuleSpec, RegisterError, Registry, Settings, Store,
-    StoreError,
+    ConnectLimits, ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings,
+    Store, StoreError,
 };
 use switchyard::store::{KvOptions, KvStore};
 use tokio::process::Command;
@@ -42,7 +42,7 @@ impl Replica {
         let registry = Arc::new(registry);
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&registry).run());
-        timeout(READY_TIMEOUT, registry.until_ready()).await.expect("the registry gets ready");
+        timeout(READY_TIMEOUT, registry.wait_until_ready()).await.expect("the registry gets ready");
         let routes = router(Arc::new(ApiState {
             registry: Arc::clone(&registry),
             matcher,
@@ -60,13 +60,13 @@ impl Replica {
     }
 }
 
-async fn failed_webhooks(broker: &NatsServer) -> Arc<FailedStream> {
+async fn failed_webhooks(broker: &NatsServer) -> Arc<FailedWebhookStream> {
     let config = Config::defaults().expect("the defaults");
     let opened = Connections::open(&config.nats, &[broker.url()]).await;
     let jet = opened.expect("connections").control;
     let subjects = Subjects::new(&config.nats.prefix);
     streams::ensure(&jet, &subjects, &config.nats, &config.events).await.expect("streams");
-    Arc::new(FailedStream::new(jet, subjects))
+    Arc::new(FailedWebhookStream::new(jet, subjects))
 }
 
 fn settings() -> Settings {
@@ -99,7 +99,7 @@ async fn provision(registry: &Registry) {
 fn trigger() -> ModuleSpec {
     let data = json!({"events": ["avi:jira:created:issue"], "function": "main"});
     let data = data.as_object().cloned().expect("an object");
-    ModuleSpec { module_type: "trigger".into(), data, door: Door::ForgeV2 }
+    ModuleSpec { module_type: "trigger".into(), data, api: RegistrationApi::ForgeV2 }
 }
 
 fn modules(replica: &Replica) -> Vec<ModuleRecord> {
@@ -166,7 +166,7 @@ async fn confirmed_registrations_survive_a_killed_broker() {
     // The replica that was running registers another module, and both replicas list it.
     let later = register_when_back(&first.registry).await;
     let applied = async {
-        while second.registry.find(&"inst-a".into(), &later.key).is_err() {
+        while second.registry.module(&"inst-a".into(), &later.key).is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -216,7 +216,7 @@ async fn of_two_replicas_that_write_one_key_one_wins_and_the_other_gets_a_confli
     let until_applied = async |registry: &Registry, key: Option<&ModuleKey>| {
         let is_known = || match key {
             None => registry.installation("inst-a").is_some(),
-            Some(key) => registry.find(&"inst-a".into(), key).is_ok(),
+            Some(key) => registry.module(&"inst-a".into(), key).is_ok(),
         };
         let known = async {
             while !is_known() {

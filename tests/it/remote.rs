@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use data_encoding::BASE64URL_NOPAD;
 use hyper::Method;
 use serde_json::{Value, json};
-use switchyard::cli::client::Client;
+use switchyard::cli::client::ApiClient;
 use switchyard::clock;
 use switchyard::jwt::{KeyRecord, KeyRing, system};
 
@@ -18,7 +18,7 @@ const V1: &str = "/forge/installation/v1/dynamic/module";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Provisions an app with a Forge remote endpoint; returns a client of its installation.
-async fn provision(router: &RouterProcess, sink: &Sink) -> Client {
+async fn provision(router: &RouterProcess, sink: &Sink) -> ApiClient {
     let app = json!({"kind": "forge", "version": "2.1.0",
         "endpoints": [{"key": "hook", "url": sink.url("/hook"), "auth": {"appSystemToken": true}}],
         "delivery": {"style": "forge_remote", "body": "wrapped", "profile": "router"}});

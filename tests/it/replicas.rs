@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
-use switchyard::cli::client::{Client, Refused};
+use switchyard::cli::client::{ApiClient, ErrorStatus};
 use tokio::task::JoinSet;
 
 use crate::support::{
@@ -26,7 +26,7 @@ async fn two(nats: &NatsServer) -> [RouterProcess; 2] {
 }
 
 /// A client of the same app at another replica.
-fn at(router: &RouterProcess, token: &str) -> Client {
+fn at(router: &RouterProcess, token: &str) -> ApiClient {
     router.api.with_token(token)
 }
 
@@ -40,11 +40,11 @@ fn trigger(key: Option<&str>, filter: &str) -> Value {
 }
 
 /// 0 for a success, else the status of the error.
-async fn status(client: &Client, method: Method, path: &str, tag: &str, body: &Value) -> u16 {
+async fn status(client: &ApiClient, method: Method, path: &str, tag: &str, body: &Value) -> u16 {
     let headers = [("if-match", tag)];
     match client.send(method, path, if tag.is_empty() { &[] } else { &headers }, body).await {
         Ok(_) => 0,
-        Err(error) => error.downcast_ref::<Refused>().expect("an answer").status,
+        Err(error) => error.downcast_ref::<ErrorStatus>().expect("an answer").status,
     }
 }
 
@@ -57,7 +57,7 @@ async fn provision(router: &RouterProcess, installation: &str) -> String {
     answer["token"].as_str().expect("a token").to_owned()
 }
 
-async fn keys(client: &Client) -> Vec<String> {
+async fn keys(client: &ApiClient) -> Vec<String> {
     let listed = client.send(Method::GET, V2, &[], &Value::Null).await.expect("a list");
     let modules = listed["result"].as_array().expect("modules").iter();
     modules.map(|module| module["key"].as_str().expect("a key").to_owned()).collect()

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use switchyard::bus::Connections;
 use switchyard::config::Config;
-use switchyard::registry::{Change, Store};
+use switchyard::registry::{Store, WatchEvent};
 use switchyard::store::{KvOptions, KvStore};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -37,26 +37,26 @@ struct Seen {
 }
 
 impl Seen {
-    fn take(&mut self, change: Change) {
+    fn take(&mut self, change: WatchEvent) {
         match change {
-            Change::Loading { anew: is_reset } => {
+            WatchEvent::LoadStarted { is_reset } => {
                 self.loads.push(is_reset);
                 self.unseen = Some(self.documents.keys().cloned().collect());
                 if is_reset {
                     self.revision = 0;
                 }
             }
-            Change::Reached { revision } => {
+            WatchEvent::CaughtUp { revision } => {
                 for key in self.unseen.take().unwrap_or_default() {
                     self.documents.remove(&key);
                 }
                 self.revision = self.revision.max(revision);
             }
-            Change::Put { key, value, revision } => {
+            WatchEvent::Put { key, value, revision } => {
                 self.note(&key, revision);
                 self.documents.insert(key, value);
             }
-            Change::Deleted { key, revision } => {
+            WatchEvent::Deleted { key, revision } => {
                 self.note(&key, revision);
                 self.documents.remove(&key);
             }
@@ -93,7 +93,7 @@ impl World {
         let (sender, mut changes) = mpsc::channel(16);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { followed.follow(sender).await });
+        tasks.spawn(async move { followed.watch(sender).await });
         let taking = Arc::clone(&seen);
         tasks.spawn(async move {
             while let Some(change) = changes.recv().await {
@@ -110,7 +110,7 @@ impl World {
 
     /// Waits until the watch has reported the state of the bucket.
     async fn until_seen(&self) {
-        let last = self.store.last().await.expect("the broker answers");
+        let last = self.store.last_revision().await.expect("the broker answers");
         eventually(SEEN_MAX, "all changes are seen", || async {
             let seen = self.seen.lock().unwrap();
             (seen.revision >= last && seen.unseen.is_none()).then_some(())

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use switchyard::domain::SubscriptionId;
-use switchyard::event::{Decoder, Headers, Heading};
+use switchyard::event::{Decoder, HeaderLookup, RoutingKey};
 use switchyard::matcher::{Matcher, Scratch};
 
 use crate::Peer;
@@ -22,7 +22,7 @@ pub(crate) struct Ours {
 
 struct Binary;
 
-impl Headers for Binary {
+impl HeaderLookup for Binary {
     fn get(&self, name: &str) -> Option<&str> {
         match name {
             "ce-cloudid" => Some(SITE),
@@ -45,25 +45,31 @@ impl Ours {
 
 impl Peer for Ours {
     fn matches(&mut self, event: &'static [u8], _: &mut Vec<u32>) {
-        let wants = |heading: Heading<'_>| self.matcher.listens(heading);
+        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let body = Bytes::from_static(event);
-        let arrival = self.decoder.receive("", &Binary, body, 1, wants).expect("an event");
-        let outcome = self.matcher.matches(arrival.heading(), &self.decoder, &mut self.scratch);
+        let decoded = self
+            .decoder
+            .decode_if_subscribed("", &Binary, body, 1, has_subscribers)
+            .expect("an event");
+        let outcome = self.matcher.matches(decoded.routing_key(), &self.decoder, &mut self.scratch);
         if self.to_deliveries {
-            black_box(outcome.take(arrival.heading(), &self.decoder));
-            black_box(arrival.into_event());
+            black_box(outcome.take_matches(decoded.routing_key(), &self.decoder));
+            black_box(decoded.into_event());
         } else {
             black_box(outcome);
         }
     }
 
     fn answers(&mut self, event: &'static [u8], found: &mut Vec<u32>) {
-        let wants = |heading: Heading<'_>| self.matcher.listens(heading);
+        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let body = Bytes::from_static(event);
-        let arrival = self.decoder.receive("", &Binary, body, 1, wants).expect("an event");
-        let outcome = self.matcher.matches(arrival.heading(), &self.decoder, &mut self.scratch);
+        let decoded = self
+            .decoder
+            .decode_if_subscribed("", &Binary, body, 1, has_subscribers)
+            .expect("an event");
+        let outcome = self.matcher.matches(decoded.routing_key(), &self.decoder, &mut self.scratch);
         assert!(outcome.failures.is_empty(), "no filter of the mix fails");
-        let matches = outcome.take(arrival.heading(), &self.decoder);
+        let matches = outcome.take_matches(decoded.routing_key(), &self.decoder);
         found.extend(matches.iter().map(|one| number(&one.subscription.id())));
     }
 }

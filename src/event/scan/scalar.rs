@@ -1,6 +1,6 @@
-//! Numbers and words: whether they are those of JSON, and what numbers say.
+//! Numbers and literals of JSON: validation, and the value of numbers.
 
-/// Checks the number or word that begins at `at`, up to its end.
+/// Checks the number or literal that begins at `at`, including the byte after it.
 #[inline(always)]
 pub(super) fn scalar(text: &[u8], at: usize) -> Option<()> {
     let rest = text.get(at..)?;
@@ -9,12 +9,12 @@ pub(super) fn scalar(text: &[u8], at: usize) -> Option<()> {
         Some(b"fals") if rest.get(4) == Some(&b'e') => at + 5,
         _ => number(text, at)?,
     };
-    // What no value is put right behind, the order of the tokens tells.
+    // A value directly after it is rejected by the token order check.
     matches!(text.get(end), None | Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\t' | b'\r'))
         .then_some(())
 }
 
-/// The end of the number that begins at `start`.
+/// Returns the end of the number that begins at `start`.
 fn number(text: &[u8], start: usize) -> Option<usize> {
     let mut at = start + usize::from(byte(text, start) == b'-');
     at = match byte(text, at) {
@@ -31,15 +31,16 @@ fn number(text: &[u8], start: usize) -> Option<usize> {
         at = digits(text, exponent)?;
         is_long |= at - exponent > SHORT_EXPONENT;
     }
-    // Only these may be out of range.
+    // Only long numbers can be out of range.
     (!is_long || parse_number(text.get(start..at)?).is_some()).then_some(at)
 }
 
-/// Numbers of up to this many bytes are in range, with an exponent of this many digits, too.
+/// A number of up to this many bytes, with an exponent of up to [`SHORT_EXPONENT`] digits, is in
+/// range.
 const LONG_DIGITS: usize = 200;
 const SHORT_EXPONENT: usize = 2;
 
-/// Goes over at least one digit.
+/// Skips at least one digit.
 #[inline]
 fn digits(text: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
@@ -49,9 +50,9 @@ fn digits(text: &[u8], start: usize) -> Option<usize> {
     (at > start).then_some(at)
 }
 
-/// The number as the tape reads it, which is not always the nearest double.
+/// Parses a number as the tape does; not always the nearest double.
 pub(in crate::event) fn parse_number(text: &[u8]) -> Option<f64> {
-    // These are exact, and nearly all there are.
+    // Short integers are exact; most numbers are.
     if text.len() <= EXACT_DIGITS && text.iter().all(u8::is_ascii_digit) {
         let number = text.iter().fold(0_u32, |number, digit| number * 10 + u32::from(digit - b'0'));
         return (!text.is_empty()).then(|| f64::from(number));
@@ -59,10 +60,10 @@ pub(in crate::event) fn parse_number(text: &[u8]) -> Option<f64> {
     serde_json::from_slice(text).ok()
 }
 
-/// Digits whose number fits 32 bits.
+/// Number of digits that always fit 32 bits.
 const EXACT_DIGITS: usize = 9;
 
-/// The byte at a place; zero, which is part of no number, at the end.
+/// Returns the byte at `at`, or zero, which is not part of a number, at the end.
 #[inline(always)]
 fn byte(text: &[u8], at: usize) -> u8 {
     text.get(at).copied().unwrap_or_default()

@@ -1,7 +1,8 @@
-//! The scan against the tape: on JSON, and on JSON with a byte too many, too few or changed.
+//! Compares the scanner with the tape: on JSON, and on JSON with one byte added, removed or
+//! changed.
 
 use proptest::prelude::*;
-use switchyard_expr::view::Read;
+use switchyard_expr::view::NodeValue;
 use switchyard_expr::{Tape, View};
 
 use super::*;
@@ -79,7 +80,7 @@ pub(in crate::event) fn json() -> impl Strategy<Value = String> {
     })
 }
 
-/// The same text, at most one byte off.
+/// JSON with at most one byte changed.
 fn damaged() -> impl Strategy<Value = String> {
     (
         json(),
@@ -105,7 +106,7 @@ fn damaged() -> impl Strategy<Value = String> {
         })
 }
 
-/// JSON without blanks, long enough for several blocks, as its tokens.
+/// JSON without whitespace, long enough for several blocks, as tokens.
 fn minified() -> impl Strategy<Value = Vec<String>> {
     let text = "[a-z{}\\[\\],: ]{0,90}".prop_map(|text| format!("\"{text}\""));
     let scalar = prop_oneof![
@@ -124,7 +125,7 @@ fn minified() -> impl Strategy<Value = Vec<String>> {
     value.prop_map(|text| tokens(&text))
 }
 
-/// The tokens of JSON, texts with their quotes.
+/// Splits JSON into tokens; strings include their quotes.
 fn tokens(text: &str) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     let (mut in_text, mut is_escaped) = (false, false);
@@ -142,7 +143,7 @@ fn tokens(text: &str) -> Vec<String> {
     all
 }
 
-/// Whether nothing can be added to a token.
+/// Whether a token cannot be extended.
 fn ends(token: &str) -> bool {
     matches!(token, "{" | "}" | "[" | "]" | ":" | ",") || token.starts_with('"')
 }
@@ -155,7 +156,7 @@ enum Change {
     Swap(prop::sample::Index, prop::sample::Index),
     Insert(prop::sample::Index, String),
     Replace(prop::sample::Index, String),
-    /// Takes the last byte of a token away.
+    /// Removes the last byte of a token.
     Cut(prop::sample::Index),
 }
 
@@ -195,15 +196,15 @@ fn changed(mut tokens: Vec<String>, changes: &[Change]) -> String {
     tokens.concat()
 }
 
-/// Whether the text is accepted, as by the tape.
+/// Whether the text is accepted, by scanner and tape alike.
 fn check(text: &str, limits: &TapeLimits) -> Result<bool, TestCaseError> {
     let (mut scan, mut tape) = (Scan::default(), Tape::new());
     let accepted = scan.read(text.as_bytes(), limits);
     let parsed = tape.parse(text.as_bytes(), limits);
     prop_assert_eq!(accepted, parsed.is_ok(), "{:?}: {:?}", text, parsed);
     if accepted && let Ok(members) = Members::parse(text) {
-        let expected = members.outline(text);
-        match scan.outline(text.as_bytes()) {
+        let expected = members.member_spans(text);
+        match scan.member_spans(text.as_bytes()) {
             Some(outline) => prop_assert_eq!(outline, expected),
             None => prop_assert!(text.contains('\\')),
         }
@@ -215,7 +216,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_tape_accepts_the_same(text in damaged()) {
+    fn accepts_what_the_tape_accepts(text in damaged()) {
         check(&text, &TapeLimits::default())?;
     }
 
@@ -225,7 +226,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_without_a_panic(text in "[\\[\\]{}\",:a0 \\\\-]{0,24}") {
+    fn any_text_is_scanned_without_a_panic(text in "[\\[\\]{}\",:a0 \\\\-]{0,24}") {
         check(&text, &TapeLimits::default())?;
     }
 }
@@ -233,23 +234,23 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
-    /// Blocks end anywhere in what is tested, and more than one of them.
+    /// Block boundaries fall anywhere in the tested text, which spans several blocks.
     #[test]
-    fn where_a_text_stands_does_not_matter(text in damaged(), before in 0..140_usize) {
+    fn result_does_not_depend_on_the_offset_of_a_text(text in damaged(), before in 0..140_usize) {
         check(&format!("{}{text}", " ".repeat(before)), &TapeLimits::default())?;
         check(&format!("[\"{}\",{text}]", "x".repeat(before)), &TapeLimits::default())?;
         check(&format!("[\"{}\",{text}]", "\\".repeat(before)), &TapeLimits::default())?;
     }
 
     #[test]
-    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_scanned_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let (mut scan, mut tape) = (Scan::default(), Tape::new());
         let limits = TapeLimits::default();
         prop_assert_eq!(scan.read(&bytes, &limits), tape.parse(&bytes, &limits).is_ok());
     }
 
     #[test]
-    fn bytes_that_are_not_utf_8_are_refused(
+    fn bytes_that_are_not_utf_8_are_rejected(
         text in json(),
         place: prop::sample::Index,
         byte in 0x80..=0xff_u8,
@@ -266,7 +267,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
-    fn minified_text_is_taken_as_by_the_tape(
+    fn minified_text_is_accepted_as_by_the_tape(
         tokens in minified(),
         changes in prop::collection::vec(change(), 0..3),
         before in 0..300_usize,
@@ -278,7 +279,7 @@ proptest! {
     }
 
     #[test]
-    fn blanks_between_tokens_change_nothing(
+    fn whitespace_between_tokens_changes_nothing(
         tokens in minified(),
         changes in prop::collection::vec(change(), 0..3),
         blanks in prop::collection::vec(choice(&["", "", " ", "\n\t", "\r"]), 1..9),
@@ -297,9 +298,9 @@ proptest! {
     }
 }
 
-/// Each token of an event once left out, once twice, once exchanged with the next.
+/// Each token of an event is removed, repeated, and swapped with the next.
 #[test]
-fn an_event_with_a_token_off_is_taken_as_by_the_tape() {
+fn event_with_a_changed_token_is_accepted_as_by_the_tape() {
     let event = include_str!("../../../tests/data/events/jira-updated-issue-unicode.json");
     let minified = serde_json::from_str::<serde_json::Value>(event).unwrap().to_string();
     let tokens = tokens(&minified);
@@ -330,7 +331,7 @@ fn depth_ends_at_the_limit() {
 }
 
 #[test]
-fn escapes_and_numbers_end_where_the_tape_ends_them() {
+fn escapes_and_numbers_are_accepted_as_by_the_tape() {
     for text in [
         r#""\\""#,
         r#""\\\""#,
@@ -398,7 +399,7 @@ fn escapes_and_numbers_end_where_the_tape_ends_them() {
 }
 
 #[test]
-fn numbers_are_those_of_the_tape() {
+fn numbers_have_the_values_of_the_tape() {
     for text in [
         "0",
         "7",
@@ -413,7 +414,9 @@ fn numbers_are_those_of_the_tape() {
     ] {
         let mut tape = Tape::new();
         tape.parse(text.as_bytes(), &TapeLimits::default()).unwrap();
-        let Read::Number(expected) = tape.read(tape.root()) else { panic!("{text} is a number") };
+        let NodeValue::Number(expected) = tape.read(tape.root()) else {
+            panic!("{text} is a number")
+        };
         let number = parse_number(text.as_bytes());
         assert_eq!(number.map(f64::to_bits), Some(expected.to_bits()), "{text}");
     }

@@ -1,9 +1,9 @@
 //! Confluence webhooks to events and back.
 //!
-//! What happened to a page, a blog post or a comment stands in a webhook under a member of that
-//! name, flat, with times in milliseconds; in an event it is the `content`, with space, history and
-//! version as objects. All other members are handed on byte for byte. Confluence Cloud does not name
-//! a webhook in its body: the address that it is posted to has to (`?event=page_created`).
+//! A webhook has its page, blog post or comment under a member of that name, flat, with times in
+//! milliseconds; an event has it as `content`, with space, history and version as objects. All
+//! other members are copied byte for byte. Confluence Cloud does not name a webhook in its body, so
+//! the URL has to (`?event=page_created`).
 //!
 //! **Source:** Atlassian Connect, "Webhooks" (Confluence); "Confluence events" (Forge).
 
@@ -11,12 +11,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::super::members::{Members, ObjectWriter};
-use super::{NAME_BYTES_MAX, WebhookError, as_token, envelop, read};
+use super::{NAME_BYTES_MAX, WebhookError, as_token, read, to_event};
 use crate::domain::{CloudId, EventType};
-use crate::event::{Envelope, Headers};
+use crate::event::{Envelope, HeaderLookup};
 
-/// Webhooks whose verb is the same in both worlds: noun of the webhook name, its verbs, noun of the
-/// event type.
+/// Webhook families whose verbs are those of the event types: prefix of the webhook name, verbs,
+/// noun of the event type.
 const SAME_VERB: &[(&str, &[&str], &str)] = &[
     (
         "page_",
@@ -52,7 +52,7 @@ const SAME_VERB: &[(&str, &[&str], &str)] = &[
     ("relation_", &["created", "deleted"], "relation"),
 ];
 
-/// Webhooks say `removed` where events say `deleted`, and `search_performed`.
+/// Webhooks whose event type has another verb.
 const OTHER_VERB: &[(&str, &str)] = &[
     ("page_removed", "avi:confluence:deleted:page"),
     ("blog_removed", "avi:confluence:deleted:blogpost"),
@@ -67,10 +67,10 @@ const OTHER_VERB: &[(&str, &str)] = &[
 /// Nouns of event types whose entity is the `content`, and its member in a webhook.
 const CONTENT: &[(&str, &str)] = &[("page", "page"), ("blogpost", "blog"), ("comment", "comment")];
 
-/// Members of the webhook's own envelope: events say the same elsewhere or not at all.
+/// Members of the webhook's own envelope, which events carry elsewhere or not at all.
 const ENVELOPE: &[&str] = &["timestamp", "webhookEvent", "event", "eventType", "userAccountId"];
 
-/// The event type of the webhook named `name`, if one is known.
+/// Returns the event type of the webhook named `name`, if it is known.
 pub(super) fn event_type(name: &str) -> Option<String> {
     if let Some((_, event_type)) = OTHER_VERB.iter().find(|(known, _)| *known == name) {
         return Some((*event_type).to_owned());
@@ -81,19 +81,19 @@ pub(super) fn event_type(name: &str) -> Option<String> {
     })
 }
 
-/// Whether an event type is one of Confluence's.
-pub(super) fn is_ours(event_type: &EventType) -> bool {
+/// Whether an event type belongs to Confluence.
+pub(super) fn is_event_type(event_type: &EventType) -> bool {
     event_type.as_str().starts_with("avi:confluence:")
 }
 
-/// The event that one webhook of site `cloud_id` makes. Its name is `named`, else the body's
-/// `webhookEvent` or `event`; a name that nothing knows becomes the event type `webhook:<name>`.
+/// Returns the event of one webhook of site `cloud_id`. The webhook's name is `named`, else the
+/// body's `webhookEvent` or `event`; an unknown name becomes the event type `webhook:<name>`.
 ///
 /// # Errors
-/// See [`WebhookError`]; never because the webhook is of an unknown kind.
+/// See [`WebhookError`]; never because the kind of the webhook is unknown.
 pub fn map_webhook(
     cloud_id: &CloudId,
-    headers: &impl Headers,
+    headers: &impl HeaderLookup,
     body: &[u8],
     named: Option<&str>,
 ) -> Result<(Envelope, Bytes), WebhookError> {
@@ -105,7 +105,7 @@ pub fn map_webhook(
     }
     let event_type = event_type(&name).unwrap_or_else(|| format!("webhook:{}", as_token(&name)));
     let body = event_body(&event_type, &webhook, body.len());
-    Ok(envelop(cloud_id, headers, event_type.into(), &webhook, body))
+    Ok(to_event(cloud_id, headers, event_type.into(), &webhook, body))
 }
 
 fn event_body(event_type: &str, webhook: &Members<'_>, bytes: usize) -> String {
@@ -127,13 +127,13 @@ fn event_body(event_type: &str, webhook: &Members<'_>, bytes: usize) -> String {
     event.finish()
 }
 
-/// The member in which webhooks of this event type have what became its `content`.
+/// Returns the webhook member that corresponds to `content` for this event type.
 fn holder(event_type: &str) -> Option<&'static str> {
     let noun = event_type.strip_prefix("avi:confluence:")?.split(':').nth(1)?;
     CONTENT.iter().find(|(known, _)| *known == noun).map(|(_, member)| *member)
 }
 
-/// Members of a webhook's entity that its event has in objects of their own.
+/// Members of a webhook's entity that events have in nested objects.
 const FLAT: &[&str] = &[
     "id",
     "idAsString",
@@ -146,7 +146,7 @@ const FLAT: &[&str] = &[
     "modificationDate",
 ];
 
-/// The `content` of an event from the entity of its webhook.
+/// Returns the `content` of an event from the entity of its webhook.
 fn content(entity: &Members<'_>, bytes: usize) -> String {
     let mut content = ObjectWriter::with_capacity(bytes + 256);
     if let Some(id) = entity.id("idAsString").or_else(|| entity.id("id")) {
@@ -181,8 +181,8 @@ fn content(entity: &Members<'_>, bytes: usize) -> String {
     content.finish()
 }
 
-/// The webhook that stands for an event, but for what all webhooks have: `timestamp`, name and the
-/// ids of those that match.
+/// Writes the webhook of an event, except for the common members: `timestamp`, name and matched
+/// ids.
 pub(super) fn add_members(event_type: &EventType, event: &Members<'_>, webhook: &mut ObjectWriter) {
     copy(event, "atlassianId", webhook, "userAccountId");
     let holder = holder(event_type.as_str());
@@ -194,12 +194,12 @@ pub(super) fn add_members(event_type: &EventType, event: &Members<'_>, webhook: 
     }
 }
 
-/// When an event was created, in milliseconds.
+/// Returns when an event was created, in milliseconds since the epoch.
 pub(super) fn created_ms(event: &Members<'_>) -> Option<i64> {
     as_millis(event.json("eventCreatedDate")?)
 }
 
-/// Members of events that webhooks lack, or say in another place.
+/// Members of events that webhooks lack or carry in another place.
 const EVENT_ONLY: &[&str] = &[
     "eventType",
     "eventCreatedDate",
@@ -212,7 +212,7 @@ const EVENT_ONLY: &[&str] = &[
     "webhookTraceValue",
 ];
 
-/// The entity of a webhook from the `content` of its event.
+/// Returns the entity of a webhook from the `content` of its event.
 fn entity(content: &Members<'_>, bytes: usize) -> String {
     let mut entity = ObjectWriter::with_capacity(bytes);
     if let Some(id) = content.id("id") {
@@ -260,7 +260,7 @@ fn copy_millis(from: &Members<'_>, name: &str, to: &mut ObjectWriter, as_name: &
     }
 }
 
-/// An object of the members that there are.
+/// Returns an object of the members that exist.
 fn object(members: &[(&str, Option<String>)]) -> String {
     let mut object = ObjectWriter::with_capacity(64);
     for (name, json) in members {
@@ -271,7 +271,7 @@ fn object(members: &[(&str, Option<String>)]) -> String {
     object.finish()
 }
 
-/// Milliseconds since the epoch as events write times: `2026-03-02T11:40:55.120Z`.
+/// Converts milliseconds since the epoch to the format of events: `2026-03-02T11:40:55.120Z`.
 fn as_date(millis: &str) -> Option<String> {
     let time = Timestamp::from_millisecond(millis.parse().ok()?).ok()?;
     Some(format!("{time:.3}"))
@@ -291,7 +291,7 @@ mod tests {
 
     struct NoHeaders;
 
-    impl Headers for NoHeaders {
+    impl HeaderLookup for NoHeaders {
         fn get(&self, _name: &str) -> Option<&str> {
             None
         }
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn page_of_a_webhook_becomes_the_content_of_an_event() {
+    fn page_of_a_webhook_is_the_content_of_its_event() {
         let (envelope, event) = map(&page(), Some("page_updated")).unwrap();
         assert_eq!(envelope.event_type.as_str(), "avi:confluence:updated:page");
         assert_eq!(envelope.entity.as_deref(), Some("16777227"));
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn event_becomes_the_webhook_that_it_came_from() {
+    fn event_maps_back_to_its_webhook() {
         let (envelope, event) = map(&page(), Some("page_updated")).unwrap();
         let event = event.to_string();
         let members = Members::parse(&event).unwrap();
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn name_is_that_of_the_address_or_of_the_body() {
+    fn name_is_taken_from_the_url_or_the_body() {
         let named = |body: Value, named| {
             map(&body, named).map(|(envelope, _)| envelope.event_type.to_string())
         };
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn entity_in_another_form_is_handed_on() {
+    fn entity_of_another_shape_is_copied() {
         let odd = json!({"page": [1], "space": {"key": "OPS"}, "timestamp": "soon"});
         let (_, event) = map(&odd, Some("page_created")).unwrap();
         assert_eq!(event["page"], json!([1]));

@@ -1,39 +1,39 @@
-//! Events to webhooks: which events an app hears that asked for a webhook by name.
+//! Events to webhooks: which event types a webhook name subscribes to, and the webhook body of an
+//! event.
 //!
-//! The tables of the other direction are read backwards. A name that they do not know is heard
-//! under the event type that such a webhook becomes on its way in, `webhook:<name>`, so that no name
-//! is a dead end.
+//! Reads the mapping tables in reverse. An unknown name subscribes to the event type that such a
+//! webhook is mapped to on its way in, `webhook:<name>`.
 
 use super::super::members::{Members, ObjectWriter};
-use super::original::MATCHED;
+use super::delta::MATCHED;
 use super::{
     CHANGED_CONFIGURATION, MERGED_VERSION, OPTIONS, OTHER_VERB, SAME_VERB, as_token, confluence,
     renamed,
 };
 use crate::domain::{EventType, Product};
 
-/// The event of a comment that was written or changed.
+/// The event of a created or updated comment.
 const COMMENTED_ISSUE: &str = "avi:jira:commented:issue";
 const DELETED_VERSION: &str = "avi:jira:deleted:version";
 
-/// An event type that a webhook of some name hears.
+/// An event type that a webhook name subscribes to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Heard {
+pub struct MappedEvent {
     /// The event type.
     pub event_type: EventType,
-    /// What must hold of the event beside, as an expression: two webhooks share an event type and
-    /// differ in this.
+    /// A further condition on the event, as an expression, where two webhooks share one event type.
     pub condition: Option<String>,
 }
 
-/// The event types that a webhook named `name` hears on a site of `product`; at least one.
+/// Returns the event types that the webhook name `name` subscribes to on a site of `product`; at
+/// least one.
 #[must_use]
-pub fn heard(name: &str, product: Product) -> Vec<Heard> {
-    let plain = |event_type: String| Heard { event_type: event_type.into(), condition: None };
+pub fn events_of_webhook(name: &str, product: Product) -> Vec<MappedEvent> {
+    let plain = |event_type: String| MappedEvent { event_type: event_type.into(), condition: None };
     if product == Product::Confluence {
         return vec![plain(confluence::event_type(name).unwrap_or_else(|| unknown(name)))];
     }
-    let comment = |operator: &str| Heard {
+    let comment = |operator: &str| MappedEvent {
         condition: Some(format!("event.comment?.created {operator} event.comment?.updated")),
         event_type: COMMENTED_ISSUE.into(),
     };
@@ -47,7 +47,7 @@ pub fn heard(name: &str, product: Product) -> Vec<Heard> {
     }
     if let Some((_, key)) = OPTIONS.iter().find(|(option, _)| *option == name) {
         let condition = Some(format!("event.property?.key == '{key}'"));
-        return vec![Heard { event_type: CHANGED_CONFIGURATION.into(), condition }];
+        return vec![MappedEvent { event_type: CHANGED_CONFIGURATION.into(), condition }];
     }
     vec![plain(jira(name).unwrap_or_else(|| unknown(name)))]
 }
@@ -66,31 +66,33 @@ fn unknown(name: &str) -> String {
     format!("webhook:{}", as_token(name))
 }
 
-/// Which of `names`, by which an app asked for webhooks, an event with these members goes by.
+/// Returns the webhook name among `names` (those an app subscribed to) that corresponds to this
+/// event.
 #[must_use]
-pub fn name_of<'n>(
+pub fn webhook_name_of<'n>(
     event_type: &EventType,
     event: &Members<'_>,
     names: &'n [Box<str>],
 ) -> Option<&'n str> {
-    let hears = |name: &str, product| {
-        heard(name, product).iter().any(|heard| heard.event_type == *event_type)
+    let is_subscribed = |name: &str, product| {
+        events_of_webhook(name, product).iter().any(|mapped| mapped.event_type == *event_type)
     };
-    let product = match confluence::is_ours(event_type) {
+    let product = match confluence::is_event_type(event_type) {
         true => Product::Confluence,
         false => Product::Jira,
     };
-    let mut fitting = names.iter().map(AsRef::as_ref).filter(|name| hears(name, product));
+    let mut candidates =
+        names.iter().map(AsRef::as_ref).filter(|name| is_subscribed(name, product));
     if event_type.as_str() != COMMENTED_ISSUE {
-        return fitting.next();
+        return candidates.next();
     }
     let comment = event.object("comment").unwrap_or_default();
     let is_new = comment.json("created") == comment.json("updated");
     let wanted = if is_new { "comment_created" } else { "comment_updated" };
-    fitting.find(|name| *name == wanted)
+    candidates.find(|name| *name == wanted)
 }
 
-/// Members of events that webhooks lack, or say in another place.
+/// Members of events that webhooks lack or carry in another place.
 const EVENT_ONLY: &[&str] = &[
     "eventType",
     "timestamp",
@@ -105,14 +107,14 @@ const EVENT_ONLY: &[&str] = &[
     "runtime",
     "webhookTraceValue",
 ];
-/// What an event lifts out of the link of a webhook.
+/// Members of an issue link that events have at the top level.
 const LINK: &[&str] =
     &["id", "sourceIssueId", "destinationIssueId", "sourceProjectId", "destinationProjectId"];
 
-/// The webhook named `name` that an event stands for that did not enter as one.
+/// Returns the webhook named `name` for an event that did not arrive as a webhook.
 ///
-/// `time_ms` is used where the event tells none itself; `matched` are the ids of the dynamic
-/// webhooks that it is sent for.
+/// `time_ms` is used if the event has no time; `matched` are the ids of the dynamic webhooks that
+/// it is sent for.
 #[must_use]
 pub fn body(
     name: &str,
@@ -127,7 +129,7 @@ pub fn body(
         webhook.json("timestamp", &time.to_string());
     }
     webhook.text("webhookEvent", name);
-    match confluence::is_ours(event_type) {
+    match confluence::is_event_type(event_type) {
         true => confluence::add_members(event_type, event, &mut webhook),
         false => add_members(event_type, event, &mut webhook),
     }
@@ -137,7 +139,7 @@ pub fn body(
     webhook.finish()
 }
 
-/// What webhooks of Jira have beside the members of all.
+/// Writes the members of a Jira webhook, except for the common ones.
 fn add_members(event_type: &EventType, event: &Members<'_>, webhook: &mut ObjectWriter) {
     if let Some(kind) = event.json("jiraEventTypeName") {
         webhook.json("issue_event_type_name", kind);
@@ -162,7 +164,7 @@ fn add_members(event_type: &EventType, event: &Members<'_>, webhook: &mut Object
     }
 }
 
-/// The link of a webhook: ids are numbers there, and the names of its type longer.
+/// Returns the `issueLink` of a webhook: numeric ids, and longer names in the link type.
 fn link(event: &Members<'_>) -> String {
     let mut link = ObjectWriter::with_capacity(256);
     for name in LINK {
@@ -184,11 +186,14 @@ mod tests {
     use super::*;
 
     fn types(name: &str, product: Product) -> Vec<String> {
-        heard(name, product).into_iter().map(|heard| heard.event_type.to_string()).collect()
+        events_of_webhook(name, product)
+            .into_iter()
+            .map(|mapped| mapped.event_type.to_string())
+            .collect()
     }
 
     #[test]
-    fn names_of_both_products_are_heard_as_their_events() {
+    fn names_of_both_products_map_to_their_events() {
         for (name, product, event_type) in [
             ("jira:issue_created", Product::Jira, "avi:jira:created:issue"),
             ("worklog_updated", Product::Jira, "avi:jira:updated:worklog"),
@@ -212,20 +217,21 @@ mod tests {
     }
 
     #[test]
-    fn comment_goes_by_the_name_of_what_happened_to_it() {
+    fn comment_has_the_name_of_its_change() {
         let names: [Box<str>; 2] = ["comment_created".into(), "comment_updated".into()];
         let name = |body: &str| {
             let members = Members::parse(body).unwrap();
-            name_of(&COMMENTED_ISSUE.into(), &members, &names)
+            webhook_name_of(&COMMENTED_ISSUE.into(), &members, &names)
         };
         assert_eq!(name(r#"{"comment":{"created":"a","updated":"a"}}"#), Some("comment_created"));
         assert_eq!(name(r#"{"comment":{"created":"a","updated":"b"}}"#), Some("comment_updated"));
     }
 
     #[test]
-    fn switched_option_is_told_by_its_property() {
-        let [heard] = heard("option_voting_changed", Product::Jira).try_into().unwrap();
+    fn changed_option_is_selected_by_its_property() {
+        let [mapped] =
+            events_of_webhook("option_voting_changed", Product::Jira).try_into().unwrap();
         let condition = "event.property?.key == 'jira.option.voting'";
-        assert_eq!(heard.condition.as_deref(), Some(condition));
+        assert_eq!(mapped.condition.as_deref(), Some(condition));
     }
 }

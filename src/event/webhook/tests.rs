@@ -1,4 +1,4 @@
-//! Webhooks as Jira posts them, and the events they become.
+//! Maps the webhooks that Jira posts and checks their events.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use super::*;
 
 struct Lookup(HashMap<&'static str, &'static str>);
 
-impl Headers for Lookup {
+impl HeaderLookup for Lookup {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).copied()
     }
@@ -106,7 +106,7 @@ fn comment_is_one_event_for_created_and_updated_and_its_author_is_the_actor() {
 }
 
 #[test]
-fn worklog_is_handed_on_whole() {
+fn worklog_is_copied_whole() {
     let webhook = sample("webhook-worklog-created");
     let events = map(&webhook);
     assert_eq!(types(&events), ["avi:jira:created:worklog"]);
@@ -143,7 +143,7 @@ fn deleted_version_with_a_target_is_a_merge_into_that_target() {
 }
 
 #[test]
-fn attachment_file_name_is_respelt() {
+fn attachment_file_name_is_renamed() {
     let webhook = json!({"webhookEvent": "attachment_created", "timestamp": 1,
         "attachment": {"id": 7, "filename": "a.log", "author": {"accountId": "x"}}});
     let body = &map(&webhook)[0].1;
@@ -215,7 +215,7 @@ fn every_known_name_has_its_event_type() {
 }
 
 #[test]
-fn unknown_webhook_is_handed_on_whole_under_its_own_name() {
+fn unknown_webhook_is_copied_whole_under_its_own_name() {
     let webhook = json!({"webhookEvent": "app.access>to *", "timestamp": 5, "eventType": "primary",
         "user": {"accountId": "x"}});
     let events = map(&webhook);
@@ -236,7 +236,7 @@ fn without_an_identifier_the_same_webhook_yields_the_same_id() {
 }
 
 #[test]
-fn what_is_not_looked_into_keeps_its_bytes() {
+fn values_that_are_not_mapped_keep_their_bytes() {
     let body =
         br#"{"webhookEvent":"jira:issue_deleted","issue":{"z":1.50,"a":12345678901234567890123}}"#;
     let headers = Lookup(HashMap::new());
@@ -249,7 +249,7 @@ fn what_is_not_looked_into_keeps_its_bytes() {
 }
 
 #[test]
-fn body_that_is_no_webhook_is_refused_with_the_reason() {
+fn body_that_is_not_a_webhook_is_rejected_with_the_reason() {
     let error = |body: &[u8]| map_with(&[], body).unwrap_err();
     assert_eq!(error(b"{\"a\":\"\xff\"}"), WebhookError::Utf8 { offset: 6 });
     assert!(matches!(error(b"[]"), WebhookError::Json { .. }));
@@ -262,7 +262,7 @@ fn body_that_is_no_webhook_is_refused_with_the_reason() {
 }
 
 #[test]
-fn members_of_the_wrong_kind_are_no_reason_to_refuse() {
+fn members_of_the_wrong_type_are_accepted() {
     let webhook = json!({"webhookEvent": "jira:issue_updated", "timestamp": "soon", "user": 1,
         "issue": [], "changelog": {"items": [1, {"fieldId": "status", "to": {}}]}});
     let events = map(&webhook);
@@ -271,7 +271,7 @@ fn members_of_the_wrong_kind_are_no_reason_to_refuse() {
     assert_eq!(events[0].0.entity, None);
 }
 
-/// JSON of any shape, with the names that the mapping looks at.
+/// Arbitrary JSON with the member names that the mapping reads.
 fn any_json() -> impl Strategy<Value = Value> {
     let name = prop_oneof![
         Just("id"),
@@ -364,16 +364,16 @@ const SAMPLES: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn every_sample_leaves_as_the_webhook_that_it_entered_as() {
+fn every_sample_is_restored_to_its_webhook() {
     for (name, _) in SAMPLES {
         let mut webhook = sample(name);
         let (envelope, event) = map(&webhook).remove(0);
         let event = event.to_string();
         let members = Members::parse(&event).unwrap();
         let carried = envelope.webhook.unwrap();
-        let again = original::rebuild(&carried, &members, None).unwrap();
+        let again = delta::apply(&carried, &members, None).unwrap();
         let again: Value = serde_json::from_str(&again).unwrap();
-        // The site's own webhook matched; whom it matches here is told anew.
+        // The ids it arrived with are those of the site's own webhook and are replaced.
         if let Value::Object(members) = &mut webhook {
             members.remove("matchedWebhookIds");
         }
@@ -383,14 +383,14 @@ fn every_sample_leaves_as_the_webhook_that_it_entered_as() {
 }
 
 #[test]
-fn webhook_made_from_an_event_says_what_the_one_said_that_made_it() {
+fn webhook_mapped_back_from_an_event_equals_the_original() {
     for (name, hook) in SAMPLES {
         let webhook = sample(name);
         let (envelope, event) = map(&webhook).remove(0);
         let event = event.to_string();
         let members = Members::parse(&event).unwrap();
         let names: [Box<str>; 1] = [(*hook).into()];
-        assert_eq!(reverse::name_of(&envelope.event_type, &members, &names), Some(*hook));
+        assert_eq!(reverse::webhook_name_of(&envelope.event_type, &members, &names), Some(*hook));
         let time_ms = envelope.time.map(Timestamp::as_millisecond);
         let made = reverse::body(hook, &envelope.event_type, &members, time_ms, None);
         let made: Value = serde_json::from_str(&made).unwrap();
@@ -409,7 +409,7 @@ fn webhook_made_from_an_event_says_what_the_one_said_that_made_it() {
 }
 
 #[test]
-fn second_event_of_a_webhook_carries_none() {
+fn second_event_of_a_webhook_has_no_delta() {
     let events = map(&json!({"webhookEvent": "jira:issue_updated",
         "changelog": {"items": [{"fieldId": "assignee", "to": "a"}]}}));
     let carries: Vec<_> = events.iter().map(|(envelope, _)| envelope.webhook.is_some()).collect();

@@ -1,94 +1,99 @@
-//! Lays out a segment: groups equal filters, chooses anchors, puts rows of one anchor together.
+//! Builds a segment: groups equal filters, chooses access predicates, writes posting lists.
 
 use switchyard_expr::predicate::Order;
 
 use super::column::ColumnsBuilder;
-use super::dictionary::Symbol;
-use super::plan::{Anchor, ColumnId, Planner, STUCK, Uses};
+use super::dictionary::ConstantId;
+use super::planner::{AccessPredicate, ColumnId, MAY_ERROR, Planner, Selectivity};
 use super::*;
 use crate::domain::InstallationId;
-use crate::event::pick::SelectionBuilder;
+use crate::event::projection::ProjectionBuilder;
 
-/// A filter on its way into a segment.
+/// The listeners of one filter, with its tests.
 #[derive(Debug)]
-struct Draft {
-    /// Among the listeners, which are sorted by group.
+struct FilterGroup {
+    /// Range of listeners, which are sorted by group.
     listeners: Range<usize>,
-    checks: Range<usize>,
-    anchor: Option<Anchor>,
+    tests: Range<usize>,
+    access_predicate: Option<AccessPredicate>,
 }
 
-impl Draft {
-    /// What an anchor must hold for the filter to be true; none if it has no anchor.
-    fn targets(&self) -> &[Check] {
-        self.anchor.as_ref().map_or(&[], |anchor| &anchor.targets)
+impl FilterGroup {
+    /// The tests of which one holds whenever the filter is true; none if it has no access
+    /// predicate.
+    fn access_tests(&self) -> &[Test] {
+        self.access_predicate.as_ref().map_or(&[], |access_predicate| &access_predicate.tests)
     }
 
-    /// The columns and symbols that lead to it.
-    fn symbols<'a>(
+    /// The columns and constants whose posting lists contain it.
+    fn constants<'a>(
         &'a self,
-        tables: &'a Tables,
-    ) -> impl Iterator<Item = (ColumnId, Symbol)> + use<'a> {
-        self.targets().iter().flat_map(|target| {
-            let symbols = match target.op {
-                Op::Is | Op::MayBe => std::slice::from_ref(&target.argument),
-                Op::IsOneOf => tables.set(target.argument),
+        tables: &'a TestTables,
+    ) -> impl Iterator<Item = (ColumnId, ConstantId)> + use<'a> {
+        self.access_tests().iter().flat_map(|test| {
+            let constants = match test.op {
+                Op::Is | Op::MayBe => std::slice::from_ref(&test.argument),
+                Op::IsOneOf => tables.set(test.argument),
                 _ => &[],
             };
-            symbols.iter().map(|symbol| (target.column, *symbol))
+            constants.iter().map(move |constant| (test.column, *constant))
         })
     }
 }
 
 pub(super) fn build(
     mut listeners: Vec<Listener>,
-    first: Option<&Arc<Selection>>,
-    shared: Option<&Arc<Selection>>,
+    first: Option<&Arc<Projection>>,
+    shared: Option<&Arc<Projection>>,
     steps_max: u32,
 ) -> Segment {
     let mut planner = Planner::default();
-    let mut checks = Vec::new();
-    let mut drafts = Vec::new();
-    for group in group(&mut listeners) {
-        let start = checks.len();
-        if let Some(program) = listeners.get(group.start).and_then(Listener::program) {
-            planner.checks(program, steps_max, &mut checks);
+    let mut tests = Vec::new();
+    let mut groups = Vec::new();
+    for range in group_by_filter(&mut listeners) {
+        let start = tests.len();
+        if let Some(program) = listeners.get(range.start).and_then(Listener::program) {
+            planner.tests(program, steps_max, &mut tests);
         }
-        drafts.push(Draft { listeners: group, checks: start..checks.len(), anchor: None });
+        groups.push(FilterGroup {
+            listeners: range,
+            tests: start..tests.len(),
+            access_predicate: None,
+        });
     }
-    planner.sort_columns(&mut checks);
-    let mut uses = Uses::new(planner.columns.len());
-    checks.iter().for_each(|check| uses.count(*check, &planner.tables));
-    for draft in &mut drafts {
-        let own = checks.get(draft.checks.clone()).unwrap_or_default();
-        draft.anchor = uses.anchor(own, &planner.tables);
+    planner.sort_columns(&mut tests);
+    let mut selectivity = Selectivity::new(planner.columns.len());
+    tests.iter().for_each(|test| selectivity.count(*test, &planner.tables));
+    for group in &mut groups {
+        let own = tests.get(group.tests.clone()).unwrap_or_default();
+        group.access_predicate = selectivity.access_predicate(own, &planner.tables);
     }
-    drop(uses);
-    // Listeners stand as the rows that lead to them.
-    drafts.sort_by_cached_key(|draft| {
-        let first = draft.symbols(&planner.tables).next();
+    drop(selectivity);
+    // Listeners are in the order of the posting lists, which read them.
+    groups.sort_by_cached_key(|group| {
+        let first = group.constants(&planner.tables).next();
         (first.is_none(), first)
     });
     let base = first.or_else(|| shared.filter(|shared| is_near(shared, &planner)));
-    let selection = base.map_or_else(SelectionBuilder::default, SelectionBuilder::on);
-    lay_out(&listeners, &checks, &drafts, planner, selection)
+    let projection = base.map_or_else(ProjectionBuilder::default, ProjectionBuilder::on);
+    build_segment(&listeners, &tests, &groups, planner, projection)
 }
 
-/// Whether picking what `shared` asks for is worth being shared: what is in the cache for the events
-/// of other sites costs less, even if it asks for more.
-fn is_near(shared: &Selection, planner: &Planner) -> bool {
+/// Whether to use `shared`: a projection that is in the cache from the events of other sites costs
+/// less even if it reads more values.
+fn is_near(shared: &Projection, planner: &Planner) -> bool {
     const MORE_MAX: usize = 16;
-    let mut own = SelectionBuilder::default();
+    let mut own = ProjectionBuilder::default();
     for (path, _) in &planner.columns {
-        Route::new(path, &mut own);
+        CompiledPath::new(path, &mut own);
     }
-    shared.places() <= own.places() * 2 + MORE_MAX
+    shared.field_count() <= own.field_count() * 2 + MORE_MAX
 }
 
-/// Sorts listeners by filter and yields where each group stands. Equal filters are one program;
-/// those that read `event.selfGenerated`, whose value differs between apps, are kept apart by
+/// Sorts listeners by filter and returns the range of each group. Equal filters are one program;
+/// those that read `event.selfGenerated`, whose value differs between apps, are grouped by
 /// installation.
-fn group(listeners: &mut [Listener]) -> Vec<Range<usize>> {
+fn group_by_filter(listeners: &mut [Listener]) -> Vec<Range<usize>> {
     let key = |listener: &Listener| -> (usize, Option<InstallationId>) {
         let program = listener.program();
         let own = program.is_some_and(|program| program.reads_self_generated());
@@ -112,130 +117,138 @@ fn group(listeners: &mut [Listener]) -> Vec<Range<usize>> {
     groups
 }
 
-fn lay_out(
+fn build_segment(
     listeners: &[Listener],
-    checks: &[Check],
-    drafts: &[Draft],
+    tests: &[Test],
+    groups: &[FilterGroup],
     planner: Planner,
-    mut selection: SelectionBuilder,
+    mut projection: ProjectionBuilder,
 ) -> Segment {
-    let mut placed = Vec::with_capacity(listeners.len());
-    let mut rows = RowsBuilder::new(checks, drafts, &planner);
-    for draft in drafts {
-        rows.place(draft, listeners, &mut placed);
+    let mut ordered = Vec::with_capacity(listeners.len());
+    let mut rows = RowsBuilder::new(tests, groups, &planner);
+    for group in groups {
+        rows.add_listeners(group, listeners, &mut ordered);
     }
-    rows.found_by_symbols();
-    let unanchored = rows.others();
+    rows.write_posting_lists();
+    let without_access_predicate = rows.write_other_rows();
     let RowsBuilder { rows, columns: postings, .. } = rows;
-    let mut paths: Vec<(Route, Range<u32>)> = Vec::new();
+    let mut paths: Vec<(CompiledPath, Range<u32>)> = Vec::new();
     let mut last = None;
     let mut columns = Vec::with_capacity(planner.columns.len());
     let mut column_tables = ColumnsBuilder::default();
     for ((id, (path, builder)), postings) in (0..).zip(planner.columns).zip(&postings) {
         let at = index(columns.len());
         if last.as_ref() != Some(&path) {
-            paths.push((Route::new(&path, &mut selection), at..at));
+            paths.push((CompiledPath::new(&path, &mut projection), at..at));
             last = Some(path);
         }
-        let Some((route, of_path)) = paths.last_mut() else { continue };
+        let Some((path, of_path)) = paths.last_mut() else { continue };
         of_path.end = at + 1;
-        let runs = &postings.runs;
-        columns.push(column_tables.column(id, builder, route.end(), runs, &mut selection));
+        let lists = &postings.lists;
+        columns.push(column_tables.column(id, builder, path.end(), lists, &mut projection));
     }
-    let of_operands = postings.iter().skip(columns.len());
-    let operands = planner.operands.into_iter().zip(of_operands).map(|(program, postings)| {
-        Operand::new(program, postings.runs.first().copied().unwrap_or_default())
-    });
-    let operands = operands.collect();
-    let (mut bounds, mut fragile) = (Vec::new(), Vec::new());
-    let postings = postings.into_iter().map(|one| one.finish(&mut bounds, &mut fragile)).collect();
+    let of_subexpressions = postings.iter().skip(columns.len());
+    let subexpressions =
+        planner.subexpressions.into_iter().zip(of_subexpressions).map(|(program, postings)| {
+            SharedSubexpression::new(program, postings.lists.first().copied().unwrap_or_default())
+        });
+    let subexpressions = subexpressions.collect();
+    let (mut bounds, mut rows_that_may_error) = (Vec::new(), Vec::new());
+    let postings =
+        postings.into_iter().map(|one| one.finish(&mut bounds, &mut rows_that_may_error)).collect();
     let mut tables = planner.tables;
     tables.bounds.shrink_to_fit();
     tables.sets.shrink_to_fit();
-    let mut by_pointer: Vec<Place> = (0..index(placed.len())).collect();
+    let mut by_pointer: Vec<ListenerId> = (0..index(ordered.len())).collect();
     by_pointer.sort_unstable_by_key(|at| {
-        placed.get(*at as usize).map(|listener| Arc::as_ptr(&listener.subscription))
+        ordered.get(*at as usize).map(|listener| Arc::as_ptr(&listener.subscription))
     });
     Segment {
         by_pointer: by_pointer.into(),
-        listeners: placed.into(),
+        listeners: ordered.into(),
         rows: rows.into(),
         tables,
-        selection: selection.finish(),
+        projection: projection.finish(),
         paths: paths.into(),
         columns: columns.into(),
         column_tables: column_tables.finish(),
-        operands,
+        subexpressions,
         postings,
         bounds: bounds.into(),
-        fragile: fragile.into(),
-        unanchored,
+        rows_that_may_error: rows_that_may_error.into(),
+        without_access_predicate,
     }
 }
 
-/// Writes the rows of all filters and notes what leads to them.
+/// Writes the rows of all filters and the posting lists that refer to them.
 struct RowsBuilder<'d> {
-    checks: &'d [Check],
-    drafts: &'d [Draft],
-    tables: &'d Tables,
-    rows: Vec<Check>,
-    /// By draft, its head.
-    heads: Vec<Check>,
-    /// By draft, one of its rows; 0 if there is none yet.
-    written: Vec<u32>,
+    tests: &'d [Test],
+    groups: &'d [FilterGroup],
+    tables: &'d TestTables,
+    rows: Vec<Test>,
+    /// By group.
+    headers: Vec<Test>,
+    /// By group: position of one of its rows; 0 if none is written yet.
+    row_of_group: Vec<u32>,
     columns: Vec<PostingsBuilder>,
 }
 
-const END: Check = Check { op: Op::End, column: 0, argument: 0 };
+const END: Test = Test { op: Op::End, column: 0, argument: 0 };
 
 impl<'d> RowsBuilder<'d> {
-    fn new(checks: &'d [Check], drafts: &'d [Draft], planner: &'d Planner) -> Self {
-        let postings = |symbols| PostingsBuilder { runs: vec![0; symbols], ..Default::default() };
-        let columns = planner.columns.iter().map(|(_, column)| postings(column.symbols()));
-        let operands = planner.operands.iter().map(|_| postings(1));
+    fn new(tests: &'d [Test], groups: &'d [FilterGroup], planner: &'d Planner) -> Self {
+        let postings =
+            |constants| PostingsBuilder { lists: vec![0; constants], ..Default::default() };
+        let columns = planner.columns.iter().map(|(_, column)| postings(column.constants()));
+        let subexpressions = planner.subexpressions.iter().map(|_| postings(1));
         Self {
-            checks,
-            drafts,
+            tests,
+            groups,
             tables: &planner.tables,
             rows: vec![END],
-            heads: Vec::with_capacity(drafts.len()),
-            written: vec![0; drafts.len()],
-            columns: columns.chain(operands).collect(),
+            headers: Vec::with_capacity(groups.len()),
+            row_of_group: vec![0; groups.len()],
+            columns: columns.chain(subexpressions).collect(),
         }
     }
 
-    /// Puts the listeners of the next draft in their place.
-    fn place(&mut self, draft: &Draft, listeners: &[Listener], placed: &mut Vec<Listener>) {
-        let first = index(placed.len());
-        let own = listeners.get(draft.listeners.clone()).unwrap_or_default();
-        placed.extend(own.iter().map(|own| Listener { ends_group: false, ..own.clone() }));
-        placed.last_mut().into_iter().for_each(|last| last.ends_group = true);
-        let is_lone = match own {
-            [only] => draft.targets().len() <= 1 && !only.ignore_self && !only.requires_licence,
+    /// Appends the listeners of the next group to `ordered` and adds the header of its rows.
+    fn add_listeners(
+        &mut self,
+        group: &FilterGroup,
+        listeners: &[Listener],
+        ordered: &mut Vec<Listener>,
+    ) {
+        let first = index(ordered.len());
+        let own = listeners.get(group.listeners.clone()).unwrap_or_default();
+        ordered.extend(own.iter().map(|own| Listener { ends_group: false, ..own.clone() }));
+        ordered.last_mut().into_iter().for_each(|last| last.ends_group = true);
+        let is_single = match own {
+            [only] => group.access_tests().len() <= 1 && only.conditions.is_empty(),
             _ => false,
         };
-        let op = if is_lone { Op::Lone } else { Op::Group };
-        self.heads.push(Check { op, column: 0, argument: first });
+        let op = if is_single { Op::SingleListener } else { Op::ListenerGroup };
+        self.headers.push(Test { op, column: 0, argument: first });
     }
 
-    /// Writes a run for each symbol of each column.
-    fn found_by_symbols(&mut self) {
-        let drafts = (0_usize..).zip(self.drafts);
-        let mut all: Vec<(ColumnId, Symbol, usize)> = drafts
-            .flat_map(|(at, draft)| {
-                draft.symbols(self.tables).map(move |(column, symbol)| (column, symbol, at))
+    /// Writes a posting list for each constant of each column.
+    fn write_posting_lists(&mut self) {
+        let groups = (0_usize..).zip(self.groups);
+        let mut all: Vec<(ColumnId, ConstantId, usize)> = groups
+            .flat_map(|(at, group)| {
+                group.constants(self.tables).map(move |(column, constant)| (column, constant, at))
             })
             .collect();
         all.sort_unstable();
         all.dedup();
         for run in all.chunk_by(|(a, x, _), (b, y, _)| (a, x) == (b, y)) {
-            let Some((column, symbol, _)) = run.first() else { continue };
+            let Some((column, constant, _)) = run.first() else { continue };
             let start = index(self.rows.len());
-            run.iter().for_each(|(_, _, at)| self.write(*at, Some(*symbol)));
+            run.iter().for_each(|(_, _, at)| self.write(*at, Some(*constant)));
             self.rows.push(END);
             let end = index(self.rows.len());
             let Some(postings) = self.columns.get_mut(usize::from(*column)) else { continue };
-            if let Some(run) = postings.runs.get_mut(*symbol as usize) {
+            if let Some(run) = postings.lists.get_mut(*constant as usize) {
                 *run = start;
             }
             if postings.rows.is_empty() {
@@ -245,67 +258,70 @@ impl<'d> RowsBuilder<'d> {
         }
     }
 
-    /// Writes all other rows and posts them; yields the run of those without an anchor.
-    fn others(&mut self) -> u32 {
-        let unanchored = index(self.rows.len());
-        for (at, _) in self.drafts.iter().enumerate().filter(|(_, draft)| draft.anchor.is_none()) {
+    /// Writes and posts all other rows; returns the posting list of those without an access
+    /// predicate.
+    fn write_other_rows(&mut self) -> u32 {
+        let without_access_predicate = index(self.rows.len());
+        for (at, _) in
+            self.groups.iter().enumerate().filter(|(_, group)| group.access_predicate.is_none())
+        {
             self.write(at, None);
         }
         self.rows.push(END);
-        for (at, draft) in self.drafts.iter().enumerate() {
-            let Some(anchor) = &draft.anchor else { continue };
-            if self.written.get(at) == Some(&0) {
+        for (at, group) in self.groups.iter().enumerate() {
+            let Some(access_predicate) = &group.access_predicate else { continue };
+            if self.row_of_group.get(at) == Some(&0) {
                 self.write(at, None);
             }
-            let row = self.written.get(at).copied().unwrap_or_default();
-            self.post(row, anchor);
+            let row = self.row_of_group.get(at).copied().unwrap_or_default();
+            self.post(row, access_predicate);
         }
-        unanchored
+        without_access_predicate
     }
 
-    /// Writes a row of a draft, as it is found by `symbol`.
-    fn write(&mut self, draft: usize, symbol: Option<Symbol>) {
+    /// Writes a row of a group; `constant` is the constant of its posting list.
+    fn write(&mut self, group: usize, constant: Option<ConstantId>) {
         let start = index(self.rows.len());
-        let Some(own) = self.drafts.get(draft) else { return };
-        let Some(head) = self.heads.get(draft) else { return };
-        self.rows.push(*head);
-        let checks = self.checks.get(own.checks.clone()).unwrap_or_default();
-        // Of a list of constants, each row asks for the one that it is found by: together they ask
-        // for all, and none has to search the list.
-        let listed = match own.targets() {
+        let Some(own) = self.groups.get(group) else { return };
+        let Some(header) = self.headers.get(group) else { return };
+        self.rows.push(*header);
+        let tests = self.tests.get(own.tests.clone()).unwrap_or_default();
+        // In the posting list of one constant, a test for a list of constants becomes a test for
+        // this one: all rows of the group together test the whole list, and no row searches it.
+        let listed = match own.access_tests() {
             [only] if only.op == Op::IsOneOf => Some(*only),
             _ => None,
         };
-        self.rows.extend(checks.iter().map(|check| match symbol {
-            Some(symbol) if Some(*check) == listed => {
-                Check { op: Op::Is, argument: symbol, ..*check }
+        self.rows.extend(tests.iter().map(|test| match constant {
+            Some(constant) if Some(*test) == listed => {
+                Test { op: Op::Is, argument: constant, ..*test }
             }
-            _ => *check,
+            _ => *test,
         }));
         let len = u16::try_from(self.rows.len() - start as usize - 1).unwrap_or_else(|_| {
-            // No source is long enough for so many.
+            // No source is long enough for so many tests.
             self.rows.truncate(start as usize + 1);
-            self.rows.push(STUCK);
+            self.rows.push(MAY_ERROR);
             1
         });
-        if let Some(head) = self.rows.get_mut(start as usize) {
-            head.column = len;
+        if let Some(header) = self.rows.get_mut(start as usize) {
+            header.column = len;
         }
-        if let Some(written) = self.written.get_mut(draft) {
-            *written = start;
+        if let Some(row_of_group) = self.row_of_group.get_mut(group) {
+            *row_of_group = start;
         }
     }
 
-    /// Posts a row under its anchor's comparisons, and under the columns that may fail it and do
-    /// not lead to it.
-    fn post(&mut self, row: u32, anchor: &Anchor) {
-        for target in &anchor.targets {
+    /// Posts a row under the comparisons of its access predicate, and under the columns that may
+    /// make it fail and do not lead to it.
+    fn post(&mut self, row: u32, access_predicate: &AccessPredicate) {
+        for test in &access_predicate.tests {
             let (Op::Ordered(order), Some(postings)) =
-                (target.op, self.columns.get_mut(usize::from(target.column)))
+                (test.op, self.columns.get_mut(usize::from(test.column)))
             else {
                 continue;
             };
-            let number = self.tables.bound(target.argument);
+            let number = self.tables.bound(test.argument);
             let is_excluded = matches!(order, Order::Less | Order::Greater);
             let side = match order {
                 Order::Less | Order::LessOrEqual => &mut postings.below,
@@ -313,14 +329,13 @@ impl<'d> RowsBuilder<'d> {
             };
             side.push(Bound { number, is_excluded, row });
         }
-        for column in &anchor.columns {
-            let leads =
-                |target: &Check| target.column == *column && !matches!(target.op, Op::Ordered(_));
-            if !anchor.targets.iter().any(leads)
+        for column in &access_predicate.columns {
+            let leads = |test: &Test| test.column == *column && !matches!(test.op, Op::Ordered(_));
+            if !access_predicate.tests.iter().any(leads)
                 && let Some(postings) = self.columns.get_mut(usize::from(*column))
-                && postings.fragile.last() != Some(&row)
+                && postings.rows_that_may_error.last() != Some(&row)
             {
-                postings.fragile.push(row);
+                postings.rows_that_may_error.push(row);
             }
         }
     }
@@ -328,33 +343,38 @@ impl<'d> RowsBuilder<'d> {
 
 #[derive(Default)]
 struct PostingsBuilder {
-    /// By symbol.
-    runs: Vec<u32>,
+    /// By constant: the position of its posting list.
+    lists: Vec<u32>,
     rows: Range<u32>,
     below: Vec<Bound>,
     above: Vec<Bound>,
-    fragile: Vec<u32>,
+    rows_that_may_error: Vec<u32>,
 }
 
 impl PostingsBuilder {
-    fn finish(mut self, bounds: &mut Vec<Bound>, fragile: &mut Vec<u32>) -> Postings {
-        // The widest bounds first: what a number does not satisfy, it satisfies nothing behind.
+    fn finish(
+        mut self,
+        bounds: &mut Vec<Bound>,
+        rows_that_may_error: &mut Vec<u32>,
+    ) -> ColumnPostings {
+        // The bounds that most numbers satisfy come first, so that a lookup ends at the first that
+        // fails.
         self.below.sort_unstable_by(|a, b| {
             b.number.total_cmp(&a.number).then(a.is_excluded.cmp(&b.is_excluded))
         });
         self.above.sort_unstable_by(|a, b| {
             a.number.total_cmp(&b.number).then(a.is_excluded.cmp(&b.is_excluded))
         });
-        Postings {
+        ColumnPostings {
             rows: self.rows,
             below: append(bounds, self.below),
             above: append(bounds, self.above),
-            fragile: append(fragile, self.fragile),
+            rows_that_may_error: append(rows_that_may_error, self.rows_that_may_error),
         }
     }
 }
 
-/// Appends `items` and yields where they stand.
+/// Appends `items` and returns their range.
 fn append<T>(all: &mut Vec<T>, items: Vec<T>) -> Range<u32> {
     let start = index(all.len());
     all.extend(items);

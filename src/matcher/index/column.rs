@@ -1,4 +1,5 @@
-//! One kind of test over one path: what an event's value means for all filters that ask so.
+//! Columns: one kind of test of one path. A column turns an event's value into constant ids, once
+//! for all filters that test it.
 
 use std::ops::Range;
 
@@ -8,156 +9,159 @@ use switchyard_expr::predicate::Constant;
 
 use super::dedup_from;
 use super::dictionary::{
-    Dictionary, DictionaryBuilder, Entry, Symbol, SymbolsBuilder, begin_key, index, push_constant,
-    push_value,
+    ConstantEntry, ConstantId, ConstantIds, Dictionary, DictionaryBuilder, begin_key, index,
+    push_constant, push_value,
 };
-use super::plan::ColumnId;
-use super::route::Found;
-use crate::event::pick::{ITEMS_MAX as PICKED_MAX, Items, Pick, Place, SelectionBuilder};
+use super::path::Resolved;
+use super::planner::ColumnId;
+use crate::event::projection::{
+    FieldId, ITEMS_MAX as PROJECTED_MAX, JsonValue, ListItems, ProjectionBuilder,
+};
 
-/// Longest list whose items are tested here; beyond, an evaluation could run out of steps.
+/// Longest list whose items are tested here; with a longer one, an evaluation could exceed its
+/// budget.
 pub(super) const ITEMS_MAX: usize = 64;
-/// Most steps of an evaluation that one search of a text or list stands for. Constants that are
-/// looked for are paid for by their characters in the filter.
+/// Most budget that the evaluation of one search of a text or list uses. The length of the
+/// constants that are searched for is part of the filter's length.
 pub(super) const READ_STEPS_MAX: usize = 512;
-/// Longest list that membership is decided on here.
+/// Longest list on which membership is decided here.
 const MEMBERS_MAX: usize = READ_STEPS_MAX / limits::STEPS_PER_ELEMENT as usize;
 /// Longest text that is searched here, in bytes.
 const TEXT_BYTES_MAX: usize = READ_STEPS_MAX * limits::SEARCH_BYTES_PER_STEP;
-const _: () = assert!(MEMBERS_MAX <= PICKED_MAX as usize);
+const _: () = assert!(MEMBERS_MAX <= PROJECTED_MAX as usize);
 
-/// What is asked of the value at a path.
+/// The kind of a test.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Kind {
-    /// Which constant it equals. Trouble if the path is broken.
+pub(super) enum TestKind {
+    /// Which constant the value equals. Undetermined if evaluating the path is an error.
     Equal,
-    /// Which constants it includes. Trouble unless it is a list, or text and the constants too.
+    /// Which constants the value includes. Undetermined unless it is a list, or text and all
+    /// constants are text.
     Includes {
         /// Whether all constants are text.
         text: bool,
-        /// Whether null means no rather than trouble, because `path != null` was asked before.
+        /// Whether null means false instead of undetermined, because `path != null` is tested
+        /// before.
         null_is_false: bool,
     },
-    /// Which rows of constants an item of the list has under these names. Trouble unless it is a
-    /// short list, and of maps where there are names.
+    /// Which tuples of constants the members with these names of one list item equal. Undetermined
+    /// unless it is a short list, and one of maps if there are names.
     Some(Box<[Option<Box<str>>]>),
-    /// How it compares with numbers. Trouble unless it is a number.
+    /// How the value compares with numbers. Undetermined unless it is a number.
     Ordered {
         /// As for `Includes`.
         null_is_false: bool,
     },
 }
 
-/// What one event says to one column.
+/// The value of one column for one event.
 #[derive(Clone, Debug)]
-pub(super) struct State {
-    /// The tests of this column cannot be decided: evaluation may raise an error.
-    pub(super) trouble: bool,
-    /// Which of the entries are this column's.
+pub(super) struct ColumnValue {
+    /// Whether the tests of this column cannot be decided, because evaluation may raise an error.
+    pub(super) undetermined: bool,
+    /// Range of its entries.
     entries: Range<u32>,
-    /// The symbol of the first of them; most columns have no other.
-    first: Symbol,
-    /// The value of an ordered column; NaN, of which nothing holds, elsewhere.
+    /// The constant of its first entry; most columns have no other.
+    first: ConstantId,
+    /// The value of an `Ordered` column; for others NaN, which satisfies no comparison.
     pub(super) number: f64,
 }
 
-impl Default for State {
+impl Default for ColumnValue {
     fn default() -> Self {
-        Self { trouble: false, entries: 0..0, first: 0, number: f64::NAN }
+        Self { undetermined: false, entries: 0..0, first: 0, number: f64::NAN }
     }
 }
 
-/// What one event says to all columns. Reused from event to event.
+/// The values of all columns for one event. Reused from event to event.
 #[derive(Debug, Default)]
-pub(super) struct States {
-    pub(super) columns: Vec<State>,
-    entries: Vec<Entry>,
+pub(super) struct EventValues {
+    pub(super) columns: Vec<ColumnValue>,
+    entries: Vec<ConstantEntry>,
     key: Vec<u8>,
 }
 
-impl States {
+impl EventValues {
     pub(super) fn clear(&mut self) {
         self.columns.clear();
         self.entries.clear();
     }
 
-    /// The symbols that hold in a column, with what is found by them.
-    pub(super) fn entries(&self, state: &State) -> &[Entry] {
-        let Range { start, end } = state.entries;
+    /// The constants that hold in a column, with their posting lists.
+    pub(super) fn entries(&self, value: &ColumnValue) -> &[ConstantEntry] {
+        let Range { start, end } = value.entries;
         self.entries.get(start as usize..end as usize).unwrap_or_default()
     }
 
-    /// Whether a symbol holds in a column.
+    /// Whether a constant holds in a column.
     #[inline(always)]
-    pub(super) fn holds(&self, state: &State, symbol: Symbol) -> bool {
-        match state.entries.end - state.entries.start {
+    pub(super) fn holds(&self, value: &ColumnValue, constant: ConstantId) -> bool {
+        match value.entries.end - value.entries.start {
             0 => false,
-            1 => state.first == symbol,
-            _ => self.entries(state).iter().any(|entry| entry.symbol == symbol),
+            1 => value.first == constant,
+            _ => self.entries(value).iter().any(|entry| entry.constant == constant),
         }
     }
 
-    /// Of a column whose value nobody can tell.
-    pub(super) fn trouble(&mut self) {
-        self.columns.push(State { trouble: true, ..State::default() });
+    /// Appends the value of a column whose tests cannot be decided.
+    pub(super) fn push_undetermined(&mut self) {
+        self.columns.push(ColumnValue { undetermined: true, ..ColumnValue::default() });
     }
 
-    /// Of an operand, with what it leads to if it holds.
-    pub(super) fn operand(&mut self, holds: Option<Entry>) {
+    /// Appends the value of a shared subexpression: an entry if it is true.
+    pub(super) fn push_subexpression(&mut self, holds: Option<ConstantEntry>) {
         let start = self.entries.len();
         self.entries.extend(holds);
-        self.entries_from(start);
+        self.push_entries_from(start);
     }
 
-    fn number(&mut self, number: f64) {
-        self.columns.push(State { number, ..State::default() });
+    fn push_number(&mut self, number: f64) {
+        self.columns.push(ColumnValue { number, ..ColumnValue::default() });
     }
 
-    /// A list may hold a constant twice; the column has its symbol once.
-    fn entries_from(&mut self, start: usize) {
+    /// A list may contain a constant twice; the column has it once.
+    fn push_entries_from(&mut self, start: usize) {
         dedup_from(start, &mut self.entries);
         let entries = index(start)..index(self.entries.len());
-        let first = self.entries.get(start).map_or(0, |entry| entry.symbol);
-        self.columns.push(State { entries, first, ..State::default() });
+        let first = self.entries.get(start).map_or(0, |entry| entry.constant);
+        self.columns.push(ColumnValue { entries, first, ..ColumnValue::default() });
     }
 }
 
-/// A column: how to find its symbols in an event. What differs in size from column to column
-/// stands in [`ColumnTables`].
+/// A column: how to find its constants in an event. What varies in size is in [`ColumnTables`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
-    ask: Ask,
+    kind: LookupKind,
     id: ColumnId,
-    /// Of a `Some` column, the first of its positions and how many there are; of one that searches
-    /// text, its search.
+    /// For `Some`, the first of its positions and their number; for a search in text, its search.
     first: u32,
     len: u32,
 }
 
-/// A [`Kind`] without its names.
+/// A [`TestKind`] without its names.
 #[derive(Clone, Copy, Debug)]
-enum Ask {
+enum LookupKind {
     Equal,
     Includes { text: bool, null_is_false: bool },
     Some,
     Ordered { null_is_false: bool },
 }
 
-/// What the columns of a segment look their values up in.
+/// The tables in which the columns of a segment look up values.
 #[derive(Debug, Default)]
 pub(super) struct ColumnTables {
     dictionary: Dictionary,
-    /// Of `Some` columns: where each name stands among the values of an item.
+    /// For `Some` columns: the position of each name among the projected members of an item.
     positions: Box<[u32]>,
     searches: Box<[Search]>,
 }
 
-/// Finds all text constants of an including column in one pass over the value.
+/// Finds all text constants of an `Includes` column in one pass over the value.
 #[derive(Debug)]
 struct Search {
     automaton: AhoCorasick,
     /// By pattern of the automaton.
-    entries: Box<[Entry]>,
+    entries: Box<[ConstantEntry]>,
 }
 
 impl ColumnTables {
@@ -170,133 +174,134 @@ impl ColumnTables {
             + self.searches.iter().map(of_search).sum::<usize>()
     }
 
-    /// See [`Dictionary::touch`].
-    pub(super) fn touch(&self) {
-        self.dictionary.touch();
+    /// See [`Dictionary::prefetch`].
+    pub(super) fn prefetch(&self) {
+        self.dictionary.prefetch();
     }
 }
 
 impl Column {
-    /// Its number.
+    /// The id of the column.
     pub(super) fn id(&self) -> u32 {
         u32::from(self.id)
     }
 
-    /// Reads what the value at the column's path says and appends the state.
-    pub(super) fn read(self, found: Found<'_>, tables: &ColumnTables, states: &mut States) {
-        let start = states.entries.len();
+    /// Reads the value at the column's path and appends the column's value.
+    pub(super) fn read(self, found: Resolved<'_>, tables: &ColumnTables, values: &mut EventValues) {
+        let start = values.entries.len();
         let value = match found {
-            Found::Broken => return states.trouble(),
-            Found::Value(value) => value,
+            Resolved::Error => return values.push_undetermined(),
+            Resolved::Value(value) => value,
         };
-        match (self.ask, value) {
-            (Ask::Equal, value) => {
-                self.look_up(value, tables, states);
-                states.entries_from(start);
+        match (self.kind, value) {
+            (LookupKind::Equal, value) => {
+                self.look_up(value, tables, values);
+                values.push_entries_from(start);
             }
-            (Ask::Ordered { .. }, Pick::Number(number)) => states.number(number),
+            (LookupKind::Ordered { .. }, JsonValue::Number(number)) => values.push_number(number),
             (
-                Ask::Ordered { null_is_false: true } | Ask::Includes { null_is_false: true, .. },
-                Pick::Missing | Pick::Null,
-            ) => states.entries_from(start),
-            (Ask::Includes { .. }, Pick::List(items)) if items.len() <= MEMBERS_MAX => {
-                (0..items.len()).for_each(|at| self.look_up(items.get(at, 0), tables, states));
-                states.entries_from(start);
+                LookupKind::Ordered { null_is_false: true }
+                | LookupKind::Includes { null_is_false: true, .. },
+                JsonValue::Missing | JsonValue::Null,
+            ) => values.push_entries_from(start),
+            (LookupKind::Includes { .. }, JsonValue::List(items)) if items.len() <= MEMBERS_MAX => {
+                (0..items.len()).for_each(|at| self.look_up(items.get(at, 0), tables, values));
+                values.push_entries_from(start);
             }
-            (Ask::Includes { text: true, .. }, Pick::Text(text))
+            (LookupKind::Includes { text: true, .. }, JsonValue::Text(text))
                 if text.len() <= TEXT_BYTES_MAX =>
             {
-                self.search(text, tables, states);
-                states.entries_from(start);
+                self.search(text, tables, values);
+                values.push_entries_from(start);
             }
-            (Ask::Some, Pick::List(items)) if items.len() <= ITEMS_MAX => {
-                match self.look_up_items(items, tables, states) {
-                    Some(()) => states.entries_from(start),
-                    None => states.trouble(),
+            (LookupKind::Some, JsonValue::List(items)) if items.len() <= ITEMS_MAX => {
+                match self.look_up_items(items, tables, values) {
+                    Some(()) => values.push_entries_from(start),
+                    None => values.push_undetermined(),
                 }
             }
-            _ => states.trouble(),
+            _ => values.push_undetermined(),
         }
     }
 
-    fn look_up(self, value: Pick<'_>, tables: &ColumnTables, states: &mut States) {
-        begin_key(&mut states.key, self.id);
-        if push_value(&mut states.key, value)
-            && let Some(entry) = tables.dictionary.get(&states.key)
+    fn look_up(self, value: JsonValue<'_>, tables: &ColumnTables, values: &mut EventValues) {
+        begin_key(&mut values.key, self.id);
+        if push_value(&mut values.key, value)
+            && let Some(entry) = tables.dictionary.get(&values.key)
         {
-            states.entries.push(entry);
+            values.entries.push(entry);
         }
     }
 
-    fn search(self, text: &[u8], tables: &ColumnTables, states: &mut States) {
+    fn search(self, text: &[u8], tables: &ColumnTables, values: &mut EventValues) {
         let Some(search) = tables.searches.get(self.first as usize) else { return };
         for found in search.automaton.find_overlapping_iter(text) {
-            states.entries.extend(search.entries.get(found.pattern().as_usize()));
+            values.entries.extend(search.entries.get(found.pattern().as_usize()));
         }
     }
 
-    /// None if an item has no members.
+    /// Returns none if an item has no members.
     fn look_up_items(
         self,
-        items: Items<'_>,
+        items: ListItems<'_>,
         tables: &ColumnTables,
-        states: &mut States,
+        values: &mut EventValues,
     ) -> Option<()> {
         let (first, len) = (self.first as usize, self.len as usize);
         let positions = tables.positions.get(first..first + len).unwrap_or_default();
         for at in 0..items.len() {
-            begin_key(&mut states.key, self.id);
+            begin_key(&mut values.key, self.id);
             let mut comparable = true;
             for position in positions {
-                if *position > 0 && !matches!(items.get(at, 0), Pick::Map) {
+                if *position > 0 && !matches!(items.get(at, 0), JsonValue::Map) {
                     return None;
                 }
-                comparable &= push_value(&mut states.key, items.get(at, *position as usize));
+                comparable &= push_value(&mut values.key, items.get(at, *position as usize));
             }
-            if comparable && let Some(entry) = tables.dictionary.get(&states.key) {
-                states.entries.push(entry);
+            if comparable && let Some(entry) = tables.dictionary.get(&values.key) {
+                values.entries.push(entry);
             }
         }
         Some(())
     }
 }
 
-/// Collects the symbols of a column.
+/// Collects the constants of a column.
 #[derive(Debug)]
 pub(super) struct ColumnBuilder {
-    kind: Kind,
-    symbols: SymbolsBuilder,
-    texts: Vec<(Box<str>, Symbol)>,
+    kind: TestKind,
+    ids: ConstantIds,
+    texts: Vec<(Box<str>, ConstantId)>,
     key: Vec<u8>,
 }
 
 impl ColumnBuilder {
-    pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, symbols: SymbolsBuilder::default(), texts: Vec::new(), key: Vec::new() }
+    pub(super) fn new(kind: TestKind) -> Self {
+        Self { kind, ids: ConstantIds::default(), texts: Vec::new(), key: Vec::new() }
     }
 
-    /// The symbol of a constant, or of one constant for each name.
-    pub(super) fn symbol<'c>(
+    /// Returns the id of a constant, or of a tuple of constants with one for each name.
+    pub(super) fn constant_id<'c>(
         &mut self,
         constants: impl IntoIterator<Item = &'c Constant> + Clone,
-    ) -> Symbol {
+    ) -> ConstantId {
         self.key.clear();
         for constant in constants.clone() {
             push_constant(&mut self.key, constant);
         }
-        let symbol = self.symbols.symbol(&self.key);
-        if let (Kind::Includes { text: true, .. }, Some(Constant::String(text))) =
+        let id = self.ids.id(&self.key);
+        if let (TestKind::Includes { text: true, .. }, Some(Constant::String(text))) =
             (&self.kind, constants.into_iter().next())
-            && symbol as usize == self.texts.len()
+            && id as usize == self.texts.len()
         {
-            self.texts.push((text.clone(), symbol));
+            self.texts.push((text.clone(), id));
         }
-        symbol
+        id
     }
 
-    /// How many symbols there are.
-    pub(super) fn symbols(&self) -> usize {
-        self.symbols.len()
+    /// The number of constants.
+    pub(super) fn constants(&self) -> usize {
+        self.ids.len()
     }
 }
 
@@ -309,38 +314,38 @@ pub(super) struct ColumnsBuilder {
 }
 
 impl ColumnsBuilder {
-    /// Column `id`, whose path leads to `place`; `runs` of rows are by symbol.
+    /// Adds column `id`, whose path leads to `place`; `postings` are posting lists by constant.
     pub(super) fn column(
         &mut self,
         id: ColumnId,
         column: ColumnBuilder,
-        place: Place,
-        runs: &[u32],
-        selection: &mut SelectionBuilder,
+        place: FieldId,
+        postings: &[u32],
+        projection: &mut ProjectionBuilder,
     ) -> Column {
-        let ColumnBuilder { kind, symbols, texts, .. } = column;
+        let ColumnBuilder { kind, ids, texts, .. } = column;
         let mut first = index(self.positions.len());
-        let ask = match kind {
-            Kind::Equal => Ask::Equal,
-            Kind::Ordered { null_is_false } => Ask::Ordered { null_is_false },
-            Kind::Includes { null_is_false, .. } => {
-                selection.items(place);
+        let kind = match kind {
+            TestKind::Equal => LookupKind::Equal,
+            TestKind::Ordered { null_is_false } => LookupKind::Ordered { null_is_false },
+            TestKind::Includes { null_is_false, .. } => {
+                projection.items(place);
                 first = index(self.searches.len());
-                let search = search(&texts, runs);
+                let search = search(&texts, postings);
                 let text = search.is_some();
                 self.searches.extend(search);
-                Ask::Includes { text, null_is_false }
+                LookupKind::Includes { text, null_is_false }
             }
-            Kind::Some(names) => {
-                selection.items(place);
+            TestKind::Some(names) => {
+                projection.items(place);
                 self.positions.extend(names.iter().map(|name| {
-                    name.as_ref().map_or(0, |name| index(selection.item_member(place, name)))
+                    name.as_ref().map_or(0, |name| index(projection.item_member(place, name)))
                 }));
-                Ask::Some
+                LookupKind::Some
             }
         };
-        self.dictionary.add(id, symbols, runs);
-        Column { ask, id, first, len: index(self.positions.len()).saturating_sub(first) }
+        self.dictionary.add(id, ids, postings);
+        Column { kind, id, first, len: index(self.positions.len()).saturating_sub(first) }
     }
 
     pub(super) fn finish(self) -> ColumnTables {
@@ -352,14 +357,14 @@ impl ColumnsBuilder {
     }
 }
 
-/// A search for all of `texts`, if there are any. Building it fails only beyond 2^31 bytes of them;
-/// then text is left to evaluation.
-fn search(texts: &[(Box<str>, Symbol)], runs: &[u32]) -> Option<Search> {
+/// Returns a search for all of `texts`, if there are any. Building it fails only beyond 2^31 bytes;
+/// then text columns are undetermined.
+fn search(texts: &[(Box<str>, ConstantId)], postings: &[u32]) -> Option<Search> {
     let patterns = texts.iter().map(|(text, _)| &**text);
     let automaton = (!texts.is_empty()).then(|| AhoCorasick::new(patterns).ok()).flatten()?;
-    let entry = |(_, symbol): &(_, Symbol)| Entry {
-        symbol: *symbol,
-        run: runs.get(*symbol as usize).copied().unwrap_or_default(),
+    let entry = |(_, constant): &(_, ConstantId)| ConstantEntry {
+        constant: *constant,
+        postings: postings.get(*constant as usize).copied().unwrap_or_default(),
     };
     Some(Search { automaton, entries: texts.iter().map(entry).collect() })
 }

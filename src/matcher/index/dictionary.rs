@@ -1,5 +1,5 @@
-//! Constants of filters as small numbers: an event's value is looked up once, and after that all
-//! tests of it compare two integers.
+//! Dictionary encoding: maps the constants of all filters to ids, so that an event's value is
+//! looked up once and all tests of it compare two integers.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -7,46 +7,47 @@ use std::hash::BuildHasher;
 use foldhash::fast::{FixedState, RandomState};
 use switchyard_expr::predicate::Constant;
 
-use super::plan::ColumnId;
-use crate::event::pick::Pick;
+use super::planner::ColumnId;
+use crate::event::projection::JsonValue;
 
-/// The number of a constant in the dictionary of its column.
-pub(super) type Symbol = u32;
+/// The id of a constant in its column.
+pub(super) type ConstantId = u32;
 
-/// What a dictionary says of a constant: its symbol, and where the filters found by it begin. Both
-/// stand in the slot, so that finding a constant and its filters is two reads of far memory, one
-/// behind the other, where a table for each had made it four.
+/// A constant's id and the position of its posting list. Both are in the dictionary slot: finding a
+/// constant and its filters takes two dependent reads of uncached memory, where separate tables
+/// took four.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Entry {
-    pub(super) symbol: Symbol,
-    /// Start of a run of rows.
-    pub(super) run: u32,
+pub(super) struct ConstantEntry {
+    pub(super) constant: ConstantId,
+    /// Start of its posting list.
+    pub(super) postings: u32,
 }
 
-/// Entries by column and constant, or several constants in a row: one table for all columns, so
-/// that little memory has to be met that is in no cache. Immutable; some 30 bytes and the constant
-/// itself per entry, against some 100 for a map of boxed text.
+/// Entries by column and constant, or tuple of constants: one hash table for all columns, so that a
+/// lookup meets few cache lines. Immutable; takes about 30 bytes and the constant for each entry,
+/// against about 100 for a map of boxed text.
 #[derive(Debug, Default)]
 pub(super) struct Dictionary {
     /// Open addressing, at most three quarters full.
     slots: Box<[Slot]>,
-    /// All keys behind each other. None is the beginning of another.
+    /// All keys, one after the other. None is a prefix of another.
     bytes: Box<[u8]>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     hash: u32,
-    /// Where the key begins.
+    /// Start of the key.
     key: u32,
-    entry: Entry,
+    entry: ConstantEntry,
 }
 
-const EMPTY: Slot = Slot { hash: 0, key: 0, entry: Entry { symbol: Symbol::MAX, run: 0 } };
+const EMPTY: Slot =
+    Slot { hash: 0, key: 0, entry: ConstantEntry { constant: ConstantId::MAX, postings: 0 } };
 
 impl Dictionary {
-    /// The entry of `key`, if any filter names it.
-    pub(super) fn get(&self, key: &[u8]) -> Option<Entry> {
+    /// Returns the entry of `key`, if any filter contains it.
+    pub(super) fn get(&self, key: &[u8]) -> Option<ConstantEntry> {
         let hash = hash(key);
         let mask = self.slots.len().checked_sub(1)?;
         let mut at = hash as usize & mask;
@@ -66,10 +67,10 @@ impl Dictionary {
         self.bytes.get(at as usize..).is_some_and(|bytes| bytes.starts_with(key))
     }
 
-    /// Reads something of each of its cache lines.
-    pub(super) fn touch(&self) {
-        super::touch(&self.slots, |slot| slot.hash);
-        super::touch(&self.bytes, |byte| u32::from(*byte));
+    /// Reads one item of each of its cache lines.
+    pub(super) fn prefetch(&self) {
+        super::prefetch(&self.slots, |slot| slot.hash);
+        super::prefetch(&self.bytes, |byte| u32::from(*byte));
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -77,51 +78,51 @@ impl Dictionary {
     }
 }
 
-/// Gives out the symbols of one column in the order of first use.
+/// Numbers the constants of one column in the order of first use.
 #[derive(Debug, Default)]
-pub(super) struct SymbolsBuilder {
-    symbols: HashMap<Box<[u8]>, Symbol, RandomState>,
+pub(super) struct ConstantIds {
+    ids: HashMap<Box<[u8]>, ConstantId, RandomState>,
 }
 
-impl SymbolsBuilder {
-    pub(super) fn symbol(&mut self, key: &[u8]) -> Symbol {
-        if let Some(symbol) = self.symbols.get(key) {
-            return *symbol;
+impl ConstantIds {
+    pub(super) fn id(&mut self, key: &[u8]) -> ConstantId {
+        if let Some(id) = self.ids.get(key) {
+            return *id;
         }
-        let symbol = index(self.symbols.len());
-        self.symbols.insert(key.into(), symbol);
-        symbol
+        let id = index(self.ids.len());
+        self.ids.insert(key.into(), id);
+        id
     }
 
-    /// How many symbols there are.
+    /// The number of constants.
     pub(super) fn len(&self) -> usize {
-        self.symbols.len()
+        self.ids.len()
     }
 }
 
-/// Collects the symbols of all columns.
+/// Collects the constants of all columns.
 #[derive(Debug, Default)]
 pub(super) struct DictionaryBuilder {
     /// Keys, all different, with their entries.
-    keys: Vec<(Box<[u8]>, Entry)>,
+    keys: Vec<(Box<[u8]>, ConstantEntry)>,
 }
 
 impl DictionaryBuilder {
-    /// Adds the symbols of a column; `runs` is by symbol.
-    pub(super) fn add(&mut self, column: ColumnId, symbols: SymbolsBuilder, runs: &[u32]) {
-        let mut symbols: Vec<(Symbol, Box<[u8]>)> =
-            symbols.symbols.into_iter().map(|(key, symbol)| (symbol, key)).collect();
-        symbols.sort_unstable_by_key(|(symbol, _)| *symbol);
-        self.keys.extend(symbols.into_iter().map(|(symbol, constants)| {
+    /// Adds the constants of a column; `postings` are their posting lists.
+    pub(super) fn add(&mut self, column: ColumnId, constants: ConstantIds, postings: &[u32]) {
+        let mut ids: Vec<(ConstantId, Box<[u8]>)> =
+            constants.ids.into_iter().map(|(key, id)| (id, key)).collect();
+        ids.sort_unstable_by_key(|(id, _)| *id);
+        self.keys.extend(ids.into_iter().map(|(id, constants)| {
             let mut key = Vec::with_capacity(constants.len() + 2);
             begin_key(&mut key, column);
             key.extend_from_slice(&constants);
-            let run = runs.get(symbol as usize).copied().unwrap_or_default();
-            (key.into(), Entry { symbol, run })
+            let postings = postings.get(id as usize).copied().unwrap_or_default();
+            (key.into(), ConstantEntry { constant: id, postings })
         }));
     }
 
-    /// The dictionary.
+    /// Builds the dictionary.
     pub(super) fn finish(self) -> Dictionary {
         let mut slots = vec![EMPTY; (self.keys.len() * 4 / 3 + 1).next_power_of_two()];
         let mask = slots.len() - 1;
@@ -141,13 +142,13 @@ impl DictionaryBuilder {
     }
 }
 
-/// Begins the key of constants of a column.
+/// Starts the key of a constant of a column.
 pub(super) fn begin_key(key: &mut Vec<u8>, column: ColumnId) {
     key.clear();
     key.extend_from_slice(&column.to_le_bytes());
 }
 
-/// Filters of one partition, and the text they hold, are far fewer than 2^32.
+/// Converts a position; filters of one partition, and their text, are far fewer than 2^32.
 pub(super) fn index(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
@@ -157,7 +158,8 @@ fn hash(key: &[u8]) -> u32 {
     FixedState::default().hash_one(key) as u32
 }
 
-/// Appends a constant to a key. Equal keys are equal values in the sense of `==`.
+/// Appends a constant to a key. Keys are equal if and only if values are equal in the sense of
+/// `==`.
 pub(super) fn push_constant(key: &mut Vec<u8>, constant: &Constant) {
     match constant {
         Constant::Null => key.push(b'0'),
@@ -167,14 +169,14 @@ pub(super) fn push_constant(key: &mut Vec<u8>, constant: &Constant) {
     }
 }
 
-/// Appends a value of an event; false for a list or map, which equals no constant.
-pub(super) fn push_value(key: &mut Vec<u8>, value: Pick<'_>) -> bool {
+/// Appends a value of an event; returns false for a list or map, which equals no constant.
+pub(super) fn push_value(key: &mut Vec<u8>, value: JsonValue<'_>) -> bool {
     match value {
-        Pick::Missing | Pick::Null => key.push(b'0'),
-        Pick::Bool(truth) => push_bool(key, truth),
-        Pick::Number(number) => push_number(key, number),
-        Pick::Text(text) => push_text(key, text),
-        Pick::List(_) | Pick::LongList | Pick::Map => return false,
+        JsonValue::Missing | JsonValue::Null => key.push(b'0'),
+        JsonValue::Bool(truth) => push_bool(key, truth),
+        JsonValue::Number(number) => push_number(key, number),
+        JsonValue::Text(text) => push_text(key, text),
+        JsonValue::List(_) | JsonValue::LongList | JsonValue::Map => return false,
     }
     true
 }
@@ -189,7 +191,7 @@ fn push_number(key: &mut Vec<u8>, number: f64) {
     key.extend_from_slice(&bits.to_le_bytes());
 }
 
-/// Its length stands in front, so that no row of constants is the beginning of another's bytes.
+/// The length comes first, so that no tuple of constants is a prefix of another.
 fn push_text(key: &mut Vec<u8>, text: &[u8]) {
     key.push(b's');
     key.extend_from_slice(&index(text.len()).to_le_bytes());
@@ -210,7 +212,7 @@ mod tests {
     #[test]
     fn equality_is_that_of_the_language() {
         let text = |text: &str| Constant::String(text.into());
-        let mut builder = SymbolsBuilder::default();
+        let mut builder = ConstantIds::default();
         let rows = [
             vec![Constant::Null],
             vec![Constant::Bool(true)],
@@ -223,15 +225,15 @@ mod tests {
             vec![Constant::Number(0.0)],
         ];
         for (at, row) in rows.iter().enumerate() {
-            assert_eq!(builder.symbol(&key(row)), index(at));
+            assert_eq!(builder.id(&key(row)), index(at));
         }
-        assert_eq!(builder.symbol(&key(&[Constant::Number(-0.0)])), 8);
+        assert_eq!(builder.id(&key(&[Constant::Number(-0.0)])), 8);
         assert_eq!(builder.len(), rows.len());
-        let runs: Vec<u32> = (0..index(rows.len())).map(|symbol| symbol * 10).collect();
-        let mut other = SymbolsBuilder::default();
-        assert_eq!(other.symbol(&key(&[text("1")])), 0);
+        let postings: Vec<u32> = (0..index(rows.len())).map(|id| id * 10).collect();
+        let mut other = ConstantIds::default();
+        assert_eq!(other.id(&key(&[text("1")])), 0);
         let mut dictionary = DictionaryBuilder::default();
-        dictionary.add(3, builder, &runs);
+        dictionary.add(3, builder, &postings);
         dictionary.add(4, other, &[7]);
         let dictionary = dictionary.finish();
         let get = |column: ColumnId, constants: &[Constant]| {
@@ -241,9 +243,13 @@ mod tests {
             dictionary.get(&whole)
         };
         for (at, row) in (0..).zip(&rows) {
-            assert_eq!(get(3, row), Some(Entry { symbol: at, run: at * 10 }), "{row:?}");
+            assert_eq!(
+                get(3, row),
+                Some(ConstantEntry { constant: at, postings: at * 10 }),
+                "{row:?}"
+            );
         }
-        assert_eq!(get(4, &[text("1")]), Some(Entry { symbol: 0, run: 7 }));
+        assert_eq!(get(4, &[text("1")]), Some(ConstantEntry { constant: 0, postings: 7 }));
         assert_eq!(get(4, &[text("true")]), None);
         assert_eq!(get(3, &[text("abc")]), None);
         assert_eq!(get(3, &[text("a"), text("b")]), None);

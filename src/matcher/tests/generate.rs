@@ -1,11 +1,11 @@
-//! Filters and events at random, from a vocabulary so small that they hit each other.
+//! Generates filters and events from a small vocabulary, so that they often match.
 
 use proptest::prelude::*;
 
 use super::world::Registered;
 use crate::domain::OnError;
 
-/// Installations that register.
+/// Number of installations that register.
 pub(super) const INSTALLATIONS: usize = 5;
 
 /// One step of a history.
@@ -88,7 +88,7 @@ fn constant() -> impl Strategy<Value = String> {
     ])
 }
 
-/// An equality; what an index is made of.
+/// An equality, which every index can hold.
 fn equality() -> impl Strategy<Value = String> {
     (path(), constant(), constant(), 0..8_u8).prop_map(|(path, a, b, form)| match form {
         0 => format!("{a} == {path}"),
@@ -123,12 +123,12 @@ fn atom() -> impl Strategy<Value = String> {
         1 => constant(),
         1 => path().prop_map(|path| format!("typeof {path} == 'String'")),
         1 => (path(), path()).prop_map(|(a, b)| format!("{a} == {b}")),
-        1 => operand(),
+        1 => unindexed(),
     ]
 }
 
-/// What no index holds, and what several filters have.
-fn operand() -> impl Strategy<Value = String> {
+/// Expressions that the index has no test for, and that several filters share.
+fn unindexed() -> impl Strategy<Value = String> {
     one_of(&[
         "event.a == event.n",
         "event.a == event.p.k",
@@ -149,7 +149,7 @@ pub(super) fn small_filter() -> impl Strategy<Value = String> {
         (path(), constant(), any::<bool>())
             .prop_map(|(path, a, equal)| format!("{path} {} {a}", if equal { "==" } else { "!=" }))
     };
-    let around = (prop::option::of(plain()), operand(), prop::collection::vec(plain(), 0..3));
+    let around = (prop::option::of(plain()), unindexed(), prop::collection::vec(plain(), 0..3));
     prop_oneof![
         3 => around.prop_map(|(before, operand, behind)| {
             let all: Vec<String> = before.into_iter().chain([operand]).chain(behind).collect();
@@ -212,7 +212,7 @@ fn value() -> impl Strategy<Value = String> {
     ]
 }
 
-/// The value that filters expect at a place, mostly.
+/// Mostly the type of value that filters expect at a path.
 fn expected(value: impl Strategy<Value = String> + 'static) -> impl Strategy<Value = String> {
     prop_oneof![5 => value.boxed(), 1 => self::value().boxed()]
 }
@@ -250,7 +250,7 @@ fn changelog() -> impl Strategy<Value = String> {
     items.prop_map(|items| format!("{{\"id\":\"1\",\"items\":{items}}}"))
 }
 
-/// An event; names may repeat, the last counts.
+/// An event; member names may repeat, and then the last counts.
 pub(super) fn event_text() -> impl Strategy<Value = String> {
     let member = prop_oneof![
         3 => expected(scalar()).prop_map(|v| ("a".to_owned(), v)),

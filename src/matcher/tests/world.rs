@@ -1,4 +1,4 @@
-//! A matcher beside the plainest possible model of it.
+//! Compares a matcher with the simplest possible model of it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -7,13 +7,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use proptest::prelude::*;
 use switchyard_expr::reference::Tree;
-use switchyard_expr::{Env, Profile, Program, Value, compile};
+use switchyard_expr::{CheckProfile, Env, Program, Value, compile};
 
 use super::generate::Act;
 use crate::domain::{Handler, OnError, SubscriptionId};
-use crate::event::{DecodeError, Decoder, Event, Headers};
+use crate::event::{DecodeError, Decoder, Event, HeaderLookup};
 use crate::matcher::{
-    Interest, Listen, Match, Matcher, Matches, Owner, Scratch, Subscription, Terms,
+    DeliverySettings, EventConditions, EventSubscription, Match, Matcher, Matches, Owner, Scratch,
+    Subscription,
 };
 use crate::telemetry::SubscriptionStats;
 
@@ -27,9 +28,9 @@ pub(super) struct Registered {
     pub(super) text: Option<String>,
     pub(super) ignore_self: bool,
     pub(super) requires_licence: bool,
-    /// It listens to another type, too,
+    /// It also subscribes to a second event type,
     pub(super) second_type: bool,
-    /// and there to everything.
+    /// without a filter there.
     pub(super) filter_of_second_type: bool,
     pub(super) on_error: OnError,
 }
@@ -49,7 +50,7 @@ impl Registered {
 
 struct NoHeaders;
 
-impl Headers for NoHeaders {
+impl HeaderLookup for NoHeaders {
     fn get(&self, name: &str) -> Option<&str> {
         match name {
             "ce-cloudid" => Some(SITE),
@@ -60,7 +61,7 @@ impl Headers for NoHeaders {
     }
 }
 
-/// What became of one filter: matched, matched with an error, failed.
+/// The outcome of one filter: matched, matched with an error, or failed.
 type Outcome = (SubscriptionId, &'static str, String);
 
 /// A subscription, and for each of its event types the text of the filter.
@@ -104,11 +105,11 @@ impl World {
         self.decoder.decode("", &NoHeaders, Bytes::copy_from_slice(text.as_bytes()), 0)
     }
 
-    /// The deliveries to make, and what else came of matching.
+    /// Returns the matches and the rest of the outcome.
     pub(super) fn matches(&mut self, event: &Event) -> (Vec<Match>, Matches) {
-        let heading = event.envelope.heading();
-        let outcome = self.matcher.matches(heading, &self.decoder, &mut self.scratch);
-        (outcome.take(heading, &self.decoder), outcome.clone())
+        let routing_key = event.envelope.routing_key();
+        let outcome = self.matcher.matches(routing_key, &self.decoder, &mut self.scratch);
+        (outcome.take_matches(routing_key, &self.decoder), outcome.clone())
     }
 
     pub(super) fn perform(&mut self, act: &Act) -> Result<(), TestCaseError> {
@@ -137,7 +138,7 @@ impl World {
         self.matcher.replace_installation(&id, subscriptions);
     }
 
-    /// The modules that the language accepts, as the registry hands them to the matcher.
+    /// Returns the modules that the language accepts, as the registry passes them to the matcher.
     pub(super) fn subscriptions(
         &mut self,
         installation: usize,
@@ -161,27 +162,27 @@ impl World {
             Some(text) => Some(self.program(text)?),
             None => None,
         };
-        let interest = |event_type: &str| Interest {
+        let conditions = |event_type: &str| EventConditions {
             event_type: event_type.into(),
             ignore_self: module.ignore_self,
             requires_licence: module.requires_licence,
             on_error: module.on_error,
         };
-        let first = Arc::new(interest(FIRST_TYPE));
-        let mut listens = vec![Listen { interest: first, program: program.clone() }];
+        let first = Arc::new(conditions(FIRST_TYPE));
+        let mut events = vec![EventSubscription { conditions: first, program: program.clone() }];
         let mut texts = vec![module.text.clone()];
         if module.second_type {
             let bare = module.filter_of_second_type;
             texts.insert(0, module.text.clone().filter(|_| !bare));
-            let (interest, program) = match bare {
-                true => (Interest::in_all(SECOND_TYPE.into()), None),
-                false => (interest(SECOND_TYPE), program),
+            let (conditions, program) = match bare {
+                true => (EventConditions::unconditional(SECOND_TYPE.into()), None),
+                false => (conditions(SECOND_TYPE), program),
             };
-            listens.insert(0, Listen { interest: Arc::new(interest), program });
+            events.insert(0, EventSubscription { conditions: Arc::new(conditions), program });
         }
         let id = SubscriptionId {
             installation: format!("i{installation}").as_str().into(),
-            // A key stays with its installation, so that counters are kept where it stays.
+            // The key depends only on the position, so that counters survive a new registration.
             key: format!("k{at}").as_str().into(),
         };
         self.texts.insert(id.clone(), texts);
@@ -194,20 +195,22 @@ impl World {
                     .then(|| format!("acc-{}", installation % 2).into()),
                 cloud_id: SITE.into(),
                 licensed: installation.is_multiple_of(2),
-                terms: Terms::of(Arc::new(Handler::Function { subject: "f".into() })),
+                settings: DeliverySettings::new(Arc::new(Handler::Function {
+                    subject: "f".into(),
+                })),
             }),
             key: id.key,
-            listens: listens.into(),
+            event_subscriptions: events.into(),
             revision: 0,
             stats,
         })
     }
 
-    /// One program for each text, as the registry keeps them.
+    /// Returns one program for each text, as the registry does.
     fn program(&mut self, text: &str) -> Option<Arc<Program>> {
         if !self.programs.contains_key(text) {
-            let compiled = compile(text, Profile::Filter).ok();
-            if let Ok(tree) = Tree::read(text, Profile::Filter) {
+            let compiled = compile(text, CheckProfile::Filter).ok();
+            if let Ok(tree) = Tree::parse(text, CheckProfile::Filter) {
                 self.trees.insert(text.to_owned(), Arc::new(tree));
             }
             self.programs.insert(text.to_owned(), compiled.map(|c| Arc::new(c.program)));
@@ -222,7 +225,7 @@ impl World {
         for m in &matches {
             let subscription = &m.subscription;
             let own = self.decoder.is_self_generated(
-                event.envelope.heading(),
+                event.envelope.routing_key(),
                 &subscription.owner.app,
                 subscription.owner.app_account_id.as_deref(),
             );
@@ -245,23 +248,23 @@ impl World {
         Ok(())
     }
 
-    /// What every filter says alone.
+    /// Returns the outcome of every filter evaluated alone.
     fn expected(&mut self, event: &Event) -> BTreeSet<Outcome> {
         let mut outcomes = BTreeSet::new();
         for (subscription, texts) in self.live.values().flatten() {
-            let heard = subscription.listens.iter().zip(texts);
-            for (listen, text) in
-                heard.filter(|(l, _)| l.interest.event_type == event.envelope.event_type)
+            let subscribed = subscription.event_subscriptions.iter().zip(texts);
+            for (event_subscription, text) in
+                subscribed.filter(|(l, _)| l.conditions.event_type == event.envelope.event_type)
             {
-                let interest = &listen.interest;
+                let conditions = &event_subscription.conditions;
                 let own = self.decoder.is_self_generated(
-                    event.envelope.heading(),
+                    event.envelope.routing_key(),
                     &subscription.owner.app,
                     subscription.owner.app_account_id.as_deref(),
                 );
                 let id = subscription.id();
-                let unlicensed = interest.requires_licence && !subscription.owner.licensed;
-                if (interest.ignore_self && own) || unlicensed {
+                let unlicensed = conditions.requires_licence && !subscription.owner.licensed;
+                if (conditions.ignore_self && own) || unlicensed {
                     *self.undecided.entry(id).or_default() += 1;
                     continue;
                 }
@@ -271,7 +274,7 @@ impl World {
                     }
                     Ok(false) => *self.undecided.entry(id).or_default() += 1,
                     Err(error) => {
-                        if interest.on_error.delivers() {
+                        if conditions.on_error.delivers() {
                             outcomes.insert((id.clone(), "match", "despite an error".to_owned()));
                         }
                         outcomes.insert((id, "error", error));
@@ -289,9 +292,10 @@ impl World {
         match tree.eval(&view, &env).0 {
             Ok(Value::Bool(truth)) => Ok(truth),
             Ok(_) => {
-                // The words are those of the compiled form; what counts here is that it is an error.
+                // The message is that of the compiled form; what matters here is that there is an
+                // error.
                 let program = self.programs[text].as_ref().unwrap();
-                match program.verdict(&view, &env, &mut switchyard_expr::Scratch::new()) {
+                match program.verdict(&view, &env, &mut switchyard_expr::EvalScratch::new()) {
                     switchyard_expr::Verdict::Failed(error) => Err(worded(&error)),
                     verdict => Err(format!("compiled and reference differ: {verdict:?}")),
                 }
@@ -306,7 +310,7 @@ impl World {
             let id = &subscription.id();
             let expected = self.undecided.get(id).copied().unwrap_or_default();
             let ignored = subscription.stats.ignored.load(Relaxed);
-            // Whoever the index rules out is not asked whether it would have been left out.
+            // For a filter that the index rules out, the conditions are not checked.
             let found = self.matcher.not_matched(id).map(|not_matched| not_matched + ignored);
             prop_assert_eq!(found, Some(expected), "{}", id);
         }

@@ -11,7 +11,7 @@ use hyper::Method;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
-use switchyard::cli::client::Client;
+use switchyard::cli::client::ApiClient;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -70,7 +70,7 @@ impl Setup {
             .unwrap_or_else(|| panic!("first line was {first:?}"));
         let address: SocketAddr = address.parse().expect("an address");
         self.port = address.port();
-        let api = Client::at(&format!("http://{address}"), ADMIN_TOKEN).expect("a client");
+        let api = ApiClient::at(&format!("http://{address}"), ADMIN_TOKEN).expect("a client");
         let router = RouterProcess { child, api };
         router.until_ready().await;
         router
@@ -80,7 +80,7 @@ impl Setup {
 /// A running router.
 pub(crate) struct RouterProcess {
     child: Child,
-    pub(crate) api: Client,
+    pub(crate) api: ApiClient,
 }
 
 impl RouterProcess {
@@ -132,7 +132,7 @@ impl RouterProcess {
         installation: &str,
         site: &str,
         handler: &str,
-    ) -> Client {
+    ) -> ApiClient {
         self.put(
             &format!("/admin/v1/apps/{app}"),
             json!({ "kind": "forge", "functions": ["main"],
@@ -151,7 +151,7 @@ impl RouterProcess {
 }
 
 /// Registers a trigger through the Forge API; returns its key.
-pub(crate) async fn register(app: &Client, data: Value) -> String {
+pub(crate) async fn register(app: &ApiClient, data: Value) -> String {
     let body = json!({ "type": "trigger", "data": data });
     let answer = app
         .send(Method::POST, "/forge/installation/v2/dynamic/module", &[], &body)

@@ -1,0 +1,56 @@
+//! The interface between the router and a message broker: a stream of messages that can be
+//! acknowledged.
+
+use std::future::Future;
+
+use bytes::Bytes;
+
+use super::HeaderLookup;
+
+/// One delivered message that waits for its acknowledgement.
+pub trait Message: Send + Sync + 'static {
+    /// The type of its headers.
+    type Headers: HeaderLookup + Send + Sync;
+
+    /// The subject it is stored under.
+    fn subject(&self) -> &str;
+
+    /// Its headers.
+    fn headers(&self) -> &Self::Headers;
+
+    /// Its body. Cheap: the bytes are shared.
+    fn payload(&self) -> Bytes;
+
+    /// Its sequence number in the stream.
+    fn sequence(&self) -> u64;
+
+    /// How many times the broker delivered it, including this time.
+    fn delivery_count(&self) -> i64;
+
+    /// When the broker stored it, in milliseconds since the epoch.
+    fn stored_ms(&self) -> i64;
+
+    /// Acknowledges the message. A lost acknowledgement only causes a redelivery.
+    fn ack(&self) -> impl Future<Output = ()> + Send;
+
+    /// Extends the acknowledgement deadline of the message.
+    fn in_progress(&self) -> impl Future<Output = ()> + Send;
+
+    /// Returns the message unprocessed (NAK), so that the broker redelivers it at once.
+    fn release(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// An endless stream of messages.
+pub trait MessageStream: Send + 'static {
+    /// The message type.
+    type Item: Message;
+
+    /// Waits for the next message; broker failures are retried inside. Cancel-safe: dropping the
+    /// future loses no message.
+    fn next(&mut self) -> impl Future<Output = Self::Item> + Send;
+
+    /// Extends the deadlines of messages that are prefetched but not yet returned by
+    /// [`MessageStream::next`], so that the broker does not redeliver them. The router awaits it
+    /// while its in-flight bound is reached. Never completes; cancel-safe.
+    fn extend_deadlines(&mut self) -> impl Future<Output = ()> + Send;
+}

@@ -1,0 +1,103 @@
+//! The difference between a webhook and its event, so that webhook modules get the original
+//! webhook.
+//!
+//! An event has most members of its webhook byte for byte. The delta has the rest: a list in the
+//! order of the webhook, in which a name refers to a member of the event, and `[name, value]` is a
+//! member that the event lacks or has with another value. For most webhooks that is the acting user
+//! and a few names.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::super::members::{Members, ObjectWriter};
+
+/// Header of an event that carries its delta.
+pub const HEADER: &str = "switchyard-webhook";
+/// Maximum size of a delta in bytes; without one the webhook is mapped back from the event.
+const BYTES_MAX: usize = 16 * 1024;
+
+/// Returns the delta from `event` to `webhook`; `None` if it is too large.
+#[must_use]
+pub fn encode(webhook: &Members<'_>, event: &Members<'_>) -> Option<Box<str>> {
+    let mut items = String::from("[");
+    for (name, value) in webhook.iter() {
+        if items.len() > 1 {
+            items.push(',');
+        }
+        let quoted = Value::from(name).to_string();
+        if event.json(name) == Some(value) {
+            items.push_str(&quoted);
+        } else {
+            items.push_str(&format!("[{quoted},{value}]"));
+        }
+        if items.len() > BYTES_MAX {
+            return None;
+        }
+    }
+    items.push(']');
+    Some(items.into())
+}
+
+/// Returns the webhook for a delta and its event. `matched` (the ids of the dynamic webhooks it is
+/// sent for) replaces the ids it arrived with. `None` if the delta is invalid.
+#[must_use]
+pub fn apply(delta: &str, event: &Members<'_>, matched: Option<&str>) -> Option<String> {
+    let items: Vec<&RawValue> = serde_json::from_str(delta).ok()?;
+    let mut webhook = ObjectWriter::with_capacity(delta.len());
+    for item in items {
+        let (name, value): (String, &str) = match serde_json::from_str::<String>(item.get()) {
+            Ok(name) => {
+                let value = event.json(&name)?;
+                (name, value)
+            }
+            Err(_) => {
+                let (name, value): (String, &RawValue) = serde_json::from_str(item.get()).ok()?;
+                (name, value.get())
+            }
+        };
+        if name != MATCHED {
+            webhook.json(&name, value);
+        }
+    }
+    if let Some(matched) = matched {
+        webhook.json(MATCHED, matched);
+    }
+    Some(webhook.finish())
+}
+
+/// The member with the ids of an app's dynamic webhooks that the event matches.
+pub(super) const MATCHED: &str = "matchedWebhookIds";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn webhook_is_restored_byte_for_byte() {
+        let webhook = r#"{"timestamp":1525698237764,"webhookEvent":"x","user":{"accountId":"a"},"issue":{"id":"1", "n":1.50},"zz":null}"#;
+        let event = r#"{"eventType":"avi:x","issue":{"id":"1", "n":1.50},"zz":null,"user":"b"}"#;
+        let members = |text| Members::parse(text).unwrap();
+        let delta = encode(&members(webhook), &members(event)).unwrap();
+        assert!(!delta.contains("1.50"), "{delta}");
+        assert_eq!(apply(&delta, &members(event), None).as_deref(), Some(webhook));
+        let webhook = apply(&delta, &members(event), Some("[3,5]")).unwrap();
+        assert!(webhook.ends_with(r#","matchedWebhookIds":[3,5]}"#), "{webhook}");
+    }
+
+    #[test]
+    fn invalid_delta_and_missing_member_are_none() {
+        let event = Members::parse(r#"{"a":1}"#).unwrap();
+        for delta in ["", "{}", "[1]", r#"["b"]"#, r#"[["a"]]"#, "[[1,2]]"] {
+            assert_eq!(apply(delta, &event, None), None, "{delta}");
+        }
+        assert_eq!(apply(r#"["a"]"#, &event, None).as_deref(), Some(r#"{"a":1}"#));
+    }
+
+    #[test]
+    fn large_delta_is_none() {
+        let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(BYTES_MAX));
+        let webhook = Members::parse(&long).unwrap();
+        assert_eq!(encode(&webhook, &Members::default()), None);
+        assert!(encode(&webhook, &webhook).is_some());
+    }
+}

@@ -1,0 +1,194 @@
+//! Dry runs: the decision that matching makes on one trigger for one event, with its reason.
+//!
+//! A dry run uses the functions of matching for conditions and evaluation, but neither the index
+//! nor any counter.
+
+use switchyard_expr::explain::{Explanation, explain};
+use switchyard_expr::{Env, EvalScratch, Verdict};
+
+use super::conditions::Conditions;
+use super::{EventSubscription, Matcher, Subscriber, UnmetCondition, evaluate};
+use crate::clock;
+use crate::domain::OnError;
+use crate::event::{Decoder, RoutingKey};
+
+/// The decision on one trigger for one event.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// The trigger has no subscription to the event type.
+    NotSubscribed,
+    /// A condition is not met.
+    Ignored(UnmetCondition),
+    /// The conditions are met and there is no expression.
+    NoExpression,
+    /// The conditions are met and the expression was evaluated.
+    Evaluated {
+        /// The result of the expression.
+        verdict: Verdict,
+        /// What an evaluation error means for delivery.
+        on_error: OnError,
+        /// The parts of the expression with their values; none if the expression cannot be
+        /// explained, which would be a defect.
+        explanation: Option<Box<Explanation>>,
+    },
+}
+
+impl Decision {
+    /// Whether the event would be delivered.
+    #[must_use]
+    pub fn is_delivered(&self) -> bool {
+        match self {
+            Self::NotSubscribed | Self::Ignored(_) => false,
+            Self::NoExpression => true,
+            Self::Evaluated { verdict, on_error, .. } => match verdict {
+                Verdict::Match => true,
+                Verdict::NoMatch => false,
+                Verdict::Failed(_) => on_error.delivers(),
+            },
+        }
+    }
+}
+
+impl Matcher {
+    /// Returns the decision on a trigger with these `event_subscriptions` for the event with this
+    /// routing_key, which `decoder` holds. The trigger need not be registered.
+    #[must_use]
+    pub fn dry_run(
+        &self,
+        event_subscriptions: &[EventSubscription],
+        subscriber: Subscriber<'_>,
+        routing_key: RoutingKey<'_>,
+        decoder: &Decoder,
+    ) -> Decision {
+        let mut subscribed = event_subscriptions.iter();
+        let event = subscribed.find(|e| e.conditions.event_type.as_str() == routing_key.event_type);
+        let Some(EventSubscription { conditions, program }) = event else {
+            return Decision::NotSubscribed;
+        };
+        let is_own =
+            |subscriber: Subscriber<'_>| subscriber.is_self_generated(routing_key, decoder);
+        if let Some(unmet) = Conditions::from(&**conditions).unmet(|| subscriber, is_own) {
+            return Decision::Ignored(unmet);
+        }
+        let Some(program) = program else { return Decision::NoExpression };
+        let env = Env { now_ms: clock::now_ms(), steps_max: self.steps_max() };
+        let is_own = || is_own(subscriber);
+        let verdict = evaluate::verdict(program, decoder, is_own, &env, &mut EvalScratch::new());
+        let explained = explain(&program.source(), &decoder.view(is_own()), &env);
+        debug_assert!(explained.is_ok(), "the source of a compiled program compiles");
+        let explanation = explained.ok().map(Box::new);
+        Decision::Evaluated { verdict, on_error: conditions.on_error, explanation }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use switchyard_expr::{CheckProfile, compile};
+
+    use super::*;
+    use crate::domain::AppId;
+    use crate::event::{Event, HeaderLookup};
+    use crate::matcher::EventConditions;
+
+    const TYPE: &str = "avi:jira:updated:issue";
+
+    struct NoHeaders;
+
+    impl HeaderLookup for NoHeaders {
+        fn get(&self, name: &str) -> Option<&str> {
+            match name {
+                "ce-cloudid" => Some("site"),
+                "ce-type" => Some(TYPE),
+                "ce-id" => Some("event"),
+                _ => None,
+            }
+        }
+    }
+
+    fn decoded(text: &'static str) -> (Decoder, Event) {
+        let mut decoder = Decoder::new(1 << 20, false);
+        let event = decoder.decode("", &NoHeaders, Bytes::from_static(text.as_bytes()), 0).unwrap();
+        (decoder, event)
+    }
+
+    fn trigger(filter: Option<&str>, conditions: EventConditions) -> Vec<EventSubscription> {
+        let program = filter.map(|text| compile(text, CheckProfile::Filter).unwrap().program);
+        vec![EventSubscription { conditions: Arc::new(conditions), program: program.map(Arc::new) }]
+    }
+
+    fn run(trigger: &[EventSubscription], text: &'static str) -> Decision {
+        let (decoder, event) = decoded(text);
+        let app = AppId::from("app");
+        let subscriber =
+            Subscriber { app: &app, app_account_id: Some("own-account"), is_licensed: false };
+        Matcher::default().dry_run(trigger, subscriber, event.envelope.routing_key(), &decoder)
+    }
+
+    #[test]
+    fn event_of_another_type_is_not_subscribed() {
+        let other = trigger(None, EventConditions::unconditional("avi:jira:deleted:issue".into()));
+        let decision = run(&other, "{}");
+        assert!(matches!(decision, Decision::NotSubscribed) && !decision.is_delivered());
+    }
+
+    #[test]
+    fn conditions_decide_before_the_expression_fails() {
+        let any = EventConditions::unconditional(TYPE.into());
+        let fails = Some("event.a.b == 1");
+        let licensed = trigger(fails, EventConditions { requires_licence: true, ..any.clone() });
+        let decision = run(&licensed, "{}");
+        assert!(matches!(decision, Decision::Ignored(UnmetCondition::Licence)), "{decision:?}");
+        let foreign = trigger(None, EventConditions { ignore_self: true, ..any });
+        let own = r#"{"atlassianId":"own-account"}"#;
+        let decision = run(&foreign, own);
+        assert!(matches!(decision, Decision::Ignored(UnmetCondition::IgnoreSelf)), "{decision:?}");
+        let decision = run(&foreign, r#"{"atlassianId":"another"}"#);
+        assert!(matches!(decision, Decision::NoExpression) && decision.is_delivered());
+    }
+
+    #[test]
+    fn expression_decides_and_is_explained() {
+        let trigger = trigger(Some("event.a == 'x'"), EventConditions::unconditional(TYPE.into()));
+        for (text, matches) in [(r#"{"a":"x"}"#, true), (r#"{"a":"y"}"#, false)] {
+            let decision = run(&trigger, text);
+            assert_eq!(decision.is_delivered(), matches);
+            let Decision::Evaluated { verdict, explanation, .. } = decision else {
+                panic!("the expression is evaluated");
+            };
+            let explanation = explanation.unwrap();
+            assert_eq!(explanation.source, "event.a == 'x'");
+            assert_eq!(matches!(verdict, Verdict::Match), matches);
+            assert_eq!(matches!(explanation.verdict, Verdict::Match), matches);
+        }
+    }
+
+    #[test]
+    fn expression_sees_changes_of_the_app_as_self_generated() {
+        let any = EventConditions::unconditional(TYPE.into());
+        let trigger = trigger(Some("event.selfGenerated == true"), any);
+        assert!(run(&trigger, r#"{"atlassianId":"own-account"}"#).is_delivered());
+        assert!(!run(&trigger, r#"{"atlassianId":"another"}"#).is_delivered());
+    }
+
+    #[test]
+    fn failed_expression_is_delivered_if_on_error_says_so() {
+        let any = EventConditions::unconditional(TYPE.into());
+        for (on_error, delivered) in [
+            (OnError::Ignore, false),
+            (OnError::IgnoreAndLog, false),
+            (OnError::Receive, true),
+            (OnError::ReceiveAndLog, true),
+        ] {
+            let trigger =
+                trigger(Some("event.a.b == 1"), EventConditions { on_error, ..any.clone() });
+            let decision = run(&trigger, "{}");
+            assert_eq!(decision.is_delivered(), delivered);
+            let Decision::Evaluated { verdict: Verdict::Failed(_), .. } = decision else {
+                panic!("the evaluation fails: {decision:?}");
+            };
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Shared subexpressions: a conjunct that has no test becomes a column of its own. It is evaluated
+//! once per event for all filters that contain it, and leads to them if it is true.
+//!
+//! Used only for filters without another access predicate, which would be evaluated for every
+//! event. If the subexpression fails, the column is undetermined and these filters are evaluated.
+
+use switchyard_expr::{CheckProfile, Env, EvalScratch, Program, Verdict, compile, operands};
+
+use super::column::EventValues;
+use super::dictionary::{ConstantEntry, ConstantId};
+use crate::event::Decoder;
+
+/// Budget of one evaluation. A subexpression that needs more is undetermined, since the filter
+/// could exceed its budget where the subexpression alone does not.
+pub(super) const STEPS_MAX: u32 = 512;
+/// Most subexpressions of one filter. With budgets this small, they cannot use up the memory limit
+/// of an evaluation of the whole filter.
+pub(super) const COUNT_MAX: usize = 8;
+/// Longest filter whose conjuncts may contain a function. The height of a tree is bounded by the
+/// length of its text, so none of them reaches the limit on active functions, alone or together.
+const WITH_FUNCTION_BYTES_MAX: usize = 256;
+
+/// The constant of a subexpression that is true.
+pub(super) const TRUE: ConstantId = 0;
+
+/// A compiled subexpression.
+#[derive(Debug)]
+pub(super) struct SharedSubexpression {
+    program: Program,
+    /// Start of its posting list.
+    postings: u32,
+}
+
+/// Returns the texts of the conjuncts of a filter; none unless there are `count` and each has the
+/// same outcome alone as in the filter.
+pub(super) fn texts(source: &str, count: usize) -> Vec<String> {
+    let texts = operands(source).unwrap_or_default();
+    // A single function cannot call itself.
+    let may_hold_function = source.len() <= WITH_FUNCTION_BYTES_MAX;
+    let functions_max = usize::from(may_hold_function);
+    let is_plain = |text: &String| text.matches("=>").count() <= functions_max;
+    if texts.len() == count && texts.iter().all(is_plain) { texts } else { Vec::new() }
+}
+
+/// Compiles a conjunct; none if its value differs between apps.
+pub(super) fn compiled(text: &str) -> Option<Program> {
+    let program = compile(text, CheckProfile::Filter).ok()?.program;
+    (!program.reads_self_generated()).then_some(program)
+}
+
+impl SharedSubexpression {
+    pub(super) fn new(program: Program, postings: u32) -> Self {
+        Self { program, postings }
+    }
+
+    /// Evaluates it and appends the value of its column.
+    pub(super) fn read(
+        &self,
+        decoder: &Decoder,
+        env: &Env,
+        scratch: &mut EvalScratch,
+        values: &mut EventValues,
+    ) {
+        let env = Env { steps_max: env.steps_max.min(STEPS_MAX), ..*env };
+        match self.program.verdict(&decoder.view(false), &env, scratch) {
+            Verdict::Match => values.push_subexpression(Some(ConstantEntry {
+                constant: TRUE,
+                postings: self.postings,
+            })),
+            Verdict::NoMatch => values.push_subexpression(None),
+            Verdict::Failed(_) => values.push_undetermined(),
+        }
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.program.heap_bytes()
+    }
+}
