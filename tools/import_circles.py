@@ -8,7 +8,8 @@
     python3 tools/import_circles.py --self-test         check the checker
 
 Prints each circle (a strongly connected component of the import graph of one crate) with
-the folder it spans and one line of code for each arrow. Exit status 1 if there is any.
+the folder it spans and one line of code for each arrow, and each `mod.rs` that defines
+anything: it holds the folder's header and re-exports. Exit status 1 if there is any.
 
 A node is a file that defines something. A file that only declares modules and re-exports
 is none: an import through a re-export counts as an import of the file that defines the
@@ -294,17 +295,23 @@ def report(graph, circle):
     return "\n".join(lines)
 
 
-def circles(root, folders):
-    """(text of each circle that touches one of the folders, all graphs)."""
+def findings(root, folders):
+    """(text of each circle and `mod.rs` with logic that touches one of the folders, all graphs)."""
     files = load(root, [c for c in CRATES if os.path.isdir(os.path.join(root, c))])
     found, graphs = [], []
     for base in CRATES:
         graph = Crate(files, base).edges() if any(f.rel.startswith(base + "/") for f in files) else {}
         graphs.append(graph)
         for circle in components(graph):
-            if not folders or any(f.rel == d or f.rel.startswith(d + "/") for f in circle for d in folders):
+            if not folders or any(is_in(f, folders) for f in circle):
                 found.append(report(graph, circle))
+        found += [f"{f.rel}: a mod.rs only declares and re-exports; this one defines something"
+                  for f in graph if f.rel.endswith("/mod.rs") and (not folders or is_in(f, folders))]
     return found, graphs
+
+
+def is_in(file, folders):
+    return any(file.rel == folder or file.rel.startswith(folder + "/") for folder in folders)
 
 
 def print_imports(graphs, rel):
@@ -392,11 +399,11 @@ def main():
     a = ap.parse_args()
     if a.self_test:
         return self_test()
-    found, graphs = circles(a.root, [d.rstrip("/") for d in a.folders])
+    found, graphs = findings(a.root, [d.rstrip("/") for d in a.folders])
     if a.imports:
         print_imports(graphs, a.imports)
         return 0
-    print("\n".join(found) or "no import circles")
+    print("\n".join(found) or "no import circles, no logic in mod.rs")
     return 1 if found else 0
 
 

@@ -440,9 +440,9 @@ def differences(expected, found, path=""):
 
 
 def without_counters(value):
-    """A view without counters, the bucket's revision of a document, and the time of the next discovery."""
+    """A view without counters, texts for people, and what the bucket and the clock decide."""
     if isinstance(value, dict):
-        left_out = {"stats"} | ({"revision"} if "environment" in value else set())
+        left_out = {"stats", "reason"} | ({"revision"} if "environment" in value else set())
         left_out |= {"failures", "dueAt"} if "error" in value else set()
         return {key: without_counters(member) for key, member in value.items() if key not in left_out}
     return [without_counters(item) for item in value] if isinstance(value, list) else value
@@ -455,7 +455,7 @@ VOLATILE = [(re.compile(pattern), text) for pattern, text in (
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uuid>"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", "<time>"),
     (r"\b\d{10,}\b", "<number>"),
-    (r'"(kid|pkcs8|tokenHash|sharedSecret|digest)":"[^"]*"', r'"\1":"<\1>"'),
+    (r'"(kid|pkcs8|tokenHash|sharedSecret|digest|reason)":"[^"]*"', r'"\1":"<\1>"'),
     (r"\b([A-Z]+)-\d+\b", r"\1-*"),
     (r'"id": "10\d+"', '"id": "*"'),
     (r"Issue \\u00e9 \d+", "Issue *"),
@@ -465,13 +465,15 @@ NUMBERS = re.compile(r"\d+")
 # Headers of which only the form is compared: counters, sequences and ids made of them.
 NUMBERED = {"Nats-Msg-Id", "Nats-Expected-Last-Subject-Sequence", "switchyard-sequence", "switchyard-parks",
             "switchyard-event-id", "switchyard-dlq-revision", "ce-id"}
+# Headers with a text for people.
+TEXTS = {"switchyard-dlq-last-error"}
 # Headers of a stored record that mean something only where it was written.
 NOT_LOADED = {"Nats-Expected-Last-Subject-Sequence"}
 
 
 def form(record):
     """A record as text, in which everything but times, ids, counters and secrets is as it was written."""
-    headers = [(name, NUMBERS.sub("*", fixed(value)) if name in NUMBERED else fixed(value))
+    headers = [(name, "" if name in TEXTS else NUMBERS.sub("*", fixed(value)) if name in NUMBERED else fixed(value))
                for name, value in record["headers"]]
     body = record.get("body")
     if record["subject"].startswith("$KV."):
