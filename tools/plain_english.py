@@ -18,15 +18,19 @@ comments, log and error texts (string literals in tracing macros, `#[error]`, `b
 in backquotes, other string literals (they hold wire names and vendors' messages), data.
 """
 import argparse
-import bisect
 import collections
 import fnmatch
 import io
 import os
 import re
 import sys
+import tempfile
 import tokenize
-import tomllib
+
+try:
+    import tomllib
+except ImportError:
+    raise SystemExit("plain_english.py needs Python 3.11 or newer")
 
 from style_stats import TOKEN, File
 
@@ -285,8 +289,6 @@ SELF_TEST = [
 
 
 def self_test():
-    import tempfile
-
     words, failed = WordList(SELF_TEST_LIST), 0
     for rel, source, expected in SELF_TEST:
         with tempfile.TemporaryDirectory() as root:
