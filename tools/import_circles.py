@@ -35,7 +35,7 @@ MOD = re.compile(r"\b" + VIS + r"mod\s+(\w+)\s*([;{])")
 USE = re.compile(r"(?P<vis>\bpub(?:\s*\([^)]*\))?\s+)?(?<![\w:])use\s+(?P<tree>[^;]+);")
 PUB_IN = re.compile(r"\bpub\s*\([^)]*\)")
 ITEM = re.compile(
-    r"(?:\b(?:fn|struct|enum|trait|type|const|static|union)\s+|\bmacro_rules!\s*)([A-Za-z_]\w*)"
+    r"(?:\b(?:fn|struct|enum|trait|type|const|static|union)\s+(?!(?:fn|unsafe|async|mut)\b)|\bmacro_rules!\s*)([A-Za-z_]\w*)"
 )
 PATH = re.compile(r"(?<![\w:.])([A-Za-z_]\w*(?:\s*::\s*[A-Za-z_]\w*)+)")
 
@@ -123,7 +123,7 @@ class Crate:
 
     def __init__(self, files, base):
         self.modules = {}
-        self.by_rel = {f.rel: f for f in files if f.rel.startswith(base + "/") and f.kind == "src"}
+        self.by_rel = {f.rel: f for f in files if f.rel.startswith(base + "/")}
         root = self.by_rel.get(base + "/lib.rs") or self.by_rel.get(base + "/main.rs")
         self.root = root and self.read_file((), root)
 
@@ -355,6 +355,10 @@ SELF_TEST = [
                 "#[cfg(test)] mod more { use crate::a::A; }\n#[cfg(test)] fn f() { crate::a::A; }",
         "b/tests.rs": "use crate::a::A;",
     }, []),
+    ("a file named test.rs that is no test", {
+        "lib.rs": "mod a; mod test;",
+        "a.rs": "pub const fn f() { crate::test::g() }", "test.rs": "pub fn g() { crate::a::f() }",
+    }, ["a.rs test.rs"]),
     ("the visibility of an item is no import", {
         "lib.rs": "mod a;", "a.rs": "mod one; pub struct A; fn f() { one::g() }",
         "a/one.rs": "pub(in crate::a) fn g() {}",
@@ -367,7 +371,7 @@ SELF_TEST = [
     ("imports that go one way", {
         "lib.rs": "mod a; pub use a::A;",
         "a.rs": "mod one; pub use one::A; pub(crate) use one::B as C;",
-        "a/one.rs": "mod deep; pub struct A; pub struct B; fn f() { deep::g() }",
+        "a/one.rs": "mod deep; pub struct A; pub struct B; const fn f() { deep::g() }",
         "a/one/deep.rs": "use std::fmt; pub fn g() {}",
     }, []),
 ]
