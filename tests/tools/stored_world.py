@@ -12,7 +12,7 @@ import threading
 import time
 
 import registration_cases
-from harness import ADMIN_TOKEN, Nats, NatsError, Router, quote, until
+from harness import ADMIN_TOKEN, ROOT, Nats, NatsError, Router, quote, until
 
 STREAMS = ("KV_SW_REG", "SW_PARKED", "SW_DLQ", "SW_EVENTS")
 # In files the address of the handlers is this one.
@@ -28,11 +28,12 @@ CONNECT, SHARED = "com.example.app", "secret-0123456789abcdef0123456789abcdef"
 MODULES = "/rest/atlassian-connect/1/app/module/dynamic"
 WEBHOOKS = "/rest/api/3/webhook"
 V1, V2 = "/forge/installation/v1/dynamic/module", "/forge/installation/v2/dynamic/module"
+WEBHOOK_SAMPLE = ROOT / "tests/data/events/webhook-issue-updated.json"
 # Requests that a handler accepts and never answers end after this, so that its lane stays busy.
 HELD_S = 15
 # Failures in a row that open a breaker.
 FAILURES_TO_OPEN = 10
-DEAD_LETTERS = 13
+DEAD_LETTERS = 15
 SETTINGS = {
     "DELIVERY__RETRY_SCHEDULE_S": 3600,
     "DELIVERY__RETRY_JITTER": 0,
@@ -123,6 +124,15 @@ class World:
                    *headers]
         self.nats.publish_stored(f"sw.in.{SITE}.{event_type}.-", body, headers)
 
+    def webhook(self, project):
+        """Posts a webhook of Jira, which becomes an event of the project."""
+        body = json.loads(WEBHOOK_SAMPLE.read_text(encoding="utf-8"))
+        body["issue"]["fields"]["project"]["key"] = project
+        headers = {"x-atlassian-webhook-identifier": f"webhook-{project}"}
+        status, text = self.router.exchange("POST", f"/ingest/jira/{SITE}", body, headers)
+        if status != 202:
+            raise Difference(f"the webhook is not accepted: {status} {text}")
+
     def pending(self):
         """Events that are not acknowledged."""
         info = self.nats.api("CONSUMER.INFO.SW_EVENTS.router")
@@ -137,6 +147,8 @@ class World:
         self.put_forge_apps()
         self.install("inst-forge", FORGE, licensed=True, environment="STAGING", appAccountId="account-1")
         self.install("inst-off", FORGE, state="disabled")
+        self.install("inst-deleted", FORGE)
+        self.router.admin("DELETE", "/installations/inst-deleted")
         self.install("inst-remote", REMOTE)
         self.install("inst-discovery", DISCOVERY)
         self.install("inst-silent", SILENT)
@@ -257,6 +269,7 @@ class World:
             self.event(project, selfGenerated=True, headers=[
                 ("ce-time", "2026-11-21T08:00:00.5Z"), ("ce-subject", f"{project}-1"), ("ce-originapp", FORGE),
                 ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")])
+        self.webhook("LATER")
         self.event("ERROR", COMMENTED)
         for _ in range(FAILURES_TO_OPEN + 2):
             self.event("BREAKS")
@@ -282,6 +295,7 @@ class World:
             self.event("OPS", raw=raw)
         for project in ("REJECT", "MOVED", "HOOK", "REMOTE"):
             self.event(project)
+        self.webhook("HOOK")
         for _ in range(3):  # The third 410 in a row disables the module.
             self.event("GONE")
             self.settled()
