@@ -21,12 +21,11 @@
 //! **Source:** access predicates are those of Fabret et al., SIGMOD 2001; undetermined columns and
 //! ranges are additions.
 
-mod builder;
+mod build;
 mod column;
 mod conjunction;
 mod dictionary;
 mod path;
-mod planner;
 mod subexpression;
 
 use std::ops::Range;
@@ -162,7 +161,7 @@ impl Segment {
         shared: Option<&Arc<Projection>>,
         steps_max: u32,
     ) -> Self {
-        builder::build(listeners, first, shared, steps_max)
+        build::build(listeners, first, shared, steps_max)
     }
 
     /// The values that it reads of an event.

@@ -7,13 +7,13 @@ use aho_corasick::AhoCorasick;
 use switchyard_expr::limits;
 use switchyard_expr::predicate::Constant;
 
+use super::build::planner::ColumnId;
 use super::dedup_from;
 use super::dictionary::{
     ConstantEntry, ConstantId, ConstantIds, Dictionary, DictionaryBuilder, begin_key, index,
     push_constant, push_value,
 };
 use super::path::Resolved;
-use super::planner::ColumnId;
 use crate::event::projection::{
     FieldId, ITEMS_MAX as PROJECTED_MAX, JsonValue, ListItems, ProjectionBuilder,
 };

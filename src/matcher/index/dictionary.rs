@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::{FixedState, RandomState};
 use switchyard_expr::predicate::Constant;
 
-use super::planner::ColumnId;
+use super::build::planner::ColumnId;
 use crate::event::projection::JsonValue;
 
 /// The id of a constant in its column.

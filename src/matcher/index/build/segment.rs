@@ -2,10 +2,10 @@
 
 use switchyard_expr::predicate::Order;
 
-use super::column::ColumnsBuilder;
-use super::dictionary::ConstantId;
+use super::super::column::ColumnsBuilder;
+use super::super::dictionary::ConstantId;
+use super::super::*;
 use super::planner::{AccessPredicate, ColumnId, MAY_ERROR, Planner, Selectivity};
-use super::*;
 use crate::domain::InstallationId;
 use crate::event::projection::ProjectionBuilder;
 
@@ -41,7 +41,7 @@ impl FilterGroup {
     }
 }
 
-pub(super) fn build(
+pub(in crate::matcher::index) fn build(
     mut listeners: Vec<Listener>,
     first: Option<&Arc<Projection>>,
     shared: Option<&Arc<Projection>>,

@@ -6,13 +6,13 @@ use foldhash::fast::RandomState;
 use switchyard_expr::predicate::{Constant, ItemTest};
 use switchyard_expr::{Condition, Path, Program, limits};
 
-use super::column::{ColumnBuilder, ITEMS_MAX, READ_STEPS_MAX, TestKind};
-use super::conjunction::{Op, Test, TestTables};
-use super::dictionary::{ConstantId, index};
-use super::{path, subexpression};
+use super::super::column::{ColumnBuilder, ITEMS_MAX, READ_STEPS_MAX, TestKind};
+use super::super::conjunction::{Op, Test, TestTables};
+use super::super::dictionary::{ConstantId, index};
+use super::super::{path, subexpression};
 
 /// Position of a column in its segment.
-pub(super) type ColumnId = u16;
+pub(in crate::matcher::index) type ColumnId = u16;
 
 /// Returns how many tests of the condition search a text or a list.
 fn reads(condition: &Condition) -> usize {
@@ -27,11 +27,11 @@ fn reads(condition: &Condition) -> usize {
 /// Compiles filters to tests; equal paths share a column, equal constants an id, equal
 /// subexpressions an evaluation.
 #[derive(Debug, Default)]
-pub(super) struct Planner {
-    pub(super) columns: Vec<(Path, ColumnBuilder)>,
+pub(in crate::matcher::index) struct Planner {
+    pub(in crate::matcher::index) columns: Vec<(Path, ColumnBuilder)>,
     /// Their columns come after all others.
-    pub(super) subexpressions: Vec<Program>,
-    pub(super) tables: TestTables,
+    pub(in crate::matcher::index) subexpressions: Vec<Program>,
+    pub(in crate::matcher::index) tables: TestTables,
     ids: HashMap<(Path, TestKind), ColumnId, RandomState>,
     /// By text; none if it cannot be evaluated on its own.
     subexpression_ids: HashMap<Box<str>, Option<ColumnId>, RandomState>,
@@ -39,7 +39,12 @@ pub(super) struct Planner {
 
 impl Planner {
     /// Appends the tests of a program.
-    pub(super) fn tests(&mut self, program: &Program, steps_max: u32, out: &mut Vec<Test>) {
+    pub(in crate::matcher::index) fn tests(
+        &mut self,
+        program: &Program,
+        steps_max: u32,
+        out: &mut Vec<Test>,
+    ) {
         let (source, facts) = (program.source(), program.facts());
         let source_len = source.len();
         let steps_max = steps_max as usize;
@@ -116,7 +121,7 @@ impl Planner {
 
     /// Sorts columns by path, so that each path is resolved once, and puts those of subexpressions
     /// after them.
-    pub(super) fn sort_columns(&mut self, tests: &mut [Test]) {
+    pub(in crate::matcher::index) fn sort_columns(&mut self, tests: &mut [Test]) {
         let mut first: HashMap<&Path, usize, RandomState> = HashMap::default();
         for (at, (path, _)) in self.columns.iter().enumerate() {
             first.entry(path).or_insert(at);
@@ -279,7 +284,8 @@ impl Planner {
 }
 
 /// A filter that needs evaluation and may fail.
-pub(super) const MAY_ERROR: Test = Test { op: Op::MayError, column: 0, argument: 0 };
+pub(in crate::matcher::index) const MAY_ERROR: Test =
+    Test { op: Op::MayError, column: 0, argument: 0 };
 
 /// Whether the outcome of a test is known without evaluation.
 fn is_decided(test: &Test) -> bool {
@@ -302,11 +308,11 @@ fn is_null_guarded(path: &Path, before: &[Condition]) -> bool {
 /// The access predicate of a filter: the filter may be skipped if no test holds and no column is
 /// undetermined.
 #[derive(Clone, Debug, Default)]
-pub(super) struct AccessPredicate {
+pub(in crate::matcher::index) struct AccessPredicate {
     /// Tests of which one holds whenever the filter is true.
-    pub(super) tests: Vec<Test>,
+    pub(in crate::matcher::index) tests: Vec<Test>,
     /// The columns that, when undetermined, could make the filter fail before or in one of `tests`.
-    pub(super) columns: Vec<ColumnId>,
+    pub(in crate::matcher::index) columns: Vec<ColumnId>,
     /// Number of filters with the same tests.
     cost: usize,
 }
@@ -316,7 +322,7 @@ const SUBEXPRESSION_COST: usize = 1 << 30;
 
 /// How often each constant of each column is tested; the rarest makes the best access predicate.
 #[derive(Debug, Default)]
-pub(super) struct Selectivity {
+pub(in crate::matcher::index) struct Selectivity {
     /// Columns from here on are those of shared subexpressions.
     first_subexpression: usize,
     constants: Vec<Vec<u32>>,
@@ -326,11 +332,11 @@ pub(super) struct Selectivity {
 impl Selectivity {
     /// Returns an empty count; columns from `first_subexpression` on are those of shared
     /// subexpressions.
-    pub(super) fn new(first_subexpression: usize) -> Self {
+    pub(in crate::matcher::index) fn new(first_subexpression: usize) -> Self {
         Self { first_subexpression, ..Self::default() }
     }
 
-    pub(super) fn count(&mut self, test: Test, tables: &TestTables) {
+    pub(in crate::matcher::index) fn count(&mut self, test: Test, tables: &TestTables) {
         match test.op {
             Op::Is | Op::MayBe => self.add(test.column, test.argument),
             Op::IsOneOf => tables.set(test.argument).iter().for_each(|s| self.add(test.column, *s)),
@@ -354,7 +360,7 @@ impl Selectivity {
     }
 
     /// Returns the best access predicate of a conjunction.
-    pub(super) fn access_predicate(
+    pub(in crate::matcher::index) fn access_predicate(
         &self,
         mut tests: &[Test],
         tables: &TestTables,
