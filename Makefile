@@ -28,7 +28,7 @@ tools: $(NATS) ## Put the pinned nats-server into .tools/
 build: cargo ## Build the release binary
 	cargo build --release --locked
 
-# Not the release build: a newcomer has the demo minutes sooner, and `make test` shares the build.
+# Not the release build: the demo starts minutes sooner, and `make test` shares the build.
 run: cargo tools ## Build, then run the demo: broker, app, triggers and live matches
 	cargo build --locked
 	@echo "Starting the demo; Ctrl-C ends it and everything it started."
@@ -50,37 +50,44 @@ unit: cargo tools
 	  set -x; cargo test --workspace --locked; \
 	fi
 
-oracle: build ## Hold the matcher against an independent evaluator, at full size
+oracle: build ## Compare the matcher with an independent evaluator, at full size
 	python3 tests/tools/oracle.py --binary $(TARGET)/release/switchyard --threads 2 \
 	  --triggers 5000 --events 20000 --seeds 1,2,3
 
 # Each case registers up to 160 random filters and sends up to 8 random events, 500 pairs on average.
 AGREE_CASES := 2500
 
-agree: cargo ## Hold the index against every filter alone, on a million random pairs; some minutes
+agree: cargo ## Compare the index with every filter alone, on a million random pairs; minutes
 	PROPTEST_CASES=$(AGREE_CASES) cargo test --locked --lib matcher::tests
 
-bench: cargo tools ## The router against the least that has to be done; some minutes
-	cargo bench --locked --bench pipeline -- --record benches/record/$$(date +%F)-pipeline.md
-	cargo bench --locked --bench registration -- --record benches/record/$$(date +%F)-registration.md
+# Where benches write the figures of a run, before they are added to the record of their subject.
+RUN := $(TARGET)/record
+
+bench: cargo tools ## Compare the router with the minimum work of any router; minutes
+	mkdir -p $(RUN)
+	cargo bench --locked --bench pipeline -- --record $(abspath $(RUN))/pipeline.md
+	cargo bench --locked --bench registration -- --record $(abspath $(RUN))/registration.md
+	python3 benches/record/add.py $(RUN)/pipeline.md $(RUN)/registration.md
 	cargo bench --locked --bench matcher
 
-bench-worst: cargo ## What the language can be made to cost, against its bounds
+bench-worst: cargo ## Measure the costliest filters against the limits of the language
 	cargo bench --locked -p switchyard-expr --bench worst
 
-# Breeds new cases and keeps the costliest in expr/benches/worst/cases.json.
+# Generates new cases and keeps the costliest in expr/benches/worst/cases.json.
 SEARCH_SECONDS := 120
 
 search-worst: cargo ## Search for costlier filters, SEARCH_SECONDS=120
 	cargo bench --locked -p switchyard-expr --bench worst -- --search $(SEARCH_SECONDS)
 
-# What is on the command line for the program, such as PEERS="--most 1000".
-PEERS := --record benches/record/$(shell date +%F)-peers.md --plot docs/peers.svg
+# Arguments of the program, such as PEERS="--most 1000".
+PEERS = --record $(RUN)/peers.md --plot docs/peers.svg
 
-bench-peers: cargo ## The matcher beside others of its kind (downloads them); minutes
+bench-peers: cargo ## Compare the matcher with other matchers (downloads them); minutes
+	mkdir -p $(RUN) && rm -f $(RUN)/peers.md
 	cargo run --release --manifest-path benches/peers/Cargo.toml -- $(PEERS)
+	[ ! -e $(RUN)/peers.md ] || python3 benches/record/add.py $(RUN)/peers.md
 
-bench-expr-peers: cargo ## A filter compiled here and by the cel crate (downloads it)
+bench-expr-peers: cargo ## Compare a filter compiled here and by the cel crate (downloads it)
 	cargo run --release --manifest-path expr/benches/peers/Cargo.toml
 
 check-deploy: $(NATS) $(CHECK) ## Validate the deploy files offline
@@ -90,7 +97,7 @@ check-deploy: $(NATS) $(CHECK) ## Validate the deploy files offline
 	$(NATS_SERVER) -t -c deploy/nats/nats-server.conf
 	$(call check,python) deploy/check.py
 
-check-clients: cargo $(NATS) $(CLIENTS) tests/clients/node_modules ## Drive a router with clients of others
+check-clients: cargo $(NATS) $(CLIENTS) tests/clients/node_modules ## Drive a router with third-party clients
 	cargo build --locked
 	.tools/clients/bin/python tests/clients/run.py --router $(TARGET)/debug/switchyard
 
@@ -99,7 +106,7 @@ check-rules: .tools/promtool
 	.tools/promtool check rules deploy/prometheus/rules.yml
 	.tools/promtool test rules deploy/prometheus/rules.test.yml
 
-# Seconds for each target. Sanitizers are not stable, hence the bootstrap flag.
+# Seconds per target. Sanitizers are not stable, hence the bootstrap flag.
 FUZZ_SECONDS := 60
 FUZZ_TARGETS := $(addprefix expr/fuzz/,lex parse check eval_diff) fuzz/event
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Holds the files under deploy/ to what the router really has.
+"""Checks the files under deploy/ against the router.
 
 - every expression in rules and dashboards is PromQL;
-- every metric and every label in them stands in src/telemetry/names.rs;
+- every metric and every label in them is defined in src/telemetry/names.rs;
 - every alert has a section in docs/runbook.md;
 - every SWITCHYARD_* variable in deploy/ sets a key of switchyard.default.toml.
 

@@ -1,29 +1,32 @@
-//! The only place that reads time.
+//! Wall and monotonic time: the only module that reads a clock.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-/// Wall time, for schedules, signatures and records.
+/// Returns wall time, for schedules, signatures and records.
 #[must_use]
 pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// Wall time in milliseconds since the Unix epoch.
+/// Returns wall time in milliseconds since the Unix epoch.
 #[must_use]
 pub fn now_ms() -> i64 {
     now().as_millisecond()
 }
 
-/// Monotonic time, for durations and deadlines.
+/// Returns monotonic time, for durations and deadlines.
 #[must_use]
 pub fn tick() -> Instant {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock the ban points to")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the ban on `Instant::now` points to this function"
+    )]
     Instant::now()
 }
 
-/// Time since `start`, never negative.
+/// Returns the time since `start`, never negative.
 #[must_use]
 pub fn since(start: Instant) -> Duration {
     tick().saturating_duration_since(start)

@@ -1,4 +1,5 @@
-//! The nouns every stage speaks of: ids, event types, handlers. A leaf: it imports nothing of ours.
+//! Identifiers, event types and handlers: the types that every stage shares. Imports no other
+//! module of this crate.
 
 use std::borrow::{Borrow, Cow};
 use std::fmt;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use smol_str::SmolStr;
 
-/// Longest id that stands unhashed in a NATS subject or KV key, in bytes.
+/// Longest id used unhashed in a NATS subject or KV key, in bytes.
 const TOKEN_BYTES_MAX: usize = 64;
 /// Characters kept of a base32 digest: 130 bits, enough that two ids never collide in practice.
 const DIGEST_CHARS: usize = 26;
@@ -24,24 +25,24 @@ macro_rules! string_id {
     ($(#[$doc:meta])* $name:ident of $text:ty) => {
         $(#[$doc])*
         ///
-        /// Cheap to clone: a text that is not short is shared.
+        /// Cheap to clone: long text is reference counted.
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name($text);
 
         impl $name {
-            /// Wraps the text of an id as it is.
+            /// Wraps the text of an id without validation.
             #[must_use]
             pub fn new(text: impl Into<$text>) -> Self {
                 Self(text.into())
             }
 
-            /// The id as text.
+            /// Returns the id as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
-            /// The id as one token of a NATS subject or KV key, see [`token`].
+            /// Returns the id as one token of a NATS subject or KV key, see [`token`].
             #[must_use]
             pub fn token(&self) -> Cow<'_, str> {
                 token(&self.0)
@@ -105,12 +106,12 @@ string_id! {
     CloudId
 }
 string_id! {
-    /// Key of a module inside its installation, `[a-zA-Z0-9_-]+`. Up to 23 bytes it
-    /// takes no memory of its own: unlike those of other ids, its text has few holders.
+    /// Key of a module inside its installation, `[a-zA-Z0-9_-]+`. Keys of up to 23 bytes are stored
+    /// inline: unlike other ids, a key is rarely shared between records.
     ModuleKey of SmolStr
 }
 string_id! {
-    /// Kind of an event, such as `avi:jira:created:issue`; opaque and case-sensitive.
+    /// Type of an event, such as `avi:jira:created:issue`; opaque and case-sensitive.
     EventType
 }
 string_id! {
@@ -128,7 +129,7 @@ pub struct SubscriptionId {
 }
 
 impl SubscriptionId {
-    /// Reads `<installation>/<key>`; the key holds no `/`, the installation id may.
+    /// Parses `<installation>/<key>`; the key contains no `/`, the installation id may.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (installation, key) = text.rsplit_once('/')?;
@@ -142,16 +143,16 @@ impl fmt::Display for SubscriptionId {
     }
 }
 
-/// The duty to bring one event to one handler once.
+/// Identifies one delivery: one event to one handler.
 ///
-/// Derived, never random: a redelivered event, a publisher's double send and a recovery all yield
-/// the same id, so that handlers can recognise repeats.
+/// Derived from the event and the subscription, never random: a redelivered event, a duplicate
+/// publish and a recovery all yield the same id, so that handlers can deduplicate.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct DeliveryId(Arc<str>);
 
 impl DeliveryId {
-    /// The id of the delivery of event `event` of site `cloud` to `subscription`:
-    /// `dlv_` and 26 characters of lower-case base32.
+    /// Derives the id of the delivery of event `event` of site `cloud` to `subscription`: `dlv_`
+    /// and 26 characters of lower-case base32.
     #[must_use]
     pub fn derive(cloud: &CloudId, event: &EventId, subscription: &SubscriptionId) -> Self {
         let mut hash = Sha256::new();
@@ -168,13 +169,13 @@ impl DeliveryId {
         Self(id.into())
     }
 
-    /// Takes over an id that was derived earlier, as parked records carry it.
+    /// Wraps an id that was derived earlier and read from a parked record.
     #[must_use]
     pub fn from_record(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -187,9 +188,9 @@ impl fmt::Display for DeliveryId {
     }
 }
 
-/// An id as one token of a NATS subject or KV key.
+/// Returns an id as one token of a NATS subject or KV key.
 ///
-/// Text of 1 to 64 characters of `[A-Za-z0-9_-]` stands as it is; anything else (ARIs, dotted app
+/// Text of 1 to 64 characters of `[A-Za-z0-9_-]` is used unchanged; any other id (ARIs, dotted app
 /// keys) becomes 26 characters of the lower-case base32 of its SHA-256.
 #[must_use]
 pub fn token(id: &str) -> Cow<'_, str> {
@@ -217,7 +218,7 @@ fn lower_base32() -> &'static Encoding {
     })
 }
 
-/// Which product a site runs.
+/// Product of a site.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Product {
@@ -227,7 +228,7 @@ pub enum Product {
     Confluence,
 }
 
-/// What becomes of an event whose filter could not be evaluated.
+/// What the router does with an event whose filter could not be evaluated.
 ///
 /// **Source:** Forge trigger module, `filter.onError`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
@@ -245,35 +246,36 @@ pub enum OnError {
 }
 
 impl OnError {
-    /// Whether the event is delivered all the same.
+    /// Returns whether the event is delivered although its filter failed.
     #[must_use]
     pub fn delivers(self) -> bool {
         matches!(self, Self::Receive | Self::ReceiveAndLog)
     }
 
-    /// Whether the failure is written to the log.
+    /// Returns whether the failure is written to the log.
     #[must_use]
     pub fn logs(self) -> bool {
         matches!(self, Self::IgnoreAndLog | Self::ReceiveAndLog)
     }
 }
 
-/// How failed deliveries to an app are judged and repeated.
+/// How failed attempts are classified and when they are retried.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Profile {
-    /// Our own: the configured schedule; what no retry mends is given up at once.
+pub enum RetryProfile {
+    /// Switchyard's own profile: the configured schedule; statuses that a retry cannot fix are
+    /// dead-lettered at once.
     #[default]
     Router,
-    /// As the vendor's webhooks: five repeats, 5 to 15 minutes apart.
+    /// Like the vendor's webhooks: five retries, 5 to 15 minutes apart.
     Webhook,
-    /// As the vendor's remotes: four repeats a minute apart, whatever the status.
+    /// Like the vendor's remotes: four retries a minute apart, whatever the status.
     ForgeRemote,
-    /// As the vendor's functions: four repeats, a second apart unless they ask for more.
+    /// Like the vendor's functions: four retries, a second apart unless the function asks for more.
     ForgeFunction,
 }
 
-/// A signing secret, `whsec_` and base64; never printed.
+/// A signing secret; its `Debug` form hides the text.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(Arc<str>);
 
@@ -284,7 +286,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The secret in clear, for signing and for the one answer that shows it.
+    /// Returns the secret in clear text, for signing and for the one response that shows it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -297,7 +299,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a match goes.
+/// Where matched events are delivered.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Handler {
     /// An HTTP endpoint of the app.
@@ -307,23 +309,23 @@ pub enum Handler {
         /// Signs every delivery to this endpoint.
         secret: Secret,
     },
-    /// A function of the app that answers on a NATS subject.
+    /// A function of the app that replies on a NATS subject.
     Function {
         /// `<prefix>.fn.<installation token>.<function>`.
         subject: Arc<str>,
     },
     /// A webhook of a Connect app.
-    Webhook(Webhook),
+    Webhook(WebhookHandler),
     /// The backend of a Forge app.
-    Remote(Box<Remote>),
+    ForgeRemote(Box<ForgeRemote>),
 }
 
-/// The backend of a Forge app, called as the vendor calls one.
+/// The backend of a Forge app, called by the vendor's protocol for remotes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Remote {
-    /// Where to post.
+pub struct ForgeRemote {
+    /// URL that deliveries are posted to.
     pub url: url::Url,
-    /// Signs every delivery, beside the invocation token.
+    /// Signs every delivery, in addition to the invocation token.
     pub secret: Secret,
     /// Key of the endpoint.
     pub endpoint: Box<str>,
@@ -331,41 +333,41 @@ pub struct Remote {
     pub app_version: Box<str>,
     /// `PRODUCTION`, `STAGING` or `DEVELOPMENT`.
     pub environment: Box<str>,
-    /// What the site runs.
+    /// Product of the site.
     pub product: Product,
-    /// Whether the event stands inside of `payload`.
+    /// Whether the event is wrapped in a `payload` member.
     pub wraps_body: bool,
-    /// Whether it gets a token to call back with.
+    /// Whether requests carry a token for calling the API back.
     pub wants_system_token: bool,
 }
 
 /// Where and how a webhook is posted.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Webhook {
-    /// The app's base URL; its path is no part of what a token covers.
+pub struct WebhookHandler {
+    /// The app's base URL; tokens cover the path below it.
     pub base: url::Url,
-    /// Behind the base, or whole; may hold variables such as `{issue.key}`.
+    /// Path below the base URL, or a whole URL; may contain variables such as `{issue.key}`.
     pub address: Box<str>,
-    /// Names by which the app asked for events, such as `jira:issue_created`.
+    /// Event names that the app subscribed with, such as `jira:issue_created`.
     pub names: Box<[Box<str>]>,
-    /// The tenant as the app knows it, who signs.
+    /// Client key of the tenant, the issuer of the request's token.
     pub client_key: Box<str>,
-    /// Shared by tenant and app.
+    /// Secret shared by tenant and app.
     pub secret: Secret,
     /// Whether it is posted without a body.
     pub excludes_body: bool,
-    /// The id of a dynamic webhook. All of those that an event matches make one delivery.
+    /// Id of a dynamic webhook. All dynamic webhooks that match an event share one delivery.
     pub number: Option<u64>,
 }
 
-/// Why a filter could not be evaluated on an event; handed to handlers that asked for it.
+/// Why a filter could not be evaluated on an event; sent to handlers that asked for it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FilterError {
     /// `type`, `runtime` or `limit`.
     pub kind: String,
     /// One sentence.
     pub message: String,
-    /// Where in the expression, UTF-8 bytes from its start.
+    /// Position in the expression, UTF-8 bytes from its start.
     pub offset: u32,
     /// Line, from 1.
     pub line: u32,
@@ -378,7 +380,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_id_stands_as_its_own_token() {
+    fn plain_id_is_its_own_token() {
         assert_eq!(token("inst-a_1"), "inst-a_1");
     }
 

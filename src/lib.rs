@@ -1,10 +1,11 @@
-//! Switchyard sends Jira events only to the apps that asked for them.
+//! Switchyard routes Jira and Confluence events to the apps that registered triggers for them.
 //!
 //! ```text
-//! register:  api -> registry: validate, check + compile filter -> store (KV) -> every replica -> matcher
-//! event:     bus -> event: decode -> matcher: match -> delivery: attempt -> accounted for -> ack
-//!                                                        |- cannot be done now -> parked, attempted again
-//!                                                        `- given up           -> dead letter
+//! register:  api -> registry: validate, check + compile filter -> store (KV) -> every replica ->
+//! matcher event:     bus -> event: decode -> matcher: match -> delivery: attempt -> accounted for
+//! -> ack
+//!                                                        |- retry later       -> parked, attempted again
+//!                                                        `- attempts used up  -> dead letter
 //! ```
 //!
 //! Rust modules are declared in reading order; a later one may name an earlier one, never back.

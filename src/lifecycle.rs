@@ -1,7 +1,7 @@
-//! Start order, readiness, drain: how the parts become one router, and how it ends.
+//! Starts all parts in order, reports readiness, and drains and stops them.
 
-mod calls;
-mod gone;
+mod app_calls;
+mod endpoint_gone;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use calls::AppCalls;
+use app_calls::AppCalls;
 
 use crate::api::events::EventsState;
 use crate::api::health::{self, Health, Scrape};
@@ -31,66 +31,70 @@ use crate::bus::{
 use crate::clock;
 use crate::config::{self, Config};
 use crate::console::{self, Console};
-use crate::delivery::http::Sender;
+use crate::delivery::http::HttpSender;
 use crate::delivery::retry::Random;
-use crate::delivery::{Directory, Dispatcher, Edges, FailedWebhooks, Guard, Presence};
+use crate::delivery::{
+    Dispatcher, EgressGuard, EndpointGoneReport, FailedWebhooks, Ports, SubscriptionDirectory,
+};
 use crate::domain::{Product, Secret, SubscriptionId};
 use crate::event::Publisher;
 use crate::matcher::{Matcher, Subscription};
 use crate::registry::{ConnectLimits, Registry, Settings};
 use crate::router::Router;
 use crate::store::{KvOptions, KvStore};
-use crate::telemetry::Live;
+use crate::telemetry::LiveFeed;
 use crate::telemetry::exporter;
 use crate::telemetry::subscriptions::TopSubscriptions;
 
-/// Pulls on the event stream; each decodes and matches on its own.
+/// Consumers of the event stream; each decodes and matches on its own task.
 const WORKERS: usize = 2;
-/// How often the heartbeat stamps and the broker's state is read.
+/// Interval of the heartbeat and of the check of the broker's connection.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Longest that a start waits for the registry to load.
-const LOAD_PATIENCE: Duration = Duration::from_secs(120);
+/// Longest time that a start waits for the registry to load.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Answers of handlers that are or were gone that wait to be heard; more are not.
-const PRESENCE_WAITING_MAX: usize = 256;
-/// How often it is seen to that signing keys rotate.
+/// Capacity of the channel of [`EndpointGoneReport`]s; reports beyond it are dropped.
+const ENDPOINT_REPORTS_MAX: usize = 256;
+/// Interval of the check whether signing keys must be rotated.
 const KEYS_INTERVAL: Duration = Duration::from_secs(600);
 
-/// What a managed broker may store besides events: parked deliveries, dead letters, the registry.
-const MANAGED_ROOM_BYTES: u64 = 16 << 30;
+/// Storage that a managed broker gets in addition to events: parked deliveries, dead letters,
+/// registry.
+const MANAGED_RESERVE_BYTES: u64 = 16 << 30;
 
-/// Whether the operator is trying things out.
+/// How the router was started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
-    /// For real.
+    /// Started by `switchyard serve`.
     Serve,
-    /// For trying out: the console asks for no token.
+    /// Started by `switchyard dev`: the console asks for no token.
     Dev,
 }
 
-/// A running router.
+/// A started router.
 pub struct Running {
-    /// Where it listens.
+    /// Address of the HTTP listener.
     pub address: SocketAddr,
-    /// The managed broker, if it runs one.
+    /// URL of the managed broker, if there is one.
     pub managed_url: Option<String>,
     /// The live feed.
-    pub live: Live,
-    /// Tasks that end before the broker's connections go.
+    pub live: LiveFeed,
+    /// Tasks that must end before the broker's connections are closed.
     pub tasks: TaskTracker,
-    /// Ends everything.
+    /// Stops the router when cancelled.
     pub stop: CancellationToken,
     health: Arc<Health>,
     connections: Connections,
     server: Option<ManagedServer>,
 }
 
-/// Starts all parts and returns once triggers can be registered and events flow.
+/// Starts all parts and returns once triggers can be registered and events are routed.
 ///
 /// # Errors
-/// A setting is wrong, the port is taken, or the broker cannot be used; each says what to do.
+/// A setting is wrong, the port is in use, or the broker cannot be used; each error says what to
+/// do.
 pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
-    // rustls wants one provider for the whole process.
+    // rustls needs one crypto provider for the process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let metrics = exporter::install_metrics()?;
     let listener = TcpListener::bind(&config.server.listen)
@@ -105,17 +109,15 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
 
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
-    let live = Live::default();
+    let live = LiveFeed::default();
     let matcher = Arc::new(Matcher::new(config.limits.steps));
     let registry = open_registry(config, address, &connections, &matcher, &tasks, &stop).await?;
-    let guard = Arc::new(Guard::new(&config.delivery)?);
+    let guard = Arc::new(EgressGuard::new(&config.delivery)?);
     guard.forbid(own_addresses(address, &urls).await);
-    let sender = Sender::new(&config.delivery, Arc::clone(&guard))?;
+    let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?;
     call_apps(config, sender.clone(), &registry, &tasks, &stop);
-    let news = GoneBroadcast::new(connections.outbound.client.clone(), &subjects);
-    let (presence, heard) = mpsc::channel(PRESENCE_WAITING_MAX);
-    let (retiring, stopped) = (gone::retire(Arc::clone(&registry), news, heard), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(retiring).await });
+    let endpoint_reports =
+        collect_endpoint_reports(&connections, &subjects, &registry, &tasks, &stop);
 
     let (gate, room) = (
         Arc::new(BackpressureGate::default()),
@@ -127,9 +129,9 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let control = connections.control.clone();
     let watch =
         StreamMonitor::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
-    let edges = edges(&connections, &subjects, room, &registry, presence);
+    let ports = ports(&connections, &subjects, room, &registry, endpoint_reports);
     let random = Random::from_system();
-    let dispatcher = Dispatcher::new(&config.delivery, sender, edges, random, live.clone());
+    let dispatcher = Dispatcher::new(&config.delivery, sender, ports, random, live.clone());
     let router = Arc::new(Router::new(
         config,
         Arc::clone(&matcher),
@@ -157,7 +159,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let app = parts.listener(config, mode);
 
     spawn_server(&tasks, listener, app, &stop);
-    tasks.spawn(beat(Arc::clone(&health), connections.clone(), metrics, stop.clone()));
+    tasks.spawn(run_heartbeat(Arc::clone(&health), connections.clone(), metrics, stop.clone()));
     let watching = stop.clone();
     tasks.spawn(async move { watching.run_until_cancelled(watch.run()).await });
     tasks.spawn(router.run(pulls, due));
@@ -167,12 +169,12 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
 }
 
 impl Running {
-    /// Waits until `stop` is cancelled or a signal asks for the end, then ends in order: no new
-    /// work, running attempts finished or handed back, the managed broker last. A second signal
-    /// ends at once.
+    /// Waits until `stop` is cancelled or a signal arrives, then stops in order: no new work,
+    /// running attempts finished or released, the managed broker last. A second signal stops at
+    /// once.
     ///
     /// # Errors
-    /// Signals cannot be listened to.
+    /// The signal handlers cannot be installed.
     pub async fn until_stopped(self) -> anyhow::Result<()> {
         let mut terminate =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -182,7 +184,7 @@ impl Running {
             () = self.stop.cancelled() => {}
         }
         self.health.draining.store(true, Relaxed);
-        tracing::info!("stopping: finishing what is under way");
+        tracing::info!("stopping: finishing running work");
         self.stop.cancel();
         self.tasks.close();
         tokio::select! {
@@ -190,7 +192,7 @@ impl Running {
             _ = tokio::signal::ctrl_c() => anyhow::bail!("stopped by a second signal"),
             _ = terminate.recv() => anyhow::bail!("stopped by a second signal"),
         }
-        // The last acknowledgements must be on their way before the connections go.
+        // The last acknowledgements must be sent before the connections are closed.
         self.connections.flush().await;
         drop(self.connections);
         if let Some(server) = self.server {
@@ -200,21 +202,21 @@ impl Running {
     }
 }
 
-/// What the one HTTP listener serves from.
+/// What the HTTP listener needs to serve its routes.
 struct Parts {
     registry: Arc<Registry>,
     matcher: Arc<Matcher>,
-    guard: Arc<Guard>,
+    guard: Arc<EgressGuard>,
     failed_webhooks: Arc<dyn FailedWebhooks>,
     publisher: Arc<dyn Publisher>,
-    live: Live,
+    live: LiveFeed,
     health: Arc<Health>,
     metrics: PrometheusHandle,
     top: Arc<TopSubscriptions>,
 }
 
 impl Parts {
-    /// Doors, operator API, probes, metrics and console.
+    /// Returns the routes: doors, operator API, probes, metrics and console.
     fn listener(self, config: &Config, mode: Mode) -> axum::Router {
         let token = Secret::new(config.admin.token.as_str());
         let guard = self.guard;
@@ -241,20 +243,20 @@ impl Parts {
             token: (mode == Mode::Serve).then_some(token),
         };
         api::router(Arc::clone(&state))
-            .merge(api::event_doors(&state, events, ingest))
+            .merge(api::event_routes(&state, events, ingest))
             .merge(health::probes(self.health))
             .merge(health::metrics(scrape))
             .merge(console::routes(pages))
     }
 }
 
-/// The user's servers, or a managed one.
+/// Returns the URLs of the configured broker, or starts a managed one.
 async fn broker(config: &Config) -> anyhow::Result<(Option<ManagedServer>, Vec<String>)> {
     if !config.nats.url.is_empty() {
         return Ok((None, config.nats.url.clone()));
     }
     let events = u64::try_from(config.events.max_bytes).unwrap_or_default();
-    let file_bytes = events.saturating_add(MANAGED_ROOM_BYTES);
+    let file_bytes = events.saturating_add(MANAGED_RESERVE_BYTES);
     let candidates: Vec<PathBuf> = config::nats_server_candidates();
     let server = ManagedServer::start(&config.nats.data_dir, &candidates, file_bytes).await?;
     let urls = vec![server.url().to_owned()];
@@ -296,29 +298,29 @@ async fn open_registry(
     let registry = Arc::new(Registry::new(Arc::new(store), Arc::clone(matcher), settings));
     let (running, stopped) = (Arc::clone(&registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(running.run()).await });
-    tokio::time::timeout(LOAD_PATIENCE, registry.until_ready())
+    tokio::time::timeout(LOAD_TIMEOUT, registry.wait_until_ready())
         .await
-        .with_context(|| format!("the registry did not load within {LOAD_PATIENCE:?}"))?;
-    registry.keep_signing_keys().await.context("signing keys")?;
+        .with_context(|| format!("the registry did not load within {LOAD_TIMEOUT:?}"))?;
+    registry.maintain_signing_keys().await.context("signing keys")?;
     let (keeper, stopped) = (Arc::clone(&registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(keep_keys(keeper)).await });
     Ok(registry)
 }
 
-fn edges(
+fn ports(
     connections: &Connections,
     subjects: &Subjects,
     room: Arc<ParkingCapacity>,
     registry: &Registry,
-    presence: mpsc::Sender<Presence>,
-) -> Edges {
+    endpoint_reports: mpsc::Sender<EndpointGoneReport>,
+) -> Ports {
     let outbound = &connections.outbound;
-    Edges {
+    Ports {
         functions: Arc::new(FunctionClient::new(outbound.client.clone())),
         parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room)),
         dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
         keys: Arc::clone(registry.keys()),
-        presence,
+        endpoint_reports,
     }
 }
 
@@ -345,7 +347,7 @@ fn ingest_state(config: &Config, publisher: &Arc<dyn Publisher>) -> IngestState 
     }
 }
 
-/// Pulls of the event stream, and that of parked records that fired.
+/// Opens the consumers of the event stream and the one of parked deliveries that are due.
 async fn consumers(
     config: &Config,
     connections: &Connections,
@@ -364,10 +366,10 @@ fn hours_ms(hours: u32) -> i64 {
     i64::from(hours).saturating_mul(3600 * 1000)
 }
 
-/// Gives the registry its way to apps, and has it do what it does unasked.
+/// Connects the registry to the caller of apps and starts its background tasks.
 fn call_apps(
     config: &Config,
-    sender: Sender,
+    sender: HttpSender,
     registry: &Arc<Registry>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
@@ -376,20 +378,39 @@ fn call_apps(
     let (sending, stopped) = (Arc::clone(registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(sending.send_notices()).await });
     let (looking, stopped) = (Arc::clone(registry), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(looking.look_after()).await });
+    tasks.spawn(async move { stopped.run_until_cancelled(looking.run_background_tasks()).await });
+}
+
+/// Starts the task that disables modules of removed endpoints; returns where to report them.
+fn collect_endpoint_reports(
+    connections: &Connections,
+    subjects: &Subjects,
+    registry: &Arc<Registry>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> mpsc::Sender<EndpointGoneReport> {
+    let broadcast = GoneBroadcast::new(connections.outbound.client.clone(), subjects);
+    let (reports, received) = mpsc::channel(ENDPOINT_REPORTS_MAX);
+    let (registry, stop) = (Arc::clone(registry), stop.clone());
+    tasks.spawn(async move {
+        let disable =
+            endpoint_gone::disable_modules_of_removed_endpoints(registry, broadcast, received);
+        stop.run_until_cancelled(disable).await
+    });
+    reports
 }
 
 /// Rotates the signing keys in time.
 async fn keep_keys(registry: Arc<Registry>) {
     loop {
         tokio::time::sleep(KEYS_INTERVAL).await;
-        if let Err(error) = registry.keep_signing_keys().await {
-            tracing::warn!(%error, "signing keys not looked after; trying again");
+        if let Err(error) = registry.maintain_signing_keys().await {
+            tracing::warn!(%error, "signing key rotation failed; retrying");
         }
     }
 }
 
-/// Our listener and the broker: no handler may be there, whatever ranges are open.
+/// Returns the addresses of our listener and of the broker, where no handler may be.
 async fn own_addresses(listener: SocketAddr, urls: &[String]) -> Vec<SocketAddr> {
     let mut own = vec![listener];
     for url in urls {
@@ -411,13 +432,13 @@ fn spawn_server(
     let stopped = stop.clone().cancelled_owned();
     tasks.spawn(async move {
         if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
-            tracing::error!(%error, "the HTTP listener ended");
+            tracing::error!(%error, "HTTP listener failed");
         }
     });
 }
 
-/// Shows that the scheduler runs and whether the broker is there.
-async fn beat(
+/// Updates the heartbeat and the state of the broker's connection.
+async fn run_heartbeat(
     health: Arc<Health>,
     connections: Connections,
     metrics: PrometheusHandle,
@@ -432,10 +453,10 @@ async fn beat(
     }
 }
 
-/// The registry as deliveries that wait know it.
+/// Looks subscriptions of parked deliveries up in the registry.
 struct LiveSubscriptions(Arc<Registry>);
 
-impl Directory for LiveSubscriptions {
+impl SubscriptionDirectory for LiveSubscriptions {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         self.0.subscription(id)
     }

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether the reader of our output went away, as in `switchyard ... | head`.
+/// Whether an error is a closed output pipe, as in `switchyard ... | head`.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()

@@ -9,7 +9,7 @@ use switchyard::matcher::{
     DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, Owner, Subscription,
 };
 use switchyard::telemetry::SubscriptionStats;
-use switchyard_expr::{Profile, Shapes};
+use switchyard_expr::{CheckProfile, TemplateCache};
 
 /// Number of filters on one project, so that 20 to 28 of them hold for an event of it.
 const FILTERS_PER_PROJECT: usize = 40;
@@ -145,7 +145,7 @@ pub(crate) fn subscriptions(
     cloud: &str,
     filters: &[String],
 ) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
-    subscriptions_in(&Shapes::new(), cloud, filters, 0)
+    subscriptions_in(&TemplateCache::new(), cloud, filters, 0)
 }
 
 /// Does what [`subscriptions`] does on all cores, as a registry loads them.
@@ -153,7 +153,7 @@ pub(crate) fn loaded(
     cloud: &str,
     filters: &[String],
 ) -> Vec<(InstallationId, Vec<Arc<Subscription>>)> {
-    let shapes = Shapes::new();
+    let templates = TemplateCache::new();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     // Whole installations, in several times as many chunks as cores, so that no core is idle for
     // long.
@@ -165,7 +165,7 @@ pub(crate) fn loaded(
         while let Some((at, texts)) =
             shares.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
         {
-            done.extend(subscriptions_in(&shapes, cloud, texts, at * share / MODULES));
+            done.extend(subscriptions_in(&templates, cloud, texts, at * share / MODULES));
         }
         done
     };
@@ -176,7 +176,7 @@ pub(crate) fn loaded(
 }
 
 fn subscriptions_in(
-    shapes: &Shapes,
+    templates: &TemplateCache,
     cloud: &str,
     filters: &[String],
     first: usize,
@@ -195,7 +195,8 @@ fn subscriptions_in(
             settings: DeliverySettings::new(Arc::new(handler)),
         });
         let modules = filters.iter().enumerate().map(|(at, text)| {
-            let program = shapes.compile(text, Profile::Filter).expect("an accepted filter");
+            let program =
+                templates.compile(text, CheckProfile::Filter).expect("an accepted filter");
             let event =
                 EventSubscription { conditions: Arc::clone(&conditions), program: Some(program) };
             Arc::new(Subscription {

@@ -1,4 +1,4 @@
-//! What is routed: realistic issue events, and subscriptions to them.
+//! The workload: realistic issue events, and subscriptions to them.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use switchyard::telemetry::SubscriptionStats;
 const ISSUES: &str = include_str!("../data/issues.ndjson");
 pub(crate) const SITE: &str = "1cacdc87-3139-4000-a6ac-f99bf9f3fea4";
 pub(crate) const EVENT_TYPE: &str = "avi:jira:updated:issue";
-/// Filters that no event satisfies.
+/// Number of filters; no event matches any of them.
 const FILTERS: usize = 1_000;
 const STEPS_MAX: u32 = 50_000;
 /// Signs deliveries: 32 bytes.
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-/// The bodies, again and again.
+/// The bodies of the sample file.
 pub(crate) fn bodies() -> Vec<Bytes> {
     ISSUES.lines().map(|line| Bytes::from_static(line.as_bytes())).collect()
 }
@@ -43,7 +43,7 @@ pub(crate) fn envelope(number: u64) -> Envelope {
     }
 }
 
-/// Filters of a site's apps, each on another project, type or field; none is ever true.
+/// A matcher with filters on other projects, types and fields, of which no event matches any.
 pub(crate) fn matcher_that_matches_nothing() -> anyhow::Result<Arc<Matcher>> {
     let mut reader = TriggerReader::new()?;
     let mut all = Vec::with_capacity(FILTERS);
@@ -79,7 +79,7 @@ pub(crate) fn matcher_that_matches_nothing() -> anyhow::Result<Arc<Matcher>> {
     Ok(Arc::new(matcher))
 }
 
-/// A subscription that wants every event.
+/// A subscription to every event.
 pub(crate) fn subscription_to_all(url: url::Url) -> Arc<Subscription> {
     Arc::new(Subscription {
         owner: Arc::new(Owner {

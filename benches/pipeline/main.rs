@@ -1,17 +1,17 @@
-//! The router against the least that any router has to do, in one run.
+//! Compares the router with the minimum work of any router, in one run.
 //!
-//! 1. *intake*: a loop that only pulls and acknowledges events, against the router with filters of
-//!    which none matches.
+//! 1. *intake*: a loop that only pulls and acknowledges events, against the router with filters
+//!    that do not match.
 //! 2. *delivery*: a client that only posts the bodies, against the router with one subscription
-//!    that wants every event.
-//! 3. *match*: bytes to matches on one thread, and the tape alone, against reading the same bytes
-//!    with `serde_json` and keeping nothing.
+//!    to every event.
+//! 3. *match*: bytes to matches on one thread, and the tape alone, against parsing the same bytes
+//!    with `serde_json` into nothing (`IgnoredAny`).
 //!
-//! Figures of a shared machine swing; so both sides of a ratio are measured in turns, and the ratio
-//! is the median over the rounds. `make bench` runs it. Arguments: `--rounds N`, `--events N`,
+//! Figures of a shared machine vary, so both sides of a ratio are measured alternately, and the
+//! ratio is the median over the rounds. `make bench` runs it. Arguments: `--rounds N`, `--events N`,
 //! `--deliveries N`, `--record FILE`.
 
-mod bare;
+mod baseline;
 mod corpus;
 mod matching;
 mod report;
@@ -25,7 +25,7 @@ use anyhow::Context;
 use crate::report::{Contest, Report};
 use crate::rig::Rig;
 
-/// How much to measure.
+/// The sizes of the measurements.
 struct Plan {
     rounds: usize,
     events: usize,
@@ -68,7 +68,7 @@ async fn intake(rig: &Rig, plan: &Plan, report: &mut Report) -> anyhow::Result<(
     let matcher = corpus::matcher_that_matches_nothing()?;
     let mut contest = Contest::new("intake", "events/s", "pull + ack", "router, 1,000 filters");
     for _ in 0..plan.rounds {
-        let bare = bare::pull_and_ack(rig, plan.events).await?;
+        let bare = baseline::pull_and_ack(rig, plan.events).await?;
         let ours = rig.run_router(matcher.clone(), None).await?;
         contest.round(plan.events, bare, ours);
     }
@@ -82,7 +82,7 @@ async fn delivery(rig: &Rig, plan: &Plan, report: &mut Report) -> anyhow::Result
     let mut contest = Contest::new("delivery", "posts/s", "post", "router, one subscription");
     let parked_before = rig.parked();
     for _ in 0..plan.rounds {
-        let bare = bare::post(rig, &sink, plan.deliveries).await?;
+        let bare = baseline::post(rig, &sink, plan.deliveries).await?;
         let subscription = corpus::subscription_to_all(sink.url("/hook")?);
         let matcher = corpus::matcher_of(&subscription);
         let ours = rig.run_router(matcher, Some((&subscription, plan.deliveries))).await?;
@@ -91,7 +91,7 @@ async fn delivery(rig: &Rig, plan: &Plan, report: &mut Report) -> anyhow::Result
     let parked = rig.parked() - parked_before;
     report.add(contest);
     let all = plan.deliveries * plan.rounds;
-    report.note(format!("{parked} of {all} deliveries were parked on their way"));
+    report.note(format!("{parked} of {all} deliveries were parked"));
     sink.stop().await
 }
 

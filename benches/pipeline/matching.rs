@@ -30,7 +30,7 @@ impl HeaderLookup for Sent {
     }
 }
 
-/// Both contests of this part: the whole match, and the tape alone.
+/// Measures both contests of this part: the whole match, and the tape alone.
 pub(crate) fn measure(rounds: usize, report: &mut Report) -> anyhow::Result<()> {
     let bodies = corpus::bodies();
     let matcher = corpus::matcher_that_matches_nothing()?;

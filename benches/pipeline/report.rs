@@ -1,4 +1,4 @@
-//! Figures, as a table and as a record to be kept.
+//! The figures as a table and as a record in `benches/record/`.
 
 use std::fmt;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use switchyard::clock;
 
-/// Time and processor time of this process, as they pass.
+/// Measures time and processor time of this process.
 #[derive(Clone, Copy)]
 pub(crate) struct Stopwatch {
     started: Instant,
@@ -25,14 +25,14 @@ impl Stopwatch {
     }
 }
 
-/// Hundredths of a second that this process used; 0 where the system does not tell.
+/// Hundredths of a second of processor time that this process used; 0 if unknown.
 fn cpu_ticks() -> u64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
     fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
 }
 
-/// Events/s and processor time per event, of one side in one round.
+/// Events/s and processor time per event of one side in one round.
 #[derive(Clone, Copy)]
 struct Figures {
     rate: f64,
@@ -48,7 +48,7 @@ impl Figures {
     }
 }
 
-/// Two ways to do the same, measured in turns.
+/// Two ways to do the same work, measured alternately.
 pub(crate) struct Contest {
     name: &'static str,
     unit: &'static str,
@@ -68,7 +68,7 @@ impl Contest {
         Self { name, unit, bare_name, ours_name, bare: Vec::new(), ours: Vec::new() }
     }
 
-    /// Takes over one round of both.
+    /// Adds one round of both sides.
     pub(crate) fn round(&mut self, count: usize, bare: Stopwatch, ours: Stopwatch) {
         let (bare, ours) = (Figures::new(count, bare), Figures::new(count, ours));
         eprintln!("{}: {:.0} of {:.0} {}", self.name, ours.rate, bare.rate, self.unit);
@@ -149,5 +149,5 @@ fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let (processor, memory) =
         (value(&read("/proc/cpuinfo"), "model name"), value(&read("/proc/meminfo"), "MemTotal"));
-    format!("{cores} cores, {processor}, {memory} of memory; other work ran beside it.")
+    format!("{cores} cores, {processor}, {memory} of memory; other processes ran at the same time.")
 }

@@ -1,4 +1,4 @@
-//! A broker of the bench's own, and the router put together over it.
+//! A broker for the bench, and the router's parts connected to it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use switchyard::bus::{
     ParkingCapacity, ParkingStream, PullSubscription, Subjects, streams,
 };
 use switchyard::config::Config;
-use switchyard::delivery::http::Sender;
+use switchyard::delivery::http::HttpSender;
 use switchyard::delivery::retry::Random;
-use switchyard::delivery::{Directory, Dispatcher, Edges, Guard};
+use switchyard::delivery::{Dispatcher, EgressGuard, Ports, SubscriptionDirectory};
 use switchyard::domain::SubscriptionId;
 use switchyard::event::Publisher;
 use switchyard::matcher::{Matcher, Subscription};
 use switchyard::router::Router;
-use switchyard::telemetry::{Live, exporter};
+use switchyard::telemetry::{LiveFeed, exporter};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -32,11 +32,11 @@ use crate::report::Stopwatch;
 
 /// Pulls on the event stream, as many as the router runs with.
 pub(crate) const WORKERS: usize = 2;
-/// Room for the streams on disk.
+/// Size limit of the streams on disk.
 const FILE_BYTES_MAX: u64 = 8 << 30;
-/// Events on their way into the stream at once.
+/// Publishes in flight at once.
 const PUBLISHING: usize = 512;
-/// Pause between two looks at a round that goes on.
+/// Pause between two checks of a running round.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A broker with the streams of a router.
@@ -49,10 +49,10 @@ pub(crate) struct Rig {
     metrics: PrometheusHandle,
 }
 
-/// The one subscription that parked deliveries can belong to.
+/// A directory with the only subscription of the bench.
 struct Only(Option<Arc<Subscription>>);
 
-impl Directory for Only {
+impl SubscriptionDirectory for Only {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         self.0.clone().filter(|subscription| subscription.id() == *id)
     }
@@ -78,7 +78,7 @@ impl Rig {
         self.server.stop().await;
     }
 
-    /// Fills the event stream anew.
+    /// Purges the event stream and fills it again.
     pub(crate) async fn publish(&self, events: usize) -> anyhow::Result<()> {
         self.events_stream().await?.purge().await?;
         let outbound = self.connections.outbound.clone();
@@ -98,8 +98,8 @@ impl Rig {
         Ok(())
     }
 
-    /// Runs the router over all stored events; the time until all of them are acknowledged and, if
-    /// `wanted` names a number, so many deliveries have arrived.
+    /// Runs the router over all stored events; returns the time until all are acknowledged and, if
+    /// given, `deliveries` have arrived.
     pub(crate) async fn run_router(
         &self,
         matcher: Arc<Matcher>,
@@ -118,7 +118,7 @@ impl Rig {
             matcher,
             Arc::new(self.dispatcher()?),
             Arc::new(Only(wanted.map(|(subscription, _)| Arc::clone(subscription)))),
-            Live::default(),
+            LiveFeed::default(),
             stop.clone(),
         ));
         let watch = Stopwatch::start();
@@ -143,18 +143,18 @@ impl Rig {
         let config = &self.config.delivery;
         let room = Arc::new(ParkingCapacity::new(config.parked_max));
         let subjects = || self.subjects.clone();
-        let edges = Edges {
+        let ports = Ports {
             functions: Arc::new(FunctionClient::new(outbound.client.clone())),
             parking: Arc::new(ParkingStream::new(outbound.clone(), subjects(), room)),
             dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects())),
             keys: Arc::default(),
-            presence: tokio::sync::mpsc::channel(1).0,
+            endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
-        let sender = Sender::new(config, Arc::new(Guard::new(config)?))?;
-        Ok(Dispatcher::new(config, sender, edges, Random::seeded(7), Live::default()))
+        let sender = HttpSender::new(config, Arc::new(EgressGuard::new(config)?))?;
+        Ok(Dispatcher::new(config, sender, ports, Random::seeded(7), LiveFeed::default()))
     }
 
-    /// A fresh consumer like the router's, under another name.
+    /// Creates a consumer with the router's settings under another name.
     pub(crate) async fn consumer_like_ours(&self, name: &str) -> anyhow::Result<PullConsumer> {
         let pull = PullSubscription::events(
             &self.connections,
@@ -204,7 +204,7 @@ fn boxed<T>(result: Result<T, async_nats::Error>) -> anyhow::Result<T> {
     result.map_err(|error| anyhow!("{error}"))
 }
 
-/// `NATS_SERVER`, then the pinned one that `make tools` installs.
+/// The server of `NATS_SERVER`, then the pinned one that `make tools` installs.
 fn binaries() -> Vec<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "a bench has no configuration")]
     let named = std::env::var("NATS_SERVER").ok().map(PathBuf::from);

@@ -1,5 +1,5 @@
-//! A handler on loopback that reads every request and answers 204, in a process of its own so that
-//! its work does not count as the router's.
+//! A handler on loopback that reads every request and answers 204. It is a separate process, so that
+//! its processor time is not counted as the router's.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -14,10 +14,10 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use url::Url;
 
-/// Makes this program the handler.
+/// The argument that makes this program the handler.
 pub(crate) const FLAG: &str = "--sink";
 
-/// The handler, running.
+/// A running handler.
 pub(crate) struct Process {
     child: Child,
     base: Url,

@@ -1,15 +1,15 @@
-//! Registration through the HTTP door of Forge apps, against the least that it has to do: writing
-//! the document, compared and set, to the same broker.
+//! Compares registration through the Forge API with its minimum work: a compare-and-set of the
+//! document at the same broker.
 //!
-//! 1. *one by one*: so many installations register so many modules each, a request a module.
-//! 2. *batch*: the same number of modules, a request an installation.
-//! 3. *visible*: with all of those loaded, how long one more registration takes until the matcher
-//!    of this replica holds it (that is when it is answered), and that of another replica.
+//! 1. *one by one*: each installation registers its modules, one request per module.
+//! 2. *batch*: the same number of modules, one request per installation.
+//! 3. *visible*: with all of them loaded, the time of one more registration until the matcher of
+//!    this replica has it (then the response is sent), and until that of another replica has it.
 //!
 //! `make bench` runs it. Arguments: `--installations N`, `--modules N`, `--samples N`,
 //! `--record FILE`.
 
-mod door;
+mod forge_client;
 mod world;
 
 use std::fmt::Write as _;
@@ -23,11 +23,11 @@ use crate::world::World;
 
 /// Requests at once.
 const CLIENTS: usize = 16;
-/// Share of the installations that the bare writes are measured with: they take as long as they
-/// take, however many there are.
+/// Share of the installations for which plain writes are measured: their time does not depend on
+/// the number of installations.
 const BARE_SHARE: usize = 10;
 
-/// How much to measure.
+/// The sizes of the measurements.
 #[derive(Clone, Debug)]
 struct Plan {
     installations: usize,
@@ -60,7 +60,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let before = load();
     let text = runtime.block_on(measure(&plan))?;
-    let load = format!("processes that wanted to run: {before} before, {} at the end", load());
+    let load = format!("load average: {before} before, {} at the end", load());
     println!("{load}\n\n{text}");
     match &plan.record {
         Some(path) => {
@@ -73,8 +73,7 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// Average over a minute of the processes that run or want to; what of it is not this bench is the
-/// machine's other work.
+/// The one-minute load average of the machine. What this bench does not explain is other work.
 fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().unwrap_or_default().to_owned()

@@ -1,4 +1,4 @@
-//! A broker, two replicas of the registry over it, and the doors of one of them.
+//! A broker, two replicas of the registry connected to it, and the APIs of one of them.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::CLIENTS;
-use crate::door::{Door, module};
+use crate::forge_client::{ForgeClient, module};
 
-/// Room for the registry on disk.
+/// Size limit of the registry on disk.
 const FILE_BYTES_MAX: u64 = 8 << 30;
-/// Modules that one installation may have here: more than the bench registers.
+/// Limit of modules per installation: more than the bench registers.
 const MODULES_MAX: usize = 10_000;
 
 pub(crate) struct World {
@@ -36,12 +36,12 @@ pub(crate) struct World {
     ours: Arc<Registry>,
     other: Arc<Registry>,
     bare: KvStore,
-    door: Door,
+    client: ForgeClient,
     tokens: Vec<String>,
 }
 
 impl World {
-    /// Provisions so many installations of one app.
+    /// Provisions `installations` installations of one app.
     pub(crate) async fn start(installations: usize) -> anyhow::Result<Self> {
         let config = Config::defaults()?;
         let folder = tempfile::tempdir()?;
@@ -53,7 +53,7 @@ impl World {
         let bare = KvOptions { prefix: "bare".into(), replicas: 1 };
         let bare = KvStore::open(connections.control.context.clone(), &bare).await?;
         let subjects = Subjects::new(&config.nats.prefix);
-        let doors = router(Arc::new(ApiState {
+        let routes = router(Arc::new(ApiState {
             registry: Arc::clone(&ours),
             matcher: Arc::new(Matcher::default()),
             admin_token: Secret::new("bench"),
@@ -62,21 +62,21 @@ impl World {
             check_url: Box::new(|_| Ok(())),
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let door = Door::at(format!("http://{}", listener.local_addr()?));
+        let client = ForgeClient::at(format!("http://{}", listener.local_addr()?));
         tasks.spawn(async move {
-            if let Err(error) = axum::serve(listener, doors).await {
+            if let Err(error) = axum::serve(listener, routes).await {
                 eprintln!("the listener ended: {error}");
             }
         });
         let tokens = provision(&ours, installations).await?;
-        Ok(Self { server, _folder: folder, _tasks: tasks, ours, other, bare, door, tokens })
+        Ok(Self { server, _folder: folder, _tasks: tasks, ours, other, bare, client, tokens })
     }
 
     pub(crate) async fn stop(self) {
         self.server.stop().await;
     }
 
-    /// Each installation registers its modules one after the other; the time until all are done.
+    /// Each installation registers its modules one after the other; returns the time for all.
     pub(crate) async fn register(
         &self,
         installations: Range<usize>,
@@ -88,7 +88,7 @@ impl World {
             .map(Ok)
             .try_for_each_concurrent(CLIENTS, async |token: &String| {
                 for body in &bodies {
-                    self.door.register(token, body).await?;
+                    self.client.register(token, body).await?;
                 }
                 anyhow::Ok(())
             })
@@ -96,7 +96,7 @@ impl World {
         Ok(clock::since(start))
     }
 
-    /// Each installation registers its modules at once.
+    /// Each installation registers its modules in one request.
     pub(crate) async fn register_batches(
         &self,
         installations: Range<usize>,
@@ -107,14 +107,14 @@ impl World {
         stream::iter(self.tokens.get(installations).unwrap_or_default())
             .map(Ok)
             .try_for_each_concurrent(CLIENTS, async |token: &String| {
-                self.door.register_batch(token, &items).await
+                self.client.register_batch(token, &items).await
             })
             .await?;
         Ok(clock::since(start))
     }
 
-    /// Writes documents of so many modules each, one after the other, for each installation: what
-    /// the broker takes at least. Read before written, as every compared write is.
+    /// Reads and writes a document of `modules` modules for each installation, one after the other:
+    /// the minimum work of the broker. Every compare-and-set reads first.
     pub(crate) async fn write_bare(
         &self,
         installations: usize,
@@ -137,9 +137,9 @@ impl World {
         Ok(clock::since(start))
     }
 
-    /// How long registrations take until they are answered, and until the other replica has them;
-    /// in turns with bare compared writes of documents of `modules` each, which suffer the same
-    /// load of the machine.
+    /// Measures the time of registrations until the response and until the other replica has them,
+    /// alternately with plain compare-and-set writes of documents of `modules` modules, which are
+    /// slowed by the same load of the machine.
     pub(crate) async fn visibility(
         &self,
         samples: usize,
@@ -154,7 +154,7 @@ impl World {
             let installation = sample % installations;
             let token = self.tokens.get(installation).context("an installation")?;
             let start = clock::tick();
-            let key = self.door.register(token, &module(sample)).await?;
+            let key = self.client.register(token, &module(sample)).await?;
             answered.push(clock::since(start));
             let id = SubscriptionId { installation: name(installation).into(), key: key.into() };
             ensure!(self.ours.subscription(&id).is_some(), "answered before it is visible");
@@ -164,8 +164,8 @@ impl World {
             seen.push(clock::since(start));
         }
         Ok([
-            ("bare compared write is confirmed", written),
-            ("registration is answered, and matched here", answered),
+            ("plain compare-and-set is confirmed", written),
+            ("registration is confirmed, and matched here", answered),
             ("registration is matched by another replica", seen),
         ])
     }
@@ -183,7 +183,7 @@ async fn replica(
     let matcher = Arc::new(Matcher::default());
     let registry = Arc::new(Registry::new(Arc::new(store), matcher, settings));
     tasks.spawn(Arc::clone(&registry).run());
-    registry.until_ready().await;
+    registry.wait_until_ready().await;
     Ok((connections, registry))
 }
 
@@ -191,7 +191,7 @@ fn name(installation: usize) -> String {
     format!("inst-{installation}")
 }
 
-/// Tokens of the installations, in order.
+/// Provisions the installations; returns their tokens in order.
 async fn provision(registry: &Registry, installations: usize) -> anyhow::Result<Vec<String>> {
     let app = json!({"kind": "forge",
         "endpoints": [{"key": "hook", "url": "https://app.example.com/hook"}]});
@@ -210,7 +210,7 @@ async fn provision(registry: &Registry, installations: usize) -> anyhow::Result<
         .await
 }
 
-/// Where a `nats-server` may be; the bench runs in the folder of the package.
+/// Paths where a `nats-server` may be. The bench runs in the folder of the package.
 fn binaries() -> Vec<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats/bin/nats-server");
     switchyard::config::nats_server_candidates().into_iter().chain([own]).collect()

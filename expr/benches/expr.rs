@@ -1,5 +1,5 @@
-//! What typical filters cost: medians, and what evaluating them takes from the heap. What the
-//! language can be made to cost is in `worst`.
+//! Cost of typical filters: median times, and heap allocations of an evaluation. The `worst` bench
+//! measures the most expensive filters.
 
 #![expect(clippy::disallowed_methods, reason = "a bench reads the time")]
 #![expect(clippy::print_stdout, reason = "a bench prints")]
@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use switchyard_expr::{
-    Env, Profile, Scratch, Tape, TapeLimits, Usage, Verdict, compile, compile_for,
+    CheckProfile, Env, EvalScratch, Tape, TapeLimits, Usage, Verdict, compile, compile_for,
 };
 
 const TYPICAL: &str = "event.issue.fields.project.key == 'ABC' \
     && event.issue.fields.issuetype.name == 'Bug' \
     && event.changelog.items.some(item => item.fieldId == 'status' && item.toString == 'Done')";
 
-/// Filters of the shapes that public apps have, all true of [`EVENT`].
+/// Filters with the shapes of public apps, all true on [`EVENT`].
 const FILTERS: [&str; 8] = [
     TYPICAL,
     "event.issue.fields.project.key == 'ABC'",
@@ -34,7 +34,7 @@ const EVENT: &str = r#"{"issue": {"key": "ABC-1", "fields": {"project": {"key": 
     "changelog": {"items": [{"fieldId": "status",
     "field": "status", "fromString": "Open", "toString": "Done"}]}}"#;
 
-/// Counts what is taken from the heap.
+/// Counts heap allocations.
 struct Counting;
 
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
@@ -59,8 +59,8 @@ const UPDATED: Usage<'static> =
     Usage { events: &["avi:jira:updated:issue"], delivers_on_error: false };
 
 fn main() {
-    let typical = median(2_000, || drop(compile(TYPICAL, Profile::Filter)));
-    let checked = median(2_000, || drop(compile_for(TYPICAL, Profile::Filter, &UPDATED)));
+    let typical = median(2_000, || drop(compile(TYPICAL, CheckProfile::Filter)));
+    let checked = median(2_000, || drop(compile_for(TYPICAL, CheckProfile::Filter, &UPDATED)));
     println!("compile, typical filter of {} characters: {typical:?}", TYPICAL.len());
     println!("compile for its events, with warnings: {checked:?}");
     let mut tape = Tape::new();
@@ -70,17 +70,17 @@ fn main() {
     FILTERS.iter().for_each(|source| evaluate(source, &tape));
 }
 
-/// Prints what one evaluation takes: time, steps, allocations.
+/// Prints time, steps and allocations of one evaluation.
 fn evaluate(source: &str, tape: &Tape) {
-    let Ok(compiled) = compile(source, Profile::Filter) else {
+    let Ok(compiled) = compile(source, CheckProfile::Filter) else {
         return println!("refused: {source}");
     };
-    let mut scratch = Scratch::new();
+    let mut scratch = EvalScratch::new();
     let mut run = || compiled.program.verdict(tape, &Env::at(0), &mut scratch);
     if run() != Verdict::Match {
         return println!("not true of the event: {source}");
     }
-    // The stack has grown to what the filter needs.
+    // The stack has grown to the needs of the filter.
     let before = TAKEN.load(Relaxed);
     let verdict = run();
     let taken = TAKEN.load(Relaxed) - before;

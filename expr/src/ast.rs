@@ -1,8 +1,8 @@
-//! What was written: nodes with spans.
+//! The syntax tree: nodes with spans.
 //!
-//! Operators of one precedence, links of one member chain and branches of one conditional are
-//! flat lists. A source of 10,000 characters may hold thousands of them, and whatever walks or
-//! drops the tree recurses only as deep as brackets and precedence nest.
+//! Operators of one precedence, links of one member chain and branches of one conditional are flat
+//! lists. A source of 10,000 characters may hold thousands of them; visitors and `drop` recurse
+//! only as deep as brackets and precedence nest.
 
 mod display;
 
@@ -15,11 +15,11 @@ use crate::span::Span;
 pub(crate) struct Expr {
     pub(crate) kind: ExprKind,
     pub(crate) span: Span,
-    /// Longest way down to a leaf, in nodes.
+    /// Number of nodes on the longest path to a leaf.
     pub(crate) height: u16,
 }
 
-/// What an expression is.
+/// The kind of an expression, with its parts.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum ExprKind {
     Null,
@@ -43,7 +43,7 @@ pub(crate) enum ExprKind {
         first: Box<Expr>,
         rest: Vec<Applied>,
     },
-    /// `a ? b : c ? d : e` holds two arms.
+    /// `a ? b : c ? d : e` has two arms.
     Conditional {
         arms: Vec<(Expr, Expr)>,
         otherwise: Box<Expr>,
@@ -53,21 +53,21 @@ pub(crate) enum ExprKind {
         parameters: Vec<Name>,
         body: Box<Sequence>,
     },
-    /// A head and what follows it: members and calls. Parentheses end it.
+    /// A head followed by members and calls. Parentheses end it.
     Access {
         head: Box<Expr>,
         links: Vec<Link>,
     },
 }
 
-/// A name and where it stands.
+/// A name and its span.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Name {
     pub(crate) text: Box<str>,
     pub(crate) span: Span,
 }
 
-/// A piece of a template.
+/// A part of a template.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum TemplatePart {
     Text(Box<str>),
@@ -82,7 +82,7 @@ pub(crate) struct Applied {
     pub(crate) operand: Expr,
 }
 
-/// One step of a member chain.
+/// A link of a member chain.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Link {
     pub(crate) kind: LinkKind,
@@ -90,7 +90,7 @@ pub(crate) struct Link {
     pub(crate) span: Span,
 }
 
-/// What a step of a member chain does.
+/// The kind of a link.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum LinkKind {
     /// `.name`, `?.name`
@@ -101,7 +101,7 @@ pub(crate) enum LinkKind {
     Call(Vec<Expr>),
 }
 
-/// Declarations and the body they are for.
+/// Declarations and a body.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Sequence {
     pub(crate) declarations: Vec<(Name, Expr)>,
@@ -110,7 +110,7 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    /// The operands of the top-level `&&`, from left to right; none behind declarations.
+    /// The operands of the top-level `&&`, from left to right; empty if there are declarations.
     pub(crate) fn conjuncts(&self) -> Vec<&Expr> {
         fn collect<'t>(expr: &'t Expr, out: &mut Vec<&'t Expr>) {
             match &expr.kind {
@@ -131,7 +131,7 @@ impl Sequence {
     }
 }
 
-/// What a sequence yields.
+/// The body of a sequence.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Body {
     Expr(Expr),
@@ -184,7 +184,7 @@ pub(crate) enum BinaryOp {
 }
 
 impl BinaryOp {
-    /// Every operator as it is written.
+    /// All operators with their symbols.
     pub(crate) const ALL: [(&'static str, BinaryOp); 14] = [
         ("??", BinaryOp::Coalesce),
         ("||", BinaryOp::Or),
@@ -202,17 +202,17 @@ impl BinaryOp {
         ("%", BinaryOp::Remainder),
     ];
 
-    /// As it is written.
-    pub(crate) fn sign(self) -> &'static str {
+    /// The symbol in the source.
+    pub(crate) fn symbol(self) -> &'static str {
         BinaryOp::ALL.iter().find(|(_, op)| *op == self).map_or("", |(sign, _)| sign)
     }
 
-    /// Whether it may leave its right operand alone.
+    /// Whether it may skip its right operand.
     pub(crate) fn is_logical(self) -> bool {
         matches!(self, BinaryOp::And | BinaryOp::Or | BinaryOp::Coalesce)
     }
 
-    /// How tightly it binds; `??` least.
+    /// Binding strength; `??` binds least.
     pub(crate) fn precedence(self) -> u8 {
         match self {
             BinaryOp::Coalesce => 0,
@@ -230,7 +230,7 @@ impl BinaryOp {
 }
 
 impl Expr {
-    /// A node; its height follows from the parts of `kind`.
+    /// Creates a node; its height follows from the parts of `kind`.
     pub(crate) fn new(kind: ExprKind, span: Span) -> Expr {
         let height = kind.height().saturating_add(1);
         Expr { kind, span, height }
@@ -282,7 +282,7 @@ impl Link {
 }
 
 impl Sequence {
-    /// A sequence; its height follows from its parts.
+    /// Creates a sequence; its height follows from its parts.
     pub(crate) fn new(declarations: Vec<(Name, Expr)>, body: Body) -> Sequence {
         let body_height = match &body {
             Body::Expr(expr) => expr.height,

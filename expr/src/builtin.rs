@@ -1,7 +1,7 @@
-//! Members of the builtin types, functions and constructors: which there are, and what they do.
+//! Builtin members, functions and constructors.
 //!
-//! Implementations are written against [`Machine`], so that every evaluator runs the same code
-//! and calls functions in its own way.
+//! Implementations use the [`Machine`] trait, so both evaluators share them and call functions in
+//! their own way.
 
 mod date;
 mod json;
@@ -14,31 +14,31 @@ mod string;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::budget::{Budget, VALUE_BYTES};
 use crate::builtin::pattern::Pattern;
 use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::{STEPS_PER_ENTRY, STEPS_PER_ERROR};
-use crate::meter::{Meter, VALUE_BYTES};
-use crate::operator::{build_map, charge_lookup};
+use crate::operator::{build_map, charge_map_lookup};
 use crate::text::{TextBuilder, stringify};
 use crate::value::{
-    Captured, Class, Function, List, Map, Member, Native, Raised, Text, Type, Value,
+    Captured, CaughtError, Constructor, Function, List, Map, Member, Native, Text, Type, Value,
 };
 use crate::view::View;
 
-/// What builtins need of the evaluator that runs them.
+/// The services of an evaluator that builtins use.
 pub(crate) trait Machine<'v> {
-    /// How the event is read.
+    /// The type of the event view.
     type View: View + 'v;
 
     fn view(&self) -> &'v Self::View;
 
-    fn meter(&mut self) -> &mut Meter;
+    fn budget(&mut self) -> &mut Budget;
 
-    /// The instant that `new Date()` yields, in milliseconds since 1970.
+    /// The value of `new Date()`, in milliseconds since 1970.
     fn now_ms(&self) -> i64;
 
-    /// The patterns that stand in the source.
+    /// The regular expression literals of the source.
     fn patterns(&self) -> &'v [(Box<str>, Arc<Pattern>)];
 
     /// Runs an arrow function; missing arguments are null, surplus ones are ignored.
@@ -49,7 +49,7 @@ pub(crate) trait Machine<'v> {
     ) -> Result<Value<'v>, Fault<'v>>;
 }
 
-pub(crate) type Outcome<'v> = Result<Value<'v>, Fault<'v>>;
+pub(crate) type EvalResult<'v> = Result<Value<'v>, Fault<'v>>;
 
 const STRING: &[Member] = &[
     Member::Length,
@@ -148,45 +148,45 @@ pub(crate) fn members_of(ty: Type) -> &'static [Member] {
     }
 }
 
-/// What a member name means on a receiver.
-pub(crate) enum Found<'v> {
+/// The result of a member lookup.
+pub(crate) enum MemberLookup<'v> {
     /// A property, an own key or an element.
     Value(Value<'v>),
     /// A method of the receiver's type.
     Method(Member),
-    /// Nothing. Reads as null on maps, lists and text by index; an error otherwise.
+    /// Not found. Null on maps, lists and by index on text; otherwise the error.
     Missing(Option<Fault<'v>>),
 }
 
 /// Looks up `receiver.name`. `member` is the builtin of that name, if there is one.
 ///
 /// # Errors
-/// A receiver of null, which no `?.` forgives here: the evaluator asks before.
+/// The receiver is null. The evaluator handles `?.` before the lookup.
 pub(crate) fn lookup<'v, V: View>(
     receiver: &Value<'v>,
     name: &str,
     member: Option<Member>,
     view: &'v V,
-    meter: &mut Meter,
-) -> Result<Found<'v>, Fault<'v>> {
+    budget: &mut Budget,
+) -> Result<MemberLookup<'v>, Fault<'v>> {
     if let Value::Map(map) = receiver {
-        charge_lookup(map, name, meter)?;
+        charge_map_lookup(map, name, budget)?;
         if let Some(value) = map.get(view, name) {
-            return Ok(Found::Value(value));
+            return Ok(MemberLookup::Value(value));
         }
     }
     let ty = receiver.type_of();
     match member.filter(|member| members_of(ty).contains(member)) {
-        Some(member) => Ok(match property(receiver, member, meter)? {
-            Some(value) => Found::Value(value),
-            None => Found::Method(member),
+        Some(member) => Ok(match property(receiver, member, budget)? {
+            Some(value) => MemberLookup::Value(value),
+            None => MemberLookup::Method(member),
         }),
         None => match ty {
-            Type::Map => Ok(Found::Missing(None)),
+            Type::Map => Ok(MemberLookup::Missing(None)),
             Type::Null => Err(Fault::null_access()),
             _ => {
-                meter.step(STEPS_PER_ERROR)?;
-                Ok(Found::Missing(Some(unknown_member(ty, name))))
+                budget.charge(STEPS_PER_ERROR)?;
+                Ok(MemberLookup::Missing(Some(unknown_member(ty, name))))
             }
         },
     }
@@ -197,21 +197,22 @@ pub(crate) fn lookup_index<'v, V: View>(
     receiver: &Value<'v>,
     index: &Value<'v>,
     view: &'v V,
-    meter: &mut Meter,
-) -> Result<Found<'v>, Fault<'v>> {
+    budget: &mut Budget,
+) -> Result<MemberLookup<'v>, Fault<'v>> {
     match (receiver, index) {
         (Value::Null, _) => Err(Fault::null_access()),
         (_, Value::String(name)) => {
             let name = name.as_str();
-            lookup(receiver, name, Member::from_name(name), view, meter)
+            lookup(receiver, name, Member::from_name(name), view, budget)
         }
         (Value::List(list), Value::Number(number)) => {
             let Some(at) = element_index(*number, list.len()) else {
-                return Ok(Found::Missing(None));
+                return Ok(MemberLookup::Missing(None));
             };
-            Ok(element(list, at, view, meter)?.map_or(Found::Missing(None), Found::Value))
+            Ok(element(list, at, view, budget)?
+                .map_or(MemberLookup::Missing(None), MemberLookup::Value))
         }
-        (Value::String(text), Value::Number(number)) => string::unit_at(text, *number, meter),
+        (Value::String(text), Value::Number(number)) => string::unit_at(text, *number, budget),
         (receiver, index) => {
             let (receiver, index) = (receiver.type_of().name(), index.type_of().name());
             let message = format!("{receiver} cannot be indexed with {index}");
@@ -220,39 +221,39 @@ pub(crate) fn lookup_index<'v, V: View>(
     }
 }
 
-/// The element at `at`. Those of the event are found by walking there.
+/// Returns the element at `at`. Event lists are walked from their first element.
 fn element<'v, V: View>(
     list: &List<'v>,
     at: usize,
     view: &'v V,
-    meter: &mut Meter,
+    budget: &mut Budget,
 ) -> Result<Option<Value<'v>>, Fault<'v>> {
     Ok(match list {
         List::Node { node, .. } => {
-            meter.each(at / ELEMENTS_SKIPPED_PER_STEP)?;
+            budget.charge_each(at / ELEMENTS_SKIPPED_PER_STEP)?;
             let mut children =
                 std::iter::successors(view.first_child(*node), |node| view.next_sibling(*node));
             children.nth(at).map(|node| Value::of_node(view, node))
         }
         List::Literal(literals) => literals.get(at).map(Value::of_literal),
-        List::Constants(constants) => constants.get(at).map(Value::of_constant),
+        List::Parameters(constants) => constants.get(at).map(Value::of_parameter),
         List::Built(built) => built.values.get(at).cloned(),
     })
 }
 
-/// Elements that are walked over for one step.
+/// Elements that are skipped for one step.
 const ELEMENTS_SKIPPED_PER_STEP: usize = 2;
 
-/// A whole number from 0 below `len`, or nothing.
+/// Returns a whole number from 0 to `len` exclusive, or none.
 fn element_index(number: f64, len: usize) -> Option<usize> {
     let at = to_count(number, len);
-    // Negative, fractional and overlong numbers change when they are clamped.
+    // Negative, fractional and too large numbers change when clamped.
     #[expect(clippy::cast_precision_loss, reason = "lists are far shorter than 2^52")]
     let same = at as f64 == number;
     (same && at < len).then_some(at)
 }
 
-/// Clamps a number to `0..=max`, NaN to 0, cutting off the fraction.
+/// Clamps a number to `0..=max`, NaN to 0, and truncates the fraction.
 pub(crate) fn to_count(number: f64, max: usize) -> usize {
     #[expect(
         clippy::cast_possible_truncation,
@@ -263,14 +264,14 @@ pub(crate) fn to_count(number: f64, max: usize) -> usize {
     count.min(max)
 }
 
-/// A length or position as a number of the language.
+/// Converts a length or position to a number of the language.
 pub(crate) fn from_count<'v>(count: usize) -> Value<'v> {
     #[expect(clippy::cast_precision_loss, reason = "sizes are bounded far below 2^52")]
     let number = count as f64;
     Value::Number(number)
 }
 
-/// `Unrecognized property` in the words of the vendor. **Source:** REST v3, Jira expressions.
+/// The vendor's message for an unknown member. **Source:** REST v3, Jira expressions.
 pub(crate) fn unknown_member<'v>(ty: Type, name: &str) -> Fault<'v> {
     let mut message = format!("Unrecognized property of {}: \"{name}\".", ty.name());
     let members: Vec<&str> = members_of(ty).iter().map(|member| member.name()).collect();
@@ -284,65 +285,69 @@ pub(crate) fn unknown_member<'v>(ty: Type, name: &str) -> Fault<'v> {
     Fault::new(Code::UnknownMember, message)
 }
 
-/// The value of a builtin property; none for methods.
+/// Returns the value of a builtin property; none for methods.
 fn property<'v>(
     receiver: &Value<'v>,
     member: Member,
-    meter: &mut Meter,
+    budget: &mut Budget,
 ) -> Result<Option<Value<'v>>, Fault<'v>> {
     Ok(match (receiver, member) {
-        (Value::String(text), Member::Length) => Some(string::length(text.as_str(), meter)?),
+        (Value::String(text), Member::Length) => Some(string::length(text.as_str(), budget)?),
         (Value::List(list), Member::Length) => Some(from_count(list.len())),
         (Value::RichText(text), Member::PlainText) => Some(Value::String(text.clone())),
         (Value::Error(error), Member::Message) => {
-            meter.build_text(error.message.len())?;
+            budget.charge_text_allocation(error.message.len())?;
             Some(Value::text(error.message.as_ref()))
         }
         (Value::Error(error), Member::Location) => {
-            meter.build_text(error.location.as_deref().map_or(0, str::len))?;
+            budget.charge_text_allocation(error.location.as_deref().map_or(0, str::len))?;
             Some(error.location.as_deref().map_or(Value::Null, Value::text))
         }
         _ => None,
     })
 }
 
-/// A member read without a call: methods become functions bound to their receiver.
+/// Reads a member without a call: a method becomes a function bound to its receiver.
 pub(crate) fn read_member<'v>(
-    found: Found<'v>,
+    found: MemberLookup<'v>,
     receiver: &Value<'v>,
-    meter: &mut Meter,
-) -> Outcome<'v> {
+    budget: &mut Budget,
+) -> EvalResult<'v> {
     match found {
-        Found::Value(value) => Ok(value),
-        Found::Missing(None) => Ok(Value::Null),
-        Found::Missing(Some(fault)) => Err(fault),
-        Found::Method(member) => {
-            meter.build(2 * VALUE_BYTES)?;
-            meter.depth(receiver.depth().saturating_add(1))?;
+        MemberLookup::Value(value) => Ok(value),
+        MemberLookup::Missing(None) => Ok(Value::Null),
+        MemberLookup::Missing(Some(fault)) => Err(fault),
+        MemberLookup::Method(member) => {
+            budget.charge_allocation(2 * VALUE_BYTES)?;
+            budget.check_depth(receiver.depth().saturating_add(1))?;
             Ok(Value::Function(Function::Bound(Rc::new((receiver.clone(), member)))))
         }
     }
 }
 
-/// Makes an arrow function that closes over `values`.
-pub(crate) fn close_over<'v>(id: u32, values: Vec<Value<'v>>, meter: &mut Meter) -> Outcome<'v> {
+/// Creates an arrow function with the captured `values`.
+pub(crate) fn close_over<'v>(
+    id: u32,
+    values: Vec<Value<'v>>,
+    budget: &mut Budget,
+) -> EvalResult<'v> {
     if values.is_empty() {
         return Ok(Value::Function(Function::Lambda { id, captured: None }));
     }
-    meter.build(values.len() * VALUE_BYTES)?;
+    budget.charge_allocation(values.len() * VALUE_BYTES)?;
     let deepest = values.iter().map(Value::depth).max().unwrap_or(0);
-    let depth = meter.depth(deepest.saturating_add(1))?;
+    let depth = budget.check_depth(deepest.saturating_add(1))?;
     let captured = Some(Rc::new(Captured { values, depth }));
     Ok(Value::Function(Function::Lambda { id, captured }))
 }
 
-/// Calls a value. `receiver` matters only to a [`Function::Method`].
+/// Calls a value. `receiver` is used only by a [`Function::Method`].
 pub(crate) fn call<'v, M: Machine<'v>>(
     machine: &mut M,
     callee: &Value<'v>,
     receiver: &Value<'v>,
     arguments: &[Value<'v>],
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     match callee {
         Value::Function(function) => match function {
             Function::Lambda { .. } => enter(machine, function, arguments),
@@ -362,18 +367,18 @@ fn enter<'v, M: Machine<'v>>(
     machine: &mut M,
     function: &Function<'v>,
     arguments: &[Value<'v>],
-) -> Outcome<'v> {
-    machine.meter().step(STEPS_PER_ENTRY)?;
+) -> EvalResult<'v> {
+    machine.budget().charge(STEPS_PER_ENTRY)?;
     machine.call_lambda(function, arguments)
 }
 
-/// Calls a function that a builtin was given, for one step.
+/// Calls a function argument of a builtin, for one step.
 pub(crate) fn call_back<'v, M: Machine<'v>>(
     machine: &mut M,
     function: &Function<'v>,
     arguments: &[Value<'v>],
-) -> Outcome<'v> {
-    machine.meter().step(1)?;
+) -> EvalResult<'v> {
+    machine.budget().charge(1)?;
     match function {
         Function::Lambda { .. } => enter(machine, function, arguments),
         other => call(machine, &Value::Function(other.clone()), &Value::Null, arguments),
@@ -385,14 +390,14 @@ fn call_method<'v, M: Machine<'v>>(
     receiver: &Value<'v>,
     member: Member,
     arguments: &[Value<'v>],
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     let arguments = Arguments { of: member.name(), values: arguments };
     match receiver {
         Value::String(text) => string::call(machine, text, member, arguments),
         Value::List(list) => list::call(machine, list, member, arguments),
         Value::Map(map) => map::call(machine, map, member, arguments),
-        Value::Date(ms) => date::call(*ms, member, arguments, machine.meter()),
-        Value::CalendarDate(day) => date::call_calendar(*day, member, arguments, machine.meter()),
+        Value::Date(ms) => date::call(*ms, member, arguments, machine.budget()),
+        Value::CalendarDate(day) => date::call_calendar(*day, member, arguments, machine.budget()),
         other => Err(unknown_member(other.type_of(), member.name())),
     }
 }
@@ -401,73 +406,75 @@ fn call_native<'v, M: Machine<'v>>(
     machine: &mut M,
     native: Native,
     arguments: &[Value<'v>],
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     match native {
         Native::Number => {
             let arguments = Arguments { of: "Number", values: arguments };
-            string::to_number(arguments.value(0)?, machine.meter())
+            string::to_number(arguments.value(0)?, machine.budget())
         }
         Native::JsonParse => {
             let arguments = Arguments { of: "JSON.parse", values: arguments };
-            json::parse(arguments.text(0)?.as_str(), machine.meter())
+            json::parse(arguments.text(0)?.as_str(), machine.budget())
         }
         Native::JsonStringify => {
             let arguments = Arguments { of: "JSON.stringify", values: arguments };
             let view = machine.view();
-            stringify(arguments.value(0)?, view, machine.meter()).map(Value::text)
+            stringify(arguments.value(0)?, view, machine.budget()).map(Value::text)
         }
     }
 }
 
-/// Runs `new class(arguments)`.
+/// Evaluates `new class(arguments)`.
 pub(crate) fn construct<'v, M: Machine<'v>>(
     machine: &mut M,
-    class: Class,
+    class: Constructor,
     arguments: &[Value<'v>],
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     match class {
-        Class::Date => {
+        Constructor::Date => {
             let arguments = Arguments { of: "new Date", values: arguments };
-            date::new_date(machine.now_ms(), arguments, machine.meter())
+            date::new_date(machine.now_ms(), arguments, machine.budget())
         }
-        Class::CalendarDate => {
+        Constructor::CalendarDate => {
             let arguments = Arguments { of: "new CalendarDate", values: arguments };
-            date::new_calendar_date(machine.now_ms(), arguments, machine.meter())
+            date::new_calendar_date(machine.now_ms(), arguments, machine.budget())
         }
-        Class::Map => build_map(std::iter::empty(), machine.meter()),
-        Class::RichText => {
+        Constructor::Map => build_map(std::iter::empty(), machine.budget()),
+        Constructor::RichText => {
             let arguments = Arguments { of: "new RichText", values: arguments };
             let view = machine.view();
-            json::rich_text(arguments.map(0)?, view, machine.meter())
+            json::rich_text(arguments.map(0)?, view, machine.budget())
         }
-        Class::Loading => Err(Fault::new(
+        Constructor::Loading => Err(Fault::new(
             Code::UnknownConstructor,
             "Jira entities cannot be loaded while an expression is evaluated",
         )),
-        Class::Unknown => Err(Fault::new(Code::UnknownConstructor, "There is no such constructor")),
+        Constructor::Unknown => {
+            Err(Fault::new(Code::UnknownConstructor, "There is no such constructor"))
+        }
     }
 }
 
-/// The value of a `throw`, as a fault. An Error raises what it was caught from.
-pub(crate) fn throw<'v, V: View>(value: Value<'v>, view: &'v V, meter: &mut Meter) -> Fault<'v> {
+/// Converts the value of a `throw` to an error. A caught error is raised again.
+pub(crate) fn throw<'v, V: View>(value: Value<'v>, view: &'v V, budget: &mut Budget) -> Fault<'v> {
     if let Value::Error(error) = &value {
         let fault = Fault::new(error.code, error.message.clone()).at(error.span);
         return fault.throwing(value);
     }
-    let message = TextBuilder::new(meter).and_then(|mut message| {
-        message.push_value(&value, view, meter)?;
+    let message = TextBuilder::new(budget).and_then(|mut message| {
+        message.push_value(&value, view, budget)?;
         Ok(message.into_string())
     });
     match message {
         Err(fault) if !fault.is_catchable() => fault,
-        // A Function has no text; its type has to do.
+        // A Function has no text, so its type name is used.
         Err(_) => Fault::new(Code::Thrown, "Function").throwing(value),
         Ok(message) => Fault::new(Code::Thrown, message).throwing(value),
     }
 }
 
-/// What `catch (e)` binds for a fault.
-pub(crate) fn caught<'v>(fault: Fault<'v>, source: &str, meter: &mut Meter) -> Outcome<'v> {
+/// Returns the value that `catch (e)` binds.
+pub(crate) fn caught<'v>(fault: Fault<'v>, source: &str, budget: &mut Budget) -> EvalResult<'v> {
     let fault = fault.into_error();
     if let Some(error @ Value::Error(_)) = fault.thrown {
         return Ok(error);
@@ -476,15 +483,15 @@ pub(crate) fn caught<'v>(fault: Fault<'v>, source: &str, meter: &mut Meter) -> O
         None => Some(fault.span.text(source).into()),
         Some(_) => None,
     };
-    meter.step(STEPS_PER_ERROR)?;
-    meter.build_text(fault.message.len())?;
-    // In the price of the error: steps must not depend on how the source is laid out.
-    meter.reserve(location.as_deref().map_or(0, str::len))?;
+    budget.charge(STEPS_PER_ERROR)?;
+    budget.charge_text_allocation(fault.message.len())?;
+    // Included in the price of the error: steps must not depend on the layout of the source.
+    budget.reserve_memory(location.as_deref().map_or(0, str::len))?;
     let (code, span, message) = (fault.code, fault.span, fault.message);
-    Ok(Value::Error(Rc::new(Raised { code, span, message, location })))
+    Ok(Value::Error(Rc::new(CaughtError { code, span, message, location })))
 }
 
-/// Arguments of a builtin, checked as they are taken.
+/// Arguments of a builtin, type-checked on access.
 #[derive(Clone, Copy)]
 pub(crate) struct Arguments<'a, 'v> {
     /// Name of the builtin, for messages.
@@ -493,7 +500,7 @@ pub(crate) struct Arguments<'a, 'v> {
 }
 
 impl<'a, 'v> Arguments<'a, 'v> {
-    /// The argument at `at`, if given.
+    /// The argument at `at`, if present.
     pub(crate) fn get(self, at: usize) -> Option<&'a Value<'v>> {
         self.values.get(at)
     }
@@ -512,7 +519,7 @@ impl<'a, 'v> Arguments<'a, 'v> {
         Fault::new(Code::BadArgument, format!("`{}` needs a {needed}, found {found}", self.of))
     }
 
-    /// Text.
+    /// A String argument.
     pub(crate) fn text(self, at: usize) -> Result<&'a Text<'v>, Fault<'v>> {
         match self.value(at)? {
             Value::String(text) => Ok(text),
@@ -520,12 +527,12 @@ impl<'a, 'v> Arguments<'a, 'v> {
         }
     }
 
-    /// Text, if given.
+    /// A String argument, if present.
     pub(crate) fn optional_text(self, at: usize) -> Result<Option<&'a Text<'v>>, Fault<'v>> {
         if self.get(at).is_none() { Ok(None) } else { self.text(at).map(Some) }
     }
 
-    /// A number.
+    /// A Number argument.
     pub(crate) fn number(self, at: usize) -> Result<f64, Fault<'v>> {
         match self.value(at)? {
             Value::Number(number) => Ok(*number),
@@ -533,12 +540,12 @@ impl<'a, 'v> Arguments<'a, 'v> {
         }
     }
 
-    /// A number, if given.
+    /// A Number argument, if present.
     pub(crate) fn optional_number(self, at: usize) -> Result<Option<f64>, Fault<'v>> {
         if self.get(at).is_none() { Ok(None) } else { self.number(at).map(Some) }
     }
 
-    /// A function.
+    /// A Function argument.
     pub(crate) fn function(self, at: usize) -> Result<&'a Function<'v>, Fault<'v>> {
         match self.value(at)? {
             Value::Function(function) => Ok(function),
@@ -546,7 +553,7 @@ impl<'a, 'v> Arguments<'a, 'v> {
         }
     }
 
-    /// A map.
+    /// A Map argument.
     pub(crate) fn map(self, at: usize) -> Result<&'a Map<'v>, Fault<'v>> {
         match self.value(at)? {
             Value::Map(map) => Ok(map),
@@ -555,7 +562,7 @@ impl<'a, 'v> Arguments<'a, 'v> {
     }
 }
 
-/// The range that `slice(start, end?)` means: negative counts from the end.
+/// Converts the arguments of `slice(start, end?)` to a range: negative numbers count from the end.
 pub(crate) fn slice_range(start: f64, end: Option<f64>, len: usize) -> std::ops::Range<usize> {
     let place = |number: f64| {
         if number < 0.0 {

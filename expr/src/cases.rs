@@ -1,8 +1,8 @@
-//! Runs conformance cases: files of expressions with what they must yield.
+//! Conformance cases: files of expressions with their expected results.
 //!
-//! A file is an array of `{id, expr, context, expect, source, note}`; `context` binds names to
-//! JSON values, `expect` is `{"value": json}` or `{"error": "syntax|type|runtime|limit"}`. Each
-//! case runs on the compiled form and on the reference evaluator, which must agree.
+//! A file is an array of `{id, expr, context, expect, source, note}`; `context` binds names to JSON
+//! values, `expect` is `{"value": json}` or `{"error": "syntax|type|runtime|limit"}`. Each case
+//! runs on both evaluators, which must agree.
 
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
@@ -12,7 +12,7 @@ use crate::reference::Tree;
 use crate::tape::{Tape, TapeLimits};
 use crate::value::Value;
 use crate::view::View;
-use crate::{Env, Profile, Scratch, compile};
+use crate::{CheckProfile, Env, EvalScratch, compile};
 
 /// One case.
 #[derive(Clone, Debug, Deserialize)]
@@ -24,11 +24,11 @@ pub struct Case {
     /// Names and their values.
     #[serde(default)]
     pub context: Map<String, Json>,
-    /// What it must yield.
+    /// The expected result.
     pub expect: Expect,
 }
 
-/// What a case must yield.
+/// The expected result of a case.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Expect {
@@ -38,9 +38,9 @@ pub enum Expect {
     Error(String),
 }
 
-/// What a case yielded.
+/// The result of an evaluation.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Outcome {
+pub enum CaseOutcome {
     /// A value as JSON; Dates are text.
     Value(Json),
     /// An error, at compile time or later.
@@ -54,21 +54,21 @@ pub enum Outcome {
     },
 }
 
-/// The result of one case.
+/// The report on one case.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Report {
-    /// The case.
+    /// The id of the case.
     pub id: String,
-    /// What the compiled form yielded.
-    pub outcome: Outcome,
-    /// What is wrong, if the case failed.
+    /// The result of the compiled form.
+    pub outcome: CaseOutcome,
+    /// The reason of the failure, if the case failed.
     pub failure: Option<String>,
 }
 
-/// Reads a case file.
+/// Parses a case file.
 ///
 /// # Errors
-/// A text that is no array of cases.
+/// The text is not an array of cases.
 pub fn parse(text: &str) -> Result<Vec<Case>, serde_json::Error> {
     serde_json::from_str(text)
 }
@@ -80,7 +80,7 @@ pub fn run(case: &Case, env: &Env) -> Report {
     let outcome = match tape.parse_context(context.as_bytes(), &TapeLimits::default()) {
         Ok(()) => compiled(&case.expr, &tape, env),
         Err(error) => (
-            Outcome::Error {
+            CaseOutcome::Error {
                 kind: ErrorKind::Limit,
                 code: Code::TooMuchMemory,
                 message: error.to_string(),
@@ -96,11 +96,11 @@ pub fn run(case: &Case, env: &Env) -> Report {
     Report { id: case.id.clone(), outcome: outcome.0, failure }
 }
 
-/// Why `outcome` is not what was expected.
-fn expectation(expect: &Expect, outcome: &Outcome) -> Option<String> {
+/// The difference between the expected and the actual result.
+fn expectation(expect: &Expect, outcome: &CaseOutcome) -> Option<String> {
     match (expect, outcome) {
-        (Expect::Value(wanted), Outcome::Value(found)) if same(wanted, found) => None,
-        (Expect::Error(wanted), Outcome::Error { kind, .. }) if wanted == kind.as_str() => None,
+        (Expect::Value(wanted), CaseOutcome::Value(found)) if same(wanted, found) => None,
+        (Expect::Error(wanted), CaseOutcome::Error { kind, .. }) if wanted == kind.as_str() => None,
         (Expect::Value(wanted), found) => Some(format!("expected {wanted}, found {found:?}")),
         (Expect::Error(wanted), found) => {
             Some(format!("expected a {wanted} error, found {found:?}"))
@@ -108,7 +108,7 @@ fn expectation(expect: &Expect, outcome: &Outcome) -> Option<String> {
     }
 }
 
-/// JSON equality with all numbers as doubles; the order of members never matters.
+/// JSON equality, with all numbers as doubles and without the order of members.
 pub fn same(left: &Json, right: &Json) -> bool {
     match (left, right) {
         (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),
@@ -122,20 +122,20 @@ pub fn same(left: &Json, right: &Json) -> bool {
     }
 }
 
-/// Evaluates the compiled form; the second part is the number of steps.
-pub fn compiled<V: View>(source: &str, view: &V, env: &Env) -> (Outcome, u32) {
-    let program = match compile(source, Profile::General) {
+/// Evaluates the compiled form and returns the number of steps as the second value.
+pub fn compiled<V: View>(source: &str, view: &V, env: &Env) -> (CaseOutcome, u32) {
+    let program = match compile(source, CheckProfile::General) {
         Ok(compiled) => compiled.program,
         Err(rejected) => return (refused(&rejected), 0),
     };
-    let mut scratch = Scratch::new();
+    let mut scratch = EvalScratch::new();
     let outcome = outcome(program.eval(view, env, &mut scratch), view);
     (outcome, scratch.steps())
 }
 
-/// Evaluates the tree; the second part is the number of steps.
-pub fn reference<V: View>(source: &str, view: &V, env: &Env) -> (Outcome, u32) {
-    match Tree::read(source, Profile::General) {
+/// Evaluates the tree and returns the number of steps as the second value.
+pub fn reference<V: View>(source: &str, view: &V, env: &Env) -> (CaseOutcome, u32) {
+    match Tree::parse(source, CheckProfile::General) {
         Ok(tree) => {
             let (evaluated, steps) = tree.eval(view, env);
             (outcome(evaluated, view), steps)
@@ -144,15 +144,15 @@ pub fn reference<V: View>(source: &str, view: &V, env: &Env) -> (Outcome, u32) {
     }
 }
 
-fn refused(rejected: &crate::Rejected) -> Outcome {
+fn refused(rejected: &crate::CompileError) -> CaseOutcome {
     let code = rejected.first_error().map_or(Code::Expected, |first| first.code);
-    Outcome::Error { kind: code.kind(), code, message: rejected.to_string() }
+    CaseOutcome::Error { kind: code.kind(), code, message: rejected.to_string() }
 }
 
-fn outcome<'v, V: View>(result: Result<Value<'v>, crate::EvalError>, view: &'v V) -> Outcome {
+fn outcome<'v, V: View>(result: Result<Value<'v>, crate::EvalError>, view: &'v V) -> CaseOutcome {
     match result {
-        Ok(value) => Outcome::Value(to_json(&value, view)),
-        Err(error) => Outcome::Error {
+        Ok(value) => CaseOutcome::Value(to_json(&value, view)),
+        Err(error) => CaseOutcome::Error {
             kind: error.kind(),
             code: error.code,
             message: error.message.into_owned(),
@@ -160,8 +160,8 @@ fn outcome<'v, V: View>(result: Result<Value<'v>, crate::EvalError>, view: &'v V
     }
 }
 
-/// A value as JSON. Dates, errors and documents are text, functions are `"Function"`, numbers
-/// without a JSON form are null.
+/// Converts a value to JSON. Dates, errors and documents become text, functions `"Function"`, and
+/// non-finite numbers null.
 pub fn to_json<'v, V: View>(value: &Value<'v>, view: &'v V) -> Json {
     match value {
         Value::Null => Json::Null,

@@ -1,36 +1,36 @@
-//! Tree to meaning: resolves names, infers types where they are certain, and says what is wrong.
+//! The checker: resolves names, infers static types, and reports errors and warnings.
 //!
-//! Everything below `event` has an unknown type, so almost no filter is refused for its types:
-//! only what fails whenever it is evaluated. [`Profile::General`] leaves even that to evaluation
-//! and warns instead.
+//! Values below `event` have unknown types, so a filter is rejected for types only if it fails
+//! whenever it is evaluated. [`CheckProfile::General`] reports even that as a warning.
 
 mod scope;
 mod types;
 
 use std::sync::Arc;
 
-use crate::Profile;
-use crate::advice;
+use crate::CheckProfile;
 use crate::ast::{self, BinaryOp, UnaryOp};
+use crate::budget::FrameSize;
 use crate::builtin::pattern::Pattern;
 use crate::check::scope::Scopes;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::limits::{FINDINGS_MAX, PATTERN_BYTES_MAX, PATTERNS_MAX};
-use crate::meter::FrameSize;
 use crate::span::Span;
+use crate::suggestions;
 use crate::typed::{
-    Applied, Block, Body, Expr, Frame, Kind, Link, LinkKind, MemberName, Part, Typed,
+    Applied, Block, Body, Expr, ExprKind, Frame, Link, LinkKind, MemberName, Part, Typed,
 };
-use crate::value::{Class, Literal, Member, Native, Type};
+use crate::value::{Constructor, Literal, Member, Native, Type};
 
-/// Checks `program`. Findings are ordered by place; a program is refused if one is an error.
+/// Checks `program`. Findings are in source order; a program is rejected if one of them is an
+/// error.
 ///
 /// # Errors
 /// All findings, at least one of them an error.
 pub(crate) fn check(
     program: &ast::Sequence,
     source: &str,
-    profile: Profile,
+    profile: CheckProfile,
 ) -> Result<(Typed, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut checker = Checker {
         profile,
@@ -38,7 +38,7 @@ pub(crate) fn check(
         lambdas: Vec::new(),
         variables: Vec::new(),
         findings: Vec::new(),
-        guarded: 0,
+        try_depth: 0,
         patterns: Vec::new(),
         nodes: 0,
     };
@@ -58,51 +58,51 @@ pub(crate) fn check(
     Ok((Typed { source: source.into(), main, lambdas, variables, patterns }, findings))
 }
 
-/// A pattern, or what is wrong with it.
-type Compiled = Result<Arc<Pattern>, String>;
+/// A compiled pattern, or the reason why it does not compile.
+type PatternResult = Result<Arc<Pattern>, String>;
 
 struct Checker {
-    profile: Profile,
+    profile: CheckProfile,
     scopes: Scopes,
     lambdas: Vec<Frame>,
     variables: Vec<Box<str>>,
     findings: Vec<Diagnostic>,
-    /// How many `try` blocks are open: what fails inside may be meant to.
-    guarded: u32,
-    /// Patterns that stand in the source, each compiled once.
-    patterns: Vec<(Box<str>, Compiled)>,
-    /// Nodes of the function at hand, so far.
+    /// Number of open `try` blocks: an error inside may be intended.
+    try_depth: u32,
+    /// Regular expression literals, each compiled once.
+    patterns: Vec<(Box<str>, PatternResult)>,
+    /// Nodes of the current function so far.
     nodes: u32,
 }
 
 impl Checker {
-    /// Whether one more finding of this severity is worth its words: a source may hold thousands,
-    /// and is refused as soon as one is an error.
-    fn has_room(&self, severity: Severity) -> bool {
+    /// Whether a finding of this severity is still reported. A source may hold thousands, and one
+    /// error is enough to reject it.
+    fn can_report(&self, severity: Severity) -> bool {
         let refused = || self.findings.iter().any(|known| known.severity == Severity::Error);
         self.findings.len() < FINDINGS_MAX || (severity == Severity::Error && !refused())
     }
 
-    /// What becomes of something that fails whenever it is evaluated.
-    fn severity_of_certain(&self) -> Severity {
-        if self.profile == Profile::General || self.guarded > 0 {
+    /// The severity of an expression that fails whenever it is evaluated.
+    fn certain_failure_severity(&self) -> Severity {
+        if self.profile == CheckProfile::General || self.try_depth > 0 {
             Severity::Warning
         } else {
             Severity::Error
         }
     }
 
-    /// Reports something that fails whenever it is evaluated.
-    fn certain(&mut self, mut finding: Diagnostic) {
-        finding.severity = self.severity_of_certain();
-        if self.has_room(finding.severity) {
+    /// Reports an expression that fails whenever it is evaluated.
+    fn report_certain_failure(&mut self, mut finding: Diagnostic) {
+        finding.severity = self.certain_failure_severity();
+        if self.can_report(finding.severity) {
             self.findings.push(finding);
         }
     }
 
     fn top_level(&mut self, program: &ast::Sequence, ty: Option<Type>) {
         let Some(ty) = ty.filter(|ty| *ty != Type::Boolean) else { return };
-        if self.profile == Profile::Filter {
+        if self.profile == CheckProfile::Filter {
             let span = match &program.body {
                 ast::Body::Expr(expr) => expr.span,
                 ast::Body::If { arms, .. } => arms.first().map_or(Span::NONE, |arm| arm.0.span),
@@ -122,7 +122,7 @@ impl Checker {
             .declarations
             .iter()
             .map(|(name, value)| {
-                // The name is not visible in its own value.
+                // A name is not in scope in its own value.
                 let value = self.expr(value);
                 (self.scopes.declare(&name.text, value.ty), value)
             })
@@ -153,9 +153,9 @@ impl Checker {
                 (Body::If { arms: checked, otherwise: Box::new(otherwise) }, ty)
             }
             ast::Body::Try { attempt, error, handler, span } => {
-                self.guarded += 1;
+                self.try_depth += 1;
                 let (attempt, attempt_ty) = self.block(attempt);
-                self.guarded -= 1;
+                self.try_depth -= 1;
                 let outer = self.scopes.enter_block();
                 let error =
                     error.as_ref().map(|name| self.scopes.declare(&name.text, Some(Type::Error)));
@@ -172,15 +172,15 @@ impl Checker {
         let span = expr.span;
         self.nodes += 1;
         let (kind, ty) = match &expr.kind {
-            ast::ExprKind::Null => (Kind::Literal(Literal::Null), Some(Type::Null)),
+            ast::ExprKind::Null => (ExprKind::Literal(Literal::Null), Some(Type::Null)),
             ast::ExprKind::Bool(value) => {
-                (Kind::Literal(Literal::Bool(*value)), Some(Type::Boolean))
+                (ExprKind::Literal(Literal::Bool(*value)), Some(Type::Boolean))
             }
             ast::ExprKind::Number(number) => {
-                (Kind::Literal(Literal::Number(*number)), Some(Type::Number))
+                (ExprKind::Literal(Literal::Number(*number)), Some(Type::Number))
             }
             ast::ExprKind::String(text) => {
-                (Kind::Literal(Literal::String(text.clone())), Some(Type::String))
+                (ExprKind::Literal(Literal::String(text.clone())), Some(Type::String))
             }
             ast::ExprKind::Name(name) => self.name(name, span),
             ast::ExprKind::Template(parts) => (self.template(parts), Some(Type::String)),
@@ -188,7 +188,7 @@ impl Checker {
             ast::ExprKind::Map(entries) => {
                 let entries =
                     entries.iter().map(|(key, value)| (key.clone(), self.expr(value))).collect();
-                (Kind::Map(entries), Some(Type::Map))
+                (ExprKind::Map(entries), Some(Type::Map))
             }
             ast::ExprKind::New { class, arguments } => self.constructor(class, arguments),
             ast::ExprKind::Unary { op, operand } => self.unary(*op, operand, span),
@@ -200,9 +200,9 @@ impl Checker {
                     .collect();
                 let otherwise = self.expr(otherwise);
                 let ty = arms.iter().map(|(_, value)| value.ty).fold(otherwise.ty, types::common);
-                (Kind::Conditional { arms, otherwise: Box::new(otherwise) }, ty)
+                (ExprKind::Conditional { arms, otherwise: Box::new(otherwise) }, ty)
             }
-            ast::ExprKind::Throw(operand) => (Kind::Throw(Box::new(self.expr(operand))), None),
+            ast::ExprKind::Throw(operand) => (ExprKind::Throw(Box::new(self.expr(operand))), None),
             ast::ExprKind::Lambda { parameters, body } => {
                 (self.lambda(parameters, body), Some(Type::Function))
             }
@@ -211,91 +211,97 @@ impl Checker {
         Expr { kind, span, ty }
     }
 
-    fn name(&mut self, name: &str, span: Span) -> (Kind, Option<Type>) {
+    fn name(&mut self, name: &str, span: Span) -> (ExprKind, Option<Type>) {
         if let Some((place, ty)) = self.scopes.resolve(name) {
-            return (Kind::Place(place), ty);
+            return (ExprKind::Binding(place), ty);
         }
         match name {
-            "Number" => return (Kind::Native(Native::Number), Some(Type::Function)),
+            "Number" => return (ExprKind::Native(Native::Number), Some(Type::Function)),
             "undefined" => {
                 self.findings.push(
                     Diagnostic::warning(Code::Undefined, span, "`undefined` is read as null")
                         .with_help("write `null`")
                         .replaced_by("null"),
                 );
-                return (Kind::Literal(Literal::Null), Some(Type::Null));
+                return (ExprKind::Literal(Literal::Null), Some(Type::Null));
             }
             "event" => {}
-            _ if self.profile == Profile::Filter && self.has_room(Severity::Error) => {
+            _ if self.profile == CheckProfile::Filter && self.can_report(Severity::Error) => {
                 self.findings.push(unknown_name(name, span));
             }
             _ => {}
         }
-        (Kind::Variable(self.variable(name)), None)
+        (ExprKind::Variable(self.variable(name)), None)
     }
 
-    /// The number of a free name.
+    /// The index of a free name.
     fn variable(&mut self, name: &str) -> u32 {
         let known = self.variables.iter().position(|known| &**known == name);
         let at = known.unwrap_or_else(|| {
             self.variables.push(name.into());
             self.variables.len() - 1
         });
-        index(at)
+        to_u32(at)
     }
 
-    fn template(&mut self, parts: &[ast::TemplatePart]) -> Kind {
+    fn template(&mut self, parts: &[ast::TemplatePart]) -> ExprKind {
         let parts = parts.iter().map(|part| match part {
             ast::TemplatePart::Text(text) => {
-                // No node, but an operand of the template.
+                // A text part is not a node, but an operand of the template.
                 self.nodes += 1;
                 Part::Text(text.clone())
             }
             ast::TemplatePart::Placeholder(expr) => Part::Placeholder(self.expr(expr)),
         });
-        Kind::Template(parts.collect())
+        ExprKind::Template(parts.collect())
     }
 
-    fn list(&mut self, items: &[ast::Expr]) -> Kind {
+    fn list(&mut self, items: &[ast::Expr]) -> ExprKind {
         let items: Vec<Expr> = items.iter().map(|item| self.expr(item)).collect();
         let literals: Option<Vec<Literal>> = items
             .iter()
             .map(|item| match &item.kind {
-                Kind::Literal(literal) => Some(literal.clone()),
+                ExprKind::Literal(literal) => Some(literal.clone()),
                 _ => None,
             })
             .collect();
-        literals.map_or(Kind::List(items), Kind::Literals)
+        literals.map_or(ExprKind::List(items), ExprKind::Literals)
     }
 
-    fn constructor(&mut self, class: &ast::Name, arguments: &[ast::Expr]) -> (Kind, Option<Type>) {
+    fn constructor(
+        &mut self,
+        class: &ast::Name,
+        arguments: &[ast::Expr],
+    ) -> (ExprKind, Option<Type>) {
         let (meaning, ty) = match &*class.text {
-            "Date" => (Class::Date, Some(Type::Date)),
-            "CalendarDate" => (Class::CalendarDate, Some(Type::CalendarDate)),
-            "Map" => (Class::Map, Some(Type::Map)),
-            "RichText" => (Class::RichText, Some(Type::RichText)),
-            "Issue" | "User" | "Project" => (Class::Loading, None),
-            _ => (Class::Unknown, None),
+            "Date" => (Constructor::Date, Some(Type::Date)),
+            "CalendarDate" => (Constructor::CalendarDate, Some(Type::CalendarDate)),
+            "Map" => (Constructor::Map, Some(Type::Map)),
+            "RichText" => (Constructor::RichText, Some(Type::RichText)),
+            "Issue" | "User" | "Project" => (Constructor::Loading, None),
+            _ => (Constructor::Unknown, None),
         };
         let message = match meaning {
-            Class::Loading => format!("`new {}` would have to load data", class.text),
-            Class::Unknown => format!("there is no constructor `{}`", class.text),
+            Constructor::Loading => format!("`new {}` would have to load data", class.text),
+            Constructor::Unknown => format!("there is no constructor `{}`", class.text),
             _ => String::new(),
         };
         if !message.is_empty() {
             let finding = Diagnostic::error(Code::UnknownConstructor, class.span, message);
-            self.certain(finding.with_help("there are Date, CalendarDate, Map and RichText"));
+            self.report_certain_failure(
+                finding.with_help("there are Date, CalendarDate, Map and RichText"),
+            );
         }
         let arguments = arguments.iter().map(|argument| self.expr(argument)).collect();
-        (Kind::New { class: meaning, arguments }, ty)
+        (ExprKind::New { class: meaning, arguments }, ty)
     }
 
-    fn unary(&mut self, op: UnaryOp, operand: &ast::Expr, span: Span) -> (Kind, Option<Type>) {
+    fn unary(&mut self, op: UnaryOp, operand: &ast::Expr, span: Span) -> (ExprKind, Option<Type>) {
         if let (UnaryOp::TypeOf, ast::ExprKind::Name(name)) = (op, &operand.kind)
             && self.scopes.resolve(name).is_none()
             && !matches!(&**name, "Number")
         {
-            return (Kind::TypeOfVariable(self.variable(name)), Some(Type::String));
+            return (ExprKind::TypeOfVariable(self.variable(name)), Some(Type::String));
         }
         let operand = Box::new(self.expr(operand));
         let ty = match op {
@@ -304,15 +310,15 @@ impl Checker {
             UnaryOp::Negate => {
                 if let Some(found) = operand.ty.filter(|ty| *ty != Type::Number) {
                     let message = format!("`-` needs a Number, found {}", found.name());
-                    self.certain(Diagnostic::error(Code::BadOperand, span, message));
+                    self.report_certain_failure(Diagnostic::error(Code::BadOperand, span, message));
                 }
                 Type::Number
             }
         };
-        (Kind::Unary { op, operand }, Some(ty))
+        (ExprKind::Unary { op, operand }, Some(ty))
     }
 
-    fn chain(&mut self, first: &ast::Expr, rest: &[ast::Applied]) -> (Kind, Option<Type>) {
+    fn chain(&mut self, first: &ast::Expr, rest: &[ast::Applied]) -> (ExprKind, Option<Type>) {
         let start = first.span;
         let first = self.expr(first);
         let (mut left, mut ty) = (first.span, first.ty);
@@ -325,10 +331,10 @@ impl Checker {
             left = span;
             applied.push(Applied { op: *op, operand, span });
         }
-        (Kind::Chain { first: Box::new(first), rest: applied }, ty)
+        (ExprKind::Chain { first: Box::new(first), rest: applied }, ty)
     }
 
-    /// Reports operands that never fit their operator.
+    /// Reports operand types that the operator never accepts.
     fn operands(
         &mut self,
         op: BinaryOp,
@@ -340,9 +346,9 @@ impl Checker {
         let severity = match types::fit(op, left_ty, right_ty) {
             types::Fit::Fine => return,
             types::Fit::NeverEqual => Severity::Warning,
-            _ => self.severity_of_certain(),
+            _ => self.certain_failure_severity(),
         };
-        if !self.has_room(severity) {
+        if !self.can_report(severity) {
             return;
         }
         let (left_name, right_name) = (left_ty.name(), right_ty.name());
@@ -363,26 +369,26 @@ impl Checker {
             }
             types::Fit::NotComparable => {
                 let message = format!("cannot compare {left_name} with {right_name}");
-                let label = format!("`{}` needs two values of the same ordered type", op.sign());
-                self.certain(labelled(
+                let label = format!("`{}` needs two values of the same ordered type", op.symbol());
+                self.report_certain_failure(labelled(
                     Diagnostic::error(Code::NotComparable, op_span, message).labelled(label),
                 ));
             }
             types::Fit::BadOperand => {
-                let sign = op.sign();
+                let sign = op.symbol();
                 let message = format!("`{sign}` cannot be applied to {left_name} and {right_name}");
                 let mut finding = labelled(Diagnostic::error(Code::BadOperand, op_span, message));
                 if left_name == Type::Date.name() {
                     finding = finding.with_help(
-                        "dates move by methods: `date.minusDays(7)`, `date.plusHours(1)`",
+                        "use the methods of dates: `date.minusDays(7)`, `date.plusHours(1)`",
                     );
                 }
-                self.certain(finding);
+                self.report_certain_failure(finding);
             }
         }
     }
 
-    fn lambda(&mut self, parameters: &[ast::Name], body: &ast::Sequence) -> Kind {
+    fn lambda(&mut self, parameters: &[ast::Name], body: &ast::Sequence) -> ExprKind {
         self.scopes.enter_function();
         let outer_nodes = std::mem::take(&mut self.nodes);
         for parameter in parameters {
@@ -390,20 +396,20 @@ impl Checker {
         }
         let (block, _) = self.block(body);
         let (slots, captures) = self.scopes.leave_function();
-        let parameters = index(parameters.len());
+        let parameters = to_u32(parameters.len());
         let nodes = std::mem::replace(&mut self.nodes, outer_nodes);
         let size = FrameSize { slots, nodes, height: body.height };
         self.lambdas.push(Frame { parameters, captures, body: block, size });
-        Kind::Lambda(index(self.lambdas.len() - 1))
+        ExprKind::Lambda(to_u32(self.lambdas.len() - 1))
     }
 
-    fn access(&mut self, head: &ast::Expr, links: &[ast::Link]) -> (Kind, Option<Type>) {
+    fn access(&mut self, head: &ast::Expr, links: &[ast::Link]) -> (ExprKind, Option<Type>) {
         let start = head.span;
         let (head, links) = match self.json_function(head, links) {
             Some(native) => native,
             None => (self.expr(head), links),
         };
-        self.not_a_text(head.span);
+        self.drop_quote_suggestion(head.span);
         let mut ty = head.ty;
         let mut checked: Vec<Link> = Vec::with_capacity(links.len());
         for (at, link) in links.iter().enumerate() {
@@ -414,7 +420,7 @@ impl Checker {
             checked.push(Link { kind, span: start.to(link.span), at: link.span });
             ty = next_ty;
         }
-        // An optional link may turn the whole chain into null.
+        // An optional link may make the whole chain null.
         let optional = checked.iter().any(|link| {
             matches!(
                 link.kind,
@@ -425,11 +431,11 @@ impl Checker {
             return (head.kind, head.ty);
         }
         let ty = ty.filter(|_| !optional);
-        (Kind::Access { head: Box::new(head), links: checked }, ty)
+        (ExprKind::Access { head: Box::new(head), links: checked }, ty)
     }
 
-    /// A name that nothing declares and that has members is no text without its quotes.
-    fn not_a_text(&mut self, head: Span) {
+    /// Removes the suggestion to quote an unknown name: a name with members is not meant as text.
+    fn drop_quote_suggestion(&mut self, head: Span) {
         let last = self.findings.last_mut().filter(|last| {
             let is_text = last.replacement.as_deref().is_some_and(|text| text.starts_with('\''));
             is_text && last.code == Code::UnknownName && last.span == head
@@ -441,7 +447,7 @@ impl Checker {
         }
     }
 
-    /// `JSON.parse` and `JSON.stringify` are functions; `JSON` itself is no value.
+    /// Resolves `JSON.parse` and `JSON.stringify`; `JSON` itself is not a value.
     fn json_function<'a>(
         &mut self,
         head: &ast::Expr,
@@ -458,7 +464,10 @@ impl Checker {
                     _ => return None,
                 };
                 let span = head.span.to(first.span);
-                Some((Expr { kind: Kind::Native(native), span, ty: Some(Type::Function) }, rest))
+                Some((
+                    Expr { kind: ExprKind::Native(native), span, ty: Some(Type::Function) },
+                    rest,
+                ))
             }
             _ => None,
         }
@@ -489,7 +498,11 @@ impl Checker {
                 let known = receiver.filter(|ty| *ty != Type::Function && !method);
                 if let Some(ty) = known {
                     let message = format!("{} is not a function", ty.name());
-                    self.certain(Diagnostic::error(Code::NotCallable, link.span, message));
+                    self.report_certain_failure(Diagnostic::error(
+                        Code::NotCallable,
+                        link.span,
+                        message,
+                    ));
                 }
                 self.pattern(before, arguments);
                 let arguments = arguments.iter().map(|argument| self.expr(argument)).collect();
@@ -499,7 +512,8 @@ impl Checker {
         }
     }
 
-    /// A member by name. For a method about to be called, the type is that of its result.
+    /// Checks a member access by name. If the member is called next, the type is that of its
+    /// result.
     fn member(
         &mut self,
         name: &str,
@@ -512,13 +526,16 @@ impl Checker {
         let known = receiver.filter(|ty| !matches!(ty, Type::Map | Type::Null));
         if let Some(ty) = known.filter(|_| !optional)
             && !member.is_some_and(|member| crate::builtin::members_of(ty).contains(&member))
-            && self.has_room(self.severity_of_certain())
+            && self.can_report(self.certain_failure_severity())
         {
             let message = crate::builtin::unknown_member(ty, name).into_error().message;
             let finding = Diagnostic::error(Code::UnknownMember, span, message);
             let known = crate::builtin::members_of(ty).iter().map(|member| member.name());
-            self.certain(
-                match (crate::schema::nearest(name, known), advice::instead_of(ty, name)) {
+            self.report_certain_failure(
+                match (
+                    crate::schema::nearest(name, known),
+                    suggestions::suggest_replacement(ty, name),
+                ) {
                     (Some(near), _) => {
                         finding.with_help("a member with a similar name exists").replaced_by(near)
                     }
@@ -532,13 +549,14 @@ impl Checker {
         (LinkKind::Member { name, optional, called }, ty)
     }
 
-    /// Payloads spell fields as the REST API does, unlike the vendor's own example of a filter.
+    /// Warns about `issueType`: payloads spell fields as the REST API does, unlike the vendor's own
+    /// filter example.
     fn payload_spelling(&mut self, name: &ast::Name, before: Option<&ast::Link>) {
         let below_fields = before.is_some_and(|before| match &before.kind {
             ast::LinkKind::Member { name, .. } => &*name.text == "fields",
             _ => false,
         });
-        if self.profile == Profile::Filter && below_fields && &*name.text == "issueType" {
+        if self.profile == CheckProfile::Filter && below_fields && &*name.text == "issueType" {
             self.findings.push(
                 Diagnostic::warning(
                     Code::UnknownField,
@@ -552,7 +570,7 @@ impl Checker {
         }
     }
 
-    /// Refuses a literal pattern that the engine cannot run.
+    /// Reports a regular expression literal that does not compile.
     fn pattern(&mut self, method: Option<&ast::Link>, arguments: &[ast::Expr]) {
         let Some(ast::LinkKind::Member { name, .. }) = method.map(|link| &link.kind) else {
             return;
@@ -569,7 +587,7 @@ impl Checker {
             Some((message, "join alternatives in one pattern: `'a|b'`"))
         } else if bytes + pattern.len() > PATTERN_BYTES_MAX {
             let message = format!("the patterns have more than {PATTERN_BYTES_MAX} bytes together");
-            Some((message, "ask for words with `includes`, which costs nothing to prepare"))
+            Some((message, "search for words with `includes`, which needs no compilation"))
         } else {
             None
         };
@@ -585,7 +603,11 @@ impl Checker {
         });
         if let Some((_, Err(why))) = self.patterns.get(at) {
             let message = format!("the pattern is not supported: {why}");
-            self.certain(Diagnostic::error(Code::BadPattern, argument.span, message));
+            self.report_certain_failure(Diagnostic::error(
+                Code::BadPattern,
+                argument.span,
+                message,
+            ));
         }
     }
 }
@@ -595,7 +617,7 @@ pub(crate) fn member_type(receiver: Type, member: Member, called: bool) -> Optio
     types::member(receiver, member, called)
 }
 
-/// Whether a method of that name takes a pattern as its first argument.
+/// Whether the first argument of the method is a pattern.
 pub(crate) fn is_pattern_method(name: &str) -> bool {
     matches!(name, "match" | "matchAll" | "replace")
 }
@@ -620,20 +642,21 @@ fn unknown_name(name: &str, span: Span) -> Diagnostic {
         "now" => return finding.with_help("the time of the evaluation is `new Date()`"),
         _ => {}
     }
-    // A word that no event has at its top is more likely a text without its quotes.
+    // A word that no event has as a top-level member is more likely a string without quotes.
     if crate::schema::is_top_level(name) {
         finding
             .with_help(format!("filters start at `event`: `event.{name}...`"))
             .replaced_by(format!("event.{name}"))
     } else {
         finding
-            .with_help(format!("text stands in quotes, `'{name}'`; filters start at `event`"))
+            .with_help(format!("strings are quoted, `'{name}'`; filters start at `event`"))
             .replaced_by(format!("'{name}'"))
     }
 }
 
-/// Sources are bounded far below `u32::MAX`, and so is every count of their parts.
-pub(crate) fn index(at: usize) -> u32 {
+/// Converts an index. Sources are bounded far below `u32::MAX`, and so are all counts of their
+/// parts.
+pub(crate) fn to_u32(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 

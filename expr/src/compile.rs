@@ -1,41 +1,44 @@
-//! Typed tree to program.
+//! Compiles the typed tree to a program.
 
 use std::sync::Arc;
 
 use crate::builtin::regex::Patterns;
-use crate::check::index;
-use crate::constants::Constants;
+use crate::check::to_u32;
+use crate::parameter_slots::ParameterSlots;
+use crate::parameters::Parameters;
 use crate::predicate::Facts;
-use crate::program::{MemberOp, Op, Program, Routine, Shape};
-use crate::slots::Slots;
+use crate::program::{MemberOp, Op, Program, ProgramTemplate, Routine};
 use crate::span::Span;
-use crate::typed::{Block, Body, Expr, Frame, Kind, Link, LinkKind, MemberName, Part, Typed};
+use crate::typed::{Block, Body, Expr, ExprKind, Frame, Link, LinkKind, MemberName, Part, Typed};
 use crate::value::Literal;
 
-/// Compiles a checked tree. Cannot fail: whatever is wrong with it was found before.
+/// Compiles a checked tree. This cannot fail: the checker has reported all errors.
 ///
-/// The second part tells whether any source of the same shape means the same, its constants apart.
+/// The second value is whether the template is valid for all sources that differ only in
+/// parameters.
 pub(crate) fn compile(typed: &Typed) -> (Program, bool) {
-    let slots = Slots::of(&typed.source);
-    let constants = slots.constants(&typed.source);
-    let (found, is_confirmed) = shape(typed, slots);
-    match constants {
-        Some(constants) if is_confirmed => (Program { shape: Arc::new(found), constants }, true),
+    let slots = ParameterSlots::of(&typed.source);
+    let parameters = slots.parameters(&typed.source);
+    let (found, slots_confirmed) = compile_template(typed, slots);
+    match parameters {
+        Some(parameters) if slots_confirmed => {
+            (Program { template: Arc::new(found), parameters }, true)
+        }
         _ => {
-            let (alone, _) = shape(typed, Slots::default());
-            (Program { shape: Arc::new(alone), constants: Constants::default() }, false)
+            let (alone, _) = compile_template(typed, ParameterSlots::default());
+            (Program { template: Arc::new(alone), parameters: Parameters::default() }, false)
         }
     }
 }
 
-/// The shape with these slots, and whether each of them is a constant that only evaluation reads.
-fn shape(typed: &Typed, slots: Slots) -> (Shape, bool) {
+/// Compiles with these slots and returns whether only evaluation reads each of them.
+fn compile_template(typed: &Typed, slots: ParameterSlots) -> (ProgramTemplate, bool) {
     let mut compiler = Compiler::new(typed, &slots);
     let main = compiler.routine(&typed.main);
     let lambdas = typed.lambdas.iter().map(|lambda| compiler.routine(lambda)).collect();
-    let is_confirmed = compiler.taken.iter().all(|taken| *taken);
+    let slots_confirmed = compiler.slot_used.iter().all(|slot_used| *slot_used);
     let facts = Facts::of(typed, &slots);
-    let shape = Shape {
+    let template = ProgramTemplate {
         source: typed.source.clone(),
         ops: compiler.ops.into(),
         spans: compiler.spans.into(),
@@ -50,15 +53,15 @@ fn shape(typed: &Typed, slots: Slots) -> (Shape, bool) {
         facts,
         slots,
     };
-    (shape, is_confirmed)
+    (template, slots_confirmed)
 }
 
 struct Compiler<'t> {
-    slots: &'t Slots,
-    /// Texts that the checker compiled as patterns.
+    slots: &'t ParameterSlots,
+    /// Strings that the checker compiled as patterns.
     patterns: &'t Patterns,
-    /// Which slots became constants.
-    taken: Vec<bool>,
+    /// The slots that became parameters.
+    slot_used: Vec<bool>,
     ops: Vec<Op>,
     spans: Vec<Span>,
     literals: Vec<Literal>,
@@ -68,11 +71,11 @@ struct Compiler<'t> {
 }
 
 impl<'t> Compiler<'t> {
-    fn new(typed: &'t Typed, slots: &'t Slots) -> Self {
+    fn new(typed: &'t Typed, slots: &'t ParameterSlots) -> Self {
         Compiler {
             slots,
             patterns: &typed.patterns,
-            taken: vec![false; slots.len()],
+            slot_used: vec![false; slots.len()],
             ops: Vec::new(),
             spans: Vec::new(),
             literals: Vec::new(),
@@ -91,7 +94,7 @@ impl<'t> Compiler<'t> {
     }
 
     fn here(&self) -> u32 {
-        index(self.ops.len())
+        to_u32(self.ops.len())
     }
 
     fn push(&mut self, op: Op, span: Span) {
@@ -99,14 +102,14 @@ impl<'t> Compiler<'t> {
         self.spans.push(span);
     }
 
-    /// Pushes an instruction whose target [`Compiler::land`] fills in.
+    /// Pushes a jump whose target [`Compiler::patch_jump`] sets.
     fn jump(&mut self, op: Op, span: Span) -> usize {
         self.push(op, span);
         self.ops.len() - 1
     }
 
-    /// Lets the jump at `at` lead here.
-    fn land(&mut self, at: usize) {
+    /// Sets the target of the jump at `at` to the next instruction.
+    fn patch_jump(&mut self, at: usize) {
         let here = self.here();
         match self.ops.get_mut(at) {
             Some(
@@ -118,7 +121,7 @@ impl<'t> Compiler<'t> {
                 | Op::Index { end: target, .. }
                 | Op::Member(MemberOp { end: target, .. }),
             ) => *target = here,
-            _ => debug_assert!(false, "only jumps land"),
+            _ => debug_assert!(false, "only jumps patch_jump"),
         }
     }
 
@@ -132,20 +135,20 @@ impl<'t> Compiler<'t> {
             Body::If { arms, otherwise } => {
                 let ends = self.arms(arms, Self::block);
                 self.block(otherwise);
-                self.land_all(ends);
+                self.patch_jumps(ends);
             }
             Body::Try { attempt, error, handler, span } => {
                 let guard = self.jump(Op::Try { handler: 0 }, *span);
                 self.block(attempt);
                 self.push(Op::EndTry, *span);
                 let done = self.jump(Op::Jump { target: 0 }, *span);
-                self.land(guard);
+                self.patch_jump(guard);
                 match error {
                     Some(slot) => self.push(Op::Bind(*slot), *span),
                     None => self.push(Op::Drop, *span),
                 }
                 self.block(handler);
-                self.land(done);
+                self.patch_jump(done);
             }
         }
     }
@@ -153,62 +156,62 @@ impl<'t> Compiler<'t> {
     fn expr(&mut self, expr: &Expr) {
         let span = expr.span;
         match &expr.kind {
-            Kind::Literal(literal) => {
-                let op = match self.constants(std::slice::from_ref(literal), span) {
-                    Some(at) => Op::Constant(index(at)),
+            ExprKind::Literal(literal) => {
+                let op = match self.parameters_at(std::slice::from_ref(literal), span) {
+                    Some(at) => Op::Parameter(to_u32(at)),
                     None => Op::Literal(self.literal(literal.clone())),
                 };
                 self.push(op, span);
             }
-            Kind::Literals(literals) => {
-                let op = match self.constants(literals, span) {
+            ExprKind::Literals(literals) => {
+                let op = match self.parameters_at(literals, span) {
                     Some(start) => {
-                        Op::Constants { start: index(start), len: index(literals.len()) }
+                        Op::Parameters { start: to_u32(start), len: to_u32(literals.len()) }
                     }
                     None => {
                         self.lists.push(literals.clone().into());
-                        Op::Literals(index(self.lists.len() - 1))
+                        Op::Literals(to_u32(self.lists.len() - 1))
                     }
                 };
                 self.push(op, span);
             }
-            Kind::Place(place) => self.push(Op::Load(*place), span),
-            Kind::Variable(at) => self.push(Op::Variable(*at), span),
-            Kind::TypeOfVariable(at) => self.push(Op::TypeOfVariable(*at), span),
-            Kind::Native(native) => self.push(Op::Native(*native), span),
-            Kind::Template(parts) => self.template(parts, span),
-            Kind::List(items) => {
+            ExprKind::Binding(place) => self.push(Op::Load(*place), span),
+            ExprKind::Variable(at) => self.push(Op::Variable(*at), span),
+            ExprKind::TypeOfVariable(at) => self.push(Op::TypeOfVariable(*at), span),
+            ExprKind::Native(native) => self.push(Op::Native(*native), span),
+            ExprKind::Template(parts) => self.template(parts, span),
+            ExprKind::List(items) => {
                 self.exprs(items);
-                self.push(Op::List(index(items.len())), span);
+                self.push(Op::List(to_u32(items.len())), span);
             }
-            Kind::Map(entries) => {
+            ExprKind::Map(entries) => {
                 for (_, value) in entries {
                     self.expr(value);
                 }
                 self.keys.push(entries.iter().map(|(key, _)| key.clone()).collect());
-                self.push(Op::Map(index(self.keys.len() - 1)), span);
+                self.push(Op::Map(to_u32(self.keys.len() - 1)), span);
             }
-            Kind::New { class, arguments } => {
+            ExprKind::New { class, arguments } => {
                 self.exprs(arguments);
-                let arguments = index(arguments.len());
+                let arguments = to_u32(arguments.len());
                 self.push(Op::New { class: *class, arguments }, span);
             }
-            Kind::Unary { op, operand } => {
+            ExprKind::Unary { op, operand } => {
                 self.expr(operand);
                 self.push(Op::Unary(*op), span);
             }
-            Kind::Chain { first, rest } => self.chain(first, rest),
-            Kind::Conditional { arms, otherwise } => {
+            ExprKind::Chain { first, rest } => self.chain(first, rest),
+            ExprKind::Conditional { arms, otherwise } => {
                 let ends = self.arms(arms, Self::expr);
                 self.expr(otherwise);
-                self.land_all(ends);
+                self.patch_jumps(ends);
             }
-            Kind::Throw(operand) => {
+            ExprKind::Throw(operand) => {
                 self.expr(operand);
                 self.push(Op::Throw, span);
             }
-            Kind::Lambda(id) => self.push(Op::Lambda(*id), span),
-            Kind::Access { head, links } => self.access(head, links),
+            ExprKind::Lambda(id) => self.push(Op::Lambda(*id), span),
+            ExprKind::Access { head, links } => self.access(head, links),
         }
     }
 
@@ -218,9 +221,9 @@ impl<'t> Compiler<'t> {
         }
     }
 
-    /// The first of the slots that these literals stand in, if they do, and none is a pattern.
-    fn constants(&mut self, literals: &[Literal], span: Span) -> Option<usize> {
-        let slots = self.slots.holding(literals.len(), span)?;
+    /// The first slot of these literals, if each of them has a slot and none is a pattern.
+    fn parameters_at(&mut self, literals: &[Literal], span: Span) -> Option<usize> {
+        let slots = self.slots.slots_in_span(literals.len(), span)?;
         let is_pattern = |literal: &Literal| match literal {
             Literal::String(text) => self.patterns.iter().any(|(pattern, _)| pattern == text),
             _ => false,
@@ -229,14 +232,14 @@ impl<'t> Compiler<'t> {
             return None;
         }
         let start = slots.start;
-        self.taken.get_mut(slots)?.fill(true);
+        self.slot_used.get_mut(slots)?.fill(true);
         Some(start)
     }
 
-    /// The place of a literal in the table; equal ones share it.
+    /// The index of a literal in the table; equal literals share it.
     fn literal(&mut self, literal: Literal) -> u32 {
         let known = self.literals.iter().position(|known| *known == literal);
-        index(known.unwrap_or_else(|| {
+        to_u32(known.unwrap_or_else(|| {
             self.literals.push(literal);
             self.literals.len() - 1
         }))
@@ -244,7 +247,7 @@ impl<'t> Compiler<'t> {
 
     fn name(&mut self, name: &MemberName) -> u32 {
         let known = self.names.iter().position(|known| known.text == name.text);
-        index(known.unwrap_or_else(|| {
+        to_u32(known.unwrap_or_else(|| {
             self.names.push(name.clone());
             self.names.len() - 1
         }))
@@ -260,10 +263,10 @@ impl<'t> Compiler<'t> {
                 Part::Placeholder(expr) => self.expr(expr),
             }
         }
-        self.push(Op::Template(index(parts.len())), span);
+        self.push(Op::Template(to_u32(parts.len())), span);
     }
 
-    /// Conditions and what they lead to.
+    /// Compiles conditions and their values; returns the jumps to the end.
     fn arms<T>(&mut self, arms: &[(Expr, T)], value: fn(&mut Self, &T)) -> Vec<usize> {
         let mut ends = Vec::with_capacity(arms.len());
         for (condition, then) in arms {
@@ -271,14 +274,14 @@ impl<'t> Compiler<'t> {
             let next = self.jump(Op::Branch { target: 0 }, condition.span);
             value(self, then);
             ends.push(self.jump(Op::Jump { target: 0 }, condition.span));
-            self.land(next);
+            self.patch_jump(next);
         }
         ends
     }
 
-    fn land_all(&mut self, jumps: Vec<usize>) {
+    fn patch_jumps(&mut self, jumps: Vec<usize>) {
         for jump in jumps {
-            self.land(jump);
+            self.patch_jump(jump);
         }
     }
 
@@ -295,7 +298,7 @@ impl<'t> Compiler<'t> {
                 self.push(Op::Binary(applied.op), applied.span);
             }
         }
-        self.land_all(ends);
+        self.patch_jumps(ends);
     }
 
     fn access(&mut self, head: &Expr, links: &[Link]) {
@@ -320,11 +323,11 @@ impl<'t> Compiler<'t> {
                 }
                 LinkKind::Call { arguments, method } => {
                     self.exprs(arguments);
-                    let arguments = index(arguments.len());
+                    let arguments = to_u32(arguments.len());
                     self.push(Op::Call { arguments, method: *method }, link.span);
                 }
             }
         }
-        self.land_all(ends);
+        self.patch_jumps(ends);
     }
 }

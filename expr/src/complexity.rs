@@ -1,35 +1,36 @@
-//! How the cost of a filter grows with the lists it walks, told before it runs.
+//! A cost formula of a filter over the lengths of the lists it iterates over, known before
+//! evaluation.
 //!
-//! One for each node and one more for each member and call; a list that a method walks is a variable
-//! named after its path, and walks inside of walks multiply. This is the measure by which the vendor
-//! refuses filters, not a forecast of steps: those grow with what a node works on as well, and only
-//! [`crate::limits::STEPS_MAX`] bounds them.
+//! The formula counts one operation for each node and one more for each member and call. A list
+//! that a method iterates over is a variable named after its path, and nested iterations multiply.
+//! The vendor rejects filters by this measure. It is not a forecast of steps: steps also depend on
+//! the size of the operands, and only [`crate::limits::STEPS_MAX`] bounds them.
 //!
-//! **Source:** Forge events page, "Filter out events": a formula such as `N*M + 5*N + 20`, refused
+//! **Source:** Forge events page, "Filter out events": a formula such as `N*M + 5*N + 20`, rejected
 //! above 3 variables, 3 combinations, 3 variables in one combination or a constant over 10,000.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::span::Span;
-use crate::typed::{Block, Body, Expr, Kind, Link, LinkKind, Part, Typed};
+use crate::typed::{Block, Body, Expr, ExprKind, Link, LinkKind, Part, Typed};
 use crate::value::Member;
 
-/// The vendor's bound on variables, on combinations of them, and on variables in a combination.
+/// The vendor's limit of variables, of combinations, and of variables in a combination.
 const VARIABLES_MAX: usize = 3;
-/// The vendor's bound on the constant part.
+/// The vendor's limit of the constant term.
 const CONSTANT_MAX: u64 = 10_000;
-/// Terms that are told apart; a filter with more is far beyond what the vendor takes.
+/// Terms that are kept apart; a filter with more is far beyond the vendor's limits.
 const TERMS_MAX: usize = 32;
-/// Names of variables; those behind are numbered.
+/// Names of the first variables; further ones are numbered.
 const NAMES: [&str; 6] = ["N", "M", "L", "K", "J", "I"];
 
 /// The cost of a filter as a sum of products of list lengths.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Complexity {
-    /// The lists that are walked, each once, as they are written.
+    /// The lists that are iterated over, each once, as written in the source.
     pub lists: Vec<String>,
-    /// Operations by the lists that multiply them, as indices into [`Complexity::lists`].
+    /// Number of operations by the lists that multiply it, as indices into [`Complexity::lists`].
     pub terms: BTreeMap<Vec<usize>, u64>,
 }
 
@@ -40,7 +41,7 @@ impl Complexity {
         Complexity { lists: counter.lists, terms: terms.0 }
     }
 
-    /// Why the vendor would refuse the filter, if it would.
+    /// The reason why the vendor would reject the filter, if it would.
     pub fn refusal(&self) -> Option<String> {
         let variables = self.lists.len();
         let combined: Vec<usize> = self.terms.keys().map(Vec::len).filter(|n| *n > 1).collect();
@@ -60,7 +61,7 @@ impl Complexity {
         }
     }
 
-    /// The variables of the formula, each with the list it stands for.
+    /// The variables of the formula, each with its list.
     pub fn variables(&self) -> impl Iterator<Item = (String, &str)> {
         self.lists.iter().enumerate().map(|(at, list)| (Complexity::name(at), list.as_str()))
     }
@@ -77,7 +78,7 @@ impl Complexity {
     }
 }
 
-/// Most lists first: `N*M + 5*N + 20`.
+/// Formats the terms with most lists first: `N*M + 5*N + 20`.
 impl fmt::Display for Complexity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut terms: Vec<(&Vec<usize>, &u64)> = self.terms.iter().collect();
@@ -109,7 +110,7 @@ impl Sum {
 
     fn add(&mut self, other: Sum) {
         for (lists, steps) in other.0 {
-            // What would be one term too many is added to the last one: large stays large.
+            // A term beyond the limit is added to the last term, so that a large sum stays large.
             if self.0.len() >= TERMS_MAX && !self.0.contains_key(&lists) {
                 if let Some(mut last) = self.0.last_entry() {
                     *last.get_mut() = last.get().saturating_add(steps);
@@ -177,15 +178,15 @@ impl Counter<'_> {
 
     fn expr(&mut self, expr: &Expr) -> Sum {
         let mut sum = match &expr.kind {
-            Kind::Literals(literals) => Sum::constant(literals.len() as u64),
-            Kind::Template(parts) => self.all(parts.iter().filter_map(|part| match part {
+            ExprKind::Literals(literals) => Sum::constant(literals.len() as u64),
+            ExprKind::Template(parts) => self.all(parts.iter().filter_map(|part| match part {
                 Part::Placeholder(expr) => Some(expr),
                 Part::Text(_) => None,
             })),
-            Kind::List(items) | Kind::New { arguments: items, .. } => self.all(items),
-            Kind::Map(entries) => self.all(entries.iter().map(|(_, value)| value)),
-            Kind::Unary { operand, .. } | Kind::Throw(operand) => self.expr(operand),
-            Kind::Chain { first, rest } => {
+            ExprKind::List(items) | ExprKind::New { arguments: items, .. } => self.all(items),
+            ExprKind::Map(entries) => self.all(entries.iter().map(|(_, value)| value)),
+            ExprKind::Unary { operand, .. } | ExprKind::Throw(operand) => self.expr(operand),
+            ExprKind::Chain { first, rest } => {
                 let mut sum = self.expr(first);
                 for applied in rest {
                     sum.add(self.expr(&applied.operand));
@@ -193,12 +194,12 @@ impl Counter<'_> {
                 }
                 return sum;
             }
-            Kind::Conditional { arms, otherwise } => {
+            ExprKind::Conditional { arms, otherwise } => {
                 let arms = arms.iter().flat_map(|(condition, value)| [condition, value]);
                 self.all(arms.chain(std::iter::once(&**otherwise)))
             }
-            Kind::Lambda(id) => self.function(*id),
-            Kind::Access { head, links } => return self.access(head, links),
+            ExprKind::Lambda(id) => self.function(*id),
+            ExprKind::Access { head, links } => return self.access(head, links),
             _ => Sum::default(),
         };
         sum.add(Sum::constant(1));
@@ -227,7 +228,7 @@ impl Counter<'_> {
                     };
                     for argument in arguments {
                         let walks = walks_list(method).then_some(&argument.kind);
-                        if let Some(Kind::Lambda(id)) = walks {
+                        if let Some(ExprKind::Lambda(id)) = walks {
                             sum.add(self.for_each(head, receiver, *id));
                         } else {
                             sum.add(self.expr(argument));
@@ -241,7 +242,7 @@ impl Counter<'_> {
 
     /// The cost of a function for every element of the list at `receiver`.
     fn for_each(&mut self, head: &Expr, receiver: Span, id: u32) -> Sum {
-        if let Kind::Literals(literals) = &head.kind
+        if let ExprKind::Literals(literals) = &head.kind
             && receiver == head.span
         {
             return self.each(id).times(literals.len() as u64);
@@ -280,10 +281,10 @@ fn walks_list(method: Option<&Link>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Profile, Usage, compile_for};
+    use crate::{CheckProfile, Usage, compile_for};
 
     fn complexity(source: &str) -> super::Complexity {
-        compile_for(source, Profile::Filter, &Usage::default()).unwrap().complexity
+        compile_for(source, CheckProfile::Filter, &Usage::default()).unwrap().complexity
     }
 
     #[test]
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vendors_bounds_are_told() {
+    fn reports_which_vendor_limit_is_exceeded() {
         assert_eq!(complexity("event.a.some(x => x) && event.b.some(x => x)").refusal(), None);
         let four = "event.a.some(x => x) && event.b.some(x => x) \
             && event.c.some(x => x) && event.d.some(x => x)";
@@ -310,7 +311,7 @@ mod tests {
         let nested = "event.a.some(a => a.b.some(b => b.c.some(c => c == 1)))";
         assert_eq!(complexity(nested).refusal(), None);
         let usage = Usage::default();
-        let warnings = compile_for(four, Profile::Filter, &usage).unwrap().warnings;
+        let warnings = compile_for(four, CheckProfile::Filter, &usage).unwrap().warnings;
         assert!(warnings.iter().any(|warning| warning.code.to_string() == "SY-3306"));
     }
 

@@ -1,4 +1,4 @@
-//! What is wrong with an expression: stable codes, messages, places and advice.
+//! Diagnostics: stable codes, severities, messages, spans and suggestions.
 
 mod pages;
 
@@ -10,17 +10,17 @@ pub use pages::Page;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $title:literal;)+) => {
-        /// A stable code. Numbers are never reused; 30xx syntax, 31xx names, 32xx types,
-        /// 33xx limits, 34xx raised while evaluating, 35xx JQL.
+        /// A stable code. Numbers are never reused: 30xx syntax, 31xx names, 32xx types, 33xx
+        /// limits, 34xx raised during evaluation, 35xx JQL.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
         #[repr(u16)]
         pub enum Code { $($(#[$doc])* $name = $number,)+ }
 
         impl Code {
-            /// Every code, ascending.
+            /// All codes, in ascending order.
             pub const ALL: &'static [Code] = &[$(Code::$name,)+];
 
-            /// What the code means, in a few words.
+            /// A short title.
             pub fn title(self) -> &'static str {
                 match self { $(Code::$name => $title,)+ }
             }
@@ -29,9 +29,9 @@ macro_rules! codes {
 }
 
 codes! {
-    /// A token stands where another was needed.
+    /// A token where the grammar requires another one.
     Expected = 3001, "something else was expected here";
-    /// `=` stands where only `==` can.
+    /// `=` where only `==` is valid.
     Assignment = 3002, "`=` is not an operator";
     /// An operator of JavaScript that the language does not have.
     ForeignOperator = 3003, "not an operator of the language";
@@ -43,63 +43,63 @@ codes! {
     BadCharacter = 3006, "no token starts with this character";
     /// An `if` without `else`.
     MissingElse = 3007, "`if` needs `else`";
-    /// Nothing to evaluate.
+    /// A source without an expression.
     Empty = 3008, "there is no expression";
     /// A word of JavaScript that the language does not have.
     ForeignWord = 3009, "not part of the language";
-    /// A name that nothing declares.
+    /// A name that is not declared.
     UnknownName = 3101, "name is not defined";
     /// `undefined` used as a value.
     Undefined = 3102, "`undefined` is read as null";
     /// A field that payloads do not have.
     UnknownField = 3103, "no such field";
-    /// A constructor that is not there, or that would have to load data.
+    /// A constructor that does not exist, or that would load data.
     UnknownConstructor = 3104, "no such constructor";
-    /// A member is read of something that may be missing.
+    /// A member access on a value that may be null.
     MayBeMissing = 3105, "may be missing";
-    /// A payload never holds the value in this spelling.
+    /// A spelling of a value that payloads never contain.
     UnlikelyValue = 3106, "no such value in payloads";
-    /// Values that have no order, or none between them.
+    /// Operands that have no order, or no common order.
     NotComparable = 3201, "values cannot be ordered";
     /// An operand of a wrong type.
     BadOperand = 3202, "operator needs other types";
-    /// A value without the member asked for.
+    /// A member that the type of the value does not have.
     UnknownMember = 3203, "no such member";
-    /// Something that is no function is called.
+    /// A call of a value that is not a function.
     NotCallable = 3204, "not a function";
     /// An argument that is missing or of a wrong type.
     BadArgument = 3205, "argument is missing or of a wrong type";
-    /// A filter yields something else than true or false.
+    /// A filter whose value is not a Boolean.
     NotBoolean = 3206, "a filter must be true or false";
-    /// Two values of different types are compared for equality.
+    /// An equality comparison of different types.
     NeverEqual = 3207, "values of different types are never equal";
-    /// A regular expression the engine cannot run.
+    /// A regular expression that the engine does not support.
     BadPattern = 3208, "not a supported regular expression";
     /// A condition that no event can change.
     Constant = 3209, "a condition that never changes";
     /// The source is too long.
     TooLong = 3301, "expression is too long";
-    /// The source nests too deep.
+    /// The source nests too deeply.
     TooDeep = 3302, "expression nests too deep";
-    /// The evaluation takes too many steps.
+    /// The evaluation needs too many steps.
     TooManySteps = 3303, "evaluation takes too many steps";
-    /// The evaluation builds too much.
+    /// The evaluation allocates too much memory.
     TooMuchMemory = 3304, "evaluation builds too much text or data";
-    /// Functions or values nest too deep while evaluating.
+    /// Functions or values nest too deeply during evaluation.
     TooDeepValue = 3305, "functions or values nest too deep";
-    /// The cost grows with more lists than the vendor allows.
+    /// The cost depends on more lists than the vendor allows.
     TooComplex = 3306, "more complex than the vendor allows";
     /// More patterns than can be compiled in time.
     TooManyPatterns = 3307, "too many patterns";
-    /// A member of null is read, or null is called.
+    /// A member access on null, or a call of null.
     NullAccess = 3401, "null has no members";
-    /// The expression raised an error itself.
+    /// An error raised by `throw`.
     Thrown = 3402, "raised by `throw`";
     /// A date that cannot be read or is out of range.
     BadDate = 3403, "not a date";
-    /// `reduce` of nothing without a first value.
+    /// `reduce` of an empty list without an initial value.
     EmptyReduce = 3404, "nothing to reduce";
-    /// A count beyond what the method allows.
+    /// A count beyond the limit of the method.
     BadCount = 3405, "count is out of range";
     /// Text that is not JSON.
     BadJson = 3406, "not JSON";
@@ -109,21 +109,21 @@ codes! {
     BadQuery = 3502, "not JQL";
 }
 
-/// The family of an error, as conformance cases name it.
+/// The family of an error, as named by conformance cases.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ErrorKind {
     /// The source does not parse.
     Syntax,
     /// An operand, argument or receiver of a wrong type.
     Type,
-    /// Null access, unknown name, `throw`, and values no method can use.
+    /// Null access, unknown name, `throw`, and values that a method cannot use.
     Runtime,
-    /// A bound was reached.
+    /// An exceeded limit.
     Limit,
 }
 
 impl ErrorKind {
-    /// The name used in case files and answers.
+    /// The name in case files and API responses.
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorKind::Syntax => "syntax",
@@ -135,19 +135,19 @@ impl ErrorKind {
 }
 
 impl Code {
-    /// The four digits.
+    /// The number of the code.
     pub fn number(self) -> u16 {
         self as u16
     }
 
-    /// The code that is written so: `SY-3103`, `sy-3103` or `3103`.
+    /// Parses `SY-3103`, `sy-3103` or `3103`.
     pub fn from_text(text: &str) -> Option<Code> {
         let digits = text.trim_start_matches(|c: char| !c.is_ascii_digit());
         let number: u16 = digits.parse().ok()?;
         Code::ALL.iter().copied().find(|code| code.number() == number)
     }
 
-    /// The family the code belongs to.
+    /// The family of the code.
     pub fn kind(self) -> ErrorKind {
         match self {
             Code::UnknownConstructor => ErrorKind::Type,
@@ -168,21 +168,21 @@ impl fmt::Display for Code {
     }
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Severity {
-    /// The expression is refused.
+    /// The expression is rejected.
     Error,
-    /// The expression is accepted, but probably does not do what was meant.
+    /// The expression is accepted, but probably does not do what its author intended.
     Warning,
 }
 
-/// A second place that explains a finding.
+/// A secondary span that explains a finding.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Label {
-    /// The place.
+    /// The span.
     pub span: Span,
-    /// What stands there.
+    /// The text of the label.
     pub text: String,
 }
 
@@ -193,24 +193,24 @@ pub struct Diagnostic {
     pub code: Code,
     /// Error or warning.
     pub severity: Severity,
-    /// Where the finding is.
+    /// The primary span.
     pub span: Span,
-    /// What is wrong, in the user's words.
+    /// What is wrong, in the user's terms.
     pub message: String,
-    /// What the place itself is; empty when the message says it all.
+    /// The label of the primary span; empty if the message is sufficient.
     pub label: String,
-    /// Further places.
+    /// Secondary spans.
     pub labels: Vec<Label>,
     /// What to do about it.
     pub help: Option<Box<str>>,
-    /// What to write in the place of [`Diagnostic::span`].
+    /// The text to replace [`Diagnostic::span`] with.
     pub replacement: Option<Box<str>>,
-    /// Whether reading stopped here, so that later findings are unseen.
-    pub ends_reading: bool,
+    /// Whether parsing stopped here, so that later errors are not reported.
+    pub is_fatal: bool,
 }
 
 impl Diagnostic {
-    /// An error at `span`.
+    /// Creates an error at `span`.
     pub fn error(code: Code, span: Span, message: impl Into<String>) -> Diagnostic {
         Diagnostic {
             code,
@@ -221,44 +221,44 @@ impl Diagnostic {
             labels: Vec::new(),
             help: None,
             replacement: None,
-            ends_reading: false,
+            is_fatal: false,
         }
     }
 
-    /// A warning at `span`.
+    /// Creates a warning at `span`.
     pub fn warning(code: Code, span: Span, message: impl Into<String>) -> Diagnostic {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, span, message) }
     }
 
-    /// Says what stands at the primary place.
+    /// Sets the label of the primary span.
     #[must_use]
     pub fn labelled(mut self, text: impl Into<String>) -> Diagnostic {
         self.label = text.into();
         self
     }
 
-    /// Adds a further place.
+    /// Adds a secondary span.
     #[must_use]
     pub fn with_label(mut self, span: Span, text: impl Into<String>) -> Diagnostic {
         self.labels.push(Label { span, text: text.into() });
         self
     }
 
-    /// Adds advice.
+    /// Sets the help text.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<Box<str>>) -> Diagnostic {
         self.help = Some(help.into());
         self
     }
 
-    /// Says what to write in the place of the finding.
+    /// Sets the replacement of the primary span.
     #[must_use]
     pub fn replaced_by(mut self, text: impl Into<Box<str>>) -> Diagnostic {
         self.replacement = Some(text.into());
         self
     }
 
-    /// Where the finding is, in the units editors count in.
+    /// The position of the finding in the units of editors and APIs.
     pub fn position(&self, source: &str) -> Position {
         Position::of(self.span, source)
     }
@@ -267,15 +267,15 @@ impl Diagnostic {
 /// A span in the units of editors and APIs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Position {
-    /// UTF-8 bytes before the place.
+    /// UTF-8 bytes before the span.
     pub offset: usize,
-    /// UTF-16 units before the place.
+    /// UTF-16 units before the span.
     pub offset16: usize,
     /// Line, from 1.
     pub line: usize,
     /// Column, from 1, in Unicode scalar values.
     pub column: usize,
-    /// Length of the place in Unicode scalar values.
+    /// Length of the span in Unicode scalar values.
     pub length: usize,
 }
 

@@ -1,60 +1,60 @@
-//! Runs a program on an event, in bounded steps. Typical filters allocate nothing: values borrow
-//! from the event and the program, and the stack is the caller's to reuse.
+//! Evaluates a program on an event in bounded steps. Typical filters allocate nothing: values
+//! borrow from the event and the program, and the caller provides a reusable stack.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::Env;
 use crate::ast::{BinaryOp, UnaryOp};
+use crate::budget::Budget;
 use crate::builtin::pattern::Pattern;
-use crate::builtin::{self, Found, Machine, Outcome};
-use crate::constants::{Constant, ConstantList, Constants};
+use crate::builtin::{self, EvalResult, Machine, MemberLookup};
 use crate::diagnostic::Code;
 use crate::fault::{EvalError, Fault};
 use crate::limits::STEPS_PER_CONSTANT;
-use crate::meter::Meter;
 use crate::operator::{self, build_list, build_map};
-use crate::program::{MemberOp, Op, Program, Routine, Shape};
+use crate::parameters::{Parameter, ParameterList, Parameters};
+use crate::program::{MemberOp, Op, Program, ProgramTemplate, Routine};
 use crate::span::Span;
 use crate::text::TextBuilder;
-use crate::typed::Place;
+use crate::typed::Binding;
 use crate::value::{Captured, Function, List, Literal, Map, Text, Value};
-use crate::view::{NodeId, Read, View};
+use crate::view::{NodeId, NodeValue, View};
 
-/// Memory that evaluations reuse, and what the last one spent.
+/// Reusable memory of evaluations, and the steps of the last one.
 #[derive(Debug, Default)]
-pub struct Scratch {
-    /// Empty; only its capacity is kept, which holds no value and may go to another thread.
-    stack: Vec<Blank>,
+pub struct EvalScratch {
+    /// Empty. Only its capacity is kept: it holds no value and can move to another thread.
+    stack: Vec<ValueSized>,
     steps: u32,
 }
 
-/// The space of one value.
+/// A placeholder of the size of one [`Value`].
 #[derive(Debug)]
-struct Blank {
+struct ValueSized {
     _space: [usize; size_of::<Value<'static>>() / size_of::<usize>()],
 }
 
-impl Scratch {
-    /// Scratch without capacity; it grows to what the filters at hand need.
-    pub fn new() -> Scratch {
-        Scratch::default()
+impl EvalScratch {
+    /// Scratch without capacity; it grows to the needs of the filters.
+    pub fn new() -> EvalScratch {
+        EvalScratch::default()
     }
 
-    /// Steps of the last evaluation; its whole budget if that was overdrawn.
+    /// Steps of the last evaluation; its whole budget if that was exhausted.
     pub fn steps(&self) -> u32 {
         self.steps
     }
 }
 
-/// What a filter says about an event.
+/// The result of a filter on an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// The filter is true.
     Match,
     /// The filter is false.
     NoMatch,
-    /// The filter has no verdict: it raised an error or yields something else than a Boolean.
+    /// The filter has no verdict: it raised an error or its value is not a Boolean.
     Failed(EvalError),
 }
 
@@ -62,32 +62,33 @@ impl Program {
     /// Evaluates the expression.
     ///
     /// # Errors
-    /// Whatever the expression raises, and the limits of [`crate::limits`].
+    /// Errors raised by the expression, and exceeded limits of [`crate::limits`].
     pub fn eval<'v, V: View>(
         &'v self,
         view: &'v V,
         env: &Env,
-        scratch: &mut Scratch,
+        scratch: &mut EvalScratch,
     ) -> Result<Value<'v>, EvalError> {
         let mut machine = Evaluator {
-            program: &self.shape,
-            constants: &self.constants,
+            program: &self.template,
+            parameters: &self.parameters,
             view,
             now_ms: env.now_ms,
-            meter: Meter::new(env.steps_max),
+            budget: Budget::new(env.steps_max),
             stack: with_capacity_of(std::mem::take(&mut scratch.stack), |_| Value::Null),
             handlers: Vec::new(),
             source: None,
-            shifts: None,
+            offset_shifts: None,
         };
-        let outcome = machine.routine(&self.shape.main, None);
-        scratch.steps = machine.meter.steps();
-        scratch.stack = with_capacity_of(machine.stack, |_| Blank { _space: Default::default() });
+        let outcome = machine.routine(&self.template.main, None);
+        scratch.steps = machine.budget.steps_used();
+        scratch.stack =
+            with_capacity_of(machine.stack, |_| ValueSized { _space: Default::default() });
         outcome.map_err(EvalError::from)
     }
 
     /// Evaluates a filter.
-    pub fn verdict<V: View>(&self, view: &V, env: &Env, scratch: &mut Scratch) -> Verdict {
+    pub fn verdict<V: View>(&self, view: &V, env: &Env, scratch: &mut EvalScratch) -> Verdict {
         match self.eval(view, env, scratch) {
             Ok(Value::Bool(true)) => Verdict::Match,
             Ok(Value::Bool(false)) => Verdict::NoMatch,
@@ -97,7 +98,7 @@ impl Program {
     }
 }
 
-/// The error of a filter that yields something else than true or false.
+/// The error of a filter whose value is not a Boolean.
 pub(crate) fn not_boolean(value: &Value<'_>, source_len: usize) -> EvalError {
     let message = match value {
         Value::Null => "A filter must yield true or false, not null",
@@ -111,69 +112,69 @@ pub(crate) fn not_boolean(value: &Value<'_>, source_len: usize) -> EvalError {
     EvalError { code: Code::NotBoolean, span, message: message.into() }
 }
 
-/// An empty vector with the memory of `stack`: collecting an emptied vector into one of the same
-/// layout reuses its allocation, and needs no unsafe code to change the type.
+/// Returns an empty vector with the memory of `stack`. Collecting an emptied vector into a vector
+/// of the same layout reuses its allocation, and changes the type without unsafe code.
 fn with_capacity_of<A, B>(mut stack: Vec<A>, never_called: impl FnMut(A) -> B) -> Vec<B> {
     stack.clear();
     stack.into_iter().map(never_called).collect()
 }
 
-/// Pushes what `make` yields. `Vec::push` would keep the value aside while it may have to grow, in
-/// parts that are just being written, and waiting for those takes longer than most operators do;
-/// here room is made first, and the value where it belongs.
+/// Pushes the value of `make`. `Vec::push` would keep the value on the call stack while the vector
+/// may grow, written in parts, and the load that follows waits for these stores, which takes longer
+/// than most operators. Here the vector grows first and the value is built in place.
 #[inline]
-fn push_made<'v>(stack: &mut Vec<Value<'v>>, make: impl FnOnce() -> Value<'v>) {
+fn push_with<'v>(stack: &mut Vec<Value<'v>>, make: impl FnOnce() -> Value<'v>) {
     stack.extend(std::iter::once_with(make));
 }
 
 fn push_number(stack: &mut Vec<Value<'_>>, number: f64) {
-    push_made(stack, || Value::Number(number));
+    push_with(stack, || Value::Number(number));
 }
 
 fn push_bool(stack: &mut Vec<Value<'_>>, truth: bool) {
-    push_made(stack, || Value::Bool(truth));
+    push_with(stack, || Value::Bool(truth));
 }
 
 fn push_text<'v>(stack: &mut Vec<Value<'v>>, text: &'v str) {
-    push_made(stack, || Value::String(Text::Borrowed(text)));
+    push_with(stack, || Value::String(Text::Borrowed(text)));
 }
 
 fn push_map(stack: &mut Vec<Value<'_>>, node: NodeId, len: u32) {
-    push_made(stack, || Value::Map(Map::Node { node, len }));
+    push_with(stack, || Value::Map(Map::Node { node, len }));
 }
 
 struct Evaluator<'v, V> {
-    program: &'v Shape,
-    constants: &'v Constants,
+    program: &'v ProgramTemplate,
+    parameters: &'v Parameters,
     view: &'v V,
     now_ms: i64,
-    meter: Meter,
+    budget: Budget,
     /// Slots and operands of all active functions, innermost last.
     stack: Vec<Value<'v>>,
     handlers: Vec<Handler>,
-    /// The source of this filter, and how places move in it: put together at the first error, since
-    /// a filter may catch thousands.
+    /// The source of this filter and the offset shifts of its parameters. Both are built at the
+    /// first error, since a filter may catch thousands.
     source: Option<String>,
-    shifts: Option<Box<[i32]>>,
+    offset_shifts: Option<Box<[i32]>>,
 }
 
-/// Where a fault inside a `try` block goes.
+/// The handler of a `try` block.
 struct Handler {
     target: u32,
     stack: usize,
 }
 
-/// The running function.
-struct Running<'v> {
-    /// Where its slots start on the stack.
+/// The active function.
+struct ActiveFrame<'v> {
+    /// Index of its first slot on the stack.
     base: usize,
     captured: Option<Rc<Captured<'v>>>,
     /// The next instruction.
     at: usize,
 }
 
-/// How execution goes on.
-enum Flow {
+/// Whether execution continues after an instruction.
+enum ControlFlow {
     Next,
     Return,
 }
@@ -185,8 +186,8 @@ impl<'v, V: View> Machine<'v> for Evaluator<'v, V> {
         self.view
     }
 
-    fn meter(&mut self) -> &mut Meter {
-        &mut self.meter
+    fn budget(&mut self) -> &mut Budget {
+        &mut self.budget
     }
 
     fn now_ms(&self) -> i64 {
@@ -197,7 +198,7 @@ impl<'v, V: View> Machine<'v> for Evaluator<'v, V> {
         &self.program.patterns
     }
 
-    fn call_lambda(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> Outcome<'v> {
+    fn call_lambda(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> EvalResult<'v> {
         let Function::Lambda { id, captured } = function else { return Ok(Value::Null) };
         let Some(routine) = self.program.lambdas.get(*id as usize) else {
             return Ok(Value::Null);
@@ -211,31 +212,36 @@ impl<'v, V: View> Machine<'v> for Evaluator<'v, V> {
 }
 
 impl<'v, V: View> Evaluator<'v, V> {
-    /// Runs a function whose arguments are on the stack, and takes them off it.
-    fn routine(&mut self, routine: &'v Routine, captured: Option<Rc<Captured<'v>>>) -> Outcome<'v> {
+    /// Runs a function whose arguments are on the stack, and removes them.
+    fn routine(
+        &mut self,
+        routine: &'v Routine,
+        captured: Option<Rc<Captured<'v>>>,
+    ) -> EvalResult<'v> {
         let base = self.stack.len().saturating_sub(routine.parameters as usize);
-        if let Err(fault) = self.meter.enter(routine.size) {
+        if let Err(fault) = self.budget.enter_function(routine.size) {
             self.stack.truncate(base);
             return Err(fault);
         }
         self.stack.resize(base + routine.size.slots as usize, Value::Null);
         let handlers = self.handlers.len();
-        let outcome = self.run(Running { base, captured, at: routine.start as usize }, handlers);
+        let outcome =
+            self.run(ActiveFrame { base, captured, at: routine.start as usize }, handlers);
         self.stack.truncate(base);
         self.handlers.truncate(handlers);
-        self.meter.leave(routine.size);
+        self.budget.leave_function(routine.size);
         outcome
     }
 
-    /// Executes until the function returns or a fault passes its handlers.
-    fn run(&mut self, mut running: Running<'v>, handlers: usize) -> Outcome<'v> {
+    /// Executes until the function returns or an error has no handler in it.
+    fn run(&mut self, mut running: ActiveFrame<'v>, handlers: usize) -> EvalResult<'v> {
         let program = self.program;
         while let Some(op) = program.ops.get(running.at) {
             let at = running.at;
             running.at += 1;
             match self.execute(*op, &mut running) {
-                Ok(Flow::Next) => {}
-                Ok(Flow::Return) => break,
+                Ok(ControlFlow::Next) => {}
+                Ok(ControlFlow::Return) => break,
                 Err(fault) => {
                     let fault = fault.at(self.span(at));
                     self.recover(fault, &mut running, handlers)?;
@@ -245,11 +251,11 @@ impl<'v, V: View> Evaluator<'v, V> {
         Ok(self.pop())
     }
 
-    /// Continues at the innermost handler of this function, if the fault may be caught.
+    /// Continues at the innermost handler of this function, if the error can be caught.
     fn recover(
         &mut self,
         fault: Fault<'v>,
-        running: &mut Running<'v>,
+        running: &mut ActiveFrame<'v>,
         handlers: usize,
     ) -> Result<(), Fault<'v>> {
         if !fault.is_catchable() || self.handlers.len() <= handlers {
@@ -258,48 +264,51 @@ impl<'v, V: View> Evaluator<'v, V> {
         let Some(handler) = self.handlers.pop() else { return Err(fault) };
         self.stack.truncate(handler.stack);
         let program = self.program;
-        let source = self.source.get_or_insert_with(|| program.source_with(self.constants));
-        let caught = builtin::caught(fault, source, &mut self.meter);
-        // What stands there belongs to the `try` as a whole.
+        let source = self.source.get_or_insert_with(|| program.source_with(self.parameters));
+        let caught = builtin::caught(fault, source, &mut self.budget);
+        // The handler's first instruction has the span of the whole `try`.
         let caught = caught.map_err(|fault| fault.at(self.span(handler.target as usize)))?;
         self.stack.push(caught);
         running.at = handler.target as usize;
         Ok(())
     }
 
-    /// Where an instruction comes from, in the source of this filter.
+    /// The span of an instruction in the source of this filter.
     fn span(&mut self, at: usize) -> Span {
         let slots = &self.program.slots;
         let span = self.program.spans.get(at).copied().unwrap_or(Span::NONE);
-        slots.moved(span, self.shifts.get_or_insert_with(|| slots.shifts(self.constants)))
+        slots.relocate(
+            span,
+            self.offset_shifts.get_or_insert_with(|| slots.offset_shifts(self.parameters)),
+        )
     }
 
     fn pop(&mut self) -> Value<'v> {
         self.stack.pop().unwrap_or(Value::Null)
     }
 
-    /// Takes the last `count` values off the stack.
+    /// Pops the last `count` values.
     fn pop_many(&mut self, count: u32) -> Vec<Value<'v>> {
         self.stack.split_off(self.stack.len().saturating_sub(count as usize))
     }
 
     #[inline]
-    fn execute(&mut self, op: Op, running: &mut Running<'v>) -> Result<Flow, Fault<'v>> {
+    fn execute(&mut self, op: Op, running: &mut ActiveFrame<'v>) -> Result<ControlFlow, Fault<'v>> {
         match op {
             Op::Literal(at) => {
-                self.meter.step(1)?;
+                self.budget.charge(1)?;
                 self.push_literal(at);
             }
             Op::Text(at) => self.push_literal(at),
             Op::Literals(at) => self.push_literals(at)?,
-            Op::Constant(at) => {
-                self.meter.step(1)?;
-                self.push_constant(at);
+            Op::Parameter(at) => {
+                self.budget.charge(1)?;
+                self.push_parameter(at);
             }
-            Op::Constants { start, len } => {
-                self.meter.constants(len as usize)?;
-                let list = ConstantList::new(self.constants, start, len);
-                push_made(&mut self.stack, || Value::List(List::Constants(list)));
+            Op::Parameters { start, len } => {
+                self.budget.charge_constant_list(len as usize)?;
+                let list = ParameterList::new(self.parameters, start, len);
+                push_with(&mut self.stack, || Value::List(List::Parameters(list)));
             }
             Op::Load(place) => self.load(place, running)?,
             Op::Variable(at) => self.variable(at)?,
@@ -307,7 +316,7 @@ impl<'v, V: View> Evaluator<'v, V> {
             Op::Binary(op) => self.binary(op)?,
             Op::Unary(op) => self.unary(op)?,
             Op::Logical { op, end } => {
-                self.meter.step(1)?;
+                self.budget.charge(1)?;
                 let left = self.stack.last().unwrap_or(&Value::Null);
                 if operator::settles(op, left) == Some(true) {
                     running.at = end as usize;
@@ -316,7 +325,7 @@ impl<'v, V: View> Evaluator<'v, V> {
                 }
             }
             Op::Branch { target } => {
-                self.meter.step(1)?;
+                self.budget.charge(1)?;
                 let holds = self.stack.last().is_some_and(Value::is_truthy);
                 self.drop_top();
                 if !holds {
@@ -327,75 +336,75 @@ impl<'v, V: View> Evaluator<'v, V> {
             Op::Call { arguments, method } => self.call(arguments, method)?,
             Op::SkipNull { end } => {
                 if matches!(self.stack.last(), Some(Value::Null)) {
-                    self.meter.step(2)?;
+                    self.budget.charge(2)?;
                     running.at = end as usize;
                 }
             }
             Op::Index { called, optional, end } => self.index(called, optional, end, running)?,
             Op::Store(slot) => {
-                self.meter.step(1)?;
+                self.budget.charge(1)?;
                 self.bind(slot, running);
             }
             Op::Bind(slot) => self.bind(slot, running),
             Op::Lambda(id) => self.lambda(id, running)?,
             Op::Try { handler } => {
-                self.meter.step(2)?;
+                self.budget.charge(2)?;
                 self.handlers.push(Handler { target: handler, stack: self.stack.len() });
             }
             Op::EndTry => {
                 self.handlers.pop();
             }
             Op::Drop => self.drop_top(),
-            Op::Return => return Ok(Flow::Return),
+            Op::Return => return Ok(ControlFlow::Return),
             _ => self.build(op)?,
         }
-        Ok(Flow::Next)
+        Ok(ControlFlow::Next)
     }
 
-    /// The instructions that make new values, apart from the frequent ones.
+    /// Executes the less frequent instructions, each of which pushes a new value.
     fn build(&mut self, op: Op) -> Result<(), Fault<'v>> {
         let value = match op {
             Op::TypeOfVariable(at) => {
-                self.meter.step(2)?;
+                self.budget.charge(2)?;
                 let node = self.view.variable(self.variable_name(at));
                 let name = node
                     .map_or("undefined", |node| Value::of_node(self.view, node).type_of().name());
                 Value::String(Text::Borrowed(name))
             }
             Op::Native(native) => {
-                self.meter.step(STEPS_PER_CONSTANT)?;
+                self.budget.charge(STEPS_PER_CONSTANT)?;
                 Value::Function(Function::Native(native))
             }
             Op::New { class, arguments } => {
                 let arguments = self.pop_many(arguments);
-                self.meter.step(2)?;
+                self.budget.charge(2)?;
                 builtin::construct(self, class, &arguments)?
             }
             Op::Template(parts) => {
                 let parts = self.pop_many(parts);
-                self.meter.step(1)?;
-                let mut text = TextBuilder::new(&mut self.meter)?;
+                self.budget.charge(1)?;
+                let mut text = TextBuilder::new(&mut self.budget)?;
                 for part in &parts {
-                    text.push_value(part, self.view, &mut self.meter)?;
+                    text.push_value(part, self.view, &mut self.budget)?;
                 }
                 text.finish()
             }
             Op::List(items) => {
                 let items = self.pop_many(items);
-                self.meter.step(1)?;
-                build_list(items, &mut self.meter)?
+                self.budget.charge(1)?;
+                build_list(items, &mut self.budget)?
             }
             Op::Map(at) => {
                 let keys = self.program.keys.get(at as usize).map_or(&[][..], |keys| keys);
                 let values = self.pop_many(u32::try_from(keys.len()).unwrap_or(u32::MAX));
-                self.meter.step(1)?;
+                self.budget.charge(1)?;
                 let names = keys.iter().map(|key| Text::Borrowed(key));
-                build_map(names.zip(values), &mut self.meter)?
+                build_map(names.zip(values), &mut self.budget)?
             }
             Op::Throw => {
                 let value = self.pop();
-                self.meter.step(1)?;
-                return Err(builtin::throw(value, self.view, &mut self.meter));
+                self.budget.charge(1)?;
+                return Err(builtin::throw(value, self.view, &mut self.budget));
             }
             _ => return Ok(()),
         };
@@ -409,30 +418,30 @@ impl<'v, V: View> Evaluator<'v, V> {
             Some(Literal::Number(number)) => push_number(&mut self.stack, *number),
             Some(Literal::String(text)) => push_text(&mut self.stack, text),
             Some(Literal::Bool(truth)) => push_bool(&mut self.stack, *truth),
-            Some(Literal::Null) | None => push_made(&mut self.stack, || Value::Null),
+            Some(Literal::Null) | None => push_with(&mut self.stack, || Value::Null),
         }
     }
 
     #[inline]
-    fn push_constant(&mut self, at: u32) {
-        match self.constants.get(at as usize) {
-            Constant::Text(text) => push_text(&mut self.stack, text),
-            Constant::Number(number) => push_number(&mut self.stack, number),
+    fn push_parameter(&mut self, at: u32) {
+        match self.parameters.get(at as usize) {
+            Parameter::Text(text) => push_text(&mut self.stack, text),
+            Parameter::Number(number) => push_number(&mut self.stack, number),
         }
     }
 
     fn push_literals(&mut self, at: u32) -> Result<(), Fault<'v>> {
         let program = self.program;
         let literals = program.lists.get(at as usize).map_or(&[][..], |list| list);
-        self.meter.constants(literals.len())?;
+        self.budget.charge_constant_list(literals.len())?;
         self.stack.push(Value::List(List::Literal(literals)));
         Ok(())
     }
 
-    fn load(&mut self, place: Place, running: &Running<'v>) -> Result<(), Fault<'v>> {
-        self.meter.step(1)?;
+    fn load(&mut self, place: Binding, running: &ActiveFrame<'v>) -> Result<(), Fault<'v>> {
+        self.budget.charge(1)?;
         match place {
-            Place::Local(slot) => match self.stack.get(running.base + slot as usize) {
+            Binding::Local(slot) => match self.stack.get(running.base + slot as usize) {
                 Some(Value::Number(number)) => {
                     let number = *number;
                     push_number(&mut self.stack, number);
@@ -450,7 +459,7 @@ impl<'v, V: View> Evaluator<'v, V> {
                     self.stack.push(value);
                 }
             },
-            Place::Captured(_) => {
+            Binding::Captured(_) => {
                 let value = self.place(place, running);
                 self.stack.push(value);
             }
@@ -461,28 +470,28 @@ impl<'v, V: View> Evaluator<'v, V> {
     #[inline]
     fn push_node(&mut self, node: NodeId) {
         match self.view.read(node) {
-            Read::Number(number) => push_number(&mut self.stack, number),
-            Read::Bool(truth) => push_bool(&mut self.stack, truth),
-            Read::String(text) => push_text(&mut self.stack, text),
-            Read::Map { len } => push_map(&mut self.stack, node, len),
-            Read::Null => push_made(&mut self.stack, || Value::Null),
-            Read::List { len } => {
-                push_made(&mut self.stack, || Value::List(List::Node { node, len }));
+            NodeValue::Number(number) => push_number(&mut self.stack, number),
+            NodeValue::Bool(truth) => push_bool(&mut self.stack, truth),
+            NodeValue::String(text) => push_text(&mut self.stack, text),
+            NodeValue::Map { len } => push_map(&mut self.stack, node, len),
+            NodeValue::Null => push_with(&mut self.stack, || Value::Null),
+            NodeValue::List { len } => {
+                push_with(&mut self.stack, || Value::List(List::Node { node, len }));
             }
         }
     }
 
-    fn place(&self, place: Place, running: &Running<'v>) -> Value<'v> {
+    fn place(&self, place: Binding, running: &ActiveFrame<'v>) -> Value<'v> {
         let value = match place {
-            Place::Local(slot) => self.stack.get(running.base + slot as usize),
-            Place::Captured(at) => {
+            Binding::Local(slot) => self.stack.get(running.base + slot as usize),
+            Binding::Captured(at) => {
                 running.captured.as_ref().and_then(|captured| captured.values.get(at as usize))
             }
         };
         value.cloned().unwrap_or(Value::Null)
     }
 
-    fn bind(&mut self, slot: u32, running: &Running<'v>) {
+    fn bind(&mut self, slot: u32, running: &ActiveFrame<'v>) {
         let value = self.pop();
         if let Some(place) = self.stack.get_mut(running.base + slot as usize) {
             *place = value;
@@ -494,7 +503,7 @@ impl<'v, V: View> Evaluator<'v, V> {
     }
 
     fn variable(&mut self, at: u32) -> Result<(), Fault<'v>> {
-        self.meter.step(1)?;
+        self.budget.charge(1)?;
         let name = self.variable_name(at);
         match self.view.variable(name) {
             Some(node) => {
@@ -505,23 +514,23 @@ impl<'v, V: View> Evaluator<'v, V> {
         }
     }
 
-    fn lambda(&mut self, id: u32, running: &Running<'v>) -> Result<(), Fault<'v>> {
-        self.meter.step(2)?;
+    fn lambda(&mut self, id: u32, running: &ActiveFrame<'v>) -> Result<(), Fault<'v>> {
+        self.budget.charge(2)?;
         let captures =
             self.program.lambdas.get(id as usize).map_or(&[][..], |routine| &routine.captures);
         if captures.is_empty() {
             let function = || Value::Function(Function::Lambda { id, captured: None });
-            push_made(&mut self.stack, function);
+            push_with(&mut self.stack, function);
             return Ok(());
         }
         let values = captures.iter().map(|place| self.place(*place, running)).collect();
-        let function = builtin::close_over(id, values, &mut self.meter)?;
+        let function = builtin::close_over(id, values, &mut self.budget)?;
         self.stack.push(function);
         Ok(())
     }
 
     fn unary(&mut self, op: UnaryOp) -> Result<(), Fault<'v>> {
-        self.meter.step(1)?;
+        self.budget.charge(1)?;
         let operand = self.stack.last().unwrap_or(&Value::Null);
         match op {
             UnaryOp::Not => {
@@ -542,28 +551,28 @@ impl<'v, V: View> Evaluator<'v, V> {
     }
 
     fn binary(&mut self, op: BinaryOp) -> Result<(), Fault<'v>> {
-        self.meter.step(1)?;
-        // Operands stay where they are: see `push_made`.
+        self.budget.charge(1)?;
+        // Operands are read in place: see `push_with`.
         let [.., left, right] = self.stack.as_slice() else { return Ok(()) };
-        if let Some(truth) = operator::compare(op, left, right, self.view, &mut self.meter)? {
+        if let Some(truth) = operator::compare(op, left, right, self.view, &mut self.budget)? {
             self.drop_top();
             self.drop_top();
             push_bool(&mut self.stack, truth);
             return Ok(());
         }
-        if let Some(number) = operator::calculate(op, left, right, &mut self.meter)? {
+        if let Some(number) = operator::calculate(op, left, right, &mut self.budget)? {
             self.drop_top();
             self.drop_top();
             push_number(&mut self.stack, number);
             return Ok(());
         }
-        let value = operator::binary(op, left, right, self.view, &mut self.meter)?;
+        let value = operator::binary(op, left, right, self.view, &mut self.budget)?;
         self.drop_top();
         self.replace_top(value);
         Ok(())
     }
 
-    /// Unlike `pop`, moves nothing.
+    /// Pops without moving the value.
     #[inline]
     fn drop_top(&mut self) {
         let left = self.stack.len().saturating_sub(1);
@@ -577,8 +586,8 @@ impl<'v, V: View> Evaluator<'v, V> {
         }
     }
 
-    fn member(&mut self, op: MemberOp, running: &mut Running<'v>) -> Result<(), Fault<'v>> {
-        self.meter.step(2)?;
+    fn member(&mut self, op: MemberOp, running: &mut ActiveFrame<'v>) -> Result<(), Fault<'v>> {
+        self.budget.charge(2)?;
         if let Some(Value::Map(Map::Node { node, len })) = self.stack.last()
             && !op.called
             && self.own_key(*node, *len, op, running)?
@@ -587,25 +596,25 @@ impl<'v, V: View> Evaluator<'v, V> {
         }
         let receiver = self.pop();
         if op.optional && matches!(receiver, Value::Null) {
-            self.give_up(op.end, running);
+            self.yield_null(op.end, running);
             return Ok(());
         }
         let program = self.program;
         let Some(name) = program.names.get(op.name as usize) else { return Ok(()) };
         let found =
-            builtin::lookup(&receiver, &name.text, name.member, self.view, &mut self.meter)?;
-        self.found(found, receiver, (op.optional, op.called, op.end), running)
+            builtin::lookup(&receiver, &name.text, name.member, self.view, &mut self.budget)?;
+        self.push_lookup(found, receiver, (op.optional, op.called, op.end), running)
     }
 
-    /// The way of nearly all members: an own key of a map of the event takes the map's place, or
-    /// null does. False if the name may mean a builtin.
+    /// The fast path of most member accesses: replaces an event map by its own key, or by null.
+    /// Returns false if the name may be a builtin.
     #[inline]
     fn own_key(
         &mut self,
         node: NodeId,
         len: u32,
         op: MemberOp,
-        running: &mut Running<'v>,
+        running: &mut ActiveFrame<'v>,
     ) -> Result<bool, Fault<'v>> {
         let program = self.program;
         let Some(name) = program.names.get(op.name as usize) else { return Ok(false) };
@@ -613,13 +622,13 @@ impl<'v, V: View> Evaluator<'v, V> {
         if child.is_none() && name.member.is_some() {
             return Ok(false);
         }
-        self.meter.read_text(name.text.len())?;
-        self.meter.look_up(len)?;
+        self.budget.charge_text(name.text.len())?;
+        self.budget.charge_lookup(len)?;
         self.drop_top();
         match child {
             Some(child) => self.push_node(child),
-            None if op.optional => self.give_up(op.end, running),
-            None => push_made(&mut self.stack, || Value::Null),
+            None if op.optional => self.yield_null(op.end, running),
+            None => push_with(&mut self.stack, || Value::Null),
         }
         Ok(true)
     }
@@ -629,30 +638,30 @@ impl<'v, V: View> Evaluator<'v, V> {
         called: bool,
         optional: bool,
         end: u32,
-        running: &mut Running<'v>,
+        running: &mut ActiveFrame<'v>,
     ) -> Result<(), Fault<'v>> {
         let index = self.pop();
         let receiver = self.pop();
-        self.meter.step(2)?;
-        let found = builtin::lookup_index(&receiver, &index, self.view, &mut self.meter)?;
-        self.found(found, receiver, (optional, called, end), running)
+        self.budget.charge(2)?;
+        let found = builtin::lookup_index(&receiver, &index, self.view, &mut self.budget)?;
+        self.push_lookup(found, receiver, (optional, called, end), running)
     }
 
-    /// Leaves the outcome of a lookup on the stack, above its receiver if a call follows.
-    fn found(
+    /// Pushes the result of a lookup, above its receiver if a call follows.
+    fn push_lookup(
         &mut self,
-        found: Found<'v>,
+        found: MemberLookup<'v>,
         receiver: Value<'v>,
         (optional, called, end): (bool, bool, u32),
-        running: &mut Running<'v>,
+        running: &mut ActiveFrame<'v>,
     ) -> Result<(), Fault<'v>> {
         let value = match found {
-            Found::Missing(_) if optional => {
-                self.give_up(end, running);
+            MemberLookup::Missing(_) if optional => {
+                self.yield_null(end, running);
                 return Ok(());
             }
-            Found::Method(member) if called => Value::Function(Function::Method(member)),
-            found => builtin::read_member(found, &receiver, &mut self.meter)?,
+            MemberLookup::Method(member) if called => Value::Function(Function::Method(member)),
+            found => builtin::read_member(found, &receiver, &mut self.budget)?,
         };
         if called {
             self.stack.push(receiver);
@@ -661,15 +670,15 @@ impl<'v, V: View> Evaluator<'v, V> {
         Ok(())
     }
 
-    /// An optional chain found nothing: all of it is null.
-    fn give_up(&mut self, end: u32, running: &mut Running<'v>) {
+    /// Ends an optional chain with null.
+    fn yield_null(&mut self, end: u32, running: &mut ActiveFrame<'v>) {
         self.stack.push(Value::Null);
         running.at = end as usize;
     }
 
     fn call(&mut self, count: u32, method: bool) -> Result<(), Fault<'v>> {
-        self.meter.step(2)?;
-        // Nearly all calls have few arguments, which need no vector.
+        self.budget.charge(2)?;
+        // Most calls have few arguments and need no vector.
         let value = match count {
             0 => self.call_with(&[], method)?,
             1 => {
@@ -690,7 +699,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         Ok(())
     }
 
-    fn call_with(&mut self, arguments: &[Value<'v>], method: bool) -> Outcome<'v> {
+    fn call_with(&mut self, arguments: &[Value<'v>], method: bool) -> EvalResult<'v> {
         let callee = self.pop();
         let receiver = if method { self.pop() } else { Value::Null };
         builtin::call(self, &callee, &receiver, arguments)

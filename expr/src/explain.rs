@@ -1,132 +1,133 @@
-//! Why a filter says what it says about an event.
+//! Explanations: why a filter has its verdict on an event.
 //!
-//! The reference evaluator runs once more and is watched: each part of the source with what it
-//! yields, the part that decided, the paths that were read, and what an index makes of the filter.
-//! Slow, and for people; its verdict is the verdict.
+//! The reference evaluator runs with a recorder. The explanation contains each part of the source
+//! with its value, the part that decided the verdict, the paths that were read, and the index keys
+//! of the filter. It is slow and meant for people; its verdict is that of the program.
 
+mod recorder;
 mod render;
 mod tree;
-mod watch;
 
-use crate::constants::Constants;
 use crate::eval::Verdict;
 use crate::fault::EvalError;
-use crate::naive::eval_watched;
+use crate::naive::eval_observed;
+use crate::parameter_slots::ParameterSlots;
+use crate::parameters::Parameters;
 use crate::predicate::{Facts, conjuncts_of};
-use crate::slots::Slots;
 use crate::span::Span;
 use crate::typed::Typed;
 use crate::value::Value;
 use crate::view::View;
-use crate::{Diagnostic, Env, Profile, Rejected};
+use crate::{CheckProfile, CompileError, Diagnostic, Env};
 
-/// What a filter says about an event, and why.
+/// The verdict of a filter on an event, with its reasons.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// The filter.
+    /// The source of the filter.
     pub source: String,
-    /// What it says.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Steps that were used, and that there are.
+    /// Steps that were used.
     pub steps: u32,
     /// As [`Env::steps_max`].
     pub steps_max: u32,
     /// Declarations, then the body.
-    pub parts: Vec<Part>,
-    /// What it can be found by, as `path = constant`.
+    pub parts: Vec<ExplainedPart>,
+    /// The index keys, as `path = constant`.
     pub indexed: Vec<String>,
-    /// The conjuncts that are left to decide for each candidate.
+    /// The conjuncts that are evaluated for each candidate.
     pub residual: Vec<Span>,
-    /// What is odd about it.
+    /// The warnings of the checker.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// A part of a filter and what came of it.
+/// A part of a filter, with its result.
 #[derive(Clone, Debug)]
-pub struct Part {
-    /// Where it stands.
+pub struct ExplainedPart {
+    /// The span of the part.
     pub span: Span,
-    /// What it yields.
-    pub outcome: Outcome,
-    /// Whether the verdict was settled here.
+    /// The result of the part.
+    pub outcome: PartOutcome,
+    /// Whether this part decided the verdict.
     pub decides: bool,
-    /// The paths it read, unless its own parts did.
-    pub reads: Vec<Reading>,
-    /// The parts it consists of; none for a comparison and the like.
-    pub parts: Vec<Part>,
-    /// What the functions gave that stand in it, unless its own parts tell.
-    pub functions: Vec<Calls>,
+    /// The paths it read; those read by its own parts are listed there.
+    pub reads: Vec<PathRead>,
+    /// Its own parts; empty for comparisons and similar expressions.
+    pub parts: Vec<ExplainedPart>,
+    /// The calls of functions in it; those in its own parts are listed there.
+    pub functions: Vec<FunctionCalls>,
 }
 
-/// What a function gave for the elements of a list.
+/// The calls of a function, usually one for each element of a list.
 #[derive(Clone, Debug)]
-pub struct Calls {
+pub struct FunctionCalls {
     /// The function.
     pub span: Span,
-    /// How often it was called.
+    /// Number of calls.
     pub count: usize,
-    /// The first calls, and later ones that came out another way, in order.
-    pub shown: Vec<Call>,
+    /// The first calls, and later ones with a different result, in order.
+    pub shown: Vec<FunctionCall>,
 }
 
-/// One call of a function.
+/// A call of a function.
 #[derive(Clone, Debug)]
-pub struct Call {
-    /// Its number, from 0; for most methods of lists that of the element.
+pub struct FunctionCall {
+    /// Number of the call from 0; for most list methods the index of the element.
     pub index: usize,
     /// The first argument: the element.
-    pub element: Shown,
-    /// What the function gave.
-    pub outcome: Outcome,
-    /// Its body: declarations, then what it yields.
-    pub parts: Vec<Part>,
+    pub element: ValueSummary,
+    /// The result of the function.
+    pub outcome: PartOutcome,
+    /// The parts of its body: declarations, then the value.
+    pub parts: Vec<ExplainedPart>,
 }
 
-/// What came of a part.
+/// The result of a part.
 #[derive(Clone, Debug)]
-pub enum Outcome {
-    /// A value; long ones are cut.
-    Value(Shown),
+pub enum PartOutcome {
+    /// A value; a long one is truncated.
+    Value(ValueSummary),
     /// An error.
     Error(EvalError),
-    /// It was never evaluated: the verdict was settled before.
+    /// Not evaluated, because the verdict was decided before.
     Skipped,
 }
 
-impl Outcome {
-    /// Whether a condition would go the same way on both.
-    fn is_like(&self, other: &Outcome) -> bool {
+impl PartOutcome {
+    /// Whether a condition would take the same branch for both.
+    fn is_like(&self, other: &PartOutcome) -> bool {
         match (self, other) {
-            (Outcome::Value(a), Outcome::Value(b)) => a.is_truthy() == b.is_truthy(),
-            (Outcome::Error(_), Outcome::Error(_)) | (Outcome::Skipped, Outcome::Skipped) => true,
+            (PartOutcome::Value(a), PartOutcome::Value(b)) => a.is_truthy() == b.is_truthy(),
+            (PartOutcome::Error(_), PartOutcome::Error(_))
+            | (PartOutcome::Skipped, PartOutcome::Skipped) => true,
             _ => false,
         }
     }
 }
 
-/// A path that was read and the value it led to.
+/// A path that was read, with its value.
 #[derive(Clone, Debug)]
-pub struct Reading {
-    /// Where the path stands.
+pub struct PathRead {
+    /// The span of the path.
     pub span: Span,
-    /// What is there.
-    pub value: Shown,
+    /// The value at the path.
+    pub value: ValueSummary,
 }
 
 /// A value as explanations show it.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Shown {
+pub enum ValueSummary {
     /// Null, a Boolean, a number or text, as JSON.
     Plain(serde_json::Value),
-    /// Anything larger: its type and how many elements or members it has.
+    /// Any other value: its type and its number of elements or members.
     Large(&'static str, usize),
 }
 
-impl Shown {
+impl ValueSummary {
     fn is_truthy(&self) -> bool {
         match self {
-            Shown::Large(..) => true,
-            Shown::Plain(value) => match value {
+            ValueSummary::Large(..) => true,
+            ValueSummary::Plain(value) => match value {
                 serde_json::Value::Null => false,
                 serde_json::Value::Bool(value) => *value,
                 serde_json::Value::Number(number) => number.as_f64().is_some_and(|n| n != 0.0),
@@ -137,30 +138,30 @@ impl Shown {
     }
 }
 
-/// Explains what a filter says about an event.
+/// Explains the verdict of a filter on an event.
 ///
 /// # Errors
-/// The filter has mistakes.
-pub fn explain<V: View>(source: &str, view: &V, env: &Env) -> Result<Explanation, Rejected> {
-    let (typed, warnings) = crate::read(source, Profile::Filter)?;
-    let mut watcher = watch::Watcher::new(view);
-    let (outcome, steps) = eval_watched(&typed, view, env, &mut watcher);
+/// The filter does not compile.
+pub fn explain<V: View>(source: &str, view: &V, env: &Env) -> Result<Explanation, CompileError> {
+    let (typed, warnings) = crate::parse_and_check(source, CheckProfile::Filter)?;
+    let mut recorder = recorder::Recorder::new(view);
+    let (outcome, steps) = eval_observed(&typed, view, env, &mut recorder);
     let verdict = match outcome {
         Ok(Value::Bool(true)) => Verdict::Match,
         Ok(Value::Bool(false)) => Verdict::NoMatch,
         Ok(other) => Verdict::Failed(crate::eval::not_boolean(&other, source.len())),
         Err(error) => Verdict::Failed(error),
     };
-    let parts = tree::parts(&typed, &watcher.finish());
+    let parts = tree::parts(&typed, &recorder.finish());
     let (indexed, residual) = index_plan(&typed);
     let (source, steps_max) = (source.to_owned(), env.steps_max);
     Ok(Explanation { source, verdict, steps, steps_max, parts, indexed, residual, warnings })
 }
 
-/// What a filter is found by, and what that leaves to decide.
+/// The index keys of a filter, and the spans of the conjuncts that remain to be evaluated.
 fn index_plan(typed: &Typed) -> (Vec<String>, Vec<Span>) {
-    let slots = Slots::default();
-    let facts = Facts::of(typed, &slots).filled(&Constants::default());
+    let slots = ParameterSlots::default();
+    let facts = Facts::of(typed, &slots).with_parameters(&Parameters::default());
     let keys: Vec<_> = facts.indexed().collect();
     let operands = facts.condition.operands().iter().zip(conjuncts_of(typed));
     let left = operands.filter(|(operand, _)| {
@@ -170,25 +171,25 @@ fn index_plan(typed: &Typed) -> (Vec<String>, Vec<Span>) {
     (keys.iter().map(ToString::to_string).collect(), left)
 }
 
-/// The type that [`Shown::Large`] names for functions.
+/// The type name of functions in [`ValueSummary::Large`].
 const FUNCTION: &str = "Function";
 /// Characters of text that are shown.
 const TEXT_CHARS_MAX: usize = 80;
 
-fn show<'v, V: View>(value: &Value<'v>, view: &'v V) -> Shown {
+fn summarize<'v, V: View>(value: &Value<'v>, view: &'v V) -> ValueSummary {
     let text = |text: &str| {
         let mut shown: String = text.chars().take(TEXT_CHARS_MAX).collect();
         if shown.len() < text.len() {
             shown.push('…');
         }
-        Shown::Plain(shown.into())
+        ValueSummary::Plain(shown.into())
     };
     match value {
         Value::String(value) | Value::RichText(value) => text(value.as_str()),
-        Value::List(list) => Shown::Large("List", list.len()),
-        Value::Map(map) => Shown::Large("Map", map.len()),
-        Value::Function(_) => Shown::Large(FUNCTION, 0),
-        other => Shown::Plain(crate::cases::to_json(other, view)),
+        Value::List(list) => ValueSummary::Large("List", list.len()),
+        Value::Map(map) => ValueSummary::Large("Map", map.len()),
+        Value::Function(_) => ValueSummary::Large(FUNCTION, 0),
+        other => ValueSummary::Plain(crate::cases::to_json(other, view)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Errors of evaluation: small while they travel, words only when somebody asks.
+//! Evaluation errors: one pointer while they propagate, formatted on demand.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,8 +8,8 @@ use crate::diagnostic::{Code, ErrorKind};
 use crate::span::Span;
 use crate::value::Value;
 
-/// An error on its way through an evaluator: a pointer, so that what may fail yields little more
-/// than its value.
+/// An error that propagates through an evaluator. It is a pointer, so that the `Result` of a
+/// fallible operation is little larger than its value.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault<'v>(Box<Error<'v>>);
 
@@ -18,7 +18,7 @@ pub(crate) struct Error<'v> {
     pub(crate) code: Code,
     pub(crate) span: Span,
     pub(crate) message: Cow<'static, str>,
-    /// What `throw` raised.
+    /// The value of a `throw`.
     pub(crate) thrown: Option<Value<'v>>,
 }
 
@@ -31,25 +31,25 @@ impl<'v> Deref for Fault<'v> {
 }
 
 impl<'v> Fault<'v> {
-    /// A fault whose place the evaluator fills in.
+    /// An error whose span the evaluator sets.
     #[cold]
     pub(crate) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Fault<'v> {
         Fault(Box::new(Error { code, span: Span::NONE, message: message.into(), thrown: None }))
     }
 
-    /// What it is about.
+    /// The contents of the error.
     pub(crate) fn into_error(self) -> Error<'v> {
         *self.0
     }
 
-    /// The fault of a `throw` of `value`.
+    /// Adds the value of the `throw` that raised the error.
     #[must_use]
     pub(crate) fn throwing(mut self, value: Value<'v>) -> Fault<'v> {
         self.0.thrown = Some(value);
         self
     }
 
-    /// Sets the place, unless an inner expression has set it.
+    /// Sets the span, unless an inner expression has set it.
     #[must_use]
     pub(crate) fn at(mut self, span: Span) -> Fault<'v> {
         if self.0.span == Span::NONE {
@@ -58,13 +58,13 @@ impl<'v> Fault<'v> {
         self
     }
 
-    /// Whether `catch` may see it. Limits end the evaluation, or `try` could be used to outrun
-    /// them.
+    /// Whether `catch` can catch it. Limits end the evaluation, because `try` could be used to
+    /// exceed them otherwise.
     pub(crate) fn is_catchable(&self) -> bool {
         self.code.kind() != ErrorKind::Limit
     }
 
-    /// Null has no members and cannot be called.
+    /// The error of reading a member of null, or of calling null.
     pub(crate) fn null_access() -> Fault<'v> {
         Fault::new(Code::NullAccess, "Type null does not have any properties")
     }
@@ -77,19 +77,19 @@ impl From<Fault<'_>> for EvalError {
     }
 }
 
-/// Why an evaluation yielded no value.
+/// The reason why an evaluation has no value.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub struct EvalError {
-    /// Stable code.
+    /// The stable code.
     pub code: Code,
     /// The failing part of the source.
     pub span: Span,
-    /// What went wrong. Allocated only when it holds more than fixed words.
+    /// The message. Allocated only if it contains more than fixed text.
     pub message: Cow<'static, str>,
 }
 
 impl EvalError {
-    /// The family of the error.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.code.kind()
     }

@@ -1,8 +1,8 @@
-//! The part of JQL that webhooks may filter by, written as an expression.
+//! Translates the JQL that webhooks may filter by to an expression.
 //!
-//! A query becomes the expression that means the same on an event, and goes through the same
-//! checker and compiler: a matcher sees no difference. The expression never fails: what an event
-//! lacks is empty, and on an event without an issue every clause but `= EMPTY` is false.
+//! The expression is equivalent to the query and uses the same checker and compiler, so a matcher
+//! treats both alike. It never fails: a missing value is empty, and on an event without an issue
+//! every clause except `= EMPTY` is false.
 //!
 //! ```text
 //! query  = or?            or  = and ("OR" and)*        and = not ("AND" not)*
@@ -11,7 +11,7 @@
 //! field  = name ("[" name "]" ("." name)*)?
 //! ```
 //!
-//! Text is compared as Jira does, whatever the case. `!=` and `NOT IN` leave out what is empty.
+//! Text is compared case-insensitively, as in Jira. `!=` and `NOT IN` exclude empty values.
 //!
 //! **Source:** Jira dynamic webhooks, "JQL filters": fields, operators, and the text of the
 //! refusal, `The clause watchCount is unsupported`.
@@ -19,68 +19,68 @@
 mod clause;
 mod parse;
 
-use crate::Rejected;
+use crate::CompileError;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::span::Span;
-use clause::Place;
+use clause::QueryField;
 
-/// Translates a query; none if it is blank, which every issue matches.
+/// Translates a query to an expression; none if the query is blank, which matches every issue.
 ///
 /// # Errors
-/// The first thing in it that is no JQL, or that webhooks do not support.
-pub fn translate(query: &str) -> Result<Option<String>, Rejected> {
+/// The first part that is not JQL, or that webhooks do not support.
+pub fn translate(query: &str) -> Result<Option<String>, CompileError> {
     match parse::parse(query) {
         Ok(tree) => Ok(tree.as_ref().map(written)),
-        Err(diagnostic) => Err(Rejected { diagnostics: vec![*diagnostic] }),
+        Err(diagnostic) => Err(CompileError { diagnostics: vec![*diagnostic] }),
     }
 }
 
 /// A query.
 #[derive(Debug)]
-enum Tree {
-    Or(Vec<Tree>),
-    And(Vec<Tree>),
-    Not(Box<Tree>),
+enum QueryTree {
+    Or(Vec<QueryTree>),
+    And(Vec<QueryTree>),
+    Not(Box<QueryTree>),
     Clause(Clause),
 }
 
 /// A test of one field.
 #[derive(Debug)]
 struct Clause {
-    place: Place,
+    place: QueryField,
     is_negated: bool,
-    values: Vec<Operand>,
+    values: Vec<QueryValue>,
 }
 
 impl Clause {
-    /// Whether one of the two holds where their values together would.
+    /// Whether the disjunction of the two clauses is one clause with the values of both.
     fn is_joined_by(&self, next: &Clause) -> bool {
         self.place == next.place && !self.is_negated && !next.is_negated
     }
 }
 
-/// What a field is compared with.
+/// A value that a field is compared with.
 #[derive(Clone, PartialEq, Debug)]
-enum Operand {
+enum QueryValue {
     Text(String),
     Empty,
 }
 
-type Refused<T> = Result<T, Box<Diagnostic>>;
+type QueryResult<T> = Result<T, Box<Diagnostic>>;
 
-fn written(tree: &Tree) -> String {
-    let all = |trees: &[Tree]| trees.iter().map(written).collect::<Vec<_>>();
+fn written(tree: &QueryTree) -> String {
+    let all = |trees: &[QueryTree]| trees.iter().map(written).collect::<Vec<_>>();
     match tree {
-        Tree::And(trees) => {
+        QueryTree::And(trees) => {
             let mut tests = all(trees);
-            // None of them fails, so their order is free; an index reads up to the first that has
-            // to be evaluated.
+            // No test fails, so their order is free. An index can use the tests before the first
+            // one that needs evaluation.
             tests.sort_by_key(|test| test.contains(clause::LOWER));
             tests.join(" && ")
         }
-        Tree::Or(trees) => format!("({})", all(trees).join(" || ")),
-        Tree::Not(tree) => format!("!({})", written(tree)),
-        Tree::Clause(clause) => clause::written(clause),
+        QueryTree::Or(trees) => format!("({})", all(trees).join(" || ")),
+        QueryTree::Not(tree) => format!("!({})", written(tree)),
+        QueryTree::Clause(clause) => clause::written(clause),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Source to tokens, with nom. Templates are flattened into text and placeholder tokens, so a
-//! token stream nests only by brackets and the lexer itself never recurses.
+//! The lexer: source to tokens, with nom. Templates become text and placeholder tokens in the same
+//! flat list, so the lexer never recurses.
 
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_till, take_until, take_while, take_while1};
@@ -12,27 +12,27 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::limits::{SOURCE_CHARS_MAX, SYNTAX_ERRORS_MAX};
 use crate::span::Span;
 
-/// A token and where it stands.
+/// A token and its span.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Token<'s> {
     pub(crate) kind: TokenKind<'s>,
     pub(crate) span: Span,
 }
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum TokenKind<'s> {
     /// A decimal number.
     Number(f64),
-    /// A quoted string, escapes resolved.
+    /// A quoted string, with escapes resolved.
     String(Box<str>),
     /// A name or a reserved word.
     Word(&'s str),
     /// An operator or bracket.
-    Sign(&'static str),
+    Punct(&'static str),
     /// The opening backtick of a template.
     TemplateStart,
-    /// Text between placeholders, escapes resolved.
+    /// Text between placeholders, with escapes resolved.
     TemplateText(Box<str>),
     /// `${`
     PlaceholderStart,
@@ -40,17 +40,17 @@ pub(crate) enum TokenKind<'s> {
     PlaceholderEnd,
     /// The closing backtick.
     TemplateEnd,
-    /// Behind the last token.
+    /// The end of the source.
     End,
 }
 
-/// Signs that others start with or that start others; longest first, so that `?.` wins over `?`.
-const SIGNS: [&str; 21] = [
+/// Operators that share a prefix with others, longest first, so that `?.` wins over `?`.
+const PUNCTUATION: [&str; 21] = [
     "=>", "==", "!=", "<=", ">=", "&&", "||", "??", "?.", "?", ".", "!", "<", ">", "+", "-", "*",
     "/", "%", "=", "#",
 ];
 
-/// Operators of JavaScript that are no tokens here, with what to write instead.
+/// JavaScript operators that the language does not have, with the help text.
 const FOREIGN: [(&str, Option<&str>); 25] = [
     ("===", Some("write `==`: it never converts between types")),
     ("!==", Some("write `!=`: it never converts between types")),
@@ -81,18 +81,19 @@ const FOREIGN: [(&str, Option<&str>); 25] = [
 
 const NO_ASSIGNMENT: &str = "values never change; declare a new name: `let y = ...;`";
 
-/// Tokens, and what is no token.
+/// The tokens of a source, and its lexical errors.
 #[derive(Debug)]
 pub(crate) struct Lexed<'s> {
-    /// The last one is [`TokenKind::End`]. What was probably meant stands in for mistakes.
+    /// The last token is [`TokenKind::End`]. At a lexical error the token that was probably
+    /// intended is inserted.
     pub(crate) tokens: Vec<Token<'s>>,
-    /// In order of their places.
+    /// In source order.
     pub(crate) errors: Vec<Diagnostic>,
-    /// Whether the tokens are worth parsing in spite of the errors.
+    /// Whether the tokens can be parsed in spite of the errors.
     pub(crate) is_complete: bool,
 }
 
-/// Splits `source` into tokens. A source longer than [`SOURCE_CHARS_MAX`] has none.
+/// Splits `source` into tokens. A source longer than [`SOURCE_CHARS_MAX`] yields no tokens.
 pub(crate) fn lex(source: &str) -> Lexed<'_> {
     let length = source.chars().count();
     if length > SOURCE_CHARS_MAX {
@@ -106,7 +107,7 @@ pub(crate) fn lex(source: &str) -> Lexed<'_> {
     let mut is_complete = true;
     while let Err(mut error) = lexer.run() {
         is_complete = errors.len() < SYNTAX_ERRORS_MAX && lexer.recover(&error);
-        error.ends_reading = !is_complete;
+        error.is_fatal = !is_complete;
         errors.push(error);
         if !is_complete {
             break;
@@ -117,7 +118,7 @@ pub(crate) fn lex(source: &str) -> Lexed<'_> {
     Lexed { tokens: lexer.tokens, errors, is_complete }
 }
 
-/// What an open brace belongs to.
+/// The construct that opened a brace.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Brace {
     Plain,
@@ -128,14 +129,14 @@ struct Lexer<'s> {
     source: &'s str,
     rest: &'s str,
     tokens: Vec<Token<'s>>,
-    /// Open braces, innermost last: tells whether `}` ends a placeholder.
+    /// Open braces, innermost last. They decide whether `}` ends a placeholder.
     braces: Vec<Brace>,
 }
 
-type Read<'s, T> = IResult<&'s str, T, ()>;
+type LexResult<'s, T> = IResult<&'s str, T, ()>;
 
 impl<'s> Lexer<'s> {
-    /// Reads tokens up to the end or the next mistake.
+    /// Reads tokens up to the end or the next lexical error.
     fn run(&mut self) -> Result<(), Diagnostic> {
         while self.skip_blank()? {
             self.token()?;
@@ -148,22 +149,22 @@ impl<'s> Lexer<'s> {
         Ok(())
     }
 
-    /// Moves behind a mistake and leaves what was probably meant in its place; false if what
-    /// follows would be misread.
+    /// Skips a lexical error and inserts the token that was probably intended. Returns false if the
+    /// rest would be misread.
     fn recover(&mut self, error: &Diagnostic) -> bool {
         let wrong = error.span.text(self.source);
         let rest = self.source.get(error.span.end as usize..).unwrap_or_default();
         match error.code {
             Code::BadNumber => self.push(TokenKind::Number(0.0), rest),
-            Code::ForeignOperator => match meant(wrong) {
-                Some(sign) => self.push(TokenKind::Sign(sign), rest),
-                // Between operands something has to stand.
+            Code::ForeignOperator => match suggested_operator(wrong) {
+                Some(sign) => self.push(TokenKind::Punct(sign), rest),
+                // Two operands need an operator between them.
                 None if !self.expects_operand() && !matches!(wrong, "++" | "--") => {
-                    self.push(TokenKind::Sign("=="), rest);
+                    self.push(TokenKind::Punct("=="), rest);
                 }
                 None => self.rest = rest,
             },
-            // A remark of another language runs up to the end of its line.
+            // A `#` comment of another language ends with its line.
             Code::BadCharacter if wrong == "#" => {
                 self.rest = rest.find('\n').and_then(|at| rest.get(at..)).unwrap_or_default();
             }
@@ -178,10 +179,10 @@ impl<'s> Lexer<'s> {
         self.source.len() - self.rest.len()
     }
 
-    /// Moves over white space and comments; false at the end of the source.
+    /// Skips white space and comments; returns false at the end of the source.
     fn skip_blank(&mut self) -> Result<bool, Diagnostic> {
         loop {
-            let blank: Read<'s, &str> = take_while(is_blank)(self.rest);
+            let blank: LexResult<'s, &str> = take_while(is_blank)(self.rest);
             if let Ok((rest, _)) = blank {
                 self.rest = rest;
             }
@@ -258,7 +259,7 @@ impl<'s> Lexer<'s> {
         let mut unescaped = String::new();
         let mut chars = body;
         loop {
-            let plain: Read<'s, &str> =
+            let plain: LexResult<'s, &str> =
                 take_till(|c| c == quote || c == '\\' || c == '\n' || c == '\r')(chars);
             if let Ok((rest, text)) = plain {
                 unescaped.push_str(text);
@@ -285,7 +286,7 @@ impl<'s> Lexer<'s> {
         let mut text = String::new();
         let mut chars = self.rest;
         loop {
-            let plain: Read<'s, &str> = take_till(|c| matches!(c, '`' | '\\' | '$'))(chars);
+            let plain: LexResult<'s, &str> = take_till(|c| matches!(c, '`' | '\\' | '$'))(chars);
             if let Ok((rest, plain)) = plain {
                 text.push_str(plain);
                 chars = rest;
@@ -319,30 +320,32 @@ impl<'s> Lexer<'s> {
     }
 
     fn sign(&mut self) -> Result<(), Diagnostic> {
-        if let Some(sign) = alone(self.rest) {
+        if let Some(sign) = single_char_punct(self.rest) {
             match sign {
                 "{" => self.braces.push(Brace::Plain),
                 "}" => drop(self.braces.pop()),
                 _ => {}
             }
-            self.push(TokenKind::Sign(sign), self.rest.get(1..).unwrap_or_default());
+            self.push(TokenKind::Punct(sign), self.rest.get(1..).unwrap_or_default());
             return Ok(());
         }
         if let Some(diagnostic) = self.pattern_literal().or_else(|| self.foreign()) {
             return Err(diagnostic);
         }
         let rest = self.rest;
-        let Some(sign) = SIGNS.iter().copied().find(|sign| starts_with_sign(rest, sign)) else {
+        let Some(sign) = PUNCTUATION.iter().copied().find(|sign| starts_with_sign(rest, sign))
+        else {
             return Err(self.bad_character());
         };
         if sign == "#" {
             return Err(self.bad_character());
         }
-        self.push(TokenKind::Sign(sign), rest.get(sign.len()..).unwrap_or_default());
+        self.push(TokenKind::Punct(sign), rest.get(sign.len()..).unwrap_or_default());
         Ok(())
     }
 
-    /// A regular expression between slashes: where an operand is due, nothing divides.
+    /// A JavaScript regular expression literal. Where an operand is expected, `/` cannot be a
+    /// division.
     fn pattern_literal(&self) -> Option<Diagnostic> {
         let inside = self.rest.strip_prefix('/').filter(|_| self.expects_operand())?;
         let mut escaped = false;
@@ -362,9 +365,9 @@ impl<'s> Lexer<'s> {
         Some(if is_plain { found.replaced_by(format!("'{pattern}'")) } else { found })
     }
 
-    /// An operator of JavaScript at this place, unless it reads as legal tokens here.
+    /// A JavaScript operator at this position, unless it can be read as valid tokens.
     fn foreign(&self) -> Option<Diagnostic> {
-        let longest = SIGNS.iter().find(|sign| starts_with_sign(self.rest, sign));
+        let longest = PUNCTUATION.iter().find(|sign| starts_with_sign(self.rest, sign));
         let (sign, help) = FOREIGN
             .iter()
             .filter(|(sign, _)| self.rest.starts_with(sign))
@@ -379,7 +382,7 @@ impl<'s> Lexer<'s> {
         let span = Span::new(self.offset(), self.offset() + sign.len());
         let message = format!("`{sign}` is not an operator of the language");
         let diagnostic = Diagnostic::error(Code::ForeignOperator, span, message);
-        Some(match (help, meant(sign)) {
+        Some(match (help, suggested_operator(sign)) {
             (Some(help), Some(meant)) if *help != NO_ASSIGNMENT => {
                 diagnostic.with_help(*help).replaced_by(meant)
             }
@@ -388,15 +391,15 @@ impl<'s> Lexer<'s> {
         })
     }
 
-    /// Whether the tokens so far call for an operand next.
+    /// Whether an operand must follow the tokens read so far.
     fn expects_operand(&self) -> bool {
         let mut before = self.tokens.iter().rev().map(|token| &token.kind);
         match before.next() {
             None | Some(TokenKind::PlaceholderStart) => true,
-            Some(TokenKind::Sign(sign)) => !matches!(*sign, ")" | "]" | "}"),
-            // Behind a dot any word is the name of a member.
+            Some(TokenKind::Punct(sign)) => !matches!(*sign, ")" | "]" | "}"),
+            // After a dot any word is a member name.
             Some(TokenKind::Word("return" | "throw" | "typeof")) => {
-                !matches!(before.next(), Some(TokenKind::Sign("." | "?.")))
+                !matches!(before.next(), Some(TokenKind::Punct("." | "?.")))
             }
             Some(_) => false,
         }
@@ -417,8 +420,8 @@ impl<'s> Lexer<'s> {
     }
 }
 
-/// A sign that no other sign starts with, at the start of `rest`.
-fn alone(rest: &str) -> Option<&'static str> {
+/// A one-character sign that is not the prefix of an operator.
+fn single_char_punct(rest: &str) -> Option<&'static str> {
     Some(match rest.as_bytes().first()? {
         b'(' => "(",
         b')' => ")",
@@ -433,8 +436,8 @@ fn alone(rest: &str) -> Option<&'static str> {
     })
 }
 
-/// The operator that a foreign one probably means.
-fn meant(sign: &str) -> Option<&'static str> {
+/// The operator that was probably intended by a foreign one.
+fn suggested_operator(sign: &str) -> Option<&'static str> {
     Some(match sign {
         "===" => "==",
         "!==" => "!=",
@@ -474,11 +477,11 @@ fn is_word_rest(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$'
 }
 
-fn word(input: &str) -> Read<'_, &str> {
+fn word(input: &str) -> LexResult<'_, &str> {
     recognize(pair(satisfy(is_word_start), take_while(is_word_rest))).parse(input)
 }
 
-fn number(input: &str) -> Read<'_, &str> {
+fn number(input: &str) -> LexResult<'_, &str> {
     let exponent = || opt((one_of("eE"), opt(one_of("+-")), digit1));
     recognize(alt((
         value((), (digit1, opt(pair(tag("."), digit1)), exponent())),
@@ -487,7 +490,7 @@ fn number(input: &str) -> Read<'_, &str> {
     .parse(input)
 }
 
-fn comment(input: &str) -> Read<'_, &str> {
+fn comment(input: &str) -> LexResult<'_, &str> {
     alt((
         preceded(tag("//"), take_till(|c| c == '\n' || c == '\r')),
         preceded(tag("/*"), terminated(take_until("*/"), tag("*/"))),
@@ -495,10 +498,10 @@ fn comment(input: &str) -> Read<'_, &str> {
     .parse(input)
 }
 
-/// Resolves the escape at the start of `input`. An unknown one stays as it is, backslash
-/// included, so that `'\d+'` reaches the regular expression engine.
+/// Resolves the escape at the start of `input`. An unknown escape is kept with its backslash, so
+/// that `'\d+'` reaches the regular expression engine.
 fn unescape<'s>(input: &'s str, out: &mut String, quotable: &[char]) -> &'s str {
-    let simple = |input: &'s str| -> Read<'s, char> {
+    let simple = |input: &'s str| -> LexResult<'s, char> {
         preceded(
             tag("\\"),
             alt((
@@ -520,9 +523,9 @@ fn unescape<'s>(input: &'s str, out: &mut String, quotable: &[char]) -> &'s str 
     input.get(1..).unwrap_or_default()
 }
 
-/// `\uXXXX`, or two of them that form one character. A lone surrogate has no place in a string of
-/// ours and becomes U+FFFD.
-fn unicode_escape(input: &str) -> Read<'_, char> {
+/// `\uXXXX`, or two of them that form one character. A lone surrogate cannot be represented in
+/// UTF-8 and becomes U+FFFD.
+fn unicode_escape(input: &str) -> LexResult<'_, char> {
     let (rest, first) = unicode_unit(input)?;
     if let Ok((after, second)) = unicode_unit(rest)
         && let Some(Ok(c)) = char::decode_utf16([first, second]).next()
@@ -533,7 +536,7 @@ fn unicode_escape(input: &str) -> Read<'_, char> {
     Ok((rest, char::from_u32(u32::from(first)).unwrap_or(char::REPLACEMENT_CHARACTER)))
 }
 
-fn unicode_unit(input: &str) -> Read<'_, u16> {
+fn unicode_unit(input: &str) -> LexResult<'_, u16> {
     let digits = take_while1(|c: char| c.is_ascii_hexdigit());
     let (rest, digits) = preceded(tag("\\u"), map(digits, |d: &str| d)).parse(input)?;
     let unit = digits.get(..4).and_then(|d| u16::from_str_radix(d, 16).ok());
@@ -544,7 +547,7 @@ fn unicode_unit(input: &str) -> Read<'_, u16> {
     }
 }
 
-/// `10412` as `10,412`.
+/// Formats `10412` as `10,412`.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut out = String::new();

@@ -1,39 +1,38 @@
-//! The Jira expressions language: text in, verdict out. No I/O, no clock, no async.
+//! A compiler and evaluator of Jira expressions. It does no I/O, reads no clock and is synchronous.
 //!
 //! An expression is parsed, checked and compiled once, then evaluated on many events:
 //!
 //! ```
-//! use switchyard_expr::{Env, Profile, Scratch, Tape, TapeLimits, Verdict, compile};
+//! use switchyard_expr::{CheckProfile, Env, EvalScratch, Tape, TapeLimits, Verdict, compile};
 //!
 //! let filter = "event.issue.fields.project.key == 'ABC' && event.labels.includes('urgent')";
-//! let compiled = compile(filter, Profile::Filter).expect("a filter without mistakes");
+//! let compiled = compile(filter, CheckProfile::Filter).expect("a filter without mistakes");
 //!
 //! let mut event = Tape::new();
 //! let json = br#"{"issue": {"fields": {"project": {"key": "ABC"}}}, "labels": ["urgent"]}"#;
 //! event.parse(json, &TapeLimits::default()).expect("JSON");
 //!
-//! let mut scratch = Scratch::new();
+//! let mut scratch = EvalScratch::new();
 //! let verdict = compiled.program.verdict(&event, &Env::at(0), &mut scratch);
 //! assert_eq!(verdict, Verdict::Match);
 //! assert_eq!(scratch.steps(), 23);
 //!
-//! let rejected = compile("event.issue.key = 'ABC-1'", Profile::Filter).unwrap_err();
+//! let rejected = compile("event.issue.key = 'ABC-1'", CheckProfile::Filter).unwrap_err();
 //! assert_eq!(rejected.diagnostics[0].message, "expected `==`, found `=`");
 //! ```
 //!
 //! In reading order: [`mod@span`], [`limits`], [`diagnostic`], `lex`, `ast`, `parse`, `check`,
-//! `typed`, then [`value`], `text`, `operator`, `builtin`, and the evaluators `naive` and
-//! `slots`, `constants`, `compile`, `program`, `shapes`, `eval`. A matcher reads
-//! [`predicate`]; events come in through [`view`].
+//! `typed`, then [`value`], `text`, `operator`, `builtin`, the reference evaluator `naive`, and the
+//! compiled form `parameter_slots`, `parameters`, `compile`, `program`, `template_cache`, `eval`. A
+//! matcher reads [`predicate`]; events are read through [`view`].
 
-mod advice;
 mod ast;
+mod budget;
 mod builtin;
 pub mod cases;
 mod check;
 mod compile;
 mod complexity;
-mod constants;
 pub mod diagnostic;
 mod eval;
 pub mod explain;
@@ -42,18 +41,19 @@ pub mod jql;
 mod lex;
 pub mod limits;
 mod lint;
-mod meter;
 mod naive;
 mod operator;
+mod parameter_slots;
+mod parameters;
 mod parse;
 pub mod predicate;
 mod program;
 pub mod render;
 mod schema;
-mod shapes;
-mod slots;
 pub mod span;
+mod suggestions;
 mod tape;
+mod template_cache;
 mod text;
 mod typed;
 pub mod value;
@@ -62,62 +62,64 @@ pub mod view;
 pub use crate::ast::quoted;
 pub use crate::complexity::Complexity;
 pub use crate::diagnostic::{Code, Diagnostic, ErrorKind, Severity};
-pub use crate::eval::{Scratch, Verdict};
+pub use crate::eval::{EvalScratch, Verdict};
 pub use crate::fault::EvalError;
 pub use crate::predicate::{Condition, Facts, Path, Resolved};
 pub use crate::program::Program;
 pub use crate::schema::nearest;
-pub use crate::shapes::Shapes;
 pub use crate::span::Span;
 pub use crate::tape::{Tape, TapeError, TapeLimits};
+pub use crate::template_cache::TemplateCache;
 pub use crate::value::Value;
 pub use crate::view::View;
 
-/// Where an expression is used.
+/// The rules by which an expression is checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Profile {
-    /// A filter of a trigger: only `event` exists, and what can only fail is refused.
+pub enum CheckProfile {
+    /// A trigger filter: `event` is the only variable, and an expression that always fails is
+    /// rejected.
     Filter,
-    /// Any other use: all names may exist, and mistakes surface when they are evaluated.
+    /// Any other expression: all variable names are accepted, and type errors are raised when it is
+    /// evaluated.
     General,
 }
 
-/// What an evaluation depends on besides the event.
+/// The inputs of an evaluation other than the event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Env {
-    /// What `new Date()` yields, in milliseconds since 1970-01-01T00:00Z.
+    /// The value of `new Date()`, in milliseconds since 1970-01-01T00:00Z.
     pub now_ms: i64,
-    /// Steps before the evaluation is given up.
+    /// The largest number of steps an evaluation may use.
     pub steps_max: u32,
 }
 
 impl Env {
-    /// The documented limits at an instant.
+    /// The documented limits, with `new Date()` set to `now_ms`.
     pub fn at(now_ms: i64) -> Env {
         Env { now_ms, steps_max: limits::STEPS_MAX }
     }
 }
 
-/// An accepted expression.
+/// The result of compiling an expression.
 #[derive(Debug)]
 pub struct Compiled {
-    /// What evaluates it.
+    /// The executable form of the expression.
     pub program: Program,
-    /// What is legal but probably not meant, ordered by place.
+    /// Warnings about legal but probably unintended code, in source order.
     pub warnings: Vec<Diagnostic>,
-    /// How its cost grows with the lists it walks.
+    /// How the cost of the expression grows with the lists it iterates over.
     pub complexity: Complexity,
 }
 
-/// A refused expression.
+/// The error of an expression that does not compile.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{}", self.summary())]
-pub struct Rejected {
-    /// All findings, ordered by place; at least one is an error.
+pub struct CompileError {
+    /// All errors and warnings, in source order; at least one is an error.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-impl Rejected {
+impl CompileError {
     /// The first error.
     pub fn first_error(&self) -> Option<&Diagnostic> {
         self.diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error)
@@ -131,76 +133,76 @@ impl Rejected {
 /// Parses, checks and compiles an expression.
 ///
 /// # Errors
-/// What is wrong with it: the errors of its syntax, or all findings of the checker.
-pub fn compile(source: &str, profile: Profile) -> Result<Compiled, Rejected> {
-    let (typed, warnings) = read(source, profile)?;
+/// The syntax errors of `source`, or all findings of the checker if one of them is an error.
+pub fn compile(source: &str, profile: CheckProfile) -> Result<Compiled, CompileError> {
+    let (typed, warnings) = parse_and_check(source, profile)?;
     let complexity = Complexity::of(&typed);
     Ok(Compiled { program: compile::compile(&typed).0, warnings, complexity })
 }
 
-/// The expression in its canonical spelling: the same tree, without layout, comments and
-/// parentheses that change nothing.
+/// Returns the expression in canonical form: the same syntax tree, without layout, comments and
+/// redundant parentheses.
 ///
 /// # Errors
-/// The errors of its syntax.
-pub fn canonical(source: &str) -> Result<String, Rejected> {
-    let tree = parse::parse(source).map_err(|diagnostics| Rejected { diagnostics })?;
+/// The syntax errors of `source`.
+pub fn canonical(source: &str) -> Result<String, CompileError> {
+    let tree = parse::parse(source).map_err(|diagnostics| CompileError { diagnostics })?;
     Ok(tree.to_string())
 }
 
-/// The operands of the top-level `&&` of an expression, each an expression of its own in canonical
-/// spelling, in the order of [`predicate::Condition::operands`]; all of it if there is no such
-/// operator, and nothing behind declarations.
+/// Returns the operands of the top-level `&&`, each as an expression in canonical form, in the
+/// order of [`predicate::Condition::operands`]. The result is the whole expression if it has no
+/// such operator, and empty if it starts with declarations.
 ///
 /// # Errors
-/// The errors of its syntax.
-pub fn operands(source: &str) -> Result<Vec<String>, Rejected> {
-    let tree = parse::parse(source).map_err(|diagnostics| Rejected { diagnostics })?;
+/// The syntax errors of `source`.
+pub fn operands(source: &str) -> Result<Vec<String>, CompileError> {
+    let tree = parse::parse(source).map_err(|diagnostics| CompileError { diagnostics })?;
     Ok(tree.conjuncts().into_iter().map(ToString::to_string).collect())
 }
 
-/// How many tokens an expression consists of, its end included.
+/// Returns the number of tokens, including the end token.
 ///
 /// # Errors
-/// What in it is no token.
-pub fn token_count(source: &str) -> Result<usize, Rejected> {
+/// The characters that belong to no token.
+pub fn token_count(source: &str) -> Result<usize, CompileError> {
     let lexed = lex::lex(source);
     if lexed.errors.is_empty() {
         Ok(lexed.tokens.len())
     } else {
-        Err(Rejected { diagnostics: lexed.errors })
+        Err(CompileError { diagnostics: lexed.errors })
     }
 }
 
-/// Where a filter is used: what its trigger says beside it.
+/// The trigger settings that change what the checker reports.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage<'a> {
-    /// The event types that the filter is for; none = any.
+    /// The event types that the filter is evaluated on; empty means any.
     pub events: &'a [&'a str],
-    /// Whether onError delivers the event when the filter fails, instead of dropping it.
+    /// Whether `onError` delivers the event when the filter fails, instead of dropping it.
     pub delivers_on_error: bool,
 }
 
-/// Compiles a filter and looks for what is legal but not meant, given the events it is for.
+/// Compiles a filter and checks it against the payload schemas of its event types.
 ///
 /// # Errors
-/// As [`compile`]; also comparisons that fail on every event of these types.
+/// As [`compile`]; in addition, comparisons that fail on every event of these types.
 pub fn compile_for(
     source: &str,
-    profile: Profile,
+    profile: CheckProfile,
     usage: &Usage<'_>,
-) -> Result<Compiled, Rejected> {
-    let (typed, mut findings) = read(source, profile)?;
+) -> Result<Compiled, CompileError> {
+    let (typed, mut findings) = parse_and_check(source, profile)?;
     let complexity = Complexity::of(&typed);
-    if profile == Profile::Filter {
+    if profile == CheckProfile::Filter {
         findings.extend(complexity.refusal().map(|why| too_complex(source, &why)));
         lint::lint(&typed, usage, &mut findings);
         findings.sort_by_key(|finding| (finding.span.start, finding.code));
     }
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
-        // What may be missing is small beside what is wrong.
+        // A possible null access matters little while the filter has errors.
         findings.retain(|finding| finding.code != Code::MayBeMissing);
-        return Err(Rejected { diagnostics: findings });
+        return Err(CompileError { diagnostics: findings });
     }
     Ok(Compiled { program: compile::compile(&typed).0, warnings: findings, complexity })
 }
@@ -216,17 +218,20 @@ fn too_complex(source: &str, why: &str) -> Diagnostic {
 }
 
 /// Parses and checks.
-fn read(source: &str, profile: Profile) -> Result<(typed::Typed, Vec<Diagnostic>), Rejected> {
-    let tree = parse::parse(source).map_err(|diagnostics| Rejected { diagnostics })?;
-    check::check(&tree, source, profile).map_err(|diagnostics| Rejected { diagnostics })
+fn parse_and_check(
+    source: &str,
+    profile: CheckProfile,
+) -> Result<(typed::Typed, Vec<Diagnostic>), CompileError> {
+    let tree = parse::parse(source).map_err(|diagnostics| CompileError { diagnostics })?;
+    check::check(&tree, source, profile).map_err(|diagnostics| CompileError { diagnostics })
 }
 
-/// The reference evaluator: slow, and the definition of what [`Program::eval`] yields.
+/// The reference evaluator: slow, and the definition of the result of [`Program::eval`].
 pub mod reference {
     use crate::typed::Typed;
-    use crate::{Env, EvalError, Profile, Rejected, Value, View};
+    use crate::{CheckProfile, CompileError, Env, EvalError, Value, View};
 
-    /// A checked expression in the form the reference evaluator walks.
+    /// A checked expression as a typed tree.
     #[derive(Debug)]
     pub struct Tree(Typed);
 
@@ -235,11 +240,11 @@ pub mod reference {
         ///
         /// # Errors
         /// As [`crate::compile`].
-        pub fn read(source: &str, profile: Profile) -> Result<Tree, Rejected> {
-            crate::read(source, profile).map(|(typed, _)| Tree(typed))
+        pub fn parse(source: &str, profile: CheckProfile) -> Result<Tree, CompileError> {
+            crate::parse_and_check(source, profile).map(|(typed, _)| Tree(typed))
         }
 
-        /// Evaluates the tree; the second part is the number of steps.
+        /// Evaluates the tree and returns the number of steps as the second value.
         pub fn eval<'v, V: View>(
             &'v self,
             view: &'v V,

@@ -1,8 +1,8 @@
-//! What is legal but probably not meant, given the events that a filter is for.
+//! Warnings about legal but probably unintended code, by the payload schemas of the event types.
 //!
-//! Walks the typed tree with what the schema says about each value. Whatever it finds is a
-//! warning: a payload may differ from its documentation. The one exception is the length of a
-//! documented list or text, which is a Number wherever the value is one at all.
+//! The linter walks the typed tree with the schema of each value. Its findings are warnings,
+//! because a payload may differ from its documentation. The one exception is the length of a
+//! documented list or text: it is a Number whenever it has a value.
 
 mod access;
 mod condition;
@@ -14,28 +14,28 @@ use crate::Usage;
 use crate::ast::UnaryOp;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::limits::{BODIES_MAX, WARNINGS_MAX};
-use crate::schema::{Found, Members, Shape, body_of};
+use crate::schema::{FieldLookup, Members, Shape, body_of};
 use crate::span::Span;
-use crate::typed::{Block, Body, Expr, Kind, Part, Place, Typed};
+use crate::typed::{Binding, Block, Body, Expr, ExprKind, Part, Typed};
 use crate::value::{Literal, Type};
 
-/// Looks for mistakes in a checked filter.
+/// Adds warnings about a checked filter to `findings`.
 pub(crate) fn lint(typed: &Typed, usage: &Usage<'_>, findings: &mut Vec<Diagnostic>) {
     let mut linter = Linter {
         typed,
         usage,
         bodies: bodies(usage.events),
         frames: vec![Locals::default()],
-        present: Vec::new(),
-        guarded: 0,
+        non_null: Vec::new(),
+        try_depth: 0,
         findings,
-        said: HashMap::new(),
+        lookup_cache: HashMap::new(),
     };
     let known = linter.block(&typed.main.body);
     linter.top_level(&known);
 }
 
-/// What each kind of event holds; many kinds are taken for any.
+/// The distinct schemas of the events; too many are replaced by the schema of any event.
 fn bodies<'u>(events: &'u [&'u str]) -> Vec<(&'u str, Shape)> {
     let mut bodies: Vec<(&str, &'static Members)> = Vec::new();
     for event in events {
@@ -53,65 +53,65 @@ fn bodies<'u>(events: &'u [&'u str]) -> Vec<(&'u str, Shape)> {
 struct Linter<'t> {
     typed: &'t Typed,
     usage: &'t Usage<'t>,
-    /// What the events hold, one for each kind with the first event of that kind.
+    /// The distinct schemas, each with the first event type that has it.
     bodies: Vec<(&'t str, Shape)>,
-    /// What is known of the names of each function around the place, innermost last.
+    /// The inferred values of the names of each enclosing function, innermost last.
     frames: Vec<Locals>,
-    /// Paths that are certainly there at the place.
-    present: Vec<Box<str>>,
-    /// How many `try` blocks are open: what fails inside may be meant to.
-    guarded: u32,
+    /// Paths known to be non-null at the current position.
+    non_null: Vec<Box<str>>,
+    /// Number of open `try` blocks: an error inside may be intended.
+    try_depth: u32,
     findings: &'t mut Vec<Diagnostic>,
-    /// What maps said about names: a similar name is dear to look for. The source bounds it.
-    said: HashMap<Box<str>, Vec<(&'static Members, Found)>>,
+    /// Results of schema lookups: searching for a similar name is expensive. Bounded by the source.
+    lookup_cache: HashMap<Box<str>, Vec<(&'static Members, FieldLookup)>>,
 }
 
 #[derive(Default)]
 struct Locals {
-    slots: Vec<Known>,
-    captured: Vec<Known>,
+    slots: Vec<InferredValue>,
+    captured: Vec<InferredValue>,
 }
 
-/// What the schema tells about a value.
+/// What the schemas imply about a value.
 #[derive(Clone, Debug, Default)]
-struct Known {
-    /// One for each body of events; empty if nothing is known.
+struct InferredValue {
+    /// One shape for each schema; empty if nothing is known.
     shapes: Vec<Shape>,
-    /// Its type on every event, unless it is missing.
+    /// The type in all schemas, unless the value is missing.
     ty: Option<Type>,
-    /// Where it stands in the event, `?` left out.
+    /// The path in the event, without `?`.
     path: Option<Box<str>>,
-    /// Why it may be null, if it may.
-    missing: Option<Missing>,
+    /// The reason why it may be null, if it may.
+    null_reason: Option<NullReason>,
     /// The member of a changelog item that it is.
-    of_change: Option<&'static str>,
+    changelog_field: Option<&'static str>,
 }
 
-/// Why a value may be null.
+/// The reason why a value may be null.
 #[derive(Clone, Debug)]
-enum Missing {
-    /// Some payloads have none.
-    Sometimes,
-    /// Events of this type have none.
-    On(Box<str>),
+enum NullReason {
+    /// It is optional in some payloads.
+    Optional,
+    /// Events of this type do not have it.
+    AbsentOn(Box<str>),
 }
 
-impl Known {
-    fn of_type(ty: Option<Type>) -> Known {
-        Known { ty, ..Known::default() }
+impl InferredValue {
+    fn of_type(ty: Option<Type>) -> InferredValue {
+        InferredValue { ty, ..InferredValue::default() }
     }
 
-    /// The one type that all shapes agree on.
-    fn of_shapes(shapes: Vec<Shape>) -> Known {
+    /// An inferred value of these shapes, with their common type.
+    fn of_shapes(shapes: Vec<Shape>) -> InferredValue {
         let mut types = shapes.iter().map(|shape| shape.ty());
         let first = types.next().flatten();
         let ty = first.filter(|_| types.all(|ty| ty == first));
-        Known { shapes, ty, ..Known::default() }
+        InferredValue { shapes, ty, ..InferredValue::default() }
     }
 
-    /// The type of every value it can be; null counts.
+    /// The type of every value, including null.
     fn certain_type(&self) -> Option<Type> {
-        self.ty.filter(|_| self.missing.is_none())
+        self.ty.filter(|_| self.null_reason.is_none())
     }
 }
 
@@ -123,18 +123,20 @@ impl Linter<'_> {
         }
     }
 
-    /// What `members` says about `name`.
-    fn find(&mut self, members: &'static Members, name: &str) -> Found {
-        let said = self.said.get(name).map_or(&[][..], Vec::as_slice);
-        if let Some((_, found)) = said.iter().find(|(known, _)| std::ptr::eq(*known, members)) {
+    /// Looks up `name` in `members`, with the result cached.
+    fn find(&mut self, members: &'static Members, name: &str) -> FieldLookup {
+        let lookup_cache = self.lookup_cache.get(name).map_or(&[][..], Vec::as_slice);
+        if let Some((_, found)) =
+            lookup_cache.iter().find(|(known, _)| std::ptr::eq(*known, members))
+        {
             return *found;
         }
         let found = members.find(name);
-        self.said.entry(name.into()).or_default().push((members, found));
+        self.lookup_cache.entry(name.into()).or_default().push((members, found));
         found
     }
 
-    /// Whether one more finding would be one too many.
+    /// Whether the limit of findings is reached.
     fn is_full(&self) -> bool {
         self.findings.len() >= WARNINGS_MAX
     }
@@ -143,7 +145,7 @@ impl Linter<'_> {
         span.text(&self.typed.source)
     }
 
-    fn top_level(&mut self, known: &Known) {
+    fn top_level(&mut self, known: &InferredValue) {
         let Some(ty) = known.ty.filter(|ty| *ty != Type::Boolean) else { return };
         if self.findings.iter().any(|finding| finding.code == Code::NotBoolean) {
             return;
@@ -156,7 +158,7 @@ impl Linter<'_> {
         );
     }
 
-    fn block(&mut self, block: &Block) -> Known {
+    fn block(&mut self, block: &Block) -> InferredValue {
         for (slot, value) in &block.declarations {
             let known = self.expr(value);
             self.store(*slot, known);
@@ -164,133 +166,135 @@ impl Linter<'_> {
         match &block.body {
             Body::Expr(expr) => self.expr(expr),
             Body::If { arms, otherwise } => {
-                let mark = self.present.len();
+                let mark = self.non_null.len();
                 for (condition, then) in arms {
                     self.condition(condition);
-                    let inside = self.present.len();
+                    let inside = self.non_null.len();
                     self.assume(condition, true);
                     self.block(then);
-                    self.present.truncate(inside);
+                    self.non_null.truncate(inside);
                     self.assume(condition, false);
                 }
                 self.block(otherwise);
-                self.present.truncate(mark);
-                Known::default()
+                self.non_null.truncate(mark);
+                InferredValue::default()
             }
             Body::Try { attempt, handler, .. } => {
-                self.guarded += 1;
+                self.try_depth += 1;
                 self.block(attempt);
-                self.guarded -= 1;
+                self.try_depth -= 1;
                 self.block(handler);
-                Known::default()
+                InferredValue::default()
             }
         }
     }
 
-    fn store(&mut self, slot: u32, known: Known) {
+    fn store(&mut self, slot: u32, known: InferredValue) {
         let Some(locals) = self.frames.last_mut() else { return };
         let slot = slot as usize;
         if locals.slots.len() <= slot {
-            locals.slots.resize(slot + 1, Known::default());
+            locals.slots.resize(slot + 1, InferredValue::default());
         }
         if let Some(local) = locals.slots.get_mut(slot) {
             *local = known;
         }
     }
 
-    fn load(&self, place: Place) -> Known {
-        let Some(locals) = self.frames.last() else { return Known::default() };
+    fn load(&self, place: Binding) -> InferredValue {
+        let Some(locals) = self.frames.last() else { return InferredValue::default() };
         let known = match place {
-            Place::Local(slot) => locals.slots.get(slot as usize),
-            Place::Captured(at) => locals.captured.get(at as usize),
+            Binding::Local(slot) => locals.slots.get(slot as usize),
+            Binding::Captured(at) => locals.captured.get(at as usize),
         };
         known.cloned().unwrap_or_default()
     }
 
-    /// Looks at a function that is called with `arguments`.
-    fn lambda(&mut self, id: u32, arguments: Vec<Known>) {
+    /// Checks a function that is called with `arguments`.
+    fn lambda(&mut self, id: u32, arguments: Vec<InferredValue>) {
         let Some(frame) = self.typed.lambdas.get(id as usize) else { return };
         let captured = frame.captures.iter().map(|place| self.load(*place)).collect();
         let slots = arguments.into_iter().take(frame.parameters as usize).collect();
         self.frames.push(Locals { slots, captured });
-        let mark = self.present.len();
+        let mark = self.non_null.len();
         self.block(&frame.body);
-        self.present.truncate(mark);
+        self.non_null.truncate(mark);
         self.frames.pop();
     }
 
-    fn expr(&mut self, expr: &Expr) -> Known {
-        // Looking for a name that was meant takes time, which a source full of mistakes would
-        // multiply.
+    fn expr(&mut self, expr: &Expr) -> InferredValue {
+        // Searching for similar names is expensive, and a source may be full of errors.
         if self.findings.len() >= WARNINGS_MAX {
-            return Known::of_type(expr.ty);
+            return InferredValue::of_type(expr.ty);
         }
         match &expr.kind {
-            Kind::Variable(at) => return self.variable(*at),
-            Kind::Place(place) => return self.load(*place),
-            Kind::Access { head, links } => return self.access(head, links),
-            Kind::Chain { first, rest } => return self.chain(first, rest, expr.ty),
-            Kind::Lambda(id) => self.lambda(*id, Vec::new()),
-            Kind::Template(parts) => {
+            ExprKind::Variable(at) => return self.variable(*at),
+            ExprKind::Binding(place) => return self.load(*place),
+            ExprKind::Access { head, links } => return self.access(head, links),
+            ExprKind::Chain { first, rest } => return self.chain(first, rest, expr.ty),
+            ExprKind::Lambda(id) => self.lambda(*id, Vec::new()),
+            ExprKind::Template(parts) => {
                 for part in parts {
                     if let Part::Placeholder(expr) = part {
                         self.expr(expr);
                     }
                 }
             }
-            Kind::List(items) | Kind::New { arguments: items, .. } => {
+            ExprKind::List(items) | ExprKind::New { arguments: items, .. } => {
                 items.iter().for_each(|item| drop(self.expr(item)));
             }
-            Kind::Map(entries) => entries.iter().for_each(|(_, value)| drop(self.expr(value))),
-            Kind::Unary { op: UnaryOp::Not, operand } => self.condition(operand),
-            Kind::Unary { operand, .. } | Kind::Throw(operand) => drop(self.expr(operand)),
-            Kind::Conditional { arms, otherwise } => self.conditional(arms, otherwise),
-            Kind::Literal(_) | Kind::Literals(_) | Kind::TypeOfVariable(_) | Kind::Native(_) => {}
+            ExprKind::Map(entries) => entries.iter().for_each(|(_, value)| drop(self.expr(value))),
+            ExprKind::Unary { op: UnaryOp::Not, operand } => self.condition(operand),
+            ExprKind::Unary { operand, .. } | ExprKind::Throw(operand) => drop(self.expr(operand)),
+            ExprKind::Conditional { arms, otherwise } => self.conditional(arms, otherwise),
+            ExprKind::Literal(_)
+            | ExprKind::Literals(_)
+            | ExprKind::TypeOfVariable(_)
+            | ExprKind::Native(_) => {}
         }
-        Known::of_type(expr.ty)
+        InferredValue::of_type(expr.ty)
     }
 
     fn conditional(&mut self, arms: &[(Expr, Expr)], otherwise: &Expr) {
-        let mark = self.present.len();
+        let mark = self.non_null.len();
         for (condition, value) in arms {
             self.condition(condition);
-            let inside = self.present.len();
+            let inside = self.non_null.len();
             self.assume(condition, true);
             self.expr(value);
-            self.present.truncate(inside);
+            self.non_null.truncate(inside);
             self.assume(condition, false);
         }
         self.expr(otherwise);
-        self.present.truncate(mark);
+        self.non_null.truncate(mark);
     }
 
-    fn variable(&self, at: u32) -> Known {
+    fn variable(&self, at: u32) -> InferredValue {
         match self.typed.variables.get(at as usize) {
-            Some(name) if &**name == "event" => Known {
+            Some(name) if &**name == "event" => InferredValue {
                 path: Some("event".into()),
-                ..Known::of_shapes(self.bodies.iter().map(|(_, shape)| *shape).collect())
+                ..InferredValue::of_shapes(self.bodies.iter().map(|(_, shape)| *shape).collect())
             },
-            _ => Known::default(),
+            _ => InferredValue::default(),
         }
     }
 
-    /// What becomes of the event when the filter fails.
-    fn fate(&self) -> &'static str {
+    /// What `onError` does with the event if the filter fails.
+    fn on_error_action(&self) -> &'static str {
         if self.usage.delivers_on_error { "delivers" } else { "drops" }
     }
 }
 
-/// The literal that an expression is.
+/// The literal of an expression, if it is one.
 fn literal(expr: &Expr) -> Option<&Literal> {
     match &expr.kind {
-        Kind::Literal(literal) => Some(literal),
+        ExprKind::Literal(literal) => Some(literal),
         _ => None,
     }
 }
 
-/// A finding that fails on every event is worth refusing the filter for.
-fn fails_always(finding: Diagnostic, guarded: bool) -> Diagnostic {
-    if guarded { finding } else { Diagnostic { severity: Severity::Error, ..finding } }
+/// A finding that fails on every event is an error, except inside `try`.
+fn fails_always(finding: Diagnostic, try_depth: bool) -> Diagnostic {
+    if try_depth { finding } else { Diagnostic { severity: Severity::Error, ..finding } }
 }
 
 #[cfg(test)]

@@ -1,95 +1,102 @@
-//! The oracle: evaluates the typed tree as the language is described, node by node.
+//! The reference evaluator: evaluates the typed tree as the language is defined, node by node.
 //!
-//! A step is charged for every node that is evaluated and one more for every member access or
-//! call. The compiled form must agree with this file in value, error and steps.
+//! It charges a step for every evaluated node and one more for every member access or call. The
+//! compiled form must agree with it in value, error and steps.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::Env;
 use crate::ast::UnaryOp;
+use crate::budget::Budget;
 use crate::builtin::pattern::Pattern;
-use crate::builtin::{self, Found, Machine, Outcome};
+use crate::builtin::{self, EvalResult, Machine, MemberLookup};
 use crate::diagnostic::Code;
 use crate::fault::{EvalError, Fault};
 use crate::limits::STEPS_PER_CONSTANT;
-use crate::meter::Meter;
 use crate::operator::{self, build_list, build_map};
 use crate::span::Span;
 use crate::text::TextBuilder;
-use crate::typed::{Block, Body, Expr, Frame, Kind, Link, LinkKind, Part, Place, Typed};
-use crate::value::{Captured, Class, Function, List, Text, Value};
+use crate::typed::{Binding, Block, Body, Expr, ExprKind, Frame, Link, LinkKind, Part, Typed};
+use crate::value::{Captured, Constructor, Function, List, Text, Value};
 use crate::view::View;
 
-/// Evaluates `program` and counts its steps.
+/// Evaluates `program` and returns the number of steps as the second value.
 pub(crate) fn eval<'v, V: View>(
     program: &'v Typed,
     view: &'v V,
     env: &Env,
 ) -> (Result<Value<'v>, EvalError>, u32) {
-    eval_watched(program, view, env, &mut ())
+    eval_observed(program, view, env, &mut ())
 }
 
-/// What is told of an evaluation while it runs.
-pub(crate) trait Watch<'v> {
-    /// The part of the source at `span` yields `outcome`.
-    fn seen(&mut self, span: Span, outcome: Result<&Value<'v>, &Fault<'v>>);
+/// Receives the intermediate results of an evaluation.
+pub(crate) trait EvalObserver<'v> {
+    /// The part of the source at `span` has evaluated to `outcome`.
+    fn on_value(&mut self, span: Span, outcome: Result<&Value<'v>, &Fault<'v>>);
 
-    /// What stands at `span` is called next: a function, or a method that may call some.
-    fn calls(&mut self, span: Span);
+    /// The callee at `span` is called next: a function, or a method that may call functions.
+    fn on_call(&mut self, span: Span);
 
-    /// The function that stands at this place in [`Typed::lambdas`] starts.
-    fn enters(&mut self, lambda: u32, arguments: &[Value<'v>]);
+    /// The function at index `lambda` of [`Typed::lambdas`] starts.
+    fn on_enter(&mut self, lambda: u32, arguments: &[Value<'v>]);
 
-    /// The function that started last yields `outcome`.
-    fn leaves(&mut self, outcome: Result<&Value<'v>, &Fault<'v>>);
+    /// The innermost running function has returned `outcome`.
+    fn on_leave(&mut self, outcome: Result<&Value<'v>, &Fault<'v>>);
 }
 
-impl<'v> Watch<'v> for () {
-    fn seen(&mut self, _: Span, _: Result<&Value<'v>, &Fault<'v>>) {}
+impl<'v> EvalObserver<'v> for () {
+    fn on_value(&mut self, _: Span, _: Result<&Value<'v>, &Fault<'v>>) {}
 
-    fn calls(&mut self, _: Span) {}
+    fn on_call(&mut self, _: Span) {}
 
-    fn enters(&mut self, _: u32, _: &[Value<'v>]) {}
+    fn on_enter(&mut self, _: u32, _: &[Value<'v>]) {}
 
-    fn leaves(&mut self, _: Result<&Value<'v>, &Fault<'v>>) {}
+    fn on_leave(&mut self, _: Result<&Value<'v>, &Fault<'v>>) {}
 }
 
-/// Evaluates `program` and tells `watch` about it.
-pub(crate) fn eval_watched<'v, V: View, W: Watch<'v>>(
+/// Evaluates `program` and reports intermediate results to `observer`.
+pub(crate) fn eval_observed<'v, V: View, W: EvalObserver<'v>>(
     program: &'v Typed,
     view: &'v V,
     env: &Env,
-    watch: &mut W,
+    observer: &mut W,
 ) -> (Result<Value<'v>, EvalError>, u32) {
-    let meter = Meter::new(env.steps_max);
+    let budget = Budget::new(env.steps_max);
     let now_ms = env.now_ms;
-    let mut naive =
-        Naive { program, view, now_ms, meter, locals: Vec::new(), captured: None, watch };
-    let outcome = naive.frame(&program.main, &[], None);
-    (outcome.map_err(EvalError::from), naive.meter.steps())
+    let mut evaluator = TreeEvaluator {
+        program,
+        view,
+        now_ms,
+        budget,
+        locals: Vec::new(),
+        captured: None,
+        observer,
+    };
+    let outcome = evaluator.frame(&program.main, &[], None);
+    (outcome.map_err(EvalError::from), evaluator.budget.steps_used())
 }
 
-struct Naive<'v, 'w, V, W> {
+struct TreeEvaluator<'v, 'w, V, W> {
     program: &'v Typed,
     view: &'v V,
     now_ms: i64,
-    meter: Meter,
+    budget: Budget,
     /// Slots of the running function.
     locals: Vec<Value<'v>>,
     captured: Option<Rc<Captured<'v>>>,
-    watch: &'w mut W,
+    observer: &'w mut W,
 }
 
-impl<'v, V: View, W: Watch<'v>> Machine<'v> for Naive<'v, '_, V, W> {
+impl<'v, V: View, W: EvalObserver<'v>> Machine<'v> for TreeEvaluator<'v, '_, V, W> {
     type View = V;
 
     fn view(&self) -> &'v V {
         self.view
     }
 
-    fn meter(&mut self) -> &mut Meter {
-        &mut self.meter
+    fn budget(&mut self) -> &mut Budget {
+        &mut self.budget
     }
 
     fn now_ms(&self) -> i64 {
@@ -100,13 +107,13 @@ impl<'v, V: View, W: Watch<'v>> Machine<'v> for Naive<'v, '_, V, W> {
         &self.program.patterns
     }
 
-    fn call_lambda(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> Outcome<'v> {
+    fn call_lambda(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> EvalResult<'v> {
         let Function::Lambda { id, captured } = function else { return Ok(Value::Null) };
         match self.program.lambdas.get(*id as usize) {
             Some(frame) => {
-                self.watch.enters(*id, arguments);
+                self.observer.on_enter(*id, arguments);
                 let outcome = self.frame(frame, arguments, captured.clone());
-                self.watch.leaves(outcome.as_ref());
+                self.observer.on_leave(outcome.as_ref());
                 outcome
             }
             None => Ok(Value::Null),
@@ -114,21 +121,21 @@ impl<'v, V: View, W: Watch<'v>> Machine<'v> for Naive<'v, '_, V, W> {
     }
 }
 
-/// What a member chain holds while it is walked.
-struct Walk<'v> {
+/// The state of a member chain during its evaluation.
+struct ChainState<'v> {
     value: Value<'v>,
-    /// What stood before `value`, for methods.
+    /// The value before `value`, the receiver of a method.
     receiver: Value<'v>,
 }
 
-impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
+impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
     fn frame(
         &mut self,
         frame: &'v Frame,
         arguments: &[Value<'v>],
         captured: Option<Rc<Captured<'v>>>,
-    ) -> Outcome<'v> {
-        self.meter.enter(frame.size)?;
+    ) -> EvalResult<'v> {
+        self.budget.enter_function(frame.size)?;
         let mut locals: Vec<Value<'v>> =
             arguments.iter().take(frame.parameters as usize).cloned().collect();
         locals.resize(frame.size.slots as usize, Value::Null);
@@ -137,7 +144,7 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
         let outcome = self.block(&frame.body);
         self.locals = outer;
         self.captured = outer_captured;
-        self.meter.leave(frame.size);
+        self.budget.leave_function(frame.size);
         outcome
     }
 
@@ -147,21 +154,21 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
         }
     }
 
-    fn load(&self, place: Place) -> Value<'v> {
+    fn load(&self, place: Binding) -> Value<'v> {
         let value = match place {
-            Place::Local(slot) => self.locals.get(slot as usize),
-            Place::Captured(at) => {
+            Binding::Local(slot) => self.locals.get(slot as usize),
+            Binding::Captured(at) => {
                 self.captured.as_ref().and_then(|captured| captured.values.get(at as usize))
             }
         };
         value.cloned().unwrap_or(Value::Null)
     }
 
-    fn block(&mut self, block: &'v Block) -> Outcome<'v> {
+    fn block(&mut self, block: &'v Block) -> EvalResult<'v> {
         for (slot, value) in &block.declarations {
             let span = value.span;
             let value = self.eval(value)?;
-            self.charge(1, span)?;
+            self.charge_at(1, span)?;
             self.store(*slot, value);
         }
         match &block.body {
@@ -169,7 +176,7 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
             Body::If { arms, otherwise } => {
                 for (condition, then) in arms {
                     let holds = self.eval(condition)?.is_truthy();
-                    self.charge(1, condition.span)?;
+                    self.charge_at(1, condition.span)?;
                     if holds {
                         return self.block(then);
                     }
@@ -177,11 +184,11 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
                 self.block(otherwise)
             }
             Body::Try { attempt, error, handler, span } => {
-                self.charge(2, *span)?;
+                self.charge_at(2, *span)?;
                 match self.block(attempt) {
                     Err(fault) if fault.is_catchable() => {
                         let source = &self.program.source;
-                        let caught = builtin::caught(fault, source, &mut self.meter)
+                        let caught = builtin::caught(fault, source, &mut self.budget)
                             .map_err(|fault| fault.at(*span))?;
                         if let Some(slot) = error {
                             self.store(*slot, caught);
@@ -194,12 +201,12 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
         }
     }
 
-    fn charge(&mut self, steps: u32, span: Span) -> Result<(), Fault<'v>> {
-        self.meter.step(steps).map_err(|fault| fault.at(span))
+    fn charge_at(&mut self, steps: u32, span: Span) -> Result<(), Fault<'v>> {
+        self.budget.charge(steps).map_err(|fault| fault.at(span))
     }
 
     fn eval_all(&mut self, exprs: &'v [Expr]) -> Result<Vec<Value<'v>>, Fault<'v>> {
-        // As many as there are: what grew would keep room that nobody pays for.
+        // Exact capacity: a growing vector would use memory that is not charged.
         let mut values = Vec::with_capacity(exprs.len());
         for expr in exprs {
             values.push(self.eval(expr)?);
@@ -207,48 +214,48 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
         Ok(values)
     }
 
-    fn eval(&mut self, expr: &'v Expr) -> Outcome<'v> {
+    fn eval(&mut self, expr: &'v Expr) -> EvalResult<'v> {
         let outcome = self.node(expr).map_err(|fault| fault.at(expr.span));
-        self.watch.seen(expr.span, outcome.as_ref());
+        self.observer.on_value(expr.span, outcome.as_ref());
         outcome
     }
 
-    fn node(&mut self, expr: &'v Expr) -> Outcome<'v> {
+    fn node(&mut self, expr: &'v Expr) -> EvalResult<'v> {
         match &expr.kind {
-            Kind::Literal(literal) => {
-                self.meter.step(1)?;
+            ExprKind::Literal(literal) => {
+                self.budget.charge(1)?;
                 Ok(Value::of_literal(literal))
             }
-            Kind::Literals(literals) => {
-                self.meter.constants(literals.len())?;
+            ExprKind::Literals(literals) => {
+                self.budget.charge_constant_list(literals.len())?;
                 Ok(Value::List(List::Literal(literals)))
             }
-            Kind::Place(place) => {
-                self.meter.step(1)?;
+            ExprKind::Binding(place) => {
+                self.budget.charge(1)?;
                 Ok(self.load(*place))
             }
-            Kind::Variable(at) => self.variable(*at),
-            Kind::TypeOfVariable(at) => self.type_of_variable(*at),
-            Kind::Native(native) => {
-                self.meter.step(STEPS_PER_CONSTANT)?;
+            ExprKind::Variable(at) => self.variable(*at),
+            ExprKind::TypeOfVariable(at) => self.type_of_variable(*at),
+            ExprKind::Native(native) => {
+                self.budget.charge(STEPS_PER_CONSTANT)?;
                 Ok(Value::Function(Function::Native(*native)))
             }
-            Kind::Template(parts) => self.template(parts),
-            Kind::List(items) => self.list(items),
-            Kind::Map(entries) => self.map(entries),
-            Kind::New { class, arguments } => self.construct(*class, arguments),
-            Kind::Unary { op, operand } => self.unary(*op, operand),
-            Kind::Chain { first, rest } => self.chain(first, rest),
-            Kind::Conditional { arms, otherwise } => self.conditional(arms, otherwise),
-            Kind::Throw(operand) => self.throw(operand),
-            Kind::Lambda(id) => self.lambda(*id),
-            Kind::Access { head, links } => self.access(head, links),
+            ExprKind::Template(parts) => self.template(parts),
+            ExprKind::List(items) => self.list(items),
+            ExprKind::Map(entries) => self.map(entries),
+            ExprKind::New { class, arguments } => self.construct(*class, arguments),
+            ExprKind::Unary { op, operand } => self.unary(*op, operand),
+            ExprKind::Chain { first, rest } => self.chain(first, rest),
+            ExprKind::Conditional { arms, otherwise } => self.conditional(arms, otherwise),
+            ExprKind::Throw(operand) => self.throw(operand),
+            ExprKind::Lambda(id) => self.lambda(*id),
+            ExprKind::Access { head, links } => self.access(head, links),
         }
     }
 
-    fn unary(&mut self, op: UnaryOp, operand: &'v Expr) -> Outcome<'v> {
+    fn unary(&mut self, op: UnaryOp, operand: &'v Expr) -> EvalResult<'v> {
         let operand = self.eval(operand)?;
-        self.meter.step(1)?;
+        self.budget.charge(1)?;
         match op {
             UnaryOp::Not => Ok(Value::Bool(!operand.is_truthy())),
             UnaryOp::Negate => operator::negate(&operand),
@@ -256,31 +263,31 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
         }
     }
 
-    fn list(&mut self, items: &'v [Expr]) -> Outcome<'v> {
+    fn list(&mut self, items: &'v [Expr]) -> EvalResult<'v> {
         let values = self.eval_all(items)?;
-        self.meter.step(1)?;
-        build_list(values, &mut self.meter)
+        self.budget.charge(1)?;
+        build_list(values, &mut self.budget)
     }
 
-    fn map(&mut self, entries: &'v [(Box<str>, Expr)]) -> Outcome<'v> {
+    fn map(&mut self, entries: &'v [(Box<str>, Expr)]) -> EvalResult<'v> {
         let mut values = Vec::with_capacity(entries.len());
         for (name, value) in entries {
             values.push((Text::Borrowed(name), self.eval(value)?));
         }
-        self.meter.step(1)?;
-        build_map(values, &mut self.meter)
+        self.budget.charge(1)?;
+        build_map(values, &mut self.budget)
     }
 
-    fn construct(&mut self, class: Class, arguments: &'v [Expr]) -> Outcome<'v> {
+    fn construct(&mut self, class: Constructor, arguments: &'v [Expr]) -> EvalResult<'v> {
         let arguments = self.eval_all(arguments)?;
-        self.meter.step(2)?;
+        self.budget.charge(2)?;
         builtin::construct(self, class, &arguments)
     }
 
-    fn conditional(&mut self, arms: &'v [(Expr, Expr)], otherwise: &'v Expr) -> Outcome<'v> {
+    fn conditional(&mut self, arms: &'v [(Expr, Expr)], otherwise: &'v Expr) -> EvalResult<'v> {
         for (condition, value) in arms {
             let holds = self.eval(condition)?.is_truthy();
-            self.charge(1, condition.span)?;
+            self.charge_at(1, condition.span)?;
             if holds {
                 return self.eval(value);
             }
@@ -288,14 +295,14 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
         self.eval(otherwise)
     }
 
-    fn throw(&mut self, operand: &'v Expr) -> Outcome<'v> {
+    fn throw(&mut self, operand: &'v Expr) -> EvalResult<'v> {
         let value = self.eval(operand)?;
-        self.meter.step(1)?;
-        Err(builtin::throw(value, self.view, &mut self.meter))
+        self.budget.charge(1)?;
+        Err(builtin::throw(value, self.view, &mut self.budget))
     }
 
-    fn type_of_variable(&mut self, at: u32) -> Outcome<'v> {
-        self.meter.step(2)?;
+    fn type_of_variable(&mut self, at: u32) -> EvalResult<'v> {
+        self.budget.charge(2)?;
         let node = self.view.variable(self.variable_name(at));
         let name =
             node.map_or("undefined", |node| Value::of_node(self.view, node).type_of().name());
@@ -306,8 +313,8 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
         self.program.variables.get(at as usize).map_or("", |name| name)
     }
 
-    fn variable(&mut self, at: u32) -> Outcome<'v> {
-        self.meter.step(1)?;
+    fn variable(&mut self, at: u32) -> EvalResult<'v> {
+        self.budget.charge(1)?;
         let name = self.variable_name(at);
         match self.view.variable(name) {
             Some(node) => Ok(Value::of_node(self.view, node)),
@@ -315,7 +322,7 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
         }
     }
 
-    fn template(&mut self, parts: &'v [Part]) -> Outcome<'v> {
+    fn template(&mut self, parts: &'v [Part]) -> EvalResult<'v> {
         let mut values = Vec::with_capacity(parts.len());
         for part in parts {
             values.push(match part {
@@ -323,22 +330,22 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
                 Part::Placeholder(expr) => self.eval(expr)?,
             });
         }
-        self.meter.step(1)?;
-        let mut text = TextBuilder::new(&mut self.meter)?;
+        self.budget.charge(1)?;
+        let mut text = TextBuilder::new(&mut self.budget)?;
         for value in &values {
-            text.push_value(value, self.view, &mut self.meter)?;
+            text.push_value(value, self.view, &mut self.budget)?;
         }
         Ok(text.finish())
     }
 
-    fn chain(&mut self, first: &'v Expr, rest: &'v [crate::typed::Applied]) -> Outcome<'v> {
+    fn chain(&mut self, first: &'v Expr, rest: &'v [crate::typed::Applied]) -> EvalResult<'v> {
         let mut left = self.eval(first)?;
         for applied in rest {
             match operator::settles(applied.op, &left) {
                 Some(settled) => {
-                    self.charge(1, applied.span)?;
-                    // Logical operators of one precedence are all the same, so the rest of the
-                    // chain leaves the value alone too.
+                    self.charge_at(1, applied.span)?;
+                    // All logical operators of a chain have one precedence and are equal, so the
+                    // rest of the chain returns the value unchanged too.
                     if settled {
                         return Ok(left);
                     }
@@ -346,8 +353,8 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
                 }
                 None => {
                     let right = self.eval(&applied.operand)?;
-                    self.charge(1, applied.span)?;
-                    left = operator::binary(applied.op, &left, &right, self.view, &mut self.meter)
+                    self.charge_at(1, applied.span)?;
+                    left = operator::binary(applied.op, &left, &right, self.view, &mut self.budget)
                         .map_err(|fault| fault.at(applied.span))?;
                 }
             }
@@ -355,65 +362,69 @@ impl<'v, V: View, W: Watch<'v>> Naive<'v, '_, V, W> {
         Ok(left)
     }
 
-    fn lambda(&mut self, id: u32) -> Outcome<'v> {
-        self.meter.step(2)?;
+    fn lambda(&mut self, id: u32) -> EvalResult<'v> {
+        self.budget.charge(2)?;
         let Some(frame) = self.program.lambdas.get(id as usize) else { return Ok(Value::Null) };
         let values: Vec<Value<'v>> = frame.captures.iter().map(|place| self.load(*place)).collect();
-        builtin::close_over(id, values, &mut self.meter)
+        builtin::close_over(id, values, &mut self.budget)
     }
 
-    fn access(&mut self, head: &'v Expr, links: &'v [Link]) -> Outcome<'v> {
-        let mut walk = Walk { value: self.eval(head)?, receiver: Value::Null };
+    fn access(&mut self, head: &'v Expr, links: &'v [Link]) -> EvalResult<'v> {
+        let mut walk = ChainState { value: self.eval(head)?, receiver: Value::Null };
         for link in links {
             let next = self.link(&walk, link).map_err(|fault| fault.at(link.span))?;
             match next {
                 Some(next) => {
-                    self.watch.seen(link.span, Ok(&next.value));
+                    self.observer.on_value(link.span, Ok(&next.value));
                     walk = next;
                 }
-                // `?.` gives up on the whole chain.
+                // `?.` ends the whole chain.
                 None => return Ok(Value::Null),
             }
         }
         Ok(walk.value)
     }
 
-    /// One step of a chain; none if `?.` found nothing.
-    fn link(&mut self, walk: &Walk<'v>, link: &'v Link) -> Result<Option<Walk<'v>>, Fault<'v>> {
+    /// Evaluates one link of a chain; none if `?.` ends the chain.
+    fn link(
+        &mut self,
+        walk: &ChainState<'v>,
+        link: &'v Link,
+    ) -> Result<Option<ChainState<'v>>, Fault<'v>> {
         let receiver = &walk.value;
         let (found, optional, called) = match &link.kind {
             LinkKind::Call { arguments, .. } => {
                 let arguments = self.eval_all(arguments)?;
-                self.meter.step(2)?;
-                self.watch.calls(link.span);
+                self.budget.charge(2)?;
+                self.observer.on_call(link.span);
                 let value = builtin::call(self, receiver, &walk.receiver, &arguments)?;
-                return Ok(Some(Walk { value, receiver: Value::Null }));
+                return Ok(Some(ChainState { value, receiver: Value::Null }));
             }
             LinkKind::Member { name, optional, called } => {
-                self.meter.step(2)?;
+                self.budget.charge(2)?;
                 if *optional && matches!(receiver, Value::Null) {
                     return Ok(None);
                 }
-                let meter = &mut self.meter;
-                let found = builtin::lookup(receiver, &name.text, name.member, self.view, meter)?;
+                let budget = &mut self.budget;
+                let found = builtin::lookup(receiver, &name.text, name.member, self.view, budget)?;
                 (found, *optional, *called)
             }
             LinkKind::Index { index, optional, called } => {
                 if *optional && matches!(receiver, Value::Null) {
-                    self.meter.step(2)?;
+                    self.budget.charge(2)?;
                     return Ok(None);
                 }
                 let index = self.eval(index)?;
-                self.meter.step(2)?;
-                let found = builtin::lookup_index(receiver, &index, self.view, &mut self.meter)?;
+                self.budget.charge(2)?;
+                let found = builtin::lookup_index(receiver, &index, self.view, &mut self.budget)?;
                 (found, *optional, *called)
             }
         };
         let value = match found {
-            Found::Missing(_) if optional => return Ok(None),
-            Found::Method(member) if called => Value::Function(Function::Method(member)),
-            found => builtin::read_member(found, receiver, &mut self.meter)?,
+            MemberLookup::Missing(_) if optional => return Ok(None),
+            MemberLookup::Method(member) if called => Value::Function(Function::Method(member)),
+            found => builtin::read_member(found, receiver, &mut self.budget)?,
         };
-        Ok(Some(Walk { value, receiver: receiver.clone() }))
+        Ok(Some(ChainState { value, receiver: receiver.clone() }))
     }
 }

@@ -1,11 +1,12 @@
-//! Tokens to tree, with nom.
+//! The parser: tokens to syntax tree, on nom's input types.
 //!
-//! One function a production of the grammar in `README.md`. Infix operators are read as one flat
-//! row of operands and grouped by precedence afterwards, so nesting costs the same few stack
-//! frames whatever the number of precedence levels; [`Input::nested`] bounds how often.
+//! There is one function for each production of the grammar in `README.md`. Infix operators are
+//! read into a flat list of operands and grouped by precedence afterwards. Nesting therefore costs
+//! the same few stack frames for any number of precedence levels; [`Input::nested`] bounds its
+//! depth.
 //!
-//! A mistake is told, mended in the row of tokens, and the whole is read again: so one reading
-//! tells of all mistakes, and the productions know nothing of recovery.
+//! After a syntax error the parser repairs the token list and parses again. One call thus reports
+//! several errors, and the productions contain no recovery code.
 
 mod expression;
 mod input;
@@ -18,13 +19,13 @@ use crate::ast::Sequence;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lex::{Token, TokenKind, lex};
 use crate::limits::{SYNTAX_ERRORS_MAX, TREE_HEIGHT_MAX};
-use crate::parse::input::{Failure, Input, expected, too_deep};
+use crate::parse::input::{Failure, Input, expected_error, too_deep};
 use crate::span::Span;
 
-/// Reads a whole program.
+/// Parses a whole program.
 ///
 /// # Errors
-/// Every place where the source is no expression, in order, or a limit it breaks.
+/// All syntax errors in source order, or the limit that the source exceeds.
 pub(crate) fn parse(source: &str) -> Result<Sequence, Vec<Diagnostic>> {
     let lexed = lex(source);
     let (mut tokens, mut errors) = (lexed.tokens, lexed.errors);
@@ -39,19 +40,19 @@ pub(crate) fn parse(source: &str) -> Result<Sequence, Vec<Diagnostic>> {
             Err(failure) => failure,
         };
         let at = failure.span().start;
-        // A mistake where the last one was is the fault of its repair.
+        // An error at or before the last one is caused by the repair.
         if reached.is_some_and(|reached| at <= reached) {
             if let Some(last) = errors.last_mut() {
-                last.ends_reading = true;
+                last.is_fatal = true;
             }
             break;
         }
         reached = Some(at);
         let mut error = failure.to_diagnostic(&tokens);
-        let is_mended = repair::repair(&mut tokens, &failure);
-        error.ends_reading = !is_mended && error.code != Code::Empty;
+        let is_repaired = repair::repair(&mut tokens, &failure);
+        error.is_fatal = !is_repaired && error.code != Code::Empty;
         errors.push(error);
-        if !is_mended || errors.len() >= SYNTAX_ERRORS_MAX {
+        if !is_repaired || errors.len() >= SYNTAX_ERRORS_MAX {
             break;
         }
     }
@@ -64,15 +65,15 @@ fn program(tokens: &[Token<'_>]) -> Result<Sequence, Failure> {
     if matches!(input.first().kind, TokenKind::End) {
         let empty = Diagnostic::error(Code::Empty, input.first().span, "the expression is empty")
             .with_help("a filter is an expression such as `event.issue.key == 'ABC-1'`");
-        return Err(Failure::Final(Box::new(empty)));
+        return Err(Failure::Fatal(Box::new(empty)));
     }
     let (rest, program) = sequence::sequence.parse(input).map_err(failure)?;
     if !matches!(rest.first().kind, TokenKind::End) {
-        return Err(failure(expected(rest, "the end of the expression")));
+        return Err(failure(expected_error(rest, "the end of the expression")));
     }
     if program.height > TREE_HEIGHT_MAX {
         let span = tokens.first().map_or(rest.first().span, |token| token.span);
-        return Err(Failure::Final(Box::new(too_deep(span))));
+        return Err(Failure::Fatal(Box::new(too_deep(span))));
     }
     Ok(program)
 }
@@ -80,10 +81,10 @@ fn program(tokens: &[Token<'_>]) -> Result<Sequence, Failure> {
 fn failure(error: nom::Err<Failure>) -> Failure {
     match error {
         nom::Err::Error(failure) | nom::Err::Failure(failure) => failure,
-        // Tokens are complete input; nom asks for more only on streams.
+        // Tokens are complete input; nom returns `Incomplete` only for streams.
         nom::Err::Incomplete(_) => {
             let early = Diagnostic::error(Code::Expected, Span::NONE, "the expression ends early");
-            Failure::Final(Box::new(early))
+            Failure::Fatal(Box::new(early))
         }
     }
 }

@@ -1,78 +1,80 @@
-//! What an index can hold: a filter as tests of paths against constants, and the facts a router
-//! needs before it runs anything.
+//! The indexable form of a filter: tests of paths against constants, and facts that are known
+//! without evaluation.
 //!
-//! A matcher may skip a filter only when its outcome is certainly false. Each test of
-//! [`Condition`] says exactly when it is true, false or an error; for [`Condition::Opaque`] it
-//! says at least whether an error is possible, because an error in an earlier operand wins over a
-//! false one behind it.
+//! A matcher may skip a filter only if its result is certainly false. Each test of [`Condition`]
+//! states exactly when it is true, false or an error. [`Condition::Opaque`] states at least whether
+//! an error is possible, because an error in an earlier operand takes precedence over a false
+//! operand after it.
 
 mod extract;
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::constants::{self, Constants};
-use crate::view::{NodeId, Read, View};
+use crate::parameters::{self, Parameters};
+use crate::view::{NodeId, NodeValue, View};
 
 pub(crate) use extract::conjuncts_of;
 
 pub use crate::value::Literal as Constant;
 
-/// What can be known about an expression without running it. `C` and `N` are as of [`Condition`].
+/// What is known about an expression without evaluating it. `C` and `N` are as in [`Condition`].
 #[derive(Clone, Debug)]
 pub struct Facts<C = Constant, N = f64> {
-    /// The filter as far as an index can understand it.
+    /// The filter as far as an index can use it.
     pub condition: Condition<C, N>,
-    /// Whether the outcome may depend on `event.selfGenerated`: it is read, or `event` is read in
-    /// a way that does not tell.
+    /// Whether the result may depend on `event.selfGenerated`: it is read, or `event` is read in a
+    /// way that cannot be analysed.
     pub reads_self_generated: bool,
     /// Distinct entity properties, in order of first use.
     pub property_paths: Vec<PropertyPath>,
 }
 
-/// A filter or an operand of one, as tests of paths. Operands are in the order of evaluation.
+/// A filter, or an operand of one, as tests of paths. Operands are in evaluation order.
 ///
-/// What is said of errors holds for events whose lists and texts are small enough that no test
-/// meets a step limit; whoever decides a test without evaluating it keeps to such events.
+/// Statements about errors are valid for events whose lists and texts are so small that no test
+/// exceeds the step limit. A caller that decides a test without evaluating it must keep to such
+/// events.
 ///
-/// `C` and `N` are constants and numbers, or where to find them.
+/// `C` and `N` are the types of constants and numbers: values, or references to parameters of a
+/// template.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Condition<C = Constant, N = f64> {
-    /// `path == c`, `[c, d].includes(path)`, and `||` of such over one path: true if the value is
-    /// one of the constants, an error if the path is broken, otherwise false.
+    /// `path == c`, `[c, d].includes(path)`, and `||` of these over one path: true if the value is
+    /// one of the constants, an error if resolving the path is an error, otherwise false.
     OneOf {
-        /// What is compared.
+        /// The compared path.
         path: Path,
-        /// What it is compared with, each once.
+        /// The constants, without duplicates.
         constants: Box<[C]>,
     },
-    /// `path < bound` and its like: an error unless the value is a number.
+    /// `path < bound` and the other order comparisons: an error unless the value is a number.
     Ordered {
-        /// What is compared.
+        /// The compared path.
         path: Path,
-        /// How.
+        /// The comparison.
         order: Order,
-        /// With what.
+        /// The number it is compared with.
         bound: N,
     },
-    /// `path.includes(constant)`: membership in a list; in text, of text, being a part. Null is
-    /// null behind `?.`; anything else is an error.
+    /// `path.includes(constant)`: list membership, or substring search if both are text. Null is
+    /// null after `?.`; any other value is an error.
     Includes {
-        /// The list or text.
+        /// The path of the list or text.
         path: Path,
-        /// What is looked for.
+        /// The searched constant.
         constant: C,
     },
-    /// `path.some(item => item.a == c && item.b == d)`: certain only if the value is a list and,
-    /// where members are compared, all of its items are maps. Null is null behind `?.`; anything
-    /// else is an error.
+    /// `path.some(item => item.a == c && item.b == d)`: decidable only if the value is a list and,
+    /// where members are compared, all of its items are maps. Null is null after `?.`; any other
+    /// value is an error.
     Some {
-        /// The list.
+        /// The path of the list.
         path: Path,
-        /// What holds of one item; at least one.
+        /// The tests of one item; at least one.
         tests: Box<[ItemTest<C>]>,
-        /// Whether the tests are all there is to it; else more must hold of the same item, which
-        /// cannot fail where the tests do not.
+        /// Whether the tests are the whole function. Otherwise the function has further tests of
+        /// the same item, which cannot fail where these do not.
         exact: bool,
     },
     /// `a && b`
@@ -81,9 +83,9 @@ pub enum Condition<C = Constant, N = f64> {
     Any(Box<[Condition<C, N>]>),
     /// `!a`
     Not(Box<Condition<C, N>>),
-    /// Anything else.
+    /// Any other expression.
     Opaque {
-        /// Whether it may raise an error or yield something else than a Boolean.
+        /// Whether it may raise an error or have a value that is not a Boolean.
         can_fail: bool,
     },
 }
@@ -94,7 +96,7 @@ impl<C, N> Default for Condition<C, N> {
     }
 }
 
-/// How two numbers are compared.
+/// An order comparison of two numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Order {
     /// `<`
@@ -108,7 +110,7 @@ pub enum Order {
 }
 
 impl Order {
-    /// Whether `value` stands so to `bound`.
+    /// Whether `value` compares to `bound` as stated.
     pub fn holds(self, value: f64, bound: f64) -> bool {
         match self {
             Order::Less => value < bound,
@@ -118,7 +120,7 @@ impl Order {
         }
     }
 
-    /// The same comparison with its sides exchanged.
+    /// The comparison with exchanged operands.
     fn mirrored(self) -> Order {
         match self {
             Order::Less => Order::Greater,
@@ -134,14 +136,14 @@ impl Order {
 pub struct ItemTest<C = Constant> {
     /// The member; a missing one is null. Never the name of a builtin member of Map.
     pub name: Option<Box<str>>,
-    /// What it equals.
+    /// The constant it equals.
     pub constant: C,
 }
 
 /// A chain of member names from `event`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Path {
-    /// At least one.
+    /// The steps; at least one.
     pub steps: Arc<[Step]>,
 }
 
@@ -154,34 +156,34 @@ pub struct Step {
     pub optional: bool,
 }
 
-/// What a path leads to.
+/// The result of resolving a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resolved {
     /// A value that is not null.
     Value(NodeId),
-    /// Null, or a member that is missing at the end or behind `?.`.
+    /// Null, or a member that is missing at the end or after `?.`.
     Null,
     /// Evaluating the path raises an error on this event.
-    Broken,
+    Error,
 }
 
 impl Path {
-    /// Whether it reads `event.selfGenerated`. That differs from app to app, so no index that serves
-    /// all of them holds it.
-    pub fn is_derived(&self) -> bool {
+    /// Whether it reads `event.selfGenerated`. Its value depends on the app, so an index shared by
+    /// apps cannot use it.
+    pub fn is_app_specific(&self) -> bool {
         self.steps.first().is_some_and(|step| &*step.name == "selfGenerated")
     }
 
-    /// Follows the path, exactly as evaluation does.
+    /// Resolves the path exactly as evaluation does.
     pub fn resolve<V: View>(&self, view: &V) -> Resolved {
-        let Some(event) = view.variable("event") else { return Resolved::Broken };
+        let Some(event) = view.variable("event") else { return Resolved::Error };
         let mut at = Some(event);
         for step in self.steps.iter() {
-            let read = at.map_or(Read::Null, |node| view.read(node));
+            let read = at.map_or(NodeValue::Null, |node| view.read(node));
             let found = match (at, read) {
-                (Some(node), Read::Map { .. }) => view.member(node, &step.name),
+                (Some(node), NodeValue::Map { .. }) => view.member(node, &step.name),
                 _ if step.optional => None,
-                _ => return Resolved::Broken,
+                _ => return Resolved::Error,
             };
             if found.is_none() && step.optional {
                 return Resolved::Null;
@@ -189,7 +191,7 @@ impl Path {
             at = found;
         }
         match at {
-            Some(node) if view.read(node) != Read::Null => Resolved::Value(node),
+            Some(node) if view.read(node) != NodeValue::Null => Resolved::Value(node),
             _ => Resolved::Null,
         }
     }
@@ -210,7 +212,7 @@ impl fmt::Display for Path {
 }
 
 impl Condition {
-    /// The operands of the top-level `&&`, in order; a condition that is none is its own.
+    /// The operands of the top-level `&&`, in order; any other condition is its only operand.
     pub fn operands(&self) -> &[Condition] {
         match self {
             Condition::All(operands) => operands,
@@ -218,7 +220,7 @@ impl Condition {
         }
     }
 
-    /// Whether a filter can be found by it: where it is false, so is the filter.
+    /// Whether an index can find the filter by it: if it is false, the filter is false.
     fn is_key(&self) -> bool {
         match self {
             Condition::Opaque { .. } | Condition::Not(_) => false,
@@ -227,23 +229,23 @@ impl Condition {
             Condition::OneOf { path, .. }
             | Condition::Ordered { path, .. }
             | Condition::Includes { path, .. }
-            | Condition::Some { path, .. } => !path.is_derived(),
+            | Condition::Some { path, .. } => !path.is_app_specific(),
         }
     }
 
-    /// Whether only evaluation can tell that it fails.
-    fn may_fail_unseen(&self) -> bool {
+    /// Whether it may fail in a way that only evaluation detects.
+    fn may_fail_when_evaluated(&self) -> bool {
         match self {
             Condition::Opaque { can_fail } => *can_fail,
-            Condition::Not(inner) => inner.may_fail_unseen(),
+            Condition::Not(inner) => inner.may_fail_when_evaluated(),
             Condition::All(inner) | Condition::Any(inner) => {
-                inner.iter().any(Condition::may_fail_unseen)
+                inner.iter().any(Condition::may_fail_when_evaluated)
             }
             _ => false,
         }
     }
 
-    /// Whether it is decided by being a key: nothing is left to look at.
+    /// Whether the index decides it completely, so that nothing is left to evaluate.
     pub(crate) fn is_settled_as_key(&self) -> bool {
         match self {
             Condition::Opaque { .. } | Condition::Not(_) => false,
@@ -252,13 +254,13 @@ impl Condition {
             }
             Condition::OneOf { path, .. }
             | Condition::Ordered { path, .. }
-            | Condition::Includes { path, .. } => !path.is_derived(),
-            Condition::Some { path, exact, .. } => *exact && !path.is_derived(),
+            | Condition::Includes { path, .. } => !path.is_app_specific(),
+            Condition::Some { path, exact, .. } => *exact && !path.is_app_specific(),
         }
     }
 }
 
-/// As operators read it: what is looked up for an event.
+/// Formats as operators read it: what an index looks up for an event.
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -299,7 +301,7 @@ impl fmt::Display for ItemTest {
     }
 }
 
-/// Items with a word between them.
+/// Items joined by a separator.
 struct Joined<'a, T>(&'a [T], &'static str);
 
 impl<T: fmt::Display> fmt::Display for Joined<'_, T> {
@@ -314,49 +316,51 @@ impl<T: fmt::Display> fmt::Display for Joined<'_, T> {
     }
 }
 
-/// A constant of a filter, as its shape knows it.
+/// A constant of a template: a value, or a reference to a parameter.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Operand {
-    /// The same in all filters of the shape.
+pub(crate) enum TemplateOperand {
+    /// A constant that all filters of the template share.
     Fixed(Constant),
-    /// A constant of the filter, as it stands there or with its sign changed.
+    /// A parameter of the filter, possibly negated.
     Slot { at: u32, negated: bool },
 }
 
-impl Operand {
-    fn constant(&self, constants: &Constants) -> Constant {
+impl TemplateOperand {
+    fn constant(&self, parameters: &Parameters) -> Constant {
         match self {
-            Operand::Fixed(constant) => constant.clone(),
-            Operand::Slot { at, negated } => match constants.get(*at as usize) {
-                constants::Constant::Text(text) => Constant::String(text.into()),
-                constants::Constant::Number(number) if *negated => Constant::Number(-number),
-                constants::Constant::Number(number) => Constant::Number(number),
+            TemplateOperand::Fixed(constant) => constant.clone(),
+            TemplateOperand::Slot { at, negated } => match parameters.get(*at as usize) {
+                parameters::Parameter::Text(text) => Constant::String(text.into()),
+                parameters::Parameter::Number(number) if *negated => Constant::Number(-number),
+                parameters::Parameter::Number(number) => Constant::Number(number),
             },
         }
     }
 
-    fn number(&self, constants: &Constants) -> f64 {
-        match self.constant(constants) {
+    fn number(&self, parameters: &Parameters) -> f64 {
+        match self.constant(parameters) {
             Constant::Number(number) => number,
             _ => f64::NAN,
         }
     }
 }
 
-impl Facts<Operand, Operand> {
-    /// The facts of the filter with these constants.
-    pub(crate) fn filled(&self, constants: &Constants) -> Facts {
+impl Facts<TemplateOperand, TemplateOperand> {
+    /// The facts of the filter with these parameters.
+    pub(crate) fn with_parameters(&self, parameters: &Parameters) -> Facts {
         Facts {
-            condition: self.condition.filled(constants),
+            condition: self.condition.with_parameters(parameters),
             reads_self_generated: self.reads_self_generated,
             property_paths: self.property_paths.clone(),
         }
     }
 }
 
-impl Condition<Operand, Operand> {
-    fn filled(&self, with: &Constants) -> Condition {
-        let all = |operands: &[Self]| operands.iter().map(|operand| operand.filled(with)).collect();
+impl Condition<TemplateOperand, TemplateOperand> {
+    fn with_parameters(&self, with: &Parameters) -> Condition {
+        let all = |operands: &[Self]| {
+            operands.iter().map(|operand| operand.with_parameters(with)).collect()
+        };
         match self {
             Condition::OneOf { path, constants } => {
                 let mut filled: Vec<Constant> = Vec::with_capacity(constants.len());
@@ -374,7 +378,7 @@ impl Condition<Operand, Operand> {
                 Condition::Includes { path: path.clone(), constant: constant.constant(with) }
             }
             Condition::Some { path, tests, exact } => {
-                let test = |test: &ItemTest<Operand>| ItemTest {
+                let test = |test: &ItemTest<TemplateOperand>| ItemTest {
                     name: test.name.clone(),
                     constant: test.constant.constant(with),
                 };
@@ -383,7 +387,7 @@ impl Condition<Operand, Operand> {
             }
             Condition::All(operands) => Condition::All(all(operands)),
             Condition::Any(operands) => Condition::Any(all(operands)),
-            Condition::Not(operand) => Condition::Not(Box::new(operand.filled(with))),
+            Condition::Not(operand) => Condition::Not(Box::new(operand.with_parameters(with))),
             Condition::Opaque { can_fail } => Condition::Opaque { can_fail: *can_fail },
         }
     }
@@ -394,18 +398,18 @@ impl Condition<Operand, Operand> {
 pub struct PropertyPath {
     /// `issue`, `project`, `user` or `issuetype`.
     pub entity: Box<str>,
-    /// The property.
+    /// The property key.
     pub key: Box<str>,
-    /// The path inside of it, joined by dots; empty for the whole property.
+    /// The path inside the property, joined by dots; empty for the whole property.
     pub path: Box<str>,
 }
 
 impl Facts {
-    /// What the filter can be found by, of the operands of its top-level `&&`. Behind one that may
-    /// fail there is nothing: the error is the outcome, whatever the others say.
+    /// The operands of the top-level `&&` that an index can find the filter by. Operands after one
+    /// that may fail are excluded: its error is the result whatever they are.
     pub fn indexed(&self) -> impl Iterator<Item = &Condition> {
         let operands = self.condition.operands();
-        let reached = operands.iter().position(Condition::may_fail_unseen);
+        let reached = operands.iter().position(Condition::may_fail_when_evaluated);
         let reached = reached.map_or(operands.len(), |at| at + 1);
         operands.iter().take(reached).filter(|operand| operand.is_key())
     }

@@ -1,35 +1,35 @@
-//! The compiled form: one flat row of instructions for a stack machine, the tables they refer to,
-//! and the constants of one filter. Immutable, and shared between threads.
+//! The compiled form: a flat instruction sequence for a stack machine, its tables, and the
+//! parameters of one filter. Immutable, and shared between threads.
 
 use std::sync::Arc;
 
 use crate::ast::{BinaryOp, UnaryOp};
+use crate::budget::FrameSize;
 use crate::builtin::pattern::Pattern;
-use crate::constants::Constants;
-use crate::meter::FrameSize;
-use crate::predicate::{Facts, Operand};
-use crate::slots::Slots;
+use crate::parameter_slots::ParameterSlots;
+use crate::parameters::Parameters;
+use crate::predicate::{Facts, TemplateOperand};
 use crate::span::Span;
-use crate::typed::{MemberName, Place};
-use crate::value::{Class, Literal, Native};
+use crate::typed::{Binding, MemberName};
+use crate::value::{Constructor, Literal, Native};
 
-/// A compiled expression: what it has in common with those that differ from it only in constants,
-/// and its own.
+/// A compiled expression: a template, which it shares with expressions that differ only in
+/// parameters, and its own parameters.
 #[derive(Debug)]
 pub struct Program {
-    pub(crate) shape: Arc<Shape>,
-    pub(crate) constants: Constants,
+    pub(crate) template: Arc<ProgramTemplate>,
+    pub(crate) parameters: Parameters,
 }
 
-/// What expressions that differ only in constants have in common.
+/// The shared part of expressions that differ only in parameters.
 #[derive(Debug)]
-pub(crate) struct Shape {
-    /// The expression that was compiled, with its own constants.
+pub(crate) struct ProgramTemplate {
+    /// The source that was compiled, with its own parameters.
     pub(crate) source: Box<str>,
-    /// Where the constants stand in it.
-    pub(crate) slots: Slots,
+    /// The positions of the parameters in the source.
+    pub(crate) slots: ParameterSlots,
     pub(crate) ops: Box<[Op]>,
-    /// Where each instruction comes from.
+    /// The source span of each instruction.
     pub(crate) spans: Box<[Span]>,
     pub(crate) literals: Box<[Literal]>,
     pub(crate) lists: Box<[Box<[Literal]>]>,
@@ -39,41 +39,41 @@ pub(crate) struct Shape {
     pub(crate) variables: Box<[Box<str>]>,
     pub(crate) main: Routine,
     pub(crate) lambdas: Box<[Routine]>,
-    /// Patterns written in the source, compiled once.
+    /// Regular expression literals of the source, compiled once.
     pub(crate) patterns: Box<[(Box<str>, Arc<Pattern>)]>,
-    pub(crate) facts: Facts<Operand, Operand>,
+    pub(crate) facts: Facts<TemplateOperand, TemplateOperand>,
 }
 
-/// A function body among the instructions.
+/// A function body in the instruction sequence.
 #[derive(Debug)]
 pub(crate) struct Routine {
     pub(crate) start: u32,
     pub(crate) parameters: u32,
-    pub(crate) captures: Box<[Place]>,
+    pub(crate) captures: Box<[Binding]>,
     pub(crate) size: FrameSize,
 }
 
-/// An instruction. Operands are taken from the stack, results pushed on it.
+/// An instruction. It pops its operands from the stack and pushes its result.
 ///
-/// Each charges the steps of the nodes it stands for, after its operands, exactly as
+/// Each instruction charges the steps of the nodes it implements after its operands, exactly as
 /// [`crate::naive`] does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
     /// Pushes a literal.
     Literal(u32),
-    /// Pushes a piece of template text, which is no node of its own.
+    /// Pushes a text part of a template, which is not a node.
     Text(u32),
     /// Pushes a list of literals.
     Literals(u32),
-    /// Pushes a constant of the filter.
-    Constant(u32),
-    /// Pushes a list of them.
-    Constants {
+    /// Pushes a parameter of the filter.
+    Parameter(u32),
+    /// Pushes a list of `len` parameters.
+    Parameters {
         start: u32,
         len: u32,
     },
-    Load(Place),
-    /// Pops into a slot.
+    Load(Binding),
+    /// Pops a value into a slot.
     Store(u32),
     Variable(u32),
     TypeOfVariable(u32),
@@ -81,7 +81,7 @@ pub(crate) enum Op {
     Lambda(u32),
     /// Replaces a receiver by its member.
     Member(MemberOp),
-    /// Goes on to `end` with null if the receiver is null, for `?.[`.
+    /// Jumps to `end` with null if the receiver is null, for `?.[`.
     SkipNull {
         end: u32,
     },
@@ -91,19 +91,19 @@ pub(crate) enum Op {
         optional: bool,
         end: u32,
     },
-    /// Replaces a callee and its arguments by the result; beneath a method's callee stands its
-    /// receiver.
+    /// Replaces a callee and its arguments by the result. The receiver of a method is below its
+    /// callee on the stack.
     Call {
         arguments: u32,
         method: bool,
     },
     New {
-        class: Class,
+        class: Constructor,
         arguments: u32,
     },
     Unary(UnaryOp),
     Binary(BinaryOp),
-    /// Goes on to `end` if the value on the stack settles the operator, else drops it.
+    /// Jumps to `end` if the value on the stack decides the operator, otherwise pops it.
     Logical {
         op: BinaryOp,
         end: u32,
@@ -111,7 +111,7 @@ pub(crate) enum Op {
     Template(u32),
     List(u32),
     Map(u32),
-    /// Pops; goes on to `target` unless it was truthy.
+    /// Pops a value and jumps to `target` if it is falsy.
     Branch {
         target: u32,
     },
@@ -119,77 +119,80 @@ pub(crate) enum Op {
         target: u32,
     },
     Throw,
-    /// Sends faults to `handler` from here on.
+    /// Installs `handler` for errors.
     Try {
         handler: u32,
     },
-    /// Ends the innermost `Try`.
+    /// Removes the innermost handler.
     EndTry,
-    /// Pops the error a handler names, which is no declaration and costs nothing.
+    /// Pops the caught error into a slot, without the step of a declaration.
     Bind(u32),
-    /// Drops the error that a handler does not name.
+    /// Pops a caught error that the handler does not name.
     Drop,
     Return,
 }
 
-/// How a member is read.
+/// The operands of a member access.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MemberOp {
     pub(crate) name: u32,
     pub(crate) optional: bool,
-    /// A call follows: the receiver stays beneath the callee.
+    /// Whether a call follows; the receiver then stays below the callee.
     pub(crate) called: bool,
-    /// Where an optional chain goes on when it gives up.
+    /// The jump target if `?.` ends the chain.
     pub(crate) end: u32,
 }
 
 impl Program {
-    /// The source it was compiled from, put together anew.
+    /// Returns the source. It is built on each call.
     pub fn source(&self) -> String {
-        self.shape.source_with(&self.constants)
+        self.template.source_with(&self.parameters)
     }
 
     /// Length of the source in UTF-8 bytes.
     pub fn source_len(&self) -> usize {
-        let whole = Span::new(0, self.shape.source.len());
-        self.shape.slots.moved(whole, &self.shape.slots.shifts(&self.constants)).end as usize
+        let whole = Span::new(0, self.template.source.len());
+        self.template
+            .slots
+            .relocate(whole, &self.template.slots.offset_shifts(&self.parameters))
+            .end as usize
     }
 
-    /// Whether it was compiled from `source`.
+    /// Whether the program was compiled from `source`.
     pub fn is_of(&self, source: &str) -> bool {
-        self.shape.slots.is_filled(&self.shape.source, &self.constants, source)
+        self.template.slots.matches_source(&self.template.source, &self.parameters, source)
     }
 
-    /// Whether both differ at most in their constants, and hold everything else in common.
-    pub fn shares_shape(&self, other: &Program) -> bool {
-        Arc::ptr_eq(&self.shape, &other.shape)
+    /// Whether both programs share one template, that is, differ at most in their parameters.
+    pub fn shares_template(&self, other: &Program) -> bool {
+        Arc::ptr_eq(&self.template, &other.template)
     }
 
-    /// What a matcher can know about the expression without running it. Made anew.
+    /// Returns the facts that a matcher can use without evaluating. They are built on each call.
     pub fn facts(&self) -> Facts {
-        self.shape.facts.filled(&self.constants)
+        self.template.facts.with_parameters(&self.parameters)
     }
 
-    /// Whether the outcome may depend on `event.selfGenerated`, see [`Facts`].
+    /// Whether the result may depend on `event.selfGenerated`, see [`Facts`].
     pub fn reads_self_generated(&self) -> bool {
-        self.shape.facts.reads_self_generated
+        self.template.facts.reads_self_generated
     }
 
-    /// Bytes on the heap that no other program shares.
+    /// Heap bytes that the program does not share.
     pub fn own_heap_bytes(&self) -> usize {
-        self.constants.heap_bytes()
+        self.parameters.heap_bytes()
     }
 
-    /// Bytes on the heap, the shape included.
+    /// Heap bytes, including the shared template.
     pub fn heap_bytes(&self) -> usize {
-        self.own_heap_bytes() + size_of::<Shape>() + self.shape.heap_bytes()
+        self.own_heap_bytes() + size_of::<ProgramTemplate>() + self.template.heap_bytes()
     }
 }
 
-impl Shape {
-    /// The source of the program with these constants.
-    pub(crate) fn source_with(&self, constants: &Constants) -> String {
-        self.slots.filled(&self.source, constants)
+impl ProgramTemplate {
+    /// The source of the program with these parameters.
+    pub(crate) fn source_with(&self, parameters: &Parameters) -> String {
+        self.slots.fill(&self.source, parameters)
     }
 
     fn heap_bytes(&self) -> usize {

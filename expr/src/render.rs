@@ -1,4 +1,4 @@
-//! Diagnostics as text with carets, for terminals and logs, and as JSON, for tools.
+//! Renders diagnostics as text with carets, for terminals and logs, and as JSON, for tools.
 
 use std::fmt::Write;
 
@@ -8,8 +8,8 @@ use crate::diagnostic::{Diagnostic, Position, Severity};
 use crate::limits::DIAGNOSTICS_SHOWN_MAX;
 use crate::span::Span;
 
-/// Draws `diagnostics` over `source`. `origin` names the source, such as `trigger.yaml#filter`.
-/// At most [`DIAGNOSTICS_SHOWN_MAX`] are drawn, then the rest is counted.
+/// Renders `diagnostics` over `source`. `origin` names the source, such as `trigger.yaml#filter`.
+/// At most [`DIAGNOSTICS_SHOWN_MAX`] are rendered, followed by the number of the others.
 pub fn render(diagnostics: &[Diagnostic], source: &str, origin: &str) -> String {
     let mut out = String::new();
     for diagnostic in diagnostics.iter().take(DIAGNOSTICS_SHOWN_MAX) {
@@ -25,9 +25,9 @@ pub fn render(diagnostics: &[Diagnostic], source: &str, origin: &str) -> String 
     out
 }
 
-/// One diagnostic as the APIs show it: `code`, `severity`, `message`, `offset` (UTF-8 bytes),
-/// `offset16` (UTF-16 units), `length`, `line`, `column` (Unicode scalar values), `labels`, and
-/// where there is one `help` and `replacement`, which is meant for exactly this place.
+/// Returns one diagnostic in the JSON form of the APIs: `code`, `severity`, `message`, `offset`
+/// (UTF-8 bytes), `offset16` (UTF-16 units), `length`, `line`, `column` (Unicode scalar values),
+/// `labels`, and optionally `help` and `replacement`, which replaces exactly this span.
 pub fn as_json(diagnostic: &Diagnostic, source: &str) -> Value {
     let mut value = place_as_json(diagnostic.span, source);
     let Some(object) = value.as_object_mut() else { return value };
@@ -55,7 +55,7 @@ pub fn as_json(diagnostic: &Diagnostic, source: &str) -> Value {
     value
 }
 
-/// A place in all units.
+/// Returns a span in all units.
 pub fn place_as_json(span: Span, source: &str) -> Value {
     let at = Position::of(span, source);
     json!({
@@ -92,7 +92,7 @@ fn draw(out: &mut String, diagnostic: &Diagnostic, source: &str, origin: &str) {
             push_line(out, &format!("{gutter} | {signs}"));
         }
     }
-    if diagnostic.help.is_some() || diagnostic.ends_reading {
+    if diagnostic.help.is_some() || diagnostic.is_fatal {
         push_line(out, &format!("{gutter} |"));
     }
     if let Some(help) = &diagnostic.help {
@@ -101,12 +101,12 @@ fn draw(out: &mut String, diagnostic: &Diagnostic, source: &str, origin: &str) {
             draw_replacement(out, diagnostic.span, source, &gutter, replacement);
         }
     }
-    if diagnostic.ends_reading {
-        push_line(out, "note: reading stopped here; later errors may be hidden");
+    if diagnostic.is_fatal {
+        push_line(out, "note: parsing stopped here; later errors may be hidden");
     }
 }
 
-/// The line as it would be, with `+` under what is new and `~` under what is changed.
+/// Draws the line with the replacement, with `+` under inserted and `~` under changed characters.
 fn draw_replacement(out: &mut String, span: Span, source: &str, gutter: &str, text: &str) {
     let at = Position::of(span, source);
     let old: Vec<char> = span.text(source).chars().collect();
@@ -136,12 +136,12 @@ fn draw_replacement(out: &mut String, span: Span, source: &str, gutter: &str, te
     }
 }
 
-/// Characters of a source line that are drawn; of longer ones the part around the marks.
+/// Characters of a source line that are drawn; of a longer line only the part around the marks.
 const LINE_CHARS_MAX: usize = 120;
-/// Characters that are drawn before the first mark of a part.
+/// Characters that are drawn before the first mark of a truncated line.
 const BEFORE_CHARS: usize = 40;
 
-/// The part of a line that is drawn, in characters from 0.
+/// The drawn part of a line, in characters from 0.
 struct Window {
     start: usize,
     end: usize,
@@ -153,7 +153,7 @@ impl Window {
         if width <= LINE_CHARS_MAX {
             return Window { start: 0, end: width };
         }
-        // The finding itself, if all of its marks do not fit.
+        // The primary mark, if not all marks fit.
         let first = marks.iter().find(|mark| mark.sign != '-').or(marks.first());
         let leftmost = marks.first().map_or(0, |mark| mark.column);
         let last = marks.last().map_or(0, |mark| mark.column + mark.length);
@@ -165,7 +165,7 @@ impl Window {
         Window { start, end: start + LINE_CHARS_MAX }
     }
 
-    /// The part, with `…` where something was cut off.
+    /// Returns the part of the line, with `…` where it is truncated.
     fn cut(&self, line: &str) -> String {
         let mut part: String = line.chars().skip(self.start).take(self.end - self.start).collect();
         if self.start > 0 {
@@ -177,10 +177,10 @@ impl Window {
         part
     }
 
-    /// The marks that start inside, where they stand below the part.
+    /// Returns the marks inside the window, with their columns relative to it.
     fn shift<'d>(&self, marks: Vec<Mark<'d>>) -> Vec<Mark<'d>> {
         let ellipsis = usize::from(self.start > 0);
-        // What is missing at the end stands behind the last character.
+        // A mark at the end of the line is one column after the last character.
         let columns = self.start + 1..=self.end + 1;
         let inside = marks.into_iter().filter(|mark| columns.contains(&mark.column));
         inside
@@ -201,7 +201,7 @@ struct Mark<'d> {
     text: &'d str,
 }
 
-/// The lines that hold a place of the finding, ascending, each with its marks from the left.
+/// The lines with marks, ascending, each with its marks from left to right.
 fn marked_lines<'d>(diagnostic: &'d Diagnostic, source: &str) -> Vec<(usize, Vec<Mark<'d>>)> {
     let primary = (diagnostic.span, '^', diagnostic.label.as_str());
     let others = diagnostic.labels.iter().map(|label| (label.span, '-', label.text.as_str()));
@@ -224,7 +224,7 @@ fn marked_lines<'d>(diagnostic: &'d Diagnostic, source: &str) -> Vec<(usize, Vec
     lines
 }
 
-/// The line of signs, its trailing text on the last mark, and below the text of each other mark.
+/// The line of signs with the text of the last mark, followed by the texts of the other marks.
 fn sign_lines(mut marks: Vec<Mark<'_>>) -> Vec<String> {
     let mut signs = String::new();
     for mark in &marks {
@@ -250,7 +250,7 @@ fn sign_lines(mut marks: Vec<Mark<'_>>) -> Vec<String> {
     lines
 }
 
-/// A bar under the start of each mark.
+/// A line with a bar under the start of each mark.
 fn bars(marks: &[Mark<'_>]) -> String {
     let mut line = String::new();
     for mark in marks {
@@ -265,8 +265,8 @@ fn pad_to(line: &mut String, column: usize) {
     line.extend(std::iter::repeat_n(' ', missing));
 }
 
-/// A line of the source. A filter may hold tabs and carriage returns; one column each keeps carets
-/// in place.
+/// A line of the source. Control characters such as tabs take one column each, so that carets stay
+/// aligned.
 fn line(source: &str, number: usize) -> String {
     let line = source.split('\n').nth(number.saturating_sub(1)).unwrap_or_default();
     line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()

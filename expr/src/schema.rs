@@ -1,8 +1,7 @@
-//! Which paths an event offers, and what stands there: what lets the checker say that a name is
-//! misspelt before an event has shown it.
+//! Payload schemas: the paths and types of an event, by which the checker finds misspelt names.
 //!
-//! A payload may hold more than is documented, so nothing is ever refused for what this file does
-//! not know. Custom fields and entity properties are open; so is every event of unknown name.
+//! A payload may contain more than is documented, so the schemas only cause warnings. Custom fields
+//! and entity properties are open, and so are events of unknown type.
 //!
 //! **Source:** the product event references of Jira, Jira Software, Jira Service Management and
 //! Confluence, and the REST shape of an issue.
@@ -12,7 +11,7 @@ mod jira;
 
 use crate::value::Type;
 
-/// What a place in a payload holds.
+/// The shape of a value in a payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
     /// Anything, or a value of more than one type.
@@ -20,7 +19,7 @@ pub(crate) enum Shape {
     Boolean,
     Number,
     String,
-    /// A list of one kind of elements.
+    /// A list with elements of one shape.
     List(&'static Shape),
     Map(&'static Members),
 }
@@ -28,10 +27,10 @@ pub(crate) enum Shape {
 /// The members of a map.
 #[derive(Debug)]
 pub(crate) struct Members {
-    /// How messages call the map.
+    /// The name of the map in messages.
     pub(crate) title: &'static str,
     pub(crate) fields: &'static [Field],
-    pub(crate) others: Others,
+    pub(crate) others: UnlistedMembers,
 }
 
 /// A documented member.
@@ -39,37 +38,37 @@ pub(crate) struct Members {
 pub(crate) struct Field {
     pub(crate) name: &'static str,
     pub(crate) shape: Shape,
-    /// Whether some events have none, or null.
+    /// Whether it is missing or null in some events.
     pub(crate) may_be_missing: bool,
 }
 
-/// What to make of a member that is not listed.
+/// How a map treats members that are not listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Others {
-    /// The payload has none.
+pub(crate) enum UnlistedMembers {
+    /// There are no other members.
     None,
     /// There are custom fields, `customfield_10010`.
     CustomFields,
-    /// There may be more: only a near miss is worth a word.
+    /// There may be others; only a name similar to a listed one is reported.
     Some,
-    /// Names are free.
+    /// Any name is valid.
     Free,
 }
 
-/// What a map says about a name.
+/// The result of looking up a member in a map.
 #[derive(Clone, Copy)]
-pub(crate) enum Found {
+pub(crate) enum FieldLookup {
     Field(&'static Field),
-    /// Legal, and nothing else is known.
+    /// Valid, but its shape is unknown.
     Open,
     Unknown {
-        /// The name that was probably meant.
+        /// The listed name that was probably intended.
         nearest: Option<&'static str>,
     },
 }
 
 impl Shape {
-    /// The type of the value, where there is only one.
+    /// The type of the value, if there is only one.
     pub(crate) fn ty(self) -> Option<Type> {
         match self {
             Shape::Any => None,
@@ -83,28 +82,29 @@ impl Shape {
 }
 
 impl Members {
-    pub(crate) fn find(&self, name: &str) -> Found {
+    pub(crate) fn find(&self, name: &str) -> FieldLookup {
         if let Some(field) = self.fields.iter().find(|field| field.name == name) {
-            return Found::Field(field);
+            return FieldLookup::Field(field);
         }
-        let custom = self.others == Others::CustomFields && name.starts_with("customfield_");
-        if custom || self.others == Others::Free {
-            return Found::Open;
+        let custom =
+            self.others == UnlistedMembers::CustomFields && name.starts_with("customfield_");
+        if custom || self.others == UnlistedMembers::Free {
+            return FieldLookup::Open;
         }
         let nearest = nearest(name, self.fields.iter().map(|field| field.name));
         match self.others {
-            Others::Some if nearest.is_none() => Found::Open,
-            _ => Found::Unknown { nearest },
+            UnlistedMembers::Some if nearest.is_none() => FieldLookup::Open,
+            _ => FieldLookup::Unknown { nearest },
         }
     }
 }
 
 impl Members {
-    /// Where the name is found one or two levels below: `fields.project` for `project`.
-    pub(crate) fn below(&self, name: &str) -> Option<String> {
+    /// The path of a member of that name one or two levels below: `fields.project` for `project`.
+    pub(crate) fn find_nested(&self, name: &str) -> Option<String> {
         let maps = || {
             self.fields.iter().filter_map(|field| match field.shape {
-                // Entity properties are no fields.
+                // Entity properties are not fields.
                 Shape::Map(inner) if field.name != "runtime" => Some((field.name, inner)),
                 _ => None,
             })
@@ -123,14 +123,14 @@ impl Members {
     }
 }
 
-/// What an event of this type holds; of any event when the type is not known.
+/// The schema of an event type; of any event if the type is unknown.
 pub(crate) fn body_of(event_type: &str) -> &'static Members {
     let families = jira::BODIES.iter().chain(confluence::BODIES);
     let mut named = families.filter(|(pattern, _)| is_like(event_type, pattern));
     named.next().map_or(&ANY_EVENT, |(_, members)| members)
 }
 
-/// Whether events of another product have a member of that name, and which product that is.
+/// Returns the other product whose events have a member of that name.
 pub(crate) fn product_of(member: &str, event_type: &str) -> Option<&'static str> {
     let here = event_type.starts_with("avi:confluence:");
     let (other, product) = if here {
@@ -141,8 +141,9 @@ pub(crate) fn product_of(member: &str, event_type: &str) -> Option<&'static str>
     other.contains(&member).then_some(product)
 }
 
-/// What to say of a member that an event has not: which events have it, or what tells the same.
-pub(crate) fn elsewhere(name: &str) -> Option<&'static str> {
+/// The help text for a member that an event does not have: the events that have it, or an
+/// equivalent member.
+pub(crate) fn missing_field_hint(name: &str) -> Option<&'static str> {
     Some(match name {
         "comment" => "events of comments have it: `avi:jira:commented:issue`",
         "changelog" => "events of changes have it: `avi:jira:updated:issue`",
@@ -153,17 +154,17 @@ pub(crate) fn elsewhere(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether events of some type have a member of that name.
+/// Whether events of any type have a top-level member of that name.
 pub(crate) fn is_top_level(name: &str) -> bool {
-    matches!(ANY_EVENT.find(name), Found::Field(_))
+    matches!(ANY_EVENT.find(name), FieldLookup::Field(_))
 }
 
-/// The title of changelog items, whose members have odd spellings.
+/// The title of changelog items, whose values have irregular spellings.
 pub(crate) fn change_title() -> &'static str {
     jira::CHANGE_TITLE
 }
 
-/// `avi:jira:*:worklog` stands for each verb.
+/// Whether the type matches a pattern, in which `*` is one segment: `avi:jira:*:worklog`.
 fn is_like(event_type: &str, pattern: &str) -> bool {
     match pattern.split_once('*') {
         None => event_type == pattern,
@@ -174,8 +175,8 @@ fn is_like(event_type: &str, pattern: &str) -> bool {
     }
 }
 
-/// Members of events whose type nobody has told: those of all that are known. A filter that reads
-/// one is for events that have it.
+/// The members of all known events, for events of unknown type. A filter that reads one of them is
+/// meant for events that have it.
 static ANY_EVENT: Members = Members {
     title: "the event",
     fields: &[
@@ -211,7 +212,7 @@ static ANY_EVENT: Members = Members {
         always("associatedUsers", Shape::Any),
         always("associatedStatuses", Shape::Any),
     ],
-    others: Others::Some,
+    others: UnlistedMembers::Some,
 };
 
 const fn always(name: &'static str, shape: Shape) -> Field {
@@ -223,17 +224,17 @@ const fn maybe(name: &'static str, shape: Shape) -> Field {
 }
 
 const fn closed(title: &'static str, fields: &'static [Field]) -> Members {
-    Members { title, fields, others: Others::None }
+    Members { title, fields, others: UnlistedMembers::None }
 }
 
-/// A map whose documentation says no more than that it is one.
-static FREE: Members = Members { title: "it", fields: &[], others: Others::Free };
+/// A map whose members are not documented.
+static FREE: Members = Members { title: "it", fields: &[], others: UnlistedMembers::Free };
 
-/// Names longer than this are compared with none.
+/// Longer names are not compared.
 const NAME_CHARS_MAX: usize = 40;
 
-/// The name that `written` was probably meant to be: at most two edits away, and no more than a
-/// third of its length.
+/// Returns the name that `written` probably means: at most two edits away, and at most a third of
+/// its length.
 pub fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let written: Vec<char> = written.chars().collect();
     if written.len() > NAME_CHARS_MAX {
@@ -248,8 +249,7 @@ pub fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Optio
         .map(|(_, name)| name)
 }
 
-/// Edits between two names; letters that differ only in case cost nothing, two that changed places
-/// cost one.
+/// Edit distance of two names. A difference in case costs nothing; two exchanged letters cost one.
 fn edits(written: &[char], name: &str) -> usize {
     let same = |a: char, b: char| a.eq_ignore_ascii_case(&b);
     let name: Vec<char> = name.chars().collect();

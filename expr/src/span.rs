@@ -1,19 +1,19 @@
-//! A place in the source of an expression.
+//! Byte ranges in the source of an expression.
 
 /// A half-open range of bytes in the source.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Span {
     /// Offset of the first byte.
     pub start: u32,
-    /// Offset behind the last byte.
+    /// Offset after the last byte.
     pub end: u32,
 }
 
 impl Span {
-    /// Stands for "not known yet"; whoever knows the place replaces it.
+    /// An unknown position; the evaluator replaces it by the position of the failing node.
     pub const NONE: Span = Span { start: u32::MAX, end: u32::MAX };
 
-    /// The range of bytes from `start` up to `end`. Sources are bounded by
+    /// The range of bytes from `start` to `end`. Sources are bounded by
     /// [`crate::limits::SOURCE_CHARS_MAX`], so an offset always fits.
     pub fn new(start: usize, end: usize) -> Span {
         let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
@@ -25,12 +25,12 @@ impl Span {
         Span { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 
-    /// The empty span behind this one.
+    /// The empty span after this one.
     pub fn after(self) -> Span {
         Span { start: self.end, end: self.end }
     }
 
-    /// The covered part of `source`; empty when the span does not belong to it.
+    /// The covered part of `source`; empty if the span is out of its range.
     pub fn text(self, source: &str) -> &str {
         source.get(self.start as usize..self.end as usize).unwrap_or_default()
     }

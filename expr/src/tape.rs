@@ -1,20 +1,20 @@
-//! JSON text as a [`View`]: one pass into a flat row of nodes, buffers reused from event to event.
+//! JSON text as a [`View`]: one pass into a flat node array, with buffers reused between events.
 //!
-//! Text without escapes stays where it is in the tape's copy of the source. A tape that has seen
-//! its largest event allocates nothing for the next one.
+//! Text without escapes is not copied out of the tape's copy of the source. A tape that has read
+//! its largest event does not allocate for the next one.
 
 mod build;
 mod strict;
 
 use crate::tape::build::Builder;
-use crate::view::{NodeId, Read, View};
+use crate::view::{NodeId, NodeValue, View};
 
-/// Bounds on one event.
+/// Limits of one event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TapeLimits {
-    /// Nesting of lists and maps.
+    /// Nesting depth of lists and maps.
     pub depth: u32,
-    /// Values in total.
+    /// Total number of values.
     pub nodes: u32,
 }
 
@@ -24,13 +24,13 @@ impl Default for TapeLimits {
     }
 }
 
-/// Why a text is no event.
+/// The reason why a text is not an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TapeError {
     /// The bytes are not UTF-8.
     #[error("the text is not UTF-8 from byte {offset} on")]
     Utf8 {
-        /// Bytes that are.
+        /// Number of valid bytes.
         offset: usize,
     },
     /// The text is not JSON.
@@ -47,15 +47,15 @@ pub enum TapeError {
     /// There are more values than the limit.
     #[error("the text holds too many values")]
     Nodes,
-    /// The text is longer than offsets reach.
+    /// The text is too long for 32-bit offsets.
     #[error("the text is too long")]
     Length,
 }
 
-/// What the free names of an expression mean on a tape.
+/// The free names of an expression on a tape.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Binding {
-    /// `event` is the whole text.
+enum RootBinding {
+    /// `event` is the root value.
     #[default]
     Event,
     /// Each member of the root is a variable.
@@ -66,48 +66,48 @@ enum Binding {
 #[derive(Debug, Default)]
 pub struct Tape {
     text: String,
-    /// Strings that had escapes, behind each other. Addressed as if it followed `text`.
+    /// Decoded strings that had escapes. Their offsets continue those of `text`.
     escaped: String,
     nodes: Vec<Node>,
-    /// Hashes and children of large maps, in the order of hash and name.
+    /// Hashes and children of large maps, sorted by hash and name.
     index: Vec<(u32, u32)>,
-    /// Working memory of a pass.
+    /// Scratch memory of a pass.
     frames: Vec<Frame>,
-    binding: Binding,
+    binding: RootBinding,
 }
 
-/// No node: the end of a chain of siblings.
+/// No node: the end of a sibling list.
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
     cell: Cell,
     name: Range,
-    /// Of the name; tells nearly all other names apart.
+    /// Hash of the name; differs for nearly all other names.
     hash: u32,
     next: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+enum ContainerKind {
     List,
     Map,
 }
 
-/// A list or map whose end was not met yet.
+/// An open list or map.
 #[derive(Debug)]
 struct Frame {
     node: u32,
-    kind: Kind,
+    kind: ContainerKind,
     /// First and last child so far, or none, and their number.
     first: u32,
     last: u32,
     len: u32,
-    /// One bit for each hash of a name seen, so that nearly all names need no search.
+    /// A bit for each hash of a name so far, so that most names need no search for a duplicate.
     seen: u64,
 }
 
-/// A part of `text` or, behind its end, of `escaped`.
+/// A range of `text` or, after its end, of `escaped`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Range {
     start: u32,
@@ -120,11 +120,11 @@ enum Cell {
     Bool(bool),
     Number(f64),
     String(Range),
-    /// The first child follows the node.
+    /// The first child is the next node.
     List {
         len: u32,
     },
-    /// Children in order from `first` on; from `index` on sorted by hash and name, if large.
+    /// Children in order from `first` on; if large, also sorted by hash and name from `index` on.
     Map {
         len: u32,
         first: u32,
@@ -133,7 +133,7 @@ enum Cell {
 }
 
 impl Tape {
-    /// An empty tape: a view of null.
+    /// Creates an empty tape, which is a view of null.
     pub fn new() -> Tape {
         Tape::default()
     }
@@ -141,9 +141,9 @@ impl Tape {
     /// Replaces the contents by `text`, with the root bound to `event`.
     ///
     /// # Errors
-    /// A text that is not one JSON value within `limits`; the tape is empty then.
+    /// The text is not one JSON value within `limits`. The tape is empty then.
     pub fn parse(&mut self, text: &[u8], limits: &TapeLimits) -> Result<(), TapeError> {
-        self.binding = Binding::Event;
+        self.binding = RootBinding::Event;
         self.fill(text, limits).inspect_err(|_| self.clear())
     }
 
@@ -152,7 +152,7 @@ impl Tape {
     /// # Errors
     /// As [`Tape::parse`].
     pub fn parse_context(&mut self, text: &[u8], limits: &TapeLimits) -> Result<(), TapeError> {
-        self.binding = Binding::Members;
+        self.binding = RootBinding::Members;
         self.fill(text, limits).inspect_err(|_| self.clear())
     }
 
@@ -168,7 +168,7 @@ impl Tape {
         self.clear();
         let text = std::str::from_utf8(text)
             .map_err(|error| TapeError::Utf8 { offset: error.valid_up_to() })?;
-        // Unescaped text is never longer than its source, so both fit into one address space.
+        // Decoded text is never longer than its source, so both fit into one address space.
         if u32::try_from(text.len()).is_ok_and(|len| len <= u32::MAX / 2) {
             self.text.push_str(text);
         } else {
@@ -215,7 +215,7 @@ fn slice<'t>(text: &'t str, escaped: &'t str, range: Range) -> &'t str {
     found.unwrap_or_default()
 }
 
-/// A cheap hash of a name, to order the members of large maps by.
+/// Returns a cheap hash of a name, which orders the members of large maps.
 fn hash(name: &str) -> u32 {
     const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
     let (words, rest) = name.as_bytes().as_chunks::<8>();
@@ -230,19 +230,19 @@ fn hash(name: &str) -> u32 {
 impl View for Tape {
     fn variable(&self, name: &str) -> Option<NodeId> {
         match self.binding {
-            Binding::Event => (name == "event").then(|| self.root()),
-            Binding::Members => self.member(self.root(), name),
+            RootBinding::Event => (name == "event").then(|| self.root()),
+            RootBinding::Members => self.member(self.root(), name),
         }
     }
 
-    fn read(&self, node: NodeId) -> Read<'_> {
+    fn read(&self, node: NodeId) -> NodeValue<'_> {
         match self.cell(node) {
-            Cell::Null => Read::Null,
-            Cell::Bool(value) => Read::Bool(value),
-            Cell::Number(number) => Read::Number(number),
-            Cell::String(range) => Read::String(self.slice(range)),
-            Cell::List { len } => Read::List { len },
-            Cell::Map { len, .. } => Read::Map { len },
+            Cell::Null => NodeValue::Null,
+            Cell::Bool(value) => NodeValue::Bool(value),
+            Cell::Number(number) => NodeValue::Number(number),
+            Cell::String(range) => NodeValue::String(self.slice(range)),
+            Cell::List { len } => NodeValue::List { len },
+            Cell::Map { len, .. } => NodeValue::Map { len },
         }
     }
 

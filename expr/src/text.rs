@@ -1,77 +1,77 @@
-//! Values written as text: what `+`, templates and `JSON.stringify` show.
+//! Conversion of values to text, for `+`, templates and `JSON.stringify`.
 
 use std::fmt::Write;
 
 use jiff::{Timestamp, civil, tz::Offset};
 
+use crate::budget::Budget;
 use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::{STEPS_PER_ELEMENT, STEPS_PER_NUMBER_TEXT};
-use crate::meter::Meter;
 use crate::value::Value;
 use crate::view::View;
 
-/// The buffer that doubles as it grows, and the text that is made of it.
+/// Memory factor of text: the doubling buffer and the final text.
 const TEXT_GROWTH: usize = 3;
 
-/// Collects text under the memory bound.
+/// A text buffer that charges the budget.
 pub(crate) struct TextBuilder {
     text: String,
 }
 
 impl TextBuilder {
-    pub(crate) fn new<'v>(meter: &mut Meter) -> Result<TextBuilder, Fault<'v>> {
-        meter.build(0)?;
+    pub(crate) fn new<'v>(budget: &mut Budget) -> Result<TextBuilder, Fault<'v>> {
+        budget.charge_allocation(0)?;
         Ok(TextBuilder { text: String::new() })
     }
 
-    /// Appends plain text.
-    pub(crate) fn push<'v>(&mut self, text: &str, meter: &mut Meter) -> Result<(), Fault<'v>> {
-        meter.step(1)?;
-        meter.memory(text.len() * TEXT_GROWTH)?;
+    /// Appends text.
+    pub(crate) fn push<'v>(&mut self, text: &str, budget: &mut Budget) -> Result<(), Fault<'v>> {
+        budget.charge(1)?;
+        budget.charge_memory(text.len() * TEXT_GROWTH)?;
         self.text.push_str(text);
         Ok(())
     }
 
-    /// Appends a value as `+` and templates show it. Functions have no text.
+    /// Appends a value as `+` and templates format it. Functions have no text.
     pub(crate) fn push_value<'v, V: View>(
         &mut self,
         value: &Value<'v>,
         view: &'v V,
-        meter: &mut Meter,
+        budget: &mut Budget,
     ) -> Result<(), Fault<'v>> {
         match value {
-            Value::Null => self.push("null", meter),
-            Value::Bool(value) => self.push(if *value { "true" } else { "false" }, meter),
+            Value::Null => self.push("null", budget),
+            Value::Bool(value) => self.push(if *value { "true" } else { "false" }, budget),
             Value::Number(number) => {
-                meter.step(STEPS_PER_NUMBER_TEXT)?;
-                self.push(&number_text(*number), meter)
+                budget.charge(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&number_text(*number), budget)
             }
-            Value::String(text) | Value::RichText(text) => self.push(text.as_str(), meter),
+            Value::String(text) | Value::RichText(text) => self.push(text.as_str(), budget),
             Value::List(list) => {
                 for (at, item) in list.iter(view).enumerate() {
-                    meter.step(STEPS_PER_ELEMENT)?;
+                    budget.charge(STEPS_PER_ELEMENT)?;
                     if at > 0 {
-                        self.push(",", meter)?;
+                        self.push(",", budget)?;
                     }
-                    self.push_value(&item, view, meter)?;
+                    self.push_value(&item, view, budget)?;
                 }
                 Ok(())
             }
             Value::Map(_) => {
-                let json = stringify(value, view, meter)?;
+                let json = stringify(value, view, budget)?;
                 self.text.push_str(&json);
                 Ok(())
             }
             Value::Date(ms) => {
-                meter.step(STEPS_PER_NUMBER_TEXT)?;
-                self.push(&iso_instant(*ms), meter)
+                budget.charge(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&iso_instant(*ms), budget)
             }
             Value::CalendarDate(day) => {
-                meter.step(STEPS_PER_NUMBER_TEXT)?;
-                self.push(&iso_day(*day), meter)
+                budget.charge(STEPS_PER_NUMBER_TEXT)?;
+                self.push(&iso_day(*day), budget)
             }
-            Value::Error(error) => self.push(&error.message, meter),
+            Value::Error(error) => self.push(&error.message, budget),
             Value::Function(_) => Err(Fault::new(Code::BadOperand, "A Function has no text")),
         }
     }
@@ -89,7 +89,7 @@ impl TextBuilder {
     }
 }
 
-/// A number in the shortest form that JavaScript prints.
+/// Formats a number in the shortest form, as JavaScript does.
 pub(crate) fn number_text(number: f64) -> String {
     if number.is_nan() {
         return "NaN".into();
@@ -116,77 +116,78 @@ pub(crate) fn number_text(number: f64) -> String {
     text
 }
 
-/// A value as compact JSON. Dates are text, functions and numbers without a JSON form are null.
+/// Formats a value as compact JSON. Dates become text; functions and non-finite numbers become
+/// null.
 pub(crate) fn stringify<'v, V: View>(
     value: &Value<'v>,
     view: &'v V,
-    meter: &mut Meter,
+    budget: &mut Budget,
 ) -> Result<String, Fault<'v>> {
-    let mut out = TextBuilder::new(meter)?;
-    write_value(value, view, meter, &mut out)?;
+    let mut out = TextBuilder::new(budget)?;
+    write_value(value, view, budget, &mut out)?;
     Ok(out.into_string())
 }
 
 fn write_value<'v, V: View>(
     value: &Value<'v>,
     view: &'v V,
-    meter: &mut Meter,
+    budget: &mut Budget,
     out: &mut TextBuilder,
 ) -> Result<(), Fault<'v>> {
     match value {
-        Value::Null | Value::Function(_) => out.push("null", meter),
-        Value::Bool(value) => out.push(if *value { "true" } else { "false" }, meter),
+        Value::Null | Value::Function(_) => out.push("null", budget),
+        Value::Bool(value) => out.push(if *value { "true" } else { "false" }, budget),
         Value::Number(number) if number.is_finite() => {
-            meter.step(STEPS_PER_NUMBER_TEXT)?;
-            out.push(&number_text(*number), meter)
+            budget.charge(STEPS_PER_NUMBER_TEXT)?;
+            out.push(&number_text(*number), budget)
         }
-        Value::Number(_) => out.push("null", meter),
-        Value::String(text) | Value::RichText(text) => write_text(text.as_str(), meter, out),
+        Value::Number(_) => out.push("null", budget),
+        Value::String(text) | Value::RichText(text) => write_text(text.as_str(), budget, out),
         Value::Date(ms) => {
-            meter.step(STEPS_PER_NUMBER_TEXT)?;
-            write_text(&iso_instant(*ms), meter, out)
+            budget.charge(STEPS_PER_NUMBER_TEXT)?;
+            write_text(&iso_instant(*ms), budget, out)
         }
         Value::CalendarDate(day) => {
-            meter.step(STEPS_PER_NUMBER_TEXT)?;
-            write_text(&iso_day(*day), meter, out)
+            budget.charge(STEPS_PER_NUMBER_TEXT)?;
+            write_text(&iso_day(*day), budget, out)
         }
-        Value::Error(error) => write_text(&error.message, meter, out),
+        Value::Error(error) => write_text(&error.message, budget, out),
         Value::List(list) => {
             let mut before = "[";
             for item in list.iter(view) {
-                meter.step(STEPS_PER_ELEMENT)?;
-                out.push(before, meter)?;
-                write_value(&item, view, meter, out)?;
+                budget.charge(STEPS_PER_ELEMENT)?;
+                out.push(before, budget)?;
+                write_value(&item, view, budget, out)?;
                 before = ",";
             }
-            out.push(if before == "[" { "[]" } else { "]" }, meter)
+            out.push(if before == "[" { "[]" } else { "]" }, budget)
         }
         Value::Map(map) => {
             let mut before = "{";
-            meter.entries(map.len())?;
+            budget.charge_entries(map.len())?;
             for (name, item) in map.entries(view) {
-                out.push(before, meter)?;
-                write_text(name.as_str(), meter, out)?;
-                out.push(":", meter)?;
-                write_value(&item, view, meter, out)?;
+                out.push(before, budget)?;
+                write_text(name.as_str(), budget, out)?;
+                out.push(":", budget)?;
+                write_value(&item, view, budget, out)?;
                 before = ",";
             }
-            out.push(if before == "{" { "{}" } else { "}" }, meter)
+            out.push(if before == "{" { "{}" } else { "}" }, budget)
         }
     }
 }
 
-fn write_text<'v>(text: &str, meter: &mut Meter, out: &mut TextBuilder) -> Result<(), Fault<'v>> {
-    meter.build_text(text.len())?;
-    meter.search_text(text.len())?;
-    // Text always has a JSON form.
+fn write_text<'v>(text: &str, budget: &mut Budget, out: &mut TextBuilder) -> Result<(), Fault<'v>> {
+    budget.charge_text_allocation(text.len())?;
+    budget.charge_search(text.len())?;
+    // Every `str` has a JSON form.
     let quoted = serde_json::to_string(text).unwrap_or_default();
-    out.push(&quoted, meter)
+    out.push(&quoted, budget)
 }
 
-/// An instant in UTC.
+/// The UTC date and time of an instant.
 pub(crate) fn civil_of(ms: i64) -> civil::DateTime {
-    // Every Date is checked when it is made; the fallback is never read.
+    // Dates are range-checked when they are created, so the fallback is unreachable.
     Timestamp::from_millisecond(ms)
         .map_or(civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0), |instant| {
             Offset::UTC.to_datetime(instant)

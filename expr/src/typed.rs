@@ -1,52 +1,52 @@
-//! What an expression means: names resolved to slots, member names to builtins, static types.
+//! The typed tree: names resolved to slots, member names to builtins, static types inferred.
 
 use crate::ast::{BinaryOp, UnaryOp};
+use crate::budget::FrameSize;
 use crate::builtin::regex::Patterns;
-use crate::meter::FrameSize;
 use crate::span::Span;
-use crate::value::{Class, Literal, Member, Native, Type};
+use crate::value::{Constructor, Literal, Member, Native, Type};
 
 /// A checked program.
 #[derive(Debug)]
 pub(crate) struct Typed {
     pub(crate) source: Box<str>,
     pub(crate) main: Frame,
-    /// Arrow functions, referred to by their place here.
+    /// Arrow functions, by index.
     pub(crate) lambdas: Vec<Frame>,
     /// Free names, each once.
     pub(crate) variables: Vec<Box<str>>,
-    /// Patterns that stand in the source, compiled, each once.
+    /// Regular expression literals, compiled, each once.
     pub(crate) patterns: Patterns,
 }
 
-/// A function body, or the program itself, with the slots its names live in.
+/// A function body, or the program itself, with its number of slots.
 #[derive(Debug)]
 pub(crate) struct Frame {
     /// The first slots hold the parameters.
     pub(crate) parameters: u32,
-    /// Where the values of outer names are found when the function is made.
-    pub(crate) captures: Vec<Place>,
+    /// Where the values of captured names are when the function is created.
+    pub(crate) captures: Vec<Binding>,
     pub(crate) body: Block,
     pub(crate) size: FrameSize,
 }
 
-/// Where a declared name lives.
+/// The location of a declared name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Binding {
     /// A slot of the running function.
     Local(u32),
-    /// A value that the running function closes over.
+    /// A captured value of the running function.
     Captured(u32),
 }
 
-/// Declarations, each with its slot, and what they are for.
+/// Declarations, each with its slot, and a body.
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(crate) declarations: Vec<(u32, Expr)>,
     pub(crate) body: Body,
 }
 
-/// What a block yields.
+/// The body of a block.
 #[derive(Debug)]
 pub(crate) enum Body {
     Expr(Expr),
@@ -57,29 +57,29 @@ pub(crate) enum Body {
 /// An expression.
 #[derive(Debug)]
 pub(crate) struct Expr {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ExprKind,
     pub(crate) span: Span,
-    /// The type of every value this can yield, where that is certain.
+    /// The type of all values of the expression, if it is known.
     pub(crate) ty: Option<Type>,
 }
 
-/// What an expression is.
+/// The kind of an expression, with its parts.
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum ExprKind {
     Literal(Literal),
     /// A list of literals only.
     Literals(Vec<Literal>),
-    Place(Place),
+    Binding(Binding),
     /// A free name.
     Variable(u32),
-    /// `typeof` of a free name, which need not exist.
+    /// `typeof` of a free name, which may be undefined.
     TypeOfVariable(u32),
     Native(Native),
     Template(Vec<Part>),
     List(Vec<Expr>),
     Map(Vec<(Box<str>, Expr)>),
     New {
-        class: Class,
+        class: Constructor,
         arguments: Vec<Expr>,
     },
     Unary {
@@ -102,14 +102,14 @@ pub(crate) enum Kind {
     },
 }
 
-/// A piece of a template.
+/// A part of a template.
 #[derive(Debug)]
 pub(crate) enum Part {
     Text(Box<str>),
     Placeholder(Expr),
 }
 
-/// An operator with its right operand. The span covers all that it is applied to.
+/// An operator with its right operand. The span covers both operands.
 #[derive(Debug)]
 pub(crate) struct Applied {
     pub(crate) op: BinaryOp,
@@ -117,27 +117,27 @@ pub(crate) struct Applied {
     pub(crate) span: Span,
 }
 
-/// A step of a member chain. The span covers the chain from its head up to here.
+/// A link of a member chain. The span covers the chain from its head to this link.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) kind: LinkKind,
     pub(crate) span: Span,
-    /// The step alone, from its `.`, bracket or parenthesis on.
+    /// The link alone, from its `.`, bracket or parenthesis on.
     pub(crate) at: Span,
 }
 
-/// What a step of a member chain does.
+/// The kind of a link.
 #[derive(Debug)]
 pub(crate) enum LinkKind {
     /// `.name`, `?.name`, `['name']`
     Member { name: MemberName, optional: bool, called: bool },
     /// `[index]`, `?.[index]`
     Index { index: Box<Expr>, optional: bool, called: bool },
-    /// `(arguments)`; `method` if a member or index stands before it.
+    /// `(arguments)`; `method` if it follows a member or index.
     Call { arguments: Vec<Expr>, method: bool },
 }
 
-/// A member name and the builtin it may mean.
+/// A member name and the builtin of that name, if there is one.
 #[derive(Clone, Debug)]
 pub(crate) struct MemberName {
     pub(crate) text: Box<str>,

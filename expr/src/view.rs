@@ -1,12 +1,12 @@
-//! How evaluation reads an event: a node at a time, never as a copied document.
+//! The trait by which evaluation reads an event, one node at a time and without copying it.
 
 /// A handle to one JSON value inside a [`View`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct NodeId(pub u32);
 
-/// What a node is.
+/// The value of a node.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Read<'v> {
+pub enum NodeValue<'v> {
     /// `null`
     Null,
     /// `true` or `false`
@@ -17,36 +17,36 @@ pub enum Read<'v> {
     String(&'v str),
     /// A list and its number of elements.
     List {
-        /// Elements.
+        /// Number of elements.
         len: u32,
     },
     /// An object and its number of members.
     Map {
-        /// Members; a repeated name counts once.
+        /// Number of members; a repeated name counts once.
         len: u32,
     },
 }
 
-/// JSON values as an expression sees them.
+/// Read access to JSON values.
 ///
-/// Implementations answer every call for every handle they gave out; a handle that fits no
-/// question (such as a child of a number) has no answer rather than a panic.
+/// Implementations accept every handle they returned. A request that does not fit the node (such as
+/// a child of a number) returns none; it does not panic.
 pub trait View {
-    /// The value bound to a free name. A program asks at most once per use.
+    /// The value bound to a free name. A program calls this at most once per use.
     fn variable(&self, name: &str) -> Option<NodeId>;
 
-    /// What the node is.
-    fn read(&self, node: NodeId) -> Read<'_>;
+    /// The value of the node.
+    fn read(&self, node: NodeId) -> NodeValue<'_>;
 
-    /// The member `name` of a map. A repeated name means its last value.
+    /// The member `name` of a map. Of a repeated name this is the last value.
     fn member(&self, node: NodeId, name: &str) -> Option<NodeId>;
 
     /// First element of a list or first value of a map.
     fn first_child(&self, node: NodeId) -> Option<NodeId>;
 
-    /// The value behind `node` in the same list or map.
+    /// The node after `node` in the same list or map.
     fn next_sibling(&self, node: NodeId) -> Option<NodeId>;
 
-    /// The name of `node` in its map; empty elsewhere.
+    /// The name of `node` in its map; empty for other nodes.
     fn name(&self, node: NodeId) -> &str;
 }

@@ -1,17 +1,17 @@
-//! The compiled form against the reference evaluator, on expressions and events made at random:
-//! same value or error, same steps. And the index's view of a filter against both.
+//! Property tests: both evaluators agree in value, error and steps on generated expressions and
+//! events, and the conditions of the index agree with both.
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
-use switchyard_expr::cases::{Outcome, compiled, reference, to_json};
+use switchyard_expr::cases::{CaseOutcome, compiled, reference, to_json};
 use switchyard_expr::predicate::{Condition, Constant, ItemTest, Path, Resolved};
-use switchyard_expr::view::{NodeId, Read};
+use switchyard_expr::view::{NodeId, NodeValue};
 use switchyard_expr::{
-    Env, EvalError, Profile, Program, Scratch, Shapes, Tape, TapeLimits, Usage, View, compile,
-    compile_for, render,
+    CheckProfile, Env, EvalError, EvalScratch, Program, Tape, TapeLimits, TemplateCache, Usage,
+    View, compile, compile_for, render,
 };
 
-/// Names that events have, that they lack, and that builtins have too.
+/// Names that events have, names that they lack, and names of builtins.
 const NAMES: [&str; 12] = [
     "issue",
     "fields",
@@ -185,7 +185,7 @@ fn event_value() -> impl Strategy<Value = Json> {
     })
 }
 
-/// An event that mostly has the paths that the expressions read.
+/// An event with most of the paths that the expressions read.
 fn event() -> impl Strategy<Value = Json> {
     let member = || event_value().boxed();
     (member(), member(), member(), member()).prop_map(|(fields, key, labels, n)| {
@@ -199,23 +199,22 @@ fn tape(event: &Json) -> Tape {
     tape
 }
 
-/// What an evaluation says, errors with their places, and its steps.
+/// The result of an evaluation, with error spans, and its steps.
 type Evaluated = (Result<Json, EvalError>, u32);
 
 fn evaluated(program: &Program, tape: &Tape, env: &Env) -> Evaluated {
-    let mut scratch = Scratch::new();
+    let mut scratch = EvalScratch::new();
     let value = program.eval(tape, env, &mut scratch).map(|value| to_json(&value, tape));
     (value, scratch.steps())
 }
 
 fn evaluated_by_reference(source: &str, tape: &Tape, env: &Env) -> Option<Evaluated> {
-    let tree = switchyard_expr::reference::Tree::read(source, Profile::General).ok()?;
+    let tree = switchyard_expr::reference::Tree::parse(source, CheckProfile::General).ok()?;
     let (value, steps) = tree.eval(tape, env);
     Some((value.map(|value| to_json(&value, tape)), steps))
 }
 
-/// The same expression about other texts and numbers: those between quotes and those that follow
-/// neither a word nor a point.
+/// The same expression with other strings and numbers in place of its constants.
 fn with_other_constants(source: &str, seed: u32) -> String {
     let texts = ["", "a", "Bug", "a longer text", "1", "[a-z]", "😀", "key", "2020-01-31"];
     let mut state = seed;
@@ -258,8 +257,8 @@ proptest! {
         let (expected, expected_steps) = reference(&source, &tape, &env);
         prop_assert_eq!(&found, &expected);
         prop_assert_eq!(steps, expected_steps);
-        // What it takes to write must not depend on the profile.
-        if let Outcome::Error { code, .. } = &found {
+        // A generated expression must not fail to parse.
+        if let CaseOutcome::Error { code, .. } = &found {
             prop_assert!(code.kind() != switchyard_expr::ErrorKind::Syntax, "{}", source);
         }
     }
@@ -272,11 +271,11 @@ proptest! {
         steps_max in 0..200_u32,
     ) {
         let tape = tape(&event);
-        let shapes = Shapes::new();
+        let cache = TemplateCache::new();
         let sources = [source.clone(), with_other_constants(&source, seed)];
-        let programs = sources.each_ref().map(|text| shapes.compile(text, Profile::General));
+        let programs = sources.each_ref().map(|text| cache.compile(text, CheckProfile::General));
         for (text, program) in sources.iter().zip(&programs) {
-            let alone = compile(text, Profile::General);
+            let alone = compile(text, CheckProfile::General);
             prop_assert_eq!(program.is_ok(), alone.is_ok(), "{}", text);
             let (Ok(program), Ok(alone)) = (program, alone) else { continue };
             prop_assert!(program.is_of(text));
@@ -309,7 +308,7 @@ proptest! {
         let env = Env::at(0);
         let (found, steps) = compiled(&canonical, &tape, &env);
         let (expected, expected_steps) = compiled(&source, &tape, &env);
-        // An expression may read the place of an error, which moves with the layout.
+        // An expression may read the location of an error, which depends on the layout.
         if !source.contains("location") {
             prop_assert_eq!(steps, expected_steps, "{}", canonical);
             prop_assert_eq!(found, expected, "{}", canonical);
@@ -320,10 +319,10 @@ proptest! {
     fn explained_verdict_is_the_verdict(source in program(), event in event()) {
         let (tape, env) = (tape(&event), Env::at(0));
         let explained = switchyard_expr::explain::explain(&source, &tape, &env);
-        let compiled = compile(&source, Profile::Filter);
+        let compiled = compile(&source, CheckProfile::Filter);
         prop_assert_eq!(explained.is_ok(), compiled.is_ok());
         if let (Ok(explained), Ok(compiled)) = (explained, compiled) {
-            let mut scratch = Scratch::new();
+            let mut scratch = EvalScratch::new();
             let verdict = compiled.program.verdict(&tape, &env, &mut scratch);
             prop_assert_eq!(&explained.verdict, &verdict);
             prop_assert!(!explained.text().is_empty());
@@ -331,10 +330,10 @@ proptest! {
     }
 
     #[test]
-    fn checker_never_panics_and_draws_what_it_finds(tokens in prop::collection::vec(token(), 0..40)) {
+    fn checker_never_panics_and_its_findings_render(tokens in prop::collection::vec(token(), 0..40)) {
         let source = tokens.join(" ");
         let usage = Usage { events: &["avi:jira:created:issue"], delivers_on_error: true };
-        if let Err(rejected) = compile_for(&source, Profile::Filter, &usage) {
+        if let Err(rejected) = compile_for(&source, CheckProfile::Filter, &usage) {
             prop_assert!(rejected.first_error().is_some());
             prop_assert!(!render::render(&rejected.diagnostics, &source, "x").is_empty());
         }
@@ -342,7 +341,7 @@ proptest! {
 
     #[test]
     fn never_panics_on_any_text(source in "\\PC{0,60}") {
-        let _ = compile(&source, Profile::Filter);
+        let _ = compile(&source, CheckProfile::Filter);
     }
 
     #[test]
@@ -351,22 +350,22 @@ proptest! {
         let tape = Tape::new();
         let env = Env::at(0);
         prop_assert_eq!(compiled(&source, &tape, &env), reference(&source, &tape, &env));
-        let _ = compile(&source, Profile::Filter);
+        let _ = compile(&source, CheckProfile::Filter);
     }
 
     #[test]
     fn paths_resolve_as_they_evaluate(path in path(), event in event()) {
         let source = format!("{path} == 'Bug'");
-        let compiled = compile(&source, Profile::Filter);
+        let compiled = compile(&source, CheckProfile::Filter);
         prop_assume!(compiled.is_ok());
         let condition = compiled.map(|c| c.program.facts().condition.clone()).unwrap_or_default();
         let tape = tape(&event);
         let env = Env::at(0);
         if let Condition::OneOf { path: indexed, .. } = &condition {
             let expected = match reference(&path, &tape, &env).0 {
-                Outcome::Error { .. } => Resolved::Broken,
-                Outcome::Value(Json::Null) => Resolved::Null,
-                Outcome::Value(_) => match indexed.resolve(&tape) {
+                CaseOutcome::Error { .. } => Resolved::Error,
+                CaseOutcome::Value(Json::Null) => Resolved::Null,
+                CaseOutcome::Value(_) => match indexed.resolve(&tape) {
                     Resolved::Value(node) => Resolved::Value(node),
                     other => return Err(TestCaseError::fail(format!("{path}: {other:?}"))),
                 },
@@ -382,10 +381,10 @@ proptest! {
         event in event(),
     ) {
         let source = operands.join(if any { " || " } else { " && " });
-        let Ok(accepted) = compile(&source, Profile::Filter) else { return Ok(()) };
+        let Ok(accepted) = compile(&source, CheckProfile::Filter) else { return Ok(()) };
         let tape = tape(&event);
         let found = match reference(&source, &tape, &Env::at(0)).0 {
-            Outcome::Value(Json::Bool(value)) => Decided::from(value),
+            CaseOutcome::Value(Json::Bool(value)) => Decided::from(value),
             _ => Decided::Failed,
         };
         match decide(&accepted.program.facts().condition, &tape) {
@@ -466,7 +465,7 @@ fn operand() -> impl Strategy<Value = String> {
     })
 }
 
-/// What is known of an operand without evaluating it.
+/// The result of a condition that is decided without evaluation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Decided {
     True,
@@ -481,11 +480,11 @@ impl From<bool> for Decided {
     }
 }
 
-/// The meaning of conditions, by their description.
+/// Decides a condition by its documentation.
 fn decide(condition: &Condition, tape: &Tape) -> Decided {
     match condition {
         Condition::OneOf { path, constants } => match path.resolve(tape) {
-            Resolved::Broken => Decided::Failed,
+            Resolved::Error => Decided::Failed,
             _ => constants.iter().any(|c| value_at(path, tape).as_ref() == Some(c)).into(),
         },
         Condition::Ordered { path, order, bound } => match value_at(path, tape) {
@@ -493,20 +492,20 @@ fn decide(condition: &Condition, tape: &Tape) -> Decided {
             _ => Decided::Failed,
         },
         Condition::Includes { path, constant } => match (path.resolve(tape), constant) {
-            (Resolved::Value(list), _) if matches!(tape.read(list), Read::List { .. }) => {
+            (Resolved::Value(list), _) if matches!(tape.read(list), NodeValue::List { .. }) => {
                 children(list, tape)
                     .any(|item| scalar(tape.read(item)).as_ref() == Some(constant))
                     .into()
             }
             (Resolved::Value(text), Constant::String(part)) => match tape.read(text) {
-                Read::String(text) => text.contains(&**part).into(),
+                NodeValue::String(text) => text.contains(&**part).into(),
                 _ => Decided::Failed,
             },
             (Resolved::Null, _) => Decided::Unknown { can_fail: true },
             _ => Decided::Failed,
         },
         Condition::Some { path, tests, exact } => match path.resolve(tape) {
-            Resolved::Value(list) if matches!(tape.read(list), Read::List { .. }) => {
+            Resolved::Value(list) if matches!(tape.read(list), NodeValue::List { .. }) => {
                 decide_some(list, tests, *exact, tape)
             }
             Resolved::Null => Decided::Unknown { can_fail: true },
@@ -546,7 +545,7 @@ fn decide_chain(operands: &[Condition], settles: Decided, tape: &Tape) -> Decide
 fn decide_some(list: NodeId, tests: &[ItemTest], exact: bool, tape: &Tape) -> Decided {
     for item in children(list, tape) {
         if tests.iter().any(|test| test.name.is_some())
-            && !matches!(tape.read(item), Read::Map { .. })
+            && !matches!(tape.read(item), NodeValue::Map { .. })
         {
             return Decided::Failed;
         }
@@ -559,7 +558,7 @@ fn decide_some(list: NodeId, tests: &[ItemTest], exact: bool, tape: &Tape) -> De
             value.as_ref() == Some(&test.constant)
         };
         if tests.iter().all(holds) {
-            // A later item may be no map, but is not looked at if this one holds.
+            // A later item may be no map; it is not read if this one matches.
             return if exact { Decided::True } else { Decided::Unknown { can_fail: true } };
         }
     }
@@ -570,20 +569,20 @@ fn children(list: NodeId, tape: &Tape) -> impl Iterator<Item = NodeId> {
     std::iter::successors(tape.first_child(list), |node| tape.next_sibling(*node))
 }
 
-/// A value that equals a constant; lists and maps do not.
-fn scalar(read: Read<'_>) -> Option<Constant> {
+/// A value that can equal a constant; lists and maps cannot.
+fn scalar(read: NodeValue<'_>) -> Option<Constant> {
     match read {
-        Read::Null => Some(Constant::Null),
-        Read::Bool(value) => Some(Constant::Bool(value)),
-        Read::Number(number) => Some(Constant::Number(number)),
-        Read::String(text) => Some(Constant::String(text.into())),
-        Read::List { .. } | Read::Map { .. } => None,
+        NodeValue::Null => Some(Constant::Null),
+        NodeValue::Bool(value) => Some(Constant::Bool(value)),
+        NodeValue::Number(number) => Some(Constant::Number(number)),
+        NodeValue::String(text) => Some(Constant::String(text.into())),
+        NodeValue::List { .. } | NodeValue::Map { .. } => None,
     }
 }
 
 fn value_at(path: &Path, tape: &Tape) -> Option<Constant> {
     match path.resolve(tape) {
-        Resolved::Broken => None,
+        Resolved::Error => None,
         Resolved::Null => Some(Constant::Null),
         Resolved::Value(node) => scalar(tape.read(node)),
     }

@@ -1,12 +1,12 @@
-//! Sources and events made to hurt: whatever they hold, the answer is a value or an error with a
-//! code, on a stack of ordinary size and within the step limit.
+//! Adversarial sources and events: the result is a value or an error with a code, on a stack of
+//! ordinary size and within the step limit.
 
-use switchyard_expr::cases::{Outcome, compiled, reference};
+use switchyard_expr::cases::{CaseOutcome, compiled, reference};
 use switchyard_expr::limits::{NESTING_MAX, SOURCE_CHARS_MAX, STEPS_MAX};
-use switchyard_expr::{Env, ErrorKind, Profile, Tape, TapeLimits, compile};
+use switchyard_expr::{CheckProfile, Env, ErrorKind, Tape, TapeLimits, compile};
 
 /// Runs both evaluators, which must agree, on an event with `event.n == 1` and a list of 200.
-fn outcome(source: &str) -> Outcome {
+fn outcome(source: &str) -> CaseOutcome {
     let list: Vec<String> = (0..200).map(|at| at.to_string()).collect();
     let event = format!(r#"{{"n": 1, "a": {{"a": null}}, "xs": [{}]}}"#, list.join(","));
     let mut tape = Tape::new();
@@ -16,22 +16,22 @@ fn outcome(source: &str) -> Outcome {
     assert_eq!(found, naive, "{source:.80}");
     assert_eq!(steps, naive_steps, "{source:.80}");
     assert!(steps <= STEPS_MAX);
-    // What is compiled for a filter walks the same tree, and drops it too.
-    let _ = compile(source, Profile::Filter);
+    // The filter profile walks and drops the same tree.
+    let _ = compile(source, CheckProfile::Filter);
     found
 }
 
 fn kind(source: &str) -> Option<ErrorKind> {
     match outcome(source) {
-        Outcome::Value(_) => None,
-        Outcome::Error { kind, .. } => Some(kind),
+        CaseOutcome::Value(_) => None,
+        CaseOutcome::Error { kind, .. } => Some(kind),
     }
 }
 
 fn code(source: &str) -> String {
     match outcome(source) {
-        Outcome::Value(value) => value.to_string(),
-        Outcome::Error { code, .. } => code.to_string(),
+        CaseOutcome::Value(value) => value.to_string(),
+        CaseOutcome::Error { code, .. } => code.to_string(),
     }
 }
 
@@ -39,7 +39,7 @@ fn wrapped(open: &str, inner: &str, close: &str, times: usize) -> String {
     format!("{}{inner}{}", open.repeat(times), close.repeat(times))
 }
 
-/// Constructs that nest, with how many characters a level takes.
+/// Nested constructs: opening, innermost and closing text.
 const NESTING: [(&str, &str, &str); 16] = [
     ("(", "1", ")"),
     ("[", "1", "]"),
@@ -77,7 +77,7 @@ fn survives_ten_thousand_characters_of_nesting() {
     for (open, inner, close) in NESTING {
         let times = SOURCE_CHARS_MAX / (open.len() + close.len()) - inner.len();
         assert_eq!(code(&wrapped(open, inner, close, times)), "SY-3302", "{open}");
-        // Unbalanced, too.
+        // Without the closing text, too.
         let open_only = open.repeat(SOURCE_CHARS_MAX / open.len());
         assert!(kind(&open_only).is_some(), "{open}");
     }
@@ -120,7 +120,7 @@ fn bounds_functions_that_call_themselves() {
     let deep = wrapped("(0||1&&", "g(g)", ")", 120);
     assert_eq!(code(&format!("let f = g => {deep}; f(f)")), "SY-3305");
     assert_eq!(code("try { let f = g => g(g); f(f) } catch (e) { 1 }"), "SY-3305");
-    // Within the bound it is a legal way to loop.
+    // Within the limit, recursion through an argument is valid.
     assert_eq!(code("let f = (g, n) => n == 0 ? 0 : n + g(g, n - 1); f(f, 10)"), "55.0");
 }
 
@@ -167,7 +167,7 @@ fn spends_exactly_the_steps_it_is_given() {
         let env = Env { now_ms: 0, steps_max };
         let (found, steps) = compiled(source, &tape, &env);
         assert_eq!(reference(source, &tape, &env), (found.clone(), steps));
-        assert_eq!(matches!(found, Outcome::Error { .. }), fails);
+        assert_eq!(matches!(found, CaseOutcome::Error { .. }), fails);
         assert_eq!(steps, needed.min(steps_max));
     }
 }

@@ -1,12 +1,12 @@
-//! The manual's table of codes against the registry and the evaluator.
+//! Checks the tables of the manual against the codes and the evaluator.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
 
-use switchyard_expr::cases::{Case, Expect, Outcome, compiled};
+use switchyard_expr::cases::{Case, CaseOutcome, Expect, compiled};
 use switchyard_expr::{
-    Code, Diagnostic, Env, Profile, Scratch, Tape, TapeLimits, Usage, Verdict, compile,
+    CheckProfile, Code, Diagnostic, Env, EvalScratch, Tape, TapeLimits, Usage, Verdict, compile,
     compile_for, jql,
 };
 
@@ -34,8 +34,8 @@ fn lists_every_code_once_and_in_order() {
     }
 }
 
-/// All codes that a filter raises: when it is checked, when it is evaluated, and in its verdict. A
-/// code of JQL is raised by translating the text as such.
+/// All codes of a filter: of the checker, of its evaluation, and of its verdict. For a JQL code the
+/// text is translated as a query.
 fn codes_of(source: &str, code: Code) -> Vec<Code> {
     let codes = |diagnostics: &[Diagnostic]| diagnostics.iter().map(|d| d.code).collect();
     if code.number() / 100 == 35 {
@@ -45,9 +45,9 @@ fn codes_of(source: &str, code: Code) -> Vec<Code> {
     let json = br#"{"event": {"a": 1, "issue": {"key": "A-1", "fields": {}}}}"#;
     assert!(event.parse_context(json, &TapeLimits::default()).is_ok());
     let usage = Usage { events: &["avi:jira:created:issue"], delivers_on_error: false };
-    let mut found: Vec<Code> = match compile_for(source, Profile::Filter, &usage) {
+    let mut found: Vec<Code> = match compile_for(source, CheckProfile::Filter, &usage) {
         Ok(accepted) => {
-            let verdict = accepted.program.verdict(&event, &Env::at(0), &mut Scratch::new());
+            let verdict = accepted.program.verdict(&event, &Env::at(0), &mut EvalScratch::new());
             let mut found: Vec<Code> = codes(&accepted.warnings);
             if let Verdict::Failed(error) = verdict {
                 found.push(error.code);
@@ -56,7 +56,7 @@ fn codes_of(source: &str, code: Code) -> Vec<Code> {
         }
         Err(rejected) => codes(&rejected.diagnostics),
     };
-    if let (Outcome::Error { code, .. }, _) = compiled(source, &event, &Env::at(0)) {
+    if let (CaseOutcome::Error { code, .. }, _) = compiled(source, &event, &Env::at(0)) {
         found.push(code);
     }
     found
@@ -76,7 +76,7 @@ fn every_code_has_a_page_whose_example_yields_it_and_whose_fix_does_not() {
     for code in Code::ALL {
         let page = code.page();
         assert!(page.cause.ends_with('.') && !page.fix.is_empty(), "{code}");
-        // Nothing to show of what is empty or too large to print.
+        // Empty and very large sources have no example.
         if page.example.is_empty() {
             let is_large = code.number() / 100 == 33 || *code == Code::Empty;
             assert!(is_large, "{code} has no example");
@@ -91,7 +91,7 @@ fn every_code_has_a_page_whose_example_yields_it_and_whose_fix_does_not() {
     assert_eq!(pages.len(), Code::ALL.len(), "each code has a page of its own");
 }
 
-/// Every case of the corpus with the file it stands in.
+/// All cases of the corpus, each with the name of its file.
 fn corpus() -> HashMap<String, (String, Case)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
     let mut found = HashMap::new();
@@ -113,7 +113,7 @@ fn constructs() -> Vec<[&'static str; 4]> {
 }
 
 #[test]
-fn every_construct_of_the_table_has_a_case_that_bears_it_out() {
+fn every_construct_of_the_table_has_a_case_that_proves_it() {
     let corpus = corpus();
     for [construct, supported, source, id] in constructs() {
         let (file, case) = corpus.get(id).unwrap_or_else(|| panic!("{construct}: no case {id}"));
@@ -134,7 +134,7 @@ fn is_type(word: &str) -> bool {
 
 #[test]
 fn every_member_of_every_type_is_in_the_table_and_in_the_corpus() {
-    // Maps answer to any name, and errors are made by `catch` only.
+    // Map accepts any member name, and only `catch` creates an Error.
     let mut members = vec![("Map", ["get", "set", "entries"].map(String::from).to_vec())];
     members.push(("Error", ["message", "location"].map(String::from).to_vec()));
     for (on, value) in [
@@ -144,8 +144,8 @@ fn every_member_of_every_type_is_in_the_table_and_in_the_corpus() {
         ("CalendarDate", "new CalendarDate('2020-01-01')"),
         ("RichText", "new RichText({})"),
     ] {
-        // The message about a member that is not there lists those that are.
-        let rejected = compile(&format!("{value}.nothing"), Profile::Filter).unwrap_err();
+        // The message about an unknown member lists the known ones.
+        let rejected = compile(&format!("{value}.nothing"), CheckProfile::Filter).unwrap_err();
         let message = rejected.to_string();
         let (_, listed) = message.split_once(" are: ").unwrap();
         members.push((on, listed.split(", ").map(String::from).collect()));
@@ -166,8 +166,8 @@ fn every_member_of_every_type_is_in_the_table_and_in_the_corpus() {
 #[test]
 fn every_name_that_needs_no_value_is_in_the_table_and_in_the_corpus() {
     let corpus = corpus();
-    // The help about a constructor that is not there lists those that are.
-    let rejected = compile("new Nothing()", Profile::Filter).unwrap_err();
+    // The help about an unknown constructor lists the known ones.
+    let rejected = compile("new Nothing()", CheckProfile::Filter).unwrap_err();
     let help = rejected.diagnostics[0].help.clone().unwrap_or_default();
     let listed = help.strip_prefix("there are ").unwrap().replace(" and ", ", ");
     let constructors = listed.split(", ").map(|name| format!("new {name}"));

@@ -1,14 +1,14 @@
-//! What an evaluation takes from the heap: at most 1 MiB, and nothing at all for typical filters.
+//! Heap use of evaluations: at most 1 MiB, and none for typical filters.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use switchyard_expr::cases::{Outcome, reference};
+use switchyard_expr::cases::{CaseOutcome, reference};
 use switchyard_expr::limits::MEMORY_BYTES_MAX;
 use switchyard_expr::reference::Tree;
-use switchyard_expr::{Env, Profile, Scratch, Tape, TapeLimits, Verdict, compile};
+use switchyard_expr::{CheckProfile, Env, EvalScratch, Tape, TapeLimits, Verdict, compile};
 
-/// Counts what this thread allocates.
+/// Counts the allocations of this thread.
 struct Counting;
 
 thread_local! {
@@ -42,7 +42,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.dealloc(at, layout) }
     }
 
-    // Growing may copy, and then both buffers live for a moment.
+    // Growing may copy, and then both buffers exist for a moment.
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(signed(size));
         count(-signed(layout.size()));
@@ -53,7 +53,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// The most bytes that `work` held at one time, and how often it allocated.
+/// Returns the peak of allocated bytes during `work`, and the number of allocations.
 fn heap<T>(work: impl FnOnce() -> T) -> (usize, usize) {
     let before = LIVE.get();
     PEAK.set(before);
@@ -70,7 +70,7 @@ fn event(json: &str) -> Tape {
     tape
 }
 
-/// An event of 1 MiB: one text, and a list of numbers.
+/// An event of 1 MiB with one long text and a list of numbers.
 fn large() -> Tape {
     let numbers: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
     event(&format!(r#"{{"s":"{}","xs":[{}]}}"#, "a\u{e9} ".repeat(225_000), numbers.join(",")))
@@ -109,24 +109,24 @@ fn takes_at_most_a_mebibyte_whatever_the_filter() {
     let deep = format!("let f = (g, n) => [{stack} n > 9 ? 1 : g(g, n + 1)]; f(f, 0).length == 1");
     let slots = format!("let f = g => {{ {} g(g) }}; f(f)", "let a = 1;".repeat(900));
     for source in GREEDY.into_iter().chain([&*deep, &*slots]) {
-        // Without a bound on steps: memory has its own.
-        let compiled = compile(source, Profile::Filter).unwrap();
-        let (peak, _) = heap(|| compiled.program.verdict(&tape, &env, &mut Scratch::new()));
+        // Without a step limit, because memory has a limit of its own.
+        let compiled = compile(source, CheckProfile::Filter).unwrap();
+        let (peak, _) = heap(|| compiled.program.verdict(&tape, &env, &mut EvalScratch::new()));
         assert!(peak <= MEMORY_BYTES_MAX as usize, "{peak} bytes: {source:.80}");
         assert!(peak > 0, "the allocator counts");
-        let tree = Tree::read(source, Profile::Filter).unwrap();
+        let tree = Tree::parse(source, CheckProfile::Filter).unwrap();
         let (peak, _) = heap(|| tree.eval(&tape, &env));
         assert!(peak <= MEMORY_BYTES_MAX as usize, "{peak} bytes in the reference: {source:.80}");
     }
 }
 
 #[test]
-fn a_filter_that_needs_more_is_told_so() {
+fn a_filter_that_needs_more_fails_with_the_memory_code() {
     let tape = large();
     let env = Env { now_ms: 0, steps_max: u32::MAX };
     for source in ["event.s + event.s", "event.xs.reduce((l, x) => l.concat([x]), [])"] {
         let found = reference(source, &tape, &env).0;
-        let Outcome::Error { code, .. } = found else { panic!("{source}: {found:?}") };
+        let CaseOutcome::Error { code, .. } = found else { panic!("{source}: {found:?}") };
         assert_eq!(code.to_string(), "SY-3304", "{source}");
     }
 }
@@ -150,13 +150,13 @@ fn typical_filters_allocate_nothing() {
         "event.issue.fields.customfield_10010 > 3 && typeof event.comment == 'null'",
         "let fields = event.issue.fields; fields.priority.name == 'High' ? true : false",
     ];
-    let mut scratch = Scratch::new();
+    let mut scratch = EvalScratch::new();
     for source in filters {
-        let compiled = compile(source, Profile::Filter).unwrap();
+        let compiled = compile(source, CheckProfile::Filter).unwrap();
         let env = Env::at(0);
         let first = compiled.program.verdict(&tape, &env, &mut scratch);
         assert_eq!(first, Verdict::Match, "{source}");
-        // The stack has grown to what the filter needs.
+        // The stack has grown to the needs of the filter.
         let (_, count) = heap(|| compiled.program.verdict(&tape, &env, &mut scratch));
         assert_eq!(count, 0, "{source}");
     }

@@ -1,7 +1,7 @@
-//! Every message as it is drawn, held against the file that shows them all.
+//! Snapshot of all rendered messages, compared with `messages.txt`.
 //!
-//! The mistakes are the examples of the codes' pages, the expressions of the corpus, and a list of
-//! what neither has. Of mistakes that are told in the same words the first is kept.
+//! The sources are the examples of the code pages, the expressions of the corpus, and a list of
+//! further mistakes. Of messages with the same wording the first is kept.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,13 +10,13 @@ use std::fmt::Write;
 use std::path::Path;
 
 use switchyard_expr::{
-    Code, Diagnostic, Env, Profile, Scratch, Tape, TapeLimits, Usage, Verdict, cases, compile_for,
-    jql, render::render,
+    CheckProfile, Code, Diagnostic, Env, EvalScratch, Tape, TapeLimits, Usage, Verdict, cases,
+    compile_for, jql, render::render,
 };
 
 const EVENTS: &[&str] = &["avi:jira:created:issue", "avi:jira:updated:issue"];
 
-/// Mistakes that need an event of their own to be told.
+/// Mistakes that depend on the event types.
 const ABOUT_EVENTS: &[(&str, &[&str])] = &[
     ("event.content.id == '1'", EVENTS),
     ("event.issue.key == 'A'", &["avi:confluence:created:page"]),
@@ -57,7 +57,7 @@ const ABOUT_EVENTS: &[(&str, &[&str])] = &[
     ("event.issue.fields.summary.includes('crash') ? true", EVENTS),
 ];
 
-/// Queries that are not JQL, or not that of webhooks.
+/// Queries that are not JQL, or that webhooks do not support.
 const QUERIES: &[&str] = &[
     "watchCount = 1",
     "project = OPS ORDER BY created",
@@ -75,13 +75,13 @@ const QUERIES: &[&str] = &[
 
 fn findings(source: &str, events: &[&str]) -> Vec<Diagnostic> {
     let usage = Usage { events, delivers_on_error: false };
-    match compile_for(source, Profile::Filter, &usage) {
+    match compile_for(source, CheckProfile::Filter, &usage) {
         Err(rejected) => rejected.diagnostics,
         Ok(compiled) => {
             let mut event = Tape::new();
             let json = br#"{"issue": {"key": "A-1", "fields": {"summary": "s"}}}"#;
             event.parse(json, &TapeLimits::default()).unwrap();
-            let verdict = compiled.program.verdict(&event, &Env::at(0), &mut Scratch::new());
+            let verdict = compiled.program.verdict(&event, &Env::at(0), &mut EvalScratch::new());
             let mut found = compiled.warnings;
             if let Verdict::Failed(error) = verdict {
                 found.push(Diagnostic::error(error.code, error.span, error.message));
@@ -91,7 +91,7 @@ fn findings(source: &str, events: &[&str]) -> Vec<Diagnostic> {
     }
 }
 
-/// A message without what it quotes: two that differ in names only are one.
+/// A message without its quoted parts: two messages that differ only in names are one.
 fn words(message: &str) -> String {
     let parts = message.split(['`', '"', '\'']).step_by(2);
     parts.flat_map(str::chars).filter(|c| !c.is_ascii_digit()).collect()
@@ -108,7 +108,7 @@ fn corpus() -> Vec<String> {
     cases.map(|case| case.expr).filter(|expr| expr.len() < 200).collect()
 }
 
-/// Every message with its code, once, by code.
+/// Every message with its code, once, in the order of codes.
 fn drawn() -> String {
     let mut seen = HashSet::new();
     let mut messages: Vec<(Code, String)> = Vec::new();
@@ -160,7 +160,7 @@ fn every_code_that_has_a_text_to_draw_is_drawn() {
     let kept = include_str!("messages.txt");
     for code in Code::ALL {
         let is_drawn = kept.contains(&format!("[{code}]"));
-        // Too large or too slow to show.
+        // Too large or too slow to render.
         let is_limit = code.number() / 100 == 33;
         assert!(is_drawn || is_limit, "{code}");
     }

@@ -57,7 +57,7 @@ function prepared(source) {
 
 const SET_ASIDE = [/\btypeof\b/, /=>\s*\{/];
 
-// What Node makes of a filter on an event, as a case expects it; undefined where it cannot tell.
+// What Node makes of a filter on an event, as a case expects it; undefined where it does not know.
 function expectation(source, code, event) {
   try {
     // The value of the last statement, as the value of a sequence is here.

@@ -1,8 +1,8 @@
-//! The corpus of the fuzz targets, replayed: what was found once stays found.
+//! Replays the corpus of the fuzz targets.
 
 mod fuzzed;
 
-/// Runs `target` on every file of its corpus and tells how many there are.
+/// Runs `target` on every file of its corpus and returns their number.
 fn replay(name: &str, target: fn(&[u8])) -> usize {
     let folder = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
     let Ok(files) = std::fs::read_dir(&folder) else { return 0 };

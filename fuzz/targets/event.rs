@@ -1,5 +1,5 @@
-//! Any bytes as an event: the scan accepts what `serde_json` does, and the index says what every
-//! filter alone says.
+//! Fuzzes events: the scan accepts the same bytes as `serde_json`, and the index matches the same
+//! filters as the naive evaluator.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Who calls: operators by the admin token, Forge apps by the token of their installation.
+//! Authenticates callers: operators by the admin token, Forge apps by an installation token or a
+//! system token.
 
 use std::sync::Arc;
 
@@ -13,37 +14,41 @@ use subtle::ConstantTimeEq;
 use super::{ApiError, Shared, metrics};
 use crate::clock;
 use crate::domain::Secret;
-use crate::jwt::system::{self, Unnamed};
-use crate::registry::{InstallationState, LiveInstallation, Registry, digest};
+use crate::jwt::system::{self, SystemTokenError};
+use crate::registry::{AppliedInstallation, InstallationState, Registry, digest};
 
-/// Carries on whose behalf a container calls. **Source:** Forge containers reference.
+/// Header that names the principal a container calls for.
+///
+/// **Source:** Forge containers reference.
 const PROXY_AUTHORIZATION: &str = "forge-proxy-authorization";
-/// Paths that only a container's proxy calls.
+/// Prefix of the paths that only a container's proxy calls.
 const CONTAINER_PATHS: &str = "/atlassian/";
 
-/// Lets requests with the admin token pass.
+/// Middleware that rejects requests without the admin token.
 pub(super) async fn require_admin(
     State(state): State<Shared>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     match bearer(request.headers()) {
-        Some(given) if is_operator(&state.admin_token, given) => Ok(next.run(request).await),
+        Some(presented) if is_operator(&state.admin_token, presented) => {
+            Ok(next.run(request).await)
+        }
         _ => Err(ApiError::NotAnOperator),
     }
 }
 
-/// Whether `given` is the operator's token; an empty token is nobody's.
+/// Whether `presented` is the operator's token; an empty `token` matches nothing.
 #[must_use]
-pub fn is_operator(token: &Secret, given: &str) -> bool {
-    let wanted = token.reveal();
-    // Digests have one length, so the comparison tells nothing about the token's.
-    !wanted.is_empty() && bool::from(Sha256::digest(given).ct_eq(&Sha256::digest(wanted)))
+pub fn is_operator(token: &Secret, presented: &str) -> bool {
+    let expected = token.reveal();
+    // Digests have equal length, so the comparison does not leak the length of the token.
+    !expected.is_empty() && bool::from(Sha256::digest(presented).ct_eq(&Sha256::digest(expected)))
 }
 
-/// A Forge app, acting for one enabled installation.
+/// A Forge app authenticated for one enabled installation.
 pub(super) struct ForgeCaller {
-    pub(super) installation: Arc<LiveInstallation>,
+    pub(super) installation: Arc<AppliedInstallation>,
 }
 
 impl FromRequestParts<Shared> for ForgeCaller {
@@ -51,32 +56,37 @@ impl FromRequestParts<Shared> for ForgeCaller {
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
         let proxied = parts.uri.path().starts_with(CONTAINER_PATHS);
-        forge_caller(&parts.headers, proxied, state).map_err(|denied| {
-            metrics::auth_failed(denied.reason);
-            match denied.expired_s {
+        forge_caller(&parts.headers, proxied, state).map_err(|error| {
+            metrics::auth_failed(error.reason);
+            match error.expired_s {
                 Some(ago_s) => ApiError::TokenExpired { ago_s },
-                None => ApiError::Unauthorized(denied.reason),
+                None => ApiError::Unauthorized(error.reason),
             }
         })
     }
 }
 
-/// Why a caller is refused.
-struct Denied {
-    /// For metrics.
+/// Why authentication failed.
+struct AuthError {
+    /// Label value of the metric.
     reason: &'static str,
-    /// For how long its token, which was ours, has been too old.
+    /// Seconds since expiry, if we issued the token and it has expired.
     expired_s: Option<i64>,
 }
 
-impl From<&'static str> for Denied {
+impl From<&'static str> for AuthError {
     fn from(reason: &'static str) -> Self {
         Self { reason, expired_s: None }
     }
 }
 
-/// `proxied` callers must say on whose behalf they call; others may.
-fn forge_caller(headers: &HeaderMap, proxied: bool, state: &Shared) -> Result<ForgeCaller, Denied> {
+/// Authenticates a Forge app. Calls through a container's proxy (`proxied`) must name a principal;
+/// others may.
+fn forge_caller(
+    headers: &HeaderMap,
+    proxied: bool,
+    state: &Shared,
+) -> Result<ForgeCaller, AuthError> {
     let token = bearer(headers).ok_or("no_token")?;
     let installation = match state.registry.installation_by_token(&digest(token)) {
         Some(installation) => installation,
@@ -88,7 +98,7 @@ fn forge_caller(headers: &HeaderMap, proxied: bool, state: &Shared) -> Result<Fo
     match headers.get(PROXY_AUTHORIZATION) {
         Some(value) => {
             let value = value.to_str().map_err(|_| "bad_proxy_header")?;
-            if acting_as(value).ok_or("bad_proxy_header")? != "app" {
+            if acting_principal(value).ok_or("bad_proxy_header")? != "app" {
                 return Err("as_user".into());
             }
         }
@@ -98,19 +108,24 @@ fn forge_caller(headers: &HeaderMap, proxied: bool, state: &Shared) -> Result<Fo
     Ok(ForgeCaller { installation })
 }
 
-/// The installation named by a token that we handed to its remote with an event.
-fn by_system_token(registry: &Registry, token: &str) -> Result<Arc<LiveInstallation>, Denied> {
+/// Returns the installation named by a system token, which its remote received with an event.
+fn by_system_token(
+    registry: &Registry,
+    token: &str,
+) -> Result<Arc<AppliedInstallation>, AuthError> {
     let now_s = clock::now_ms().div_euclid(1000);
-    let named = system::bearer(registry.keys(), token, now_s);
+    let named = system::verify(registry.keys(), token, now_s);
     let (app, installation) = named.map_err(|why| match why {
-        Unnamed::Foreign => Denied::from("unknown_token"),
-        Unnamed::Expired { ago_s } => Denied { reason: "expired_token", expired_s: Some(ago_s) },
+        SystemTokenError::Foreign => AuthError::from("unknown_token"),
+        SystemTokenError::Expired { ago_s } => {
+            AuthError { reason: "expired_token", expired_s: Some(ago_s) }
+        }
     })?;
     let found = registry.installation(installation.as_str());
-    found.filter(|found| found.record.app == app).ok_or(Denied::from("unknown_token"))
+    found.filter(|found| found.record.app == app).ok_or(AuthError::from("unknown_token"))
 }
 
-/// The token of `Authorization: Bearer <token>`; the scheme's case does not matter.
+/// Returns the token of `Authorization: Bearer <token>`; the scheme is case-insensitive.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
@@ -118,18 +133,18 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// On whose behalf `Forge as=app,id=<invocation id>` calls: `app` unless it says otherwise.
-fn acting_as(value: &str) -> Option<&str> {
-    let mut acting_as = "app";
+/// Returns the principal of `Forge as=app,id=<invocation id>`; `app` by default, none if malformed.
+fn acting_principal(value: &str) -> Option<&str> {
+    let mut acting_principal = "app";
     let mut has_id = false;
     for pair in value.strip_prefix("Forge ")?.split(',') {
         match pair.trim().split_once('=')? {
-            ("as", who) => acting_as = who,
+            ("as", who) => acting_principal = who,
             ("id", id) => has_id = !id.is_empty(),
             _ => {}
         }
     }
-    has_id.then_some(acting_as)
+    has_id.then_some(acting_principal)
 }
 
 #[cfg(test)]
@@ -142,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn bearer_scheme_is_read_in_any_case_and_others_are_not() {
+    fn bearer_scheme_is_case_insensitive_and_other_schemes_are_ignored() {
         assert_eq!(bearer(&headers("Bearer abc")), Some("abc"));
         assert_eq!(bearer(&headers("bearer  abc ")), Some("abc"));
         for other in ["Bearer", "Bearer ", "JWT abc", "abc", ""] {
@@ -151,11 +166,11 @@ mod tests {
     }
 
     #[test]
-    fn proxy_header_needs_an_id_and_acts_as_the_app_by_default() {
-        assert_eq!(acting_as("Forge id=1"), Some("app"));
-        assert_eq!(acting_as("Forge as=user,id=1,accountId=2"), Some("user"));
+    fn proxy_header_requires_an_id_and_defaults_to_the_app() {
+        assert_eq!(acting_principal("Forge id=1"), Some("app"));
+        assert_eq!(acting_principal("Forge as=user,id=1,accountId=2"), Some("user"));
         for malformed in ["Forge as=app", "Forge", "Forge id", "Bearer id=1", "Forge id="] {
-            assert_eq!(acting_as(malformed), None, "{malformed}");
+            assert_eq!(acting_principal(malformed), None, "{malformed}");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The door of Connect apps: dynamic modules, in Jira and, below `/wiki`, in Confluence.
+//! The Connect API: dynamic modules of Connect apps in Jira and, below `/wiki`, in Confluence.
 //!
 //! **Source:** Atlassian Connect, "Dynamic modules"; Jira and Confluence platform, "Register
 //! modules". The guides and the app frameworks send modules keyed by type, generated clients send
-//! `{"modules": [..]}`: both are taken, and a list answers in the first form unless asked for
-//! `?shape=openapi`.
+//! `{"modules": [..]}`: both are accepted. A list is returned in the first form, or in the second
+//! with `?shape=openapi`.
 
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -16,21 +16,21 @@ use url::form_urlencoded;
 use super::error::ConnectError;
 use super::extract::JsonObject;
 use super::jwt::ConnectCaller;
-use super::page::Query;
+use super::query_params::QueryParams;
 use super::{ApiError, Shared, metrics, route};
 use crate::domain::ModuleKey;
-use crate::registry::{ConnectModule, Door, Problem, WEBHOOKS, code};
+use crate::registry::{ConnectModule, Problem, RegistrationApi, WEBHOOKS, code};
 
 const JIRA: &str = "/rest/atlassian-connect/1/app/module/dynamic";
 const CONFLUENCE: &str = "/wiki/rest/atlassian-connect/1/app/module/dynamic";
-/// Names a module to remove; may stand several times.
+/// Query parameter that names a module to remove; may be repeated.
 const MODULE_KEY: &str = "moduleKey";
 
 pub(super) fn routes() -> Router<Shared> {
     let methods = get(list).post(register).delete(remove);
     let jira = route(Router::new(), JIRA, &methods);
     let confluence = route(Router::new(), CONFLUENCE, &methods);
-    let count = |door| from_fn(move |request, next| metrics::count(door, request, next));
+    let count = |api| from_fn(move |request, next| metrics::count(api, request, next));
     jira.route_layer(count("connect_jira"))
         .merge(confluence.route_layer(count("connect_confluence")))
 }
@@ -41,7 +41,7 @@ async fn register(
     body: Result<JsonObject, ApiError>,
 ) -> Result<StatusCode, ConnectError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     let JsonObject(body) = body?;
     state.registry.register_connect(id, &submitted(body)?, &caller.signed).await?;
     Ok(StatusCode::OK)
@@ -53,13 +53,13 @@ async fn remove(
     RawQuery(query): RawQuery,
 ) -> Result<StatusCode, ConnectError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     let query = query.unwrap_or_default();
     let keys: Vec<ModuleKey> = form_urlencoded::parse(query.as_bytes())
         .filter(|(name, _)| name == MODULE_KEY)
         .map(|(_, key)| ModuleKey::from(key.as_ref()))
         .collect();
-    // An empty key is a key that nothing has: it must not turn into "all".
+    // An empty key matches no module: it must not select all of them.
     let keys = Some(keys.as_slice()).filter(|keys| !keys.is_empty());
     state.registry.remove_connect(id, keys, &caller.signed).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -68,13 +68,13 @@ async fn remove(
 async fn list(caller: ConnectCaller, RawQuery(query): RawQuery) -> Json<Value> {
     let mut by_type = Map::new();
     let modules = caller.installation.record.modules.iter();
-    for module in modules.filter(|module| module.door != Door::Webhook) {
+    for module in modules.filter(|module| module.api != RegistrationApi::Webhook) {
         let listed = by_type.entry(module.module_type.clone()).or_insert_with(|| json!([]));
         if let Value::Array(listed) = listed {
             listed.push(Value::Object(module.data.read()));
         }
     }
-    let query = Query::parse(query.as_deref());
+    let query = QueryParams::parse(query.as_deref());
     Json(match query.get("shape") {
         Some("openapi") => {
             let one = |(name, modules): (String, Value)| json!({ name: modules });
@@ -84,7 +84,7 @@ async fn list(caller: ConnectCaller, RawQuery(query): RawQuery) -> Json<Value> {
     })
 }
 
-/// The modules of a request, whichever of its forms it has.
+/// Parses the modules of a request body in either form.
 fn submitted(mut body: Map<String, Value>) -> Result<Vec<ConnectModule>, ApiError> {
     let mut modules = Vec::new();
     match (body.len(), body.remove("modules")) {
@@ -95,7 +95,7 @@ fn submitted(mut body: Map<String, Value>) -> Result<Vec<ConnectModule>, ApiErro
             }
         }
         (_, Some(_)) => {
-            let message = "`modules` is an object or a list, and stands alone";
+            let message = "`modules` is an object or a list, and the only member";
             return Err(Problem::new(code::FORM, "modules", message).into());
         }
         (_, None) => by_type(body, &mut modules)?,
@@ -120,7 +120,7 @@ fn by_type(keyed: Map<String, Value>, modules: &mut Vec<ConnectModule>) -> Resul
     Ok(())
 }
 
-/// An element of a list of modules: modules keyed by type, or one module without its type.
+/// Parses an element of a list of modules: modules keyed by type, or one webhook without its type.
 fn element(item: Value, path: String, modules: &mut Vec<ConnectModule>) -> Result<(), ApiError> {
     match item {
         Value::Object(data) if data.contains_key("event") && data.contains_key("url") => {
@@ -129,7 +129,7 @@ fn element(item: Value, path: String, modules: &mut Vec<ConnectModule>) -> Resul
         }
         Value::Object(keyed) if keyed.values().all(Value::is_array) => by_type(keyed, modules),
         _ => {
-            let message = "nothing tells the type of this module";
+            let message = "the type of this module is unknown";
             Err(Problem::new(code::MODULE_TYPE, path, message).into())
         }
     }

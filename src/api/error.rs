@@ -1,7 +1,7 @@
-//! What callers see of an error: the only place that maps errors to HTTP.
+//! Maps errors to HTTP responses, in the formats of the three registration APIs.
 //!
-//! The message for the caller is apart from the detail for the log: an internal failure shows as
-//! such and no more.
+//! Only this module knows HTTP status codes of errors. Details of an internal failure go to the
+//! log; the response says only that it is internal.
 
 use std::time::Duration;
 
@@ -18,20 +18,20 @@ use crate::registry::{Problem, RegisterError, StoreError, code, summary};
 
 /// **Source:** Forge dynamic modules API, the documented texts of 401 and 500.
 const AUTHORIZATION_FAILED: &str = "Authorization failed";
-/// **Source:** Jira Cloud platform, dynamic modules, the answer 401.
+/// **Source:** Jira Cloud platform, dynamic modules, the response 401.
 const NOT_CONNECT: &str = "The request is not from a Connect app.";
-/// **Source:** Jira Cloud platform, webhooks, the answer 403.
+/// **Source:** Jira Cloud platform, webhooks, the response 403.
 const NOT_AN_APP: &str = "Only Connect and OAuth 2.0 apps can use this operation";
 const INTERNAL: &str = "An internal error occurred";
-/// When to try again after storage did not answer.
+/// `Retry-After` when the store did not answer.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
-/// When to send an event again that the broker did not confirm.
+/// `Retry-After` when the broker did not confirm an event.
 const PUBLISH_RETRY: Duration = Duration::from_secs(5);
-/// Code of a refusal because the backlog is near its limit.
+/// Code of an event rejected because the backlog is near its limit.
 pub(super) const BACKLOG: &str = "SY-5013";
 
-/// The code of an event that was not stored.
+/// Returns the code of a failed publish.
 pub(super) fn publish_code(error: &PublishError) -> &'static str {
     match error {
         PublishError::Unconfirmed { .. } => "SY-5011",
@@ -39,58 +39,58 @@ pub(super) fn publish_code(error: &PublishError) -> &'static str {
     }
 }
 
-/// Why a request was not served.
+/// Why a request failed.
 #[derive(Debug)]
 pub enum ApiError {
-    /// The caller may not do this; the reason is for metrics only.
+    /// Authentication failed; the reason is a metric label and is not shown to the caller.
     Unauthorized(&'static str),
-    /// The caller's token was one of ours, and is too old.
+    /// We issued the caller's token, and it has expired.
     TokenExpired {
-        /// For how long, in seconds.
+        /// Seconds since it expired.
         ago_s: i64,
     },
-    /// The operator's token is absent or wrong.
+    /// The admin token is missing or wrong.
     NotAnOperator,
     /// The request is not signed by a Connect app.
     NotConnect,
-    /// The caller is no app that may have webhooks.
+    /// The caller is not an app that may register webhooks.
     NotAnApp,
-    /// The body cannot be read.
+    /// The body cannot be read or is not JSON.
     Malformed(String),
     /// The body is too large.
     BodyTooLarge {
         /// The bound, in bytes.
         max: usize,
     },
-    /// The request can be read but not accepted.
+    /// The request is well-formed but not valid.
     Invalid(Vec<Problem>),
-    /// There is no such record.
+    /// The record does not exist.
     NotFound,
-    /// There is no such path.
+    /// The path does not exist.
     NoSuchPath,
     /// The path exists, but not with this method.
     MethodNotAllowed,
-    /// A request that brings events cannot be read.
+    /// A request that submits events is malformed.
     BadEvents {
-        /// Of the problem.
+        /// Code of the problem.
         code: &'static str,
         /// What is wrong.
         message: String,
     },
-    /// The signature of a webhook is absent or wrong.
+    /// The signature of a webhook is missing or wrong.
     BadSignature,
-    /// What was sent is no event.
+    /// The body is not an event.
     NoEvent(DecodeError),
-    /// The event stream is so full that events nobody has read yet would be evicted soon.
+    /// The event stream is nearly full of unacknowledged events.
     Backlog {
-        /// When to try again.
+        /// Seconds until a retry.
         retry_after_s: u64,
     },
     /// The broker did not confirm an event, or refused it.
     Unpublished(PublishError),
-    /// What is asked for cannot be had now; the detail is for the log.
+    /// The broker did not answer a read; the detail goes to the log.
     Unavailable(String),
-    /// The registry refused, or failed.
+    /// The registry rejected the request, or failed.
     Register(RegisterError),
 }
 
@@ -106,9 +106,9 @@ impl From<Problem> for ApiError {
     }
 }
 
-/// An error as callers get it: `{message, errors}`.
+/// An error as a response: its status, and the body `{message, errors}`.
 #[derive(Debug, Serialize)]
-struct Answer {
+struct ErrorResponse {
     #[serde(skip)]
     status: StatusCode,
     message: String,
@@ -118,23 +118,23 @@ struct Answer {
     retry_after: Option<Duration>,
 }
 
-impl Answer {
+impl ErrorResponse {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), errors: Vec::new(), retry_after: None }
     }
 
-    /// The message and a code for it.
+    /// A response with a single problem, whose text is also the message.
     fn coded(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let message = message.into();
         let errors = vec![Problem::new(code, "", message.clone())];
         Self { errors, ..Self::new(status, message) }
     }
 
-    /// Only who holds a token that we signed learns that it is too old.
+    /// Shown only to holders of a token that we signed.
     fn expired(ago_s: i64) -> Self {
         let ago = if ago_s < 120 { format!("{ago_s} s") } else { format!("{} min", ago_s / 60) };
         let problem = Problem::new("SY-1109", "", format!("token refused: it expired {ago} ago"))
-            .with_help("take the token that came with the latest event");
+            .with_help("use the token that came with the latest event");
         let errors = vec![problem];
         Self { errors, ..Self::new(StatusCode::UNAUTHORIZED, AUTHORIZATION_FAILED) }
     }
@@ -144,12 +144,12 @@ impl Answer {
         Self { errors: problems, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, message) }
     }
 
-    fn after(self, retry_after: Duration) -> Self {
+    fn with_retry_after(self, retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..self }
     }
 }
 
-impl From<ApiError> for Answer {
+impl From<ApiError> for ErrorResponse {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Unauthorized(_) => Self::new(StatusCode::UNAUTHORIZED, AUTHORIZATION_FAILED),
@@ -199,27 +199,29 @@ impl From<ApiError> for Answer {
                 BACKLOG,
                 "the event stream is nearly full of events not yet handled; send it again",
             )
-            .after(Duration::from_secs(retry_after_s)),
+            .with_retry_after(Duration::from_secs(retry_after_s)),
             ApiError::Unpublished(error) => {
                 let (code, message) = (publish_code(&error), error.to_string());
-                Self::coded(StatusCode::SERVICE_UNAVAILABLE, code, message).after(PUBLISH_RETRY)
+                Self::coded(StatusCode::SERVICE_UNAVAILABLE, code, message)
+                    .with_retry_after(PUBLISH_RETRY)
             }
             ApiError::Unavailable(reason) => {
-                error!(reason, "the broker does not answer");
+                error!(reason, "broker read timed out");
                 let message = "the broker does not answer in time";
-                Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", message).after(STORE_RETRY)
+                Self::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5022", message)
+                    .with_retry_after(STORE_RETRY)
             }
-            ApiError::Register(error) => of_registry(error),
+            ApiError::Register(error) => from_register_error(error),
         }
     }
 }
 
-fn of_registry(error: RegisterError) -> Answer {
+fn from_register_error(error: RegisterError) -> ErrorResponse {
     match error {
-        RegisterError::Invalid(problems) => Answer::invalid(problems),
+        RegisterError::Invalid(problems) => ErrorResponse::invalid(problems),
         RegisterError::NotFound => ApiError::NotFound.into(),
-        RegisterError::KeyChanged => Answer::new(StatusCode::BAD_REQUEST, error.to_string()),
-        RegisterError::StaleRevision => Answer::coded(
+        RegisterError::KeyChanged => ErrorResponse::new(StatusCode::BAD_REQUEST, error.to_string()),
+        RegisterError::StaleRevision => ErrorResponse::coded(
             StatusCode::PRECONDITION_FAILED,
             "SY-1108",
             "the record has another revision than If-Match names",
@@ -230,51 +232,55 @@ fn of_registry(error: RegisterError) -> Answer {
         }
         RegisterError::RateLimited { retry_after } => {
             let message = "too many registrations of this installation";
-            Answer::coded(StatusCode::TOO_MANY_REQUESTS, "SY-1107", message).after(retry_after)
+            ErrorResponse::coded(StatusCode::TOO_MANY_REQUESTS, "SY-1107", message)
+                .with_retry_after(retry_after)
         }
         RegisterError::Store(StoreError::TooLarge { bytes, max }) => {
             let message = format!("all modules together have {bytes} bytes, the limit is {max}");
-            Answer::invalid(vec![Problem::new(code::TOO_LARGE, "", message)])
+            ErrorResponse::invalid(vec![Problem::new(code::TOO_LARGE, "", message)])
         }
         RegisterError::Contended | RegisterError::Store(_) | RegisterError::NotApplied { .. } => {
             error!(%error, in_doubt = error.is_in_doubt(), "registration not confirmed");
             let message = "the registry did not confirm the change in time";
-            Answer::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5021", message).after(STORE_RETRY)
+            ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5021", message)
+                .with_retry_after(STORE_RETRY)
         }
         RegisterError::AppRefused(_) => {
-            Answer::coded(StatusCode::BAD_GATEWAY, "SY-2023", error.to_string())
+            ErrorResponse::coded(StatusCode::BAD_GATEWAY, "SY-2023", error.to_string())
         }
         RegisterError::Randomness(_) | RegisterError::NoKey | RegisterError::Document { .. } => {
             error!(%error, "registration failed");
-            Answer::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
+            ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
         }
     }
 }
 
-impl Answer {
-    /// The answer with `body` in its place.
+impl ErrorResponse {
+    /// Renders the response with another `body`.
     fn respond(&self, status: StatusCode, scheme: &'static str, body: impl Serialize) -> Response {
-        let mut response = (status, Json(body)).into_response();
+        let mut http_response = (status, Json(body)).into_response();
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            http_response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         if status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static(scheme);
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+            http_response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
-        response
+        http_response
     }
 
-    /// What the products of old know as a bad request is 422 at the younger doors.
-    fn old_status(&self) -> StatusCode {
+    /// The status in Connect's and Jira's APIs, which answer 400 where ours answer 422.
+    fn legacy_status(&self) -> StatusCode {
         match self.status {
             StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
             status => status,
         }
     }
 
-    /// Every sentence of it, for doors whose answers have no list of problems.
+    /// The problems as sentences, for APIs whose error format has no list of problems.
     fn sentences(&self) -> Vec<String> {
         match self.errors.as_slice() {
             [] => vec![self.message.clone()],
@@ -285,12 +291,12 @@ impl Answer {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let answer = Answer::from(self);
-        answer.respond(answer.status, "Bearer", &answer)
+        let response = ErrorResponse::from(self);
+        response.respond(response.status, "Bearer", &response)
     }
 }
 
-/// An error in the form of the Connect door: `{message}`, whatever is wrong with a request as 400.
+/// An error in the format of the Connect API: `{message}`, with 400 for any invalid request.
 #[derive(Debug)]
 pub(super) struct ConnectError(ApiError);
 
@@ -302,13 +308,13 @@ impl<E: Into<ApiError>> From<E> for ConnectError {
 
 impl IntoResponse for ConnectError {
     fn into_response(self) -> Response {
-        let answer = Answer::from(self.0);
-        let message = answer.sentences().join("; ");
-        answer.respond(answer.old_status(), "JWT", json!({"message": message}))
+        let response = ErrorResponse::from(self.0);
+        let message = response.sentences().join("; ");
+        response.respond(response.legacy_status(), "JWT", json!({"message": message}))
     }
 }
 
-/// An error in the form of Jira's REST API: `{errorMessages, errors}`.
+/// An error in the format of Jira's REST API: `{errorMessages, errors}`.
 #[derive(Debug)]
 pub(super) struct WebhookError(ApiError);
 
@@ -320,15 +326,15 @@ impl<E: Into<ApiError>> From<E> for WebhookError {
 
 impl IntoResponse for WebhookError {
     fn into_response(self) -> Response {
-        let answer = Answer::from(match self.0 {
+        let response = ErrorResponse::from(match self.0 {
             ApiError::Register(RegisterError::Replayed) => {
                 metrics::auth_failed("replay");
                 ApiError::NotAnApp
             }
             error => error,
         });
-        let body = json!({"errorMessages": answer.sentences(), "errors": {}});
-        answer.respond(answer.old_status(), "JWT", body)
+        let body = json!({"errorMessages": response.sentences(), "errors": {}});
+        response.respond(response.legacy_status(), "JWT", body)
     }
 }
 
@@ -337,20 +343,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn internal_detail_stays_in_the_log() {
+    fn internal_error_detail_is_not_shown_to_the_caller() {
         let reason = "disk on fire".to_owned();
-        let answer =
-            Answer::from(ApiError::from(RegisterError::Document { key: "inst.x".into(), reason }));
-        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(answer.message, INTERNAL);
-        assert!(answer.errors.is_empty());
+        let response = ErrorResponse::from(ApiError::from(RegisterError::Document {
+            key: "inst.x".into(),
+            reason,
+        }));
+        assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.message, INTERNAL);
+        assert!(response.errors.is_empty());
     }
 
     #[test]
     fn retry_after_is_whole_seconds_rounded_up() {
         let limited = RegisterError::RateLimited { retry_after: Duration::from_millis(1200) };
-        let response = ApiError::from(limited).into_response();
-        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+        let http_response = ApiError::from(limited).into_response();
+        assert_eq!(http_response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(http_response.headers()[header::RETRY_AFTER], "2");
     }
 }

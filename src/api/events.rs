@@ -1,13 +1,13 @@
-//! The door for publishers without a broker: events into the event stream, one or a file of them.
+//! Publishes events over HTTP to the event stream: one event, or a file of them.
 //!
 //! | `Content-Type` | body |
 //! |---|---|
 //! | `application/x-ndjson` | one `{"headers", "data"}` a line, any number of lines |
 //! | `application/cloudevents+json` | one CloudEvents document with the event as `data` |
-//! | any other | one event; site and type in the query, its id in `ce-id` or `Nats-Msg-Id` |
+//! | any other | one event; site and type in the query, its id in `ce-id` or `Nats-Msg-PathId` |
 //!
-//! A file is read line by line while earlier lines are being stored, in bounded memory. A bad line is
-//! reported under its number and never stops the rest.
+//! A file is read line by line, in bounded memory, while earlier lines are being stored. An invalid
+//! line is reported by its number and does not stop the rest.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -25,29 +25,29 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
 use serde::{Deserialize, Serialize};
 
-use self::lines::{Line, Lines};
+use self::line_reader::{Line, LineReader};
 use super::ApiError;
 use super::error::{self, publish_code};
-use super::ingest::read;
+use super::ingest::read_body;
 use crate::event::members::Members;
 use crate::event::{
     DecodeError, Decoder, Event, HeaderLookup, PublishError, Published, Publisher, identity,
 };
 
-mod lines;
+mod line_reader;
 #[cfg(test)]
 mod tests;
 
 /// Longest line of a file, in bytes.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
-/// Events of one file being stored at once.
+/// Events of one file that are stored concurrently.
 const IN_FLIGHT_MAX: usize = 256;
-/// Bytes of one file being stored at once.
+/// Bytes of one file that are stored concurrently.
 const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Rejected lines listed in an answer; more are only counted.
+/// Rejected lines listed in a response; further ones are only counted.
 const REJECTED_LISTED_MAX: usize = 1000;
 
-/// Request headers that say something about a single event.
+/// Request headers that belong to a single event.
 const EVENT_HEADERS: &[&str] = &[
     "content-type",
     "ce-id",
@@ -58,10 +58,10 @@ const EVENT_HEADERS: &[&str] = &[
     "traceparent",
 ];
 
-/// What the door needs.
+/// State of the publish endpoint.
 #[derive(Clone)]
 pub struct EventsState {
-    /// Takes the events.
+    /// Stores the events.
     pub publisher: Arc<dyn Publisher>,
     /// Largest body of a single event, envelope included, in bytes.
     pub body_bytes_max: usize,
@@ -69,26 +69,26 @@ pub struct EventsState {
     pub event_bytes_max: usize,
 }
 
-/// `POST /admin/v1/events`; whoever mounts it asks for the operator's token.
+/// Returns the route `POST /admin/v1/events`, without authentication: the caller adds it.
 pub fn routes(state: EventsState) -> Router {
     Router::new()
-        .route("/admin/v1/events", post(take))
-        .route("/admin/v1/events/", post(take))
+        .route("/admin/v1/events", post(publish_events))
+        .route("/admin/v1/events/", post(publish_events))
         .with_state(state)
 }
 
-/// Site and type of a single event.
+/// Query parameters: site and type of a single event.
 #[derive(Debug, Deserialize)]
-struct About {
+struct EventQuery {
     #[serde(rename = "cloudId")]
     cloud_id: Option<String>,
     #[serde(rename = "type")]
     event_type: Option<String>,
 }
 
-async fn take(
+async fn publish_events(
     State(state): State<EventsState>,
-    Query(about): Query<About>,
+    Query(event_query): Query<EventQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -99,27 +99,27 @@ async fn take(
     let is_file = content_type
         .is_some_and(|name| name.to_ascii_lowercase().starts_with("application/x-ndjson"));
     let report = if is_file {
-        take_file(&state, body).await?
+        store_ndjson(&state, body).await?
     } else {
-        let body = read(body, state.body_bytes_max).await?;
-        take_one(&state, &about, &headers, body).await?
+        let body = read_body(body, state.body_bytes_max).await?;
+        store_one(&state, &event_query, &headers, body).await?
     };
     Ok((StatusCode::ACCEPTED, Json(report)).into_response())
 }
 
-async fn take_one(
+async fn store_one(
     state: &EventsState,
-    about: &About,
+    event_query: &EventQuery,
     request: &HeaderMap,
     body: Bytes,
-) -> Result<Report, ApiError> {
+) -> Result<UploadReport, ApiError> {
     let mut headers = EventHeaders::default();
     for name in EVENT_HEADERS {
         if let Some(value) = request.get(*name).and_then(|value| value.to_str().ok()) {
             headers.push(name, value.to_owned());
         }
     }
-    let query = [("ce-cloudid", &about.cloud_id), ("ce-type", &about.event_type)];
+    let query = [("ce-cloudid", &event_query.cloud_id), ("ce-type", &event_query.event_type)];
     for (name, value) in query {
         if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
             headers.push(name, percent_encoded(value));
@@ -129,33 +129,33 @@ async fn take_one(
     let event = decode(&mut decoder, &headers, body).map_err(ApiError::NoEvent)?;
     let published = state.publisher.publish(event.envelope, event.body).await;
     let published = published.map_err(ApiError::Unpublished)?;
-    let mut report = Report::default();
+    let mut report = UploadReport::default();
     report.count(published);
     Ok(report)
 }
 
-/// Stores the lines of a file, several at once, and reports on them in their order.
-async fn take_file(state: &EventsState, body: Body) -> Result<Report, ApiError> {
-    let mut lines = Lines::new(body.into_data_stream(), LINE_BYTES_MAX);
+/// Stores the lines of a file concurrently and reports on them in order.
+async fn store_ndjson(state: &EventsState, body: Body) -> Result<UploadReport, ApiError> {
+    let mut lines = LineReader::new(body.into_data_stream(), LINE_BYTES_MAX);
     let mut decoder = Decoder::new(state.event_bytes_max, false);
-    let mut report = Report::default();
+    let mut report = UploadReport::default();
     let mut in_flight = VecDeque::new();
     let mut in_flight_bytes = 0;
     let mut ended = false;
     loop {
-        let room = in_flight.len() < IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX;
+        let has_capacity = in_flight.len() < IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX;
         tokio::select! {
-            Some(stored) = oldest(&mut in_flight), if !in_flight.is_empty() => {
-                let Stored { line, bytes, outcome } = stored;
+            Some(stored) = next_in_order(&mut in_flight), if !in_flight.is_empty() => {
+                let LineOutcome { line, bytes, outcome } = stored;
                 in_flight_bytes -= bytes;
                 report.record(line, outcome);
             }
-            next = lines.next(), if !ended && room => match next {
+            next = lines.next(), if !ended && has_capacity => match next {
                 Ok(Some((number, line))) => {
                     let (bytes, store) =
                         store_line(&*state.publisher, &mut decoder, number, line);
                     in_flight_bytes += bytes;
-                    in_flight.push_back(started(store).await);
+                    in_flight.push_back(start_store(store).await);
                 }
                 Ok(None) => ended = true,
                 Err(error) => {
@@ -168,12 +168,13 @@ async fn take_file(state: &EventsState, body: Body) -> Result<Report, ApiError> 
     }
 }
 
-/// A line on its way into the stream.
-type Storing<'p> = MaybeDone<BoxFuture<'p, Stored>>;
+/// A line that is being stored.
+type PendingLine<'p> = MaybeDone<BoxFuture<'p, LineOutcome>>;
 
-/// Hands an event to the broker without waiting for its answer. Started one after the other, events
-/// reach the stream in the order of the file; a pool of futures would start them in any order.
-async fn started(store: BoxFuture<'_, Stored>) -> Storing<'_> {
+/// Polls a publish once, so that it reaches the broker without waiting for the confirmation. Polled
+/// one after the other, events enter the stream in file order; `FuturesUnordered` would start them
+/// in any order.
+async fn start_store(store: BoxFuture<'_, LineOutcome>) -> PendingLine<'_> {
     let mut storing = maybe_done(store);
     poll_fn(|context| {
         let _ = storing.poll_unpin(context);
@@ -183,55 +184,55 @@ async fn started(store: BoxFuture<'_, Stored>) -> Storing<'_> {
     storing
 }
 
-/// Waits for the line that was started first and takes it out.
-async fn oldest(in_flight: &mut VecDeque<Storing<'_>>) -> Option<Stored> {
+/// Waits for the oldest pending line and removes it.
+async fn next_in_order(in_flight: &mut VecDeque<PendingLine<'_>>) -> Option<LineOutcome> {
     in_flight.front_mut()?.await;
     let mut storing = in_flight.pop_front()?;
     Pin::new(&mut storing).take_output()
 }
 
-/// What became of a line.
-struct Stored {
+/// The result of storing a line.
+struct LineOutcome {
     line: u64,
     bytes: usize,
-    outcome: Result<Published, Rejection>,
+    outcome: Result<Published, LineError>,
 }
 
-struct Rejection {
+struct LineError {
     code: &'static str,
     message: String,
 }
 
-impl From<DecodeError> for Rejection {
+impl From<DecodeError> for LineError {
     fn from(error: DecodeError) -> Self {
         Self { code: error.code(), message: error.to_string() }
     }
 }
 
-impl From<PublishError> for Rejection {
+impl From<PublishError> for LineError {
     fn from(error: PublishError) -> Self {
         Self { code: publish_code(&error), message: error.to_string() }
     }
 }
 
-/// How to store a line, and how many bytes of it wait meanwhile. A rejected line takes its turn like
-/// any other, so that the report keeps the order of the file.
+/// Returns the publish of a line, and the bytes it holds until it completes. A rejected line is
+/// queued like any other, so that the report keeps the order of the file.
 fn store_line<'p>(
     publisher: &'p dyn Publisher,
     decoder: &mut Decoder,
     number: u64,
     line: Line,
-) -> (usize, BoxFuture<'p, Stored>) {
+) -> (usize, BoxFuture<'p, LineOutcome>) {
     let decoded = match line {
-        Line::TooLong => Err(Rejection {
+        Line::TooLong => Err(LineError {
             code: "SY-1025",
             message: format!("the line has more than {LINE_BYTES_MAX} bytes"),
         }),
-        Line::Whole(bytes) => decode_line(decoder, &bytes).map_err(Rejection::from),
+        Line::Whole(bytes) => decode_line(decoder, &bytes).map_err(LineError::from),
     };
     let decoded = decoded.and_then(|event| match publisher.refuse_for_s() {
         None => Ok(event),
-        Some(seconds) => Err(Rejection {
+        Some(seconds) => Err(LineError {
             code: error::BACKLOG,
             message: format!("the event stream is nearly full; send it again in {seconds} s"),
         }),
@@ -240,11 +241,11 @@ fn store_line<'p>(
     let store = async move {
         let outcome = match decoded {
             Ok(event) => {
-                publisher.publish(event.envelope, event.body).await.map_err(Rejection::from)
+                publisher.publish(event.envelope, event.body).await.map_err(LineError::from)
             }
             Err(rejection) => Err(rejection),
         };
-        Stored { line: number, bytes, outcome }
+        LineOutcome { line: number, bytes, outcome }
     };
     (bytes, Box::pin(store))
 }
@@ -265,7 +266,7 @@ fn decode_line(decoder: &mut Decoder, line: &Bytes) -> Result<Event, DecodeError
             headers.push(name, value);
         }
     }
-    // A copy: a slice would keep the whole chunk of the upload in memory while it is stored.
+    // Copied: a slice would keep the whole chunk of the upload in memory while the line is stored.
     decode(decoder, &headers, Bytes::copy_from_slice(data.as_bytes()))
 }
 
@@ -282,7 +283,7 @@ fn decode(
     Ok(event)
 }
 
-/// Headers of one event, names in any case.
+/// Headers of one event; names are case-insensitive.
 #[derive(Default)]
 struct EventHeaders(Vec<(String, String)>);
 
@@ -299,7 +300,7 @@ impl HeaderLookup for EventHeaders {
     }
 }
 
-/// Text as a header value.
+/// Encodes text as a header value.
 ///
 /// **Source:** CloudEvents NATS protocol binding: space, `"`, `%` and all outside U+0021..U+007E
 /// are percent-encoded UTF-8.
@@ -315,15 +316,15 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-/// What became of a request's events.
+/// The response: which events of a request were stored.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct UploadReport {
     /// Events stored now.
     accepted: u64,
-    /// Events that the stream held already under their id.
+    /// Events whose id the stream already held.
     duplicates: u64,
-    /// Position of each event that the stream holds, duplicates included, in the order sent.
+    /// Stream sequence of each stored event, duplicates included, in the order sent.
     sequences: Vec<u64>,
     /// The first 1,000 lines that were not stored.
     rejected: Vec<RejectedLine>,
@@ -338,11 +339,11 @@ struct RejectedLine {
     message: String,
 }
 
-impl Report {
-    fn record(&mut self, line: u64, outcome: Result<Published, Rejection>) {
+impl UploadReport {
+    fn record(&mut self, line: u64, outcome: Result<Published, LineError>) {
         match outcome {
             Ok(published) => self.count(published),
-            Err(Rejection { code, message }) => {
+            Err(LineError { code, message }) => {
                 self.rejected_total += 1;
                 if self.rejected.len() < REJECTED_LISTED_MAX {
                     self.rejected.push(RejectedLine { line, code, message });

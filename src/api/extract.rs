@@ -1,4 +1,4 @@
-//! What handlers take from a request, refused in the error form of all doors.
+//! Request extractors whose rejections have the common error format.
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use super::{ApiError, Shared};
 use crate::registry::{Problem, code};
 
-/// The id in a path, percent-decoded; one that is no text names nothing.
-pub(super) struct Id(pub(super) String);
+/// The id in a path, percent-decoded; 404 if it is not UTF-8.
+pub(super) struct PathId(pub(super) String);
 
-impl FromRequestParts<Shared> for Id {
+impl FromRequestParts<Shared> for PathId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
@@ -23,10 +23,10 @@ impl FromRequestParts<Shared> for Id {
     }
 }
 
-/// Two ids in a path, as [`Id`].
-pub(super) struct TwoIds(pub(super) String, pub(super) String);
+/// Two ids in a path, each as [`PathId`].
+pub(super) struct PathIds(pub(super) String, pub(super) String);
 
-impl FromRequestParts<Shared> for TwoIds {
+impl FromRequestParts<Shared> for PathIds {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, ApiError> {
@@ -58,7 +58,7 @@ impl FromRequest<Shared> for JsonObject {
 }
 
 impl JsonObject {
-    /// The object as a `T`; the error names the member that does not fit.
+    /// Deserializes the object; the error names the member that is wrong.
     pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, ApiError> {
         serde_json::from_value(Value::Object(self.0)).map_err(|error| {
             let text = error.to_string();

@@ -1,10 +1,10 @@
-//! The operator API: trying filters out before anybody registers them.
+//! Operator endpoints that check and test a filter without registering it.
 
 use axum::routing::post;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use switchyard_expr::{Diagnostic, Env, Profile, Usage, compile_for, explain, render};
+use switchyard_expr::{CheckProfile, Diagnostic, Env, Usage, compile_for, explain, render};
 
 use super::extract::JsonObject;
 use super::{ApiError, Shared, route};
@@ -30,15 +30,15 @@ struct CheckRequest {
     on_error: Option<OnError>,
 }
 
-/// `{"expression", "events"?, "onError"?}` to `{"valid", "diagnostics", "complexity"?, "index"?}`:
-/// a filter with mistakes is an answer, not a failed request.
+/// Checks `{"expression", "events"?, "onError"?}` and returns
+/// `{"valid", "diagnostics", "complexity"?, "index"?}`, with 200 for an invalid filter as well.
 async fn check(body: JsonObject) -> Result<Json<Value>, ApiError> {
     let request: CheckRequest = body.read()?;
     let events: Vec<&str> = request.events.iter().map(String::as_str).collect();
     let delivers_on_error = request.on_error.is_some_and(OnError::delivers);
     let usage = Usage { events: &events, delivers_on_error };
     let source = &request.expression;
-    Ok(Json(match compile_for(source, Profile::Filter, &usage) {
+    Ok(Json(match compile_for(source, CheckProfile::Filter, &usage) {
         Ok(compiled) => {
             let facts = compiled.program.facts();
             let keys = facts.indexed().map(ToString::to_string);
@@ -62,7 +62,8 @@ struct TestRequest {
     event: Value,
 }
 
-/// `{"expression", "event"}` to the verdict and why; a filter with mistakes answers as `check` does.
+/// Evaluates `{"expression", "event"}` and returns the verdict with its explanation; an invalid
+/// filter is answered as by `check`.
 async fn test(body: JsonObject) -> Result<Json<Value>, ApiError> {
     let request: TestRequest = body.read()?;
     let sample = Sample::read(request.event)

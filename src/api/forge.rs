@@ -1,10 +1,10 @@
-//! The door of Forge apps: dynamic modules, version 2, and version 1 with its form for containers.
+//! The Forge API: dynamic modules of Forge apps, version 2, and version 1 with its container paths.
 //!
-//! The versions differ in who chooses a module's key: we in version 2, the app in version 1, where
-//! an update may also leave the key out of the path. They see the same modules.
+//! The versions differ in who assigns a module's key: the server in version 2, the app in version
+//! 1, where an update may also omit the key from the path. Both list the same modules.
 //!
-//! **Source:** Forge dynamic modules API. Where its pages disagree: a list answers with an object
-//! that carries its cursor under both documented names.
+//! **Source:** Forge dynamic modules API. Its pages disagree on the cursor of a list, so a list
+//! carries it under both documented names.
 
 use axum::Json;
 use axum::Router;
@@ -16,28 +16,30 @@ use axum::routing::get;
 use serde_json::{Map, Value, json};
 
 use super::auth::ForgeCaller;
-use super::batch;
-use super::extract::{Id, JsonObject};
-use super::page::{self, Query};
-use super::{ApiError, Shared, metrics, route, trial};
+use super::extract::{JsonObject, PathId};
+use super::forge_extensions;
+use super::query_params::{self, QueryParams};
+use super::{ApiError, Shared, dry_run, metrics, route};
 use crate::domain::ModuleKey;
 use crate::registry::{
-    Door, ModuleRecord, ModuleSpec, ModuleState, Problem, RegisterError, Registered, code,
-    key_problem,
+    EffectiveStatus, ModuleRecord, ModuleSpec, Problem, RegisterError, RegisteredModule,
+    RegistrationApi, code, key_problem,
 };
 
 pub(super) const V2: &str = "/forge/installation/v2/dynamic/module";
 const V1: &str = "/forge/installation/v1/dynamic/module";
 /// Version 1 as a container's proxy calls it.
 const V1_CONTAINER: &str = "/atlassian/forge/installation/v1/dynamic/module";
-/// Modules on one page.
+/// Maximum number of modules on one page.
 const LIMIT_MAX: usize = 100;
 const CURSOR: &str = "nextPageToken";
 
 pub(super) fn routes() -> Router<Shared> {
     let one = get(read).put(replace).delete(remove);
     let v2 = route(Router::new(), V2, &get(list).post(register));
-    let v2 = route(v2, &format!("{V2}/{{key}}"), &one).merge(batch::routes()).merge(trial::doors());
+    let v2 = route(v2, &format!("{V2}/{{key}}"), &one)
+        .merge(forge_extensions::routes())
+        .merge(dry_run::forge_routes());
     let mut v1 = Router::new();
     for path in [V1, V1_CONTAINER] {
         v1 = route(v1, path, &get(list).post(register_keyed).put(replace_keyed));
@@ -53,10 +55,10 @@ async fn register(
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
-    let spec = Submitted::read(body)?.without_key()?;
+    state.registry.check_rate_limit(id)?;
+    let spec = ModuleBody::read(body)?.without_key()?;
     let registered = state.registry.register(id, spec, None).await?;
-    Ok((StatusCode::CREATED, answer(&registered)).into_response())
+    Ok((StatusCode::CREATED, module_response(&registered)).into_response())
 }
 
 async fn register_keyed(
@@ -65,30 +67,30 @@ async fn register_keyed(
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
-    let (spec, key) = Submitted::read(body)?.keyed()?;
+    state.registry.check_rate_limit(id)?;
+    let (spec, key) = ModuleBody::read(body)?.keyed()?;
     let registered = state.registry.register(id, spec, Some(key)).await?;
-    Ok((StatusCode::CREATED, answer(&registered)).into_response())
+    Ok((StatusCode::CREATED, module_response(&registered)).into_response())
 }
 
 async fn replace(
     State(state): State<Shared>,
     caller: ForgeCaller,
-    Id(key): Id,
+    PathId(key): PathId,
     headers: HeaderMap,
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
     replace_module(&state, &caller, &key.into(), &headers, body).await
 }
 
-/// As [`replace`], with the key in the body alone.
+/// As [`replace`], with the key only in the body.
 async fn replace_keyed(
     State(state): State<Shared>,
     caller: ForgeCaller,
     headers: HeaderMap,
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
-    let key = key_of(body.get("key"))?;
+    let key = parse_key(body.get("key"))?;
     replace_module(&state, &caller, &key, &headers, body).await
 }
 
@@ -100,22 +102,22 @@ async fn replace_module(
     body: Map<String, Value>,
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
-    let door = state.registry.find(id, key)?.door;
-    let spec = Submitted::read(body)?.under(key, door)?;
+    state.registry.check_rate_limit(id)?;
+    let api = state.registry.module(id, key)?.api;
+    let spec = ModuleBody::read(body)?.under(key, api)?;
     let expected = expected_revision(headers)?;
     let registered = state.registry.replace(id, key, spec, expected).await?;
-    Ok(answer(&registered).into_response())
+    Ok(module_response(&registered).into_response())
 }
 
 async fn remove(
     State(state): State<Shared>,
     caller: ForgeCaller,
-    Id(key): Id,
+    PathId(key): PathId,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
     let id = &caller.installation.record.id;
-    state.registry.take_turn(id)?;
+    state.registry.check_rate_limit(id)?;
     state.registry.remove(id, &key.into(), expected_revision(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -123,10 +125,10 @@ async fn remove(
 async fn read(
     State(state): State<Shared>,
     caller: ForgeCaller,
-    Id(key): Id,
+    PathId(key): PathId,
 ) -> Result<Response, ApiError> {
-    let module = state.registry.find(&caller.installation.record.id, &key.into())?;
-    Ok(answer(&module.into()).into_response())
+    let module = state.registry.module(&caller.installation.record.id, &key.into())?;
+    Ok(module_response(&module.into()).into_response())
 }
 
 async fn list(
@@ -134,61 +136,61 @@ async fn list(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    let query = Query::parse(query.as_deref());
+    let query = QueryParams::parse(query.as_deref());
     let limit = query.limit(LIMIT_MAX, LIMIT_MAX)?;
-    // A cursor names its installation, so that one of another is none.
+    // A cursor names its installation, so that the cursor of another installation is invalid.
     let own = format!("{}/", caller.installation.record.id);
     let after = match query.cursor(CURSOR)? {
         Some(place) => {
             let order = place.strip_prefix(&own).and_then(|order| order.parse().ok());
-            order.ok_or_else(|| page::unreadable(CURSOR))?
+            order.ok_or_else(|| query_params::invalid_cursor(CURSOR))?
         }
         None => 0,
     };
-    let all = wants_array(&headers);
+    let all = accepts_array(&headers);
     let mut visible = caller
         .installation
         .registered()
         .filter(|(module, live)| {
-            live.state != ModuleState::Shadowed && (all || module.order > after)
+            live.effective_status != EffectiveStatus::Shadowed && (all || module.order > after)
         })
         .map(|(module, _)| module);
     if all {
-        return Ok(Json(visible.map(shape).collect()));
+        return Ok(Json(visible.map(module_view).collect()));
     }
     let page: Vec<&ModuleRecord> = visible.by_ref().take(limit).collect();
     let mut answer = Map::new();
     if let (Some(last), Some(_)) = (page.last(), visible.next()) {
-        let cursor = Value::String(page::cursor(&format!("{own}{}", last.order)));
+        let cursor = Value::String(query_params::encode_cursor(&format!("{own}{}", last.order)));
         answer.insert("lastEvaluatedKey".into(), cursor.clone());
         answer.insert(CURSOR.into(), cursor);
     }
-    answer.insert("result".into(), page.into_iter().map(shape).collect());
+    answer.insert("result".into(), page.into_iter().map(module_view).collect());
     Ok(Json(Value::Object(answer)))
 }
 
-/// Whether the caller asks for the bare array of the guide pages, which has no room for a cursor.
-fn wants_array(headers: &HeaderMap) -> bool {
+/// Whether the caller accepts the plain array of the guide pages, which cannot carry a cursor.
+fn accepts_array(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut parameters = accepted.flat_map(|value| value.split([',', ';']));
     parameters.any(|parameter| parameter.trim().eq_ignore_ascii_case("shape=array"))
 }
 
-pub(super) fn shape(module: &ModuleRecord) -> Value {
+pub(super) fn module_view(module: &ModuleRecord) -> Value {
     json!({"key": module.key, "type": module.module_type, "data": module.data})
 }
 
-/// A module as [`reported`], with its revision as `ETag`.
-pub(super) fn answer(registered: &Registered) -> impl IntoResponse + use<> {
+/// Renders a module as [`registered_view`], with its revision as `ETag`.
+pub(super) fn module_response(registered: &RegisteredModule) -> impl IntoResponse + use<> {
     let tag = HeaderValue::from_str(&format!("\"{}\"", registered.module.revision));
     let headers: HeaderMap = tag.into_iter().map(|tag| (header::ETAG, tag)).collect();
-    (headers, Json(reported(registered)))
+    (headers, Json(registered_view(registered)))
 }
 
-/// A module with `warnings`, and `complexity` of its filters, if there are any.
-pub(super) fn reported(registered: &Registered) -> Value {
-    let Registered { module, warnings, complexity } = registered;
-    let mut body = shape(module);
+/// Renders a module with `warnings` and the `complexity` of its filters, if there are any.
+pub(super) fn registered_view(registered: &RegisteredModule) -> Value {
+    let RegisteredModule { module, warnings, complexity } = registered;
+    let mut body = module_view(module);
     if let Value::Object(body) = &mut body {
         if !warnings.is_empty() {
             body.insert("warnings".into(), json!(warnings));
@@ -200,7 +202,7 @@ pub(super) fn reported(registered: &Registered) -> Value {
     body
 }
 
-/// The revision that `If-Match` names; a tag that is none of ours matches nothing.
+/// Parses the revision of `If-Match`; an unknown tag is stale.
 fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, RegisterError> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     match value.to_str() {
@@ -213,14 +215,14 @@ fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, RegisterError> 
     }
 }
 
-/// A module as the body of a request gives it.
-pub(super) struct Submitted {
+/// A module as parsed from a request body.
+pub(super) struct ModuleBody {
     pub(super) key: Option<Value>,
     module_type: String,
     data: Map<String, Value>,
 }
 
-impl Submitted {
+impl ModuleBody {
     pub(super) fn read(mut body: Map<String, Value>) -> Result<Self, ApiError> {
         let mut problems = Vec::new();
         let key = body.remove("key");
@@ -261,7 +263,7 @@ impl Submitted {
         }
     }
 
-    /// The module, if its author left the choice of a key to us.
+    /// Returns the module of version 2, which must not carry a key.
     pub(super) fn without_key(self) -> Result<ModuleSpec, ApiError> {
         for (path, given) in
             [("key", self.key.is_some()), ("data.key", self.data.contains_key("key"))]
@@ -272,37 +274,41 @@ impl Submitted {
                 );
             }
         }
-        Ok(self.spec(Door::ForgeV2))
+        Ok(self.spec(RegistrationApi::ForgeV2))
     }
 
-    /// The module with the key that its author chose.
+    /// Returns the module of version 1 with the key that the app assigned.
     pub(super) fn keyed(self) -> Result<(ModuleSpec, ModuleKey), ApiError> {
-        let key = key_of(self.key.as_ref())?;
+        let key = parse_key(self.key.as_ref())?;
         let inside = self.data.get("key");
         if inside.is_some_and(|inside| inside.as_str() != Some(key.as_str())) {
             let message = format!("this differs from the key of the module, `{key}`");
             return Err(Problem::new(code::FORM, "data.key", message).into());
         }
-        Ok((self.spec(Door::ForgeV1), key))
+        Ok((self.spec(RegistrationApi::ForgeV1), key))
     }
 
-    /// The module, if it does not claim another key than the one it is stored under.
-    pub(super) fn under(self, key: &ModuleKey, door: Door) -> Result<ModuleSpec, ApiError> {
+    /// Returns the module for an update of `key`; fails if the body names another key.
+    pub(super) fn under(
+        self,
+        key: &ModuleKey,
+        api: RegistrationApi,
+    ) -> Result<ModuleSpec, ApiError> {
         let same = |given: &Value| given.as_str() == Some(key.as_str());
         if [self.key.as_ref(), self.data.get("key")].into_iter().flatten().all(same) {
-            Ok(self.spec(door))
+            Ok(self.spec(api))
         } else {
             Err(RegisterError::KeyChanged.into())
         }
     }
 
-    fn spec(self, door: Door) -> ModuleSpec {
+    fn spec(self, api: RegistrationApi) -> ModuleSpec {
         let Self { module_type, data, .. } = self;
-        ModuleSpec { module_type, data, door }
+        ModuleSpec { module_type, data, api }
     }
 }
 
-fn key_of(given: Option<&Value>) -> Result<ModuleKey, ApiError> {
+fn parse_key(given: Option<&Value>) -> Result<ModuleKey, ApiError> {
     let Some(given) = given else {
         return Err(Problem::new(code::MISSING, "key", "a module has a key").into());
     };

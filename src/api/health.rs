@@ -1,4 +1,4 @@
-//! Probes and the scrape: answered from what is known already, never waiting for the broker.
+//! Health probes and the metrics endpoint, answered from memory without waiting for the broker.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
@@ -15,21 +15,21 @@ use crate::clock;
 use crate::domain::SubscriptionId;
 use crate::matcher::Matcher;
 use crate::registry::Registry;
-use crate::telemetry::subscriptions::{Sample, TopSubscriptions};
+use crate::telemetry::subscriptions::{SubscriptionSample, TopSubscriptions};
 
-/// A scheduler that did not stamp for this long is stuck.
+/// Age of the heartbeat above which the scheduler counts as stuck.
 const HEARTBEAT_MS_MAX: i64 = 5_000;
 
-/// What the probes read; the stages write it.
+/// The state that probes read; the stages write it.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// Registry loaded, streams and consumers there.
+    /// The registry is loaded, and streams and consumers exist.
     pub started: AtomicBool,
     /// The broker is connected.
     pub broker: AtomicBool,
     /// The router is stopping.
     pub draining: AtomicBool,
-    /// When the scheduler last got round to stamping, milliseconds since the epoch.
+    /// When the heartbeat task last ran, milliseconds since the epoch.
     pub heartbeat_ms: AtomicI64,
 }
 
@@ -44,20 +44,20 @@ impl Health {
     }
 }
 
-/// What the scrape renders.
+/// The sources of the metrics endpoint.
 #[derive(Clone)]
 pub struct Scrape {
-    /// Families of the process.
+    /// Metric families of the process.
     pub process: PrometheusHandle,
-    /// Which subscriptions have series of their own.
+    /// Selects the subscriptions that have series of their own.
     pub top: Arc<TopSubscriptions>,
     /// The subscriptions.
     pub registry: Arc<Registry>,
-    /// Figures of theirs.
+    /// Counts of events that did not match.
     pub matcher: Arc<Matcher>,
 }
 
-/// `GET /healthz/startup`, `/healthz/live`, `/healthz/ready`.
+/// Returns the routes `GET /healthz/startup`, `/healthz/live`, `/healthz/ready`.
 pub fn probes(health: Arc<Health>) -> Router {
     Router::new()
         .route("/healthz/startup", get(startup))
@@ -66,26 +66,26 @@ pub fn probes(health: Arc<Health>) -> Router {
         .with_state(health)
 }
 
-/// `GET /metrics`, in the Prometheus text format.
+/// Returns the route `GET /metrics`, in the Prometheus text format.
 pub fn metrics(scrape: Scrape) -> Router {
     Router::new().route("/metrics", get(render)).with_state(scrape)
 }
 
 async fn startup(State(health): State<Arc<Health>>) -> Response {
     let started = health.started.load(Relaxed);
-    answer(if started { Vec::new() } else { vec!["starting"] })
+    probe_response(if started { Vec::new() } else { vec!["starting"] })
 }
 
 async fn live(State(health): State<Arc<Health>>) -> Response {
     let age_ms = clock::now_ms() - health.heartbeat_ms.load(Relaxed);
-    answer(if age_ms < HEARTBEAT_MS_MAX { Vec::new() } else { vec!["scheduler stuck"] })
+    probe_response(if age_ms < HEARTBEAT_MS_MAX { Vec::new() } else { vec!["scheduler stuck"] })
 }
 
 async fn ready(State(health): State<Arc<Health>>) -> Response {
-    answer(health.failing())
+    probe_response(health.failing())
 }
 
-fn answer(failing: Vec<&'static str>) -> Response {
+fn probe_response(failing: Vec<&'static str>) -> Response {
     if failing.is_empty() {
         return Json(json!({ "status": "ok" })).into_response();
     }
@@ -107,7 +107,7 @@ impl Scrape {
             ids.iter().filter_map(|id| self.registry.installation(id.as_str())).collect();
         let samples = installations.iter().flat_map(|installation| {
             let active = installation.modules.iter().filter(|m| m.subscription.is_some());
-            active.map(|module| Sample {
+            active.map(|module| SubscriptionSample {
                 id: &module.id,
                 app: installation.record.app.as_str(),
                 stats: module.stats().peek(),

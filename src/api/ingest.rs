@@ -1,7 +1,7 @@
-//! The door for webhooks: what a Jira or Confluence site posts goes into the event stream.
+//! Webhook ingestion: stores the events of webhooks that Jira and Confluence sites post.
 //!
-//! An answer of 202 means that the broker holds every event of the webhook. Anything else means that
-//! the same webhook may be sent again: its events carry ids of their own, so none is stored twice.
+//! 202 means that the broker stored every event of the webhook. After any other status the site may
+//! send the webhook again: event ids are derived from it, so no event is stored twice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use serde_json::json;
 use sha2::Sha256;
 
 use super::ApiError;
-use super::page::Query;
+use super::query_params::QueryParams;
 use crate::domain::{CloudId, Product, Secret};
 use crate::event::webhook::{confluence, map_webhook};
 use crate::event::{DecodeError, HeaderLookup, Publisher};
@@ -35,33 +35,34 @@ const SIGNATURE: &str = "x-hub-signature";
 /// Longest site id, in bytes.
 const CLOUD_ID_BYTES_MAX: usize = 128;
 
-/// What the door needs.
+/// State of webhook ingestion.
 #[derive(Clone)]
 pub struct IngestState {
-    /// Takes the events.
+    /// Stores the events.
     pub publisher: Arc<dyn Publisher>,
-    /// Webhook secrets by product and site; a site without one is not asked for a signature.
+    /// Webhook secrets by product and site; signatures are verified only for these sites.
     pub secrets: Arc<HashMap<(Product, CloudId), Secret>>,
     /// Largest body, in bytes.
     pub body_bytes_max: usize,
 }
 
-/// `POST /ingest/jira/{cloudId}` and `POST /ingest/confluence/{cloudId}?event=NAME`.
+/// Returns the routes `POST /ingest/jira/{cloudId}` and
+/// `POST /ingest/confluence/{cloudId}?event=NAME`.
 pub fn routes(state: IngestState) -> Router {
     let mut router = Router::new();
     for (path, product) in [
         ("/ingest/jira/{cloudId}", Product::Jira),
         ("/ingest/confluence/{cloudId}", Product::Confluence),
     ] {
-        let take = move |state, cloud_id, query, headers, body| {
-            take(state, product, cloud_id, query, headers, body)
+        let handle = move |state, cloud_id, query, headers, body| {
+            receive_webhook(state, product, cloud_id, query, headers, body)
         };
-        router = router.route(path, post(take)).route(&format!("{path}/"), post(take));
+        router = router.route(path, post(handle)).route(&format!("{path}/"), post(handle));
     }
     router.with_state(state)
 }
 
-async fn take(
+async fn receive_webhook(
     State(state): State<IngestState>,
     product: Product,
     Path(cloud_id): Path<String>,
@@ -77,8 +78,8 @@ async fn take(
         return Err(ApiError::Backlog { retry_after_s });
     }
     let cloud_id = CloudId::from(cloud_id);
-    let body = read(body, state.body_bytes_max).await?;
-    if let Some(secret) = secret_of(&state.secrets, product, &cloud_id) {
+    let body = read_body(body, state.body_bytes_max).await?;
+    if let Some(secret) = site_secret(&state.secrets, product, &cloud_id) {
         let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
         if !is_signed(secret, signature.unwrap_or_default(), &body) {
             return Err(ApiError::BadSignature);
@@ -88,7 +89,7 @@ async fn take(
     let events = match product {
         Product::Jira => map_webhook(&cloud_id, &headers, &body),
         Product::Confluence => {
-            let query = Query::parse(query.as_deref());
+            let query = QueryParams::parse(query.as_deref());
             confluence::map_webhook(&cloud_id, &headers, &body, query.get("event"))
                 .map(|event| vec![event])
         }
@@ -102,8 +103,8 @@ async fn take(
     Ok((StatusCode::ACCEPTED, Json(json!({"ids": ids}))).into_response())
 }
 
-/// The whole body, unless it is longer than `bytes_max`.
-pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+/// Reads the whole body; fails if it is longer than `bytes_max`.
+pub(super) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -118,8 +119,8 @@ fn bad_request(code: &'static str, message: &str) -> ApiError {
     ApiError::BadEvents { code, message: message.to_owned() }
 }
 
-/// Secrets from the environment have their site in lower case.
-fn secret_of<'s>(
+/// Returns the secret of a site; secrets from the environment are stored under the lower-case site.
+fn site_secret<'s>(
     secrets: &'s HashMap<(Product, CloudId), Secret>,
     product: Product,
     cloud_id: &CloudId,
@@ -128,7 +129,7 @@ fn secret_of<'s>(
     secrets.get(&(product, cloud_id.clone())).or_else(|| secrets.get(&(product, lower)))
 }
 
-/// Whether `signature` is that of `body`; takes the same time whichever byte differs.
+/// Verifies `signature` over `body` in constant time.
 fn is_signed(secret: &Secret, signature: &str, body: &[u8]) -> bool {
     let Some(hex) = signature.strip_prefix("sha256=") else { return false };
     let Ok(claimed) = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()) else { return false };
@@ -139,7 +140,7 @@ fn is_signed(secret: &Secret, signature: &str, body: &[u8]) -> bool {
     mac.verify_slice(&claimed).is_ok()
 }
 
-/// Request headers as the event stage reads them.
+/// Adapts request headers to [`Headers`].
 struct RequestHeaders<'r>(&'r HeaderMap);
 
 impl HeaderLookup for RequestHeaders<'_> {

@@ -1,9 +1,9 @@
-//! Connect apps as callers: who signed a request, and for which installation.
+//! Authenticates Connect apps by the JWT of a request, and finds the installation it is signed for.
 //!
-//! Whoever is refused learns that and nothing else; the precise reason is a metric label.
+//! A rejected caller is not given the reason; it is a metric label.
 //!
-//! **Source:** Atlassian, "Understanding JWT for Connect apps"; observed clients name the app or the
-//! tenant as issuer, and name the tenant as audience or nobody.
+//! **Source:** Atlassian, "Understanding JWT for Connect apps"; observed clients name the app or
+//! the tenant as issuer, and the tenant or nothing as audience.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use axum::http::request::Parts;
 use url::form_urlencoded;
 
 use super::error::ConnectError;
-use super::fresh::HeldBody;
+use super::read_your_writes::BufferedBody;
 use super::{ApiError, Shared, metrics};
 use crate::clock;
 use crate::domain::Product;
 use crate::jwt::qsh::CONTEXT_PATH;
-use crate::jwt::{Refused, Token};
-use crate::registry::{InstallationState, LiveInstallation, Registry, Signed};
+use crate::jwt::{Token, TokenError};
+use crate::registry::{AppliedInstallation, InstallationState, Registry, SignedRequest};
 
-/// The query parameter that may carry a token instead of the header.
+/// Query parameter that may carry the token instead of the header.
 const TOKEN: &str = "jwt";
 
-/// A Connect app, acting for one enabled installation.
+/// A Connect app authenticated for one enabled installation.
 pub(super) struct ConnectCaller {
-    pub(super) installation: Arc<LiveInstallation>,
-    pub(super) signed: Signed,
+    pub(super) installation: Arc<AppliedInstallation>,
+    pub(super) signed: SignedRequest,
 }
 
 impl FromRequestParts<Shared> for ConnectCaller {
@@ -43,13 +43,14 @@ impl FromRequestParts<Shared> for ConnectCaller {
     }
 }
 
-/// The installation for which a request is signed, and the request as what counts once.
+/// Returns the installation that a request is signed for, and the signed request for replay
+/// protection.
 pub(super) fn connect_installation(
     parts: &Parts,
     registry: &Registry,
-) -> Result<(Arc<LiveInstallation>, Signed), &'static str> {
+) -> Result<(Arc<AppliedInstallation>, SignedRequest), &'static str> {
     let text = token_of(parts)?;
-    let token = Token::read(&text).map_err(Refused::label)?;
+    let token = Token::parse(&text).map_err(TokenError::label)?;
     let path = parts.uri.path();
     let product = match path.starts_with(CONTEXT_PATH) {
         true => Product::Confluence,
@@ -63,12 +64,13 @@ pub(super) fn connect_installation(
     let installation = signed.ok_or("signature")?;
     let query = parts.uri.query().unwrap_or_default();
     let now_s = clock::now_ms().div_euclid(1000);
-    token.check(now_s, parts.method.as_str(), path, query).map_err(Refused::label)?;
-    let body = parts.extensions.get::<HeldBody>().map(|held| &*held.0).unwrap_or_default();
-    Ok((installation, Signed::new(&text, body, token.issued_s(), token.good_until_s())))
+    token.check(now_s, parts.method.as_str(), path, query).map_err(TokenError::label)?;
+    let body =
+        parts.extensions.get::<BufferedBody>().map(|buffered| &*buffered.0).unwrap_or_default();
+    Ok((installation, SignedRequest::new(&text, body, token.issued_s(), token.accepted_until_s())))
 }
 
-/// The one token of a request, from its header or its query.
+/// Returns the token of a request, from its header or its query; fails if they differ.
 fn token_of(parts: &Parts) -> Result<Cow<'_, str>, &'static str> {
     let header = match parts.headers.get(header::AUTHORIZATION) {
         None => None,
@@ -89,30 +91,30 @@ fn token_of(parts: &Parts) -> Result<Cow<'_, str>, &'static str> {
     if tokens.all(|other| other == first) { Ok(first) } else { Err("two_tokens") }
 }
 
-/// Whose secrets to try: the installations that issuer and audience may mean. Nothing the token
-/// says is believed yet.
+/// Returns the installations that issuer and audience may name, whose secrets are then tried. The
+/// token is not verified at this point.
 fn candidates(
     token: &Token<'_>,
     registry: &Registry,
     product: Product,
-) -> Result<Vec<Arc<LiveInstallation>>, &'static str> {
+) -> Result<Vec<Arc<AppliedInstallation>>, &'static str> {
     let (issuer, audience) = (token.issuer(), token.audience());
-    let usable = |installation: &Arc<LiveInstallation>| {
+    let is_usable = |installation: &Arc<AppliedInstallation>| {
         let record = &installation.record;
         record.state == InstallationState::Enabled && record.product == product
     };
     let is_app = registry.app(issuer).is_some();
     let found: Vec<_> = match (is_app, audience) {
-        // Without an audience the app must leave no doubt which tenant it means.
-        (true, []) => registry.installations_of(issuer).filter(usable).take(2).collect(),
+        // Without an audience the app must have exactly one installation.
+        (true, []) => registry.installations_of(issuer).filter(is_usable).take(2).collect(),
         (true, audience) => audience
             .iter()
             .flat_map(|tenant| registry.installations_of_client(tenant))
             .filter(|installation| installation.record.app.as_str() == issuer)
-            .filter(usable)
+            .filter(is_usable)
             .collect(),
         (false, audience) if audience.is_empty() || audience.iter().any(|name| name == issuer) => {
-            registry.installations_of_client(issuer).filter(usable).collect()
+            registry.installations_of_client(issuer).filter(is_usable).collect()
         }
         (false, _) => Vec::new(),
     };

@@ -1,4 +1,4 @@
-//! Figures of the doors.
+//! Metrics of the registration APIs.
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
@@ -9,13 +9,13 @@ use metrics::counter;
 const REGISTRATIONS: &str = "switchyard_registrations_total";
 const AUTH_FAILURES: &str = "switchyard_registration_auth_failures_total";
 
-/// Counts a refused caller.
+/// Counts a failed authentication.
 pub(super) fn auth_failed(reason: &'static str) {
     counter!(AUTH_FAILURES, "reason" => reason).increment(1);
 }
 
-/// Counts calls of the door by what they did and how it ended.
-pub(super) async fn count(door: &'static str, request: Request, next: Next) -> Response {
+/// Middleware that counts registration requests by operation and result.
+pub(super) async fn count(api: &'static str, request: Request, next: Next) -> Response {
     let one = request.extensions().get::<MatchedPath>().is_some_and(|p| p.as_str().contains('{'));
     let op = match *request.method() {
         Method::POST => "register",
@@ -26,7 +26,7 @@ pub(super) async fn count(door: &'static str, request: Request, next: Next) -> R
     };
     let response = next.run(request).await;
     let result = result(response.status());
-    counter!(REGISTRATIONS, "door" => door, "op" => op, "result" => result).increment(1);
+    counter!(REGISTRATIONS, "door" => api, "op" => op, "result" => result).increment(1);
     response
 }
 

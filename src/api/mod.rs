@@ -1,31 +1,33 @@
-//! Edge: HTTP in. One file a door, the operator API, who may call, and how errors look.
+//! HTTP edge: the registration APIs of Forge, Connect and dynamic webhooks, the operator API,
+//! event ingestion, probes and metrics.
 //!
-//! A door reads a request, asks the registry and writes an answer; what may be registered is decided
-//! below, what status an error has in `error` alone. Every path works with a trailing slash.
+//! A handler parses a request, calls the registry and renders the response. The registry decides
+//! what may be registered; `error` alone maps errors to HTTP status codes. Every path works with
+//! and without a trailing slash.
 
 pub mod auth;
-mod batch;
 mod connect;
+mod dry_run;
 mod error;
 pub mod events;
 mod extract;
 mod filters;
 mod forge;
-mod fresh;
+mod forge_extensions;
 pub mod health;
 pub mod ingest;
 mod jwt;
-mod keys;
 mod metrics;
 mod modules;
 mod operator;
-mod page;
+mod query_params;
+mod read_your_writes;
+mod signing_keys;
 mod subscriptions;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod trial;
 mod webhooks;
 
 use std::sync::Arc;
@@ -45,57 +47,59 @@ pub use error::ApiError;
 use events::EventsState;
 use ingest::IngestState;
 
-/// What the doors work with.
+/// State shared by all request handlers.
 pub struct ApiState {
-    /// Who asked for what.
+    /// The registered apps, installations and modules.
     pub registry: Arc<Registry>,
-    /// Who wants what, for figures.
+    /// The matcher, read for per-subscription counts.
     pub matcher: Arc<Matcher>,
-    /// Bearer token of the operator API; empty refuses everyone.
+    /// Bearer token of the operator API; an empty token rejects every request.
     pub admin_token: Secret,
     /// Largest request body, in bytes.
     pub body_max: usize,
-    /// What webhooks were given up.
+    /// Reads webhooks that were dead-lettered.
     pub failed_webhooks: Arc<dyn FailedWebhooks>,
-    /// Says whether deliveries may go to an address.
+    /// Checks whether deliveries may be sent to an address.
     pub check_url: Box<CheckUrl>,
 }
 
-/// The state as handlers see it.
+/// [`ApiState`] as handlers receive it.
 pub type Shared = Arc<ApiState>;
 
-/// The registration doors and the operator API, with JSON answers for unknown paths and methods.
+/// Returns the routes of the registration APIs and the operator API, with JSON errors for unknown
+/// paths and methods.
 ///
-/// It has the fallbacks of the whole listener: what is merged with it must have none.
+/// It sets the fallbacks of the whole listener, so routers merged with it must not set their own.
 pub fn router(state: Shared) -> Router {
     let operator = operator::routes()
         .merge(subscriptions::routes())
         .merge(modules::routes())
         .merge(filters::routes())
-        .merge(trial::routes())
-        .merge(keys::routes())
+        .merge(dry_run::routes())
+        .merge(signing_keys::routes())
         .route_layer(from_fn_with_state(Arc::clone(&state), auth::require_admin));
     Router::new()
         .merge(forge::routes())
         .merge(connect::routes())
         .merge(webhooks::routes())
-        .merge(keys::public())
+        .merge(signing_keys::public_routes())
         .nest("/admin/v1", operator)
         .fallback(|| async { ApiError::NoSuchPath })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
-        .layer(from_fn_with_state(Arc::clone(&state), fresh::answer))
+        .layer(from_fn_with_state(Arc::clone(&state), read_your_writes::serve))
         .layer(DefaultBodyLimit::max(state.body_max))
         .with_state(state)
 }
 
-/// The doors that events come in by; publishing as operator asks for the operator's token.
-pub fn event_doors(state: &Shared, events: EventsState, ingest: IngestState) -> Router {
+/// Returns the routes that accept events: webhook ingestion, and the operator's publish endpoint
+/// behind the admin token.
+pub fn event_routes(state: &Shared, events: EventsState, ingest: IngestState) -> Router {
     events::routes(events)
         .route_layer(from_fn_with_state(Arc::clone(state), auth::require_admin))
         .merge(ingest::routes(ingest))
 }
 
-/// Adds a route under its path with and without a trailing slash.
+/// Adds a route at `path`, with and without a trailing slash.
 fn route(router: Router<Shared>, path: &str, methods: &MethodRouter<Shared>) -> Router<Shared> {
     router.route(path, methods.clone()).route(&format!("{path}/"), methods.clone())
 }

@@ -1,4 +1,4 @@
-//! The operator API: modules of an installation, for those who keep them in files.
+//! Operator endpoints for the modules of an installation, as used by `switchyard apply`.
 
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -6,35 +6,36 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::extract::{Id, JsonObject, TwoIds};
-use super::forge::{Submitted, reported, shape};
-use super::page::Query;
+use super::extract::{JsonObject, PathId, PathIds};
+use super::forge::{ModuleBody, module_view, registered_view};
+use super::query_params::QueryParams;
 use super::{ApiError, Shared, route};
 use crate::domain::{InstallationId, ModuleKey};
-use crate::registry::{AppKind, ConnectModule, Door, ModuleSpec, key_problem};
+use crate::registry::{AppKind, ConnectModule, ModuleSpec, RegistrationApi, key_problem};
 
 pub(super) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/installations/{id}/modules", &get(list));
     route(router, "/installations/{id}/modules/{key}", &put(put_module).delete(remove))
 }
 
-/// All that is registered, dynamic webhooks aside: those belong to their apps and end by themselves.
-async fn list(State(state): State<Shared>, Id(id): Id) -> Result<Json<Value>, ApiError> {
+/// Lists the registered modules without dynamic webhooks, which apps register themselves and which
+/// expire.
+async fn list(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
     let modules = installation.record.modules.iter();
-    let items = modules.filter(|module| module.door != Door::Webhook).map(|module| {
-        let mut shown = shape(module);
-        super::operator::insert(&mut shown, "door", Some(module.door));
+    let items = modules.filter(|module| module.api != RegistrationApi::Webhook).map(|module| {
+        let mut shown = module_view(module);
+        super::operator::insert_some(&mut shown, "door", Some(module.api));
         shown
     });
     Ok(Json(json!({"items": items.collect::<Vec<_>>()})))
 }
 
-/// Registers or replaces a module; with `?dryRun=true` only says what would be wrong.
-/// What is there already is left as it is.
+/// Registers or replaces a module; with `?dryRun=true` only validates it. An equal module is not
+/// written again.
 async fn put_module(
     State(state): State<Shared>,
-    TwoIds(id, key): TwoIds,
+    PathIds(id, key): PathIds,
     RawQuery(query): RawQuery,
     JsonObject(body): JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
@@ -46,17 +47,17 @@ async fn put_module(
     let app = state.registry.app(installation.record.app.as_str()).ok_or(ApiError::NotFound)?;
     let known = installation.record.module(key.as_str());
     let door = match app.record.kind {
-        AppKind::Connect => Door::Connect,
-        AppKind::Forge => known.map_or(Door::ForgeV1, |module| module.door),
+        AppKind::Connect => RegistrationApi::Connect,
+        AppKind::Forge => known.map_or(RegistrationApi::ForgeV1, |module| module.api),
     };
-    let mut spec = Submitted::read(body)?.under(&key, door)?;
+    let mut spec = ModuleBody::read(body)?.under(&key, door)?;
     spec.data.insert("key".into(), json!(key));
-    let is_dry = Query::parse(query.as_deref()).get("dryRun") == Some("true");
+    let is_dry = QueryParams::parse(query.as_deref()).get("dryRun") == Some("true");
     match known {
         Some(known) if known.module_type == spec.module_type && known.data.read() == spec.data => {
-            Ok((StatusCode::OK, Json(reported(&known.clone().into()))))
+            Ok((StatusCode::OK, Json(registered_view(&known.clone().into()))))
         }
-        _ if door == Door::Connect => {
+        _ if door == RegistrationApi::Connect => {
             let ModuleSpec { module_type, data, .. } = spec;
             let module = ConnectModule { module_type, data, path: "data".into() };
             if is_dry {
@@ -65,7 +66,7 @@ async fn put_module(
             }
             let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
             let put = state.registry.put_connect(&id, &module).await?;
-            Ok((status, Json(reported(&put.into()))))
+            Ok((status, Json(registered_view(&put.into()))))
         }
         _ if is_dry => {
             let warnings = state.registry.validate_under(&id, spec, &key)?;
@@ -73,18 +74,18 @@ async fn put_module(
         }
         Some(_) => {
             let replaced = state.registry.replace(&id, &key, spec, None).await?;
-            Ok((StatusCode::OK, Json(reported(&replaced))))
+            Ok((StatusCode::OK, Json(registered_view(&replaced))))
         }
         None => {
             let registered = state.registry.register(&id, spec, Some(key)).await?;
-            Ok((StatusCode::CREATED, Json(reported(&registered))))
+            Ok((StatusCode::CREATED, Json(registered_view(&registered))))
         }
     }
 }
 
 async fn remove(
     State(state): State<Shared>,
-    TwoIds(id, key): TwoIds,
+    PathIds(id, key): PathIds,
 ) -> Result<StatusCode, ApiError> {
     state.registry.remove(&id.into(), &key.into(), None).await?;
     Ok(StatusCode::NO_CONTENT)

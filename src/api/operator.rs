@@ -1,4 +1,4 @@
-//! The operator API: apps, installations, OAuth clients.
+//! Operator endpoints for apps, installations and OAuth clients.
 
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -7,19 +7,20 @@ use axum::{Json, Router};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::extract::{Id, JsonObject};
-use super::page::{self, Query};
+use super::extract::{JsonObject, PathId};
+use super::query_params::{self, QueryParams};
 use super::{ApiError, Shared, route};
 use crate::domain::{AppId, InstallationId, Product, Secret};
 use crate::registry::{
-    AppKind, AppPut, AppRecord, AppSpec, ClientSpec, Discovered, Door, Endpoint, EndpointAuth,
-    InstallationPut, InstallationRecord, InstallationSpec, Lifecycle, LiveApp, LiveInstallation,
-    ModuleRecord, ModuleState, Settings, function_subject,
+    AppKind, AppPut, AppRecord, AppSpec, AppliedApp, AppliedInstallation, ClientSpec,
+    DiscoveryStatus, EffectiveStatus, Endpoint, EndpointAuth, InstallationPut, InstallationRecord,
+    InstallationSpec, LifecycleCallbacks, ModuleRecord, RegistrationApi, Settings,
+    function_subject,
 };
 
-/// Items on one page of a list, unless asked otherwise.
+/// Default number of items on one page of a list.
 pub(super) const LIMIT_DEFAULT: usize = 100;
-/// Most items on one page.
+/// Maximum number of items on one page.
 pub(super) const LIMIT_MAX: usize = 500;
 
 pub(super) fn routes() -> Router<Shared> {
@@ -44,20 +45,20 @@ pub(super) fn routes() -> Router<Shared> {
 
 async fn put_app(
     State(state): State<Shared>,
-    Id(id): Id,
+    PathId(id): PathId,
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let spec: AppSpec = body.read()?;
     let put = state.registry.put_app(&id.into(), spec, &*state.check_url).await?;
-    Ok((created(put.created), Json(put_app_answer(&put))))
+    Ok((created(put.created), Json(put_app_view(&put))))
 }
 
-/// Secrets are shown here once, when an endpoint is new.
-fn put_app_answer(put: &AppPut) -> Value {
+/// Renders the result of `PUT /apps/{id}`. Secrets of new endpoints are shown here, and only here.
+fn put_app_view(put: &AppPut) -> Value {
     let endpoints = put.record.endpoints.iter().map(|endpoint| {
         let mut shown = json!({"key": endpoint.key, "url": endpoint.url});
         if put.new_endpoints.contains(&endpoint.key) {
-            insert(&mut shown, "secret", Some(endpoint.secret.reveal()));
+            insert_some(&mut shown, "secret", Some(endpoint.secret.reveal()));
         }
         shown
     });
@@ -67,34 +68,35 @@ fn put_app_answer(put: &AppPut) -> Value {
     let mut answer = json!({
         "id": record.id, "kind": record.kind, "endpoints": endpoints, "dropped": dropped,
     });
-    insert(&mut answer, "version", record.version.as_ref());
+    insert_some(&mut answer, "version", record.version.as_ref());
     let shown = |secret: &Secret, is_new: bool| is_new.then(|| secret.reveal().to_owned());
-    insert(
+    insert_some(
         &mut answer,
         "discovery",
-        record.discovery.as_ref().map(|discovery| {
-            addressed(&discovery.url, shown(&discovery.secret, put.new_discovery))
-        }),
+        record
+            .discovery
+            .as_ref()
+            .map(|discovery| url_view(&discovery.url, shown(&discovery.secret, put.new_discovery))),
     );
-    insert(
+    insert_some(
         &mut answer,
         "notices",
         record
             .notices
             .as_ref()
-            .map(|notices| addressed(&notices.url, shown(&notices.secret, put.new_notices))),
+            .map(|notices| url_view(&notices.url, shown(&notices.secret, put.new_notices))),
     );
     answer
 }
 
-/// An address, with its secret if that is shown.
-fn addressed(url: &str, secret: Option<String>) -> Value {
+/// Renders a URL, with its secret if given.
+fn url_view(url: &str, secret: Option<String>) -> Value {
     let mut shown = json!({"url": url});
-    insert(&mut shown, "secret", secret);
+    insert_some(&mut shown, "secret", secret);
     shown
 }
 
-async fn get_app(State(state): State<Shared>, Id(id): Id) -> Result<Json<Value>, ApiError> {
+async fn get_app(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
     let app = state.registry.app(&id).ok_or(ApiError::NotFound)?;
     Ok(Json(app_view(&app.record)))
 }
@@ -103,7 +105,7 @@ fn app_view(app: &AppRecord) -> Value {
     let endpoint = |endpoint: &Endpoint| {
         let mut shown = json!({"key": endpoint.key, "url": endpoint.url});
         let auth = Some(endpoint.auth).filter(|auth| *auth != EndpointAuth::default());
-        insert(&mut shown, "auth", auth);
+        insert_some(&mut shown, "auth", auth);
         shown
     };
     let mut view = json!({
@@ -113,18 +115,26 @@ fn app_view(app: &AppRecord) -> Value {
         "functions": app.functions,
         "endpoints": app.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         "staticModules": app.static_modules,
-        "createdAt": time(app.created_ms),
-        "updatedAt": time(app.updated_ms),
+        "createdAt": rfc3339(app.created_ms),
+        "updatedAt": rfc3339(app.updated_ms),
     });
-    insert(&mut view, "name", app.name.as_ref());
-    insert(&mut view, "version", app.version.as_ref());
-    insert(&mut view, "baseUrl", app.base_url.as_ref());
+    insert_some(&mut view, "name", app.name.as_ref());
+    insert_some(&mut view, "version", app.version.as_ref());
+    insert_some(&mut view, "baseUrl", app.base_url.as_ref());
     let discovery = app.discovery.as_ref();
-    insert(&mut view, "discovery", discovery.map(|d| json!({"use": d.types, "url": d.url})));
-    insert(&mut view, "notices", app.notices.as_ref().map(|notices| addressed(&notices.url, None)));
-    insert(&mut view, "lifecycle", Some(&app.lifecycle).filter(|l| **l != Lifecycle::default()));
-    insert(&mut view, "delivery", app.delivery.as_ref());
-    insert(&mut view, "translations", Some(&app.translations).filter(|t| !t.is_empty()));
+    insert_some(&mut view, "discovery", discovery.map(|d| json!({"use": d.types, "url": d.url})));
+    insert_some(
+        &mut view,
+        "notices",
+        app.notices.as_ref().map(|notices| url_view(&notices.url, None)),
+    );
+    insert_some(
+        &mut view,
+        "lifecycle",
+        Some(&app.lifecycle).filter(|l| **l != LifecycleCallbacks::default()),
+    );
+    insert_some(&mut view, "delivery", app.delivery.as_ref());
+    insert_some(&mut view, "translations", Some(&app.translations).filter(|t| !t.is_empty()));
     view
 }
 
@@ -132,21 +142,24 @@ async fn list_apps(
     State(state): State<Shared>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    let (after, limit) = place(query.as_deref())?;
+    let (after, limit) = page_params(query.as_deref())?;
     let ids = state.registry.app_ids(after.as_deref(), limit + 1);
     let apps = ids.iter().take(limit).filter_map(|id| state.registry.app(id.as_str()));
     let items = apps.map(|app| app_view(&app.record)).collect();
-    Ok(Json(list(items, next(&ids, limit, AppId::as_str))))
+    Ok(Json(page_view(items, next_cursor(&ids, limit, AppId::as_str))))
 }
 
-async fn delete_app(State(state): State<Shared>, Id(id): Id) -> Result<StatusCode, ApiError> {
+async fn delete_app(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+) -> Result<StatusCode, ApiError> {
     state.registry.delete_app(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn put_installation(
     State(state): State<Shared>,
-    Id(id): Id,
+    PathId(id): PathId,
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let id = InstallationId::from(id);
@@ -154,56 +167,63 @@ async fn put_installation(
     let put = state.registry.put_installation(&id, spec).await?;
     let InstallationPut { created: is_new, token } = put;
     let mut answer = json!({"id": id});
-    insert(&mut answer, "token", token);
+    insert_some(&mut answer, "token", token);
     Ok((created(is_new), Json(answer)))
 }
 
-async fn rotate_token(State(state): State<Shared>, Id(id): Id) -> Result<Json<Value>, ApiError> {
+async fn rotate_token(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+) -> Result<Json<Value>, ApiError> {
     let token = state.registry.rotate_token(&id).await?;
     Ok(Json(json!({"token": token})))
 }
 
 async fn get_installation(
     State(state): State<Shared>,
-    Id(id): Id,
+    PathId(id): PathId,
 ) -> Result<Json<Value>, ApiError> {
     let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
     Ok(Json(installation_view(&state, &installation)))
 }
 
-async fn get_discovery(State(state): State<Shared>, Id(id): Id) -> Result<Json<Value>, ApiError> {
+async fn get_discovery(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+) -> Result<Json<Value>, ApiError> {
     let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
     let known = installation.record.discovery.as_ref().ok_or(ApiError::NotFound)?;
     Ok(Json(discovery_view(&installation.record, known)))
 }
 
-/// Asks the app now; while another replica asks, what is known already.
+/// Runs discovery now; while another replica runs it, returns the stored status.
 async fn refresh_discovery(
     State(state): State<Shared>,
-    Id(id): Id,
+    PathId(id): PathId,
 ) -> Result<Json<Value>, ApiError> {
     let known = state.registry.refresh_discovery(&id.as_str().into()).await?;
     let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
     Ok(Json(discovery_view(&installation.record, &known)))
 }
 
-pub(super) fn discovery_view(record: &InstallationRecord, known: &Discovered) -> Value {
-    let discovered = record.modules.iter().filter(|module| module.door == Door::Discovery);
+pub(super) fn discovery_view(record: &InstallationRecord, known: &DiscoveryStatus) -> Value {
+    let discovered =
+        record.modules.iter().filter(|module| module.api == RegistrationApi::Discovery);
     let mut view = json!({
         "installation": record.id,
         "modules": discovered.map(|module| &module.key).collect::<Vec<_>>(),
         "ignored": known.ignored,
         "failures": known.failures,
-        "dueAt": time(known.due_ms),
+        "dueAt": rfc3339(known.due_ms),
     });
-    let moment = |ms: i64| Some(ms).filter(|ms| *ms != 0).and_then(time);
-    insert(&mut view, "fetchedAt", moment(known.fetched_ms));
-    insert(&mut view, "askingUntil", moment(known.asking_until_ms));
-    insert(&mut view, "error", known.error.as_ref());
+    let moment = |ms: i64| Some(ms).filter(|ms| *ms != 0).and_then(rfc3339);
+    insert_some(&mut view, "fetchedAt", moment(known.fetched_ms));
+    insert_some(&mut view, "askingUntil", moment(known.asking_until_ms));
+    insert_some(&mut view, "error", known.error.as_ref());
     view
 }
 
-fn installation_view(state: &Shared, installation: &LiveInstallation) -> Value {
+fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Value {
     let record = &installation.record;
     let settings = state.registry.settings();
     let app = state.registry.app(record.app.as_str());
@@ -212,11 +232,12 @@ fn installation_view(state: &Shared, installation: &LiveInstallation) -> Value {
         json!({"function": function, "subject": subject})
     });
     let mut modules = Map::new();
-    for state in ModuleState::ALL {
-        let found = installation.modules.iter().filter(|module| module.state == state).count();
+    for state in EffectiveStatus::ALL {
+        let found =
+            installation.modules.iter().filter(|module| module.effective_status == state).count();
         modules.insert(state.as_str().into(), found.into());
     }
-    let is_webhook = |module: &&ModuleRecord| module.door == Door::Webhook;
+    let is_webhook = |module: &&ModuleRecord| module.api == RegistrationApi::Webhook;
     let webhooks = record.modules.iter().filter(is_webhook).count();
     modules.insert("dynamic".into(), (record.modules.len() - webhooks).into());
     modules.insert("dynamicMax".into(), dynamic_max(settings, app.as_deref(), record).into());
@@ -232,21 +253,25 @@ fn installation_view(state: &Shared, installation: &LiveInstallation) -> Value {
         "functions": functions.collect::<Vec<_>>(),
         "modules": modules,
         "revision": installation.revision,
-        "createdAt": time(record.created_ms),
-        "updatedAt": time(record.updated_ms),
+        "createdAt": rfc3339(record.created_ms),
+        "updatedAt": rfc3339(record.updated_ms),
     });
-    insert(&mut view, "clientKey", record.client_key.as_ref());
-    insert(&mut view, "appAccountId", record.app_account_id.as_ref());
+    insert_some(&mut view, "clientKey", record.client_key.as_ref());
+    insert_some(&mut view, "appAccountId", record.app_account_id.as_ref());
     let dropped = record.dropped.as_ref().map(|dropped| {
-        let mut shown = json!({"at": time(dropped.at_ms), "keys": dropped.keys});
-        insert(&mut shown, "version", dropped.version.as_ref());
+        let mut shown = json!({"at": rfc3339(dropped.at_ms), "keys": dropped.keys});
+        insert_some(&mut shown, "version", dropped.version.as_ref());
         shown
     });
-    insert(&mut view, "dropped", dropped);
+    insert_some(&mut view, "dropped", dropped);
     view
 }
 
-fn dynamic_max(settings: &Settings, app: Option<&LiveApp>, record: &InstallationRecord) -> usize {
+fn dynamic_max(
+    settings: &Settings,
+    app: Option<&AppliedApp>,
+    record: &InstallationRecord,
+) -> usize {
     match (app.map(|app| app.record.kind), record.product) {
         (Some(AppKind::Connect), Product::Jira) => settings.connect.modules_jira,
         (Some(AppKind::Connect), Product::Confluence) => settings.connect.modules_confluence,
@@ -258,16 +283,16 @@ async fn list_installations(
     State(state): State<Shared>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    let (after, limit) = place(query.as_deref())?;
+    let (after, limit) = page_params(query.as_deref())?;
     let ids = state.registry.installation_ids(after.as_deref(), limit + 1);
     let found = ids.iter().take(limit).filter_map(|id| state.registry.installation(id.as_str()));
     let items = found.map(|installation| installation_view(&state, &installation)).collect();
-    Ok(Json(list(items, next(&ids, limit, InstallationId::as_str))))
+    Ok(Json(page_view(items, next_cursor(&ids, limit, InstallationId::as_str))))
 }
 
 async fn delete_installation(
     State(state): State<Shared>,
-    Id(id): Id,
+    PathId(id): PathId,
 ) -> Result<StatusCode, ApiError> {
     state.registry.delete_installation(&id).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -275,7 +300,7 @@ async fn delete_installation(
 
 async fn put_client(
     State(state): State<Shared>,
-    Id(id): Id,
+    PathId(id): PathId,
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let spec: ClientSpec = body.read()?;
@@ -287,33 +312,33 @@ fn created(is_new: bool) -> StatusCode {
     if is_new { StatusCode::CREATED } else { StatusCode::OK }
 }
 
-/// Where a page starts, and how long it is.
-fn place(query: Option<&str>) -> Result<(Option<String>, usize), ApiError> {
-    let query = Query::parse(query);
+/// Parses the cursor and the length of a page.
+fn page_params(query: Option<&str>) -> Result<(Option<String>, usize), ApiError> {
+    let query = QueryParams::parse(query);
     Ok((query.cursor("cursor")?, query.limit(LIMIT_DEFAULT, LIMIT_MAX)?))
 }
 
-/// The cursor behind a page of `limit`, when there is more.
-fn next<T>(ids: &[T], limit: usize, text: impl Fn(&T) -> &str) -> Option<String> {
+/// Returns the cursor of the next page, if `ids` has more than `limit`.
+fn next_cursor<T>(ids: &[T], limit: usize, text: impl Fn(&T) -> &str) -> Option<String> {
     let last = ids.get(limit.checked_sub(1)?)?;
-    (ids.len() > limit).then(|| page::cursor(text(last)))
+    (ids.len() > limit).then(|| query_params::encode_cursor(text(last)))
 }
 
-/// A page of a list.
-pub(super) fn list(items: Vec<Value>, next_cursor: Option<String>) -> Value {
+/// Renders a page of a list.
+pub(super) fn page_view(items: Vec<Value>, next_cursor: Option<String>) -> Value {
     let mut answer = json!({"items": items});
-    insert(&mut answer, "nextCursor", next_cursor);
+    insert_some(&mut answer, "nextCursor", next_cursor);
     answer
 }
 
-/// Adds a member unless there is nothing to say.
-pub(super) fn insert(object: &mut Value, name: &str, value: Option<impl serde::Serialize>) {
+/// Inserts a member if `value` is some.
+pub(super) fn insert_some(object: &mut Value, name: &str, value: Option<impl serde::Serialize>) {
     if let (Value::Object(members), Some(value)) = (object, value) {
         members.insert(name.to_owned(), json!(value));
     }
 }
 
-/// Milliseconds since the epoch as RFC 3339.
-pub(super) fn time(ms: i64) -> Option<String> {
+/// Formats milliseconds since the epoch as RFC 3339.
+pub(super) fn rfc3339(ms: i64) -> Option<String> {
     Timestamp::from_millisecond(ms).ok().map(|time| time.to_string())
 }

@@ -1,4 +1,4 @@
-//! What operators see of subscriptions: each module record with its state, its filter and figures.
+//! Operator endpoints for subscriptions: module records with status, filters and counters.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -7,98 +7,105 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
-use super::extract::Id;
-use super::operator::{LIMIT_DEFAULT, LIMIT_MAX, insert, list, time};
-use super::page::{self, Query};
+use super::extract::PathId;
+use super::operator::{LIMIT_DEFAULT, LIMIT_MAX, insert_some, page_view, rfc3339};
+use super::query_params::{self, QueryParams};
 use super::{ApiError, Shared, route};
 use crate::domain::{Handler, SubscriptionId};
 use crate::matcher::Subscription;
 use crate::registry::{
-    HandlerRef, LiveInstallation, LiveModule, Problem, Switch, TRIGGER, Trigger, TriggerEvent, code,
+    AppliedInstallation, AppliedModule, HandlerRef, ModuleStatus, Problem, TRIGGER, Trigger,
+    TriggerEvent, code,
 };
 
 pub(super) fn routes() -> Router<Shared> {
     let router = route(Router::new(), "/subscriptions", &get(list_subscriptions));
     let mut router = route(router, "/subscriptions/{id}", &get(get_subscription));
-    for (action, switch) in
-        [("pause", Switch::Paused), ("resume", Switch::On), ("disable", Switch::Off)]
-    {
-        let act = move |state: State<Shared>, id: Id| async move { set(state, id, switch).await };
+    for (action, switch) in [
+        ("pause", ModuleStatus::Paused),
+        ("resume", ModuleStatus::On),
+        ("disable", ModuleStatus::Off),
+    ] {
+        let act = move |state: State<Shared>, id: PathId| async move {
+            set_status(state, id, switch).await
+        };
         router = route(router, &format!("/subscriptions/{{id}}/{action}"), &post(act));
     }
     router
 }
 
-/// Modules of the app itself cannot be switched: a new version of the app changes them.
-async fn set(
+/// Sets the status of a dynamic module. Static modules change only with a new version of the app.
+async fn set_status(
     State(state): State<Shared>,
-    Id(id): Id,
-    switch: Switch,
+    PathId(id): PathId,
+    status: ModuleStatus,
 ) -> Result<Json<Value>, ApiError> {
     let id = SubscriptionId::parse(&id).ok_or(ApiError::NotFound)?;
-    state.registry.switch(&id.installation, &id.key, switch).await?;
+    state.registry.set_status(&id.installation, &id.key, status).await?;
     let installation = state.registry.installation(id.installation.as_str());
     let installation = installation.ok_or(ApiError::NotFound)?;
     let module = installation.module(id.key.as_str()).ok_or(ApiError::NotFound)?;
-    Ok(Json(view(&state, &installation, module)))
+    Ok(Json(subscription_view(&state, &installation, module)))
 }
 
 async fn get_subscription(
     State(state): State<Shared>,
-    Id(id): Id,
+    PathId(id): PathId,
 ) -> Result<Json<Value>, ApiError> {
     let id = SubscriptionId::parse(&id).ok_or(ApiError::NotFound)?;
     let installation = state.registry.installation(id.installation.as_str());
     let installation = installation.ok_or(ApiError::NotFound)?;
     let module = installation.module(id.key.as_str()).ok_or(ApiError::NotFound)?;
-    Ok(Json(view(&state, &installation, module)))
+    Ok(Json(subscription_view(&state, &installation, module)))
 }
 
 async fn list_subscriptions(
     State(state): State<Shared>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    let query = Query::parse(query.as_deref());
-    let limit = query.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
-    let wanted = Wanted::read(&query)?;
-    let after = query.cursor("cursor")?.map(|place| Place::read(&place)).transpose()?;
+    let params = QueryParams::parse(query.as_deref());
+    let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
+    let query = SubscriptionQuery::read(&params)?;
+    let after =
+        params.cursor("cursor")?.map(|position| ListPosition::read(&position)).transpose()?;
     let mut items = Vec::new();
-    let mut last: Option<Place> = None;
+    let mut last: Option<ListPosition> = None;
     for id in state.registry.installation_ids(None, usize::MAX) {
-        let before = |place: &Place| id.as_str() < place.installation.as_str();
-        if after.as_ref().is_some_and(before) || !wanted.installation(id.as_str()) {
+        let before = |position: &ListPosition| id.as_str() < position.installation.as_str();
+        if after.as_ref().is_some_and(before) || !query.installation(id.as_str()) {
             continue;
         }
         let Some(installation) = state.registry.installation(id.as_str()) else { continue };
-        let mut modules: Vec<_> = installation.modules.iter().map(|m| (Place::of(m), m)).collect();
+        let mut modules: Vec<_> =
+            installation.modules.iter().map(|m| (ListPosition::of(m), m)).collect();
         modules.sort_by(|left, right| left.0.cmp(&right.0));
-        for (place, module) in modules {
-            if after.as_ref().is_some_and(|after| place <= *after)
-                || !wanted.module(&installation, module)
+        for (position, module) in modules {
+            if after.as_ref().is_some_and(|after| position <= *after)
+                || !query.module(&installation, module)
             {
                 continue;
             }
             if items.len() == limit {
-                let next = last.map(|last| page::cursor(&last.write()));
-                return Ok(Json(list(items, next)));
+                let next = last.map(|last| query_params::encode_cursor(&last.write()));
+                return Ok(Json(page_view(items, next)));
             }
-            items.push(view(&state, &installation, module));
-            last = Some(place);
+            items.push(subscription_view(&state, &installation, module));
+            last = Some(position);
         }
     }
-    Ok(Json(list(items, None)))
+    Ok(Json(page_view(items, None)))
 }
 
-/// A place in the list. A registered module and one of the app itself may share an id.
+/// A position in the list. A dynamic and a static module may share an id.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct ListPosition {
     installation: String,
     key: String,
     registered: bool,
 }
 
-impl Place {
-    fn of(module: &LiveModule) -> Self {
+impl ListPosition {
+    fn of(module: &AppliedModule) -> Self {
         Self {
             installation: module.id.installation.to_string(),
             key: module.id.key.to_string(),
@@ -112,13 +119,13 @@ impl Place {
 
     fn read(text: &str) -> Result<Self, ApiError> {
         let (installation, key, registered) =
-            serde_json::from_str(text).map_err(|_| page::unreadable("cursor"))?;
+            serde_json::from_str(text).map_err(|_| query_params::invalid_cursor("cursor"))?;
         Ok(Self { installation, key, registered })
     }
 }
 
-/// Which subscriptions are asked for.
-struct Wanted<'q> {
+/// The query parameters that select subscriptions.
+struct SubscriptionQuery<'q> {
     installation: Option<&'q str>,
     app: Option<&'q str>,
     event: Option<&'q str>,
@@ -126,20 +133,20 @@ struct Wanted<'q> {
     text: Option<&'q str>,
 }
 
-impl<'q> Wanted<'q> {
-    fn read(query: &'q Query) -> Result<Self, ApiError> {
-        let state = query.get("state");
-        let known = crate::registry::ModuleState::ALL.map(|state| state.as_str());
+impl<'q> SubscriptionQuery<'q> {
+    fn read(params: &'q QueryParams) -> Result<Self, ApiError> {
+        let state = params.get("state");
+        let known = crate::registry::EffectiveStatus::ALL.map(|state| state.as_str());
         if state.is_some_and(|state| !known.contains(&state)) {
             let message = format!("a state is one of {}", known.join(", "));
             return Err(Problem::new(code::FORM, "state", message).into());
         }
         Ok(Self {
-            installation: query.get("installation"),
-            app: query.get("app"),
-            event: query.get("event"),
+            installation: params.get("installation"),
+            app: params.get("app"),
+            event: params.get("event"),
             state,
-            text: query.get("q"),
+            text: params.get("q"),
         })
     }
 
@@ -147,15 +154,15 @@ impl<'q> Wanted<'q> {
         self.installation.is_none_or(|wanted| wanted == id)
     }
 
-    fn module(&self, installation: &LiveInstallation, module: &LiveModule) -> bool {
+    fn module(&self, installation: &AppliedInstallation, module: &AppliedModule) -> bool {
         self.app.is_none_or(|app| installation.record.app.as_str() == app)
-            && self.state.is_none_or(|state| module.state.as_str() == state)
-            && self.event.is_none_or(|event| hears(module, event))
-            && self.text.is_none_or(|text| mentions(module, text))
+            && self.state.is_none_or(|state| module.effective_status.as_str() == state)
+            && self.event.is_none_or(|event| subscribes_to(module, event))
+            && self.text.is_none_or(|text| contains_text(module, text))
     }
 }
 
-fn hears(module: &LiveModule, event: &str) -> bool {
+fn subscribes_to(module: &AppliedModule, event: &str) -> bool {
     let live =
         module.subscription.iter().flat_map(|subscription| &subscription.event_subscriptions);
     if live.into_iter().any(|entry| entry.conditions.event_type.as_str() == event) {
@@ -168,26 +175,30 @@ fn hears(module: &LiveModule, event: &str) -> bool {
     names.any(|name| name == event)
 }
 
-fn mentions(module: &LiveModule, text: &str) -> bool {
+fn contains_text(module: &AppliedModule, text: &str) -> bool {
     module.id.to_string().contains(text)
-        || module.data.read().values().any(|value| value_mentions(value, text))
+        || module.data.read().values().any(|value| value_contains(value, text))
 }
 
-/// Module data nests as deep as a request may, which is bounded.
-fn value_mentions(value: &Value, text: &str) -> bool {
+/// Recursion is bounded, since the nesting of a request body is.
+fn value_contains(value: &Value, text: &str) -> bool {
     match value {
         Value::String(found) => found.contains(text),
-        Value::Array(items) => items.iter().any(|item| value_mentions(item, text)),
-        Value::Object(members) => members.values().any(|item| value_mentions(item, text)),
+        Value::Array(items) => items.iter().any(|item| value_contains(item, text)),
+        Value::Object(members) => members.values().any(|item| value_contains(item, text)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
-fn view(state: &Shared, installation: &LiveInstallation, module: &LiveModule) -> Value {
+fn subscription_view(
+    state: &Shared,
+    installation: &AppliedInstallation,
+    module: &AppliedModule,
+) -> Value {
     let record = &installation.record;
     let data = module.data.read();
     let trigger =
-        (module.module_type == TRIGGER).then(|| Trigger::read(&data, "data").ok()).flatten();
+        (module.module_type == TRIGGER).then(|| Trigger::parse(&data, "data").ok()).flatten();
     let mut view = json!({
         "id": module.id.to_string(),
         "installation": record.id,
@@ -196,7 +207,7 @@ fn view(state: &Shared, installation: &LiveInstallation, module: &LiveModule) ->
         "cloudId": record.cloud_id,
         "type": module.module_type,
         "static": module.is_static,
-        "state": module.state.as_str(),
+        "state": module.effective_status.as_str(),
         "events": trigger.iter().flat_map(|t| &t.events).map(event_view).collect::<Vec<_>>(),
         "data": module.data,
         "stats": stats_view(state, module),
@@ -206,18 +217,22 @@ fn view(state: &Shared, installation: &LiveInstallation, module: &LiveModule) ->
             .event_subscriptions
             .iter()
             .map(|entry| json!({"eventType": entry.conditions.event_type}));
-        insert(&mut view, "events", Some(events.collect::<Vec<_>>()));
-        let handler = handler_of(live);
-        insert(&mut view, "handler", Some(handler));
+        insert_some(&mut view, "events", Some(events.collect::<Vec<_>>()));
+        let handler = handler_target(live);
+        insert_some(&mut view, "handler", Some(handler));
     }
-    insert(&mut view, "title", title(state, installation, &data));
-    insert(&mut view, "reason", module.reason.as_ref());
-    insert(&mut view, "handler", trigger.as_ref().map(|trigger| handler_view(trigger, module)));
+    insert_some(&mut view, "title", title(state, installation, &data));
+    insert_some(&mut view, "reason", module.reason.as_ref());
+    insert_some(
+        &mut view,
+        "handler",
+        trigger.as_ref().map(|trigger| handler_view(trigger, module)),
+    );
     if let Some(stored) = record.module(module.id.key.as_str()).filter(|_| !module.is_static) {
-        insert(&mut view, "door", Some(stored.door));
-        insert(&mut view, "revision", Some(stored.revision));
-        insert(&mut view, "createdAt", time(stored.created_ms));
-        insert(&mut view, "updatedAt", time(stored.updated_ms));
+        insert_some(&mut view, "door", Some(stored.api));
+        insert_some(&mut view, "revision", Some(stored.revision));
+        insert_some(&mut view, "createdAt", rfc3339(stored.created_ms));
+        insert_some(&mut view, "updatedAt", rfc3339(stored.updated_ms));
     }
     view
 }
@@ -226,43 +241,45 @@ fn event_view(event: &TriggerEvent) -> Value {
     let mut view = json!({"eventType": event.event_type.value});
     if let Some(filter) = &event.filter {
         let on_error = filter.on_error.unwrap_or_default();
-        insert(&mut view, "expression", filter.expression.as_ref().map(|text| &*text.value));
-        insert(&mut view, "onError", filter.expression.as_ref().map(|_| on_error));
-        insert(&mut view, "ignoreSelf", filter.ignore_self.then_some(true));
-        insert(&mut view, "appIsLicensed", filter.requires_licence.then_some(true));
+        insert_some(&mut view, "expression", filter.expression.as_ref().map(|text| &*text.value));
+        insert_some(&mut view, "onError", filter.expression.as_ref().map(|_| on_error));
+        insert_some(&mut view, "ignoreSelf", filter.ignore_self.then_some(true));
+        insert_some(&mut view, "appIsLicensed", filter.requires_licence.then_some(true));
     }
     view
 }
 
-fn handler_view(trigger: &Trigger, module: &LiveModule) -> Value {
-    let mut view = module.subscription.as_deref().map_or_else(|| json!({}), handler_of);
+fn handler_view(trigger: &Trigger, module: &AppliedModule) -> Value {
+    let mut view = module.subscription.as_deref().map_or_else(|| json!({}), handler_target);
     match &trigger.handler {
-        HandlerRef::Function(name) => insert(&mut view, "function", Some(&name.value)),
-        HandlerRef::Endpoint(key) => insert(&mut view, "endpoint", Some(&key.value)),
+        HandlerRef::Function(name) => insert_some(&mut view, "function", Some(&name.value)),
+        HandlerRef::Endpoint(key) => insert_some(&mut view, "endpoint", Some(&key.value)),
     }
     view
 }
 
-fn handler_of(subscription: &Subscription) -> Value {
+fn handler_target(subscription: &Subscription) -> Value {
     match &*subscription.owner.settings.handler {
         Handler::Http { url, .. } => json!({"url": url.as_str()}),
-        Handler::Remote(remote) => json!({"url": remote.url.as_str(), "style": "forge_remote"}),
+        Handler::ForgeRemote(remote) => {
+            json!({"url": remote.url.as_str(), "style": "forge_remote"})
+        }
         Handler::Webhook(webhook) => json!({"base": webhook.base.as_str(), "url": webhook.address}),
         Handler::Function { subject } => json!({"subject": **subject}),
     }
 }
 
-/// The name of a module for people, in the words of the app's translations.
+/// Returns the display name of a module, from the app's translations.
 fn title(
     state: &Shared,
-    installation: &LiveInstallation,
+    installation: &AppliedInstallation,
     data: &Map<String, Value>,
 ) -> Option<String> {
     let app = state.registry.app(installation.record.app.as_str())?;
-    app.record.words(data.get("name")?).map(str::to_owned)
+    app.record.localized_text(data.get("name")?).map(str::to_owned)
 }
 
-fn stats_view(state: &Shared, module: &LiveModule) -> Value {
+fn stats_view(state: &Shared, module: &AppliedModule) -> Value {
     let stats = module.stats().peek();
     let mut view = json!({
         "matched": stats.matched.load(Relaxed),
@@ -273,12 +290,12 @@ fn stats_view(state: &Shared, module: &LiveModule) -> Value {
         "dead": stats.dead.load(Relaxed),
         "steps": stats.steps.load(Relaxed),
     });
-    let moment = |ms: i64| Some(ms).filter(|ms| *ms != 0).and_then(time);
+    let moment = |ms: i64| Some(ms).filter(|ms| *ms != 0).and_then(rfc3339);
     let live = module.subscription.as_ref();
-    insert(&mut view, "notMatched", live.and_then(|_| state.matcher.not_matched(&module.id)));
-    insert(&mut view, "lastError", stats.last_error());
-    insert(&mut view, "lastFailure", stats.last_failure());
-    insert(&mut view, "lastMatch", moment(stats.last_match_ms.load(Relaxed)));
-    insert(&mut view, "lastDelivered", moment(stats.last_delivered_ms.load(Relaxed)));
+    insert_some(&mut view, "notMatched", live.and_then(|_| state.matcher.not_matched(&module.id)));
+    insert_some(&mut view, "lastError", stats.last_error());
+    insert_some(&mut view, "lastFailure", stats.last_failure());
+    insert_some(&mut view, "lastMatch", moment(stats.last_match_ms.load(Relaxed)));
+    insert_some(&mut view, "lastDelivered", moment(stats.last_delivered_ms.load(Relaxed)));
     view
 }

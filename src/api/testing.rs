@@ -1,4 +1,4 @@
-//! What tests of the doors share: a stream in memory and answers read whole.
+//! Test doubles of the HTTP tests: a stream in memory, and responses read whole.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -15,10 +15,10 @@ use crate::delivery::{FailedWebhook, FailedWebhooks};
 use crate::domain::{AppId, InstallationId};
 use crate::event::{Envelope, PublishError, Published, Publisher};
 
-/// Holds no webhook that was given up.
-pub(super) struct NothingFailed;
+/// A store of failed webhooks that is empty.
+pub(super) struct NoFailedWebhooks;
 
-impl FailedWebhooks for NothingFailed {
+impl FailedWebhooks for NoFailedWebhooks {
     fn list<'a>(
         &'a self,
         _: &'a AppId,
@@ -30,16 +30,16 @@ impl FailedWebhooks for NothingFailed {
     }
 }
 
-/// Takes events as the broker does, one identity once.
+/// Stores events in memory and deduplicates by identity, as the broker does.
 #[derive(Default)]
 pub(super) struct MemoryStream {
     events: Mutex<Vec<(Envelope, Bytes)>>,
-    /// Answers no publish.
-    pub(super) is_away: AtomicBool,
-    /// Seconds that doors are told to refuse for; 0 = they may take more.
+    /// While set, no publish is confirmed.
+    pub(super) is_down: AtomicBool,
+    /// Seconds for which publishing is refused; 0 = accepted.
     pub(super) refuse_for_s: AtomicU64,
     running: AtomicUsize,
-    /// Most publishes that ran at once.
+    /// Highest number of concurrent publishes.
     pub(super) running_max: AtomicUsize,
 }
 
@@ -53,7 +53,7 @@ impl MemoryStream {
     }
 
     fn store(&self, envelope: Envelope, body: Bytes) -> Result<Published, PublishError> {
-        if self.is_away.load(SeqCst) {
+        if self.is_down.load(SeqCst) {
             return Err(PublishError::Unconfirmed { waited_ms: 2000 });
         }
         let mut events = self.events.lock().unwrap();
@@ -86,7 +86,7 @@ impl Publisher for MemoryStream {
     }
 }
 
-/// Posts `body` to `path`; the answer's status, headers and JSON.
+/// Posts `body` to `path` and returns status, headers and JSON of the response.
 pub(super) async fn post(
     routes: Router,
     path: &str,

@@ -1,4 +1,4 @@
-//! The doors over HTTP, without a listener and without a broker.
+//! The HTTP APIs, without a listener and without a broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use super::testing::NothingFailed;
+use super::testing::NoFailedWebhooks;
 use super::{ApiState, router};
 use crate::domain::Secret;
 use crate::matcher::Matcher;
@@ -30,19 +30,19 @@ struct Answer {
     body: Value,
 }
 
-/// The doors of one replica with the installation `inst-a` of a Forge app.
-struct Doors {
+/// The API of one replica, with the installation `inst-a` of a Forge app.
+struct TestApi {
     router: Router,
     token: String,
     _run: JoinSet<()>,
 }
 
-impl Doors {
-    async fn open() -> Self {
-        Self::open_with(0, 0).await
+impl TestApi {
+    async fn start() -> Self {
+        Self::start_with(0, 0).await
     }
 
-    async fn open_with(registration_rate: u32, registration_burst: u32) -> Self {
+    async fn start_with(registration_rate: u32, registration_burst: u32) -> Self {
         let settings = Settings {
             prefix: "sw".into(),
             allow_unknown_events: false,
@@ -61,7 +61,7 @@ impl Doors {
         let registry = Arc::new(registry);
         let mut run = JoinSet::new();
         run.spawn(Arc::clone(&registry).run());
-        timeout(Duration::from_secs(5), registry.until_ready()).await.unwrap();
+        timeout(Duration::from_secs(5), registry.wait_until_ready()).await.unwrap();
         let admin_token = Secret::new(ADMIN);
         let check_url: Box<crate::registry::CheckUrl> = Box::new(|url| match url.host_str() {
             Some("10.0.0.1") => Err("the address is private".into()),
@@ -72,16 +72,16 @@ impl Doors {
             matcher,
             admin_token,
             body_max: BODY_MAX,
-            failed_webhooks: Arc::new(NothingFailed),
+            failed_webhooks: Arc::new(NoFailedWebhooks),
             check_url,
         };
-        let mut doors = Self { router: router(Arc::new(state)), token: String::new(), _run: run };
-        doors.admin("PUT", APP, app(json!({}))).await;
+        let mut api = Self { router: router(Arc::new(state)), token: String::new(), _run: run };
+        api.admin("PUT", APP, app(json!({}))).await;
         let installation =
             json!({"app": "ari:cloud:ecosystem::app/1", "cloudId": "c", "product": "jira"});
-        let answer = doors.admin("PUT", "/admin/v1/installations/inst-a", installation).await;
-        doors.token = answer.body["token"].as_str().unwrap().to_owned();
-        doors
+        let answer = api.admin("PUT", "/admin/v1/installations/inst-a", installation).await;
+        api.token = answer.body["token"].as_str().unwrap().to_owned();
+        api
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -134,32 +134,32 @@ fn message(answer: &Answer) -> &str {
 
 #[tokio::test]
 async fn unknown_paths_and_methods_answer_in_json() {
-    let doors = Doors::open().await;
-    let answer = doors.admin("GET", "/no/such/path", json!({})).await;
+    let api = TestApi::start().await;
+    let answer = api.admin("GET", "/no/such/path", json!({})).await;
     assert_eq!((answer.status, message(&answer)), (StatusCode::NOT_FOUND, "there is no such path"));
-    let answer = doors.forge("PATCH", MODULES, json!({})).await;
+    let answer = api.forge("PATCH", MODULES, json!({})).await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     assert!(answer.headers.contains_key(header::ALLOW));
     assert!(!message(&answer).is_empty());
 }
 
 #[tokio::test]
-async fn operator_api_refuses_every_token_but_the_admin_one() {
-    let doors = Doors::open().await;
-    for token in ["", "wrong", "admin-toke", "admin-token2", &doors.token] {
+async fn operator_api_rejects_every_token_but_the_admin_token() {
+    let api = TestApi::start().await;
+    for token in ["", "wrong", "admin-toke", "admin-token2", &api.token] {
         let request = request("GET", "/admin/v1/apps", token).body(Body::empty()).unwrap();
-        assert_eq!(doors.send(request).await.status, StatusCode::UNAUTHORIZED, "{token}");
+        assert_eq!(api.send(request).await.status, StatusCode::UNAUTHORIZED, "{token}");
     }
     let request = Request::builder().uri("/admin/v1/apps").body(Body::empty()).unwrap();
-    assert_eq!(doors.send(request).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(api.send(request).await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
-async fn body_over_the_limit_is_refused_in_the_error_form_of_the_door() {
-    let doors = Doors::open().await;
+async fn body_over_the_limit_is_rejected_in_the_common_error_format() {
+    let api = TestApi::start().await;
     let large = json!({"type": "x".repeat(BODY_MAX)});
     for answer in
-        [doors.forge("POST", MODULES, large.clone()).await, doors.admin("PUT", APP, large).await]
+        [api.forge("POST", MODULES, large.clone()).await, api.admin("PUT", APP, large).await]
     {
         assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
         assert!(message(&answer).contains(&BODY_MAX.to_string()));
@@ -167,8 +167,8 @@ async fn body_over_the_limit_is_refused_in_the_error_form_of_the_door() {
 }
 
 #[tokio::test]
-async fn body_that_is_no_json_object_is_refused() {
-    let doors = Doors::open().await;
+async fn body_that_is_not_a_json_object_is_rejected() {
+    let api = TestApi::start().await;
     for (raw, status) in [
         (b"{\"type\":" as &[u8], 400),
         (b"", 400),
@@ -177,61 +177,61 @@ async fn body_that_is_no_json_object_is_refused() {
         (b"[]", 422),
         (b"null", 422),
     ] {
-        let request = request("POST", MODULES, &doors.token).body(Body::from(raw.to_vec()));
-        let answer = doors.send(request.unwrap()).await;
+        let request = request("POST", MODULES, &api.token).body(Body::from(raw.to_vec()));
+        let answer = api.send(request.unwrap()).await;
         assert_eq!(answer.status.as_u16(), status, "{}", answer.body);
     }
 }
 
 #[tokio::test]
 async fn calls_on_behalf_of_a_user_are_refused() {
-    let doors = Doors::open().await;
+    let api = TestApi::start().await;
     for (value, status) in [
         ("Forge as=app,id=1", StatusCode::OK),
         ("Forge as=user,id=1", StatusCode::UNAUTHORIZED),
         ("nonsense", StatusCode::UNAUTHORIZED),
     ] {
-        let request = request("GET", MODULES, &doors.token)
+        let request = request("GET", MODULES, &api.token)
             .header("forge-proxy-authorization", value)
             .body(Body::empty());
-        assert_eq!(doors.send(request.unwrap()).await.status, status, "{value}");
+        assert_eq!(api.send(request.unwrap()).await.status, status, "{value}");
     }
 }
 
 #[tokio::test]
 async fn list_as_array_has_no_pages() {
-    let doors = Doors::open().await;
-    let keys = [doors.register().await, doors.register().await];
-    let request = request("GET", &format!("{MODULES}?limit=1"), &doors.token)
+    let api = TestApi::start().await;
+    let keys = [api.register().await, api.register().await];
+    let request = request("GET", &format!("{MODULES}?limit=1"), &api.token)
         .header(header::ACCEPT, "application/json;shape=array")
         .body(Body::empty());
-    let answer = doors.send(request.unwrap()).await;
+    let answer = api.send(request.unwrap()).await;
     let listed: Vec<_> = answer.body.as_array().unwrap().iter().map(|m| &m["key"]).collect();
     assert_eq!(listed, keys.each_ref());
 }
 
 #[tokio::test]
-async fn pages_skip_and_repeat_nothing_while_modules_come_and_go() {
-    let doors = Doors::open().await;
+async fn pages_neither_skip_nor_repeat_while_modules_are_added_and_removed() {
+    let api = TestApi::start().await;
     let mut kept = Vec::new();
-    let mut passing = Vec::new();
+    let mut removed = Vec::new();
     for _ in 0..6 {
-        kept.push(doors.register().await);
-        passing.push(doors.register().await);
+        kept.push(api.register().await);
+        removed.push(api.register().await);
     }
     let (mut seen, mut path) = (Vec::new(), format!("{MODULES}/?limit=2"));
     loop {
-        let answer = doors.forge("GET", &path, json!({})).await;
+        let answer = api.forge("GET", &path, json!({})).await;
         let page = answer.body["result"].as_array().unwrap();
         seen.extend(page.iter().map(|module| module["key"].as_str().unwrap().to_owned()));
         let Some(next) = answer.body["nextPageToken"].as_str() else { break };
         assert_eq!(answer.body["lastEvaluatedKey"], next);
         path = format!("{MODULES}/?limit=2&nextPageToken={next}");
-        if let Some(key) = passing.pop() {
-            doors.forge("DELETE", &format!("{MODULES}/{key}"), json!({})).await;
+        if let Some(key) = removed.pop() {
+            api.forge("DELETE", &format!("{MODULES}/{key}"), json!({})).await;
         }
-        // Each page brings two and one more is registered, so the scan ends.
-        doors.register().await;
+        // A page has two modules and one more is registered, so the scan ends.
+        api.register().await;
     }
     let distinct: std::collections::BTreeSet<_> = seen.iter().collect();
     assert_eq!(distinct.len(), seen.len());
@@ -240,12 +240,12 @@ async fn pages_skip_and_repeat_nothing_while_modules_come_and_go() {
 
 #[tokio::test]
 async fn etag_guards_updates_and_deletions() {
-    let doors = Doors::open().await;
-    let path = format!("{MODULES}/{}", doors.register().await);
-    let tag = doors.forge("GET", &path, json!({})).await.headers[header::ETAG].clone();
+    let api = TestApi::start().await;
+    let path = format!("{MODULES}/{}", api.register().await);
+    let tag = api.forge("GET", &path, json!({})).await.headers[header::ETAG].clone();
     let send = async |method: &str, tag: &[u8]| {
-        let request = request(method, &path, &doors.token).header(header::IF_MATCH, tag);
-        doors.send(request.body(Body::from(trigger().to_string())).unwrap()).await
+        let request = request(method, &path, &api.token).header(header::IF_MATCH, tag);
+        api.send(request.body(Body::from(trigger().to_string())).unwrap()).await
     };
     let updated = send("PUT", tag.as_bytes()).await;
     assert_eq!(updated.status, StatusCode::OK);
@@ -258,24 +258,24 @@ async fn etag_guards_updates_and_deletions() {
 }
 
 #[tokio::test]
-async fn too_many_registrations_are_told_when_to_come_back() {
-    let doors = Doors::open_with(1, 2).await;
-    doors.register().await;
-    doors.register().await;
-    let answer = doors.forge("POST", MODULES, trigger()).await;
+async fn too_many_registrations_are_answered_with_retry_after() {
+    let api = TestApi::start_with(1, 2).await;
+    api.register().await;
+    api.register().await;
+    let answer = api.forge("POST", MODULES, trigger()).await;
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(answer.headers[header::RETRY_AFTER], "1");
-    assert_eq!(doors.forge("GET", MODULES, json!({})).await.status, StatusCode::OK);
+    assert_eq!(api.forge("GET", MODULES, json!({})).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn key_in_a_registration_is_refused_because_the_server_makes_it() {
-    let doors = Doors::open().await;
+async fn key_in_a_registration_is_rejected_because_the_server_assigns_it() {
+    let api = TestApi::start().await;
     for path in ["/key", "/data/key"] {
         let mut body = trigger();
         let (parent, name) = path.rsplit_once('/').unwrap();
         body.pointer_mut(parent).unwrap()[name] = json!("mine");
-        let answer = doors.forge("POST", MODULES, body).await;
+        let answer = api.forge("POST", MODULES, body).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
         assert!(message(&answer).contains("key is assigned by the server"));
     }
@@ -283,79 +283,83 @@ async fn key_in_a_registration_is_refused_because_the_server_makes_it() {
 
 #[tokio::test]
 async fn keys_inside_and_outside_of_the_data_agree_in_version_1() {
-    let doors = Doors::open().await;
+    let api = TestApi::start().await;
     let modules = MODULES.replace("v2", "v1");
     let mut body = trigger();
     body["key"] = json!("mine");
     body["data"]["key"] = json!("other");
-    let answer = doors.forge("POST", &modules, body.clone()).await;
+    let answer = api.forge("POST", &modules, body.clone()).await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(answer.body["errors"][0]["path"], "data.key");
     body["data"]["key"] = json!("mine");
-    assert_eq!(doors.forge("POST", &modules, body.clone()).await.status, StatusCode::CREATED);
-    assert_eq!(doors.forge("PUT", &modules, body).await.status, StatusCode::OK);
+    assert_eq!(api.forge("POST", &modules, body.clone()).await.status, StatusCode::CREATED);
+    assert_eq!(api.forge("PUT", &modules, body).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn type_of_a_module_cannot_change() {
-    let doors = Doors::open().await;
-    let path = format!("{MODULES}/{}", doors.register().await);
+    let api = TestApi::start().await;
+    let path = format!("{MODULES}/{}", api.register().await);
     let body = json!({"type": "macro", "data": {}});
-    let answer = doors.forge("PUT", &path, body).await;
+    let answer = api.forge("PUT", &path, body).await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(message(&answer).contains("type"));
 }
 
 #[tokio::test]
-async fn warnings_come_with_the_module_and_only_if_there_are_any() {
-    let doors = Doors::open().await;
+async fn warnings_are_returned_with_the_module_if_there_are_any() {
+    let api = TestApi::start().await;
     let mut body = trigger();
-    assert!(doors.forge("POST", MODULES, body.clone()).await.body.get("warnings").is_none());
+    assert!(api.forge("POST", MODULES, body.clone()).await.body.get("warnings").is_none());
     body["data"]["filter"] = json!({"ignoreSelf": true, "onError": "RECEIVE"});
-    let answer = doors.forge("POST", MODULES, body).await;
+    let answer = api.forge("POST", MODULES, body).await;
     assert_eq!(answer.body["warnings"][0]["code"], "SY-2015");
     assert_eq!(answer.body["warnings"][0]["path"], "data.filter.onError");
 }
 
 #[tokio::test]
-async fn registration_tells_what_each_filter_costs() {
-    let doors = Doors::open().await;
+async fn registration_returns_the_complexity_of_each_filter() {
+    let api = TestApi::start().await;
     let mut body = trigger();
     body["data"].as_object_mut().unwrap().remove("filter");
-    let created = doors.forge("POST", MODULES, body.clone()).await;
-    assert_eq!(created.body.get("complexity"), None, "nothing to evaluate, nothing to tell");
+    let created = api.forge("POST", MODULES, body.clone()).await;
+    assert_eq!(
+        created.body.get("complexity"),
+        None,
+        "a trigger without a filter has no complexity"
+    );
     let expression = "event.changelog?.items.some(i => i.fieldId == 'status') ?? false";
     body["data"]["filter"] = json!({"expression": expression});
-    let created = doors.forge("POST", MODULES, body.clone()).await;
+    let created = api.forge("POST", MODULES, body.clone()).await;
     assert_eq!(created.status, StatusCode::CREATED);
     let cost = &created.body["complexity"][0];
     assert_eq!(cost["path"], "data.filter.expression");
     assert_eq!(cost["expression"], "6*N + 11");
     assert_eq!(cost["variables"], json!({"N": "event.changelog.items"}));
     let path = format!("{MODULES}/{}", created.body["key"].as_str().unwrap());
-    let replaced = doors.forge("PUT", &path, body).await;
+    let replaced = api.forge("PUT", &path, body).await;
     assert_eq!(replaced.body["complexity"], created.body["complexity"]);
-    assert_eq!(doors.forge("GET", &path, json!({})).await.body.get("complexity"), None);
+    assert_eq!(api.forge("GET", &path, json!({})).await.body.get("complexity"), None);
 }
 
 #[tokio::test]
 async fn unknown_member_of_an_app_is_refused_by_name() {
-    let doors = Doors::open().await;
+    let api = TestApi::start().await;
     for body in [
         app(json!({"colour": 1})),
         app(json!({"endpoints": [{"key": "hook", "url": "https://x.example", "colour": 1}]})),
     ] {
-        let answer = doors.admin("PUT", APP, body).await;
+        let answer = api.admin("PUT", APP, body).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
         assert!(message(&answer).contains("colour"), "{}", answer.body);
     }
 }
 
 #[tokio::test]
-async fn endpoint_address_that_deliveries_may_not_reach_is_refused() {
-    let doors = Doors::open().await;
+async fn endpoint_address_that_is_closed_to_deliveries_is_rejected() {
+    let api = TestApi::start().await;
     let endpoint = json!({"key": "hook", "url": "https://10.0.0.1/"});
-    let answer = doors.admin("PUT", APP, app(json!({"endpoints": [endpoint]}))).await;
+    let answer = api.admin("PUT", APP, app(json!({"endpoints": [endpoint]}))).await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(answer.body["errors"][0]["path"], "endpoints[0].url");
     assert!(message(&answer).contains("private"));
@@ -363,38 +367,38 @@ async fn endpoint_address_that_deliveries_may_not_reach_is_refused() {
 
 #[tokio::test]
 async fn secret_of_an_endpoint_is_shown_when_it_is_new_and_never_again() {
-    let doors = Doors::open().await;
+    let api = TestApi::start().await;
     let known = json!({"key": "hook", "url": "https://app.example.com/"});
     let new = json!({"key": "second", "url": "https://app.example.com/2"});
-    let answer = doors.admin("PUT", APP, app(json!({"endpoints": [known, new]}))).await;
+    let answer = api.admin("PUT", APP, app(json!({"endpoints": [known, new]}))).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert!(answer.body["endpoints"][0].get("secret").is_none());
     assert!(answer.body["endpoints"][1]["secret"].as_str().unwrap().starts_with("whsec_"));
-    let shown = doors.admin("GET", APP, json!({})).await;
+    let shown = api.admin("GET", APP, json!({})).await;
     assert!(!shown.body.to_string().contains("whsec_"));
 }
 
 #[tokio::test]
 async fn installation_shows_the_subjects_of_its_functions_and_no_secret() {
-    let doors = Doors::open().await;
-    let shown = doors.admin("GET", "/admin/v1/installations/inst-a/", json!({})).await.body;
+    let api = TestApi::start().await;
+    let shown = api.admin("GET", "/admin/v1/installations/inst-a/", json!({})).await.body;
     assert_eq!(shown["functions"], json!([{"function": "main", "subject": "sw.fn.inst-a.main"}]));
     assert_eq!(shown["modules"]["dynamicMax"], 100);
     assert!(shown.get("token").is_none() && !shown.to_string().contains("tokenHash"));
-    let new = doors.admin("POST", "/admin/v1/installations/inst-a/token", json!({})).await;
+    let new = api.admin("POST", "/admin/v1/installations/inst-a/token", json!({})).await;
     assert_eq!(new.status, StatusCode::OK);
-    assert_eq!(doors.forge("GET", MODULES, json!({})).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(api.forge("GET", MODULES, json!({})).await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
 async fn operator_lists_are_paged_and_filtered() {
-    let doors = Doors::open().await;
+    let api = TestApi::start().await;
     for _ in 0..3 {
-        doors.register().await;
+        api.register().await;
     }
     let (mut seen, mut path) = (0, "/admin/v1/subscriptions?limit=2".to_owned());
     loop {
-        let answer = doors.admin("GET", &path, json!({})).await;
+        let answer = api.admin("GET", &path, json!({})).await;
         seen += answer.body["items"].as_array().unwrap().len();
         let Some(next) = answer.body["nextCursor"].as_str() else { break };
         path = format!("/admin/v1/subscriptions?limit=2&cursor={next}");
@@ -402,7 +406,7 @@ async fn operator_lists_are_paged_and_filtered() {
     assert_eq!(seen, 3);
     let count = async |query: &str| {
         let path = format!("/admin/v1/subscriptions?{query}");
-        doors.admin("GET", &path, json!({})).await.body["items"].as_array().map(Vec::len)
+        api.admin("GET", &path, json!({})).await.body["items"].as_array().map(Vec::len)
     };
     assert_eq!(count("installation=inst-a&state=active").await, Some(3));
     assert_eq!(count("event=avi%3Ajira%3Aupdated%3Aissue&q=hook").await, Some(3));
@@ -413,12 +417,12 @@ async fn operator_lists_are_paged_and_filtered() {
 
 #[tokio::test]
 async fn subscription_shows_its_filter_handler_and_figures() {
-    let doors = Doors::open().await;
+    let api = TestApi::start().await;
     let mut body = trigger();
     body["data"]["filter"] = json!({"expression": "true", "ignoreSelf": true});
-    let key = doors.forge("POST", MODULES, body).await.body["key"].as_str().unwrap().to_owned();
+    let key = api.forge("POST", MODULES, body).await.body["key"].as_str().unwrap().to_owned();
     let path = format!("/admin/v1/subscriptions/inst-a%2F{key}");
-    let shown = doors.admin("GET", &path, json!({})).await.body;
+    let shown = api.admin("GET", &path, json!({})).await.body;
     assert_eq!(shown["id"], format!("inst-a/{key}"));
     assert_eq!(shown["state"], "active");
     assert_eq!(shown["events"][0]["expression"], "true");
@@ -427,64 +431,64 @@ async fn subscription_shows_its_filter_handler_and_figures() {
     assert_eq!(shown["stats"]["matched"], 0);
     assert!(shown["stats"].get("lastMatch").is_none());
     assert!(shown["createdAt"].as_str().unwrap().ends_with('Z'));
-    let missing = doors.admin("GET", "/admin/v1/subscriptions/inst-a%2Fnone", json!({})).await;
+    let missing = api.admin("GET", "/admin/v1/subscriptions/inst-a%2Fnone", json!({})).await;
     assert_eq!(missing.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
 async fn filters_are_checked_against_the_events_they_are_for() {
-    let doors = Doors::open().await;
+    let api = TestApi::start().await;
     let path = "/admin/v1/filters:check";
     let filter = json!({"expression": "event.issue.fields.priorty.name == 'High'",
         "events": ["avi:jira:updated:issue"], "onError": "RECEIVE"});
-    let answer = doors.admin("POST", path, filter).await;
+    let answer = api.admin("POST", path, filter).await;
     assert_eq!((answer.status, &answer.body["valid"]), (StatusCode::OK, &json!(true)));
     let found = &answer.body["diagnostics"][0];
     let expected = ["SY-3103", "warning", "priority"];
     assert_eq!(["code", "severity", "replacement"].map(|name| &found[name]), expected);
     assert_eq!((&found["offset"], &found["length"]), (&json!(19), &json!(7)));
     assert_eq!(answer.body["complexity"]["expression"], "11");
-    let answer = doors.admin("POST", path, json!({"expression": "event.a = 1"})).await;
+    let answer = api.admin("POST", path, json!({"expression": "event.a = 1"})).await;
     assert_eq!(answer.body["valid"], false);
-    let answer = doors.admin("POST", path, json!({"expresion": "true"})).await;
+    let answer = api.admin("POST", path, json!({"expresion": "true"})).await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
 }
 
 #[tokio::test]
-async fn filters_are_tried_on_an_event_and_explained() {
-    let doors = Doors::open().await;
+async fn filters_are_tested_on_an_event_and_explained() {
+    let api = TestApi::start().await;
     let path = "/admin/v1/filters:test";
     let event = json!({"eventType": "avi:jira:created:issue", "issue": {"key": "A-1"}});
     let body = json!({"expression": "event.issue.key == 'B-1' && true", "event": event});
-    let answer = doors.admin("POST", path, body).await;
+    let answer = api.admin("POST", path, body).await;
     assert_eq!((answer.status, &answer.body["verdict"]), (StatusCode::OK, &json!("false")));
     let part = &answer.body["parts"][0]["parts"][0];
     assert_eq!((&part["decides"], &part["reads"][0]["value"]), (&json!(true), &json!("A-1")));
-    let answer = doors.admin("POST", path, json!({"expression": "1 +", "event": event})).await;
+    let answer = api.admin("POST", path, json!({"expression": "1 +", "event": event})).await;
     assert_eq!(answer.body["valid"], false);
-    let answer = doors.admin("POST", path, json!({"expression": "true", "event": 3})).await;
+    let answer = api.admin("POST", path, json!({"expression": "true", "event": 3})).await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
 }
 
 #[tokio::test]
-async fn module_is_tried_on_an_event_before_and_after_it_is_registered() {
-    let doors = Doors::open().await;
+async fn module_is_tested_on_an_event_before_and_after_registration() {
+    let api = TestApi::start().await;
     let test = format!("{MODULES}:test");
     let event = json!({"eventType": "avi:jira:created:issue",
         "issue": {"fields": {"project": {"key": "OPS"}}}});
     let data = json!({"endpoint": "hook", "events": ["avi:jira:created:issue"],
         "filter": {"expression": "event.issue.fields.project.key == 'WEB'"}});
     let body = json!({"type": "trigger", "data": data, "event": event});
-    let answer = doors.forge("POST", &test, body).await;
+    let answer = api.forge("POST", &test, body).await;
     assert_eq!((answer.status, &answer.body["delivered"]), (StatusCode::OK, &json!(false)));
     assert!(answer.body["explanation"].is_object(), "{}", answer.body);
     let module = json!({"type": "trigger", "data": data});
-    let registered = doors.forge("POST", MODULES, module).await;
+    let registered = api.forge("POST", MODULES, module).await;
     let body = json!({"key": registered.body["key"], "event": event});
-    let again = doors.forge("POST", &test, body).await;
+    let again = api.forge("POST", &test, body).await;
     assert_eq!(again.body["stage"], "filter");
-    let refused = doors.forge("POST", &test, json!({"key": "ghost", "event": {}})).await;
+    let refused = api.forge("POST", &test, json!({"key": "ghost", "event": {}})).await;
     assert_eq!(refused.status, StatusCode::NOT_FOUND);
-    let refused = doors.forge("POST", &test, json!({"key": "ghost"})).await;
+    let refused = api.forge("POST", &test, json!({"key": "ghost"})).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
 }

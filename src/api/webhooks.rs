@@ -1,7 +1,7 @@
-//! The door for Jira's dynamic webhooks: Connect apps by their token, OAuth apps by their client's.
+//! The API of Jira's dynamic webhooks, for Connect apps (JWT) and OAuth 2.0 apps (bearer token).
 //!
-//! **Source:** Jira Cloud platform REST API, "Webhooks"; versions 2 and 3 are the same. Beyond it:
-//! `PUT /rest/api/3/webhook/{id}` changes a webhook in place.
+//! **Source:** Jira Cloud platform REST API, "Webhooks"; versions 2 and 3 are the same. Added to
+//! it: `PUT /rest/api/3/webhook/{id}` changes a webhook in place.
 
 use std::sync::Arc;
 
@@ -16,26 +16,26 @@ use url::Url;
 
 use super::auth::bearer;
 use super::error::WebhookError;
-use super::extract::{Id, JsonObject};
+use super::extract::{JsonObject, PathId};
 use super::jwt::connect_installation;
-use super::operator::insert;
-use super::page::Query;
+use super::operator::insert_some;
+use super::query_params::QueryParams;
 use super::{ApiError, Shared, metrics, route};
 use crate::clock;
 use crate::delivery::FailedWebhook;
 use crate::domain::Product;
 use crate::registry::{
-    DynamicWebhook, InstallationState, LiveInstallation, Problem, WebhookOwner, WebhookSpec, code,
-    digest,
+    AppliedInstallation, DynamicWebhook, InstallationState, Problem, WebhookOwner, WebhookSpec,
+    code, digest,
 };
 
 const V3: &str = "/rest/api/3/webhook";
 const PATHS: [&str; 2] = [V3, "/rest/api/2/webhook"];
-/// How long it can be seen what was given up, in milliseconds; the vendor's 72 hours.
+/// How long failed webhooks are listed, in milliseconds; the vendor's 72 hours.
 const FAILED_KEPT_MS: i64 = 72 * 3600 * 1000;
-/// Webhooks on one page.
+/// Maximum number of webhooks on one page.
 const RESULTS_MAX: usize = 100;
-/// Webhooks in one request.
+/// Maximum number of webhooks in one request.
 const WEBHOOKS_MAX: usize = 1000;
 
 pub(super) fn routes() -> Router<Shared> {
@@ -49,9 +49,9 @@ pub(super) fn routes() -> Router<Shared> {
     router.route_layer(from_fn(|request, next| metrics::count("webhook", request, next)))
 }
 
-/// An app, and for whom it acts.
+/// An authenticated app, with the owner of its webhooks.
 struct WebhookCaller {
-    installation: Arc<LiveInstallation>,
+    installation: Arc<AppliedInstallation>,
     owner: WebhookOwner,
 }
 
@@ -92,7 +92,7 @@ async fn register(
     caller: WebhookCaller,
     body: Result<JsonObject, ApiError>,
 ) -> Result<Json<Value>, WebhookError> {
-    state.registry.take_turn(&caller.installation.record.id)?;
+    state.registry.check_rate_limit(&caller.installation.record.id)?;
     let JsonObject(body) = body?;
     let url = body.get("url").and_then(Value::as_str).unwrap_or_default();
     check_url(&state, url)?;
@@ -124,11 +124,11 @@ async fn list(
     caller: WebhookCaller,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, WebhookError> {
-    let query = Query::parse(query.as_deref());
+    let query = QueryParams::parse(query.as_deref());
     let start = query.number("startAt")?.unwrap_or(0);
     let max = query.number("maxResults")?.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
     let all = state.registry.webhooks(&caller.owner);
-    let page: Vec<Value> = all.iter().skip(start).take(max).map(shape).collect();
+    let page: Vec<Value> = all.iter().skip(start).take(max).map(webhook_view).collect();
     Ok(Json(json!({
         "startAt": start,
         "maxResults": max,
@@ -138,10 +138,10 @@ async fn list(
     })))
 }
 
-fn shape(webhook: &DynamicWebhook) -> Value {
+fn webhook_view(webhook: &DynamicWebhook) -> Value {
     let mut shown = json!(webhook);
     if let Value::Object(members) = &mut shown {
-        // Who asked knows.
+        // The caller is this user.
         members.remove("user");
     }
     shown
@@ -153,7 +153,7 @@ async fn remove(
     body: Result<JsonObject, ApiError>,
 ) -> Result<StatusCode, WebhookError> {
     let JsonObject(body) = body?;
-    state.registry.take_turn(&caller.installation.record.id)?;
+    state.registry.check_rate_limit(&caller.installation.record.id)?;
     state.registry.remove_webhooks(&caller.owner, &webhook_ids(&body)?).await?;
     Ok(StatusCode::ACCEPTED)
 }
@@ -164,7 +164,7 @@ async fn refresh(
     body: Result<JsonObject, ApiError>,
 ) -> Result<Json<Value>, WebhookError> {
     let JsonObject(body) = body?;
-    state.registry.take_turn(&caller.installation.record.id)?;
+    state.registry.check_rate_limit(&caller.installation.record.id)?;
     let expires_ms = state.registry.refresh_webhooks(&caller.owner, &webhook_ids(&body)?).await?;
     Ok(Json(json!({"expirationDate": expires_ms})))
 }
@@ -172,20 +172,20 @@ async fn refresh(
 async fn change(
     State(state): State<Shared>,
     caller: WebhookCaller,
-    Id(id): Id,
+    PathId(id): PathId,
     body: Result<JsonObject, ApiError>,
 ) -> Result<Json<Value>, WebhookError> {
     let JsonObject(body) = body?;
-    state.registry.take_turn(&caller.installation.record.id)?;
+    state.registry.check_rate_limit(&caller.installation.record.id)?;
     let id = id.parse().map_err(|_| ApiError::NotFound)?;
     let spec = WebhookSpec::read(&Value::Object(body)).map_err(|problems| {
         let problem = |message| Problem::new(code::FORM, "", message);
         ApiError::Invalid(problems.into_iter().map(problem).collect())
     })?;
-    Ok(Json(shape(&state.registry.change_webhook(&caller.owner, id, spec).await?)))
+    Ok(Json(webhook_view(&state.registry.change_webhook(&caller.owner, id, spec).await?)))
 }
 
-/// Webhooks that were given up within the last three days, oldest first.
+/// Lists webhooks that were dead-lettered within the last three days, oldest first.
 async fn failed(
     State(state): State<Shared>,
     caller: WebhookCaller,
@@ -194,7 +194,7 @@ async fn failed(
     if caller.owner.user.is_some() {
         return Err(ApiError::NotAnApp.into());
     }
-    let query = Query::parse(query.as_deref());
+    let query = QueryParams::parse(query.as_deref());
     let after_ms = query.number("after")?.and_then(|after| i64::try_from(after).ok());
     let max = query.number("maxResults")?.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
     let oldest_ms = clock::now_ms().saturating_sub(FAILED_KEPT_MS);
@@ -202,20 +202,21 @@ async fn failed(
     let record = &caller.installation.record;
     let rows = state.failed_webhooks.list(&record.app, &record.id, after_ms, max).await;
     let rows = rows.map_err(ApiError::Unavailable)?;
-    let next = rows.last().map(|last| failed_page(&state, last.failed_ms, max));
-    let mut answer = json!({"maxResults": max, "values": Vec::from_iter(rows.iter().map(row))});
-    insert(&mut answer, "next", next);
+    let next = rows.last().map(|last| next_page_url(&state, last.failed_ms, max));
+    let mut answer =
+        json!({"maxResults": max, "values": Vec::from_iter(rows.iter().map(failed_view))});
+    insert_some(&mut answer, "next", next);
     Ok(Json(answer))
 }
 
-fn row(failed: &FailedWebhook) -> Value {
+fn failed_view(failed: &FailedWebhook) -> Value {
     let mut shown = json!({"id": failed.id, "url": failed.url, "failureTime": failed.failed_ms});
-    insert(&mut shown, "body", failed.body.as_ref());
+    insert_some(&mut shown, "body", failed.body.as_ref());
     shown
 }
 
-/// Where the next page is; it may turn out empty.
-fn failed_page(state: &Shared, after_ms: i64, max: usize) -> String {
+/// Returns the URL of the next page, which may be empty.
+fn next_page_url(state: &Shared, after_ms: i64, max: usize) -> String {
     let base = &state.registry.settings().public_url;
     format!("{base}{V3}/failed?maxResults={max}&after={after_ms}")
 }

@@ -87,7 +87,7 @@ impl Connections {
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn open(config: &config::Nats, urls: &[String]) -> Result<Self, ConnectError> {
+    pub async fn open(config: &config::NatsConfig, urls: &[String]) -> Result<Self, ConnectError> {
         let outbound = connect(config, urls, "outbound").await?;
         let connections = Self {
             intake: connect(config, urls, "intake").await?,
@@ -152,7 +152,7 @@ async fn diagnose(urls: &[String]) -> Option<String> {
 }
 
 async fn connect(
-    config: &config::Nats,
+    config: &config::NatsConfig,
     urls: &[String],
     flow: &'static str,
 ) -> Result<JetStreamClient, ConnectError> {

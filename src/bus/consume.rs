@@ -63,7 +63,7 @@ impl PullSubscription {
     pub fn events(
         connections: &Connections,
         subjects: &Subjects,
-        config: &config::Events,
+        config: &config::EventsConfig,
         shares: usize,
     ) -> Self {
         let consumer = consumer(ROUTER_CONSUMER, config, String::new());
@@ -72,7 +72,11 @@ impl PullSubscription {
 
     /// Subscribes to the due parked records.
     #[must_use]
-    pub fn due(connections: &Connections, subjects: &Subjects, config: &config::Events) -> Self {
+    pub fn due(
+        connections: &Connections,
+        subjects: &Subjects,
+        config: &config::EventsConfig,
+    ) -> Self {
         let consumer = consumer(DUE_CONSUMER, config, subjects.due_pattern());
         Self::new(connections, subjects.parked_stream(), consumer, config, 1)
     }
@@ -81,7 +85,7 @@ impl PullSubscription {
         connections: &Connections,
         stream: String,
         consumer: pull::Config,
-        config: &config::Events,
+        config: &config::EventsConfig,
         shares: usize,
     ) -> Self {
         let share = config.in_flight_bytes_max / shares.max(1);
@@ -244,7 +248,7 @@ async fn next_of(
     tokio::time::timeout(WATCHDOG, next).await
 }
 
-fn consumer(name: &str, config: &config::Events, filter_subject: String) -> pull::Config {
+fn consumer(name: &str, config: &config::EventsConfig, filter_subject: String) -> pull::Config {
     pull::Config {
         durable_name: Some(name.to_owned()),
         ack_policy: AckPolicy::Explicit,

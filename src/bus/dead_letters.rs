@@ -7,7 +7,7 @@ use super::confirmed_publish::{self, PublishRequest};
 use super::connect::JetStreamClient;
 use super::headers;
 use super::subjects::Subjects;
-use crate::delivery::dead_letter::Kind;
+use crate::delivery::dead_letter::DeadLetterKind;
 use crate::delivery::{DeadLetter, DeadLetterBox};
 
 /// Header with the size of a body that was too large to be stored with the letter; the event stream
@@ -46,19 +46,19 @@ impl DeadLetterStream {
 impl DeadLetterBox for DeadLetterStream {
     fn put(&self, letter: DeadLetter) -> BoxFuture<'_, ()> {
         let subject = match &letter.kind {
-            Kind::Event { subject } => {
+            DeadLetterKind::Event { subject } => {
                 self.subjects.dead_letter_of_event(self.subjects.site_of(subject))
             }
-            Kind::Delivery { app, installation } => {
+            DeadLetterKind::Delivery { app, installation } => {
                 self.subjects.dead_letter_of_delivery(app, installation)
             }
-            Kind::Record => self.subjects.dead_letter_of_record(),
+            DeadLetterKind::Record => self.subjects.dead_letter_of_record(),
         };
         Box::pin(self.store(PublishRequest {
             stream: "dlq",
             subject,
             message_id: letter.message_id,
-            headers: headers::write(&letter.fields),
+            headers: headers::write(&letter.headers),
             body: letter.body,
         }))
     }

@@ -13,7 +13,7 @@ use super::connect::JetStreamClient;
 use super::headers;
 use super::subjects::Subjects;
 use crate::clock;
-use crate::delivery::Fields;
+use crate::delivery::HeaderList;
 use crate::event::webhook::delta;
 use crate::event::{Envelope, PublishError, Published, Publisher};
 
@@ -108,7 +108,7 @@ fn product(envelope: &Envelope) -> &'static str {
 }
 
 /// **Source:** CloudEvents 1.0.2, required attributes; `cloudid` and `originapp` are extensions.
-fn fields(envelope: &Envelope) -> Fields {
+fn fields(envelope: &Envelope) -> HeaderList {
     let cloud_id = envelope.cloud_id.as_str();
     let mut fields = vec![
         ("ce-specversion", "1.0".to_owned()),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::headers::{self, MessageHeaders};
-use crate::delivery::{CallError, Fields, FunctionCaller, Reply};
+use crate::delivery::{FunctionCaller, FunctionError, FunctionReply, HeaderList};
 use crate::event::HeaderLookup;
 
 /// Header with the error code of a service reply.
@@ -35,7 +35,7 @@ impl FunctionClient {
         headers: HeaderMap,
         body: Bytes,
         timeout: Duration,
-    ) -> Result<Reply, CallError> {
+    ) -> Result<FunctionReply, FunctionError> {
         let request = Request::new().headers(headers).payload(body).timeout(Some(timeout));
         self.client.send_request(subject, request).await.map(reply).map_err(|e| call_error(&e))
     }
@@ -45,25 +45,25 @@ impl FunctionCaller for FunctionClient {
     fn call(
         &self,
         subject: &str,
-        fields: Fields,
+        fields: HeaderList,
         body: Bytes,
         timeout: Duration,
-    ) -> BoxFuture<'_, Result<Reply, CallError>> {
+    ) -> BoxFuture<'_, Result<FunctionReply, FunctionError>> {
         Box::pin(self.request(subject.to_owned(), headers::write(&fields), body, timeout))
     }
 }
 
-fn reply(message: Message) -> Reply {
+fn reply(message: Message) -> FunctionReply {
     let headers = MessageHeaders::new(message.headers);
     // An unreadable error code is still an error.
     let error_code = headers.get(ERROR_CODE).map(|code| code.parse().unwrap_or(500));
-    Reply { body: message.payload, error_code }
+    FunctionReply { body: message.payload, error_code }
 }
 
-fn call_error(error: &RequestError) -> CallError {
+fn call_error(error: &RequestError) -> FunctionError {
     match error.kind() {
-        RequestErrorKind::NoResponders => CallError::NobodyListens,
-        RequestErrorKind::TimedOut => CallError::Timeout,
-        _ => CallError::Broker(error.to_string()),
+        RequestErrorKind::NoResponders => FunctionError::NoSubscriber,
+        RequestErrorKind::TimedOut => FunctionError::Timeout,
+        _ => FunctionError::Broker(error.to_string()),
     }
 }

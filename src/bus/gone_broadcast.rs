@@ -7,7 +7,7 @@ use async_nats::{Client, SubscribeError};
 use futures_util::{Stream, StreamExt};
 
 use super::subjects::Subjects;
-use crate::delivery::Presence;
+use crate::delivery::EndpointGoneReport;
 use crate::domain::SubscriptionId;
 
 /// Publishes the reports of this replica and receives those of the others.
@@ -28,9 +28,9 @@ impl GoneBroadcast {
     }
 
     /// Publishes a report to the other replicas.
-    pub async fn publish(&self, presence: &Presence) {
-        let state = if presence.is_gone { "gone" } else { "here" };
-        let text = format!("{} {state} {}", self.origin, presence.id);
+    pub async fn publish(&self, report: &EndpointGoneReport) {
+        let state = if report.is_gone { "gone" } else { "here" };
+        let text = format!("{} {state} {}", self.origin, report.id);
         if let Err(error) = self.client.publish(self.subject.clone(), text.into()).await {
             tracing::debug!(%error, "endpoint report not published to other replicas");
         }
@@ -40,7 +40,9 @@ impl GoneBroadcast {
     ///
     /// # Errors
     /// The connection is closed permanently.
-    pub async fn subscribe(&self) -> Result<impl Stream<Item = Presence> + use<>, SubscribeError> {
+    pub async fn subscribe(
+        &self,
+    ) -> Result<impl Stream<Item = EndpointGoneReport> + use<>, SubscribeError> {
         let origin = self.origin.clone();
         let messages = self.client.subscribe(self.subject.clone()).await?;
         Ok(messages.filter_map(move |message| {
@@ -51,7 +53,7 @@ impl GoneBroadcast {
 }
 
 /// Parses the report of another replica than `origin`.
-fn read(text: &str, origin: &str) -> Option<Presence> {
+fn read(text: &str, origin: &str) -> Option<EndpointGoneReport> {
     let (_, state) = text.split_once(' ').filter(|(from, _)| *from != origin)?;
     let (state, id) = state.split_once(' ')?;
     let is_gone = match state {
@@ -59,7 +61,7 @@ fn read(text: &str, origin: &str) -> Option<Presence> {
         "here" => false,
         _ => return None,
     };
-    Some(Presence { id: SubscriptionId::parse(id)?, is_gone })
+    Some(EndpointGoneReport { id: SubscriptionId::parse(id)?, is_gone })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 use async_nats::HeaderMap;
 
-use crate::delivery::Fields;
+use crate::delivery::HeaderList;
 use crate::event::HeaderLookup;
 
 /// The headers of a received message; values are not decoded.
@@ -32,7 +32,7 @@ impl HeaderLookup for MessageHeaders {
 
 /// Converts headers to NATS headers and percent-encodes their values.
 #[must_use]
-pub fn write(fields: &Fields) -> HeaderMap {
+pub fn write(fields: &HeaderList) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
         headers.insert(*name, encode(value).as_str());

@@ -13,7 +13,7 @@ use super::connect::JetStreamClient;
 use super::headers;
 use super::subjects::Subjects;
 use crate::delivery::ParkingLot;
-use crate::delivery::parking::{Record, TooLarge};
+use crate::delivery::parking::{ParkedRecord, RecordTooLarge};
 
 /// Pause between two checks while the parking stream is full.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
@@ -64,13 +64,13 @@ impl ParkingStream {
 
     /// Stores a record. A delivery that is parked again needs no capacity: it has its place
     /// already, and if it waited, a full stream would never drain.
-    async fn store(&self, request: PublishRequest, again: bool) -> Result<(), TooLarge> {
+    async fn store(&self, request: PublishRequest, again: bool) -> Result<(), RecordTooLarge> {
         while !again && self.capacity.is_full() {
             tokio::time::sleep(FULL_PAUSE).await;
         }
         confirmed_publish::until_stored(&self.jetstream_client, &request)
             .await
-            .map_err(|_| TooLarge)?;
+            .map_err(|_| RecordTooLarge)?;
         if !again {
             self.capacity.parked.fetch_add(1, Relaxed);
         }
@@ -79,8 +79,8 @@ impl ParkingStream {
 }
 
 impl ParkingLot for ParkingStream {
-    fn park(&self, record: Record) -> BoxFuture<'_, Result<(), TooLarge>> {
-        let mut headers = headers::write(&record.fields);
+    fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), RecordTooLarge>> {
+        let mut headers = headers::write(&record.headers);
         headers.insert("Nats-Schedule", format!("@at {}", at_ms(record.due)).as_str());
         headers.insert("Nats-Schedule-Target", self.subjects.due(&record.app).as_str());
         let request = PublishRequest {
@@ -90,7 +90,7 @@ impl ParkingLot for ParkingStream {
             headers,
             body: record.body,
         };
-        Box::pin(self.store(request, record.again))
+        Box::pin(self.store(request, record.is_repark))
     }
 }
 

@@ -40,7 +40,7 @@ impl StreamMonitor {
     pub fn new(
         jetstream_client: JetStreamClient,
         subjects: Subjects,
-        config: &config::Events,
+        config: &config::EventsConfig,
         gate: Arc<BackpressureGate>,
         capacity: Arc<ParkingCapacity>,
     ) -> Self {

@@ -62,8 +62,8 @@ pub enum StreamError {
 pub async fn ensure(
     jetstream_client: &JetStreamClient,
     subjects: &Subjects,
-    nats: &config::Nats,
-    events: &config::Events,
+    nats: &config::NatsConfig,
+    events: &config::EventsConfig,
 ) -> Result<(), StreamError> {
     if events.dedup_window_s < events.ack_wait_s.saturating_add(WINDOW_MARGIN_S) {
         let (window_s, ack_wait_s) = (events.dedup_window_s, events.ack_wait_s);
@@ -107,7 +107,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }
 
-fn events_stream(subjects: &Subjects, events: &config::Events, base: Config) -> Config {
+fn events_stream(subjects: &Subjects, events: &config::EventsConfig, base: Config) -> Config {
     let transform = SubjectTransform {
         source: subjects.intake_pattern(),
         destination: subjects.stored_pattern(),

@@ -1,72 +1,54 @@
-//! `switchyard apply`, `diff` and `export`: what a router has, kept in files.
+//! `switchyard apply`: applies manifests to a router.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::client::Client;
-use super::declared::{self, Declared, Step, plan};
-use super::remote::ServerArgs;
-use super::{EXIT_NO, on_runtime, print_line};
+use super::client::{ApiClient, block_on};
+use super::io::print_line;
+use super::manifest::{self, Manifest};
+use super::plan::{PlanStep, plan};
+use super::server_args::ServerArgs;
 
-/// Flags of `apply`.
+/// Applies manifests to a router: apps, installations, modules
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  switchyard apply -f deploy/triggers --dry-run\n  \
+    switchyard apply -f deploy/triggers --prune")]
 pub struct ApplyArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// Folder or file with the resources
+    /// Folder or file with the manifests
     #[arg(long, short, value_name = "DIR")]
     file: PathBuf,
-    /// Says what would change, and checks new and changed modules, without changing anything
+    /// Prints the changes and validates new and changed modules, without applying anything
     #[arg(long)]
     dry_run: bool,
-    /// Removes modules that the files do not name from the installations that they do
+    /// Removes modules that the manifest of their installation does not list
     #[arg(long)]
     prune: bool,
 }
 
-/// Flags of `diff`.
-#[derive(Debug, Args)]
-pub struct DiffArgs {
-    #[command(flatten)]
-    server: ServerArgs,
-    /// Folder or file with the resources
-    #[arg(long, short, value_name = "DIR")]
-    file: PathBuf,
-}
-
-/// Flags of `export`.
-#[derive(Debug, Args)]
-pub struct ExportArgs {
-    #[command(flatten)]
-    server: ServerArgs,
-    /// Folder to write to; made if it is not there
-    #[arg(long, short, value_name = "DIR")]
-    dir: PathBuf,
-}
-
-/// Brings the router to what the files declare. Repeating it changes nothing more.
+/// Applies the manifests to the router. Idempotent.
 ///
 /// # Errors
-/// A file is wrong, or the router does not answer or refuses; what was done before stays.
-pub fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
-    let wanted = declared::read(&args.file)?;
+/// A file is invalid, or the router does not answer or rejects a step; earlier steps stay applied.
+pub fn run(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
+    let wanted = manifest::read_files(&args.file)?;
     let client = args.server.client()?;
-    on_runtime(async {
+    block_on(async {
         let mut changes = 0;
         for resource in &wanted {
-            let live = declared::live(&client, resource).await?;
-            for step in plan(resource, live.as_ref(), args.prune) {
+            let current = manifest::current(&client, resource).await?;
+            for step in plan(resource, current.as_ref(), args.prune) {
                 changes += 1;
-                print_line(&line(resource, &step))?;
+                print_line(&step.describe(resource))?;
                 match args.dry_run {
-                    false => take(&client, resource, &step).await?,
-                    // Without its installation a module cannot be checked.
-                    true if live.is_some() => check(&client, resource, &step).await?,
+                    false => execute(&client, resource, &step).await?,
+                    // A module is validated against its installation, which must exist.
+                    true if current.is_some() => check(&client, resource, &step).await?,
                     true => {}
                 }
             }
@@ -77,78 +59,27 @@ pub fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Says what `apply --prune` would do. Exit code 1 if there is anything.
-///
-/// # Errors
-/// As [`apply`].
-pub fn diff(args: &DiffArgs) -> anyhow::Result<ExitCode> {
-    let wanted = declared::read(&args.file)?;
-    let client = args.server.client()?;
-    on_runtime(async {
-        let mut is_equal = true;
-        for resource in &wanted {
-            let live = declared::live(&client, resource).await?;
-            for step in plan(resource, live.as_ref(), true) {
-                is_equal = false;
-                print_line(&line(resource, &step))?;
-            }
-        }
-        Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
-    })
-}
-
-/// Writes all that the router has, secrets aside, one file a resource.
-///
-/// # Errors
-/// The router does not answer, or the folder cannot be written.
-pub fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let client = args.server.client()?;
-    let found = on_runtime(declared::all(&client))?;
-    for resource in &found {
-        let file = args.dir.join(resource.file());
-        let folder = file.parent().unwrap_or(&args.dir);
-        let text = serde_json::to_string_pretty(resource)? + "\n";
-        std::fs::create_dir_all(folder)
-            .and_then(|()| std::fs::write(&file, text))
-            .with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    print_line(&format!("{} resources in {}", found.len(), args.dir.display()))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `+` is new, `~` changes, `-` goes.
-fn line(resource: &Declared, step: &Step) -> String {
-    let (kind, id) = (resource.resource.as_str(), &resource.id);
+async fn execute(client: &ApiClient, resource: &Manifest, step: &PlanStep) -> anyhow::Result<()> {
     match step {
-        Step::Put(None) => format!("+ {kind} {id}"),
-        Step::Put(Some(members)) => format!("~ {kind} {id}: {}", members.join(", ")),
-        Step::PutModule(module, true) => format!("+ {kind} {id}: module {}", module.key),
-        Step::PutModule(module, false) => format!("~ {kind} {id}: module {}", module.key),
-        Step::RemoveModule(key) => format!("- {kind} {id}: module {key}"),
-    }
-}
-
-async fn take(client: &Client, resource: &Declared, step: &Step) -> anyhow::Result<()> {
-    match step {
-        Step::Put(_) => {
+        PlanStep::Put(_) => {
             let spec = Value::Object(resource.spec.clone());
             let answer = client.send(Method::PUT, &resource.path(), &[], &spec).await?;
             show_secrets(&answer)
         }
-        Step::PutModule(module, _) => {
+        PlanStep::PutModule(module, _) => {
             let body = json!({"type": module.module_type, "data": module.data});
             client.send(Method::PUT, &resource.module_path(&module.key), &[], &body).await?;
             Ok(())
         }
-        Step::RemoveModule(key) => {
+        PlanStep::RemoveModule(key) => {
             client.send(Method::DELETE, &resource.module_path(key), &[], &Value::Null).await?;
             Ok(())
         }
     }
 }
 
-async fn check(client: &Client, resource: &Declared, step: &Step) -> anyhow::Result<()> {
-    if let Step::PutModule(module, _) = step {
+async fn check(client: &ApiClient, resource: &Manifest, step: &PlanStep) -> anyhow::Result<()> {
+    if let PlanStep::PutModule(module, _) = step {
         let body = json!({"type": module.module_type, "data": module.data});
         let path = format!("{}?dryRun=true", resource.module_path(&module.key));
         client.send(Method::PUT, &path, &[], &body).await?;
@@ -156,7 +87,7 @@ async fn check(client: &Client, resource: &Declared, step: &Step) -> anyhow::Res
     Ok(())
 }
 
-/// Tokens and secrets that are shown this once.
+/// Prints generated tokens and secrets, which the router returns only once.
 fn show_secrets(answer: &Value) -> anyhow::Result<()> {
     if let Some(token) = answer.get("token").and_then(Value::as_str) {
         print_line(&format!("  token {token}"))?;

@@ -1,8 +1,9 @@
-//! `switchyard check`: whether filters are some, and what is wrong with them or odd about them.
+//! `switchyard check`: validates filters and modules, and reports errors and warnings.
 
+mod body_size;
+mod finding;
+mod input;
 mod report;
-mod size;
-mod subject;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,43 +11,48 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use switchyard_expr::diagnostic::Page;
-use switchyard_expr::{Code, Diagnostic, Profile, Severity, Usage, compile_for};
+use switchyard_expr::{CheckProfile, Diagnostic, Severity, Usage, compile_for};
 
-use super::{EXIT_NO, Output, UsageError, print_line, read_input, read_sample};
-use crate::codes;
+use super::exit::{EXIT_NEGATIVE, UsageError};
+use super::io::{Output, read_input, read_sample};
 use crate::event::Sample;
 use crate::registry::{Problem, catalog, code};
-use subject::{FilterText, Subject};
+use finding::{Checked, Finding, FindingKind};
+use input::{CheckInput, FilterText};
 
-/// Flags of `check`.
+/// Checks filters: syntax, names, types, limits; no server needed
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  switchyard check -e \"event.issue.fields.project.key == 'OPS'\"\n  \
+    switchyard check -e \"event.issue.key\" --event avi:jira:created:issue -o json\n  \
+    switchyard check manifest.yml --format github\n  switchyard check module.json --format sarif"
+)]
 pub struct CheckArgs {
     /// A filter, a module (JSON), registrations (NDJSON) or a Forge manifest (YAML); `-` for
     /// standard input
     #[arg(required_unless_present = "expression", conflicts_with = "expression")]
     pub file: Option<PathBuf>,
-    /// The filter itself
+    /// The filter
     #[arg(short, long, value_name = "EXPR")]
     pub expression: Option<String>,
-    /// Event type that the filter is for; may be repeated. Modules name their own
+    /// Event type of the filter; may be repeated. Modules name their own event types
     #[arg(long = "event", value_name = "TYPE")]
     pub events: Vec<String>,
-    /// A sample event; warns if the vendor would not deliver what a module's handler gets of it
+    /// A sample event; warns if the vendor would drop the body that a module's handler gets of it
     #[arg(long, value_name = "FILE", conflicts_with = "expression")]
     pub with: Option<PathBuf>,
-    /// How to print the answer
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
-    /// Prints for a tool instead: workflow annotations of GitHub, or SARIF for code scanning
+    /// Report format for other tools: GitHub workflow annotations, or SARIF for code scanning
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<Format>,
 }
 
-/// Forms that other tools read.
+/// Report formats of `check`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Format {
-    /// For people
+    /// Human-readable
     Text,
     /// One JSON document
     Json,
@@ -56,46 +62,17 @@ pub enum Format {
     Sarif,
 }
 
-/// Everything that was found.
-struct Checked {
-    findings: Vec<Finding>,
-    filters: Vec<FilterText>,
-}
-
-/// One finding and where it is.
-struct Finding {
-    /// File, and where in it: `manifest.yml#modules.trigger[0].filter.expression`.
-    origin: String,
-    what: What,
-}
-
-enum What {
-    /// About an expression: which of [`Checked::filters`], and what.
-    Filter(usize, Box<Diagnostic>),
-    /// About the module around it.
-    Module(Severity, Box<Problem>),
-}
-
-impl Finding {
-    fn is_error(&self) -> bool {
-        match &self.what {
-            What::Filter(_, diagnostic) => diagnostic.severity == Severity::Error,
-            What::Module(severity, _) => *severity == Severity::Error,
-        }
-    }
-}
-
-/// Checks what it is given. Exit code 0 when it can be registered, 1 when not.
+/// Checks the input. Exit code 0 if it can be registered, 1 if not.
 ///
 /// # Errors
-/// The file cannot be read, or is none of the forms that are known.
+/// The file cannot be read or has an unknown form.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let subjects = match (&args.expression, &args.file) {
+    let inputs = match (&args.expression, &args.file) {
         (Some(expression), _) => {
-            vec![subject::expression("<arg>", expression.clone(), &args.events)]
+            vec![input::expression("<arg>", expression.clone(), &args.events)]
         }
         (None, Some(file)) => {
-            subject::read(&file.display().to_string(), &read_input(file)?, &args.events)?
+            input::read(&file.display().to_string(), &read_input(file)?, &args.events)?
         }
         (None, None) => {
             anyhow::bail!(UsageError("nothing to check: give a FILE, `-`, or -e EXPR".into()))
@@ -103,8 +80,8 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     };
     let sample = args.with.as_deref().map(read_sample).transpose()?;
     let mut findings = unknown_events(&args.events);
-    findings.extend(shared_keys(&subjects));
-    let checked = check(subjects, sample.as_ref(), findings);
+    findings.extend(duplicate_keys(&inputs));
+    let checked = check(inputs, sample.as_ref(), findings);
     let valid = !checked.findings.iter().any(Finding::is_error);
     match (args.format, args.output) {
         (Some(Format::Github), _) => report::github(&checked)?,
@@ -114,30 +91,30 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         }
         (Some(Format::Text), _) | (None, Output::Text) => report::text(&checked, valid)?,
     }
-    Ok(if valid { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
+    Ok(if valid { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NEGATIVE) })
 }
 
-/// Names given by `--event` that no catalogue knows.
+/// Returns errors for event types of `--event` that are not in the catalogue.
 fn unknown_events(events: &[String]) -> Vec<Finding> {
     let unknown = events.iter().filter(|event| catalog::find(event).is_none());
     let findings = unknown.map(|event| {
         let message = format!("no such event `{event}`");
         let mut problem = Problem::new(code::UNKNOWN_EVENT, "--event", message);
         problem.help = catalog::nearest(event).map(|near| format!("did you mean `{near}`?"));
-        let what = What::Module(Severity::Error, Box::new(problem));
-        Finding { origin: "<arg>".into(), what }
+        let kind = FindingKind::Module(Severity::Error, Box::new(problem));
+        Finding { origin: "<arg>".into(), kind }
     });
     findings.collect()
 }
 
-/// Modules that have the key of an earlier one. Lines of a registration file say whose they are, so
-/// that only modules of one installation clash.
-fn shared_keys(subjects: &[Subject]) -> Vec<Finding> {
+/// Returns errors for modules with the key of an earlier one. In a registration file keys are
+/// compared within one installation.
+fn duplicate_keys(inputs: &[CheckInput]) -> Vec<Finding> {
     let mut known: HashMap<(&str, &str), String> = HashMap::new();
     let mut findings = Vec::new();
-    for subject in subjects {
-        let Some(key) = &subject.key else { continue };
-        let place = format!("{}#{}", subject.origin, key.path);
+    for input in inputs {
+        let Some(key) = &input.key else { continue };
+        let place = format!("{}#{}", input.origin, key.path);
         match known.entry((&key.owner, &key.text)) {
             Entry::Vacant(entry) => {
                 entry.insert(place);
@@ -145,32 +122,32 @@ fn shared_keys(subjects: &[Subject]) -> Vec<Finding> {
             Entry::Occupied(first) => {
                 let message = format!("two modules have the key `{}`", key.text);
                 let help = format!(
-                    "the other is {}; the vendor would ignore both, here the later is refused",
+                    "the other is {}; the vendor ignores both, Switchyard rejects the second",
                     first.get()
                 );
                 let problem = Problem::new(code::DUPLICATE, &key.path, message).with_help(help);
-                let what = What::Module(Severity::Error, Box::new(problem));
-                findings.push(Finding { origin: subject.origin.clone(), what });
+                let kind = FindingKind::Module(Severity::Error, Box::new(problem));
+                findings.push(Finding { origin: input.origin.clone(), kind });
             }
         }
     }
     findings
 }
 
-fn check(subjects: Vec<Subject>, sample: Option<&Sample>, mut findings: Vec<Finding>) -> Checked {
+fn check(inputs: Vec<CheckInput>, sample: Option<&Sample>, mut findings: Vec<Finding>) -> Checked {
     let mut filters = Vec::new();
-    for mut subject in subjects {
-        let too_large = subject.body.as_ref().zip(sample).and_then(|(b, s)| size::warning(b, s));
-        subject.problems.extend(too_large.map(|problem| (Severity::Warning, problem)));
-        for (severity, problem) in subject.problems {
-            let what = What::Module(severity, Box::new(problem));
-            findings.push(Finding { origin: subject.origin.clone(), what });
+    for mut input in inputs {
+        let too_large = input.body.as_ref().zip(sample).and_then(|(b, s)| body_size::warning(b, s));
+        input.problems.extend(too_large.map(|problem| (Severity::Warning, problem)));
+        for (severity, problem) in input.problems {
+            let kind = FindingKind::Module(severity, Box::new(problem));
+            findings.push(Finding { origin: input.origin.clone(), kind });
         }
-        for filter in subject.filters {
+        for filter in input.filters {
             let at = filters.len();
             for diagnostic in diagnostics(&filter) {
-                let what = What::Filter(at, Box::new(diagnostic));
-                findings.push(Finding { origin: filter.origin.clone(), what });
+                let kind = FindingKind::Filter(at, Box::new(diagnostic));
+                findings.push(Finding { origin: filter.origin.clone(), kind });
             }
             filters.push(filter);
         }
@@ -181,67 +158,8 @@ fn check(subjects: Vec<Subject>, sample: Option<&Sample>, mut findings: Vec<Find
 fn diagnostics(filter: &FilterText) -> Vec<Diagnostic> {
     let events: Vec<&str> = filter.events.iter().map(String::as_str).collect();
     let usage = Usage { events: &events, delivers_on_error: filter.delivers_on_error };
-    match compile_for(&filter.source, Profile::Filter, &usage) {
+    match compile_for(&filter.source, CheckProfile::Filter, &usage) {
         Ok(compiled) => compiled.warnings,
         Err(rejected) => rejected.diagnostics,
     }
-}
-
-/// Flags of `explain-code`.
-#[derive(Debug, Args)]
-pub struct ExplainCodeArgs {
-    /// The code, such as SY-3103; without one all are listed
-    pub code: Option<String>,
-}
-
-/// Prints what a code means. Exit code 1 for a code that does not exist.
-///
-/// # Errors
-/// Standard output cannot be written.
-pub fn explain_code(args: &ExplainCodeArgs) -> anyhow::Result<ExitCode> {
-    let all = every_code();
-    let Some(text) = &args.code else {
-        for (code, title, _) in all {
-            print_line(&format!("{code}  {title}"))?;
-        }
-        return Ok(ExitCode::SUCCESS);
-    };
-    let digits = text.trim_start_matches(|c: char| !c.is_ascii_digit());
-    let found = all.iter().find(|(code, ..)| code.strip_prefix("SY-") == Some(digits));
-    let Some((code, title, page)) = found else {
-        print_line(&format!("there is no code `{text}`; without one all are listed"))?;
-        return Ok(ExitCode::from(EXIT_NO));
-    };
-    let mut told = format!("{code}: {title}\n\n{}\n", page.cause);
-    if !page.example.is_empty() {
-        told.push_str(&format!("\n  {}\n", page.example.replace('\n', "\n  ")));
-    }
-    let fix = if page.fix.ends_with('.') { page.fix.to_owned() } else { format!("  {}", page.fix) };
-    print_line(&format!("{told}\nInstead:\n\n{fix}"))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Every code with its title and page, ascending.
-fn every_code() -> Vec<(String, &'static str, Page)> {
-    let language = Code::ALL.iter().map(|code| (code.to_string(), code.title(), code.page()));
-    let others = codes::ENTRIES.iter().map(|e| (e.code.to_owned(), e.title, e.page));
-    let mut all: Vec<_> = language.chain(others).collect();
-    all.sort_by(|a, b| a.0.cmp(&b.0));
-    all
-}
-
-/// What is known of an accepted filter beside its mistakes.
-fn summary(filter: &FilterText) -> Option<String> {
-    let compiled = switchyard_expr::compile(&filter.source, Profile::Filter).ok()?;
-    let keys: Vec<String> = compiled.program.facts().indexed().map(ToString::to_string).collect();
-    let index = match keys.as_slice() {
-        [] => "no index key".to_owned(),
-        keys => format!("index key: {}", keys.join(", ")),
-    };
-    let complexity = compiled.complexity;
-    let lists =
-        complexity.variables().map(|(name, list)| format!("{name} is the length of {list}"));
-    let lists: Vec<String> = lists.collect();
-    let walks = if lists.is_empty() { String::new() } else { format!(", {}", lists.join(", ")) };
-    Some(format!("complexity {complexity}{walks} · {index}"))
 }

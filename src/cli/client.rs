@@ -1,4 +1,4 @@
-//! A small client of our own HTTP API, for commands that talk to a running router.
+//! HTTP client of the operator API, for commands that call a running router.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,27 +16,28 @@ use hyper_util::rt::TokioExecutor;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use thiserror::Error;
+use url::form_urlencoded;
 
-use super::UsageError;
+use super::exit::UsageError;
 
-/// No answer takes longer.
+/// Timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Most bytes of an answer that are read.
+/// Maximum number of bytes read of a response.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// Speaks JSON with one router.
+/// A JSON client of one router.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct ApiClient {
     pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
     base: String,
     token: String,
 }
 
-impl Client {
-    /// A client of the router at a URL with a bearer token.
+impl ApiClient {
+    /// Returns a client for the router at a URL, with a bearer token.
     ///
     /// # Errors
-    /// It is no URL of http or https, or this machine has no root certificates to trust.
+    /// The URL is not http or https, or the system has no root certificates.
     pub fn at(base: &str, token: &str) -> anyhow::Result<Self> {
         let base = base.trim_end_matches('/');
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -56,23 +57,22 @@ impl Client {
         Ok(Self { pool, base: base.to_owned(), token: token.to_owned() })
     }
 
-    /// The same router with another token.
+    /// Returns a client of the same router with another token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }
     }
 
-    /// The start of every address, such as `http://127.0.0.1:8089`.
+    /// Returns the base URL, such as `http://127.0.0.1:8089`.
     #[must_use]
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// Sends `body` and returns the answer; `headers` come on top of the usual ones
-    /// or in their place.
+    /// Sends `body` and returns the response; `headers` extend or override the default ones.
     ///
     /// # Errors
-    /// No answer in time, or a status other than 2xx: the message holds what the router said.
+    /// No response in time, or a status other than 2xx; the message includes that of the router.
     pub async fn send(
         &self,
         method: Method,
@@ -92,20 +92,20 @@ impl Client {
                 .insert(HeaderName::from_str(name)?, HeaderValue::from_str(value)?);
         }
         let exchange = async {
-            let unreachable = |reason: String| Unanswered { base: self.base.clone(), reason };
+            let unreachable = |reason: String| Unreachable { base: self.base.clone(), reason };
             let answer = self.pool.request(request).await;
             let answer = answer.map_err(|error| unreachable(innermost(&error)))?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| unreachable(error.to_string()))?.to_bytes();
-            Ok::<_, Unanswered>((status, body))
+            Ok::<_, Unreachable>((status, body))
         };
         let (status, body) = tokio::time::timeout(TIMEOUT, exchange).await.map_err(|_| {
-            Unanswered { base: self.base.clone(), reason: format!("no answer within {TIMEOUT:?}") }
+            Unreachable { base: self.base.clone(), reason: format!("no answer within {TIMEOUT:?}") }
         })??;
         if !status.is_success() {
             let text = format!("{method} {path}: {}", refusal(status, &body));
-            bail!(Refused { status: status.as_u16(), text });
+            bail!(ErrorStatus { status: status.as_u16(), text });
         }
         if body.is_empty() {
             return Ok(Value::Null);
@@ -114,24 +114,35 @@ impl Client {
     }
 }
 
-/// The router does not answer.
+/// The router cannot be reached.
 #[derive(Debug, Error)]
 #[error("cannot reach {base}: {reason}")]
-pub struct Unanswered {
+pub struct Unreachable {
     base: String,
     reason: String,
 }
 
-/// The router answered with an error.
+/// The router answered with an error status.
 #[derive(Debug, Error)]
 #[error("{text}")]
-pub struct Refused {
-    /// Of the answer.
+pub struct ErrorStatus {
+    /// HTTP status.
     pub status: u16,
     text: String,
 }
 
-/// What went wrong, without the layers around it that repeat it.
+/// Runs calls of a router on a current-thread runtime.
+pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(work)
+}
+
+/// Encodes an id as one segment of a path.
+pub(super) fn path_segment(id: &str) -> String {
+    form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
+/// Returns the text of the innermost cause, since outer errors repeat it.
 fn innermost(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }

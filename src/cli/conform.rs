@@ -1,11 +1,12 @@
-//! `switchyard conform`: the language cases against a real Jira, and where the two disagree.
+//! `switchyard conform`: runs the language cases against a real Jira and reports the differences.
 //!
-//! Every case that the vendor's endpoints can take is evaluated there; syntax is also asked of the
-//! analysis. Nothing on the site is read or changed: the cases bring their own values.
+//! Cases that the vendor's endpoint can evaluate are evaluated there; for the others only the
+//! syntax is analysed. Nothing on the site is read or changed: cases carry their own values.
 //!
 //! **Source:** Jira Cloud platform REST API v3, "Evaluate Jira expression using enhanced search
 //! API" with custom context variables of type `json`, and "Analyse Jira expression".
 
+mod evaluation;
 mod jira;
 
 use std::collections::HashMap;
@@ -15,16 +16,18 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
-use switchyard_expr::cases::{self, Case, Outcome};
+use switchyard_expr::cases::{self, Case, CaseOutcome};
 use switchyard_expr::{Env, canonical};
 
-use super::{EXIT_NO, UsageError, print_line, read_input};
+use super::exit::{EXIT_NEGATIVE, UsageError};
+use super::io::{print_line, read_input};
 use crate::clock;
+use evaluation::Evaluation;
 use jira::{Jira, JiraError};
 
-/// Expressions in one request of the analysis.
+/// Expressions in one analysis request.
 const ANALYSED_AT_ONCE: usize = 50;
-/// Names that Jira binds itself, so that no case can.
+/// Variables that Jira binds itself, so that a case cannot.
 const BOUND_BY_JIRA: [&str; 12] = [
     "user",
     "app",
@@ -40,13 +43,16 @@ const BOUND_BY_JIRA: [&str; 12] = [
     "workflow",
 ];
 
-/// Flags of `conform`.
+/// Runs the language cases against a real Jira Cloud and reports the differences
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  switchyard conform --site https://your-site.atlassian.net --email you@example.com \\\n    --token-file token.txt --write jira.json expr/tests/corpus/*.json\n\nExit codes: 3 the site does not answer, 4 the site rejects the account."
+)]
 pub struct ConformArgs {
     /// Address of the site, such as https://your-site.atlassian.net
     #[arg(long, value_name = "URL")]
     pub site: String,
-    /// The account that asks; it needs no permission beyond logging in
+    /// The account; it needs no permission beyond logging in
     #[arg(long, value_name = "EMAIL")]
     pub email: String,
     /// File with the account's API token
@@ -55,30 +61,23 @@ pub struct ConformArgs {
     /// Files of language cases
     #[arg(required = true, value_name = "CASES")]
     pub cases: Vec<PathBuf>,
-    /// Writes the disagreements as cases with what Jira yields
+    /// Writes the differences as cases with Jira's results
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
 }
 
-/// What Jira makes of an expression.
-#[derive(Clone, PartialEq, Debug)]
-enum Answer {
-    Value(Value),
-    Error(String),
-}
-
-/// A case on which the two disagree.
+/// A case with different results.
 struct Disagreement<'c> {
     case: &'c Case,
-    ours: Answer,
-    jiras: Answer,
+    ours: Evaluation,
+    jiras: Evaluation,
 }
 
-/// Asks Jira. Exit code 0 when nothing differs, 1 when something does, 3 when the site does not
-/// answer, 4 when it refuses the account.
+/// Compares the results. Exit code 0 without differences, 1 with any, 3 if the site does not
+/// answer, 4 if it rejects the account.
 ///
 /// # Errors
-/// A file cannot be read or written, or the site is no address.
+/// A file cannot be read or written, or the address of the site is invalid.
 pub fn run(args: &ConformArgs) -> anyhow::Result<ExitCode> {
     let mut cases = Vec::new();
     for file in &args.cases {
@@ -99,20 +98,21 @@ pub fn run(args: &ConformArgs) -> anyhow::Result<ExitCode> {
 }
 
 struct Report<'c> {
-    asked: usize,
+    evaluated: usize,
     analysed: usize,
-    left_out: usize,
+    not_evaluable: usize,
     found: Vec<Disagreement<'c>>,
 }
 
 async fn compare<'c>(jira: &Jira, cases: &'c [Case]) -> Result<Report<'c>, JiraError> {
     let env = Env::at(clock::now_ms());
-    let (sent, left_out): (Vec<_>, Vec<_>) = cases.iter().partition(|case| can_be_asked(case));
+    let (sent, not_evaluable): (Vec<_>, Vec<_>) =
+        cases.iter().partition(|case| jira_can_evaluate(case));
     let mut found = Vec::new();
     for case in &sent {
         let ours = match cases::run(case, &env).outcome {
-            Outcome::Value(value) => Answer::Value(value),
-            Outcome::Error { message, .. } => Answer::Error(message),
+            CaseOutcome::Value(value) => Evaluation::Value(value),
+            CaseOutcome::Error { message, .. } => Evaluation::Error(message),
         };
         let jiras = jira.evaluate(&case.expr, &case.context).await?;
         if !agree(&ours, &jiras) {
@@ -120,7 +120,7 @@ async fn compare<'c>(jira: &Jira, cases: &'c [Case]) -> Result<Report<'c>, JiraE
         }
     }
     let mut expressions: HashMap<&str, &Case> = HashMap::new();
-    for case in &left_out {
+    for case in &not_evaluable {
         expressions.entry(&case.expr).or_insert(case);
     }
     let mut expressions: Vec<_> = expressions.into_iter().collect();
@@ -129,8 +129,8 @@ async fn compare<'c>(jira: &Jira, cases: &'c [Case]) -> Result<Report<'c>, JiraE
         let sources: Vec<&str> = part.iter().map(|(source, _)| *source).collect();
         for ((source, case), jiras) in part.iter().zip(jira.analyse(&sources).await?) {
             let ours = match canonical(source) {
-                Ok(_) => Answer::Value("valid".into()),
-                Err(rejected) => Answer::Error(rejected.to_string()),
+                Ok(_) => Evaluation::Value("valid".into()),
+                Err(rejected) => Evaluation::Error(rejected.to_string()),
             };
             if !agree(&ours, &jiras) {
                 found.push(Disagreement { case, ours, jiras });
@@ -138,21 +138,21 @@ async fn compare<'c>(jira: &Jira, cases: &'c [Case]) -> Result<Report<'c>, JiraE
         }
     }
     let analysed = expressions.len();
-    Ok(Report { asked: sent.len(), analysed, left_out: left_out.len(), found })
+    Ok(Report { evaluated: sent.len(), analysed, not_evaluable: not_evaluable.len(), found })
 }
 
-/// Variables of a request are objects, and not those that Jira binds.
-fn can_be_asked(case: &Case) -> bool {
+/// Whether Jira can evaluate a case: variables of a request must be objects, and not bound by Jira.
+fn jira_can_evaluate(case: &Case) -> bool {
     case.context
         .iter()
         .all(|(name, value)| value.is_object() && !BOUND_BY_JIRA.contains(&name.as_str()))
 }
 
-fn agree(ours: &Answer, jiras: &Answer) -> bool {
+fn agree(ours: &Evaluation, jiras: &Evaluation) -> bool {
     match (ours, jiras) {
-        (Answer::Value(ours), Answer::Value(jiras)) => cases::same(ours, jiras),
-        // The words differ, and so does the sorting of errors into kinds.
-        (Answer::Error(_), Answer::Error(_)) => true,
+        (Evaluation::Value(ours), Evaluation::Value(jiras)) => cases::same(ours, jiras),
+        // Messages differ, and so do the kinds of errors.
+        (Evaluation::Error(_), Evaluation::Error(_)) => true,
         _ => false,
     }
 }
@@ -163,15 +163,15 @@ impl Report<'_> {
             let (id, source) = (&case.id, &case.expr);
             print_line(&format!(
                 "{id}: {source}\n  here: {}\n  Jira: {}",
-                ours.told(),
-                jiras.told()
+                ours.describe(),
+                jiras.describe()
             ))?;
         }
         print_line(&format!(
-            "{} evaluated, {} analysed for their syntax (of {} that Jira cannot be given), {} disagreements",
-            self.asked,
+            "{} evaluated, {} analysed for their syntax (of {} that Jira cannot evaluate), {} disagreements",
+            self.evaluated,
             self.analysed,
-            self.left_out,
+            self.not_evaluable,
             self.found.len()
         ))?;
         if let Some(file) = &args.write {
@@ -181,25 +181,16 @@ impl Report<'_> {
             std::fs::write(file, text + "\n")
                 .with_context(|| UsageError(format!("cannot write {}", file.display())))?;
         }
-        Ok(if self.found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
-    }
-}
-
-impl Answer {
-    fn told(&self) -> String {
-        match self {
-            Answer::Value(value) => value.to_string(),
-            Answer::Error(message) => format!("error: {message}"),
-        }
+        Ok(if self.found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NEGATIVE) })
     }
 }
 
 impl Disagreement<'_> {
-    /// A case of the corpus with what Jira yields. The kind of an error is for a reader to judge.
+    /// Returns a corpus case with Jira's result. The kind of an error must be reviewed by hand.
     fn as_case(&self, site: &str) -> Value {
         let (expect, note) = match &self.jiras {
-            Answer::Value(value) => (json!({ "value": value }), String::new()),
-            Answer::Error(message) => (json!({ "error": "runtime" }), message.clone()),
+            Evaluation::Value(value) => (json!({ "value": value }), String::new()),
+            Evaluation::Error(message) => (json!({ "error": "runtime" }), message.clone()),
         };
         json!({
             "id": format!("jira-{}", self.case.id), "expr": self.case.expr,

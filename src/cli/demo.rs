@@ -1,8 +1,8 @@
-//! The demo: the scenario of the Forge RFC, played through the public doors of a running router.
+//! The demo: the scenario of the Forge RFC, run through the public APIs of a running router.
 //!
-//! An app registers a trigger on created and updated issues of project XXX; its handler picks the
-//! assignee by the issue's priority and answers back with an `updated:issue` event, which
-//! `ignoreSelf` keeps from coming around again. A slow stream of made-up events feeds it.
+//! An app registers a trigger on created and updated issues of project XXX. Its handler selects the
+//! assignee by the issue's priority and publishes an `updated:issue` event, which `ignoreSelf` does
+//! not deliver to the app again. A task publishes synthetic events.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::client::Client;
+use super::client::ApiClient;
 use crate::clock;
-use crate::telemetry::{Live, Notice};
+use crate::telemetry::{LiveEvent, LiveFeed};
 
 const APP: &str = "auto-assign";
 const INSTALLATION: &str = "demo";
 const SITE: &str = "demo-site";
 const ADMIN: &str = "/admin/v1";
-/// Pause between two made-up events.
+/// Interval between synthetic events.
 const EVENT_PAUSE: Duration = Duration::from_millis(1500);
 const PROJECTS: [&str; 3] = ["XXX", "OPS", "WEB"];
 const PRIORITIES: [(&str, &str); 4] =
@@ -41,15 +41,14 @@ const SUMMARIES: [&str; 5] = [
     "Typo in the footer",
 ];
 
-/// Sets the scenario up and plays it until `stop`; the tasks run under `tasks`.
-///
-/// Returns the bearer token of the demo installation.
+/// Sets up the scenario and runs it until `stop`, with its tasks under `tasks`. Returns the bearer
+/// token of the demo installation.
 ///
 /// # Errors
-/// The router refused a part of the set-up.
-pub async fn start(
-    client: &Client,
-    live: &Live,
+/// The router rejected a request of the set-up.
+pub(super) async fn start(
+    client: &ApiClient,
+    live: &LiveFeed,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> anyhow::Result<String> {
@@ -65,12 +64,12 @@ pub async fn start(
         }
     });
     let token = provision(client, handler).await?;
-    tasks.spawn(narrate(live.clone(), stop.clone()));
+    tasks.spawn(print_live_feed(live.clone(), stop.clone()));
     tasks.spawn(play(client.clone(), stop.clone()));
     Ok(token)
 }
 
-async fn provision(client: &Client, handler: SocketAddr) -> anyhow::Result<String> {
+async fn provision(client: &ApiClient, handler: SocketAddr) -> anyhow::Result<String> {
     let app = json!({
         "kind": "forge", "name": "Auto assign", "version": "1.0.0",
         "endpoints": [
@@ -79,7 +78,7 @@ async fn provision(client: &Client, handler: SocketAddr) -> anyhow::Result<Strin
         ],
     });
     let no_body = Value::Null;
-    // A kept data folder may hold the app of an earlier run, with a handler that is gone.
+    // The data folder may hold the app of an earlier run, with a handler that no longer runs.
     let _ = client.send(Method::DELETE, &format!("{ADMIN}/apps/{APP}"), &[], &no_body).await;
     client.send(Method::PUT, &format!("{ADMIN}/apps/{APP}"), &[], &app).await?;
     let installation = json!({ "app": APP, "cloudId": SITE, "product": "jira", "licensed": true,
@@ -104,15 +103,15 @@ async fn provision(client: &Client, handler: SocketAddr) -> anyhow::Result<Strin
 }
 
 /// The demo app's handlers.
-fn routes(client: Client) -> Router {
+fn routes(client: ApiClient) -> Router {
     Router::new()
         .route("/assign", post(assign))
         .route("/page", post(|| async { StatusCode::NO_CONTENT }))
         .with_state(Arc::new(client))
 }
 
-/// Picks the assignee by priority and reports the change back as the event Jira would send.
-async fn assign(State(client): State<Arc<Client>>, Json(event): Json<Value>) -> StatusCode {
+/// Selects the assignee by priority and publishes the event that Jira would send for the change.
+async fn assign(State(client): State<Arc<ApiClient>>, Json(event): Json<Value>) -> StatusCode {
     let priority = event.pointer("/issue/fields/priority/name").and_then(Value::as_str);
     let picked = PRIORITIES.iter().find(|(name, _)| Some(*name) == priority);
     let Some((_, assignee)) = picked else { return StatusCode::NO_CONTENT };
@@ -138,7 +137,7 @@ async fn assign(State(client): State<Arc<Client>>, Json(event): Json<Value>) -> 
 }
 
 async fn publish(
-    client: &Client,
+    client: &ApiClient,
     event_type: &str,
     origin_app: Option<&str>,
     event: &Value,
@@ -151,11 +150,11 @@ async fn publish(
     client.send(Method::POST, &path, &headers, event).await.map(drop)
 }
 
-/// Publishes made-up issues, one after the other.
-async fn play(client: Client, stop: CancellationToken) {
+/// Publishes synthetic issues, one after the other.
+async fn play(client: ApiClient, stop: CancellationToken) {
     let mut number = 0_usize;
     while stop.run_until_cancelled(tokio::time::sleep(EVENT_PAUSE)).await.is_some() {
-        let event = made_up_issue(number);
+        let event = synthetic_issue(number);
         if let Err(error) = publish(&client, "avi:jira:created:issue", None, &event).await {
             tracing::warn!(%error, "the demo could not publish an event");
         }
@@ -163,7 +162,7 @@ async fn play(client: Client, stop: CancellationToken) {
     }
 }
 
-fn made_up_issue(number: usize) -> Value {
+fn synthetic_issue(number: usize) -> Value {
     let pick = |of: &[&'static str], at: usize| of.get(at % of.len()).copied().unwrap_or_default();
     let project = pick(&PROJECTS, number);
     let (priority, _) =
@@ -186,10 +185,10 @@ fn made_up_issue(number: usize) -> Value {
     })
 }
 
-/// One line per decision on the terminal.
-async fn narrate(live: Live, stop: CancellationToken) {
-    let mut watcher = live.watch();
-    while let Some(received) = stop.run_until_cancelled(watcher.recv()).await {
+/// Prints one line for each live event.
+async fn print_live_feed(live: LiveFeed, stop: CancellationToken) {
+    let mut subscriber = live.subscribe();
+    while let Some(received) = stop.run_until_cancelled(subscriber.recv()).await {
         match received {
             Ok(notice) => println!("{}", line(&notice)),
             Err(RecvError::Lagged(missed)) => println!("({missed} lines skipped)"),
@@ -198,10 +197,10 @@ async fn narrate(live: Live, stop: CancellationToken) {
     }
 }
 
-fn line(notice: &Notice) -> String {
+fn line(notice: &LiveEvent) -> String {
     let time = clock::now().strftime("%H:%M:%S");
     match notice {
-        Notice::Routed { event_id, event_type, entity, matches, errors, ignored } => {
+        LiveEvent::Routed { event_id, event_type, entity, matches, errors, ignored } => {
             let what = entity.as_deref().unwrap_or(event_id);
             let mut text = format!("{time}  {event_type}  {what}");
             if matches.is_empty() && errors.is_empty() {
@@ -220,7 +219,7 @@ fn line(notice: &Notice) -> String {
             }
             text
         }
-        Notice::Delivery { subscription, entity, attempt, outcome, ms, .. } => {
+        LiveEvent::Delivery { subscription, entity, attempt, outcome, ms, .. } => {
             let what = entity.as_deref().unwrap_or("-");
             let took = ms.map(|ms| format!(" in {ms} ms")).unwrap_or_default();
             format!("{time}    {subscription}  {what}  attempt {attempt}: {outcome}{took}")

@@ -1,7 +1,7 @@
-//! `switchyard match`: a file of events against a file of triggers, without a server.
+//! `switchyard match`: matches a file of events against a file of triggers, without a server.
 //!
-//! The matcher is the one the router runs; this command is how its exactness is held against an
-//! independent oracle, and how its speed is measured without a broker.
+//! Uses the matcher of the router. Tests compare its output with an independent oracle, and it
+//! measures matching without a broker.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -10,26 +10,28 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Output, UsageError, print_line};
+use super::io::{Output, print_line, read_file};
 use crate::clock;
 use crate::domain::InstallationId;
 use crate::event::{Decoder, HeaderLookup};
 use crate::matcher::{FilterFailure, Match, Matcher, Scratch, Subscription};
-use crate::registry::offline::{Rejection, TriggerReader};
+use crate::registry::offline::{RejectedTrigger, TriggerReader};
 
-/// Events that one thread takes at a time.
+/// Events claimed by a thread at a time.
 const CHUNK: usize = 256;
-/// Largest event body, as in the router.
+/// Maximum event body, as in the router.
 const EVENT_BYTES_MAX: usize = 1 << 20;
 
-/// Flags of `match`.
+/// Matches a file of events against a file of triggers; no server needed
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  switchyard match --triggers triggers.ndjson --events events.ndjson --threads 2"
+)]
 pub struct MatchArgs {
     /// Triggers, one registration a line
     #[arg(long, value_name = "FILE")]
@@ -37,24 +39,24 @@ pub struct MatchArgs {
     /// Events, one envelope {"subject","headers","data"} a line
     #[arg(long, value_name = "FILE")]
     pub events: PathBuf,
-    /// Threads that match
+    /// Number of matching threads
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub threads: u16,
     /// Repeats the matching for timing; the output is printed once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub repeat: u16,
-    /// Steps after which an evaluation ends in an error
+    /// Step budget of one evaluation
     #[arg(long, value_name = "N", default_value_t = switchyard_expr::limits::STEPS_MAX)]
     pub steps: u32,
-    /// How to print the answer; lines of JSON are the only form
+    /// Output format; only JSON lines are supported
     #[arg(short, long, value_enum, default_value = "jsonl")]
     pub output: Output,
 }
 
-/// Matches all events; one line per event on stdout, one summary line on stderr.
+/// Matches all events and prints one line per event to stdout, and a summary line to stderr.
 ///
 /// # Errors
-/// A file cannot be read. Rejected triggers and bad event lines are part of the answer.
+/// A file cannot be read. Rejected triggers and invalid event lines are part of the output.
 pub fn run(args: &MatchArgs) -> anyhow::Result<ExitCode> {
     let resident_before = resident_bytes();
     let build_start = clock::tick();
@@ -63,10 +65,10 @@ pub fn run(args: &MatchArgs) -> anyhow::Result<ExitCode> {
     let build = clock::since(build_start);
     let resident = resident_bytes().saturating_sub(resident_before);
 
-    let text = read(&args.events)?;
+    let text = read_file(&args.events)?;
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let inputs: Vec<Input<'_>> = lines.iter().map(|line| Input::read(line)).collect();
-    let (answers, matched, first) = print_pass(&matcher, &inputs, args.threads);
+    let (answers, matched, first) = matching_pass(&matcher, &inputs, args.threads);
     for answer in answers {
         print_line(&answer)?;
     }
@@ -102,28 +104,23 @@ struct Summary {
     match_seconds: f64,
     events_per_second: f64,
     bytes_per_trigger: usize,
-    rejected: Vec<Rejected>,
+    rejected: Vec<RejectedLine>,
 }
 
 #[derive(Debug, Serialize)]
-struct Rejected {
+struct RejectedLine {
     line: usize,
     code: String,
     message: String,
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path)
-        .with_context(|| UsageError(format!("cannot read {}", path.display())))
-}
-
-fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<Rejected>)> {
+fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<RejectedLine>)> {
     let mut installations: HashMap<InstallationId, Vec<std::sync::Arc<Subscription>>> =
         HashMap::new();
     let mut reader = TriggerReader::new()?;
     let mut rejected = Vec::new();
     let mut triggers = 0;
-    for (at, line) in read(path)?.lines().enumerate() {
+    for (at, line) in read_file(path)?.lines().enumerate() {
         if line.trim().is_empty() {
             continue;
         }
@@ -133,8 +130,8 @@ fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<R
                 let of = installations.entry(subscription.owner.id.clone()).or_default();
                 of.push(subscription);
             }
-            Err(Rejection { code, message }) => {
-                rejected.push(Rejected { line: at + 1, code, message });
+            Err(RejectedTrigger { code, message }) => {
+                rejected.push(RejectedLine { line: at + 1, code, message });
             }
         }
     }
@@ -142,14 +139,14 @@ fn load_triggers(path: &Path, matcher: &Matcher) -> anyhow::Result<(usize, Vec<R
     Ok((triggers, rejected))
 }
 
-/// One line of the event file, taken apart before the clock runs.
+/// One line of the event file, parsed before the measurement starts.
 enum Input<'a> {
     Event { id: Option<Cow<'a, str>>, subject: Cow<'a, str>, headers: LineHeaders<'a>, body: Bytes },
     Bad(String),
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
+struct EventLine<'a> {
     #[serde(borrow, default)]
     subject: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -168,7 +165,7 @@ impl HeaderLookup for LineHeaders<'_> {
 
 impl<'a> Input<'a> {
     fn read(line: &'a str) -> Self {
-        let line: Line<'a> = match serde_json::from_str(line) {
+        let line: EventLine<'a> = match serde_json::from_str(line) {
             Ok(line) => line,
             Err(error) => return Self::Bad(format!("not an envelope line: {error}")),
         };
@@ -182,7 +179,7 @@ impl<'a> Input<'a> {
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct MatchLine<'a> {
     line: usize,
     id: Option<&'a str>,
     matches: Vec<String>,
@@ -190,20 +187,20 @@ struct Answer<'a> {
 }
 
 #[derive(Serialize)]
-struct BadLine<'a> {
+struct ErrorLine<'a> {
     line: usize,
     id: Option<&'a str>,
     error: &'a str,
 }
 
-/// Matches everything once and keeps the answers, in input order.
-fn print_pass(
+/// Matches all inputs once and returns the output lines in input order.
+fn matching_pass(
     matcher: &Matcher,
     inputs: &[Input<'_>],
     threads: u16,
 ) -> (Vec<String>, usize, Duration) {
     let (mut answers, elapsed) = in_chunks(inputs, threads, |worker, at, input| {
-        (at, answer(at + 1, input, worker.match_one(matcher, input)))
+        (at, output_line(at + 1, input, worker.match_one(matcher, input)))
     });
     answers.sort_by_key(|(at, _)| *at);
     let matched = answers.iter().map(|(_, (_, matched))| matched).sum();
@@ -217,8 +214,8 @@ fn timing_pass(matcher: &Matcher, inputs: &[Input<'_>], threads: u16) -> Duratio
     .1
 }
 
-/// What was found for one event.
-struct Found {
+/// Matches and filter failures of one event.
+struct MatchOutcome {
     matches: Vec<Match>,
     failures: Vec<FilterFailure>,
 }
@@ -229,7 +226,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn match_one(&mut self, matcher: &Matcher, input: &Input<'_>) -> Result<Found, String> {
+    fn match_one(&mut self, matcher: &Matcher, input: &Input<'_>) -> Result<MatchOutcome, String> {
         match input {
             Input::Bad(error) => Err(error.clone()),
             Input::Event { subject, headers, body, .. } => {
@@ -240,13 +237,13 @@ impl Worker {
                 let routing_key = event.envelope.routing_key();
                 let outcome = matcher.matches(routing_key, &self.decoder, &mut self.scratch);
                 let matches = outcome.take_matches(routing_key, &self.decoder);
-                Ok(Found { matches, failures: std::mem::take(&mut outcome.failures) })
+                Ok(MatchOutcome { matches, failures: std::mem::take(&mut outcome.failures) })
             }
         }
     }
 }
 
-/// Runs `each` over the inputs on `threads` threads; results in no particular order.
+/// Runs `each` on every input with `threads` threads; the results are unordered.
 fn in_chunks<T: Send>(
     inputs: &[Input<'_>],
     threads: u16,
@@ -274,14 +271,18 @@ fn in_chunks<T: Send>(
     (results, clock::since(start))
 }
 
-fn answer(line: usize, input: &Input<'_>, outcome: Result<Found, String>) -> (String, usize) {
+fn output_line(
+    line: usize,
+    input: &Input<'_>,
+    outcome: Result<MatchOutcome, String>,
+) -> (String, usize) {
     let id = match input {
         Input::Event { id, .. } => id.as_deref(),
         Input::Bad(_) => None,
     };
     let matches = match outcome {
         Err(error) => {
-            let bad = BadLine { line, id: None, error: &error };
+            let bad = ErrorLine { line, id: None, error: &error };
             return (serde_json::to_string(&bad).unwrap_or_default(), 0);
         }
         Ok(matches) => matches,
@@ -295,11 +296,11 @@ fn answer(line: usize, input: &Input<'_>, outcome: Result<Found, String>) -> (St
     errors.sort_unstable();
     errors.dedup();
     let count = matched.len();
-    let answer = Answer { line, id, matches: matched, errors };
+    let answer = MatchLine { line, id, matches: matched, errors };
     (serde_json::to_string(&answer).unwrap_or_default(), count)
 }
 
-/// Resident memory of this process; 0 where the system does not tell.
+/// Returns the resident memory of this process; 0 if the system does not report it.
 fn resident_bytes() -> usize {
     const PAGE_BYTES: usize = 4096;
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();

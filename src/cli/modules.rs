@@ -1,4 +1,4 @@
-//! `switchyard modules`: the modules of an installation, from a shell.
+//! `switchyard modules`: lists, shows, registers and removes modules of an installation.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,20 +8,22 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::client::Client;
-use super::declared::encoded;
-use super::remote::ServerArgs;
-use super::{Output, on_runtime, print_line, read_input};
+use super::client::{ApiClient, block_on, path_segment};
+use super::exit::UsageError;
+use super::io::{Output, print_line, read_input};
+use super::server_args::ServerArgs;
 
-/// Flags of `modules`.
+/// Lists, shows, registers and removes the modules of an installation
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  switchyard modules -i first ls\n  \
+    switchyard modules -i first add assign -f module.json --dry-run")]
 pub struct ModulesArgs {
     #[command(flatten)]
     server: ServerArgs,
     /// The installation
     #[arg(long, short, value_name = "ID", global = true, required = false, default_value = "")]
     installation: String,
-    /// How to print the answer
+    /// Output format
     #[arg(short, long, value_enum, default_value_t, global = true)]
     output: Output,
     #[command(subcommand)]
@@ -33,13 +35,13 @@ enum Action {
     /// Lists all modules with their state
     #[command(alias = "list")]
     Ls,
-    /// Shows one module with its figures
+    /// Shows one module with its counters
     #[command(alias = "get")]
     Show {
         /// Its key
         key: String,
     },
-    /// Registers a module, or replaces the one with its key
+    /// Registers a module, or replaces an existing one
     #[command(alias = "update")]
     Add {
         /// Its key
@@ -47,7 +49,7 @@ enum Action {
         /// File with {"type": .., "data": {..}}; `-` for standard input
         #[arg(long, short, value_name = "FILE")]
         file: PathBuf,
-        /// Only checks it
+        /// Validates it only
         #[arg(long)]
         dry_run: bool,
     },
@@ -60,27 +62,31 @@ enum Action {
     },
 }
 
-/// Carries out the action.
+/// Executes the action.
 ///
 /// # Errors
-/// The router does not answer or refuses, or a file cannot be read.
+/// The router does not answer or rejects the request, or a file cannot be read.
 pub fn run(args: &ModulesArgs) -> anyhow::Result<ExitCode> {
     let client = args.server.client()?;
     if args.installation.is_empty() {
-        anyhow::bail!(super::UsageError("name the installation with --installation ID".into()));
+        anyhow::bail!(UsageError("name the installation with --installation ID".into()));
     }
-    on_runtime(act(args, &client))?;
+    block_on(execute(args, &client))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn act(args: &ModulesArgs, client: &Client) -> anyhow::Result<()> {
+async fn execute(args: &ModulesArgs, client: &ApiClient) -> anyhow::Result<()> {
     let path = |key: &str| {
-        format!("/admin/v1/installations/{}/modules/{}", encoded(&args.installation), encoded(key))
+        format!(
+            "/admin/v1/installations/{}/modules/{}",
+            path_segment(&args.installation),
+            path_segment(key)
+        )
     };
     match &args.action {
         Action::Ls => list(args, client).await,
         Action::Show { key } => {
-            let id = encoded(&format!("{}/{key}", args.installation));
+            let id = path_segment(&format!("{}/{key}", args.installation));
             let path = format!("/admin/v1/subscriptions/{id}");
             let found = client.send(Method::GET, &path, &[], &Value::Null).await?;
             print_line(&serde_json::to_string_pretty(&found)?)
@@ -104,11 +110,11 @@ async fn act(args: &ModulesArgs, client: &Client) -> anyhow::Result<()> {
     }
 }
 
-async fn list(args: &ModulesArgs, client: &Client) -> anyhow::Result<()> {
+async fn list(args: &ModulesArgs, client: &ApiClient) -> anyhow::Result<()> {
     let mut items = Vec::new();
     let mut cursor = String::new();
     loop {
-        let id = encoded(&args.installation);
+        let id = path_segment(&args.installation);
         let path = format!("/admin/v1/subscriptions?limit=500&installation={id}{cursor}");
         let mut page = client.send(Method::GET, &path, &[], &Value::Null).await?;
         if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {

@@ -1,4 +1,4 @@
-// Live notices: newest first, a bounded list; counters of shown subscriptions move along.
+// The live feed: a bounded list, newest first; also updates the counters of the shown subscriptions.
 "use strict";
 
 const NOTICES_MAX = 100;
@@ -27,9 +27,9 @@ function show(notice) {
   const what = notice.entity || notice.eventId || "";
   if (notice.notice === "routed") {
     notice.matches.forEach((id) => count(id, "matched"));
-    const nobody = notice.ignored ? "left out by ignoreSelf or licence" : "no filter matches";
-    const to = notice.matches.length ? "→ " + notice.matches.join(", ") : nobody;
-    say(`${notice.eventType} ${what} ${to}`, notice.matches.length ? "routed" : "nobody");
+    const unmatched = notice.ignored ? "left out by ignoreSelf or licence" : "no filter matches";
+    const to = notice.matches.length ? "→ " + notice.matches.join(", ") : unmatched;
+    say(`${notice.eventType} ${what} ${to}`, notice.matches.length ? "routed" : "unmatched");
     return;
   }
   if (notice.outcome === "delivered") count(notice.subscription, "delivered");
@@ -42,4 +42,4 @@ const source = new EventSource("/live");
 source.onopen = () => { state.textContent = "connected"; };
 source.onerror = () => { state.textContent = "reconnecting"; };
 source.onmessage = (message) => show(JSON.parse(message.data));
-source.addEventListener("missed", (message) => say(`${message.data} notices skipped`, "nobody"));
+source.addEventListener("missed", (message) => say(`${message.data} notices skipped`, "unmatched"));

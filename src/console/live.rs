@@ -1,4 +1,4 @@
-//! The live feed as server-sent events.
+//! Streams the live feed as server-sent events.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,24 +11,24 @@ use futures_util::stream;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::Console;
-use crate::telemetry::Notice;
+use super::state::Console;
+use crate::telemetry::LiveEvent;
 
-/// An idle connection is kept open by a comment this often.
+/// Interval of the comments that keep an idle connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Everything told from now on; a watcher that is too slow is told how much it missed.
+/// Streams every notice from now on; a slow subscriber receives `missed` with the number skipped.
 pub(super) async fn stream(
     State(console): State<Console>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let notices = stream::unfold(console.live.watch(), |mut watcher| async move {
-        next(&mut watcher).await.map(|event| (Ok(event), watcher))
+    let notices = stream::unfold(console.live.subscribe(), |mut subscriber| async move {
+        next(&mut subscriber).await.map(|event| (Ok(event), subscriber))
     });
     Sse::new(notices).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
-async fn next(watcher: &mut Receiver<std::sync::Arc<Notice>>) -> Option<Event> {
-    match watcher.recv().await {
+async fn next(subscriber: &mut Receiver<std::sync::Arc<LiveEvent>>) -> Option<Event> {
+    match subscriber.recv().await {
         Ok(notice) => Some(Event::default().json_data(&*notice).unwrap_or_default()),
         Err(RecvError::Lagged(missed)) => {
             Some(Event::default().event("missed").data(missed.to_string()))

@@ -1,92 +1,13 @@
-//! Pages for people: subscriptions and live matches, server-rendered, all assets inside the binary.
+//! The web console: subscriptions and the live feed, server-rendered, with embedded assets.
 //!
-//! The pages show what the operator API offers. They need its token (as password of HTTP basic
+//! The pages show data of the operator API. They require its token (as the password of HTTP basic
 //! auth) unless the router runs in `dev` mode, where it listens on loopback only.
 
 mod live;
 mod pages;
+mod routes;
 mod rows;
+mod state;
 
-use std::convert::Infallible;
-use std::sync::Arc;
-
-use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-
-use crate::api::auth;
-use crate::domain::Secret;
-use crate::matcher::Matcher;
-use crate::registry::Registry;
-use crate::telemetry::Live;
-
-/// What the console needs of the router.
-#[derive(Clone)]
-pub struct Console {
-    /// The subscriptions.
-    pub registry: Arc<Registry>,
-    /// Figures of theirs.
-    pub matcher: Arc<Matcher>,
-    /// What is being decided right now.
-    pub live: Live,
-    /// Asked of visitors; none in `dev` mode.
-    pub token: Option<Secret>,
-}
-
-/// No page loads anything from elsewhere or runs inline script.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
-    connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// The console's routes: `/`, `/live` and the assets.
-pub fn routes(console: Console) -> Router {
-    Router::new()
-        .route("/", get(pages::overview))
-        .route("/live", get(live::stream))
-        .layer(middleware::from_fn_with_state(console.clone(), authorize))
-        .route("/assets/console.css", get(|| asset("text/css", include_str!("console.css"))))
-        .route("/assets/icon.svg", get(|| asset("image/svg+xml", include_str!("icon.svg"))))
-        .route("/assets/console.js", get(|| asset("text/javascript", include_str!("console.js"))))
-        .layer(middleware::map_response(add_policy))
-        .with_state(console)
-}
-
-async fn asset(content_type: &'static str, text: &'static str) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "max-age=300")], text)
-}
-
-async fn add_policy(mut response: Response) -> Result<Response, Infallible> {
-    let headers = response.headers_mut();
-    let policy = HeaderValue::from_static(CONTENT_SECURITY_POLICY);
-    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    Ok(response)
-}
-
-async fn authorize(
-    State(console): State<Console>,
-    request: axum::extract::Request,
-    next: Next,
-) -> Response {
-    let admitted =
-        console.token.as_ref().is_none_or(|token| password(request.headers(), token).is_some());
-    if admitted {
-        return next.run(request).await;
-    }
-    let challenge =
-        [(header::WWW_AUTHENTICATE, "Basic realm=\"Switchyard: any name, the admin token\"")];
-    (StatusCode::UNAUTHORIZED, challenge, "The password is the admin token.").into_response()
-}
-
-/// The basic-auth password, if it is the token.
-fn password(headers: &HeaderMap, token: &Secret) -> Option<()> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let encoded = value.strip_prefix("Basic ")?;
-    let decoded = data_encoding::BASE64.decode(encoded.as_bytes()).ok()?;
-    let text = String::from_utf8(decoded).ok()?;
-    let (_, password) = text.split_once(':')?;
-    auth::is_operator(token, password).then_some(())
-}
+pub use routes::routes;
+pub use state::Console;

@@ -1,12 +1,12 @@
-//! The overview page: what is subscribed, and what matches right now.
+//! The overview page: subscriptions and the live feed.
 
 use axum::extract::State;
 use maud::{DOCTYPE, Markup, html};
 
-use super::Console;
 use super::rows::{Row, rows};
+use super::state::Console;
 
-/// Rows on one page; the API pages through all of them.
+/// Maximum number of rows shown; the API lists all.
 const ROWS_MAX: usize = 200;
 
 pub(super) async fn overview(State(console): State<Console>) -> Markup {
@@ -25,20 +25,20 @@ pub(super) async fn overview(State(console): State<Console>) -> Markup {
             body {
                 header {
                     h1 { "Switchyard" }
-                    p { "Jira events, only to the apps that asked for them." }
+                    p { "Routes Jira events to the apps that registered triggers for them." }
                 }
                 main {
                     section aria-labelledby="subscriptions" {
                         h2 id="subscriptions" { "Subscriptions " span.count { (total) } }
                         @if rows.is_empty() { (empty()) } @else { (table(&rows)) }
                         @if total > rows.len() {
-                            p.note { "The first " (rows.len()) " of " (total) "; all of them: "
+                            p.note { "The first " (rows.len()) " of " (total) "; list all with "
                                 code { "GET /admin/v1/subscriptions" } }
                         }
                     }
                     section aria-labelledby="live" {
                         h2 id="live" { "Live " span id="live-state" role="status" { "not connected" } }
-                        p.note { "Each event as it is routed, newest first. Needs scripts on." }
+                        p.note { "Each event as it is routed, newest first. Requires JavaScript." }
                         ol id="notices" {}
                     }
                 }
@@ -53,7 +53,7 @@ pub(super) async fn overview(State(console): State<Console>) -> Markup {
 
 fn empty() -> Markup {
     html! {
-        p { "Nothing is subscribed yet. Register a trigger:" }
+        p { "No subscriptions yet. Register a trigger:" }
         pre { code {
     "curl -X POST \"$BASE/forge/installation/v2/dynamic/module\" \\
     -H \"authorization: Bearer $INSTALLATION_TOKEN\" -H 'content-type: application/json' \\

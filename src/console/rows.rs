@@ -1,4 +1,4 @@
-//! The subscriptions as the overview shows them.
+//! Rows of the overview page, one for each subscription.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::domain::Handler;
 use crate::matcher::Matcher;
 use crate::registry::{
-    DYNAMIC_WEBHOOK, LiveInstallation, LiveModule, Registry, TRIGGER, Trigger, WEBHOOKS,
+    AppliedInstallation, AppliedModule, DYNAMIC_WEBHOOK, Registry, TRIGGER, Trigger, WEBHOOKS,
 };
 
 /// One subscription.
@@ -15,19 +15,19 @@ use crate::registry::{
 pub(super) struct Row {
     /// `<installation>/<key>`.
     pub(super) id: String,
-    /// App behind it.
+    /// Its app.
     pub(super) app: String,
     /// Event types.
     pub(super) events: Vec<String>,
-    /// Filter texts, each once; empty = every event passes.
+    /// Distinct filter texts; empty = no filter.
     pub(super) filters: Vec<String>,
-    /// Where matches go, without secrets.
+    /// Where matches are delivered, without secrets.
     pub(super) handler: String,
     /// `active`, `inactive`, `shadowed`.
     pub(super) state: &'static str,
     /// Events that matched.
     pub(super) matched: u64,
-    /// Events that did not.
+    /// Events that did not match.
     pub(super) not_matched: u64,
     /// Filter evaluations that failed.
     pub(super) errors: u64,
@@ -39,7 +39,7 @@ pub(super) struct Row {
     pub(super) last_match: Option<String>,
 }
 
-/// The first `max` subscriptions in order of installation, and how many there are in all.
+/// Returns the first `max` subscriptions ordered by installation, and the total number.
 pub(super) fn rows(registry: &Registry, matcher: &Matcher, max: usize) -> (Vec<Row>, usize) {
     let (mut rows, mut total) = (Vec::new(), 0);
     for id in registry.installation_ids(None, usize::MAX) {
@@ -54,17 +54,17 @@ pub(super) fn rows(registry: &Registry, matcher: &Matcher, max: usize) -> (Vec<R
     (rows, total)
 }
 
-fn is_routed(module: &LiveModule) -> bool {
+fn is_routed(module: &AppliedModule) -> bool {
     [TRIGGER, WEBHOOKS, DYNAMIC_WEBHOOK].contains(&module.module_type.as_str())
 }
 
-fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) -> Row {
-    let trigger = Trigger::read(&module.data.read(), "data").ok();
+fn row(installation: &AppliedInstallation, module: &AppliedModule, matcher: &Matcher) -> Row {
+    let trigger = Trigger::parse(&module.data.read(), "data").ok();
     let events = trigger.iter().flat_map(|trigger| &trigger.events);
     let filters = trigger.iter().flat_map(|trigger| &trigger.filters);
     let handler = match module.subscription.as_ref().map(|found| &*found.owner.settings.handler) {
         Some(Handler::Http { url, .. }) => url.to_string(),
-        Some(Handler::Remote(remote)) => remote.url.to_string(),
+        Some(Handler::ForgeRemote(remote)) => remote.url.to_string(),
         Some(Handler::Webhook(webhook)) => webhook.address.to_string(),
         Some(Handler::Function { subject }) => subject.to_string(),
         None => module.reason.clone().unwrap_or_default(),
@@ -86,7 +86,7 @@ fn row(installation: &LiveInstallation, module: &LiveModule, matcher: &Matcher) 
             .filter_map(|filter| Some(filter.expression.as_ref()?.value.to_string()))
             .collect(),
         handler,
-        state: module.state.as_str(),
+        state: module.effective_status.as_str(),
         matched: stats.matched.load(Relaxed),
         not_matched: matcher.not_matched(&module.id).unwrap_or_default(),
         errors: stats.errors.load(Relaxed),

@@ -1,4 +1,4 @@
-//! One try at a delivery: its headers, its signature, and who is asked to send it.
+//! Makes one attempt of a delivery: headers, signature and the call itself.
 
 use std::time::Duration;
 
@@ -6,47 +6,47 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::Fields;
+use super::HeaderList;
 use super::lane::Lane;
-use super::outcome::{Class, Outcome};
+use super::outcome::{AttemptClass, AttemptOutcome};
 use super::plan::Delivery;
 use super::signature::sign;
 use super::webhook;
-use crate::domain::{Secret, Webhook};
+use crate::domain::{Secret, WebhookHandler};
 
 const CONTENT_TYPE: &str = "content-type";
 pub(super) const USER_AGENT: &str = concat!("switchyard/", env!("CARGO_PKG_VERSION"));
 
-/// Calls functions of apps over the broker; implemented at its edge.
+/// Calls functions of apps over the broker; implemented in `bus`.
 pub trait FunctionCaller: Send + Sync {
     /// Sends a request to `subject` and waits at most `timeout` for the reply.
     fn call(
         &self,
         subject: &str,
-        fields: Fields,
+        headers: HeaderList,
         body: Bytes,
         timeout: Duration,
-    ) -> BoxFuture<'_, Result<Reply, CallError>>;
+    ) -> BoxFuture<'_, Result<FunctionReply, FunctionError>>;
 }
 
-/// The answer of a function.
+/// The reply of a function.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Reply {
-    /// Its body.
+pub struct FunctionReply {
+    /// Body of the reply.
     pub body: Bytes,
-    /// Set when the function answered with an error (`Nats-Service-Error-Code`): a code that is
-    /// read like an HTTP status.
+    /// Set when the function replied with an error (`Nats-Service-Error-Code`); read like an HTTP
+    /// status.
     pub error_code: Option<u16>,
 }
 
-/// Why a function gave no answer.
+/// Why a function call got no reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum CallError {
-    /// Nobody listens on its subject.
-    NobodyListens,
+pub enum FunctionError {
+    /// The function's subject has no subscriber.
+    NoSubscriber,
     /// No reply before the deadline.
     Timeout,
-    /// The broker could not carry the request.
+    /// The broker could not transmit the request.
     Broker(String),
 }
 
@@ -58,36 +58,36 @@ pub(super) async fn post(
     lane: &Lane,
     body: Bytes,
     now: Timestamp,
-) -> Outcome {
-    let mut fields = common_fields(delivery, now);
+) -> AttemptOutcome {
+    let mut headers = common_headers(delivery, now);
     let signature = match sign(secret, delivery.id.as_str(), now.as_second(), &body) {
         Ok(signature) => signature,
-        Err(error) => return Outcome::failed(Class::Other, error.to_string()),
+        Err(error) => return AttemptOutcome::failed(AttemptClass::Other, error.to_string()),
     };
-    fields.push(("user-agent", USER_AGENT.to_owned()));
-    fields.push(("webhook-signature", signature));
-    lane.client().post(url, fields, body).await
+    headers.push(("user-agent", USER_AGENT.to_owned()));
+    headers.push(("webhook-signature", signature));
+    lane.client().post(url, headers, body).await
 }
 
 /// Makes one attempt at a webhook.
 pub(super) async fn post_webhook(
     delivery: &Delivery,
-    webhook: &Webhook,
+    webhook: &WebhookHandler,
     lane: &Lane,
     body: Bytes,
     now: Timestamp,
-) -> Outcome {
+) -> AttemptOutcome {
     let url = match webhook::address(delivery, webhook) {
         Ok(url) => url,
-        Err(error) => return Outcome::failed(Class::Other, error),
+        Err(error) => return AttemptOutcome::failed(AttemptClass::Other, error),
     };
-    let mut fields = common_fields(delivery, now);
+    let mut headers = common_headers(delivery, now);
     if webhook.excludes_body {
-        fields.retain(|(name, _)| *name != CONTENT_TYPE);
+        headers.retain(|(name, _)| *name != CONTENT_TYPE);
     }
-    fields.push(("user-agent", USER_AGENT.to_owned()));
-    fields.extend(webhook::fields(delivery, webhook, &url, &body, now));
-    lane.client().post(&url, fields, body).await
+    headers.push(("user-agent", USER_AGENT.to_owned()));
+    headers.extend(webhook::headers(delivery, webhook, &url, &body, now));
+    lane.client().post(&url, headers, body).await
 }
 
 /// Makes one attempt over the broker.
@@ -98,24 +98,28 @@ pub(super) async fn call(
     timeout: Duration,
     body: Bytes,
     now: Timestamp,
-) -> Outcome {
-    let fields = common_fields(delivery, now);
-    match functions.call(subject, fields, body, timeout).await {
-        Ok(Reply { body, error_code: None }) => Outcome::of_reply(&body),
-        Ok(Reply { body, error_code: Some(code) }) => Outcome::of_http(code, None, &body, now),
-        Err(CallError::NobodyListens) => {
-            Outcome::failed(Class::Connect, "nobody listens on the function's subject")
+) -> AttemptOutcome {
+    let headers = common_headers(delivery, now);
+    match functions.call(subject, headers, body, timeout).await {
+        Ok(FunctionReply { body, error_code: None }) => AttemptOutcome::of_reply(&body),
+        Ok(FunctionReply { body, error_code: Some(code) }) => {
+            AttemptOutcome::of_http(code, None, &body, now)
         }
-        Err(CallError::Timeout) => Outcome::failed(Class::Timeout, "no reply before the deadline"),
-        Err(CallError::Broker(reason)) => Outcome::failed(Class::Other, reason),
+        Err(FunctionError::NoSubscriber) => {
+            AttemptOutcome::failed(AttemptClass::Connect, "no subscriber on the function's subject")
+        }
+        Err(FunctionError::Timeout) => {
+            AttemptOutcome::failed(AttemptClass::Timeout, "no reply before the deadline")
+        }
+        Err(FunctionError::Broker(reason)) => AttemptOutcome::failed(AttemptClass::Other, reason),
     }
 }
 
-pub(super) fn common_fields(delivery: &Delivery, now: Timestamp) -> Fields {
-    let event = &delivery.occurrence.event;
+pub(super) fn common_headers(delivery: &Delivery, now: Timestamp) -> HeaderList {
+    let event = &delivery.prepared.event;
     let subscription = &delivery.subscription.id();
-    let mut fields = Vec::with_capacity(13);
-    fields.extend([
+    let mut headers = Vec::with_capacity(13);
+    headers.extend([
         (CONTENT_TYPE, "application/json".to_owned()),
         ("webhook-id", delivery.id.to_string()),
         ("webhook-timestamp", now.as_second().to_string()),
@@ -127,7 +131,7 @@ pub(super) fn common_fields(delivery: &Delivery, now: Timestamp) -> Fields {
         ("switchyard-sequence", event.sequence.to_string()),
     ]);
     if let Some(traceparent) = &event.envelope.traceparent {
-        fields.push(("traceparent", traceparent.to_string()));
+        headers.push(("traceparent", traceparent.to_string()));
     }
-    fields
+    headers
 }

@@ -1,8 +1,8 @@
-//! The body a handler gets: the event object as it was published, with a few members of our own.
+//! Renders the body of a delivery: the event object as published, plus a few members of ours.
 //!
-//! Nothing is re-serialised: the text between our members is copied, so that numbers, order and
-//! spelling arrive as the publisher wrote them. An event is taken apart once, whatever the number
-//! of its deliveries.
+//! Nothing is re-serialised: the text between our members is copied, so numbers, order and spelling
+//! arrive as the publisher wrote them. An event is split once, whatever the number of its
+//! deliveries.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -14,10 +14,10 @@ use crate::domain::{FilterError, SubscriptionId};
 use crate::event::Event;
 use crate::event::members::{MemberSpans, Members};
 
-/// Members that we set ourselves, whatever the publisher wrote.
+/// Members that the router sets, whatever the publisher wrote.
 const OWN_MEMBERS: [&str; 4] = ["selfGenerated", "context", "retryContext", "filterError"];
 
-/// Room for them.
+/// Capacity reserved for them, in bytes.
 const ROOM_FOR_OWN: usize = 512;
 
 /// The body of an event is not a JSON object.
@@ -31,34 +31,34 @@ impl NotAnObject {
     }
 }
 
-/// An event object as the runs of its text that every delivery copies.
+/// An event body split into the runs of text that every delivery copies.
 #[derive(Clone, Debug)]
-pub struct Template {
+pub struct BodyTemplate {
     body: Bytes,
     runs: Vec<Run>,
-    /// Members that the publisher left out, ready to be appended.
+    /// Members that the publisher left out, as JSON text to append.
     missing: String,
     cloud_id: String,
 }
 
-/// Members of an object that follow each other, as the publisher wrote them.
+/// Consecutive members of an object, as the publisher wrote them.
 #[derive(Clone, Debug)]
 struct Run {
     text: Range<usize>,
-    /// The value, if the run is the member `issue`.
+    /// Range of the value if the run is the member `issue`.
     issue: Option<Range<usize>>,
 }
 
-/// What differs from one delivery of an event to the other.
+/// What differs between the deliveries of one event.
 #[derive(Clone, Copy, Debug)]
-pub struct Particulars<'a> {
-    /// Whose delivery.
+pub struct DeliveryContext<'a> {
+    /// The subscription that is delivered to.
     pub subscription: &'a SubscriptionId,
     /// Whether the app itself caused the event.
     pub self_generated: bool,
-    /// Set when the filter failed and the event is delivered all the same.
+    /// Set when the filter failed and the event is delivered nevertheless.
     pub filter_error: Option<&'a FilterError>,
-    /// Fields of the issue to keep; empty = all.
+    /// Fields of the issue to keep; empty keeps all.
     pub include_fields: &'a [Box<str>],
     /// Set on every attempt after the first.
     pub retry: Option<RetryContext<'a>>,
@@ -69,14 +69,14 @@ pub struct Particulars<'a> {
 pub struct RetryContext<'a> {
     /// Attempts made before this one.
     pub count: u32,
-    /// Why.
+    /// Why the last attempt is retried.
     pub reason: &'a str,
-    /// What the handler asked to get back, JSON.
+    /// Data that the handler asked to get back, JSON.
     pub data: Option<&'a str>,
 }
 
-impl Template {
-    /// Takes the body of `event` apart.
+impl BodyTemplate {
+    /// Splits the body of `event`.
     ///
     /// # Errors
     /// The body is not a JSON object.
@@ -86,7 +86,7 @@ impl Template {
         Ok(Self::outlined(event, &members.member_spans(text)))
     }
 
-    /// The template of `event`, whose body has these members.
+    /// Creates the template of `event`, whose body has the members of `outline`.
     #[must_use]
     pub fn outlined(event: &Event, outline: &MemberSpans<'_>) -> Self {
         let has = |name: &str| outline.iter().any(|(at, _)| *at == name);
@@ -101,11 +101,11 @@ impl Template {
         Self { body: event.body.clone(), runs: runs(&event.body, outline), missing, cloud_id }
     }
 
-    /// Writes the body of one delivery.
+    /// Renders the body of one delivery.
     #[must_use]
-    pub fn render(&self, particulars: &Particulars<'_>) -> Bytes {
+    pub fn render(&self, context: &DeliveryContext<'_>) -> Bytes {
         let mut out = Object::with_capacity(self.body.len() + ROOM_FOR_OWN);
-        let include = particulars.include_fields;
+        let include = context.include_fields;
         for run in &self.runs {
             match &run.issue {
                 Some(issue) if !include.is_empty() => {
@@ -115,14 +115,14 @@ impl Template {
             }
         }
         out.put_raw(self.missing.as_bytes());
-        out.put("selfGenerated", if particulars.self_generated { b"true" } else { b"false" });
-        let key = quoted(particulars.subscription.key.as_str());
-        let context = format!(r#"{{"cloudId":{},"moduleKey":{key}}}"#, self.cloud_id);
-        out.put("context", context.as_bytes());
-        if let Some(retry) = particulars.retry {
+        out.put("selfGenerated", if context.self_generated { b"true" } else { b"false" });
+        let key = quoted(context.subscription.key.as_str());
+        let ours = format!(r#"{{"cloudId":{},"moduleKey":{key}}}"#, self.cloud_id);
+        out.put("context", ours.as_bytes());
+        if let Some(retry) = context.retry {
             out.put("retryContext", retry.to_json().as_bytes());
         }
-        if let Some(json) = particulars.filter_error.and_then(|e| serde_json::to_vec(e).ok()) {
+        if let Some(json) = context.filter_error.and_then(|e| serde_json::to_vec(e).ok()) {
             out.put("filterError", &json);
         }
         out.finish()
@@ -140,32 +140,32 @@ impl RetryContext<'_> {
     }
 }
 
-/// The text between the braces of `body`, without our own members: as few runs as there can be.
+/// Returns the text between the braces of `body`, without our members, in as few runs as possible.
 fn runs(body: &[u8], outline: &MemberSpans<'_>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::with_capacity(4);
-    // Whether the next member goes on with the run before it.
-    let (mut goes_on, mut behind) = (false, 0);
+    // Whether the next member extends the previous run.
+    let (mut extends_run, mut behind) = (false, 0);
     for (name, value) in outline {
         let between = body.get(behind..value.start).unwrap_or_default();
         let start = behind + between.iter().position(|byte| *byte == b'"').unwrap_or(0);
         behind = value.end;
         match (&**name, runs.last_mut()) {
-            (name, _) if OWN_MEMBERS.contains(&name) => goes_on = false,
+            (name, _) if OWN_MEMBERS.contains(&name) => extends_run = false,
             ("issue", _) => {
                 runs.push(Run { text: start..behind, issue: Some(value.clone()) });
-                goes_on = false;
+                extends_run = false;
             }
-            (_, Some(run)) if goes_on => run.text.end = behind,
+            (_, Some(run)) if extends_run => run.text.end = behind,
             _ => {
                 runs.push(Run { text: start..behind, issue: None });
-                goes_on = true;
+                extends_run = true;
             }
         }
     }
     runs
 }
 
-/// Keeps of `issue.fields` what `include` names; whatever has no such shape stays as it is.
+/// Keeps the members of `issue.fields` that `include` names; a value of another shape is unchanged.
 fn trim_issue(issue: &Bytes, include: &[Box<str>]) -> Bytes {
     let Ok(members) = members(issue) else { return issue.clone() };
     let mut out = Object::with_capacity(issue.len());
@@ -204,7 +204,7 @@ impl Object {
         self.0.extend_from_slice(value);
     }
 
-    /// Appends members that are written already.
+    /// Appends members that are JSON text already.
     fn put_raw(&mut self, members: &[u8]) {
         if !members.is_empty() {
             self.separate();
@@ -234,17 +234,17 @@ fn put_text(members: &mut String, name: &str, value: &str) {
 }
 
 fn quoted(text: &str) -> String {
-    // Serialising text cannot fail.
+    // Serialising a string cannot fail.
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// A member; the value is its bytes in the event.
+/// A member; the value is a slice of the event's body.
 struct Member {
     name: Box<str>,
     value: Bytes,
 }
 
-/// Takes an object apart; of a repeated name the last value counts.
+/// Splits an object; the last value of a repeated name wins.
 fn members(json: &Bytes) -> Result<Vec<Member>, NotAnObject> {
     let text = std::str::from_utf8(json).map_err(NotAnObject::because)?;
     let members = Members::parse(text).map_err(NotAnObject::because)?;
@@ -287,8 +287,8 @@ mod tests {
         SubscriptionId { installation: "i".into(), key: "k".into() }
     }
 
-    fn plain(subscription: &SubscriptionId) -> Particulars<'_> {
-        Particulars {
+    fn plain(subscription: &SubscriptionId) -> DeliveryContext<'_> {
+        DeliveryContext {
             subscription,
             self_generated: false,
             filter_error: None,
@@ -297,8 +297,8 @@ mod tests {
         }
     }
 
-    fn text(body: &str, particulars: &Particulars<'_>) -> String {
-        let bytes = Template::of(&event(body)).unwrap().render(particulars);
+    fn text(body: &str, context: &DeliveryContext<'_>) -> String {
+        let bytes = BodyTemplate::of(&event(body)).unwrap().render(context);
         String::from_utf8(bytes.to_vec()).unwrap()
     }
 
@@ -331,18 +331,18 @@ mod tests {
     }
 
     #[test]
-    fn retry_and_filter_error_are_told() {
+    fn retry_and_filter_error_are_included() {
         let id = subscription();
         let error =
             FilterError { kind: "type".into(), message: "m".into(), offset: 3, line: 1, column: 4 };
         let retry = RetryContext { count: 2, reason: "TIMEOUT_ERROR", data: Some(r#"{"n":1}"#) };
-        let particulars = Particulars {
+        let context = DeliveryContext {
             filter_error: Some(&error),
             retry: Some(retry),
             self_generated: true,
             ..plain(&id)
         };
-        let value: Value = serde_json::from_str(&text("{}", &particulars)).unwrap();
+        let value: Value = serde_json::from_str(&text("{}", &context)).unwrap();
         assert_eq!(
             value["retryContext"],
             json!({"retryCount": 2, "retryReason": "TIMEOUT_ERROR", "retryData": {"n": 1}})
@@ -355,9 +355,9 @@ mod tests {
     fn keeps_only_the_fields_asked_for() {
         let id = subscription();
         let include: [Box<str>; 2] = ["summary".into(), "priority".into()];
-        let particulars = Particulars { include_fields: &include, ..plain(&id) };
+        let context = DeliveryContext { include_fields: &include, ..plain(&id) };
         let body = r#"{"issue":{"key":"A-1","fields":{"summary":"s","labels":[1],"priority":{"id":"2"}}}}"#;
-        let value: Value = serde_json::from_str(&text(body, &particulars)).unwrap();
+        let value: Value = serde_json::from_str(&text(body, &context)).unwrap();
         assert_eq!(
             value["issue"],
             json!({"key": "A-1", "fields": {"summary": "s", "priority": {"id": "2"}}})
@@ -380,9 +380,9 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_object() {
+    fn rejects_a_body_that_is_not_an_object() {
         for body in ["[]", "1", "", "{", "{} x"] {
-            assert!(Template::of(&event(body)).is_err(), "{body}");
+            assert!(BodyTemplate::of(&event(body)).is_err(), "{body}");
         }
     }
 }

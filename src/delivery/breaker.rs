@@ -1,49 +1,49 @@
-//! A breaker per endpoint: one that keeps failing is left alone for a while.
+//! Circuit breaker of one endpoint: stops attempts for a while when the endpoint keeps failing.
 //!
-//! While it is open, deliveries are parked without an attempt, so that a dead handler costs the
-//! others neither turns nor time. Then one probe at a time finds out whether it is back. Pure state:
-//! time and chance are arguments.
+//! While it is open, deliveries are parked without an attempt, so a dead handler costs other
+//! endpoints neither permits nor time. Then it admits one probe at a time to find out whether the
+//! endpoint recovered. Pure state: time and randomness are arguments.
 //!
 //! **Source:** thresholds as Convoy's circuit breaker, with a shorter window.
 
 use std::sync::{Mutex, PoisonError};
 
-use super::outcome::Class;
+use super::outcome::AttemptClass;
 
-/// Length of the window that failures are counted in, in milliseconds.
+/// Length of the window in which failures are counted, in milliseconds.
 const WINDOW_MS: i64 = 60_000;
-/// Attempts in the window before their share of failures counts.
+/// Attempts in the window before the failure ratio counts.
 const WINDOW_ATTEMPTS_MIN: u32 = 10;
-/// Failures in a row that open the breaker, whatever the window says.
+/// Consecutive failures that open the breaker, whatever the ratio.
 const IN_A_ROW_MAX: u32 = 10;
-/// First time an open breaker stays open, in milliseconds; doubles with each further trip.
+/// How long a breaker stays open the first time, in milliseconds; doubles with each further trip.
 const OPEN_MS: i64 = 30_000;
 /// Longest time it stays open, in milliseconds.
 const OPEN_MS_MAX: i64 = 15 * 60_000;
-/// Random share added to or taken from that time.
+/// Random share by which that time varies.
 const OPEN_JITTER: f64 = 0.2;
-/// Probes in a row that must succeed to close it.
+/// Consecutive successful probes that close it.
 const PROBES_TO_CLOSE: u32 = 3;
-/// A probe without an end is taken for lost after this, in milliseconds.
+/// A probe without a result counts as lost after this time, in milliseconds.
 const PROBE_MS_MAX: i64 = 120_000;
 
-/// Whether an attempt may be made now.
+/// Decision whether an attempt may be made now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admission {
-    /// Yes.
-    Go,
-    /// Not before this moment, milliseconds since the epoch.
-    NotBefore(i64),
+    /// The attempt may be made.
+    Allow,
+    /// No attempt before this time, milliseconds since the epoch.
+    RetryAfter(i64),
 }
 
-/// State of a breaker, as metrics and lists name it.
+/// State of a breaker, as metrics name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Phase {
-    /// Attempts are made.
+pub enum BreakerState {
+    /// Attempts are admitted.
     Closed,
-    /// One probe at a time is made.
+    /// One probe at a time is admitted.
     HalfOpen,
-    /// No attempt is made.
+    /// No attempt is admitted.
     Open,
 }
 
@@ -65,31 +65,31 @@ impl Default for State {
 }
 
 impl Breaker {
-    /// Asks for an attempt at `now_ms`. Whoever is let through must [record](Self::record) how it
-    /// ended.
+    /// Decides on an attempt at `now_ms`. A caller that is admitted must [record](Self::record) the
+    /// result.
     pub fn admit(&self, now_ms: i64) -> Admission {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match *state {
-            State::Closed { .. } => Admission::Go,
-            State::Open { until_ms, .. } if now_ms < until_ms => Admission::NotBefore(until_ms),
+            State::Closed { .. } => Admission::Allow,
+            State::Open { until_ms, .. } if now_ms < until_ms => Admission::RetryAfter(until_ms),
             State::Open { trips, .. } => {
                 *state = State::HalfOpen { probing_since_ms: Some(now_ms), successes: 0, trips };
-                Admission::Go
+                Admission::Allow
             }
             State::HalfOpen { probing_since_ms: Some(since_ms), .. }
                 if now_ms.saturating_sub(since_ms) < PROBE_MS_MAX =>
             {
-                Admission::NotBefore(now_ms.saturating_add(OPEN_MS))
+                Admission::RetryAfter(now_ms.saturating_add(OPEN_MS))
             }
             State::HalfOpen { successes, trips, .. } => {
                 *state = State::HalfOpen { probing_since_ms: Some(now_ms), successes, trips };
-                Admission::Go
+                Admission::Allow
             }
         }
     }
 
-    /// Takes note of how an attempt ended; `random` is a number from 0.0 to 1.0.
-    pub fn record(&self, class: Class, now_ms: i64, random: f64) {
+    /// Records the result of an attempt; `random` is a number from 0.0 to 1.0.
+    pub fn record(&self, class: AttemptClass, now_ms: i64, random: f64) {
         let failed = is_failure(class);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *state = match *state {
@@ -114,34 +114,34 @@ impl Breaker {
             State::HalfOpen { successes, trips, .. } => {
                 State::HalfOpen { probing_since_ms: None, successes: successes + 1, trips }
             }
-            // An attempt that was under way when the breaker opened.
+            // An attempt that was running when the breaker opened.
             open @ State::Open { .. } => open,
         };
     }
 
-    /// Where it stands.
+    /// Returns the state at the last decision.
     #[must_use]
-    pub fn phase(&self) -> Phase {
+    pub fn state(&self) -> BreakerState {
         match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            State::Closed { .. } => Phase::Closed,
-            State::HalfOpen { .. } => Phase::HalfOpen,
-            State::Open { .. } => Phase::Open,
+            State::Closed { .. } => BreakerState::Closed,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
+            State::Open { .. } => BreakerState::Open,
         }
     }
 }
 
-/// What counts against an endpoint: it is down, overloaded or broken. A refusal of one request
-/// (4xx) says nothing about the next.
-fn is_failure(class: Class) -> bool {
+/// Returns whether a result counts against the endpoint: it is down, overloaded or broken. A 4xx
+/// rejects one request and predicts nothing about the next.
+fn is_failure(class: AttemptClass) -> bool {
     matches!(
         class,
-        Class::Timeout
-            | Class::Connect
-            | Class::Tls
-            | Class::Dns
-            | Class::ServerError
-            | Class::TooManyRequests
-            | Class::Protocol
+        AttemptClass::Timeout
+            | AttemptClass::Connect
+            | AttemptClass::Tls
+            | AttemptClass::Dns
+            | AttemptClass::ServerError
+            | AttemptClass::TooManyRequests
+            | AttemptClass::Protocol
     )
 }
 
@@ -166,8 +166,8 @@ mod tests {
     fn tripped() -> Breaker {
         let breaker = Breaker::default();
         for at in 0..i64::from(IN_A_ROW_MAX) {
-            assert_eq!(breaker.admit(at), Admission::Go);
-            breaker.record(Class::Timeout, at, MIDDLE);
+            assert_eq!(breaker.admit(at), Admission::Allow);
+            breaker.record(AttemptClass::Timeout, at, MIDDLE);
         }
         breaker
     }
@@ -175,50 +175,50 @@ mod tests {
     #[test]
     fn ten_failures_in_a_row_open_it() {
         let breaker = tripped();
-        assert_eq!(breaker.phase(), Phase::Open);
+        assert_eq!(breaker.state(), BreakerState::Open);
         let last = i64::from(IN_A_ROW_MAX) - 1;
-        assert_eq!(breaker.admit(20), Admission::NotBefore(last + OPEN_MS));
+        assert_eq!(breaker.admit(20), Admission::RetryAfter(last + OPEN_MS));
     }
 
     #[test]
     fn half_of_the_window_failing_opens_it() {
         let breaker = Breaker::default();
         for at in 0..10 {
-            let class = if at % 2 == 0 { Class::Success } else { Class::ServerError };
+            let class = if at % 2 == 0 { AttemptClass::Success } else { AttemptClass::ServerError };
             breaker.record(class, 1_000 + at, MIDDLE);
         }
-        assert_eq!(breaker.phase(), Phase::Open);
+        assert_eq!(breaker.state(), BreakerState::Open);
     }
 
     #[test]
     fn old_failures_do_not_count() {
         let breaker = Breaker::default();
         for at in 0..9 {
-            breaker.record(Class::ServerError, at, MIDDLE);
+            breaker.record(AttemptClass::ServerError, at, MIDDLE);
         }
-        breaker.record(Class::Success, 10, MIDDLE);
-        breaker.record(Class::ServerError, WINDOW_MS * 3, MIDDLE);
-        assert_eq!(breaker.phase(), Phase::Closed);
+        breaker.record(AttemptClass::Success, 10, MIDDLE);
+        breaker.record(AttemptClass::ServerError, WINDOW_MS * 3, MIDDLE);
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
-    fn refusals_of_single_requests_never_open_it() {
+    fn rejections_of_single_requests_never_open_it() {
         let breaker = Breaker::default();
         for at in 0..100 {
-            breaker.record(Class::ClientError, at, MIDDLE);
+            breaker.record(AttemptClass::ClientError, at, MIDDLE);
         }
-        assert_eq!(breaker.phase(), Phase::Closed);
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
     fn one_probe_at_a_time_and_three_successes_close_it() {
         let breaker = tripped();
         for now in (10 + OPEN_MS..).take(PROBES_TO_CLOSE as usize) {
-            assert_eq!(breaker.admit(now), Admission::Go);
-            assert!(matches!(breaker.admit(now), Admission::NotBefore(_)), "a probe is under way");
-            breaker.record(Class::Success, now, MIDDLE);
+            assert_eq!(breaker.admit(now), Admission::Allow);
+            assert!(matches!(breaker.admit(now), Admission::RetryAfter(_)), "a probe is running");
+            breaker.record(AttemptClass::Success, now, MIDDLE);
         }
-        assert_eq!(breaker.phase(), Phase::Closed);
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
@@ -226,9 +226,9 @@ mod tests {
         let breaker = tripped();
         let mut now = OPEN_MS * 2;
         for trip in 1..12_u32 {
-            assert_eq!(breaker.admit(now), Admission::Go);
-            breaker.record(Class::Connect, now, MIDDLE);
-            let Admission::NotBefore(until) = breaker.admit(now) else { panic!("it is open") };
+            assert_eq!(breaker.admit(now), Admission::Allow);
+            breaker.record(AttemptClass::Connect, now, MIDDLE);
+            let Admission::RetryAfter(until) = breaker.admit(now) else { panic!("it is open") };
             assert_eq!(until - now, (OPEN_MS << trip).min(OPEN_MS_MAX));
             now = until;
         }
@@ -238,7 +238,7 @@ mod tests {
     fn lost_probe_does_not_keep_it_half_open_for_ever() {
         let breaker = tripped();
         let now = OPEN_MS * 2;
-        assert_eq!(breaker.admit(now), Admission::Go);
-        assert_eq!(breaker.admit(now + PROBE_MS_MAX), Admission::Go);
+        assert_eq!(breaker.admit(now), Admission::Allow);
+        assert_eq!(breaker.admit(now + PROBE_MS_MAX), Admission::Allow);
     }
 }

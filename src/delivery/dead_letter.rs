@@ -1,10 +1,10 @@
-//! What is given up is kept: the original bytes, and headers that say why.
+//! Dead letters: the original bytes of what cannot be delivered, with headers that say why.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::Fields;
-use super::outcome::DeadReason;
+use super::HeaderList;
+use super::outcome::DeadLetterReason;
 use super::plan::Delivery;
 use super::webhook;
 use crate::domain::{AppId, Handler, InstallationId};
@@ -12,7 +12,7 @@ use crate::event::HeaderLookup;
 use crate::event::envelope::decoded;
 use crate::event::webhook::delta;
 
-/// Headers of an event that a dead letter keeps, so that it can be published again.
+/// Headers of an event that its dead letter keeps, so that it can be published again.
 const KEPT_HEADERS: [&str; 11] = [
     "ce-specversion",
     "ce-id",
@@ -29,32 +29,32 @@ const KEPT_HEADERS: [&str; 11] = [
 /// Longest error text kept, in characters.
 const ERROR_CHARS_MAX: usize = 512;
 
-/// Keeps dead letters; implemented at the broker's edge.
+/// Stores dead letters; implemented in `bus`.
 pub trait DeadLetterBox: Send + Sync {
-    /// Stores a letter. Ends once it is known to be stored, however long that takes: the same
-    /// letter is sent again under the same id until then.
+    /// Stores a dead letter. Completes once the broker confirmed it, however long that takes: the
+    /// same letter is published again under the same id until then.
     fn put(&self, letter: DeadLetter) -> BoxFuture<'_, ()>;
 }
 
-/// Something given up.
+/// An event, a delivery or a parked record that the router stops processing.
 #[derive(Clone, PartialEq, Debug)]
 pub struct DeadLetter {
-    /// What it was.
-    pub kind: Kind,
-    /// What makes two letters the same.
+    /// What the letter holds.
+    pub kind: DeadLetterKind,
+    /// Message id for deduplication.
     pub message_id: String,
-    /// Why, and what it takes to try again.
-    pub fields: Fields,
+    /// Why it was dead-lettered, and what a redrive needs.
+    pub headers: HeaderList,
     /// The original bytes.
     pub body: Bytes,
 }
 
-/// What a dead letter was.
+/// What a dead letter holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// A message of the event stream, by its subject there.
+pub enum DeadLetterKind {
+    /// A message of the event stream.
     Event {
-        /// The subject.
+        /// Its subject in the event stream.
         subject: String,
     },
     /// A delivery of an app.
@@ -68,25 +68,25 @@ pub enum Kind {
     Record,
 }
 
-/// Why something is given up.
+/// Why something is dead-lettered.
 #[derive(Clone, Copy, Debug)]
-pub struct Cause<'a> {
+pub struct DeadLetterCause<'a> {
     /// The reason.
-    pub reason: &'a DeadReason,
-    /// Which stage gave up: `decode`, `match`, `delivery` or `parking`.
+    pub reason: &'a DeadLetterReason,
+    /// The stage that failed: `decode`, `match`, `delivery` or `parking`.
     pub stage: &'static str,
     /// One sentence for operators.
     pub error: &'a str,
 }
 
 impl DeadLetter {
-    /// The letter of a delivery that is given up.
+    /// Creates the dead letter of a delivery.
     #[must_use]
-    pub fn of_delivery(delivery: &Delivery, cause: &Cause<'_>) -> Self {
-        let (event, progress) = (&delivery.occurrence.event, &delivery.progress);
+    pub fn of_delivery(delivery: &Delivery, cause: &DeadLetterCause<'_>) -> Self {
+        let (event, progress) = (&delivery.prepared.event, &delivery.progress);
         let envelope = &event.envelope;
-        let mut fields = cause_fields(cause);
-        fields.extend([
+        let mut headers = cause_headers(cause);
+        headers.extend([
             ("switchyard-dlq-first-seen", progress.first_seen.to_string()),
             ("switchyard-dlq-attempts", progress.attempt.to_string()),
             ("switchyard-dlq-last-class", progress.last_class.to_string()),
@@ -105,54 +105,59 @@ impl DeadLetter {
             ("traceparent", envelope.traceparent.as_ref().map(ToString::to_string)),
             (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
         ];
-        fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         if let Handler::Webhook(webhook) = &*delivery.subscription.owner.settings.handler {
-            fields.extend(webhook::letter_fields(delivery, webhook));
+            headers.extend(webhook::letter_headers(delivery, webhook));
         }
         Self {
-            kind: Kind::Delivery {
+            kind: DeadLetterKind::Delivery {
                 app: delivery.subscription.owner.app.clone(),
                 installation: delivery.subscription.owner.id.clone(),
             },
             message_id: format!("dead/{}/{}/{}", delivery.id, progress.attempt, progress.parks),
-            fields,
+            headers,
             body: event.body.clone(),
         }
     }
 
-    /// The letter of a message that is no event, or that no router survives.
+    /// Creates the dead letter of a message that is not an event, or that crashes routers.
     #[must_use]
     pub fn of_event(
         subject: &str,
-        headers: &impl HeaderLookup,
+        event_headers: &impl HeaderLookup,
         body: Bytes,
         sequence: u64,
-        cause: &Cause<'_>,
+        cause: &DeadLetterCause<'_>,
     ) -> Self {
-        let mut fields = cause_fields(cause);
-        fields.push(("switchyard-sequence", sequence.to_string()));
-        let value = |name| decoded(headers, name).ok().flatten();
+        let mut headers = cause_headers(cause);
+        headers.push(("switchyard-sequence", sequence.to_string()));
+        let value = |name| decoded(event_headers, name).ok().flatten();
         let kept = KEPT_HEADERS.iter().filter_map(|name| Some((*name, value(name)?)));
-        fields.extend(kept.map(|(name, value)| (name, value.into_owned())));
+        headers.extend(kept.map(|(name, value)| (name, value.into_owned())));
         let message_id = format!("dead/event/{sequence}");
-        Self { kind: Kind::Event { subject: subject.to_owned() }, message_id, fields, body }
+        Self {
+            kind: DeadLetterKind::Event { subject: subject.to_owned() },
+            message_id,
+            headers,
+            body,
+        }
     }
 
-    /// The letter of a parked record that cannot be read.
+    /// Creates the dead letter of a parked record that cannot be read.
     #[must_use]
-    pub fn of_record(body: Bytes, sequence: u64, cause: &Cause<'_>) -> Self {
+    pub fn of_record(body: Bytes, sequence: u64, cause: &DeadLetterCause<'_>) -> Self {
         let message_id = format!("dead/record/{sequence}");
-        Self { kind: Kind::Record, message_id, fields: cause_fields(cause), body }
+        Self { kind: DeadLetterKind::Record, message_id, headers: cause_headers(cause), body }
     }
 
-    /// The value of one of its headers.
+    /// Returns the value of a header.
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(at, _)| *at == name).map(|(_, value)| value.as_str())
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(at, _)| *at == name).map(|(_, value)| value.as_str())
     }
 }
 
-fn cause_fields(cause: &Cause<'_>) -> Fields {
+fn cause_headers(cause: &DeadLetterCause<'_>) -> HeaderList {
     vec![
         ("switchyard-dlq-reason", cause.reason.text().into_owned()),
         ("switchyard-dlq-stage", cause.stage.to_owned()),

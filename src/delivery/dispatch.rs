@@ -1,4 +1,4 @@
-//! Brings deliveries to their end: attempted now, parked for later, or given up.
+//! Brings each delivery to its outcome: attempts it, and parks or dead-letters it when that fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,85 +8,88 @@ use tokio::sync::mpsc;
 
 use super::attempt::{self, FunctionCaller};
 use super::breaker::Admission;
-use super::dead_letter::{Cause, DeadLetter, DeadLetterBox};
+use super::dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause};
 use super::forge;
-use super::http::Sender;
-use super::lane::{Lane, Lanes, NoTurn};
+use super::http::HttpSender;
+use super::lane::{AdmissionError, Lane, Lanes};
 use super::metrics::{self, DeliveryMetrics};
-use super::outcome::{Asked, Class, DeadReason, Next, Outcome};
-use super::parking::{ParkReason, ParkingLot, Record, TooLarge};
+use super::outcome::{AttemptClass, AttemptOutcome, DeadLetterReason, NextStep, RequestedDelay};
+use super::parking::{ParkReason, ParkedRecord, ParkingLot, RecordTooLarge};
 use super::plan::Delivery;
-use super::retry::{Random, Schedule, Schedules};
+use super::retry::{Random, RetrySchedule, RetrySchedules};
 use crate::domain::{Handler, SubscriptionId};
 use crate::jwt::KeyRing;
-use crate::telemetry::{Live, Notice};
+use crate::telemetry::{LiveEvent, LiveFeed};
 use crate::{clock, config};
 
-/// What became of a delivery; whichever it is, nothing of it is left to do for its event.
+/// How a delivery ended for its event; in each case the delivery is accounted for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Accounted {
-    /// The handler took it.
+pub enum DeliveryOutcome {
+    /// The handler accepted it.
     Delivered,
-    /// It waits durably.
+    /// It is stored in the parking stream.
     Parked(ParkReason),
-    /// It was given up and is kept as a dead letter.
-    Dead(DeadReason),
-    /// A policy dropped it, and counted it.
+    /// It is stored in the dead-letter stream.
+    DeadLettered(DeadLetterReason),
+    /// A policy dropped and counted it.
     Dropped,
 }
 
-/// What the handler of a subscription says of being gone.
+/// Reports that an endpoint answered HTTP 410, or no longer does.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Presence {
-    /// Whose handler it is.
+pub struct EndpointGoneReport {
+    /// The subscription of the endpoint.
     pub id: SubscriptionId,
-    /// It says that it is; otherwise it said so before, and answered something else now.
+    /// True for a 410; false for any other response after one.
     pub is_gone: bool,
 }
 
-/// Where deliveries go that do not end at their handler.
+/// The ports through which the dispatcher reaches the edges.
 #[derive(Clone)]
-pub struct Edges {
-    /// Functions of apps.
+pub struct Ports {
+    /// Calls functions of apps.
     pub functions: Arc<dyn FunctionCaller>,
-    /// What waits.
+    /// Stores parked deliveries.
     pub parking: Arc<dyn ParkingLot>,
-    /// What is given up.
+    /// Stores dead letters.
     pub dead_letters: Arc<dyn DeadLetterBox>,
-    /// Handlers that say that they are gone, or no longer do; not told if there is no room.
-    pub presence: mpsc::Sender<Presence>,
-    /// What tokens for remotes are signed with.
+    /// Receives reports of HTTP 410; a report is dropped when the channel is full.
+    pub endpoint_reports: mpsc::Sender<EndpointGoneReport>,
+    /// Signs the tokens for remotes.
     pub keys: Arc<KeyRing>,
 }
 
-/// Carries out deliveries. Shared by all tasks; its memory is bounded by the lanes.
+/// Attempts deliveries and accounts for them. Shared by all tasks; the lanes bound its memory.
 pub struct Dispatcher {
     lanes: Lanes,
-    edges: Edges,
-    schedules: Schedules,
+    ports: Ports,
+    schedules: RetrySchedules,
     random: Random,
     metrics: DeliveryMetrics,
     timeout: Duration,
     park_after: Duration,
     payload_bytes_max: usize,
-    live: Live,
+    live: LiveFeed,
 }
 
 impl Dispatcher {
-    /// A dispatcher without any lane yet.
+    /// Creates a dispatcher without lanes.
     #[must_use]
     pub fn new(
-        config: &config::Delivery,
-        sender: Sender,
-        edges: Edges,
+        config: &config::DeliveryConfig,
+        sender: HttpSender,
+        ports: Ports,
         random: Random,
-        live: Live,
+        live: LiveFeed,
     ) -> Self {
         Self {
             timeout: sender.timeout(),
             lanes: Lanes::new(config, sender),
-            edges,
-            schedules: Schedules::new(Schedule::new(&config.retry_schedule_s, config.retry_jitter)),
+            ports,
+            schedules: RetrySchedules::new(RetrySchedule::new(
+                &config.retry_schedule_s,
+                config.retry_jitter,
+            )),
             random,
             metrics: DeliveryMetrics::default(),
             park_after: Duration::from_millis(config.park_after_ms),
@@ -95,74 +98,78 @@ impl Dispatcher {
         }
     }
 
-    /// Keeps an event or a record that nobody can work on; ends when it is stored.
-    pub async fn bury_event(&self, letter: DeadLetter, reason: &DeadReason) {
-        self.edges.dead_letters.put(letter).await;
+    /// Stores the dead letter of an event or a parked record; completes once it is stored.
+    pub async fn store_dead_letter(&self, letter: DeadLetter, reason: &DeadLetterReason) {
+        self.ports.dead_letters.put(letter).await;
         metrics::dead_letter(reason);
     }
 
-    /// How long a delivery waits for its turn before it is parked.
+    /// Returns how long a delivery waits for a permit before it is parked.
     #[must_use]
     pub fn park_after(&self) -> Duration {
         self.park_after
     }
 
-    /// Forgets idle lanes and tells the metrics how many deliveries wait; call it now and then.
-    pub fn tidy(&self) {
+    /// Evicts idle lanes and publishes the gauges of lanes; called periodically.
+    pub fn evict_idle_lanes(&self) {
         self.lanes.evict_idle();
         metrics::pending(self.lanes.waiting());
-        metrics::breakers(self.lanes.phases());
+        metrics::breakers(self.lanes.breaker_states());
     }
 
-    /// Attempts a delivery, waiting at most `patience` for its turn, and accounts for it.
+    /// Attempts a delivery, waiting at most `queue_timeout` for a permit, and accounts for it.
     ///
-    /// Ends only when the outcome is durable. Dropping the future leaves the delivery to be made
-    /// again from its event or parked record.
-    pub async fn deliver(&self, delivery: Delivery, patience: Duration) -> Accounted {
-        let watched = self.live.is_watched().then(|| delivery.clone());
+    /// Completes only when the outcome is durable. Dropping the future leaves the delivery to be
+    /// repeated from its event or parked record.
+    pub async fn deliver(&self, delivery: Delivery, queue_timeout: Duration) -> DeliveryOutcome {
+        let watched = self.live.has_subscribers().then(|| delivery.clone());
         let lane = self.lanes.lane_of(&delivery);
         if delivery.subscription.owner.settings.is_paused {
             return self.park_backlog(delivery, &lane, ParkReason::Paused).await;
         }
         let queued = clock::tick();
-        let (accounted, took) = match self.lanes.turn(&lane, patience).await {
-            // Asked with the turn in hand, so that a probe that is let through is made.
-            Ok(turn) => match lane.breaker().admit(clock::now_ms()) {
-                Admission::Go => {
+        let (delivery_outcome, took) = match self.lanes.acquire(&lane, queue_timeout).await {
+            // Decided with the permit held, so that an admitted probe is made.
+            Ok(permit) => match lane.breaker().admit(clock::now_ms()) {
+                Admission::Allow => {
                     self.metrics.queued(clock::since(queued));
                     let started = clock::tick();
-                    // Boxed, so that the many that wait take little room, not that of the few
-                    // that are attempted.
+                    // Boxed: most deliveries wait, and a waiting one must not reserve the memory of
+                    // an attempt.
                     let outcome = Box::pin(self.attempt(&delivery, &lane)).await;
                     let took = clock::since(started);
-                    drop(turn);
+                    drop(permit);
                     (self.settle(delivery, outcome).await, Some(took))
                 }
-                Admission::NotBefore(moment_ms) => {
-                    drop(turn);
+                Admission::RetryAfter(moment_ms) => {
+                    drop(permit);
                     (self.park_until(delivery, &lane, moment_ms).await, None)
                 }
             },
-            Err(NoTurn::Full) => (self.park_backlog(delivery, &lane, ParkReason::Full).await, None),
-            Err(NoTurn::Late) => (self.park_backlog(delivery, &lane, ParkReason::Late).await, None),
+            Err(AdmissionError::Full) => {
+                (self.park_backlog(delivery, &lane, ParkReason::Full).await, None)
+            }
+            Err(AdmissionError::Late) => {
+                (self.park_backlog(delivery, &lane, ParkReason::Late).await, None)
+            }
         };
         if let Some(delivery) = watched {
-            self.live.tell(|| notice(&delivery, &accounted, took));
+            self.live.publish(|| notice(&delivery, &delivery_outcome, took));
         }
-        accounted
+        delivery_outcome
     }
 
     /// Counts a delivery that a policy dropped.
-    pub fn drop_by_policy(&self) -> Accounted {
+    pub fn drop_by_policy(&self) -> DeliveryOutcome {
         metrics::dropped("retry");
-        Accounted::Dropped
+        DeliveryOutcome::Dropped
     }
 
-    async fn attempt(&self, delivery: &Delivery, lane: &Lane) -> Outcome {
+    async fn attempt(&self, delivery: &Delivery, lane: &Lane) -> AttemptOutcome {
         let body = delivery.body();
         if body.len() > self.payload_bytes_max {
             let detail = format!("{} bytes, the limit is {}", body.len(), self.payload_bytes_max);
-            return Outcome::failed(Class::TooLarge, detail);
+            return AttemptOutcome::failed(AttemptClass::TooLarge, detail);
         }
         let (started, now) = (clock::tick(), clock::now());
         let (metrics, outcome) = match &*delivery.subscription.owner.settings.handler {
@@ -172,7 +179,7 @@ impl Dispatcher {
             }
             Handler::Function { subject } => {
                 let _running = self.metrics.nats.running();
-                let functions = &*self.edges.functions;
+                let functions = &*self.ports.functions;
                 let call = attempt::call(delivery, subject, functions, self.timeout, body, now);
                 (&self.metrics.nats, call.await)
             }
@@ -183,13 +190,13 @@ impl Dispatcher {
                     attempt::post_webhook(delivery, webhook, lane, body, now).await,
                 )
             }
-            Handler::Remote(remote) => {
+            Handler::ForgeRemote(remote) => {
                 let _running = self.metrics.http.running();
-                let keys = &self.edges.keys;
+                let keys = &self.ports.keys;
                 (&self.metrics.http, forge::post(delivery, remote, keys, lane, body, now).await)
             }
         };
-        let outcome = outcome.under(delivery.subscription.owner.settings.profile);
+        let outcome = outcome.for_profile(delivery.subscription.owner.settings.profile);
         let took = clock::since(started);
         lane.record_attempt(took);
         lane.breaker().record(outcome.class, clock::now_ms(), self.random.unit());
@@ -197,119 +204,142 @@ impl Dispatcher {
         outcome
     }
 
-    async fn settle(&self, mut delivery: Delivery, outcome: Outcome) -> Accounted {
+    async fn settle(&self, mut delivery: Delivery, outcome: AttemptOutcome) -> DeliveryOutcome {
         if !outcome.is_done() {
-            note_failure(&delivery, &outcome);
-            self.note_presence(&delivery, outcome.class == Class::Gone);
+            record_failure(&delivery, &outcome);
+            self.report_410(&delivery, outcome.class == AttemptClass::Gone);
             delivery.progress.last_class = outcome.class.label().into();
         }
-        // What is rare is boxed: every delivery that waits would have to keep room for it.
-        let Outcome { class, detail, next } = outcome;
+        // Rare paths are boxed: otherwise each waiting delivery reserves memory for them.
+        let AttemptOutcome { class, detail, next } = outcome;
         match next {
-            Next::Done => self.note_delivered(&delivery),
-            Next::Dead(reason) => Box::pin(self.bury(&delivery, reason, &detail)).await,
-            Next::Retry { asked, reason, data } => {
+            NextStep::Done => self.record_delivered(&delivery),
+            NextStep::DeadLetter(reason) => {
+                Box::pin(self.dead_letter(&delivery, reason, &detail)).await
+            }
+            NextStep::Retry { requested, reason, data } => {
                 delivery.progress.retry_reason = reason;
                 delivery.progress.retry_data = data;
-                Box::pin(self.retry(delivery, class, asked, &detail)).await
+                Box::pin(self.retry(delivery, class, requested, &detail)).await
             }
         }
     }
 
-    fn note_presence(&self, delivery: &Delivery, is_gone: bool) {
+    fn report_410(&self, delivery: &Delivery, is_gone: bool) {
         for subscription in delivery.subscriptions() {
-            if subscription.stats.note_gone(is_gone) {
-                let presence = Presence { id: subscription.id(), is_gone };
-                let _ = self.edges.presence.try_send(presence);
+            if subscription.stats.record_endpoint_gone(is_gone) {
+                let report = EndpointGoneReport { id: subscription.id(), is_gone };
+                let _ = self.ports.endpoint_reports.try_send(report);
             }
         }
     }
 
-    fn note_delivered(&self, delivery: &Delivery) -> Accounted {
+    fn record_delivered(&self, delivery: &Delivery) -> DeliveryOutcome {
         let (now, progress) = (clock::now(), &delivery.progress);
         for subscription in delivery.subscriptions() {
             subscription.stats.count_delivered(now.as_millisecond());
         }
-        self.note_presence(delivery, false);
+        self.report_410(delivery, false);
         let seconds = now.duration_since(progress.first_seen).as_secs_f64();
         self.metrics.delivered(delivery.lane_label(), progress.attempt, seconds);
-        Accounted::Delivered
+        DeliveryOutcome::Delivered
     }
 
-    /// Parks a delivery until its next attempt, unless that was the last.
+    /// Parks a delivery until its next attempt, or dead-letters it after the last.
     async fn retry(
         &self,
         mut delivery: Delivery,
-        class: Class,
-        asked: Option<Asked>,
+        class: AttemptClass,
+        requested: Option<RequestedDelay>,
         error: &str,
-    ) -> Accounted {
+    ) -> DeliveryOutcome {
         let (now, random) = (clock::now(), self.random.unit());
         let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
-        let Some(delay) = schedule.delay_after(delivery.progress.attempt, class, asked, random)
+        let Some(delay) = schedule.delay_after(delivery.progress.attempt, class, requested, random)
         else {
-            return self.bury(&delivery, DeadReason::Exhausted, error).await;
+            return self.dead_letter(&delivery, DeadLetterReason::Exhausted, error).await;
         };
-        metrics::retry(class, asked.is_some());
+        metrics::retry(class, requested.is_some());
         delivery.progress.attempt += 1;
         let due = SignedDuration::try_from(delay).ok().and_then(|d| now.checked_add(d).ok());
         self.park(delivery, due.unwrap_or(now), ParkReason::Backoff).await
     }
 
-    /// The longer the backlog of a lane, the later each of it is looked at again.
-    async fn park_backlog(&self, delivery: Delivery, lane: &Lane, reason: ParkReason) -> Accounted {
+    /// Parks a delivery at the end of its lane's backlog: the longer the backlog, the later.
+    async fn park_backlog(
+        &self,
+        delivery: Delivery,
+        lane: &Lane,
+        reason: ParkReason,
+    ) -> DeliveryOutcome {
         let due = lane.backlog_due(clock::now(), self.random.unit());
         self.park(delivery, due, reason).await
     }
 
-    /// Parks what an open breaker holds back: those first in line come first once it may be tried.
-    async fn park_until(&self, delivery: Delivery, lane: &Lane, moment_ms: i64) -> Accounted {
+    /// Parks a delivery that an open breaker rejects: the backlog resumes in order once probes are
+    /// admitted.
+    async fn park_until(&self, delivery: Delivery, lane: &Lane, moment_ms: i64) -> DeliveryOutcome {
         let opens = Timestamp::from_millisecond(moment_ms).unwrap_or_else(|_| clock::now());
         let due = lane.backlog_due(opens, self.random.unit());
         self.park(delivery, due, ParkReason::Breaker).await
     }
 
-    async fn park(&self, mut delivery: Delivery, due: Timestamp, reason: ParkReason) -> Accounted {
+    async fn park(
+        &self,
+        mut delivery: Delivery,
+        due: Timestamp,
+        reason: ParkReason,
+    ) -> DeliveryOutcome {
         delivery.progress.parks += 1;
-        match self.edges.parking.park(Record::of(&delivery, due, reason)).await {
+        match self.ports.parking.park(ParkedRecord::of(&delivery, due, reason)).await {
             Ok(()) => {
                 metrics::parked(reason);
-                Accounted::Parked(reason)
+                DeliveryOutcome::Parked(reason)
             }
-            Err(TooLarge) => {
-                self.bury(&delivery, DeadReason::TooLarge, "too large to be parked").await
+            Err(RecordTooLarge) => {
+                self.dead_letter(&delivery, DeadLetterReason::TooLarge, "too large to be parked")
+                    .await
             }
         }
     }
 
-    async fn bury(&self, delivery: &Delivery, reason: DeadReason, error: &str) -> Accounted {
-        let cause = Cause { reason: &reason, stage: "delivery", error };
-        self.edges.dead_letters.put(DeadLetter::of_delivery(delivery, &cause)).await;
+    async fn dead_letter(
+        &self,
+        delivery: &Delivery,
+        reason: DeadLetterReason,
+        error: &str,
+    ) -> DeliveryOutcome {
+        let cause = DeadLetterCause { reason: &reason, stage: "delivery", error };
+        self.ports.dead_letters.put(DeadLetter::of_delivery(delivery, &cause)).await;
         for subscription in delivery.subscriptions() {
-            subscription.stats.count_dead();
+            subscription.stats.count_dead_letter();
         }
         metrics::dead(delivery.lane_label(), &reason);
-        Accounted::Dead(reason)
+        DeliveryOutcome::DeadLettered(reason)
     }
 }
 
-fn notice(delivery: &Delivery, accounted: &Accounted, took: Option<Duration>) -> Notice {
-    Notice::Delivery {
+fn notice(
+    delivery: &Delivery,
+    delivery_outcome: &DeliveryOutcome,
+    took: Option<Duration>,
+) -> LiveEvent {
+    LiveEvent::Delivery {
         delivery_id: delivery.id.to_string(),
         subscription: delivery.subscription.id().to_string(),
-        entity: delivery.occurrence.event.envelope.entity.as_deref().map(str::to_owned),
+        entity: delivery.prepared.event.envelope.entity.as_deref().map(str::to_owned),
         attempt: delivery.progress.attempt,
-        outcome: match accounted {
-            Accounted::Delivered => "delivered".into(),
-            Accounted::Parked(reason) => format!("parked: {}", reason.label()),
-            Accounted::Dead(reason) => format!("dead: {}", reason.text()),
-            Accounted::Dropped => "dropped".into(),
+        outcome: match delivery_outcome {
+            DeliveryOutcome::Delivered => "delivered".into(),
+            DeliveryOutcome::Parked(reason) => format!("parked: {}", reason.label()),
+            DeliveryOutcome::DeadLettered(reason) => format!("dead: {}", reason.text()),
+            DeliveryOutcome::Dropped => "dropped".into(),
         },
         ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
     }
 }
 
-fn note_failure(delivery: &Delivery, outcome: &Outcome) {
+fn record_failure(delivery: &Delivery, outcome: &AttemptOutcome) {
     let reason = format!("{}: {}", outcome.class.label(), outcome.detail);
     for subscription in delivery.subscriptions() {
         subscription.stats.count_failed_attempt(&reason);

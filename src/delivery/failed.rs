@@ -1,4 +1,4 @@
-//! Webhooks that were given up, as their app can read them again.
+//! Failed webhooks: dead letters of webhooks, as their app can list them.
 //!
 //! **Source:** Jira Cloud platform REST API, "Get failed webhooks".
 
@@ -11,20 +11,20 @@ use crate::event::envelope::decoded;
 use crate::event::webhook::delta;
 use crate::event::{Envelope, Event, HeaderLookup};
 
-/// The id of the delivery.
+/// Header with the id of the delivery.
 pub(super) const DELIVERY_ID: &str = "switchyard-delivery-id";
-/// Where the webhook was posted.
+/// Header with the URL that the webhook was posted to.
 pub(super) const URL: &str = "switchyard-webhook-url";
-/// The event by which the app asked for it; absent when it was posted without a body.
+/// Header with the event name that the app subscribed with; absent if posted without a body.
 pub(super) const NAME: &str = "switchyard-webhook-event";
-/// Ids of the dynamic webhooks that it was for, a JSON list.
+/// Header with the ids of the dynamic webhooks that matched, a JSON list.
 pub(super) const MATCHED: &str = "switchyard-webhook-matched";
 
-/// Reads dead letters back; implemented at the broker's edge.
+/// Reads dead letters of webhooks; implemented in `bus`.
 pub trait FailedWebhooks: Send + Sync {
-    /// Webhooks of an installation that were given up after `after_ms` (milliseconds since the
-    /// epoch), oldest first: at most `max`, but never a part of those of one moment. Empty only if
-    /// there are no more.
+    /// Lists webhooks of an installation that were dead-lettered after `after_ms` (milliseconds
+    /// since the epoch), oldest first: at most `max`, except that those of one millisecond are
+    /// never split. Empty only if there are no more.
     ///
     /// # Errors
     /// The broker does not answer; one sentence.
@@ -37,21 +37,21 @@ pub trait FailedWebhooks: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<FailedWebhook>, String>>;
 }
 
-/// A webhook that was given up.
+/// A webhook that was dead-lettered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FailedWebhook {
-    /// As in `X-Atlassian-Webhook-Identifier`.
+    /// The value of `X-Atlassian-Webhook-Identifier`.
     pub id: String,
-    /// Where it was posted.
+    /// URL that it was posted to.
     pub url: String,
-    /// What was posted; none when it goes without a body.
+    /// Body that was posted; none when it was posted without one.
     pub body: Option<String>,
-    /// When it was given up, milliseconds since the epoch.
+    /// When it was dead-lettered, milliseconds since the epoch.
     pub failed_ms: i64,
 }
 
 impl FailedWebhook {
-    /// Reads a dead letter; none if it is no webhook's.
+    /// Parses a dead letter; none if it is not one of a webhook.
     #[must_use]
     pub fn read(headers: &impl HeaderLookup, body: Bytes, failed_ms: i64) -> Option<Self> {
         let text = |name| Some(decoded(headers, name).ok()??.into_owned());

@@ -1,4 +1,4 @@
-//! The request that Forge remotes get: an invocation token of ours, trace headers, and the event.
+//! Request to a Forge remote: an invocation token of ours, trace headers and the event.
 //!
 //! **Source:** Forge, "Remote" reference: the invocation token (FIT), the headers of a request, a
 //! deadline of five seconds.
@@ -12,30 +12,30 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::attempt::{USER_AGENT, common_fields};
+use super::attempt::{USER_AGENT, common_headers};
 use super::lane::Lane;
-use super::outcome::{Class, Outcome};
+use super::outcome::{AttemptClass, AttemptOutcome};
 use super::plan::Delivery;
 use super::signature::sign;
-use crate::domain::{Product, Remote};
+use crate::domain::{ForgeRemote, Product};
 use crate::jwt::{KeyRing, system};
 
-/// The vendor's deadline for remotes.
+/// Deadline of a remote, as the vendor sets it.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// A token is valid for the deadline and for clocks that are apart, in seconds.
+/// Validity of a token, in seconds: the deadline plus clock skew.
 const TOKEN_LIFE_S: i64 = 25;
-/// Who issues invocation tokens, as the vendor's libraries expect.
+/// Issuer of invocation tokens, as the vendor's libraries expect it.
 const ISSUER: &str = "forge/invocation-token";
 
 /// Makes one attempt at a Forge remote.
 pub(super) async fn post(
     delivery: &Delivery,
-    remote: &Remote,
+    remote: &ForgeRemote,
     keys: &Arc<KeyRing>,
     lane: &Lane,
     body: Bytes,
     now: Timestamp,
-) -> Outcome {
+) -> AttemptOutcome {
     let invocation = Uuid::new_v4().to_string();
     let claims = claims(delivery, remote, &invocation, now.as_second());
     let subscription = &delivery.subscription;
@@ -43,21 +43,21 @@ pub(super) async fn post(
         .wants_system_token
         .then(|| system::claims(&subscription.owner.app, &subscription.owner.id, now.as_second()));
     let (ring, now_ms) = (Arc::clone(keys), now.as_millisecond());
-    // A signature takes about a millisecond, too long for the threads that drive everything else.
+    // Signing takes about a millisecond, too long for an async worker thread.
     let signed = tokio::task::spawn_blocking(move || {
         let fit = ring.sign(&claims, now_ms)?;
         Some((fit, system.and_then(|claims| ring.sign(&claims, now_ms))))
     });
     let Ok(Some((fit, system))) = signed.await else {
-        return Outcome::failed(Class::Other, "there is no key to sign the invocation token with");
+        return AttemptOutcome::failed(AttemptClass::Other, "no key to sign the invocation token");
     };
     let signature = match sign(&remote.secret, delivery.id.as_str(), now.as_second(), &body) {
         Ok(signature) => signature,
-        Err(error) => return Outcome::failed(Class::Other, error.to_string()),
+        Err(error) => return AttemptOutcome::failed(AttemptClass::Other, error.to_string()),
     };
     let (trace, span) = trace(delivery);
-    let mut fields = common_fields(delivery, now);
-    fields.extend([
+    let mut headers = common_headers(delivery, now);
+    headers.extend([
         ("user-agent", USER_AGENT.to_owned()),
         ("webhook-signature", signature),
         ("authorization", format!("Bearer {fit}")),
@@ -65,16 +65,19 @@ pub(super) async fn post(
         ("x-b3-traceid", trace),
         ("x-b3-spanid", span),
     ]);
-    fields.extend(system.map(|token| ("x-forge-oauth-system", token)));
-    let attempt = lane.client().post(&remote.url, fields, body);
+    headers.extend(system.map(|token| ("x-forge-oauth-system", token)));
+    let attempt = lane.client().post(&remote.url, headers, body);
     match tokio::time::timeout(TIMEOUT, attempt).await {
         Ok(outcome) => outcome,
-        Err(_) => Outcome::failed(Class::Timeout, "no whole answer within the five seconds"),
+        Err(_) => AttemptOutcome::failed(
+            AttemptClass::Timeout,
+            "no complete response within five seconds",
+        ),
     }
 }
 
-/// The body: the event itself, or inside of `payload` beside its context.
-pub(super) fn body(delivery: &Delivery, remote: &Remote, event: Bytes) -> Bytes {
+/// Returns the body: the event itself, or the event as `payload` next to its context.
+pub(super) fn body(delivery: &Delivery, remote: &ForgeRemote, event: Bytes) -> Bytes {
     if !remote.wraps_body {
         return event;
     }
@@ -87,8 +90,8 @@ pub(super) fn body(delivery: &Delivery, remote: &Remote, event: Bytes) -> Bytes 
     wrapped.into()
 }
 
-/// What the invocation token says; `invocation` is good for one attempt.
-fn claims(delivery: &Delivery, remote: &Remote, invocation: &str, now_s: i64) -> Value {
+/// Returns the claims of the invocation token; `invocation` identifies one attempt.
+fn claims(delivery: &Delivery, remote: &ForgeRemote, invocation: &str, now_s: i64) -> Value {
     let subscription = &delivery.subscription;
     let (app, cloud_id) = (&subscription.owner.app, &subscription.owner.cloud_id);
     let product = match remote.product {
@@ -124,16 +127,16 @@ fn claims(delivery: &Delivery, remote: &Remote, invocation: &str, now_s: i64) ->
     })
 }
 
-/// Trace and span: the trace of the event where its publisher began one, else one of the delivery;
-/// a span for each attempt.
+/// Returns trace and span id: the trace of the event if its publisher began one, else one derived
+/// from the delivery; a new span for each attempt.
 fn trace(delivery: &Delivery) -> (String, String) {
     let hex = |text: &str| data_encoding::HEXLOWER.encode(&Sha256::digest(text));
-    let begun = delivery.occurrence.event.envelope.traceparent.as_deref();
-    let begun = begun
+    let publisher_trace = delivery.prepared.event.envelope.traceparent.as_deref();
+    let publisher_trace = publisher_trace
         .and_then(|text| text.split('-').nth(1))
         .filter(|trace| trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()));
     let own = hex(delivery.id.as_str());
-    let trace = begun.or(own.get(..32)).unwrap_or_default().to_owned();
+    let trace = publisher_trace.or(own.get(..32)).unwrap_or_default().to_owned();
     let progress = &delivery.progress;
     let span = hex(&format!("{}/{}/{}", delivery.id, progress.attempt, progress.parks));
     (trace, span.get(..16).unwrap_or_default().to_owned())
@@ -145,8 +148,8 @@ mod tests {
     use super::*;
     use crate::domain::{Handler, Secret};
 
-    fn remote() -> Remote {
-        Remote {
+    fn remote() -> ForgeRemote {
+        ForgeRemote {
             url: "https://example.com/remote".parse().unwrap(),
             secret: Secret::new("whsec_MDEyMzQ1Njc4OWFiY2RlZg=="),
             endpoint: "backend".into(),
@@ -159,18 +162,18 @@ mod tests {
     }
 
     fn delivery() -> Delivery {
-        delivery_to("inst-1", Handler::Remote(Box::new(remote())), "e1")
+        delivery_to("inst-1", Handler::ForgeRemote(Box::new(remote())), "e1")
     }
 
     #[test]
-    fn token_names_app_installation_site_and_module_and_dies_soon() {
+    fn token_names_app_installation_site_and_module_and_expires_soon() {
         let claims = claims(&delivery(), &remote(), "i-1", 1000);
         assert_eq!((&claims["iss"], &claims["aud"]), (&json!(ISSUER), &json!("app-1")));
         assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 25);
         assert_eq!(claims["context"], json!({"cloudId": "site-1", "moduleKey": "k1"}));
         assert_eq!(claims["app"]["module"], json!({"type": "core:endpoint", "key": "backend"}));
         assert_eq!(claims["app"]["installation"]["contexts"][0]["cloudId"], "site-1");
-        assert!(claims.get("principal").is_none(), "no user stands behind an event");
+        assert!(claims.get("principal").is_none(), "an event has no user");
     }
 
     #[test]
@@ -189,7 +192,7 @@ mod tests {
     fn wrapped_body_holds_the_event_and_its_context() {
         let (delivery, event) = (delivery(), Bytes::from_static(br#"{"a":1}"#));
         assert_eq!(body(&delivery, &remote(), event.clone()), event);
-        let wrapping = Remote { wraps_body: true, ..remote() };
+        let wrapping = ForgeRemote { wraps_body: true, ..remote() };
         let read: Value = serde_json::from_slice(&body(&delivery, &wrapping, event)).unwrap();
         let context = json!({"cloudId": "site-1", "moduleKey": "k1"});
         assert_eq!(read, json!({"payload": {"a": 1}, "context": context}));

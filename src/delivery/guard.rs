@@ -1,8 +1,8 @@
-//! Keeps deliveries away from addresses that no app has any business with.
+//! Egress guard: rejects endpoint URLs and addresses inside private and reserved networks (SSRF).
 //!
-//! An endpoint URL comes from outside. It is checked twice: when it is registered, so that the app
-//! hears about it, and when it is dialled, with the addresses its name has then, so that a name
-//! that changes its mind (DNS rebinding) gains nothing. What cannot be judged is refused.
+//! An endpoint URL is checked twice: when it is registered, so that the app gets an error, and when
+//! it is dialled, with the addresses that its name resolves to then, so that DNS rebinding gains
+//! nothing. What cannot be checked is rejected.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -15,50 +15,50 @@ use crate::config;
 
 /// Longest host name, in bytes.
 const HOST_BYTES_MAX: usize = 253;
-/// Ports that are open always; 80 joins them where plain `http` is allowed.
+/// Ports that are always allowed; 80 is added where plain `http` is allowed.
 const PORTS: [u16; 2] = [443, 8443];
-/// Suffixes of names that only mean something inside a network.
+/// Suffixes of names that resolve only inside a private network.
 const PRIVATE_SUFFIXES: [&str; 4] = [".localhost", ".local", ".internal", ".home.arpa"];
 
-/// Why a URL or an address is refused; each variant is one label value.
+/// Why a URL or an address is rejected; each variant is one label value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum Refusal {
+pub enum EgressRefusal {
     /// Neither `https` nor an allowed `http`.
     #[error("only https is allowed; `delivery.allow_http` opens http")]
     Scheme,
-    /// The URL holds a user name or password.
+    /// The URL contains a user name or password.
     #[error("the URL must not hold a user name or password")]
     Userinfo,
-    /// The URL holds a fragment.
+    /// The URL contains a fragment.
     #[error("the URL must not hold a fragment")]
     Fragment,
-    /// The port is not open.
+    /// The port is not allowed.
     #[error("the port is not allowed; `delivery.allow_ports` opens more")]
     Port,
-    /// There is no host, or it is too long.
+    /// The host is missing or too long.
     #[error("the URL needs a host name of at most 253 bytes")]
     Host,
-    /// The host name only means something inside a network.
+    /// The host name resolves only inside a private network.
     #[error("the host name belongs to a private network; `delivery.allow_cidrs` opens such")]
     PrivateName,
-    /// The host is an address outside the opened ranges.
+    /// The host is an IP address outside the allowed ranges.
     #[error("the host must be a name, not an address")]
     Literal,
-    /// The address is not a public one.
+    /// The address is not public.
     #[error(
         "the address belongs to a private or reserved range; `delivery.allow_cidrs` opens such"
     )]
     PrivateAddress,
-    /// The address hands out a cloud machine's credentials.
+    /// The address serves credentials of a cloud machine.
     #[error("the address is a metadata service")]
     Metadata,
-    /// The address is the router's own or the broker's.
+    /// The address is one of the router or the broker.
     #[error("the address belongs to the router itself")]
     Own,
 }
 
-impl Refusal {
-    /// The rule that refused, as metric label.
+impl EgressRefusal {
+    /// Returns the violated rule as metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -76,9 +76,9 @@ impl Refusal {
     }
 }
 
-/// The rules of one router.
+/// Egress rules of one router.
 #[derive(Debug)]
-pub struct Guard {
+pub struct EgressGuard {
     allow_http: bool,
     ports: Ports,
     open: Vec<IpNet>,
@@ -96,12 +96,12 @@ enum Ports {
 #[error("delivery.allow_ports: `{0}` is neither a port number nor `any`")]
 pub struct BadPort(String);
 
-impl Guard {
-    /// The rules that the configuration sets.
+impl EgressGuard {
+    /// Creates the rules of the configuration.
     ///
     /// # Errors
-    /// An entry of `allow_ports` is no port.
-    pub fn new(config: &config::Delivery) -> Result<Self, BadPort> {
+    /// An entry of `allow_ports` is not a port.
+    pub fn new(config: &config::DeliveryConfig) -> Result<Self, BadPort> {
         let mut listed = PORTS.to_vec();
         if config.allow_http {
             listed.push(80);
@@ -125,75 +125,76 @@ impl Guard {
         })
     }
 
-    /// Sets the router's own listeners and the broker's addresses, which stay forbidden even inside
-    /// an opened range. An unspecified listener (`0.0.0.0`) forbids its port on loopback.
+    /// Sets the addresses of the router's own listeners and of the broker, which stay forbidden
+    /// even inside an allowed range. An unspecified listener (`0.0.0.0`) forbids its port on
+    /// loopback.
     pub fn forbid(&self, own: Vec<SocketAddr>) {
         self.own.store(own.into());
     }
 
-    /// Judges an endpoint URL by what can be told without resolving its name.
+    /// Checks an endpoint URL without resolving its name.
     ///
     /// # Errors
-    /// The rule that refuses it.
-    pub fn check_url(&self, url: &Url) -> Result<(), Refusal> {
+    /// The violated rule.
+    pub fn check_url(&self, url: &Url) -> Result<(), EgressRefusal> {
         match url.scheme() {
             "https" => {}
             "http" if self.allow_http => {}
-            _ => return Err(Refusal::Scheme),
+            _ => return Err(EgressRefusal::Scheme),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(Refusal::Userinfo);
+            return Err(EgressRefusal::Userinfo);
         }
         if url.fragment().is_some() {
-            return Err(Refusal::Fragment);
+            return Err(EgressRefusal::Fragment);
         }
-        let port = url.port_or_known_default().ok_or(Refusal::Port)?;
+        let port = url.port_or_known_default().ok_or(EgressRefusal::Port)?;
         if matches!(&self.ports, Ports::Listed(ports) if !ports.contains(&port)) {
-            return Err(Refusal::Port);
+            return Err(EgressRefusal::Port);
         }
-        match url.host().ok_or(Refusal::Host)? {
+        match url.host().ok_or(EgressRefusal::Host)? {
             Host::Domain(name) => self.check_name(name),
             Host::Ipv4(ip) => self.check_literal(SocketAddr::new(ip.into(), port)),
             Host::Ipv6(ip) => self.check_literal(SocketAddr::new(ip.into(), port)),
         }
     }
 
-    /// Judges an address that is about to be dialled.
+    /// Checks an address that is about to be dialled.
     ///
     /// # Errors
-    /// The rule that refuses it.
-    pub fn check_address(&self, address: SocketAddr) -> Result<(), Refusal> {
+    /// The violated rule.
+    pub fn check_address(&self, address: SocketAddr) -> Result<(), EgressRefusal> {
         let ip = address.ip().to_canonical();
         let inner = embedded(ip);
         if is_metadata(ip) || inner.iter().any(|inner| is_metadata((*inner).into())) {
-            return Err(Refusal::Metadata);
+            return Err(EgressRefusal::Metadata);
         }
         if self.is_own(SocketAddr::new(ip, address.port())) {
-            return Err(Refusal::Own);
+            return Err(EgressRefusal::Own);
         }
         let allowed = |ip: IpAddr| self.is_open(ip) || !is_reserved(ip);
         if allowed(ip) && inner.iter().all(|inner| allowed((*inner).into())) {
             Ok(())
         } else {
-            Err(Refusal::PrivateAddress)
+            Err(EgressRefusal::PrivateAddress)
         }
     }
 
-    fn check_name(&self, name: &str) -> Result<(), Refusal> {
+    fn check_name(&self, name: &str) -> Result<(), EgressRefusal> {
         let name = name.strip_suffix('.').unwrap_or(name);
         if name.is_empty() || name.len() > HOST_BYTES_MAX {
-            return Err(Refusal::Host);
+            return Err(EgressRefusal::Host);
         }
-        // Where ranges are open, private names are how one reaches them; the addresses they
-        // resolve to are judged all the same.
+        // With allowed ranges, private names are the way to reach them; the addresses that they
+        // resolve to are checked nevertheless.
         let private =
             !name.contains('.') || PRIVATE_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
-        if private && self.open.is_empty() { Err(Refusal::PrivateName) } else { Ok(()) }
+        if private && self.open.is_empty() { Err(EgressRefusal::PrivateName) } else { Ok(()) }
     }
 
-    fn check_literal(&self, address: SocketAddr) -> Result<(), Refusal> {
+    fn check_literal(&self, address: SocketAddr) -> Result<(), EgressRefusal> {
         self.check_address(address)?;
-        if self.is_open(address.ip().to_canonical()) { Ok(()) } else { Err(Refusal::Literal) }
+        if self.is_open(address.ip().to_canonical()) { Ok(()) } else { Err(EgressRefusal::Literal) }
     }
 
     fn is_open(&self, ip: IpAddr) -> bool {
@@ -209,8 +210,8 @@ impl Guard {
     }
 }
 
-/// The IPv4 addresses that an IPv6 address leads to: compatible, NAT64, 6to4, Teredo (client and
-/// server), translated and ISATAP forms. Mapped ones are canonical before.
+/// Returns the IPv4 addresses embedded in an IPv6 address: compatible, NAT64, 6to4, Teredo (client
+/// and server), translated and ISATAP forms. Mapped addresses are made canonical before.
 fn embedded(ip: IpAddr) -> Vec<Ipv4Addr> {
     let IpAddr::V6(ip) = ip else { return Vec::new() };
     if ip.is_loopback() || ip.is_unspecified() {
@@ -272,7 +273,7 @@ const RESERVED_V4: [Ipv4Net; 15] = [
     v4(240, 0, 0, 4),
 ];
 
-/// **Source:** IANA IPv6 special-purpose address registry. The first range holds `::`, `::1` and
+/// **Source:** IANA IPv6 special-purpose address registry. The first range contains `::`, `::1` and
 /// the compatible forms.
 const RESERVED_V6: [Ipv6Net; 14] = [
     v6(0, 0, 0, 96),
@@ -296,17 +297,17 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn guard(change: impl FnOnce(&mut config::Delivery)) -> Guard {
+    fn guard(change: impl FnOnce(&mut config::DeliveryConfig)) -> EgressGuard {
         let mut config = Config::defaults().unwrap().delivery;
         change(&mut config);
-        Guard::new(&config).unwrap()
+        EgressGuard::new(&config).unwrap()
     }
 
-    fn strict() -> Guard {
+    fn strict() -> EgressGuard {
         guard(|_| {})
     }
 
-    fn dev() -> Guard {
+    fn dev() -> EgressGuard {
         guard(|config| {
             config.allow_http = true;
             config.allow_ports = vec!["any".into()];
@@ -314,11 +315,11 @@ mod tests {
         })
     }
 
-    fn url(guard: &Guard, text: &str) -> Result<(), Refusal> {
+    fn url(guard: &EgressGuard, text: &str) -> Result<(), EgressRefusal> {
         guard.check_url(&text.parse().unwrap())
     }
 
-    fn address(guard: &Guard, ip: &str) -> Result<(), Refusal> {
+    fn address(guard: &EgressGuard, ip: &str) -> Result<(), EgressRefusal> {
         guard.check_address(SocketAddr::new(ip.parse().unwrap(), 443))
     }
 
@@ -332,39 +333,39 @@ mod tests {
     }
 
     #[test]
-    fn url_rules_each_refuse_with_their_name() {
+    fn each_url_rule_rejects_by_its_name() {
         let cases = [
-            ("http://app.example.com/", Refusal::Scheme),
-            ("ftp://app.example.com/", Refusal::Scheme),
-            ("https://user@app.example.com/", Refusal::Userinfo),
-            ("https://u:p@app.example.com/", Refusal::Userinfo),
-            ("https://app.example.com/#top", Refusal::Fragment),
-            ("https://app.example.com:22/", Refusal::Port),
-            ("https://localhost/", Refusal::PrivateName),
-            ("https://LOCALHOST./", Refusal::PrivateName),
-            ("https://a.localhost/", Refusal::PrivateName),
-            ("https://printer.local/", Refusal::PrivateName),
-            ("https://metadata.google.internal/", Refusal::PrivateName),
-            ("https://nas.home.arpa/", Refusal::PrivateName),
-            ("https://intranet/", Refusal::PrivateName),
-            ("https://8.8.8.8/", Refusal::Literal),
-            ("https://127.0.0.1/", Refusal::PrivateAddress),
-            ("https://0x7f.1/", Refusal::PrivateAddress),
-            ("https://2130706433/", Refusal::PrivateAddress),
-            ("https://0177.0.0.1/", Refusal::PrivateAddress),
-            ("https://[::1]/", Refusal::PrivateAddress),
-            ("https://[::ffff:10.0.0.1]/", Refusal::PrivateAddress),
-            ("https://169.254.169.254/latest/", Refusal::Metadata),
+            ("http://app.example.com/", EgressRefusal::Scheme),
+            ("ftp://app.example.com/", EgressRefusal::Scheme),
+            ("https://user@app.example.com/", EgressRefusal::Userinfo),
+            ("https://u:p@app.example.com/", EgressRefusal::Userinfo),
+            ("https://app.example.com/#top", EgressRefusal::Fragment),
+            ("https://app.example.com:22/", EgressRefusal::Port),
+            ("https://localhost/", EgressRefusal::PrivateName),
+            ("https://LOCALHOST./", EgressRefusal::PrivateName),
+            ("https://a.localhost/", EgressRefusal::PrivateName),
+            ("https://printer.local/", EgressRefusal::PrivateName),
+            ("https://metadata.google.internal/", EgressRefusal::PrivateName),
+            ("https://nas.home.arpa/", EgressRefusal::PrivateName),
+            ("https://intranet/", EgressRefusal::PrivateName),
+            ("https://8.8.8.8/", EgressRefusal::Literal),
+            ("https://127.0.0.1/", EgressRefusal::PrivateAddress),
+            ("https://0x7f.1/", EgressRefusal::PrivateAddress),
+            ("https://2130706433/", EgressRefusal::PrivateAddress),
+            ("https://0177.0.0.1/", EgressRefusal::PrivateAddress),
+            ("https://[::1]/", EgressRefusal::PrivateAddress),
+            ("https://[::ffff:10.0.0.1]/", EgressRefusal::PrivateAddress),
+            ("https://169.254.169.254/latest/", EgressRefusal::Metadata),
         ];
         for (text, refusal) in cases {
             assert_eq!(url(&strict(), text), Err(refusal), "{text}");
         }
         let long = format!("https://{}.com/", ["a".repeat(60).as_str(); 5].join("."));
-        assert_eq!(url(&strict(), &long), Err(Refusal::Host));
+        assert_eq!(url(&strict(), &long), Err(EgressRefusal::Host));
     }
 
     #[test]
-    fn every_form_of_a_private_address_is_refused() {
+    fn every_form_of_a_private_address_is_rejected() {
         for ip in [
             "0.0.0.0",
             "10.1.2.3",
@@ -400,7 +401,7 @@ mod tests {
             "ff02::1",
             "2606:4700::5efe:7f00:1",
         ] {
-            assert_eq!(address(&strict(), ip), Err(Refusal::PrivateAddress), "{ip}");
+            assert_eq!(address(&strict(), ip), Err(EgressRefusal::PrivateAddress), "{ip}");
         }
     }
 
@@ -417,7 +418,7 @@ mod tests {
             "2002:a9fe:a9fe::1",
             "fd00:ec2::254",
         ] {
-            assert_eq!(address(&all, ip), Err(Refusal::Metadata), "{ip}");
+            assert_eq!(address(&all, ip), Err(EgressRefusal::Metadata), "{ip}");
         }
     }
 
@@ -426,10 +427,10 @@ mod tests {
         let dev = dev();
         assert_eq!(address(&dev, "127.0.0.1"), Ok(()));
         assert_eq!(address(&dev, "::ffff:127.0.0.1"), Ok(()));
-        assert_eq!(address(&dev, "10.0.0.1"), Err(Refusal::PrivateAddress));
+        assert_eq!(address(&dev, "10.0.0.1"), Err(EgressRefusal::PrivateAddress));
         let tunnel = guard(|config| config.allow_cidrs = vec!["64:ff9b::/96".parse().unwrap()]);
         assert_eq!(address(&tunnel, "64:ff9b::808:808"), Ok(()));
-        assert_eq!(address(&tunnel, "64:ff9b::7f00:1"), Err(Refusal::PrivateAddress));
+        assert_eq!(address(&tunnel, "64:ff9b::7f00:1"), Err(EgressRefusal::PrivateAddress));
     }
 
     #[test]
@@ -437,23 +438,23 @@ mod tests {
         for text in ["http://127.0.0.1:9999/", "http://localhost:1/", "http://[::1]:8080/x"] {
             assert_eq!(url(&dev(), text), Ok(()), "{text}");
         }
-        assert_eq!(url(&dev(), "http://10.0.0.1/"), Err(Refusal::PrivateAddress));
+        assert_eq!(url(&dev(), "http://10.0.0.1/"), Err(EgressRefusal::PrivateAddress));
     }
 
     #[test]
     fn own_listener_stays_closed_by_address_and_port() {
         let dev = dev();
         dev.forbid(vec!["127.0.0.1:8089".parse().unwrap(), "0.0.0.0:4222".parse().unwrap()]);
-        assert_eq!(url(&dev, "http://127.0.0.1:8089/"), Err(Refusal::Own));
-        assert_eq!(url(&dev, "http://[::ffff:127.0.0.1]:8089/"), Err(Refusal::Own));
-        assert_eq!(url(&dev, "http://127.0.0.1:4222/"), Err(Refusal::Own));
+        assert_eq!(url(&dev, "http://127.0.0.1:8089/"), Err(EgressRefusal::Own));
+        assert_eq!(url(&dev, "http://[::ffff:127.0.0.1]:8089/"), Err(EgressRefusal::Own));
+        assert_eq!(url(&dev, "http://127.0.0.1:4222/"), Err(EgressRefusal::Own));
         assert_eq!(url(&dev, "http://127.0.0.1:8090/"), Ok(()));
     }
 
     #[test]
-    fn misspelt_port_is_refused_by_name() {
+    fn misspelt_port_is_rejected_by_name() {
         let mut config = Config::defaults().unwrap().delivery;
         config.allow_ports = vec!["all".into()];
-        assert!(Guard::new(&config).unwrap_err().to_string().contains("`all`"));
+        assert!(EgressGuard::new(&config).unwrap_err().to_string().contains("`all`"));
     }
 }

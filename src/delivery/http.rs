@@ -1,9 +1,9 @@
-//! Posts deliveries over HTTP, within one deadline and only to addresses the guard lets pass.
+//! HTTP client for deliveries: one deadline per request, and only addresses that the guard allows.
 //!
-//! The connector resolves, checks and dials by itself: what is dialled is exactly what was checked,
-//! and there is no proxy, no redirect and no connection shared between installations.
+//! The connector resolves, checks and dials itself: the dialled address is exactly the checked one.
+//! There is no proxy, no redirect and no connection shared between installations.
 
-mod ask;
+mod post_for_body;
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -26,49 +26,52 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use url::Url;
 
-use super::guard::{Guard, Refusal};
-use super::outcome::{Class, Outcome};
-use super::{Fields, metrics};
+use super::guard::{EgressGuard, EgressRefusal};
+use super::outcome::{AttemptClass, AttemptOutcome};
+use super::{HeaderList, metrics};
 use crate::{clock, config};
 
-/// Time for a host name to resolve.
+/// Timeout of name resolution.
 const DNS_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time for a TCP connection, all addresses of a name together.
+/// Timeout of a TCP connection, all addresses of a name together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Addresses of a name that are dialled one after the other.
+/// Most addresses of a name that are dialled, one after the other.
 const ADDRESSES_MAX: usize = 8;
-/// An idle connection is closed after this.
+/// An idle connection is closed after this time.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Most headers of an answer.
-const ANSWER_HEADERS_MAX: usize = 100;
-/// Most bytes of an answer's headers.
-const ANSWER_HEADER_BYTES_MAX: usize = 32 * 1024;
+/// Most headers of a response.
+const RESPONSE_HEADERS_MAX: usize = 100;
+/// Largest size of a response's headers, in bytes.
+const RESPONSE_HEADER_BYTES_MAX: usize = 32 * 1024;
 
-/// What all clients share.
+/// Settings that all clients share.
 #[derive(Clone, Debug)]
-pub struct Sender {
+pub struct HttpSender {
     tls: Arc<ClientConfig>,
-    guard: Arc<Guard>,
+    guard: Arc<EgressGuard>,
     timeout: Duration,
-    answer_bytes_max: usize,
+    response_bytes_max: usize,
 }
 
-/// The connections of one lane.
+/// HTTP client of one lane, with its connection pool.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct HttpClient {
     client: legacy::Client<HttpsConnector<Connector>, Full<Bytes>>,
-    guard: Arc<Guard>,
+    guard: Arc<EgressGuard>,
     timeout: Duration,
-    answer_bytes_max: usize,
+    response_bytes_max: usize,
 }
 
-impl Sender {
-    /// Prepares TLS with the system's root certificates. Without any, every `https` attempt fails
-    /// with class `tls`.
+impl HttpSender {
+    /// Loads the system's root certificates. Without any, every `https` attempt fails with class
+    /// `tls`.
     ///
     /// # Errors
-    /// The TLS library cannot work with its own defaults.
-    pub fn new(config: &config::Delivery, guard: Arc<Guard>) -> Result<Self, rustls::Error> {
+    /// The TLS library rejects its own defaults.
+    pub fn new(
+        config: &config::DeliveryConfig,
+        guard: Arc<EgressGuard>,
+    ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = || {
             ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -77,7 +80,7 @@ impl Sender {
         let tls = match builder()?.with_native_roots() {
             Ok(builder) => builder.with_no_client_auth(),
             Err(error) => {
-                tracing::warn!(%error, "no root certificates: https handlers cannot be reached");
+                tracing::warn!(%error, "no root certificates: https attempts will fail");
                 let none = RootCertStore::empty();
                 builder()?.with_root_certificates(none).with_no_client_auth()
             }
@@ -86,13 +89,13 @@ impl Sender {
             tls: Arc::new(tls),
             guard,
             timeout: Duration::from_millis(config.timeout_ms),
-            answer_bytes_max: config.response_max,
+            response_bytes_max: config.response_max,
         })
     }
 
-    /// A client with a pool of its own, keeping at most `idle_max` connections.
+    /// Creates a client with its own pool of at most `idle_max` idle connections.
     #[must_use]
-    pub fn client(&self, idle_max: usize) -> Client {
+    pub fn client(&self, idle_max: usize) -> HttpClient {
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config((*self.tls).clone())
             .https_or_http()
@@ -102,58 +105,63 @@ impl Sender {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(idle_max)
-            .http1_max_headers(ANSWER_HEADERS_MAX)
-            .http1_max_buf_size(ANSWER_HEADER_BYTES_MAX)
+            .http1_max_headers(RESPONSE_HEADERS_MAX)
+            .http1_max_buf_size(RESPONSE_HEADER_BYTES_MAX)
             .build(connector);
-        Client {
+        HttpClient {
             client,
             guard: Arc::clone(&self.guard),
             timeout: self.timeout,
-            answer_bytes_max: self.answer_bytes_max,
+            response_bytes_max: self.response_bytes_max,
         }
     }
 
-    /// Deadline of one attempt.
+    /// Returns the deadline of one attempt.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 }
 
-impl Client {
-    /// Makes one attempt; ends by its deadline whatever the handler does.
-    pub async fn post(&self, url: &Url, fields: Fields, body: Bytes) -> Outcome {
+impl HttpClient {
+    /// Makes one attempt; completes before its deadline whatever the handler does.
+    pub async fn post(&self, url: &Url, headers: HeaderList, body: Bytes) -> AttemptOutcome {
         if let Err(refusal) = self.guard.check_url(url) {
             metrics::blocked(refusal);
-            return Outcome::failed(Class::Blocked, refusal.to_string());
+            return AttemptOutcome::failed(AttemptClass::Blocked, refusal.to_string());
         }
-        let Some(request) = request(url, fields, body) else {
-            return Outcome::failed(Class::Other, "the request cannot be written");
+        let Some(request) = request(url, headers, body) else {
+            return AttemptOutcome::failed(AttemptClass::Other, "the request cannot be built");
         };
         match tokio::time::timeout(self.timeout, self.exchange(request)).await {
             Ok(outcome) => outcome,
-            Err(_) => Outcome::failed(Class::Timeout, "no whole answer before the deadline"),
+            Err(_) => AttemptOutcome::failed(
+                AttemptClass::Timeout,
+                "no complete response before the deadline",
+            ),
         }
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Outcome {
-        let answer = match self.client.request(request).await {
-            Ok(answer) => answer,
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> AttemptOutcome {
+        let response = match self.client.request(request).await {
+            Ok(response) => response,
             Err(error) => return classify(&error),
         };
-        let status = answer.status().as_u16();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok());
+        let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok());
         let retry_after = retry_after.map(str::to_owned);
-        match read_answer(answer, self.answer_bytes_max).await {
-            Ok(body) => Outcome::of_http(status, retry_after.as_deref(), &body, clock::now()),
+        match read_response(response, self.response_bytes_max).await {
+            Ok(body) => {
+                AttemptOutcome::of_http(status, retry_after.as_deref(), &body, clock::now())
+            }
             Err(error) => classify(&error),
         }
     }
 }
 
-/// Reads at most `bytes_max`; a longer answer is cut there, which closes its connection.
-async fn read_answer(answer: Response<Incoming>, bytes_max: usize) -> hyper::Result<Vec<u8>> {
-    let mut body = answer.into_body();
+/// Reads at most `bytes_max`; a longer response is cut there, which closes its connection.
+async fn read_response(response: Response<Incoming>, bytes_max: usize) -> hyper::Result<Vec<u8>> {
+    let mut body = response.into_body();
     let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
@@ -166,13 +174,14 @@ async fn read_answer(answer: Response<Incoming>, bytes_max: usize) -> hyper::Res
     Ok(read)
 }
 
-fn request(url: &Url, fields: Fields, body: Bytes) -> Option<Request<Full<Bytes>>> {
+fn request(url: &Url, headers: HeaderList, body: Bytes) -> Option<Request<Full<Bytes>>> {
     let uri: Uri = url.as_str().parse().ok()?;
     let mut request = Request::post(uri).body(Full::new(body)).ok()?;
-    // The library adds two of its own.
-    request.headers_mut().reserve(fields.len() + 2);
-    for (name, value) in fields {
-        // Ids may hold text that no header can carry; it is left out rather than altered.
+    // The library adds two headers.
+    request.headers_mut().reserve(headers.len() + 2);
+    for (name, value) in headers {
+        // Ids may contain text that a header cannot carry; such a header is omitted rather than
+        // altered.
         if let Ok(value) = HeaderValue::try_from(value) {
             request.headers_mut().insert(HeaderName::from_static(name), value);
         }
@@ -180,21 +189,21 @@ fn request(url: &Url, fields: Fields, body: Bytes) -> Option<Request<Full<Bytes>
     Some(request)
 }
 
-/// Why no connection came about.
+/// Why no connection was established.
 #[derive(Debug, Error)]
 enum DialError {
     #[error("the host name does not resolve: {0}")]
     Dns(String),
     #[error("{0}")]
-    Blocked(Refusal),
+    Blocked(EgressRefusal),
     #[error("no connection: {0}")]
     Connect(String),
 }
 
-/// Resolves, checks and dials.
+/// Resolves, checks and dials an address.
 #[derive(Clone, Debug)]
 struct Connector {
-    guard: Arc<Guard>,
+    guard: Arc<EgressGuard>,
 }
 
 impl tower::Service<Uri> for Connector {
@@ -212,7 +221,7 @@ impl tower::Service<Uri> for Connector {
     }
 }
 
-async fn dial(guard: &Guard, uri: &Uri) -> Result<TcpStream, DialError> {
+async fn dial(guard: &EgressGuard, uri: &Uri) -> Result<TcpStream, DialError> {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
     let port = uri.port_u16().unwrap_or(default);
@@ -220,7 +229,7 @@ async fn dial(guard: &Guard, uri: &Uri) -> Result<TcpStream, DialError> {
     let addresses: Vec<SocketAddr> = match tokio::time::timeout(DNS_TIMEOUT, lookup).await {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => return Err(DialError::Dns(error.to_string())),
-        Err(_) => return Err(DialError::Dns("no answer in time".into())),
+        Err(_) => return Err(DialError::Dns("no response in time".into())),
     };
     for address in &addresses {
         if let Err(refusal) = guard.check_address(*address) {
@@ -231,7 +240,7 @@ async fn dial(guard: &Guard, uri: &Uri) -> Result<TcpStream, DialError> {
     let connect = connect_any(&addresses);
     match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
         Ok(connected) => connected,
-        Err(_) => Err(DialError::Connect("no answer in time".into())),
+        Err(_) => Err(DialError::Connect("no response in time".into())),
     }
 }
 
@@ -240,7 +249,7 @@ async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
     for address in addresses.iter().take(ADDRESSES_MAX) {
         match TcpStream::connect(address).await {
             Ok(stream) => {
-                // Without it a small request waits for the acknowledgement of the one before.
+                // Without it a small request waits for the acknowledgement of the previous one.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "cannot set TCP_NODELAY");
                 }
@@ -253,26 +262,27 @@ async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
     Err(last)
 }
 
-/// Finds the cause of a failed request among all that it was wrapped in.
-fn classify(error: &(dyn StdError + 'static)) -> Outcome {
+/// Classifies a failed request by the cause inside its wrapped errors.
+fn classify(error: &(dyn StdError + 'static)) -> AttemptOutcome {
     for cause in causes(error) {
         if let Some(dial) = cause.downcast_ref::<DialError>() {
             let class = match dial {
-                DialError::Dns(_) => Class::Dns,
-                DialError::Blocked(_) => Class::Blocked,
-                DialError::Connect(_) => Class::Connect,
+                DialError::Dns(_) => AttemptClass::Dns,
+                DialError::Blocked(_) => AttemptClass::Blocked,
+                DialError::Connect(_) => AttemptClass::Connect,
             };
-            return Outcome::failed(class, dial.to_string());
+            return AttemptOutcome::failed(class, dial.to_string());
         }
         if cause.is::<rustls::Error>() {
-            return Outcome::failed(Class::Tls, cause.to_string());
+            return AttemptOutcome::failed(AttemptClass::Tls, cause.to_string());
         }
     }
     let deepest = causes(error).last().map(ToString::to_string).unwrap_or_default();
-    Outcome::failed(Class::Protocol, deepest)
+    AttemptOutcome::failed(AttemptClass::Protocol, deepest)
 }
 
-/// An error and what it wraps, outermost first. `source` of an I/O error skips what it wraps.
+/// Iterates over an error and its causes, outermost first. `source` of an I/O error skips the error
+/// that it wraps.
 fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {

@@ -1,9 +1,9 @@
-//! One lane per endpoint: so many attempts at once, so many deliveries waiting, and no more.
+//! Lanes: bounded concurrency and a bounded queue per endpoint.
 //!
-//! A lane belongs to one handler of one installation, so that a slow or dead handler can hold up
-//! nobody else: what finds no room, or no turn in time, is parked at about the time when its turn
-//! would come. How many may wait follows from how fast the endpoint is: a burst for a quick one
-//! drains from memory, and what a slow one cannot take in time is parked at once.
+//! A lane belongs to one handler of one installation, so a slow or dead handler delays no other. A
+//! delivery that finds the queue full, or gets no permit in time, is parked until about the time
+//! when its turn comes. The queue bound follows the endpoint's speed: a burst for a quick endpoint
+//! drains from memory, and what a slow endpoint cannot process in time is parked at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -13,8 +13,8 @@ use dashmap::DashMap;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::breaker::{Breaker, Phase};
-use super::http::{Client, Sender};
+use super::breaker::{Breaker, BreakerState};
+use super::http::{HttpClient, HttpSender};
 use super::plan::Delivery;
 use crate::clock;
 use crate::config;
@@ -22,25 +22,25 @@ use crate::domain::{Handler, InstallationId};
 
 /// Assumed duration of an attempt before one was measured.
 const ATTEMPT_GUESS: Duration = Duration::from_millis(100);
-/// A lane in which no attempt began for this long is slower than measured. Anything shorter may
-/// be a hiccup of the machine, and is no reason to park what waits.
+/// A lane that started no attempt for this long is slower than measured. A shorter pause may be a
+/// hiccup of the machine and is no reason to park waiting deliveries.
 const STALL_MIN: Duration = Duration::from_millis(250);
-/// Soonest that a parked backlog record is attempted again.
+/// Shortest delay of a parked backlog record.
 const BACKLOG_DELAY_MIN_MS: i64 = 1_000;
-/// Latest; a longer backlog is spread over the second half of this time.
+/// Longest delay; a longer backlog is spread over the second half of this time.
 const BACKLOG_DELAY_MAX_MS: i64 = 15 * 60_000;
-/// A lane that nobody used for this long is forgotten.
+/// A lane that is unused for this long is evicted.
 const IDLE_MS_MAX: i64 = 60_000;
-/// One whose breaker is not closed is remembered for so much longer.
+/// A lane whose breaker is not closed is kept for this much longer.
 const IDLE_OPEN_MS_MAX: i64 = 60 * 60_000;
 
-/// The lanes of one router.
+/// All lanes of one router.
 #[derive(Debug)]
 pub struct Lanes {
     lanes: DashMap<LaneKey, Arc<Lane>>,
-    /// Turns over all lanes.
-    turns: Semaphore,
-    sender: Sender,
+    /// Permits over all lanes.
+    permits: Semaphore,
+    sender: HttpSender,
     concurrency: usize,
     waiting_max: usize,
 }
@@ -51,61 +51,61 @@ struct LaneKey {
     target: Box<str>,
 }
 
-/// The bounded concurrency of one endpoint.
+/// Bounded concurrency and bounded queue of one endpoint.
 #[derive(Debug)]
 pub struct Lane {
-    turns: Semaphore,
+    permits: Semaphore,
     concurrency: usize,
     waiting: AtomicUsize,
     waiting_max: usize,
     /// Moving average of the duration of an attempt, microseconds; 0 before the first.
     attempt_us: AtomicU64,
-    best: Best,
-    born: Instant,
-    /// When the last attempt began, microseconds since `born`.
-    moved_us: AtomicU64,
-    /// When the last parked backlog record has its turn, milliseconds since the epoch.
-    tail_ms: AtomicI64,
+    min_latency: MinLatencyWindow,
+    created: Instant,
+    /// When the last attempt started, microseconds since `created`.
+    last_start_us: AtomicU64,
+    /// When the last parked backlog record is due, milliseconds since the epoch.
+    backlog_tail_ms: AtomicI64,
     used_ms: AtomicI64,
-    client: Client,
+    client: HttpClient,
     breaker: Breaker,
 }
 
-/// The right to make one attempt; given back when dropped.
+/// Permit for one attempt; returned on drop.
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub struct Permit<'a> {
     _lane: SemaphorePermit<'a>,
     _global: SemaphorePermit<'a>,
 }
 
-/// Why a delivery got no turn.
+/// Why a delivery got no permit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoTurn {
-    /// As many wait as may.
+pub enum AdmissionError {
+    /// The queue of the lane is full.
     Full,
-    /// The turn did not come in time.
+    /// The permit was not available in time.
     Late,
 }
 
 impl Lanes {
-    /// No lanes yet; each gets a connection pool of its own from `sender`.
+    /// Creates an empty set; each lane gets its own connection pool from `sender`.
     #[must_use]
-    pub fn new(config: &config::Delivery, sender: Sender) -> Self {
+    pub fn new(config: &config::DeliveryConfig, sender: HttpSender) -> Self {
         Self {
             lanes: DashMap::new(),
-            turns: Semaphore::new(config.concurrency),
+            permits: Semaphore::new(config.concurrency),
             sender,
             concurrency: config.endpoint_concurrency,
             waiting_max: config.endpoint_queue_max,
         }
     }
 
-    /// The lane of a delivery, made on first use.
+    /// Returns the lane of a delivery, created on first use.
     #[must_use]
     pub fn lane_of(&self, delivery: &Delivery) -> Arc<Lane> {
         let target: Box<str> = match &*delivery.subscription.owner.settings.handler {
             Handler::Http { url, .. } => url.as_str().into(),
-            Handler::Remote(remote) => remote.url.as_str().into(),
+            Handler::ForgeRemote(remote) => remote.url.as_str().into(),
             Handler::Function { subject } => (&**subject).into(),
             Handler::Webhook(webhook) => webhook.base.as_str().into(),
         };
@@ -115,73 +115,73 @@ impl Lanes {
         lane
     }
 
-    /// Waits at most `patience` for a turn in `lane`.
+    /// Waits at most `queue_timeout` for a permit of `lane`.
     ///
     /// # Errors
-    /// Too many wait already, or the turn did not come in time.
-    pub async fn turn<'a>(
+    /// The queue is full, or no permit was available in time.
+    pub async fn acquire<'a>(
         &'a self,
         lane: &'a Lane,
-        patience: Duration,
-    ) -> Result<Turn<'a>, NoTurn> {
-        let turn = match self.free_turn(lane) {
-            Some(turn) => turn,
-            None => self.wait_for_turn(lane, patience).await?,
+        queue_timeout: Duration,
+    ) -> Result<Permit<'a>, AdmissionError> {
+        let permit = match self.try_acquire_both(lane) {
+            Some(permit) => permit,
+            None => self.wait_for_permit(lane, queue_timeout).await?,
         };
-        lane.moved_us.store(micros(clock::since(lane.born)), Relaxed);
-        Ok(turn)
+        lane.last_start_us.store(micros(clock::since(lane.created)), Relaxed);
+        Ok(permit)
     }
 
-    fn free_turn<'a>(&'a self, lane: &'a Lane) -> Option<Turn<'a>> {
-        let own = lane.turns.try_acquire().ok()?;
-        let global = self.turns.try_acquire().ok()?;
-        Some(Turn { _lane: own, _global: global })
+    fn try_acquire_both<'a>(&'a self, lane: &'a Lane) -> Option<Permit<'a>> {
+        let own = lane.permits.try_acquire().ok()?;
+        let global = self.permits.try_acquire().ok()?;
+        Some(Permit { _lane: own, _global: global })
     }
 
-    async fn wait_for_turn<'a>(
+    async fn wait_for_permit<'a>(
         &'a self,
         lane: &'a Lane,
-        patience: Duration,
-    ) -> Result<Turn<'a>, NoTurn> {
-        let _place = lane.queue(patience).ok_or(NoTurn::Full)?;
+        queue_timeout: Duration,
+    ) -> Result<Permit<'a>, AdmissionError> {
+        let _slot = lane.queue(queue_timeout).ok_or(AdmissionError::Full)?;
         let both = async {
-            // Semaphores are never closed, so that an error is only a turn that never comes.
-            let lane = lane.turns.acquire().await.ok()?;
-            let global = self.turns.acquire().await.ok()?;
-            Some(Turn { _lane: lane, _global: global })
+            // Semaphores are never closed; an error would only be a permit that never comes.
+            let lane = lane.permits.acquire().await.ok()?;
+            let global = self.permits.acquire().await.ok()?;
+            Some(Permit { _lane: lane, _global: global })
         };
-        tokio::time::timeout(patience, both).await.ok().flatten().ok_or(NoTurn::Late)
+        tokio::time::timeout(queue_timeout, both).await.ok().flatten().ok_or(AdmissionError::Late)
     }
 
-    /// Forgets the lanes that nobody used lately, with their connections.
+    /// Evicts lanes that were not used lately, with their connections.
     pub fn evict_idle(&self) {
         let oldest = clock::now_ms() - IDLE_MS_MAX;
         self.lanes.retain(|_, lane| {
             Arc::strong_count(lane) > 1
                 || lane.used_ms.load(Relaxed) > oldest
-                || lane.tail_ms.load(Relaxed) > oldest
-                // Its parked deliveries come back; forgetting would make it look healthy to them.
-                || (lane.breaker.phase() != Phase::Closed
+                || lane.backlog_tail_ms.load(Relaxed) > oldest
+                // Its parked deliveries return; a new lane would look healthy to them.
+                || (lane.breaker.state() != BreakerState::Closed
                     && lane.used_ms.load(Relaxed) > oldest - IDLE_OPEN_MS_MAX)
         });
     }
 
-    /// How many endpoints are in each phase of their breaker: closed, half open, open.
+    /// Counts the endpoints by breaker state: closed, half open, open.
     #[must_use]
-    pub fn phases(&self) -> [usize; 3] {
+    pub fn breaker_states(&self) -> [usize; 3] {
         let mut counts = [0; 3];
         for lane in &self.lanes {
             let [closed, half_open, open] = &mut counts;
-            *match lane.breaker.phase() {
-                Phase::Closed => closed,
-                Phase::HalfOpen => half_open,
-                Phase::Open => open,
+            *match lane.breaker.state() {
+                BreakerState::Closed => closed,
+                BreakerState::HalfOpen => half_open,
+                BreakerState::Open => open,
             } += 1;
         }
         counts
     }
 
-    /// Deliveries that wait in memory.
+    /// Returns how many deliveries wait in memory.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.lanes.iter().map(|lane| lane.waiting.load(Relaxed)).sum()
@@ -189,15 +189,15 @@ impl Lanes {
 
     fn new_lane(&self) -> Arc<Lane> {
         Arc::new(Lane {
-            turns: Semaphore::new(self.concurrency),
+            permits: Semaphore::new(self.concurrency),
             concurrency: self.concurrency.max(1),
             waiting: AtomicUsize::new(0),
             waiting_max: self.waiting_max,
             attempt_us: AtomicU64::new(0),
-            best: Best::default(),
-            born: clock::tick(),
-            moved_us: AtomicU64::new(0),
-            tail_ms: AtomicI64::new(0),
+            min_latency: MinLatencyWindow::default(),
+            created: clock::tick(),
+            last_start_us: AtomicU64::new(0),
+            backlog_tail_ms: AtomicI64::new(0),
             used_ms: AtomicI64::new(0),
             client: self.sender.client(self.concurrency),
             breaker: Breaker::default(),
@@ -206,32 +206,32 @@ impl Lanes {
 }
 
 impl Lane {
-    /// The connections of this lane.
+    /// Returns the HTTP client of this lane.
     #[must_use]
-    pub fn client(&self) -> &Client {
+    pub fn client(&self) -> &HttpClient {
         &self.client
     }
 
-    /// Whether the endpoint is worth an attempt.
+    /// Returns the circuit breaker of this lane.
     #[must_use]
     pub fn breaker(&self) -> &Breaker {
         &self.breaker
     }
 
-    /// Takes note of how long an attempt took.
+    /// Records how long an attempt took.
     pub fn record_attempt(&self, took: Duration) {
         let took = micros(took).max(1);
-        // An eighth of what is new; a lost race only loses one sample.
+        // Exponential moving average with weight 1/8; a lost race only loses one sample.
         let average = match self.attempt_us.load(Relaxed) {
             0 => took,
             average => average - average / 8 + took / 8,
         };
         self.attempt_us.store(average.max(1), Relaxed);
-        self.best.record(took);
+        self.min_latency.record(took);
     }
 
-    /// When a delivery that finds no room now has its turn: after those parked before it, at the
-    /// pace at which this lane works. `random` is a number from 0.0 to 1.0.
+    /// Returns when a delivery that finds the queue full is due: after the backlog parked before
+    /// it, at the throughput of this lane. `random` is a number from 0.0 to 1.0.
     #[must_use]
     pub fn backlog_due(&self, now: Timestamp, random: f64) -> Timestamp {
         let now_ms = now.as_millisecond();
@@ -242,12 +242,12 @@ impl Lane {
         let pace_us = attempt_us / u64::try_from(self.concurrency).unwrap_or(1);
         let pace_ms = i64::try_from(pace_us / 1000).unwrap_or(BACKLOG_DELAY_MAX_MS).max(1);
         let latest = now_ms.saturating_add(BACKLOG_DELAY_MAX_MS);
-        let turn = |tail: i64| tail.max(now_ms + BACKLOG_DELAY_MIN_MS).saturating_add(pace_ms);
+        let next_slot = |tail: i64| tail.max(now_ms + BACKLOG_DELAY_MIN_MS).saturating_add(pace_ms);
         let tail = self
-            .tail_ms
-            .fetch_update(Relaxed, Relaxed, |tail| Some(turn(tail).min(latest)))
+            .backlog_tail_ms
+            .fetch_update(Relaxed, Relaxed, |tail| Some(next_slot(tail).min(latest)))
             .unwrap_or_default();
-        let delay_ms = turn(tail).saturating_sub(now_ms);
+        let delay_ms = next_slot(tail).saturating_sub(now_ms);
         let (delay_ms, spread) = if delay_ms < BACKLOG_DELAY_MAX_MS {
             (delay_ms, 0.1 * random)
         } else {
@@ -258,37 +258,37 @@ impl Lane {
         now.checked_add(delay).unwrap_or(now)
     }
 
-    /// A place behind those that wait, if its turn can be expected within `patience`.
-    fn queue(&self, patience: Duration) -> Option<Place<'_>> {
-        let place = Place(&self.waiting);
+    /// Reserves a slot of the queue if its permit can be expected within `queue_timeout`.
+    fn queue(&self, queue_timeout: Duration) -> Option<QueueSlot<'_>> {
+        let slot = QueueSlot(&self.waiting);
         let ahead = self.waiting.fetch_add(1, Relaxed);
-        (ahead < self.waiting_max && self.expected_wait(ahead) <= patience).then_some(place)
+        (ahead < self.waiting_max && self.expected_wait(ahead) <= queue_timeout).then_some(slot)
     }
 
-    /// How long those `ahead` take, as far as one can tell: nothing as long as nothing was
-    /// measured and the first attempts have only just begun.
+    /// Estimates how long `ahead` deliveries take: zero as long as nothing was measured and the
+    /// first attempts have only started.
     fn expected_wait(&self, ahead: usize) -> Duration {
-        let moved = Duration::from_micros(self.moved_us.load(Relaxed));
-        let still = clock::since(self.born).saturating_sub(moved);
-        let stalled_us = if still < STALL_MIN { 0 } else { micros(still) };
-        let attempt_us = self.best.lately_us().max(stalled_us);
+        let last_start = Duration::from_micros(self.last_start_us.load(Relaxed));
+        let stalled = clock::since(self.created).saturating_sub(last_start);
+        let stalled_us = if stalled < STALL_MIN { 0 } else { micros(stalled) };
+        let attempt_us = self.min_latency.min_us().max(stalled_us);
         let attempts = u64::try_from(ahead).unwrap_or(u64::MAX);
         let concurrency = u64::try_from(self.concurrency).unwrap_or(1);
         Duration::from_micros(attempts.saturating_mul(attempt_us) / concurrency)
     }
 }
 
-/// The shortest of the last attempts, which is what the endpoint can do. An average would not tell:
-/// a burst makes attempts wait for this machine, parking what waits would cost it even more, and
-/// the endpoint would seem slower still.
+/// Shortest attempt of the last one to two windows, an estimate of the endpoint's own latency. An
+/// average is worse: in a burst attempts wait for this machine, parking would load it even more,
+/// and the endpoint would seem slower still.
 #[derive(Debug, Default)]
-struct Best {
+struct MinLatencyWindow {
     attempts: AtomicU64,
-    /// Of the window at hand, and of the one before; microseconds, 0 before the first attempt.
+    /// Minimum of the current and of the previous window; microseconds, 0 before the first attempt.
     windows_us: [AtomicU64; 2],
 }
 
-impl Best {
+impl MinLatencyWindow {
     /// Attempts in a window.
     const WINDOW: u64 = 64;
 
@@ -303,8 +303,8 @@ impl Best {
         }
     }
 
-    /// Microseconds; 0 before the first attempt.
-    fn lately_us(&self) -> u64 {
+    /// Returns the minimum in microseconds; 0 before the first attempt.
+    fn min_us(&self) -> u64 {
         let [current, before] = &self.windows_us;
         match before.load(Relaxed) {
             0 => current.load(Relaxed),
@@ -313,10 +313,10 @@ impl Best {
     }
 }
 
-/// A place in the queue of a lane.
-struct Place<'a>(&'a AtomicUsize);
+/// A reserved slot in the queue of a lane.
+struct QueueSlot<'a>(&'a AtomicUsize);
 
-impl Drop for Place<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -330,13 +330,13 @@ fn micros(duration: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::delivery::Guard;
+    use crate::delivery::EgressGuard;
     use crate::delivery::testing::{delivery_to, function};
 
     fn lanes() -> Lanes {
         let config = Config::defaults().unwrap().delivery;
-        let guard = Arc::new(Guard::new(&config).unwrap());
-        Lanes::new(&config, Sender::new(&config, guard).unwrap())
+        let guard = Arc::new(EgressGuard::new(&config).unwrap());
+        Lanes::new(&config, HttpSender::new(&config, guard).unwrap())
     }
 
     fn lane(lanes: &Lanes, installation: &str, subject: &str) -> Arc<Lane> {
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn backlog_fires_at_the_pace_of_the_lane() {
+    fn backlog_fires_at_the_throughput_of_the_lane() {
         let lanes = lanes();
         let lane = lane(&lanes, "i", "a");
         for _ in 0..100 {
@@ -370,13 +370,13 @@ mod tests {
         assert!(gaps.iter().all(|gap| (90..=100).contains(gap)), "{gaps:?}");
     }
 
-    /// How many find a place while nobody gets a turn.
-    fn room(lane: &Lane, patience: Duration) -> usize {
-        let mut places = Vec::new();
-        while let Some(place) = lane.queue(patience) {
-            places.push(place);
+    /// Counts the slots that can be reserved while no permit is released.
+    fn slots_free(lane: &Lane, queue_timeout: Duration) -> usize {
+        let mut slots = Vec::new();
+        while let Some(slot) = lane.queue(queue_timeout) {
+            slots.push(slot);
         }
-        places.len()
+        slots.len()
     }
 
     #[test]
@@ -384,32 +384,32 @@ mod tests {
         let lanes = lanes();
         let lane = lane(&lanes, "i", "a");
         lane.record_attempt(Duration::from_millis(1));
-        lane.moved_us.store(u64::MAX, Relaxed);
-        assert_eq!(room(&lane, Duration::from_secs(2)), lanes.waiting_max);
-        assert_eq!(lane.waiting.load(Relaxed), 0, "places are given back");
+        lane.last_start_us.store(u64::MAX, Relaxed);
+        assert_eq!(slots_free(&lane, Duration::from_secs(2)), lanes.waiting_max);
+        assert_eq!(lane.waiting.load(Relaxed), 0, "slots are released");
     }
 
     #[test]
-    fn slow_endpoint_lets_wait_what_it_can_take_in_time() {
+    fn slow_endpoint_queues_only_what_it_can_take_in_time() {
         let lanes = lanes();
         let lane = lane(&lanes, "i", "a");
-        lane.moved_us.store(u64::MAX, Relaxed);
+        lane.last_start_us.store(u64::MAX, Relaxed);
         lane.record_attempt(Duration::from_millis(100));
-        // 100 ms an attempt, eight at once: 160 within two seconds, and one that has none ahead.
-        assert_eq!(room(&lane, Duration::from_secs(2)), 161);
-        for _ in 0..2 * Best::WINDOW {
+        // 100 ms an attempt, eight at once: 160 within two seconds, and one with an empty queue.
+        assert_eq!(slots_free(&lane, Duration::from_secs(2)), 161);
+        for _ in 0..2 * MinLatencyWindow::WINDOW {
             lane.record_attempt(Duration::from_secs(15));
         }
-        assert_eq!(room(&lane, Duration::from_secs(2)), 2);
+        assert_eq!(slots_free(&lane, Duration::from_secs(2)), 2);
     }
 
     #[test]
-    fn lane_that_stands_still_counts_as_slow_before_anything_is_measured() {
+    fn stalled_lane_counts_as_slow_before_anything_is_measured() {
         let lanes = lanes();
         let lane = lane(&lanes, "i", "a");
         assert_eq!(lane.expected_wait(4000), Duration::ZERO);
         let hour_ago = clock::tick().checked_sub(Duration::from_secs(3600)).unwrap();
-        let lane = Lane { born: hour_ago, ..Arc::into_inner(lanes.new_lane()).unwrap() };
+        let lane = Lane { created: hour_ago, ..Arc::into_inner(lanes.new_lane()).unwrap() };
         assert!(lane.expected_wait(8) >= Duration::from_secs(3600));
         assert_eq!(lane.expected_wait(0), Duration::ZERO);
     }
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_lane_is_forgotten_and_busy_one_kept() {
+    fn idle_lane_is_evicted_and_busy_one_kept() {
         let lanes = lanes();
         let busy = lane(&lanes, "i", "busy");
         for subject in ["busy", "idle"] {

@@ -1,21 +1,21 @@
-//! What operators see of deliveries. Labels come from closed sets only. Handles that move with
-//! every delivery are kept.
+//! Metrics of deliveries. Labels come from closed sets only; metrics updated by every delivery are
+//! resolved once.
 
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use super::guard::Refusal;
-use super::outcome::{Class, DeadReason, Outcome};
+use super::guard::EgressRefusal;
+use super::outcome::{AttemptClass, AttemptOutcome, DeadLetterReason};
 use super::parking::ParkReason;
 
-/// Why a delivery is being attempted, as label: `live` or `retry`.
+/// Origin of a delivery as label: `live` or `retry`.
 pub(super) type LaneLabel = &'static str;
 
-/// Where an attempt goes, as label.
+/// Transport of an attempt as label.
 type Target = &'static str;
 
-/// What one dispatcher counts with every delivery.
+/// Metrics updated by every delivery of one dispatcher.
 pub(super) struct DeliveryMetrics {
     pub(super) http: TargetMetrics,
     pub(super) nats: TargetMetrics,
@@ -25,13 +25,13 @@ pub(super) struct DeliveryMetrics {
     attempt_number: Histogram,
 }
 
-/// Deliveries that ended well, of one kind.
+/// Successful deliveries of one origin.
 struct LaneMetrics {
     delivered: Counter,
     seconds: Histogram,
 }
 
-/// Attempts at one kind of handler.
+/// Attempts over one transport.
 pub(super) struct TargetMetrics {
     target: Target,
     running: Gauge,
@@ -53,12 +53,12 @@ impl Default for DeliveryMetrics {
 }
 
 impl DeliveryMetrics {
-    /// How long a delivery waited for its turn.
+    /// Records how long a delivery waited for a permit.
     pub(super) fn queued(&self, waited: Duration) {
         self.queued.record(waited);
     }
 
-    /// A delivery ended well, `seconds` after it became due.
+    /// Records a successful delivery, `seconds` after it was first seen.
     pub(super) fn delivered(&self, lane: LaneLabel, attempt: u32, seconds: f64) {
         let metrics = if lane == "live" { &self.live } else { &self.retry };
         metrics.delivered.increment(1);
@@ -82,27 +82,27 @@ impl TargetMetrics {
             target,
             running: gauge!("switchyard_deliveries_inflight", "target" => target),
             seconds: histogram!("switchyard_delivery_attempt_seconds", "target" => target),
-            succeeded: attempts(target, Class::Success),
+            succeeded: attempts(target, AttemptClass::Success),
         }
     }
 
-    /// Counts one running attempt until the answer is dropped.
+    /// Counts one running attempt until the guard is dropped.
     pub(super) fn running(&self) -> Running<'_> {
         self.running.increment(1.0);
         Running(&self.running)
     }
 
-    /// An attempt ended.
-    pub(super) fn attempted(&self, outcome: &Outcome, took: Duration) {
+    /// Records a finished attempt.
+    pub(super) fn attempted(&self, outcome: &AttemptOutcome, took: Duration) {
         match outcome.class {
-            Class::Success => self.succeeded.increment(1),
+            AttemptClass::Success => self.succeeded.increment(1),
             class => attempts(self.target, class).increment(1),
         }
         self.seconds.record(took);
     }
 }
 
-fn attempts(target: Target, class: Class) -> Counter {
+fn attempts(target: Target, class: AttemptClass) -> Counter {
     let (class, blame) = (class.label(), class.blame());
     counter!("switchyard_delivery_attempts_total", "target" => target, "class" => class, "blame" => blame)
 }
@@ -111,13 +111,13 @@ pub(super) fn dropped(lane: LaneLabel) {
     ended("dropped_by_policy", lane).increment(1);
 }
 
-pub(super) fn dead(lane: LaneLabel, reason: &DeadReason) {
+pub(super) fn dead(lane: LaneLabel, reason: &DeadLetterReason) {
     ended("dead", lane).increment(1);
     dead_letter(reason);
 }
 
-/// Counts an entry of the dead-letter stream.
-pub fn dead_letter(reason: &DeadReason) {
+/// Counts a message of the dead-letter stream.
+pub fn dead_letter(reason: &DeadLetterReason) {
     counter!("switchyard_dlq_total", "reason" => reason.label()).increment(1);
 }
 
@@ -129,14 +129,14 @@ pub(super) fn parked(reason: ParkReason) {
     counter!("switchyard_parkings_total", "reason" => reason.label()).increment(1);
 }
 
-pub(super) fn retry(class: Class, honoured: bool) {
+pub(super) fn retry(class: AttemptClass, honoured: bool) {
     counter!("switchyard_retries_scheduled_total", "class" => class.label()).increment(1);
     if honoured {
         counter!("switchyard_retry_after_honoured_total").increment(1);
     }
 }
 
-pub(super) fn blocked(refusal: Refusal) {
+pub(super) fn blocked(refusal: EgressRefusal) {
     counter!("switchyard_delivery_blocked_total", "rule" => refusal.label()).increment(1);
 }
 
@@ -144,9 +144,9 @@ pub(super) fn dialled() {
     counter!("switchyard_http_connections_total", "reused" => "false").increment(1);
 }
 
-/// Tells how many endpoints are in each phase of their breaker: closed, half open, open.
-pub(super) fn breakers(phases: [usize; 3]) {
-    for (state, count) in ["closed", "half_open", "open"].into_iter().zip(phases) {
+/// Sets the number of endpoints by breaker state: closed, half open, open.
+pub(super) fn breakers(counts: [usize; 3]) {
+    for (state, count) in ["closed", "half_open", "open"].into_iter().zip(counts) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         gauge!("switchyard_endpoint_breakers", "state" => state).set(count);
     }

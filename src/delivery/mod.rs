@@ -1,16 +1,17 @@
-//! 3. How it gets there: a match becomes a delivery, and each delivery is accounted for.
+//! Turns matches into deliveries and accounts for each of them.
 //!
 //! ```text
 //! Match -> plan -> lane -> attempt -> delivered
-//!                   |         |- to be repeated -> parked (schedule)
-//!                   |         `- hopeless       -> dead letter
-//!                   `- full or late            -> parked (backlog)
+//!                   |         |- retryable  -> parked (schedule)
+//!                   |         `- permanent  -> dead letter
+//!                   `- full or late         -> parked (backlog)
 //! ```
 //!
-//! Guarantee: [`Dispatcher::deliver`] ends only when nothing of the delivery is left to do for its
-//! event. Bounds: so many attempts and waiting deliveries per endpoint, so many attempts in all.
-//! This stage knows neither the broker (it asks through [`ParkingLot`], [`DeadLetterBox`] and
-//! [`FunctionCaller`]) nor how subscriptions are stored ([`Directory`]).
+//! Guarantee: [`Dispatcher::deliver`] returns only when the delivery is accounted for: delivered,
+//! parked, dead-lettered or dropped by a counted policy. Bounds: concurrent attempts and waiting
+//! deliveries per endpoint, concurrent attempts in total. The stage does not depend on the broker
+//! (it uses [`ParkingLot`], [`DeadLetterBox`] and [`FunctionCaller`]) nor on how subscriptions are
+//! stored ([`SubscriptionDirectory`]).
 
 pub mod attempt;
 pub mod body;
@@ -32,14 +33,14 @@ pub mod signature;
 mod testing;
 pub mod webhook;
 
-pub use attempt::{CallError, FunctionCaller, Reply};
+pub use attempt::{FunctionCaller, FunctionError, FunctionReply};
 pub use dead_letter::{DeadLetter, DeadLetterBox};
-pub use dispatch::{Accounted, Dispatcher, Edges, Presence};
+pub use dispatch::{DeliveryOutcome, Dispatcher, EndpointGoneReport, Ports};
 pub use failed::{FailedWebhook, FailedWebhooks};
-pub use guard::Guard;
-pub use parking::{Directory, ParkingLot};
-pub use plan::{Delivery, Occurrence};
-pub use webhook::{Due, due};
+pub use guard::EgressGuard;
+pub use parking::{ParkingLot, SubscriptionDirectory};
+pub use plan::{Delivery, PreparedEvent};
+pub use webhook::{PlannedDelivery, coalesce};
 
-/// Headers to be sent: lower-case names and their values.
-pub type Fields = Vec<(&'static str, String)>;
+/// Headers to send: lower-case names and their values.
+pub type HeaderList = Vec<(&'static str, String)>;

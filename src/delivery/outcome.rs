@@ -1,4 +1,4 @@
-//! What an attempt came to and what follows from it.
+//! Outcome of an attempt and the next step that follows from it. No I/O, no clock.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,48 +7,48 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::domain::Profile;
+use crate::domain::RetryProfile;
 
-/// Longest delay a handler can ask for in its answer.
+/// Longest delay that a handler can request in its response body, in seconds.
 const ASKED_DELAY_S_MAX: f64 = 900.0;
-/// Largest `retryData` that is handed back, in bytes.
+/// Largest `retryData` that is kept for the next attempt, in bytes.
 const RETRY_DATA_BYTES_MAX: usize = 4096;
 
-/// Kind of outcome of one attempt; a closed set of metric labels.
+/// Class of one attempt; a closed set of metric labels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Class {
+pub enum AttemptClass {
     /// 2xx, or a reply of a function.
     Success,
     /// 3xx; redirects are never followed.
     Redirect,
     /// 4xx other than 410 and 429.
     ClientError,
-    /// 410: the endpoint is gone for good.
+    /// HTTP 410: the endpoint was removed for good.
     Gone,
     /// 429.
     TooManyRequests,
     /// 5xx.
     ServerError,
-    /// No whole answer before the deadline.
+    /// No complete response before the deadline.
     Timeout,
-    /// No connection, or nobody listens on the function's subject.
+    /// No connection, or the function's subject has no subscriber.
     Connect,
     /// The TLS handshake failed.
     Tls,
     /// The host name did not resolve.
     Dns,
-    /// The address guard refused the address.
+    /// The egress guard rejected the address.
     Blocked,
-    /// What came back is no HTTP.
+    /// The response is not HTTP.
     Protocol,
-    /// The body is larger than may be sent.
+    /// The body is larger than allowed.
     TooLarge,
     /// Anything else.
     Other,
 }
 
-impl Class {
-    /// The metric label.
+impl AttemptClass {
+    /// Returns the metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl Class {
         }
     }
 
-    /// Who is to blame for a failure, as metric label.
+    /// Returns who caused a failure, as metric label.
     #[must_use]
     pub fn blame(self) -> &'static str {
         match self {
@@ -81,7 +81,7 @@ impl Class {
         }
     }
 
-    /// The `retryReason` that handlers of the vendor's remotes know.
+    /// Returns the `retryReason` that the vendor's remotes expect.
     #[must_use]
     pub fn retry_reason(self) -> &'static str {
         match self {
@@ -91,34 +91,34 @@ impl Class {
     }
 }
 
-/// A delay that the handler asked for.
+/// A retry delay requested by the handler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Asked {
-    /// By the header `Retry-After`.
+pub enum RequestedDelay {
+    /// Requested by the header `Retry-After`.
     RetryAfter(Duration),
-    /// By a retry request in its answer.
+    /// Requested by a retry request in the response body.
     InBody(Duration),
 }
 
-/// Why a delivery is given up, or an event put aside.
+/// Why a delivery or an event is dead-lettered.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum DeadReason {
+pub enum DeadLetterReason {
     /// The event cannot be read; the reason of the decoder.
     Poison(&'static str),
-    /// The body is larger than may be sent.
+    /// The body is larger than allowed.
     TooLarge,
     /// All attempts failed.
     Exhausted,
     /// The endpoint answered 410.
     Gone,
-    /// The endpoint answered with a status that no retry mends.
+    /// The endpoint answered with a status that a retry cannot fix.
     Rejected(u16),
-    /// The address guard refused the address.
+    /// The egress guard rejected the address.
     BlockedAddress,
 }
 
-impl DeadReason {
-    /// The metric label, one of a closed set.
+impl DeadLetterReason {
+    /// Returns the metric label, one of a closed set.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -137,7 +137,7 @@ impl DeadReason {
         }
     }
 
-    /// The reason as the dead letter states it, with the status where there is one.
+    /// Returns the reason as stored in the dead letter, with the status where there is one.
     #[must_use]
     pub fn text(&self) -> Cow<'static, str> {
         match self {
@@ -149,97 +149,116 @@ impl DeadReason {
 
 /// What follows from an attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Next {
+pub enum NextStep {
     /// The delivery is done.
     Done,
-    /// Attempt it again.
+    /// Attempt the delivery again.
     Retry {
-        /// The delay that the handler asked for.
-        asked: Option<Asked>,
+        /// The delay requested by the handler.
+        requested: Option<RequestedDelay>,
         /// `retryContext.retryReason` of the next attempt.
         reason: Box<str>,
         /// `retryContext.retryData` of the next attempt, JSON.
         data: Option<Box<str>>,
     },
-    /// No attempt will do better.
-    Dead(DeadReason),
+    /// Dead-letter the delivery: a retry cannot succeed.
+    DeadLetter(DeadLetterReason),
 }
 
-/// The outcome of one attempt.
+/// Outcome of one attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Outcome {
-    /// Its kind.
-    pub class: Class,
+pub struct AttemptOutcome {
+    /// Its class.
+    pub class: AttemptClass,
     /// One sentence for operators; empty on success.
     pub detail: Cow<'static, str>,
-    /// What follows.
-    pub next: Next,
+    /// What follows from it.
+    pub next: NextStep,
 }
 
-impl Outcome {
-    /// An attempt that ended without an answer.
+impl AttemptOutcome {
+    /// Creates the outcome of an attempt without a response.
     #[must_use]
-    pub fn failed(class: Class, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub fn failed(class: AttemptClass, detail: impl Into<Cow<'static, str>>) -> Self {
         let next = match class {
-            Class::Blocked => Next::Dead(DeadReason::BlockedAddress),
-            Class::TooLarge => Next::Dead(DeadReason::TooLarge),
-            _ => Next::Retry { asked: None, reason: class.retry_reason().into(), data: None },
+            AttemptClass::Blocked => NextStep::DeadLetter(DeadLetterReason::BlockedAddress),
+            AttemptClass::TooLarge => NextStep::DeadLetter(DeadLetterReason::TooLarge),
+            _ => {
+                NextStep::Retry { requested: None, reason: class.retry_reason().into(), data: None }
+            }
         };
         Self { class, detail: detail.into(), next }
     }
 
-    /// Judges an HTTP answer.
+    /// Classifies an HTTP response.
     #[must_use]
     pub fn of_http(status: u16, retry_after: Option<&str>, body: &[u8], now: Timestamp) -> Self {
         match status {
             200..300 => Self::of_reply(body),
-            410 => Self::dead(Class::Gone, status, DeadReason::Gone),
-            408 | 409 | 425 => Self::retried(Class::ClientError, status, retry_after, now),
-            429 => Self::retried(Class::TooManyRequests, status, retry_after, now),
-            500.. => Self::retried(Class::ServerError, status, retry_after, now),
-            400..500 => Self::dead(Class::ClientError, status, DeadReason::Rejected(status)),
-            300..400 => Self::dead(Class::Redirect, status, DeadReason::Rejected(status)),
-            _ => Self::failed(Class::Protocol, format!("unexpected status {status}")),
+            410 => Self::dead(AttemptClass::Gone, status, DeadLetterReason::Gone),
+            408 | 409 | 425 => Self::retried(AttemptClass::ClientError, status, retry_after, now),
+            429 => Self::retried(AttemptClass::TooManyRequests, status, retry_after, now),
+            500.. => Self::retried(AttemptClass::ServerError, status, retry_after, now),
+            400..500 => {
+                Self::dead(AttemptClass::ClientError, status, DeadLetterReason::Rejected(status))
+            }
+            300..400 => {
+                Self::dead(AttemptClass::Redirect, status, DeadLetterReason::Rejected(status))
+            }
+            _ => Self::failed(AttemptClass::Protocol, format!("unexpected status {status}")),
         }
     }
 
-    /// Judges an answer that says success: it may still ask for another attempt.
+    /// Classifies a successful response: its body may still request a retry.
     #[must_use]
     pub fn of_reply(body: &[u8]) -> Self {
-        let next = retry_request(body).unwrap_or(Next::Done);
-        let detail = if next == Next::Done { "" } else { "the handler asked for a retry" };
-        Self { class: Class::Success, detail: detail.into(), next }
+        let next = retry_request(body).unwrap_or(NextStep::Done);
+        let detail = if next == NextStep::Done { "" } else { "the handler asked for a retry" };
+        Self { class: AttemptClass::Success, detail: detail.into(), next }
     }
 
-    /// The same as the vendor's remotes are judged: they repeat whatever is no success.
+    /// Applies a retry profile: the vendor's remotes retry whatever is not a success.
     #[must_use]
-    pub fn under(self, profile: Profile) -> Self {
+    pub fn for_profile(self, profile: RetryProfile) -> Self {
         let reason = match (&self.next, profile) {
-            (Next::Dead(DeadReason::Rejected(401)), Profile::ForgeRemote) => {
+            (NextStep::DeadLetter(DeadLetterReason::Rejected(401)), RetryProfile::ForgeRemote) => {
                 "INVALID_FORGE_INVOCATION_TOKEN"
             }
-            (Next::Dead(DeadReason::Rejected(_) | DeadReason::Gone), Profile::ForgeRemote) => {
-                self.class.retry_reason()
-            }
+            (
+                NextStep::DeadLetter(DeadLetterReason::Rejected(_) | DeadLetterReason::Gone),
+                RetryProfile::ForgeRemote,
+            ) => self.class.retry_reason(),
             _ => return self,
         };
-        Self { next: Next::Retry { asked: None, reason: reason.into(), data: None }, ..self }
+        Self {
+            next: NextStep::Retry { requested: None, reason: reason.into(), data: None },
+            ..self
+        }
     }
 
-    /// Whether the handler took the delivery.
+    /// Returns whether the handler accepted the delivery.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.next == Next::Done
+        self.next == NextStep::Done
     }
 
-    fn dead(class: Class, status: u16, reason: DeadReason) -> Self {
-        Self { class, detail: format!("status {status}").into(), next: Next::Dead(reason) }
+    fn dead(class: AttemptClass, status: u16, reason: DeadLetterReason) -> Self {
+        Self {
+            class,
+            detail: format!("status {status}").into(),
+            next: NextStep::DeadLetter(reason),
+        }
     }
 
-    fn retried(class: Class, status: u16, retry_after: Option<&str>, now: Timestamp) -> Self {
-        let asked = retry_after.and_then(|text| parse_retry_after(text, now));
-        let next = Next::Retry {
-            asked: asked.map(Asked::RetryAfter),
+    fn retried(
+        class: AttemptClass,
+        status: u16,
+        retry_after: Option<&str>,
+        now: Timestamp,
+    ) -> Self {
+        let requested = retry_after.and_then(|text| parse_retry_after(text, now));
+        let next = NextStep::Retry {
+            requested: requested.map(RequestedDelay::RetryAfter),
             reason: class.retry_reason().into(),
             data: None,
         };
@@ -247,7 +266,7 @@ impl Outcome {
     }
 }
 
-/// Reads `Retry-After`: seconds, or a date of which the distance from `now` counts.
+/// Parses `Retry-After`: seconds, or a date relative to `now`.
 fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse() {
@@ -257,9 +276,9 @@ fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
-/// The retry request of a handler, as the vendor's `InvocationError` serialises to.
+/// Retry request of a handler, as the vendor's `InvocationError` serialises.
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct RetryRequest<'a> {
     #[serde(rename = "_retry")]
     retry: bool,
     #[serde(borrow, default, rename = "retryOptions")]
@@ -275,16 +294,16 @@ struct RetryOptions<'a> {
     retry_data: Option<&'a RawValue>,
 }
 
-fn retry_request(body: &[u8]) -> Option<Next> {
-    let answer: Answer<'_> = serde_json::from_slice(body).ok()?;
-    if !answer.retry {
+fn retry_request(body: &[u8]) -> Option<NextStep> {
+    let response: RetryRequest<'_> = serde_json::from_slice(body).ok()?;
+    if !response.retry {
         return None;
     }
-    let options = answer.options.unwrap_or_default();
-    let asked = options.retry_after.map(|seconds| seconds.clamp(1.0, ASKED_DELAY_S_MAX));
+    let options = response.options.unwrap_or_default();
+    let requested = options.retry_after.map(|seconds| seconds.clamp(1.0, ASKED_DELAY_S_MAX));
     let data = options.retry_data.map(RawValue::get);
-    Some(Next::Retry {
-        asked: Some(Asked::InBody(Duration::from_secs_f64(asked.unwrap_or(1.0)))),
+    Some(NextStep::Retry {
+        requested: Some(RequestedDelay::InBody(Duration::from_secs_f64(requested.unwrap_or(1.0)))),
         reason: options.retry_reason.unwrap_or_else(|| "FUNCTION_RETRY_REQUEST".into()).into(),
         data: data.filter(|data| data.len() <= RETRY_DATA_BYTES_MAX).map(Into::into),
     })
@@ -294,14 +313,14 @@ fn retry_request(body: &[u8]) -> Option<Next> {
 mod tests {
     use super::*;
 
-    fn http(status: u16) -> Outcome {
-        Outcome::of_http(status, None, b"", Timestamp::UNIX_EPOCH)
+    fn http(status: u16) -> AttemptOutcome {
+        AttemptOutcome::of_http(status, None, b"", Timestamp::UNIX_EPOCH)
     }
 
-    fn asked(text: &str) -> Option<Asked> {
+    fn requested(text: &str) -> Option<RequestedDelay> {
         let now = "2026-11-21T08:00:00Z".parse().unwrap();
-        match Outcome::of_http(503, Some(text), b"", now).next {
-            Next::Retry { asked, .. } => asked,
+        match AttemptOutcome::of_http(503, Some(text), b"", now).next {
+            NextStep::Retry { requested, .. } => requested,
             other => panic!("{other:?}"),
         }
     }
@@ -316,55 +335,72 @@ mod tests {
     #[test]
     fn overload_and_server_errors_are_retried() {
         for status in [408, 409, 425, 429, 500, 502, 503, 504, 599] {
-            assert!(matches!(http(status).next, Next::Retry { .. }), "{status}");
+            assert!(matches!(http(status).next, NextStep::Retry { .. }), "{status}");
         }
-        for class in [Class::Connect, Class::Tls, Class::Dns, Class::Timeout, Class::Protocol] {
-            assert!(matches!(Outcome::failed(class, "").next, Next::Retry { .. }), "{class:?}");
+        for class in [
+            AttemptClass::Connect,
+            AttemptClass::Tls,
+            AttemptClass::Dns,
+            AttemptClass::Timeout,
+            AttemptClass::Protocol,
+        ] {
+            assert!(
+                matches!(AttemptOutcome::failed(class, "").next, NextStep::Retry { .. }),
+                "{class:?}"
+            );
         }
     }
 
     #[test]
-    fn other_4xx_and_redirects_are_dead_at_once() {
+    fn other_4xx_and_redirects_are_dead_lettered_at_once() {
         for status in [301, 302, 308, 400, 401, 403, 404, 405, 413, 422, 451] {
-            let Next::Dead(reason) = http(status).next else { panic!("{status} was retried") };
+            let NextStep::DeadLetter(reason) = http(status).next else {
+                panic!("{status} was retried")
+            };
             assert_eq!(reason.text(), format!("rejected_{status}"));
         }
-        assert_eq!(http(410).next, Next::Dead(DeadReason::Gone));
+        assert_eq!(http(410).next, NextStep::DeadLetter(DeadLetterReason::Gone));
     }
 
     #[test]
-    fn forbidden_address_and_oversized_body_are_dead_at_once() {
-        let next = |class| Outcome::failed(class, "").next;
-        assert_eq!(next(Class::Blocked), Next::Dead(DeadReason::BlockedAddress));
-        assert_eq!(next(Class::TooLarge), Next::Dead(DeadReason::TooLarge));
+    fn forbidden_address_and_oversized_body_are_dead_lettered_at_once() {
+        let next = |class| AttemptOutcome::failed(class, "").next;
+        assert_eq!(
+            next(AttemptClass::Blocked),
+            NextStep::DeadLetter(DeadLetterReason::BlockedAddress)
+        );
+        assert_eq!(next(AttemptClass::TooLarge), NextStep::DeadLetter(DeadLetterReason::TooLarge));
     }
 
     #[test]
     fn retry_after_is_read_as_seconds_or_date() {
-        let secs = |n| Some(Asked::RetryAfter(Duration::from_secs(n)));
-        assert_eq!(asked("120"), secs(120));
-        assert_eq!(asked("Sat, 21 Nov 2026 08:01:30 GMT"), secs(90));
-        assert_eq!(asked("Sat, 21 Nov 2026 07:00:00 GMT"), secs(0));
-        assert_eq!(asked("soon"), None);
-        assert_eq!(asked("-5"), None);
+        let secs = |n| Some(RequestedDelay::RetryAfter(Duration::from_secs(n)));
+        assert_eq!(requested("120"), secs(120));
+        assert_eq!(requested("Sat, 21 Nov 2026 08:01:30 GMT"), secs(90));
+        assert_eq!(requested("Sat, 21 Nov 2026 07:00:00 GMT"), secs(0));
+        assert_eq!(requested("soon"), None);
+        assert_eq!(requested("-5"), None);
     }
 
     #[test]
-    fn answer_can_ask_for_a_retry() {
+    fn response_can_request_a_retry() {
         let body = br#"{"_retry":true,"retryOptions":{"retryAfter":30,"retryReason":"BUSY","retryData":{"n":1}}}"#;
-        let Next::Retry { asked, reason, data } = Outcome::of_reply(body).next else {
+        let NextStep::Retry { requested, reason, data } = AttemptOutcome::of_reply(body).next
+        else {
             panic!("not retried")
         };
-        assert_eq!(asked, Some(Asked::InBody(Duration::from_secs(30))));
+        assert_eq!(requested, Some(RequestedDelay::InBody(Duration::from_secs(30))));
         assert_eq!((&*reason, data.as_deref()), ("BUSY", Some(r#"{"n":1}"#)));
     }
 
     #[test]
-    fn asked_delay_and_data_are_bounded() {
+    fn requested_delay_and_data_are_bounded() {
         let delay = |after: &str| {
             let body = format!(r#"{{"_retry":true,"retryOptions":{{"retryAfter":{after}}}}}"#);
-            match Outcome::of_reply(body.as_bytes()).next {
-                Next::Retry { asked: Some(Asked::InBody(delay)), .. } => delay.as_secs(),
+            match AttemptOutcome::of_reply(body.as_bytes()).next {
+                NextStep::Retry { requested: Some(RequestedDelay::InBody(delay)), .. } => {
+                    delay.as_secs()
+                }
                 other => panic!("{other:?}"),
             }
         };
@@ -373,46 +409,53 @@ mod tests {
             r#"{{"_retry":true,"retryOptions":{{"retryData":"{}"}}}}"#,
             "x".repeat(RETRY_DATA_BYTES_MAX)
         );
-        assert!(matches!(Outcome::of_reply(big.as_bytes()).next, Next::Retry { data: None, .. }));
+        assert!(matches!(
+            AttemptOutcome::of_reply(big.as_bytes()).next,
+            NextStep::Retry { data: None, .. }
+        ));
     }
 
-    /// The outcome of an answer as the recorded cases write it.
-    fn recorded(answer: &serde_json::Value) -> Outcome {
-        match (answer.as_u64(), answer.as_str()) {
+    /// Outcome of a response as the recorded cases write it.
+    fn recorded(response: &serde_json::Value) -> AttemptOutcome {
+        match (response.as_u64(), response.as_str()) {
             (Some(status), _) => http(u16::try_from(status).unwrap()),
-            (_, Some("timeout")) => Outcome::failed(Class::Timeout, ""),
-            (_, Some("connect")) => Outcome::failed(Class::Connect, ""),
-            (_, Some("dns")) => Outcome::failed(Class::Dns, ""),
-            _ => Outcome::of_reply(answer.to_string().as_bytes()),
+            (_, Some("timeout")) => AttemptOutcome::failed(AttemptClass::Timeout, ""),
+            (_, Some("connect")) => AttemptOutcome::failed(AttemptClass::Connect, ""),
+            (_, Some("dns")) => AttemptOutcome::failed(AttemptClass::Dns, ""),
+            _ => AttemptOutcome::of_reply(response.to_string().as_bytes()),
         }
     }
 
     #[test]
-    fn answers_are_judged_as_recorded_for_each_profile() {
+    fn responses_are_classified_as_recorded_for_each_profile() {
         let text = include_str!("../../tests/cases/registration/delivery-classification.json");
         let document: serde_json::Value = serde_json::from_str(text).unwrap();
         for case in document["cases"].as_array().unwrap() {
-            let profile: Profile = serde_json::from_value(case["profile"].clone()).unwrap();
-            let outcome = recorded(&case["answer"]).under(profile);
+            let profile: RetryProfile = serde_json::from_value(case["profile"].clone()).unwrap();
+            let outcome = recorded(&case["answer"]).for_profile(profile);
             let class = match &outcome.next {
-                Next::Done => "ok",
-                Next::Retry { .. } => "retry",
-                Next::Dead(_) => "permanent",
+                NextStep::Done => "ok",
+                NextStep::Retry { .. } => "retry",
+                NextStep::DeadLetter(_) => "permanent",
             };
             assert_eq!(class, case["class"], "{case}");
-            if let Next::Retry { reason, asked, .. } = &outcome.next {
+            if let NextStep::Retry { reason, requested, .. } = &outcome.next {
                 assert!(case["retryReason"].as_str().is_none_or(|r| *r == **reason), "{case}");
                 if let Some(seconds) = case["delay_s"].as_u64() {
-                    assert_eq!(*asked, Some(Asked::InBody(Duration::from_secs(seconds))), "{case}");
+                    assert_eq!(
+                        *requested,
+                        Some(RequestedDelay::InBody(Duration::from_secs(seconds))),
+                        "{case}"
+                    );
                 }
             }
         }
     }
 
     #[test]
-    fn any_other_answer_body_is_plain_success() {
+    fn any_other_response_body_is_plain_success() {
         for body in [&b""[..], b"ok", b"[]", b"{}", br#"{"_retry":false}"#, b"\xff"] {
-            assert!(Outcome::of_reply(body).is_done(), "{body:?}");
+            assert!(AttemptOutcome::of_reply(body).is_done(), "{body:?}");
         }
     }
 }

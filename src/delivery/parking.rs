@@ -1,8 +1,8 @@
-//! Deliveries that wait durably: what a parked record holds, and reading it back when it fires.
+//! Parked deliveries: the durable record of a delivery that waits, and its restoration.
 //!
-//! A record is the event's original body and a set of headers; it is complete, so that the event
-//! itself may leave its stream meanwhile. Where the handler is and whether it still wants the event
-//! is looked up when the record fires.
+//! A record is the event's original body and a set of headers. It is complete, so the event may be
+//! deleted from its stream while the delivery waits. The handler and whether it still subscribes to
+//! the event are looked up when the record fires.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::Fields;
-use super::plan::{Delivery, Occurrence, Progress};
+use super::HeaderList;
+use super::plan::{Delivery, PreparedEvent, Progress};
 use crate::domain::{
     AppId, CloudId, DeliveryId, EventId, EventType, FilterError, InstallationId, ModuleKey,
     SubscriptionId,
@@ -46,45 +46,45 @@ const FILTER_ERROR: &str = "switchyard-filter-error";
 const ALSO: &str = "switchyard-also";
 const TRACEPARENT: &str = "traceparent";
 
-/// Holds deliveries until their time; implemented at the broker's edge.
+/// Stores deliveries until they are due; implemented in `bus`.
 pub trait ParkingLot: Send + Sync {
-    /// Stores a record. Ends once it is known to be stored, however long that takes: the same
-    /// record is sent again under the same id until then. Dropping the future gives up waiting,
-    /// not necessarily the record.
+    /// Stores a record. Completes once the broker confirmed it, however long that takes: the same
+    /// record is published again under the same id until then. Dropping the future stops waiting;
+    /// the record may be stored nevertheless.
     ///
     /// # Errors
-    /// The broker can never take a record of this size.
-    fn park(&self, record: Record) -> BoxFuture<'_, Result<(), TooLarge>>;
+    /// The record exceeds the broker's message size.
+    fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), RecordTooLarge>>;
 }
 
-/// Finds what became of a subscription while its delivery was parked.
-pub trait Directory: Send + Sync {
-    /// The live subscription; none when it was removed or disabled.
+/// Looks up the current subscription of a parked delivery; implemented over the registry.
+pub trait SubscriptionDirectory: Send + Sync {
+    /// Returns the live subscription; none when it was removed or disabled.
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>>;
 }
 
-/// The record is larger than the broker takes.
+/// The record exceeds the broker's message size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("the record is larger than the broker takes")]
-pub struct TooLarge;
+pub struct RecordTooLarge;
 
 /// Why a delivery is parked; a closed set of metric labels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ParkReason {
-    /// Its attempt failed and is to be repeated.
+    /// Its attempt failed and is retried later.
     Backoff,
-    /// As many wait for its endpoint as may.
+    /// The queue of its endpoint is full.
     Full,
-    /// It waited too long for its turn.
+    /// It waited too long for a permit.
     Late,
-    /// Its endpoint keeps failing and is left alone for a while.
+    /// The circuit breaker of its endpoint is open.
     Breaker,
     /// Its module is paused.
     Paused,
 }
 
 impl ParkReason {
-    /// The metric label.
+    /// Returns the metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -97,34 +97,34 @@ impl ParkReason {
     }
 }
 
-/// A delivery in the form in which it is parked.
+/// A delivery as it is stored in the parking stream.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Record {
-    /// The delivery; a later record of the same delivery replaces an earlier one.
+pub struct ParkedRecord {
+    /// Id of the delivery; a later record of the same delivery replaces an earlier one.
     pub id: DeliveryId,
-    /// What makes two records the same: delivery, attempt and how often it was parked. Without the
-    /// last, a delivery that finds its lane full twice would be taken for a repeat and lost.
+    /// Message id for deduplication: delivery, attempt and number of parkings. Without the last, a
+    /// delivery that finds its queue full twice would be dropped as a duplicate.
     pub message_id: String,
-    /// Whether the delivery was parked before: then the record takes the place of one that is
-    /// acknowledged once this one is stored.
-    pub again: bool,
-    /// The app, which the record is filed under.
+    /// Whether the delivery was parked before; this record then replaces one that is acknowledged
+    /// once this one is stored.
+    pub is_repark: bool,
+    /// App whose subject the record is published to.
     pub app: AppId,
     /// When it is attempted again.
     pub due: Timestamp,
-    /// What it takes to go on.
-    pub fields: Fields,
+    /// Everything but the body, see [`ParkedDelivery::read`].
+    pub headers: HeaderList,
     /// The event's body as it was published.
     pub body: Bytes,
 }
 
-impl Record {
-    /// Writes the record of `delivery`, of which `progress.parks` counts this parking already.
+impl ParkedRecord {
+    /// Creates the record of `delivery`, whose `progress.parks` counts this parking already.
     #[must_use]
     pub fn of(delivery: &Delivery, due: Timestamp, reason: ParkReason) -> Self {
-        let (event, progress) = (&delivery.occurrence.event, &delivery.progress);
+        let (event, progress) = (&delivery.prepared.event, &delivery.progress);
         let (attempt, parks) = (progress.attempt, progress.parks);
-        let mut fields = vec![
+        let mut headers = vec![
             (DELIVERY_ID, delivery.id.to_string()),
             (INSTALLATION, delivery.subscription.owner.id.to_string()),
             (MODULE_KEY, delivery.subscription.key.to_string()),
@@ -145,27 +145,27 @@ impl Record {
             (ENTITY, event.envelope.entity.as_ref().map(ToString::to_string)),
             (TRACEPARENT, event.envelope.traceparent.as_ref().map(ToString::to_string)),
             (delta::HEADER, event.envelope.webhook.as_ref().map(ToString::to_string)),
-            (ALSO, present(&also(delivery))),
+            (ALSO, present(&coalesced_with(delivery))),
             (LAST_CLASS, present(&progress.last_class)),
             (RETRY_REASON, present(&progress.retry_reason)),
             (RETRY_DATA, progress.retry_data.as_ref().map(ToString::to_string)),
             (FILTER_ERROR, filter_error.and_then(|error| serde_json::to_string(error).ok())),
         ];
-        fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         Self {
             id: delivery.id.clone(),
             message_id: format!("{}/{attempt}/{parks}", delivery.id),
-            again: parks > 1,
+            is_repark: parks > 1,
             app: delivery.subscription.owner.app.clone(),
             due,
-            fields,
+            headers,
             body: event.body.clone(),
         }
     }
 }
 
-fn also(delivery: &Delivery) -> String {
-    let keys: Vec<&str> = delivery.also.iter().map(|other| other.key.as_str()).collect();
+fn coalesced_with(delivery: &Delivery) -> String {
+    let keys: Vec<&str> = delivery.coalesced_with.iter().map(|other| other.key.as_str()).collect();
     keys.join(" ")
 }
 
@@ -173,23 +173,23 @@ fn present(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// A parked record that fired cannot be read.
+/// Why a parked record cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum Malformed {
-    /// A header is missing or has no such value.
+pub enum MalformedRecord {
+    /// A header is missing or invalid.
     #[error("the parked record has no valid header `{0}`")]
-    Field(&'static str),
-    /// The body is no event object.
+    Header(&'static str),
+    /// The body is not an event object.
     #[error("the parked record holds no event: {0}")]
     Body(String),
 }
 
-/// A parked record read back.
+/// A parsed parked record.
 #[derive(Clone, Debug)]
-pub struct Fired {
-    /// The delivery.
+pub struct ParkedDelivery {
+    /// Id of the delivery.
     pub id: DeliveryId,
-    /// Whose it is; at least one.
+    /// Subscriptions of the delivery; at least one.
     pub subscriptions: Vec<SubscriptionId>,
     event: Event,
     self_generated: bool,
@@ -197,13 +197,13 @@ pub struct Fired {
     progress: Progress,
 }
 
-impl Fired {
-    /// Reads a record.
+impl ParkedDelivery {
+    /// Parses a record.
     ///
     /// # Errors
-    /// A header is missing or wrong.
-    pub fn read(headers: &impl HeaderLookup, body: Bytes) -> Result<Self, Malformed> {
-        let text = |name| value(headers, name)?.ok_or(Malformed::Field(name));
+    /// A header is missing or invalid.
+    pub fn read(headers: &impl HeaderLookup, body: Bytes) -> Result<Self, MalformedRecord> {
+        let text = |name| value(headers, name)?.ok_or(MalformedRecord::Header(name));
         let optional = |name| Ok(value(headers, name)?.map(Box::<str>::from));
         let envelope = Envelope {
             cloud_id: CloudId::from(&*text(CLOUD_ID)?),
@@ -224,9 +224,9 @@ impl Fired {
             retry_data: optional(RETRY_DATA)?,
         };
         let filter_error = match value(headers, FILTER_ERROR)? {
-            Some(json) => {
-                Some(serde_json::from_str(&json).map_err(|_| Malformed::Field(FILTER_ERROR))?)
-            }
+            Some(json) => Some(
+                serde_json::from_str(&json).map_err(|_| MalformedRecord::Header(FILTER_ERROR))?,
+            ),
             None => None,
         };
         Ok(Self {
@@ -239,23 +239,23 @@ impl Fired {
         })
     }
 
-    /// Goes on with the delivery, to where its subscription points now; `also` are the others that
-    /// it is still for.
+    /// Restores the delivery for its current subscription; `coalesced_with` are the others that it
+    /// is still for.
     ///
     /// # Errors
-    /// The body is no event object.
+    /// The body is not an event object.
     pub fn resume(
         self,
         subscription: Arc<Subscription>,
-        also: Vec<Arc<Subscription>>,
-    ) -> Result<Delivery, Malformed> {
-        let occurrence =
-            Occurrence::new(self.event).map_err(|error| Malformed::Body(error.to_string()))?;
+        coalesced_with: Vec<Arc<Subscription>>,
+    ) -> Result<Delivery, MalformedRecord> {
+        let prepared = PreparedEvent::new(self.event)
+            .map_err(|error| MalformedRecord::Body(error.to_string()))?;
         Ok(Delivery {
             id: self.id,
             subscription,
-            also: also.into(),
-            occurrence: Arc::new(occurrence),
+            coalesced_with: coalesced_with.into(),
+            prepared: Arc::new(prepared),
             self_generated: self.self_generated,
             filter_error: self.filter_error,
             progress: self.progress,
@@ -266,13 +266,13 @@ impl Fired {
 fn value<'h>(
     headers: &'h impl HeaderLookup,
     name: &'static str,
-) -> Result<Option<Cow<'h, str>>, Malformed> {
-    decoded(headers, name).map_err(|_| Malformed::Field(name))
+) -> Result<Option<Cow<'h, str>>, MalformedRecord> {
+    decoded(headers, name).map_err(|_| MalformedRecord::Header(name))
 }
 
-/// Whose delivery it is: one subscription, or several of one app that share a request.
-fn subscriptions(headers: &impl HeaderLookup) -> Result<Vec<SubscriptionId>, Malformed> {
-    let text = |name: &'static str| value(headers, name)?.ok_or(Malformed::Field(name));
+/// Reads the subscriptions of the delivery: one, or several of one app that share a request.
+fn subscriptions(headers: &impl HeaderLookup) -> Result<Vec<SubscriptionId>, MalformedRecord> {
+    let text = |name: &'static str| value(headers, name)?.ok_or(MalformedRecord::Header(name));
     let installation = InstallationId::from(&*text(INSTALLATION)?);
     let first = text(MODULE_KEY)?;
     let others = value(headers, ALSO)?.unwrap_or_default();
@@ -287,9 +287,9 @@ fn subscriptions(headers: &impl HeaderLookup) -> Result<Vec<SubscriptionId>, Mal
 fn parse<T: std::str::FromStr>(
     headers: &impl HeaderLookup,
     name: &'static str,
-) -> Result<T, Malformed> {
+) -> Result<T, MalformedRecord> {
     let text = value(headers, name)?;
-    text.and_then(|text| text.parse().ok()).ok_or(Malformed::Field(name))
+    text.and_then(|text| text.parse().ok()).ok_or(MalformedRecord::Header(name))
 }
 
 #[cfg(test)]
@@ -298,7 +298,7 @@ mod tests {
     use super::*;
     use crate::delivery::plan::Delivery;
 
-    struct Map(Fields);
+    struct Map(HeaderList);
 
     impl HeaderLookup for Map {
         fn get(&self, name: &str) -> Option<&str> {
@@ -331,20 +331,21 @@ mod tests {
     fn record_reads_back_as_the_same_delivery() {
         let delivery = parked();
         let due = "2026-11-21T09:00:00Z".parse().unwrap();
-        let record = Record::of(&delivery, due, ParkReason::Backoff);
+        let record = ParkedRecord::of(&delivery, due, ParkReason::Backoff);
         assert_eq!(record.message_id, format!("{}/3/4", delivery.id));
-        let fired = Fired::read(&Map(record.fields.clone()), record.body.clone()).unwrap();
+        let fired =
+            ParkedDelivery::read(&Map(record.headers.clone()), record.body.clone()).unwrap();
         assert_eq!(fired.subscriptions, std::slice::from_ref(&delivery.subscription.id()));
         let resumed = fired.resume(Arc::clone(&delivery.subscription), Vec::new()).unwrap();
         assert_eq!(resumed.progress, delivery.progress);
-        assert_eq!(Record::of(&resumed, due, ParkReason::Backoff), record);
+        assert_eq!(ParkedRecord::of(&resumed, due, ParkReason::Backoff), record);
     }
 
     #[test]
     fn each_parking_of_an_attempt_has_an_id_of_its_own() {
         let mut delivery = parked();
         let id = |delivery: &Delivery| {
-            Record::of(delivery, Timestamp::UNIX_EPOCH, ParkReason::Late).message_id
+            ParkedRecord::of(delivery, Timestamp::UNIX_EPOCH, ParkReason::Late).message_id
         };
         let first = id(&delivery);
         assert_eq!(first, id(&delivery));
@@ -353,15 +354,18 @@ mod tests {
     }
 
     #[test]
-    fn record_without_a_header_is_refused_by_its_name() {
+    fn record_without_a_header_is_rejected_by_its_name() {
         let delivery = parked();
-        let fields = Record::of(&delivery, Timestamp::UNIX_EPOCH, ParkReason::Late).fields;
+        let headers = ParkedRecord::of(&delivery, Timestamp::UNIX_EPOCH, ParkReason::Late).headers;
         for missing in [DELIVERY_ID, INSTALLATION, CLOUD_ID, EVENT_ID, ATTEMPT, PARKS, SEQUENCE] {
-            let rest = fields.iter().filter(|(name, _)| *name != missing).cloned().collect();
-            let error = Fired::read(&Map(rest), Bytes::new()).unwrap_err();
-            assert_eq!(error, Malformed::Field(missing));
+            let rest = headers.iter().filter(|(name, _)| *name != missing).cloned().collect();
+            let error = ParkedDelivery::read(&Map(rest), Bytes::new()).unwrap_err();
+            assert_eq!(error, MalformedRecord::Header(missing));
         }
-        let fired = Fired::read(&Map(fields), Bytes::from_static(b"[]")).unwrap();
-        assert!(matches!(fired.resume(delivery.subscription, Vec::new()), Err(Malformed::Body(_))));
+        let fired = ParkedDelivery::read(&Map(headers), Bytes::from_static(b"[]")).unwrap();
+        assert!(matches!(
+            fired.resume(delivery.subscription, Vec::new()),
+            Err(MalformedRecord::Body(_))
+        ));
     }
 }

@@ -1,86 +1,86 @@
-//! From a match to the delivery that it makes due.
+//! A delivery and its progress, created from a match.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::body::{NotAnObject, Particulars, RetryContext, Template};
+use super::body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
 use super::forge;
-use super::webhook::{self, Due};
+use super::webhook::{self, PlannedDelivery};
 use crate::domain::{DeliveryId, FilterError, Handler};
 use crate::event::{Decoder, Event};
 use crate::matcher::Subscription;
 
-/// An event that is being delivered, shared by its deliveries.
+/// An event prepared for delivery, shared by its deliveries.
 #[derive(Clone, Debug)]
-pub struct Occurrence {
+pub struct PreparedEvent {
     /// The event.
     pub event: Event,
-    /// Its body, taken apart.
-    pub template: Template,
+    /// Its body, split for rendering.
+    pub template: BodyTemplate,
 }
 
-impl Occurrence {
+impl PreparedEvent {
     /// Prepares an event for delivery.
     ///
     /// # Errors
     /// Its body is not a JSON object.
     pub fn new(event: Event) -> Result<Self, NotAnObject> {
-        let template = Template::of(&event)?;
+        let template = BodyTemplate::of(&event)?;
         Ok(Self { event, template })
     }
 
-    /// Prepares an event that `decoder` has just read, which knows its members.
+    /// Prepares an event that `decoder` has just read, reusing its list of members.
     ///
     /// # Errors
     /// Its body is not a JSON object.
     pub fn decoded(event: Event, decoder: &Decoder) -> Result<Self, NotAnObject> {
         let Some(outline) = decoder.member_spans() else { return Self::new(event) };
-        let template = Template::outlined(&event, &outline);
+        let template = BodyTemplate::outlined(&event, &outline);
         Ok(Self { event, template })
     }
 }
 
-/// The duty to bring one event to one handler once.
+/// One event to be delivered to one handler once.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// Same over attempts, redeliveries and restarts.
+    /// The same over attempts, redeliveries and restarts.
     pub id: DeliveryId,
-    /// Who gets it, where, and its counters.
+    /// Subscription with its handler and counters.
     pub subscription: Arc<Subscription>,
-    /// Further dynamic webhooks of the same app that it is for.
-    pub also: Box<[Arc<Subscription>]>,
-    /// What happened.
-    pub occurrence: Arc<Occurrence>,
+    /// Further dynamic webhooks of the same app that share this delivery.
+    pub coalesced_with: Box<[Arc<Subscription>]>,
+    /// The event.
+    pub prepared: Arc<PreparedEvent>,
     /// Whether the app itself caused the event.
     pub self_generated: bool,
-    /// Set when the filter failed and the event is delivered all the same.
+    /// Set when the filter failed and the event is delivered nevertheless.
     pub filter_error: Option<FilterError>,
-    /// What happened to it so far.
+    /// Its attempts and parkings so far.
     pub progress: Progress,
 }
 
-/// What happened to a delivery so far; survives parking.
+/// Attempts and parkings of a delivery so far; survives parking.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Progress {
-    /// The attempt to make next, from 1.
+    /// Number of the next attempt, from 1.
     pub attempt: u32,
     /// How often it was parked.
     pub parks: u32,
-    /// When it became due.
+    /// When the delivery was created.
     pub first_seen: Timestamp,
     /// Label of the last attempt's class; empty before the first.
     pub last_class: Box<str>,
-    /// Why the last attempt is repeated, as `retryContext` tells; empty before the first.
+    /// `retryContext.retryReason` of the next attempt; empty before the first.
     pub retry_reason: Box<str>,
-    /// What the handler asked to get back, JSON.
+    /// Data that the handler asked to get back, JSON.
     pub retry_data: Option<Box<str>>,
 }
 
 impl Progress {
-    /// Nothing happened yet.
+    /// Creates the progress of a delivery that was not attempted yet.
     #[must_use]
-    pub fn fresh(now: Timestamp) -> Self {
+    pub fn new(now: Timestamp) -> Self {
         Self {
             attempt: 1,
             parks: 0,
@@ -93,36 +93,36 @@ impl Progress {
 }
 
 impl Delivery {
-    /// The delivery of `occurrence` that is due.
+    /// Creates the delivery of `prepared` for a planned delivery.
     #[must_use]
-    pub fn plan(due: Due, occurrence: &Arc<Occurrence>, now: Timestamp) -> Self {
-        let Due { found, also } = due;
-        let envelope = &occurrence.event.envelope;
+    pub fn plan(due: PlannedDelivery, prepared: &Arc<PreparedEvent>, now: Timestamp) -> Self {
+        let PlannedDelivery { found, coalesced_with } = due;
+        let envelope = &prepared.event.envelope;
         let identity = webhook::identity(&found.subscription);
         let id = DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity);
         Self {
             id,
             subscription: found.subscription,
-            also: also.into(),
-            occurrence: Arc::clone(occurrence),
+            coalesced_with: coalesced_with.into(),
+            prepared: Arc::clone(prepared),
             self_generated: found.self_generated,
             filter_error: found.filter_error.map(|error| *error),
-            progress: Progress::fresh(now),
+            progress: Progress::new(now),
         }
     }
 
-    /// Everyone it is for.
+    /// Iterates over all subscriptions of this delivery.
     pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
-        std::iter::once(&self.subscription).chain(&self.also)
+        std::iter::once(&self.subscription).chain(&self.coalesced_with)
     }
 
-    /// `live` for a delivery that comes straight from its event, `retry` for one that was parked.
+    /// Returns `live` for a delivery straight from its event, `retry` for one that was parked.
     #[must_use]
     pub fn lane_label(&self) -> &'static str {
         if self.progress.parks == 0 { "live" } else { "retry" }
     }
 
-    /// The body of its next attempt.
+    /// Renders the body of the next attempt.
     #[must_use]
     pub fn body(&self) -> bytes::Bytes {
         if let Handler::Webhook(webhook) = &*self.subscription.owner.settings.handler {
@@ -133,7 +133,7 @@ impl Delivery {
             reason: &self.progress.retry_reason,
             data: self.progress.retry_data.as_deref(),
         });
-        let event = self.occurrence.template.render(&Particulars {
+        let event = self.prepared.template.render(&DeliveryContext {
             subscription: &self.subscription.id(),
             self_generated: self.self_generated,
             filter_error: self.filter_error.as_ref(),
@@ -141,7 +141,7 @@ impl Delivery {
             retry,
         });
         match &*self.subscription.owner.settings.handler {
-            Handler::Remote(remote) => forge::body(self, remote, event),
+            Handler::ForgeRemote(remote) => forge::body(self, remote, event),
             _ => event,
         }
     }

@@ -1,52 +1,52 @@
-//! When a failed delivery is attempted again, and when it is given up.
+//! Retry schedules: when a failed delivery is attempted again, and when its attempts are exhausted.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::outcome::{Asked, Class};
-use crate::domain::Profile;
+use super::outcome::{AttemptClass, RequestedDelay};
+use crate::domain::RetryProfile;
 
 /// Shortest delay after a 429 or a timeout: the handler is overloaded, not broken.
 const OVERLOAD_DELAY_MIN: Duration = Duration::from_secs(60);
-/// A `Retry-After` may always ask for this much.
+/// A `Retry-After` of up to this long is always honoured.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
-/// Longest delay between two attempts, whatever the configuration says.
+/// Longest delay between two attempts, whatever the configuration.
 const DELAY_S_MAX: u64 = 30 * 24 * 3600;
 
 /// Delays between attempts.
 #[derive(Clone, Debug)]
-pub struct Schedule {
+pub struct RetrySchedule {
     delays: Vec<Duration>,
     jitter: f64,
 }
 
-impl Schedule {
-    /// A schedule with one delay before each attempt after the first, each longer or shorter by a
-    /// random share of up to `jitter` (0.0 to 1.0).
+impl RetrySchedule {
+    /// Creates a schedule with one delay before each attempt after the first, each longer or
+    /// shorter by a random share of up to `jitter` (0.0 to 1.0).
     #[must_use]
     pub fn new(delays_s: &[u64], jitter: f64) -> Self {
         let delays = delays_s.iter().map(|s| Duration::from_secs(*s.min(&DELAY_S_MAX))).collect();
         Self { delays, jitter: jitter.clamp(0.0, 1.0) }
     }
 
-    /// How long to wait after failed attempt `attempt` (from 1); none when it was the last.
+    /// Returns the delay after failed attempt `attempt` (from 1); none after the last.
     ///
-    /// What the handler asked for replaces the planned delay: a `Retry-After` between the planned
-    /// delay and twice that or an hour, a retry request in its answer as it is. `random` is a
-    /// number from 0.0 to 1.0.
+    /// A delay requested by the handler replaces the planned one: a `Retry-After` is clamped
+    /// between the planned delay and the larger of twice that and an hour, a retry request in the
+    /// body is used unchanged. `random` is a number from 0.0 to 1.0.
     #[must_use]
     pub fn delay_after(
         &self,
         attempt: u32,
-        class: Class,
-        asked: Option<Asked>,
+        class: AttemptClass,
+        requested: Option<RequestedDelay>,
         random: f64,
     ) -> Option<Duration> {
         let index = usize::try_from(attempt.checked_sub(1)?).ok()?;
         let planned = *self.delays.get(index)?;
-        Some(match asked {
-            Some(Asked::InBody(delay)) => delay,
-            Some(Asked::RetryAfter(delay)) => {
+        Some(match requested {
+            Some(RequestedDelay::InBody(delay)) => delay,
+            Some(RequestedDelay::RetryAfter(delay)) => {
                 let longest = RETRY_AFTER_MAX.max(planned.saturating_mul(2));
                 delay.clamp(planned, longest).max(least(class))
             }
@@ -57,63 +57,63 @@ impl Schedule {
 
 /// The schedule of each profile.
 #[derive(Clone, Debug)]
-pub struct Schedules {
-    router: Schedule,
-    webhook: Schedule,
-    forge_remote: Schedule,
-    forge_function: Schedule,
+pub struct RetrySchedules {
+    router: RetrySchedule,
+    webhook: RetrySchedule,
+    forge_remote: RetrySchedule,
+    forge_function: RetrySchedule,
 }
 
-impl Schedules {
-    /// Those of the vendor, and `router` as our own.
+impl RetrySchedules {
+    /// Creates the vendor's schedules, with `router` as Switchyard's own.
     #[must_use]
-    pub fn new(router: Schedule) -> Self {
+    pub fn new(router: RetrySchedule) -> Self {
         Self {
             router,
             // 5 to 15 minutes.
-            webhook: Schedule::new(&[600; 5], 0.5),
-            forge_remote: Schedule::new(&[60; 4], 0.0),
-            forge_function: Schedule::new(&[1; 4], 0.0),
+            webhook: RetrySchedule::new(&[600; 5], 0.5),
+            forge_remote: RetrySchedule::new(&[60; 4], 0.0),
+            forge_function: RetrySchedule::new(&[1; 4], 0.0),
         }
     }
 
-    /// The schedule of a profile.
+    /// Returns the schedule of a profile.
     #[must_use]
-    pub fn of(&self, profile: Profile) -> &Schedule {
+    pub fn of(&self, profile: RetryProfile) -> &RetrySchedule {
         match profile {
-            Profile::Router => &self.router,
-            Profile::Webhook => &self.webhook,
-            Profile::ForgeRemote => &self.forge_remote,
-            Profile::ForgeFunction => &self.forge_function,
+            RetryProfile::Router => &self.router,
+            RetryProfile::Webhook => &self.webhook,
+            RetryProfile::ForgeRemote => &self.forge_remote,
+            RetryProfile::ForgeFunction => &self.forge_function,
         }
     }
 }
 
-fn least(class: Class) -> Duration {
+fn least(class: AttemptClass) -> Duration {
     match class {
-        Class::TooManyRequests | Class::Timeout => OVERLOAD_DELAY_MIN,
+        AttemptClass::TooManyRequests | AttemptClass::Timeout => OVERLOAD_DELAY_MIN,
         _ => Duration::ZERO,
     }
 }
 
-/// Random numbers for jitter; the only randomness of delivery. Seeded, so that tests repeat.
+/// Random numbers for jitter, the only randomness of deliveries. Seeded, so that tests repeat.
 #[derive(Debug)]
 pub struct Random(AtomicU64);
 
 impl Random {
-    /// A sequence that `seed` decides.
+    /// Creates the sequence of a seed.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }
 
-    /// A sequence nobody can foresee.
+    /// Creates an unpredictable sequence.
     #[must_use]
     pub fn from_system() -> Self {
         Self::seeded(uuid::Uuid::new_v4().as_u64_pair().0)
     }
 
-    /// The next number, from 0.0 to 1.0.
+    /// Returns the next number, from 0.0 to 1.0.
     ///
     /// **Source:** SplitMix64, Steele, Lea and Flood 2014.
     pub fn unit(&self) -> f64 {
@@ -132,8 +132,12 @@ mod tests {
 
     const DEFAULT: [u64; 8] = [5, 30, 300, 1800, 7200, 18000, 36000, 36000];
 
-    fn delay(attempt: u32, class: Class, asked: Option<Asked>) -> Option<Duration> {
-        Schedule::new(&DEFAULT, 0.2).delay_after(attempt, class, asked, 0.5)
+    fn delay(
+        attempt: u32,
+        class: AttemptClass,
+        requested: Option<RequestedDelay>,
+    ) -> Option<Duration> {
+        RetrySchedule::new(&DEFAULT, 0.2).delay_after(attempt, class, requested, 0.5)
     }
 
     fn secs(seconds: u64) -> Option<Duration> {
@@ -142,16 +146,17 @@ mod tests {
 
     #[test]
     fn nine_attempts_in_a_day_and_three_hours() {
-        let delays: Vec<_> = (1..=8).map(|n| delay(n, Class::ServerError, None).unwrap()).collect();
+        let delays: Vec<_> =
+            (1..=8).map(|n| delay(n, AttemptClass::ServerError, None).unwrap()).collect();
         let total: Duration = delays.iter().sum();
         assert_eq!(total, Duration::from_secs(27 * 3600 + 35 * 60 + 35));
-        assert_eq!(delay(9, Class::ServerError, None), None);
+        assert_eq!(delay(9, AttemptClass::ServerError, None), None);
     }
 
     #[test]
     fn jitter_stays_inside_its_share() {
-        let schedule = Schedule::new(&[100], 0.2);
-        let at = |random| schedule.delay_after(1, Class::ServerError, None, random);
+        let schedule = RetrySchedule::new(&[100], 0.2);
+        let at = |random| schedule.delay_after(1, AttemptClass::ServerError, None, random);
         assert_eq!(at(0.0), secs(80));
         assert_eq!(at(1.0), secs(120));
         let random = Random::seeded(7);
@@ -163,25 +168,25 @@ mod tests {
 
     #[test]
     fn overloaded_handler_gets_a_minute() {
-        assert_eq!(delay(1, Class::TooManyRequests, None), secs(60));
-        assert_eq!(delay(1, Class::Timeout, None), secs(60));
-        assert_eq!(delay(3, Class::Timeout, None), secs(300));
+        assert_eq!(delay(1, AttemptClass::TooManyRequests, None), secs(60));
+        assert_eq!(delay(1, AttemptClass::Timeout, None), secs(60));
+        assert_eq!(delay(3, AttemptClass::Timeout, None), secs(300));
     }
 
     #[test]
     fn retry_after_replaces_the_delay_within_bounds() {
-        let asked = |seconds| Some(Asked::RetryAfter(Duration::from_secs(seconds)));
-        assert_eq!(delay(1, Class::ServerError, asked(90)), secs(90));
-        assert_eq!(delay(1, Class::ServerError, asked(1)), secs(5));
-        assert_eq!(delay(1, Class::ServerError, asked(90_000)), secs(3600));
-        assert_eq!(delay(5, Class::ServerError, asked(90_000)), secs(14_400));
-        assert_eq!(delay(1, Class::TooManyRequests, asked(7)), secs(60));
+        let requested = |seconds| Some(RequestedDelay::RetryAfter(Duration::from_secs(seconds)));
+        assert_eq!(delay(1, AttemptClass::ServerError, requested(90)), secs(90));
+        assert_eq!(delay(1, AttemptClass::ServerError, requested(1)), secs(5));
+        assert_eq!(delay(1, AttemptClass::ServerError, requested(90_000)), secs(3600));
+        assert_eq!(delay(5, AttemptClass::ServerError, requested(90_000)), secs(14_400));
+        assert_eq!(delay(1, AttemptClass::TooManyRequests, requested(7)), secs(60));
     }
 
     #[test]
-    fn retry_request_of_the_app_is_taken_as_it_is() {
-        let asked = Some(Asked::InBody(Duration::from_secs(1)));
-        assert_eq!(delay(4, Class::Success, asked), secs(1));
+    fn retry_request_of_the_app_is_used_unchanged() {
+        let requested = Some(RequestedDelay::InBody(Duration::from_secs(1)));
+        assert_eq!(delay(4, AttemptClass::Success, requested), secs(1));
     }
 
     #[test]
@@ -196,16 +201,17 @@ mod tests {
 
     #[test]
     fn vendor_profiles_repeat_as_the_vendor_does() {
-        let schedules = Schedules::new(Schedule::new(&[], 0.0));
+        let schedules = RetrySchedules::new(RetrySchedule::new(&[], 0.0));
         let delays = |profile, random| {
             let schedule = schedules.of(profile);
-            let delay = |attempt| schedule.delay_after(attempt, Class::ServerError, None, random);
+            let delay =
+                |attempt| schedule.delay_after(attempt, AttemptClass::ServerError, None, random);
             (1..).map_while(delay).map(|delay| delay.as_secs()).collect::<Vec<_>>()
         };
-        assert_eq!(delays(Profile::Webhook, 0.0), [300; 5]);
-        assert_eq!(delays(Profile::Webhook, 1.0), [900; 5]);
-        assert_eq!(delays(Profile::ForgeRemote, 0.7), [60; 4]);
-        assert_eq!(delays(Profile::ForgeFunction, 0.7), [1; 4]);
-        assert!(delays(Profile::Router, 0.7).is_empty());
+        assert_eq!(delays(RetryProfile::Webhook, 0.0), [300; 5]);
+        assert_eq!(delays(RetryProfile::Webhook, 1.0), [900; 5]);
+        assert_eq!(delays(RetryProfile::ForgeRemote, 0.7), [60; 4]);
+        assert_eq!(delays(RetryProfile::ForgeFunction, 0.7), [1; 4]);
+        assert!(delays(RetryProfile::Router, 0.7).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Signs deliveries so that handlers can tell who sent them.
+//! Signs deliveries so that handlers can authenticate the sender.
 //!
 //! **Source:** Standard Webhooks 1.0.0, symmetric signatures `v1`.
 
@@ -9,19 +9,19 @@ use thiserror::Error;
 
 use crate::domain::Secret;
 
-/// Marks a symmetric secret.
+/// Prefix of a symmetric secret.
 const PREFIX: &str = "whsec_";
 
-/// The secret is not what Standard Webhooks calls one.
+/// The secret is not a Standard Webhooks secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("the signing secret is not base64, with or without `whsec_` before it")]
 pub struct BadSecret;
 
-/// The value of `webhook-signature`: `v1,` and the base64 of the HMAC-SHA256 of
+/// Returns the value of `webhook-signature`: `v1,` and the base64 of the HMAC-SHA256 of
 /// `<id>.<timestamp>.<body>`.
 ///
 /// # Errors
-/// The secret is not base64; like the reference libraries, one without prefix is decoded too.
+/// The secret is not base64. Like the reference libraries, this accepts a secret without prefix.
 pub fn sign(
     secret: &Secret,
     delivery_id: &str,
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_secret_that_is_not_base64() {
+    fn rejects_a_secret_that_is_not_base64() {
         assert_eq!(signed("whsec_not base64", "a", "b"), Err(BadSecret));
     }
 }

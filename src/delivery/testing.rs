@@ -1,4 +1,4 @@
-//! What the tests of this stage share: deliveries, and edges that keep everything in memory.
+//! Fixtures of the unit tests: deliveries, and ports that keep everything in memory.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -9,11 +9,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
-use super::parking::{Record, TooLarge};
-use super::webhook::Due;
+use super::parking::{ParkedRecord, RecordTooLarge};
+use super::webhook::PlannedDelivery;
 use super::{
-    CallError, DeadLetter, DeadLetterBox, Delivery, Fields, FunctionCaller, Occurrence, ParkingLot,
-    Reply,
+    DeadLetter, DeadLetterBox, Delivery, FunctionCaller, FunctionError, FunctionReply, HeaderList,
+    ParkingLot, PreparedEvent,
 };
 use crate::clock;
 use crate::domain::Handler;
@@ -21,12 +21,12 @@ use crate::event::{Envelope, Event};
 use crate::matcher::{DeliverySettings, Match, Owner, Subscription};
 use crate::telemetry::SubscriptionStats;
 
-/// A function handler.
+/// Creates a function handler.
 pub(super) fn function(subject: &str) -> Handler {
     Handler::Function { subject: subject.into() }
 }
 
-/// A delivery of event `event` that is due now.
+/// Creates a delivery of event `event`.
 pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> Delivery {
     let subscription = Subscription {
         owner: Arc::new(Owner {
@@ -58,62 +58,62 @@ pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> 
     };
     let found =
         Match { subscription: Arc::new(subscription), self_generated: false, filter_error: None };
-    let due = Due { found, also: Vec::new() };
-    Delivery::plan(due, &Arc::new(Occurrence::new(event).unwrap()), clock::now())
+    let due = PlannedDelivery { found, coalesced_with: Vec::new() };
+    Delivery::plan(due, &Arc::new(PreparedEvent::new(event).unwrap()), clock::now())
 }
 
-/// Edges in memory.
+/// Ports in memory.
 #[derive(Default)]
-pub(super) struct Edge {
-    /// What functions answer, one after the other; then success.
-    pub(super) answers: Mutex<VecDeque<Result<Reply, CallError>>>,
-    /// Functions answer only once this is notified.
+pub(super) struct MemoryPorts {
+    /// Replies of functions, in order; then success.
+    pub(super) answers: Mutex<VecDeque<Result<FunctionReply, FunctionError>>>,
+    /// Functions reply only once this is notified.
     pub(super) gate: Option<Notify>,
-    pub(super) calls: Mutex<Vec<Fields>>,
-    pub(super) parked: Mutex<Vec<Record>>,
+    pub(super) calls: Mutex<Vec<HeaderList>>,
+    pub(super) parked: Mutex<Vec<ParkedRecord>>,
     pub(super) parking_blocked: AtomicBool,
     pub(super) records_too_large: AtomicBool,
     pub(super) letters: Mutex<Vec<DeadLetter>>,
 }
 
-impl Edge {
-    /// Functions that wait for [`Edge::gate`].
+impl MemoryPorts {
+    /// Creates ports whose functions wait for [`MemoryPorts::gate`].
     pub(super) fn gated() -> Self {
         Self { gate: Some(Notify::new()), ..Self::default() }
     }
 
-    pub(super) fn answer(&self, answer: Result<Reply, CallError>) {
+    pub(super) fn answer(&self, answer: Result<FunctionReply, FunctionError>) {
         self.answers.lock().unwrap().push_back(answer);
     }
 }
 
-impl FunctionCaller for Edge {
+impl FunctionCaller for MemoryPorts {
     fn call(
         &self,
         _subject: &str,
-        fields: Fields,
+        headers: HeaderList,
         _body: Bytes,
         _timeout: Duration,
-    ) -> BoxFuture<'_, Result<Reply, CallError>> {
-        self.calls.lock().unwrap().push(fields);
+    ) -> BoxFuture<'_, Result<FunctionReply, FunctionError>> {
+        self.calls.lock().unwrap().push(headers);
         Box::pin(async {
             if let Some(gate) = &self.gate {
                 gate.notified().await;
             }
-            let success = Reply { body: Bytes::new(), error_code: None };
+            let success = FunctionReply { body: Bytes::new(), error_code: None };
             self.answers.lock().unwrap().pop_front().unwrap_or(Ok(success))
         })
     }
 }
 
-impl ParkingLot for Edge {
-    fn park(&self, record: Record) -> BoxFuture<'_, Result<(), TooLarge>> {
+impl ParkingLot for MemoryPorts {
+    fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), RecordTooLarge>> {
         Box::pin(async {
             if self.parking_blocked.load(SeqCst) {
                 std::future::pending::<()>().await;
             }
             if self.records_too_large.load(SeqCst) {
-                return Err(TooLarge);
+                return Err(RecordTooLarge);
             }
             self.parked.lock().unwrap().push(record);
             Ok(())
@@ -121,7 +121,7 @@ impl ParkingLot for Edge {
     }
 }
 
-impl DeadLetterBox for Edge {
+impl DeadLetterBox for MemoryPorts {
     fn put(&self, letter: DeadLetter) -> BoxFuture<'_, ()> {
         Box::pin(async { self.letters.lock().unwrap().push(letter) })
     }

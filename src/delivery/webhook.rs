@@ -1,5 +1,4 @@
-//! The request that apps get which asked for webhooks: signed by the tenant, told apart by its
-//! headers, with a webhook as body.
+//! Request to the webhook of a Connect app: URL, headers signed by the tenant, and body.
 //!
 //! **Source:** Atlassian Connect, "Webhooks"; Jira Cloud platform, "Webhooks": URL variables, the
 //! headers `X-Atlassian-Webhook-*` and `X-Hub-Signature`.
@@ -16,18 +15,18 @@ use sha2::Sha256;
 use url::Url;
 
 use super::plan::Delivery;
-use super::{Fields, failed};
-use crate::domain::{Handler, InstallationId, ModuleKey, Secret, SubscriptionId, Webhook};
+use super::{HeaderList, failed};
+use crate::domain::{Handler, InstallationId, ModuleKey, Secret, SubscriptionId, WebhookHandler};
 use crate::event::Event;
 use crate::event::members::Members;
 use crate::event::webhook::{delta, reverse};
 use crate::jwt::{self, qsh};
 use crate::matcher::{Match, Subscription};
 
-/// Stands for all dynamic webhooks of an installation in the id of their one delivery, so that the
-/// id does not depend on which of them match.
+/// Module key of the one delivery of all dynamic webhooks of an installation, so that its id does
+/// not depend on which of them match.
 const DYNAMIC: &str = "dynamicWebhook";
-/// Variables of an address.
+/// Variables of a webhook URL.
 const VARIABLES: &[&str] = &[
     "issue.id",
     "issue.key",
@@ -39,42 +38,42 @@ const VARIABLES: &[&str] = &[
     "mergedVersion.id",
 ];
 
-/// A match, with the further subscriptions that the same delivery is for.
+/// A match, with the further subscriptions that share its delivery.
 #[derive(Debug)]
-pub struct Due {
-    /// Who is delivered to.
+pub struct PlannedDelivery {
+    /// The match that is delivered.
     pub found: Match,
     /// Dynamic webhooks of the same installation that match as well.
-    pub also: Vec<Arc<Subscription>>,
+    pub coalesced_with: Vec<Arc<Subscription>>,
 }
 
-/// The deliveries that matches make due: one for each, but one for all dynamic webhooks of an
-/// installation that share an address.
+/// Returns the deliveries of matches: one for each, but one for all dynamic webhooks of an
+/// installation that share a URL.
 #[must_use]
-pub fn due(matches: Vec<Match>) -> Vec<Due> {
-    let mut all: Vec<Due> = Vec::with_capacity(matches.len());
+pub fn coalesce(matches: Vec<Match>) -> Vec<PlannedDelivery> {
+    let mut all: Vec<PlannedDelivery> = Vec::with_capacity(matches.len());
     let mut shared: HashMap<(InstallationId, Box<str>), usize> = HashMap::new();
     for mut found in matches {
         let Some((number, address)) = dynamic(&found.subscription) else {
-            all.push(Due { found, also: Vec::new() });
+            all.push(PlannedDelivery { found, coalesced_with: Vec::new() });
             continue;
         };
         let key = (found.subscription.owner.id.clone(), address.into());
         let known = shared.get(&key).and_then(|at| all.get_mut(*at));
         let Some(first) = known else {
             shared.insert(key, all.len());
-            all.push(Due { found, also: Vec::new() });
+            all.push(PlannedDelivery { found, coalesced_with: Vec::new() });
             continue;
         };
         if dynamic(&first.found.subscription).is_some_and(|(lowest, _)| number < lowest) {
             std::mem::swap(&mut first.found, &mut found);
         }
-        first.also.push(found.subscription);
+        first.coalesced_with.push(found.subscription);
     }
     all
 }
 
-/// Number and address of a dynamic webhook.
+/// Returns number and URL of a dynamic webhook.
 fn dynamic(subscription: &Subscription) -> Option<(u64, &str)> {
     match &*subscription.owner.settings.handler {
         Handler::Webhook(webhook) => Some((webhook.number?, &webhook.address)),
@@ -82,7 +81,7 @@ fn dynamic(subscription: &Subscription) -> Option<(u64, &str)> {
     }
 }
 
-/// What the id of a delivery is derived from.
+/// Returns what the id of a delivery is derived from.
 pub(super) fn identity(subscription: &Subscription) -> SubscriptionId {
     match dynamic(subscription) {
         Some(_) => SubscriptionId {
@@ -93,27 +92,27 @@ pub(super) fn identity(subscription: &Subscription) -> SubscriptionId {
     }
 }
 
-/// Where a delivery is posted.
+/// Returns the URL that a delivery is posted to.
 ///
 /// # Errors
-/// The address is none once its variables are filled in.
-pub(super) fn address(delivery: &Delivery, webhook: &Webhook) -> Result<Url, String> {
-    let text = resolve(webhook, &members(&delivery.occurrence.event));
-    Url::parse(&text).map_err(|error| format!("`{text}` is no address: {error}"))
+/// The text is not a URL once its variables are replaced.
+pub(super) fn address(delivery: &Delivery, webhook: &WebhookHandler) -> Result<Url, String> {
+    let text = resolve(webhook, &members(&delivery.prepared.event));
+    Url::parse(&text).map_err(|error| format!("`{text}` is not a URL: {error}"))
 }
 
-/// The headers beside those of all deliveries.
-pub(super) fn fields(
+/// Returns the headers in addition to those of all deliveries.
+pub(super) fn headers(
     delivery: &Delivery,
-    webhook: &Webhook,
+    webhook: &WebhookHandler,
     url: &Url,
     body: &[u8],
     now: Timestamp,
-) -> Fields {
+) -> HeaderList {
     let path = covered_path(&webhook.base, url);
     let hash = qsh::hash("POST", path, url.query().unwrap_or_default());
     let token = jwt::sign(&webhook.secret, &webhook.client_key, &hash, now.as_second());
-    let mut fields = vec![
+    let mut headers = vec![
         ("authorization", format!("JWT {token}")),
         ("x-atlassian-webhook-identifier", delivery.id.to_string()),
         ("x-atlassian-webhook-flow", "Primary".to_owned()),
@@ -121,22 +120,22 @@ pub(super) fn fields(
     ];
     if delivery.progress.attempt > 1 {
         let repeats = delivery.progress.attempt - 1;
-        fields.push(("x-atlassian-webhook-retry", repeats.to_string()));
+        headers.push(("x-atlassian-webhook-retry", repeats.to_string()));
     }
-    fields
+    headers
 }
 
-/// The body: the webhook as which the event entered, or one made from the event.
-pub(super) fn body(delivery: &Delivery, webhook: &Webhook) -> Bytes {
+/// Returns the body: the webhook that the event arrived as, or one made from the event.
+pub(super) fn body(delivery: &Delivery, webhook: &WebhookHandler) -> Bytes {
     if webhook.excludes_body {
         return Bytes::new();
     }
-    let event = &delivery.occurrence.event;
+    let event = &delivery.prepared.event;
     render(event, matched(delivery, webhook).as_deref(), |members| name(delivery, members))
 }
 
-/// The webhook of an event: as it entered, or made under a name; with the ids of the dynamic
-/// webhooks that it is for, a JSON list.
+/// Renders the webhook of an event: as it arrived, or under a name of the app; with the ids of the
+/// matching dynamic webhooks, a JSON list.
 pub(super) fn render(
     event: &Event,
     matched: Option<&str>,
@@ -153,27 +152,27 @@ pub(super) fn render(
     body.into()
 }
 
-/// What a dead letter says, so that the app can be told what it did not take.
-pub(super) fn letter_fields(delivery: &Delivery, webhook: &Webhook) -> Fields {
-    let members = members(&delivery.occurrence.event);
-    let mut fields = vec![(failed::URL, resolve(webhook, &members))];
+/// Returns the headers of a dead letter that the list of failed webhooks needs.
+pub(super) fn letter_headers(delivery: &Delivery, webhook: &WebhookHandler) -> HeaderList {
+    let members = members(&delivery.prepared.event);
+    let mut headers = vec![(failed::URL, resolve(webhook, &members))];
     if !webhook.excludes_body {
-        fields.push((failed::NAME, name(delivery, &members)));
-        fields.extend(matched(delivery, webhook).map(|ids| (failed::MATCHED, ids)));
+        headers.push((failed::NAME, name(delivery, &members)));
+        headers.extend(matched(delivery, webhook).map(|ids| (failed::MATCHED, ids)));
     }
-    fields
+    headers
 }
 
-/// The name by which the app asked for the event.
+/// Returns the event name that the app subscribed with.
 fn name(delivery: &Delivery, event: &Members<'_>) -> String {
-    let event_type = &delivery.occurrence.event.envelope.event_type;
+    let event_type = &delivery.prepared.event.envelope.event_type;
     let names = delivery.subscriptions().filter_map(|subscription| names(subscription));
     let name = names.filter_map(|names| reverse::webhook_name_of(event_type, event, names)).next();
     name.unwrap_or(event_type.as_str()).to_owned()
 }
 
-/// Ids of the dynamic webhooks that a delivery is for, a JSON list.
-fn matched(delivery: &Delivery, webhook: &Webhook) -> Option<String> {
+/// Returns the ids of the dynamic webhooks that share a delivery, a JSON list.
+fn matched(delivery: &Delivery, webhook: &WebhookHandler) -> Option<String> {
     webhook.number?;
     let numbers = delivery.subscriptions().filter_map(|s| dynamic(s).map(|(number, _)| number));
     let mut numbers: Vec<u64> = numbers.collect();
@@ -188,14 +187,14 @@ fn names(subscription: &Subscription) -> Option<&[Box<str>]> {
     }
 }
 
-/// An event that is delivered was taken apart before, so that this cannot fail.
+/// An event was parsed before it is delivered, so this cannot fail.
 fn members(event: &Event) -> Members<'_> {
     let text = std::str::from_utf8(&event.body).unwrap_or_default();
     Members::parse(text).unwrap_or_default()
 }
 
-/// The address with its variables filled in; one that the event has no value for is left empty.
-fn resolve(webhook: &Webhook, event: &Members<'_>) -> String {
+/// Returns the URL with its variables replaced; a variable without a value becomes empty.
+fn resolve(webhook: &WebhookHandler, event: &Members<'_>) -> String {
     let mut text = String::new();
     if webhook.number.is_none() {
         text.push_str(webhook.base.as_str().trim_end_matches('/'));
@@ -223,17 +222,17 @@ fn resolve(webhook: &Webhook, event: &Members<'_>) -> String {
     text
 }
 
-/// Projects stand at the top of their own events and in the issue of others.
+/// A project is a top-level member of its own events, and a field of the issue in others.
 fn value_of(variable: &str, event: &Members<'_>) -> Option<String> {
     let (holder, name) = variable.split_once('.')?;
     let at_top = event.object(holder).and_then(|found| found.id(name));
     let value =
         at_top.or_else(|| event.object("issue")?.object("fields")?.object(holder)?.id(name))?;
-    // Dots alone would climb out of the path, encoded or not.
+    // Dots alone would leave the path, percent-encoded or not.
     Some(value).filter(|value| !value.bytes().all(|byte| byte == b'.'))
 }
 
-/// The path behind the app's base URL, as the app sees its requests.
+/// Returns the path below the app's base URL, as the app sees its requests.
 fn covered_path<'u>(base: &Url, url: &'u Url) -> &'u str {
     url.path().strip_prefix(base.path().trim_end_matches('/')).unwrap_or(url.path())
 }

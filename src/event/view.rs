@@ -1,6 +1,6 @@
 //! The [`View`] of a decoded event that filters are evaluated on.
 
-use switchyard_expr::view::{NodeId, Read};
+use switchyard_expr::view::{NodeId, NodeValue};
 use switchyard_expr::{Tape, View};
 
 /// Node ids of the two derived values; no tape is long enough to use them.
@@ -31,10 +31,10 @@ impl View for EventView<'_> {
         self.tape.variable(name)
     }
 
-    fn read(&self, node: NodeId) -> Read<'_> {
+    fn read(&self, node: NodeId) -> NodeValue<'_> {
         match node {
-            TRUE => Read::Bool(true),
-            FALSE => Read::Bool(false),
+            TRUE => NodeValue::Bool(true),
+            FALSE => NodeValue::Bool(false),
             node => self.tape.read(node),
         }
     }
@@ -63,7 +63,7 @@ impl View for EventView<'_> {
 pub(super) fn text<'t>(tape: &'t Tape, name: &str) -> Option<&'t str> {
     let node = tape.member(tape.variable("event")?, name)?;
     match tape.read(node) {
-        Read::String(text) => Some(text),
+        NodeValue::String(text) => Some(text),
         _ => None,
     }
 }

@@ -1,10 +1,11 @@
-//! The RSA keys that we sign with: which one signs, which ones others can find, and when they go.
+//! RSA signing keys of this installation: rotation, the published key set, signing and
+//! verification.
 //!
 //! All replicas hold the same keys and read the same clock, so they sign with the same one. A new
-//! key is published a while before it signs, since verifiers keep what they fetched; an old one
-//! stays published until everything it signed has long expired.
+//! key is published before it signs, because verifiers cache the key set; an old key stays
+//! published until every token it signed has expired.
 //!
-//! **Source:** RFC 7517 (key sets), RFC 7518 section 3.3 (RS256), RFC 7638 (names of keys).
+//! **Source:** RFC 7517 (key sets), RFC 7518 section 3.3 (RS256), RFC 7638 (key ids).
 
 use std::sync::Arc;
 
@@ -20,45 +21,45 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-/// The one algorithm of these keys.
+/// Signature algorithm of these keys.
 const ALGORITHM: &str = "RS256";
-/// A longer token is refused unread.
+/// Longest token that is parsed, in bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
-/// How long a new key is published before it signs, in milliseconds.
+/// Time between the publication of a new key and its first signature, in milliseconds.
 const LEAD_MS: i64 = 3600 * 1000;
-/// How long a key stays published after another took over, in milliseconds; longer than any token
+/// Time an old key stays published after the next key signs, in milliseconds; longer than any token
 /// lives.
 const OVERLAP_MS: i64 = 24 * 3600 * 1000;
-/// Keys at once; more rotations than this within the overlap drop the oldest.
+/// Maximum number of keys; further rotations within the overlap drop the oldest.
 const KEYS_MAX: usize = 8;
 /// Characters on a line of a PEM file.
 const PEM_LINE: usize = 64;
 
-/// A key as it is stored. Whoever reads it can sign in our name.
+/// A signing key as stored. It holds the private half.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyRecord {
-    /// Its name: the thumbprint of the public half.
+    /// Key id: the thumbprint of the public half.
     pub kid: String,
-    /// When it signs from, milliseconds since the epoch.
+    /// Time of its first signature, milliseconds since the epoch.
     pub signs_from_ms: i64,
     /// Both halves, PKCS #8 in base64.
     pkcs8: String,
 }
 
-/// A key cannot be made or read.
+/// A key cannot be generated or parsed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("the RSA key cannot be made or read")]
-pub struct BadKey;
+pub struct InvalidKey;
 
 impl KeyRecord {
-    /// A new key of 2048 bits; takes tens to hundreds of milliseconds.
+    /// Generates a key of 2048 bits; takes tens to hundreds of milliseconds.
     ///
     /// # Errors
-    /// The library cannot make one.
-    pub fn generate() -> Result<Self, BadKey> {
-        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| BadKey)?;
-        let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| BadKey)?;
+    /// The cryptographic library fails.
+    pub fn generate() -> Result<Self, InvalidKey> {
+        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| InvalidKey)?;
+        let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| InvalidKey)?;
         let pkcs8 = BASE64.encode(pkcs8.as_ref());
         Ok(Self { kid: thumbprint(&pair), signs_from_ms: 0, pkcs8 })
     }
@@ -70,16 +71,16 @@ impl std::fmt::Debug for KeyRecord {
     }
 }
 
-/// How a new key takes over.
+/// How a new key replaces the current one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rotation {
-    /// Published first, and the old one long after: no token is refused.
+    /// The new key is published first and the old one stays published: no token is rejected.
     Gentle,
-    /// At once, and the old ones are gone: one of them is not secret any more.
+    /// The new key signs at once and all old keys are removed, because one of them is compromised.
     Revoking,
 }
 
-/// Puts `fresh` behind `keys`, which are in the order in which they sign.
+/// Appends `fresh` to `keys`, which are in signing order.
 pub fn rotate(keys: &mut Vec<KeyRecord>, fresh: KeyRecord, how: Rotation, now_ms: i64) {
     if how == Rotation::Revoking {
         keys.clear();
@@ -90,27 +91,27 @@ pub fn rotate(keys: &mut Vec<KeyRecord>, fresh: KeyRecord, how: Rotation, now_ms
     keys.drain(..surplus);
 }
 
-/// Whether the newest key has signed for `life_ms`, or there is none.
+/// Whether the newest key has signed for `life_ms`, or there is no key.
 #[must_use]
 pub fn is_rotation_due(keys: &[KeyRecord], life_ms: i64, now_ms: i64) -> bool {
     keys.last().is_none_or(|newest| newest.signs_from_ms.saturating_add(life_ms) <= now_ms)
 }
 
-/// How many of the first keys nobody needs any more: another took over long ago.
+/// Number of leading keys that no valid token needs any more.
 #[must_use]
-pub fn outlived(keys: &[KeyRecord], now_ms: i64) -> usize {
+pub fn retired(keys: &[KeyRecord], now_ms: i64) -> usize {
     let took_over = |key: &&KeyRecord| key.signs_from_ms.saturating_add(OVERLAP_MS) <= now_ms;
     keys.iter().skip(1).take_while(took_over).count()
 }
 
-/// A key that can sign.
+/// A parsed key pair.
 struct SigningKey {
     kid: String,
     signs_from_ms: i64,
     pair: KeyPair,
 }
 
-/// The keys of this replica, as last applied.
+/// The keys that this replica signs and verifies with.
 #[derive(Default)]
 pub struct KeyRing {
     keys: ArcSwap<Vec<SigningKey>>,
@@ -124,28 +125,28 @@ impl std::fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// Takes over stored keys, in the order in which they sign.
+    /// Replaces the keys by stored ones, in signing order.
     ///
     /// # Errors
-    /// One cannot be read; the ring stays as it was.
-    pub fn apply(&self, records: &[KeyRecord]) -> Result<(), BadKey> {
+    /// A key cannot be parsed; the ring keeps its keys.
+    pub fn apply(&self, records: &[KeyRecord]) -> Result<(), InvalidKey> {
         let read = |record: &KeyRecord| {
-            let pkcs8 = BASE64.decode(record.pkcs8.as_bytes()).map_err(|_| BadKey)?;
-            let pair = KeyPair::from_pkcs8(&pkcs8).map_err(|_| BadKey)?;
+            let pkcs8 = BASE64.decode(record.pkcs8.as_bytes()).map_err(|_| InvalidKey)?;
+            let pair = KeyPair::from_pkcs8(&pkcs8).map_err(|_| InvalidKey)?;
             let (kid, signs_from_ms) = (record.kid.clone(), record.signs_from_ms);
             Ok(SigningKey { kid, signs_from_ms, pair })
         };
-        self.keys.store(Arc::new(records.iter().map(read).collect::<Result<_, BadKey>>()?));
+        self.keys.store(Arc::new(records.iter().map(read).collect::<Result<_, InvalidKey>>()?));
         Ok(())
     }
 
-    /// A compact token with these claims, signed by the key whose turn it is; about a millisecond
-    /// of computing. None while there is no key.
+    /// Returns a compact token with these claims, signed by the current key; takes about a
+    /// millisecond. None while there is no key.
     #[must_use]
     pub fn sign(&self, claims: &Value, now_ms: i64) -> Option<String> {
         let keys = self.keys.load();
         let begun = keys.iter().rfind(|key| key.signs_from_ms <= now_ms);
-        // The first key signs even on a machine whose clock is behind.
+        // The first key signs even if the clock of this machine is behind.
         let key = begun.or_else(|| keys.first())?;
         let header = json!({"typ": "JWT", "alg": ALGORITHM, "kid": key.kid});
         let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
@@ -156,9 +157,9 @@ impl KeyRing {
         Some(format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature)))
     }
 
-    /// The claims of a token that one of these keys signed; times are the caller's to check.
+    /// Returns the claims of a token that one of these keys signed. The caller checks the times.
     #[must_use]
-    pub fn verified<C: DeserializeOwned>(&self, token: &str) -> Option<C> {
+    pub fn verify<C: DeserializeOwned>(&self, token: &str) -> Option<C> {
         if token.len() > TOKEN_BYTES_MAX {
             return None;
         }
@@ -166,7 +167,7 @@ impl KeyRing {
         let (header, claims) = signed.split_once('.')?;
         let header: Header = serde_json::from_slice(&decoded(header)?).ok()?;
         let keys = self.keys.load();
-        // The name only chooses among our own keys: it is never a place to fetch one from.
+        // The key id selects one of our own keys; it never names a location to fetch a key from.
         let key = keys.iter().find(|key| key.kid == header.kid)?;
         if header.alg != ALGORITHM {
             return None;
@@ -180,7 +181,7 @@ impl KeyRing {
         serde_json::from_slice(&decoded(claims)?).ok()
     }
 
-    /// The public halves as a JSON Web Key Set.
+    /// Returns the public halves as a JSON Web Key Set.
     #[must_use]
     pub fn jwks(&self) -> Value {
         let keys = self.keys.load();
@@ -191,7 +192,7 @@ impl KeyRing {
         json!({"keys": keys.iter().map(key).collect::<Vec<_>>()})
     }
 
-    /// The public half of the key with this name as a PEM file.
+    /// Returns the public half of the key with this id as a PEM file.
     #[must_use]
     pub fn pem(&self, kid: &str) -> Option<String> {
         let keys = self.keys.load();
@@ -207,9 +208,9 @@ impl KeyRing {
         Some(pem)
     }
 
-    /// Names of the keys with the times at which they sign from, in that order.
+    /// Returns key ids with the times of their first signatures, in signing order.
     #[must_use]
-    pub fn names(&self) -> Vec<(String, i64)> {
+    pub fn key_ids(&self) -> Vec<(String, i64)> {
         self.keys.load().iter().map(|key| (key.kid.clone(), key.signs_from_ms)).collect()
     }
 }
@@ -224,7 +225,7 @@ fn decoded(part: &str) -> Option<Vec<u8>> {
     BASE64URL_NOPAD.decode(part.as_bytes()).ok()
 }
 
-/// Modulus and exponent as key sets write them.
+/// Modulus and exponent as a key set encodes them.
 fn public_numbers(pair: &KeyPair) -> (String, String) {
     let public = pair.public_key();
     let number = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
@@ -232,7 +233,7 @@ fn public_numbers(pair: &KeyPair) -> (String, String) {
     (modulus, number(public.exponent().big_endian_without_leading_zero()))
 }
 
-/// The digest of the required members, in the order of their names.
+/// Digest of the required members, ordered by name.
 fn thumbprint(pair: &KeyPair) -> String {
     let (n, e) = public_numbers(pair);
     let members = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn new_key_is_published_before_it_signs_and_the_old_one_until_its_tokens_are_gone() {
+    fn new_key_is_published_before_it_signs_and_the_old_one_until_its_tokens_expire() {
         let mut keys = Vec::new();
         rotate(&mut keys, KeyRecord::generate().unwrap(), Rotation::Gentle, 0);
         let old = ring(&keys).sign(&json!({"n": 1}), 0).unwrap();
@@ -268,25 +269,25 @@ mod tests {
         assert_eq!(signer(DAY_MS), keys[0].kid);
         assert_eq!(signer(DAY_MS + LEAD_MS - 1), keys[0].kid);
         assert_eq!(signer(DAY_MS + LEAD_MS), keys[1].kid);
-        assert_eq!(both.verified(&old), Some(json!({"n": 1})));
-        assert_eq!(outlived(&keys, DAY_MS + LEAD_MS + OVERLAP_MS - 1), 0);
-        assert_eq!(outlived(&keys, DAY_MS + LEAD_MS + OVERLAP_MS), 1);
-        assert!(ring(&keys[1..]).verified::<Value>(&old).is_none());
+        assert_eq!(both.verify(&old), Some(json!({"n": 1})));
+        assert_eq!(retired(&keys, DAY_MS + LEAD_MS + OVERLAP_MS - 1), 0);
+        assert_eq!(retired(&keys, DAY_MS + LEAD_MS + OVERLAP_MS), 1);
+        assert!(ring(&keys[1..]).verify::<Value>(&old).is_none());
     }
 
     #[test]
-    fn revoked_keys_are_gone_at_once_and_the_new_one_signs() {
+    fn revoked_keys_are_removed_at_once_and_the_new_one_signs() {
         let mut keys = Vec::new();
         rotate(&mut keys, KeyRecord::generate().unwrap(), Rotation::Gentle, 0);
         let leaked = ring(&keys).sign(&json!({}), 0).unwrap();
         rotate(&mut keys, KeyRecord::generate().unwrap(), Rotation::Revoking, 5);
         let ring = ring(&keys);
-        assert!(ring.verified::<Value>(&leaked).is_none());
+        assert!(ring.verify::<Value>(&leaked).is_none());
         assert_eq!(header_of(&ring.sign(&json!({}), 5).unwrap())["kid"], keys[0].kid);
     }
 
     #[test]
-    fn rotation_is_due_once_the_newest_key_has_lived() {
+    fn rotation_is_due_when_the_newest_key_reaches_its_lifetime() {
         let mut keys = Vec::new();
         assert!(is_rotation_due(&keys, DAY_MS, 0));
         rotate(&mut keys, KeyRecord::generate().unwrap(), Rotation::Gentle, 0);
@@ -308,13 +309,13 @@ mod tests {
             json!({"alg": "RS256"}),
         ] {
             let header = BASE64URL_NOPAD.encode(header.to_string().as_bytes());
-            assert!(ring.verified::<Value>(&format!("{header}.{rest}")).is_none());
+            assert!(ring.verify::<Value>(&format!("{header}.{rest}")).is_none());
         }
         let other = KeyRing::default();
         other.apply(&[KeyRecord::generate().unwrap()]).unwrap();
-        assert!(other.verified::<Value>(&good).is_none());
+        assert!(other.verify::<Value>(&good).is_none());
         for noise in ["", ".", "..", "a.b.c", &good[..good.len() - 4], &"x".repeat(9000)] {
-            assert!(ring.verified::<Value>(noise).is_none(), "{noise}");
+            assert!(ring.verify::<Value>(noise).is_none(), "{noise}");
         }
     }
 
@@ -326,7 +327,7 @@ mod tests {
         let read: Vec<KeyRecord> = serde_json::from_str(&stored).unwrap();
         let (one, other) = (ring(&keys), ring(&read));
         assert_eq!(one.jwks(), other.jwks());
-        assert!(other.verified::<Value>(&one.sign(&json!({}), 0).unwrap()).is_some());
+        assert!(other.verify::<Value>(&one.sign(&json!({}), 0).unwrap()).is_some());
         assert_eq!(one.pem(&keys[0].kid), other.pem(&keys[0].kid));
         assert!(one.pem("other").is_none());
         assert!(!format!("{keys:?} {one:?}").contains(&keys[0].pkcs8));

@@ -1,10 +1,10 @@
-//! Tokens: JSON web tokens of Connect that cover one request by its query string hash, and those
-//! that we sign with keys of our own for Forge remotes and installs.
+//! JSON web tokens: Connect tokens that cover one request by its query string hash, and tokens
+//! signed with our own keys for Forge remotes and install callbacks.
 //!
-//! Two stages need them: the doors verify what apps send, delivery signs what apps get. A leaf: it
-//! knows neither HTTP types nor the registry. Each of the two kinds has exactly one algorithm, HS256
-//! with a shared secret and RS256 with a key of ours, and a token is read as one kind only: there is
-//! nothing a caller could confuse.
+//! The HTTP APIs verify what apps send; delivery signs what apps receive. The module depends on
+//! neither HTTP types nor the registry. Each kind of token has exactly one algorithm, HS256 with a
+//! shared secret or RS256 with one of our keys, and a token is parsed as one kind only, so
+//! algorithms cannot be confused.
 //!
 //! **Source:** RFC 7515, RFC 7519; Atlassian, "Understanding JWT for Connect apps". Where the two
 //! reference libraries differ, npm `atlassian-jwt` 2.0.3 and PyPI `atlassian-jwt` 3.0.0.
@@ -15,4 +15,4 @@ pub mod system;
 mod token;
 
 pub use keys::{KeyRecord, KeyRing, Rotation};
-pub use token::{Refused, Token, sign};
+pub use token::{Token, TokenError, sign};

@@ -1,7 +1,6 @@
-//! The query string hash: what of a request a token covers.
+//! Query string hash: the part of a request that a Connect token covers.
 //!
-//! `hex(sha256(METHOD & PATH & QUERY))`, the query with its parameters in order and its values in
-//! one spelling.
+//! `hex(sha256(METHOD & PATH & QUERY))`, the query with sorted parameters and normalised values.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +8,13 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use url::form_urlencoded;
 
-/// Where the product lives below the host; not part of what is hashed.
+/// Path prefix of the product; not part of the hash.
 pub const CONTEXT_PATH: &str = "/wiki";
-/// The parameter that carries a token is not covered by it.
+/// Name of the query parameter that carries the token; not part of the hash.
 const TOKEN: &str = "jwt";
 
-/// How the parameters are put in order. The reference libraries disagree on names that need
-/// encoding and on values outside the Basic Multilingual Plane; either covers the same content.
+/// Sort order of the parameters. The reference libraries disagree on names that need encoding and
+/// on values outside the Basic Multilingual Plane; both orders cover the same content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Order {
     /// npm: decoded names and values, by UTF-16 unit.
@@ -24,13 +23,13 @@ enum Order {
     Pypi,
 }
 
-/// The hash of a request to `path` with the raw query `query`, as our own tokens carry it.
+/// Returns the hash of a request to `path` with the raw query `query`, as our own tokens carry it.
 #[must_use]
 pub fn hash(method: &str, path: &str, query: &str) -> String {
     digest(&canonical(method, path, query, Order::Npm))
 }
 
-/// Whether `claimed` is the hash of this request, by either reference library.
+/// Whether `claimed` is the hash of this request according to either reference library.
 #[must_use]
 pub fn covers(claimed: &str, method: &str, path: &str, query: &str) -> bool {
     let path = without_context(path);
@@ -48,7 +47,7 @@ fn digest(canonical: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(canonical))
 }
 
-/// The text that is hashed.
+/// Canonical text of the request, which is hashed.
 fn canonical(method: &str, path: &str, query: &str, order: Order) -> String {
     let path = path.strip_suffix('/').unwrap_or(path).replace('&', "%26");
     let path = if path.is_empty() { "/" } else { &path };

@@ -1,4 +1,4 @@
-//! The token with which a Forge remote calls back: it names the installation and lives two hours.
+//! System tokens: a Forge remote calls back with one; it identifies the installation for two hours.
 //!
 //! **Source:** Forge, "Remote" reference, `x-forge-oauth-system`.
 
@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use super::KeyRing;
 use crate::domain::{AppId, InstallationId};
 
-/// Issuer and audience alike; no other token of ours carries it, so that none passes for this one.
+/// Issuer and audience; no other token of ours carries it, so no other token passes as a system
+/// token.
 const ISSUER: &str = "switchyard/system-token";
-/// How long it is valid, in seconds.
+/// Lifetime, in seconds.
 const LIFE_S: i64 = 2 * 3600;
 
-/// What the token of an installation of `app` says.
+/// Claims of the system token of an installation of `app`.
 #[must_use]
 pub fn claims(app: &AppId, installation: &InstallationId, now_s: i64) -> Value {
     json!({
@@ -40,27 +41,31 @@ struct Bearer {
     installation_id: InstallationId,
 }
 
-/// Why a token names nobody.
+/// Why a system token is rejected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unnamed {
-    /// We did not sign it, or not for this.
+pub enum SystemTokenError {
+    /// It is not signed by us, or is another kind of token.
     Foreign,
-    /// We signed it, but its time is over.
+    /// It has expired.
     Expired {
-        /// For how long, in seconds.
+        /// Time since its expiry, in seconds.
         ago_s: i64,
     },
 }
 
-/// Whom a token that we signed names.
+/// Returns the app and the installation that a system token identifies.
 ///
 /// # Errors
-/// It is of another kind or too old.
-pub fn bearer(keys: &KeyRing, token: &str, now_s: i64) -> Result<(AppId, InstallationId), Unnamed> {
-    let Claims { iss, aud, exp, app } = keys.verified(token).ok_or(Unnamed::Foreign)?;
+/// The token is of another kind or has expired.
+pub fn verify(
+    keys: &KeyRing,
+    token: &str,
+    now_s: i64,
+) -> Result<(AppId, InstallationId), SystemTokenError> {
+    let Claims { iss, aud, exp, app } = keys.verify(token).ok_or(SystemTokenError::Foreign)?;
     match (iss == ISSUER && aud == ISSUER, now_s < exp) {
-        (false, _) => Err(Unnamed::Foreign),
-        (true, false) => Err(Unnamed::Expired { ago_s: now_s.saturating_sub(exp) }),
+        (false, _) => Err(SystemTokenError::Foreign),
+        (true, false) => Err(SystemTokenError::Expired { ago_s: now_s.saturating_sub(exp) }),
         (true, true) => Ok((app.id, app.installation_id)),
     }
 }
@@ -71,15 +76,18 @@ mod tests {
     use crate::jwt::KeyRecord;
 
     #[test]
-    fn only_a_system_token_that_still_lives_names_its_bearer() {
+    fn only_an_unexpired_system_token_identifies_its_bearer() {
         let keys = KeyRing::default();
         keys.apply(&[KeyRecord::generate().unwrap()]).unwrap();
         let made = keys.sign(&claims(&"app".into(), &"inst".into(), 0), 0).unwrap();
         let named = Ok(("app".into(), "inst".into()));
-        assert_eq!(bearer(&keys, &made, LIFE_S - 1), named);
-        assert_eq!(bearer(&keys, &made, LIFE_S + 9), Err(Unnamed::Expired { ago_s: 9 }));
+        assert_eq!(verify(&keys, &made, LIFE_S - 1), named);
+        assert_eq!(verify(&keys, &made, LIFE_S + 9), Err(SystemTokenError::Expired { ago_s: 9 }));
         let mut other = claims(&"app".into(), &"inst".into(), 0);
         other["iss"] = json!("forge/invocation-token");
-        assert_eq!(bearer(&keys, &keys.sign(&other, 0).unwrap(), 1), Err(Unnamed::Foreign));
+        assert_eq!(
+            verify(&keys, &keys.sign(&other, 0).unwrap(), 1),
+            Err(SystemTokenError::Foreign)
+        );
     }
 }

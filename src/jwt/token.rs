@@ -1,4 +1,4 @@
-//! Reading, verifying and writing tokens.
+//! Connect tokens: parsing, verification and signing.
 
 use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -9,40 +9,40 @@ use sha2::Sha256;
 use super::qsh;
 use crate::domain::Secret;
 
-/// The one algorithm; anything else, `none` included, is refused before a key is looked for.
+/// The only accepted algorithm; any other, including `none`, is rejected before a key is looked up.
 const ALGORITHM: &str = "HS256";
-/// A longer token is refused unread.
+/// Longest token that is parsed, in bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
-/// Most names that a token may be for: the secret of each is tried, before the token is believed.
+/// Maximum number of audiences: the secret of each is tried before the token is verified.
 const AUDIENCE_MAX: usize = 8;
-/// How far clocks may be apart, in seconds.
+/// Allowed clock difference, in seconds.
 const LEEWAY_S: i64 = 60;
-/// Longest life of a token, in seconds; the default of one of the reference libraries.
+/// Longest accepted lifetime, in seconds; the default of one reference library.
 const LIFE_S_MAX: i64 = 3600;
-/// Life of the tokens made here, in seconds; as the vendor's own.
+/// Lifetime of the tokens signed here, in seconds; the same as the vendor's.
 const OWN_LIFE_S: i64 = 180;
 
-/// Why a token is refused. Callers learn none of this: it is for metrics.
+/// Why a token is rejected. Only metrics show it; callers do not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refused {
-    /// Not a token of this form.
+pub enum TokenError {
+    /// Not a compact token.
     Malformed,
-    /// Signed by another algorithm, or not at all.
+    /// Another algorithm, or no signature.
     Algorithm,
-    /// A required claim is missing or has no such value.
+    /// A required claim is missing or has the wrong type.
     Claims,
-    /// Too old.
+    /// It has expired.
     Expired,
-    /// Not valid yet.
+    /// It is not valid yet.
     Early,
-    /// Made to live too long.
+    /// Its lifetime is too long.
     LongLived,
     /// It covers another request.
     OtherRequest,
 }
 
-impl Refused {
-    /// The metric label.
+impl TokenError {
+    /// Value of the metric label.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -57,8 +57,8 @@ impl Refused {
     }
 }
 
-/// A token that was read. Nothing it claims may be believed before [`Token::is_signed_with`] says
-/// so, except to find out whose secret to try.
+/// A parsed token. Its claims are not trusted before [`Token::is_signed_with`] returns true; until
+/// then they only select the secret to try.
 #[derive(Debug)]
 pub struct Token<'t> {
     signed: &'t str,
@@ -81,7 +81,7 @@ struct Claims {
     qsh: String,
 }
 
-/// One name or several. **Source:** RFC 7519, section 4.1.3.
+/// One or several audiences. **Source:** RFC 7519, section 4.1.3.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Audience {
@@ -96,33 +96,33 @@ impl Default for Audience {
 }
 
 impl<'t> Token<'t> {
-    /// Reads a compact token without believing it.
+    /// Parses a compact token without verifying it.
     ///
     /// # Errors
     /// It has another form, another algorithm, or lacks a claim.
-    pub fn read(text: &'t str) -> Result<Self, Refused> {
+    pub fn parse(text: &'t str) -> Result<Self, TokenError> {
         if text.len() > TOKEN_BYTES_MAX {
-            return Err(Refused::Malformed);
+            return Err(TokenError::Malformed);
         }
-        let (signed, signature) = text.rsplit_once('.').ok_or(Refused::Malformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(Refused::Malformed)?;
+        let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
         let header: Header =
-            serde_json::from_slice(&decoded(header)?).map_err(|_| Refused::Malformed)?;
+            serde_json::from_slice(&decoded(header)?).map_err(|_| TokenError::Malformed)?;
         if header.alg != ALGORITHM {
-            return Err(Refused::Algorithm);
+            return Err(TokenError::Algorithm);
         }
-        let claims = serde_json::from_slice(&decoded(claims)?).map_err(|_| Refused::Claims)?;
+        let claims = serde_json::from_slice(&decoded(claims)?).map_err(|_| TokenError::Claims)?;
         let token = Self { signed, signature: decoded(signature)?, claims };
-        if token.audience().len() > AUDIENCE_MAX { Err(Refused::Claims) } else { Ok(token) }
+        if token.audience().len() > AUDIENCE_MAX { Err(TokenError::Claims) } else { Ok(token) }
     }
 
-    /// Who says to have signed it.
+    /// Claimed issuer.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.claims.iss
     }
 
-    /// Whom it says to be for; may be empty.
+    /// Claimed audiences; may be empty.
     #[must_use]
     pub fn audience(&self) -> &[String] {
         match &self.claims.aud {
@@ -131,49 +131,55 @@ impl<'t> Token<'t> {
         }
     }
 
-    /// When it says to have been made, seconds since the epoch.
+    /// Claimed time of issue, seconds since the epoch.
     #[must_use]
     pub fn issued_s(&self) -> i64 {
         self.claims.iat
     }
 
-    /// Until when it is accepted, seconds since the epoch.
+    /// Last second in which the token is accepted, seconds since the epoch.
     #[must_use]
-    pub fn good_until_s(&self) -> i64 {
+    pub fn accepted_until_s(&self) -> i64 {
         self.claims.exp.saturating_add(LEEWAY_S)
     }
 
-    /// Whether `secret` made its signature; takes the same time whichever byte differs.
+    /// Whether `secret` made its signature, compared in constant time.
     #[must_use]
     pub fn is_signed_with(&self, secret: &Secret) -> bool {
         mac(secret, self.signed).is_some_and(|mac| mac.verify_slice(&self.signature).is_ok())
     }
 
-    /// Checks its times, and that it covers this request: `path` and `query` as they were sent.
+    /// Checks its times and that it covers this request: `path` and `query` as sent.
     ///
     /// # Errors
-    /// What does not hold.
-    pub fn check(&self, now_s: i64, method: &str, path: &str, query: &str) -> Result<(), Refused> {
+    /// The first check that fails.
+    pub fn check(
+        &self,
+        now_s: i64,
+        method: &str,
+        path: &str,
+        query: &str,
+    ) -> Result<(), TokenError> {
         let Claims { iat, exp, qsh, .. } = &self.claims;
         if now_s > exp.saturating_add(LEEWAY_S) {
-            return Err(Refused::Expired);
+            return Err(TokenError::Expired);
         }
         if *iat > now_s.saturating_add(LEEWAY_S) {
-            return Err(Refused::Early);
+            return Err(TokenError::Early);
         }
         if exp.saturating_sub(*iat) > LIFE_S_MAX {
-            return Err(Refused::LongLived);
+            return Err(TokenError::LongLived);
         }
-        // A token for browsers has the text `context-qsh` here, which is no hash of anything.
-        if qsh::covers(qsh, method, path, query) { Ok(()) } else { Err(Refused::OtherRequest) }
+        // A token for browsers has the text `context-qsh` here, which is not a hash.
+        if qsh::covers(qsh, method, path, query) { Ok(()) } else { Err(TokenError::OtherRequest) }
     }
 }
 
-fn decoded(part: &str) -> Result<Vec<u8>, Refused> {
-    BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| Refused::Malformed)
+fn decoded(part: &str) -> Result<Vec<u8>, TokenError> {
+    BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| TokenError::Malformed)
 }
 
-/// A token from `issuer` that covers the request with this hash, valid from `now_s`.
+/// Returns a token from `issuer` that covers the request with this hash, valid from `now_s`.
 #[must_use]
 pub fn sign(secret: &Secret, issuer: &str, qsh: &str, now_s: i64) -> String {
     let header = json!({"typ": "JWT", "alg": ALGORITHM});
@@ -187,7 +193,7 @@ pub fn sign(secret: &Secret, issuer: &str, qsh: &str, now_s: i64) -> String {
     format!("{signed}.{signature}")
 }
 
-/// None for no key: HMAC takes keys of every length.
+/// HMAC accepts keys of any length, so this is always `Some`.
 fn mac(secret: &Secret, signed: &str) -> Option<Hmac<Sha256>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()).ok()?;
     mac.update(signed.as_bytes());
@@ -203,7 +209,7 @@ mod tests {
 
     fn accepts(token: &str, secret: &Secret, now_s: i64, method: &str, url: &str) -> bool {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        Token::read(token).is_ok_and(|token| {
+        Token::parse(token).is_ok_and(|token| {
             token.is_signed_with(secret) && token.check(now_s, method, path, query).is_ok()
         })
     }
@@ -226,25 +232,25 @@ mod tests {
     fn own_token_reads_back_and_covers_its_request_alone() {
         let secret = Secret::new("s");
         let made = sign(&secret, "tenant-1", &qsh::hash("POST", "/hook", "a=1"), 1000);
-        assert_eq!(Token::read(&made).unwrap().issuer(), "tenant-1");
+        assert_eq!(Token::parse(&made).unwrap().issuer(), "tenant-1");
         assert!(accepts(&made, &secret, 1000, "POST", "/hook?a=1"));
         assert!(!accepts(&made, &secret, 1000, "POST", "/hook?a=2"));
         assert!(!accepts(&made, &Secret::new("t"), 1000, "POST", "/hook?a=1"));
     }
 
     #[test]
-    fn token_for_more_names_than_anybody_needs_is_refused_unread() {
+    fn token_with_too_many_audiences_is_rejected_before_verification() {
         let read = |count: usize| {
             let claims =
                 json!({"iss": "a", "aud": vec!["t"; count], "iat": 0, "exp": 9, "qsh": ""});
             let part = |value: Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
             let token = format!("{}.{}.AA", part(json!({"alg": ALGORITHM})), part(claims));
-            Token::read(&token).map(|token| token.audience().len())
+            Token::parse(&token).map(|token| token.audience().len())
         };
         assert_eq!(read(0), Ok(0));
         assert_eq!(read(AUDIENCE_MAX), Ok(AUDIENCE_MAX));
-        assert_eq!(read(AUDIENCE_MAX + 1), Err(Refused::Claims));
-        assert_eq!(read(1500), Err(Refused::Claims));
+        assert_eq!(read(AUDIENCE_MAX + 1), Err(TokenError::Claims));
+        assert_eq!(read(1500), Err(TokenError::Claims));
     }
 
     #[test]
@@ -252,18 +258,18 @@ mod tests {
         let secret = Secret::new("s");
         let made = sign(&secret, "a", "q", 0);
         let (signed, _) = made.rsplit_once('.').unwrap();
-        assert!(!Token::read(&format!("{signed}.")).unwrap().is_signed_with(&secret));
+        assert!(!Token::parse(&format!("{signed}.")).unwrap().is_signed_with(&secret));
         let claims = signed.split_once('.').unwrap().1;
         for alg in ["none", "None", "hs256", "HS512", "RS256", ""] {
             let header =
                 BASE64URL_NOPAD.encode(json!({"alg": alg, "kid": "../x"}).to_string().as_bytes());
-            let read = Token::read(&format!("{header}.{claims}.")).err();
-            assert_eq!(read, Some(Refused::Algorithm), "{alg}");
+            let read = Token::parse(&format!("{header}.{claims}.")).err();
+            assert_eq!(read, Some(TokenError::Algorithm), "{alg}");
         }
         let long = format!("{made}{}", "A".repeat(TOKEN_BYTES_MAX));
-        assert_eq!(Token::read(&long).err(), Some(Refused::Malformed));
+        assert_eq!(Token::parse(&long).err(), Some(TokenError::Malformed));
         for noise in ["", "..", "a.b", "a.b.c", "....", "e30.e30.e30"] {
-            assert!(Token::read(noise).is_err(), "{noise}");
+            assert!(Token::parse(noise).is_err(), "{noise}");
         }
     }
 }

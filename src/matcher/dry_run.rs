@@ -4,7 +4,7 @@
 //! nor any counter.
 
 use switchyard_expr::explain::{Explanation, explain};
-use switchyard_expr::{Env, Scratch, Verdict};
+use switchyard_expr::{Env, EvalScratch, Verdict};
 
 use super::conditions::Conditions;
 use super::{EventSubscription, Matcher, Subscriber, UnmetCondition, evaluate};
@@ -73,7 +73,7 @@ impl Matcher {
         let Some(program) = program else { return Decision::NoExpression };
         let env = Env { now_ms: clock::now_ms(), steps_max: self.steps_max() };
         let is_own = || is_own(subscriber);
-        let verdict = evaluate::verdict(program, decoder, is_own, &env, &mut Scratch::new());
+        let verdict = evaluate::verdict(program, decoder, is_own, &env, &mut EvalScratch::new());
         let explained = explain(&program.source(), &decoder.view(is_own()), &env);
         debug_assert!(explained.is_ok(), "the source of a compiled program compiles");
         let explanation = explained.ok().map(Box::new);
@@ -86,7 +86,7 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use switchyard_expr::{Profile, compile};
+    use switchyard_expr::{CheckProfile, compile};
 
     use super::*;
     use crate::domain::AppId;
@@ -115,7 +115,7 @@ mod tests {
     }
 
     fn trigger(filter: Option<&str>, conditions: EventConditions) -> Vec<EventSubscription> {
-        let program = filter.map(|text| compile(text, Profile::Filter).unwrap().program);
+        let program = filter.map(|text| compile(text, CheckProfile::Filter).unwrap().program);
         vec![EventSubscription { conditions: Arc::new(conditions), program: program.map(Arc::new) }]
     }
 

@@ -19,7 +19,7 @@ use crate::event::{Decoder, RoutingKey};
 pub struct Scratch {
     pub(super) outcome: Matches,
     lookup: LookupScratch,
-    expression: switchyard_expr::Scratch,
+    expression: switchyard_expr::EvalScratch,
 }
 
 /// An event with its decoded values and evaluation settings.
@@ -98,7 +98,7 @@ pub(super) fn verdict(
     decoder: &Decoder,
     is_self_generated: impl FnOnce() -> bool,
     env: &Env,
-    scratch: &mut switchyard_expr::Scratch,
+    scratch: &mut switchyard_expr::EvalScratch,
 ) -> Verdict {
     let self_generated = program.reads_self_generated() && is_self_generated();
     program.verdict(&decoder.view(self_generated), env, scratch)
@@ -109,7 +109,7 @@ fn evaluate(
     (number, segment): (u32, &SegmentWithDeletes),
     group: ListenerId,
     context: &EventContext<'_>,
-    scratch: &mut switchyard_expr::Scratch,
+    scratch: &mut switchyard_expr::EvalScratch,
     outcome: &mut Matches,
 ) {
     let mut ignored = 0;

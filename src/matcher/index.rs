@@ -177,7 +177,7 @@ impl Segment {
         decoder: &Decoder,
         env: &Env,
         previous: Option<&Self>,
-        expression: &mut switchyard_expr::Scratch,
+        expression: &mut switchyard_expr::EvalScratch,
         scratch: &mut LookupScratch,
     ) {
         scratch.clear();

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::Subscriber;
 use crate::domain::{
-    AppId, CloudId, EventType, Handler, InstallationId, ModuleKey, OnError, Profile, SubscriptionId,
+    AppId, CloudId, EventType, Handler, InstallationId, ModuleKey, OnError, RetryProfile,
+    SubscriptionId,
 };
 use crate::telemetry::SubscriptionStats;
 
@@ -65,7 +66,7 @@ pub struct DeliverySettings {
     /// Top-level issue fields kept in the delivered body (`payload.include.fields`); empty = all.
     pub include_fields: Box<[Box<str>]>,
     /// How failed attempts are classified and retried.
-    pub profile: Profile,
+    pub profile: RetryProfile,
     /// Whether deliveries are parked instead of attempted.
     pub is_paused: bool,
 }
@@ -77,7 +78,7 @@ impl DeliverySettings {
         Self {
             handler,
             include_fields: Box::default(),
-            profile: Profile::default(),
+            profile: RetryProfile::default(),
             is_paused: false,
         }
     }

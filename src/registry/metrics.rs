@@ -1,11 +1,11 @@
-//! Figures of registration, by the names that operators rely on.
+//! Metrics of the registry.
 
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
-use super::live::Counts;
-use super::problem::Problem;
+use crate::registry::model::problem::Problem;
+use crate::registry::replica::state::Counts;
 
 const SUBSCRIPTIONS: &str = "switchyard_subscriptions";
 const INSTALLATIONS: &str = "switchyard_installations";
@@ -33,18 +33,18 @@ pub(super) fn change_applied(waited: Duration) {
     histogram!(APPLY_SECONDS).record(waited);
 }
 
-/// How long it is until the next dynamic webhook expires; none = there is none.
+/// Time until the next dynamic webhook expires; none = there is none.
 #[expect(clippy::cast_precision_loss, reason = "a month in milliseconds is far below 2^52")]
 pub(super) fn next_expiry(in_ms: Option<i64>) {
     gauge!(WEBHOOK_EXPIRES).set(in_ms.map_or(f64::INFINITY, |in_ms| in_ms as f64 / 1000.0));
 }
 
-/// A discovered module was ignored by this rule.
+/// Counts a discovered module ignored by this rule.
 pub(super) fn module_ignored(rule: &'static str) {
     counter!(MODULES_IGNORED, "rule" => rule).increment(1);
 }
 
-/// An app was called, and answered as wanted or not.
+/// Counts a call to an app by its result.
 pub(super) fn app_called(kind: &'static str, is_ok: bool) {
     let result = if is_ok { "ok" } else { "failed" };
     counter!(APP_CALLS, "kind" => kind, "result" => result).increment(1);
@@ -54,7 +54,7 @@ pub(super) fn document_refused() {
     counter!(DOCUMENTS_REFUSED).increment(1);
 }
 
-/// A filter was compiled in `took`, or refused with `problems`.
+/// Records a filter compilation and its first problem.
 pub(super) fn filter_compiled(took: Duration, problems: Option<&[Problem]>) {
     histogram!(COMPILE_SECONDS).record(took);
     if let Some(problem) = problems.and_then(<[Problem]>::first) {
@@ -62,7 +62,7 @@ pub(super) fn filter_compiled(took: Duration, problems: Option<&[Problem]>) {
     }
 }
 
-/// The family of a filter code as label.
+/// Maps the code of a filter problem to a label.
 fn reason(code: &str) -> &'static str {
     match code.get(..5) {
         Some("SY-30") => "syntax",

@@ -1,78 +1,60 @@
-//! A. Who asked: apps register triggers, operators provision apps and installations.
+//! The registry: apps register triggers, operators provision apps and installations.
 //!
 //! ```text
-//! door -> validate (form, names, filters) -> change (compare-and-set, wait) -> store
-//! store -> live (apply, on every replica) -> compile -> matcher
+//! API -> validation -> compare-and-set in the store -> wait until applied here
+//! store -> watch -> replica state (every replica) -> compile -> matcher
 //! ```
 //!
-//! Guarantee: a registration is accepted whole or refused with everything that is wrong with it; an
-//! accepted one is durable and heard by the matcher of this replica before the caller learns of it.
-//! Bounds: modules and property paths per installation, registrations per second, document size,
-//! retries of a conflicting change. This stage knows neither the broker nor HTTP; what it needs of
-//! storage is the trait [`Store`].
+//! Guarantee: a registration is accepted whole or rejected with every problem; an accepted one is
+//! durable and active in the matcher of this replica before the call returns. Bounds: modules and
+//! property paths per installation, registrations per second, document size, retries of a
+//! conflicting change. The registry depends on neither the broker nor HTTP; storage is the trait
+//! [`Store`].
 
-mod agenda;
-mod applied;
-mod apps;
-mod batch;
-mod calls;
-pub mod catalog;
-mod change;
+mod app_calls;
+mod commands;
 mod compile;
-mod connect;
-mod data;
-mod discovery;
-mod document;
-mod dynamic;
-mod handover;
-mod horizon;
-mod installations;
-mod language;
-mod lifecycle;
-mod limits;
-mod live;
-mod load;
+mod credentials;
 mod metrics;
-mod modules;
-mod notices;
+mod model;
 pub mod offline;
-mod problem;
-mod replay;
+mod registry;
+mod replica;
 pub mod review;
-mod signing;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-mod token;
-mod trigger;
-mod validate;
-mod webhook;
+mod validation;
 
-pub use applied::{LiveApp, LiveInstallation, LiveModule, ModuleState};
-pub use apps::{AppPut, AppSpec, CheckUrl};
-pub use batch::{BatchItem, BatchResult};
-pub use calls::{AppCall, AppCaller, CallFailed, Proof};
-pub use change::{ConnectLimits, RegisterError, Registry, Settings};
-pub use compile::{Programs, TRIGGER, function_subject};
-pub use connect::ConnectModule;
-pub use data::ModuleData;
-pub use discovery::{Discovered, Ignored, Rule};
-pub use document::{
-    AppKind, AppRecord, BodyForm, ClientRecord, DeliveryOptions, Discovery, Door, Endpoint,
-    EndpointAuth, InstallationRecord, InstallationState, ModuleRecord, Style, Switch,
+pub use app_calls::{AppCall, AppCaller, CallAuth, CallError};
+pub use commands::apps::{AppPut, AppSpec, CheckUrl};
+pub use commands::connect_lifecycle::LifecycleCallbacks;
+pub use commands::connect_modules::ConnectModule;
+pub use commands::discovery::{DiscoveryStatus, IgnoreRule, IgnoredModule};
+pub use commands::dynamic_webhooks::{
+    DYNAMIC_WEBHOOK, DynamicWebhook, WebhookOwner, WebhookResult, WebhookSpec,
 };
-pub use dynamic::{DYNAMIC_WEBHOOK, DynamicWebhook, WebhookOwner, WebhookResult, WebhookSpec};
-pub use installations::{ClientSpec, InstallationPut, InstallationSpec};
-pub use lifecycle::Lifecycle;
-pub use live::Counts;
-pub use modules::{ModuleSpec, Registered};
-pub use notices::Notices;
-pub use problem::{Place, Problem, code, summary};
-pub use replay::Signed;
-pub use store::{Change, Store, StoreError, Stored};
-pub use token::digest;
-pub use trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
-pub use validate::{Accepted, FilterCost, Rules, key_problem};
-pub use webhook::{WEBHOOKS, Webhook};
+pub use commands::forge_batch::{BatchItem, BatchResult};
+pub use commands::forge_modules::{ModuleSpec, RegisteredModule};
+pub use commands::installations::{ClientSpec, InstallationPut, InstallationSpec};
+pub use commands::notices::NoticeEndpoint;
+pub use compile::applied::{AppliedApp, AppliedInstallation, AppliedModule, EffectiveStatus};
+pub use compile::modules::{ProgramCache, TRIGGER, function_subject};
+pub use credentials::digest;
+pub use model::document::{
+    AppKind, AppRecord, BodyLayout, ClientRecord, DeliveryOptions, DiscoveryConfig, Endpoint,
+    EndpointAuth, InstallationRecord, InstallationState, ModuleRecord, ModuleStatus,
+    RegistrationApi, RequestStyle,
+};
+pub use model::module_fields::ModuleFields;
+pub use model::problem::{Problem, SourceRange, code, summary};
+pub use model::replay_guard::SignedRequest;
+pub use registry::{ConnectLimits, RegisterError, Registry, Settings};
+pub use replica::state::Counts;
+pub use store::{Store, StoreError, StoredDocument, WatchEvent};
+pub use validation::catalog;
+pub use validation::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+pub use validation::trigger_rules::{FilterCost, ValidatedTrigger, ValidationRules, key_problem};
+pub use validation::webhook::{WEBHOOKS, WebhookDefinition};

@@ -1,4 +1,4 @@
-//! Registrations from a file, without a store: for matching offline and for measuring.
+//! Registrations from a file, without a store: for offline matching and benchmarks.
 
 use std::sync::Arc;
 
@@ -6,27 +6,27 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::compile::{Programs, TRIGGER, event_subscriptions};
-use super::problem::{Problem, code};
-use super::trigger::Trigger;
-use super::validate::{Rules, key_problem};
 use crate::domain::{AppId, CloudId, Handler, InstallationId, ModuleKey, Secret};
 use crate::matcher::{DeliverySettings, Owner, Subscription};
+use crate::registry::compile::modules::{ProgramCache, TRIGGER, event_subscriptions};
+use crate::registry::model::problem::{Problem, code};
+use crate::registry::validation::trigger::Trigger;
+use crate::registry::validation::trigger_rules::{ValidationRules, key_problem};
 use crate::telemetry::SubscriptionStats;
 
-/// Reads registrations line by line; equal filters share one program.
+/// Parses registrations line by line; equal filters share one program.
 #[derive(Debug)]
 pub struct TriggerReader {
-    programs: Programs,
-    /// Nothing is delivered offline, so that all triggers share them.
+    programs: ProgramCache,
+    /// Shared by all triggers, because nothing is delivered offline.
     settings: DeliverySettings,
-    /// Of the last line; those of one installation stand side by side.
+    /// Owner of the last line; lines of one installation follow each other.
     last: Option<Arc<Owner>>,
 }
 
-/// Why a line is no trigger.
+/// Why a line is rejected.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Rejection {
+pub struct RejectedTrigger {
     /// `SY-nnnn` of the first problem.
     pub code: String,
     /// All problems in one line.
@@ -49,15 +49,15 @@ struct Registration {
 }
 
 impl TriggerReader {
-    /// A reader that knows no filters yet.
+    /// Creates a reader without compiled filters.
     ///
     /// # Errors
-    /// Never; the address of the stand-in handler is a constant.
+    /// Never; the address of the placeholder handler is a constant.
     pub fn new() -> Result<Self, url::ParseError> {
         let url = Url::parse("https://offline.invalid/")?;
         let handler = Arc::new(Handler::Http { url, secret: Secret::new("") });
         let settings = DeliverySettings::new(handler);
-        Ok(Self { programs: Programs::default(), settings, last: None })
+        Ok(Self { programs: ProgramCache::default(), settings, last: None })
     }
 
     fn owner(&mut self, owner: Owner) -> Arc<Owner> {
@@ -65,14 +65,13 @@ impl TriggerReader {
         Arc::clone(self.last.insert(known.unwrap_or_else(|| Arc::new(owner))))
     }
 
-    /// Reads one line `{"installationId","cloudId","appId","licensed","key","type","data"}`.
+    /// Parses one line `{"installationId","cloudId","appId","licensed","key","type","data"}`.
     ///
-    /// Handlers, scopes and the number of modules are not checked: there is no app to check them
-    /// against.
+    /// Handlers, scopes and the number of modules are not checked, because there is no app.
     ///
     /// # Errors
-    /// Whatever the Forge door would refuse about the trigger itself.
-    pub fn read(&mut self, line: &str) -> Result<Arc<Subscription>, Rejection> {
+    /// Every problem of the trigger that the Forge API would report.
+    pub fn read(&mut self, line: &str) -> Result<Arc<Subscription>, RejectedTrigger> {
         let registration: Registration = serde_json::from_str(line)
             .map_err(|error| reject(&[Problem::new(code::FORM, "", error.to_string())]))?;
         if registration.module_type != TRIGGER {
@@ -82,10 +81,11 @@ impl TriggerReader {
         if let Some(problem) = key_problem(registration.key.as_str(), "key") {
             return Err(reject(&[problem]));
         }
-        let rules = Rules { app: None, allow_unknown_events: false, programs: &self.programs };
-        // Holds the programs until the subscription does.
+        let rules =
+            ValidationRules { app: None, allow_unknown_events: false, programs: &self.programs };
+        // Keeps the programs alive until the subscription holds them.
         let _accepted = rules.check(&registration.data, "data").map_err(|found| reject(&found))?;
-        let trigger = Trigger::read(&registration.data, "data").map_err(|found| reject(&found))?;
+        let trigger = Trigger::parse(&registration.data, "data").map_err(|found| reject(&found))?;
         let event_subscriptions = event_subscriptions(&self.programs, &trigger)
             .map_err(|message| reject(&[Problem::new(code::FORM, "data", message)]))?;
         Ok(Arc::new(Subscription {
@@ -105,8 +105,8 @@ impl TriggerReader {
     }
 }
 
-fn reject(problems: &[Problem]) -> Rejection {
+fn reject(problems: &[Problem]) -> RejectedTrigger {
     let code = problems.first().map(|problem| problem.code.clone()).unwrap_or_default();
     let sentences: Vec<String> = problems.iter().map(Problem::sentence).collect();
-    Rejection { code, message: sentences.join("; ") }
+    RejectedTrigger { code, message: sentences.join("; ") }
 }

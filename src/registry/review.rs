@@ -1,56 +1,56 @@
-//! What can be said about a trigger before anybody registers it, for tools that work offline.
+//! Review of a trigger without registration, for offline tools.
 
 use serde_json::{Map, Value};
 
-use super::problem::Problem;
-use super::trigger::{Trigger, TriggerFilter};
-use super::validate::Rules;
-use super::{Programs, problem};
+use super::compile::modules::ProgramCache;
+use crate::registry::model::problem::{Problem, code};
+use crate::registry::validation::trigger::{Trigger, TriggerFilter};
+use crate::registry::validation::trigger_rules::ValidationRules;
 
-/// A trigger as it would be registered.
+/// Result of a review.
 #[derive(Clone, Debug, Default)]
 pub struct Review {
-    /// What it would be refused for, its filters aside.
+    /// Errors, except those of filters.
     pub problems: Vec<Problem>,
-    /// What is odd about it, its filters aside.
+    /// Warnings, except those of filters.
     pub warnings: Vec<Problem>,
-    /// Its filters; none when the form is wrong.
+    /// Its filters; empty if the form is invalid.
     pub filters: Vec<ReviewedFilter>,
-    /// The event types it wants; none when the form is wrong.
+    /// Its event types; empty if the form is invalid.
     pub events: Vec<String>,
-    /// Top-level issue fields that handlers get; empty = all.
+    /// Top-level issue fields kept in the delivered body; empty = all.
     pub fields: Vec<String>,
 }
 
-/// An expression of a trigger and what it is for.
+/// An expression of a trigger and its use.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReviewedFilter {
-    /// Where it stands, such as `data.filter.expression`.
+    /// Its path, such as `data.filter.expression`.
     pub path: String,
     /// The expression.
     pub source: String,
-    /// The event types it decides about.
+    /// The event types it applies to.
     pub events: Vec<String>,
-    /// Whether a failure delivers the event.
+    /// Whether an evaluation error delivers the event.
     pub delivers_on_error: bool,
 }
 
-/// Reviews the data of a trigger that stands at `path`. Handlers and scopes are not checked: there
-/// is no app to check them against.
+/// Reviews the data of a trigger at `path`. Handlers and scopes are not checked, because there is
+/// no app.
 #[must_use]
 pub fn review(data: &Map<String, Value>, path: &str) -> Review {
-    let trigger = match Trigger::read(data, path) {
+    let trigger = match Trigger::parse(data, path) {
         Ok(trigger) => trigger,
         Err(problems) => return Review { problems, ..Review::default() },
     };
-    let programs = Programs::default();
-    let rules = Rules { app: None, allow_unknown_events: false, programs: &programs };
+    let programs = ProgramCache::default();
+    let rules = ValidationRules { app: None, allow_unknown_events: false, programs: &programs };
     let (problems, warnings) = match rules.check(data, path) {
         Ok(accepted) => (Vec::new(), accepted.warnings),
         Err(problems) => (problems, Vec::new()),
     };
-    // What is wrong inside of an expression is told with the expression.
-    let outside = |problem: &Problem| problem.place.is_none();
+    // Problems inside of an expression are reported with the expression.
+    let outside = |problem: &Problem| problem.range.is_none();
     let filters = trigger.filters.iter().filter_map(|filter| reviewed(&trigger, filter)).collect();
     Review {
         problems: problems.into_iter().filter(outside).collect(),
@@ -71,8 +71,8 @@ fn reviewed(trigger: &Trigger, filter: &TriggerFilter) -> Option<ReviewedFilter>
     })
 }
 
-/// The problem of a value that is no JSON object.
+/// The problem of a value that is not a JSON object.
 #[must_use]
 pub fn not_an_object(path: &str) -> Problem {
-    Problem::new(problem::code::FORM, path, "a trigger is an object")
+    Problem::new(code::FORM, path, "a trigger is an object")
 }

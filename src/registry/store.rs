@@ -1,26 +1,27 @@
-//! What the registry needs of durable storage; implemented at the edge, see `store`.
+//! Storage interface of the registry, implemented by `store`.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-/// Documents by key, each with a revision; the one place where registrations live.
+/// Key-value store of documents with revisions; the only durable place of registrations.
 ///
-/// Revisions are positions in one log over all keys: a later write has a higher one, whatever its
-/// key.
+/// Revisions are positions in one log over all keys: a later write has a higher revision, whatever
+/// its key.
 pub trait Store: Send + Sync {
-    /// The document under `key`, absent when it was never written or was deleted.
+    /// Returns the document under `key`; none if it was never written or was deleted.
     ///
     /// # Errors
-    /// Storage does not answer.
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
+    /// The store is unavailable.
+    fn get<'a>(&'a self, key: &'a str)
+    -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>>;
 
-    /// Writes a document whose current revision is `expected` (none = there is none) and returns
-    /// the new revision. The answer comes once the write is durable.
+    /// Writes a document whose current revision is `expected` (none = it does not exist) and
+    /// returns the new revision. Returns after the write is durable.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when the revision is another one.
+    /// [`StoreError::Conflict`] if the revision differs.
     fn put<'a>(
         &'a self,
         key: &'a str,
@@ -28,45 +29,46 @@ pub trait Store: Send + Sync {
         expected: Option<u64>,
     ) -> BoxFuture<'a, Result<u64, StoreError>>;
 
-    /// Deletes a document whose current revision is `expected`; returns the deletion's revision.
+    /// Deletes a document whose current revision is `expected`; returns the revision of the
+    /// deletion.
     ///
     /// # Errors
     /// As [`Store::put`].
     fn delete<'a>(&'a self, key: &'a str, expected: u64) -> BoxFuture<'a, Result<u64, StoreError>>;
 
-    /// Revision of the last write by anyone, whatever its key; 0 = none yet.
+    /// Returns the revision of the last write, whatever its key; 0 = none yet.
     ///
     /// # Errors
-    /// Storage does not answer.
-    fn last(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
+    /// The store is unavailable.
+    fn last_revision(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
 
-    /// Sends all documents and then every change, in the order of their revisions. Returns once
-    /// the receiver is gone; whatever else happens, it goes on where it was, or loads again where
-    /// that could miss a change.
-    fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()>;
+    /// Sends all documents and then every change, in the order of their revisions. Returns when the
+    /// receiver is dropped; after a failure it resumes, or loads again if it could have missed a
+    /// change.
+    fn watch(&self, changes: mpsc::Sender<WatchEvent>) -> BoxFuture<'_, ()>;
 }
 
-/// A document as stored.
+/// A stored document.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Stored {
+pub struct StoredDocument {
     /// The document.
     pub value: Bytes,
-    /// Revision that wrote it.
+    /// Revision of its write.
     pub revision: u64,
 }
 
-/// One step of following the store.
+/// One event of a store watch.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Change {
+pub enum WatchEvent {
     /// A full load begins, at the start and when changes may have been missed.
-    Loading {
-        /// Nothing that was sent before counts: revisions begin anew, since this is the start or
-        /// the store was made anew. Otherwise they go on.
-        anew: bool,
+    LoadStarted {
+        /// Whether revisions begin from scratch, because this is the start or the store was
+        /// recreated. Otherwise they continue.
+        is_reset: bool,
     },
-    /// Everything up to here was sent. This ends a load: a key not sent since it began is gone.
-    Reached {
-        /// The last write that is covered; what it wrote may be forgotten meanwhile.
+    /// Everything up to here was sent. Ends a load: a key not sent since its begin was deleted.
+    CaughtUp {
+        /// The last revision covered, even if its document was deleted since.
         revision: u64,
     },
     /// A document was written.
@@ -75,33 +77,33 @@ pub enum Change {
         key: String,
         /// The document.
         value: Bytes,
-        /// The write's revision.
+        /// Revision of the write.
         revision: u64,
     },
     /// A document was deleted.
     Deleted {
         /// Its key.
         key: String,
-        /// The deletion's revision.
+        /// Revision of the deletion.
         revision: u64,
     },
 }
 
-/// Why storage did not do as asked.
+/// Why a store operation failed.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// Somebody else wrote first: read again and decide anew.
-    #[error("the document changed meanwhile")]
+    /// The document has another revision: read it and decide again.
+    #[error("the document was changed concurrently")]
     Conflict,
-    /// The document is larger than a message may be.
+    /// The document exceeds the largest message.
     #[error("the document has {bytes} bytes, storage takes {max}")]
     TooLarge {
         /// Its size.
         bytes: usize,
-        /// The bound.
+        /// The limit.
         max: usize,
     },
-    /// No answer, or one that makes no sense; a write may or may not have happened.
+    /// No response or an invalid one; a write may have happened.
     #[error("registry storage does not answer: {0}")]
     Unavailable(String),
 }

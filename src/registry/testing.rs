@@ -1,4 +1,4 @@
-//! What tests of this stage share: an app, and a store that lives in memory.
+//! Test fixtures: an app, an installation, and a store in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::{broadcast, mpsc};
 
-use super::{AppRecord, Change, InstallationRecord, Store, StoreError, Stored};
+use super::{AppRecord, InstallationRecord, Store, StoreError, StoredDocument, WatchEvent};
 
 /// A Forge app with function `main`, endpoint `hook` and the scope `read:jira-work`.
 pub(crate) fn forge_app() -> AppRecord {
@@ -32,15 +32,15 @@ pub(crate) fn connect_installation() -> InstallationRecord {
     .unwrap()
 }
 
-/// A store for tests: compare-and-set over a map; can be told to lose its watch or to fail.
+/// A store for tests: compare-and-set over a map; can interrupt its watch or fail.
 pub(crate) struct MemoryStore {
     state: Mutex<State>,
-    sent: broadcast::Sender<Option<Change>>,
+    sent: broadcast::Sender<Option<WatchEvent>>,
 }
 
 #[derive(Default)]
 struct State {
-    documents: BTreeMap<String, Stored>,
+    documents: BTreeMap<String, StoredDocument>,
     revision: u64,
     broken: bool,
 }
@@ -50,12 +50,12 @@ impl MemoryStore {
         Arc::new(Self { state: Mutex::default(), sent: broadcast::Sender::new(4096) })
     }
 
-    /// Lets every call fail, or work again.
+    /// Makes every call fail, or succeed again.
     pub(crate) fn set_broken(&self, broken: bool) {
         self.state.lock().unwrap().broken = broken;
     }
 
-    /// Deletes a document behind the back of whoever follows, and makes them load anew.
+    /// Deletes a document without an event and makes watchers load again.
     pub(crate) fn lose(&self, key: &str) {
         self.state.lock().unwrap().documents.remove(key);
         let _ = self.sent.send(None);
@@ -73,7 +73,7 @@ impl MemoryStore {
     ) -> Result<u64, StoreError> {
         let mut state = self.state.lock().unwrap();
         if state.broken {
-            return Err(StoreError::Unavailable("told to".into()));
+            return Err(StoreError::Unavailable("scripted failure".into()));
         }
         if state.documents.get(key).map(|stored| stored.revision) != expected {
             return Err(StoreError::Conflict);
@@ -82,34 +82,32 @@ impl MemoryStore {
         let (key, revision) = (key.to_owned(), state.revision);
         let change = match value {
             Some(value) => {
-                let stored = Stored { value: value.clone(), revision };
+                let stored = StoredDocument { value: value.clone(), revision };
                 state.documents.insert(key.clone(), stored);
-                Change::Put { key, value, revision }
+                WatchEvent::Put { key, value, revision }
             }
             None => {
                 state.documents.remove(&key);
-                Change::Deleted { key, revision }
+                WatchEvent::Deleted { key, revision }
             }
         };
         let _ = self.sent.send(Some(change));
         Ok(revision)
     }
 
-    /// Sends everything; false when the receiver is gone.
-    async fn load(&self, changes: &mpsc::Sender<Change>, anew: bool) -> bool {
+    /// Sends everything; false if the receiver was dropped.
+    async fn load(&self, changes: &mpsc::Sender<WatchEvent>, is_reset: bool) -> bool {
         let (documents, revision) = {
             let state = self.state.lock().unwrap();
             (state.documents.clone(), state.revision)
         };
-        let puts = documents.into_iter().map(|(key, Stored { value, revision })| Change::Put {
-            key,
-            value,
-            revision,
+        let puts = documents.into_iter().map(|(key, StoredDocument { value, revision })| {
+            WatchEvent::Put { key, value, revision }
         });
-        let load = [Change::Loading { anew }]
+        let load = [WatchEvent::LoadStarted { is_reset }]
             .into_iter()
             .chain(puts)
-            .chain([Change::Reached { revision }]);
+            .chain([WatchEvent::CaughtUp { revision }]);
         for change in load {
             if changes.send(change).await.is_err() {
                 return false;
@@ -120,11 +118,14 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+    fn get<'a>(
+        &'a self,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>> {
         Box::pin(async move {
             let state = self.state.lock().unwrap();
             match state.broken {
-                true => Err(StoreError::Unavailable("told to".into())),
+                true => Err(StoreError::Unavailable("scripted failure".into())),
                 false => Ok(state.documents.get(key).cloned()),
             }
         })
@@ -137,7 +138,7 @@ impl Store for MemoryStore {
         expected: Option<u64>,
     ) -> BoxFuture<'a, Result<u64, StoreError>> {
         Box::pin(async move {
-            // Lets others in between reading and writing, as a real store would.
+            // Lets other tasks run between reading and writing, as a real store would.
             tokio::task::yield_now().await;
             self.write(key, Some(value), expected)
         })
@@ -147,22 +148,22 @@ impl Store for MemoryStore {
         Box::pin(async move { self.write(key, None, Some(expected)) })
     }
 
-    fn last(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn last_revision(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async move {
             let state = self.state.lock().unwrap();
             match state.broken {
-                true => Err(StoreError::Unavailable("told to".into())),
+                true => Err(StoreError::Unavailable("scripted failure".into())),
                 false => Ok(state.revision),
             }
         })
     }
 
-    fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()> {
+    fn watch(&self, changes: mpsc::Sender<WatchEvent>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let mut sent = self.sent.subscribe();
-            let mut anew = true;
-            while self.load(&changes, anew).await {
-                anew = false;
+            let mut is_reset = true;
+            while self.load(&changes, is_reset).await {
+                is_reset = false;
                 while let Ok(Some(change)) = sent.recv().await {
                     if changes.send(change).await.is_err() {
                         return;

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::testing::MemoryStore;
 use super::{
-    AppCall, AppCaller, AppPut, CallFailed, ConnectLimits, Door, ModuleRecord, ModuleSpec,
-    ModuleState, RegisterError, Registry, Settings, Switch, code, digest,
+    AppCall, AppCaller, AppPut, CallError, ConnectLimits, EffectiveStatus, ModuleRecord,
+    ModuleSpec, ModuleStatus, RegisterError, RegistrationApi, Registry, Settings, code, digest,
 };
 use crate::domain::{AppId, Handler, InstallationId, SubscriptionId};
 use crate::matcher::{Matcher, Subscription};
+use crate::registry::testing::MemoryStore;
 
 mod batch;
 mod connect;
@@ -24,7 +24,7 @@ mod load;
 const APP: &str = "ari:cloud:ecosystem::app/1";
 const EVENT: &str = "avi:jira:updated:issue";
 
-/// One replica over a store; ended when dropped.
+/// One replica over a store; stopped on drop.
 struct Replica {
     registry: Arc<Registry>,
     _run: JoinSet<()>,
@@ -57,7 +57,7 @@ impl Replica {
         let registry = Arc::new(Registry::new(store, Arc::new(Matcher::default()), settings));
         let mut run = JoinSet::new();
         run.spawn(Arc::clone(&registry).run());
-        timeout(Duration::from_secs(5), registry.until_ready()).await.unwrap();
+        timeout(Duration::from_secs(5), registry.wait_until_ready()).await.unwrap();
         Self { registry, _run: run }
     }
 
@@ -103,10 +103,10 @@ impl Replica {
         registered.map(|registered| registered.module)
     }
 
-    fn state_of(&self, module: &ModuleRecord) -> (ModuleState, Option<String>) {
+    fn state_of(&self, module: &ModuleRecord) -> (EffectiveStatus, Option<String>) {
         let live = self.installation("inst-a").unwrap();
         let (_, found) = live.registered().find(|(record, _)| record.key == module.key).unwrap();
-        (found.state, found.reason.clone())
+        (found.effective_status, found.reason.clone())
     }
 
     fn modules(&self) -> usize {
@@ -119,13 +119,13 @@ fn merge(object: &mut Value, changes: Value) {
     object.extend(changes);
 }
 
-/// Data of a trigger on `hook`; a member changed to null is left out.
+/// Data of a trigger on `hook`; a member changed to null is removed.
 fn trigger(changes: Value) -> ModuleSpec {
     let mut data = json!({"events": [EVENT], "endpoint": "hook"});
     merge(&mut data, changes);
     let Value::Object(mut data) = data else { panic!("an object") };
     data.retain(|_, value| !value.is_null());
-    ModuleSpec { module_type: "trigger".into(), data, door: Door::ForgeV2 }
+    ModuleSpec { module_type: "trigger".into(), data, api: RegistrationApi::ForgeV2 }
 }
 
 fn id_of(module: &ModuleRecord) -> SubscriptionId {
@@ -185,44 +185,45 @@ async fn concurrent_registrations_end_at_exactly_the_limit() {
         live.stats().last_match_ms.store(first_three_never, std::sync::atomic::Ordering::Relaxed);
     }
     let error = one.add(json!({})).await.unwrap_err().to_string();
-    let idlest = format!("matched least recently: {}, {}, {}", keys[0], keys[1], keys[2]);
+    let least_recently_matched =
+        format!("matched least recently: {}, {}, {}", keys[0], keys[1], keys[2]);
     assert!(error.starts_with("limit 10 dynamic modules per installation, 10 used; "), "{error}");
-    assert!(error.ends_with(&idlest), "{error}");
+    assert!(error.ends_with(&least_recently_matched), "{error}");
 }
 
 #[tokio::test]
-async fn second_replica_hears_of_every_change() {
+async fn second_replica_receives_every_change() {
     let (one, store) = Replica::provisioned().await;
     let other = Replica::over(&store).await;
     let module = one.add(json!({})).await.unwrap();
-    let heard = async {
+    let received = async {
         while other.subscription(&id_of(&module)).is_none() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(5), heard).await.unwrap();
+    timeout(Duration::from_secs(5), received).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_replica_that_starts_later_has_everything_when_it_is_ready() {
+async fn a_replica_that_starts_later_has_all_records_when_ready() {
     let (one, store) = Replica::provisioned().await;
     let module = one.add(json!({"filter": {"expression": "true"}})).await.unwrap();
     drop(one);
     let later = Replica::over(&store).await;
     assert!(later.subscription(&id_of(&module)).is_some());
-    assert_eq!(later.find(&"inst-a".into(), &module.key).unwrap(), module);
+    assert_eq!(later.module(&"inst-a".into(), &module.key).unwrap(), module);
 }
 
 #[tokio::test]
-async fn what_was_deleted_during_a_gap_is_gone_after_the_next_load() {
+async fn document_deleted_during_a_gap_is_removed_by_the_next_load() {
     let (replica, store) = Replica::provisioned().await;
     store.lose("inst.inst-a");
-    let gone = async {
+    let removed = async {
         while replica.installation("inst-a").is_some() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(5), gone).await.unwrap();
+    timeout(Duration::from_secs(5), removed).await.unwrap();
     assert!(replica.app(APP).is_some());
 }
 
@@ -238,17 +239,17 @@ async fn silent_store_refuses_changes_and_keeps_what_is_live() {
     replica.add(json!({})).await.unwrap();
 }
 
-/// An app that takes calls and never answers.
+/// An app that accepts calls and never responds.
 struct Silent;
 
 impl AppCaller for Silent {
-    fn call(&self, _: AppCall) -> BoxFuture<'_, Result<Bytes, CallFailed>> {
+    fn call(&self, _: AppCall) -> BoxFuture<'_, Result<Bytes, CallError>> {
         Box::pin(std::future::pending())
     }
 }
 
 #[tokio::test]
-async fn app_that_is_asked_for_its_modules_and_never_answers_is_waited_for_less_than_its_claim() {
+async fn discovery_of_an_app_that_never_responds_ends_before_the_claim() {
     let (replica, _store) = Replica::provisioned().await;
     replica.open_calls(Arc::new(Silent));
     let discovery = json!({"use": ["trigger"], "url": "https://app.example.com/modules"});
@@ -274,7 +275,7 @@ async fn counters_survive_a_change_of_the_module() {
         after.event_subscriptions[0].conditions.event_type.as_str(),
         "avi:jira:created:issue"
     );
-    // What the old one still has under way counts too.
+    // Work in progress of the old subscription counts too.
     before.stats.count_match(2);
     assert_eq!(after.stats.matched.load(std::sync::atomic::Ordering::Relaxed), 2);
     assert!(after.revision > before.revision);
@@ -323,8 +324,8 @@ async fn modules_on_the_same_terms_share_them() {
     let owner = |id| Arc::clone(&replica.subscription(id).unwrap().owner);
     assert!(Arc::ptr_eq(&owner(&first), &owner(&second)));
     assert_ne!(owner(&first), owner(&other));
-    // One that changes leaves the others as they are.
-    replica.switch(&"inst-a".into(), &second.key, Switch::Paused).await.unwrap();
+    // A changed module leaves the others unchanged.
+    replica.set_status(&"inst-a".into(), &second.key, ModuleStatus::Paused).await.unwrap();
     assert!(owner(&second).settings.is_paused && !owner(&first).settings.is_paused);
 }
 
@@ -350,12 +351,12 @@ async fn module_whose_endpoint_vanishes_is_inactive_until_it_returns() {
     let module = replica.add(json!({})).await.unwrap();
     replica.put_forge(json!({"endpoints": []})).await.unwrap();
     let (state, reason) = replica.state_of(&module);
-    assert_eq!(state, ModuleState::Inactive);
+    assert_eq!(state, EffectiveStatus::Inactive);
     assert!(reason.unwrap().contains("hook"));
     assert!(replica.subscription(&id_of(&module)).is_none());
     assert_eq!((replica.counts().active, replica.counts().inactive), (0, 1));
     replica.put_forge(json!({})).await.unwrap();
-    assert_eq!(replica.state_of(&module).0, ModuleState::Active);
+    assert_eq!(replica.state_of(&module).0, EffectiveStatus::Active);
 }
 
 #[tokio::test]
@@ -369,18 +370,18 @@ async fn static_trigger_is_live_in_every_installation_and_shadows_its_key() {
         live.event_subscriptions[0].conditions.event_type.as_str(),
         "avi:jira:deleted:issue"
     );
-    assert_eq!(replica.state_of(&module).0, ModuleState::Shadowed);
+    assert_eq!(replica.state_of(&module).0, EffectiveStatus::Shadowed);
     assert_eq!((replica.counts().active, replica.counts().shadowed), (1, 1));
 }
 
 #[tokio::test]
-async fn invalid_app_is_refused_with_everything_that_is_wrong() {
+async fn invalid_app_is_rejected_with_every_problem() {
     let (replica, _store) = Replica::provisioned().await;
     let error = replica
         .put_forge(json!({
             "functions": ["not legal"],
             "endpoints": [{"key": "a", "url": "ftp://x"}, {"key": "a", "url": "https://x"}],
-            "staticModules": {"trigger": [{"events": ["nothing"], "function": "gone"}]},
+            "staticModules": {"trigger": [{"events": ["nothing"], "function": "missing"}]},
         }))
         .await
         .unwrap_err();
@@ -412,7 +413,7 @@ async fn endpoint_keeps_its_secret_over_new_versions_unless_one_is_given() {
 }
 
 #[tokio::test]
-async fn token_names_its_installation_until_it_is_rotated() {
+async fn token_identifies_its_installation_until_rotation() {
     let (replica, store) = Replica::provisioned().await;
     let put = replica.install("inst-b", json!({})).await.unwrap();
     let old = put.token.unwrap();
@@ -428,7 +429,7 @@ async fn token_names_its_installation_until_it_is_rotated() {
 }
 
 #[tokio::test]
-async fn disabled_installation_hears_nothing_and_registers_nothing() {
+async fn disabled_installation_receives_no_events_and_registers_nothing() {
     let (replica, _store) = Replica::provisioned().await;
     let module = replica.add(json!({})).await.unwrap();
     replica.install("inst-a", json!({"state": "disabled"})).await.unwrap();
@@ -448,7 +449,7 @@ async fn installation_keeps_its_app_and_its_site() {
 }
 
 #[tokio::test]
-async fn deleting_an_app_forgets_all_that_belongs_to_it() {
+async fn deleting_an_app_deletes_everything_that_belongs_to_it() {
     let (replica, store) = Replica::provisioned().await;
     let module = replica.add(json!({})).await.unwrap();
     let client = json!({"token": "t", "user": "u", "installation": "inst-a"});
@@ -466,7 +467,7 @@ async fn deleting_an_app_forgets_all_that_belongs_to_it() {
 }
 
 #[tokio::test]
-async fn forge_uninstall_forgets_and_connect_uninstall_keeps() {
+async fn forge_uninstall_deletes_and_connect_uninstall_keeps_modules() {
     let (replica, _store) = Replica::provisioned().await;
     replica.delete_installation("inst-a").await.unwrap();
     assert!(replica.installation("inst-a").is_none());
@@ -497,7 +498,7 @@ async fn sixth_property_path_of_an_installation_is_refused_wherever_the_others_a
 }
 
 #[tokio::test]
-async fn unsupported_and_inert_types_are_refused_with_what_would_help() {
+async fn unsupported_and_stored_only_types_are_rejected_with_advice() {
     let (replica, _store) = Replica::provisioned().await;
     for (name, help) in [("jira:warpDrive", "trigger"), ("jira:issuePanel", "accept_inert_types")] {
         let spec = ModuleSpec { module_type: name.into(), ..trigger(json!({})) };

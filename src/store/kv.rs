@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::watch;
-use crate::registry::{Change, Store, StoreError, Stored};
+use crate::registry::{Store, StoreError, StoredDocument, WatchEvent};
 
 /// Time-to-live of deletion markers, so that deleted keys do not accumulate. A replica that was
 /// away for longer may need a full reload.
@@ -83,10 +83,10 @@ impl KvStore {
         format!("KV_{}", self.name)
     }
 
-    async fn read(&self, key: &str) -> Result<Option<Stored>, StoreError> {
+    async fn read(&self, key: &str) -> Result<Option<StoredDocument>, StoreError> {
         let entry = self.bucket.entry(key).await.map_err(|error| unavailable(&error))?;
         let live = entry.filter(|entry| entry.operation == Operation::Put);
-        Ok(live.map(|entry| Stored { value: entry.value, revision: entry.revision }))
+        Ok(live.map(|entry| StoredDocument { value: entry.value, revision: entry.revision }))
     }
 
     async fn write(
@@ -168,7 +168,10 @@ impl KvStore {
 }
 
 impl Store for KvStore {
-    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+    fn get<'a>(
+        &'a self,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>> {
         Box::pin(self.read(key))
     }
 
@@ -185,7 +188,7 @@ impl Store for KvStore {
         Box::pin(self.publish(key, Operation::Delete, Bytes::new(), expected))
     }
 
-    fn last(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn last_revision(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async {
             // The stream leader answers, so a lagging replica cannot.
             let info = self.bucket.stream.get_info().await.map_err(|error| unavailable(&error))?;
@@ -193,7 +196,7 @@ impl Store for KvStore {
         })
     }
 
-    fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()> {
+    fn watch(&self, changes: mpsc::Sender<WatchEvent>) -> BoxFuture<'_, ()> {
         Box::pin(watch::follow(self, changes))
     }
 }

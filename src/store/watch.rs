@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 use super::KvStore;
 use super::cursor::{SentMessage, StartPosition, WatchCursor};
 use super::kv::DELETE_MARKER;
-use crate::registry::Change;
+use crate::registry::WatchEvent;
 
 /// Counts how often a watch started, and in which way.
 const STARTS: &str = "switchyard_registry_watch_starts_total";
@@ -55,7 +55,7 @@ enum StopReason {
 }
 
 /// Watches the bucket until the receiver is dropped.
-pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<Change>) {
+pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<WatchEvent>) {
     let mut cursor = None;
     let mut is_logged = false;
     loop {
@@ -87,7 +87,7 @@ pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<Change>) {
 /// One consumer of the bucket, until it fails.
 struct BucketWatch<'f> {
     store: &'f KvStore,
-    changes: &'f mpsc::Sender<Change>,
+    changes: &'f mpsc::Sender<WatchEvent>,
     cursor: &'f mut WatchCursor,
     stream: Stream,
     messages: pull::Stream,
@@ -104,7 +104,7 @@ struct BucketWatch<'f> {
 impl<'f> BucketWatch<'f> {
     async fn open(
         store: &'f KvStore,
-        changes: &'f mpsc::Sender<Change>,
+        changes: &'f mpsc::Sender<WatchEvent>,
         cursor: &'f mut Option<WatchCursor>,
     ) -> Result<Self, StopReason> {
         let connects = connects(store);
@@ -196,7 +196,7 @@ impl<'f> BucketWatch<'f> {
     async fn load_completed(&mut self) -> Result<(), StopReason> {
         let Some(load_target) = self.load_target.take() else { return Ok(()) };
         self.cursor.sent_up_to = self.cursor.sent_up_to.max(load_target);
-        send(self.changes, Change::Reached { revision: self.cursor.sent_up_to }).await?;
+        send(self.changes, WatchEvent::CaughtUp { revision: self.cursor.sent_up_to }).await?;
         self.cursor.is_loading = false;
         Ok(())
     }
@@ -223,19 +223,19 @@ impl<'f> BucketWatch<'f> {
         Ok(())
     }
 
-    fn change(&self, message: &jetstream::Message, revision: u64) -> Option<Change> {
+    fn change(&self, message: &jetstream::Message, revision: u64) -> Option<WatchEvent> {
         let key = message.subject.strip_prefix("$KV.")?.strip_prefix(self.store.name.as_str())?;
         let key = key.strip_prefix('.')?.to_owned();
         Some(match message.headers.as_ref().is_some_and(is_deletion) {
-            true => Change::Deleted { key, revision },
-            false => Change::Put { key, value: message.payload.clone(), revision },
+            true => WatchEvent::Deleted { key, revision },
+            false => WatchEvent::Put { key, value: message.payload.clone(), revision },
         })
     }
 }
 
 /// Reports how the watch starts and returns the cursor it starts at.
 async fn announce_start<'p>(
-    changes: &mpsc::Sender<Change>,
+    changes: &mpsc::Sender<WatchEvent>,
     cursor: &'p mut Option<WatchCursor>,
     found: &Info,
     start: StartPosition,
@@ -250,7 +250,7 @@ async fn announce_start<'p>(
         "resume"
     } else {
         cursor.is_loading = true;
-        send(changes, Change::Loading { anew: start == StartPosition::Reset }).await?;
+        send(changes, WatchEvent::LoadStarted { is_reset: start == StartPosition::Reset }).await?;
         "load"
     };
     counter!(STARTS, "kind" => label).increment(1);
@@ -286,7 +286,7 @@ fn is_deletion(headers: &HeaderMap) -> bool {
         || headers.get(async_nats::header::NATS_MARKER_REASON).is_some()
 }
 
-async fn send(changes: &mpsc::Sender<Change>, change: Change) -> Result<(), StopReason> {
+async fn send(changes: &mpsc::Sender<WatchEvent>, change: WatchEvent) -> Result<(), StopReason> {
     changes.send(change).await.map_err(|_| StopReason::ReceiverDropped)
 }
 

@@ -1,4 +1,4 @@
-//! Set-up of metrics and logs for one process.
+//! Sets up the metrics recorder and the logs of the process.
 
 use std::io::IsTerminal;
 
@@ -8,23 +8,23 @@ use tracing_subscriber::EnvFilter;
 
 use super::names;
 
-/// Seconds, from a microsecond to a tenth: to match one event, to compile one filter.
+/// Buckets for matching an event and compiling a filter: a microsecond to a tenth of a second.
 const MATCH_SECONDS: &[f64] =
     &[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 2.5e-2, 0.1];
-/// Seconds of one attempt or publish.
+/// Buckets for one attempt or publish, in seconds.
 const ATTEMPT_SECONDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 30.0];
-/// Seconds from an event's publication to its delivery: milliseconds to a day.
+/// Buckets from an event's publication to its delivery: milliseconds to a day, in seconds.
 const END_TO_END_SECONDS: &[f64] =
     &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0];
-/// Plain numbers: deliveries per event, candidates, attempts.
+/// Buckets for counts: deliveries of an event, candidates, attempts.
 const COUNTS: &[f64] =
     &[0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4];
-/// Bytes of an event.
+/// Buckets for the size of an event, in bytes.
 const BYTES: &[f64] =
     &[256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 4_194_304.0];
 
-/// Installs the process-wide metrics recorder; the handle renders `/metrics`.
+/// Installs the process-wide metrics recorder and returns the handle that renders `/metrics`.
 ///
 /// # Errors
 /// A recorder is installed already.
@@ -49,10 +49,10 @@ pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     Ok(handle)
 }
 
-/// Sends logs to stderr: `json`, one object a line, or `text` for people.
+/// Sends logs to stderr, as `json` (one object a line) or `text`.
 ///
 /// # Errors
-/// The format is unknown or the filter unreadable.
+/// The format is unknown or the filter is invalid.
 pub fn install_logs(format: &str, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("log.filter = {filter:?}"))?;
     let logs = tracing_subscriber::fmt()

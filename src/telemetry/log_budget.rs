@@ -1,13 +1,13 @@
-//! Keeps a repeated log line from flooding the log.
+//! Rate limit of a repeated log line.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use crate::clock;
 
-/// Lines per second and place.
+/// Lines per second of one limit.
 const LINES_PER_SECOND: u64 = 10;
 
-/// The lines that one place in the code may write.
+/// Rate limit of the log lines of one call site.
 #[derive(Debug, Default)]
 pub struct LogBudget {
     second: AtomicI64,
@@ -16,8 +16,8 @@ pub struct LogBudget {
 }
 
 impl LogBudget {
-    /// Whether a line may be written now; if so, how many were suppressed since the last one.
-    /// Under contention a few lines more or less may pass.
+    /// Returns the number of lines suppressed since the last one if a line may be written now,
+    /// otherwise none. Approximate under contention.
     pub fn take(&self) -> Option<u64> {
         let second = clock::now_ms() / 1000;
         if self.second.swap(second, Relaxed) != second {

@@ -1,12 +1,12 @@
-//! What operators see: metric names, per-subscription counters, logs and the live feed.
+//! Telemetry: metric names, per-subscription counters, logs and the live feed.
 
 pub mod exporter;
-pub mod live;
+pub mod live_feed;
 pub mod log_budget;
 pub mod names;
 pub mod stats;
 pub mod subscriptions;
 
-pub use live::{Live, Notice};
+pub use live_feed::{LiveEvent, LiveFeed};
 pub use log_budget::LogBudget;
-pub use stats::{Counters, SubscriptionStats};
+pub use stats::{SubscriptionCounters, SubscriptionStats};

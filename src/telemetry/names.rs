@@ -1,70 +1,75 @@
-//! Every metric family, the operators' contract: dashboards and alerts name these and no others.
+//! All metric families. Their names and labels are a contract: dashboards and alerts use only
+//! these.
 //!
-//! Labels come from closed sets. No family has a label for an app, an installation or an address,
-//! but the subscription family, whose members are bounded by `metrics.subscriptions`.
+//! Label values come from closed sets. Only the subscription families have labels for apps and
+//! installations; `metrics.subscriptions` bounds their members.
 //!
-//! `deploy/check.py` reads this file: it holds the files under `deploy/` to these names and labels.
+//! `deploy/check.py` reads this file and checks the files under `deploy/` against it.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-/// How a family moves.
+/// The type of a metric family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// Only rises, until the process ends.
+pub enum MetricKind {
+    /// Monotonic until the process ends.
     Counter,
     /// Rises and falls.
     Gauge,
-    /// Counts observations by size; in text form three series kinds, `_bucket`, `_sum`, `_count`.
+    /// Counts observations by size; rendered as `_bucket`, `_sum` and `_count`.
     Histogram,
 }
 
 /// One metric family.
 #[derive(Clone, Copy, Debug)]
-pub struct Family {
+pub struct MetricFamily {
     /// Full name.
     pub name: &'static str,
-    /// How it moves.
-    pub kind: Kind,
-    /// What one unit of its value is; none for plain numbers.
+    /// Its type.
+    pub kind: MetricKind,
+    /// Unit of its value; none for plain numbers.
     pub unit: Option<Unit>,
-    /// Label names; empty if the family is one series.
+    /// Label names; empty if the family is a single series.
     pub labels: &'static [&'static str],
-    /// What it tells an operator, one sentence.
+    /// Help text, one sentence.
     pub help: &'static str,
 }
 
-/// Families of the process, in the order of an event's way.
-pub const FAMILIES: &[Family] = &[
+/// Families of the process, in the order of the stages of an event.
+pub const FAMILIES: &[MetricFamily] = &[
     // Input.
     counter(
         "switchyard_events_received_total",
         &["event_type"],
         "Events pulled for the first time.",
     ),
-    counter("switchyard_events_redelivered_total", &[], "Events handed out again by the broker."),
+    counter("switchyard_events_redelivered_total", &[], "Events redelivered by the broker."),
     counter("switchyard_events_bytes_total", &[], "Bytes of event bodies pulled.").in_bytes(),
+    counter("switchyard_events_acked_total", &["result"], "Events acknowledged, by result."),
     counter(
-        "switchyard_events_acked_total",
-        &["result"],
-        "Events acknowledged, by what came of them.",
+        "switchyard_event_decode_errors_total",
+        &["reason"],
+        "Messages that could not be decoded as events.",
     ),
-    counter("switchyard_event_decode_errors_total", &["reason"], "Messages that are no events."),
     histogram("switchyard_event_size_bytes", &[], "Size of event bodies.").in_bytes(),
     histogram("switchyard_event_age_seconds", &[], "Time in the stream before matching.")
         .in_seconds(),
-    gauge("switchyard_input_pending", &[], "Events the broker has not handed out yet."),
-    gauge("switchyard_input_ack_pending", &[], "Events handed out and not acknowledged."),
+    gauge("switchyard_input_pending", &[], "Events the broker has not delivered yet."),
+    gauge(
+        "switchyard_input_ack_pending",
+        &[],
+        "Events delivered by the broker and not acknowledged.",
+    ),
     gauge("switchyard_input_lag_seconds", &[], "Age of the oldest unacknowledged event.")
         .in_seconds(),
     gauge(
         "switchyard_input_backlog_ratio",
         &[],
-        "Share of the event stream that is not acknowledged; doors refuse events above 0.8.",
+        "Share of the event stream that is not acknowledged; publishing is refused above 0.8.",
     ),
     counter(
         "switchyard_input_stalls_total",
         &["reason"],
-        "Stalls of the input that were noticed and mended.",
+        "Stalls of the input that were detected and recovered.",
     ),
     // Registry.
     gauge("switchyard_subscriptions", &["state"], "Module records by state."),
@@ -78,18 +83,18 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "switchyard_discovery_ignored_total",
         &["rule"],
-        "Modules that apps answered and that were ignored, by the rule they break.",
+        "Discovered modules that were ignored, by the rule they break.",
     ),
     counter(
         "switchyard_app_calls_total",
         &["kind", "result"],
-        "Calls to apps that are no deliveries: installs, discovery, notices.",
+        "Calls to apps other than deliveries: installs, discovery, notices.",
     ),
     gauge("switchyard_registry_revision", &[], "Last registry revision applied on this replica."),
     histogram(
         "switchyard_registry_apply_seconds",
         &[],
-        "From a stored change to its being visible to matching.",
+        "From a stored change until matching sees it.",
     )
     .in_seconds(),
     counter(
@@ -100,7 +105,7 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "switchyard_registry_watch_starts_total",
         &["kind"],
-        "Watches of the registry that began: with a load of everything, or on from where one broke.",
+        "Registry watches started: with a full load, or resumed from a revision.",
     ),
     counter(
         "switchyard_registrations_total",
@@ -110,12 +115,12 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "switchyard_registration_auth_failures_total",
         &["reason"],
-        "Requests refused for want of authority; callers are not told why.",
+        "Requests that failed authentication, by reason; callers do not receive the reason.",
     ),
     counter(
         "switchyard_filter_compile_errors_total",
         &["reason"],
-        "Filters refused at registration.",
+        "Filters rejected at registration.",
     ),
     histogram("switchyard_filter_compile_seconds", &[], "Time to check and compile one filter.")
         .in_seconds(),
@@ -130,26 +135,26 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "switchyard_filter_errors_total",
         &["reason", "action"],
-        "Filters that could not be evaluated, and what onError decided.",
+        "Filter evaluations that failed, by reason and onError action.",
     ),
     histogram("switchyard_filter_steps", &[], "Steps of one evaluation."),
-    counter("switchyard_matches_total", &["event_type"], "Matches: deliveries that came to be."),
+    counter("switchyard_matches_total", &["event_type"], "Matches: deliveries created."),
     histogram("switchyard_fanout", &[], "Deliveries of one event."),
     // Delivery.
-    counter("switchyard_deliveries_total", &["outcome", "lane"], "Deliveries that ended."),
+    counter(
+        "switchyard_deliveries_total",
+        &["outcome", "lane"],
+        "Deliveries completed, by outcome.",
+    ),
     counter(
         "switchyard_delivery_attempts_total",
         &["target", "class", "blame"],
-        "Attempts by outcome and by whose fault it was.",
+        "Attempts by outcome class and responsible party.",
     ),
     histogram("switchyard_delivery_attempt_seconds", &["target"], "Duration of attempts.")
         .in_seconds(),
-    histogram(
-        "switchyard_delivery_phase_seconds",
-        &["phase"],
-        "Where the time of a delivery went.",
-    )
-    .in_seconds(),
+    histogram("switchyard_delivery_phase_seconds", &["phase"], "Time of a delivery by phase.")
+        .in_seconds(),
     histogram(
         "switchyard_delivery_end_to_end_seconds",
         &["lane"],
@@ -158,20 +163,24 @@ pub const FAMILIES: &[Family] = &[
     .in_seconds(),
     histogram("switchyard_delivery_attempt_number", &[], "Number of the attempt that succeeded."),
     gauge("switchyard_deliveries_inflight", &["target"], "Attempts running now."),
-    gauge(
-        "switchyard_deliveries_pending",
-        &["lane"],
-        "Deliveries waiting in memory for their turn.",
-    ),
-    gauge("switchyard_endpoint_breakers", &["state"], "Endpoints by state of their breaker."),
+    gauge("switchyard_deliveries_pending", &["lane"], "Deliveries waiting in memory for a permit."),
+    gauge("switchyard_endpoint_breakers", &["state"], "Endpoints by circuit breaker state."),
     gauge("switchyard_deliveries_parked", &[], "Deliveries waiting in the parking stream."),
-    counter("switchyard_parkings_total", &["reason"], "Deliveries put into the parking stream."),
+    counter(
+        "switchyard_parkings_total",
+        &["reason"],
+        "Deliveries published to the parking stream.",
+    ),
     counter(
         "switchyard_retries_scheduled_total",
         &["class"],
-        "Retries by what made them necessary.",
+        "Retries by outcome class of the attempt before.",
     ),
-    counter("switchyard_retry_after_honoured_total", &[], "Delays taken from a handler's answer."),
+    counter(
+        "switchyard_retry_after_honoured_total",
+        &[],
+        "Retry delays taken from a handler's Retry-After.",
+    ),
     counter(
         "switchyard_delivery_blocked_total",
         &["rule"],
@@ -185,14 +194,14 @@ pub const FAMILIES: &[Family] = &[
     // Dead letters.
     counter("switchyard_dlq_total", &["reason"], "Dead letters written."),
     gauge("switchyard_dlq_messages", &[], "Dead letters kept."),
-    counter("switchyard_dlq_redriven_total", &["result"], "Dead letters sent again."),
+    counter("switchyard_dlq_redriven_total", &["result"], "Dead letters redriven."),
     // Broker.
     gauge(
         "switchyard_broker_up",
         &[],
         "1 while the broker is connected and the event stream answers.",
     ),
-    counter("switchyard_broker_reconnects_total", &[], "Connections to the broker made again."),
+    counter("switchyard_broker_reconnects_total", &[], "Reconnects to the broker."),
     histogram(
         "switchyard_broker_publish_seconds",
         &["stream"],
@@ -204,14 +213,14 @@ pub const FAMILIES: &[Family] = &[
         &["stream", "reason"],
         "Publishes without a confirmation.",
     ),
-    gauge("switchyard_build_info", &["version"], "Constant 1; the label tells the version."),
+    gauge("switchyard_build_info", &["version"], "Constant 1; the label is the version."),
 ];
 
 /// Labels of the subscription family.
 const SUBSCRIPTION: &[&str] = &["app", "installation", "key"];
 
 /// Families of single subscriptions, for the bounded set chosen by `metrics.subscriptions`.
-pub const SUBSCRIPTION_FAMILIES: &[Family] = &[
+pub const SUBSCRIPTION_FAMILIES: &[MetricFamily] = &[
     counter(
         "switchyard_subscription_matched_total",
         SUBSCRIPTION,
@@ -237,7 +246,7 @@ pub const SUBSCRIPTION_FAMILIES: &[Family] = &[
     counter(
         "switchyard_subscription_steps_total",
         SUBSCRIPTION,
-        "Evaluation steps used: what the filter costs.",
+        "Evaluation steps used by the filter.",
     ),
     gauge(
         "switchyard_subscription_last_match_timestamp_seconds",
@@ -257,31 +266,31 @@ pub fn describe_subscriptions() {
     SUBSCRIPTION_FAMILIES.iter().for_each(describe);
 }
 
-fn describe(family: &Family) {
-    let Family { name, kind, unit, help, .. } = *family;
+fn describe(family: &MetricFamily) {
+    let MetricFamily { name, kind, unit, help, .. } = *family;
     let unit = unit.unwrap_or(Unit::Count);
     match kind {
-        Kind::Counter => describe_counter!(name, unit, help),
-        Kind::Gauge => describe_gauge!(name, unit, help),
-        Kind::Histogram => describe_histogram!(name, unit, help),
+        MetricKind::Counter => describe_counter!(name, unit, help),
+        MetricKind::Gauge => describe_gauge!(name, unit, help),
+        MetricKind::Histogram => describe_histogram!(name, unit, help),
     }
 }
 
-const fn counter(name: &'static str, labels: Labels, help: &'static str) -> Family {
-    Family { name, kind: Kind::Counter, unit: None, labels, help }
+const fn counter(name: &'static str, labels: Labels, help: &'static str) -> MetricFamily {
+    MetricFamily { name, kind: MetricKind::Counter, unit: None, labels, help }
 }
 
-const fn gauge(name: &'static str, labels: Labels, help: &'static str) -> Family {
-    Family { name, kind: Kind::Gauge, unit: None, labels, help }
+const fn gauge(name: &'static str, labels: Labels, help: &'static str) -> MetricFamily {
+    MetricFamily { name, kind: MetricKind::Gauge, unit: None, labels, help }
 }
 
-const fn histogram(name: &'static str, labels: Labels, help: &'static str) -> Family {
-    Family { name, kind: Kind::Histogram, unit: None, labels, help }
+const fn histogram(name: &'static str, labels: Labels, help: &'static str) -> MetricFamily {
+    MetricFamily { name, kind: MetricKind::Histogram, unit: None, labels, help }
 }
 
 type Labels = &'static [&'static str];
 
-impl Family {
+impl MetricFamily {
     const fn in_seconds(self) -> Self {
         Self { unit: Some(Unit::Seconds), ..self }
     }
@@ -299,18 +308,18 @@ mod tests {
 
     use super::*;
 
-    fn all() -> impl Iterator<Item = &'static Family> {
+    fn all() -> impl Iterator<Item = &'static MetricFamily> {
         FAMILIES.iter().chain(SUBSCRIPTION_FAMILIES)
     }
 
     #[test]
-    fn names_are_unique_and_follow_the_rules() {
+    fn metric_names_are_unique_and_follow_the_conventions() {
         let mut seen = HashSet::new();
-        for Family { name, kind, unit, help, .. } in all() {
+        for MetricFamily { name, kind, unit, help, .. } in all() {
             assert!(seen.insert(name), "{name} twice");
             assert!(name.starts_with("switchyard_"), "{name}");
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
-            assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            assert_eq!(*kind == MetricKind::Counter, name.ends_with("_total"), "{name}");
             let stem = name.trim_end_matches("_total");
             assert_eq!(*unit == Some(Unit::Seconds), stem.ends_with("_seconds"), "{name}");
             assert_eq!(*unit == Some(Unit::Bytes), stem.ends_with("_bytes"), "{name}");
@@ -327,9 +336,9 @@ mod tests {
             for family in all() {
                 let labels: Vec<_> = family.labels.iter().map(|name| (*name, "x")).collect();
                 match family.kind {
-                    Kind::Counter => metrics::counter!(family.name, &labels).increment(1),
-                    Kind::Gauge => metrics::gauge!(family.name, &labels).set(1.0),
-                    Kind::Histogram => metrics::histogram!(family.name, &labels).record(1.0),
+                    MetricKind::Counter => metrics::counter!(family.name, &labels).increment(1),
+                    MetricKind::Gauge => metrics::gauge!(family.name, &labels).set(1.0),
+                    MetricKind::Histogram => metrics::histogram!(family.name, &labels).record(1.0),
                 }
             }
         });

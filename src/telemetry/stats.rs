@@ -1,56 +1,57 @@
-//! Counters of one subscription, shared by the stages that move them.
+//! Counters of one subscription, shared by the stages that increment them.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// The counters of one subscription, made when there is something to count: of a million
-/// subscriptions, most have heard nothing yet.
+/// Handle to the counters of one subscription, allocated on first use: most of a million
+/// subscriptions never match.
 #[derive(Debug, Default)]
-pub struct SubscriptionStats(OnceLock<Arc<Counters>>);
+pub struct SubscriptionStats(OnceLock<Arc<SubscriptionCounters>>);
 
-/// Shares the counters.
+/// Shares the counters: allocates them if needed.
 impl Clone for SubscriptionStats {
     fn clone(&self) -> Self {
-        Self(OnceLock::from(Arc::clone(self.made())))
+        Self(OnceLock::from(Arc::clone(self.counters())))
     }
 }
 
-/// For counting; whoever reads the counters of many subscriptions takes
+/// For counting; allocates the counters. Readers of many subscriptions use
 /// [`SubscriptionStats::peek`].
 impl Deref for SubscriptionStats {
-    type Target = Counters;
+    type Target = SubscriptionCounters;
 
-    fn deref(&self) -> &Counters {
-        self.made()
+    fn deref(&self) -> &SubscriptionCounters {
+        self.counters()
     }
 }
 
 impl SubscriptionStats {
-    fn made(&self) -> &Arc<Counters> {
+    fn counters(&self) -> &Arc<SubscriptionCounters> {
         self.0.get_or_init(Arc::default)
     }
 
-    /// The counters for reading: those of nothing, while nothing was counted.
+    /// Returns the counters for reading, without allocating them: all zero while nothing was
+    /// counted.
     #[must_use]
-    pub fn peek(&self) -> &Counters {
-        static NOTHING: Counters = Counters::new();
-        self.0.get().map_or(&NOTHING, |counters| &**counters)
+    pub fn peek(&self) -> &SubscriptionCounters {
+        static ZERO: SubscriptionCounters = SubscriptionCounters::new();
+        self.0.get().map_or(&ZERO, |counters| &**counters)
     }
 }
 
-/// What happened to one subscription since this replica started.
+/// The counters of one subscription since this replica started. Counts are monotonic.
 ///
-/// Counts only rise. "Not matched" is not counted per event, since that would make each event cost
-/// as much as there are subscriptions: it is the events of its types seen less all other outcomes,
-/// see `matcher`.
+/// "Not matched" is not counted per event, since that would cost each event time proportional to
+/// the number of subscriptions: it is the events of its types minus all other outcomes, see
+/// `matcher`.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct SubscriptionCounters {
     /// Events that became deliveries.
     pub matched: AtomicU64,
-    /// Events left out by `ignoreSelf` or `appIsLicensed`.
+    /// Events excluded by `ignoreSelf` or `appIsLicensed`.
     pub ignored: AtomicU64,
-    /// Filter evaluations that failed, whatever `onError` made of them.
+    /// Filter evaluations that failed, whatever `onError` says.
     pub errors: AtomicU64,
     /// Deliveries that ended in success.
     pub delivered: AtomicU64,
@@ -64,13 +65,13 @@ pub struct Counters {
     pub last_match_ms: AtomicI64,
     /// When a delivery last succeeded, milliseconds since the epoch; 0 = never.
     pub last_delivered_ms: AtomicI64,
-    /// Answers in a row by which the handler said that it is gone.
-    gone: AtomicU32,
+    /// Consecutive answers with HTTP 410.
+    endpoint_gone_streak: AtomicU32,
     last_error: Mutex<Option<String>>,
     last_failure: Mutex<Option<String>>,
 }
 
-impl Counters {
+impl SubscriptionCounters {
     const fn new() -> Self {
         Self {
             matched: AtomicU64::new(0),
@@ -82,7 +83,7 @@ impl Counters {
             steps: AtomicU64::new(0),
             last_match_ms: AtomicI64::new(0),
             last_delivered_ms: AtomicI64::new(0),
-            gone: AtomicU32::new(0),
+            endpoint_gone_streak: AtomicU32::new(0),
             last_error: Mutex::new(None),
             last_failure: Mutex::new(None),
         }
@@ -94,10 +95,10 @@ impl Counters {
         self.last_match_ms.store(now_ms, Relaxed);
     }
 
-    /// Counts a failed evaluation and keeps its message.
+    /// Counts a failed evaluation and stores its message.
     pub fn count_error(&self, message: &str) {
         self.errors.fetch_add(1, Relaxed);
-        keep(&self.last_error, message);
+        replace_text(&self.last_error, message);
     }
 
     /// Counts a delivery that the handler accepted at `now_ms`.
@@ -106,47 +107,47 @@ impl Counters {
         self.last_delivered_ms.store(now_ms, Relaxed);
     }
 
-    /// Takes note of whether the handler answered that it is gone; true if that changes how often
-    /// it did in a row.
-    pub fn note_gone(&self, is_gone: bool) -> bool {
-        if is_gone {
-            self.gone.fetch_add(1, Relaxed);
+    /// Records whether the handler answered 410; returns whether the number of consecutive 410s
+    /// changed.
+    pub fn record_endpoint_gone(&self, is_endpoint_gone: bool) -> bool {
+        if is_endpoint_gone {
+            self.endpoint_gone_streak.fetch_add(1, Relaxed);
             return true;
         }
-        // Read first: nearly every delivery comes here and finds 0.
-        self.gone_in_a_row() != 0 && self.gone.swap(0, Relaxed) != 0
+        // Loaded first: it is 0 for nearly every delivery, and a load does not contend.
+        self.consecutive_endpoint_gone() != 0 && self.endpoint_gone_streak.swap(0, Relaxed) != 0
     }
 
-    /// How often in a row the handler answered that it is gone.
-    pub fn gone_in_a_row(&self) -> u32 {
-        self.gone.load(Relaxed)
+    /// Returns the number of consecutive 410 answers.
+    pub fn consecutive_endpoint_gone(&self) -> u32 {
+        self.endpoint_gone_streak.load(Relaxed)
     }
 
-    /// Counts a failed attempt and keeps its reason.
+    /// Counts a failed attempt and stores its reason.
     pub fn count_failed_attempt(&self, reason: &str) {
         self.failed_attempts.fetch_add(1, Relaxed);
-        keep(&self.last_failure, reason);
+        replace_text(&self.last_failure, reason);
     }
 
-    /// Counts a delivery that was given up.
-    pub fn count_dead(&self) {
+    /// Counts a delivery that was dead-lettered.
+    pub fn count_dead_letter(&self) {
         self.dead.fetch_add(1, Relaxed);
     }
 
-    /// Message of the last failed evaluation.
+    /// Returns the message of the last failed evaluation.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reason of the last failed attempt.
+    /// Returns the reason of the last failed attempt.
     #[must_use]
     pub fn last_failure(&self) -> Option<String> {
         self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-fn keep(slot: &Mutex<Option<String>>, text: &str) {
+fn replace_text(slot: &Mutex<Option<String>>, text: &str) {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     match slot.as_mut() {
         Some(kept) => {

@@ -1,7 +1,7 @@
-//! Series of single subscriptions: a bounded set of the failing and the busiest.
+//! Per-subscription series, for a bounded set of failing and busy subscriptions.
 //!
-//! Every other subscription is in the operator API. The set has hysteresis, so that two
-//! subscriptions of equal rank do not take turns and tear both series.
+//! The operator API has the counters of all subscriptions. The set has hysteresis: without it, two
+//! subscriptions of about equal rank would replace each other and both series would have gaps.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::{Counters, names};
+use super::{SubscriptionCounters, names};
 use crate::domain::SubscriptionId;
 
 /// A member stays until its rank is this many times the size of the set.
@@ -18,16 +18,16 @@ const STAYS_UNTIL_RANK: f64 = 1.25;
 
 /// One subscription and its counters, as read for a scrape.
 #[derive(Debug)]
-pub struct Sample<'a> {
-    /// Whose counters.
+pub struct SubscriptionSample<'a> {
+    /// Id of the subscription.
     pub id: &'a SubscriptionId,
-    /// The app behind the installation.
+    /// Its app.
     pub app: &'a str,
-    /// Counters.
-    pub stats: &'a Counters,
+    /// Its counters.
+    pub stats: &'a SubscriptionCounters,
 }
 
-impl Sample<'_> {
+impl SubscriptionSample<'_> {
     fn failures(&self) -> u64 {
         self.stats.errors.load(Relaxed)
             + self.stats.failed_attempts.load(Relaxed)
@@ -35,7 +35,7 @@ impl Sample<'_> {
     }
 }
 
-/// Which subscriptions have series, from scrape to scrape.
+/// The set of subscriptions that have series, kept between scrapes.
 #[derive(Debug)]
 pub struct TopSubscriptions {
     size: usize,
@@ -44,16 +44,16 @@ pub struct TopSubscriptions {
 }
 
 impl TopSubscriptions {
-    /// At most `size` subscriptions beside the `pinned` ones.
+    /// Returns a set of at most `size` subscriptions in addition to the `pinned` ones.
     #[must_use]
     pub fn new(size: usize, pinned: HashSet<SubscriptionId>) -> Self {
         Self { size, pinned, members: Mutex::default() }
     }
 
-    /// Reads `off` or `top:N`.
+    /// Parses `off` or `top:N`.
     ///
     /// # Errors
-    /// The text is neither; says what is expected.
+    /// The text is neither; the message names what is expected.
     pub fn parse(setting: &str, pinned: &[String]) -> Result<Self, String> {
         let size = match setting.split_once(':') {
             Some(("top", n)) => n.parse().ok(),
@@ -66,20 +66,20 @@ impl TopSubscriptions {
         Ok(Self::new(size, pinned.iter().filter_map(|id| SubscriptionId::parse(id)).collect()))
     }
 
-    /// The series of the chosen subscriptions in the Prometheus text format; `not_matched` is asked
-    /// for the chosen ones only.
+    /// Renders the series of the selected subscriptions in the Prometheus text format;
+    /// `not_matched` is called for these only.
     #[must_use]
     pub fn render(
         &self,
-        mut samples: Vec<Sample<'_>>,
+        mut samples: Vec<SubscriptionSample<'_>>,
         not_matched: impl Fn(&SubscriptionId) -> u64,
     ) -> String {
         if self.size == 0 && self.pinned.is_empty() {
             return String::new();
         }
         self.choose(&mut samples);
-        // A recorder of its own for each scrape: a subscription that leaves the set leaves no
-        // stale series behind.
+        // A new recorder for each scrape, so that a subscription that leaves the set leaves no
+        // stale series.
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
         metrics::with_local_recorder(&recorder, || {
@@ -91,9 +91,9 @@ impl TopSubscriptions {
         handle.render()
     }
 
-    /// Keeps the samples that have series: pinned ones, members that still rank well, and the
-    /// best others, failing ones before busy ones.
-    fn choose(&self, samples: &mut Vec<Sample<'_>>) {
+    /// Retains the samples that have series: pinned ones, members that still rank high enough, and
+    /// then the others by rank, failing ones before busy ones.
+    fn choose(&self, samples: &mut Vec<SubscriptionSample<'_>>) {
         samples.sort_by_cached_key(|sample| {
             let matched = sample.stats.matched.load(Relaxed);
             std::cmp::Reverse((sample.failures() > 0, matched, sample.failures()))
@@ -124,7 +124,7 @@ impl TopSubscriptions {
     }
 }
 
-fn record(sample: &Sample<'_>, not_matched: u64) {
+fn record(sample: &SubscriptionSample<'_>, not_matched: u64) {
     let labels = [
         ("app", sample.app.to_owned()),
         ("installation", sample.id.installation.to_string()),
@@ -156,18 +156,26 @@ mod tests {
         SubscriptionId { installation: "i".into(), key: format!("k{n}").into() }
     }
 
-    fn sample<'a>(id: &'a SubscriptionId, stats: &'a Counters) -> Sample<'a> {
-        Sample { id, app: "a", stats }
+    fn sample<'a>(
+        id: &'a SubscriptionId,
+        stats: &'a SubscriptionCounters,
+    ) -> SubscriptionSample<'a> {
+        SubscriptionSample { id, app: "a", stats }
     }
 
-    fn render(top: &TopSubscriptions, ids: &[SubscriptionId], stats: &[Counters]) -> String {
+    fn render(
+        top: &TopSubscriptions,
+        ids: &[SubscriptionId],
+        stats: &[SubscriptionCounters],
+    ) -> String {
         top.render(ids.iter().zip(stats).map(|(id, stats)| sample(id, stats)).collect(), |_| 5)
     }
 
     #[test]
     fn failing_subscription_has_series_before_busy_ones() {
         let ids: Vec<_> = (0..3).map(id).collect();
-        let stats: Vec<Counters> = (0..3).map(|_| Counters::default()).collect();
+        let stats: Vec<SubscriptionCounters> =
+            (0..3).map(|_| SubscriptionCounters::default()).collect();
         stats[0].matched.store(100, Relaxed);
         stats[1].matched.store(50, Relaxed);
         stats[2].count_error("boom");
@@ -180,7 +188,8 @@ mod tests {
     #[test]
     fn member_stays_while_it_ranks_near_the_top() {
         let ids: Vec<_> = (0..5).map(id).collect();
-        let stats: Vec<Counters> = (0..5).map(|_| Counters::default()).collect();
+        let stats: Vec<SubscriptionCounters> =
+            (0..5).map(|_| SubscriptionCounters::default()).collect();
         for (n, stats) in stats.iter().enumerate() {
             stats.matched.store(100 - n as u64, Relaxed);
         }
@@ -194,7 +203,8 @@ mod tests {
     #[test]
     fn pinned_subscription_has_series_whatever_its_rank() {
         let ids: Vec<_> = (0..2).map(id).collect();
-        let stats: Vec<Counters> = (0..2).map(|_| Counters::default()).collect();
+        let stats: Vec<SubscriptionCounters> =
+            (0..2).map(|_| SubscriptionCounters::default()).collect();
         stats[0].matched.store(9, Relaxed);
         let top = TopSubscriptions::parse("top:1", &["i/k1".into()]).unwrap();
         let text = render(&top, &ids, &stats);

@@ -1,5 +1,5 @@
 // confluence.js manages the dynamic modules of a Connect app in Confluence, with tokens of the
-// vendor's atlassian-jwt; a page that is made then arrives as the webhook asked for.
+// vendor's atlassian-jwt; a page created afterwards arrives as the registered webhook.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import http from "node:http";

@@ -1,5 +1,5 @@
 // An app built on atlassian-connect-express: takes part in the install handshake, registers a module
-// with the framework's own client and verifies the webhook that comes with its own middleware.
+// with the framework's own client and verifies the received webhook with its own middleware.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import fs from "node:fs";

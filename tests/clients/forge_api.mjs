@@ -1,4 +1,4 @@
-// @forge/api registers, lists and removes a trigger. Its runtime hands requests to a proxy; here
+// @forge/api registers, lists and removes a trigger. Its runtime sends requests to a proxy; here
 // the proxy is a function that adds the installation's token, as the vendor's does.
 import assert from "node:assert/strict";
 import forge from "@forge/api";

@@ -1,6 +1,6 @@
 // The vendor's own validation of triggers, @forge/manifest's schema and scope map, against ours: a
 // few hundred generated bodies go to both, and every disagreement has a reason in
-// oracle/disagreements.json. A reason that explains nothing any more fails as well.
+// oracle/disagreements.json. A reason without a disagreement fails the test, too.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import Ajv from "ajv";
@@ -16,12 +16,12 @@ const MODULES = "/forge/installation/v2/dynamic/module:validate";
 const require = createRequire(import.meta.url);
 const reasons = require("./oracle/disagreements.json");
 const { validateEventScopes } = require("@forge/manifest");
-// The package exports code alone; its data lie beside it.
-const beside = createRequire(require.resolve("@forge/manifest"));
-const schema = beside("./schema/manifest-schema.json");
-const { mapping } = beside("./mapping/product-event-to-scope-mapping.json");
+// The package exports code only; its data files are read by path.
+const readVendor = createRequire(require.resolve("@forge/manifest"));
+const schema = readVendor("./schema/manifest-schema.json");
+const { mapping } = readVendor("./mapping/product-event-to-scope-mapping.json");
 
-// As the vendor's SchemaValidator sets it up; the trigger alone instead of a whole manifest.
+// Configured as the vendor's SchemaValidator, for the trigger only instead of a whole manifest.
 const ajv = new Ajv({ allErrors: true, strict: false });
 addFormats(ajv);
 ajv.addVocabulary(["defaultValue", "fieldDescription", "fieldTitle", "shortClassName"]);
@@ -32,11 +32,11 @@ assert.ok(fits, "the manifest schema has triggers");
 const known = mapping.map(({ productEvent }) => productEvent);
 const scopesOf = (event) => mapping.find(({ productEvent }) => productEvent === event).oAuthScopes;
 
-// Disagreements are told by kind, not by place: without numbers, and without made-up names.
+// Disagreements are grouped by code and path, without indexes and without generated names.
 const UNKNOWN_MEMBER = "SY-2002";
 function kind({ code, path = "" }) {
-  const place = path.replace(/\[\d+\]/g, "[]");
-  return `${code} ${code === UNKNOWN_MEMBER ? place.replace(/[^.]*$/, "*") : place}`;
+  const member = path.replace(/\[\d+\]/g, "[]");
+  return `${code} ${code === UNKNOWN_MEMBER ? member.replace(/[^.]*$/, "*") : member}`;
 }
 
 async function vendor(data, scopes) {

@@ -1,4 +1,4 @@
-// A Forge remote that verifies what it gets with jose, then calls back with the token that came along.
+// A Forge remote that verifies requests with jose, then calls back with the app token of the request.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import http from "node:http";

@@ -1,4 +1,4 @@
-"""Python clients: atlassian-jwt signs calls of the Connect door, jira those of the webhook door."""
+"""Python clients: atlassian-jwt signs calls of the Connect API, jira calls the dynamic webhooks API."""
 import json
 import os
 import urllib.request

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Drives a running router with clients that nobody here wrote.
+"""Drives a running router with third-party clients.
 
     run.py --router BIN --python PYTHON [CLIENT...]
 
-Starts BIN with a broker of its own in a fresh folder, then runs each client (all by default); the
-packages of package.json must be installed beside it. Exit status 1 if one fails.
+Starts BIN with its own broker in an empty folder, then runs each client (all by default); the
+packages of package.json must be installed next to it. Exit status 1 if one fails.
 """
 import argparse
 import os

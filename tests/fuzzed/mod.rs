@@ -1,4 +1,4 @@
-//! What must hold for any bytes as an event: the body of the fuzz target, also run on the committed
+//! The properties of any bytes as an event: the body of the fuzz target, also run on its committed
 //! corpus.
 
 use bytes::Bytes;
@@ -8,14 +8,14 @@ use switchyard::event::{DecodeError, Decoder, HeaderLookup, RoutingKey};
 use switchyard::matcher::{Matcher, Scratch, Subscription};
 use switchyard::registry::offline::TriggerReader;
 use switchyard_expr::reference::Tree;
-use switchyard_expr::{Env, Profile, Value as Outcome, View, limits};
+use switchyard_expr::{CheckProfile, Env, Value as Outcome, View, limits};
 
 const SITE: &str = "site";
 const INSTALLATION: &str = "installation";
 const EVENT_TYPE: &str = "avi:jira:updated:issue";
 
-/// Each way to ask for a value, and what a wrong one could hide: broken paths, nulls, repeated and
-/// escaped names, texts, lists, ranges.
+/// Filters for each kind of access and for values that are easily decoded wrong: broken paths,
+/// nulls, repeated and escaped names, texts, lists, ranges.
 const FILTERS: [&str; 22] = [
     "event.issue.fields.project.key == 'P1'",
     "event.issue.fields.project.key != 'P1'",
@@ -79,11 +79,11 @@ impl Fixture {
         let matcher = Matcher::default();
         let subscriptions = FILTERS.iter().enumerate().map(subscription).collect();
         matcher.replace_installation(&INSTALLATION.into(), subscriptions);
-        let tree = |text: &&str| Tree::read(text, Profile::Filter).expect("a filter");
+        let tree = |text: &&str| Tree::parse(text, CheckProfile::Filter).expect("a filter");
         Self { matcher, trees: FILTERS.iter().map(tree).collect() }
     }
 
-    /// Numbers of the filters that hold, and of those that fail.
+    /// Numbers of the filters that match, and of those that fail.
     fn matched(&self, decoder: &Decoder, routing_key: RoutingKey<'_>) -> [Vec<usize>; 2] {
         let number = |subscription: &Subscription| {
             subscription.key.as_str().parse::<usize>().expect("a number")
@@ -99,7 +99,7 @@ impl Fixture {
         [holding, failed]
     }
 
-    /// The same by the reference evaluator, one filter after the other.
+    /// The same result by the naive evaluator, one filter after the other.
     fn expected(&self, view: &impl View) -> [Vec<usize>; 2] {
         let env = Env { now_ms: 0, steps_max: limits::STEPS_MAX };
         let (mut holding, mut failed) = (Vec::new(), Vec::new());
@@ -114,33 +114,33 @@ impl Fixture {
     }
 }
 
-/// Any bytes: they are an event exactly if `serde_json` takes them for an object, and match what
-/// the reference evaluator matches on what `serde_json` understood.
+/// Asserts that the bytes are an event exactly if `serde_json` parses them as an object, and that
+/// they match what the naive evaluator matches on the value that `serde_json` parsed.
 pub(crate) fn event(body: &[u8]) {
-    let understood = understood(body);
+    let parsed = parsed(body);
     let mut decoder = Decoder::new(1 << 20, false);
     let body = Bytes::copy_from_slice(body);
     let decoded = match decoder.decode_if_subscribed("", &Envelope, body, 1, |_| true) {
         Ok(decoded) => decoded,
         Err(DecodeError::Utf8 { .. } | DecodeError::Json { .. }) => {
-            return assert!(understood.is_none(), "refused, though it is JSON: {understood:?}");
+            return assert!(parsed.is_none(), "rejected, although it is JSON: {parsed:?}");
         }
-        // Bounds, and what is no object.
+        // Limits, and values that are no object.
         Err(_) => return,
     };
-    let understood = understood.expect("accepted, though it is no JSON");
-    assert!(understood.is_object());
-    // Written anew: each name once, nothing escaped that need not be.
-    let anew = Bytes::from(understood.to_string());
+    let parsed = parsed.expect("accepted, although it is no JSON");
+    assert!(parsed.is_object());
+    // Serialized again: each name once, with the fewest escapes.
+    let canonical = Bytes::from(parsed.to_string());
     let mut plain = Decoder::new(2 << 20, false);
-    plain.decode("", &Envelope, anew, 1).expect("an event");
+    plain.decode("", &Envelope, canonical, 1).expect("an event");
     FIXTURE.with(|fixture| {
         let expected = fixture.expected(&plain.view(false));
         assert_eq!(fixture.matched(&decoder, decoded.routing_key()), expected);
     });
 }
 
-fn understood(body: &[u8]) -> Option<Value> {
+fn parsed(body: &[u8]) -> Option<Value> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     reader.disable_recursion_limit();
     let value = Value::deserialize(&mut reader).ok()?;

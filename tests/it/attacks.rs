@@ -1,4 +1,4 @@
-//! Callers who are not who they say: every one gets the same answer, and nothing changes.
+//! Forged, replayed and foreign credentials: all are rejected alike and change nothing.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
-use switchyard::cli::client::Client;
+use switchyard::cli::client::ApiClient;
 use switchyard::clock;
 use switchyard::domain::Secret;
 use switchyard::jwt::{self, qsh};
@@ -95,7 +95,7 @@ async fn forged_tokens_are_refused_alike_and_change_nothing() {
         let answer = send(setup.port, "GET", MODULES, &format!("JWT {token}")).await;
         assert_eq!(answer, (401, REFUSED.to_owned()), "{what}");
     }
-    // A token that was overheard is good for the same request only, and for this app alone.
+    // An intercepted token is valid for the same request of the same app only.
     let overheard = format!("JWT {good}");
     assert_eq!(send(setup.port, "GET", MODULES, &overheard).await, (200, "{}".to_owned()));
     assert_eq!(send(setup.port, "DELETE", MODULES, &overheard).await.0, 401);
@@ -107,7 +107,7 @@ async fn forged_tokens_are_refused_alike_and_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn overheard_request_changes_nothing_again_at_any_replica() {
+async fn replayed_request_changes_nothing_at_any_replica() {
     const WEBHOOKS: &str = "/rest/api/3/webhook";
     let nats = NatsServer::start().await;
     let (mut one, mut other) = (
@@ -130,17 +130,17 @@ async fn overheard_request_changes_nothing_again_at_any_replica() {
     };
     let refused = (401, REFUSED.to_owned());
 
-    // One second, one token: two requests of the app count, and each of them once.
+    // Two requests of the app within one second have equal tokens: each is executed once.
     let (post, delete) = (token("POST", MODULES, 0), token("DELETE", MODULES, 0));
     for key in ["x", "y"] {
         assert_eq!(send_body(one.port, "POST", MODULES, &post, hook(key)).await.0, 200);
     }
-    // While it is registered, it is a duplicate as ever.
+    // A module that is registered is still reported as a duplicate.
     assert_eq!(send_body(other.port, "POST", MODULES, &post, hook("x")).await.0, 400);
     assert_eq!(send(other.port, "DELETE", MODULES, &delete).await.0, 204);
     for port in [one.port, other.port] {
         assert_eq!(send_body(port, "POST", MODULES, &post, hook("x")).await, refused);
-        assert_eq!(send(port, "DELETE", MODULES, &delete).await.0, 204, "nothing is there");
+        assert_eq!(send(port, "DELETE", MODULES, &delete).await.0, 204, "there is no module");
     }
     let later = token("POST", MODULES, 1);
     assert_eq!(send_body(one.port, "POST", MODULES, &later, hook("x")).await.0, 200);
@@ -152,7 +152,7 @@ async fn overheard_request_changes_nothing_again_at_any_replica() {
     let listed: Value = serde_json::from_str(&listed.1).expect("a list");
     assert_eq!(listed["webhooks"][0]["key"], "x");
 
-    // The same of dynamic webhooks, in the words of their door.
+    // Dynamic webhooks behave alike, with the errors of their own API.
     let wanted = json!({"url": "http://127.0.0.1:9/h",
         "webhooks": [{"events": ["jira:issue_created"], "jqlFilter": "project = A"}]});
     let wanted = Bytes::from(wanted.to_string());
@@ -163,7 +163,7 @@ async fn overheard_request_changes_nothing_again_at_any_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn shadowed_module_gets_nothing_and_the_static_one_fires() {
+async fn shadowed_module_receives_nothing_and_the_static_one_fires() {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
@@ -176,7 +176,7 @@ async fn shadowed_module_gets_nothing_and_the_static_one_fires() {
     let last = json!({"endpoint": "hook", "events": ["avi:jira:updated:issue"],
         "filter": {"expression": "event.issue.fields.project.key == 'LAST'"}});
     register(&app, last).await;
-    // The new version has a trigger of this key that wants another project.
+    // The new version declares a trigger of this key for another project.
     let fixed = json!({"key": "mine", "endpoint": "hook", "events": ["avi:jira:updated:issue"],
         "filter": {"expression": "event.issue.fields.project.key == 'OPS'"}});
     let version = json!({"kind": "forge", "functions": ["main"],
@@ -201,7 +201,7 @@ async fn shadowed_module_gets_nothing_and_the_static_one_fires() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_cursors_and_keys_of_another_installation_open_nothing() {
+async fn tokens_cursors_and_keys_of_another_installation_are_rejected() {
     let nats = NatsServer::start().await;
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
     let router = setup.start().await;
@@ -215,7 +215,7 @@ async fn tokens_cursors_and_keys_of_another_installation_open_nothing() {
             register(app, trigger.clone()).await;
         }
     }
-    let list = async |app: &Client, query: &str| {
+    let list = async |app: &ApiClient, query: &str| {
         app.send(Method::GET, &format!("{path}{query}"), &[], &Value::Null).await
     };
     let page = list(&theirs, "?limit=1").await.expect("a page");
@@ -228,7 +228,7 @@ async fn tokens_cursors_and_keys_of_another_installation_open_nothing() {
     let without_query = |text: String| text.split_once(": ").expect("a message").1.to_owned();
     assert_eq!(without_query(refused(foreign)), without_query(refused(nonsense)));
 
-    // A module of another installation is answered as one that nobody has.
+    // A module of another installation is reported as not found.
     let key = page["result"][0]["key"].as_str().expect("a key");
     let ghost = "00000000-0000-4000-8000-000000000000";
     let module = json!({"type": "trigger", "data": trigger});
@@ -272,7 +272,7 @@ async fn killed_router_leaves_all_of_a_batch_or_none() {
         let sent = tokio::spawn(async move {
             sender.send(Method::POST, &format!("{path}:batch"), &[], &body).await.is_ok()
         });
-        // The fault comes at another moment each time, from at once to about the end.
+        // The router is killed at a later moment each time, from the start to about the end of the batch.
         tokio::time::sleep(whole * round / 7).await;
         router.kill().await;
         let confirmed = sent.await.expect("no panic");

@@ -1,5 +1,5 @@
-//! Hostile and broken input: a clear error or a dead letter with the original bytes, neighbours
-//! unaffected.
+//! Hostile and broken input: it yields a clear error or a dead letter with the original bytes, and
+//! other events are not affected.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn nested(depth: usize) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn broken_events_become_dead_letters_and_neighbours_are_delivered() {
+async fn broken_events_become_dead_letters_and_others_are_delivered() {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
@@ -77,19 +77,19 @@ async fn broken_events_become_dead_letters_and_neighbours_are_delivered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn doors_refuse_what_they_cannot_take_and_say_why() {
+async fn every_api_rejects_invalid_input_with_the_reason() {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
     let router = setup.start().await;
     let app = router.provision("app-1", "inst-1", SITE, &sink.url("/hook")).await;
-    let door = "/forge/installation/v2/dynamic/module";
+    let path = "/forge/installation/v2/dynamic/module";
     let refused = |expression: String| {
         let app = app.clone();
         async move {
             let body = json!({ "type": "trigger", "data": { "endpoint": "hook", "events": [UPDATED],
                 "filter": { "expression": expression } } });
-            let answer = app.send(Method::POST, door, &[], &body).await;
+            let answer = app.send(Method::POST, path, &[], &body).await;
             answer.expect_err("the filter is refused").to_string()
         }
     };
@@ -99,7 +99,7 @@ async fn doors_refuse_what_they_cannot_take_and_say_why() {
     assert!(refused("issue.key == 'A'".into()).await.contains("event"));
     let unknown = json!({ "type": "trigger",
         "data": { "endpoint": "hook", "events": ["avi:jira:created:comment"] } });
-    let unknown = app.send(Method::POST, door, &[], &unknown).await.unwrap_err().to_string();
+    let unknown = app.send(Method::POST, path, &[], &unknown).await.unwrap_err().to_string();
     assert!(unknown.contains("avi:jira:commented:issue"), "{unknown}");
 
     let path = format!("/admin/v1/events?cloudId={SITE}&type={UPDATED}");

@@ -1,23 +1,22 @@
-//! Every page of `explain-code` that shows a request, sent to a running router: the answer has the
-//! code that the page is about.
+//! Sends the request of every `explain-code` page that shows one to a running router: the response
+//! has the code of the page.
 
 use serde_json::{Value, json};
-use switchyard::codes::ENTRIES;
+use switchyard::codes::CODES;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{ADMIN_TOKEN, NatsServer, RouterProcess, Setup};
 
-/// Pages without a request: the cause is too large to print, lies with the broker, in bytes that
-/// are no text, in a connection that breaks, in haste, in a token of an hour ago, or in the command
-/// line.
+/// Pages without a request. The cause is a body too large to print, the broker, bytes that are no
+/// text, a broken connection, a rate limit, an expired token, or the command line.
 const WITHOUT_REQUEST: [&str; 21] = [
     "SY-1001", "SY-1003", "SY-1004", "SY-1021", "SY-1024", "SY-1025", "SY-1102", "SY-1107",
     "SY-1109", "SY-2008", "SY-2018", "SY-2022", "SY-2023", "SY-2024", "SY-2025", "SY-2026",
     "SY-5011", "SY-5012", "SY-5013", "SY-5021", "SY-5022",
 ];
 
-/// Sends the request of a page, which says its own `Authorization` if that matters.
+/// Sends the request of a page, with `token` unless the page has its own `Authorization`.
 async fn send(port: u16, example: &str, token: &str) -> Value {
     let (head, body) = example.split_once("\n\n").unwrap_or((example, ""));
     let (first, headers) = head.split_once('\n').unwrap_or((head, ""));
@@ -38,7 +37,7 @@ async fn send(port: u16, example: &str, token: &str) -> Value {
     serde_json::from_str(body).unwrap_or_else(|error| panic!("{first}: {error}: {answer}"))
 }
 
-/// What the pages take for granted: an app, its installation `acme`, and a module `known`.
+/// Creates what the pages assume: an app, its installation `acme`, and a module `known`.
 async fn provision(router: &RouterProcess) -> String {
     let app = json!({"kind": "forge", "functions": ["main"], "scopes": ["read:jira-work"]});
     router.put("/admin/v1/apps/auto-assign", app).await;
@@ -47,9 +46,9 @@ async fn provision(router: &RouterProcess) -> String {
     let token = answer["token"].as_str().unwrap().to_owned();
     let module = json!({"key": "known", "type": "trigger", "data": {
         "function": "main", "events": ["avi:jira:created:issue"]}});
-    let door = "/forge/installation/v1/dynamic/module";
+    let path = "/forge/installation/v1/dynamic/module";
     let client = router.api.with_token(&token);
-    client.send(hyper::Method::POST, door, &[], &module).await.unwrap();
+    client.send(hyper::Method::POST, path, &[], &module).await.unwrap();
     token
 }
 
@@ -61,7 +60,7 @@ async fn every_request_of_a_page_is_answered_with_its_code() {
         .with("SWITCHYARD_INGEST__JIRA__SIGNED-SITE__SECRET", "not-that-of-the-page");
     let router = setup.start().await;
     let token = provision(&router).await;
-    for entry in ENTRIES {
+    for entry in CODES {
         let example = entry.page.example;
         assert_eq!(example.is_empty(), WITHOUT_REQUEST.contains(&entry.code), "{}", entry.code);
         if example.is_empty() {

@@ -1,4 +1,4 @@
-//! The offline commands as their users call them: answers, forms for other tools, exit codes.
+//! Runs the offline commands as their users do: output, formats for other tools, exit codes.
 
 use std::io::Write;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn run_with(folder: &Path, arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// Runs the program; its exit code and what it printed, errors behind the rest.
+/// Runs the program; returns its exit code and its output, stderr after stdout.
 fn run(folder: &Path, arguments: &[&str]) -> (i32, String) {
     let output = run_with(folder, arguments, "");
     let text = [output.stdout, output.stderr].concat();
@@ -38,7 +38,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 const CREATED: &str = "avi:jira:created:issue";
 
 #[test]
-fn an_event_that_does_not_exist_is_named_with_the_one_that_was_meant() {
+fn unknown_event_type_is_reported_with_the_nearest_known_one() {
     let module = json!({"type": "trigger", "data": {
         "events": ["avi:jira:created:comment"], "function": "main"}});
     let folder = folder(&[("module.json", &module.to_string())]);
@@ -52,7 +52,7 @@ help: did you mean `avi:jira:commented:issue`?
 }
 
 #[test]
-fn two_modules_with_one_key_are_shown_with_both_places() {
+fn two_modules_with_one_key_are_shown_with_both_locations() {
     let manifest = "\
 modules:
   trigger:
@@ -74,7 +74,7 @@ modules:
     let expected = "\
 error[SY-2019]: two modules have the key `same`
  --> manifest.yml#modules.trigger[1].key
-help: the other is manifest.yml#modules.trigger[0].key; the vendor would ignore both, here the later is refused
+help: the other is manifest.yml#modules.trigger[0].key; the vendor ignores both, Switchyard rejects the second
 ";
     assert!(status == 1 && text.contains(expected), "{status} {text}");
     let (status, text) = run(folder.path(), &["check", "modules.ndjson"]);
@@ -83,7 +83,7 @@ help: the other is manifest.yml#modules.trigger[0].key; the vendor would ignore 
 }
 
 #[test]
-fn a_body_that_the_vendor_drops_is_warned_of_with_a_sample() {
+fn module_member_that_the_vendor_ignores_yields_a_warning_with_a_sample() {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/data/events/jira-updated-issue-large.json");
     let mut event: Value = serde_json::from_str(&std::fs::read_to_string(sample).unwrap()).unwrap();
@@ -102,12 +102,12 @@ fn a_body_that_the_vendor_drops_is_warned_of_with_a_sample() {
     let (status, text) = check("all.json");
     assert!(text.starts_with("warning[SY-2024]: the body of the sample"), "{text}");
     assert!(text.contains(" --> all.json#trigger.payload.include.fields\n"), "{text}");
-    assert_eq!(status, 0, "a warning is no refusal");
+    assert_eq!(status, 0, "a warning is no rejection");
     assert!(!check("some.json").1.contains("SY-2024"));
 }
 
 #[test]
-fn findings_come_in_the_forms_of_other_tools() {
+fn findings_are_printed_in_the_formats_of_other_tools() {
     let filter = "'ü😀' == 'x' ||\n  event.issue.fields.priorty.name == 'High'";
     let folder = folder(&[("filter.txt", filter)]);
     let check = |more: &[&str]| {
@@ -141,7 +141,7 @@ fn findings_come_in_the_forms_of_other_tools() {
 }
 
 #[test]
-fn exit_codes_tell_yes_no_and_wrong_use_apart() {
+fn exit_codes_distinguish_yes_no_and_wrong_use() {
     let folder = folder(&[("event.json", r#"{"eventType":"x","a":1}"#), ("bad.json", "{")]);
     for (arguments, status) in [
         (&["check", "-e", "event.a == 1"][..], 0),
@@ -167,7 +167,7 @@ fn exit_codes_tell_yes_no_and_wrong_use_apart() {
 }
 
 #[test]
-fn standard_input_is_a_file_like_any_other() {
+fn standard_input_is_read_like_a_file() {
     let folder = folder(&[]);
     let output = run_with(folder.path(), &["check", "-"], "event.issue.kex == 'A'\n");
     assert!(output.status.success());

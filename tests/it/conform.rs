@@ -1,4 +1,4 @@
-//! `switchyard conform` against a server that speaks Jira's two expression endpoints.
+//! `switchyard conform` against a server that implements Jira's two expression endpoints.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-/// The site: how often it was asked to evaluate. The first time it says that this is too soon.
+/// The site's count of evaluation requests. It answers the first one with 429.
 type Asked = Arc<AtomicUsize>;
 
 /// base64 of `me@example.com:secret`
@@ -34,14 +34,14 @@ async fn evaluate(
         "event.issue.key" if custom["event"]["type"] == "json" => {
             custom["event"]["value"]["issue"]["key"].clone()
         }
-        // Here the two languages differ, for all this test knows.
+        // For this filter the server's answer differs from ours.
         "null == false" => json!(true),
         "'a'.repeat(101)" => json!("a".repeat(101)),
         "1 < 'a'" => {
             let answer = json!({"errorMessages": ["Evaluation failed: Can't compare Number to String."], "errors": {}});
             return (StatusCode::BAD_REQUEST, Json(answer)).into_response();
         }
-        other => panic!("{other} was not to be sent"),
+        other => panic!("{other} must not be sent"),
     };
     Json(json!({"value": value})).into_response()
 }
@@ -107,7 +107,7 @@ differs: null == false
 limit: 'a'.repeat(101)
   here: error: `repeat` counts from 0 to 100
   Jira: \"AAA\"
-5 evaluated, 2 analysed for their syntax (of 2 that Jira cannot be given), 2 disagreements
+5 evaluated, 2 analysed for their syntax (of 2 that Jira cannot evaluate), 2 disagreements
 "
     .replace("AAA", &"a".repeat(101));
     assert_eq!((status, text), (1, expected));
@@ -120,12 +120,12 @@ limit: 'a'.repeat(101)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sites_that_cannot_be_asked_are_told_apart() {
+async fn each_kind_of_unreachable_site_has_its_own_error() {
     let folder = tempfile::tempdir().unwrap();
     let cases = json!([{"id": "same", "expr": "1 + 2", "expect": {"value": 3}}]);
     std::fs::write(folder.path().join("cases.json"), cases.to_string()).unwrap();
     let (status, text) = conform(folder.path(), &site().await, "wrong").await;
-    assert!(status == 4 && text.contains("refuses the account (401"), "{status} {text}");
+    assert!(status == 4 && text.contains("rejects the account (401"), "{status} {text}");
     let (status, text) = conform(folder.path(), "http://127.0.0.1:1", "secret").await;
     assert!(status == 3 && text.contains("no answer from the site"), "{status} {text}");
     for site in ["http://jira.example.com", "not an address", "ftp://127.0.0.1"] {

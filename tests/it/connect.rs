@@ -1,4 +1,4 @@
-//! Connect apps in both products: their bounds, upgrades that take a key, words of other languages.
+//! Connect apps in both products: module limits, upgrades that claim a key, translations.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const PATH: &str = "/rest/atlassian-connect/1/app/module/dynamic";
 const SECRET: &str = "secret-0123456789abcdef0123456789abcdef";
 const PRODUCTS: [(&str, &str); 2] = [("jira", ""), ("confluence", "/wiki")];
 
-/// A router with an app that is installed in a site of each product, as `jira` and `confluence`.
+/// Starts a router with an app installed in one site of each product, `jira` and `confluence`.
 async fn start(nats: &NatsServer, changes: impl Fn(Setup) -> Setup, app: Value) -> RouterProcess {
     let setup = Setup::new(&nats.url(), nats.folder().join("router"));
     let router = changes(setup).start().await;
@@ -28,14 +28,14 @@ async fn start(nats: &NatsServer, changes: impl Fn(Setup) -> Setup, app: Value) 
     router
 }
 
-/// Calls the module door of a product as the app in that tenant.
+/// Calls the dynamic modules API of a product as the app in that tenant.
 async fn call(
     router: &RouterProcess,
     (tenant, prefix): (&str, &str),
     method: Method,
     body: &Value,
 ) -> anyhow::Result<Value> {
-    // The tenant's name as issuer tells the two installations of the app apart.
+    // The issuer is the tenant's client key, so the two installations of the app differ by it.
     let hash = qsh::hash(method.as_str(), PATH, "");
     let now_s = clock::now_ms().div_euclid(1000);
     let token = format!("JWT {}", jwt::sign(&Secret::new(SECRET), tenant, &hash, now_s));
@@ -55,7 +55,7 @@ async fn registered(router: &RouterProcess, product: (&str, &str)) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_product_has_its_own_bound_of_ten_or_a_hundred_modules() {
+async fn each_product_has_its_own_limit_of_ten_or_a_hundred_modules() {
     let nats = NatsServer::start().await;
     let app = json!({"kind": "connect", "baseUrl": "http://127.0.0.1:9", "scopes": ["READ"]});
     let ten_in_confluence =
@@ -75,7 +75,7 @@ async fn each_product_has_its_own_bound_of_ten_or_a_hundred_modules() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn upgrade_that_takes_a_key_drops_the_modules_and_operators_see_which() {
+async fn upgrade_that_claims_a_key_drops_the_modules_and_lists_them_for_operators() {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
     let version = |statics: Value| {
@@ -113,7 +113,7 @@ async fn upgrade_that_takes_a_key_drops_the_modules_and_operators_see_which() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_are_shown_in_the_words_of_the_apps_translations() {
+async fn module_names_are_shown_in_the_apps_translations() {
     let nats = NatsServer::start().await;
     let app = json!({"kind": "connect", "baseUrl": "http://127.0.0.1:9", "scopes": ["READ"],
         "translations": {"de-DE": {"field.name": "Menge"}, "en-US": {"field.name": "Amount"}}});

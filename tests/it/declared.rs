@@ -1,4 +1,4 @@
-//! Files that declare what a router has: applied, compared, exported; and modules from a shell.
+//! Declarative files of apps and installations: apply, diff, export; and modules from a shell.
 
 use std::path::Path;
 use std::process::Output;
@@ -60,7 +60,7 @@ async fn files_are_applied_compared_and_exported_alike() {
     let again = run(&router, &["apply", "-f", folder]).await;
     assert_eq!(stdout(&again), "0 changes made, 2 resources\n");
 
-    // What is exported is what there is.
+    // The export equals the applied state.
     let exported = tempfile::tempdir().expect("a folder");
     let target = exported.path().to_str().expect("a path");
     assert!(run(&router, &["export", "-d", target]).await.status.success());
@@ -68,7 +68,7 @@ async fn files_are_applied_compared_and_exported_alike() {
     assert!(!text.contains("whsec_"), "no secrets: {text}");
     assert_eq!(run(&router, &["diff", "-f", target]).await.status.code(), Some(0));
 
-    // One module changes, one is new, one goes.
+    // One module changes, one is added, one is removed.
     let changed = installation(&json!([module("b", "false"), module("c", "true")]));
     write(files.path(), "inst.json", &changed);
     let planned = run(&router, &["apply", "-f", folder, "--prune", "--dry-run"]).await;
@@ -88,7 +88,7 @@ async fn files_are_applied_compared_and_exported_alike() {
     assert!(run(&router, &["apply", "-f", folder, "--prune"]).await.status.success());
     assert_eq!(keys().await, json!(["b", "c"]));
 
-    // A filter that cannot compile is refused, and told before anything is done.
+    // A filter that does not compile is rejected and reported before any change.
     let broken = installation(&json!([module("b", "false"), module("c", "event.issue =")]));
     write(files.path(), "inst.json", &broken);
     let refused = run(&router, &["apply", "-f", folder, "--dry-run"]).await;
@@ -97,7 +97,7 @@ async fn files_are_applied_compared_and_exported_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_router_has_of_connect_apps_is_brought_to_another() {
+async fn connect_apps_are_exported_from_one_router_and_applied_to_another() {
     let nats = [NatsServer::start().await, NatsServer::start().await];
     let start = async |nats: &NatsServer| {
         Setup::new(&nats.url(), nats.folder().join("router")).start().await
@@ -127,7 +127,7 @@ async fn what_one_router_has_of_connect_apps_is_brought_to_another() {
     let exported = tempfile::tempdir().expect("a folder");
     let target = exported.path().to_str().expect("a path");
     assert!(run(&from, &["export", "-d", target]).await.status.success());
-    // Secrets are not exported: whoever moves an installation gives its secret.
+    // Secrets are not exported: the operator who moves an installation supplies its secret.
     let file = exported.path().join("installations/inst-c.json");
     let text = std::fs::read_to_string(&file).expect("a file");
     assert!(!text.contains("secret"), "{text}");
@@ -139,7 +139,7 @@ async fn what_one_router_has_of_connect_apps_is_brought_to_another() {
     let equal = run(&to, &["diff", "-f", target]).await;
     assert_eq!((equal.status.code(), stdout(&equal).as_str()), (Some(0), ""));
 
-    // One changes, one goes; a key of the app's own is refused before anything is done.
+    // One changes, one is removed; a key of the descriptor is rejected before any change.
     write(files.path(), "inst.json", &declared(json!([hook("a", "jira:issue_deleted")])));
     let pruned = run(&to, &["apply", "-f", folder, "--prune"]).await;
     let steps = "~ installation inst-c: module a\n- installation inst-c: module item\n";
@@ -152,7 +152,7 @@ async fn what_one_router_has_of_connect_apps_is_brought_to_another() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn modules_are_kept_from_a_shell_and_exit_codes_tell_what_failed() {
+async fn modules_are_managed_from_a_shell_and_exit_codes_show_what_failed() {
     let nats = NatsServer::start().await;
     let router = Setup::new(&nats.url(), nats.folder().join("router")).start().await;
     router.provision("app-1", "inst-1", "site-1", "http://127.0.0.1:9/hook").await;

@@ -1,5 +1,5 @@
-//! From the event stream to the handler and back to the acknowledgement, with what waits and what
-//! is given up on the way.
+//! From the event stream to the handler and back to the acknowledgement, with parked and
+//! dead-lettered deliveries.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,9 +15,9 @@ use switchyard::bus::{
 };
 use switchyard::clock;
 use switchyard::config::Config;
-use switchyard::delivery::http::Sender;
+use switchyard::delivery::http::HttpSender;
 use switchyard::delivery::retry::Random;
-use switchyard::delivery::{Directory, Dispatcher, Edges, Guard};
+use switchyard::delivery::{Dispatcher, EgressGuard, Ports, SubscriptionDirectory};
 use switchyard::domain::{Handler, Secret, SubscriptionId};
 use switchyard::event::{Envelope, Publisher};
 use switchyard::matcher::{
@@ -25,7 +25,7 @@ use switchyard::matcher::{
     Subscription,
 };
 use switchyard::router::Router;
-use switchyard::telemetry::{Live, SubscriptionStats};
+use switchyard::telemetry::{LiveFeed, SubscriptionStats};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -37,17 +37,17 @@ const SITE: &str = "site-1";
 const EVENT_TYPE: &str = "avi:jira:updated:issue";
 const LONG: Duration = Duration::from_secs(30);
 
-/// The live subscriptions of a rig, as the registry would keep them.
+/// The subscriptions of a rig, in place of the registry.
 #[derive(Default)]
 struct Roll(Mutex<HashMap<SubscriptionId, Arc<Subscription>>>);
 
-impl Directory for Roll {
+impl SubscriptionDirectory for Roll {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         self.0.lock().unwrap().get(id).cloned()
     }
 }
 
-/// A router in this process, over a broker of its own.
+/// A router in this process with its own broker.
 struct Rig {
     matcher: Arc<Matcher>,
     roll: Arc<Roll>,
@@ -59,7 +59,7 @@ struct Rig {
     running: JoinHandle<()>,
 }
 
-/// Settings under which handlers may be on loopback and retries come soon.
+/// Settings that allow handlers on loopback and retry soon.
 fn quick() -> Config {
     let mut config = Config::defaults().unwrap();
     config.delivery.allow_http = true;
@@ -86,20 +86,20 @@ impl Rig {
             Arc::new(ParkingCapacity::new(config.delivery.parked_max)),
         );
         let outbound = connections.outbound.clone();
-        let guard = Arc::new(Guard::new(&config.delivery).unwrap());
-        let edges = Edges {
+        let guard = Arc::new(EgressGuard::new(&config.delivery).unwrap());
+        let ports = Ports {
             functions: Arc::new(FunctionClient::new(outbound.client.clone())),
             parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room.clone())),
             dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
             keys: Arc::default(),
-            presence: tokio::sync::mpsc::channel(1).0,
+            endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
-        let live = Live::default();
-        let sender = Sender::new(&config.delivery, guard).unwrap();
+        let live = LiveFeed::default();
+        let sender = HttpSender::new(&config.delivery, guard).unwrap();
         let dispatcher = Arc::new(Dispatcher::new(
             &config.delivery,
             sender,
-            edges,
+            ports,
             Random::seeded(7),
             live.clone(),
         ));
@@ -173,7 +173,7 @@ impl Rig {
         publish(&self.broker, SITE, number, "XXX").await;
     }
 
-    /// The state of the router's consumer; none while the broker is away.
+    /// The state of the router's consumer; `None` while the broker is unreachable.
     async fn consumer(&self) -> Option<jetstream::consumer::Info> {
         let context = jetstream::new(self.broker.clone());
         let stream = context.get_stream("SW_EVENTS").await.ok()?;
@@ -181,7 +181,7 @@ impl Rig {
         consumer.info().await.ok().cloned()
     }
 
-    /// Events not acknowledged: waiting or handed out.
+    /// Number of events not acknowledged: pending or delivered to a router.
     async fn open_events(&self) -> u64 {
         let info = self.consumer().await;
         info.map_or(u64::MAX, |info| info.num_pending + info.num_ack_pending as u64)
@@ -200,7 +200,7 @@ impl Rig {
         stream.get_info().await.unwrap().state.messages
     }
 
-    /// The only dead letter there is.
+    /// The only dead letter in the stream.
     async fn dead_letter(&self) -> jetstream::message::StreamMessage {
         let context = jetstream::new(self.broker.clone());
         let stream = context.get_stream("SW_DLQ").await.unwrap();
@@ -272,7 +272,7 @@ async fn failed_delivery_is_parked_and_fires_again_until_it_succeeds() {
     assert_eq!(body["retryContext"]["retryReason"], "INVALID_REMOTE_INVOCATION_ERROR");
     body.as_object_mut().unwrap().remove("retryContext");
     assert_eq!(body, first.json());
-    eventually(LONG, "nothing is parked any more", || async {
+    eventually(LONG, "SW_PARKED is empty", || async {
         (rig.stored("SW_PARKED").await == 0).then_some(())
     })
     .await;
@@ -283,7 +283,7 @@ async fn failed_delivery_is_parked_and_fires_again_until_it_succeeds() {
 async fn delivery_that_never_succeeds_ends_as_an_exhausted_dead_letter() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let mut config = quick();
-    // Due at once: by the time it is stored, its time is past.
+    // The retry is due at once: its fire time has passed when it is stored.
     config.delivery.retry_schedule_s = vec![0, 0];
     let rig = Rig::start(&nats, &config).await;
     rig.subscribe("inst-1", http(&sink.url("/hook")));
@@ -317,10 +317,10 @@ async fn rejected_delivery_is_a_dead_letter_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bytes_that_are_no_event_are_kept_with_the_reason() {
+async fn bytes_that_are_no_event_become_a_dead_letter_with_the_reason() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let rig = Rig::start(&nats, &quick()).await;
-    // What nobody listens to is not even read.
+    // An event type without subscriptions is not decoded at all.
     publish_raw(&rig.broker, SITE, EVENT_TYPE, "unread", b"{\xff".to_vec()).await;
     rig.until_all_acknowledged().await;
     rig.subscribe("inst-1", http(&sink.url("/hook")));
@@ -352,15 +352,15 @@ async fn silent_handler_holds_up_neither_events_nor_other_handlers() {
     let count = || async { (sink.received_at("/quick").len() == 20).then_some(()) };
     eventually(LONG, "the other handler has everything", count).await;
     rig.until_all_acknowledged().await;
-    assert_eq!(rig.stored("SW_PARKED").await, 20, "what the silent one did not take waits");
+    assert_eq!(rig.stored("SW_PARKED").await, 20, "deliveries to the silent handler are parked");
     rig.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_that_wait_for_room_are_handed_out_only_once() {
+async fn events_that_wait_for_capacity_are_delivered_by_the_broker_once() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let mut config = quick();
-    // Room for one event; deadlines of those that wait are moved every two seconds.
+    // Capacity for one event; the ack deadline of waiting events is extended every two seconds.
     config.events.in_flight_max = 1;
     config.events.ack_wait_s = 6;
     let rig = Rig::start(&nats, &config).await;
@@ -372,8 +372,8 @@ async fn events_that_wait_for_room_are_handed_out_only_once() {
     }
     rig.until_all_acknowledged().await;
     assert_eq!(subscription.stats.delivered.load(Relaxed), published);
-    let handed_out = rig.consumer().await.unwrap().delivered.consumer_sequence;
-    assert_eq!(handed_out, published, "none came again after its deadline");
+    let broker_deliveries = rig.consumer().await.unwrap().delivered.consumer_sequence;
+    assert_eq!(broker_deliveries, published, "none was redelivered after its deadline");
     rig.stop().await;
 }
 
@@ -382,8 +382,7 @@ async fn events_that_wait_behind_a_slow_handler_keep_their_deadline() {
     const COUNT: u64 = 800;
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let mut config = quick();
-    // All of them have arrived long before their turn, which comes for the last after three times
-    // their deadline.
+    // All events are pulled at once; the last one is worked on after three times the ack deadline.
     config.events.in_flight_max = 1;
     config.events.ack_wait_s = 3;
     sink.slow("/hook", Duration::from_millis(10));
@@ -394,8 +393,8 @@ async fn events_that_wait_behind_a_slow_handler_keep_their_deadline() {
     }
     rig.until_all_acknowledged().await;
     assert_eq!(subscription.stats.delivered.load(Relaxed), COUNT);
-    let handed_out = rig.consumer().await.unwrap().delivered.consumer_sequence;
-    assert_eq!(handed_out, COUNT, "none came again after its deadline");
+    let broker_deliveries = rig.consumer().await.unwrap().delivered.consumer_sequence;
+    assert_eq!(broker_deliveries, COUNT, "none was redelivered after its deadline");
     rig.stop().await;
 }
 
@@ -413,12 +412,12 @@ async fn event_stays_open_until_its_delivery_is_accounted_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_router_leaves_its_event_to_the_next_one() {
+async fn event_of_a_killed_router_is_delivered_by_the_next_one() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let mut config = quick();
     config.events.ack_wait_s = 1;
     sink.answer("/hook", NEVER, None);
-    // A runtime of its own, which takes all tasks of the router with it.
+    // Its own runtime, so that dropping it ends all tasks of the router.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (url, hook, settings) = (nats.url(), sink.url("/hook"), config.clone());
     let started = runtime.spawn(async move {
@@ -442,7 +441,7 @@ async fn killed_router_leaves_its_event_to_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn broker_that_is_killed_in_the_middle_loses_nothing() {
+async fn no_event_is_lost_when_the_broker_is_killed_under_load() {
     let (mut nats, sink) = (NatsServer::start().await, Sink::start().await);
     let mut config = quick();
     config.events.ack_wait_s = 2;
@@ -497,7 +496,7 @@ async fn parked_delivery_of_a_removed_subscription_is_dropped() {
     rig.publish(1).await;
     rig.until_all_acknowledged().await;
     rig.unsubscribe(&subscription);
-    eventually(LONG, "the record is gone", || async {
+    eventually(LONG, "the parked record is removed", || async {
         (rig.stored("SW_PARKED").await == 0).then_some(())
     })
     .await;
@@ -506,7 +505,7 @@ async fn parked_delivery_of_a_removed_subscription_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn function_answers_over_the_broker_and_may_ask_for_a_retry() {
+async fn function_replies_over_the_broker_and_may_request_a_retry() {
     use futures_util::StreamExt;
     let nats = NatsServer::start().await;
     let rig = Rig::start(&nats, &quick()).await;
@@ -527,7 +526,7 @@ async fn function_answers_over_the_broker_and_may_ask_for_a_retry() {
     );
     rig.broker.publish(second.reply.unwrap(), "ok".into()).await.unwrap();
     rig.until_all_acknowledged().await;
-    eventually(LONG, "nothing is parked any more", || async {
+    eventually(LONG, "SW_PARKED is empty", || async {
         (rig.stored("SW_PARKED").await == 0).then_some(())
     })
     .await;
@@ -535,7 +534,7 @@ async fn function_answers_over_the_broker_and_may_ask_for_a_retry() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn doors_refuse_events_while_the_backlog_fills_the_stream() {
+async fn ingest_rejects_events_while_the_backlog_fills_the_stream() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let mut config = quick();
     config.events.max_bytes = 64 * 1024;
@@ -556,7 +555,7 @@ async fn doors_refuse_events_while_the_backlog_fills_the_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn event_that_thousands_want_reaches_each_of_them_once() {
+async fn event_with_thousands_of_subscriptions_reaches_each_of_them_once() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let mut config = quick();
     config.delivery.park_after_ms = 30_000;
@@ -576,7 +575,7 @@ async fn event_that_thousands_want_reaches_each_of_them_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stop_waits_until_running_attempts_are_accounted_for() {
+async fn shutdown_waits_until_running_attempts_are_accounted_for() {
     let (nats, sink) = (NatsServer::start().await, Sink::start().await);
     let mut config = quick();
     config.delivery.timeout_ms = 1_000;
@@ -596,7 +595,7 @@ async fn stop_waits_until_running_attempts_are_accounted_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_that_wait_for_room_are_not_handed_out_twice() {
+async fn waiting_events_are_not_redelivered_while_a_handler_is_slow() {
     use futures_util::StreamExt;
     let nats = NatsServer::start().await;
     let mut config = quick();
@@ -616,7 +615,7 @@ async fn events_that_wait_for_room_are_not_handed_out_twice() {
         let call = tokio::time::timeout(LONG, calls.next()).await.unwrap().unwrap();
         seen.push(call.headers.unwrap().get("webhook-id").unwrap().to_string());
         if seen.len() == 1 {
-            // A slow handler: three times the deadline of an event.
+            // The handler takes three times the ack deadline of an event.
             tokio::time::sleep(Duration::from_secs(3)).await;
         }
         rig.broker.publish(call.reply.unwrap(), "ok".into()).await.unwrap();

@@ -1,10 +1,10 @@
-//! Pull discovery: what an app is asked, how often, and what becomes of its answer.
+//! Pull discovery: the request to the app, how often it is sent, and how its response is used.
 
 use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
-use switchyard::cli::client::Client;
+use switchyard::cli::client::ApiClient;
 use switchyard::delivery::signature::sign;
 use switchyard::domain::Secret;
 use tokio::task::JoinSet;
@@ -18,8 +18,8 @@ const KNOWN: &str = "/admin/v1/installations/inst-1/discovery";
 const REFRESH: &str = "/admin/v1/installations/inst-1/discovery/refresh";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Provisions an app that is asked at `/modules` and told at `/notices`.
-async fn provision(router: &RouterProcess, sink: &Sink) -> Client {
+/// Provisions an app with its discovery endpoint at `/modules` and notices at `/notices`.
+async fn provision(router: &RouterProcess, sink: &Sink) -> ApiClient {
     let app = json!({"kind": "forge", "endpoints": [{"key": "hook", "url": sink.url("/hook")}],
         "staticModules": {"trigger": [trigger("own", "true")["data"]]},
         "discovery": {"use": ["trigger"], "url": sink.url("/modules"), "secret": SECRET},
@@ -44,7 +44,7 @@ fn assert_signed(received: &Received) {
 
 async fn known(router: &RouterProcess, wanted: impl Fn(&Value) -> bool) -> Value {
     let wanted = &wanted;
-    eventually(PATIENCE, "the discovery is as wanted", || async move {
+    eventually(PATIENCE, "the discovery status is as expected", || async move {
         router.get(KNOWN).await.ok().filter(|known| wanted(known))
     })
     .await
@@ -55,7 +55,7 @@ async fn refresh(router: &RouterProcess) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn app_is_asked_once_whatever_the_number_of_events_replicas_and_callers() {
+async fn app_is_asked_once_for_many_events_replicas_and_callers() {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
     let (mut one, mut other) = (
@@ -78,14 +78,14 @@ async fn app_is_asked_once_whatever_the_number_of_events_replicas_and_callers() 
     for number in 0..200 {
         publish(&broker, "site-1", number, "OPS").await;
     }
-    // Each event is for the app's own trigger and for the one that was discovered.
+    // Each event matches the app's static trigger and the discovered one.
     eventually(PATIENCE, "all events are delivered", || async {
         (sink.received_at("/hook").len() >= 400).then_some(())
     })
     .await;
-    assert_eq!(sink.received_at("/modules").len(), 1, "what is cached is not asked for");
+    assert_eq!(sink.received_at("/modules").len(), 1, "a cached response is not requested again");
 
-    // While one asks, nobody else does.
+    // While one replica asks, no other does.
     sink.hold("/modules");
     let asking = first.api.clone();
     let slow = tokio::spawn(async move {
@@ -102,7 +102,7 @@ async fn app_is_asked_once_whatever_the_number_of_events_replicas_and_callers() 
     }
     while let Some(answered) = callers.join_next().await {
         let answer = answered.expect("no panic").expect("an answer");
-        assert_eq!(answer["modules"], json!(["ops"]), "what is known already");
+        assert_eq!(answer["modules"], json!(["ops"]), "the known modules are returned");
     }
     assert_eq!(sink.received_at("/modules").len(), 2);
     sink.release("/modules");
@@ -110,7 +110,7 @@ async fn app_is_asked_once_whatever_the_number_of_events_replicas_and_callers() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rules_of_the_rfc_hold_and_every_ignored_module_is_told_with_its_reason() {
+async fn every_module_that_the_rfc_ignores_is_reported_with_its_reason() {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
     let router = Setup::new(&nats.url(), nats.folder().join("router")).start().await;
@@ -142,7 +142,7 @@ async fn rules_of_the_rfc_hold_and_every_ignored_module_is_told_with_its_reason(
             [null, "invalid"]
         ])
     );
-    let notice = eventually(PATIENCE, "the app is told", || async {
+    let notice = eventually(PATIENCE, "the app is notified", || async {
         sink.received_at("/notices").first().cloned()
     })
     .await;
@@ -150,13 +150,13 @@ async fn rules_of_the_rfc_hold_and_every_ignored_module_is_told_with_its_reason(
     assert_eq!(notice.json()["type"], "switchyard.discovery.ignored");
     assert_eq!(notice.json()["data"]["ignored"], seen["ignored"]);
 
-    // The app reads what it offered, and cannot change it but by another answer.
+    // The app can read discovered modules, but can change them only by another discovery.
     let listed = app.send(Method::GET, MODULES, &[], &Value::Null).await.expect("a list");
     assert_eq!(listed["result"][0]["key"], "good");
     let gone = app.send(Method::DELETE, &format!("{MODULES}/good"), &[], &Value::Null).await;
     assert!(gone.unwrap_err().to_string().contains("422"));
 
-    // Neither too many nor nonsense nor a failure costs what was there.
+    // Too many modules, an invalid response or a failure leave the known modules as they were.
     let many: Vec<_> = (0..101).map(|n| trigger(&format!("m{n}"), "true")).collect();
     sink.answer_with("/modules", json!({"modules": many}));
     let seen = refresh(&router).await;
@@ -171,7 +171,7 @@ async fn rules_of_the_rfc_hold_and_every_ignored_module_is_told_with_its_reason(
     assert_eq!((&seen["error"], &seen["failures"]), (&json!("status 500"), &json!(3)));
     assert_eq!(seen["modules"], json!(["good"]));
 
-    // An answer that is good replaces all; what stayed the same keeps its revision.
+    // A valid response replaces all modules; an unchanged one keeps its revision.
     let kept = trigger("good", "event.issue.fields.project.key == 'OPS'");
     sink.answer_with("/modules", json!({"modules": [trigger("new", "true"), kept]}));
     let seen = app.send(Method::POST, &format!("{MODULES}:refresh"), &[], &Value::Null).await;
@@ -183,7 +183,7 @@ async fn rules_of_the_rfc_hold_and_every_ignored_module_is_told_with_its_reason(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn app_is_asked_again_when_its_answer_expires_or_its_version_changes() {
+async fn app_is_asked_again_when_its_response_expires_or_its_version_changes() {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
@@ -205,7 +205,7 @@ async fn app_is_asked_again_when_its_answer_expires_or_its_version_changes() {
         "discovery": {"use": ["trigger"], "url": sink.url("/modules")}});
     router.put("/admin/v1/apps/app-1", version).await;
     known(&router, |known| known["modules"] == json!(["c"])).await;
-    // A version that is asked no more leaves nothing of it behind.
+    // A version without discovery removes all discovered modules.
     let version =
         json!({"kind": "forge", "endpoints": [{"key": "hook", "url": sink.url("/hook")}]});
     router.put("/admin/v1/apps/app-1", version).await;

@@ -1,4 +1,4 @@
-//! The corpus of the fuzz target, replayed: what was found once stays found.
+//! Replays the corpus of the fuzz target as a regression test.
 
 #[path = "../fuzzed/mod.rs"]
 mod target;

@@ -1,4 +1,5 @@
-//! Installs of Connect apps: the handshake, what the app is told, and what a reinstall brings back.
+//! Installs of Connect apps: the handshake, the callbacks to the app, and the modules that a
+//! reinstall restores.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ struct World {
 }
 
 impl World {
-    /// A router and an app that hears of everything.
+    /// Starts a router and an app that subscribes to every lifecycle callback.
     async fn start() -> Self {
         let nats = NatsServer::start().await;
         let sink = Sink::start().await;
@@ -43,7 +44,7 @@ impl World {
     }
 
     /// The callback number `count` at `path`.
-    async fn told(&self, path: &str, count: usize) -> Received {
+    async fn callback(&self, path: &str, count: usize) -> Received {
         let path = format!("/base/{path}");
         let mut all = eventually(PATIENCE, &format!("{count} calls of {path}"), || async {
             Some(self.sink.received_at(&path)).filter(|all| all.len() >= count)
@@ -52,7 +53,7 @@ impl World {
         all.remove(count - 1)
     }
 
-    /// Calls the module door as the app does that was given `secret`.
+    /// Calls the dynamic modules API as the app with `secret`.
     async fn call(&self, secret: &str, method: Method, body: &Value) -> anyhow::Result<Value> {
         let hash = qsh::hash(method.as_str(), MODULES, "");
         let token = jwt::sign(&Secret::new(secret), APP, &hash, now_s());
@@ -75,38 +76,38 @@ fn part(token: &str, at: usize) -> Value {
     serde_json::from_slice(&BASE64URL_NOPAD.decode(part.as_bytes()).expect("base64")).expect("JSON")
 }
 
-/// The callback is signed with a key of ours, for this app and this request.
+/// Asserts that the callback is signed with the router's key, for this app and this request.
 fn assert_signed_by_us(received: &Received, path: &str, query: &str, base: &str) {
     let token = token(received);
     assert_eq!(part(token, 0)["alg"], "RS256");
     let claims = part(token, 1);
     assert_eq!((&claims["iss"], &claims["aud"]), (&json!(TENANT), &json!([base])));
     assert_eq!(claims["qsh"], qsh::hash("POST", path, query));
-    // A verifier that holds another key refuses it.
+    // A verifier with another key rejects it.
     let other = KeyRing::default();
     other.apply(&[KeyRecord::generate().expect("a key")]).expect("applied");
-    assert!(other.verified::<Value>(token).is_none());
+    assert!(other.verify::<Value>(token).is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn installation_that_the_app_refuses_is_none() {
+async fn install_that_the_app_rejects_is_not_stored() {
     let world = World::start().await;
     world.sink.answer("/base/installed", 401, None);
     let refused = world.install("enabled").await.unwrap_err().to_string();
     assert!(refused.contains("502") && refused.contains("status 401"), "{refused}");
-    assert!(world.router.get(INSTALLATION).await.is_err(), "it is not there");
+    assert!(world.router.get(INSTALLATION).await.is_err(), "there is no installation");
     assert!(world.sink.received_at("/base/enabled").is_empty());
     world.sink.answer("/base/installed", 200, None);
     world.install("enabled").await.expect("installed");
-    world.told("enabled", 1).await;
+    world.callback("enabled", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn app_is_told_of_its_installation_and_a_reinstall_brings_its_modules_back() {
+async fn app_is_notified_of_its_installation_and_a_reinstall_restores_its_modules() {
     let world = World::start().await;
     let base = world.sink.url("/base");
     world.install("enabled").await.expect("installed");
-    let installed = world.told("installed", 1).await;
+    let installed = world.callback("installed", 1).await;
     assert_signed_by_us(&installed, "/installed", "", &base);
     let payload = installed.json();
     assert_eq!(
@@ -116,45 +117,45 @@ async fn app_is_told_of_its_installation_and_a_reinstall_brings_its_modules_back
     assert_eq!(payload["baseUrl"], world.router.api.base());
     let secret = payload["sharedSecret"].as_str().expect("a secret").to_owned();
 
-    let enabled = world.told("enabled", 1).await;
-    let read = Token::read(token(&enabled)).expect("an HS256 token");
+    let enabled = world.callback("enabled", 1).await;
+    let read = Token::parse(token(&enabled)).expect("an HS256 token");
     assert!(read.is_signed_with(&Secret::new(secret.as_str())));
     assert_eq!(read.check(now_s(), "POST", "/enabled", ""), Ok(()));
-    assert!(enabled.json().get("sharedSecret").is_none(), "told once");
+    assert!(enabled.json().get("sharedSecret").is_none(), "the secret is sent once");
 
     let hook = json!({"webhooks": [{"key": "hook", "event": "jira:issue_created", "url": "/h"}]});
     world.call(&secret, Method::POST, &hook).await.expect("registered");
 
-    // Off and on again: the app knows its secret and is only told.
+    // Disabled and enabled again: the app is notified and keeps its secret.
     world.install("disabled").await.expect("disabled");
-    world.told("disabled", 1).await;
+    world.callback("disabled", 1).await;
     world.install("enabled").await.expect("enabled");
-    world.told("enabled", 2).await;
+    world.callback("enabled", 2).await;
     assert_eq!(world.sink.received_at("/base/installed").len(), 1);
 
     let api = &world.router.api;
     api.send(Method::DELETE, INSTALLATION, &[], &Value::Null).await.expect("uninstalled");
-    let uninstalled = world.told("uninstalled", 1).await;
+    let uninstalled = world.callback("uninstalled", 1).await;
     assert_signed_by_us(&uninstalled, "/uninstalled", "x=1", &base);
     assert!(world.call(&secret, Method::GET, &Value::Null).await.is_err());
 
     world.install("enabled").await.expect("reinstalled");
-    let again = world.told("installed", 2).await.json();
+    let again = world.callback("installed", 2).await.json();
     let fresh = again["sharedSecret"].as_str().expect("a secret");
-    assert_ne!(fresh, secret, "the old secret is worth nothing");
+    assert_ne!(fresh, secret, "the old secret is replaced");
     assert!(world.call(&secret, Method::GET, &Value::Null).await.is_err());
     let modules = world.call(fresh, Method::GET, &Value::Null).await.expect("a list");
     assert_eq!(modules, hook);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn app_heard_the_stored_secret_last_whoever_installs_at_once() {
+async fn last_secret_sent_to_the_app_is_the_stored_one_when_installs_run_concurrently() {
     let world = World::start().await;
     for round in 1..=12 {
-        let heard = world.sink.received_at("/base/installed").len();
+        let received = world.sink.received_at("/base/installed").len();
         world.sink.hold("/base/installed");
         let release = async {
-            world.told("installed", heard + 2).await;
+            world.callback("installed", received + 2).await;
             world.sink.release("/base/installed");
         };
         let (one, other, ()) =

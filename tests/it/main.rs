@@ -1,5 +1,5 @@
-//! The router over its public interfaces, against a real broker and real handlers. Tests wait for
-//! conditions, never for time.
+//! Tests of the router through its public interfaces, with a real broker and real handlers. They
+//! wait for conditions, never for time.
 
 #![expect(
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! The nats-server that the router runs for who has none.
+//! The nats-server that the router manages when no broker is configured.
 
 use std::path::PathBuf;
 
@@ -27,11 +27,11 @@ async fn server_starts_serves_jetstream_and_stops() {
     let url = server.url().to_owned();
     server.stop().await;
     let address = url.trim_start_matches("nats://").to_owned();
-    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "it still listens");
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the port is still open");
 }
 
 #[tokio::test]
-async fn data_is_there_after_a_restart() {
+async fn data_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path()).await.unwrap();
     let bucket = async_nats::jetstream::kv::Config { bucket: "B".into(), ..Default::default() };
@@ -45,7 +45,7 @@ async fn data_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn living_server_of_a_killed_router_is_adopted() {
+async fn running_server_of_a_killed_router_is_adopted() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path()).await.unwrap();
     let pid = server.pid();
@@ -65,7 +65,7 @@ async fn folder_belongs_to_one_router_at_a_time() {
 }
 
 #[tokio::test]
-async fn missing_program_names_three_ways_to_get_one() {
+async fn missing_program_yields_an_error_with_three_ways_to_install_it() {
     let folder = tempfile::tempdir().unwrap();
     let nowhere = [PathBuf::from("/nowhere/nats-server")];
     let error = ManagedServer::start(folder.path(), &nowhere, FILE_BYTES).await.unwrap_err();
@@ -76,7 +76,7 @@ async fn missing_program_names_three_ways_to_get_one() {
 }
 
 #[tokio::test]
-async fn program_that_ends_at_once_is_told_with_its_log() {
+async fn server_that_exits_at_once_is_reported_with_its_log() {
     let folder = tempfile::tempdir().unwrap();
     let error = ManagedServer::start(folder.path(), &[PathBuf::from("/bin/false")], FILE_BYTES)
         .await

@@ -1,11 +1,10 @@
-//! `switchyard match` against an evaluator in another language that has no parser in it: the
-//! filters' meaning, the matcher and the offline command, all at once. `make oracle` is the same
-//! at full size.
+//! Compares `switchyard match` with an independent evaluator in Python that has no parser: one test
+//! of filter semantics, matcher and offline command. `make oracle` runs it at full size.
 
 use std::path::Path;
 use std::process::Command;
 
-/// Enough that every shape of filter occurs, and few enough for each run of the tests.
+/// Enough for every shape of filter, and few enough for each run of the tests.
 const SIZE: [&str; 10] = [
     "--triggers",
     "600",
@@ -29,8 +28,8 @@ fn matches_and_errors_equal_those_of_an_independent_evaluator() {
         .output()
         .unwrap_or_else(|error| panic!("python3 runs the oracle and cannot be started: {error}"));
     let report = String::from_utf8_lossy(&run.stdout);
-    let trouble = String::from_utf8_lossy(&run.stderr);
-    assert!(run.status.success(), "{report}{trouble}");
+    let errors = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{report}{errors}");
     let clean = report.lines().filter(|line| line.contains(" 0 differences")).count();
-    assert_eq!(clean, 3, "{report}{trouble}");
+    assert_eq!(clean, 3, "{report}{errors}");
 }

@@ -1,4 +1,4 @@
-//! Registration by HTTP against a real broker: the recorded cases of each door, and survival.
+//! Registration over HTTP with a real broker: the recorded cases of each API, and durability.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,8 +12,8 @@ use switchyard::config::Config;
 use switchyard::domain::{ModuleKey, Secret};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{
-    ConnectLimits, Door, ModuleRecord, ModuleSpec, RegisterError, Registry, Settings, Store,
-    StoreError,
+    ConnectLimits, ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings,
+    Store, StoreError,
 };
 use switchyard::store::{KvOptions, KvStore};
 use tokio::process::Command;
@@ -26,7 +26,7 @@ const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 const CASES_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Registry and doors of one replica on a port of their own; ended when dropped.
+/// Registry and APIs of one replica on their own port; stopped on drop.
 struct Replica {
     registry: Arc<Registry>,
     base: String,
@@ -42,8 +42,8 @@ impl Replica {
         let registry = Arc::new(registry);
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&registry).run());
-        timeout(READY_TIMEOUT, registry.until_ready()).await.expect("the registry gets ready");
-        let doors = router(Arc::new(ApiState {
+        timeout(READY_TIMEOUT, registry.wait_until_ready()).await.expect("the registry gets ready");
+        let routes = router(Arc::new(ApiState {
             registry: Arc::clone(&registry),
             matcher,
             admin_token: Secret::new(ADMIN_TOKEN),
@@ -54,7 +54,7 @@ impl Replica {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         tasks.spawn(async move {
-            axum::serve(listener, doors).await.expect("the listener works");
+            axum::serve(listener, routes).await.expect("the listener works");
         });
         Self { registry, base, _tasks: tasks }
     }
@@ -99,7 +99,7 @@ async fn provision(registry: &Registry) {
 fn trigger() -> ModuleSpec {
     let data = json!({"events": ["avi:jira:created:issue"], "function": "main"});
     let data = data.as_object().cloned().expect("an object");
-    ModuleSpec { module_type: "trigger".into(), data, door: Door::ForgeV2 }
+    ModuleSpec { module_type: "trigger".into(), data, api: RegistrationApi::ForgeV2 }
 }
 
 fn modules(replica: &Replica) -> Vec<ModuleRecord> {
@@ -123,7 +123,7 @@ async fn run_cases(replica: &Replica, file: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forge_door_answers_the_recorded_cases_of_both_versions() {
+async fn forge_api_passes_the_recorded_cases_of_both_versions() {
     let broker = NatsServer::start().await;
     let replica = Replica::start(&broker).await;
     run_cases(&replica, "forge-v2.json").await;
@@ -131,7 +131,7 @@ async fn forge_door_answers_the_recorded_cases_of_both_versions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connect_door_answers_the_recorded_cases_of_both_products() {
+async fn connect_api_passes_the_recorded_cases_of_both_products() {
     let broker = NatsServer::start().await;
     let replica = Replica::start(&broker).await;
     for file in ["connect-auth.json", "connect-jira.json", "connect-confluence.json"] {
@@ -140,7 +140,7 @@ async fn connect_door_answers_the_recorded_cases_of_both_products() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn webhook_door_answers_the_recorded_cases() {
+async fn webhook_api_passes_the_recorded_cases() {
     let broker = NatsServer::start().await;
     let replica = Replica::start(&broker).await;
     run_cases(&replica, "jira-webhooks.json").await;
@@ -163,17 +163,17 @@ async fn confirmed_registrations_survive_a_killed_broker() {
     let second = Replica::start(&broker).await;
     let kept: Vec<_> = modules(&second).into_iter().take(confirmed.len()).collect();
     assert_eq!(kept, confirmed);
-    // The replica that lived through it goes on, and both see what it registers then.
+    // The replica that was running registers another module, and both replicas list it.
     let later = register_when_back(&first.registry).await;
-    let heard = async {
-        while second.registry.find(&"inst-a".into(), &later.key).is_err() {
+    let applied = async {
+        while second.registry.module(&"inst-a".into(), &later.key).is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(READY_TIMEOUT, heard).await.expect("the other replica hears of it");
+    timeout(READY_TIMEOUT, applied).await.expect("the other replica applies it");
 }
 
-/// Registers as soon as the connection is back, as a client that heeds 503 would.
+/// Registers as soon as the connection is restored, as a client that retries on 503.
 async fn register_when_back(registry: &Registry) -> ModuleRecord {
     let attempts = async {
         loop {
@@ -183,11 +183,11 @@ async fn register_when_back(registry: &Registry) -> ModuleRecord {
             }
         }
     };
-    timeout(Duration::from_secs(30), attempts).await.expect("the connection comes back")
+    timeout(Duration::from_secs(30), attempts).await.expect("the connection is restored")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replicas_that_register_at_once_end_at_exactly_the_limit() {
+async fn concurrent_registrations_at_two_replicas_end_at_exactly_the_limit() {
     let broker = NatsServer::start().await;
     let replicas = [Replica::start(&broker).await, Replica::start(&broker).await];
     provision(&replicas[0].registry).await;
@@ -209,23 +209,23 @@ async fn replicas_that_register_at_once_end_at_exactly_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_replicas_that_write_one_key_one_wins_and_the_other_hears_of_a_conflict() {
+async fn of_two_replicas_that_write_one_key_one_wins_and_the_other_gets_a_conflict() {
     let broker = NatsServer::start().await;
     let replicas = [Replica::start(&broker).await, Replica::start(&broker).await];
     provision(&replicas[0].registry).await;
-    let heard = async |registry: &Registry, key: Option<&ModuleKey>| {
+    let until_applied = async |registry: &Registry, key: Option<&ModuleKey>| {
         let is_known = || match key {
             None => registry.installation("inst-a").is_some(),
-            Some(key) => registry.find(&"inst-a".into(), key).is_ok(),
+            Some(key) => registry.module(&"inst-a".into(), key).is_ok(),
         };
         let known = async {
             while !is_known() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(READY_TIMEOUT, known).await.expect("the other replica hears of it");
+        timeout(READY_TIMEOUT, known).await.expect("the other replica applies it");
     };
-    heard(&replicas[1].registry, None).await;
+    until_applied(&replicas[1].registry, None).await;
     let id = "inst-a".into();
     let [first, second] = replicas.each_ref().map(|replica| &replica.registry);
     for round in 0..10 {
@@ -237,8 +237,8 @@ async fn of_two_replicas_that_write_one_key_one_wins_and_the_other_hears_of_a_co
         assert_eq!(u8::from(one.is_ok()) + u8::from(other.is_ok()), 1, "round {round}");
         let registered = one.or(other).expect("one of them").module;
         let (key, seen) = (registered.key, Some(registered.revision));
-        heard(first, Some(&key)).await;
-        heard(second, Some(&key)).await;
+        until_applied(first, Some(&key)).await;
+        until_applied(second, Some(&key)).await;
         let (one, other) = tokio::join!(
             first.replace(&id, &key, trigger(), seen),
             second.replace(&id, &key, trigger(), seen)
@@ -250,11 +250,11 @@ async fn of_two_replicas_that_write_one_key_one_wins_and_the_other_hears_of_a_co
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn write_whose_answer_was_lost_is_told_from_a_conflict() {
+async fn write_whose_ack_was_lost_is_not_a_conflict() {
     let broker = NatsServer::start().await;
     let options = KvOptions { prefix: "sw".into(), replicas: 1 };
     let store = KvStore::open(broker.context().await, &options).await.expect("a bucket");
-    // A frozen broker takes the first send but answers too late: it is sent again.
+    // A frozen broker receives the first request but answers too late: it is sent again.
     broker.freeze();
     let thaw = async {
         tokio::time::sleep(Duration::from_millis(2500)).await;
@@ -262,11 +262,11 @@ async fn write_whose_answer_was_lost_is_told_from_a_conflict() {
     };
     let (written, ()) = tokio::join!(store.put("app.a", "1".into(), None), thaw);
     let stored = store.get("app.a").await.expect("an answer").expect("a document");
-    assert_eq!(written.expect("the write is recognised"), stored.revision);
+    assert_eq!(written.expect("the repeated write is recognised"), stored.revision);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn document_can_be_deleted_and_made_again() {
+async fn document_can_be_deleted_and_created_again() {
     let broker = NatsServer::start().await;
     let options = KvOptions { prefix: "sw".into(), replicas: 1 };
     let store = KvStore::open(broker.context().await, &options).await.expect("a bucket");

@@ -1,4 +1,4 @@
-//! Forge remotes: what they get, how they verify it, and what they may do with the tokens.
+//! Forge remotes: the request they receive, how they verify it, and what its tokens allow.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use data_encoding::BASE64URL_NOPAD;
 use hyper::Method;
 use serde_json::{Value, json};
-use switchyard::cli::client::Client;
+use switchyard::cli::client::ApiClient;
 use switchyard::clock;
 use switchyard::jwt::{KeyRecord, KeyRing, system};
 
@@ -17,8 +17,8 @@ const MODULES: &str = "/forge/installation/v2/dynamic/module";
 const V1: &str = "/forge/installation/v1/dynamic/module";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An app whose endpoint is called as the vendor calls remotes, and the token of its installation.
-async fn provision(router: &RouterProcess, sink: &Sink) -> Client {
+/// Provisions an app with a Forge remote endpoint; returns a client of its installation.
+async fn provision(router: &RouterProcess, sink: &Sink) -> ApiClient {
     let app = json!({"kind": "forge", "version": "2.1.0",
         "endpoints": [{"key": "hook", "url": sink.url("/hook"), "auth": {"appSystemToken": true}}],
         "delivery": {"style": "forge_remote", "body": "wrapped", "profile": "router"}});
@@ -28,7 +28,7 @@ async fn provision(router: &RouterProcess, sink: &Sink) -> Client {
     router.api.with_token(answer["token"].as_str().expect("a token"))
 }
 
-/// Claims of a token that a key of `jwks` signed, as any library would verify it.
+/// Verifies a token with the keys of `jwks`; returns its claims.
 fn verified(jwks: &Value, token: &str) -> Option<Value> {
     let decoded = |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).expect("base64url");
     let (signed, signature) = token.rsplit_once('.').expect("a token");
@@ -93,7 +93,7 @@ async fn remote_gets_a_token_for_each_attempt_and_calls_back_with_another() {
     assert_eq!(second["payload"]["retryContext"], retry);
     assert_eq!(second["context"]["moduleKey"], key);
 
-    // The token that came along registers; the invocation token, though signed by us, does not.
+    // The app token registers modules; the invocation token does not, although we signed it.
     let system = app.with_token(received[1].header("x-forge-oauth-system"));
     register(&system, trigger).await;
     let listed = system.send(Method::GET, MODULES, &[], &Value::Null).await.expect("a list");
@@ -110,7 +110,7 @@ async fn replicas_publish_the_same_keys_through_rotation_and_restart() {
         Setup::new(&nats.url(), nats.folder().join("one")),
         Setup::new(&nats.url(), nats.folder().join("other")),
     );
-    // At the same time, so that both find no key.
+    // Started concurrently, so that both find no key.
     let (first, second) = tokio::join!(one.start(), other.start());
     let jwks = |router: &RouterProcess| {
         let api = router.api.clone();
@@ -153,7 +153,7 @@ async fn replicas_publish_the_same_keys_through_rotation_and_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_of_hours_ago_is_told_its_age_at_every_door_it_opens() {
+async fn expired_token_is_rejected_with_its_age_at_every_api_that_accepts_it() {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
@@ -178,19 +178,19 @@ async fn a_token_of_hours_ago_is_told_its_age_at_every_door_it_opens() {
     let (head, _) = ask("GET", MODULES, token_of(60)).await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
 
-    // Two hours it lives, so that this one died 4 minutes ago.
+    // A token is valid for two hours, so this one expired 4 minutes ago.
     let one = "/forge/installation/v2/dynamic/module/some-key";
     for (method, path) in [("GET", MODULES), ("POST", MODULES), ("DELETE", one), ("GET", V1)] {
         let (head, body) = ask(method, path, token_of(2 * 3600 + 4 * 60 + 5)).await;
         assert!(head.starts_with("HTTP/1.1 401"), "{method}: {head}");
-        assert!(head.contains("\r\ndate: "), "whoever compares clocks needs ours: {head}");
+        assert!(head.contains("\r\ndate: "), "clients compare clocks by our date: {head}");
         let answer: Value = serde_json::from_str(&body).expect("JSON");
         let error = &answer["errors"][0];
         assert_eq!(error["code"], "SY-1109");
         assert_eq!(error["message"], "token refused: it expired 4 min ago");
         assert_eq!(error["help"], "take the token that came with the latest event");
     }
-    // Of a token that is not ours nothing is told, however old it says it is.
+    // The age of a token that we did not sign is not reported.
     let foreign = KeyRing::default();
     foreign.apply(&[KeyRecord::generate().expect("a key")]).expect("a key");
     let claims = system::claims(&APP.into(), &"inst-1".into(), 0);
@@ -198,7 +198,7 @@ async fn a_token_of_hours_ago_is_told_its_age_at_every_door_it_opens() {
     assert!(head.starts_with("HTTP/1.1 401") && !body.contains("SY-1109"), "{head} {body}");
 }
 
-/// Head and body of an answer as it comes; the client reads JSON alone.
+/// Head and body of a raw response; the client parses JSON only.
 async fn exchange(
     router: &RouterProcess,
     method: &str,

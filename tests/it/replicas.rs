@@ -1,10 +1,10 @@
-//! Apps that speak to several replicas at once: whichever answers, all tell the same.
+//! Apps that call several replicas: every replica gives the same answers.
 
 use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
-use switchyard::cli::client::{Client, Refused};
+use switchyard::cli::client::{ApiClient, ErrorStatus};
 use tokio::task::JoinSet;
 
 use crate::support::{
@@ -14,7 +14,7 @@ use crate::support::{
 const V1: &str = "/forge/installation/v1/dynamic/module";
 const V2: &str = "/forge/installation/v2/dynamic/module";
 const HANDLER: &str = "http://127.0.0.1:9/hook";
-/// Modules that an installation may have.
+/// Limit of modules per installation.
 const LIMIT: usize = 100;
 
 async fn two(nats: &NatsServer) -> [RouterProcess; 2] {
@@ -25,8 +25,8 @@ async fn two(nats: &NatsServer) -> [RouterProcess; 2] {
     <[_; 2]>::from(tokio::join!(one.start(), other.start()))
 }
 
-/// The same app at another replica.
-fn at(router: &RouterProcess, token: &str) -> Client {
+/// A client of the same app at another replica.
+fn at(router: &RouterProcess, token: &str) -> ApiClient {
     router.api.with_token(token)
 }
 
@@ -39,12 +39,12 @@ fn trigger(key: Option<&str>, filter: &str) -> Value {
     body
 }
 
-/// 0 for a success, else the status that it was refused with.
-async fn status(client: &Client, method: Method, path: &str, tag: &str, body: &Value) -> u16 {
+/// 0 for a success, else the status of the error.
+async fn status(client: &ApiClient, method: Method, path: &str, tag: &str, body: &Value) -> u16 {
     let headers = [("if-match", tag)];
     match client.send(method, path, if tag.is_empty() { &[] } else { &headers }, body).await {
         Ok(_) => 0,
-        Err(error) => error.downcast_ref::<Refused>().expect("an answer").status,
+        Err(error) => error.downcast_ref::<ErrorStatus>().expect("an answer").status,
     }
 }
 
@@ -57,14 +57,14 @@ async fn provision(router: &RouterProcess, installation: &str) -> String {
     answer["token"].as_str().expect("a token").to_owned()
 }
 
-async fn keys(client: &Client) -> Vec<String> {
+async fn keys(client: &ApiClient) -> Vec<String> {
     let listed = client.send(Method::GET, V2, &[], &Value::Null).await.expect("a list");
     let modules = listed["result"].as_array().expect("modules").iter();
     modules.map(|module| module["key"].as_str().expect("a key").to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn app_goes_on_at_another_replica_than_it_began_at() {
+async fn app_registers_at_one_replica_and_continues_at_another() {
     let nats = NatsServer::start().await;
     let [one, other] = two(&nats).await;
     for round in 0..30 {
@@ -81,7 +81,7 @@ async fn app_goes_on_at_another_replica_than_it_began_at() {
         assert_eq!(status(&here, Method::GET, &path, "", &Value::Null).await, 404);
         assert_eq!(keys(&here).await, Vec::<String>::new(), "round {round}");
     }
-    // A handler that the app got at one replica may be named at the other.
+    // An endpoint that was added at one replica can be used at the other.
     let token = provision(&one, "inst-last").await;
     let app = json!({"kind": "forge", "functions": ["late"],
         "endpoints": [{"key": "hook", "url": HANDLER}]});
@@ -116,7 +116,7 @@ async fn fifty_registrations_at_two_replicas_end_at_exactly_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_writers_of_one_key_one_is_told_that_it_came_late() {
+async fn of_two_writers_of_one_key_the_second_gets_a_precondition_error() {
     let nats = NatsServer::start().await;
     let routers = two(&nats).await;
     let token = provision(&routers[0], "inst-1").await;
@@ -142,7 +142,7 @@ async fn of_two_writers_of_one_key_one_is_told_that_it_came_late() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reads_go_on_while_the_broker_is_away() {
+async fn reads_continue_while_the_broker_is_unreachable() {
     let mut nats = NatsServer::start().await;
     let router = Setup::new(&nats.url(), nats.folder().join("router")).start().await;
     let token = provision(&router, "inst-1").await;
@@ -155,7 +155,7 @@ async fn reads_go_on_while_the_broker_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replica_that_was_cut_off_goes_on_where_it_was_and_its_revision_never_falls() {
+async fn disconnected_replica_resumes_its_watch_and_its_revision_never_decreases() {
     const REVISION: &str = "switchyard_registry_revision";
     let starts = |kind: &str| format!("switchyard_registry_watch_starts_total{{kind=\"{kind}\"}}");
     let nats = NatsServer::start().await;
@@ -175,8 +175,8 @@ async fn replica_that_was_cut_off_goes_on_where_it_was_and_its_revision_never_fa
         let deleted = if round == 1 { &dropped } else { &kept };
         let path = format!("{V2}/{deleted}");
         assert_eq!(status(&here, Method::DELETE, &path, "", &Value::Null).await, 0);
-        assert!(keys(&there).await.contains(deleted), "what is known is told meanwhile");
-        proxy.mend();
+        assert!(keys(&there).await.contains(deleted), "a disconnected replica lists what it knows");
+        proxy.restore();
         let wanted = keys(&here).await;
         assert!(wanted.contains(&added));
         eventually(Duration::from_secs(30), "the other replica follows", || async {
@@ -197,7 +197,7 @@ async fn replica_that_was_cut_off_goes_on_where_it_was_and_its_revision_never_fa
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replicas_count_together_how_often_a_handler_says_that_it_is_gone() {
+async fn replicas_count_410_responses_of_a_handler_together() {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
     let [one, other] = two(&nats).await;
@@ -214,8 +214,8 @@ async fn replicas_count_together_how_often_a_handler_says_that_it_is_gone() {
         })
         .await;
     };
-    // Waits until so many answers of a kind were heard by both; how many of them by the first.
-    let heard = async |figure: &str, wanted: u64| {
+    // Waits until both replicas received `count` responses of a kind; returns how many the first got.
+    let received = async |figure: &str, wanted: u64| {
         let of = async |router: &RouterProcess| {
             let found = router.get(&path).await.expect("the subscription");
             assert_eq!(found["state"], "active");
@@ -227,20 +227,20 @@ async fn replicas_count_together_how_often_a_handler_says_that_it_is_gone() {
         })
         .await
     };
-    // Two and one that is taken, whoever hears which, are none.
+    // Two 410 responses and one success in any order at any replica do not disable the module.
     call(1, 410).await;
     call(2, 410).await;
-    let before = heard("failedAttempts", 2).await;
+    let before = received("failedAttempts", 2).await;
     call(3, 204).await;
-    heard("delivered", 1).await;
+    received("delivered", 1).await;
     call(4, 410).await;
     call(5, 410).await;
-    let after = heard("failedAttempts", 4).await;
-    // One that heard of these two ends, so that the other alone cannot have heard three.
+    let after = received("failedAttempts", 4).await;
+    // One of the replicas stops, so that the other alone has not received three.
     let (ends, stays) = if after > before { (one, other) } else { (other, one) };
     ends.terminate().await;
     call(6, 410).await;
-    eventually(Duration::from_secs(20), "the module is out of use", || async {
+    eventually(Duration::from_secs(20), "the module is inactive", || async {
         (stays.get(&path).await.ok()?["state"] == "inactive").then_some(())
     })
     .await;

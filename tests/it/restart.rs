@@ -1,4 +1,4 @@
-//! What survives when processes are killed: the router under load, the broker under load.
+//! Kills the router and the broker under load: no event is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,7 +13,7 @@ const EVENTS: u64 = 20_000;
 const KILLS: usize = 5;
 
 /// Sequences that were not acknowledged when the router was killed: after the ack floor, up to the
-/// last one handed out.
+/// last one delivered to it.
 async fn unacknowledged(broker: &async_nats::Client) -> std::ops::RangeInclusive<u64> {
     let context = jetstream::new(broker.clone());
     let stream = context.get_stream("SW_EVENTS").await.expect("the event stream");
@@ -23,7 +23,7 @@ async fn unacknowledged(broker: &async_nats::Client) -> std::ops::RangeInclusive
     info.ack_floor.stream_sequence + 1..=info.delivered.stream_sequence
 }
 
-/// Deliveries by id: how often each arrived and for which event.
+/// Deliveries by id, each with the event of every arrival.
 fn by_id(received: &[Received]) -> BTreeMap<String, Vec<u64>> {
     let mut by_id: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for one in received {
@@ -37,13 +37,13 @@ fn by_id(received: &[Received]) -> BTreeMap<String, Vec<u64>> {
 async fn loses_nothing_when_the_router_is_killed_five_times_under_load() {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
-    // Room in the lane for the whole backlog: parking has its own tests, here each repeat must be
+    // The lane holds the whole backlog: parking has its own tests; here each repeat must be
     // explained by an unacknowledged event.
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
         .with("SWITCHYARD_DELIVERY__ENDPOINT_QUEUE_MAX", 100_000)
         .with("SWITCHYARD_DELIVERY__PARK_AFTER_MS", 600_000)
-        // So long that no deadline runs out on a machine that is busy with other tests: that, too,
-        // would repeat an event, and no kill would explain it.
+        // No ack deadline expires on a machine that is busy with other tests: that would repeat an
+        // event, too, without a kill.
         .with("SWITCHYARD_EVENTS__ACK_WAIT_S", 15);
     let mut router = setup.start().await;
     let app = router.provision("app-1", "inst-1", SITE, &sink.url("/hook")).await;
@@ -80,20 +80,23 @@ async fn loses_nothing_when_the_router_is_killed_five_times_under_load() {
     })
     .await;
 
-    assert_eq!(arrived.len(), wanted, "no delivery that nobody asked for");
+    assert_eq!(arrived.len(), wanted, "no delivery without a match");
     let mut repeats = 0;
     for (id, sequences) in &arrived {
         assert!(sequences.windows(2).all(|pair| pair[0] == pair[1]), "{id} names one event");
         if sequences.len() > 1 {
             repeats += sequences.len() - 1;
-            assert!(open.contains(&sequences[0]), "{id} came again but its event was acknowledged");
+            assert!(
+                open.contains(&sequences[0]),
+                "{id} was repeated but its event was acknowledged"
+            );
         }
     }
     eprintln!("{wanted} deliveries, 0 lost, {repeats} repeats after {KILLS} kills");
     router.kill().await;
 }
 
-/// Publishes the events as a producer would: each again under the same id until it is stored.
+/// Publishes the events as a producer does: each under one id, repeated until it is stored.
 async fn feed(broker: async_nats::Client) {
     for number in 0..EVENTS {
         publish(&broker, SITE, number, "XXX").await;
@@ -101,7 +104,7 @@ async fn feed(broker: async_nats::Client) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn resumes_by_itself_when_the_broker_is_killed_under_load() {
+async fn resumes_when_the_broker_is_killed_under_load() {
     const COUNT: u64 = 3_000;
     let mut nats = NatsServer::start().await;
     let sink = Sink::start().await;

@@ -1,4 +1,4 @@
-//! The scenario of the Forge RFC, from registration to the handler's own update.
+//! The scenario of the Forge RFC, from registration to the update that the handler itself makes.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{NatsServer, Received, SECRET, Setup, Sink, eventually, publ
 const SITE: &str = "site-1";
 const APP: &str = "auto-assign";
 
-/// What the Standard Webhooks specification says a `v1` signature is.
+/// Computes the `v1` signature of the Standard Webhooks specification.
 fn expected_signature(received: &Received) -> String {
     let key = BASE64.decode(SECRET.trim_start_matches("whsec_").as_bytes()).unwrap();
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
@@ -26,7 +26,7 @@ fn expected_signature(received: &Received) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn app_hears_only_its_project_and_not_its_own_updates() {
+async fn app_receives_only_its_project_and_not_its_own_updates() {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
@@ -47,7 +47,7 @@ async fn app_hears_only_its_project_and_not_its_own_updates() {
     for (number, project) in (0..30).zip(["XXX", "OPS", "WEB"].into_iter().cycle()) {
         publish(&broker, SITE, number, project).await;
     }
-    // Another site, same project: none of this installation's business.
+    // Another site with the same project key: no event of this installation.
     publish(&broker, "site-2", 100, "XXX").await;
     eventually(Duration::from_secs(20), "the ten events of project XXX arrive", || async {
         (sink.count() == 10).then_some(())
@@ -60,7 +60,7 @@ async fn app_hears_only_its_project_and_not_its_own_updates() {
     let path = format!("/admin/v1/events?cloudId={SITE}&type=avi:jira:updated:issue");
     let headers = [("ce-id", "own-update"), ("ce-originapp", APP)];
     router.api.send(Method::POST, &path, &headers, &update).await.expect("the update is taken");
-    // A later event of the other trigger: once it is here, the update has been decided.
+    // A later event of the other trigger: when it arrives, the update has been matched.
     publish(&broker, SITE, 200, "LAST").await;
     eventually(Duration::from_secs(20), "the last event arrives", || async {
         (sink.count() == 11).then_some(())
@@ -130,7 +130,7 @@ async fn function_handler_gets_the_event_on_its_subject() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn paused_trigger_keeps_its_backlog_and_a_disabled_one_hears_nothing() {
+async fn paused_trigger_keeps_its_backlog_and_a_disabled_one_receives_nothing() {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
@@ -173,7 +173,7 @@ async fn paused_trigger_keeps_its_backlog_and_a_disabled_one_hears_nothing() {
         "filter": { "expression": "event.issue.fields.project.key == 'LAST'" } });
     register(&app, other).await;
     publish(&broker, SITE, 2, "OPS").await;
-    // Once the event of the other trigger is here, the one before it has been decided.
+    // When the event of the other trigger arrives, the one before it has been matched.
     publish(&broker, SITE, 3, "LAST").await;
     let arrived = |count: usize| {
         let (sink, condition) = (&sink, format!("{count} requests arrive"));
@@ -193,7 +193,7 @@ async fn paused_trigger_keeps_its_backlog_and_a_disabled_one_hears_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn module_whose_handler_is_gone_three_times_hears_nothing_until_it_is_resumed() {
+async fn module_whose_handler_returned_410_three_times_is_disabled_until_it_is_resumed() {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
     let router = Setup::new(&nats.url(), nats.folder().join("router")).start().await;
@@ -211,7 +211,7 @@ async fn module_whose_handler_is_gone_three_times_hears_nothing_until_it_is_resu
             (sink.received_at("/hook").len() == count).then_some(())
         })
     };
-    // One that is taken in between: the others are not in a row.
+    // A success in between: the 410 responses are not consecutive.
     for (number, status) in [(1, 410), (2, 410), (3, 204), (4, 410), (5, 410)] {
         sink.answer("/hook", status, None);
         publish(&broker, SITE, number, "OPS").await;
@@ -228,7 +228,7 @@ async fn module_whose_handler_is_gone_three_times_hears_nothing_until_it_is_resu
     };
     let inactive = state("inactive").await;
     assert!(inactive["reason"].as_str().unwrap().contains("410"), "{inactive}");
-    let notice = eventually(Duration::from_secs(20), "the app is told", || async {
+    let notice = eventually(Duration::from_secs(20), "the app is notified", || async {
         sink.received_at("/notices").first().cloned()
     })
     .await;
@@ -244,7 +244,7 @@ async fn module_whose_handler_is_gone_three_times_hears_nothing_until_it_is_resu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn app_is_told_once_that_a_limit_is_near() {
+async fn app_is_notified_once_that_a_limit_is_near() {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
     let mut setup = Setup::new(&nats.url(), nats.folder().join("router"))
@@ -265,7 +265,7 @@ async fn app_is_told_once_that_a_limit_is_near() {
         }
     }
     assert_eq!(warned, [(9, json!("SY-2026"))]);
-    let notice = eventually(Duration::from_secs(20), "the app is told", || async {
+    let notice = eventually(Duration::from_secs(20), "the app is notified", || async {
         sink.received_at("/notices").first().cloned()
     })
     .await;

@@ -1,4 +1,5 @@
-//! Every way an event comes in: the operator's door, a file of envelopes, Jira's own webhooks.
+//! Every source of events: the operator API, a file of envelopes, the webhooks of Jira and
+//! Confluence.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use crate::support::{NatsServer, Received, RouterProcess, Setup, Sink, eventuall
 
 const SITE: &str = "site-1";
 const WEBHOOK_SECRET: &str = "It's a Secret to Everybody";
-/// The one sample whose body does not name its type.
+/// The only sample whose body has no event type.
 const LIFECYCLE: (&str, &str) = ("forge-installed-app", "avi:forge:installed:app");
 
 /// The sample events: name and content of each file.
@@ -46,7 +47,7 @@ fn signature(body: &str) -> String {
     format!("sha256={}", HEXLOWER.encode(&mac.finalize().into_bytes()))
 }
 
-/// Sends one sample through the door it belongs to; returns how many events it becomes.
+/// Sends one sample through its API; returns how many events it yields.
 async fn send(router: &RouterProcess, name: &str, sample: &Value) -> usize {
     if name.starts_with("webhook-") || name == "another" {
         let signature = signature(&sample.to_string());
@@ -70,7 +71,7 @@ async fn send(router: &RouterProcess, name: &str, sample: &Value) -> usize {
     1
 }
 
-/// Whether a delivered body holds all members of the published one, as they were.
+/// Whether a delivered body has all members of the published one, unchanged.
 fn holds(delivered: &Value, published: &Value) -> bool {
     let derived = ["selfGenerated", "context", "retryContext"];
     let published = published.as_object().expect("an object");

@@ -1,4 +1,4 @@
-//! Following the registry's bucket through whatever happens to it and to the way there.
+//! The watch of the registry's bucket through faults of the connection, the broker and the bucket.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -10,53 +10,53 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use switchyard::bus::Connections;
 use switchyard::config::Config;
-use switchyard::registry::{Change, Store};
+use switchyard::registry::{Store, WatchEvent};
 use switchyard::store::{KvOptions, KvStore};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::support::{NatsServer, Proxy, eventually};
 
-/// Documents that are there from the start.
+/// Number of documents before the watch starts.
 const DOCUMENTS: usize = 200;
-/// How long a change may take to be seen after a break is over: reconnecting takes most of it.
+/// How long a change may take to be seen after a fault: most of it is the reconnect.
 const SEEN_MAX: Duration = Duration::from_secs(30);
 
-/// What a follower was sent.
+/// The changes that a watch reported.
 #[derive(Default)]
 struct Seen {
     documents: BTreeMap<String, Bytes>,
-    /// Every load, by whether revisions began anew.
+    /// Each load: whether it reset the revisions.
     loads: Vec<bool>,
-    /// Keys of all changes in their order.
+    /// Keys of all changes in order.
     changes: Vec<String>,
-    /// Everything up to this was sent.
+    /// All revisions up to this one were reported.
     revision: u64,
-    /// Keys not sent since a load began.
+    /// Keys not reported since a load began.
     unseen: Option<Vec<String>>,
 }
 
 impl Seen {
-    fn take(&mut self, change: Change) {
+    fn take(&mut self, change: WatchEvent) {
         match change {
-            Change::Loading { anew } => {
-                self.loads.push(anew);
+            WatchEvent::LoadStarted { is_reset } => {
+                self.loads.push(is_reset);
                 self.unseen = Some(self.documents.keys().cloned().collect());
-                if anew {
+                if is_reset {
                     self.revision = 0;
                 }
             }
-            Change::Reached { revision } => {
+            WatchEvent::CaughtUp { revision } => {
                 for key in self.unseen.take().unwrap_or_default() {
                     self.documents.remove(&key);
                 }
                 self.revision = self.revision.max(revision);
             }
-            Change::Put { key, value, revision } => {
+            WatchEvent::Put { key, value, revision } => {
                 self.note(&key, revision);
                 self.documents.insert(key, value);
             }
-            Change::Deleted { key, revision } => {
+            WatchEvent::Deleted { key, revision } => {
                 self.note(&key, revision);
                 self.documents.remove(&key);
             }
@@ -70,7 +70,7 @@ impl Seen {
     }
 }
 
-/// One who follows over a way that can be cut, beside a writer with a way of its own.
+/// A watch over a connection that can be cut, and a writer with its own connection.
 struct World {
     nats: NatsServer,
     proxy: Proxy,
@@ -93,7 +93,7 @@ impl World {
         let (sender, mut changes) = mpsc::channel(16);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { followed.follow(sender).await });
+        tasks.spawn(async move { followed.watch(sender).await });
         let taking = Arc::clone(&seen);
         tasks.spawn(async move {
             while let Some(change) = changes.recv().await {
@@ -108,9 +108,9 @@ impl World {
         world
     }
 
-    /// Waits until the follower has what the bucket has.
+    /// Waits until the watch has reported the state of the bucket.
     async fn until_seen(&self) {
-        let last = self.store.last().await.expect("the broker answers");
+        let last = self.store.last_revision().await.expect("the broker answers");
         eventually(SEEN_MAX, "all changes are seen", || async {
             let seen = self.seen.lock().unwrap();
             (seen.revision >= last && seen.unseen.is_none()).then_some(())
@@ -152,21 +152,21 @@ impl World {
         self.store.delete(key, known.revision).await.expect("deleted");
     }
 
-    /// Removes every trace of a key, as the broker does with deletions that are old.
-    async fn forget(&self, key: &str) {
+    /// Purges a key with its deletion marker, as the broker does when markers expire.
+    async fn purge(&self, key: &str) {
         self.bucket.purge().filter(format!("$KV.SW_REG.{key}")).await.expect("purged");
     }
 
-    /// Has the broker forget that somebody watches.
-    async fn forget_watches(&self) {
+    /// Deletes the watch's consumers at the broker.
+    async fn delete_watch_consumers(&self) {
         let names: Vec<String> = self.bucket.consumer_names().try_collect().await.expect("names");
         for name in names {
-            // One that nobody pulls from may end by itself.
+            // A consumer without a pull request may expire by itself.
             let _ = self.bucket.delete_consumer(&name).await;
         }
     }
 
-    /// One new document, one changed, one deleted.
+    /// Creates one document, changes one and deletes one.
     async fn three_changes(&self) {
         self.store.put("inst.new", "new".into(), None).await.expect("written");
         self.change("inst.7", "changed").await;
@@ -189,19 +189,19 @@ fn text(number: usize) -> Bytes {
 const THREE: [&str; 3] = ["inst.new", "inst.7", "inst.8"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watch_goes_on_where_it_was_after_the_connection_was_lost() {
+async fn watch_resumes_after_the_connection_was_lost() {
     let world = World::start().await;
     world.changes();
     world.proxy.cut();
     world.three_changes().await;
-    world.proxy.mend();
+    world.proxy.restore();
     world.until_seen().await;
     assert_eq!(world.changes(), THREE);
-    assert_eq!(world.loads(), [true], "nothing was loaded again");
+    assert_eq!(world.loads(), [true], "nothing was reloaded");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watch_goes_on_where_it_was_after_the_broker_was_killed() {
+async fn watch_resumes_after_the_broker_was_killed() {
     let mut world = World::start().await;
     world.changes();
     for round in 0..3 {
@@ -210,11 +210,11 @@ async fn watch_goes_on_where_it_was_after_the_broker_was_killed() {
         world.until_seen().await;
         assert_eq!(world.changes(), ["inst.9"]);
     }
-    assert_eq!(world.loads(), [true], "nothing was loaded again");
+    assert_eq!(world.loads(), [true], "nothing was reloaded");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watch_goes_on_where_it_was_after_the_broker_stood_still() {
+async fn watch_resumes_after_the_broker_was_frozen() {
     let world = World::start().await;
     world.changes();
     world.nats.freeze();
@@ -223,47 +223,47 @@ async fn watch_goes_on_where_it_was_after_the_broker_stood_still() {
     world.three_changes().await;
     world.until_seen().await;
     assert_eq!(world.changes(), THREE);
-    assert_eq!(world.loads(), [true], "nothing was loaded again");
+    assert_eq!(world.loads(), [true], "nothing was reloaded");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watch_goes_on_where_it_was_when_the_broker_forgot_who_watches() {
+async fn watch_resumes_when_the_broker_lost_its_consumer() {
     let world = World::start().await;
     world.changes();
-    world.forget_watches().await;
+    world.delete_watch_consumers().await;
     world.three_changes().await;
     world.until_seen().await;
     assert_eq!(world.changes(), THREE);
-    assert_eq!(world.loads(), [true], "nothing was loaded again");
+    assert_eq!(world.loads(), [true], "nothing was reloaded");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bucket_made_anew_is_loaded_anew_and_what_vanished_leaves() {
+async fn recreated_bucket_is_reloaded_and_missing_documents_are_removed() {
     let world = World::start().await;
     world.proxy.cut();
     world.context().delete_key_value("SW_REG").await.expect("deleted");
     let (_connections, store) = open(&world.nats.url()).await;
-    // More than the old one had, so that its length does not give it away.
+    // More documents than the old bucket had, so that its length does not reveal the change.
     for round in 0..2 * DOCUMENTS {
         let key = format!("inst.{}", round % 20);
         let known = store.get(&key).await.expect("an answer").map(|known| known.revision);
         store.put(&key, format!("round {round}").into(), known).await.expect("written");
     }
-    world.proxy.mend();
+    world.proxy.restore();
     world.until_seen().await;
     assert_eq!(world.seen.lock().unwrap().documents.len(), 20);
     assert_eq!(world.loads(), [true, true]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writes_that_a_broken_broker_lost_are_taken_back() {
+async fn writes_that_a_crashed_broker_lost_are_reverted() {
     let mut world = World::start().await;
     let before = world.nats.copy_of_data();
     world.three_changes().await;
     world.until_seen().await;
     world.proxy.cut();
     world.nats.restart_on(&before).await;
-    // As many writes as were lost, and one more: the sequence goes on as if nothing had been lost.
+    // One write more than were lost: the sequence continues as if none had been lost.
     for number in 0..4 {
         let at = format!("inst.{}", 100 + number);
         eventually(SEEN_MAX, "the broker takes writes", || async {
@@ -272,33 +272,33 @@ async fn writes_that_a_broken_broker_lost_are_taken_back() {
         })
         .await;
     }
-    world.proxy.mend();
+    world.proxy.restore();
     world.until_seen().await;
     assert!(!world.seen.lock().unwrap().documents.contains_key("inst.new"));
     assert_eq!(world.loads(), [true, true]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_left_no_trace_leaves_when_the_last_change_seen_is_no_longer_there() {
+async fn purged_document_is_removed_when_the_last_change_seen_was_purged_too() {
     let world = World::start().await;
     world.three_changes().await;
     world.until_seen().await;
     world.proxy.cut();
-    world.forget_watches().await;
+    world.delete_watch_consumers().await;
     // The deletion of inst.8 was the last change seen.
-    world.forget("inst.8").await;
-    world.forget("inst.9").await;
+    world.purge("inst.8").await;
+    world.purge("inst.9").await;
     world.change("inst.10", "later").await;
     let revision = world.seen.lock().unwrap().revision;
-    world.proxy.mend();
+    world.proxy.restore();
     world.until_seen().await;
     assert!(!world.seen.lock().unwrap().documents.contains_key("inst.9"));
-    assert_eq!(world.loads(), [true, false], "the bucket is the same, so revisions go on");
+    assert_eq!(world.loads(), [true, false], "the bucket is the same, so revisions continue");
     assert!(world.seen.lock().unwrap().revision > revision);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn document_forgotten_by_the_broker_itself_leaves() {
+async fn document_that_the_broker_expired_is_removed() {
     use async_nats::jetstream::message::PublishMessage;
     let world = World::start().await;
     world.changes();
@@ -317,7 +317,7 @@ async fn document_forgotten_by_the_broker_itself_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deletions_are_forgotten_after_a_day() {
+async fn deletion_markers_expire_after_a_day() {
     let world = World::start().await;
     world.delete("inst.8").await;
     let subject = "$KV.SW_REG.inst.8";
@@ -328,14 +328,14 @@ async fn deletions_are_forgotten_after_a_day() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_whatever_breaks_while_documents_change() {
+async fn no_change_is_lost_under_any_fault_while_documents_change() {
     let mut world = World::start().await;
     let stop = Arc::new(AtomicBool::new(false));
     let (store, stopped) = (world.store.clone(), Arc::clone(&stop));
     let writing = tokio::spawn(async move {
         let mut written = 0_usize;
         while !stopped.load(Relaxed) {
-            // Some keys change all the time, others are deleted and come again.
+            // Some keys change all the time, others are deleted and created again.
             let key = format!("inst.{}", written * 7 % 50);
             let Ok(known) = store.get(&key).await else { continue };
             let done = match known {
@@ -357,9 +357,9 @@ async fn nothing_is_lost_whatever_breaks_while_documents_change() {
             0 => {
                 world.proxy.cut();
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                world.proxy.mend();
+                world.proxy.restore();
             }
-            1 => world.forget_watches().await,
+            1 => world.delete_watch_consumers().await,
             2 => {
                 world.nats.freeze();
                 tokio::time::sleep(Duration::from_millis(300)).await;
@@ -376,6 +376,9 @@ async fn nothing_is_lost_whatever_breaks_while_documents_change() {
     let written = writing.await.expect("the writer ends");
     world.until_seen().await;
     let loads = world.loads();
-    assert!(loads.iter().skip(1).all(|anew| !anew), "it was one bucket all the time: {loads:?}");
+    assert!(
+        loads.iter().skip(1).all(|is_reset| !is_reset),
+        "it was one bucket all the time: {loads:?}"
+    );
     eprintln!("{written} writes, loads: {loads:?}");
 }

@@ -1,4 +1,4 @@
-//! Apps that asked for webhooks: from registration at their doors to the requests that they get.
+//! Connect and dynamic webhooks: from the registration to the requests that the app receives.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl ConnectApp {
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
-    /// Posts a body as a Jira site would.
+    /// Posts a body as a Jira site does.
     async fn ingest(&self, body: Vec<u8>, identifier: &str) {
         let request = Request::post(format!("{}/ingest/jira/{SITE}", self.base))
             .header("x-atlassian-webhook-identifier", identifier)
@@ -64,10 +64,10 @@ impl ConnectApp {
     }
 }
 
-/// The request verifies as the app itself would verify it.
+/// Asserts that the request has a valid token of the app.
 fn assert_signed(received: &Received, query: &str) {
     let token = received.header("authorization").strip_prefix("JWT ").expect("a JWT");
-    let token = Token::read(token).expect("a token");
+    let token = Token::parse(token).expect("a token");
     assert!(token.is_signed_with(&Secret::new(SHARED_SECRET)));
     assert_eq!(token.issuer(), TENANT);
     let path = received.path.strip_prefix("/base").expect("a path under the base");
@@ -90,7 +90,7 @@ struct World {
     app: ConnectApp,
 }
 
-/// A router with a Connect app at a sink, with `statics` as modules of its own.
+/// Starts a router with a Connect app at a sink, with `statics` as its static modules.
 async fn world(statics: Value, setup: impl Fn(Setup) -> Setup) -> World {
     let nats = NatsServer::start().await;
     let sink = Sink::start().await;
@@ -112,7 +112,7 @@ fn sample(name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn webhook_that_entered_reaches_those_who_asked_as_it_was() {
+async fn ingested_webhook_reaches_its_subscribers_unchanged() {
     let statics = json!({"webhooks": [
         {"key": "fixed", "event": "jira:issue_created", "url": "/fixed", "excludeBody": true}]});
     let world = world(statics, |setup| setup).await;
@@ -135,11 +135,11 @@ async fn webhook_that_entered_reaches_those_who_asked_as_it_was() {
     assert!(fixed[0].body.is_empty());
     assert!(!fixed[0].headers.contains_key("content-type"));
     assert_signed(&fixed[0], "");
-    assert_eq!(world.sink.count(), 2, "nobody else asked for it");
+    assert_eq!(world.sink.count(), 2, "no other subscription");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn event_of_the_bus_arrives_as_the_webhook_that_stands_for_it() {
+async fn platform_event_is_delivered_as_the_corresponding_webhook() {
     let world = world(json!({}), |setup| setup).await;
     let body = json!({"webhooks": [
         {"key": "new", "event": "comment_created", "url": "/new"},
@@ -160,7 +160,7 @@ async fn event_of_the_bus_arrives_as_the_webhook_that_stands_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dynamic_webhooks_that_match_make_one_request_over_retries() {
+async fn matching_dynamic_webhooks_share_one_request_over_retries() {
     let quick = |setup: Setup| setup.with("SWITCHYARD_DELIVERY__RETRY_SCHEDULE_S", "1");
     let world = world(json!({}), quick).await;
     let one = |jql: &str| json!({"events": ["jira:issue_updated"], "jqlFilter": jql});
@@ -187,7 +187,7 @@ async fn dynamic_webhooks_that_match_make_one_request_over_retries() {
     assert_eq!(both[1].header("x-atlassian-webhook-identifier"), identifier);
     assert_signed(&both[1], "");
 
-    // One that is removed while the request waits is no longer named.
+    // A webhook that is removed while the request is parked is not listed in the retry.
     world.sink.answer("/base/hooks", 503, None);
     let bytes = serde_json::to_vec(&event).expect("JSON");
     publish_raw(&world.broker, SITE, "avi:jira:updated:issue", "e2", bytes).await;
@@ -200,7 +200,7 @@ async fn dynamic_webhooks_that_match_make_one_request_over_retries() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn webhook_that_was_given_up_can_be_read_by_its_app_as_it_was_sent() {
+async fn failed_webhook_can_be_read_by_its_app_as_it_was_sent() {
     let world = world(json!({}), |setup| setup).await;
     let hooks = json!({"webhooks": [
         {"key": "hook", "event": "jira:issue_updated", "url": "/hook?key={issue.key}"}]});
@@ -243,7 +243,7 @@ async fn webhook_that_was_given_up_can_be_read_by_its_app_as_it_was_sent() {
         .collect();
     assert!(times.is_sorted(), "oldest first");
 
-    // From page to page each is seen once, and the end leads on.
+    // Each one is on one page, and the last page has a cursor for later ones.
     let (mut query, mut seen) = ("?maxResults=1".to_owned(), Vec::new());
     loop {
         let page = failed(&query).await;
@@ -259,8 +259,8 @@ async fn webhook_that_was_given_up_can_be_read_by_its_app_as_it_was_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn app_is_warned_once_of_a_webhook_that_expires_soon() {
-    // Without any life, each webhook is in the last tenth of it.
+async fn app_is_notified_once_of_a_webhook_that_expires_soon() {
+    // With a lifetime of zero, each webhook is in the last tenth of it.
     let world = world(json!({}), |setup| setup.with("SWITCHYARD_LIMITS__WEBHOOK_LIFE_H", 0)).await;
     let body = json!({"kind": "connect", "baseUrl": world.sink.url("/base"), "scopes": ["READ"],
         "notices": {"url": world.sink.url("/notices")}});

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Holds `switchyard match` against the generator's oracle, line by line.
+"""Compares `switchyard match` with the generator's oracle, line by line.
 
     oracle.py --binary target/release/switchyard [--triggers 5000] [--events 20000] [--seeds 1,2,3]
               [--tenants 50] [--threads 2] [--invalid 24]
 
-For each seed: generates triggers and events, lets the generator's own evaluator (which has no parser
-in it) write the expected matches and errors, runs `switchyard match`, compares every line, checks that
+For each seed: generates triggers and events, lets the generator's own evaluator (without a parser)
+write the expected matches and errors, runs `switchyard match`, compares every line, checks that
 exactly the invalid registrations were rejected, and prints one line with the throughput.
 Exit status 0 when nothing differs.
 """

@@ -1,12 +1,12 @@
-//! What the filters of the mix ask of an event, for peers that do not read JSON themselves: read with
-//! the checked paths of `sonic-rs`, the fastest complete reader among the published crates.
+//! The event values that the filters of the mix read, for peers without a JSON parser. They are read
+//! with the checked paths of `sonic-rs`, the fastest complete parser among the published crates.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use sonic_rs::{LazyValue, PointerTree};
 
-/// The values, as they stand in the event.
+/// The values as they are in the event.
 pub(crate) struct Facts {
     pub(crate) project: &'static str,
     pub(crate) kind: &'static str,
@@ -74,7 +74,7 @@ fn text(value: &LazyValue<'static>) -> &'static str {
     unquoted(raw)
 }
 
-/// The texts of the workload that are asked for have no escapes.
+/// The texts that the filters read have no escapes in this workload.
 fn unquoted(raw: &str) -> &str {
     let inside = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).expect("a text");
     debug_assert!(!inside.contains('\\'));

@@ -27,7 +27,7 @@ impl All {
             context
                 .eval::<(), _>("globalThis.filters = []; globalThis.numbers = []")
                 .expect("a list");
-            // In parts, since a script has a limit of its own.
+            // In parts, because a script has a size limit.
             for part in filters.chunks(1_000) {
                 let add = |(number, wish): &(u32, Wish)| {
                     format!("filters.push(event => {}); numbers.push({number});", wish.filter())

@@ -1,6 +1,6 @@
-//! The matcher against others of its kind: the same filters, each in the words of the other, the
-//! same events, one run, rounds that alternate, and every answer held against ours.
-//! `make bench-peers` prints the table, writes it with the machine and the day, and draws the plot.
+//! Compares the matcher with other matchers: the same filters, translated to the language of each,
+//! the same events, one run with alternating rounds, and every result compared with ours.
+//! `make bench-peers` prints the table, writes it with machine and date, and draws the plot.
 
 mod a_tree;
 mod cel;
@@ -30,29 +30,29 @@ use workload::{Random, Wish, event, projects};
 #[global_allocator]
 static ALLOCATOR: measure::Counting = measure::Counting;
 
-/// Something that finds which of its filters hold for an event.
+/// A matcher: finds which of its filters match an event.
 trait Peer {
-    /// What is timed: appends the numbers of the filters that hold for an event, in any order, or
-    /// finds out as much in a form of its own.
+    /// The timed call: appends the numbers of the matching filters in any order, or produces the
+    /// same result in its own form.
     fn matches(&mut self, event: &'static [u8], found: &mut Vec<u32>);
 
-    /// What is compared: as `matches`, but always the numbers.
+    /// The compared call: as `matches`, but always with numbers.
     fn answers(&mut self, event: &'static [u8], found: &mut Vec<u32>) {
         self.matches(event, found);
     }
 
-    /// Bytes that it holds outside of the counted heap.
+    /// Bytes that it allocates outside of the counted heap.
     fn foreign_bytes(&self) -> usize {
         0
     }
 }
 
-/// How to make a peer.
+/// A peer and how to construct it.
 struct Contender {
     name: &'static str,
-    /// Filters that it has no words for are left out, which its time profits from.
+    /// Filters that it cannot express are left out, which makes it faster.
     expresses: fn(Wish) -> bool,
-    /// More filters take it minutes.
+    /// Limit of filters: more take minutes.
     most: usize,
     build: fn(&[(u32, Wish)]) -> Box<dyn Peer>,
 }
@@ -100,7 +100,7 @@ const CONTENDERS: [Contender; 6] = [
 const EVENTS: usize = 1_000;
 /// Rounds of each contender; odd, so that one of them is the median.
 const ROUNDS: usize = 7;
-/// How long a round takes at least.
+/// Minimum duration of a round.
 const ROUND_MIN: Duration = Duration::from_millis(30);
 /// Time for comparing the answers of one contender at one size.
 const COMPARED: Duration = Duration::from_secs(2);
@@ -139,7 +139,7 @@ fn main() {
     }
 }
 
-/// Times all contenders that can hold so many filters.
+/// Measures all contenders that support `size` filters.
 fn measure_size(size: usize, report: &mut Report) {
     let filters = filters(size);
     let events = events(size);
@@ -201,7 +201,7 @@ fn events(size: usize) -> Vec<&'static [u8]> {
     (0..EVENTS).map(one).collect()
 }
 
-/// Panics unless each contender finds what the first finds, of what it has words for.
+/// Panics unless each contender matches the same filters as the first, of those it can express.
 fn compare_answers(
     filters: &[(u32, Wish)],
     events: &[&'static [u8]],

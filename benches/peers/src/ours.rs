@@ -1,5 +1,5 @@
-//! Switchyard, from the bytes and headers of an event to the places of the subscriptions that match,
-//! or on to the event and the counted subscriptions that the router delivers.
+//! Switchyard, from the bytes and headers of an event to the ids of the matching subscriptions, or to
+//! the event and the counted subscriptions that the router delivers.
 
 use std::hint::black_box;
 
@@ -74,7 +74,7 @@ impl Peer for Ours {
     }
 }
 
-/// The number of a filter, from the names that the workload gave its installation and module.
+/// The number of a filter, from the names of its installation and module in the workload.
 fn number(id: &SubscriptionId) -> u32 {
     let last = |name: &str| -> u32 {
         name.rsplit('-').next().and_then(|number| number.parse().ok()).expect("a number")

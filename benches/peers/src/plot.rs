@@ -81,7 +81,7 @@ fn axes(svg: &mut String) {
     );
 }
 
-/// Names the curves at their right ends, from top to bottom without touching.
+/// Labels the curves at their right ends, from top to bottom without overlap.
 fn label(svg: &mut String, mut labels: Vec<(f64, &str, &str)>) {
     const LINE: f64 = 17.0;
     labels.sort_by(|(a, ..), (b, ..)| a.total_cmp(b));

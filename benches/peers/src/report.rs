@@ -1,22 +1,22 @@
-//! The table: microseconds per event by peer and number of filters, and what follows from them.
+//! The table: microseconds per event by peer and number of filters, with derived figures.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What was measured of one peer at one size.
+/// The measurements of one peer at one size.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cell {
-    /// Of the filters, how many it has words for.
+    /// Number of filters that it can express.
     pub(crate) share: f64,
     /// Per event.
     pub(crate) nanoseconds: f64,
     /// Live bytes per filter.
     pub(crate) bytes: f64,
-    /// Events whose answers were held against ours.
+    /// Events whose results were compared with ours.
     pub(crate) compared: usize,
 }
 
-/// All that was measured.
+/// All measurements.
 pub(crate) struct Report {
     names: Vec<&'static str>,
     /// By number of filters.
@@ -26,7 +26,7 @@ pub(crate) struct Report {
 struct Size {
     /// V: nanoseconds that `serde_json` takes to check that an event is JSON.
     validation: f64,
-    /// Of an event.
+    /// Bytes of an event.
     bytes: f64,
     /// By peer.
     cells: BTreeMap<usize, Cell>,
@@ -87,9 +87,9 @@ impl fmt::Display for Report {
         writeln!(f, "{}. `make bench-peers` repeats it.\n", machine())?;
         writeln!(
             f,
-            "One thread, from the bytes of a JSON event to what matches; medians of rounds that \
+            "One thread, from the bytes of a JSON event to its matches; medians of rounds that \
              alternate in one run. Peers are used through their public interfaces with default \
-             settings; what they have no words for is left out for them."
+             settings; filters that they cannot express are left out."
         )?;
         self.head(f, "us per event, by filters")?;
         for (peer, name) in self.names.iter().enumerate() {
@@ -133,7 +133,7 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// What the matcher set out to reach against its peers.
+    /// The targets of the matcher against its peers.
     fn goals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f)?;
         let goals =
@@ -157,12 +157,12 @@ impl Report {
     }
 }
 
-/// Two digits that count.
+/// Two significant digits.
 fn figure(value: f64) -> String {
     if value < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") }
 }
 
-/// Day, processor and load.
+/// Date, processor and load.
 fn machine() -> String {
     let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
     let processors = read("/proc/cpuinfo");

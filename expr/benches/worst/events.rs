@@ -1,4 +1,5 @@
-//! Events of up to 1 MiB, each of another shape, with the same names so that sources fit all.
+//! Events of up to 1 MiB with different shapes and common names, so that all sources fit all
+//! events.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use switchyard_expr::{Tape, TapeLimits};
 
 use crate::fastest;
 
-/// From here on an event counts as one of 1 MiB: its parts fill it to within a little.
+/// The size from which on an event counts as one of 1 MiB.
 pub(crate) const LARGE_BYTES: usize = (1 << 20) - 4096;
 const RUNS: usize = 9;
 
@@ -14,7 +15,7 @@ pub(crate) struct Event {
     pub(crate) name: &'static str,
     pub(crate) text: String,
     pub(crate) tape: Tape,
-    /// What reading it into a `Value` takes.
+    /// The time of parsing it to a `Value`.
     pub(crate) parse: Duration,
 }
 
@@ -37,7 +38,7 @@ impl Event {
         event
     }
 
-    /// The shortest of so many times of reading it into a `Value`.
+    /// The shortest of `runs` times of parsing it to a `Value`.
     pub(crate) fn parse_time(&self, runs: usize) -> Duration {
         fastest(runs, || drop(serde_json::from_str::<serde_json::Value>(&self.text)))
     }

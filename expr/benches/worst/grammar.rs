@@ -1,10 +1,10 @@
-//! Expressions that can be bred: trees of templates with holes, and what is done to them at random.
+//! A grammar of random expressions: trees of text templates with holes, and mutations of them.
 
 /// A template; each `$` is a hole.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule {
     text: &'static str,
-    /// What repetitions are joined by, if the whole may be repeated.
+    /// The separator of repetitions, if the rule can be repeated.
     joint: Option<&'static str>,
 }
 
@@ -16,7 +16,7 @@ const fn many(text: &'static str, joint: &'static str) -> Rule {
     Rule { text, joint: Some(joint) }
 }
 
-/// What an expression is made of. Rules without holes come first.
+/// The rules of expressions. Rules without holes come first.
 const RULES: &[Rule] = &[
     once("event.s"),
     once("event.t"),
@@ -160,7 +160,7 @@ const RULES: &[Rule] = &[
     once("event.ys.every(x=>{let y=$;true})"),
     once("event.ys.every(x=>event.ys.every(y=>{let z=$;true}))"),
     once("event.ys.every(x=>event.ys.every(y=>{try{$}catch(e){true}}))"),
-    // What is no expression has to be refused as fast.
+    // Invalid sources must be rejected as fast.
     once("==="),
     once("="),
     once("#"),
@@ -186,7 +186,7 @@ pub(crate) struct Tree {
     parts: Vec<Tree>,
 }
 
-/// Numbers that look random and are the same in every run.
+/// A deterministic random number generator.
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -225,7 +225,7 @@ impl Tree {
         Tree { rule, times, parts }
     }
 
-    /// A copy with something changed: a part grown anew, taken from `other`, wrapped or unwrapped.
+    /// Returns a mutated copy: a part is generated again, taken from `other`, wrapped or unwrapped.
     pub(crate) fn changed(&self, dice: &mut Dice, other: &Tree) -> Tree {
         let mut tree = self.clone();
         let at = dice.below(tree.size());
@@ -286,7 +286,8 @@ impl Tree {
         None
     }
 
-    /// The expression, or nothing if it is longer than `bytes_max`. Repetitions are cut to fit.
+    /// Returns the expression, or none if it is longer than `bytes_max`. Repetitions are cut to
+    /// fit.
     pub(crate) fn source(&self, bytes_max: usize) -> Option<String> {
         let mut unit = String::new();
         let mut parts = self.parts.iter();

@@ -1,8 +1,8 @@
-//! The worst that the language can be made to cost, against what it may cost at most.
+//! Worst-case cost of the language, compared with its limits.
 //!
-//! `cargo bench -p switchyard-expr --bench worst` measures the cases of `cases.json`. Few were
-//! thought up, most were found: `-- --search SECONDS` breeds expressions from a grammar, keeps those that
-//! cost most for their bound, and writes them to that file. Two bounds:
+//! `cargo bench -p switchyard-expr --bench worst` measures the cases of `cases.json`. Most of them were
+//! found by a search: `-- --search SECONDS` mutates expressions of a grammar, keeps the most
+//! expensive ones, and writes them to that file. There are two limits:
 //!
 //! - a source of 10,000 characters is parsed, checked and compiled in 5 ms;
 //! - an evaluation takes at most three times as long as `serde_json` takes to read the event, or the
@@ -18,18 +18,18 @@ mod search;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use switchyard_expr::{Env, Profile, Scratch, Usage, compile, compile_for};
+use switchyard_expr::{CheckProfile, Env, EvalScratch, Usage, compile, compile_for};
 
 use crate::events::Event;
 
-/// What a source may take to compile.
+/// The time limit of compiling a source.
 const COMPILE_MAX: Duration = Duration::from_millis(5);
-/// How often the time of reading its event an evaluation may take.
+/// The time limit of an evaluation, as a multiple of parsing its event.
 const PARSES_MAX: f64 = 3.0;
-/// Repeats of a measurement; the fastest counts, since other work only ever adds.
+/// Repetitions of a measurement. The fastest counts, because other load only adds time.
 const RUNS: usize = 99;
 
-/// Events of bodies that all differ, as many as the checker tells apart.
+/// Event types with distinct schemas, as many as the checker distinguishes.
 const EVENTS: [&str; 8] = [
     "avi:jira:created:issue",
     "avi:jira:updated:issue",
@@ -43,15 +43,15 @@ const EVENTS: [&str; 8] = [
 
 const USAGE: Usage<'static> = Usage { events: &EVENTS, delivers_on_error: false };
 
-/// Something expensive.
+/// An expensive source.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Case {
-    /// The event it is evaluated on; none if compiling is what costs.
+    /// The event it is evaluated on; none if compiling is the expensive part.
     event: Option<String>,
     source: String,
 }
 
-/// What a case costs, as a part of what it may cost, and in words.
+/// The cost of a case as a fraction of its limit, and its description.
 struct Cost {
     part: f64,
     words: String,
@@ -81,10 +81,10 @@ fn main() {
     bench.report(&cases);
 }
 
-/// The events, and what reading them takes.
+/// The events, with the time of parsing each.
 struct Bench {
     events: Vec<Event>,
-    /// Which event of 1 MiB is read fastest.
+    /// Index of the event of 1 MiB that is parsed fastest.
     fastest: usize,
 }
 
@@ -126,7 +126,7 @@ impl Bench {
         println!("worst: evaluating {:.2} of 3 times reading the event", evaluating * PARSES_MAX);
     }
 
-    /// Measures a case; none if its source is refused or its event is not one of ours.
+    /// Measures a case; none if its source is rejected or its event is unknown.
     fn cost(&self, case: &Case, runs: usize) -> Option<Cost> {
         match &case.event {
             None => Some(compiling(&case.source, runs)),
@@ -138,11 +138,11 @@ impl Bench {
     }
 
     fn evaluating(&self, source: &str, event: &Event, runs: usize) -> Option<Cost> {
-        let compiled = compile(source, Profile::Filter).ok()?;
-        let mut scratch = Scratch::new();
+        let compiled = compile(source, CheckProfile::Filter).ok()?;
+        let mut scratch = EvalScratch::new();
         let mut evaluate =
             || drop(compiled.program.verdict(&event.tape, &Env::at(0), &mut scratch));
-        // Taken turn by turn, both meet the same machine.
+        // Alternating measurements, so that both run under the same conditions.
         let mut took = Duration::MAX;
         let mut read = if runs == RUNS { Duration::MAX } else { self.allowance() };
         for _ in 0..runs {
@@ -161,7 +161,7 @@ impl Bench {
 }
 
 fn compiling(source: &str, runs: usize) -> Cost {
-    let took = fastest(runs, || drop(compile_for(source, Profile::Filter, &USAGE)));
+    let took = fastest(runs, || drop(compile_for(source, CheckProfile::Filter, &USAGE)));
     let part = took.as_secs_f64() / COMPILE_MAX.as_secs_f64();
     Cost { part, words: format!("{took:?} to compile {} bytes", source.len()) }
 }

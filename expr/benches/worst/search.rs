@@ -1,4 +1,4 @@
-//! Breeds expensive cases: the costliest are kept, and changed at random for the next.
+//! Searches for expensive cases by mutation and selection.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -8,25 +8,26 @@ use switchyard_expr::limits::SOURCE_CHARS_MAX;
 use crate::grammar::{Dice, Tree};
 use crate::{Bench, Case};
 
-/// Runs of each case that lived, to choose those that are kept.
+/// Measurements of each surviving case for the final ranking.
 const RUNS_TO_RANK: usize = 9;
-/// How many live at one time, of each kind.
+/// Population size of each kind.
 const POPULATION: usize = 48;
-/// How many of each kind are kept as cases.
+/// Cases of each kind that are written.
 const KEPT: usize = 12;
-/// Length of the pieces that sources are compared by.
+/// Length of the substrings by which sources are compared.
 const WINDOW_BYTES: usize = 12;
-/// Room for what the holes of a repetition add.
+/// Length that the holes of a repetition may add.
 const ROOM: usize = 200;
 
-/// A living case.
+/// A case of the population.
 struct Bred {
     tree: Tree,
     case: Case,
     part: f64,
 }
 
-/// Searches for so long, half of it for each kind, and yields the costliest, known ones included.
+/// Searches for `time`, half of it for each kind, and returns the most expensive cases, including
+/// `known` ones.
 pub(crate) fn search(bench: &Bench, known: Vec<Case>, time: Duration) -> Vec<Case> {
     let seed = Instant::now().elapsed().as_nanos() ^ u128::from(std::process::id());
     let mut dice = Dice::new(u64::try_from(seed).unwrap_or(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -61,7 +62,7 @@ fn breed(bench: &Bench, evaluates: bool, time: Duration, dice: &mut Dice) -> Vec
     living
 }
 
-/// A new tree, or a change of one that lives.
+/// Returns a new tree, or a mutation of one in the population.
 fn child(
     bench: &Bench,
     evaluates: bool,
@@ -82,7 +83,7 @@ fn child(
     }
 }
 
-/// What the case costs. Only one that would live is measured with care.
+/// Measures the cost of a case. Only a case that would survive is measured precisely.
 fn part_of(bench: &Bench, case: &Case, living: &[Bred]) -> Option<f64> {
     let bar = living.get(POPULATION - 1).map_or(0.0, |last| last.part);
     let first = bench.cost(case, 1)?.part;
@@ -97,7 +98,7 @@ fn insert(living: &mut Vec<Bred>, bred: Bred) {
     if full && living.last().is_some_and(|last| last.part >= bred.part) {
         return;
     }
-    // Twins would take over: of those that look alike the costliest stays.
+    // Of similar cases only the most expensive survives; otherwise they would fill the population.
     let windows = windows(&bred.case.source);
     let is_twin = |other: &Bred| are_alike(&windows, &other.case.source);
     if living.iter().any(|other| other.part >= bred.part && is_twin(other)) {
@@ -109,19 +110,19 @@ fn insert(living: &mut Vec<Bred>, bred: Bred) {
     living.truncate(POPULATION);
 }
 
-/// All pieces of a source that are so long.
+/// All substrings of a source of the compared length.
 fn windows(source: &str) -> HashSet<&[u8]> {
     source.as_bytes().windows(WINDOW_BYTES).collect()
 }
 
-/// Whether most of `source` occurs in the source of these windows.
+/// Whether most substrings of `source` occur in `windows`.
 fn are_alike(windows: &HashSet<&[u8]>, source: &str) -> bool {
     let others = self::windows(source);
     let shared = others.iter().filter(|window| windows.contains(*window)).count();
     shared * 2 > others.len().min(windows.len())
 }
 
-/// The costliest cases, measured with care, without repeats.
+/// The most expensive cases, measured precisely, without similar ones.
 fn costliest(bench: &Bench, cases: impl Iterator<Item = Case>) -> Vec<Case> {
     let mut measured: Vec<(f64, Case)> = cases
         .filter_map(|case| bench.cost(&case, RUNS_TO_RANK).map(|cost| (cost.part, case)))

@@ -1,4 +1,4 @@
-//! Any text as a filter: what is accepted or refused is said in words, for every kind of event.
+//! Fuzz target: the checker on any text; findings can be rendered.
 
 #![no_main]
 

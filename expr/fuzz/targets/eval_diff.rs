@@ -1,4 +1,4 @@
-//! Any text as a filter and any JSON as an event: every evaluator says the same, in the same steps.
+//! Fuzz target: all evaluators agree on any filter and event, in result and steps.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any text: its tokens are told or refused.
+//! Fuzz target: the lexer on any text.
 
 #![no_main]
 

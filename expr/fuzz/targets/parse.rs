@@ -1,4 +1,4 @@
-//! Any text: what parses is printed as what parses to the same.
+//! Fuzz target: the parser on any text; the canonical form parses to the same canonical form.
 
 #![no_main]
 

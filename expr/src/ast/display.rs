@@ -1,22 +1,22 @@
-//! The tree as source: what is printed parses to the same tree. Parentheses stand only where the
-//! grammar needs them; comments and layout are gone.
+//! Prints the tree as source that parses to the same tree. Parentheses are printed only where the
+//! grammar needs them; comments and layout are lost.
 
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::{Body, Expr, ExprKind, LinkKind, Name, Sequence, TemplatePart, UnaryOp};
 
-/// How tightly a place binds what stands there; anything looser needs parentheses.
+/// The loosest form that a position accepts without parentheses.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
-    /// A whole expression.
+    /// Any expression.
     Any,
-    /// No function and no conditional.
+    /// Anything but a function or conditional.
     Throw,
-    /// Operators from this precedence on.
+    /// Operators of at least this precedence.
     Operator(u8),
     /// A prefix operator.
     Unary,
-    /// What members and calls may follow.
+    /// A form that members and calls can follow.
     Primary,
 }
 
@@ -28,7 +28,7 @@ impl Expr {
             ExprKind::Chain { rest, .. } => {
                 Level::Operator(rest.first().map_or(0, |applied| applied.op.precedence()))
             }
-            // A `.` behind a number would be read as its fraction.
+            // A `.` after a number would be read as its fraction.
             ExprKind::Unary { .. } | ExprKind::Access { .. } | ExprKind::Number(_) => Level::Unary,
             _ => Level::Primary,
         }
@@ -87,11 +87,11 @@ impl Display for Expr {
             }
             ExprKind::Chain { first, rest } => {
                 let precedence = rest.first().map_or(0, |applied| applied.op.precedence());
-                // A chain of the same precedence stands in parentheses, or it would be this one.
+                // An operand chain of the same precedence needs parentheses to stay separate.
                 let operand = Level::Operator(precedence + 1);
                 at(f, first, operand)?;
                 rest.iter().try_for_each(|applied| {
-                    write!(f, " {} ", applied.op.sign())?;
+                    write!(f, " {} ", applied.op.symbol())?;
                     at(f, &applied.operand, operand)
                 })
             }
@@ -134,7 +134,7 @@ impl Display for LinkKind {
     }
 }
 
-/// An expression where only `level` and tighter may stand bare.
+/// Prints an expression, in parentheses if it is looser than `level`.
 fn at(f: &mut Formatter<'_>, expr: &Expr, level: Level) -> fmt::Result {
     if expr.level() < level { write!(f, "({expr})") } else { write!(f, "{expr}") }
 }
@@ -176,7 +176,7 @@ fn map(f: &mut Formatter<'_>, entries: &[(Box<str>, Expr)]) -> fmt::Result {
     f.write_char('}')
 }
 
-/// Text as a string of the language.
+/// Formats text as a string literal.
 pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     // Infallible: the target is a string.
@@ -219,7 +219,7 @@ fn escaped(f: &mut impl Write, c: char, quote: char) -> fmt::Result {
 mod tests {
     use crate::parse::parse;
 
-    /// The tree without its places, which differ with the layout.
+    /// The tree without its spans, which differ with the layout.
     fn tree(source: &str) -> String {
         let debug = format!("{:?}", parse(source).unwrap_or_else(|e| panic!("{source}: {e:?}")));
         let span = regex::Regex::new(r"Span \{ start: \d+, end: \d+ \}").unwrap();
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn parentheses_stand_where_the_grammar_needs_them() {
+    fn prints_parentheses_only_where_the_grammar_needs_them() {
         for (source, expected) in [
             ("(((a)))", "a"),
             ("(a-b)-c", "(a - b) - c"),

@@ -1,24 +1,24 @@
-//! Date and CalendarDate. There is no user while an expression is evaluated, so every zone is UTC.
+//! Date and CalendarDate. Evaluation has no user, so all time zones are UTC.
 
 use jiff::{SignedDuration, Span, Timestamp, ToSpan, civil, tz::Offset};
 
-use crate::builtin::{Arguments, Outcome, unknown_member};
+use crate::budget::Budget;
+use crate::builtin::{Arguments, EvalResult, unknown_member};
 use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::STEPS_PER_NUMBER_TEXT;
-use crate::meter::Meter;
 use crate::text::{civil_of, iso_day, iso_instant, number_text};
 use crate::value::{Member, Type, Value};
 
-/// Steps of a method of a date, beside those of any call: calendars divide a lot.
+/// Steps of a date method, in addition to those of a call: calendar arithmetic divides often.
 const STEPS_PER_CALL: u32 = 8;
 
 /// `new Date()`, `new Date(ms)`, `new Date(text)`
 pub(super) fn new_date<'v>(
     now_ms: i64,
     arguments: Arguments<'_, 'v>,
-    meter: &mut Meter,
-) -> Outcome<'v> {
+    budget: &mut Budget,
+) -> EvalResult<'v> {
     match arguments.get(0) {
         None => Ok(Value::Date(now_ms)),
         Some(Value::Number(ms)) => {
@@ -32,7 +32,7 @@ pub(super) fn new_date<'v>(
         Some(Value::Date(ms)) => Ok(Value::Date(*ms)),
         Some(_) => {
             let text = arguments.text(0)?.as_str();
-            charge_reading(text, meter)?;
+            charge_reading(text, budget)?;
             parse_instant(text).map(Value::Date).ok_or_else(|| bad_date(text))
         }
     }
@@ -42,29 +42,29 @@ pub(super) fn new_date<'v>(
 pub(super) fn new_calendar_date<'v>(
     now_ms: i64,
     arguments: Arguments<'_, 'v>,
-    meter: &mut Meter,
-) -> Outcome<'v> {
+    budget: &mut Budget,
+) -> EvalResult<'v> {
     if arguments.get(0).is_none() {
         return Ok(Value::CalendarDate(civil_of(now_ms).date()));
     }
     let text = arguments.text(0)?.as_str();
-    charge_reading(text, meter)?;
+    charge_reading(text, budget)?;
     match text.parse() {
         Ok(day) if text.len() == "2008-09-15".len() => Ok(Value::CalendarDate(day)),
         _ => Err(bad_date(text)),
     }
 }
 
-/// Reading text as a date, which may be far longer than one.
-fn charge_reading<'v>(text: &str, meter: &mut Meter) -> Result<(), Fault<'v>> {
-    meter.step(2 * STEPS_PER_NUMBER_TEXT)?;
-    meter.search_text(text.len())
+/// Charges for parsing text as a date; the text may be far longer than a date.
+fn charge_reading<'v>(text: &str, budget: &mut Budget) -> Result<(), Fault<'v>> {
+    budget.charge(2 * STEPS_PER_NUMBER_TEXT)?;
+    budget.charge_search(text.len())
 }
 
-/// Built text of a date.
-fn written<'v>(text: String, meter: &mut Meter) -> Outcome<'v> {
-    meter.step(STEPS_PER_NUMBER_TEXT)?;
-    meter.build_text(text.len())?;
+/// Returns the text of a date and charges for it.
+fn written<'v>(text: String, budget: &mut Budget) -> EvalResult<'v> {
+    budget.charge(STEPS_PER_NUMBER_TEXT)?;
+    budget.charge_text_allocation(text.len())?;
     Ok(Value::text(text))
 }
 
@@ -86,13 +86,13 @@ pub(super) fn call<'v>(
     ms: i64,
     member: Member,
     arguments: Arguments<'_, 'v>,
-    meter: &mut Meter,
-) -> Outcome<'v> {
-    meter.step(STEPS_PER_CALL)?;
+    budget: &mut Budget,
+) -> EvalResult<'v> {
+    budget.charge(STEPS_PER_CALL)?;
     let at = civil_of(ms);
     let number = |number: i64| Ok(number_of(number));
     match member {
-        Member::ToString | Member::ToIsoString => written(iso_instant(ms), meter),
+        Member::ToString | Member::ToIsoString => written(iso_instant(ms), budget),
         Member::ToCalendarDate | Member::ToCalendarDateUtc => Ok(Value::CalendarDate(at.date())),
         Member::GetTime | Member::ValueOf => number(ms),
         Member::GetTimezoneOffset => number(0),
@@ -116,11 +116,11 @@ pub(super) fn call_calendar<'v>(
     day: civil::Date,
     member: Member,
     arguments: Arguments<'_, 'v>,
-    meter: &mut Meter,
-) -> Outcome<'v> {
-    meter.step(STEPS_PER_CALL)?;
+    budget: &mut Budget,
+) -> EvalResult<'v> {
+    budget.charge(STEPS_PER_CALL)?;
     match member {
-        Member::ToString | Member::ToIsoString => written(iso_day(day), meter),
+        Member::ToString | Member::ToIsoString => written(iso_day(day), budget),
         _ => {
             if let Some(value) = day_part(day, member) {
                 return Ok(value);
@@ -151,7 +151,7 @@ fn number_of<'v>(number: i64) -> Value<'v> {
     Value::Number(number)
 }
 
-/// `plus...` and `minus...`: how far to move.
+/// The offset of `plus...` and `minus...`.
 enum Shift {
     Months(i64),
     Milliseconds(i64),
@@ -162,7 +162,7 @@ const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 impl Shift {
-    /// The shift that a method means; none for other methods.
+    /// The offset that a method adds; none for other methods.
     fn of<'v>(member: Member, arguments: Arguments<'_, 'v>) -> Result<Option<Shift>, Fault<'v>> {
         let (unit, sign) = match member {
             Member::PlusMonths => (None, 1),
@@ -189,7 +189,7 @@ impl Shift {
 
     fn instant<'v>(&self, from: civil::DateTime) -> Result<i64, Fault<'v>> {
         let moved = match self {
-            // Adding months keeps to the end of a shorter month.
+            // Adding months clamps the day to the end of a shorter month.
             Shift::Months(months) => months_span(*months)
                 .and_then(|span| from.checked_add(span).map_err(|_| out_of_range()))?,
             Shift::Milliseconds(ms) => {

@@ -2,23 +2,23 @@
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::builtin::Outcome;
+use crate::budget::Budget;
+use crate::builtin::EvalResult;
 use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::STEPS_PER_ERROR;
-use crate::meter::Meter;
 use crate::operator::{ListBuilder, build_map};
 use crate::text::TextBuilder;
 use crate::value::{Map, Text, Value};
 use crate::view::View;
 
-/// JSON text as a value. serde_json bounds the nesting at 128.
-pub(crate) fn parse<'v>(text: &str, meter: &mut Meter) -> Outcome<'v> {
-    meter.step(STEPS_PER_ERROR)?;
-    meter.each(text.len())?;
+/// Parses JSON text to a value. serde_json limits the nesting to 128.
+pub(crate) fn parse<'v>(text: &str, budget: &mut Budget) -> EvalResult<'v> {
+    budget.charge(STEPS_PER_ERROR)?;
+    budget.charge_each(text.len())?;
     let mut reader = serde_json::Deserializer::from_str(text);
     let mut fault = None;
-    let seed = Reader { meter, fault: &mut fault };
+    let seed = ValueSeed { budget, fault: &mut fault };
     let parsed = seed.deserialize(&mut reader).and_then(|value| {
         reader.end()?;
         Ok(value)
@@ -28,18 +28,18 @@ pub(crate) fn parse<'v>(text: &str, meter: &mut Meter) -> Outcome<'v> {
     })
 }
 
-/// Builds values while serde_json reads. A fault of ours travels beside its errors.
-struct Reader<'m, 'v> {
-    meter: &'m mut Meter,
+/// Builds values during deserialization. Evaluation errors are kept next to serde_json's errors.
+struct ValueSeed<'m, 'v> {
+    budget: &'m mut Budget,
     fault: &'m mut Option<Fault<'v>>,
 }
 
-impl<'v> Reader<'_, 'v> {
-    fn again(&mut self) -> Reader<'_, 'v> {
-        Reader { meter: &mut *self.meter, fault: &mut *self.fault }
+impl<'v> ValueSeed<'_, 'v> {
+    fn reborrow(&mut self) -> ValueSeed<'_, 'v> {
+        ValueSeed { budget: &mut *self.budget, fault: &mut *self.fault }
     }
 
-    fn checked<E: Error>(self, outcome: Outcome<'v>) -> Result<Value<'v>, E> {
+    fn checked<E: Error>(self, outcome: EvalResult<'v>) -> Result<Value<'v>, E> {
         outcome.map_err(|fault| {
             *self.fault = Some(fault);
             E::custom("limit")
@@ -47,12 +47,12 @@ impl<'v> Reader<'_, 'v> {
     }
 
     fn text<E: Error>(self, text: &str) -> Result<Value<'v>, E> {
-        let charged = self.meter.build_text(text.len());
+        let charged = self.budget.charge_text_allocation(text.len());
         self.checked(charged.map(|()| Value::text(text)))
     }
 }
 
-impl<'de, 'v> DeserializeSeed<'de> for Reader<'_, 'v> {
+impl<'de, 'v> DeserializeSeed<'de> for ValueSeed<'_, 'v> {
     type Value = Value<'v>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'v>, D::Error> {
@@ -60,7 +60,7 @@ impl<'de, 'v> DeserializeSeed<'de> for Reader<'_, 'v> {
     }
 }
 
-impl<'de, 'v> Visitor<'de> for Reader<'_, 'v> {
+impl<'de, 'v> Visitor<'de> for ValueSeed<'_, 'v> {
     type Value = Value<'v>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -97,39 +97,39 @@ impl<'de, 'v> Visitor<'de> for Reader<'_, 'v> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value<'v>, A::Error> {
         let mut values = ListBuilder::default();
-        while let Some(value) = items.next_element_seed(self.again())? {
-            let pushed = values.push(value, self.meter).map(|()| Value::Null);
-            self.again().checked(pushed)?;
+        while let Some(value) = items.next_element_seed(self.reborrow())? {
+            let pushed = values.push(value, self.budget).map(|()| Value::Null);
+            self.reborrow().checked(pushed)?;
         }
-        let list = values.finish(self.meter);
+        let list = values.finish(self.budget);
         self.checked(list)
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut items: A) -> Result<Value<'v>, A::Error> {
         let mut entries = Vec::new();
         while let Some(name) = items.next_key::<String>()? {
-            let charged = self.meter.build_text(name.len());
-            let charged = charged.and_then(|()| self.meter.grow(2)).map(|()| Value::Null);
-            self.again().checked(charged)?;
-            let value = items.next_value_seed(self.again())?;
+            let charged = self.budget.charge_text_allocation(name.len());
+            let charged = charged.and_then(|()| self.budget.charge_growth(2)).map(|()| Value::Null);
+            self.reborrow().checked(charged)?;
+            let value = items.next_value_seed(self.reborrow())?;
             entries.push((Text::Built(name.into()), value));
         }
-        let map = build_map(entries, self.meter);
+        let map = build_map(entries, self.budget);
         self.checked(map)
     }
 }
 
-/// Steps of a node of a document, for its lookups.
+/// Steps for each node of a document, which pay for its lookups.
 const STEPS_PER_BLOCK: u32 = 8;
 
-/// `new RichText(document)`: the text of an Atlassian document, a line for each block.
+/// `new RichText(document)`: the text of an Atlassian document, one line per block.
 pub(super) fn rich_text<'v, V: View>(
     document: &Map<'v>,
     view: &'v V,
-    meter: &mut Meter,
-) -> Outcome<'v> {
-    let mut out = TextBuilder::new(meter)?;
-    write_document(document, view, meter, &mut out)?;
+    budget: &mut Budget,
+) -> EvalResult<'v> {
+    let mut out = TextBuilder::new(budget)?;
+    write_document(document, view, budget, &mut out)?;
     let text = out.into_string();
     Ok(Value::RichText(Text::Built(text.trim_end().into())))
 }
@@ -137,29 +137,29 @@ pub(super) fn rich_text<'v, V: View>(
 fn write_document<'v, V: View>(
     document: &Map<'v>,
     view: &'v V,
-    meter: &mut Meter,
+    budget: &mut Budget,
     out: &mut TextBuilder,
 ) -> Result<(), Fault<'v>> {
-    meter.step(STEPS_PER_BLOCK)?;
+    budget.charge(STEPS_PER_BLOCK)?;
     let kind = document.get(view, "type");
     let kind = match &kind {
         Some(Value::String(kind)) => kind.as_str(),
         _ => "",
     };
     match (kind, document.get(view, "text")) {
-        ("text", Some(Value::String(text))) => out.push(text.as_str(), meter)?,
-        ("hardBreak", _) => out.push("\n", meter)?,
+        ("text", Some(Value::String(text))) => out.push(text.as_str(), budget)?,
+        ("hardBreak", _) => out.push("\n", budget)?,
         _ => {}
     }
     if let Some(Value::List(content)) = document.get(view, "content") {
         for child in content.iter(view) {
-            meter.step(1)?;
+            budget.charge(1)?;
             if let Value::Map(child) = child {
-                write_document(&child, view, meter, out)?;
+                write_document(&child, view, budget, out)?;
             }
         }
         if matches!(kind, "paragraph" | "heading" | "codeBlock") {
-            out.push("\n", meter)?;
+            out.push("\n", budget)?;
         }
     }
     Ok(())

@@ -1,12 +1,12 @@
 //! Methods of List.
 
+use crate::budget::VALUE_BYTES;
 use crate::builtin::{
-    Arguments, Machine, Outcome, call_back, from_count, slice_range, unknown_member,
+    Arguments, EvalResult, Machine, call_back, from_count, slice_range, unknown_member,
 };
 use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::limits::{JOIN_UNITS_MAX, STEPS_PER_ELEMENT};
-use crate::meter::VALUE_BYTES;
 use crate::operator::{ListBuilder, equal, shared_list};
 use crate::text::TextBuilder;
 use crate::value::{List, Member, Type, Value};
@@ -16,7 +16,7 @@ pub(super) fn call<'v, M: Machine<'v>>(
     list: &List<'v>,
     member: Member,
     arguments: Arguments<'_, 'v>,
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     match member {
         Member::Map => map(machine, list, arguments),
         Member::FlatMap => {
@@ -35,10 +35,10 @@ pub(super) fn call<'v, M: Machine<'v>>(
         Member::Slice => {
             let range =
                 slice_range(arguments.number(0)?, arguments.optional_number(1)?, list.len());
-            machine.meter().each(range.end)?;
+            machine.budget().charge_each(range.end)?;
             let view = machine.view();
             let values = copied(machine, list.iter(view).skip(range.start), range.len())?;
-            shared_list(values, machine.meter())
+            shared_list(values, machine.budget())
         }
         Member::Concat => concat(machine, list, arguments),
         Member::Reduce => reduce(machine, list, arguments),
@@ -48,14 +48,14 @@ pub(super) fn call<'v, M: Machine<'v>>(
     }
 }
 
-/// The first `count` of `values`, with memory charged before they are collected.
+/// Copies the first `count` of `values`, with the memory charged first.
 fn copied<'v, M: Machine<'v>>(
     machine: &mut M,
     values: impl Iterator<Item = Value<'v>>,
     count: usize,
 ) -> Result<Vec<Value<'v>>, Fault<'v>> {
-    machine.meter().build(count * VALUE_BYTES)?;
-    machine.meter().each(2 * count)?;
+    machine.budget().charge_allocation(count * VALUE_BYTES)?;
+    machine.budget().charge_each(2 * count)?;
     let mut copy = Vec::with_capacity(count);
     copy.extend(values.take(count));
     Ok(copy)
@@ -65,57 +65,58 @@ fn map<'v, M: Machine<'v>>(
     machine: &mut M,
     list: &List<'v>,
     arguments: Arguments<'_, 'v>,
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     let function = arguments.function(0)?;
     let mut values = ListBuilder::default();
     for (at, value) in list.iter(machine.view()).enumerate() {
         let mapped = call_back(machine, function, &[value, from_count(at)])?;
-        values.push(mapped, machine.meter())?;
+        values.push(mapped, machine.budget())?;
     }
-    values.finish(machine.meter())
+    values.finish(machine.budget())
 }
 
 /// Replaces each element that is a list by its elements, one level deep.
-fn flatten<'v, M: Machine<'v>>(machine: &mut M, list: &Value<'v>) -> Outcome<'v> {
+fn flatten<'v, M: Machine<'v>>(machine: &mut M, list: &Value<'v>) -> EvalResult<'v> {
     let Value::List(list) = list else { return Ok(list.clone()) };
     let view = machine.view();
     let mut values = ListBuilder::default();
     for value in list.iter(view) {
-        machine.meter().step(STEPS_PER_ELEMENT)?;
+        machine.budget().charge(STEPS_PER_ELEMENT)?;
         match value {
             Value::List(inner) => {
                 for value in inner.iter(view) {
-                    values.push(value, machine.meter())?;
+                    values.push(value, machine.budget())?;
                 }
             }
-            other => values.push(other, machine.meter())?,
+            other => values.push(other, machine.budget())?,
         }
     }
-    values.finish(machine.meter())
+    values.finish(machine.budget())
 }
 
 fn filter<'v, M: Machine<'v>>(
     machine: &mut M,
     list: &List<'v>,
     arguments: Arguments<'_, 'v>,
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     let function = arguments.function(0)?;
     let mut values = ListBuilder::default();
     for (at, value) in list.iter(machine.view()).enumerate() {
         if call_back(machine, function, &[value.clone(), from_count(at)])?.is_truthy() {
-            values.push(value, machine.meter())?;
+            values.push(value, machine.budget())?;
         }
     }
-    values.finish(machine.meter())
+    values.finish(machine.budget())
 }
 
-/// `some` stops at the first true and yields it, `every` at the first false.
+/// `some` stops at the first truthy result and returns true, `every` at the first falsy one and
+/// returns false.
 fn search<'v, M: Machine<'v>>(
     machine: &mut M,
     list: &List<'v>,
     arguments: Arguments<'_, 'v>,
     wanted: bool,
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     let function = arguments.function(0)?;
     for (at, value) in list.iter(machine.view()).enumerate() {
         if call_back(machine, function, &[value, from_count(at)])?.is_truthy() == wanted {
@@ -133,8 +134,8 @@ fn position<'v, M: Machine<'v>>(
     let wanted = arguments.value(0)?;
     let view = machine.view();
     for (at, value) in list.iter(view).enumerate() {
-        machine.meter().step(STEPS_PER_ELEMENT)?;
-        if equal(&value, wanted, view, machine.meter())? {
+        machine.budget().charge(STEPS_PER_ELEMENT)?;
+        if equal(&value, wanted, view, machine.budget())? {
             return Ok(Some(at));
         }
     }
@@ -145,19 +146,19 @@ fn concat<'v, M: Machine<'v>>(
     machine: &mut M,
     list: &List<'v>,
     arguments: Arguments<'_, 'v>,
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     let more = arguments.value(0)?;
     let view = machine.view();
     match more {
         Value::List(more) => {
             let count = list.len() + more.len();
             let both = copied(machine, list.iter(view).chain(more.iter(view)), count)?;
-            shared_list(both, machine.meter())
+            shared_list(both, machine.budget())
         }
         other => {
             let last = std::iter::once(other.clone());
             let values = copied(machine, list.iter(view).chain(last), list.len() + 1)?;
-            shared_list(values, machine.meter())
+            shared_list(values, machine.budget())
         }
     }
 }
@@ -166,7 +167,7 @@ fn reduce<'v, M: Machine<'v>>(
     machine: &mut M,
     list: &List<'v>,
     arguments: Arguments<'_, 'v>,
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     let function = arguments.function(0)?;
     let mut values = list.iter(machine.view()).enumerate();
     let first = match arguments.get(1) {
@@ -187,17 +188,17 @@ fn join<'v, M: Machine<'v>>(
     machine: &mut M,
     list: &List<'v>,
     arguments: Arguments<'_, 'v>,
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     let separator = arguments.optional_text(0)?.map_or(",", |text| text.as_str());
     let view = machine.view();
-    let mut text = TextBuilder::new(machine.meter())?;
+    let mut text = TextBuilder::new(machine.budget())?;
     for (at, value) in list.iter(view).enumerate() {
-        machine.meter().step(STEPS_PER_ELEMENT)?;
+        machine.budget().charge(STEPS_PER_ELEMENT)?;
         if at > 0 {
-            text.push(separator, machine.meter())?;
+            text.push(separator, machine.budget())?;
         }
-        text.push_value(&value, view, machine.meter())?;
-        // A unit takes at most three bytes, so that what is cut below has been collected.
+        text.push_value(&value, view, machine.budget())?;
+        // A unit takes at most three bytes, so the text is longer than the limit at this point.
         if text.len() > 3 * JOIN_UNITS_MAX {
             break;
         }
@@ -211,13 +212,13 @@ fn join<'v, M: Machine<'v>>(
     })
 }
 
-/// A stable merge sort by a comparator of the expression. The comparator may fail and may lie,
-/// which the standard sorts do not allow for.
+/// A stable merge sort with a comparator of the expression. The comparator may fail or be
+/// inconsistent, which the standard sorts do not support.
 fn sort<'v, M: Machine<'v>>(
     machine: &mut M,
     list: &List<'v>,
     arguments: Arguments<'_, 'v>,
-) -> Outcome<'v> {
+) -> EvalResult<'v> {
     let function = arguments.function(0)?;
     let view = machine.view();
     let mut sorted = copied(machine, list.iter(view), list.len())?;
@@ -225,7 +226,7 @@ fn sort<'v, M: Machine<'v>>(
     let mut width = 1;
     while width < sorted.len() {
         for run in sorted.chunks(2 * width) {
-            machine.meter().each(run.len())?;
+            machine.budget().charge_each(run.len())?;
             let (left, right) = run.split_at(width.min(run.len()));
             merge(machine, left, right, function, &mut merged)?;
         }
@@ -233,7 +234,7 @@ fn sort<'v, M: Machine<'v>>(
         merged.clear();
         width *= 2;
     }
-    shared_list(sorted, machine.meter())
+    shared_list(sorted, machine.budget())
 }
 
 fn merge<'v, M: Machine<'v>>(

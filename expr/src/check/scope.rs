@@ -1,52 +1,52 @@
-//! Which name means which slot, function by function.
+//! Scopes: maps names to slots, function by function.
 
-use crate::check::index;
-use crate::typed::Place;
+use crate::check::to_u32;
+use crate::typed::Binding;
 use crate::value::Type;
 
 /// The functions being checked, innermost last.
 pub(super) struct Scopes {
-    functions: Vec<Function>,
+    functions: Vec<FunctionScope>,
 }
 
 #[derive(Default)]
-struct Function {
-    /// Visible names, innermost last, each with its slot.
+struct FunctionScope {
+    /// Names in scope, innermost last, each with its slot.
     names: Vec<(Box<str>, u32, Option<Type>)>,
     slots: u32,
-    /// Outer names the function uses, and where its maker finds them.
-    captures: Vec<(Box<str>, Place, Option<Type>)>,
+    /// Captured outer names, and their location in the enclosing function.
+    captures: Vec<(Box<str>, Binding, Option<Type>)>,
 }
 
 impl Scopes {
     pub(super) fn new() -> Scopes {
-        Scopes { functions: vec![Function::default()] }
+        Scopes { functions: vec![FunctionScope::default()] }
     }
 
     pub(super) fn enter_function(&mut self) {
-        self.functions.push(Function::default());
+        self.functions.push(FunctionScope::default());
     }
 
-    /// Number of slots and the captures of the function that ends.
-    pub(super) fn leave_function(&mut self) -> (u32, Vec<Place>) {
+    /// Returns the number of slots and the captures of the innermost function, and removes it.
+    pub(super) fn leave_function(&mut self) -> (u32, Vec<Binding>) {
         let function = self.functions.pop().unwrap_or_default();
         let captures = function.captures.into_iter().map(|(_, place, _)| place).collect();
         (function.slots, captures)
     }
 
-    /// Opens a block; the mark closes it.
+    /// Opens a block; the returned mark closes it.
     pub(super) fn enter_block(&self) -> usize {
         self.functions.last().map_or(0, |function| function.names.len())
     }
 
-    /// Forgets the names declared since `mark`. Their slots stay theirs: frames are small.
+    /// Removes the names declared since `mark`. Their slots are not reused: frames are small.
     pub(super) fn leave_block(&mut self, mark: usize) {
         if let Some(function) = self.functions.last_mut() {
             function.names.truncate(mark);
         }
     }
 
-    /// Declares a name, shadowing an earlier one, and gives it a slot.
+    /// Declares a name, which shadows an earlier one, and assigns a slot.
     pub(super) fn declare(&mut self, name: &str, ty: Option<Type>) -> u32 {
         let Some(function) = self.functions.last_mut() else { return 0 };
         let slot = function.slots;
@@ -55,24 +55,24 @@ impl Scopes {
         slot
     }
 
-    /// Where a name lives, seen from the innermost function; none for free names.
-    pub(super) fn resolve(&mut self, name: &str) -> Option<(Place, Option<Type>)> {
+    /// The location of a name seen from the innermost function; none for free names.
+    pub(super) fn resolve(&mut self, name: &str) -> Option<(Binding, Option<Type>)> {
         resolve(&mut self.functions, name)
     }
 }
 
-/// Functions nest at most as deep as the source does, and so does this.
-fn resolve(functions: &mut [Function], name: &str) -> Option<(Place, Option<Type>)> {
+/// Recursion is bounded by the nesting of functions.
+fn resolve(functions: &mut [FunctionScope], name: &str) -> Option<(Binding, Option<Type>)> {
     let (function, outer) = functions.split_last_mut()?;
     if let Some((_, slot, ty)) = function.names.iter().rev().find(|(known, ..)| &**known == name) {
-        return Some((Place::Local(*slot), *ty));
+        return Some((Binding::Local(*slot), *ty));
     }
     let captured = function.captures.iter().position(|(known, ..)| &**known == name);
     if let Some(at) = captured {
         let ty = function.captures.get(at).and_then(|(_, _, ty)| *ty);
-        return Some((Place::Captured(index(at)), ty));
+        return Some((Binding::Captured(to_u32(at)), ty));
     }
     let (place, ty) = resolve(outer, name)?;
     function.captures.push((name.into(), place, ty));
-    Some((Place::Captured(index(function.captures.len() - 1)), ty))
+    Some((Binding::Captured(to_u32(function.captures.len() - 1)), ty))
 }

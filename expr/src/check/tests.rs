@@ -1,14 +1,14 @@
-//! The checker: what is refused, what is warned about, where and how it is said.
+//! Tests of the checker: what it rejects, what it warns about, and the messages.
 
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::{Profile, compile};
+use crate::{CheckProfile, compile};
 
 fn refused(source: &str) -> Vec<Diagnostic> {
-    compile(source, Profile::Filter).unwrap_err().diagnostics
+    compile(source, CheckProfile::Filter).unwrap_err().diagnostics
 }
 
 fn warnings(source: &str) -> Vec<String> {
-    let warnings = compile(source, Profile::Filter).unwrap().warnings;
+    let warnings = compile(source, CheckProfile::Filter).unwrap().warnings;
     assert!(warnings.iter().all(|warning| warning.severity == Severity::Warning));
     warnings.iter().map(|warning| warning.code.to_string()).collect()
 }
@@ -21,13 +21,13 @@ fn refuses_names_other_than_event_in_filters() {
     assert_eq!(findings[0].message, "`issue` is not defined in a filter");
     let help = "filters start at `event`: `event.issue...`";
     assert_eq!(findings[0].help.as_deref(), Some(help));
-    assert!(compile("issue.key == 'A'", Profile::General).is_ok());
-    assert!(compile("typeof issue == 'undefined'", Profile::Filter).is_ok());
-    assert!(compile("[1].some(issue => issue == 1)", Profile::Filter).is_ok());
+    assert!(compile("issue.key == 'A'", CheckProfile::General).is_ok());
+    assert!(compile("typeof issue == 'undefined'", CheckProfile::Filter).is_ok());
+    assert!(compile("[1].some(issue => issue == 1)", CheckProfile::Filter).is_ok());
 }
 
 #[test]
-fn refuses_what_fails_whenever_it_is_evaluated() {
+fn rejects_what_fails_whenever_it_is_evaluated() {
     for (source, code) in [
         ("1 < '2'", "SY-3201"),
         ("event.a.b == 1 && null < 1", "SY-3201"),
@@ -41,14 +41,14 @@ fn refuses_what_fails_whenever_it_is_evaluated() {
         ("let x = 'a'; x < 1", "SY-3201"),
     ] {
         assert_eq!(refused(source)[0].code.to_string(), code, "{source}");
-        assert!(compile(source, Profile::General).is_ok(), "{source}");
+        assert!(compile(source, CheckProfile::General).is_ok(), "{source}");
         let guarded = format!("try {{ {source} }} catch () {{ false }}");
-        assert!(compile(&guarded, Profile::Filter).is_ok(), "{guarded}");
+        assert!(compile(&guarded, CheckProfile::Filter).is_ok(), "{guarded}");
     }
 }
 
 #[test]
-fn lets_pass_what_may_succeed() {
+fn accepts_what_may_succeed() {
     for source in [
         "event.a < event.b",
         "event.a.anything(1) == 2",
@@ -63,7 +63,7 @@ fn lets_pass_what_may_succeed() {
 }
 
 #[test]
-fn warns_of_what_is_probably_not_meant() {
+fn warns_about_probably_unintended_code() {
     for (source, codes) in [
         ("event.a == undefined", vec!["SY-3102"]),
         ("event.issue.fields?.issueType.name == 'Bug'", vec!["SY-3103"]),
@@ -92,19 +92,19 @@ fn patterns_are_bounded_in_number_and_each_counts_once() {
             (0..count).map(|n| format!("event.a?.match('a{n}') == null")).collect();
         format!("{} && {}", tests.join(" && "), tests.join(" && "))
     };
-    assert!(compile(&with(crate::limits::PATTERNS_MAX), Profile::Filter).is_ok());
+    assert!(compile(&with(crate::limits::PATTERNS_MAX), CheckProfile::Filter).is_ok());
     let findings = refused(&with(crate::limits::PATTERNS_MAX + 1));
     assert_eq!(findings[0].code.to_string(), "SY-3307");
     let long = |bytes: usize| format!("event.a?.match('{}') == null", "a".repeat(bytes));
     let (most, more) = (crate::limits::PATTERN_BYTES_MAX, crate::limits::PATTERN_BYTES_MAX + 1);
-    assert!(compile(&format!("{0} && {0}", long(most)), Profile::Filter).is_ok());
+    assert!(compile(&format!("{0} && {0}", long(most)), CheckProfile::Filter).is_ok());
     assert_eq!(refused(&long(more))[0].code.to_string(), "SY-3307");
 }
 
 #[test]
-fn thousands_of_mistakes_are_told_up_to_a_bound_and_still_refused() {
+fn reports_a_bounded_number_of_mistakes_and_still_rejects() {
     let findings = refused(&vec!["nope"; 2_000].join("+"));
     assert!(findings.len() <= crate::limits::FINDINGS_MAX + 1);
     let many = format!("{} && nope", vec!["1 == 'a'"; 500].join(" && "));
-    assert!(compile(&many, Profile::Filter).is_err());
+    assert!(compile(&many, CheckProfile::Filter).is_err());
 }

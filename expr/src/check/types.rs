@@ -1,9 +1,9 @@
-//! Static types: what is certain about the result of operators and members.
+//! Static types of operators and members.
 
 use crate::ast::BinaryOp;
 use crate::value::{Member, Type};
 
-/// The type of a value that comes from either of two places.
+/// The type of a value that comes from one of two expressions.
 pub(super) fn common(left: Option<Type>, right: Option<Type>) -> Option<Type> {
     if left == right { left } else { None }
 }
@@ -33,7 +33,7 @@ pub(super) fn binary(op: BinaryOp, left: Option<Type>, right: Option<Type>) -> O
     }
 }
 
-/// How two known operands suit an operator.
+/// Whether an operator accepts two operand types.
 pub(super) enum Fit {
     Fine,
     NeverEqual,
@@ -41,7 +41,7 @@ pub(super) enum Fit {
     BadOperand,
 }
 
-/// How `left op right` goes.
+/// Whether `left op right` accepts these types.
 pub(super) fn fit(op: BinaryOp, left: Type, right: Type) -> Fit {
     let number = left == Type::Number && right == Type::Number;
     match op {
@@ -124,7 +124,7 @@ pub(super) fn member(receiver: Type, member: Member, called: bool) -> Option<Typ
     }
 }
 
-/// `plusDays` and its like, which yield what they are called on.
+/// `plusDays` and similar methods, whose result has the type of the receiver.
 fn is_shift(member: Member) -> bool {
     member.name().starts_with("plus") || member.name().starts_with("minus")
 }

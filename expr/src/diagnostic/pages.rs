@@ -7,7 +7,7 @@ use super::Code;
 pub struct Page {
     /// How it comes about.
     pub cause: &'static str,
-    /// An expression that has the mistake; empty where it would be too long to print.
+    /// An expression with the mistake; empty if it would be too long to print.
     pub example: &'static str,
     /// What to write instead, or to do.
     pub fix: &'static str,
@@ -34,7 +34,7 @@ impl Code {
 fn syntax(code: Code) -> Page {
     match code {
         Code::Assignment => page(
-            "`=` gives a name to a value, at the start of the expression or of a block only. Inside of an expression it is nearly always a comparison with one sign too few.",
+            "`=` declares a name, at the start of the expression or of a block only. Inside an expression it is nearly always a mistyped `==`.",
             "(event.issue.key = 'A-1')",
             "event.issue.key == 'A-1'",
         ),
@@ -44,7 +44,7 @@ fn syntax(code: Code) -> Page {
             "event.issue.key == 'A-1'",
         ),
         Code::Unterminated => page(
-            "A string, a template or a comment starts and does not end. A string stands on one line; a quote inside of it needs a backslash.",
+            "A string, a template or a comment does not end. A string ends on the line where it starts; a quote inside it needs a backslash.",
             "event.issue.key == 'A-1",
             "event.issue.key == 'A-1'",
         ),
@@ -54,7 +54,7 @@ fn syntax(code: Code) -> Page {
             "event.size > 16",
         ),
         Code::BadCharacter => page(
-            "No name, number, string or operator starts with the character. Quotes are straight, and a comment starts with `//`.",
+            "No name, number, string or operator starts with this character. Quotes are straight, and a comment starts with `//`.",
             "# only bugs",
             "// only bugs",
         ),
@@ -64,17 +64,17 @@ fn syntax(code: Code) -> Page {
             "event.issue.key == 'A-1'",
         ),
         Code::Empty => page(
-            "The text is empty, or holds comments only.",
+            "The source is empty, or contains only comments.",
             "",
             "Leave `expression` out of the filter, or write one.",
         ),
         Code::ForeignWord => page(
-            "A word or form of another language: a statement of JavaScript, an operator of JQL such as `IN` or `AND`, a pattern between slashes. Statements here are `let`, `if` and `try`; loops are methods of lists, operators are signs, patterns are text.",
+            "The word or form belongs to another language: a JavaScript statement, a JQL operator such as `IN` or `AND`, a pattern between slashes. The statements of this language are `let`, `if` and `try`; lists have methods instead of loops, operators are not words, and patterns are strings.",
             "for (let x of event.xs) { x }",
             "event.xs.some(x => x == 1)",
         ),
         _ => page(
-            "Something stands where the grammar has no place for it: an operator or a bracket is missing, or there is one too many.",
+            "The grammar does not allow this token here: an operator or a bracket is missing, or there is one too many.",
             "event.issue.key ==",
             "event.issue.key == 'A-1'",
         ),
@@ -89,27 +89,27 @@ fn names(code: Code) -> Page {
             "event.comment == null",
         ),
         Code::UnknownField => page(
-            "The events that the filter is for have no such member. It would be null on every event: the filter would never be true, and nobody would be told.",
+            "The events that the filter is for have no such member. It would be null on every event, so the filter would never be true, and no error would show it.",
             "event.issue.fields.issueType.name == 'Bug'",
             "event.issue.fields.issuetype.name == 'Bug'",
         ),
         Code::UnknownConstructor => page(
-            "There are Date, CalendarDate, Map and RichText. `new Issue` and the like would have to load data, which filters cannot.",
+            "There are Date, CalendarDate, Map and RichText. `new Issue` and similar constructors would load data, which filters cannot do.",
             "new Issue('A-1').key == 'A-1'",
             "event.issue.key == 'A-1'",
         ),
         Code::MayBeMissing => page(
-            "A member of null is an error, and onError decides what happens to the event then: IGNORE and IGNORE_AND_LOG drop it, RECEIVE and RECEIVE_AND_LOG deliver it. `?.` makes the whole chain null instead.",
+            "Reading a member of null is an error, and onError decides what happens to the event: IGNORE and IGNORE_AND_LOG drop it, RECEIVE and RECEIVE_AND_LOG deliver it. `?.` makes the whole chain null instead.",
             "event.issue.fields.assignee.accountId == 'x'",
             "event.issue.fields.assignee?.accountId == 'x'",
         ),
         Code::UnlikelyValue => page(
-            "Payloads hold the value in another spelling. The item of a status has the `field` `Status` when an issue is created and `status` when it is updated; its `fieldId` is `status` in both.",
+            "Payloads contain the value in another spelling. The changelog item of a status has the `field` `Status` when an issue is created and `status` when it is updated; its `fieldId` is `status` in both.",
             "event.changelog?.items.some(i => i.field == 'Status')",
             "event.changelog?.items.some(i => i.fieldId == 'status')",
         ),
         _ => page(
-            "Nothing declares the name. In a filter there is one variable, `event`; other names come from `let` and from the parameters of functions.",
+            "The name is not declared. A filter has one variable, `event`; other names are declared by `let` and by function parameters.",
             "issue.key == 'A-1'",
             "event.issue.key == 'A-1'",
         ),
@@ -124,7 +124,7 @@ fn types(code: Code) -> Page {
             "Number('4') * 2 == 8",
         ),
         Code::UnknownMember => page(
-            "Values of that type have no such member. Some methods of JavaScript are missing: `text.indexOf('x') == 0` stands for `startsWith`, `list.filter(f)[0]` for `find`.",
+            "Values of that type have no such member. Some JavaScript methods do not exist: write `text.indexOf('x') == 0` for `startsWith`, and `list.filter(f)[0]` for `find`.",
             "'abc'.startsWith('a')",
             "'abc'.indexOf('a') == 0",
         ),
@@ -132,12 +132,12 @@ fn types(code: Code) -> Page {
             page("Only functions and methods can be called.", "'a'() == 1", "'a'.trim() == 'a'")
         }
         Code::BadArgument => page(
-            "A method needs an argument that is missing, or of another type.",
+            "An argument of a method is missing or has the wrong type.",
             "'a'.includes(1)",
             "'a'.includes('1')",
         ),
         Code::NotBoolean => page(
-            "A filter must yield `true` or `false`. Any other value counts as an error: there is no truthiness at the top.",
+            "A filter must yield `true` or `false`. Any other value is an error: the result is not converted to a Boolean.",
             "event.issue.key",
             "event.issue.key != null",
         ),
@@ -147,12 +147,12 @@ fn types(code: Code) -> Page {
             "'a' == '1'",
         ),
         Code::BadPattern => page(
-            "Patterns run in linear time: there is no look-around and no back-reference.",
+            "Patterns are matched in linear time, so look-around and back-references are not supported.",
             "'a'.match('(?=a)') != null",
             "'a'.match('a') != null",
         ),
         Code::Constant => page(
-            "No event can change the condition: it compares one value with two constants, or tests something that is always there.",
+            "No event can change the condition: it compares one value with two constants, or tests a value that is never null.",
             "event.issue.key == 'A-1' && event.issue.key == 'A-2'",
             "event.issue.key == 'A-1' || event.issue.key == 'A-2'",
         ),
@@ -177,29 +177,29 @@ fn limits(code: Code) -> Page {
             "Name parts with `let`, or put alternatives into a list: `['a', 'b'].includes(x)`.",
         ),
         Code::TooMuchMemory => page(
-            "One evaluation may build 1 MiB of text and data in total, whether or not it keeps them.",
+            "One evaluation may allocate 1 MiB of text and data in total, freed memory included.",
             "",
-            "Test before you build: filter lists before mapping them, slice texts before joining.",
+            "Reduce data early: filter lists before mapping them, slice texts before joining.",
         ),
         Code::TooComplex => page(
-            "The vendor estimates the cost of a filter when it is deployed and refuses one that walks more than three lists. Here it is accepted: 50,000 steps an event are the only bound.",
+            "The vendor estimates the cost of a filter at deployment and rejects one that iterates over more than three lists. Switchyard accepts it: 50,000 steps per event are the only limit.",
             "",
-            "Test the cheap conditions first, and walk fewer lists.",
+            "Test the cheap conditions first, and iterate over fewer lists.",
         ),
         Code::TooManyPatterns => page(
-            "An expression has at most 8 different patterns, of 1,024 bytes together: compiling them is the costliest part of a registration.",
+            "An expression has at most 8 different patterns, of 1,024 bytes together: compiling them is the most expensive part of a registration.",
             "",
             "Join alternatives in one pattern, `'a|b'`, or use `includes`.",
         ),
         Code::TooDeepValue => page(
             "Values nest at most 128 deep, and so do functions that call each other.",
             "let f = g => g(g); f(f)",
-            "Walk lists with their methods instead of with functions that call themselves.",
+            "Iterate with list methods instead of recursive functions.",
         ),
         _ => page(
-            "An evaluation has 50,000 steps. Functions inside of functions multiply: a list walked for each element of another is the usual cause.",
+            "An evaluation has 50,000 steps. Nested functions multiply: the usual cause is iterating over one list for each element of another.",
             "",
-            "Test the cheap conditions first, and walk each list once.",
+            "Test the cheap conditions first, and iterate over each list once.",
         ),
     }
 }
@@ -207,12 +207,12 @@ fn limits(code: Code) -> Page {
 fn queries(code: Code) -> Page {
     match code {
         Code::UnsupportedClause => page(
-            "Webhooks filter by issueKey, project, issuetype, status, priority, assignee, reporter, issue.property and cf[id], with =, !=, IN and NOT IN. Other fields, functions and ORDER BY are refused; test the rest in the handler.",
+            "Webhooks filter by issueKey, project, issuetype, status, priority, assignee, reporter, issue.property and cf[id], with =, !=, IN and NOT IN. Other fields, functions and ORDER BY are rejected; test them in the handler.",
             "project = OPS AND assignee is EMPTY",
             "project = OPS AND assignee = EMPTY",
         ),
         _ => page(
-            "The query does not read as JQL: an operator, a value or a parenthesis is missing.",
+            "The query is not valid JQL: an operator, a value or a parenthesis is missing.",
             "project = OPS status != Done",
             "project = OPS AND status != Done",
         ),
@@ -222,32 +222,30 @@ fn queries(code: Code) -> Page {
 fn raised(code: Code) -> Page {
     match code {
         Code::Thrown => page(
-            "The expression raised an error itself.",
+            "The expression raised an error with `throw`.",
             "throw 'no'",
             "Remove `throw`, or catch it with `try`.",
         ),
         Code::BadDate => page(
-            "The text is no date of ISO 8601, or the result lies outside of the years 0 to 9999.",
+            "The text is not an ISO 8601 date, or the result is outside the years 0 to 9999.",
             "new Date('x') != null",
             "new Date('2026-01-31T12:00:00Z') != null",
         ),
         Code::EmptyReduce => page(
-            "`reduce` of an empty list needs a first value.",
+            "`reduce` of an empty list needs an initial value.",
             "[].reduce((a, b) => a)",
             "[].reduce((a, b) => a, 0)",
         ),
         Code::BadCount => page(
-            "`repeat`, `padStart` and `padEnd` count from 0 to 100.",
+            "The count of `repeat`, `padStart` and `padEnd` is 0 to 100.",
             "'a'.repeat(101)",
             "'a'.repeat(100)",
         ),
-        Code::BadJson => page(
-            "`JSON.parse` was given text that is not JSON.",
-            "JSON.parse('{')",
-            "JSON.parse('{}')",
-        ),
+        Code::BadJson => {
+            page("The argument of `JSON.parse` is not JSON.", "JSON.parse('{')", "JSON.parse('{}')")
+        }
         _ => page(
-            "A member of null was read, or null was called. A missing member is null, so the next step fails.",
+            "A member of null was read, or null was called. A missing member is null, so reading a member of it fails.",
             "event.missing.key",
             "event.missing?.key",
         ),

@@ -4,26 +4,26 @@ use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::{Calls, Explanation, FUNCTION, Outcome, Part, Shown};
+use super::{ExplainedPart, Explanation, FUNCTION, FunctionCalls, PartOutcome, ValueSummary};
 use crate::eval::Verdict;
 use crate::fault::EvalError;
 use crate::render::place_as_json;
 use crate::span::Span;
 
-impl fmt::Display for Shown {
+impl fmt::Display for ValueSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Shown::Plain(value) => write!(f, "{value}"),
-            Shown::Large(FUNCTION, _) => f.write_str("a function"),
-            Shown::Large(name, count) => write!(f, "{name} of {count}"),
+            ValueSummary::Plain(value) => write!(f, "{value}"),
+            ValueSummary::Large(FUNCTION, _) => f.write_str("a function"),
+            ValueSummary::Large(name, count) => write!(f, "{name} of {count}"),
         }
     }
 }
 
-/// Characters of source that a row shows.
+/// Characters of source in a row.
 const SOURCE_CHARS_MAX: usize = 72;
 
-/// One line of the table.
+/// A row of the table.
 struct Row {
     source: String,
     outcome: String,
@@ -31,7 +31,7 @@ struct Row {
 }
 
 impl Explanation {
-    /// The verdict, a row for each part, and what it cost.
+    /// The verdict, a row for each part, and the cost.
     pub fn text(&self) -> String {
         let mut out = String::from(match &self.verdict {
             Verdict::Match => "true  (would be delivered)\n",
@@ -42,7 +42,7 @@ impl Explanation {
         });
         let mut rows = Vec::new();
         for part in &self.parts {
-            // The verdict stands above; what it is made of comes below.
+            // The first line shows the verdict; the rows show the parts of the expression.
             if part.parts.is_empty() {
                 self.rows(part, 1, &mut rows);
             }
@@ -74,15 +74,15 @@ impl Explanation {
         line
     }
 
-    fn rows(&self, part: &Part, depth: usize, rows: &mut Vec<Row>) {
+    fn rows(&self, part: &ExplainedPart, depth: usize, rows: &mut Vec<Row>) {
         let mut because: Vec<String> =
             part.reads.iter().map(|reading| reading.value.to_string()).collect();
         let outcome = match &part.outcome {
-            Outcome::Value(value) => value.to_string(),
-            Outcome::Skipped => "not evaluated".to_owned(),
-            Outcome::Error(error) => {
+            PartOutcome::Value(value) => value.to_string(),
+            PartOutcome::Skipped => "not evaluated".to_owned(),
+            PartOutcome::Error(error) => {
                 let missing = part.reads.iter().find(|reading| {
-                    reading.value == Shown::Plain(Value::Null) && error.code.number() == 3401
+                    reading.value == ValueSummary::Plain(Value::Null) && error.code.number() == 3401
                 });
                 because = vec![missing.map_or_else(
                     || error.message.to_string(),
@@ -100,8 +100,8 @@ impl Explanation {
         part.functions.iter().for_each(|calls| self.calls(calls, depth + 1, rows));
     }
 
-    /// The calls of a function, each with its number before its first row.
-    fn calls(&self, calls: &Calls, depth: usize, rows: &mut Vec<Row>) {
+    /// Adds the calls of a function, each with its number in its first row.
+    fn calls(&self, calls: &FunctionCalls, depth: usize, rows: &mut Vec<Row>) {
         for call in &calls.shown {
             let start = rows.len();
             for part in &call.parts {
@@ -119,7 +119,7 @@ impl Explanation {
         }
     }
 
-    /// A part of the source on one line, cut where it is long.
+    /// A part of the source on one line, truncated if it is long.
     fn source_of(&self, span: Span) -> String {
         let words: Vec<&str> = span.text(&self.source).split_whitespace().collect();
         let line = words.join(" ");
@@ -154,7 +154,7 @@ impl Explanation {
         answer
     }
 
-    /// A place with its text.
+    /// A span with its text.
     fn place(&self, span: Span) -> Value {
         let mut place = place_as_json(span, &self.source);
         if let Some(object) = place.as_object_mut() {
@@ -173,7 +173,7 @@ impl Explanation {
         shown
     }
 
-    fn part_as_json(&self, part: &Part) -> Value {
+    fn part_as_json(&self, part: &ExplainedPart) -> Value {
         let mut shown = self.place(part.span);
         let Some(object) = shown.as_object_mut() else { return shown };
         let (name, outcome) = self.outcome_as_json(&part.outcome);
@@ -195,8 +195,8 @@ impl Explanation {
         shown
     }
 
-    /// A place with `count` and `calls`: `index`, `element`, `value` or `error`, `parts`.
-    fn calls_as_json(&self, calls: &Calls) -> Value {
+    /// A span with `count` and `calls`: `index`, `element`, `value` or `error`, `parts`.
+    fn calls_as_json(&self, calls: &FunctionCalls) -> Value {
         let shown = calls.shown.iter().map(|call| {
             let (name, outcome) = self.outcome_as_json(&call.outcome);
             let parts: Value = call.parts.iter().map(|part| self.part_as_json(part)).collect();
@@ -214,19 +214,19 @@ impl Explanation {
         place
     }
 
-    fn outcome_as_json(&self, outcome: &Outcome) -> (&'static str, Value) {
+    fn outcome_as_json(&self, outcome: &PartOutcome) -> (&'static str, Value) {
         match outcome {
-            Outcome::Value(value) => ("value", shown_as_json(value)),
-            Outcome::Error(error) => ("error", self.error_as_json(error)),
-            Outcome::Skipped => ("skipped", true.into()),
+            PartOutcome::Value(value) => ("value", shown_as_json(value)),
+            PartOutcome::Error(error) => ("error", self.error_as_json(error)),
+            PartOutcome::Skipped => ("skipped", true.into()),
         }
     }
 }
 
 /// A plain value as it is, a large one as `{"type", "count"}`.
-fn shown_as_json(value: &Shown) -> Value {
+fn shown_as_json(value: &ValueSummary) -> Value {
     match value {
-        Shown::Plain(value) => value.clone(),
-        Shown::Large(name, count) => json!({ "type": name, "count": count }),
+        ValueSummary::Plain(value) => value.clone(),
+        ValueSummary::Large(name, count) => json!({ "type": name, "count": count }),
     }
 }

@@ -1,7 +1,7 @@
-//! Explanations as people read them, and that they tell what the program does.
+//! Tests of explanations as text, and of their agreement with the program.
 
 use super::explain;
-use crate::{Env, Profile, Scratch, Tape, TapeLimits, compile};
+use crate::{CheckProfile, Env, EvalScratch, Tape, TapeLimits, compile};
 
 const EVENT: &str = r#"{"issue": {"key": "XYZ-12", "fields": {"priority": {"name": "High"},
     "assignee": null, "labels": ["a", "b"], "summary": "text"}}}"#;
@@ -30,7 +30,7 @@ left to decide for each candidate: event.issue.key.indexOf('ABC-') == 0";
 }
 
 #[test]
-fn what_was_never_evaluated_is_said() {
+fn shows_what_was_not_evaluated() {
     let found = text("event.issue.key == 'A' && event.issue.fields.labels.includes('a')");
     assert!(found.contains("event.issue.fields.labels.includes('a')   not evaluated\n"), "{found}");
     assert!(found.contains("<- decided here"), "{found}");
@@ -43,7 +43,7 @@ fn an_error_names_the_path_that_is_null() {
 }
 
 #[test]
-fn nested_conditions_are_told_down_to_the_one_that_decided() {
+fn nested_conditions_are_shown_down_to_the_deciding_one() {
     let source = "event.issue.key == 'XYZ-12' \
         && (event.issue.fields.summary == 'no' || !(event.a == 1 || event.issue.key == 'XYZ-12'))";
     let found = text(source);
@@ -65,7 +65,7 @@ fn declarations_branches_and_functions_are_explained() {
 }
 
 #[test]
-fn functions_tell_what_they_gave_for_each_element() {
+fn function_results_are_shown_for_each_element() {
     let expected = "\
 true  (would be delivered)
   event.issue.fields.labels.some(l => l != null && l == 'b')   true    List of 2
@@ -91,7 +91,7 @@ steps 44 of 50000 · no index key";
 }
 
 #[test]
-fn functions_with_a_name_are_told_in_each_part_that_calls_them() {
+fn named_functions_are_shown_in_each_part_that_calls_them() {
     let expected = "\
 \x20 l => l == 'b'                          a function
   event.issue.fields.labels.some(isB)    true         List of 2
@@ -111,7 +111,7 @@ fn functions_with_a_name_are_told_in_each_part_that_calls_them() {
 }
 
 #[test]
-fn a_function_that_is_called_by_its_name_or_through_another_is_told() {
+fn a_function_called_by_name_or_through_another_is_shown() {
     let flat = |source: &str| text(source).split_whitespace().collect::<Vec<_>>().join(" ");
     let direct = flat("let is = x => x == 'XYZ-1'; is(event.issue.key)");
     assert!(direct.contains("[0] x == 'XYZ-1' false \"XYZ-12\" <- decided here"), "{direct}");
@@ -136,7 +136,7 @@ fn the_element_that_stopped_a_method_decides_also_behind_not_and_in_errors() {
 }
 
 #[test]
-fn of_long_lists_the_first_elements_are_told_and_those_that_differ() {
+fn long_lists_show_the_first_elements_and_those_that_differ() {
     let list = format!("[{}]", (0..90).map(|n| n.to_string()).collect::<Vec<_>>().join(", "));
     let shown = |source: &str| -> Vec<usize> {
         let explained = explain(source, &event(), &Env::at(0)).unwrap();
@@ -149,7 +149,7 @@ fn of_long_lists_the_first_elements_are_told_and_those_that_differ() {
     assert_eq!(shown(&format!("{list}.filter(n => n >= 50).length == 1")), many);
     let explained = text(&format!("{list}.some(n => n == 80)"));
     assert!(explained.contains("… 75 more of 81"), "{explained}");
-    // 90 × 90 calls, and each could be told with 90 of its own.
+    // 90 × 90 calls, each of which could list 90 of its own.
     let nested = format!("{list}.map(a => {list}.filter(b => a == b).length).length == 1");
     assert!(text(&nested).lines().count() < 500);
 }
@@ -166,8 +166,8 @@ fn the_verdict_and_the_steps_are_those_of_the_program() {
         "event.issue.fields?.none?.b == 1 || 'a' < event.issue.key",
     ] {
         let explained = explain(source, &event(), &Env::at(0)).unwrap();
-        let program = compile(source, Profile::Filter).unwrap().program;
-        let mut scratch = Scratch::new();
+        let program = compile(source, CheckProfile::Filter).unwrap().program;
+        let mut scratch = EvalScratch::new();
         let event = event();
         let verdict = program.verdict(&event, &Env::at(0), &mut scratch);
         assert_eq!(explained.verdict, verdict, "{source}");

@@ -1,49 +1,49 @@
-//! One clause of a query as an expression.
+//! Translation of one clause to an expression.
 
 use std::fmt::Write;
 
-use super::{Clause, Operand};
+use super::{Clause, QueryValue};
 use crate::ast::quoted;
 
-/// What webhooks can filter by.
+/// The fields that webhooks can filter by.
 pub(super) const SUPPORTED: &str = "webhooks support issueKey, project, issuetype, status, \
     priority, assignee, reporter, issue.property[key].path and cf[id]";
 
-/// How names are compared in any case, which an index cannot hold.
+/// The case-insensitive comparison of names, which an index cannot use.
 pub(super) const LOWER: &str = "?.toLowerCase()";
 
-/// A field, and where its values stand in an event.
+/// A field, and the path of its values in an event.
 #[derive(PartialEq, Debug)]
-pub(super) enum Place {
+pub(super) enum QueryField {
     /// By key or id.
     Issue,
     /// By key, id or name.
     Project,
-    /// Something with an id and a name.
+    /// An entity with an id and a name.
     Named(&'static str),
     /// A person, by account id.
     Account(&'static str),
-    /// An entity property; the path of its value.
+    /// An entity property, with the path of its value.
     Property(String),
-    /// A custom field, a value or an option; its path.
+    /// A custom field: a value or an option, with its path.
     Custom(String),
 }
 
-impl Place {
+impl QueryField {
     /// The field `name`, `name[key]` or `name[key].path`; none if webhooks do not support it.
-    pub(super) fn of(name: &str, key: Option<&str>, path: &str) -> Option<Place> {
+    pub(super) fn of(name: &str, key: Option<&str>, path: &str) -> Option<QueryField> {
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let name = name.to_ascii_lowercase();
         Some(match (name.as_str(), key) {
-            ("issuekey" | "key" | "issue" | "id", None) => Place::Issue,
-            ("project", None) => Place::Project,
-            ("issuetype" | "type", None) => Place::Named("issuetype"),
-            ("status", None) => Place::Named("status"),
-            ("priority", None) => Place::Named("priority"),
-            ("assignee", None) => Place::Account("assignee"),
-            ("reporter", None) => Place::Account("reporter"),
+            ("issuekey" | "key" | "issue" | "id", None) => QueryField::Issue,
+            ("project", None) => QueryField::Project,
+            ("issuetype" | "type", None) => QueryField::Named("issuetype"),
+            ("status", None) => QueryField::Named("status"),
+            ("priority", None) => QueryField::Named("priority"),
+            ("assignee", None) => QueryField::Account("assignee"),
+            ("reporter", None) => QueryField::Account("reporter"),
             ("cf", Some(id)) if path.is_empty() && is_number(id) => {
-                Place::Custom(format!("event.issue?.fields?.customfield_{id}"))
+                QueryField::Custom(format!("event.issue?.fields?.customfield_{id}"))
             }
             ("issue.property", Some(key)) => {
                 let mut found = format!("event.runtime?.issue?.properties?.[{}]", quoted(key));
@@ -51,27 +51,27 @@ impl Place {
                     // Infallible: the target is a string.
                     let _ = write!(found, "?.[{}]", quoted(name));
                 }
-                Place::Property(found)
+                QueryField::Property(found)
             }
             _ => return None,
         })
     }
 
-    /// What is null if the field is empty.
+    /// The path that is null if the field is empty.
     fn path(&self) -> String {
         match self {
-            Place::Issue => "event.issue?.key".into(),
-            Place::Project => "event.issue?.fields?.project".into(),
-            Place::Named(field) => format!("event.issue?.fields?.{field}"),
-            Place::Account(field) => format!("event.issue?.fields?.{field}?.accountId"),
-            Place::Property(path) | Place::Custom(path) => path.clone(),
+            QueryField::Issue => "event.issue?.key".into(),
+            QueryField::Project => "event.issue?.fields?.project".into(),
+            QueryField::Named(field) => format!("event.issue?.fields?.{field}"),
+            QueryField::Account(field) => format!("event.issue?.fields?.{field}?.accountId"),
+            QueryField::Property(path) | QueryField::Custom(path) => path.clone(),
         }
     }
 
-    /// What may equal what, as expressions, for the field to have the value.
-    fn ways(&self, value: &Operand) -> Vec<(String, String)> {
+    /// The comparisons that are equivalent to the field having the value.
+    fn ways(&self, value: &QueryValue) -> Vec<(String, String)> {
         let path = self.path();
-        let Operand::Text(text) = value else {
+        let QueryValue::Text(text) = value else {
             return vec![(path, "null".into())];
         };
         let exact = quoted(text);
@@ -80,25 +80,25 @@ impl Place {
         let name = || (format!("{path}?.name"), exact.clone());
         let name_in_any_case = || (format!("{path}?.name{LOWER}"), quoted(&text.to_lowercase()));
         match self {
-            Place::Issue if is_number => vec![("event.issue?.id".into(), exact)],
-            Place::Issue => vec![(path, quoted(&text.to_uppercase()))],
-            Place::Account(_) => vec![(path, exact)],
-            Place::Property(_) if is_number || matches!(text.as_str(), "true" | "false") => {
+            QueryField::Issue if is_number => vec![("event.issue?.id".into(), exact)],
+            QueryField::Issue => vec![(path, quoted(&text.to_uppercase()))],
+            QueryField::Account(_) => vec![(path, exact)],
+            QueryField::Property(_) if is_number || matches!(text.as_str(), "true" | "false") => {
                 vec![(path.clone(), exact), (path, text.clone())]
             }
-            Place::Property(_) => vec![(path, exact)],
-            Place::Custom(_) => {
+            QueryField::Property(_) => vec![(path, exact)],
+            QueryField::Custom(_) => {
                 vec![(format!("{path}?.value"), exact.clone()), id(), (path, exact)]
             }
-            Place::Named(_) | Place::Project if is_number => vec![id(), name()],
-            Place::Project if is_key(text) => {
+            QueryField::Named(_) | QueryField::Project if is_number => vec![id(), name()],
+            QueryField::Project if is_key(text) => {
                 let key = text.to_uppercase();
-                // In capitals it is nearly always a key. A name is looked for in this spelling
-                // only: a test in any case could not be indexed.
+                // An upper-case word is nearly always a key. Its name is compared in this spelling
+                // only: a case-insensitive test could not be indexed.
                 let name = if *text == key { name() } else { name_in_any_case() };
                 vec![(format!("{path}?.key"), quoted(&key)), name]
             }
-            Place::Named(_) | Place::Project => vec![name_in_any_case()],
+            QueryField::Named(_) | QueryField::Project => vec![name_in_any_case()],
         }
     }
 }
@@ -118,17 +118,17 @@ pub(super) fn written(clause: &Clause) -> String {
     });
     let tests: Vec<String> = tests.collect();
     let any = tests.join(" || ");
-    let is_empty_tested = clause.values.contains(&Operand::Empty);
+    let is_empty_tested = clause.values.contains(&QueryValue::Empty);
     match (clause.is_negated, tests.len()) {
         (false, 1) => any,
         (false, _) => format!("({any})"),
-        // What is empty differs from nothing.
+        // An empty field differs from no value.
         (true, _) if is_empty_tested => format!("!({any})"),
         (true, _) => format!("({} != null && !({any}))", clause.place.path()),
     }
 }
 
-/// Keys are letters, digits and underscores, and start with a letter.
+/// Whether the text is a key: letters, digits and underscores, starting with a letter.
 fn is_key(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')

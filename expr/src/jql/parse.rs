@@ -1,4 +1,4 @@
-//! Query to tree, with nom for the words and a loop for what joins them.
+//! Parses a query, with nom for the tokens and recursive descent for the operators.
 
 use nom::branch::alt;
 use nom::bytes::complete::{is_not, tag, tag_no_case, take_while1};
@@ -8,49 +8,49 @@ use nom::multi::fold_many0;
 use nom::sequence::{delimited, preceded, terminated};
 use nom::{IResult, Parser};
 
-use super::clause::Place;
-use super::{Clause, Operand, Refused, Tree, unsupported, wrong};
+use super::clause::QueryField;
+use super::{Clause, QueryResult, QueryTree, QueryValue, unsupported, wrong};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::limits::{NESTING_MAX, SOURCE_CHARS_MAX};
 use crate::span::Span;
 
-/// Reads a query; none if it is blank.
-pub(super) fn parse(query: &str) -> Refused<Option<Tree>> {
+/// Parses a query; none if it is blank.
+pub(super) fn parse(query: &str) -> QueryResult<Option<QueryTree>> {
     let length = query.chars().count();
     if length > SOURCE_CHARS_MAX {
         let message = format!("{length} of {SOURCE_CHARS_MAX} characters");
         let span = Span::new(0, 0);
         return Err(Box::new(Diagnostic::error(Code::TooLong, span, message)));
     }
-    let mut reader = Reader { query, rest: query.trim_start(), depth: 0 };
-    if reader.rest.is_empty() {
+    let mut parser = QueryParser { query, rest: query.trim_start(), depth: 0 };
+    if parser.rest.is_empty() {
         return Ok(None);
     }
-    let tree = reader.any()?;
-    if !reader.rest.is_empty() {
-        let start = reader.offset();
-        if reader.word("order") {
-            return Err(unsupported("ORDER BY", Span::new(start, reader.here().end as usize)));
+    let tree = parser.any()?;
+    if !parser.rest.is_empty() {
+        let start = parser.offset();
+        if parser.word("order") {
+            return Err(unsupported("ORDER BY", Span::new(start, parser.here().end as usize)));
         }
-        return Err(reader.expected("AND, OR or the end"));
+        return Err(parser.expected("AND, OR or the end"));
     }
     Ok(Some(tree))
 }
 
-struct Reader<'q> {
+struct QueryParser<'q> {
     query: &'q str,
     rest: &'q str,
     depth: usize,
 }
 
-type Read<'q, T> = IResult<&'q str, T, ()>;
+type ParseResult<'q, T> = IResult<&'q str, T, ()>;
 
-impl<'q> Reader<'q> {
+impl<'q> QueryParser<'q> {
     fn offset(&self) -> usize {
         self.query.len() - self.rest.len()
     }
 
-    /// The place of the next word.
+    /// The span of the next word.
     fn here(&self) -> Span {
         let start = self.offset();
         let length = self.rest.find(char::is_whitespace).unwrap_or(self.rest.len());
@@ -63,8 +63,8 @@ impl<'q> Reader<'q> {
         wrong(self.here(), format!("expected {what}, found {found}"))
     }
 
-    /// Takes what `parser` reads, and the blanks behind it.
-    fn take<T>(&mut self, parser: impl Fn(&'q str) -> Read<'q, T>) -> Option<T> {
+    /// Consumes what `parser` matches, and the white space after it.
+    fn take<T>(&mut self, parser: impl Fn(&'q str) -> ParseResult<'q, T>) -> Option<T> {
         let (rest, found) = terminated(parser, multispace0).parse(self.rest).ok()?;
         self.rest = rest;
         Some(found)
@@ -79,37 +79,39 @@ impl<'q> Reader<'q> {
     }
 
     /// `and ("OR" and)*`
-    fn any(&mut self) -> Refused<Tree> {
+    fn any(&mut self) -> QueryResult<QueryTree> {
         let mut trees = vec![self.all()?];
         while self.word("or") || self.sign("||") || self.sign("|") {
             match (trees.last_mut(), self.all()?) {
-                // `a = 1 OR a = 2` is `a IN (1, 2)`, which is shorter by far.
-                (Some(Tree::Clause(last)), Tree::Clause(next)) if last.is_joined_by(&next) => {
+                // `a = 1 OR a = 2` is merged to `a IN (1, 2)`, which is much shorter.
+                (Some(QueryTree::Clause(last)), QueryTree::Clause(next))
+                    if last.is_joined_by(&next) =>
+                {
                     last.values.extend(next.values);
                 }
                 (_, next) => trees.push(next),
             }
         }
-        Ok(if trees.len() == 1 { trees.remove(0) } else { Tree::Or(trees) })
+        Ok(if trees.len() == 1 { trees.remove(0) } else { QueryTree::Or(trees) })
     }
 
     /// `not ("AND" not)*`
-    fn all(&mut self) -> Refused<Tree> {
+    fn all(&mut self) -> QueryResult<QueryTree> {
         let mut trees = vec![self.negation()?];
         while self.word("and") || self.sign("&&") || self.sign("&") {
             trees.push(self.negation()?);
         }
-        Ok(if trees.len() == 1 { trees.remove(0) } else { Tree::And(trees) })
+        Ok(if trees.len() == 1 { trees.remove(0) } else { QueryTree::And(trees) })
     }
 
-    fn negation(&mut self) -> Refused<Tree> {
+    fn negation(&mut self) -> QueryResult<QueryTree> {
         if self.depth >= NESTING_MAX {
             let message = format!("the query nests deeper than {NESTING_MAX} levels");
             return Err(Box::new(Diagnostic::error(Code::TooDeep, self.here(), message)));
         }
         self.depth += 1;
         let tree = if self.word("not") || self.sign("!") {
-            Tree::Not(Box::new(self.negation()?))
+            QueryTree::Not(Box::new(self.negation()?))
         } else if self.sign("(") {
             let tree = self.any()?;
             if !self.sign(")") {
@@ -117,13 +119,13 @@ impl<'q> Reader<'q> {
             }
             tree
         } else {
-            Tree::Clause(self.clause()?)
+            QueryTree::Clause(self.clause()?)
         };
         self.depth -= 1;
         Ok(tree)
     }
 
-    fn clause(&mut self) -> Refused<Clause> {
+    fn clause(&mut self) -> QueryResult<Clause> {
         let (place, field) = self.field()?;
         let (is_negated, values) = if self.sign("!=") {
             (true, vec![self.operand(field)?])
@@ -142,8 +144,8 @@ impl<'q> Reader<'q> {
         Ok(Clause { place, is_negated, values })
     }
 
-    /// A field that webhooks support, and as it is written.
-    fn field(&mut self) -> Refused<(Place, &'q str)> {
+    /// A supported field, with its text.
+    fn field(&mut self) -> QueryResult<(QueryField, &'q str)> {
         let start = self.offset();
         let ((name, key), path) = self.take(field).ok_or_else(|| self.expected("a field"))?;
         let written = self.query.get(start..self.offset()).unwrap_or_default().trim_end();
@@ -151,11 +153,11 @@ impl<'q> Reader<'q> {
         if self.rest.starts_with('(') {
             return Err(unsupported(&format!("{written}()"), span));
         }
-        let place = Place::of(&name, key.as_deref(), path);
+        let place = QueryField::of(&name, key.as_deref(), path);
         Ok((place.ok_or_else(|| unsupported(written, span))?, written))
     }
 
-    /// Something else stands where an operator should.
+    /// The error of a missing or unsupported operator.
     fn operator(&self, field: &str) -> Box<Diagnostic> {
         let found = self.here();
         let found = Span { end: found.start + operator_length(self.rest), ..found };
@@ -163,13 +165,13 @@ impl<'q> Reader<'q> {
             "" => self.expected("=, !=, IN or NOT IN"),
             sign => {
                 let message = format!("`{sign}` is not supported for `{field}`");
-                let help = "webhooks support =, !=, IN and NOT IN; `= EMPTY` stands for IS EMPTY";
+                let help = "webhooks support =, !=, IN and NOT IN; write `= EMPTY` for IS EMPTY";
                 Box::new(Diagnostic::error(Code::UnsupportedClause, found, message).with_help(help))
             }
         }
     }
 
-    fn operands(&mut self, field: &str) -> Refused<Vec<Operand>> {
+    fn operands(&mut self, field: &str) -> QueryResult<Vec<QueryValue>> {
         if !self.sign("(") {
             return Err(self.expected("`(`"));
         }
@@ -183,42 +185,42 @@ impl<'q> Reader<'q> {
         Ok(operands)
     }
 
-    fn operand(&mut self, field: &str) -> Refused<Operand> {
+    fn operand(&mut self, field: &str) -> QueryResult<QueryValue> {
         let start = self.offset();
         if let Some(text) = self.take(string) {
-            return Ok(Operand::Text(text));
+            return Ok(QueryValue::Text(text));
         }
         let word = self.take(bare).ok_or_else(|| self.expected(&format!("a value of {field}")))?;
         if self.rest.starts_with('(') {
             return Err(unsupported(&format!("{word}()"), Span::new(start, start + word.len())));
         }
         let is_empty = word.eq_ignore_ascii_case("empty") || word.eq_ignore_ascii_case("null");
-        Ok(if is_empty { Operand::Empty } else { Operand::Text(word.to_owned()) })
+        Ok(if is_empty { QueryValue::Empty } else { QueryValue::Text(word.to_owned()) })
     }
 }
 
-/// Bytes of a sign, or of a word.
+/// Length in bytes of an operator or word.
 fn operator_length(rest: &str) -> u32 {
     let sign = rest.find(|c: char| !matches!(c, '<' | '>' | '~' | '!' | '=')).unwrap_or(rest.len());
     let length = if sign > 0 { sign } else { rest.find(char::is_whitespace).unwrap_or(rest.len()) };
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-/// Bare words end at blanks, signs, brackets and quotes.
+/// Bare words end at white space, operators, brackets and quotes.
 fn is_word(c: char) -> bool {
     !c.is_whitespace() && !"=!<>~&|()[],\"'".contains(c)
 }
 
-fn bare(input: &str) -> Read<'_, &str> {
+fn bare(input: &str) -> ParseResult<'_, &str> {
     take_while1(is_word)(input)
 }
 
-fn keyword<'q>(word: &'static str, input: &'q str) -> Read<'q, ()> {
+fn keyword<'q>(word: &'static str, input: &'q str) -> ParseResult<'q, ()> {
     value((), terminated(tag_no_case(word), peek(not(satisfy(is_word))))).parse(input)
 }
 
-/// `project`, `cf[10010]`, `issue.property[key].path`; names may stand in quotes.
-fn field(input: &str) -> Read<'_, ((String, Option<String>), &str)> {
+/// `project`, `cf[10010]`, `issue.property[key].path`; names may be quoted.
+fn field(input: &str) -> ParseResult<'_, ((String, Option<String>), &str)> {
     let name = alt((string, map(bare, str::to_owned)));
     let key = alt((
         terminated(string, multispace0),
@@ -229,12 +231,12 @@ fn field(input: &str) -> Read<'_, ((String, Option<String>), &str)> {
     (name.and(opt(key)), path).parse(input)
 }
 
-/// Text in double or single quotes; a backslash keeps what follows it.
-fn string(input: &str) -> Read<'_, String> {
+/// Text in double or single quotes; a backslash escapes the next character.
+fn string(input: &str) -> ParseResult<'_, String> {
     alt((|input| in_quotes('"', input), |input| in_quotes('\'', input))).parse(input)
 }
 
-fn in_quotes(quote: char, input: &str) -> Read<'_, String> {
+fn in_quotes(quote: char, input: &str) -> ParseResult<'_, String> {
     let plain = move |c: char| c != quote && c != '\\';
     let piece = alt((
         map(take_while1(plain), str::to_owned),

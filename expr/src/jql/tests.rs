@@ -1,8 +1,10 @@
-//! JQL is held against the verdicts of the expressions that it becomes.
+//! Compares JQL queries with the verdicts of their expressions.
 
 use super::translate;
 use crate::limits::NESTING_MAX;
-use crate::{Compiled, Env, Profile, Rejected, Scratch, Tape, TapeLimits, Verdict, compile};
+use crate::{
+    CheckProfile, CompileError, Compiled, Env, EvalScratch, Tape, TapeLimits, Verdict, compile,
+};
 
 const EVENT: &str = r#"{"issue": {"id": "10001", "key": "ABC-1", "fields": {
     "project": {"id": "7", "key": "ABC", "name": "Alpha Beta"},
@@ -12,8 +14,8 @@ const EVENT: &str = r#"{"issue": {"id": "10001", "key": "ABC-1", "fields": {
     "runtime": {"issue": {"properties": {
         "app.x": {"state": {"name": "on", "size": 3}}, "it's": {"a": true}}}}}"#;
 
-fn compile_query(query: &str) -> Result<Compiled, Rejected> {
-    compile(translate(query)?.as_deref().unwrap_or("true"), Profile::Filter)
+fn compile_query(query: &str) -> Result<Compiled, CompileError> {
+    compile(translate(query)?.as_deref().unwrap_or("true"), CheckProfile::Filter)
 }
 
 fn holds(query: &str) -> bool {
@@ -24,14 +26,14 @@ fn holds_on(query: &str, json: &str) -> bool {
     let mut event = Tape::new();
     event.parse(json.as_bytes(), &TapeLimits::default()).unwrap();
     let compiled = compile_query(query).unwrap_or_else(|e| panic!("{query}: {e}"));
-    match compiled.program.verdict(&event, &Env::at(0), &mut Scratch::new()) {
+    match compiled.program.verdict(&event, &Env::at(0), &mut EvalScratch::new()) {
         Verdict::Failed(error) => panic!("{query}: {error}"),
         verdict => verdict == Verdict::Match,
     }
 }
 
 #[test]
-fn queries_mean_what_they_mean_in_jira() {
+fn queries_match_as_in_jira() {
     for (query, expected) in [
         ("", true),
         ("  ", true),
@@ -87,7 +89,7 @@ fn queries_mean_what_they_mean_in_jira() {
 }
 
 #[test]
-fn names_of_one_word_are_meant_as_well_as_keys() {
+fn one_word_names_match_as_well_as_keys() {
     let with = |name: &str| {
         format!(
             r#"{{"issue": {{"fields": {{
@@ -111,7 +113,7 @@ fn names_of_one_word_are_meant_as_well_as_keys() {
 }
 
 #[test]
-fn what_has_no_value_is_found_by_empty_alone() {
+fn fields_without_value_match_only_empty() {
     for event in ["{}", r#"{"issue": null}"#, r#"{"issue": {"key": "A-1"}}"#] {
         for query in ["project = OPS", "project != OPS", "status in (a, 1)", "cf[1] != a"] {
             assert!(!holds_on(query, event), "{query} on {event}");
@@ -137,7 +139,7 @@ fn keys_and_ids_can_be_indexed() {
 }
 
 #[test]
-fn what_webhooks_do_not_support_is_refused_in_the_vendors_words() {
+fn rejects_unsupported_clauses_with_the_vendors_message() {
     for (query, code, message, place) in [
         ("a = b order by c", "SY-3501", "The clause a is unsupported", "a"),
         ("watchCount = 1", "SY-3501", "The clause watchCount is unsupported", "watchCount"),

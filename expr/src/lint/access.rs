@@ -1,18 +1,18 @@
-//! Member chains: names that payloads do not have, and members of what may be missing.
+//! Checks of member chains: members that payloads do not have, and accesses to nullable values.
 
-use super::{Known, Linter, Missing};
-use crate::advice;
+use super::{InferredValue, Linter, NullReason};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::schema::{Found, Members, Others, Shape, change_title, product_of};
+use crate::schema::{FieldLookup, Members, Shape, UnlistedMembers, change_title, product_of};
 use crate::span::Span;
-use crate::typed::{Expr, Kind, Link, LinkKind, MemberName};
+use crate::suggestions;
+use crate::typed::{Expr, ExprKind, Link, LinkKind, MemberName};
 use crate::value::{Literal, Member, Type, Value};
 
 impl Linter<'_> {
-    pub(super) fn access(&mut self, head: &Expr, links: &[Link]) -> Known {
+    pub(super) fn access(&mut self, head: &Expr, links: &[Link]) -> InferredValue {
         let mut known = self.expr(head);
-        // What a method is called on.
-        let mut receiver = Known::default();
+        // The receiver of a method call.
+        let mut receiver = InferredValue::default();
         let mut method = None;
         let mut optional_chain = false;
         for link in links {
@@ -21,16 +21,16 @@ impl Linter<'_> {
                     optional_chain |= *optional;
                     let flaws = self.findings.len();
                     let next = self.member(&known, name, link.at, *called);
-                    // A member that nothing has is not mended by `?.`.
+                    // `?.` does not help with a member that no event has.
                     if self.findings.len() == flaws {
-                        self.missing(&known, link, Some(&name.text), *optional);
+                        self.warn_nullable_access(&known, link, Some(&name.text), *optional);
                     }
                     next
                 }
                 LinkKind::Index { index, optional, .. } => {
                     optional_chain |= *optional;
                     self.expr(index);
-                    self.missing(&known, link, None, *optional);
+                    self.warn_nullable_access(&known, link, None, *optional);
                     element(&known)
                 }
                 LinkKind::Call { arguments, .. } => {
@@ -42,10 +42,10 @@ impl Linter<'_> {
                     let constants = constants(head).filter(|_| method == Some(Member::Includes));
                     let result = self.call(&receiver, &known, arguments, constants);
                     match method {
-                        // A list, or null: true or false in no case.
-                        Some(Member::Match) if receiver.ty == Some(Type::String) => Known {
-                            missing: Some(Missing::Sometimes),
-                            ..Known::of_type(Some(Type::List))
+                        // A list, or null.
+                        Some(Member::Match) if receiver.ty == Some(Type::String) => InferredValue {
+                            null_reason: Some(NullReason::Optional),
+                            ..InferredValue::of_type(Some(Type::List))
                         },
                         _ => result,
                     }
@@ -57,26 +57,34 @@ impl Linter<'_> {
                 _ => None,
             };
         }
-        if optional_chain && known.missing.is_none() {
-            known.missing = Some(Missing::Sometimes);
+        if optional_chain && known.null_reason.is_none() {
+            known.null_reason = Some(NullReason::Optional);
         }
         known
     }
 
-    /// Warns of a plain step through a value that may be null.
-    fn missing(&mut self, known: &Known, link: &Link, name: Option<&str>, optional: bool) {
-        let (Some(missing), Some(path)) = (&known.missing, &known.path) else { return };
-        if optional || self.guarded > 0 || self.present.contains(path) {
+    /// Warns about a plain access to a value that may be null.
+    fn warn_nullable_access(
+        &mut self,
+        known: &InferredValue,
+        link: &Link,
+        name: Option<&str>,
+        optional: bool,
+    ) {
+        let (Some(null_reason), Some(path)) = (&known.null_reason, &known.path) else { return };
+        if optional || self.try_depth > 0 || self.non_null.contains(path) {
             return;
         }
-        let fate = self.fate();
+        let on_error_action = self.on_error_action();
         let last = path.rsplit('.').next().unwrap_or(path);
-        let message = match missing {
-            Missing::Sometimes => {
-                format!("an error when `{last}` is null, and onError {fate} the event")
+        let message = match null_reason {
+            NullReason::Optional => {
+                format!("an error when `{last}` is null, and onError {on_error_action} the event")
             }
-            Missing::On(event) => {
-                format!("`{event}` has no `{last}`: an error, and onError {fate} the event")
+            NullReason::AbsentOn(event) => {
+                format!(
+                    "`{event}` has no `{last}`: an error, and onError {on_error_action} the event"
+                )
             }
         };
         let written = self.text(link.at);
@@ -93,23 +101,31 @@ impl Linter<'_> {
             .with_help("`?.` makes the whole chain null instead")
             .replaced_by(instead);
         self.report(finding);
-        // One word about it is enough.
-        self.remember(path);
+        // Warns once for each path.
+        self.mark_non_null(path);
     }
 
-    fn member(&mut self, known: &Known, name: &MemberName, at: Span, called: bool) -> Known {
-        if known.ty == Some(Type::Function) && self.guarded == 0 {
+    fn member(
+        &mut self,
+        known: &InferredValue,
+        name: &MemberName,
+        at: Span,
+        called: bool,
+    ) -> InferredValue {
+        if known.ty == Some(Type::Function) && self.try_depth == 0 {
             let before = self.text(Span { start: 0, end: at.start });
             let method = before.rsplit(['.', ' ', '(']).next().unwrap_or_default().to_owned();
             let message = format!("`{method}` is a method and has no `{}`", name.text);
             let finding =
                 Diagnostic::warning(Code::UnknownMember, self.name_span(at, name), message);
             self.report(finding.with_help(format!("call it: `{method}()`")));
-            return Known::default();
+            return InferredValue::default();
         }
         if known.shapes.is_empty() {
             let ty = known.ty.zip(name.member);
-            return Known::of_type(ty.and_then(|(ty, m)| crate::check::member_type(ty, m, called)));
+            return InferredValue::of_type(
+                ty.and_then(|(ty, m)| crate::check::member_type(ty, m, called)),
+            );
         }
         match known.ty {
             Some(Type::Map) => self.field(known, name, at),
@@ -119,17 +135,17 @@ impl Linter<'_> {
             Some(ty) => {
                 let there =
                     name.member.is_some_and(|m| crate::builtin::members_of(ty).contains(&m));
-                if !there && self.guarded == 0 {
+                if !there && self.try_depth == 0 {
                     self.no_method(known, ty, name, at);
                 }
                 let result = name.member.and_then(|m| crate::check::member_type(ty, m, called));
-                Known::of_type(result)
+                InferredValue::of_type(result)
             }
-            None => Known::default(),
+            None => InferredValue::default(),
         }
     }
 
-    fn no_method(&mut self, known: &Known, ty: Type, name: &MemberName, at: Span) {
+    fn no_method(&mut self, known: &InferredValue, ty: Type, name: &MemberName, at: Span) {
         if self.is_full() {
             return;
         }
@@ -138,7 +154,7 @@ impl Linter<'_> {
         let finding = Diagnostic::warning(Code::UnknownMember, self.name_span(at, name), message);
         let known = crate::builtin::members_of(ty).iter().map(|member| member.name());
         let near = crate::schema::nearest(&name.text, known);
-        self.report(match (near, advice::instead_of(ty, &name.text)) {
+        self.report(match (near, suggestions::suggest_replacement(ty, &name.text)) {
             (Some(near), _) => {
                 finding.with_help("a member with a similar name exists").replaced_by(near)
             }
@@ -147,17 +163,17 @@ impl Linter<'_> {
         });
     }
 
-    /// A member of maps, in each body of events.
-    fn field(&mut self, known: &Known, name: &MemberName, at: Span) -> Known {
-        // Similar names are dear to look for, and nobody would be told.
+    /// Looks up a member of maps in each schema.
+    fn field(&mut self, known: &InferredValue, name: &MemberName, at: Span) -> InferredValue {
+        // Searching for similar names is expensive, and the finding would not be reported.
         if self.is_full() {
-            return Known::default();
+            return InferredValue::default();
         }
         let mut shapes = Vec::with_capacity(known.shapes.len());
-        let mut present = Vec::with_capacity(known.shapes.len());
-        let mut missing = None;
-        let mut of_change = None;
-        // The bodies that have no such member.
+        let mut found_shapes = Vec::with_capacity(known.shapes.len());
+        let mut null_reason = None;
+        let mut changelog_field = None;
+        // The schemas that do not have the member.
         let mut absent = Vec::new();
         for (at, shape) in known.shapes.iter().enumerate() {
             let Shape::Map(members) = shape else {
@@ -165,21 +181,21 @@ impl Linter<'_> {
                 continue;
             };
             match self.find(members, &name.text) {
-                Found::Field(field) => {
+                FieldLookup::Field(field) => {
                     shapes.push(field.shape);
-                    present.push(field.shape);
+                    found_shapes.push(field.shape);
                     if field.may_be_missing {
-                        missing = Some(Missing::Sometimes);
+                        null_reason = Some(NullReason::Optional);
                     }
                     if members.title == change_title() {
-                        of_change = Some(field.name);
+                        changelog_field = Some(field.name);
                     }
                 }
-                Found::Open => {
+                FieldLookup::Open => {
                     shapes.push(Shape::Any);
-                    present.push(Shape::Any);
+                    found_shapes.push(Shape::Any);
                 }
-                Found::Unknown { nearest } => {
+                FieldLookup::Unknown { nearest } => {
                     shapes.push(Shape::Any);
                     let event = self.bodies.get(at).map_or("", |(event, _)| event);
                     absent.push((event, *members, nearest));
@@ -187,23 +203,29 @@ impl Linter<'_> {
             }
         }
         match absent.first() {
-            Some((_, members, nearest)) if present.is_empty() => {
-                // Methods of maps are no fields.
+            Some((_, members, nearest)) if found_shapes.is_empty() => {
+                // Methods of Map are not fields.
                 if !matches!(name.member, Some(Member::Get | Member::Set | Member::Entries)) {
                     let of_event = known.path.as_deref() == Some("event");
-                    match crate::schema::elsewhere(&name.text).filter(|_| of_event) {
+                    match crate::schema::missing_field_hint(&name.text).filter(|_| of_event) {
                         Some(help) => self.no_member(name, at, members, help),
                         None => self.no_field(name, at, members, *nearest),
                     }
                 }
-                return Known::default();
+                return InferredValue::default();
             }
-            Some((event, ..)) => missing = Some(Missing::On((*event).into())),
+            Some((event, ..)) => null_reason = Some(NullReason::AbsentOn((*event).into())),
             None => {}
         }
         let path = known.path.as_ref().map(|path| format!("{path}.{}", name.text).into());
-        // Where there is none it is null, which has no say in the type.
-        Known { shapes, path, missing, of_change, ..Known::of_shapes(present) }
+        // A missing member is null, which does not affect the type.
+        InferredValue {
+            shapes,
+            path,
+            null_reason,
+            changelog_field,
+            ..InferredValue::of_shapes(found_shapes)
+        }
     }
 
     fn no_field(
@@ -215,7 +237,7 @@ impl Linter<'_> {
     ) {
         let (span, title) = (self.name_span(at, name), members.title);
         if &*name.text == "issueType" && title == "Issue.fields" {
-            // The checker has said it, whatever the event.
+            // The checker reports this for all events.
             return;
         }
         let event = self.bodies.first().map_or("", |(event, _)| *event);
@@ -235,26 +257,25 @@ impl Linter<'_> {
                 finding.with_help("a field with a similar name exists").replaced_by(nearest)
             }
             Some(nearest) => finding.with_help(format!("did you mean `{nearest}`?")),
-            None => match members.below(&name.text) {
+            None => match members.find_nested(&name.text) {
                 Some(path) if self.text(span) == &*name.text => {
                     finding.with_help(format!("it is found at `{path}`")).replaced_by(path)
                 }
-                _ if members.others == Others::CustomFields => {
-                    finding.with_help("custom fields go by their ids, such as `customfield_10010`")
-                }
+                _ if members.others == UnlistedMembers::CustomFields => finding
+                    .with_help("custom fields are named by their ids, such as `customfield_10010`"),
                 _ => finding,
             },
         });
     }
 
-    /// A member that only other events have, or none.
+    /// Reports a top-level member that this event does not have.
     fn no_member(&mut self, name: &MemberName, at: Span, event: &Members, help: &str) {
         let message = format!("no field `{}` on {}", name.text, event.title);
         let finding = Diagnostic::warning(Code::UnknownField, self.name_span(at, name), message);
         self.report(finding.labelled("unknown field").with_help(help));
     }
 
-    /// The name of a step, without the `.` before it; the whole of `['name']`.
+    /// The span of the name, without the `.` before it; the whole of `['name']`.
     fn name_span(&self, at: Span, name: &MemberName) -> Span {
         if self.text(at).ends_with(&*name.text) {
             let length = u32::try_from(name.text.len()).unwrap_or(u32::MAX);
@@ -263,8 +284,8 @@ impl Linter<'_> {
         at
     }
 
-    /// `list.includes(value)` of a list whose elements have another type.
-    fn never_included(&mut self, list: &Known, value: &Expr) {
+    /// Reports `list.includes(value)` if the elements of the list have another type.
+    fn never_included(&mut self, list: &InferredValue, value: &Expr) {
         let element = element(list);
         let (Some(element_ty), Some(ty)) = (element.ty, value.ty) else { return };
         if list.ty != Some(Type::List) || element_ty == ty || ty == Type::Null {
@@ -280,8 +301,8 @@ impl Linter<'_> {
         });
     }
 
-    /// A value of the event that is none of `constants`, whatever it is.
-    fn never_among(&mut self, constants: &[Literal], value: &Expr, known: &Known) {
+    /// Reports an event value whose type differs from all `constants`.
+    fn never_among(&mut self, constants: &[Literal], value: &Expr, known: &InferredValue) {
         let Some(ty) = known.ty.filter(|ty| *ty != Type::Null && value.ty.is_none()) else {
             return;
         };
@@ -295,29 +316,31 @@ impl Linter<'_> {
         let finding = Diagnostic::warning(Code::NeverEqual, value.span, message);
         self.report(match ty {
             Type::Map => {
-                let path = advice::member_to_compare(&written);
+                let path = suggestions::member_to_compare(&written);
                 finding.with_help(format!("look for a member of it: `{path}`"))
             }
             Type::List => finding.with_help(format!(
                 "look for its elements: `{written}.some(x => list.includes(x))`"
             )),
-            Type::String => finding.with_help("payloads hold it as text: put quotes around each"),
+            Type::String => {
+                finding.with_help("payloads contain it as text: put quotes around each")
+            }
             _ => finding,
         });
     }
 
     fn call(
         &mut self,
-        receiver: &Known,
-        method: &Known,
+        receiver: &InferredValue,
+        method: &InferredValue,
         arguments: &[Expr],
         constants: Option<&[Literal]>,
-    ) -> Known {
+    ) -> InferredValue {
         let element = element(receiver);
         for argument in arguments {
             match &argument.kind {
-                Kind::Lambda(id) if receiver.ty == Some(Type::List) => {
-                    let index = Known::of_type(Some(Type::Number));
+                ExprKind::Lambda(id) if receiver.ty == Some(Type::List) => {
+                    let index = InferredValue::of_type(Some(Type::Number));
                     self.lambda(*id, vec![element.clone(), index]);
                 }
                 _ => {
@@ -328,23 +351,23 @@ impl Linter<'_> {
                 }
             }
         }
-        Known::of_type(method.ty.filter(|ty| *ty != Type::Function))
+        InferredValue::of_type(method.ty.filter(|ty| *ty != Type::Function))
     }
 }
 
-/// The constants that a list consists of.
+/// The literals of a list.
 fn constants(list: &Expr) -> Option<&[Literal]> {
     match &list.kind {
-        Kind::Literals(constants) => Some(constants),
+        ExprKind::Literals(constants) => Some(constants),
         _ => None,
     }
 }
 
-/// What the elements of a list are.
-fn element(list: &Known) -> Known {
+/// The inferred value of the elements of a list.
+fn element(list: &InferredValue) -> InferredValue {
     let elements = list.shapes.iter().map(|shape| match shape {
         Shape::List(element) => **element,
         _ => Shape::Any,
     });
-    Known::of_shapes(elements.collect())
+    InferredValue::of_shapes(elements.collect())
 }

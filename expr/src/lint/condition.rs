@@ -1,16 +1,22 @@
-//! Conditions: what they prove about the event, and those that no event can change.
+//! Checks of conditions: which paths they prove non-null, and which conditions are constant.
 
-use super::{Known, Linter, literal};
+use super::{InferredValue, Linter, literal};
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::limits::REMEMBERED_MAX;
-use crate::typed::{Applied, Expr, Kind, Link, LinkKind};
+use crate::typed::{Applied, Expr, ExprKind, Link, LinkKind};
 use crate::value::{Literal, Type};
 
 impl Linter<'_> {
-    /// `&&`, `||` and `??`: each operand is seen in the light of those before it.
-    pub(super) fn logical(&mut self, first: &Expr, rest: &[Applied], ty: Option<Type>) -> Known {
-        let mark = self.present.len();
+    /// `&&`, `||` and `??`: each operand is checked with the facts that the operands before it
+    /// prove.
+    pub(super) fn logical(
+        &mut self,
+        first: &Expr,
+        rest: &[Applied],
+        ty: Option<Type>,
+    ) -> InferredValue {
+        let mark = self.non_null.len();
         let mut equal: Vec<(Box<str>, &Expr)> = Vec::new();
         let op = rest.first().map_or(BinaryOp::And, |applied| applied.op);
         let operands = std::iter::once(first).chain(rest.iter().map(|applied| &applied.operand));
@@ -28,11 +34,11 @@ impl Linter<'_> {
                 _ => {}
             }
         }
-        self.present.truncate(mark);
-        Known::of_type(ty)
+        self.non_null.truncate(mark);
+        InferredValue::of_type(ty)
     }
 
-    /// A value of which only the truth counts.
+    /// Checks a value that is used as a condition.
     pub(super) fn condition(&mut self, expr: &Expr) {
         let known = self.expr(expr);
         let constant = truth(expr).or(match known.certain_type() {
@@ -51,7 +57,8 @@ impl Linter<'_> {
         });
     }
 
-    /// `p == 'a' && p == 'b'` is never true, `p != 'a' || p != 'b'` always.
+    /// Reports `p == 'a' && p == 'b'`, which is never true, and `p != 'a' || p != 'b'`, which
+    /// always is.
     fn contradiction<'e>(
         &mut self,
         op: BinaryOp,
@@ -63,7 +70,7 @@ impl Linter<'_> {
             BinaryOp::Or => BinaryOp::NotEqual,
             _ => return,
         };
-        let Kind::Chain { first, rest } = &operand.kind else { return };
+        let ExprKind::Chain { first, rest } = &operand.kind else { return };
         let [Applied { op: found, operand: value, .. }] = rest.as_slice() else { return };
         let (Some(path), Some(constant)) = (self.path(first), literal(value)) else { return };
         if *found != wanted {
@@ -89,18 +96,18 @@ impl Linter<'_> {
         }
     }
 
-    /// Remembers that a path is there.
-    pub(super) fn remember(&mut self, path: &str) {
-        if self.present.len() < REMEMBERED_MAX && !self.present.iter().any(|p| &**p == path) {
-            self.present.push(path.into());
+    /// Records that a path is non-null.
+    pub(super) fn mark_non_null(&mut self, path: &str) {
+        if self.non_null.len() < REMEMBERED_MAX && !self.non_null.iter().any(|p| &**p == path) {
+            self.non_null.push(path.into());
         }
     }
 
-    /// Remembers what is there if the truth of `condition` is `holds`.
+    /// Records the paths that are non-null if `condition` is `holds`.
     pub(super) fn assume(&mut self, condition: &Expr, holds: bool) {
         match &condition.kind {
-            Kind::Unary { op: UnaryOp::Not, operand } => self.assume(operand, !holds),
-            Kind::Chain { first, rest } => {
+            ExprKind::Unary { op: UnaryOp::Not, operand } => self.assume(operand, !holds),
+            ExprKind::Chain { first, rest } => {
                 let all = |op| rest.iter().all(|applied| applied.op == op);
                 if (holds && all(BinaryOp::And)) || (!holds && all(BinaryOp::Or)) {
                     self.assume(first, holds);
@@ -109,7 +116,7 @@ impl Linter<'_> {
                     self.assume_comparison(first, *op, operand, holds);
                 }
             }
-            Kind::Access { .. } if holds => self.assume_path(condition),
+            ExprKind::Access { .. } if holds => self.assume_path(condition),
             _ => {}
         }
     }
@@ -137,19 +144,19 @@ impl Linter<'_> {
         }
     }
 
-    /// A chain that is not null has all its steps.
+    /// All steps of a non-null chain are non-null.
     fn assume_path(&mut self, expr: &Expr) {
-        let Kind::Access { head, links } = &expr.kind else { return };
+        let ExprKind::Access { head, links } = &expr.kind else { return };
         let Some(mut path) = self.head_path(head) else { return };
         for name in names(links) {
             path = format!("{path}.{name}");
-            self.remember(&path);
+            self.mark_non_null(&path);
         }
     }
 
-    /// Where a chain of plain names leads.
+    /// The path of a chain of plain names.
     fn path(&self, expr: &Expr) -> Option<Box<str>> {
-        let Kind::Access { head, links } = &expr.kind else { return None };
+        let ExprKind::Access { head, links } = &expr.kind else { return None };
         let mut path = self.head_path(head)?;
         let mut steps = 0;
         for name in names(links) {
@@ -162,14 +169,14 @@ impl Linter<'_> {
 
     fn head_path(&self, head: &Expr) -> Option<String> {
         match head.kind {
-            Kind::Variable(at) => self.variable(at).path.map(String::from),
-            Kind::Place(place) => self.load(place).path.map(String::from),
+            ExprKind::Variable(at) => self.variable(at).path.map(String::from),
+            ExprKind::Binding(place) => self.load(place).path.map(String::from),
             _ => None,
         }
     }
 }
 
-/// The names up to the first step that is none, or that is called.
+/// The names up to the first link that is not a plain member.
 fn names(links: &[Link]) -> impl Iterator<Item = &str> {
     links.iter().map_while(|link| match &link.kind {
         LinkKind::Member { name, called: false, .. } => Some(&*name.text),
@@ -177,19 +184,21 @@ fn names(links: &[Link]) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The truth of a value that stands in the source.
+/// The truth of a literal value.
 fn truth(expr: &Expr) -> Option<bool> {
     match &expr.kind {
-        Kind::Literal(literal) => Some(match literal {
+        ExprKind::Literal(literal) => Some(match literal {
             Literal::Null => false,
             Literal::Bool(value) => *value,
             Literal::Number(number) => *number != 0.0 && !number.is_nan(),
             Literal::String(text) => !text.is_empty(),
         }),
-        Kind::Literals(_) | Kind::List(_) | Kind::Map(_) | Kind::Lambda(_) | Kind::New { .. } => {
-            Some(true)
-        }
-        Kind::Unary { op: UnaryOp::Not, operand } => truth(operand).map(|truth| !truth),
+        ExprKind::Literals(_)
+        | ExprKind::List(_)
+        | ExprKind::Map(_)
+        | ExprKind::Lambda(_)
+        | ExprKind::New { .. } => Some(true),
+        ExprKind::Unary { op: UnaryOp::Not, operand } => truth(operand).map(|truth| !truth),
         _ => None,
     }
 }

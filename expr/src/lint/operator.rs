@@ -1,14 +1,20 @@
-//! Operators: comparisons that no event can satisfy, and spellings that payloads do not have.
+//! Checks of operators: comparisons that no event satisfies, and spellings that payloads do not
+//! have.
 
-use super::{Known, Linter, fails_always, literal};
+use super::{InferredValue, Linter, fails_always, literal};
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::typed::{Applied, Expr, Kind};
+use crate::typed::{Applied, Expr, ExprKind};
 use crate::value::{Literal, Type};
 
 impl Linter<'_> {
-    /// Operators of one precedence.
-    pub(super) fn chain(&mut self, first: &Expr, rest: &[Applied], ty: Option<Type>) -> Known {
+    /// Checks a chain of operators of one precedence.
+    pub(super) fn chain(
+        &mut self,
+        first: &Expr,
+        rest: &[Applied],
+        ty: Option<Type>,
+    ) -> InferredValue {
         if rest.iter().all(|applied| applied.op.is_logical()) {
             return self.logical(first, rest, ty);
         }
@@ -19,14 +25,19 @@ impl Linter<'_> {
             if let Some(left_expr) = left_expr {
                 self.comparison(applied, (left_expr, &left), (&applied.operand, &right));
             }
-            // What stands left of the next operator is the whole so far.
+            // The left operand of the next operator is the chain so far.
             left_expr = None;
-            left = Known::default();
+            left = InferredValue::default();
         }
-        Known::of_type(ty)
+        InferredValue::of_type(ty)
     }
 
-    fn comparison(&mut self, applied: &Applied, left: (&Expr, &Known), right: (&Expr, &Known)) {
+    fn comparison(
+        &mut self,
+        applied: &Applied,
+        left: (&Expr, &InferredValue),
+        right: (&Expr, &InferredValue),
+    ) {
         match applied.op {
             BinaryOp::Equal | BinaryOp::NotEqual => {
                 self.spelling(left, right);
@@ -45,11 +56,18 @@ impl Linter<'_> {
         }
     }
 
-    /// Equality between a field of known type and a value of another one.
-    fn never_equal(&mut self, applied: &Applied, left: (&Expr, &Known), right: (&Expr, &Known)) {
+    /// Reports equality of values whose types differ.
+    fn never_equal(
+        &mut self,
+        applied: &Applied,
+        left: (&Expr, &InferredValue),
+        right: (&Expr, &InferredValue),
+    ) {
         let (Some(left_ty), Some(right_ty)) = (left.1.ty, right.1.ty) else { return };
-        if let (Kind::Unary { op: UnaryOp::Not, operand }, Type::Null) = (&left.0.kind, right_ty) {
-            let (value, sign) = (self.text(operand.span), applied.op.sign());
+        if let (ExprKind::Unary { op: UnaryOp::Not, operand }, Type::Null) =
+            (&left.0.kind, right_ty)
+        {
+            let (value, sign) = (self.text(operand.span), applied.op.symbol());
             let help = format!("`!` binds tighter than `{sign}`: write `{value} != null`");
             let message = "what `!` yields is true or false, never null";
             let finding = Diagnostic::warning(Code::NeverEqual, left.0.span, message);
@@ -74,19 +92,26 @@ impl Linter<'_> {
             .labelled(format!("{}: {verdict}", primary.1.ty.map_or("", Type::name)))
             .with_label(other.0.span, other.1.ty.map_or("", Type::name));
         if let Some((_, text)) = finding {
-            diagnostic = diagnostic.with_help("payloads hold it in another type").replaced_by(text);
+            diagnostic =
+                diagnostic.with_help("payloads contain it as another type").replaced_by(text);
         } else if other.1.ty == Some(Type::Map) {
-            let path = crate::advice::member_to_compare(self.text(other.0.span));
+            let path = crate::suggestions::member_to_compare(self.text(other.0.span));
             diagnostic = diagnostic.with_help(format!("compare a member of it: `{path}`"));
         } else if other.1.ty == Some(Type::List) {
             let (list, value) = (self.text(other.0.span), self.text(primary.0.span));
-            diagnostic = diagnostic.with_help(format!("look into it: `{list}.includes({value})`"));
+            diagnostic =
+                diagnostic.with_help(format!("test its elements: `{list}.includes({value})`"));
         }
         self.report(diagnostic);
     }
 
-    /// Ordering between values of different types.
-    fn never_ordered(&mut self, applied: &Applied, left: (&Expr, &Known), right: (&Expr, &Known)) {
+    /// Reports ordering of values whose types differ.
+    fn never_ordered(
+        &mut self,
+        applied: &Applied,
+        left: (&Expr, &InferredValue),
+        right: (&Expr, &InferredValue),
+    ) {
         let (Some(left_ty), Some(right_ty)) = (left.1.ty, right.1.ty) else { return };
         let typed = left.0.ty.is_some() && right.0.ty.is_some();
         let ordered =
@@ -94,7 +119,7 @@ impl Linter<'_> {
         if typed || (left_ty == right_ty && ordered(left_ty)) {
             return;
         }
-        let sign = applied.op.sign();
+        let sign = applied.op.symbol();
         let message = format!("cannot compare {} with {}", left_ty.name(), right_ty.name());
         let mut finding =
             Diagnostic::warning(Code::NotComparable, self.between(left.0, right.0, sign), message)
@@ -109,41 +134,48 @@ impl Linter<'_> {
             let text = self.text(left.0.span);
             finding = finding.with_help(format!("make it a Date: `new Date({text})`"));
         }
-        // The length of a documented list or text is a Number wherever there is one.
-        let length = |side: (&Expr, &Known)| side.1.path.is_none() && side.1.shapes.is_empty();
+        // The length of a documented list or text is always a Number.
+        let length =
+            |side: (&Expr, &InferredValue)| side.1.path.is_none() && side.1.shapes.is_empty();
         if length(left) && length(right) {
-            finding = fails_always(finding, self.guarded > 0);
+            finding = fails_always(finding, self.try_depth > 0);
         }
         self.report(finding);
     }
 
-    /// The place of the operator between two operands.
+    /// The span of the operator between two operands.
     fn between(&self, left: &Expr, right: &Expr, sign: &str) -> crate::span::Span {
         let gap = crate::span::Span { start: left.span.end, end: right.span.start };
         let at = self.text(gap).find(sign).map_or(gap.start as usize, |at| gap.start as usize + at);
         crate::span::Span::new(at, at + sign.len())
     }
 
-    /// Ordering of a value that may be null.
-    fn null_order(&mut self, (expr, known): (&Expr, &Known)) {
-        let (Some(_), Some(path)) = (&known.missing, &known.path) else { return };
-        if self.guarded > 0 || self.present.contains(path) {
+    /// Warns about ordering a value that may be null.
+    fn null_order(&mut self, (expr, known): (&Expr, &InferredValue)) {
+        let (Some(_), Some(path)) = (&known.null_reason, &known.path) else { return };
+        if self.try_depth > 0 || self.non_null.contains(path) {
             return;
         }
         let last = path.rsplit('.').next().unwrap_or(path);
-        let fate = self.fate();
+        let on_error_action = self.on_error_action();
         let message = format!(
-            "an error when `{last}` is null, which has no order, and onError {fate} the event"
+            "an error when `{last}` is null, which has no order, and onError {on_error_action} the event"
         );
         let help = format!("test it first: `{} != null && ...`", self.text(expr.span));
         let path = path.clone();
         self.report(Diagnostic::warning(Code::MayBeMissing, expr.span, message).with_help(help));
-        self.remember(&path);
+        self.mark_non_null(&path);
     }
 
-    /// Names of fields in changelogs: the display name differs between events, the id does not.
-    fn spelling(&mut self, (_, known): (&Expr, &Known), (value, _): (&Expr, &Known)) {
-        let (Some(member), Some(Literal::String(text))) = (known.of_change, literal(value)) else {
+    /// Warns about names of fields in changelogs: the display name differs between events, the id
+    /// does not.
+    fn spelling(
+        &mut self,
+        (_, known): (&Expr, &InferredValue),
+        (value, _): (&Expr, &InferredValue),
+    ) {
+        let (Some(member), Some(Literal::String(text))) = (known.changelog_field, literal(value))
+        else {
             return;
         };
         let lower = text.to_ascii_lowercase();
@@ -166,7 +198,7 @@ impl Linter<'_> {
     }
 }
 
-/// How the literal would be written as a value of type `ty`.
+/// The literal written as a value of type `ty`.
 fn written_as(expr: &Expr, ty: Type) -> Option<String> {
     match (literal(expr)?, ty) {
         (Literal::String(text), Type::Number) => {

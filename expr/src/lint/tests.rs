@@ -1,14 +1,14 @@
-//! What is legal but not meant, given the events that a filter is for.
+//! Tests of warnings that depend on the event types of a filter.
 
 use crate::render::render;
-use crate::{Profile, Usage, compile_for};
+use crate::{CheckProfile, Usage, compile_for};
 
 const ISSUE: &[&str] = &["avi:jira:created:issue", "avi:jira:updated:issue"];
 
-/// Codes of the findings on a filter, with what stands at each.
+/// Codes of the findings on a filter, each with the text of its span.
 fn findings(source: &str, events: &[&str]) -> Vec<String> {
     let usage = Usage { events, delivers_on_error: false };
-    let found = match compile_for(source, Profile::Filter, &usage) {
+    let found = match compile_for(source, CheckProfile::Filter, &usage) {
         Ok(compiled) => compiled.warnings,
         Err(rejected) => rejected.diagnostics,
     };
@@ -41,7 +41,7 @@ fn events_of_unknown_type_are_open_but_for_near_misses() {
 }
 
 #[test]
-fn plain_access_through_what_may_be_missing_is_pointed_at() {
+fn warns_about_plain_access_to_nullable_values() {
     for (source, expected) in [
         ("event.issue.fields.assignee.accountId == 'x'", vec!["SY-3105 .accountId"]),
         ("event.issue.fields.assignee['accountId'] == 'x'", vec!["SY-3105 ['accountId']"]),
@@ -77,7 +77,7 @@ fn plain_access_through_what_may_be_missing_is_pointed_at() {
 }
 
 #[test]
-fn comparisons_between_types_are_pointed_at() {
+fn warns_about_comparisons_between_types() {
     for (source, expected) in [
         ("event.issue.id == 10001", vec!["SY-3207 10001"]),
         ("10001 != event.issue.id", vec!["SY-3207 10001"]),
@@ -96,7 +96,7 @@ fn comparisons_between_types_are_pointed_at() {
 }
 
 #[test]
-fn conditions_that_never_change_are_pointed_at() {
+fn warns_about_constant_conditions() {
     for (source, expected) in [
         ("event.issue.key == 'A-1' && event.issue.key == 'A-2'", vec!["SY-3209 'A-2'"]),
         ("event.issue.key != 'A-1' || event.issue.key != 'A-2'", vec!["SY-3209 'A-2'"]),
@@ -128,11 +128,11 @@ fn spellings_of_changelogs_depend_on_the_event() {
 }
 
 #[test]
-fn says_what_becomes_of_the_event() {
+fn warning_states_what_on_error_does_with_the_event() {
     let source = "event.issue.fields.assignee.accountId == 'x'";
     for (delivers_on_error, word) in [(false, "drops"), (true, "delivers")] {
         let usage = Usage { events: ISSUE, delivers_on_error };
-        let warnings = compile_for(source, Profile::Filter, &usage).unwrap().warnings;
+        let warnings = compile_for(source, CheckProfile::Filter, &usage).unwrap().warnings;
         assert!(warnings[0].message.ends_with(&format!("onError {word} the event")));
         assert!(render(&warnings, source, "x").contains("assignee?.accountId"));
     }
@@ -145,7 +145,7 @@ fn a_filter_of_nothing_but_mistakes_is_linted_in_time() {
 }
 
 #[test]
-fn what_only_some_events_have_is_known_by_the_order_of_none() {
+fn members_of_some_events_are_nullable_in_any_order_of_types() {
     let source = "event.comment.author?.acountId == 'x' && event.issue.fields.status.nme == 'x'";
     let events = ["avi:jira:created:issue", "avi:jira:commented:issue"];
     let expected = ["SY-3105 .author", "SY-3103 acountId", "SY-3103 nme"];
@@ -153,14 +153,14 @@ fn what_only_some_events_have_is_known_by_the_order_of_none() {
     let reversed = [events[1], events[0]];
     assert_eq!(findings(source, &reversed), expected);
     let usage = Usage { events: &reversed, delivers_on_error: false };
-    let warnings = compile_for(source, Profile::Filter, &usage).unwrap().warnings;
+    let warnings = compile_for(source, CheckProfile::Filter, &usage).unwrap().warnings;
     assert!(warnings[0].message.starts_with("`avi:jira:created:issue` has no `comment`"));
 }
 
-/// The first finding's help and replacement.
+/// Help and replacement of the first finding.
 fn advice(source: &str) -> (String, String) {
     let usage = Usage { events: ISSUE, delivers_on_error: false };
-    let mut found = match compile_for(source, Profile::Filter, &usage) {
+    let mut found = match compile_for(source, CheckProfile::Filter, &usage) {
         Ok(compiled) => compiled.warnings,
         Err(rejected) => rejected.diagnostics,
     };
@@ -180,13 +180,13 @@ fn dates_keep_their_type_when_they_are_moved() {
         ("new Date().getDay() == '1'", "Number and String are never equal"),
     ] {
         let usage = Usage { events: &["avi:jira:updated:issue"], delivers_on_error: false };
-        let warnings = compile_for(source, Profile::Filter, &usage).unwrap().warnings;
+        let warnings = compile_for(source, CheckProfile::Filter, &usage).unwrap().warnings;
         assert!(warnings.iter().any(|found| found.message == message), "{source}: {warnings:?}");
     }
 }
 
 #[test]
-fn advice_leads_to_a_right_filter() {
+fn suggested_replacements_compile() {
     for (source, help, replacement) in [
         ("event.fields.project.key == 'A'", "it is found at `issue.fields`", "issue.fields"),
         ("event.issue.project.key == 'A'", "it is found at `fields.project`", "fields.project"),
@@ -197,7 +197,7 @@ fn advice_leads_to_a_right_filter() {
         ),
         (
             "event.issue.key == High",
-            "text stands in quotes, `'High'`; filters start at `event`",
+            "strings are quoted, `'High'`; filters start at `event`",
             "'High'",
         ),
         ("event.issue.key == 'A' or true", "write `||`", "||"),
@@ -218,7 +218,7 @@ fn advice_leads_to_a_right_filter() {
         ),
         (
             "[10001].includes(event.issue.id)",
-            "payloads hold it as text: put quotes around each",
+            "payloads contain it as text: put quotes around each",
             "",
         ),
         ("event.issue.fields.summary.toLowerCase.includes('x')", "call it: `toLowerCase()`", ""),

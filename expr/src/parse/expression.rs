@@ -1,4 +1,4 @@
-//! Expressions: conditionals, operators, member chains, literals, functions.
+//! Productions of expressions: conditionals, operators, member chains, literals, functions.
 
 use nom::Parser;
 use nom::branch::alt;
@@ -12,8 +12,8 @@ use crate::ast::{
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lex::TokenKind;
 use crate::parse::input::{
-    Input, Parsed, expected, expected_of_if, foreign_word, is_foreign, missing, need, refused,
-    sign, spelt_out_operator,
+    Input, Parsed, expect, expected_error, expected_of_if, fatal_error, foreign_word, is_foreign,
+    mismatch, punct, word_operator_error,
 };
 use crate::parse::sequence::{braced, is_reserved};
 
@@ -24,21 +24,21 @@ pub(super) fn expression<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
 
 /// `conditional = throw ("?" expression ":" conditional)?`
 ///
-/// Here and below the rare form has a function of its own: the frames that every bracket passes
-/// through stay small.
+/// Here and below the rare form has a function of its own, so that the stack frames of nested
+/// brackets stay small.
 fn conditional<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let (rest, first) = throw(input)?;
-    if rest.is_sign("?") { branches(rest, first) } else { Ok((rest, first)) }
+    if rest.is_punct("?") { branches(rest, first) } else { Ok((rest, first)) }
 }
 
-/// The branches behind a first condition; the right recursion is a loop.
+/// The branches after a first condition; a loop replaces the right recursion.
 fn branches<'t, 's>(mut input: Input<'t, 's>, first: Expr) -> Parsed<'t, 's, Expr> {
     let start = first.span;
     let mut arms = Vec::new();
     let mut condition = first;
-    while input.is_sign("?") {
+    while input.is_punct("?") {
         let (rest, value) = expression(input.rest(1))?;
-        let (rest, _) = need(":")(rest)?;
+        let (rest, _) = expect(":")(rest)?;
         arms.push((condition, value));
         // The last branch may be a function: `c ? 1 : x => x`.
         (input, condition) = if starts_lambda(rest) { lambda(rest)? } else { throw(rest)? };
@@ -59,13 +59,13 @@ fn throw<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     Ok((rest, Expr::new(ExprKind::Throw(Box::new(operand)), span)))
 }
 
-/// All infix operators: one flat row, grouped by precedence.
+/// All infix operators: a flat list, grouped by precedence.
 fn operators<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let (rest, first) = unary(input)?;
     if operator(rest).is_none() { Ok((rest, first)) } else { row(rest, first) }
 }
 
-/// The row behind a first operand.
+/// The operators and operands after a first operand.
 fn row<'t, 's>(mut input: Input<'t, 's>, first: Expr) -> Parsed<'t, 's, Expr> {
     let mut row = Vec::new();
     while let Some(op) = operator(input) {
@@ -78,22 +78,22 @@ fn row<'t, 's>(mut input: Input<'t, 's>, first: Expr) -> Parsed<'t, 's, Expr> {
 }
 
 fn operator(input: Input<'_, '_>) -> Option<BinaryOp> {
-    let TokenKind::Sign(found) = input.first().kind else { return None };
-    // Brackets and commas end most operands, and are no operators.
+    let TokenKind::Punct(found) = input.first().kind else { return None };
+    // Most operands end with a bracket or comma, which are not operators.
     if matches!(found, ")" | "(" | "," | "]" | "." | ":" | "}" | ";") {
         return None;
     }
-    BinaryOp::ALL.iter().find(|(sign, _)| *sign == found).map(|(_, op)| *op)
+    BinaryOp::ALL.iter().find(|(punct, _)| *punct == found).map(|(_, op)| *op)
 }
 
-/// Splits the row at its loosest operators and groups each piece in turn. Recurses once for each
+/// Splits the list at its loosest operators and groups each piece. Recurses once for each
 /// precedence that occurs, so at most seven deep.
 fn group(first: Expr, row: Vec<Applied>) -> Expr {
     let Some(loosest) = row.iter().map(|applied| applied.op.precedence()).min() else {
         return first;
     };
     let mut row = row.into_iter().peekable();
-    // The operators up to the next loosest one, which form an operand of the chain.
+    // The operators up to the next loosest one form an operand of the chain.
     let mut tighter = |head: Expr| {
         let piece = std::iter::from_fn(|| row.next_if(|applied| applied.op.precedence() > loosest));
         let operand = group(head, piece.collect());
@@ -114,8 +114,8 @@ fn group(first: Expr, row: Vec<Applied>) -> Expr {
 /// `unary = ("!" | "-" | "typeof") unary | postfix`
 fn unary<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let op = match input.first().kind {
-        TokenKind::Sign("!") => UnaryOp::Not,
-        TokenKind::Sign("-") => UnaryOp::Negate,
+        TokenKind::Punct("!") => UnaryOp::Not,
+        TokenKind::Punct("-") => UnaryOp::Negate,
         TokenKind::Word("typeof") => UnaryOp::TypeOf,
         _ => return postfix(input),
     };
@@ -131,10 +131,10 @@ fn postfix<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
 }
 
 fn starts_link(input: Input<'_, '_>) -> bool {
-    matches!(input.first().kind, TokenKind::Sign("." | "?." | "[" | "("))
+    matches!(input.first().kind, TokenKind::Punct("." | "?." | "[" | "("))
 }
 
-/// The links behind a head.
+/// The links after a head.
 fn links<'t, 's>(mut input: Input<'t, 's>, head: Expr) -> Parsed<'t, 's, Expr> {
     let mut links = Vec::new();
     while starts_link(input) {
@@ -150,50 +150,50 @@ fn links<'t, 's>(mut input: Input<'t, 's>, head: Expr) -> Parsed<'t, 's, Expr> {
 fn link<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Link> {
     let start = input.first().span;
     let (rest, kind, end) = match input.first().kind {
-        TokenKind::Sign(".") => {
+        TokenKind::Punct(".") => {
             let (rest, name) = member_name(input.rest(1))?;
             let end = name.span;
             (rest, LinkKind::Member { name, optional: false }, end)
         }
-        TokenKind::Sign("?.") if input.rest(1).is_sign("[") => {
+        TokenKind::Punct("?.") if input.rest(1).is_punct("[") => {
             let (rest, (index, end)) = bracketed(input.rest(2))?;
             (rest, LinkKind::Index { index: Box::new(index), optional: true }, end)
         }
-        TokenKind::Sign("?.") => {
+        TokenKind::Punct("?.") => {
             let (rest, name) = member_name(input.rest(1))?;
             let end = name.span;
             (rest, LinkKind::Member { name, optional: true }, end)
         }
-        TokenKind::Sign("[") => {
+        TokenKind::Punct("[") => {
             let (rest, (index, end)) = bracketed(input.rest(1))?;
             (rest, LinkKind::Index { index: Box::new(index), optional: false }, end)
         }
-        TokenKind::Sign("(") => {
+        TokenKind::Punct("(") => {
             let (rest, (arguments, end)) = items(")")(input.rest(1))?;
             (rest, LinkKind::Call(arguments), end)
         }
-        _ => return Err(missing(input, "an operator")),
+        _ => return Err(mismatch(input, "an operator")),
     };
     Ok((rest, Link { kind, span: start.to(end) }))
 }
 
 fn bracketed<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (Expr, crate::span::Span)> {
     let (rest, index) = expression(input)?;
-    let (rest, end) = need("]")(rest)?;
+    let (rest, end) = expect("]")(rest)?;
     Ok((rest, (index, end)))
 }
 
-/// Any word may name a member, reserved or not.
+/// Any word can be a member name, reserved or not.
 fn member_name<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Name> {
     match input.first().kind {
         TokenKind::Word(word) => {
             Ok((input.rest(1), Name { text: word.into(), span: input.first().span }))
         }
-        _ => Err(expected(input, "a member name")),
+        _ => Err(expected_error(input, "a member name")),
     }
 }
 
-/// Expressions separated by commas, a trailing one allowed, up to `close`.
+/// A comma-separated list of expressions up to `close`; a trailing comma is allowed.
 fn items<'t, 's: 't>(
     close: &'static str,
 ) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, (Vec<Expr>, crate::span::Span)> {
@@ -201,14 +201,14 @@ fn items<'t, 's: 't>(
         let mut items = Vec::new();
         let mut input = input;
         loop {
-            if input.is_sign(close) {
+            if input.is_punct(close) {
                 return Ok((input.rest(1), (items, input.first().span)));
             }
             let (rest, item) = expression(input)?;
             items.push(item);
-            input = if rest.is_sign(",") { rest.rest(1) } else { rest };
-            if !rest.is_sign(",") {
-                let (rest, end) = need(close)(rest)?;
+            input = if rest.is_punct(",") { rest.rest(1) } else { rest };
+            if !rest.is_punct(",") {
+                let (rest, end) = expect(close)(rest)?;
                 return Ok((rest, (items, end)));
             }
         }
@@ -217,9 +217,9 @@ fn items<'t, 's: 't>(
 
 fn primary<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     match input.first().kind {
-        TokenKind::Sign("(") => parenthesised(input),
-        TokenKind::Sign("[") => list(input),
-        TokenKind::Sign("{") => map_literal(input),
+        TokenKind::Punct("(") => parenthesised(input),
+        TokenKind::Punct("[") => list(input),
+        TokenKind::Punct("{") => map_literal(input),
         TokenKind::TemplateStart => template(input),
         TokenKind::Word("new") => constructor(input),
         _ => leaf(input),
@@ -237,23 +237,23 @@ fn leaf<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
         TokenKind::Word("false") => ExprKind::Bool(false),
         TokenKind::Word("if") => return Err(expected_of_if(input, "an expression")),
         TokenKind::Word(word) if is_foreign(word) => {
-            return Err(refused(foreign_word(word, token.span)));
+            return Err(fatal_error(foreign_word(word, token.span)));
         }
-        // Two names never stand side by side.
+        // Two adjacent names are never valid.
         TokenKind::Word(word)
             if word.eq_ignore_ascii_case("not")
                 && matches!(input.peek(1).kind, TokenKind::Word(_)) =>
         {
-            return Err(refused(spelt_out_operator(word, token.span)));
+            return Err(fatal_error(word_operator_error(word, token.span)));
         }
         TokenKind::Word(word) if !is_reserved(word) => ExprKind::Name((*word).into()),
-        TokenKind::Sign("+") => {
-            return Err(refused(
+        TokenKind::Punct("+") => {
+            return Err(fatal_error(
                 Diagnostic::error(Code::ForeignOperator, token.span, "there is no unary `+`")
                     .with_help("convert text with `Number(text)`"),
             ));
         }
-        _ => return Err(expected(input, "an expression")),
+        _ => return Err(expected_error(input, "an expression")),
     };
     Ok((input.rest(1), Expr::new(kind, token.span)))
 }
@@ -266,16 +266,16 @@ fn list<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
 
 /// `"(" expression ")"`. The parentheses leave no node.
 pub(super) fn parenthesised<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
-    let (rest, _) = need("(")(input)?;
+    let (rest, _) = expect("(")(input)?;
     let (rest, inner) = expression(rest)?;
-    let (rest, _) = need(")")(rest)?;
+    let (rest, _) = expect(")")(rest)?;
     Ok((rest, inner))
 }
 
 /// `"new" identifier call`
 fn constructor<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let (rest, class) = member_name(input.rest(1))?;
-    let (rest, _) = need("(")(rest)?;
+    let (rest, _) = expect("(")(rest)?;
     let (rest, (arguments, end)) = items(")")(rest)?;
     let span = input.first().span.to(end);
     Ok((rest, Expr::new(ExprKind::New { class, arguments }, span)))
@@ -291,7 +291,7 @@ fn template<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
         input = rest;
     }
     if !matches!(input.first().kind, TokenKind::TemplateEnd) {
-        return Err(expected(input, "the end of the template"));
+        return Err(expected_error(input, "the end of the template"));
     }
     let span = start.to(input.first().span);
     Ok((input.rest(1), Expr::new(ExprKind::Template(parts), span)))
@@ -304,10 +304,10 @@ fn template_part<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, TemplatePart> {
             let (rest, expr) = expression(input.rest(1))?;
             match rest.first().kind {
                 TokenKind::PlaceholderEnd => Ok((rest.rest(1), TemplatePart::Placeholder(expr))),
-                _ => Err(expected(rest, "`}`")),
+                _ => Err(expected_error(rest, "`}`")),
             }
         }
-        _ => Err(missing(input, "template text")),
+        _ => Err(mismatch(input, "template text")),
     }
 }
 
@@ -317,16 +317,16 @@ fn map_literal<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let mut input = input.rest(1);
     let mut entries = Vec::new();
     while let Ok((rest, key)) = key(input) {
-        let (rest, _) = need(":")(rest)?;
+        let (rest, _) = expect(":")(rest)?;
         let (rest, value) = expression(rest)?;
         entries.push((key, value));
         input = rest;
-        if !rest.is_sign(",") {
+        if !rest.is_punct(",") {
             break;
         }
         input = rest.rest(1);
     }
-    let (rest, end) = need("}")(input)?;
+    let (rest, end) = expect("}")(input)?;
     Ok((rest, Expr::new(ExprKind::Map(entries), start.to(end))))
 }
 
@@ -334,22 +334,22 @@ fn key<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Box<str>> {
     match &input.first().kind {
         TokenKind::Word(word) => Ok((input.rest(1), (*word).into())),
         TokenKind::String(text) => Ok((input.rest(1), text.clone())),
-        _ => Err(missing(input, "a key")),
+        _ => Err(mismatch(input, "a key")),
     }
 }
 
-/// Whether an arrow function starts here. Looks ahead over `name =>` or a list of names in
-/// parentheses, never over an expression.
+/// Whether an arrow function starts here. Looks ahead over `name =>` or a parenthesized list of
+/// names, never over an expression.
 fn starts_lambda(input: Input<'_, '_>) -> bool {
-    let arrow_at = |at: usize| matches!(input.peek(at).kind, TokenKind::Sign("=>"));
+    let arrow_at = |at: usize| matches!(input.peek(at).kind, TokenKind::Punct("=>"));
     match input.first().kind {
         TokenKind::Word(_) => arrow_at(1),
-        TokenKind::Sign("(") => {
+        TokenKind::Punct("(") => {
             let mut at = 1;
-            while matches!(input.peek(at).kind, TokenKind::Word(_) | TokenKind::Sign(",")) {
+            while matches!(input.peek(at).kind, TokenKind::Word(_) | TokenKind::Punct(",")) {
                 at += 1;
             }
-            matches!(input.peek(at).kind, TokenKind::Sign(")")) && arrow_at(at + 1)
+            matches!(input.peek(at).kind, TokenKind::Punct(")")) && arrow_at(at + 1)
         }
         _ => false,
     }
@@ -358,11 +358,11 @@ fn starts_lambda(input: Input<'_, '_>) -> bool {
 /// `lambda = (identifier | "(" names? ")") "=>" (map | block | expression)`
 fn lambda<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     let start = input.first().span;
-    let names = delimited(sign("("), separated_list0(sign(","), name), need(")"));
+    let names = delimited(punct("("), separated_list0(punct(","), name), expect(")"));
     let (input, parameters) = alt((names, map(name, |name| vec![name]))).parse(input)?;
-    let (input, _) = need("=>")(input)?;
-    let (rest, body) = if input.is_sign("{") && !starts_map(input) {
-        // The function itself counts as the nesting of its block.
+    let (input, _) = expect("=>")(input)?;
+    let (rest, body) = if input.is_punct("{") && !starts_map(input) {
+        // The function and its block count as one nesting level.
         braced(input)?
     } else {
         let (rest, value) = expression(input)?;
@@ -373,23 +373,23 @@ fn lambda<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
     Ok((rest, Expr::new(ExprKind::Lambda { parameters, body }, span)))
 }
 
-/// A `{` behind an arrow opens a map if `}` or a key with `:` follows, otherwise a block.
+/// A `{` after an arrow opens a map if `}` or a key with `:` follows, otherwise a block.
 fn starts_map(input: Input<'_, '_>) -> bool {
     match input.peek(1).kind {
-        TokenKind::Sign("}") => true,
+        TokenKind::Punct("}") => true,
         TokenKind::Word(_) | TokenKind::String(_) => {
-            matches!(input.peek(2).kind, TokenKind::Sign(":"))
+            matches!(input.peek(2).kind, TokenKind::Punct(":"))
         }
         _ => false,
     }
 }
 
-/// A name that may be declared.
+/// A name that can be declared.
 pub(super) fn name<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Name> {
     match input.first().kind {
         TokenKind::Word(word) if !is_reserved(word) => {
             Ok((input.rest(1), Name { text: word.into(), span: input.first().span }))
         }
-        _ => Err(missing(input, "a name")),
+        _ => Err(mismatch(input, "a name")),
     }
 }

@@ -1,4 +1,4 @@
-//! The token slice as nom input, the depth guard, and failures that become diagnostics.
+//! The token slice as nom input, the depth limit, and parse failures as diagnostics.
 
 use std::iter::Enumerate;
 
@@ -10,7 +10,7 @@ use crate::lex::{Token, TokenKind};
 use crate::limits::NESTING_MAX;
 use crate::span::Span;
 
-/// What is left to read, and how deep the productions around it nest.
+/// The remaining tokens, and the nesting depth of the current production.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Input<'t, 's> {
     tokens: &'t [Token<'s>],
@@ -26,12 +26,12 @@ impl<'t, 's> Input<'t, 's> {
         Input { tokens, depth: 0 }
     }
 
-    /// The next token; behind the last one always [`TokenKind::End`].
+    /// The next token; [`TokenKind::End`] after the last one.
     pub(super) fn first(&self) -> &'t Token<'s> {
         self.peek(0)
     }
 
-    /// The token `ahead` places further.
+    /// The token `ahead` positions further.
     pub(super) fn peek(&self, ahead: usize) -> &'t Token<'s> {
         self.tokens.get(ahead).or(self.tokens.last()).unwrap_or(&END)
     }
@@ -40,28 +40,28 @@ impl<'t, 's> Input<'t, 's> {
         Input { tokens: self.tokens.get(count..).unwrap_or_default(), depth: self.depth }
     }
 
-    pub(super) fn is_sign(&self, sign: &str) -> bool {
-        matches!(self.first().kind, TokenKind::Sign(found) if found == sign)
+    pub(super) fn is_punct(&self, punct: &str) -> bool {
+        matches!(self.first().kind, TokenKind::Punct(found) if found == punct)
     }
 
     pub(super) fn is_word(&self, word: &str) -> bool {
         matches!(self.first().kind, TokenKind::Word(found) if found == word)
     }
 
-    /// Where the token before this input ends, reading from `start` on.
+    /// The span of the last token before this input, which was read from `start` on.
     pub(super) fn before(&self, start: Self) -> Span {
         let read = start.tokens.len().saturating_sub(self.tokens.len());
         start.peek(read.saturating_sub(1)).span
     }
 
-    /// Runs `parser` one level deeper.
+    /// Runs `parser` one nesting level deeper.
     pub(super) fn nested<T>(
         self,
         parser: impl FnOnce(Self) -> Parsed<'t, 's, T>,
     ) -> Parsed<'t, 's, T> {
-        // The outermost expression is no nesting yet.
+        // The outermost expression has nesting level 0.
         if self.depth > NESTING_MAX {
-            return Err(nom::Err::Failure(Failure::Final(Box::new(too_deep(self.first().span)))));
+            return Err(nom::Err::Failure(Failure::Fatal(Box::new(too_deep(self.first().span)))));
         }
         let (rest, output) = parser(Input { depth: self.depth + 1, ..self })?;
         Ok((Input { depth: self.depth, ..rest }, output))
@@ -77,36 +77,36 @@ pub(super) fn too_deep(span: Span) -> Diagnostic {
     .with_help("name parts with `let`, or use a list and `includes`")
 }
 
-/// Why a production did not match. Cheap until it is shown: most failures only mean that another
-/// branch matches.
+/// The reason why a production did not match. It is cheap to create: most failures only mean that
+/// another branch matches.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Something else stands at the place.
+    /// Another token is required at the span.
     Expected { what: &'static str, span: Span },
-    /// A committed production knows better what is wrong.
-    Final(Box<Diagnostic>),
+    /// The message of a committed production.
+    Fatal(Box<Diagnostic>),
 }
 
 impl Failure {
-    /// Where it is.
+    /// The span of the failure.
     pub(super) fn span(&self) -> Span {
         match self {
             Failure::Expected { span, .. } => *span,
-            Failure::Final(diagnostic) => diagnostic.span,
+            Failure::Fatal(diagnostic) => diagnostic.span,
         }
     }
 
-    /// In words; `tokens` are those that were read.
+    /// Converts the failure to a diagnostic; `tokens` are the parsed tokens.
     pub(super) fn to_diagnostic(&self, tokens: &[Token<'_>]) -> Diagnostic {
         match self {
-            Failure::Final(diagnostic) => (**diagnostic).clone(),
+            Failure::Fatal(diagnostic) => (**diagnostic).clone(),
             Failure::Expected { what, span } => {
                 let token = tokens.iter().rfind(|token| token.span == *span);
                 let kind = &token.unwrap_or(&END).kind;
                 let message = format!("expected {what}, found {}", describe(kind));
                 let found = Diagnostic::error(Code::Expected, *span, message);
-                // In a map a comma or brace would stand here.
-                if *what == "`:`" && !matches!(kind, TokenKind::Sign("," | "}")) {
+                // In a map the next token would be a comma or brace.
+                if *what == "`:`" && !matches!(kind, TokenKind::Punct("," | "}")) {
                     return found.with_help(
                         "write both branches: `condition ? value : other`; a condition alone is \
                          true or false",
@@ -132,35 +132,37 @@ fn failure(input: Input<'_, '_>, what: &'static str) -> Failure {
     Failure::Expected { what, span: input.first().span }
 }
 
-/// A failure that lets other branches try.
-pub(super) fn missing(input: Input<'_, '_>, what: &'static str) -> nom::Err<Failure> {
+/// A recoverable failure: nom tries the next branch.
+pub(super) fn mismatch(input: Input<'_, '_>, what: &'static str) -> nom::Err<Failure> {
     nom::Err::Error(failure(input, what))
 }
 
-/// A committed failure, with advice where a well-known mistake is recognised.
-pub(super) fn expected(input: Input<'_, '_>, what: &'static str) -> nom::Err<Failure> {
+/// A committed failure, with a specific message for well-known mistakes.
+pub(super) fn expected_error(input: Input<'_, '_>, what: &'static str) -> nom::Err<Failure> {
     let token = input.first();
     let diagnostic = match token.kind {
-        TokenKind::Sign("=") => assignment(token.span),
+        TokenKind::Punct("=") => assignment(token.span),
         TokenKind::Word(word) if is_foreign(word) => foreign_word(word, token.span),
-        TokenKind::Word(word) if worded(word).is_some() => {
+        TokenKind::Word(word) if jql_keyword_hint(word).is_some() => {
             let message = format!("`{word}` is not an operator of the language");
             Diagnostic::error(Code::ForeignWord, token.span, message)
-                .with_help(worded(word).unwrap_or_default())
+                .with_help(jql_keyword_hint(word).unwrap_or_default())
         }
-        TokenKind::Word(word) if spelt_out(word).is_some() => spelt_out_operator(word, token.span),
+        TokenKind::Word(word) if word_operator(word).is_some() => {
+            word_operator_error(word, token.span)
+        }
         _ => return nom::Err::Failure(failure(input, what)),
     };
-    nom::Err::Failure(Failure::Final(Box::new(diagnostic)))
+    nom::Err::Failure(Failure::Fatal(Box::new(diagnostic)))
 }
 
-/// An operator that is written as a word.
-pub(super) fn spelt_out_operator(word: &str, span: Span) -> Diagnostic {
-    let sign = spelt_out(word).unwrap_or_default();
+/// The error of an operator written as a word.
+pub(super) fn word_operator_error(word: &str, span: Span) -> Diagnostic {
+    let punct = word_operator(word).unwrap_or_default();
     let message = format!("`{word}` is not an operator of the language");
     Diagnostic::error(Code::ForeignWord, span, message)
-        .with_help(format!("write `{sign}`"))
-        .replaced_by(sign)
+        .with_help(format!("write `{punct}`"))
+        .replaced_by(punct)
 }
 
 fn assignment(span: Span) -> Diagnostic {
@@ -170,18 +172,18 @@ fn assignment(span: Span) -> Diagnostic {
         .replaced_by("==")
 }
 
-/// A committed failure around an `if`, with both ways to choose between values.
+/// A committed failure at an `if`, with both conditional forms as help.
 pub(super) fn expected_of_if(input: Input<'_, '_>, what: &'static str) -> nom::Err<Failure> {
     let token = input.first();
     let message = format!("expected {what}, found {}", describe(&token.kind));
-    refused(Diagnostic::error(Code::Expected, token.span, message).with_help(
+    fatal_error(Diagnostic::error(Code::Expected, token.span, message).with_help(
         "write `condition ? value : other`; or, where a filter, function or block starts, \
          `if (condition) { value } else { other }`",
     ))
 }
 
-/// The operator that a word of another language stands for.
-pub(super) fn spelt_out(word: &str) -> Option<&'static str> {
+/// The operator that a word of another language means.
+pub(super) fn word_operator(word: &str) -> Option<&'static str> {
     match word.to_ascii_lowercase().as_str() {
         "and" => Some("&&"),
         "or" => Some("||"),
@@ -191,8 +193,8 @@ pub(super) fn spelt_out(word: &str) -> Option<&'static str> {
     }
 }
 
-/// What to write instead of an operator of JQL that is a word.
-fn worded(word: &str) -> Option<&'static str> {
+/// The help text for a JQL operator that is a word.
+fn jql_keyword_hint(word: &str) -> Option<&'static str> {
     match word.to_ascii_lowercase().as_str() {
         "in" => Some("write `['a', 'b'].includes(value)`"),
         "contains" | "like" => Some("write `text.includes('...')`"),
@@ -238,9 +240,9 @@ pub(super) fn foreign_word(word: &str, span: Span) -> Diagnostic {
     }
 }
 
-/// A committed failure with its own message.
-pub(super) fn refused(diagnostic: Diagnostic) -> nom::Err<Failure> {
-    nom::Err::Failure(Failure::Final(Box::new(diagnostic)))
+/// A committed failure with its own diagnostic.
+pub(super) fn fatal_error(diagnostic: Diagnostic) -> nom::Err<Failure> {
+    nom::Err::Failure(Failure::Fatal(Box::new(diagnostic)))
 }
 
 fn describe(kind: &TokenKind<'_>) -> String {
@@ -248,7 +250,7 @@ fn describe(kind: &TokenKind<'_>) -> String {
         TokenKind::Number(_) => "a number".into(),
         TokenKind::String(_) => "a string".into(),
         TokenKind::Word(word) => format!("`{word}`"),
-        TokenKind::Sign(sign) => format!("`{sign}`"),
+        TokenKind::Punct(punct) => format!("`{punct}`"),
         TokenKind::TemplateStart | TokenKind::TemplateText(_) => "a template".into(),
         TokenKind::PlaceholderStart => "`${`".into(),
         TokenKind::PlaceholderEnd => "`}`".into(),
@@ -257,30 +259,31 @@ fn describe(kind: &TokenKind<'_>) -> String {
     }
 }
 
-/// Matches one sign.
-pub(super) fn sign<'t, 's: 't>(
-    sign: &'static str,
+/// Matches one sign; a failure is recoverable.
+pub(super) fn punct<'t, 's: 't>(
+    punct: &'static str,
 ) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, Span> + Clone {
     move |input| {
-        if input.is_sign(sign) {
+        if input.is_punct(punct) {
             Ok((input.rest(1), input.first().span))
         } else {
-            Err(missing(input, sign_name(sign)))
+            Err(mismatch(input, punct_name(punct)))
         }
     }
 }
 
-/// Matches one sign or gives up.
-pub(super) fn need<'t, 's: 't>(
+/// Matches one sign; a failure is committed.
+pub(super) fn expect<'t, 's: 't>(
     wanted: &'static str,
 ) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, Span> + Clone {
     move |input| {
-        sign(wanted)(input).map_err(|_: nom::Err<Failure>| expected(input, sign_name(wanted)))
+        punct(wanted)(input)
+            .map_err(|_: nom::Err<Failure>| expected_error(input, punct_name(wanted)))
     }
 }
 
-fn sign_name(sign: &'static str) -> &'static str {
-    match sign {
+fn punct_name(punct: &'static str) -> &'static str {
+    match punct {
         "(" => "`(`",
         ")" => "`)`",
         "[" => "`[`",

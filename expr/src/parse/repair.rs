@@ -1,35 +1,35 @@
-//! Mends the row of tokens where it fails, so that the next reading gets further.
+//! Error recovery: repairs the token list at a failure, so that the next parse gets further.
 
 use crate::diagnostic::Code;
 use crate::lex::{Token, TokenKind};
-use crate::parse::input::{Failure, spelt_out};
+use crate::parse::input::{Failure, word_operator};
 use crate::span::Span;
 
-/// Puts in, takes out or replaces one token at the failure; false if it is better to stop.
+/// Inserts, removes or replaces one token at the failure. Returns false if parsing should stop.
 pub(super) fn repair(tokens: &mut Vec<Token<'_>>, failure: &Failure) -> bool {
     let span = failure.span();
     let Some(at) = tokens.iter().rposition(|token| token.span == span) else { return false };
     let Some(found) = tokens.get_mut(at) else { return false };
     let what = match failure {
-        Failure::Final(diagnostic) if diagnostic.code == Code::Assignment => {
-            found.kind = TokenKind::Sign("==");
+        Failure::Fatal(diagnostic) if diagnostic.code == Code::Assignment => {
+            found.kind = TokenKind::Punct("==");
             return true;
         }
-        Failure::Final(diagnostic) if diagnostic.code == Code::ForeignWord => {
+        Failure::Fatal(diagnostic) if diagnostic.code == Code::ForeignWord => {
             let TokenKind::Word(word) = found.kind else { return false };
-            let Some(sign) = spelt_out(word) else { return false };
-            found.kind = TokenKind::Sign(sign);
+            let Some(punct) = word_operator(word) else { return false };
+            found.kind = TokenKind::Punct(punct);
             return true;
         }
-        Failure::Final(_) => return false,
+        Failure::Fatal(_) => return false,
         Failure::Expected { what, .. } => *what,
     };
-    let missing = match what {
+    let mismatch = match what {
         _ if starts_operand(&found.kind) && !what.starts_with("an expression") => {
-            TokenKind::Sign("&&")
+            TokenKind::Punct("&&")
         }
         "the end of the expression" => {
-            if !matches!(found.kind, TokenKind::Sign(")" | "]" | "}" | "," | ";")) {
+            if !matches!(found.kind, TokenKind::Punct(")" | "]" | "}" | "," | ";")) {
                 return false;
             }
             tokens.remove(at);
@@ -38,12 +38,12 @@ pub(super) fn repair(tokens: &mut Vec<Token<'_>>, failure: &Failure) -> bool {
         "a member name" | "a name" => TokenKind::Word("x"),
         _ if what.starts_with("an expression") => TokenKind::Number(0.0),
         _ => match CLOSING.iter().find(|(name, _)| *name == what) {
-            Some((_, sign)) => TokenKind::Sign(sign),
+            Some((_, punct)) => TokenKind::Punct(punct),
             None => return false,
         },
     };
     let place = Span { start: span.start, end: span.start };
-    tokens.insert(at, Token { kind: missing, span: place });
+    tokens.insert(at, Token { kind: mismatch, span: place });
     true
 }
 

@@ -1,4 +1,4 @@
-//! Sequences: declarations, `if`, `try`, blocks.
+//! Productions of sequences: declarations, `if`, `try`, blocks.
 
 use nom::Parser;
 use nom::combinator::opt;
@@ -8,9 +8,11 @@ use crate::ast::{Body, Expr, Name, Sequence};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lex::TokenKind;
 use crate::parse::expression::{expression, name, parenthesised};
-use crate::parse::input::{Input, Parsed, expected, expected_of_if, missing, need, refused, sign};
+use crate::parse::input::{
+    Input, Parsed, expect, expected_error, expected_of_if, fatal_error, mismatch, punct,
+};
 
-/// Words that cannot name a variable.
+/// Words that cannot be variable names.
 pub(super) fn is_reserved(word: &str) -> bool {
     matches!(
         word,
@@ -39,37 +41,37 @@ pub(super) fn sequence<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence>
         input = rest;
     }
     let (input, _) = opt(word("return")).parse(input)?;
-    if matches!(input.first().kind, TokenKind::End | TokenKind::Sign("}"))
+    if matches!(input.first().kind, TokenKind::End | TokenKind::Punct("}"))
         && !declarations.is_empty()
     {
-        return Err(expected(input, "an expression behind the declarations"));
+        return Err(expected_error(input, "an expression after the declarations"));
     }
     let (input, body) = body(input)?;
-    let (input, _) = opt(sign(";")).parse(input)?;
+    let (input, _) = opt(punct(";")).parse(input)?;
     Ok((input, Sequence::new(declarations, body)))
 }
 
 /// `declaration = "let"? identifier "=" expression`, with its `;`.
 fn declaration<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, (Name, Expr)> {
     let start = if input.is_word("let") { input.rest(1) } else { input };
-    let (rest, name) = name(start).map_err(|_| expected(start, "a name"))?;
-    if !rest.is_sign("=") {
-        return Err(expected(rest, "`=`"));
+    let (rest, name) = name(start).map_err(|_| expected_error(start, "a name"))?;
+    if !rest.is_punct("=") {
+        return Err(expected_error(rest, "`=`"));
     }
     let (rest, value) = expression(rest.rest(1))?;
-    let (rest, _) = need(";")(rest)?;
+    let (rest, _) = expect(";")(rest)?;
     Ok((rest, (name, value)))
 }
 
-/// `let`, or a name with a single `=` behind it.
+/// `let`, or a name followed by a single `=`.
 fn starts_declaration(input: Input<'_, '_>) -> bool {
-    input.is_word("let") || (name(input).is_ok() && input.rest(1).is_sign("="))
+    input.is_word("let") || (name(input).is_ok() && input.rest(1).is_punct("="))
 }
 
 fn body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
     match input.first().kind {
         TokenKind::Word("if") => conditional_body(input),
-        TokenKind::Word("try") => guarded_body(input),
+        TokenKind::Word("try") => try_body(input),
         _ => {
             let (rest, value) = expression(input)?;
             Ok((rest, Body::Expr(value)))
@@ -84,7 +86,7 @@ fn conditional_body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
     let mut input = input;
     loop {
         let condition = input.rest(1);
-        if !condition.is_sign("(") {
+        if !condition.is_punct("(") {
             return Err(expected_of_if(condition, "`(`"));
         }
         let (rest, condition) = parenthesised(condition)?;
@@ -92,7 +94,7 @@ fn conditional_body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
         arms.push((condition, then));
         if !rest.is_word("else") {
             let message = "this `if` has no `else`, so it may have no value";
-            return Err(refused(
+            return Err(fatal_error(
                 Diagnostic::error(Code::MissingElse, start, message)
                     .with_help("write `if (...) { ... } else { ... }`"),
             ));
@@ -107,15 +109,15 @@ fn conditional_body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
 
 /// A block of an `if`.
 fn branch<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
-    if input.is_sign("{") { block(input) } else { Err(expected_of_if(input, "`{`")) }
+    if input.is_punct("{") { block(input) } else { Err(expected_of_if(input, "`{`")) }
 }
 
 /// `"try" block "catch" "(" identifier? ")" block`
-fn guarded_body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
+fn try_body<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Body> {
     let span = input.first().span;
     let (input, attempt) = block(input.rest(1))?;
-    let (input, _) = word("catch").parse(input).map_err(|_| expected(input, "`catch`"))?;
-    let (input, error) = delimited(need("("), opt(name), need(")")).parse(input)?;
+    let (input, _) = word("catch").parse(input).map_err(|_| expected_error(input, "`catch`"))?;
+    let (input, error) = delimited(expect("("), opt(name), expect(")")).parse(input)?;
     let (input, handler) = block(input)?;
     let (attempt, handler) = (Box::new(attempt), Box::new(handler));
     Ok((input, Body::Try { attempt, error, handler, span }))
@@ -126,16 +128,20 @@ pub(super) fn block<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
     input.nested(braced)
 }
 
-/// A block whose nesting is counted by what it belongs to.
+/// A block whose nesting level is counted by the enclosing production.
 pub(super) fn braced<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Sequence> {
-    let (rest, _) = need("{")(input)?;
+    let (rest, _) = expect("{")(input)?;
     let (rest, sequence) = sequence(rest)?;
-    let (rest, _) = need("}")(rest)?;
+    let (rest, _) = expect("}")(rest)?;
     Ok((rest, sequence))
 }
 
 fn word<'t, 's: 't>(word: &'static str) -> impl Fn(Input<'t, 's>) -> Parsed<'t, 's, ()> + Clone {
     move |input| {
-        if input.is_word(word) { Ok((input.rest(1), ())) } else { Err(missing(input, "a keyword")) }
+        if input.is_word(word) {
+            Ok((input.rest(1), ()))
+        } else {
+            Err(mismatch(input, "a keyword"))
+        }
     }
 }

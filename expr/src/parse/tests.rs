@@ -1,10 +1,10 @@
-//! Sources to trees, mistakes to messages, and recovery behind them.
+//! Tests of the parser: trees, messages and error recovery.
 
 use super::parse;
 use crate::ast::{Body, Expr, ExprKind};
 use crate::diagnostic::Diagnostic;
 
-fn refused(source: &str) -> Diagnostic {
+fn fatal_error(source: &str) -> Diagnostic {
     parse(source).unwrap_err().remove(0)
 }
 
@@ -19,7 +19,7 @@ fn expression(source: &str) -> Expr {
 fn shape(expr: &Expr, source: &str) -> String {
     match &expr.kind {
         ExprKind::Chain { first, rest } => rest.iter().fold(shape(first, source), |left, next| {
-            format!("({left}{}{})", next.op.sign(), shape(&next.operand, source))
+            format!("({left}{}{})", next.op.symbol(), shape(&next.operand, source))
         }),
         ExprKind::Conditional { arms, otherwise } => {
             arms.iter().rev().fold(shape(otherwise, source), |otherwise, (condition, value)| {
@@ -33,7 +33,7 @@ fn shape(expr: &Expr, source: &str) -> String {
 
 #[test]
 fn groups_operators_by_precedence_from_the_left() {
-    for (source, expected) in [
+    for (source, expected_error) in [
         ("a+b*c-d", "((a+(b*c))-d)"),
         ("a*b+c*d", "((a*b)+(c*d))"),
         ("a||b&&c==d<e+f*g", "(a||(b&&(c==(d<(e+(f*g))))))"),
@@ -44,7 +44,7 @@ fn groups_operators_by_precedence_from_the_left() {
         ("throw a??b", "throw[(a??b)]"),
         ("a-b-c%d%e", "((a-b)-((c%d)%e))"),
     ] {
-        assert_eq!(shape(&expression(source), source), expected, "{source}");
+        assert_eq!(shape(&expression(source), source), expected_error, "{source}");
     }
 }
 
@@ -60,7 +60,7 @@ fn spans_cover_what_was_written() {
 }
 
 #[test]
-fn says_what_is_wrong_and_what_to_write() {
+fn reports_what_is_wrong_and_what_to_write() {
     for (source, code, message, help) in [
         ("a === b", "SY-3003", "`===` is not an operator of the language", "write `==`"),
         ("a = b", "SY-3001", "expected `;`, found the end", ""),
@@ -78,7 +78,7 @@ fn says_what_is_wrong_and_what_to_write() {
         ("0x1F", "SY-3005", "`0x1F` is not a number of the language", "write decimal digits"),
         ("+1", "SY-3003", "there is no unary `+`", "convert text"),
     ] {
-        let found = refused(source);
+        let found = fatal_error(source);
         assert_eq!(found.code.to_string(), code, "{source}: {found:?}");
         assert!(found.message.starts_with(message), "{source}: {found:?}");
         assert!(found.help.unwrap_or_default().starts_with(help), "{source}");
@@ -86,14 +86,14 @@ fn says_what_is_wrong_and_what_to_write() {
 }
 
 #[test]
-fn tells_the_place_in_bytes_units_and_columns() {
+fn reports_the_position_in_bytes_units_and_columns() {
     let source = "'😀é' +\n 'ü' = 1";
-    let at = refused(source).position(source);
+    let at = fatal_error(source).position(source);
     assert_eq!((at.offset, at.offset16, at.line, at.column, at.length), (17, 13, 2, 6, 1));
 }
 
 #[test]
-fn tells_all_mistakes_at_once_and_no_one_twice() {
+fn reports_all_mistakes_at_once_and_none_twice() {
     for (source, codes) in [
         ("a === 1 & b !== 2", vec!["SY-3003", "SY-3003", "SY-3003"]),
         ("f(a = b, c = d)", vec!["SY-3002", "SY-3002"]),
@@ -112,7 +112,7 @@ fn tells_all_mistakes_at_once_and_no_one_twice() {
 }
 
 #[test]
-fn mistakes_without_end_are_told_up_to_a_bound() {
+fn reports_at_most_a_bounded_number_of_mistakes() {
     let source = "= ".repeat(5_000);
     assert!(parse(&source).unwrap_err().len() <= crate::limits::SYNTAX_ERRORS_MAX);
     let source = "a === ".repeat(1_500);
@@ -134,7 +134,7 @@ fn slashes_divide_behind_an_operand_and_hold_a_pattern_where_one_is_due() {
         assert!(parse(source).is_ok(), "{source}");
     }
     let written = |source: &str| {
-        let found = refused(source);
+        let found = fatal_error(source);
         assert_eq!(found.code.number(), 3009, "{source}: {found:?}");
         (found.span.text(source).to_owned(), found.replacement.map(String::from))
     };
@@ -148,8 +148,8 @@ fn slashes_divide_behind_an_operand_and_hold_a_pattern_where_one_is_due() {
         assert_eq!(written(source), (pattern.to_owned(), replacement.map(String::from)));
         assert_eq!(parse(source).unwrap_err().len(), 1, "nothing else is wrong with {source}");
     }
-    // Without an end, or with a line in between, it is no pattern.
+    // Unterminated, or with a line break inside, it is not a pattern.
     for source in ["a.match(/x)", "a.match(/x\ny/)", "/"] {
-        assert_ne!(refused(source).code.number(), 3009, "{source}");
+        assert_ne!(fatal_error(source).code.number(), 3009, "{source}");
     }
 }

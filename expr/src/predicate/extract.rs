@@ -1,14 +1,14 @@
-//! Reads the facts off a typed tree.
+//! Extracts facts from the typed tree.
 
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::builtin::members_of;
-use crate::check::index;
+use crate::check::to_u32;
+use crate::parameter_slots::ParameterSlots;
 use crate::predicate::{
-    Condition, Constant, Facts, ItemTest, Operand, Order, Path, PropertyPath, Step,
+    Condition, Constant, Facts, ItemTest, Order, Path, PropertyPath, Step, TemplateOperand,
 };
-use crate::slots::Slots;
 use crate::typed::{
-    Applied, Block, Body, Expr, Kind, Link, LinkKind, MemberName, Part, Place, Typed,
+    Applied, Binding, Block, Body, Expr, ExprKind, Link, LinkKind, MemberName, Part, Typed,
 };
 use crate::value::{Literal, Member, Type};
 
@@ -16,7 +16,7 @@ use crate::value::{Literal, Member, Type};
 pub(crate) fn conjuncts_of(typed: &Typed) -> Vec<&Expr> {
     fn collect<'t>(expr: &'t Expr, out: &mut Vec<&'t Expr>) {
         match &expr.kind {
-            Kind::Chain { first, rest } if is_all(rest, BinaryOp::And) => {
+            ExprKind::Chain { first, rest } if is_all(rest, BinaryOp::And) => {
                 collect(first, out);
                 rest.iter().for_each(|applied| collect(&applied.operand, out));
             }
@@ -31,12 +31,12 @@ pub(crate) fn conjuncts_of(typed: &Typed) -> Vec<&Expr> {
     out
 }
 
-/// A filter as its shape knows it.
-type Template = Condition<Operand, Operand>;
+/// The condition of a template.
+type TemplateCondition = Condition<TemplateOperand, TemplateOperand>;
 
-impl Facts<Operand, Operand> {
-    /// The facts of a checked program whose constants stand in `slots`.
-    pub(crate) fn of(typed: &Typed, slots: &Slots) -> Self {
+impl Facts<TemplateOperand, TemplateOperand> {
+    /// The facts of a checked program with parameters in `slots`.
+    pub(crate) fn of(typed: &Typed, slots: &ParameterSlots) -> Self {
         let extractor = Extractor { typed, slots };
         let mut facts = Facts {
             condition: Condition::default(),
@@ -59,19 +59,19 @@ impl Facts<Operand, Operand> {
 
 struct Extractor<'t> {
     typed: &'t Typed,
-    slots: &'t Slots,
+    slots: &'t ParameterSlots,
 }
 
 impl Extractor<'_> {
-    fn condition(&self, expr: &Expr) -> Template {
+    fn condition(&self, expr: &Expr) -> TemplateCondition {
         if let Some(test) = self.test(expr) {
             return test;
         }
         match &expr.kind {
-            Kind::Chain { first, rest } if is_all(rest, BinaryOp::And) => {
+            ExprKind::Chain { first, rest } if is_all(rest, BinaryOp::And) => {
                 let mut operands = Vec::new();
                 for operand in operands_of(first, rest) {
-                    // `a && (b && c)` means the same as `a && b && c`.
+                    // `a && (b && c)` is equivalent to `a && b && c`.
                     match self.condition(operand) {
                         Condition::All(inner) => operands.extend(inner),
                         other => operands.push(other),
@@ -79,10 +79,10 @@ impl Extractor<'_> {
                 }
                 Condition::All(operands.into())
             }
-            Kind::Chain { first, rest } if is_all(rest, BinaryOp::Or) => Condition::Any(
+            ExprKind::Chain { first, rest } if is_all(rest, BinaryOp::Or) => Condition::Any(
                 operands_of(first, rest).map(|operand| self.condition(operand)).collect(),
             ),
-            Kind::Unary { op: UnaryOp::Not, operand } => {
+            ExprKind::Unary { op: UnaryOp::Not, operand } => {
                 Condition::Not(Box::new(self.condition(operand)))
             }
             _ => {
@@ -92,27 +92,27 @@ impl Extractor<'_> {
         }
     }
 
-    /// Reads `expr` as a single test.
-    fn test(&self, expr: &Expr) -> Option<Template> {
+    /// Reads `expr` as one test.
+    fn test(&self, expr: &Expr) -> Option<TemplateCondition> {
         if let Some((path, constants)) = self.one_of(expr) {
             return Some(Condition::OneOf { path, constants: constants.into() });
         }
         match &expr.kind {
-            Kind::Chain { first, rest } => match rest.as_slice() {
+            ExprKind::Chain { first, rest } => match rest.as_slice() {
                 [Applied { op: BinaryOp::NotEqual, operand, .. }] => {
-                    let (path, constant) = self.sides(first, operand)?;
+                    let (path, constant) = self.path_and_constant(first, operand)?;
                     let equal = Condition::OneOf { path, constants: Box::new([constant]) };
                     Some(Condition::Not(Box::new(equal)))
                 }
                 [Applied { op, operand, .. }] => self.ordered(order(*op)?, first, operand),
                 _ => None,
             },
-            Kind::Access { head, links } => self.method(head, links),
+            ExprKind::Access { head, links } => self.method(head, links),
             _ => None,
         }
     }
 
-    fn ordered(&self, order: Order, left: &Expr, right: &Expr) -> Option<Template> {
+    fn ordered(&self, order: Order, left: &Expr, right: &Expr) -> Option<TemplateCondition> {
         let test = |path: &Expr, bound: &Expr, order| match constant(bound)? {
             Literal::Number(_) => Some(Condition::Ordered {
                 path: self.path(path)?,
@@ -125,7 +125,7 @@ impl Extractor<'_> {
     }
 
     /// Reads `path.includes(constant)` and `path.some(item => ...)`.
-    fn method(&self, head: &Expr, links: &[Link]) -> Option<Template> {
+    fn method(&self, head: &Expr, links: &[Link]) -> Option<TemplateCondition> {
         let [steps @ .., Link { kind: LinkKind::Member { name, optional: false, .. }, .. }, call] =
             links
         else {
@@ -147,7 +147,7 @@ impl Extractor<'_> {
             (Member::Includes, _) => {
                 Some(Condition::Includes { path, constant: self.operand(argument)? })
             }
-            (Member::Some, Kind::Lambda(lambda)) => {
+            (Member::Some, ExprKind::Lambda(lambda)) => {
                 let mut tests = Vec::new();
                 let exact = self.item_tests(*lambda, &mut tests)?;
                 let is_test = !tests.is_empty();
@@ -157,8 +157,9 @@ impl Extractor<'_> {
         }
     }
 
-    /// Reads `item => item.a == c && item.b == d`; yields whether nothing else is asked.
-    fn item_tests(&self, lambda: u32, tests: &mut Vec<ItemTest<Operand>>) -> Option<bool> {
+    /// Reads `item => item.a == c && item.b == d` and returns whether the tests are the whole
+    /// function.
+    fn item_tests(&self, lambda: u32, tests: &mut Vec<ItemTest<TemplateOperand>>) -> Option<bool> {
         let frame = self.typed.lambdas.get(lambda as usize)?;
         let Body::Expr(expr) = &frame.body.body else { return None };
         if frame.parameters == 0 || !frame.body.declarations.is_empty() {
@@ -166,40 +167,40 @@ impl Extractor<'_> {
         }
         let mut exact = true;
         let mut add = |expr: &Expr| -> Option<()> {
-            let Kind::Chain { first, rest } = &expr.kind else { return None };
+            let ExprKind::Chain { first, rest } = &expr.kind else { return None };
             let [Applied { op, operand, .. }] = rest.as_slice() else { return None };
             let (left, right) = (item_member(first), item_member(operand));
             let (name, constant) =
                 left.zip(self.operand(operand)).or_else(|| right.zip(self.operand(first)))?;
             match op {
                 BinaryOp::Equal => tests.push(ItemTest { name: name.map(Box::from), constant }),
-                // Cannot fail on a map, but asks for one.
+                // Cannot fail on a map, but fails on other items.
                 BinaryOp::NotEqual if name.is_some() => exact = false,
                 _ => return None,
             }
             Some(())
         };
         match &expr.kind {
-            Kind::Chain { first, rest } if is_all(rest, BinaryOp::And) => {
+            ExprKind::Chain { first, rest } if is_all(rest, BinaryOp::And) => {
                 operands_of(first, rest).try_for_each(&mut add)?;
             }
             _ => add(expr)?,
         }
-        // A test of the item itself leaves no room for tests of its members.
+        // A test of the item itself cannot be combined with tests of its members.
         let whole = tests.iter().filter(|test| test.name.is_none()).count();
         (whole == 0 || (tests.len() == 1 && exact)).then_some(exact)
     }
 
-    /// A path and the constant it is compared with, whichever stands first.
-    fn sides(&self, left: &Expr, right: &Expr) -> Option<(Path, Operand)> {
+    /// The path and the constant of a comparison, in any order.
+    fn path_and_constant(&self, left: &Expr, right: &Expr) -> Option<(Path, TemplateOperand)> {
         let sides = self.path(left).zip(self.operand(right));
         sides.or_else(|| self.path(right).zip(self.operand(left)))
     }
 
     /// Reads `expr` as a test of one path against constants.
-    fn one_of(&self, expr: &Expr) -> Option<(Path, Vec<Operand>)> {
+    fn one_of(&self, expr: &Expr) -> Option<(Path, Vec<TemplateOperand>)> {
         match &expr.kind {
-            Kind::Chain { first, rest } if is_all(rest, BinaryOp::Or) => {
+            ExprKind::Chain { first, rest } if is_all(rest, BinaryOp::Or) => {
                 let (path, mut constants) = self.one_of(first)?;
                 for applied in rest {
                     let (other, more) = self.one_of(&applied.operand)?;
@@ -210,15 +211,15 @@ impl Extractor<'_> {
                 }
                 Some((path, constants))
             }
-            Kind::Chain { first, rest } => match rest.as_slice() {
+            ExprKind::Chain { first, rest } => match rest.as_slice() {
                 [Applied { op: BinaryOp::Equal, operand, .. }] => {
-                    let (path, constant) = self.sides(first, operand)?;
+                    let (path, constant) = self.path_and_constant(first, operand)?;
                     Some((path, vec![constant]))
                 }
                 _ => None,
             },
-            Kind::Access { head, links } => {
-                let Kind::Literals(literals) = &head.kind else { return None };
+            ExprKind::Access { head, links } => {
+                let ExprKind::Literals(literals) = &head.kind else { return None };
                 let [Link { kind: LinkKind::Member { name, .. }, .. }, call] = links.as_slice()
                 else {
                     return None;
@@ -228,9 +229,9 @@ impl Extractor<'_> {
                 if name.member != Some(Member::Includes) {
                     return None;
                 }
-                let constants = match self.slots.holding(literals.len(), head.span) {
+                let constants = match self.slots.slots_in_span(literals.len(), head.span) {
                     Some(slots) => slots.map(|at| slot(at, false)).collect(),
-                    None => literals.iter().cloned().map(Operand::Fixed).collect(),
+                    None => literals.iter().cloned().map(TemplateOperand::Fixed).collect(),
                 };
                 Some((self.path(argument)?, constants))
             }
@@ -238,13 +239,13 @@ impl Extractor<'_> {
         }
     }
 
-    /// A constant, as the shape knows it.
-    fn operand(&self, expr: &Expr) -> Option<Operand> {
+    /// The constant of an expression, as a value or parameter of the template.
+    fn operand(&self, expr: &Expr) -> Option<TemplateOperand> {
         let constant = constant(expr)?;
-        let negated = matches!(expr.kind, Kind::Unary { .. });
-        Some(match self.slots.holding(1, expr.span) {
+        let negated = matches!(expr.kind, ExprKind::Unary { .. });
+        Some(match self.slots.slots_in_span(1, expr.span) {
             Some(slots) => slot(slots.start, negated),
-            None => Operand::Fixed(constant),
+            None => TemplateOperand::Fixed(constant),
         })
     }
 
@@ -259,9 +260,9 @@ impl Extractor<'_> {
         if self.is_event(expr) {
             return Some(());
         }
-        let Kind::Access { head, links } = &expr.kind else { return None };
+        let ExprKind::Access { head, links } = &expr.kind else { return None };
         self.steps(head, steps)?;
-        // Parentheses end an optional chain, so `(event?.a).b` is no single path.
+        // Parentheses end an optional chain, so `(event?.a).b` is not one path.
         if steps.iter().any(|step| step.optional) {
             return None;
         }
@@ -270,7 +271,7 @@ impl Extractor<'_> {
 
     fn is_event(&self, expr: &Expr) -> bool {
         match expr.kind {
-            Kind::Variable(at) => {
+            ExprKind::Variable(at) => {
                 self.typed.variables.get(at as usize).is_some_and(|name| &**name == "event")
             }
             _ => false,
@@ -280,28 +281,30 @@ impl Extractor<'_> {
     /// Whether evaluation never raises an error, given that `event` is a Map.
     fn is_total(&self, expr: &Expr) -> bool {
         match &expr.kind {
-            Kind::Literal(_) | Kind::Literals(_) | Kind::TypeOfVariable(_) => true,
-            Kind::Unary { op: UnaryOp::Not | UnaryOp::TypeOf, operand } => self.is_total(operand),
-            Kind::Chain { first, rest } => {
+            ExprKind::Literal(_) | ExprKind::Literals(_) | ExprKind::TypeOfVariable(_) => true,
+            ExprKind::Unary { op: UnaryOp::Not | UnaryOp::TypeOf, operand } => {
+                self.is_total(operand)
+            }
+            ExprKind::Chain { first, rest } => {
                 self.is_total(first)
                     && rest.iter().all(|applied| {
                         let equality = matches!(applied.op, BinaryOp::Equal | BinaryOp::NotEqual);
-                        // Comparing two large values could run into the step limit.
+                        // Comparing two large values could exceed the step limit.
                         let cheap = rest.len() == 1
                             && (constant(first).is_some() || constant(&applied.operand).is_some());
                         (applied.op.is_logical() || (equality && cheap))
                             && self.is_total(&applied.operand)
                     })
             }
-            Kind::Access { .. } => self.path(expr).is_some_and(|path| {
-                // The first step leaves a Map; behind it anything may be missing.
+            ExprKind::Access { .. } => self.path(expr).is_some_and(|path| {
+                // The receiver of the first step is a Map; later receivers may be missing.
                 path.steps.iter().skip(1).all(|step| step.optional)
             }),
             _ => self.is_event(expr),
         }
     }
 
-    fn block(&self, block: &Block, facts: &mut Facts<Operand, Operand>) {
+    fn block(&self, block: &Block, facts: &mut Facts<TemplateOperand, TemplateOperand>) {
         for (_, value) in &block.declarations {
             self.expr(value, facts);
         }
@@ -321,45 +324,50 @@ impl Extractor<'_> {
         }
     }
 
-    /// Notes what an expression reads. Bodies of functions are visited on their own.
-    fn expr(&self, expr: &Expr, facts: &mut Facts<Operand, Operand>) {
+    /// Records what an expression reads. Function bodies are visited separately.
+    fn expr(&self, expr: &Expr, facts: &mut Facts<TemplateOperand, TemplateOperand>) {
         match &expr.kind {
-            // `event` as a value may end up anywhere.
-            Kind::Variable(_) => facts.reads_self_generated |= self.is_event(expr),
-            Kind::Template(parts) => {
+            // `event` as a value may be read anywhere.
+            ExprKind::Variable(_) => facts.reads_self_generated |= self.is_event(expr),
+            ExprKind::Template(parts) => {
                 for part in parts {
                     if let Part::Placeholder(expr) = part {
                         self.expr(expr, facts);
                     }
                 }
             }
-            Kind::List(items) | Kind::New { arguments: items, .. } => {
+            ExprKind::List(items) | ExprKind::New { arguments: items, .. } => {
                 items.iter().for_each(|item| self.expr(item, facts));
             }
-            Kind::Map(entries) => entries.iter().for_each(|(_, value)| self.expr(value, facts)),
-            Kind::Unary { operand, .. } | Kind::Throw(operand) => self.expr(operand, facts),
-            Kind::Chain { first, rest } => {
+            ExprKind::Map(entries) => entries.iter().for_each(|(_, value)| self.expr(value, facts)),
+            ExprKind::Unary { operand, .. } | ExprKind::Throw(operand) => self.expr(operand, facts),
+            ExprKind::Chain { first, rest } => {
                 self.expr(first, facts);
                 rest.iter().for_each(|applied| self.expr(&applied.operand, facts));
             }
-            Kind::Conditional { arms, otherwise } => {
+            ExprKind::Conditional { arms, otherwise } => {
                 for (condition, value) in arms {
                     self.expr(condition, facts);
                     self.expr(value, facts);
                 }
                 self.expr(otherwise, facts);
             }
-            Kind::Access { head, links } => self.access(head, links, facts),
-            Kind::Literal(_)
-            | Kind::Literals(_)
-            | Kind::Place(_)
-            | Kind::TypeOfVariable(_)
-            | Kind::Native(_)
-            | Kind::Lambda(_) => {}
+            ExprKind::Access { head, links } => self.access(head, links, facts),
+            ExprKind::Literal(_)
+            | ExprKind::Literals(_)
+            | ExprKind::Binding(_)
+            | ExprKind::TypeOfVariable(_)
+            | ExprKind::Native(_)
+            | ExprKind::Lambda(_) => {}
         }
     }
 
-    fn access(&self, head: &Expr, links: &[Link], facts: &mut Facts<Operand, Operand>) {
+    fn access(
+        &self,
+        head: &Expr,
+        links: &[Link],
+        facts: &mut Facts<TemplateOperand, TemplateOperand>,
+    ) {
         if self.is_event(head) {
             facts.reads_self_generated |= match links.first().map(|link| &link.kind) {
                 Some(LinkKind::Member { name, .. }) => {
@@ -387,7 +395,7 @@ impl Extractor<'_> {
     }
 }
 
-/// Adds the steps of `.a?.b['c']`.
+/// Appends the steps of `.a?.b['c']`.
 fn members(links: &[Link], steps: &mut Vec<Step>) -> Option<()> {
     for link in links {
         let LinkKind::Member { name, optional, called: false } = &link.kind else {
@@ -401,13 +409,13 @@ fn members(links: &[Link], steps: &mut Vec<Step>) -> Option<()> {
     Some(())
 }
 
-/// `item` or `item.name` of the first parameter; the name may be missing.
+/// Reads `item` or `item.name` of the first parameter.
 fn item_member(expr: &Expr) -> Option<Option<&str>> {
-    let is_item = |expr: &Expr| matches!(expr.kind, Kind::Place(Place::Local(0)));
+    let is_item = |expr: &Expr| matches!(expr.kind, ExprKind::Binding(Binding::Local(0)));
     if is_item(expr) {
         return Some(None);
     }
-    let Kind::Access { head, links } = &expr.kind else { return None };
+    let ExprKind::Access { head, links } = &expr.kind else { return None };
     match links.as_slice() {
         [Link { kind: LinkKind::Member { name, optional: false, called: false }, .. }]
             if is_item(head) && !is_data_member(name) =>
@@ -436,31 +444,31 @@ fn is_all(rest: &[Applied], op: BinaryOp) -> bool {
     rest.iter().all(|applied| applied.op == op)
 }
 
-/// Whether the name is a member of a type that events consist of, so that it may mean something
-/// where the event has no such member.
+/// Whether the name is a builtin member of a type of JSON values, so that it is defined even if the
+/// event has no such member.
 fn is_data_member(name: &MemberName) -> bool {
     name.member.is_some_and(|member| {
         [Type::Map, Type::List, Type::String].iter().any(|ty| members_of(*ty).contains(&member))
     })
 }
 
-fn slot(at: usize, negated: bool) -> Operand {
-    Operand::Slot { at: index(at), negated }
+fn slot(at: usize, negated: bool) -> TemplateOperand {
+    TemplateOperand::Slot { at: to_u32(at), negated }
 }
 
 /// A literal, or a negative number.
 fn constant(expr: &Expr) -> Option<Constant> {
     match &expr.kind {
-        Kind::Literal(literal) => Some(literal.clone()),
-        Kind::Unary { op: UnaryOp::Negate, operand } => match operand.kind {
-            Kind::Literal(Literal::Number(number)) => Some(Literal::Number(-number)),
+        ExprKind::Literal(literal) => Some(literal.clone()),
+        ExprKind::Unary { op: UnaryOp::Negate, operand } => match operand.kind {
+            ExprKind::Literal(Literal::Number(number)) => Some(Literal::Number(-number)),
             _ => None,
         },
         _ => None,
     }
 }
 
-/// `runtime.<entity>.properties.<key>` and what follows up to the first builtin member.
+/// `runtime.<entity>.properties.<key>` and the names after it, up to the first builtin member.
 fn property_path(links: &[Link]) -> Option<PropertyPath> {
     let names: Vec<&str> = links
         .iter()

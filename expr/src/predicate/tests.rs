@@ -1,11 +1,11 @@
-//! Which filters become which tests, and what they are found by.
+//! Tests of conditions: which filters become which tests, and which of them an index can use.
 
-use crate::{Compiled, Profile, compile};
+use crate::{CheckProfile, Compiled, compile};
 
 use super::*;
 
 fn facts(source: &str) -> Facts {
-    let Compiled { program, .. } = compile(source, Profile::Filter).unwrap();
+    let Compiled { program, .. } = compile(source, CheckProfile::Filter).unwrap();
     program.facts().clone()
 }
 
@@ -112,7 +112,7 @@ fn reads_membership_and_tests_of_items() {
 }
 
 #[test]
-fn keeps_operands_in_order_and_says_which_may_fail() {
+fn operands_keep_their_order_and_state_whether_they_may_fail() {
     assert_eq!(
         condition("event.a == 1 && (event.b != 2 && event.c.d) && !(event.e?.f == true)"),
         Condition::All(Box::new([
@@ -126,7 +126,7 @@ fn keeps_operands_in_order_and_says_which_may_fail() {
 }
 
 #[test]
-fn leaves_paths_through_builtin_members_to_evaluation() {
+fn paths_through_builtin_members_are_opaque() {
     for source in [
         "event.labels.length == 2",
         "event.get == null",
@@ -143,7 +143,7 @@ fn leaves_paths_through_builtin_members_to_evaluation() {
 }
 
 #[test]
-fn a_filter_is_found_by_what_must_hold_before_anything_can_fail() {
+fn index_keys_end_at_the_first_operand_that_may_fail() {
     let keys = |source: &str| -> Vec<String> {
         facts(source).indexed().map(ToString::to_string).collect()
     };
@@ -154,13 +154,13 @@ fn a_filter_is_found_by_what_must_hold_before_anything_can_fail() {
     assert_eq!(keys("event.a != 1"), [""; 0]);
     assert_eq!(keys("event.a == 1 || event.b == 2"), ["(a = 1 or b = 2)"]);
     assert_eq!(keys("event.a == 1 || event.b != 2"), [""; 0]);
-    // What differs from app to app is no key for all of them.
+    // A value that depends on the app is not an index key.
     assert_eq!(keys("event.selfGenerated == false && event.a == 1"), ["a = 1"]);
     assert_eq!(keys("event.a == 1 || event.selfGenerated == true"), [""; 0]);
 }
 
 #[test]
-fn knows_who_reads_self_generated() {
+fn detects_filters_that_read_self_generated() {
     for source in [
         "event.selfGenerated",
         "event['selfGenerated'] == true",
@@ -192,7 +192,7 @@ fn collects_entity_properties_once() {
 }
 
 #[test]
-fn each_operand_is_a_filter_of_its_own_and_means_the_same() {
+fn each_operand_is_an_equivalent_filter_of_its_own() {
     for source in [
         "event.a == 1",
         "event.a == 1 && event.b == event.c && !(event.d == 'x')",

@@ -1,14 +1,14 @@
-//! Diagnostics as they are drawn.
+//! Tests of rendered diagnostics.
 
 use super::render;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::span::Span;
-use crate::{Profile, Usage, compile_for};
+use crate::{CheckProfile, Usage, compile_for};
 
-/// The first `count` findings as they are drawn.
+/// The first `count` findings, rendered.
 fn drawn(source: &str, events: &[&str], count: usize) -> String {
     let usage = Usage { events, delivers_on_error: false };
-    let findings = match compile_for(source, Profile::Filter, &usage) {
+    let findings = match compile_for(source, CheckProfile::Filter, &usage) {
         Ok(compiled) => compiled.warnings,
         Err(rejected) => rejected.diagnostics,
     };
@@ -54,7 +54,7 @@ help: write the number without quotes: `> 2`
 }
 
 #[test]
-fn an_assignment_is_taken_for_a_comparison() {
+fn an_assignment_is_reported_with_the_comparison_operator() {
     let source = "if (event.issue.fields.priority.name = 'High') { true }";
     let expected = "\
 error[SY-3002]: expected `==`, found `=`
@@ -67,13 +67,13 @@ help: compare with `==`
   |
 1 | if (event.issue.fields.priority.name == 'High') { true }
   |                                       +
-note: reading stopped here; later errors may be hidden
+note: parsing stopped here; later errors may be hidden
 ";
     assert_eq!(drawn(source, UPDATED, 1), expected);
 }
 
 #[test]
-fn a_name_outside_of_the_event_shows_where_filters_start() {
+fn an_unknown_name_suggests_the_path_below_event() {
     let expected = "\
 error[SY-3101]: `issue` is not defined in a filter
  --> trigger.yaml#filter:1:1
@@ -90,7 +90,7 @@ help: filters start at `event`: `event.issue...`
 }
 
 #[test]
-fn the_vendors_spelling_of_the_issue_type_is_put_right() {
+fn the_vendors_spelling_of_the_issue_type_is_corrected() {
     let expected = "\
 warning[SY-3103]: no field `issueType`; payload fields are spelt as Jira sends them
  --> trigger.yaml#filter:1:20
@@ -107,7 +107,7 @@ help: write `issuetype`
 }
 
 #[test]
-fn a_step_that_may_be_missing_says_what_happens_then() {
+fn a_nullable_access_states_what_on_error_does() {
     let expected = "\
 warning[SY-3105]: an error when `assignee` is null, and onError drops the event
  --> trigger.yaml#filter:1:28
@@ -132,7 +132,7 @@ fn a_filter_that_is_too_long_says_by_how_much() {
 }
 
 #[test]
-fn of_a_long_line_the_part_around_the_place_is_drawn() {
+fn draws_the_part_of_a_long_line_around_the_marks() {
     let keys = vec!["'ABC-1'"; 60].join(", ");
     let source = format!("[{keys}].includes(event.issue.keey) && [{keys}].includes('x')");
     let before = "'ABC-1', 'ABC-1'].includes(event.issue.";
@@ -163,7 +163,7 @@ warning[SY-3207]: String and Number are never equal
   | |
   | String
   |
-help: payloads hold it in another type
+help: payloads contain it as another type
   |
 1 | event.issue.id == '10001'
   |                   ~~~~~~~
@@ -191,12 +191,12 @@ help: for one or the other write `||`
 }
 
 #[test]
-fn every_error_of_the_syntax_is_told_and_where_reading_stopped() {
+fn reports_every_syntax_error_and_where_parsing_stopped() {
     let found = drawn("event.a === 1 & event.b = 2 &&\n) }", UPDATED, 9);
     let heads: Vec<&str> = found.lines().filter(|line| line.starts_with("error")).collect();
     assert!(heads.len() >= 4, "{found}");
     let found = drawn("if (event.a) { true }", UPDATED, 9);
-    assert!(found.ends_with("note: reading stopped here; later errors may be hidden\n"), "{found}");
+    assert!(found.ends_with("note: parsing stopped here; later errors may be hidden\n"), "{found}");
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn tabs_and_wide_letters_keep_carets_in_place() {
 }
 
 #[test]
-fn what_is_missing_at_the_end_has_a_caret_behind_it() {
+fn a_missing_token_at_the_end_has_a_caret_after_the_line() {
     let found = drawn("event.issue.key ==", UPDATED, 1);
     assert!(found.contains("1 | event.issue.key ==\n  |                   ^\n"), "{found}");
 }

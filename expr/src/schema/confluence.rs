@@ -1,14 +1,15 @@
-//! The bodies of Confluence events. Ids are numbers or strings by kind, even within one body.
+//! Schemas of Confluence events. An id is a number or a string, depending on the entity, even
+//! within one payload.
 
-use super::{FREE, Members, Others, Shape, always, maybe};
+use super::{FREE, Members, Shape, UnlistedMembers, always, maybe};
 
 use Shape::{Any, Boolean, Map, Number, String};
 
-/// Members at the top of Confluence events that no Jira event has.
+/// Top-level members of Confluence events that no Jira event has.
 pub(super) const ONLY_CONFLUENCE: [&str; 6] =
     ["content", "space", "prevContent", "suppressNotifications", "eventCreatedDate", "task"];
 
-/// Each family by the form of its names.
+/// Event families by pattern.
 pub(super) const BODIES: &[(&str, &Members)] = &[
     ("avi:confluence:*:page", &ON_CONTENT),
     ("avi:confluence:*:blogpost", &ON_CONTENT),
@@ -37,7 +38,7 @@ static ON_CONTENT: Members = Members {
         maybe("newSortedChildPageIds", Any),
         maybe("container", Any),
     ],
-    others: Others::None,
+    others: UnlistedMembers::None,
 };
 
 static ON_SPACE: Members = Members {
@@ -49,10 +50,10 @@ static ON_SPACE: Members = Members {
         maybe("atlassianId", String),
         always("space", Map(&SPACE)),
     ],
-    others: Others::None,
+    others: UnlistedMembers::None,
 };
 
-/// A page, blog post, comment and what else Confluence calls content.
+/// A page, blog post, comment or other content.
 pub(super) static CONTENT: Members = Members {
     title: "Content",
     fields: &[
@@ -69,7 +70,7 @@ pub(super) static CONTENT: Members = Members {
         maybe("extensions", Map(&FREE)),
         maybe("labels", Any),
     ],
-    others: Others::None,
+    others: UnlistedMembers::None,
 };
 
 static SPACE: Members = Members {
@@ -84,5 +85,5 @@ static SPACE: Members = Members {
         maybe("status", String),
         maybe("history", Map(&FREE)),
     ],
-    others: Others::None,
+    others: UnlistedMembers::None,
 };

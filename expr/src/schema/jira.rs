@@ -1,14 +1,14 @@
-//! The bodies of Jira events, Jira Software and Jira Service Management included.
+//! Schemas of the events of Jira, Jira Software and Jira Service Management.
 
-use super::{FREE, Field, Members, Others, Shape, always, closed, maybe};
+use super::{FREE, Field, Members, Shape, UnlistedMembers, always, closed, maybe};
 
 use Shape::{Any, Boolean, List, Map, Number, String};
 
-/// Members at the top of Jira events that no Confluence event has.
+/// Top-level members of Jira events that no Confluence event has.
 pub(super) const ONLY_JIRA: [&str; 6] =
     ["issue", "changelog", "worklog", "sprint", "board", "associatedStatuses"];
 
-/// Each family by the form of its names; the first that fits counts.
+/// Event families by pattern; the first match counts.
 pub(super) const BODIES: &[(&str, &Members)] = &[
     ("avi:jira:created:issue", &CREATED_ISSUE),
     ("avi:jira:updated:issue", &UPDATED_ISSUE),
@@ -27,7 +27,7 @@ pub(super) const BODIES: &[(&str, &Members)] = &[
     ("avi:jira:*:component", &OF_COMPONENT),
     ("avi:jira:*:issue-property", &PROPERTY_SET),
     ("avi:jira-software:*:sprint", &SPRINTED),
-    // Flat bodies, and bodies that are told by example only.
+    // Events that are documented only by an example.
     ("avi:jira:*:field", &FREE),
     ("avi:jira:*:field:context", &FREE),
     ("avi:jira:*:field:context:configuration", &FREE),
@@ -35,7 +35,7 @@ pub(super) const BODIES: &[(&str, &Members)] = &[
     ("avi:jira-software:*:board", &FREE),
 ];
 
-/// Members of every Jira event, with those of its family.
+/// Defines the members of every Jira event together with those of its family.
 macro_rules! event {
     ($title:literal, $($field:expr),* $(,)?) => {
         Members {
@@ -46,12 +46,12 @@ macro_rules! event {
                 maybe("timestamp", String),
                 maybe("atlassianId", String),
                 maybe("associatedUsers", Any),
-                // Supplied wherever a filter reads it.
+                // Supplied by the router if a filter reads it.
                 always("runtime", Map(&RUNTIME)),
                 maybe("payloadIncludeProperties", Map(&FREE)),
                 $($field),*
             ],
-            others: Others::None,
+            others: UnlistedMembers::None,
         }
     };
 }
@@ -61,7 +61,7 @@ static CREATED_ISSUE: Members = event!(
     always("issue", Map(&ISSUE)),
     maybe("jiraEventTypeName", String),
     maybe("clonedFrom", Any),
-    // Documented for webhooks as absent, and seen there.
+    // Documented as absent from webhooks, but observed in them.
     maybe("changelog", Map(&CHANGELOG)),
 );
 
@@ -135,7 +135,8 @@ pub(super) static ISSUE: Members = closed(
     ],
 );
 
-/// The documented body has nine fields; the rest is there when the publisher sends whole issues.
+/// The documented payload has nine fields; the others are present if the publisher sends whole
+/// issues.
 static FIELDS: Members = Members {
     title: "Issue.fields",
     fields: &[
@@ -185,7 +186,7 @@ static FIELDS: Members = Members {
         maybe("epic", Any),
         maybe("flagged", Any),
     ],
-    others: Others::CustomFields,
+    others: UnlistedMembers::CustomFields,
 };
 
 static ISSUE_TYPE: Members = closed(
@@ -250,7 +251,7 @@ static NAMED: Members = Members {
         maybe("iconUrl", String),
         maybe("self", String),
     ],
-    others: Others::Some,
+    others: UnlistedMembers::Some,
 };
 
 static PARENT: Members = closed(
@@ -281,11 +282,11 @@ static USER: Members = closed(
     ],
 );
 
-/// What changed.
+/// A changelog.
 pub(super) static CHANGELOG: Members =
     closed("Changelog", &[maybe("id", Any), always("items", List(&Map(&CHANGE)))]);
 
-/// The title by which the checker knows a changelog item.
+/// The title that identifies a changelog item.
 pub(crate) const CHANGE_TITLE: &str = "a changelog item";
 
 static CHANGE: Members = closed(
@@ -319,7 +320,7 @@ pub(super) static COMMENT: Members = closed(
     ],
 );
 
-/// Work that was logged.
+/// A worklog.
 pub(super) static WORKLOG: Members = closed(
     "Worklog",
     &[
@@ -375,7 +376,7 @@ static VERSION: Members = Members {
         maybe("releaseDate", String),
         maybe("overdue", Boolean),
     ],
-    others: Others::Some,
+    others: UnlistedMembers::Some,
 };
 
 /// In project events the id is a number, unlike inside an issue.
@@ -387,7 +388,7 @@ static EVENT_PROJECT: Members = Members {
         always("name", String),
         maybe("projectTypeKey", String),
     ],
-    others: Others::Some,
+    others: UnlistedMembers::Some,
 };
 
 static EVENT_COMPONENT: Members = Members {
@@ -401,7 +402,7 @@ static EVENT_COMPONENT: Members = Members {
         always("project", String),
         always("projectId", Number),
     ],
-    others: Others::Some,
+    others: UnlistedMembers::Some,
 };
 
 /// A sprint.

@@ -1,6 +1,6 @@
 //! The schema of payloads against the sample events, and the nearest names.
 
-use super::{Found, Members, Others, Shape, body_of, nearest};
+use super::{FieldLookup, Members, Shape, UnlistedMembers, body_of, nearest};
 use serde_json::Value;
 
 /// What is wrong with `value` by its schema, each with its path.
@@ -25,7 +25,7 @@ fn misfits(shape: Shape, value: &Value, path: &str, out: &mut Vec<String>) {
                 }
             }
             for name in object.keys() {
-                if let Found::Unknown { .. } = members.find(name) {
+                if let FieldLookup::Unknown { .. } = members.find(name) {
                     out.push(format!("{path}.{name} is not in the schema"));
                 }
             }
@@ -75,17 +75,17 @@ fn custom_fields_and_unknown_events_are_open() {
     let Shape::Map(fields) = shape(body_of("avi:jira:created:issue"), &["issue", "fields"]) else {
         panic!("fields are a map")
     };
-    assert!(matches!(fields.find("customfield_10010"), Found::Open));
-    assert!(matches!(fields.find("priorty"), Found::Unknown { nearest: Some("priority") }));
-    assert_eq!(body_of("avi:jira:invented:thing").others, Others::Some);
-    assert!(matches!(body_of("x").find("anything"), Found::Open));
-    assert!(matches!(body_of("x").find("isue"), Found::Unknown { nearest: Some("issue") }));
+    assert!(matches!(fields.find("customfield_10010"), FieldLookup::Open));
+    assert!(matches!(fields.find("priorty"), FieldLookup::Unknown { nearest: Some("priority") }));
+    assert_eq!(body_of("avi:jira:invented:thing").others, UnlistedMembers::Some);
+    assert!(matches!(body_of("x").find("anything"), FieldLookup::Open));
+    assert!(matches!(body_of("x").find("isue"), FieldLookup::Unknown { nearest: Some("issue") }));
 }
 
 fn shape(members: &'static Members, path: &[&str]) -> Shape {
     path.iter().fold(Shape::Map(members), |shape, name| match shape {
         Shape::Map(members) => match members.find(name) {
-            Found::Field(field) => field.shape,
+            FieldLookup::Field(field) => field.shape,
             _ => panic!("{name} is unknown"),
         },
         _ => panic!("{name} is below no map"),

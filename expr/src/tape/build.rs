@@ -1,23 +1,23 @@
-//! Fills a tape: one pass over text that is known to be UTF-8, without recursion.
+//! Builds a tape in one pass over UTF-8 text, without recursion.
 //!
-//! The common forms (strings without escapes, short integers) are read here; anything else is cut
-//! out and handed to `serde_json`, and so is a text that turns out to be no JSON, to say where. So
-//! the tape takes exactly what `serde_json` takes, and reads it as `serde_json` does.
+//! The common forms (strings without escapes, short integers) are parsed here. Any other token is
+//! passed to `serde_json`, and so is a text that is not JSON, for the position of the error. The
+//! tape therefore accepts exactly the texts that `serde_json` accepts, with the same values.
 
 use std::borrow::Cow;
 
 use crate::tape::{
-    Cell, Frame, Kind, NONE, Node, Range, TapeError, TapeLimits, hash, slice, strict,
+    Cell, ContainerKind, Frame, NONE, Node, Range, TapeError, TapeLimits, hash, slice, strict,
 };
 
-/// From this many members on, a map is searched by its index.
+/// Members from which on a map has an index.
 const INDEXED_FROM: u32 = 16;
-/// Integers of up to this many digits fit into 64 bits whatever their digits.
+/// Integers of so many digits always fit into 64 bits.
 const DIGITS_MAX: usize = 18;
 
-/// What ends the pass before its end.
+/// The reason why the pass stops early.
 enum Stop {
-    /// The text is not JSON; `serde_json` says where.
+    /// The text is not JSON; `serde_json` finds the position.
     Syntax,
     Depth,
     Nodes,
@@ -25,12 +25,12 @@ enum Stop {
 
 pub(super) struct Builder<'t> {
     text: &'t str,
-    /// Offset of the byte to read next.
+    /// Offset of the next byte.
     at: usize,
     escaped: &'t mut String,
     nodes: &'t mut Vec<Node>,
     index: &'t mut Vec<(u32, u32)>,
-    /// Lists and maps that are open, outermost first.
+    /// Open lists and maps, outermost first.
     frames: &'t mut Vec<Frame>,
     limits: TapeLimits,
 }
@@ -60,7 +60,9 @@ impl<'t> Builder<'t> {
         while let Some(frame) = self.frames.last() {
             let (kind, is_empty) = (frame.kind, frame.first == NONE);
             match (self.byte_after_blanks(), kind) {
-                (Some(b'}'), Kind::Map) | (Some(b']'), Kind::List) => self.close(),
+                (Some(b'}'), ContainerKind::Map) | (Some(b']'), ContainerKind::List) => {
+                    self.close()
+                }
                 (Some(b','), _) if !is_empty => {
                     self.at += 1;
                     self.child(kind)?;
@@ -76,8 +78,8 @@ impl<'t> Builder<'t> {
     }
 
     /// Reads an element, or a member with its name.
-    fn child(&mut self, of: Kind) -> Result<(), Stop> {
-        if of == Kind::List {
+    fn child(&mut self, of: ContainerKind) -> Result<(), Stop> {
+        if of == ContainerKind::List {
             return self.value(Range::default());
         }
         let Some(b'"') = self.byte_after_blanks() else { return Err(Stop::Syntax) };
@@ -91,8 +93,8 @@ impl<'t> Builder<'t> {
     fn value(&mut self, name: Range) -> Result<(), Stop> {
         let cell = match self.byte_after_blanks() {
             Some(b'"') => Cell::String(self.string()?),
-            Some(b'{') => return self.open(Kind::Map, name),
-            Some(b'[') => return self.open(Kind::List, name),
+            Some(b'{') => return self.open(ContainerKind::Map, name),
+            Some(b'[') => return self.open(ContainerKind::List, name),
             Some(b'-' | b'0'..=b'9') => Cell::Number(self.number()?),
             Some(b't') => self.literal("true", Cell::Bool(true))?,
             Some(b'f') => self.literal("false", Cell::Bool(false))?,
@@ -102,7 +104,7 @@ impl<'t> Builder<'t> {
         self.push(cell, name).map(drop)
     }
 
-    fn open(&mut self, kind: Kind, name: Range) -> Result<(), Stop> {
+    fn open(&mut self, kind: ContainerKind, name: Range) -> Result<(), Stop> {
         if self.frames.len() >= self.limits.depth as usize {
             return Err(Stop::Depth);
         }
@@ -116,8 +118,8 @@ impl<'t> Builder<'t> {
         self.at += 1;
         let Some(frame) = self.frames.pop() else { return };
         let cell = match frame.kind {
-            Kind::Map => self.map_of(&frame),
-            Kind::List => Cell::List { len: frame.len },
+            ContainerKind::Map => self.map_of(&frame),
+            ContainerKind::List => Cell::List { len: frame.len },
         };
         if let Some(node) = self.nodes.get_mut(frame.node as usize) {
             node.cell = cell;
@@ -147,7 +149,7 @@ impl<'t> Builder<'t> {
         Ok(cell)
     }
 
-    /// Reads the string that opens here.
+    /// Reads the string that starts here.
     fn string(&mut self) -> Result<Range, Stop> {
         let open = self.at;
         let end = plain_end(self.text.as_bytes(), open + 1);
@@ -161,7 +163,7 @@ impl<'t> Builder<'t> {
         }
     }
 
-    /// Reads the string that opens at `open` and has its first escape at `end`.
+    /// Reads the string that starts at `open` and has its first escape at `end`.
     #[cold]
     fn escaped_string(&mut self, open: usize, mut end: usize) -> Result<Range, Stop> {
         let bytes = self.text.as_bytes();
@@ -208,8 +210,8 @@ impl<'t> Builder<'t> {
         let part = |byte: u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
         let len = rest.bytes().position(|byte| !part(byte)).unwrap_or(rest.len());
         self.at += len;
-        // A valid number is never followed by another of these bytes, so that cutting out all of
-        // them loses no valid text.
+        // None of these bytes can follow a valid number, so passing all of them on rejects no valid
+        // text.
         serde_json::from_str(rest.get(..len).unwrap_or_default()).map_err(|_| Stop::Syntax)
     }
 
@@ -224,10 +226,10 @@ impl<'t> Builder<'t> {
             self.nodes.push(node);
             return Ok(id);
         };
-        if frame.kind == Kind::Map {
+        if frame.kind == ContainerKind::Map {
             let text = slice(self.text, self.escaped, name);
             node.hash = hash(text);
-            // Beyond the threshold repeats are found by sorting, in `map_of`.
+            // In larger maps `map_of` finds duplicates by sorting.
             if frame.len < INDEXED_FROM && frame.may_have(node.hash) {
                 frame.unlink(text, self.nodes, |range| slice(self.text, self.escaped, range));
             }
@@ -265,16 +267,17 @@ impl<'t> Builder<'t> {
         Cell::Map { len: frame.len, first: frame.first, index: offset(index) }
     }
 
-    /// The map whose children the index holds from `index` on, some with equal hashes.
+    /// Builds the map whose children are in the index from `index` on, some of them with equal
+    /// hashes.
     #[cold]
     fn map_with_repeats(&mut self, index: usize) -> Cell {
         let mut children = self.index.split_off(index);
         let name = |child: &(u32, u32)| (child.0, self.name_of(child.1));
-        // The last of equal names comes first, and is the one that stays.
+        // The last child of a name sorts first and is kept.
         children.sort_unstable_by(|a, b| name(a).cmp(&name(b)).then(b.1.cmp(&a.1)));
         children.dedup_by(|later, kept| name(later) == name(kept));
         self.index.extend(&children);
-        // Siblings stay in the order of the text.
+        // Siblings keep the order of the text.
         children.sort_unstable_by_key(|(_, child)| *child);
         let mut next = NONE;
         for (_, child) in children.iter().rev() {
@@ -287,11 +290,11 @@ impl<'t> Builder<'t> {
 }
 
 impl Frame {
-    fn new(node: u32, kind: Kind) -> Frame {
+    fn new(node: u32, kind: ContainerKind) -> Frame {
         Frame { node, kind, first: NONE, last: NONE, len: 0, seen: 0 }
     }
 
-    /// Whether a member may have the name already; takes note of the name.
+    /// Records the name and returns whether a member may already have it.
     fn may_have(&mut self, hash: u32) -> bool {
         let bit = 1_u64 << (hash % 64);
         let seen = self.seen & bit != 0;
@@ -299,7 +302,7 @@ impl Frame {
         seen
     }
 
-    /// Takes out a member of that name: a repeated name replaces its earlier value.
+    /// Removes the member of that name: a repeated name replaces its earlier value.
     #[cold]
     fn unlink<'t>(&mut self, name: &str, nodes: &mut [Node], text_of: impl Fn(Range) -> &'t str) {
         let (mut before, mut at) = (NONE, self.first);
@@ -321,13 +324,13 @@ impl Frame {
     }
 }
 
-/// Sources are shorter than `u32::MAX`, and so is all that points into them.
+/// Sources are shorter than `u32::MAX`, and so are all offsets into them.
 fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(NONE)
 }
 
-/// Offset of the first byte from `at` on that a plain string cannot hold: a quote, a backslash or a
-/// control character; beyond the end if there is none. Eight bytes at a time.
+/// Offset of the first byte from `at` on that ends plain text in a string: a quote, a backslash or
+/// a control character; beyond the end if there is none. Reads eight bytes at a time.
 ///
 /// **Source:** Hacker's Delight, 6-1, "find first 0-byte"; the lowest byte found is exact.
 fn plain_end(bytes: &[u8], mut at: usize) -> usize {

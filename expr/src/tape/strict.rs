@@ -1,4 +1,4 @@
-//! Where a text stops being JSON, as `serde_json` tells it when it reads every value.
+//! The position at which a text stops being JSON, as `serde_json` reports it.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::tape::TapeError;
 
-/// The error of a text that the tape found to be no JSON. Recurses as deep as the part before the
-/// error nests, which the tape has bounded.
+/// Returns the error of a text that is not JSON. Recurses as deep as the part before the error
+/// nests, which the tape has bounded.
 #[cold]
 pub(super) fn error_of(text: &str) -> TapeError {
     let mut reader = serde_json::Deserializer::from_str(text);
@@ -19,7 +19,7 @@ pub(super) fn error_of(text: &str) -> TapeError {
     TapeError::Syntax { line, column }
 }
 
-/// Any value, read in full and not kept.
+/// Any JSON value, read completely and discarded.
 struct Strict;
 
 impl<'de> Deserialize<'de> for Strict {

@@ -1,4 +1,4 @@
-//! JSON to tapes: shapes, limits, and what is no JSON.
+//! Tests of tapes: structure, limits, and texts that are not JSON.
 
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -16,7 +16,7 @@ fn error(text: &[u8]) -> TapeError {
     Tape::new().parse(text, &TapeLimits::default()).unwrap_err()
 }
 
-fn at<'t>(tape: &'t Tape, path: &str) -> Option<Read<'t>> {
+fn at<'t>(tape: &'t Tape, path: &str) -> Option<NodeValue<'t>> {
     let mut node = tape.root();
     for name in path.split('.') {
         node = tape.member(node, name)?;
@@ -27,8 +27,8 @@ fn at<'t>(tape: &'t Tape, path: &str) -> Option<Read<'t>> {
 #[test]
 fn reads_members_of_nested_objects() {
     let tape = tape(r#"{"a": {"b": [1, true, null, "x"]}, "c": "y"}"#);
-    assert_eq!(at(&tape, "a.b"), Some(Read::List { len: 4 }));
-    assert_eq!(at(&tape, "c"), Some(Read::String("y")));
+    assert_eq!(at(&tape, "a.b"), Some(NodeValue::List { len: 4 }));
+    assert_eq!(at(&tape, "c"), Some(NodeValue::String("y")));
     assert_eq!(at(&tape, "a.c"), None);
     assert_eq!(at(&tape, "c.d"), None);
 }
@@ -42,8 +42,8 @@ fn keeps_the_last_of_repeated_names() {
         }
         text.push('}');
         let tape = tape(&text);
-        assert_eq!(tape.read(tape.root()), Read::Map { len: count + 1 });
-        assert_eq!(at(&tape, "x"), Some(Read::Number(f64::from(count - 1))));
+        assert_eq!(tape.read(tape.root()), NodeValue::Map { len: count + 1 });
+        assert_eq!(at(&tape, "x"), Some(NodeValue::Number(f64::from(count - 1))));
         let mut names: Vec<&str> = Vec::new();
         let mut child = tape.first_child(tape.root());
         while let Some(node) = child {
@@ -61,7 +61,7 @@ fn finds_every_member_of_a_large_map() {
     let tape = tape(&format!("{{{}}}", members.join(",")));
     for number in 0..3000 {
         let found = at(&tape, &format!("customfield_{number}"));
-        assert_eq!(found, Some(Read::Number(f64::from(number))));
+        assert_eq!(found, Some(NodeValue::Number(f64::from(number))));
     }
     assert_eq!(at(&tape, "customfield_3000"), None);
 }
@@ -69,8 +69,8 @@ fn finds_every_member_of_a_large_map() {
 #[test]
 fn resolves_escapes_in_names_and_text() {
     let tape = tape(r#"{"a\n": "x\u0041\ud83d\ude00", "b": "plain"}"#);
-    assert_eq!(at(&tape, "a\n"), Some(Read::String("xA😀")));
-    assert_eq!(at(&tape, "b"), Some(Read::String("plain")));
+    assert_eq!(at(&tape, "a\n"), Some(NodeValue::String("xA😀")));
+    assert_eq!(at(&tape, "b"), Some(NodeValue::String("plain")));
 }
 
 #[test]
@@ -102,13 +102,13 @@ fn refuses_what_is_not_one_json_value() {
 fn is_empty_after_an_error_and_usable_again() {
     let mut tape = tape("{\"a\": 1}");
     assert!(tape.parse(b"{", &TapeLimits::default()).is_err());
-    assert_eq!(tape.read(tape.root()), Read::Null);
+    assert_eq!(tape.read(tape.root()), NodeValue::Null);
     assert!(!tape.is_object());
     tape.parse(b"{\"b\": 2}", &TapeLimits::default()).unwrap();
-    assert_eq!(at(&tape, "b"), Some(Read::Number(2.0)));
+    assert_eq!(at(&tape, "b"), Some(NodeValue::Number(2.0)));
 }
 
-/// What the tape must agree with.
+/// The expected value or error, by `serde_json`.
 fn reference(text: &str) -> Result<Value, TapeError> {
     let mut reader = serde_json::Deserializer::from_str(text);
     reader.disable_recursion_limit();
@@ -122,18 +122,18 @@ fn same(tape: &Tape, node: NodeId, value: &Value) -> bool {
             .collect::<Vec<_>>()
     };
     match (tape.read(node), value) {
-        (Read::Null, Value::Null) => true,
-        (Read::Bool(ours), Value::Bool(theirs)) => ours == *theirs,
-        (Read::Number(ours), Value::Number(theirs)) => {
+        (NodeValue::Null, Value::Null) => true,
+        (NodeValue::Bool(ours), Value::Bool(theirs)) => ours == *theirs,
+        (NodeValue::Number(ours), Value::Number(theirs)) => {
             theirs.as_f64().is_some_and(|theirs| ours.to_bits() == theirs.to_bits())
         }
-        (Read::String(ours), Value::String(theirs)) => ours == theirs,
-        (Read::List { len }, Value::Array(theirs)) => {
+        (NodeValue::String(ours), Value::String(theirs)) => ours == theirs,
+        (NodeValue::List { len }, Value::Array(theirs)) => {
             let ours = children();
             (len as usize, ours.len()) == (theirs.len(), theirs.len())
                 && ours.iter().zip(theirs).all(|(ours, theirs)| same(tape, *ours, theirs))
         }
-        (Read::Map { len }, Value::Object(theirs)) => {
+        (NodeValue::Map { len }, Value::Object(theirs)) => {
             (len as usize, children().len()) == (theirs.len(), theirs.len())
                 && theirs.iter().all(|(name, theirs)| {
                     tape.member(node, name)
@@ -144,7 +144,7 @@ fn same(tape: &Tape, node: NodeId, value: &Value) -> bool {
     }
 }
 
-/// Fails unless the tape reads `text` as `serde_json` does, or refuses it at the same place.
+/// Fails unless the tape and `serde_json` agree on the value or the position of the error.
 fn agrees(text: &str) -> Result<(), TestCaseError> {
     let mut tape = Tape::new();
     let ours = tape.parse(text.as_bytes(), &TapeLimits::default());
@@ -158,7 +158,7 @@ fn agrees(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Pieces of JSON, whole and broken, in any order.
+/// Fragments of JSON, valid and invalid, in any order.
 fn piece() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[\\[\\]{},:\" \n\t]".prop_map(String::from),
@@ -174,7 +174,7 @@ fn piece() -> impl Strategy<Value = String> {
     ]
 }
 
-/// JSON with repeated names, escapes, odd numbers and blanks.
+/// JSON with repeated names, escapes, unusual numbers and white space.
 fn json() -> impl Strategy<Value = String> {
     let scalar = prop_oneof![
         Just("null".to_owned()),

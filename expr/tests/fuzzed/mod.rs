@@ -1,12 +1,12 @@
-//! What must hold for any input: the bodies of the fuzz targets, also run on the committed corpus.
+//! Properties of any input: the bodies of the fuzz targets, also run on the committed corpus.
 
 use switchyard_expr::cases::{compiled, reference};
 use switchyard_expr::{
-    Env, Profile, Scratch, Tape, TapeLimits, Usage, canonical, compile, compile_for, explain,
-    render, token_count,
+    CheckProfile, Env, EvalScratch, Tape, TapeLimits, Usage, canonical, compile, compile_for,
+    explain, render, token_count,
 };
 
-/// The tokens of any text are told or refused.
+/// Any text has tokens or lexical errors.
 pub(crate) fn lex(data: &[u8]) {
     let Ok(source) = std::str::from_utf8(data) else { return };
     match token_count(source) {
@@ -15,12 +15,12 @@ pub(crate) fn lex(data: &[u8]) {
     }
 }
 
-/// What parses is printed as what parses to the same.
+/// The canonical form of a valid expression parses to the same canonical form.
 pub(crate) fn parse(data: &[u8]) {
     let Ok(source) = std::str::from_utf8(data) else { return };
     match canonical(source) {
         Ok(printed) => {
-            // Printing may add signs, and with them pass a limit of length or depth.
+            // Printing may add parentheses and thereby exceed a limit of length or depth.
             if let Ok(again) = canonical(&printed) {
                 assert_eq!(again, printed);
             }
@@ -29,7 +29,7 @@ pub(crate) fn parse(data: &[u8]) {
     }
 }
 
-/// Whatever is accepted or refused for events is said in words.
+/// Findings on any text can be rendered, for several event types.
 pub(crate) fn check(data: &[u8]) {
     let Ok(source) = std::str::from_utf8(data) else { return };
     let events: [&[&str]; 3] = [
@@ -39,7 +39,7 @@ pub(crate) fn check(data: &[u8]) {
     ];
     for events in events {
         let usage = Usage { events, delivers_on_error: false };
-        match compile_for(source, Profile::Filter, &usage) {
+        match compile_for(source, CheckProfile::Filter, &usage) {
             Ok(compiled) => {
                 draw(&compiled.warnings, source);
                 assert!(!compiled.complexity.to_string().is_empty());
@@ -52,7 +52,7 @@ pub(crate) fn check(data: &[u8]) {
     }
 }
 
-/// An expression, a zero byte and an event: every evaluator says the same, in the same steps.
+/// Input: an expression, a zero byte and an event. All evaluators agree in result and steps.
 pub(crate) fn eval_diff(data: &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == 0);
     let (Some(source), event) = (parts.next(), parts.next().unwrap_or(b"{}")) else { return };
@@ -63,8 +63,8 @@ pub(crate) fn eval_diff(data: &[u8]) {
     }
     let env = Env { now_ms: 0, steps_max: 5_000 };
     assert_eq!(compiled(source, &tape, &env), reference(source, &tape, &env));
-    let Ok(compiled) = compile(source, Profile::Filter) else { return };
-    let verdict = compiled.program.verdict(&tape, &env, &mut Scratch::new());
+    let Ok(compiled) = compile(source, CheckProfile::Filter) else { return };
+    let verdict = compiled.program.verdict(&tape, &env, &mut EvalScratch::new());
     let explained = explain::explain(source, &tape, &env).map(|explained| explained.verdict);
     assert_eq!(explained, Ok(verdict), "accepted, but explained otherwise");
 }

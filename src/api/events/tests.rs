@@ -1,4 +1,4 @@
-//! The door for events as a publisher sees it.
+//! Publishing events over HTTP, against a stream in memory.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -11,7 +11,7 @@ const PATH: &str = "/admin/v1/events";
 const ONE: &str = "/admin/v1/events?cloudId=c1&type=avi:jira:created:issue";
 const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 
-fn door(stream: &Arc<MemoryStream>) -> Router {
+fn events_api(stream: &Arc<MemoryStream>) -> Router {
     routes(EventsState {
         publisher: Arc::clone(stream) as Arc<dyn Publisher>,
         body_bytes_max: 64 * 1024,
@@ -26,7 +26,7 @@ fn line(id: &str) -> String {
 }
 
 async fn upload(stream: &Arc<MemoryStream>, lines: &[String]) -> Value {
-    let (status, _, report) = post(door(stream), PATH, &[NDJSON], lines.join("\n")).await;
+    let (status, _, report) = post(events_api(stream), PATH, &[NDJSON], lines.join("\n")).await;
     assert_eq!(status, 202);
     report
 }
@@ -36,7 +36,7 @@ async fn single_event_takes_site_and_type_from_the_query_and_its_id_from_a_heade
     let stream = Arc::new(MemoryStream::default());
     let body = r#"{"eventType":"avi:jira:created:issue","issue":{"key":"A-1"},"n":1.50}"#;
     for header in [("ce-id", "e1"), ("Nats-Msg-Id", "c1/e1")] {
-        let (status, _, report) = post(door(&stream), ONE, &[header], body).await;
+        let (status, _, report) = post(events_api(&stream), ONE, &[header], body).await;
         assert_eq!(status, 202);
         assert_eq!(report["sequences"], json!([1]));
     }
@@ -52,14 +52,14 @@ async fn single_event_takes_site_and_type_from_the_query_and_its_id_from_a_heade
 async fn single_event_without_an_id_gets_the_same_id_each_time() {
     let stream = Arc::new(MemoryStream::default());
     let body = r#"{"issue":{"key":"A-1"}}"#;
-    let (_, _, first) = post(door(&stream), ONE, &[], body).await;
-    let (_, _, again) = post(door(&stream), ONE, &[], body).await;
+    let (_, _, first) = post(events_api(&stream), ONE, &[], body).await;
+    let (_, _, again) = post(events_api(&stream), ONE, &[], body).await;
     assert_eq!((&first["accepted"], &first["duplicates"]), (&json!(1), &json!(0)));
     assert_eq!((&again["accepted"], &again["duplicates"]), (&json!(0), &json!(1)));
 }
 
 #[tokio::test]
-async fn single_event_that_is_none_is_refused_with_its_code() {
+async fn invalid_single_event_is_rejected_with_its_code() {
     let stream = Arc::new(MemoryStream::default());
     let large = format!(r#"{{"pad":"{}"}}"#, "a".repeat(16 * 1024));
     let larger = format!(r#"{{"pad":"{}"}}"#, "a".repeat(64 * 1024));
@@ -72,7 +72,7 @@ async fn single_event_that_is_none_is_refused_with_its_code() {
         (ONE, &larger, 413, "SY-1004"),
     ];
     for (path, body, expected, code) in cases {
-        let (status, _, answer) = post(door(&stream), path, &[], body.to_owned()).await;
+        let (status, _, answer) = post(events_api(&stream), path, &[], body.to_owned()).await;
         let start = &body[..body.len().min(60)];
         assert_eq!(
             (status.as_u16(), &answer["errors"][0]["code"]),
@@ -89,7 +89,7 @@ async fn structured_cloud_event_is_unwrapped() {
     let event = json!({"specversion": "1.0", "id": "e1", "type": "avi:jira:created:issue",
         "source": "ari:cloud:jira::site/c1", "cloudid": "c1", "data": {"issue": {"key": "A-1"}}});
     let headers = [("Content-Type", "application/cloudevents+json; charset=utf-8")];
-    let (status, _, _) = post(door(&stream), PATH, &headers, event.to_string()).await;
+    let (status, _, _) = post(events_api(&stream), PATH, &headers, event.to_string()).await;
     assert_eq!(status, 202);
     assert_eq!(stream.identities(), ["c1/e1"]);
     assert_eq!(stream.events()[0].1, r#"{"issue":{"key":"A-1"}}"#.as_bytes());
@@ -108,7 +108,7 @@ async fn generated_envelope_lines_are_stored_as_they_are() {
 }
 
 #[tokio::test]
-async fn bad_line_is_reported_under_its_number_and_stops_nothing() {
+async fn invalid_line_is_reported_by_number_and_later_lines_are_stored() {
     let stream = Arc::new(MemoryStream::default());
     let mut long = line("long");
     long.push_str(&" ".repeat(LINE_BYTES_MAX));
@@ -136,7 +136,7 @@ async fn bad_line_is_reported_under_its_number_and_stops_nothing() {
 }
 
 #[tokio::test]
-async fn file_larger_than_any_body_limit_is_stored_in_order_many_at_once() {
+async fn file_larger_than_the_body_limit_is_stored_concurrently_and_in_order() {
     let stream = Arc::new(MemoryStream::default());
     let lines: Vec<String> = (0..3000).map(|n| line(&format!("e{n}"))).collect();
     let report = upload(&stream, &lines).await;
@@ -148,7 +148,7 @@ async fn file_larger_than_any_body_limit_is_stored_in_order_many_at_once() {
 }
 
 #[tokio::test]
-async fn rejected_lines_are_listed_up_to_a_bound_and_counted_beyond() {
+async fn rejected_lines_are_listed_up_to_a_bound_and_only_counted_beyond() {
     let stream = Arc::new(MemoryStream::default());
     let lines = vec!["{}".to_owned(); REJECTED_LISTED_MAX + 5];
     let report = upload(&stream, &lines).await;
@@ -159,8 +159,8 @@ async fn rejected_lines_are_listed_up_to_a_bound_and_counted_beyond() {
 #[tokio::test]
 async fn event_that_the_broker_does_not_confirm_is_not_reported_as_stored() {
     let stream = Arc::new(MemoryStream::default());
-    stream.is_away.store(true, SeqCst);
-    let (status, headers, answer) = post(door(&stream), ONE, &[], "{}").await;
+    stream.is_down.store(true, SeqCst);
+    let (status, headers, answer) = post(events_api(&stream), ONE, &[], "{}").await;
     assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"5".parse().unwrap()));
     assert_eq!(answer["errors"][0]["code"], "SY-5011");
     let report = upload(&stream, &[line("a")]).await;
@@ -169,10 +169,10 @@ async fn event_that_the_broker_does_not_confirm_is_not_reported_as_stored() {
 }
 
 #[tokio::test]
-async fn nothing_is_taken_while_the_backlog_is_near_its_limit() {
+async fn events_are_rejected_while_the_backlog_is_near_its_limit() {
     let stream = Arc::new(MemoryStream::default());
     stream.refuse_for_s.store(7, SeqCst);
-    let (status, headers, _) = post(door(&stream), PATH, &[NDJSON], line("a")).await;
+    let (status, headers, _) = post(events_api(&stream), PATH, &[NDJSON], line("a")).await;
     assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"7".parse().unwrap()));
 }
 

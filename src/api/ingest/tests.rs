@@ -1,4 +1,4 @@
-//! The webhook door as a Jira site sees it.
+//! Webhook ingestion, against a stream in memory.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -9,7 +9,7 @@ use crate::api::testing::{MemoryStream, post};
 
 const PATH: &str = "/ingest/jira/c1";
 
-fn door(stream: &Arc<MemoryStream>, secret: Option<&str>) -> Router {
+fn ingest_api(stream: &Arc<MemoryStream>, secret: Option<&str>) -> Router {
     let secret = secret.map(|secret| ((Product::Jira, "c1".into()), Secret::new(secret)));
     routes(IngestState {
         publisher: Arc::clone(stream) as Arc<dyn Publisher>,
@@ -28,7 +28,7 @@ async fn webhook_is_stored_and_answered_with_its_event_ids() {
     let stream = Arc::new(MemoryStream::default());
     let headers = [("X-Atlassian-Webhook-Identifier", "w-1")];
     let body = sample("webhook-issue-updated");
-    let (status, _, answer) = post(door(&stream, None), PATH, &headers, body).await;
+    let (status, _, answer) = post(ingest_api(&stream, None), PATH, &headers, body).await;
     assert_eq!(status, 202);
     assert_eq!(answer, json!({"ids": ["w-1:avi:jira:updated:issue"]}));
     assert_eq!(stream.identities(), ["c1/w-1:avi:jira:updated:issue"]);
@@ -39,34 +39,34 @@ async fn retried_webhook_is_stored_once() {
     let stream = Arc::new(MemoryStream::default());
     for _ in 0..2 {
         let body = sample("webhook-issue-created");
-        let (status, _, _) = post(door(&stream, None), PATH, &[], body).await;
+        let (status, _, _) = post(ingest_api(&stream, None), PATH, &[], body).await;
         assert_eq!(status, 202);
     }
     assert_eq!(stream.events().len(), 1);
 }
 
 #[tokio::test]
-async fn signature_is_asked_for_where_a_secret_is_set() {
+async fn signature_is_required_where_a_secret_is_set() {
     let stream = Arc::new(MemoryStream::default());
     let body = r#"{"webhookEvent":"jira:issue_created","timestamp":1800000000000}"#;
     let good = "sha256=705391f9e72f21389f60c9b266f51444f3669b1fb8df75d55a78b249cd4404b2";
     let other = "sha256=37192212b1e9d03d5765a906af2decd5e968cfff1f35a48cae03d552d6990e04";
     let secret = Some("switchyard");
-    let unsigned = post(door(&stream, secret), PATH, &[], body).await;
-    let wrong = post(door(&stream, secret), PATH, &[("x-hub-signature", other)], body).await;
+    let unsigned = post(ingest_api(&stream, secret), PATH, &[], body).await;
+    let wrong = post(ingest_api(&stream, secret), PATH, &[("x-hub-signature", other)], body).await;
     for (status, _, answer) in [unsigned, wrong] {
         assert_eq!(status, 401);
         assert_eq!(answer["errors"][0]["code"], "SY-1022");
     }
     assert_eq!(stream.events().len(), 0);
-    let signed = post(door(&stream, secret), PATH, &[("X-Hub-Signature", good)], body).await;
+    let signed = post(ingest_api(&stream, secret), PATH, &[("X-Hub-Signature", good)], body).await;
     assert_eq!(signed.0, 202);
-    let spelt_up = post(door(&stream, secret), "/ingest/jira/C1", &[], body).await;
-    assert_eq!(spelt_up.0, 401, "the case of the site is no way around its secret");
+    let spelt_up = post(ingest_api(&stream, secret), "/ingest/jira/C1", &[], body).await;
+    assert_eq!(spelt_up.0, 401, "the case of the site must not bypass its secret");
 }
 
 #[test]
-fn published_signature_vectors_verify_and_no_other_text_does() {
+fn published_signature_vectors_verify_and_altered_ones_do_not() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/registration/hub-signature.json");
     let cases: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     for case in cases["vectors"].as_array().unwrap() {
@@ -83,12 +83,12 @@ fn published_signature_vectors_verify_and_no_other_text_does() {
 }
 
 #[tokio::test]
-async fn body_that_is_no_webhook_is_refused_with_the_reason() {
+async fn body_that_is_not_a_webhook_is_rejected_with_the_reason() {
     let stream = Arc::new(MemoryStream::default());
     for (body, reason) in
         [("{", "not a JSON object"), ("{}", "webhookEvent"), ("", "not a JSON object")]
     {
-        let (status, _, answer) = post(door(&stream, None), PATH, &[], body).await;
+        let (status, _, answer) = post(ingest_api(&stream, None), PATH, &[], body).await;
         assert_eq!(status, 400);
         let message = answer["message"].as_str().unwrap();
         assert!(message.contains(reason), "{message}");
@@ -97,28 +97,28 @@ async fn body_that_is_no_webhook_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn body_at_the_limit_is_taken_and_one_byte_more_is_not() {
+async fn body_at_the_limit_is_accepted_and_one_byte_more_is_not() {
     let stream = Arc::new(MemoryStream::default());
     let webhook = |bytes: usize| {
         let (start, end) = (r#"{"webhookEvent":"user_created","pad":""#, r#""}"#);
         format!("{start}{}{end}", "a".repeat(bytes - start.len() - end.len()))
     };
-    assert_eq!(post(door(&stream, None), PATH, &[], webhook(64 * 1024)).await.0, 202);
-    assert_eq!(post(door(&stream, None), PATH, &[], webhook(64 * 1024 + 1)).await.0, 413);
+    assert_eq!(post(ingest_api(&stream, None), PATH, &[], webhook(64 * 1024)).await.0, 202);
+    assert_eq!(post(ingest_api(&stream, None), PATH, &[], webhook(64 * 1024 + 1)).await.0, 413);
 }
 
 #[tokio::test]
-async fn unconfirmed_or_unwanted_webhook_is_to_be_sent_again() {
+async fn unconfirmed_or_rejected_webhook_is_answered_with_retry_after() {
     let stream = Arc::new(MemoryStream::default());
     let body = sample("webhook-issue-created");
-    stream.is_away.store(true, SeqCst);
-    let (status, headers, answer) = post(door(&stream, None), PATH, &[], body.clone()).await;
+    stream.is_down.store(true, SeqCst);
+    let (status, headers, answer) = post(ingest_api(&stream, None), PATH, &[], body.clone()).await;
     assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"5".parse().unwrap()));
     assert_eq!(answer["errors"][0]["code"], "SY-5011");
 
-    stream.is_away.store(false, SeqCst);
+    stream.is_down.store(false, SeqCst);
     stream.refuse_for_s.store(30, SeqCst);
-    let (status, headers, answer) = post(door(&stream, None), PATH, &[], body).await;
+    let (status, headers, answer) = post(ingest_api(&stream, None), PATH, &[], body).await;
     assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"30".parse().unwrap()));
     assert_eq!(answer["errors"][0]["code"], "SY-5013");
     assert_eq!(stream.events().len(), 0);
@@ -130,9 +130,10 @@ async fn webhook_of_confluence_is_named_by_its_address() {
     let body = r#"{"page":{"id":7,"spaceKey":"OPS"},"timestamp":1800000000000}"#;
     let path = "/ingest/confluence/c1?event=page_created";
     // The secret is that of the Jira site of this name.
-    let (status, _, answer) = post(door(&stream, Some("switchyard")), path, &[], body).await;
+    let (status, _, answer) = post(ingest_api(&stream, Some("switchyard")), path, &[], body).await;
     assert_eq!(status, 202, "{answer}");
-    let (status, _, answer) = post(door(&stream, None), "/ingest/confluence/c1/", &[], body).await;
+    let (status, _, answer) =
+        post(ingest_api(&stream, None), "/ingest/confluence/c1/", &[], body).await;
     assert_eq!(status, 400);
     assert_eq!(answer["errors"][0]["code"], "SY-1023");
     let (envelope, _) = &stream.events()[0];

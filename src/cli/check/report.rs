@@ -1,20 +1,23 @@
-//! The forms in which findings are printed.
+//! Prints findings as text, JSON, GitHub annotations or SARIF.
 
 use serde_json::{Value, json};
-use switchyard_expr::{Severity, render};
+use switchyard_expr::{CheckProfile, Severity, render};
 
-use super::{Checked, Finding, What, every_code, print_line, summary};
+use super::finding::{Checked, Finding, FindingKind};
+use super::input::FilterText;
+use crate::cli::explain_code::every_code;
+use crate::cli::io::print_line;
 
-/// For people: carets, and what is known of filters without mistakes.
+/// Prints text: findings with carets, and a summary of valid filters.
 pub(super) fn text(checked: &Checked, valid: bool) -> anyhow::Result<()> {
     let mut shown = 0;
-    for finding in checked.findings.iter().filter(|f| matches!(f.what, What::Module(..))) {
+    for finding in checked.findings.iter().filter(|f| matches!(f.kind, FindingKind::Module(..))) {
         print_line(&sentence(finding))?;
         shown += 1;
     }
     for (at, filter) in checked.filters.iter().enumerate() {
-        let of_filter = checked.findings.iter().filter_map(|finding| match &finding.what {
-            What::Filter(of, diagnostic) if *of == at => Some((**diagnostic).clone()),
+        let of_filter = checked.findings.iter().filter_map(|finding| match &finding.kind {
+            FindingKind::Filter(of, diagnostic) if *of == at => Some((**diagnostic).clone()),
             _ => None,
         });
         let diagnostics: Vec<_> = of_filter.collect();
@@ -40,12 +43,28 @@ pub(super) fn text(checked: &Checked, valid: bool) -> anyhow::Result<()> {
     }
 }
 
-/// A problem of a module, which has no text to draw carets under.
+/// Describes a valid filter: complexity and index keys.
+fn summary(filter: &FilterText) -> Option<String> {
+    let compiled = switchyard_expr::compile(&filter.source, CheckProfile::Filter).ok()?;
+    let keys: Vec<String> = compiled.program.facts().indexed().map(ToString::to_string).collect();
+    let index = match keys.as_slice() {
+        [] => "no index key".to_owned(),
+        keys => format!("index key: {}", keys.join(", ")),
+    };
+    let complexity = compiled.complexity;
+    let lists =
+        complexity.variables().map(|(name, list)| format!("{name} is the length of {list}"));
+    let lists: Vec<String> = lists.collect();
+    let walks = if lists.is_empty() { String::new() } else { format!(", {}", lists.join(", ")) };
+    Some(format!("complexity {complexity}{walks} · {index}"))
+}
+
+/// Renders a problem of a module, which has no source text for carets.
 fn sentence(finding: &Finding) -> String {
-    let What::Module(severity, problem) = &finding.what else { return String::new() };
+    let FindingKind::Module(severity, problem) = &finding.kind else { return String::new() };
     let mut text = format!(
         "{}[{}]: {}\n --> {}#{}\n",
-        word(*severity),
+        severity_name(*severity),
         problem.code,
         problem.message,
         finding.origin,
@@ -57,29 +76,29 @@ fn sentence(finding: &Finding) -> String {
     text
 }
 
-fn word(severity: Severity) -> &'static str {
+fn severity_name(severity: Severity) -> &'static str {
     match severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
     }
 }
 
-/// One document: `valid`, and `diagnostics` with the origin of each.
+/// Prints one document: `valid`, and `diagnostics` with their origins.
 pub(super) fn json(checked: &Checked, valid: bool) -> anyhow::Result<()> {
     let diagnostics: Vec<Value> = checked.findings.iter().map(|f| as_json(checked, f)).collect();
     print_line(&json!({ "valid": valid, "diagnostics": diagnostics }).to_string())
 }
 
 fn as_json(checked: &Checked, finding: &Finding) -> Value {
-    let mut value = match &finding.what {
-        What::Filter(at, diagnostic) => {
+    let mut value = match &finding.kind {
+        FindingKind::Filter(at, diagnostic) => {
             let source = checked.filters.get(*at).map_or("", |filter| &filter.source);
             render::as_json(diagnostic, source)
         }
-        What::Module(severity, problem) => {
+        FindingKind::Module(severity, problem) => {
             let mut value = json!(problem);
             if let Some(object) = value.as_object_mut() {
-                object.insert("severity".into(), word(*severity).into());
+                object.insert("severity".into(), severity_name(*severity).into());
             }
             value
         }
@@ -90,8 +109,8 @@ fn as_json(checked: &Checked, finding: &Finding) -> Value {
     value
 }
 
-/// A finding by its place in a file.
-struct Placed<'c> {
+/// A finding with its position in a file.
+struct Annotation<'c> {
     file: &'c str,
     line: usize,
     column: usize,
@@ -101,17 +120,17 @@ struct Placed<'c> {
     message: String,
 }
 
-fn placed<'c>(checked: &'c Checked, finding: &'c Finding) -> Placed<'c> {
+fn annotation<'c>(checked: &'c Checked, finding: &'c Finding) -> Annotation<'c> {
     let with_help = |message: &str, help: Option<&str>| match help {
         Some(help) => format!("{message}; {help}"),
         None => message.to_owned(),
     };
-    match &finding.what {
-        What::Filter(at, diagnostic) => {
+    match &finding.kind {
+        FindingKind::Filter(at, diagnostic) => {
             let filter = checked.filters.get(*at);
             let at = diagnostic.position(filter.map_or("", |filter| &filter.source));
-            let (line, column) = filter.map_or((1, 1), |filter| filter.place(at.offset));
-            Placed {
+            let (line, column) = filter.map_or((1, 1), |filter| filter.position(at.offset));
+            Annotation {
                 file: filter.map_or("", |filter| &filter.file),
                 line,
                 column,
@@ -121,7 +140,7 @@ fn placed<'c>(checked: &'c Checked, finding: &'c Finding) -> Placed<'c> {
                 message: with_help(&diagnostic.message, diagnostic.help.as_deref()),
             }
         }
-        What::Module(severity, problem) => Placed {
+        FindingKind::Module(severity, problem) => Annotation {
             file: &finding.origin,
             line: 1,
             column: 1,
@@ -137,16 +156,16 @@ fn placed<'c>(checked: &'c Checked, finding: &'c Finding) -> Placed<'c> {
     }
 }
 
-/// `::error file=..,line=..,col=..,title=SY-3103::message`
+/// Prints GitHub annotations: `::error file=..,line=..,col=..,title=SY-3103::message`.
 pub(super) fn github(checked: &Checked) -> anyhow::Result<()> {
     for finding in &checked.findings {
-        let at = placed(checked, finding);
+        let at = annotation(checked, finding);
         // A property ends at a comma or colon, a message at the end of its line.
         let message = escape(&at.message);
         let file = escape(at.file).replace(',', "%2C").replace(':', "%3A");
         print_line(&format!(
             "::{} file={file},line={},col={},endColumn={},title={}::{message}",
-            word(at.severity),
+            severity_name(at.severity),
             at.line,
             at.column,
             at.end_column,
@@ -160,7 +179,7 @@ fn escape(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// One run with every code as a rule.
+/// Prints a SARIF run, with every code as a rule.
 pub(super) fn sarif(checked: &Checked) -> anyhow::Result<()> {
     let rules: Vec<Value> = every_code()
         .iter()
@@ -176,10 +195,10 @@ pub(super) fn sarif(checked: &Checked) -> anyhow::Result<()> {
         .findings
         .iter()
         .map(|finding| {
-            let at = placed(checked, finding);
+            let at = annotation(checked, finding);
             json!({
                 "ruleId": at.code,
-                "level": word(at.severity),
+                "level": severity_name(at.severity),
                 "message": { "text": at.message },
                 "locations": [{ "physicalLocation": {
                     "artifactLocation": { "uri": at.file },

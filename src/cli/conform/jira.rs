@@ -1,4 +1,4 @@
-//! A small client of the two expression endpoints of Jira Cloud.
+//! HTTP client of the two expression endpoints of Jira Cloud.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,42 +17,42 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 use url::{Host, Url};
 
-use super::Answer;
-use crate::cli::UsageError;
+use super::evaluation::Evaluation;
+use crate::cli::exit::{EXIT_REFUSED, EXIT_UNREACHABLE, UsageError};
 
 const EVALUATE: &str = "/rest/api/3/expression/evaluate";
 const ANALYSE: &str = "/rest/api/3/expression/analyse?check=syntax";
-/// No answer takes longer.
+/// Timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Most bytes of an answer that are read.
+/// Maximum number of bytes read of a response.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
-/// How often a request is sent again that came too soon.
-const PATIENCE: u32 = 5;
-/// Longest pause that the site may ask for.
+/// Maximum number of retries after 429.
+const RETRIES_MAX: u32 = 5;
+/// Maximum pause before a retry.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// Why nothing can be compared.
+/// Why the comparison failed.
 #[derive(Debug, Error)]
 pub(super) enum JiraError {
     #[error("no answer from the site: {0}")]
     Unreachable(String),
-    #[error("the site refuses the account ({0}): check the e-mail address and the API token")]
+    #[error("the site rejects the account ({0}): check the e-mail address and the API token")]
     Refused(StatusCode),
-    #[error("the site answered {status}, which says nothing of expressions: {body}")]
+    #[error("the site answered {status}, which is not a result: {body}")]
     Unexpected { status: StatusCode, body: String },
 }
 
 impl JiraError {
-    /// As the exit codes of all commands: 3 for a server that does not answer, 4 for a refusal.
+    /// Returns the exit code: 3 for a server that does not answer, 4 for a rejected account.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Unreachable(_) | Self::Unexpected { .. } => 3,
-            Self::Refused(_) => 4,
+            Self::Unreachable(_) | Self::Unexpected { .. } => EXIT_UNREACHABLE,
+            Self::Refused(_) => EXIT_REFUSED,
         }
     }
 }
 
-/// One site and the account that asks it.
+/// A client of one site with one account.
 pub(super) struct Jira {
     pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
     site: String,
@@ -60,7 +60,7 @@ pub(super) struct Jira {
 }
 
 impl Jira {
-    /// A client of `site`, which is https; on loopback, http will do.
+    /// Returns a client of `site`, which must use https unless it is on loopback.
     pub(super) fn new(site: &str, email: &str, token: &str) -> anyhow::Result<Self> {
         let wrong = |why: &dyn std::fmt::Display| UsageError(format!("--site {site}: {why}"));
         let url = Url::parse(site).map_err(|error| wrong(&error))?;
@@ -85,12 +85,12 @@ impl Jira {
         Ok(Self { pool, site, authorization })
     }
 
-    /// What an expression yields there, with `context` as custom variables.
+    /// Evaluates an expression with `context` as custom variables.
     pub(super) async fn evaluate(
         &self,
         expression: &str,
         context: &Map<String, Value>,
-    ) -> Result<Answer, JiraError> {
+    ) -> Result<Evaluation, JiraError> {
         let variable = |(name, value): (&String, &Value)| {
             (name.clone(), json!({ "type": "json", "value": value }))
         };
@@ -98,13 +98,15 @@ impl Jira {
         let request = json!({ "expression": expression, "context": { "custom": custom } });
         let (status, answer) = self.post(EVALUATE, &request).await?;
         match status {
-            StatusCode::OK => Ok(Answer::Value(answer.get("value").cloned().unwrap_or_default())),
-            _ => Ok(Answer::Error(messages(&answer))),
+            StatusCode::OK => {
+                Ok(Evaluation::Value(answer.get("value").cloned().unwrap_or_default()))
+            }
+            _ => Ok(Evaluation::Error(messages(&answer))),
         }
     }
 
-    /// Whether expressions are some, in their order.
-    pub(super) async fn analyse(&self, expressions: &[&str]) -> Result<Vec<Answer>, JiraError> {
+    /// Analyses the syntax of expressions, in order.
+    pub(super) async fn analyse(&self, expressions: &[&str]) -> Result<Vec<Evaluation>, JiraError> {
         let request = json!({ "expressions": expressions });
         let (status, answer) = self.post(ANALYSE, &request).await?;
         let results = answer.get("results").and_then(Value::as_array);
@@ -114,7 +116,7 @@ impl Jira {
         }
     }
 
-    /// The answer to a request that Jira understood: 200, or 400 with what is wrong.
+    /// Sends a request and returns a response of 200, or of 400 with the errors of the expression.
     async fn post(&self, path: &str, body: &Value) -> Result<(StatusCode, Value), JiraError> {
         let mut tries = 0;
         loop {
@@ -131,7 +133,7 @@ impl Jira {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                     return Err(JiraError::Refused(status));
                 }
-                StatusCode::TOO_MANY_REQUESTS if tries <= PATIENCE => {
+                StatusCode::TOO_MANY_REQUESTS if tries <= RETRIES_MAX => {
                     tokio::time::sleep(pause).await;
                 }
                 _ => return Err(JiraError::Unexpected { status, body: read() }),
@@ -165,7 +167,7 @@ impl Jira {
     }
 }
 
-/// The roots of the system; without any, no https site can be asked.
+/// Trusts the root certificates of the system; without any, only http works.
 fn tls() -> anyhow::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = || {
@@ -178,23 +180,23 @@ fn tls() -> anyhow::Result<ClientConfig> {
     })
 }
 
-/// The pause that the site asks for, a second if it does not say.
+/// Returns the `Retry-After` of a response, one second by default.
 fn retry_after<B>(answer: &Response<B>) -> Duration {
     let value = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
     let seconds = value.and_then(|text| text.parse().ok()).unwrap_or(1);
     Duration::from_secs(seconds).min(PAUSE_MAX)
 }
 
-fn analysed(result: &Value) -> Answer {
+fn analysed(result: &Value) -> Evaluation {
     if result.get("valid").and_then(Value::as_bool) == Some(true) {
-        return Answer::Value("valid".into());
+        return Evaluation::Value("valid".into());
     }
     let errors = result.get("errors").and_then(Value::as_array).into_iter().flatten();
     let messages = errors.filter_map(|error| error.get("message")?.as_str());
-    Answer::Error(messages.collect::<Vec<_>>().join("; "))
+    Evaluation::Error(messages.collect::<Vec<_>>().join("; "))
 }
 
-/// `{"errorMessages": [..], "errors": {..}}` in one line.
+/// Joins the messages of `{"errorMessages": [..], "errors": {..}}`.
 fn messages(answer: &Value) -> String {
     let listed = answer.get("errorMessages").and_then(Value::as_array).into_iter().flatten();
     let named = answer.get("errors").and_then(Value::as_object).into_iter().flatten();

@@ -4,43 +4,49 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use bytes::Bytes;
 
-use super::super::testing::{Edge, delivery_to, function};
-use super::super::{CallError, Guard, Reply};
+use super::super::testing::{MemoryPorts, delivery_to, function};
+use super::super::{EgressGuard, FunctionError, FunctionReply};
 use super::*;
 use crate::config::Config;
 
-const PATIENCE: Duration = Duration::from_secs(2);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
-fn config() -> config::Delivery {
+fn config() -> config::DeliveryConfig {
     let mut config = Config::defaults().unwrap().delivery;
     config.endpoint_concurrency = 1;
     config.endpoint_queue_max = 1;
     config
 }
 
-fn dispatcher(config: &config::Delivery, edge: Edge) -> (Arc<Dispatcher>, Arc<Edge>) {
+fn dispatcher(
+    config: &config::DeliveryConfig,
+    edge: MemoryPorts,
+) -> (Arc<Dispatcher>, Arc<MemoryPorts>) {
     let edge = Arc::new(edge);
-    let sender = Sender::new(config, Arc::new(Guard::new(config).unwrap())).unwrap();
-    let edges = Edges {
+    let sender = HttpSender::new(config, Arc::new(EgressGuard::new(config).unwrap())).unwrap();
+    let ports = Ports {
         functions: edge.clone(),
         parking: edge.clone(),
         dead_letters: edge.clone(),
         keys: Arc::default(),
-        presence: mpsc::channel(1).0,
+        endpoint_reports: mpsc::channel(1).0,
     };
-    (Arc::new(Dispatcher::new(config, sender, edges, Random::seeded(1), Live::default())), edge)
+    (Arc::new(Dispatcher::new(config, sender, ports, Random::seeded(1), LiveFeed::default())), edge)
 }
 
 fn delivery(installation: &str, event: &str) -> Delivery {
     delivery_to(installation, function("sw.fn.x.main"), event)
 }
 
-fn start(dispatcher: &Arc<Dispatcher>, delivery: Delivery) -> tokio::task::JoinHandle<Accounted> {
+fn start(
+    dispatcher: &Arc<Dispatcher>,
+    delivery: Delivery,
+) -> tokio::task::JoinHandle<DeliveryOutcome> {
     let dispatcher = Arc::clone(dispatcher);
-    tokio::spawn(async move { dispatcher.deliver(delivery, PATIENCE).await })
+    tokio::spawn(async move { dispatcher.deliver(delivery, QUEUE_TIMEOUT).await })
 }
 
-/// Lets every task run until it waits for something.
+/// Lets every task run until it waits.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -49,10 +55,13 @@ async fn settle() {
 
 #[tokio::test]
 async fn accepted_delivery_is_delivered_and_counted() {
-    let (dispatcher, edge) = dispatcher(&config(), Edge::default());
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     let delivery = delivery("i", "e1");
     let stats = delivery.subscription.stats.clone();
-    assert_eq!(dispatcher.deliver(delivery.clone(), PATIENCE).await, Accounted::Delivered);
+    assert_eq!(
+        dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT).await,
+        DeliveryOutcome::Delivered
+    );
     assert_eq!(stats.delivered.load(Relaxed), 1);
     let calls = edge.calls.lock().unwrap();
     assert!(calls[0].contains(&("webhook-id", delivery.id.to_string())));
@@ -62,83 +71,87 @@ async fn accepted_delivery_is_delivered_and_counted() {
 
 #[tokio::test]
 async fn failed_attempt_is_parked_until_its_retry() {
-    let (dispatcher, edge) = dispatcher(&config(), Edge::default());
-    edge.answer(Err(CallError::NobodyListens));
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
+    edge.answer(Err(FunctionError::NoSubscriber));
     let delivery = delivery("i", "e1");
     let (stats, before) = (delivery.subscription.stats.clone(), clock::now());
-    let accounted = dispatcher.deliver(delivery.clone(), PATIENCE).await;
-    assert_eq!(accounted, Accounted::Parked(ParkReason::Backoff));
+    let accounted = dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT).await;
+    assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Backoff));
     assert_eq!(stats.failed_attempts.load(Relaxed), 1);
     let records = edge.parked.lock().unwrap();
     assert_eq!(records[0].message_id, format!("{}/2/1", delivery.id));
     let delay = records[0].due.duration_since(before).as_secs_f64();
-    assert!((4.0..=6.1).contains(&delay), "5 s, give or take a fifth, not {delay}");
+    assert!((4.0..=6.1).contains(&delay), "5 s, plus or minus a fifth, not {delay}");
 }
 
 #[tokio::test]
-async fn last_attempt_ends_as_a_dead_letter_with_its_story() {
-    let (dispatcher, edge) = dispatcher(&config(), Edge::default());
-    edge.answer(Ok(Reply { body: Bytes::new(), error_code: Some(503) }));
+async fn last_attempt_ends_as_a_dead_letter_with_its_history() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
+    edge.answer(Ok(FunctionReply { body: Bytes::new(), error_code: Some(503) }));
     let mut delivery = delivery("i", "e1");
     delivery.progress.attempt = 9;
-    let accounted = dispatcher.deliver(delivery.clone(), PATIENCE).await;
-    assert_eq!(accounted, Accounted::Dead(DeadReason::Exhausted));
+    let accounted = dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT).await;
+    assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::Exhausted));
     assert_eq!(delivery.subscription.stats.dead.load(Relaxed), 1);
     let letters = edge.letters.lock().unwrap();
-    assert_eq!(letters[0].field("switchyard-dlq-reason"), Some("exhausted"));
-    assert_eq!(letters[0].field("switchyard-dlq-attempts"), Some("9"));
-    assert_eq!(letters[0].field("switchyard-dlq-last-class"), Some("5xx"));
-    assert_eq!(letters[0].body, delivery.occurrence.event.body);
+    assert_eq!(letters[0].header("switchyard-dlq-reason"), Some("exhausted"));
+    assert_eq!(letters[0].header("switchyard-dlq-attempts"), Some("9"));
+    assert_eq!(letters[0].header("switchyard-dlq-last-class"), Some("5xx"));
+    assert_eq!(letters[0].body, delivery.prepared.event.body);
 }
 
 #[tokio::test]
 async fn error_reply_of_a_function_counts_like_an_http_status() {
-    let (dispatcher, edge) = dispatcher(&config(), Edge::default());
-    edge.answer(Ok(Reply { body: Bytes::new(), error_code: Some(422) }));
-    let accounted = dispatcher.deliver(delivery("i", "e1"), PATIENCE).await;
-    assert_eq!(accounted, Accounted::Dead(DeadReason::Rejected(422)));
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
+    edge.answer(Ok(FunctionReply { body: Bytes::new(), error_code: Some(422) }));
+    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT).await;
+    assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::Rejected(422)));
     assert_eq!(edge.letters.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn open_breaker_parks_without_an_attempt_and_leaves_others_alone() {
-    let (dispatcher, edge) = dispatcher(&config(), Edge::default());
+async fn open_breaker_parks_without_an_attempt_and_affects_no_other_endpoint() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     for number in 0..10 {
-        edge.answer(Err(CallError::NobodyListens));
-        dispatcher.deliver(delivery("i", &format!("e{number}")), PATIENCE).await;
+        edge.answer(Err(FunctionError::NoSubscriber));
+        dispatcher.deliver(delivery("i", &format!("e{number}")), QUEUE_TIMEOUT).await;
     }
     let (held, before) = (delivery("i", "held"), clock::now());
-    let accounted = dispatcher.deliver(held.clone(), PATIENCE).await;
-    assert_eq!(accounted, Accounted::Parked(ParkReason::Breaker));
+    let accounted = dispatcher.deliver(held.clone(), QUEUE_TIMEOUT).await;
+    assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Breaker));
     assert_eq!(edge.calls.lock().unwrap().len(), 10, "no attempt was made");
     assert_eq!(held.subscription.stats.failed_attempts.load(Relaxed), 0);
     let due = edge.parked.lock().unwrap().last().unwrap().clone();
-    assert!(due.message_id.ends_with("/1/1"), "its attempts are not used up: {}", due.message_id);
+    assert!(
+        due.message_id.ends_with("/1/1"),
+        "the attempt number is unchanged: {}",
+        due.message_id
+    );
     let delay = due.due.duration_since(before).as_secs_f64();
-    assert!((24.0..=45.0).contains(&delay), "when the breaker may be tried, not after {delay} s");
-    let other = dispatcher.deliver(delivery("j", "e1"), PATIENCE).await;
-    assert_eq!(other, Accounted::Delivered);
+    assert!((24.0..=45.0).contains(&delay), "when the breaker admits a probe, not after {delay} s");
+    let other = dispatcher.deliver(delivery("j", "e1"), QUEUE_TIMEOUT).await;
+    assert_eq!(other, DeliveryOutcome::Delivered);
 }
 
 #[tokio::test(start_paused = true)]
-async fn full_lane_parks_at_once_and_late_turn_parks_in_time() {
-    let (dispatcher, edge) = dispatcher(&config(), Edge::gated());
+async fn full_queue_parks_at_once_and_late_permit_parks_in_time() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::gated());
     let running = start(&dispatcher, delivery("i", "e1"));
     settle().await;
     let waiting = start(&dispatcher, delivery("i", "e2"));
     settle().await;
-    let full = dispatcher.deliver(delivery("i", "e3"), PATIENCE).await;
-    assert_eq!(full, Accounted::Parked(ParkReason::Full));
-    assert_eq!(waiting.await.unwrap(), Accounted::Parked(ParkReason::Late));
+    let full = dispatcher.deliver(delivery("i", "e3"), QUEUE_TIMEOUT).await;
+    assert_eq!(full, DeliveryOutcome::Parked(ParkReason::Full));
+    assert_eq!(waiting.await.unwrap(), DeliveryOutcome::Parked(ParkReason::Late));
     edge.gate.as_ref().unwrap().notify_one();
-    assert_eq!(running.await.unwrap(), Accounted::Delivered);
+    assert_eq!(running.await.unwrap(), DeliveryOutcome::Delivered);
     let records = edge.parked.lock().unwrap();
     assert!(records.iter().all(|record| record.message_id.ends_with("/1/1")), "{records:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_installation_never_waits_for_another() {
-    let (dispatcher, edge) = dispatcher(&config(), Edge::gated());
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::gated());
     let held = start(&dispatcher, delivery("slow", "e1"));
     settle().await;
     let other = start(&dispatcher, delivery("quick", "e1"));
@@ -150,9 +163,9 @@ async fn one_installation_never_waits_for_another() {
 }
 
 #[tokio::test]
-async fn delivery_is_open_as_long_as_its_record_is_not_stored() {
-    let (dispatcher, edge) = dispatcher(&config(), Edge::default());
-    edge.answer(Err(CallError::Timeout));
+async fn delivery_is_unaccounted_for_until_its_record_is_stored() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
+    edge.answer(Err(FunctionError::Timeout));
     edge.parking_blocked.store(true, SeqCst);
     let delivering = start(&dispatcher, delivery("i", "e1"));
     settle().await;
@@ -162,11 +175,11 @@ async fn delivery_is_open_as_long_as_its_record_is_not_stored() {
 
 #[tokio::test]
 async fn record_that_the_broker_cannot_take_becomes_a_dead_letter() {
-    let (dispatcher, edge) = dispatcher(&config(), Edge::default());
-    edge.answer(Err(CallError::Timeout));
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
+    edge.answer(Err(FunctionError::Timeout));
     edge.records_too_large.store(true, SeqCst);
-    let accounted = dispatcher.deliver(delivery("i", "e1"), PATIENCE).await;
-    assert_eq!(accounted, Accounted::Dead(DeadReason::TooLarge));
+    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT).await;
+    assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::TooLarge));
     assert_eq!(edge.letters.lock().unwrap().len(), 1);
 }
 
@@ -174,20 +187,20 @@ async fn record_that_the_broker_cannot_take_becomes_a_dead_letter() {
 async fn body_over_the_limit_is_not_sent() {
     let mut config = config();
     config.payload_max = 10;
-    let (dispatcher, edge) = dispatcher(&config, Edge::default());
-    let accounted = dispatcher.deliver(delivery("i", "e1"), PATIENCE).await;
-    assert_eq!(accounted, Accounted::Dead(DeadReason::TooLarge));
+    let (dispatcher, edge) = dispatcher(&config, MemoryPorts::default());
+    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT).await;
+    assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::TooLarge));
     assert!(edge.calls.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn lost_turn_is_given_back_when_its_delivery_is_dropped() {
-    let (dispatcher, edge) = dispatcher(&config(), Edge::gated());
+async fn permit_is_released_when_its_delivery_is_dropped() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::gated());
     let running = start(&dispatcher, delivery("i", "e1"));
     settle().await;
     running.abort();
     let _ = running.await;
     edge.gate.as_ref().unwrap().notify_one();
-    let next = dispatcher.deliver(delivery("i", "e2"), PATIENCE).await;
-    assert_eq!(next, Accounted::Delivered);
+    let next = dispatcher.deliver(delivery("i", "e2"), QUEUE_TIMEOUT).await;
+    assert_eq!(next, DeliveryOutcome::Delivered);
 }

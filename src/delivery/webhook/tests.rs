@@ -1,4 +1,4 @@
-//! What apps get that asked for webhooks.
+//! Requests to webhooks of Connect apps.
 
 use serde_json::Value;
 
@@ -6,8 +6,8 @@ use super::super::testing::delivery_to;
 use super::*;
 use crate::jwt::Token;
 
-fn webhook(address: &str, number: Option<u64>) -> Webhook {
-    Webhook {
+fn webhook(address: &str, number: Option<u64>) -> WebhookHandler {
+    WebhookHandler {
         base: Url::parse("https://app.example.com/base/").unwrap(),
         address: address.into(),
         names: ["jira:issue_created".into()].into(),
@@ -18,17 +18,17 @@ fn webhook(address: &str, number: Option<u64>) -> Webhook {
     }
 }
 
-fn delivery(webhook: &Webhook) -> Delivery {
+fn delivery(webhook: &WebhookHandler) -> Delivery {
     delivery_to("inst-1", Handler::Webhook(webhook.clone()), "e1")
 }
 
-fn matched(webhook: &Webhook, installation: &str) -> Match {
+fn matched(webhook: &WebhookHandler, installation: &str) -> Match {
     let delivery = delivery_to(installation, Handler::Webhook(webhook.clone()), "e1");
     Match { subscription: delivery.subscription, self_generated: false, filter_error: None }
 }
 
 #[test]
-fn address_is_behind_the_base_with_its_variables_filled_in() {
+fn url_is_below_the_base_with_its_variables_replaced() {
     let at = |address: &str, number| {
         let webhook = webhook(address, number);
         address_of(&delivery(&webhook), &webhook)
@@ -39,12 +39,12 @@ fn address_is_behind_the_base_with_its_variables_filled_in() {
     assert_eq!(at("https://app.example.com/h", Some(1)), "https://app.example.com/h");
 }
 
-fn address_of(delivery: &Delivery, webhook: &Webhook) -> String {
+fn address_of(delivery: &Delivery, webhook: &WebhookHandler) -> String {
     address(delivery, webhook).unwrap().to_string()
 }
 
 #[test]
-fn values_cannot_leave_their_place_in_the_address() {
+fn values_cannot_leave_their_position_in_the_url() {
     let event = Members::parse(r#"{"issue":{"key":"../a?b=c&d#e"}}"#).unwrap();
     let text = resolve(&webhook("/hook/{issue.key}", None), &event);
     assert_eq!(text, "https://app.example.com/base/hook/..%2Fa%3Fb%3Dc%26d%23e");
@@ -59,13 +59,13 @@ fn token_covers_the_path_as_the_app_sees_it() {
     let delivery = delivery(&webhook);
     let (url, now) =
         (address(&delivery, &webhook).unwrap(), "2026-11-21T08:00:00Z".parse().unwrap());
-    let fields = fields(&delivery, &webhook, &url, b"Hello World!", now);
-    let get = |name: &str| fields.iter().find(|(at, _)| *at == name).map(|(_, value)| &**value);
-    let token = Token::read(get("authorization").unwrap().strip_prefix("JWT ").unwrap()).unwrap();
+    let headers = headers(&delivery, &webhook, &url, b"Hello World!", now);
+    let get = |name: &str| headers.iter().find(|(at, _)| *at == name).map(|(_, value)| &**value);
+    let token = Token::parse(get("authorization").unwrap().strip_prefix("JWT ").unwrap()).unwrap();
     assert_eq!(token.issuer(), "tenant-1");
     assert!(token.is_signed_with(&webhook.secret));
     assert_eq!(token.check(now.as_second(), "POST", "/hook", "a=ABC-1"), Ok(()));
-    // The pair of the vendor's guide.
+    // The example of the vendor's guide.
     assert_eq!(
         get("x-hub-signature").unwrap(),
         "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9"
@@ -75,13 +75,13 @@ fn token_covers_the_path_as_the_app_sees_it() {
 }
 
 #[test]
-fn repeats_are_counted() {
+fn retries_are_counted() {
     let webhook = webhook("/hook", None);
     let mut delivery = delivery(&webhook);
     delivery.progress.attempt = 3;
     let url = address(&delivery, &webhook).unwrap();
-    let fields = fields(&delivery, &webhook, &url, b"", Timestamp::UNIX_EPOCH);
-    assert!(fields.contains(&("x-atlassian-webhook-retry", "2".to_owned())));
+    let headers = headers(&delivery, &webhook, &url, b"", Timestamp::UNIX_EPOCH);
+    assert!(headers.contains(&("x-atlassian-webhook-retry", "2".to_owned())));
 }
 
 #[test]
@@ -89,16 +89,19 @@ fn dynamic_webhooks_of_an_installation_share_one_delivery() {
     let address = "https://app.example.com/base/h";
     let (five, three) = (webhook(address, Some(5)), webhook(address, Some(3)));
     let module = webhook("/hook", None);
-    let due = due(vec![
+    let planned = coalesce(vec![
         matched(&five, "a"),
         matched(&module, "a"),
         matched(&three, "a"),
         matched(&three, "b"),
     ]);
-    assert_eq!(due.iter().map(|due| due.also.len()).collect::<Vec<_>>(), [1, 0, 0]);
-    assert_eq!(dynamic(&due[0].found.subscription).unwrap().0, 3);
+    assert_eq!(
+        planned.iter().map(|planned| planned.coalesced_with.len()).collect::<Vec<_>>(),
+        [1, 0, 0]
+    );
+    assert_eq!(dynamic(&planned[0].found.subscription).unwrap().0, 3);
     let mut delivery = delivery(&three);
-    delivery.also = due.into_iter().next().unwrap().also.into();
+    delivery.coalesced_with = planned.into_iter().next().unwrap().coalesced_with.into();
     let body: Value = serde_json::from_slice(&delivery.body()).unwrap();
     assert_eq!(body["matchedWebhookIds"], json!([3, 5]));
     assert_eq!(body["webhookEvent"], "jira:issue_created");
@@ -107,13 +110,13 @@ fn dynamic_webhooks_of_an_installation_share_one_delivery() {
 }
 
 #[test]
-fn event_that_entered_as_webhook_leaves_as_that_webhook() {
+fn event_that_arrived_as_webhook_is_delivered_as_that_webhook() {
     let webhook = webhook("/hook", None);
     let mut delivery = delivery(&webhook);
-    let mut event = delivery.occurrence.event.clone();
+    let mut event = delivery.prepared.event.clone();
     event.envelope.webhook =
         Some(r#"[["timestamp",7],["webhookEvent","jira:issue_created"],"issue"]"#.into());
-    delivery.occurrence = Arc::new(super::super::Occurrence::new(event).unwrap());
+    delivery.prepared = Arc::new(super::super::PreparedEvent::new(event).unwrap());
     assert_eq!(
         delivery.body(),
         r#"{"timestamp":7,"webhookEvent":"jira:issue_created","issue":{"key":"ABC-1"}}"#
@@ -122,6 +125,6 @@ fn event_that_entered_as_webhook_leaves_as_that_webhook() {
 
 #[test]
 fn webhook_without_body_has_none() {
-    let webhook = Webhook { excludes_body: true, ..webhook("/hook", None) };
+    let webhook = WebhookHandler { excludes_body: true, ..webhook("/hook", None) };
     assert!(delivery(&webhook).body().is_empty());
 }

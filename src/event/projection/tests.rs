@@ -1,7 +1,7 @@
 //! Compares extracted values with the values of the tape at the same paths.
 
 use proptest::prelude::*;
-use switchyard_expr::view::{NodeId, Read};
+use switchyard_expr::view::{NodeId, NodeValue};
 use switchyard_expr::{Tape, TapeLimits, View};
 
 use super::*;
@@ -15,12 +15,12 @@ fn same(pick: JsonValue<'_>, tape: &Tape, node: Option<NodeId>) -> Result<(), Te
     };
     let expected = tape.read(node);
     let agree = match (pick, expected) {
-        (JsonValue::Null, Read::Null) | (JsonValue::Map, Read::Map { .. }) => true,
-        (JsonValue::Bool(a), Read::Bool(b)) => a == b,
-        (JsonValue::Number(a), Read::Number(b)) => a.to_bits() == b.to_bits(),
-        (JsonValue::Text(a), Read::String(b)) => a == b.as_bytes(),
-        (JsonValue::List(_), Read::List { .. }) => true,
-        (JsonValue::LongList, Read::List { len }) => len > ITEMS_MAX,
+        (JsonValue::Null, NodeValue::Null) | (JsonValue::Map, NodeValue::Map { .. }) => true,
+        (JsonValue::Bool(a), NodeValue::Bool(b)) => a == b,
+        (JsonValue::Number(a), NodeValue::Number(b)) => a.to_bits() == b.to_bits(),
+        (JsonValue::Text(a), NodeValue::String(b)) => a == b.as_bytes(),
+        (JsonValue::List(_), NodeValue::List { .. }) => true,
+        (JsonValue::LongList, NodeValue::List { len }) => len > ITEMS_MAX,
         _ => false,
     };
     prop_assert!(agree, "{:?} for {:?}", pick, expected);

@@ -2,7 +2,7 @@
 //! changed.
 
 use proptest::prelude::*;
-use switchyard_expr::view::Read;
+use switchyard_expr::view::NodeValue;
 use switchyard_expr::{Tape, View};
 
 use super::*;
@@ -414,7 +414,9 @@ fn numbers_have_the_values_of_the_tape() {
     ] {
         let mut tape = Tape::new();
         tape.parse(text.as_bytes(), &TapeLimits::default()).unwrap();
-        let Read::Number(expected) = tape.read(tape.root()) else { panic!("{text} is a number") };
+        let NodeValue::Number(expected) = tape.read(tape.root()) else {
+            panic!("{text} is a number")
+        };
         let number = parse_number(text.as_bytes());
         assert_eq!(number.map(f64::to_bits), Some(expected.to_bits()), "{text}");
     }

@@ -4,7 +4,7 @@
 //! Used only for filters without another access predicate, which would be evaluated for every
 //! event. If the subexpression fails, the column is undetermined and these filters are evaluated.
 
-use switchyard_expr::{Env, Profile, Program, Scratch, Verdict, compile, operands};
+use switchyard_expr::{CheckProfile, Env, EvalScratch, Program, Verdict, compile, operands};
 
 use super::column::EventValues;
 use super::dictionary::{ConstantEntry, ConstantId};
@@ -44,7 +44,7 @@ pub(super) fn texts(source: &str, count: usize) -> Vec<String> {
 
 /// Compiles a conjunct; none if its value differs between apps.
 pub(super) fn compiled(text: &str) -> Option<Program> {
-    let program = compile(text, Profile::Filter).ok()?.program;
+    let program = compile(text, CheckProfile::Filter).ok()?.program;
     (!program.reads_self_generated()).then_some(program)
 }
 
@@ -58,7 +58,7 @@ impl SharedSubexpression {
         &self,
         decoder: &Decoder,
         env: &Env,
-        scratch: &mut Scratch,
+        scratch: &mut EvalScratch,
         values: &mut EventValues,
     ) {
         let env = Env { steps_max: env.steps_max.min(STEPS_MAX), ..*env };

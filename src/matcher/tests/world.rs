@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use proptest::prelude::*;
 use switchyard_expr::reference::Tree;
-use switchyard_expr::{Env, Profile, Program, Value, compile};
+use switchyard_expr::{CheckProfile, Env, Program, Value, compile};
 
 use super::generate::Act;
 use crate::domain::{Handler, OnError, SubscriptionId};
@@ -209,8 +209,8 @@ impl World {
     /// Returns one program for each text, as the registry does.
     fn program(&mut self, text: &str) -> Option<Arc<Program>> {
         if !self.programs.contains_key(text) {
-            let compiled = compile(text, Profile::Filter).ok();
-            if let Ok(tree) = Tree::read(text, Profile::Filter) {
+            let compiled = compile(text, CheckProfile::Filter).ok();
+            if let Ok(tree) = Tree::parse(text, CheckProfile::Filter) {
                 self.trees.insert(text.to_owned(), Arc::new(tree));
             }
             self.programs.insert(text.to_owned(), compiled.map(|c| Arc::new(c.program)));
@@ -295,7 +295,7 @@ impl World {
                 // The message is that of the compiled form; what matters here is that there is an
                 // error.
                 let program = self.programs[text].as_ref().unwrap();
-                match program.verdict(&view, &env, &mut switchyard_expr::Scratch::new()) {
+                match program.verdict(&view, &env, &mut switchyard_expr::EvalScratch::new()) {
                     switchyard_expr::Verdict::Failed(error) => Err(worded(&error)),
                     verdict => Err(format!("compiled and reference differ: {verdict:?}")),
                 }

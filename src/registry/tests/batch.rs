@@ -1,8 +1,8 @@
-//! Behaviour of batches, dry runs and switches.
+//! Behaviour of batches, dry runs and module status.
 
 use super::*;
 use crate::domain::ModuleKey;
-use crate::registry::{BatchItem, Switch};
+use crate::registry::{BatchItem, ModuleStatus};
 
 fn item(changes: Value) -> BatchItem {
     Ok((trigger(changes), None))
@@ -13,11 +13,14 @@ fn bad() -> BatchItem {
 }
 
 #[tokio::test]
-async fn atomic_batch_registers_all_or_tells_what_is_wrong_where() {
+async fn atomic_batch_registers_all_or_reports_every_problem_with_its_path() {
     let (replica, _store) = Replica::provisioned().await;
     let id = InstallationId::from("inst-a");
-    let items =
-        vec![item(json!({})), bad(), Err(vec![super::super::Problem::new("SY-2003", "type", "m")])];
+    let items = vec![
+        item(json!({})),
+        bad(),
+        Err(vec![crate::registry::Problem::new("SY-2003", "type", "m")]),
+    ];
     let Err(RegisterError::Invalid(problems)) = replica.register_batch(&id, items, true).await
     else {
         panic!("accepted")
@@ -43,7 +46,7 @@ async fn batch_that_is_not_atomic_registers_what_it_can() {
 }
 
 #[tokio::test]
-async fn validating_says_what_registering_would_and_registers_nothing() {
+async fn validating_returns_the_result_of_registering_and_stores_nothing() {
     let (replica, _store) = Replica::provisioned().await;
     let id = InstallationId::from("inst-a");
     let spec = trigger(json!({"filter": {"ignoreSelf": true, "onError": "IGNORE"}}));
@@ -57,26 +60,29 @@ async fn validating_says_what_registering_would_and_registers_nothing() {
 }
 
 #[tokio::test]
-async fn module_is_switched_and_keeps_its_switch_over_an_update() {
+async fn module_keeps_its_status_over_an_update() {
     let (replica, _store) = Replica::provisioned().await;
     let id = InstallationId::from("inst-a");
     let module = replica.add(json!({})).await.unwrap();
-    let paused = replica.switch(&id, &module.key, Switch::Paused).await.unwrap();
-    assert_eq!((paused.revision, replica.state_of(&module).0), (2, ModuleState::Paused));
+    let paused = replica.set_status(&id, &module.key, ModuleStatus::Paused).await.unwrap();
+    assert_eq!((paused.revision, replica.state_of(&module).0), (2, EffectiveStatus::Paused));
     assert!(replica.subscription(&id_of(&module)).unwrap().owner.settings.is_paused);
     replica
         .replace(&id, &module.key, trigger(json!({"events": ["avi:jira:created:issue"]})), None)
         .await
         .unwrap();
-    assert_eq!(replica.state_of(&module).0, ModuleState::Paused);
-    replica.switch(&id, &module.key, Switch::Off).await.unwrap();
+    assert_eq!(replica.state_of(&module).0, EffectiveStatus::Paused);
+    replica.set_status(&id, &module.key, ModuleStatus::Off).await.unwrap();
     assert_eq!(
         replica.state_of(&module),
-        (ModuleState::Inactive, Some("it is switched off".into()))
+        (EffectiveStatus::Inactive, Some("it is switched off".into()))
     );
     assert!(replica.subscription(&id_of(&module)).is_none());
-    replica.switch(&id, &module.key, Switch::On).await.unwrap();
-    assert_eq!((replica.state_of(&module).0, replica.counts().active), (ModuleState::Active, 1));
-    let missing = replica.switch(&id, &ModuleKey::from("none"), Switch::On).await;
+    replica.set_status(&id, &module.key, ModuleStatus::On).await.unwrap();
+    assert_eq!(
+        (replica.state_of(&module).0, replica.counts().active),
+        (EffectiveStatus::Active, 1)
+    );
+    let missing = replica.set_status(&id, &ModuleKey::from("none"), ModuleStatus::On).await;
     assert!(matches!(missing, Err(RegisterError::NotFound)));
 }

@@ -1,8 +1,8 @@
-//! Behaviour of Connect installations: modules, static ones beside them, dynamic webhooks.
+//! Behaviour of Connect installations: dynamic modules, static modules, dynamic webhooks.
 
 use super::*;
 use crate::clock;
-use crate::registry::{ConnectModule, DynamicWebhook, Signed, WebhookOwner, WebhookSpec};
+use crate::registry::{ConnectModule, DynamicWebhook, SignedRequest, WebhookOwner, WebhookSpec};
 
 const CONNECT: &str = "com.example";
 const ADDRESS: &str = "https://c.example/base/hooks";
@@ -41,8 +41,8 @@ impl Replica {
         self.register_webhooks(&owner(), ADDRESS, specs).await.unwrap()
     }
 
-    fn connect_state(&self, key: &str) -> ModuleState {
-        self.installation("inst-c").unwrap().module(key).unwrap().state
+    fn connect_state(&self, key: &str) -> EffectiveStatus {
+        self.installation("inst-c").unwrap().module(key).unwrap().effective_status
     }
 
     fn keys(&self) -> Vec<String> {
@@ -62,9 +62,14 @@ fn hook(key: &str) -> ConnectModule {
     ConnectModule { module_type: "webhooks".into(), data, path: "webhooks[0]".into() }
 }
 
-/// A request that nobody made before.
-fn signed(keys: &[&str]) -> Signed {
-    Signed::new(&uuid::Uuid::new_v4().to_string(), keys.concat().as_bytes(), i64::MAX, i64::MAX)
+/// A request that was not sent before.
+fn signed(keys: &[&str]) -> SignedRequest {
+    SignedRequest::new(
+        &uuid::Uuid::new_v4().to_string(),
+        keys.concat().as_bytes(),
+        i64::MAX,
+        i64::MAX,
+    )
 }
 
 fn owner() -> WebhookOwner {
@@ -76,7 +81,7 @@ fn spec(jql: &str) -> Value {
 }
 
 #[tokio::test]
-async fn modules_give_way_to_a_new_version_that_takes_a_key_and_webhooks_stay() {
+async fn a_new_version_with_a_registered_key_removes_modules_and_keeps_webhooks() {
     let (replica, _store) = Replica::with_connect().await;
     replica.add_hooks(&["one", "two"]).await.unwrap();
     replica.add_webhooks(&[spec("")]).await;
@@ -88,7 +93,7 @@ async fn modules_give_way_to_a_new_version_that_takes_a_key_and_webhooks_stay() 
     assert!(replica.is_live("one"), "the app's own");
     let dropped = replica.installation("inst-c").unwrap().record.dropped.clone().unwrap();
     assert_eq!(dropped.keys, ["one".into(), "two".into()]);
-    // A version that clashes with nothing leaves the record of the last one that did.
+    // A version without clashes keeps the record of the last removal.
     assert!(replica.put_connect(fixed("one")).await.is_empty());
     let kept = replica.installation("inst-c").unwrap().record.dropped.clone();
     assert_eq!(kept, Some(dropped));
@@ -205,24 +210,24 @@ async fn users_of_an_oauth_app_have_their_own_webhooks_and_bound() {
     assert_eq!(replica.webhooks(&user("b")).len(), 4);
 }
 
-/// Sets the end of all webhooks behind the registry's back.
+/// Sets the expiry of all webhooks directly in the store.
 async fn end_at(store: &MemoryStore, at_ms: i64) {
-    let stored = super::super::Store::get(store, "inst.inst-c").await.unwrap().unwrap();
+    let stored = crate::registry::Store::get(store, "inst.inst-c").await.unwrap().unwrap();
     let mut document: Value = serde_json::from_slice(&stored.value).unwrap();
     for module in document["modules"].as_array_mut().unwrap() {
         module["data"]["expirationDate"] = json!(at_ms);
     }
     let value = serde_json::to_vec(&document).unwrap().into();
-    super::super::Store::put(store, "inst.inst-c", value, Some(stored.revision)).await.unwrap();
+    crate::registry::Store::put(store, "inst.inst-c", value, Some(stored.revision)).await.unwrap();
 }
 
 #[tokio::test]
-async fn webhook_ends_by_itself_and_a_refresh_brings_it_back() {
+async fn webhook_expires_by_itself_and_a_refresh_restores_it() {
     let (replica, store) = Replica::with_connect().await;
     replica.add_webhooks(&[spec("")]).await;
     end_at(&store, clock::now_ms() + 300).await;
     let ended = async {
-        while replica.connect_state("webhook-1") != ModuleState::Expired {
+        while replica.connect_state("webhook-1") != EffectiveStatus::Expired {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -237,7 +242,7 @@ async fn webhook_ends_by_itself_and_a_refresh_brings_it_back() {
 }
 
 #[tokio::test]
-async fn webhooks_that_expired_come_back_only_where_new_ones_would_be_taken() {
+async fn expired_webhooks_are_restored_only_within_the_limits_for_new_ones() {
     let (replica, store) = Replica::with_connect().await;
     let user = WebhookOwner { user: Some("a".into()), ..owner() };
     let add = async |url: &str, count: usize| {

@@ -1,17 +1,17 @@
-//! Loading many documents at once, in whatever order the store sends them.
+//! Loading many documents at once, in any order.
 
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::registry::live::Live;
-use crate::registry::load::Written;
+use crate::registry::replica::load::DocumentWrite;
+use crate::registry::replica::state::ReplicaState;
 use crate::registry::testing::connect_installation;
-use crate::registry::{Change, Store, StoreError, Stored};
+use crate::registry::{Store, StoreError, StoredDocument, WatchEvent};
 
 const INSTALLATIONS: usize = 40;
 
 /// The documents of a replica with a trigger in each of many installations.
-async fn documents() -> (Replica, Arc<MemoryStore>, Vec<Written>) {
+async fn documents() -> (Replica, Arc<MemoryStore>, Vec<DocumentWrite>) {
     let (replica, store) = Replica::provisioned().await;
     for number in 0..INSTALLATIONS {
         let id = format!("many-{number}");
@@ -23,7 +23,7 @@ async fn documents() -> (Replica, Arc<MemoryStore>, Vec<Written>) {
     let mut documents = Vec::new();
     for key in store.keys() {
         let stored = store.get(&key).await.unwrap().unwrap();
-        documents.push(Written { key, value: stored.value, revision: stored.revision });
+        documents.push(DocumentWrite { key, value: stored.value, revision: stored.revision });
     }
     (replica, store, documents)
 }
@@ -38,22 +38,25 @@ async fn a_second_replica_loads_what_the_first_holds() {
         let id = format!("many-{number}");
         let modules = |replica: &Replica| {
             let live = replica.installation(&id).unwrap();
-            live.modules.iter().map(|module| (module.id.clone(), module.state)).collect::<Vec<_>>()
+            live.modules
+                .iter()
+                .map(|module| (module.id.clone(), module.effective_status))
+                .collect::<Vec<_>>()
         };
         assert_eq!(modules(&second), modules(&first));
     }
 }
 
 #[tokio::test]
-async fn an_app_may_come_behind_its_installations_and_a_document_twice() {
+async fn an_app_may_follow_its_installations_and_a_document_may_repeat() {
     let (first, _store, mut documents) = documents().await;
     documents.reverse();
-    let family = |document: &Written| document.key.split('.').next().map(str::to_owned);
+    let family = |document: &DocumentWrite| document.key.split('.').next().map(str::to_owned);
     assert_eq!(family(documents.last().unwrap()).as_deref(), Some("app"));
     documents.insert(1, documents[0].clone());
     let matcher = Arc::new(Matcher::default());
-    let live = Live::new(Arc::clone(&matcher), &Settings::default());
-    live.put_many(&documents);
+    let live = ReplicaState::new(Arc::clone(&matcher), &Settings::default());
+    live.apply_writes(&documents);
     assert_eq!(live.counts(), first.counts());
     let id = SubscriptionId { installation: "many-3".into(), key: first_key(&first, "many-3") };
     assert!(live.subscription(&id).is_some());
@@ -61,12 +64,12 @@ async fn an_app_may_come_behind_its_installations_and_a_document_twice() {
 }
 
 #[tokio::test]
-async fn a_document_that_cannot_be_read_holds_up_no_other() {
+async fn an_unreadable_document_does_not_block_others() {
     let (first, _store, mut documents) = documents().await;
     let broken = documents.iter().position(|document| document.key.contains("many-3")).unwrap();
     documents[broken].value = "{".into();
-    let live = Live::new(Arc::default(), &Settings::default());
-    live.put_many(&documents);
+    let live = ReplicaState::new(Arc::default(), &Settings::default());
+    live.apply_writes(&documents);
     assert_eq!(live.counts().active, first.counts().active - 1);
 }
 
@@ -74,11 +77,11 @@ fn first_key(replica: &Replica, installation: &str) -> crate::domain::ModuleKey 
     replica.installation(installation).unwrap().modules[0].id.key.clone()
 }
 
-/// A store that says what it is told to.
-struct Told(tokio::sync::Mutex<mpsc::Receiver<Change>>);
+/// A store that sends scripted events.
+struct ScriptedStore(tokio::sync::Mutex<mpsc::Receiver<WatchEvent>>);
 
-impl Store for Told {
-    fn get<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+impl Store for ScriptedStore {
+    fn get<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>> {
         Box::pin(async { Ok(None) })
     }
 
@@ -95,14 +98,14 @@ impl Store for Told {
         Box::pin(async { Err(StoreError::Conflict) })
     }
 
-    fn last(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn last_revision(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async { Ok(0) })
     }
 
-    fn follow(&self, changes: mpsc::Sender<Change>) -> BoxFuture<'_, ()> {
+    fn watch(&self, changes: mpsc::Sender<WatchEvent>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let mut told = self.0.lock().await;
-            while let Some(change) = told.recv().await {
+            let mut script = self.0.lock().await;
+            while let Some(change) = script.recv().await {
                 changes.send(change).await.unwrap();
             }
         })
@@ -110,16 +113,16 @@ impl Store for Told {
 }
 
 #[tokio::test]
-async fn revision_goes_on_through_a_load_and_begins_anew_with_another_store() {
-    let (tell, told) = mpsc::channel(16);
-    let store = Arc::new(Told(told.into()));
+async fn revision_continues_through_a_load_and_restarts_with_another_store() {
+    let (events, script) = mpsc::channel(16);
+    let store = Arc::new(ScriptedStore(script.into()));
     let registry = Arc::new(Registry::new(store, Arc::default(), Settings::default()));
     let _run = JoinSet::from_iter([Arc::clone(&registry).run()]);
     let installation = |revision| {
         let value = serde_json::to_vec(&connect_installation()).unwrap().into();
-        Change::Put { key: "inst.inst-c".into(), value, revision }
+        WatchEvent::Put { key: "inst.inst-c".into(), value, revision }
     };
-    // Applied, and told: the revision 0 lasts only until the first change of a new store.
+    // Applied and published: revision 0 lasts only until the first change of a new store.
     let applied = async |revision| {
         let is_applied = || registry.installation("inst-c").is_some_and(|i| i.revision == revision);
         let applied = async {
@@ -130,16 +133,19 @@ async fn revision_goes_on_through_a_load_and_begins_anew_with_another_store() {
         timeout(Duration::from_secs(5), applied).await.unwrap();
         registry.revision()
     };
-    for change in [Change::Loading { anew: true }, installation(4), Change::Reached { revision: 7 }]
-    {
-        tell.send(change).await.unwrap();
+    for change in [
+        WatchEvent::LoadStarted { is_reset: true },
+        installation(4),
+        WatchEvent::CaughtUp { revision: 7 },
+    ] {
+        events.send(change).await.unwrap();
     }
-    registry.until_ready().await;
+    registry.wait_until_ready().await;
     assert_eq!(applied(4).await, 7);
-    tell.send(Change::Loading { anew: false }).await.unwrap();
-    tell.send(installation(5)).await.unwrap();
+    events.send(WatchEvent::LoadStarted { is_reset: false }).await.unwrap();
+    events.send(installation(5)).await.unwrap();
     assert_eq!(applied(5).await, 7, "the table is the old one or newer");
-    tell.send(Change::Loading { anew: true }).await.unwrap();
-    tell.send(installation(2)).await.unwrap();
+    events.send(WatchEvent::LoadStarted { is_reset: true }).await.unwrap();
+    events.send(installation(2)).await.unwrap();
     assert_eq!(applied(2).await, 2, "what was confirmed before is another store's");
 }

@@ -1,4 +1,4 @@
-// Trigger bodies from a seed: some as their author meant them, most with something wrong in them.
+// Trigger bodies from a seed: some valid, most with an error.
 const MEMBERS = ["key", "events", "function", "endpoint", "filter", "payload", "eventType", "ignoreSelf",
   "appIsLicensed", "expression", "onError", "include", "propertyPaths", "fields"];
 const STRANGE = [null, true, 0, -1.5, "", "x", [], {}, ["x"], [1], [null], { a: 1 }, "avi:jira:created:issue"];

@@ -1,4 +1,4 @@
-//! What the tests share: a nats-server, a router process, a handler that records, event builders.
+//! Shared parts of the tests: a nats-server, a router process, a recording handler, event builders.
 
 pub(crate) mod nats;
 mod proxy;
@@ -17,20 +17,20 @@ pub(crate) use sink::{NEVER, Received, Sink};
 
 /// Signing secret of every handler under test: 32 bytes.
 pub(crate) const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-/// Pause between two looks at a condition.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Pause between two checks of a condition.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Waits until `look` finds what it looks for; fails after `limit` with the name of the condition.
-pub(crate) async fn eventually<T, F>(limit: Duration, condition: &str, look: impl Fn() -> F) -> T
+/// Waits until `check` returns a value; fails after `limit` with the name of the condition.
+pub(crate) async fn eventually<T, F>(limit: Duration, condition: &str, check: impl Fn() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
     let waiting = async {
         loop {
-            if let Some(found) = look().await {
+            if let Some(found) = check().await {
                 return found;
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     };
     match tokio::time::timeout(limit, waiting).await {
@@ -56,14 +56,14 @@ pub(crate) fn issue_event(number: u64, project: &str) -> Value {
     })
 }
 
-/// Publishes one `updated:issue` event as a producer does: under its own id, again until stored.
+/// Publishes one `updated:issue` event as a producer does: under its own id, repeated until stored.
 pub(crate) async fn publish(broker: &async_nats::Client, site: &str, number: u64, project: &str) {
     let body = issue_event(number, project).to_string();
     let id = format!("event-{number}");
     publish_raw(broker, site, "avi:jira:updated:issue", &id, body.into_bytes()).await;
 }
 
-/// Publishes any bytes as an event of a type, again under the same id until they are stored.
+/// Publishes any bytes as an event of a type, repeated under the same id until they are stored.
 pub(crate) async fn publish_raw(
     broker: &async_nats::Client,
     site: &str,
@@ -92,7 +92,7 @@ pub(crate) async fn publish_raw(
         if stored {
             return;
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
     panic!("event {id} could not be stored");
 }

@@ -1,4 +1,4 @@
-//! A `nats-server` of one test, on a free port and a fresh folder, ended with the test.
+//! A `nats-server` for one test, on a free port with an empty folder; stopped with the test.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use async_nats::jetstream;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-/// How long a server may take until JetStream answers.
+/// Longest time until JetStream answers.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(10);
 
@@ -35,12 +35,12 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// The folder of this server, for files of the test beside it.
+    /// The folder of this server; tests store their files there, too.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A connection of its own; it comes back by itself.
+    /// A new connection that reconnects by itself.
     pub(crate) async fn client(&self) -> async_nats::Client {
         async_nats::ConnectOptions::new()
             .retry_on_initial_connect()
@@ -50,20 +50,20 @@ impl NatsServer {
             .expect("a connection")
     }
 
-    /// A connection of its own with a JetStream context.
+    /// A JetStream context on a new connection.
     pub(crate) async fn context(&self) -> jetstream::Context {
         let timeout = Duration::from_secs(2);
         jetstream::context::ContextBuilder::new().timeout(timeout).build(self.client().await)
     }
 
-    /// Kills the server as a power cut would, and starts it on the same data and port.
+    /// Kills the server as a power cut does, and starts it on the same data and port.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.kill();
         self.child = spawn(self.folder.path(), i32::from(self.port));
         self.until_answering().await;
     }
 
-    /// What a power cut may leave: the data as they are now.
+    /// Copies the data as they are now, which is what a power cut may leave.
     pub(crate) fn copy_of_data(&self) -> TempDir {
         let copy = tempfile::tempdir().expect("a temporary folder");
         self.freeze();
@@ -82,18 +82,18 @@ impl NatsServer {
         self.until_answering().await;
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL and waits for the exit.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Stops the server where it stands (SIGSTOP); connections stay open and nothing is answered.
+    /// Suspends the server (SIGSTOP): connections stay open, and no request is answered.
     pub(crate) fn freeze(&self) {
         self.signal("STOP");
     }
 
-    /// Lets a frozen server go on.
+    /// Resumes a frozen server (SIGCONT).
     pub(crate) fn thaw(&self) {
         self.signal("CONT");
     }
@@ -138,7 +138,7 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-/// `NATS_SERVER`, or the pinned one that `make tools` installs.
+/// The server of `NATS_SERVER`, or the pinned one that `make tools` installs.
 pub(crate) fn binary() -> PathBuf {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration")]
     let named = std::env::var("NATS_SERVER").ok().map(PathBuf::from);
@@ -168,7 +168,7 @@ fn spawn(folder: &Path, port: i32) -> Child {
         .expect("nats-server starts")
 }
 
-/// Reads the port that the server took; it writes `{"nats": ["nats://127.0.0.1:<port>"]}`.
+/// Reads the port of the server, which writes `{"nats": ["nats://127.0.0.1:<port>"]}`.
 async fn read_port(folder: &Path, pid: u32) -> u16 {
     let path = folder.join(format!("nats-server_{pid}.ports"));
     let deadline = now() + START_TIMEOUT;

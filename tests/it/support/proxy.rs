@@ -1,4 +1,4 @@
-//! A way to the broker that can be cut and mended, on loopback.
+//! A TCP proxy to the broker on loopback that can be cut and restored.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Passes on what comes, both ways, unless it is cut. Ended when dropped.
+/// Forwards bytes in both directions unless it is cut. Stopped on drop.
 pub(crate) struct Proxy {
     address: String,
     is_cut: Arc<watch::Sender<bool>>,
@@ -14,7 +14,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// A way to the server at `url`.
+    /// Starts a proxy to the server at `url`.
     pub(crate) async fn to(url: &str) -> Self {
         let target = url.trim_start_matches("nats://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
@@ -36,12 +36,13 @@ impl Proxy {
         format!("nats://{}", self.address)
     }
 
-    /// Ends all connections and lets no new one live.
+    /// Closes all connections and every new one.
     pub(crate) fn cut(&self) {
         self.is_cut.send_replace(true);
     }
 
-    pub(crate) fn mend(&self) {
+    /// Forwards new connections again.
+    pub(crate) fn restore(&self) {
         self.is_cut.send_replace(false);
     }
 }

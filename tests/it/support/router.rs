@@ -1,4 +1,4 @@
-//! The `switchyard` program as a process of its own, to be started, killed and started again.
+//! The `switchyard` program as a separate process that tests start, kill and restart.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use hyper::Method;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
-use switchyard::cli::client::Client;
+use switchyard::cli::client::ApiClient;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -20,13 +20,13 @@ use super::eventually;
 /// Operator token of every router under test.
 pub(crate) const ADMIN_TOKEN: &str = "test-admin-token";
 
-/// How to start a router.
+/// Settings of a router process.
 pub(crate) struct Setup {
     pub(crate) nats_url: String,
     pub(crate) data_dir: PathBuf,
-    /// Port to listen on; 0 at first, then the one it got, so that a restart keeps it.
+    /// Port to listen on; 0 at first, then the one assigned, so that a restart keeps it.
     pub(crate) port: u16,
-    /// `SWITCHYARD_*` variables on top of those that let handlers be on loopback.
+    /// `SWITCHYARD_*` variables in addition to those that allow handlers on loopback.
     pub(crate) variables: Vec<(String, String)>,
 }
 
@@ -62,15 +62,15 @@ impl Setup {
         let mut lines = BufReader::new(stdout).lines();
         let first = tokio::time::timeout(Duration::from_secs(30), lines.next_line())
             .await
-            .expect("the router says where it listens within 30 s")
+            .expect("the router prints its address within 30 s")
             .expect("stdout can be read")
-            .expect("the router says where it listens before it ends");
+            .expect("the router prints its address before it exits");
         let address = first
             .strip_prefix("listening on http://")
             .unwrap_or_else(|| panic!("first line was {first:?}"));
         let address: SocketAddr = address.parse().expect("an address");
         self.port = address.port();
-        let api = Client::at(&format!("http://{address}"), ADMIN_TOKEN).expect("a client");
+        let api = ApiClient::at(&format!("http://{address}"), ADMIN_TOKEN).expect("a client");
         let router = RouterProcess { child, api };
         router.until_ready().await;
         router
@@ -80,7 +80,7 @@ impl Setup {
 /// A running router.
 pub(crate) struct RouterProcess {
     child: Child,
-    pub(crate) api: Client,
+    pub(crate) api: ApiClient,
 }
 
 impl RouterProcess {
@@ -99,7 +99,7 @@ impl RouterProcess {
         self.api.send(Method::PUT, path, &[], &body).await.expect("PUT is accepted")
     }
 
-    /// Value of one series of `/metrics`, named with its labels; 0 while there is none.
+    /// Value of one series of `/metrics`, named with its labels; 0 if it does not exist.
     pub(crate) async fn metric(&self, series: &str) -> f64 {
         let address = format!("{}/metrics", self.api.base()).parse().expect("an address");
         let pool = Pool::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
@@ -110,12 +110,12 @@ impl RouterProcess {
         value.map_or(0.0, |value| value.parse().expect("a number"))
     }
 
-    /// SIGKILL, and waits until the process is gone.
+    /// Sends SIGKILL and waits for the exit.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("the router can be killed");
     }
 
-    /// SIGTERM, and waits for the exit; returns whether it exited with success.
+    /// Sends SIGTERM and waits for the exit; returns whether it exited with success.
     pub(crate) async fn terminate(mut self) -> bool {
         let id = self.child.id().expect("the router runs");
         let status = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
@@ -132,7 +132,7 @@ impl RouterProcess {
         installation: &str,
         site: &str,
         handler: &str,
-    ) -> Client {
+    ) -> ApiClient {
         self.put(
             &format!("/admin/v1/apps/{app}"),
             json!({ "kind": "forge", "functions": ["main"],
@@ -150,8 +150,8 @@ impl RouterProcess {
     }
 }
 
-/// Registers a trigger through the Forge door; returns its key.
-pub(crate) async fn register(app: &Client, data: Value) -> String {
+/// Registers a trigger through the Forge API; returns its key.
+pub(crate) async fn register(app: &ApiClient, data: Value) -> String {
     let body = json!({ "type": "trigger", "data": data });
     let answer = app
         .send(Method::POST, "/forge/installation/v2/dynamic/module", &[], &body)

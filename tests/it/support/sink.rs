@@ -1,4 +1,4 @@
-//! A handler that records every request and answers as told.
+//! A handler that records every request and answers as the test configures it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-/// The status of a handler that takes the request and never answers.
+/// The status of a handler that accepts the request and never answers.
 pub(crate) const NEVER: u16 = 0;
 
-/// One request as it came.
+/// One recorded request.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) path: String,
@@ -40,13 +40,13 @@ impl Received {
 #[derive(Default)]
 struct Recorded {
     received: Mutex<Vec<Received>>,
-    /// Status and `Retry-After` by path; 204 where nothing is set.
+    /// Status and `Retry-After` by path; 204 if not set.
     answers: Mutex<HashMap<String, (u16, Option<u64>)>>,
     /// Bodies by path, with status 200.
     bodies: Mutex<HashMap<String, String>>,
-    /// Paths that answer once they are released.
+    /// Paths that answer when they are released.
     held: Mutex<HashMap<String, Arc<Semaphore>>>,
-    /// How long paths think before they answer.
+    /// Response delay by path.
     slow: Mutex<HashMap<String, Duration>>,
 }
 
@@ -84,20 +84,20 @@ impl Sink {
         self.recorded.bodies.lock().unwrap().insert(path.to_owned(), body.to_string());
     }
 
-    /// From now on `path` takes requests and answers none before [`Sink::release`].
+    /// From now on `path` accepts requests and answers none before [`Sink::release`].
     pub(crate) fn hold(&self, path: &str) {
         let gate = Arc::new(Semaphore::new(0));
         self.recorded.held.lock().unwrap().insert(path.to_owned(), gate);
     }
 
-    /// Lets `path` answer, those that wait and those that come.
+    /// Lets `path` answer waiting and later requests.
     pub(crate) fn release(&self, path: &str) {
         if let Some(gate) = self.recorded.held.lock().unwrap().remove(path) {
             gate.close();
         }
     }
 
-    /// From now on `path` takes its time.
+    /// From now on `path` answers after `pause`.
     pub(crate) fn slow(&self, path: &str, pause: Duration) {
         self.recorded.slow.lock().unwrap().insert(path.to_owned(), pause);
     }
@@ -133,15 +133,15 @@ async fn record(
     recorded.received.lock().unwrap().push(received);
     let gate = recorded.held.lock().unwrap().get(&path).cloned();
     if let Some(gate) = gate {
-        // It is closed when it is released.
+        // The semaphore is closed on release.
         let _ = gate.acquire().await;
     }
     let pause = recorded.slow.lock().unwrap().get(&path).copied();
     if let Some(pause) = pause {
         tokio::time::sleep(pause).await;
     }
-    let said = recorded.bodies.lock().unwrap().get(&path).cloned();
-    if let (None, Some(body)) = (answer, said) {
+    let configured = recorded.bodies.lock().unwrap().get(&path).cloned();
+    if let (None, Some(body)) = (answer, configured) {
         return body.into_response();
     }
     let (status, retry_after_s) = answer.unwrap_or((204, None));

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use switchyard_expr::{Profile, Usage, compile_for};
+use switchyard_expr::{CheckProfile, Usage, compile_for};
 
 const OURS: &str = "event.issue.fields.project.key == 'ABC' \
     && event.issue.fields.issuetype.name == 'Bug' \
@@ -19,9 +19,9 @@ const RUNS: usize = 2_000;
 fn main() {
     let usage = Usage { events: &["avi:jira:updated:issue"], delivers_on_error: false };
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    // Turn by turn, so that both meet the same machine.
+    // Alternating measurements, so that both run under the same conditions.
     for _ in 0..RUNS {
-        ours.push(time(|| drop(black_box(compile_for(OURS, Profile::Filter, &usage)))));
+        ours.push(time(|| drop(black_box(compile_for(OURS, CheckProfile::Filter, &usage)))));
         theirs.push(time(|| drop(black_box(cel::Program::compile(THEIRS)))));
     }
     let (ours, theirs) = (median(ours), median(theirs));

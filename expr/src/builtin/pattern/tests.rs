@@ -1,13 +1,13 @@
-//! The engine against the `regex` crate, which shares its syntax but not its searches: the two must
-//! find the same matches and groups, from every place of a text.
+//! Compares the engine with the `regex` crate, which shares its syntax but not its search code:
+//! both must find the same matches and groups from every offset of a text.
 
 use proptest::prelude::*;
 
-use super::{Pattern, Places, TOO_LARGE};
+use super::{CaptureSpans, Pattern, TOO_LARGE};
+use crate::budget::Budget;
 use crate::limits::STEPS_MAX;
-use crate::meter::Meter;
 
-/// What patterns are made of: classes, Unicode, every assertion.
+/// Parts of generated patterns: classes, Unicode, every assertion.
 const ATOMS: [&str; 26] = [
     "a",
     "b",
@@ -37,7 +37,7 @@ const ATOMS: [&str; 26] = [
     "(?-u:\\B)",
 ];
 
-/// Assertions that no table can hold: these patterns are simulated.
+/// Assertions that no DFA supports: these patterns use NFA simulation.
 const SIMULATED: [&str; 4] = ["\\b", "\\B", "\\b{start}", "\\b{end-half}"];
 
 const REPEATS: [&str; 10] = ["*", "+", "?", "*?", "+?", "??", "{2}", "{0,2}", "{1,3}?", "{2,}"];
@@ -62,7 +62,7 @@ fn pattern() -> impl Strategy<Value = String> {
     })
 }
 
-/// Short texts, and such as are longer than what is charged for at once.
+/// Short texts, and texts longer than the chunk that is charged at once.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "a", "a", "b", "c", "ab", "A", "1", " ", "\n", "\r\n", "é", "É", "😀", "x", "_",
@@ -72,7 +72,7 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![4 => short, 1 => long]
 }
 
-fn oracle(regex: &regex::Regex, text: &str, from: usize) -> Option<Places> {
+fn oracle(regex: &regex::Regex, text: &str, from: usize) -> Option<CaptureSpans> {
     let captures = regex.captures_at(text, from)?;
     Some(captures.iter().map(|group| group.map(|group| group.range())).collect())
 }
@@ -81,20 +81,20 @@ proptest! {
     #[test]
     fn finds_what_the_regex_crate_finds(pattern in pattern(), text in text()) {
         let theirs = regex::Regex::new(&pattern);
-        let (many, once) = (Pattern::for_many(&pattern), Pattern::for_once(&pattern));
+        let (many, once) = (Pattern::with_dfa(&pattern), Pattern::without_dfa(&pattern));
         if matches!(&many, Err(why) if why == TOO_LARGE) {
             return Ok(());
         }
-        // A name may stand twice, which both refuse.
+        // Both reject a repeated group name.
         prop_assert_eq!((many.is_ok(), once.is_ok()), (theirs.is_ok(), theirs.is_ok()));
         let (Ok(regex), Ok(many), Ok(once)) = (theirs, many, once) else { return Ok(()) };
-        let places = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-        for from in places {
+        let captures = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+        for from in captures {
             let wanted = oracle(&regex, &text, from);
             for pattern in [&many, &once] {
-                let mut meter = Meter::new(100 * STEPS_MAX);
-                let Ok(found) = pattern.find(&text, from, &mut meter) else {
-                    // Groups of a long text, simulated, may need more memory than there is.
+                let mut budget = Budget::new(100 * STEPS_MAX);
+                let Ok(found) = pattern.find(&text, from, &mut budget) else {
+                    // NFA simulation with groups on a long text may exceed the memory limit.
                     continue;
                 };
                 prop_assert_eq!(&found, &wanted, "from {}", from);
@@ -105,8 +105,8 @@ proptest! {
 
 #[test]
 fn both_ways_of_searching_are_taken() {
-    let has_tables = |pattern| Pattern::for_many(pattern).unwrap().tables.is_some();
-    assert!(has_tables("(?-u:\\b)[a-z]+(?-u:\\B)"));
-    assert!(!has_tables("\\bab\\B"), "letters of all scripts end words");
-    assert!(!has_tables("(?:a|b)*a[ab]{12}"), "the automaton would be large");
+    let has_dfa = |pattern| Pattern::with_dfa(pattern).unwrap().dfa.is_some();
+    assert!(has_dfa("(?-u:\\b)[a-z]+(?-u:\\B)"));
+    assert!(!has_dfa("\\bab\\B"), "letters of all scripts end words");
+    assert!(!has_dfa("(?:a|b)*a[ab]{12}"), "the automaton would be large");
 }

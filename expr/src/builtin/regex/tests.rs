@@ -1,11 +1,11 @@
-//! `match`, `matchAll` and `replace` in whole expressions, against the `regex` crate walked over by
-//! the rules of JavaScript.
+//! Compares `match`, `matchAll` and `replace` with the `regex` crate iterated by the rules of
+//! JavaScript.
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::translate;
-use crate::cases::{Outcome, compiled, reference};
+use crate::cases::{CaseOutcome, compiled, reference};
 use crate::{Env, Tape, TapeLimits};
 
 const PATTERNS: [&str; 24] = [
@@ -42,7 +42,7 @@ fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }
 
-/// The groups of all matches, in order, with where the whole matches stand.
+/// The groups of all matches, in order, with the range of the whole match.
 fn matches(pattern: &str, text: &str) -> Vec<(std::ops::Range<usize>, Vec<Json>)> {
     let regex = regex::Regex::new(&translate(pattern)).unwrap();
     let (mut found, mut at) = (Vec::new(), 0);
@@ -81,14 +81,14 @@ proptest! {
         let mut tape = Tape::new();
         tape.parse_context(event.as_bytes(), &TapeLimits::default()).unwrap();
         let written = pattern.replace('\\', "\\\\");
-        // One is compiled with its source, the other while the expression runs.
+        // One pattern is compiled with the source, the other during evaluation.
         for pattern in [format!("'{written}'"), "event.p".to_owned()] {
             let source = format!(
                 "let t = event.t; \
                  [t.match({pattern}), t.matchAll({pattern}), t.replace({pattern}, '[$&|$1]')]"
             );
             let outcome = compiled(&source, &tape, &Env::at(0));
-            prop_assert_eq!(&outcome.0, &Outcome::Value(wanted.clone()), "{}", source);
+            prop_assert_eq!(&outcome.0, &CaseOutcome::Value(wanted.clone()), "{}", source);
             prop_assert_eq!(&reference(&source, &tape, &Env::at(0)), &outcome);
         }
     }

@@ -219,7 +219,7 @@ impl Planner {
     fn one_of(&mut self, path: &Path, constants: &[Constant]) -> Option<Test> {
         // The value of `selfGenerated` differs from app to app, so it cannot be looked up once for
         // all.
-        if path.is_derived() {
+        if path.is_app_specific() {
             let op = if path.steps.len() == 1 { Op::Unknown } else { Op::MayError };
             return Some(Test { op, column: 0, argument: 0 });
         }
@@ -269,7 +269,7 @@ impl Planner {
 
     /// Returns the column of a path; none if there are too many.
     fn column(&mut self, path: &Path, kind: TestKind) -> Option<ColumnId> {
-        if path.is_derived() || path.steps.len() > path::STEPS_MAX {
+        if path.is_app_specific() || path.steps.len() > path::STEPS_MAX {
             return None;
         }
         let key = (path.clone(), kind);

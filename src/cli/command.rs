@@ -1,0 +1,75 @@
+//! The list of commands, and the exit code of a failed one.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::client::{ErrorStatus, Unreachable};
+use super::exit::{EXIT_INTERNAL, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, UsageError};
+use super::{
+    apply, check, completion, conform, dev, diff, explain, explain_code, export, match_events,
+    modules, serve, test,
+};
+
+/// Routes Jira events to the apps that registered triggers for them.
+#[derive(Debug, Parser)]
+#[command(name = "switchyard", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 negative result (invalid, false, failed cases), \
+    2 wrong flags, files or configuration, 3 router unreachable, 4 rejected by the router, \
+    5 internal error.";
+
+// The help of a command is in its file.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Dev(dev::DevArgs),
+    Check(check::CheckArgs),
+    ExplainCode(explain_code::ExplainCodeArgs),
+    Test(test::TestArgs),
+    Explain(explain::ExplainArgs),
+    Conform(conform::ConformArgs),
+    Match(match_events::MatchArgs),
+    Modules(modules::ModulesArgs),
+    Apply(apply::ApplyArgs),
+    Diff(diff::DiffArgs),
+    Export(export::ExportArgs),
+    Completion(completion::CompletionArgs),
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// Usage, input or internal errors; the caller prints them and maps them to the exit code.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Dev(args) => dev::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::ExplainCode(args) => explain_code::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Conform(args) => conform::run(&args),
+        Command::Match(args) => match_events::run(&args),
+        Command::Modules(args) => modules::run(&args),
+        Command::Apply(args) => apply::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Completion(args) => completion::run::<Cli>(&args),
+    }
+}
+
+/// Returns the exit code of a failed command.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    match () {
+        () if error.is::<UsageError>() => EXIT_USAGE,
+        () if error.is::<Unreachable>() => EXIT_UNREACHABLE,
+        () if error.is::<ErrorStatus>() => EXIT_REFUSED,
+        () => EXIT_INTERNAL,
+    }
+}

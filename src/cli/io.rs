@@ -1,0 +1,51 @@
+//! Input and output of commands: output formats, lines on stdout, files and standard input.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+use super::exit::UsageError;
+use crate::event::Sample;
+
+/// Output format of a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Output {
+    /// Human-readable
+    #[default]
+    Text,
+    /// One JSON document
+    Json,
+    /// One JSON object a line
+    Jsonl,
+}
+
+/// Writes a line to stdout. On a closed pipe `main` exits successfully.
+pub(super) fn print_line(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(())
+}
+
+/// Reads an event, with or without an envelope, from a file or standard input.
+pub(super) fn read_sample(path: &Path) -> anyhow::Result<Sample> {
+    let value = serde_json::from_str(&read_input(path)?)
+        .context(UsageError("the event is not JSON".into()))?;
+    Sample::read(value).map_err(|error| UsageError(format!("{}: {error}", path.display())).into())
+}
+
+/// Reads a file, or standard input for `-`.
+pub(super) fn read_input(path: &Path) -> anyhow::Result<String> {
+    if path.as_os_str() == "-" {
+        return std::io::read_to_string(std::io::stdin())
+            .context(UsageError("cannot read standard input".into()));
+    }
+    read_file(path)
+}
+
+/// Reads a file.
+pub(super) fn read_file(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path)
+        .with_context(|| UsageError(format!("cannot read {}", path.display())))
+}

@@ -1,0 +1,160 @@
+//! Applied records: stored records with the data derived from them on this replica.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::domain::{Handler, ModuleKey, SubscriptionId};
+use crate::matcher::Subscription;
+use crate::registry::model::document::{
+    AppRecord, Endpoint, InstallationRecord, ModuleRecord, ModuleStatus,
+};
+use crate::registry::model::module_fields::ModuleFields;
+use crate::telemetry::SubscriptionStats;
+
+/// Effective status of a module: whether its triggers receive events.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum EffectiveStatus {
+    /// They receive events.
+    Active,
+    /// They receive no events, for the given reason.
+    Inactive,
+    /// A static module of the app has the same key and shadows it.
+    Shadowed,
+    /// A dynamic webhook that expired without a refresh.
+    Expired,
+    /// Their events are parked.
+    Paused,
+}
+
+impl EffectiveStatus {
+    /// Every status.
+    pub const ALL: [Self; 5] =
+        [Self::Active, Self::Inactive, Self::Shadowed, Self::Expired, Self::Paused];
+
+    /// Name of the status in API responses and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Shadowed => "shadowed",
+            Self::Expired => "expired",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+/// A module of an installation as applied on this replica.
+#[derive(Debug)]
+pub struct AppliedModule {
+    /// Installation and key.
+    pub id: SubscriptionId,
+    /// Module type.
+    pub module_type: String,
+    /// Whether it is a static module of the app.
+    pub is_static: bool,
+    /// Status set by its app or an operator.
+    pub status: ModuleStatus,
+    /// Whether it receives events.
+    pub effective_status: EffectiveStatus,
+    /// Why it receives none.
+    pub reason: Option<String>,
+    /// Submitted data.
+    pub data: ModuleFields,
+    /// The matcher's subscription; none unless active or paused.
+    pub subscription: Option<Arc<Subscription>>,
+    /// Counters of a module without subscription, kept until it has one.
+    pub(crate) idle: SubscriptionStats,
+}
+
+impl AppliedModule {
+    /// Returns its counters, which survive changes of the module.
+    #[must_use]
+    pub fn stats(&self) -> &SubscriptionStats {
+        self.subscription.as_ref().map_or(&self.idle, |subscription| &subscription.stats)
+    }
+}
+
+/// An applied app: its record and one handler per endpoint, shared by all installations.
+#[derive(Debug)]
+pub struct AppliedApp {
+    /// The record.
+    pub record: AppRecord,
+    /// Revision of the record.
+    pub revision: u64,
+    pub(crate) endpoints: HashMap<String, Arc<Handler>>,
+    pub(crate) statics: Vec<StaticModule>,
+}
+
+/// A static module of an app.
+#[derive(Debug)]
+pub(crate) struct StaticModule {
+    pub(crate) module_type: String,
+    pub(crate) key: ModuleKey,
+    pub(crate) data: ModuleFields,
+}
+
+impl AppliedApp {
+    /// Derives the applied form of an app record.
+    #[must_use]
+    pub fn new(record: AppRecord, revision: u64) -> Self {
+        let endpoint = |endpoint: &Endpoint| {
+            let url = Url::parse(&endpoint.url).ok()?;
+            let handler = Handler::Http { url, secret: endpoint.secret.clone() };
+            Some((endpoint.key.clone(), Arc::new(handler)))
+        };
+        let endpoints = record.endpoints.iter().filter_map(endpoint).collect();
+        let mut statics = Vec::new();
+        for (module_type, modules) in &record.static_modules {
+            statics.extend(modules.iter().filter_map(|data| {
+                Some(StaticModule {
+                    module_type: module_type.clone(),
+                    key: data.get("key")?.as_str()?.into(),
+                    data: data.clone().into(),
+                })
+            }));
+        }
+        Self { record, revision, endpoints, statics }
+    }
+
+    /// Whether the app declares no discovery.
+    #[must_use]
+    pub fn has_no_discovery(&self) -> bool {
+        self.record.discovery.is_none()
+    }
+
+    /// Whether a static module of the app has this key.
+    #[must_use]
+    pub fn has_static_key(&self, key: &str) -> bool {
+        self.statics.iter().any(|module| module.key.as_str() == key)
+    }
+}
+
+/// An applied installation.
+#[derive(Debug)]
+pub struct AppliedInstallation {
+    /// The record.
+    pub record: Arc<InstallationRecord>,
+    /// Revision of its document.
+    pub revision: u64,
+    /// Revision of the app's document; none if the app is not provisioned.
+    pub app_revision: Option<u64>,
+    /// Static modules of the app, then registered ones, in order.
+    pub modules: Vec<Arc<AppliedModule>>,
+}
+
+impl AppliedInstallation {
+    /// Returns registered modules in order, each with its applied form.
+    pub fn registered(&self) -> impl Iterator<Item = (&ModuleRecord, &AppliedModule)> {
+        let live = self.modules.iter().map(|module| &**module).filter(|module| !module.is_static);
+        self.record.modules.iter().zip(live)
+    }
+
+    /// Returns the module with this key: a static one before a registered one.
+    #[must_use]
+    pub fn module(&self, key: &str) -> Option<&AppliedModule> {
+        self.modules.iter().map(|module| &**module).find(|module| module.id.key.as_str() == key)
+    }
+}

@@ -1,0 +1,4 @@
+//! Compilation of records into what the matcher holds.
+
+pub(crate) mod applied;
+pub(crate) mod modules;

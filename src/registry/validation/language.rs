@@ -1,0 +1,149 @@
+//! Adapter to the filter language; no other file of the registry calls it.
+
+use std::sync::Arc;
+
+use switchyard_expr::{
+    CheckProfile, Complexity, Diagnostic, Program, Severity, TemplateCache, Usage,
+};
+
+use crate::registry::model::problem::{Problem, SourceRange};
+
+/// An accepted filter with its warnings.
+pub(crate) struct Compiled {
+    pub(crate) program: Arc<Program>,
+    pub(crate) warnings: Vec<Problem>,
+    pub(crate) complexity: Complexity,
+}
+
+/// Checks and compiles a filter; `path` is its path in the request.
+pub(crate) fn compile(
+    templates: &TemplateCache,
+    source: &str,
+    path: &str,
+    usage: &Usage<'_>,
+) -> Result<Compiled, Vec<Problem>> {
+    let problem = |diagnostic: &Diagnostic| problem(diagnostic, source, path);
+    match switchyard_expr::compile_for(source, CheckProfile::Filter, usage) {
+        Ok(compiled) => Ok(Compiled {
+            program: compile_accepted(templates, source, path)?,
+            warnings: compiled.warnings.iter().map(problem).collect(),
+            complexity: compiled.complexity,
+        }),
+        Err(rejected) => {
+            let errors = rejected.diagnostics.iter().filter(|d| d.severity == Severity::Error);
+            Err(errors.map(problem).collect())
+        }
+    }
+}
+
+/// Compiles a filter that was accepted before, without warnings or new checks: a later version that
+/// knows more mistakes must not drop an accepted filter.
+pub(crate) fn compile_accepted(
+    templates: &TemplateCache,
+    source: &str,
+    path: &str,
+) -> Result<Arc<Program>, Vec<Problem>> {
+    templates.compile(source, CheckProfile::Filter).map_err(|rejected| {
+        rejected.diagnostics.iter().map(|found| problem(found, source, path)).collect()
+    })
+}
+
+/// Translates JQL to an expression; none for blank JQL, which every issue matches.
+pub(crate) fn translate_jql(query: &str, path: &str) -> Result<Option<String>, Vec<Problem>> {
+    switchyard_expr::jql::translate(query).map_err(|rejected| {
+        rejected.diagnostics.iter().map(|found| problem(found, query, path)).collect()
+    })
+}
+
+/// Returns the entity properties that a filter reads, normalised by [`property`].
+pub(crate) fn properties(program: &Program) -> impl Iterator<Item = String> {
+    let paths = program.facts().property_paths.into_iter();
+    paths.map(|path| spell(&path.entity, &path.key, &path.path))
+}
+
+/// Normalises an entity property of a payload: `.x.y`, `['x']['y']` and `['x.y']` after the key
+/// denote the same path.
+///
+/// **Source:** Forge trigger filters, entity properties.
+pub(crate) fn property(text: &str) -> String {
+    let text = text.strip_prefix("event.runtime.").unwrap_or(text);
+    let Some((entity, rest)) = text.split_once(".properties") else { return text.to_owned() };
+    let (key, path) = match rest.strip_prefix(['.', '[']).map(|rest| (rest, rest.get(..1))) {
+        Some((rest, Some(quote @ ("'" | "\"")))) => {
+            rest.get(1..).and_then(|rest| rest.split_once(quote)).unwrap_or((rest, ""))
+        }
+        Some((rest, _)) => rest.split_at(rest.find(['.', '[']).unwrap_or(rest.len())),
+        None => (rest, ""),
+    };
+    let parts = path.split(['.', '[', ']', '\'', '"']).filter(|part| !part.is_empty());
+    spell(entity, key, &parts.collect::<Vec<_>>().join("."))
+}
+
+fn spell(entity: &str, key: &str, path: &str) -> String {
+    format!("{entity}.properties['{key}'].{path}")
+}
+
+fn problem(diagnostic: &Diagnostic, source: &str, path: &str) -> Problem {
+    let position = diagnostic.position(source);
+    let mut problem = Problem::new(&diagnostic.code.to_string(), path, &*diagnostic.message);
+    problem.help = diagnostic.help.as_deref().map(str::to_owned);
+    problem.replacement = diagnostic.replacement.as_deref().map(str::to_owned);
+    problem.range = Some(SourceRange {
+        offset: position.offset,
+        offset16: position.offset16,
+        length: position.length,
+        line: position.line,
+        column: position.column,
+    });
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn property_has_one_spelling_in_filters_and_payloads() {
+        let filter = "event.runtime.issue.properties['k'].a.b == 1";
+        let read: Vec<_> = properties(
+            &compile(&TemplateCache::new(), filter, "", &Usage::default()).ok().unwrap().program,
+        )
+        .collect();
+        for text in [
+            "issue.properties['k'].a.b",
+            "issue.properties[\"k\"]['a']['b']",
+            "issue.properties['k']['a.b']",
+            "issue.properties.k.a.b",
+            "event.runtime.issue.properties['k'].a.b",
+        ] {
+            assert_eq!([property(text)], *read, "{text}");
+        }
+        assert_ne!(property("issue.properties['k.a'].b"), read[0]);
+    }
+
+    #[test]
+    fn property_of_any_text_is_some_spelling() {
+        for odd in ["", "x", "a.properties", "a.properties[", "a.properties['", "a.properties['ü"]
+        {
+            let spelling = property(odd);
+            assert!(spelling.starts_with(odd.split('.').next().unwrap()), "{odd}");
+        }
+    }
+
+    #[test]
+    fn rejection_has_code_position_and_help() {
+        let problems = compile(
+            &TemplateCache::new(),
+            "true &&\n ä = 1",
+            "data.filter.expression",
+            &Usage::default(),
+        )
+        .err()
+        .unwrap();
+        let place = problems[0].range.unwrap();
+        assert!(problems[0].code.starts_with("SY-3"), "{problems:?}");
+        assert_eq!(problems[0].path, "data.filter.expression");
+        assert_eq!(place.line, 2);
+        assert!(place.offset >= place.offset16);
+    }
+}

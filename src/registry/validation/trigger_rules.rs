@@ -1,0 +1,292 @@
+//! Validation of a trigger: form, names, filters, scopes.
+//!
+//! All or nothing: a trigger is accepted whole or rejected with every problem.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use switchyard_expr::{Program, Usage};
+
+use super::catalog;
+use crate::registry::compile::modules::ProgramCache;
+use crate::registry::model::document::AppRecord;
+use crate::registry::model::problem::{Problem, code};
+use crate::registry::validation::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+
+/// Longest accepted module key, in bytes.
+const KEY_BYTES_MAX: usize = 128;
+
+/// A validated trigger.
+#[derive(Clone, Debug, Default)]
+pub struct ValidatedTrigger {
+    /// Entity-property paths it reads or delivers, normalised.
+    pub property_paths: BTreeSet<String>,
+    /// Warnings for its author.
+    pub warnings: Vec<Problem>,
+    /// Cost of its filters, in their order.
+    pub complexity: Vec<FilterCost>,
+    /// Its programs, kept alive until the registration is applied.
+    pub programs: Vec<Arc<Program>>,
+}
+
+/// How the cost of a filter grows with the lists it iterates.
+///
+/// **Shape:** `{"path", "expression", "variables"}`, such as `6*N + 21` with `N` the length of
+/// `event.changelog.items`.
+///
+/// **Source:** Forge events page, "Filter out events"; the vendor reports it when an app is
+/// deployed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct FilterCost {
+    /// Path of the expression, such as `data.filter.expression`.
+    pub path: String,
+    /// The formula and the meaning of its variables.
+    #[serde(flatten)]
+    pub formula: Value,
+}
+
+/// What a trigger is validated against.
+#[derive(Clone, Copy, Debug)]
+pub struct ValidationRules<'a> {
+    /// The app that registers it; if none, neither handlers nor scopes are checked.
+    pub app: Option<&'a AppRecord>,
+    /// Whether an unknown event type is only a warning.
+    pub allow_unknown_events: bool,
+    /// Compiled filters.
+    pub programs: &'a ProgramCache,
+}
+
+impl ValidationRules<'_> {
+    /// Validates the data of a trigger at `path` of its request.
+    ///
+    /// # Errors
+    /// Every problem: of its form first; if that is valid, of names and filters.
+    pub fn check(
+        &self,
+        data: &Map<String, Value>,
+        path: &str,
+    ) -> Result<ValidatedTrigger, Vec<Problem>> {
+        let trigger = Trigger::parse(data, path)?;
+        let mut problems = Vec::new();
+        let mut warnings = Vec::new();
+        let mut programs = Vec::new();
+        let mut complexity = Vec::new();
+        for event in &trigger.events {
+            self.event(event, &mut problems, &mut warnings);
+        }
+        problems.extend(self.handler(&trigger.handler));
+        for filter in &trigger.filters {
+            if let Some(text) = &filter.expression {
+                let events: Vec<&str> = trigger.events_of(filter).collect();
+                let delivers_on_error = filter.delivers_on_error();
+                let usage = Usage { events: &events, delivers_on_error };
+                match self.programs.check(&text.value, &text.path, &usage) {
+                    Ok(compiled) => {
+                        programs.push(compiled.program);
+                        let formula = compiled.complexity.as_json();
+                        complexity.push(FilterCost { path: text.path.clone(), formula });
+                        warnings.extend(compiled.warnings);
+                    }
+                    Err(found) => problems.extend(found),
+                }
+            }
+            warnings.extend(ineffective_on_error(filter));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let property_paths = self.programs.property_paths(&trigger);
+        if !property_paths.is_empty() {
+            warnings.extend(trigger.events.iter().filter_map(without_properties));
+        }
+        Ok(ValidatedTrigger { property_paths, warnings, complexity, programs })
+    }
+
+    fn event(
+        &self,
+        event: &TriggerEvent,
+        problems: &mut Vec<Problem>,
+        warnings: &mut Vec<Problem>,
+    ) {
+        let name = event.event_type.value.as_str();
+        let path = &event.event_type.path;
+        let Some(known) = catalog::find(name) else {
+            let mut problem =
+                Problem::new(code::UNKNOWN_EVENT, path, format!("no such event `{name}`"));
+            problem.help = catalog::nearest(name).map(|near| format!("did you mean `{near}`?"));
+            if self.allow_unknown_events {
+                warnings.push(problem)
+            } else {
+                problems.push(problem)
+            }
+            return;
+        };
+        let granted = self.app.map_or(&[] as &[String], |app| &app.scopes);
+        if granted.is_empty() {
+            return;
+        }
+        for scope in known.scopes.missing(granted) {
+            let message = format!("`{name}` needs the scope {scope}, which the app does not have");
+            problems.push(Problem::new(code::SCOPE, path, message));
+        }
+    }
+
+    fn handler(&self, handler: &HandlerRef) -> Option<Problem> {
+        let app = self.app?;
+        let (what, named, known) = match handler {
+            HandlerRef::Function(named) => ("function", named, app.functions.clone()),
+            HandlerRef::Endpoint(named) => {
+                let keys = app.endpoints.iter().map(|endpoint| endpoint.key.clone());
+                ("endpoint", named, keys.collect())
+            }
+        };
+        if known.contains(&named.value) {
+            return None;
+        }
+        let message = format!("the app has no {what} `{}`", named.value);
+        let problem = Problem::new(code::UNKNOWN_HANDLER, &named.path, message);
+        Some(match known.as_slice() {
+            [] => problem.with_help(format!("the app declares no {what}")),
+            known => problem.with_help(format!("it has {}", known.join(", "))),
+        })
+    }
+}
+
+fn ineffective_on_error(filter: &TriggerFilter) -> Option<Problem> {
+    (filter.on_error.is_some() && filter.expression.is_none()).then(|| {
+        let message = "without an expression nothing can fail, so onError has no effect";
+        Problem::new(code::IDLE_ON_ERROR, format!("{}.onError", filter.path), message)
+    })
+}
+
+fn without_properties(event: &TriggerEvent) -> Option<Problem> {
+    let name = event.event_type.value.as_str();
+    let known = catalog::find(name)?;
+    (!known.properties).then(|| {
+        let message = format!("`{name}` offers no entity properties; their paths are null on it");
+        Problem::new(code::NO_PROPERTIES, &event.event_type.path, message)
+    })
+}
+
+/// Returns the problem of a module key chosen by its author, if there is one.
+#[must_use]
+pub fn key_problem(key: &str, path: &str) -> Option<Problem> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    let fits = (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(legal);
+    (!fits).then(|| {
+        let message = format!("a key is 1 to {KEY_BYTES_MAX} letters, digits, `_` and `-`");
+        Problem::new(code::FORM, path, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::testing::forge_app;
+    use serde_json::json;
+
+    fn check(data: Value, allow_unknown_events: bool) -> Result<ValidatedTrigger, Vec<Problem>> {
+        let (app, programs) = (forge_app(), ProgramCache::default());
+        let rules = ValidationRules { app: Some(&app), allow_unknown_events, programs: &programs };
+        rules.check(data.as_object().unwrap(), "data")
+    }
+
+    fn rejected(data: Value) -> Vec<Problem> {
+        check(data, false).err().unwrap()
+    }
+
+    #[test]
+    fn unknown_event_is_rejected_with_a_suggestion() {
+        let data = json!({"events": ["avi:jira:created:comment"], "function": "main"});
+        let problems = rejected(data.clone());
+        assert_eq!(problems[0].code, code::UNKNOWN_EVENT);
+        assert!(problems[0].sentence().contains("avi:jira:commented:issue"));
+        let warnings = check(data, true).unwrap().warnings;
+        assert_eq!(warnings[0].code, code::UNKNOWN_EVENT);
+    }
+
+    #[test]
+    fn missing_scope_is_reported() {
+        let problems =
+            rejected(json!({"events": ["avi:jira-software:created:board"], "function": "main"}));
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].message.contains("read:jira-user"));
+    }
+
+    #[test]
+    fn app_without_scopes_is_not_checked_for_them() {
+        let (mut app, programs) = (forge_app(), ProgramCache::default());
+        app.scopes.clear();
+        let rules =
+            ValidationRules { app: Some(&app), allow_unknown_events: false, programs: &programs };
+        let data = json!({"events": ["avi:jira:created:user"], "function": "main"});
+        assert!(rules.check(data.as_object().unwrap(), "data").is_ok());
+    }
+
+    #[test]
+    fn handlers_are_those_of_the_app() {
+        let event = "avi:jira:created:issue";
+        assert!(check(json!({"events": [event], "endpoint": "hook"}), false).is_ok());
+        let problems = rejected(json!({"events": [event], "endpoint": "nowhere"}));
+        assert!(problems[0].sentence().contains("nowhere"));
+        assert!(problems[0].sentence().contains("hook"));
+        let problems = rejected(json!({"events": [event], "function": "hook"}));
+        assert_eq!(problems[0].code, code::UNKNOWN_HANDLER);
+    }
+
+    #[test]
+    fn names_and_filters_are_reported_together() {
+        let problems = rejected(json!({
+            "events": ["nothing"], "endpoint": "nowhere", "filter": {"expression": "((("},
+        }));
+        assert_eq!(problems[0].code, code::UNKNOWN_EVENT);
+        assert_eq!(problems[1].code, code::UNKNOWN_HANDLER);
+        assert!(problems[2].range.is_some());
+    }
+
+    #[test]
+    fn property_paths_in_different_spellings_are_one() {
+        let accepted = check(
+            json!({"events": ["avi:jira:created:issue"], "function": "main", "payload": {"include":
+                {"propertyPaths": ["issue.properties['k'].a.b", "issue.properties['k']['a.b']"]}}}),
+            false,
+        );
+        assert_eq!(accepted.unwrap().property_paths.len(), 1);
+    }
+
+    #[test]
+    fn odd_but_legal_triggers_are_accepted_with_a_warning() {
+        let accepted = check(
+            json!({"events": ["avi:jira:viewed:issue"], "function": "main",
+                "filter": {"ignoreSelf": true, "onError": "RECEIVE"},
+                "payload": {"include": {"propertyPaths": ["issue.properties['k']"]}}}),
+            false,
+        );
+        let codes: Vec<_> = accepted.unwrap().warnings.into_iter().map(|w| w.code).collect();
+        assert_eq!(codes, [code::IDLE_ON_ERROR, code::NO_PROPERTIES]);
+    }
+
+    #[test]
+    fn filters_are_checked_against_their_events() {
+        let filter = |on_error: &str| json!({"expression": "event.changelog.items.length > 1", "onError": on_error});
+        let both = ["avi:jira:created:issue", "avi:jira:updated:issue"];
+        let data = json!({"events": both, "function": "main", "filter": filter("RECEIVE")});
+        let warnings = check(data, false).unwrap().warnings;
+        assert_eq!(warnings[0].code, "SY-3105");
+        assert!(warnings[0].message.contains("onError delivers the event"), "{warnings:?}");
+        assert_eq!(warnings[0].replacement.as_deref(), Some("?.items"));
+        let data = json!({"events": [both[1]], "function": "main", "filter": filter("IGNORE")});
+        assert_eq!(check(data, false).unwrap().warnings, []);
+    }
+
+    #[test]
+    fn keys_are_short_and_of_plain_characters() {
+        assert!(key_problem("a-B_9", "key").is_none());
+        assert!(key_problem(&"k".repeat(KEY_BYTES_MAX), "key").is_none());
+        for bad in ["", "a b", "a/b", "ä", &"k".repeat(KEY_BYTES_MAX + 1)] {
+            assert!(key_problem(bad, "key").is_some(), "{bad}");
+        }
+    }
+}

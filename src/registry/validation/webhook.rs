@@ -1,0 +1,415 @@
+//! Webhook definitions: Connect `webhooks` modules and Jira dynamic webhooks. Both compile to
+//! subscriptions to the event types that their webhook events map to, so the matcher knows no
+//! webhooks.
+//!
+//! **Source:** Atlassian Connect, "Webhook" module schema; Jira Cloud platform, "Webhooks".
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use switchyard_expr::{Program, quoted};
+
+use super::language;
+use crate::domain::{EventType, Product};
+use crate::event::webhook::reverse::events_of_webhook;
+use crate::matcher::{EventConditions, EventSubscription, EventSubscriptions};
+use crate::registry::compile::modules::ProgramCache;
+use crate::registry::model::problem::{Problem, code, summary};
+
+/// Module type of Connect webhooks, static or dynamic.
+pub const WEBHOOKS: &str = "webhooks";
+/// Longest name of a webhook event, in characters.
+const EVENT_CHARS_MAX: usize = 100;
+/// Longest JQL filter, in characters.
+const FILTER_CHARS_MAX: usize = 10_000;
+/// The only condition that the state of an installation decides.
+const LICENSED: &str = "addon_is_licensed";
+/// Deepest nesting of conditions.
+const CONDITIONS_DEEP: u8 = 8;
+
+/// A well-formed webhook.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct WebhookDefinition {
+    /// Names of the webhook events, such as `jira:issue_created`.
+    pub events: Vec<String>,
+    /// Address: relative to the app's base URL, or absolute; may contain variables.
+    pub address: String,
+    /// Condition on the issue, in JQL; empty = none.
+    pub jql: String,
+    /// Fields of which one must have changed in an update; empty = any.
+    pub field_ids: Vec<String>,
+    /// Issue properties of which one must have been set or deleted; empty = any.
+    pub property_keys: Vec<String>,
+    /// Whether the request is sent without a body.
+    pub excludes_body: bool,
+    /// Excludes installations without an active licence.
+    pub requires_licence: bool,
+    /// Id of a dynamic webhook.
+    pub number: Option<u64>,
+}
+
+impl WebhookDefinition {
+    /// Parses the data of a `webhooks` module at `path` of its request.
+    ///
+    /// # Errors
+    /// Every problem of its form.
+    pub fn parse(
+        data: &Map<String, Value>,
+        path: &str,
+        product: Product,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut parser = WebhookParser { data, path, problems: Vec::new() };
+        let event = parser.required("event");
+        let address = parser.required("url");
+        let jql = parser.text("filter").unwrap_or_default();
+        if event.chars().count() > EVENT_CHARS_MAX {
+            parser.wrong("event", format!("a name has at most {EVENT_CHARS_MAX} characters"));
+        }
+        if !address.is_empty() && !is_relative(&address) {
+            parser.wrong("url", "the address is relative to the app's base URL");
+        }
+        if product == Product::Confluence && !jql.is_empty() {
+            parser.wrong("filter", "webhooks of Confluence have no filter");
+        } else if jql.chars().count() > FILTER_CHARS_MAX {
+            parser.wrong("filter", format!("a filter has at most {FILTER_CHARS_MAX} characters"));
+        }
+        parser.property_keys();
+        let webhook = Self {
+            events: vec![event],
+            address,
+            jql,
+            excludes_body: parser.flag("excludeBody"),
+            requires_licence: parser.requires_licence(),
+            ..Self::default()
+        };
+        if parser.problems.is_empty() { Ok(webhook) } else { Err(parser.problems) }
+    }
+
+    /// Returns its event types with their filters; `path` is the path of the JQL in the request.
+    ///
+    /// # Errors
+    /// Why the JQL cannot be used.
+    pub(crate) fn event_subscriptions(
+        &self,
+        programs: &ProgramCache,
+        product: Product,
+        path: &str,
+    ) -> Result<EventSubscriptions, Vec<Problem>> {
+        let jql = language::translate_jql(&self.jql, path)?;
+        let subscribe = |(event_type, conditions): (EventType, Vec<String>)| {
+            let text = self.expression(&event_type, &conditions, jql.as_deref());
+            let program = match text {
+                // The author wrote JQL, so a position in its translation would not help.
+                Some(text) => Some(programs.get(&text).map_err(|found| {
+                    let why =
+                        format!("written as an expression it is refused: {}", summary(&found));
+                    vec![Problem::new(code::JQL, path, why)]
+                })?),
+                None => None,
+            };
+            let requires_licence = self.requires_licence;
+            let conditions =
+                EventConditions { requires_licence, ..EventConditions::unconditional(event_type) };
+            Ok(EventSubscription { conditions: programs.conditions(conditions), program })
+        };
+        self.event_conditions(product).into_iter().map(subscribe).collect()
+    }
+
+    /// Compiles its filters at registration; the programs must be kept alive until it is applied.
+    ///
+    /// # Errors
+    /// As [`WebhookDefinition::event_subscriptions`].
+    pub(crate) fn compile(
+        &self,
+        programs: &ProgramCache,
+        product: Product,
+        path: &str,
+    ) -> Result<Vec<Arc<Program>>, Vec<Problem>> {
+        let event_subscriptions = self.event_subscriptions(programs, product, path)?;
+        Ok(event_subscriptions.iter().filter_map(|one| one.program.clone()).collect())
+    }
+
+    /// Returns each event type once, with alternative conditions; none = no condition.
+    fn event_conditions(&self, product: Product) -> Vec<(EventType, Vec<String>)> {
+        let mut found: Vec<(EventType, Vec<String>)> = Vec::new();
+        for mapped in self.events.iter().flat_map(|name| events_of_webhook(name, product)) {
+            let known = found.iter_mut().find(|(event_type, _)| *event_type == mapped.event_type);
+            match (known, mapped.condition) {
+                (None, condition) => {
+                    found.push((mapped.event_type, condition.into_iter().collect()))
+                }
+                (Some((_, conditions)), Some(condition)) if !conditions.is_empty() => {
+                    conditions.push(condition);
+                }
+                (Some((_, conditions)), _) => conditions.clear(),
+            }
+        }
+        found
+    }
+
+    fn expression(
+        &self,
+        event_type: &EventType,
+        conditions: &[String],
+        jql: Option<&str>,
+    ) -> Option<String> {
+        let name = event_type.as_str();
+        let mut parts = Vec::new();
+        match conditions {
+            [] => {}
+            [only] => parts.push(only.clone()),
+            several => parts.push(format!("({})", several.join(" || "))),
+        }
+        parts.extend(jql.filter(|_| is_about_an_issue(name)).map(|jql| format!("({jql})")));
+        if name == "avi:jira:updated:issue" && !self.field_ids.is_empty() {
+            let ids = list(&self.field_ids);
+            parts.push(format!(
+                "(event.changelog?.items ?? []).some(item => {ids}.includes(item?.fieldId ?? item?.field))"
+            ));
+        }
+        if name.ends_with(":issue-property") && !self.property_keys.is_empty() {
+            parts.push(format!("{}.includes(event.property?.key)", list(&self.property_keys)));
+        }
+        (!parts.is_empty()).then(|| parts.join(" && "))
+    }
+}
+
+/// Whether JQL applies: it only describes issues.
+fn is_about_an_issue(event_type: &str) -> bool {
+    [":issue", ":comment", ":issue-property", ":worklog", ":attachment"]
+        .iter()
+        .any(|end| event_type.ends_with(end))
+}
+
+fn list(texts: &[String]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+    format!("[{}]", texts.join(", "))
+}
+
+/// Whether an address has neither a scheme nor a host.
+pub(crate) fn is_relative(address: &str) -> bool {
+    let before_path = address.split(['/', '?', '#', '{']).next().unwrap_or_default();
+    !address.starts_with("//") && !address.contains('\\') && !before_path.contains(':')
+}
+
+/// Collects all problems, so that the author sees them at once.
+struct WebhookParser<'d> {
+    data: &'d Map<String, Value>,
+    path: &'d str,
+    problems: Vec<Problem>,
+}
+
+impl WebhookParser<'_> {
+    fn wrong(&mut self, name: &str, message: impl Into<String>) {
+        self.problems.push(Problem::new(code::FORM, format!("{}.{name}", self.path), message));
+    }
+
+    fn text(&mut self, name: &str) -> Option<String> {
+        match self.data.get(name)? {
+            Value::String(text) => Some(text.clone()),
+            _ => {
+                self.wrong(name, "this is a string");
+                None
+            }
+        }
+    }
+
+    fn required(&mut self, name: &str) -> String {
+        if !self.data.contains_key(name) {
+            let message = format!("a webhook has the required property `{name}`");
+            let path = format!("{}.{name}", self.path);
+            self.problems.push(Problem::new(code::MISSING, path, message));
+        }
+        match self.text(name) {
+            Some(text) if text.is_empty() => {
+                self.wrong(name, "this is a non-empty string");
+                text
+            }
+            text => text.unwrap_or_default(),
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        match self.data.get(name) {
+            None => false,
+            Some(Value::Bool(flag)) => *flag,
+            Some(_) => {
+                self.wrong(name, "this is true or false");
+                false
+            }
+        }
+    }
+
+    /// Stored with the module. Events carry no entity properties that could be included.
+    fn property_keys(&mut self) {
+        match self.data.get("propertyKeys") {
+            None => {}
+            Some(Value::Array(keys)) if keys.iter().all(Value::is_string) => {}
+            Some(_) => self.wrong("propertyKeys", "this is a list of property keys"),
+        }
+    }
+
+    /// Conditions on users and entities cannot be decided here, and a webhook that fires although
+    /// its condition is false is worse than none.
+    fn requires_licence(&mut self) -> bool {
+        let Some(conditions) = self.data.get("conditions") else { return false };
+        let Some(conditions) = conditions.as_array() else {
+            self.wrong("conditions", "this is a list of conditions");
+            return false;
+        };
+        let with = |licensed| all_hold(conditions, licensed, CONDITIONS_DEEP);
+        match (with(true), with(false)) {
+            (Some(true), Some(without)) => return !without,
+            (Some(false), Some(_)) => {
+                self.wrong("conditions", "with an active licence this never holds");
+            }
+            _ => self.wrong("conditions", format!("the only condition of webhooks is {LICENSED}")),
+        }
+        false
+    }
+}
+
+/// Whether all `conditions` are true for an installation with or without a licence; none if one is
+/// about something else, or they are nested deeper than `deep`.
+fn all_hold(conditions: &[Value], licensed: bool, deep: u8) -> Option<bool> {
+    let mut all = true;
+    for condition in conditions {
+        all &= holds(condition, licensed, deep)?;
+    }
+    Some(all)
+}
+
+fn holds(condition: &Value, licensed: bool, deep: u8) -> Option<bool> {
+    let deeper = deep.checked_sub(1)?;
+    let Value::Object(condition) = condition else { return None };
+    if let Some(all) = condition.get("and") {
+        return all_hold(all.as_array()?, licensed, deeper);
+    }
+    if let Some(any) = condition.get("or") {
+        let any: Option<Vec<bool>> =
+            any.as_array()?.iter().map(|condition| holds(condition, licensed, deeper)).collect();
+        return Some(any?.contains(&true));
+    }
+    let inverted = match condition.get("invert") {
+        None => false,
+        Some(invert) => invert.as_bool()?,
+    };
+    (condition.get("condition")? == LICENSED).then_some(licensed != inverted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(data: Value, product: Product) -> Result<WebhookDefinition, Vec<Problem>> {
+        WebhookDefinition::parse(data.as_object().unwrap(), "webhooks[0]", product)
+    }
+
+    fn expressions(webhook: &WebhookDefinition) -> Vec<(String, Option<String>)> {
+        let jql = language::translate_jql(&webhook.jql, "filter").unwrap();
+        let conditions = webhook.event_conditions(Product::Jira).into_iter();
+        conditions
+            .map(|(event_type, conditions)| {
+                let text = webhook.expression(&event_type, &conditions, jql.as_deref());
+                (event_type.to_string(), text)
+            })
+            .collect()
+    }
+
+    fn dynamic(events: &[&str]) -> WebhookDefinition {
+        WebhookDefinition {
+            events: events.iter().map(|e| (*e).to_owned()).collect(),
+            ..WebhookDefinition::default()
+        }
+    }
+
+    #[test]
+    fn every_problem_of_a_module_is_reported_at_once() {
+        let found = read(
+            json!({"url": "https://evil.example/x", "filter": 1, "excludeBody": "no",
+                "propertyKeys": "k", "conditions": [{"condition": "user_is_admin"}]}),
+            Product::Jira,
+        );
+        let paths: Vec<_> = found.unwrap_err().into_iter().map(|problem| problem.path).collect();
+        let names = ["event", "filter", "url", "propertyKeys", "excludeBody", "conditions"];
+        assert_eq!(paths, names.map(|name| format!("webhooks[0].{name}")));
+    }
+
+    #[test]
+    fn addresses_are_relative() {
+        let ok = |url: &str| read(json!({"event": "e", "url": url}), Product::Jira).is_ok();
+        for good in ["/hook", "hook?id={issue.id}&t=a:b", "/a:b", "{issue.key}/x"] {
+            assert!(ok(good), "{good}");
+        }
+        for bad in ["http://a/", "//a/b", "https:/x", "mailto:a", "", "\\\\a\\b", "/\\a"] {
+            assert!(!ok(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn licence_is_the_one_condition_alone_or_composed() {
+        let requires = |conditions: Value| {
+            let data = json!({"event": "e", "url": "/h", "conditions": conditions});
+            read(data, Product::Jira).ok().map(|webhook| webhook.requires_licence)
+        };
+        let licensed = json!({"condition": LICENSED});
+        let not = json!({"condition": LICENSED, "invert": true});
+        let admin = json!({"condition": "user_is_admin"});
+        assert_eq!(requires(json!([])), Some(false));
+        assert_eq!(requires(json!([licensed])), Some(true));
+        assert_eq!(requires(json!([{"and": [licensed, {"or": [licensed, not]}]}])), Some(true));
+        assert_eq!(requires(json!([{"or": [licensed, not]}])), Some(false));
+        for undecided in [
+            json!([admin]),
+            json!([{"or": [licensed, admin]}]),
+            json!([not]),
+            json!([{"or": []}]),
+            json!([{"and": licensed}]),
+            json!([{"condition": LICENSED, "invert": "no"}]),
+            json!(["addon_is_licensed"]),
+            json!(licensed),
+        ] {
+            assert_eq!(requires(undecided.clone()), None, "{undecided}");
+        }
+        let mut deep = licensed;
+        for _ in 1..CONDITIONS_DEEP {
+            deep = json!({"and": [deep]});
+        }
+        assert_eq!(requires(json!([deep])), Some(true));
+        assert_eq!(requires(json!([{"and": [deep]}])), None);
+    }
+
+    #[test]
+    fn events_of_one_type_are_one_subscription() {
+        let both = expressions(&dynamic(&["comment_created", "comment_updated"]));
+        assert_eq!(both.len(), 1);
+        assert!(both[0].1.as_ref().unwrap().contains(" || "));
+        let merged = expressions(&dynamic(&["jira:version_deleted", "jira:version_merged"]));
+        assert_eq!(merged.len(), 2);
+    }
+
+    #[test]
+    fn jql_and_lists_bear_on_their_own_events_alone() {
+        let mut webhook = dynamic(&[
+            "jira:issue_updated",
+            "issue_property_set",
+            "sprint_created",
+            "jira:issue_created",
+        ]);
+        webhook.jql = "project = A".into();
+        webhook.field_ids = vec!["summary".into()];
+        webhook.property_keys = vec!["k".into()];
+        let [updated, property, sprint, created] = expressions(&webhook).try_into().unwrap();
+        let has = |found: &(String, Option<String>), text: &str| {
+            found.1.as_ref().is_some_and(|expression| expression.contains(text))
+        };
+        assert!(has(&updated, "'summary'") && has(&updated, "'A'") && !has(&updated, "'k'"));
+        assert!(has(&property, "'k'") && has(&property, "'A'") && !has(&property, "'summary'"));
+        assert_eq!(sprint.1, None);
+        assert!(has(&created, "'A'") && !has(&created, "'summary'"));
+        assert!(
+            webhook.event_subscriptions(&ProgramCache::default(), Product::Jira, "filter").is_ok()
+        );
+    }
+}
