@@ -43,7 +43,8 @@ pub(super) fn match_partition(
     let mut previous = None;
     for (number, segment) in (0..).zip(&partition.segments) {
         // The lookup takes `selfGenerated` for false: filters that read it are evaluated one by one.
-        segment.index.find(decoder, &context.env, previous, expression, lookup);
+        let found = segment.index.find(decoder, &context.env, previous, expression, lookup);
+        outcome.index_errors += usize::from(found.is_err());
         previous = Some(&*segment.index);
         outcome.candidates += lookup.candidates;
         let alone = lookup.matched_listeners.iter().filter(|id| segment.is_alive(**id));
@@ -115,7 +116,10 @@ fn evaluate(
     let mut ignored = 0;
     let mut verdict: Option<(&Program, Verdict)> = None;
     for (id, listener) in passing_listeners(segment, group, context, &mut ignored) {
-        let Some(program) = listener.program() else { continue };
+        let Some(program) = listener.program() else {
+            outcome.matched.push(MatchedListener { segment: number, listener: id });
+            continue;
+        };
         let subscription = &listener.subscription;
         let subscriber = subscription.subscriber();
         let is_own = || subscriber.is_self_generated(context.routing_key, context.decoder);
@@ -161,8 +165,9 @@ impl Matches {
     pub fn matched_subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
         let listener = |matched: &MatchedListener| {
             let segment = self.partition.as_ref()?.segments.get(matched.segment as usize)?;
-            segment.index.all_listeners().get(matched.listener as usize)
+            segment.index.all_listeners().get(matched.listener.index())
         };
+        debug_assert!(self.matched.iter().all(|matched| listener(matched).is_some()));
         self.matched.iter().filter_map(listener).map(|listener| &listener.subscription)
     }
 

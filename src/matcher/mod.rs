@@ -69,6 +69,9 @@ pub struct Matches {
     pub ignored: usize,
     /// Number of filters that the index could not rule out.
     pub candidates: usize,
+    /// Number of segments that could not be looked up, because they are corrupt; all of their filters
+    /// were evaluated.
+    pub index_errors: usize,
     /// Number of evaluations by result; equal filters are evaluated once.
     pub evaluated: EvaluationCounts,
 }
@@ -100,7 +103,8 @@ impl Matches {
         self.matched.clear();
         self.delivered_on_error.clear();
         self.failures.clear();
-        (self.ignored, self.candidates, self.evaluated) = Default::default();
+        (self.ignored, self.candidates, self.index_errors) = (0, 0, 0);
+        self.evaluated = EvaluationCounts::default();
     }
 }
 

@@ -306,7 +306,7 @@ fn collect(old: &[Arc<Subscription>], new: &[Arc<Subscription>], changed: &mut C
         if before.binary_search(&Arc::as_ptr(subscription)).is_err() {
             for at in 0..subscription.event_subscriptions.len() {
                 let listener = || Listener::new(subscription, at);
-                change(subscription, at, &mut |change| change.added.push(listener()));
+                change(subscription, at, &mut |change| change.added.extend(listener()));
             }
         }
     }

@@ -6,8 +6,9 @@
 
 use switchyard_expr::{CheckProfile, Env, EvalScratch, Program, Verdict, compile, operands};
 
-use super::column::EventValues;
-use super::dictionary::{ConstantEntry, ConstantId};
+use super::dictionary::ConstantEntry;
+use super::ids::{ConstantId, RowId};
+use super::values::EventValues;
 use crate::event::Decoder;
 
 /// Budget of one evaluation. A subexpression that needs more is undetermined, since the filter
@@ -20,15 +21,12 @@ pub(super) const COUNT_MAX: usize = 8;
 /// length of its text, so none of them reaches the limit on active functions, alone or together.
 const WITH_FUNCTION_BYTES_MAX: usize = 256;
 
-/// The constant of a subexpression that is true.
-pub(super) const TRUE: ConstantId = 0;
-
 /// A compiled subexpression.
 #[derive(Debug)]
 pub(super) struct SharedSubexpression {
     program: Program,
     /// Start of its posting list.
-    postings: u32,
+    postings: RowId,
 }
 
 /// Returns the texts of the conjuncts of a filter; none unless there are `count` and each has the
@@ -49,7 +47,12 @@ pub(super) fn compiled(text: &str) -> Option<Program> {
 }
 
 impl SharedSubexpression {
-    pub(super) fn new(program: Program, postings: u32) -> Self {
+    /// The constant of a subexpression that is true: the only one of its column.
+    pub(super) fn true_constant() -> ConstantId {
+        ConstantId::default()
+    }
+
+    pub(super) fn new(program: Program, postings: RowId) -> Self {
         Self { program, postings }
     }
 
@@ -61,15 +64,17 @@ impl SharedSubexpression {
         scratch: &mut EvalScratch,
         values: &mut EventValues,
     ) {
+        let start = values.entries.len();
         let env = Env { steps_max: env.steps_max.min(STEPS_MAX), ..*env };
         match self.program.verdict(&decoder.view(false), &env, scratch) {
-            Verdict::Match => values.push_subexpression(Some(ConstantEntry {
-                constant: TRUE,
-                postings: self.postings,
-            })),
-            Verdict::NoMatch => values.push_subexpression(None),
-            Verdict::Failed(_) => values.push_undetermined(),
+            Verdict::Match => {
+                let constant = Self::true_constant();
+                values.entries.push(ConstantEntry { constant, postings: self.postings });
+            }
+            Verdict::NoMatch => {}
+            Verdict::Failed(_) => return values.push_undetermined(),
         }
+        values.push_entries_from(start);
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

@@ -221,6 +221,7 @@ impl World {
     fn compare(&mut self, text: &str) -> Result<(), TestCaseError> {
         let event = self.decode(text).map_err(|e| TestCaseError::fail(format!("{text}: {e}")))?;
         let (matches, found) = self.matches(&event);
+        prop_assert_eq!(found.index_errors, 0);
         let mut got: BTreeSet<Outcome> = BTreeSet::new();
         for m in &matches {
             let subscription = &m.subscription;

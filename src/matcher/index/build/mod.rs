@@ -1,6 +1,10 @@
 //! Builds segments: compiles filters to tests, chooses access predicates, writes posting lists.
 
-pub(super) mod planner;
+mod access;
+mod columns;
+mod groups;
+mod planner;
+mod postings;
 mod segment;
 
-pub(super) use segment::build;
+pub(in crate::matcher) use segment::{Projections, build, unindexed};
