@@ -86,7 +86,7 @@ fn passes_conditions(listener: &Listener, context: &EventContext<'_>) -> bool {
     let is_own = |subscriber: Subscriber<'_>| {
         subscriber.is_self_generated(context.routing_key, context.decoder)
     };
-    let unmet = listener.conditions.unmet(|| subscription.subscriber(), is_own);
+    let unmet = listener.conditions.unmet(|| Subscriber::from(&**subscription), is_own);
     if unmet.is_some() {
         subscription.stats.ignored.fetch_add(1, Relaxed);
     }
@@ -121,7 +121,7 @@ fn evaluate(
             continue;
         };
         let subscription = &listener.subscription;
-        let subscriber = subscription.subscriber();
+        let subscriber = Subscriber::from(&**subscription);
         let is_own = || subscriber.is_self_generated(context.routing_key, context.decoder);
         // A filter that reads `selfGenerated` shares its group only with listeners of its own
         // installation, for which the flag is the same; other filters do not depend on it.
@@ -180,7 +180,8 @@ impl Matches {
             subscription.stats.count_match(now_ms);
             Match {
                 subscription: Arc::clone(subscription),
-                self_generated: subscription.subscriber().is_self_generated(routing_key, decoder),
+                self_generated: Subscriber::from(&**subscription)
+                    .is_self_generated(routing_key, decoder),
                 filter_error: None,
             }
         }));

@@ -142,6 +142,18 @@ impl Partition {
     }
 }
 
+#[cfg(test)]
+impl Partition {
+    /// Returns a copy whose segments have a defect.
+    pub(super) fn with_defect(&self, defect: super::index::Defect) -> Self {
+        let mut copy = self.clone();
+        for segment in &mut copy.segments {
+            segment.index = Arc::new(segment.index.with_defect(defect));
+        }
+        copy
+    }
+}
+
 impl SegmentWithDeletes {
     fn new(index: Segment) -> Self {
         Self { index: Arc::new(index), is_full: false, deleted: Tombstones::default() }

@@ -267,6 +267,33 @@ impl Matcher {
     }
 }
 
+#[cfg(test)]
+impl Matcher {
+    /// Gives all segments a defect.
+    pub(super) fn corrupt(&self, defect: super::index::Defect) {
+        for shard in &self.shards {
+            let mut tenants = (**shard.load()).clone();
+            for tenant in tenants.values_mut() {
+                let corrupt = |(event_type, partition): &(EventType, Arc<Partition>)| {
+                    (event_type.clone(), Arc::new(partition.with_defect(defect)))
+                };
+                *tenant = tenant.iter().map(corrupt).collect();
+            }
+            shard.store(Arc::new(tenants));
+        }
+    }
+
+    /// The number of segments of all partitions.
+    pub(super) fn segments(&self) -> usize {
+        let of_shard = |shard: &ArcSwap<Tenants>| -> usize {
+            let tenants = shard.load();
+            let partitions = tenants.values().flat_map(|tenant| tenant.iter());
+            partitions.map(|(_, partition)| partition.segments.len()).sum()
+        };
+        self.shards.iter().map(of_shard).sum()
+    }
+}
+
 fn shard_of(cloud_id: &str) -> usize {
     let hash = FixedState::default().hash_one(cloud_id);
     usize::try_from(hash % SHARDS as u64).unwrap_or_default()

@@ -60,6 +60,7 @@ pub(super) struct Column {
 
 /// The tables in which the columns of a segment look up values.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct ColumnTables {
     pub(super) dictionary: Dictionary,
     /// For `Some` columns: the position of each name among the projected members of an item.
@@ -69,6 +70,7 @@ pub(super) struct ColumnTables {
 
 /// Finds all text constants of an `Includes` column in one pass over the value.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Search {
     pub(super) automaton: AhoCorasick,
     /// By pattern of the automaton.

@@ -84,6 +84,14 @@ impl RowHeader {
     }
 }
 
+#[cfg(test)]
+impl RowHeader {
+    /// Refers to a listener that does not exist.
+    pub(super) fn corrupt(&mut self) {
+        self.listener = [u8::MAX; 4];
+    }
+}
+
 /// An entry of the table of rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum RowCell {
@@ -141,6 +149,7 @@ pub(super) enum Truth {
 
 /// The tables that tests refer to.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct TestTables {
     bounds: Vec<f64>,
     /// By set, where its constants begin; they end where the next set begins.

@@ -23,6 +23,7 @@ pub(super) struct ConstantEntry {
 /// lookup meets few cache lines. Immutable; takes about 30 bytes and the constant for each entry,
 /// against about 100 for a map of boxed text.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Dictionary {
     /// Open addressing, at most three quarters full.
     slots: Box<[Slot]>,

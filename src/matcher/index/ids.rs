@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-/// A segment cannot be built, because a table would have more entries than its ids can tell apart.
+/// A segment cannot be built, because a table would have more entries than its ids can number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("a segment has at most {max} {of}")]
 pub(in crate::matcher) struct SegmentTooLarge {

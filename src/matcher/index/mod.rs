@@ -44,4 +44,6 @@ pub(super) use build::{Projections, build, unindexed};
 pub(super) use ids::ListenerId;
 pub(super) use listener::Listener;
 pub(super) use lookup::LookupScratch;
+#[cfg(test)]
+pub(super) use segment::Defect;
 pub(super) use segment::Segment;

@@ -15,6 +15,7 @@ use crate::matcher::Subscription;
 
 /// An immutable index of some listeners of one event type of one site.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(in crate::matcher) struct Segment {
     /// Sorted by group: the listeners of a group have an equal filter.
     pub(super) listeners: Box<[Listener]>,
@@ -42,6 +43,7 @@ pub(in crate::matcher) struct Segment {
 
 /// The rows that depend on a column, in addition to the posting lists of its constants.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct ColumnPostings {
     /// All posting lists of its constants.
     pub(super) rows: Range<u32>,
@@ -144,11 +146,40 @@ impl Segment {
     }
 }
 
+/// A defect that tests build into a segment.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub(in crate::matcher) enum Defect {
+    /// Constants lead to posting lists that do not exist.
+    PostingLists,
+    /// The last posting list has no end.
+    Rows,
+    /// Tests refer to sets and bounds that do not exist.
+    TestTables,
+    /// Paths lead to columns that do not exist.
+    Columns,
+    /// Rows belong to listeners that do not exist.
+    Listeners,
+}
+
 #[cfg(test)]
 impl Segment {
-    /// Returns the segment with a defect: constants lead to posting lists that do not exist.
-    pub(in crate::matcher) fn corrupted(mut self) -> Self {
-        self.column_tables.dictionary.corrupt();
-        self
+    /// Returns a copy of the segment with a defect.
+    pub(in crate::matcher) fn with_defect(&self, defect: Defect) -> Self {
+        let mut copy = self.clone();
+        match defect {
+            Defect::PostingLists => copy.column_tables.dictionary.corrupt(),
+            Defect::Rows => copy.rows = copy.rows.split_last().unwrap().1.into(),
+            Defect::TestTables => copy.tables = TestTables::default(),
+            Defect::Columns => copy.columns = Box::default(),
+            Defect::Listeners => {
+                for cell in &mut copy.rows {
+                    if let RowCell::SingleListener(header) | RowCell::ListenerGroup(header) = cell {
+                        header.corrupt();
+                    }
+                }
+            }
+        }
+        copy
     }
 }

@@ -4,6 +4,8 @@
 //! Used only for filters without another access predicate, which would be evaluated for every
 //! event. If the subexpression fails, the column is undetermined and these filters are evaluated.
 
+use std::sync::Arc;
+
 use switchyard_expr::{CheckProfile, Env, EvalScratch, Program, Verdict, compile, operands};
 
 use super::dictionary::ConstantEntry;
@@ -23,8 +25,9 @@ const WITH_FUNCTION_BYTES_MAX: usize = 256;
 
 /// A compiled subexpression.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct SharedSubexpression {
-    program: Program,
+    program: Arc<Program>,
     /// Start of its posting list.
     postings: RowId,
 }
@@ -52,7 +55,7 @@ impl SharedSubexpression {
         ConstantId::default()
     }
 
-    pub(super) fn new(program: Program, postings: RowId) -> Self {
+    pub(super) fn new(program: Arc<Program>, postings: RowId) -> Self {
         Self { program, postings }
     }
 
@@ -78,6 +81,6 @@ impl SharedSubexpression {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.program.heap_bytes()
+        size_of::<Program>() + self.program.heap_bytes()
     }
 }

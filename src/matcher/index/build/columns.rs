@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn constants_are_told_apart_as_by_the_language() {
+    fn equal_constants_have_one_id_and_others_have_different_ids() {
         let text = |text: &str| Constant::String(text.into());
         let mut builder = ColumnBuilder::new(TestKind::Some, Box::default());
         let tuples = [

@@ -1,6 +1,7 @@
 //! Compiles filters to tests.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use switchyard_expr::predicate::{Constant, ItemTest};
@@ -20,7 +21,7 @@ use crate::matcher::index::{path, subexpression};
 pub(super) struct Planner {
     steps_max: usize,
     columns: Vec<(Path, ColumnBuilder)>,
-    subexpressions: Vec<Program>,
+    subexpressions: Vec<Arc<Program>>,
     tables: TestTables,
     ids: HashMap<ColumnKey, ColumnId, RandomState>,
     /// By text: the number of a shared subexpression; none if it cannot be evaluated on its own.
@@ -36,7 +37,7 @@ pub(super) struct Plan {
     /// Sorted by path.
     pub(super) columns: Vec<(Path, ColumnBuilder)>,
     /// Their columns come after all others.
-    pub(super) subexpressions: Vec<Program>,
+    pub(super) subexpressions: Vec<Arc<Program>>,
     pub(super) tables: TestTables,
 }
 
@@ -128,7 +129,7 @@ impl Planner {
         let id = match subexpression::compiled(text) {
             Some(program) => {
                 let id = ColumnId::new(self.subexpressions.len())?;
-                self.subexpressions.push(program);
+                self.subexpressions.push(Arc::new(program));
                 Some(id)
             }
             None => None,

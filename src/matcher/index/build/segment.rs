@@ -31,7 +31,7 @@ pub(in crate::matcher) struct Projections<'p> {
 /// Builds the index of `listeners`, which it sorts by filter.
 ///
 /// # Errors
-/// A table would have more entries than its ids can tell apart.
+/// A table would have more entries than its ids can number.
 pub(in crate::matcher) fn build(
     listeners: &mut [Listener],
     projections: Projections<'_>,
