@@ -26,7 +26,7 @@ use crate::delivery::{
 };
 use crate::event::metrics::{InputMetrics, decode_error};
 use crate::event::{DecodeError, Decoder, Event, Message, MessageStream, RoutingKey};
-use crate::matcher::metrics::{self as matching, MatchMetrics};
+use crate::matcher::metrics::MatchMetrics;
 use crate::matcher::{FilterFailure, Match, Matcher, Matches, Scratch};
 use crate::telemetry::{LiveEvent, LiveFeed, LogBudget};
 
@@ -421,7 +421,6 @@ impl Router {
 
     fn note_failure(&self, event: &Event, failure: &FilterFailure) {
         let (subscription, error) = (&failure.subscription, &failure.error);
-        matching::filter_error(&error.kind, failure.on_error.delivers());
         let logs = failure.on_error.logs();
         if let Some(suppressed) = logs.then(|| self.failure_log.take()).flatten() {
             tracing::warn!(

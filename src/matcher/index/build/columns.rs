@@ -127,11 +127,11 @@ impl ColumnsBuilder {
     }
 }
 
-/// Returns the entry of a constant. One that is in no access predicate has no posting list, so it leads
-/// to the empty one.
+/// Returns the entry of a constant.
 fn entry(constant: ConstantId, postings: &[RowId]) -> ConstantEntry {
-    let postings = postings.get(constant.index()).copied().unwrap_or_default();
-    ConstantEntry { constant, postings }
+    let postings = postings.get(constant.index()).copied();
+    debug_assert!(postings.is_some(), "every constant has a posting list, if only an empty one");
+    ConstantEntry { constant, postings: postings.unwrap_or_default() }
 }
 
 /// Returns a search for all of `texts`, if there are any. Building it fails only beyond 2^31 bytes;

@@ -154,7 +154,11 @@ impl Planner {
             }
         }
         drop(first);
-        let new_id = |old: ColumnId| new.get(old.index()).copied().unwrap_or_default();
+        let new_id = |old: ColumnId| {
+            let id = new.get(old.index()).copied();
+            debug_assert!(id.is_some(), "tests are of columns of this plan");
+            id.unwrap_or_default()
+        };
         for test in tests {
             match test {
                 Test::Is { column, .. }

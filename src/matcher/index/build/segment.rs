@@ -116,7 +116,9 @@ fn finish(
     let (paths, indexed) = add_columns(plan.columns, lists, &mut columns, &mut projection)?;
     let subexpressions = plan.subexpressions.into_iter().zip(first_subexpression..);
     let subexpressions = subexpressions.map(|(program, at)| {
-        SharedSubexpression::new(program, lists(at).first().copied().unwrap_or_default())
+        let postings = lists(at).first().copied();
+        debug_assert!(postings.is_some(), "its constant has a posting list");
+        SharedSubexpression::new(program, postings.unwrap_or_default())
     });
     let subexpressions = subexpressions.collect();
     let (mut bounds, mut rows_that_may_error) = (Vec::new(), Vec::new());
