@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use switchyard_expr::{CheckProfile, Env, EvalScratch, Program, Verdict, compile, operands};
+use switchyard_expr::predicate::Conjunct;
+use switchyard_expr::{CheckProfile, Env, EvalScratch, Program, Verdict, compile};
 
 use super::dictionary::ConstantEntry;
 use super::ids::{ConstantId, RowId};
@@ -32,15 +33,15 @@ pub(super) struct SharedSubexpression {
     postings: RowId,
 }
 
-/// Returns the texts of the conjuncts of a filter; none unless there are `count` and each has the
-/// same outcome alone as in the filter.
-pub(super) fn texts(source: &str, count: usize) -> Vec<String> {
-    let texts = operands(source).unwrap_or_default();
+/// Returns the conjuncts of a filter; none unless there are `count` and each has the same outcome
+/// alone as in the filter.
+pub(super) fn conjuncts(program: &Program, count: usize) -> Vec<Conjunct> {
+    let conjuncts = program.conjuncts();
     // A single function cannot call itself.
-    let may_hold_function = source.len() <= WITH_FUNCTION_BYTES_MAX;
+    let may_hold_function = program.source_len() <= WITH_FUNCTION_BYTES_MAX;
     let functions_max = usize::from(may_hold_function);
-    let is_plain = |text: &String| text.matches("=>").count() <= functions_max;
-    if texts.len() == count && texts.iter().all(is_plain) { texts } else { Vec::new() }
+    let is_plain = |conjunct: &Conjunct| conjunct.functions <= functions_max;
+    if conjuncts.len() == count && conjuncts.iter().all(is_plain) { conjuncts } else { Vec::new() }
 }
 
 /// Compiles a conjunct; none if its value differs between apps.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use switchyard_expr::predicate::{Constant, ItemTest};
-use switchyard_expr::{Condition, Path, Program, limits};
+use switchyard_expr::{Condition, Path, Program};
 
 use super::access::Selectivity;
 use super::columns::{ColumnBuilder, MemberNames};
@@ -60,15 +60,13 @@ impl Planner {
         program: &Program,
         out: &mut Vec<Test>,
     ) -> Result<(), SegmentTooLarge> {
-        let (source, facts) = (program.source(), program.facts());
-        let source_len = source.len();
+        let (source_len, facts) = (program.source_len(), program.facts());
         // Filters whose evaluation could exceed the budget have an error that tests would not see, so
         // they are not decided here. Each node costs one unit and has one character at least, an
         // element of a list in the filter costs four units for two characters, and a constant is
         // compared with every element of a list: hence the factor. Searches in text and lists, the
         // items of a list, the errors that a `?.` swallows, and remainders are counted apart.
-        let apart = source.matches("?.").count() * limits::STEPS_PER_ERROR as usize
-            + source.matches('%').count() * limits::STEPS_PER_REMAINDER as usize;
+        let apart = facts.extra_steps as usize;
         let searched = searches(&facts.condition) * READ_STEPS_MAX;
         let Some(steps_left) = self.steps_max.checked_sub(source_len * 4 + searched + apart) else {
             out.push(Test::MayError);
@@ -85,8 +83,8 @@ impl Planner {
             && Selectivity::default().access_predicate(own, &self.tables).is_none()
         {
             let evaluations = steps_left / subexpression::STEPS_MAX as usize;
-            let texts = subexpression::texts(&source, conjuncts.len());
-            let texts = texts.iter().map(|text| Some(&**text));
+            let texts = subexpression::conjuncts(program, conjuncts.len());
+            let texts = texts.iter().map(|conjunct| Some(&*conjunct.source));
             let texts = texts.take(evaluations.min(subexpression::COUNT_MAX));
             out.truncate(start);
             for (at, text) in (0..conjuncts.len()).zip(texts.chain(std::iter::repeat(None))) {
