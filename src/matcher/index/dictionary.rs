@@ -40,6 +40,8 @@ struct Slot {
     entry: ConstantEntry,
 }
 
+const _: () = assert!(size_of::<Slot>() == 16, "a quarter of a cache line");
+
 impl Slot {
     fn empty() -> Self {
         let entry = ConstantEntry { constant: ConstantId::NONE, postings: RowId::default() };

@@ -19,6 +19,8 @@ pub(in crate::matcher) struct Listener {
     pub(super) ends_group: bool,
 }
 
+const _: () = assert!(size_of::<Listener>() == 16, "there is one for each filter");
+
 impl Listener {
     /// Returns the listener for event type number `at` of a subscription; none if it has fewer.
     pub(in crate::matcher) fn new(subscription: &Arc<Subscription>, at: usize) -> Option<Self> {
