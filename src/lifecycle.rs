@@ -54,8 +54,6 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Capacity of the channel of [`EndpointGoneReport`]s; reports beyond it are dropped.
 const ENDPOINT_REPORTS_MAX: usize = 256;
-/// Interval of the check whether signing keys must be rotated.
-const KEYS_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Storage that a managed broker gets in addition to events: parked deliveries, dead letters,
 /// registry.
@@ -300,9 +298,7 @@ async fn open_registry(
     tokio::time::timeout(LOAD_TIMEOUT, registry.wait_until_ready())
         .await
         .with_context(|| format!("the registry did not load within {LOAD_TIMEOUT:?}"))?;
-    registry.maintain_signing_keys().await.context("signing keys")?;
-    let (keeper, stopped) = (Arc::clone(&registry), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(keep_keys(keeper)).await });
+    registry.signing_keys().maintain().await.context("signing keys")?;
     Ok(registry)
 }
 
@@ -375,9 +371,7 @@ fn call_apps(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) {
-    registry.open_calls(Arc::new(AppCalls::new(sender, config.limits.body)));
-    let (sending, stopped) = (Arc::clone(registry), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(sending.send_notices()).await });
+    registry.set_app_caller(Arc::new(AppCalls::new(sender, config.limits.body)));
     let (looking, stopped) = (Arc::clone(registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(looking.run_background_tasks()).await });
 }
@@ -399,16 +393,6 @@ fn collect_endpoint_reports(
         stop.run_until_cancelled(disable).await
     });
     reports
-}
-
-/// Rotates the signing keys in time.
-async fn keep_keys(registry: Arc<Registry>) {
-    loop {
-        tokio::time::sleep(KEYS_INTERVAL).await;
-        if let Err(error) = registry.maintain_signing_keys().await {
-            tracing::warn!(%error, "signing key rotation failed; retrying");
-        }
-    }
 }
 
 /// Returns the addresses of our listener and of the broker, where no handler may be.

@@ -196,13 +196,13 @@ async fn provision(registry: &Registry, installations: usize) -> anyhow::Result<
     let app = json!({"kind": "forge",
         "endpoints": [{"key": "hook", "url": "https://app.example.com/hook"}]});
     let app = serde_json::from_value(app)?;
-    registry.put_app(&AppId::from("app"), app, &|_| Ok(())).await?;
+    registry.apps().put(&AppId::from("app"), app, &|_| Ok(())).await?;
     stream::iter(0..installations)
         .map(async |installation| {
             let site = format!("site-{}", installation % 100);
             let spec = json!({"app": "app", "cloudId": site, "product": "jira"});
             let spec = serde_json::from_value(spec)?;
-            let put = registry.put_installation(&name(installation).into(), spec).await?;
+            let put = registry.installations().put(&name(installation).into(), spec).await?;
             put.token.context("a token")
         })
         .buffered(CLIENTS)

@@ -43,7 +43,7 @@ async fn register(
     let id = &caller.installation.record.id;
     state.registry.check_rate_limit(id)?;
     let JsonObject(body) = body?;
-    state.registry.register_connect(id, &submitted(body)?, &caller.signed).await?;
+    state.registry.connect_modules().register(id, &submitted(body)?, &caller.signed).await?;
     Ok(StatusCode::OK)
 }
 
@@ -61,7 +61,7 @@ async fn remove(
         .collect();
     // An empty key matches no module: it must not select all of them.
     let keys = Some(keys.as_slice()).filter(|keys| !keys.is_empty());
-    state.registry.remove_connect(id, keys, &caller.signed).await?;
+    state.registry.connect_modules().remove(id, keys, &caller.signed).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -41,7 +41,7 @@ async fn test(
         _ => {
             let spec = ModuleBody::read(body)?.without_key()?;
             // A module that cannot be registered is rejected with the same problems.
-            state.registry.validate(id, spec.clone(), None)?;
+            state.registry.forge_modules().validate(id, spec.clone(), None)?;
             Trigger::parse(&spec.data, "data").map_err(ApiError::Invalid)?
         }
     };

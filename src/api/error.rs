@@ -226,7 +226,7 @@ fn from_register_error(error: RegisterError) -> ErrorResponse {
             "SY-1108",
             "the record has another revision than If-Match names",
         ),
-        RegisterError::Replayed => {
+        RegisterError::Replayed(_) => {
             metrics::auth_failed("replay");
             ApiError::NotConnect.into()
         }
@@ -239,7 +239,9 @@ fn from_register_error(error: RegisterError) -> ErrorResponse {
             let message = format!("all modules together have {bytes} bytes, the limit is {max}");
             ErrorResponse::invalid(vec![Problem::new(code::TOO_LARGE, "", message)])
         }
-        RegisterError::Contended | RegisterError::Store(_) | RegisterError::NotApplied { .. } => {
+        RegisterError::Contended { .. }
+        | RegisterError::Store(_)
+        | RegisterError::NotApplied { .. } => {
             error!(%error, in_doubt = error.is_in_doubt(), "registration not confirmed");
             let message = "the registry did not confirm the change in time";
             ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5021", message)
@@ -327,7 +329,7 @@ impl<E: Into<ApiError>> From<E> for WebhookError {
 impl IntoResponse for WebhookError {
     fn into_response(self) -> Response {
         let response = ErrorResponse::from(match self.0 {
-            ApiError::Register(RegisterError::Replayed) => {
+            ApiError::Register(RegisterError::Replayed(_)) => {
                 metrics::auth_failed("replay");
                 ApiError::NotAnApp
             }

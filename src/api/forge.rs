@@ -57,7 +57,7 @@ async fn register(
     let id = &caller.installation.record.id;
     state.registry.check_rate_limit(id)?;
     let spec = ModuleBody::read(body)?.without_key()?;
-    let registered = state.registry.register(id, spec, None).await?;
+    let registered = state.registry.forge_modules().register(id, spec, None).await?;
     Ok((StatusCode::CREATED, module_response(&registered)).into_response())
 }
 
@@ -69,7 +69,7 @@ async fn register_keyed(
     let id = &caller.installation.record.id;
     state.registry.check_rate_limit(id)?;
     let (spec, key) = ModuleBody::read(body)?.keyed()?;
-    let registered = state.registry.register(id, spec, Some(key)).await?;
+    let registered = state.registry.forge_modules().register(id, spec, Some(key)).await?;
     Ok((StatusCode::CREATED, module_response(&registered)).into_response())
 }
 
@@ -103,10 +103,10 @@ async fn replace_module(
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
     state.registry.check_rate_limit(id)?;
-    let api = state.registry.module(id, key)?.api;
+    let api = state.registry.forge_modules().module(id, key)?.api;
     let spec = ModuleBody::read(body)?.under(key, api)?;
     let expected = expected_revision(headers)?;
-    let registered = state.registry.replace(id, key, spec, expected).await?;
+    let registered = state.registry.forge_modules().replace(id, key, spec, expected).await?;
     Ok(module_response(&registered).into_response())
 }
 
@@ -118,7 +118,7 @@ async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let id = &caller.installation.record.id;
     state.registry.check_rate_limit(id)?;
-    state.registry.remove(id, &key.into(), expected_revision(&headers)?).await?;
+    state.registry.forge_modules().remove(id, &key.into(), expected_revision(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -127,7 +127,8 @@ async fn read(
     caller: ForgeCaller,
     PathId(key): PathId,
 ) -> Result<Response, ApiError> {
-    let module = state.registry.module(&caller.installation.record.id, &key.into())?;
+    let module =
+        state.registry.forge_modules().module(&caller.installation.record.id, &key.into())?;
     Ok(module_response(&module.into()).into_response())
 }
 

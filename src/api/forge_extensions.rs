@@ -53,7 +53,8 @@ async fn validate(
     let id = &caller.installation.record.id;
     state.registry.check_rate_limit(id)?;
     let (spec, key) = module(body)?;
-    let ValidatedTrigger { warnings, complexity, .. } = state.registry.validate(id, spec, key)?;
+    let ValidatedTrigger { warnings, complexity, .. } =
+        state.registry.forge_modules().validate(id, spec, key)?;
     Ok(Json(json!({"valid": true, "warnings": warnings, "complexity": complexity})))
 }
 
@@ -64,7 +65,7 @@ async fn refresh(
 ) -> Result<Json<Value>, ApiError> {
     let id = &caller.installation.record.id;
     state.registry.check_rate_limit(id)?;
-    let known = state.registry.refresh_discovery(id).await?;
+    let known = state.registry.discovery().refresh(id).await?;
     let installation = state.registry.installation(id.as_str()).ok_or(ApiError::NotFound)?;
     Ok(Json(discovery_view(&installation.record, &known)))
 }
@@ -93,7 +94,7 @@ async fn batch(
         Value::Object(item) => module(item).map_err(problems_of),
         _ => Err(vec![Problem::new(code::FORM, "", "a module is an object")]),
     });
-    let results = state.registry.register_batch(id, items.collect(), is_atomic).await?;
+    let results = state.registry.forge_batches().register(id, items.collect(), is_atomic).await?;
     let shown = results.iter().map(|result| match result {
         Ok(registered) => registered_view(registered),
         Err(errors) => json!({"errors": errors}),
@@ -118,7 +119,7 @@ async fn set(
 ) -> Result<Response, ApiError> {
     let id = &caller.installation.record.id;
     state.registry.check_rate_limit(id)?;
-    let module = state.registry.set_status(id, &key.into(), status).await?;
+    let module = state.registry.module_status().set(id, &key.into(), status).await?;
     Ok(module_response(&module.into()).into_response())
 }
 

@@ -61,23 +61,23 @@ async fn put_module(
             let ModuleSpec { module_type, data, .. } = spec;
             let module = ConnectModule { module_type, data, path: "data".into() };
             if is_dry {
-                state.registry.validate_connect(&id, &module)?;
+                state.registry.connect_modules().validate(&id, &module)?;
                 return Ok((StatusCode::OK, Json(json!({"valid": true, "warnings": []}))));
             }
             let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-            let put = state.registry.put_connect(&id, &module).await?;
+            let put = state.registry.connect_modules().put(&id, &module).await?;
             Ok((status, Json(registered_view(&put.into()))))
         }
         _ if is_dry => {
-            let warnings = state.registry.validate_under(&id, spec, &key)?;
+            let warnings = state.registry.forge_modules().validate_replacement(&id, spec, &key)?;
             Ok((StatusCode::OK, Json(json!({"valid": true, "warnings": warnings}))))
         }
         Some(_) => {
-            let replaced = state.registry.replace(&id, &key, spec, None).await?;
+            let replaced = state.registry.forge_modules().replace(&id, &key, spec, None).await?;
             Ok((StatusCode::OK, Json(registered_view(&replaced))))
         }
         None => {
-            let registered = state.registry.register(&id, spec, Some(key)).await?;
+            let registered = state.registry.forge_modules().register(&id, spec, Some(key)).await?;
             Ok((StatusCode::CREATED, Json(registered_view(&registered))))
         }
     }
@@ -87,6 +87,6 @@ async fn remove(
     State(state): State<Shared>,
     PathIds(id, key): PathIds,
 ) -> Result<StatusCode, ApiError> {
-    state.registry.remove(&id.into(), &key.into(), None).await?;
+    state.registry.forge_modules().remove(&id.into(), &key.into(), None).await?;
     Ok(StatusCode::NO_CONTENT)
 }

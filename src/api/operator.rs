@@ -49,7 +49,7 @@ async fn put_app(
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let spec: AppSpec = body.read()?;
-    let put = state.registry.put_app(&id.into(), spec, &*state.check_url).await?;
+    let put = state.registry.apps().put(&id.into(), spec, &*state.check_url).await?;
     Ok((created(put.created), Json(put_app_view(&put))))
 }
 
@@ -153,7 +153,7 @@ async fn delete_app(
     State(state): State<Shared>,
     PathId(id): PathId,
 ) -> Result<StatusCode, ApiError> {
-    state.registry.delete_app(&id).await?;
+    state.registry.apps().delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -164,7 +164,7 @@ async fn put_installation(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let id = InstallationId::from(id);
     let spec: InstallationSpec = body.read()?;
-    let put = state.registry.put_installation(&id, spec).await?;
+    let put = state.registry.installations().put(&id, spec).await?;
     let InstallationPut { created: is_new, token } = put;
     let mut answer = json!({"id": id});
     insert_some(&mut answer, "token", token);
@@ -175,7 +175,7 @@ async fn rotate_token(
     State(state): State<Shared>,
     PathId(id): PathId,
 ) -> Result<Json<Value>, ApiError> {
-    let token = state.registry.rotate_token(&id).await?;
+    let token = state.registry.installations().rotate_token(&id).await?;
     Ok(Json(json!({"token": token})))
 }
 
@@ -201,7 +201,7 @@ async fn refresh_discovery(
     State(state): State<Shared>,
     PathId(id): PathId,
 ) -> Result<Json<Value>, ApiError> {
-    let known = state.registry.refresh_discovery(&id.as_str().into()).await?;
+    let known = state.registry.discovery().refresh(&id.as_str().into()).await?;
     let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
     Ok(Json(discovery_view(&installation.record, &known)))
 }
@@ -294,7 +294,7 @@ async fn delete_installation(
     State(state): State<Shared>,
     PathId(id): PathId,
 ) -> Result<StatusCode, ApiError> {
-    state.registry.delete_installation(&id).await?;
+    state.registry.installations().delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -304,7 +304,7 @@ async fn put_client(
     body: JsonObject,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let spec: ClientSpec = body.read()?;
-    let is_new = state.registry.put_client(&id, spec).await?;
+    let is_new = state.registry.clients().put(&id, spec).await?;
     Ok((created(is_new), Json(json!({"id": id}))))
 }
 

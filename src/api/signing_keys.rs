@@ -60,6 +60,6 @@ struct RotateRequest {
 async fn rotate(State(state): State<Shared>, body: JsonObject) -> Result<Json<Value>, ApiError> {
     let request: RotateRequest = body.read()?;
     let how = if request.revoke { Rotation::Revoking } else { Rotation::Gentle };
-    state.registry.rotate_signing_keys(how).await?;
+    state.registry.signing_keys().rotate(how).await?;
     Ok(list(State(state)).await)
 }

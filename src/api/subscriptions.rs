@@ -42,7 +42,7 @@ async fn set_status(
     status: ModuleStatus,
 ) -> Result<Json<Value>, ApiError> {
     let id = SubscriptionId::parse(&id).ok_or(ApiError::NotFound)?;
-    state.registry.set_status(&id.installation, &id.key, status).await?;
+    state.registry.module_status().set(&id.installation, &id.key, status).await?;
     let installation = state.registry.installation(id.installation.as_str());
     let installation = installation.ok_or(ApiError::NotFound)?;
     let module = installation.module(id.key.as_str()).ok_or(ApiError::NotFound)?;

@@ -105,7 +105,7 @@ async fn register(
         return Err(ApiError::from(Problem::new(code::FORM, "webhooks", message)).into());
     }
     let specs = elements.iter().map(WebhookSpec::read).collect();
-    let results = state.registry.register_webhooks(&caller.owner, url, specs).await?;
+    let results = state.registry.dynamic_webhooks().register(&caller.owner, url, specs).await?;
     let results = results.into_iter().map(|result| match result {
         Ok(id) => json!({"createdWebhookId": id}),
         Err(errors) => json!({"errors": errors}),
@@ -127,7 +127,7 @@ async fn list(
     let query = QueryParams::parse(query.as_deref());
     let start = query.number("startAt")?.unwrap_or(0);
     let max = query.number("maxResults")?.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
-    let all = state.registry.webhooks(&caller.owner);
+    let all = state.registry.dynamic_webhooks().list(&caller.owner);
     let page: Vec<Value> = all.iter().skip(start).take(max).map(webhook_view).collect();
     Ok(Json(json!({
         "startAt": start,
@@ -154,7 +154,7 @@ async fn remove(
 ) -> Result<StatusCode, WebhookError> {
     let JsonObject(body) = body?;
     state.registry.check_rate_limit(&caller.installation.record.id)?;
-    state.registry.remove_webhooks(&caller.owner, &webhook_ids(&body)?).await?;
+    state.registry.dynamic_webhooks().remove(&caller.owner, &webhook_ids(&body)?).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -165,7 +165,8 @@ async fn refresh(
 ) -> Result<Json<Value>, WebhookError> {
     let JsonObject(body) = body?;
     state.registry.check_rate_limit(&caller.installation.record.id)?;
-    let expires_ms = state.registry.refresh_webhooks(&caller.owner, &webhook_ids(&body)?).await?;
+    let expires_ms =
+        state.registry.dynamic_webhooks().refresh(&caller.owner, &webhook_ids(&body)?).await?;
     Ok(Json(json!({"expirationDate": expires_ms})))
 }
 
@@ -182,7 +183,9 @@ async fn change(
         let problem = |message| Problem::new(code::FORM, "", message);
         ApiError::Invalid(problems.into_iter().map(problem).collect())
     })?;
-    Ok(Json(webhook_view(&state.registry.change_webhook(&caller.owner, id, spec).await?)))
+    Ok(Json(webhook_view(
+        &state.registry.dynamic_webhooks().change(&caller.owner, id, spec).await?,
+    )))
 }
 
 /// Lists webhooks that were dead-lettered within the last three days, oldest first.
