@@ -92,10 +92,34 @@ impl Context {
             .update_document(id.as_str(), |current| decide(require_enabled(current)?))
             .await
     }
+
+    /// As [`Context::update_installation`], but does nothing and returns none if the installation is
+    /// not enabled.
+    ///
+    /// # Errors
+    /// As [`Transactions::update_document`].
+    pub(super) async fn update_if_enabled<T>(
+        &self,
+        id: &InstallationId,
+        mut decide: impl FnMut(
+            Box<InstallationRecord>,
+        ) -> Result<Mutation<InstallationRecord, T>, RegisterError>,
+    ) -> Result<Option<T>, RegisterError> {
+        self.transactions
+            .update_document(id.as_str(), |current| {
+                let Ok(record) = require_enabled(current) else { return Ok(Mutation::Keep(None)) };
+                Ok(match decide(record)? {
+                    Mutation::Put(record, answer) => Mutation::Put(record, Some(answer)),
+                    Mutation::Delete(answer) => Mutation::Delete(Some(answer)),
+                    Mutation::Keep(answer) => Mutation::Keep(Some(answer)),
+                })
+            })
+            .await
+    }
 }
 
 /// Returns the record if its installation is enabled.
-pub(super) fn require_enabled(
+fn require_enabled(
     current: Option<InstallationRecord>,
 ) -> Result<Box<InstallationRecord>, RegisterError> {
     let enabled = current.filter(|record| record.state == InstallationState::Enabled);

@@ -13,7 +13,7 @@ use tracing::info;
 use url::Url;
 use uuid::Uuid;
 
-use super::context::{Context, Target, require_enabled};
+use super::context::{Context, Target};
 use super::forge_modules::{ValidatedModule, add_module, validate_module};
 use super::notices::Notices;
 use crate::clock;
@@ -96,12 +96,9 @@ impl<'a> Discovery<'a> {
         app: &AppRecord,
         mode: DiscoveryMode,
     ) -> Result<bool, RegisterError> {
-        self.context
-            .transactions
-            .update_document(id.as_str(), |current: Option<InstallationRecord>| {
-                let Ok(mut record) = require_enabled(current) else {
-                    return Ok(Mutation::Keep(false));
-                };
+        let claimed = self
+            .context
+            .update_if_enabled(id, |mut record| {
                 let now_ms = clock::now_ms();
                 let is_due = discovery_due_ms(app, &record).is_some_and(|due_ms| due_ms <= now_ms);
                 let known = record.discovery.get_or_insert_default();
@@ -112,7 +109,8 @@ impl<'a> Discovery<'a> {
                 known.asking_until_ms = now_ms.saturating_add(CLAIM_MS);
                 Ok(Mutation::Put(record, true))
             })
-            .await
+            .await?;
+        Ok(claimed == Some(true))
     }
 
     /// Sends the request and classifies the modules of its response.
@@ -155,11 +153,7 @@ impl<'a> Discovery<'a> {
         let valid = self.validate(id, discovered, &mut ignored)?;
         let changed = self
             .context
-            .transactions
-            .update_document(id.as_str(), |current: Option<InstallationRecord>| {
-                let Ok(mut record) = require_enabled(current) else {
-                    return Ok(Mutation::Keep(None));
-                };
+            .update_if_enabled(id, |mut record| {
                 // None yet before the first request.
                 let before = record.discovery.take().unwrap_or_default();
                 let mut ignored = ignored.clone();
@@ -168,7 +162,7 @@ impl<'a> Discovery<'a> {
                 }
                 let known = self.next_status(app, &before, ignored, rejected.as_deref());
                 record.discovery = Some(known.clone());
-                Ok(Mutation::Put(record, Some((before, known))))
+                Ok(Mutation::Put(record, (before, known)))
             })
             .await?;
         if let Some((before, known)) = changed {

@@ -90,19 +90,8 @@ impl<'a> DynamicWebhooks<'a> {
         id: u64,
         spec: WebhookSpec,
     ) -> Result<DynamicWebhook, RegisterError> {
-        let checked =
-            check_webhook(self.context, spec, owner, "").map_err(RegisterError::Invalid)?;
-        let user = owner.user.as_deref();
-        self.context
-            .update_installation(&owner.installation, |mut record| {
-                let found = record.webhooks_of(user).find(|(_, webhook)| webhook.id == id);
-                let (module, old) = found.ok_or(RegisterError::NotFound)?;
-                let new = checked.spec.clone().webhook(id, &old.url, user, old.expiration_date);
-                module.set_webhook(&new).map_err(|error| owner.document_error(&error))?;
-                owner.record_once(&mut record)?;
-                Ok(Mutation::Put(record, new))
-            })
-            .await
+        let request = ChangedWebhook { owner, id, spec };
+        registration::register(self.context, &owner.installation, request).await
     }
 
     /// Removes the webhooks with these ids; ignores those of other owners.
@@ -254,6 +243,42 @@ impl Registration for NewWebhooks<'_> {
         }
         self.owner.record_once(record)?;
         Ok(Applied::Changed { answer: results, usage: None })
+    }
+}
+
+/// Change of a webhook in place.
+struct ChangedWebhook<'a> {
+    owner: &'a WebhookOwner,
+    id: u64,
+    spec: WebhookSpec,
+}
+
+impl Registration for ChangedWebhook<'_> {
+    type Validated = CheckedWebhook;
+    type Answer = DynamicWebhook;
+
+    fn validate(
+        &self,
+        context: &Context,
+        _target: &Target,
+    ) -> Result<CheckedWebhook, RegisterError> {
+        check_webhook(context, self.spec.clone(), self.owner, "").map_err(RegisterError::Invalid)
+    }
+
+    fn apply(
+        &self,
+        _context: &Context,
+        _target: &Target,
+        checked: &CheckedWebhook,
+        record: &mut InstallationRecord,
+    ) -> Result<Applied<DynamicWebhook>, RegisterError> {
+        let user = self.owner.user.as_deref();
+        let found = record.webhooks_of(user).find(|(_, webhook)| webhook.id == self.id);
+        let (module, old) = found.ok_or(RegisterError::NotFound)?;
+        let new = checked.spec.clone().webhook(self.id, &old.url, user, old.expiration_date);
+        module.set_webhook(&new).map_err(|error| self.owner.document_error(&error))?;
+        self.owner.record_once(record)?;
+        Ok(Applied::Changed { answer: new, usage: None })
     }
 }
 

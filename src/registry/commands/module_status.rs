@@ -3,7 +3,7 @@
 
 use tracing::{info, warn};
 
-use super::context::{Context, require_enabled};
+use super::context::Context;
 use super::notices::Notices;
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey, SubscriptionId};
@@ -54,11 +54,7 @@ impl<'a> ModuleStatusCommands<'a> {
     pub async fn disable_after_410(self, id: &SubscriptionId) -> Result<(), RegisterError> {
         let is_disabled = self
             .context
-            .transactions
-            .update_document(id.installation.as_str(), |current| {
-                let Ok(mut record) = require_enabled(current) else {
-                    return Ok(Mutation::Keep(false));
-                };
+            .update_if_enabled(&id.installation, |mut record| {
                 let is_on = |m: &&mut ModuleRecord| m.key == id.key && m.status == ModuleStatus::On;
                 let Some(module) = record.modules.iter_mut().find(is_on) else {
                     return Ok(Mutation::Keep(false));
@@ -67,7 +63,7 @@ impl<'a> ModuleStatusCommands<'a> {
                 Ok(Mutation::Put(record, true))
             })
             .await?;
-        if is_disabled {
+        if is_disabled == Some(true) {
             warn!(%id, "endpoint returned 410, module disabled");
             let reason = "its endpoint returned HTTP 410";
             Notices::new(self.context).inactive(&id.installation, id.key.as_str(), reason);

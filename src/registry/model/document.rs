@@ -74,8 +74,12 @@ pub(crate) fn encode<D: Document>(document: &D) -> Result<Bytes, DocumentError> 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::registry::model::{AppRecord, InstallationRecord};
+    use crate::registry::model::{
+        AppRecord, ClientRecord, InstallationRecord, SigningKeysRecord, SiteRecord,
+    };
 
     #[test]
     fn key_of_an_ari_is_one_legal_token_behind_the_family() {
@@ -93,5 +97,59 @@ mod tests {
         assert!(matches!(later, Err(DocumentError::NewerFormat { format: 2 })));
         assert!(matches!(decode::<AppRecord>(b"{"), Err(DocumentError::Invalid(_))));
         assert_eq!((family("inst.a"), family("odd")), ("inst", "odd"));
+    }
+
+    /// Asserts that a stored document is written back as it was read.
+    fn assert_kept<D: Document>(stored: serde_json::Value) {
+        let document: D = decode(stored.to_string().as_bytes()).unwrap();
+        let written: serde_json::Value =
+            serde_json::from_slice(&encode(&document).unwrap()).unwrap();
+        assert_eq!(written, stored);
+    }
+
+    #[test]
+    fn stored_documents_keep_the_names_of_their_members() {
+        assert_kept::<InstallationRecord>(json!({
+            "format": 1, "id": "inst-c", "app": "com.example", "cloudId": "site", "product": "jira",
+            "clientKey": "k", "sharedSecret": "s", "licensed": true, "environment": "PRODUCTION",
+            "state": "uninstalled", "appAccountId": "a", "tokenHash": "h",
+            "discovery": {
+                "appUpdatedMs": 1, "fetchedMs": 2, "dueMs": 3, "askingUntilMs": 4, "failures": 5,
+                "error": "e",
+                "ignored": [{"key": "k", "type": "t", "rule": "too_many", "reason": "r"}],
+            },
+            "warnedUntilMs": 1, "dropped": {"atMs": 1, "version": "2", "keys": ["k"]},
+            "spent": {
+                "floorS": 1, "requests": [{"digest": "d", "issuedS": 2, "goodUntilS": 3}],
+            },
+            "modules": [
+                {
+                    "key": "a", "type": "trigger", "data": {"key": "a"}, "door": "forge_v2",
+                    "switch": "gone", "createdMs": 1, "updatedMs": 2, "revision": 3, "order": 4,
+                },
+                {
+                    "key": "webhook-1", "type": "dynamicWebhook", "data": {"id": 1},
+                    "door": "webhook", "createdMs": 1, "updatedMs": 2, "revision": 3, "order": 5,
+                },
+            ],
+            "nextOrder": 6, "createdMs": 0, "updatedMs": 0,
+        }));
+        assert_kept::<AppRecord>(json!({
+            "format": 1, "id": "ari:app/1", "kind": "forge", "name": "n", "version": "v",
+            "scopes": ["s"], "functions": ["f"], "baseUrl": "https://x",
+            "endpoints": [{"key": "k", "url": "u", "secret": "s", "auth": {"appSystemToken": true}}],
+            "staticModules": {"trigger": [{"key": "k"}]}, "translations": {"en": {"k": "t"}},
+            "lifecycle": {"installed": "/i", "enabled": "/e", "disabled": "/d", "uninstalled": "/u"},
+            "discovery": {"use": ["trigger"], "url": "u", "secret": "s"},
+            "notices": {"url": "u", "secret": "s"}, "delivery": {"style": "forge_remote"},
+            "createdMs": 0, "updatedMs": 0,
+        }));
+        assert_kept::<ClientRecord>(json!({
+            "format": 1, "id": "c", "tokenHash": "h", "user": "u", "installation": "inst-c",
+        }));
+        assert_kept::<SiteRecord>(json!({"format": 1, "id": "site", "nextWebhook": 7}));
+        assert_kept::<SigningKeysRecord>(json!({
+            "format": 1, "id": "signing", "keys": [{"kid": "k", "signsFromMs": 1, "pkcs8": "p"}],
+        }));
     }
 }
