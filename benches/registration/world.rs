@@ -179,7 +179,9 @@ async fn replica(
     let connections = Connections::open(&config.nats, &[url.to_owned()]).await?;
     let options = KvOptions { prefix: config.nats.prefix.clone(), replicas: 1 };
     let store = KvStore::open(connections.control.context.clone(), &options).await?;
-    let settings = Settings { modules_max: MODULES_MAX, ..Settings::default() };
+    let mut settings = Settings::new(config, "");
+    settings.limits.modules_per_installation = MODULES_MAX;
+    settings.limits.registration_rate = 0;
     let matcher = Arc::new(Matcher::default());
     let registry = Arc::new(Registry::new(Arc::new(store), matcher, settings));
     tasks.spawn(Arc::clone(&registry).run());

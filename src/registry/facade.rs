@@ -8,7 +8,7 @@ use super::app_calls::AppCaller;
 use super::background;
 use super::commands::{
     Apps, Clients, ConnectModules, Context, Discovery, DynamicWebhooks, ForgeBatches, ForgeModules,
-    Installations, ModuleStatusCommands, SigningKeys,
+    Installations, ManagedModules, ModuleStatusCommands, SigningKeys,
 };
 use super::compile::{AppliedApp, AppliedInstallation};
 use super::error::RegisterError;
@@ -74,6 +74,12 @@ impl Registry {
     #[must_use]
     pub fn connect_modules(&self) -> ConnectModules<'_> {
         ConnectModules::new(&self.context)
+    }
+
+    /// Commands of operators on modules.
+    #[must_use]
+    pub fn managed_modules(&self) -> ManagedModules<'_> {
+        ManagedModules::new(&self.context)
     }
 
     /// Commands on dynamic webhooks.

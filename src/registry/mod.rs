@@ -31,6 +31,7 @@ mod background;
 mod commands;
 mod compile;
 mod credentials;
+mod dry_run;
 mod error;
 mod facade;
 mod metrics;
@@ -51,10 +52,12 @@ pub use app_calls::{AppCall, AppCaller, CallAuth, CallError};
 pub use commands::{
     AppPut, Apps, BatchItem, BatchResult, ClientSpec, Clients, ConnectModules, Discovery,
     DynamicWebhooks, ForgeBatches, ForgeModules, InstallationPut, InstallationSpec, Installations,
-    ModuleStatusCommands, RegisteredModule, SigningKeys, WebhookOwner, WebhookResult,
+    ManagedModules, ModuleStatusCommands, RegisteredModule, SigningKeys, WebhookOwner,
+    WebhookResult,
 };
 pub use compile::{AppliedApp, AppliedInstallation, AppliedModule, function_subject};
 pub use credentials::{NoRandomness, digest};
+pub use dry_run::event_subscriptions;
 pub use error::RegisterError;
 pub use facade::Registry;
 pub use model::{
@@ -65,7 +68,7 @@ pub use model::{
     RegistrationApi, Replayed, RequestStyle, SignedRequest, SourceRange, TRIGGER, WEBHOOKS, code,
     summary,
 };
-pub use settings::{ConnectLimits, Settings};
+pub use settings::Settings;
 pub use store::{Store, StoreError, StoredDocument, WatchEvent};
 pub use validation::{
     AppSpec, CheckUrl, ConnectModule, FilterCost, HandlerRef, ModuleSpec, ProgramCache, Trigger,

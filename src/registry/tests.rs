@@ -10,13 +10,13 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{
-    AppCall, AppCaller, AppPut, CallError, ConnectLimits, EffectiveStatus, ModuleRecord,
-    ModuleSpec, ModuleStatus, RegisterError, RegistrationApi, Registry, Settings, code, digest,
+    AppCall, AppCaller, AppPut, CallError, EffectiveStatus, ModuleRecord, ModuleSpec, ModuleStatus,
+    RegisterError, RegistrationApi, Registry, code, digest,
 };
 use crate::domain::{AppId, Handler, InstallationId, SubscriptionId};
 use crate::matcher::{Matcher, Subscription};
 use crate::registry::model::Document;
-use crate::registry::testing::MemoryStore;
+use crate::registry::testing::{MemoryStore, settings};
 
 mod batch;
 mod connect;
@@ -41,19 +41,9 @@ impl std::ops::Deref for Replica {
 
 impl Replica {
     async fn over(store: &Arc<MemoryStore>) -> Self {
-        let settings = Settings {
-            prefix: "sw".into(),
-            allow_unknown_events: false,
-            accept_inert_types: false,
-            modules_max: 10,
-            property_paths_max: 5,
-            public_url: String::new(),
-            discovery_life_ms: i64::MAX / 2,
-            signing_key_life_ms: i64::MAX,
-            registration_rate: 0,
-            registration_burst: 0,
-            connect: ConnectLimits { modules_jira: 10, ..ConnectLimits::default() },
-        };
+        let mut settings = settings();
+        settings.limits.modules_per_installation = 10;
+        settings.limits.connect_modules_jira = 10;
         let store = Arc::clone(store) as Arc<dyn super::Store>;
         let registry = Arc::new(Registry::new(store, Arc::new(Matcher::default()), settings));
         let mut run = JoinSet::new();

@@ -12,8 +12,7 @@ use switchyard::config::Config;
 use switchyard::domain::{ModuleKey, Secret};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{
-    ConnectLimits, ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings,
-    Store, StoreError,
+    ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings, Store, StoreError,
 };
 use switchyard::store::{KvOptions, KvStore};
 use tokio::process::Command;
@@ -70,19 +69,7 @@ async fn failed_webhooks(broker: &NatsServer) -> Arc<FailedWebhookStream> {
 }
 
 fn settings() -> Settings {
-    Settings {
-        prefix: "sw".into(),
-        allow_unknown_events: false,
-        accept_inert_types: false,
-        connect: ConnectLimits::default(),
-        modules_max: 100,
-        property_paths_max: 5,
-        public_url: String::new(),
-        discovery_life_ms: i64::MAX / 2,
-        signing_key_life_ms: i64::MAX,
-        registration_rate: 100,
-        registration_burst: 500,
-    }
+    Settings::new(&Config::defaults().expect("defaults"), "")
 }
 
 /// A Forge app installed as `inst-a`.
@@ -209,8 +196,8 @@ async fn concurrent_registrations_at_two_replicas_end_at_exactly_the_limit() {
         });
     }
     let accepted = calls.join_all().await.into_iter().filter(|accepted| *accepted).count();
-    assert_eq!(accepted, settings().modules_max);
-    assert_eq!(modules(&replicas[0]).len(), settings().modules_max);
+    assert_eq!(accepted, settings().limits.modules_per_installation);
+    assert_eq!(modules(&replicas[0]).len(), settings().limits.modules_per_installation);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

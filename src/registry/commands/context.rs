@@ -41,7 +41,10 @@ impl Context {
     /// Creates the context of commands over `store`, which `replica` applies.
     pub(crate) fn new(store: Arc<dyn Store>, replica: ReplicaHandle, settings: Settings) -> Self {
         Self {
-            rate_limit: RateLimit::new(settings.registration_rate, settings.registration_burst),
+            rate_limit: RateLimit::new(
+                settings.limits.registration_rate,
+                settings.limits.registration_burst,
+            ),
             transactions: Transactions::new(store, replica.clone()),
             calls: OutboundCalls::default(),
             replica,

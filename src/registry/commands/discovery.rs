@@ -131,7 +131,11 @@ impl<'a> Discovery<'a> {
             body: Bytes::from(body.to_string()),
         };
         match timeout(ANSWER_MAX, self.context.calls.call(call)).await {
-            Ok(Ok(body)) => classify(&target.app.record, &body, self.context.settings.modules_max),
+            Ok(Ok(body)) => classify(
+                &target.app.record,
+                &body,
+                self.context.settings.limits.modules_per_installation,
+            ),
             Ok(Err(error)) => ClassifiedModules::rejected(error.to_string()),
             Err(_) => ClassifiedModules::rejected(format!("no answer within {ANSWER_MAX:?}")),
         }
@@ -223,7 +227,8 @@ impl<'a> Discovery<'a> {
         rejected: Option<&str>,
     ) -> DiscoveryStatus {
         ignored.truncate(IGNORED_MAX);
-        let (now_ms, life_ms) = (clock::now_ms(), self.context.settings.discovery_life_ms);
+        let (now_ms, life_ms) =
+            (clock::now_ms(), self.context.settings.registry.discovery_life_ms());
         let failures = if rejected.is_some() { before.failures.saturating_add(1) } else { 0 };
         let wait_ms = match failures {
             // Up to a tenth less, so that installations made together are not asked together.

@@ -124,7 +124,7 @@ impl<'a> DynamicWebhooks<'a> {
     pub async fn refresh(self, owner: &WebhookOwner, ids: &[u64]) -> Result<i64, RegisterError> {
         let expires_ms = self.expires_ms();
         let user = owner.user.as_deref();
-        let limits = &self.context.settings.connect;
+        let limits = &self.context.settings.limits;
         self.context
             .update_installation(&owner.installation, |mut record| {
                 let mut quota = WebhookQuota::of(&record, user, limits);
@@ -164,7 +164,7 @@ impl<'a> DynamicWebhooks<'a> {
     }
 
     fn expires_ms(&self) -> i64 {
-        clock::now_ms().saturating_add(self.context.settings.connect.webhook_life_ms())
+        clock::now_ms().saturating_add(self.context.settings.limits.webhook_life_ms())
     }
 }
 
@@ -216,7 +216,7 @@ impl Registration for NewWebhooks<'_> {
         remove_long_expired(record);
         check_one_address(record, self.url)?;
         let user = self.owner.user.as_deref();
-        let mut quota = WebhookQuota::of(record, user, &context.settings.connect);
+        let mut quota = WebhookQuota::of(record, user, &context.settings.limits);
         let mut next_id = self.first_id;
         let mut results: Vec<WebhookResult> = Vec::with_capacity(validated.len());
         for checked in validated {

@@ -191,7 +191,7 @@ pub(super) fn validate_module(
     key: Option<&ModuleKey>,
 ) -> Result<ValidatedModule, Vec<Problem>> {
     let rules = context.rules(&target.app);
-    let trigger = spec.validate(&rules, context.settings.accept_inert_types)?;
+    let trigger = spec.validate(&rules, context.settings.registry.accept_inert_types)?;
     Ok(ValidatedModule { module: spec.record(key), trigger })
 }
 
@@ -209,7 +209,7 @@ pub(super) fn add_module(
         let message = format!("A dynamic module with key \"{key}\" already exists");
         return Err(RegisterError::invalid(Problem::new(code::DUPLICATE, "key", message)));
     }
-    check_modules(record, context.settings.modules_max)
+    check_modules(record, context.settings.limits.modules_per_installation)
         .map_err(|problems| RegisterError::Invalid(with_candidates(context, record, problems)))?;
     check_paths(context, record, key, &validated.trigger)?;
     let module = ModuleRecord { order: record.next_order, ..validated.module.clone() };
@@ -224,7 +224,11 @@ pub(super) fn module_usage(
     before: usize,
     record: &InstallationRecord,
 ) -> QuotaUsage {
-    QuotaUsage { before, after: record.modules.len(), max: context.settings.modules_max }
+    QuotaUsage {
+        before,
+        after: record.modules.len(),
+        max: context.settings.limits.modules_per_installation,
+    }
 }
 
 /// Adds to the problem of a used-up quota which modules could be removed.
@@ -250,7 +254,7 @@ fn check_paths(
 ) -> Result<(), RegisterError> {
     let app = context.state().app(record.app.as_str());
     let app = app.as_ref().map(|app| &app.record);
-    let max = context.settings.property_paths_max;
+    let max = context.settings.limits.property_paths_per_installation;
     check_property_paths(app, record, key, trigger, &context.replica.programs, max)
         .map_err(RegisterError::Invalid)
 }
@@ -306,7 +310,7 @@ impl Registration for Replacement<'_> {
         let known = target.installation.record.module(self.key.as_str());
         known.ok_or(RegisterError::NotFound)?;
         let rules = context.rules(&target.app);
-        let trigger = self.spec.validate(&rules, context.settings.accept_inert_types);
+        let trigger = self.spec.validate(&rules, context.settings.registry.accept_inert_types);
         let data = with_key(self.spec.data.clone(), self.key);
         Ok((data, trigger.map_err(RegisterError::Invalid)?))
     }

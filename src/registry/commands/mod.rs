@@ -2,7 +2,8 @@
 //!
 //! Apps register through [`ForgeModules`], [`ForgeBatches`], [`ConnectModules`] and
 //! [`DynamicWebhooks`], which all take the steps of [`registration`]; [`Discovery`] asks an app for
-//! its modules instead. Operators provision [`Apps`], [`Installations`] and [`Clients`].
+//! its modules instead. Operators provision [`Apps`], [`Installations`] and [`Clients`],
+//! and put modules through [`ManagedModules`].
 //! [`ModuleStatusCommands`] switches modules, [`SigningKeys`] rotates keys. [`Notices`] and the
 //! lifecycle callbacks are what apps receive unasked.
 
@@ -16,6 +17,7 @@ mod dynamic_webhooks;
 mod forge_batch;
 mod forge_modules;
 mod installations;
+mod managed_modules;
 mod module_status;
 mod notices;
 mod rate_limit;
@@ -32,6 +34,7 @@ pub use dynamic_webhooks::{DynamicWebhooks, WebhookOwner, WebhookResult};
 pub use forge_batch::{BatchItem, BatchResult, ForgeBatches};
 pub use forge_modules::{ForgeModules, RegisteredModule};
 pub use installations::{InstallationPut, InstallationSpec, Installations};
+pub use managed_modules::ManagedModules;
 pub use module_status::ModuleStatusCommands;
 pub(crate) use notices::Notices;
 pub use signing_keys::SigningKeys;

@@ -76,7 +76,7 @@ impl<'a> Notices<'a> {
         self,
         id: &InstallationId,
     ) -> Result<(), RegisterError> {
-        let life_ms = self.context.settings.connect.webhook_life_ms();
+        let life_ms = self.context.settings.limits.webhook_life_ms();
         let Ok(target) = self.context.target(id) else { return Ok(()) };
         let app = &target.app.record;
         let is_due = |record: &InstallationRecord| {

@@ -27,7 +27,7 @@ impl<'a> SigningKeys<'a> {
     /// # Errors
     /// The store is unavailable, or no key can be generated.
     pub async fn maintain(self) -> Result<(), RegisterError> {
-        let life_ms = self.context.settings.signing_key_life_ms;
+        let life_ms = self.context.settings.registry.signing_key_life_ms();
         let stored = self.context.state().key_records();
         let now_ms = clock::now_ms();
         if !is_rotation_due(&stored, life_ms, now_ms) && retired(&stored, now_ms) == 0 {

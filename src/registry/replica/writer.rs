@@ -50,7 +50,7 @@ impl StateWriter {
             ids: HashMap::new(),
             expiries: TimerQueue::default(),
             prefix: settings.prefix.clone(),
-            webhook_life_ms: settings.connect.webhook_life_ms(),
+            webhook_life_ms: settings.limits.webhook_life_ms(),
         }
     }
 

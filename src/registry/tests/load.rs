@@ -55,7 +55,7 @@ async fn an_app_may_follow_its_installations_and_a_document_may_repeat() {
     assert_eq!(family(documents.last().unwrap()).as_deref(), Some("app"));
     documents.insert(1, documents[0].clone());
     let matcher = Arc::new(Matcher::default());
-    let mut writer = StateWriter::new(Arc::clone(&matcher), &Settings::default());
+    let mut writer = StateWriter::new(Arc::clone(&matcher), &settings());
     writer.apply_writes(&documents);
     assert_eq!(writer.handle().state.counts(), first.counts());
     let id = SubscriptionId { installation: "many-3".into(), key: first_key(&first, "many-3") };
@@ -68,7 +68,7 @@ async fn an_unreadable_document_does_not_block_others() {
     let (first, _store, mut documents) = documents().await;
     let broken = documents.iter().position(|document| document.key.contains("many-3")).unwrap();
     documents[broken].value = "{".into();
-    let mut writer = StateWriter::new(Arc::default(), &Settings::default());
+    let mut writer = StateWriter::new(Arc::default(), &settings());
     writer.apply_writes(&documents);
     assert_eq!(writer.handle().state.counts().active, first.counts().active - 1);
 }
@@ -116,7 +116,7 @@ impl Store for ScriptedStore {
 async fn revision_continues_through_a_load_and_restarts_with_another_store() {
     let (events, script) = mpsc::channel(16);
     let store = Arc::new(ScriptedStore(script.into()));
-    let registry = Arc::new(Registry::new(store, Arc::default(), Settings::default()));
+    let registry = Arc::new(Registry::new(store, Arc::default(), settings()));
     let _run = JoinSet::from_iter([Arc::clone(&registry).run()]);
     let installation = |revision| {
         let value = serde_json::to_vec(&connect_installation()).unwrap().into();

@@ -10,12 +10,12 @@ use super::program_cache::ProgramCache;
 use super::trigger::Trigger;
 use super::trigger_rules::ValidatedTrigger;
 use crate::clock;
-use crate::domain::{ModuleKey, Product};
+use crate::config::LimitsConfig;
+use crate::domain::ModuleKey;
 use crate::registry::model::{
     AppRecord, DynamicWebhook, InstallationRecord, Problem, QuotaUsage, RegistrationApi, TRIGGER,
     code,
 };
-use crate::registry::settings::ConnectLimits;
 
 /// Requires a quota for one more Forge module.
 ///
@@ -38,12 +38,8 @@ pub(crate) fn check_modules(record: &InstallationRecord, max: usize) -> Result<(
 pub(crate) fn check_connect_modules(
     record: &InstallationRecord,
     more: usize,
-    limits: &ConnectLimits,
+    max: usize,
 ) -> Result<QuotaUsage, Vec<Problem>> {
-    let max = match record.product {
-        Product::Jira => limits.modules_jira,
-        Product::Confluence => limits.modules_confluence,
-    };
     let used = record.modules.iter().filter(|m| m.api != RegistrationApi::Webhook).count();
     if used + more <= max {
         return Ok(QuotaUsage { before: used, after: used + more, max });
@@ -99,7 +95,7 @@ impl WebhookQuota {
     pub(crate) fn of(
         record: &InstallationRecord,
         user: Option<&str>,
-        limits: &ConnectLimits,
+        limits: &LimitsConfig,
     ) -> Self {
         let max = match user {
             None => limits.webhooks_per_app,

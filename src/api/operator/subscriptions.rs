@@ -7,10 +7,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
-use super::extract::PathId;
-use super::operator::{LIMIT_DEFAULT, LIMIT_MAX, insert_some, page_view, rfc3339};
-use super::query_params::{self, QueryParams};
-use super::{ApiError, Shared, route};
+use super::list::{LIMIT_DEFAULT, LIMIT_MAX, page_view};
+use crate::api::error::ApiError;
+use crate::api::extract::PathId;
+use crate::api::json::{insert_some, rfc3339, rfc3339_unless_zero};
+use crate::api::query_params::{self, QueryParams};
+use crate::api::state::{Shared, route};
 use crate::delivery;
 use crate::domain::SubscriptionId;
 use crate::matcher::Subscription;
@@ -285,12 +287,15 @@ fn stats_view(state: &Shared, module: &AppliedModule) -> Value {
         "dead": stats.dead.load(Relaxed),
         "steps": stats.steps.load(Relaxed),
     });
-    let moment = |ms: i64| Some(ms).filter(|ms| *ms != 0).and_then(rfc3339);
     let live = module.subscription.as_ref();
     insert_some(&mut view, "notMatched", live.and_then(|_| state.matcher.not_matched(&module.id)));
     insert_some(&mut view, "lastError", stats.last_error());
     insert_some(&mut view, "lastFailure", stats.last_failure());
-    insert_some(&mut view, "lastMatch", moment(stats.last_match_ms.load(Relaxed)));
-    insert_some(&mut view, "lastDelivered", moment(stats.last_delivered_ms.load(Relaxed)));
+    insert_some(&mut view, "lastMatch", rfc3339_unless_zero(stats.last_match_ms.load(Relaxed)));
+    insert_some(
+        &mut view,
+        "lastDelivered",
+        rfc3339_unless_zero(stats.last_delivered_ms.load(Relaxed)),
+    );
     view
 }

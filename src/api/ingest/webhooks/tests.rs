@@ -11,7 +11,7 @@ const PATH: &str = "/ingest/jira/c1";
 
 fn ingest_api(stream: &Arc<MemoryStream>, secret: Option<&str>) -> Router {
     let secret = secret.map(|secret| ((Product::Jira, "c1".into()), Secret::new(secret)));
-    routes(IngestState {
+    webhook_routes(IngestState {
         publisher: Arc::clone(stream) as Arc<dyn Publisher>,
         secrets: Arc::new(secret.into_iter().collect()),
         body_bytes_max: 64 * 1024,

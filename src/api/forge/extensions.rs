@@ -9,10 +9,13 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
 use super::auth::ForgeCaller;
-use super::extract::{JsonObject, PathId};
-use super::forge::{ModuleBody, V2, module_response, registered_view};
-use super::operator::discovery_view;
-use super::{ApiError, Shared, route};
+use super::paths::V2;
+use super::response::module_response;
+use crate::api::discovery_view::discovery_view;
+use crate::api::error::ApiError;
+use crate::api::extract::{JsonObject, PathId};
+use crate::api::module_json::{ModuleBody, registered_view};
+use crate::api::state::{Shared, route};
 use crate::domain::ModuleKey;
 use crate::registry::{ModuleSpec, ModuleStatus, Problem, ValidatedTrigger, code};
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -15,16 +15,16 @@ use axum::{Json, Router};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use futures_util::future::try_join_all;
 use hmac::{Hmac, KeyInit, Mac};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::json;
 use sha2::Sha256;
 
-use super::ApiError;
-use super::query_params::QueryParams;
+use super::body::{bad_request, read_body};
+use crate::api::error::ApiError;
+use crate::api::query_params::QueryParams;
 use crate::domain::{CloudId, Product, Secret};
 use crate::event::sources::SOURCES;
 use crate::event::webhook::map_webhook;
-use crate::event::{DecodeError, HeaderLookup, Publisher};
+use crate::event::{HeaderLookup, Publisher};
 
 #[cfg(test)]
 mod tests;
@@ -49,7 +49,7 @@ pub struct IngestState {
 
 /// Returns the routes `POST /ingest/jira/{cloudId}` and
 /// `POST /ingest/confluence/{cloudId}?event=NAME`.
-pub fn routes(state: IngestState) -> Router {
+pub fn webhook_routes(state: IngestState) -> Router {
     let mut router = Router::new();
     for source in SOURCES {
         let (path, product) = (format!("/ingest/{}/{{cloudId}}", source.name()), source.product());
@@ -94,22 +94,6 @@ async fn receive_webhook(
         events.into_iter().map(|(envelope, body)| state.publisher.publish(envelope, body));
     try_join_all(publishes).await.map_err(ApiError::Unpublished)?;
     Ok((StatusCode::ACCEPTED, Json(json!({"ids": ids}))).into_response())
-}
-
-/// Reads the whole body; fails if it is longer than `bytes_max`.
-pub(super) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
-    match Limited::new(body, bytes_max).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let size = format!("more than {bytes_max} bytes");
-            Err(ApiError::NoEvent(DecodeError::Size { size, max: bytes_max }))
-        }
-        Err(error) => Err(bad_request("SY-1024", &format!("the body ended early: {error}"))),
-    }
-}
-
-fn bad_request(code: &'static str, message: &str) -> ApiError {
-    ApiError::BadEvents { code, message: message.to_owned() }
 }
 
 /// Returns the secret of a site; secrets from the environment are stored under the lower-case site.

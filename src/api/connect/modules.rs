@@ -13,11 +13,13 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
+use super::auth::ConnectCaller;
 use super::error::ConnectError;
-use super::extract::JsonObject;
-use super::jwt::ConnectCaller;
-use super::query_params::QueryParams;
-use super::{ApiError, Shared, metrics, route};
+use crate::api::error::ApiError;
+use crate::api::extract::JsonObject;
+use crate::api::metrics;
+use crate::api::query_params::QueryParams;
+use crate::api::state::{Shared, route};
 use crate::domain::ModuleKey;
 use crate::registry::{ConnectModule, Problem, RegistrationApi, WEBHOOKS, code};
 
@@ -26,7 +28,7 @@ const CONFLUENCE: &str = "/wiki/rest/atlassian-connect/1/app/module/dynamic";
 /// Query parameter that names a module to remove; may be repeated.
 const MODULE_KEY: &str = "moduleKey";
 
-pub(super) fn routes() -> Router<Shared> {
+pub(in crate::api) fn routes() -> Router<Shared> {
     let methods = get(list).post(register).delete(remove);
     let jira = route(Router::new(), JIRA, &methods);
     let confluence = route(Router::new(), CONFLUENCE, &methods);

@@ -9,13 +9,15 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{Method, header};
 use url::form_urlencoded;
 
 use super::error::ConnectError;
-use super::read_your_writes::BufferedBody;
-use super::{ApiError, Shared, metrics};
+use crate::api::error::ApiError;
+use crate::api::metrics;
+use crate::api::read_your_writes::BufferedBody;
+use crate::api::state::Shared;
 use crate::clock;
 use crate::domain::Product;
 use crate::jwt::qsh::CONTEXT_PATH;
@@ -45,7 +47,7 @@ impl FromRequestParts<Shared> for ConnectCaller {
 
 /// Returns the installation that a request is signed for, and the signed request for replay
 /// protection.
-pub(super) fn connect_installation(
+pub(in crate::api) fn connect_installation(
     parts: &Parts,
     registry: &Registry,
 ) -> Result<(Arc<AppliedInstallation>, SignedRequest), &'static str> {
@@ -65,8 +67,12 @@ pub(super) fn connect_installation(
     let query = parts.uri.query().unwrap_or_default();
     let now_s = clock::now_ms().div_euclid(1000);
     token.check(now_s, parts.method.as_str(), path, query).map_err(TokenError::label)?;
-    let body =
-        parts.extensions.get::<BufferedBody>().map(|buffered| &*buffered.0).unwrap_or_default();
+    let buffered = parts.extensions.get::<BufferedBody>();
+    debug_assert!(
+        buffered.is_some() || parts.method == Method::GET,
+        "the body of a request that may write is buffered before its caller is authenticated"
+    );
+    let body = buffered.map(|buffered| &*buffered.0).unwrap_or_default();
     Ok((installation, SignedRequest::new(&text, body, token.issued_s(), token.accepted_until_s())))
 }
 

@@ -1,16 +1,20 @@
 //! Operator endpoints that check and test a filter without registering it.
 
+use std::sync::Arc;
+
+use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use switchyard_expr::{CheckProfile, Diagnostic, Env, Usage, compile_for, explain, render};
+use switchyard_expr::{CheckProfile, Diagnostic, Usage, compile, compile_for, render};
 
-use super::extract::JsonObject;
-use super::{ApiError, Shared, route};
-use crate::clock;
-use crate::domain::OnError;
-use crate::event::Sample;
+use crate::api::dry_run::sample;
+use crate::api::error::ApiError;
+use crate::api::extract::JsonObject;
+use crate::api::state::{Shared, route};
+use crate::domain::{AppId, OnError};
+use crate::matcher::{Decision, EventConditions, EventSubscription, Subscriber};
 use crate::registry::{Problem, code};
 
 pub(super) fn routes() -> Router<Shared> {
@@ -62,19 +66,32 @@ struct TestRequest {
     event: Value,
 }
 
-/// Evaluates `{"expression", "event"}` and returns the verdict with its explanation; an invalid
-/// filter is answered as by `check`.
-async fn test(body: JsonObject) -> Result<Json<Value>, ApiError> {
+/// Evaluates `{"expression", "event"}` as matching does, without conditions, and returns the verdict
+/// with its explanation; an invalid filter is answered as by `check`.
+async fn test(State(state): State<Shared>, body: JsonObject) -> Result<Json<Value>, ApiError> {
     let request: TestRequest = body.read()?;
-    let sample = Sample::read(request.event)
-        .map_err(|error| Problem::new(code::FORM, "event", error.to_string()))?;
+    let sample = sample(request.event)?;
     let source = &request.expression;
-    Ok(Json(match explain::explain(source, &sample.view(), &Env::at(clock::now_ms())) {
-        Ok(explanation) => explanation.as_json(),
+    let program = match compile(source, CheckProfile::Filter) {
+        Ok(compiled) => Arc::new(compiled.program),
         Err(rejected) => {
-            json!({ "valid": false, "diagnostics": diagnostics(&rejected.diagnostics, source) })
+            let diagnostics = diagnostics(&rejected.diagnostics, source);
+            return Ok(Json(json!({ "valid": false, "diagnostics": diagnostics })));
         }
-    }))
+    };
+    let key = sample.event().envelope.routing_key();
+    let conditions = Arc::new(EventConditions::unconditional(key.event_type.into()));
+    let subscription = EventSubscription { conditions, program: Some(program) };
+    // No app: only the event itself can say that it is self-generated.
+    let app = AppId::from("");
+    let subscriber = Subscriber { app: &app, app_account_id: None, is_licensed: true };
+    let decision = state.matcher.dry_run(&[subscription], subscriber, key, sample.decoder());
+    match decision {
+        Decision::Evaluated { explanation: Some(explanation), .. } => {
+            Ok(Json(explanation.as_json()))
+        }
+        _ => Err(Problem::new(code::FORM, "expression", "the filter cannot be explained").into()),
+    }
 }
 
 fn diagnostics(found: &[Diagnostic], source: &str) -> Vec<Value> {

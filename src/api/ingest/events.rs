@@ -26,9 +26,9 @@ use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
 use serde::{Deserialize, Serialize};
 
 use self::line_reader::{Line, LineReader};
-use super::ApiError;
-use super::error::{self, publish_code};
-use super::ingest::read_body;
+use super::body::read_body;
+use crate::api::error::ApiError;
+use crate::api::error::{self, publish_code};
 use crate::event::members::Members;
 use crate::event::{
     Attributes, DecodeError, Decoder, Event, HeaderLookup, PublishError, Published, Publisher,
@@ -71,7 +71,7 @@ pub struct EventsState {
 }
 
 /// Returns the route `POST /admin/v1/events`, without authentication: the caller adds it.
-pub fn routes(state: EventsState) -> Router {
+pub fn event_routes(state: EventsState) -> Router {
     Router::new()
         .route("/admin/v1/events", post(publish_events))
         .route("/admin/v1/events/", post(publish_events))
