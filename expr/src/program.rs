@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::budget::FrameSize;
-use crate::builtin::pattern::Pattern;
+use crate::builtin::regexp::Pattern;
 use crate::lex::{TokenKind, lex};
 use crate::parameter_slots::ParameterSlots;
 use crate::parameters::Parameters;

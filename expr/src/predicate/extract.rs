@@ -1,17 +1,17 @@
 //! Extracts facts from the typed tree.
 
 use crate::ast::{BinaryOp, UnaryOp};
-use crate::builtin::members_of;
-use crate::check::to_u32;
+use crate::builtin::{IndexTest, Member};
 use crate::limits::{STEPS_PER_ERROR, STEPS_PER_REMAINDER};
 use crate::parameter_slots::ParameterSlots;
 use crate::predicate::{
     Condition, Constant, Facts, ItemTest, Order, Path, PropertyPath, Step, TemplateOperand,
 };
+use crate::span::to_u32;
 use crate::typed::{
     Applied, Binding, Block, Body, Expr, ExprKind, Link, LinkKind, MemberName, Part, Typed,
 };
-use crate::value::{Literal, Member, Type};
+use crate::value::{Literal, Type};
 
 /// The operands of the top-level `&&`, in the order of [`Condition::operands`].
 pub(crate) fn conjuncts_of(typed: &Typed) -> Vec<&Expr> {
@@ -145,11 +145,11 @@ impl Extractor<'_> {
             return None;
         }
         let path = Path { steps: found.into() };
-        match (name.member?, &argument.kind) {
-            (Member::Includes, _) => {
+        match (name.member?.index_test()?, &argument.kind) {
+            (IndexTest::Includes, _) => {
                 Some(Condition::Includes { path, constant: self.operand(argument)? })
             }
-            (Member::Some, ExprKind::Lambda(lambda)) => {
+            (IndexTest::Some, ExprKind::Lambda(lambda)) => {
                 let mut tests = Vec::new();
                 let exact = self.item_tests(*lambda, &mut tests)?;
                 let is_test = !tests.is_empty();
@@ -228,7 +228,7 @@ impl Extractor<'_> {
                 };
                 let LinkKind::Call { arguments, .. } = &call.kind else { return None };
                 let [argument] = arguments.as_slice() else { return None };
-                if name.member != Some(Member::Includes) {
+                if name.member.and_then(Member::index_test) != Some(IndexTest::Includes) {
                     return None;
                 }
                 let constants = match self.slots.slots_in_span(literals.len(), head.span) {
@@ -464,7 +464,7 @@ fn is_all(rest: &[Applied], op: BinaryOp) -> bool {
 /// event has no such member.
 fn is_data_member(name: &MemberName) -> bool {
     name.member.is_some_and(|member| {
-        [Type::Map, Type::List, Type::String].iter().any(|ty| members_of(*ty).contains(&member))
+        [Type::Map, Type::List, Type::String].into_iter().any(|ty| member.on(ty).is_some())
     })
 }
 

@@ -11,7 +11,7 @@ use switchyard_expr::{CheckProfile, Env, Program, Value, compile};
 
 use super::generate::Act;
 use crate::domain::{Handler, OnError, SubscriptionId};
-use crate::event::{DecodeError, Decoder, Event, HeaderLookup};
+use crate::event::{Attributes, DecodeError, Decoder, Event, HeaderLookup};
 use crate::matcher::index::Defect;
 use crate::matcher::{
     DeliverySettings, EventConditions, EventSubscription, Match, Matcher, Matches, Owner, Scratch,
@@ -125,7 +125,8 @@ impl World {
     }
 
     pub(super) fn decode(&mut self, text: &str) -> Result<Event, DecodeError> {
-        self.decoder.decode("", &NoHeaders, Bytes::copy_from_slice(text.as_bytes()), 0)
+        let attributes = Attributes::from_headers(&NoHeaders)?;
+        self.decoder.decode(attributes, Bytes::copy_from_slice(text.as_bytes()), 0)
     }
 
     /// Returns the matches and the rest of the outcome.
@@ -218,9 +219,7 @@ impl World {
                     .then(|| format!("acc-{}", installation % 2).into()),
                 cloud_id: SITE.into(),
                 licensed: installation.is_multiple_of(2),
-                settings: DeliverySettings::new(Arc::new(Handler::Function {
-                    subject: "f".into(),
-                })),
+                settings: DeliverySettings::new(Arc::new(Handler::function("f"))),
             }),
             key: id.key,
             event_subscriptions: events.into(),
