@@ -31,10 +31,9 @@ use crate::bus::{
 use crate::clock;
 use crate::config::{self, Config};
 use crate::console::{self, Console};
-use crate::delivery::http::HttpSender;
-use crate::delivery::retry::Random;
 use crate::delivery::{
-    Dispatcher, EgressGuard, EndpointGoneReport, FailedWebhooks, Ports, SubscriptionDirectory,
+    ChannelPorts, Dispatcher, EgressGuard, EndpointGoneReport, FailedWebhooks, HttpSender, Ports,
+    Random, SubscriptionDirectory,
 };
 use crate::domain::{Product, Secret, SubscriptionId};
 use crate::event::Publisher;
@@ -216,7 +215,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Returns the routes: doors, operator API, probes, metrics and console.
+    /// Returns the routes: registration and event APIs, operator API, probes, metrics and console.
     fn listener(self, config: &Config, mode: Mode) -> axum::Router {
         let token = Secret::new(config.admin.token.as_str());
         let guard = self.guard;
@@ -316,10 +315,12 @@ fn ports(
 ) -> Ports {
     let outbound = &connections.outbound;
     Ports {
-        functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+        channels: ChannelPorts {
+            functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+            keys: Arc::clone(registry.keys()),
+        },
         parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room)),
         dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
-        keys: Arc::clone(registry.keys()),
         endpoint_reports,
     }
 }

@@ -11,7 +11,8 @@ use super::extract::PathId;
 use super::operator::{LIMIT_DEFAULT, LIMIT_MAX, insert_some, page_view, rfc3339};
 use super::query_params::{self, QueryParams};
 use super::{ApiError, Shared, route};
-use crate::domain::{Handler, SubscriptionId};
+use crate::delivery;
+use crate::domain::SubscriptionId;
 use crate::matcher::Subscription;
 use crate::registry::{
     AppliedInstallation, AppliedModule, HandlerRef, ModuleStatus, Problem, TRIGGER, Trigger,
@@ -259,14 +260,8 @@ fn handler_view(trigger: &Trigger, module: &AppliedModule) -> Value {
 }
 
 fn handler_target(subscription: &Subscription) -> Value {
-    match &*subscription.owner.settings.handler {
-        Handler::Http { url, .. } => json!({"url": url.as_str()}),
-        Handler::ForgeRemote(remote) => {
-            json!({"url": remote.url.as_str(), "style": "forge_remote"})
-        }
-        Handler::Webhook(webhook) => json!({"base": webhook.base.as_str(), "url": webhook.address}),
-        Handler::Function { subject } => json!({"subject": **subject}),
-    }
+    let members = delivery::describe(&subscription.owner.settings.handler).members;
+    members.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
 }
 
 /// Returns the display name of a module, from the app's translations.

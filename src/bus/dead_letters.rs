@@ -7,8 +7,7 @@ use super::confirmed_publish::{self, PublishRequest};
 use super::connect::JetStreamClient;
 use super::headers;
 use super::subjects::Subjects;
-use crate::delivery::dead_letter::DeadLetterKind;
-use crate::delivery::{DeadLetter, DeadLetterBox};
+use crate::delivery::{DeadLetter, DeadLetterBox, DeadLetterKind};
 use crate::event::codec::names;
 
 /// Writes the dead-letter stream.

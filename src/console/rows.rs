@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use jiff::Timestamp;
 
-use crate::domain::Handler;
+use crate::delivery;
 use crate::matcher::Matcher;
 use crate::registry::{
     AppliedInstallation, AppliedModule, DYNAMIC_WEBHOOK, Registry, TRIGGER, Trigger, WEBHOOKS,
@@ -62,11 +62,8 @@ fn row(installation: &AppliedInstallation, module: &AppliedModule, matcher: &Mat
     let trigger = Trigger::parse(&module.data.read(), "data").ok();
     let events = trigger.iter().flat_map(|trigger| &trigger.events);
     let filters = trigger.iter().flat_map(|trigger| &trigger.filters);
-    let handler = match module.subscription.as_ref().map(|found| &*found.owner.settings.handler) {
-        Some(Handler::Http { url, .. }) => url.to_string(),
-        Some(Handler::ForgeRemote(remote)) => remote.url.to_string(),
-        Some(Handler::Webhook(webhook)) => webhook.address.to_string(),
-        Some(Handler::Function { subject }) => subject.to_string(),
+    let handler = match &module.subscription {
+        Some(live) => delivery::describe(&live.owner.settings.handler).address,
         None => module.reason.clone().unwrap_or_default(),
     };
     let stats = module.stats().peek();

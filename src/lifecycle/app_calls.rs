@@ -4,9 +4,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::clock;
-use crate::delivery::HeaderList;
-use crate::delivery::http::HttpSender;
-use crate::delivery::signature::sign;
+use crate::delivery::{HeaderList, HttpSender, sign};
 use crate::registry::{AppCall, AppCaller, CallAuth, CallError};
 
 /// HTTP implementation of [`AppCaller`].

@@ -55,7 +55,7 @@ impl TriggerReader {
     /// Never; the address of the placeholder handler is a constant.
     pub fn new() -> Result<Self, url::ParseError> {
         let url = Url::parse("https://offline.invalid/")?;
-        let handler = Arc::new(Handler::Http { url, secret: Secret::new("") });
+        let handler = Arc::new(Handler::http(url, Secret::new("")));
         let settings = DeliverySettings::new(handler);
         Ok(Self { programs: ProgramCache::default(), settings, last: None })
     }

@@ -147,7 +147,7 @@ async fn registered_trigger_is_live_when_the_call_returns() {
     assert_eq!(subscription.event_subscriptions[0].conditions.event_type.as_str(), EVENT);
     assert_eq!(subscription.owner.cloud_id.as_str(), "cloud-1");
     assert!(
-        matches!(&*subscription.owner.settings.handler, Handler::Http { url, .. } if url.path() == "/hook")
+        matches!(&*subscription.owner.settings.handler, Handler::Http(http) if http.url.path() == "/hook")
     );
     assert_eq!(module.data.read()["key"], module.key.as_str());
     assert_eq!(replica.counts().active, 1);
@@ -158,7 +158,7 @@ async fn function_is_called_on_a_subject_of_its_installation() {
     let (replica, _store) = Replica::provisioned().await;
     let module = replica.add(json!({"endpoint": null, "function": "main"})).await.unwrap();
     let settings = &replica.subscription(&id_of(&module)).unwrap().owner.settings;
-    assert_eq!(*settings.handler, Handler::Function { subject: "sw.fn.inst-a.main".into() });
+    assert_eq!(*settings.handler, Handler::function("sw.fn.inst-a.main"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::Method;
 use serde_json::{Value, json};
 use switchyard::cli::client::ApiClient;
-use switchyard::delivery::signature::sign;
+use switchyard::delivery::sign;
 use switchyard::domain::Secret;
 use tokio::task::JoinSet;
 

@@ -196,9 +196,7 @@ impl World {
                     .then(|| format!("acc-{}", installation % 2).into()),
                 cloud_id: SITE.into(),
                 licensed: installation.is_multiple_of(2),
-                settings: DeliverySettings::new(Arc::new(Handler::Function {
-                    subject: "f".into(),
-                })),
+                settings: DeliverySettings::new(Arc::new(Handler::function("f"))),
             }),
             key: id.key,
             event_subscriptions: events.into(),

@@ -102,7 +102,7 @@ impl AppliedApp {
     pub fn new(record: AppRecord, revision: u64) -> Self {
         let endpoint = |endpoint: &Endpoint| {
             let url = Url::parse(&endpoint.url).ok()?;
-            let handler = Handler::Http { url, secret: endpoint.secret.clone() };
+            let handler = Handler::http(url, endpoint.secret.clone());
             Some((endpoint.key.clone(), Arc::new(handler)))
         };
         let endpoints = record.endpoints.iter().filter_map(endpoint).collect();

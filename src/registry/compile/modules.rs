@@ -391,9 +391,8 @@ impl ModuleCompiler<'_> {
                 found.map(|plain| remote.map_or_else(|| Arc::clone(plain), Arc::new))
             }
             HandlerRef::Function(name) if app.record.functions.contains(&name.value) => {
-                let subject =
-                    function_subject(self.prefix, &self.installation.id, &name.value).into();
-                Ok(Arc::new(Handler::Function { subject }))
+                let subject = function_subject(self.prefix, &self.installation.id, &name.value);
+                Ok(Arc::new(Handler::function(subject)))
             }
             HandlerRef::Function(name) => Err(format!("the app has no function `{}`", name.value)),
         }

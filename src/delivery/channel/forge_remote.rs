@@ -1,4 +1,4 @@
-//! Request to a Forge remote: an invocation token of ours, trace headers and the event.
+//! Channel of Forge remotes: a POST with an invocation token of ours and trace headers.
 //!
 //! **Source:** Forge, "Remote" reference: the invocation token (FIT), the headers of a request, a
 //! deadline of five seconds.
@@ -7,18 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use data_encoding::HEXLOWER;
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::attempt::{USER_AGENT, common_headers};
-use super::lane::Lane;
-use super::outcome::{AttemptClass, AttemptOutcome};
-use super::plan::Delivery;
-use super::signature::sign;
+use super::contract::{Attempt, Channel, HandlerDescription};
+use super::request::signed_headers;
+use crate::delivery::model::{AttemptClass, AttemptOutcome, Delivery, Transport};
 use crate::domain::{ForgeRemote, Product};
-use crate::jwt::{KeyRing, system};
+use crate::jwt::system;
 
 /// Deadline of a remote, as the vendor sets it.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,47 +26,51 @@ const TOKEN_LIFE_S: i64 = 25;
 /// Issuer of invocation tokens, as the vendor's libraries expect it.
 const ISSUER: &str = "forge/invocation-token";
 
-/// Makes one attempt at a Forge remote.
-pub(super) async fn post(
-    delivery: &Delivery,
-    remote: &ForgeRemote,
-    keys: &Arc<KeyRing>,
-    lane: &Lane,
-    body: Bytes,
-    now: Timestamp,
-) -> AttemptOutcome {
+impl Channel for ForgeRemote {
+    fn transport(&self) -> Transport {
+        Transport::Http
+    }
+
+    fn endpoint(&self) -> &str {
+        self.url.as_str()
+    }
+
+    fn describe(&self) -> HandlerDescription {
+        let url = self.url.to_string();
+        let members = vec![("url", url.clone()), ("style", "forge_remote".to_owned())];
+        HandlerDescription { address: url, members }
+    }
+
+    /// The event itself, or the event as `payload` next to its context.
+    fn body(&self, delivery: &Delivery) -> Bytes {
+        let event = delivery.event_body();
+        if self.wraps_body { wrap(delivery, &event) } else { event }
+    }
+
+    fn attempt<'a>(&'a self, attempt: Attempt<'a>) -> BoxFuture<'a, AttemptOutcome> {
+        Box::pin(post(self, attempt))
+    }
+}
+
+async fn post(remote: &ForgeRemote, attempt: Attempt<'_>) -> AttemptOutcome {
     let invocation = Uuid::new_v4().to_string();
-    let claims = claims(delivery, remote, &invocation, now.as_second());
-    let subscription = &delivery.subscription;
-    let system = remote
-        .wants_system_token
-        .then(|| system::claims(&subscription.owner.app, &subscription.owner.id, now.as_second()));
-    let (ring, now_ms) = (Arc::clone(keys), now.as_millisecond());
-    // Signing takes about a millisecond, too long for an async worker thread.
-    let signed = tokio::task::spawn_blocking(move || {
-        let fit = ring.sign(&claims, now_ms)?;
-        Some((fit, system.and_then(|claims| ring.sign(&claims, now_ms))))
-    });
-    let Ok(Some((fit, system))) = signed.await else {
+    let Some(tokens) = sign_tokens(remote, &attempt, &invocation).await else {
         return AttemptOutcome::failed(AttemptClass::Other, "no key to sign the invocation token");
     };
-    let signature = match sign(&remote.secret, delivery.id.as_str(), now.as_second(), &body) {
-        Ok(signature) => signature,
-        Err(error) => return AttemptOutcome::failed(AttemptClass::Other, error.to_string()),
+    let mut headers = match signed_headers(&attempt, &remote.secret) {
+        Ok(headers) => headers,
+        Err(unsigned) => return unsigned,
     };
-    let (trace, span) = trace(delivery);
-    let mut headers = common_headers(delivery, now);
+    let (trace, span) = trace(attempt.delivery);
     headers.extend([
-        ("user-agent", USER_AGENT.to_owned()),
-        ("webhook-signature", signature),
-        ("authorization", format!("Bearer {fit}")),
+        ("authorization", format!("Bearer {}", tokens.invocation)),
         ("x-forge-invocation-id", invocation),
         ("x-b3-traceid", trace),
         ("x-b3-spanid", span),
     ]);
-    headers.extend(system.map(|token| ("x-forge-oauth-system", token)));
-    let attempt = lane.client().post(&remote.url, headers, body);
-    match tokio::time::timeout(TIMEOUT, attempt).await {
+    headers.extend(tokens.system.map(|token| ("x-forge-oauth-system", token)));
+    let exchange = attempt.http.post(&remote.url, headers, attempt.body);
+    match tokio::time::timeout(TIMEOUT, exchange).await {
         Ok(outcome) => outcome,
         Err(_) => AttemptOutcome::failed(
             AttemptClass::Timeout,
@@ -76,16 +79,38 @@ pub(super) async fn post(
     }
 }
 
-/// Returns the body: the event itself, or the event as `payload` next to its context.
-pub(super) fn body(delivery: &Delivery, remote: &ForgeRemote, event: Bytes) -> Bytes {
-    if !remote.wraps_body {
-        return event;
-    }
+/// The signed tokens of one attempt.
+struct Tokens {
+    invocation: String,
+    system: Option<String>,
+}
+
+/// Signs the tokens of an attempt; none if there is no key.
+async fn sign_tokens(
+    remote: &ForgeRemote,
+    attempt: &Attempt<'_>,
+    invocation: &str,
+) -> Option<Tokens> {
+    let (now_s, now_ms) = (attempt.now.as_second(), attempt.now.as_millisecond());
+    let claims = claims(attempt.delivery, remote, invocation, now_s);
+    let owner = &attempt.delivery.subscription.owner;
+    let system = remote.wants_system_token.then(|| system::claims(&owner.app, &owner.id, now_s));
+    let keys = Arc::clone(&attempt.ports.keys);
+    // Signing takes about a millisecond, too long for an async worker thread.
+    let signed = tokio::task::spawn_blocking(move || {
+        let invocation = keys.sign(&claims, now_ms)?;
+        Some(Tokens { invocation, system: system.and_then(|claims| keys.sign(&claims, now_ms)) })
+    });
+    signed.await.ok().flatten()
+}
+
+/// Wraps an event object as `payload` next to its context.
+fn wrap(delivery: &Delivery, event: &[u8]) -> Bytes {
     let subscription = &delivery.subscription;
     let context = json!({"cloudId": subscription.owner.cloud_id, "moduleKey": subscription.key});
     let mut wrapped = Vec::with_capacity(event.len() + 256);
     wrapped.extend_from_slice(br#"{"payload":"#);
-    wrapped.extend_from_slice(&event);
+    wrapped.extend_from_slice(event);
     wrapped.extend_from_slice(format!(r#","context":{context}}}"#).as_bytes());
     wrapped.into()
 }
@@ -130,22 +155,27 @@ fn claims(delivery: &Delivery, remote: &ForgeRemote, invocation: &str, now_s: i6
 /// Returns trace and span id: the trace of the event if its publisher began one, else one derived
 /// from the delivery; a new span for each attempt.
 fn trace(delivery: &Delivery) -> (String, String) {
-    let hex = |text: &str| data_encoding::HEXLOWER.encode(&Sha256::digest(text));
     let publisher_trace = delivery.prepared.event.envelope.traceparent.as_deref();
     let publisher_trace = publisher_trace
         .and_then(|text| text.split('-').nth(1))
         .filter(|trace| trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    let own = hex(delivery.id.as_str());
-    let trace = publisher_trace.or(own.get(..32)).unwrap_or_default().to_owned();
+    let trace = publisher_trace.map_or_else(|| hex_digest(delivery.id.as_str(), 32), str::to_owned);
     let progress = &delivery.progress;
-    let span = hex(&format!("{}/{}/{}", delivery.id, progress.attempt, progress.parks));
-    (trace, span.get(..16).unwrap_or_default().to_owned())
+    let span = hex_digest(&format!("{}/{}/{}", delivery.id, progress.attempt, progress.parks), 16);
+    (trace, span)
+}
+
+/// Returns the first `digits` hexadecimal digits of the SHA-256 of `text`.
+fn hex_digest(text: &str, digits: usize) -> String {
+    let mut hex = HEXLOWER.encode(&Sha256::digest(text));
+    hex.truncate(digits);
+    hex
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::delivery_to;
     use super::*;
+    use crate::delivery::testing::delivery_to;
     use crate::domain::{Handler, Secret};
 
     fn remote() -> ForgeRemote {
@@ -190,11 +220,12 @@ mod tests {
 
     #[test]
     fn wrapped_body_holds_the_event_and_its_context() {
-        let (delivery, event) = (delivery(), Bytes::from_static(br#"{"a":1}"#));
-        assert_eq!(body(&delivery, &remote(), event.clone()), event);
+        let delivery = delivery();
+        assert_eq!(remote().body(&delivery), delivery.event_body());
         let wrapping = ForgeRemote { wraps_body: true, ..remote() };
-        let read: Value = serde_json::from_slice(&body(&delivery, &wrapping, event)).unwrap();
+        let read: Value = serde_json::from_slice(&wrapping.body(&delivery)).unwrap();
+        let event: Value = serde_json::from_slice(&delivery.event_body()).unwrap();
         let context = json!({"cloudId": "site-1", "moduleKey": "k1"});
-        assert_eq!(read, json!({"payload": {"a": 1}, "context": context}));
+        assert_eq!(read, json!({"payload": event, "context": context}));
     }
 }

@@ -1,9 +1,8 @@
 //! Retry schedules: when a failed delivery is attempted again, and when its attempts are exhausted.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::outcome::{AttemptClass, RequestedDelay};
+use crate::delivery::model::{AttemptClass, RequestedDelay};
 use crate::domain::RetryProfile;
 
 /// Shortest delay after a 429 or a timeout: the handler is overloaded, not broken.
@@ -15,7 +14,7 @@ const DELAY_S_MAX: u64 = 30 * 24 * 3600;
 
 /// Delays between attempts.
 #[derive(Clone, Debug)]
-pub struct RetrySchedule {
+pub(crate) struct RetrySchedule {
     delays: Vec<Duration>,
     jitter: f64,
 }
@@ -24,7 +23,7 @@ impl RetrySchedule {
     /// Creates a schedule with one delay before each attempt after the first, each longer or
     /// shorter by a random share of up to `jitter` (0.0 to 1.0).
     #[must_use]
-    pub fn new(delays_s: &[u64], jitter: f64) -> Self {
+    pub(crate) fn new(delays_s: &[u64], jitter: f64) -> Self {
         let delays = delays_s.iter().map(|s| Duration::from_secs(*s.min(&DELAY_S_MAX))).collect();
         Self { delays, jitter: jitter.clamp(0.0, 1.0) }
     }
@@ -35,7 +34,7 @@ impl RetrySchedule {
     /// between the planned delay and the larger of twice that and an hour, a retry request in the
     /// body is used unchanged. `random` is a number from 0.0 to 1.0.
     #[must_use]
-    pub fn delay_after(
+    pub(crate) fn delay_after(
         &self,
         attempt: u32,
         class: AttemptClass,
@@ -57,7 +56,7 @@ impl RetrySchedule {
 
 /// The schedule of each profile.
 #[derive(Clone, Debug)]
-pub struct RetrySchedules {
+pub(crate) struct RetrySchedules {
     router: RetrySchedule,
     webhook: RetrySchedule,
     forge_remote: RetrySchedule,
@@ -67,7 +66,7 @@ pub struct RetrySchedules {
 impl RetrySchedules {
     /// Creates the vendor's schedules, with `router` as Switchyard's own.
     #[must_use]
-    pub fn new(router: RetrySchedule) -> Self {
+    pub(crate) fn new(router: RetrySchedule) -> Self {
         Self {
             router,
             // 5 to 15 minutes.
@@ -79,7 +78,7 @@ impl RetrySchedules {
 
     /// Returns the schedule of a profile.
     #[must_use]
-    pub fn of(&self, profile: RetryProfile) -> &RetrySchedule {
+    pub(crate) fn of(&self, profile: RetryProfile) -> &RetrySchedule {
         match profile {
             RetryProfile::Router => &self.router,
             RetryProfile::Webhook => &self.webhook,
@@ -96,39 +95,10 @@ fn least(class: AttemptClass) -> Duration {
     }
 }
 
-/// Random numbers for jitter, the only randomness of deliveries. Seeded, so that tests repeat.
-#[derive(Debug)]
-pub struct Random(AtomicU64);
-
-impl Random {
-    /// Creates the sequence of a seed.
-    #[must_use]
-    pub fn seeded(seed: u64) -> Self {
-        Self(AtomicU64::new(seed))
-    }
-
-    /// Creates an unpredictable sequence.
-    #[must_use]
-    pub fn from_system() -> Self {
-        Self::seeded(uuid::Uuid::new_v4().as_u64_pair().0)
-    }
-
-    /// Returns the next number, from 0.0 to 1.0.
-    ///
-    /// **Source:** SplitMix64, Steele, Lea and Flood 2014.
-    pub fn unit(&self) -> f64 {
-        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut z = self.0.fetch_add(STEP, Relaxed).wrapping_add(STEP);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let high = u32::try_from((z ^ (z >> 31)) >> 32).unwrap_or(u32::MAX);
-        f64::from(high) / f64::from(u32::MAX)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::queue::Random;
 
     const DEFAULT: [u64; 8] = [5, 30, 300, 1800, 7200, 18000, 36000, 36000];
 
@@ -187,16 +157,6 @@ mod tests {
     fn retry_request_of_the_app_is_used_unchanged() {
         let requested = Some(RequestedDelay::InBody(Duration::from_secs(1)));
         assert_eq!(delay(4, AttemptClass::Success, requested), secs(1));
-    }
-
-    #[test]
-    fn seed_decides_the_random_sequence() {
-        let draw = |seed| {
-            let random = Random::seeded(seed);
-            (0..4).map(|_| random.unit().to_bits()).collect::<Vec<_>>()
-        };
-        assert_eq!(draw(1), draw(1));
-        assert_ne!(draw(1), draw(2));
     }
 
     #[test]

@@ -5,21 +5,15 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::webhook;
+use super::channel::webhook::{self, MATCHED_HEADER, NAME_HEADER, URL_HEADER};
 use crate::domain::{AppId, InstallationId};
 use crate::event::codec::decoded;
+use crate::event::members::Members;
 use crate::event::webhook::delta;
 use crate::event::{Envelope, Event, HeaderLookup};
 
 /// Header with the id of the delivery.
-pub(super) const DELIVERY_ID: &str = "switchyard-delivery-id";
-/// Header with the URL that the webhook was posted to.
-pub(super) const URL: &str = "switchyard-webhook-url";
-/// Header with the event name that the app subscribed with; absent if posted without a body.
-pub(super) const NAME: &str = "switchyard-webhook-event";
-/// Header with the ids of the dynamic webhooks that matched, a JSON list.
-pub(super) const MATCHED: &str = "switchyard-webhook-matched";
-
+const DELIVERY_ID: &str = "switchyard-delivery-id";
 /// Reads dead letters of webhooks; implemented in `bus`.
 pub trait FailedWebhooks: Send + Sync {
     /// Lists webhooks of an installation that were dead-lettered after `after_ms` (milliseconds
@@ -55,7 +49,7 @@ impl FailedWebhook {
     #[must_use]
     pub fn read(headers: &impl HeaderLookup, body: Bytes, failed_ms: i64) -> Option<Self> {
         let text = |name| Some(decoded(headers, name).ok()??.into_owned());
-        let (id, url) = (text(DELIVERY_ID)?, text(URL)?);
+        let (id, url) = (text(DELIVERY_ID)?, text(URL_HEADER)?);
         let event = Event {
             envelope: Envelope {
                 cloud_id: text("ce-cloudid")?.into(),
@@ -70,8 +64,12 @@ impl FailedWebhook {
             body,
             sequence: 0,
         };
-        let sent = text(NAME).map(|name| {
-            let sent = webhook::render(&event, text(MATCHED).as_deref(), |_| name);
+        let sent = text(NAME_HEADER).map(|name| {
+            // A dead letter that is too large for the broker is stored without its body.
+            let body = std::str::from_utf8(&event.body).ok();
+            let members = body.and_then(|body| Members::parse(body).ok()).unwrap_or_default();
+            let matched = text(MATCHED_HEADER);
+            let sent = webhook::render(&event, &members, matched.as_deref(), || name);
             String::from_utf8_lossy(&sent).into_owned()
         });
         Some(Self { id, url, body: sent, failed_ms })

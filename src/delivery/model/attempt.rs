@@ -4,15 +4,19 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
+use super::outcome::DeadLetterReason;
+use super::retry_request::{RetryRequest, parse_retry_after};
 use crate::domain::RetryProfile;
 
-/// Longest delay that a handler can request in its response body, in seconds.
-const ASKED_DELAY_S_MAX: f64 = 900.0;
-/// Largest `retryData` that is kept for the next attempt, in bytes.
-const RETRY_DATA_BYTES_MAX: usize = 4096;
+/// Transport of an attempt; a closed set of metric labels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// A request over HTTP.
+    Http,
+    /// A request over the broker.
+    Nats,
+}
 
 /// Class of one attempt; a closed set of metric labels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,53 +104,6 @@ pub enum RequestedDelay {
     InBody(Duration),
 }
 
-/// Why a delivery or an event is dead-lettered.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum DeadLetterReason {
-    /// The event cannot be read; the reason of the decoder.
-    Poison(&'static str),
-    /// The body is larger than allowed.
-    TooLarge,
-    /// All attempts failed.
-    Exhausted,
-    /// The endpoint answered 410.
-    Gone,
-    /// The endpoint answered with a status that a retry cannot fix.
-    Rejected(u16),
-    /// The egress guard rejected the address.
-    BlockedAddress,
-}
-
-impl DeadLetterReason {
-    /// Returns the metric label, one of a closed set.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Poison("utf8") => "poison_utf8",
-            Self::Poison("depth") => "poison_depth",
-            Self::Poison("size") => "poison_size",
-            Self::Poison("crash") => "poison_crash",
-            Self::Poison("json") => "poison_json",
-            Self::Poison(_) => "poison_schema",
-            Self::TooLarge => "too_large",
-            Self::Exhausted => "exhausted",
-            Self::Gone => "gone",
-            Self::Rejected(300..400) => "rejected_3xx",
-            Self::Rejected(_) => "rejected_4xx",
-            Self::BlockedAddress => "blocked_address",
-        }
-    }
-
-    /// Returns the reason as stored in the dead letter, with the status where there is one.
-    #[must_use]
-    pub fn text(&self) -> Cow<'static, str> {
-        match self {
-            Self::Rejected(status) => format!("rejected_{status}").into(),
-            other => other.label().into(),
-        }
-    }
-}
-
 /// What follows from an attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NextStep {
@@ -212,7 +169,12 @@ impl AttemptOutcome {
     /// Classifies a successful response: its body may still request a retry.
     #[must_use]
     pub fn of_reply(body: &[u8]) -> Self {
-        let next = retry_request(body).unwrap_or(NextStep::Done);
+        let next = match RetryRequest::parse(body) {
+            Some(RetryRequest { delay, reason, data }) => {
+                NextStep::Retry { requested: Some(RequestedDelay::InBody(delay)), reason, data }
+            }
+            None => NextStep::Done,
+        };
         let detail = if next == NextStep::Done { "" } else { "the handler asked for a retry" };
         Self { class: AttemptClass::Success, detail: detail.into(), next }
     }
@@ -266,51 +228,9 @@ impl AttemptOutcome {
     }
 }
 
-/// Parses `Retry-After`: seconds, or a date relative to `now`.
-fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    let text = text.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
-}
-
-/// Retry request of a handler, as the vendor's `InvocationError` serialises.
-#[derive(Deserialize)]
-struct RetryRequest<'a> {
-    #[serde(rename = "_retry")]
-    retry: bool,
-    #[serde(borrow, default, rename = "retryOptions")]
-    options: Option<RetryOptions<'a>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct RetryOptions<'a> {
-    retry_after: Option<f64>,
-    retry_reason: Option<String>,
-    #[serde(borrow)]
-    retry_data: Option<&'a RawValue>,
-}
-
-fn retry_request(body: &[u8]) -> Option<NextStep> {
-    let response: RetryRequest<'_> = serde_json::from_slice(body).ok()?;
-    if !response.retry {
-        return None;
-    }
-    let options = response.options.unwrap_or_default();
-    let requested = options.retry_after.map(|seconds| seconds.clamp(1.0, ASKED_DELAY_S_MAX));
-    let data = options.retry_data.map(RawValue::get);
-    Some(NextStep::Retry {
-        requested: Some(RequestedDelay::InBody(Duration::from_secs_f64(requested.unwrap_or(1.0)))),
-        reason: options.retry_reason.unwrap_or_else(|| "FUNCTION_RETRY_REQUEST".into()).into(),
-        data: data.filter(|data| data.len() <= RETRY_DATA_BYTES_MAX).map(Into::into),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::retry_request::RETRY_DATA_BYTES_MAX;
     use super::*;
 
     fn http(status: u16) -> AttemptOutcome {
@@ -428,7 +348,7 @@ mod tests {
 
     #[test]
     fn responses_are_classified_as_recorded_for_each_profile() {
-        let text = include_str!("../../tests/cases/registration/delivery-classification.json");
+        let text = include_str!("../../../tests/cases/registration/delivery-classification.json");
         let document: serde_json::Value = serde_json::from_str(text).unwrap();
         for case in document["cases"].as_array().unwrap() {
             let profile: RetryProfile = serde_json::from_value(case["profile"].clone()).unwrap();

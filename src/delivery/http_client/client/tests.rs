@@ -4,9 +4,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::super::outcome::{DeadLetterReason, NextStep, RequestedDelay};
 use super::*;
 use crate::config::Config;
+use crate::delivery::model::{DeadLetterReason, NextStep, RequestedDelay};
 
 const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 

@@ -111,7 +111,7 @@ impl BodyTemplate {
                 Some(issue) if !include.is_empty() => {
                     out.put("issue", &trim_issue(&self.body.slice(issue.clone()), include));
                 }
-                _ => out.put_raw(self.body.get(run.text.clone()).unwrap_or_default()),
+                _ => out.put_raw(span(&self.body, run.text.clone())),
             }
         }
         out.put_raw(self.missing.as_bytes());
@@ -122,8 +122,8 @@ impl BodyTemplate {
         if let Some(retry) = context.retry {
             out.put("retryContext", retry.to_json().as_bytes());
         }
-        if let Some(json) = context.filter_error.and_then(|e| serde_json::to_vec(e).ok()) {
-            out.put("filterError", &json);
+        if let Some(error) = context.filter_error {
+            out.put("filterError", error.to_json().as_bytes());
         }
         out.finish()
     }
@@ -146,7 +146,7 @@ fn runs(body: &[u8], outline: &MemberSpans<'_>) -> Vec<Run> {
     // Whether the next member extends the previous run.
     let (mut extends_run, mut behind) = (false, 0);
     for (name, value) in outline {
-        let between = body.get(behind..value.start).unwrap_or_default();
+        let between = span(body, behind..value.start);
         let start = behind + between.iter().position(|byte| *byte == b'"').unwrap_or(0);
         behind = value.end;
         match (&**name, runs.last_mut()) {
@@ -185,6 +185,14 @@ fn trim_fields(fields: &Bytes, include: &[Box<str>]) -> Bytes {
         out.put(&member.name, &member.value);
     }
     out.finish()
+}
+
+/// Returns a range of the body that a [`BodyTemplate`] was built from.
+fn span(body: &[u8], range: Range<usize>) -> &[u8] {
+    body.get(range).unwrap_or_else(|| {
+        debug_assert!(false, "a span of members is inside of the body that it was read from");
+        &[]
+    })
 }
 
 /// A JSON object being written.
@@ -234,8 +242,10 @@ fn put_text(members: &mut String, name: &str, value: &str) {
 }
 
 fn quoted(text: &str) -> String {
-    // Serialising a string cannot fail.
-    serde_json::to_string(text).unwrap_or_default()
+    serde_json::to_string(text).unwrap_or_else(|error| {
+        debug_assert!(false, "a string is JSON: {error}");
+        "null".into()
+    })
 }
 
 /// A member; the value is a slice of the event's body.

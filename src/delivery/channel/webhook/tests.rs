@@ -2,9 +2,12 @@
 
 use serde_json::Value;
 
-use super::super::testing::delivery_to;
 use super::*;
+use crate::delivery::plan::coalesce;
+use crate::delivery::testing::delivery_to;
+use crate::domain::Handler;
 use crate::jwt::Token;
+use crate::matcher::Match;
 
 fn webhook(address: &str, number: Option<u64>) -> WebhookHandler {
     WebhookHandler {
@@ -40,7 +43,7 @@ fn url_is_below_the_base_with_its_variables_replaced() {
 }
 
 fn address_of(delivery: &Delivery, webhook: &WebhookHandler) -> String {
-    address(delivery, webhook).unwrap().to_string()
+    post_url(webhook, delivery).unwrap().to_string()
 }
 
 #[test]
@@ -58,8 +61,8 @@ fn token_covers_the_path_as_the_app_sees_it() {
     let webhook = webhook("/hook?a={issue.key}", None);
     let delivery = delivery(&webhook);
     let (url, now) =
-        (address(&delivery, &webhook).unwrap(), "2026-11-21T08:00:00Z".parse().unwrap());
-    let headers = headers(&delivery, &webhook, &url, b"Hello World!", now);
+        (post_url(&webhook, &delivery).unwrap(), "2026-11-21T08:00:00Z".parse().unwrap());
+    let headers = tenant_headers(&webhook, &delivery, &url, b"Hello World!", now).unwrap();
     let get = |name: &str| headers.iter().find(|(at, _)| *at == name).map(|(_, value)| &**value);
     let token = Token::parse(get("authorization").unwrap().strip_prefix("JWT ").unwrap()).unwrap();
     assert_eq!(token.issuer(), "tenant-1");
@@ -79,8 +82,8 @@ fn retries_are_counted() {
     let webhook = webhook("/hook", None);
     let mut delivery = delivery(&webhook);
     delivery.progress.attempt = 3;
-    let url = address(&delivery, &webhook).unwrap();
-    let headers = headers(&delivery, &webhook, &url, b"", Timestamp::UNIX_EPOCH);
+    let url = post_url(&webhook, &delivery).unwrap();
+    let headers = tenant_headers(&webhook, &delivery, &url, b"", Timestamp::UNIX_EPOCH).unwrap();
     assert!(headers.contains(&("x-atlassian-webhook-retry", "2".to_owned())));
 }
 
@@ -99,10 +102,11 @@ fn dynamic_webhooks_of_an_installation_share_one_delivery() {
         planned.iter().map(|planned| planned.coalesced_with.len()).collect::<Vec<_>>(),
         [1, 0, 0]
     );
-    assert_eq!(dynamic(&planned[0].found.subscription).unwrap().0, 3);
+    let first = &planned[0].matched.subscription.owner.settings.handler;
+    assert_eq!(channel_of(first).coalesce_key().unwrap().rank, 3);
     let mut delivery = delivery(&three);
     delivery.coalesced_with = planned.into_iter().next().unwrap().coalesced_with.into();
-    let body: Value = serde_json::from_slice(&delivery.body()).unwrap();
+    let body: Value = serde_json::from_slice(&three.body(&delivery)).unwrap();
     assert_eq!(body["matchedWebhookIds"], json!([3, 5]));
     assert_eq!(body["webhookEvent"], "jira:issue_created");
     assert_eq!(body["timestamp"], 1_795_247_999_000_i64);
@@ -116,9 +120,9 @@ fn event_that_arrived_as_webhook_is_delivered_as_that_webhook() {
     let mut event = delivery.prepared.event.clone();
     event.envelope.webhook =
         Some(r#"[["timestamp",7],["webhookEvent","jira:issue_created"],"issue"]"#.into());
-    delivery.prepared = Arc::new(super::super::PreparedEvent::new(event).unwrap());
+    delivery.prepared = std::sync::Arc::new(crate::delivery::PreparedEvent::new(event).unwrap());
     assert_eq!(
-        delivery.body(),
+        webhook.body(&delivery),
         r#"{"timestamp":7,"webhookEvent":"jira:issue_created","issue":{"key":"ABC-1"}}"#
     );
 }
@@ -126,5 +130,5 @@ fn event_that_arrived_as_webhook_is_delivered_as_that_webhook() {
 #[test]
 fn webhook_without_body_has_none() {
     let webhook = WebhookHandler { excludes_body: true, ..webhook("/hook", None) };
-    assert!(delivery(&webhook).body().is_empty());
+    assert!(webhook.body(&delivery(&webhook)).is_empty());
 }

@@ -1,16 +1,7 @@
-//! HTTP client for deliveries: one deadline per request, and only addresses that the guard allows.
-//!
-//! The connector resolves, checks and dials itself: the dialled address is exactly the checked one.
-//! There is no proxy, no redirect and no connection shared between installations.
-
-mod post_for_body;
+//! HTTP client of a lane: posts requests within one deadline.
 
 use std::error::Error as StdError;
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,23 +11,17 @@ use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, Uri};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
-use thiserror::Error;
-use tokio::net::TcpStream;
 use url::Url;
 
-use super::guard::{EgressGuard, EgressRefusal};
-use super::outcome::{AttemptClass, AttemptOutcome};
-use super::{HeaderList, metrics};
+use super::classify::classify;
+use super::connector::GuardedConnector;
+use crate::delivery::guard::EgressGuard;
+use crate::delivery::metrics;
+use crate::delivery::model::{AttemptClass, AttemptOutcome, HeaderList};
 use crate::{clock, config};
 
-/// Timeout of name resolution.
-const DNS_TIMEOUT: Duration = Duration::from_secs(2);
-/// Timeout of a TCP connection, all addresses of a name together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most addresses of a name that are dialled, one after the other.
-const ADDRESSES_MAX: usize = 8;
 /// An idle connection is closed after this time.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most headers of a response.
@@ -56,7 +41,7 @@ pub struct HttpSender {
 /// HTTP client of one lane, with its connection pool.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    client: legacy::Client<HttpsConnector<Connector>, Full<Bytes>>,
+    client: legacy::Client<HttpsConnector<GuardedConnector>, Full<Bytes>>,
     guard: Arc<EgressGuard>,
     timeout: Duration,
     response_bytes_max: usize,
@@ -100,7 +85,7 @@ impl HttpSender {
             .with_tls_config((*self.tls).clone())
             .https_or_http()
             .enable_http1()
-            .wrap_connector(Connector { guard: Arc::clone(&self.guard) });
+            .wrap_connector(GuardedConnector::new(Arc::clone(&self.guard)));
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -139,6 +124,43 @@ impl HttpClient {
                 AttemptClass::Timeout,
                 "no complete response before the deadline",
             ),
+        }
+    }
+
+    /// Posts and returns the body of a 2xx response of at most `bytes_max`.
+    ///
+    /// # Errors
+    /// There was no such response in time; one sentence.
+    pub async fn post_for_body(
+        &self,
+        url: &Url,
+        headers: HeaderList,
+        body: Bytes,
+        bytes_max: usize,
+    ) -> Result<Bytes, String> {
+        if let Err(refusal) = self.guard.check_url(url) {
+            metrics::blocked(refusal);
+            return Err(refusal.to_string());
+        }
+        let request = request(url, headers, body).ok_or("the request cannot be built")?;
+        let exchange = async {
+            let response = self.client.request(request).await.map_err(|error| detail(&error))?;
+            let status = response.status();
+            // One byte more than allowed, to distinguish a longer response from one of exactly that
+            // size.
+            let body = read_response(response, bytes_max.saturating_add(1)).await;
+            let body = body.map_err(|error| detail(&error))?;
+            match () {
+                () if !status.is_success() => Err(format!("status {}", status.as_u16())),
+                () if body.len() > bytes_max => {
+                    Err(format!("the response has more than {bytes_max} bytes"))
+                }
+                () => Ok(Bytes::from(body)),
+            }
+        };
+        match tokio::time::timeout(self.timeout, exchange).await {
+            Ok(responded) => responded,
+            Err(_) => Err("no complete response before the deadline".into()),
         }
     }
 
@@ -189,111 +211,8 @@ fn request(url: &Url, headers: HeaderList, body: Bytes) -> Option<Request<Full<B
     Some(request)
 }
 
-/// Why no connection was established.
-#[derive(Debug, Error)]
-enum DialError {
-    #[error("the host name does not resolve: {0}")]
-    Dns(String),
-    #[error("{0}")]
-    Blocked(EgressRefusal),
-    #[error("no connection: {0}")]
-    Connect(String),
-}
-
-/// Resolves, checks and dials an address.
-#[derive(Clone, Debug)]
-struct Connector {
-    guard: Arc<EgressGuard>,
-}
-
-impl tower::Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
-    type Error = DialError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, DialError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let guard = Arc::clone(&self.guard);
-        Box::pin(async move { dial(&guard, &uri).await.map(TokioIo::new) })
-    }
-}
-
-async fn dial(guard: &EgressGuard, uri: &Uri) -> Result<TcpStream, DialError> {
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
-    let port = uri.port_u16().unwrap_or(default);
-    let lookup = tokio::net::lookup_host((host, port));
-    let addresses: Vec<SocketAddr> = match tokio::time::timeout(DNS_TIMEOUT, lookup).await {
-        Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => return Err(DialError::Dns(error.to_string())),
-        Err(_) => return Err(DialError::Dns("no response in time".into())),
-    };
-    for address in &addresses {
-        if let Err(refusal) = guard.check_address(*address) {
-            metrics::blocked(refusal);
-            return Err(DialError::Blocked(refusal));
-        }
-    }
-    let connect = connect_any(&addresses);
-    match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
-        Ok(connected) => connected,
-        Err(_) => Err(DialError::Connect("no response in time".into())),
-    }
-}
-
-async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
-    let mut last = DialError::Dns("the name has no address".into());
-    for address in addresses.iter().take(ADDRESSES_MAX) {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                // Without it a small request waits for the acknowledgement of the previous one.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "cannot set TCP_NODELAY");
-                }
-                metrics::dialled();
-                return Ok(stream);
-            }
-            Err(error) => last = DialError::Connect(error.to_string()),
-        }
-    }
-    Err(last)
-}
-
-/// Classifies a failed request by the cause inside its wrapped errors.
-fn classify(error: &(dyn StdError + 'static)) -> AttemptOutcome {
-    for cause in causes(error) {
-        if let Some(dial) = cause.downcast_ref::<DialError>() {
-            let class = match dial {
-                DialError::Dns(_) => AttemptClass::Dns,
-                DialError::Blocked(_) => AttemptClass::Blocked,
-                DialError::Connect(_) => AttemptClass::Connect,
-            };
-            return AttemptOutcome::failed(class, dial.to_string());
-        }
-        if cause.is::<rustls::Error>() {
-            return AttemptOutcome::failed(AttemptClass::Tls, cause.to_string());
-        }
-    }
-    let deepest = causes(error).last().map(ToString::to_string).unwrap_or_default();
-    AttemptOutcome::failed(AttemptClass::Protocol, deepest)
-}
-
-/// Iterates over an error and its causes, outermost first. `source` of an I/O error skips the error
-/// that it wraps.
-fn causes<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| inside(*error))
-}
-
-fn inside<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
-        Some(wrapped) => Some(wrapped),
-        None => error.source(),
-    }
+fn detail(error: &(dyn StdError + 'static)) -> String {
+    classify(error).detail.into_owned()
 }
 
 #[cfg(test)]
