@@ -226,7 +226,7 @@ impl Router {
         error: &str,
     ) {
         let cause = DeadLetterCause { reason, stage: "decode", error };
-        let (subject, headers) = (message.subject(), message.headers());
+        let (subject, headers) = (message.address(), message.headers());
         let body = message.payload();
         let letter = DeadLetter::of_event(subject, headers, body, message.sequence(), &cause);
         tracing::warn!(sequence = message.sequence(), reason = %reason.text(), error, "event dead-lettered");

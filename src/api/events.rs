@@ -31,7 +31,8 @@ use super::error::{self, publish_code};
 use super::ingest::read_body;
 use crate::event::members::Members;
 use crate::event::{
-    DecodeError, Decoder, Event, HeaderLookup, PublishError, Published, Publisher, identity,
+    Attributes, DecodeError, Decoder, Event, HeaderLookup, PublishError, Published, Publisher,
+    identity,
 };
 
 mod line_reader;
@@ -275,7 +276,7 @@ fn decode(
     headers: &EventHeaders,
     body: Bytes,
 ) -> Result<Event, DecodeError> {
-    let mut event = decoder.decode("", headers, body, 0)?;
+    let mut event = decoder.decode(Attributes::from_headers(headers)?, body, 0)?;
     if event.envelope.entity.is_none() {
         let members = std::str::from_utf8(&event.body).ok().and_then(|t| Members::parse(t).ok());
         event.envelope.entity = members.and_then(|members| identity::entity_key(&members));

@@ -22,7 +22,8 @@ use sha2::Sha256;
 use super::ApiError;
 use super::query_params::QueryParams;
 use crate::domain::{CloudId, Product, Secret};
-use crate::event::webhook::{confluence, map_webhook};
+use crate::event::sources::SOURCES;
+use crate::event::webhook::map_webhook;
 use crate::event::{DecodeError, HeaderLookup, Publisher};
 
 #[cfg(test)]
@@ -50,14 +51,12 @@ pub struct IngestState {
 /// `POST /ingest/confluence/{cloudId}?event=NAME`.
 pub fn routes(state: IngestState) -> Router {
     let mut router = Router::new();
-    for (path, product) in [
-        ("/ingest/jira/{cloudId}", Product::Jira),
-        ("/ingest/confluence/{cloudId}", Product::Confluence),
-    ] {
+    for source in SOURCES {
+        let (path, product) = (format!("/ingest/{}/{{cloudId}}", source.name()), source.product());
         let handle = move |state, cloud_id, query, headers, body| {
             receive_webhook(state, product, cloud_id, query, headers, body)
         };
-        router = router.route(path, post(handle)).route(&format!("{path}/"), post(handle));
+        router = router.route(&path, post(handle)).route(&format!("{path}/"), post(handle));
     }
     router.with_state(state)
 }
@@ -86,14 +85,8 @@ async fn receive_webhook(
         }
     }
     let headers = RequestHeaders(&headers);
-    let events = match product {
-        Product::Jira => map_webhook(&cloud_id, &headers, &body),
-        Product::Confluence => {
-            let query = QueryParams::parse(query.as_deref());
-            confluence::map_webhook(&cloud_id, &headers, &body, query.get("event"))
-                .map(|event| vec![event])
-        }
-    };
+    let query = QueryParams::parse(query.as_deref());
+    let events = map_webhook(product, &cloud_id, &headers, &body, query.get("event"));
     let events = events.map_err(|error| bad_request("SY-1023", &error.to_string()))?;
     let ids: Vec<String> =
         events.iter().map(|(envelope, _)| envelope.event_id.to_string()).collect();

@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::io::{Output, print_line, read_file};
+use crate::bus::subjects::subject_attributes;
 use crate::clock;
 use crate::domain::InstallationId;
-use crate::event::{Decoder, HeaderLookup};
+use crate::event::{Attributes, Decoder, HeaderLookup};
 use crate::matcher::{FilterFailure, Match, Matcher, Scratch, Subscription};
 use crate::registry::offline::{RejectedTrigger, TriggerReader};
 
@@ -230,9 +231,8 @@ impl Worker {
         match input {
             Input::Bad(error) => Err(error.clone()),
             Input::Event { subject, headers, body, .. } => {
-                let event = self
-                    .decoder
-                    .decode(subject, headers, body.clone(), 0)
+                let event = Attributes::read(headers, subject_attributes(subject))
+                    .and_then(|attributes| self.decoder.decode(attributes, body.clone(), 0))
                     .map_err(|error| error.to_string())?;
                 let routing_key = event.envelope.routing_key();
                 let outcome = matcher.matches(routing_key, &self.decoder, &mut self.scratch);

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use super::channel::channel_of;
 use super::model::{DeadLetterReason, Delivery, HeaderList};
 use crate::domain::{AppId, InstallationId};
-use crate::event::envelope::decoded;
+use crate::event::codec::decoded;
 use crate::event::webhook::delta;
 use crate::event::{Envelope, HeaderLookup};
 

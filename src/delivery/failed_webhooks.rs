@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::channel::webhook::{self, MATCHED_HEADER, NAME_HEADER, URL_HEADER};
 use crate::domain::{AppId, InstallationId};
-use crate::event::envelope::decoded;
+use crate::event::codec::decoded;
 use crate::event::members::Members;
 use crate::event::webhook::delta;
 use crate::event::{Envelope, Event, HeaderLookup};

@@ -18,7 +18,7 @@ use crate::domain::{
     AppId, CloudId, DeliveryId, EventId, EventType, FilterError, InstallationId, ModuleKey,
     SubscriptionId,
 };
-use crate::event::envelope::decoded;
+use crate::event::codec::decoded;
 use crate::event::webhook::delta;
 use crate::event::{Envelope, Event, HeaderLookup};
 use crate::matcher::Subscription;

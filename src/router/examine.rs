@@ -89,13 +89,15 @@ impl Examiner {
     }
 
     fn decode_and_match<M: Message>(&self, worker: &mut WorkerState, message: &M) -> Examined {
-        let (subject, headers) = (message.subject(), message.headers());
+        let attributes = match message.attributes() {
+            Ok(attributes) => attributes,
+            Err(error) => return Examined::unreadable(&error),
+        };
         let has_subscribers =
             |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let (body, sequence) = (message.payload(), message.sequence());
         let decoded = match worker.decoder.decode_if_subscribed(
-            subject,
-            headers,
+            attributes,
             body,
             sequence,
             has_subscribers,

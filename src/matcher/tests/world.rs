@@ -11,7 +11,7 @@ use switchyard_expr::{CheckProfile, Env, Program, Value, compile};
 
 use super::generate::Act;
 use crate::domain::{Handler, OnError, SubscriptionId};
-use crate::event::{DecodeError, Decoder, Event, HeaderLookup};
+use crate::event::{Attributes, DecodeError, Decoder, Event, HeaderLookup};
 use crate::matcher::{
     DeliverySettings, EventConditions, EventSubscription, Match, Matcher, Matches, Owner, Scratch,
     Subscription,
@@ -102,7 +102,8 @@ impl World {
     }
 
     pub(super) fn decode(&mut self, text: &str) -> Result<Event, DecodeError> {
-        self.decoder.decode("", &NoHeaders, Bytes::copy_from_slice(text.as_bytes()), 0)
+        let attributes = Attributes::from_headers(&NoHeaders)?;
+        self.decoder.decode(attributes, Bytes::copy_from_slice(text.as_bytes()), 0)
     }
 
     /// Returns the matches and the rest of the outcome.

@@ -2,10 +2,17 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use crate::domain::Product;
+use crate::event::members::Members;
+use crate::event::sources::WebhookMappingError;
+use crate::event::webhook::{delta, map_webhook, reverse};
+use crate::event::{Envelope, HeaderLookup};
+
+const IDENTIFIER: &str = "x-atlassian-webhook-identifier";
 
 struct Lookup(HashMap<&'static str, &'static str>);
 
@@ -18,9 +25,9 @@ impl HeaderLookup for Lookup {
 fn map_with(
     headers: &[(&'static str, &'static str)],
     body: &[u8],
-) -> Result<Vec<(Envelope, Value)>, WebhookError> {
+) -> Result<Vec<(Envelope, Value)>, WebhookMappingError> {
     let headers = Lookup(headers.iter().copied().collect());
-    let events = map_webhook(&"c1".into(), &headers, body)?;
+    let events = map_webhook(Product::Jira, &"c1".into(), &headers, body, None)?;
     Ok(events.into_iter().map(|(e, body)| (e, serde_json::from_slice(&body).unwrap())).collect())
 }
 
@@ -240,7 +247,7 @@ fn values_that_are_not_mapped_keep_their_bytes() {
     let body =
         br#"{"webhookEvent":"jira:issue_deleted","issue":{"z":1.50,"a":12345678901234567890123}}"#;
     let headers = Lookup(HashMap::new());
-    let events = map_webhook(&"c1".into(), &headers, body).unwrap();
+    let events = map_webhook(Product::Jira, &"c1".into(), &headers, body, None).unwrap();
     assert_eq!(
         events[0].1,
         br#"{"eventType":"avi:jira:deleted:issue","issue":{"z":1.50,"a":12345678901234567890123}}"#
@@ -251,14 +258,14 @@ fn values_that_are_not_mapped_keep_their_bytes() {
 #[test]
 fn body_that_is_not_a_webhook_is_rejected_with_the_reason() {
     let error = |body: &[u8]| map_with(&[], body).unwrap_err();
-    assert_eq!(error(b"{\"a\":\"\xff\"}"), WebhookError::Utf8 { offset: 6 });
-    assert!(matches!(error(b"[]"), WebhookError::Json { .. }));
-    assert!(matches!(error(b"{"), WebhookError::Json { .. }));
-    assert_eq!(error(b"{}"), WebhookError::Name);
-    assert_eq!(error(br#"{"webhookEvent":""}"#), WebhookError::Name);
-    assert_eq!(error(br#"{"webhookEvent":7}"#), WebhookError::Name);
-    let long = format!(r#"{{"webhookEvent":"{}"}}"#, "a".repeat(NAME_BYTES_MAX + 1));
-    assert_eq!(error(long.as_bytes()), WebhookError::Name);
+    assert_eq!(error(b"{\"a\":\"\xff\"}"), WebhookMappingError::Utf8 { offset: 6 });
+    assert!(matches!(error(b"[]"), WebhookMappingError::Json { .. }));
+    assert!(matches!(error(b"{"), WebhookMappingError::Json { .. }));
+    assert_eq!(error(b"{}"), WebhookMappingError::Name);
+    assert_eq!(error(br#"{"webhookEvent":""}"#), WebhookMappingError::Name);
+    assert_eq!(error(br#"{"webhookEvent":7}"#), WebhookMappingError::Name);
+    let long = format!(r#"{{"webhookEvent":"{}"}}"#, "a".repeat(128 + 1));
+    assert_eq!(error(long.as_bytes()), WebhookMappingError::Name);
 }
 
 #[test]
@@ -350,7 +357,7 @@ proptest! {
 
     #[test]
     fn any_bytes_end_in_events_or_a_reason(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = map_webhook(&"c1".into(), &Lookup(HashMap::new()), &body);
+        let _ = map_webhook(Product::Jira, &"c1".into(), &Lookup(HashMap::new()), &body, None);
     }
 }
 
