@@ -7,12 +7,16 @@
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use crate::diagnostic::{Code, ErrorKind};
+use crate::diagnostic::{Code, CompileError, ErrorKind};
+use crate::env::Env;
+use crate::eval::EvalScratch;
+use crate::fault::EvalError;
+use crate::frontend::compile;
+use crate::profile::CheckProfile;
 use crate::reference::Tree;
 use crate::tape::{Tape, TapeLimits};
 use crate::value::Value;
 use crate::view::View;
-use crate::{CheckProfile, Env, EvalScratch, compile};
 
 /// One case.
 #[derive(Clone, Debug, Deserialize)]
@@ -144,12 +148,12 @@ pub fn reference<V: View>(source: &str, view: &V, env: &Env) -> (CaseOutcome, u3
     }
 }
 
-fn refused(rejected: &crate::CompileError) -> CaseOutcome {
+fn refused(rejected: &CompileError) -> CaseOutcome {
     let code = rejected.first_error().map_or(Code::Expected, |first| first.code);
     CaseOutcome::Error { kind: code.kind(), code, message: rejected.to_string() }
 }
 
-fn outcome<'v, V: View>(result: Result<Value<'v>, crate::EvalError>, view: &'v V) -> CaseOutcome {
+fn outcome<'v, V: View>(result: Result<Value<'v>, EvalError>, view: &'v V) -> CaseOutcome {
     match result {
         Ok(value) => CaseOutcome::Value(to_json(&value, view)),
         Err(error) => CaseOutcome::Error {

@@ -8,19 +8,22 @@ mod types;
 
 use std::sync::Arc;
 
-use crate::CheckProfile;
 use crate::ast::{self, BinaryOp, UnaryOp};
 use crate::budget::FrameSize;
-use crate::builtin::pattern::Pattern;
+use crate::builtin::regexp::{self, Pattern};
+use crate::builtin::{
+    Member, constructor_named, constructor_names, function_named, members_of, unknown_member,
+};
 use crate::check::scope::Scopes;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::limits::{FINDINGS_MAX, PATTERN_BYTES_MAX, PATTERNS_MAX};
-use crate::span::Span;
+use crate::profile::CheckProfile;
+use crate::span::{Span, to_u32};
 use crate::suggestions;
 use crate::typed::{
     Applied, Block, Body, Expr, ExprKind, Frame, Link, LinkKind, MemberName, Part, Typed,
 };
-use crate::value::{Constructor, Literal, Member, Native, Type};
+use crate::value::{Constructor, Literal, Type};
 
 /// Checks `program`. Findings are in source order; a program is rejected if one of them is an
 /// error.
@@ -215,8 +218,10 @@ impl Checker {
         if let Some((place, ty)) = self.scopes.resolve(name) {
             return (ExprKind::Binding(place), ty);
         }
+        if let Some(native) = function_named(name) {
+            return (ExprKind::Native(native), Some(Type::Function));
+        }
         match name {
-            "Number" => return (ExprKind::Native(Native::Number), Some(Type::Function)),
             "undefined" => {
                 self.findings.push(
                     Diagnostic::warning(Code::Undefined, span, "`undefined` is read as null")
@@ -274,12 +279,8 @@ impl Checker {
         arguments: &[ast::Expr],
     ) -> (ExprKind, Option<Type>) {
         let (meaning, ty) = match &*class.text {
-            "Date" => (Constructor::Date, Some(Type::Date)),
-            "CalendarDate" => (Constructor::CalendarDate, Some(Type::CalendarDate)),
-            "Map" => (Constructor::Map, Some(Type::Map)),
-            "RichText" => (Constructor::RichText, Some(Type::RichText)),
             "Issue" | "User" | "Project" => (Constructor::Loading, None),
-            _ => (Constructor::Unknown, None),
+            name => constructor_named(name).unwrap_or((Constructor::Unknown, None)),
         };
         let message = match meaning {
             Constructor::Loading => format!("`new {}` would have to load data", class.text),
@@ -288,9 +289,7 @@ impl Checker {
         };
         if !message.is_empty() {
             let finding = Diagnostic::error(Code::UnknownConstructor, class.span, message);
-            self.report_certain_failure(
-                finding.with_help("there are Date, CalendarDate, Map and RichText"),
-            );
+            self.report_certain_failure(finding.with_help(known_constructors()));
         }
         let arguments = arguments.iter().map(|argument| self.expr(argument)).collect();
         (ExprKind::New { class: meaning, arguments }, ty)
@@ -299,7 +298,7 @@ impl Checker {
     fn unary(&mut self, op: UnaryOp, operand: &ast::Expr, span: Span) -> (ExprKind, Option<Type>) {
         if let (UnaryOp::TypeOf, ast::ExprKind::Name(name)) = (op, &operand.kind)
             && self.scopes.resolve(name).is_none()
-            && !matches!(&**name, "Number")
+            && function_named(name).is_none()
         {
             return (ExprKind::TypeOfVariable(self.variable(name)), Some(Type::String));
         }
@@ -405,7 +404,7 @@ impl Checker {
 
     fn access(&mut self, head: &ast::Expr, links: &[ast::Link]) -> (ExprKind, Option<Type>) {
         let start = head.span;
-        let (head, links) = match self.json_function(head, links) {
+        let (head, links) = match self.namespaced_function(head, links) {
             Some(native) => native,
             None => (self.expr(head), links),
         };
@@ -448,29 +447,20 @@ impl Checker {
     }
 
     /// Resolves `JSON.parse` and `JSON.stringify`; `JSON` itself is not a value.
-    fn json_function<'a>(
+    fn namespaced_function<'a>(
         &mut self,
         head: &ast::Expr,
         links: &'a [ast::Link],
     ) -> Option<(Expr, &'a [ast::Link])> {
         let (first, rest) = links.split_first()?;
-        match (&head.kind, &first.kind) {
-            (ast::ExprKind::Name(json), ast::LinkKind::Member { name, optional: false })
-                if &**json == "JSON" && self.scopes.resolve(json).is_none() =>
-            {
-                let native = match &*name.text {
-                    "parse" => Native::JsonParse,
-                    "stringify" => Native::JsonStringify,
-                    _ => return None,
-                };
-                let span = head.span.to(first.span);
-                Some((
-                    Expr { kind: ExprKind::Native(native), span, ty: Some(Type::Function) },
-                    rest,
-                ))
-            }
-            _ => None,
+        let ast::ExprKind::Name(namespace) = &head.kind else { return None };
+        let ast::LinkKind::Member { name, optional: false } = &first.kind else { return None };
+        if self.scopes.resolve(namespace).is_some() {
+            return None;
         }
+        let native = function_named(&format!("{namespace}.{}", name.text))?;
+        let span = head.span.to(first.span);
+        Some((Expr { kind: ExprKind::Native(native), span, ty: Some(Type::Function) }, rest))
     }
 
     fn link(
@@ -522,15 +512,15 @@ impl Checker {
         receiver: Option<Type>,
         called: bool,
     ) -> (LinkKind, Option<Type>) {
-        let member = Member::from_name(name);
+        let member = Member::named(name);
         let known = receiver.filter(|ty| !matches!(ty, Type::Map | Type::Null));
         if let Some(ty) = known.filter(|_| !optional)
-            && !member.is_some_and(|member| crate::builtin::members_of(ty).contains(&member))
+            && member.and_then(|member| member.on(ty)).is_none()
             && self.can_report(self.certain_failure_severity())
         {
-            let message = crate::builtin::unknown_member(ty, name).into_error().message;
+            let message = unknown_member(ty, name).into_error().message;
             let finding = Diagnostic::error(Code::UnknownMember, span, message);
-            let known = crate::builtin::members_of(ty).iter().map(|member| member.name());
+            let known = members_of(ty).iter().map(|member| member.name);
             self.report_certain_failure(
                 match (
                     crate::schema::nearest(name, known),
@@ -544,7 +534,7 @@ impl Checker {
                 },
             );
         }
-        let ty = known.zip(member).and_then(|(ty, member)| types::member(ty, member, called));
+        let ty = known.zip(member).and_then(|(ty, member)| member.type_on(ty, called));
         let name = MemberName { text: name.into(), member };
         (LinkKind::Member { name, optional, called }, ty)
     }
@@ -577,7 +567,7 @@ impl Checker {
         };
         let Some(argument) = arguments.first() else { return };
         let ast::ExprKind::String(pattern) = &argument.kind else { return };
-        if !is_pattern_method(&name.text) {
+        if !Member::named(&name.text).is_some_and(Member::takes_pattern) {
             return;
         }
         let known = self.patterns.iter().position(|(known, _)| known == pattern);
@@ -597,7 +587,7 @@ impl Checker {
             return;
         }
         let at = known.unwrap_or_else(|| {
-            let compiled = crate::builtin::regex::compile(pattern).map(Arc::new);
+            let compiled = regexp::compile(pattern).map(Arc::new);
             self.patterns.push((pattern.clone(), compiled));
             self.patterns.len() - 1
         });
@@ -612,14 +602,11 @@ impl Checker {
     }
 }
 
-/// The type of a member, or of its result if it is called.
-pub(crate) fn member_type(receiver: Type, member: Member, called: bool) -> Option<Type> {
-    types::member(receiver, member, called)
-}
-
-/// Whether the first argument of the method is a pattern.
-pub(crate) fn is_pattern_method(name: &str) -> bool {
-    matches!(name, "match" | "matchAll" | "replace")
+/// The help for an unknown constructor: all known ones.
+fn known_constructors() -> String {
+    let names: Vec<&str> = constructor_names().collect();
+    let (last, others) = names.split_last().unwrap_or((&"", &[]));
+    format!("there are {} and {last}", others.join(", "))
 }
 
 fn unknown_name(name: &str, span: Span) -> Diagnostic {
@@ -652,12 +639,6 @@ fn unknown_name(name: &str, span: Span) -> Diagnostic {
             .with_help(format!("strings are quoted, `'{name}'`; filters start at `event`"))
             .replaced_by(format!("'{name}'"))
     }
-}
-
-/// Converts an index. Sources are bounded far below `u32::MAX`, and so are all counts of their
-/// parts.
-pub(crate) fn to_u32(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::builtin::regex::Patterns;
-use crate::check::to_u32;
+use crate::builtin::regexp::Patterns;
 use crate::parameter_slots::ParameterSlots;
 use crate::parameters::Parameters;
 use crate::predicate::Facts;
 use crate::program::{MemberOp, Op, Program, ProgramTemplate, Routine};
-use crate::span::Span;
+use crate::span::{Span, to_u32};
 use crate::typed::{Block, Body, Expr, ExprKind, Frame, Link, LinkKind, MemberName, Part, Typed};
 use crate::value::Literal;
 
@@ -16,7 +15,7 @@ use crate::value::Literal;
 ///
 /// The second value is whether the template is valid for all sources that differ only in
 /// parameters.
-pub(crate) fn compile(typed: &Typed) -> (Program, bool) {
+pub(crate) fn generate(typed: &Typed) -> (Program, bool) {
     let slots = ParameterSlots::of(&typed.source);
     let parameters = slots.parameters(&typed.source);
     let (found, slots_confirmed) = compile_template(typed, slots);

@@ -12,9 +12,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::builtin::Member;
 use crate::span::Span;
 use crate::typed::{Block, Body, Expr, ExprKind, Link, LinkKind, Part, Typed};
-use crate::value::Member;
 
 /// The vendor's limit of variables, of combinations, and of variables in a combination.
 const VARIABLES_MAX: usize = 3;
@@ -265,18 +265,7 @@ impl Counter<'_> {
 /// Whether the method calls its argument for each element.
 fn walks_list(method: Option<&Link>) -> bool {
     let Some(LinkKind::Member { name, .. }) = method.map(|link| &link.kind) else { return false };
-    matches!(
-        name.member,
-        Some(
-            Member::Map
-                | Member::FlatMap
-                | Member::Filter
-                | Member::Every
-                | Member::Some
-                | Member::Reduce
-                | Member::Sort
-        )
-    )
+    name.member.is_some_and(Member::iterates)
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::Env;
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::budget::Budget;
-use crate::builtin::pattern::Pattern;
+use crate::builtin::regexp::Pattern;
 use crate::builtin::{self, EvalResult, Machine, MemberLookup};
 use crate::diagnostic::Code;
+use crate::env::Env;
 use crate::fault::{EvalError, Fault};
 use crate::limits::STEPS_PER_CONSTANT;
 use crate::operator::{self, build_list, build_map};
@@ -196,6 +196,10 @@ impl<'v, V: View> Machine<'v> for Evaluator<'v, V> {
 
     fn patterns(&self) -> &'v [(Box<str>, Arc<Pattern>)] {
         &self.program.patterns
+    }
+
+    fn call_builtin(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> EvalResult<'v> {
+        builtin::call(self, &Value::Function(function.clone()), &Value::Null, arguments)
     }
 
     fn call_lambda(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> EvalResult<'v> {
@@ -601,8 +605,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         }
         let program = self.program;
         let Some(name) = program.names.get(op.name as usize) else { return Ok(()) };
-        let found =
-            builtin::lookup(&receiver, &name.text, name.member, self.view, &mut self.budget)?;
+        let found = builtin::lookup(self, &receiver, &name.text, name.member)?;
         self.push_lookup(found, receiver, (op.optional, op.called, op.end), running)
     }
 
@@ -643,7 +646,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         let index = self.pop();
         let receiver = self.pop();
         self.budget.charge(2)?;
-        let found = builtin::lookup_index(&receiver, &index, self.view, &mut self.budget)?;
+        let found = builtin::lookup_index(self, &receiver, &index)?;
         self.push_lookup(found, receiver, (optional, called, end), running)
     }
 

@@ -59,9 +59,16 @@ impl<'v> Fault<'v> {
     }
 
     /// Whether `catch` can catch it. Limits end the evaluation, because `try` could be used to
-    /// exceed them otherwise.
+    /// exceed them otherwise; so do internal errors.
     pub(crate) fn is_catchable(&self) -> bool {
-        self.code.kind() != ErrorKind::Limit
+        self.code.kind() != ErrorKind::Limit && self.code != Code::Internal
+    }
+
+    /// The error of a state that the compiler rules out. Failing the evaluation keeps such a state
+    /// visible; a default value would change verdicts.
+    #[cold]
+    pub(crate) fn internal(what: &'static str) -> Fault<'v> {
+        Fault::new(Code::Internal, what)
     }
 
     /// The error of reading a member of null, or of calling null.

@@ -10,10 +10,10 @@ mod operator;
 
 use std::collections::HashMap;
 
-use crate::Usage;
 use crate::ast::UnaryOp;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::limits::{BODIES_MAX, WARNINGS_MAX};
+use crate::profile::Usage;
 use crate::schema::{FieldLookup, Members, Shape, body_of};
 use crate::span::Span;
 use crate::typed::{Binding, Block, Body, Expr, ExprKind, Part, Typed};

@@ -6,12 +6,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::Env;
 use crate::ast::UnaryOp;
 use crate::budget::Budget;
-use crate::builtin::pattern::Pattern;
+use crate::builtin::regexp::Pattern;
 use crate::builtin::{self, EvalResult, Machine, MemberLookup};
 use crate::diagnostic::Code;
+use crate::env::Env;
 use crate::fault::{EvalError, Fault};
 use crate::limits::STEPS_PER_CONSTANT;
 use crate::operator::{self, build_list, build_map};
@@ -105,6 +105,10 @@ impl<'v, V: View, W: EvalObserver<'v>> Machine<'v> for TreeEvaluator<'v, '_, V, 
 
     fn patterns(&self) -> &'v [(Box<str>, Arc<Pattern>)] {
         &self.program.patterns
+    }
+
+    fn call_builtin(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> EvalResult<'v> {
+        builtin::call(self, &Value::Function(function.clone()), &Value::Null, arguments)
     }
 
     fn call_lambda(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> EvalResult<'v> {
@@ -405,8 +409,7 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
                 if *optional && matches!(receiver, Value::Null) {
                     return Ok(None);
                 }
-                let budget = &mut self.budget;
-                let found = builtin::lookup(receiver, &name.text, name.member, self.view, budget)?;
+                let found = builtin::lookup(self, receiver, &name.text, name.member)?;
                 (found, *optional, *called)
             }
             LinkKind::Index { index, optional, called } => {
@@ -416,7 +419,7 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
                 }
                 let index = self.eval(index)?;
                 self.budget.charge(2)?;
-                let found = builtin::lookup_index(receiver, &index, self.view, &mut self.budget)?;
+                let found = builtin::lookup_index(self, receiver, &index)?;
                 (found, *optional, *called)
             }
         };

@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
-use crate::check::is_pattern_method;
+use crate::builtin::Member;
 use crate::lex::{Token, TokenKind, lex};
 use crate::parameters::{BYTES_MAX, Parameters, is_short_number};
 use crate::span::Span;
@@ -164,7 +164,9 @@ fn is_part_of_template(tokens: &[Token<'_>], at: usize) -> bool {
         // After a value `[` is a member access; otherwise it starts a list.
         (Some(TokenKind::Punct(")" | "]" | "}" | "?.")), Some(TokenKind::Punct("["))) => true,
         (Some(TokenKind::Word(_) | TokenKind::String(_)), Some(TokenKind::Punct("["))) => true,
-        (Some(TokenKind::Word(word)), Some(TokenKind::Punct("("))) => is_pattern_method(word),
+        (Some(TokenKind::Word(word)), Some(TokenKind::Punct("("))) => {
+            Member::named(word).is_some_and(Member::takes_pattern)
+        }
         _ => false,
     }
 }

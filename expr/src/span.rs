@@ -1,5 +1,7 @@
 //! Byte ranges in the source of an expression.
 
+use std::slice::SliceIndex;
+
 /// A half-open range of bytes in the source.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Span {
@@ -16,8 +18,7 @@ impl Span {
     /// The range of bytes from `start` to `end`. Sources are bounded by
     /// [`crate::limits::SOURCE_CHARS_MAX`], so an offset always fits.
     pub fn new(start: usize, end: usize) -> Span {
-        let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        Span { start: offset(start), end: offset(end) }
+        Span { start: to_u32(start), end: to_u32(end) }
     }
 
     /// The smallest span that covers both.
@@ -34,4 +35,16 @@ impl Span {
     pub fn text(self, source: &str) -> &str {
         source.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
+}
+
+/// Converts an offset or index. Sources are bounded far below `u32::MAX`, and so are all counts of
+/// their parts.
+pub(crate) fn to_u32(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// The part of `text` in a range that the caller has computed from it.
+pub(crate) fn slice(text: &str, range: impl SliceIndex<str, Output = str> + Clone) -> &str {
+    debug_assert!(text.get(range.clone()).is_some(), "a range is computed from its own text");
+    text.get(range).unwrap_or_default()
 }

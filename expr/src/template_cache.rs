@@ -6,9 +6,12 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::compile::generate;
+use crate::diagnostic::CompileError;
+use crate::frontend::parse_and_check;
 use crate::parameter_slots::ParameterSlots;
+use crate::profile::CheckProfile;
 use crate::program::{Program, ProgramTemplate};
-use crate::{CheckProfile, CompileError, compile, parse_and_check};
 
 /// Capacity below which unused entries are not removed.
 const UNSWEPT_MAX: usize = 1024;
@@ -48,7 +51,7 @@ impl TemplateCache {
             Some(program) => program,
             None => {
                 let (typed, _) = parse_and_check(source, profile)?;
-                let (program, is_shared) = compile::compile(&typed);
+                let (program, is_shared) = generate(&typed);
                 if is_shared {
                     self.templates.insert(template_hash, &program.template);
                 }

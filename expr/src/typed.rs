@@ -2,9 +2,10 @@
 
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::budget::FrameSize;
-use crate::builtin::regex::Patterns;
+use crate::builtin::Member;
+use crate::builtin::regexp::Patterns;
 use crate::span::Span;
-use crate::value::{Constructor, Literal, Member, Native, Type};
+use crate::value::{Constructor, Literal, Native, Type};
 
 /// A checked program.
 #[derive(Debug)]

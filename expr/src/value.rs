@@ -41,6 +41,21 @@ pub enum Type {
 }
 
 impl Type {
+    /// All types.
+    pub(crate) const ALL: [Type; 11] = [
+        Type::Null,
+        Type::Boolean,
+        Type::Number,
+        Type::String,
+        Type::List,
+        Type::Map,
+        Type::Date,
+        Type::CalendarDate,
+        Type::RichText,
+        Type::Error,
+        Type::Function,
+    ];
+
     /// The name that `typeof` yields.
     pub fn name(self) -> &'static str {
         match self {
@@ -254,9 +269,9 @@ pub enum Function<'v> {
     /// A function of the language.
     Native(Native),
     /// A method that was read without being called.
-    Bound(Rc<(Value<'v>, Member)>),
+    Bound(Rc<(Value<'v>, MethodId)>),
     /// A method whose receiver is below it on the stack. It never leaves the evaluator.
-    Method(Member),
+    Method(MethodId),
 }
 
 /// The captured values of an arrow function.
@@ -266,117 +281,26 @@ pub struct Captured<'v> {
     pub(crate) depth: u16,
 }
 
-/// A builtin function that is not a method.
+/// A builtin function that is not a method, by its index in the table of functions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Native {
-    /// `Number(x)`
-    Number,
-    /// `JSON.parse(text)`
-    JsonParse,
-    /// `JSON.stringify(x)`
-    JsonStringify,
+pub struct Native(pub(crate) u8);
+
+/// A builtin method or property: the type it belongs to, and its index in the table of that type.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct MethodId {
+    pub(crate) on: Type,
+    pub(crate) index: u8,
 }
 
 /// A constructor of `new`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Constructor {
-    /// `new Date(...)`
-    Date,
-    /// `new CalendarDate(...)`
-    CalendarDate,
-    /// `new Map()`
-    Map,
-    /// `new RichText(document)`
-    RichText,
+    /// A builtin constructor, by its index in the table of constructors.
+    Builtin(u8),
     /// A constructor that would load data, which an evaluation cannot do.
     Loading,
     /// An unknown constructor.
     Unknown,
-}
-
-macro_rules! members {
-    ($($variant:ident = $name:literal,)+) => {
-        /// The name of a builtin property or method. Its meaning depends on the receiver.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        #[expect(missing_docs, reason = "each is documented by its name in the language")]
-        pub enum Member { $($variant,)+ }
-
-        impl Member {
-            /// The member of that name, of any type.
-            pub(crate) fn from_name(name: &str) -> Option<Member> {
-                match name { $($name => Some(Member::$variant),)+ _ => None }
-            }
-
-            /// The name in the source.
-            pub fn name(self) -> &'static str {
-                match self { $(Member::$variant => $name,)+ }
-            }
-        }
-    };
-}
-
-members! {
-    Concat = "concat",
-    Entries = "entries",
-    Every = "every",
-    Filter = "filter",
-    FlatMap = "flatMap",
-    Flatten = "flatten",
-    Get = "get",
-    GetDate = "getDate",
-    GetDay = "getDay",
-    GetFullYear = "getFullYear",
-    GetHours = "getHours",
-    GetMilliseconds = "getMilliseconds",
-    GetMinutes = "getMinutes",
-    GetMonth = "getMonth",
-    GetSeconds = "getSeconds",
-    GetTime = "getTime",
-    GetTimezoneOffset = "getTimezoneOffset",
-    GetUtcDate = "getUTCDate",
-    GetUtcDay = "getUTCDay",
-    GetUtcFullYear = "getUTCFullYear",
-    GetUtcHours = "getUTCHours",
-    GetUtcMilliseconds = "getUTCMilliseconds",
-    GetUtcMinutes = "getUTCMinutes",
-    GetUtcMonth = "getUTCMonth",
-    GetUtcSeconds = "getUTCSeconds",
-    Includes = "includes",
-    IndexOf = "indexOf",
-    Join = "join",
-    Length = "length",
-    Location = "location",
-    Map = "map",
-    Match = "match",
-    MatchAll = "matchAll",
-    Message = "message",
-    MinusDays = "minusDays",
-    MinusHours = "minusHours",
-    MinusMinutes = "minusMinutes",
-    MinusMonths = "minusMonths",
-    PadEnd = "padEnd",
-    PadStart = "padStart",
-    PlainText = "plainText",
-    PlusDays = "plusDays",
-    PlusHours = "plusHours",
-    PlusMinutes = "plusMinutes",
-    PlusMonths = "plusMonths",
-    Reduce = "reduce",
-    Repeat = "repeat",
-    Replace = "replace",
-    Set = "set",
-    Slice = "slice",
-    Some = "some",
-    Sort = "sort",
-    Split = "split",
-    ToCalendarDate = "toCalendarDate",
-    ToCalendarDateUtc = "toCalendarDateUTC",
-    ToIsoString = "toISOString",
-    ToLowerCase = "toLowerCase",
-    ToString = "toString",
-    ToUpperCase = "toUpperCase",
-    Trim = "trim",
-    ValueOf = "valueOf",
 }
 
 impl<'v> Value<'v> {

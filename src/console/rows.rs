@@ -64,7 +64,10 @@ fn row(installation: &AppliedInstallation, module: &AppliedModule, matcher: &Mat
     let filters = trigger.iter().flat_map(|trigger| &trigger.filters);
     let handler = match &module.subscription {
         Some(live) => delivery::describe(&live.owner.settings.handler).address,
-        None => module.reason.clone().unwrap_or_default(),
+        None => {
+            debug_assert!(module.reason.is_some(), "a module without a subscription has a reason");
+            module.reason.clone().unwrap_or_default()
+        }
     };
     let stats = module.stats().peek();
     let last_match_ms = Some(stats.last_match_ms.load(Relaxed)).filter(|ms| *ms != 0);
@@ -85,7 +88,8 @@ fn row(installation: &AppliedInstallation, module: &AppliedModule, matcher: &Mat
         handler,
         state: module.effective_status.as_str(),
         matched: stats.matched.load(Relaxed),
-        not_matched: matcher.not_matched(&module.id).unwrap_or_default(),
+        // The matcher does not know modules that are not live.
+        not_matched: matcher.not_matched(&module.id).unwrap_or(0),
         errors: stats.errors.load(Relaxed),
         delivered: stats.delivered.load(Relaxed),
         failed: stats.failed_attempts.load(Relaxed),

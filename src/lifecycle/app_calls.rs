@@ -27,7 +27,7 @@ impl AppCalls {
             ("content-type", "application/json".to_owned()),
             ("user-agent", concat!("switchyard/", env!("CARGO_PKG_VERSION")).to_owned()),
         ];
-        match &call.proof {
+        match &call.auth {
             CallAuth::Token(value) => headers.push(("authorization", value.reveal().to_owned())),
             CallAuth::Signature(secret) => {
                 let signature = sign(secret, &call.id, now_s, &call.body)

@@ -7,7 +7,7 @@ use crate::clock;
 use crate::delivery::{DeadLetterReason, PreparedEvent};
 use crate::event::metrics::{InputMetrics, decode_error};
 use crate::event::{DecodeError, Decoder, Event, Message, RoutingKey};
-use crate::matcher::metrics::{self as matching, MatchMetrics};
+use crate::matcher::metrics::MatchMetrics;
 use crate::matcher::{FilterFailure, Match, Matcher, Matches, Scratch};
 use crate::telemetry::{LiveEvent, LiveFeed, LogBudget};
 
@@ -134,7 +134,6 @@ impl Examiner {
 
     fn record_failure(&self, event: &Event, failure: &FilterFailure) {
         let (subscription, error) = (&failure.subscription, &failure.error);
-        matching::filter_error(&error.kind, failure.on_error.delivers());
         let logs = failure.on_error.logs();
         if let Some(suppressed) = logs.then(|| self.failure_log.take()).flatten() {
             tracing::warn!(

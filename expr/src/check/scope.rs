@@ -1,6 +1,6 @@
 //! Scopes: maps names to slots, function by function.
 
-use crate::check::to_u32;
+use crate::span::to_u32;
 use crate::typed::Binding;
 use crate::value::Type;
 

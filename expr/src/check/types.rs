@@ -1,7 +1,7 @@
-//! Static types of operators and members.
+//! Static types of operators.
 
 use crate::ast::BinaryOp;
-use crate::value::{Member, Type};
+use crate::value::Type;
 
 /// The type of a value that comes from one of two expressions.
 pub(super) fn common(left: Option<Type>, right: Option<Type>) -> Option<Type> {
@@ -69,62 +69,4 @@ pub(super) fn fit(op: BinaryOp, left: Type, right: Type) -> Fit {
             }
         }
     }
-}
-
-/// The type of `receiver.member`, or of its result if it is called.
-pub(super) fn member(receiver: Type, member: Member, called: bool) -> Option<Type> {
-    match (receiver, member) {
-        (_, Member::Length) if called => return None,
-        (Type::String | Type::List, Member::Length) => return Some(Type::Number),
-        (Type::RichText, Member::PlainText) | (Type::Error, Member::Message) if !called => {
-            return Some(Type::String);
-        }
-        (Type::Error | Type::RichText, _) => return None,
-        _ if !called => return Some(Type::Function),
-        _ => {}
-    }
-    match (receiver, member) {
-        (Type::String | Type::List, Member::Includes)
-        | (Type::List, Member::Some | Member::Every) => Some(Type::Boolean),
-        (Type::String | Type::List, Member::IndexOf) => Some(Type::Number),
-        (
-            Type::String,
-            Member::Trim
-            | Member::ToLowerCase
-            | Member::ToUpperCase
-            | Member::Slice
-            | Member::PadStart
-            | Member::PadEnd
-            | Member::Repeat
-            | Member::Replace,
-        )
-        | (Type::List, Member::Join)
-        | (Type::Date | Type::CalendarDate, Member::ToString | Member::ToIsoString) => {
-            Some(Type::String)
-        }
-        (Type::String, Member::Split | Member::MatchAll)
-        | (
-            Type::List,
-            Member::Map
-            | Member::FlatMap
-            | Member::Flatten
-            | Member::Filter
-            | Member::Slice
-            | Member::Concat
-            | Member::Sort,
-        ) => Some(Type::List),
-        (Type::Date, Member::ToCalendarDate | Member::ToCalendarDateUtc) => {
-            Some(Type::CalendarDate)
-        }
-        (Type::Date | Type::CalendarDate, shift) if is_shift(shift) => Some(receiver),
-        (Type::Date | Type::CalendarDate, getter) if getter.name().starts_with("get") => {
-            Some(Type::Number)
-        }
-        _ => None,
-    }
-}
-
-/// `plusDays` and similar methods, whose result has the type of the receiver.
-fn is_shift(member: Member) -> bool {
-    member.name().starts_with("plus") || member.name().starts_with("minus")
 }

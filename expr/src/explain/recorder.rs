@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{PartOutcome, ValueSummary, summarize};
+use super::model::{PartOutcome, ValueSummary, summarize};
 use crate::fault::Fault;
 use crate::naive::EvalObserver;
 use crate::span::Span;

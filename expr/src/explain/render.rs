@@ -4,7 +4,9 @@ use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::{ExplainedPart, Explanation, FUNCTION, FunctionCalls, PartOutcome, ValueSummary};
+use super::model::{
+    ExplainedPart, Explanation, FUNCTION, FunctionCalls, PartOutcome, ValueSummary,
+};
 use crate::eval::Verdict;
 use crate::fault::EvalError;
 use crate::render::place_as_json;

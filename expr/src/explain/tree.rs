@@ -1,13 +1,12 @@
 //! Builds the parts of an explanation from a trace.
 
-use super::recorder::Trace;
-use super::{
+use super::model::{
     ExplainedPart, FUNCTION, FunctionCall, FunctionCalls, PartOutcome, PathRead, ValueSummary,
 };
+use super::recorder::Trace;
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::span::Span;
 use crate::typed::{Applied, Block, Body, Expr, ExprKind, Link, LinkKind, Typed};
-use crate::value::Member;
 
 /// Declarations, then the body; the part that decided the verdict is marked.
 pub(super) fn parts(typed: &Typed, trace: &Trace) -> Vec<ExplainedPart> {
@@ -88,11 +87,7 @@ impl TreeBuilder<'_> {
         let stopped = match (&outcome, before.last().map(|link| &link.kind)) {
             (PartOutcome::Error(_), _) => true,
             (PartOutcome::Value(value), Some(LinkKind::Member { name, .. })) => {
-                match name.member? {
-                    Member::Some => value.is_truthy(),
-                    Member::Every => !value.is_truthy(),
-                    _ => false,
-                }
+                name.member?.stops_at() == Some(value.is_truthy())
             }
             (PartOutcome::Value(_), None) => true,
             _ => false,

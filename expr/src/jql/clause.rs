@@ -1,62 +1,12 @@
 //! Translation of one clause to an expression.
 
-use std::fmt::Write;
-
-use super::{Clause, QueryValue};
+use super::query::{Clause, QueryField, QueryValue};
 use crate::ast::quoted;
-
-/// The fields that webhooks can filter by.
-pub(super) const SUPPORTED: &str = "webhooks support issueKey, project, issuetype, status, \
-    priority, assignee, reporter, issue.property[key].path and cf[id]";
 
 /// The case-insensitive comparison of names, which an index cannot use.
 pub(super) const LOWER: &str = "?.toLowerCase()";
 
-/// A field, and the path of its values in an event.
-#[derive(PartialEq, Debug)]
-pub(super) enum QueryField {
-    /// By key or id.
-    Issue,
-    /// By key, id or name.
-    Project,
-    /// An entity with an id and a name.
-    Named(&'static str),
-    /// A person, by account id.
-    Account(&'static str),
-    /// An entity property, with the path of its value.
-    Property(String),
-    /// A custom field: a value or an option, with its path.
-    Custom(String),
-}
-
 impl QueryField {
-    /// The field `name`, `name[key]` or `name[key].path`; none if webhooks do not support it.
-    pub(super) fn of(name: &str, key: Option<&str>, path: &str) -> Option<QueryField> {
-        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let name = name.to_ascii_lowercase();
-        Some(match (name.as_str(), key) {
-            ("issuekey" | "key" | "issue" | "id", None) => QueryField::Issue,
-            ("project", None) => QueryField::Project,
-            ("issuetype" | "type", None) => QueryField::Named("issuetype"),
-            ("status", None) => QueryField::Named("status"),
-            ("priority", None) => QueryField::Named("priority"),
-            ("assignee", None) => QueryField::Account("assignee"),
-            ("reporter", None) => QueryField::Account("reporter"),
-            ("cf", Some(id)) if path.is_empty() && is_number(id) => {
-                QueryField::Custom(format!("event.issue?.fields?.customfield_{id}"))
-            }
-            ("issue.property", Some(key)) => {
-                let mut found = format!("event.runtime?.issue?.properties?.[{}]", quoted(key));
-                for name in path.split('.').filter(|name| !name.is_empty()) {
-                    // Infallible: the target is a string.
-                    let _ = write!(found, "?.[{}]", quoted(name));
-                }
-                QueryField::Property(found)
-            }
-            _ => return None,
-        })
-    }
-
     /// The path that is null if the field is empty.
     fn path(&self) -> String {
         match self {

@@ -8,8 +8,7 @@ use nom::multi::fold_many0;
 use nom::sequence::{delimited, preceded, terminated};
 use nom::{IResult, Parser};
 
-use super::clause::QueryField;
-use super::{Clause, QueryResult, QueryTree, QueryValue, unsupported, wrong};
+use super::query::{Clause, QueryField, QueryResult, QueryTree, QueryValue, unsupported, wrong};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::limits::{NESTING_MAX, SOURCE_CHARS_MAX};
 use crate::span::Span;

@@ -1,19 +1,20 @@
 //! Checks of member chains: members that payloads do not have, and accesses to nullable values.
 
 use super::{InferredValue, Linter, NullReason};
+use crate::builtin::{IndexTest, Member, members_of};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::schema::{FieldLookup, Members, Shape, UnlistedMembers, change_title, product_of};
 use crate::span::Span;
 use crate::suggestions;
 use crate::typed::{Expr, ExprKind, Link, LinkKind, MemberName};
-use crate::value::{Literal, Member, Type, Value};
+use crate::value::{Literal, Type, Value};
 
 impl Linter<'_> {
     pub(super) fn access(&mut self, head: &Expr, links: &[Link]) -> InferredValue {
         let mut known = self.expr(head);
         // The receiver of a method call.
         let mut receiver = InferredValue::default();
-        let mut method = None;
+        let mut method: Option<Member> = None;
         let mut optional_chain = false;
         for link in links {
             let next = match &link.kind {
@@ -34,20 +35,20 @@ impl Linter<'_> {
                     element(&known)
                 }
                 LinkKind::Call { arguments, .. } => {
+                    let includes = method.and_then(Member::index_test) == Some(IndexTest::Includes);
                     if let [argument] = arguments.as_slice()
-                        && method == Some(Member::Includes)
+                        && includes
                     {
                         self.never_included(&receiver, argument);
                     }
-                    let constants = constants(head).filter(|_| method == Some(Member::Includes));
+                    let constants = constants(head).filter(|_| includes);
                     let result = self.call(&receiver, &known, arguments, constants);
-                    match method {
-                        // A list, or null.
-                        Some(Member::Match) if receiver.ty == Some(Type::String) => InferredValue {
+                    match receiver.ty.and_then(|ty| method?.nullable_on(ty)) {
+                        Some(ty) => InferredValue {
                             null_reason: Some(NullReason::Optional),
-                            ..InferredValue::of_type(Some(Type::List))
+                            ..InferredValue::of_type(Some(ty))
                         },
-                        _ => result,
+                        None => result,
                     }
                 }
             };
@@ -123,9 +124,7 @@ impl Linter<'_> {
         }
         if known.shapes.is_empty() {
             let ty = known.ty.zip(name.member);
-            return InferredValue::of_type(
-                ty.and_then(|(ty, m)| crate::check::member_type(ty, m, called)),
-            );
+            return InferredValue::of_type(ty.and_then(|(ty, m)| m.type_on(ty, called)));
         }
         match known.ty {
             Some(Type::Map) => self.field(known, name, at),
@@ -133,12 +132,11 @@ impl Linter<'_> {
                 self.field(known, name, at)
             }
             Some(ty) => {
-                let there =
-                    name.member.is_some_and(|m| crate::builtin::members_of(ty).contains(&m));
+                let there = name.member.is_some_and(|m| m.on(ty).is_some());
                 if !there && self.try_depth == 0 {
                     self.no_method(known, ty, name, at);
                 }
-                let result = name.member.and_then(|m| crate::check::member_type(ty, m, called));
+                let result = name.member.and_then(|m| m.type_on(ty, called));
                 InferredValue::of_type(result)
             }
             None => InferredValue::default(),
@@ -152,7 +150,7 @@ impl Linter<'_> {
         let place = known.path.as_deref().unwrap_or("this");
         let message = format!("`{place}` is a {}, which has no `{}`", ty.name(), name.text);
         let finding = Diagnostic::warning(Code::UnknownMember, self.name_span(at, name), message);
-        let known = crate::builtin::members_of(ty).iter().map(|member| member.name());
+        let known = members_of(ty).iter().map(|member| member.name);
         let near = crate::schema::nearest(&name.text, known);
         self.report(match (near, suggestions::suggest_replacement(ty, &name.text)) {
             (Some(near), _) => {
@@ -205,7 +203,7 @@ impl Linter<'_> {
         match absent.first() {
             Some((_, members, nearest)) if found_shapes.is_empty() => {
                 // Methods of Map are not fields.
-                if !matches!(name.member, Some(Member::Get | Member::Set | Member::Entries)) {
+                if name.member.is_none_or(|member| member.on(Type::Map).is_none()) {
                     let of_event = known.path.as_deref() == Some("event");
                     match crate::schema::missing_field_hint(&name.text).filter(|_| of_event) {
                         Some(help) => self.no_member(name, at, members, help),

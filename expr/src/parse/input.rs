@@ -5,6 +5,7 @@ use std::iter::Enumerate;
 use nom::error::{ErrorKind, ParseError};
 use nom::{IResult, Needed};
 
+use super::words::{is_foreign, jql_keyword_hint, word_operator};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::lex::{Token, TokenKind};
 use crate::limits::NESTING_MAX;
@@ -180,50 +181,6 @@ pub(super) fn expected_of_if(input: Input<'_, '_>, what: &'static str) -> nom::E
         "write `condition ? value : other`; or, where a filter, function or block starts, \
          `if (condition) { value } else { other }`",
     ))
-}
-
-/// The operator that a word of another language means.
-pub(super) fn word_operator(word: &str) -> Option<&'static str> {
-    match word.to_ascii_lowercase().as_str() {
-        "and" => Some("&&"),
-        "or" => Some("||"),
-        "not" => Some("!"),
-        "is" | "eq" | "equals" => Some("=="),
-        _ => None,
-    }
-}
-
-/// The help text for a JQL operator that is a word.
-fn jql_keyword_hint(word: &str) -> Option<&'static str> {
-    match word.to_ascii_lowercase().as_str() {
-        "in" => Some("write `['a', 'b'].includes(value)`"),
-        "contains" | "like" => Some("write `text.includes('...')`"),
-        "not" => Some("write `!=`, or `!` before a condition"),
-        _ => None,
-    }
-}
-
-/// Words that start a statement or operator of JavaScript.
-pub(super) fn is_foreign(word: &str) -> bool {
-    matches!(
-        word,
-        "for"
-            | "while"
-            | "do"
-            | "switch"
-            | "function"
-            | "class"
-            | "const"
-            | "var"
-            | "async"
-            | "await"
-            | "delete"
-            | "instanceof"
-            | "in"
-            | "void"
-            | "yield"
-            | "finally"
-    )
 }
 
 pub(super) fn foreign_word(word: &str, span: Span) -> Diagnostic {

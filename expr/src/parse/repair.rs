@@ -2,7 +2,8 @@
 
 use crate::diagnostic::Code;
 use crate::lex::{Token, TokenKind};
-use crate::parse::input::{Failure, word_operator};
+use crate::parse::input::Failure;
+use crate::parse::words::{is_reserved, word_operator};
 use crate::span::Span;
 
 /// Inserts, removes or replaces one token at the failure. Returns false if parsing should stop.
@@ -53,7 +54,7 @@ const CLOSING: [(&str, &str); 6] =
 fn starts_operand(kind: &TokenKind<'_>) -> bool {
     match kind {
         TokenKind::Number(_) | TokenKind::String(_) | TokenKind::TemplateStart => true,
-        TokenKind::Word(word) => !super::sequence::is_reserved(word),
+        TokenKind::Word(word) => !is_reserved(word),
         _ => false,
     }
 }

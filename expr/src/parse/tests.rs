@@ -4,7 +4,7 @@ use super::parse;
 use crate::ast::{Body, Expr, ExprKind};
 use crate::diagnostic::Diagnostic;
 
-fn fatal_error(source: &str) -> Diagnostic {
+fn first_error(source: &str) -> Diagnostic {
     parse(source).unwrap_err().remove(0)
 }
 
@@ -78,7 +78,7 @@ fn reports_what_is_wrong_and_what_to_write() {
         ("0x1F", "SY-3005", "`0x1F` is not a number of the language", "write decimal digits"),
         ("+1", "SY-3003", "there is no unary `+`", "convert text"),
     ] {
-        let found = fatal_error(source);
+        let found = first_error(source);
         assert_eq!(found.code.to_string(), code, "{source}: {found:?}");
         assert!(found.message.starts_with(message), "{source}: {found:?}");
         assert!(found.help.unwrap_or_default().starts_with(help), "{source}");
@@ -88,7 +88,7 @@ fn reports_what_is_wrong_and_what_to_write() {
 #[test]
 fn reports_the_position_in_bytes_units_and_columns() {
     let source = "'😀é' +\n 'ü' = 1";
-    let at = fatal_error(source).position(source);
+    let at = first_error(source).position(source);
     assert_eq!((at.offset, at.offset16, at.line, at.column, at.length), (17, 13, 2, 6, 1));
 }
 
@@ -134,7 +134,7 @@ fn slashes_divide_behind_an_operand_and_hold_a_pattern_where_one_is_due() {
         assert!(parse(source).is_ok(), "{source}");
     }
     let written = |source: &str| {
-        let found = fatal_error(source);
+        let found = first_error(source);
         assert_eq!(found.code.number(), 3009, "{source}: {found:?}");
         (found.span.text(source).to_owned(), found.replacement.map(String::from))
     };
@@ -150,6 +150,6 @@ fn slashes_divide_behind_an_operand_and_hold_a_pattern_where_one_is_due() {
     }
     // Unterminated, or with a line break inside, it is not a pattern.
     for source in ["a.match(/x)", "a.match(/x\ny/)", "/"] {
-        assert_ne!(fatal_error(source).code.number(), 3009, "{source}");
+        assert_ne!(first_error(source).code.number(), 3009, "{source}");
     }
 }

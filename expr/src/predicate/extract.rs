@@ -1,16 +1,17 @@
 //! Extracts facts from the typed tree.
 
 use crate::ast::{BinaryOp, UnaryOp};
-use crate::builtin::members_of;
-use crate::check::to_u32;
+use crate::builtin::{IndexTest, Member};
+use crate::limits::{STEPS_PER_ERROR, STEPS_PER_REMAINDER};
 use crate::parameter_slots::ParameterSlots;
 use crate::predicate::{
     Condition, Constant, Facts, ItemTest, Order, Path, PropertyPath, Step, TemplateOperand,
 };
+use crate::span::to_u32;
 use crate::typed::{
     Applied, Binding, Block, Body, Expr, ExprKind, Link, LinkKind, MemberName, Part, Typed,
 };
-use crate::value::{Literal, Member, Type};
+use crate::value::{Literal, Type};
 
 /// The operands of the top-level `&&`, in the order of [`Condition::operands`].
 pub(crate) fn conjuncts_of(typed: &Typed) -> Vec<&Expr> {
@@ -42,6 +43,7 @@ impl Facts<TemplateOperand, TemplateOperand> {
             condition: Condition::default(),
             reads_self_generated: false,
             property_paths: Vec::new(),
+            extra_steps: 0,
         };
         let body = &typed.main.body;
         if let Body::Expr(expr) = &body.body
@@ -143,11 +145,11 @@ impl Extractor<'_> {
             return None;
         }
         let path = Path { steps: found.into() };
-        match (name.member?, &argument.kind) {
-            (Member::Includes, _) => {
+        match (name.member?.index_test()?, &argument.kind) {
+            (IndexTest::Includes, _) => {
                 Some(Condition::Includes { path, constant: self.operand(argument)? })
             }
-            (Member::Some, ExprKind::Lambda(lambda)) => {
+            (IndexTest::Some, ExprKind::Lambda(lambda)) => {
                 let mut tests = Vec::new();
                 let exact = self.item_tests(*lambda, &mut tests)?;
                 let is_test = !tests.is_empty();
@@ -226,7 +228,7 @@ impl Extractor<'_> {
                 };
                 let LinkKind::Call { arguments, .. } = &call.kind else { return None };
                 let [argument] = arguments.as_slice() else { return None };
-                if name.member != Some(Member::Includes) {
+                if name.member.and_then(Member::index_test) != Some(IndexTest::Includes) {
                     return None;
                 }
                 let constants = match self.slots.slots_in_span(literals.len(), head.span) {
@@ -343,7 +345,12 @@ impl Extractor<'_> {
             ExprKind::Unary { operand, .. } | ExprKind::Throw(operand) => self.expr(operand, facts),
             ExprKind::Chain { first, rest } => {
                 self.expr(first, facts);
-                rest.iter().for_each(|applied| self.expr(&applied.operand, facts));
+                for applied in rest {
+                    if applied.op == BinaryOp::Remainder {
+                        add_steps(facts, STEPS_PER_REMAINDER);
+                    }
+                    self.expr(&applied.operand, facts);
+                }
             }
             ExprKind::Conditional { arms, otherwise } => {
                 for (condition, value) in arms {
@@ -384,6 +391,11 @@ impl Extractor<'_> {
             self.expr(head, facts);
         }
         for link in links {
+            if let LinkKind::Member { optional: true, .. }
+            | LinkKind::Index { optional: true, .. } = &link.kind
+            {
+                add_steps(facts, STEPS_PER_ERROR);
+            }
             match &link.kind {
                 LinkKind::Member { .. } => {}
                 LinkKind::Index { index, .. } => self.expr(index, facts),
@@ -393,6 +405,10 @@ impl Extractor<'_> {
             }
         }
     }
+}
+
+fn add_steps(facts: &mut Facts<TemplateOperand, TemplateOperand>, steps: u32) {
+    facts.extra_steps = facts.extra_steps.saturating_add(steps);
 }
 
 /// Appends the steps of `.a?.b['c']`.
@@ -448,7 +464,7 @@ fn is_all(rest: &[Applied], op: BinaryOp) -> bool {
 /// event has no such member.
 fn is_data_member(name: &MemberName) -> bool {
     name.member.is_some_and(|member| {
-        [Type::Map, Type::List, Type::String].iter().any(|ty| members_of(*ty).contains(&member))
+        [Type::Map, Type::List, Type::String].into_iter().any(|ty| member.on(ty).is_some())
     })
 }
 

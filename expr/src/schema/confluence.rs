@@ -1,7 +1,7 @@
 //! Schemas of Confluence events. An id is a number or a string, depending on the entity, even
 //! within one payload.
 
-use super::{FREE, Members, Shape, UnlistedMembers, always, maybe};
+use super::shape::{FREE, Members, Shape, UnlistedMembers, always, maybe};
 
 use Shape::{Any, Boolean, Map, Number, String};
 

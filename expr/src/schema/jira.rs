@@ -1,6 +1,6 @@
 //! Schemas of the events of Jira, Jira Software and Jira Service Management.
 
-use super::{FREE, Field, Members, Shape, UnlistedMembers, always, closed, maybe};
+use super::shape::{FREE, Field, Members, Shape, UnlistedMembers, always, closed, maybe};
 
 use Shape::{Any, Boolean, List, Map, Number, String};
 

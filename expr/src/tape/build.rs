@@ -6,9 +6,9 @@
 
 use std::borrow::Cow;
 
-use crate::tape::{
-    Cell, ContainerKind, Frame, NONE, Node, Range, TapeError, TapeLimits, hash, slice, strict,
-};
+use super::error::{TapeError, TapeLimits};
+use super::node::{Cell, ContainerKind, Frame, NONE, Node, Range, hash, slice};
+use super::strict;
 
 /// Members from which on a map has an index.
 const INDEXED_FROM: u32 = 16;

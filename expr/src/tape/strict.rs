@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::tape::TapeError;
+use super::error::TapeError;
 
 /// Returns the error of a text that is not JSON. Recurses as deep as the part before the error
 /// nests, which the tape has bounded.

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::*;
+use crate::view::{NodeId, NodeValue, View};
 
 fn tape(text: &str) -> Tape {
     let mut tape = Tape::new();

@@ -12,6 +12,7 @@ use switchyard_expr::{CheckProfile, Env, Program, Value, compile};
 use super::generate::Act;
 use crate::domain::{Handler, OnError, SubscriptionId};
 use crate::event::{Attributes, DecodeError, Decoder, Event, HeaderLookup};
+use crate::matcher::index::Defect;
 use crate::matcher::{
     DeliverySettings, EventConditions, EventSubscription, Match, Matcher, Matches, Owner, Scratch,
     Subscription,
@@ -71,6 +72,10 @@ pub(super) struct World {
     matcher: Matcher,
     decoder: Decoder,
     scratch: Scratch,
+    /// Whether segments have a defect.
+    may_be_corrupt: bool,
+    /// Number of lookups that met a defect.
+    index_errors: usize,
     steps_max: u32,
     programs: HashMap<String, Option<Arc<Program>>>,
     trees: HashMap<String, Arc<Tree>>,
@@ -87,6 +92,8 @@ impl World {
             matcher: Matcher::new(steps_max),
             decoder: Decoder::new(1 << 20, false),
             scratch: Scratch::default(),
+            may_be_corrupt: false,
+            index_errors: 0,
             steps_max,
             programs: HashMap::new(),
             trees: HashMap::new(),
@@ -99,6 +106,22 @@ impl World {
 
     pub(super) fn decoder(&self) -> &Decoder {
         &self.decoder
+    }
+
+    /// Gives all segments a defect.
+    pub(super) fn corrupt(&mut self, defect: Defect) {
+        self.matcher.corrupt(defect);
+        self.may_be_corrupt = true;
+    }
+
+    /// Returns how many lookups met a defect.
+    pub(super) fn index_errors(&self) -> usize {
+        self.index_errors
+    }
+
+    /// Returns the number of segments.
+    pub(super) fn segments(&self) -> usize {
+        self.matcher.segments()
     }
 
     pub(super) fn decode(&mut self, text: &str) -> Result<Event, DecodeError> {
@@ -220,6 +243,8 @@ impl World {
     fn compare(&mut self, text: &str) -> Result<(), TestCaseError> {
         let event = self.decode(text).map_err(|e| TestCaseError::fail(format!("{text}: {e}")))?;
         let (matches, found) = self.matches(&event);
+        self.index_errors += found.index_errors;
+        prop_assert!(self.may_be_corrupt || found.index_errors == 0, "the index is consistent");
         let mut got: BTreeSet<Outcome> = BTreeSet::new();
         for m in &matches {
             let subscription = &m.subscription;

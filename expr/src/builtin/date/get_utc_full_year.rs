@@ -1,0 +1,28 @@
+//! `getUTCFullYear()` of Date.
+
+use crate::builtin::civil::{STEPS_PER_CALL, full_year};
+use crate::builtin::{Arguments, Builtin, EvalResult, Machine, Returns, Signature};
+use crate::text::civil_of;
+use crate::value::Type;
+
+/// `getUTCFullYear` of Date.
+pub(super) struct GetUtcFullYear;
+
+impl Builtin for GetUtcFullYear {
+    type Receiver<'v> = i64;
+
+    const SIGNATURE: Signature = Signature {
+        name: "getUTCFullYear",
+        returns: Returns::Always(Type::Number),
+        doc: "The year, in UTC.",
+        steps: "8",
+        case: "dates-013",
+        examples: &[("new Date('2024-02-29T13:14:15.678Z').getUTCFullYear()", "2024")],
+        ..Signature::CALL
+    };
+
+    fn call<'v, M: Machine<'v>>(machine: &mut M, ms: &i64, _: Arguments<'_, 'v>) -> EvalResult<'v> {
+        machine.budget().charge(STEPS_PER_CALL)?;
+        Ok(full_year(civil_of(*ms).date()))
+    }
+}

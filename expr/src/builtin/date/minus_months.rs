@@ -1,0 +1,34 @@
+//! `minusMonths()` of Date.
+
+use crate::builtin::shift::{Unit, shift_instant};
+use crate::builtin::{Arguments, Builtin, EvalResult, Machine, Returns, Signature};
+use crate::value::{Type, Value};
+
+/// `minusMonths` of Date.
+pub(super) struct MinusMonths;
+
+impl Builtin for MinusMonths {
+    type Receiver<'v> = i64;
+
+    const SIGNATURE: Signature = Signature {
+        name: "minusMonths",
+        parameters: "months: Number",
+        returns: Returns::Always(Type::Date),
+        doc: "Subtracts months; the day is clamped to the end of a shorter month.",
+        steps: "8",
+        case: "collections-036",
+        examples: &[(
+            "new Date('2024-02-29T13:14:15.678Z').minusMonths(1)",
+            "\"2024-01-29T13:14:15.678Z\"",
+        )],
+        ..Signature::CALL
+    };
+
+    fn call<'v, M: Machine<'v>>(
+        machine: &mut M,
+        ms: &i64,
+        arguments: Arguments<'_, 'v>,
+    ) -> EvalResult<'v> {
+        shift_instant(*ms, (Unit::Months, -1), arguments, machine.budget()).map(Value::Date)
+    }
+}

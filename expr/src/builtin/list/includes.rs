@@ -1,0 +1,33 @@
+//! `includes()` of List.
+
+use super::elements::position;
+use crate::builtin::{Arguments, Builtin, EvalResult, IndexTest, Machine, Returns, Signature};
+use crate::value::{List, Type, Value};
+
+/// `includes` of List.
+pub(super) struct Includes;
+
+impl Builtin for Includes {
+    type Receiver<'v> = List<'v>;
+
+    const SIGNATURE: Signature = Signature {
+        name: "includes",
+        parameters: "value: any",
+        returns: Returns::Always(Type::Boolean),
+        index: Some(IndexTest::Includes),
+        doc: "Whether an element equals the value.",
+        steps: "3 per element, comparison",
+        case: "equality-021",
+        examples: &[("[1, 2].includes(2)", "true")],
+        ..Signature::CALL
+    };
+
+    fn call<'v, M: Machine<'v>>(
+        machine: &mut M,
+        list: &List<'v>,
+        arguments: Arguments<'_, 'v>,
+    ) -> EvalResult<'v> {
+        let found = position(machine, list, arguments)?;
+        Ok(Value::Bool(found.is_some()))
+    }
+}

@@ -1,0 +1,33 @@
+//! `toLowerCase()` of String.
+
+use super::case::charge_case;
+use crate::builtin::units::built;
+use crate::builtin::{Arguments, Builtin, EvalResult, Machine, Returns, Signature};
+use crate::value::{Text, Type};
+
+/// `toLowerCase` of String.
+pub(super) struct ToLowerCase;
+
+impl Builtin for ToLowerCase {
+    type Receiver<'v> = Text<'v>;
+
+    const SIGNATURE: Signature = Signature {
+        name: "toLowerCase",
+        returns: Returns::Always(Type::String),
+        doc: "Converts to lower case.",
+        steps: "new text; 1 per byte if not ASCII",
+        case: "doc-string-003",
+        examples: &[("'AbÉ'.toLowerCase()", "\"abé\"")],
+        ..Signature::CALL
+    };
+
+    fn call<'v, M: Machine<'v>>(
+        machine: &mut M,
+        text: &Text<'v>,
+        _: Arguments<'_, 'v>,
+    ) -> EvalResult<'v> {
+        let (text, budget) = (text.as_str(), machine.budget());
+        charge_case(text, budget)?;
+        built(&text.to_lowercase(), budget)
+    }
+}

@@ -1,0 +1,108 @@
+//! The stages from source to program: parse, check, lint, compile.
+
+use crate::compile::generate;
+use crate::complexity::Complexity;
+use crate::diagnostic::{Code, CompileError, Diagnostic, Severity};
+use crate::profile::{CheckProfile, Usage};
+use crate::program::Program;
+use crate::span::Span;
+use crate::typed::Typed;
+use crate::{check, lex, lint, parse};
+
+/// The result of compiling an expression.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The executable form of the expression.
+    pub program: Program,
+    /// Warnings about legal but probably unintended code, in source order.
+    pub warnings: Vec<Diagnostic>,
+    /// How the cost of the expression grows with the lists it iterates over.
+    pub complexity: Complexity,
+}
+
+/// Parses, checks and compiles an expression.
+///
+/// # Errors
+/// The syntax errors of `source`, or all findings of the checker if one of them is an error.
+pub fn compile(source: &str, profile: CheckProfile) -> Result<Compiled, CompileError> {
+    let (typed, warnings) = parse_and_check(source, profile)?;
+    let complexity = Complexity::of(&typed);
+    Ok(Compiled { program: generate(&typed).0, warnings, complexity })
+}
+
+/// Returns the expression in canonical form: the same syntax tree, without layout, comments and
+/// redundant parentheses.
+///
+/// # Errors
+/// The syntax errors of `source`.
+pub fn canonical(source: &str) -> Result<String, CompileError> {
+    let tree = parse::parse(source).map_err(|diagnostics| CompileError { diagnostics })?;
+    Ok(tree.to_string())
+}
+
+/// Returns the operands of the top-level `&&`, each as an expression in canonical form, in the
+/// order of [`predicate::Condition::operands`]. The result is the whole expression if it has no
+/// such operator, and empty if it starts with declarations.
+///
+/// # Errors
+/// The syntax errors of `source`.
+pub fn operands(source: &str) -> Result<Vec<String>, CompileError> {
+    let tree = parse::parse(source).map_err(|diagnostics| CompileError { diagnostics })?;
+    Ok(tree.conjuncts().into_iter().map(ToString::to_string).collect())
+}
+
+/// Returns the number of tokens, including the end token.
+///
+/// # Errors
+/// The characters that belong to no token.
+pub fn token_count(source: &str) -> Result<usize, CompileError> {
+    let lexed = lex::lex(source);
+    if lexed.errors.is_empty() {
+        Ok(lexed.tokens.len())
+    } else {
+        Err(CompileError { diagnostics: lexed.errors })
+    }
+}
+
+/// Compiles a filter and checks it against the payload schemas of its event types.
+///
+/// # Errors
+/// As [`compile`]; in addition, comparisons that fail on every event of these types.
+pub fn compile_for(
+    source: &str,
+    profile: CheckProfile,
+    usage: &Usage<'_>,
+) -> Result<Compiled, CompileError> {
+    let (typed, mut findings) = parse_and_check(source, profile)?;
+    let complexity = Complexity::of(&typed);
+    if profile == CheckProfile::Filter {
+        findings.extend(complexity.refusal().map(|why| too_complex(source, &why)));
+        lint::lint(&typed, usage, &mut findings);
+        findings.sort_by_key(|finding| (finding.span.start, finding.code));
+    }
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        // A possible null access matters little while the filter has errors.
+        findings.retain(|finding| finding.code != Code::MayBeMissing);
+        return Err(CompileError { diagnostics: findings });
+    }
+    Ok(Compiled { program: generate(&typed).0, warnings: findings, complexity })
+}
+
+fn too_complex(source: &str, why: &str) -> Diagnostic {
+    let span = Span::new(0, source.len());
+    Diagnostic::warning(
+        Code::TooComplex,
+        span,
+        format!("the vendor would refuse this filter: {why}"),
+    )
+    .with_help("it works here, within 50,000 steps an event; walk fewer lists to be portable")
+}
+
+/// Parses and checks.
+pub(crate) fn parse_and_check(
+    source: &str,
+    profile: CheckProfile,
+) -> Result<(Typed, Vec<Diagnostic>), CompileError> {
+    let tree = parse::parse(source).map_err(|diagnostics| CompileError { diagnostics })?;
+    check::check(&tree, source, profile).map_err(|diagnostics| CompileError { diagnostics })
+}
