@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
 # Labels that every target has, or that a histogram's series have.
 COMMON_LABELS = {"job", "instance", "le"}
-# The token has a short name of its own, see src/config.rs; the other one explains the rule.
+# The token has a short name of its own, see src/config/; the other one explains the rule.
 EXCEPTIONS = {"SWITCHYARD_ADMIN_TOKEN", "SWITCHYARD_SECTION__KEY"}
 
 problems = []

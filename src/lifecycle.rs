@@ -18,9 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use app_calls::AppCalls;
 
-use crate::api::events::EventsState;
-use crate::api::health::{self, Health, Scrape};
-use crate::api::ingest::IngestState;
+use crate::api::health::{self, Health};
+use crate::api::ingest::{EventsState, IngestState};
+use crate::api::scrape::{self, Scrape};
 use crate::api::{self, ApiState};
 use crate::bus::stream_monitor::StreamMonitor;
 use crate::bus::{
@@ -31,15 +31,14 @@ use crate::bus::{
 use crate::clock;
 use crate::config::{self, Config};
 use crate::console::{self, Console};
-use crate::delivery::http::HttpSender;
-use crate::delivery::retry::Random;
 use crate::delivery::{
-    Dispatcher, EgressGuard, EndpointGoneReport, FailedWebhooks, Ports, SubscriptionDirectory,
+    ChannelPorts, Dispatcher, EgressGuard, EndpointGoneReport, FailedWebhooks, HttpSender, Ports,
+    Random, SubscriptionDirectory,
 };
 use crate::domain::{Product, Secret, SubscriptionId};
 use crate::event::Publisher;
 use crate::matcher::{Matcher, Subscription};
-use crate::registry::{ConnectLimits, Registry, Settings};
+use crate::registry::{Registry, Settings};
 use crate::router::Router;
 use crate::store::{KvOptions, KvStore};
 use crate::telemetry::LiveFeed;
@@ -55,8 +54,6 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Capacity of the channel of [`EndpointGoneReport`]s; reports beyond it are dropped.
 const ENDPOINT_REPORTS_MAX: usize = 256;
-/// Interval of the check whether signing keys must be rotated.
-const KEYS_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Storage that a managed broker gets in addition to events: parked deliveries, dead letters,
 /// registry.
@@ -216,7 +213,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Returns the routes: doors, operator API, probes, metrics and console.
+    /// Returns the routes: registration and event APIs, operator API, probes, metrics and console.
     fn listener(self, config: &Config, mode: Mode) -> axum::Router {
         let token = Secret::new(config.admin.token.as_str());
         let guard = self.guard;
@@ -230,7 +227,7 @@ impl Parts {
         });
         let events = events_state(config, &self.publisher);
         let ingest = ingest_state(config, &self.publisher);
-        let scrape = Scrape {
+        let scrape_state = Scrape {
             process: self.metrics,
             top: self.top,
             registry: Arc::clone(&self.registry),
@@ -245,7 +242,7 @@ impl Parts {
         api::router(Arc::clone(&state))
             .merge(api::event_routes(&state, events, ingest))
             .merge(health::probes(self.health))
-            .merge(health::metrics(scrape))
+            .merge(scrape::metrics(scrape_state))
             .merge(console::routes(pages))
     }
 }
@@ -273,37 +270,16 @@ async fn open_registry(
 ) -> anyhow::Result<Arc<Registry>> {
     let options = KvOptions { prefix: config.nats.prefix.clone(), replicas: config.nats.replicas };
     let store = KvStore::open(connections.control.context.clone(), &options).await?;
-    let settings = Settings {
-        prefix: config.nats.prefix.clone(),
-        allow_unknown_events: config.events.allow_unknown,
-        accept_inert_types: config.registry.accept_inert_types,
-        modules_max: config.limits.modules_per_installation,
-        connect: ConnectLimits {
-            modules_jira: config.limits.connect_modules_jira,
-            modules_confluence: config.limits.connect_modules_confluence,
-            webhooks_per_app: config.limits.webhooks_per_app,
-            webhooks_per_user: config.limits.webhooks_per_user,
-            webhook_life: Duration::from_secs(config.limits.webhook_life_h.saturating_mul(3600)),
-        },
-        public_url: match config.server.public_url.as_str() {
-            "" => format!("http://{address}"),
-            url => url.trim_end_matches('/').to_owned(),
-        },
-        discovery_life_ms: i64::from(config.registry.discovery_life_s).saturating_mul(1000),
-        signing_key_life_ms: hours_ms(config.registry.signing_key_life_h),
-        property_paths_max: config.limits.property_paths_per_installation,
-        registration_rate: config.limits.registration_rate,
-        registration_burst: config.limits.registration_burst,
-    };
+    let own_url = format!("http://{address}");
+    let public_url = Some(config.server.public_url.as_str()).filter(|url| !url.is_empty());
+    let settings = Settings::new(config, public_url.unwrap_or(&own_url));
     let registry = Arc::new(Registry::new(Arc::new(store), Arc::clone(matcher), settings));
     let (running, stopped) = (Arc::clone(&registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(running.run()).await });
     tokio::time::timeout(LOAD_TIMEOUT, registry.wait_until_ready())
         .await
         .with_context(|| format!("the registry did not load within {LOAD_TIMEOUT:?}"))?;
-    registry.maintain_signing_keys().await.context("signing keys")?;
-    let (keeper, stopped) = (Arc::clone(&registry), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(keep_keys(keeper)).await });
+    registry.signing_keys().maintain().await.context("signing keys")?;
     Ok(registry)
 }
 
@@ -316,10 +292,12 @@ fn ports(
 ) -> Ports {
     let outbound = &connections.outbound;
     Ports {
-        functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+        channels: ChannelPorts {
+            functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+            keys: Arc::clone(registry.keys()),
+        },
         parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room)),
         dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
-        keys: Arc::clone(registry.keys()),
         endpoint_reports,
     }
 }
@@ -362,10 +340,6 @@ async fn consumers(
     Ok((pulls, due))
 }
 
-fn hours_ms(hours: u32) -> i64 {
-    i64::from(hours).saturating_mul(3600 * 1000)
-}
-
 /// Connects the registry to the caller of apps and starts its background tasks.
 fn call_apps(
     config: &Config,
@@ -374,9 +348,7 @@ fn call_apps(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) {
-    registry.open_calls(Arc::new(AppCalls::new(sender, config.limits.body)));
-    let (sending, stopped) = (Arc::clone(registry), stop.clone());
-    tasks.spawn(async move { stopped.run_until_cancelled(sending.send_notices()).await });
+    registry.set_app_caller(Arc::new(AppCalls::new(sender, config.limits.body)));
     let (looking, stopped) = (Arc::clone(registry), stop.clone());
     tasks.spawn(async move { stopped.run_until_cancelled(looking.run_background_tasks()).await });
 }
@@ -398,16 +370,6 @@ fn collect_endpoint_reports(
         stop.run_until_cancelled(disable).await
     });
     reports
-}
-
-/// Rotates the signing keys in time.
-async fn keep_keys(registry: Arc<Registry>) {
-    loop {
-        tokio::time::sleep(KEYS_INTERVAL).await;
-        if let Err(error) = registry.maintain_signing_keys().await {
-            tracing::warn!(%error, "signing key rotation failed; retrying");
-        }
-    }
 }
 
 /// Returns the addresses of our listener and of the broker, where no handler may be.

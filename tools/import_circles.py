@@ -8,7 +8,8 @@
     python3 tools/import_circles.py --self-test         check the checker
 
 Prints each circle (a strongly connected component of the import graph of one crate) with
-the folder it spans and one line of code for each arrow. Exit status 1 if there is any.
+the folder it spans and one line of code for each arrow, and each `mod.rs` that defines
+anything: it holds the folder's header and re-exports. Exit status 1 if there is any.
 
 A node is a file that defines something. A file that only declares modules and re-exports
 is none: an import through a re-export counts as an import of the file that defines the
@@ -34,7 +35,7 @@ MOD = re.compile(r"\b" + VIS + r"mod\s+(\w+)\s*([;{])")
 USE = re.compile(r"(?P<vis>\bpub(?:\s*\([^)]*\))?\s+)?(?<![\w:])use\s+(?P<tree>[^;]+);")
 PUB_IN = re.compile(r"\bpub\s*\([^)]*\)")
 ITEM = re.compile(
-    r"(?:\b(?:fn|struct|enum|trait|type|const|static|union)\s+|\bmacro_rules!\s*)([A-Za-z_]\w*)"
+    r"(?:\b(?:fn|struct|enum|trait|type|const|static|union)\s+(?!(?:fn|unsafe|async|mut)\b)|\bmacro_rules!\s*)([A-Za-z_]\w*)"
 )
 PATH = re.compile(r"(?<![\w:.])([A-Za-z_]\w*(?:\s*::\s*[A-Za-z_]\w*)+)")
 
@@ -122,7 +123,7 @@ class Crate:
 
     def __init__(self, files, base):
         self.modules = {}
-        self.by_rel = {f.rel: f for f in files if f.rel.startswith(base + "/") and f.kind == "src"}
+        self.by_rel = {f.rel: f for f in files if f.rel.startswith(base + "/")}
         root = self.by_rel.get(base + "/lib.rs") or self.by_rel.get(base + "/main.rs")
         self.root = root and self.read_file((), root)
 
@@ -294,17 +295,23 @@ def report(graph, circle):
     return "\n".join(lines)
 
 
-def circles(root, folders):
-    """(text of each circle that touches one of the folders, all graphs)."""
+def findings(root, folders):
+    """(text of each circle and `mod.rs` with logic that touches one of the folders, all graphs)."""
     files = load(root, [c for c in CRATES if os.path.isdir(os.path.join(root, c))])
     found, graphs = [], []
     for base in CRATES:
         graph = Crate(files, base).edges() if any(f.rel.startswith(base + "/") for f in files) else {}
         graphs.append(graph)
         for circle in components(graph):
-            if not folders or any(f.rel == d or f.rel.startswith(d + "/") for f in circle for d in folders):
+            if not folders or any(is_in(f, folders) for f in circle):
                 found.append(report(graph, circle))
+        found += [f"{f.rel}: a mod.rs only declares and re-exports; this one defines something"
+                  for f in graph if f.rel.endswith("/mod.rs") and (not folders or is_in(f, folders))]
     return found, graphs
+
+
+def is_in(file, folders):
+    return any(file.rel == folder or file.rel.startswith(folder + "/") for folder in folders)
 
 
 def print_imports(graphs, rel):
@@ -348,6 +355,10 @@ SELF_TEST = [
                 "#[cfg(test)] mod more { use crate::a::A; }\n#[cfg(test)] fn f() { crate::a::A; }",
         "b/tests.rs": "use crate::a::A;",
     }, []),
+    ("a file named test.rs that is no test", {
+        "lib.rs": "mod a; mod test;",
+        "a.rs": "pub const fn f() { crate::test::g() }", "test.rs": "pub fn g() { crate::a::f() }",
+    }, ["a.rs test.rs"]),
     ("the visibility of an item is no import", {
         "lib.rs": "mod a;", "a.rs": "mod one; pub struct A; fn f() { one::g() }",
         "a/one.rs": "pub(in crate::a) fn g() {}",
@@ -360,7 +371,7 @@ SELF_TEST = [
     ("imports that go one way", {
         "lib.rs": "mod a; pub use a::A;",
         "a.rs": "mod one; pub use one::A; pub(crate) use one::B as C;",
-        "a/one.rs": "mod deep; pub struct A; pub struct B; fn f() { deep::g() }",
+        "a/one.rs": "mod deep; pub struct A; pub struct B; const fn f() { deep::g() }",
         "a/one/deep.rs": "use std::fmt; pub fn g() {}",
     }, []),
 ]
@@ -392,11 +403,11 @@ def main():
     a = ap.parse_args()
     if a.self_test:
         return self_test()
-    found, graphs = circles(a.root, [d.rstrip("/") for d in a.folders])
+    found, graphs = findings(a.root, [d.rstrip("/") for d in a.folders])
     if a.imports:
         print_imports(graphs, a.imports)
         return 0
-    print("\n".join(found) or "no import circles")
+    print("\n".join(found) or "no import circles, no logic in mod.rs")
     return 1 if found else 0
 
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use switchyard::bus::subjects::subject_attributes;
 use switchyard::domain::InstallationId;
-use switchyard::event::{Decoder, HeaderLookup, RoutingKey};
+use switchyard::event::{Attributes, Decoder, HeaderLookup, RoutingKey};
 use switchyard::matcher::{Matcher, Scratch, Subscription};
 use switchyard::registry::offline::TriggerReader;
 
@@ -93,9 +94,10 @@ fn row(name: &str, matcher: &Matcher, events: &[Event]) {
     let mut one = |event: &Event, count: bool| {
         let has_subscribers = |routing_key: RoutingKey<'_>| matcher.has_subscriptions(routing_key);
         let body = event.body.clone();
-        let decoded = decoder
-            .decode_if_subscribed(&event.subject, &event.headers, body, 1, has_subscribers)
-            .expect("an event");
+        let address = subject_attributes(&event.subject);
+        let attributes = Attributes::read(&event.headers, address).expect("attributes");
+        let decoded =
+            decoder.decode_if_subscribed(attributes, body, 1, has_subscribers).expect("an event");
         if decoded.is_body_decoded() {
             let found = matcher.matches(decoded.routing_key(), &decoder, &mut scratch);
             if count {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use switchyard::clock;
 use switchyard::domain::InstallationId;
-use switchyard::event::{DecodedMessage, Decoder, HeaderLookup, RoutingKey};
+use switchyard::event::{Attributes, DecodedMessage, Decoder, HeaderLookup, RoutingKey};
 use switchyard::matcher::{Matcher, Scratch, Subscription};
 
 use measure::{Outcome, allocations, compare, live_bytes, verdict};
@@ -318,7 +318,8 @@ fn decode_if_subscribed<'m>(
     body: &Bytes,
 ) -> DecodedMessage<'m> {
     let has_subscribers = |routing_key: RoutingKey<'_>| matcher.has_subscriptions(routing_key);
-    decoder.decode_if_subscribed("", headers, body.clone(), 1, has_subscribers).expect("an event")
+    let attributes = Attributes::from_headers(headers).expect("attributes");
+    decoder.decode_if_subscribed(attributes, body.clone(), 1, has_subscribers).expect("an event")
 }
 
 /// Adds one module at a time and removes the one that was added `LIVE` changes before.

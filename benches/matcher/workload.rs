@@ -184,7 +184,7 @@ fn subscriptions_in(
     let (cloud, conditions) =
         (CloudId::from(cloud), Arc::new(EventConditions::unconditional(EVENT_TYPE.into())));
     let installation = |(number, filters): (usize, &[String])| {
-        let handler = Handler::Function { subject: "sw.fn.bench.main".into() };
+        let handler = Handler::function("sw.fn.bench.main");
         let id = InstallationId::from(format!("{}-inst-{}", cloud.as_str(), first + number));
         let owner = Arc::new(Owner {
             id: id.clone(),

@@ -88,10 +88,7 @@ pub(crate) fn subscription_to_all(url: url::Url) -> Arc<Subscription> {
             app_account_id: None,
             cloud_id: SITE.into(),
             licensed: true,
-            settings: DeliverySettings::new(Arc::new(Handler::Http {
-                url,
-                secret: Secret::new(SECRET),
-            })),
+            settings: DeliverySettings::new(Arc::new(Handler::http(url, Secret::new(SECRET)))),
         }),
         key: "trigger-1".into(),
         event_subscriptions: EventSubscriptions::One(EventSubscription {

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use serde::de::IgnoredAny;
-use switchyard::event::{Decoder, Envelope, HeaderLookup};
+use switchyard::event::{Attributes, Decoder, Envelope, HeaderLookup};
 use switchyard::matcher::Scratch;
 use switchyard_expr::{Tape, TapeLimits};
 
@@ -54,7 +54,8 @@ pub(crate) fn measure(rounds: usize, report: &mut Report) -> anyhow::Result<()> 
             pass(&mut |body| Ok(_ = black_box(serde_json::from_slice::<IgnoredAny>(body)?)))?;
         let taped = pass(&mut |body| Ok(black_box(&mut tape).parse(body, &limits)?))?;
         let matched = pass(&mut |body| {
-            let event = decoder.decode_if_subscribed("", &sent, body.clone(), 1, |_| true)?;
+            let attributes = Attributes::from_headers(&sent)?;
+            let event = decoder.decode_if_subscribed(attributes, body.clone(), 1, |_| true)?;
             black_box(matcher.matches(event.routing_key(), &decoder, &mut scratch));
             Ok(())
         })?;

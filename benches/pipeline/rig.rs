@@ -16,9 +16,9 @@ use switchyard::bus::{
     ParkingCapacity, ParkingStream, PullSubscription, Subjects, streams,
 };
 use switchyard::config::Config;
-use switchyard::delivery::http::HttpSender;
-use switchyard::delivery::retry::Random;
-use switchyard::delivery::{Dispatcher, EgressGuard, Ports, SubscriptionDirectory};
+use switchyard::delivery::{
+    ChannelPorts, Dispatcher, EgressGuard, HttpSender, Ports, Random, SubscriptionDirectory,
+};
 use switchyard::domain::SubscriptionId;
 use switchyard::event::Publisher;
 use switchyard::matcher::{Matcher, Subscription};
@@ -144,10 +144,12 @@ impl Rig {
         let room = Arc::new(ParkingCapacity::new(config.parked_max));
         let subjects = || self.subjects.clone();
         let ports = Ports {
-            functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+            channels: ChannelPorts {
+                functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+                keys: Arc::default(),
+            },
             parking: Arc::new(ParkingStream::new(outbound.clone(), subjects(), room)),
             dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects())),
-            keys: Arc::default(),
             endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
         let sender = HttpSender::new(config, Arc::new(EgressGuard::new(config)?))?;

@@ -179,7 +179,9 @@ async fn replica(
     let connections = Connections::open(&config.nats, &[url.to_owned()]).await?;
     let options = KvOptions { prefix: config.nats.prefix.clone(), replicas: 1 };
     let store = KvStore::open(connections.control.context.clone(), &options).await?;
-    let settings = Settings { modules_max: MODULES_MAX, ..Settings::default() };
+    let mut settings = Settings::new(config, "");
+    settings.limits.modules_per_installation = MODULES_MAX;
+    settings.limits.registration_rate = 0;
     let matcher = Arc::new(Matcher::default());
     let registry = Arc::new(Registry::new(Arc::new(store), matcher, settings));
     tasks.spawn(Arc::clone(&registry).run());
@@ -196,13 +198,13 @@ async fn provision(registry: &Registry, installations: usize) -> anyhow::Result<
     let app = json!({"kind": "forge",
         "endpoints": [{"key": "hook", "url": "https://app.example.com/hook"}]});
     let app = serde_json::from_value(app)?;
-    registry.put_app(&AppId::from("app"), app, &|_| Ok(())).await?;
+    registry.apps().put(&AppId::from("app"), app, &|_| Ok(())).await?;
     stream::iter(0..installations)
         .map(async |installation| {
             let site = format!("site-{}", installation % 100);
             let spec = json!({"app": "app", "cloudId": site, "product": "jira"});
             let spec = serde_json::from_value(spec)?;
-            let put = registry.put_installation(&name(installation).into(), spec).await?;
+            let put = registry.installations().put(&name(installation).into(), spec).await?;
             put.token.context("a token")
         })
         .buffered(CLIENTS)

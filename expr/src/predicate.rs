@@ -28,6 +28,18 @@ pub struct Facts<C = Constant, N = f64> {
     pub reads_self_generated: bool,
     /// Distinct entity properties, in order of first use.
     pub property_paths: Vec<PropertyPath>,
+    /// Steps that an evaluation may use in addition to those that the length of the source bounds,
+    /// if it evaluates nothing twice: for errors that `?.` turns into null, and for remainders.
+    pub extra_steps: u32,
+}
+
+/// A conjunct of a filter: an operand of its top-level `&&`, as an expression of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Conjunct {
+    /// The expression in canonical form.
+    pub source: String,
+    /// Number of functions in it.
+    pub functions: usize,
 }
 
 /// A filter, or an operand of one, as tests of paths. Operands are in evaluation order.
@@ -352,6 +364,7 @@ impl Facts<TemplateOperand, TemplateOperand> {
             condition: self.condition.with_parameters(parameters),
             reads_self_generated: self.reads_self_generated,
             property_paths: self.property_paths.clone(),
+            extra_steps: self.extra_steps,
         }
     }
 }

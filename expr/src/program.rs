@@ -6,9 +6,11 @@ use std::sync::Arc;
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::budget::FrameSize;
 use crate::builtin::regexp::Pattern;
+use crate::lex::{TokenKind, lex};
 use crate::parameter_slots::ParameterSlots;
 use crate::parameters::Parameters;
-use crate::predicate::{Facts, TemplateOperand};
+use crate::parse::parse;
+use crate::predicate::{Conjunct, Facts, TemplateOperand};
 use crate::span::Span;
 use crate::typed::{Binding, MemberName};
 use crate::value::{Constructor, Literal, Native};
@@ -173,6 +175,17 @@ impl Program {
         self.template.facts.with_parameters(&self.parameters)
     }
 
+    /// Returns the conjuncts in the order of [`crate::Condition::operands`] of its condition: the
+    /// whole expression if it has no top-level `&&`, none if it starts with declarations. They are
+    /// built on each call.
+    pub fn conjuncts(&self) -> Vec<Conjunct> {
+        let tree = parse(&self.source());
+        debug_assert!(tree.is_ok(), "the source of a program is an expression");
+        let tree = tree.ok();
+        let conjuncts = tree.iter().flat_map(|tree| tree.conjuncts());
+        conjuncts.map(|expr| conjunct(expr.to_string())).collect()
+    }
+
     /// Whether the result may depend on `event.selfGenerated`, see [`Facts`].
     pub fn reads_self_generated(&self) -> bool {
         self.template.facts.reads_self_generated
@@ -187,6 +200,12 @@ impl Program {
     pub fn heap_bytes(&self) -> usize {
         self.own_heap_bytes() + size_of::<ProgramTemplate>() + self.template.heap_bytes()
     }
+}
+
+fn conjunct(source: String) -> Conjunct {
+    let tokens = lex(&source).tokens;
+    let functions = tokens.iter().filter(|token| token.kind == TokenKind::Punct("=>")).count();
+    Conjunct { source, functions }
 }
 
 impl ProgramTemplate {

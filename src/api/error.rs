@@ -1,4 +1,5 @@
-//! Maps errors to HTTP responses, in the formats of the three registration APIs.
+//! Maps errors to HTTP responses, in the common error format. Connect and Jira have formats of their
+//! own, built on this one.
 //!
 //! Only this module knows HTTP status codes of errors. Details of an internal failure go to the
 //! log; the response says only that it is internal.
@@ -9,7 +10,6 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::json;
 use tracing::error;
 
 use super::metrics;
@@ -108,7 +108,7 @@ impl From<Problem> for ApiError {
 
 /// An error as a response: its status, and the body `{message, errors}`.
 #[derive(Debug, Serialize)]
-struct ErrorResponse {
+pub(super) struct ErrorResponse {
     #[serde(skip)]
     status: StatusCode,
     message: String,
@@ -226,7 +226,7 @@ fn from_register_error(error: RegisterError) -> ErrorResponse {
             "SY-1108",
             "the record has another revision than If-Match names",
         ),
-        RegisterError::Replayed => {
+        RegisterError::Replayed(_) => {
             metrics::auth_failed("replay");
             ApiError::NotConnect.into()
         }
@@ -239,7 +239,9 @@ fn from_register_error(error: RegisterError) -> ErrorResponse {
             let message = format!("all modules together have {bytes} bytes, the limit is {max}");
             ErrorResponse::invalid(vec![Problem::new(code::TOO_LARGE, "", message)])
         }
-        RegisterError::Contended | RegisterError::Store(_) | RegisterError::NotApplied { .. } => {
+        RegisterError::Contended { .. }
+        | RegisterError::Store(_)
+        | RegisterError::NotApplied { .. } => {
             error!(%error, in_doubt = error.is_in_doubt(), "registration not confirmed");
             let message = "the registry did not confirm the change in time";
             ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5021", message)
@@ -257,7 +259,12 @@ fn from_register_error(error: RegisterError) -> ErrorResponse {
 
 impl ErrorResponse {
     /// Renders the response with another `body`.
-    fn respond(&self, status: StatusCode, scheme: &'static str, body: impl Serialize) -> Response {
+    pub(super) fn respond(
+        &self,
+        status: StatusCode,
+        scheme: &'static str,
+        body: impl Serialize,
+    ) -> Response {
         let mut http_response = (status, Json(body)).into_response();
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -273,7 +280,7 @@ impl ErrorResponse {
     }
 
     /// The status in Connect's and Jira's APIs, which answer 400 where ours answer 422.
-    fn legacy_status(&self) -> StatusCode {
+    pub(super) fn legacy_status(&self) -> StatusCode {
         match self.status {
             StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
             status => status,
@@ -281,7 +288,7 @@ impl ErrorResponse {
     }
 
     /// The problems as sentences, for APIs whose error format has no list of problems.
-    fn sentences(&self) -> Vec<String> {
+    pub(super) fn sentences(&self) -> Vec<String> {
         match self.errors.as_slice() {
             [] => vec![self.message.clone()],
             errors => errors.iter().map(Problem::sentence).collect(),
@@ -293,48 +300,6 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let response = ErrorResponse::from(self);
         response.respond(response.status, "Bearer", &response)
-    }
-}
-
-/// An error in the format of the Connect API: `{message}`, with 400 for any invalid request.
-#[derive(Debug)]
-pub(super) struct ConnectError(ApiError);
-
-impl<E: Into<ApiError>> From<E> for ConnectError {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl IntoResponse for ConnectError {
-    fn into_response(self) -> Response {
-        let response = ErrorResponse::from(self.0);
-        let message = response.sentences().join("; ");
-        response.respond(response.legacy_status(), "JWT", json!({"message": message}))
-    }
-}
-
-/// An error in the format of Jira's REST API: `{errorMessages, errors}`.
-#[derive(Debug)]
-pub(super) struct WebhookError(ApiError);
-
-impl<E: Into<ApiError>> From<E> for WebhookError {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl IntoResponse for WebhookError {
-    fn into_response(self) -> Response {
-        let response = ErrorResponse::from(match self.0 {
-            ApiError::Register(RegisterError::Replayed) => {
-                metrics::auth_failed("replay");
-                ApiError::NotAnApp
-            }
-            error => error,
-        });
-        let body = json!({"errorMessages": response.sentences(), "errors": {}});
-        response.respond(response.legacy_status(), "JWT", body)
     }
 }
 

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{ApiError, Shared};
+use super::error::ApiError;
+use super::state::Shared;
 use crate::registry::{Problem, code};
 
 /// The id in a path, percent-decoded; 404 if it is not UTF-8.

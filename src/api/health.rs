@@ -1,21 +1,16 @@
-//! Health probes and the metrics endpoint, answered from memory without waiting for the broker.
+//! Health probes, answered from memory without waiting for the broker.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 
 use crate::clock;
-use crate::domain::SubscriptionId;
-use crate::matcher::Matcher;
-use crate::registry::Registry;
-use crate::telemetry::subscriptions::{SubscriptionSample, TopSubscriptions};
 
 /// Age of the heartbeat above which the scheduler counts as stuck.
 const HEARTBEAT_MS_MAX: i64 = 5_000;
@@ -44,19 +39,6 @@ impl Health {
     }
 }
 
-/// The sources of the metrics endpoint.
-#[derive(Clone)]
-pub struct Scrape {
-    /// Metric families of the process.
-    pub process: PrometheusHandle,
-    /// Selects the subscriptions that have series of their own.
-    pub top: Arc<TopSubscriptions>,
-    /// The subscriptions.
-    pub registry: Arc<Registry>,
-    /// Counts of events that did not match.
-    pub matcher: Arc<Matcher>,
-}
-
 /// Returns the routes `GET /healthz/startup`, `/healthz/live`, `/healthz/ready`.
 pub fn probes(health: Arc<Health>) -> Router {
     Router::new()
@@ -64,11 +46,6 @@ pub fn probes(health: Arc<Health>) -> Router {
         .route("/healthz/live", get(live))
         .route("/healthz/ready", get(ready))
         .with_state(health)
-}
-
-/// Returns the route `GET /metrics`, in the Prometheus text format.
-pub fn metrics(scrape: Scrape) -> Router {
-    Router::new().route("/metrics", get(render)).with_state(scrape)
 }
 
 async fn startup(State(health): State<Arc<Health>>) -> Response {
@@ -91,29 +68,4 @@ fn probe_response(failing: Vec<&'static str>) -> Response {
     }
     let body = Json(json!({ "status": "failing", "failing": failing }));
     (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
-}
-
-async fn render(State(scrape): State<Scrape>) -> Response {
-    let mut text = scrape.process.render();
-    text.push_str(&scrape.subscriptions());
-    let content_type = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], text).into_response()
-}
-
-impl Scrape {
-    fn subscriptions(&self) -> String {
-        let ids = self.registry.installation_ids(None, usize::MAX);
-        let installations: Vec<_> =
-            ids.iter().filter_map(|id| self.registry.installation(id.as_str())).collect();
-        let samples = installations.iter().flat_map(|installation| {
-            let active = installation.modules.iter().filter(|m| m.subscription.is_some());
-            active.map(|module| SubscriptionSample {
-                id: &module.id,
-                app: installation.record.app.as_str(),
-                stats: module.stats().peek(),
-            })
-        });
-        let not_matched = |id: &SubscriptionId| self.matcher.not_matched(id).unwrap_or_default();
-        self.top.render(samples.collect(), not_matched)
-    }
 }

@@ -3,7 +3,7 @@
 use data_encoding::BASE64URL_NOPAD;
 use url::form_urlencoded;
 
-use super::ApiError;
+use super::error::ApiError;
 use crate::registry::{Problem, code};
 
 /// The parameters of a query; the last one wins if a name is repeated.

@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http_body_util::BodyExt;
 
-use super::Shared;
+use super::state::Shared;
 
 /// The body of a request that may write, for extractors that run before the body is read.
 #[derive(Clone)]

@@ -1,19 +1,137 @@
-//! Test doubles of the HTTP tests: a stream in memory, and responses read whole.
+//! Test doubles of the HTTP tests: the API of one replica, a stream in memory, and responses read
+//! whole.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tower::ServiceExt;
 
+use super::{ApiState, router};
+use crate::config::Config;
 use crate::delivery::{FailedWebhook, FailedWebhooks};
+use crate::domain::Secret;
 use crate::domain::{AppId, InstallationId};
 use crate::event::{Envelope, PublishError, Published, Publisher};
+use crate::matcher::Matcher;
+use crate::registry::testing::MemoryStore;
+use crate::registry::{Registry, Settings};
+
+pub(super) const ADMIN: &str = "admin-token";
+pub(super) const APP: &str = "/admin/v1/apps/ari%3Acloud%3Aecosystem%3A%3Aapp%2F1";
+pub(super) const MODULES: &str = "/forge/installation/v2/dynamic/module";
+pub(super) const BODY_MAX: usize = 16 * 1024;
+
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Value,
+}
+
+/// The API of one replica, with the installation `inst-a` of a Forge app.
+pub(super) struct TestApi {
+    router: Router,
+    pub(super) token: String,
+    _run: JoinSet<()>,
+}
+
+impl TestApi {
+    pub(super) async fn start() -> Self {
+        Self::start_with(0, 0, Matcher::default()).await
+    }
+
+    pub(super) async fn start_with(
+        registration_rate: u32,
+        registration_burst: u32,
+        matcher: Matcher,
+    ) -> Self {
+        let mut config = Config::defaults().unwrap();
+        config.limits.registration_rate = registration_rate;
+        config.limits.registration_burst = registration_burst;
+        let settings = Settings::new(&config, "");
+        let matcher = Arc::new(matcher);
+        let registry = Registry::new(MemoryStore::new(), Arc::clone(&matcher), settings);
+        let registry = Arc::new(registry);
+        let mut run = JoinSet::new();
+        run.spawn(Arc::clone(&registry).run());
+        timeout(Duration::from_secs(5), registry.wait_until_ready()).await.unwrap();
+        let admin_token = Secret::new(ADMIN);
+        let check_url: Box<crate::registry::CheckUrl> = Box::new(|url| match url.host_str() {
+            Some("10.0.0.1") => Err("the address is private".into()),
+            _ => Ok(()),
+        });
+        let state = ApiState {
+            registry,
+            matcher,
+            admin_token,
+            body_max: BODY_MAX,
+            failed_webhooks: Arc::new(NoFailedWebhooks),
+            check_url,
+        };
+        let mut api = Self { router: router(Arc::new(state)), token: String::new(), _run: run };
+        api.admin("PUT", APP, app(json!({}))).await;
+        let installation =
+            json!({"app": "ari:cloud:ecosystem::app/1", "cloudId": "c", "product": "jira"});
+        let answer = api.admin("PUT", "/admin/v1/installations/inst-a", installation).await;
+        api.token = answer.body["token"].as_str().unwrap().to_owned();
+        api
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body =
+            if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub(super) async fn admin(&self, method: &str, path: &str, body: Value) -> Answer {
+        self.send(request(method, path, ADMIN).body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    pub(super) async fn forge(&self, method: &str, path: &str, body: Value) -> Answer {
+        let request = request(method, path, &self.token);
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    pub(super) async fn register(&self) -> String {
+        let answer = self.forge("POST", MODULES, trigger()).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+        answer.body["key"].as_str().unwrap().to_owned()
+    }
+}
+
+pub(super) fn request(method: &str, path: &str, token: &str) -> axum::http::request::Builder {
+    let bearer = format!("Bearer {token}");
+    Request::builder().method(method).uri(path).header(header::AUTHORIZATION, bearer)
+}
+
+pub(super) fn app(changes: Value) -> Value {
+    let mut app = json!({"kind": "forge", "functions": ["main"],
+        "endpoints": [{"key": "hook", "url": "https://app.example.com/"}]});
+    let (Value::Object(app_members), Value::Object(changes)) = (&mut app, changes) else {
+        panic!("objects")
+    };
+    app_members.extend(changes);
+    app
+}
+
+pub(super) fn trigger() -> Value {
+    json!({"type": "trigger", "data": {"events": ["avi:jira:updated:issue"], "endpoint": "hook"}})
+}
+
+pub(super) fn message(answer: &Answer) -> &str {
+    answer.body["message"].as_str().unwrap()
+}
 
 /// A store of failed webhooks that is empty.
 pub(super) struct NoFailedWebhooks;

@@ -57,7 +57,7 @@ pub struct JetStreamClient {
 
 /// Why the broker cannot be used.
 #[derive(Debug, Error)]
-pub enum ConnectError {
+pub enum BrokerConnectError {
     /// The URL list is empty or malformed, or the credentials file cannot be read.
     #[error("nats: {0}")]
     Settings(String),
@@ -86,8 +86,11 @@ impl Connections {
     /// Connects to one of `urls` and waits until JetStream answers.
     ///
     /// # Errors
-    /// See [`ConnectError`].
-    pub async fn open(config: &config::NatsConfig, urls: &[String]) -> Result<Self, ConnectError> {
+    /// See [`BrokerConnectError`].
+    pub async fn open(
+        config: &config::NatsConfig,
+        urls: &[String],
+    ) -> Result<Self, BrokerConnectError> {
         let outbound = connect(config, urls, "outbound").await?;
         let connections = Self {
             intake: connect(config, urls, "intake").await?,
@@ -100,7 +103,7 @@ impl Connections {
         }
         let version = connections.control.client.server_info().version;
         if !is_supported(&version) {
-            return Err(ConnectError::TooOld { version });
+            return Err(BrokerConnectError::TooOld { version });
         }
         Ok(connections)
     }
@@ -121,14 +124,14 @@ impl Connections {
 }
 
 impl JetStreamClient {
-    async fn until_ready(&self, urls: &[String]) -> Result<(), ConnectError> {
+    async fn until_ready(&self, urls: &[String]) -> Result<(), BrokerConnectError> {
         let start = clock::tick();
         loop {
             match self.context.query_account().await {
                 Ok(_) => return Ok(()),
                 Err(error) if clock::since(start) >= START_TIMEOUT => {
                     let reason = diagnose(urls).await.unwrap_or_else(|| error.to_string());
-                    return Err(ConnectError::Unreachable { urls: urls.join(","), reason });
+                    return Err(BrokerConnectError::Unreachable { urls: urls.join(","), reason });
                 }
                 Err(_) => tokio::time::sleep(START_PAUSE).await,
             }
@@ -155,9 +158,9 @@ async fn connect(
     config: &config::NatsConfig,
     urls: &[String],
     flow: &'static str,
-) -> Result<JetStreamClient, ConnectError> {
+) -> Result<JetStreamClient, BrokerConnectError> {
     let timeout = Duration::from_millis(config.publish_timeout_ms);
-    let settings = |error: &dyn std::fmt::Display| ConnectError::Settings(error.to_string());
+    let settings = |error: &dyn std::fmt::Display| BrokerConnectError::Settings(error.to_string());
     let mut options = ConnectOptions::new();
     if !config.credentials_file.is_empty() {
         let file = &config.credentials_file;
@@ -254,7 +257,7 @@ mod tests {
         drop(listener);
         let reason = diagnose(&urls).await.unwrap();
         assert!(reason.to_lowercase().contains("refused"), "{reason}");
-        let error = ConnectError::Unreachable { urls: urls.join(","), reason }.to_string();
+        let error = BrokerConnectError::Unreachable { urls: urls.join(","), reason }.to_string();
         assert!(error.starts_with("cannot use NATS at nats://127.0.0.1:"), "{error}");
         assert!(error.ends_with("`switchyard dev` runs a server of its own"), "{error}");
     }

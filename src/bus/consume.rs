@@ -16,10 +16,10 @@ use super::acks::AckQueue;
 use super::connect::{Connections, JetStreamClient};
 use super::headers::MessageHeaders;
 use super::metrics;
-use super::subjects::{DUE_CONSUMER, ROUTER_CONSUMER, Subjects};
+use super::subjects::{DUE_CONSUMER, ROUTER_CONSUMER, Subjects, subject_attributes};
 use crate::clock;
 use crate::config;
-use crate::event::{Message, MessageStream};
+use crate::event::{Attributes, DecodeError, Message, MessageStream};
 
 /// Messages of one pull request.
 const BATCH_MESSAGES: usize = 500;
@@ -107,7 +107,7 @@ impl PullSubscription {
     /// Gets or creates the consumer and starts to pull.
     async fn open(&self) -> Result<pull::Stream, async_nats::Error> {
         let stream = self.jetstream_client.context.get_stream_no_info(&self.stream).await?;
-        let name = self.consumer.durable_name.as_deref().unwrap_or_default();
+        let name = self.consumer.durable_name.as_deref().ok_or("the consumer has no name")?;
         let consumer: PullConsumer = match self
             .jetstream_client
             .context
@@ -293,7 +293,11 @@ impl PulledMessage {
 impl Message for PulledMessage {
     type Headers = MessageHeaders;
 
-    fn subject(&self) -> &str {
+    fn attributes(&self) -> Result<Attributes<'_>, DecodeError> {
+        Attributes::read(&self.headers, subject_attributes(&self.subject))
+    }
+
+    fn address(&self) -> &str {
         &self.subject
     }
 

@@ -7,12 +7,8 @@ use super::confirmed_publish::{self, PublishRequest};
 use super::connect::JetStreamClient;
 use super::headers;
 use super::subjects::Subjects;
-use crate::delivery::dead_letter::DeadLetterKind;
-use crate::delivery::{DeadLetter, DeadLetterBox};
-
-/// Header with the size of a body that was too large to be stored with the letter; the event stream
-/// has it at the given sequence.
-const BODY_OMITTED: &str = "switchyard-dlq-body-omitted";
+use crate::delivery::{DeadLetter, DeadLetterBox, DeadLetterKind};
+use crate::event::codec::names;
 
 /// Writes the dead-letter stream.
 #[derive(Clone, Debug)]
@@ -34,7 +30,9 @@ impl DeadLetterStream {
         }
         // The letter's own headers make it larger than the broker's limit.
         tracing::warn!(subject = request.subject, "dead letter stored without its body: too large");
-        request.headers.insert(BODY_OMITTED, request.body.len().to_string().as_str());
+        request
+            .headers
+            .insert(names::dead_letter::BODY_OMITTED, request.body.len().to_string().as_str());
         request.body = Bytes::new();
         if let Err(error) = confirmed_publish::until_stored(&self.jetstream_client, &request).await
         {

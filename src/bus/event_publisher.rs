@@ -13,8 +13,7 @@ use super::connect::JetStreamClient;
 use super::headers;
 use super::subjects::Subjects;
 use crate::clock;
-use crate::delivery::HeaderList;
-use crate::event::webhook::delta;
+use crate::event::codec;
 use crate::event::{Envelope, PublishError, Published, Publisher};
 
 /// How long an API call waits for the confirmation of an event, including repeats.
@@ -89,8 +88,8 @@ impl Publisher for EventPublisher {
         let request = PublishRequest {
             stream: "events",
             subject: self.subjects.intake(&envelope),
-            message_id: headers::encode(&envelope.identity()),
-            headers: headers::write(&fields(&envelope)),
+            message_id: codec::encoded(&envelope.identity()),
+            headers: headers::write(&codec::event_headers(&envelope)),
             body,
         };
         Box::pin(self.publish_confirmed(request))
@@ -99,32 +98,4 @@ impl Publisher for EventPublisher {
     fn refuse_for_s(&self) -> Option<u64> {
         self.gate.refuse_for_s()
     }
-}
-
-/// Returns the product for the site ARI: Jira, unless the event type belongs to Confluence.
-fn product(envelope: &Envelope) -> &'static str {
-    let confluence = envelope.event_type.as_str().starts_with("avi:confluence:");
-    if confluence { "confluence" } else { "jira" }
-}
-
-/// **Source:** CloudEvents 1.0.2, required attributes; `cloudid` and `originapp` are extensions.
-fn fields(envelope: &Envelope) -> HeaderList {
-    let cloud_id = envelope.cloud_id.as_str();
-    let mut fields = vec![
-        ("ce-specversion", "1.0".to_owned()),
-        ("ce-id", envelope.event_id.to_string()),
-        ("ce-source", format!("ari:cloud:{}::site/{cloud_id}", product(envelope))),
-        ("ce-type", envelope.event_type.to_string()),
-        ("ce-cloudid", cloud_id.to_owned()),
-        ("content-type", "application/json".to_owned()),
-    ];
-    let optional = [
-        ("ce-time", envelope.time.map(|time| time.to_string())),
-        ("ce-subject", envelope.entity.as_ref().map(ToString::to_string)),
-        ("ce-originapp", envelope.origin_app.as_ref().map(ToString::to_string)),
-        ("traceparent", envelope.traceparent.as_ref().map(ToString::to_string)),
-        (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
-    ];
-    fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    fields
 }

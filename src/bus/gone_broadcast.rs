@@ -24,7 +24,7 @@ impl GoneBroadcast {
     #[must_use]
     pub fn new(client: Client, subjects: &Subjects) -> Self {
         let origin = client.new_inbox();
-        Self { client, subject: subjects.gone(), origin }
+        Self { client, subject: subjects.endpoint_gone(), origin }
     }
 
     /// Publishes a report to the other replicas.

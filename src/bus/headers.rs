@@ -7,8 +7,7 @@
 
 use async_nats::HeaderMap;
 
-use crate::delivery::HeaderList;
-use crate::event::HeaderLookup;
+use crate::event::codec::{self, HeaderList, HeaderLookup};
 
 /// The headers of a received message; values are not decoded.
 #[derive(Debug)]
@@ -32,40 +31,17 @@ impl HeaderLookup for MessageHeaders {
 
 /// Converts headers to NATS headers and percent-encodes their values.
 #[must_use]
-pub fn write(fields: &HeaderList) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in fields {
-        headers.insert(*name, encode(value).as_str());
+pub fn write(headers: &HeaderList) -> HeaderMap {
+    let mut written = HeaderMap::new();
+    for (name, value) in headers {
+        written.insert(*name, codec::encoded(value).as_str());
     }
-    headers
-}
-
-/// Percent-encodes a header value.
-pub(super) fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'%' => push_encoded(&mut out, byte),
-            0x21..=0x7e => out.push(char::from(byte)),
-            _ => push_encoded(&mut out, byte),
-        }
-    }
-    out
-}
-
-fn push_encoded(out: &mut String, byte: u8) {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('0');
-    out.push('%');
-    out.push(digit(byte >> 4));
-    out.push(digit(byte & 15));
+    written
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::envelope::decoded;
 
     fn headers(pairs: &[(&str, &str)]) -> MessageHeaders {
         let mut raw = HeaderMap::new();
@@ -89,6 +65,6 @@ mod tests {
         let encoded = written.get("ce-subject").unwrap().as_str();
         assert!(encoded.bytes().all(|b| (0x21..=0x7e).contains(&b)), "{encoded}");
         let headers = MessageHeaders::new(Some(written));
-        assert_eq!(decoded(&headers, "ce-subject").unwrap().as_deref(), Some(text));
+        assert_eq!(codec::decoded(&headers, "ce-subject").unwrap().as_deref(), Some(text));
     }
 }

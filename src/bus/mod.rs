@@ -1,6 +1,12 @@
 //! The NATS edge: consumes events, publishes parked deliveries and dead letters, calls functions of
 //! apps.
 //!
+//! Cast: [`Connections`] to a broker or a [`ManagedServer`]; [`streams`] and [`subjects`] name and
+//! configure everything on it. In: [`PullSubscription`] with batched [`acks`]. Out, confirmed by
+//! the stream: [`EventPublisher`], [`ParkingStream`], [`DeadLetterStream`]. Without a stream:
+//! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] reads dead letters back;
+//! [`StreamMonitor`] sets the [`BackpressureGate`] and the [`ParkingCapacity`].
+//!
 //! Guarantee: a confirmed publish is stored; an unconfirmed publish is repeated under the same
 //! message id. Connections and pull requests are re-established automatically. Only this module
 //! (and `store`) uses subjects, streams, consumers, acks and naks.
@@ -22,7 +28,7 @@ pub mod stream_monitor;
 pub mod streams;
 pub mod subjects;
 
-pub use connect::{ConnectError, Connections, JetStreamClient};
+pub use connect::{BrokerConnectError, Connections, JetStreamClient};
 pub use consume::PullSubscription;
 pub use dead_letters::DeadLetterStream;
 pub use event_publisher::{BackpressureGate, EventPublisher};

@@ -12,8 +12,7 @@ use super::confirmed_publish::{self, PublishRequest};
 use super::connect::JetStreamClient;
 use super::headers;
 use super::subjects::Subjects;
-use crate::delivery::ParkingLot;
-use crate::delivery::parking::{ParkedRecord, RecordTooLarge};
+use crate::delivery::{ParkedRecord, ParkingLot, RecordTooLarge};
 
 /// Pause between two checks while the parking stream is full.
 const FULL_PAUSE: Duration = Duration::from_millis(500);

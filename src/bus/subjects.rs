@@ -2,6 +2,7 @@
 
 use crate::domain::{AppId, CloudId, InstallationId, token};
 use crate::event::Envelope;
+use crate::event::codec::AddressAttributes;
 
 /// Durable consumer of the event stream, shared by all replicas.
 pub const ROUTER_CONSUMER: &str = "router";
@@ -129,7 +130,7 @@ impl Subjects {
 
     /// Subject on which replicas broadcast HTTP 410 answers of endpoints.
     #[must_use]
-    pub fn gone(&self) -> String {
+    pub fn endpoint_gone(&self) -> String {
         format!("{}.gone", self.prefix)
     }
 
@@ -142,6 +143,21 @@ impl Subjects {
     fn stream(&self, name: &str) -> String {
         format!("{}_{name}", self.prefix.to_ascii_uppercase())
     }
+}
+
+/// Returns site and event type of an intake subject (`<prefix>.in.<site>.<type>.<entity>`) or a
+/// stored one (`<prefix>.ev.<partition>.<site>.<type>`), whatever the prefix.
+#[must_use]
+pub fn subject_attributes(subject: &str) -> AddressAttributes<'_> {
+    let mut tokens = subject.split('.').skip(1);
+    match tokens.next() {
+        Some("ev") => {
+            tokens.next();
+        }
+        Some("in") => {}
+        _ => return AddressAttributes::default(),
+    }
+    AddressAttributes { cloud_id: tokens.next(), event_type: tokens.next() }
 }
 
 /// Converts text to one subject token: replaces characters that NATS does not allow by `_` and
@@ -187,6 +203,21 @@ mod tests {
     fn stream_names_carry_the_prefix() {
         assert_eq!(Subjects::new("acme").events_stream(), "ACME_EVENTS");
         assert_eq!(Subjects::new("acme").retry("dlv_a"), "acme.retry.dlv_a");
+    }
+
+    #[test]
+    fn site_and_type_are_parsed_from_intake_and_stored_subjects() {
+        let attributes = |subject| {
+            let AddressAttributes { cloud_id, event_type } = subject_attributes(subject);
+            (cloud_id, event_type)
+        };
+        let both = (Some("c-1"), Some("avi:jira:created:issue"));
+        assert_eq!(attributes("sw.in.c-1.avi:jira:created:issue.ABC-1"), both);
+        assert_eq!(attributes("acme.ev.3.c-1.avi:jira:created:issue"), both);
+        assert_eq!(attributes("sw.ev.3.c-1"), (Some("c-1"), None));
+        for subject in ["", "sw", "sw.due.app", "in.c-1.t"] {
+            assert_eq!(attributes(subject), (None, None), "{subject}");
+        }
     }
 
     #[test]

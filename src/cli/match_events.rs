@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -16,9 +17,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::io::{Output, print_line, read_file};
+use crate::bus::subjects::subject_attributes;
 use crate::clock;
 use crate::domain::InstallationId;
-use crate::event::{Decoder, HeaderLookup};
+use crate::event::{Attributes, Decoder, HeaderLookup};
 use crate::matcher::{FilterFailure, Match, Matcher, Scratch, Subscription};
 use crate::registry::offline::{RejectedTrigger, TriggerReader};
 
@@ -68,7 +70,7 @@ pub fn run(args: &MatchArgs) -> anyhow::Result<ExitCode> {
     let text = read_file(&args.events)?;
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let inputs: Vec<Input<'_>> = lines.iter().map(|line| Input::read(line)).collect();
-    let (answers, matched, first) = matching_pass(&matcher, &inputs, args.threads);
+    let (answers, matched, first) = matching_pass(&matcher, &inputs, args.threads)?;
     for answer in answers {
         print_line(&answer)?;
     }
@@ -77,7 +79,7 @@ pub fn run(args: &MatchArgs) -> anyhow::Result<ExitCode> {
         passes.push(timing_pass(&matcher, &inputs, args.threads));
     }
     passes.sort();
-    let median = passes.get(passes.len() / 2).copied().unwrap_or_default().as_secs_f64();
+    let median = passes.get(passes.len() / 2).copied().unwrap_or(first).as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "counts of lines in a file")]
     let events_per_second = inputs.len() as f64 / median.max(f64::MIN_POSITIVE);
     let summary = Summary {
@@ -87,7 +89,7 @@ pub fn run(args: &MatchArgs) -> anyhow::Result<ExitCode> {
         build_seconds: build.as_secs_f64(),
         match_seconds: median,
         events_per_second,
-        bytes_per_trigger: resident.checked_div(triggers).unwrap_or_default(),
+        bytes_per_trigger: resident.checked_div(triggers).unwrap_or(0),
         rejected,
     };
     eprintln!("{}", serde_json::to_string(&summary)?);
@@ -198,13 +200,18 @@ fn matching_pass(
     matcher: &Matcher,
     inputs: &[Input<'_>],
     threads: u16,
-) -> (Vec<String>, usize, Duration) {
+) -> serde_json::Result<(Vec<String>, usize, Duration)> {
     let (mut answers, elapsed) = in_chunks(inputs, threads, |worker, at, input| {
         (at, output_line(at + 1, input, worker.match_one(matcher, input)))
     });
     answers.sort_by_key(|(at, _)| *at);
-    let matched = answers.iter().map(|(_, (_, matched))| matched).sum();
-    (answers.into_iter().map(|(_, (text, _))| text).collect(), matched, elapsed)
+    let (mut lines, mut matched) = (Vec::with_capacity(answers.len()), 0);
+    for (_, answer) in answers {
+        let (line, count) = answer?;
+        lines.push(line);
+        matched += count;
+    }
+    Ok((lines, matched, elapsed))
 }
 
 fn timing_pass(matcher: &Matcher, inputs: &[Input<'_>], threads: u16) -> Duration {
@@ -230,9 +237,8 @@ impl Worker {
         match input {
             Input::Bad(error) => Err(error.clone()),
             Input::Event { subject, headers, body, .. } => {
-                let event = self
-                    .decoder
-                    .decode(subject, headers, body.clone(), 0)
+                let event = Attributes::read(headers, subject_attributes(subject))
+                    .and_then(|attributes| self.decoder.decode(attributes, body.clone(), 0))
                     .map_err(|error| error.to_string())?;
                 let routing_key = event.envelope.routing_key();
                 let outcome = matcher.matches(routing_key, &self.decoder, &mut self.scratch);
@@ -266,7 +272,10 @@ fn in_chunks<T: Send>(
     };
     let results = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
     });
     (results, clock::since(start))
 }
@@ -275,7 +284,7 @@ fn output_line(
     line: usize,
     input: &Input<'_>,
     outcome: Result<MatchOutcome, String>,
-) -> (String, usize) {
+) -> serde_json::Result<(String, usize)> {
     let id = match input {
         Input::Event { id, .. } => id.as_deref(),
         Input::Bad(_) => None,
@@ -283,7 +292,7 @@ fn output_line(
     let matches = match outcome {
         Err(error) => {
             let bad = ErrorLine { line, id: None, error: &error };
-            return (serde_json::to_string(&bad).unwrap_or_default(), 0);
+            return Ok((serde_json::to_string(&bad)?, 0));
         }
         Ok(matches) => matches,
     };
@@ -297,7 +306,7 @@ fn output_line(
     errors.dedup();
     let count = matched.len();
     let answer = MatchLine { line, id, matches: matched, errors };
-    (serde_json::to_string(&answer).unwrap_or_default(), count)
+    Ok((serde_json::to_string(&answer)?, count))
 }
 
 /// Returns the resident memory of this process; 0 if the system does not report it.

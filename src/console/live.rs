@@ -1,6 +1,5 @@
 //! Streams the live feed as server-sent events.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -20,18 +19,20 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Streams every notice from now on; a slow subscriber receives `missed` with the number skipped.
 pub(super) async fn stream(
     State(console): State<Console>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
     let notices = stream::unfold(console.live.subscribe(), |mut subscriber| async move {
-        next(&mut subscriber).await.map(|event| (Ok(event), subscriber))
+        next(&mut subscriber).await.map(|event| (event, subscriber))
     });
     Sse::new(notices).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
-async fn next(subscriber: &mut Receiver<std::sync::Arc<LiveEvent>>) -> Option<Event> {
+async fn next(
+    subscriber: &mut Receiver<std::sync::Arc<LiveEvent>>,
+) -> Option<Result<Event, axum::Error>> {
     match subscriber.recv().await {
-        Ok(notice) => Some(Event::default().json_data(&*notice).unwrap_or_default()),
+        Ok(notice) => Some(Event::default().json_data(&*notice)),
         Err(RecvError::Lagged(missed)) => {
-            Some(Event::default().event("missed").data(missed.to_string()))
+            Some(Ok(Event::default().event("missed").data(missed.to_string())))
         }
         Err(RecvError::Closed) => None,
     }

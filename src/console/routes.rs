@@ -11,7 +11,7 @@ use axum::routing::get;
 
 use super::state::Console;
 use super::{live, pages};
-use crate::api::auth;
+use crate::api;
 use crate::domain::Secret;
 
 /// Forbids inline scripts and resources of other origins.
@@ -66,5 +66,5 @@ fn password(headers: &HeaderMap, token: &Secret) -> Option<()> {
     let decoded = data_encoding::BASE64.decode(encoded.as_bytes()).ok()?;
     let text = String::from_utf8(decoded).ok()?;
     let (_, password) = text.split_once(':')?;
-    auth::is_operator(token, password).then_some(())
+    api::is_operator(token, password).then_some(())
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use jiff::Timestamp;
 
-use crate::domain::Handler;
+use crate::delivery;
 use crate::matcher::Matcher;
 use crate::registry::{
     AppliedInstallation, AppliedModule, DYNAMIC_WEBHOOK, Registry, TRIGGER, Trigger, WEBHOOKS,
@@ -62,12 +62,12 @@ fn row(installation: &AppliedInstallation, module: &AppliedModule, matcher: &Mat
     let trigger = Trigger::parse(&module.data.read(), "data").ok();
     let events = trigger.iter().flat_map(|trigger| &trigger.events);
     let filters = trigger.iter().flat_map(|trigger| &trigger.filters);
-    let handler = match module.subscription.as_ref().map(|found| &*found.owner.settings.handler) {
-        Some(Handler::Http { url, .. }) => url.to_string(),
-        Some(Handler::ForgeRemote(remote)) => remote.url.to_string(),
-        Some(Handler::Webhook(webhook)) => webhook.address.to_string(),
-        Some(Handler::Function { subject }) => subject.to_string(),
-        None => module.reason.clone().unwrap_or_default(),
+    let handler = match &module.subscription {
+        Some(live) => delivery::describe(&live.owner.settings.handler).address,
+        None => {
+            debug_assert!(module.reason.is_some(), "a module without a subscription has a reason");
+            module.reason.clone().unwrap_or_default()
+        }
     };
     let stats = module.stats().peek();
     let last_match_ms = Some(stats.last_match_ms.load(Relaxed)).filter(|ms| *ms != 0);
@@ -88,7 +88,8 @@ fn row(installation: &AppliedInstallation, module: &AppliedModule, matcher: &Mat
         handler,
         state: module.effective_status.as_str(),
         matched: stats.matched.load(Relaxed),
-        not_matched: matcher.not_matched(&module.id).unwrap_or_default(),
+        // The matcher does not know modules that are not live.
+        not_matched: matcher.not_matched(&module.id).unwrap_or(0),
         errors: stats.errors.load(Relaxed),
         delivered: stats.delivered.load(Relaxed),
         failed: stats.failed_attempts.load(Relaxed),

@@ -3,14 +3,12 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::HeaderList;
-use super::outcome::DeadLetterReason;
-use super::plan::Delivery;
-use super::webhook;
-use crate::domain::{AppId, Handler, InstallationId};
-use crate::event::HeaderLookup;
-use crate::event::envelope::decoded;
+use super::channel::channel_of;
+use super::model::{DeadLetterReason, Delivery, HeaderList};
+use crate::domain::{AppId, InstallationId};
+use crate::event::codec::decoded;
 use crate::event::webhook::delta;
+use crate::event::{Envelope, HeaderLookup};
 
 /// Headers of an event that its dead letter keeps, so that it can be published again.
 const KEPT_HEADERS: [&str; 11] = [
@@ -84,7 +82,6 @@ impl DeadLetter {
     #[must_use]
     pub fn of_delivery(delivery: &Delivery, cause: &DeadLetterCause<'_>) -> Self {
         let (event, progress) = (&delivery.prepared.event, &delivery.progress);
-        let envelope = &event.envelope;
         let mut headers = cause_headers(cause);
         headers.extend([
             ("switchyard-dlq-first-seen", progress.first_seen.to_string()),
@@ -94,21 +91,9 @@ impl DeadLetter {
             ("switchyard-dlq-revision", delivery.subscription.revision.to_string()),
             ("switchyard-delivery-id", delivery.id.to_string()),
             ("switchyard-sequence", event.sequence.to_string()),
-            ("ce-id", envelope.event_id.to_string()),
-            ("ce-type", envelope.event_type.to_string()),
-            ("ce-cloudid", envelope.cloud_id.to_string()),
         ]);
-        let optional = [
-            ("ce-time", envelope.time.map(|time| time.to_string())),
-            ("ce-subject", envelope.entity.as_ref().map(ToString::to_string)),
-            ("ce-originapp", envelope.origin_app.as_ref().map(ToString::to_string)),
-            ("traceparent", envelope.traceparent.as_ref().map(ToString::to_string)),
-            (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
-        ];
-        headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        if let Handler::Webhook(webhook) = &*delivery.subscription.owner.settings.handler {
-            headers.extend(webhook::letter_headers(delivery, webhook));
-        }
+        headers.extend(envelope_headers(&event.envelope));
+        headers.extend(channel_of(delivery.handler()).dead_letter_headers(delivery));
         Self {
             kind: DeadLetterKind::Delivery {
                 app: delivery.subscription.owner.app.clone(),
@@ -131,9 +116,7 @@ impl DeadLetter {
     ) -> Self {
         let mut headers = cause_headers(cause);
         headers.push(("switchyard-sequence", sequence.to_string()));
-        let value = |name| decoded(event_headers, name).ok().flatten();
-        let kept = KEPT_HEADERS.iter().filter_map(|name| Some((*name, value(name)?)));
-        headers.extend(kept.map(|(name, value)| (name, value.into_owned())));
+        headers.extend(forwarded_headers(event_headers));
         let message_id = format!("dead/event/{sequence}");
         Self {
             kind: DeadLetterKind::Event { subject: subject.to_owned() },
@@ -163,4 +146,71 @@ fn cause_headers(cause: &DeadLetterCause<'_>) -> HeaderList {
         ("switchyard-dlq-stage", cause.stage.to_owned()),
         ("switchyard-dlq-last-error", cause.error.chars().take(ERROR_CHARS_MAX).collect()),
     ]
+}
+
+/// Returns the headers of the event of a delivery.
+fn envelope_headers(envelope: &Envelope) -> HeaderList {
+    let mut headers = vec![
+        ("ce-id", envelope.event_id.to_string()),
+        ("ce-type", envelope.event_type.to_string()),
+        ("ce-cloudid", envelope.cloud_id.to_string()),
+    ];
+    let optional = [
+        ("ce-time", envelope.time.map(|time| time.to_string())),
+        ("ce-subject", envelope.entity.as_ref().map(ToString::to_string)),
+        ("ce-originapp", envelope.origin_app.as_ref().map(ToString::to_string)),
+        ("traceparent", envelope.traceparent.as_ref().map(ToString::to_string)),
+        (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
+    ];
+    headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    headers
+}
+
+/// Returns the headers of a message that are kept, so that it can be published again; values that
+/// do not decode are left out.
+fn forwarded_headers(event_headers: &impl HeaderLookup) -> HeaderList {
+    let value = |name| decoded(event_headers, name).ok().flatten();
+    let kept = KEPT_HEADERS.iter().filter_map(|name| Some((*name, value(name)?.into_owned())));
+    kept.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::testing::{delivery_to, function};
+
+    #[test]
+    fn headers_of_a_delivery_are_a_stored_format() {
+        let mut delivery = delivery_to("inst-1", function("f"), "e1");
+        delivery.progress.first_seen = "2026-11-21T08:00:00Z".parse().unwrap();
+        delivery.progress.last_class = "5xx".into();
+        let reason = DeadLetterReason::Exhausted;
+        let cause = DeadLetterCause { reason: &reason, stage: "delivery", error: "status 503" };
+        let letter = DeadLetter::of_delivery(&delivery, &cause);
+        let mut headers: Vec<_> =
+            letter.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        headers.sort_unstable();
+        let expected = format!(
+            "ce-cloudid: site-1
+ce-id: e1
+ce-originapp: app-2
+ce-subject: ABC-1
+ce-time: 2026-11-21T07:59:59Z
+ce-type: avi:jira:created:issue
+switchyard-delivery-id: {id}
+switchyard-dlq-attempts: 1
+switchyard-dlq-first-seen: 2026-11-21T08:00:00Z
+switchyard-dlq-last-class: 5xx
+switchyard-dlq-last-error: status 503
+switchyard-dlq-reason: exhausted
+switchyard-dlq-revision: 5
+switchyard-dlq-stage: delivery
+switchyard-dlq-subscription: inst-1/k1
+switchyard-sequence: 42
+traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            id = delivery.id
+        );
+        assert_eq!(headers.join("\n"), expected);
+        assert_eq!(letter.message_id, format!("dead/{}/1/0", delivery.id));
+    }
 }

@@ -6,34 +6,19 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::attempt::{self, FunctionCaller};
-use super::breaker::Admission;
+use super::channel::{Attempt, ChannelPorts, channel_of};
 use super::dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause};
-use super::forge;
-use super::http::HttpSender;
-use super::lane::{AdmissionError, Lane, Lanes};
+use super::decision::{Decision, after_attempt};
+use super::http_client::{HttpClient, HttpSender};
 use super::metrics::{self, DeliveryMetrics};
-use super::outcome::{AttemptClass, AttemptOutcome, DeadLetterReason, NextStep, RequestedDelay};
-use super::parking::{ParkReason, ParkedRecord, ParkingLot, RecordTooLarge};
-use super::plan::Delivery;
-use super::retry::{Random, RetrySchedule, RetrySchedules};
-use crate::domain::{Handler, SubscriptionId};
-use crate::jwt::KeyRing;
+use super::model::{
+    AttemptClass, AttemptOutcome, DeadLetterReason, Delivery, DeliveryOutcome, ParkReason,
+};
+use super::parking::{ParkedRecord, ParkingLot, RecordTooLarge};
+use super::queue::{Admission, AdmissionError, Lane, Lanes, Random, RetrySchedule, RetrySchedules};
+use crate::domain::SubscriptionId;
 use crate::telemetry::{LiveEvent, LiveFeed};
 use crate::{clock, config};
-
-/// How a delivery ended for its event; in each case the delivery is accounted for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum DeliveryOutcome {
-    /// The handler accepted it.
-    Delivered,
-    /// It is stored in the parking stream.
-    Parked(ParkReason),
-    /// It is stored in the dead-letter stream.
-    DeadLettered(DeadLetterReason),
-    /// A policy dropped and counted it.
-    Dropped,
-}
 
 /// Reports that an endpoint answered HTTP 410, or no longer does.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,21 +32,19 @@ pub struct EndpointGoneReport {
 /// The ports through which the dispatcher reaches the edges.
 #[derive(Clone)]
 pub struct Ports {
-    /// Calls functions of apps.
-    pub functions: Arc<dyn FunctionCaller>,
+    /// What channels reach handlers with.
+    pub channels: ChannelPorts,
     /// Stores parked deliveries.
     pub parking: Arc<dyn ParkingLot>,
     /// Stores dead letters.
     pub dead_letters: Arc<dyn DeadLetterBox>,
     /// Receives reports of HTTP 410; a report is dropped when the channel is full.
     pub endpoint_reports: mpsc::Sender<EndpointGoneReport>,
-    /// Signs the tokens for remotes.
-    pub keys: Arc<KeyRing>,
 }
 
 /// Attempts deliveries and accounts for them. Shared by all tasks; the lanes bound its memory.
 pub struct Dispatcher {
-    lanes: Lanes,
+    lanes: Lanes<HttpClient>,
     ports: Ports,
     schedules: RetrySchedules,
     random: Random,
@@ -82,9 +65,10 @@ impl Dispatcher {
         random: Random,
         live: LiveFeed,
     ) -> Self {
+        let (timeout, idle_max) = (sender.timeout(), config.endpoint_concurrency);
         Self {
-            timeout: sender.timeout(),
-            lanes: Lanes::new(config, sender),
+            timeout,
+            lanes: Lanes::new(config, move || sender.client(idle_max)),
             ports,
             schedules: RetrySchedules::new(RetrySchedule::new(
                 &config.retry_schedule_s,
@@ -123,12 +107,13 @@ impl Dispatcher {
     /// repeated from its event or parked record.
     pub async fn deliver(&self, delivery: Delivery, queue_timeout: Duration) -> DeliveryOutcome {
         let watched = self.live.has_subscribers().then(|| delivery.clone());
-        let lane = self.lanes.lane_of(&delivery);
+        let endpoint = channel_of(delivery.handler()).endpoint();
+        let lane = self.lanes.lane(&delivery.subscription.owner.id, endpoint);
         if delivery.subscription.owner.settings.is_paused {
             return self.park_backlog(delivery, &lane, ParkReason::Paused).await;
         }
         let queued = clock::tick();
-        let (delivery_outcome, took) = match self.lanes.acquire(&lane, queue_timeout).await {
+        let (outcome, took) = match self.lanes.acquire(&lane, queue_timeout).await {
             // Decided with the permit held, so that an admitted probe is made.
             Ok(permit) => match lane.breaker().admit(clock::now_ms()) {
                 Admission::Allow => {
@@ -136,10 +121,10 @@ impl Dispatcher {
                     let started = clock::tick();
                     // Boxed: most deliveries wait, and a waiting one must not reserve the memory of
                     // an attempt.
-                    let outcome = Box::pin(self.attempt(&delivery, &lane)).await;
+                    let attempted = Box::pin(self.attempt(&delivery, &lane)).await;
                     let took = clock::since(started);
                     drop(permit);
-                    (self.settle(delivery, outcome).await, Some(took))
+                    (self.settle(delivery, attempted).await, Some(took))
                 }
                 Admission::RetryAfter(moment_ms) => {
                     drop(permit);
@@ -154,9 +139,9 @@ impl Dispatcher {
             }
         };
         if let Some(delivery) = watched {
-            self.live.publish(|| notice(&delivery, &delivery_outcome, took));
+            self.live.publish(|| live_event(&delivery, &outcome, took));
         }
-        delivery_outcome
+        outcome
     }
 
     /// Counts a delivery that a policy dropped.
@@ -165,37 +150,20 @@ impl Dispatcher {
         DeliveryOutcome::Dropped
     }
 
-    async fn attempt(&self, delivery: &Delivery, lane: &Lane) -> AttemptOutcome {
-        let body = delivery.body();
+    async fn attempt(&self, delivery: &Delivery, lane: &Lane<HttpClient>) -> AttemptOutcome {
+        let channel = channel_of(delivery.handler());
+        let body = channel.body(delivery);
         if body.len() > self.payload_bytes_max {
             let detail = format!("{} bytes, the limit is {}", body.len(), self.payload_bytes_max);
             return AttemptOutcome::failed(AttemptClass::TooLarge, detail);
         }
         let (started, now) = (clock::tick(), clock::now());
-        let (metrics, outcome) = match &*delivery.subscription.owner.settings.handler {
-            Handler::Http { url, secret } => {
-                let _running = self.metrics.http.running();
-                (&self.metrics.http, attempt::post(delivery, url, secret, lane, body, now).await)
-            }
-            Handler::Function { subject } => {
-                let _running = self.metrics.nats.running();
-                let functions = &*self.ports.functions;
-                let call = attempt::call(delivery, subject, functions, self.timeout, body, now);
-                (&self.metrics.nats, call.await)
-            }
-            Handler::Webhook(webhook) => {
-                let _running = self.metrics.http.running();
-                (
-                    &self.metrics.http,
-                    attempt::post_webhook(delivery, webhook, lane, body, now).await,
-                )
-            }
-            Handler::ForgeRemote(remote) => {
-                let _running = self.metrics.http.running();
-                let keys = &self.ports.keys;
-                (&self.metrics.http, forge::post(delivery, remote, keys, lane, body, now).await)
-            }
-        };
+        let metrics = self.metrics.transport(channel.transport());
+        let running = metrics.running();
+        let (http, ports, timeout) = (lane.connection(), &self.ports.channels, self.timeout);
+        let attempt = Attempt { delivery, body, now, timeout, http, ports };
+        let outcome = channel.attempt(attempt).await;
+        drop(running);
         let outcome = outcome.for_profile(delivery.subscription.owner.settings.profile);
         let took = clock::since(started);
         lane.record_attempt(took);
@@ -204,23 +172,22 @@ impl Dispatcher {
         outcome
     }
 
-    async fn settle(&self, mut delivery: Delivery, outcome: AttemptOutcome) -> DeliveryOutcome {
-        if !outcome.is_done() {
-            record_failure(&delivery, &outcome);
-            self.report_410(&delivery, outcome.class == AttemptClass::Gone);
-            delivery.progress.last_class = outcome.class.label().into();
+    async fn settle(&self, mut delivery: Delivery, attempted: AttemptOutcome) -> DeliveryOutcome {
+        if !attempted.is_done() {
+            record_failure(&delivery, &attempted);
+            self.report_410(&delivery, attempted.class == AttemptClass::Gone);
         }
+        let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
+        let random = self.random.unit();
         // Rare paths are boxed: otherwise each waiting delivery reserves memory for them.
-        let AttemptOutcome { class, detail, next } = outcome;
-        match next {
-            NextStep::Done => self.record_delivered(&delivery),
-            NextStep::DeadLetter(reason) => {
-                Box::pin(self.dead_letter(&delivery, reason, &detail)).await
+        match after_attempt(&attempted, &mut delivery.progress, schedule, random) {
+            Decision::Delivered => self.record_delivered(&delivery),
+            Decision::Retry { delay, is_requested } => {
+                metrics::retry(attempted.class, is_requested);
+                Box::pin(self.park_for(delivery, delay)).await
             }
-            NextStep::Retry { requested, reason, data } => {
-                delivery.progress.retry_reason = reason;
-                delivery.progress.retry_data = data;
-                Box::pin(self.retry(delivery, class, requested, &detail)).await
+            Decision::DeadLetter(reason) => {
+                Box::pin(self.dead_letter(&delivery, reason, &attempted.detail)).await
             }
         }
     }
@@ -245,22 +212,9 @@ impl Dispatcher {
         DeliveryOutcome::Delivered
     }
 
-    /// Parks a delivery until its next attempt, or dead-letters it after the last.
-    async fn retry(
-        &self,
-        mut delivery: Delivery,
-        class: AttemptClass,
-        requested: Option<RequestedDelay>,
-        error: &str,
-    ) -> DeliveryOutcome {
-        let (now, random) = (clock::now(), self.random.unit());
-        let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
-        let Some(delay) = schedule.delay_after(delivery.progress.attempt, class, requested, random)
-        else {
-            return self.dead_letter(&delivery, DeadLetterReason::Exhausted, error).await;
-        };
-        metrics::retry(class, requested.is_some());
-        delivery.progress.attempt += 1;
+    /// Parks a delivery until its next attempt.
+    async fn park_for(&self, delivery: Delivery, delay: Duration) -> DeliveryOutcome {
+        let now = clock::now();
         let due = SignedDuration::try_from(delay).ok().and_then(|d| now.checked_add(d).ok());
         self.park(delivery, due.unwrap_or(now), ParkReason::Backoff).await
     }
@@ -269,7 +223,7 @@ impl Dispatcher {
     async fn park_backlog(
         &self,
         delivery: Delivery,
-        lane: &Lane,
+        lane: &Lane<HttpClient>,
         reason: ParkReason,
     ) -> DeliveryOutcome {
         let due = lane.backlog_due(clock::now(), self.random.unit());
@@ -278,7 +232,12 @@ impl Dispatcher {
 
     /// Parks a delivery that an open breaker rejects: the backlog resumes in order once probes are
     /// admitted.
-    async fn park_until(&self, delivery: Delivery, lane: &Lane, moment_ms: i64) -> DeliveryOutcome {
+    async fn park_until(
+        &self,
+        delivery: Delivery,
+        lane: &Lane<HttpClient>,
+        moment_ms: i64,
+    ) -> DeliveryOutcome {
         let opens = Timestamp::from_millisecond(moment_ms).unwrap_or_else(|_| clock::now());
         let due = lane.backlog_due(opens, self.random.unit());
         self.park(delivery, due, ParkReason::Breaker).await
@@ -319,17 +278,13 @@ impl Dispatcher {
     }
 }
 
-fn notice(
-    delivery: &Delivery,
-    delivery_outcome: &DeliveryOutcome,
-    took: Option<Duration>,
-) -> LiveEvent {
+fn live_event(delivery: &Delivery, outcome: &DeliveryOutcome, took: Option<Duration>) -> LiveEvent {
     LiveEvent::Delivery {
         delivery_id: delivery.id.to_string(),
         subscription: delivery.subscription.id().to_string(),
         entity: delivery.prepared.event.envelope.entity.as_deref().map(str::to_owned),
         attempt: delivery.progress.attempt,
-        outcome: match delivery_outcome {
+        outcome: match outcome {
             DeliveryOutcome::Delivered => "delivered".into(),
             DeliveryOutcome::Parked(reason) => format!("parked: {}", reason.label()),
             DeliveryOutcome::DeadLettered(reason) => format!("dead: {}", reason.text()),

@@ -6,8 +6,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::guard::EgressRefusal;
-use super::outcome::{AttemptClass, AttemptOutcome, DeadLetterReason};
-use super::parking::ParkReason;
+use super::model::{AttemptClass, AttemptOutcome, DeadLetterReason, ParkReason, Transport};
 
 /// Origin of a delivery as label: `live` or `retry`.
 pub(super) type LaneLabel = &'static str;
@@ -17,8 +16,8 @@ type Target = &'static str;
 
 /// Metrics updated by every delivery of one dispatcher.
 pub(super) struct DeliveryMetrics {
-    pub(super) http: TargetMetrics,
-    pub(super) nats: TargetMetrics,
+    http: TransportMetrics,
+    nats: TransportMetrics,
     queued: Histogram,
     live: LaneMetrics,
     retry: LaneMetrics,
@@ -32,7 +31,7 @@ struct LaneMetrics {
 }
 
 /// Attempts over one transport.
-pub(super) struct TargetMetrics {
+pub(super) struct TransportMetrics {
     target: Target,
     running: Gauge,
     seconds: Histogram,
@@ -42,8 +41,8 @@ pub(super) struct TargetMetrics {
 impl Default for DeliveryMetrics {
     fn default() -> Self {
         Self {
-            http: TargetMetrics::of("http"),
-            nats: TargetMetrics::of("nats"),
+            http: TransportMetrics::of("http"),
+            nats: TransportMetrics::of("nats"),
             queued: histogram!("switchyard_delivery_phase_seconds", "phase" => "queue"),
             live: LaneMetrics::of("live"),
             retry: LaneMetrics::of("retry"),
@@ -53,6 +52,14 @@ impl Default for DeliveryMetrics {
 }
 
 impl DeliveryMetrics {
+    /// Returns the metrics of attempts over a transport.
+    pub(super) fn transport(&self, transport: Transport) -> &TransportMetrics {
+        match transport {
+            Transport::Http => &self.http,
+            Transport::Nats => &self.nats,
+        }
+    }
+
     /// Records how long a delivery waited for a permit.
     pub(super) fn queued(&self, waited: Duration) {
         self.queued.record(waited);
@@ -76,7 +83,7 @@ impl LaneMetrics {
     }
 }
 
-impl TargetMetrics {
+impl TransportMetrics {
     fn of(target: Target) -> Self {
         Self {
             target,
@@ -117,7 +124,7 @@ pub(super) fn dead(lane: LaneLabel, reason: &DeadLetterReason) {
 }
 
 /// Counts a message of the dead-letter stream.
-pub fn dead_letter(reason: &DeadLetterReason) {
+pub(crate) fn dead_letter(reason: &DeadLetterReason) {
     counter!("switchyard_dlq_total", "reason" => reason.label()).increment(1);
 }
 

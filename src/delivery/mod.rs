@@ -7,40 +7,56 @@
 //!                   `- full or late         -> parked (backlog)
 //! ```
 //!
+//! Cast, lower files first:
+//!
+//! - `model/`: a delivery, its progress, outcomes; plain data.
+//! - `signature`, `guard`, `http_client/`: signing, egress rules, requests over HTTP.
+//! - `channel/`: how each kind of handler is called, one file a kind.
+//! - `queue/`: when a delivery may be attempted: lanes, permits, breakers, backlog, retry schedules.
+//! - `plan`, `decision`: matches to deliveries, and what follows from an attempt; pure.
+//! - `parking`, `dead_letter`, `failed_webhooks`: the records of deliveries that wait or failed.
+//! - `dispatch`: drives one delivery through all of these and accounts for it.
+//!
 //! Guarantee: [`Dispatcher::deliver`] returns only when the delivery is accounted for: delivered,
 //! parked, dead-lettered or dropped by a counted policy. Bounds: concurrent attempts and waiting
 //! deliveries per endpoint, concurrent attempts in total. The stage does not depend on the broker
 //! (it uses [`ParkingLot`], [`DeadLetterBox`] and [`FunctionCaller`]) nor on how subscriptions are
-//! stored ([`SubscriptionDirectory`]).
+//! stored ([`SubscriptionDirectory`]). `docs/design/channels.md` says why a handler is a channel.
 
-pub mod attempt;
-pub mod body;
-pub mod breaker;
-pub mod dead_letter;
-pub mod dispatch;
-pub mod failed;
-mod forge;
-pub mod guard;
-pub mod http;
-pub mod lane;
-pub mod metrics;
-pub mod outcome;
-pub mod parking;
-pub mod plan;
-pub mod retry;
-pub mod signature;
+mod channel;
+mod dead_letter;
+mod decision;
+mod dispatch;
+mod failed_webhooks;
+mod guard;
+mod http_client;
+mod metrics;
+mod model;
+mod parking;
+mod plan;
+mod queue;
+mod signature;
 #[cfg(test)]
 mod testing;
-pub mod webhook;
 
-pub use attempt::{FunctionCaller, FunctionError, FunctionReply};
-pub use dead_letter::{DeadLetter, DeadLetterBox};
-pub use dispatch::{DeliveryOutcome, Dispatcher, EndpointGoneReport, Ports};
-pub use failed::{FailedWebhook, FailedWebhooks};
-pub use guard::EgressGuard;
-pub use parking::{ParkingLot, SubscriptionDirectory};
-pub use plan::{Delivery, PreparedEvent};
-pub use webhook::{PlannedDelivery, coalesce};
-
-/// Headers to send: lower-case names and their values.
-pub type HeaderList = Vec<(&'static str, String)>;
+pub use channel::{
+    Attempt, Channel, ChannelPorts, CoalesceKey, FunctionCaller, FunctionError, FunctionReply,
+    HandlerDescription, describe,
+};
+pub use dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterKind};
+pub use dispatch::{Dispatcher, EndpointGoneReport, Ports};
+pub use failed_webhooks::{FailedWebhook, FailedWebhooks};
+pub use guard::{BadPort, EgressGuard, EgressRefusal};
+pub use http_client::{HttpClient, HttpSender};
+pub use model::{
+    AttemptClass, AttemptOutcome, BodyTemplate, DeadLetterReason, Delivery, DeliveryContext,
+    DeliveryOutcome, HeaderList, NextStep, NotAnObject, ParkReason, PreparedEvent, Progress,
+    RequestedDelay, RetryContext, Transport,
+};
+pub use parking::{
+    MalformedRecord, ParkedDelivery, ParkedRecord, ParkingLot, RecordTooLarge,
+    SubscriptionDirectory,
+};
+pub use plan::{PlannedDelivery, coalesce};
+pub use queue::Random;
+pub use signature::{BadSecret, sign};

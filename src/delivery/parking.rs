@@ -5,6 +5,7 @@
 //! the event are looked up when the record fires.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,13 +13,12 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::HeaderList;
-use super::plan::{Delivery, PreparedEvent, Progress};
+use super::model::{Delivery, HeaderList, ParkReason, PreparedEvent, Progress};
 use crate::domain::{
     AppId, CloudId, DeliveryId, EventId, EventType, FilterError, InstallationId, ModuleKey,
     SubscriptionId,
 };
-use crate::event::envelope::decoded;
+use crate::event::codec::decoded;
 use crate::event::webhook::delta;
 use crate::event::{Envelope, Event, HeaderLookup};
 use crate::matcher::Subscription;
@@ -43,7 +43,7 @@ const RETRY_DATA: &str = "switchyard-retry-data";
 const SELF_GENERATED: &str = "switchyard-self-generated";
 const FILTER_ERROR: &str = "switchyard-filter-error";
 /// Keys of further modules that the delivery is for, separated by spaces.
-const ALSO: &str = "switchyard-also";
+const COALESCED_WITH: &str = "switchyard-also";
 const TRACEPARENT: &str = "traceparent";
 
 /// Stores deliveries until they are due; implemented in `bus`.
@@ -67,35 +67,6 @@ pub trait SubscriptionDirectory: Send + Sync {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("the record is larger than the broker takes")]
 pub struct RecordTooLarge;
-
-/// Why a delivery is parked; a closed set of metric labels.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ParkReason {
-    /// Its attempt failed and is retried later.
-    Backoff,
-    /// The queue of its endpoint is full.
-    Full,
-    /// It waited too long for a permit.
-    Late,
-    /// The circuit breaker of its endpoint is open.
-    Breaker,
-    /// Its module is paused.
-    Paused,
-}
-
-impl ParkReason {
-    /// Returns the metric label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Backoff => "backoff",
-            Self::Full => "full",
-            Self::Late => "late",
-            Self::Breaker => "breaker",
-            Self::Paused => "paused",
-        }
-    }
-}
 
 /// A delivery as it is stored in the parking stream.
 #[derive(Clone, PartialEq, Debug)]
@@ -123,39 +94,23 @@ impl ParkedRecord {
     #[must_use]
     pub fn of(delivery: &Delivery, due: Timestamp, reason: ParkReason) -> Self {
         let (event, progress) = (&delivery.prepared.event, &delivery.progress);
-        let (attempt, parks) = (progress.attempt, progress.parks);
         let mut headers = vec![
             (DELIVERY_ID, delivery.id.to_string()),
             (INSTALLATION, delivery.subscription.owner.id.to_string()),
             (MODULE_KEY, delivery.subscription.key.to_string()),
-            (CLOUD_ID, event.envelope.cloud_id.to_string()),
-            (EVENT_ID, event.envelope.event_id.to_string()),
-            (EVENT_TYPE, event.envelope.event_type.to_string()),
             (SEQUENCE, event.sequence.to_string()),
-            (ATTEMPT, attempt.to_string()),
-            (PARKS, parks.to_string()),
-            (FIRST_SEEN, progress.first_seen.to_string()),
             (PARK_REASON, reason.label().to_owned()),
             (SELF_GENERATED, delivery.self_generated.to_string()),
         ];
         let filter_error = delivery.filter_error.as_ref();
-        let optional = [
-            (EVENT_TIME, event.envelope.time.map(|time| time.to_string())),
-            (ORIGIN_APP, event.envelope.origin_app.as_ref().map(ToString::to_string)),
-            (ENTITY, event.envelope.entity.as_ref().map(ToString::to_string)),
-            (TRACEPARENT, event.envelope.traceparent.as_ref().map(ToString::to_string)),
-            (delta::HEADER, event.envelope.webhook.as_ref().map(ToString::to_string)),
-            (ALSO, present(&coalesced_with(delivery))),
-            (LAST_CLASS, present(&progress.last_class)),
-            (RETRY_REASON, present(&progress.retry_reason)),
-            (RETRY_DATA, progress.retry_data.as_ref().map(ToString::to_string)),
-            (FILTER_ERROR, filter_error.and_then(|error| serde_json::to_string(error).ok())),
-        ];
-        headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        push_present(&mut headers, COALESCED_WITH, Some(coalesced_with(delivery)));
+        push_present(&mut headers, FILTER_ERROR, filter_error.map(FilterError::to_json));
+        headers.extend(progress_headers(progress));
+        headers.extend(envelope_headers(&event.envelope));
         Self {
             id: delivery.id.clone(),
-            message_id: format!("{}/{attempt}/{parks}", delivery.id),
-            is_repark: parks > 1,
+            message_id: format!("{}/{}/{}", delivery.id, progress.attempt, progress.parks),
+            is_repark: progress.parks > 1,
             app: delivery.subscription.owner.app.clone(),
             due,
             headers,
@@ -169,8 +124,38 @@ fn coalesced_with(delivery: &Delivery) -> String {
     keys.join(" ")
 }
 
-fn present(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
+fn progress_headers(progress: &Progress) -> HeaderList {
+    let mut headers = vec![
+        (ATTEMPT, progress.attempt.to_string()),
+        (PARKS, progress.parks.to_string()),
+        (FIRST_SEEN, progress.first_seen.to_string()),
+    ];
+    push_present(&mut headers, LAST_CLASS, Some(progress.last_class.to_string()));
+    push_present(&mut headers, RETRY_REASON, Some(progress.retry_reason.to_string()));
+    push_present(&mut headers, RETRY_DATA, progress.retry_data.as_ref().map(ToString::to_string));
+    headers
+}
+
+fn envelope_headers(envelope: &Envelope) -> HeaderList {
+    let mut headers = vec![
+        (CLOUD_ID, envelope.cloud_id.to_string()),
+        (EVENT_ID, envelope.event_id.to_string()),
+        (EVENT_TYPE, envelope.event_type.to_string()),
+    ];
+    let optional = [
+        (EVENT_TIME, envelope.time.map(|time| time.to_string())),
+        (ORIGIN_APP, envelope.origin_app.as_ref().map(ToString::to_string)),
+        (ENTITY, envelope.entity.as_ref().map(ToString::to_string)),
+        (TRACEPARENT, envelope.traceparent.as_ref().map(ToString::to_string)),
+        (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
+    ];
+    headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    headers
+}
+
+/// Appends a header unless its value is missing or empty.
+fn push_present(headers: &mut HeaderList, name: &'static str, value: Option<String>) {
+    headers.extend(value.filter(|value| !value.is_empty()).map(|value| (name, value)));
 }
 
 /// Why a parked record cannot be read.
@@ -203,26 +188,6 @@ impl ParkedDelivery {
     /// # Errors
     /// A header is missing or invalid.
     pub fn read(headers: &impl HeaderLookup, body: Bytes) -> Result<Self, MalformedRecord> {
-        let text = |name| value(headers, name)?.ok_or(MalformedRecord::Header(name));
-        let optional = |name| Ok(value(headers, name)?.map(Box::<str>::from));
-        let envelope = Envelope {
-            cloud_id: CloudId::from(&*text(CLOUD_ID)?),
-            event_id: EventId::from(&*text(EVENT_ID)?),
-            event_type: EventType::from(&*text(EVENT_TYPE)?),
-            time: value(headers, EVENT_TIME)?.and_then(|time| time.parse().ok()),
-            origin_app: value(headers, ORIGIN_APP)?.map(|app| AppId::from(&*app)),
-            entity: optional(ENTITY)?,
-            traceparent: optional(TRACEPARENT)?,
-            webhook: optional(delta::HEADER)?,
-        };
-        let progress = Progress {
-            attempt: parse(headers, ATTEMPT)?,
-            parks: parse(headers, PARKS)?,
-            first_seen: parse(headers, FIRST_SEEN)?,
-            last_class: optional(LAST_CLASS)?.unwrap_or_default(),
-            retry_reason: optional(RETRY_REASON)?.unwrap_or_default(),
-            retry_data: optional(RETRY_DATA)?,
-        };
         let filter_error = match value(headers, FILTER_ERROR)? {
             Some(json) => Some(
                 serde_json::from_str(&json).map_err(|_| MalformedRecord::Header(FILTER_ERROR))?,
@@ -230,12 +195,16 @@ impl ParkedDelivery {
             None => None,
         };
         Ok(Self {
-            id: DeliveryId::from_record(&text(DELIVERY_ID)?),
+            id: DeliveryId::from_record(&required(headers, DELIVERY_ID)?),
             subscriptions: subscriptions(headers)?,
-            event: Event { envelope, body, sequence: parse(headers, SEQUENCE)? },
-            self_generated: parse(headers, SELF_GENERATED)?,
+            event: Event {
+                envelope: read_envelope(headers)?,
+                body,
+                sequence: parsed(headers, SEQUENCE)?,
+            },
+            self_generated: parsed(headers, SELF_GENERATED)?,
             filter_error,
-            progress,
+            progress: read_progress(headers)?,
         })
     }
 
@@ -263,19 +232,11 @@ impl ParkedDelivery {
     }
 }
 
-fn value<'h>(
-    headers: &'h impl HeaderLookup,
-    name: &'static str,
-) -> Result<Option<Cow<'h, str>>, MalformedRecord> {
-    decoded(headers, name).map_err(|_| MalformedRecord::Header(name))
-}
-
 /// Reads the subscriptions of the delivery: one, or several of one app that share a request.
 fn subscriptions(headers: &impl HeaderLookup) -> Result<Vec<SubscriptionId>, MalformedRecord> {
-    let text = |name: &'static str| value(headers, name)?.ok_or(MalformedRecord::Header(name));
-    let installation = InstallationId::from(&*text(INSTALLATION)?);
-    let first = text(MODULE_KEY)?;
-    let others = value(headers, ALSO)?.unwrap_or_default();
+    let installation = InstallationId::from(&*required(headers, INSTALLATION)?);
+    let first = required(headers, MODULE_KEY)?;
+    let others = value(headers, COALESCED_WITH)?.unwrap_or_default();
     let others = others.split(' ').filter(|key| !key.is_empty());
     let id = |key: &str| SubscriptionId {
         installation: installation.clone(),
@@ -284,19 +245,62 @@ fn subscriptions(headers: &impl HeaderLookup) -> Result<Vec<SubscriptionId>, Mal
     Ok(std::iter::once(&*first).chain(others).map(id).collect())
 }
 
-fn parse<T: std::str::FromStr>(
+fn read_progress(headers: &impl HeaderLookup) -> Result<Progress, MalformedRecord> {
+    Ok(Progress {
+        attempt: parsed(headers, ATTEMPT)?,
+        parks: parsed(headers, PARKS)?,
+        first_seen: parsed(headers, FIRST_SEEN)?,
+        last_class: optional(headers, LAST_CLASS)?.unwrap_or_default(),
+        retry_reason: optional(headers, RETRY_REASON)?.unwrap_or_default(),
+        retry_data: optional(headers, RETRY_DATA)?,
+    })
+}
+
+fn read_envelope(headers: &impl HeaderLookup) -> Result<Envelope, MalformedRecord> {
+    Ok(Envelope {
+        cloud_id: CloudId::from(&*required(headers, CLOUD_ID)?),
+        event_id: EventId::from(&*required(headers, EVENT_ID)?),
+        event_type: EventType::from(&*required(headers, EVENT_TYPE)?),
+        time: value(headers, EVENT_TIME)?.and_then(|time| time.parse().ok()),
+        origin_app: value(headers, ORIGIN_APP)?.map(|app| AppId::from(&*app)),
+        entity: optional(headers, ENTITY)?,
+        traceparent: optional(headers, TRACEPARENT)?,
+        webhook: optional(headers, delta::HEADER)?,
+    })
+}
+
+fn value<'h>(
+    headers: &'h impl HeaderLookup,
+    name: &'static str,
+) -> Result<Option<Cow<'h, str>>, MalformedRecord> {
+    decoded(headers, name).map_err(|_| MalformedRecord::Header(name))
+}
+
+fn required<'h>(
+    headers: &'h impl HeaderLookup,
+    name: &'static str,
+) -> Result<Cow<'h, str>, MalformedRecord> {
+    value(headers, name)?.ok_or(MalformedRecord::Header(name))
+}
+
+fn optional(
+    headers: &impl HeaderLookup,
+    name: &'static str,
+) -> Result<Option<Box<str>>, MalformedRecord> {
+    Ok(value(headers, name)?.map(Into::into))
+}
+
+fn parsed<T: FromStr>(
     headers: &impl HeaderLookup,
     name: &'static str,
 ) -> Result<T, MalformedRecord> {
-    let text = value(headers, name)?;
-    text.and_then(|text| text.parse().ok()).ok_or(MalformedRecord::Header(name))
+    required(headers, name)?.parse().map_err(|_| MalformedRecord::Header(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{delivery_to, function};
     use super::*;
-    use crate::delivery::plan::Delivery;
 
     struct Map(HeaderList);
 
@@ -339,6 +343,38 @@ mod tests {
         let resumed = fired.resume(Arc::clone(&delivery.subscription), Vec::new()).unwrap();
         assert_eq!(resumed.progress, delivery.progress);
         assert_eq!(ParkedRecord::of(&resumed, due, ParkReason::Backoff), record);
+    }
+
+    #[test]
+    fn headers_of_a_record_are_a_stored_format() {
+        let delivery = Delivery { filter_error: None, ..parked() };
+        let record = ParkedRecord::of(&delivery, Timestamp::UNIX_EPOCH, ParkReason::Backoff);
+        let mut headers: Vec<_> =
+            record.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        headers.sort_unstable();
+        let expected = format!(
+            r#"switchyard-attempt: 3
+switchyard-cloud-id: site-1
+switchyard-delivery-id: {id}
+switchyard-entity: ABC-1
+switchyard-event-id: e1
+switchyard-event-time: 2026-11-21T07:59:59Z
+switchyard-event-type: avi:jira:created:issue
+switchyard-first-seen: 2026-11-21T08:00:00.123Z
+switchyard-installation: inst-1
+switchyard-last-class: 5xx
+switchyard-module-key: k1
+switchyard-origin-app: app-2
+switchyard-park-reason: backoff
+switchyard-parks: 4
+switchyard-retry-data: {{"n":1}}
+switchyard-retry-reason: BUSY
+switchyard-self-generated: true
+switchyard-sequence: 42
+traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"#,
+            id = record.id
+        );
+        assert_eq!(headers.join("\n"), expected);
     }
 
     #[test]

@@ -1,107 +1,60 @@
-//! A delivery and its progress, created from a match.
+//! Plans the deliveries of an event: one for each match, one for matches that are coalesced.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
-use super::forge;
-use super::webhook::{self, PlannedDelivery};
-use crate::domain::{DeliveryId, FilterError, Handler};
-use crate::event::{Decoder, Event};
-use crate::matcher::Subscription;
+use super::channel::{CoalesceKey, channel_of};
+use super::model::{Delivery, PreparedEvent, Progress};
+use crate::domain::{DeliveryId, InstallationId, ModuleKey, SubscriptionId};
+use crate::matcher::{Match, Subscription};
 
-/// An event prepared for delivery, shared by its deliveries.
-#[derive(Clone, Debug)]
-pub struct PreparedEvent {
-    /// The event.
-    pub event: Event,
-    /// Its body, split for rendering.
-    pub template: BodyTemplate,
+/// A match, with the further subscriptions that share its delivery.
+#[derive(Debug)]
+pub struct PlannedDelivery {
+    /// The match that is delivered.
+    pub matched: Match,
+    /// Further subscriptions of the same installation, see [`CoalesceKey`].
+    pub coalesced_with: Vec<Arc<Subscription>>,
 }
 
-impl PreparedEvent {
-    /// Prepares an event for delivery.
-    ///
-    /// # Errors
-    /// Its body is not a JSON object.
-    pub fn new(event: Event) -> Result<Self, NotAnObject> {
-        let template = BodyTemplate::of(&event)?;
-        Ok(Self { event, template })
-    }
-
-    /// Prepares an event that `decoder` has just read, reusing its list of members.
-    ///
-    /// # Errors
-    /// Its body is not a JSON object.
-    pub fn decoded(event: Event, decoder: &Decoder) -> Result<Self, NotAnObject> {
-        let Some(outline) = decoder.member_spans() else { return Self::new(event) };
-        let template = BodyTemplate::outlined(&event, &outline);
-        Ok(Self { event, template })
-    }
-}
-
-/// One event to be delivered to one handler once.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// The same over attempts, redeliveries and restarts.
-    pub id: DeliveryId,
-    /// Subscription with its handler and counters.
-    pub subscription: Arc<Subscription>,
-    /// Further dynamic webhooks of the same app that share this delivery.
-    pub coalesced_with: Box<[Arc<Subscription>]>,
-    /// The event.
-    pub prepared: Arc<PreparedEvent>,
-    /// Whether the app itself caused the event.
-    pub self_generated: bool,
-    /// Set when the filter failed and the event is delivered nevertheless.
-    pub filter_error: Option<FilterError>,
-    /// Its attempts and parkings so far.
-    pub progress: Progress,
-}
-
-/// Attempts and parkings of a delivery so far; survives parking.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Progress {
-    /// Number of the next attempt, from 1.
-    pub attempt: u32,
-    /// How often it was parked.
-    pub parks: u32,
-    /// When the delivery was created.
-    pub first_seen: Timestamp,
-    /// Label of the last attempt's class; empty before the first.
-    pub last_class: Box<str>,
-    /// `retryContext.retryReason` of the next attempt; empty before the first.
-    pub retry_reason: Box<str>,
-    /// Data that the handler asked to get back, JSON.
-    pub retry_data: Option<Box<str>>,
-}
-
-impl Progress {
-    /// Creates the progress of a delivery that was not attempted yet.
-    #[must_use]
-    pub fn new(now: Timestamp) -> Self {
-        Self {
-            attempt: 1,
-            parks: 0,
-            first_seen: now,
-            last_class: "".into(),
-            retry_reason: "".into(),
-            retry_data: None,
+/// Returns the deliveries of matches: one for each, but one for all matches of an installation with
+/// the same [`CoalesceKey`].
+#[must_use]
+pub fn coalesce(matches: Vec<Match>) -> Vec<PlannedDelivery> {
+    let mut planned: Vec<PlannedDelivery> = Vec::with_capacity(matches.len());
+    let mut groups: HashMap<(InstallationId, &'static str, Box<str>), usize> = HashMap::new();
+    for mut found in matches {
+        let Some(key) = coalesce_key(&found.subscription) else {
+            planned.push(PlannedDelivery { matched: found, coalesced_with: Vec::new() });
+            continue;
+        };
+        let installation = found.subscription.owner.id.clone();
+        let (rank, group) = (key.rank, (installation, key.module_key, key.group.into()));
+        let known = groups.get(&group).and_then(|at| planned.get_mut(*at));
+        let Some(first) = known else {
+            groups.insert(group, planned.len());
+            planned.push(PlannedDelivery { matched: found, coalesced_with: Vec::new() });
+            continue;
+        };
+        if coalesce_key(&first.matched.subscription).is_some_and(|lowest| rank < lowest.rank) {
+            std::mem::swap(&mut first.matched, &mut found);
         }
+        first.coalesced_with.push(found.subscription);
     }
+    planned
 }
 
-impl Delivery {
-    /// Creates the delivery of `prepared` for a planned delivery.
+impl PlannedDelivery {
+    /// Creates the delivery of `prepared`.
     #[must_use]
-    pub fn plan(due: PlannedDelivery, prepared: &Arc<PreparedEvent>, now: Timestamp) -> Self {
-        let PlannedDelivery { found, coalesced_with } = due;
+    pub fn into_delivery(self, prepared: &Arc<PreparedEvent>, now: Timestamp) -> Delivery {
+        let Self { matched: found, coalesced_with } = self;
         let envelope = &prepared.event.envelope;
-        let identity = webhook::identity(&found.subscription);
-        let id = DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity);
-        Self {
-            id,
+        let identity = identity(&found.subscription);
+        Delivery {
+            id: DeliveryId::derive(&envelope.cloud_id, &envelope.event_id, &identity),
             subscription: found.subscription,
             coalesced_with: coalesced_with.into(),
             prepared: Arc::clone(prepared),
@@ -110,39 +63,19 @@ impl Delivery {
             progress: Progress::new(now),
         }
     }
+}
 
-    /// Iterates over all subscriptions of this delivery.
-    pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
-        std::iter::once(&self.subscription).chain(&self.coalesced_with)
+/// Returns what the id of a delivery is derived from.
+fn identity(subscription: &Subscription) -> SubscriptionId {
+    match coalesce_key(subscription) {
+        Some(key) => SubscriptionId {
+            installation: subscription.owner.id.clone(),
+            key: ModuleKey::from(key.module_key),
+        },
+        None => subscription.id(),
     }
+}
 
-    /// Returns `live` for a delivery straight from its event, `retry` for one that was parked.
-    #[must_use]
-    pub fn lane_label(&self) -> &'static str {
-        if self.progress.parks == 0 { "live" } else { "retry" }
-    }
-
-    /// Renders the body of the next attempt.
-    #[must_use]
-    pub fn body(&self) -> bytes::Bytes {
-        if let Handler::Webhook(webhook) = &*self.subscription.owner.settings.handler {
-            return webhook::body(self, webhook);
-        }
-        let retry = (self.progress.attempt > 1).then(|| RetryContext {
-            count: self.progress.attempt - 1,
-            reason: &self.progress.retry_reason,
-            data: self.progress.retry_data.as_deref(),
-        });
-        let event = self.prepared.template.render(&DeliveryContext {
-            subscription: &self.subscription.id(),
-            self_generated: self.self_generated,
-            filter_error: self.filter_error.as_ref(),
-            include_fields: &self.subscription.owner.settings.include_fields,
-            retry,
-        });
-        match &*self.subscription.owner.settings.handler {
-            Handler::ForgeRemote(remote) => forge::body(self, remote, event),
-            _ => event,
-        }
-    }
+fn coalesce_key(subscription: &Subscription) -> Option<CoalesceKey<'_>> {
+    channel_of(&subscription.owner.settings.handler).coalesce_key()
 }

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::parking::{ParkedRecord, RecordTooLarge};
-use super::webhook::PlannedDelivery;
+use super::plan::PlannedDelivery;
 use super::{
     DeadLetter, DeadLetterBox, Delivery, FunctionCaller, FunctionError, FunctionReply, HeaderList,
     ParkingLot, PreparedEvent,
@@ -23,7 +23,7 @@ use crate::telemetry::SubscriptionStats;
 
 /// Creates a function handler.
 pub(super) fn function(subject: &str) -> Handler {
-    Handler::Function { subject: subject.into() }
+    Handler::function(subject)
 }
 
 /// Creates a delivery of event `event`.
@@ -58,8 +58,8 @@ pub(super) fn delivery_to(installation: &str, handler: Handler, event: &str) -> 
     };
     let found =
         Match { subscription: Arc::new(subscription), self_generated: false, filter_error: None };
-    let due = PlannedDelivery { found, coalesced_with: Vec::new() };
-    Delivery::plan(due, &Arc::new(PreparedEvent::new(event).unwrap()), clock::now())
+    let due = PlannedDelivery { matched: found, coalesced_with: Vec::new() };
+    due.into_delivery(&Arc::new(PreparedEvent::new(event).unwrap()), clock::now())
 }
 
 /// Ports in memory.

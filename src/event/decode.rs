@@ -5,90 +5,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use switchyard_expr::{Tape, TapeError, TapeLimits};
-use thiserror::Error;
 
-use super::envelope::{AttributeMode, BorrowedEnvelope, PartialEnvelope, RoutingKey};
+use super::codec::{AttributeMode, Attributes};
+use super::decode_error::DecodeError;
+use super::envelope::{self, BorrowedEnvelope, Event, RoutingKey};
 use super::members::MemberSpans;
 use super::projection::{
     FieldId, JsonValue, ProjectedValues, Projection, ProjectionBuffer, ProjectionBuilder,
 };
 use super::scan::Scan;
 use super::view::EventView;
-use super::{Event, HeaderLookup};
 use crate::domain::AppId;
 
 /// Maximum nesting depth of an event body.
 pub const DEPTH_MAX: u32 = 512;
 /// Maximum number of JSON values in an event body.
 pub const NODES_MAX: u32 = 200_000;
-
-/// Why a message is not an event. Each reason is one label value of the decode-error counter and
-/// one dead-letter reason.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum DecodeError {
-    /// The body is not UTF-8.
-    #[error("the body is not UTF-8 text (byte {offset})")]
-    Utf8 {
-        /// Offset of the first invalid byte.
-        offset: usize,
-    },
-    /// The body is not JSON.
-    #[error("the body is not JSON: {reason}")]
-    Json {
-        /// The parser's message with the position.
-        reason: String,
-    },
-    /// The body is nested too deeply.
-    #[error("the body is nested deeper than {max} levels")]
-    Depth {
-        /// The limit.
-        max: u32,
-    },
-    /// The body is too large.
-    #[error("the body has {size}, the limit is {max}")]
-    Size {
-        /// Its size, with unit.
-        size: String,
-        /// The limit.
-        max: usize,
-    },
-    /// The body is JSON, but envelope and body do not form an event.
-    #[error("{reason}")]
-    Schema {
-        /// What is missing or contradictory.
-        reason: String,
-    },
-}
-
-impl DecodeError {
-    /// Returns the reason as metric label: `utf8`, `json`, `depth`, `size` or `schema`.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Utf8 { .. } => "utf8",
-            Self::Json { .. } => "json",
-            Self::Depth { .. } => "depth",
-            Self::Size { .. } => "size",
-            Self::Schema { .. } => "schema",
-        }
-    }
-
-    /// Returns the stable code that operators and API clients see.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Utf8 { .. } => "SY-1001",
-            Self::Json { .. } => "SY-1002",
-            Self::Depth { .. } => "SY-1003",
-            Self::Size { .. } => "SY-1004",
-            Self::Schema { .. } => "SY-1005",
-        }
-    }
-
-    pub(super) fn schema(reason: impl Into<String>) -> Self {
-        Self::Schema { reason: reason.into() }
-    }
-}
 
 /// Decodes messages one after the other and reuses its buffers.
 ///
@@ -188,19 +120,17 @@ impl Decoder {
     /// Decodes one message of the event stream. Until the next call the decoder holds the body in
     /// the form that the matcher reads.
     ///
-    /// Headers take precedence; missing attributes are read from the subject
-    /// (`<prefix>.ev.<part>.<site>.<type>` or `<prefix>.in.<site>.<type>.<entity>`) and the body.
+    /// Missing attributes are read from the body.
     ///
     /// # Errors
     /// See [`DecodeError`].
     pub fn decode(
         &mut self,
-        subject: &str,
-        headers: &impl HeaderLookup,
+        attributes: Attributes<'_>,
         body: Bytes,
         sequence: u64,
     ) -> Result<Event, DecodeError> {
-        Ok(self.decode_if_subscribed(subject, headers, body, sequence, |_| true)?.into_event())
+        Ok(self.decode_if_subscribed(attributes, body, sequence, |_| true)?.into_event())
     }
 
     /// Decodes one message without building an [`Event`]. The body is not read if the envelope is
@@ -210,20 +140,18 @@ impl Decoder {
     /// See [`DecodeError`].
     pub fn decode_if_subscribed<'m>(
         &mut self,
-        subject: &'m str,
-        headers: &'m impl HeaderLookup,
+        mut attributes: Attributes<'m>,
         body: Bytes,
         sequence: u64,
         has_subscribers: impl FnOnce(RoutingKey<'_>) -> bool,
     ) -> Result<DecodedMessage<'m>, DecodeError> {
-        let mut partial = PartialEnvelope::from_headers(subject, headers)?;
-        if partial.routing_key().is_some_and(|routing_key| !has_subscribers(routing_key)) {
-            let envelope = partial.complete(None)?;
+        if envelope::routing_key(&attributes).is_some_and(|key| !has_subscribers(key)) {
+            let envelope = BorrowedEnvelope::complete(attributes, None)?;
             return Ok(DecodedMessage { envelope, body, sequence, is_body_decoded: false });
         }
-        let body = if partial.mode == AttributeMode::Structured {
+        let body = if attributes.mode == AttributeMode::Structured {
             self.parse(&body)?;
-            let data = partial.read_structured(self.tape())?;
+            let data = attributes.read_structured(self.tape())?;
             self.parse(&data)?;
             data
         } else {
@@ -233,7 +161,7 @@ impl Decoder {
         self.head.buffer.read(&self.head.projection, self.scan.cursor(&self.body));
         self.body_self = self.trust_body_self
             && matches!(self.at(self.head.self_generated), JsonValue::Bool(true));
-        let envelope = partial.complete(self.text(self.head.event_type))?;
+        let envelope = BorrowedEnvelope::complete(attributes, self.text(self.head.event_type))?;
         Ok(DecodedMessage { envelope, body, sequence, is_body_decoded: true })
     }
 
@@ -342,7 +270,11 @@ impl Decoder {
 
     fn text(&self, field: FieldId) -> Option<&str> {
         match self.at(field) {
-            JsonValue::Text(text) => std::str::from_utf8(text).ok(),
+            JsonValue::Text(text) => {
+                let text = std::str::from_utf8(text);
+                debug_assert!(text.is_ok(), "the scan accepted what is not UTF-8");
+                text.ok()
+            }
             _ => None,
         }
     }

@@ -4,20 +4,11 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use switchyard_expr::Tape;
 
-use super::members::Members;
-use super::webhook::delta;
-use super::{DecodeError, identity, view};
+use super::codec::{AttributeMode, Attributes};
+use super::decode_error::DecodeError;
+use super::identity;
 use crate::domain::{AppId, CloudId, EventId, EventType};
-
-/// Read access to message headers. Names are compared case-insensitively.
-///
-/// **Source:** CloudEvents NATS protocol binding, binary mode.
-pub trait HeaderLookup {
-    /// Returns the first value of the header `name` (lower case), without decoding it.
-    fn get(&self, name: &str) -> Option<&str>;
-}
 
 /// The attributes of an event.
 #[derive(Clone, PartialEq, Debug)]
@@ -41,6 +32,18 @@ pub struct Envelope {
     pub webhook: Option<Box<str>>,
 }
 
+/// One decoded event: its envelope and its original body.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Id, type, site and time.
+    pub envelope: Envelope,
+    /// The event object as JSON, byte for byte as published.
+    pub body: Bytes,
+    /// Sequence number in the event stream; strictly increasing, 0 for an event that did not come
+    /// from a stream.
+    pub sequence: u64,
+}
+
 impl Envelope {
     /// Returns the event identity, `<cloudId>/<ce-id>`: messages of equal identity are the same
     /// event. Publishers send it as `Nats-Msg-Id`.
@@ -48,15 +51,6 @@ impl Envelope {
     pub fn identity(&self) -> String {
         format!("{}/{}", self.cloud_id, self.event_id)
     }
-}
-
-/// Where a message carries the attributes of its event.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum AttributeMode {
-    /// Headers, subject and body (CloudEvents binary mode).
-    Binary,
-    /// A CloudEvents JSON document around the event (structured mode).
-    Structured,
 }
 
 /// The attributes that matching needs; borrowed, so that reading them allocates nothing.
@@ -82,85 +76,32 @@ impl Envelope {
     }
 }
 
-/// An envelope whose missing attributes are filled from the body. Borrows from its message, so that
-/// an event without subscriptions costs no allocation.
-#[derive(Debug)]
-pub(super) struct PartialEnvelope<'m> {
-    pub(super) mode: AttributeMode,
-    cloud_id: Option<Cow<'m, str>>,
-    event_id: Option<Cow<'m, str>>,
-    event_type: Option<Cow<'m, str>>,
-    time: Option<Cow<'m, str>>,
-    origin_app: Option<Cow<'m, str>>,
-    entity: Option<Cow<'m, str>>,
-    traceparent: Option<Cow<'m, str>>,
-    webhook: Option<Cow<'m, str>>,
+/// Returns the routing key if headers and address are enough for it.
+pub(super) fn routing_key<'e>(attributes: &'e Attributes<'_>) -> Option<RoutingKey<'e>> {
+    let routing_key = RoutingKey {
+        cloud_id: attributes.cloud_id.as_deref()?,
+        event_type: attributes.event_type.as_deref()?,
+        origin_app: attributes.origin_app.as_deref(),
+    };
+    (attributes.mode == AttributeMode::Binary).then_some(routing_key)
 }
 
-impl<'m> PartialEnvelope<'m> {
-    /// Reads the attributes from subject and headers.
-    pub(super) fn from_headers(
-        subject: &'m str,
-        headers: &'m impl HeaderLookup,
-    ) -> Result<Self, DecodeError> {
-        let structured = headers.get("content-type").is_some_and(is_structured);
-        let (subject_cloud, subject_type) = subject_tokens(subject);
-        let text = |name: &str| decoded(headers, name);
-        let cloud_id = text("ce-cloudid")?.or(subject_cloud.map(Cow::Borrowed));
-        let event_type = text("ce-type")?.or(subject_type.map(Cow::Borrowed));
-        Ok(Self {
-            mode: if structured { AttributeMode::Structured } else { AttributeMode::Binary },
-            event_id: event_id(headers, cloud_id.as_deref())?,
-            cloud_id,
-            event_type,
-            time: text("ce-time")?,
-            origin_app: text("ce-originapp")?,
-            entity: text("ce-subject")?,
-            traceparent: text("traceparent")?,
-            webhook: text(delta::HEADER)?,
-        })
-    }
+/// A complete envelope that still borrows from its message.
+#[derive(Debug)]
+pub(super) struct BorrowedEnvelope<'m> {
+    cloud_id: Cow<'m, str>,
+    event_type: Cow<'m, str>,
+    rest: Attributes<'m>,
+}
 
-    /// Reads the attributes of a structured CloudEvents document and returns its `data`.
-    pub(super) fn read_structured(&mut self, tape: &Tape) -> Result<Bytes, DecodeError> {
-        let text = |name: &str| view::text(tape, name).map(|text| Cow::Owned(text.to_owned()));
-        let missing = |name: &str| {
-            DecodeError::schema(format!("a CloudEvents document needs `{name}`, a string"))
-        };
-        self.event_id = Some(text("id").ok_or_else(|| missing("id"))?);
-        self.event_type = Some(text("type").ok_or_else(|| missing("type"))?);
-        let source = text("source");
-        let source_site = source.as_deref().and_then(|source| source.rsplit_once("::site/"));
-        let source_site = source_site.map(|(_, site)| Cow::Owned(site.to_owned()));
-        self.cloud_id = text("cloudid").or(source_site).or(self.cloud_id.take());
-        self.time = text("time");
-        self.origin_app = text("originapp");
-        self.entity = text("subject");
-        self.traceparent = text("traceparent");
-        let members = Members::parse(tape.text()).unwrap_or_default();
-        let data = members
-            .json("data")
-            .ok_or_else(|| DecodeError::schema("a CloudEvents document needs `data`"))?;
-        Ok(Bytes::copy_from_slice(data.as_bytes()))
-    }
-
-    /// Returns the routing key if subject and headers are enough for it.
-    pub(super) fn routing_key(&self) -> Option<RoutingKey<'_>> {
-        let routing_key = RoutingKey {
-            cloud_id: self.cloud_id.as_deref()?,
-            event_type: self.event_type.as_deref()?,
-            origin_app: self.origin_app.as_deref(),
-        };
-        (self.mode == AttributeMode::Binary).then_some(routing_key)
-    }
-
+impl<'m> BorrowedEnvelope<'m> {
     /// Fills missing attributes from the body and checks that both agree on the event type.
     /// `body_type` is the body's `eventType`.
     pub(super) fn complete(
-        mut self,
+        mut attributes: Attributes<'m>,
         body_type: Option<&str>,
-    ) -> Result<BorrowedEnvelope<'m>, DecodeError> {
-        let event_type = match (self.event_type.take(), body_type) {
+    ) -> Result<Self, DecodeError> {
+        let event_type = match (attributes.event_type.take(), body_type) {
             (Some(event_type), Some(body_type)) if event_type != body_type => {
                 return Err(DecodeError::schema(format!(
                     "type_mismatch: the envelope says `{event_type}`, the body's eventType `{body_type}`"
@@ -173,22 +114,12 @@ impl<'m> PartialEnvelope<'m> {
             }
         };
         check_event_type(&event_type)?;
-        let cloud_id = self.cloud_id.take().ok_or_else(|| {
+        let cloud_id = attributes.cloud_id.take().ok_or_else(|| {
             DecodeError::schema("no site: neither ce-cloudid nor a subject that names one")
         })?;
-        Ok(BorrowedEnvelope { cloud_id, event_type, rest: self })
+        Ok(Self { cloud_id, event_type, rest: attributes })
     }
-}
 
-/// A complete envelope that still borrows from its message.
-#[derive(Debug)]
-pub(super) struct BorrowedEnvelope<'m> {
-    cloud_id: Cow<'m, str>,
-    event_type: Cow<'m, str>,
-    rest: PartialEnvelope<'m>,
-}
-
-impl BorrowedEnvelope<'_> {
     pub(super) fn routing_key(&self) -> RoutingKey<'_> {
         RoutingKey {
             cloud_id: &self.cloud_id,
@@ -236,78 +167,3 @@ pub fn check_event_type(name: &str) -> Result<(), DecodeError> {
 
 /// Longest event type in bytes; keeps subjects short.
 const EVENT_TYPE_BYTES_MAX: usize = 128;
-
-/// Returns `ce-id`, else `Nats-Msg-Id` without its leading site.
-fn event_id<'m>(
-    headers: &'m impl HeaderLookup,
-    cloud_id: Option<&str>,
-) -> Result<Option<Cow<'m, str>>, DecodeError> {
-    if let Some(id) = decoded(headers, "ce-id")? {
-        return Ok(Some(id));
-    }
-    let Some(id) = headers.get("nats-msg-id") else { return Ok(None) };
-    let own = cloud_id.and_then(|cloud| id.strip_prefix(cloud)?.strip_prefix('/'));
-    Ok(Some(Cow::Borrowed(own.unwrap_or(id))))
-}
-
-fn is_structured(content_type: &str) -> bool {
-    let prefix = "application/cloudevents";
-    content_type.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-}
-
-/// Returns site and event type of an intake or stored subject.
-fn subject_tokens(subject: &str) -> (Option<&str>, Option<&str>) {
-    let mut tokens = subject.split('.').skip(1);
-    match tokens.next() {
-        Some("ev") => {
-            tokens.next();
-        }
-        Some("in") => {}
-        _ => return (None, None),
-    }
-    (tokens.next(), tokens.next())
-}
-
-/// Returns a header value, percent-decoded once.
-///
-/// **Source:** CloudEvents NATS protocol binding: space, `"`, `%` and all outside U+0021..U+007E
-/// are percent-encoded UTF-8.
-///
-/// # Errors
-/// The value does not decode to UTF-8 text.
-pub fn decoded<'h>(
-    headers: &'h impl HeaderLookup,
-    name: &str,
-) -> Result<Option<Cow<'h, str>>, DecodeError> {
-    let Some(raw) = headers.get(name).filter(|raw| !raw.is_empty()) else { return Ok(None) };
-    if !raw.contains('%') {
-        return Ok(Some(Cow::Borrowed(raw)));
-    }
-    let bytes = percent_decode(raw.as_bytes());
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(Some(Cow::Owned(text))),
-        Err(_) => {
-            Err(DecodeError::schema(format!("header `{name}` does not decode to UTF-8 text")))
-        }
-    }
-}
-
-/// Replaces each `%XX` with its byte; a `%` without two hex digits stays.
-fn percent_decode(raw: &[u8]) -> Vec<u8> {
-    let hex = |at: usize| raw.get(at).and_then(|b| char::from(*b).to_digit(16));
-    let mut decoded = Vec::with_capacity(raw.len());
-    let mut at = 0;
-    while let Some(&byte) = raw.get(at) {
-        match (byte, hex(at + 1), hex(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push(u8::try_from(high * 16 + low).unwrap_or(byte));
-                at += 3;
-            }
-            _ => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    decoded
-}

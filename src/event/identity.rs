@@ -7,41 +7,18 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::members::Members;
+use super::sources::SOURCES;
 use crate::domain::{CloudId, EventId, EventType};
 
-/// Members that hold the entity of an event, with the member that identifies it. The issue comes
-/// first: a change of its comments or worklogs is a change of the issue.
-const ENTITIES: &[(&str, &str)] = &[
-    ("issue", "key"),
-    ("issue", "id"),
-    ("worklog", "id"),
-    ("attachment", "id"),
-    ("comment", "id"),
-    ("version", "id"),
-    ("sprint", "id"),
-    ("board", "id"),
-    ("configuration", "id"),
-    ("project", "id"),
-    ("component", "id"),
-    ("filter", "id"),
-    ("issueType", "id"),
-    ("task", "id"),
-    ("content", "id"),
-    ("space", "id"),
-    ("label", "id"),
-    ("group", "id"),
-    ("user", "accountId"),
-    ("property", "key"),
-];
-
-/// Members whose `id` and `updated` together identify one change; `changelog.id` takes precedence.
-const REVISIONS: &[&str] = &["comment", "worklog", "version", "sprint"];
+/// Members that hold the entity of an event of any product, after those of the products.
+const COMMON_ENTITIES: &[(&str, &str)] = &[("user", "accountId"), ("property", "key")];
 
 /// Returns the key of the entity that the event object `body` is about: the issue key, else the id
 /// of the entity; `None` if the event has no entity.
 #[must_use]
 pub fn entity_key(body: &Members<'_>) -> Option<Box<str>> {
-    let named = ENTITIES.iter().find_map(|(member, name)| body.object(member)?.id(name));
+    let mut entities = SOURCES.iter().flat_map(|source| source.entities()).chain(COMMON_ENTITIES);
+    let named = entities.find_map(|(member, name)| body.object(member)?.id(name));
     named.or_else(|| body.id("id")).or_else(|| body.id("entityId")).map(String::into_boxed_str)
 }
 
@@ -75,7 +52,8 @@ fn change_of(body: &Members<'_>) -> Option<String> {
         return Some(format!("changelog {id}"));
     }
     // An id without a time would give two changes of one version the same event id.
-    let revision = REVISIONS.iter().find_map(|name| {
+    let mut revisions = SOURCES.iter().flat_map(|source| source.revisions());
+    let revision = revisions.find_map(|name| {
         let entity = body.object(name)?;
         Some(format!("{name} {} {}", entity.id("id")?, entity.id("updated")?))
     });

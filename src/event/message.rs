@@ -5,17 +5,24 @@ use std::future::Future;
 
 use bytes::Bytes;
 
-use super::HeaderLookup;
+use super::codec::{Attributes, HeaderLookup};
+use super::decode_error::DecodeError;
 
 /// One delivered message that waits for its acknowledgement.
 pub trait Message: Send + Sync + 'static {
     /// The type of its headers.
     type Headers: HeaderLookup + Send + Sync;
 
-    /// The subject it is stored under.
-    fn subject(&self) -> &str;
+    /// The attributes of its event, from headers and address.
+    ///
+    /// # Errors
+    /// A header does not decode to UTF-8 text.
+    fn attributes(&self) -> Result<Attributes<'_>, DecodeError>;
 
-    /// Its headers.
+    /// Its address in the broker, such as a subject; kept in dead letters.
+    fn address(&self) -> &str;
+
+    /// Its headers; kept in dead letters.
     fn headers(&self) -> &Self::Headers;
 
     /// Its body. Cheap: the bytes are shared.

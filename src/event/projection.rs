@@ -88,7 +88,10 @@ impl ProjectionBuilder {
     /// Adds the member `name` of a map.
     pub fn member(&mut self, of: FieldId, name: &str) -> FieldId {
         let fresh = offset(self.fields.len());
-        let Some(field) = self.fields.get_mut(of.0 as usize) else { return of };
+        let Some(field) = self.fields.get_mut(of.0 as usize) else {
+            debug_assert!(false, "{of:?} is of another projection");
+            return of;
+        };
         if let Some((_, known)) = field.members.iter().find(|(known, _)| &**known == name) {
             return FieldId(*known);
         }
@@ -99,7 +102,9 @@ impl ProjectionBuilder {
 
     /// Adds the items of a list.
     pub fn items(&mut self, of: FieldId) {
-        if let Some(field) = self.fields.get_mut(of.0 as usize) {
+        let field = self.fields.get_mut(of.0 as usize);
+        debug_assert!(field.is_some(), "{of:?} is of another projection");
+        if let Some(field) = field {
             field.items.get_or_insert_default();
         }
     }
@@ -107,7 +112,10 @@ impl ProjectionBuilder {
     /// Adds the member `name` of each item that is a map. Returns its position among the values of
     /// an item, where 0 is the item itself.
     pub fn item_member(&mut self, of: FieldId, name: &str) -> usize {
-        let Some(field) = self.fields.get_mut(of.0 as usize) else { return 0 };
+        let Some(field) = self.fields.get_mut(of.0 as usize) else {
+            debug_assert!(false, "{of:?} is of another projection");
+            return 0;
+        };
         let names = field.items.get_or_insert_default();
         let known = names.iter().position(|known| &**known == name);
         1 + known.unwrap_or_else(|| {
@@ -262,6 +270,10 @@ impl<'e> ProjectedValues<'e> {
     #[must_use]
     #[inline]
     pub fn at(self, id: FieldId) -> JsonValue<'e> {
+        debug_assert!(
+            (id.0 as usize) < self.buffer.values.len(),
+            "{id:?} is of another projection"
+        );
         let value = self.buffer.values.get(id.0 as usize).copied().unwrap_or_default();
         let width = || self.projection.fields.get(id.0 as usize).map_or(0, |field| field.width);
         self.pick(value, width)
@@ -277,6 +289,7 @@ impl<'e> ProjectedValues<'e> {
     #[inline]
     fn pick(self, value: StoredValue, width: impl FnOnce() -> u32) -> JsonValue<'e> {
         let part = |all: &'e [u8], start: u32, end: u32| {
+            debug_assert!(start <= end && end as usize <= all.len(), "the text of this event");
             all.get(start as usize..end as usize).unwrap_or_default()
         };
         match value {
@@ -318,6 +331,7 @@ impl<'e> ListItems<'e> {
     #[must_use]
     pub fn get(self, at: usize, position: usize) -> JsonValue<'e> {
         let value = self.values.buffer.items.get(self.first + at * self.width + position);
+        debug_assert!(at < self.len && position < self.width && value.is_some(), "an item");
         // Items of nested lists are never projected.
         self.values.pick(value.copied().unwrap_or_default(), || 0)
     }
@@ -491,6 +505,7 @@ impl Projector<'_> {
                 let end = self.cursor.scalar_end(at);
                 // The scan accepted it, so it is a number.
                 let number = parse_number(self.cursor.part((at, end)));
+                debug_assert!(number.is_some(), "the scan accepted what is not a number");
                 (number.map_or(StoredValue::Null, StoredValue::Number), end)
             }
         }

@@ -3,7 +3,11 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{DecodeError, Decoder, Event, EventView, HeaderLookup};
+use super::codec::{AddressAttributes, Attributes, HeaderLookup};
+use super::decode::Decoder;
+use super::decode_error::DecodeError;
+use super::envelope::Event;
+use super::view::EventView;
 
 /// Maximum sample size in bytes; the router's default.
 const SAMPLE_BYTES_MAX: usize = 1 << 20;
@@ -26,10 +30,12 @@ impl Sample {
             event = data.take();
         }
         let event_type = event.get("eventType").and_then(Value::as_str).unwrap_or("event");
-        let subject = format!("sample.in.site.{event_type}.-");
+        let event_type = event_type.to_owned();
+        let address = AddressAttributes { cloud_id: Some("site"), event_type: Some(&event_type) };
         let body: Bytes = event.to_string().into();
         let mut decoder = Decoder::new(SAMPLE_BYTES_MAX, true);
-        let event = decoder.decode(&subject, &NoHeaders, body, 0)?;
+        let attributes = Attributes::read(&NoHeaders, address)?;
+        let event = decoder.decode(attributes, body, 0)?;
         Ok(Self { decoder, event })
     }
 

@@ -141,15 +141,15 @@ impl BracketMatcher<'_> {
     fn block(&mut self, start: usize, tokens: &BlockTokens) -> Option<()> {
         let mut left = tokens.brackets;
         // The innermost container is the same up to and including the next bracket.
-        let mut run = u64::MAX;
+        let mut range = u64::MAX;
         while left != 0 {
-            let upto = left ^ (left - 1);
-            (self.violations(tokens) & run & upto == 0).then_some(())?;
-            run = !upto;
+            let up_to = left ^ (left - 1);
+            (self.violations(tokens) & range & up_to == 0).then_some(())?;
+            range = !up_to;
             self.bracket(start + left.trailing_zeros() as usize)?;
-            left &= run;
+            left &= range;
         }
-        (self.violations(tokens) & run == 0).then_some(())
+        (self.violations(tokens) & range == 0).then_some(())
     }
 
     /// Returns the tokens that are not allowed: unnamed members in a map, colons in a list or at
@@ -187,6 +187,7 @@ fn byte(text: &[u8], at: usize) -> u8 {
 
 /// Converts an offset; texts are shorter than `u32::MAX`.
 pub(super) fn offset(at: usize) -> u32 {
+    debug_assert!(u32::try_from(at).is_ok(), "a text is shorter than u32::MAX");
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
@@ -218,6 +219,7 @@ impl<'a> ScanCursor<'a> {
             match byte(self.text, at) {
                 b':' if !is_candidate(self.text, at) => {}
                 b'{' | b'[' => {
+                    debug_assert!(open < self.spans.len(), "brackets of this text");
                     let ContainerSpan { end, next } =
                         self.spans.get(open).copied().unwrap_or_default();
                     structurals = self.structure.structurals_from(end as usize + 1);
@@ -261,6 +263,7 @@ impl<'a> ScanCursor<'a> {
     /// Leaves a list or map that was entered; returns the offset after it.
     #[inline(always)]
     pub(super) fn leave(&mut self, span: usize) -> usize {
+        debug_assert!(span < self.spans.len(), "brackets of this text");
         let ContainerSpan { end, next } = self.spans.get(span).copied().unwrap_or_default();
         self.structurals = self.structure.structurals_from(end as usize + 1);
         self.span = next as usize;
@@ -303,6 +306,7 @@ impl<'a> ScanCursor<'a> {
     /// Returns a part of the text.
     #[inline]
     pub(super) fn part(&self, (start, end): (usize, usize)) -> &'a [u8] {
+        debug_assert!(start <= end && end <= self.text.len(), "a part of this text");
         self.text.get(start..end).unwrap_or_default()
     }
 

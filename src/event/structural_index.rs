@@ -9,14 +9,11 @@ mod bits;
 mod classify;
 mod pass;
 
-use bits::{Bits, WORDS, Words};
-use classify::{Block, Classes};
+use bits::{Bits, Words};
+pub(super) use classify::BLOCK;
+use classify::{Block, CHUNK, Chunk, Classes};
 use pass::PassState;
 pub(super) use pass::{BlockTokens, Tokens};
-
-pub(super) const BLOCK: usize = size_of::<Block>();
-const CHUNK: usize = BLOCK * WORDS;
-type Chunk = [u8; CHUNK];
 
 /// The token masks of one text; reused from text to text.
 #[derive(Debug, Default)]
@@ -185,7 +182,9 @@ impl StructuralIndex {
     #[cold]
     fn far_start(&self, quote: usize) -> usize {
         let quotes = |block: usize| word(&self.quotes, block);
-        let last = (0..quote / BLOCK).rev().find(|block| quotes(*block) != 0).unwrap_or_default();
+        let last = (0..quote / BLOCK).rev().find(|block| quotes(*block) != 0);
+        debug_assert!(last.is_some(), "a closing quote has an opening one");
+        let last = last.unwrap_or_default();
         (last * BLOCK + BLOCK - 1).saturating_sub(quotes(last).leading_zeros() as usize)
     }
 

@@ -193,9 +193,11 @@ pub fn sign(secret: &Secret, issuer: &str, qsh: &str, now_s: i64) -> String {
     format!("{signed}.{signature}")
 }
 
-/// HMAC accepts keys of any length, so this is always `Some`.
+/// Starts the signature of `signed`; always `Some`, because HMAC accepts keys of any length.
 fn mac(secret: &Secret, signed: &str) -> Option<Hmac<Sha256>> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()).ok()?;
+    let mac = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes());
+    debug_assert!(mac.is_ok(), "HMAC accepts keys of any length");
+    let mut mac = mac.ok()?;
     mac.update(signed.as_bytes());
     Some(mac)
 }

@@ -4,9 +4,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::clock;
-use crate::delivery::HeaderList;
-use crate::delivery::http::HttpSender;
-use crate::delivery::signature::sign;
+use crate::delivery::{HeaderList, HttpSender, sign};
 use crate::registry::{AppCall, AppCaller, CallAuth, CallError};
 
 /// HTTP implementation of [`AppCaller`].
@@ -28,7 +26,7 @@ impl AppCalls {
             ("content-type", "application/json".to_owned()),
             ("user-agent", concat!("switchyard/", env!("CARGO_PKG_VERSION")).to_owned()),
         ];
-        match &call.proof {
+        match &call.auth {
             CallAuth::Token(value) => headers.push(("authorization", value.reveal().to_owned())),
             CallAuth::Signature(secret) => {
                 let signature = sign(secret, &call.id, now_s, &call.body)

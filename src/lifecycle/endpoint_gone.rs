@@ -44,7 +44,7 @@ pub(super) async fn disable_modules_of_removed_endpoints(
         }
         subscription.stats.record_endpoint_gone(false);
         let id = &report.id;
-        if let Err(error) = registry.disable_after_410(id).await {
+        if let Err(error) = registry.module_status().disable_after_410(id).await {
             tracing::warn!(%id, %error, "endpoint returned 410 repeatedly, but its module could not be disabled");
         }
     }

@@ -1,6 +1,6 @@
 //! The conditions of a subscription in addition to its filter, as matching and dry runs check them.
 
-use super::{EventConditions, Owner};
+use super::{EventConditions, Owner, Subscription};
 use crate::domain::AppId;
 use crate::event::{Decoder, RoutingKey};
 
@@ -22,6 +22,12 @@ impl<'a> From<&'a Owner> for Subscriber<'a> {
             app_account_id: owner.app_account_id.as_deref(),
             is_licensed: owner.licensed,
         }
+    }
+}
+
+impl<'a> From<&'a Subscription> for Subscriber<'a> {
+    fn from(subscription: &'a Subscription) -> Self {
+        Self::from(&*subscription.owner)
     }
 }
 

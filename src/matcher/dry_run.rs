@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::domain::AppId;
-    use crate::event::{Event, HeaderLookup};
+    use crate::event::{Attributes, Event, HeaderLookup};
     use crate::matcher::EventConditions;
 
     const TYPE: &str = "avi:jira:updated:issue";
@@ -110,7 +110,8 @@ mod tests {
 
     fn decoded(text: &'static str) -> (Decoder, Event) {
         let mut decoder = Decoder::new(1 << 20, false);
-        let event = decoder.decode("", &NoHeaders, Bytes::from_static(text.as_bytes()), 0).unwrap();
+        let attributes = Attributes::from_headers(&NoHeaders).unwrap();
+        let event = decoder.decode(attributes, Bytes::from_static(text.as_bytes()), 0).unwrap();
         (decoder, event)
     }
 

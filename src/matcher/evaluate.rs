@@ -6,12 +6,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use switchyard_expr::diagnostic::Position;
 use switchyard_expr::{Env, EvalError, Program, Verdict};
 
+use super::Subscriber;
 use super::index::{Listener, ListenerId, LookupScratch};
+use super::matches::{MatchedListener, Matches};
 use super::partition::{Partition, SegmentWithDeletes};
-use super::{FilterFailure, Match, MatchedListener, Matches, Subscriber, Subscription};
 use crate::clock;
 use crate::domain::FilterError;
 use crate::event::{Decoder, RoutingKey};
+use crate::telemetry::LogBudget;
 
 /// Working memory of one matching thread, reused from event to event. Keeps the last outcome and
 /// its snapshot alive, nothing else.
@@ -20,6 +22,7 @@ pub struct Scratch {
     pub(super) outcome: Matches,
     lookup: LookupScratch,
     expression: switchyard_expr::EvalScratch,
+    index_error_log: LogBudget,
 }
 
 /// An event with its decoded values and evaluation settings.
@@ -37,13 +40,20 @@ pub(super) fn match_partition(
     steps_max: u32,
     scratch: &mut Scratch,
 ) {
-    let Scratch { outcome, lookup, expression } = scratch;
+    let Scratch { outcome, lookup, expression, index_error_log } = scratch;
     let env = Env { now_ms: clock::now_ms(), steps_max };
     let context = EventContext { routing_key, decoder, env };
     let mut previous = None;
     for (number, segment) in (0..).zip(&partition.segments) {
         // The lookup takes `selfGenerated` for false: filters that read it are evaluated one by one.
-        segment.index.find(decoder, &context.env, previous, expression, lookup);
+        let found = segment.index.find(decoder, &context.env, previous, expression, lookup);
+        if let Err(error) = found {
+            outcome.index_errors += 1;
+            if let Some(suppressed) = index_error_log.take() {
+                let RoutingKey { cloud_id, event_type, .. } = routing_key;
+                tracing::error!(cloud_id, event_type, %error, suppressed, "index is corrupt");
+            }
+        }
         previous = Some(&*segment.index);
         outcome.candidates += lookup.candidates;
         let alone = lookup.matched_listeners.iter().filter(|id| segment.is_alive(**id));
@@ -85,7 +95,7 @@ fn passes_conditions(listener: &Listener, context: &EventContext<'_>) -> bool {
     let is_own = |subscriber: Subscriber<'_>| {
         subscriber.is_self_generated(context.routing_key, context.decoder)
     };
-    let unmet = listener.conditions.unmet(|| subscription.subscriber(), is_own);
+    let unmet = listener.conditions.unmet(|| Subscriber::from(&**subscription), is_own);
     if unmet.is_some() {
         subscription.stats.ignored.fetch_add(1, Relaxed);
     }
@@ -113,39 +123,43 @@ fn evaluate(
     outcome: &mut Matches,
 ) {
     let mut ignored = 0;
-    let mut verdict: Option<(&Program, Verdict)> = None;
+    let mut holds: Option<Result<bool, FilterError>> = None;
     for (id, listener) in passing_listeners(segment, group, context, &mut ignored) {
-        let Some(program) = listener.program() else { continue };
+        let Some(program) = listener.program() else {
+            outcome.matched.push(MatchedListener { segment: number, listener: id });
+            continue;
+        };
         let subscription = &listener.subscription;
-        let subscriber = subscription.subscriber();
+        let subscriber = Subscriber::from(&**subscription);
         let is_own = || subscriber.is_self_generated(context.routing_key, context.decoder);
         // A filter that reads `selfGenerated` shares its group only with listeners of its own
         // installation, for which the flag is the same; other filters do not depend on it.
-        let (program, verdict) = verdict.get_or_insert_with(|| {
-            (&**program, self::verdict(program, context.decoder, is_own, &context.env, scratch))
+        let holds = holds.get_or_insert_with(|| {
+            match verdict(program, context.decoder, is_own, &context.env, scratch) {
+                Verdict::Match => Ok(true),
+                Verdict::NoMatch => Ok(false),
+                Verdict::Failed(error) => Err(filter_error(program, &error)),
+            }
         });
         subscription.stats.steps.fetch_add(u64::from(scratch.steps()), Relaxed);
-        match verdict {
-            Verdict::Match => {
-                outcome.matched.push(MatchedListener { segment: number, listener: id })
-            }
-            Verdict::NoMatch => {}
-            Verdict::Failed(error) => {
-                outcome.add_failure(listener, is_own(), filter_error(program, error));
-            }
+        match holds {
+            Ok(true) => outcome.matched.push(MatchedListener { segment: number, listener: id }),
+            Ok(false) => {}
+            Err(error) => outcome.add_failure(listener, is_own(), error.clone()),
         }
     }
     outcome.ignored += ignored;
-    match verdict.map(|(_, verdict)| verdict) {
-        Some(Verdict::Match) => outcome.evaluated.matched += 1,
-        Some(Verdict::NoMatch) => outcome.evaluated.not_matched += 1,
-        Some(Verdict::Failed(_)) => outcome.evaluated.failed += 1,
+    match holds {
+        Some(Ok(true)) => outcome.evaluated.matched += 1,
+        Some(Ok(false)) => outcome.evaluated.not_matched += 1,
+        Some(Err(_)) => outcome.evaluated.failed += 1,
         None => {}
     }
 }
 
 fn filter_error(program: &Program, error: &EvalError) -> FilterError {
     let at = Position::of(error.span, &program.source());
+    // A filter has at most 10,000 characters.
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     FilterError {
         kind: error.kind().as_str().to_owned(),
@@ -153,56 +167,5 @@ fn filter_error(program: &Program, error: &EvalError) -> FilterError {
         offset: number(at.offset),
         line: number(at.line),
         column: number(at.column),
-    }
-}
-
-impl Matches {
-    /// Yields the subscriptions whose filter holds.
-    pub fn matched_subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
-        let listener = |matched: &MatchedListener| {
-            let segment = self.partition.as_ref()?.segments.get(matched.segment as usize)?;
-            segment.index.all_listeners().get(matched.listener as usize)
-        };
-        self.matched.iter().filter_map(listener).map(|listener| &listener.subscription)
-    }
-
-    /// Removes and returns the matches, in no particular order, and counts them in the statistics
-    /// of their subscriptions. Arguments must be those the event was matched with.
-    pub fn take_matches(&mut self, routing_key: RoutingKey<'_>, decoder: &Decoder) -> Vec<Match> {
-        let now_ms = clock::now_ms();
-        let mut deliveries = Vec::with_capacity(self.len());
-        deliveries.extend(self.matched_subscriptions().map(|subscription| {
-            subscription.stats.count_match(now_ms);
-            Match {
-                subscription: Arc::clone(subscription),
-                self_generated: subscription.subscriber().is_self_generated(routing_key, decoder),
-                filter_error: None,
-            }
-        }));
-        deliveries.append(&mut self.delivered_on_error);
-        self.matched.clear();
-        self.partition = None;
-        deliveries
-    }
-
-    fn add_failure(&mut self, listener: &Listener, self_generated: bool, error: FilterError) {
-        let subscription = &listener.subscription;
-        subscription.stats.count_error(&error.message);
-        let on_error = listener
-            .event_subscription()
-            .map(|event| event.conditions.on_error)
-            .unwrap_or_default();
-        if on_error.delivers() {
-            self.delivered_on_error.push(Match {
-                subscription: Arc::clone(subscription),
-                self_generated,
-                filter_error: Some(Box::new(error.clone())),
-            });
-        }
-        self.failures.push(FilterFailure {
-            subscription: Arc::clone(subscription),
-            error,
-            on_error,
-        });
     }
 }

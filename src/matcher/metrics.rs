@@ -5,7 +5,7 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt};
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::Matches;
+use super::{FilterFailure, Matches};
 
 /// Number of event types with a label value of their own; any further one is `other`.
 const EVENT_TYPES_MAX: usize = 100;
@@ -19,7 +19,10 @@ pub struct MatchMetrics {
     evaluated_true: Counter,
     evaluated_false: Counter,
     evaluated_error: Counter,
+    index_errors: Counter,
     matches: HashMap<Box<str>, Counter>,
+    /// By reason and action.
+    filter_errors: HashMap<(&'static str, &'static str), Counter>,
 }
 
 impl Default for MatchMetrics {
@@ -33,7 +36,9 @@ impl Default for MatchMetrics {
             evaluated_true: evaluated("true"),
             evaluated_false: evaluated("false"),
             evaluated_error: evaluated("error"),
+            index_errors: counter!("switchyard_index_errors_total"),
             matches: HashMap::new(),
+            filter_errors: HashMap::new(),
         }
     }
 }
@@ -48,9 +53,24 @@ impl MatchMetrics {
         self.evaluated_true.increment(u64::from(evaluated.matched));
         self.evaluated_false.increment(u64::from(evaluated.not_matched));
         self.evaluated_error.increment(u64::from(evaluated.failed));
+        self.index_errors.increment(u64::from(count(outcome.index_errors)));
+        outcome.failures.iter().for_each(|failure| self.count_failure(failure));
         if !outcome.is_empty() {
             self.matches_of(event_type).increment(u64::from(count(outcome.len())));
         }
+    }
+
+    fn count_failure(&mut self, failure: &FilterFailure) {
+        let reason = match &*failure.error.kind {
+            "type" => "type",
+            "limit" => "limit",
+            _ => "runtime",
+        };
+        let action = if failure.on_error.delivers() { "deliver" } else { "skip" };
+        let counter = self.filter_errors.entry((reason, action)).or_insert_with(
+            || counter!("switchyard_filter_errors_total", "reason" => reason, "action" => action),
+        );
+        counter.increment(1);
     }
 
     fn matches_of(&mut self, event_type: &str) -> &Counter {
@@ -63,17 +83,6 @@ impl MatchMetrics {
             || counter!("switchyard_matches_total", "event_type" => name.to_owned()),
         )
     }
-}
-
-/// Counts a failed evaluation.
-pub fn filter_error(kind: &str, delivers: bool) {
-    let reason = match kind {
-        "type" => "type",
-        "limit" => "limit",
-        _ => "runtime",
-    };
-    let action = if delivers { "deliver" } else { "skip" };
-    counter!("switchyard_filter_errors_total", "reason" => reason, "action" => action).increment(1);
 }
 
 fn count(number: usize) -> u32 {

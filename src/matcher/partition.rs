@@ -5,12 +5,15 @@
 //! its cost does not grow with the number of registered filters. Segments of similar size are
 //! merged, as in a log-structured merge tree: a listener is indexed a logarithmic number of times
 //! in its life.
+//!
+//! Listeners that are too many for the ids of one segment are split into two, again and again if
+//! needed. A single filter that is too large for a segment of its own is evaluated for every event.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::Subscription;
-use super::index::{Listener, Segment};
+use super::index::{Listener, ListenerId, Projections, Segment, build, unindexed};
 use crate::event::projection::Projection;
 
 /// Up to this many listeners always form one segment: building it takes less than a millisecond,
@@ -32,6 +35,8 @@ pub(super) struct Partition {
 #[derive(Clone, Debug)]
 pub(super) struct SegmentWithDeletes {
     pub(super) index: Arc<Segment>,
+    /// Whether more listeners were too many for one segment, so that it is not merged.
+    is_full: bool,
     deleted: Tombstones,
 }
 
@@ -68,17 +73,45 @@ impl Partition {
             merged.iter().flat_map(SegmentWithDeletes::alive).cloned().collect();
         listeners.extend(added);
         drop(merged);
-        if !listeners.is_empty() {
-            let index = Segment::build(listeners, self.projection(), shared, steps_max);
-            let index = Arc::new(index);
-            self.segments.push(SegmentWithDeletes { index, deleted: Tombstones::default() });
+        self.add(&mut listeners, shared, steps_max);
+    }
+
+    /// Adds a segment of `listeners`, or several if they are too many for one.
+    fn add(
+        &mut self,
+        listeners: &mut [Listener],
+        shared: Option<&Arc<Projection>>,
+        steps_max: u32,
+    ) {
+        if listeners.is_empty() {
+            return;
+        }
+        let projections = Projections { previous: self.projection(), shared };
+        let built = match build(listeners, projections, steps_max) {
+            Err(_) if listeners.len() == 1 => unindexed(listeners, projections),
+            built => built,
+        };
+        match built {
+            Ok(index) => self.segments.push(SegmentWithDeletes::new(index)),
+            Err(error) if listeners.len() == 1 => {
+                debug_assert!(false, "a single filter fits one segment: {error}");
+            }
+            Err(_) => {
+                let (left, right) = listeners.split_at_mut(listeners.len() / 2);
+                let first = self.segments.len();
+                self.add(left, shared, steps_max);
+                self.add(right, shared, steps_max);
+                let added = self.segments.get_mut(first..).unwrap_or_default();
+                added.iter_mut().for_each(|segment| segment.is_full = true);
+            }
         }
     }
 
     /// Returns how many segments stay as they are when `added` listeners are added.
     fn segments_to_keep(&self, added: usize) -> usize {
         let total: usize = self.segments.iter().map(SegmentWithDeletes::len).sum();
-        if total + added <= SINGLE_MAX {
+        let is_any_full = self.segments.iter().any(|segment| segment.is_full);
+        if total + added <= SINGLE_MAX && !is_any_full {
             return 0;
         }
         // A segment of which half is deleted is merged, and all segments after it.
@@ -90,7 +123,7 @@ impl Partition {
         let behind = self.segments.get(kept..).unwrap_or_default();
         let mut size = added + behind.iter().map(SegmentWithDeletes::len).sum::<usize>();
         while let Some(before) = kept.checked_sub(1).and_then(|at| self.segments.get(at)) {
-            if size == 0 || before.len() >= size * GROWTH {
+            if size == 0 || before.is_full || before.len() >= size * GROWTH {
                 break;
             }
             size += before.len();
@@ -109,7 +142,23 @@ impl Partition {
     }
 }
 
+#[cfg(test)]
+impl Partition {
+    /// Returns a copy whose segments have a defect.
+    pub(super) fn with_defect(&self, defect: super::index::Defect) -> Self {
+        let mut copy = self.clone();
+        for segment in &mut copy.segments {
+            segment.index = Arc::new(segment.index.with_defect(defect));
+        }
+        copy
+    }
+}
+
 impl SegmentWithDeletes {
+    fn new(index: Segment) -> Self {
+        Self { index: Arc::new(index), is_full: false, deleted: Tombstones::default() }
+    }
+
     fn len(&self) -> usize {
         self.index.all_listeners().len() - self.deleted.count
     }
@@ -120,16 +169,16 @@ impl SegmentWithDeletes {
     }
 
     /// Whether the listener is not deleted.
-    pub(super) fn is_alive(&self, at: u32) -> bool {
-        self.deleted.count == 0 || !self.deleted.has(at as usize)
+    pub(super) fn is_alive(&self, id: ListenerId) -> bool {
+        self.deleted.count == 0 || !self.deleted.has(id.index())
     }
 
     fn remove(&mut self, subscription: &Arc<Subscription>) -> bool {
         let mut ids = self.index.listener_ids_of(subscription);
-        let id = ids.find(|at| !self.deleted.has(*at));
+        let id = ids.find(|id| !self.deleted.has(id.index()));
         drop(ids);
-        if let Some(at) = id {
-            self.deleted.insert(at);
+        if let Some(id) = id {
+            self.deleted.insert(id.index());
         }
         id.is_some()
     }

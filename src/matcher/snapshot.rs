@@ -17,7 +17,7 @@ use crate::domain::{CloudId, EventType, InstallationId, SubscriptionId};
 use crate::event::{Decoder, RoutingKey};
 
 /// Number of pointers that sites are spread over, so that a change copies only a small table.
-const SHARDS: usize = 256;
+const SHARDS: usize = u8::MAX as usize + 1;
 
 type Tenants = HashMap<CloudId, Tenant, RandomState>;
 /// Sorted by event type: a site has few, and one small array costs fewer cache misses than a table.
@@ -80,7 +80,11 @@ impl InstallationSubscriptions {
     fn iter(&self) -> impl Iterator<Item = (&Arc<Subscription>, u64)> {
         let offset = |at: usize| match &self.offset {
             SeenOffset::Same(offset) => *offset,
-            SeenOffset::Each(all) => all.get(at).copied().unwrap_or_default(),
+            SeenOffset::Each(all) => {
+                let offset = all.get(at).copied();
+                debug_assert!(offset.is_some(), "there is one for each subscription");
+                offset.unwrap_or_default()
+            }
         };
         self.subscriptions.iter().enumerate().map(move |(at, one)| (one, offset(at)))
     }
@@ -157,7 +161,7 @@ impl Matcher {
 
     /// Builds new versions of the changed partitions and swaps them in, one pointer per shard.
     fn publish(&self, changed: Changes, projections: &mut ProjectionCache) {
-        let mut fresh: BTreeMap<usize, Tenants> = BTreeMap::new();
+        let mut fresh: BTreeMap<u8, Tenants> = BTreeMap::new();
         for ((cloud, event_type), change) in changed {
             let shard = shard_of(cloud.as_str());
             let tenants = fresh.entry(shard).or_insert_with(|| self.tenants(shard));
@@ -182,14 +186,20 @@ impl Matcher {
             }
         }
         for (shard, tenants) in fresh {
-            if let Some(slot) = self.shards.get(shard) {
+            if let Some(slot) = self.shard(shard) {
                 slot.store(Arc::new(tenants));
             }
         }
     }
 
-    fn tenants(&self, shard: usize) -> Tenants {
-        self.shards.get(shard).map(|slot| (**slot.load()).clone()).unwrap_or_default()
+    fn shard(&self, number: u8) -> Option<&ArcSwap<Tenants>> {
+        let shard = self.shards.get(usize::from(number));
+        debug_assert!(shard.is_some(), "there is a shard for each number");
+        shard
+    }
+
+    fn tenants(&self, shard: u8) -> Tenants {
+        self.shard(shard).map(|slot| (**slot.load()).clone()).unwrap_or_default()
     }
 
     /// Matches the event with this routing key, which `decoder` holds. The outcome is in the
@@ -224,7 +234,7 @@ impl Matcher {
         event_type: &str,
         read: impl FnOnce(&Arc<Partition>) -> T,
     ) -> Option<T> {
-        let tenants = self.shards.get(shard_of(cloud_id))?.load();
+        let tenants = self.shard(shard_of(cloud_id))?.load();
         let tenant = tenants.get(cloud_id)?;
         let position = position_of(tenant, event_type).ok()?;
         tenant.get(position).map(|(_, partition)| read(partition))
@@ -267,9 +277,36 @@ impl Matcher {
     }
 }
 
-fn shard_of(cloud_id: &str) -> usize {
-    let hash = FixedState::default().hash_one(cloud_id);
-    usize::try_from(hash % SHARDS as u64).unwrap_or_default()
+#[cfg(test)]
+impl Matcher {
+    /// Gives all segments a defect.
+    pub(super) fn corrupt(&self, defect: super::index::Defect) {
+        for shard in &self.shards {
+            let mut tenants = (**shard.load()).clone();
+            for tenant in tenants.values_mut() {
+                let corrupt = |(event_type, partition): &(EventType, Arc<Partition>)| {
+                    (event_type.clone(), Arc::new(partition.with_defect(defect)))
+                };
+                *tenant = tenant.iter().map(corrupt).collect();
+            }
+            shard.store(Arc::new(tenants));
+        }
+    }
+
+    /// The number of segments of all partitions.
+    pub(super) fn segments(&self) -> usize {
+        let of_shard = |shard: &ArcSwap<Tenants>| -> usize {
+            let tenants = shard.load();
+            let partitions = tenants.values().flat_map(|tenant| tenant.iter());
+            partitions.map(|(_, partition)| partition.segments.len()).sum()
+        };
+        self.shards.iter().map(of_shard).sum()
+    }
+}
+
+fn shard_of(cloud_id: &str) -> u8 {
+    let [shard, ..] = FixedState::default().hash_one(cloud_id).to_le_bytes();
+    shard
 }
 
 /// Returns the position of an event type, or where it would be inserted.
@@ -306,7 +343,7 @@ fn collect(old: &[Arc<Subscription>], new: &[Arc<Subscription>], changed: &mut C
         if before.binary_search(&Arc::as_ptr(subscription)).is_err() {
             for at in 0..subscription.event_subscriptions.len() {
                 let listener = || Listener::new(subscription, at);
-                change(subscription, at, &mut |change| change.added.push(listener()));
+                change(subscription, at, &mut |change| change.added.extend(listener()));
             }
         }
     }

@@ -4,7 +4,6 @@ use std::ops::Deref;
 use std::slice;
 use std::sync::Arc;
 
-use super::Subscriber;
 use crate::domain::{
     AppId, CloudId, EventType, Handler, InstallationId, ModuleKey, OnError, RetryProfile,
     SubscriptionId,
@@ -50,11 +49,6 @@ impl Subscription {
     #[must_use]
     pub fn id(&self) -> SubscriptionId {
         SubscriptionId { installation: self.owner.id.clone(), key: self.key.clone() }
-    }
-
-    /// Returns what conditions depend on.
-    pub(super) fn subscriber(&self) -> Subscriber<'_> {
-        Subscriber::from(&*self.owner)
     }
 }
 

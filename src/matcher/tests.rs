@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use generate::{Act, act, event_text, filter, small_filter};
 use world::{Registered, World};
 
+use super::index::Defect;
 use super::{Matcher, Scratch};
 
 proptest! {
@@ -66,60 +67,133 @@ proptest! {
 
 /// Filters that the index once decided wrongly, or easily could; each is matched against every
 /// event below.
+const TRAPS: &[&str] = &[
+    "event.p.k == 'x' && event.q.r == 'y'",
+    "event.q.r == 'y' && event.p.k == 'x'",
+    "event.p.k == 'x' && event.n > 1",
+    "event.n > 1 && event.p.k == 'x'",
+    "event.p.k == null",
+    "event.p?.k == null && event.a == 'x'",
+    "event.a == 1 || event.p.k == 'x'",
+    "event.p.k == 'x' || event.a == 1",
+    "event.n && event.a == 'x'",
+    "event.a == 'x' && event.n",
+    "['x', 1, null].includes(event.p.k) && event.list.includes('x')",
+    "event.list.includes('x') && event.a == 1",
+    "event.list.includes('x')",
+    "event.p.includes('x')",
+    "event.changelog.items.some(i => i.field == 'x' && i.toString == 'y')",
+    "event.changelog.items.some(i => i.toString == 'y' && i.field == 'x') && event.a == 1",
+    "event.changelog.items.some(i => i.fieldId == 'x')",
+    "event.a != 'x' && event.p.k != 'y'",
+    "event.selfGenerated && event.a == 'x'",
+    "event.selfGenerated == true",
+    "event.n > 1 && event.n <= 2",
+    "event.n != null && event.n > 1",
+    "event.p.k == 'x' ? event.a == 1 : event.q.r",
+    "event.a == event.p.k && event.q.r != 'y'",
+    "event.q.r != 'y' && event.a == event.p.k",
+    "event.a == event.p.k && event.n == 2",
+    "event.a == event.p.k && event.n > 1 && event.q.r == 'y'",
+    "(event.a == event.p.k || event.n > 1) && event.a != 'y'",
+    "event.a == event.p.k && event.selfGenerated",
+    "event.a == event.p.k && event.n",
+    "event.a == event.p.k && event.list.some(l => l == event.a)",
+];
+
+const TRAP_EVENTS: &[&str] = &[
+    "{}",
+    r#"{"a":"x","p":null,"q":1,"list":null,"n":null,"changelog":null}"#,
+    r#"{"a":1,"p":{"k":"x"},"q":{"r":"y"},"n":2,"list":["x",1],"changelog":{"items":[]}}"#,
+    r#"{"a":"x","p":{"k":"y","k":"x"},"q":{},"n":"2","list":"axb","changelog":{"items":null}}"#,
+    r#"{"p":"text","a":true,"list":{"includes":1},"changelog":{"items":[{"field":"x","toString":"y"}]}}"#,
+    r#"{"p":{"\u006b":"x"},"a":1.0,"changelog":{"items":[{"field":"x"},null,{"field":"x","toString":"y"}]}}"#,
+    r#"{"a":1,"changelog":{"items":[1]},"selfGenerated":true,"atlassianId":"acc-1"}"#,
+    r#"{"a":1,"changelog":{"items":[{"toString":"y","field":"x","field":"z"}]},"n":9007199254740993}"#,
+    r#"{"a":1,"changelog":{"items":{"field":"x"}},"n":-0.0,"p":[]}"#,
+    r#"{"list":["x","x",1,"x"],"changelog":{"items":[{"field":"x","toString":"y"},{"field":"x","toString":"y"}]}}"#,
+];
+
+fn world_with_traps() -> World {
+    let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
+    let all = TRAPS.iter().map(|text| Registered::plain((*text).to_owned()));
+    world.perform(&Act::Register(0, all.collect())).unwrap();
+    world
+}
+
 #[test]
 fn index_agrees_on_known_traps() {
-    let filters = [
-        "event.p.k == 'x' && event.q.r == 'y'",
-        "event.q.r == 'y' && event.p.k == 'x'",
-        "event.p.k == 'x' && event.n > 1",
-        "event.n > 1 && event.p.k == 'x'",
-        "event.p.k == null",
-        "event.p?.k == null && event.a == 'x'",
-        "event.a == 1 || event.p.k == 'x'",
-        "event.p.k == 'x' || event.a == 1",
-        "event.n && event.a == 'x'",
-        "event.a == 'x' && event.n",
-        "['x', 1, null].includes(event.p.k) && event.list.includes('x')",
-        "event.list.includes('x') && event.a == 1",
-        "event.list.includes('x')",
-        "event.p.includes('x')",
-        "event.changelog.items.some(i => i.field == 'x' && i.toString == 'y')",
-        "event.changelog.items.some(i => i.toString == 'y' && i.field == 'x') && event.a == 1",
-        "event.changelog.items.some(i => i.fieldId == 'x')",
-        "event.a != 'x' && event.p.k != 'y'",
-        "event.selfGenerated && event.a == 'x'",
-        "event.selfGenerated == true",
-        "event.n > 1 && event.n <= 2",
-        "event.n != null && event.n > 1",
-        "event.p.k == 'x' ? event.a == 1 : event.q.r",
-        "event.a == event.p.k && event.q.r != 'y'",
-        "event.q.r != 'y' && event.a == event.p.k",
-        "event.a == event.p.k && event.n == 2",
-        "event.a == event.p.k && event.n > 1 && event.q.r == 'y'",
-        "(event.a == event.p.k || event.n > 1) && event.a != 'y'",
-        "event.a == event.p.k && event.selfGenerated",
-        "event.a == event.p.k && event.n",
-        "event.a == event.p.k && event.list.some(l => l == event.a)",
-    ];
-    let events = [
-        "{}",
-        r#"{"a":"x","p":null,"q":1,"list":null,"n":null,"changelog":null}"#,
-        r#"{"a":1,"p":{"k":"x"},"q":{"r":"y"},"n":2,"list":["x",1],"changelog":{"items":[]}}"#,
-        r#"{"a":"x","p":{"k":"y","k":"x"},"q":{},"n":"2","list":"axb","changelog":{"items":null}}"#,
-        r#"{"p":"text","a":true,"list":{"includes":1},"changelog":{"items":[{"field":"x","toString":"y"}]}}"#,
-        r#"{"p":{"\u006b":"x"},"a":1.0,"changelog":{"items":[{"field":"x"},null,{"field":"x","toString":"y"}]}}"#,
-        r#"{"a":1,"changelog":{"items":[1]},"selfGenerated":true,"atlassianId":"acc-1"}"#,
-        r#"{"a":1,"changelog":{"items":[{"toString":"y","field":"x","field":"z"}]},"n":9007199254740993}"#,
-        r#"{"a":1,"changelog":{"items":{"field":"x"}},"n":-0.0,"p":[]}"#,
-        r#"{"list":["x","x",1,"x"],"changelog":{"items":[{"field":"x","toString":"y"},{"field":"x","toString":"y"}]}}"#,
-    ];
-    let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
-    let all = filters.iter().map(|text| Registered::plain((*text).to_owned()));
-    world.perform(&Act::Register(0, all.collect())).unwrap();
-    for event in events {
-        world.perform(&Act::Event(event.to_owned())).unwrap();
+    let mut world = world_with_traps();
+    for event in TRAP_EVENTS {
+        world.perform(&Act::Event((*event).to_owned())).unwrap();
     }
     world.check_accounts().unwrap();
+}
+
+/// The index may name a candidate too many, never one too few, even if it is corrupt.
+#[test]
+fn corrupt_segments_are_evaluated_without_index() {
+    for defect in
+        [Defect::PostingLists, Defect::Rows, Defect::TestTables, Defect::Columns, Defect::Listeners]
+    {
+        let mut world = world_with_traps();
+        let no_filter = Registered { text: None, ..Registered::plain(String::new()) };
+        let foreign = Registered { ignore_self: true, ..Registered::plain(TRAPS[0].to_owned()) };
+        world.perform(&Act::Register(1, vec![no_filter, foreign])).unwrap();
+        world.corrupt(defect);
+        for event in TRAP_EVENTS {
+            world.perform(&Act::Event((*event).to_owned())).unwrap();
+        }
+        world.check_accounts().unwrap();
+        assert!(world.index_errors() > 0, "no lookup met {defect:?}");
+    }
+}
+
+/// A segment has at most 24 columns in tests.
+#[test]
+fn listeners_too_many_for_one_segment_are_split() {
+    let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
+    let filter = |n: usize| Registered::plain(format!("event.a{n} == 'x' && event.b{n} != 'y'"));
+    world.perform(&Act::Register(0, (0..60).map(filter).collect())).unwrap();
+    let split = world.segments();
+    assert!(split >= 5, "120 columns are in {split} segments");
+    let check = |world: &mut World| {
+        for n in [0, 11, 12, 24, 59, 60] {
+            let event = format!(r#"{{"a{n}":"x","b{n}":"z","a1":"x","b1":"y"}}"#);
+            world.perform(&Act::Event(event)).unwrap();
+        }
+    };
+    check(&mut world);
+    // The full segments stay as they are.
+    world.perform(&Act::Register(1, vec![filter(60)])).unwrap();
+    assert_eq!(world.segments(), split + 1);
+    check(&mut world);
+    world.perform(&Act::Register(0, (0..60).rev().map(filter).collect())).unwrap();
+    check(&mut world);
+    world.perform(&Act::Register(0, Vec::new())).unwrap();
+    check(&mut world);
+    assert_eq!(world.segments(), 1);
+    world.check_accounts().unwrap();
+}
+
+#[test]
+fn filter_too_large_for_a_segment_is_evaluated() {
+    let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
+    // Too many columns, and too many tests.
+    let any = |count: usize, test: fn(usize) -> String| {
+        (0..count).map(test).collect::<Vec<_>>().join(" || ")
+    };
+    let columns = any(25, |n| format!("event.a{n} == 'x'"));
+    let tests = any(70, |n| format!("event.a != {n}"));
+    let filters = ["event.a == 'x'", &columns, &tests, "event.a24 == 'x' && event.a == 1"];
+    let modules = filters.map(|text| Registered::plain(text.to_owned()));
+    world.perform(&Act::Register(0, modules.into())).unwrap();
+    for event in [r#"{"a24":"x","a":1}"#, r#"{"a":"x"}"#, r#"{"a0":"x"}"#, "{}"] {
+        let decoded = world.decode(event).unwrap();
+        let (_, outcome) = world.matches(&decoded);
+        assert!(outcome.evaluated.matched + outcome.evaluated.not_matched >= 2, "{event}");
+        world.perform(&Act::Event(event.to_owned())).unwrap();
+    }
 }
 
 #[test]

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 use url::Url;
 
+use super::metrics;
 use crate::domain::Secret;
-use crate::registry::metrics;
 
 /// Queue capacity; a further notice is dropped and counted.
 const NOTICES_MAX: usize = 1024;
@@ -43,7 +43,7 @@ pub struct AppCall {
     /// Address to post to.
     pub url: Url,
     /// How the app authenticates the call.
-    pub proof: CallAuth,
+    pub auth: CallAuth,
     /// JSON body.
     pub body: Bytes,
 }
@@ -63,22 +63,22 @@ pub enum CallAuth {
 pub struct CallError(pub String);
 
 /// The caller and the queue of notices.
-pub(super) struct AppCalls {
+pub(crate) struct OutboundCalls {
     caller: OnceLock<Arc<dyn AppCaller>>,
     notices: mpsc::Sender<AppCall>,
     waiting: Mutex<mpsc::Receiver<AppCall>>,
 }
 
-impl Default for AppCalls {
+impl Default for OutboundCalls {
     fn default() -> Self {
         let (notices, waiting) = mpsc::channel(NOTICES_MAX);
         Self { caller: OnceLock::new(), notices, waiting: Mutex::new(waiting) }
     }
 }
 
-impl AppCalls {
+impl OutboundCalls {
     /// Sets the caller; only the first call has an effect.
-    pub(super) fn open(&self, caller: Arc<dyn AppCaller>) {
+    pub(super) fn set_caller(&self, caller: Arc<dyn AppCaller>) {
         let _ = self.caller.set(caller);
     }
 

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
-use crate::registry::model::problem::Problem;
-use crate::registry::replica::state::Counts;
+use super::model::{Counts, Problem};
 
 const SUBSCRIPTIONS: &str = "switchyard_subscriptions";
 const INSTALLATIONS: &str = "switchyard_installations";

@@ -1,60 +1,77 @@
 //! The registry: apps register triggers, operators provision apps and installations.
 //!
 //! ```text
-//! API -> validation -> compare-and-set in the store -> wait until applied here
-//! store -> watch -> replica state (every replica) -> compile -> matcher
+//! a change:  API -> commands -> validation -> transaction (compare-and-set, wait) -> Store
+//! its effect: Store -> replica (watch, one writer) -> compile -> Matcher
 //! ```
+//!
+//! The folders, low to high; each knows only those before it:
+//!
+//! | folder or file | what is in it |
+//! |---|---|
+//! | `model` | plain records and their stored format |
+//! | `validation` | what apps and operators submit: parsers, rules, quotas, event catalogue, filters |
+//! | `compile` | records to subscriptions of the matcher |
+//! | `replica` | the applied state: one writer, many readers, progress, timers |
+//! | `transaction` | the change of one document |
+//! | `commands` | everything that changes the registry, in groups; registrations take one path |
+//! | `background` | what runs by time |
+//! | `facade` | [`Registry`]: reads, and the way to the commands |
 //!
 //! Guarantee: a registration is accepted whole or rejected with every problem; an accepted one is
 //! durable and active in the matcher of this replica before the call returns. Bounds: modules and
 //! property paths per installation, registrations per second, document size, retries of a
 //! conflicting change. The registry depends on neither the broker nor HTTP; storage is the trait
-//! [`Store`].
+//! [`Store`], calls to apps are the trait [`AppCaller`].
+//!
+//! Why it is so: `docs/design/registration.md`, `docs/design/registry-watch.md`.
 
 mod app_calls;
+mod background;
 mod commands;
 mod compile;
 mod credentials;
+mod dry_run;
+mod error;
+mod facade;
 mod metrics;
 mod model;
 pub mod offline;
-mod registry;
 mod replica;
 pub mod review;
+mod settings;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod validation;
 
 pub use app_calls::{AppCall, AppCaller, CallAuth, CallError};
-pub use commands::apps::{AppPut, AppSpec, CheckUrl};
-pub use commands::connect_lifecycle::LifecycleCallbacks;
-pub use commands::connect_modules::ConnectModule;
-pub use commands::discovery::{DiscoveryStatus, IgnoreRule, IgnoredModule};
-pub use commands::dynamic_webhooks::{
-    DYNAMIC_WEBHOOK, DynamicWebhook, WebhookOwner, WebhookResult, WebhookSpec,
+pub use commands::{
+    AppPut, Apps, BatchItem, BatchResult, ClientSpec, Clients, ConnectModules, Discovery,
+    DynamicWebhooks, ForgeBatches, ForgeModules, InstallationPut, InstallationSpec, Installations,
+    ManagedModules, ModuleStatusCommands, RegisteredModule, SigningKeys, WebhookOwner,
+    WebhookResult,
 };
-pub use commands::forge_batch::{BatchItem, BatchResult};
-pub use commands::forge_modules::{ModuleSpec, RegisteredModule};
-pub use commands::installations::{ClientSpec, InstallationPut, InstallationSpec};
-pub use commands::notices::NoticeEndpoint;
-pub use compile::applied::{AppliedApp, AppliedInstallation, AppliedModule, EffectiveStatus};
-pub use compile::modules::{ProgramCache, TRIGGER, function_subject};
-pub use credentials::digest;
-pub use model::document::{
-    AppKind, AppRecord, BodyLayout, ClientRecord, DeliveryOptions, DiscoveryConfig, Endpoint,
-    EndpointAuth, InstallationRecord, InstallationState, ModuleRecord, ModuleStatus,
-    RegistrationApi, RequestStyle,
+pub use compile::{AppliedApp, AppliedInstallation, AppliedModule, function_subject};
+pub use credentials::{NoRandomness, digest};
+pub use dry_run::event_subscriptions;
+pub use error::RegisterError;
+pub use facade::Registry;
+pub use model::{
+    AppKind, AppRecord, BodyLayout, ClientRecord, Counts, DYNAMIC_WEBHOOK, DeliveryOptions,
+    DiscoveryConfig, DiscoveryStatus, DroppedModules, DynamicWebhook, EffectiveStatus, Endpoint,
+    EndpointAuth, IgnoreRule, IgnoredModule, InstallationRecord, InstallationState,
+    LifecycleCallbacks, ModuleFields, ModuleRecord, ModuleStatus, NoticeEndpoint, Problem,
+    RegistrationApi, Replayed, RequestStyle, SignedRequest, SourceRange, TRIGGER, WEBHOOKS, code,
+    summary,
 };
-pub use model::module_fields::ModuleFields;
-pub use model::problem::{Problem, SourceRange, code, summary};
-pub use model::replay_guard::SignedRequest;
-pub use registry::{ConnectLimits, RegisterError, Registry, Settings};
-pub use replica::state::Counts;
+pub use settings::Settings;
 pub use store::{Store, StoreError, StoredDocument, WatchEvent};
-pub use validation::catalog;
-pub use validation::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
-pub use validation::trigger_rules::{FilterCost, ValidatedTrigger, ValidationRules, key_problem};
-pub use validation::webhook::{WEBHOOKS, WebhookDefinition};
+pub use validation::{
+    AppSpec, CheckUrl, ConnectModule, FilterCost, HandlerRef, ModuleSpec, ProgramCache, Trigger,
+    TriggerEvent, TriggerFilter, ValidatedTrigger, ValidationRules, WebhookDefinition, WebhookSpec,
+    catalog, key_problem,
+};

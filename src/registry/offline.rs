@@ -6,18 +6,18 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::compile::EventConditionsCache;
+use super::model::{Problem, TRIGGER, code};
+use super::validation::{ProgramCache, Trigger, ValidationRules, key_problem};
 use crate::domain::{AppId, CloudId, Handler, InstallationId, ModuleKey, Secret};
 use crate::matcher::{DeliverySettings, Owner, Subscription};
-use crate::registry::compile::modules::{ProgramCache, TRIGGER, event_subscriptions};
-use crate::registry::model::problem::{Problem, code};
-use crate::registry::validation::trigger::Trigger;
-use crate::registry::validation::trigger_rules::{ValidationRules, key_problem};
 use crate::telemetry::SubscriptionStats;
 
 /// Parses registrations line by line; equal filters share one program.
 #[derive(Debug)]
 pub struct TriggerReader {
     programs: ProgramCache,
+    conditions: EventConditionsCache,
     /// Shared by all triggers, because nothing is delivered offline.
     settings: DeliverySettings,
     /// Owner of the last line; lines of one installation follow each other.
@@ -55,9 +55,14 @@ impl TriggerReader {
     /// Never; the address of the placeholder handler is a constant.
     pub fn new() -> Result<Self, url::ParseError> {
         let url = Url::parse("https://offline.invalid/")?;
-        let handler = Arc::new(Handler::Http { url, secret: Secret::new("") });
+        let handler = Arc::new(Handler::http(url, Secret::new("")));
         let settings = DeliverySettings::new(handler);
-        Ok(Self { programs: ProgramCache::default(), settings, last: None })
+        Ok(Self {
+            programs: ProgramCache::default(),
+            conditions: EventConditionsCache::default(),
+            settings,
+            last: None,
+        })
     }
 
     fn owner(&mut self, owner: Owner) -> Arc<Owner> {
@@ -86,7 +91,9 @@ impl TriggerReader {
         // Keeps the programs alive until the subscription holds them.
         let _accepted = rules.check(&registration.data, "data").map_err(|found| reject(&found))?;
         let trigger = Trigger::parse(&registration.data, "data").map_err(|found| reject(&found))?;
-        let event_subscriptions = event_subscriptions(&self.programs, &trigger)
+        let event_subscriptions = self
+            .conditions
+            .of_trigger(&trigger, &self.programs)
             .map_err(|message| reject(&[Problem::new(code::FORM, "data", message)]))?;
         Ok(Arc::new(Subscription {
             owner: self.owner(Owner {
@@ -106,6 +113,7 @@ impl TriggerReader {
 }
 
 fn reject(problems: &[Problem]) -> RejectedTrigger {
+    debug_assert!(!problems.is_empty(), "a line is rejected for a problem");
     let code = problems.first().map(|problem| problem.code.clone()).unwrap_or_default();
     let sentences: Vec<String> = problems.iter().map(Problem::sentence).collect();
     RejectedTrigger { code, message: sentences.join("; ") }

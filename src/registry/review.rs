@@ -2,10 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::compile::modules::ProgramCache;
-use crate::registry::model::problem::{Problem, code};
-use crate::registry::validation::trigger::{Trigger, TriggerFilter};
-use crate::registry::validation::trigger_rules::ValidationRules;
+use super::model::{Problem, code};
+use super::validation::{ProgramCache, Trigger, TriggerFilter, ValidationRules};
 
 /// Result of a review.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,10 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::{broadcast, mpsc};
 
-use super::{AppRecord, InstallationRecord, Store, StoreError, StoredDocument, WatchEvent};
+use super::{
+    AppRecord, InstallationRecord, Settings, Store, StoreError, StoredDocument, WatchEvent,
+};
+use crate::config::Config;
 
 /// A Forge app with function `main`, endpoint `hook` and the scope `read:jira-work`.
 pub(crate) fn forge_app() -> AppRecord {
@@ -172,4 +175,11 @@ impl Store for MemoryStore {
             }
         })
     }
+}
+
+/// Returns the default settings without a rate limit.
+pub(crate) fn settings() -> Settings {
+    let mut config = Config::defaults().unwrap();
+    config.limits.registration_rate = 0;
+    Settings::new(&config, "")
 }

@@ -10,12 +10,13 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{
-    AppCall, AppCaller, AppPut, CallError, ConnectLimits, EffectiveStatus, ModuleRecord,
-    ModuleSpec, ModuleStatus, RegisterError, RegistrationApi, Registry, Settings, code, digest,
+    AppCall, AppCaller, AppPut, CallError, EffectiveStatus, ModuleRecord, ModuleSpec, ModuleStatus,
+    RegisterError, RegistrationApi, Registry, code, digest,
 };
 use crate::domain::{AppId, Handler, InstallationId, SubscriptionId};
 use crate::matcher::{Matcher, Subscription};
-use crate::registry::testing::MemoryStore;
+use crate::registry::model::Document;
+use crate::registry::testing::{MemoryStore, settings};
 
 mod batch;
 mod connect;
@@ -40,19 +41,9 @@ impl std::ops::Deref for Replica {
 
 impl Replica {
     async fn over(store: &Arc<MemoryStore>) -> Self {
-        let settings = Settings {
-            prefix: "sw".into(),
-            allow_unknown_events: false,
-            accept_inert_types: false,
-            modules_max: 10,
-            property_paths_max: 5,
-            public_url: String::new(),
-            discovery_life_ms: i64::MAX / 2,
-            signing_key_life_ms: i64::MAX,
-            registration_rate: 0,
-            registration_burst: 0,
-            connect: ConnectLimits { modules_jira: 10, ..ConnectLimits::default() },
-        };
+        let mut settings = settings();
+        settings.limits.modules_per_installation = 10;
+        settings.limits.connect_modules_jira = 10;
         let store = Arc::clone(store) as Arc<dyn super::Store>;
         let registry = Arc::new(Registry::new(store, Arc::new(Matcher::default()), settings));
         let mut run = JoinSet::new();
@@ -76,7 +67,7 @@ impl Replica {
             "endpoints": [{"key": "hook", "url": "https://app.example.com/hook"}],
         });
         merge(&mut spec, changes);
-        self.put_app(&AppId::from(APP), serde_json::from_value(spec).unwrap(), &|_| Ok(())).await
+        self.apps().put(&AppId::from(APP), serde_json::from_value(spec).unwrap(), &|_| Ok(())).await
     }
 
     async fn install(
@@ -86,7 +77,7 @@ impl Replica {
     ) -> Result<super::InstallationPut, RegisterError> {
         let mut spec = json!({"app": APP, "cloudId": "cloud-1", "product": "jira"});
         merge(&mut spec, changes);
-        self.put_installation(&id.into(), serde_json::from_value(spec).unwrap()).await
+        self.installations().put(&id.into(), serde_json::from_value(spec).unwrap()).await
     }
 
     async fn add(&self, changes: Value) -> Result<ModuleRecord, RegisterError> {
@@ -99,7 +90,8 @@ impl Replica {
         changes: Value,
     ) -> Result<ModuleRecord, RegisterError> {
         let key = key.map(Into::into);
-        let registered = self.register(&"inst-a".into(), trigger(changes), key).await;
+        let registered =
+            self.forge_modules().register(&"inst-a".into(), trigger(changes), key).await;
         registered.map(|registered| registered.module)
     }
 
@@ -147,7 +139,7 @@ async fn registered_trigger_is_live_when_the_call_returns() {
     assert_eq!(subscription.event_subscriptions[0].conditions.event_type.as_str(), EVENT);
     assert_eq!(subscription.owner.cloud_id.as_str(), "cloud-1");
     assert!(
-        matches!(&*subscription.owner.settings.handler, Handler::Http { url, .. } if url.path() == "/hook")
+        matches!(&*subscription.owner.settings.handler, Handler::Http(http) if http.url.path() == "/hook")
     );
     assert_eq!(module.data.read()["key"], module.key.as_str());
     assert_eq!(replica.counts().active, 1);
@@ -158,7 +150,7 @@ async fn function_is_called_on_a_subject_of_its_installation() {
     let (replica, _store) = Replica::provisioned().await;
     let module = replica.add(json!({"endpoint": null, "function": "main"})).await.unwrap();
     let settings = &replica.subscription(&id_of(&module)).unwrap().owner.settings;
-    assert_eq!(*settings.handler, Handler::Function { subject: "sw.fn.inst-a.main".into() });
+    assert_eq!(*settings.handler, Handler::function("sw.fn.inst-a.main"));
 }
 
 #[tokio::test]
@@ -169,9 +161,9 @@ async fn concurrent_registrations_end_at_exactly_the_limit() {
     for number in 0..50 {
         let replica = if number % 2 == 0 { &one } else { &other };
         let registry = Arc::clone(&replica.registry);
-        calls.spawn(
-            async move { registry.register(&"inst-a".into(), trigger(json!({})), None).await },
-        );
+        calls.spawn(async move {
+            registry.forge_modules().register(&"inst-a".into(), trigger(json!({})), None).await
+        });
     }
     let results = calls.join_all().await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 10);
@@ -211,7 +203,7 @@ async fn a_replica_that_starts_later_has_all_records_when_ready() {
     drop(one);
     let later = Replica::over(&store).await;
     assert!(later.subscription(&id_of(&module)).is_some());
-    assert_eq!(later.module(&"inst-a".into(), &module.key).unwrap(), module);
+    assert_eq!(later.forge_modules().module(&"inst-a".into(), &module.key).unwrap(), module);
 }
 
 #[tokio::test]
@@ -251,12 +243,13 @@ impl AppCaller for Silent {
 #[tokio::test]
 async fn discovery_of_an_app_that_never_responds_ends_before_the_claim() {
     let (replica, _store) = Replica::provisioned().await;
-    replica.open_calls(Arc::new(Silent));
+    replica.set_app_caller(Arc::new(Silent));
     let discovery = json!({"use": ["trigger"], "url": "https://app.example.com/modules"});
     replica.put_forge(json!({"discovery": discovery})).await.unwrap();
     tokio::time::pause();
     let start = tokio::time::Instant::now();
-    let asked = timeout(Duration::from_secs(60), replica.refresh_discovery(&"inst-a".into())).await;
+    let asked =
+        timeout(Duration::from_secs(60), replica.discovery().refresh(&"inst-a".into())).await;
     let known = asked.expect("an end within a minute").unwrap();
     assert!(start.elapsed() > Duration::from_secs(30), "{:?}", start.elapsed());
     assert_eq!(known.error.as_deref(), Some("no answer within 45s"));
@@ -269,7 +262,7 @@ async fn counters_survive_a_change_of_the_module() {
     let before = replica.subscription(&id_of(&module)).unwrap();
     before.stats.count_match(1);
     let spec = trigger(json!({"events": ["avi:jira:created:issue"]}));
-    replica.replace(&"inst-a".into(), &module.key, spec, None).await.unwrap();
+    replica.forge_modules().replace(&"inst-a".into(), &module.key, spec, None).await.unwrap();
     let after = replica.subscription(&id_of(&module)).unwrap();
     assert_eq!(
         after.event_subscriptions[0].conditions.event_type.as_str(),
@@ -298,8 +291,13 @@ async fn equal_filters_are_one_program_over_all_installations() {
     let (replica, _store) = Replica::provisioned().await;
     replica.install("inst-b", json!({"cloudId": "cloud-2"})).await.unwrap();
     let spec = trigger(json!({"filter": {"expression": "1 == 1"}}));
-    let a = replica.register(&"inst-a".into(), spec.clone(), None).await.unwrap().module;
-    let b = replica.register(&"inst-b".into(), spec, None).await.unwrap().module;
+    let a = replica
+        .forge_modules()
+        .register(&"inst-a".into(), spec.clone(), None)
+        .await
+        .unwrap()
+        .module;
+    let b = replica.forge_modules().register(&"inst-b".into(), spec, None).await.unwrap().module;
     let live = |installation: &str, module: &ModuleRecord| {
         let id = SubscriptionId { installation: installation.into(), key: module.key.clone() };
         replica.subscription(&id).unwrap()
@@ -325,7 +323,7 @@ async fn modules_on_the_same_terms_share_them() {
     assert!(Arc::ptr_eq(&owner(&first), &owner(&second)));
     assert_ne!(owner(&first), owner(&other));
     // A changed module leaves the others unchanged.
-    replica.set_status(&"inst-a".into(), &second.key, ModuleStatus::Paused).await.unwrap();
+    replica.module_status().set(&"inst-a".into(), &second.key, ModuleStatus::Paused).await.unwrap();
     assert!(owner(&second).settings.is_paused && !owner(&first).settings.is_paused);
 }
 
@@ -334,14 +332,18 @@ async fn update_needs_the_expected_revision_and_the_same_type() {
     let (replica, _store) = Replica::provisioned().await;
     let installation = InstallationId::from("inst-a");
     let module = replica.add(json!({})).await.unwrap();
-    let stale = replica.replace(&installation, &module.key, trigger(json!({})), Some(7)).await;
+    let stale = replica
+        .forge_modules()
+        .replace(&installation, &module.key, trigger(json!({})), Some(7))
+        .await;
     assert!(matches!(stale, Err(RegisterError::StaleRevision)));
     let spec = trigger(json!({}));
-    let changed = replica.replace(&installation, &module.key, spec, Some(1)).await.unwrap();
+    let changed =
+        replica.forge_modules().replace(&installation, &module.key, spec, Some(1)).await.unwrap();
     assert_eq!(changed.module.revision, 2);
-    let removed = replica.remove(&installation, &module.key, Some(1)).await;
+    let removed = replica.forge_modules().remove(&installation, &module.key, Some(1)).await;
     assert!(matches!(removed, Err(RegisterError::StaleRevision)));
-    replica.remove(&installation, &module.key, Some(2)).await.unwrap();
+    replica.forge_modules().remove(&installation, &module.key, Some(2)).await.unwrap();
     assert!(replica.subscription(&id_of(&module)).is_none());
 }
 
@@ -422,7 +424,7 @@ async fn token_identifies_its_installation_until_rotation() {
     };
     assert_eq!(whose(&old).as_deref(), Some("inst-b"));
     assert_eq!(replica.install("inst-b", json!({})).await.unwrap().token, None);
-    let new = replica.rotate_token("inst-b").await.unwrap();
+    let new = replica.installations().rotate_token("inst-b").await.unwrap();
     assert_eq!((whose(&old), whose(&new).as_deref()), (None, Some("inst-b")));
     let stored = super::Store::get(&*store, "inst.inst-b").await.unwrap().unwrap().value;
     assert!(!String::from_utf8_lossy(&stored).contains(&new));
@@ -454,13 +456,13 @@ async fn deleting_an_app_deletes_everything_that_belongs_to_it() {
     let module = replica.add(json!({})).await.unwrap();
     let client = json!({"token": "t", "user": "u", "installation": "inst-a"});
     let client = serde_json::from_value(client).unwrap();
-    assert!(replica.put_client("client-1", client).await.unwrap());
-    replica.delete_app(APP).await.unwrap();
+    assert!(replica.clients().put("client-1", client).await.unwrap());
+    replica.apps().delete(APP).await.unwrap();
     assert!(store.keys().is_empty(), "{:?}", store.keys());
     assert!(replica.subscription(&id_of(&module)).is_none());
     assert!(replica.client_by_token(&digest("t")).is_none());
     assert_eq!(replica.counts(), super::Counts::default());
-    assert!(matches!(replica.delete_app(APP).await, Err(RegisterError::NotFound)));
+    assert!(matches!(replica.apps().delete(APP).await, Err(RegisterError::NotFound)));
     replica.put_forge(json!({})).await.unwrap();
     assert!(replica.install("inst-a", json!({})).await.unwrap().created);
     assert_eq!(replica.modules(), 0);
@@ -469,15 +471,15 @@ async fn deleting_an_app_deletes_everything_that_belongs_to_it() {
 #[tokio::test]
 async fn forge_uninstall_deletes_and_connect_uninstall_keeps_modules() {
     let (replica, _store) = Replica::provisioned().await;
-    replica.delete_installation("inst-a").await.unwrap();
+    replica.installations().delete("inst-a").await.unwrap();
     assert!(replica.installation("inst-a").is_none());
 
     let app = json!({"kind": "connect", "baseUrl": "https://c.example"});
     let app = serde_json::from_value(app).unwrap();
-    replica.put_app(&"com.example".into(), app, &|_| Ok(())).await.unwrap();
+    replica.apps().put(&"com.example".into(), app, &|_| Ok(())).await.unwrap();
     let connect = json!({"app": "com.example", "clientKey": "k", "sharedSecret": "s"});
     assert_eq!(replica.install("inst-c", connect).await.unwrap().token, None);
-    replica.delete_installation("inst-c").await.unwrap();
+    replica.installations().delete("inst-c").await.unwrap();
     let state = replica.installation("inst-c").unwrap().record.state;
     assert_eq!(state, super::InstallationState::Uninstalled);
 }
@@ -494,7 +496,7 @@ async fn sixth_property_path_of_an_installation_is_refused_wherever_the_others_a
     let error = replica.add(paths(&["f"])).await.unwrap_err();
     assert_eq!(first_code(&error), code::PROPERTY_PATHS_MAX);
     let spec = trigger(paths(&["c", "f"]));
-    replica.replace(&"inst-a".into(), &first.key, spec, None).await.unwrap();
+    replica.forge_modules().replace(&"inst-a".into(), &first.key, spec, None).await.unwrap();
 }
 
 #[tokio::test]
@@ -502,7 +504,8 @@ async fn unsupported_and_stored_only_types_are_rejected_with_advice() {
     let (replica, _store) = Replica::provisioned().await;
     for (name, help) in [("jira:warpDrive", "trigger"), ("jira:issuePanel", "accept_inert_types")] {
         let spec = ModuleSpec { module_type: name.into(), ..trigger(json!({})) };
-        let error = replica.register(&"inst-a".into(), spec, None).await.unwrap_err();
+        let error =
+            replica.forge_modules().register(&"inst-a".into(), spec, None).await.unwrap_err();
         assert_eq!(first_code(&error), code::MODULE_TYPE);
         assert!(error.to_string().contains(help), "{error}");
     }
@@ -526,4 +529,56 @@ async fn document_of_a_later_format_leaves_the_last_good_one_in_place() {
     timeout(Duration::from_secs(5), applied).await.unwrap();
     assert!(replica.subscription(&id_of(&module)).is_some());
     assert!(matches!(replica.add(json!({})).await, Err(RegisterError::Document { .. })));
+}
+
+/// Changes members of the stored app directly in the store, and waits until that is applied.
+async fn change_stored_app(replica: &Replica, store: &MemoryStore, changes: Value) {
+    let key = super::model::AppRecord::key(APP);
+    let stored = super::Store::get(store, &key).await.unwrap().unwrap();
+    let mut document: Value = serde_json::from_slice(&stored.value).unwrap();
+    merge(&mut document, changes);
+    let value = serde_json::to_vec(&document).unwrap().into();
+    let revision = super::Store::put(store, &key, value, Some(stored.revision)).await.unwrap();
+    let applied = async {
+        while replica.revision() < revision {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(5), applied).await.unwrap();
+}
+
+#[tokio::test]
+async fn unreadable_delivery_options_of_a_stored_app_are_replaced_by_the_defaults() {
+    let (replica, store) = Replica::provisioned().await;
+    let module = replica.add(json!({})).await.unwrap();
+    change_stored_app(&replica, &store, json!({"delivery": {"style": "later"}})).await;
+    let app = replica.app(APP).unwrap();
+    assert!(app.record.delivery().is_err());
+    assert_eq!(app.delivery, super::DeliveryOptions::default());
+    assert_eq!(replica.state_of(&module).0, EffectiveStatus::Active);
+}
+
+#[tokio::test]
+async fn invalid_stored_address_of_discovery_is_reported_in_its_status() {
+    let (replica, store) = Replica::provisioned().await;
+    let discovery = json!({"use": ["trigger"], "url": "nonsense", "secret": "s"});
+    change_stored_app(&replica, &store, json!({"discovery": discovery})).await;
+    let status = replica.discovery().refresh(&"inst-a".into()).await.unwrap();
+    assert_eq!((status.failures, status.fetched_ms), (1, 0));
+    assert!(status.error.unwrap().contains("relative URL"));
+}
+
+#[tokio::test]
+async fn unreadable_stored_module_is_inactive_with_the_reason() {
+    let (replica, store) = Replica::provisioned().await;
+    let module = replica.add(json!({})).await.unwrap();
+    let stored = super::Store::get(&*store, "inst.inst-a").await.unwrap().unwrap();
+    let text = String::from_utf8(stored.value.to_vec()).unwrap();
+    let text = text.replace("\"endpoint\":\"hook\"", "\"endpoint\":1e999");
+    let value = text.into_bytes().into();
+    super::Store::put(&*store, "inst.inst-a", value, Some(stored.revision)).await.unwrap();
+    replica.catch_up().await;
+    let (status, reason) = replica.state_of(&module);
+    assert_eq!(status, EffectiveStatus::Inactive);
+    assert!(reason.unwrap().contains("number out of range"));
 }

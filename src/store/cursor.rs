@@ -7,7 +7,7 @@ use async_nats::Subject;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{Info, RawMessageError, RawMessageErrorKind, Stream};
 
-use super::kv::TOMBSTONE_TTL;
+use super::bucket::TOMBSTONE_TTL;
 use crate::clock;
 
 /// Number of recent messages that are kept to find the position again, each of another key.

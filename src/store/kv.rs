@@ -1,57 +1,25 @@
 //! Key-value operations: reads, and compare-and-set writes on the revision of a key.
 
-use std::time::Duration;
-
+use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::kv::{self, Entry, Operation};
+use async_nats::jetstream::kv::{Entry, Operation};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
-use async_nats::jetstream::{self, kv::Store as Bucket};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use thiserror::Error;
 use tokio::sync::mpsc;
 
+use super::bucket::{Bucket, DELETE_MARKER, KvError, KvOptions, TOMBSTONE_TTL};
 use super::watch;
 use crate::registry::{Store, StoreError, StoredDocument, WatchEvent};
-
-/// Time-to-live of deletion markers, so that deleted keys do not accumulate. A replica that was
-/// away for longer may need a full reload.
-pub(super) const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
-/// Header and value of a deletion marker.
-pub(super) const DELETE_MARKER: (&str, &str) = ("KV-Operation", "DEL");
-/// Bytes reserved in a message for its subject and headers.
-const ENVELOPE_BYTES: usize = 4096;
 
 /// Maximum number of sends of one write; the context's timeout limits each.
 const SENDS_MAX: usize = 3;
 
-/// Location of the registry bucket.
-#[derive(Clone, Debug)]
-pub struct KvOptions {
-    /// First token of all subjects; in upper case the first part of the bucket's name.
-    pub prefix: String,
-    /// Number of replicas in a cluster.
-    pub replicas: usize,
-}
-
-/// Why the bucket cannot be used.
-#[derive(Debug, Error)]
-#[error("cannot open the registry bucket {bucket}: {reason}")]
-pub struct KvError {
-    /// Name of the bucket.
-    pub bucket: String,
-    /// The broker's reason.
-    pub reason: String,
-}
-
-/// The registry bucket.
+/// The registry store.
 #[derive(Clone, Debug)]
 pub struct KvStore {
-    pub(super) context: jetstream::Context,
-    pub(super) name: String,
     bucket: Bucket,
-    value_bytes_max: usize,
 }
 
 impl KvStore {
@@ -61,30 +29,11 @@ impl KvStore {
     /// # Errors
     /// The broker does not answer or refuses.
     pub async fn open(context: jetstream::Context, options: &KvOptions) -> Result<Self, KvError> {
-        let name = format!("{}_REG", options.prefix.to_uppercase());
-        let bucket = context
-            .create_or_update_key_value(kv::Config {
-                bucket: name.clone(),
-                description: "apps, installations and their modules".into(),
-                history: 1,
-                num_replicas: options.replicas,
-                limit_markers: Some(TOMBSTONE_TTL),
-                ..Default::default()
-            })
-            .await
-            .map_err(|error| KvError { bucket: name.clone(), reason: error.to_string() })?;
-        let message_max = context.client().server_info().max_payload;
-        let value_bytes_max = message_max.saturating_sub(ENVELOPE_BYTES);
-        Ok(Self { context, name, bucket, value_bytes_max })
-    }
-
-    /// Name of the stream behind the bucket.
-    pub(super) fn stream_name(&self) -> String {
-        format!("KV_{}", self.name)
+        Ok(Self { bucket: Bucket::open(context, options).await? })
     }
 
     async fn read(&self, key: &str) -> Result<Option<StoredDocument>, StoreError> {
-        let entry = self.bucket.entry(key).await.map_err(|error| unavailable(&error))?;
+        let entry = self.bucket.entries.entry(key).await.map_err(|error| unavailable(&error))?;
         let live = entry.filter(|entry| entry.operation == Operation::Put);
         Ok(live.map(|entry| StoredDocument { value: entry.value, revision: entry.revision }))
     }
@@ -95,8 +44,8 @@ impl KvStore {
         value: Bytes,
         expected: Option<u64>,
     ) -> Result<u64, StoreError> {
-        if value.len() > self.value_bytes_max {
-            let (bytes, max) = (value.len(), self.value_bytes_max);
+        if value.len() > self.bucket.value_bytes_max {
+            let (bytes, max) = (value.len(), self.bucket.value_bytes_max);
             return Err(StoreError::TooLarge { bytes, max });
         }
         match expected {
@@ -104,7 +53,12 @@ impl KvStore {
             None => match self.publish(key, Operation::Put, value.clone(), 0).await {
                 Err(StoreError::Conflict) => {
                     // A deleted key still has a revision: that of its deletion marker.
-                    let last = self.bucket.entry(key).await.map_err(|error| unavailable(&error))?;
+                    let last = self
+                        .bucket
+                        .entries
+                        .entry(key)
+                        .await
+                        .map_err(|error| unavailable(&error))?;
                     let deleted = last.filter(|entry| entry.operation != Operation::Put);
                     let revision = deleted.ok_or(StoreError::Conflict)?.revision;
                     self.publish(key, Operation::Put, value, revision).await
@@ -134,7 +88,8 @@ impl KvStore {
                         return Err(StoreError::Conflict);
                     }
                     PublishErrorKind::WrongLastSequence => {
-                        let last = self.bucket.entry(key).await.map_err(|e| unavailable(&e))?;
+                        let last =
+                            self.bucket.entries.entry(key).await.map_err(|e| unavailable(&e))?;
                         let ours = |entry: &Entry| {
                             entry.operation == operation
                                 && entry.value == value
@@ -162,8 +117,8 @@ impl KvStore {
             let (name, mark) = DELETE_MARKER;
             message = message.header(name, mark).ttl(TOMBSTONE_TTL);
         }
-        let subject = format!("$KV.{}.{key}", self.name);
-        self.context.send_publish(subject, message).await?.await
+        let subject = format!("$KV.{}.{key}", self.bucket.name);
+        self.bucket.context.send_publish(subject, message).await?.await
     }
 }
 
@@ -191,13 +146,14 @@ impl Store for KvStore {
     fn last_revision(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async {
             // The stream leader answers, so a lagging replica cannot.
-            let info = self.bucket.stream.get_info().await.map_err(|error| unavailable(&error))?;
+            let info =
+                self.bucket.entries.stream.get_info().await.map_err(|error| unavailable(&error))?;
             Ok(info.state.last_sequence)
         })
     }
 
     fn watch(&self, changes: mpsc::Sender<WatchEvent>) -> BoxFuture<'_, ()> {
-        Box::pin(watch::follow(self, changes))
+        Box::pin(watch::follow(&self.bucket, changes))
     }
 }
 

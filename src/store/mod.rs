@@ -3,8 +3,10 @@
 //! Each document is one key. Its revision is the stream sequence of its last write, so revisions
 //! order all changes of the registry. A write returns once the stream has stored it.
 
+mod bucket;
 mod cursor;
 mod kv;
 mod watch;
 
-pub use kv::{KvError, KvOptions, KvStore};
+pub use bucket::{KvError, KvOptions};
+pub use kv::KvStore;

@@ -21,9 +21,8 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use super::KvStore;
+use super::bucket::{Bucket, DELETE_MARKER};
 use super::cursor::{SentMessage, StartPosition, WatchCursor};
-use super::kv::DELETE_MARKER;
 use crate::registry::WatchEvent;
 
 /// Counts how often a watch started, and in which way.
@@ -55,11 +54,11 @@ enum StopReason {
 }
 
 /// Watches the bucket until the receiver is dropped.
-pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<WatchEvent>) {
+pub(super) async fn follow(bucket: &Bucket, changes: mpsc::Sender<WatchEvent>) {
     let mut cursor = None;
     let mut is_logged = false;
     loop {
-        let watch = match BucketWatch::open(store, &changes, &mut cursor).await {
+        let watch = match BucketWatch::open(bucket, &changes, &mut cursor).await {
             Ok(watch) => {
                 is_logged = false;
                 watch.run().await
@@ -73,7 +72,7 @@ pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<WatchEvent>) {
                 debug!(reason, "registry watch not available yet")
             }
             Err(StopReason::Broken(reason)) => {
-                warn!(bucket = store.name, reason, "registry watch failed; restarting");
+                warn!(bucket = bucket.name, reason, "registry watch failed; restarting");
                 is_logged = true;
             }
         }
@@ -86,7 +85,7 @@ pub(super) async fn follow(store: &KvStore, changes: mpsc::Sender<WatchEvent>) {
 
 /// One consumer of the bucket, until it fails.
 struct BucketWatch<'f> {
-    store: &'f KvStore,
+    bucket: &'f Bucket,
     changes: &'f mpsc::Sender<WatchEvent>,
     cursor: &'f mut WatchCursor,
     stream: Stream,
@@ -103,12 +102,12 @@ struct BucketWatch<'f> {
 
 impl<'f> BucketWatch<'f> {
     async fn open(
-        store: &'f KvStore,
+        bucket: &'f Bucket,
         changes: &'f mpsc::Sender<WatchEvent>,
         cursor: &'f mut Option<WatchCursor>,
     ) -> Result<Self, StopReason> {
-        let connects = connects(store);
-        let stream = store.context.get_stream(store.stream_name()).await.map_err(broken)?;
+        let connects = connects(bucket);
+        let stream = bucket.context.get_stream(bucket.stream_name()).await.map_err(broken)?;
         let found = stream.cached_info().clone();
         let start = match cursor.as_ref() {
             Some(cursor) => cursor.start(&stream, &found).await.map_err(broken)?,
@@ -120,7 +119,7 @@ impl<'f> BucketWatch<'f> {
         if now.created != found.created || now.state.last_sequence < found.state.last_sequence {
             return Err(StopReason::Broken("the bucket was created again".into()));
         }
-        let bytes = store.context.client().server_info().max_payload.saturating_mul(2);
+        let bytes = bucket.context.client().server_info().max_payload.saturating_mul(2);
         let messages = consumer
             .stream()
             .max_messages_per_batch(BATCH_MESSAGES)
@@ -135,7 +134,7 @@ impl<'f> BucketWatch<'f> {
         let is_empty = consumer.cached_info().num_pending == 0;
         let (received, checks_behind) = (0, 0);
         let mut watch = Self {
-            store,
+            bucket,
             changes,
             cursor,
             stream,
@@ -204,7 +203,7 @@ impl<'f> BucketWatch<'f> {
     /// Compares the cursor with the state of the bucket.
     fn compare(&mut self, found: &Info) -> Result<(), StopReason> {
         // Messages in flight on the old connection are lost.
-        if connects(self.store) != self.connects {
+        if connects(self.bucket) != self.connects {
             return Err(StopReason::Broken("the connection was lost".into()));
         }
         if found.created.unix_timestamp_nanos() != self.cursor.created_ns {
@@ -224,7 +223,7 @@ impl<'f> BucketWatch<'f> {
     }
 
     fn change(&self, message: &jetstream::Message, revision: u64) -> Option<WatchEvent> {
-        let key = message.subject.strip_prefix("$KV.")?.strip_prefix(self.store.name.as_str())?;
+        let key = message.subject.strip_prefix("$KV.")?.strip_prefix(self.bucket.name.as_str())?;
         let key = key.strip_prefix('.')?.to_owned();
         Some(match message.headers.as_ref().is_some_and(is_deletion) {
             true => WatchEvent::Deleted { key, revision },
@@ -275,8 +274,8 @@ fn consumer(start: StartPosition) -> pull::Config {
 }
 
 /// Returns how many connections to the broker were established so far.
-fn connects(store: &KvStore) -> u64 {
-    store.context.client().statistics().connects.load(Relaxed)
+fn connects(bucket: &Bucket) -> u64 {
+    bucket.context.client().statistics().connects.load(Relaxed)
 }
 
 /// Whether a message is a deletion marker of a client or of the broker.

@@ -131,6 +131,11 @@ pub const FAMILIES: &[MetricFamily] = &[
         &[],
         "Subscriptions evaluated for an event after the index.",
     ),
+    counter(
+        "switchyard_index_errors_total",
+        &[],
+        "Lookups in a corrupt index; all of its filters were evaluated instead.",
+    ),
     counter("switchyard_filter_evaluations_total", &["result"], "Filter evaluations by verdict."),
     counter(
         "switchyard_filter_errors_total",

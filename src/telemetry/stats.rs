@@ -4,6 +4,8 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use arc_swap::ArcSwapOption;
+
 /// Handle to the counters of one subscription, allocated on first use: most of a million
 /// subscriptions never match.
 #[derive(Debug, Default)]
@@ -28,7 +30,11 @@ impl Deref for SubscriptionStats {
 
 impl SubscriptionStats {
     fn counters(&self) -> &Arc<SubscriptionCounters> {
-        self.0.get_or_init(Arc::default)
+        self.0.get().unwrap_or_else(|| {
+            // Allocated before, so that no thread waits for the allocation of another.
+            let fresh = Arc::default();
+            self.0.get_or_init(|| fresh)
+        })
     }
 
     /// Returns the counters for reading, without allocating them: all zero while nothing was
@@ -67,7 +73,8 @@ pub struct SubscriptionCounters {
     pub last_delivered_ms: AtomicI64,
     /// Consecutive answers with HTTP 410.
     endpoint_gone_streak: AtomicU32,
-    last_error: Mutex<Option<String>>,
+    /// Replaced without a lock, because matching counts errors.
+    last_error: ArcSwapOption<String>,
     last_failure: Mutex<Option<String>>,
 }
 
@@ -84,7 +91,7 @@ impl SubscriptionCounters {
             last_match_ms: AtomicI64::new(0),
             last_delivered_ms: AtomicI64::new(0),
             endpoint_gone_streak: AtomicU32::new(0),
-            last_error: Mutex::new(None),
+            last_error: ArcSwapOption::const_empty(),
             last_failure: Mutex::new(None),
         }
     }
@@ -98,7 +105,7 @@ impl SubscriptionCounters {
     /// Counts a failed evaluation and stores its message.
     pub fn count_error(&self, message: &str) {
         self.errors.fetch_add(1, Relaxed);
-        replace_text(&self.last_error, message);
+        self.last_error.store(Some(Arc::new(message.to_owned())));
     }
 
     /// Counts a delivery that the handler accepted at `now_ms`.
@@ -137,7 +144,7 @@ impl SubscriptionCounters {
     /// Returns the message of the last failed evaluation.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_error.load().as_ref().map(|message| String::clone(message))
     }
 
     /// Returns the reason of the last failed attempt.

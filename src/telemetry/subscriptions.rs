@@ -72,7 +72,7 @@ impl TopSubscriptions {
     pub fn render(
         &self,
         mut samples: Vec<SubscriptionSample<'_>>,
-        not_matched: impl Fn(&SubscriptionId) -> u64,
+        not_matched: impl Fn(&SubscriptionId) -> Option<u64>,
     ) -> String {
         if self.size == 0 && self.pinned.is_empty() {
             return String::new();
@@ -124,7 +124,7 @@ impl TopSubscriptions {
     }
 }
 
-fn record(sample: &SubscriptionSample<'_>, not_matched: u64) {
+fn record(sample: &SubscriptionSample<'_>, not_matched: Option<u64>) {
     let labels = [
         ("app", sample.app.to_owned()),
         ("installation", sample.id.installation.to_string()),
@@ -133,7 +133,6 @@ fn record(sample: &SubscriptionSample<'_>, not_matched: u64) {
     let stats = sample.stats;
     let counts = [
         ("switchyard_subscription_matched_total", stats.matched.load(Relaxed)),
-        ("switchyard_subscription_not_matched_total", not_matched),
         ("switchyard_subscription_errors_total", stats.errors.load(Relaxed)),
         ("switchyard_subscription_delivered_total", stats.delivered.load(Relaxed)),
         ("switchyard_subscription_failed_total", stats.failed_attempts.load(Relaxed)),
@@ -142,6 +141,10 @@ fn record(sample: &SubscriptionSample<'_>, not_matched: u64) {
     ];
     for (name, count) in counts {
         counter!(name, &labels).absolute(count);
+    }
+    // Unknown if the module was removed since the samples were taken; 0 would be a counter reset.
+    if let Some(count) = not_matched {
+        counter!("switchyard_subscription_not_matched_total", &labels).absolute(count);
     }
     #[expect(clippy::cast_precision_loss, reason = "milliseconds fit a double for 285,000 years")]
     let last_match_s = stats.last_match_ms.load(Relaxed) as f64 / 1000.0;
@@ -168,7 +171,9 @@ mod tests {
         ids: &[SubscriptionId],
         stats: &[SubscriptionCounters],
     ) -> String {
-        top.render(ids.iter().zip(stats).map(|(id, stats)| sample(id, stats)).collect(), |_| 5)
+        top.render(ids.iter().zip(stats).map(|(id, stats)| sample(id, stats)).collect(), |_| {
+            Some(5)
+        })
     }
 
     #[test]
@@ -213,7 +218,9 @@ mod tests {
 
     #[test]
     fn setting_is_off_or_top_n() {
-        assert!(TopSubscriptions::parse("off", &[]).unwrap().render(Vec::new(), |_| 0).is_empty());
+        assert!(
+            TopSubscriptions::parse("off", &[]).unwrap().render(Vec::new(), |_| None).is_empty()
+        );
         assert!(TopSubscriptions::parse("all", &[]).is_err());
     }
 }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use switchyard::event::{DecodeError, Decoder, HeaderLookup, RoutingKey};
+use switchyard::event::{Attributes, DecodeError, Decoder, HeaderLookup, RoutingKey};
 use switchyard::matcher::{Matcher, Scratch, Subscription};
 use switchyard::registry::offline::TriggerReader;
 use switchyard_expr::reference::Tree;
@@ -52,6 +52,10 @@ impl HeaderLookup for Envelope {
             _ => None,
         }
     }
+}
+
+fn attributes() -> Attributes<'static> {
+    Attributes::from_headers(&Envelope).expect("attributes")
 }
 
 thread_local! {
@@ -120,7 +124,7 @@ pub(crate) fn event(body: &[u8]) {
     let parsed = parsed(body);
     let mut decoder = Decoder::new(1 << 20, false);
     let body = Bytes::copy_from_slice(body);
-    let decoded = match decoder.decode_if_subscribed("", &Envelope, body, 1, |_| true) {
+    let decoded = match decoder.decode_if_subscribed(attributes(), body, 1, |_| true) {
         Ok(decoded) => decoded,
         Err(DecodeError::Utf8 { .. } | DecodeError::Json { .. }) => {
             return assert!(parsed.is_none(), "rejected, although it is JSON: {parsed:?}");
@@ -133,7 +137,7 @@ pub(crate) fn event(body: &[u8]) {
     // Serialized again: each name once, with the fewest escapes.
     let canonical = Bytes::from(parsed.to_string());
     let mut plain = Decoder::new(2 << 20, false);
-    plain.decode("", &Envelope, canonical, 1).expect("an event");
+    plain.decode(attributes(), canonical, 1).expect("an event");
     FIXTURE.with(|fixture| {
         let expected = fixture.expected(&plain.view(false));
         assert_eq!(fixture.matched(&decoder, decoded.routing_key()), expected);

@@ -15,9 +15,9 @@ use switchyard::bus::{
 };
 use switchyard::clock;
 use switchyard::config::Config;
-use switchyard::delivery::http::HttpSender;
-use switchyard::delivery::retry::Random;
-use switchyard::delivery::{Dispatcher, EgressGuard, Ports, SubscriptionDirectory};
+use switchyard::delivery::{
+    ChannelPorts, Dispatcher, EgressGuard, HttpSender, Ports, Random, SubscriptionDirectory,
+};
 use switchyard::domain::{Handler, Secret, SubscriptionId};
 use switchyard::event::{Envelope, Publisher};
 use switchyard::matcher::{
@@ -88,10 +88,12 @@ impl Rig {
         let outbound = connections.outbound.clone();
         let guard = Arc::new(EgressGuard::new(&config.delivery).unwrap());
         let ports = Ports {
-            functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+            channels: ChannelPorts {
+                functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+                keys: Arc::default(),
+            },
             parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room.clone())),
             dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
-            keys: Arc::default(),
             endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
         let live = LiveFeed::default();
@@ -214,7 +216,7 @@ impl Rig {
 }
 
 fn http(url: &str) -> Handler {
-    Handler::Http { url: url.parse().unwrap(), secret: Secret::new(SECRET) }
+    Handler::http(url.parse().unwrap(), Secret::new(SECRET))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,7 +236,7 @@ async fn event_reaches_its_handler_signed_and_is_acknowledged() {
     assert_eq!(received.header("switchyard-installation"), "inst-1");
     assert_eq!(received.header("switchyard-attempt"), "1");
     assert_eq!(received.header("switchyard-sequence"), "1");
-    let signed = switchyard::delivery::signature::sign(
+    let signed = switchyard::delivery::sign(
         &Secret::new(SECRET),
         received.header("webhook-id"),
         received.header("webhook-timestamp").parse().unwrap(),
@@ -512,7 +514,7 @@ async fn function_replies_over_the_broker_and_may_request_a_retry() {
     let subject: Arc<str> = "sw.fn.inst-1.main".into();
     let mut calls = rig.broker.subscribe(subject.to_string()).await.unwrap();
     rig.broker.flush().await.unwrap();
-    rig.subscribe("inst-1", Handler::Function { subject });
+    rig.subscribe("inst-1", Handler::function(subject));
     rig.publish(1).await;
     let first = tokio::time::timeout(LONG, calls.next()).await.unwrap().unwrap();
     let ask =
@@ -606,7 +608,7 @@ async fn waiting_events_are_not_redelivered_while_a_handler_is_slow() {
     let subject: Arc<str> = "sw.fn.inst-1.main".into();
     let mut calls = rig.broker.subscribe(subject.to_string()).await.unwrap();
     rig.broker.flush().await.unwrap();
-    rig.subscribe("inst-1", Handler::Function { subject });
+    rig.subscribe("inst-1", Handler::function(subject));
     for number in 1..=40 {
         rig.publish(number).await;
     }

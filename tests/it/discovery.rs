@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::Method;
 use serde_json::{Value, json};
 use switchyard::cli::client::ApiClient;
-use switchyard::delivery::signature::sign;
+use switchyard::delivery::sign;
 use switchyard::domain::Secret;
 use tokio::task::JoinSet;
 
@@ -153,8 +153,8 @@ async fn every_module_that_the_rfc_ignores_is_reported_with_its_reason() {
     // The app can read discovered modules, but can change them only by another discovery.
     let listed = app.send(Method::GET, MODULES, &[], &Value::Null).await.expect("a list");
     assert_eq!(listed["result"][0]["key"], "good");
-    let gone = app.send(Method::DELETE, &format!("{MODULES}/good"), &[], &Value::Null).await;
-    assert!(gone.unwrap_err().to_string().contains("422"));
+    let deletion = app.send(Method::DELETE, &format!("{MODULES}/good"), &[], &Value::Null).await;
+    assert!(deletion.unwrap_err().to_string().contains("422"));
 
     // Too many modules, an invalid response or a failure leave the known modules as they were.
     let many: Vec<_> = (0..101).map(|n| trigger(&format!("m{n}"), "true")).collect();

@@ -28,6 +28,7 @@ mod replicas;
 mod restart;
 mod scenario;
 mod sources;
+mod stored_formats;
 mod support;
 mod watching;
 mod webhooks;

@@ -12,8 +12,7 @@ use switchyard::config::Config;
 use switchyard::domain::{ModuleKey, Secret};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{
-    ConnectLimits, ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings,
-    Store, StoreError,
+    ModuleRecord, ModuleSpec, RegisterError, RegistrationApi, Registry, Settings, Store, StoreError,
 };
 use switchyard::store::{KvOptions, KvStore};
 use tokio::process::Command;
@@ -70,29 +69,17 @@ async fn failed_webhooks(broker: &NatsServer) -> Arc<FailedWebhookStream> {
 }
 
 fn settings() -> Settings {
-    Settings {
-        prefix: "sw".into(),
-        allow_unknown_events: false,
-        accept_inert_types: false,
-        connect: ConnectLimits::default(),
-        modules_max: 100,
-        property_paths_max: 5,
-        public_url: String::new(),
-        discovery_life_ms: i64::MAX / 2,
-        signing_key_life_ms: i64::MAX,
-        registration_rate: 100,
-        registration_burst: 500,
-    }
+    Settings::new(&Config::defaults().expect("defaults"), "")
 }
 
 /// A Forge app installed as `inst-a`.
 async fn provision(registry: &Registry) {
     let app = json!({"kind": "forge", "functions": ["main"]});
     let app = serde_json::from_value(app).expect("an app");
-    registry.put_app(&"app-1".into(), app, &|_| Ok(())).await.expect("the app is taken");
+    registry.apps().put(&"app-1".into(), app, &|_| Ok(())).await.expect("the app is taken");
     let installation = json!({"app": "app-1", "cloudId": "cloud-1", "product": "jira"});
     let installation = serde_json::from_value(installation).expect("an installation");
-    let put = registry.put_installation(&"inst-a".into(), installation).await;
+    let put = registry.installations().put(&"inst-a".into(), installation).await;
     put.expect("the installation is taken");
 }
 
@@ -152,11 +139,16 @@ async fn confirmed_registrations_survive_a_killed_broker() {
     let first = Replica::start(&broker).await;
     provision(&first.registry).await;
     for _ in 0..20 {
-        first.registry.register(&"inst-a".into(), trigger(), None).await.expect("confirmed");
+        first
+            .registry
+            .forge_modules()
+            .register(&"inst-a".into(), trigger(), None)
+            .await
+            .expect("confirmed");
     }
     let confirmed = modules(&first);
     broker.kill();
-    let refused = first.registry.register(&"inst-a".into(), trigger(), None).await;
+    let refused = first.registry.forge_modules().register(&"inst-a".into(), trigger(), None).await;
     assert!(refused.is_err_and(|error| error.is_in_doubt()));
     broker.kill_and_restart().await;
 
@@ -166,7 +158,7 @@ async fn confirmed_registrations_survive_a_killed_broker() {
     // The replica that was running registers another module, and both replicas list it.
     let later = register_when_back(&first.registry).await;
     let applied = async {
-        while second.registry.module(&"inst-a".into(), &later.key).is_err() {
+        while second.registry.forge_modules().module(&"inst-a".into(), &later.key).is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -177,7 +169,7 @@ async fn confirmed_registrations_survive_a_killed_broker() {
 async fn register_when_back(registry: &Registry) -> ModuleRecord {
     let attempts = async {
         loop {
-            match registry.register(&"inst-a".into(), trigger(), None).await {
+            match registry.forge_modules().register(&"inst-a".into(), trigger(), None).await {
                 Ok(registered) => return registered.module,
                 Err(error) => assert!(error.is_in_doubt(), "{error}"),
             }
@@ -196,7 +188,7 @@ async fn concurrent_registrations_at_two_replicas_end_at_exactly_the_limit() {
         let registry = Arc::clone(&replicas[number % 2].registry);
         calls.spawn(async move {
             loop {
-                match registry.register(&"inst-a".into(), trigger(), None).await {
+                match registry.forge_modules().register(&"inst-a".into(), trigger(), None).await {
                     Err(RegisterError::NotFound) => tokio::task::yield_now().await,
                     other => return other.is_ok(),
                 }
@@ -204,8 +196,8 @@ async fn concurrent_registrations_at_two_replicas_end_at_exactly_the_limit() {
         });
     }
     let accepted = calls.join_all().await.into_iter().filter(|accepted| *accepted).count();
-    assert_eq!(accepted, settings().modules_max);
-    assert_eq!(modules(&replicas[0]).len(), settings().modules_max);
+    assert_eq!(accepted, settings().limits.modules_per_installation);
+    assert_eq!(modules(&replicas[0]).len(), settings().limits.modules_per_installation);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,7 +208,7 @@ async fn of_two_replicas_that_write_one_key_one_wins_and_the_other_gets_a_confli
     let until_applied = async |registry: &Registry, key: Option<&ModuleKey>| {
         let is_known = || match key {
             None => registry.installation("inst-a").is_some(),
-            Some(key) => registry.module(&"inst-a".into(), key).is_ok(),
+            Some(key) => registry.forge_modules().module(&"inst-a".into(), key).is_ok(),
         };
         let known = async {
             while !is_known() {
@@ -231,8 +223,8 @@ async fn of_two_replicas_that_write_one_key_one_wins_and_the_other_gets_a_confli
     for round in 0..10 {
         let key = || Some(format!("key-{round}").into());
         let (one, other) = tokio::join!(
-            first.register(&id, trigger(), key()),
-            second.register(&id, trigger(), key())
+            first.forge_modules().register(&id, trigger(), key()),
+            second.forge_modules().register(&id, trigger(), key())
         );
         assert_eq!(u8::from(one.is_ok()) + u8::from(other.is_ok()), 1, "round {round}");
         let registered = one.or(other).expect("one of them").module;
@@ -240,8 +232,8 @@ async fn of_two_replicas_that_write_one_key_one_wins_and_the_other_gets_a_confli
         until_applied(first, Some(&key)).await;
         until_applied(second, Some(&key)).await;
         let (one, other) = tokio::join!(
-            first.replace(&id, &key, trigger(), seen),
-            second.replace(&id, &key, trigger(), seen)
+            first.forge_modules().replace(&id, &key, trigger(), seen),
+            second.forge_modules().replace(&id, &key, trigger(), seen)
         );
         assert_eq!(u8::from(one.is_ok()) + u8::from(other.is_ok()), 1, "round {round}");
         let lost = one.err().or(other.err());

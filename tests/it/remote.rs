@@ -188,7 +188,7 @@ async fn expired_token_is_rejected_with_its_age_at_every_api_that_accepts_it() {
         let error = &answer["errors"][0];
         assert_eq!(error["code"], "SY-1109");
         assert_eq!(error["message"], "token refused: it expired 4 min ago");
-        assert_eq!(error["help"], "take the token that came with the latest event");
+        assert_eq!(error["help"], "use the token that came with the latest event");
     }
     // The age of a token that we did not sign is not reported.
     let foreign = KeyRing::default();

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use switchyard::domain::SubscriptionId;
-use switchyard::event::{Decoder, HeaderLookup, RoutingKey};
+use switchyard::event::{Attributes, Decoder, HeaderLookup, RoutingKey};
 use switchyard::matcher::{Matcher, Scratch};
 
 use crate::Peer;
@@ -45,11 +45,13 @@ impl Ours {
 
 impl Peer for Ours {
     fn matches(&mut self, event: &'static [u8], _: &mut Vec<u32>) {
-        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
+        let has_subscribers =
+            |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let body = Bytes::from_static(event);
+        let attributes = Attributes::from_headers(&Binary).expect("attributes");
         let decoded = self
             .decoder
-            .decode_if_subscribed("", &Binary, body, 1, has_subscribers)
+            .decode_if_subscribed(attributes, body, 1, has_subscribers)
             .expect("an event");
         let outcome = self.matcher.matches(decoded.routing_key(), &self.decoder, &mut self.scratch);
         if self.to_deliveries {
@@ -61,11 +63,13 @@ impl Peer for Ours {
     }
 
     fn answers(&mut self, event: &'static [u8], found: &mut Vec<u32>) {
-        let has_subscribers = |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
+        let has_subscribers =
+            |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
         let body = Bytes::from_static(event);
+        let attributes = Attributes::from_headers(&Binary).expect("attributes");
         let decoded = self
             .decoder
-            .decode_if_subscribed("", &Binary, body, 1, has_subscribers)
+            .decode_if_subscribed(attributes, body, 1, has_subscribers)
             .expect("an event");
         let outcome = self.matcher.matches(decoded.routing_key(), &self.decoder, &mut self.scratch);
         assert!(outcome.failures.is_empty(), "no filter of the mix fails");

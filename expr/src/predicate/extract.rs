@@ -2,6 +2,7 @@
 
 use crate::ast::{BinaryOp, UnaryOp};
 use crate::builtin::{IndexTest, Member};
+use crate::limits::{STEPS_PER_ERROR, STEPS_PER_REMAINDER};
 use crate::parameter_slots::ParameterSlots;
 use crate::predicate::{
     Condition, Constant, Facts, ItemTest, Order, Path, PropertyPath, Step, TemplateOperand,
@@ -42,6 +43,7 @@ impl Facts<TemplateOperand, TemplateOperand> {
             condition: Condition::default(),
             reads_self_generated: false,
             property_paths: Vec::new(),
+            extra_steps: 0,
         };
         let body = &typed.main.body;
         if let Body::Expr(expr) = &body.body
@@ -343,7 +345,12 @@ impl Extractor<'_> {
             ExprKind::Unary { operand, .. } | ExprKind::Throw(operand) => self.expr(operand, facts),
             ExprKind::Chain { first, rest } => {
                 self.expr(first, facts);
-                rest.iter().for_each(|applied| self.expr(&applied.operand, facts));
+                for applied in rest {
+                    if applied.op == BinaryOp::Remainder {
+                        add_steps(facts, STEPS_PER_REMAINDER);
+                    }
+                    self.expr(&applied.operand, facts);
+                }
             }
             ExprKind::Conditional { arms, otherwise } => {
                 for (condition, value) in arms {
@@ -384,6 +391,11 @@ impl Extractor<'_> {
             self.expr(head, facts);
         }
         for link in links {
+            if let LinkKind::Member { optional: true, .. }
+            | LinkKind::Index { optional: true, .. } = &link.kind
+            {
+                add_steps(facts, STEPS_PER_ERROR);
+            }
             match &link.kind {
                 LinkKind::Member { .. } => {}
                 LinkKind::Index { index, .. } => self.expr(index, facts),
@@ -393,6 +405,10 @@ impl Extractor<'_> {
             }
         }
     }
+}
+
+fn add_steps(facts: &mut Facts<TemplateOperand, TemplateOperand>, steps: u32) {
+    facts.extra_steps = facts.extra_steps.saturating_add(steps);
 }
 
 /// Appends the steps of `.a?.b['c']`.

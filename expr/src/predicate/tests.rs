@@ -1,12 +1,17 @@
 //! Tests of conditions: which filters become which tests, and which of them an index can use.
 
-use crate::{CheckProfile, Compiled, compile};
+use crate::limits::{STEPS_PER_ERROR, STEPS_PER_REMAINDER};
+use crate::{CheckProfile, Compiled, Program, compile};
 
 use super::*;
 
-fn facts(source: &str) -> Facts {
+fn program(source: &str) -> Program {
     let Compiled { program, .. } = compile(source, CheckProfile::Filter).unwrap();
-    program.facts().clone()
+    program
+}
+
+fn facts(source: &str) -> Facts {
+    program(source).facts()
 }
 
 fn text(text: &str) -> Constant {
@@ -200,13 +205,37 @@ fn each_operand_is_an_equivalent_filter_of_its_own() {
         "(event.a == event.b) && ((event.c) == (event.d)) && [event.e, 1].includes(2)",
         "event.list.some(i => i.a == event.b && i.c) && event.n > 1 /* && */",
     ] {
-        let texts = crate::operands(source).unwrap();
+        let conjuncts = program(source).conjuncts();
         let whole = condition(source);
-        assert_eq!(texts.len(), whole.operands().len(), "{source}");
-        for (text, operand) in texts.iter().zip(whole.operands()) {
-            assert_eq!(condition(text), *operand, "{text}");
+        assert_eq!(conjuncts.len(), whole.operands().len(), "{source}");
+        for (conjunct, operand) in conjuncts.iter().zip(whole.operands()) {
+            assert_eq!(condition(&conjunct.source), *operand, "{}", conjunct.source);
         }
     }
-    let behind_declaration = crate::operands("let a = event.a; a == 1 && a == 2").unwrap();
-    assert_eq!(behind_declaration, Vec::<String>::new());
+    assert_eq!(program("let a = event.a; a == 1 && a == 2").conjuncts(), []);
+}
+
+#[test]
+fn conjuncts_have_the_parameters_of_the_filter_and_count_functions() {
+    let cache = crate::TemplateCache::new();
+    let compile = |source: &str| cache.compile(source, CheckProfile::Filter).unwrap();
+    compile("event.a == 'other' && event.l.some(i => event.l.some(j => i == j))");
+    let program = compile("event.a == 'x => y' && event.l.some(i => event.l.some(j => i == j))");
+    let expected = [
+        Conjunct { source: "event.a == 'x => y'".into(), functions: 0 },
+        Conjunct { source: "event.l.some(i => event.l.some(j => i == j))".into(), functions: 2 },
+    ];
+    assert_eq!(program.conjuncts(), expected);
+}
+
+#[test]
+fn extra_steps_are_those_of_optional_links_and_remainders() {
+    for (source, optional, remainders) in [
+        ("event.a == '?.' && event.b == '%'", 0, 0),
+        ("event?.a?.['b'] == 1 && event.list.some(i => i?.a == 1)", 3, 0),
+        ("event.n % 2 == 1 && `${event?.a % 3}` == '1'", 1, 2),
+    ] {
+        let expected = optional * STEPS_PER_ERROR + remainders * STEPS_PER_REMAINDER;
+        assert_eq!(facts(source).extra_steps, expected, "{source}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Checks whether the vendor would deliver a sample event to a module's handler.
 
-use crate::delivery::body::{BodyTemplate, DeliveryContext};
+use crate::delivery::{BodyTemplate, DeliveryContext};
 use crate::domain::SubscriptionId;
 use crate::event::Sample;
 use crate::registry::{Problem, code};

@@ -25,10 +25,9 @@ fn dispatcher(
     let edge = Arc::new(edge);
     let sender = HttpSender::new(config, Arc::new(EgressGuard::new(config).unwrap())).unwrap();
     let ports = Ports {
-        functions: edge.clone(),
+        channels: ChannelPorts { functions: edge.clone(), keys: Arc::default() },
         parking: edge.clone(),
         dead_letters: edge.clone(),
-        keys: Arc::default(),
         endpoint_reports: mpsc::channel(1).0,
     };
     (Arc::new(Dispatcher::new(config, sender, ports, Random::seeded(1), LiveFeed::default())), edge)

@@ -42,6 +42,7 @@ impl NameTables {
     #[inline]
     pub(super) fn of(&self, row: TableId) -> NameTable<'_> {
         let row = self.rows.get(row.0 as usize);
+        debug_assert!(row.is_some(), "a table of these names");
         let Some(Table { first_slot, shift, filter, .. }) = row else { return NameTable::NONE };
         let (first_slot, shift) = (*first_slot, *shift);
         let slots = first_slot as usize..first_slot as usize + (1 << (64 - shift));
@@ -75,6 +76,7 @@ impl NameTables {
     fn of_row(&self, row: TableId) -> &[Entry] {
         let row = self.rows.get(row.0 as usize);
         let range = row.map_or(0..0, |row| row.first as usize..(row.first + row.len) as usize);
+        debug_assert!(range.end <= self.entries.len(), "entries of these names");
         self.entries.get(range).unwrap_or_default()
     }
 
@@ -136,6 +138,7 @@ impl NameFilter {
     /// Whether the name before the colon at `colon` may be in the table.
     #[inline(always)]
     pub(super) fn may_contain(&self, text: &[u8], colon: usize) -> bool {
+        debug_assert!(colon <= text.len(), "a colon of this text");
         let before = text.get(..colon).unwrap_or_default();
         let Some(last @ [_, _, _, quote]) = before.last_chunk() else { return true };
         let (word, bit) = Self::field(*last);
@@ -229,6 +232,7 @@ impl NameTablesBuilder {
 /// from its siblings.
 #[inline(always)]
 fn tail(text: &[u8], start: usize, end: usize) -> u64 {
+    debug_assert!(start <= end && end <= text.len(), "a name in this text");
     let (before, len) = (text.get(..end).unwrap_or_default(), end.saturating_sub(start));
     match before.last_chunk() {
         // Shifts out the bytes before a short name.

@@ -37,7 +37,9 @@ fn push_unit(escape: &[u8], out: &mut Vec<u8>) -> usize {
         }
         code => (code, 6),
     };
-    let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+    let character = char::from_u32(code);
+    debug_assert!(character.is_some(), "the scan accepted what is not an escape");
+    let character = character.unwrap_or(char::REPLACEMENT_CHARACTER);
     out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
     len
 }

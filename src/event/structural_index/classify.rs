@@ -1,7 +1,15 @@
 //! Byte classification of a block: one bit mask for each class, by vector instructions or by words.
 
+use super::bits::WORDS;
+
+/// Bytes that are classified together.
+pub(in crate::event) const BLOCK: usize = 64;
 /// The bytes that are classified together.
-pub(super) type Block = [u8; 64];
+pub(super) type Block = [u8; BLOCK];
+/// Bytes of one chunk, whose masks are handled as one wide integer.
+pub(super) const CHUNK: usize = BLOCK * WORDS;
+/// The bytes that are checked together.
+pub(super) type Chunk = [u8; CHUNK];
 
 /// One mask for each class; the lowest bit is the first byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

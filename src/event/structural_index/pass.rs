@@ -8,9 +8,8 @@
 //! **Source:** Langdale and Lemire, "Parsing gigabytes of JSON per second", 2019, for the masks of
 //! quotes and escapes.
 
-use super::Chunk;
 use super::bits::Bits;
-use super::classify::{self, Block, Classes};
+use super::classify::{self, Block, Chunk, Classes};
 
 /// The state carried from chunk to chunk.
 #[derive(Default)]
@@ -151,27 +150,27 @@ impl PassState {
         let (text_starts, text_ends) = (quotes & inside, quotes & !inside);
         let plain = !(inside | open | close | comma | colon | quotes | whitespace);
         let scalars = plain & !self.scalars.of::<false>(plain, whitespace);
-        let behind_value = self.values.of::<HAS_WHITESPACE>(text_ends | close | plain, whitespace);
-        let behind_open = self.opens.of::<HAS_WHITESPACE>(open, whitespace);
-        let behind_comma = self.commas.of::<HAS_WHITESPACE>(comma, whitespace);
+        let after_value = self.values.of::<HAS_WHITESPACE>(text_ends | close | plain, whitespace);
+        let after_open = self.opens.of::<HAS_WHITESPACE>(open, whitespace);
+        let after_comma = self.commas.of::<HAS_WHITESPACE>(comma, whitespace);
         // In a map, a string at such a position must be a name; strings in a list are harmless.
-        let name_places = behind_open | behind_comma;
-        let (passed, in_name) = inside.plus(&(text_starts & name_places), self.in_name);
+        let name_positions = after_open | after_comma;
+        let (passed, in_name) = inside.plus(&(text_starts & name_positions), self.in_name);
         self.in_name = in_name;
-        let behind_name = self.names.of::<HAS_WHITESPACE>(passed & text_ends, whitespace);
+        let after_name = self.names.of::<HAS_WHITESPACE>(passed & text_ends, whitespace);
         if escaped.any() {
             self.has_escapes = true;
             self.has_escaped_names |= ((passed ^ inside) & escaped).any();
         }
         let others = open | scalars;
-        let ends = comma | (close & !behind_open);
-        let violations = ((text_starts | others) & behind_value) | (ends & !behind_value);
+        let ends = comma | (close & !after_open);
+        let violations = ((text_starts | others) & after_value) | (ends & !after_value);
         self.is_invalid |= violations.any();
         let tokens = Tokens {
             brackets: open | close,
             colons: colon,
             scalars,
-            unnamed: (name_places & others) | (behind_name ^ colon),
+            unnamed: (name_positions & others) | (after_name ^ colon),
         };
         ChunkMasks { tokens, quotes, escaped }
     }
@@ -201,14 +200,14 @@ impl Follows {
     /// Returns the first bytes after `bytes` that are not whitespace.
     #[inline(always)]
     fn of<const HAS_WHITESPACE: bool>(&mut self, bytes: Bits, whitespace: Bits) -> Bits {
-        let behind = bytes.up(self.0);
+        let after = bytes.up(self.0);
         self.0 = bytes.last();
         if !HAS_WHITESPACE {
-            return behind;
+            return after;
         }
         // The addition carries through each run of whitespace that begins there.
-        let (passed, is_beyond) = whitespace.plus(&(behind & whitespace), false);
+        let (passed, is_beyond) = whitespace.plus(&(after & whitespace), false);
         self.0 |= is_beyond;
-        (behind | passed) & !whitespace
+        (after | passed) & !whitespace
     }
 }

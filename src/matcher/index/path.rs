@@ -54,15 +54,15 @@ impl CompiledPath {
     /// Decides between null and error where the last step has no value: the first step whose parent
     /// is not a map decides.
     fn missing(self, projected: ProjectedValues<'_>) -> Resolved<'_> {
-        let (mut place, mut optional) = (self.end, self.optional);
+        let (mut field, mut optional) = (self.end, self.optional);
         let mut is_error = false;
-        while let Some(parent) = projected.parent(place) {
+        while let Some(parent) = projected.parent(field) {
             is_error = match projected.at(parent) {
                 JsonValue::Map => break,
                 JsonValue::Missing => optional & 0b11 == 0,
                 _ => optional & 1 == 0,
             };
-            (place, optional) = (parent, optional >> 1);
+            (field, optional) = (parent, optional >> 1);
         }
         if is_error { Resolved::Error } else { Resolved::Value(JsonValue::Missing) }
     }

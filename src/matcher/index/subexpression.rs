@@ -4,10 +4,14 @@
 //! Used only for filters without another access predicate, which would be evaluated for every
 //! event. If the subexpression fails, the column is undetermined and these filters are evaluated.
 
-use switchyard_expr::{CheckProfile, Env, EvalScratch, Program, Verdict, compile, operands};
+use std::sync::Arc;
 
-use super::column::EventValues;
-use super::dictionary::{ConstantEntry, ConstantId};
+use switchyard_expr::predicate::Conjunct;
+use switchyard_expr::{CheckProfile, Env, EvalScratch, Program, Verdict, compile};
+
+use super::dictionary::ConstantEntry;
+use super::ids::{ConstantId, RowId};
+use super::values::EventValues;
 use crate::event::Decoder;
 
 /// Budget of one evaluation. A subexpression that needs more is undetermined, since the filter
@@ -20,26 +24,24 @@ pub(super) const COUNT_MAX: usize = 8;
 /// length of its text, so none of them reaches the limit on active functions, alone or together.
 const WITH_FUNCTION_BYTES_MAX: usize = 256;
 
-/// The constant of a subexpression that is true.
-pub(super) const TRUE: ConstantId = 0;
-
 /// A compiled subexpression.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct SharedSubexpression {
-    program: Program,
+    program: Arc<Program>,
     /// Start of its posting list.
-    postings: u32,
+    postings: RowId,
 }
 
-/// Returns the texts of the conjuncts of a filter; none unless there are `count` and each has the
-/// same outcome alone as in the filter.
-pub(super) fn texts(source: &str, count: usize) -> Vec<String> {
-    let texts = operands(source).unwrap_or_default();
+/// Returns the conjuncts of a filter; none unless there are `count` and each has the same outcome
+/// alone as in the filter.
+pub(super) fn conjuncts(program: &Program, count: usize) -> Vec<Conjunct> {
+    let conjuncts = program.conjuncts();
     // A single function cannot call itself.
-    let may_hold_function = source.len() <= WITH_FUNCTION_BYTES_MAX;
+    let may_hold_function = program.source_len() <= WITH_FUNCTION_BYTES_MAX;
     let functions_max = usize::from(may_hold_function);
-    let is_plain = |text: &String| text.matches("=>").count() <= functions_max;
-    if texts.len() == count && texts.iter().all(is_plain) { texts } else { Vec::new() }
+    let is_plain = |conjunct: &Conjunct| conjunct.functions <= functions_max;
+    if conjuncts.len() == count && conjuncts.iter().all(is_plain) { conjuncts } else { Vec::new() }
 }
 
 /// Compiles a conjunct; none if its value differs between apps.
@@ -49,7 +51,12 @@ pub(super) fn compiled(text: &str) -> Option<Program> {
 }
 
 impl SharedSubexpression {
-    pub(super) fn new(program: Program, postings: u32) -> Self {
+    /// The constant of a subexpression that is true: the only one of its column.
+    pub(super) fn true_constant() -> ConstantId {
+        ConstantId::default()
+    }
+
+    pub(super) fn new(program: Arc<Program>, postings: RowId) -> Self {
         Self { program, postings }
     }
 
@@ -61,18 +68,20 @@ impl SharedSubexpression {
         scratch: &mut EvalScratch,
         values: &mut EventValues,
     ) {
+        let start = values.entries.len();
         let env = Env { steps_max: env.steps_max.min(STEPS_MAX), ..*env };
         match self.program.verdict(&decoder.view(false), &env, scratch) {
-            Verdict::Match => values.push_subexpression(Some(ConstantEntry {
-                constant: TRUE,
-                postings: self.postings,
-            })),
-            Verdict::NoMatch => values.push_subexpression(None),
-            Verdict::Failed(_) => values.push_undetermined(),
+            Verdict::Match => {
+                let constant = Self::true_constant();
+                values.entries.push(ConstantEntry { constant, postings: self.postings });
+            }
+            Verdict::NoMatch => {}
+            Verdict::Failed(_) => return values.push_undetermined(),
         }
+        values.push_entries_from(start);
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.program.heap_bytes()
+        size_of::<Program>() + self.program.heap_bytes()
     }
 }

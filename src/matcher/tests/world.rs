@@ -11,7 +11,8 @@ use switchyard_expr::{CheckProfile, Env, Program, Value, compile};
 
 use super::generate::Act;
 use crate::domain::{Handler, OnError, SubscriptionId};
-use crate::event::{DecodeError, Decoder, Event, HeaderLookup};
+use crate::event::{Attributes, DecodeError, Decoder, Event, HeaderLookup};
+use crate::matcher::index::Defect;
 use crate::matcher::{
     DeliverySettings, EventConditions, EventSubscription, Match, Matcher, Matches, Owner, Scratch,
     Subscription,
@@ -71,6 +72,10 @@ pub(super) struct World {
     matcher: Matcher,
     decoder: Decoder,
     scratch: Scratch,
+    /// Whether segments have a defect.
+    may_be_corrupt: bool,
+    /// Number of lookups that met a defect.
+    index_errors: usize,
     steps_max: u32,
     programs: HashMap<String, Option<Arc<Program>>>,
     trees: HashMap<String, Arc<Tree>>,
@@ -87,6 +92,8 @@ impl World {
             matcher: Matcher::new(steps_max),
             decoder: Decoder::new(1 << 20, false),
             scratch: Scratch::default(),
+            may_be_corrupt: false,
+            index_errors: 0,
             steps_max,
             programs: HashMap::new(),
             trees: HashMap::new(),
@@ -101,8 +108,25 @@ impl World {
         &self.decoder
     }
 
+    /// Gives all segments a defect.
+    pub(super) fn corrupt(&mut self, defect: Defect) {
+        self.matcher.corrupt(defect);
+        self.may_be_corrupt = true;
+    }
+
+    /// Returns how many lookups met a defect.
+    pub(super) fn index_errors(&self) -> usize {
+        self.index_errors
+    }
+
+    /// Returns the number of segments.
+    pub(super) fn segments(&self) -> usize {
+        self.matcher.segments()
+    }
+
     pub(super) fn decode(&mut self, text: &str) -> Result<Event, DecodeError> {
-        self.decoder.decode("", &NoHeaders, Bytes::copy_from_slice(text.as_bytes()), 0)
+        let attributes = Attributes::from_headers(&NoHeaders)?;
+        self.decoder.decode(attributes, Bytes::copy_from_slice(text.as_bytes()), 0)
     }
 
     /// Returns the matches and the rest of the outcome.
@@ -195,9 +219,7 @@ impl World {
                     .then(|| format!("acc-{}", installation % 2).into()),
                 cloud_id: SITE.into(),
                 licensed: installation.is_multiple_of(2),
-                settings: DeliverySettings::new(Arc::new(Handler::Function {
-                    subject: "f".into(),
-                })),
+                settings: DeliverySettings::new(Arc::new(Handler::function("f"))),
             }),
             key: id.key,
             event_subscriptions: events.into(),
@@ -221,6 +243,8 @@ impl World {
     fn compare(&mut self, text: &str) -> Result<(), TestCaseError> {
         let event = self.decode(text).map_err(|e| TestCaseError::fail(format!("{text}: {e}")))?;
         let (matches, found) = self.matches(&event);
+        self.index_errors += found.index_errors;
+        prop_assert!(self.may_be_corrupt || found.index_errors == 0, "the index is consistent");
         let mut got: BTreeSet<Outcome> = BTreeSet::new();
         for m in &matches {
             let subscription = &m.subscription;

@@ -7,56 +7,22 @@
 //! a published key, the others with the shared secret.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::warn;
 use url::Url;
 use uuid::Uuid;
 
+use super::context::Context;
 use crate::clock;
 use crate::domain::{Product, Secret};
 use crate::jwt::{self, qsh};
 use crate::registry::app_calls::{AppCall, CallAuth};
-use crate::registry::model::document::{AppKind, AppRecord, InstallationRecord, InstallationState};
-use crate::registry::registry::{RegisterError, Registry};
+use crate::registry::error::RegisterError;
+use crate::registry::model::{AppKind, AppRecord, InstallationRecord, InstallationState};
 
 /// Lifetime of callback tokens, in seconds; the same as the vendor's.
 const TOKEN_LIFE_S: i64 = 180;
 const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Paths of the lifecycle callbacks under the base URL; an absent callback is not called.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LifecycleCallbacks {
-    /// Called before an installation is stored; the app must accept it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub installed: Option<String>,
-    /// Called when an installation becomes enabled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<String>,
-    /// Called when an installation becomes disabled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disabled: Option<String>,
-    /// Called when an installation is uninstalled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uninstalled: Option<String>,
-}
-
-impl LifecycleCallbacks {
-    /// Callbacks by name.
-    pub(crate) fn paths(&self) -> [(&'static str, Option<&str>); 4] {
-        [
-            ("installed", self.installed.as_deref()),
-            ("enabled", self.enabled.as_deref()),
-            ("disabled", self.disabled.as_deref()),
-            ("uninstalled", self.uninstalled.as_deref()),
-        ]
-    }
-
-    fn path(&self, event: &str) -> Option<&str> {
-        self.paths().into_iter().find(|(name, _)| *name == event)?.1
-    }
-}
 
 /// The lifecycle event that a change of an installation causes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +50,7 @@ impl LifecycleEvent {
 }
 
 /// Whether the app must accept `after` before it is stored.
-pub(crate) fn needs_acceptance(
+pub(super) fn needs_acceptance(
     before: Option<&InstallationRecord>,
     after: &InstallationRecord,
 ) -> bool {
@@ -96,70 +62,80 @@ pub(crate) fn needs_acceptance(
     after.state == InstallationState::Enabled && !before.is_some_and(knows)
 }
 
-impl Registry {
+/// Lifecycle callbacks to Connect apps.
+#[derive(Clone, Copy)]
+pub(super) struct ConnectLifecycle<'a> {
+    context: &'a Context,
+}
+
+impl<'a> ConnectLifecycle<'a> {
+    pub(super) fn new(context: &'a Context) -> Self {
+        Self { context }
+    }
+
     /// Calls the `installed` callback, if the app declares one.
-    pub(crate) async fn request_acceptance(
-        &self,
+    pub(super) async fn request_acceptance(
+        self,
         app: &AppRecord,
         after: &InstallationRecord,
     ) -> Result<(), RegisterError> {
         let Some(call) = self.callback(app, after, LifecycleEvent::Installed)? else {
             return Ok(());
         };
-        match self.calls.call(call).await {
+        match self.context.calls.call(call).await {
             Ok(_) => Ok(()),
             Err(error) => Err(RegisterError::AppRefused(error.0)),
         }
     }
 
     /// Queues the callback for a changed installation state.
-    pub(crate) fn notify_state_change(
-        &self,
+    pub(super) fn notify_state_change(
+        self,
         app: &AppRecord,
         before: Option<InstallationState>,
         after: &InstallationRecord,
     ) {
-        let step = match after.state {
+        let event = match after.state {
             state if before == Some(state) => return,
             InstallationState::Enabled => LifecycleEvent::Enabled,
             InstallationState::Disabled => LifecycleEvent::Disabled,
             InstallationState::Uninstalled => LifecycleEvent::Uninstalled,
         };
-        match self.callback(app, after, step) {
-            Ok(Some(call)) => self.calls.notify(call),
+        match self.callback(app, after, event) {
+            Ok(Some(call)) => self.context.calls.notify(call),
             Ok(None) => {}
             Err(error) => warn!(installation = %after.id, %error, "lifecycle callback not sent"),
         }
     }
 
-    /// Builds the callback for `step`; none if the app does not declare it.
+    /// Builds the callback for `event`; none if the app does not declare it.
     fn callback(
         &self,
         app: &AppRecord,
         installation: &InstallationRecord,
-        step: LifecycleEvent,
+        event: LifecycleEvent,
     ) -> Result<Option<AppCall>, RegisterError> {
-        let path = app.lifecycle.path(step.name());
+        let path = app.lifecycle.path(event.name());
         let base = app.base_url.as_deref().filter(|_| app.kind == AppKind::Connect);
         let Some((path, base)) = path.zip(base) else { return Ok(None) };
         let base = base.trim_end_matches('/');
         let url = Url::parse(&format!("{base}/{}", path.trim_start_matches('/')));
         let url = url.map_err(|error| RegisterError::AppRefused(error.to_string()))?;
         let token =
-            self.callback_token(installation, step, base, &url).ok_or(RegisterError::NoKey)?;
+            self.callback_token(installation, event, base, &url).ok_or(RegisterError::NoKey)?;
         Ok(Some(AppCall {
-            kind: step.name(),
+            kind: event.name(),
             id: Uuid::new_v4().to_string(),
             url,
-            proof: CallAuth::Token(Secret::new(format!("JWT {token}"))),
-            body: Bytes::from(self.payload(app, installation, step).to_string()),
+            auth: CallAuth::Token(Secret::new(format!("JWT {token}"))),
+            body: Bytes::from(self.payload(app, installation, event).to_string()),
         }))
     }
 
     fn callback_token(
         &self,
         installation: &InstallationRecord,
-        step: LifecycleEvent,
+        event: LifecycleEvent,
         base: &str,
         url: &Url,
     ) -> Option<String> {
@@ -169,23 +145,23 @@ impl Registry {
         let hash = qsh::hash("POST", path, url.query().unwrap_or_default());
         let now_ms = clock::now_ms();
         let now_s = now_ms.div_euclid(1000);
-        if !step.needs_published_key() {
+        if !event.needs_published_key() {
             return Some(jwt::sign(installation.shared_secret.as_ref()?, client_key, &hash, now_s));
         }
         let expires_s = now_s.saturating_add(TOKEN_LIFE_S);
         let claims = json!({
             "iss": client_key, "aud": [base], "iat": now_s, "exp": expires_s, "qsh": hash,
         });
-        self.keys().sign(&claims, now_ms)
+        self.context.state().keyring().sign(&claims, now_ms)
     }
 
     fn payload(
         &self,
         app: &AppRecord,
         installation: &InstallationRecord,
-        step: LifecycleEvent,
+        event: LifecycleEvent,
     ) -> Value {
-        let public_url = self.settings.public_url.trim_end_matches('/');
+        let public_url = self.context.settings.public_url.trim_end_matches('/');
         let (product, base_url) = match installation.product {
             Product::Jira => ("jira", public_url.to_owned()),
             Product::Confluence => ("confluence", format!("{public_url}/wiki")),
@@ -199,10 +175,10 @@ impl Registry {
             "displayUrl": base_url,
             "productType": product,
             "description": format!("Switchyard, site {}", installation.cloud_id),
-            "eventType": step.name(),
+            "eventType": event.name(),
         });
         if let (LifecycleEvent::Installed, Some(secret), Value::Object(members)) =
-            (step, &installation.shared_secret, &mut payload)
+            (event, &installation.shared_secret, &mut payload)
         {
             members.insert("sharedSecret".into(), secret.reveal().into());
         }
@@ -220,8 +196,8 @@ mod tests {
         let after = connect_installation();
         assert!(needs_acceptance(None, &after));
         assert!(!needs_acceptance(Some(&after), &after));
-        let gone = InstallationRecord { state: InstallationState::Uninstalled, ..after.clone() };
-        assert!(needs_acceptance(Some(&gone), &after), "a reinstall");
+        let uninstalled = InstallationRecord { state: InstallationState::Uninstalled, ..after.clone() };
+        assert!(needs_acceptance(Some(&uninstalled), &after), "a reinstall");
         let other =
             InstallationRecord { shared_secret: Some(Secret::new("other")), ..after.clone() };
         assert!(needs_acceptance(Some(&other), &after), "a new secret");

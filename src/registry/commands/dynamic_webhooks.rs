@@ -1,62 +1,28 @@
 //! Jira dynamic webhooks: registered in a batch with one result each, valid until they expire.
 //!
-//! **Source:** Jira Cloud platform REST API, "Webhooks". Extension: a webhook can be changed in
-//! place.
+//! **Source:** Jira Cloud platform REST API, "Webhooks". Extension: a webhook can be changed in place.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use switchyard_expr::Program;
 use tracing::info;
 use url::Url;
 
+use super::context::{Context, Target};
+use super::registration::{self, Applied, Registration};
 use crate::clock;
 use crate::domain::{CloudId, InstallationId, Product};
-use crate::registry::commands::forge_modules::require_enabled;
-use crate::registry::compile::applied::AppliedApp;
-use crate::registry::model::document::{
-    FORMAT, InstallationRecord, ModuleRecord, ModuleStatus, RegistrationApi, SiteRecord,
+use crate::registry::compile::AppliedApp;
+use crate::registry::error::{RegisterError, document_error};
+use crate::registry::model::{
+    Document, DocumentError, DynamicWebhook, FORMAT, InstallationRecord, ModuleRecord, Problem,
+    SignedRequest, SiteRecord, code,
 };
-use crate::registry::model::module_fields::ModuleFields;
-use crate::registry::model::problem::{Problem, code};
-use crate::registry::model::replay_guard::SignedRequest;
-use crate::registry::registry::{Mutation, RegisterError, Registry};
-use crate::registry::validation::webhook::WebhookDefinition;
+use crate::registry::transaction::Mutation;
+use crate::registry::validation::{WebhookDefinition, WebhookQuota, WebhookSpec};
 
-/// Module type under which dynamic webhooks are stored.
-pub const DYNAMIC_WEBHOOK: &str = "dynamicWebhook";
 /// Time an expired webhook stays visible, in milliseconds: three months.
 const EXPIRED_KEPT_MS: i64 = 90 * 24 * 3600 * 1000;
-/// Longest JQL filter, in characters.
-const FILTER_CHARS_MAX: usize = 10_000;
-/// Longest list of events, fields or property keys.
-const LIST_MAX: usize = 100;
-
-/// Webhook events that can be registered dynamically.
-const EVENTS: &[&str] = &[
-    "jira:issue_created",
-    "jira:issue_updated",
-    "jira:issue_deleted",
-    "comment_created",
-    "comment_updated",
-    "comment_deleted",
-    "issue_property_set",
-    "issue_property_deleted",
-    "sprint_created",
-    "sprint_updated",
-    "sprint_closed",
-    "sprint_deleted",
-    "sprint_started",
-    "jira:version_released",
-    "jira:version_unreleased",
-    "jira:version_created",
-    "jira:version_moved",
-    "jira:version_updated",
-    "jira:version_merged",
-    "jira:version_deleted",
-];
 
 /// Owner of dynamic webhooks; others cannot see them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,177 +36,47 @@ pub struct WebhookOwner {
 }
 
 impl WebhookOwner {
+    fn document_error(&self, error: &DocumentError) -> RegisterError {
+        document_error(&InstallationRecord::key(self.installation.as_str()), error)
+    }
+
     fn record_once(&self, record: &mut InstallationRecord) -> Result<(), RegisterError> {
-        self.signed.as_ref().map_or(Ok(()), |signed| record.replay_guard.record_once(signed))
-    }
-}
-
-/// A webhook as an app submits it.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WebhookSpec {
-    events: Vec<String>,
-    jql_filter: String,
-    field_ids_filter: Option<Vec<String>>,
-    issue_property_keys_filter: Option<Vec<String>>,
-}
-
-/// A dynamic webhook as stored and listed.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DynamicWebhook {
-    /// Id, unique in its site and never reused.
-    pub id: u64,
-    /// Address of its deliveries.
-    pub url: String,
-    /// Webhook events.
-    pub events: Vec<String>,
-    /// Condition on the issue, in JQL.
-    pub jql_filter: String,
-    /// Fields of which one must change in an update.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub field_ids_filter: Option<Vec<String>>,
-    /// Issue properties of which one must be set or deleted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub issue_property_keys_filter: Option<Vec<String>>,
-    /// Expiry, milliseconds since the epoch; a refresh extends it.
-    pub expiration_date: i64,
-    /// User for whom an OAuth app registered it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-}
-
-impl DynamicWebhook {
-    pub(crate) fn read(data: &ModuleFields) -> Result<Self, String> {
-        Self::deserialize(Value::Object(data.read())).map_err(|error| error.to_string())
-    }
-
-    /// Returns the expiry of a module; none for types without one.
-    pub(crate) fn expires_ms(module_type: &str, data: &ModuleFields) -> Option<i64> {
-        /// Parses this member only, which avoids building a tree.
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Expiry {
-            expiration_date: Option<i64>,
-        }
-        (module_type == DYNAMIC_WEBHOOK).then(|| data.part::<Expiry>())??.expiration_date
-    }
-
-    fn of_module(module: &ModuleRecord) -> Option<Self> {
-        (module.api == RegistrationApi::Webhook).then(|| Self::read(&module.data).ok()).flatten()
-    }
-
-    fn data(&self) -> ModuleFields {
-        // A struct always serializes to an object.
-        match serde_json::to_value(self) {
-            Ok(Value::Object(data)) => data.into(),
-            _ => Map::new().into(),
-        }
-    }
-}
-
-impl From<DynamicWebhook> for WebhookDefinition {
-    fn from(stored: DynamicWebhook) -> Self {
-        Self {
-            events: stored.events,
-            address: stored.url,
-            jql: stored.jql_filter,
-            field_ids: stored.field_ids_filter.unwrap_or_default(),
-            property_keys: stored.issue_property_keys_filter.unwrap_or_default(),
-            number: Some(stored.id),
-            ..Self::default()
-        }
-    }
-}
-
-impl WebhookSpec {
-    /// Parses one element of a request.
-    ///
-    /// # Errors
-    /// The problems, as sentences.
-    pub fn read(element: &Value) -> Result<Self, Vec<String>> {
-        let spec = Self::deserialize(element).map_err(|error| vec![error.to_string()])?;
-        let mut problems = Vec::new();
-        if spec.events.is_empty() {
-            problems.push("events must not be empty".to_owned());
-        }
-        for event in spec.events.iter().filter(|event| !EVENTS.contains(&event.as_str())) {
-            problems.push(format!("The event {event} is unsupported"));
-        }
-        let lists = [&spec.field_ids_filter, &spec.issue_property_keys_filter];
-        if lists.into_iter().flatten().chain([&spec.events]).any(|list| list.len() > LIST_MAX) {
-            problems.push(format!("a list has at most {LIST_MAX} elements"));
-        }
-        if spec.jql_filter.chars().count() > FILTER_CHARS_MAX {
-            problems.push(format!("jqlFilter has at most {FILTER_CHARS_MAX} characters"));
-        }
-        if problems.is_empty() { Ok(spec) } else { Err(problems) }
-    }
-
-    fn webhook(self, id: u64, url: &str, owner: &WebhookOwner, expires_ms: i64) -> DynamicWebhook {
-        DynamicWebhook {
-            id,
-            url: url.to_owned(),
-            events: self.events,
-            jql_filter: self.jql_filter,
-            field_ids_filter: self.field_ids_filter,
-            issue_property_keys_filter: self.issue_property_keys_filter,
-            expiration_date: expires_ms,
-            user: owner.user.clone(),
-        }
+        let Some(signed) = &self.signed else { return Ok(()) };
+        Ok(record.replay_guard.record_once(signed)?)
     }
 }
 
 /// Result for one element of a request: the id of the webhook, or its problems.
 pub type WebhookResult = Result<u64, Vec<String>>;
 
-impl Registry {
+/// Commands on dynamic webhooks.
+#[derive(Clone, Copy)]
+pub struct DynamicWebhooks<'a> {
+    context: &'a Context,
+}
+
+impl<'a> DynamicWebhooks<'a> {
+    pub(crate) fn new(context: &'a Context) -> Self {
+        Self { context }
+    }
+
     /// Registers the valid ones of `specs`; results are in the same order.
     ///
     /// # Errors
     /// The address is not under the base URL of the app, or differs from the registered one.
     /// Nothing is registered then.
-    pub async fn register_webhooks(
-        &self,
+    pub async fn register(
+        self,
         owner: &WebhookOwner,
         url: &str,
         specs: Vec<Result<WebhookSpec, Vec<String>>>,
     ) -> Result<Vec<WebhookResult>, RegisterError> {
-        let installation = self.installation(owner.installation.as_str());
-        let installation = installation.ok_or(RegisterError::NotFound)?;
-        let app = self.app(installation.record.app.as_str()).ok_or(RegisterError::NotFound)?;
-        check_address(&app, url)?;
-        let checked: Vec<_> = specs
-            .into_iter()
-            .map(|spec| self.check_webhook(spec?, owner, url).map_err(messages))
-            .collect();
-        let count = checked.iter().filter(|spec| spec.is_ok()).count();
-        let first = self.reserve_ids(&installation.record.cloud_id, count).await?;
-        let expires_ms = self.webhooks_expire_ms();
-        let results = self
-            .update_document(owner.installation.as_str(), |current| {
-                let mut record = require_enabled(current)?;
-                remove_long_expired(&mut record);
-                check_one_address(&record, url)?;
-                let mut room = self.webhook_quota(&record, owner);
-                let mut ids = first..;
-                let mut add = |checked: &Result<CheckedWebhook, Vec<String>>| {
-                    let spec = checked.as_ref().map_err(Clone::clone)?.spec.clone();
-                    let id = ids.next().unwrap_or(u64::MAX);
-                    room.take()?;
-                    record.add_webhook(&spec.webhook(id, url, owner, expires_ms));
-                    Ok(id)
-                };
-                let results: Vec<WebhookResult> = checked.iter().map(&mut add).collect();
-                if results.iter().all(Result::is_err) {
-                    return Ok(Mutation::Keep(results));
-                }
-                owner.record_once(&mut record)?;
-                Ok(Mutation::Put(record, results))
-            })
-            .await?;
-        let registered = results.iter().filter(|result| result.is_ok()).count();
-        info!(installation = %owner.installation, registered, of = results.len(), "webhooks registered");
+        let expires_ms = self.expires_ms();
+        let request = NewWebhooks { owner, url, specs, expires_ms, first_id: 0 };
+        let results = registration::register(self.context, &owner.installation, request).await?;
+        let (registered, of) =
+            (results.iter().filter(|result| result.is_ok()).count(), results.len());
+        info!(installation = %owner.installation, registered, of, "webhooks registered");
         Ok(results)
     }
 
@@ -248,121 +84,228 @@ impl Registry {
     ///
     /// # Errors
     /// The owner has no such webhook, or the new one is invalid.
-    pub async fn change_webhook(
-        &self,
+    pub async fn change(
+        self,
         owner: &WebhookOwner,
         id: u64,
         spec: WebhookSpec,
     ) -> Result<DynamicWebhook, RegisterError> {
-        let checked = self.check_webhook(spec, owner, "").map_err(RegisterError::Invalid)?;
-        self.update_document(owner.installation.as_str(), |current| {
-            let mut record = require_enabled(current)?;
-            let found = record.webhooks_of(owner).find(|(_, webhook)| webhook.id == id);
-            let (module, old) = found.ok_or(RegisterError::NotFound)?;
-            let new = checked.spec.clone().webhook(id, &old.url, owner, old.expiration_date);
-            module.change(&new);
-            owner.record_once(&mut record)?;
-            Ok(Mutation::Put(record, new))
-        })
-        .await
+        let request = ChangedWebhook { owner, id, spec };
+        registration::register(self.context, &owner.installation, request).await
     }
 
     /// Removes the webhooks with these ids; ignores those of other owners.
     ///
     /// # Errors
     /// The installation is not enabled.
-    pub async fn remove_webhooks(
-        &self,
-        owner: &WebhookOwner,
-        ids: &[u64],
-    ) -> Result<(), RegisterError> {
-        self.update_document(owner.installation.as_str(), |current| {
-            let mut record = require_enabled(current)?;
-            let is_meant = |module: &ModuleRecord| {
-                DynamicWebhook::of_module(module)
-                    .is_some_and(|w| w.user == owner.user && ids.contains(&w.id))
-            };
-            let before = record.modules.len();
-            record.modules.retain(|module| !is_meant(module));
-            if record.modules.len() == before {
-                return Ok(Mutation::Keep(()));
-            }
-            owner.record_once(&mut record)?;
-            Ok(Mutation::Put(record, ()))
-        })
-        .await
+    pub async fn remove(self, owner: &WebhookOwner, ids: &[u64]) -> Result<(), RegisterError> {
+        self.context
+            .update_installation(&owner.installation, |mut record| {
+                let is_meant = |module: &ModuleRecord| {
+                    DynamicWebhook::of_module(module)
+                        .is_some_and(|w| w.user == owner.user && ids.contains(&w.id))
+                };
+                let before = record.modules.len();
+                record.modules.retain(|module| !is_meant(module));
+                if record.modules.len() == before {
+                    return Ok(Mutation::Keep(()));
+                }
+                owner.record_once(&mut record)?;
+                Ok(Mutation::Put(record, ()))
+            })
+            .await
     }
 
-    /// Extends the expiry of the webhooks with these ids; returns the new expiry, milliseconds
-    /// since the epoch. An expired one is restored only within the limits for new ones.
+    /// Extends the expiry of the webhooks with these ids; returns the new expiry, milliseconds since
+    /// the epoch. An expired one is restored only within the limits for new ones.
     ///
     /// # Errors
     /// The installation is not enabled.
-    pub async fn refresh_webhooks(
-        &self,
-        owner: &WebhookOwner,
-        ids: &[u64],
-    ) -> Result<i64, RegisterError> {
-        let expires_ms = self.webhooks_expire_ms();
-        self.update_document(owner.installation.as_str(), |current| {
-            let mut record = require_enabled(current)?;
-            let (mut room, mut address) = (self.webhook_quota(&record, owner), address_of(&record));
-            let (now_ms, mut is_changed) = (clock::now_ms(), false);
-            for (module, webhook) in record.webhooks_of(owner) {
-                if !ids.contains(&webhook.id) {
-                    continue;
-                }
-                if webhook.expiration_date <= now_ms {
-                    let address = address.get_or_insert_with(|| webhook.url.clone());
-                    if *address != webhook.url || room.take().is_err() {
+    pub async fn refresh(self, owner: &WebhookOwner, ids: &[u64]) -> Result<i64, RegisterError> {
+        let expires_ms = self.expires_ms();
+        let user = owner.user.as_deref();
+        let limits = &self.context.settings.limits;
+        self.context
+            .update_installation(&owner.installation, |mut record| {
+                let mut quota = WebhookQuota::of(&record, user, limits);
+                let mut address = address_of(&record);
+                let (now_ms, mut is_changed) = (clock::now_ms(), false);
+                for (module, webhook) in record.webhooks_of(user) {
+                    if !ids.contains(&webhook.id) {
                         continue;
                     }
+                    if webhook.expiration_date <= now_ms {
+                        let address = address.get_or_insert_with(|| webhook.url.clone());
+                        if *address != webhook.url || quota.take().is_err() {
+                            continue;
+                        }
+                    }
+                    let refreshed = DynamicWebhook { expiration_date: expires_ms, ..webhook };
+                    let stored = module.set_webhook(&refreshed);
+                    stored.map_err(|error| owner.document_error(&error))?;
+                    is_changed = true;
                 }
-                module.change(&DynamicWebhook { expiration_date: expires_ms, ..webhook });
-                is_changed = true;
-            }
-            if !is_changed {
-                return Ok(Mutation::Keep(expires_ms));
-            }
-            // A repeated refresh has practically no effect, so a replay is accepted.
-            Ok(Mutation::Put(record, expires_ms))
-        })
-        .await
+                if !is_changed {
+                    return Ok(Mutation::Keep(expires_ms));
+                }
+                // A repeated refresh has practically no effect, so a replay is accepted.
+                Ok(Mutation::Put(record, expires_ms))
+            })
+            .await
     }
 
     /// Returns the webhooks of an owner in the order of registration, including expired ones.
     #[must_use]
-    pub fn webhooks(&self, owner: &WebhookOwner) -> Vec<DynamicWebhook> {
-        let installation = self.installation(owner.installation.as_str());
+    pub fn list(self, owner: &WebhookOwner) -> Vec<DynamicWebhook> {
+        let installation = self.context.state().installation(owner.installation.as_str());
         let modules = installation.iter().flat_map(|found| &found.record.modules);
         let webhooks = modules.filter_map(DynamicWebhook::of_module);
         webhooks.filter(|webhook| webhook.user == owner.user).collect()
     }
 
-    fn check_webhook(
+    fn expires_ms(&self) -> i64 {
+        clock::now_ms().saturating_add(self.context.settings.limits.webhook_life_ms())
+    }
+}
+
+/// Registration of a list of webhooks.
+struct NewWebhooks<'a> {
+    owner: &'a WebhookOwner,
+    url: &'a str,
+    specs: Vec<Result<WebhookSpec, Vec<String>>>,
+    expires_ms: i64,
+    /// Set by [`Registration::reserve`].
+    first_id: u64,
+}
+
+impl Registration for NewWebhooks<'_> {
+    type Validated = Vec<Result<CheckedWebhook, Vec<String>>>;
+    type Answer = Vec<WebhookResult>;
+
+    fn validate(
         &self,
-        spec: WebhookSpec,
-        owner: &WebhookOwner,
-        url: &str,
-    ) -> Result<CheckedWebhook, Vec<Problem>> {
-        let webhook = WebhookDefinition::from(spec.clone().webhook(0, url, owner, 0));
-        let programs = webhook.compile(self.state.programs(), Product::Jira, "jqlFilter")?;
-        Ok(CheckedWebhook { spec, _programs: programs })
+        context: &Context,
+        target: &Target,
+    ) -> Result<Self::Validated, RegisterError> {
+        check_address(&target.app, self.url)?;
+        let check = |spec: &Result<WebhookSpec, Vec<String>>| {
+            check_webhook(context, spec.clone()?, self.owner, self.url).map_err(messages)
+        };
+        Ok(self.specs.iter().map(check).collect())
     }
 
-    fn webhooks_expire_ms(&self) -> i64 {
-        clock::now_ms().saturating_add(self.webhook_life_ms())
+    async fn reserve(
+        &mut self,
+        context: &Context,
+        target: &Target,
+        validated: &Self::Validated,
+    ) -> Result<(), RegisterError> {
+        let count = validated.iter().filter(|spec| spec.is_ok()).count();
+        let site = &target.installation.record.cloud_id;
+        self.first_id = reserve_ids(context, site, count).await?;
+        Ok(())
     }
 
-    pub(crate) fn webhook_life_ms(&self) -> i64 {
-        let life = self.settings.connect.webhook_life;
-        i64::try_from(life.as_millis()).unwrap_or(i64::MAX)
+    fn apply(
+        &self,
+        context: &Context,
+        _target: &Target,
+        validated: &Self::Validated,
+        record: &mut InstallationRecord,
+    ) -> Result<Applied<Vec<WebhookResult>>, RegisterError> {
+        remove_long_expired(record);
+        check_one_address(record, self.url)?;
+        let user = self.owner.user.as_deref();
+        let mut quota = WebhookQuota::of(record, user, &context.settings.limits);
+        let mut next_id = self.first_id;
+        let mut results: Vec<WebhookResult> = Vec::with_capacity(validated.len());
+        for checked in validated {
+            let checked = match checked {
+                Ok(checked) => checked,
+                Err(problems) => {
+                    results.push(Err(problems.clone()));
+                    continue;
+                }
+            };
+            let id = next_id;
+            next_id = next_id.saturating_add(1);
+            if let Err(problems) = quota.take() {
+                results.push(Err(problems));
+                continue;
+            }
+            let webhook = checked.spec.clone().webhook(id, self.url, user, self.expires_ms);
+            let added = record.add_webhook(&webhook);
+            added.map_err(|error| self.owner.document_error(&error))?;
+            results.push(Ok(id));
+        }
+        if results.iter().all(Result::is_err) {
+            return Ok(Applied::Unchanged(results));
+        }
+        self.owner.record_once(record)?;
+        Ok(Applied::Changed { answer: results, usage: None })
+    }
+}
+
+/// Change of a webhook in place.
+struct ChangedWebhook<'a> {
+    owner: &'a WebhookOwner,
+    id: u64,
+    spec: WebhookSpec,
+}
+
+impl Registration for ChangedWebhook<'_> {
+    type Validated = CheckedWebhook;
+    type Answer = DynamicWebhook;
+
+    fn validate(
+        &self,
+        context: &Context,
+        _target: &Target,
+    ) -> Result<CheckedWebhook, RegisterError> {
+        check_webhook(context, self.spec.clone(), self.owner, "").map_err(RegisterError::Invalid)
     }
 
-    /// Reserves `count` ids that the site never used; returns the first.
-    async fn reserve_ids(&self, site: &CloudId, count: usize) -> Result<u64, RegisterError> {
-        let count = u64::try_from(count).unwrap_or(u64::MAX);
-        self.update_document(site.as_str(), |current: Option<SiteRecord>| {
+    fn apply(
+        &self,
+        _context: &Context,
+        _target: &Target,
+        checked: &CheckedWebhook,
+        record: &mut InstallationRecord,
+    ) -> Result<Applied<DynamicWebhook>, RegisterError> {
+        let user = self.owner.user.as_deref();
+        let found = record.webhooks_of(user).find(|(_, webhook)| webhook.id == self.id);
+        let (module, old) = found.ok_or(RegisterError::NotFound)?;
+        let new = checked.spec.clone().webhook(self.id, &old.url, user, old.expiration_date);
+        module.set_webhook(&new).map_err(|error| self.owner.document_error(&error))?;
+        self.owner.record_once(record)?;
+        Ok(Applied::Changed { answer: new, usage: None })
+    }
+}
+
+/// Validates a webhook and compiles its filters.
+fn check_webhook(
+    context: &Context,
+    spec: WebhookSpec,
+    owner: &WebhookOwner,
+    url: &str,
+) -> Result<CheckedWebhook, Vec<Problem>> {
+    let webhook = spec.clone().webhook(0, url, owner.user.as_deref(), 0);
+    let programs = &context.replica.programs;
+    let programs =
+        WebhookDefinition::from(webhook).compile(programs, Product::Jira, "jqlFilter")?;
+    Ok(CheckedWebhook { spec, _programs: programs })
+}
+
+/// Reserves `count` ids that the site never used; returns the first.
+async fn reserve_ids(
+    context: &Context,
+    site: &CloudId,
+    count: usize,
+) -> Result<u64, RegisterError> {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    context
+        .transactions
+        .update_document(site.as_str(), |current: Option<SiteRecord>| {
             let mut record = current.unwrap_or_else(|| SiteRecord {
                 format: FORMAT,
                 id: site.clone(),
@@ -377,18 +320,6 @@ impl Registry {
             })
         })
         .await
-    }
-
-    fn webhook_quota(&self, record: &InstallationRecord, owner: &WebhookOwner) -> WebhookQuota {
-        let max = match owner.user {
-            None => self.settings.connect.webhooks_per_app,
-            Some(_) => self.settings.connect.webhooks_per_user,
-        };
-        let now_ms = clock::now_ms();
-        let webhooks = record.modules.iter().filter_map(DynamicWebhook::of_module);
-        let used = webhooks.filter(|w| w.user == owner.user && w.expiration_date > now_ms).count();
-        WebhookQuota { left: max.saturating_sub(used), max }
-    }
 }
 
 /// Problems as this API returns them: sentences, with the vendor's wording where it has one.
@@ -400,56 +331,6 @@ fn messages(problems: Vec<Problem>) -> Vec<String> {
 struct CheckedWebhook {
     spec: WebhookSpec,
     _programs: Vec<Arc<Program>>,
-}
-
-struct WebhookQuota {
-    left: usize,
-    max: usize,
-}
-
-impl WebhookQuota {
-    fn take(&mut self) -> Result<(), Vec<String>> {
-        let left = self.left.checked_sub(1);
-        self.left =
-            left.ok_or_else(|| vec![format!("Maximum number of webhooks ({}) reached", self.max)])?;
-        Ok(())
-    }
-}
-
-impl InstallationRecord {
-    fn add_webhook(&mut self, webhook: &DynamicWebhook) {
-        let now_ms = clock::now_ms();
-        self.modules.push(ModuleRecord {
-            key: format!("webhook-{}", webhook.id).into(),
-            module_type: DYNAMIC_WEBHOOK.to_owned(),
-            data: webhook.data(),
-            api: RegistrationApi::Webhook,
-            status: ModuleStatus::On,
-            created_ms: now_ms,
-            updated_ms: now_ms,
-            revision: 1,
-            order: self.next_order,
-        });
-        self.next_order += 1;
-    }
-
-    fn webhooks_of(
-        &mut self,
-        owner: &WebhookOwner,
-    ) -> impl Iterator<Item = (&mut ModuleRecord, DynamicWebhook)> {
-        self.modules.iter_mut().filter_map(|module| {
-            let webhook = DynamicWebhook::of_module(module)?;
-            (webhook.user == owner.user).then_some((module, webhook))
-        })
-    }
-}
-
-impl ModuleRecord {
-    fn change(&mut self, webhook: &DynamicWebhook) {
-        self.data = webhook.data();
-        self.updated_ms = clock::now_ms();
-        self.revision += 1;
-    }
 }
 
 fn remove_long_expired(record: &mut InstallationRecord) {
@@ -492,6 +373,3 @@ fn check_one_address(record: &InstallationRecord, url: &str) -> Result<(), Regis
     let message = "Only a single URL per app is allowed to be registered";
     Err(RegisterError::invalid(Problem::new(code::ADDRESS, "", message)))
 }
-
-/// The vendor's lifetime: 30 days.
-pub(crate) const LIFE: Duration = Duration::from_secs(30 * 24 * 3600);

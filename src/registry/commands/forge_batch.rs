@@ -1,13 +1,16 @@
-//! Batch registration and dry-run validation of Forge modules; extensions to the vendor's API.
+//! Batch registration of Forge modules, an extension to the vendor's API.
 
 use tracing::info;
 
+use super::context::{Context, Target};
+use super::forge_modules::{
+    RegisteredModule, ValidatedModule, add_module, module_usage, validate_module,
+};
+use super::registration::{self, Applied, Registration};
 use crate::domain::{InstallationId, ModuleKey};
-use crate::registry::commands::forge_modules::{ModuleSpec, RegisteredModule, require_enabled};
-use crate::registry::model::document::ModuleRecord;
-use crate::registry::model::problem::Problem;
-use crate::registry::registry::{Mutation, RegisterError, Registry};
-use crate::registry::validation::trigger_rules::ValidatedTrigger;
+use crate::registry::error::RegisterError;
+use crate::registry::model::{InstallationRecord, Problem};
+use crate::registry::validation::ModuleSpec;
 
 /// One module of a batch with the key chosen by its author, or the problems of its form.
 pub type BatchItem = Result<(ModuleSpec, Option<ModuleKey>), Vec<Problem>>;
@@ -15,40 +18,15 @@ pub type BatchItem = Result<(ModuleSpec, Option<ModuleKey>), Vec<Problem>>;
 /// Result for one module of a batch.
 pub type BatchResult = Result<RegisteredModule, Vec<Problem>>;
 
-impl Registry {
-    /// Returns the result of registering `spec` without storing anything.
-    ///
-    /// # Errors
-    /// As [`Registry::register`].
-    pub fn validate(
-        &self,
-        installation: &InstallationId,
-        spec: ModuleSpec,
-        key: Option<ModuleKey>,
-    ) -> Result<ValidatedTrigger, RegisterError> {
-        let accepted = self.validate_spec(installation, &spec)?;
-        let live = self.installation(installation.as_str()).ok_or(RegisterError::NotFound)?;
-        let mut record = live.record.as_ref().clone();
-        self.add(&mut record, &spec.record(key), &accepted)?;
-        Ok(accepted)
-    }
+/// Commands on batches of Forge modules.
+#[derive(Clone, Copy)]
+pub struct ForgeBatches<'a> {
+    context: &'a Context,
+}
 
-    /// As [`Registry::validate`], for a module that replaces the one with its key, if there is one.
-    ///
-    /// # Errors
-    /// As [`Registry::register`].
-    pub fn validate_under(
-        &self,
-        installation: &InstallationId,
-        spec: ModuleSpec,
-        key: &ModuleKey,
-    ) -> Result<Vec<Problem>, RegisterError> {
-        let accepted = self.validate_spec(installation, &spec)?;
-        let live = self.installation(installation.as_str()).ok_or(RegisterError::NotFound)?;
-        let mut record = live.record.as_ref().clone();
-        record.modules.retain(|module| module.key != *key);
-        self.add(&mut record, &spec.record(Some(key.clone())), &accepted)?;
-        Ok(accepted.warnings)
+impl<'a> ForgeBatches<'a> {
+    pub(crate) fn new(context: &'a Context) -> Self {
+        Self { context }
     }
 
     /// Registers the modules of a batch in one write, so that a crash leaves all of them or none.
@@ -56,72 +34,71 @@ impl Registry {
     ///
     /// # Errors
     /// Every problem of a rejected atomic batch, each with the index of its module.
-    pub async fn register_batch(
-        &self,
+    pub async fn register(
+        self,
         installation: &InstallationId,
         items: Vec<BatchItem>,
         is_atomic: bool,
     ) -> Result<Vec<BatchResult>, RegisterError> {
-        let checked = items.into_iter().map(|item| self.check_item(installation, item));
-        let checked: Vec<_> = checked.collect::<Result<_, RegisterError>>()?;
-        let (results, usage) = self
-            .update_document(installation.as_str(), |current| {
-                let mut record = require_enabled(current)?;
-                let before = record.modules.len();
-                let mut results: Vec<BatchResult> = Vec::with_capacity(checked.len());
-                for item in &checked {
-                    let added = match item {
-                        Ok((module, accepted)) => self.add(&mut record, module, accepted),
-                        Err(problems) => Err(RegisterError::Invalid(problems.clone())),
-                    };
-                    results.push(match (added, item) {
-                        (Ok(module), Ok((_, accepted))) => {
-                            Ok(RegisteredModule::new(module, accepted))
-                        }
-                        (Err(error), _) => Err(problems_of(error)?),
-                        (Ok(_), Err(problems)) => Err(problems.clone()),
-                    });
-                }
-                let refused = refusals(&results);
-                if is_atomic && !refused.is_empty() {
-                    return Err(RegisterError::Invalid(refused));
-                }
-                let usage = self.usage(before, &record);
-                Ok(Mutation::Put(record, (results, usage)))
-            })
-            .await?;
+        let request = Batch { items, is_atomic };
+        let results = registration::register(self.context, installation, request).await?;
         let registered = results.iter().filter(|result| result.is_ok()).count();
-        self.notify_near_limit(installation, usage);
         info!(installation = %installation, registered, of = results.len(), "batch registered");
         Ok(results)
     }
-
-    fn check_item(
-        &self,
-        installation: &InstallationId,
-        item: BatchItem,
-    ) -> Result<Result<(ModuleRecord, ValidatedTrigger), Vec<Problem>>, RegisterError> {
-        let (spec, key) = match item {
-            Ok(item) => item,
-            Err(problems) => return Ok(Err(problems)),
-        };
-        Ok(match self.validate_spec(installation, &spec) {
-            Ok(accepted) => Ok((spec.record(key), accepted)),
-            Err(error) => Err(problems_of(error)?),
-        })
-    }
 }
 
-/// Returns the problems of one module; any other error fails the whole request.
-fn problems_of(error: RegisterError) -> Result<Vec<Problem>, RegisterError> {
-    match error {
-        RegisterError::Invalid(problems) => Ok(problems),
-        other => Err(other),
+struct Batch {
+    items: Vec<BatchItem>,
+    is_atomic: bool,
+}
+
+impl Registration for Batch {
+    type Validated = Vec<Result<ValidatedModule, Vec<Problem>>>;
+    type Answer = Vec<BatchResult>;
+
+    fn validate(
+        &self,
+        context: &Context,
+        target: &Target,
+    ) -> Result<Self::Validated, RegisterError> {
+        let validate = |item: &BatchItem| {
+            let (spec, key) = item.as_ref().map_err(Clone::clone)?;
+            validate_module(context, target, spec, key.as_ref())
+        };
+        Ok(self.items.iter().map(validate).collect())
+    }
+
+    fn apply(
+        &self,
+        context: &Context,
+        _target: &Target,
+        validated: &Self::Validated,
+        record: &mut InstallationRecord,
+    ) -> Result<Applied<Vec<BatchResult>>, RegisterError> {
+        let before = record.modules.len();
+        let mut results: Vec<BatchResult> = Vec::with_capacity(validated.len());
+        for item in validated {
+            results.push(match item {
+                Err(problems) => Err(problems.clone()),
+                Ok(valid) => match add_module(context, record, valid) {
+                    Ok(module) => Ok(RegisteredModule::new(module, &valid.trigger)),
+                    Err(RegisterError::Invalid(problems)) => Err(problems),
+                    Err(other) => return Err(other),
+                },
+            });
+        }
+        let rejected = problems_of(&results);
+        if self.is_atomic && !rejected.is_empty() {
+            return Err(RegisterError::Invalid(rejected));
+        }
+        let usage = module_usage(context, before, record);
+        Ok(Applied::Changed { answer: results, usage: Some(usage) })
     }
 }
 
 /// All problems, each with the index of its module in the batch.
-fn refusals(results: &[BatchResult]) -> Vec<Problem> {
+fn problems_of(results: &[BatchResult]) -> Vec<Problem> {
     let located = results.iter().enumerate().flat_map(|(index, result)| {
         let problems = result.as_ref().err().into_iter().flatten();
         problems.map(move |problem| problem.clone().inside(&format!("items[{index}]")))

@@ -1,24 +1,25 @@
-//! Operator commands on installations and OAuth clients.
+//! Operator commands on installations: provision, change, rotate the token, uninstall.
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 use tracing::info;
 
+use super::connect_lifecycle::{ConnectLifecycle, needs_acceptance};
+use super::context::Context;
 use crate::clock;
 use crate::domain::{AppId, CloudId, InstallationId, Product, Secret};
-use crate::registry::commands::connect_lifecycle::needs_acceptance;
-use crate::registry::compile::applied::AppliedApp;
+use crate::registry::compile::AppliedApp;
 use crate::registry::credentials;
-use crate::registry::model::document::{
-    AppKind, ClientRecord, FORMAT, InstallationRecord, InstallationState,
+use crate::registry::error::RegisterError;
+use crate::registry::model::{
+    AppKind, ClientRecord, FORMAT, InstallationRecord, InstallationState, Problem, ReplayGuard,
+    code,
 };
-use crate::registry::model::problem::{Problem, code};
-use crate::registry::model::replay_guard::ReplayGuard;
-use crate::registry::registry::{Mutation, RegisterError, Registry};
+use crate::registry::transaction::Mutation;
 
 /// Attempts to install while concurrent installs change the same record.
-const INSTALLS_MAX: usize = 4;
+const INSTALLS_MAX: u32 = 4;
 
 /// An installation as an operator submits it.
 #[derive(Clone, Debug, Deserialize)]
@@ -38,15 +39,6 @@ pub struct InstallationSpec {
     app_account_id: Option<String>,
 }
 
-/// An OAuth client as an operator submits it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClientSpec {
-    token: String,
-    user: String,
-    installation: InstallationId,
-}
-
 fn licensed() -> bool {
     true
 }
@@ -55,7 +47,7 @@ fn production() -> String {
     "PRODUCTION".into()
 }
 
-/// Result of [`Registry::put_installation`].
+/// Result of [`Installations::put`].
 #[derive(Clone, Debug)]
 pub struct InstallationPut {
     /// Whether the installation did not exist before.
@@ -64,7 +56,17 @@ pub struct InstallationPut {
     pub token: Option<String>,
 }
 
-impl Registry {
+/// Operator commands on installations.
+#[derive(Clone, Copy)]
+pub struct Installations<'a> {
+    context: &'a Context,
+}
+
+impl<'a> Installations<'a> {
+    pub(crate) fn new(context: &'a Context) -> Self {
+        Self { context }
+    }
+
     /// Provisions an installation or changes one; its modules stay.
     ///
     /// The secret that an app accepted last is the stored one, also for concurrent installs: a call
@@ -72,19 +74,19 @@ impl Registry {
     ///
     /// # Errors
     /// The installation is invalid, the app does not exist or does not accept it.
-    pub async fn put_installation(
-        &self,
+    pub async fn put(
+        self,
         id: &InstallationId,
         spec: InstallationSpec,
     ) -> Result<InstallationPut, RegisterError> {
         let mut was_asked = false;
         for _ in 0..INSTALLS_MAX {
             match self.install(id, spec.clone(), &mut was_asked).await {
-                Err(RegisterError::StaleRevision) => self.catch_up().await,
+                Err(RegisterError::StaleRevision) => self.context.transactions.catch_up().await,
                 put => return put,
             }
         }
-        Err(RegisterError::Contended)
+        Err(RegisterError::Contended { attempts: INSTALLS_MAX })
     }
 
     /// Makes one attempt. [`RegisterError::StaleRevision`] means that a concurrent call changed the
@@ -95,9 +97,11 @@ impl Registry {
         spec: InstallationSpec,
         was_asked: &mut bool,
     ) -> Result<InstallationPut, RegisterError> {
-        let app = self.app(spec.app.as_str());
-        let app = app.ok_or_else(|| not_provisioned("app", spec.app.as_str()))?;
-        let before = self.installation(id.as_str()).map(|live| Arc::clone(&live.record));
+        let lifecycle = ConnectLifecycle::new(self.context);
+        let app = self.context.state().app(spec.app.as_str());
+        let app = app.ok_or_else(|| RegisterError::not_provisioned("app", spec.app.as_str()))?;
+        let before =
+            self.context.state().installation(id.as_str()).map(|known| Arc::clone(&known.record));
         let problems = installation_problems(&app, before.as_deref(), &spec);
         if !problems.is_empty() {
             return Err(RegisterError::Invalid(problems));
@@ -109,13 +113,15 @@ impl Registry {
         };
         if needs_acceptance(before.as_deref(), &planned) || *was_asked {
             *was_asked = true;
-            self.request_acceptance(&app.record, &planned).await?;
+            lifecycle.request_acceptance(&app.record, &planned).await?;
         }
         let new_token = match app.record.kind {
             AppKind::Forge => Some(credentials::new_token()?),
             AppKind::Connect => None,
         };
         let put = self
+            .context
+            .transactions
             .update_document(id.as_str(), |current: Option<InstallationRecord>| {
                 if current.as_ref().map(handshake) != before.as_deref().map(handshake) {
                     return Err(RegisterError::StaleRevision);
@@ -133,7 +139,7 @@ impl Registry {
                 Ok(Mutation::Put(Box::new(record), InstallationPut { created: false, token: None }))
             })
             .await?;
-        self.notify_state_change(&app.record, before.map(|before| before.state), &planned);
+        lifecycle.notify_state_change(&app.record, before.map(|before| before.state), &planned);
         info!(installation = %id, app = %spec.app, created = put.created, "installation provisioned");
         Ok(put)
     }
@@ -142,15 +148,17 @@ impl Registry {
     ///
     /// # Errors
     /// The installation does not exist.
-    pub async fn rotate_token(&self, id: &str) -> Result<String, RegisterError> {
+    pub async fn rotate_token(self, id: &str) -> Result<String, RegisterError> {
         let new = credentials::new_token()?;
-        self.update_document(id, |current: Option<InstallationRecord>| {
-            let mut record = current.ok_or(RegisterError::NotFound)?;
-            record.token_hash = Some(credentials::digest(&new));
-            record.updated_ms = clock::now_ms();
-            Ok(Mutation::Put(Box::new(record), ()))
-        })
-        .await?;
+        self.context
+            .transactions
+            .update_document(id, |current: Option<InstallationRecord>| {
+                let mut record = current.ok_or(RegisterError::NotFound)?;
+                record.token_hash = Some(credentials::digest(&new));
+                record.updated_ms = clock::now_ms();
+                Ok(Mutation::Put(Box::new(record), ()))
+            })
+            .await?;
         info!(installation = id, "token rotated");
         Ok(new)
     }
@@ -160,13 +168,15 @@ impl Registry {
     ///
     /// # Errors
     /// The installation does not exist.
-    pub async fn delete_installation(&self, id: &str) -> Result<(), RegisterError> {
-        let live = self.installation(id).ok_or(RegisterError::NotFound)?;
-        let app = self.app(live.record.app.as_str());
+    pub async fn delete(self, id: &str) -> Result<(), RegisterError> {
+        let before = self.context.state().installation(id).ok_or(RegisterError::NotFound)?;
+        let app = self.context.state().app(before.record.app.as_str());
         if !app.as_ref().is_some_and(|app| app.record.kind == AppKind::Connect) {
-            return self.purge_installation(id).await;
+            return self.purge(id).await;
         }
-        let gone = self
+        let after = self
+            .context
+            .transactions
             .update_document(id, |current: Option<InstallationRecord>| {
                 let mut record = current.ok_or(RegisterError::NotFound)?;
                 record.state = InstallationState::Uninstalled;
@@ -175,49 +185,32 @@ impl Registry {
             })
             .await?;
         if let Some(app) = app {
-            self.notify_state_change(&app.record, Some(live.record.state), &gone);
+            let lifecycle = ConnectLifecycle::new(self.context);
+            lifecycle.notify_state_change(&app.record, Some(before.record.state), &after);
         }
         info!(installation = id, "installation uninstalled, its modules are kept");
         Ok(())
     }
 
-    /// Provisions an OAuth client; returns whether it did not exist before.
+    /// Deletes an installation with its OAuth clients.
     ///
     /// # Errors
-    /// The client is invalid, or the installation does not exist.
-    pub async fn put_client(&self, id: &str, spec: ClientSpec) -> Result<bool, RegisterError> {
-        let installation = spec.installation.as_str();
-        self.installation(installation)
-            .ok_or_else(|| not_provisioned("installation", installation))?;
-        if spec.token.is_empty() {
-            let problem = Problem::new(code::FORM, "token", "a token is a non-empty string");
-            return Err(RegisterError::invalid(problem));
+    /// The store fails.
+    pub(super) async fn purge(self, id: &str) -> Result<(), RegisterError> {
+        for client in self.context.state().clients_of(id) {
+            self.context
+                .transactions
+                .update_document(&client, |current: Option<ClientRecord>| {
+                    Ok(current.map_or(Mutation::Keep(()), |_| Mutation::Delete(())))
+                })
+                .await?;
         }
-        let token_hash = credentials::digest(&spec.token);
-        if self.client_by_token(&token_hash).is_some_and(|other| other.id != id) {
-            let problem = Problem::new(code::DUPLICATE, "token", "another client has this token");
-            return Err(RegisterError::invalid(problem));
-        }
-        let (user, installation) = (spec.user, spec.installation);
-        let record =
-            ClientRecord { format: FORMAT, id: id.to_owned(), token_hash, user, installation };
-        self.update_document(id, |current: Option<ClientRecord>| {
-            Ok(Mutation::Put(Box::new(record.clone()), current.is_none()))
-        })
-        .await
-    }
-
-    pub(crate) async fn purge_installation(&self, id: &str) -> Result<(), RegisterError> {
-        for client in self.state.clients_of(id) {
-            self.update_document(&client, |current: Option<ClientRecord>| {
+        self.context
+            .transactions
+            .update_document(id, |current: Option<InstallationRecord>| {
                 Ok(current.map_or(Mutation::Keep(()), |_| Mutation::Delete(())))
             })
-            .await?;
-        }
-        self.update_document(id, |current: Option<InstallationRecord>| {
-            Ok(current.map_or(Mutation::Keep(()), |_| Mutation::Delete(())))
-        })
-        .await
+            .await
     }
 }
 
@@ -269,11 +262,6 @@ fn handshake(record: &InstallationRecord) -> (Option<&str>, Option<&str>, bool) 
     let secret = record.shared_secret.as_ref().map(Secret::reveal);
     let is_uninstalled = record.state == InstallationState::Uninstalled;
     (record.client_key.as_deref(), secret, is_uninstalled)
-}
-
-fn not_provisioned(what: &str, id: &str) -> RegisterError {
-    let message = format!("there is no {what} `{id}`");
-    RegisterError::invalid(Problem::new(code::NOT_PROVISIONED, what, message))
 }
 
 /// The app and the site identify an installation: its modules were validated against that app and

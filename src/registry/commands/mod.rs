@@ -1,13 +1,40 @@
-//! Commands that change the registry.
+//! Commands: everything that changes the registry, each a small struct over the [`Context`].
+//!
+//! Apps register through [`ForgeModules`], [`ForgeBatches`], [`ConnectModules`] and
+//! [`DynamicWebhooks`], which all take the steps of [`registration`]; [`Discovery`] asks an app for
+//! its modules instead. Operators provision [`Apps`], [`Installations`] and [`Clients`],
+//! and put modules through [`ManagedModules`].
+//! [`ModuleStatusCommands`] switches modules, [`SigningKeys`] rotates keys. [`Notices`] and the
+//! lifecycle callbacks are what apps receive unasked.
 
-pub(crate) mod apps;
-pub(crate) mod connect_lifecycle;
-pub(crate) mod connect_modules;
-pub(crate) mod discovery;
-pub(crate) mod dynamic_webhooks;
-pub(crate) mod forge_batch;
-pub(crate) mod forge_modules;
-pub(crate) mod installations;
-pub(crate) mod notices;
-pub(crate) mod rate_limit;
-pub(crate) mod signing_keys;
+mod apps;
+mod clients;
+mod connect_lifecycle;
+mod connect_modules;
+mod context;
+mod discovery;
+mod dynamic_webhooks;
+mod forge_batch;
+mod forge_modules;
+mod installations;
+mod managed_modules;
+mod module_status;
+mod notices;
+mod rate_limit;
+mod registration;
+mod signing_keys;
+
+pub use apps::{AppPut, Apps};
+pub use clients::{ClientSpec, Clients};
+pub use connect_modules::ConnectModules;
+pub(crate) use context::Context;
+pub use discovery::Discovery;
+pub(crate) use discovery::DiscoveryMode;
+pub use dynamic_webhooks::{DynamicWebhooks, WebhookOwner, WebhookResult};
+pub use forge_batch::{BatchItem, BatchResult, ForgeBatches};
+pub use forge_modules::{ForgeModules, RegisteredModule};
+pub use installations::{InstallationPut, InstallationSpec, Installations};
+pub use managed_modules::ManagedModules;
+pub use module_status::ModuleStatusCommands;
+pub(crate) use notices::Notices;
+pub use signing_keys::SigningKeys;

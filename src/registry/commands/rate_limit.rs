@@ -19,7 +19,7 @@ pub(crate) struct RateLimit {
 
 impl RateLimit {
     /// Limits to `per_second` with bursts of `burst`; 0 per second = no limit.
-    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
+    pub(super) fn new(per_second: u32, burst: u32) -> Self {
         let quota = NonZeroU32::new(per_second).map(|rate| {
             Quota::per_second(rate).allow_burst(NonZeroU32::new(burst).unwrap_or(rate))
         });

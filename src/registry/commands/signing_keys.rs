@@ -1,20 +1,24 @@
 //! Signing keys shared by all replicas: generation, rotation and removal, in one stored document.
 
-use std::sync::Arc;
-
 use tracing::info;
 
+use super::context::Context;
 use crate::clock;
-use crate::jwt::keys::{is_rotation_due, retired, rotate};
-use crate::jwt::{KeyRecord, KeyRing, Rotation};
-use crate::registry::model::document::{FORMAT, SIGNING_KEYS, SigningKeysRecord};
-use crate::registry::registry::{Mutation, RegisterError, Registry};
+use crate::jwt::keys::{self, is_rotation_due, retired};
+use crate::jwt::{KeyRecord, Rotation};
+use crate::registry::error::RegisterError;
+use crate::registry::model::{FORMAT, SIGNING_KEYS, SigningKeysRecord};
+use crate::registry::transaction::Mutation;
 
-impl Registry {
-    /// Returns the keys as applied here.
-    #[must_use]
-    pub fn keys(&self) -> &Arc<KeyRing> {
-        self.state.keyring()
+/// Commands on the signing keys.
+#[derive(Clone, Copy)]
+pub struct SigningKeys<'a> {
+    context: &'a Context,
+}
+
+impl<'a> SigningKeys<'a> {
+    pub(crate) fn new(context: &'a Context) -> Self {
+        Self { context }
     }
 
     /// Generates the first key, rotates keys when due and removes expired ones; called at the start
@@ -22,17 +26,17 @@ impl Registry {
     ///
     /// # Errors
     /// The store is unavailable, or no key can be generated.
-    pub async fn maintain_signing_keys(&self) -> Result<(), RegisterError> {
-        let life_ms = self.settings.signing_key_life_ms;
-        let stored = self.state.key_records();
+    pub async fn maintain(self) -> Result<(), RegisterError> {
+        let life_ms = self.context.settings.registry.signing_key_life_ms();
+        let stored = self.context.state().key_records();
         let now_ms = clock::now_ms();
         if !is_rotation_due(&stored, life_ms, now_ms) && retired(&stored, now_ms) == 0 {
             return Ok(());
         }
-        self.change_signing_keys(|keys, fresh, now_ms| {
+        self.change(|keys, fresh, now_ms| {
             keys.drain(..retired(keys, now_ms));
             if is_rotation_due(keys, life_ms, now_ms) {
-                rotate(keys, fresh, Rotation::Gentle, now_ms);
+                keys::rotate(keys, fresh, Rotation::Gentle, now_ms);
             }
         })
         .await
@@ -41,18 +45,20 @@ impl Registry {
     /// Generates a new key now.
     ///
     /// # Errors
-    /// As [`Registry::maintain_signing_keys`].
-    pub async fn rotate_signing_keys(&self, how: Rotation) -> Result<(), RegisterError> {
-        self.change_signing_keys(|keys, fresh, now_ms| rotate(keys, fresh, how, now_ms)).await
+    /// As [`SigningKeys::maintain`].
+    pub async fn rotate(self, how: Rotation) -> Result<(), RegisterError> {
+        self.change(|keys, fresh, now_ms| keys::rotate(keys, fresh, how, now_ms)).await
     }
 
-    async fn change_signing_keys(
+    async fn change(
         &self,
         change: impl Fn(&mut Vec<KeyRecord>, KeyRecord, i64),
     ) -> Result<(), RegisterError> {
         let made = tokio::task::spawn_blocking(KeyRecord::generate).await;
         let fresh = made.ok().and_then(Result::ok).ok_or(RegisterError::NoKey)?;
         let names = self
+            .context
+            .transactions
             .update_document(SIGNING_KEYS, |current: Option<SigningKeysRecord>| {
                 let before = current.unwrap_or_else(|| SigningKeysRecord {
                     format: FORMAT,

@@ -3,48 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tracing::error;
 use url::Url;
 
 use crate::domain::{Handler, ModuleKey, SubscriptionId};
 use crate::matcher::Subscription;
-use crate::registry::model::document::{
-    AppRecord, Endpoint, InstallationRecord, ModuleRecord, ModuleStatus,
+use crate::registry::metrics;
+use crate::registry::model::{
+    AppRecord, DeliveryOptions, EffectiveStatus, Endpoint, InstallationRecord, ModuleFields,
+    ModuleRecord, ModuleStatus,
 };
-use crate::registry::model::module_fields::ModuleFields;
 use crate::telemetry::SubscriptionStats;
-
-/// Effective status of a module: whether its triggers receive events.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum EffectiveStatus {
-    /// They receive events.
-    Active,
-    /// They receive no events, for the given reason.
-    Inactive,
-    /// A static module of the app has the same key and shadows it.
-    Shadowed,
-    /// A dynamic webhook that expired without a refresh.
-    Expired,
-    /// Their events are parked.
-    Paused,
-}
-
-impl EffectiveStatus {
-    /// Every status.
-    pub const ALL: [Self; 5] =
-        [Self::Active, Self::Inactive, Self::Shadowed, Self::Expired, Self::Paused];
-
-    /// Name of the status in API responses and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Inactive => "inactive",
-            Self::Shadowed => "shadowed",
-            Self::Expired => "expired",
-            Self::Paused => "paused",
-        }
-    }
-}
 
 /// A module of an installation as applied on this replica.
 #[derive(Debug)]
@@ -84,6 +53,8 @@ pub struct AppliedApp {
     pub record: AppRecord,
     /// Revision of the record.
     pub revision: u64,
+    /// Its delivery options.
+    pub(crate) delivery: DeliveryOptions,
     pub(crate) endpoints: HashMap<String, Arc<Handler>>,
     pub(crate) statics: Vec<StaticModule>,
 }
@@ -102,7 +73,7 @@ impl AppliedApp {
     pub fn new(record: AppRecord, revision: u64) -> Self {
         let endpoint = |endpoint: &Endpoint| {
             let url = Url::parse(&endpoint.url).ok()?;
-            let handler = Handler::Http { url, secret: endpoint.secret.clone() };
+            let handler = Handler::http(url, endpoint.secret.clone());
             Some((endpoint.key.clone(), Arc::new(handler)))
         };
         let endpoints = record.endpoints.iter().filter_map(endpoint).collect();
@@ -116,7 +87,12 @@ impl AppliedApp {
                 })
             }));
         }
-        Self { record, revision, endpoints, statics }
+        let delivery = record.delivery().unwrap_or_else(|reason| {
+            metrics::document_refused();
+            error!(app = %record.id, reason, "delivery options cannot be read, using the defaults");
+            DeliveryOptions::default()
+        });
+        Self { record, revision, delivery, endpoints, statics }
     }
 
     /// Whether the app declares no discovery.

@@ -1,97 +1,22 @@
 //! Compilation of stored modules into subscriptions of the matcher, each with its effective status.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use switchyard_expr::{Program, TemplateCache, Usage};
-use url::Url;
+use serde_json::{Map, Value};
 
+use super::applied::{AppliedApp, AppliedInstallation, AppliedModule};
+use super::conditions::EventConditionsCache;
+use super::handlers;
 use crate::clock;
-use crate::domain::{self, ForgeRemote, Handler, InstallationId, ModuleKey, SubscriptionId};
-use crate::matcher::{
-    DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, Owner, Subscription,
+use crate::domain::{Handler, ModuleKey, RetryProfile, SubscriptionId};
+use crate::matcher::{DeliverySettings, EventSubscriptions, Owner, Subscription};
+use crate::registry::model::{
+    AppKind, DYNAMIC_WEBHOOK, DynamicWebhook, EffectiveStatus, InstallationRecord,
+    InstallationState, ModuleFields, ModuleStatus, RegistrationApi, TRIGGER, WEBHOOKS, summary,
 };
-use crate::registry::commands::dynamic_webhooks::{DYNAMIC_WEBHOOK, DynamicWebhook};
-use crate::registry::compile::applied::{
-    AppliedApp, AppliedInstallation, AppliedModule, EffectiveStatus,
-};
-use crate::registry::metrics;
-use crate::registry::model::document::{
-    AppKind, BodyLayout, InstallationRecord, InstallationState, ModuleStatus, RegistrationApi,
-    RequestStyle,
-};
-use crate::registry::model::module_fields::ModuleFields;
-use crate::registry::model::problem::{Problem, summary};
-use crate::registry::validation::language::{self, Compiled};
-use crate::registry::validation::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
-use crate::registry::validation::webhook::{WEBHOOKS, WebhookDefinition};
+use crate::registry::validation::{ProgramCache, Trigger, WebhookDefinition};
 use crate::telemetry::SubscriptionStats;
-
-/// The Forge module type that is routed.
-pub const TRIGGER: &str = "trigger";
-
-/// Compiled filters, shared: equal filters are one program, and filters that differ only in
-/// constants share everything else.
-///
-/// Holds weak references only; subscriptions own the programs in use. Event conditions are shared
-/// the same way; there are few of them.
-#[derive(Debug, Default)]
-pub struct ProgramCache {
-    templates: TemplateCache,
-    conditions: Mutex<HashSet<Arc<EventConditions>>>,
-}
-
-impl ProgramCache {
-    /// Returns the shared record equal to `conditions`.
-    pub(crate) fn conditions(&self, conditions: EventConditions) -> Arc<EventConditions> {
-        let mut all = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = all.get(&conditions) {
-            return Arc::clone(known);
-        }
-        // Swept when the table would grow, so that it stays within a constant factor of those in
-        // use.
-        if all.len() == all.capacity() {
-            all.retain(|known| Arc::strong_count(known) > 1);
-        }
-        let conditions = Arc::new(conditions);
-        all.insert(Arc::clone(&conditions));
-        conditions
-    }
-
-    /// Checks a filter and returns all warnings; reuses an equal program that is in use.
-    pub(crate) fn check(
-        &self,
-        text: &str,
-        path: &str,
-        usage: &Usage<'_>,
-    ) -> Result<Compiled, Vec<Problem>> {
-        let start = clock::tick();
-        let compiled = language::compile(&self.templates, text, path, usage);
-        metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
-        compiled
-    }
-
-    /// Returns the program of a filter that was accepted before.
-    pub(crate) fn get(&self, text: &str) -> Result<Arc<Program>, Vec<Problem>> {
-        let start = clock::tick();
-        let compiled = language::compile_accepted(&self.templates, text, "filter.expression");
-        metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));
-        compiled
-    }
-
-    /// Returns the normalised entity-property paths that `trigger` reads in its filters and
-    /// payload.
-    pub(crate) fn property_paths(&self, trigger: &Trigger) -> BTreeSet<String> {
-        let expressions = trigger.filters.iter().filter_map(|filter| filter.expression.as_ref());
-        let programs = expressions.filter_map(|text| self.get(&text.value).ok());
-        let mut paths: BTreeSet<String> =
-            trigger.property_paths.iter().map(|path| language::property(&path.value)).collect();
-        for program in programs {
-            paths.extend(language::properties(&program));
-        }
-        paths
-    }
-}
 
 /// Compiles the modules of one installation for the matcher.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +31,8 @@ pub(crate) struct ModuleCompiler<'a> {
     pub(crate) revision: u64,
     /// Compiled filters.
     pub(crate) programs: &'a ProgramCache,
+    /// Event conditions in use.
+    pub(crate) conditions: &'a EventConditionsCache,
     /// First token of function subjects.
     pub(crate) prefix: &'a str,
 }
@@ -127,6 +54,10 @@ impl ModuleView<'_> {
             && self.is_expired() == (known.effective_status == EffectiveStatus::Expired)
     }
 
+    fn fields(&self) -> Result<Map<String, Value>, String> {
+        self.data.parse().map_err(|error| error.to_string())
+    }
+
     fn is_expired(&self) -> bool {
         let expires = DynamicWebhook::expires_ms(self.module_type, self.data);
         expires.is_some_and(|expires_ms| expires_ms <= clock::now_ms())
@@ -138,6 +69,7 @@ struct CompiledModule {
     event_subscriptions: EventSubscriptions,
     handler: Arc<Handler>,
     include_fields: Box<[Box<str>]>,
+    profile: RetryProfile,
 }
 
 /// Data shared by the subscriptions of an installation, deduplicated.
@@ -198,7 +130,7 @@ impl ModuleCompiler<'_> {
         known.map(Arc::clone).collect()
     }
 
-    /// Returns the shared owner with these delivery settings.
+    /// Returns the shared owner with these settings.
     fn owner(&self, settings: DeliverySettings, owners: &mut Owners) -> Arc<Owner> {
         let installation = self.installation;
         let owner = Owner {
@@ -252,8 +184,8 @@ impl ModuleCompiler<'_> {
                     ModuleStatus::Paused => EffectiveStatus::Paused,
                     _ => EffectiveStatus::Active,
                 };
-                let live = self.subscription(declared, owners, compiled, stats);
-                (effective_status, None, Some(Arc::new(live)), SubscriptionStats::default())
+                let subscription = self.subscription(declared, owners, compiled, stats);
+                (effective_status, None, Some(Arc::new(subscription)), SubscriptionStats::default())
             }
             Err((effective_status, reason)) => (effective_status, Some(reason), None, stats),
         };
@@ -286,15 +218,13 @@ impl ModuleCompiler<'_> {
         match (declared.module_type, app.record.kind) {
             (TRIGGER, AppKind::Forge) => self.trigger(app, declared),
             (WEBHOOKS, AppKind::Connect) => {
-                let read = WebhookDefinition::parse(
-                    &declared.data.read(),
-                    "data",
-                    self.installation.product,
-                );
-                self.webhook(app, read.map_err(|found| summary(&found))?)
+                let data = declared.fields()?;
+                let webhook = WebhookDefinition::parse(&data, "data", self.installation.product);
+                self.webhook(app, &webhook.map_err(|p| summary(&p))?)
             }
             (DYNAMIC_WEBHOOK, AppKind::Connect) => {
-                self.webhook(app, DynamicWebhook::read(declared.data)?.into())
+                let webhook = DynamicWebhook::read(declared.data).map_err(|e| e.to_string())?;
+                self.webhook(app, &webhook.into())
             }
             (other, _) => Err(format!("modules of type {other} are stored, not routed")),
         }
@@ -307,11 +237,10 @@ impl ModuleCompiler<'_> {
         compiled: CompiledModule,
         stats: SubscriptionStats,
     ) -> Subscription {
-        let delivery = self.app.and_then(|app| app.record.delivery().ok()).unwrap_or_default();
         let settings = DeliverySettings {
             handler: compiled.handler,
             include_fields: compiled.include_fields,
-            profile: delivery.profile(),
+            profile: compiled.profile,
             is_paused: declared.status == ModuleStatus::Paused,
         };
         Subscription {
@@ -328,121 +257,26 @@ impl ModuleCompiler<'_> {
         app: &AppliedApp,
         declared: &ModuleView<'_>,
     ) -> Result<CompiledModule, String> {
-        let trigger =
-            Trigger::parse(&declared.data.read(), "data").map_err(|found| summary(&found))?;
+        let trigger = Trigger::parse(&declared.fields()?, "data").map_err(|p| summary(&p))?;
         Ok(CompiledModule {
-            event_subscriptions: event_subscriptions(self.programs, &trigger)?,
-            handler: self.handler(app, &trigger.handler)?,
+            event_subscriptions: self.conditions.of_trigger(&trigger, self.programs)?,
+            handler: handlers::of_trigger(app, self.installation, &trigger.handler, self.prefix)?,
             include_fields: trigger.fields.into_iter().map(String::into_boxed_str).collect(),
+            profile: app.delivery.profile(),
         })
     }
 
     fn webhook(
         &self,
         app: &AppliedApp,
-        webhook: WebhookDefinition,
+        webhook: &WebhookDefinition,
     ) -> Result<CompiledModule, String> {
-        let installation = self.installation;
-        let base = app.record.base_url.as_deref().and_then(|base| Url::parse(base).ok());
-        let handler = domain::WebhookHandler {
-            base: base.ok_or("the app has no base URL")?,
-            client_key: installation.client_key.as_deref().ok_or("no client key")?.into(),
-            secret: installation.shared_secret.clone().ok_or("no shared secret")?,
-            excludes_body: webhook.excludes_body,
-            number: webhook.number,
-            names: webhook.events.iter().map(|name| name.as_str().into()).collect(),
-            address: webhook.address.as_str().into(),
-        };
+        let product = self.installation.product;
         Ok(CompiledModule {
-            event_subscriptions: webhook
-                .event_subscriptions(self.programs, installation.product, "filter")
-                .map_err(|found| summary(&found))?,
-            handler: Arc::new(Handler::Webhook(handler)),
+            handler: handlers::of_webhook(app, self.installation, webhook)?,
+            event_subscriptions: self.conditions.of_webhook(webhook, product, self.programs)?,
             include_fields: Box::default(),
+            profile: app.delivery.profile(),
         })
-    }
-
-    /// Returns the endpoint as a Forge remote if the app uses that request style.
-    fn remote(&self, app: &AppliedApp, key: &str) -> Option<Handler> {
-        let options = app.record.delivery().unwrap_or_default();
-        if options.style != RequestStyle::ForgeRemote {
-            return None;
-        }
-        let endpoint = app.record.endpoints.iter().find(|endpoint| endpoint.key == key)?;
-        let version = app.record.version.as_deref().unwrap_or_default();
-        Some(Handler::ForgeRemote(Box::new(ForgeRemote {
-            url: Url::parse(&endpoint.url).ok()?,
-            secret: endpoint.secret.clone(),
-            endpoint: key.into(),
-            app_version: version.into(),
-            environment: self.installation.environment.as_str().into(),
-            product: self.installation.product,
-            wraps_body: options.body == BodyLayout::Wrapped,
-            wants_system_token: endpoint.auth.app_system_token,
-        })))
-    }
-
-    fn handler(&self, app: &AppliedApp, handler: &HandlerRef) -> Result<Arc<Handler>, String> {
-        match handler {
-            HandlerRef::Endpoint(key) => {
-                let found = app.endpoints.get(&key.value);
-                let found = found.ok_or_else(|| format!("the app has no endpoint `{}`", key.value));
-                let remote = self.remote(app, &key.value);
-                found.map(|plain| remote.map_or_else(|| Arc::clone(plain), Arc::new))
-            }
-            HandlerRef::Function(name) if app.record.functions.contains(&name.value) => {
-                let subject =
-                    function_subject(self.prefix, &self.installation.id, &name.value).into();
-                Ok(Arc::new(Handler::Function { subject }))
-            }
-            HandlerRef::Function(name) => Err(format!("the app has no function `{}`", name.value)),
-        }
-    }
-}
-
-/// Returns the NATS subject on which a function of an installation is called.
-#[must_use]
-pub fn function_subject(prefix: &str, installation: &InstallationId, function: &str) -> String {
-    format!("{prefix}.fn.{}.{function}", installation.token())
-}
-
-/// Returns the event types of a trigger with their compiled filters.
-pub(crate) fn event_subscriptions(
-    programs: &ProgramCache,
-    trigger: &Trigger,
-) -> Result<EventSubscriptions, String> {
-    let subscribe = |event: &TriggerEvent| {
-        let every = TriggerFilter::default();
-        let filter = event.filter.as_deref().unwrap_or(&every);
-        let program = match &filter.expression {
-            Some(text) => Some(programs.get(&text.value).map_err(|found| summary(&found))?),
-            None => None,
-        };
-        let conditions = programs.conditions(EventConditions {
-            event_type: event.event_type.value.clone(),
-            ignore_self: filter.ignore_self,
-            requires_licence: filter.requires_licence,
-            on_error: filter.on_error.unwrap_or_default(),
-        });
-        Ok(EventSubscription { conditions, program })
-    };
-    trigger.events.iter().map(subscribe).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn interests_are_shared_while_in_use_and_then_dropped() {
-        let programs = ProgramCache::default();
-        let conditions =
-            |name: &str| programs.conditions(EventConditions::unconditional(name.into()));
-        let held = conditions("held");
-        for at in 0..10_000 {
-            conditions(&format!("dropped-{at}"));
-        }
-        assert!(Arc::ptr_eq(&held, &conditions("held")));
-        assert!(programs.conditions.lock().unwrap().len() < 100);
     }
 }

@@ -1,6 +1,44 @@
-//! Records of the registry and their stored format.
+//! Plain records of the registry: what is stored, and the pure functions on it.
+//!
+//! A record says what was submitted; nothing here knows the store, the applied state or the matcher.
+//! [`document`] is the single place of the stored format, [`secret`] of how secrets are stored.
 
-pub(crate) mod document;
-pub(crate) mod module_fields;
-pub(crate) mod problem;
-pub(crate) mod replay_guard;
+mod app;
+mod client;
+mod counts;
+mod discovery;
+mod document;
+mod due_times;
+mod dynamic_webhook;
+mod installation;
+mod module;
+mod module_fields;
+mod problem;
+mod quota;
+mod replay_guard;
+mod secret;
+mod signing_keys;
+mod site;
+
+pub use app::{
+    AppKind, AppRecord, BodyLayout, DeliveryOptions, DiscoveryConfig, Endpoint, EndpointAuth,
+    LifecycleCallbacks, NoticeEndpoint, RequestStyle,
+};
+pub use client::ClientRecord;
+pub use counts::Counts;
+pub use discovery::{DiscoveryStatus, IgnoreRule, IgnoredModule};
+pub(crate) use document::{Document, DocumentError, FORMAT, decode, encode, family};
+pub(crate) use due_times::{discovery_due_ms, expiry_warning_due_ms};
+pub use dynamic_webhook::DynamicWebhook;
+pub use installation::{DroppedModules, InstallationRecord, InstallationState};
+pub use module::{
+    DYNAMIC_WEBHOOK, EffectiveStatus, ModuleRecord, ModuleStatus, RegistrationApi, TRIGGER,
+    WEBHOOKS,
+};
+pub use module_fields::ModuleFields;
+pub use problem::{Problem, SourceRange, code, summary};
+pub(crate) use quota::QuotaUsage;
+pub(crate) use replay_guard::ReplayGuard;
+pub use replay_guard::{Replayed, SignedRequest};
+pub(crate) use signing_keys::{SIGNING_KEYS, SigningKeysRecord};
+pub(crate) use site::SiteRecord;

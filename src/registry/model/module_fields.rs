@@ -7,6 +7,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use tracing::error;
 
 /// The JSON object submitted for a module, including `key`.
 ///
@@ -16,11 +17,34 @@ use serde_json::{Map, Value};
 pub struct ModuleFields(Arc<str>);
 
 impl ModuleFields {
-    /// Parses the object.
+    /// Serializes a value that is an object.
+    ///
+    /// # Errors
+    /// It does not serialize to an object.
+    pub(crate) fn of<T: Serialize>(value: &T) -> Result<Self, serde_json::Error> {
+        match serde_json::to_value(value)? {
+            Value::Object(data) => Ok(data.into()),
+            _ => Err(<serde_json::Error as serde::ser::Error>::custom(
+                "the data of a module is an object",
+            )),
+        }
+    }
+
+    /// Parses the object, for a reader who can do nothing about an error.
     #[must_use]
     pub fn read(&self) -> Map<String, Value> {
-        // It was an object when it was accepted.
-        self.part().unwrap_or_default()
+        self.parse().unwrap_or_else(|error| {
+            error!(%error, "stored data of a module cannot be parsed");
+            Map::new()
+        })
+    }
+
+    /// Parses the object.
+    ///
+    /// # Errors
+    /// It is not one that this program accepts, such as a number out of range.
+    pub(crate) fn parse(&self) -> Result<Map<String, Value>, serde_json::Error> {
+        serde_json::from_str(&self.0)
     }
 
     /// Parses the part described by `T`; none if it does not match.

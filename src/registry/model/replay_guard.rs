@@ -8,9 +8,9 @@
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 
 use crate::clock;
-use crate::registry::registry::RegisterError;
 
 /// Requests kept. Only an app that exhausts its rate limit for seconds sends more; then tokens
 /// older than those kept are rejected, used or not.
@@ -35,11 +35,15 @@ impl SignedRequest {
     pub fn new(token: &str, body: &[u8], issued_s: i64, good_until_s: i64) -> Self {
         // A token contains no line break, so token and body cannot be confused.
         let digest = Sha256::new().chain_update(token).chain_update("\n").chain_update(body);
-        let digest = digest.finalize();
-        let kept = digest.get(..DIGEST_BYTES).unwrap_or_default();
-        Self { digest: BASE64URL_NOPAD.encode(kept), issued_s, good_until_s }
+        let kept: Vec<u8> = digest.finalize().into_iter().take(DIGEST_BYTES).collect();
+        Self { digest: BASE64URL_NOPAD.encode(&kept), issued_s, good_until_s }
     }
 }
+
+/// The signed request was accepted before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("the signed request was already used")]
+pub struct Replayed;
 
 /// Signed requests that changed an installation and whose tokens are still accepted.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -68,15 +72,15 @@ impl ReplayGuard {
     ///
     /// # Errors
     /// The request was accepted before.
-    pub(crate) fn record_once(&mut self, signed: &SignedRequest) -> Result<(), RegisterError> {
+    pub(crate) fn record_once(&mut self, signed: &SignedRequest) -> Result<(), Replayed> {
         self.record_at(signed, clock::now_ms().div_euclid(1000))
     }
 
-    fn record_at(&mut self, signed: &SignedRequest, now_s: i64) -> Result<(), RegisterError> {
+    fn record_at(&mut self, signed: &SignedRequest, now_s: i64) -> Result<(), Replayed> {
         self.requests.retain(|request| request.good_until_s >= now_s);
         let is_known = self.requests.iter().any(|request| request.digest == signed.digest);
         if is_known || signed.issued_s <= self.floor_s {
-            return Err(RegisterError::Replayed);
+            return Err(Replayed);
         }
         let SignedRequest { digest, issued_s, good_until_s } = signed.clone();
         self.requests.push(UsedRequest { digest, issued_s, good_until_s });
@@ -106,7 +110,7 @@ mod tests {
         assert!(replay_guard.record_at(&at(1000, "two"), 1000).is_ok());
         for _ in 0..2 {
             let again = replay_guard.record_at(&at(1000, "one"), 1240);
-            assert!(matches!(again, Err(RegisterError::Replayed)));
+            assert!(again == Err(Replayed));
         }
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dashmap::DashMap;
 
-use crate::registry::model::document::InstallationRecord;
+use crate::registry::model::InstallationRecord;
 
 /// Documents by key; at most one per running change.
 #[derive(Debug, Default)]

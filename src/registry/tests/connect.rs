@@ -21,7 +21,7 @@ impl Replica {
         let app = json!({"kind": "connect", "baseUrl": "https://c.example/base",
             "scopes": ["READ"], "staticModules": statics});
         let app = serde_json::from_value(app).unwrap();
-        let put = self.put_app(&CONNECT.into(), app, &|_| Ok(())).await.unwrap();
+        let put = self.apps().put(&CONNECT.into(), app, &|_| Ok(())).await.unwrap();
         put.dropped.iter().map(ToString::to_string).collect()
     }
 
@@ -33,12 +33,12 @@ impl Replica {
 
     async fn add_hooks(&self, keys: &[&str]) -> Result<(), RegisterError> {
         let modules: Vec<_> = keys.iter().map(|key| hook(key)).collect();
-        self.register_connect(&"inst-c".into(), &modules, &signed(keys)).await
+        self.connect_modules().register(&"inst-c".into(), &modules, &signed(keys)).await
     }
 
     async fn add_webhooks(&self, specs: &[Value]) -> Vec<Result<u64, Vec<String>>> {
         let specs = specs.iter().map(WebhookSpec::read).collect();
-        self.register_webhooks(&owner(), ADDRESS, specs).await.unwrap()
+        self.dynamic_webhooks().register(&owner(), ADDRESS, specs).await.unwrap()
     }
 
     fn connect_state(&self, key: &str) -> EffectiveStatus {
@@ -104,7 +104,7 @@ async fn reinstalled_app_finds_its_modules_and_webhooks_as_they_were() {
     let (replica, _store) = Replica::with_connect().await;
     replica.add_hooks(&["one"]).await.unwrap();
     replica.add_webhooks(&[spec("project = A")]).await;
-    replica.delete_installation("inst-c").await.unwrap();
+    replica.installations().delete("inst-c").await.unwrap();
     assert!(!replica.is_live("one") && !replica.is_live("webhook-1"));
     assert!(matches!(replica.add_hooks(&["two"]).await, Err(RegisterError::NotFound)));
     replica.install_connect("enabled").await;
@@ -145,7 +145,7 @@ async fn static_webhooks_are_checked_and_live() {
     let app = json!({"kind": "connect", "baseUrl": "https://c.example", "staticModules": {
         "webhooks": [{"key": "w", "event": "e", "url": "/s", "filter": "summary ~ x"}]}});
     let app = serde_json::from_value(app).unwrap();
-    let error = replica.put_app(&CONNECT.into(), app, &|_| Ok(())).await.unwrap_err();
+    let error = replica.apps().put(&CONNECT.into(), app, &|_| Ok(())).await.unwrap_err();
     assert_eq!(first_code(&error), "SY-3501");
 }
 
@@ -158,7 +158,7 @@ async fn webhooks_have_results_of_their_own_and_ids_that_are_not_used_again() {
     assert_eq!((&results[0], &results[2]), (&Ok(1), &Ok(2)));
     assert_eq!(results[1], Err(vec!["The clause foo is unsupported".to_owned()]));
     assert!(results[3].is_err());
-    replica.remove_webhooks(&owner(), &[2, 99]).await.unwrap();
+    replica.dynamic_webhooks().remove(&owner(), &[2, 99]).await.unwrap();
     assert_eq!(replica.add_webhooks(&[spec("")]).await, [Ok(3)]);
     // Another app in the same site.
     replica
@@ -167,7 +167,7 @@ async fn webhooks_have_results_of_their_own_and_ids_that_are_not_used_again() {
         .unwrap();
     let other = WebhookOwner { installation: "inst-d".into(), ..owner() };
     let specs = vec![WebhookSpec::read(&spec(""))];
-    assert_eq!(replica.register_webhooks(&other, ADDRESS, specs).await.unwrap(), [Ok(4)]);
+    assert_eq!(replica.dynamic_webhooks().register(&other, ADDRESS, specs).await.unwrap(), [Ok(4)]);
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn webhook_address_is_one_and_under_the_base_of_the_app() {
     let (replica, _store) = Replica::with_connect().await;
     let put = async |url: &str| {
         let specs = vec![WebhookSpec::read(&spec(""))];
-        replica.register_webhooks(&owner(), url, specs).await.is_ok()
+        replica.dynamic_webhooks().register(&owner(), url, specs).await.is_ok()
     };
     for foreign in [
         "https://c.example/other",
@@ -199,15 +199,16 @@ async fn users_of_an_oauth_app_have_their_own_webhooks_and_bound() {
     let user = |name: &str| WebhookOwner { user: Some(name.into()), ..owner() };
     let put = async |name: &str| {
         let specs = vec![WebhookSpec::read(&spec("")); 4];
-        let results = replica.register_webhooks(&user(name), ADDRESS, specs).await.unwrap();
+        let results =
+            replica.dynamic_webhooks().register(&user(name), ADDRESS, specs).await.unwrap();
         results.into_iter().filter(Result::is_ok).count()
     };
     assert_eq!((put("a").await, put("a").await, put("b").await), (4, 1, 4));
-    assert_eq!(replica.webhooks(&user("a")).len(), 5);
-    assert!(replica.webhooks(&owner()).is_empty());
-    let first_of_b = replica.webhooks(&user("b"))[0].id;
-    replica.remove_webhooks(&user("a"), &[first_of_b]).await.unwrap();
-    assert_eq!(replica.webhooks(&user("b")).len(), 4);
+    assert_eq!(replica.dynamic_webhooks().list(&user("a")).len(), 5);
+    assert!(replica.dynamic_webhooks().list(&owner()).is_empty());
+    let first_of_b = replica.dynamic_webhooks().list(&user("b"))[0].id;
+    replica.dynamic_webhooks().remove(&user("a"), &[first_of_b]).await.unwrap();
+    assert_eq!(replica.dynamic_webhooks().list(&user("b")).len(), 4);
 }
 
 /// Sets the expiry of all webhooks directly in the store.
@@ -234,8 +235,8 @@ async fn webhook_expires_by_itself_and_a_refresh_restores_it() {
     timeout(Duration::from_secs(5), ended).await.unwrap();
     assert!(!replica.is_live("webhook-1"));
     assert_eq!(replica.counts().expired, 1);
-    assert_eq!(replica.webhooks(&owner()).len(), 1, "it can still be seen");
-    let end = replica.refresh_webhooks(&owner(), &[1, 7]).await.unwrap();
+    assert_eq!(replica.dynamic_webhooks().list(&owner()).len(), 1, "it can still be seen");
+    let end = replica.dynamic_webhooks().refresh(&owner(), &[1, 7]).await.unwrap();
     assert!(end > clock::now_ms() + 29 * 24 * 3_600_000);
     assert!(replica.is_live("webhook-1"));
     assert_eq!((replica.counts().expired, replica.counts().active), (0, 1));
@@ -247,11 +248,11 @@ async fn expired_webhooks_are_restored_only_within_the_limits_for_new_ones() {
     let user = WebhookOwner { user: Some("a".into()), ..owner() };
     let add = async |url: &str, count: usize| {
         let specs = vec![WebhookSpec::read(&spec("")); count];
-        replica.register_webhooks(&user, url, specs).await.map(|results| results.len())
+        replica.dynamic_webhooks().register(&user, url, specs).await.map(|results| results.len())
     };
     let live = || {
         let is_live = |w: &DynamicWebhook| w.expiration_date > clock::now_ms();
-        replica.webhooks(&user).iter().filter(|webhook| is_live(webhook)).count()
+        replica.dynamic_webhooks().list(&user).iter().filter(|webhook| is_live(webhook)).count()
     };
     let elsewhere = "https://c.example/base/elsewhere";
     assert_eq!(add(elsewhere, 1).await.unwrap(), 1);
@@ -259,14 +260,15 @@ async fn expired_webhooks_are_restored_only_within_the_limits_for_new_ones() {
     assert_eq!(add(ADDRESS, 5).await.unwrap(), 5);
     end_at(&store, clock::now_ms() - 1).await;
     assert_eq!(add(ADDRESS, 3).await.unwrap(), 3);
-    let all: Vec<u64> = replica.webhooks(&user).iter().map(|webhook| webhook.id).collect();
+    let all: Vec<u64> =
+        replica.dynamic_webhooks().list(&user).iter().map(|webhook| webhook.id).collect();
     assert_eq!((all.len(), live()), (9, 3));
-    replica.refresh_webhooks(&user, &all).await.unwrap();
+    replica.dynamic_webhooks().refresh(&user, &all).await.unwrap();
     assert_eq!(live(), 5, "as many as a user of an app may have");
-    assert!(replica.webhooks(&user).iter().any(|w| w.url == elsewhere));
+    assert!(replica.dynamic_webhooks().list(&user).iter().any(|w| w.url == elsewhere));
     assert!(add(elsewhere, 1).await.is_err(), "all that live have one address");
     let before = replica.revision();
-    replica.refresh_webhooks(&user, &[u64::MAX]).await.unwrap();
+    replica.dynamic_webhooks().refresh(&user, &[u64::MAX]).await.unwrap();
     assert_eq!(replica.revision(), before, "nothing to write");
 }
 
@@ -274,13 +276,17 @@ async fn expired_webhooks_are_restored_only_within_the_limits_for_new_ones() {
 async fn webhook_is_changed_in_place() {
     let (replica, _store) = Replica::with_connect().await;
     replica.add_webhooks(&[spec("project = A")]).await;
-    let [before]: [DynamicWebhook; 1] = replica.webhooks(&owner()).try_into().unwrap();
+    let [before]: [DynamicWebhook; 1] =
+        replica.dynamic_webhooks().list(&owner()).try_into().unwrap();
     let new = WebhookSpec::read(&spec("project = B")).unwrap();
-    let changed = replica.change_webhook(&owner(), 1, new.clone()).await.unwrap();
+    let changed = replica.dynamic_webhooks().change(&owner(), 1, new.clone()).await.unwrap();
     assert_eq!(changed, DynamicWebhook { jql_filter: "project = B".into(), ..before });
-    assert!(matches!(replica.change_webhook(&owner(), 2, new).await, Err(RegisterError::NotFound)));
+    assert!(matches!(
+        replica.dynamic_webhooks().change(&owner(), 2, new).await,
+        Err(RegisterError::NotFound)
+    ));
     let wrong = WebhookSpec::read(&spec("foo = 1")).unwrap();
-    assert!(replica.change_webhook(&owner(), 1, wrong).await.is_err());
+    assert!(replica.dynamic_webhooks().change(&owner(), 1, wrong).await.is_err());
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::registry::replica::load::DocumentWrite;
-use crate::registry::replica::state::ReplicaState;
+
+use crate::registry::replica::{DocumentWrite, StateWriter};
 use crate::registry::testing::connect_installation;
 use crate::registry::{Store, StoreError, StoredDocument, WatchEvent};
 
@@ -18,7 +18,7 @@ async fn documents() -> (Replica, Arc<MemoryStore>, Vec<DocumentWrite>) {
         replica.install(&id, json!({"cloudId": format!("cloud-{}", number % 7)})).await.unwrap();
         let filter = json!({"expression": format!("event.issue.key == 'A-{}'", number % 5)});
         let spec = trigger(json!({"filter": filter}));
-        replica.register(&id.as_str().into(), spec, None).await.unwrap();
+        replica.forge_modules().register(&id.as_str().into(), spec, None).await.unwrap();
     }
     let mut documents = Vec::new();
     for key in store.keys() {
@@ -55,11 +55,11 @@ async fn an_app_may_follow_its_installations_and_a_document_may_repeat() {
     assert_eq!(family(documents.last().unwrap()).as_deref(), Some("app"));
     documents.insert(1, documents[0].clone());
     let matcher = Arc::new(Matcher::default());
-    let live = ReplicaState::new(Arc::clone(&matcher), &Settings::default());
-    live.apply_writes(&documents);
-    assert_eq!(live.counts(), first.counts());
+    let mut writer = StateWriter::new(Arc::clone(&matcher), &settings());
+    writer.apply_writes(&documents);
+    assert_eq!(writer.handle().state.counts(), first.counts());
     let id = SubscriptionId { installation: "many-3".into(), key: first_key(&first, "many-3") };
-    assert!(live.subscription(&id).is_some());
+    assert!(writer.handle().state.subscription(&id).is_some());
     assert!(matcher.not_matched(&id).is_some());
 }
 
@@ -68,9 +68,9 @@ async fn an_unreadable_document_does_not_block_others() {
     let (first, _store, mut documents) = documents().await;
     let broken = documents.iter().position(|document| document.key.contains("many-3")).unwrap();
     documents[broken].value = "{".into();
-    let live = ReplicaState::new(Arc::default(), &Settings::default());
-    live.apply_writes(&documents);
-    assert_eq!(live.counts().active, first.counts().active - 1);
+    let mut writer = StateWriter::new(Arc::default(), &settings());
+    writer.apply_writes(&documents);
+    assert_eq!(writer.handle().state.counts().active, first.counts().active - 1);
 }
 
 fn first_key(replica: &Replica, installation: &str) -> crate::domain::ModuleKey {
@@ -116,7 +116,7 @@ impl Store for ScriptedStore {
 async fn revision_continues_through_a_load_and_restarts_with_another_store() {
     let (events, script) = mpsc::channel(16);
     let store = Arc::new(ScriptedStore(script.into()));
-    let registry = Arc::new(Registry::new(store, Arc::default(), Settings::default()));
+    let registry = Arc::new(Registry::new(store, Arc::default(), settings()));
     let _run = JoinSet::from_iter([Arc::clone(&registry).run()]);
     let installation = |revision| {
         let value = serde_json::to_vec(&connect_installation()).unwrap().into();

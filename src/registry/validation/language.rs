@@ -6,7 +6,7 @@ use switchyard_expr::{
     CheckProfile, Complexity, Diagnostic, Program, Severity, TemplateCache, Usage,
 };
 
-use crate::registry::model::problem::{Problem, SourceRange};
+use crate::registry::model::{Problem, SourceRange};
 
 /// An accepted filter with its warnings.
 pub(crate) struct Compiled {

@@ -1,7 +1,35 @@
-//! Validation of what apps and operators submit.
+//! Validation of what apps and operators submit: parsers, rules, quotas and the event catalogue.
+//!
+//! All or nothing: a request is accepted whole or rejected with every problem. Validation knows the
+//! records of [`model`](super::model) and the filter language, neither the store nor the applied
+//! state; what it compares with is passed in.
 
+mod app_spec;
 pub mod catalog;
-pub(crate) mod language;
-pub(crate) mod trigger;
-pub(crate) mod trigger_rules;
-pub(crate) mod webhook;
+mod connect_module;
+mod discovery_response;
+mod dynamic_webhook;
+mod forge_module;
+mod language;
+mod module_key;
+mod program_cache;
+mod quotas;
+mod trigger;
+mod trigger_rules;
+mod webhook;
+
+pub(crate) use app_spec::{AppSecrets, EndpointSpec};
+pub use app_spec::{AppSpec, CheckUrl};
+pub use connect_module::ConnectModule;
+pub(crate) use discovery_response::{
+    ClassifiedModules, DiscoveredModule, IGNORED_MAX, classify, invalid_module, shortened,
+};
+pub use dynamic_webhook::WebhookSpec;
+pub use forge_module::ModuleSpec;
+pub(crate) use forge_module::with_key;
+pub use module_key::key_problem;
+pub use program_cache::ProgramCache;
+pub(crate) use quotas::{WebhookQuota, check_connect_modules, check_modules, check_property_paths};
+pub use trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+pub use trigger_rules::{FilterCost, ValidatedTrigger, ValidationRules};
+pub use webhook::WebhookDefinition;

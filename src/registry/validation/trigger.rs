@@ -8,7 +8,7 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use crate::domain::{EventType, OnError};
-use crate::registry::model::problem::{Problem, code};
+use crate::registry::model::{Problem, code};
 
 /// A well-formed trigger; names and filters are not checked yet.
 #[derive(Clone, PartialEq, Debug)]
@@ -354,8 +354,8 @@ impl TriggerParser {
             self.missing(path.clone(), "one of propertyPaths and fields is needed");
         }
         let property_paths = self.texts(include, "propertyPaths", &path);
-        for located in property_paths.iter().filter(|path| path.value.starts_with(RUNTIME)) {
-            let rest = located.value.get(RUNTIME.len()..).unwrap_or_default();
+        for located in &property_paths {
+            let Some(rest) = located.value.strip_prefix(RUNTIME) else { continue };
             let message = format!("a property path here does not start with `{RUNTIME}`");
             self.problems.push(
                 Problem::new(code::FORM, &located.path, message)

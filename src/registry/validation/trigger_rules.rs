@@ -10,13 +10,9 @@ use serde_json::{Map, Value};
 use switchyard_expr::{Program, Usage};
 
 use super::catalog;
-use crate::registry::compile::modules::ProgramCache;
-use crate::registry::model::document::AppRecord;
-use crate::registry::model::problem::{Problem, code};
-use crate::registry::validation::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
-
-/// Longest accepted module key, in bytes.
-const KEY_BYTES_MAX: usize = 128;
+use super::program_cache::ProgramCache;
+use super::trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
+use crate::registry::model::{AppRecord, Problem, code};
 
 /// A validated trigger.
 #[derive(Clone, Debug, Default)]
@@ -170,17 +166,6 @@ fn without_properties(event: &TriggerEvent) -> Option<Problem> {
     })
 }
 
-/// Returns the problem of a module key chosen by its author, if there is one.
-#[must_use]
-pub fn key_problem(key: &str, path: &str) -> Option<Problem> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    let fits = (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(legal);
-    (!fits).then(|| {
-        let message = format!("a key is 1 to {KEY_BYTES_MAX} letters, digits, `_` and `-`");
-        Problem::new(code::FORM, path, message)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,14 +264,5 @@ mod tests {
         assert_eq!(warnings[0].replacement.as_deref(), Some("?.items"));
         let data = json!({"events": [both[1]], "function": "main", "filter": filter("IGNORE")});
         assert_eq!(check(data, false).unwrap().warnings, []);
-    }
-
-    #[test]
-    fn keys_are_short_and_of_plain_characters() {
-        assert!(key_problem("a-B_9", "key").is_none());
-        assert!(key_problem(&"k".repeat(KEY_BYTES_MAX), "key").is_none());
-        for bad in ["", "a b", "a/b", "ä", &"k".repeat(KEY_BYTES_MAX + 1)] {
-            assert!(key_problem(bad, "key").is_some(), "{bad}");
-        }
     }
 }

@@ -10,14 +10,11 @@ use serde_json::{Map, Value};
 use switchyard_expr::{Program, quoted};
 
 use super::language;
+use super::program_cache::ProgramCache;
 use crate::domain::{EventType, Product};
 use crate::event::webhook::reverse::events_of_webhook;
-use crate::matcher::{EventConditions, EventSubscription, EventSubscriptions};
-use crate::registry::compile::modules::ProgramCache;
-use crate::registry::model::problem::{Problem, code, summary};
+use crate::registry::model::{DynamicWebhook, Problem, code, summary};
 
-/// Module type of Connect webhooks, static or dynamic.
-pub const WEBHOOKS: &str = "webhooks";
 /// Longest name of a webhook event, in characters.
 const EVENT_CHARS_MAX: usize = 100;
 /// Longest JQL filter, in characters.
@@ -26,6 +23,9 @@ const FILTER_CHARS_MAX: usize = 10_000;
 const LICENSED: &str = "addon_is_licensed";
 /// Deepest nesting of conditions.
 const CONDITIONS_DEEP: u8 = 8;
+
+/// An event type with its filter; none = every event.
+pub(crate) type EventFilter = (EventType, Option<Arc<Program>>);
 
 /// A well-formed webhook.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -46,6 +46,20 @@ pub struct WebhookDefinition {
     pub requires_licence: bool,
     /// Id of a dynamic webhook.
     pub number: Option<u64>,
+}
+
+impl From<DynamicWebhook> for WebhookDefinition {
+    fn from(stored: DynamicWebhook) -> Self {
+        Self {
+            events: stored.events,
+            address: stored.url,
+            jql: stored.jql_filter,
+            field_ids: stored.field_ids_filter.unwrap_or_default(),
+            property_keys: stored.issue_property_keys_filter.unwrap_or_default(),
+            number: Some(stored.id),
+            ..Self::default()
+        }
+    }
 }
 
 impl WebhookDefinition {
@@ -89,14 +103,14 @@ impl WebhookDefinition {
     ///
     /// # Errors
     /// Why the JQL cannot be used.
-    pub(crate) fn event_subscriptions(
+    pub(crate) fn filters(
         &self,
         programs: &ProgramCache,
         product: Product,
         path: &str,
-    ) -> Result<EventSubscriptions, Vec<Problem>> {
+    ) -> Result<Vec<EventFilter>, Vec<Problem>> {
         let jql = language::translate_jql(&self.jql, path)?;
-        let subscribe = |(event_type, conditions): (EventType, Vec<String>)| {
+        let filter = |(event_type, conditions): (EventType, Vec<String>)| {
             let text = self.expression(&event_type, &conditions, jql.as_deref());
             let program = match text {
                 // The author wrote JQL, so a position in its translation would not help.
@@ -107,26 +121,23 @@ impl WebhookDefinition {
                 })?),
                 None => None,
             };
-            let requires_licence = self.requires_licence;
-            let conditions =
-                EventConditions { requires_licence, ..EventConditions::unconditional(event_type) };
-            Ok(EventSubscription { conditions: programs.conditions(conditions), program })
+            Ok((event_type, program))
         };
-        self.event_conditions(product).into_iter().map(subscribe).collect()
+        self.event_conditions(product).into_iter().map(filter).collect()
     }
 
     /// Compiles its filters at registration; the programs must be kept alive until it is applied.
     ///
     /// # Errors
-    /// As [`WebhookDefinition::event_subscriptions`].
+    /// As [`WebhookDefinition::filters`].
     pub(crate) fn compile(
         &self,
         programs: &ProgramCache,
         product: Product,
         path: &str,
     ) -> Result<Vec<Arc<Program>>, Vec<Problem>> {
-        let event_subscriptions = self.event_subscriptions(programs, product, path)?;
-        Ok(event_subscriptions.iter().filter_map(|one| one.program.clone()).collect())
+        let filters = self.filters(programs, product, path)?;
+        Ok(filters.into_iter().filter_map(|(_, program)| program).collect())
     }
 
     /// Returns each event type once, with alternative conditions; none = no condition.
@@ -408,8 +419,6 @@ mod tests {
         assert!(has(&property, "'k'") && has(&property, "'A'") && !has(&property, "'summary'"));
         assert_eq!(sprint.1, None);
         assert!(has(&created, "'A'") && !has(&created, "'summary'"));
-        assert!(
-            webhook.event_subscriptions(&ProgramCache::default(), Product::Jira, "filter").is_ok()
-        );
+        assert!(webhook.filters(&ProgramCache::default(), Product::Jira, "filter").is_ok());
     }
 }

@@ -1,0 +1,42 @@
+//! Dry run of a module on an event, before or after its registration.
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::Value;
+
+use super::auth::ForgeCaller;
+use super::paths::V2;
+use crate::api::dry_run::{dry_run, registered_trigger, take_event};
+use crate::api::error::ApiError;
+use crate::api::extract::JsonObject;
+use crate::api::module_json::ModuleBody;
+use crate::api::state::{Shared, route};
+use crate::registry::Trigger;
+
+pub(super) fn routes() -> Router<Shared> {
+    route(Router::new(), &format!("{V2}:test"), &post(test))
+}
+
+/// Tests `{"event": {..}}` with a module as it would be registered, or with the `key` of a
+/// registered one.
+async fn test(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    JsonObject(mut body): JsonObject,
+) -> Result<Json<Value>, ApiError> {
+    let installation = &caller.installation;
+    let id = &installation.record.id;
+    state.registry.check_rate_limit(id)?;
+    let event = take_event(&mut body)?;
+    let trigger = match body.get("key").and_then(Value::as_str) {
+        Some(key) if body.len() == 1 => registered_trigger(installation, key)?,
+        _ => {
+            let spec = ModuleBody::read(body)?.without_key()?;
+            // A module that cannot be registered is rejected with the same problems.
+            state.registry.forge_modules().validate(id, spec.clone(), None)?;
+            Trigger::parse(&spec.data, "data").map_err(ApiError::Invalid)?
+        }
+    };
+    dry_run(&state, &trigger, &installation.record, event).map(Json)
+}

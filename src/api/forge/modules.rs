@@ -1,0 +1,182 @@
+//! Handlers of the Forge API: register, replace, remove, read and list modules.
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::{Map, Value};
+
+use super::auth::ForgeCaller;
+use super::paths::{V1, V1_CONTAINER, V2};
+use super::response::module_response;
+use crate::api::error::ApiError;
+use crate::api::extract::{JsonObject, PathId};
+use crate::api::module_json::{ModuleBody, module_view, parse_key};
+use crate::api::query_params::{self, QueryParams};
+use crate::api::state::{Shared, route};
+use crate::domain::ModuleKey;
+use crate::registry::{EffectiveStatus, ModuleRecord, RegisterError};
+
+/// Maximum number of modules on one page.
+const LIMIT_MAX: usize = 100;
+const CURSOR: &str = "nextPageToken";
+
+/// Returns the routes of version 2.
+pub(super) fn v2_routes() -> Router<Shared> {
+    let router = route(Router::new(), V2, &get(list).post(register));
+    route(router, &format!("{V2}/{{key}}"), &get(read).put(replace).delete(remove))
+}
+
+/// Returns the routes of version 1.
+pub(super) fn v1_routes() -> Router<Shared> {
+    let mut router = Router::new();
+    for path in [V1, V1_CONTAINER] {
+        router = route(router, path, &get(list).post(register_keyed).put(replace_keyed));
+        let one = get(read).put(replace).delete(remove);
+        router = route(router, &format!("{path}/{{key}}"), &one);
+    }
+    router
+}
+
+async fn register(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    JsonObject(body): JsonObject,
+) -> Result<Response, ApiError> {
+    let id = &caller.installation.record.id;
+    state.registry.check_rate_limit(id)?;
+    let spec = ModuleBody::read(body)?.without_key()?;
+    let registered = state.registry.forge_modules().register(id, spec, None).await?;
+    Ok((StatusCode::CREATED, module_response(&registered)).into_response())
+}
+
+async fn register_keyed(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    JsonObject(body): JsonObject,
+) -> Result<Response, ApiError> {
+    let id = &caller.installation.record.id;
+    state.registry.check_rate_limit(id)?;
+    let (spec, key) = ModuleBody::read(body)?.keyed()?;
+    let registered = state.registry.forge_modules().register(id, spec, Some(key)).await?;
+    Ok((StatusCode::CREATED, module_response(&registered)).into_response())
+}
+
+async fn replace(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    PathId(key): PathId,
+    headers: HeaderMap,
+    JsonObject(body): JsonObject,
+) -> Result<Response, ApiError> {
+    replace_module(&state, &caller, &key.into(), &headers, body).await
+}
+
+/// As [`replace`], with the key only in the body.
+async fn replace_keyed(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    headers: HeaderMap,
+    JsonObject(body): JsonObject,
+) -> Result<Response, ApiError> {
+    let key = parse_key(body.get("key"))?;
+    replace_module(&state, &caller, &key, &headers, body).await
+}
+
+async fn replace_module(
+    state: &Shared,
+    caller: &ForgeCaller,
+    key: &ModuleKey,
+    headers: &HeaderMap,
+    body: Map<String, Value>,
+) -> Result<Response, ApiError> {
+    let id = &caller.installation.record.id;
+    state.registry.check_rate_limit(id)?;
+    let api = state.registry.forge_modules().module(id, key)?.api;
+    let spec = ModuleBody::read(body)?.under(key, api)?;
+    let expected = expected_revision(headers)?;
+    let registered = state.registry.forge_modules().replace(id, key, spec, expected).await?;
+    Ok(module_response(&registered).into_response())
+}
+
+async fn remove(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    PathId(key): PathId,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    let id = &caller.installation.record.id;
+    state.registry.check_rate_limit(id)?;
+    state.registry.forge_modules().remove(id, &key.into(), expected_revision(&headers)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn read(
+    State(state): State<Shared>,
+    caller: ForgeCaller,
+    PathId(key): PathId,
+) -> Result<Response, ApiError> {
+    let module =
+        state.registry.forge_modules().module(&caller.installation.record.id, &key.into())?;
+    Ok(module_response(&module.into()).into_response())
+}
+
+async fn list(
+    caller: ForgeCaller,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let query = QueryParams::parse(query.as_deref());
+    let limit = query.limit(LIMIT_MAX, LIMIT_MAX)?;
+    // A cursor names its installation, so that the cursor of another installation is invalid.
+    let own = format!("{}/", caller.installation.record.id);
+    let after = match query.cursor(CURSOR)? {
+        Some(place) => {
+            let order = place.strip_prefix(&own).and_then(|order| order.parse().ok());
+            order.ok_or_else(|| query_params::invalid_cursor(CURSOR))?
+        }
+        None => 0,
+    };
+    let all = accepts_array(&headers);
+    let mut visible = caller
+        .installation
+        .registered()
+        .filter(|(module, live)| {
+            live.effective_status != EffectiveStatus::Shadowed && (all || module.order > after)
+        })
+        .map(|(module, _)| module);
+    if all {
+        return Ok(Json(visible.map(module_view).collect()));
+    }
+    let page: Vec<&ModuleRecord> = visible.by_ref().take(limit).collect();
+    let mut answer = Map::new();
+    if let (Some(last), Some(_)) = (page.last(), visible.next()) {
+        let cursor = Value::String(query_params::encode_cursor(&format!("{own}{}", last.order)));
+        answer.insert("lastEvaluatedKey".into(), cursor.clone());
+        answer.insert(CURSOR.into(), cursor);
+    }
+    answer.insert("result".into(), page.into_iter().map(module_view).collect());
+    Ok(Json(Value::Object(answer)))
+}
+
+/// Whether the caller accepts the plain array of the guide pages, which cannot carry a cursor.
+fn accepts_array(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut parameters = accepted.flat_map(|value| value.split([',', ';']));
+    parameters.any(|parameter| parameter.trim().eq_ignore_ascii_case("shape=array"))
+}
+
+/// Parses the revision of `If-Match`; an unknown tag is stale.
+fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, RegisterError> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    match value.to_str() {
+        Ok("*") => Ok(None),
+        Ok(tag) => {
+            let revision = tag.trim().trim_matches('"').parse();
+            revision.map(Some).map_err(|_| RegisterError::StaleRevision)
+        }
+        Err(_) => Err(RegisterError::StaleRevision),
+    }
+}

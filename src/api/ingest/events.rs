@@ -1,0 +1,364 @@
+//! Publishes events over HTTP to the event stream: one event, or a file of them.
+//!
+//! | `Content-Type` | body |
+//! |---|---|
+//! | `application/x-ndjson` | one `{"headers", "data"}` a line, any number of lines |
+//! | `application/cloudevents+json` | one CloudEvents document with the event as `data` |
+//! | any other | one event; site and type in the query, its id in `ce-id` or `Nats-Msg-PathId` |
+//!
+//! A file is read line by line, in bounded memory, while earlier lines are being stored. An invalid
+//! line is reported by its number and does not stop the rest.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
+use serde::{Deserialize, Serialize};
+
+use self::line_reader::{Line, LineReader};
+use super::body::read_body;
+use crate::api::error::ApiError;
+use crate::api::error::{self, publish_code};
+use crate::event::members::Members;
+use crate::event::{
+    Attributes, DecodeError, Decoder, Event, HeaderLookup, PublishError, Published, Publisher,
+    identity,
+};
+
+mod line_reader;
+#[cfg(test)]
+mod tests;
+
+/// Longest line of a file, in bytes.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// Events of one file that are stored concurrently.
+const IN_FLIGHT_MAX: usize = 256;
+/// Bytes of one file that are stored concurrently.
+const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Rejected lines listed in a response; further ones are only counted.
+const REJECTED_LISTED_MAX: usize = 1000;
+
+/// Request headers that belong to a single event.
+const EVENT_HEADERS: &[&str] = &[
+    "content-type",
+    "ce-id",
+    "ce-time",
+    "ce-subject",
+    "ce-originapp",
+    "nats-msg-id",
+    "traceparent",
+];
+
+/// State of the publish endpoint.
+#[derive(Clone)]
+pub struct EventsState {
+    /// Stores the events.
+    pub publisher: Arc<dyn Publisher>,
+    /// Largest body of a single event, envelope included, in bytes.
+    pub body_bytes_max: usize,
+    /// Largest event, in bytes.
+    pub event_bytes_max: usize,
+}
+
+/// Returns the route `POST /admin/v1/events`, without authentication: the caller adds it.
+pub fn event_routes(state: EventsState) -> Router {
+    Router::new()
+        .route("/admin/v1/events", post(publish_events))
+        .route("/admin/v1/events/", post(publish_events))
+        .with_state(state)
+}
+
+/// Query parameters: site and type of a single event.
+#[derive(Debug, Deserialize)]
+struct EventQuery {
+    #[serde(rename = "cloudId")]
+    cloud_id: Option<String>,
+    #[serde(rename = "type")]
+    event_type: Option<String>,
+}
+
+async fn publish_events(
+    State(state): State<EventsState>,
+    Query(event_query): Query<EventQuery>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    if let Some(retry_after_s) = state.publisher.refuse_for_s() {
+        return Err(ApiError::Backlog { retry_after_s });
+    }
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_file = content_type
+        .is_some_and(|name| name.to_ascii_lowercase().starts_with("application/x-ndjson"));
+    let report = if is_file {
+        store_ndjson(&state, body).await?
+    } else {
+        let body = read_body(body, state.body_bytes_max).await?;
+        store_one(&state, &event_query, &headers, body).await?
+    };
+    Ok((StatusCode::ACCEPTED, Json(report)).into_response())
+}
+
+async fn store_one(
+    state: &EventsState,
+    event_query: &EventQuery,
+    request: &HeaderMap,
+    body: Bytes,
+) -> Result<UploadReport, ApiError> {
+    let mut headers = EventHeaders::default();
+    for name in EVENT_HEADERS {
+        if let Some(value) = request.get(*name).and_then(|value| value.to_str().ok()) {
+            headers.push(name, value.to_owned());
+        }
+    }
+    let query = [("ce-cloudid", &event_query.cloud_id), ("ce-type", &event_query.event_type)];
+    for (name, value) in query {
+        if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
+            headers.push(name, percent_encoded(value));
+        }
+    }
+    let mut decoder = Decoder::new(state.event_bytes_max, false);
+    let event = decode(&mut decoder, &headers, body).map_err(ApiError::NoEvent)?;
+    let published = state.publisher.publish(event.envelope, event.body).await;
+    let published = published.map_err(ApiError::Unpublished)?;
+    let mut report = UploadReport::default();
+    report.count(published);
+    Ok(report)
+}
+
+/// Stores the lines of a file concurrently and reports on them in order.
+async fn store_ndjson(state: &EventsState, body: Body) -> Result<UploadReport, ApiError> {
+    let mut lines = LineReader::new(body.into_data_stream(), LINE_BYTES_MAX);
+    let mut decoder = Decoder::new(state.event_bytes_max, false);
+    let mut report = UploadReport::default();
+    let mut in_flight = VecDeque::new();
+    let mut in_flight_bytes = 0;
+    let mut ended = false;
+    loop {
+        let has_capacity = in_flight.len() < IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX;
+        tokio::select! {
+            Some(stored) = next_in_order(&mut in_flight), if !in_flight.is_empty() => {
+                let LineOutcome { line, bytes, outcome } = stored;
+                in_flight_bytes -= bytes;
+                report.record(line, outcome);
+            }
+            next = lines.next(), if !ended && has_capacity => match next {
+                Ok(Some((number, line))) => {
+                    let (bytes, store) =
+                        store_line(&*state.publisher, &mut decoder, number, line);
+                    in_flight_bytes += bytes;
+                    in_flight.push_back(start_store(store).await);
+                }
+                Ok(None) => ended = true,
+                Err(error) => {
+                    let message = format!("the body ended early: {error}");
+                    return Err(ApiError::BadEvents { code: "SY-1024", message });
+                }
+            },
+            else => return Ok(report),
+        }
+    }
+}
+
+/// A line that is being stored.
+type PendingLine<'p> = MaybeDone<BoxFuture<'p, LineOutcome>>;
+
+/// Polls a publish once, so that it reaches the broker without waiting for the confirmation. Polled
+/// one after the other, events enter the stream in file order; `FuturesUnordered` would start them
+/// in any order.
+async fn start_store(store: BoxFuture<'_, LineOutcome>) -> PendingLine<'_> {
+    let mut storing = maybe_done(store);
+    poll_fn(|context| {
+        let _ = storing.poll_unpin(context);
+        Poll::Ready(())
+    })
+    .await;
+    storing
+}
+
+/// Waits for the oldest pending line and removes it.
+async fn next_in_order(in_flight: &mut VecDeque<PendingLine<'_>>) -> Option<LineOutcome> {
+    in_flight.front_mut()?.await;
+    let mut storing = in_flight.pop_front()?;
+    Pin::new(&mut storing).take_output()
+}
+
+/// The result of storing a line.
+struct LineOutcome {
+    line: u64,
+    bytes: usize,
+    outcome: Result<Published, LineError>,
+}
+
+struct LineError {
+    code: &'static str,
+    message: String,
+}
+
+impl From<DecodeError> for LineError {
+    fn from(error: DecodeError) -> Self {
+        Self { code: error.code(), message: error.to_string() }
+    }
+}
+
+impl From<PublishError> for LineError {
+    fn from(error: PublishError) -> Self {
+        Self { code: publish_code(&error), message: error.to_string() }
+    }
+}
+
+/// Returns the publish of a line, and the bytes it holds until it completes. A rejected line is
+/// queued like any other, so that the report keeps the order of the file.
+fn store_line<'p>(
+    publisher: &'p dyn Publisher,
+    decoder: &mut Decoder,
+    number: u64,
+    line: Line,
+) -> (usize, BoxFuture<'p, LineOutcome>) {
+    let decoded = match line {
+        Line::TooLong => Err(LineError {
+            code: "SY-1025",
+            message: format!("the line has more than {LINE_BYTES_MAX} bytes"),
+        }),
+        Line::Whole(bytes) => decode_line(decoder, &bytes).map_err(LineError::from),
+    };
+    let decoded = decoded.and_then(|event| match publisher.refuse_for_s() {
+        None => Ok(event),
+        Some(seconds) => Err(LineError {
+            code: error::BACKLOG,
+            message: format!("the event stream is nearly full; send it again in {seconds} s"),
+        }),
+    });
+    let bytes = decoded.as_ref().map_or(0, |event| event.body.len());
+    let store = async move {
+        let outcome = match decoded {
+            Ok(event) => {
+                publisher.publish(event.envelope, event.body).await.map_err(LineError::from)
+            }
+            Err(rejection) => Err(rejection),
+        };
+        LineOutcome { line: number, bytes, outcome }
+    };
+    (bytes, Box::pin(store))
+}
+
+/// Reads `{"headers": {..}, "data": {..}}`; other members are ignored.
+fn decode_line(decoder: &mut Decoder, line: &Bytes) -> Result<Event, DecodeError> {
+    let schema = |reason: &str| DecodeError::Schema { reason: reason.into() };
+    let text = std::str::from_utf8(line)
+        .map_err(|error| DecodeError::Utf8 { offset: error.valid_up_to() })?;
+    let entry =
+        Members::parse(text).map_err(|error| DecodeError::Json { reason: error.to_string() })?;
+    let data = entry.json("data").ok_or_else(|| schema("the line has no member `data`"))?;
+    let named =
+        entry.object("headers").ok_or_else(|| schema("the line has no object `headers`"))?;
+    let mut headers = EventHeaders::default();
+    for (name, _) in named.iter() {
+        if let Some(value) = named.string(name) {
+            headers.push(name, value);
+        }
+    }
+    // Copied: a slice would keep the whole chunk of the upload in memory while the line is stored.
+    decode(decoder, &headers, Bytes::copy_from_slice(data.as_bytes()))
+}
+
+fn decode(
+    decoder: &mut Decoder,
+    headers: &EventHeaders,
+    body: Bytes,
+) -> Result<Event, DecodeError> {
+    let mut event = decoder.decode(Attributes::from_headers(headers)?, body, 0)?;
+    if event.envelope.entity.is_none() {
+        let members = std::str::from_utf8(&event.body).ok().and_then(|t| Members::parse(t).ok());
+        event.envelope.entity = members.and_then(|members| identity::entity_key(&members));
+    }
+    Ok(event)
+}
+
+/// Headers of one event; names are case-insensitive.
+#[derive(Default)]
+struct EventHeaders(Vec<(String, String)>);
+
+impl EventHeaders {
+    fn push(&mut self, name: &str, value: String) {
+        self.0.push((name.to_owned(), value));
+    }
+}
+
+impl HeaderLookup for EventHeaders {
+    fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+/// Encodes text as a header value.
+///
+/// **Source:** CloudEvents NATS protocol binding: space, `"`, `%` and all outside U+0021..U+007E
+/// are percent-encoded UTF-8.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'%') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// The response: which events of a request were stored.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UploadReport {
+    /// Events stored now.
+    accepted: u64,
+    /// Events whose id the stream already held.
+    duplicates: u64,
+    /// Stream sequence of each stored event, duplicates included, in the order sent.
+    sequences: Vec<u64>,
+    /// The first 1,000 lines that were not stored.
+    rejected: Vec<RejectedLine>,
+    /// All lines that were not stored.
+    rejected_total: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct RejectedLine {
+    line: u64,
+    code: &'static str,
+    message: String,
+}
+
+impl UploadReport {
+    fn record(&mut self, line: u64, outcome: Result<Published, LineError>) {
+        match outcome {
+            Ok(published) => self.count(published),
+            Err(LineError { code, message }) => {
+                self.rejected_total += 1;
+                if self.rejected.len() < REJECTED_LISTED_MAX {
+                    self.rejected.push(RejectedLine { line, code, message });
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, published: Published) {
+        self.sequences.push(published.sequence);
+        if published.duplicate {
+            self.duplicates += 1;
+        } else {
+            self.accepted += 1;
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Endpoints that accept events: webhooks of Jira and Confluence sites, and events published over
+//! HTTP.
+
+mod body;
+mod events;
+mod webhooks;
+
+pub use events::{EventsState, event_routes};
+pub use webhooks::{IngestState, webhook_routes};

@@ -1,0 +1,99 @@
+//! Operator endpoints that check and test a filter without registering it.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use switchyard_expr::{CheckProfile, Diagnostic, Usage, compile, compile_for, render};
+
+use crate::api::dry_run::sample;
+use crate::api::error::ApiError;
+use crate::api::extract::JsonObject;
+use crate::api::state::{Shared, route};
+use crate::domain::{AppId, OnError};
+use crate::matcher::{Decision, EventConditions, EventSubscription, Subscriber};
+use crate::registry::{Problem, code};
+
+pub(super) fn routes() -> Router<Shared> {
+    let mut router = Router::new();
+    for (path, methods) in [("/filters:check", post(check)), ("/filters:test", post(test))] {
+        router = route(router, path, &methods);
+    }
+    router
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CheckRequest {
+    expression: String,
+    #[serde(default)]
+    events: Vec<String>,
+    on_error: Option<OnError>,
+}
+
+/// Checks `{"expression", "events"?, "onError"?}` and returns
+/// `{"valid", "diagnostics", "complexity"?, "index"?}`, with 200 for an invalid filter as well.
+async fn check(body: JsonObject) -> Result<Json<Value>, ApiError> {
+    let request: CheckRequest = body.read()?;
+    let events: Vec<&str> = request.events.iter().map(String::as_str).collect();
+    let delivers_on_error = request.on_error.is_some_and(OnError::delivers);
+    let usage = Usage { events: &events, delivers_on_error };
+    let source = &request.expression;
+    Ok(Json(match compile_for(source, CheckProfile::Filter, &usage) {
+        Ok(compiled) => {
+            let facts = compiled.program.facts();
+            let keys = facts.indexed().map(ToString::to_string);
+            json!({
+                "valid": true,
+                "diagnostics": diagnostics(&compiled.warnings, source),
+                "complexity": compiled.complexity.as_json(),
+                "index": { "keys": keys.collect::<Vec<_>>() },
+            })
+        }
+        Err(rejected) => {
+            json!({ "valid": false, "diagnostics": diagnostics(&rejected.diagnostics, source) })
+        }
+    }))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TestRequest {
+    expression: String,
+    event: Value,
+}
+
+/// Evaluates `{"expression", "event"}` as matching does, without conditions, and returns the verdict
+/// with its explanation; an invalid filter is answered as by `check`.
+async fn test(State(state): State<Shared>, body: JsonObject) -> Result<Json<Value>, ApiError> {
+    let request: TestRequest = body.read()?;
+    let sample = sample(request.event)?;
+    let source = &request.expression;
+    let program = match compile(source, CheckProfile::Filter) {
+        Ok(compiled) => Arc::new(compiled.program),
+        Err(rejected) => {
+            let diagnostics = diagnostics(&rejected.diagnostics, source);
+            return Ok(Json(json!({ "valid": false, "diagnostics": diagnostics })));
+        }
+    };
+    let key = sample.event().envelope.routing_key();
+    let conditions = Arc::new(EventConditions::unconditional(key.event_type.into()));
+    let subscription = EventSubscription { conditions, program: Some(program) };
+    // No app: only the event itself can say that it is self-generated.
+    let app = AppId::from("");
+    let subscriber = Subscriber { app: &app, app_account_id: None, is_licensed: true };
+    let decision = state.matcher.dry_run(&[subscription], subscriber, key, sample.decoder());
+    match decision {
+        Decision::Evaluated { explanation: Some(explanation), .. } => {
+            Ok(Json(explanation.as_json()))
+        }
+        _ => Err(Problem::new(code::FORM, "expression", "the filter cannot be explained").into()),
+    }
+}
+
+fn diagnostics(found: &[Diagnostic], source: &str) -> Vec<Value> {
+    found.iter().map(|diagnostic| render::as_json(diagnostic, source)).collect()
+}

@@ -1,0 +1,121 @@
+//! Operator endpoints for installations.
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use serde_json::{Map, Value, json};
+
+use super::list::{next_cursor, page_params, page_view};
+use super::status::put_status;
+use crate::api::error::ApiError;
+use crate::api::extract::{JsonObject, PathId};
+use crate::api::json::{insert_some, rfc3339};
+use crate::api::state::{Shared, route};
+use crate::domain::InstallationId;
+use crate::registry::{
+    AppliedInstallation, EffectiveStatus, InstallationPut, InstallationSpec, ModuleRecord,
+    RegistrationApi, function_subject,
+};
+
+pub(super) fn routes() -> Router<Shared> {
+    let mut router = route(Router::new(), "/installations", &get(list_installations));
+    let one = put(put_installation).get(get_installation).delete(delete_installation);
+    router = route(router, "/installations/{id}", &one);
+    route(router, "/installations/{id}/token", &post(rotate_token))
+}
+
+async fn put_installation(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+    body: JsonObject,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let id = InstallationId::from(id);
+    let spec: InstallationSpec = body.read()?;
+    let put = state.registry.installations().put(&id, spec).await?;
+    let InstallationPut { created: is_new, token } = put;
+    let mut answer = json!({"id": id});
+    insert_some(&mut answer, "token", token);
+    Ok((put_status(is_new), Json(answer)))
+}
+
+async fn rotate_token(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+) -> Result<Json<Value>, ApiError> {
+    let token = state.registry.installations().rotate_token(&id).await?;
+    Ok(Json(json!({"token": token})))
+}
+
+async fn get_installation(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+) -> Result<Json<Value>, ApiError> {
+    let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
+    Ok(Json(installation_view(&state, &installation)))
+}
+
+fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Value {
+    let record = &installation.record;
+    let settings = state.registry.settings();
+    let app = state.registry.app(record.app.as_str());
+    let functions = app.iter().flat_map(|app| &app.record.functions).map(|function| {
+        let subject = function_subject(&settings.prefix, &record.id, function);
+        json!({"function": function, "subject": subject})
+    });
+    let kind = app.as_ref().map(|app| app.record.kind);
+    let dynamic_max = settings.dynamic_modules_max(kind, record.product);
+    let mut modules = Map::new();
+    for state in EffectiveStatus::ALL {
+        let found =
+            installation.modules.iter().filter(|module| module.effective_status == state).count();
+        modules.insert(state.as_str().into(), found.into());
+    }
+    let is_webhook = |module: &&ModuleRecord| module.api == RegistrationApi::Webhook;
+    let webhooks = record.modules.iter().filter(is_webhook).count();
+    modules.insert("dynamic".into(), (record.modules.len() - webhooks).into());
+    modules.insert("dynamicMax".into(), dynamic_max.into());
+    modules.insert("webhooks".into(), webhooks.into());
+    let mut view = json!({
+        "id": record.id,
+        "app": record.app,
+        "cloudId": record.cloud_id,
+        "product": record.product,
+        "licensed": record.licensed,
+        "environment": record.environment,
+        "state": record.state,
+        "functions": functions.collect::<Vec<_>>(),
+        "modules": modules,
+        "revision": installation.revision,
+        "createdAt": rfc3339(record.created_ms),
+        "updatedAt": rfc3339(record.updated_ms),
+    });
+    insert_some(&mut view, "clientKey", record.client_key.as_ref());
+    insert_some(&mut view, "appAccountId", record.app_account_id.as_ref());
+    let dropped = record.dropped.as_ref().map(|dropped| {
+        let mut shown = json!({"at": rfc3339(dropped.at_ms), "keys": dropped.keys});
+        insert_some(&mut shown, "version", dropped.version.as_ref());
+        shown
+    });
+    insert_some(&mut view, "dropped", dropped);
+    view
+}
+
+async fn list_installations(
+    State(state): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let (after, limit) = page_params(query.as_deref())?;
+    let ids = state.registry.installation_ids(after.as_deref(), limit + 1);
+    let found = ids.iter().take(limit).filter_map(|id| state.registry.installation(id.as_str()));
+    let items = found.map(|installation| installation_view(&state, &installation)).collect();
+    Ok(Json(page_view(items, next_cursor(&ids, limit, InstallationId::as_str))))
+}
+
+async fn delete_installation(
+    State(state): State<Shared>,
+    PathId(id): PathId,
+) -> Result<StatusCode, ApiError> {
+    state.registry.installations().delete(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,67 @@
+//! Operator endpoints for the modules of an installation, as used by `switchyard apply`.
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::status::put_status;
+use crate::api::error::ApiError;
+use crate::api::extract::{JsonObject, PathId, PathIds};
+use crate::api::json::insert_some;
+use crate::api::module_json::{ModuleBody, module_view, registered_view};
+use crate::api::query_params::QueryParams;
+use crate::api::state::{Shared, route};
+use crate::domain::{InstallationId, ModuleKey};
+use crate::registry::RegistrationApi;
+
+pub(super) fn routes() -> Router<Shared> {
+    let router = route(Router::new(), "/installations/{id}/modules", &get(list));
+    route(router, "/installations/{id}/modules/{key}", &put(put_module).delete(remove))
+}
+
+/// Lists the registered modules without dynamic webhooks, which apps register themselves and which
+/// expire.
+async fn list(State(state): State<Shared>, PathId(id): PathId) -> Result<Json<Value>, ApiError> {
+    let installation = state.registry.installation(&id).ok_or(ApiError::NotFound)?;
+    let modules = installation.record.modules.iter();
+    let items = modules.filter(|module| module.api != RegistrationApi::Webhook).map(|module| {
+        let mut shown = module_view(module);
+        insert_some(&mut shown, "door", Some(module.api));
+        shown
+    });
+    Ok(Json(json!({"items": items.collect::<Vec<_>>()})))
+}
+
+/// Registers or replaces a module; with `?dryRun=true` only validates it. An equal module is not
+/// written again.
+async fn put_module(
+    State(state): State<Shared>,
+    PathIds(id, key): PathIds,
+    RawQuery(query): RawQuery,
+    JsonObject(body): JsonObject,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let (id, key) = (InstallationId::from(id), ModuleKey::from(key));
+    let modules = state.registry.managed_modules();
+    let api = modules.api(&id, &key)?;
+    let mut spec = ModuleBody::read(body)?.under(&key, api)?;
+    spec.data.insert("key".into(), json!(key));
+    if let Some(module) = modules.unchanged(&id, &key, &spec)? {
+        return Ok((StatusCode::OK, Json(registered_view(&module.into()))));
+    }
+    if QueryParams::parse(query.as_deref()).get("dryRun") == Some("true") {
+        let warnings = modules.validate(&id, &key, spec)?;
+        return Ok((StatusCode::OK, Json(json!({"valid": true, "warnings": warnings}))));
+    }
+    let (registered, is_new) = modules.put(&id, &key, spec).await?;
+    Ok((put_status(is_new), Json(registered_view(&registered))))
+}
+
+async fn remove(
+    State(state): State<Shared>,
+    PathIds(id, key): PathIds,
+) -> Result<StatusCode, ApiError> {
+    state.registry.forge_modules().remove(&id.into(), &key.into(), None).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,144 @@
+//! The operator API, without a listener and without a broker.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::api::testing::{APP, MODULES, TestApi, app, message, trigger};
+use crate::matcher::Matcher;
+
+#[tokio::test]
+async fn unknown_member_of_an_app_is_refused_by_name() {
+    let api = TestApi::start().await;
+    for body in [
+        app(json!({"colour": 1})),
+        app(json!({"endpoints": [{"key": "hook", "url": "https://x.example", "colour": 1}]})),
+    ] {
+        let answer = api.admin("PUT", APP, body).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(message(&answer).contains("colour"), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn endpoint_address_that_is_closed_to_deliveries_is_rejected() {
+    let api = TestApi::start().await;
+    let endpoint = json!({"key": "hook", "url": "https://10.0.0.1/"});
+    let answer = api.admin("PUT", APP, app(json!({"endpoints": [endpoint]}))).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(answer.body["errors"][0]["path"], "endpoints[0].url");
+    assert!(message(&answer).contains("private"));
+}
+
+#[tokio::test]
+async fn secret_of_an_endpoint_is_shown_when_it_is_new_and_never_again() {
+    let api = TestApi::start().await;
+    let known = json!({"key": "hook", "url": "https://app.example.com/"});
+    let new = json!({"key": "second", "url": "https://app.example.com/2"});
+    let answer = api.admin("PUT", APP, app(json!({"endpoints": [known, new]}))).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(answer.body["endpoints"][0].get("secret").is_none());
+    assert!(answer.body["endpoints"][1]["secret"].as_str().unwrap().starts_with("whsec_"));
+    let shown = api.admin("GET", APP, json!({})).await;
+    assert!(!shown.body.to_string().contains("whsec_"));
+}
+
+#[tokio::test]
+async fn installation_shows_the_subjects_of_its_functions_and_no_secret() {
+    let api = TestApi::start().await;
+    let shown = api.admin("GET", "/admin/v1/installations/inst-a/", json!({})).await.body;
+    assert_eq!(shown["functions"], json!([{"function": "main", "subject": "sw.fn.inst-a.main"}]));
+    assert_eq!(shown["modules"]["dynamicMax"], 100);
+    assert!(shown.get("token").is_none() && !shown.to_string().contains("tokenHash"));
+    let new = api.admin("POST", "/admin/v1/installations/inst-a/token", json!({})).await;
+    assert_eq!(new.status, StatusCode::OK);
+    assert_eq!(api.forge("GET", MODULES, json!({})).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn operator_lists_are_paged_and_filtered() {
+    let api = TestApi::start().await;
+    for _ in 0..3 {
+        api.register().await;
+    }
+    let (mut seen, mut path) = (0, "/admin/v1/subscriptions?limit=2".to_owned());
+    loop {
+        let answer = api.admin("GET", &path, json!({})).await;
+        seen += answer.body["items"].as_array().unwrap().len();
+        let Some(next) = answer.body["nextCursor"].as_str() else { break };
+        path = format!("/admin/v1/subscriptions?limit=2&cursor={next}");
+    }
+    assert_eq!(seen, 3);
+    let count = async |query: &str| {
+        let path = format!("/admin/v1/subscriptions?{query}");
+        api.admin("GET", &path, json!({})).await.body["items"].as_array().map(Vec::len)
+    };
+    assert_eq!(count("installation=inst-a&state=active").await, Some(3));
+    assert_eq!(count("event=avi%3Ajira%3Aupdated%3Aissue&q=hook").await, Some(3));
+    assert_eq!(count("event=avi%3Ajira%3Acreated%3Aissue").await, Some(0));
+    assert_eq!(count("app=other").await, Some(0));
+    assert_eq!(count("state=nonsense").await, None);
+}
+
+#[tokio::test]
+async fn subscription_shows_its_filter_handler_and_figures() {
+    let api = TestApi::start().await;
+    let mut body = trigger();
+    body["data"]["filter"] = json!({"expression": "true", "ignoreSelf": true});
+    let key = api.forge("POST", MODULES, body).await.body["key"].as_str().unwrap().to_owned();
+    let path = format!("/admin/v1/subscriptions/inst-a%2F{key}");
+    let shown = api.admin("GET", &path, json!({})).await.body;
+    assert_eq!(shown["id"], format!("inst-a/{key}"));
+    assert_eq!(shown["state"], "active");
+    assert_eq!(shown["events"][0]["expression"], "true");
+    assert_eq!(shown["events"][0]["onError"], "IGNORE_AND_LOG");
+    assert_eq!(shown["handler"]["url"], "https://app.example.com/");
+    assert_eq!(shown["stats"]["matched"], 0);
+    assert!(shown["stats"].get("lastMatch").is_none());
+    assert!(shown["createdAt"].as_str().unwrap().ends_with('Z'));
+    let missing = api.admin("GET", "/admin/v1/subscriptions/inst-a%2Fnone", json!({})).await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn filters_are_checked_against_the_events_they_are_for() {
+    let api = TestApi::start().await;
+    let path = "/admin/v1/filters:check";
+    let filter = json!({"expression": "event.issue.fields.priorty.name == 'High'",
+        "events": ["avi:jira:updated:issue"], "onError": "RECEIVE"});
+    let answer = api.admin("POST", path, filter).await;
+    assert_eq!((answer.status, &answer.body["valid"]), (StatusCode::OK, &json!(true)));
+    let found = &answer.body["diagnostics"][0];
+    let expected = ["SY-3103", "warning", "priority"];
+    assert_eq!(["code", "severity", "replacement"].map(|name| &found[name]), expected);
+    assert_eq!((&found["offset"], &found["length"]), (&json!(19), &json!(7)));
+    assert_eq!(answer.body["complexity"]["expression"], "11");
+    let answer = api.admin("POST", path, json!({"expression": "event.a = 1"})).await;
+    assert_eq!(answer.body["valid"], false);
+    let answer = api.admin("POST", path, json!({"expresion": "true"})).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn filters_are_tested_on_an_event_and_explained() {
+    let api = TestApi::start().await;
+    let path = "/admin/v1/filters:test";
+    let event = json!({"eventType": "avi:jira:created:issue", "issue": {"key": "A-1"}});
+    let body = json!({"expression": "event.issue.key == 'B-1' && true", "event": event});
+    let answer = api.admin("POST", path, body).await;
+    assert_eq!((answer.status, &answer.body["verdict"]), (StatusCode::OK, &json!("false")));
+    let part = &answer.body["parts"][0]["parts"][0];
+    assert_eq!((&part["decides"], &part["reads"][0]["value"]), (&json!(true), &json!("A-1")));
+    let answer = api.admin("POST", path, json!({"expression": "1 +", "event": event})).await;
+    assert_eq!(answer.body["valid"], false);
+    let answer = api.admin("POST", path, json!({"expression": "true", "event": 3})).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn tested_filter_has_the_step_budget_of_matching() {
+    let api = TestApi::start_with(0, 0, Matcher::new(5)).await;
+    let body = json!({"expression": "[1, 2, 3, 4, 5, 6].every(n => n < 7)",
+        "event": {"eventType": "avi:jira:created:issue"}});
+    let answer = api.admin("POST", "/admin/v1/filters:test", body).await;
+    assert_eq!((answer.status, &answer.body["verdict"]), (StatusCode::OK, &json!("error")));
+}

@@ -1,0 +1,43 @@
+//! The routes of all APIs, with their middleware.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+
+use super::auth::require_admin;
+use super::error::ApiError;
+use super::ingest::{self, EventsState, IngestState};
+use super::state::Shared;
+use super::{connect, forge, operator, read_your_writes, webhooks, well_known};
+
+/// Returns the routes of the registration APIs and the operator API, with JSON errors for unknown
+/// paths and methods.
+///
+/// It sets the fallbacks of the whole listener, so routers merged with it must not set their own.
+pub fn router(state: Shared) -> Router {
+    let operator = operator::ENDPOINTS
+        .iter()
+        .fold(Router::new(), |router, endpoint| router.merge(endpoint()))
+        .route_layer(from_fn_with_state(Arc::clone(&state), require_admin));
+    Router::new()
+        .merge(forge::routes())
+        .merge(connect::routes())
+        .merge(webhooks::routes())
+        .merge(well_known::routes())
+        .nest("/admin/v1", operator)
+        .fallback(|| async { ApiError::NoSuchPath })
+        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(from_fn_with_state(Arc::clone(&state), read_your_writes::serve))
+        .layer(DefaultBodyLimit::max(state.body_max))
+        .with_state(state)
+}
+
+/// Returns the routes that accept events: webhook ingestion, and the operator's publish endpoint
+/// behind the admin token.
+pub fn event_routes(state: &Shared, events: EventsState, ingest: IngestState) -> Router {
+    ingest::event_routes(events)
+        .route_layer(from_fn_with_state(Arc::clone(state), require_admin))
+        .merge(ingest::webhook_routes(ingest))
+}

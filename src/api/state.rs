@@ -1,0 +1,39 @@
+//! State of the request handlers, and routes on it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::MethodRouter;
+
+use crate::delivery::FailedWebhooks;
+use crate::domain::Secret;
+use crate::matcher::Matcher;
+use crate::registry::{CheckUrl, Registry};
+
+/// State shared by all request handlers.
+pub struct ApiState {
+    /// The registered apps, installations and modules.
+    pub registry: Arc<Registry>,
+    /// The matcher, for dry runs and per-subscription counts.
+    pub matcher: Arc<Matcher>,
+    /// Bearer token of the operator API; an empty token rejects every request.
+    pub admin_token: Secret,
+    /// Maximum request body, in bytes.
+    pub body_max: usize,
+    /// Reads webhooks that were dead-lettered.
+    pub failed_webhooks: Arc<dyn FailedWebhooks>,
+    /// Checks whether deliveries may be sent to an address.
+    pub check_url: Box<CheckUrl>,
+}
+
+/// [`ApiState`] as handlers receive it.
+pub type Shared = Arc<ApiState>;
+
+/// Adds a route at `path`, with and without a trailing slash.
+pub(super) fn route(
+    router: Router<Shared>,
+    path: &str,
+    methods: &MethodRouter<Shared>,
+) -> Router<Shared> {
+    router.route(path, methods.clone()).route(&format!("{path}/"), methods.clone())
+}

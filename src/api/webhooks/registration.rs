@@ -1,0 +1,128 @@
+//! Handlers that register, list, change, refresh and remove dynamic webhooks.
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::auth::WebhookCaller;
+use super::error::WebhookError;
+use super::paths::RESULTS_MAX;
+use crate::api::error::ApiError;
+use crate::api::extract::{JsonObject, PathId};
+use crate::api::query_params::QueryParams;
+use crate::api::state::Shared;
+use crate::registry::{DynamicWebhook, Problem, WebhookSpec, code};
+
+/// Maximum number of webhooks in one request.
+const WEBHOOKS_MAX: usize = 1000;
+
+pub(super) async fn register(
+    State(state): State<Shared>,
+    caller: WebhookCaller,
+    body: Result<JsonObject, ApiError>,
+) -> Result<Json<Value>, WebhookError> {
+    state.registry.check_rate_limit(&caller.installation.record.id)?;
+    let JsonObject(body) = body?;
+    let url = body.get("url").and_then(Value::as_str).unwrap_or_default();
+    check_url(&state, url)?;
+    let Some(Value::Array(elements)) = body.get("webhooks") else {
+        let message = "this is a list of webhooks";
+        return Err(ApiError::from(Problem::new(code::MISSING, "webhooks", message)).into());
+    };
+    if elements.len() > WEBHOOKS_MAX {
+        let message = format!("a request has at most {WEBHOOKS_MAX} webhooks");
+        return Err(ApiError::from(Problem::new(code::FORM, "webhooks", message)).into());
+    }
+    let specs = elements.iter().map(WebhookSpec::read).collect();
+    let results = state.registry.dynamic_webhooks().register(&caller.owner, url, specs).await?;
+    let results = results.into_iter().map(|result| match result {
+        Ok(id) => json!({"createdWebhookId": id}),
+        Err(errors) => json!({"errors": errors}),
+    });
+    Ok(Json(json!({"webhookRegistrationResult": results.collect::<Vec<_>>()})))
+}
+
+fn check_url(state: &Shared, text: &str) -> Result<(), ApiError> {
+    let checked = Url::parse(text).map_err(|error| error.to_string());
+    let refused = checked.and_then(|url| (state.check_url)(&url)).err();
+    refused.map_or(Ok(()), |reason| Err(Problem::new(code::ADDRESS, "url", reason).into()))
+}
+
+pub(super) async fn list(
+    State(state): State<Shared>,
+    caller: WebhookCaller,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, WebhookError> {
+    let query = QueryParams::parse(query.as_deref());
+    let start = query.number("startAt")?.unwrap_or(0);
+    let max = query.number("maxResults")?.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
+    let all = state.registry.dynamic_webhooks().list(&caller.owner);
+    let page: Vec<Value> = all.iter().skip(start).take(max).map(webhook_view).collect();
+    Ok(Json(json!({
+        "startAt": start,
+        "maxResults": max,
+        "total": all.len(),
+        "isLast": start.saturating_add(page.len()) >= all.len(),
+        "values": page,
+    })))
+}
+
+fn webhook_view(webhook: &DynamicWebhook) -> Value {
+    let mut shown = json!(webhook);
+    if let Value::Object(members) = &mut shown {
+        // The caller is this user.
+        members.remove("user");
+    }
+    shown
+}
+
+pub(super) async fn remove(
+    State(state): State<Shared>,
+    caller: WebhookCaller,
+    body: Result<JsonObject, ApiError>,
+) -> Result<StatusCode, WebhookError> {
+    let JsonObject(body) = body?;
+    state.registry.check_rate_limit(&caller.installation.record.id)?;
+    state.registry.dynamic_webhooks().remove(&caller.owner, &webhook_ids(&body)?).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+pub(super) async fn refresh(
+    State(state): State<Shared>,
+    caller: WebhookCaller,
+    body: Result<JsonObject, ApiError>,
+) -> Result<Json<Value>, WebhookError> {
+    let JsonObject(body) = body?;
+    state.registry.check_rate_limit(&caller.installation.record.id)?;
+    let expires_ms =
+        state.registry.dynamic_webhooks().refresh(&caller.owner, &webhook_ids(&body)?).await?;
+    Ok(Json(json!({"expirationDate": expires_ms})))
+}
+
+pub(super) async fn change(
+    State(state): State<Shared>,
+    caller: WebhookCaller,
+    PathId(id): PathId,
+    body: Result<JsonObject, ApiError>,
+) -> Result<Json<Value>, WebhookError> {
+    let JsonObject(body) = body?;
+    state.registry.check_rate_limit(&caller.installation.record.id)?;
+    let id = id.parse().map_err(|_| ApiError::NotFound)?;
+    let spec = WebhookSpec::read(&Value::Object(body)).map_err(|problems| {
+        let problem = |message| Problem::new(code::FORM, "", message);
+        ApiError::Invalid(problems.into_iter().map(problem).collect())
+    })?;
+    Ok(Json(webhook_view(
+        &state.registry.dynamic_webhooks().change(&caller.owner, id, spec).await?,
+    )))
+}
+
+fn webhook_ids(body: &Map<String, Value>) -> Result<Vec<u64>, ApiError> {
+    let ids = body.get("webhookIds").and_then(Value::as_array);
+    let ids = ids.and_then(|ids| ids.iter().map(Value::as_u64).collect::<Option<Vec<_>>>());
+    ids.ok_or_else(|| {
+        Problem::new(code::MISSING, "webhookIds", "this is a list of webhook ids").into()
+    })
+}

@@ -1,0 +1,23 @@
+//! The routes of the webhook API.
+
+use axum::Router;
+use axum::middleware::from_fn;
+use axum::routing::{get, put};
+
+use super::failed::list_failed;
+use super::paths::PATHS;
+use super::registration::{change, list, refresh, register, remove};
+use crate::api::metrics;
+use crate::api::state::{Shared, route};
+
+/// Returns the routes of all versions.
+pub(in crate::api) fn routes() -> Router<Shared> {
+    let mut router = Router::new();
+    for path in PATHS {
+        router = route(router, path, &get(list).post(register).delete(remove));
+        router = route(router, &format!("{path}/refresh"), &put(refresh));
+        router = route(router, &format!("{path}/failed"), &get(list_failed));
+        router = route(router, &format!("{path}/{{id}}"), &put(change));
+    }
+    router.route_layer(from_fn(|request, next| metrics::count("webhook", request, next)))
+}

@@ -1,0 +1,23 @@
+//! Reads of the environment other than settings: the token of commands, paths of `nats-server`.
+
+use std::path::PathBuf;
+
+/// Returns the admin token for commands that call a router: `SWITCHYARD_TOKEN`, else
+/// `SWITCHYARD_ADMIN_TOKEN`.
+#[must_use]
+pub fn client_token() -> Option<String> {
+    let text = |name| std::env::var_os(name)?.into_string().ok();
+    let named = |name| text(name).filter(|token: &String| !token.is_empty());
+    named("SWITCHYARD_TOKEN").or_else(|| named("SWITCHYARD_ADMIN_TOKEN"))
+}
+
+/// Returns paths of `nats-server` in order of preference: `NATS_SERVER`, the folders of `PATH`,
+/// `.tools/nats/bin`. They need not exist.
+#[must_use]
+pub fn nats_server_candidates() -> Vec<PathBuf> {
+    let named = std::env::var_os("NATS_SERVER").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join("nats-server"));
+    let own = PathBuf::from(".tools/nats/bin/nats-server");
+    named.into_iter().chain(on_path).chain([own]).collect()
+}

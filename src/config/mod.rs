@@ -1,0 +1,17 @@
+//! The configuration: all settings of the router, with units in their names.
+//!
+//! Precedence: flag > environment (`SWITCHYARD_SECTION__KEY`) > file > default. The defaults are
+//! `deploy/switchyard.default.toml`, compiled in; it also defines the type of each key, by which
+//! environment values are parsed. An unknown key or variable is an error.
+
+mod environment;
+mod error;
+mod load;
+mod sections;
+
+pub use environment::{client_token, nats_server_candidates};
+pub use error::ConfigError;
+pub use sections::{
+    AdminConfig, Config, DeliveryConfig, EventsConfig, IngestConfig, IngestSiteConfig,
+    LimitsConfig, LogConfig, MetricsConfig, NatsConfig, RegistryConfig, ServerConfig,
+};

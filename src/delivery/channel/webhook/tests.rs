@@ -1,0 +1,134 @@
+//! Requests to webhooks of Connect apps.
+
+use serde_json::Value;
+
+use super::*;
+use crate::delivery::plan::coalesce;
+use crate::delivery::testing::delivery_to;
+use crate::domain::Handler;
+use crate::jwt::Token;
+use crate::matcher::Match;
+
+fn webhook(address: &str, number: Option<u64>) -> WebhookHandler {
+    WebhookHandler {
+        base: Url::parse("https://app.example.com/base/").unwrap(),
+        address: address.into(),
+        names: ["jira:issue_created".into()].into(),
+        client_key: "tenant-1".into(),
+        secret: Secret::new("It's a Secret to Everybody"),
+        excludes_body: false,
+        number,
+    }
+}
+
+fn delivery(webhook: &WebhookHandler) -> Delivery {
+    delivery_to("inst-1", Handler::Webhook(webhook.clone()), "e1")
+}
+
+fn matched(webhook: &WebhookHandler, installation: &str) -> Match {
+    let delivery = delivery_to(installation, Handler::Webhook(webhook.clone()), "e1");
+    Match { subscription: delivery.subscription, self_generated: false, filter_error: None }
+}
+
+#[test]
+fn url_is_below_the_base_with_its_variables_replaced() {
+    let at = |address: &str, number| {
+        let webhook = webhook(address, number);
+        address_of(&delivery(&webhook), &webhook)
+    };
+    assert_eq!(at("/hook", None), "https://app.example.com/base/hook");
+    assert_eq!(at("hook?k={issue.key}", None), "https://app.example.com/base/hook?k=ABC-1");
+    assert_eq!(at("/{project.key}/{x}", None), "https://app.example.com/base//%7Bx%7D");
+    assert_eq!(at("https://app.example.com/h", Some(1)), "https://app.example.com/h");
+}
+
+fn address_of(delivery: &Delivery, webhook: &WebhookHandler) -> String {
+    post_url(webhook, delivery).unwrap().to_string()
+}
+
+#[test]
+fn values_cannot_leave_their_position_in_the_url() {
+    let event = Members::parse(r#"{"issue":{"key":"../a?b=c&d#e"}}"#).unwrap();
+    let text = resolve(&webhook("/hook/{issue.key}", None), &event);
+    assert_eq!(text, "https://app.example.com/base/hook/..%2Fa%3Fb%3Dc%26d%23e");
+    let event = Members::parse(r#"{"issue":{"key":".."}}"#).unwrap();
+    let text = resolve(&webhook("/hook/{issue.key}/x", None), &event);
+    assert_eq!(text, "https://app.example.com/base/hook//x");
+}
+
+#[test]
+fn token_covers_the_path_as_the_app_sees_it() {
+    let webhook = webhook("/hook?a={issue.key}", None);
+    let delivery = delivery(&webhook);
+    let (url, now) =
+        (post_url(&webhook, &delivery).unwrap(), "2026-11-21T08:00:00Z".parse().unwrap());
+    let headers = tenant_headers(&webhook, &delivery, &url, b"Hello World!", now).unwrap();
+    let get = |name: &str| headers.iter().find(|(at, _)| *at == name).map(|(_, value)| &**value);
+    let token = Token::parse(get("authorization").unwrap().strip_prefix("JWT ").unwrap()).unwrap();
+    assert_eq!(token.issuer(), "tenant-1");
+    assert!(token.is_signed_with(&webhook.secret));
+    assert_eq!(token.check(now.as_second(), "POST", "/hook", "a=ABC-1"), Ok(()));
+    // The example of the vendor's guide.
+    assert_eq!(
+        get("x-hub-signature").unwrap(),
+        "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9"
+    );
+    assert_eq!(get("x-atlassian-webhook-identifier"), Some(delivery.id.as_str()));
+    assert_eq!(get("x-atlassian-webhook-retry"), None);
+}
+
+#[test]
+fn retries_are_counted() {
+    let webhook = webhook("/hook", None);
+    let mut delivery = delivery(&webhook);
+    delivery.progress.attempt = 3;
+    let url = post_url(&webhook, &delivery).unwrap();
+    let headers = tenant_headers(&webhook, &delivery, &url, b"", Timestamp::UNIX_EPOCH).unwrap();
+    assert!(headers.contains(&("x-atlassian-webhook-retry", "2".to_owned())));
+}
+
+#[test]
+fn dynamic_webhooks_of_an_installation_share_one_delivery() {
+    let address = "https://app.example.com/base/h";
+    let (five, three) = (webhook(address, Some(5)), webhook(address, Some(3)));
+    let module = webhook("/hook", None);
+    let planned = coalesce(vec![
+        matched(&five, "a"),
+        matched(&module, "a"),
+        matched(&three, "a"),
+        matched(&three, "b"),
+    ]);
+    assert_eq!(
+        planned.iter().map(|planned| planned.coalesced_with.len()).collect::<Vec<_>>(),
+        [1, 0, 0]
+    );
+    let first = &planned[0].matched.subscription.owner.settings.handler;
+    assert_eq!(channel_of(first).coalesce_key().unwrap().rank, 3);
+    let mut delivery = delivery(&three);
+    delivery.coalesced_with = planned.into_iter().next().unwrap().coalesced_with.into();
+    let body: Value = serde_json::from_slice(&three.body(&delivery)).unwrap();
+    assert_eq!(body["matchedWebhookIds"], json!([3, 5]));
+    assert_eq!(body["webhookEvent"], "jira:issue_created");
+    assert_eq!(body["timestamp"], 1_795_247_999_000_i64);
+    assert_eq!(body["issue"]["key"], "ABC-1");
+}
+
+#[test]
+fn event_that_arrived_as_webhook_is_delivered_as_that_webhook() {
+    let webhook = webhook("/hook", None);
+    let mut delivery = delivery(&webhook);
+    let mut event = delivery.prepared.event.clone();
+    event.envelope.webhook =
+        Some(r#"[["timestamp",7],["webhookEvent","jira:issue_created"],"issue"]"#.into());
+    delivery.prepared = std::sync::Arc::new(crate::delivery::PreparedEvent::new(event).unwrap());
+    assert_eq!(
+        webhook.body(&delivery),
+        r#"{"timestamp":7,"webhookEvent":"jira:issue_created","issue":{"key":"ABC-1"}}"#
+    );
+}
+
+#[test]
+fn webhook_without_body_has_none() {
+    let webhook = WebhookHandler { excludes_body: true, ..webhook("/hook", None) };
+    assert!(webhook.body(&delivery(&webhook)).is_empty());
+}

@@ -1,0 +1,40 @@
+//! Classifies requests that got no response.
+
+use std::error::Error as StdError;
+
+use super::connector::DialError;
+use crate::delivery::model::{AttemptClass, AttemptOutcome};
+
+/// Classifies a failed request by the cause inside its wrapped errors.
+pub(super) fn classify(error: &(dyn StdError + 'static)) -> AttemptOutcome {
+    for cause in causes(error) {
+        if let Some(dial) = cause.downcast_ref::<DialError>() {
+            let class = match dial {
+                DialError::Dns(_) => AttemptClass::Dns,
+                DialError::Blocked(_) => AttemptClass::Blocked,
+                DialError::Connect(_) => AttemptClass::Connect,
+            };
+            return AttemptOutcome::failed(class, dial.to_string());
+        }
+        if cause.is::<rustls::Error>() {
+            return AttemptOutcome::failed(AttemptClass::Tls, cause.to_string());
+        }
+    }
+    let deepest = causes(error).last().unwrap_or(error);
+    AttemptOutcome::failed(AttemptClass::Protocol, deepest.to_string())
+}
+
+/// Iterates over an error and its causes, outermost first. `source` of an I/O error skips the error
+/// that it wraps.
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| inside(*error))
+}
+
+fn inside<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}

@@ -1,0 +1,219 @@
+//! HTTP client of a lane: posts requests within one deadline.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Request, Response, Uri};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use url::Url;
+
+use super::classify::classify;
+use super::connector::GuardedConnector;
+use crate::delivery::guard::EgressGuard;
+use crate::delivery::metrics;
+use crate::delivery::model::{AttemptClass, AttemptOutcome, HeaderList};
+use crate::{clock, config};
+
+/// An idle connection is closed after this time.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most headers of a response.
+const RESPONSE_HEADERS_MAX: usize = 100;
+/// Largest size of a response's headers, in bytes.
+const RESPONSE_HEADER_BYTES_MAX: usize = 32 * 1024;
+
+/// Settings that all clients share.
+#[derive(Clone, Debug)]
+pub struct HttpSender {
+    tls: Arc<ClientConfig>,
+    guard: Arc<EgressGuard>,
+    timeout: Duration,
+    response_bytes_max: usize,
+}
+
+/// HTTP client of one lane, with its connection pool.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    client: legacy::Client<HttpsConnector<GuardedConnector>, Full<Bytes>>,
+    guard: Arc<EgressGuard>,
+    timeout: Duration,
+    response_bytes_max: usize,
+}
+
+impl HttpSender {
+    /// Loads the system's root certificates. Without any, every `https` attempt fails with class
+    /// `tls`.
+    ///
+    /// # Errors
+    /// The TLS library rejects its own defaults.
+    pub fn new(
+        config: &config::DeliveryConfig,
+        guard: Arc<EgressGuard>,
+    ) -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = || {
+            ClientConfig::builder_with_provider(Arc::clone(&provider))
+                .with_safe_default_protocol_versions()
+        };
+        let tls = match builder()?.with_native_roots() {
+            Ok(builder) => builder.with_no_client_auth(),
+            Err(error) => {
+                tracing::warn!(%error, "no root certificates: https attempts will fail");
+                let none = RootCertStore::empty();
+                builder()?.with_root_certificates(none).with_no_client_auth()
+            }
+        };
+        Ok(Self {
+            tls: Arc::new(tls),
+            guard,
+            timeout: Duration::from_millis(config.timeout_ms),
+            response_bytes_max: config.response_max,
+        })
+    }
+
+    /// Creates a client with its own pool of at most `idle_max` idle connections.
+    #[must_use]
+    pub fn client(&self, idle_max: usize) -> HttpClient {
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config((*self.tls).clone())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(GuardedConnector::new(Arc::clone(&self.guard)));
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(idle_max)
+            .http1_max_headers(RESPONSE_HEADERS_MAX)
+            .http1_max_buf_size(RESPONSE_HEADER_BYTES_MAX)
+            .build(connector);
+        HttpClient {
+            client,
+            guard: Arc::clone(&self.guard),
+            timeout: self.timeout,
+            response_bytes_max: self.response_bytes_max,
+        }
+    }
+
+    /// Returns the deadline of one attempt.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+impl HttpClient {
+    /// Makes one attempt; completes before its deadline whatever the handler does.
+    pub async fn post(&self, url: &Url, headers: HeaderList, body: Bytes) -> AttemptOutcome {
+        if let Err(refusal) = self.guard.check_url(url) {
+            metrics::blocked(refusal);
+            return AttemptOutcome::failed(AttemptClass::Blocked, refusal.to_string());
+        }
+        let Some(request) = request(url, headers, body) else {
+            return AttemptOutcome::failed(AttemptClass::Other, "the request cannot be built");
+        };
+        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
+            Ok(outcome) => outcome,
+            Err(_) => AttemptOutcome::failed(
+                AttemptClass::Timeout,
+                "no complete response before the deadline",
+            ),
+        }
+    }
+
+    /// Posts and returns the body of a 2xx response of at most `bytes_max`.
+    ///
+    /// # Errors
+    /// There was no such response in time; one sentence.
+    pub async fn post_for_body(
+        &self,
+        url: &Url,
+        headers: HeaderList,
+        body: Bytes,
+        bytes_max: usize,
+    ) -> Result<Bytes, String> {
+        if let Err(refusal) = self.guard.check_url(url) {
+            metrics::blocked(refusal);
+            return Err(refusal.to_string());
+        }
+        let request = request(url, headers, body).ok_or("the request cannot be built")?;
+        let exchange = async {
+            let response = self.client.request(request).await.map_err(|error| detail(&error))?;
+            let status = response.status();
+            // One byte more than allowed, to distinguish a longer response from one of exactly that
+            // size.
+            let body = read_response(response, bytes_max.saturating_add(1)).await;
+            let body = body.map_err(|error| detail(&error))?;
+            match () {
+                () if !status.is_success() => Err(format!("status {}", status.as_u16())),
+                () if body.len() > bytes_max => {
+                    Err(format!("the response has more than {bytes_max} bytes"))
+                }
+                () => Ok(Bytes::from(body)),
+            }
+        };
+        match tokio::time::timeout(self.timeout, exchange).await {
+            Ok(responded) => responded,
+            Err(_) => Err("no complete response before the deadline".into()),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> AttemptOutcome {
+        let response = match self.client.request(request).await {
+            Ok(response) => response,
+            Err(error) => return classify(&error),
+        };
+        let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok());
+        let retry_after = retry_after.map(str::to_owned);
+        match read_response(response, self.response_bytes_max).await {
+            Ok(body) => {
+                AttemptOutcome::of_http(status, retry_after.as_deref(), &body, clock::now())
+            }
+            Err(error) => classify(&error),
+        }
+    }
+}
+
+/// Reads at most `bytes_max`; a longer response is cut there, which closes its connection.
+async fn read_response(response: Response<Incoming>, bytes_max: usize) -> hyper::Result<Vec<u8>> {
+    let mut body = response.into_body();
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        let room = bytes_max - read.len();
+        read.extend_from_slice(data.get(..room).unwrap_or(&data));
+        if read.len() >= bytes_max {
+            break;
+        }
+    }
+    Ok(read)
+}
+
+fn request(url: &Url, headers: HeaderList, body: Bytes) -> Option<Request<Full<Bytes>>> {
+    let uri: Uri = url.as_str().parse().ok()?;
+    let mut request = Request::post(uri).body(Full::new(body)).ok()?;
+    // The library adds two headers.
+    request.headers_mut().reserve(headers.len() + 2);
+    for (name, value) in headers {
+        // Ids may contain text that a header cannot carry; such a header is omitted rather than
+        // altered.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            request.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    Some(request)
+}
+
+fn detail(error: &(dyn StdError + 'static)) -> String {
+    classify(error).detail.into_owned()
+}
+
+#[cfg(test)]
+mod tests;

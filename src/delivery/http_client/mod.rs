@@ -1,0 +1,9 @@
+//! HTTP client for deliveries: one deadline per request, and only addresses that the guard allows.
+//!
+//! There is no proxy, no redirect and no connection shared between installations.
+
+mod classify;
+mod client;
+mod connector;
+
+pub use client::{HttpClient, HttpSender};

@@ -1,0 +1,14 @@
+//! Model of a delivery: event, progress, outcome. Plain data and pure functions; no I/O, no clock.
+
+mod attempt;
+mod body;
+mod delivery;
+mod headers;
+mod outcome;
+mod retry_request;
+
+pub use attempt::{AttemptClass, AttemptOutcome, NextStep, RequestedDelay, Transport};
+pub use body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
+pub use delivery::{Delivery, PreparedEvent, Progress};
+pub use headers::HeaderList;
+pub use outcome::{DeadLetterReason, DeliveryOutcome, ParkReason};

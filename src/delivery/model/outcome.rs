@@ -1,0 +1,92 @@
+//! Outcome of a delivery: how it is accounted for, and why it is parked or dead-lettered.
+
+use std::borrow::Cow;
+
+/// How a delivery ended for its event; in each case the delivery is accounted for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DeliveryOutcome {
+    /// The handler accepted it.
+    Delivered,
+    /// It is stored in the parking stream.
+    Parked(ParkReason),
+    /// It is stored in the dead-letter stream.
+    DeadLettered(DeadLetterReason),
+    /// A policy dropped and counted it.
+    Dropped,
+}
+
+/// Why a delivery is parked; a closed set of metric labels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ParkReason {
+    /// Its attempt failed and is retried later.
+    Backoff,
+    /// The queue of its endpoint is full.
+    Full,
+    /// It waited too long for a permit.
+    Late,
+    /// The circuit breaker of its endpoint is open.
+    Breaker,
+    /// Its module is paused.
+    Paused,
+}
+
+impl ParkReason {
+    /// Returns the metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Backoff => "backoff",
+            Self::Full => "full",
+            Self::Late => "late",
+            Self::Breaker => "breaker",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+/// Why a delivery or an event is dead-lettered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DeadLetterReason {
+    /// The event cannot be read; the reason of the decoder.
+    Poison(&'static str),
+    /// The body is larger than allowed.
+    TooLarge,
+    /// All attempts failed.
+    Exhausted,
+    /// The endpoint answered 410.
+    Gone,
+    /// The endpoint answered with a status that a retry cannot fix.
+    Rejected(u16),
+    /// The egress guard rejected the address.
+    BlockedAddress,
+}
+
+impl DeadLetterReason {
+    /// Returns the metric label, one of a closed set.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Poison("utf8") => "poison_utf8",
+            Self::Poison("depth") => "poison_depth",
+            Self::Poison("size") => "poison_size",
+            Self::Poison("crash") => "poison_crash",
+            Self::Poison("json") => "poison_json",
+            Self::Poison(_) => "poison_schema",
+            Self::TooLarge => "too_large",
+            Self::Exhausted => "exhausted",
+            Self::Gone => "gone",
+            Self::Rejected(300..400) => "rejected_3xx",
+            Self::Rejected(_) => "rejected_4xx",
+            Self::BlockedAddress => "blocked_address",
+        }
+    }
+
+    /// Returns the reason as stored in the dead letter, with the status where there is one.
+    #[must_use]
+    pub fn text(&self) -> Cow<'static, str> {
+        match self {
+            Self::Rejected(status) => format!("rejected_{status}").into(),
+            other => other.label().into(),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Handlers: where matched events are delivered.
+
+use std::sync::Arc;
+
+use url::Url;
+
+use super::product::Product;
+use super::secret::Secret;
+
+/// Where matched events are delivered.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Handler {
+    /// An HTTP endpoint of the app.
+    Http(HttpHandler),
+    /// A function of the app.
+    Function(FunctionHandler),
+    /// A webhook of a Connect app.
+    Webhook(WebhookHandler),
+    /// The backend of a Forge app.
+    ForgeRemote(Box<ForgeRemote>),
+}
+
+impl Handler {
+    /// Creates the handler of an HTTP endpoint.
+    #[must_use]
+    pub fn http(url: Url, secret: Secret) -> Self {
+        Self::Http(HttpHandler { url, secret })
+    }
+
+    /// Creates the handler of a function that replies on `subject`.
+    #[must_use]
+    pub fn function(subject: impl Into<Arc<str>>) -> Self {
+        Self::Function(FunctionHandler { subject: subject.into() })
+    }
+}
+
+/// An HTTP endpoint of an app.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct HttpHandler {
+    /// URL that deliveries are posted to.
+    pub url: Url,
+    /// Signs every delivery to this endpoint.
+    pub secret: Secret,
+}
+
+/// A function of an app that replies on a NATS subject.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct FunctionHandler {
+    /// `<prefix>.fn.<installation token>.<function>`.
+    pub subject: Arc<str>,
+}
+
+/// The backend of a Forge app, called by the vendor's protocol for remotes.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ForgeRemote {
+    /// URL that deliveries are posted to.
+    pub url: Url,
+    /// Signs every delivery, in addition to the invocation token.
+    pub secret: Secret,
+    /// Key of the endpoint.
+    pub endpoint: Box<str>,
+    /// Version of the app.
+    pub app_version: Box<str>,
+    /// `PRODUCTION`, `STAGING` or `DEVELOPMENT`.
+    pub environment: Box<str>,
+    /// Product of the site.
+    pub product: Product,
+    /// Whether the event is wrapped in a `payload` member.
+    pub wraps_body: bool,
+    /// Whether requests carry a token for calling the API back.
+    pub wants_system_token: bool,
+}
+
+/// Where and how a webhook is posted.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct WebhookHandler {
+    /// The app's base URL; tokens cover the path below it.
+    pub base: Url,
+    /// Path below the base URL, or a whole URL; may contain variables such as `{issue.key}`.
+    pub address: Box<str>,
+    /// Event names that the app subscribed with, such as `jira:issue_created`.
+    pub names: Box<[Box<str>]>,
+    /// Client key of the tenant, the issuer of the request's token.
+    pub client_key: Box<str>,
+    /// Secret shared by tenant and app.
+    pub secret: Secret,
+    /// Whether it is posted without a body.
+    pub excludes_body: bool,
+    /// Id of a dynamic webhook. All dynamic webhooks that match an event share one delivery.
+    pub number: Option<u64>,
+}

@@ -1,0 +1,13 @@
+//! Products whose events are routed.
+
+use serde::{Deserialize, Serialize};
+
+/// Product of a site.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Product {
+    /// Jira, Jira Software, Jira Service Management.
+    Jira,
+    /// Confluence.
+    Confluence,
+}

@@ -1,0 +1,102 @@
+//! Every header name of our messages on the broker, in one place.
+//!
+//! All are lower case; readers compare case-insensitively. Headers that only one broker needs
+//! (message id, schedules) belong to the edge.
+
+/// CloudEvents version of an event.
+pub const SPEC_VERSION: &str = "ce-specversion";
+/// Event id, unique inside the site.
+pub const EVENT_ID: &str = "ce-id";
+/// Site ARI of the publisher.
+pub const EVENT_SOURCE: &str = "ce-source";
+/// Event type.
+pub const EVENT_TYPE: &str = "ce-type";
+/// Time of the event, RFC 3339.
+pub const EVENT_TIME: &str = "ce-time";
+/// Key of the entity the event is about.
+pub const EVENT_ENTITY: &str = "ce-subject";
+/// Site of the event, an extension attribute of ours.
+pub const EVENT_SITE: &str = "ce-cloudid";
+/// App that caused the event, an extension attribute of ours.
+pub const EVENT_ORIGIN_APP: &str = "ce-originapp";
+/// Media type of the body.
+pub const CONTENT_TYPE: &str = "content-type";
+/// W3C trace context.
+pub const TRACEPARENT: &str = "traceparent";
+/// Delta from the event to its webhook, see [`crate::event::webhook::delta`].
+pub const WEBHOOK_DELTA: &str = "switchyard-webhook";
+/// Message id of the broker, the event id of publishers that send no `ce-id`.
+pub const MESSAGE_ID: &str = "nats-msg-id";
+
+/// Id of a delivery (parked records, dead letters).
+pub const DELIVERY_ID: &str = "switchyard-delivery-id";
+/// Sequence number of the event in its stream (parked records, dead letters).
+pub const SEQUENCE: &str = "switchyard-sequence";
+
+/// Headers of a parked record only.
+pub mod parked {
+    /// Installation of the delivery.
+    pub const INSTALLATION: &str = "switchyard-installation";
+    /// Module of the delivery.
+    pub const MODULE_KEY: &str = "switchyard-module-key";
+    /// Keys of further modules that the delivery is for, separated by spaces.
+    pub const COALESCED_WITH: &str = "switchyard-also";
+    /// Site of the event.
+    pub const SITE: &str = "switchyard-cloud-id";
+    /// Event id.
+    pub const EVENT_ID: &str = "switchyard-event-id";
+    /// Event type.
+    pub const EVENT_TYPE: &str = "switchyard-event-type";
+    /// Time of the event.
+    pub const EVENT_TIME: &str = "switchyard-event-time";
+    /// App that caused the event.
+    pub const ORIGIN_APP: &str = "switchyard-origin-app";
+    /// Key of the entity.
+    pub const ENTITY: &str = "switchyard-entity";
+    /// Number of the next attempt.
+    pub const ATTEMPT: &str = "switchyard-attempt";
+    /// How often the delivery was parked.
+    pub const PARKS: &str = "switchyard-parks";
+    /// When the delivery was first attempted.
+    pub const FIRST_SEEN: &str = "switchyard-first-seen";
+    /// Why it is parked, a metric label.
+    pub const PARK_REASON: &str = "switchyard-park-reason";
+    /// Class of the last attempt's outcome.
+    pub const LAST_CLASS: &str = "switchyard-last-class";
+    /// `retryReason` of the next attempt.
+    pub const RETRY_REASON: &str = "switchyard-retry-reason";
+    /// `retryData` of the next attempt, JSON.
+    pub const RETRY_DATA: &str = "switchyard-retry-data";
+    /// Whether the app itself caused the event.
+    pub const SELF_GENERATED: &str = "switchyard-self-generated";
+    /// Evaluation error of the filter, JSON.
+    pub const FILTER_ERROR: &str = "switchyard-filter-error";
+}
+
+/// Headers of a dead letter only.
+pub mod dead_letter {
+    /// Why it was dead-lettered.
+    pub const REASON: &str = "switchyard-dlq-reason";
+    /// The stage that dead-lettered it.
+    pub const STAGE: &str = "switchyard-dlq-stage";
+    /// Last error as one sentence.
+    pub const LAST_ERROR: &str = "switchyard-dlq-last-error";
+    /// When the delivery was first attempted.
+    pub const FIRST_SEEN: &str = "switchyard-dlq-first-seen";
+    /// Number of attempts.
+    pub const ATTEMPTS: &str = "switchyard-dlq-attempts";
+    /// Class of the last attempt's outcome.
+    pub const LAST_CLASS: &str = "switchyard-dlq-last-class";
+    /// Subscription of the delivery.
+    pub const SUBSCRIPTION: &str = "switchyard-dlq-subscription";
+    /// Revision of the subscription.
+    pub const REVISION: &str = "switchyard-dlq-revision";
+    /// Size of a body that was too large to be stored with the letter.
+    pub const BODY_OMITTED: &str = "switchyard-dlq-body-omitted";
+    /// URL a webhook was posted to.
+    pub const WEBHOOK_URL: &str = "switchyard-webhook-url";
+    /// Webhook name the app subscribed to; absent if it was posted without a body.
+    pub const WEBHOOK_EVENT: &str = "switchyard-webhook-event";
+    /// Ids of the dynamic webhooks it was for, a JSON list.
+    pub const WEBHOOK_MATCHED: &str = "switchyard-webhook-matched";
+}

@@ -1,0 +1,148 @@
+//! The interface of a product: names, tables and mappings that differ between products.
+
+use thiserror::Error;
+
+use crate::domain::{EventType, Product};
+use crate::event::codec::HeaderLookup;
+use crate::event::members::{Members, ObjectWriter};
+
+/// Maximum length of a webhook name in bytes; a longer one cannot become a subject.
+const NAME_BYTES_MAX: usize = 128;
+/// Maximum length of a webhook id in bytes; for a longer one the event id is derived instead.
+const WEBHOOK_ID_BYTES_MAX: usize = 128;
+
+/// What is special to one product.
+pub trait ProductSource: Send + Sync {
+    /// The product, as stored documents name it.
+    fn product(&self) -> Product;
+
+    /// Its name in site ARIs, ingest paths, configuration and calls to apps.
+    fn name(&self) -> &'static str;
+
+    /// Path of the product below the URL of a site; empty or with a leading slash.
+    fn context_path(&self) -> &'static str;
+
+    /// Whether an event type belongs to it.
+    fn has_event_type(&self, event_type: &str) -> bool;
+
+    /// Members that hold the entity of an event, each with the member that identifies it, in order
+    /// of precedence.
+    fn entities(&self) -> &'static [(&'static str, &'static str)];
+
+    /// Members whose `id` and `updated` together identify one change.
+    fn revisions(&self) -> &'static [&'static str];
+
+    /// Returns when an event happened, in milliseconds since the epoch, if its body says so in a
+    /// way of this product.
+    fn event_time_ms(&self, event: &Members<'_>) -> Option<i64>;
+
+    /// Returns the name of a webhook.
+    ///
+    /// # Errors
+    /// It has none.
+    fn webhook_name(&self, webhook: &WebhookRequest<'_>) -> Result<String, WebhookMappingError>;
+
+    /// Returns the events of the webhook `name`; at least one.
+    fn to_events(&self, name: &str, webhook: &WebhookRequest<'_>) -> Vec<MappedEvent>;
+
+    /// Returns the event types that the webhook name `name` subscribes to; at least one.
+    fn subscribed_events(&self, name: &str) -> Vec<SubscribedEvent>;
+
+    /// Whether `name`, one of the webhook names that subscribe to this event type, corresponds to
+    /// this event.
+    fn is_webhook_of(&self, name: &str, event_type: &EventType, event: &Members<'_>) -> bool;
+
+    /// Writes the members of the webhook of an event, except for the common ones: `timestamp`, name
+    /// and matched ids.
+    fn write_webhook(&self, event_type: &EventType, event: &Members<'_>, to: &mut ObjectWriter);
+}
+
+/// A webhook as it arrived.
+pub struct WebhookRequest<'a> {
+    /// Headers of the request.
+    pub headers: &'a dyn HeaderLookup,
+    /// Name of the webhook in the URL.
+    pub url_name: Option<&'a str>,
+    /// Members of the body.
+    pub members: &'a Members<'a>,
+    /// Size of the body.
+    pub bytes: usize,
+}
+
+impl WebhookRequest<'_> {
+    /// Returns the webhook id: unique per site, equal for all retries.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        let id = self.headers.get("x-atlassian-webhook-identifier").map(str::trim);
+        id.filter(|id| (1..=WEBHOOK_ID_BYTES_MAX).contains(&id.len()))
+    }
+}
+
+/// An event that a webhook is mapped to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MappedEvent {
+    /// The event type.
+    pub event_type: EventType,
+    /// The event object, JSON.
+    pub body: String,
+    /// Whether webhook modules get this event of the webhook; only one does.
+    pub is_primary: bool,
+}
+
+/// An event type that a webhook name subscribes to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SubscribedEvent {
+    /// The event type.
+    pub event_type: EventType,
+    /// A further condition on the event, as an expression, where two webhooks share one event type.
+    pub condition: Option<String>,
+}
+
+impl SubscribedEvent {
+    /// Returns an event type without a condition.
+    #[must_use]
+    pub fn any(event_type: String) -> Self {
+        Self { event_type: event_type.into(), condition: None }
+    }
+}
+
+/// Why a request is not a webhook.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum WebhookMappingError {
+    /// The body is not UTF-8.
+    #[error("the body is not UTF-8 text (byte {offset})")]
+    Utf8 {
+        /// Offset of the first invalid byte.
+        offset: usize,
+    },
+    /// The body is not a JSON object.
+    #[error("the body is not a JSON object: {reason}")]
+    Json {
+        /// The parser's message with the position.
+        reason: String,
+    },
+    /// The body does not name its webhook.
+    #[error(
+        "the member `webhookEvent` must be a text of 1 to {NAME_BYTES_MAX} bytes, such as \
+         `jira:issue_created`"
+    )]
+    Name,
+    /// Neither the URL nor the body names the webhook.
+    #[error(
+        "nothing says which webhook this is: name it in the address, such as `?event=page_created`"
+    )]
+    Unnamed,
+}
+
+/// Whether a webhook name can become an event type.
+pub(super) fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+}
+
+/// Returns the event type of a webhook whose name is unknown.
+#[must_use]
+pub fn unknown_event_type(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':');
+    let token: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    format!("webhook:{token}")
+}

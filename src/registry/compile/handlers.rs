@@ -1,0 +1,90 @@
+//! Handlers of compiled modules: function subjects, endpoints, Forge remotes, Connect webhooks.
+//!
+//! A new kind of handler is compiled here.
+
+use std::sync::Arc;
+
+use url::Url;
+
+use super::applied::AppliedApp;
+use crate::domain::{self, ForgeRemote, Handler, InstallationId};
+use crate::registry::model::{BodyLayout, InstallationRecord, RequestStyle};
+use crate::registry::validation::{HandlerRef, WebhookDefinition};
+
+/// Returns the NATS subject on which a function of an installation is called.
+#[must_use]
+pub fn function_subject(prefix: &str, installation: &InstallationId, function: &str) -> String {
+    format!("{prefix}.fn.{}.{function}", installation.token())
+}
+
+/// Returns the handler that a trigger names.
+///
+/// # Errors
+/// The app does not declare it, or its address is invalid.
+pub(super) fn of_trigger(
+    app: &AppliedApp,
+    installation: &InstallationRecord,
+    handler: &HandlerRef,
+    prefix: &str,
+) -> Result<Arc<Handler>, String> {
+    match handler {
+        HandlerRef::Endpoint(key) => {
+            let plain = app.endpoints.get(&key.value);
+            let plain = plain.ok_or_else(|| format!("the app has no endpoint `{}`", key.value))?;
+            let remote = remote(app, installation, &key.value)?;
+            Ok(remote.map_or_else(|| Arc::clone(plain), Arc::new))
+        }
+        HandlerRef::Function(name) if app.record.functions.contains(&name.value) => {
+            let subject = function_subject(prefix, &installation.id, &name.value);
+            Ok(Arc::new(Handler::function(subject)))
+        }
+        HandlerRef::Function(name) => Err(format!("the app has no function `{}`", name.value)),
+    }
+}
+
+/// Returns the endpoint as a Forge remote if the app uses that request style.
+fn remote(
+    app: &AppliedApp,
+    installation: &InstallationRecord,
+    key: &str,
+) -> Result<Option<Handler>, String> {
+    let options = app.delivery;
+    if options.style != RequestStyle::ForgeRemote {
+        return Ok(None);
+    }
+    let endpoint = app.record.endpoints.iter().find(|endpoint| endpoint.key == key);
+    let endpoint = endpoint.ok_or_else(|| format!("the app has no endpoint `{key}`"))?;
+    // An app may leave out its version.
+    let version = app.record.version.as_deref().unwrap_or_default();
+    Ok(Some(Handler::ForgeRemote(Box::new(ForgeRemote {
+        url: Url::parse(&endpoint.url).map_err(|error| error.to_string())?,
+        secret: endpoint.secret.clone(),
+        endpoint: key.into(),
+        app_version: version.into(),
+        environment: installation.environment.as_str().into(),
+        product: installation.product,
+        wraps_body: options.body == BodyLayout::Wrapped,
+        wants_system_token: endpoint.auth.app_system_token,
+    }))))
+}
+
+/// Returns the handler of a Connect or dynamic webhook.
+///
+/// # Errors
+/// The app or the installation lacks what a webhook needs.
+pub(super) fn of_webhook(
+    app: &AppliedApp,
+    installation: &InstallationRecord,
+    webhook: &WebhookDefinition,
+) -> Result<Arc<Handler>, String> {
+    let base = app.record.base_url.as_deref().and_then(|base| Url::parse(base).ok());
+    Ok(Arc::new(Handler::Webhook(domain::WebhookHandler {
+        base: base.ok_or("the app has no base URL")?,
+        client_key: installation.client_key.as_deref().ok_or("no client key")?.into(),
+        secret: installation.shared_secret.clone().ok_or("no shared secret")?,
+        excludes_body: webhook.excludes_body,
+        number: webhook.number,
+        names: webhook.events.iter().map(|name| name.as_str().into()).collect(),
+        address: webhook.address.as_str().into(),
+    })))
+}

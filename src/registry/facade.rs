@@ -1,0 +1,240 @@
+//! The registry of one replica: reads of the applied state, and the way to the commands.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::error;
+
+use super::app_calls::AppCaller;
+use super::background;
+use super::commands::{
+    Apps, Clients, ConnectModules, Context, Discovery, DynamicWebhooks, ForgeBatches, ForgeModules,
+    Installations, ManagedModules, ModuleStatusCommands, SigningKeys,
+};
+use super::compile::{AppliedApp, AppliedInstallation};
+use super::error::RegisterError;
+use super::model::{ClientRecord, Counts};
+use super::replica::{self, StateWriter};
+use super::settings::Settings;
+use super::store::Store;
+use crate::domain::{AppId, InstallationId, SubscriptionId};
+use crate::jwt::KeyRing;
+use crate::matcher::{Matcher, Subscription};
+
+/// The registry of one replica: applied state and commands.
+pub struct Registry {
+    context: Arc<Context>,
+    store: Arc<dyn Store>,
+    /// Taken by [`Registry::run`], so that there is one writer.
+    writer: Mutex<Option<StateWriter>>,
+}
+
+impl Registry {
+    /// Creates a registry that publishes subscriptions to `matcher`. Nothing is applied before
+    /// [`Registry::run`] runs.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, matcher: Arc<Matcher>, settings: Settings) -> Self {
+        let writer = StateWriter::new(matcher, &settings);
+        let context = Context::new(Arc::clone(&store), writer.handle().clone(), settings);
+        Self { context: Arc::new(context), store, writer: Mutex::new(Some(writer)) }
+    }
+
+    /// Watches the store and applies its events, until the future is dropped. Called once: a second
+    /// call applies nothing.
+    pub async fn run(self: Arc<Self>) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match writer {
+            Some(writer) => replica::run(Arc::clone(&self.store), writer).await,
+            None => error!("the registry is running already"),
+        }
+    }
+
+    /// Runs the background tasks until the future is dropped: discovery, notices, key rotation.
+    pub async fn run_background_tasks(self: Arc<Self>) {
+        background::run(Arc::clone(&self.context)).await;
+    }
+
+    /// Sets the caller of apps.
+    pub fn set_app_caller(&self, caller: Arc<dyn AppCaller>) {
+        self.context.calls.set_caller(caller);
+    }
+
+    /// Commands on Forge modules.
+    #[must_use]
+    pub fn forge_modules(&self) -> ForgeModules<'_> {
+        ForgeModules::new(&self.context)
+    }
+
+    /// Commands on batches of Forge modules.
+    #[must_use]
+    pub fn forge_batches(&self) -> ForgeBatches<'_> {
+        ForgeBatches::new(&self.context)
+    }
+
+    /// Commands on Connect modules.
+    #[must_use]
+    pub fn connect_modules(&self) -> ConnectModules<'_> {
+        ConnectModules::new(&self.context)
+    }
+
+    /// Commands of operators on modules.
+    #[must_use]
+    pub fn managed_modules(&self) -> ManagedModules<'_> {
+        ManagedModules::new(&self.context)
+    }
+
+    /// Commands on dynamic webhooks.
+    #[must_use]
+    pub fn dynamic_webhooks(&self) -> DynamicWebhooks<'_> {
+        DynamicWebhooks::new(&self.context)
+    }
+
+    /// Commands on pull discovery.
+    #[must_use]
+    pub fn discovery(&self) -> Discovery<'_> {
+        Discovery::new(&self.context)
+    }
+
+    /// Commands on the status of modules.
+    #[must_use]
+    pub fn module_status(&self) -> ModuleStatusCommands<'_> {
+        ModuleStatusCommands::new(&self.context)
+    }
+
+    /// Operator commands on apps.
+    #[must_use]
+    pub fn apps(&self) -> Apps<'_> {
+        Apps::new(&self.context)
+    }
+
+    /// Operator commands on installations.
+    #[must_use]
+    pub fn installations(&self) -> Installations<'_> {
+        Installations::new(&self.context)
+    }
+
+    /// Operator commands on OAuth clients.
+    #[must_use]
+    pub fn clients(&self) -> Clients<'_> {
+        Clients::new(&self.context)
+    }
+
+    /// Commands on the signing keys.
+    #[must_use]
+    pub fn signing_keys(&self) -> SigningKeys<'_> {
+        SigningKeys::new(&self.context)
+    }
+
+    /// Charges one registration to the rate limit of the installation.
+    ///
+    /// # Errors
+    /// [`RegisterError::RateLimited`].
+    pub fn check_rate_limit(&self, installation: &InstallationId) -> Result<(), RegisterError> {
+        let checked = self.context.rate_limit.check(installation);
+        checked.map_err(|retry_after| RegisterError::RateLimited { retry_after })
+    }
+
+    /// Waits until this replica has applied every write confirmed before this call, by any replica.
+    pub async fn catch_up(&self) {
+        self.context.transactions.catch_up().await;
+    }
+
+    /// Returns its settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.context.settings
+    }
+
+    /// Whether the initial load is complete.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.context.replica.progress.is_loaded()
+    }
+
+    /// Waits until [`Registry::ready`].
+    pub async fn wait_until_ready(&self) {
+        self.context.replica.progress.wait_until_loaded().await;
+    }
+
+    /// Returns the revision applied last.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.context.replica.progress.revision()
+    }
+
+    /// Returns the number of modules by effective status.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.context.state().counts()
+    }
+
+    /// Returns the signing keys as applied here.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<KeyRing> {
+        self.context.state().keyring()
+    }
+
+    /// Returns the active subscription with this id.
+    #[must_use]
+    pub fn subscription(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
+        self.context.state().subscription(id)
+    }
+
+    /// Returns an app.
+    #[must_use]
+    pub fn app(&self, id: &str) -> Option<Arc<AppliedApp>> {
+        self.context.state().app(id)
+    }
+
+    /// Returns an installation with its modules.
+    #[must_use]
+    pub fn installation(&self, id: &str) -> Option<Arc<AppliedInstallation>> {
+        self.context.state().installation(id)
+    }
+
+    /// Returns the installation with this bearer token [digest](super::digest).
+    #[must_use]
+    pub fn installation_by_token(&self, digest: &str) -> Option<Arc<AppliedInstallation>> {
+        self.context.state().installation_by_token(digest)
+    }
+
+    /// Returns the installations of an app.
+    pub fn installations_of(&self, app: &str) -> impl Iterator<Item = Arc<AppliedInstallation>> {
+        let ids = self.context.state().installations_of(app).into_iter();
+        ids.filter_map(|id| self.installation(id.as_str()))
+    }
+
+    /// Returns the installations of the tenant with this Connect client key.
+    pub fn installations_of_client(
+        &self,
+        client_key: &str,
+    ) -> impl Iterator<Item = Arc<AppliedInstallation>> {
+        let ids = self.context.state().installations_of_client(client_key).into_iter();
+        ids.filter_map(|id| self.installation(id.as_str()))
+    }
+
+    /// Returns the OAuth client with this bearer token digest.
+    #[must_use]
+    pub fn client_by_token(&self, digest: &str) -> Option<Arc<ClientRecord>> {
+        self.context.state().client_by_token(digest)
+    }
+
+    /// Returns the ids of at most `limit` apps after `after`, sorted.
+    #[must_use]
+    pub fn app_ids(&self, after: Option<&str>, limit: usize) -> Vec<AppId> {
+        let later = |id: &AppId| after.is_none_or(|after| id.as_str() > after);
+        self.context.state().app_ids().into_iter().filter(later).take(limit).collect()
+    }
+
+    /// Returns the ids of at most `limit` installations after `after`, sorted.
+    #[must_use]
+    pub fn installation_ids(&self, after: Option<&str>, limit: usize) -> Vec<InstallationId> {
+        let later = |id: &InstallationId| after.is_none_or(|after| id.as_str() > after);
+        self.context.state().installation_ids().into_iter().filter(later).take(limit).collect()
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("revision", &self.revision()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,30 @@
+//! Records of OAuth clients.
+
+use serde::{Deserialize, Serialize};
+
+use super::document::Document;
+use crate::domain::InstallationId;
+
+/// An OAuth client of the dynamic webhook API.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientRecord {
+    /// Format version of the document.
+    pub format: u32,
+    /// Its id.
+    pub id: String,
+    /// SHA-256 of its bearer token, in hex.
+    pub token_hash: String,
+    /// The user it acts for.
+    pub user: String,
+    /// The installation it belongs to.
+    pub installation: InstallationId,
+}
+
+impl Document for ClientRecord {
+    const FAMILY: &'static str = "client";
+
+    fn format(&self) -> u32 {
+        self.format
+    }
+}

@@ -1,0 +1,106 @@
+//! Installation records: one app in one site, with the modules it registered.
+
+use serde::{Deserialize, Serialize};
+
+use super::discovery::DiscoveryStatus;
+use super::document::Document;
+use super::module::ModuleRecord;
+use super::replay_guard::ReplayGuard;
+use super::secret::plaintext_option;
+use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Secret};
+
+/// Whether an installation is active.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstallationState {
+    /// Its triggers receive events.
+    #[default]
+    Enabled,
+    /// Stored; receives no events and may not register.
+    Disabled,
+    /// As disabled; a reinstall of a Connect app restores the modules.
+    Uninstalled,
+}
+
+/// One app installed in one tenant, with the modules it registered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstallationRecord {
+    /// Format version of the document.
+    pub format: u32,
+    /// Its id.
+    pub id: InstallationId,
+    /// The app.
+    pub app: AppId,
+    /// The site whose events it receives.
+    pub cloud_id: CloudId,
+    /// Product of the site.
+    pub product: Product,
+    /// Connect's key of the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<String>,
+    /// Secret shared with a Connect app.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "plaintext_option")]
+    pub shared_secret: Option<Secret>,
+    /// Whether it holds an active licence.
+    pub licensed: bool,
+    /// `PRODUCTION`, `STAGING` or `DEVELOPMENT`.
+    pub environment: String,
+    /// Whether it is enabled.
+    pub state: InstallationState,
+    /// Account of the app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_account_id: Option<String>,
+    /// SHA-256 of its bearer token, in hex; the token itself is not stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_hash: Option<String>,
+    /// Discovery status; none before the first request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<DiscoveryStatus>,
+    /// Expiries up to this time were announced to the app, milliseconds since the epoch.
+    #[serde(default)]
+    pub warned_until_ms: i64,
+    /// Modules last removed by a new version of the app; none before that happens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<DroppedModules>,
+    /// Signed requests that were accepted.
+    #[serde(rename = "spent", default, skip_serializing_if = "ReplayGuard::is_empty")]
+    pub(crate) replay_guard: ReplayGuard,
+    /// Registered modules, in the order of registration.
+    pub modules: Vec<ModuleRecord>,
+    /// Order number of the next module; never decreases, so that paging never skips one.
+    pub next_order: u64,
+    /// Creation time, milliseconds since the epoch.
+    pub created_ms: i64,
+    /// Last write, milliseconds since the epoch.
+    pub updated_ms: i64,
+}
+
+/// Modules removed by a new version of their app, for operators.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DroppedModules {
+    /// Time of removal, milliseconds since the epoch.
+    pub at_ms: i64,
+    /// Version of the app, if it declares one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Their keys, in the order of registration; bounded by the module limit.
+    pub keys: Vec<ModuleKey>,
+}
+
+impl InstallationRecord {
+    /// Returns the module with this key.
+    #[must_use]
+    pub fn module(&self, key: &str) -> Option<&ModuleRecord> {
+        self.modules.iter().find(|module| module.key.as_str() == key)
+    }
+}
+
+impl Document for InstallationRecord {
+    const FAMILY: &'static str = "inst";
+
+    fn format(&self) -> u32 {
+        self.format
+    }
+}

@@ -1,0 +1,111 @@
+//! Module records, module types and the status of a module.
+
+use serde::{Deserialize, Serialize};
+
+use super::module_fields::ModuleFields;
+use crate::domain::ModuleKey;
+
+/// The Forge module type that is routed.
+pub const TRIGGER: &str = "trigger";
+/// Module type of Connect webhooks, static or dynamic; routed.
+pub const WEBHOOKS: &str = "webhooks";
+/// Module type under which dynamic webhooks are stored; routed.
+pub const DYNAMIC_WEBHOOK: &str = "dynamicWebhook";
+
+/// API that registered a module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegistrationApi {
+    /// Forge dynamic modules, version 1.
+    ForgeV1,
+    /// Forge dynamic modules, version 2.
+    ForgeV2,
+    /// Connect dynamic modules.
+    Connect,
+    /// Jira dynamic webhooks.
+    Webhook,
+    /// Response to a discovery request.
+    Discovery,
+}
+
+/// Status of a module, set by its app or an operator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModuleStatus {
+    /// It receives events.
+    #[default]
+    On,
+    /// Its events are parked until it is on.
+    Paused,
+    /// It receives no events.
+    Off,
+    /// Its endpoint returned HTTP 410 repeatedly; it receives no events until it is switched on.
+    #[serde(rename = "gone")]
+    EndpointGone,
+}
+
+impl ModuleStatus {
+    fn is_on(&self) -> bool {
+        *self == Self::On
+    }
+}
+
+/// One registered module.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModuleRecord {
+    /// Key, unique in its installation.
+    pub key: ModuleKey,
+    /// Module type, such as `trigger`.
+    #[serde(rename = "type")]
+    pub module_type: String,
+    /// Submitted data, including `key`.
+    pub data: ModuleFields,
+    /// API that registered it.
+    #[serde(rename = "door")]
+    pub api: RegistrationApi,
+    /// Status set by its app or an operator.
+    #[serde(rename = "switch", default, skip_serializing_if = "ModuleStatus::is_on")]
+    pub status: ModuleStatus,
+    /// Registration time, milliseconds since the epoch.
+    pub created_ms: i64,
+    /// Last change, milliseconds since the epoch.
+    pub updated_ms: i64,
+    /// Number of the last change, from 1; its `ETag`.
+    pub revision: u64,
+    /// Position in the order of registration.
+    pub order: u64,
+}
+
+/// Effective status of a module: whether its triggers receive events.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum EffectiveStatus {
+    /// They receive events.
+    Active,
+    /// They receive no events, for the given reason.
+    Inactive,
+    /// A static module of the app has the same key and shadows it.
+    Shadowed,
+    /// A dynamic webhook that expired without a refresh.
+    Expired,
+    /// Their events are parked.
+    Paused,
+}
+
+impl EffectiveStatus {
+    /// Every status.
+    pub const ALL: [Self; 5] =
+        [Self::Active, Self::Inactive, Self::Shadowed, Self::Expired, Self::Paused];
+
+    /// Name of the status in API responses and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Shadowed => "shadowed",
+            Self::Expired => "expired",
+            Self::Paused => "paused",
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The single writer of the applied state: it indexes and compiles documents, publishes subscriptions to
+//! the matcher, and schedules what is due later.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use tracing::{error, info};
+
+use super::handle::ReplicaHandle;
+use super::load::{BATCH_MAX, DocumentWrite};
+use super::parallel::in_parallel;
+use super::timer_queue::TimerQueue;
+use crate::clock;
+use crate::matcher::Matcher;
+use crate::registry::compile::{
+    AppliedApp, AppliedInstallation, AppliedModule, EventConditionsCache, ModuleCompiler,
+};
+use crate::registry::metrics;
+use crate::registry::model::{
+    AppRecord, ClientRecord, Document, DocumentError, DynamicWebhook, EffectiveStatus,
+    InstallationRecord, SigningKeysRecord, SiteRecord, decode, discovery_due_ms,
+    expiry_warning_due_ms, family,
+};
+use crate::registry::settings::Settings;
+
+/// Applies documents to the state. Not shared: its owner applies changes in the order of their
+/// revisions.
+#[derive(Debug)]
+pub(crate) struct StateWriter {
+    replica: ReplicaHandle,
+    matcher: Arc<Matcher>,
+    conditions: EventConditionsCache,
+    /// Ids by document key, because deletions carry no document.
+    ids: HashMap<String, String>,
+    /// Next webhook expiry of each installation.
+    expiries: TimerQueue,
+    prefix: String,
+    webhook_life_ms: i64,
+}
+
+impl StateWriter {
+    /// Creates the writer of an empty state that publishes subscriptions to `matcher`.
+    pub(crate) fn new(matcher: Arc<Matcher>, settings: &Settings) -> Self {
+        Self {
+            replica: ReplicaHandle::default(),
+            matcher,
+            conditions: EventConditionsCache::default(),
+            ids: HashMap::new(),
+            expiries: TimerQueue::default(),
+            prefix: settings.prefix.clone(),
+            webhook_life_ms: settings.limits.webhook_life_ms(),
+        }
+    }
+
+    /// Returns handles to the state that it writes.
+    pub(crate) fn handle(&self) -> &ReplicaHandle {
+        &self.replica
+    }
+
+    /// Returns the keys of all applied documents.
+    pub(super) fn keys(&self) -> HashSet<String> {
+        self.ids.keys().cloned().collect()
+    }
+
+    /// Applies a written document. One that cannot be read is logged and counted and changes
+    /// nothing: the last valid one stays.
+    pub(super) fn apply_write(&mut self, key: &str, value: &Bytes, revision: u64) {
+        let applied = match family(key) {
+            AppRecord::FAMILY => decode(value).map(|record| self.put_app(key, record, revision)),
+            InstallationRecord::FAMILY => self
+                .installation_record(key, value)
+                .map(|record| self.put_installation(key, record, revision)),
+            ClientRecord::FAMILY => decode(value).map(|record| self.put_client(key, record)),
+            SigningKeysRecord::FAMILY => decode(value).map(|record| self.put_keys(record)),
+            // Not applied: commands read it from the store.
+            SiteRecord::FAMILY => Ok(()),
+            _ => Err(DocumentError::UnknownFamily),
+        };
+        if let Err(error) = applied {
+            report_unapplied(key, revision, &error);
+        }
+    }
+
+    /// Applies documents in order; consecutive installations are compiled in parallel.
+    pub(crate) fn apply_writes(&mut self, documents: &[DocumentWrite]) {
+        let mut together: Vec<&DocumentWrite> = Vec::new();
+        let mut keys = HashSet::new();
+        for document in documents {
+            let is_installation = family(&document.key) == InstallationRecord::FAMILY;
+            if !is_installation || keys.contains(&document.key) {
+                self.put_installations(&std::mem::take(&mut together));
+                keys.clear();
+            }
+            if is_installation {
+                keys.insert(&document.key);
+                together.push(document);
+            } else {
+                self.apply_write(&document.key, &document.value, document.revision);
+            }
+        }
+        self.put_installations(&together);
+    }
+
+    /// Removes a document.
+    pub(super) fn apply_delete(&mut self, key: &str) {
+        let Some(id) = self.ids.remove(key) else { return };
+        match family(key) {
+            AppRecord::FAMILY => {
+                self.replica.state.apps.remove(id.as_str());
+                self.recompile_installations_of(&id);
+            }
+            InstallationRecord::FAMILY => self.delete_installation(&id),
+            ClientRecord::FAMILY => self.delete_client(&id),
+            other => debug_assert!(false, "documents of family {other} have no id here"),
+        }
+    }
+
+    /// Removes webhooks that have expired from the matcher.
+    pub(super) fn expire(&mut self) {
+        metrics::next_expiry(self.expiries.next_ms().map(|at_ms| at_ms - clock::now_ms()));
+        while let Some(id) = self.expiries.pop_due(clock::now_ms()) {
+            if let Some(known) = self.replica.state.installation(id.as_str()) {
+                self.publish(vec![self.compile(Arc::clone(&known.record), known.revision)]);
+            }
+        }
+    }
+
+    fn put_keys(&self, record: SigningKeysRecord) {
+        let state = &self.replica.state;
+        match state.keyring.apply(&record.keys) {
+            Ok(()) => {
+                let mut records = state.key_records.lock().unwrap_or_else(PoisonError::into_inner);
+                *records = record.keys;
+            }
+            Err(error) => {
+                metrics::document_refused();
+                error!(%error, "stored signing keys cannot be parsed");
+            }
+        }
+    }
+
+    fn put_app(&mut self, key: &str, record: AppRecord, revision: u64) {
+        let id = record.id.clone();
+        self.ids.insert(key.to_owned(), id.to_string());
+        let app = Arc::new(AppliedApp::new(record, revision));
+        self.replica.state.apps.insert(id.clone(), app);
+        self.recompile_installations_of(id.as_str());
+    }
+
+    fn recompile_installations_of(&mut self, app: &str) {
+        let state = &self.replica.state;
+        let ids = state.installations_of(app);
+        let known: Vec<_> = ids.iter().filter_map(|id| state.installation(id.as_str())).collect();
+        for known in known.chunks(BATCH_MAX) {
+            let compiled =
+                in_parallel(known, |known| self.compile(Arc::clone(&known.record), known.revision));
+            self.publish(compiled);
+        }
+    }
+
+    fn put_installation(&mut self, key: &str, record: InstallationRecord, revision: u64) {
+        self.index_installation(key, &record);
+        let compiled = self.compile(Arc::new(record), revision);
+        self.publish(vec![compiled]);
+    }
+
+    /// Applies the documents of distinct installations.
+    fn put_installations(&mut self, documents: &[&DocumentWrite]) {
+        let results = in_parallel(documents, |document| {
+            let record = self.installation_record(&document.key, &document.value)?;
+            Ok(self.compile(Arc::new(record), document.revision))
+        });
+        let mut compiled = Vec::with_capacity(documents.len());
+        for (document, result) in documents.iter().zip(results) {
+            match result {
+                Ok(installation) => {
+                    self.index_installation(&document.key, &installation.record);
+                    compiled.push(installation);
+                }
+                Err(error) => report_unapplied(&document.key, document.revision, &error),
+            }
+        }
+        self.publish(compiled);
+    }
+
+    /// Returns the record of a document, from the cache if this replica wrote it.
+    fn installation_record(
+        &self,
+        key: &str,
+        value: &Bytes,
+    ) -> Result<InstallationRecord, DocumentError> {
+        self.replica.own_writes.take(key, value).map_or_else(|| decode(value), Ok)
+    }
+
+    /// Updates the indexes for an installation.
+    fn index_installation(&mut self, key: &str, record: &InstallationRecord) {
+        self.ids.insert(key.to_owned(), record.id.to_string());
+        let state = &self.replica.state;
+        if let Some(before) = state.installation(record.id.as_str()) {
+            let before = &before.record;
+            if before.token_hash != record.token_hash {
+                self.unindex_token(before);
+            }
+            if before.app != record.app {
+                state.of_app.remove(&before.app, &before.id);
+            }
+            if before.client_key != record.client_key {
+                self.unindex_client_key(before);
+            }
+        }
+        if let Some(digest) = &record.token_hash {
+            state.tokens.insert(digest.clone(), record.id.clone());
+        }
+        state.of_app.insert(&record.app, &record.id);
+        if let Some(client_key) = &record.client_key {
+            state.of_client_key.insert(client_key, &record.id);
+        }
+    }
+
+    fn unindex_token(&self, record: &InstallationRecord) {
+        if let Some(digest) = &record.token_hash {
+            self.replica.state.tokens.remove(digest);
+        }
+    }
+
+    fn unindex_client_key(&self, record: &InstallationRecord) {
+        if let Some(client_key) = &record.client_key {
+            self.replica.state.of_client_key.remove(client_key, &record.id);
+        }
+    }
+
+    /// Compiles an installation without publishing it.
+    fn compile(&self, record: Arc<InstallationRecord>, revision: u64) -> AppliedInstallation {
+        let state = &self.replica.state;
+        let before = state.installation(record.id.as_str());
+        let app = state.app(record.app.as_str());
+        let compiler = ModuleCompiler {
+            app: app.as_deref(),
+            installation: &record,
+            before: before.as_deref(),
+            revision,
+            programs: &self.replica.programs,
+            conditions: &self.conditions,
+            prefix: &self.prefix,
+        };
+        let modules = compiler.modules();
+        AppliedInstallation { record, revision, app_revision: app.map(|app| app.revision), modules }
+    }
+
+    /// Publishes distinct installations to the matcher and to readers.
+    fn publish(&self, compiled: Vec<AppliedInstallation>) {
+        self.matcher.replace_many(compiled.iter().map(|installation| {
+            let modules = installation.modules.iter();
+            let subscriptions = modules.filter_map(|module| module.subscription.clone());
+            (installation.record.id.clone(), subscriptions.collect())
+        }));
+        let state = &self.replica.state;
+        for installation in compiled {
+            let (record, modules) = (&installation.record, &installation.modules);
+            let before = state.installation(record.id.as_str());
+            self.count(before.as_ref().map_or(&[], |before| &before.modules), -1);
+            self.count(modules, 1);
+            self.schedule(state.app(record.app.as_str()).as_deref(), record);
+            state.installations.insert(record.id.clone(), Arc::new(installation));
+        }
+    }
+
+    /// Sets the timers of an installation: the next webhook expiry and the next background work.
+    fn schedule(&self, app: Option<&AppliedApp>, record: &InstallationRecord) {
+        let times = record
+            .modules
+            .iter()
+            .filter_map(|module| DynamicWebhook::expires_ms(&module.module_type, &module.data));
+        let now_ms = clock::now_ms();
+        self.expiries.set(&record.id, times.filter(|at_ms| *at_ms > now_ms).min());
+        let due_ms = app.and_then(|app| {
+            let warning_ms = expiry_warning_due_ms(&app.record, record, self.webhook_life_ms);
+            discovery_due_ms(&app.record, record).into_iter().chain(warning_ms).min()
+        });
+        self.replica.wakeups.set(&record.id, due_ms);
+    }
+
+    fn delete_installation(&self, id: &str) {
+        let state = &self.replica.state;
+        let Some((id, known)) = state.installations.remove(id) else { return };
+        self.matcher.replace_installation(&id, Vec::new());
+        self.unindex_token(&known.record);
+        state.of_app.remove(&known.record.app, &id);
+        self.unindex_client_key(&known.record);
+        self.expiries.set(&id, None);
+        self.replica.wakeups.set(&id, None);
+        self.count(&known.modules, -1);
+        info!(installation = %id, "installation removed");
+    }
+
+    fn put_client(&mut self, key: &str, record: ClientRecord) {
+        self.delete_client(&record.id);
+        self.ids.insert(key.to_owned(), record.id.clone());
+        let state = &self.replica.state;
+        state.client_tokens.insert(record.token_hash.clone(), record.id.clone());
+        state.clients.insert(record.id.clone(), Arc::new(record));
+    }
+
+    fn delete_client(&self, id: &str) {
+        if let Some((_, client)) = self.replica.state.clients.remove(id) {
+            self.replica.state.client_tokens.remove(&client.token_hash);
+        }
+    }
+
+    fn count(&self, modules: &[Arc<AppliedModule>], sign: i64) {
+        let state = &self.replica.state;
+        for (status, total) in EffectiveStatus::ALL.iter().zip(&state.by_status) {
+            let found = modules.iter().filter(|module| module.effective_status == *status).count();
+            total.fetch_add(sign * i64::try_from(found).unwrap_or(i64::MAX), Relaxed);
+        }
+        if !modules.is_empty() {
+            state.with_modules.fetch_add(sign, Relaxed);
+        }
+    }
+}
+
+fn report_unapplied(key: &str, revision: u64, error: &DocumentError) {
+    metrics::document_refused();
+    error!(key, revision, reason = %error, "registry document cannot be applied");
+}

@@ -1,0 +1,45 @@
+//! Settings and limits of the registry: the sections of the configuration that it reads.
+
+use super::model::AppKind;
+use crate::config::{Config, LimitsConfig, RegistryConfig};
+use crate::domain::Product;
+
+/// Settings and limits of the registry.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// First token of function subjects.
+    pub prefix: String,
+    /// Public URL of the HTTP APIs, without a trailing slash.
+    pub public_url: String,
+    /// Accepts event types that are not in the catalogue, with a warning.
+    pub allow_unknown_events: bool,
+    /// `[registry]`
+    pub registry: RegistryConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
+}
+
+impl Settings {
+    /// Returns the settings of a configuration, with the public URL of the HTTP APIs.
+    #[must_use]
+    pub fn new(config: &Config, public_url: &str) -> Self {
+        Self {
+            prefix: config.nats.prefix.clone(),
+            public_url: public_url.trim_end_matches('/').to_owned(),
+            allow_unknown_events: config.events.allow_unknown,
+            registry: config.registry.clone(),
+            limits: config.limits.clone(),
+        }
+    }
+
+    /// Returns the limit of dynamic modules of one installation; an app that is not provisioned has
+    /// that of Forge apps.
+    #[must_use]
+    pub fn dynamic_modules_max(&self, app: Option<AppKind>, product: Product) -> usize {
+        match (app, product) {
+            (Some(AppKind::Connect), Product::Jira) => self.limits.connect_modules_jira,
+            (Some(AppKind::Connect), Product::Confluence) => self.limits.connect_modules_confluence,
+            (Some(AppKind::Forge) | None, _) => self.limits.modules_per_installation,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Changes of one document: read the current one, decide, compare-and-set, wait until it is applied here.
+//!
+//! Guarantee: a change that returns success is durable in the store and visible to matching on this
+//! replica; the other replicas follow by watching. A change that returns an error changed nothing,
+//! except where [`RegisterError::is_in_doubt`] says otherwise. Changes of one document made here are
+//! queued; those of other replicas appear as conflicts and are decided again on the stored document.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use super::error::{RegisterError, document_error};
+use super::metrics;
+use super::model::{decode, encode};
+use super::replica::{ReadBarrier, ReplicaHandle, Replicated};
+use super::store::{Store, StoreError, StoredDocument};
+use crate::clock;
+
+/// Attempts of a change after conflicts with other replicas.
+const CONFLICTS_MAX: u32 = 32;
+/// Longest pause between two attempts.
+const CONFLICT_PAUSE_MAX: Duration = Duration::from_millis(50);
+/// Longest wait for a change to be applied on this replica.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest wait of a read for the writes of other replicas; after it the read returns the applied
+/// state.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
+/// Locks that serialise changes of one document; documents share them by hash.
+const LOCKS: usize = 64;
+
+/// What an update does with the current document.
+pub(crate) enum Mutation<D, T> {
+    /// Replaces it by this one.
+    Put(Box<D>, T),
+    /// Deletes it.
+    Delete(T),
+    /// Leaves it unchanged.
+    Keep(T),
+}
+
+/// The store of documents and this replica's progress in applying it.
+pub(crate) struct Transactions {
+    store: Arc<dyn Store>,
+    replica: ReplicaHandle,
+    barrier: ReadBarrier,
+    locks: [Mutex<()>; LOCKS],
+    lock_of: RandomState,
+}
+
+impl Transactions {
+    /// Creates transactions over `store`, which `replica` applies.
+    pub(crate) fn new(store: Arc<dyn Store>, replica: ReplicaHandle) -> Self {
+        Self {
+            store,
+            replica,
+            barrier: ReadBarrier::default(),
+            locks: std::array::from_fn(|_| Mutex::new(())),
+            lock_of: RandomState::new(),
+        }
+    }
+
+    /// Updates one document. `decide` is called with the current document, and again with a newer
+    /// one after a conflict, so it must not keep state between calls.
+    ///
+    /// # Errors
+    /// The error of `decide`; the document changed during every attempt, the store fails, the
+    /// document cannot be read or written, or the change is stored and not applied in time.
+    pub(crate) async fn update_document<D: Replicated, T>(
+        &self,
+        id: &str,
+        mut decide: impl FnMut(Option<D>) -> Result<Mutation<D, T>, RegisterError>,
+    ) -> Result<T, RegisterError> {
+        let key = D::key(id);
+        let _turn = self.lock(&key).lock().await;
+        // The applied document is nearly always the stored one, so the first attempt uses it; if it
+        // is outdated, the write conflicts. A decision to write nothing must be made on the stored
+        // document.
+        if let Some((current, revision)) = D::applied(&self.replica, id)
+            && let Ok(Mutation::Put(document, answer)) = decide(Some(current))
+        {
+            match self.put(&key, document, Some(revision)).await {
+                Err(RegisterError::Store(StoreError::Conflict)) => {}
+                written => return written.map(|()| answer),
+            }
+        }
+        for conflict in 0..CONFLICTS_MAX {
+            let (current, expected) = self.stored(&key).await?;
+            let (written, answer) = match decide(current)? {
+                Mutation::Keep(answer) => return Ok(answer),
+                Mutation::Put(document, answer) => {
+                    (self.put(&key, document, expected).await, answer)
+                }
+                Mutation::Delete(answer) => match expected {
+                    Some(expected) => (self.delete(&key, expected).await, answer),
+                    None => return Ok(answer),
+                },
+            };
+            match written {
+                Err(RegisterError::Store(StoreError::Conflict)) => {
+                    debug!(key, conflict, "registry document changed concurrently, retrying");
+                    sleep((Duration::from_millis(1) * conflict).min(CONFLICT_PAUSE_MAX)).await;
+                }
+                written => return written.map(|()| answer),
+            }
+        }
+        Err(RegisterError::Contended { attempts: CONFLICTS_MAX })
+    }
+
+    /// Waits until this replica has applied every write confirmed before this call, by any replica,
+    /// so that an app may continue at another replica. If the store is unavailable, it returns at
+    /// once: the applied state is the best known.
+    pub(crate) async fn catch_up(&self) {
+        let caught_up = async {
+            if let Ok(revision) = self.barrier.revision(self.store.as_ref()).await {
+                self.replica.progress.wait_until_applied(revision).await;
+            }
+        };
+        if timeout(CATCH_UP_TIMEOUT, caught_up).await.is_err() {
+            let revision = self.replica.progress.revision();
+            debug!(revision, "read barrier timed out, answering from the applied state");
+        }
+    }
+
+    /// Returns the stored document with its revision.
+    async fn stored<D: Replicated>(
+        &self,
+        key: &str,
+    ) -> Result<(Option<D>, Option<u64>), RegisterError> {
+        let Some(StoredDocument { value, revision }) = self.store.get(key).await? else {
+            return Ok((None, None));
+        };
+        let document = decode(&value).map_err(|error| document_error(key, &error))?;
+        Ok((Some(document), Some(revision)))
+    }
+
+    /// Writes a document and waits until it is applied here.
+    async fn put<D: Replicated>(
+        &self,
+        key: &str,
+        document: Box<D>,
+        expected: Option<u64>,
+    ) -> Result<(), RegisterError> {
+        let value = encode(document.as_ref()).map_err(|error| document_error(key, &error))?;
+        let _cached = document.cache_own_write(&self.replica, key, &value);
+        let revision = self.store.put(key, value, expected).await?;
+        self.wait_until_applied(revision).await
+    }
+
+    async fn delete(&self, key: &str, expected: u64) -> Result<(), RegisterError> {
+        let revision = self.store.delete(key, expected).await?;
+        self.wait_until_applied(revision).await
+    }
+
+    async fn wait_until_applied(&self, revision: u64) -> Result<(), RegisterError> {
+        let start = clock::tick();
+        let applied = self.replica.progress.wait_until_applied(revision);
+        match timeout(APPLY_TIMEOUT, applied).await {
+            Ok(()) => {
+                metrics::change_applied(clock::since(start));
+                Ok(())
+            }
+            Err(_) => Err(RegisterError::NotApplied { revision, waited: APPLY_TIMEOUT }),
+        }
+    }
+
+    fn lock(&self, key: &str) -> &Mutex<()> {
+        let [first, ..] = &self.locks;
+        let slot = usize::try_from(self.lock_of.hash_one(key)).unwrap_or(usize::MAX) % LOCKS;
+        self.locks.get(slot).unwrap_or(first)
+    }
+}

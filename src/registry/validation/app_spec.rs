@@ -1,0 +1,262 @@
+//! Apps as operators submit them, and their validation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::module_key::key_problem;
+use super::program_cache::ProgramCache;
+use super::trigger_rules::ValidationRules;
+use super::webhook::{WebhookDefinition, is_relative};
+use crate::clock;
+use crate::domain::{AppId, Product, Secret};
+use crate::registry::model::{
+    AppKind, AppRecord, DiscoveryConfig, Endpoint, EndpointAuth, FORMAT, LifecycleCallbacks,
+    NoticeEndpoint, Problem, TRIGGER, WEBHOOKS, code,
+};
+
+/// Returns whether deliveries may be sent to an address, or the reason why not.
+pub type CheckUrl = dyn Fn(&Url) -> Result<(), String> + Send + Sync;
+
+/// An app as an operator submits it; a new version replaces the old one completely.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AppSpec {
+    kind: AppKind,
+    name: Option<String>,
+    version: Option<String>,
+    #[serde(default)]
+    scopes: Vec<String>,
+    #[serde(default)]
+    functions: Vec<String>,
+    #[serde(default)]
+    pub(crate) endpoints: Vec<EndpointSpec>,
+    base_url: Option<String>,
+    #[serde(default)]
+    static_modules: BTreeMap<String, Vec<Map<String, Value>>>,
+    #[serde(default)]
+    translations: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(default)]
+    lifecycle: LifecycleCallbacks,
+    pub(crate) discovery: Option<DiscoverySpec>,
+    pub(crate) notices: Option<NoticesSpec>,
+    delivery: Option<Map<String, Value>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EndpointSpec {
+    pub(crate) key: String,
+    url: String,
+    /// Tokens sent to the endpoint.
+    #[serde(default)]
+    auth: EndpointAuth,
+    /// Used unchanged; if absent, a known endpoint keeps its secret and a new one gets a generated
+    /// one.
+    pub(crate) secret: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DiscoverySpec {
+    #[serde(rename = "use")]
+    types: Vec<String>,
+    url: String,
+    /// As for an endpoint.
+    pub(crate) secret: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NoticesSpec {
+    url: String,
+    /// As for an endpoint.
+    pub(crate) secret: Option<String>,
+}
+
+impl AppSpec {
+    /// Returns every problem of the app.
+    pub(crate) fn problems(
+        &self,
+        id: &AppId,
+        check_url: &CheckUrl,
+        allow_unknown_events: bool,
+        programs: &ProgramCache,
+    ) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut keys = BTreeSet::new();
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            let path = format!("endpoints[{index}]");
+            problems.extend(key_problem(&endpoint.key, &format!("{path}.key")));
+            problems.extend(address_problem(&endpoint.url, &format!("{path}.url"), check_url));
+            if !keys.insert(&endpoint.key) {
+                let message = format!("two endpoints have the key `{}`", endpoint.key);
+                problems.push(Problem::new(code::DUPLICATE, format!("{path}.key"), message));
+            }
+        }
+        for (index, function) in self.functions.iter().enumerate() {
+            problems.extend(key_problem(function, &format!("functions[{index}]")));
+        }
+        match (&self.base_url, self.kind) {
+            (Some(url), _) => problems.extend(address_problem(url, "baseUrl", check_url)),
+            (None, AppKind::Connect) => {
+                problems.push(Problem::new(code::MISSING, "baseUrl", "a Connect app has one"));
+            }
+            (None, AppKind::Forge) => {}
+        }
+        for (name, path) in self.lifecycle.paths() {
+            let path = path.filter(|path| !is_relative(path) || self.kind != AppKind::Connect);
+            problems.extend(path.map(|_| {
+                let message = "a callback is a path behind the base URL of a Connect app";
+                Problem::new(code::FORM, format!("lifecycle.{name}"), message)
+            }));
+        }
+        if let Some(discovery) = &self.discovery {
+            problems.extend(address_problem(&discovery.url, "discovery.url", check_url));
+            if self.kind != AppKind::Forge {
+                let message = "apps of kind forge alone are asked for their modules";
+                problems.push(Problem::new(code::FORM, "discovery", message));
+            }
+        }
+        if let Some(notices) = &self.notices {
+            problems.extend(address_problem(&notices.url, "notices.url", check_url));
+        }
+        problems.extend(self.static_problems(id, allow_unknown_events, programs));
+        problems
+    }
+
+    fn static_problems(
+        &self,
+        id: &AppId,
+        allow_unknown_events: bool,
+        programs: &ProgramCache,
+    ) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut keys = BTreeSet::new();
+        let app = self.clone().record(id, AppSecrets::empty(self));
+        if let Err(reason) = app.delivery() {
+            problems.push(Problem::new(code::FORM, "delivery", reason));
+        }
+        let rules = ValidationRules { app: Some(&app), allow_unknown_events, programs };
+        for (module_type, modules) in &self.static_modules {
+            for (index, data) in modules.iter().enumerate() {
+                let path = format!("staticModules.{module_type}[{index}]");
+                let key_path = format!("{path}.key");
+                match data.get("key").and_then(Value::as_str) {
+                    None => {
+                        let message = "a module of an app has a key";
+                        problems.push(Problem::new(code::MISSING, key_path, message));
+                    }
+                    Some(key) if !keys.insert(key) => {
+                        let message = format!("two modules have the key `{key}`");
+                        problems.push(Problem::new(code::DUPLICATE, key_path, message));
+                    }
+                    Some(key) => problems.extend(key_problem(key, &key_path)),
+                }
+                match (module_type.as_str(), self.kind) {
+                    (TRIGGER, AppKind::Forge) => {
+                        problems.extend(rules.check(data, &path).err().into_iter().flatten());
+                    }
+                    (WEBHOOKS, AppKind::Connect) => {
+                        problems.extend(static_webhook_problems(data, &path, programs));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        problems
+    }
+
+    /// Builds the record of the app.
+    pub(crate) fn record(self, id: &AppId, secrets: AppSecrets) -> AppRecord {
+        let now_ms = clock::now_ms();
+        let AppSecrets { endpoints, discovery, notices } = secrets;
+        AppRecord {
+            format: FORMAT,
+            id: id.clone(),
+            kind: self.kind,
+            name: self.name,
+            version: self.version,
+            scopes: self.scopes,
+            functions: self.functions,
+            endpoints,
+            base_url: self.base_url,
+            static_modules: self.static_modules,
+            translations: self.translations,
+            lifecycle: self.lifecycle,
+            discovery,
+            notices,
+            delivery: self.delivery,
+            created_ms: now_ms,
+            updated_ms: now_ms,
+        }
+    }
+}
+
+/// The product is unknown here: an app may be installed in either, and Jira accepts more.
+fn static_webhook_problems(
+    data: &Map<String, Value>,
+    path: &str,
+    programs: &ProgramCache,
+) -> Vec<Problem> {
+    let webhook = match WebhookDefinition::parse(data, path, Product::Jira) {
+        Ok(webhook) => webhook,
+        Err(problems) => return problems,
+    };
+    let filter = format!("{path}.filter");
+    webhook.compile(programs, Product::Jira, &filter).err().unwrap_or_default()
+}
+
+/// The parts of an app that carry a secret.
+pub(crate) struct AppSecrets {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) discovery: Option<DiscoveryConfig>,
+    pub(crate) notices: Option<NoticeEndpoint>,
+}
+
+impl AppSecrets {
+    /// The same parts with empty secrets, to validate an app before secrets exist.
+    fn empty(spec: &AppSpec) -> Self {
+        let empty = || Secret::new("");
+        let endpoint = |endpoint: &EndpointSpec| endpoint.with(empty());
+        Self {
+            endpoints: spec.endpoints.iter().map(endpoint).collect(),
+            discovery: spec.discovery.as_ref().map(|discovery| discovery.with(empty())),
+            notices: spec.notices.as_ref().map(|notices| notices.with(empty())),
+        }
+    }
+}
+
+impl EndpointSpec {
+    /// Adds its secret.
+    pub(crate) fn with(&self, secret: Secret) -> Endpoint {
+        Endpoint { key: self.key.clone(), url: self.url.clone(), secret, auth: self.auth }
+    }
+}
+
+impl DiscoverySpec {
+    /// Adds its secret.
+    pub(crate) fn with(&self, secret: Secret) -> DiscoveryConfig {
+        DiscoveryConfig { types: self.types.clone(), url: self.url.clone(), secret }
+    }
+}
+
+impl NoticesSpec {
+    /// Adds its secret.
+    pub(crate) fn with(&self, secret: Secret) -> NoticeEndpoint {
+        NoticeEndpoint { url: self.url.clone(), secret }
+    }
+}
+
+fn address_problem(text: &str, path: &str, check_url: &CheckUrl) -> Option<Problem> {
+    let refused = match Url::parse(text) {
+        Ok(url) if url.has_host() && matches!(url.scheme(), "http" | "https") => {
+            check_url(&url).err()?
+        }
+        Ok(_) => "an address starts with https:// and a host name".to_owned(),
+        Err(error) => format!("`{text}` is no address: {error}"),
+    };
+    Some(Problem::new(code::ADDRESS, path, refused))
+}

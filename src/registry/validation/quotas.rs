@@ -1,0 +1,120 @@
+//! Quotas of an installation: modules, webhooks and entity-property paths.
+//!
+//! Each check gets a record as it would be stored, so it is exact under concurrent registrations. A
+//! budget that is charged to an owner belongs here.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use super::program_cache::ProgramCache;
+use super::trigger::Trigger;
+use super::trigger_rules::ValidatedTrigger;
+use crate::clock;
+use crate::config::LimitsConfig;
+use crate::domain::ModuleKey;
+use crate::registry::model::{
+    AppRecord, DynamicWebhook, InstallationRecord, Problem, QuotaUsage, RegistrationApi, TRIGGER,
+    code,
+};
+
+/// Requires a quota for one more Forge module.
+///
+/// # Errors
+/// The quota is used up.
+pub(crate) fn check_modules(record: &InstallationRecord, max: usize) -> Result<(), Vec<Problem>> {
+    let used = record.modules.len();
+    if used < max {
+        return Ok(());
+    }
+    let message = format!("limit {max} dynamic modules per installation, {used} used");
+    let problem = Problem::new(code::MODULES_MAX, "", message);
+    Err(vec![problem.with_help("delete one to make room")])
+}
+
+/// Requires a quota for `more` Connect modules; dynamic webhooks are not counted.
+///
+/// # Errors
+/// The quota is too small.
+pub(crate) fn check_connect_modules(
+    record: &InstallationRecord,
+    more: usize,
+    max: usize,
+) -> Result<QuotaUsage, Vec<Problem>> {
+    let used = record.modules.iter().filter(|m| m.api != RegistrationApi::Webhook).count();
+    if used + more <= max {
+        return Ok(QuotaUsage { before: used, after: used + more, max });
+    }
+    let message =
+        format!("Up to {max} modules can be registered dynamically in a tenancy, {used} are");
+    Err(vec![Problem::new(code::MODULES_MAX, "", message)])
+}
+
+/// Limits the distinct entity-property paths of an installation. Includes the paths of its other
+/// modules and of the static ones.
+///
+/// # Errors
+/// More than `max` paths would be read.
+pub(crate) fn check_property_paths(
+    app: Option<&AppRecord>,
+    record: &InstallationRecord,
+    key: &ModuleKey,
+    validated: &ValidatedTrigger,
+    programs: &ProgramCache,
+    max: usize,
+) -> Result<(), Vec<Problem>> {
+    if validated.property_paths.is_empty() {
+        return Ok(());
+    }
+    let statics = app.iter().flat_map(|app| app.static_modules.get(TRIGGER)).flatten();
+    let others = record.modules.iter().filter(|m| m.key != *key && m.module_type == TRIGGER);
+    let others = others.map(|module| Cow::Owned(module.data.read()));
+    let mut paths: BTreeSet<String> = validated.property_paths.clone();
+    for data in statics.map(Cow::Borrowed).chain(others) {
+        // An unreadable one is inactive and reads nothing.
+        if let Ok(trigger) = Trigger::parse(&data, "data") {
+            paths.extend(programs.property_paths(&trigger));
+        }
+    }
+    let used = paths.len();
+    if used <= max {
+        return Ok(());
+    }
+    let message = format!("{used} different entity properties would be read, the limit is {max}");
+    Err(vec![Problem::new(code::PROPERTY_PATHS_MAX, "data", message)])
+}
+
+/// Remaining dynamic webhooks of an owner.
+pub(crate) struct WebhookQuota {
+    left: usize,
+    max: usize,
+}
+
+impl WebhookQuota {
+    /// Computes the quota of `user`, or of the Connect app if none; expired webhooks are not
+    /// counted.
+    pub(crate) fn of(
+        record: &InstallationRecord,
+        user: Option<&str>,
+        limits: &LimitsConfig,
+    ) -> Self {
+        let max = match user {
+            None => limits.webhooks_per_app,
+            Some(_) => limits.webhooks_per_user,
+        };
+        let now_ms = clock::now_ms();
+        let webhooks = record.modules.iter().filter_map(DynamicWebhook::of_module);
+        let is_used = |w: &DynamicWebhook| w.user.as_deref() == user && w.expiration_date > now_ms;
+        Self { left: max.saturating_sub(webhooks.filter(is_used).count()), max }
+    }
+
+    /// Takes one.
+    ///
+    /// # Errors
+    /// The quota is used up, as a sentence.
+    pub(crate) fn take(&mut self) -> Result<(), Vec<String>> {
+        let left = self.left.checked_sub(1);
+        self.left =
+            left.ok_or_else(|| vec![format!("Maximum number of webhooks ({}) reached", self.max)])?;
+        Ok(())
+    }
+}
