@@ -313,8 +313,9 @@ fn events_state(config: &Config, publisher: &Arc<dyn Publisher>) -> EventsState 
 
 fn ingest_state(config: &Config, publisher: &Arc<dyn Publisher>) -> IngestState {
     let sites = SOURCES.iter().flat_map(|source| {
-        let sites = config.ingest.get(source.name()).into_iter().flatten();
-        sites.map(|(site, settings)| {
+        let sites = config.ingest.get(source.name());
+        debug_assert!(sites.is_some(), "the section [ingest.{}]", source.name());
+        sites.into_iter().flatten().map(|(site, settings)| {
             ((source.product(), site.as_str().into()), Secret::new(settings.secret.as_str()))
         })
     });

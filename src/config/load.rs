@@ -84,7 +84,7 @@ fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
     })
 }
 
-/// Whether the keys under this path are names of sites rather than settings.
+/// Whether the keys under this path are names of sites rather than settings: those of a product.
 fn has_dynamic_keys(path: &str) -> bool {
     path.strip_prefix("ingest.").is_some_and(|product| !product.contains('.'))
 }
