@@ -84,9 +84,13 @@ fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
     })
 }
 
-/// Whether the keys under this path are names of sites rather than settings.
+/// Whether the keys under this path are names of sites rather than settings: those of a product.
 fn has_dynamic_keys(path: &str) -> bool {
-    matches!(path, "ingest.jira" | "ingest.confluence")
+    path.strip_prefix("ingest.").is_some_and(|product| !product.contains('.'))
+}
+
+fn is_ingest_product(table: &Table, product: &str) -> bool {
+    table.get("ingest").and_then(|ingest| ingest.get(product)).is_some_and(Value::is_table)
 }
 
 fn overlay(base: &mut Table, over: Table, origin: &str, path: &str) -> Result<(), ConfigError> {
@@ -122,7 +126,9 @@ fn unknown_key(known: &Table, origin: &str, path: &str) -> ConfigError {
 fn set_from_variable(table: &mut Table, name: &str, text: &str) -> Result<(), ConfigError> {
     let path = name.trim_start_matches(ENV_PREFIX).to_lowercase();
     let keys: Vec<&str> = path.split("__").collect();
-    if let ["ingest", product @ ("jira" | "confluence"), site, "secret"] = keys.as_slice() {
+    if let ["ingest", product, site, "secret"] = keys.as_slice()
+        && is_ingest_product(table, product)
+    {
         return set_site_secret(table, product, site, text);
     }
     let (Some((last, sections)), origin) = (keys.split_last(), name) else { return Ok(()) };

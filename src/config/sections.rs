@@ -106,6 +106,18 @@ pub struct IngestConfig {
     pub confluence: BTreeMap<String, IngestSiteConfig>,
 }
 
+impl IngestConfig {
+    /// Returns the sites of a product by its name in this section.
+    #[must_use]
+    pub fn sites(&self, product: &str) -> Option<&BTreeMap<String, IngestSiteConfig>> {
+        match product {
+            "jira" => Some(&self.jira),
+            "confluence" => Some(&self.confluence),
+            _ => None,
+        }
+    }
+}
+
 /// `[ingest.jira.<cloudId>]` and `[ingest.confluence.<cloudId>]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

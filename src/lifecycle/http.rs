@@ -14,8 +14,9 @@ use crate::api::{self, ApiState};
 use crate::config::Config;
 use crate::console::{self, Console};
 use crate::delivery::{EgressGuard, FailedWebhooks};
-use crate::domain::{Product, Secret};
+use crate::domain::Secret;
 use crate::event::Publisher;
+use crate::event::sources::SOURCES;
 use crate::matcher::Matcher;
 use crate::registry::Registry;
 use crate::telemetry::LiveFeed;
@@ -95,11 +96,11 @@ fn events_state(config: &Config, publisher: &Arc<dyn Publisher>) -> EventsState 
 }
 
 fn ingest_state(config: &Config, publisher: &Arc<dyn Publisher>) -> IngestState {
-    let products =
-        [(Product::Jira, &config.ingest.jira), (Product::Confluence, &config.ingest.confluence)];
-    let sites = products.into_iter().flat_map(|(product, sites)| {
-        sites.iter().map(move |(site, settings)| {
-            ((product, site.as_str().into()), Secret::new(settings.secret.as_str()))
+    let sites = SOURCES.into_iter().flat_map(|source| {
+        let sites = config.ingest.sites(source.name());
+        debug_assert!(sites.is_some(), "the section [ingest.{}]", source.name());
+        sites.into_iter().flatten().map(move |(site, settings)| {
+            ((source.product(), site.as_str().into()), Secret::new(settings.secret.as_str()))
         })
     });
     IngestState {
