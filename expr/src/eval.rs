@@ -10,12 +10,12 @@ use crate::builtin::regexp::Pattern;
 use crate::builtin::{self, EvalResult, Machine, MemberLookup};
 use crate::diagnostic::Code;
 use crate::env::Env;
-use crate::fault::{EvalError, Fault};
+use crate::fault::{EvalError, Fault, entry};
 use crate::limits::STEPS_PER_CONSTANT;
 use crate::operator::{self, build_list, build_map};
 use crate::parameters::{Parameter, ParameterList, Parameters};
 use crate::program::{MemberOp, Op, Program, ProgramTemplate, Routine};
-use crate::span::Span;
+use crate::span::{Span, to_u32};
 use crate::text::TextBuilder;
 use crate::typed::Binding;
 use crate::value::{Captured, Function, List, Literal, Map, Text, Value};
@@ -203,10 +203,10 @@ impl<'v, V: View> Machine<'v> for Evaluator<'v, V> {
     }
 
     fn call_lambda(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> EvalResult<'v> {
-        let Function::Lambda { id, captured } = function else { return Ok(Value::Null) };
-        let Some(routine) = self.program.lambdas.get(*id as usize) else {
-            return Ok(Value::Null);
+        let Function::Lambda { id, captured } = function else {
+            return Err(Fault::internal("a builtin is entered as an arrow function"));
         };
+        let routine = entry(&self.program.lambdas, *id)?;
         let taken = arguments.iter().take(routine.parameters as usize);
         self.stack.extend(taken.cloned());
         let missing = (routine.parameters as usize).saturating_sub(arguments.len());
@@ -240,19 +240,21 @@ impl<'v, V: View> Evaluator<'v, V> {
     /// Executes until the function returns or an error has no handler in it.
     fn run(&mut self, mut running: ActiveFrame<'v>, handlers: usize) -> EvalResult<'v> {
         let program = self.program;
-        while let Some(op) = program.ops.get(running.at) {
+        loop {
+            let Some(op) = program.ops.get(running.at) else {
+                return Err(Fault::internal("a function ends without a return"));
+            };
             let at = running.at;
             running.at += 1;
             match self.execute(*op, &mut running) {
                 Ok(ControlFlow::Next) => {}
-                Ok(ControlFlow::Return) => break,
+                Ok(ControlFlow::Return) => return Ok(self.pop()),
                 Err(fault) => {
                     let fault = fault.at(self.span(at));
                     self.recover(fault, &mut running, handlers)?;
                 }
             }
         }
-        Ok(self.pop())
     }
 
     /// Continues at the innermost handler of this function, if the error can be caught.
@@ -280,7 +282,9 @@ impl<'v, V: View> Evaluator<'v, V> {
     /// The span of an instruction in the source of this filter.
     fn span(&mut self, at: usize) -> Span {
         let slots = &self.program.slots;
-        let span = self.program.spans.get(at).copied().unwrap_or(Span::NONE);
+        let span = self.program.spans.get(at).copied();
+        debug_assert!(span.is_some(), "each instruction has a span");
+        let span = span.unwrap_or(Span::NONE);
         slots.relocate(
             span,
             self.offset_shifts.get_or_insert_with(|| slots.offset_shifts(self.parameters)),
@@ -288,11 +292,17 @@ impl<'v, V: View> Evaluator<'v, V> {
     }
 
     fn pop(&mut self) -> Value<'v> {
-        self.stack.pop().unwrap_or(Value::Null)
+        let value = self.stack.pop();
+        debug_assert!(value.is_some(), "operands are pushed before they are popped");
+        value.unwrap_or(Value::Null)
     }
 
     /// Pops the last `count` values.
     fn pop_many(&mut self, count: u32) -> Vec<Value<'v>> {
+        debug_assert!(
+            self.stack.len() >= count as usize,
+            "operands are pushed before they are popped"
+        );
         self.stack.split_off(self.stack.len().saturating_sub(count as usize))
     }
 
@@ -301,9 +311,9 @@ impl<'v, V: View> Evaluator<'v, V> {
         match op {
             Op::Literal(at) => {
                 self.budget.charge(1)?;
-                self.push_literal(at);
+                self.push_literal(at)?;
             }
-            Op::Text(at) => self.push_literal(at),
+            Op::Text(at) => self.push_literal(at)?,
             Op::Literals(at) => self.push_literals(at)?,
             Op::Parameter(at) => {
                 self.budget.charge(1)?;
@@ -321,7 +331,7 @@ impl<'v, V: View> Evaluator<'v, V> {
             Op::Unary(op) => self.unary(op)?,
             Op::Logical { op, end } => {
                 self.budget.charge(1)?;
-                let left = self.stack.last().unwrap_or(&Value::Null);
+                let left = self.top()?;
                 if operator::settles(op, left) == Some(true) {
                     running.at = end as usize;
                 } else {
@@ -347,9 +357,9 @@ impl<'v, V: View> Evaluator<'v, V> {
             Op::Index { called, optional, end } => self.index(called, optional, end, running)?,
             Op::Store(slot) => {
                 self.budget.charge(1)?;
-                self.bind(slot, running);
+                self.bind(slot, running)?;
             }
-            Op::Bind(slot) => self.bind(slot, running),
+            Op::Bind(slot) => self.bind(slot, running)?,
             Op::Lambda(id) => self.lambda(id, running)?,
             Op::Try { handler } => {
                 self.budget.charge(2)?;
@@ -370,7 +380,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         let value = match op {
             Op::TypeOfVariable(at) => {
                 self.budget.charge(2)?;
-                let node = self.view.variable(self.variable_name(at));
+                let node = self.view.variable(self.variable_name(at)?);
                 let name = node
                     .map_or("undefined", |node| Value::of_node(self.view, node).type_of().name());
                 Value::String(Text::Borrowed(name))
@@ -399,8 +409,8 @@ impl<'v, V: View> Evaluator<'v, V> {
                 build_list(items, &mut self.budget)?
             }
             Op::Map(at) => {
-                let keys = self.program.keys.get(at as usize).map_or(&[][..], |keys| keys);
-                let values = self.pop_many(u32::try_from(keys.len()).unwrap_or(u32::MAX));
+                let keys = entry(&self.program.keys, at)?;
+                let values = self.pop_many(to_u32(keys.len()));
                 self.budget.charge(1)?;
                 let names = keys.iter().map(|key| Text::Borrowed(key));
                 build_map(names.zip(values), &mut self.budget)?
@@ -410,20 +420,21 @@ impl<'v, V: View> Evaluator<'v, V> {
                 self.budget.charge(1)?;
                 return Err(builtin::throw(value, self.view, &mut self.budget));
             }
-            _ => return Ok(()),
+            _ => return Err(Fault::internal("an instruction has no meaning")),
         };
         self.stack.push(value);
         Ok(())
     }
 
-    fn push_literal(&mut self, at: u32) {
+    fn push_literal(&mut self, at: u32) -> Result<(), Fault<'v>> {
         let program = self.program;
-        match program.literals.get(at as usize) {
-            Some(Literal::Number(number)) => push_number(&mut self.stack, *number),
-            Some(Literal::String(text)) => push_text(&mut self.stack, text),
-            Some(Literal::Bool(truth)) => push_bool(&mut self.stack, *truth),
-            Some(Literal::Null) | None => push_with(&mut self.stack, || Value::Null),
+        match entry(&program.literals, at)? {
+            Literal::Number(number) => push_number(&mut self.stack, *number),
+            Literal::String(text) => push_text(&mut self.stack, text),
+            Literal::Bool(truth) => push_bool(&mut self.stack, *truth),
+            Literal::Null => push_with(&mut self.stack, || Value::Null),
         }
+        Ok(())
     }
 
     #[inline]
@@ -436,7 +447,7 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     fn push_literals(&mut self, at: u32) -> Result<(), Fault<'v>> {
         let program = self.program;
-        let literals = program.lists.get(at as usize).map_or(&[][..], |list| list);
+        let literals = entry(&program.lists, at)?;
         self.budget.charge_constant_list(literals.len())?;
         self.stack.push(Value::List(List::Literal(literals)));
         Ok(())
@@ -458,13 +469,14 @@ impl<'v, V: View> Evaluator<'v, V> {
                     let text = *text;
                     push_text(&mut self.stack, text);
                 }
-                other => {
-                    let value = other.map_or(Value::Null, Value::clone);
+                Some(value) => {
+                    let value = value.clone();
                     self.stack.push(value);
                 }
+                None => return Err(Fault::internal("a slot is outside of its frame")),
             },
             Binding::Captured(_) => {
-                let value = self.place(place, running);
+                let value = self.value_of(place, running)?;
                 self.stack.push(value);
             }
         }
@@ -485,30 +497,32 @@ impl<'v, V: View> Evaluator<'v, V> {
         }
     }
 
-    fn place(&self, place: Binding, running: &ActiveFrame<'v>) -> Value<'v> {
+    fn value_of(&self, place: Binding, running: &ActiveFrame<'v>) -> EvalResult<'v> {
         let value = match place {
             Binding::Local(slot) => self.stack.get(running.base + slot as usize),
             Binding::Captured(at) => {
                 running.captured.as_ref().and_then(|captured| captured.values.get(at as usize))
             }
         };
-        value.cloned().unwrap_or(Value::Null)
+        value.cloned().ok_or_else(|| Fault::internal("a slot is outside of its frame"))
     }
 
-    fn bind(&mut self, slot: u32, running: &ActiveFrame<'v>) {
+    fn bind(&mut self, slot: u32, running: &ActiveFrame<'v>) -> Result<(), Fault<'v>> {
         let value = self.pop();
-        if let Some(place) = self.stack.get_mut(running.base + slot as usize) {
-            *place = value;
-        }
+        let Some(place) = self.stack.get_mut(running.base + slot as usize) else {
+            return Err(Fault::internal("a slot is outside of its frame"));
+        };
+        *place = value;
+        Ok(())
     }
 
-    fn variable_name(&self, at: u32) -> &'v str {
-        self.program.variables.get(at as usize).map_or("", |name| name)
+    fn variable_name(&self, at: u32) -> Result<&'v str, Fault<'v>> {
+        entry(&self.program.variables, at).map(|name| &**name)
     }
 
     fn variable(&mut self, at: u32) -> Result<(), Fault<'v>> {
         self.budget.charge(1)?;
-        let name = self.variable_name(at);
+        let name = self.variable_name(at)?;
         match self.view.variable(name) {
             Some(node) => {
                 self.push_node(node);
@@ -520,14 +534,14 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     fn lambda(&mut self, id: u32, running: &ActiveFrame<'v>) -> Result<(), Fault<'v>> {
         self.budget.charge(2)?;
-        let captures =
-            self.program.lambdas.get(id as usize).map_or(&[][..], |routine| &routine.captures);
+        let captures = &entry(&self.program.lambdas, id)?.captures;
         if captures.is_empty() {
             let function = || Value::Function(Function::Lambda { id, captured: None });
             push_with(&mut self.stack, function);
             return Ok(());
         }
-        let values = captures.iter().map(|place| self.place(*place, running)).collect();
+        let values = captures.iter().map(|place| self.value_of(*place, running));
+        let values = values.collect::<Result<_, _>>()?;
         let function = builtin::close_over(id, values, &mut self.budget)?;
         self.stack.push(function);
         Ok(())
@@ -535,7 +549,7 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     fn unary(&mut self, op: UnaryOp) -> Result<(), Fault<'v>> {
         self.budget.charge(1)?;
-        let operand = self.stack.last().unwrap_or(&Value::Null);
+        let operand = self.top()?;
         match op {
             UnaryOp::Not => {
                 let truth = !operand.is_truthy();
@@ -557,7 +571,9 @@ impl<'v, V: View> Evaluator<'v, V> {
     fn binary(&mut self, op: BinaryOp) -> Result<(), Fault<'v>> {
         self.budget.charge(1)?;
         // Operands are read in place: see `push_with`.
-        let [.., left, right] = self.stack.as_slice() else { return Ok(()) };
+        let [.., left, right] = self.stack.as_slice() else {
+            return Err(Fault::internal("an operator has no operands"));
+        };
         if let Some(truth) = operator::compare(op, left, right, self.view, &mut self.budget)? {
             self.drop_top();
             self.drop_top();
@@ -574,6 +590,11 @@ impl<'v, V: View> Evaluator<'v, V> {
         self.drop_top();
         self.replace_top(value);
         Ok(())
+    }
+
+    #[inline]
+    fn top(&self) -> Result<&Value<'v>, Fault<'v>> {
+        self.stack.last().ok_or_else(|| Fault::internal("an operator has no operands"))
     }
 
     /// Pops without moving the value.
@@ -604,7 +625,7 @@ impl<'v, V: View> Evaluator<'v, V> {
             return Ok(());
         }
         let program = self.program;
-        let Some(name) = program.names.get(op.name as usize) else { return Ok(()) };
+        let name = entry(&program.names, op.name)?;
         let found = builtin::lookup(self, &receiver, &name.text, name.member)?;
         self.push_lookup(found, receiver, (op.optional, op.called, op.end), running)
     }
@@ -620,7 +641,7 @@ impl<'v, V: View> Evaluator<'v, V> {
         running: &mut ActiveFrame<'v>,
     ) -> Result<bool, Fault<'v>> {
         let program = self.program;
-        let Some(name) = program.names.get(op.name as usize) else { return Ok(false) };
+        let name = entry(&program.names, op.name)?;
         let child = self.view.member(node, &name.text);
         if child.is_none() && name.member.is_some() {
             return Ok(false);
@@ -708,3 +729,6 @@ impl<'v, V: View> Evaluator<'v, V> {
         builtin::call(self, &callee, &receiver, arguments)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,8 +180,9 @@ fn write_value<'v, V: View>(
 fn write_text<'v>(text: &str, budget: &mut Budget, out: &mut TextBuilder) -> Result<(), Fault<'v>> {
     budget.charge_text_allocation(text.len())?;
     budget.charge_search(text.len())?;
-    // Every `str` has a JSON form.
-    let quoted = serde_json::to_string(text).unwrap_or_default();
+    let quoted = serde_json::to_string(text);
+    debug_assert!(quoted.is_ok(), "every str has a JSON form");
+    let quoted = quoted.unwrap_or_default();
     out.push(&quoted, budget)
 }
 
