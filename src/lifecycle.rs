@@ -312,10 +312,10 @@ fn events_state(config: &Config, publisher: &Arc<dyn Publisher>) -> EventsState 
 }
 
 fn ingest_state(config: &Config, publisher: &Arc<dyn Publisher>) -> IngestState {
-    let sites = SOURCES.into_iter().flat_map(|source| {
-        let sites = config.ingest.sites(source.name());
+    let sites = SOURCES.iter().flat_map(|source| {
+        let sites = config.ingest.get(source.name());
         debug_assert!(sites.is_some(), "the section [ingest.{}]", source.name());
-        sites.into_iter().flatten().map(move |(site, settings)| {
+        sites.into_iter().flatten().map(|(site, settings)| {
             ((source.product(), site.as_str().into()), Secret::new(settings.secret.as_str()))
         })
     });

@@ -89,10 +89,6 @@ fn has_dynamic_keys(path: &str) -> bool {
     path.strip_prefix("ingest.").is_some_and(|product| !product.contains('.'))
 }
 
-fn is_ingest_product(table: &Table, product: &str) -> bool {
-    table.get("ingest").and_then(|ingest| ingest.get(product)).is_some_and(Value::is_table)
-}
-
 fn overlay(base: &mut Table, over: Table, origin: &str, path: &str) -> Result<(), ConfigError> {
     for (key, value) in over {
         let here = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
@@ -127,9 +123,11 @@ fn set_from_variable(table: &mut Table, name: &str, text: &str) -> Result<(), Co
     let path = name.trim_start_matches(ENV_PREFIX).to_lowercase();
     let keys: Vec<&str> = path.split("__").collect();
     if let ["ingest", product, site, "secret"] = keys.as_slice()
-        && is_ingest_product(table, product)
+        && let Some(sites) = sites_of(table, product)
     {
-        return set_site_secret(table, product, site, text);
+        let entry = Table::from_iter([("secret".to_owned(), Value::String(text.into()))]);
+        sites.insert((*site).to_owned(), Value::Table(entry));
+        return Ok(());
     }
     let (Some((last, sections)), origin) = (keys.split_last(), name) else { return Ok(()) };
     let mut at = &mut *table;
@@ -151,20 +149,9 @@ fn set_from_variable(table: &mut Table, name: &str, text: &str) -> Result<(), Co
     Ok(())
 }
 
-fn set_site_secret(
-    table: &mut Table,
-    product: &str,
-    site: &str,
-    secret: &str,
-) -> Result<(), ConfigError> {
-    let entry = Table::from_iter([("secret".to_owned(), Value::String(secret.into()))]);
-    match table.get_mut("ingest").and_then(|ingest| ingest.get_mut(product)) {
-        Some(Value::Table(sites)) => {
-            sites.insert(site.to_owned(), Value::Table(entry));
-            Ok(())
-        }
-        _ => Err(unknown_key(table, "environment", "ingest")),
-    }
+/// Returns the configured sites of a product; none if there is no such product.
+fn sites_of<'t>(table: &'t mut Table, product: &str) -> Option<&'t mut Table> {
+    table.get_mut("ingest")?.get_mut(product)?.as_table_mut()
 }
 
 /// Parses an environment value as the type of its default; lists are split at commas.
@@ -222,8 +209,8 @@ mod tests {
         assert_eq!(config.delivery.retry_schedule_s, [1, 2]);
         assert_eq!(config.limits.steps, 7);
         assert_eq!(config.admin.token, "t");
-        assert_eq!(config.ingest.jira["c1"].secret, "s");
-        assert_eq!(config.ingest.confluence["c1"].secret, "c");
+        assert_eq!(config.ingest["jira"]["c1"].secret, "s");
+        assert_eq!(config.ingest["confluence"]["c1"].secret, "c");
     }
 
     #[test]
@@ -231,6 +218,16 @@ mod tests {
         let error = with(&[("SWITCHYARD_DELIVERY__ALOW_HTTP", "true")]).unwrap_err().to_string();
         assert!(error.contains("SWITCHYARD_DELIVERY__ALOW_HTTP"), "{error}");
         assert!(error.contains("alow_http"), "{error}");
+    }
+
+    #[test]
+    fn sites_of_an_unknown_product_are_rejected() {
+        let error = with(&[("SWITCHYARD_INGEST__JIRRA__C1__SECRET", "s")]).unwrap_err().to_string();
+        assert!(error.contains("known are confluence, jira"), "{error}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[ingest.jirra.c1]\nsecret = 's'\n").unwrap();
+        let error = Config::from_sources(Some(file.path()), std::iter::empty()).unwrap_err();
+        assert!(error.to_string().contains("did you mean `jira`?"), "{error}");
     }
 
     #[test]
