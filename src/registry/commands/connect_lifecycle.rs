@@ -196,7 +196,8 @@ mod tests {
         let after = connect_installation();
         assert!(needs_acceptance(None, &after));
         assert!(!needs_acceptance(Some(&after), &after));
-        let uninstalled = InstallationRecord { state: InstallationState::Uninstalled, ..after.clone() };
+        let uninstalled =
+            InstallationRecord { state: InstallationState::Uninstalled, ..after.clone() };
         assert!(needs_acceptance(Some(&uninstalled), &after), "a reinstall");
         let other =
             InstallationRecord { shared_secret: Some(Secret::new("other")), ..after.clone() };
