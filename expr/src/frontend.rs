@@ -41,8 +41,8 @@ pub fn canonical(source: &str) -> Result<String, CompileError> {
 }
 
 /// Returns the operands of the top-level `&&`, each as an expression in canonical form, in the
-/// order of [`crate::predicate::Condition::operands`]. The result is the whole expression if it has no
-/// such operator, and empty if it starts with declarations.
+/// order of [`crate::predicate::Condition::operands`]. The result is the whole expression if it
+/// has no such operator, and empty if it starts with declarations.
 ///
 /// # Errors
 /// The syntax errors of `source`.

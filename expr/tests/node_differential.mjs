@@ -7,7 +7,7 @@
 // `switchyard test --cases` check the results of Node. Exit status 0 when nothing differs.
 //
 // The languages do not agree everywhere, so that the source is prepared for Node: `==` never
-// converts (`===`, save with null), and ordering null is an error. Set aside and counted are filters
+// converts (`===`, save with null), and ordering null is an error. Excluded and counted are filters
 // with `typeof` or block bodies, and what Node throws after `?.`, which ends a chain here.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -100,7 +100,7 @@ for (const seed of options.seeds.split(',')) {
     .flatMap(({ data }) => [data.filter, ...data.events.map((event) => event.filter)])
     .map((filter) => filter?.expression).filter(Boolean);
   const unique = [...new Set(expressions)];
-  const [filters, aside] = [true, false].map((kept) =>
+  const [filters, excluded] = [true, false].map((kept) =>
     unique.filter((source) => EXCLUDED.some((form) => form.test(source)) !== kept));
   const cases = [];
   let unclear = 0;
@@ -122,6 +122,6 @@ for (const seed of options.seeds.split(',')) {
   differences += failed;
   console.log(`seed ${seed}: ${filters.length} filters, ${cases.length} evaluations `
     + `(${Object.entries(outcomes).map(([name, count]) => `${count} ${name}`).join(', ')}), `
-    + `${failed} differences; excluded ${aside.length} filters, ${unclear} evaluations`);
+    + `${failed} differences; excluded ${excluded.length} filters, ${unclear} evaluations`);
 }
 process.exit(differences ? 1 : 0);
