@@ -35,8 +35,9 @@ use crate::delivery::{
     ChannelPorts, Dispatcher, EgressGuard, EndpointGoneReport, FailedWebhooks, HttpSender, Ports,
     Random, SubscriptionDirectory,
 };
-use crate::domain::{Product, Secret, SubscriptionId};
+use crate::domain::{Secret, SubscriptionId};
 use crate::event::Publisher;
+use crate::event::sources::SOURCES;
 use crate::matcher::{Matcher, Subscription};
 use crate::registry::{Registry, Settings};
 use crate::router::Router;
@@ -311,11 +312,11 @@ fn events_state(config: &Config, publisher: &Arc<dyn Publisher>) -> EventsState 
 }
 
 fn ingest_state(config: &Config, publisher: &Arc<dyn Publisher>) -> IngestState {
-    let products =
-        [(Product::Jira, &config.ingest.jira), (Product::Confluence, &config.ingest.confluence)];
-    let sites = products.into_iter().flat_map(|(product, sites)| {
-        sites.iter().map(move |(site, settings)| {
-            ((product, site.as_str().into()), Secret::new(settings.secret.as_str()))
+    let sites = SOURCES.iter().flat_map(|source| {
+        let sites = config.ingest.get(source.name());
+        debug_assert!(sites.is_some(), "the section [ingest.{}]", source.name());
+        sites.into_iter().flatten().map(|(site, settings)| {
+            ((source.product(), site.as_str().into()), Secret::new(settings.secret.as_str()))
         })
     });
     IngestState {

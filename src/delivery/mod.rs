@@ -50,8 +50,8 @@ pub use guard::{BadPort, EgressGuard, EgressRefusal};
 pub use http_client::{HttpClient, HttpSender};
 pub use model::{
     AttemptClass, AttemptOutcome, BodyTemplate, DeadLetterReason, Delivery, DeliveryContext,
-    DeliveryOutcome, HeaderList, NextStep, NotAnObject, ParkReason, PreparedEvent, Progress,
-    RequestedDelay, RetryContext, Transport,
+    DeliveryOutcome, NextStep, NotAnObject, ParkReason, PreparedEvent, Progress, RequestedDelay,
+    RetryContext, Transport,
 };
 pub use parking::{
     MalformedRecord, ParkedDelivery, ParkedRecord, ParkingLot, RecordTooLarge,

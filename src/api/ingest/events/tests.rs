@@ -175,9 +175,3 @@ async fn events_are_rejected_while_the_backlog_is_near_its_limit() {
     let (status, headers, _) = post(events_api(&stream), PATH, &[NDJSON], line("a")).await;
     assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"7".parse().unwrap()));
 }
-
-#[test]
-fn query_values_survive_the_header_encoding() {
-    assert_eq!(percent_encoded("avi:jira:created:issue"), "avi:jira:created:issue");
-    assert_eq!(percent_encoded("a b%\"é"), "a%20b%25%22%C3%A9");
-}
