@@ -131,11 +131,9 @@ impl<'a> Discovery<'a> {
             body: Bytes::from(body.to_string()),
         };
         match timeout(ANSWER_MAX, self.context.calls.call(call)).await {
-            Ok(Ok(body)) => classify(
-                &target.app.record,
-                &body,
-                self.context.settings.limits.modules_per_installation,
-            ),
+            Ok(Ok(body)) => {
+                classify(&target.app.record, &body, self.context.dynamic_modules_max(record))
+            }
             Ok(Err(error)) => ClassifiedModules::rejected(error.to_string()),
             Err(_) => ClassifiedModules::rejected(format!("no answer within {ANSWER_MAX:?}")),
         }
