@@ -1,7 +1,7 @@
 //! Checks of member chains: members that payloads do not have, and accesses to nullable values.
 
 use super::{InferredValue, Linter, NullReason};
-use crate::builtin::{IndexTest, Member, members_of};
+use crate::builtin::{IndexTest, Member, MethodTest, members_of};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::schema::{FieldLookup, Members, Shape, UnlistedMembers, change_title, product_of};
 use crate::span::Span;
@@ -35,7 +35,8 @@ impl Linter<'_> {
                     element(&known)
                 }
                 LinkKind::Call { arguments, .. } => {
-                    let includes = method.and_then(Member::index_test) == Some(IndexTest::Includes);
+                    let includes = method.and_then(Member::index_test)
+                        == Some(IndexTest::Method(MethodTest::Includes));
                     if let [argument] = arguments.as_slice()
                         && includes
                     {
