@@ -148,8 +148,8 @@ impl Linter<'_> {
         if self.is_full() {
             return;
         }
-        let place = known.path.as_deref().unwrap_or("this");
-        let message = format!("`{place}` is a {}, which has no `{}`", ty.name(), name.text);
+        let path = known.path.as_deref().unwrap_or("this");
+        let message = format!("`{path}` is a {}, which has no `{}`", ty.name(), name.text);
         let finding = Diagnostic::warning(Code::UnknownMember, self.name_span(at, name), message);
         let known = members_of(ty).iter().map(|member| member.name);
         let near = crate::schema::nearest(&name.text, known);
