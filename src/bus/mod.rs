@@ -18,6 +18,7 @@ pub mod consume;
 pub mod dead_letters;
 pub mod event_publisher;
 pub mod failed_webhooks;
+pub mod floor;
 pub mod functions;
 pub mod gone_broadcast;
 pub mod headers;
@@ -27,6 +28,7 @@ pub mod parking;
 pub mod stream_monitor;
 pub mod streams;
 pub mod subjects;
+pub mod trim;
 
 pub use connect::{BrokerConnectError, Connections, JetStreamClient};
 pub use consume::PullSubscription;
