@@ -26,7 +26,7 @@ use crate::bus::stream_monitor::StreamMonitor;
 use crate::bus::{
     BackpressureGate, Connections, DeadLetterStream, EventPublisher, FailedWebhookStream,
     FunctionClient, GoneBroadcast, ManagedServer, ParkingCapacity, ParkingStream, PullSubscription,
-    Subjects, streams,
+    RoomRequests, Subjects, Trimmer, streams,
 };
 use crate::clock;
 use crate::config::{self, Config};
@@ -120,9 +120,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         Arc::new(BackpressureGate::default()),
         Arc::new(ParkingCapacity::new(config.delivery.parked_max)),
     );
-    let outbound = connections.outbound.clone();
-    let publisher: Arc<dyn Publisher> =
-        Arc::new(EventPublisher::new(outbound, subjects.clone(), Arc::clone(&gate)));
+    let (publisher, trimmer) = event_stream(config, &connections, &subjects, &gate);
     let control = connections.control.clone();
     let watch =
         StreamMonitor::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
@@ -159,6 +157,8 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     tasks.spawn(run_heartbeat(Arc::clone(&health), connections.clone(), metrics, stop.clone()));
     let watching = stop.clone();
     tasks.spawn(async move { watching.run_until_cancelled(watch.run()).await });
+    let trimming = stop.clone();
+    tasks.spawn(async move { trimming.run_until_cancelled(trimmer.run()).await });
     tasks.spawn(router.run(pulls, due));
     health.started.store(true, Relaxed);
     let managed_url = server.as_ref().map(|server| server.url().to_owned());
@@ -300,6 +300,21 @@ fn ports(
         dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
         endpoint_reports,
     }
+}
+
+/// Returns the publisher of events, and the trimmer that makes space for it.
+fn event_stream(
+    config: &Config,
+    connections: &Connections,
+    subjects: &Subjects,
+    gate: &Arc<BackpressureGate>,
+) -> (Arc<dyn Publisher>, Trimmer) {
+    let room = Arc::<RoomRequests>::default();
+    let (outbound, control) = (connections.outbound.clone(), connections.control.clone());
+    let publisher = EventPublisher::new(outbound, subjects.clone(), Arc::clone(gate));
+    let publisher = Arc::new(publisher.with_room(Arc::clone(&room)));
+    let trimmer = Trimmer::new(control, subjects.clone(), &config.nats, &config.events, room);
+    (publisher, trimmer)
 }
 
 fn events_state(config: &Config, publisher: &Arc<dyn Publisher>) -> EventsState {
