@@ -120,7 +120,7 @@ impl<'t> Compiler<'t> {
                 | Op::Index { end: target, .. }
                 | Op::Member(MemberOp { end: target, .. }),
             ) => *target = here,
-            _ => debug_assert!(false, "only jumps patch_jump"),
+            _ => debug_assert!(false, "only jumps are patched"),
         }
     }
 

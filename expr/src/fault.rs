@@ -77,6 +77,11 @@ impl<'v> Fault<'v> {
     }
 }
 
+/// Returns the entry of a table that the compiler has filled.
+pub(crate) fn entry<'v, T>(table: &[T], at: u32) -> Result<&T, Fault<'v>> {
+    table.get(at as usize).ok_or_else(|| Fault::internal("an index is outside of its table"))
+}
+
 impl From<Fault<'_>> for EvalError {
     fn from(fault: Fault<'_>) -> EvalError {
         let error = fault.into_error();

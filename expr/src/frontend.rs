@@ -40,17 +40,6 @@ pub fn canonical(source: &str) -> Result<String, CompileError> {
     Ok(tree.to_string())
 }
 
-/// Returns the operands of the top-level `&&`, each as an expression in canonical form, in the
-/// order of [`predicate::Condition::operands`]. The result is the whole expression if it has no
-/// such operator, and empty if it starts with declarations.
-///
-/// # Errors
-/// The syntax errors of `source`.
-pub fn operands(source: &str) -> Result<Vec<String>, CompileError> {
-    let tree = parse::parse(source).map_err(|diagnostics| CompileError { diagnostics })?;
-    Ok(tree.conjuncts().into_iter().map(ToString::to_string).collect())
-}
-
 /// Returns the number of tokens, including the end token.
 ///
 /// # Errors

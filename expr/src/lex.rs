@@ -10,7 +10,7 @@ use nom::{IResult, Parser};
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::limits::{SOURCE_CHARS_MAX, SYNTAX_ERRORS_MAX};
-use crate::span::Span;
+use crate::span::{Span, slice};
 
 /// A token and its span.
 #[derive(Clone, PartialEq, Debug)]
@@ -153,7 +153,7 @@ impl<'s> Lexer<'s> {
     /// rest would be misread.
     fn recover(&mut self, error: &Diagnostic) -> bool {
         let wrong = error.span.text(self.source);
-        let rest = self.source.get(error.span.end as usize..).unwrap_or_default();
+        let rest = slice(self.source, error.span.end as usize..);
         match error.code {
             Code::BadNumber => self.push(TokenKind::Number(0.0), rest),
             Code::ForeignOperator => match suggested_operator(wrong) {
@@ -220,12 +220,12 @@ impl<'s> Lexer<'s> {
         match self.rest.chars().next() {
             Some(quote @ ('\'' | '"')) => self.string(quote),
             Some('`') => {
-                self.push(TokenKind::TemplateStart, self.rest.get(1..).unwrap_or_default());
+                self.push(TokenKind::TemplateStart, slice(self.rest, 1..));
                 self.template_text()
             }
             Some('}') if self.braces.last() == Some(&Brace::Placeholder) => {
                 self.braces.pop();
-                self.push(TokenKind::PlaceholderEnd, self.rest.get(1..).unwrap_or_default());
+                self.push(TokenKind::PlaceholderEnd, slice(self.rest, 1..));
                 self.template_text()
             }
             _ => self.sign(),
@@ -255,7 +255,7 @@ impl<'s> Lexer<'s> {
     }
 
     fn string(&mut self, quote: char) -> Result<(), Diagnostic> {
-        let body = self.rest.get(1..).unwrap_or_default();
+        let body = slice(self.rest, 1..);
         let mut unescaped = String::new();
         let mut chars = body;
         loop {
@@ -268,7 +268,7 @@ impl<'s> Lexer<'s> {
             match chars.chars().next() {
                 Some('\\') => chars = unescape(chars, &mut unescaped, &[]),
                 Some(c) if c == quote => {
-                    let rest = chars.get(1..).unwrap_or_default();
+                    let rest = slice(chars, 1..);
                     self.push(TokenKind::String(unescaped.into()), rest);
                     return Ok(());
                 }
@@ -297,7 +297,7 @@ impl<'s> Lexer<'s> {
                 true
             } else if chars.starts_with('$') {
                 text.push('$');
-                chars = chars.get(1..).unwrap_or_default();
+                chars = slice(chars, 1..);
                 continue;
             } else if chars.starts_with('\\') {
                 chars = unescape(chars, &mut text, &['`', '$']);
@@ -310,10 +310,10 @@ impl<'s> Lexer<'s> {
                 self.push(TokenKind::TemplateText(text.into()), chars);
             }
             if at_end {
-                self.push(TokenKind::TemplateEnd, chars.get(1..).unwrap_or_default());
+                self.push(TokenKind::TemplateEnd, slice(chars, 1..));
             } else {
                 self.braces.push(Brace::Placeholder);
-                self.push(TokenKind::PlaceholderStart, chars.get(2..).unwrap_or_default());
+                self.push(TokenKind::PlaceholderStart, slice(chars, 2..));
             }
             return Ok(());
         }
@@ -326,7 +326,7 @@ impl<'s> Lexer<'s> {
                 "}" => drop(self.braces.pop()),
                 _ => {}
             }
-            self.push(TokenKind::Punct(sign), self.rest.get(1..).unwrap_or_default());
+            self.push(TokenKind::Punct(sign), slice(self.rest, 1..));
             return Ok(());
         }
         if let Some(diagnostic) = self.pattern_literal().or_else(|| self.foreign()) {
@@ -340,7 +340,7 @@ impl<'s> Lexer<'s> {
         if sign == "#" {
             return Err(self.bad_character());
         }
-        self.push(TokenKind::Punct(sign), rest.get(sign.len()..).unwrap_or_default());
+        self.push(TokenKind::Punct(sign), slice(rest, sign.len()..));
         Ok(())
     }
 
@@ -406,7 +406,9 @@ impl<'s> Lexer<'s> {
     }
 
     fn bad_character(&self) -> Diagnostic {
-        let found = self.rest.chars().next().unwrap_or_default();
+        let found = self.rest.chars().next();
+        debug_assert!(found.is_some(), "the lexer stops at the end");
+        let found = found.unwrap_or_default();
         let span = Span::new(self.offset(), self.offset() + found.len_utf8());
         let message = format!("`{found}` has no meaning here");
         let diagnostic = Diagnostic::error(Code::BadCharacter, span, message);
@@ -520,7 +522,7 @@ fn unescape<'s>(input: &'s str, out: &mut String, quotable: &[char]) -> &'s str 
         return rest;
     }
     out.push('\\');
-    input.get(1..).unwrap_or_default()
+    slice(input, 1..)
 }
 
 /// `\uXXXX`, or two of them that form one character. A lone surrogate cannot be represented in

@@ -12,7 +12,7 @@ use crate::builtin::regexp::Pattern;
 use crate::builtin::{self, EvalResult, Machine, MemberLookup};
 use crate::diagnostic::Code;
 use crate::env::Env;
-use crate::fault::{EvalError, Fault};
+use crate::fault::{EvalError, Fault, entry};
 use crate::limits::STEPS_PER_CONSTANT;
 use crate::operator::{self, build_list, build_map};
 use crate::span::Span;
@@ -112,16 +112,14 @@ impl<'v, V: View, W: EvalObserver<'v>> Machine<'v> for TreeEvaluator<'v, '_, V, 
     }
 
     fn call_lambda(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> EvalResult<'v> {
-        let Function::Lambda { id, captured } = function else { return Ok(Value::Null) };
-        match self.program.lambdas.get(*id as usize) {
-            Some(frame) => {
-                self.observer.on_enter(*id, arguments);
-                let outcome = self.frame(frame, arguments, captured.clone());
-                self.observer.on_leave(outcome.as_ref());
-                outcome
-            }
-            None => Ok(Value::Null),
-        }
+        let Function::Lambda { id, captured } = function else {
+            return Err(Fault::internal("a builtin is entered as an arrow function"));
+        };
+        let frame = entry(&self.program.lambdas, *id)?;
+        self.observer.on_enter(*id, arguments);
+        let outcome = self.frame(frame, arguments, captured.clone());
+        self.observer.on_leave(outcome.as_ref());
+        outcome
     }
 }
 
@@ -152,20 +150,22 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
         outcome
     }
 
-    fn store(&mut self, slot: u32, value: Value<'v>) {
-        if let Some(local) = self.locals.get_mut(slot as usize) {
-            *local = value;
-        }
+    fn store(&mut self, slot: u32, value: Value<'v>) -> Result<(), Fault<'v>> {
+        let Some(local) = self.locals.get_mut(slot as usize) else {
+            return Err(Fault::internal("a slot is outside of its frame"));
+        };
+        *local = value;
+        Ok(())
     }
 
-    fn load(&self, place: Binding) -> Value<'v> {
+    fn load(&self, place: Binding) -> EvalResult<'v> {
         let value = match place {
             Binding::Local(slot) => self.locals.get(slot as usize),
             Binding::Captured(at) => {
                 self.captured.as_ref().and_then(|captured| captured.values.get(at as usize))
             }
         };
-        value.cloned().unwrap_or(Value::Null)
+        value.cloned().ok_or_else(|| Fault::internal("a slot is outside of its frame"))
     }
 
     fn block(&mut self, block: &'v Block) -> EvalResult<'v> {
@@ -173,7 +173,7 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
             let span = value.span;
             let value = self.eval(value)?;
             self.charge_at(1, span)?;
-            self.store(*slot, value);
+            self.store(*slot, value)?;
         }
         match &block.body {
             Body::Expr(expr) => self.eval(expr),
@@ -195,7 +195,7 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
                         let caught = builtin::caught(fault, source, &mut self.budget)
                             .map_err(|fault| fault.at(*span))?;
                         if let Some(slot) = error {
-                            self.store(*slot, caught);
+                            self.store(*slot, caught)?;
                         }
                         self.block(handler)
                     }
@@ -236,7 +236,7 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
             }
             ExprKind::Binding(place) => {
                 self.budget.charge(1)?;
-                Ok(self.load(*place))
+                self.load(*place)
             }
             ExprKind::Variable(at) => self.variable(*at),
             ExprKind::TypeOfVariable(at) => self.type_of_variable(*at),
@@ -307,19 +307,19 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
 
     fn type_of_variable(&mut self, at: u32) -> EvalResult<'v> {
         self.budget.charge(2)?;
-        let node = self.view.variable(self.variable_name(at));
+        let node = self.view.variable(self.variable_name(at)?);
         let name =
             node.map_or("undefined", |node| Value::of_node(self.view, node).type_of().name());
         Ok(Value::String(Text::Borrowed(name)))
     }
 
-    fn variable_name(&self, at: u32) -> &'v str {
-        self.program.variables.get(at as usize).map_or("", |name| name)
+    fn variable_name(&self, at: u32) -> Result<&'v str, Fault<'v>> {
+        entry(&self.program.variables, at).map(|name| &**name)
     }
 
     fn variable(&mut self, at: u32) -> EvalResult<'v> {
         self.budget.charge(1)?;
-        let name = self.variable_name(at);
+        let name = self.variable_name(at)?;
         match self.view.variable(name) {
             Some(node) => Ok(Value::of_node(self.view, node)),
             None => Err(Fault::new(Code::UnknownName, format!("{name} is not defined"))),
@@ -368,8 +368,9 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
 
     fn lambda(&mut self, id: u32) -> EvalResult<'v> {
         self.budget.charge(2)?;
-        let Some(frame) = self.program.lambdas.get(id as usize) else { return Ok(Value::Null) };
-        let values: Vec<Value<'v>> = frame.captures.iter().map(|place| self.load(*place)).collect();
+        let frame = entry(&self.program.lambdas, id)?;
+        let values = frame.captures.iter().map(|place| self.load(*place));
+        let values = values.collect::<Result<_, _>>()?;
         builtin::close_over(id, values, &mut self.budget)
     }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::builtin::Member;
 use crate::lex::{Token, TokenKind, lex};
 use crate::parameters::{BYTES_MAX, Parameters, is_short_number};
-use crate::span::Span;
+use crate::span::{Span, slice, to_u32};
 
 /// The span of one parameter, without quotes.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,7 @@ impl ParameterSlots {
         let starts = std::iter::once(0).chain(self.0.iter().map(|slot| slot.end));
         let ends = self.0.iter().map(|slot| slot.start as usize);
         let spans = starts.zip(ends.chain(std::iter::once(source.len())));
-        spans.map(|(start, end)| source.get(start as usize..end).unwrap_or_default())
+        spans.map(|(start, end)| slice(source, start as usize..end))
     }
 
     /// Hashes the part of `source` that all sources of its template share.
@@ -127,7 +127,7 @@ impl ParameterSlots {
     pub(crate) fn offset_shifts(&self, parameters: &Parameters) -> Box<[i32]> {
         let mut shift = 0_i32;
         let behind = self.0.iter().enumerate().map(|(at, slot)| {
-            let len = i32::try_from(parameters.text(at).len()).unwrap_or_default();
+            let len = to_u32(parameters.text(at).len()).cast_signed();
             shift += len - (slot.end - slot.start).cast_signed();
             shift
         });
@@ -141,7 +141,9 @@ impl ParameterSlots {
         }
         let relocated = |place: u32| {
             let before = self.0.partition_point(|slot| slot.end <= place);
-            place.saturating_add_signed(offset_shifts.get(before).copied().unwrap_or_default())
+            let shift = offset_shifts.get(before).copied();
+            debug_assert!(shift.is_some(), "there is a shift for each slot and one before");
+            place.saturating_add_signed(shift.unwrap_or_default())
         };
         Span { start: relocated(span.start), end: relocated(span.end) }
     }

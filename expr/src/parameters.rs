@@ -1,5 +1,7 @@
 //! The packed parameters of one filter: one string that starts with an offset table.
 
+use crate::span::slice;
+
 /// Bytes that the parameters of a filter may have together.
 pub(crate) const BYTES_MAX: usize = (1 << 15) - 1;
 
@@ -54,7 +56,7 @@ impl Parameters {
     /// The text of the parameter at `at`, without quotes.
     pub(crate) fn text(&self, at: usize) -> &str {
         let (start, end, _) = self.place(at);
-        self.0.get(start..end).unwrap_or_default()
+        slice(&self.0, start..end)
     }
 
     /// The parameter at `at`.
@@ -62,9 +64,9 @@ impl Parameters {
     pub(crate) fn get(&self, at: usize) -> Parameter<'_> {
         let (start, end, is_number) = self.place(at);
         if is_number {
-            Parameter::Number(number(self.0.as_bytes().get(start..end).unwrap_or_default()))
+            Parameter::Number(number(slice(&self.0, start..end).as_bytes()))
         } else {
-            Parameter::Text(self.0.get(start..end).unwrap_or_default())
+            Parameter::Text(slice(&self.0, start..end))
         }
     }
 
@@ -73,6 +75,7 @@ impl Parameters {
     fn place(&self, at: usize) -> (usize, usize, bool) {
         // Start and end offset are adjacent, so one table access reads both.
         let behind = self.0.as_bytes().get(DIGITS * at..).and_then(<[u8]>::first_chunk);
+        debug_assert!(behind.is_some(), "each parameter has offsets in the table");
         let Some([a, b, c, d, e, f]) = behind else { return (0, 0, false) };
         let (start, end) = (joined([*a, *b, *c]), joined([*d, *e, *f]));
         ((start & !NUMBER) as usize, (end & !NUMBER) as usize, end & NUMBER != 0)

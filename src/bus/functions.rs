@@ -8,8 +8,9 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::headers::{self, MessageHeaders};
-use crate::delivery::{FunctionCaller, FunctionError, FunctionReply, HeaderList};
+use crate::delivery::{FunctionCaller, FunctionError, FunctionReply};
 use crate::event::HeaderLookup;
+use crate::event::codec::HeaderList;
 
 /// Header with the error code of a service reply.
 ///

@@ -13,13 +13,15 @@ use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use thiserror::Error;
-use url::form_urlencoded;
 
 use super::exit::UsageError;
 
+/// Characters that are percent-encoded in a path segment.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
 /// Timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of bytes read of a response.
@@ -139,7 +141,7 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
 
 /// Encodes an id as one segment of a path.
 pub(super) fn path_segment(id: &str) -> String {
-    form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>().replace('+', "%20")
+    utf8_percent_encode(id, SEGMENT).to_string()
 }
 
 /// Returns the text of the innermost cause, since outer errors repeat it.
@@ -153,5 +155,21 @@ fn refusal(status: StatusCode, body: &Bytes) -> String {
     match message {
         Some(message) => format!("{status}: {message}"),
         None => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_segment_has_no_reserved_character() {
+        for byte in 0..=127_u8 {
+            let text = char::from(byte).to_string();
+            let is_kept = byte.is_ascii_alphanumeric() || b"*-._".contains(&byte);
+            let expected = if is_kept { text.clone() } else { format!("%{byte:02X}") };
+            assert_eq!(path_segment(&text), expected);
+        }
+        assert_eq!(path_segment("ari:app/1 é"), "ari%3Aapp%2F1%20%C3%A9");
     }
 }

@@ -84,9 +84,9 @@ fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
     })
 }
 
-/// Whether the keys under this path are names of sites rather than settings.
+/// Whether the keys under this path are names of sites rather than settings: those of a product.
 fn has_dynamic_keys(path: &str) -> bool {
-    matches!(path, "ingest.jira" | "ingest.confluence")
+    path.strip_prefix("ingest.").is_some_and(|product| !product.contains('.'))
 }
 
 fn overlay(base: &mut Table, over: Table, origin: &str, path: &str) -> Result<(), ConfigError> {
@@ -122,8 +122,12 @@ fn unknown_key(known: &Table, origin: &str, path: &str) -> ConfigError {
 fn set_from_variable(table: &mut Table, name: &str, text: &str) -> Result<(), ConfigError> {
     let path = name.trim_start_matches(ENV_PREFIX).to_lowercase();
     let keys: Vec<&str> = path.split("__").collect();
-    if let ["ingest", product @ ("jira" | "confluence"), site, "secret"] = keys.as_slice() {
-        return set_site_secret(table, product, site, text);
+    if let ["ingest", product, site, "secret"] = keys.as_slice()
+        && let Some(sites) = sites_of(table, product)
+    {
+        let entry = Table::from_iter([("secret".to_owned(), Value::String(text.into()))]);
+        sites.insert((*site).to_owned(), Value::Table(entry));
+        return Ok(());
     }
     let (Some((last, sections)), origin) = (keys.split_last(), name) else { return Ok(()) };
     let mut at = &mut *table;
@@ -145,20 +149,9 @@ fn set_from_variable(table: &mut Table, name: &str, text: &str) -> Result<(), Co
     Ok(())
 }
 
-fn set_site_secret(
-    table: &mut Table,
-    product: &str,
-    site: &str,
-    secret: &str,
-) -> Result<(), ConfigError> {
-    let entry = Table::from_iter([("secret".to_owned(), Value::String(secret.into()))]);
-    match table.get_mut("ingest").and_then(|ingest| ingest.get_mut(product)) {
-        Some(Value::Table(sites)) => {
-            sites.insert(site.to_owned(), Value::Table(entry));
-            Ok(())
-        }
-        _ => Err(unknown_key(table, "environment", "ingest")),
-    }
+/// Returns the configured sites of a product; none if there is no such product.
+fn sites_of<'t>(table: &'t mut Table, product: &str) -> Option<&'t mut Table> {
+    table.get_mut("ingest")?.get_mut(product)?.as_table_mut()
 }
 
 /// Parses an environment value as the type of its default; lists are split at commas.
@@ -216,8 +209,8 @@ mod tests {
         assert_eq!(config.delivery.retry_schedule_s, [1, 2]);
         assert_eq!(config.limits.steps, 7);
         assert_eq!(config.admin.token, "t");
-        assert_eq!(config.ingest.jira["c1"].secret, "s");
-        assert_eq!(config.ingest.confluence["c1"].secret, "c");
+        assert_eq!(config.ingest["jira"]["c1"].secret, "s");
+        assert_eq!(config.ingest["confluence"]["c1"].secret, "c");
     }
 
     #[test]
@@ -225,6 +218,16 @@ mod tests {
         let error = with(&[("SWITCHYARD_DELIVERY__ALOW_HTTP", "true")]).unwrap_err().to_string();
         assert!(error.contains("SWITCHYARD_DELIVERY__ALOW_HTTP"), "{error}");
         assert!(error.contains("alow_http"), "{error}");
+    }
+
+    #[test]
+    fn sites_of_an_unknown_product_are_rejected() {
+        let error = with(&[("SWITCHYARD_INGEST__JIRRA__C1__SECRET", "s")]).unwrap_err().to_string();
+        assert!(error.contains("known are confluence, jira"), "{error}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[ingest.jirra.c1]\nsecret = 's'\n").unwrap();
+        let error = Config::from_sources(Some(file.path()), std::iter::empty()).unwrap_err();
+        assert!(error.to_string().contains("did you mean `jira`?"), "{error}");
     }
 
     #[test]

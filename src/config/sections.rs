@@ -96,17 +96,10 @@ pub struct EventsConfig {
     pub trust_body_self: bool,
 }
 
-/// `[ingest]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IngestConfig {
-    /// Jira sites by cloud id.
-    pub jira: BTreeMap<String, IngestSiteConfig>,
-    /// Confluence sites by cloud id.
-    pub confluence: BTreeMap<String, IngestSiteConfig>,
-}
+/// `[ingest]`: sites by product, then by cloud id. The products are those of the default file.
+pub type IngestConfig = BTreeMap<String, BTreeMap<String, IngestSiteConfig>>;
 
-/// `[ingest.jira.<cloudId>]` and `[ingest.confluence.<cloudId>]`
+/// `[ingest.<product>.<cloudId>]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IngestSiteConfig {

@@ -4,26 +4,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::channel::channel_of;
-use super::model::{DeadLetterReason, Delivery, HeaderList};
+use super::model::{DeadLetterReason, Delivery};
 use crate::domain::{AppId, InstallationId};
-use crate::event::codec::decoded;
-use crate::event::webhook::delta;
-use crate::event::{Envelope, HeaderLookup};
+use crate::event::codec::names::{self, dead_letter};
+use crate::event::codec::{EnvelopeFormat, HeaderList, HeaderLookup, forwarded_headers};
 
-/// Headers of an event that its dead letter keeps, so that it can be published again.
-const KEPT_HEADERS: [&str; 11] = [
-    "ce-specversion",
-    "ce-id",
-    "ce-source",
-    "ce-type",
-    "ce-time",
-    "ce-subject",
-    "ce-cloudid",
-    "ce-originapp",
-    "content-type",
-    "traceparent",
-    delta::HEADER,
-];
 /// Longest error text kept, in characters.
 const ERROR_CHARS_MAX: usize = 512;
 
@@ -84,15 +69,15 @@ impl DeadLetter {
         let (event, progress) = (&delivery.prepared.event, &delivery.progress);
         let mut headers = cause_headers(cause);
         headers.extend([
-            ("switchyard-dlq-first-seen", progress.first_seen.to_string()),
-            ("switchyard-dlq-attempts", progress.attempt.to_string()),
-            ("switchyard-dlq-last-class", progress.last_class.to_string()),
-            ("switchyard-dlq-subscription", delivery.subscription.id().to_string()),
-            ("switchyard-dlq-revision", delivery.subscription.revision.to_string()),
-            ("switchyard-delivery-id", delivery.id.to_string()),
-            ("switchyard-sequence", event.sequence.to_string()),
+            (dead_letter::FIRST_SEEN, progress.first_seen.to_string()),
+            (dead_letter::ATTEMPTS, progress.attempt.to_string()),
+            (dead_letter::LAST_CLASS, progress.last_class.to_string()),
+            (dead_letter::SUBSCRIPTION, delivery.subscription.id().to_string()),
+            (dead_letter::REVISION, delivery.subscription.revision.to_string()),
+            (names::DELIVERY_ID, delivery.id.to_string()),
+            (names::SEQUENCE, event.sequence.to_string()),
         ]);
-        headers.extend(envelope_headers(&event.envelope));
+        headers.extend(EnvelopeFormat::CLOUD_EVENTS.write(&event.envelope));
         headers.extend(channel_of(delivery.handler()).dead_letter_headers(delivery));
         Self {
             kind: DeadLetterKind::Delivery {
@@ -115,7 +100,7 @@ impl DeadLetter {
         cause: &DeadLetterCause<'_>,
     ) -> Self {
         let mut headers = cause_headers(cause);
-        headers.push(("switchyard-sequence", sequence.to_string()));
+        headers.push((names::SEQUENCE, sequence.to_string()));
         headers.extend(forwarded_headers(event_headers));
         let message_id = format!("dead/event/{sequence}");
         Self {
@@ -142,36 +127,10 @@ impl DeadLetter {
 
 fn cause_headers(cause: &DeadLetterCause<'_>) -> HeaderList {
     vec![
-        ("switchyard-dlq-reason", cause.reason.text().into_owned()),
-        ("switchyard-dlq-stage", cause.stage.to_owned()),
-        ("switchyard-dlq-last-error", cause.error.chars().take(ERROR_CHARS_MAX).collect()),
+        (dead_letter::REASON, cause.reason.text().into_owned()),
+        (dead_letter::STAGE, cause.stage.to_owned()),
+        (dead_letter::LAST_ERROR, cause.error.chars().take(ERROR_CHARS_MAX).collect()),
     ]
-}
-
-/// Returns the headers of the event of a delivery.
-fn envelope_headers(envelope: &Envelope) -> HeaderList {
-    let mut headers = vec![
-        ("ce-id", envelope.event_id.to_string()),
-        ("ce-type", envelope.event_type.to_string()),
-        ("ce-cloudid", envelope.cloud_id.to_string()),
-    ];
-    let optional = [
-        ("ce-time", envelope.time.map(|time| time.to_string())),
-        ("ce-subject", envelope.entity.as_ref().map(ToString::to_string)),
-        ("ce-originapp", envelope.origin_app.as_ref().map(ToString::to_string)),
-        ("traceparent", envelope.traceparent.as_ref().map(ToString::to_string)),
-        (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
-    ];
-    headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    headers
-}
-
-/// Returns the headers of a message that are kept, so that it can be published again; values that
-/// do not decode are left out.
-fn forwarded_headers(event_headers: &impl HeaderLookup) -> HeaderList {
-    let value = |name| decoded(event_headers, name).ok().flatten();
-    let kept = KEPT_HEADERS.iter().filter_map(|name| Some((*name, value(name)?.into_owned())));
-    kept.collect()
 }
 
 #[cfg(test)]

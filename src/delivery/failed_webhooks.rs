@@ -5,15 +5,13 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::channel::webhook::{self, MATCHED_HEADER, NAME_HEADER, URL_HEADER};
+use super::channel::webhook;
 use crate::domain::{AppId, InstallationId};
-use crate::event::codec::decoded;
+use crate::event::Event;
+use crate::event::codec::names::{self, dead_letter};
+use crate::event::codec::{EnvelopeFormat, HeaderLookup, decoded};
 use crate::event::members::Members;
-use crate::event::webhook::delta;
-use crate::event::{Envelope, Event, HeaderLookup};
 
-/// Header with the id of the delivery.
-const DELIVERY_ID: &str = "switchyard-delivery-id";
 /// Reads dead letters of webhooks; implemented in `bus`.
 pub trait FailedWebhooks: Send + Sync {
     /// Lists webhooks of an installation that were dead-lettered after `after_ms` (milliseconds
@@ -49,26 +47,14 @@ impl FailedWebhook {
     #[must_use]
     pub fn read(headers: &impl HeaderLookup, body: Bytes, failed_ms: i64) -> Option<Self> {
         let text = |name| Some(decoded(headers, name).ok()??.into_owned());
-        let (id, url) = (text(DELIVERY_ID)?, text(URL_HEADER)?);
-        let event = Event {
-            envelope: Envelope {
-                cloud_id: text("ce-cloudid")?.into(),
-                event_id: text("ce-id")?.into(),
-                event_type: text("ce-type")?.into(),
-                time: text("ce-time").and_then(|time| time.parse().ok()),
-                origin_app: None,
-                entity: None,
-                traceparent: None,
-                webhook: text(delta::HEADER).map(String::into_boxed_str),
-            },
-            body,
-            sequence: 0,
-        };
-        let sent = text(NAME_HEADER).map(|name| {
+        let (id, url) = (text(names::DELIVERY_ID)?, text(dead_letter::WEBHOOK_URL)?);
+        let envelope = EnvelopeFormat::CLOUD_EVENTS.read(headers).ok()?;
+        let event = Event { envelope, body, sequence: 0 };
+        let sent = text(dead_letter::WEBHOOK_EVENT).map(|name| {
             // A dead letter that is too large for the broker is stored without its body.
             let body = std::str::from_utf8(&event.body).ok();
             let members = body.and_then(|body| Members::parse(body).ok()).unwrap_or_default();
-            let matched = text(MATCHED_HEADER);
+            let matched = text(dead_letter::WEBHOOK_MATCHED);
             let sent = webhook::render(&event, &members, matched.as_deref(), || name);
             String::from_utf8_lossy(&sent).into_owned()
         });

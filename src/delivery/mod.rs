@@ -22,6 +22,8 @@
 //! deliveries per endpoint, concurrent attempts in total. The stage does not depend on the broker
 //! (it uses [`ParkingLot`], [`DeadLetterBox`] and [`FunctionCaller`]) nor on how subscriptions are
 //! stored ([`SubscriptionDirectory`]). `docs/design/channels.md` says why a handler is a channel.
+//!
+//! Design: `docs/design/delivery-through.md`.
 
 mod channel;
 mod dead_letter;
@@ -50,8 +52,8 @@ pub use guard::{BadPort, EgressGuard, EgressRefusal};
 pub use http_client::{HttpClient, HttpSender};
 pub use model::{
     AttemptClass, AttemptOutcome, BodyTemplate, DeadLetterReason, Delivery, DeliveryContext,
-    DeliveryOutcome, HeaderList, NextStep, NotAnObject, ParkReason, PreparedEvent, Progress,
-    RequestedDelay, RetryContext, Transport,
+    DeliveryOutcome, NextStep, NotAnObject, ParkReason, PreparedEvent, Progress, RequestedDelay,
+    RetryContext, Transport,
 };
 pub use parking::{
     MalformedRecord, ParkedDelivery, ParkedRecord, ParkingLot, RecordTooLarge,

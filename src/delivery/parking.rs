@@ -3,9 +3,9 @@
 //! A record is the event's original body and a set of headers. It is complete, so the event may be
 //! deleted from its stream while the delivery waits. The handler and whether it still subscribes to
 //! the event are looked up when the record fires.
+//!
+//! Design: `docs/design/parking.md`.
 
-use std::borrow::Cow;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,38 +13,14 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::model::{Delivery, HeaderList, ParkReason, PreparedEvent, Progress};
-use crate::domain::{
-    AppId, CloudId, DeliveryId, EventId, EventType, FilterError, InstallationId, ModuleKey,
-    SubscriptionId,
+use super::model::{Delivery, ParkReason, PreparedEvent, Progress};
+use crate::domain::{AppId, DeliveryId, FilterError, InstallationId, ModuleKey, SubscriptionId};
+use crate::event::Event;
+use crate::event::codec::names::{self, parked};
+use crate::event::codec::{
+    EnvelopeFormat, HeaderList, HeaderLookup, InvalidHeader, decoded, optional, parsed, required,
 };
-use crate::event::codec::decoded;
-use crate::event::webhook::delta;
-use crate::event::{Envelope, Event, HeaderLookup};
 use crate::matcher::Subscription;
-
-const DELIVERY_ID: &str = "switchyard-delivery-id";
-const INSTALLATION: &str = "switchyard-installation";
-const MODULE_KEY: &str = "switchyard-module-key";
-const CLOUD_ID: &str = "switchyard-cloud-id";
-const EVENT_ID: &str = "switchyard-event-id";
-const EVENT_TYPE: &str = "switchyard-event-type";
-const EVENT_TIME: &str = "switchyard-event-time";
-const ORIGIN_APP: &str = "switchyard-origin-app";
-const ENTITY: &str = "switchyard-entity";
-const SEQUENCE: &str = "switchyard-sequence";
-const ATTEMPT: &str = "switchyard-attempt";
-const PARKS: &str = "switchyard-parks";
-const FIRST_SEEN: &str = "switchyard-first-seen";
-const PARK_REASON: &str = "switchyard-park-reason";
-const LAST_CLASS: &str = "switchyard-last-class";
-const RETRY_REASON: &str = "switchyard-retry-reason";
-const RETRY_DATA: &str = "switchyard-retry-data";
-const SELF_GENERATED: &str = "switchyard-self-generated";
-const FILTER_ERROR: &str = "switchyard-filter-error";
-/// Keys of further modules that the delivery is for, separated by spaces.
-const COALESCED_WITH: &str = "switchyard-also";
-const TRACEPARENT: &str = "traceparent";
 
 /// Stores deliveries until they are due; implemented in `bus`.
 pub trait ParkingLot: Send + Sync {
@@ -95,18 +71,18 @@ impl ParkedRecord {
     pub fn of(delivery: &Delivery, due: Timestamp, reason: ParkReason) -> Self {
         let (event, progress) = (&delivery.prepared.event, &delivery.progress);
         let mut headers = vec![
-            (DELIVERY_ID, delivery.id.to_string()),
-            (INSTALLATION, delivery.subscription.owner.id.to_string()),
-            (MODULE_KEY, delivery.subscription.key.to_string()),
-            (SEQUENCE, event.sequence.to_string()),
-            (PARK_REASON, reason.label().to_owned()),
-            (SELF_GENERATED, delivery.self_generated.to_string()),
+            (names::DELIVERY_ID, delivery.id.to_string()),
+            (parked::INSTALLATION, delivery.subscription.owner.id.to_string()),
+            (parked::MODULE_KEY, delivery.subscription.key.to_string()),
+            (names::SEQUENCE, event.sequence.to_string()),
+            (parked::PARK_REASON, reason.label().to_owned()),
+            (parked::SELF_GENERATED, delivery.self_generated.to_string()),
         ];
         let filter_error = delivery.filter_error.as_ref();
-        push_present(&mut headers, COALESCED_WITH, Some(coalesced_with(delivery)));
-        push_present(&mut headers, FILTER_ERROR, filter_error.map(FilterError::to_json));
+        push_present(&mut headers, parked::COALESCED_WITH, Some(coalesced_with(delivery)));
+        push_present(&mut headers, parked::FILTER_ERROR, filter_error.map(FilterError::to_json));
         headers.extend(progress_headers(progress));
-        headers.extend(envelope_headers(&event.envelope));
+        headers.extend(EnvelopeFormat::PARKED.write(&event.envelope));
         Self {
             id: delivery.id.clone(),
             message_id: format!("{}/{}/{}", delivery.id, progress.attempt, progress.parks),
@@ -126,30 +102,17 @@ fn coalesced_with(delivery: &Delivery) -> String {
 
 fn progress_headers(progress: &Progress) -> HeaderList {
     let mut headers = vec![
-        (ATTEMPT, progress.attempt.to_string()),
-        (PARKS, progress.parks.to_string()),
-        (FIRST_SEEN, progress.first_seen.to_string()),
+        (parked::ATTEMPT, progress.attempt.to_string()),
+        (parked::PARKS, progress.parks.to_string()),
+        (parked::FIRST_SEEN, progress.first_seen.to_string()),
     ];
-    push_present(&mut headers, LAST_CLASS, Some(progress.last_class.to_string()));
-    push_present(&mut headers, RETRY_REASON, Some(progress.retry_reason.to_string()));
-    push_present(&mut headers, RETRY_DATA, progress.retry_data.as_ref().map(ToString::to_string));
-    headers
-}
-
-fn envelope_headers(envelope: &Envelope) -> HeaderList {
-    let mut headers = vec![
-        (CLOUD_ID, envelope.cloud_id.to_string()),
-        (EVENT_ID, envelope.event_id.to_string()),
-        (EVENT_TYPE, envelope.event_type.to_string()),
-    ];
-    let optional = [
-        (EVENT_TIME, envelope.time.map(|time| time.to_string())),
-        (ORIGIN_APP, envelope.origin_app.as_ref().map(ToString::to_string)),
-        (ENTITY, envelope.entity.as_ref().map(ToString::to_string)),
-        (TRACEPARENT, envelope.traceparent.as_ref().map(ToString::to_string)),
-        (delta::HEADER, envelope.webhook.as_ref().map(ToString::to_string)),
-    ];
-    headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    push_present(&mut headers, parked::LAST_CLASS, Some(progress.last_class.to_string()));
+    push_present(&mut headers, parked::RETRY_REASON, Some(progress.retry_reason.to_string()));
+    push_present(
+        &mut headers,
+        parked::RETRY_DATA,
+        progress.retry_data.as_ref().map(ToString::to_string),
+    );
     headers
 }
 
@@ -162,8 +125,8 @@ fn push_present(headers: &mut HeaderList, name: &'static str, value: Option<Stri
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum MalformedRecord {
     /// A header is missing or invalid.
-    #[error("the parked record has no valid header `{0}`")]
-    Header(&'static str),
+    #[error("the parked record has {0}")]
+    Header(#[from] InvalidHeader),
     /// The body is not an event object.
     #[error("the parked record holds no event: {0}")]
     Body(String),
@@ -188,21 +151,21 @@ impl ParkedDelivery {
     /// # Errors
     /// A header is missing or invalid.
     pub fn read(headers: &impl HeaderLookup, body: Bytes) -> Result<Self, MalformedRecord> {
-        let filter_error = match value(headers, FILTER_ERROR)? {
-            Some(json) => Some(
-                serde_json::from_str(&json).map_err(|_| MalformedRecord::Header(FILTER_ERROR))?,
-            ),
+        let filter_error = match decoded(headers, parked::FILTER_ERROR)? {
+            Some(json) => {
+                Some(serde_json::from_str(&json).map_err(|_| InvalidHeader(parked::FILTER_ERROR))?)
+            }
             None => None,
         };
         Ok(Self {
-            id: DeliveryId::from_record(&required(headers, DELIVERY_ID)?),
+            id: DeliveryId::from_record(&required(headers, names::DELIVERY_ID)?),
             subscriptions: subscriptions(headers)?,
             event: Event {
-                envelope: read_envelope(headers)?,
+                envelope: EnvelopeFormat::PARKED.read(headers)?,
                 body,
-                sequence: parsed(headers, SEQUENCE)?,
+                sequence: parsed(headers, names::SEQUENCE)?,
             },
-            self_generated: parsed(headers, SELF_GENERATED)?,
+            self_generated: parsed(headers, parked::SELF_GENERATED)?,
             filter_error,
             progress: read_progress(headers)?,
         })
@@ -233,10 +196,10 @@ impl ParkedDelivery {
 }
 
 /// Reads the subscriptions of the delivery: one, or several of one app that share a request.
-fn subscriptions(headers: &impl HeaderLookup) -> Result<Vec<SubscriptionId>, MalformedRecord> {
-    let installation = InstallationId::from(&*required(headers, INSTALLATION)?);
-    let first = required(headers, MODULE_KEY)?;
-    let others = value(headers, COALESCED_WITH)?.unwrap_or_default();
+fn subscriptions(headers: &impl HeaderLookup) -> Result<Vec<SubscriptionId>, InvalidHeader> {
+    let installation = InstallationId::from(&*required(headers, parked::INSTALLATION)?);
+    let first = required(headers, parked::MODULE_KEY)?;
+    let others = decoded(headers, parked::COALESCED_WITH)?.unwrap_or_default();
     let others = others.split(' ').filter(|key| !key.is_empty());
     let id = |key: &str| SubscriptionId {
         installation: installation.clone(),
@@ -245,56 +208,15 @@ fn subscriptions(headers: &impl HeaderLookup) -> Result<Vec<SubscriptionId>, Mal
     Ok(std::iter::once(&*first).chain(others).map(id).collect())
 }
 
-fn read_progress(headers: &impl HeaderLookup) -> Result<Progress, MalformedRecord> {
+fn read_progress(headers: &impl HeaderLookup) -> Result<Progress, InvalidHeader> {
     Ok(Progress {
-        attempt: parsed(headers, ATTEMPT)?,
-        parks: parsed(headers, PARKS)?,
-        first_seen: parsed(headers, FIRST_SEEN)?,
-        last_class: optional(headers, LAST_CLASS)?.unwrap_or_default(),
-        retry_reason: optional(headers, RETRY_REASON)?.unwrap_or_default(),
-        retry_data: optional(headers, RETRY_DATA)?,
+        attempt: parsed(headers, parked::ATTEMPT)?,
+        parks: parsed(headers, parked::PARKS)?,
+        first_seen: parsed(headers, parked::FIRST_SEEN)?,
+        last_class: optional(headers, parked::LAST_CLASS)?.unwrap_or_default(),
+        retry_reason: optional(headers, parked::RETRY_REASON)?.unwrap_or_default(),
+        retry_data: optional(headers, parked::RETRY_DATA)?,
     })
-}
-
-fn read_envelope(headers: &impl HeaderLookup) -> Result<Envelope, MalformedRecord> {
-    Ok(Envelope {
-        cloud_id: CloudId::from(&*required(headers, CLOUD_ID)?),
-        event_id: EventId::from(&*required(headers, EVENT_ID)?),
-        event_type: EventType::from(&*required(headers, EVENT_TYPE)?),
-        time: value(headers, EVENT_TIME)?.and_then(|time| time.parse().ok()),
-        origin_app: value(headers, ORIGIN_APP)?.map(|app| AppId::from(&*app)),
-        entity: optional(headers, ENTITY)?,
-        traceparent: optional(headers, TRACEPARENT)?,
-        webhook: optional(headers, delta::HEADER)?,
-    })
-}
-
-fn value<'h>(
-    headers: &'h impl HeaderLookup,
-    name: &'static str,
-) -> Result<Option<Cow<'h, str>>, MalformedRecord> {
-    decoded(headers, name).map_err(|_| MalformedRecord::Header(name))
-}
-
-fn required<'h>(
-    headers: &'h impl HeaderLookup,
-    name: &'static str,
-) -> Result<Cow<'h, str>, MalformedRecord> {
-    value(headers, name)?.ok_or(MalformedRecord::Header(name))
-}
-
-fn optional(
-    headers: &impl HeaderLookup,
-    name: &'static str,
-) -> Result<Option<Box<str>>, MalformedRecord> {
-    Ok(value(headers, name)?.map(Into::into))
-}
-
-fn parsed<T: FromStr>(
-    headers: &impl HeaderLookup,
-    name: &'static str,
-) -> Result<T, MalformedRecord> {
-    required(headers, name)?.parse().map_err(|_| MalformedRecord::Header(name))
 }
 
 #[cfg(test)]
@@ -310,7 +232,7 @@ mod tests {
         }
     }
 
-    fn parked() -> Delivery {
+    fn parked_delivery() -> Delivery {
         let mut delivery = delivery_to("inst-1", function("f"), "e1");
         delivery.self_generated = true;
         delivery.filter_error = Some(FilterError {
@@ -333,7 +255,7 @@ mod tests {
 
     #[test]
     fn record_reads_back_as_the_same_delivery() {
-        let delivery = parked();
+        let delivery = parked_delivery();
         let due = "2026-11-21T09:00:00Z".parse().unwrap();
         let record = ParkedRecord::of(&delivery, due, ParkReason::Backoff);
         assert_eq!(record.message_id, format!("{}/3/4", delivery.id));
@@ -347,7 +269,7 @@ mod tests {
 
     #[test]
     fn headers_of_a_record_are_a_stored_format() {
-        let delivery = Delivery { filter_error: None, ..parked() };
+        let delivery = Delivery { filter_error: None, ..parked_delivery() };
         let record = ParkedRecord::of(&delivery, Timestamp::UNIX_EPOCH, ParkReason::Backoff);
         let mut headers: Vec<_> =
             record.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
@@ -379,7 +301,7 @@ traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"#,
 
     #[test]
     fn each_parking_of_an_attempt_has_an_id_of_its_own() {
-        let mut delivery = parked();
+        let mut delivery = parked_delivery();
         let id = |delivery: &Delivery| {
             ParkedRecord::of(delivery, Timestamp::UNIX_EPOCH, ParkReason::Late).message_id
         };
@@ -391,12 +313,20 @@ traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"#,
 
     #[test]
     fn record_without_a_header_is_rejected_by_its_name() {
-        let delivery = parked();
+        let delivery = parked_delivery();
         let headers = ParkedRecord::of(&delivery, Timestamp::UNIX_EPOCH, ParkReason::Late).headers;
-        for missing in [DELIVERY_ID, INSTALLATION, CLOUD_ID, EVENT_ID, ATTEMPT, PARKS, SEQUENCE] {
+        for missing in [
+            names::DELIVERY_ID,
+            parked::INSTALLATION,
+            parked::SITE,
+            parked::EVENT_ID,
+            parked::ATTEMPT,
+            parked::PARKS,
+            names::SEQUENCE,
+        ] {
             let rest = headers.iter().filter(|(name, _)| *name != missing).cloned().collect();
             let error = ParkedDelivery::read(&Map(rest), Bytes::new()).unwrap_err();
-            assert_eq!(error, MalformedRecord::Header(missing));
+            assert_eq!(error, MalformedRecord::Header(InvalidHeader(missing)));
         }
         let fired = ParkedDelivery::read(&Map(headers), Bytes::from_static(b"[]")).unwrap();
         assert!(matches!(

@@ -12,11 +12,12 @@ use tokio::sync::Notify;
 use super::parking::{ParkedRecord, RecordTooLarge};
 use super::plan::PlannedDelivery;
 use super::{
-    DeadLetter, DeadLetterBox, Delivery, FunctionCaller, FunctionError, FunctionReply, HeaderList,
-    ParkingLot, PreparedEvent,
+    DeadLetter, DeadLetterBox, Delivery, FunctionCaller, FunctionError, FunctionReply, ParkingLot,
+    PreparedEvent,
 };
 use crate::clock;
 use crate::domain::Handler;
+use crate::event::codec::HeaderList;
 use crate::event::{Envelope, Event};
 use crate::matcher::{DeliverySettings, Match, Owner, Subscription};
 use crate::telemetry::SubscriptionStats;

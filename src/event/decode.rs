@@ -11,7 +11,7 @@ use super::decode_error::DecodeError;
 use super::envelope::{self, BorrowedEnvelope, Event, RoutingKey};
 use super::members::MemberSpans;
 use super::projection::{
-    FieldId, JsonValue, ProjectedValues, Projection, ProjectionBuffer, ProjectionBuilder,
+    FieldId, JsonValue, ProjectedValues, Projection, ProjectionBuffer, ProjectionBuilder, extract,
 };
 use super::scan::Scan;
 use super::view::EventView;
@@ -158,7 +158,7 @@ impl Decoder {
             self.parse(&body)?;
             body
         };
-        self.head.buffer.read(&self.head.projection, self.scan.cursor(&self.body));
+        extract(&self.head.projection, self.scan.cursor(&self.body), &mut self.head.buffer);
         self.body_self = self.trust_body_self
             && matches!(self.at(self.head.self_generated), JsonValue::Bool(true));
         let envelope = BorrowedEnvelope::complete(attributes, self.text(self.head.event_type))?;
@@ -173,7 +173,7 @@ impl Decoder {
 
     /// Extracts the values of `projection` from the decoded body into `buffer`.
     pub fn project(&self, projection: &Projection, buffer: &mut ProjectionBuffer) {
-        buffer.read(projection, self.scan.cursor(&self.body));
+        extract(projection, self.scan.cursor(&self.body), buffer);
     }
 
     /// Returns the values that [`Decoder::project`] extracted with the same projection.

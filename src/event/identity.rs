@@ -1,7 +1,6 @@
 //! Derived event ids and entity keys, for sources that send none.
 
-use std::fmt::Write as _;
-
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -40,7 +39,7 @@ pub fn event_id(
     let entity = entity_key(&members).unwrap_or_default();
     let change = change_of(&members)
         .or_else(|| time.map(|time| format!("time {time}")))
-        .unwrap_or_else(|| format!("body {}", hex(&Sha256::digest(body))));
+        .unwrap_or_else(|| format!("body {}", HEXLOWER.encode(&Sha256::digest(body))));
     let site = Uuid::new_v5(&Uuid::NAMESPACE_URL, cloud_id.as_str().as_bytes());
     let name = format!("{event_type}\0{entity}\0{change}");
     EventId::from(Uuid::new_v5(&site, name.as_bytes()).to_string())
@@ -58,14 +57,6 @@ fn change_of(body: &Members<'_>) -> Option<String> {
         Some(format!("{name} {} {}", entity.id("id")?, entity.id("updated")?))
     });
     revision.or_else(|| body.id("sequenceNumber").map(|number| format!("sequence {number}")))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use url::form_urlencoded;
 
@@ -12,6 +13,8 @@ use url::form_urlencoded;
 pub const CONTEXT_PATH: &str = "/wiki";
 /// Name of the query parameter that carries the token; not part of the hash.
 const TOKEN: &str = "jwt";
+/// All but the unreserved characters. **Source:** RFC 3986, section 2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Sort order of the parameters. The reference libraries disagree on names that need encoding and
 /// on values outside the Basic Multilingual Plane; both orders cover the same content.
@@ -84,16 +87,7 @@ fn units(text: &str) -> Vec<u16> {
 /// Percent-encodes all but the unreserved characters. **Source:** RFC 3986, section 2.3.
 #[must_use]
 pub fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push('%');
-            encoded.push_str(&data_encoding::HEXUPPER.encode(&[byte]));
-        }
-    }
-    encoded
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]
@@ -113,6 +107,17 @@ mod tests {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
         let path = if vector["baseUrl"].is_null() { path } else { without_context(path) };
         (vector["method"].as_str().unwrap().into(), path.into(), query.into())
+    }
+
+    #[test]
+    fn all_but_unreserved_characters_are_percent_encoded() {
+        for byte in 0..=127_u8 {
+            let text = char::from(byte).to_string();
+            let is_unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+            let expected = if is_unreserved { text.clone() } else { format!("%{byte:02X}") };
+            assert_eq!(encode(&text), expected);
+        }
+        assert_eq!(encode("é\u{1F600}"), "%C3%A9%F0%9F%98%80");
     }
 
     #[test]

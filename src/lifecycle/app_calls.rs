@@ -4,7 +4,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::clock;
-use crate::delivery::{HeaderList, HttpSender, sign};
+use crate::delivery::{HttpSender, sign};
+use crate::event::codec::HeaderList;
 use crate::registry::{AppCall, AppCaller, CallAuth, CallError};
 
 /// HTTP implementation of [`AppCaller`].

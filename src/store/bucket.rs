@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream;
-use async_nats::jetstream::kv;
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::{self, ErrorCode, kv};
 use metrics::gauge;
 use thiserror::Error;
 
@@ -18,6 +18,27 @@ const VERSION_KEY: &str = "switchyard-config";
 const CONFIG_VERSION: u32 = 1;
 /// Bytes reserved in a message for its subject and headers.
 const ENVELOPE_BYTES: usize = 4096;
+
+/// Returns the configuration version of the bucket; `None` without one, or without the bucket.
+async fn config_version(
+    context: &jetstream::Context,
+    name: &str,
+) -> Result<Option<u32>, GetStreamError> {
+    match context.get_stream(format!("KV_{name}")).await {
+        Ok(stream) => {
+            let version = stream.cached_info().config.metadata.get(VERSION_KEY);
+            Ok(version.and_then(|text| text.parse().ok()))
+        }
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(answer)
+                if answer.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(None)
+            }
+            _ => Err(error),
+        },
+    }
+}
 
 /// Creates or updates the bucket, with the configuration version in the metadata of its stream.
 async fn create(
@@ -80,9 +101,8 @@ impl Bucket {
     ) -> Result<Self, KvError> {
         let name = format!("{}_REG", options.prefix.to_uppercase());
         let error = |reason: String| KvError { bucket: name.clone(), reason };
-        let found = context.get_stream(format!("KV_{name}")).await;
-        let found = found.map(|stream| stream.cached_info().config.clone()).unwrap_or_default();
-        let version = found.metadata.get(VERSION_KEY).and_then(|text| text.parse::<u32>().ok());
+        let version = config_version(&context, &name).await;
+        let version = version.map_err(|source| error(source.to_string()))?;
         let is_newer = version.is_some_and(|version| version > CONFIG_VERSION);
         gauge!("switchyard_stream_config_newer", "stream" => "registry").set(u8::from(is_newer));
         let entries = if is_newer {

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::budget::Budget;
 use crate::builtin::EvalResult;
+use crate::span::slice;
 use crate::value::{Text, Value};
 
 pub(super) fn units(text: &str) -> usize {
@@ -24,7 +25,7 @@ pub(super) fn part<'v>(whole: &Text<'v>, part: &str, budget: &mut Budget) -> Eva
             // Both point into the same text, so the difference of their addresses is the offset of
             // the part.
             let start = part.as_ptr().addr() - text.as_ptr().addr();
-            let part = text.get(start..start + part.len()).unwrap_or_default();
+            let part = slice(text, start..start + part.len());
             Ok(Value::String(Text::Borrowed(part)))
         }
         Text::Built(_) => built(part, budget),
@@ -39,7 +40,7 @@ pub(super) fn sliced<'v>(
 ) -> EvalResult<'v> {
     let text = whole.as_str();
     if text.is_ascii() {
-        return part(whole, text.get(range).unwrap_or_default(), budget);
+        return part(whole, slice(text, range), budget);
     }
     budget.charge_each(range.len())?;
     budget.charge_memory(range.len() * 3 * size_of::<u16>())?;

@@ -29,6 +29,7 @@ impl Scopes {
 
     /// Returns the number of slots and the captures of the innermost function, and removes it.
     pub(super) fn leave_function(&mut self) -> (u32, Vec<Binding>) {
+        debug_assert!(!self.functions.is_empty(), "each function is entered before it is left");
         let function = self.functions.pop().unwrap_or_default();
         let captures = function.captures.into_iter().map(|(_, place, _)| place).collect();
         (function.slots, captures)

@@ -11,7 +11,7 @@ use nom::{IResult, Parser};
 use super::query::{Clause, QueryField, QueryResult, QueryTree, QueryValue, unsupported, wrong};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::limits::{NESTING_MAX, SOURCE_CHARS_MAX};
-use crate::span::Span;
+use crate::span::{Span, slice};
 
 /// Parses a query; none if it is blank.
 pub(super) fn parse(query: &str) -> QueryResult<Option<QueryTree>> {
@@ -147,7 +147,7 @@ impl<'q> QueryParser<'q> {
     fn field(&mut self) -> QueryResult<(QueryField, &'q str)> {
         let start = self.offset();
         let ((name, key), path) = self.take(field).ok_or_else(|| self.expected("a field"))?;
-        let written = self.query.get(start..self.offset()).unwrap_or_default().trim_end();
+        let written = slice(self.query, start..self.offset()).trim_end();
         let span = Span::new(start, start + written.len());
         if self.rest.starts_with('(') {
             return Err(unsupported(&format!("{written}()"), span));

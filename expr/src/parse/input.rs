@@ -144,26 +144,24 @@ pub(super) fn expected_error(input: Input<'_, '_>, what: &'static str) -> nom::E
     let diagnostic = match token.kind {
         TokenKind::Punct("=") => assignment(token.span),
         TokenKind::Word(word) if is_foreign(word) => foreign_word(word, token.span),
-        TokenKind::Word(word) if jql_keyword_hint(word).is_some() => {
-            let message = format!("`{word}` is not an operator of the language");
-            Diagnostic::error(Code::ForeignWord, token.span, message)
-                .with_help(jql_keyword_hint(word).unwrap_or_default())
-        }
-        TokenKind::Word(word) if word_operator(word).is_some() => {
-            word_operator_error(word, token.span)
-        }
+        TokenKind::Word(word) => match (jql_keyword_hint(word), word_operator(word)) {
+            (Some(help), _) => not_an_operator(word, token.span).with_help(help),
+            (None, Some(symbol)) => word_operator_error(word, symbol, token.span),
+            (None, None) => return nom::Err::Failure(failure(input, what)),
+        },
         _ => return nom::Err::Failure(failure(input, what)),
     };
     nom::Err::Failure(Failure::Fatal(Box::new(diagnostic)))
 }
 
-/// The error of an operator written as a word.
-pub(super) fn word_operator_error(word: &str, span: Span) -> Diagnostic {
-    let punct = word_operator(word).unwrap_or_default();
+/// The error of the operator `symbol`, written as a word.
+pub(super) fn word_operator_error(word: &str, symbol: &'static str, span: Span) -> Diagnostic {
+    not_an_operator(word, span).with_help(format!("write `{symbol}`")).replaced_by(symbol)
+}
+
+fn not_an_operator(word: &str, span: Span) -> Diagnostic {
     let message = format!("`{word}` is not an operator of the language");
     Diagnostic::error(Code::ForeignWord, span, message)
-        .with_help(format!("write `{punct}`"))
-        .replaced_by(punct)
 }
 
 fn assignment(span: Span) -> Diagnostic {

@@ -27,7 +27,7 @@ pub(super) fn leaf<'t, 's>(input: Input<'t, 's>) -> Parsed<'t, 's, Expr> {
             if word.eq_ignore_ascii_case("not")
                 && matches!(input.peek(1).kind, TokenKind::Word(_)) =>
         {
-            return Err(fatal_error(word_operator_error(word, token.span)));
+            return Err(fatal_error(word_operator_error(word, "!", token.span)));
         }
         TokenKind::Word(word) if !is_reserved(word) => ExprKind::Name((*word).into()),
         TokenKind::Punct("+") => {

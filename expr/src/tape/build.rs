@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use super::error::{TapeError, TapeLimits};
 use super::node::{Cell, ContainerKind, Frame, NONE, Node, Range, hash, slice};
 use super::strict;
+use crate::span::slice as text_slice;
 
 /// Members from which on a map has an index.
 const INDEXED_FROM: u32 = 16;
@@ -126,6 +127,12 @@ impl<'t> Builder<'t> {
         }
     }
 
+    #[inline]
+    fn rest(&self) -> &'t [u8] {
+        debug_assert!(self.at <= self.text.len(), "no token reaches beyond the text");
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
     fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -141,7 +148,7 @@ impl<'t> Builder<'t> {
     }
 
     fn literal(&mut self, word: &str, cell: Cell) -> Result<Cell, Stop> {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let rest = self.rest();
         if !rest.starts_with(word.as_bytes()) {
             return Err(Stop::Syntax);
         }
@@ -175,7 +182,7 @@ impl<'t> Builder<'t> {
             }
         }
         self.at = end + 1;
-        let quoted = self.text.get(open..self.at).unwrap_or_default();
+        let quoted = text_slice(self.text, open..self.at);
         let text: Cow<'_, str> = serde_json::from_str(quoted).map_err(|_| Stop::Syntax)?;
         let start = offset(self.text.len() + self.escaped.len());
         self.escaped.push_str(&text);
@@ -183,7 +190,7 @@ impl<'t> Builder<'t> {
     }
 
     fn number(&mut self) -> Result<f64, Stop> {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let rest = self.rest();
         let (sign, digits) = match rest.split_first() {
             Some((b'-', digits)) => (-1.0, digits),
             _ => (1.0, rest),
@@ -206,13 +213,13 @@ impl<'t> Builder<'t> {
 
     #[cold]
     fn unusual_number(&mut self) -> Result<f64, Stop> {
-        let rest = self.text.get(self.at..).unwrap_or_default();
+        let rest = text_slice(self.text, self.at..);
         let part = |byte: u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
         let len = rest.bytes().position(|byte| !part(byte)).unwrap_or(rest.len());
         self.at += len;
         // None of these bytes can follow a valid number, so passing all of them on rejects no valid
         // text.
-        serde_json::from_str(rest.get(..len).unwrap_or_default()).map_err(|_| Stop::Syntax)
+        serde_json::from_str(text_slice(rest, ..len)).map_err(|_| Stop::Syntax)
     }
 
     /// Adds a node as the last child of the innermost list or map.
@@ -245,7 +252,9 @@ impl<'t> Builder<'t> {
     }
 
     fn name_of(&self, node: u32) -> &str {
-        let range = self.nodes.get(node as usize).map(|node| node.name).unwrap_or_default();
+        let range = self.nodes.get(node as usize).map(|node| node.name);
+        debug_assert!(range.is_some(), "children are nodes of the tape");
+        let range = range.unwrap_or_default();
         slice(self.text, self.escaped, range)
     }
 
@@ -259,6 +268,7 @@ impl<'t> Builder<'t> {
             self.index.push((node.hash, at));
             at = node.next;
         }
+        debug_assert!(index <= self.index.len(), "children are appended to the index");
         let children = self.index.get_mut(index..).unwrap_or_default();
         children.sort_unstable_by_key(|(hash, child)| u64::from(*hash) << 32 | u64::from(*child));
         if children.windows(2).any(|pair| matches!(pair, [a, b] if a.0 == b.0)) {

@@ -62,6 +62,7 @@ pub(super) fn slice<'t>(text: &'t str, escaped: &'t str, range: Range) -> &'t st
         None => text.get(start..start + len),
         Some(start) => escaped.get(start..start + len),
     };
+    debug_assert!(found.is_some(), "ranges are inside of the text they are taken from");
     found.unwrap_or_default()
 }
 

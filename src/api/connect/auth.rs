@@ -20,7 +20,7 @@ use crate::api::read_your_writes::BufferedBody;
 use crate::api::state::Shared;
 use crate::clock;
 use crate::domain::Product;
-use crate::jwt::qsh::CONTEXT_PATH;
+use crate::event::sources::source_of_path;
 use crate::jwt::{Token, TokenError};
 use crate::registry::{AppliedInstallation, InstallationState, Registry, SignedRequest};
 
@@ -54,10 +54,7 @@ pub(in crate::api) fn connect_installation(
     let text = token_of(parts)?;
     let token = Token::parse(&text).map_err(TokenError::label)?;
     let path = parts.uri.path();
-    let product = match path.starts_with(CONTEXT_PATH) {
-        true => Product::Confluence,
-        false => Product::Jira,
-    };
+    let product = source_of_path(path).product();
     let candidates = candidates(&token, registry, product)?;
     let signed = candidates.into_iter().find(|installation| {
         let secret = installation.record.shared_secret.as_ref();

@@ -34,6 +34,7 @@ use self::line_reader::{Line, LineReader};
 use super::body::read_body;
 use crate::api::error::ApiError;
 use crate::api::error::{self, FULL_RETRY, publish_code};
+use crate::event::codec::encoded;
 use crate::event::members::Members;
 use crate::event::{
     Attributes, DecodeError, Decoder, Event, HeaderLookup, PublishError, Published, Publisher,
@@ -128,7 +129,7 @@ async fn store_one(
     let query = [("ce-cloudid", &event_query.cloud_id), ("ce-type", &event_query.event_type)];
     for (name, value) in query {
         if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
-            headers.push(name, percent_encoded(value));
+            headers.push(name, encoded(value));
         }
     }
     let mut decoder = Decoder::new(state.event_bytes_max, false);
@@ -312,22 +313,6 @@ impl HeaderLookup for EventHeaders {
         let found = self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
-}
-
-/// Encodes text as a header value.
-///
-/// **Source:** CloudEvents NATS protocol binding: space, `"`, `%` and all outside U+0021..U+007E
-/// are percent-encoded UTF-8.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'%') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 /// The response: which events of a request were stored.

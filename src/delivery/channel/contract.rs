@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use super::ports::ChannelPorts;
 use crate::delivery::http_client::HttpClient;
-use crate::delivery::model::{AttemptOutcome, Delivery, HeaderList, Transport};
+use crate::delivery::model::{AttemptOutcome, Delivery, Transport};
+use crate::event::codec::HeaderList;
 
 /// A kind of handler, implemented by the payload of each variant of
 /// [`Handler`](crate::domain::Handler).

@@ -16,7 +16,8 @@ use uuid::Uuid;
 use super::contract::{Attempt, Channel, HandlerDescription};
 use super::request::signed_headers;
 use crate::delivery::model::{AttemptClass, AttemptOutcome, Delivery, Transport};
-use crate::domain::{ForgeRemote, Product};
+use crate::domain::ForgeRemote;
+use crate::event::sources::source_of;
 use crate::jwt::system;
 
 /// Deadline of a remote, as the vendor sets it.
@@ -119,10 +120,7 @@ fn wrap(delivery: &Delivery, event: &[u8]) -> Bytes {
 fn claims(delivery: &Delivery, remote: &ForgeRemote, invocation: &str, now_s: i64) -> Value {
     let subscription = &delivery.subscription;
     let (app, cloud_id) = (&subscription.owner.app, &subscription.owner.cloud_id);
-    let product = match remote.product {
-        Product::Jira => "jira",
-        Product::Confluence => "confluence",
-    };
+    let product = source_of(remote.product).name();
     let api = format!("https://api.atlassian.com/ex/{product}/{cloud_id}");
     let installation = &subscription.owner.id;
     json!({
@@ -176,7 +174,7 @@ fn hex_digest(text: &str, digits: usize) -> String {
 mod tests {
     use super::*;
     use crate::delivery::testing::delivery_to;
-    use crate::domain::{Handler, Secret};
+    use crate::domain::{Handler, Product, Secret};
 
     fn remote() -> ForgeRemote {
         ForgeRemote {

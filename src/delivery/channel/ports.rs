@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::delivery::model::HeaderList;
+use crate::event::codec::HeaderList;
 use crate::jwt::KeyRing;
 
 /// What all attempts share.

@@ -1,9 +1,10 @@
 //! Headers that channels have in common.
 
 use super::contract::Attempt;
-use crate::delivery::model::{AttemptClass, AttemptOutcome, HeaderList};
+use crate::delivery::model::{AttemptClass, AttemptOutcome};
 use crate::delivery::signature::sign;
 use crate::domain::Secret;
+use crate::event::codec::HeaderList;
 
 /// Name of the header that a request without a body does not carry.
 pub(super) const CONTENT_TYPE: &str = "content-type";

@@ -19,23 +19,17 @@ use self::url_template::{covered_path, resolve};
 use super::contract::{Attempt, Channel, CoalesceKey, HandlerDescription};
 use super::request::{CONTENT_TYPE, http_headers};
 use super::table::channel_of;
-use crate::delivery::model::{AttemptClass, AttemptOutcome, Delivery, HeaderList, Transport};
+use crate::delivery::model::{AttemptClass, AttemptOutcome, Delivery, Transport};
 use crate::domain::{Secret, WebhookHandler};
 use crate::event::Event;
+use crate::event::codec::HeaderList;
+use crate::event::codec::names::dead_letter;
 use crate::event::members::Members;
 use crate::event::webhook::{delta, reverse};
 use crate::jwt::{self, qsh};
 
 /// Module key of the one delivery of all dynamic webhooks of an installation.
 const DYNAMIC: &str = "dynamicWebhook";
-
-/// Header of a dead letter: the URL that the webhook was posted to.
-pub(in crate::delivery) const URL_HEADER: &str = "switchyard-webhook-url";
-/// Header of a dead letter: the event name that the app subscribed with; absent if the webhook is
-/// posted without a body.
-pub(in crate::delivery) const NAME_HEADER: &str = "switchyard-webhook-event";
-/// Header of a dead letter: the ids of the dynamic webhooks that matched, a JSON list.
-pub(in crate::delivery) const MATCHED_HEADER: &str = "switchyard-webhook-matched";
 
 impl Channel for WebhookHandler {
     fn transport(&self) -> Transport {
@@ -70,10 +64,11 @@ impl Channel for WebhookHandler {
     /// What the list of failed webhooks needs.
     fn dead_letter_headers(&self, delivery: &Delivery) -> HeaderList {
         let members = members(&delivery.prepared.event);
-        let mut headers = vec![(URL_HEADER, resolve(self, &members))];
+        let mut headers = vec![(dead_letter::WEBHOOK_URL, resolve(self, &members))];
         if !self.excludes_body {
-            headers.push((NAME_HEADER, subscribed_name(delivery, &members)));
-            headers.extend(matched_ids(delivery, self).map(|ids| (MATCHED_HEADER, ids)));
+            headers.push((dead_letter::WEBHOOK_EVENT, subscribed_name(delivery, &members)));
+            headers
+                .extend(matched_ids(delivery, self).map(|ids| (dead_letter::WEBHOOK_MATCHED, ids)));
         }
         headers
     }

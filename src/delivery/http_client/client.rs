@@ -19,7 +19,8 @@ use super::classify::classify;
 use super::connector::GuardedConnector;
 use crate::delivery::guard::EgressGuard;
 use crate::delivery::metrics;
-use crate::delivery::model::{AttemptClass, AttemptOutcome, HeaderList};
+use crate::delivery::model::{AttemptClass, AttemptOutcome};
+use crate::event::codec::HeaderList;
 use crate::{clock, config};
 
 /// An idle connection is closed after this time.

@@ -3,12 +3,10 @@
 mod attempt;
 mod body;
 mod delivery;
-mod headers;
 mod outcome;
 mod retry_request;
 
 pub use attempt::{AttemptClass, AttemptOutcome, NextStep, RequestedDelay, Transport};
 pub use body::{BodyTemplate, DeliveryContext, NotAnObject, RetryContext};
 pub use delivery::{Delivery, PreparedEvent, Progress};
-pub use headers::HeaderList;
 pub use outcome::{DeadLetterReason, DeliveryOutcome, ParkReason};

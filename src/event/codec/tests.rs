@@ -167,6 +167,18 @@ fn headers_take_precedence_over_the_address() {
 }
 
 #[test]
+fn printable_ascii_but_quote_and_percent_sign_is_not_encoded() {
+    for byte in 0..=127_u8 {
+        let text = char::from(byte).to_string();
+        let is_kept = matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'%');
+        let expected = if is_kept { text.clone() } else { format!("%{byte:02X}") };
+        assert_eq!(encoded(&text), expected);
+    }
+    assert_eq!(encoded("avi:jira:created:issue"), "avi:jira:created:issue");
+    assert_eq!(encoded("a b%\"é"), "a%20b%25%22%C3%A9");
+}
+
+#[test]
 fn percent_signs_without_two_digits_are_kept() {
     for (raw, text) in [("100%", "100%"), ("%zz%4", "%zz%4"), ("%41%2", "A%2"), ("a%C3%bc", "aü")]
     {

@@ -1,5 +1,7 @@
 //! Compares extracted values with the values of the tape at the same paths.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use switchyard_expr::view::{NodeId, NodeValue};
 use switchyard_expr::{Tape, TapeLimits, View};
@@ -77,8 +79,8 @@ fn check(text: &str, paths: &[Vec<&str>]) -> Result<(), TestCaseError> {
     let projection = projection.finish();
     let mut buffer = ProjectionBuffer::default();
     // Twice, since the buffer is reused.
-    buffer.read(&projection, scan.cursor(text.as_bytes()));
-    buffer.read(&projection, scan.cursor(text.as_bytes()));
+    extract(&projection, scan.cursor(text.as_bytes()), &mut buffer);
+    extract(&projection, scan.cursor(text.as_bytes()), &mut buffer);
     let values = buffer.view(&projection, text.as_bytes());
     same(values.at(FieldId::ROOT), &tape, Some(tape.root()))?;
     for (path, field, members) in fields {

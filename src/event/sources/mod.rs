@@ -16,4 +16,4 @@ pub use product_source::{
     MappedEvent, ProductSource, SubscribedEvent, WebhookMappingError, WebhookRequest,
     unknown_event_type,
 };
-pub use table::{SOURCES, source_of, source_of_event_type};
+pub use table::{SOURCES, source_of, source_of_event_type, source_of_path};

@@ -19,6 +19,9 @@ pub trait ProductSource: Send + Sync {
     /// Its name in site ARIs, ingest paths, configuration and calls to apps.
     fn name(&self) -> &'static str;
 
+    /// Its name in messages for people.
+    fn title(&self) -> &'static str;
+
     /// Path of the product below the URL of a site; empty or with a leading slash.
     fn context_path(&self) -> &'static str;
 
@@ -44,6 +47,9 @@ pub trait ProductSource: Send + Sync {
 
     /// Returns the events of the webhook `name`; at least one.
     fn to_events(&self, name: &str, webhook: &WebhookRequest<'_>) -> Vec<MappedEvent>;
+
+    /// Whether its webhook modules can have a filter, which is JQL.
+    fn has_webhook_filters(&self) -> bool;
 
     /// Returns the event types that the webhook name `name` subscribes to; at least one.
     fn subscribed_events(&self, name: &str) -> Vec<SubscribedEvent>;

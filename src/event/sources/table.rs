@@ -24,6 +24,13 @@ pub fn source_of_event_type(event_type: &str) -> &'static dyn ProductSource {
     SOURCES.into_iter().find(|source| source.has_event_type(event_type)).unwrap_or(&JiraSource)
 }
 
+/// Returns the source whose context path a request path begins with; Jira has none.
+#[must_use]
+pub fn source_of_path(path: &str) -> &'static dyn ProductSource {
+    let is_in = |context: &str| !context.is_empty() && path.starts_with(context);
+    SOURCES.into_iter().find(|source| is_in(source.context_path())).unwrap_or(&JiraSource)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,6 +43,12 @@ mod tests {
             let in_documents = serde_json::to_value(product).unwrap();
             assert_eq!(in_documents, source.name(), "the name in stored documents");
         }
+    }
+
+    #[test]
+    fn request_paths_belong_to_the_product_of_their_context_path() {
+        assert_eq!(source_of_path("/rest/atlassian-connect/1/app").name(), "jira");
+        assert_eq!(source_of_path("/wiki/rest/atlassian-connect/1/app").name(), "confluence");
     }
 
     #[test]

@@ -9,11 +9,8 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::event::codec::names::WEBHOOK_DELTA;
 use crate::event::members::{Members, ObjectWriter};
 
-/// Header of an event that carries its delta.
-pub const HEADER: &str = WEBHOOK_DELTA;
 /// Maximum size of a delta in bytes; without one the webhook is mapped back from the event.
 const BYTES_MAX: usize = 16 * 1024;
 

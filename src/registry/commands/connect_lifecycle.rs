@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::context::Context;
 use crate::clock;
-use crate::domain::{Product, Secret};
+use crate::domain::Secret;
+use crate::event::sources::source_of;
 use crate::jwt::{self, qsh};
 use crate::registry::app_calls::{AppCall, CallAuth};
 use crate::registry::error::RegisterError;
@@ -162,10 +163,8 @@ impl<'a> ConnectLifecycle<'a> {
         event: LifecycleEvent,
     ) -> Value {
         let public_url = self.context.settings.public_url.trim_end_matches('/');
-        let (product, base_url) = match installation.product {
-            Product::Jira => ("jira", public_url.to_owned()),
-            Product::Confluence => ("confluence", format!("{public_url}/wiki")),
-        };
+        let source = source_of(installation.product);
+        let base_url = format!("{public_url}{}", source.context_path());
         let mut payload = json!({
             "key": app.id,
             "clientKey": installation.client_key,
@@ -173,7 +172,7 @@ impl<'a> ConnectLifecycle<'a> {
             "pluginsVersion": SERVER_VERSION,
             "baseUrl": base_url,
             "displayUrl": base_url,
-            "productType": product,
+            "productType": source.name(),
             "description": format!("Switchyard, site {}", installation.cloud_id),
             "eventType": event.name(),
         });
@@ -196,7 +195,8 @@ mod tests {
         let after = connect_installation();
         assert!(needs_acceptance(None, &after));
         assert!(!needs_acceptance(Some(&after), &after));
-        let uninstalled = InstallationRecord { state: InstallationState::Uninstalled, ..after.clone() };
+        let uninstalled =
+            InstallationRecord { state: InstallationState::Uninstalled, ..after.clone() };
         assert!(needs_acceptance(Some(&uninstalled), &after), "a reinstall");
         let other =
             InstallationRecord { shared_secret: Some(Secret::new("other")), ..after.clone() };

@@ -12,6 +12,7 @@ use switchyard_expr::{Program, quoted};
 use super::language;
 use super::program_cache::ProgramCache;
 use crate::domain::{EventType, Product};
+use crate::event::sources::source_of;
 use crate::event::webhook::reverse::events_of_webhook;
 use crate::registry::model::{DynamicWebhook, Problem, code, summary};
 
@@ -82,8 +83,9 @@ impl WebhookDefinition {
         if !address.is_empty() && !is_relative(&address) {
             parser.wrong("url", "the address is relative to the app's base URL");
         }
-        if product == Product::Confluence && !jql.is_empty() {
-            parser.wrong("filter", "webhooks of Confluence have no filter");
+        let source = source_of(product);
+        if !source.has_webhook_filters() && !jql.is_empty() {
+            parser.wrong("filter", format!("webhooks of {} have no filter", source.title()));
         } else if jql.chars().count() > FILTER_CHARS_MAX {
             parser.wrong("filter", format!("a filter has at most {FILTER_CHARS_MAX} characters"));
         }

@@ -11,6 +11,7 @@ use crate::builtin::{Arguments, EvalResult, Machine};
 use crate::diagnostic::Code;
 use crate::fault::Fault;
 use crate::operator::build_list;
+use crate::span::slice;
 use crate::value::Value;
 
 /// Steps for one use of a pattern, compiled or not.
@@ -103,7 +104,7 @@ pub(in crate::builtin) fn group_values<'v>(
         values.push(match place {
             Some(place) => {
                 budget.charge_text_allocation(place.len())?;
-                Value::text(Rc::from(text.get(place.clone()).unwrap_or_default()))
+                Value::text(Rc::from(slice(text, place.clone())))
             }
             None => Value::Null,
         });

@@ -206,9 +206,3 @@ async fn file_that_is_stored_in_part_reports_when_to_send_it_again() {
     assert_eq!((&report["accepted"], &report["duplicates"]), (&json!(1), &json!(2)));
     assert_eq!(report.get("retryAfterS"), None);
 }
-
-#[test]
-fn query_values_survive_the_header_encoding() {
-    assert_eq!(percent_encoded("avi:jira:created:issue"), "avi:jira:created:issue");
-    assert_eq!(percent_encoded("a b%\"é"), "a%20b%25%22%C3%A9");
-}

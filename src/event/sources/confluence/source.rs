@@ -21,6 +21,10 @@ impl ProductSource for ConfluenceSource {
         "confluence"
     }
 
+    fn title(&self) -> &'static str {
+        "Confluence"
+    }
+
     fn context_path(&self) -> &'static str {
         "/wiki"
     }
@@ -54,6 +58,10 @@ impl ProductSource for ConfluenceSource {
         let event_type = names::event_type(name).unwrap_or_else(|| unknown_event_type(name));
         let body = to_event::event_body(&event_type, webhook.members, webhook.bytes);
         vec![MappedEvent { event_type: event_type.into(), body, is_primary: true }]
+    }
+
+    fn has_webhook_filters(&self) -> bool {
+        false
     }
 
     fn subscribed_events(&self, name: &str) -> Vec<SubscribedEvent> {

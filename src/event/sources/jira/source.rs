@@ -21,6 +21,10 @@ impl ProductSource for JiraSource {
         "jira"
     }
 
+    fn title(&self) -> &'static str {
+        "Jira"
+    }
+
     fn context_path(&self) -> &'static str {
         ""
     }
@@ -63,6 +67,10 @@ impl ProductSource for JiraSource {
 
     fn to_events(&self, name: &str, webhook: &WebhookRequest<'_>) -> Vec<MappedEvent> {
         to_event::to_events(name, webhook)
+    }
+
+    fn has_webhook_filters(&self) -> bool {
+        true
     }
 
     fn subscribed_events(&self, name: &str) -> Vec<SubscribedEvent> {

@@ -2,6 +2,7 @@
 
 mod access;
 mod columns;
+mod filter;
 mod groups;
 mod planner;
 mod postings;

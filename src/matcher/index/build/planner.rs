@@ -1,28 +1,26 @@
-//! Compiles filters to tests.
+//! Plans the columns of a segment: equal paths share a column, equal constants an id, equal
+//! subexpressions an evaluation.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use switchyard_expr::predicate::{Constant, ItemTest};
-use switchyard_expr::{Condition, Path, Program};
+use switchyard_expr::predicate::Constant;
+use switchyard_expr::{Path, Program};
 
-use super::access::Selectivity;
 use super::columns::{ColumnBuilder, MemberNames};
-use crate::matcher::index::column::{ITEMS_MAX, READ_STEPS_MAX, TestKind};
+use crate::matcher::index::column::TestKind;
 use crate::matcher::index::conjunction::{Test, TestTables};
-use crate::matcher::index::ids::{ColumnId, ConstantId, SegmentTooLarge, TestCount};
+use crate::matcher::index::ids::{ColumnId, ConstantId, SegmentTooLarge};
 use crate::matcher::index::subexpression::SharedSubexpression;
 use crate::matcher::index::{path, subexpression};
 
-/// Compiles filters to tests; equal paths share a column, equal constants an id, equal subexpressions
-/// an evaluation.
-#[derive(Debug)]
+/// Collects what the tests of a segment refer to.
+#[derive(Debug, Default)]
 pub(super) struct Planner {
-    steps_max: usize,
     columns: Vec<(Path, ColumnBuilder)>,
     subexpressions: Vec<Arc<Program>>,
-    tables: TestTables,
+    pub(super) tables: TestTables,
     ids: HashMap<ColumnKey, ColumnId, RandomState>,
     /// By text: the number of a shared subexpression; none if it cannot be evaluated on its own.
     subexpression_ids: HashMap<Box<str>, Option<ColumnId>, RandomState>,
@@ -42,85 +40,11 @@ pub(super) struct Plan {
 }
 
 impl Planner {
-    /// Starts a plan for filters whose evaluation ends after `steps_max` steps.
-    pub(super) fn new(steps_max: u32) -> Self {
-        Self {
-            steps_max: steps_max as usize,
-            columns: Vec::new(),
-            subexpressions: Vec::new(),
-            tables: TestTables::default(),
-            ids: HashMap::default(),
-            subexpression_ids: HashMap::default(),
-        }
-    }
-
-    /// Appends the tests of a filter.
-    pub(super) fn tests(
+    /// Returns the number of a shared subexpression; none if it cannot be evaluated on its own.
+    pub(super) fn subexpression_id(
         &mut self,
-        program: &Program,
-        out: &mut Vec<Test>,
-    ) -> Result<(), SegmentTooLarge> {
-        let (source_len, facts) = (program.source_len(), program.facts());
-        // Filters whose evaluation could exceed the budget have an error that tests would not see, so
-        // they are not decided here. Each node costs one unit and has one character at least, an
-        // element of a list in the filter costs four units for two characters, and a constant is
-        // compared with every element of a list: hence the factor. Searches in text and lists, the
-        // items of a list, the errors that a `?.` swallows, and remainders are counted apart.
-        let apart = facts.extra_steps as usize;
-        let searched = searches(&facts.condition) * READ_STEPS_MAX;
-        let Some(steps_left) = self.steps_max.checked_sub(source_len * 4 + searched + apart) else {
-            out.push(Test::MayError);
-            return Ok(());
-        };
-        let may_test_items = source_len * ITEMS_MAX + apart <= self.steps_max;
-        let start = out.len();
-        let Condition::All(conjuncts) = &facts.condition else {
-            return self.condition(&facts.condition, &[], may_test_items, out);
-        };
-        self.operands(conjuncts, may_test_items, out)?;
-        let own = out.get(start..).unwrap_or_default();
-        if !own.iter().all(|test| test.is_decided())
-            && Selectivity::default().access_predicate(own, &self.tables).is_none()
-        {
-            let evaluations = steps_left / subexpression::STEPS_MAX as usize;
-            let texts = subexpression::conjuncts(program, conjuncts.len());
-            let texts = texts.iter().map(|conjunct| Some(&*conjunct.source));
-            let texts = texts.take(evaluations.min(subexpression::COUNT_MAX));
-            out.truncate(start);
-            for (at, text) in (0..conjuncts.len()).zip(texts.chain(std::iter::repeat(None))) {
-                self.conjunct(conjuncts, at, text, may_test_items, out)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Appends the tests of a conjunct of a filter without an access predicate. A conjunct that has no
-    /// test becomes a shared subexpression, which can be an access predicate.
-    fn conjunct(
-        &mut self,
-        conjuncts: &[Condition],
-        at: usize,
-        text: Option<&str>,
-        items: bool,
-        out: &mut Vec<Test>,
-    ) -> Result<(), SegmentTooLarge> {
-        let start = out.len();
-        let Some((conjunct, before)) = conjuncts.get(..=at).and_then(<[Condition]>::split_last)
-        else {
-            return Ok(());
-        };
-        self.condition(conjunct, before, items, out)?;
-        if !out.iter().skip(start).all(|test| test.is_decided())
-            && let Some(text) = text
-            && let Some(number) = self.subexpression_id(text)?
-        {
-            out.truncate(start);
-            out.push(Test::SharedSubexpression { number });
-        }
-        Ok(())
-    }
-
-    fn subexpression_id(&mut self, text: &str) -> Result<Option<ColumnId>, SegmentTooLarge> {
+        text: &str,
+    ) -> Result<Option<ColumnId>, SegmentTooLarge> {
         if let Some(known) = self.subexpression_ids.get(text) {
             return Ok(*known);
         }
@@ -179,129 +103,8 @@ impl Planner {
         })
     }
 
-    fn operands(
-        &mut self,
-        operands: &[Condition],
-        items: bool,
-        out: &mut Vec<Test>,
-    ) -> Result<(), SegmentTooLarge> {
-        operands.iter().enumerate().try_for_each(|(at, operand)| {
-            self.condition(operand, operands.get(..at).unwrap_or_default(), items, out)
-        })
-    }
-
-    /// Appends the tests of `condition`, which is only evaluated when all of `before` hold.
-    fn condition(
-        &mut self,
-        condition: &Condition,
-        before: &[Condition],
-        items: bool,
-        out: &mut Vec<Test>,
-    ) -> Result<(), SegmentTooLarge> {
-        let group: fn(TestCount) -> Test = match condition {
-            Condition::All(_) => |tests| Test::All { tests },
-            Condition::Any(_) => |tests| Test::Any { tests },
-            Condition::Not(_) => |tests| Test::Not { tests },
-            single => {
-                out.push(self.single(single, before, items)?.unwrap_or(Test::MayError));
-                return Ok(());
-            }
-        };
-        let start = out.len();
-        out.push(Test::Unknown);
-        match condition {
-            Condition::All(operands) => self.operands(operands, items, out)?,
-            Condition::Any(operands) => {
-                operands.iter().try_for_each(|operand| self.condition(operand, &[], items, out))?
-            }
-            Condition::Not(operand) => self.condition(operand, &[], items, out)?,
-            _ => {}
-        }
-        let inner = TestCount::new(out.len() - start - 1)?;
-        if let Some(head) = out.get_mut(start) {
-            *head = group(inner);
-        }
-        Ok(())
-    }
-
-    /// Returns the test of a condition that has no operands; none if it needs evaluation and may fail.
-    fn single(
-        &mut self,
-        condition: &Condition,
-        before: &[Condition],
-        items: bool,
-    ) -> Result<Option<Test>, SegmentTooLarge> {
-        match condition {
-            Condition::OneOf { path, constants } => self.one_of(path, constants),
-            Condition::Ordered { path, order, bound } => {
-                let null_is_false = is_null_guarded(path, before);
-                let kind = TestKind::Ordered { null_is_false };
-                let Some(column) = self.column(path, kind, Box::default())? else {
-                    return Ok(None);
-                };
-                // Adding zero turns -0 into 0, which is equal and sorts the same.
-                let bound = self.tables.add_bound(*bound + 0.0)?;
-                Ok(Some(Test::Ordered { order: *order, column, bound }))
-            }
-            Condition::Includes { path, constant } => {
-                let null_is_false = is_null_guarded(path, before);
-                let text = matches!(constant, Constant::String(_));
-                let kind = TestKind::Includes { text, null_is_false };
-                let Some(column) = self.column(path, kind, Box::default())? else {
-                    return Ok(None);
-                };
-                Ok(Some(Test::Is { column, constant: self.constant_id(column, [constant])? }))
-            }
-            Condition::Some { path, tests, exact } if items => self.some(path, tests, *exact),
-            Condition::Opaque { can_fail: false } => Ok(Some(Test::Unknown)),
-            _ => Ok(None),
-        }
-    }
-
-    fn one_of(
-        &mut self,
-        path: &Path,
-        constants: &[Constant],
-    ) -> Result<Option<Test>, SegmentTooLarge> {
-        // The value of `selfGenerated` differs from app to app, so it cannot be looked up once for all.
-        if path.is_app_specific() {
-            let cannot_fail = path.steps.len() == 1;
-            return Ok(cannot_fail.then_some(Test::Unknown));
-        }
-        let Some(column) = self.column(path, TestKind::Equal, Box::default())? else {
-            return Ok(None);
-        };
-        if let [constant] = constants {
-            return Ok(Some(Test::Is { column, constant: self.constant_id(column, [constant])? }));
-        }
-        let ids = constants.iter().map(|constant| self.constant_id(column, [constant]));
-        let mut ids = ids.collect::<Result<Vec<ConstantId>, _>>()?;
-        ids.sort_unstable();
-        // 0 and -0 are equal and have one id.
-        ids.dedup();
-        Ok(Some(Test::IsOneOf { column, set: self.tables.add_set(ids)? }))
-    }
-
-    fn some(
-        &mut self,
-        path: &Path,
-        tests: &[ItemTest],
-        exact: bool,
-    ) -> Result<Option<Test>, SegmentTooLarge> {
-        let mut tests: Vec<&ItemTest> = tests.iter().collect();
-        tests.sort_by(|a, b| a.name.cmp(&b.name));
-        // A name that occurs twice makes a column of its own, which is correct.
-        let names = tests.iter().map(|test| test.name.clone()).collect();
-        let Some(column) = self.column(path, TestKind::Some, names)? else { return Ok(None) };
-        let constants: Vec<&Constant> = tests.iter().map(|test| &test.constant).collect();
-        let constant = self.constant_id(column, constants)?;
-        Ok(Some(match exact {
-            true => Test::Is { column, constant },
-            false => Test::MayBe { column, constant },
-        }))
-    }
-
-    fn constant_id<'c>(
+    /// Returns the id of a constant of a column, or of a tuple of constants.
+    pub(super) fn constant_id<'c>(
         &mut self,
         column: ColumnId,
         constants: impl IntoIterator<Item = &'c Constant> + Clone,
@@ -312,7 +115,7 @@ impl Planner {
     }
 
     /// Returns the column of a path; none if its values cannot be looked up.
-    fn column(
+    pub(super) fn column(
         &mut self,
         path: &Path,
         kind: TestKind,
@@ -330,27 +133,4 @@ impl Planner {
         self.ids.insert(key, id);
         Ok(Some(id))
     }
-}
-
-/// Returns how many tests of the condition search a text or a list.
-fn searches(condition: &Condition) -> usize {
-    match condition {
-        Condition::Includes { .. } => 1,
-        Condition::All(operands) | Condition::Any(operands) => operands.iter().map(searches).sum(),
-        Condition::Not(operand) => searches(operand),
-        _ => 0,
-    }
-}
-
-/// Whether `path != null` is among the conditions that hold.
-fn is_null_guarded(path: &Path, before: &[Condition]) -> bool {
-    before.iter().any(|condition| match condition {
-        Condition::Not(inner) => match &**inner {
-            Condition::OneOf { path: guarded, constants } => {
-                guarded == path && constants.contains(&Constant::Null)
-            }
-            _ => false,
-        },
-        _ => false,
-    })
 }

@@ -7,6 +7,7 @@ use switchyard_expr::Path;
 
 use super::access::Selectivity;
 use super::columns::{ColumnBuilder, ColumnsBuilder};
+use super::filter::compile;
 use super::groups::{FilterGroup, group_by_filter};
 use super::planner::{Plan, Planner};
 use super::postings::{Rows, RowsBuilder};
@@ -37,13 +38,13 @@ pub(in crate::matcher) fn build(
     projections: Projections<'_>,
     steps_max: u32,
 ) -> Result<Segment, SegmentTooLarge> {
-    let mut planner = Planner::new(steps_max);
+    let mut planner = Planner::default();
     let mut tests = Vec::new();
     let mut groups = Vec::new();
     for range in group_by_filter(listeners) {
         let start = tests.len();
         if let Some(program) = listeners.get(range.start).and_then(Listener::program) {
-            planner.tests(program, &mut tests)?;
+            compile(program, steps_max, &mut planner, &mut tests)?;
         }
         let tests = start..tests.len();
         groups.push(FilterGroup { listeners: range, tests, access_predicate: None });
@@ -66,7 +67,7 @@ pub(in crate::matcher) fn unindexed(
         let tests = tests.len() - 1..tests.len();
         groups.push(FilterGroup { listeners, tests, access_predicate: None });
     }
-    assemble(listeners, tests, groups, Planner::new(0), projections)
+    assemble(listeners, tests, groups, Planner::default(), projections)
 }
 
 fn assemble(

@@ -1,0 +1,78 @@
+//! The ports of the dispatcher and the consumers of the router.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::bus::{
+    BackpressureGate, Connections, DeadLetterStream, EventPublisher, FunctionClient,
+    ParkingCapacity, ParkingStream, PullSubscription, RoomRequests, Subjects, Trimmer,
+};
+use crate::config::Config;
+use crate::delivery::{ChannelPorts, EndpointGoneReport, Ports, SubscriptionDirectory};
+use crate::domain::SubscriptionId;
+use crate::event::Publisher;
+use crate::matcher::Subscription;
+use crate::registry::Registry;
+
+/// Consumers of the event stream; each decodes and matches on its own task.
+const WORKERS: usize = 2;
+
+/// Connects the ports of the dispatcher to the broker.
+pub(super) fn ports(
+    connections: &Connections,
+    subjects: &Subjects,
+    room: Arc<ParkingCapacity>,
+    registry: &Registry,
+    endpoint_reports: mpsc::Sender<EndpointGoneReport>,
+) -> Ports {
+    let outbound = &connections.outbound;
+    Ports {
+        channels: ChannelPorts {
+            functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+            keys: Arc::clone(registry.keys()),
+        },
+        parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room)),
+        dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
+        endpoint_reports,
+    }
+}
+
+/// Returns the publisher of events, and the trimmer that makes space for it.
+pub(super) fn event_stream(
+    config: &Config,
+    connections: &Connections,
+    subjects: &Subjects,
+    gate: &Arc<BackpressureGate>,
+) -> (Arc<dyn Publisher>, Trimmer) {
+    let room = Arc::<RoomRequests>::default();
+    let (outbound, control) = (connections.outbound.clone(), connections.control.clone());
+    let publisher = EventPublisher::new(outbound, subjects.clone(), Arc::clone(gate));
+    let publisher = Arc::new(publisher.with_room(Arc::clone(&room)));
+    let trimmer = Trimmer::new(control, subjects.clone(), &config.nats, &config.events, room);
+    (publisher, trimmer)
+}
+
+/// Opens the consumers of the event stream and the one of parked deliveries that are due.
+pub(super) async fn consumers(
+    config: &Config,
+    connections: &Connections,
+    subjects: &Subjects,
+) -> anyhow::Result<(Vec<PullSubscription>, PullSubscription)> {
+    let events = |_| PullSubscription::events(connections, subjects, &config.events, WORKERS);
+    let pulls: Vec<PullSubscription> = (0..WORKERS).map(events).collect();
+    let due = PullSubscription::due(connections, subjects, &config.events);
+    for pull in pulls.iter().chain([&due]) {
+        pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
+    }
+    Ok((pulls, due))
+}
+
+/// Looks subscriptions of parked deliveries up in the registry.
+pub(super) struct LiveSubscriptions(pub(super) Arc<Registry>);
+
+impl SubscriptionDirectory for LiveSubscriptions {
+    fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
+        self.0.subscription(id)
+    }
+}
