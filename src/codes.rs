@@ -354,16 +354,23 @@ pub const CODES: &[CodeEntry] = &[
     entry(
         "SY-5012",
         "the broker refused an event",
-        "The event stream is full, or a limit of the broker forbids the event.",
+        "The event with its headers is larger than a limit of the broker. It is not stored.",
         "",
-        "Read the broker's message, and send the event again after fixing the cause.",
+        "Send a smaller event, or raise the broker's `max_payload`.",
     ),
     entry(
         "SY-5013",
         "the event stream is nearly full",
-        "Unacknowledged events nearly fill the event stream. More events would evict them.",
+        "Unacknowledged events nearly fill the event stream. The APIs refuse events before the stream is full.",
         "",
         "Send the event again after `Retry-After`; add routers, or enlarge the stream.",
+    ),
+    entry(
+        "SY-5014",
+        "the event stream is full",
+        "The event stream is full of unacknowledged events, or the storage of the broker is full. The broker refused the event, and it is not stored: stored events are never deleted before they are acknowledged.",
+        "",
+        "Send the event again after `Retry-After`, with the same id. Operators: add routers, raise `events.max_bytes`, or give the broker more storage.",
     ),
     entry(
         "SY-5021",

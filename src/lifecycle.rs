@@ -23,13 +23,11 @@ use http::HttpParts;
 use crate::api::health::Health;
 use crate::bus::stream_monitor::StreamMonitor;
 use crate::bus::{
-    BackpressureGate, Connections, EventPublisher, FailedWebhookStream, ParkingCapacity, Subjects,
-    streams,
+    BackpressureGate, Connections, FailedWebhookStream, ParkingCapacity, Subjects, streams,
 };
 use crate::clock;
 use crate::config::Config;
 use crate::delivery::{Dispatcher, EgressGuard, HttpSender, Random};
-use crate::event::Publisher;
 use crate::matcher::Matcher;
 use crate::router::Router;
 use crate::telemetry::LiveFeed;
@@ -85,9 +83,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         Arc::new(BackpressureGate::default()),
         Arc::new(ParkingCapacity::new(config.delivery.parked_max)),
     );
-    let outbound = connections.outbound.clone();
-    let publisher: Arc<dyn Publisher> =
-        Arc::new(EventPublisher::new(outbound, subjects.clone(), Arc::clone(&gate)));
+    let (publisher, trimmer) = routing::event_stream(config, &connections, &subjects, &gate);
     let control = connections.control.clone();
     let watch =
         StreamMonitor::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
@@ -125,6 +121,8 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     tasks.spawn(run_heartbeat(Arc::clone(&health), connections.clone(), metrics, stop.clone()));
     let watching = stop.clone();
     tasks.spawn(async move { watching.run_until_cancelled(watch.run()).await });
+    let trimming = stop.clone();
+    tasks.spawn(async move { trimming.run_until_cancelled(trimmer.run()).await });
     tasks.spawn(router.run(pulls, due));
     health.started.store(true, Relaxed);
     let managed_url = server.as_ref().map(|server| server.url().to_owned());

@@ -28,6 +28,8 @@ const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// `Retry-After` when the broker did not confirm an event.
 const PUBLISH_RETRY: Duration = Duration::from_secs(5);
+/// `Retry-After` when the event stream is full.
+pub(super) const FULL_RETRY: Duration = Duration::from_secs(10);
 /// Code of an event rejected because the backlog is near its limit.
 pub(super) const BACKLOG: &str = "SY-5013";
 
@@ -36,6 +38,7 @@ pub(super) fn publish_code(error: &PublishError) -> &'static str {
     match error {
         PublishError::Unconfirmed { .. } => "SY-5011",
         PublishError::Refused { .. } => "SY-5012",
+        PublishError::Full { .. } => "SY-5014",
     }
 }
 
@@ -83,6 +86,15 @@ pub enum ApiError {
     NoEvent(DecodeError),
     /// The event stream is nearly full of unacknowledged events.
     Backlog {
+        /// Seconds until a retry.
+        retry_after_s: u64,
+    },
+    /// No line of a file was stored, and some were refused because the event stream is full.
+    RefusedFile {
+        /// Code of the first refused line.
+        code: &'static str,
+        /// Why it was refused.
+        message: String,
         /// Seconds until a retry.
         retry_after_s: u64,
     },
@@ -200,11 +212,11 @@ impl From<ApiError> for ErrorResponse {
                 "the event stream is nearly full of events not yet handled; send it again",
             )
             .with_retry_after(Duration::from_secs(retry_after_s)),
-            ApiError::Unpublished(error) => {
-                let (code, message) = (publish_code(&error), error.to_string());
+            ApiError::RefusedFile { code, message, retry_after_s } => {
                 Self::coded(StatusCode::SERVICE_UNAVAILABLE, code, message)
-                    .with_retry_after(PUBLISH_RETRY)
+                    .with_retry_after(Duration::from_secs(retry_after_s))
             }
+            ApiError::Unpublished(error) => unpublished(&error),
             ApiError::Unavailable(reason) => {
                 error!(reason, "broker read timed out");
                 let message = "the broker does not answer in time";
@@ -214,6 +226,15 @@ impl From<ApiError> for ErrorResponse {
             ApiError::Register(error) => from_register_error(error),
         }
     }
+}
+
+fn unpublished(error: &PublishError) -> ErrorResponse {
+    let retry_after = match error {
+        PublishError::Full { .. } => FULL_RETRY,
+        PublishError::Unconfirmed { .. } | PublishError::Refused { .. } => PUBLISH_RETRY,
+    };
+    ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, publish_code(error), error.to_string())
+        .with_retry_after(retry_after)
 }
 
 fn from_register_error(error: RegisterError) -> ErrorResponse {

@@ -154,6 +154,8 @@ pub(super) struct MemoryStream {
     events: Mutex<Vec<(Envelope, Bytes)>>,
     /// While set, no publish is confirmed.
     pub(super) is_down: AtomicBool,
+    /// Events that it has space for; 0 = any number.
+    pub(super) events_max: AtomicUsize,
     /// Seconds for which publishing is refused; 0 = accepted.
     pub(super) refuse_for_s: AtomicU64,
     running: AtomicUsize,
@@ -177,6 +179,10 @@ impl MemoryStream {
         let mut events = self.events.lock().unwrap();
         let known = events.iter().position(|(held, _)| held.identity() == envelope.identity());
         let at = known.unwrap_or(events.len());
+        let events_max = self.events_max.load(SeqCst);
+        if known.is_none() && events_max > 0 && events.len() >= events_max {
+            return Err(PublishError::Full { reason: "maximum bytes exceeded".into() });
+        }
         if known.is_none() {
             events.push((envelope, body));
         }

@@ -7,6 +7,8 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use async_nats::jetstream;
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
@@ -88,10 +90,89 @@ pub(super) async fn once(
     }
 }
 
+/// Why the broker did not store a message, and said so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refusal {
+    /// The stream has its maximum size.
+    StreamFull,
+    /// The storage of the broker or of its account is full.
+    StorageFull,
+    /// The message is larger than a limit.
+    TooLarge,
+}
+
+/// Returns the refusal that an error reports; `None` if the message may have been stored, or if the
+/// broker may store it soon.
+pub(super) fn refusal(error: &PublishError) -> Option<Refusal> {
+    if error.kind() == PublishErrorKind::MaxPayloadExceeded {
+        return Some(Refusal::TooLarge);
+    }
+    let source = std::error::Error::source(error)?;
+    let answer = source.downcast_ref::<jetstream::Error>()?;
+    classify(answer.error_code(), &answer.to_string())
+}
+
+/// **Source:** nats-server 2.15, `server/errors.json` and `server/store.go`: 10077 has the error of
+/// the store as its text.
+fn classify(code: ErrorCode, text: &str) -> Option<Refusal> {
+    match code {
+        ErrorCode::STREAM_STORE_FAILED
+            if text.contains("maximum bytes") || text.contains("maximum messages") =>
+        {
+            Some(Refusal::StreamFull)
+        }
+        // The stream moves to another server, or the server stops.
+        ErrorCode::STREAM_STORE_FAILED if text.contains("closed") => None,
+        ErrorCode::STREAM_STORE_FAILED
+        | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
+        | ErrorCode::INSUFFICIENT_RESOURCES
+        | ErrorCode::STORAGE_RESOURCES_EXCEEDED
+        | ErrorCode::MEMORY_RESOURCES_EXCEEDED => Some(Refusal::StorageFull),
+        ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM => {
+            Some(Refusal::TooLarge)
+        }
+        _ => None,
+    }
+}
+
 fn reason(error: &PublishError) -> &'static str {
-    match error.kind() {
-        PublishErrorKind::TimedOut => "timeout",
-        PublishErrorKind::MaxPayloadExceeded => "too_large",
+    match (error.kind(), refusal(error)) {
+        (PublishErrorKind::TimedOut, _) => "timeout",
+        (_, Some(Refusal::TooLarge)) => "too_large",
+        (_, Some(Refusal::StreamFull | Refusal::StorageFull)) => "no_space",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broker_error(code: u64, text: &str) -> PublishError {
+        let answer = format!(r#"{{"code":503,"err_code":{code},"description":"{text}"}}"#);
+        let answer: jetstream::Error = serde_json::from_str(&answer).unwrap();
+        PublishError::with_source(PublishErrorKind::Other, answer)
+    }
+
+    #[test]
+    fn refusal_is_distinguished_from_an_unknown_result() {
+        for (code, text, expected) in [
+            (10077, "maximum bytes exceeded", Some(Refusal::StreamFull)),
+            (10077, "maximum messages exceeded", Some(Refusal::StreamFull)),
+            (10077, "write js/1.blk: no space left on device", Some(Refusal::StorageFull)),
+            (10077, "store is closed", None),
+            (10002, "resource limits exceeded for account", Some(Refusal::StorageFull)),
+            (10023, "insufficient resources", Some(Refusal::StorageFull)),
+            (10047, "insufficient storage resources available", Some(Refusal::StorageFull)),
+            (10054, "message size exceeds maximum allowed", Some(Refusal::TooLarge)),
+            (10008, "JetStream system temporarily unavailable", None),
+            (10158, "duplicate message id is in process", None),
+        ] {
+            assert_eq!(refusal(&broker_error(code, text)), expected, "{code} {text}");
+        }
+        assert_eq!(refusal(&PublishError::new(PublishErrorKind::TimedOut)), None);
+        let too_large = PublishError::new(PublishErrorKind::MaxPayloadExceeded);
+        assert_eq!(refusal(&too_large), Some(Refusal::TooLarge));
+        assert_eq!(reason(&broker_error(10077, "maximum bytes exceeded")), "no_space");
     }
 }

@@ -5,17 +5,19 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::consumer::AckPolicy;
 use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
-use async_nats::jetstream::consumer::{AckPolicy, PullConsumer};
 use async_nats::jetstream::{self, AckKind};
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
 use super::acks::AckQueue;
-use super::connect::{Connections, JetStreamClient};
+use super::connect::Connections;
+use super::durable::DurableConsumer;
 use super::headers::MessageHeaders;
 use super::metrics;
+use super::state_bucket::StateBucket;
 use super::subjects::{DUE_CONSUMER, ROUTER_CONSUMER, Subjects, subject_attributes};
 use crate::clock;
 use crate::config;
@@ -40,11 +42,10 @@ const ACK_PENDING_MAX: i64 = 20_000;
 
 /// The messages of one durable consumer. Several subscriptions can share a consumer.
 pub struct PullSubscription {
-    jetstream_client: JetStreamClient,
     acks: AckQueue,
     outbound: Client,
     stream: String,
-    consumer: pull::Config,
+    consumer: DurableConsumer,
     batch_bytes: usize,
     pulling: Option<Box<pull::Stream>>,
     /// Prefetched messages; returned before any other.
@@ -67,7 +68,8 @@ impl PullSubscription {
         shares: usize,
     ) -> Self {
         let consumer = consumer(ROUTER_CONSUMER, config, String::new());
-        Self::new(connections, subjects.events_stream(), consumer, config, shares)
+        let floors = StateBucket::new(connections.intake.clone(), subjects.state_bucket());
+        Self::new(connections, subjects.events_stream(), consumer, Some(floors), config, shares)
     }
 
     /// Subscribes to the due parked records.
@@ -78,19 +80,21 @@ impl PullSubscription {
         config: &config::EventsConfig,
     ) -> Self {
         let consumer = consumer(DUE_CONSUMER, config, subjects.due_pattern());
-        Self::new(connections, subjects.parked_stream(), consumer, config, 1)
+        Self::new(connections, subjects.parked_stream(), consumer, None, config, 1)
     }
 
     fn new(
         connections: &Connections,
         stream: String,
         consumer: pull::Config,
+        floors: Option<StateBucket>,
         config: &config::EventsConfig,
         shares: usize,
     ) -> Self {
+        let client = connections.intake.clone();
+        let consumer = DurableConsumer::new(client, stream.clone(), consumer, floors);
         let share = config.in_flight_bytes_max / shares.max(1);
         Self {
-            jetstream_client: connections.intake.clone(),
             acks: connections.acks.clone(),
             outbound: connections.outbound.client.clone(),
             stream,
@@ -106,17 +110,7 @@ impl PullSubscription {
 
     /// Gets or creates the consumer and starts to pull.
     async fn open(&self) -> Result<pull::Stream, async_nats::Error> {
-        let stream = self.jetstream_client.context.get_stream_no_info(&self.stream).await?;
-        let name = self.consumer.durable_name.as_deref().ok_or("the consumer has no name")?;
-        let consumer: PullConsumer = match self
-            .jetstream_client
-            .context
-            .get_consumer_from_stream(name, &self.stream)
-            .await
-        {
-            Ok(consumer) => consumer,
-            Err(_) => stream.create_consumer(self.consumer.clone()).await?,
-        };
+        let consumer = self.consumer.open().await?;
         let messages = consumer
             .stream()
             .max_messages_per_batch(BATCH_MESSAGES)
@@ -134,9 +128,7 @@ impl PullSubscription {
     /// # Errors
     /// The broker refuses it.
     pub async fn ensure(&self) -> Result<(), async_nats::Error> {
-        let stream = self.jetstream_client.context.get_stream_no_info(&self.stream).await?;
-        stream.create_consumer(self.consumer.clone()).await?;
-        Ok(())
+        self.consumer.ensure().await
     }
 
     async fn restart(&mut self, reason: &'static str) {

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context;
+use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::confirmed_publish::{self, PublishRequest};
+use super::confirmed_publish::{self, PublishRequest, Refusal, refusal};
 use super::connect::JetStreamClient;
-use super::headers;
+use super::room::RoomRequests;
 use super::subjects::Subjects;
+use super::{headers, metrics};
 use crate::clock;
 use crate::event::codec;
 use crate::event::{Envelope, PublishError, Published, Publisher};
@@ -27,9 +29,11 @@ pub struct EventPublisher {
     jetstream_client: JetStreamClient,
     subjects: Subjects,
     gate: Arc<BackpressureGate>,
+    /// Where space is requested; without a trimmer, a refusal is final.
+    room: Option<Arc<RoomRequests>>,
 }
 
-/// Whether the APIs refuse new events; set by the stream monitor.
+/// Whether the APIs refuse new events early; set by the stream monitor.
 #[derive(Debug, Default)]
 pub struct BackpressureGate(AtomicU64);
 
@@ -54,20 +58,30 @@ impl EventPublisher {
         subjects: Subjects,
         gate: Arc<BackpressureGate>,
     ) -> Self {
-        Self { jetstream_client, subjects, gate }
+        Self { jetstream_client, subjects, gate, room: None }
+    }
+
+    /// Requests space from the trimmer that serves `room` when the broker refuses an event.
+    #[must_use]
+    pub fn with_room(self, room: Arc<RoomRequests>) -> Self {
+        Self { room: Some(room), ..self }
     }
 
     async fn publish_confirmed(&self, request: PublishRequest) -> Result<Published, PublishError> {
         let started = clock::tick();
+        let mut has_requested = false;
         loop {
             let error = match confirmed_publish::once(&self.jetstream_client, &request).await {
-                Ok(ack) => {
-                    return Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate });
-                }
+                Ok(ack) => return Ok(published(&ack)),
                 Err(error) => error,
             };
-            if error.kind() == PublishErrorKind::MaxPayloadExceeded {
-                return Err(PublishError::Refused { reason: error.to_string() });
+            if let Some(refusal) = refusal(&error) {
+                // Once more if acknowledged events could be deleted; no client waits longer.
+                let is_first = !std::mem::replace(&mut has_requested, true);
+                if is_first && self.request_room(&request, refusal).await {
+                    continue;
+                }
+                return Err(refused(refusal, &error));
             }
             let waited = clock::since(started);
             if waited + PAUSE >= TIMEOUT {
@@ -75,6 +89,37 @@ impl EventPublisher {
                 return Err(PublishError::Unconfirmed { waited_ms });
             }
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn request_room(&self, request: &PublishRequest, refusal: Refusal) -> bool {
+        match (&self.room, refusal) {
+            (None, _) | (_, Refusal::TooLarge) => false,
+            (Some(room), Refusal::StreamFull | Refusal::StorageFull) => {
+                room.request(request.body.len(), refusal == Refusal::StorageFull).await
+            }
+        }
+    }
+}
+
+fn published(ack: &PublishAck) -> Published {
+    Published { sequence: ack.sequence, duplicate: ack.duplicate }
+}
+
+fn refused(refusal: Refusal, error: &context::PublishError) -> PublishError {
+    let reason = error.to_string();
+    match refusal {
+        Refusal::TooLarge => {
+            metrics::refused("too_large");
+            PublishError::Refused { reason }
+        }
+        Refusal::StreamFull => {
+            metrics::refused("stream_full");
+            PublishError::Full { reason }
+        }
+        Refusal::StorageFull => {
+            metrics::refused("storage_full");
+            PublishError::Full { reason }
         }
     }
 }
@@ -96,6 +141,6 @@ impl Publisher for EventPublisher {
     }
 
     fn refuse_for_s(&self) -> Option<u64> {
-        self.gate.refuse_for_s()
+        self.gate.refuse_for_s().inspect(|_| metrics::refused("backlog"))
     }
 }

@@ -51,3 +51,37 @@ pub(super) fn parked(messages: f64) {
 pub(super) fn dead_letters(messages: f64) {
     gauge!("switchyard_dlq_messages").set(messages);
 }
+
+/// Sets the share of the event stream that is stored.
+#[expect(clippy::cast_precision_loss, reason = "a gauge needs no more than 53 bits")]
+pub(super) fn stored(bytes: u64, bytes_max: u64) {
+    gauge!("switchyard_input_stored_ratio").set(bytes as f64 / bytes_max.max(1) as f64);
+}
+
+pub(super) fn trimmed(reason: &'static str, events: u64) {
+    counter!("switchyard_input_trimmed_total", "reason" => reason).increment(events);
+}
+
+pub(super) fn gap_events(events: u64) {
+    counter!("switchyard_input_gap_events_total").increment(events);
+}
+
+pub(super) fn consumer_recreated(start: &'static str) {
+    counter!("switchyard_input_consumers_recreated_total", "start" => start).increment(1);
+}
+
+pub(super) fn config_restored() {
+    counter!("switchyard_stream_config_restored_total").increment(1);
+}
+
+pub(super) fn config_newer(stream: &'static str, is_newer: bool) {
+    gauge!("switchyard_stream_config_newer", "stream" => stream).set(if is_newer {
+        1.0
+    } else {
+        0.0
+    });
+}
+
+pub(super) fn refused(reason: &'static str) {
+    counter!("switchyard_events_refused_total", "reason" => reason).increment(1);
+}

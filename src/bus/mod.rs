@@ -5,7 +5,8 @@
 //! configure everything on it. In: [`PullSubscription`] with batched [`acks`]. Out, confirmed by
 //! the stream: [`EventPublisher`], [`ParkingStream`], [`DeadLetterStream`]. Without a stream:
 //! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] reads dead letters back;
-//! [`StreamMonitor`] sets the [`BackpressureGate`] and the [`ParkingCapacity`].
+//! [`StreamMonitor`] sets the [`BackpressureGate`] and the [`ParkingCapacity`]. [`Trimmer`] deletes
+//! acknowledged events, by the decisions in [`trim`] and [`floor`].
 //!
 //! Guarantee: a confirmed publish is stored; an unconfirmed publish is repeated under the same
 //! message id. Connections and pull requests are re-established automatically. Only this module
@@ -16,17 +17,23 @@ mod confirmed_publish;
 pub mod connect;
 pub mod consume;
 pub mod dead_letters;
+mod durable;
 pub mod event_publisher;
 pub mod failed_webhooks;
+pub mod floor;
 pub mod functions;
 pub mod gone_broadcast;
 pub mod headers;
 pub mod managed;
 pub mod metrics;
 pub mod parking;
+pub mod room;
+mod state_bucket;
 pub mod stream_monitor;
 pub mod streams;
 pub mod subjects;
+pub mod trim;
+pub mod trimmer;
 
 pub use connect::{BrokerConnectError, Connections, JetStreamClient};
 pub use consume::PullSubscription;
@@ -37,5 +44,7 @@ pub use functions::FunctionClient;
 pub use gone_broadcast::GoneBroadcast;
 pub use managed::{ManagedError, ManagedServer};
 pub use parking::{ParkingCapacity, ParkingStream};
+pub use room::RoomRequests;
 pub use stream_monitor::StreamMonitor;
 pub use subjects::Subjects;
+pub use trimmer::Trimmer;

@@ -16,9 +16,10 @@ use crate::config;
 
 /// Interval of the checks; stream and consumer info is never requested while an event is processed.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// The APIs refuse events while the unacknowledged ones fill more than this share of the stream.
+/// The APIs refuse events while the unacknowledged ones fill more than this share of the stream: an
+/// early warning, before the broker refuses them.
 const BACKLOG_BYTES_SHARE_MAX: f64 = 0.8;
-/// Or while the oldest has used more than this share of its maximum age.
+/// Or while the oldest has waited longer than this share of `events.max_age_h`.
 const BACKLOG_AGE_SHARE_MAX: f64 = 0.5;
 /// `Retry-After` of refused requests, in seconds.
 const RETRY_AFTER_S: u64 = 30;
@@ -91,7 +92,8 @@ impl StreamMonitor {
             lag_s,
             share,
         );
-        self.update_gate(share, lag_s / as_f64(self.age_max_s));
+        let age_share = if self.age_max_s == 0 { 0.0 } else { lag_s / as_f64(self.age_max_s) };
+        self.update_gate(share, age_share);
         Ok(())
     }
 

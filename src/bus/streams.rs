@@ -1,18 +1,37 @@
 //! The streams and their limits; created or updated on every start.
+//!
+//! The metadata of each stream has a configuration version, `switchyard-config`. A release does not
+//! update a stream with a higher version, so that an old replica that starts next to new ones does
+//! not take limits back. Raise the version of a stream with each change of its settings here.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
-use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, RetentionPolicy, StorageType, SubjectTransform,
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::context::{
+    CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind,
 };
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, Info, RetentionPolicy, StorageType, SubjectTransform,
+};
+use async_nats::jetstream::{self, ErrorCode};
 use thiserror::Error;
 
 use super::connect::JetStreamClient;
-use super::subjects::Subjects;
+use super::subjects::{ROUTER_CONSUMER, Subjects};
+use super::{metrics, state_bucket};
 use crate::config;
 
+/// Metadata key of the configuration version.
+const VERSION_KEY: &str = "switchyard-config";
+/// Configuration version of the event stream; 1: `discard: new`, no maximum age.
+const EVENTS_VERSION: u32 = 1;
+/// Configuration version of the parking stream.
+const PARKED_VERSION: u32 = 1;
+/// Configuration version of the dead-letter stream.
+const DEAD_LETTER_VERSION: u32 = 1;
+/// Configuration version of the bucket of floors.
+const STATE_VERSION: u32 = 1;
 /// How much longer the deduplication window must be than the acknowledgement deadline.
 const WINDOW_MARGIN_S: u64 = 60;
 /// Maximum age of dead letters.
@@ -45,6 +64,20 @@ pub enum StreamError {
         /// The requested size.
         bytes: i64,
     },
+    /// The stream stores more than its new size.
+    #[error(
+        "stream {stream} stores {stored} bytes, more than events.max_bytes = {bytes_max}. Set events.max_bytes to at least {stored}, or delete acknowledged events first: `nats stream purge {stream} --seq={purge_from}` keeps all that are not acknowledged"
+    )]
+    Stored {
+        /// Name of the stream.
+        stream: String,
+        /// Bytes that it stores.
+        stored: u64,
+        /// The configured size.
+        bytes_max: u64,
+        /// The sequence after the last acknowledged event.
+        purge_from: u64,
+    },
     /// The broker refused a stream.
     #[error("the broker refuses stream {stream}: {reason}")]
     Refused {
@@ -55,10 +88,11 @@ pub enum StreamError {
     },
 }
 
-/// Creates the streams, or updates existing ones to the present settings.
+/// Creates the streams, or updates existing ones to the present settings. A stream that a newer
+/// release configured is left as it is.
 ///
 /// # Errors
-/// The settings contradict each other, or the broker refuses a stream.
+/// The settings contradict each other or what is stored, or the broker refuses a stream.
 pub async fn ensure(
     jetstream_client: &JetStreamClient,
     subjects: &Subjects,
@@ -76,19 +110,122 @@ pub async fn ensure(
         allow_direct: true,
         ..Config::default()
     };
-    for config in [
-        events_stream(subjects, events, base.clone()),
-        parked_stream(subjects, base.clone()),
-        dead_letter_stream(subjects, base),
+    let state = state_bucket::stream_config(&subjects.state_bucket(), base.clone());
+    for (label, version, config) in [
+        ("state", STATE_VERSION, state),
+        ("events", EVENTS_VERSION, events_stream(subjects, events, base.clone())),
+        ("parked", PARKED_VERSION, parked_stream(subjects, base.clone())),
+        ("dlq", DEAD_LETTER_VERSION, dead_letter_stream(subjects, base)),
     ] {
-        let (stream, bytes) = (config.name.clone(), config.max_bytes);
-        jetstream_client
-            .context
-            .create_or_update_stream(config)
-            .await
-            .map_err(|source| refused(stream, bytes, source))?;
+        ensure_stream(&jetstream_client.context, label, version, config).await?;
     }
     Ok(())
+}
+
+/// The configuration version of a stream, compared with the one of this release.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ConfigVersion {
+    /// An older release configured it last, or one without versions.
+    Older,
+    /// This release may update it.
+    Same,
+    /// A newer release configured it.
+    Newer,
+}
+
+/// Compares the version of the event stream.
+pub(super) fn events_version(found: &Config) -> ConfigVersion {
+    compare_version(found, EVENTS_VERSION)
+}
+
+fn compare_version(found: &Config, own: u32) -> ConfigVersion {
+    let found = found.metadata.get(VERSION_KEY).map_or(0, |text| text.parse().unwrap_or(0));
+    match found.cmp(&own) {
+        Ordering::Less => ConfigVersion::Older,
+        Ordering::Equal => ConfigVersion::Same,
+        Ordering::Greater => ConfigVersion::Newer,
+    }
+}
+
+async fn ensure_stream(
+    context: &jetstream::Context,
+    label: &'static str,
+    version: u32,
+    mut config: Config,
+) -> Result<(), StreamError> {
+    config.metadata.insert(VERSION_KEY.to_owned(), version.to_string());
+    let (name, bytes) = (config.name.clone(), config.max_bytes);
+    match context.get_stream(&name).await {
+        Ok(found) => {
+            let info = found.cached_info();
+            let is_newer = compare_version(&info.config, version) == ConfigVersion::Newer;
+            metrics::config_newer(label, is_newer);
+            if is_newer {
+                let found = info.config.metadata.get(VERSION_KEY);
+                tracing::warn!(
+                    stream = name,
+                    own = version,
+                    ?found,
+                    "a newer release configured this stream; its configuration is not changed"
+                );
+                return Ok(());
+            }
+            check_size(context, &config, info).await?;
+            keep_metadata(&mut config, &info.config);
+            context.update_stream(config).await
+        }
+        Err(error) if is_not_found(&error) => match context.create_stream(config.clone()).await {
+            // Another replica created it first.
+            Err(error) if is_name_in_use(&error) => context.update_stream(config).await,
+            created => created.map(|stream| stream.cached_info().clone()),
+        },
+        Err(error) => {
+            return Err(StreamError::Refused { stream: name, reason: innermost(&error) });
+        }
+    }
+    .map(|_| ())
+    .map_err(|source| refused(name, bytes, source))
+}
+
+/// Rejects a size below what is stored, which the broker would accept: it would then refuse every
+/// event, or evict events that are not acknowledged if the stream still discards old ones.
+async fn check_size(
+    context: &jetstream::Context,
+    config: &Config,
+    found: &Info,
+) -> Result<(), StreamError> {
+    let stored = found.state.bytes;
+    let Some(bytes_max) = u64::try_from(config.max_bytes).ok().filter(|bytes| *bytes > 0) else {
+        return Ok(());
+    };
+    if stored <= bytes_max {
+        return Ok(());
+    }
+    let stream = config.name.clone();
+    let router: Option<PullConsumer> =
+        context.get_consumer_from_stream(ROUTER_CONSUMER, &stream).await.ok();
+    let purge_from =
+        router.map_or(1, |router| router.cached_info().ack_floor.stream_sequence.saturating_add(1));
+    Err(StreamError::Stored { stream, stored, bytes_max, purge_from })
+}
+
+/// Keeps the metadata of others; the broker sets its own, `_nats.*`.
+fn keep_metadata(config: &mut Config, found: &Config) {
+    for (key, value) in &found.metadata {
+        if !key.starts_with("_nats.") && !config.metadata.contains_key(key) {
+            config.metadata.insert(key.clone(), value.clone());
+        }
+    }
+}
+
+fn is_not_found(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(answer)
+        if answer.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn is_name_in_use(error: &CreateStreamError) -> bool {
+    matches!(error.kind(), CreateStreamErrorKind::JetStream(answer)
+        if answer.error_code() == ErrorCode::STREAM_NAME_EXIST)
 }
 
 fn refused(stream: String, bytes: i64, source: CreateStreamError) -> StreamError {
@@ -117,8 +254,10 @@ fn events_stream(subjects: &Subjects, events: &config::EventsConfig, base: Confi
         description: Some("Events as they arrived".into()),
         subjects: vec![subjects.intake_pattern()],
         subject_transform: Some(transform),
-        max_age: Duration::from_secs(events.max_age_h.saturating_mul(3600)),
+        // What is full is refused, and nothing expires: only the trimmer deletes events.
+        max_age: Duration::ZERO,
         max_bytes: events.max_bytes,
+        discard: DiscardPolicy::New,
         ..base
     }
 }

@@ -76,9 +76,9 @@ pub struct NatsConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventsConfig {
-    /// Age at which stored events are deleted, in hours.
+    /// Age at which acknowledged events are deleted, in hours; 0 = only when space is needed.
     pub max_age_h: u64,
-    /// Size of the event stream in bytes.
+    /// Size of the event stream in bytes; beyond it, new events are refused.
     pub max_bytes: i64,
     /// Time after which the broker redelivers an unacknowledged event, in seconds.
     pub ack_wait_s: u64,

@@ -21,7 +21,8 @@ pub trait Publisher: Send + Sync {
     ) -> BoxFuture<'_, Result<Published, PublishError>>;
 
     /// Whether to refuse new events: `Some(seconds)` makes the APIs answer 503 with `Retry-After`,
-    /// because unread events would be evicted soon.
+    /// because the stream is nearly full of events that are not acknowledged. An early warning: the
+    /// broker refuses what it cannot store in any case.
     fn refuse_for_s(&self) -> Option<u64>;
 }
 
@@ -43,7 +44,13 @@ pub enum PublishError {
         /// Total wait in milliseconds.
         waited_ms: u64,
     },
-    /// The broker refused it.
+    /// The broker has no space for it; it is not stored.
+    #[error("the event stream is full, and the event is not stored: {reason}")]
+    Full {
+        /// The broker's reason.
+        reason: String,
+    },
+    /// The broker refused it: it is larger than a limit.
     #[error("the broker refused the event: {reason}")]
     Refused {
         /// The broker's reason.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::bus::{
-    Connections, DeadLetterStream, FunctionClient, ParkingCapacity, ParkingStream,
-    PullSubscription, Subjects,
+    BackpressureGate, Connections, DeadLetterStream, EventPublisher, FunctionClient,
+    ParkingCapacity, ParkingStream, PullSubscription, RoomRequests, Subjects, Trimmer,
 };
 use crate::config::Config;
 use crate::delivery::{ChannelPorts, EndpointGoneReport, Ports, SubscriptionDirectory};
 use crate::domain::SubscriptionId;
+use crate::event::Publisher;
 use crate::matcher::Subscription;
 use crate::registry::Registry;
 
@@ -35,6 +36,21 @@ pub(super) fn ports(
         dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
         endpoint_reports,
     }
+}
+
+/// Returns the publisher of events, and the trimmer that makes space for it.
+pub(super) fn event_stream(
+    config: &Config,
+    connections: &Connections,
+    subjects: &Subjects,
+    gate: &Arc<BackpressureGate>,
+) -> (Arc<dyn Publisher>, Trimmer) {
+    let room = Arc::<RoomRequests>::default();
+    let (outbound, control) = (connections.outbound.clone(), connections.control.clone());
+    let publisher = EventPublisher::new(outbound, subjects.clone(), Arc::clone(gate));
+    let publisher = Arc::new(publisher.with_room(Arc::clone(&room)));
+    let trimmer = Trimmer::new(control, subjects.clone(), &config.nats, &config.events, room);
+    (publisher, trimmer)
 }
 
 /// Opens the consumers of the event stream and the one of parked deliveries that are due.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream;
-use async_nats::jetstream::kv;
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::{self, ErrorCode, kv};
+use metrics::gauge;
 use thiserror::Error;
 
 /// Time-to-live of deletion markers, so that deleted keys do not accumulate. A replica that was
@@ -11,8 +12,56 @@ use thiserror::Error;
 pub(super) const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Header and value of a deletion marker.
 pub(super) const DELETE_MARKER: (&str, &str) = ("KV-Operation", "DEL");
+/// Metadata key of the configuration version of a stream, see `bus::streams`.
+const VERSION_KEY: &str = "switchyard-config";
+/// Configuration version of the registry bucket; raise it with each change of its settings.
+const CONFIG_VERSION: u32 = 1;
 /// Bytes reserved in a message for its subject and headers.
 const ENVELOPE_BYTES: usize = 4096;
+
+/// Returns the configuration version of the bucket; `None` without one, or without the bucket.
+async fn config_version(
+    context: &jetstream::Context,
+    name: &str,
+) -> Result<Option<u32>, GetStreamError> {
+    match context.get_stream(format!("KV_{name}")).await {
+        Ok(stream) => {
+            let version = stream.cached_info().config.metadata.get(VERSION_KEY);
+            Ok(version.and_then(|text| text.parse().ok()))
+        }
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(answer)
+                if answer.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(None)
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+/// Creates or updates the bucket, with the configuration version in the metadata of its stream.
+async fn create(
+    context: &jetstream::Context,
+    name: &str,
+    options: &KvOptions,
+) -> Result<kv::Store, async_nats::Error> {
+    let entries = context
+        .create_or_update_key_value(kv::Config {
+            bucket: name.to_owned(),
+            description: "apps, installations and their modules".into(),
+            history: 1,
+            num_replicas: options.replicas,
+            limit_markers: Some(TOMBSTONE_TTL),
+            ..Default::default()
+        })
+        .await?;
+    let stream = context.get_stream(format!("KV_{name}")).await?;
+    let mut config = stream.cached_info().config.clone();
+    config.metadata.insert(VERSION_KEY.to_owned(), CONFIG_VERSION.to_string());
+    context.update_stream(config).await?;
+    Ok(entries)
+}
 
 /// Location of the registry bucket.
 #[derive(Clone, Debug)]
@@ -51,17 +100,22 @@ impl Bucket {
         options: &KvOptions,
     ) -> Result<Self, KvError> {
         let name = format!("{}_REG", options.prefix.to_uppercase());
-        let entries = context
-            .create_or_update_key_value(kv::Config {
-                bucket: name.clone(),
-                description: "apps, installations and their modules".into(),
-                history: 1,
-                num_replicas: options.replicas,
-                limit_markers: Some(TOMBSTONE_TTL),
-                ..Default::default()
-            })
-            .await
-            .map_err(|error| KvError { bucket: name.clone(), reason: error.to_string() })?;
+        let error = |reason: String| KvError { bucket: name.clone(), reason };
+        let version = config_version(&context, &name).await;
+        let version = version.map_err(|source| error(source.to_string()))?;
+        let is_newer = version.is_some_and(|version| version > CONFIG_VERSION);
+        gauge!("switchyard_stream_config_newer", "stream" => "registry").set(u8::from(is_newer));
+        let entries = if is_newer {
+            tracing::warn!(
+                bucket = name,
+                own = CONFIG_VERSION,
+                ?version,
+                "a newer release configured the registry bucket; its configuration is not changed"
+            );
+            context.get_key_value(&name).await.map_err(|source| error(source.to_string()))?
+        } else {
+            create(&context, &name, options).await.map_err(|source| error(source.to_string()))?
+        };
         let message_max = context.client().server_info().max_payload;
         let value_bytes_max = message_max.saturating_sub(ENVELOPE_BYTES);
         Ok(Self { context, name, entries, value_bytes_max })

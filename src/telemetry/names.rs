@@ -66,6 +66,31 @@ pub const FAMILIES: &[MetricFamily] = &[
         &[],
         "Share of the event stream that is not acknowledged; publishing is refused above 0.8.",
     ),
+    gauge(
+        "switchyard_input_stored_ratio",
+        &[],
+        "Share of the event stream that is stored; acknowledged events above 0.7 are deleted.",
+    ),
+    counter(
+        "switchyard_input_trimmed_total",
+        &["reason"],
+        "Acknowledged events deleted from the event stream, by the limit they exceeded.",
+    ),
+    counter(
+        "switchyard_input_gap_events_total",
+        &[],
+        "Events that disappeared from the event stream before they were known to be acknowledged.",
+    ),
+    counter(
+        "switchyard_input_consumers_recreated_total",
+        &["start"],
+        "Deleted consumers of events created again, after the floor or at the first event.",
+    ),
+    counter(
+        "switchyard_events_refused_total",
+        &["reason"],
+        "Events that the HTTP APIs refused to store, by reason.",
+    ),
     counter(
         "switchyard_input_stalls_total",
         &["reason"],
@@ -217,6 +242,16 @@ pub const FAMILIES: &[MetricFamily] = &[
         "switchyard_broker_publish_failures_total",
         &["stream", "reason"],
         "Publishes without a confirmation.",
+    ),
+    gauge(
+        "switchyard_stream_config_newer",
+        &["stream"],
+        "1 while a newer release has configured the stream; this replica does not update it.",
+    ),
+    counter(
+        "switchyard_stream_config_restored_total",
+        &[],
+        "Configurations of the event stream restored after an older release replaced them.",
     ),
     gauge("switchyard_build_info", &["version"], "Constant 1; the label is the version."),
 ];

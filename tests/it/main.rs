@@ -26,6 +26,7 @@ mod registration;
 mod remote;
 mod replicas;
 mod restart;
+mod retention;
 mod scenario;
 mod sources;
 mod stored_formats;

@@ -8,6 +8,11 @@
 //!
 //! A file is read line by line, in bounded memory, while earlier lines are being stored. An invalid
 //! line is reported by its number and does not stop the rest.
+//!
+//! A full event stream refuses single events with 503 and `Retry-After`. A file is answered likewise
+//! if none of its lines was stored. If some were, the answer is 202 with `Retry-After`,
+//! `retryAfterS` and the refused lines; the file can be sent again as a whole, because stored lines
+//! are recognised by their ids.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -18,7 +23,7 @@ use std::task::Poll;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use futures_util::FutureExt;
@@ -28,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use self::line_reader::{Line, LineReader};
 use super::body::read_body;
 use crate::api::error::ApiError;
-use crate::api::error::{self, publish_code};
+use crate::api::error::{self, FULL_RETRY, publish_code};
 use crate::event::codec::encoded;
 use crate::event::members::Members;
 use crate::event::{
@@ -106,7 +111,7 @@ async fn publish_events(
         let body = read_body(body, state.body_bytes_max).await?;
         store_one(&state, &event_query, &headers, body).await?
     };
-    Ok((StatusCode::ACCEPTED, Json(report)).into_response())
+    Ok(report.respond())
 }
 
 async fn store_one(
@@ -165,7 +170,7 @@ async fn store_ndjson(state: &EventsState, body: Body) -> Result<UploadReport, A
                     return Err(ApiError::BadEvents { code: "SY-1024", message });
                 }
             },
-            else => return Ok(report),
+            else => return report.unless_refused(),
         }
     }
 }
@@ -203,17 +208,23 @@ struct LineOutcome {
 struct LineError {
     code: &'static str,
     message: String,
+    /// For a line that can be sent again unchanged, because the event stream was full.
+    retry_after_s: Option<u64>,
 }
 
 impl From<DecodeError> for LineError {
     fn from(error: DecodeError) -> Self {
-        Self { code: error.code(), message: error.to_string() }
+        Self { code: error.code(), message: error.to_string(), retry_after_s: None }
     }
 }
 
 impl From<PublishError> for LineError {
     fn from(error: PublishError) -> Self {
-        Self { code: publish_code(&error), message: error.to_string() }
+        let retry_after_s = match error {
+            PublishError::Full { .. } => Some(FULL_RETRY.as_secs()),
+            PublishError::Unconfirmed { .. } | PublishError::Refused { .. } => None,
+        };
+        Self { code: publish_code(&error), message: error.to_string(), retry_after_s }
     }
 }
 
@@ -229,6 +240,7 @@ fn store_line<'p>(
         Line::TooLong => Err(LineError {
             code: "SY-1025",
             message: format!("the line has more than {LINE_BYTES_MAX} bytes"),
+            retry_after_s: None,
         }),
         Line::Whole(bytes) => decode_line(decoder, &bytes).map_err(LineError::from),
     };
@@ -237,6 +249,7 @@ fn store_line<'p>(
         Some(seconds) => Err(LineError {
             code: error::BACKLOG,
             message: format!("the event stream is nearly full; send it again in {seconds} s"),
+            retry_after_s: Some(seconds),
         }),
     });
     let bytes = decoded.as_ref().map_or(0, |event| event.body.len());
@@ -316,6 +329,12 @@ struct UploadReport {
     rejected: Vec<RejectedLine>,
     /// All lines that were not stored.
     rejected_total: u64,
+    /// When to send the file again, if the stream had no space for some of its lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_s: Option<u64>,
+    /// The first line that was refused for lack of space.
+    #[serde(skip)]
+    first_refused: Option<(&'static str, String)>,
 }
 
 #[derive(Debug, Serialize)]
@@ -329,13 +348,33 @@ impl UploadReport {
     fn record(&mut self, line: u64, outcome: Result<Published, LineError>) {
         match outcome {
             Ok(published) => self.count(published),
-            Err(LineError { code, message }) => {
+            Err(LineError { code, message, retry_after_s }) => {
                 self.rejected_total += 1;
+                if retry_after_s.is_some() && self.first_refused.is_none() {
+                    self.first_refused = Some((code, message.clone()));
+                }
+                self.retry_after_s = self.retry_after_s.max(retry_after_s);
                 if self.rejected.len() < REJECTED_LISTED_MAX {
                     self.rejected.push(RejectedLine { line, code, message });
                 }
             }
         }
+    }
+
+    /// Returns the report, or the refusal if nothing was stored for lack of space.
+    fn unless_refused(mut self) -> Result<Self, ApiError> {
+        match (self.sequences.is_empty(), self.retry_after_s, self.first_refused.take()) {
+            (true, Some(retry_after_s), Some((code, message))) => {
+                Err(ApiError::RefusedFile { code, message, retry_after_s })
+            }
+            _ => Ok(self),
+        }
+    }
+
+    fn respond(self) -> Response {
+        let retry_after = self.retry_after_s.map(|seconds| (header::RETRY_AFTER, seconds));
+        let headers = AppendHeaders(retry_after.map(|(name, s)| (name, s.to_string())));
+        (StatusCode::ACCEPTED, headers, Json(self)).into_response()
     }
 
     fn count(&mut self, published: Published) {

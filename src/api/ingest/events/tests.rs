@@ -175,3 +175,34 @@ async fn events_are_rejected_while_the_backlog_is_near_its_limit() {
     let (status, headers, _) = post(events_api(&stream), PATH, &[NDJSON], line("a")).await;
     assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"7".parse().unwrap()));
 }
+
+#[tokio::test]
+async fn full_stream_refuses_an_event_and_a_file_at_once() {
+    let stream = Arc::new(MemoryStream::default());
+    stream.events_max.store(1, SeqCst);
+    assert_eq!(upload(&stream, &[line("a")]).await["accepted"], 1);
+    let data = r#"{"eventType":"avi:jira:created:issue","issue":{"key":"A-1"}}"#;
+    let (status, headers, answer) = post(events_api(&stream), ONE, &[("ce-id", "b")], data).await;
+    assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"10".parse().unwrap()));
+    assert_eq!(answer["errors"][0]["code"], "SY-5014");
+    let file = [line("b"), "no json".into(), line("c")].join("\n");
+    let (status, headers, answer) = post(events_api(&stream), PATH, &[NDJSON], file).await;
+    assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"10".parse().unwrap()));
+    assert_eq!(answer["errors"][0]["code"], "SY-5014");
+}
+
+#[tokio::test]
+async fn file_that_is_stored_in_part_reports_when_to_send_it_again() {
+    let stream = Arc::new(MemoryStream::default());
+    stream.events_max.store(2, SeqCst);
+    let file = ["a", "b", "c"].map(line);
+    let (status, headers, report) =
+        post(events_api(&stream), PATH, &[NDJSON], file.join("\n")).await;
+    assert_eq!((status.as_u16(), &headers["retry-after"]), (202, &"10".parse().unwrap()));
+    assert_eq!((&report["accepted"], &report["retryAfterS"]), (&json!(2), &json!(10)));
+    assert_eq!(report["rejected"][0]["line"], 3);
+    stream.events_max.store(0, SeqCst);
+    let report = upload(&stream, &file).await;
+    assert_eq!((&report["accepted"], &report["duplicates"]), (&json!(1), &json!(2)));
+    assert_eq!(report.get("retryAfterS"), None);
+}

@@ -125,6 +125,20 @@ async fn unconfirmed_or_rejected_webhook_is_answered_with_retry_after() {
 }
 
 #[tokio::test]
+async fn full_stream_refuses_a_webhook_at_once() {
+    let stream = Arc::new(MemoryStream::default());
+    stream.events_max.store(1, SeqCst);
+    let headers = |id| [("X-Atlassian-Webhook-Identifier", id)];
+    let body = sample("webhook-issue-created");
+    let first = post(ingest_api(&stream, None), PATH, &headers("w-1"), body.clone()).await;
+    assert_eq!(first.0, 202);
+    let (status, answered, answer) =
+        post(ingest_api(&stream, None), PATH, &headers("w-2"), body).await;
+    assert_eq!((status.as_u16(), &answered["retry-after"]), (503, &"10".parse().unwrap()));
+    assert_eq!(answer["errors"][0]["code"], "SY-5014");
+}
+
+#[tokio::test]
 async fn webhook_of_confluence_is_named_by_its_address() {
     let stream = Arc::new(MemoryStream::default());
     let body = r#"{"page":{"id":7,"spaceKey":"OPS"},"timestamp":1800000000000}"#;
