@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::mpsc;
@@ -24,9 +25,9 @@ use crate::api::scrape::{self, Scrape};
 use crate::api::{self, ApiState};
 use crate::bus::stream_monitor::StreamMonitor;
 use crate::bus::{
-    BackpressureGate, Connections, DeadLetterStream, EventPublisher, FailedWebhookStream,
-    FunctionClient, GoneBroadcast, ManagedServer, ParkingCapacity, ParkingStream, PullSubscription,
-    Subjects, streams,
+    BackpressureGate, Connections, CrashRecordBucket, DeadLetterStream, EventPublisher,
+    FailedWebhookStream, FunctionClient, GoneBroadcast, ManagedServer, ParkingCapacity,
+    ParkingStream, PullSubscription, Subjects, streams,
 };
 use crate::clock;
 use crate::config::{self, Config};
@@ -135,6 +136,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         Arc::clone(&matcher),
         Arc::new(dispatcher),
         Arc::new(LiveSubscriptions(Arc::clone(&registry))),
+        Arc::new(CrashRecordBucket::new(&connections, &subjects, &config.nats)),
         live.clone(),
         stop.clone(),
     ));
@@ -422,5 +424,9 @@ struct LiveSubscriptions(Arc<Registry>);
 impl SubscriptionDirectory for LiveSubscriptions {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         self.0.subscription(id)
+    }
+
+    fn catch_up(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.wait_until_current())
     }
 }

@@ -42,6 +42,12 @@ impl Subjects {
         self.stream("DLQ")
     }
 
+    /// Name of the key-value bucket with the state that replicas share apart from the registry.
+    #[must_use]
+    pub fn state_bucket(&self) -> String {
+        self.stream("STATE")
+    }
+
     /// Subjects that the event stream accepts: site, event type, entity.
     #[must_use]
     pub fn intake_pattern(&self) -> String {

@@ -33,6 +33,7 @@ mod http_client;
 mod metrics;
 mod model;
 mod parking;
+mod pause;
 mod plan;
 mod queue;
 mod signature;
@@ -57,6 +58,7 @@ pub use parking::{
     MalformedRecord, ParkedDelivery, ParkedRecord, ParkingLot, RecordTooLarge,
     SubscriptionDirectory,
 };
+pub use pause::{PauseDetector, PauseGate};
 pub use plan::{PlannedDelivery, coalesce};
 pub use queue::Random;
 pub use signature::{BadSecret, sign};
