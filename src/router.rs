@@ -4,6 +4,8 @@
 //! without a match costs no task and no allocation. An event with matches becomes a task: it holds
 //! a share of the limit on events in flight, extends the event's ack deadline while it works and
 //! sends the matches through the dispatcher with bounded concurrency.
+//!
+//! Design: `docs/design/delivery-through.md`.
 
 mod ack_deadline;
 mod examine;

@@ -1,9 +1,9 @@
 //! Builtin members, functions and constructors: one file each.
 //!
-//! The file of a builtin holds its signature, documentation, examples and evaluation. The file of a
-//! family (`string.rs`, `list.rs`, ...) lists its builtins, and `table.rs` joins the families. A new
-//! builtin is its file, a line in the list of its family, and a row of the manual, which the tests
-//! print. Implementations use the [`Machine`] trait, so both evaluators share them.
+//! The file of a builtin holds its signature, documentation, examples and evaluation. The file of
+//! a family (`string.rs`, `list.rs`, ...) lists its builtins, and `table.rs` joins the families. A
+//! new builtin is its file, its line in the list of its family, and its row of the manual, which
+//! the tests print. Implementations use the [`Machine`] trait, so both evaluators share them.
 
 mod arguments;
 mod calendar_date;

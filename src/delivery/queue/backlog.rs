@@ -1,4 +1,6 @@
 //! Backlog of a lane: when the deliveries that found its queue full are attempted again.
+//!
+//! Design: `docs/design/parking.md`.
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 

@@ -1,4 +1,6 @@
 //! Read barrier: the revision a read must wait for, with concurrent queries coalesced into one.
+//!
+//! Design: `docs/design/registry-watch.md`.
 
 use std::time::{Duration, Instant};
 

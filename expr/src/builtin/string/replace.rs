@@ -20,7 +20,8 @@ impl Builtin for Replace {
         parameters: "pattern: String, replacement: String or Function",
         returns: Returns::Always(Type::String),
         takes_pattern: true,
-        doc: "Replaces every match, by text with `$&` and `$1` references, or by the result of a function of the match and its groups.",
+        doc: "Replaces every match, by text with `$&` and `$1` references, or by the result of a \
+            function of the match and its groups.",
         steps: "search by pattern, new text",
         case: "doc-string-017",
         examples: &[

@@ -1,0 +1,111 @@
+//! The HTTP listener: APIs, probes, metrics and console on one address.
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::health::{self, Health};
+use crate::api::ingest::{EventsState, IngestState};
+use crate::api::scrape::{self, Scrape};
+use crate::api::{self, ApiState};
+use crate::config::Config;
+use crate::console::{self, Console};
+use crate::delivery::{EgressGuard, FailedWebhooks};
+use crate::domain::Secret;
+use crate::event::Publisher;
+use crate::event::sources::SOURCES;
+use crate::matcher::Matcher;
+use crate::registry::Registry;
+use crate::telemetry::LiveFeed;
+use crate::telemetry::subscriptions::TopSubscriptions;
+
+/// What the HTTP listener needs to serve its routes.
+pub(super) struct HttpParts {
+    pub(super) registry: Arc<Registry>,
+    pub(super) matcher: Arc<Matcher>,
+    pub(super) guard: Arc<EgressGuard>,
+    pub(super) failed_webhooks: Arc<dyn FailedWebhooks>,
+    pub(super) publisher: Arc<dyn Publisher>,
+    pub(super) live: LiveFeed,
+    pub(super) health: Arc<Health>,
+    pub(super) metrics: PrometheusHandle,
+    pub(super) top: Arc<TopSubscriptions>,
+    /// Whether the console asks for the admin token.
+    pub(super) console_asks_token: bool,
+}
+
+impl HttpParts {
+    /// Returns the routes: registration and event APIs, operator API, probes, metrics and console.
+    pub(super) fn routes(self, config: &Config) -> axum::Router {
+        let token = Secret::new(config.admin.token.as_str());
+        let guard = self.guard;
+        let state = Arc::new(ApiState {
+            registry: Arc::clone(&self.registry),
+            matcher: Arc::clone(&self.matcher),
+            admin_token: token.clone(),
+            body_max: config.limits.body,
+            failed_webhooks: self.failed_webhooks,
+            check_url: Box::new(move |url| guard.check_url(url).map_err(|rule| rule.to_string())),
+        });
+        let events = events_state(config, &self.publisher);
+        let ingest = ingest_state(config, &self.publisher);
+        let scrape_state = Scrape {
+            process: self.metrics,
+            top: self.top,
+            registry: Arc::clone(&self.registry),
+            matcher: Arc::clone(&self.matcher),
+        };
+        let pages = Console {
+            registry: self.registry,
+            matcher: self.matcher,
+            live: self.live,
+            token: self.console_asks_token.then_some(token),
+        };
+        api::router(Arc::clone(&state))
+            .merge(api::event_routes(&state, events, ingest))
+            .merge(health::probes(self.health))
+            .merge(scrape::metrics(scrape_state))
+            .merge(console::routes(pages))
+    }
+}
+
+/// Serves `app` on `listener` until `stop` is cancelled.
+pub(super) fn serve(
+    tasks: &TaskTracker,
+    listener: TcpListener,
+    app: axum::Router,
+    stop: &CancellationToken,
+) {
+    let stopped = stop.clone().cancelled_owned();
+    tasks.spawn(async move {
+        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
+            tracing::error!(%error, "HTTP listener failed");
+        }
+    });
+}
+
+fn events_state(config: &Config, publisher: &Arc<dyn Publisher>) -> EventsState {
+    EventsState {
+        publisher: Arc::clone(publisher),
+        body_bytes_max: config.limits.body,
+        event_bytes_max: config.limits.event,
+    }
+}
+
+fn ingest_state(config: &Config, publisher: &Arc<dyn Publisher>) -> IngestState {
+    let sites = SOURCES.iter().flat_map(|source| {
+        let sites = config.ingest.get(source.name());
+        debug_assert!(sites.is_some(), "the section [ingest.{}]", source.name());
+        sites.into_iter().flatten().map(|(site, settings)| {
+            ((source.product(), site.as_str().into()), Secret::new(settings.secret.as_str()))
+        })
+    });
+    IngestState {
+        publisher: Arc::clone(publisher),
+        secrets: Arc::new(sites.collect()),
+        body_bytes_max: config.limits.body,
+    }
+}

@@ -1,0 +1,67 @@
+//! The ports of the dispatcher and the consumers of the router.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::bus::{
+    Connections, DeadLetterStream, FunctionClient, ParkingCapacity, ParkingStream,
+    PullSubscription, Subjects,
+};
+use crate::config::Config;
+use crate::delivery::{ChannelPorts, EndpointGoneReport, Ports, SubscriptionDirectory};
+use crate::domain::SubscriptionId;
+use crate::matcher::Subscription;
+use crate::registry::Registry;
+
+/// Consumers of the event stream; each decodes and matches on its own task.
+const WORKERS: usize = 2;
+
+/// Connects the ports of the dispatcher to the broker.
+pub(super) fn ports(
+    connections: &Connections,
+    subjects: &Subjects,
+    room: Arc<ParkingCapacity>,
+    registry: &Registry,
+    endpoint_reports: mpsc::Sender<EndpointGoneReport>,
+) -> Ports {
+    let outbound = &connections.outbound;
+    Ports {
+        channels: ChannelPorts {
+            functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+            keys: Arc::clone(registry.keys()),
+        },
+        parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room)),
+        dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
+        endpoint_reports,
+    }
+}
+
+/// Opens the consumers of the event stream and the one of parked deliveries that are due.
+pub(super) async fn consumers(
+    config: &Config,
+    connections: &Connections,
+    subjects: &Subjects,
+) -> anyhow::Result<(Vec<PullSubscription>, PullSubscription)> {
+    let events = |_| PullSubscription::events(connections, subjects, &config.events, WORKERS);
+    let pulls: Vec<PullSubscription> = (0..WORKERS).map(events).collect();
+    let due = PullSubscription::due(connections, subjects, &config.events);
+    for pull in pulls.iter().chain([&due]) {
+        pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
+    }
+    Ok((pulls, due))
+}
+
+/// Looks subscriptions of parked deliveries up in the registry.
+pub(super) struct LiveSubscriptions(pub(super) Arc<Registry>);
+
+impl SubscriptionDirectory for LiveSubscriptions {
+    fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
+        self.0.subscription(id)
+    }
+
+    fn catch_up(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.wait_until_current())
+    }
+}
