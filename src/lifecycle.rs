@@ -23,7 +23,8 @@ use http::HttpParts;
 use crate::api::health::Health;
 use crate::bus::stream_monitor::StreamMonitor;
 use crate::bus::{
-    BackpressureGate, Connections, FailedWebhookStream, ParkingCapacity, Subjects, streams,
+    BackpressureGate, Connections, CrashRecordBucket, FailedWebhookStream, ParkingCapacity,
+    Subjects, streams,
 };
 use crate::clock;
 use crate::config::Config;
@@ -95,6 +96,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         Arc::clone(&matcher),
         Arc::new(dispatcher),
         Arc::new(routing::LiveSubscriptions(Arc::clone(&registry))),
+        Arc::new(CrashRecordBucket::new(&connections, &subjects)),
         live.clone(),
         stop.clone(),
     ));

@@ -12,6 +12,7 @@ mod examine;
 mod fan_out;
 mod in_flight;
 mod parked;
+pub mod poison;
 mod redelivery;
 
 use std::sync::Arc;
@@ -26,14 +27,14 @@ use examine::{Examined, Examiner, Work, WorkerState};
 use fan_out::FanOut;
 use in_flight::{InFlightLimit, InFlightPermit};
 use parked::ParkedDeliveries;
-use redelivery::RedeliveryLimit;
+use redelivery::{Redeliveries, Taken, Verdict};
 
 use crate::clock;
 use crate::config::Config;
 use crate::delivery::{
-    DeadLetter, DeadLetterCause, DeadLetterReason, Dispatcher, SubscriptionDirectory,
+    DeadLetter, DeadLetterCause, DeadLetterReason, Dispatcher, PauseGate, SubscriptionDirectory,
 };
-use crate::event::{Message, MessageStream};
+use crate::event::{CrashRecords, Message, MessageStream};
 use crate::matcher::Matcher;
 use crate::telemetry::LiveFeed;
 
@@ -41,9 +42,27 @@ use crate::telemetry::LiveFeed;
 const DRAIN_MAX: Duration = Duration::from_secs(25);
 /// Interval between evictions of idle lanes.
 const EVICTION_INTERVAL: Duration = Duration::from_secs(10);
+/// A worker that has examined events for this long lets other tasks run, in milliseconds.
+const EXAMINE_MAX_MS: i64 = 5;
 /// Divisor of the limits on events in flight; the quotient is reserved for parked deliveries, which
 /// must proceed while events wait for room in the parking stream.
 const PARKED_SHARE: usize = 4;
+
+/// One worker of the event stream.
+struct Worker {
+    number: usize,
+    state: WorkerState,
+    /// Cancelled when a pause of the process made its work stale.
+    work: CancellationToken,
+}
+
+/// How waiting for the in-flight limit ended.
+enum Acquired {
+    Permit(InFlightPermit),
+    /// The message is stale.
+    Paused,
+    Stopped,
+}
 
 /// Routes events. Shared by its workers and tasks.
 pub struct Router {
@@ -51,8 +70,10 @@ pub struct Router {
     fan_out: FanOut,
     parked: ParkedDeliveries,
     dispatcher: Arc<Dispatcher>,
-    redeliveries: RedeliveryLimit,
+    directory: Arc<dyn SubscriptionDirectory>,
+    redeliveries: Redeliveries,
     deadline: AckDeadline,
+    pause: Arc<PauseGate>,
     events_in_flight: InFlightLimit,
     parked_in_flight: InFlightLimit,
     stop: CancellationToken,
@@ -67,19 +88,25 @@ impl Router {
         matcher: Arc<Matcher>,
         dispatcher: Arc<Dispatcher>,
         directory: Arc<dyn SubscriptionDirectory>,
+        crash_records: Arc<dyn CrashRecords>,
         live: LiveFeed,
         stop: CancellationToken,
     ) -> Self {
         let (event_bytes_max, config) = (config.limits.event, &config.events);
         let (messages, bytes) = (config.in_flight_max, config.in_flight_bytes_max);
         let share = |limit: usize| limit.div_ceil(PARKED_SHARE);
+        let ack_wait = Duration::from_secs(config.ack_wait_s);
+        let pause = Arc::new(PauseGate::new(ack_wait));
+        dispatcher.set_pause_gate(Arc::clone(&pause));
         Self {
             examiner: Examiner::new(matcher, live, event_bytes_max, config.trust_body_self),
             fan_out: FanOut::new(Arc::clone(&dispatcher)),
-            parked: ParkedDeliveries::new(Arc::clone(&dispatcher), directory),
+            parked: ParkedDeliveries::new(Arc::clone(&dispatcher), Arc::clone(&directory)),
             dispatcher,
-            redeliveries: RedeliveryLimit::new(config.deliver_max, config.ack_wait_s),
-            deadline: AckDeadline::new(Duration::from_secs(config.ack_wait_s)),
+            directory,
+            redeliveries: Redeliveries::new(crash_records, config.deliver_max),
+            deadline: AckDeadline::new(ack_wait),
+            pause,
             events_in_flight: InFlightLimit::new(messages, bytes),
             parked_in_flight: InFlightLimit::new(share(messages), share(bytes)),
             stop,
@@ -95,11 +122,15 @@ impl Router {
         S: MessageStream,
         D: MessageStream,
     {
+        if let Err(error) = self.pause.start() {
+            tracing::error!(%error, "pauses of the process are not detected");
+        }
         let mut workers = JoinSet::new();
-        for source in events {
-            workers.spawn(Arc::clone(&self).route(source));
+        for (number, source) in events.into_iter().enumerate() {
+            workers.spawn(Arc::clone(&self).route(number, source));
         }
         workers.spawn(Arc::clone(&self).resume_parked(due));
+        workers.spawn(Arc::clone(&self).resume_from_pauses());
         workers.spawn(Arc::clone(&self).evict_idle_lanes());
         while let Some(ended) = workers.join_next().await {
             if let Err(error) = ended {
@@ -119,53 +150,172 @@ impl Router {
     }
 
     /// Runs one worker: processes one event after the other.
-    async fn route<S: MessageStream>(self: Arc<Self>, mut source: S) {
-        let mut worker = self.examiner.new_worker();
+    async fn route<S: MessageStream>(self: Arc<Self>, number: usize, mut source: S) {
+        let mut worker =
+            Worker { number, state: self.examiner.new_worker(), work: self.pause.work() };
+        let mut yielded_ms = clock::uptime_ms();
         while let Some(message) = self.pull(&mut source).await {
-            let work = match self.decode_and_match(&mut worker, &message) {
-                Examined::Work(work) => work,
-                Examined::Unmatched => {
-                    message.ack().await;
-                    worker.metrics.unmatched.increment(1);
-                    continue;
-                }
-                Examined::Crashed => continue,
+            let now_ms = clock::uptime_ms();
+            if !self.pause.is_open_at(now_ms) || worker.work.is_cancelled() {
+                drop(message);
+                worker.work = self.pull_again(&mut source).await;
+                continue;
+            }
+            let go_on = if message.delivery_count() > 1 {
+                self.route_redelivered(&mut worker, Taken::with(message, &mut source)).await
+            } else {
+                self.route_one(&mut worker, message).await
             };
-            let limit = &self.events_in_flight;
-            let Some(permit) = self.acquire(&mut source, &message, limit).await else {
-                message.release().await;
+            if !go_on {
                 break;
+            }
+            if now_ms - yielded_ms >= EXAMINE_MAX_MS {
+                tokio::task::yield_now().await;
+                yielded_ms = clock::uptime_ms();
+            }
+        }
+    }
+
+    /// Examines an event that is delivered for the first time; returns false once the router stops.
+    async fn route_one<M: Message>(self: &Arc<Self>, worker: &mut Worker, message: M) -> bool {
+        worker.state.metrics.count(&message);
+        match self.examiner.examine(&mut worker.state, &message) {
+            Examined::Crashed => {
+                self.redeliveries.record_panic(&message).await;
+                true
+            }
+            examined => self.settle(worker, message, examined).await,
+        }
+    }
+
+    /// Examines redelivered events, and then those that arrived between them; returns false once
+    /// the router stops.
+    async fn route_redelivered<M: Message>(
+        self: &Arc<Self>,
+        worker: &mut Worker,
+        taken: Taken<M>,
+    ) -> bool {
+        let state = &mut worker.state;
+        let examine = |message: &M| {
+            state.metrics.count(message);
+            match self.examiner.examine(state, message) {
+                Examined::Crashed => None,
+                examined => Some(examined),
+            }
+        };
+        let examined = self.redeliveries.examine(worker.number, taken.redelivered, examine).await;
+        for (message, verdict) in examined {
+            let examined = match verdict {
+                Verdict::Examined(examined) => examined,
+                Verdict::Panicked => continue,
+                Verdict::Poison(crashes) => Examined::poison(crashes),
             };
-            let acked = match &work {
-                Work::Deliver { .. } => worker.metrics.matched.clone(),
-                Work::DeadLetter { .. } => worker.metrics.poison.clone(),
-            };
-            let router = Arc::clone(&self);
-            self.tasks.spawn(async move {
-                let settled = router.deliver(&message, work);
-                if router.deadline.settle_then_ack(&message, settled).await {
-                    acked.increment(1);
+            if !self.settle(worker, message, examined).await {
+                return false;
+            }
+        }
+        for message in taken.others {
+            if !self.route_one(worker, message).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Acknowledges an event without work, or starts the task of its work; returns false once the
+    /// router stops.
+    async fn settle<M: Message>(
+        self: &Arc<Self>,
+        worker: &mut Worker,
+        message: M,
+        examined: Examined,
+    ) -> bool {
+        let metrics = &worker.state.metrics;
+        let (work, acked) = match examined {
+            Examined::Unmatched => {
+                message.ack().await;
+                metrics.unmatched.increment(1);
+                return true;
+            }
+            Examined::Crashed => return true,
+            Examined::Work(work) => {
+                let acked = match &work {
+                    Work::Deliver { .. } => metrics.matched.clone(),
+                    Work::DeadLetter { .. } => metrics.poison.clone(),
+                };
+                (work, acked)
+            }
+        };
+        let permit = match self.acquire(&message, &self.events_in_flight, &worker.work).await {
+            Acquired::Permit(permit) => permit,
+            Acquired::Paused => return true,
+            Acquired::Stopped => {
+                message.release().await;
+                return false;
+            }
+        };
+        let (router, paused) = (Arc::clone(self), worker.work.clone());
+        self.tasks.spawn(async move {
+            let settled = router.deliver(&message, work);
+            if router.deadline.settle_then_ack(&message, &paused, settled).await {
+                acked.increment(1);
+            }
+            drop(permit);
+        });
+        true
+    }
+
+    /// Runs the worker that resumes parked deliveries as they fire.
+    async fn resume_parked<S: MessageStream>(self: Arc<Self>, mut source: S) {
+        let mut work = self.pause.work();
+        while let Some(message) = self.pull(&mut source).await {
+            if !self.pause.is_open() || work.is_cancelled() {
+                drop(message);
+                work = self.pull_again(&mut source).await;
+                continue;
+            }
+            let permit = match self.acquire(&message, &self.parked_in_flight, &work).await {
+                Acquired::Permit(permit) => permit,
+                Acquired::Paused => continue,
+                Acquired::Stopped => {
+                    message.release().await;
+                    break;
                 }
+            };
+            let (router, paused) = (Arc::clone(&self), work.clone());
+            self.tasks.spawn(async move {
+                let settled = router.parked.resume(&message);
+                router.deadline.settle_then_ack(&message, &paused, settled).await;
                 drop(permit);
             });
         }
     }
 
-    /// Runs the worker that resumes parked deliveries as they fire.
-    async fn resume_parked<S: MessageStream>(self: Arc<Self>, mut source: S) {
-        while let Some(message) = self.pull(&mut source).await {
-            let limit = &self.parked_in_flight;
-            let Some(permit) = self.acquire(&mut source, &message, limit).await else {
-                message.release().await;
-                break;
-            };
-            let router = Arc::clone(&self);
-            self.tasks.spawn(async move {
-                let settled = router.parked.resume(&message);
-                router.deadline.settle_then_ack(&message, settled).await;
-                drop(permit);
-            });
+    /// Brings the registry up to date after each pause of the process, then lets work start again.
+    async fn resume_from_pauses(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = self.pause.paused() => {}
+                () = self.stop.cancelled() => return,
+            }
+            tokio::select! {
+                () = self.directory.catch_up() => {}
+                () = self.stop.cancelled() => return,
+            }
+            self.pause.resume();
+            tracing::info!("the registry is up to date after a pause of the process");
         }
+    }
+
+    /// Drops what was pulled before a pause and waits until work may start again; returns the token
+    /// of the new work.
+    async fn pull_again<S: MessageStream>(&self, source: &mut S) -> CancellationToken {
+        source.discard();
+        tokio::select! {
+            () = self.pause.opened() => {}
+            () = self.stop.cancelled() => {}
+        }
+        self.pause.work()
     }
 
     /// Returns the next message, or none once the router stops.
@@ -180,36 +330,24 @@ impl Router {
         }
     }
 
-    /// Waits for the in-flight limit; returns none once the router stops.
-    async fn acquire<S: MessageStream>(
+    /// Waits for the in-flight limit until a pause ends the work or the router stops. The stream of
+    /// the message extends its deadline.
+    async fn acquire<M: Message>(
         &self,
-        source: &mut S,
-        message: &S::Item,
+        message: &M,
         limit: &InFlightLimit,
-    ) -> Option<InFlightPermit> {
+        work: &CancellationToken,
+    ) -> Acquired {
         let bytes = message.payload().len();
         if let Some(permit) = limit.try_take(bytes) {
-            return Some(permit);
+            return Acquired::Permit(permit);
         }
-        let permit = tokio::select! {
-            permit = limit.take(bytes) => permit,
-            () = self.deadline.extend(message) => None,
-            () = source.extend_deadlines() => None,
-            () = self.stop.cancelled() => None,
-        };
-        self.redeliveries.record_backpressure(clock::now_ms());
-        permit
-    }
-
-    fn decode_and_match<M: Message>(&self, worker: &mut WorkerState, message: &M) -> Examined {
-        worker.metrics.count(message);
-        let delivery_count = message.delivery_count();
-        if self.redeliveries.is_exceeded(delivery_count, clock::now_ms()) {
-            let reason = DeadLetterReason::Poison("crash");
-            let error = format!("delivered {delivery_count} times without an acknowledgement");
-            return Examined::Work(Work::DeadLetter { reason, error });
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Acquired::Stopped,
+            () = work.cancelled() => Acquired::Paused,
+            permit = limit.take(bytes) => permit.map_or(Acquired::Stopped, Acquired::Permit),
         }
-        self.examiner.examine(worker, message)
     }
 
     /// Completes once the event is accounted for.

@@ -12,8 +12,9 @@ use futures_util::{TryStreamExt, stream};
 use metrics_exporter_prometheus::PrometheusHandle;
 use switchyard::bus::subjects::ROUTER_CONSUMER;
 use switchyard::bus::{
-    BackpressureGate, Connections, DeadLetterStream, EventPublisher, FunctionClient, ManagedServer,
-    ParkingCapacity, ParkingStream, PullSubscription, Subjects, streams,
+    BackpressureGate, Connections, CrashRecordBucket, DeadLetterStream, EventPublisher,
+    FunctionClient, ManagedServer, ParkingCapacity, ParkingStream, PullSubscription, Subjects,
+    streams,
 };
 use switchyard::config::Config;
 use switchyard::delivery::{
@@ -118,6 +119,7 @@ impl Rig {
             matcher,
             Arc::new(self.dispatcher()?),
             Arc::new(Only(wanted.map(|(subscription, _)| Arc::clone(subscription)))),
+            Arc::new(CrashRecordBucket::new(&self.connections, &self.subjects)),
             LiveFeed::default(),
             stop.clone(),
         ));

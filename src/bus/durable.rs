@@ -107,7 +107,13 @@ impl DurableConsumer {
         Ok(self.jetstream_client.context.get_stream_no_info(&self.stream).await?)
     }
 
-    fn name(&self) -> Result<&str, async_nats::Error> {
+    /// Name of the stream.
+    pub(super) fn stream_name(&self) -> &str {
+        &self.stream
+    }
+
+    /// Name of the consumer.
+    pub(super) fn name(&self) -> Result<&str, async_nats::Error> {
         Ok(self.config.durable_name.as_deref().ok_or("the consumer has no name")?)
     }
 }

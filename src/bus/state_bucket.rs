@@ -1,4 +1,4 @@
-//! The bucket `SW_STATE`: floors of consumers, kept apart from the consumers.
+//! The bucket `SW_STATE`: floors of consumers, kept apart from the consumers, and recorded crashes.
 
 use async_nats::jetstream::kv::{self, Operation};
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
@@ -72,11 +72,13 @@ fn key(consumer: &str) -> String {
 pub(super) fn stream_config(bucket: &str, base: Config) -> Config {
     Config {
         name: format!("KV_{bucket}"),
-        description: Some("Floors of the consumers of events".into()),
+        description: Some("Floors of the consumers of events; recorded crashes".into()),
         subjects: vec![format!("$KV.{bucket}.>")],
         max_messages_per_subject: 1,
         discard: DiscardPolicy::New,
         allow_rollup: true,
+        // Recorded crashes expire.
+        allow_message_ttl: true,
         deny_delete: true,
         ..base
     }

@@ -42,7 +42,7 @@ impl Subjects {
         self.stream("DLQ")
     }
 
-    /// Name of the bucket with the floors of consumers.
+    /// Name of the key-value bucket with the state that replicas share apart from the registry.
     #[must_use]
     pub fn state_bucket(&self) -> String {
         self.stream("STATE")

@@ -84,7 +84,7 @@ pub struct EventsConfig {
     pub ack_wait_s: u64,
     /// Window in which a repeated event id is dropped by the broker, in seconds.
     pub dedup_window_s: u64,
-    /// Deliveries of an event that crashes decode or match before it is dead-lettered.
+    /// Recorded crashes while an event was decoded or matched, after which it is dead-lettered.
     pub deliver_max: i64,
     /// Events processed concurrently by one replica.
     pub in_flight_max: usize,

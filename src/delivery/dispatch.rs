@@ -1,6 +1,6 @@
 //! Brings each delivery to its outcome: attempts it, and parks or dead-letters it when that fails.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +15,7 @@ use super::model::{
     AttemptClass, AttemptOutcome, DeadLetterReason, Delivery, DeliveryOutcome, ParkReason,
 };
 use super::parking::{ParkedRecord, ParkingLot, RecordTooLarge};
+use super::pause::PauseGate;
 use super::queue::{Admission, AdmissionError, Lane, Lanes, Random, RetrySchedule, RetrySchedules};
 use crate::domain::SubscriptionId;
 use crate::telemetry::{LiveEvent, LiveFeed};
@@ -53,6 +54,7 @@ pub struct Dispatcher {
     park_after: Duration,
     payload_bytes_max: usize,
     live: LiveFeed,
+    pause: OnceLock<Arc<PauseGate>>,
 }
 
 impl Dispatcher {
@@ -79,7 +81,14 @@ impl Dispatcher {
             park_after: Duration::from_millis(config.park_after_ms),
             payload_bytes_max: config.payload_max,
             live,
+            pause: OnceLock::new(),
         }
+    }
+
+    /// Sets the gate that holds attempts while the process resumes from a pause.
+    pub fn set_pause_gate(&self, pause: Arc<PauseGate>) {
+        let set = self.pause.set(pause);
+        debug_assert!(set.is_ok(), "the gate is set once");
     }
 
     /// Stores the dead letter of an event or a parked record; completes once it is stored.
@@ -105,7 +114,11 @@ impl Dispatcher {
     ///
     /// Completes only when the outcome is durable. Dropping the future leaves the delivery to be
     /// repeated from its event or parked record.
-    pub async fn deliver(&self, delivery: Delivery, queue_timeout: Duration) -> DeliveryOutcome {
+    pub async fn deliver(
+        &self,
+        mut delivery: Delivery,
+        queue_timeout: Duration,
+    ) -> DeliveryOutcome {
         let watched = self.live.has_subscribers().then(|| delivery.clone());
         let endpoint = channel_of(delivery.handler()).endpoint();
         let lane = self.lanes.lane(&delivery.subscription.owner.id, endpoint);
@@ -114,6 +127,9 @@ impl Dispatcher {
         }
         let queued = clock::tick();
         let (outcome, took) = match self.lanes.acquire(&lane, queue_timeout).await {
+            Ok(_permit) if !self.recheck(&mut delivery).await => {
+                (self.drop_removed(&delivery), None)
+            }
             // Decided with the permit held, so that an admitted probe is made.
             Ok(permit) => match lane.breaker().admit(clock::now_ms()) {
                 Admission::Allow => {
@@ -142,6 +158,20 @@ impl Dispatcher {
             self.live.publish(|| live_event(&delivery, &outcome, took));
         }
         outcome
+    }
+
+    /// Returns whether the delivery still has a subscription, by the registry as it is after a pause
+    /// of the process.
+    async fn recheck(&self, delivery: &mut Delivery) -> bool {
+        if let Some(pause) = self.pause.get().filter(|pause| !pause.is_open()) {
+            Box::pin(pause.opened()).await;
+        }
+        delivery.retain_live()
+    }
+
+    fn drop_removed(&self, delivery: &Delivery) -> DeliveryOutcome {
+        metrics::dropped(delivery.lane_label());
+        DeliveryOutcome::Dropped
     }
 
     /// Counts a delivery that a policy dropped.

@@ -114,6 +114,11 @@ fn attempts(target: Target, class: AttemptClass) -> Counter {
     counter!("switchyard_delivery_attempts_total", "target" => target, "class" => class, "blame" => blame)
 }
 
+/// Counts a pause of the process.
+pub(super) fn paused() {
+    counter!("switchyard_input_pauses_total").increment(1);
+}
+
 pub(super) fn dropped(lane: LaneLabel) {
     ended("dropped_by_policy", lane).increment(1);
 }

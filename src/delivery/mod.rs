@@ -35,6 +35,7 @@ mod http_client;
 mod metrics;
 mod model;
 mod parking;
+mod pause;
 mod plan;
 mod queue;
 mod signature;
@@ -59,6 +60,7 @@ pub use parking::{
     MalformedRecord, ParkedDelivery, ParkedRecord, ParkingLot, RecordTooLarge,
     SubscriptionDirectory,
 };
+pub use pause::{PauseDetector, PauseGate};
 pub use plan::{PlannedDelivery, coalesce};
 pub use queue::Random;
 pub use signature::{BadSecret, sign};

@@ -37,6 +37,11 @@ pub trait ParkingLot: Send + Sync {
 pub trait SubscriptionDirectory: Send + Sync {
     /// Returns the live subscription; none when it was removed or disabled.
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>>;
+
+    /// Waits until this replica has applied every change confirmed before this call.
+    fn catch_up(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// The record exceeds the broker's message size.

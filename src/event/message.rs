@@ -48,6 +48,10 @@ pub trait Message: Send + Sync + 'static {
 }
 
 /// An endless stream of messages.
+///
+/// It extends the deadlines of all messages that it has received, so that the broker redelivers
+/// none: of those not yet returned, and of those returned since the last call of
+/// [`MessageStream::next`], which the caller is examining.
 pub trait MessageStream: Send + 'static {
     /// The message type.
     type Item: Message;
@@ -56,8 +60,10 @@ pub trait MessageStream: Send + 'static {
     /// future loses no message.
     fn next(&mut self) -> impl Future<Output = Self::Item> + Send;
 
-    /// Extends the deadlines of messages that are prefetched but not yet returned by
-    /// [`MessageStream::next`], so that the broker does not redeliver them. The router awaits it
-    /// while its in-flight bound is reached. Never completes; cancel-safe.
-    fn extend_deadlines(&mut self) -> impl Future<Output = ()> + Send;
+    /// Returns the next message if it was received already.
+    fn take_ready(&mut self) -> Option<Self::Item>;
+
+    /// Drops the messages that were received and not returned, unacknowledged; their deadlines may
+    /// have passed.
+    fn discard(&mut self);
 }

@@ -10,6 +10,7 @@
 //! the subscriptions.
 
 pub mod codec;
+pub mod crash_records;
 pub mod decode;
 mod decode_error;
 pub mod envelope;
@@ -27,6 +28,7 @@ pub mod view;
 pub mod webhook;
 
 pub use codec::{Attributes, HeaderLookup};
+pub use crash_records::{CrashRecord, CrashRecordError, CrashRecords, EventPosition};
 pub use decode::{DecodedMessage, Decoder};
 pub use decode_error::DecodeError;
 pub use envelope::{Envelope, Event, RoutingKey};

@@ -1,7 +1,7 @@
 //! The matcher's entry point: immutable partitions behind atomically swapped pointers, which
 //! registrations replace.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -136,6 +136,7 @@ impl Matcher {
         for (installation, subscriptions) in changes {
             let old = installations.remove(&installation).unwrap_or_default();
             collect(&old.subscriptions, &subscriptions, &mut changed);
+            mark_removals(&old.subscriptions, &subscriptions);
             let seen_so_far =
                 old.iter().map(|(one, offset)| (one.id(), self.seen(one).wrapping_sub(offset)));
             fresh.push((installation, seen_so_far.collect::<HashMap<_, u64>>(), subscriptions));
@@ -312,6 +313,19 @@ fn shard_of(cloud_id: &str) -> u8 {
 /// Returns the position of an event type, or where it would be inserted.
 fn position_of(tenant: &[(EventType, Arc<Partition>)], event_type: &str) -> Result<usize, usize> {
     tenant.binary_search_by(|(known, _)| known.as_str().cmp(event_type))
+}
+
+/// Marks the subscriptions of `old` without a successor in `new` as removed. Deliveries to a
+/// subscription with a successor go on with the settings they were matched with.
+fn mark_removals(old: &[Arc<Subscription>], new: &[Arc<Subscription>]) {
+    new.iter().for_each(|one| one.stats.set_removed(false));
+    if old.is_empty() {
+        return;
+    }
+    let live: HashSet<&str, RandomState> = new.iter().map(|one| one.key.as_str()).collect();
+    for one in old.iter().filter(|one| !live.contains(one.key.as_str())) {
+        one.stats.set_removed(true);
+    }
 }
 
 /// Collects what differs between `old` and `new`, by partition.

@@ -138,6 +138,12 @@ impl Registry {
         self.context.transactions.catch_up().await;
     }
 
+    /// Waits until this replica has applied every write confirmed before this call, however long the
+    /// store does not answer.
+    pub async fn wait_until_current(&self) {
+        self.context.transactions.wait_until_current().await;
+    }
+
     /// Returns its settings.
     #[must_use]
     pub fn settings(&self) -> &Settings {

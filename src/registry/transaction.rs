@@ -29,6 +29,10 @@ const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait of a read for the writes of other replicas; after it the read returns the applied
 /// state.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
+/// Pause before the revision of the registry is asked again after a failure.
+const BARRIER_PAUSE: Duration = Duration::from_millis(200);
+/// Longest wait for one revision before the store is asked again.
+const BARRIER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Locks that serialise changes of one document; documents share them by hash.
 const LOCKS: usize = 64;
 
@@ -122,6 +126,24 @@ impl Transactions {
         if timeout(CATCH_UP_TIMEOUT, caught_up).await.is_err() {
             let revision = self.replica.progress.revision();
             debug!(revision, "read barrier timed out, answering from the applied state");
+        }
+    }
+
+    /// Waits until this replica has applied every write confirmed before this call, however long the
+    /// store does not answer.
+    pub(crate) async fn wait_until_current(&self) {
+        loop {
+            match self.barrier.revision(self.store.as_ref()).await {
+                Ok(revision) => {
+                    // Asked again after a while, because the store may have been created again.
+                    let applied = self.replica.progress.wait_until_applied(revision);
+                    if timeout(BARRIER_TIMEOUT, applied).await.is_ok() {
+                        return;
+                    }
+                }
+                Err(error) => debug!(%error, "the registry's revision is not available yet"),
+            }
+            sleep(BARRIER_PAUSE).await;
         }
     }
 

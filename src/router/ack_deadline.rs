@@ -28,10 +28,12 @@ impl AckDeadline {
     }
 
     /// Extends the deadline of a message while `work` runs, then acknowledges it. Returns false if
-    /// the work was abandoned; the message is then released to the broker.
+    /// the work was abandoned: the message is then released to the broker, or left to the replica
+    /// that took it over in a pause of this process (`paused`).
     pub(super) async fn settle_then_ack<M: Message>(
         &self,
         message: &M,
+        paused: &CancellationToken,
         work: impl Future<Output = ()>,
     ) -> bool {
         tokio::select! {
@@ -41,6 +43,7 @@ impl AckDeadline {
                 message.release().await;
                 return false;
             }
+            () = paused.cancelled() => return false,
             () = self.extend(message) => {}
         }
         message.ack().await;
@@ -48,7 +51,7 @@ impl AckDeadline {
     }
 
     /// Extends the ack deadline of a message periodically; never completes.
-    pub(super) async fn extend<M: Message>(&self, message: &M) {
+    async fn extend<M: Message>(&self, message: &M) {
         loop {
             tokio::time::sleep(self.interval).await;
             message.in_progress().await;

@@ -45,6 +45,13 @@ pub(super) enum Work {
 }
 
 impl Examined {
+    /// Returns the work for an event that crashed routers.
+    pub(super) fn poison(crashes: u32) -> Self {
+        let reason = DeadLetterReason::Poison("crash");
+        let error = format!("{crashes} crashes were recorded while it was decoded or matched");
+        Self::Work(Work::DeadLetter { reason, error })
+    }
+
     fn unreadable(error: &DecodeError) -> Self {
         decode_error(error.label());
         let reason = DeadLetterReason::Poison(error.label());

@@ -1,58 +1,155 @@
-//! Poison detection: when an event was redelivered too often to be harmless.
+//! Examination of redelivered events: marked in the store of crashes, so that an event that crashes
+//! the process is found.
 
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
-/// Decides which redelivered events are poison.
-pub(super) struct RedeliveryLimit {
-    deliver_max: i64,
-    /// How long after backpressure the broker may still redeliver events that waited, in
-    /// milliseconds.
-    backpressure_grace_ms: i64,
-    /// When a worker last waited for the in-flight limit, milliseconds since the epoch.
-    last_backpressure_at: AtomicI64,
+use metrics::counter;
+
+use super::poison::{BATCH_MAX, Input, Output, PoisonCheck};
+use crate::event::{
+    CrashRecord, CrashRecordError, CrashRecords, EventPosition, Message, MessageStream,
+};
+use crate::telemetry::LogBudget;
+
+/// Messages looked at to find further redelivered ones.
+const LOOKED_AT_MAX: usize = 4 * BATCH_MAX;
+
+/// Examines redelivered events.
+pub(super) struct Redeliveries {
+    records: Arc<dyn CrashRecords>,
+    /// Recorded crashes that make an event poison.
+    crashes_max: u32,
+    failure_log: LogBudget,
 }
 
-impl RedeliveryLimit {
-    /// Creates a limit of `deliver_max` deliveries, under an ack deadline of `ack_wait_s` seconds.
-    pub(super) fn new(deliver_max: i64, ack_wait_s: u64) -> Self {
-        let ack_wait_ms = i64::try_from(ack_wait_s.saturating_mul(1000)).unwrap_or(i64::MAX);
-        Self {
-            deliver_max,
-            backpressure_grace_ms: ack_wait_ms.saturating_mul(deliver_max.max(1).saturating_add(1)),
-            last_backpressure_at: AtomicI64::new(i64::MIN),
+/// What examining an event came to, as far as poison is concerned.
+pub(super) enum Verdict<T> {
+    /// It was examined.
+    Examined(T),
+    /// It panicked.
+    Panicked,
+    /// It is poison, after this many recorded crashes.
+    Poison(u32),
+}
+
+/// Messages taken together: redelivered ones, and others that arrived between them.
+pub(super) struct Taken<M> {
+    pub(super) redelivered: Vec<M>,
+    pub(super) others: Vec<M>,
+}
+
+impl<M: Message> Taken<M> {
+    /// Takes `first` and what is ready in `source`.
+    pub(super) fn with<S: MessageStream<Item = M>>(first: M, source: &mut S) -> Self {
+        let mut taken = Self { redelivered: vec![first], others: Vec::new() };
+        for _ in 0..LOOKED_AT_MAX {
+            if taken.redelivered.len() == BATCH_MAX {
+                break;
+            }
+            let Some(message) = source.take_ready() else { break };
+            match message.delivery_count() {
+                ..=1 => taken.others.push(message),
+                _ => taken.redelivered.push(message),
+            }
+        }
+        taken
+    }
+}
+
+fn position<M: Message>(message: &M) -> EventPosition {
+    EventPosition { sequence: message.sequence(), stored_ms: message.stored_ms() }
+}
+
+impl Redeliveries {
+    /// Creates the examination; an event is poison after `crashes_max` recorded crashes.
+    pub(super) fn new(records: Arc<dyn CrashRecords>, crashes_max: i64) -> Self {
+        let crashes_max = u32::try_from(crashes_max).unwrap_or(1);
+        Self { records, crashes_max, failure_log: LogBudget::default() }
+    }
+
+    /// Examines redelivered messages with `examine`, which returns none after a panic. If the store
+    /// does not answer, events are examined without a mark: waiting for it would stop the router.
+    pub(super) async fn examine<M: Message, T>(
+        &self,
+        worker: usize,
+        messages: Vec<M>,
+        mut examine: impl FnMut(&M) -> Option<T>,
+    ) -> Vec<(M, Verdict<T>)> {
+        let positions: Vec<_> = messages.iter().map(position).collect();
+        let mut left: HashMap<_, _> =
+            messages.into_iter().map(|one| (position(&one), one)).collect();
+        let mut examined = Vec::with_capacity(left.len());
+        let mut check = PoisonCheck::new(self.crashes_max);
+        let mut outputs = VecDeque::from(check.step(Input::Pulled(positions.clone())));
+        while let Some(output) = outputs.pop_front() {
+            match output {
+                Output::Read => {
+                    let records = self.records.read(&positions).await;
+                    let records = self.report("read", records).unwrap_or_default();
+                    outputs.extend(check.step(Input::Read(&records)));
+                }
+                Output::Examine(batch) => {
+                    self.report("mark", self.records.mark(worker, &batch).await);
+                    for record in batch {
+                        count_crash("process", record.crashes);
+                        let Some(message) = left.remove(&record.event) else { continue };
+                        let verdict = match examine(&message) {
+                            Some(result) => Verdict::Examined(result),
+                            None => {
+                                outputs.extend(check.step(Input::Panicked(record.event)));
+                                Verdict::Panicked
+                            }
+                        };
+                        examined.push((message, verdict));
+                        tokio::task::yield_now().await;
+                    }
+                    outputs.extend(check.step(Input::Examined));
+                }
+                Output::Clear => {
+                    self.report("clear", self.records.clear(worker).await);
+                }
+                Output::Record(record) => self.record(record).await,
+                Output::DeadLetter(event, crashes) => {
+                    let message = left.remove(&event);
+                    examined.extend(message.map(|message| (message, Verdict::Poison(crashes))));
+                }
+            }
+        }
+        examined
+    }
+
+    /// Records a panic of an event that was delivered for the first time.
+    pub(super) async fn record_panic<M: Message>(&self, message: &M) {
+        let mut check = PoisonCheck::new(self.crashes_max);
+        for output in check.step(Input::Panicked(position(message))) {
+            if let Output::Record(record) = output {
+                self.record(record).await;
+            }
         }
     }
 
-    /// Records that a worker waited for the in-flight limit.
-    pub(super) fn record_backpressure(&self, now_ms: i64) {
-        self.last_backpressure_at.store(now_ms, Relaxed);
+    async fn record(&self, record: CrashRecord) {
+        counter!("switchyard_events_crashes_total", "kind" => "panic").increment(1);
+        self.report("record", self.records.record(record).await);
     }
 
-    /// Returns whether an event was redelivered so often that it must be what crashes routers.
-    /// Redeliveries also follow backpressure, when pulled events wait in memory past their ack
-    /// deadline: for a grace period after it, no event counts as poison.
-    pub(super) fn is_exceeded(&self, delivery_count: i64, now_ms: i64) -> bool {
-        let since_backpressure = now_ms.saturating_sub(self.last_backpressure_at.load(Relaxed));
-        delivery_count > self.deliver_max && since_backpressure > self.backpressure_grace_ms
+    fn report<T>(&self, operation: &'static str, result: Result<T, CrashRecordError>) -> Option<T> {
+        let error = match result {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        counter!("switchyard_crash_marker_failures_total", "op" => operation).increment(1);
+        if let Some(suppressed) = self.failure_log.take() {
+            tracing::warn!(%error, operation, suppressed, "store of recorded crashes not available");
+        }
+        None
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn event_is_poison_only_beyond_its_deliveries() {
-        let limit = RedeliveryLimit::new(5, 15);
-        assert!(!limit.is_exceeded(5, 0));
-        assert!(limit.is_exceeded(6, 0));
-    }
-
-    #[test]
-    fn no_event_is_poison_in_the_grace_period_after_backpressure() {
-        let limit = RedeliveryLimit::new(5, 15);
-        limit.record_backpressure(1_000);
-        assert!(!limit.is_exceeded(100, 1_000 + 6 * 15_000));
-        assert!(limit.is_exceeded(100, 1_001 + 6 * 15_000));
+/// Counts an event that is examined again after a recorded crash.
+fn count_crash(kind: &'static str, crashes_next: u32) {
+    if crashes_next > 1 {
+        counter!("switchyard_events_crashes_total", "kind" => kind).increment(1);
     }
 }

@@ -96,6 +96,21 @@ pub const FAMILIES: &[MetricFamily] = &[
         &["reason"],
         "Stalls of the input that were detected and recovered.",
     ),
+    counter(
+        "switchyard_input_pauses_total",
+        &[],
+        "Pauses of the process longer than the ack deadline; its work was dropped and pulled again.",
+    ),
+    counter(
+        "switchyard_events_crashes_total",
+        &["kind"],
+        "Caught panics of decoding or matching, and events examined again after a recorded crash.",
+    ),
+    counter(
+        "switchyard_crash_marker_failures_total",
+        &["op"],
+        "Crash markers of redelivered events that could not be read or written.",
+    ),
     // Registry.
     gauge("switchyard_subscriptions", &["state"], "Module records by state."),
     gauge("switchyard_installations", &[], "Installations with at least one module."),

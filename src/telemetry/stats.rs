@@ -1,7 +1,7 @@
 //! Counters of one subscription, shared by the stages that increment them.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -35,6 +35,20 @@ impl SubscriptionStats {
             let fresh = Arc::default();
             self.0.get_or_init(|| fresh)
         })
+    }
+
+    /// Marks the subscription and its successors of the same id as removed or live.
+    pub fn set_removed(&self, is_removed: bool) {
+        // A live one without counters is not marked.
+        if is_removed || self.0.get().is_some() {
+            self.counters().is_removed.store(is_removed, Relaxed);
+        }
+    }
+
+    /// Whether the subscription was removed: deliveries on their way recheck it without a lookup.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.peek().is_removed.load(Relaxed)
     }
 
     /// Returns the counters for reading, without allocating them: all zero while nothing was
@@ -73,6 +87,7 @@ pub struct SubscriptionCounters {
     pub last_delivered_ms: AtomicI64,
     /// Consecutive answers with HTTP 410.
     endpoint_gone_streak: AtomicU32,
+    is_removed: AtomicBool,
     /// Replaced without a lock, because matching counts errors.
     last_error: ArcSwapOption<String>,
     last_failure: Mutex<Option<String>>,
@@ -91,6 +106,7 @@ impl SubscriptionCounters {
             last_match_ms: AtomicI64::new(0),
             last_delivered_ms: AtomicI64::new(0),
             endpoint_gone_streak: AtomicU32::new(0),
+            is_removed: AtomicBool::new(false),
             last_error: ArcSwapOption::const_empty(),
             last_failure: Mutex::new(None),
         }

@@ -10,8 +10,9 @@ use async_nats::jetstream::{self, consumer::PullConsumer};
 use jiff::Timestamp;
 use serde_json::json;
 use switchyard::bus::{
-    BackpressureGate, Connections, DeadLetterStream, EventPublisher, FunctionClient,
-    ParkingCapacity, ParkingStream, PullSubscription, StreamMonitor, Subjects, streams,
+    BackpressureGate, Connections, CrashRecordBucket, DeadLetterStream, EventPublisher,
+    FunctionClient, ParkingCapacity, ParkingStream, PullSubscription, StreamMonitor, Subjects,
+    streams,
 };
 use switchyard::clock;
 use switchyard::config::Config;
@@ -112,6 +113,7 @@ impl Rig {
             matcher.clone(),
             dispatcher,
             roll.clone(),
+            Arc::new(CrashRecordBucket::new(&connections, &subjects)),
             live,
             stop.clone(),
         ));

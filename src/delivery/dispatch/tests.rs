@@ -8,6 +8,7 @@ use super::super::testing::{MemoryPorts, delivery_to, function};
 use super::super::{EgressGuard, FunctionError, FunctionReply};
 use super::*;
 use crate::config::Config;
+use crate::matcher::{Matcher, Subscription};
 
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -202,4 +203,82 @@ async fn permit_is_released_when_its_delivery_is_dropped() {
     edge.gate.as_ref().unwrap().notify_one();
     let next = dispatcher.deliver(delivery("i", "e2"), QUEUE_TIMEOUT).await;
     assert_eq!(next, DeliveryOutcome::Delivered);
+}
+
+/// Adds a subscription to a matcher, and removes it again.
+fn add_and_remove(matcher: &Matcher, subscription: &Arc<Subscription>) {
+    let installation = &subscription.owner.id;
+    matcher.replace_installation(installation, vec![Arc::clone(subscription)]);
+    matcher.replace_installation(installation, Vec::new());
+}
+
+#[tokio::test]
+async fn delivery_to_a_subscription_that_was_removed_while_it_waited_is_dropped() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::gated());
+    let running = start(&dispatcher, delivery("i", "e1"));
+    settle().await;
+    let waits = delivery("i", "e2");
+    let subscription = Arc::clone(&waits.subscription);
+    let waiting = start(&dispatcher, waits);
+    settle().await;
+    add_and_remove(&Matcher::default(), &subscription);
+    edge.gate.as_ref().unwrap().notify_one();
+    assert_eq!(running.await.unwrap(), DeliveryOutcome::Delivered);
+    assert_eq!(waiting.await.unwrap(), DeliveryOutcome::Dropped);
+    assert_eq!(edge.calls.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn delivery_for_several_subscriptions_goes_to_those_that_are_left() {
+    let matcher = Matcher::default();
+    let mut delivery = delivery("i", "e1");
+    let others = ["i", "j", "k"].map(|installation| {
+        super::super::testing::delivery_to(installation, function("f"), "e1").subscription
+    });
+    delivery.coalesced_with = others.to_vec().into();
+    assert!(delivery.retain_live());
+    assert_eq!(delivery.coalesced_with.len(), 3);
+    add_and_remove(&matcher, &delivery.subscription);
+    add_and_remove(&matcher, &others[1]);
+    assert!(delivery.retain_live());
+    assert!(Arc::ptr_eq(&delivery.subscription, &others[0]));
+    assert_eq!(delivery.coalesced_with.len(), 1);
+    add_and_remove(&matcher, &others[0]);
+    add_and_remove(&matcher, &others[2]);
+    assert!(!delivery.retain_live());
+}
+
+#[tokio::test]
+async fn removal_of_a_successor_is_seen_by_deliveries_of_its_predecessor() {
+    let matcher = Matcher::default();
+    let (mut before, after) = (delivery("i", "e1"), delivery("i", "e1"));
+    let successor = Arc::new(Subscription {
+        owner: Arc::clone(&after.subscription.owner),
+        key: after.subscription.key.clone(),
+        event_subscriptions: Vec::new().into(),
+        revision: 6,
+        stats: before.subscription.stats.clone(),
+    });
+    for one in [&before.subscription, &successor] {
+        matcher.replace_installation(&"i".into(), vec![Arc::clone(one)]);
+    }
+    assert!(before.retain_live(), "a replaced subscription is not removed");
+    matcher.replace_installation(&"i".into(), Vec::new());
+    assert!(!before.retain_live());
+}
+
+#[tokio::test]
+async fn delivery_waits_while_the_process_resumes_from_a_pause() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
+    let pause = Arc::new(PauseGate::new(Duration::from_millis(50)));
+    dispatcher.set_pause_gate(Arc::clone(&pause));
+    pause.find_pause();
+    let held = delivery("i", "e1");
+    let subscription = Arc::clone(&held.subscription);
+    let waiting = start(&dispatcher, held);
+    settle().await;
+    assert!(!waiting.is_finished() && edge.calls.lock().unwrap().is_empty());
+    add_and_remove(&Matcher::default(), &subscription);
+    pause.resume();
+    assert_eq!(waiting.await.unwrap(), DeliveryOutcome::Dropped);
 }

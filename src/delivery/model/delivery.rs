@@ -103,6 +103,18 @@ impl Delivery {
         std::iter::once(&self.subscription).chain(&self.coalesced_with)
     }
 
+    /// Forgets the subscriptions that were removed since the match; returns false if none is left.
+    pub fn retain_live(&mut self) -> bool {
+        if self.subscriptions().all(|one| !one.stats.is_removed()) {
+            return true;
+        }
+        let mut live = self.subscriptions().filter(|one| !one.stats.is_removed()).cloned();
+        let Some(first) = live.next() else { return false };
+        let others = live.collect();
+        (self.subscription, self.coalesced_with) = (first, others);
+        true
+    }
+
     /// Returns `live` for a delivery straight from its event, `retry` for one that was parked.
     #[must_use]
     pub fn lane_label(&self) -> &'static str {

@@ -115,6 +115,13 @@ impl RouterProcess {
         self.child.kill().await.expect("the router can be killed");
     }
 
+    /// Sends a signal, such as `STOP` or `CONT`.
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("the router runs");
+        let status = Command::new("kill").args(["-s", name, &id.to_string()]).status().await;
+        assert!(status.expect("kill runs").success());
+    }
+
     /// Sends SIGTERM and waits for the exit; returns whether it exited with success.
     pub(crate) async fn terminate(mut self) -> bool {
         let id = self.child.id().expect("the router runs");
