@@ -153,3 +153,199 @@ fn count_crash(kind: &'static str, crashes_next: u32) {
         counter!("switchyard_events_crashes_total", "kind" => kind).increment(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap as Map, VecDeque};
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+    use futures_util::future::{BoxFuture, ready};
+
+    use super::super::examine::{Examined, Examiner};
+    use super::*;
+    use crate::event::{Attributes, DecodeError, HeaderLookup};
+    use crate::matcher::Matcher;
+    use crate::telemetry::LiveFeed;
+
+    struct NoHeaders;
+
+    impl HeaderLookup for NoHeaders {
+        fn get(&self, _name: &str) -> Option<&str> {
+            None
+        }
+    }
+
+    struct TestMessage {
+        sequence: u64,
+        delivery_count: i64,
+        panics: bool,
+    }
+
+    impl Message for TestMessage {
+        type Headers = NoHeaders;
+
+        fn attributes(&self) -> Result<Attributes<'_>, DecodeError> {
+            assert!(!self.panics, "a panic of the decoder");
+            Err(DecodeError::Schema { reason: "no attributes".into() })
+        }
+
+        fn address(&self) -> &'static str {
+            "sw.in"
+        }
+
+        fn headers(&self) -> &NoHeaders {
+            &NoHeaders
+        }
+
+        fn payload(&self) -> Bytes {
+            Bytes::new()
+        }
+
+        fn sequence(&self) -> u64 {
+            self.sequence
+        }
+
+        fn delivery_count(&self) -> i64 {
+            self.delivery_count
+        }
+
+        fn stored_ms(&self) -> i64 {
+            7
+        }
+
+        fn ack(&self) -> impl Future<Output = ()> + Send {
+            ready(())
+        }
+
+        fn in_progress(&self) -> impl Future<Output = ()> + Send {
+            ready(())
+        }
+
+        fn release(&self) -> impl Future<Output = ()> + Send {
+            ready(())
+        }
+    }
+
+    struct Ready(VecDeque<TestMessage>);
+
+    impl MessageStream for Ready {
+        type Item = TestMessage;
+
+        async fn next(&mut self) -> TestMessage {
+            std::future::pending().await
+        }
+
+        fn take_ready(&mut self) -> Option<TestMessage> {
+            self.0.pop_front()
+        }
+
+        fn discard(&mut self) {}
+    }
+
+    /// Records in memory; `None` if the store does not answer.
+    struct MemoryRecords(Option<Mutex<Map<String, Vec<CrashRecord>>>>);
+
+    impl MemoryRecords {
+        fn change(
+            &self,
+            change: impl FnOnce(&mut Map<String, Vec<CrashRecord>>),
+        ) -> BoxFuture<'_, Result<(), CrashRecordError>> {
+            let Some(keys) = &self.0 else {
+                return Box::pin(ready(Err(CrashRecordError("no answer".into()))));
+            };
+            change(&mut keys.lock().unwrap());
+            Box::pin(ready(Ok(())))
+        }
+    }
+
+    impl CrashRecords for MemoryRecords {
+        fn read<'a>(
+            &'a self,
+            _events: &'a [EventPosition],
+        ) -> BoxFuture<'a, Result<Vec<CrashRecord>, CrashRecordError>> {
+            let records = self.0.as_ref().ok_or_else(|| CrashRecordError("no answer".into()));
+            let all =
+                records.map(|keys| keys.lock().unwrap().values().flatten().copied().collect());
+            Box::pin(ready(all))
+        }
+
+        fn mark<'a>(
+            &'a self,
+            worker: usize,
+            records: &'a [CrashRecord],
+        ) -> BoxFuture<'a, Result<(), CrashRecordError>> {
+            self.change(|keys| drop(keys.insert(format!("mark-{worker}"), records.to_vec())))
+        }
+
+        fn clear(&self, worker: usize) -> BoxFuture<'_, Result<(), CrashRecordError>> {
+            self.change(|keys| drop(keys.remove(&format!("mark-{worker}"))))
+        }
+
+        fn record(&self, record: CrashRecord) -> BoxFuture<'_, Result<(), CrashRecordError>> {
+            self.change(|keys| drop(keys.insert(record.event.sequence.to_string(), vec![record])))
+        }
+    }
+
+    fn messages(culprit: u64, delivery_count: i64) -> Vec<TestMessage> {
+        let message =
+            |sequence| TestMessage { sequence, delivery_count, panics: sequence == culprit };
+        (1..=5).map(message).collect()
+    }
+
+    /// Delivers the events of which the third panics; returns its verdicts by delivery.
+    async fn deliver_again_and_again(records: MemoryRecords) -> Vec<String> {
+        const CULPRIT: u64 = 3;
+        let redeliveries = Redeliveries::new(Arc::new(records), 5);
+        let live = LiveFeed::default();
+        let examiner = Examiner::new(Arc::new(Matcher::default()), live, 1 << 20, false);
+        let mut state = examiner.new_worker();
+        let mut verdicts = Vec::new();
+        for message in messages(CULPRIT, 1) {
+            if matches!(examiner.examine(&mut state, &message), Examined::Crashed) {
+                redeliveries.record_panic(&message).await;
+                verdicts.push("panic".into());
+            }
+        }
+        for delivery_count in 2..=8 {
+            let examine = |message: &TestMessage| match examiner.examine(&mut state, message) {
+                Examined::Crashed => None,
+                examined => Some(examined),
+            };
+            let examined =
+                redeliveries.examine(0, messages(CULPRIT, delivery_count), examine).await;
+            assert_eq!(examined.len(), 5, "every event has a verdict");
+            for (message, verdict) in examined {
+                match verdict {
+                    Verdict::Examined(_) => assert_ne!(message.sequence, CULPRIT),
+                    Verdict::Panicked => verdicts.push("panic".into()),
+                    Verdict::Poison(crashes) => verdicts.push(format!("poison after {crashes}")),
+                }
+            }
+        }
+        verdicts
+    }
+
+    #[tokio::test]
+    async fn event_that_panics_is_poison_after_five_panics_and_its_neighbours_are_examined() {
+        let verdicts = deliver_again_and_again(MemoryRecords(Some(Mutex::default()))).await;
+        assert_eq!(verdicts[..5], ["panic"; 5]);
+        assert_eq!(verdicts[5..], ["poison after 5"; 3]);
+    }
+
+    #[tokio::test]
+    async fn events_are_examined_while_the_store_does_not_answer() {
+        assert_eq!(deliver_again_and_again(MemoryRecords(None)).await, ["panic"; 8]);
+    }
+
+    #[test]
+    fn redelivered_messages_are_taken_together_up_to_the_size_of_a_batch() {
+        let message =
+            |sequence, delivery_count| TestMessage { sequence, delivery_count, panics: false };
+        let mut source =
+            Ready((0..200).map(|n| message(n, if n % 2 == 0 { 2 } else { 1 })).collect());
+        let taken = Taken::with(message(500, 3), &mut source);
+        assert_eq!((taken.redelivered.len(), taken.others.len()), (BATCH_MAX, BATCH_MAX - 2));
+        assert!(taken.others.iter().all(|one| one.delivery_count == 1));
+    }
+}
