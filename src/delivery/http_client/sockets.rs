@@ -20,8 +20,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::delivery::metrics;
 
-/// Longest time that a new connection waits for a socket.
-const SOCKET_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest time that a new connection waits for a socket; shorter than the deadline of an attempt,
+/// whose end would be blamed on the handler.
+const SOCKET_TIMEOUT: Duration = Duration::from_millis(500);
 /// Divisor of the budget; the quotient is the largest part of it that is idle.
 const IDLE_PART: usize = 2;
 /// Divisor of the limit of idle sockets; so many are closed together, so that a search through all
