@@ -34,12 +34,15 @@ run: cargo tools ## Build, then run the demo: broker, app, triggers and live mat
 	@echo "Starting the demo; Ctrl-C ends it and everything it started."
 	@exec $(TARGET)/debug/switchyard dev --demo
 
-test: lint unit check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3)
+test: lint unit check-deploy ## Format, lints, all tests, deploy files (needs Rust and Python 3.11)
 
 test-all: test check-rules check-clients ## Also real clients (needs Node 20) and Prometheus's own tools
 
 lint: cargo
 	cargo fmt --all --check
+	@python3 tools/import_circles.py --self-test; python3 tools/plain_english.py --self-test
+	@echo "imports between files"; python3 tools/import_circles.py
+	@echo "plain technical English"; python3 tools/plain_english.py
 	@echo "layer rules of ARCHITECTURE.md"; python3 tools/style_stats.py --rules ARCHITECTURE.md . | { ! grep '^FAIL'; }
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 

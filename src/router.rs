@@ -4,6 +4,8 @@
 //! without a match costs no task and no allocation. An event with matches becomes a task: it holds
 //! a share of the limit on events in flight, extends the event's ack deadline while it works and
 //! sends the matches through the dispatcher with bounded concurrency.
+//!
+//! Design: `docs/design/delivery-through.md`.
 
 mod ack_deadline;
 mod examine;
@@ -88,7 +90,11 @@ impl Router {
     /// Processes `events`, one worker per source, and parked deliveries as they fire, until the
     /// router is stopped; then waits up to `DRAIN_MAX` for running tasks. The broker redelivers
     /// what is unfinished by then.
-    pub async fn run<S: MessageStream>(self: Arc<Self>, events: Vec<S>, due: S) {
+    pub async fn run<S, D>(self: Arc<Self>, events: Vec<S>, due: D)
+    where
+        S: MessageStream,
+        D: MessageStream,
+    {
         let mut workers = JoinSet::new();
         for source in events {
             workers.spawn(Arc::clone(&self).route(source));

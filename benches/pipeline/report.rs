@@ -27,7 +27,7 @@ impl Stopwatch {
 
 /// Hundredths of a second of processor time that this process used; 0 if unknown.
 fn cpu_ticks() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let Ok(text) = std::fs::read_to_string("/proc/self/stat") else { return 0 };
     let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
     fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
 }
@@ -141,7 +141,7 @@ impl fmt::Display for Report {
 
 /// Cores, processor and memory.
 fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string());
     let value = |text: &str, name: &str| {
         let line = text.lines().find(|line| line.starts_with(name));
         line.and_then(|line| line.split_once(':')).map_or("?".into(), |(_, v)| v.trim().to_owned())

@@ -3,6 +3,8 @@
 //!
 //! Prices are set so that no step takes much longer than 10 ns. The limit on steps therefore bounds
 //! the time for any event; `benches/worst` measures it.
+//!
+//! Design: `docs/design/step-prices.md`.
 
 use crate::diagnostic::Code;
 use crate::fault::Fault;

@@ -1,9 +1,9 @@
 //! Builtin members, functions and constructors: one file each.
 //!
-//! The file of a builtin holds its signature, documentation, examples and evaluation. The file of a
-//! family (`string.rs`, `list.rs`, ...) lists its builtins, and `table.rs` joins the families. A new
-//! builtin is its file, a line in the list of its family, and a row of the manual, which the tests
-//! print. Implementations use the [`Machine`] trait, so both evaluators share them.
+//! The file of a builtin holds its signature, documentation, examples and evaluation. The file of
+//! a family (`string.rs`, `list.rs`, ...) lists its builtins, and `table.rs` joins the families. A
+//! new builtin is its file, its line in the list of its family, and its row of the manual, which
+//! the tests print. Implementations use the [`Machine`] trait, so both evaluators share them.
 
 mod arguments;
 mod calendar_date;
@@ -33,6 +33,7 @@ pub(crate) use lookup::{MemberLookup, lookup, lookup_index, read_member, unknown
 pub(crate) use machine::{EvalResult, Machine};
 pub(crate) use raise::{caught, throw};
 use signature::Builtin;
+pub use signature::MethodTest;
 pub(crate) use signature::{Callback, Form, IndexTest, Returns, Signature};
 pub(crate) use table::{
     Member, constructor_named, constructor_names, families, function_named, members_of,

@@ -2,7 +2,7 @@
 //!
 //! There is one function for each production of the grammar in `README.md`. Infix operators are
 //! read into a flat list of operands and grouped by precedence afterwards. Nesting therefore costs
-//! the same few stack frames for any number of precedence levels; [`Input::nested`] bounds its
+//! the same few stack frames for any number of precedence levels; `Input::nested` bounds its
 //! depth.
 //!
 //! After a syntax error the parser repairs the token list and parses again. One call thus reports

@@ -19,7 +19,7 @@ impl Tree {
     /// Parses and checks an expression.
     ///
     /// # Errors
-    /// As [`crate::compile`].
+    /// As [`crate::compile()`].
     pub fn parse(source: &str, profile: CheckProfile) -> Result<Tree, CompileError> {
         parse_and_check(source, profile).map(|(typed, _)| Tree(typed))
     }

@@ -1,4 +1,5 @@
-//! JSON text as a [`View`]: one pass into a flat node array, with buffers reused between events.
+//! JSON text as a [`crate::View`]: one pass into a flat node array, with buffers reused between
+//! events.
 //!
 //! Text without escapes is not copied out of the tape's copy of the source. A tape that has read
 //! its largest event does not allocate for the next one.

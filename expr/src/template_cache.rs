@@ -35,7 +35,7 @@ impl TemplateCache {
     /// that differs only in parameters, if one is in use.
     ///
     /// # Errors
-    /// As [`crate::compile`].
+    /// As [`crate::compile()`].
     pub fn compile(
         &self,
         source: &str,

@@ -1,14 +1,14 @@
-// Holds the filter language against Node, where the two languages agree; run by hand.
+// Compares the filter language with Node, where the two languages agree; run by hand.
 //
 //     node expr/tests/node_differential.mjs --binary target/release/switchyard
 //          [--filters 1000] [--events 400] [--per-filter 20] [--seeds 1,2,3]
 //
 // Generates filters and events, evaluates each filter on a sample of the events in Node, and lets
-// `switchyard test --cases` check what Node yields. Exit status 0 when nothing differs.
+// `switchyard test --cases` check the results of Node. Exit status 0 when nothing differs.
 //
 // The languages do not agree everywhere, so that the source is prepared for Node: `==` never
-// converts (`===`, save with null), and ordering null is an error. Set aside and counted are filters
-// with `typeof` or block bodies, and what Node throws behind `?.`, which ends a chain here.
+// converts (`===`, save with null), and ordering null is an error. Excluded and counted are filters
+// with `typeof` or block bodies, and what Node throws after `?.`, which ends a chain here.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -55,7 +55,7 @@ function prepared(source) {
   return code.replace(/§(\d+)§/g, (_, at) => texts[at]);
 }
 
-const SET_ASIDE = [/\btypeof\b/, /=>\s*\{/];
+const EXCLUDED = [/\btypeof\b/, /=>\s*\{/];
 
 // What Node makes of a filter on an event, as a case expects it; undefined where it does not know.
 function expectation(source, code, event) {
@@ -100,8 +100,8 @@ for (const seed of options.seeds.split(',')) {
     .flatMap(({ data }) => [data.filter, ...data.events.map((event) => event.filter)])
     .map((filter) => filter?.expression).filter(Boolean);
   const unique = [...new Set(expressions)];
-  const [filters, aside] = [true, false].map((kept) =>
-    unique.filter((source) => SET_ASIDE.some((form) => form.test(source)) !== kept));
+  const [filters, excluded] = [true, false].map((kept) =>
+    unique.filter((source) => EXCLUDED.some((form) => form.test(source)) !== kept));
   const cases = [];
   let unclear = 0;
   const outcomes = { true: 0, false: 0, error: 0, other: 0 };
@@ -122,6 +122,6 @@ for (const seed of options.seeds.split(',')) {
   differences += failed;
   console.log(`seed ${seed}: ${filters.length} filters, ${cases.length} evaluations `
     + `(${Object.entries(outcomes).map(([name, count]) => `${count} ${name}`).join(', ')}), `
-    + `${failed} differences; set aside ${aside.length} filters, ${unclear} evaluations`);
+    + `${failed} differences; excluded ${excluded.length} filters, ${unclear} evaluations`);
 }
 process.exit(differences ? 1 : 0);

@@ -46,8 +46,8 @@ impl GoneBroadcast {
         let origin = self.origin.clone();
         let messages = self.client.subscribe(self.subject.clone()).await?;
         Ok(messages.filter_map(move |message| {
-            let text = std::str::from_utf8(&message.payload).unwrap_or_default();
-            std::future::ready(read(text, &origin))
+            let text = std::str::from_utf8(&message.payload).ok();
+            std::future::ready(text.and_then(|text| read(text, &origin)))
         }))
     }
 }

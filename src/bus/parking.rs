@@ -1,6 +1,8 @@
 //! Parks deliveries as scheduled messages: the broker fires each at its time.
 //!
 //! **Source:** NATS ADR-51, message schedules.
+//!
+//! Design: `docs/design/parking.md`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -312,7 +312,7 @@ fn output_line(
 /// Returns the resident memory of this process; 0 if the system does not report it.
 fn resident_bytes() -> usize {
     const PAGE_BYTES: usize = 4096;
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else { return 0 };
     let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok());
-    pages.unwrap_or_default() * PAGE_BYTES
+    pages.unwrap_or(0) * PAGE_BYTES
 }

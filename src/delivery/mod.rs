@@ -23,6 +23,8 @@
 //! sockets in total. The stage does not depend on the broker
 //! (it uses [`ParkingLot`], [`DeadLetterBox`] and [`FunctionCaller`]) nor on how subscriptions are
 //! stored ([`SubscriptionDirectory`]). `docs/design/channels.md` says why a handler is a channel.
+//!
+//! Design: `docs/design/delivery-through.md`.
 
 mod channel;
 mod dead_letter;

@@ -3,6 +3,8 @@
 //! A record is the event's original body and a set of headers. It is complete, so the event may be
 //! deleted from its stream while the delivery waits. The handler and whether it still subscribes to
 //! the event are looked up when the record fires.
+//!
+//! Design: `docs/design/parking.md`.
 
 use std::sync::Arc;
 

@@ -10,6 +10,8 @@
 //!
 //! Guarantee: the scanner accepts exactly what the tape accepts; tests compare both on JSON and
 //! near-JSON. For a rejected text the tape produces the error message.
+//!
+//! Design: `docs/design/json-scan.md`.
 
 mod scalar;
 

@@ -4,6 +4,8 @@
 //! First of two passes. String contents (control characters, escapes) and neighbouring tokens are
 //! validated here; [`super::scan`] checks what depends on nesting. Tokens are kept as bit masks:
 //! writing a list of offsets would take as long as finding them.
+//!
+//! Design: `docs/design/json-scan.md`.
 
 mod bits;
 mod classify;
@@ -224,9 +226,9 @@ impl StructuralIter<'_> {
             let Some(word) = self.words.get(self.block) else { return END };
             self.left = *word;
         }
-        let place = self.block * BLOCK + self.left.trailing_zeros() as usize;
+        let offset = self.block * BLOCK + self.left.trailing_zeros() as usize;
         self.left &= self.left - 1;
-        place
+        offset
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<(Option<ManagedServe
     if !config.nats.url.is_empty() {
         return Ok((None, config.nats.url.clone()));
     }
-    let events = u64::try_from(config.events.max_bytes).unwrap_or_default();
+    let events = u64::try_from(config.events.max_bytes).unwrap_or(0);
     let file_bytes = events.saturating_add(MANAGED_RESERVE_BYTES);
     let candidates: Vec<PathBuf> = config::nats_server_candidates();
     let server = ManagedServer::start(&config.nats.data_dir, &candidates, file_bytes).await?;

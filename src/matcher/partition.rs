@@ -8,6 +8,8 @@
 //!
 //! Listeners that are too many for the ids of one segment are split into two, again and again if
 //! needed. A single filter that is too large for a segment of its own is evaluated for every event.
+//!
+//! Design: `docs/design/index.md`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -1,4 +1,6 @@
 //! The watch cursor: how far a bucket was read, and whether the watch can resume there.
+//!
+//! Design: `docs/design/registry-watch.md`.
 
 use std::collections::VecDeque;
 use std::time::Duration;

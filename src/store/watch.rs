@@ -6,6 +6,8 @@
 //!
 //! The client library's own watch is not used: it resumes after a lost connection by sequence
 //! number alone, even in another bucket of the same name.
+//!
+//! Design: `docs/design/registry-watch.md`.
 
 use std::convert::Infallible;
 use std::pin::pin;

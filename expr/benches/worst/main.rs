@@ -7,6 +7,8 @@
 //! - a source of 10,000 characters is parsed, checked and compiled in 5 ms;
 //! - an evaluation takes at most three times as long as `serde_json` takes to read the event, or the
 //!   event of 1 MiB that it reads fastest, into a `Value`: measured in the same run.
+//!
+//! Design: `docs/design/step-prices.md`.
 
 #![expect(clippy::disallowed_methods, reason = "a bench reads the time")]
 #![expect(clippy::print_stdout, reason = "a bench prints")]

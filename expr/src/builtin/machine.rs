@@ -34,7 +34,7 @@ pub(crate) trait Machine<'v> {
         arguments: &[Value<'v>],
     ) -> Result<Value<'v>, Fault<'v>>;
 
-    /// Calls any other function. The evaluator passes the call to [`super::call`].
+    /// Calls any other function. The evaluator passes the call to [`super::call()`].
     fn call_builtin(&mut self, function: &Function<'v>, arguments: &[Value<'v>]) -> EvalResult<'v>;
 }
 

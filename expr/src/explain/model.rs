@@ -16,7 +16,7 @@ pub struct Explanation {
     pub verdict: Verdict,
     /// Steps that were used.
     pub steps: u32,
-    /// As [`Env::steps_max`].
+    /// As [`crate::Env::steps_max`].
     pub steps_max: u32,
     /// Declarations, then the body.
     pub parts: Vec<ExplainedPart>,

@@ -6,6 +6,8 @@
 //! to 15 minutes, and what finds no room then is parked again. A delivery thus waits at most about
 //! as long after the recovery as it waited before, and the number of its records grows with the
 //! logarithm of that time only.
+//!
+//! Design: `docs/design/parking.md`.
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;

@@ -5,6 +5,8 @@
 //!
 //! Guarantee: these names and spellings are a stored format. A record written by an older version
 //! is read by this one and the other way round.
+//!
+//! Design: `docs/design/sources.md`.
 
 mod attributes;
 mod format;

@@ -4,6 +4,8 @@
 //! A [`Projection`] is a tree of member names; a [`ProjectionBuffer`] holds the values of one event.
 //! Strings are compared as bytes and unescaped only if they have an escape; of a repeated name the
 //! last value counts, as on the tape. Long lists are not expanded.
+//!
+//! Design: `docs/design/json-scan.md`.
 
 mod definition;
 mod extract;

@@ -116,7 +116,7 @@ impl Dictionary {
     /// Lets every entry refer to a posting list that does not exist.
     pub(super) fn corrupt(&mut self) {
         for slot in self.slots.iter_mut().filter(|slot| !slot.is_empty()) {
-            slot.entry.postings = RowId::new(RowId::COUNT_MAX - 1).unwrap_or_default();
+            slot.entry.postings = RowId::new(RowId::COUNT_MAX - 1).expect("a row id");
         }
     }
 }

@@ -24,6 +24,8 @@
 //!
 //! **Source:** access predicates are those of Fabret et al., SIGMOD 2001; undetermined columns and
 //! ranges are additions.
+//!
+//! Design: `docs/design/index.md`.
 
 mod build;
 mod column;

@@ -117,8 +117,8 @@ mod tests {
     #[test]
     fn expired_requests_are_dropped() {
         let mut replay_guard = ReplayGuard::default();
-        for number in 0..10_i64 {
-            replay_guard.record_at(&at(number, "b"), number).unwrap_or_default();
+        for number in 1..10_i64 {
+            replay_guard.record_at(&at(number, &number.to_string()), number).unwrap();
         }
         replay_guard.record_at(&at(5000, "c"), 5000).unwrap();
         assert_eq!(replay_guard.requests.len(), 1);

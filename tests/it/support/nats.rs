@@ -173,15 +173,17 @@ async fn read_port(folder: &Path, pid: u32) -> u16 {
     let path = folder.join(format!("nats-server_{pid}.ports"));
     let deadline = now() + START_TIMEOUT;
     loop {
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        let ports = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
-        let port = ports["nats"][0].as_str().and_then(|url| url.rsplit(':').next()?.parse().ok());
-        if let Some(port) = port {
+        if let Some(port) = std::fs::read_to_string(&path).ok().and_then(|text| port_in(&text)) {
             return port;
         }
         assert!(now() < deadline, "nats-server wrote no ports file at {}", path.display());
         sleep(POLL).await;
     }
+}
+
+fn port_in(text: &str) -> Option<u16> {
+    let ports: serde_json::Value = serde_json::from_str(text).ok()?;
+    ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
 }
 
 fn now() -> Instant {

@@ -17,7 +17,8 @@ impl Builtin for Date {
         name: "new Date",
         parameters: "value?: Number, String or Date",
         returns: Returns::Always(Type::Date),
-        doc: "The given instant, or that of the evaluation. Text is ISO 8601; without an offset it is UTC.",
+        doc: "The given instant, or that of the evaluation. Text is ISO 8601; without an offset it \
+            is UTC.",
         steps: "64 and search of a text",
         case: "doc-date-001",
         examples: &[

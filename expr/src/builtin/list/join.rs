@@ -17,7 +17,8 @@ impl Builtin for Join {
         name: "join",
         parameters: "separator?: String",
         returns: Returns::Always(Type::String),
-        doc: "The elements as text, separated by `,` by default; truncated at 10,000 units with `...` appended.",
+        doc: "The elements as text, separated by `,` by default; truncated at 10,000 units with \
+            `...` appended.",
         steps: "3 per element, formatting, new text",
         case: "doc-list-021",
         examples: &[("[1, 'a'].join('-')", "\"1-a\""), ("[1, 2].join()", "\"1,2\"")],

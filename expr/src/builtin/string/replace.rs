@@ -20,7 +20,8 @@ impl Builtin for Replace {
         parameters: "pattern: String, replacement: String or Function",
         returns: Returns::Always(Type::String),
         takes_pattern: true,
-        doc: "Replaces every match, by text with `$&` and `$1` references, or by the result of a function of the match and its groups.",
+        doc: "Replaces every match, by text with `$&` and `$1` references, or by the result of a \
+            function of the match and its groups.",
         steps: "search by pattern, new text",
         case: "doc-string-017",
         examples: &[
@@ -78,8 +79,8 @@ fn expand<'v>(
     budget: &mut Budget,
 ) -> Result<(), Fault<'v>> {
     let group_text = |number: usize| {
-        let place = captures.get(number).cloned().flatten();
-        place.and_then(|place| text.get(place)).unwrap_or_default()
+        let range = captures.get(number).cloned().flatten();
+        range.and_then(|range| text.get(range)).unwrap_or_default()
     };
     let mut rest = template;
     while let Some(at) = rest.find('$') {

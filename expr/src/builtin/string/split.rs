@@ -17,7 +17,8 @@ impl Builtin for Split {
         name: "split",
         parameters: "separator?: String",
         returns: Returns::Always(Type::List),
-        doc: "The parts between separators; without one the whole text, with an empty one its units.",
+        doc: "The parts between separators; without one the whole text, with an empty one its \
+            units.",
         steps: "search of both, 1 per part, new list",
         case: "doc-string-005",
         examples: &[
