@@ -2,6 +2,7 @@
 
 mod app_calls;
 mod broker;
+mod descriptors;
 mod endpoint_gone;
 mod http;
 mod registry;
@@ -75,7 +76,8 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let registry = registry::open(config, address, &connections, &matcher, &tasks, &stop).await?;
     let guard = Arc::new(EgressGuard::new(&config.delivery)?);
     guard.forbid(broker::own_addresses(address, &urls).await);
-    let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?;
+    let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?
+        .with_sockets(descriptors::socket_budget(&config.delivery));
     registry::call_apps(config, sender.clone(), &registry, &tasks, &stop);
     let endpoint_reports =
         registry::collect_endpoint_reports(&connections, &subjects, &registry, &tasks, &stop);

@@ -138,6 +138,26 @@ pub struct DeliveryConfig {
     pub endpoint_queue_max: usize,
     /// Concurrent attempts to all endpoints.
     pub concurrency: usize,
+    /// Part of `concurrency` that one app may use, 0.0 to 1.0.
+    pub app_share: f64,
+    /// Part of `concurrency` that one installation may use, 0.0 to 1.0.
+    pub installation_share: f64,
+    /// Part of `concurrency` that attempts at one host may use, 0.0 to 1.0.
+    pub host_share: f64,
+    /// Part of the share of a host that one app may use, 0.0 to 1.0.
+    pub app_host_share: f64,
+    /// Part of `concurrency` that the deliveries of one event may use, 0.0 to 1.0.
+    pub event_share: f64,
+    /// Part of `concurrency`, and of the shares of each app and host, that slow attempts may use:
+    /// those that run for longer than a second, and those to endpoints that were not quick yet.
+    pub slow_share: f64,
+    /// Maximum number of deliveries of one app that wait in memory unless their turn is expected
+    /// within half of `park_after_ms`. Further ones are parked at once.
+    pub app_queue_max: usize,
+    /// Maximum number of open sockets to handlers; 0 derives it from the limit of descriptors.
+    pub sockets_max: usize,
+    /// Maximum number of idle connections to handlers that are kept open.
+    pub idle_sockets_max: usize,
     /// Time in the queue after which a delivery is parked, in milliseconds.
     pub park_after_ms: u64,
     /// Delay before attempt 2, 3, ... in seconds; its length plus one is the number of attempts.

@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use super::model::{AttemptOutcome, DeadLetterReason, NextStep, Progress};
-use super::queue::RetrySchedule;
+use super::queue::{RetryDelay, RetrySchedule};
 
 /// What the dispatcher does with a delivery after an attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Decision {
     /// Nothing: the handler accepted it.
     Delivered,
+    /// Park it for a moment: no attempt was made.
+    Wait,
     /// Park it until its next attempt.
     Retry {
         /// How long from now.
         delay: Duration,
-        /// Whether the handler requested the delay.
+        /// Whether the delay is the one that the handler requested.
         is_requested: bool,
     },
     /// Dead-letter it.
@@ -29,21 +31,22 @@ pub(super) fn after_attempt(
     schedule: &RetrySchedule,
     random: f64,
 ) -> Decision {
-    if !outcome.is_done() {
+    if !outcome.is_done() && outcome.next != NextStep::Wait {
         progress.last_class = outcome.class.label().into();
     }
     match &outcome.next {
         NextStep::Done => Decision::Delivered,
+        NextStep::Wait => Decision::Wait,
         NextStep::DeadLetter(reason) => Decision::DeadLetter(reason.clone()),
         NextStep::Retry { requested, reason, data } => {
             let delay = schedule.delay_after(progress.attempt, outcome.class, *requested, random);
-            let Some(delay) = delay else {
+            let Some(RetryDelay { delay, is_requested }) = delay else {
                 return Decision::DeadLetter(DeadLetterReason::Exhausted);
             };
             progress.attempt += 1;
             progress.retry_reason.clone_from(reason);
             progress.retry_data.clone_from(data);
-            Decision::Retry { delay, is_requested: requested.is_some() }
+            Decision::Retry { delay, is_requested }
         }
     }
 }
@@ -83,6 +86,14 @@ mod tests {
         let exhausted = Decision::DeadLetter(DeadLetterReason::Exhausted);
         assert_eq!(decide(&failed, &mut after), exhausted);
         assert_eq!((after.attempt, &*after.last_class), (3, "connect"));
+    }
+
+    #[test]
+    fn fault_of_this_machine_consumes_no_attempt() {
+        let mut after = progress();
+        let local = AttemptOutcome::failed(AttemptClass::Local, "no descriptor");
+        assert_eq!(decide(&local, &mut after), Decision::Wait);
+        assert_eq!(after, progress());
     }
 
     #[test]

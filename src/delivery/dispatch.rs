@@ -9,17 +9,25 @@ use tokio::sync::mpsc;
 use super::channel::{Attempt, ChannelPorts, channel_of};
 use super::dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause};
 use super::decision::{Decision, after_attempt};
-use super::http_client::{HttpClient, HttpSender};
+use super::http_client::{HttpClient, HttpSender, SocketBudget};
 use super::metrics::{self, DeliveryMetrics};
 use super::model::{
     AttemptClass, AttemptOutcome, DeadLetterReason, Delivery, DeliveryOutcome, ParkReason,
 };
 use super::parking::{ParkedRecord, ParkingLot, RecordTooLarge};
 use super::pause::PauseGate;
-use super::queue::{Admission, AdmissionError, Lane, Lanes, Random, RetrySchedule, RetrySchedules};
+use super::queue::{
+    Admission, AdmissionError, EventShare, FairLimits, Lane, Lanes, Random, RetrySchedule,
+    RetrySchedules,
+};
 use crate::domain::SubscriptionId;
-use crate::telemetry::{LiveEvent, LiveFeed};
+use crate::telemetry::{LiveEvent, LiveFeed, LogBudget};
 use crate::{clock, config};
+
+/// Shortest delay of a delivery for whose attempt this machine had no means.
+const LOCAL_DELAY_MIN: Duration = Duration::from_secs(1);
+/// Longest such delay. It grows with the age of the delivery.
+const LOCAL_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// Reports that an endpoint answered HTTP 410, or no longer does.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,6 +63,8 @@ pub struct Dispatcher {
     payload_bytes_max: usize,
     live: LiveFeed,
     pause: OnceLock<Arc<PauseGate>>,
+    sockets: SocketBudget,
+    local_failure_log: LogBudget,
 }
 
 impl Dispatcher {
@@ -68,9 +78,12 @@ impl Dispatcher {
         live: LiveFeed,
     ) -> Self {
         let (timeout, idle_max) = (sender.timeout(), config.endpoint_concurrency);
+        let sockets = sender.sockets().clone();
+        // An attempt has at most one socket, so none waits for the socket of another.
+        let limits = FairLimits::new(config, sockets.max());
         Self {
             timeout,
-            lanes: Lanes::new(config, move || sender.client(idle_max)),
+            lanes: Lanes::new(limits, move || sender.client(idle_max)),
             ports,
             schedules: RetrySchedules::new(RetrySchedule::new(
                 &config.retry_schedule_s,
@@ -82,6 +95,8 @@ impl Dispatcher {
             payload_bytes_max: config.payload_max,
             live,
             pause: OnceLock::new(),
+            sockets,
+            local_failure_log: LogBudget::default(),
         }
     }
 
@@ -106,11 +121,21 @@ impl Dispatcher {
     /// Evicts idle lanes and publishes the gauges of lanes; called periodically.
     pub fn evict_idle_lanes(&self) {
         self.lanes.evict_idle();
-        metrics::pending(self.lanes.waiting());
+        let permits = self.lanes.permit_use();
+        metrics::pending(permits.waiting);
+        metrics::permits(&permits);
+        metrics::sockets(self.sockets.max(), self.sockets.open(), self.sockets.idle());
         metrics::breakers(self.lanes.breaker_states());
     }
 
-    /// Attempts a delivery, waiting at most `queue_timeout` for a permit, and accounts for it.
+    /// Reserves a share of the permits for an event with many deliveries.
+    #[must_use]
+    pub fn event_share(&self) -> EventShare<'_> {
+        self.lanes.event_share()
+    }
+
+    /// Attempts a delivery, waiting at most `queue_timeout` for a permit within the share of its
+    /// event, and accounts for it.
     ///
     /// Completes only when the outcome is durable. Dropping the future leaves the delivery to be
     /// repeated from its event or parked record.
@@ -118,20 +143,26 @@ impl Dispatcher {
         &self,
         mut delivery: Delivery,
         queue_timeout: Duration,
+        event: Option<&EventShare<'_>>,
     ) -> DeliveryOutcome {
         let watched = self.live.has_subscribers().then(|| delivery.clone());
-        let endpoint = channel_of(delivery.handler()).endpoint();
-        let lane = self.lanes.lane(&delivery.subscription.owner.id, endpoint);
+        let lane = self.lane_of(&delivery);
         if delivery.subscription.owner.settings.is_paused {
             return self.park_backlog(delivery, &lane, ParkReason::Paused).await;
         }
+        // A delivery that no breaker admits takes no permit from others.
+        if let Admission::RetryAfter(moment_ms) = lane.breakers().peek(clock::now_ms()) {
+            let outcome = self.park_until(delivery, &lane, moment_ms).await;
+            self.publish(watched, &outcome, None);
+            return outcome;
+        }
         let queued = clock::tick();
-        let (outcome, took) = match self.lanes.acquire(&lane, queue_timeout).await {
+        let (outcome, took) = match self.lanes.acquire(&lane, event, queue_timeout).await {
             Ok(_permit) if !self.recheck(&mut delivery).await => {
                 (self.drop_removed(&delivery), None)
             }
             // Decided with the permit held, so that an admitted probe is made.
-            Ok(permit) => match lane.breaker().admit(clock::now_ms()) {
+            Ok(permit) => match lane.breakers().admit(clock::now_ms()) {
                 Admission::Allow => {
                     self.metrics.queued(clock::since(queued));
                     let started = clock::tick();
@@ -139,6 +170,9 @@ impl Dispatcher {
                     // an attempt.
                     let attempted = Box::pin(self.attempt(&delivery, &lane)).await;
                     let took = clock::since(started);
+                    if attempted.class.is_attempt() {
+                        permit.measured();
+                    }
                     drop(permit);
                     (self.settle(delivery, attempted).await, Some(took))
                 }
@@ -147,17 +181,32 @@ impl Dispatcher {
                     (self.park_until(delivery, &lane, moment_ms).await, None)
                 }
             },
-            Err(AdmissionError::Full) => {
+            Err(AdmissionError::Full(share)) => {
+                metrics::share_exceeded(share.label());
                 (self.park_backlog(delivery, &lane, ParkReason::Full).await, None)
             }
             Err(AdmissionError::Late) => {
                 (self.park_backlog(delivery, &lane, ParkReason::Late).await, None)
             }
         };
-        if let Some(delivery) = watched {
-            self.live.publish(|| live_event(&delivery, &outcome, took));
-        }
+        self.publish(watched, &outcome, took);
         outcome
+    }
+
+    fn lane_of(&self, delivery: &Delivery) -> Arc<Lane<HttpClient>> {
+        let (owner, channel) = (&delivery.subscription.owner, channel_of(delivery.handler()));
+        self.lanes.lane((&owner.app, &owner.id), channel.endpoint(), || channel.host())
+    }
+
+    fn publish(
+        &self,
+        watched: Option<Delivery>,
+        outcome: &DeliveryOutcome,
+        took: Option<Duration>,
+    ) {
+        if let Some(delivery) = watched {
+            self.live.publish(|| live_event(&delivery, outcome, took));
+        }
     }
 
     /// Returns whether the delivery still has a subscription, by the registry as it is after a pause
@@ -185,6 +234,7 @@ impl Dispatcher {
         let body = channel.body(delivery);
         if body.len() > self.payload_bytes_max {
             let detail = format!("{} bytes, the limit is {}", body.len(), self.payload_bytes_max);
+            lane.breakers().record(AttemptClass::TooLarge, clock::now_ms(), 0.0);
             return AttemptOutcome::failed(AttemptClass::TooLarge, detail);
         }
         let (started, now) = (clock::tick(), clock::now());
@@ -196,14 +246,18 @@ impl Dispatcher {
         drop(running);
         let outcome = outcome.for_profile(delivery.subscription.owner.settings.profile);
         let took = clock::since(started);
-        lane.record_attempt(took);
-        lane.breaker().record(outcome.class, clock::now_ms(), self.random.unit());
+        if outcome.class.is_attempt() {
+            lane.record_attempt(took);
+        }
+        lane.breakers().record(outcome.class, clock::now_ms(), self.random.unit());
         metrics.attempted(&outcome, took);
         outcome
     }
 
     async fn settle(&self, mut delivery: Delivery, attempted: AttemptOutcome) -> DeliveryOutcome {
-        if !attempted.is_done() {
+        if attempted.class == AttemptClass::Local {
+            self.log_local_failure(&delivery, &attempted.detail);
+        } else if !attempted.is_done() {
             record_failure(&delivery, &attempted);
             self.report_410(&delivery, attempted.class == AttemptClass::Gone);
         }
@@ -212,14 +266,28 @@ impl Dispatcher {
         // Rare paths are boxed: otherwise each waiting delivery reserves memory for them.
         match after_attempt(&attempted, &mut delivery.progress, schedule, random) {
             Decision::Delivered => self.record_delivered(&delivery),
+            Decision::Wait => {
+                let delay = age_of(&delivery).clamp(LOCAL_DELAY_MIN, LOCAL_DELAY_MAX);
+                Box::pin(self.park_for(delivery, delay, ParkReason::Router)).await
+            }
             Decision::Retry { delay, is_requested } => {
                 metrics::retry(attempted.class, is_requested);
-                Box::pin(self.park_for(delivery, delay)).await
+                Box::pin(self.park_for(delivery, delay, ParkReason::Backoff)).await
             }
             Decision::DeadLetter(reason) => {
                 Box::pin(self.dead_letter(&delivery, reason, &attempted.detail)).await
             }
         }
+    }
+
+    fn log_local_failure(&self, delivery: &Delivery, detail: &str) {
+        let Some(suppressed) = self.local_failure_log.take() else { return };
+        tracing::warn!(
+            delivery_id = %delivery.id,
+            detail,
+            suppressed,
+            "no attempt: this machine has no descriptor, port or buffer left; the delivery waits"
+        );
     }
 
     fn report_410(&self, delivery: &Delivery, is_gone: bool) {
@@ -243,10 +311,15 @@ impl Dispatcher {
     }
 
     /// Parks a delivery until its next attempt.
-    async fn park_for(&self, delivery: Delivery, delay: Duration) -> DeliveryOutcome {
+    async fn park_for(
+        &self,
+        delivery: Delivery,
+        delay: Duration,
+        reason: ParkReason,
+    ) -> DeliveryOutcome {
         let now = clock::now();
         let due = SignedDuration::try_from(delay).ok().and_then(|d| now.checked_add(d).ok());
-        self.park(delivery, due.unwrap_or(now), ParkReason::Backoff).await
+        self.park(delivery, due.unwrap_or(now), reason).await
     }
 
     /// Parks a delivery at the end of its lane's backlog: the longer the backlog, the later.
@@ -256,7 +329,7 @@ impl Dispatcher {
         lane: &Lane<HttpClient>,
         reason: ParkReason,
     ) -> DeliveryOutcome {
-        let due = lane.backlog_due(clock::now(), self.random.unit());
+        let due = lane.backlog_due(clock::now(), age_of(&delivery), self.random.unit());
         self.park(delivery, due, reason).await
     }
 
@@ -269,7 +342,7 @@ impl Dispatcher {
         moment_ms: i64,
     ) -> DeliveryOutcome {
         let opens = Timestamp::from_millisecond(moment_ms).unwrap_or_else(|_| clock::now());
-        let due = lane.backlog_due(opens, self.random.unit());
+        let due = lane.backlog_due(opens, age_of(&delivery), self.random.unit());
         self.park(delivery, due, ParkReason::Breaker).await
     }
 
@@ -306,6 +379,12 @@ impl Dispatcher {
         metrics::dead(delivery.lane_label(), &reason);
         DeliveryOutcome::DeadLettered(reason)
     }
+}
+
+/// Returns for how long a delivery exists.
+fn age_of(delivery: &Delivery) -> Duration {
+    let age = clock::now().duration_since(delivery.progress.first_seen);
+    Duration::try_from(age).unwrap_or_default()
 }
 
 fn live_event(delivery: &Delivery, outcome: &DeliveryOutcome, took: Option<Duration>) -> LiveEvent {

@@ -7,6 +7,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::guard::EgressRefusal;
 use super::model::{AttemptClass, AttemptOutcome, DeadLetterReason, ParkReason, Transport};
+use super::queue::PermitUse;
 
 /// Origin of a delivery as label: `live` or `retry`.
 pub(super) type LaneLabel = &'static str;
@@ -150,6 +151,38 @@ pub(super) fn retry(class: AttemptClass, honoured: bool) {
 
 pub(super) fn blocked(refusal: EgressRefusal) {
     counter!("switchyard_delivery_blocked_total", "rule" => refusal.label()).increment(1);
+}
+
+/// Counts an attempt for which this machine had no means.
+pub(super) fn local_failure(reason: &'static str) {
+    counter!("switchyard_local_failures_total", "reason" => reason).increment(1);
+}
+
+/// Counts a delivery that was parked because its owner may have no more deliveries waiting.
+pub(super) fn share_exceeded(share: &'static str) {
+    counter!("switchyard_delivery_shares_exceeded_total", "share" => share).increment(1);
+}
+
+/// Sets how many permits there are, and how many are in use.
+pub(super) fn permits(used: &PermitUse) {
+    for (state, count) in [("limit", used.max), ("running", used.running), ("slow", used.slow)] {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        gauge!("switchyard_delivery_permits", "state" => state).set(count);
+    }
+}
+
+/// Sets how many sockets to handlers there may be, are open, and are idle.
+pub(super) fn sockets(limit: usize, open: usize, idle: usize) {
+    for (state, count) in [("limit", limit), ("open", open), ("idle", idle)] {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        gauge!("switchyard_delivery_sockets", "state" => state).set(count);
+    }
+}
+
+/// Counts idle connections that were closed to make room for others.
+pub(super) fn sockets_evicted(count: usize) {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    counter!("switchyard_delivery_sockets_evicted_total").increment(count);
 }
 
 pub(super) fn dialled() {

@@ -18,8 +18,9 @@
 //! - `dispatch`: drives one delivery through all of these and accounts for it.
 //!
 //! Guarantee: [`Dispatcher::deliver`] returns only when the delivery is accounted for: delivered,
-//! parked, dead-lettered or dropped by a counted policy. Bounds: concurrent attempts and waiting
-//! deliveries per endpoint, concurrent attempts in total. The stage does not depend on the broker
+//! parked, dead-lettered or dropped by a counted policy. Bounds: concurrent attempts in total and per
+//! app, installation, host, endpoint and event; waiting deliveries per app, endpoint and event;
+//! sockets in total. The stage does not depend on the broker
 //! (it uses [`ParkingLot`], [`DeadLetterBox`] and [`FunctionCaller`]) nor on how subscriptions are
 //! stored ([`SubscriptionDirectory`]). `docs/design/channels.md` says why a handler is a channel.
 //!
@@ -50,7 +51,7 @@ pub use dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterKind
 pub use dispatch::{Dispatcher, EndpointGoneReport, Ports};
 pub use failed_webhooks::{FailedWebhook, FailedWebhooks};
 pub use guard::{BadPort, EgressGuard, EgressRefusal};
-pub use http_client::{HttpClient, HttpSender};
+pub use http_client::{HttpClient, HttpSender, SocketBudget};
 pub use model::{
     AttemptClass, AttemptOutcome, BodyTemplate, DeadLetterReason, Delivery, DeliveryContext,
     DeliveryOutcome, NextStep, NotAnObject, ParkReason, PreparedEvent, Progress, RequestedDelay,
@@ -62,5 +63,5 @@ pub use parking::{
 };
 pub use pause::{PauseDetector, PauseGate};
 pub use plan::{PlannedDelivery, coalesce};
-pub use queue::Random;
+pub use queue::{EventShare, Random};
 pub use signature::{BadSecret, sign};

@@ -14,6 +14,11 @@ use crate::matcher::Match;
 const EVENT_DELIVERIES_MAX: usize = 256;
 /// Concurrent deliveries of all events: waiting for a permit, attempted or being parked.
 const DELIVERIES_MAX: usize = 16_384;
+/// Those of events with more than [`NARROW_MAX`] deliveries; the rest is reserved for others, since
+/// deliveries wait for these places in the order in which they come.
+const WIDE_DELIVERIES_MAX: usize = DELIVERIES_MAX / 4 * 3;
+/// Most deliveries of an event that needs no limits of its own.
+const NARROW_MAX: usize = 8;
 /// After this time, deliveries of an event that have no permit yet are parked without waiting.
 const EVENT_WORK_MAX: Duration = Duration::from_secs(30);
 
@@ -21,28 +26,39 @@ const EVENT_WORK_MAX: Duration = Duration::from_secs(30);
 pub(super) struct FanOut {
     dispatcher: Arc<Dispatcher>,
     deliveries: Semaphore,
+    wide_deliveries: Semaphore,
 }
 
 impl FanOut {
     /// Creates a fan-out over `dispatcher`.
     pub(super) fn new(dispatcher: Arc<Dispatcher>) -> Self {
-        Self { dispatcher, deliveries: Semaphore::new(DELIVERIES_MAX) }
+        Self {
+            dispatcher,
+            deliveries: Semaphore::new(DELIVERIES_MAX),
+            wide_deliveries: Semaphore::new(WIDE_DELIVERIES_MAX),
+        }
     }
 
     /// Completes once every delivery of the event is accounted for.
     pub(super) async fn deliver_all(&self, prepared: &Arc<PreparedEvent>, matches: Vec<Match>) {
         let (started, now) = (clock::tick(), clock::now());
+        let mut planned = coalesce(matches);
+        let wide = (planned.len() > NARROW_MAX).then_some(&self.wide_deliveries);
+        let share = wide.map(|_| self.dispatcher.event_share());
         let deliver = async |planned: PlannedDelivery| {
-            // The semaphore is never closed; an error would only mean that the limit is not
+            // The semaphores are never closed; an error would only mean that the limit is not
             // applied.
+            let _wide_slot = match wide {
+                Some(wide) => wide.acquire().await.ok(),
+                None => None,
+            };
             let _slot = self.deliveries.acquire().await;
             let late = clock::since(started) >= EVENT_WORK_MAX;
             let queue_timeout = if late { Duration::ZERO } else { self.dispatcher.park_after() };
             let delivery = planned.into_delivery(prepared, now);
             // Boxed: a delivery that waits for its slot takes almost no memory.
-            Box::pin(self.dispatcher.deliver(delivery, queue_timeout)).await
+            Box::pin(self.dispatcher.deliver(delivery, queue_timeout, share.as_ref())).await
         };
-        let mut planned = coalesce(matches);
         // A single delivery needs no set of futures.
         if planned.len() <= 1 {
             if let Some(only) = planned.pop() {

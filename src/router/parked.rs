@@ -27,7 +27,7 @@ impl ParkedDeliveries {
     pub(super) async fn resume<M: Message>(&self, message: &M) {
         match self.restore(message) {
             Ok(Some(delivery)) => {
-                self.dispatcher.deliver(delivery, self.dispatcher.park_after()).await;
+                self.dispatcher.deliver(delivery, self.dispatcher.park_after(), None).await;
             }
             Ok(None) => {
                 self.dispatcher.drop_by_policy();

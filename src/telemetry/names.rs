@@ -209,6 +209,31 @@ pub const FAMILIES: &[MetricFamily] = &[
     histogram("switchyard_delivery_attempt_number", &[], "Number of the attempt that succeeded."),
     gauge("switchyard_deliveries_inflight", &["target"], "Attempts running now."),
     gauge("switchyard_deliveries_pending", &["lane"], "Deliveries waiting in memory for a permit."),
+    gauge(
+        "switchyard_delivery_permits",
+        &["state"],
+        "Permits for attempts: how many there are, are in use, and are used by slow attempts.",
+    ),
+    counter(
+        "switchyard_delivery_shares_exceeded_total",
+        &["share"],
+        "Deliveries parked at once because this share of the waiting places was used up.",
+    ),
+    gauge(
+        "switchyard_delivery_sockets",
+        &["state"],
+        "Sockets to handlers: how many there may be, are open, and are idle.",
+    ),
+    counter(
+        "switchyard_delivery_sockets_evicted_total",
+        &[],
+        "Idle connections to handlers that were closed to make room for others.",
+    ),
+    counter(
+        "switchyard_local_failures_total",
+        &["reason"],
+        "Attempts not made for lack of descriptors, ports or buffers on this machine.",
+    ),
     gauge("switchyard_endpoint_breakers", &["state"], "Endpoints by circuit breaker state."),
     gauge("switchyard_deliveries_parked", &[], "Deliveries waiting in the parking stream."),
     counter(
@@ -224,7 +249,7 @@ pub const FAMILIES: &[MetricFamily] = &[
     counter(
         "switchyard_retry_after_honoured_total",
         &[],
-        "Retry delays taken from a handler's Retry-After.",
+        "Retry delays that are exactly what the handler requested.",
     ),
     counter(
         "switchyard_delivery_blocked_total",

@@ -20,6 +20,7 @@ mod delivery;
 mod discovery;
 mod fuzzed;
 mod installs;
+mod isolation;
 mod managed;
 mod oracle;
 mod pause;

@@ -1,10 +1,12 @@
 //! Contract between the dispatcher and a kind of handler.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use url::Url;
 
 use super::ports::ChannelPorts;
 use crate::delivery::http_client::HttpClient;
@@ -20,6 +22,12 @@ pub trait Channel: Send + Sync {
     /// Identifies the endpoint within its installation: deliveries to the same endpoint share a
     /// lane and a circuit breaker.
     fn endpoint(&self) -> &str;
+
+    /// Identifies the host of the endpoint: all endpoints at it share permits, those of one app a
+    /// circuit breaker as well. By default the endpoint is its own host.
+    fn host(&self) -> Cow<'_, str> {
+        self.endpoint().into()
+    }
 
     /// Describes the handler to operators.
     fn describe(&self) -> HandlerDescription;
@@ -46,6 +54,12 @@ pub trait Channel: Send + Sync {
     fn event_names(&self) -> &[Box<str>] {
         &[]
     }
+}
+
+/// Returns host and port of a URL.
+pub(super) fn host_and_port(url: &Url) -> String {
+    let port = url.port_or_known_default().unwrap_or_default();
+    format!("{}:{port}", url.host_str().unwrap_or_default())
 }
 
 /// One attempt of a delivery: what is sent, and what it is sent with.

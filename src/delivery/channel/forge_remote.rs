@@ -3,6 +3,7 @@
 //! **Source:** Forge, "Remote" reference: the invocation token (FIT), the headers of a request, a
 //! deadline of five seconds.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::contract::{Attempt, Channel, HandlerDescription};
+use super::contract::{Attempt, Channel, HandlerDescription, host_and_port};
 use super::request::signed_headers;
 use crate::delivery::model::{AttemptClass, AttemptOutcome, Delivery, Transport};
 use crate::domain::ForgeRemote;
@@ -34,6 +35,10 @@ impl Channel for ForgeRemote {
 
     fn endpoint(&self) -> &str {
         self.url.as_str()
+    }
+
+    fn host(&self) -> Cow<'_, str> {
+        host_and_port(&self.url).into()
     }
 
     fn describe(&self) -> HandlerDescription {

@@ -1,8 +1,10 @@
 //! Channel of HTTP endpoints: a POST signed by Standard Webhooks.
 
+use std::borrow::Cow;
+
 use futures_util::future::BoxFuture;
 
-use super::contract::{Attempt, Channel, HandlerDescription};
+use super::contract::{Attempt, Channel, HandlerDescription, host_and_port};
 use super::request::signed_headers;
 use crate::delivery::model::{AttemptOutcome, Transport};
 use crate::domain::HttpHandler;
@@ -14,6 +16,10 @@ impl Channel for HttpHandler {
 
     fn endpoint(&self) -> &str {
         self.url.as_str()
+    }
+
+    fn host(&self) -> Cow<'_, str> {
+        host_and_port(&self.url).into()
     }
 
     fn describe(&self) -> HandlerDescription {

@@ -5,6 +5,8 @@
 
 mod url_template;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use futures_util::future::BoxFuture;
@@ -16,7 +18,7 @@ use sha2::Sha256;
 use url::Url;
 
 use self::url_template::{covered_path, resolve};
-use super::contract::{Attempt, Channel, CoalesceKey, HandlerDescription};
+use super::contract::{Attempt, Channel, CoalesceKey, HandlerDescription, host_and_port};
 use super::request::{CONTENT_TYPE, http_headers};
 use super::table::channel_of;
 use crate::delivery::model::{AttemptClass, AttemptOutcome, Delivery, Transport};
@@ -38,6 +40,10 @@ impl Channel for WebhookHandler {
 
     fn endpoint(&self) -> &str {
         self.base.as_str()
+    }
+
+    fn host(&self) -> Cow<'_, str> {
+        host_and_port(&self.base).into()
     }
 
     fn describe(&self) -> HandlerDescription {

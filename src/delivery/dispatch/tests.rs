@@ -43,7 +43,7 @@ fn start(
     delivery: Delivery,
 ) -> tokio::task::JoinHandle<DeliveryOutcome> {
     let dispatcher = Arc::clone(dispatcher);
-    tokio::spawn(async move { dispatcher.deliver(delivery, QUEUE_TIMEOUT).await })
+    tokio::spawn(async move { dispatcher.deliver(delivery, QUEUE_TIMEOUT, None).await })
 }
 
 /// Lets every task run until it waits.
@@ -59,7 +59,7 @@ async fn accepted_delivery_is_delivered_and_counted() {
     let delivery = delivery("i", "e1");
     let stats = delivery.subscription.stats.clone();
     assert_eq!(
-        dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT).await,
+        dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT, None).await,
         DeliveryOutcome::Delivered
     );
     assert_eq!(stats.delivered.load(Relaxed), 1);
@@ -75,7 +75,7 @@ async fn failed_attempt_is_parked_until_its_retry() {
     edge.answer(Err(FunctionError::NoSubscriber));
     let delivery = delivery("i", "e1");
     let (stats, before) = (delivery.subscription.stats.clone(), clock::now());
-    let accounted = dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT).await;
+    let accounted = dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT, None).await;
     assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Backoff));
     assert_eq!(stats.failed_attempts.load(Relaxed), 1);
     let records = edge.parked.lock().unwrap();
@@ -90,7 +90,7 @@ async fn last_attempt_ends_as_a_dead_letter_with_its_history() {
     edge.answer(Ok(FunctionReply { body: Bytes::new(), error_code: Some(503) }));
     let mut delivery = delivery("i", "e1");
     delivery.progress.attempt = 9;
-    let accounted = dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT).await;
+    let accounted = dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT, None).await;
     assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::Exhausted));
     assert_eq!(delivery.subscription.stats.dead.load(Relaxed), 1);
     let letters = edge.letters.lock().unwrap();
@@ -104,7 +104,7 @@ async fn last_attempt_ends_as_a_dead_letter_with_its_history() {
 async fn error_reply_of_a_function_counts_like_an_http_status() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     edge.answer(Ok(FunctionReply { body: Bytes::new(), error_code: Some(422) }));
-    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT).await;
+    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await;
     assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::Rejected(422)));
     assert_eq!(edge.letters.lock().unwrap().len(), 1);
 }
@@ -114,10 +114,10 @@ async fn open_breaker_parks_without_an_attempt_and_affects_no_other_endpoint() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     for number in 0..10 {
         edge.answer(Err(FunctionError::NoSubscriber));
-        dispatcher.deliver(delivery("i", &format!("e{number}")), QUEUE_TIMEOUT).await;
+        dispatcher.deliver(delivery("i", &format!("e{number}")), QUEUE_TIMEOUT, None).await;
     }
     let (held, before) = (delivery("i", "held"), clock::now());
-    let accounted = dispatcher.deliver(held.clone(), QUEUE_TIMEOUT).await;
+    let accounted = dispatcher.deliver(held.clone(), QUEUE_TIMEOUT, None).await;
     assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Breaker));
     assert_eq!(edge.calls.lock().unwrap().len(), 10, "no attempt was made");
     assert_eq!(held.subscription.stats.failed_attempts.load(Relaxed), 0);
@@ -129,7 +129,8 @@ async fn open_breaker_parks_without_an_attempt_and_affects_no_other_endpoint() {
     );
     let delay = due.due.duration_since(before).as_secs_f64();
     assert!((24.0..=45.0).contains(&delay), "when the breaker admits a probe, not after {delay} s");
-    let other = dispatcher.deliver(delivery("j", "e1"), QUEUE_TIMEOUT).await;
+    let other = delivery_to("j", function("sw.fn.y.main"), "e1");
+    let other = dispatcher.deliver(other, QUEUE_TIMEOUT, None).await;
     assert_eq!(other, DeliveryOutcome::Delivered);
 }
 
@@ -140,7 +141,7 @@ async fn full_queue_parks_at_once_and_late_permit_parks_in_time() {
     settle().await;
     let waiting = start(&dispatcher, delivery("i", "e2"));
     settle().await;
-    let full = dispatcher.deliver(delivery("i", "e3"), QUEUE_TIMEOUT).await;
+    let full = dispatcher.deliver(delivery("i", "e3"), QUEUE_TIMEOUT, None).await;
     assert_eq!(full, DeliveryOutcome::Parked(ParkReason::Full));
     assert_eq!(waiting.await.unwrap(), DeliveryOutcome::Parked(ParkReason::Late));
     edge.gate.as_ref().unwrap().notify_one();
@@ -178,7 +179,7 @@ async fn record_that_the_broker_cannot_take_becomes_a_dead_letter() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
     edge.answer(Err(FunctionError::Timeout));
     edge.records_too_large.store(true, SeqCst);
-    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT).await;
+    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await;
     assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::TooLarge));
     assert_eq!(edge.letters.lock().unwrap().len(), 1);
 }
@@ -188,7 +189,7 @@ async fn body_over_the_limit_is_not_sent() {
     let mut config = config();
     config.payload_max = 10;
     let (dispatcher, edge) = dispatcher(&config, MemoryPorts::default());
-    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT).await;
+    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await;
     assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::TooLarge));
     assert!(edge.calls.lock().unwrap().is_empty());
 }
@@ -201,7 +202,7 @@ async fn permit_is_released_when_its_delivery_is_dropped() {
     running.abort();
     let _ = running.await;
     edge.gate.as_ref().unwrap().notify_one();
-    let next = dispatcher.deliver(delivery("i", "e2"), QUEUE_TIMEOUT).await;
+    let next = dispatcher.deliver(delivery("i", "e2"), QUEUE_TIMEOUT, None).await;
     assert_eq!(next, DeliveryOutcome::Delivered);
 }
 

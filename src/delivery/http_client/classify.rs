@@ -13,6 +13,7 @@ pub(super) fn classify(error: &(dyn StdError + 'static)) -> AttemptOutcome {
                 DialError::Dns(_) => AttemptClass::Dns,
                 DialError::Blocked(_) => AttemptClass::Blocked,
                 DialError::Connect(_) => AttemptClass::Connect,
+                DialError::Local { .. } => AttemptClass::Local,
             };
             return AttemptOutcome::failed(class, dial.to_string());
         }

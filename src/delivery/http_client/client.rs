@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -17,6 +18,7 @@ use url::Url;
 
 use super::classify::classify;
 use super::connector::GuardedConnector;
+use super::sockets::{ClientSockets, IdlePool, SocketBudget};
 use crate::delivery::guard::EgressGuard;
 use crate::delivery::metrics;
 use crate::delivery::model::{AttemptClass, AttemptOutcome};
@@ -30,6 +32,9 @@ const RESPONSE_HEADERS_MAX: usize = 100;
 /// Largest size of a response's headers, in bytes.
 const RESPONSE_HEADER_BYTES_MAX: usize = 32 * 1024;
 
+type Connector = HttpsConnector<GuardedConnector>;
+type Client = legacy::Client<Connector, Full<Bytes>>;
+
 /// Settings that all clients share.
 #[derive(Clone, Debug)]
 pub struct HttpSender {
@@ -37,15 +42,25 @@ pub struct HttpSender {
     guard: Arc<EgressGuard>,
     timeout: Duration,
     response_bytes_max: usize,
+    sockets: SocketBudget,
 }
 
 /// HTTP client of one lane, with its connection pool.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    client: legacy::Client<HttpsConnector<GuardedConnector>, Full<Bytes>>,
+    pool: Arc<ConnectionPool>,
     guard: Arc<EgressGuard>,
     timeout: Duration,
     response_bytes_max: usize,
+}
+
+/// The connections of one client.
+#[derive(Debug)]
+struct ConnectionPool {
+    current: ArcSwap<Client>,
+    connector: Connector,
+    idle_max: usize,
+    sockets: Arc<ClientSockets>,
 }
 
 impl HttpSender {
@@ -76,26 +91,37 @@ impl HttpSender {
             guard,
             timeout: Duration::from_millis(config.timeout_ms),
             response_bytes_max: config.response_max,
+            sockets: SocketBudget::new(usize::MAX, config.idle_sockets_max),
         })
+    }
+
+    /// Limits the sockets of all clients that are created from now on.
+    #[must_use]
+    pub fn with_sockets(self, sockets: SocketBudget) -> Self {
+        Self { sockets, ..self }
+    }
+
+    /// Returns the budget of sockets.
+    #[must_use]
+    pub fn sockets(&self) -> &SocketBudget {
+        &self.sockets
     }
 
     /// Creates a client with its own pool of at most `idle_max` idle connections.
     #[must_use]
     pub fn client(&self, idle_max: usize) -> HttpClient {
+        let sockets = self.sockets.new_client();
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config((*self.tls).clone())
             .https_or_http()
             .enable_http1()
-            .wrap_connector(GuardedConnector::new(Arc::clone(&self.guard)));
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(idle_max)
-            .http1_max_headers(RESPONSE_HEADERS_MAX)
-            .http1_max_buf_size(RESPONSE_HEADER_BYTES_MAX)
-            .build(connector);
+            .wrap_connector(GuardedConnector::new(Arc::clone(&self.guard), Arc::clone(&sockets)));
+        let current = ArcSwap::from_pointee(build(connector.clone(), idle_max));
+        let pool = Arc::new(ConnectionPool { current, connector, idle_max, sockets });
+        let weak = Arc::downgrade(&pool);
+        self.sockets.add(weak);
         HttpClient {
-            client,
+            pool,
             guard: Arc::clone(&self.guard),
             timeout: self.timeout,
             response_bytes_max: self.response_bytes_max,
@@ -107,6 +133,36 @@ impl HttpSender {
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
+}
+
+impl IdlePool for ConnectionPool {
+    fn sockets(&self) -> &Arc<ClientSockets> {
+        &self.sockets
+    }
+
+    /// The library closes idle connections only together with their pool.
+    fn close_idle(&self) {
+        self.current.store(Arc::new(build(self.connector.clone(), self.idle_max)));
+    }
+}
+
+impl ConnectionPool {
+    async fn request(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, legacy::Error> {
+        self.current.load_full().request(request).await
+    }
+}
+
+fn build(connector: Connector, idle_max: usize) -> Client {
+    legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(idle_max)
+        .http1_max_headers(RESPONSE_HEADERS_MAX)
+        .http1_max_buf_size(RESPONSE_HEADER_BYTES_MAX)
+        .build(connector)
 }
 
 impl HttpClient {
@@ -145,7 +201,8 @@ impl HttpClient {
         }
         let request = request(url, headers, body).ok_or("the request cannot be built")?;
         let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| detail(&error))?;
+            let _busy = self.pool.sockets.busy();
+            let response = self.pool.request(request).await.map_err(|error| detail(&error))?;
             let status = response.status();
             // One byte more than allowed, to distinguish a longer response from one of exactly that
             // size.
@@ -166,7 +223,8 @@ impl HttpClient {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> AttemptOutcome {
-        let response = match self.client.request(request).await {
+        let _busy = self.pool.sockets.busy();
+        let response = match self.pool.request(request).await {
             Ok(response) => response,
             Err(error) => return classify(&error),
         };

@@ -1,6 +1,7 @@
 //! Connector: resolves, checks and dials, so that the dialled address is exactly the checked one.
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,10 +9,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::Uri;
-use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
 use thiserror::Error;
 use tokio::net::TcpStream;
 
+use super::sockets::{ClientSockets, Socket};
 use crate::delivery::guard::{EgressGuard, EgressRefusal};
 use crate::delivery::metrics;
 
@@ -21,6 +23,9 @@ const DNS_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most addresses of a name that are dialled, one after the other.
 const ADDRESSES_MAX: usize = 8;
+/// Reason of a local failure: no descriptor.
+const DESCRIPTORS: &str = "descriptors";
+
 /// Why no connection was established.
 #[derive(Debug, Error)]
 pub(super) enum DialError {
@@ -30,23 +35,35 @@ pub(super) enum DialError {
     Blocked(EgressRefusal),
     #[error("no connection: {0}")]
     Connect(String),
+    #[error("no means on this machine ({reason}): {detail}")]
+    Local { reason: &'static str, detail: String },
+}
+
+impl DialError {
+    /// Counts and returns a failure of this machine.
+    fn local(reason: &'static str, detail: String) -> Self {
+        metrics::local_failure(reason);
+        Self::Local { reason, detail }
+    }
 }
 
 /// Connects to addresses that the guard allows.
 #[derive(Clone, Debug)]
 pub(super) struct GuardedConnector {
     guard: Arc<EgressGuard>,
+    sockets: Arc<ClientSockets>,
 }
 
 impl GuardedConnector {
-    /// Creates a connector that checks each address with `guard`.
-    pub(super) fn new(guard: Arc<EgressGuard>) -> Self {
-        Self { guard }
+    /// Creates a connector that checks each address with `guard` and takes its sockets from the
+    /// budget.
+    pub(super) fn new(guard: Arc<EgressGuard>, sockets: Arc<ClientSockets>) -> Self {
+        Self { guard, sockets }
     }
 }
 
 impl tower::Service<Uri> for GuardedConnector {
-    type Response = TokioIo<TcpStream>;
+    type Response = Socket;
     type Error = DialError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, DialError>> + Send>>;
 
@@ -55,8 +72,15 @@ impl tower::Service<Uri> for GuardedConnector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let guard = Arc::clone(&self.guard);
-        Box::pin(async move { dial(&guard, &uri).await.map(TokioIo::new) })
+        let (guard, sockets) = (Arc::clone(&self.guard), Arc::clone(&self.sockets));
+        Box::pin(async move {
+            // Taken before the name is resolved, which needs a descriptor as well.
+            let Some(place) = sockets.place().await else {
+                let detail = "the budget of sockets is used up".to_owned();
+                return Err(DialError::local(DESCRIPTORS, detail));
+            };
+            dial(&guard, &uri).await.map(|stream| Socket::new(stream, place))
+        })
     }
 }
 
@@ -68,7 +92,12 @@ async fn dial(guard: &EgressGuard, uri: &Uri) -> Result<TcpStream, DialError> {
     let lookup = tokio::net::lookup_host((host, port));
     let addresses: Vec<SocketAddr> = match tokio::time::timeout(DNS_TIMEOUT, lookup).await {
         Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => return Err(DialError::Dns(error.to_string())),
+        Ok(Err(error)) => {
+            return Err(match local_reason(&error, false) {
+                Some(reason) => DialError::local(reason, error.to_string()),
+                None => DialError::Dns(error.to_string()),
+            });
+        }
         Err(_) => return Err(DialError::Dns("no response in time".into())),
     };
     for address in &addresses {
@@ -96,8 +125,51 @@ async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
                 metrics::dialled();
                 return Ok(stream);
             }
-            Err(error) => last = DialError::Connect(error.to_string()),
+            Err(error) => {
+                last = match local_reason(&error, address.is_ipv4()) {
+                    // The other addresses would need the same.
+                    Some(reason) => return Err(DialError::local(reason, error.to_string())),
+                    None => DialError::Connect(error.to_string()),
+                }
+            }
         }
     }
     Err(last)
+}
+
+/// Returns which means of this machine an error lacks, a metric label; none if the error is not
+/// ours. Without IPv6 each of its addresses is "not available"; `has_ports` excludes that case.
+fn local_reason(error: &io::Error, has_ports: bool) -> Option<&'static str> {
+    match Errno::from_raw_os_error(error.raw_os_error()?) {
+        Errno::MFILE | Errno::NFILE => Some(DESCRIPTORS),
+        Errno::NOBUFS | Errno::NOMEM => Some("buffers"),
+        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE | Errno::AGAIN if has_ports => Some("ports"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exhausted_means_of_this_machine_are_no_fault_of_the_network() {
+        let reason = |errno: Errno, has_ports| {
+            local_reason(&io::Error::from_raw_os_error(errno.raw_os_error()), has_ports)
+        };
+        for (errno, expected) in [
+            (Errno::MFILE, Some("descriptors")),
+            (Errno::NFILE, Some("descriptors")),
+            (Errno::NOBUFS, Some("buffers")),
+            (Errno::NOMEM, Some("buffers")),
+            (Errno::ADDRNOTAVAIL, Some("ports")),
+            (Errno::CONNREFUSED, None),
+            (Errno::NETUNREACH, None),
+            (Errno::CONNRESET, None),
+        ] {
+            assert_eq!(reason(errno, true), expected, "{errno:?}");
+        }
+        assert_eq!(reason(Errno::ADDRNOTAVAIL, false), None, "a machine without IPv6");
+        assert_eq!(local_reason(&io::Error::other("x"), true), None);
+    }
 }

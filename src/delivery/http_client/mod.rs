@@ -5,5 +5,7 @@
 mod classify;
 mod client;
 mod connector;
+mod sockets;
 
 pub use client::{HttpClient, HttpSender};
+pub use sockets::SocketBudget;

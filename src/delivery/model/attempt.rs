@@ -47,6 +47,8 @@ pub enum AttemptClass {
     Protocol,
     /// The body is larger than allowed.
     TooLarge,
+    /// This machine had no descriptor, port or buffer for a connection; no attempt was made.
+    Local,
     /// Anything else.
     Other,
 }
@@ -69,6 +71,7 @@ impl AttemptClass {
             Self::Blocked => "blocked",
             Self::Protocol => "protocol",
             Self::TooLarge => "too_large",
+            Self::Local => "local",
             Self::Other => "other",
         }
     }
@@ -80,9 +83,15 @@ impl AttemptClass {
             Self::Success => "none",
             Self::Connect | Self::Tls | Self::Dns => "network",
             Self::Blocked | Self::TooLarge => "policy",
-            Self::Other => "router",
+            Self::Local | Self::Other => "router",
             _ => "handler",
         }
+    }
+
+    /// Returns whether a handler was attempted, or at least its name or address.
+    #[must_use]
+    pub fn is_attempt(self) -> bool {
+        !matches!(self, Self::Local | Self::TooLarge | Self::Blocked | Self::Other)
     }
 
     /// Returns the `retryReason` that the vendor's remotes expect.
@@ -109,6 +118,8 @@ pub enum RequestedDelay {
 pub enum NextStep {
     /// The delivery is done.
     Done,
+    /// Attempt the delivery later: no attempt was made.
+    Wait,
     /// Attempt the delivery again.
     Retry {
         /// The delay requested by the handler.
@@ -140,6 +151,7 @@ impl AttemptOutcome {
         let next = match class {
             AttemptClass::Blocked => NextStep::DeadLetter(DeadLetterReason::BlockedAddress),
             AttemptClass::TooLarge => NextStep::DeadLetter(DeadLetterReason::TooLarge),
+            AttemptClass::Local => NextStep::Wait,
             _ => {
                 NextStep::Retry { requested: None, reason: class.retry_reason().into(), data: None }
             }
@@ -355,6 +367,7 @@ mod tests {
             let outcome = recorded(&case["answer"]).for_profile(profile);
             let class = match &outcome.next {
                 NextStep::Done => "ok",
+                NextStep::Wait => "wait",
                 NextStep::Retry { .. } => "retry",
                 NextStep::DeadLetter(_) => "permanent",
             };

@@ -28,6 +28,8 @@ pub enum ParkReason {
     Breaker,
     /// Its module is paused.
     Paused,
+    /// This machine had no descriptor, port or buffer for its attempt.
+    Router,
 }
 
 impl ParkReason {
@@ -40,6 +42,7 @@ impl ParkReason {
             Self::Late => "late",
             Self::Breaker => "breaker",
             Self::Paused => "paused",
+            Self::Router => "router",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Circuit breaker of one endpoint: stops attempts for a while when the endpoint keeps failing.
+//! Circuit breaker: stops attempts for a while when they keep failing.
 //!
 //! While it is open, deliveries are parked without an attempt, so a dead handler costs other
 //! endpoints neither permits nor time. Then it admits one probe at a time to find out whether the
@@ -6,9 +6,7 @@
 //!
 //! **Source:** thresholds as Convoy's circuit breaker, with a shorter window.
 
-use std::sync::{Mutex, PoisonError};
-
-use crate::delivery::model::AttemptClass;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Length of the window in which failures are counted, in milliseconds.
 const WINDOW_MS: i64 = 60_000;
@@ -24,6 +22,8 @@ const OPEN_MS_MAX: i64 = 15 * 60_000;
 const OPEN_JITTER: f64 = 0.2;
 /// Consecutive successful probes that close it.
 const PROBES_TO_CLOSE: u32 = 3;
+/// How long a delivery waits that finds a probe running, in milliseconds.
+const PROBE_PAUSE_MS: i64 = 5_000;
 /// A probe without a result counts as lost after this time, in milliseconds.
 const PROBE_MS_MAX: i64 = 120_000;
 
@@ -36,8 +36,19 @@ pub(crate) enum Admission {
     RetryAfter(i64),
 }
 
-/// State of a breaker, as metrics name it.
+/// What a result says about the party that a breaker protects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Health {
+    /// It works.
+    Healthy,
+    /// It is down, overloaded or broken.
+    Failed,
+    /// Nothing.
+    Unknown,
+}
+
+/// State of a breaker, as metrics name it; ordered by how much it restricts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum BreakerState {
     /// Attempts are admitted.
     Closed,
@@ -47,9 +58,18 @@ pub(crate) enum BreakerState {
     Open,
 }
 
-/// The breaker of one endpoint.
-#[derive(Debug, Default)]
-pub(crate) struct Breaker(Mutex<State>);
+/// A breaker; by default that of one endpoint.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    state: Mutex<State>,
+    open_ms_max: i64,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self::open_at_most(OPEN_MS_MAX)
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -65,33 +85,47 @@ impl Default for State {
 }
 
 impl Breaker {
+    /// Creates a closed breaker that stays open for at most `open_ms_max` milliseconds.
+    pub(crate) fn open_at_most(open_ms_max: i64) -> Self {
+        Self { state: Mutex::default(), open_ms_max }
+    }
+
+    /// Returns what [`admit`](Self::admit) would decide, without admitting a probe.
+    pub(crate) fn peek(&self, now_ms: i64) -> Admission {
+        self.lock().admission(now_ms)
+    }
+
     /// Decides on an attempt at `now_ms`. A caller that is admitted must [record](Self::record) the
     /// result.
     pub(crate) fn admit(&self, now_ms: i64) -> Admission {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match *state {
-            State::Closed { .. } => Admission::Allow,
-            State::Open { until_ms, .. } if now_ms < until_ms => Admission::RetryAfter(until_ms),
-            State::Open { trips, .. } => {
-                *state = State::HalfOpen { probing_since_ms: Some(now_ms), successes: 0, trips };
-                Admission::Allow
-            }
-            State::HalfOpen { probing_since_ms: Some(since_ms), .. }
-                if now_ms.saturating_sub(since_ms) < PROBE_MS_MAX =>
-            {
-                Admission::RetryAfter(now_ms.saturating_add(OPEN_MS))
-            }
-            State::HalfOpen { successes, trips, .. } => {
-                *state = State::HalfOpen { probing_since_ms: Some(now_ms), successes, trips };
-                Admission::Allow
-            }
+        let mut state = self.lock();
+        let decided = state.admission(now_ms);
+        if decided == Admission::Allow {
+            *state = match *state {
+                closed @ State::Closed { .. } => closed,
+                State::Open { trips, .. } => {
+                    State::HalfOpen { probing_since_ms: Some(now_ms), successes: 0, trips }
+                }
+                State::HalfOpen { successes, trips, .. } => {
+                    State::HalfOpen { probing_since_ms: Some(now_ms), successes, trips }
+                }
+            };
         }
+        decided
     }
 
-    /// Records the result of an attempt; `random` is a number from 0.0 to 1.0.
-    pub(crate) fn record(&self, class: AttemptClass, now_ms: i64, random: f64) {
-        let failed = is_failure(class);
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Records the result of an attempt; a failure that `may_open` a closed breaker does so if
+    /// enough failed. `random` is a number from 0.0 to 1.0.
+    pub(crate) fn record(&self, health: Health, may_open: bool, now_ms: i64, random: f64) {
+        let failed = health == Health::Failed;
+        let mut state = self.lock();
+        if health == Health::Unknown {
+            // The next delivery probes instead.
+            if let State::HalfOpen { probing_since_ms, .. } = &mut *state {
+                *probing_since_ms = None;
+            }
+            return;
+        }
         *state = match *state {
             State::Closed { since_ms, attempts, failures, in_a_row, trips } => {
                 let fresh = now_ms.saturating_sub(since_ms) > WINDOW_MS;
@@ -101,13 +135,13 @@ impl Breaker {
                 let in_a_row = if failed { in_a_row + 1 } else { 0 };
                 let mostly =
                     attempts >= WINDOW_ATTEMPTS_MIN && failures.saturating_mul(2) >= attempts;
-                if failed && (mostly || in_a_row >= IN_A_ROW_MAX) {
-                    open(now_ms, trips, random)
+                if failed && may_open && (mostly || in_a_row >= IN_A_ROW_MAX) {
+                    self.open(now_ms, trips, random)
                 } else {
                     State::Closed { since_ms, attempts, failures, in_a_row, trips }
                 }
             }
-            State::HalfOpen { trips, .. } if failed => open(now_ms, trips, random),
+            State::HalfOpen { trips, .. } if failed => self.open(now_ms, trips, random),
             State::HalfOpen { successes, .. } if successes + 1 >= PROBES_TO_CLOSE => {
                 State::default()
             }
@@ -122,39 +156,43 @@ impl Breaker {
     /// Returns the state at the last decision.
     #[must_use]
     pub(crate) fn state(&self) -> BreakerState {
-        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        match *self.lock() {
             State::Closed { .. } => BreakerState::Closed,
             State::HalfOpen { .. } => BreakerState::HalfOpen,
             State::Open { .. } => BreakerState::Open,
         }
     }
+
+    fn open(&self, now_ms: i64, trips: u32, random: f64) -> State {
+        let planned = OPEN_MS.saturating_mul(1_i64.checked_shl(trips).unwrap_or(i64::MAX));
+        let planned = planned.clamp(OPEN_MS, self.open_ms_max);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            reason = "minutes in milliseconds, times a number near one"
+        )]
+        let wait_ms = (planned as f64 * (1.0 + OPEN_JITTER * (2.0 * random - 1.0))) as i64;
+        let trips = trips.saturating_add(1).min(16);
+        State::Open { until_ms: now_ms.saturating_add(wait_ms), trips }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Returns whether a result counts against the endpoint: it is down, overloaded or broken. A 4xx
-/// rejects one request and predicts nothing about the next.
-fn is_failure(class: AttemptClass) -> bool {
-    matches!(
-        class,
-        AttemptClass::Timeout
-            | AttemptClass::Connect
-            | AttemptClass::Tls
-            | AttemptClass::Dns
-            | AttemptClass::ServerError
-            | AttemptClass::TooManyRequests
-            | AttemptClass::Protocol
-    )
-}
-
-fn open(now_ms: i64, trips: u32, random: f64) -> State {
-    let planned = OPEN_MS.saturating_mul(1_i64.checked_shl(trips).unwrap_or(i64::MAX));
-    let planned = planned.clamp(OPEN_MS, OPEN_MS_MAX);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_precision_loss,
-        reason = "minutes in milliseconds, times a number near one"
-    )]
-    let wait_ms = (planned as f64 * (1.0 + OPEN_JITTER * (2.0 * random - 1.0))) as i64;
-    State::Open { until_ms: now_ms.saturating_add(wait_ms), trips: trips.saturating_add(1).min(16) }
+impl State {
+    fn admission(self, now_ms: i64) -> Admission {
+        match self {
+            Self::Open { until_ms, .. } if now_ms < until_ms => Admission::RetryAfter(until_ms),
+            Self::HalfOpen { probing_since_ms: Some(since_ms), .. }
+                if now_ms.saturating_sub(since_ms) < PROBE_MS_MAX =>
+            {
+                Admission::RetryAfter(now_ms.saturating_add(PROBE_PAUSE_MS))
+            }
+            Self::Closed { .. } | Self::Open { .. } | Self::HalfOpen { .. } => Admission::Allow,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +205,7 @@ mod tests {
         let breaker = Breaker::default();
         for at in 0..i64::from(IN_A_ROW_MAX) {
             assert_eq!(breaker.admit(at), Admission::Allow);
-            breaker.record(AttemptClass::Timeout, at, MIDDLE);
+            breaker.record(Health::Failed, true, at, MIDDLE);
         }
         breaker
     }
@@ -184,8 +222,8 @@ mod tests {
     fn half_of_the_window_failing_opens_it() {
         let breaker = Breaker::default();
         for at in 0..10 {
-            let class = if at % 2 == 0 { AttemptClass::Success } else { AttemptClass::ServerError };
-            breaker.record(class, 1_000 + at, MIDDLE);
+            let health = if at % 2 == 0 { Health::Healthy } else { Health::Failed };
+            breaker.record(health, true, 1_000 + at, MIDDLE);
         }
         assert_eq!(breaker.state(), BreakerState::Open);
     }
@@ -194,20 +232,30 @@ mod tests {
     fn old_failures_do_not_count() {
         let breaker = Breaker::default();
         for at in 0..9 {
-            breaker.record(AttemptClass::ServerError, at, MIDDLE);
+            breaker.record(Health::Failed, true, at, MIDDLE);
         }
-        breaker.record(AttemptClass::Success, 10, MIDDLE);
-        breaker.record(AttemptClass::ServerError, WINDOW_MS * 3, MIDDLE);
+        breaker.record(Health::Healthy, true, 10, MIDDLE);
+        breaker.record(Health::Failed, true, WINDOW_MS * 3, MIDDLE);
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
-    fn rejections_of_single_requests_never_open_it() {
+    fn failures_that_may_not_open_it_do_not() {
         let breaker = Breaker::default();
         for at in 0..100 {
-            breaker.record(AttemptClass::ClientError, at, MIDDLE);
+            breaker.record(Health::Failed, false, at, MIDDLE);
         }
         assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn probe_without_a_verdict_is_made_again() {
+        let breaker = tripped();
+        let now = OPEN_MS * 2;
+        assert_eq!(breaker.admit(now), Admission::Allow);
+        assert!(matches!(breaker.peek(now), Admission::RetryAfter(_)));
+        breaker.record(Health::Unknown, false, now, MIDDLE);
+        assert_eq!(breaker.admit(now), Admission::Allow);
     }
 
     #[test]
@@ -216,7 +264,7 @@ mod tests {
         for now in (10 + OPEN_MS..).take(PROBES_TO_CLOSE as usize) {
             assert_eq!(breaker.admit(now), Admission::Allow);
             assert!(matches!(breaker.admit(now), Admission::RetryAfter(_)), "a probe is running");
-            breaker.record(AttemptClass::Success, now, MIDDLE);
+            breaker.record(Health::Healthy, true, now, MIDDLE);
         }
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
@@ -227,7 +275,7 @@ mod tests {
         let mut now = OPEN_MS * 2;
         for trip in 1..12_u32 {
             assert_eq!(breaker.admit(now), Admission::Allow);
-            breaker.record(AttemptClass::Connect, now, MIDDLE);
+            breaker.record(Health::Failed, true, now, MIDDLE);
             let Admission::RetryAfter(until) = breaker.admit(now) else { panic!("it is open") };
             assert_eq!(until - now, (OPEN_MS << trip).min(OPEN_MS_MAX));
             now = until;

@@ -1,28 +1,30 @@
-//! All lanes of one router, one per endpoint of an installation.
+//! All lanes of one router, one per endpoint of an installation, and the permits that they share.
 //!
-//! A slow or dead handler delays no other: a delivery that finds the queue of its lane full, or
-//! gets no permit in time, is parked until about the time when its turn comes.
+//! A slow or dead handler delays no other: a delivery that may not wait, or gets no permit in time,
+//! is parked until about the time when its turn comes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
-use tokio::sync::Semaphore;
 
-use super::breaker::BreakerState;
-use super::lane::{Lane, LaneLimits};
-use super::permits::{AdmissionError, Permit};
+use super::breaker::{Breaker, BreakerState};
+use super::breakers::{AppHostBreaker, EndpointBreakers, SHARED_OPEN_MS_MAX};
+use super::fair::{EndpointOwners, FairLimits, PermitUse};
+use super::lane::Lane;
+use super::permits::{AdmissionError, EventShare, Permit, Permits};
 use crate::clock;
-use crate::config;
-use crate::domain::InstallationId;
+use crate::domain::{AppId, InstallationId};
 
 /// All lanes of one router. `C` is the connection of a lane.
 pub(crate) struct Lanes<C> {
     lanes: DashMap<LaneKey, Arc<Lane<C>>>,
-    /// Permits over all lanes.
-    permits: Semaphore,
-    limits: LaneLimits,
+    permits: Permits,
+    app_hosts: DashMap<(AppId, Box<str>), Arc<AppHostBreaker>>,
+    hosts: DashMap<Box<str>, Arc<Breaker>>,
+    concurrency: usize,
     connect: Box<dyn Fn() -> C + Send + Sync>,
 }
 
@@ -36,47 +38,81 @@ struct LaneKey {
 impl<C> Lanes<C> {
     /// Creates an empty set; each lane gets its own connection from `connect`.
     #[must_use]
-    pub(crate) fn new(
-        config: &config::DeliveryConfig,
-        connect: impl Fn() -> C + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) fn new(limits: FairLimits, connect: impl Fn() -> C + Send + Sync + 'static) -> Self {
         Self {
             lanes: DashMap::new(),
-            permits: Semaphore::new(config.concurrency),
-            limits: LaneLimits {
-                concurrency: config.endpoint_concurrency,
-                waiting_max: config.endpoint_queue_max,
-            },
+            concurrency: limits.endpoint,
+            permits: Permits::new(limits),
+            app_hosts: DashMap::new(),
+            hosts: DashMap::new(),
             connect: Box::new(connect),
         }
     }
 
-    /// Returns the lane of an endpoint, created on first use.
+    /// Returns the lane of an endpoint of an installation of `app`, created on first use at the
+    /// host that `host` returns.
     #[must_use]
-    pub(crate) fn lane(&self, installation: &InstallationId, endpoint: &str) -> Arc<Lane<C>> {
+    pub(crate) fn lane<'a>(
+        &self,
+        (app, installation): (&AppId, &InstallationId),
+        endpoint: &str,
+        host: impl FnOnce() -> Cow<'a, str>,
+    ) -> Arc<Lane<C>> {
         let key = LaneKey { installation: installation.clone(), endpoint: endpoint.into() };
-        let new_lane = || Arc::new(Lane::new(self.limits, (self.connect)()));
+        let new_lane = || self.new_lane(app, installation, &host());
         let lane = Arc::clone(self.lanes.entry(key).or_insert_with(new_lane).value());
         lane.touch(clock::now_ms());
         lane
     }
 
-    /// Waits at most `queue_timeout` for a permit of `lane`.
+    fn new_lane(&self, app: &AppId, installation: &InstallationId, host: &str) -> Arc<Lane<C>> {
+        let endpoint = self.permits.add_endpoint(&EndpointOwners { app, installation, host });
+        let app_host = self.app_hosts.entry((app.clone(), host.into()));
+        let app_host = Arc::clone(&app_host.or_insert_with(|| Arc::new(AppHostBreaker::new())));
+        let new_host = || Arc::new(Breaker::open_at_most(SHARED_OPEN_MS_MAX));
+        let host = Arc::clone(&self.hosts.entry(host.into()).or_insert_with(new_host));
+        let breakers = EndpointBreakers::new(installation.clone(), app_host, host);
+        Arc::new(Lane::new(endpoint, self.concurrency, breakers, (self.connect)()))
+    }
+
+    /// Reserves a share of the permits for the deliveries of one event.
+    #[must_use]
+    pub(crate) fn event_share(&self) -> EventShare<'_> {
+        self.permits.add_event()
+    }
+
+    /// Waits at most `queue_timeout` for a permit of `lane`, within the share of `event`.
     ///
     /// # Errors
-    /// The queue is full, or no permit was available in time.
-    pub(crate) async fn acquire<'a>(
-        &'a self,
-        lane: &'a Lane<C>,
+    /// The delivery may not wait, or no permit was available in time.
+    pub(crate) async fn acquire(
+        &self,
+        lane: &Lane<C>,
+        event: Option<&EventShare<'_>>,
         queue_timeout: Duration,
-    ) -> Result<Permit<'a>, AdmissionError> {
-        lane.acquire(&self.permits, queue_timeout).await
+    ) -> Result<Permit<'_>, AdmissionError> {
+        let attempt_us = lane.shortest_attempt_us();
+        self.permits.acquire(lane.endpoint(), event, attempt_us, queue_timeout).await
     }
 
     /// Evicts lanes that were not used lately, with their connections.
     pub(crate) fn evict_idle(&self) {
         let now_ms = clock::now_ms();
-        self.lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || !lane.is_idle(now_ms));
+        self.lanes.retain(|_, lane| {
+            let is_kept = Arc::strong_count(lane) > 1 || !lane.is_idle(now_ms);
+            if !is_kept {
+                self.permits.remove_endpoint(lane.endpoint());
+            }
+            is_kept
+        });
+        self.app_hosts.retain(|_, breaker| Arc::strong_count(breaker) > 1);
+        self.hosts.retain(|_, breaker| Arc::strong_count(breaker) > 1);
+    }
+
+    /// Returns how many permits are in use.
+    #[must_use]
+    pub(crate) fn permit_use(&self) -> PermitUse {
+        self.permits.permit_use()
     }
 
     /// Counts the endpoints by breaker state: closed, half open, open.
@@ -85,19 +121,13 @@ impl<C> Lanes<C> {
         let mut counts = [0; 3];
         for lane in &self.lanes {
             let [closed, half_open, open] = &mut counts;
-            *match lane.breaker().state() {
+            *match lane.breakers().state() {
                 BreakerState::Closed => closed,
                 BreakerState::HalfOpen => half_open,
                 BreakerState::Open => open,
             } += 1;
         }
         counts
-    }
-
-    /// Returns how many deliveries wait in memory.
-    #[must_use]
-    pub(crate) fn waiting(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.waiting()).sum()
     }
 }
 
@@ -113,11 +143,11 @@ mod tests {
     use crate::config::Config;
 
     fn lanes() -> Lanes<()> {
-        Lanes::new(&Config::defaults().unwrap().delivery, || ())
+        Lanes::new(FairLimits::new(&Config::defaults().unwrap().delivery, usize::MAX), || ())
     }
 
     fn lane(lanes: &Lanes<()>, installation: &str, endpoint: &str) -> Arc<Lane<()>> {
-        lanes.lane(&installation.into(), endpoint)
+        lanes.lane((&"app".into(), &installation.into()), endpoint, || "host".into())
     }
 
     #[test]

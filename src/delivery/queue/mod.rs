@@ -1,12 +1,14 @@
 //! Queues of endpoints: when a delivery may be attempted, and when it is attempted again.
 //!
-//! [`Lanes`] admits attempts: concurrency and queue of each endpoint ([`Lane`]), its circuit
-//! breaker ([`Breaker`]) and the schedule of its parked backlog. [`RetrySchedules`] plans the
-//! attempts after a failed one. Breaker, backlog, latency window and schedules are pure: time and
-//! randomness are arguments.
+//! [`Lanes`] admits attempts: by the shares of their owners (`fair`), by the circuit breakers of the
+//! endpoint and its host (`breakers`), and plans the parked backlog of each endpoint.
+//! [`RetrySchedules`] plans the attempts after a failed one. Fair queue, breakers, backlog, latency
+//! window and schedules are pure: time and randomness are arguments.
 
 mod backlog;
 mod breaker;
+mod breakers;
+mod fair;
 mod lane;
 mod lanes;
 mod latency;
@@ -15,8 +17,10 @@ mod random;
 mod retry;
 
 pub(super) use breaker::Admission;
+pub(super) use fair::{FairLimits, PermitUse};
 pub(super) use lane::Lane;
 pub(super) use lanes::Lanes;
 pub(super) use permits::AdmissionError;
+pub use permits::EventShare;
 pub use random::Random;
-pub(super) use retry::{RetrySchedule, RetrySchedules};
+pub(super) use retry::{RetryDelay, RetrySchedule, RetrySchedules};

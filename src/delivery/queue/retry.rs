@@ -12,6 +12,15 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// Longest delay between two attempts, whatever the configuration.
 const DELAY_S_MAX: u64 = 30 * 24 * 3600;
 
+/// Delay until the next attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct RetryDelay {
+    /// How long from now.
+    pub(crate) delay: Duration,
+    /// Whether it is the delay that the handler requested, neither shortened nor lengthened.
+    pub(crate) is_requested: bool,
+}
+
 /// Delays between attempts.
 #[derive(Clone, Debug)]
 pub(crate) struct RetrySchedule {
@@ -32,7 +41,9 @@ impl RetrySchedule {
     ///
     /// A delay requested by the handler replaces the planned one: a `Retry-After` is clamped
     /// between the planned delay and the larger of twice that and an hour, a retry request in the
-    /// body is used unchanged. `random` is a number from 0.0 to 1.0.
+    /// body is used unchanged. After a 429 or a timeout the delay is at least a minute: a shorter
+    /// `Retry-After` allows an attempt earlier, it does not demand one. `random` is a number from
+    /// 0.0 to 1.0.
     #[must_use]
     pub(crate) fn delay_after(
         &self,
@@ -40,17 +51,22 @@ impl RetrySchedule {
         class: AttemptClass,
         requested: Option<RequestedDelay>,
         random: f64,
-    ) -> Option<Duration> {
+    ) -> Option<RetryDelay> {
         let index = usize::try_from(attempt.checked_sub(1)?).ok()?;
         let planned = *self.delays.get(index)?;
-        Some(match requested {
+        let delay = match requested {
             Some(RequestedDelay::InBody(delay)) => delay,
             Some(RequestedDelay::RetryAfter(delay)) => {
                 let longest = RETRY_AFTER_MAX.max(planned.saturating_mul(2));
                 delay.clamp(planned, longest).max(least(class))
             }
             None => planned.mul_f64(1.0 + self.jitter * (2.0 * random - 1.0)).max(least(class)),
-        })
+        };
+        let is_requested = matches!(
+            requested,
+            Some(RequestedDelay::InBody(wanted) | RequestedDelay::RetryAfter(wanted)) if wanted == delay
+        );
+        Some(RetryDelay { delay, is_requested })
     }
 }
 
@@ -107,7 +123,8 @@ mod tests {
         class: AttemptClass,
         requested: Option<RequestedDelay>,
     ) -> Option<Duration> {
-        RetrySchedule::new(&DEFAULT, 0.2).delay_after(attempt, class, requested, 0.5)
+        let schedule = RetrySchedule::new(&DEFAULT, 0.2);
+        schedule.delay_after(attempt, class, requested, 0.5).map(|retry| retry.delay)
     }
 
     fn secs(seconds: u64) -> Option<Duration> {
@@ -126,7 +143,10 @@ mod tests {
     #[test]
     fn jitter_stays_inside_its_share() {
         let schedule = RetrySchedule::new(&[100], 0.2);
-        let at = |random| schedule.delay_after(1, AttemptClass::ServerError, None, random);
+        let at = |random| {
+            let retry = schedule.delay_after(1, AttemptClass::ServerError, None, random);
+            retry.map(|retry| retry.delay)
+        };
         assert_eq!(at(0.0), secs(80));
         assert_eq!(at(1.0), secs(120));
         let random = Random::seeded(7);
@@ -154,6 +174,22 @@ mod tests {
     }
 
     #[test]
+    fn only_the_delay_that_was_requested_counts_as_requested() {
+        let is_requested = |class, seconds| {
+            let requested = Some(RequestedDelay::RetryAfter(Duration::from_secs(seconds)));
+            let schedule = RetrySchedule::new(&DEFAULT, 0.2);
+            schedule.delay_after(1, class, requested, 0.5).unwrap().is_requested
+        };
+        assert!(!is_requested(AttemptClass::TooManyRequests, 7), "it is a minute");
+        assert!(is_requested(AttemptClass::TooManyRequests, 90));
+        assert!(!is_requested(AttemptClass::ServerError, 90_000), "it is an hour");
+        assert!(is_requested(AttemptClass::ServerError, 5));
+        let retry =
+            RetrySchedule::new(&[60], 0.0).delay_after(1, AttemptClass::TooManyRequests, None, 0.5);
+        assert!(!retry.unwrap().is_requested);
+    }
+
+    #[test]
     fn retry_request_of_the_app_is_used_unchanged() {
         let requested = Some(RequestedDelay::InBody(Duration::from_secs(1)));
         assert_eq!(delay(4, AttemptClass::Success, requested), secs(1));
@@ -166,7 +202,7 @@ mod tests {
             let schedule = schedules.of(profile);
             let delay =
                 |attempt| schedule.delay_after(attempt, AttemptClass::ServerError, None, random);
-            (1..).map_while(delay).map(|delay| delay.as_secs()).collect::<Vec<_>>()
+            (1..).map_while(delay).map(|retry| retry.delay.as_secs()).collect::<Vec<_>>()
         };
         assert_eq!(delays(RetryProfile::Webhook, 0.0), [300; 5]);
         assert_eq!(delays(RetryProfile::Webhook, 1.0), [900; 5]);

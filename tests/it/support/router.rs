@@ -28,11 +28,19 @@ pub(crate) struct Setup {
     pub(crate) port: u16,
     /// `SWITCHYARD_*` variables in addition to those that allow handlers on loopback.
     pub(crate) variables: Vec<(String, String)>,
+    /// Limit of descriptors, soft and hard.
+    pub(crate) descriptors_max: Option<u32>,
 }
 
 impl Setup {
     pub(crate) fn new(nats_url: &str, data_dir: PathBuf) -> Self {
-        Self { nats_url: nats_url.to_owned(), data_dir, port: 0, variables: Vec::new() }
+        Self {
+            nats_url: nats_url.to_owned(),
+            data_dir,
+            port: 0,
+            variables: Vec::new(),
+            descriptors_max: None,
+        }
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
@@ -40,9 +48,19 @@ impl Setup {
         self
     }
 
+    /// The program, under its limit of descriptors.
+    fn program(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_switchyard");
+        let Some(limit) = self.descriptors_max else { return Command::new(program) };
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), program]);
+        shell
+    }
+
     /// Starts the program and waits until it is ready.
     pub(crate) async fn start(&mut self) -> RouterProcess {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+        let mut child = self
+            .program()
             .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
             .args(["--nats-url", &self.nats_url])
             .arg("--data-dir")

@@ -1,0 +1,271 @@
+//! The circuit breakers of an endpoint, and who can close it for whom.
+//!
+//! | breaker | counts | who can open it |
+//! |---|---|---|
+//! | of the endpoint | every failure | its installation, for itself |
+//! | of an app at a host | every failure | several installations of the app, or the only one: all its paths at the host |
+//! | of a host | DNS, connect and TLS failures | anybody, since these do not depend on who asks |
+//!
+//! An attempt needs all three. A failing handler of one installation closes its endpoint; it does
+//! not close the host for other installations of the app, nor for other apps.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::breaker::{Admission, Breaker, BreakerState, Health};
+use crate::delivery::model::AttemptClass;
+use crate::domain::InstallationId;
+
+/// Installations whose last result the breaker of an app at a host remembers.
+const MEMBERS_MAX: usize = 32;
+/// They are forgotten after this time, in milliseconds.
+const MEMBERS_MS: i64 = 60_000;
+/// Longest time that a breaker stays open which several installations share, in milliseconds: a
+/// failed probe of one delays the others.
+pub(super) const SHARED_OPEN_MS_MAX: i64 = 60_000;
+
+/// The breakers that decide on attempts at one endpoint.
+#[derive(Debug)]
+pub(crate) struct EndpointBreakers {
+    installation: InstallationId,
+    endpoint: Breaker,
+    app_host: Arc<AppHostBreaker>,
+    host: Arc<Breaker>,
+}
+
+/// The breaker of one app at one host.
+#[derive(Debug)]
+pub(super) struct AppHostBreaker {
+    breaker: Breaker,
+    members: Mutex<Members>,
+}
+
+/// The last results of installations.
+#[derive(Debug, Default)]
+struct Members {
+    since_ms: i64,
+    failed: Vec<(InstallationId, bool)>,
+}
+
+impl EndpointBreakers {
+    /// Creates the breakers of an endpoint of `installation`.
+    pub(super) fn new(
+        installation: InstallationId,
+        app_host: Arc<AppHostBreaker>,
+        host: Arc<Breaker>,
+    ) -> Self {
+        Self { installation, endpoint: Breaker::default(), app_host, host }
+    }
+
+    /// Returns what [`admit`](Self::admit) would decide, without admitting a probe.
+    pub(crate) fn peek(&self, now_ms: i64) -> Admission {
+        self.all().into_iter().map(|breaker| breaker.peek(now_ms)).fold(Admission::Allow, later)
+    }
+
+    /// Decides on an attempt at `now_ms`. A caller that is admitted must [record](Self::record) the
+    /// result.
+    pub(crate) fn admit(&self, now_ms: i64) -> Admission {
+        let decided = self.peek(now_ms);
+        if decided != Admission::Allow {
+            return decided;
+        }
+        for (number, breaker) in self.all().into_iter().enumerate() {
+            let decided = breaker.admit(now_ms);
+            if decided != Admission::Allow {
+                // Another delivery took the probe since; return those taken here.
+                for taken in self.all().into_iter().take(number) {
+                    taken.record(Health::Unknown, false, now_ms, 0.0);
+                }
+                return decided;
+            }
+        }
+        Admission::Allow
+    }
+
+    /// Records the result of an attempt; `random` is a number from 0.0 to 1.0.
+    pub(crate) fn record(&self, class: AttemptClass, now_ms: i64, random: f64) {
+        let health = handler_health(class);
+        self.endpoint.record(health, true, now_ms, random);
+        self.app_host.record(&self.installation, health, now_ms, random);
+        self.host.record(host_health(class), true, now_ms, random);
+    }
+
+    /// Returns whether attempts are admitted without a probe.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state() == BreakerState::Closed
+    }
+
+    /// Returns the state of the breaker that restricts attempts most.
+    pub(super) fn state(&self) -> BreakerState {
+        self.all().map(Breaker::state).into_iter().max().unwrap_or(BreakerState::Closed)
+    }
+
+    fn all(&self) -> [&Breaker; 3] {
+        [&self.endpoint, &self.app_host.breaker, &self.host]
+    }
+}
+
+impl AppHostBreaker {
+    /// Creates a closed breaker.
+    pub(super) fn new() -> Self {
+        let breaker = Breaker::open_at_most(SHARED_OPEN_MS_MAX);
+        Self { breaker, members: Mutex::default() }
+    }
+
+    fn record(&self, installation: &InstallationId, health: Health, now_ms: i64, random: f64) {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.record(installation, health, now_ms);
+        let may_open = health == Health::Failed && members.mostly_fail();
+        drop(members);
+        self.breaker.record(health, may_open, now_ms, random);
+    }
+}
+
+impl Members {
+    fn record(&mut self, installation: &InstallationId, health: Health, now_ms: i64) {
+        if now_ms.saturating_sub(self.since_ms) > MEMBERS_MS {
+            self.since_ms = now_ms;
+            self.failed.clear();
+        }
+        if health == Health::Unknown {
+            return;
+        }
+        let has_failed = health == Health::Failed;
+        if let Some((_, failed)) = self.failed.iter_mut().find(|(id, _)| id == installation) {
+            *failed = has_failed;
+        } else if self.failed.len() < MEMBERS_MAX {
+            self.failed.push((installation.clone(), has_failed));
+        }
+    }
+
+    /// Returns whether most of several installations fail, or the only one does.
+    fn mostly_fail(&self) -> bool {
+        let failed = self.failed.iter().filter(|(_, failed)| *failed).count();
+        failed * 2 >= self.failed.len() && (failed > 1 || self.failed.len() == 1)
+    }
+}
+
+/// Returns the later of two decisions.
+fn later(one: Admission, other: Admission) -> Admission {
+    match (one, other) {
+        (Admission::RetryAfter(one), Admission::RetryAfter(other)) => {
+            Admission::RetryAfter(one.max(other))
+        }
+        (Admission::Allow, other) => other,
+        (one, Admission::Allow) => one,
+    }
+}
+
+/// Returns what a result says about the handler: it is down, overloaded or broken. A 4xx rejects
+/// one request and predicts nothing about the next; what the router itself prevented says nothing.
+fn handler_health(class: AttemptClass) -> Health {
+    match class {
+        AttemptClass::Timeout
+        | AttemptClass::Connect
+        | AttemptClass::Tls
+        | AttemptClass::Dns
+        | AttemptClass::ServerError
+        | AttemptClass::TooManyRequests
+        | AttemptClass::Protocol => Health::Failed,
+        AttemptClass::Success
+        | AttemptClass::Redirect
+        | AttemptClass::ClientError
+        | AttemptClass::Gone => Health::Healthy,
+        AttemptClass::Blocked
+        | AttemptClass::TooLarge
+        | AttemptClass::Local
+        | AttemptClass::Other => Health::Unknown,
+    }
+}
+
+/// Returns what a result says about the host, for every app.
+fn host_health(class: AttemptClass) -> Health {
+    match class {
+        AttemptClass::Connect | AttemptClass::Tls | AttemptClass::Dns => Health::Failed,
+        AttemptClass::Timeout => Health::Unknown,
+        other if handler_health(other) == Health::Unknown => Health::Unknown,
+        _ => Health::Healthy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Endpoints of installations of one app at one host, and the host.
+    fn endpoints<const N: usize>(
+        installations: [&str; N],
+    ) -> ([EndpointBreakers; N], Arc<Breaker>) {
+        let host = Arc::new(Breaker::open_at_most(SHARED_OPEN_MS_MAX));
+        let app_host = Arc::new(AppHostBreaker::new());
+        let endpoint = |installation: &str| {
+            EndpointBreakers::new(installation.into(), Arc::clone(&app_host), Arc::clone(&host))
+        };
+        (installations.map(endpoint), host)
+    }
+
+    fn fail(endpoint: &EndpointBreakers, class: AttemptClass) {
+        for _ in 0..10 {
+            endpoint.record(class, 1_000, 0.5);
+        }
+    }
+
+    #[test]
+    fn paths_of_one_installation_at_a_host_share_a_breaker() {
+        let ([one, other], _) = endpoints(["i", "i"]);
+        fail(&one, AttemptClass::ServerError);
+        assert!(matches!(other.admit(1_001), Admission::RetryAfter(_)));
+    }
+
+    #[test]
+    fn one_failing_installation_closes_no_other() {
+        let ([broken, healthy], _) = endpoints(["broken", "healthy"]);
+        healthy.record(AttemptClass::Success, 1_000, 0.5);
+        fail(&broken, AttemptClass::Timeout);
+        assert!(matches!(broken.admit(1_001), Admission::RetryAfter(_)));
+        assert_eq!(healthy.admit(1_001), Admission::Allow);
+    }
+
+    #[test]
+    fn backend_that_fails_for_several_installations_is_closed_for_all() {
+        let ([one, two, other], _) = endpoints(["1", "2", "3"]);
+        other.record(AttemptClass::Success, 1_000, 0.5);
+        fail(&one, AttemptClass::Timeout);
+        fail(&two, AttemptClass::Timeout);
+        assert!(matches!(other.admit(1_001), Admission::RetryAfter(_)));
+    }
+
+    #[test]
+    fn other_apps_share_only_failures_to_reach_the_host() {
+        for class in [AttemptClass::Dns, AttemptClass::Connect, AttemptClass::Tls] {
+            let ([one], host) = endpoints(["1"]);
+            fail(&one, class);
+            assert_eq!(host.state(), BreakerState::Open, "{class:?}");
+        }
+        for class in [AttemptClass::Timeout, AttemptClass::ServerError, AttemptClass::Protocol] {
+            let ([one], host) = endpoints(["1"]);
+            fail(&one, class);
+            assert_eq!(host.state(), BreakerState::Closed, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn faults_of_the_router_open_nothing() {
+        let ([one], _) = endpoints(["1"]);
+        for class in [AttemptClass::Local, AttemptClass::Other, AttemptClass::Blocked] {
+            fail(&one, class);
+        }
+        assert!(one.is_closed());
+    }
+
+    #[test]
+    fn refused_attempt_takes_no_probe() {
+        let ([one, other], _) = endpoints(["i", "i"]);
+        fail(&one, AttemptClass::Timeout);
+        // The breaker of the app at the host admits one probe of either endpoint.
+        let later = 1_000 + 2 * SHARED_OPEN_MS_MAX;
+        assert_eq!(other.admit(later), Admission::Allow);
+        assert!(matches!(one.admit(later), Admission::RetryAfter(_)));
+        other.record(AttemptClass::Success, later, 0.5);
+        assert_eq!(one.admit(later), Admission::Allow, "its own probe is still available");
+    }
+}

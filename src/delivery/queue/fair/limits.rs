@@ -1,0 +1,78 @@
+//! Limits of the fair queue, computed from the configuration.
+
+use super::share::Share;
+use crate::config::DeliveryConfig;
+
+/// Part of an event's share that its deliveries may use as waiting places: so many per permit.
+const WAITING_PER_EVENT_PERMIT: usize = 4;
+
+/// How many permits and waiting places each owner may hold.
+#[derive(Clone, Debug)]
+pub(crate) struct FairLimits {
+    /// Concurrent attempts.
+    pub(crate) total: usize,
+    /// Of one app.
+    pub(crate) app: usize,
+    /// Of one installation.
+    pub(crate) installation: usize,
+    /// At one host.
+    pub(crate) host: usize,
+    /// Of one app at one host.
+    pub(crate) app_host: usize,
+    /// Of one event.
+    pub(crate) event: usize,
+    /// At one endpoint.
+    pub(crate) endpoint: usize,
+    /// Part of the permits that slow attempts may hold together, 0.0 to 1.0.
+    pub(crate) slow_share: f64,
+    /// Waiting deliveries of one endpoint.
+    pub(crate) endpoint_waiting: usize,
+    /// Waiting deliveries of one app while they are not expected to start soon.
+    pub(crate) app_waiting: usize,
+}
+
+impl FairLimits {
+    /// Computes the limits; `permits_max` bounds the concurrent attempts further.
+    pub(crate) fn new(config: &DeliveryConfig, permits_max: usize) -> Self {
+        let total = config.concurrency.min(permits_max).max(1);
+        let host = part(total, config.host_share);
+        Self {
+            total,
+            app: part(total, config.app_share),
+            installation: part(total, config.installation_share),
+            host,
+            app_host: part(host, config.app_host_share),
+            event: part(total, config.event_share),
+            endpoint: config.endpoint_concurrency,
+            slow_share: config.slow_share,
+            endpoint_waiting: config.endpoint_queue_max,
+            app_waiting: config.app_queue_max,
+        }
+    }
+
+    /// Returns how many deliveries of one event may wait.
+    pub(super) fn event_waiting(&self) -> usize {
+        self.event.saturating_mul(WAITING_PER_EVENT_PERMIT)
+    }
+
+    /// Returns an unused share of `max` permits with a reserve for quick attempts.
+    pub(super) fn reserving(&self, max: usize) -> Share {
+        Share::new(max, part(max, self.slow_share))
+    }
+
+    /// Returns an unused share of `max` permits without a reserve.
+    pub(super) fn plain(max: usize) -> Share {
+        Share::new(max, max)
+    }
+}
+
+/// Returns a part of `whole`, rounded down; at least one.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a small count times a number from 0.0 to 1.0"
+)]
+fn part(whole: usize, share: f64) -> usize {
+    ((whole as f64 * share.clamp(0.0, 1.0)) as usize).max(1)
+}
