@@ -115,7 +115,7 @@ impl Dispatcher {
         let queued = clock::tick();
         let (outcome, took) = match self.lanes.acquire(&lane, queue_timeout).await {
             // Decided with the permit held, so that an admitted probe is made.
-            Ok(permit) => match lane.breaker().admit(clock::now_ms()) {
+            Ok(permit) => match lane.breaker().admit(clock::uptime_ms()) {
                 Admission::Allow => {
                     self.metrics.queued(clock::since(queued));
                     let started = clock::tick();
@@ -167,7 +167,7 @@ impl Dispatcher {
         let outcome = outcome.for_profile(delivery.subscription.owner.settings.profile);
         let took = clock::since(started);
         lane.record_attempt(took);
-        lane.breaker().record(outcome.class, clock::now_ms(), self.random.unit());
+        lane.breaker().record(outcome.class, clock::uptime_ms(), self.random.unit());
         metrics.attempted(&outcome, took);
         outcome
     }
@@ -202,19 +202,19 @@ impl Dispatcher {
     }
 
     fn record_delivered(&self, delivery: &Delivery) -> DeliveryOutcome {
-        let (now, progress) = (clock::now(), &delivery.progress);
+        let progress = &delivery.progress;
         for subscription in delivery.subscriptions() {
-            subscription.stats.count_delivered(now.as_millisecond());
+            subscription.stats.count_delivered(clock::now_ms());
         }
         self.report_410(delivery, false);
-        let seconds = now.duration_since(progress.first_seen).as_secs_f64();
+        let seconds = clock::broker_now().duration_since(progress.first_seen).as_secs_f64();
         self.metrics.delivered(delivery.lane_label(), progress.attempt, seconds);
         DeliveryOutcome::Delivered
     }
 
     /// Parks a delivery until its next attempt.
     async fn park_for(&self, delivery: Delivery, delay: Duration) -> DeliveryOutcome {
-        let now = clock::now();
+        let now = clock::broker_now();
         let due = SignedDuration::try_from(delay).ok().and_then(|d| now.checked_add(d).ok());
         self.park(delivery, due.unwrap_or(now), ParkReason::Backoff).await
     }
@@ -226,7 +226,7 @@ impl Dispatcher {
         lane: &Lane<HttpClient>,
         reason: ParkReason,
     ) -> DeliveryOutcome {
-        let due = lane.backlog_due(clock::now(), self.random.unit());
+        let due = lane.backlog_due(clock::broker_now(), self.random.unit());
         self.park(delivery, due, reason).await
     }
 
@@ -238,7 +238,9 @@ impl Dispatcher {
         lane: &Lane<HttpClient>,
         moment_ms: i64,
     ) -> DeliveryOutcome {
-        let opens = Timestamp::from_millisecond(moment_ms).unwrap_or_else(|_| clock::now());
+        let wait = SignedDuration::from_millis(moment_ms.saturating_sub(clock::uptime_ms()));
+        let now = clock::broker_now();
+        let opens = now.checked_add(wait).unwrap_or(now);
         let due = lane.backlog_due(opens, self.random.unit());
         self.park(delivery, due, ParkReason::Breaker).await
     }

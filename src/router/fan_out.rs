@@ -31,7 +31,7 @@ impl FanOut {
 
     /// Completes once every delivery of the event is accounted for.
     pub(super) async fn deliver_all(&self, prepared: &Arc<PreparedEvent>, matches: Vec<Match>) {
-        let (started, now) = (clock::tick(), clock::now());
+        let (started, now) = (clock::tick(), clock::broker_now());
         let deliver = async |planned: PlannedDelivery| {
             // The semaphore is never closed; an error would only mean that the limit is not
             // applied.

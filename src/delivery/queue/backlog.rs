@@ -12,7 +12,7 @@ const DELAY_MAX_MS: i64 = 15 * 60_000;
 /// Schedule of the parked backlog of one lane.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    /// When the last record is due, milliseconds since the epoch.
+    /// When the last record is due, milliseconds since the epoch by the broker's clock.
     tail_ms: AtomicI64,
 }
 
