@@ -1,7 +1,11 @@
 //! Starts all parts in order, reports readiness, and drains and stops them.
 
 mod app_calls;
+mod broker_monitor;
 mod endpoint_gone;
+mod managed_broker;
+mod readiness;
+mod skew;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use app_calls::AppCalls;
+use broker_monitor::BrokerMonitor;
+use managed_broker::ManagedBroker;
 
 use crate::api::health::{self, Health};
 use crate::api::ingest::{EventsState, IngestState};
@@ -48,7 +54,7 @@ use crate::telemetry::subscriptions::TopSubscriptions;
 
 /// Consumers of the event stream; each decodes and matches on its own task.
 const WORKERS: usize = 2;
-/// Interval of the heartbeat and of the check of the broker's connection.
+/// Interval of the heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Longest time that a start waits for the registry to load.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
@@ -83,7 +89,7 @@ pub struct Running {
     pub stop: CancellationToken,
     health: Arc<Health>,
     connections: Connections,
-    server: Option<ManagedServer>,
+    server: Option<ManagedBroker>,
 }
 
 /// Starts all parts and returns once triggers can be registered and events are routed.
@@ -104,6 +110,9 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let connections = Connections::open(&config.nats, &urls).await?;
     let subjects = Subjects::new(&config.nats.prefix);
     streams::ensure(&connections.control, &subjects, &config.nats, &config.events).await?;
+
+    let health = Arc::new(Health::default());
+    let monitor = BrokerMonitor::start(&connections, &subjects, config, &health).await;
 
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
@@ -140,7 +149,6 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     ));
     let (pulls, due) = consumers(config, &connections, &subjects).await?;
 
-    let health = Arc::new(Health::default());
     let top = TopSubscriptions::parse(&config.metrics.subscriptions, &config.metrics.pinned)
         .map_err(anyhow::Error::msg)?;
     let parts = Parts {
@@ -157,12 +165,13 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let app = parts.listener(config, mode);
 
     spawn_server(&tasks, listener, app, &stop);
-    tasks.spawn(run_heartbeat(Arc::clone(&health), connections.clone(), metrics, stop.clone()));
-    let watching = stop.clone();
-    tasks.spawn(async move { watching.run_until_cancelled(watch.run()).await });
+    tasks.spawn(run_heartbeat(Arc::clone(&health), metrics, stop.clone()));
+    spawn_until(&stop, &tasks, monitor.run());
+    spawn_until(&stop, &tasks, async move { watch.run().await });
     tasks.spawn(router.run(pulls, due));
     health.started.store(true, Relaxed);
     let managed_url = server.as_ref().map(|server| server.url().to_owned());
+    let server = server.map(ManagedBroker::supervise);
     Ok(Running { address, managed_url, live, tasks, stop, health, connections, server })
 }
 
@@ -198,6 +207,16 @@ impl Running {
         }
         Ok(())
     }
+}
+
+/// Starts a task that ends when `stop` is cancelled.
+fn spawn_until(
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    let stop = stop.clone();
+    tasks.spawn(async move { stop.run_until_cancelled(work).await });
 }
 
 /// What the HTTP listener needs to serve its routes.
@@ -242,7 +261,7 @@ impl Parts {
         };
         api::router(Arc::clone(&state))
             .merge(api::event_routes(&state, events, ingest))
-            .merge(health::probes(self.health))
+            .merge(health::probes(self.health, state.admin_token.clone()))
             .merge(scrape::metrics(scrape_state))
             .merge(console::routes(pages))
     }
@@ -400,17 +419,10 @@ fn spawn_server(
     });
 }
 
-/// Updates the heartbeat and the state of the broker's connection.
-async fn run_heartbeat(
-    health: Arc<Health>,
-    connections: Connections,
-    metrics: PrometheusHandle,
-    stop: CancellationToken,
-) {
+/// Updates the heartbeat.
+async fn run_heartbeat(health: Arc<Health>, metrics: PrometheusHandle, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        health.heartbeat_ms.store(clock::now_ms(), Relaxed);
-        let state = connections.control.client.connection_state();
-        health.broker.store(state == async_nats::connection::State::Connected, Relaxed);
+        health.heartbeat_ms.store(clock::uptime_ms(), Relaxed);
         metrics.run_upkeep();
         stop.run_until_cancelled(tokio::time::sleep(HEARTBEAT)).await;
     }

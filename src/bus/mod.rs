@@ -6,12 +6,14 @@
 //! the stream: [`EventPublisher`], [`ParkingStream`], [`DeadLetterStream`]. Without a stream:
 //! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] reads dead letters back;
 //! [`StreamMonitor`] sets the [`BackpressureGate`] and the [`ParkingCapacity`].
+//! [`BrokerProbe`] asks whether the broker works.
 //!
 //! Guarantee: a confirmed publish is stored; an unconfirmed publish is repeated under the same
 //! message id. Connections and pull requests are re-established automatically. Only this module
 //! (and `store`) uses subjects, streams, consumers, acks and naks.
 
 pub mod acks;
+pub mod broker_probe;
 mod confirmed_publish;
 pub mod connect;
 pub mod consume;
@@ -27,7 +29,9 @@ pub mod parking;
 pub mod stream_monitor;
 pub mod streams;
 pub mod subjects;
+mod write_outcomes;
 
+pub use broker_probe::BrokerProbe;
 pub use connect::{BrokerConnectError, Connections, JetStreamClient};
 pub use consume::PullSubscription;
 pub use dead_letters::DeadLetterStream;

@@ -77,6 +77,7 @@ pub async fn ensure(
         ..Config::default()
     };
     for config in [
+        state_stream(subjects, base.clone()),
         events_stream(subjects, events, base.clone()),
         parked_stream(subjects, base.clone()),
         dead_letter_stream(subjects, base),
@@ -119,6 +120,21 @@ fn events_stream(subjects: &Subjects, events: &config::EventsConfig, base: Confi
         subject_transform: Some(transform),
         max_age: Duration::from_secs(events.max_age_h.saturating_mul(3600)),
         max_bytes: events.max_bytes,
+        ..base
+    }
+}
+
+/// The stream behind a key-value bucket with history 1.
+fn state_stream(subjects: &Subjects, base: Config) -> Config {
+    let bucket = subjects.state_bucket();
+    Config {
+        name: subjects.state_stream(),
+        description: Some("Floors of the consumers of events".into()),
+        subjects: vec![format!("$KV.{bucket}.>")],
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        deny_delete: true,
         ..base
     }
 }
