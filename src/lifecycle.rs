@@ -2,12 +2,16 @@
 
 mod app_calls;
 mod broker;
+mod broker_monitor;
 mod descriptors;
 mod endpoint_gone;
 mod http;
+mod managed_broker;
+mod readiness;
 mod registry;
 mod routing;
 mod running;
+mod skew;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,7 +23,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use broker_monitor::BrokerMonitor;
 use http::HttpParts;
+use managed_broker::ManagedBroker;
 
 use crate::api::health::Health;
 use crate::bus::stream_monitor::StreamMonitor;
@@ -38,7 +44,7 @@ use crate::telemetry::subscriptions::TopSubscriptions;
 
 pub use running::Running;
 
-/// Interval of the heartbeat and of the check of the broker's connection.
+/// Interval of the heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How the router was started.
@@ -69,6 +75,9 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let subjects = Subjects::new(&config.nats.prefix);
     streams::ensure(&connections.control, &subjects, &config.nats, &config.events).await?;
 
+    let health = Arc::new(Health::default());
+    let monitor = BrokerMonitor::start(&connections, &subjects, config, &health).await;
+
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
     let live = LiveFeed::default();
@@ -82,10 +91,8 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let endpoint_reports =
         registry::collect_endpoint_reports(&connections, &subjects, &registry, &tasks, &stop);
 
-    let (gate, room) = (
-        Arc::new(BackpressureGate::default()),
-        Arc::new(ParkingCapacity::new(config.delivery.parked_max)),
-    );
+    let gate = Arc::new(BackpressureGate::default());
+    let room = Arc::new(ParkingCapacity::new(config.delivery.parked_max));
     let (publisher, trimmer) = routing::event_stream(config, &connections, &subjects, &gate);
     let control = connections.control.clone();
     let watch =
@@ -104,7 +111,6 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     ));
     let (pulls, due) = routing::consumers(config, &connections, &subjects).await?;
 
-    let health = Arc::new(Health::default());
     let top = TopSubscriptions::parse(&config.metrics.subscriptions, &config.metrics.pinned)
         .map_err(anyhow::Error::msg)?;
     let parts = HttpParts {
@@ -122,28 +128,31 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let app = parts.routes(config);
 
     http::serve(&tasks, listener, app, &stop);
-    tasks.spawn(run_heartbeat(Arc::clone(&health), connections.clone(), metrics, stop.clone()));
-    let watching = stop.clone();
-    tasks.spawn(async move { watching.run_until_cancelled(watch.run()).await });
-    let trimming = stop.clone();
-    tasks.spawn(async move { trimming.run_until_cancelled(trimmer.run()).await });
+    tasks.spawn(run_heartbeat(Arc::clone(&health), metrics, stop.clone()));
+    spawn_until(&stop, &tasks, monitor.run());
+    spawn_until(&stop, &tasks, async move { watch.run().await });
+    spawn_until(&stop, &tasks, async move { trimmer.run().await });
     tasks.spawn(router.run(pulls, due));
     health.started.store(true, Relaxed);
     let managed_url = server.as_ref().map(|server| server.url().to_owned());
+    let server = server.map(ManagedBroker::supervise);
     Ok(Running { address, managed_url, live, tasks, stop, health, connections, server })
 }
 
-/// Updates the heartbeat and the state of the broker's connection.
-async fn run_heartbeat(
-    health: Arc<Health>,
-    connections: Connections,
-    metrics: PrometheusHandle,
-    stop: CancellationToken,
+/// Starts a task that ends when `stop` is cancelled.
+fn spawn_until(
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+    work: impl Future<Output = ()> + Send + 'static,
 ) {
+    let stop = stop.clone();
+    tasks.spawn(async move { stop.run_until_cancelled(work).await });
+}
+
+/// Updates the heartbeat.
+async fn run_heartbeat(health: Arc<Health>, metrics: PrometheusHandle, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        health.heartbeat_ms.store(clock::now_ms(), Relaxed);
-        let state = connections.control.client.connection_state();
-        health.broker.store(state == async_nats::connection::State::Connected, Relaxed);
+        health.heartbeat_ms.store(clock::uptime_ms(), Relaxed);
         metrics.run_upkeep();
         stop.run_until_cancelled(tokio::time::sleep(HEARTBEAT)).await;
     }

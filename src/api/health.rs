@@ -1,68 +1,146 @@
 //! Health probes, answered from memory without waiting for the broker.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::json;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
+use super::auth::{bearer, is_operator};
+use super::error::ApiError;
 use crate::clock;
+use crate::domain::Secret;
 
 /// Age of the heartbeat above which the scheduler counts as stuck.
 const HEARTBEAT_MS_MAX: i64 = 5_000;
+/// Age of the checks of the broker above which they say nothing.
+const CHECKS_MS_MAX: i64 = 15_000;
 
 /// The state that probes read; the stages write it.
 #[derive(Debug, Default)]
 pub struct Health {
     /// The registry is loaded, and streams and consumers exist.
     pub started: AtomicBool,
-    /// The broker is connected.
-    pub broker: AtomicBool,
     /// The router is stopping.
     pub draining: AtomicBool,
-    /// When the heartbeat task last ran, milliseconds since the epoch.
+    /// When the heartbeat task last ran, milliseconds of monotonic time.
     pub heartbeat_ms: AtomicI64,
+    broker: Mutex<Option<BrokerChecks>>,
 }
 
-impl Health {
-    fn failing(&self) -> Vec<&'static str> {
-        let checks = [
-            (self.started.load(Relaxed), "starting"),
-            (self.broker.load(Relaxed), "broker unreachable"),
-            (!self.draining.load(Relaxed), "draining"),
-        ];
-        checks.into_iter().filter(|(holds, _)| !holds).map(|(_, name)| name).collect()
+/// The checks of the last round.
+#[derive(Debug)]
+struct BrokerChecks {
+    /// Milliseconds of monotonic time.
+    at_ms: i64,
+    checks: Vec<CheckView>,
+}
+
+/// The state of one check of the broker.
+#[derive(Clone, Debug)]
+pub struct CheckView {
+    /// Its name.
+    pub check: &'static str,
+    /// `passed`, `failing` or `not_checked`.
+    pub state: &'static str,
+    /// Since when it is in this state.
+    pub since: Timestamp,
+    /// What fails, as `/healthz/ready` names it.
+    pub failure: Option<String>,
+}
+
+impl CheckView {
+    /// Returns what fails.
+    #[must_use]
+    pub fn failing(&self) -> Option<&str> {
+        self.failure.as_deref()
     }
 }
 
-/// Returns the routes `GET /healthz/startup`, `/healthz/live`, `/healthz/ready`.
-pub fn probes(health: Arc<Health>) -> Router {
+impl Health {
+    /// Publishes the checks of a round.
+    pub fn set_checks(&self, checks: Vec<CheckView>) {
+        let round = BrokerChecks { at_ms: clock::uptime_ms(), checks };
+        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = Some(round);
+    }
+
+    fn failing(&self) -> Vec<String> {
+        let own =
+            [(self.started.load(Relaxed), "starting"), (!self.draining.load(Relaxed), "draining")];
+        let own = own.into_iter().filter(|(holds, _)| !holds).map(|(_, name)| name.to_owned());
+        own.chain(self.failing_checks()).collect()
+    }
+
+    fn failing_checks(&self) -> Vec<String> {
+        let broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(round) = broker.as_ref() else { return vec!["broker not checked yet".into()] };
+        if clock::uptime_ms().saturating_sub(round.at_ms) > CHECKS_MS_MAX {
+            return vec!["broker not checked lately".into()];
+        }
+        round.checks.iter().filter_map(|check| check.failure.clone()).collect()
+    }
+
+    fn report(&self) -> Value {
+        let failing = self.failing();
+        let broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
+        let checks = broker.iter().flat_map(|round| &round.checks).map(|check| {
+            json!({ "check": check.check, "state": check.state,
+                "since": check.since.to_string(), "failure": check.failure })
+        });
+        let skew_s = clock::skew().map(|skew| skew.as_secs_f64());
+        json!({ "status": if failing.is_empty() { "ok" } else { "failing" }, "failing": failing,
+            "checks": Vec::from_iter(checks), "clockSkewSeconds": skew_s })
+    }
+}
+
+/// What the probes need.
+#[derive(Clone)]
+struct Probes {
+    health: Arc<Health>,
+    admin_token: Secret,
+}
+
+/// Returns the routes `GET /healthz/startup`, `/healthz/live`, `/healthz/ready`, and `/healthz/deep` for operators.
+pub fn probes(health: Arc<Health>, admin_token: Secret) -> Router {
     Router::new()
         .route("/healthz/startup", get(startup))
         .route("/healthz/live", get(live))
         .route("/healthz/ready", get(ready))
-        .with_state(health)
+        .route("/healthz/deep", get(deep))
+        .with_state(Probes { health, admin_token })
 }
 
-async fn startup(State(health): State<Arc<Health>>) -> Response {
-    let started = health.started.load(Relaxed);
-    probe_response(if started { Vec::new() } else { vec!["starting"] })
+async fn startup(State(probes): State<Probes>) -> Response {
+    let started = probes.health.started.load(Relaxed);
+    probe_response(if started { Vec::new() } else { vec!["starting".into()] })
 }
 
-async fn live(State(health): State<Arc<Health>>) -> Response {
-    let age_ms = clock::now_ms() - health.heartbeat_ms.load(Relaxed);
-    probe_response(if age_ms < HEARTBEAT_MS_MAX { Vec::new() } else { vec!["scheduler stuck"] })
+async fn live(State(probes): State<Probes>) -> Response {
+    let age_ms = clock::uptime_ms() - probes.health.heartbeat_ms.load(Relaxed);
+    let is_alive = age_ms < HEARTBEAT_MS_MAX;
+    probe_response(if is_alive { Vec::new() } else { vec!["scheduler stuck".into()] })
 }
 
-async fn ready(State(health): State<Arc<Health>>) -> Response {
-    probe_response(health.failing())
+async fn ready(State(probes): State<Probes>) -> Response {
+    probe_response(probes.health.failing())
 }
 
-fn probe_response(failing: Vec<&'static str>) -> Response {
+/// Lists every check with its state and since when, for operators.
+async fn deep(State(probes): State<Probes>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
+    match bearer(&headers) {
+        Some(presented) if is_operator(&probes.admin_token, presented) => {
+            Ok(Json(probes.health.report()))
+        }
+        _ => Err(ApiError::NotAnOperator),
+    }
+}
+
+fn probe_response(failing: Vec<String>) -> Response {
     if failing.is_empty() {
         return Json(json!({ "status": "ok" })).into_response();
     }

@@ -203,11 +203,12 @@ struct ConnectionState {
 fn log_event(flow: &'static str, state: &ConnectionState, event: &Event) {
     match event {
         Event::Connected if !state.up.swap(true, Relaxed) => {
-            metrics::connected(state.was_connected.swap(true, Relaxed));
+            if state.was_connected.swap(true, Relaxed) {
+                metrics::reconnected();
+            }
             tracing::info!(flow, "connected to the broker");
         }
         Event::Disconnected if state.up.swap(false, Relaxed) => {
-            metrics::disconnected();
             tracing::warn!(flow, "connection to the broker lost; reconnecting");
         }
         Event::SlowConsumer(_) => tracing::warn!(flow, "messages dropped: slow consumer"),

@@ -27,6 +27,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Time limit for reading the server's INFO line.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Interval of the checks whether an adopted server still runs.
+const ADOPTED_INTERVAL: Duration = Duration::from_millis(500);
+/// The port that makes the server take any free one.
+const ANY_PORT: i32 = -1;
+
 /// A running server. [`ManagedServer::stop`] stops it and waits; dropping it sends SIGTERM.
 #[derive(Debug)]
 pub struct ManagedServer {
@@ -36,7 +41,8 @@ pub struct ManagedServer {
     /// `None` for an adopted server.
     child: Option<Child>,
     stopped: bool,
-    name: String,
+    folder: DataFolder,
+    file_bytes_max: u64,
     /// Locks the folder against other routers.
     _lock: File,
 }
@@ -73,6 +79,7 @@ pub enum ManagedError {
 }
 
 /// The files of a server in the data folder.
+#[derive(Debug)]
 struct DataFolder {
     path: PathBuf,
     name: String,
@@ -95,51 +102,52 @@ impl ManagedServer {
         let lock = folder.lock()?;
         if let Some((pid, url)) = folder.running_server().await {
             tracing::info!(pid, %url, "adopted the nats-server of an earlier run");
-            return Ok(Self::new(binary, pid, url, None, folder.name, lock));
+            let binary = binary.clone();
+            let (child, stopped) = (None, false);
+            return Ok(Self {
+                url,
+                binary,
+                pid,
+                child,
+                stopped,
+                folder,
+                file_bytes_max,
+                _lock: lock,
+            });
         }
-        folder.write_config(file_bytes_max).map_err(|source| folder.folder_error(source))?;
-        let mut child = Command::new(binary)
-            .arg("--config")
-            .arg(folder.file("nats-server.conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // In its own process group, so that an interrupt in the terminal does not stop it
-            // before the router.
-            .process_group(0)
-            .spawn()
-            .map_err(|error| folder.not_started(binary, error.to_string()))?;
-        let started = clock::tick();
-        loop {
-            if let Some((pid, url)) = folder.running_server().await
-                && Some(pid) == child.id()
-            {
-                tracing::info!(pid, %url, "started nats-server");
-                return Ok(Self::new(binary, pid, url, Some(child), folder.name, lock));
-            }
-            if let Ok(Some(status)) = child.try_wait() {
-                return Err(folder.not_started(binary, format!("it ended with {status}")));
-            }
-            if clock::since(started) >= TIMEOUT {
-                let reason = format!("no answer within {} s", TIMEOUT.as_secs());
-                // Otherwise a later run would adopt this server.
-                let _killed = child.start_kill();
-                return Err(folder.not_started(binary, reason));
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+        let (pid, url, child) = folder.launch(binary, ANY_PORT, file_bytes_max).await?;
+        let (binary, child, stopped) = (binary.clone(), Some(child), false);
+        Ok(Self { url, binary, pid, child, stopped, folder, file_bytes_max, _lock: lock })
     }
 
-    fn new(
-        binary: &Path,
-        pid: u32,
-        url: String,
-        child: Option<Child>,
-        name: String,
-        lock: File,
-    ) -> Self {
-        let binary = binary.to_owned();
-        Self { url, binary, pid, child, stopped: false, name, _lock: lock }
+    /// Waits until the server has ended, which only its death causes.
+    pub async fn until_ended(&mut self) {
+        if self.stopped {
+            return;
+        }
+        if let Some(child) = self.child.as_mut() {
+            let _status = child.wait().await;
+        } else {
+            // The system notifies only parents. A frozen server still accepts connections.
+            let address = self.url.trim_start_matches("nats://").to_owned();
+            while !is_refused(&address).await {
+                tokio::time::sleep(ADOPTED_INTERVAL).await;
+            }
+        }
+        self.stopped = true;
+    }
+
+    /// Starts the server again, with the same data and address.
+    ///
+    /// # Errors
+    /// See [`ManagedError`]; the server counts as ended then.
+    pub async fn restart(&mut self) -> Result<(), ManagedError> {
+        let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = port.unwrap_or(ANY_PORT);
+        let launched = self.folder.launch(&self.binary, port, self.file_bytes_max).await?;
+        let (pid, _url, child) = launched;
+        (self.pid, self.child, self.stopped) = (pid, Some(child), false);
+        Ok(())
     }
 
     /// Returns its address, `nats://127.0.0.1:PORT`.
@@ -161,13 +169,16 @@ impl ManagedServer {
 
     /// Stops it and waits until it has ended.
     pub async fn stop(mut self) {
+        if self.stopped {
+            return;
+        }
         self.stopped = true;
         self.send_sigterm();
         let stopped = async {
             if let Some(child) = self.child.as_mut() {
                 return child.wait().await.map(drop);
             }
-            while server_name(&self.url).await.as_deref() == Some(&*self.name) {
+            while server_name(&self.url).await.as_deref() == Some(&*self.folder.name) {
                 tokio::time::sleep(PAUSE).await;
             }
             Ok(())
@@ -242,9 +253,49 @@ impl DataFolder {
         }
     }
 
-    fn write_config(&self, file_bytes_max: u64) -> io::Result<()> {
+    /// Starts a server and waits until it answers; returns process id, URL and process.
+    async fn launch(
+        &self,
+        binary: &Path,
+        port: i32,
+        file_bytes_max: u64,
+    ) -> Result<(u32, String, Child), ManagedError> {
+        self.write_config(port, file_bytes_max).map_err(|source| self.folder_error(source))?;
+        let mut child = Command::new(binary)
+            .arg("--config")
+            .arg(self.file("nats-server.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // In its own process group, so that an interrupt in the terminal does not stop it
+            // before the router.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| self.not_started(binary, error.to_string()))?;
+        let started = clock::tick();
+        loop {
+            if let Some((pid, url)) = self.running_server().await
+                && Some(pid) == child.id()
+            {
+                tracing::info!(pid, %url, "started nats-server");
+                return Ok((pid, url, child));
+            }
+            if let Ok(Some(status)) = child.try_wait() {
+                return Err(self.not_started(binary, format!("it ended with {status}")));
+            }
+            if clock::since(started) >= TIMEOUT {
+                let reason = format!("no answer within {} s", TIMEOUT.as_secs());
+                // Otherwise a later run would adopt this server.
+                let _killed = child.start_kill();
+                return Err(self.not_started(binary, reason));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn write_config(&self, port: i32, file_bytes_max: u64) -> io::Result<()> {
         let text = format!(
-            "server_name: {name:?}\nhost: \"127.0.0.1\"\nport: -1\nmax_payload: {MAX_PAYLOAD}\n\
+            "server_name: {name:?}\nhost: \"127.0.0.1\"\nport: {port}\nmax_payload: {MAX_PAYLOAD}\n\
              pid_file: {pid:?}\nports_file_dir: {path:?}\nlog_file: {log:?}\nlog_size_limit: 10MB\n\
              jetstream {{ store_dir: {path:?}, max_file: {file_bytes_max} }}\n",
             name = self.name,
@@ -277,6 +328,12 @@ struct Ports {
 #[derive(Deserialize)]
 struct ServerInfo {
     server_name: String,
+}
+
+/// Returns whether connections to `address` are refused.
+async fn is_refused(address: &str) -> bool {
+    let connecting = tokio::time::timeout(GREETING_TIMEOUT, TcpStream::connect(address)).await;
+    matches!(connecting, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// Returns the name of the server at `url`; `None` without an answer.

@@ -1,36 +1,27 @@
 //! Metrics of the broker connections and streams.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
-/// Number of connections of one router.
-const FLOWS: usize = 3;
-/// Number of connections that are up.
-static CONNECTIONS_UP: AtomicUsize = AtomicUsize::new(0);
+use super::write_outcomes;
 
-/// Counts a connection that was established; `again` if it was a reconnect.
-pub(super) fn connected(again: bool) {
-    let up = CONNECTIONS_UP.fetch_add(1, Relaxed) + 1;
-    gauge!("switchyard_broker_up").set(if up >= FLOWS { 1.0 } else { 0.0 });
-    if again {
-        counter!("switchyard_broker_reconnects_total").increment(1);
-    }
-}
-
-pub(super) fn disconnected() {
-    CONNECTIONS_UP.fetch_sub(1, Relaxed);
-    gauge!("switchyard_broker_up").set(0.0);
+/// Counts a connection that was established again.
+pub(super) fn reconnected() {
+    counter!("switchyard_broker_reconnects_total").increment(1);
 }
 
 pub(super) fn published(stream: &'static str, took: Duration) {
     histogram!("switchyard_broker_publish_seconds", "stream" => stream).record(took);
+    write_outcomes::record(stream, true);
 }
 
 pub(super) fn publish_failed(stream: &'static str, reason: &'static str) {
     counter!("switchyard_broker_publish_failures_total", "stream" => stream, "reason" => reason)
         .increment(1);
+    if reason == "timeout" {
+        write_outcomes::record(stream, false);
+    }
 }
 
 pub(super) fn stalled(reason: &'static str) {

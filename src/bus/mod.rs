@@ -7,12 +7,14 @@
 //! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] reads dead letters back;
 //! [`StreamMonitor`] sets the [`BackpressureGate`] and the [`ParkingCapacity`]. [`Trimmer`] deletes
 //! acknowledged events, by the decisions in [`trim`] and [`floor`].
+//! [`BrokerProbe`] asks whether the broker works.
 //!
 //! Guarantee: a confirmed publish is stored; an unconfirmed publish is repeated under the same
 //! message id. Connections and pull requests are re-established automatically. Only this module
 //! (and `store`) uses subjects, streams, consumers, acks and naks.
 
 pub mod acks;
+pub mod broker_probe;
 mod confirmed_publish;
 pub mod connect;
 pub mod consume;
@@ -39,7 +41,9 @@ pub mod streams;
 pub mod subjects;
 pub mod trim;
 pub mod trimmer;
+mod write_outcomes;
 
+pub use broker_probe::BrokerProbe;
 pub use connect::{BrokerConnectError, Connections, JetStreamClient};
 pub use consume::PullSubscription;
 pub use crash_records::CrashRecordBucket;

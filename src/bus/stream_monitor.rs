@@ -82,7 +82,8 @@ impl StreamMonitor {
         } else {
             let oldest = state.first_sequence.max(info.ack_floor.stream_sequence.saturating_add(1));
             let stored = stream.direct_get(oldest).await.map_or(state.first_timestamp, |m| m.time);
-            let age_ms = i128::from(clock::now_ms()) - stored.unix_timestamp_nanos() / 1_000_000;
+            let age_ms =
+                i128::from(clock::broker_now_ms()) - stored.unix_timestamp_nanos() / 1_000_000;
             f64::from(i32::try_from(age_ms / 1000).unwrap_or(i32::MAX)).max(0.0)
         };
         let share = backlog.bytes / as_f64(u64::try_from(self.bytes_max).unwrap_or(u64::MAX));

@@ -48,6 +48,18 @@ impl Subjects {
         self.stream("STATE")
     }
 
+    /// Name of the stream behind [`Subjects::state_bucket`].
+    #[must_use]
+    pub fn state_stream(&self) -> String {
+        format!("KV_{}", self.state_bucket())
+    }
+
+    /// Name of the stream behind the bucket of the registry, which `store` opens.
+    #[must_use]
+    pub fn registry_stream(&self) -> String {
+        format!("KV_{}", self.stream("REG"))
+    }
+
     /// Subjects that the event stream accepts: site, event type, entity.
     #[must_use]
     pub fn intake_pattern(&self) -> String {

@@ -151,7 +151,7 @@ impl Dispatcher {
             return self.park_backlog(delivery, &lane, ParkReason::Paused).await;
         }
         // A delivery that no breaker admits takes no permit from others.
-        if let Admission::RetryAfter(moment_ms) = lane.breakers().peek(clock::now_ms()) {
+        if let Admission::RetryAfter(moment_ms) = lane.breakers().peek(clock::uptime_ms()) {
             let outcome = self.park_until(delivery, &lane, moment_ms).await;
             self.publish(watched, &outcome, None);
             return outcome;
@@ -162,7 +162,7 @@ impl Dispatcher {
                 (self.drop_removed(&delivery), None)
             }
             // Decided with the permit held, so that an admitted probe is made.
-            Ok(permit) => match lane.breakers().admit(clock::now_ms()) {
+            Ok(permit) => match lane.breakers().admit(clock::uptime_ms()) {
                 Admission::Allow => {
                     self.metrics.queued(clock::since(queued));
                     let started = clock::tick();
@@ -234,7 +234,7 @@ impl Dispatcher {
         let body = channel.body(delivery);
         if body.len() > self.payload_bytes_max {
             let detail = format!("{} bytes, the limit is {}", body.len(), self.payload_bytes_max);
-            lane.breakers().record(AttemptClass::TooLarge, clock::now_ms(), 0.0);
+            lane.breakers().record(AttemptClass::TooLarge, clock::uptime_ms(), 0.0);
             return AttemptOutcome::failed(AttemptClass::TooLarge, detail);
         }
         let (started, now) = (clock::tick(), clock::now());
@@ -249,7 +249,7 @@ impl Dispatcher {
         if outcome.class.is_attempt() {
             lane.record_attempt(took);
         }
-        lane.breakers().record(outcome.class, clock::now_ms(), self.random.unit());
+        lane.breakers().record(outcome.class, clock::uptime_ms(), self.random.unit());
         metrics.attempted(&outcome, took);
         outcome
     }
@@ -300,12 +300,12 @@ impl Dispatcher {
     }
 
     fn record_delivered(&self, delivery: &Delivery) -> DeliveryOutcome {
-        let (now, progress) = (clock::now(), &delivery.progress);
+        let progress = &delivery.progress;
         for subscription in delivery.subscriptions() {
-            subscription.stats.count_delivered(now.as_millisecond());
+            subscription.stats.count_delivered(clock::now_ms());
         }
         self.report_410(delivery, false);
-        let seconds = now.duration_since(progress.first_seen).as_secs_f64();
+        let seconds = clock::broker_now().duration_since(progress.first_seen).as_secs_f64();
         self.metrics.delivered(delivery.lane_label(), progress.attempt, seconds);
         DeliveryOutcome::Delivered
     }
@@ -317,7 +317,7 @@ impl Dispatcher {
         delay: Duration,
         reason: ParkReason,
     ) -> DeliveryOutcome {
-        let now = clock::now();
+        let now = clock::broker_now();
         let due = SignedDuration::try_from(delay).ok().and_then(|d| now.checked_add(d).ok());
         self.park(delivery, due.unwrap_or(now), reason).await
     }
@@ -329,7 +329,7 @@ impl Dispatcher {
         lane: &Lane<HttpClient>,
         reason: ParkReason,
     ) -> DeliveryOutcome {
-        let due = lane.backlog_due(clock::now(), age_of(&delivery), self.random.unit());
+        let due = lane.backlog_due(clock::broker_now(), age_of(&delivery), self.random.unit());
         self.park(delivery, due, reason).await
     }
 
@@ -341,7 +341,9 @@ impl Dispatcher {
         lane: &Lane<HttpClient>,
         moment_ms: i64,
     ) -> DeliveryOutcome {
-        let opens = Timestamp::from_millisecond(moment_ms).unwrap_or_else(|_| clock::now());
+        let wait = SignedDuration::from_millis(moment_ms.saturating_sub(clock::uptime_ms()));
+        let now = clock::broker_now();
+        let opens = now.checked_add(wait).unwrap_or(now);
         let due = lane.backlog_due(opens, age_of(&delivery), self.random.unit());
         self.park(delivery, due, ParkReason::Breaker).await
     }
@@ -383,8 +385,8 @@ impl Dispatcher {
 
 /// Returns for how long a delivery exists.
 fn age_of(delivery: &Delivery) -> Duration {
-    let age = clock::now().duration_since(delivery.progress.first_seen);
-    Duration::try_from(age).unwrap_or_default()
+    let age = clock::broker_now().duration_since(delivery.progress.first_seen);
+    age.max(SignedDuration::ZERO).unsigned_abs()
 }
 
 fn live_event(delivery: &Delivery, outcome: &DeliveryOutcome, took: Option<Duration>) -> LiveEvent {

@@ -47,7 +47,8 @@ impl InputMetrics {
         let bytes = u32::try_from(message.payload().len()).unwrap_or(u32::MAX);
         self.bytes.increment(u64::from(bytes));
         self.size.record(bytes);
-        let age_ms = i32::try_from(clock::now_ms() - message.stored_ms()).unwrap_or(i32::MAX);
+        let age_ms =
+            i32::try_from(clock::broker_now_ms() - message.stored_ms()).unwrap_or(i32::MAX);
         self.age.record(f64::from(age_ms.max(0)) / 1000.0);
         if message.delivery_count() > 1 {
             self.redelivered.increment(1);

@@ -66,7 +66,7 @@ impl HttpParts {
         };
         api::router(Arc::clone(&state))
             .merge(api::event_routes(&state, events, ingest))
-            .merge(health::probes(self.health))
+            .merge(health::probes(self.health, state.admin_token.clone()))
             .merge(scrape::metrics(scrape_state))
             .merge(console::routes(pages))
     }

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::managed_broker::ManagedBroker;
 use crate::api::health::Health;
-use crate::bus::{Connections, ManagedServer};
+use crate::bus::Connections;
 use crate::telemetry::LiveFeed;
 
 /// A started router.
@@ -25,7 +26,7 @@ pub struct Running {
     pub stop: CancellationToken,
     pub(super) health: Arc<Health>,
     pub(super) connections: Connections,
-    pub(super) server: Option<ManagedServer>,
+    pub(super) server: Option<ManagedBroker>,
 }
 
 impl Running {

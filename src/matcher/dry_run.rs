@@ -71,7 +71,7 @@ impl Matcher {
             return Decision::Ignored(unmet);
         }
         let Some(program) = program else { return Decision::NoExpression };
-        let env = Env { now_ms: clock::now_ms(), steps_max: self.steps_max() };
+        let env = Env { now_ms: clock::broker_now_ms(), steps_max: self.steps_max() };
         let is_own = || is_own(subscriber);
         let verdict = evaluate::verdict(program, decoder, is_own, &env, &mut EvalScratch::new());
         let explained = explain(&program.source(), &decoder.view(is_own()), &env);

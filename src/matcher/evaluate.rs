@@ -41,7 +41,7 @@ pub(super) fn match_partition(
     scratch: &mut Scratch,
 ) {
     let Scratch { outcome, lookup, expression, index_error_log } = scratch;
-    let env = Env { now_ms: clock::now_ms(), steps_max };
+    let env = Env { now_ms: clock::broker_now_ms(), steps_max };
     let context = EventContext { routing_key, decoder, env };
     let mut previous = None;
     for (number, segment) in (0..).zip(&partition.segments) {

@@ -45,7 +45,7 @@ async fn run_due_installations(context: Arc<Context>) {
         poll.tick().await;
         while running.try_join_next().is_some() {}
         while running.len() < RUNNING_MAX {
-            let Some(id) = context.replica.wakeups.pop_due(clock::now_ms()) else { break };
+            let Some(id) = context.replica.wakeups.pop_due(clock::broker_now_ms()) else { break };
             let context = Arc::clone(&context);
             running.spawn(async move { run_due(&context, &id).await });
         }
@@ -59,7 +59,7 @@ async fn run_due(context: &Context, id: &InstallationId) {
     }
     if let Err(error) = done {
         warn!(installation = %id, %error, "background task of the installation failed, retrying");
-        let at_ms = clock::now_ms().saturating_add(STORE_PAUSE_MS);
+        let at_ms = clock::broker_now_ms().saturating_add(STORE_PAUSE_MS);
         context.replica.wakeups.set(id, Some(at_ms));
     }
 }

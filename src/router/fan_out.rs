@@ -41,7 +41,7 @@ impl FanOut {
 
     /// Completes once every delivery of the event is accounted for.
     pub(super) async fn deliver_all(&self, prepared: &Arc<PreparedEvent>, matches: Vec<Match>) {
-        let (started, now) = (clock::tick(), clock::now());
+        let (started, now) = (clock::tick(), clock::broker_now());
         let mut planned = coalesce(matches);
         let wide = (planned.len() > NARROW_MAX).then_some(&self.wide_deliveries);
         let share = wide.map(|_| self.dispatcher.event_share());

@@ -110,7 +110,7 @@ impl WatchCursor {
     /// Whether all deletions after this cursor still exist or were sent.
     fn covers_all_deletions(&self, bucket_last: u64) -> bool {
         let written_ns = self.recent.back().map_or(0, |last| last.written_ns);
-        let age_ms = i128::from(clock::now_ms()) - written_ns / 1_000_000;
+        let age_ms = i128::from(clock::broker_now_ms()) - written_ns / 1_000_000;
         let is_recent = age_ms < i128::from(AGE_MAX.as_secs()) * 1000;
         !self.is_loading && (is_recent || bucket_last == self.sent_up_to)
     }

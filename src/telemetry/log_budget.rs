@@ -19,7 +19,7 @@ impl LogBudget {
     /// Returns the number of lines suppressed since the last one if a line may be written now,
     /// otherwise none. Approximate under contention.
     pub fn take(&self) -> Option<u64> {
-        let second = clock::now_ms() / 1000;
+        let second = clock::uptime_ms() / 1000;
         if self.second.swap(second, Relaxed) != second {
             self.lines.store(0, Relaxed);
         }

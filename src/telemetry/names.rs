@@ -269,7 +269,33 @@ pub const FAMILIES: &[MetricFamily] = &[
     gauge(
         "switchyard_broker_up",
         &[],
-        "1 while the broker is connected and the event stream answers.",
+        "1 while the broker answers, its streams and consumers exist and it confirms writes.",
+    ),
+    gauge(
+        "switchyard_broker_check_failing",
+        &["check"],
+        "1 while a check of the broker fails; /healthz/ready names it.",
+    ),
+    counter(
+        "switchyard_streams_recreated_total",
+        &["stream"],
+        "Streams that were deleted while a router ran and were created again, empty.",
+    ),
+    counter(
+        "switchyard_managed_broker_restarts_total",
+        &[],
+        "Restarts of the managed nats-server after it ended by itself.",
+    ),
+    gauge(
+        "switchyard_clock_skew_seconds",
+        &[],
+        "How far the wall clock of this machine is ahead of the broker's.",
+    )
+    .in_seconds(),
+    counter(
+        "switchyard_clock_skew_changes_total",
+        &[],
+        "Changes of the clock skew to another value over two seconds.",
     ),
     counter("switchyard_broker_reconnects_total", &[], "Reconnects to the broker."),
     histogram(

@@ -29,7 +29,7 @@ pub(super) async fn list_failed(
     let query = QueryParams::parse(query.as_deref());
     let after_ms = query.number("after")?.and_then(|after| i64::try_from(after).ok());
     let max = query.number("maxResults")?.unwrap_or(RESULTS_MAX).min(RESULTS_MAX);
-    let oldest_ms = clock::now_ms().saturating_sub(FAILED_KEPT_MS);
+    let oldest_ms = clock::broker_now_ms().saturating_sub(FAILED_KEPT_MS);
     let after_ms = after_ms.unwrap_or(oldest_ms).max(oldest_ms);
     let record = &caller.installation.record;
     let rows = state.failed_webhooks.list(&record.app, &record.id, after_ms, max).await;

@@ -84,6 +84,62 @@ async fn failed_attempt_is_parked_until_its_retry() {
     assert!((4.0..=6.1).contains(&delay), "5 s, plus or minus a fifth, not {delay}");
 }
 
+/// Moves the wall clock of a test back on drop.
+struct WallJump;
+
+impl WallJump {
+    fn by_hours(hours: i64) -> Self {
+        clock::wall_jump::set(SignedDuration::from_hours(hours));
+        Self
+    }
+}
+
+impl Drop for WallJump {
+    fn drop(&mut self) {
+        clock::wall_jump::set(SignedDuration::ZERO);
+    }
+}
+
+#[tokio::test]
+async fn jump_of_the_wall_clock_moves_no_due_time() {
+    for hours in [2, -2] {
+        let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
+        let before = clock::broker_now();
+        let jump = WallJump::by_hours(hours);
+        for number in 0..10 {
+            edge.answer(Err(FunctionError::NoSubscriber));
+            dispatcher.deliver(delivery("i", &format!("e{number}")), QUEUE_TIMEOUT, None).await;
+        }
+        let accounted = dispatcher.deliver(delivery("i", "held"), QUEUE_TIMEOUT, None).await;
+        assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Breaker));
+        let mut paused = delivery("i", "paused");
+        let subscription = Arc::get_mut(&mut paused.subscription).unwrap();
+        Arc::get_mut(&mut subscription.owner).unwrap().settings.is_paused = true;
+        let accounted = dispatcher.deliver(paused, QUEUE_TIMEOUT, None).await;
+        assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Paused));
+        drop(jump);
+        for record in edge.parked.lock().unwrap().iter() {
+            let delay = record.due.duration_since(before).as_secs_f64();
+            assert!((1.0..=120.0).contains(&delay), "{hours} h: due after {delay} s: {record:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn jump_of_the_wall_clock_neither_opens_nor_prolongs_a_breaker() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
+    for number in 0..10 {
+        edge.answer(Err(FunctionError::NoSubscriber));
+        dispatcher.deliver(delivery("i", &format!("e{number}")), QUEUE_TIMEOUT, None).await;
+    }
+    for hours in [2, -2] {
+        let _jump = WallJump::by_hours(hours);
+        let accounted = dispatcher.deliver(delivery("i", "held"), QUEUE_TIMEOUT, None).await;
+        assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Breaker), "{hours} h");
+    }
+    assert_eq!(edge.calls.lock().unwrap().len(), 10, "no attempt was made");
+}
+
 #[tokio::test]
 async fn last_attempt_ends_as_a_dead_letter_with_its_history() {
     let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());

@@ -27,7 +27,8 @@ const INTERVAL_MIN_US: i64 = 2_000;
 /// Schedule of the parked backlog of one lane.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    /// When the last record is due at the pace of the lane, milliseconds since the epoch.
+    /// When the last record is due at the pace of the lane, milliseconds since the epoch by the
+    /// broker's clock.
     tail_ms: AtomicI64,
     /// When it is due at the shortest interval, microseconds since the epoch.
     dense_tail_us: AtomicI64,

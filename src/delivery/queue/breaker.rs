@@ -32,7 +32,7 @@ const PROBE_MS_MAX: i64 = 120_000;
 pub(crate) enum Admission {
     /// The attempt may be made.
     Allow,
-    /// No attempt before this time, milliseconds since the epoch.
+    /// No attempt before this time, in milliseconds of monotonic time.
     RetryAfter(i64),
 }
 

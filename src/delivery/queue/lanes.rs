@@ -61,7 +61,7 @@ impl<C> Lanes<C> {
         let key = LaneKey { installation: installation.clone(), endpoint: endpoint.into() };
         let new_lane = || self.new_lane(app, installation, &host());
         let lane = Arc::clone(self.lanes.entry(key).or_insert_with(new_lane).value());
-        lane.touch(clock::now_ms());
+        lane.touch(clock::broker_now_ms());
         lane
     }
 
@@ -97,7 +97,7 @@ impl<C> Lanes<C> {
 
     /// Evicts lanes that were not used lately, with their connections.
     pub(crate) fn evict_idle(&self) {
-        let now_ms = clock::now_ms();
+        let now_ms = clock::broker_now_ms();
         self.lanes.retain(|_, lane| {
             let is_kept = Arc::strong_count(lane) > 1 || !lane.is_idle(now_ms);
             if !is_kept {

@@ -100,7 +100,7 @@ impl<'a> Discovery<'a> {
         let claimed = self
             .context
             .update_if_enabled(id, |mut record| {
-                let now_ms = clock::now_ms();
+                let now_ms = clock::broker_now_ms();
                 let is_due = discovery_due_ms(app, &record).is_some_and(|due_ms| due_ms <= now_ms);
                 let known = record.discovery.get_or_insert_default();
                 let is_free = known.asking_until_ms <= now_ms;
@@ -227,7 +227,7 @@ impl<'a> Discovery<'a> {
     ) -> DiscoveryStatus {
         ignored.truncate(IGNORED_MAX);
         let (now_ms, life_ms) =
-            (clock::now_ms(), self.context.settings.registry.discovery_life_ms());
+            (clock::broker_now_ms(), self.context.settings.registry.discovery_life_ms());
         let failures = if rejected.is_some() { before.failures.saturating_add(1) } else { 0 };
         let wait_ms = match failures {
             // Up to a tenth less, so that installations created together send their requests at

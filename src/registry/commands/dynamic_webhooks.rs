@@ -129,7 +129,7 @@ impl<'a> DynamicWebhooks<'a> {
             .update_installation(&owner.installation, |mut record| {
                 let mut quota = WebhookQuota::of(&record, user, limits);
                 let mut address = address_of(&record);
-                let (now_ms, mut is_changed) = (clock::now_ms(), false);
+                let (now_ms, mut is_changed) = (clock::broker_now_ms(), false);
                 for (module, webhook) in record.webhooks_of(user) {
                     if !ids.contains(&webhook.id) {
                         continue;
@@ -164,7 +164,7 @@ impl<'a> DynamicWebhooks<'a> {
     }
 
     fn expires_ms(&self) -> i64 {
-        clock::now_ms().saturating_add(self.context.settings.limits.webhook_life_ms())
+        clock::broker_now_ms().saturating_add(self.context.settings.limits.webhook_life_ms())
     }
 }
 
@@ -334,7 +334,7 @@ struct CheckedWebhook {
 }
 
 fn remove_long_expired(record: &mut InstallationRecord) {
-    let oldest_ms = clock::now_ms().saturating_sub(EXPIRED_KEPT_MS);
+    let oldest_ms = clock::broker_now_ms().saturating_sub(EXPIRED_KEPT_MS);
     record.modules.retain(|module| {
         DynamicWebhook::of_module(module).is_none_or(|w| w.expiration_date > oldest_ms)
     });
@@ -361,7 +361,7 @@ fn check_address(app: &AppliedApp, url: &str) -> Result<(), RegisterError> {
 
 /// Address of the webhooks of an installation that have not expired.
 fn address_of(record: &InstallationRecord) -> Option<String> {
-    let now_ms = clock::now_ms();
+    let now_ms = clock::broker_now_ms();
     let mut webhooks = record.modules.iter().filter_map(DynamicWebhook::of_module);
     webhooks.find(|webhook| webhook.expiration_date > now_ms).map(|webhook| webhook.url)
 }

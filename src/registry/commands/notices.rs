@@ -81,12 +81,12 @@ impl<'a> Notices<'a> {
         let app = &target.app.record;
         let is_due = |record: &InstallationRecord| {
             let due_ms = expiry_warning_due_ms(app, record, life_ms);
-            due_ms.is_some_and(|due_ms| due_ms <= clock::now_ms())
+            due_ms.is_some_and(|due_ms| due_ms <= clock::broker_now_ms())
         };
         if !is_due(&target.installation.record) {
             return Ok(());
         }
-        let soon_ms = clock::now_ms().saturating_add(life_ms / 10);
+        let soon_ms = clock::broker_now_ms().saturating_add(life_ms / 10);
         let expiring = self
             .context
             .transactions

@@ -60,7 +60,7 @@ impl ModuleView<'_> {
 
     fn is_expired(&self) -> bool {
         let expires = DynamicWebhook::expires_ms(self.module_type, self.data);
-        expires.is_some_and(|expires_ms| expires_ms <= clock::now_ms())
+        expires.is_some_and(|expires_ms| expires_ms <= clock::broker_now_ms())
     }
 }
 

@@ -119,8 +119,8 @@ impl StateWriter {
 
     /// Removes webhooks that have expired from the matcher.
     pub(super) fn expire(&mut self) {
-        metrics::next_expiry(self.expiries.next_ms().map(|at_ms| at_ms - clock::now_ms()));
-        while let Some(id) = self.expiries.pop_due(clock::now_ms()) {
+        metrics::next_expiry(self.expiries.next_ms().map(|at_ms| at_ms - clock::broker_now_ms()));
+        while let Some(id) = self.expiries.pop_due(clock::broker_now_ms()) {
             if let Some(known) = self.replica.state.installation(id.as_str()) {
                 self.publish(vec![self.compile(Arc::clone(&known.record), known.revision)]);
             }
@@ -273,7 +273,7 @@ impl StateWriter {
             .modules
             .iter()
             .filter_map(|module| DynamicWebhook::expires_ms(&module.module_type, &module.data));
-        let now_ms = clock::now_ms();
+        let now_ms = clock::broker_now_ms();
         self.expiries.set(&record.id, times.filter(|at_ms| *at_ms > now_ms).min());
         let due_ms = app.and_then(|app| {
             let warning_ms = expiry_warning_due_ms(&app.record, record, self.webhook_life_ms);

@@ -101,7 +101,7 @@ impl WebhookQuota {
             None => limits.webhooks_per_app,
             Some(_) => limits.webhooks_per_user,
         };
-        let now_ms = clock::now_ms();
+        let now_ms = clock::broker_now_ms();
         let webhooks = record.modules.iter().filter_map(DynamicWebhook::of_module);
         let is_used = |w: &DynamicWebhook| w.user.as_deref() == user && w.expiration_date > now_ms;
         Self { left: max.saturating_sub(webhooks.filter(is_used).count()), max }

@@ -1,5 +1,6 @@
 //! Shared parts of the tests: a nats-server, a router process, a recording handler, event builders.
 
+mod cluster;
 pub(crate) mod nats;
 mod proxy;
 mod router;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub(crate) use cluster::NatsCluster;
 pub(crate) use nats::NatsServer;
 pub(crate) use proxy::Proxy;
 pub(crate) use router::{ADMIN_TOKEN, RouterProcess, Setup, register};

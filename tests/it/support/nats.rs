@@ -22,7 +22,11 @@ pub(crate) struct NatsServer {
 impl NatsServer {
     /// Starts a server and waits until JetStream answers.
     pub(crate) async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::start_in(tempfile::tempdir().expect("a temporary folder")).await
+    }
+
+    /// Starts a server with its data in `folder`.
+    pub(crate) async fn start_in(folder: TempDir) -> Self {
         let child = spawn(folder.path(), -1);
         let port = read_port(folder.path(), child.id()).await;
         let server = Self { child, port, folder };
@@ -169,7 +173,7 @@ fn spawn(folder: &Path, port: i32) -> Child {
 }
 
 /// Reads the port of the server, which writes `{"nats": ["nats://127.0.0.1:<port>"]}`.
-async fn read_port(folder: &Path, pid: u32) -> u16 {
+pub(super) async fn read_port(folder: &Path, pid: u32) -> u16 {
     let path = folder.join(format!("nats-server_{pid}.ports"));
     let deadline = now() + START_TIMEOUT;
     loop {

@@ -22,6 +22,7 @@ pub(crate) const ADMIN_TOKEN: &str = "test-admin-token";
 
 /// Settings of a router process.
 pub(crate) struct Setup {
+    /// URL of the broker; empty = the router manages its own.
     pub(crate) nats_url: String,
     pub(crate) data_dir: PathBuf,
     /// Port to listen on; 0 at first, then the one assigned, so that a restart keeps it.
@@ -59,10 +60,14 @@ impl Setup {
 
     /// Starts the program and waits until it is ready.
     pub(crate) async fn start(&mut self) -> RouterProcess {
-        let mut child = self
-            .program()
-            .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
-            .args(["--nats-url", &self.nats_url])
+        let mut command = self.program();
+        command.args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)]);
+        if self.nats_url.is_empty() {
+            command.env("NATS_SERVER", super::nats::binary());
+        } else {
+            command.args(["--nats-url", &self.nats_url]);
+        }
+        let mut child = command
             .arg("--data-dir")
             .arg(&self.data_dir)
             .env("SWITCHYARD_ADMIN_TOKEN", ADMIN_TOKEN)
@@ -117,13 +122,27 @@ impl RouterProcess {
         self.api.send(Method::PUT, path, &[], &body).await.expect("PUT is accepted")
     }
 
-    /// Value of one series of `/metrics`, named with its labels; 0 if it does not exist.
-    pub(crate) async fn metric(&self, series: &str) -> f64 {
-        let address = format!("{}/metrics", self.api.base()).parse().expect("an address");
+    /// What `/healthz/ready` names as failing; empty if the router is ready.
+    pub(crate) async fn failing(&self) -> Vec<String> {
+        let (status, text) = self.get_text("/healthz/ready").await;
+        let answer: Value = serde_json::from_str(&text).expect("JSON");
+        let failing = answer["failing"].as_array().map_or(&[][..], Vec::as_slice);
+        assert_eq!(status == 200, failing.is_empty(), "{status} {answer}");
+        failing.iter().map(|one| one.as_str().expect("a text").to_owned()).collect()
+    }
+
+    async fn get_text(&self, path: &str) -> (u16, String) {
+        let address = format!("{}{path}", self.api.base()).parse().expect("an address");
         let pool = Pool::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
         let answer = pool.get(address).await.expect("an answer");
+        let status = answer.status().as_u16();
         let text = answer.into_body().collect().await.expect("a text").to_bytes();
-        let text = String::from_utf8_lossy(&text);
+        (status, String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Value of one series of `/metrics`, named with its labels; 0 if it does not exist.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let (_, text) = self.get_text("/metrics").await;
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a number"))
     }
