@@ -90,7 +90,11 @@ impl Router {
     /// Processes `events`, one worker per source, and parked deliveries as they fire, until the
     /// router is stopped; then waits up to `DRAIN_MAX` for running tasks. The broker redelivers
     /// what is unfinished by then.
-    pub async fn run<S: MessageStream>(self: Arc<Self>, events: Vec<S>, due: S) {
+    pub async fn run<S, D>(self: Arc<Self>, events: Vec<S>, due: D)
+    where
+        S: MessageStream,
+        D: MessageStream,
+    {
         let mut workers = JoinSet::new();
         for source in events {
             workers.spawn(Arc::clone(&self).route(source));

@@ -33,6 +33,7 @@ pub(crate) use lookup::{MemberLookup, lookup, lookup_index, read_member, unknown
 pub(crate) use machine::{EvalResult, Machine};
 pub(crate) use raise::{caught, throw};
 use signature::Builtin;
+pub use signature::MethodTest;
 pub(crate) use signature::{Callback, Form, IndexTest, Returns, Signature};
 pub(crate) use table::{
     Member, constructor_named, constructor_names, families, function_named, members_of,

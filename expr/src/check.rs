@@ -215,8 +215,8 @@ impl Checker {
     }
 
     fn name(&mut self, name: &str, span: Span) -> (ExprKind, Option<Type>) {
-        if let Some((place, ty)) = self.scopes.resolve(name) {
-            return (ExprKind::Binding(place), ty);
+        if let Some((binding, ty)) = self.scopes.resolve(name) {
+            return (ExprKind::Binding(binding), ty);
         }
         if let Some(native) = function_named(name) {
             return (ExprKind::Native(native), Some(Type::Function));

@@ -174,7 +174,7 @@ impl<'t> Compiler<'t> {
                 };
                 self.push(op, span);
             }
-            ExprKind::Binding(place) => self.push(Op::Load(*place), span),
+            ExprKind::Binding(binding) => self.push(Op::Load(*binding), span),
             ExprKind::Variable(at) => self.push(Op::Variable(*at), span),
             ExprKind::TypeOfVariable(at) => self.push(Op::TypeOfVariable(*at), span),
             ExprKind::Native(native) => self.push(Op::Native(*native), span),

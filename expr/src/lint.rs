@@ -200,9 +200,9 @@ impl Linter<'_> {
         }
     }
 
-    fn load(&self, place: Binding) -> InferredValue {
+    fn load(&self, binding: Binding) -> InferredValue {
         let Some(locals) = self.frames.last() else { return InferredValue::default() };
-        let known = match place {
+        let known = match binding {
             Binding::Local(slot) => locals.slots.get(slot as usize),
             Binding::Captured(at) => locals.captured.get(at as usize),
         };
@@ -212,7 +212,7 @@ impl Linter<'_> {
     /// Checks a function that is called with `arguments`.
     fn lambda(&mut self, id: u32, arguments: Vec<InferredValue>) {
         let Some(frame) = self.typed.lambdas.get(id as usize) else { return };
-        let captured = frame.captures.iter().map(|place| self.load(*place)).collect();
+        let captured = frame.captures.iter().map(|binding| self.load(*binding)).collect();
         let slots = arguments.into_iter().take(frame.parameters as usize).collect();
         self.frames.push(Locals { slots, captured });
         let mark = self.non_null.len();
@@ -228,7 +228,7 @@ impl Linter<'_> {
         }
         match &expr.kind {
             ExprKind::Variable(at) => return self.variable(*at),
-            ExprKind::Binding(place) => return self.load(*place),
+            ExprKind::Binding(binding) => return self.load(*binding),
             ExprKind::Access { head, links } => return self.access(head, links),
             ExprKind::Chain { first, rest } => return self.chain(first, rest, expr.ty),
             ExprKind::Lambda(id) => self.lambda(*id, Vec::new()),

@@ -158,8 +158,8 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
         Ok(())
     }
 
-    fn load(&self, place: Binding) -> EvalResult<'v> {
-        let value = match place {
+    fn load(&self, binding: Binding) -> EvalResult<'v> {
+        let value = match binding {
             Binding::Local(slot) => self.locals.get(slot as usize),
             Binding::Captured(at) => {
                 self.captured.as_ref().and_then(|captured| captured.values.get(at as usize))
@@ -234,9 +234,9 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
                 self.budget.charge_constant_list(literals.len())?;
                 Ok(Value::List(List::Literal(literals)))
             }
-            ExprKind::Binding(place) => {
+            ExprKind::Binding(binding) => {
                 self.budget.charge(1)?;
-                self.load(*place)
+                self.load(*binding)
             }
             ExprKind::Variable(at) => self.variable(*at),
             ExprKind::TypeOfVariable(at) => self.type_of_variable(*at),
@@ -369,7 +369,7 @@ impl<'v, V: View, W: EvalObserver<'v>> TreeEvaluator<'v, '_, V, W> {
     fn lambda(&mut self, id: u32) -> EvalResult<'v> {
         self.budget.charge(2)?;
         let frame = entry(&self.program.lambdas, id)?;
-        let values = frame.captures.iter().map(|place| self.load(*place));
+        let values = frame.captures.iter().map(|binding| self.load(*binding));
         let values = values.collect::<Result<_, _>>()?;
         builtin::close_over(id, values, &mut self.budget)
     }

@@ -139,11 +139,11 @@ impl ParameterSlots {
         if span == Span::NONE {
             return span;
         }
-        let relocated = |place: u32| {
-            let before = self.0.partition_point(|slot| slot.end <= place);
+        let relocated = |offset: u32| {
+            let before = self.0.partition_point(|slot| slot.end <= offset);
             let shift = offset_shifts.get(before).copied();
             debug_assert!(shift.is_some(), "there is a shift for each slot and one before");
-            place.saturating_add_signed(shift.unwrap_or_default())
+            offset.saturating_add_signed(shift.unwrap_or_default())
         };
         Span { start: relocated(span.start), end: relocated(span.end) }
     }
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn places_move_with_the_constants() {
+    fn offsets_move_with_the_constants() {
         let (first, second) = ("a == 'x' || b > 1 + c", "a == 'long' || b > 234 + c");
         let (slots, others) = (ParameterSlots::of(first), ParameterSlots::of(second));
         assert!(slots.same_template(first, &others, second));

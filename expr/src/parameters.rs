@@ -44,10 +44,10 @@ impl Parameters {
         }
         let mut packed = String::with_capacity(start + len);
         let mut at = u32::try_from(start).ok()?;
-        push_place(&mut packed, at);
+        push_offset(&mut packed, at);
         for (text, is_number) in parts.clone() {
             at += u32::try_from(text.len()).ok()?;
-            push_place(&mut packed, if is_number { at | NUMBER } else { at });
+            push_offset(&mut packed, if is_number { at | NUMBER } else { at });
         }
         packed.extend(parts.map(|(text, _)| text));
         Some(Parameters(packed.into()))
@@ -55,14 +55,14 @@ impl Parameters {
 
     /// The text of the parameter at `at`, without quotes.
     pub(crate) fn text(&self, at: usize) -> &str {
-        let (start, end, _) = self.place(at);
+        let (start, end, _) = self.entry(at);
         slice(&self.0, start..end)
     }
 
     /// The parameter at `at`.
     #[inline]
     pub(crate) fn get(&self, at: usize) -> Parameter<'_> {
-        let (start, end, is_number) = self.place(at);
+        let (start, end, is_number) = self.entry(at);
         if is_number {
             Parameter::Number(number(slice(&self.0, start..end).as_bytes()))
         } else {
@@ -72,7 +72,7 @@ impl Parameters {
 
     /// The start and end offset of the parameter, and whether it is a number.
     #[inline]
-    fn place(&self, at: usize) -> (usize, usize, bool) {
+    fn entry(&self, at: usize) -> (usize, usize, bool) {
         // Start and end offset are adjacent, so one table access reads both.
         let behind = self.0.as_bytes().get(DIGITS * at..).and_then(<[u8]>::first_chunk);
         debug_assert!(behind.is_some(), "each parameter has offsets in the table");
@@ -89,11 +89,11 @@ impl Parameters {
 
 #[inline]
 fn joined(digits: [u8; DIGITS]) -> u32 {
-    digits.iter().fold(0, |place, digit| place << DIGIT_BITS | u32::from(*digit))
+    digits.iter().fold(0, |offset, digit| offset << DIGIT_BITS | u32::from(*digit))
 }
 
-fn push_place(packed: &mut String, place: u32) {
-    let digit = |at: u32| (place >> (at * DIGIT_BITS)).to_le_bytes()[0] & ((1 << DIGIT_BITS) - 1);
+fn push_offset(packed: &mut String, offset: u32) {
+    let digit = |at: u32| (offset >> (at * DIGIT_BITS)).to_le_bytes()[0] & ((1 << DIGIT_BITS) - 1);
     packed.extend([2, 1, 0].map(|at| char::from(digit(at))));
 }
 

@@ -16,6 +16,7 @@ use crate::view::{NodeId, NodeValue, View};
 
 pub(crate) use extract::conjuncts_of;
 
+pub use crate::builtin::MethodTest;
 pub use crate::value::Literal as Constant;
 
 /// What is known about an expression without evaluating it. `C` and `N` are as in [`Condition`].
@@ -69,12 +70,14 @@ pub enum Condition<C = Constant, N = f64> {
         /// The number it is compared with.
         bound: N,
     },
-    /// `path.includes(constant)`: list membership, or substring search if both are text. Null is
-    /// null after `?.`; any other value is an error.
-    Includes {
-        /// The path of the list or text.
+    /// `path.method(constant)`. Null is null after `?.`; a value that the method does not take is an
+    /// error.
+    Method {
+        /// The path of the receiver.
         path: Path,
-        /// The searched constant.
+        /// The method.
+        test: MethodTest,
+        /// Its argument.
         constant: C,
     },
     /// `path.some(item => item.a == c && item.b == d)`: decidable only if the value is a list and,
@@ -240,7 +243,7 @@ impl Condition {
             Condition::Any(inner) => inner.iter().all(Condition::is_key),
             Condition::OneOf { path, .. }
             | Condition::Ordered { path, .. }
-            | Condition::Includes { path, .. }
+            | Condition::Method { path, .. }
             | Condition::Some { path, .. } => !path.is_app_specific(),
         }
     }
@@ -266,7 +269,7 @@ impl Condition {
             }
             Condition::OneOf { path, .. }
             | Condition::Ordered { path, .. }
-            | Condition::Includes { path, .. } => !path.is_app_specific(),
+            | Condition::Method { path, .. } => !path.is_app_specific(),
             Condition::Some { path, exact, .. } => *exact && !path.is_app_specific(),
         }
     }
@@ -281,7 +284,7 @@ impl fmt::Display for Condition {
                 constants => write!(f, "{path} in {}", Joined(constants, ", ")),
             },
             Condition::Ordered { path, order, bound } => write!(f, "{path} {order} {bound}"),
-            Condition::Includes { path, constant } => write!(f, "{path} includes {constant}"),
+            Condition::Method { path, test, constant } => write!(f, "{path} {test} {constant}"),
             Condition::Some { path, tests, .. } => {
                 write!(f, "some of {path} has {}", Joined(tests, " and "))
             }
@@ -387,9 +390,11 @@ impl Condition<TemplateOperand, TemplateOperand> {
             Condition::Ordered { path, order, bound } => {
                 Condition::Ordered { path: path.clone(), order: *order, bound: bound.number(with) }
             }
-            Condition::Includes { path, constant } => {
-                Condition::Includes { path: path.clone(), constant: constant.constant(with) }
-            }
+            Condition::Method { path, test, constant } => Condition::Method {
+                path: path.clone(),
+                test: *test,
+                constant: constant.constant(with),
+            },
             Condition::Some { path, tests, exact } => {
                 let test = |test: &ItemTest<TemplateOperand>| ItemTest {
                     name: test.name.clone(),
@@ -445,7 +450,7 @@ impl<C, N> Condition<C, N> {
     fn heap_bytes(&self) -> usize {
         match self {
             Condition::OneOf { path, constants } => path.heap_bytes() + size_of_val(&**constants),
-            Condition::Ordered { path, .. } | Condition::Includes { path, .. } => path.heap_bytes(),
+            Condition::Ordered { path, .. } | Condition::Method { path, .. } => path.heap_bytes(),
             Condition::Some { path, tests, .. } => path.heap_bytes() + size_of_val(&**tests),
             Condition::All(operands) | Condition::Any(operands) => {
                 let inner: usize = operands.iter().map(Condition::heap_bytes).sum();

@@ -29,7 +29,7 @@ pub fn render(diagnostics: &[Diagnostic], source: &str, origin: &str) -> String 
 /// (UTF-8 bytes), `offset16` (UTF-16 units), `length`, `line`, `column` (Unicode scalar values),
 /// `labels`, and optionally `help` and `replacement`, which replaces exactly this span.
 pub fn as_json(diagnostic: &Diagnostic, source: &str) -> Value {
-    let mut value = place_as_json(diagnostic.span, source);
+    let mut value = span_as_json(diagnostic.span, source);
     let Some(object) = value.as_object_mut() else { return value };
     object.insert("code".into(), diagnostic.code.to_string().into());
     let severity = match diagnostic.severity {
@@ -39,7 +39,7 @@ pub fn as_json(diagnostic: &Diagnostic, source: &str) -> Value {
     object.insert("severity".into(), severity.into());
     object.insert("message".into(), diagnostic.message.as_str().into());
     let labels = diagnostic.labels.iter().map(|label| {
-        let mut shown = place_as_json(label.span, source);
+        let mut shown = span_as_json(label.span, source);
         if let Some(object) = shown.as_object_mut() {
             object.insert("text".into(), label.text.as_str().into());
         }
@@ -56,7 +56,7 @@ pub fn as_json(diagnostic: &Diagnostic, source: &str) -> Value {
 }
 
 /// Returns a span in all units.
-pub fn place_as_json(span: Span, source: &str) -> Value {
+pub fn span_as_json(span: Span, source: &str) -> Value {
     let at = Position::of(span, source);
     json!({
         "offset": at.offset,

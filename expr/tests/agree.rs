@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use switchyard_expr::cases::{CaseOutcome, compiled, reference, to_json};
-use switchyard_expr::predicate::{Condition, Constant, ItemTest, Path, Resolved};
+use switchyard_expr::predicate::{Condition, Constant, ItemTest, MethodTest, Path, Resolved};
 use switchyard_expr::view::{NodeId, NodeValue};
 use switchyard_expr::{
     CheckProfile, Env, EvalError, EvalScratch, Program, Tape, TapeLimits, TemplateCache, Usage,
@@ -492,19 +492,21 @@ fn decide(condition: &Condition, tape: &Tape) -> Decided {
             Some(Constant::Number(number)) => order.holds(number, *bound).into(),
             _ => Decided::Failed,
         },
-        Condition::Includes { path, constant } => match (path.resolve(tape), constant) {
-            (Resolved::Value(list), _) if matches!(tape.read(list), NodeValue::List { .. }) => {
-                children(list, tape)
-                    .any(|item| scalar(tape.read(item)).as_ref() == Some(constant))
-                    .into()
-            }
-            (Resolved::Value(text), Constant::String(part)) => match tape.read(text) {
-                NodeValue::String(text) => text.contains(&**part).into(),
+        Condition::Method { path, test: MethodTest::Includes, constant } => {
+            match (path.resolve(tape), constant) {
+                (Resolved::Value(list), _) if matches!(tape.read(list), NodeValue::List { .. }) => {
+                    children(list, tape)
+                        .any(|item| scalar(tape.read(item)).as_ref() == Some(constant))
+                        .into()
+                }
+                (Resolved::Value(text), Constant::String(part)) => match tape.read(text) {
+                    NodeValue::String(text) => text.contains(&**part).into(),
+                    _ => Decided::Failed,
+                },
+                (Resolved::Null, _) => Decided::Unknown { can_fail: true },
                 _ => Decided::Failed,
-            },
-            (Resolved::Null, _) => Decided::Unknown { can_fail: true },
-            _ => Decided::Failed,
-        },
+            }
+        }
         Condition::Some { path, tests, exact } => match path.resolve(tape) {
             Resolved::Value(list) if matches!(tape.read(list), NodeValue::List { .. }) => {
                 decide_some(list, tests, *exact, tape)

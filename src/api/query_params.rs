@@ -1,4 +1,4 @@
-//! QueryParams parameters and pages: one reading of `limit` and of cursors for every list.
+//! Query parameters and pages: one parser of `limit` and of cursors for every list.
 
 use data_encoding::BASE64URL_NOPAD;
 use url::form_urlencoded;

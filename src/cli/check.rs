@@ -114,10 +114,10 @@ fn duplicate_keys(inputs: &[CheckInput]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for input in inputs {
         let Some(key) = &input.key else { continue };
-        let place = format!("{}#{}", input.origin, key.path);
+        let location = format!("{}#{}", input.origin, key.path);
         match known.entry((&key.owner, &key.text)) {
             Entry::Vacant(entry) => {
-                entry.insert(place);
+                entry.insert(location);
             }
             Entry::Occupied(first) => {
                 let message = format!("two modules have the key `{}`", key.text);

@@ -16,21 +16,22 @@ use crate::telemetry::LiveEvent;
 /// Interval of the comments that keep an idle connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Streams every notice from now on; a slow subscriber receives `missed` with the number skipped.
+/// Streams every live event from now on; a slow subscriber receives `missed` with the number of
+/// skipped ones.
 pub(super) async fn stream(
     State(console): State<Console>,
 ) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
-    let notices = stream::unfold(console.live.subscribe(), |mut subscriber| async move {
+    let events = stream::unfold(console.live.subscribe(), |mut subscriber| async move {
         next(&mut subscriber).await.map(|event| (event, subscriber))
     });
-    Sse::new(notices).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
 async fn next(
     subscriber: &mut Receiver<std::sync::Arc<LiveEvent>>,
 ) -> Option<Result<Event, axum::Error>> {
     match subscriber.recv().await {
-        Ok(notice) => Some(Event::default().json_data(&*notice)),
+        Ok(event) => Some(Event::default().json_data(&*event)),
         Err(RecvError::Lagged(missed)) => {
             Some(Ok(Event::default().event("missed").data(missed.to_string())))
         }

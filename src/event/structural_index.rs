@@ -226,9 +226,9 @@ impl StructuralIter<'_> {
             let Some(word) = self.words.get(self.block) else { return END };
             self.left = *word;
         }
-        let place = self.block * BLOCK + self.left.trailing_zeros() as usize;
+        let offset = self.block * BLOCK + self.left.trailing_zeros() as usize;
         self.left &= self.left - 1;
-        place
+        offset
     }
 }
 

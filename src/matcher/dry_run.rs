@@ -51,7 +51,7 @@ impl Decision {
 
 impl Matcher {
     /// Returns the decision on a trigger with these `event_subscriptions` for the event with this
-    /// routing_key, which `decoder` holds. The trigger need not be registered.
+    /// routing key, which `decoder` holds. The trigger need not be registered.
     #[must_use]
     pub fn dry_run(
         &self,

@@ -1,6 +1,6 @@
 //! Settings and limits of the registry: the sections of the configuration that it reads.
 
-use super::model::AppKind;
+use super::model::{AppKind, AppRecord};
 use crate::config::{Config, LimitsConfig, RegistryConfig};
 use crate::domain::Product;
 
@@ -32,14 +32,14 @@ impl Settings {
         }
     }
 
-    /// Returns the limit of dynamic modules of one installation; an app that is not provisioned has
-    /// that of Forge apps.
+    /// Returns the limit of dynamic modules of one installation. An app that is not provisioned, or a
+    /// product without a limit for Connect apps, has that of Forge apps.
     #[must_use]
-    pub fn dynamic_modules_max(&self, app: Option<AppKind>, product: Product) -> usize {
-        match (app, product) {
+    pub fn dynamic_modules_max(&self, app: Option<&AppRecord>, product: Product) -> usize {
+        match (app.map(|app| app.kind), product) {
             (Some(AppKind::Connect), Product::Jira) => self.limits.connect_modules_jira,
             (Some(AppKind::Connect), Product::Confluence) => self.limits.connect_modules_confluence,
-            (Some(AppKind::Forge) | None, _) => self.limits.modules_per_installation,
+            _ => self.limits.modules_per_installation,
         }
     }
 }

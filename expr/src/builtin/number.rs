@@ -33,13 +33,13 @@ pub(super) fn element_index(number: f64, len: usize) -> Option<usize> {
 
 /// Converts the arguments of `slice(start, end?)` to a range: negative numbers count from the end.
 pub(super) fn slice_range(start: f64, end: Option<f64>, len: usize) -> Range<usize> {
-    let place = |number: f64| {
+    let position = |number: f64| {
         if number < 0.0 {
             len.saturating_sub(to_count(-number, len))
         } else {
             to_count(number, len)
         }
     };
-    let start = place(start);
-    start..end.map_or(len, place).max(start)
+    let start = position(start);
+    start..end.map_or(len, position).max(start)
 }

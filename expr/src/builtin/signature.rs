@@ -1,5 +1,7 @@
 //! The signature of a builtin, and the trait that its file implements.
 
+use std::fmt;
+
 use super::arguments::Arguments;
 use super::machine::{EvalResult, Machine};
 use crate::value::Type;
@@ -84,10 +86,27 @@ pub(crate) enum Callback {
 /// A test that an index can make in place of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum IndexTest {
-    /// Membership of a constant in a list or text.
-    Includes,
+    /// A test of the receiver with a constant argument.
+    Method(MethodTest),
     /// Whether an item of a list has constant members.
     Some,
+}
+
+/// A method that tests its receiver with one argument, and that an index can decide if the argument
+/// is a constant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MethodTest {
+    /// `includes`: list membership, or substring search if both are text.
+    Includes,
+}
+
+/// Formats the name of the method.
+impl fmt::Display for MethodTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MethodTest::Includes => "includes",
+        })
+    }
 }
 
 impl Signature {

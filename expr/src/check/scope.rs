@@ -31,7 +31,7 @@ impl Scopes {
     pub(super) fn leave_function(&mut self) -> (u32, Vec<Binding>) {
         debug_assert!(!self.functions.is_empty(), "each function is entered before it is left");
         let function = self.functions.pop().unwrap_or_default();
-        let captures = function.captures.into_iter().map(|(_, place, _)| place).collect();
+        let captures = function.captures.into_iter().map(|(_, binding, _)| binding).collect();
         (function.slots, captures)
     }
 
@@ -73,7 +73,7 @@ fn resolve(functions: &mut [FunctionScope], name: &str) -> Option<(Binding, Opti
         let ty = function.captures.get(at).and_then(|(_, _, ty)| *ty);
         return Some((Binding::Captured(to_u32(at)), ty));
     }
-    let (place, ty) = resolve(outer, name)?;
-    function.captures.push((name.into(), place, ty));
+    let (binding, ty) = resolve(outer, name)?;
+    function.captures.push((name.into(), binding, ty));
     Some((Binding::Captured(to_u32(function.captures.len() - 1)), ty))
 }

@@ -242,7 +242,7 @@ impl<'v, V: View> Evaluator<'v, V> {
                 let list = ParameterList::new(self.parameters, start, len);
                 push_with(&mut self.stack, || Value::List(List::Parameters(list)));
             }
-            Op::Load(place) => self.load(place, running)?,
+            Op::Load(binding) => self.load(binding, running)?,
             Op::Variable(at) => self.variable(at)?,
             Op::Member(member) => self.member(member, running)?,
             Op::Binary(op) => self.binary(op)?,
@@ -371,9 +371,9 @@ impl<'v, V: View> Evaluator<'v, V> {
         Ok(())
     }
 
-    fn load(&mut self, place: Binding, running: &ActiveFrame<'v>) -> Result<(), Fault<'v>> {
+    fn load(&mut self, binding: Binding, running: &ActiveFrame<'v>) -> Result<(), Fault<'v>> {
         self.budget.charge(1)?;
-        match place {
+        match binding {
             Binding::Local(slot) => match self.stack.get(running.base + slot as usize) {
                 Some(Value::Number(number)) => {
                     let number = *number;
@@ -394,7 +394,7 @@ impl<'v, V: View> Evaluator<'v, V> {
                 None => return Err(Fault::internal("a slot is outside of its frame")),
             },
             Binding::Captured(_) => {
-                let value = self.value_of(place, running)?;
+                let value = self.value_of(binding, running)?;
                 self.stack.push(value);
             }
         }
@@ -415,8 +415,8 @@ impl<'v, V: View> Evaluator<'v, V> {
         }
     }
 
-    fn value_of(&self, place: Binding, running: &ActiveFrame<'v>) -> EvalResult<'v> {
-        let value = match place {
+    fn value_of(&self, binding: Binding, running: &ActiveFrame<'v>) -> EvalResult<'v> {
+        let value = match binding {
             Binding::Local(slot) => self.stack.get(running.base + slot as usize),
             Binding::Captured(at) => {
                 running.captured.as_ref().and_then(|captured| captured.values.get(at as usize))
@@ -427,10 +427,10 @@ impl<'v, V: View> Evaluator<'v, V> {
 
     fn bind(&mut self, slot: u32, running: &ActiveFrame<'v>) -> Result<(), Fault<'v>> {
         let value = self.pop();
-        let Some(place) = self.stack.get_mut(running.base + slot as usize) else {
+        let Some(local) = self.stack.get_mut(running.base + slot as usize) else {
             return Err(Fault::internal("a slot is outside of its frame"));
         };
-        *place = value;
+        *local = value;
         Ok(())
     }
 
@@ -458,7 +458,7 @@ impl<'v, V: View> Evaluator<'v, V> {
             push_with(&mut self.stack, function);
             return Ok(());
         }
-        let values = captures.iter().map(|place| self.value_of(*place, running));
+        let values = captures.iter().map(|binding| self.value_of(*binding, running));
         let values = values.collect::<Result<_, _>>()?;
         let function = builtin::close_over(id, values, &mut self.budget)?;
         self.stack.push(function);

@@ -9,7 +9,7 @@ use super::model::{
 };
 use crate::eval::Verdict;
 use crate::fault::EvalError;
-use crate::render::place_as_json;
+use crate::render::span_as_json;
 use crate::span::Span;
 
 impl fmt::Display for ValueSummary {
@@ -140,7 +140,7 @@ impl Explanation {
             Verdict::NoMatch => ("false", None),
             Verdict::Failed(error) => ("error", Some(error)),
         };
-        let residual = self.residual.iter().map(|span| self.place(*span));
+        let residual = self.residual.iter().map(|span| self.span_with_text(*span));
         let warnings = self.warnings.iter().map(|w| crate::render::as_json(w, &self.source));
         let mut answer = json!({
             "verdict": verdict,
@@ -157,16 +157,16 @@ impl Explanation {
     }
 
     /// A span with its text.
-    fn place(&self, span: Span) -> Value {
-        let mut place = place_as_json(span, &self.source);
-        if let Some(object) = place.as_object_mut() {
+    fn span_with_text(&self, span: Span) -> Value {
+        let mut shown = span_as_json(span, &self.source);
+        if let Some(object) = shown.as_object_mut() {
             object.insert("source".into(), span.text(&self.source).into());
         }
-        place
+        shown
     }
 
     fn error_as_json(&self, error: &EvalError) -> Value {
-        let mut shown = self.place(error.span);
+        let mut shown = self.span_with_text(error.span);
         if let Some(object) = shown.as_object_mut() {
             object.insert("code".into(), error.code.to_string().into());
             object.insert("kind".into(), error.kind().as_str().into());
@@ -176,7 +176,7 @@ impl Explanation {
     }
 
     fn part_as_json(&self, part: &ExplainedPart) -> Value {
-        let mut shown = self.place(part.span);
+        let mut shown = self.span_with_text(part.span);
         let Some(object) = shown.as_object_mut() else { return shown };
         let (name, outcome) = self.outcome_as_json(&part.outcome);
         object.insert(name.into(), outcome);
@@ -208,12 +208,12 @@ impl Explanation {
             })
         });
         let shown: Value = shown.collect();
-        let mut place = self.place(calls.span);
-        if let Some(object) = place.as_object_mut() {
+        let mut call = self.span_with_text(calls.span);
+        if let Some(object) = call.as_object_mut() {
             object.insert("count".into(), calls.count.into());
             object.insert("calls".into(), shown);
         }
-        place
+        call
     }
 
     fn outcome_as_json(&self, outcome: &PartOutcome) -> (&'static str, Value) {

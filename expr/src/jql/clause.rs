@@ -55,7 +55,7 @@ impl QueryField {
 
 pub(super) fn written(clause: &Clause) -> String {
     let mut tests: Vec<(String, Vec<String>)> = Vec::new();
-    for (left, right) in clause.values.iter().flat_map(|value| clause.place.ways(value)) {
+    for (left, right) in clause.values.iter().flat_map(|value| clause.field.ways(value)) {
         match tests.iter_mut().find(|(known, _)| *known == left) {
             Some((_, rights)) if rights.contains(&right) => {}
             Some((_, rights)) => rights.push(right),
@@ -74,7 +74,7 @@ pub(super) fn written(clause: &Clause) -> String {
         (false, _) => format!("({any})"),
         // An empty field differs from no value.
         (true, _) if is_empty_tested => format!("!({any})"),
-        (true, _) => format!("({} != null && !({any}))", clause.place.path()),
+        (true, _) => format!("({} != null && !({any}))", clause.field.path()),
     }
 }
 

@@ -125,22 +125,22 @@ impl<'q> QueryParser<'q> {
     }
 
     fn clause(&mut self) -> QueryResult<Clause> {
-        let (place, field) = self.field()?;
+        let (field, written) = self.field()?;
         let (is_negated, values) = if self.sign("!=") {
-            (true, vec![self.operand(field)?])
+            (true, vec![self.operand(written)?])
         } else if self.sign("=") {
-            (false, vec![self.operand(field)?])
+            (false, vec![self.operand(written)?])
         } else if self.word("in") {
-            (false, self.operands(field)?)
+            (false, self.operands(written)?)
         } else if self.word("not") {
             if !self.word("in") {
                 return Err(self.expected("IN"));
             }
-            (true, self.operands(field)?)
+            (true, self.operands(written)?)
         } else {
-            return Err(self.operator(field));
+            return Err(self.operator(written));
         };
-        Ok(Clause { place, is_negated, values })
+        Ok(Clause { field, is_negated, values })
     }
 
     /// A supported field, with its text.
@@ -152,8 +152,8 @@ impl<'q> QueryParser<'q> {
         if self.rest.starts_with('(') {
             return Err(unsupported(&format!("{written}()"), span));
         }
-        let place = QueryField::of(&name, key.as_deref(), path);
-        Ok((place.ok_or_else(|| unsupported(written, span))?, written))
+        let supported = QueryField::of(&name, key.as_deref(), path);
+        Ok((supported.ok_or_else(|| unsupported(written, span))?, written))
     }
 
     /// The error of a missing or unsupported operator.

@@ -18,7 +18,7 @@ pub(super) enum QueryTree {
 /// A test of one field.
 #[derive(Debug)]
 pub(super) struct Clause {
-    pub(super) place: QueryField,
+    pub(super) field: QueryField,
     pub(super) is_negated: bool,
     pub(super) values: Vec<QueryValue>,
 }
@@ -26,7 +26,7 @@ pub(super) struct Clause {
 impl Clause {
     /// Whether the disjunction of the two clauses is one clause with the values of both.
     pub(super) fn is_joined_by(&self, next: &Clause) -> bool {
-        self.place == next.place && !self.is_negated && !next.is_negated
+        self.field == next.field && !self.is_negated && !next.is_negated
     }
 }
 

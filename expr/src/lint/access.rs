@@ -1,7 +1,7 @@
 //! Checks of member chains: members that payloads do not have, and accesses to nullable values.
 
 use super::{InferredValue, Linter, NullReason};
-use crate::builtin::{IndexTest, Member, members_of};
+use crate::builtin::{IndexTest, Member, MethodTest, members_of};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::schema::{FieldLookup, Members, Shape, UnlistedMembers, change_title, product_of};
 use crate::span::Span;
@@ -35,7 +35,8 @@ impl Linter<'_> {
                     element(&known)
                 }
                 LinkKind::Call { arguments, .. } => {
-                    let includes = method.and_then(Member::index_test) == Some(IndexTest::Includes);
+                    let includes = method.and_then(Member::index_test)
+                        == Some(IndexTest::Method(MethodTest::Includes));
                     if let [argument] = arguments.as_slice()
                         && includes
                     {
@@ -147,8 +148,8 @@ impl Linter<'_> {
         if self.is_full() {
             return;
         }
-        let place = known.path.as_deref().unwrap_or("this");
-        let message = format!("`{place}` is a {}, which has no `{}`", ty.name(), name.text);
+        let path = known.path.as_deref().unwrap_or("this");
+        let message = format!("`{path}` is a {}, which has no `{}`", ty.name(), name.text);
         let finding = Diagnostic::warning(Code::UnknownMember, self.name_span(at, name), message);
         let known = members_of(ty).iter().map(|member| member.name);
         let near = crate::schema::nearest(&name.text, known);

@@ -170,7 +170,7 @@ impl Linter<'_> {
     fn head_path(&self, head: &Expr) -> Option<String> {
         match head.kind {
             ExprKind::Variable(at) => self.variable(at).path.map(String::from),
-            ExprKind::Binding(place) => self.load(place).path.map(String::from),
+            ExprKind::Binding(binding) => self.load(binding).path.map(String::from),
             _ => None,
         }
     }

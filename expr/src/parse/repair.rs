@@ -43,8 +43,8 @@ pub(super) fn repair(tokens: &mut Vec<Token<'_>>, failure: &Failure) -> bool {
             None => return false,
         },
     };
-    let place = Span { start: span.start, end: span.start };
-    tokens.insert(at, Token { kind: mismatch, span: place });
+    let empty = Span { start: span.start, end: span.start };
+    tokens.insert(at, Token { kind: mismatch, span: empty });
     true
 }
 

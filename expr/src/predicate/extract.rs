@@ -1,7 +1,7 @@
 //! Extracts facts from the typed tree.
 
 use crate::ast::{BinaryOp, UnaryOp};
-use crate::builtin::{IndexTest, Member};
+use crate::builtin::{IndexTest, Member, MethodTest};
 use crate::limits::{STEPS_PER_ERROR, STEPS_PER_REMAINDER};
 use crate::parameter_slots::ParameterSlots;
 use crate::predicate::{
@@ -126,7 +126,7 @@ impl Extractor<'_> {
         test(left, right, order).or_else(|| test(right, left, order.mirrored()))
     }
 
-    /// Reads `path.includes(constant)` and `path.some(item => ...)`.
+    /// Reads `path.method(constant)` and `path.some(item => ...)`.
     fn method(&self, head: &Expr, links: &[Link]) -> Option<TemplateCondition> {
         let [steps @ .., Link { kind: LinkKind::Member { name, optional: false, .. }, .. }, call] =
             links
@@ -146,8 +146,8 @@ impl Extractor<'_> {
         }
         let path = Path { steps: found.into() };
         match (name.member?.index_test()?, &argument.kind) {
-            (IndexTest::Includes, _) => {
-                Some(Condition::Includes { path, constant: self.operand(argument)? })
+            (IndexTest::Method(test), _) => {
+                Some(Condition::Method { path, test, constant: self.operand(argument)? })
             }
             (IndexTest::Some, ExprKind::Lambda(lambda)) => {
                 let mut tests = Vec::new();
@@ -228,7 +228,9 @@ impl Extractor<'_> {
                 };
                 let LinkKind::Call { arguments, .. } = &call.kind else { return None };
                 let [argument] = arguments.as_slice() else { return None };
-                if name.member.and_then(Member::index_test) != Some(IndexTest::Includes) {
+                if name.member.and_then(Member::index_test)
+                    != Some(IndexTest::Method(MethodTest::Includes))
+                {
                     return None;
                 }
                 let constants = match self.slots.slots_in_span(literals.len(), head.span) {

@@ -73,7 +73,11 @@ fn reads_comparisons_from_either_side() {
 
 #[test]
 fn reads_membership_and_tests_of_items() {
-    let includes = Condition::Includes { path: path(&["a", "labels"]), constant: text("x") };
+    let includes = Condition::Method {
+        path: path(&["a", "labels"]),
+        test: MethodTest::Includes,
+        constant: text("x"),
+    };
     assert_eq!(condition("event.a.labels.includes('x')"), includes);
     let some = |tests: &[(Option<&str>, &str)], exact| Condition::Some {
         path: path(&["changelog", "?items"]),

@@ -133,8 +133,8 @@ async fn list(
     // A cursor names its installation, so that the cursor of another installation is invalid.
     let own = format!("{}/", caller.installation.record.id);
     let after = match query.cursor(CURSOR)? {
-        Some(place) => {
-            let order = place.strip_prefix(&own).and_then(|order| order.parse().ok());
+        Some(position) => {
+            let order = position.strip_prefix(&own).and_then(|order| order.parse().ok());
             order.ok_or_else(|| query_params::invalid_cursor(CURSOR))?
         }
         None => 0,

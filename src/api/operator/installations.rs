@@ -63,8 +63,8 @@ fn installation_view(state: &Shared, installation: &AppliedInstallation) -> Valu
         let subject = function_subject(&settings.prefix, &record.id, function);
         json!({"function": function, "subject": subject})
     });
-    let kind = app.as_ref().map(|app| app.record.kind);
-    let dynamic_max = settings.dynamic_modules_max(kind, record.product);
+    let app = app.as_ref().map(|app| &app.record);
+    let dynamic_max = settings.dynamic_modules_max(app, record.product);
     let mut modules = Map::new();
     for state in EffectiveStatus::ALL {
         let found =

@@ -17,8 +17,7 @@ use crate::delivery;
 use crate::domain::SubscriptionId;
 use crate::matcher::Subscription;
 use crate::registry::{
-    AppliedInstallation, AppliedModule, HandlerRef, ModuleStatus, Problem, TRIGGER, Trigger,
-    TriggerEvent, code,
+    AppliedInstallation, AppliedModule, ModuleStatus, Problem, TRIGGER, Trigger, TriggerEvent, code,
 };
 
 pub(super) fn routes() -> Router<Shared> {
@@ -254,10 +253,8 @@ fn event_view(event: &TriggerEvent) -> Value {
 
 fn handler_view(trigger: &Trigger, module: &AppliedModule) -> Value {
     let mut view = module.subscription.as_deref().map_or_else(|| json!({}), handler_target);
-    match &trigger.handler {
-        HandlerRef::Function(name) => insert_some(&mut view, "function", Some(&name.value)),
-        HandlerRef::Endpoint(key) => insert_some(&mut view, "endpoint", Some(&key.value)),
-    }
+    let (member, name) = trigger.handler.member();
+    insert_some(&mut view, member, Some(&name.value));
     view
 }
 

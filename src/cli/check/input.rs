@@ -179,11 +179,11 @@ impl FilterText {
     /// Returns the start of the file if its text differs from the expression, because of escapes
     /// for example.
     pub(super) fn position(&self, offset: usize) -> (usize, usize) {
-        let place = self.lines().find_map(|(number, line)| {
+        let position = self.lines().find_map(|(number, line)| {
             let column = starts_at(line, &self.source)?;
             self.follow(number, column, offset)
         });
-        place.map_or((self.first_line, 1), |(line, column)| (self.first_line + line, column))
+        position.map_or((self.first_line, 1), |(line, column)| (self.first_line + line, column))
     }
 
     fn lines(&self) -> impl Iterator<Item = (usize, &str)> {

@@ -12,7 +12,7 @@ use thiserror::Error;
 /// The ASCII characters that are encoded in a header value.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
-/// HeaderList to send: lower-case names with values that are not encoded yet.
+/// A list of headers to send: lower-case names with values that are not encoded yet.
 pub type HeaderList = Vec<(&'static str, String)>;
 
 /// Read access to message headers. Names are compared case-insensitively.

@@ -45,10 +45,11 @@ impl NameTables {
         debug_assert!(row.is_some(), "a table of these names");
         let Some(Table { first_slot, shift, filter, .. }) = row else { return NameTable::NONE };
         let (first_slot, shift) = (*first_slot, *shift);
-        let slots = first_slot as usize..first_slot as usize + (1 << (64 - shift));
+        let slots = self.slots.get(first_slot as usize..first_slot as usize + (1 << (64 - shift)));
+        debug_assert!(slots.is_some(), "slots of these names");
         NameTable {
             filter,
-            slots: self.slots.get(slots).unwrap_or_default(),
+            slots: slots.unwrap_or_default(),
             shift,
             entries: &self.entries,
             bytes: &self.bytes,
@@ -63,7 +64,9 @@ impl NameTables {
     pub(super) fn entries(&self, row: TableId) -> impl Iterator<Item = (Box<str>, u32)> {
         self.of_row(row).iter().map(|entry| {
             let start = entry.start as usize;
-            let name = self.bytes.get(start..start + entry.len as usize).unwrap_or_default();
+            let name = self.bytes.get(start..start + entry.len as usize);
+            debug_assert!(name.is_some(), "a name of these bytes");
+            let name = name.unwrap_or_default();
             (String::from_utf8_lossy(name).into(), entry.target)
         })
     }

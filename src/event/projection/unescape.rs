@@ -22,6 +22,7 @@ pub(super) fn unescape(mut inside: &[u8], out: &mut Vec<u8>) {
                 2
             }
         };
+        debug_assert!(len <= escape.len(), "the scan accepted what is not an escape");
         inside = escape.get(len..).unwrap_or_default();
     }
     out.extend_from_slice(inside);

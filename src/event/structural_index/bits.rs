@@ -17,8 +17,8 @@ impl Bits {
 
     #[inline(always)]
     pub(super) fn set(&mut self, at: usize, word: u64) {
-        if let Some(place) = self.0.get_mut(at) {
-            *place = word;
+        if let Some(lane) = self.0.get_mut(at) {
+            *lane = word;
         }
     }
 

@@ -187,14 +187,14 @@ mod tests {
         assert_eq!(of_words(block), one_by_one(block), "{block:?}");
         #[cfg(target_arch = "x86_64")]
         if crate::event::structural_index::has_vectors() {
-            #[expect(unsafe_code, reason = "the processor was asked")]
+            #[expect(unsafe_code, reason = "the processor has these instructions")]
             // SAFETY: the processor has what the function is compiled for.
             let classes = unsafe { x86::of_vectors(block) };
             assert_eq!(classes, one_by_one(block), "{block:?}");
         }
         #[cfg(target_arch = "x86_64")]
         if crate::event::structural_index::has_wide_vectors() {
-            #[expect(unsafe_code, reason = "the processor was asked")]
+            #[expect(unsafe_code, reason = "the processor has these instructions")]
             // SAFETY: the processor has what the function is compiled for.
             let classes = unsafe { x86::of_wide_vectors(block) };
             assert_eq!(classes, one_by_one(block), "{block:?}");
@@ -228,7 +228,7 @@ mod tests {
             prop_assert_eq!(prefix_xor_by_shifts(bits), expected);
             #[cfg(target_arch = "x86_64")]
             if crate::event::structural_index::has_vectors() {
-                #[expect(unsafe_code, reason = "the processor was asked")]
+                #[expect(unsafe_code, reason = "the processor has these instructions")]
                 // SAFETY: the processor has what the function is compiled for.
                 let prefix_xor = unsafe { x86::prefix_xor(bits) };
                 prop_assert_eq!(prefix_xor, expected);

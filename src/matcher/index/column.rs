@@ -3,6 +3,7 @@
 
 use aho_corasick::AhoCorasick;
 use switchyard_expr::limits;
+use switchyard_expr::predicate::MethodTest;
 
 use super::corrupt::CorruptSegment;
 use super::dictionary::{ConstantEntry, Dictionary};
@@ -29,9 +30,11 @@ const _: () = assert!(MEMBERS_MAX <= PROJECTED_MAX as usize);
 pub(super) enum TestKind {
     /// Which constant the value equals. Undetermined if evaluating the path is an error.
     Equal,
-    /// Which constants the value includes. Undetermined unless it is a list, or text and all
-    /// constants are text.
-    Includes {
+    /// With which constants as argument the method is true. Undetermined for a value that the method
+    /// does not take, and for text unless all constants are text.
+    Method {
+        /// The method.
+        test: MethodTest,
         /// Whether all constants are text.
         text: bool,
         /// Whether null means false instead of undetermined, because `path != null` is tested before.
@@ -42,7 +45,7 @@ pub(super) enum TestKind {
     Some,
     /// How the value compares with numbers. Undetermined unless it is a number.
     Ordered {
-        /// As for `Includes`.
+        /// As for `Method`.
         null_is_false: bool,
     },
 }
@@ -52,7 +55,7 @@ pub(super) enum TestKind {
 pub(super) struct Column {
     pub(super) kind: TestKind,
     pub(super) id: ColumnId,
-    /// For `Some`, its first member; for `Includes` of text, its search.
+    /// For `Some`, its first member; for `Method` on text, its search.
     pub(super) table_at: Offset,
     /// For `Some`, its number of members.
     pub(super) members: Offset,
@@ -68,7 +71,7 @@ pub(super) struct ColumnTables {
     pub(super) searches: Box<[Search]>,
 }
 
-/// Finds all text constants of an `Includes` column in one pass over the value.
+/// Finds all text constants of a `Method` column in one pass over the value.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Search {
@@ -117,17 +120,20 @@ impl Column {
             }
             (
                 TestKind::Ordered { null_is_false: true }
-                | TestKind::Includes { null_is_false: true, .. },
+                | TestKind::Method { null_is_false: true, .. },
                 JsonValue::Missing | JsonValue::Null,
             ) => {}
-            (TestKind::Includes { .. }, JsonValue::List(items)) if items.len() <= MEMBERS_MAX => {
+            (TestKind::Method { test: MethodTest::Includes, .. }, JsonValue::List(items))
+                if items.len() <= MEMBERS_MAX =>
+            {
                 for at in 0..items.len() {
                     self.look_up(items.get(at, 0), tables, values)?;
                 }
             }
-            (TestKind::Includes { text: true, .. }, JsonValue::Text(text))
-                if text.len() <= TEXT_BYTES_MAX =>
-            {
+            (
+                TestKind::Method { test: MethodTest::Includes, text: true, .. },
+                JsonValue::Text(text),
+            ) if text.len() <= TEXT_BYTES_MAX => {
                 self.search(text, tables, values)?;
             }
             (TestKind::Some, JsonValue::List(items))

@@ -16,7 +16,7 @@ use crate::domain::{InstallationId, ModuleKey};
 use crate::registry::compile::AppliedApp;
 use crate::registry::error::RegisterError;
 use crate::registry::model::{
-    AppKind, InstallationRecord, ModuleRecord, Problem, RegistrationApi, SignedRequest, code,
+    InstallationRecord, ModuleRecord, Problem, RegistrationApi, SignedRequest, code,
 };
 use crate::registry::transaction::Mutation;
 use crate::registry::validation::{ConnectModule, check_connect_modules};
@@ -132,7 +132,7 @@ impl Registration for NewModules<'_> {
         record: &mut InstallationRecord,
     ) -> Result<Applied<()>, RegisterError> {
         check_keys(&target.app, record, self.modules)?;
-        let max = context.settings.dynamic_modules_max(Some(AppKind::Connect), record.product);
+        let max = context.settings.dynamic_modules_max(Some(&target.app.record), record.product);
         let usage = check_connect_modules(record, self.modules.len(), max)
             .map_err(RegisterError::Invalid)?;
         record.replay_guard.record_once(self.signed)?;
@@ -184,7 +184,8 @@ impl Registration for PutModule<'_> {
             known.clone()
         } else {
             check_keys(&target.app, record, slice::from_ref(self.module))?;
-            let max = context.settings.dynamic_modules_max(Some(AppKind::Connect), record.product);
+            let max =
+                context.settings.dynamic_modules_max(Some(&target.app.record), record.product);
             check_connect_modules(record, 1, max).map_err(RegisterError::Invalid)?;
             let new = ModuleRecord { order: record.next_order, ..new };
             record.next_order += 1;

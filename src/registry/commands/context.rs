@@ -67,6 +67,12 @@ impl Context {
         Ok(Target { app: app.ok_or(RegisterError::NotFound)?, installation })
     }
 
+    /// Returns the limit of dynamic modules of an installation.
+    pub(super) fn dynamic_modules_max(&self, record: &InstallationRecord) -> usize {
+        let app = self.state().app(record.app.as_str());
+        self.settings.dynamic_modules_max(app.as_ref().map(|app| &app.record), record.product)
+    }
+
     /// Returns the rules for triggers of an app.
     pub(super) fn rules<'a>(&'a self, app: &'a AppliedApp) -> ValidationRules<'a> {
         ValidationRules {

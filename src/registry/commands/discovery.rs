@@ -1,8 +1,8 @@
 //! Pull discovery: requests the modules of an installation from its app and caches the response.
 //!
-//! One replica sends the request: the one that claims the installation first. The response is stored in
-//! the installation's document, so neither events nor other replicas repeat the request. An unusable
-//! response changes nothing: the last valid set stays.
+//! One replica sends the request: the one that claims the installation first. The response is stored
+//! in the installation's document, so neither events nor other replicas repeat the request. An
+//! unusable response changes nothing: the last valid set stays.
 
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ use crate::registry::validation::{
 
 /// Duration of a claim, in milliseconds; after it another replica may send the request.
 const CLAIM_MS: i64 = 60_000;
-/// Longest wait for the response of an app, whatever the delivery timeout is; well within the claim.
+/// Longest wait for the response of an app, whatever the delivery timeout is; well within the
+/// claim.
 const ANSWER_MAX: Duration = Duration::from_secs(45);
 /// Pause after the first failed request, in milliseconds; doubles up to the lifetime of a response.
 const RETRY_MS: i64 = 15_000;
@@ -131,11 +132,9 @@ impl<'a> Discovery<'a> {
             body: Bytes::from(body.to_string()),
         };
         match timeout(ANSWER_MAX, self.context.calls.call(call)).await {
-            Ok(Ok(body)) => classify(
-                &target.app.record,
-                &body,
-                self.context.settings.limits.modules_per_installation,
-            ),
+            Ok(Ok(body)) => {
+                classify(&target.app.record, &body, self.context.dynamic_modules_max(record))
+            }
             Ok(Err(error)) => ClassifiedModules::rejected(error.to_string()),
             Err(_) => ClassifiedModules::rejected(format!("no answer within {ANSWER_MAX:?}")),
         }
@@ -231,7 +230,8 @@ impl<'a> Discovery<'a> {
             (clock::now_ms(), self.context.settings.registry.discovery_life_ms());
         let failures = if rejected.is_some() { before.failures.saturating_add(1) } else { 0 };
         let wait_ms = match failures {
-            // Up to a tenth less, so that installations made together are not asked together.
+            // Up to a tenth less, so that installations created together send their requests at
+            // different times.
             0 => {
                 life_ms.saturating_sub(i64::from(Uuid::new_v4().as_fields().1) * life_ms / 655_360)
             }

@@ -209,7 +209,7 @@ pub(super) fn add_module(
         let message = format!("A dynamic module with key \"{key}\" already exists");
         return Err(RegisterError::invalid(Problem::new(code::DUPLICATE, "key", message)));
     }
-    check_modules(record, context.settings.limits.modules_per_installation)
+    check_modules(record, context.dynamic_modules_max(record))
         .map_err(|problems| RegisterError::Invalid(with_candidates(context, record, problems)))?;
     check_paths(context, record, key, &validated.trigger)?;
     let module = ModuleRecord { order: record.next_order, ..validated.module.clone() };
@@ -224,11 +224,7 @@ pub(super) fn module_usage(
     before: usize,
     record: &InstallationRecord,
 ) -> QuotaUsage {
-    QuotaUsage {
-        before,
-        after: record.modules.len(),
-        max: context.settings.limits.modules_per_installation,
-    }
+    QuotaUsage { before, after: record.modules.len(), max: context.dynamic_modules_max(record) }
 }
 
 /// Adds to the problem of a used-up quota which modules could be removed.

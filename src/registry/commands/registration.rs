@@ -1,13 +1,13 @@
 //! The one path of registration: Forge modules, Connect modules and dynamic webhooks take it.
 //!
 //! ```text
-//! authenticate, parse        the API: who asks, and a request in form
+//! authenticate, parse        the API: the caller, and a request of valid form
 //! 1. target                  the installation with its app, as applied here
 //! 2. validate and compile    against the app and the catalogue; filters become programs
 //! 3. reserve                 what must be unique beyond the installation
 //! 4. commit                  compare-and-set: quotas and keys are checked on the current record
 //! 5. notify                  the app, if a quota is nearly used up
-//! 6. answer                  the API: in the form of the vendor
+//! 6. answer                  the API: in the format of the vendor
 //! ```
 //!
 //! A [`Registration`] supplies the steps in which the vendors differ. A budget that is charged to an

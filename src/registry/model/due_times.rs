@@ -4,7 +4,7 @@ use super::app::AppRecord;
 use super::dynamic_webhook::DynamicWebhook;
 use super::installation::{InstallationRecord, InstallationState};
 
-/// Time at which the app is asked next, milliseconds since the epoch; none = never.
+/// Time of the next request to the app, milliseconds since the epoch; none = never.
 pub(crate) fn discovery_due_ms(app: &AppRecord, record: &InstallationRecord) -> Option<i64> {
     app.discovery.as_ref()?;
     if record.state != InstallationState::Enabled {

@@ -12,17 +12,17 @@ use crate::registry::store::{Store, StoreError};
 
 /// Shortest interval between two queries, so that unauthenticated callers cannot overload the
 /// store.
-const ASK_INTERVAL: Duration = Duration::from_millis(1);
+const QUERY_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The last result, shared by all callers that arrived before its query was sent.
 #[derive(Debug, Default)]
 pub(crate) struct ReadBarrier {
-    last: Mutex<Option<Seen>>,
+    last: Mutex<Option<Query>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Seen {
-    asked: Instant,
+struct Query {
+    sent: Instant,
     revision: u64,
 }
 
@@ -32,15 +32,15 @@ impl ReadBarrier {
         let called = clock::tick();
         // One query at a time: a caller that waited for the lock finds a sufficiently new result.
         let mut last = self.last.lock().await;
-        if let Some(seen) = *last {
-            if seen.asked >= called {
-                return Ok(seen.revision);
+        if let Some(last_query) = *last {
+            if last_query.sent >= called {
+                return Ok(last_query.revision);
             }
-            sleep(ASK_INTERVAL.saturating_sub(clock::since(seen.asked))).await;
+            sleep(QUERY_INTERVAL.saturating_sub(clock::since(last_query.sent))).await;
         }
-        let asked = clock::tick();
+        let sent = clock::tick();
         let revision = store.last_revision().await?;
-        *last = Some(Seen { asked, revision });
+        *last = Some(Query { sent, revision });
         Ok(revision)
     }
 }

@@ -58,6 +58,17 @@ pub enum HandlerRef {
     Endpoint(Located<String>),
 }
 
+impl HandlerRef {
+    /// Returns the member of a trigger that names the handler, and the name.
+    #[must_use]
+    pub fn member(&self) -> (&'static str, &Located<String>) {
+        match self {
+            Self::Function(name) => ("function", name),
+            Self::Endpoint(key) => ("endpoint", key),
+        }
+    }
+}
+
 /// A value with its path in the request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Located<T> {

@@ -131,11 +131,11 @@ impl ValidationRules<'_> {
 
     fn handler(&self, handler: &HandlerRef) -> Option<Problem> {
         let app = self.app?;
-        let (what, named, known) = match handler {
-            HandlerRef::Function(named) => ("function", named, app.functions.clone()),
-            HandlerRef::Endpoint(named) => {
-                let keys = app.endpoints.iter().map(|endpoint| endpoint.key.clone());
-                ("endpoint", named, keys.collect())
+        let (what, named) = handler.member();
+        let known = match handler {
+            HandlerRef::Function(_) => app.functions.clone(),
+            HandlerRef::Endpoint(_) => {
+                app.endpoints.iter().map(|endpoint| endpoint.key.clone()).collect()
             }
         };
         if known.contains(&named.value) {

@@ -1,7 +1,9 @@
 //! `includes()` of List.
 
 use super::elements::position;
-use crate::builtin::{Arguments, Builtin, EvalResult, IndexTest, Machine, Returns, Signature};
+use crate::builtin::{
+    Arguments, Builtin, EvalResult, IndexTest, Machine, MethodTest, Returns, Signature,
+};
 use crate::value::{List, Type, Value};
 
 /// `includes` of List.
@@ -14,7 +16,7 @@ impl Builtin for Includes {
         name: "includes",
         parameters: "value: any",
         returns: Returns::Always(Type::Boolean),
-        index: Some(IndexTest::Includes),
+        index: Some(IndexTest::Method(MethodTest::Includes)),
         doc: "Whether an element equals the value.",
         steps: "3 per element, comparison",
         case: "equality-021",

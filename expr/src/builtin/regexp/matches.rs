@@ -100,11 +100,11 @@ pub(in crate::builtin) fn group_values<'v>(
 ) -> Result<Vec<Value<'v>>, Fault<'v>> {
     budget.charge_allocation(size_of_val(captures.as_slice()))?;
     let mut values = Vec::with_capacity(captures.len());
-    for place in captures {
-        values.push(match place {
-            Some(place) => {
-                budget.charge_text_allocation(place.len())?;
-                Value::text(Rc::from(slice(text, place.clone())))
+    for range in captures {
+        values.push(match range {
+            Some(range) => {
+                budget.charge_text_allocation(range.len())?;
+                Value::text(Rc::from(slice(text, range.clone())))
             }
             None => Value::Null,
         });

@@ -1,7 +1,9 @@
 //! `includes()` of String.
 
 use super::search::search_argument;
-use crate::builtin::{Arguments, Builtin, EvalResult, IndexTest, Machine, Returns, Signature};
+use crate::builtin::{
+    Arguments, Builtin, EvalResult, IndexTest, Machine, MethodTest, Returns, Signature,
+};
 use crate::value::{Text, Type, Value};
 
 /// `includes` of String.
@@ -14,7 +16,7 @@ impl Builtin for Includes {
         name: "includes",
         parameters: "part: String",
         returns: Returns::Always(Type::Boolean),
-        index: Some(IndexTest::Includes),
+        index: Some(IndexTest::Method(MethodTest::Includes)),
         doc: "Whether the text contains the part.",
         steps: "search of both",
         case: "strings-021",

@@ -79,8 +79,8 @@ fn expand<'v>(
     budget: &mut Budget,
 ) -> Result<(), Fault<'v>> {
     let group_text = |number: usize| {
-        let place = captures.get(number).cloned().flatten();
-        place.and_then(|place| text.get(place)).unwrap_or_default()
+        let range = captures.get(number).cloned().flatten();
+        range.and_then(|range| text.get(range)).unwrap_or_default()
     };
     let mut rest = template;
     while let Some(at) = rest.find('$') {

@@ -22,7 +22,7 @@ pub(super) struct ColumnBuilder {
     names: MemberNames,
     /// In the order of first use.
     ids: HashMap<Box<[u8]>, ConstantId, RandomState>,
-    /// The constants of an `Includes` column of text.
+    /// The constants of a `Method` column of text.
     texts: Vec<(Box<str>, ConstantId)>,
     key: Vec<u8>,
 }
@@ -46,7 +46,7 @@ impl ColumnBuilder {
         }
         let id = ConstantId::new(self.ids.len())?;
         self.ids.insert(self.key.as_slice().into(), id);
-        if let (TestKind::Includes { text: true, .. }, Some(Constant::String(text))) =
+        if let (TestKind::Method { text: true, .. }, Some(Constant::String(text))) =
             (self.kind, constants.into_iter().next())
         {
             self.texts.push((text.clone(), id));
@@ -81,7 +81,7 @@ impl ColumnsBuilder {
     ) -> Result<Column, SegmentTooLarge> {
         let ColumnBuilder { mut kind, names, ids, texts, .. } = column;
         let mut table_at = Offset::default();
-        if let TestKind::Includes { text, .. } = &mut kind {
+        if let TestKind::Method { text, .. } = &mut kind {
             projection.items(field);
             let search = search(&texts, postings);
             *text = search.is_some();

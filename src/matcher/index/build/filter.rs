@@ -146,10 +146,10 @@ impl FilterCompiler<'_> {
                 let bound = self.planner.tables.add_bound(*bound + 0.0)?;
                 Ok(Some(Test::Ordered { order: *order, column, bound }))
             }
-            Condition::Includes { path, constant } => {
+            Condition::Method { path, test, constant } => {
                 let null_is_false = is_null_guarded(path, before);
                 let text = matches!(constant, Constant::String(_));
-                let kind = TestKind::Includes { text, null_is_false };
+                let kind = TestKind::Method { test: *test, text, null_is_false };
                 let Some(column) = self.planner.column(path, kind, Box::default())? else {
                     return Ok(None);
                 };
@@ -218,7 +218,7 @@ impl FilterCompiler<'_> {
 /// Returns how many tests of the condition search a text or a list.
 fn searches(condition: &Condition) -> usize {
     match condition {
-        Condition::Includes { .. } => 1,
+        Condition::Method { .. } => 1,
         Condition::All(operands) | Condition::Any(operands) => operands.iter().map(searches).sum(),
         Condition::Not(operand) => searches(operand),
         _ => 0,

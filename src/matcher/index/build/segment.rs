@@ -81,7 +81,9 @@ fn assemble(
     let mut selectivity = Selectivity::new(plan.columns.len());
     tests.iter().for_each(|test| selectivity.count(*test, &plan.tables));
     for group in &mut groups {
-        let own = tests.get(group.tests.clone()).unwrap_or_default();
+        let own = tests.get(group.tests.clone());
+        debug_assert!(own.is_some(), "the tests of a group are planned");
+        let own = own.unwrap_or_default();
         group.access_predicate = selectivity.access_predicate(own, &plan.tables);
     }
     drop(selectivity);
