@@ -4,41 +4,41 @@ use a_tree::{ATree, AttributeDefinition};
 
 use crate::Peer;
 use crate::facts::Facts;
-use crate::workload::Wish;
+use crate::workload::FilterSpec;
 
 pub(crate) struct Tree(ATree<u32>);
 
 impl Tree {
-    pub(crate) fn new(filters: &[(u32, Wish)]) -> Self {
+    pub(crate) fn new(filters: &[(u32, FilterSpec)]) -> Self {
         let texts = ["project", "kind", "priority", "status"].map(AttributeDefinition::string);
         let [project, kind, priority, status] = texts;
         let points = AttributeDefinition::integer("points");
         let changes = AttributeDefinition::string_list("changes");
         let mut tree =
             ATree::new(&[project, kind, priority, status, points, changes]).expect("attributes");
-        for (number, wish) in filters {
-            tree.insert(number, &filter(*wish)).expect("a filter");
+        for (number, spec) in filters {
+            tree.insert(number, &filter(*spec)).expect("a filter");
         }
         Self(tree)
     }
 }
 
 /// There are no lists of objects: field and new value of a change are joined.
-fn filter(wish: Wish) -> String {
-    match wish {
-        Wish::Kind { project, kind } => format!("project = 'P{project}' and kind = '{kind}'"),
-        Wish::Priority { project, kind, priority } => {
+fn filter(spec: FilterSpec) -> String {
+    match spec {
+        FilterSpec::Kind { project, kind } => format!("project = 'P{project}' and kind = '{kind}'"),
+        FilterSpec::Priority { project, kind, priority } => {
             format!("project = 'P{project}' and kind = '{kind}' and priority = '{priority}'")
         }
-        Wish::Projects([a, b, c]) => format!("project in ['P{a}', 'P{b}', 'P{c}']"),
-        Wish::Points { project, above } => {
+        FilterSpec::Projects([a, b, c]) => format!("project in ['P{a}', 'P{b}', 'P{c}']"),
+        FilterSpec::Points { project, above } => {
             format!("project = 'P{project}' and points is not null and points > {above}")
         }
-        Wish::Moved { project, to } => {
+        FilterSpec::Moved { project, to } => {
             format!("project = 'P{project}' and changes one of ['status={to}']")
         }
-        Wish::Open { project } => format!("project = 'P{project}' and status <> 'Done'"),
-        Wish::Word(_) => unreachable!("there are no substrings"),
+        FilterSpec::Open { project } => format!("project = 'P{project}' and status <> 'Done'"),
+        FilterSpec::Word(_) => unreachable!("there are no substrings"),
     }
 }
 

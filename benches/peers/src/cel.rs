@@ -3,42 +3,42 @@
 use ::cel::{Context, Program, Value};
 
 use crate::Peer;
-use crate::workload::Wish;
+use crate::workload::FilterSpec;
 
 pub(crate) struct All(Vec<(u32, Program)>);
 
 impl All {
-    pub(crate) fn new(filters: &[(u32, Wish)]) -> Self {
-        let compile = |wish| Program::compile(&filter(wish)).expect("a filter");
-        Self(filters.iter().map(|(number, wish)| (*number, compile(*wish))).collect())
+    pub(crate) fn new(filters: &[(u32, FilterSpec)]) -> Self {
+        let compile = |spec| Program::compile(&filter(spec)).expect("a filter");
+        Self(filters.iter().map(|(number, spec)| (*number, compile(*spec))).collect())
     }
 }
 
-fn filter(wish: Wish) -> String {
+fn filter(spec: FilterSpec) -> String {
     let of = |project: usize| format!("event.issue.fields.project.key == 'P{project}'");
     let kind = |kind: &str| format!("event.issue.fields.issuetype.name == '{kind}'");
-    match wish {
-        Wish::Kind { project, kind: name } => format!("{} && {}", of(project), kind(name)),
-        Wish::Priority { project, kind: name, priority } => format!(
+    match spec {
+        FilterSpec::Kind { project, kind: name } => format!("{} && {}", of(project), kind(name)),
+        FilterSpec::Priority { project, kind: name, priority } => format!(
             "{} && {} && event.issue.fields.priority.name == '{priority}'",
             of(project),
             kind(name)
         ),
-        Wish::Projects([a, b, c]) => {
+        FilterSpec::Projects([a, b, c]) => {
             format!("event.issue.fields.project.key in ['P{a}', 'P{b}', 'P{c}']")
         }
-        Wish::Points { project, above } => {
+        FilterSpec::Points { project, above } => {
             let points = "event.issue.fields.customfield_10016";
             format!("{} && {points} != null && {points} > {above}u", of(project))
         }
-        Wish::Moved { project, to } => format!(
+        FilterSpec::Moved { project, to } => format!(
             "{} && event.changelog.items.exists(i, i.field == 'status' && i.toString == '{to}')",
             of(project)
         ),
-        Wish::Open { project } => {
+        FilterSpec::Open { project } => {
             format!("{} && event.issue.fields.status.name != 'Done'", of(project))
         }
-        Wish::Word(word) => format!("event.issue.fields.summary.contains('word{word} ')"),
+        FilterSpec::Word(word) => format!("event.issue.fields.summary.contains('word{word} ')"),
     }
 }
 

@@ -3,7 +3,7 @@
 use rquickjs::{Context, Function, Runtime};
 
 use crate::Peer;
-use crate::workload::Wish;
+use crate::workload::FilterSpec;
 
 pub(crate) struct All {
     runtime: Runtime,
@@ -20,7 +20,7 @@ const LOOP: &str = "
     };";
 
 impl All {
-    pub(crate) fn new(filters: &[(u32, Wish)]) -> Self {
+    pub(crate) fn new(filters: &[(u32, FilterSpec)]) -> Self {
         let runtime = Runtime::new().expect("an engine");
         let context = Context::full(&runtime).expect("an engine");
         context.with(|context| {
@@ -29,8 +29,8 @@ impl All {
                 .expect("a list");
             // In parts, because a script has a size limit.
             for part in filters.chunks(1_000) {
-                let add = |(number, wish): &(u32, Wish)| {
-                    format!("filters.push(event => {}); numbers.push({number});", wish.filter())
+                let add = |(number, spec): &(u32, FilterSpec)| {
+                    format!("filters.push(event => {}); numbers.push({number});", spec.filter())
                 };
                 context.eval::<(), _>(part.iter().map(add).collect::<String>()).expect("filters");
             }

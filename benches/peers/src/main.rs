@@ -25,7 +25,7 @@ use switchyard::clock;
 
 use measure::{live_bytes, median};
 use report::{Cell, Report};
-use workload::{Random, Wish, event, projects};
+use workload::{FilterSpec, Random, event, projects};
 
 #[global_allocator]
 static ALLOCATOR: measure::Counting = measure::Counting;
@@ -51,10 +51,10 @@ trait Peer {
 struct Contender {
     name: &'static str,
     /// Filters that it cannot express are left out, which makes it faster.
-    expresses: fn(Wish) -> bool,
+    expresses: fn(FilterSpec) -> bool,
     /// Limit of filters: more take minutes.
     most: usize,
-    build: fn(&[(u32, Wish)]) -> Box<dyn Peer>,
+    build: fn(&[(u32, FilterSpec)]) -> Box<dyn Peer>,
 }
 
 const CONTENDERS: [Contender; 6] = [
@@ -72,13 +72,13 @@ const CONTENDERS: [Contender; 6] = [
     },
     Contender {
         name: "a-tree",
-        expresses: |wish| !matches!(wish, Wish::Word(_)),
+        expresses: |spec| !matches!(spec, FilterSpec::Word(_)),
         most: 100_000,
         build: |filters| Box::new(a_tree::Tree::new(filters)),
     },
     Contender {
         name: "wirefilter, evaluate all",
-        expresses: |wish| !matches!(wish, Wish::Moved { .. }),
+        expresses: |spec| !matches!(spec, FilterSpec::Moved { .. }),
         most: 100_000,
         build: |filters| Box::new(wirefilter::All::new(filters)),
     },
@@ -146,7 +146,7 @@ fn measure_size(size: usize, report: &mut Report) {
     let mut peers: Vec<(usize, Box<dyn Peer>, Cell)> = Vec::new();
     for (at, contender) in CONTENDERS.iter().enumerate().filter(|(_, c)| size <= c.most) {
         let own: Vec<_> =
-            filters.iter().copied().filter(|(_, wish)| (contender.expresses)(*wish)).collect();
+            filters.iter().copied().filter(|(_, spec)| (contender.expresses)(*spec)).collect();
         let (before, start) = (live_bytes(), clock::tick());
         let peer = (contender.build)(&own);
         let build = clock::since(start);
@@ -183,9 +183,11 @@ fn measure_size(size: usize, report: &mut Report) {
 }
 
 /// The filters with their numbers.
-fn filters(size: usize) -> Vec<(u32, Wish)> {
+fn filters(size: usize) -> Vec<(u32, FilterSpec)> {
     let mut random = Random(1);
-    (0..size as u32).map(|number| (number, Wish::random(&mut random, projects(size)))).collect()
+    (0..size as u32)
+        .map(|number| (number, FilterSpec::random(&mut random, projects(size))))
+        .collect()
 }
 
 /// Events of the filters' projects. They live as long as the program, since some peers tie the
@@ -203,19 +205,19 @@ fn events(size: usize) -> Vec<&'static [u8]> {
 
 /// Panics unless each contender matches the same filters as the first, of those it can express.
 fn compare_answers(
-    filters: &[(u32, Wish)],
+    filters: &[(u32, FilterSpec)],
     events: &[&'static [u8]],
     peers: &mut [(usize, Box<dyn Peer>, Cell)],
 ) {
     let Some(((_, ours, _), others)) = peers.split_first_mut() else { return };
-    let wish: Arc<[Wish]> = filters.iter().map(|(_, wish)| *wish).collect();
+    let specs: Arc<[FilterSpec]> = filters.iter().map(|(_, spec)| *spec).collect();
     for (at, peer, cell) in others {
         let contender = &CONTENDERS[*at];
         let start = clock::tick();
         for event in events {
             let (mut expected, mut found) = (Vec::new(), Vec::new());
             ours.answers(event, &mut expected);
-            expected.retain(|number| (contender.expresses)(wish[*number as usize]));
+            expected.retain(|number| (contender.expresses)(specs[*number as usize]));
             peer.answers(event, &mut found);
             expected.sort_unstable();
             found.sort_unstable();

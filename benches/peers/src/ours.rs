@@ -9,7 +9,7 @@ use switchyard::event::{Attributes, Decoder, HeaderLookup, RoutingKey};
 use switchyard::matcher::{Matcher, Scratch};
 
 use crate::Peer;
-use crate::workload::{EVENT_TYPE, MODULES, Wish, subscriptions};
+use crate::workload::{EVENT_TYPE, FilterSpec, MODULES, subscriptions};
 
 const SITE: &str = "site";
 
@@ -34,8 +34,8 @@ impl HeaderLookup for Binary {
 }
 
 impl Ours {
-    pub(crate) fn new(filters: &[(u32, Wish)], to_deliveries: bool) -> Self {
-        let texts: Vec<String> = filters.iter().map(|(_, wish)| wish.filter()).collect();
+    pub(crate) fn new(filters: &[(u32, FilterSpec)], to_deliveries: bool) -> Self {
+        let texts: Vec<String> = filters.iter().map(|(_, spec)| spec.filter()).collect();
         let matcher = Matcher::default();
         matcher.replace_many(subscriptions(SITE, &texts));
         let decoder = Decoder::new(1 << 20, false);

@@ -4,7 +4,7 @@ use wirefilter::{ExecutionContext, Filter, Scheme, Type};
 
 use crate::Peer;
 use crate::facts::Facts;
-use crate::workload::Wish;
+use crate::workload::FilterSpec;
 
 pub(crate) struct All {
     filters: Vec<(u32, Filter<'static>)>,
@@ -12,36 +12,38 @@ pub(crate) struct All {
 }
 
 impl All {
-    pub(crate) fn new(filters: &[(u32, Wish)]) -> Self {
+    pub(crate) fn new(filters: &[(u32, FilterSpec)]) -> Self {
         let texts = ["project", "kind", "priority", "status", "summary"];
         let fields = texts.map(|name| (name.to_owned(), Type::Bytes));
         let fields = fields.into_iter().chain([("points".to_owned(), Type::Int)]);
         // A scheme outlives its filters, and these the values of events.
         let scheme = &*Box::leak(Box::new(Scheme::try_from_iter(fields).expect("a scheme")));
-        let compile = |wish| {
-            let text: &'static str = Box::leak(filter(wish).into_boxed_str());
+        let compile = |spec| {
+            let text: &'static str = Box::leak(filter(spec).into_boxed_str());
             scheme.parse(text).expect("a filter").compile()
         };
         Self {
-            filters: filters.iter().map(|(number, wish)| (*number, compile(*wish))).collect(),
+            filters: filters.iter().map(|(number, spec)| (*number, compile(*spec))).collect(),
             context: ExecutionContext::new(scheme),
         }
     }
 }
 
-fn filter(wish: Wish) -> String {
-    match wish {
-        Wish::Kind { project, kind } => format!(r#"project == "P{project}" && kind == "{kind}""#),
-        Wish::Priority { project, kind, priority } => {
+fn filter(spec: FilterSpec) -> String {
+    match spec {
+        FilterSpec::Kind { project, kind } => {
+            format!(r#"project == "P{project}" && kind == "{kind}""#)
+        }
+        FilterSpec::Priority { project, kind, priority } => {
             format!(r#"project == "P{project}" && kind == "{kind}" && priority == "{priority}""#)
         }
-        Wish::Projects([a, b, c]) => format!(r#"project in {{"P{a}" "P{b}" "P{c}"}}"#),
-        Wish::Points { project, above } => {
+        FilterSpec::Projects([a, b, c]) => format!(r#"project in {{"P{a}" "P{b}" "P{c}"}}"#),
+        FilterSpec::Points { project, above } => {
             format!(r#"project == "P{project}" && points > {above}"#)
         }
-        Wish::Moved { .. } => unreachable!("there are no lists"),
-        Wish::Open { project } => format!(r#"project == "P{project}" && status != "Done""#),
-        Wish::Word(word) => format!(r#"summary contains "word{word} ""#),
+        FilterSpec::Moved { .. } => unreachable!("there are no lists"),
+        FilterSpec::Open { project } => format!(r#"project == "P{project}" && status != "Done""#),
+        FilterSpec::Word(word) => format!(r#"summary contains "word{word} ""#),
     }
 }
 
