@@ -79,6 +79,9 @@ async fn crash_on(
             let mut keys = state.keys().await.ok()?;
             while let Some(Ok(key)) = keys.next().await {
                 // The marks of processes that were killed earlier stay.
+                if !key.starts_with("crash.") {
+                    continue;
+                }
                 let entry = state.entry(&key).await.ok().flatten()?;
                 let stored: Value = serde_json::from_slice(&entry.value).ok()?;
                 let records = stored["records"].as_array().cloned().unwrap_or_default();
