@@ -66,6 +66,7 @@ class World:
     def __init__(self, nats_port, sink, folder):
         self.nats_port, self.sink, self.folder = nats_port, sink, folder
         self.nats = Nats(nats_port)
+        self.other_host = sink.url.replace("127.0.0.1", "localhost")
         self.router = None
         self.tokens, self.number = {}, 0
 
@@ -164,7 +165,9 @@ class World:
         return status == 200 and {"error", "fetchedAt"} & json.loads(text).keys()
 
     def put_forge_apps(self):
-        endpoint = lambda key: {"key": key, "url": f"{self.sink.url}/{key}", "secret": SECRET}
+        # One is at a host of its own, because failures also open the breaker of the app at a host.
+        host = lambda key: self.other_host if key == "held" else self.sink.url
+        endpoint = lambda key: {"key": key, "url": f"{host(key)}/{key}", "secret": SECRET}
         keys = ("ok", "probe", "reject", "gone", "moved", "down", "breaks", "held", "paused", "wide")
         static = {"key": "static", "events": ["avi:jira:deleted:issue"], "function": "main"}
         self.put(f"/apps/{quote(FORGE)}", {
@@ -331,7 +334,7 @@ class World:
         return sorted([self.portable(row["url"]), row["id"], row["body"]] for row in rows)
 
     def portable(self, text):
-        return text.replace(self.sink.url, PLACEHOLDER)
+        return text.replace(self.sink.url, PLACEHOLDER).replace(self.other_host, PLACEHOLDER)
 
     # ---- records ----
 
