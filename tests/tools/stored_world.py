@@ -274,13 +274,13 @@ class World:
                 ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")])
         self.webhook("LATER")
         self.event("ERROR", COMMENTED)
+        with Function(self.nats_port, FUNCTION, RETRY_REQUEST):
+            self.event("OPS", ASSIGNED)
+            self.settled()
         for _ in range(FAILURES_TO_OPEN + 2):
             self.event("BREAKS")
             self.settled()
         self.event("PAUSED")
-        with Function(self.nats_port, FUNCTION, RETRY_REQUEST):
-            self.event("OPS", ASSIGNED)
-            self.settled()
         # One delivery holds the lane; of the others one waits too long and the rest find it full.
         missing = {"late", "full"}
         for _ in range(20):
