@@ -56,7 +56,7 @@ impl World {
     /// Calls the dynamic modules API as the app with `secret`.
     async fn call(&self, secret: &str, method: Method, body: &Value) -> anyhow::Result<Value> {
         let hash = qsh::hash(method.as_str(), MODULES, "");
-        let token = jwt::sign(&Secret::new(secret), APP, &hash, now_s());
+        let token = jwt::sign(&Secret::new(secret), APP, &hash, now_s()).expect("a token");
         let authorization = format!("JWT {token}");
         let headers = [("authorization", authorization.as_str())];
         self.router.api.send(method, MODULES, &headers, body).await

@@ -39,7 +39,7 @@ impl ConnectApp {
         let now_s = clock::now_ms().div_euclid(1000);
         let (bare, query) = path.split_once('?').unwrap_or((path, ""));
         let hash = qsh::hash(method.as_str(), bare, query);
-        let token = jwt::sign(&Secret::new(SHARED_SECRET), APP, &hash, now_s);
+        let token = jwt::sign(&Secret::new(SHARED_SECRET), APP, &hash, now_s).expect("a token");
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
