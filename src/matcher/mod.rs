@@ -10,6 +10,7 @@ mod conditions;
 mod dry_run;
 mod evaluate;
 mod index;
+mod indexer;
 mod matches;
 pub mod metrics;
 mod partition;
