@@ -58,10 +58,10 @@ impl TokenError {
     }
 }
 
-/// A parsed token. Its claims are not trusted before [`Token::is_signed_with`] returns true; until
+/// A parsed token. Its claims are not trusted before [`ConnectToken::is_signed_with`] returns true; until
 /// then they only select the secret to try.
 #[derive(Debug)]
-pub struct Token<'t> {
+pub struct ConnectToken<'t> {
     signed: &'t str,
     signature: Vec<u8>,
     claims: Claims,
@@ -96,7 +96,7 @@ impl Default for Audience {
     }
 }
 
-impl<'t> Token<'t> {
+impl<'t> ConnectToken<'t> {
     /// Parses a compact token without verifying it.
     ///
     /// # Errors
@@ -212,7 +212,7 @@ mod tests {
 
     fn accepts(token: &str, secret: &Secret, now_s: i64, method: &str, url: &str) -> bool {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        Token::parse(token).is_ok_and(|token| {
+        ConnectToken::parse(token).is_ok_and(|token| {
             token.is_signed_with(secret) && token.check(now_s, method, path, query).is_ok()
         })
     }
@@ -235,7 +235,7 @@ mod tests {
     fn own_token_reads_back_and_covers_its_request_alone() {
         let secret = Secret::new("s");
         let made = sign(&secret, "tenant-1", &qsh::hash("POST", "/hook", "a=1"), 1000).unwrap();
-        assert_eq!(Token::parse(&made).unwrap().issuer(), "tenant-1");
+        assert_eq!(ConnectToken::parse(&made).unwrap().issuer(), "tenant-1");
         assert!(accepts(&made, &secret, 1000, "POST", "/hook?a=1"));
         assert!(!accepts(&made, &secret, 1000, "POST", "/hook?a=2"));
         assert!(!accepts(&made, &Secret::new("t"), 1000, "POST", "/hook?a=1"));
@@ -248,7 +248,7 @@ mod tests {
                 json!({"iss": "a", "aud": vec!["t"; count], "iat": 0, "exp": 9, "qsh": ""});
             let part = |value: Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
             let token = format!("{}.{}.AA", part(json!({"alg": ALGORITHM})), part(claims));
-            Token::parse(&token).map(|token| token.audience().len())
+            ConnectToken::parse(&token).map(|token| token.audience().len())
         };
         assert_eq!(read(0), Ok(0));
         assert_eq!(read(AUDIENCE_MAX), Ok(AUDIENCE_MAX));
@@ -261,18 +261,18 @@ mod tests {
         let secret = Secret::new("s");
         let made = sign(&secret, "a", "q", 0).unwrap();
         let (signed, _) = made.rsplit_once('.').unwrap();
-        assert!(!Token::parse(&format!("{signed}.")).unwrap().is_signed_with(&secret));
+        assert!(!ConnectToken::parse(&format!("{signed}.")).unwrap().is_signed_with(&secret));
         let claims = signed.split_once('.').unwrap().1;
         for alg in ["none", "None", "hs256", "HS512", "RS256", ""] {
             let header =
                 BASE64URL_NOPAD.encode(json!({"alg": alg, "kid": "../x"}).to_string().as_bytes());
-            let read = Token::parse(&format!("{header}.{claims}.")).err();
+            let read = ConnectToken::parse(&format!("{header}.{claims}.")).err();
             assert_eq!(read, Some(TokenError::Algorithm), "{alg}");
         }
         let long = format!("{made}{}", "A".repeat(TOKEN_BYTES_MAX));
-        assert_eq!(Token::parse(&long).err(), Some(TokenError::Malformed));
+        assert_eq!(ConnectToken::parse(&long).err(), Some(TokenError::Malformed));
         for noise in ["", "..", "a.b", "a.b.c", "....", "e30.e30.e30"] {
-            assert!(Token::parse(noise).is_err(), "{noise}");
+            assert!(ConnectToken::parse(noise).is_err(), "{noise}");
         }
     }
 }

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use switchyard::clock;
 use switchyard::domain::Secret;
-use switchyard::jwt::{self, Token, qsh};
+use switchyard::jwt::{self, ConnectToken, qsh};
 
 use crate::support::{NatsServer, Received, Setup, Sink, eventually, publish_raw};
 
@@ -67,7 +67,7 @@ impl ConnectApp {
 /// Asserts that the request has a valid token of the app.
 fn assert_signed(received: &Received, query: &str) {
     let token = received.header("authorization").strip_prefix("JWT ").expect("a JWT");
-    let token = Token::parse(token).expect("a token");
+    let token = ConnectToken::parse(token).expect("a token");
     assert!(token.is_signed_with(&Secret::new(SHARED_SECRET)));
     assert_eq!(token.issuer(), TENANT);
     let path = received.path.strip_prefix("/base").expect("a path under the base");
