@@ -14,7 +14,7 @@ use crate::builtin::regexp::{self, Pattern};
 use crate::builtin::{
     Member, constructor_named, constructor_names, function_named, members_of, unknown_member,
 };
-use crate::check::scope::Scopes;
+use crate::check::scope::ScopeStack;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::limits::{FINDINGS_MAX, PATTERN_BYTES_MAX, PATTERNS_MAX};
 use crate::profile::CheckProfile;
@@ -37,7 +37,7 @@ pub(crate) fn check(
 ) -> Result<(Typed, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut checker = Checker {
         profile,
-        scopes: Scopes::new(),
+        scopes: ScopeStack::new(),
         lambdas: Vec::new(),
         variables: Vec::new(),
         findings: Vec::new(),
@@ -66,7 +66,7 @@ type PatternResult = Result<Arc<Pattern>, String>;
 
 struct Checker {
     profile: CheckProfile,
-    scopes: Scopes,
+    scopes: ScopeStack,
     lambdas: Vec<Frame>,
     variables: Vec<Box<str>>,
     findings: Vec<Diagnostic>,

@@ -14,7 +14,7 @@ use crate::ast::UnaryOp;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::limits::{BODIES_MAX, WARNINGS_MAX};
 use crate::profile::Usage;
-use crate::schema::{FieldLookup, Members, Shape, body_of};
+use crate::schema::{FieldLookup, MapShape, Shape, body_of};
 use crate::span::Span;
 use crate::typed::{Binding, Block, Body, Expr, ExprKind, Part, Typed};
 use crate::value::{Literal, Type};
@@ -37,7 +37,7 @@ pub(crate) fn lint(typed: &Typed, usage: &Usage<'_>, findings: &mut Vec<Diagnost
 
 /// The distinct schemas of the events; too many are replaced by the schema of any event.
 fn bodies<'u>(events: &'u [&'u str]) -> Vec<(&'u str, Shape)> {
-    let mut bodies: Vec<(&str, &'static Members)> = Vec::new();
+    let mut bodies: Vec<(&str, &'static MapShape)> = Vec::new();
     for event in events {
         let body = body_of(event);
         if !bodies.iter().any(|(_, known)| std::ptr::eq(*known, body)) {
@@ -63,7 +63,7 @@ struct Linter<'t> {
     try_depth: u32,
     findings: &'t mut Vec<Diagnostic>,
     /// Results of schema lookups: searching for a similar name is expensive. Bounded by the source.
-    lookup_cache: HashMap<Box<str>, Vec<(&'static Members, FieldLookup)>>,
+    lookup_cache: HashMap<Box<str>, Vec<(&'static MapShape, FieldLookup)>>,
 }
 
 #[derive(Default)]
@@ -124,7 +124,7 @@ impl Linter<'_> {
     }
 
     /// Looks up `name` in `members`, with the result cached.
-    fn find(&mut self, members: &'static Members, name: &str) -> FieldLookup {
+    fn find(&mut self, members: &'static MapShape, name: &str) -> FieldLookup {
         let lookup_cache = self.lookup_cache.get(name).map_or(&[][..], Vec::as_slice);
         if let Some((_, found)) =
             lookup_cache.iter().find(|(known, _)| std::ptr::eq(*known, members))

@@ -14,7 +14,7 @@ mod shape;
 
 pub(crate) use event::{body_of, change_title, is_top_level, missing_field_hint, product_of};
 pub use nearest::nearest;
-pub(crate) use shape::{FieldLookup, Members, Shape, UnlistedMembers};
+pub(crate) use shape::{FieldLookup, MapShape, Shape, UnlistedMembers};
 
 #[cfg(test)]
 mod tests;

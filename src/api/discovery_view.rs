@@ -17,7 +17,7 @@ pub(super) fn discovery_view(record: &InstallationRecord, known: &DiscoveryStatu
         "dueAt": rfc3339(known.due_ms),
     });
     insert_some(&mut view, "fetchedAt", rfc3339_unless_zero(known.fetched_ms));
-    insert_some(&mut view, "askingUntil", rfc3339_unless_zero(known.asking_until_ms));
+    insert_some(&mut view, "askingUntil", rfc3339_unless_zero(known.claimed_until_ms));
     insert_some(&mut view, "error", known.error.as_ref());
     view
 }

@@ -7,7 +7,7 @@ use super::error::ApiError;
 use super::json::insert_some;
 use super::state::ApiState;
 use crate::event::Sample;
-use crate::matcher::{Decision, Subscriber, UnmetCondition};
+use crate::matcher::{Subscriber, TriggerDecision, UnmetCondition};
 use crate::registry::{
     AppliedInstallation, InstallationRecord, Problem, TRIGGER, Trigger, code, event_subscriptions,
 };
@@ -58,30 +58,30 @@ pub(super) fn dry_run(
     let (stage, reason) = stage_and_reason(&decision, event_type, has_filter);
     let mut answer =
         json!({"delivered": decision.is_delivered(), "stage": stage, "reason": reason});
-    if let Decision::Evaluated { explanation: Some(explanation), .. } = &decision {
+    if let TriggerDecision::Evaluated { explanation: Some(explanation), .. } = &decision {
         insert_some(&mut answer, "explanation", Some(explanation.as_json()));
     }
     Ok(answer)
 }
 
 fn stage_and_reason(
-    decision: &Decision,
+    decision: &TriggerDecision,
     event_type: &str,
     has_filter: bool,
 ) -> (&'static str, String) {
     let (stage, reason) = match decision {
-        Decision::NotSubscribed => {
+        TriggerDecision::NotSubscribed => {
             return ("event", format!("the trigger is not subscribed to `{event_type}`"));
         }
-        Decision::Ignored(UnmetCondition::Licence) => {
+        TriggerDecision::Ignored(UnmetCondition::Licence) => {
             ("appIsLicensed", "the installation has no active licence")
         }
-        Decision::Ignored(UnmetCondition::IgnoreSelf) => {
+        TriggerDecision::Ignored(UnmetCondition::IgnoreSelf) => {
             ("ignoreSelf", "the app made this change itself")
         }
-        Decision::NoExpression if has_filter => ("filter", "the filter has no expression"),
-        Decision::NoExpression => ("event", "the trigger has no filter"),
-        Decision::Evaluated { verdict, .. } => match verdict {
+        TriggerDecision::NoExpression if has_filter => ("filter", "the filter has no expression"),
+        TriggerDecision::NoExpression => ("event", "the trigger has no filter"),
+        TriggerDecision::Evaluated { verdict, .. } => match verdict {
             Verdict::Match => ("filter", "the filter is true"),
             Verdict::NoMatch => ("filter", "the filter is false"),
             Verdict::Failed(_) => ("onError", "the filter failed"),

@@ -27,7 +27,7 @@ pub enum ConfigError {
         /// The nearest key, or the known keys.
         help: String,
     },
-    /// The file is not TOML, or a key is of the wrong type.
+    /// The file is not TOML, or a value is of the wrong type or out of its range.
     #[error("{origin}: {message}")]
     Invalid {
         /// File or variable.

@@ -37,7 +37,8 @@ impl Config {
     /// variables of this process.
     ///
     /// # Errors
-    /// The file cannot be read, or a key or variable is unknown or of the wrong type.
+    /// The file cannot be read, a key or variable is unknown or of the wrong type, or a value is out
+    /// of its range.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         let variables = std::env::vars().filter(|(name, _)| name.starts_with(ENV_PREFIX));
         Self::from_sources(file, variables)
@@ -73,8 +74,23 @@ impl Config {
         if let Some(token) = admin_token {
             config.admin.token = token;
         }
+        check(&config)?;
         Ok(config)
     }
+}
+
+/// Refuses values of the right type that mean nothing.
+fn check(config: &Config) -> Result<(), ConfigError> {
+    let bytes = config.events.max_bytes;
+    if bytes <= 0 {
+        return Err(ConfigError::Invalid {
+            origin: "configuration".into(),
+            message: format!(
+                "`events.max_bytes` is {bytes}; it is the size of a stream, at least 1"
+            ),
+        });
+    }
+    Ok(())
 }
 
 fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
@@ -258,6 +274,15 @@ help: did you mean `allow_http`?";
     #[test]
     fn value_of_the_wrong_type_is_rejected() {
         assert!(with(&[("SWITCHYARD_LIMITS__STEPS", "many")]).is_err());
+    }
+
+    #[test]
+    fn stream_without_bytes_is_rejected() {
+        for bytes in ["-1", "0", "-9223372036854775808"] {
+            let error = with(&[("SWITCHYARD_EVENTS__MAX_BYTES", bytes)]).unwrap_err().to_string();
+            assert!(error.contains(&format!("`events.max_bytes` is {bytes};")), "{error}");
+        }
+        assert!(with(&[("SWITCHYARD_EVENTS__MAX_BYTES", "1")]).is_ok());
     }
 
     #[test]

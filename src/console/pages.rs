@@ -3,7 +3,7 @@
 use axum::extract::State;
 use maud::{DOCTYPE, Markup, html};
 
-use super::rows::{Row, rows};
+use super::rows::{TableRow, rows};
 use super::state::Console;
 
 /// Maximum number of rows shown; the API lists all.
@@ -63,7 +63,7 @@ fn empty() -> Markup {
     }
 }
 
-fn table(rows: &[Row]) -> Markup {
+fn table(rows: &[TableRow]) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-labelledby="subscriptions" {
             table {
@@ -84,7 +84,7 @@ fn table(rows: &[Row]) -> Markup {
     }
 }
 
-fn line(row: &Row) -> Markup {
+fn line(row: &TableRow) -> Markup {
     html! {
         tr data-subscription=(row.id) {
             th scope="row" { span.id { (row.id) } small { (row.app) } small { "→ " (row.handler) } }

@@ -12,7 +12,7 @@ use crate::registry::{
 
 /// One subscription.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Row {
+pub(super) struct TableRow {
     /// `<installation>/<key>`.
     pub(super) id: String,
     /// Its app.
@@ -40,7 +40,7 @@ pub(super) struct Row {
 }
 
 /// Returns the first `max` subscriptions ordered by installation, and the total number.
-pub(super) fn rows(registry: &Registry, matcher: &Matcher, max: usize) -> (Vec<Row>, usize) {
+pub(super) fn rows(registry: &Registry, matcher: &Matcher, max: usize) -> (Vec<TableRow>, usize) {
     let (mut rows, mut total) = (Vec::new(), 0);
     for id in registry.installation_ids(None, usize::MAX) {
         let Some(installation) = registry.installation(id.as_str()) else { continue };
@@ -58,7 +58,7 @@ fn is_routed(module: &AppliedModule) -> bool {
     [TRIGGER, WEBHOOKS, DYNAMIC_WEBHOOK].contains(&module.module_type.as_str())
 }
 
-fn row(installation: &AppliedInstallation, module: &AppliedModule, matcher: &Matcher) -> Row {
+fn row(installation: &AppliedInstallation, module: &AppliedModule, matcher: &Matcher) -> TableRow {
     let trigger = Trigger::parse(&module.data.read(), "data").ok();
     let events = trigger.iter().flat_map(|trigger| &trigger.events);
     let filters = trigger.iter().flat_map(|trigger| &trigger.filters);
@@ -71,7 +71,7 @@ fn row(installation: &AppliedInstallation, module: &AppliedModule, matcher: &Mat
     };
     let stats = module.stats().peek();
     let last_match_ms = Some(stats.last_match_ms.load(Relaxed)).filter(|ms| *ms != 0);
-    Row {
+    TableRow {
         id: module.id.to_string(),
         app: installation.record.app.to_string(),
         events: match &module.subscription {

@@ -95,9 +95,9 @@ impl TransportMetrics {
     }
 
     /// Counts one running attempt until the guard is dropped.
-    pub(super) fn running(&self) -> Running<'_> {
+    pub(super) fn running(&self) -> RunningAttempt<'_> {
         self.running.increment(1.0);
-        Running(&self.running)
+        RunningAttempt(&self.running)
     }
 
     /// Records a finished attempt.
@@ -203,9 +203,9 @@ pub(super) fn pending(deliveries: usize) {
 }
 
 /// Counts one running attempt until it is dropped.
-pub(super) struct Running<'a>(&'a Gauge);
+pub(super) struct RunningAttempt<'a>(&'a Gauge);
 
-impl Drop for Running<'_> {
+impl Drop for RunningAttempt<'_> {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }

@@ -13,7 +13,7 @@ mod pass;
 
 use bits::{Bits, Words};
 pub(super) use classify::BLOCK;
-use classify::{Block, CHUNK, Chunk, Classes};
+use classify::{CHUNK, Chunk, Classes, InputBlock};
 use pass::PassState;
 pub(super) use pass::{BlockTokens, Tokens};
 
@@ -70,7 +70,7 @@ impl StructuralIndex {
     fn read_with(
         &mut self,
         text: &[u8],
-        classes: impl Fn(&Block) -> Classes,
+        classes: impl Fn(&InputBlock) -> Classes,
         prefix_xor: impl Fn(u64) -> u64,
     ) -> bool {
         let (chunks, rest) = text.as_chunks();

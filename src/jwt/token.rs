@@ -1,6 +1,7 @@
 //! Connect tokens: parsing, verification and signing.
 
 use data_encoding::BASE64URL_NOPAD;
+use hmac::digest::InvalidLength;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use serde_json::json;
@@ -57,10 +58,10 @@ impl TokenError {
     }
 }
 
-/// A parsed token. Its claims are not trusted before [`Token::is_signed_with`] returns true; until
+/// A parsed token. Its claims are not trusted before [`ConnectToken::is_signed_with`] returns true; until
 /// then they only select the secret to try.
 #[derive(Debug)]
-pub struct Token<'t> {
+pub struct ConnectToken<'t> {
     signed: &'t str,
     signature: Vec<u8>,
     claims: Claims,
@@ -95,7 +96,7 @@ impl Default for Audience {
     }
 }
 
-impl<'t> Token<'t> {
+impl<'t> ConnectToken<'t> {
     /// Parses a compact token without verifying it.
     ///
     /// # Errors
@@ -146,7 +147,7 @@ impl<'t> Token<'t> {
     /// Whether `secret` made its signature, compared in constant time.
     #[must_use]
     pub fn is_signed_with(&self, secret: &Secret) -> bool {
-        mac(secret, self.signed).is_some_and(|mac| mac.verify_slice(&self.signature).is_ok())
+        mac(secret, self.signed).is_ok_and(|mac| mac.verify_slice(&self.signature).is_ok())
     }
 
     /// Checks its times and that it covers this request: `path` and `query` as sent.
@@ -180,26 +181,26 @@ fn decoded(part: &str) -> Result<Vec<u8>, TokenError> {
 }
 
 /// Returns a token from `issuer` that covers the request with this hash, valid from `now_s`.
-#[must_use]
-pub fn sign(secret: &Secret, issuer: &str, qsh: &str, now_s: i64) -> String {
+///
+/// # Errors
+/// The secret cannot be a key; HMAC accepts keys of any length.
+pub fn sign(secret: &Secret, issuer: &str, qsh: &str, now_s: i64) -> Result<String, InvalidLength> {
     let header = json!({"typ": "JWT", "alg": ALGORITHM});
     let claims = json!({
         "iss": issuer, "iat": now_s, "exp": now_s.saturating_add(OWN_LIFE_S), "qsh": qsh,
     });
     let part = |value: &serde_json::Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
     let signed = format!("{}.{}", part(&header), part(&claims));
-    let signature = mac(secret, &signed).map(|mac| mac.finalize().into_bytes());
-    let signature = BASE64URL_NOPAD.encode(signature.as_deref().unwrap_or_default());
-    format!("{signed}.{signature}")
+    let signature = mac(secret, &signed)?.finalize().into_bytes();
+    let signature = BASE64URL_NOPAD.encode(&signature);
+    Ok(format!("{signed}.{signature}"))
 }
 
-/// Starts the signature of `signed`; always `Some`, because HMAC accepts keys of any length.
-fn mac(secret: &Secret, signed: &str) -> Option<Hmac<Sha256>> {
-    let mac = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes());
-    debug_assert!(mac.is_ok(), "HMAC accepts keys of any length");
-    let mut mac = mac.ok()?;
+/// Starts the signature of `signed`.
+fn mac(secret: &Secret, signed: &str) -> Result<Hmac<Sha256>, InvalidLength> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes())?;
     mac.update(signed.as_bytes());
-    Some(mac)
+    Ok(mac)
 }
 
 #[cfg(test)]
@@ -211,7 +212,7 @@ mod tests {
 
     fn accepts(token: &str, secret: &Secret, now_s: i64, method: &str, url: &str) -> bool {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        Token::parse(token).is_ok_and(|token| {
+        ConnectToken::parse(token).is_ok_and(|token| {
             token.is_signed_with(secret) && token.check(now_s, method, path, query).is_ok()
         })
     }
@@ -233,8 +234,8 @@ mod tests {
     #[test]
     fn own_token_reads_back_and_covers_its_request_alone() {
         let secret = Secret::new("s");
-        let made = sign(&secret, "tenant-1", &qsh::hash("POST", "/hook", "a=1"), 1000);
-        assert_eq!(Token::parse(&made).unwrap().issuer(), "tenant-1");
+        let made = sign(&secret, "tenant-1", &qsh::hash("POST", "/hook", "a=1"), 1000).unwrap();
+        assert_eq!(ConnectToken::parse(&made).unwrap().issuer(), "tenant-1");
         assert!(accepts(&made, &secret, 1000, "POST", "/hook?a=1"));
         assert!(!accepts(&made, &secret, 1000, "POST", "/hook?a=2"));
         assert!(!accepts(&made, &Secret::new("t"), 1000, "POST", "/hook?a=1"));
@@ -247,7 +248,7 @@ mod tests {
                 json!({"iss": "a", "aud": vec!["t"; count], "iat": 0, "exp": 9, "qsh": ""});
             let part = |value: Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
             let token = format!("{}.{}.AA", part(json!({"alg": ALGORITHM})), part(claims));
-            Token::parse(&token).map(|token| token.audience().len())
+            ConnectToken::parse(&token).map(|token| token.audience().len())
         };
         assert_eq!(read(0), Ok(0));
         assert_eq!(read(AUDIENCE_MAX), Ok(AUDIENCE_MAX));
@@ -258,20 +259,20 @@ mod tests {
     #[test]
     fn altered_signature_algorithm_and_size_are_refused() {
         let secret = Secret::new("s");
-        let made = sign(&secret, "a", "q", 0);
+        let made = sign(&secret, "a", "q", 0).unwrap();
         let (signed, _) = made.rsplit_once('.').unwrap();
-        assert!(!Token::parse(&format!("{signed}.")).unwrap().is_signed_with(&secret));
+        assert!(!ConnectToken::parse(&format!("{signed}.")).unwrap().is_signed_with(&secret));
         let claims = signed.split_once('.').unwrap().1;
         for alg in ["none", "None", "hs256", "HS512", "RS256", ""] {
             let header =
                 BASE64URL_NOPAD.encode(json!({"alg": alg, "kid": "../x"}).to_string().as_bytes());
-            let read = Token::parse(&format!("{header}.{claims}.")).err();
+            let read = ConnectToken::parse(&format!("{header}.{claims}.")).err();
             assert_eq!(read, Some(TokenError::Algorithm), "{alg}");
         }
         let long = format!("{made}{}", "A".repeat(TOKEN_BYTES_MAX));
-        assert_eq!(Token::parse(&long).err(), Some(TokenError::Malformed));
+        assert_eq!(ConnectToken::parse(&long).err(), Some(TokenError::Malformed));
         for noise in ["", "..", "a.b", "a.b.c", "....", "e30.e30.e30"] {
-            assert!(Token::parse(noise).is_err(), "{noise}");
+            assert!(ConnectToken::parse(noise).is_err(), "{noise}");
         }
     }
 }

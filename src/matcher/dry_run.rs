@@ -14,7 +14,7 @@ use crate::event::{Decoder, RoutingKey};
 
 /// The decision on one trigger for one event.
 #[derive(Clone, Debug)]
-pub enum Decision {
+pub enum TriggerDecision {
     /// The trigger has no subscription to the event type.
     NotSubscribed,
     /// A condition is not met.
@@ -33,7 +33,7 @@ pub enum Decision {
     },
 }
 
-impl Decision {
+impl TriggerDecision {
     /// Whether the event would be delivered.
     #[must_use]
     pub fn is_delivered(&self) -> bool {
@@ -59,25 +59,25 @@ impl Matcher {
         subscriber: Subscriber<'_>,
         routing_key: RoutingKey<'_>,
         decoder: &Decoder,
-    ) -> Decision {
+    ) -> TriggerDecision {
         let mut subscribed = event_subscriptions.iter();
         let event = subscribed.find(|e| e.conditions.event_type.as_str() == routing_key.event_type);
         let Some(EventSubscription { conditions, program }) = event else {
-            return Decision::NotSubscribed;
+            return TriggerDecision::NotSubscribed;
         };
         let is_own =
             |subscriber: Subscriber<'_>| subscriber.is_self_generated(routing_key, decoder);
         if let Some(unmet) = Conditions::from(&**conditions).unmet(|| subscriber, is_own) {
-            return Decision::Ignored(unmet);
+            return TriggerDecision::Ignored(unmet);
         }
-        let Some(program) = program else { return Decision::NoExpression };
+        let Some(program) = program else { return TriggerDecision::NoExpression };
         let env = Env { now_ms: clock::broker_now_ms(), steps_max: self.steps_max() };
         let is_own = || is_own(subscriber);
         let verdict = evaluate::verdict(program, decoder, is_own, &env, &mut EvalScratch::new());
         let explained = explain(&program.source(), &decoder.view(is_own()), &env);
         debug_assert!(explained.is_ok(), "the source of a compiled program compiles");
         let explanation = explained.ok().map(Box::new);
-        Decision::Evaluated { verdict, on_error: conditions.on_error, explanation }
+        TriggerDecision::Evaluated { verdict, on_error: conditions.on_error, explanation }
     }
 }
 
@@ -120,7 +120,7 @@ mod tests {
         vec![EventSubscription { conditions: Arc::new(conditions), program: program.map(Arc::new) }]
     }
 
-    fn run(trigger: &[EventSubscription], text: &'static str) -> Decision {
+    fn run(trigger: &[EventSubscription], text: &'static str) -> TriggerDecision {
         let (decoder, event) = decoded(text);
         let app = AppId::from("app");
         let subscriber =
@@ -132,7 +132,7 @@ mod tests {
     fn event_of_another_type_is_not_subscribed() {
         let other = trigger(None, EventConditions::unconditional("avi:jira:deleted:issue".into()));
         let decision = run(&other, "{}");
-        assert!(matches!(decision, Decision::NotSubscribed) && !decision.is_delivered());
+        assert!(matches!(decision, TriggerDecision::NotSubscribed) && !decision.is_delivered());
     }
 
     #[test]
@@ -141,13 +141,19 @@ mod tests {
         let fails = Some("event.a.b == 1");
         let licensed = trigger(fails, EventConditions { requires_licence: true, ..any.clone() });
         let decision = run(&licensed, "{}");
-        assert!(matches!(decision, Decision::Ignored(UnmetCondition::Licence)), "{decision:?}");
+        assert!(
+            matches!(decision, TriggerDecision::Ignored(UnmetCondition::Licence)),
+            "{decision:?}"
+        );
         let foreign = trigger(None, EventConditions { ignore_self: true, ..any });
         let own = r#"{"atlassianId":"own-account"}"#;
         let decision = run(&foreign, own);
-        assert!(matches!(decision, Decision::Ignored(UnmetCondition::IgnoreSelf)), "{decision:?}");
+        assert!(
+            matches!(decision, TriggerDecision::Ignored(UnmetCondition::IgnoreSelf)),
+            "{decision:?}"
+        );
         let decision = run(&foreign, r#"{"atlassianId":"another"}"#);
-        assert!(matches!(decision, Decision::NoExpression) && decision.is_delivered());
+        assert!(matches!(decision, TriggerDecision::NoExpression) && decision.is_delivered());
     }
 
     #[test]
@@ -156,7 +162,7 @@ mod tests {
         for (text, matches) in [(r#"{"a":"x"}"#, true), (r#"{"a":"y"}"#, false)] {
             let decision = run(&trigger, text);
             assert_eq!(decision.is_delivered(), matches);
-            let Decision::Evaluated { verdict, explanation, .. } = decision else {
+            let TriggerDecision::Evaluated { verdict, explanation, .. } = decision else {
                 panic!("the expression is evaluated");
             };
             let explanation = explanation.unwrap();
@@ -187,7 +193,7 @@ mod tests {
                 trigger(Some("event.a.b == 1"), EventConditions { on_error, ..any.clone() });
             let decision = run(&trigger, "{}");
             assert_eq!(decision.is_delivered(), delivered);
-            let Decision::Evaluated { verdict: Verdict::Failed(_), .. } = decision else {
+            let TriggerDecision::Evaluated { verdict: Verdict::Failed(_), .. } = decision else {
                 panic!("the evaluation fails: {decision:?}");
             };
         }

@@ -10,6 +10,7 @@ mod conditions;
 mod dry_run;
 mod evaluate;
 mod index;
+mod indexer;
 mod matches;
 pub mod metrics;
 mod partition;
@@ -18,7 +19,7 @@ pub mod snapshot;
 pub mod subscription;
 
 pub use conditions::{Subscriber, UnmetCondition};
-pub use dry_run::Decision;
+pub use dry_run::TriggerDecision;
 pub use evaluate::Scratch;
 pub use matches::{EvaluationCounts, FilterFailure, Match, Matches};
 pub use snapshot::Matcher;

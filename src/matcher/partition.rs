@@ -6,8 +6,9 @@
 //! merged, as in a log-structured merge tree: a listener is indexed a logarithmic number of times
 //! in its life.
 //!
-//! Listeners that are too many for the ids of one segment are split into two, again and again if
-//! needed. A single filter that is too large for a segment of its own is evaluated for every event.
+//! Listeners for which no segment can be built, because they are too many for its ids or because of
+//! a defect of the build, are split into two, again and again if needed. A single filter for which
+//! none can be built is evaluated for every event.
 //!
 //! Design: `docs/design/index.md`.
 
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::Subscription;
-use super::index::{Listener, ListenerId, Projections, Segment, build, unindexed};
+use super::index::{Listener, ListenerId, Projections, Segment};
+use super::indexer::Indexer;
 use crate::event::projection::Projection;
 
 /// Up to this many listeners always form one segment: building it takes less than a millisecond,
@@ -37,7 +39,7 @@ pub(super) struct Partition {
 #[derive(Clone, Debug)]
 pub(super) struct SegmentWithDeletes {
     pub(super) index: Arc<Segment>,
-    /// Whether more listeners were too many for one segment, so that it is not merged.
+    /// Whether no segment could be built with more listeners, so that it is not merged.
     is_full: bool,
     deleted: Tombstones,
 }
@@ -63,7 +65,7 @@ impl Partition {
         removed: &[Arc<Subscription>],
         added: Vec<Listener>,
         shared: Option<&Arc<Projection>>,
-        steps_max: u32,
+        indexer: &Indexer,
     ) {
         for subscription in removed {
             let found = self.segments.iter_mut().any(|segment| segment.remove(subscription));
@@ -75,38 +77,30 @@ impl Partition {
             merged.iter().flat_map(SegmentWithDeletes::alive).cloned().collect();
         listeners.extend(added);
         drop(merged);
-        self.add(&mut listeners, shared, steps_max);
+        self.add(&mut listeners, shared, indexer);
     }
 
-    /// Adds a segment of `listeners`, or several if they are too many for one.
+    /// Adds a segment of `listeners`, or several if one cannot be built.
     fn add(
         &mut self,
         listeners: &mut [Listener],
         shared: Option<&Arc<Projection>>,
-        steps_max: u32,
+        indexer: &Indexer,
     ) {
         if listeners.is_empty() {
             return;
         }
         let projections = Projections { previous: self.projection(), shared };
-        let built = match build(listeners, projections, steps_max) {
-            Err(_) if listeners.len() == 1 => unindexed(listeners, projections),
-            built => built,
-        };
-        match built {
-            Ok(index) => self.segments.push(SegmentWithDeletes::new(index)),
-            Err(error) if listeners.len() == 1 => {
-                debug_assert!(false, "a single filter fits one segment: {error}");
-            }
-            Err(_) => {
-                let (left, right) = listeners.split_at_mut(listeners.len() / 2);
-                let first = self.segments.len();
-                self.add(left, shared, steps_max);
-                self.add(right, shared, steps_max);
-                let added = self.segments.get_mut(first..).unwrap_or_default();
-                added.iter_mut().for_each(|segment| segment.is_full = true);
-            }
+        if let Some(index) = indexer.segment(listeners, projections) {
+            self.segments.push(SegmentWithDeletes::new(index));
+            return;
         }
+        let (left, right) = listeners.split_at_mut(listeners.len() / 2);
+        let first = self.segments.len();
+        self.add(left, shared, indexer);
+        self.add(right, shared, indexer);
+        let added = self.segments.get_mut(first..).unwrap_or_default();
+        added.iter_mut().for_each(|segment| segment.is_full = true);
     }
 
     /// Returns how many segments stay as they are when `added` listeners are added.

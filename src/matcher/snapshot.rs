@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use foldhash::fast::{FixedState, RandomState};
 
 use super::index::Listener;
+use super::indexer::Indexer;
 use super::partition::Partition;
 use super::projection_cache::ProjectionCache;
 use super::{Matches, Scratch, Subscription, evaluate};
@@ -36,10 +37,11 @@ pub struct Matcher {
 }
 
 /// State that only changes read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Writer {
     installations: HashMap<InstallationId, InstallationSubscriptions, RandomState>,
     projections: ProjectionCache,
+    indexer: Indexer,
 }
 
 /// The live subscriptions of one installation, as the writer keeps them.
@@ -104,7 +106,12 @@ impl Matcher {
     #[must_use]
     pub fn new(steps_max: u32) -> Self {
         let shards = (0..SHARDS).map(|_| ArcSwap::default()).collect();
-        Self { shards, writer: Mutex::default(), steps_max }
+        let writer = Writer {
+            installations: HashMap::default(),
+            projections: ProjectionCache::default(),
+            indexer: Indexer::new(steps_max),
+        };
+        Self { shards, writer: Mutex::new(writer), steps_max }
     }
 
     /// Steps after which an evaluation ends in an error.
@@ -130,7 +137,7 @@ impl Matcher {
         changes: impl IntoIterator<Item = (InstallationId, Vec<Arc<Subscription>>)>,
     ) {
         let mut writer = self.lock_writer();
-        let Writer { installations, projections } = &mut *writer;
+        let Writer { installations, projections, indexer } = &mut *writer;
         let mut changed = Changes::default();
         let mut fresh = Vec::new();
         for (installation, subscriptions) in changes {
@@ -141,7 +148,7 @@ impl Matcher {
                 old.iter().map(|(one, offset)| (one.id(), self.seen(one).wrapping_sub(offset)));
             fresh.push((installation, seen_so_far.collect::<HashMap<_, u64>>(), subscriptions));
         }
-        self.publish(changed, projections);
+        self.publish(changed, projections, indexer);
         for (installation, seen_so_far, subscriptions) in fresh {
             let offset = |subscription: &Arc<Subscription>| {
                 let before = seen_so_far.get(&subscription.id()).copied();
@@ -161,7 +168,7 @@ impl Matcher {
     }
 
     /// Builds new versions of the changed partitions and swaps them in, one pointer per shard.
-    fn publish(&self, changed: Changes, projections: &mut ProjectionCache) {
+    fn publish(&self, changed: Changes, projections: &mut ProjectionCache, indexer: &Indexer) {
         let mut fresh: BTreeMap<u8, Tenants> = BTreeMap::new();
         for ((cloud, event_type), change) in changed {
             let shard = shard_of(cloud.as_str());
@@ -172,7 +179,7 @@ impl Matcher {
             let mut partition =
                 known.map_or_else(Partition::new, |(_, partition)| (**partition).clone());
             let shared = projections.get(&event_type);
-            partition.change(&change.removed, change.added, shared.as_ref(), self.steps_max);
+            partition.change(&change.removed, change.added, shared.as_ref(), indexer);
             if let Some(projection) = partition.projection() {
                 projections.offer(&event_type, projection);
             }
@@ -292,6 +299,11 @@ impl Matcher {
             }
             shard.store(Arc::new(tenants));
         }
+    }
+
+    /// Builds segments with `build` from now on.
+    pub(super) fn build_with(&self, build: super::indexer::BuildSegment) {
+        self.lock_writer().indexer.build_with(build);
     }
 
     /// The number of segments of all partitions.

@@ -7,12 +7,14 @@ mod world;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use proptest::prelude::*;
 
 use generate::{Act, act, event_text, filter, small_filter};
 use world::{Registered, World};
 
-use super::index::Defect;
+use super::index::{BuildError, Defect, build};
+use super::indexer::BuildSegment;
 use super::{Matcher, Scratch};
 
 proptest! {
@@ -146,6 +148,40 @@ fn corrupt_segments_are_evaluated_without_index() {
         }
         world.check_accounts().unwrap();
         assert!(world.index_errors() > 0, "no lookup met {defect:?}");
+    }
+}
+
+/// A defect of the build costs time, but leaves no filter out.
+#[test]
+fn filters_for_which_no_index_can_be_built_are_evaluated() {
+    let of_some: BuildSegment = |listeners, projections, steps_max| {
+        let mut sources = listeners.iter().filter_map(|one| Some(one.program()?.source()));
+        match sources.any(|source| source.contains("event.q")) {
+            true => Err(BuildError::DEFECT),
+            false => build(listeners, projections, steps_max),
+        }
+    };
+    for build in [of_some, |_, _, _| Err(BuildError::DEFECT)] {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let mut world = World::new(switchyard_expr::limits::STEPS_MAX);
+        world.build_with(build);
+        let all = TRAPS.iter().map(|text| Registered::plain((*text).to_owned()));
+        let acts = [
+            Act::Register(0, all.collect()),
+            Act::Register(1, vec![Registered { text: None, ..Registered::plain(String::new()) }]),
+        ];
+        metrics::with_local_recorder(&recorder, || {
+            acts.iter().try_for_each(|act| world.perform(act)).unwrap();
+        });
+        let counted = recorder.handle().render();
+        let errors = counted.lines().find_map(|l| l.strip_prefix("switchyard_index_errors_total "));
+        assert!(errors.is_some_and(|errors| errors != "0"), "{counted}");
+        for event in TRAP_EVENTS {
+            world.perform(&Act::Event((*event).to_owned())).unwrap();
+        }
+        world.perform(&Act::Register(0, Vec::new())).unwrap();
+        world.perform(&Act::Event(TRAP_EVENTS[2].to_owned())).unwrap();
+        world.check_accounts().unwrap();
     }
 }
 

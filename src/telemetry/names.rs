@@ -174,7 +174,7 @@ pub const FAMILIES: &[MetricFamily] = &[
     counter(
         "switchyard_index_errors_total",
         &[],
-        "Lookups in a corrupt index; all of its filters were evaluated instead.",
+        "Lookups and builds that met a defect of an index; its filters were evaluated instead.",
     ),
     counter("switchyard_filter_evaluations_total", &["result"], "Filter evaluations by verdict."),
     counter(

@@ -28,6 +28,11 @@ fn now_s() -> i64 {
     clock::now_ms().div_euclid(1000)
 }
 
+/// Signs a token as an app does.
+fn sign(secret: &Secret, issuer: &str, qsh: &str, now_s: i64) -> String {
+    jwt::sign(secret, issuer, qsh, now_s).expect("a token")
+}
+
 /// A token of app `a` with another header.
 fn with_header(header: &Value, token: &str) -> String {
     let (_, rest) = token.split_once('.').expect("a token");
@@ -71,7 +76,7 @@ async fn forged_tokens_are_refused_alike_and_change_nothing() {
         router.put(&format!("/admin/v1/installations/inst-{app}"), body).await;
     }
     let get = qsh::hash("GET", MODULES, "");
-    let good = jwt::sign(&secret("a"), "a", &get, now_s());
+    let good = sign(&secret("a"), "a", &get, now_s());
     let (body, signature) = good.rsplit_once('.').expect("a token");
     let forged = [
         ("nothing", String::new()),
@@ -81,14 +86,14 @@ async fn forged_tokens_are_refused_alike_and_change_nothing() {
         ("alg HS512", with_header(&json!({"alg": "HS512"}), &good)),
         ("alg RS256", with_header(&json!({"alg": "RS256"}), &good)),
         ("injected key", with_header(&json!({"alg": "HS256", "kid": "../../dev/null"}), &good)),
-        ("the other app's secret", jwt::sign(&secret("b"), "a", &get, now_s())),
-        ("an empty secret", jwt::sign(&Secret::new(""), "a", &get, now_s())),
-        ("an unknown app", jwt::sign(&secret("a"), "ghost", &get, now_s())),
-        ("another method", jwt::sign(&secret("a"), "a", &qsh::hash("POST", MODULES, ""), now_s())),
-        ("another query", jwt::sign(&secret("a"), "a", &qsh::hash("GET", MODULES, "x=1"), now_s())),
-        ("a browser token", jwt::sign(&secret("a"), "a", "context-qsh", now_s())),
-        ("an old token", jwt::sign(&secret("a"), "a", &get, now_s() - 600)),
-        ("a token to come", jwt::sign(&secret("a"), "a", &get, now_s() + 600)),
+        ("the other app's secret", sign(&secret("b"), "a", &get, now_s())),
+        ("an empty secret", sign(&Secret::new(""), "a", &get, now_s())),
+        ("an unknown app", sign(&secret("a"), "ghost", &get, now_s())),
+        ("another method", sign(&secret("a"), "a", &qsh::hash("POST", MODULES, ""), now_s())),
+        ("another query", sign(&secret("a"), "a", &qsh::hash("GET", MODULES, "x=1"), now_s())),
+        ("a browser token", sign(&secret("a"), "a", "context-qsh", now_s())),
+        ("an old token", sign(&secret("a"), "a", &get, now_s() - 600)),
+        ("a token to come", sign(&secret("a"), "a", &get, now_s() + 600)),
         ("an oversized token", format!("{body}{}.{signature}", "A".repeat(9000))),
     ];
     for (what, token) in forged {
@@ -102,7 +107,7 @@ async fn forged_tokens_are_refused_alike_and_change_nothing() {
     let path = format!("{MODULES}?shape=openapi");
     assert_eq!(send(setup.port, "GET", &path, &overheard).await.0, 401);
     assert_eq!(send(setup.port, "GET", &format!("/wiki{MODULES}"), &overheard).await.0, 401);
-    let other = format!("{MODULES}?jwt={}", jwt::sign(&secret("b"), "b", &get, now_s()));
+    let other = format!("{MODULES}?jwt={}", sign(&secret("b"), "b", &get, now_s()));
     assert_eq!(send(setup.port, "GET", &other, &overheard).await.0, 401, "two tokens");
 }
 
@@ -121,7 +126,7 @@ async fn replayed_request_changes_nothing_at_any_replica() {
         "clientKey": "tenant-1", "sharedSecret": secret("a").reveal()});
     router.put("/admin/v1/installations/inst-a", body).await;
     let token = |method: &str, path: &str, age_s: i64| {
-        let token = jwt::sign(&secret("a"), "a", &qsh::hash(method, path, ""), now_s() - age_s);
+        let token = sign(&secret("a"), "a", &qsh::hash(method, path, ""), now_s() - age_s);
         format!("JWT {token}")
     };
     let hook = |key: &str| {

@@ -38,7 +38,8 @@ async fn call(
     // The issuer is the tenant's client key, so the two installations of the app differ by it.
     let hash = qsh::hash(method.as_str(), PATH, "");
     let now_s = clock::now_ms().div_euclid(1000);
-    let token = format!("JWT {}", jwt::sign(&Secret::new(SECRET), tenant, &hash, now_s));
+    let token =
+        format!("JWT {}", jwt::sign(&Secret::new(SECRET), tenant, &hash, now_s).expect("a token"));
     let headers = [("authorization", token.as_str())];
     router.api.send(method, &format!("{prefix}{PATH}"), &headers, body).await
 }

@@ -8,7 +8,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use switchyard::clock;
 use switchyard::domain::Secret;
-use switchyard::jwt::{self, KeyRecord, KeyRing, Token, qsh};
+use switchyard::jwt::{self, ConnectToken, KeyRecord, KeyRing, qsh};
 
 use crate::support::{NatsServer, Received, RouterProcess, Setup, Sink, eventually};
 
@@ -56,7 +56,7 @@ impl World {
     /// Calls the dynamic modules API as the app with `secret`.
     async fn call(&self, secret: &str, method: Method, body: &Value) -> anyhow::Result<Value> {
         let hash = qsh::hash(method.as_str(), MODULES, "");
-        let token = jwt::sign(&Secret::new(secret), APP, &hash, now_s());
+        let token = jwt::sign(&Secret::new(secret), APP, &hash, now_s()).expect("a token");
         let authorization = format!("JWT {token}");
         let headers = [("authorization", authorization.as_str())];
         self.router.api.send(method, MODULES, &headers, body).await
@@ -118,7 +118,7 @@ async fn app_is_notified_of_its_installation_and_a_reinstall_restores_its_module
     let secret = payload["sharedSecret"].as_str().expect("a secret").to_owned();
 
     let enabled = world.callback("enabled", 1).await;
-    let read = Token::parse(token(&enabled)).expect("an HS256 token");
+    let read = ConnectToken::parse(token(&enabled)).expect("an HS256 token");
     assert!(read.is_signed_with(&Secret::new(secret.as_str())));
     assert_eq!(read.check(now_s(), "POST", "/enabled", ""), Ok(()));
     assert!(enabled.json().get("sharedSecret").is_none(), "the secret is sent once");

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use switchyard::clock;
 use switchyard::domain::Secret;
-use switchyard::jwt::{self, Token, qsh};
+use switchyard::jwt::{self, ConnectToken, qsh};
 
 use crate::support::{NatsServer, Received, Setup, Sink, eventually, publish_raw};
 
@@ -39,7 +39,7 @@ impl ConnectApp {
         let now_s = clock::now_ms().div_euclid(1000);
         let (bare, query) = path.split_once('?').unwrap_or((path, ""));
         let hash = qsh::hash(method.as_str(), bare, query);
-        let token = jwt::sign(&Secret::new(SHARED_SECRET), APP, &hash, now_s);
+        let token = jwt::sign(&Secret::new(SHARED_SECRET), APP, &hash, now_s).expect("a token");
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
@@ -67,7 +67,7 @@ impl ConnectApp {
 /// Asserts that the request has a valid token of the app.
 fn assert_signed(received: &Received, query: &str) {
     let token = received.header("authorization").strip_prefix("JWT ").expect("a JWT");
-    let token = Token::parse(token).expect("a token");
+    let token = ConnectToken::parse(token).expect("a token");
     assert!(token.is_signed_with(&Secret::new(SHARED_SECRET)));
     assert_eq!(token.issuer(), TENANT);
     let path = received.path.strip_prefix("/base").expect("a path under the base");

@@ -11,6 +11,6 @@ builtins! {
     ();
     date::Date,
     calendar_date::CalendarDate,
-    map::Map,
+    map::NewMap,
     rich_text::RichText,
 }

@@ -10,6 +10,6 @@ use crate::value::CaughtError;
 
 builtins! {
     Rc<CaughtError>;
-    message::Message,
+    message::ErrorMessage,
     location::Location,
 }

@@ -22,7 +22,7 @@ use crate::value::List;
 builtins! {
     List<'v>;
     length::Length,
-    map::Map,
+    map::MapElements,
     flat_map::FlatMap,
     flatten::Flatten,
     filter::Filter,

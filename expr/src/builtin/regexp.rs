@@ -7,7 +7,7 @@ mod matches;
 mod pattern;
 mod syntax;
 
-pub(super) use matches::{Matches, compiled_pattern, group_values, groups};
+pub(super) use matches::{PatternMatches, compiled_pattern, group_values, groups};
 pub(crate) use matches::{Patterns, compile};
 pub(super) use pattern::CaptureSpans;
 pub(crate) use pattern::Pattern;

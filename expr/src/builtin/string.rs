@@ -36,6 +36,6 @@ builtins! {
     pad_end::PadEnd,
     repeat::Repeat,
     replace::Replace,
-    match_first::Match,
+    match_first::MatchFirst,
     match_all::MatchAll,
 }

@@ -5,7 +5,7 @@ use crate::typed::Binding;
 use crate::value::Type;
 
 /// The functions being checked, innermost last.
-pub(super) struct Scopes {
+pub(super) struct ScopeStack {
     functions: Vec<FunctionScope>,
 }
 
@@ -18,9 +18,9 @@ struct FunctionScope {
     captures: Vec<(Box<str>, Binding, Option<Type>)>,
 }
 
-impl Scopes {
-    pub(super) fn new() -> Scopes {
-        Scopes { functions: vec![FunctionScope::default()] }
+impl ScopeStack {
+    pub(super) fn new() -> ScopeStack {
+        ScopeStack { functions: vec![FunctionScope::default()] }
     }
 
     pub(super) fn enter_function(&mut self) {

@@ -3,7 +3,7 @@
 use super::{InferredValue, Linter, NullReason};
 use crate::builtin::{IndexTest, Member, MethodTest, members_of};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::schema::{FieldLookup, Members, Shape, UnlistedMembers, change_title, product_of};
+use crate::schema::{FieldLookup, MapShape, Shape, UnlistedMembers, change_title, product_of};
 use crate::span::Span;
 use crate::suggestions;
 use crate::typed::{Expr, ExprKind, Link, LinkKind, MemberName};
@@ -231,7 +231,7 @@ impl Linter<'_> {
         &mut self,
         name: &MemberName,
         at: Span,
-        members: &Members,
+        members: &MapShape,
         nearest: Option<&'static str>,
     ) {
         let (span, title) = (self.name_span(at, name), members.title);
@@ -268,7 +268,7 @@ impl Linter<'_> {
     }
 
     /// Reports a top-level member that this event does not have.
-    fn no_member(&mut self, name: &MemberName, at: Span, event: &Members, help: &str) {
+    fn no_member(&mut self, name: &MemberName, at: Span, event: &MapShape, help: &str) {
         let message = format!("no field `{}` on {}", name.text, event.title);
         let finding = Diagnostic::warning(Code::UnknownField, self.name_span(at, name), message);
         self.report(finding.labelled("unknown field").with_help(help));

@@ -1,7 +1,7 @@
 //! Schemas of Confluence events. An id is a number or a string, depending on the entity, even
 //! within one payload.
 
-use super::shape::{FREE, Members, Shape, UnlistedMembers, always, maybe};
+use super::shape::{FREE, MapShape, Shape, UnlistedMembers, always, maybe};
 
 use Shape::{Any, Boolean, Map, Number, String};
 
@@ -10,7 +10,7 @@ pub(super) const ONLY_CONFLUENCE: [&str; 6] =
     ["content", "space", "prevContent", "suppressNotifications", "eventCreatedDate", "task"];
 
 /// Event families by pattern.
-pub(super) const BODIES: &[(&str, &Members)] = &[
+pub(super) const BODIES: &[(&str, &MapShape)] = &[
     ("avi:confluence:*:page", &ON_CONTENT),
     ("avi:confluence:*:blogpost", &ON_CONTENT),
     ("avi:confluence:*:whiteboard", &ON_CONTENT),
@@ -22,7 +22,7 @@ pub(super) const BODIES: &[(&str, &Members)] = &[
     ("avi:confluence:*:space:V2", &ON_SPACE),
 ];
 
-static ON_CONTENT: Members = Members {
+static ON_CONTENT: MapShape = MapShape {
     title: "a content event",
     fields: &[
         always("eventType", String),
@@ -41,7 +41,7 @@ static ON_CONTENT: Members = Members {
     others: UnlistedMembers::None,
 };
 
-static ON_SPACE: Members = Members {
+static ON_SPACE: MapShape = MapShape {
     title: "a space event",
     fields: &[
         always("eventType", String),
@@ -54,7 +54,7 @@ static ON_SPACE: Members = Members {
 };
 
 /// A page, blog post, comment or other content.
-pub(super) static CONTENT: Members = Members {
+pub(super) static CONTENT: MapShape = MapShape {
     title: "Content",
     fields: &[
         always("id", Any),
@@ -73,7 +73,7 @@ pub(super) static CONTENT: Members = Members {
     others: UnlistedMembers::None,
 };
 
-static SPACE: Members = Members {
+static SPACE: MapShape = MapShape {
     title: "Space",
     fields: &[
         always("id", Number),

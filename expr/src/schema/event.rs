@@ -1,10 +1,10 @@
 //! Schemas by event type.
 
-use super::shape::{FieldLookup, Members, Shape, UnlistedMembers, always};
+use super::shape::{FieldLookup, MapShape, Shape, UnlistedMembers, always};
 use super::{confluence, jira};
 
 /// The schema of an event type; of any event if the type is unknown.
-pub(crate) fn body_of(event_type: &str) -> &'static Members {
+pub(crate) fn body_of(event_type: &str) -> &'static MapShape {
     let families = jira::BODIES.iter().chain(confluence::BODIES);
     let mut named = families.filter(|(pattern, _)| is_like(event_type, pattern));
     named.next().map_or(&ANY_EVENT, |(_, members)| members)
@@ -57,7 +57,7 @@ fn is_like(event_type: &str, pattern: &str) -> bool {
 
 /// The members of all known events, for events of unknown type. A filter that reads one of them is
 /// meant for events that have it.
-static ANY_EVENT: Members = Members {
+static ANY_EVENT: MapShape = MapShape {
     title: "the event",
     fields: &[
         always("eventType", Shape::String),

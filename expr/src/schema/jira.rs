@@ -1,6 +1,6 @@
 //! Schemas of the events of Jira, Jira Software and Jira Service Management.
 
-use super::shape::{FREE, Field, Members, Shape, UnlistedMembers, always, closed, maybe};
+use super::shape::{FREE, Field, MapShape, Shape, UnlistedMembers, always, closed, maybe};
 
 use Shape::{Any, Boolean, List, Map, Number, String};
 
@@ -9,7 +9,7 @@ pub(super) const ONLY_JIRA: [&str; 6] =
     ["issue", "changelog", "worklog", "sprint", "board", "associatedStatuses"];
 
 /// Event families by pattern; the first match counts.
-pub(super) const BODIES: &[(&str, &Members)] = &[
+pub(super) const BODIES: &[(&str, &MapShape)] = &[
     ("avi:jira:created:issue", &CREATED_ISSUE),
     ("avi:jira:updated:issue", &UPDATED_ISSUE),
     ("avi:jira:assigned:issue", &UPDATED_ISSUE),
@@ -38,7 +38,7 @@ pub(super) const BODIES: &[(&str, &Members)] = &[
 /// Defines the members of every Jira event together with those of its family.
 macro_rules! event {
     ($title:literal, $($field:expr),* $(,)?) => {
-        Members {
+        MapShape {
             title: $title,
             fields: &[
                 always("eventType", String),
@@ -56,7 +56,7 @@ macro_rules! event {
     };
 }
 
-static CREATED_ISSUE: Members = event!(
+static CREATED_ISSUE: MapShape = event!(
     "a created issue",
     always("issue", Map(&ISSUE)),
     maybe("jiraEventTypeName", String),
@@ -65,7 +65,7 @@ static CREATED_ISSUE: Members = event!(
     maybe("changelog", Map(&CHANGELOG)),
 );
 
-static UPDATED_ISSUE: Members = event!(
+static UPDATED_ISSUE: MapShape = event!(
     "an updated issue",
     always("issue", Map(&ISSUE)),
     always("changelog", Map(&CHANGELOG)),
@@ -73,21 +73,21 @@ static UPDATED_ISSUE: Members = event!(
     maybe("associatedStatuses", Any),
 );
 
-static OTHER_ISSUE: Members = event!(
+static OTHER_ISSUE: MapShape = event!(
     "the event",
     always("issue", Map(&ISSUE)),
     maybe("user", Map(&USER)),
     maybe("mentionedAccountIds", List(&String)),
 );
 
-static COMMENTED: Members = event!(
+static COMMENTED: MapShape = event!(
     "a comment event",
     always("issue", Map(&ISSUE)),
     always("comment", Map(&COMMENT)),
     maybe("mentionedAccountIds", List(&String)),
 );
 
-static LINKED: Members = event!(
+static LINKED: MapShape = event!(
     "an issue link event",
     always("id", String),
     always("sourceIssueId", String),
@@ -97,11 +97,11 @@ static LINKED: Members = event!(
     always("issueLinkType", Map(&LINK_TYPE)),
 );
 
-static LOGGED: Members = event!("a worklog event", always("worklog", Map(&WORKLOG)));
+static LOGGED: MapShape = event!("a worklog event", always("worklog", Map(&WORKLOG)));
 
-static ATTACHED: Members = event!("an attachment event", always("attachment", Map(&ATTACHMENT)));
+static ATTACHED: MapShape = event!("an attachment event", always("attachment", Map(&ATTACHMENT)));
 
-static VERSIONED: Members = event!(
+static VERSIONED: MapShape = event!(
     "a version event",
     always("version", Map(&VERSION)),
     maybe("mergedVersion", Map(&VERSION)),
@@ -110,22 +110,22 @@ static VERSIONED: Members = event!(
     maybe("customFieldReplacements", Any),
 );
 
-static IN_PROJECT: Members = event!("a project event", always("project", Map(&EVENT_PROJECT)));
+static IN_PROJECT: MapShape = event!("a project event", always("project", Map(&EVENT_PROJECT)));
 
-static OF_COMPONENT: Members =
+static OF_COMPONENT: MapShape =
     event!("a component event", always("component", Map(&EVENT_COMPONENT)));
 
-static PROPERTY_SET: Members = event!(
+static PROPERTY_SET: MapShape = event!(
     "an issue property event",
     always("issue", Map(&PARENT)),
     always("property", Map(&FREE)),
 );
 
-static SPRINTED: Members =
+static SPRINTED: MapShape =
     event!("a sprint event", always("sprint", Map(&SPRINT)), maybe("oldValue", Map(&FREE)));
 
 /// An issue.
-pub(super) static ISSUE: Members = closed(
+pub(super) static ISSUE: MapShape = closed(
     "Issue",
     &[
         always("id", String),
@@ -137,7 +137,7 @@ pub(super) static ISSUE: Members = closed(
 
 /// The documented payload has nine fields; the others are present if the publisher sends whole
 /// issues.
-static FIELDS: Members = Members {
+static FIELDS: MapShape = MapShape {
     title: "Issue.fields",
     fields: &[
         always("summary", String),
@@ -189,7 +189,7 @@ static FIELDS: Members = Members {
     others: UnlistedMembers::CustomFields,
 };
 
-static ISSUE_TYPE: Members = closed(
+static ISSUE_TYPE: MapShape = closed(
     "Issue.fields.issuetype",
     &[
         always("id", String),
@@ -204,7 +204,7 @@ static ISSUE_TYPE: Members = closed(
     ],
 );
 
-static PROJECT: Members = closed(
+static PROJECT: MapShape = closed(
     "Issue.fields.project",
     &[
         always("id", String),
@@ -218,7 +218,7 @@ static PROJECT: Members = closed(
     ],
 );
 
-static STATUS: Members = closed(
+static STATUS: MapShape = closed(
     "Issue.fields.status",
     &[
         always("id", String),
@@ -230,7 +230,7 @@ static STATUS: Members = closed(
     ],
 );
 
-static CATEGORY: Members = closed(
+static CATEGORY: MapShape = closed(
     "Issue.fields.status.statusCategory",
     &[
         always("id", Number),
@@ -242,7 +242,7 @@ static CATEGORY: Members = closed(
 );
 
 /// A priority, resolution, component, security level: an id and a name.
-static NAMED: Members = Members {
+static NAMED: MapShape = MapShape {
     title: "this field",
     fields: &[
         always("id", String),
@@ -254,7 +254,7 @@ static NAMED: Members = Members {
     others: UnlistedMembers::Some,
 };
 
-static PARENT: Members = closed(
+static PARENT: MapShape = closed(
     "this issue",
     &[
         always("id", String),
@@ -265,7 +265,7 @@ static PARENT: Members = closed(
 );
 
 /// A user. Only the account id is documented.
-static USER: Members = closed(
+static USER: MapShape = closed(
     "User",
     &[
         always("accountId", String),
@@ -283,13 +283,13 @@ static USER: Members = closed(
 );
 
 /// A changelog.
-pub(super) static CHANGELOG: Members =
+pub(super) static CHANGELOG: MapShape =
     closed("Changelog", &[maybe("id", Any), always("items", List(&Map(&CHANGE)))]);
 
 /// The title that identifies a changelog item.
 pub(crate) const CHANGE_TITLE: &str = "a changelog item";
 
-static CHANGE: Members = closed(
+static CHANGE: MapShape = closed(
     CHANGE_TITLE,
     &[
         always("field", String),
@@ -305,7 +305,7 @@ static CHANGE: Members = closed(
 );
 
 /// A comment.
-pub(super) static COMMENT: Members = closed(
+pub(super) static COMMENT: MapShape = closed(
     "Comment",
     &[
         always("id", String),
@@ -321,7 +321,7 @@ pub(super) static COMMENT: Members = closed(
 );
 
 /// A worklog.
-pub(super) static WORKLOG: Members = closed(
+pub(super) static WORKLOG: MapShape = closed(
     "Worklog",
     &[
         always("id", String),
@@ -339,7 +339,7 @@ pub(super) static WORKLOG: Members = closed(
     ],
 );
 
-static ATTACHMENT: Members = closed(
+static ATTACHMENT: MapShape = closed(
     "Attachment",
     &[
         always("id", String),
@@ -353,7 +353,7 @@ static ATTACHMENT: Members = closed(
     ],
 );
 
-static LINK_TYPE: Members = closed(
+static LINK_TYPE: MapShape = closed(
     "IssueLinkType",
     &[
         always("id", String),
@@ -363,7 +363,7 @@ static LINK_TYPE: Members = closed(
     ],
 );
 
-static VERSION: Members = Members {
+static VERSION: MapShape = MapShape {
     title: "Version",
     fields: &[
         always("id", String),
@@ -380,7 +380,7 @@ static VERSION: Members = Members {
 };
 
 /// In project events the id is a number, unlike inside an issue.
-static EVENT_PROJECT: Members = Members {
+static EVENT_PROJECT: MapShape = MapShape {
     title: "Project",
     fields: &[
         always("id", Number),
@@ -391,7 +391,7 @@ static EVENT_PROJECT: Members = Members {
     others: UnlistedMembers::Some,
 };
 
-static EVENT_COMPONENT: Members = Members {
+static EVENT_COMPONENT: MapShape = MapShape {
     title: "Component",
     fields: &[
         always("id", String),
@@ -406,7 +406,7 @@ static EVENT_COMPONENT: Members = Members {
 };
 
 /// A sprint.
-pub(super) static SPRINT: Members = closed(
+pub(super) static SPRINT: MapShape = closed(
     "Sprint",
     &[
         always("id", String),
@@ -422,7 +422,7 @@ pub(super) static SPRINT: Members = closed(
 );
 
 /// Entity properties, supplied before evaluation.
-pub(super) static RUNTIME: Members = closed("event.runtime", RUNTIME_ENTITIES);
+pub(super) static RUNTIME: MapShape = closed("event.runtime", RUNTIME_ENTITIES);
 
 const RUNTIME_ENTITIES: &[Field] = &[
     always("issue", Map(&ENTITY)),
@@ -431,4 +431,4 @@ const RUNTIME_ENTITIES: &[Field] = &[
     always("issuetype", Map(&ENTITY)),
 ];
 
-static ENTITY: Members = closed("an entity", &[always("properties", Map(&FREE))]);
+static ENTITY: MapShape = closed("an entity", &[always("properties", Map(&FREE))]);

@@ -13,12 +13,12 @@ pub(crate) enum Shape {
     String,
     /// A list with elements of one shape.
     List(&'static Shape),
-    Map(&'static Members),
+    Map(&'static MapShape),
 }
 
 /// The members of a map.
 #[derive(Debug)]
-pub(crate) struct Members {
+pub(crate) struct MapShape {
     /// The name of the map in messages.
     pub(crate) title: &'static str,
     pub(crate) fields: &'static [Field],
@@ -73,7 +73,7 @@ impl Shape {
     }
 }
 
-impl Members {
+impl MapShape {
     pub(crate) fn find(&self, name: &str) -> FieldLookup {
         if let Some(field) = self.fields.iter().find(|field| field.name == name) {
             return FieldLookup::Field(field);
@@ -91,7 +91,7 @@ impl Members {
     }
 }
 
-impl Members {
+impl MapShape {
     /// The path of a member of that name one or two levels below: `fields.project` for `project`.
     pub(crate) fn find_nested(&self, name: &str) -> Option<String> {
         let maps = || {
@@ -101,7 +101,7 @@ impl Members {
                 _ => None,
             })
         };
-        let has = |(_, inner): &(&str, &'static Members)| {
+        let has = |(_, inner): &(&str, &'static MapShape)| {
             inner.fields.iter().any(|field| field.name == name)
         };
         maps().find(has).map(|(outer, _)| format!("{outer}.{name}")).or_else(|| {
@@ -123,10 +123,10 @@ pub(super) const fn maybe(name: &'static str, shape: Shape) -> Field {
     Field { name, shape, may_be_missing: true }
 }
 
-pub(super) const fn closed(title: &'static str, fields: &'static [Field]) -> Members {
-    Members { title, fields, others: UnlistedMembers::None }
+pub(super) const fn closed(title: &'static str, fields: &'static [Field]) -> MapShape {
+    MapShape { title, fields, others: UnlistedMembers::None }
 }
 
 /// A map whose members are not documented.
-pub(super) static FREE: Members =
-    Members { title: "it", fields: &[], others: UnlistedMembers::Free };
+pub(super) static FREE: MapShape =
+    MapShape { title: "it", fields: &[], others: UnlistedMembers::Free };

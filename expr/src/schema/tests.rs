@@ -1,6 +1,6 @@
 //! The schema of payloads against the sample events, and the nearest names.
 
-use super::{FieldLookup, Members, Shape, UnlistedMembers, body_of, nearest};
+use super::{FieldLookup, MapShape, Shape, UnlistedMembers, body_of, nearest};
 use serde_json::Value;
 
 /// What is wrong with `value` by its schema, each with its path.
@@ -82,7 +82,7 @@ fn custom_fields_and_unknown_events_are_open() {
     assert!(matches!(body_of("x").find("isue"), FieldLookup::Unknown { nearest: Some("issue") }));
 }
 
-fn shape(members: &'static Members, path: &[&str]) -> Shape {
+fn shape(members: &'static MapShape, path: &[&str]) -> Shape {
     path.iter().fold(Shape::Map(members), |shape, name| match shape {
         Shape::Map(members) => match members.find(name) {
             FieldLookup::Field(field) => field.shape,

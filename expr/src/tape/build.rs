@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::error::{TapeError, TapeLimits};
-use super::node::{Cell, ContainerKind, Frame, NONE, Node, Range, hash, slice};
+use super::node::{Cell, ContainerKind, NONE, Node, OpenContainer, Range, hash, slice};
 use super::strict;
 use crate::span::slice as text_slice;
 
@@ -32,7 +32,7 @@ pub(super) struct Builder<'t> {
     nodes: &'t mut Vec<Node>,
     index: &'t mut Vec<(u32, u32)>,
     /// Open lists and maps, outermost first.
-    frames: &'t mut Vec<Frame>,
+    frames: &'t mut Vec<OpenContainer>,
     limits: TapeLimits,
 }
 
@@ -42,7 +42,7 @@ impl<'t> Builder<'t> {
         escaped: &'t mut String,
         nodes: &'t mut Vec<Node>,
         index: &'t mut Vec<(u32, u32)>,
-        frames: &'t mut Vec<Frame>,
+        frames: &'t mut Vec<OpenContainer>,
         limits: TapeLimits,
     ) -> Builder<'t> {
         Builder { text, at: 0, escaped, nodes, index, frames, limits }
@@ -111,7 +111,7 @@ impl<'t> Builder<'t> {
         }
         self.at += 1;
         let node = self.push(Cell::Null, name)?;
-        self.frames.push(Frame::new(node, kind));
+        self.frames.push(OpenContainer::new(node, kind));
         Ok(())
     }
 
@@ -258,7 +258,7 @@ impl<'t> Builder<'t> {
         slice(self.text, self.escaped, range)
     }
 
-    fn map_of(&mut self, frame: &Frame) -> Cell {
+    fn map_of(&mut self, frame: &OpenContainer) -> Cell {
         if frame.len < INDEXED_FROM {
             return Cell::Map { len: frame.len, first: frame.first, index: NONE };
         }
@@ -299,9 +299,9 @@ impl<'t> Builder<'t> {
     }
 }
 
-impl Frame {
-    fn new(node: u32, kind: ContainerKind) -> Frame {
-        Frame { node, kind, first: NONE, last: NONE, len: 0, seen: 0 }
+impl OpenContainer {
+    fn new(node: u32, kind: ContainerKind) -> OpenContainer {
+        OpenContainer { node, kind, first: NONE, last: NONE, len: 0, seen: 0 }
     }
 
     /// Records the name and returns whether a member may already have it.

@@ -2,7 +2,7 @@
 
 use super::build::Builder;
 use super::error::{TapeError, TapeLimits};
-use super::node::{Cell, Frame, NONE, Node, Range, hash, slice};
+use super::node::{Cell, NONE, Node, OpenContainer, Range, hash, slice};
 use crate::view::{NodeId, NodeValue, View};
 
 /// The free names of an expression on a tape.
@@ -25,7 +25,7 @@ pub struct Tape {
     /// Hashes and children of large maps, sorted by hash and name.
     index: Vec<(u32, u32)>,
     /// Scratch memory of a pass.
-    frames: Vec<Frame>,
+    frames: Vec<OpenContainer>,
     binding: RootBinding,
 }
 

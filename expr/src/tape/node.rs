@@ -20,7 +20,7 @@ pub(super) enum ContainerKind {
 
 /// An open list or map.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub(super) struct OpenContainer {
     pub(super) node: u32,
     pub(super) kind: ContainerKind,
     /// First and last child so far, or none, and their number.

@@ -21,7 +21,7 @@ use crate::api::state::Shared;
 use crate::clock;
 use crate::domain::Product;
 use crate::event::sources::source_of_path;
-use crate::jwt::{Token, TokenError};
+use crate::jwt::{ConnectToken, TokenError};
 use crate::registry::{AppliedInstallation, InstallationState, Registry, SignedRequest};
 
 /// Query parameter that may carry the token instead of the header.
@@ -52,7 +52,7 @@ pub(in crate::api) fn connect_installation(
     registry: &Registry,
 ) -> Result<(Arc<AppliedInstallation>, SignedRequest), &'static str> {
     let text = token_of(parts)?;
-    let token = Token::parse(&text).map_err(TokenError::label)?;
+    let token = ConnectToken::parse(&text).map_err(TokenError::label)?;
     let path = parts.uri.path();
     let product = source_of_path(path).product();
     let candidates = candidates(&token, registry, product)?;
@@ -97,7 +97,7 @@ fn token_of(parts: &Parts) -> Result<Cow<'_, str>, &'static str> {
 /// Returns the installations that issuer and audience may name, whose secrets are then tried. The
 /// token is not verified at this point.
 fn candidates(
-    token: &Token<'_>,
+    token: &ConnectToken<'_>,
     registry: &Registry,
     product: Product,
 ) -> Result<Vec<Arc<AppliedInstallation>>, &'static str> {

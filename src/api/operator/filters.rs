@@ -14,7 +14,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::JsonObject;
 use crate::api::state::{Shared, route};
 use crate::domain::{AppId, OnError};
-use crate::matcher::{Decision, EventConditions, EventSubscription, Subscriber};
+use crate::matcher::{EventConditions, EventSubscription, Subscriber, TriggerDecision};
 use crate::registry::{Problem, code};
 
 pub(super) fn routes() -> Router<Shared> {
@@ -87,7 +87,7 @@ async fn test(State(state): State<Shared>, body: JsonObject) -> Result<Json<Valu
     let subscriber = Subscriber { app: &app, app_account_id: None, is_licensed: true };
     let decision = state.matcher.dry_run(&[subscription], subscriber, key, sample.decoder());
     match decision {
-        Decision::Evaluated { explanation: Some(explanation), .. } => {
+        TriggerDecision::Evaluated { explanation: Some(explanation), .. } => {
             Ok(Json(explanation.as_json()))
         }
         _ => Err(Problem::new(code::FORM, "expression", "the filter cannot be explained").into()),

@@ -130,7 +130,7 @@ fn tenant_headers(
 ) -> Result<HeaderList, InvalidLength> {
     let path = covered_path(&webhook.base, url);
     let hash = qsh::hash("POST", path, url.query().unwrap_or_default());
-    let token = jwt::sign(&webhook.secret, &webhook.client_key, &hash, now.as_second());
+    let token = jwt::sign(&webhook.secret, &webhook.client_key, &hash, now.as_second())?;
     let mut headers = vec![
         ("authorization", format!("JWT {token}")),
         ("x-atlassian-webhook-identifier", delivery.id.to_string()),

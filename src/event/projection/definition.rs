@@ -17,13 +17,13 @@ impl FieldId {
 /// The set of fields to extract. Immutable.
 #[derive(Debug, Default)]
 pub struct Projection {
-    pub(super) fields: Box<[Field]>,
+    pub(super) fields: Box<[ProjectedField]>,
     pub(super) names: NameTables,
 }
 
 /// One field of a projection.
 #[derive(Debug, Default)]
-pub(super) struct Field {
+pub(super) struct ProjectedField {
     /// The map that this field is a member of; the root is its own parent.
     pub(super) parent: FieldId,
     /// If it is a map: the name table of its projected members, whose targets are field ids.
@@ -58,7 +58,7 @@ impl ProjectionBuilder {
     /// Starts from the fields of `base`, to which more can be added.
     #[must_use]
     pub fn on(base: &Arc<Projection>) -> Self {
-        let field = |field: &Field| FieldBuilder {
+        let field = |field: &ProjectedField| FieldBuilder {
             parent: field.parent,
             members: base.names.entries(field.members).collect(),
             items: field.items.map(|row| base.names.entries(row).map(|(name, _)| name).collect()),
@@ -124,7 +124,7 @@ impl ProjectionBuilder {
         let mut names = NameTablesBuilder::default();
         let fields = self.fields.into_iter().map(|field| {
             let width = field.width();
-            Field {
+            ProjectedField {
                 parent: field.parent,
                 members: names.row(field.members),
                 width,

@@ -5,7 +5,7 @@ use super::bits::WORDS;
 /// Bytes that are classified together.
 pub(in crate::event) const BLOCK: usize = 64;
 /// The bytes that are classified together.
-pub(super) type Block = [u8; BLOCK];
+pub(super) type InputBlock = [u8; BLOCK];
 /// Bytes of one chunk, whose masks are handled as one wide integer.
 pub(super) const CHUNK: usize = BLOCK * WORDS;
 /// The bytes that are checked together.
@@ -34,7 +34,7 @@ const FOLD: u8 = 0x20;
 
 /// Returns the mask of tabs and line ends, the whitespace other than the space.
 #[cold]
-pub(super) fn line_whitespace(block: &Block) -> u64 {
+pub(super) fn line_whitespace(block: &InputBlock) -> u64 {
     let bit = |at: usize, byte: u8| u64::from(matches!(byte, b'\t' | b'\n' | b'\r')) << at;
     block.iter().enumerate().fold(0, |bits, (at, byte)| bits | bit(at, *byte))
 }
@@ -42,7 +42,7 @@ pub(super) fn line_whitespace(block: &Block) -> u64 {
 /// Classifies a block, eight bytes at a time.
 ///
 /// **Source:** Hacker's Delight, 6-1, "find first 0-byte", in the form that is exact for each byte.
-pub(super) fn of_words(block: &Block) -> Classes {
+pub(super) fn of_words(block: &InputBlock) -> Classes {
     const ONES: u64 = u64::MAX / 255;
     const LOW: u64 = ONES * 0x7f;
     let zeros = |word: u64| !(((word & LOW) + LOW) | word | LOW);
@@ -85,12 +85,12 @@ pub(super) mod x86 {
         _mm512_or_si512, _mm512_set1_epi8,
     };
 
-    use super::{Block, Classes, FOLD};
+    use super::{Classes, FOLD, InputBlock};
 
     /// Classifies a block, 32 bytes at a time.
     #[target_feature(enable = "avx2")]
     #[inline]
-    pub(in super::super) fn of_vectors(block: &Block) -> Classes {
+    pub(in super::super) fn of_vectors(block: &InputBlock) -> Classes {
         let mut all = Classes::default();
         for (at, lane) in block.as_chunks().0.iter().enumerate() {
             let lane = load(lane);
@@ -117,7 +117,7 @@ pub(super) mod x86 {
     /// Classifies a whole block at once.
     #[target_feature(enable = "avx512bw")]
     #[inline]
-    pub(in super::super) fn of_wide_vectors(block: &Block) -> Classes {
+    pub(in super::super) fn of_wide_vectors(block: &InputBlock) -> Classes {
         let (halves, _) = block.as_chunks();
         let half =
             |at: usize| halves.get(at).map_or_else(|| _mm256_setzero_si256(), |half| load(half));
@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    fn one_by_one(block: &Block) -> Classes {
+    fn one_by_one(block: &InputBlock) -> Classes {
         block.iter().enumerate().fold(Classes::default(), |mut all, (at, byte)| {
             let bit = |is: bool| u64::from(is) << at;
             all.quote |= bit(*byte == b'"');
@@ -183,7 +183,7 @@ mod tests {
         })
     }
 
-    fn check(block: &Block) {
+    fn check(block: &InputBlock) {
         assert_eq!(of_words(block), one_by_one(block), "{block:?}");
         #[cfg(target_arch = "x86_64")]
         if crate::event::structural_index::has_vectors() {

@@ -9,7 +9,7 @@
 //! quotes and escapes.
 
 use super::bits::Bits;
-use super::classify::{self, Block, Chunk, Classes};
+use super::classify::{self, Chunk, Classes, InputBlock};
 
 /// The state carried from chunk to chunk.
 #[derive(Default)]
@@ -100,7 +100,7 @@ impl PassState {
     pub(super) fn chunk(
         &mut self,
         chunk: &Chunk,
-        classes: &impl Fn(&Block) -> Classes,
+        classes: &impl Fn(&InputBlock) -> Classes,
         prefix_xor: &impl Fn(u64) -> u64,
     ) -> ChunkMasks {
         let mut found = ChunkClasses::default();
@@ -117,7 +117,7 @@ impl PassState {
     #[inline(always)]
     fn block(
         &mut self,
-        block: &Block,
+        block: &InputBlock,
         classes: &Classes,
         prefix_xor: &impl Fn(u64) -> u64,
         found: &mut ChunkClasses,

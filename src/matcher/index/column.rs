@@ -9,7 +9,7 @@ use super::corrupt::CorruptSegment;
 use super::dictionary::{ConstantEntry, Dictionary};
 use super::ids::{ColumnId, Offset};
 use super::key::{begin_key, push_value};
-use super::path::Resolved;
+use super::path::ResolvedValue;
 use super::values::EventValues;
 use crate::event::projection::{ITEMS_MAX as PROJECTED_MAX, JsonValue, ListItems};
 
@@ -100,17 +100,17 @@ impl Column {
     /// Reads the value at the column's path and appends the column's value.
     pub(super) fn read(
         self,
-        resolved: Resolved<'_>,
+        resolved: ResolvedValue<'_>,
         tables: &ColumnTables,
         values: &mut EventValues,
     ) -> Result<(), CorruptSegment> {
         let start = values.entries.len();
         let value = match resolved {
-            Resolved::Error => {
+            ResolvedValue::Error => {
                 values.push_undetermined();
                 return Ok(());
             }
-            Resolved::Value(value) => value,
+            ResolvedValue::Value(value) => value,
         };
         match (self.kind, value) {
             (TestKind::Equal, value) => self.look_up(value, tables, values)?,

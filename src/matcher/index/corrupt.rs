@@ -1,11 +1,11 @@
-//! The error of a lookup that meets a position outside of its table.
+//! The error of a lookup, or of a build, that meets a position outside of its table.
 
 use std::ops::Range;
 
 use thiserror::Error;
 
 /// A table of a segment does not have the entry that another table refers to: a defect of the
-/// build. The event is matched without this segment's index.
+/// build. If a lookup meets it, the event is matched without this segment's index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("no {0} at the position that the index refers to")]
 pub(in crate::matcher) struct CorruptSegment(pub(super) &'static str);

@@ -5,8 +5,9 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
+use super::build_error::BuildError;
 use super::corrupt::CorruptSegment;
-use super::ids::{ConstantId, Offset, RowId, SegmentTooLarge};
+use super::ids::{ConstantId, Offset, RowId};
 use super::prefetch::prefetch;
 
 /// A constant's id and the position of its posting list. Both are in the dictionary slot: finding a
@@ -55,7 +56,7 @@ impl Slot {
 
 impl Dictionary {
     /// Builds the dictionary of `entries`, whose keys are all different.
-    pub(super) fn build(entries: &[(Box<[u8]>, ConstantEntry)]) -> Result<Self, SegmentTooLarge> {
+    pub(super) fn build(entries: &[(Box<[u8]>, ConstantEntry)]) -> Result<Self, BuildError> {
         let mut slots = vec![Slot::empty(); (entries.len() * 4 / 3 + 1).next_power_of_two()];
         let mask = slots.len() - 1;
         let mut keys = Vec::with_capacity(entries.iter().map(|(key, _)| key.len()).sum());
@@ -65,9 +66,8 @@ impl Dictionary {
             while slots.get(at).is_some_and(|slot| !slot.is_empty()) {
                 at = (at + 1) & mask;
             }
-            if let Some(slot) = slots.get_mut(at) {
-                *slot = Slot { hash, key: Offset::new(keys.len())?, entry: *entry };
-            }
+            let slot = slots.get_mut(at).ok_or(CorruptSegment("dictionary slot"))?;
+            *slot = Slot { hash, key: Offset::new(keys.len())?, entry: *entry };
             keys.extend_from_slice(key);
         }
         Ok(Self { slots: slots.into(), keys: keys.into() })

@@ -105,6 +105,16 @@ id! {
     TestCount, u16, "tests in a filter", if cfg!(test) { 64 } else { U16_COUNT_MAX }
 }
 
+impl TestCount {
+    /// One test.
+    pub(super) const ONE: Self = Self(1);
+}
+
+impl RowId {
+    /// The second entry of the table of rows; the first is an empty posting list.
+    pub(super) const SECOND: Self = Self(1);
+}
+
 id! {
     /// Position of a number in the table of bounds.
     BoundId, u32, "numbers", U32_COUNT_MAX

@@ -18,7 +18,8 @@
 //! leads to the tests of all filters in two reads of uncached memory. A filter with several access
 //! predicates (`a in [x, y]`) has a copy of its conjunction in each posting list.
 //!
-//! Ids are small integers ([`ids`]). A segment whose tables exceed their range is not built; a
+//! Ids are small integers ([`ids`]). A segment whose tables exceed their range, or do not fit each
+//! other, is not built ([`BuildError`]), and its listeners are split or evaluated one by one; a
 //! lookup that meets a position outside of a table returns an error, and all filters of the segment
 //! are evaluated for that event. So the index never names a candidate too few.
 //!
@@ -28,6 +29,7 @@
 //! Design: `docs/design/index.md`.
 
 mod build;
+mod build_error;
 mod column;
 mod conjunction;
 mod corrupt;
@@ -43,6 +45,7 @@ mod subexpression;
 mod values;
 
 pub(super) use build::{Projections, build, unindexed};
+pub(super) use build_error::BuildError;
 pub(super) use ids::ListenerId;
 pub(super) use listener::Listener;
 pub(super) use lookup::LookupScratch;

@@ -18,7 +18,7 @@ pub(super) const STEPS_MAX: usize = u64::BITS as usize;
 
 /// The result of resolving a path.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Resolved<'e> {
+pub(super) enum ResolvedValue<'e> {
     /// A value; a missing one is null.
     Value(JsonValue<'e>),
     /// Evaluating the path raises an error on this event.
@@ -43,17 +43,17 @@ impl CompiledPath {
 
     /// Resolves the path as [`Path::resolve`] does.
     #[inline]
-    pub(super) fn resolve(self, projected: ProjectedValues<'_>) -> Resolved<'_> {
+    pub(super) fn resolve(self, projected: ProjectedValues<'_>) -> ResolvedValue<'_> {
         match projected.at(self.end) {
             JsonValue::Missing => self.missing(projected),
             // A projected value is in maps all the way.
-            value => Resolved::Value(value),
+            value => ResolvedValue::Value(value),
         }
     }
 
     /// Decides between null and error where the last step has no value: the first step whose parent
     /// is not a map decides.
-    fn missing(self, projected: ProjectedValues<'_>) -> Resolved<'_> {
+    fn missing(self, projected: ProjectedValues<'_>) -> ResolvedValue<'_> {
         let (mut field, mut optional) = (self.end, self.optional);
         let mut is_error = false;
         while let Some(parent) = projected.parent(field) {
@@ -64,6 +64,6 @@ impl CompiledPath {
             };
             (field, optional) = (parent, optional >> 1);
         }
-        if is_error { Resolved::Error } else { Resolved::Value(JsonValue::Missing) }
+        if is_error { ResolvedValue::Error } else { ResolvedValue::Value(JsonValue::Missing) }
     }
 }

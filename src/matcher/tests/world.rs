@@ -13,6 +13,7 @@ use super::generate::Act;
 use crate::domain::{Handler, OnError, SubscriptionId};
 use crate::event::{Attributes, DecodeError, Decoder, Event, HeaderLookup};
 use crate::matcher::index::Defect;
+use crate::matcher::indexer::BuildSegment;
 use crate::matcher::{
     DeliverySettings, EventConditions, EventSubscription, Match, Matcher, Matches, Owner, Scratch,
     Subscription,
@@ -112,6 +113,11 @@ impl World {
     pub(super) fn corrupt(&mut self, defect: Defect) {
         self.matcher.corrupt(defect);
         self.may_be_corrupt = true;
+    }
+
+    /// Builds segments with `build` from now on.
+    pub(super) fn build_with(&mut self, build: BuildSegment) {
+        self.matcher.build_with(build);
     }
 
     /// Returns how many lookups met a defect.

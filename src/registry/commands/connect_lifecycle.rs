@@ -147,7 +147,8 @@ impl<'a> ConnectLifecycle<'a> {
         let now_ms = clock::now_ms();
         let now_s = now_ms.div_euclid(1000);
         if !event.needs_published_key() {
-            return Some(jwt::sign(installation.shared_secret.as_ref()?, client_key, &hash, now_s));
+            let secret = installation.shared_secret.as_ref()?;
+            return jwt::sign(secret, client_key, &hash, now_s).ok();
         }
         let expires_s = now_s.saturating_add(TOKEN_LIFE_S);
         let claims = json!({

@@ -10,7 +10,7 @@ use switchyard_expr::Program;
 use tracing::info;
 
 use super::context::{Context, Target};
-use super::registration::{self, Applied, Registration};
+use super::registration::{self, Registration, RegistrationOutcome};
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey};
 use crate::registry::compile::AppliedApp;
@@ -130,7 +130,7 @@ impl Registration for NewModules<'_> {
         target: &Target,
         _programs: &Self::Validated,
         record: &mut InstallationRecord,
-    ) -> Result<Applied<()>, RegisterError> {
+    ) -> Result<RegistrationOutcome<()>, RegisterError> {
         check_keys(&target.app, record, self.modules)?;
         let max = context.settings.dynamic_modules_max(Some(&target.app.record), record.product);
         let usage = check_connect_modules(record, self.modules.len(), max)
@@ -142,7 +142,7 @@ impl Registration for NewModules<'_> {
             record.modules.push(ModuleRecord { order: record.next_order, ..module });
             record.next_order += 1;
         }
-        Ok(Applied::Changed { answer: (), usage: Some(usage) })
+        Ok(RegistrationOutcome::Changed { answer: (), usage: Some(usage) })
     }
 }
 
@@ -169,7 +169,7 @@ impl Registration for PutModule<'_> {
         target: &Target,
         _programs: &Self::Validated,
         record: &mut InstallationRecord,
-    ) -> Result<Applied<ModuleRecord>, RegisterError> {
+    ) -> Result<RegistrationOutcome<ModuleRecord>, RegisterError> {
         let now_ms = clock::now_ms();
         let new = self.module.record(required_key(self.module)?, now_ms);
         let is_same = |known: &&mut ModuleRecord| {
@@ -192,7 +192,7 @@ impl Registration for PutModule<'_> {
             record.modules.push(new.clone());
             new
         };
-        Ok(Applied::Changed { answer, usage: None })
+        Ok(RegistrationOutcome::Changed { answer, usage: None })
     }
 }
 

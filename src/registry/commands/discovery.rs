@@ -103,11 +103,11 @@ impl<'a> Discovery<'a> {
                 let now_ms = clock::broker_now_ms();
                 let is_due = discovery_due_ms(app, &record).is_some_and(|due_ms| due_ms <= now_ms);
                 let known = record.discovery.get_or_insert_default();
-                let is_free = known.asking_until_ms <= now_ms;
+                let is_free = known.claimed_until_ms <= now_ms;
                 if !is_free || (mode == DiscoveryMode::WhenDue && !is_due) {
                     return Ok(Mutation::Keep(false));
                 }
-                known.asking_until_ms = now_ms.saturating_add(CLAIM_MS);
+                known.claimed_until_ms = now_ms.saturating_add(CLAIM_MS);
                 Ok(Mutation::Put(record, true))
             })
             .await?;
@@ -243,7 +243,7 @@ impl<'a> Discovery<'a> {
             app_updated_ms: app.updated_ms,
             fetched_ms: if rejected.is_some() { before.fetched_ms } else { now_ms },
             due_ms: now_ms.saturating_add(wait_ms),
-            asking_until_ms: 0,
+            claimed_until_ms: 0,
             failures,
             error: rejected.map(shortened),
             ignored,

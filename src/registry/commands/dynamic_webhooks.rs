@@ -9,7 +9,7 @@ use tracing::info;
 use url::Url;
 
 use super::context::{Context, Target};
-use super::registration::{self, Applied, Registration};
+use super::registration::{self, Registration, RegistrationOutcome};
 use crate::clock;
 use crate::domain::{CloudId, InstallationId, Product};
 use crate::registry::compile::AppliedApp;
@@ -212,7 +212,7 @@ impl Registration for NewWebhooks<'_> {
         _target: &Target,
         validated: &Self::Validated,
         record: &mut InstallationRecord,
-    ) -> Result<Applied<Vec<WebhookResult>>, RegisterError> {
+    ) -> Result<RegistrationOutcome<Vec<WebhookResult>>, RegisterError> {
         remove_long_expired(record);
         check_one_address(record, self.url)?;
         let user = self.owner.user.as_deref();
@@ -239,10 +239,10 @@ impl Registration for NewWebhooks<'_> {
             results.push(Ok(id));
         }
         if results.iter().all(Result::is_err) {
-            return Ok(Applied::Unchanged(results));
+            return Ok(RegistrationOutcome::Unchanged(results));
         }
         self.owner.record_once(record)?;
-        Ok(Applied::Changed { answer: results, usage: None })
+        Ok(RegistrationOutcome::Changed { answer: results, usage: None })
     }
 }
 
@@ -271,14 +271,14 @@ impl Registration for ChangedWebhook<'_> {
         _target: &Target,
         checked: &CheckedWebhook,
         record: &mut InstallationRecord,
-    ) -> Result<Applied<DynamicWebhook>, RegisterError> {
+    ) -> Result<RegistrationOutcome<DynamicWebhook>, RegisterError> {
         let user = self.owner.user.as_deref();
         let found = record.webhooks_of(user).find(|(_, webhook)| webhook.id == self.id);
         let (module, old) = found.ok_or(RegisterError::NotFound)?;
         let new = checked.spec.clone().webhook(self.id, &old.url, user, old.expiration_date);
         module.set_webhook(&new).map_err(|error| self.owner.document_error(&error))?;
         self.owner.record_once(record)?;
-        Ok(Applied::Changed { answer: new, usage: None })
+        Ok(RegistrationOutcome::Changed { answer: new, usage: None })
     }
 }
 

@@ -6,7 +6,7 @@ use super::context::{Context, Target};
 use super::forge_modules::{
     RegisteredModule, ValidatedModule, add_module, module_usage, validate_module,
 };
-use super::registration::{self, Applied, Registration};
+use super::registration::{self, Registration, RegistrationOutcome};
 use crate::domain::{InstallationId, ModuleKey};
 use crate::registry::error::RegisterError;
 use crate::registry::model::{InstallationRecord, Problem};
@@ -75,7 +75,7 @@ impl Registration for Batch {
         _target: &Target,
         validated: &Self::Validated,
         record: &mut InstallationRecord,
-    ) -> Result<Applied<Vec<BatchResult>>, RegisterError> {
+    ) -> Result<RegistrationOutcome<Vec<BatchResult>>, RegisterError> {
         let before = record.modules.len();
         let mut results: Vec<BatchResult> = Vec::with_capacity(validated.len());
         for item in validated {
@@ -93,7 +93,7 @@ impl Registration for Batch {
             return Err(RegisterError::Invalid(rejected));
         }
         let usage = module_usage(context, before, record);
-        Ok(Applied::Changed { answer: results, usage: Some(usage) })
+        Ok(RegistrationOutcome::Changed { answer: results, usage: Some(usage) })
     }
 }
 

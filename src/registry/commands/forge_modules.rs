@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tracing::info;
 
 use super::context::{Context, Target};
-use super::registration::{self, Applied, Registration};
+use super::registration::{self, Registration, RegistrationOutcome};
 use crate::clock;
 use crate::domain::{InstallationId, ModuleKey};
 use crate::registry::compile::AppliedInstallation;
@@ -274,7 +274,7 @@ impl Registration for NewModule {
         _target: &Target,
         validated: &ValidatedModule,
         record: &mut InstallationRecord,
-    ) -> Result<Applied<RegisteredModule>, RegisterError> {
+    ) -> Result<RegistrationOutcome<RegisteredModule>, RegisterError> {
         if self.replaces {
             record.modules.retain(|module| module.key != validated.module.key);
         }
@@ -283,7 +283,7 @@ impl Registration for NewModule {
         let usage = module_usage(context, before, record);
         let mut answer = RegisteredModule::new(module, &validated.trigger);
         answer.warnings.extend(usage.warning());
-        Ok(Applied::Changed { answer, usage: Some(usage) })
+        Ok(RegistrationOutcome::Changed { answer, usage: Some(usage) })
     }
 }
 
@@ -317,7 +317,7 @@ impl Registration for Replacement<'_> {
         _target: &Target,
         (data, trigger): &Self::Validated,
         record: &mut InstallationRecord,
-    ) -> Result<Applied<RegisteredModule>, RegisterError> {
+    ) -> Result<RegistrationOutcome<RegisteredModule>, RegisterError> {
         check_paths(context, record, self.key, trigger)?;
         let slot = record.modules.iter_mut().find(|module| module.key == *self.key);
         let module = slot.ok_or(RegisterError::NotFound)?;
@@ -332,7 +332,7 @@ impl Registration for Replacement<'_> {
         module.revision += 1;
         module.updated_ms = clock::now_ms();
         let answer = RegisteredModule::new(module.clone(), trigger);
-        Ok(Applied::Changed { answer, usage: None })
+        Ok(RegistrationOutcome::Changed { answer, usage: None })
     }
 }
 

@@ -63,11 +63,11 @@ pub(super) trait Registration: Send {
         target: &Target,
         validated: &Self::Validated,
         record: &mut InstallationRecord,
-    ) -> Result<Applied<Self::Answer>, RegisterError>;
+    ) -> Result<RegistrationOutcome<Self::Answer>, RegisterError>;
 }
 
 /// Result of [`Registration::apply`].
-pub(super) enum Applied<A> {
+pub(super) enum RegistrationOutcome<A> {
     /// The record changed.
     Changed {
         /// Result for the API.
@@ -95,8 +95,10 @@ pub(super) async fn register<R: Registration>(
     let (answer, usage) = context
         .update_installation(id, |mut record| {
             Ok(match request.apply(context, &target, &validated, &mut record)? {
-                Applied::Changed { answer, usage } => Mutation::Put(record, (answer, usage)),
-                Applied::Unchanged(answer) => Mutation::Keep((answer, None)),
+                RegistrationOutcome::Changed { answer, usage } => {
+                    Mutation::Put(record, (answer, usage))
+                }
+                RegistrationOutcome::Unchanged(answer) => Mutation::Keep((answer, None)),
             })
         })
         .await?;

@@ -14,7 +14,8 @@ pub struct DiscoveryStatus {
     pub due_ms: i64,
     /// End of the claim of the replica that sends the request, milliseconds since the epoch; 0 =
     /// none.
-    pub asking_until_ms: i64,
+    #[serde(rename = "askingUntilMs")]
+    pub claimed_until_ms: i64,
     /// Consecutive failed requests.
     pub failures: u32,
     /// Why the last request failed.

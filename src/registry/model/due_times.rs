@@ -12,7 +12,7 @@ pub(crate) fn discovery_due_ms(app: &AppRecord, record: &InstallationRecord) -> 
     }
     let Some(known) = &record.discovery else { return Some(0) };
     let due_ms = if known.app_updated_ms == app.updated_ms { known.due_ms } else { 0 };
-    Some(due_ms.max(known.asking_until_ms))
+    Some(due_ms.max(known.claimed_until_ms))
 }
 
 /// Time at which the app is warned of expiring webhooks, milliseconds since the epoch; none =

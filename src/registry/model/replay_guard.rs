@@ -26,17 +26,17 @@ pub struct SignedRequest {
     /// Time of issue of the token, seconds since the epoch.
     issued_s: i64,
     /// Last second in which the token is accepted, seconds since the epoch.
-    good_until_s: i64,
+    accepted_until_s: i64,
 }
 
 impl SignedRequest {
     /// Creates the identity of a request with this token and body.
     #[must_use]
-    pub fn new(token: &str, body: &[u8], issued_s: i64, good_until_s: i64) -> Self {
+    pub fn new(token: &str, body: &[u8], issued_s: i64, accepted_until_s: i64) -> Self {
         // A token contains no line break, so token and body cannot be confused.
         let digest = Sha256::new().chain_update(token).chain_update("\n").chain_update(body);
         let kept: Vec<u8> = digest.finalize().into_iter().take(DIGEST_BYTES).collect();
-        Self { digest: BASE64URL_NOPAD.encode(&kept), issued_s, good_until_s }
+        Self { digest: BASE64URL_NOPAD.encode(&kept), issued_s, accepted_until_s }
     }
 }
 
@@ -60,7 +60,8 @@ pub(crate) struct ReplayGuard {
 struct UsedRequest {
     digest: String,
     issued_s: i64,
-    good_until_s: i64,
+    #[serde(rename = "goodUntilS")]
+    accepted_until_s: i64,
 }
 
 impl ReplayGuard {
@@ -77,13 +78,13 @@ impl ReplayGuard {
     }
 
     fn record_at(&mut self, signed: &SignedRequest, now_s: i64) -> Result<(), Replayed> {
-        self.requests.retain(|request| request.good_until_s >= now_s);
+        self.requests.retain(|request| request.accepted_until_s >= now_s);
         let is_known = self.requests.iter().any(|request| request.digest == signed.digest);
         if is_known || signed.issued_s <= self.floor_s {
             return Err(Replayed);
         }
-        let SignedRequest { digest, issued_s, good_until_s } = signed.clone();
-        self.requests.push(UsedRequest { digest, issued_s, good_until_s });
+        let SignedRequest { digest, issued_s, accepted_until_s } = signed.clone();
+        self.requests.push(UsedRequest { digest, issued_s, accepted_until_s });
         if self.requests.len() > REMEMBERED_MAX {
             let oldest = self.requests.iter().enumerate().min_by_key(|(_, r)| r.issued_s);
             if let Some((at, issued_s)) = oldest.map(|(at, request)| (at, request.issued_s)) {

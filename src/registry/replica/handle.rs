@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::own_write_cache::{CachedWrite, OwnWriteCache};
-use super::progress::Progress;
+use super::progress::ApplyProgress;
 use super::state::ReplicaState;
 use super::timer_queue::TimerQueue;
 use crate::registry::model::{
@@ -19,7 +19,7 @@ pub(crate) struct ReplicaHandle {
     /// Applied records; commands only read them.
     pub(crate) state: Arc<ReplicaState>,
     /// How far the store is applied.
-    pub(crate) progress: Arc<Progress>,
+    pub(crate) progress: Arc<ApplyProgress>,
     /// Compiled filters; a command that holds one spares the writer compiling it.
     pub(crate) programs: Arc<ProgramCache>,
     /// Documents that commands are writing.

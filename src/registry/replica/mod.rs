@@ -6,12 +6,12 @@
 //! ```
 //!
 //! One task owns the [`StateWriter`] and applies watch events in the order of their revisions;
-//! [`ReplicaHandle`] gives everybody else the state to read, [`Progress`](progress) to wait for a
+//! [`ReplicaHandle`] gives everybody else the state to read, [`ApplyProgress`](progress) to wait for a
 //! revision, and the caches that save work. So there is one writer by construction.
 
 mod handle;
+mod installation_sets;
 mod load;
-mod members;
 mod own_write_cache;
 mod parallel;
 mod progress;

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 /// How far this replica has applied the store, for any number of waiting tasks.
 #[derive(Debug, Default)]
-pub(crate) struct Progress(watch::Sender<Position>);
+pub(crate) struct ApplyProgress(watch::Sender<Position>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Position {
@@ -12,7 +12,7 @@ struct Position {
     is_loaded: bool,
 }
 
-impl Progress {
+impl ApplyProgress {
     /// Returns the revision applied last.
     pub(crate) fn revision(&self) -> u64 {
         self.0.borrow().revision

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 
-use super::members::Members;
+use super::installation_sets::InstallationSets;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
 use crate::jwt::{KeyRecord, KeyRing};
 use crate::matcher::Subscription;
@@ -26,9 +26,9 @@ pub(crate) struct ReplicaState {
     pub(super) tokens: DashMap<String, InstallationId>,
     /// OAuth clients by digest of their bearer token.
     pub(super) client_tokens: DashMap<String, String>,
-    pub(super) of_app: Members<AppId>,
+    pub(super) of_app: InstallationSets<AppId>,
     /// Installations by Connect client key.
-    pub(super) of_client_key: Members<String>,
+    pub(super) of_client_key: InstallationSets<String>,
     pub(super) keyring: Arc<KeyRing>,
     pub(super) key_records: Mutex<Vec<KeyRecord>>,
     pub(super) by_status: [AtomicI64; EffectiveStatus::ALL.len()],

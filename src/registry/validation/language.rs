@@ -9,7 +9,7 @@ use switchyard_expr::{
 use crate::registry::model::{Problem, SourceRange};
 
 /// An accepted filter with its warnings.
-pub(crate) struct Compiled {
+pub(crate) struct CompiledFilter {
     pub(crate) program: Arc<Program>,
     pub(crate) warnings: Vec<Problem>,
     pub(crate) complexity: Complexity,
@@ -21,10 +21,10 @@ pub(crate) fn compile(
     source: &str,
     path: &str,
     usage: &Usage<'_>,
-) -> Result<Compiled, Vec<Problem>> {
+) -> Result<CompiledFilter, Vec<Problem>> {
     let problem = |diagnostic: &Diagnostic| problem(diagnostic, source, path);
     match switchyard_expr::compile_for(source, CheckProfile::Filter, usage) {
-        Ok(compiled) => Ok(Compiled {
+        Ok(compiled) => Ok(CompiledFilter {
             program: compile_accepted(templates, source, path)?,
             warnings: compiled.warnings.iter().map(problem).collect(),
             complexity: compiled.complexity,

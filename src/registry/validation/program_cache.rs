@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use switchyard_expr::{Program, TemplateCache, Usage};
 
-use super::language::{self, Compiled};
+use super::language::{self, CompiledFilter};
 use super::trigger::Trigger;
 use crate::clock;
 use crate::registry::metrics;
@@ -27,7 +27,7 @@ impl ProgramCache {
         text: &str,
         path: &str,
         usage: &Usage<'_>,
-    ) -> Result<Compiled, Vec<Problem>> {
+    ) -> Result<CompiledFilter, Vec<Problem>> {
         let start = clock::tick();
         let compiled = language::compile(&self.templates, text, path, usage);
         metrics::filter_compiled(clock::since(start), compiled.as_ref().err().map(Vec::as_slice));

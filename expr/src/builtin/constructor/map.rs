@@ -5,9 +5,9 @@ use crate::operator::build_map;
 use crate::value::Type;
 
 /// `new Map`.
-pub(super) struct Map;
+pub(super) struct NewMap;
 
-impl Builtin for Map {
+impl Builtin for NewMap {
     type Receiver<'v> = ();
 
     const SIGNATURE: Signature = Signature {

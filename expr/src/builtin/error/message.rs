@@ -6,9 +6,9 @@ use crate::builtin::{Arguments, Builtin, EvalResult, Machine, Returns, Signature
 use crate::value::{CaughtError, Type, Value};
 
 /// `message` of Error.
-pub(super) struct Message;
+pub(super) struct ErrorMessage;
 
-impl Builtin for Message {
+impl Builtin for ErrorMessage {
     type Receiver<'v> = Rc<CaughtError>;
 
     const SIGNATURE: Signature = Signature {

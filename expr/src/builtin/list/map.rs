@@ -5,9 +5,9 @@ use crate::builtin::{Arguments, Builtin, Callback, EvalResult, Machine, Returns,
 use crate::value::{List, Type};
 
 /// `map` of List.
-pub(super) struct Map;
+pub(super) struct MapElements;
 
-impl Builtin for Map {
+impl Builtin for MapElements {
     type Receiver<'v> = List<'v>;
 
     const SIGNATURE: Signature = Signature {

@@ -53,16 +53,16 @@ pub(in crate::builtin) fn compiled_pattern<'v, M: Machine<'v>>(
 }
 
 /// Iterates over the matches of a pattern.
-pub(in crate::builtin) struct Matches<'t> {
+pub(in crate::builtin) struct PatternMatches<'t> {
     pattern: Arc<Pattern>,
     text: &'t str,
     /// Offset of the next search.
     at: usize,
 }
 
-impl<'t> Matches<'t> {
-    pub(in crate::builtin) fn new(pattern: Arc<Pattern>, text: &'t str) -> Matches<'t> {
-        Matches { pattern, text, at: 0 }
+impl<'t> PatternMatches<'t> {
+    pub(in crate::builtin) fn new(pattern: Arc<Pattern>, text: &'t str) -> PatternMatches<'t> {
+        PatternMatches { pattern, text, at: 0 }
     }
 
     pub(in crate::builtin) fn next<'v>(

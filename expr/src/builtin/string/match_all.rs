@@ -1,6 +1,6 @@
 //! `matchAll()` of String.
 
-use crate::builtin::regexp::{Matches, compiled_pattern, groups};
+use crate::builtin::regexp::{PatternMatches, compiled_pattern, groups};
 use crate::builtin::{Arguments, Builtin, EvalResult, Machine, Returns, Signature};
 use crate::operator::ListBuilder;
 use crate::value::{Text, Type};
@@ -29,7 +29,7 @@ impl Builtin for MatchAll {
         arguments: Arguments<'_, 'v>,
     ) -> EvalResult<'v> {
         let text = text.as_str();
-        let mut matches = Matches::new(compiled_pattern(machine, arguments)?, text);
+        let mut matches = PatternMatches::new(compiled_pattern(machine, arguments)?, text);
         let mut all = ListBuilder::default();
         while let Some((_, captures)) = matches.next(machine.budget())? {
             let groups = groups(text, &captures, machine.budget())?;

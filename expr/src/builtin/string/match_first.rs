@@ -1,13 +1,13 @@
 //! `match()` of String.
 
-use crate::builtin::regexp::{Matches, compiled_pattern, groups};
+use crate::builtin::regexp::{PatternMatches, compiled_pattern, groups};
 use crate::builtin::{Arguments, Builtin, EvalResult, Machine, Returns, Signature};
 use crate::value::{Text, Type, Value};
 
 /// `match` of String.
-pub(super) struct Match;
+pub(super) struct MatchFirst;
 
-impl Builtin for Match {
+impl Builtin for MatchFirst {
     type Receiver<'v> = Text<'v>;
 
     const SIGNATURE: Signature = Signature {
@@ -31,7 +31,7 @@ impl Builtin for Match {
         arguments: Arguments<'_, 'v>,
     ) -> EvalResult<'v> {
         let text = text.as_str();
-        let mut matches = Matches::new(compiled_pattern(machine, arguments)?, text);
+        let mut matches = PatternMatches::new(compiled_pattern(machine, arguments)?, text);
         match matches.next(machine.budget())? {
             Some((_, captures)) => groups(text, &captures, machine.budget()),
             None => Ok(Value::Null),

@@ -2,7 +2,7 @@
 
 use crate::budget::Budget;
 use crate::builtin::machine::call_back;
-use crate::builtin::regexp::{CaptureSpans, Matches, compiled_pattern, group_values};
+use crate::builtin::regexp::{CaptureSpans, PatternMatches, compiled_pattern, group_values};
 use crate::builtin::{Arguments, Builtin, EvalResult, Machine, Returns, Signature};
 use crate::fault::Fault;
 use crate::span::slice;
@@ -37,7 +37,7 @@ impl Builtin for Replace {
         arguments: Arguments<'_, 'v>,
     ) -> EvalResult<'v> {
         let text = text.as_str();
-        let mut matches = Matches::new(compiled_pattern(machine, arguments)?, text);
+        let mut matches = PatternMatches::new(compiled_pattern(machine, arguments)?, text);
         let replacement = match arguments.value(1)? {
             Value::Function(function) => Replacement::Function(function),
             _ => Replacement::Text(arguments.text(1)?.as_str()),

@@ -6,7 +6,7 @@ use super::*;
 use crate::delivery::plan::coalesce;
 use crate::delivery::testing::delivery_to;
 use crate::domain::Handler;
-use crate::jwt::Token;
+use crate::jwt::ConnectToken;
 use crate::matcher::Match;
 
 fn webhook(address: &str, number: Option<u64>) -> WebhookHandler {
@@ -64,7 +64,8 @@ fn token_covers_the_path_as_the_app_sees_it() {
         (post_url(&webhook, &delivery).unwrap(), "2026-11-21T08:00:00Z".parse().unwrap());
     let headers = tenant_headers(&webhook, &delivery, &url, b"Hello World!", now).unwrap();
     let get = |name: &str| headers.iter().find(|(at, _)| *at == name).map(|(_, value)| &**value);
-    let token = Token::parse(get("authorization").unwrap().strip_prefix("JWT ").unwrap()).unwrap();
+    let token =
+        ConnectToken::parse(get("authorization").unwrap().strip_prefix("JWT ").unwrap()).unwrap();
     assert_eq!(token.issuer(), "tenant-1");
     assert!(token.is_signed_with(&webhook.secret));
     assert_eq!(token.check(now.as_second(), "POST", "/hook", "a=ABC-1"), Ok(()));

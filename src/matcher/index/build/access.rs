@@ -1,6 +1,7 @@
 //! Access predicates: chooses the tests by which a filter is found.
 
 use crate::matcher::index::conjunction::{Test, TestTables};
+use crate::matcher::index::corrupt::CorruptSegment;
 use crate::matcher::index::ids::{ColumnId, ConstantId, SetId};
 
 /// The access predicate of a filter: the filter may be skipped if no test holds and no column is
@@ -34,17 +35,18 @@ impl Selectivity {
         Self { first_subexpression, ..Self::default() }
     }
 
-    pub(super) fn count(&mut self, test: Test, tables: &TestTables) {
+    pub(super) fn count(&mut self, test: Test, tables: &TestTables) -> Result<(), CorruptSegment> {
         match test {
             Test::Is { column, constant } | Test::MayBe { column, constant } => {
                 self.add(column, constant);
             }
             Test::IsOneOf { column, set } => {
-                set_of(tables, set).iter().for_each(|constant| self.add(column, *constant));
+                set_of(tables, set)?.iter().for_each(|constant| self.add(column, *constant));
             }
             Test::Ordered { column, .. } => *entry(&mut self.ordered, column.index()) += 1,
             _ => {}
         }
+        Ok(())
     }
 
     fn add(&mut self, column: ColumnId, constant: ConstantId) {
@@ -62,70 +64,86 @@ impl Selectivity {
             + if is_subexpression { SUBEXPRESSION_COST } else { 0 }
     }
 
-    /// Returns the best access predicate of a conjunction.
+    /// Returns the best access predicate of a conjunction, if it has one.
+    ///
+    /// # Errors
+    /// A test refers to constants that `tables` do not have.
     pub(super) fn access_predicate(
         &self,
         mut tests: &[Test],
         tables: &TestTables,
-    ) -> Option<AccessPredicate> {
+    ) -> Result<Option<AccessPredicate>, CorruptSegment> {
         let mut best: Option<AccessPredicate> = None;
         let mut before: Vec<ColumnId> = Vec::new();
         while let Some((test, rest)) = tests.split_first() {
-            let inner = test.inner();
-            let (operand, behind) = tests.split_at_checked(inner + 1)?;
-            if let Some(mut predicate) = self.of_test(*test, rest.get(..inner)?, tables)
+            let (inner, behind) = split_operands(*test, rest)?;
+            if let Some(mut predicate) = self.of_test(*test, inner, tables)?
                 && best.as_ref().is_none_or(|best| predicate.cost < best.cost)
             {
                 predicate.columns.extend(&before);
                 best = Some(predicate);
             }
             // An error here would be the outcome, whatever the operands after it are.
-            if operand.contains(&Test::MayError) {
+            if *test == Test::MayError || inner.contains(&Test::MayError) {
                 break;
             }
-            before.extend(operand.iter().filter_map(|test| test.column()));
+            before.extend(test.column());
+            before.extend(inner.iter().filter_map(|test| test.column()));
             tests = behind;
         }
-        best
+        Ok(best)
     }
 
-    fn of_test(&self, test: Test, inner: &[Test], tables: &TestTables) -> Option<AccessPredicate> {
+    fn of_test(
+        &self,
+        test: Test,
+        inner: &[Test],
+        tables: &TestTables,
+    ) -> Result<Option<AccessPredicate>, CorruptSegment> {
         let cost = match test {
             Test::Is { column, constant } | Test::MayBe { column, constant } => {
                 self.of(column, constant)
             }
             Test::IsOneOf { column, set } => {
-                set_of(tables, set).iter().map(|constant| self.of(column, *constant)).sum()
+                set_of(tables, set)?.iter().map(|constant| self.of(column, *constant)).sum()
             }
             // On average, half of the comparisons hold.
             Test::Ordered { column, .. } => self.ordered.get(column.index()).map_or(0, |n| n / 2),
             Test::All { .. } => return self.access_predicate(inner, tables),
             Test::Any { .. } => return self.of_any(inner, tables),
-            _ => return None,
+            _ => return Ok(None),
         };
-        Some(AccessPredicate { tests: vec![test], columns: vec![test.column()?], cost })
+        let columns = test.column().into_iter().collect();
+        Ok(Some(AccessPredicate { tests: vec![test], columns, cost }))
     }
 
     /// Returns the union of the operands' access predicates; each operand needs one.
-    fn of_any(&self, mut tests: &[Test], tables: &TestTables) -> Option<AccessPredicate> {
+    fn of_any(
+        &self,
+        mut tests: &[Test],
+        tables: &TestTables,
+    ) -> Result<Option<AccessPredicate>, CorruptSegment> {
         let mut sum = AccessPredicate::default();
         while let Some((test, rest)) = tests.split_first() {
-            let (inner, behind) = rest.split_at_checked(test.inner())?;
-            let predicate = self.of_test(*test, inner, tables)?;
+            let (inner, behind) = split_operands(*test, rest)?;
+            let Some(predicate) = self.of_test(*test, inner, tables)? else { return Ok(None) };
             sum.tests.extend(predicate.tests);
             sum.columns.extend(predicate.columns);
             sum.cost += predicate.cost;
             tests = behind;
         }
-        (!sum.tests.is_empty()).then_some(sum)
+        Ok((!sum.tests.is_empty()).then_some(sum))
     }
 }
 
 /// Returns the constants of a set of the same segment.
-pub(super) fn set_of(tables: &TestTables, set: SetId) -> &[ConstantId] {
-    let constants = tables.set(set);
-    debug_assert!(constants.is_some(), "the planner added the set");
-    constants.unwrap_or_default()
+pub(super) fn set_of(tables: &TestTables, set: SetId) -> Result<&[ConstantId], CorruptSegment> {
+    tables.set(set).ok_or(CorruptSegment("set of constants"))
+}
+
+/// Splits the tests after `test` into those that belong to it and the others.
+fn split_operands(test: Test, rest: &[Test]) -> Result<(&[Test], &[Test]), CorruptSegment> {
+    rest.split_at_checked(test.inner()).ok_or(CorruptSegment("test of a group"))
 }
 
 /// Returns the entry at a position; extends the table if needed.

@@ -7,7 +7,9 @@ use foldhash::fast::RandomState;
 use switchyard_expr::predicate::Constant;
 
 use crate::event::projection::{FieldId, ProjectionBuilder};
+use crate::matcher::index::build_error::BuildError;
 use crate::matcher::index::column::{Column, ColumnTables, Search, TestKind};
+use crate::matcher::index::corrupt::CorruptSegment;
 use crate::matcher::index::dictionary::{ConstantEntry, Dictionary};
 use crate::matcher::index::ids::{ColumnId, ConstantId, Offset, RowId, SegmentTooLarge};
 use crate::matcher::index::key::{begin_key, push_constant};
@@ -78,12 +80,12 @@ impl ColumnsBuilder {
         field: FieldId,
         postings: &[RowId],
         projection: &mut ProjectionBuilder,
-    ) -> Result<Column, SegmentTooLarge> {
+    ) -> Result<Column, BuildError> {
         let ColumnBuilder { mut kind, names, ids, texts, .. } = column;
         let mut table_at = Offset::default();
         if let TestKind::Method { text, .. } = &mut kind {
             projection.items(field);
-            let search = search(&texts, postings);
+            let search = search(&texts, postings)?;
             *text = search.is_some();
             table_at = Offset::new(self.searches.len())?;
             self.searches.extend(search);
@@ -96,7 +98,7 @@ impl ColumnsBuilder {
                 self.members.push(Offset::new(member)?);
             }
         }
-        self.add_constants(id, ids, postings);
+        self.add_constants(id, ids, postings)?;
         Ok(Column { kind, id, table_at, members: Offset::new(names.len())? })
     }
 
@@ -105,20 +107,21 @@ impl ColumnsBuilder {
         column: ColumnId,
         ids: HashMap<Box<[u8]>, ConstantId, RandomState>,
         postings: &[RowId],
-    ) {
+    ) -> Result<(), CorruptSegment> {
         let mut ids: Vec<(ConstantId, Box<[u8]>)> =
             ids.into_iter().map(|(key, id)| (id, key)).collect();
         ids.sort_unstable_by_key(|(id, _)| *id);
-        self.entries.extend(ids.into_iter().map(|(id, constants)| {
+        for (id, constants) in ids {
             let mut key = Vec::with_capacity(constants.len() + size_of::<ColumnId>());
             begin_key(&mut key, column);
             key.extend_from_slice(&constants);
-            (key.into(), entry(id, postings))
-        }));
+            self.entries.push((key.into(), entry(id, postings)?));
+        }
+        Ok(())
     }
 
     /// Builds the tables.
-    pub(super) fn finish(self) -> Result<ColumnTables, SegmentTooLarge> {
+    pub(super) fn finish(self) -> Result<ColumnTables, BuildError> {
         Ok(ColumnTables {
             dictionary: Dictionary::build(&self.entries)?,
             members: self.members.into(),
@@ -127,19 +130,23 @@ impl ColumnsBuilder {
     }
 }
 
-/// Returns the entry of a constant.
-fn entry(constant: ConstantId, postings: &[RowId]) -> ConstantEntry {
-    let postings = postings.get(constant.index()).copied();
-    debug_assert!(postings.is_some(), "every constant has a posting list, if only an empty one");
-    ConstantEntry { constant, postings: postings.unwrap_or_default() }
+/// Returns the entry of a constant, which has a posting list, if only an empty one.
+fn entry(constant: ConstantId, postings: &[RowId]) -> Result<ConstantEntry, CorruptSegment> {
+    let postings = postings.get(constant.index()).ok_or(CorruptSegment("posting list"))?;
+    Ok(ConstantEntry { constant, postings: *postings })
 }
 
 /// Returns a search for all of `texts`, if there are any. Building it fails only beyond 2^31 bytes;
 /// then text columns are undetermined.
-fn search(texts: &[(Box<str>, ConstantId)], postings: &[RowId]) -> Option<Search> {
+fn search(
+    texts: &[(Box<str>, ConstantId)],
+    postings: &[RowId],
+) -> Result<Option<Search>, CorruptSegment> {
     let patterns = texts.iter().map(|(text, _)| &**text);
-    let automaton = (!texts.is_empty()).then(|| AhoCorasick::new(patterns).ok()).flatten()?;
-    Some(Search { automaton, entries: texts.iter().map(|(_, id)| entry(*id, postings)).collect() })
+    let automaton = (!texts.is_empty()).then(|| AhoCorasick::new(patterns).ok()).flatten();
+    let Some(automaton) = automaton else { return Ok(None) };
+    let entries = texts.iter().map(|(_, id)| entry(*id, postings)).collect::<Result<_, _>>()?;
+    Ok(Some(Search { automaton, entries }))
 }
 
 #[cfg(test)]
@@ -179,8 +186,8 @@ mod tests {
         let postings: Vec<RowId> = (0..tuples.len()).map(|at| row(at * 10)).collect();
         let (third, fourth) = (ColumnId::new(3).unwrap(), ColumnId::new(4).unwrap());
         let mut columns = ColumnsBuilder::default();
-        columns.add_constants(third, builder.ids, &postings);
-        columns.add_constants(fourth, other.ids, &[row(7)]);
+        columns.add_constants(third, builder.ids, &postings).unwrap();
+        columns.add_constants(fourth, other.ids, &[row(7)]).unwrap();
         let dictionary = columns.finish().unwrap().dictionary;
         let get = |column, constants: &[Constant]| {
             let entry = dictionary.get(&key(column, constants)).unwrap();

@@ -5,9 +5,11 @@ use switchyard_expr::{Condition, Path, Program};
 
 use super::access::Selectivity;
 use super::planner::Planner;
+use crate::matcher::index::build_error::BuildError;
 use crate::matcher::index::column::{ITEMS_MAX, READ_STEPS_MAX, TestKind};
 use crate::matcher::index::conjunction::Test;
-use crate::matcher::index::ids::{ConstantId, SegmentTooLarge, TestCount};
+use crate::matcher::index::corrupt::CorruptSegment;
+use crate::matcher::index::ids::{ConstantId, TestCount};
 use crate::matcher::index::subexpression;
 
 /// Appends the tests of a filter, whose evaluation ends after `steps_max` steps.
@@ -16,7 +18,7 @@ pub(super) fn compile(
     steps_max: u32,
     planner: &mut Planner,
     out: &mut Vec<Test>,
-) -> Result<(), SegmentTooLarge> {
+) -> Result<(), BuildError> {
     let (steps_max, source_len) = (steps_max as usize, program.source_len());
     let facts = program.facts();
     // Filters whose evaluation could exceed the budget have an error that tests would not see, so
@@ -37,7 +39,7 @@ pub(super) fn compile(
         return compiler.condition(&facts.condition, &[]);
     };
     compiler.operands(conjuncts)?;
-    if !compiler.is_found_or_decided(start) {
+    if !compiler.is_found_or_decided(start)? {
         compiler.out.truncate(start);
         let evaluations = steps_left / subexpression::STEPS_MAX as usize;
         let shared = subexpression::conjuncts(program, conjuncts.len());
@@ -59,10 +61,11 @@ struct FilterCompiler<'p> {
 
 impl FilterCompiler<'_> {
     /// Whether the tests from `start` on have an access predicate or need no evaluation.
-    fn is_found_or_decided(&self, start: usize) -> bool {
-        let own = self.out.get(start..).unwrap_or_default();
-        own.iter().all(|test| test.is_decided())
-            || Selectivity::default().access_predicate(own, &self.planner.tables).is_some()
+    fn is_found_or_decided(&self, start: usize) -> Result<bool, CorruptSegment> {
+        let own = self.out.get(start..).ok_or(CorruptSegment("test"))?;
+        let tables = &self.planner.tables;
+        Ok(own.iter().all(|test| test.is_decided())
+            || Selectivity::default().access_predicate(own, tables)?.is_some())
     }
 
     /// Appends the tests of a conjunct of a filter without an access predicate. A conjunct that has
@@ -72,12 +75,10 @@ impl FilterCompiler<'_> {
         conjuncts: &[Condition],
         at: usize,
         shared: Option<&Conjunct>,
-    ) -> Result<(), SegmentTooLarge> {
+    ) -> Result<(), BuildError> {
         let start = self.out.len();
-        let Some((conjunct, before)) = conjuncts.get(..=at).and_then(<[Condition]>::split_last)
-        else {
-            return Ok(());
-        };
+        let until = conjuncts.get(..=at).and_then(<[Condition]>::split_last);
+        let (conjunct, before) = until.ok_or(CorruptSegment("conjunct"))?;
         self.condition(conjunct, before)?;
         if !self.out.iter().skip(start).all(|test| test.is_decided())
             && let Some(shared) = shared
@@ -89,18 +90,14 @@ impl FilterCompiler<'_> {
         Ok(())
     }
 
-    fn operands(&mut self, operands: &[Condition]) -> Result<(), SegmentTooLarge> {
+    fn operands(&mut self, operands: &[Condition]) -> Result<(), BuildError> {
         operands.iter().enumerate().try_for_each(|(at, operand)| {
             self.condition(operand, operands.get(..at).unwrap_or_default())
         })
     }
 
     /// Appends the tests of `condition`, which is only evaluated when all of `before` hold.
-    fn condition(
-        &mut self,
-        condition: &Condition,
-        before: &[Condition],
-    ) -> Result<(), SegmentTooLarge> {
+    fn condition(&mut self, condition: &Condition, before: &[Condition]) -> Result<(), BuildError> {
         let group: fn(TestCount) -> Test = match condition {
             Condition::All(_) => |tests| Test::All { tests },
             Condition::Any(_) => |tests| Test::Any { tests },
@@ -122,9 +119,7 @@ impl FilterCompiler<'_> {
             _ => {}
         }
         let inner = TestCount::new(self.out.len() - start - 1)?;
-        if let Some(head) = self.out.get_mut(start) {
-            *head = group(inner);
-        }
+        *self.out.get_mut(start).ok_or(CorruptSegment("test of a group"))? = group(inner);
         Ok(())
     }
 
@@ -133,7 +128,7 @@ impl FilterCompiler<'_> {
         &mut self,
         condition: &Condition,
         before: &[Condition],
-    ) -> Result<Option<Test>, SegmentTooLarge> {
+    ) -> Result<Option<Test>, BuildError> {
         match condition {
             Condition::OneOf { path, constants } => self.one_of(path, constants),
             Condition::Ordered { path, order, bound } => {
@@ -166,11 +161,7 @@ impl FilterCompiler<'_> {
         }
     }
 
-    fn one_of(
-        &mut self,
-        path: &Path,
-        constants: &[Constant],
-    ) -> Result<Option<Test>, SegmentTooLarge> {
+    fn one_of(&mut self, path: &Path, constants: &[Constant]) -> Result<Option<Test>, BuildError> {
         // The value of `selfGenerated` differs from app to app, so it cannot be looked up once for all.
         if path.is_app_specific() {
             let cannot_fail = path.steps.len() == 1;
@@ -198,7 +189,7 @@ impl FilterCompiler<'_> {
         path: &Path,
         tests: &[ItemTest],
         exact: bool,
-    ) -> Result<Option<Test>, SegmentTooLarge> {
+    ) -> Result<Option<Test>, BuildError> {
         let mut tests: Vec<&ItemTest> = tests.iter().collect();
         tests.sort_by(|a, b| a.name.cmp(&b.name));
         // A name that occurs twice makes a column of its own, which is correct.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::access::{AccessPredicate, set_of};
 use crate::domain::InstallationId;
 use crate::matcher::index::conjunction::{Test, TestTables};
+use crate::matcher::index::corrupt::CorruptSegment;
 use crate::matcher::index::ids::{ColumnId, ConstantId};
 use crate::matcher::index::listener::Listener;
 
@@ -25,21 +26,24 @@ impl FilterGroup {
         self.access_predicate.as_ref().map_or(&[], |predicate| &predicate.tests)
     }
 
-    /// The columns and constants whose posting lists contain it.
-    pub(super) fn constants<'a>(
-        &'a self,
-        tables: &'a TestTables,
-    ) -> impl Iterator<Item = (ColumnId, ConstantId)> + use<'a> {
-        self.access_tests().iter().flat_map(|test| {
-            let (column, constants) = match test {
+    /// Appends the columns and constants whose posting lists contain it.
+    pub(super) fn add_constants(
+        &self,
+        tables: &TestTables,
+        out: &mut Vec<(ColumnId, ConstantId)>,
+    ) -> Result<(), CorruptSegment> {
+        for test in self.access_tests() {
+            match test {
                 Test::Is { column, constant } | Test::MayBe { column, constant } => {
-                    (*column, std::slice::from_ref(constant))
+                    out.push((*column, *constant));
                 }
-                Test::IsOneOf { column, set } => (*column, set_of(tables, *set)),
-                _ => (ColumnId::default(), [].as_slice()),
-            };
-            constants.iter().map(move |constant| (column, *constant))
-        })
+                Test::IsOneOf { column, set } => {
+                    out.extend(set_of(tables, *set)?.iter().map(|constant| (*column, *constant)));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 

@@ -9,9 +9,11 @@ use switchyard_expr::predicate::Constant;
 use switchyard_expr::{Path, Program};
 
 use super::columns::{ColumnBuilder, MemberNames};
+use crate::matcher::index::build_error::BuildError;
 use crate::matcher::index::column::TestKind;
 use crate::matcher::index::conjunction::{Test, TestTables};
-use crate::matcher::index::ids::{ColumnId, ConstantId, SegmentTooLarge};
+use crate::matcher::index::corrupt::CorruptSegment;
+use crate::matcher::index::ids::{ColumnId, ConstantId};
 use crate::matcher::index::subexpression::SharedSubexpression;
 use crate::matcher::index::{path, subexpression};
 
@@ -41,10 +43,7 @@ pub(super) struct Plan {
 
 impl Planner {
     /// Returns the number of a shared subexpression; none if it cannot be evaluated on its own.
-    pub(super) fn subexpression_id(
-        &mut self,
-        text: &str,
-    ) -> Result<Option<ColumnId>, SegmentTooLarge> {
+    pub(super) fn subexpression_id(&mut self, text: &str) -> Result<Option<ColumnId>, BuildError> {
         if let Some(known) = self.subexpression_ids.get(text) {
             return Ok(*known);
         }
@@ -62,7 +61,7 @@ impl Planner {
 
     /// Sorts columns by path, so that each path is resolved once, and puts those of subexpressions after
     /// them. Changes the tests accordingly.
-    pub(super) fn finish(self, tests: &mut [Test]) -> Result<Plan, SegmentTooLarge> {
+    pub(super) fn finish(self, tests: &mut [Test]) -> Result<Plan, BuildError> {
         let mut first: HashMap<&Path, usize, RandomState> = HashMap::default();
         for (at, (path, _)) in self.columns.iter().enumerate() {
             first.entry(path).or_insert(at);
@@ -71,22 +70,17 @@ impl Planner {
         order.sort_by_key(|at| self.columns.get(*at).and_then(|(path, _)| first.get(path)));
         let mut new = vec![ColumnId::default(); order.len()];
         for (at, before) in order.iter().enumerate() {
-            if let Some(id) = new.get_mut(*before) {
-                *id = ColumnId::new(at)?;
-            }
+            *new.get_mut(*before).ok_or(CorruptSegment("column"))? = ColumnId::new(at)?;
         }
         drop(first);
-        let new_id = |old: ColumnId| {
-            let id = new.get(old.index()).copied();
-            debug_assert!(id.is_some(), "tests are of columns of this plan");
-            id.unwrap_or_default()
-        };
+        let new_id =
+            |old: ColumnId| new.get(old.index()).copied().ok_or(CorruptSegment("column of a test"));
         for test in tests {
             match test {
                 Test::Is { column, .. }
                 | Test::IsOneOf { column, .. }
                 | Test::MayBe { column, .. }
-                | Test::Ordered { column, .. } => *column = new_id(*column),
+                | Test::Ordered { column, .. } => *column = new_id(*column)?,
                 Test::SharedSubexpression { number } => {
                     let column = ColumnId::new(new.len() + number.index())?;
                     *test = Test::Is { column, constant: SharedSubexpression::true_constant() };
@@ -108,10 +102,10 @@ impl Planner {
         &mut self,
         column: ColumnId,
         constants: impl IntoIterator<Item = &'c Constant> + Clone,
-    ) -> Result<ConstantId, SegmentTooLarge> {
+    ) -> Result<ConstantId, BuildError> {
         let column = self.columns.get_mut(column.index());
-        debug_assert!(column.is_some(), "the column was added before");
-        column.map_or(Ok(ConstantId::NONE), |(_, column)| column.constant_id(constants))
+        let (_, column) = column.ok_or(CorruptSegment("column of a constant"))?;
+        Ok(column.constant_id(constants)?)
     }
 
     /// Returns the column of a path; none if its values cannot be looked up.
@@ -120,7 +114,7 @@ impl Planner {
         path: &Path,
         kind: TestKind,
         names: MemberNames,
-    ) -> Result<Option<ColumnId>, SegmentTooLarge> {
+    ) -> Result<Option<ColumnId>, BuildError> {
         if path.is_app_specific() || path.steps.len() > path::STEPS_MAX {
             return Ok(None);
         }

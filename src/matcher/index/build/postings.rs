@@ -4,10 +4,10 @@ use switchyard_expr::predicate::Order;
 
 use super::access::AccessPredicate;
 use super::groups::FilterGroup;
+use crate::matcher::index::build_error::BuildError;
 use crate::matcher::index::conjunction::{RowCell, RowHeader, Test, TestTables};
-use crate::matcher::index::ids::{
-    ColumnId, ConstantId, ListenerId, RowId, SegmentTooLarge, TestCount, range,
-};
+use crate::matcher::index::corrupt::CorruptSegment;
+use crate::matcher::index::ids::{ColumnId, ConstantId, ListenerId, RowId, TestCount, range};
 use crate::matcher::index::listener::Listener;
 use crate::matcher::index::segment::{Bound, ColumnPostings};
 
@@ -59,10 +59,9 @@ impl<'g> RowsBuilder<'g> {
         group: &FilterGroup,
         listeners: &[Listener],
         ordered: &mut Vec<Listener>,
-    ) -> Result<(), SegmentTooLarge> {
+    ) -> Result<(), BuildError> {
         let first = ListenerId::new(ordered.len())?;
-        let own = listeners.get(group.listeners.clone()).unwrap_or_default();
-        debug_assert!(!own.is_empty(), "a group has listeners");
+        let own = listeners.get(group.listeners.clone()).ok_or(CorruptSegment("listener"))?;
         ordered.extend(own.iter().cloned());
         for (behind, listener) in ordered.iter_mut().rev().take(own.len()).enumerate() {
             listener.ends_group = behind == 0;
@@ -78,20 +77,20 @@ impl<'g> RowsBuilder<'g> {
     }
 
     /// Writes all rows.
-    pub(super) fn finish(mut self) -> Result<Rows, SegmentTooLarge> {
+    pub(super) fn finish(mut self) -> Result<Rows, BuildError> {
         self.write_posting_lists()?;
         let without_access_predicate = self.write_other_rows()?;
         Ok(Rows { rows: self.rows, columns: self.columns, without_access_predicate })
     }
 
     /// Writes a posting list for each constant of each column.
-    fn write_posting_lists(&mut self) -> Result<(), SegmentTooLarge> {
-        let groups = (0_usize..).zip(self.groups);
-        let mut all: Vec<(ColumnId, ConstantId, usize)> = groups
-            .flat_map(|(at, group)| {
-                group.constants(self.tables).map(move |(column, constant)| (column, constant, at))
-            })
-            .collect();
+    fn write_posting_lists(&mut self) -> Result<(), BuildError> {
+        let mut all: Vec<(ColumnId, ConstantId, usize)> = Vec::new();
+        let mut constants = Vec::new();
+        for (at, group) in (0_usize..).zip(self.groups) {
+            group.add_constants(self.tables, &mut constants)?;
+            all.extend(constants.drain(..).map(|(column, constant)| (column, constant, at)));
+        }
         all.sort_unstable();
         all.dedup();
         for list in all.chunk_by(|(a, x, _), (b, y, _)| (a, x) == (b, y)) {
@@ -102,16 +101,14 @@ impl<'g> RowsBuilder<'g> {
             }
             self.rows.push(RowCell::End);
             let end = self.rows.len();
-            let postings = self.columns.get_mut(column.index());
-            debug_assert!(postings.is_some(), "tests are of columns");
-            postings.map_or(Ok(()), |postings| postings.add_list(*constant, start, end))?;
+            self.postings_of(*column)?.add_list(*constant, start, end)?;
         }
         Ok(())
     }
 
     /// Writes and posts all other rows; returns the posting list of those without an access
     /// predicate.
-    fn write_other_rows(&mut self) -> Result<RowId, SegmentTooLarge> {
+    fn write_other_rows(&mut self) -> Result<RowId, BuildError> {
         let without_access_predicate = RowId::new(self.rows.len())?;
         let groups = self.groups;
         for (at, group) in groups.iter().enumerate() {
@@ -126,25 +123,19 @@ impl<'g> RowsBuilder<'g> {
                     Some(row) => row,
                     None => self.write(at, None)?,
                 };
-                self.post(row, predicate);
+                self.post(row, predicate)?;
             }
         }
         Ok(without_access_predicate)
     }
 
     /// Writes a row of a group and returns it; `constant` is the constant of its posting list.
-    fn write(
-        &mut self,
-        group: usize,
-        constant: Option<ConstantId>,
-    ) -> Result<RowId, SegmentTooLarge> {
+    fn write(&mut self, group: usize, constant: Option<ConstantId>) -> Result<RowId, BuildError> {
         let start = RowId::new(self.rows.len())?;
         let own = self.groups.get(group).zip(self.headers.get(group));
-        debug_assert!(own.is_some(), "every group has a header");
-        let Some((own, header)) = own else { return Ok(start) };
+        let (own, header) = own.ok_or(CorruptSegment("group of a row"))?;
         self.rows.push(*header);
-        let tests = self.tests.get(own.tests.clone()).unwrap_or_default();
-        debug_assert_eq!(tests.len(), own.tests.len(), "the planner wrote the tests");
+        let tests = self.tests.get(own.tests.clone()).ok_or(CorruptSegment("test of a group"))?;
         // In the posting list of one constant, a test for a list of constants becomes a test for
         // this one: all rows of the group together test the whole list, and no row searches it.
         let listed = match own.access_tests() {
@@ -157,33 +148,31 @@ impl<'g> RowsBuilder<'g> {
             }
             _ => RowCell::Test(*test),
         }));
-        if let Some(row) = self.row_of_group.get_mut(group) {
-            *row = Some(start);
-        }
+        *self.row_of_group.get_mut(group).ok_or(CorruptSegment("row of a group"))? = Some(start);
         Ok(start)
     }
 
     /// Posts a row under the comparisons of its access predicate, and under the columns that may
     /// make it fail and do not lead to it.
-    fn post(&mut self, row: RowId, predicate: &AccessPredicate) {
+    fn post(&mut self, row: RowId, predicate: &AccessPredicate) -> Result<(), CorruptSegment> {
         for test in &predicate.tests {
             let Test::Ordered { order, column, bound } = *test else { continue };
-            let postings = self.columns.get_mut(column.index()).zip(self.tables.bound(bound));
-            debug_assert!(postings.is_some(), "tests are of columns, with bounds");
-            if let Some((postings, number)) = postings {
-                postings.add_bound(order, number, row);
-            }
+            let number = self.tables.bound(bound).ok_or(CorruptSegment("bound"))?;
+            self.postings_of(column)?.add_bound(order, number, row);
         }
         for column in &predicate.columns {
             let leads = |test: &Test| {
                 test.column() == Some(*column) && !matches!(test, Test::Ordered { .. })
             };
             if !predicate.tests.iter().any(leads) {
-                let postings = self.columns.get_mut(column.index());
-                debug_assert!(postings.is_some(), "tests are of columns");
-                postings.into_iter().for_each(|postings| postings.add_row_that_may_error(row));
+                self.postings_of(*column)?.add_row_that_may_error(row);
             }
         }
+        Ok(())
+    }
+
+    fn postings_of(&mut self, column: ColumnId) -> Result<&mut PostingsBuilder, CorruptSegment> {
+        self.columns.get_mut(column.index()).ok_or(CorruptSegment("column of a test"))
     }
 }
 
@@ -209,11 +198,9 @@ impl PostingsBuilder {
         constant: ConstantId,
         start: usize,
         end: usize,
-    ) -> Result<(), SegmentTooLarge> {
+    ) -> Result<(), BuildError> {
         let list = self.lists.get_mut(constant.index());
-        debug_assert!(list.is_some(), "tests are for constants of their column");
-        let start_id = RowId::new(start)?;
-        list.into_iter().for_each(|list| *list = start_id);
+        *list.ok_or(CorruptSegment("constant of a column"))? = RowId::new(start)?;
         if self.rows.is_empty() {
             self.rows.start = start;
         }
@@ -241,7 +228,7 @@ impl PostingsBuilder {
         mut self,
         bounds: &mut Vec<Bound>,
         rows_that_may_error: &mut Vec<RowId>,
-    ) -> Result<ColumnPostings, SegmentTooLarge> {
+    ) -> Result<ColumnPostings, BuildError> {
         // The bounds that most numbers satisfy come first, so that a lookup ends at the first that
         // fails.
         self.below.sort_unstable_by(|a, b| {

@@ -12,9 +12,11 @@ use super::groups::{FilterGroup, group_by_filter};
 use super::planner::{Plan, Planner};
 use super::postings::{Rows, RowsBuilder};
 use crate::event::projection::{Projection, ProjectionBuilder};
-use crate::matcher::index::column::Column;
-use crate::matcher::index::conjunction::Test;
-use crate::matcher::index::ids::{ColumnId, ListenerId, RowId, SegmentTooLarge, range};
+use crate::matcher::index::build_error::BuildError;
+use crate::matcher::index::column::{Column, ColumnTables};
+use crate::matcher::index::conjunction::{RowCell, RowHeader, Test, TestTables};
+use crate::matcher::index::corrupt::CorruptSegment;
+use crate::matcher::index::ids::{ColumnId, ListenerId, RowId, TestCount, range};
 use crate::matcher::index::listener::Listener;
 use crate::matcher::index::path::CompiledPath;
 use crate::matcher::index::segment::Segment;
@@ -32,18 +34,19 @@ pub(in crate::matcher) struct Projections<'p> {
 /// Builds the index of `listeners`, which it sorts by filter.
 ///
 /// # Errors
-/// A table would have more entries than its ids can number.
+/// A table would have more entries than its ids can number, or tables do not fit each other.
 pub(in crate::matcher) fn build(
     listeners: &mut [Listener],
     projections: Projections<'_>,
     steps_max: u32,
-) -> Result<Segment, SegmentTooLarge> {
+) -> Result<Segment, BuildError> {
     let mut planner = Planner::default();
     let mut tests = Vec::new();
     let mut groups = Vec::new();
     for range in group_by_filter(listeners) {
         let start = tests.len();
-        if let Some(program) = listeners.get(range.start).and_then(Listener::program) {
+        let first = listeners.get(range.start).ok_or(CorruptSegment("listener of a group"))?;
+        if let Some(program) = first.program() {
             compile(program, steps_max, &mut planner, &mut tests)?;
         }
         let tests = start..tests.len();
@@ -52,22 +55,31 @@ pub(in crate::matcher) fn build(
     assemble(listeners, tests, groups, planner, projections)
 }
 
-/// Builds a segment that evaluates the filters of `listeners` for every event.
-///
-/// # Errors
-/// As [`build`]; never for a single listener.
-pub(in crate::matcher) fn unindexed(
-    listeners: &mut [Listener],
-    projections: Projections<'_>,
-) -> Result<Segment, SegmentTooLarge> {
-    let mut tests = Vec::new();
-    let mut groups = Vec::new();
-    for listeners in group_by_filter(listeners) {
-        tests.push(Test::MayError);
-        let tests = tests.len() - 1..tests.len();
-        groups.push(FilterGroup { listeners, tests, access_predicate: None });
+/// Returns a segment of one listener, whose filter is evaluated for every event.
+pub(in crate::matcher) fn unindexed(listener: &Listener, projections: Projections<'_>) -> Segment {
+    let projection = projections.previous.or(projections.shared);
+    let header = RowHeader::new(ListenerId::default(), TestCount::ONE);
+    let mut listener = listener.clone();
+    listener.ends_group = true;
+    let rows =
+        [RowCell::End, RowCell::ListenerGroup(header), RowCell::Test(Test::MayError), RowCell::End];
+    Segment {
+        listeners: Box::new([listener]),
+        by_pointer: Box::new([ListenerId::default()]),
+        rows: Box::new(rows),
+        tables: TestTables::default(),
+        projection: projection
+            .map_or_else(ProjectionBuilder::default, ProjectionBuilder::on)
+            .finish(),
+        paths: Box::default(),
+        columns: Box::default(),
+        column_tables: ColumnTables::default(),
+        subexpressions: Box::default(),
+        postings: Box::default(),
+        bounds: Box::default(),
+        rows_that_may_error: Box::default(),
+        without_access_predicate: RowId::SECOND,
     }
-    assemble(listeners, tests, groups, Planner::default(), projections)
 }
 
 fn assemble(
@@ -76,22 +88,16 @@ fn assemble(
     mut groups: Vec<FilterGroup>,
     planner: Planner,
     projections: Projections<'_>,
-) -> Result<Segment, SegmentTooLarge> {
+) -> Result<Segment, BuildError> {
     let plan = planner.finish(&mut tests)?;
     let mut selectivity = Selectivity::new(plan.columns.len());
-    tests.iter().for_each(|test| selectivity.count(*test, &plan.tables));
+    tests.iter().try_for_each(|test| selectivity.count(*test, &plan.tables))?;
     for group in &mut groups {
-        let own = tests.get(group.tests.clone());
-        debug_assert!(own.is_some(), "the tests of a group are planned");
-        let own = own.unwrap_or_default();
-        group.access_predicate = selectivity.access_predicate(own, &plan.tables);
+        let own = tests.get(group.tests.clone()).ok_or(CorruptSegment("test of a group"))?;
+        group.access_predicate = selectivity.access_predicate(own, &plan.tables)?;
     }
     drop(selectivity);
-    // Listeners are in the order of the posting lists, which read them.
-    groups.sort_by_cached_key(|group| {
-        let first = group.constants(&plan.tables).next();
-        (first.is_none(), first)
-    });
+    let groups = sort_by_posting_list(groups, &plan.tables)?;
     let constants = plan.columns.iter().map(|(_, column)| column.constants());
     let constants = constants.chain(plan.subexpressions.iter().map(|_| 1));
     let mut rows = RowsBuilder::new(&tests, &groups, &plan.tables, constants);
@@ -103,27 +109,47 @@ fn assemble(
     finish(ordered, rows, plan, projections)
 }
 
+/// Sorts groups by their first posting list, so that listeners are in the order in which lookups read
+/// them.
+fn sort_by_posting_list(
+    groups: Vec<FilterGroup>,
+    tables: &TestTables,
+) -> Result<Vec<FilterGroup>, CorruptSegment> {
+    let mut keyed = Vec::with_capacity(groups.len());
+    let mut constants = Vec::new();
+    for group in groups {
+        constants.clear();
+        group.add_constants(tables, &mut constants)?;
+        let first = constants.first().copied();
+        keyed.push(((first.is_none(), first), group));
+    }
+    keyed.sort_by_key(|(key, _)| *key);
+    Ok(keyed.into_iter().map(|(_, group)| group).collect())
+}
+
 /// Fills the tables of columns and puts everything together.
 fn finish(
     listeners: Vec<Listener>,
     rows: Rows,
     plan: Plan,
     projections: Projections<'_>,
-) -> Result<Segment, SegmentTooLarge> {
+) -> Result<Segment, BuildError> {
     let shared = projections.shared.filter(|shared| is_near(shared, &plan));
     let base = projections.previous.or(shared);
     let mut projection = base.map_or_else(ProjectionBuilder::default, ProjectionBuilder::on);
-    let lists = |at: usize| rows.columns.get(at).map_or(&[][..], |postings| &*postings.lists);
+    let lists = |at: usize| {
+        let postings = rows.columns.get(at).ok_or(CorruptSegment("postings of a column"))?;
+        Ok(&*postings.lists)
+    };
     let first_subexpression = plan.columns.len();
     let mut columns = ColumnsBuilder::default();
     let (paths, indexed) = add_columns(plan.columns, lists, &mut columns, &mut projection)?;
     let subexpressions = plan.subexpressions.into_iter().zip(first_subexpression..);
     let subexpressions = subexpressions.map(|(program, at)| {
-        let postings = lists(at).first().copied();
-        debug_assert!(postings.is_some(), "its constant has a posting list");
-        SharedSubexpression::new(program, postings.unwrap_or_default())
+        let postings = lists(at)?.first().ok_or(CorruptSegment("posting list"))?;
+        Ok(SharedSubexpression::new(program, *postings))
     });
-    let subexpressions = subexpressions.collect();
+    let subexpressions = subexpressions.collect::<Result<_, CorruptSegment>>()?;
     let (mut bounds, mut rows_that_may_error) = (Vec::new(), Vec::new());
     let postings = rows.columns.into_iter();
     let postings = postings.map(|one| one.finish(&mut bounds, &mut rows_that_may_error));
@@ -153,10 +179,10 @@ type Columns = (Box<[(CompiledPath, Range<u32>)]>, Box<[Column]>);
 /// Adds the columns, which are sorted by path; `lists` returns the posting lists of a column.
 fn add_columns<'r>(
     columns: Vec<(Path, ColumnBuilder)>,
-    lists: impl Fn(usize) -> &'r [RowId],
+    lists: impl Fn(usize) -> Result<&'r [RowId], CorruptSegment>,
     tables: &mut ColumnsBuilder,
     projection: &mut ProjectionBuilder,
-) -> Result<Columns, SegmentTooLarge> {
+) -> Result<Columns, BuildError> {
     let mut paths: Vec<(Path, CompiledPath, Range<usize>)> = Vec::new();
     let mut built = Vec::with_capacity(columns.len());
     for (at, (path, column)) in columns.into_iter().enumerate() {
@@ -172,14 +198,14 @@ fn add_columns<'r>(
             }
         };
         let id = ColumnId::new(at)?;
-        built.push(tables.add(id, column, compiled.end(), lists(at), projection)?);
+        built.push(tables.add(id, column, compiled.end(), lists(at)?, projection)?);
     }
     let paths = paths.into_iter().map(|(_, path, columns)| Ok((path, range(columns)?)));
-    Ok((paths.collect::<Result<_, _>>()?, built.into()))
+    Ok((paths.collect::<Result<_, BuildError>>()?, built.into()))
 }
 
 /// Returns the ids of the listeners, sorted by the addresses of their subscriptions.
-fn by_pointer(listeners: &[Listener]) -> Result<Box<[ListenerId]>, SegmentTooLarge> {
+fn by_pointer(listeners: &[Listener]) -> Result<Box<[ListenerId]>, BuildError> {
     let mut ids = (0..listeners.len()).map(ListenerId::new).collect::<Result<Box<[_]>, _>>()?;
     ids.sort_unstable_by_key(|id| {
         listeners.get(id.index()).map(|listener| Arc::as_ptr(&listener.subscription))
@@ -196,4 +222,27 @@ fn is_near(shared: &Projection, plan: &Plan) -> bool {
         CompiledPath::new(path, &mut own);
     }
     shared.field_count() <= own.field_count() * 2 + MORE_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matcher::index::ids::ConstantId;
+
+    #[test]
+    fn tables_that_do_not_fit_each_other_fail_the_build() {
+        let (column, constant) = (ColumnId::new(3).unwrap(), ConstantId::default());
+        let no_column = vec![Test::Is { column, constant }];
+        for (tests, listeners, range) in
+            [(no_column, 0..0, 0..1), (vec![], 0..1, 0..0), (vec![], 0..0, 0..1)]
+        {
+            let group = FilterGroup { listeners, tests: range, access_predicate: None };
+            let projections = Projections { previous: None, shared: None };
+            let built = assemble(&[], tests, vec![group], Planner::default(), projections);
+            assert!(matches!(built, Err(BuildError::Corrupt(_))), "{built:?}");
+        }
+        let error = Planner::default().constant_id(column, []).unwrap_err();
+        let expected = "no column of a constant at the position that the index refers to";
+        assert_eq!(error.to_string(), expected);
+    }
 }

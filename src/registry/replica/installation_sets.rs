@@ -9,15 +9,15 @@ use crate::domain::InstallationId;
 
 /// Sets of installations by key; empty sets are removed.
 #[derive(Debug)]
-pub(super) struct Members<K: Eq + Hash>(DashMap<K, BTreeSet<InstallationId>>);
+pub(super) struct InstallationSets<K: Eq + Hash>(DashMap<K, BTreeSet<InstallationId>>);
 
-impl<K: Eq + Hash> Default for Members<K> {
+impl<K: Eq + Hash> Default for InstallationSets<K> {
     fn default() -> Self {
         Self(DashMap::new())
     }
 }
 
-impl<K: Eq + Hash + Clone> Members<K> {
+impl<K: Eq + Hash + Clone> InstallationSets<K> {
     /// Returns the installations under `key`, sorted.
     pub(super) fn of<Q>(&self, key: &Q) -> Vec<InstallationId>
     where
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn empty_sets_are_removed() {
-        let members: Members<String> = Members::default();
+        let members: InstallationSets<String> = InstallationSets::default();
         let (key, a, b) = ("k".to_owned(), InstallationId::from("a"), InstallationId::from("b"));
         members.insert(&key, &b);
         members.insert(&key, &a);
