@@ -23,12 +23,12 @@ use http::HttpParts;
 use crate::api::health::Health;
 use crate::bus::stream_monitor::StreamMonitor;
 use crate::bus::{
-    BackpressureGate, Connections, EventPublisher, FailedWebhookStream, ParkingCapacity, Subjects,
-    streams,
+    BackpressureGate, Connections, EventPublisher, FailedWebhookStream, PublishGates, ShareCounter,
+    Subjects, streams,
 };
 use crate::clock;
 use crate::config::Config;
-use crate::delivery::{Dispatcher, EgressGuard, HttpSender, Random};
+use crate::delivery::{Dispatcher, EgressGuard, HttpSender, Random, Shares, SubscriptionDirectory};
 use crate::event::Publisher;
 use crate::matcher::Matcher;
 use crate::router::Router;
@@ -67,7 +67,8 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let (server, urls) = broker::open(config).await?;
     let connections = Connections::open(&config.nats, &urls).await?;
     let subjects = Subjects::new(&config.nats.prefix);
-    streams::ensure(&connections.control, &subjects, &config.nats, &config.events).await?;
+    let (control, nats) = (&connections.control, &config.nats);
+    streams::ensure(control, &subjects, nats, &config.events, &config.delivery).await?;
 
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
@@ -81,24 +82,32 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let endpoint_reports =
         registry::collect_endpoint_reports(&connections, &subjects, &registry, &tasks, &stop);
 
-    let (gate, room) = (
-        Arc::new(BackpressureGate::default()),
-        Arc::new(ParkingCapacity::new(config.delivery.parked_max)),
-    );
+    let gate = Arc::new(BackpressureGate::default());
+    let (shares, gates) =
+        (Arc::new(Shares::new(&config.delivery)), Arc::new(PublishGates::default()));
     let outbound = connections.outbound.clone();
     let publisher: Arc<dyn Publisher> =
         Arc::new(EventPublisher::new(outbound, subjects.clone(), Arc::clone(&gate)));
     let control = connections.control.clone();
-    let watch =
-        StreamMonitor::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
-    let ports = routing::ports(&connections, &subjects, room, &registry, endpoint_reports);
+    let watch = StreamMonitor::new(control, subjects.clone(), &config.events, gate);
+    let ports =
+        routing::ports(&connections, &subjects, (&shares, &gates), &registry, endpoint_reports);
     let random = Random::from_system();
     let dispatcher = Dispatcher::new(&config.delivery, sender, ports, random, live.clone());
+    let directory: Arc<dyn SubscriptionDirectory> =
+        Arc::new(routing::LiveSubscriptions(Arc::clone(&registry)));
+    let counter = ShareCounter::new(
+        connections.control.clone(),
+        subjects.clone(),
+        Arc::clone(&shares),
+        Arc::clone(&directory),
+        config.nats.replicas,
+    );
     let router = Arc::new(Router::new(
         config,
         Arc::clone(&matcher),
         Arc::new(dispatcher),
-        Arc::new(routing::LiveSubscriptions(Arc::clone(&registry))),
+        Arc::clone(&directory),
         live.clone(),
         stop.clone(),
     ));
@@ -114,6 +123,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         failed_webhooks: Arc::new(FailedWebhookStream::new(connections.control.clone(), subjects)),
         publisher,
         live: live.clone(),
+        shares,
         health: Arc::clone(&health),
         metrics: metrics.clone(),
         top: Arc::new(top),
@@ -122,7 +132,11 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let app = parts.routes(config);
 
     http::serve(&tasks, listener, app, &stop);
-    tasks.spawn(run_heartbeat(Arc::clone(&health), connections.clone(), metrics, stop.clone()));
+    let beat =
+        run_heartbeat(Arc::clone(&health), connections.clone(), gates, metrics, stop.clone());
+    tasks.spawn(beat);
+    let counting = stop.clone();
+    tasks.spawn(async move { counting.run_until_cancelled(counter.run()).await });
     let watching = stop.clone();
     tasks.spawn(async move { watching.run_until_cancelled(watch.run()).await });
     tasks.spawn(router.run(pulls, due));
@@ -135,6 +149,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
 async fn run_heartbeat(
     health: Arc<Health>,
     connections: Connections,
+    gates: Arc<PublishGates>,
     metrics: PrometheusHandle,
     stop: CancellationToken,
 ) {
@@ -142,6 +157,7 @@ async fn run_heartbeat(
         health.heartbeat_ms.store(clock::now_ms(), Relaxed);
         let state = connections.control.client.connection_state();
         health.broker.store(state == async_nats::connection::State::Connected, Relaxed);
+        health.writes_blocked.store(gates.are_blocked(), Relaxed);
         metrics.run_upkeep();
         stop.run_until_cancelled(tokio::time::sleep(HEARTBEAT)).await;
     }

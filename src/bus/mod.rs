@@ -5,7 +5,7 @@
 //! configure everything on it. In: [`PullSubscription`] with batched [`acks`]. Out, confirmed by
 //! the stream: [`EventPublisher`], [`ParkingStream`], [`DeadLetterStream`]. Without a stream:
 //! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] reads dead letters back;
-//! [`StreamMonitor`] sets the [`BackpressureGate`] and the [`ParkingCapacity`].
+//! [`StreamMonitor`] sets the [`BackpressureGate`], [`ShareCounter`] the counts of the shares.
 //!
 //! Guarantee: a confirmed publish is stored; an unconfirmed publish is repeated under the same
 //! message id. Connections and pull requests are re-established automatically. Only this module
@@ -24,6 +24,8 @@ pub mod headers;
 pub mod managed;
 pub mod metrics;
 pub mod parking;
+mod publish_gate;
+pub mod share_counts;
 pub mod stream_monitor;
 pub mod streams;
 pub mod subjects;
@@ -36,6 +38,8 @@ pub use failed_webhooks::FailedWebhookStream;
 pub use functions::FunctionClient;
 pub use gone_broadcast::GoneBroadcast;
 pub use managed::{ManagedError, ManagedServer};
-pub use parking::{ParkingCapacity, ParkingStream};
+pub use parking::ParkingStream;
+pub use publish_gate::PublishGates;
+pub use share_counts::ShareCounter;
 pub use stream_monitor::StreamMonitor;
 pub use subjects::Subjects;

@@ -17,9 +17,10 @@ use crate::config;
 const WINDOW_MARGIN_S: u64 = 60;
 /// Maximum age of dead letters.
 const DEAD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Size of the dead-letter stream in bytes; while it is full, new dead letters wait with their
-/// events.
-const DEAD_BYTES_MAX: i64 = 256 << 20;
+/// Divisor of `delivery.dead_letter_bytes_max`: the dead-letter stream is larger by the quotient.
+const DEAD_BYTES_MARGIN_DIVISOR: u64 = 8;
+/// Minimum of that margin in bytes.
+const DEAD_BYTES_MARGIN_MIN: u64 = 4 << 20;
 
 /// Why the streams cannot be created.
 #[derive(Debug, Error)]
@@ -64,6 +65,7 @@ pub async fn ensure(
     subjects: &Subjects,
     nats: &config::NatsConfig,
     events: &config::EventsConfig,
+    delivery: &config::DeliveryConfig,
 ) -> Result<(), StreamError> {
     if events.dedup_window_s < events.ack_wait_s.saturating_add(WINDOW_MARGIN_S) {
         let (window_s, ack_wait_s) = (events.dedup_window_s, events.ack_wait_s);
@@ -79,7 +81,7 @@ pub async fn ensure(
     for config in [
         events_stream(subjects, events, base.clone()),
         parked_stream(subjects, base.clone()),
-        dead_letter_stream(subjects, base),
+        dead_letter_stream(subjects, delivery, base),
     ] {
         let (stream, bytes) = (config.name.clone(), config.max_bytes);
         jetstream_client
@@ -137,13 +139,20 @@ fn parked_stream(subjects: &Subjects, base: Config) -> Config {
     }
 }
 
-fn dead_letter_stream(subjects: &Subjects, base: Config) -> Config {
+/// Is larger than the shares of owners together, so that only these refuse letters.
+fn dead_letter_stream(
+    subjects: &Subjects,
+    delivery: &config::DeliveryConfig,
+    base: Config,
+) -> Config {
+    let shares = delivery.dead_letter_bytes_max;
+    let margin = (shares / DEAD_BYTES_MARGIN_DIVISOR).max(DEAD_BYTES_MARGIN_MIN);
     Config {
         name: subjects.dead_letter_stream(),
         description: Some("What was given up, with the reason".into()),
         subjects: vec![subjects.dead_letter_pattern()],
         max_age: DEAD_AGE_MAX,
-        max_bytes: DEAD_BYTES_MAX,
+        max_bytes: i64::try_from(shares.saturating_add(margin)).unwrap_or(i64::MAX),
         discard: DiscardPolicy::New,
         ..base
     }

@@ -7,18 +7,22 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use super::channel::{Attempt, ChannelPorts, channel_of};
-use super::dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause};
+use super::dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterStored};
 use super::decision::{Decision, after_attempt};
 use super::http_client::{HttpClient, HttpSender};
 use super::metrics::{self, DeliveryMetrics};
 use super::model::{
     AttemptClass, AttemptOutcome, DeadLetterReason, Delivery, DeliveryOutcome, ParkReason,
 };
-use super::parking::{ParkedRecord, ParkingLot, RecordTooLarge};
+use super::parking::{ParkedRecord, ParkingLot};
 use super::queue::{Admission, AdmissionError, Lane, Lanes, Random, RetrySchedule, RetrySchedules};
+use super::shares::ShareOwner;
 use crate::domain::SubscriptionId;
 use crate::telemetry::{LiveEvent, LiveFeed};
 use crate::{clock, config};
+
+/// Policy that drops a dead letter whose owner has used its share; a metric label.
+const SHARE_EXCEEDED: &str = "share_exceeded";
 
 /// Reports that an endpoint answered HTTP 410, or no longer does.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,6 +55,7 @@ pub struct Dispatcher {
     metrics: DeliveryMetrics,
     timeout: Duration,
     park_after: Duration,
+    backlog_age_max: Duration,
     payload_bytes_max: usize,
     live: LiveFeed,
 }
@@ -77,15 +82,24 @@ impl Dispatcher {
             random,
             metrics: DeliveryMetrics::default(),
             park_after: Duration::from_millis(config.park_after_ms),
+            backlog_age_max: Duration::from_secs(config.backlog_max_h.saturating_mul(3600)),
             payload_bytes_max: config.payload_max,
             live,
         }
     }
 
-    /// Stores the dead letter of an event or a parked record; completes once it is stored.
+    /// Stores the dead letter of an event or a parked record; completes once it is stored, or
+    /// dropped because its owner has used its share.
     pub async fn store_dead_letter(&self, letter: DeadLetter, reason: &DeadLetterReason) {
-        self.ports.dead_letters.put(letter).await;
-        metrics::dead_letter(reason);
+        match self.ports.dead_letters.put(letter).await {
+            DeadLetterStored::Stored => metrics::dead_letter(reason),
+            DeadLetterStored::ShareExceeded => metrics::policy_drop(SHARE_EXCEEDED),
+        }
+    }
+
+    /// Gives back the place of a delivery of `owner` that is no longer parked.
+    pub fn release_parked(&self, owner: &ShareOwner, body_bytes: usize) {
+        self.ports.parking.release(owner, body_bytes);
     }
 
     /// Returns how long a delivery waits for a permit before it is parked.
@@ -144,9 +158,9 @@ impl Dispatcher {
         outcome
     }
 
-    /// Counts a delivery that a policy dropped.
+    /// Counts a parked delivery whose subscription no longer exists.
     pub fn drop_by_policy(&self) -> DeliveryOutcome {
-        metrics::dropped("retry");
+        metrics::dropped("retry", "subscription_removed");
         DeliveryOutcome::Dropped
     }
 
@@ -249,16 +263,18 @@ impl Dispatcher {
         due: Timestamp,
         reason: ParkReason,
     ) -> DeliveryOutcome {
+        let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
+        if schedule.is_expired(&delivery.progress, reason, clock::now(), self.backlog_age_max) {
+            let error = "waited for longer than delivery.backlog_max_h";
+            return self.dead_letter(&delivery, DeadLetterReason::Expired, error).await;
+        }
         delivery.progress.parks += 1;
         match self.ports.parking.park(ParkedRecord::of(&delivery, due, reason)).await {
             Ok(()) => {
                 metrics::parked(reason);
                 DeliveryOutcome::Parked(reason)
             }
-            Err(RecordTooLarge) => {
-                self.dead_letter(&delivery, DeadLetterReason::TooLarge, "too large to be parked")
-                    .await
-            }
+            Err(error) => self.dead_letter(&delivery, error.reason(), &error.to_string()).await,
         }
     }
 
@@ -269,7 +285,11 @@ impl Dispatcher {
         error: &str,
     ) -> DeliveryOutcome {
         let cause = DeadLetterCause { reason: &reason, stage: "delivery", error };
-        self.ports.dead_letters.put(DeadLetter::of_delivery(delivery, &cause)).await;
+        let letter = DeadLetter::of_delivery(delivery, &cause);
+        if self.ports.dead_letters.put(letter).await == DeadLetterStored::ShareExceeded {
+            metrics::dropped(delivery.lane_label(), SHARE_EXCEEDED);
+            return DeliveryOutcome::Dropped;
+        }
         for subscription in delivery.subscriptions() {
             subscription.stats.count_dead_letter();
         }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::bus::{
-    Connections, DeadLetterStream, FunctionClient, ParkingCapacity, ParkingStream,
-    PullSubscription, Subjects,
+    Connections, DeadLetterStream, FunctionClient, ParkingStream, PublishGates, PullSubscription,
+    Subjects,
 };
 use crate::config::Config;
-use crate::delivery::{ChannelPorts, EndpointGoneReport, Ports, SubscriptionDirectory};
+use crate::delivery::{ChannelPorts, EndpointGoneReport, Ports, Shares, SubscriptionDirectory};
 use crate::domain::SubscriptionId;
 use crate::matcher::Subscription;
 use crate::registry::Registry;
@@ -21,7 +21,7 @@ const WORKERS: usize = 2;
 pub(super) fn ports(
     connections: &Connections,
     subjects: &Subjects,
-    room: Arc<ParkingCapacity>,
+    (shares, gates): (&Arc<Shares>, &Arc<PublishGates>),
     registry: &Registry,
     endpoint_reports: mpsc::Sender<EndpointGoneReport>,
 ) -> Ports {
@@ -31,8 +31,18 @@ pub(super) fn ports(
             functions: Arc::new(FunctionClient::new(outbound.client.clone())),
             keys: Arc::clone(registry.keys()),
         },
-        parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room)),
-        dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
+        parking: Arc::new(ParkingStream::new(
+            outbound.clone(),
+            subjects.clone(),
+            Arc::clone(shares),
+            Arc::clone(gates),
+        )),
+        dead_letters: Arc::new(DeadLetterStream::new(
+            outbound.clone(),
+            subjects.clone(),
+            Arc::clone(shares),
+            Arc::clone(gates),
+        )),
         endpoint_reports,
     }
 }

@@ -27,6 +27,7 @@ mod remote;
 mod replicas;
 mod restart;
 mod scenario;
+mod shares;
 mod sources;
 mod stored_formats;
 mod support;
