@@ -37,8 +37,8 @@ pub(super) enum NotStored {
     StreamFull,
 }
 
-/// Publishes until the message is stored, without a time limit: the delivery holds its event
-/// meanwhile, and pulling stops at its bounds. While the broker does not store messages of this stream, `gate`
+/// Publishes until the message is stored, without a time limit: until then the delivery holds
+/// its event, and pulling stops at its bounds. While the broker does not store messages of this stream, `gate`
 /// lets one publish after the other try.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::channel::channel_of;
 use super::model::{DeadLetterReason, Delivery, ParkReason, PreparedEvent, Progress};
 use super::shares::{ShareLevel, ShareOwner};
 use crate::domain::{AppId, DeliveryId, FilterError, InstallationId, ModuleKey, SubscriptionId};
@@ -75,7 +76,12 @@ pub fn parked_owner(
     let ids = subscriptions(headers).ok()?;
     let live = ids.iter().find_map(|id| directory.find(id));
     let removed = || ids.first().map(|id| ShareOwner::of_removed(app, &id.installation));
-    live.map(|subscription| ShareOwner::of(&subscription)).or_else(removed)
+    live.map(|subscription| owner_of(&subscription)).or_else(removed)
+}
+
+fn owner_of(subscription: &Subscription) -> ShareOwner {
+    let endpoint = channel_of(&subscription.owner.settings.handler).endpoint();
+    ShareOwner::of(subscription, endpoint)
 }
 
 /// A delivery as it is stored in the parking stream.
@@ -124,7 +130,7 @@ impl ParkedRecord {
             message_id: format!("{}/{}/{}", delivery.id, progress.attempt, progress.parks),
             is_repark: progress.parks > 1,
             app: delivery.subscription.owner.app.clone(),
-            owner: ShareOwner::of(&delivery.subscription),
+            owner: owner_of(&delivery.subscription),
             due,
             headers,
             body: event.body.clone(),

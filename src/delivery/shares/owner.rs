@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::delivery::channel::channel_of;
 use crate::domain::{AppId, InstallationId, token};
 use crate::matcher::Subscription;
 
@@ -23,10 +22,9 @@ pub struct ShareOwner {
 }
 
 impl ShareOwner {
-    /// Returns the owner of the deliveries of a subscription.
+    /// Returns the owner of the deliveries of a subscription to `endpoint`.
     #[must_use]
-    pub fn of(subscription: &Subscription) -> Self {
-        let endpoint = channel_of(&subscription.owner.settings.handler).endpoint();
+    pub fn of(subscription: &Subscription, endpoint: &str) -> Self {
         let owner = Self::installation(&subscription.owner.app, &subscription.owner.id);
         Self { endpoint: token(endpoint).into(), ..owner }
     }

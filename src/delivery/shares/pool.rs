@@ -3,7 +3,7 @@
 //! Owners form a hierarchy: app, installation, endpoint. An app and an installation may use a share
 //! of the pool. A part of the pool, the reserve, is kept for installations that use little: what an
 //! installation uses up to the guaranteed amount is taken from the reserve, and only the rest from
-//! the part that all compete for. So nobody's use takes the guaranteed amount of another
+//! the part that all compete for. So no use takes the guaranteed amount of another
 //! installation, as long as the guaranteed parts of all together fit the reserve. One app takes at
 //! most its share of the reserve.
 
