@@ -8,6 +8,7 @@ mod registry;
 mod routing;
 mod running;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -23,8 +24,8 @@ use http::HttpParts;
 use crate::api::health::Health;
 use crate::bus::stream_monitor::StreamMonitor;
 use crate::bus::{
-    BackpressureGate, Connections, EventPublisher, FailedWebhookStream, PublishGates, ShareCounter,
-    Subjects, streams,
+    BackpressureGate, Connections, EventPublisher, FailedWebhookStream, PublishGates, Subjects,
+    streams,
 };
 use crate::clock;
 use crate::config::Config;
@@ -75,16 +76,13 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let live = LiveFeed::default();
     let matcher = Arc::new(Matcher::new(config.limits.steps));
     let registry = registry::open(config, address, &connections, &matcher, &tasks, &stop).await?;
-    let guard = Arc::new(EgressGuard::new(&config.delivery)?);
-    guard.forbid(broker::own_addresses(address, &urls).await);
-    let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?;
+    let (guard, sender) = guarded_sender(config, address, &urls).await?;
     registry::call_apps(config, sender.clone(), &registry, &tasks, &stop);
     let endpoint_reports =
         registry::collect_endpoint_reports(&connections, &subjects, &registry, &tasks, &stop);
 
     let gate = Arc::new(BackpressureGate::default());
-    let (shares, gates) =
-        (Arc::new(Shares::new(&config.delivery)), Arc::new(PublishGates::default()));
+    let (shares, gates) = (Arc::new(Shares::new(&config.delivery)), Arc::default());
     let outbound = connections.outbound.clone();
     let publisher: Arc<dyn Publisher> =
         Arc::new(EventPublisher::new(outbound, subjects.clone(), Arc::clone(&gate)));
@@ -96,13 +94,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let dispatcher = Dispatcher::new(&config.delivery, sender, ports, random, live.clone());
     let directory: Arc<dyn SubscriptionDirectory> =
         Arc::new(routing::LiveSubscriptions(Arc::clone(&registry)));
-    let counter = ShareCounter::new(
-        connections.control.clone(),
-        subjects.clone(),
-        Arc::clone(&shares),
-        Arc::clone(&directory),
-        config.nats.replicas,
-    );
+    routing::count_shares(config, &connections, &shares, &directory, &tasks, &stop);
     let router = Arc::new(Router::new(
         config,
         Arc::clone(&matcher),
@@ -132,17 +124,36 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let app = parts.routes(config);
 
     http::serve(&tasks, listener, app, &stop);
-    let beat =
-        run_heartbeat(Arc::clone(&health), connections.clone(), gates, metrics, stop.clone());
-    tasks.spawn(beat);
-    let counting = stop.clone();
-    tasks.spawn(async move { counting.run_until_cancelled(counter.run()).await });
+    spawn_heartbeat(&health, &connections, gates, metrics, (&tasks, &stop));
     let watching = stop.clone();
     tasks.spawn(async move { watching.run_until_cancelled(watch.run()).await });
     tasks.spawn(router.run(pulls, due));
     health.started.store(true, Relaxed);
     let managed_url = server.as_ref().map(|server| server.url().to_owned());
     Ok(Running { address, managed_url, live, tasks, stop, health, connections, server })
+}
+
+/// Returns the rules for outbound addresses, and the sender that applies them.
+async fn guarded_sender(
+    config: &Config,
+    address: SocketAddr,
+    urls: &[String],
+) -> anyhow::Result<(Arc<EgressGuard>, HttpSender)> {
+    let guard = Arc::new(EgressGuard::new(&config.delivery)?);
+    guard.forbid(broker::own_addresses(address, urls).await);
+    let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?;
+    Ok((guard, sender))
+}
+
+fn spawn_heartbeat(
+    health: &Arc<Health>,
+    connections: &Connections,
+    gates: Arc<PublishGates>,
+    metrics: PrometheusHandle,
+    (tasks, stop): (&TaskTracker, &CancellationToken),
+) {
+    let (health, connections) = (Arc::clone(health), connections.clone());
+    tasks.spawn(run_heartbeat(health, connections, gates, metrics, stop.clone()));
 }
 
 /// Updates the heartbeat and the state of the broker's connection.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::bus::{
     Connections, DeadLetterStream, FunctionClient, ParkingStream, PublishGates, PullSubscription,
-    Subjects,
+    ShareCounter, Subjects,
 };
 use crate::config::Config;
 use crate::delivery::{ChannelPorts, EndpointGoneReport, Ports, Shares, SubscriptionDirectory};
@@ -60,6 +62,26 @@ pub(super) async fn consumers(
         pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
     }
     Ok((pulls, due))
+}
+
+/// Starts the task that counts what each owner uses of the streams.
+pub(super) fn count_shares(
+    config: &Config,
+    connections: &Connections,
+    shares: &Arc<Shares>,
+    directory: &Arc<dyn SubscriptionDirectory>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let counter = ShareCounter::new(
+        connections.control.clone(),
+        Subjects::new(&config.nats.prefix),
+        Arc::clone(shares),
+        Arc::clone(directory),
+        config.nats.replicas,
+    );
+    let stop = stop.clone();
+    tasks.spawn(async move { stop.run_until_cancelled(counter.run()).await });
 }
 
 /// Looks subscriptions of parked deliveries up in the registry.
