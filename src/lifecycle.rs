@@ -8,6 +8,7 @@ mod registry;
 mod routing;
 mod running;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -23,12 +24,12 @@ use http::HttpParts;
 use crate::api::health::Health;
 use crate::bus::stream_monitor::StreamMonitor;
 use crate::bus::{
-    BackpressureGate, Connections, CrashRecordBucket, FailedWebhookStream, ParkingCapacity,
-    Subjects, streams,
+    BackpressureGate, Connections, CrashRecordBucket, FailedWebhookStream, PublishGates, Subjects,
+    streams,
 };
 use crate::clock;
 use crate::config::Config;
-use crate::delivery::{Dispatcher, EgressGuard, HttpSender, Random};
+use crate::delivery::{Dispatcher, EgressGuard, HttpSender, Random, Shares, SubscriptionDirectory};
 use crate::matcher::Matcher;
 use crate::router::Router;
 use crate::telemetry::LiveFeed;
@@ -66,36 +67,36 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let (server, urls) = broker::open(config).await?;
     let connections = Connections::open(&config.nats, &urls).await?;
     let subjects = Subjects::new(&config.nats.prefix);
-    streams::ensure(&connections.control, &subjects, &config.nats, &config.events).await?;
+    let (control, nats) = (&connections.control, &config.nats);
+    streams::ensure(control, &subjects, nats, &config.events, &config.delivery).await?;
 
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
     let live = LiveFeed::default();
     let matcher = Arc::new(Matcher::new(config.limits.steps));
     let registry = registry::open(config, address, &connections, &matcher, &tasks, &stop).await?;
-    let guard = Arc::new(EgressGuard::new(&config.delivery)?);
-    guard.forbid(broker::own_addresses(address, &urls).await);
-    let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?;
+    let (guard, sender) = guarded_sender(config, address, &urls).await?;
     registry::call_apps(config, sender.clone(), &registry, &tasks, &stop);
     let endpoint_reports =
         registry::collect_endpoint_reports(&connections, &subjects, &registry, &tasks, &stop);
 
-    let (gate, room) = (
-        Arc::new(BackpressureGate::default()),
-        Arc::new(ParkingCapacity::new(config.delivery.parked_max)),
-    );
+    let gate = Arc::new(BackpressureGate::default());
+    let (shares, gates) = (Arc::new(Shares::new(&config.delivery)), Arc::default());
     let (publisher, trimmer) = routing::event_stream(config, &connections, &subjects, &gate);
     let control = connections.control.clone();
-    let watch =
-        StreamMonitor::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
-    let ports = routing::ports(&connections, &subjects, room, &registry, endpoint_reports);
+    let watch = StreamMonitor::new(control, subjects.clone(), &config.events, gate);
+    let ports =
+        routing::ports(&connections, &subjects, (&shares, &gates), &registry, endpoint_reports);
     let random = Random::from_system();
     let dispatcher = Dispatcher::new(&config.delivery, sender, ports, random, live.clone());
+    let directory: Arc<dyn SubscriptionDirectory> =
+        Arc::new(routing::LiveSubscriptions(Arc::clone(&registry)));
+    routing::count_shares(config, &connections, &shares, &directory, &tasks, &stop);
     let router = Arc::new(Router::new(
         config,
         Arc::clone(&matcher),
         Arc::new(dispatcher),
-        Arc::new(routing::LiveSubscriptions(Arc::clone(&registry))),
+        Arc::clone(&directory),
         Arc::new(CrashRecordBucket::new(&connections, &subjects)),
         live.clone(),
         stop.clone(),
@@ -112,6 +113,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         failed_webhooks: Arc::new(FailedWebhookStream::new(connections.control.clone(), subjects)),
         publisher,
         live: live.clone(),
+        shares,
         health: Arc::clone(&health),
         metrics: metrics.clone(),
         top: Arc::new(top),
@@ -120,7 +122,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let app = parts.routes(config);
 
     http::serve(&tasks, listener, app, &stop);
-    tasks.spawn(run_heartbeat(Arc::clone(&health), connections.clone(), metrics, stop.clone()));
+    spawn_heartbeat(&health, &connections, gates, metrics, (&tasks, &stop));
     let watching = stop.clone();
     tasks.spawn(async move { watching.run_until_cancelled(watch.run()).await });
     let trimming = stop.clone();
@@ -131,10 +133,34 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     Ok(Running { address, managed_url, live, tasks, stop, health, connections, server })
 }
 
+/// Returns the rules for outbound addresses, and the sender that applies them.
+async fn guarded_sender(
+    config: &Config,
+    address: SocketAddr,
+    urls: &[String],
+) -> anyhow::Result<(Arc<EgressGuard>, HttpSender)> {
+    let guard = Arc::new(EgressGuard::new(&config.delivery)?);
+    guard.forbid(broker::own_addresses(address, urls).await);
+    let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?;
+    Ok((guard, sender))
+}
+
+fn spawn_heartbeat(
+    health: &Arc<Health>,
+    connections: &Connections,
+    gates: Arc<PublishGates>,
+    metrics: PrometheusHandle,
+    (tasks, stop): (&TaskTracker, &CancellationToken),
+) {
+    let (health, connections) = (Arc::clone(health), connections.clone());
+    tasks.spawn(run_heartbeat(health, connections, gates, metrics, stop.clone()));
+}
+
 /// Updates the heartbeat and the state of the broker's connection.
 async fn run_heartbeat(
     health: Arc<Health>,
     connections: Connections,
+    gates: Arc<PublishGates>,
     metrics: PrometheusHandle,
     stop: CancellationToken,
 ) {
@@ -142,6 +168,7 @@ async fn run_heartbeat(
         health.heartbeat_ms.store(clock::now_ms(), Relaxed);
         let state = connections.control.client.connection_state();
         health.broker.store(state == async_nats::connection::State::Connected, Relaxed);
+        health.writes_blocked.store(gates.are_blocked(), Relaxed);
         metrics.run_upkeep();
         stop.run_until_cancelled(tokio::time::sleep(HEARTBEAT)).await;
     }

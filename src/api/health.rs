@@ -22,6 +22,8 @@ pub struct Health {
     pub started: AtomicBool,
     /// The broker is connected.
     pub broker: AtomicBool,
+    /// The broker does not store parked deliveries or dead letters.
+    pub writes_blocked: AtomicBool,
     /// The router is stopping.
     pub draining: AtomicBool,
     /// When the heartbeat task last ran, milliseconds since the epoch.
@@ -33,6 +35,7 @@ impl Health {
         let checks = [
             (self.started.load(Relaxed), "starting"),
             (self.broker.load(Relaxed), "broker unreachable"),
+            (!self.writes_blocked.load(Relaxed), "broker stores no deliveries"),
             (!self.draining.load(Relaxed), "draining"),
         ];
         checks.into_iter().filter(|(holds, _)| !holds).map(|(_, name)| name).collect()

@@ -282,3 +282,39 @@ async fn delivery_waits_while_the_process_resumes_from_a_pause() {
     pause.resume();
     assert_eq!(waiting.await.unwrap(), DeliveryOutcome::Dropped);
 }
+
+#[tokio::test]
+async fn delivery_beyond_the_parking_share_is_a_dead_letter() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
+    edge.answer(Err(FunctionError::Timeout));
+    edge.parking_share_used.store(true, SeqCst);
+    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT).await;
+    assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::BacklogFull));
+    let letters = edge.letters.lock().unwrap();
+    assert_eq!(letters[0].header("switchyard-dlq-reason"), Some("backlog_full"));
+}
+
+#[tokio::test]
+async fn delivery_beyond_both_shares_is_dropped() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
+    edge.answer(Err(FunctionError::Timeout));
+    edge.parking_share_used.store(true, SeqCst);
+    edge.dead_letter_share_used.store(true, SeqCst);
+    let delivery = delivery("i", "e1");
+    let accounted = dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT).await;
+    assert_eq!(accounted, DeliveryOutcome::Dropped);
+    assert_eq!(delivery.subscription.stats.dead.load(Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn delivery_that_waited_too_long_expires() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::gated());
+    let running = start(&dispatcher, delivery("i", "e1"));
+    settle().await;
+    let mut old = delivery("i", "e2");
+    old.progress.first_seen = clock::now() - SignedDuration::from_hours(25);
+    let accounted = dispatcher.deliver(old, QUEUE_TIMEOUT).await;
+    assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::Expired));
+    assert!(edge.parked.lock().unwrap().is_empty());
+    running.abort();
+}

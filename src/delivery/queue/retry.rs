@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::delivery::model::{AttemptClass, RequestedDelay};
+use jiff::Timestamp;
+
+use crate::delivery::model::{AttemptClass, ParkReason, Progress, RequestedDelay};
 use crate::domain::RetryProfile;
 
 /// Shortest delay after a 429 or a timeout: the handler is overloaded, not broken.
@@ -26,6 +28,25 @@ impl RetrySchedule {
     pub(crate) fn new(delays_s: &[u64], jitter: f64) -> Self {
         let delays = delays_s.iter().map(|s| Duration::from_secs(*s.min(&DELAY_S_MAX))).collect();
         Self { delays, jitter: jitter.clamp(0.0, 1.0) }
+    }
+
+    /// Returns whether a delivery that is parked for `reason` has waited for longer than `max` in
+    /// addition to the delays of its attempts. A retry after a failed attempt never is: its
+    /// schedule ends by itself.
+    #[must_use]
+    pub(crate) fn is_expired(
+        &self,
+        progress: &Progress,
+        reason: ParkReason,
+        now: Timestamp,
+        max: Duration,
+    ) -> bool {
+        let failed = usize::try_from(progress.attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+        let delays: Duration = self.delays.iter().take(failed).sum();
+        let allowed = max.saturating_add(delays.mul_f64(1.0 + self.jitter));
+        let waited = now.duration_since(progress.first_seen);
+        let waited = Duration::try_from(waited).unwrap_or(Duration::ZERO);
+        reason != ParkReason::Backoff && waited > allowed
     }
 
     /// Returns the delay after failed attempt `attempt` (from 1); none after the last.
