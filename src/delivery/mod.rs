@@ -60,3 +60,11 @@ pub use parking::{
 pub use plan::{PlannedDelivery, coalesce};
 pub use queue::Random;
 pub use signature::{BadSecret, sign};
+
+/// Decisions of this stage without I/O, clock or randomness: the simulator (`tests/sim/`) drives
+/// them in virtual time. Not an interface for other crates.
+#[doc(hidden)]
+pub mod state_machines {
+    pub use super::decision::{Decision, after_attempt};
+    pub use super::queue::{Admission, Backlog, Breaker, BreakerState, RetrySchedule};
+}
