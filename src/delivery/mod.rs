@@ -73,3 +73,11 @@ pub use shares::{
     PoolLimits, ReplicaChanges, ShareLevel, ShareOwner, Shares,
 };
 pub use signature::{BadSecret, sign};
+
+/// Decisions of this stage without I/O, clock or randomness: the simulator (`tests/sim/`) drives
+/// them in virtual time. Not an interface for other crates.
+#[doc(hidden)]
+pub mod state_machines {
+    pub use super::decision::{Decision, after_attempt};
+    pub use super::queue::{Admission, Backlog, Breaker, BreakerState, RetrySchedule};
+}

@@ -96,8 +96,10 @@ fn owner_of(subscription: &Subscription) -> ShareOwner {
 pub struct ParkedRecord {
     /// Id of the delivery; a later record of the same delivery replaces an earlier one.
     pub id: DeliveryId,
-    /// Message id for deduplication: delivery, attempt and number of parkings. Without the last, a
-    /// delivery that finds its queue full twice would be dropped as a duplicate.
+    /// Message id for deduplication: delivery, attempt, number of parkings and due time. Without the
+    /// number, a delivery that finds its queue full twice would be dropped as a duplicate. Without
+    /// the time, so would be one whose event was redelivered: its records replaced the earlier ones
+    /// of the same attempt and number, which the deduplication window still remembers.
     pub message_id: String,
     /// Whether the delivery was parked before; this record then replaces one that is acknowledged
     /// once this one is stored.
@@ -134,7 +136,13 @@ impl ParkedRecord {
         headers.extend(EnvelopeFormat::PARKED.write(&event.envelope));
         Self {
             id: delivery.id.clone(),
-            message_id: format!("{}/{}/{}", delivery.id, progress.attempt, progress.parks),
+            message_id: format!(
+                "{}/{}/{}/{}",
+                delivery.id,
+                progress.attempt,
+                progress.parks,
+                due.as_millisecond()
+            ),
             is_repark: progress.parks > 1,
             app: delivery.subscription.owner.app.clone(),
             owner: owner_of(&delivery.subscription),
@@ -308,7 +316,7 @@ mod tests {
         let delivery = parked_delivery();
         let due = "2026-11-21T09:00:00Z".parse().unwrap();
         let record = ParkedRecord::of(&delivery, due, ParkReason::Backoff);
-        assert_eq!(record.message_id, format!("{}/3/4", delivery.id));
+        assert_eq!(record.message_id, format!("{}/3/4/{}", delivery.id, due.as_millisecond()));
         let fired =
             ParkedDelivery::read(&Map(record.headers.clone()), record.body.clone()).unwrap();
         assert_eq!(fired.subscriptions, std::slice::from_ref(&delivery.subscription.id()));
@@ -359,6 +367,14 @@ traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"#,
         assert_eq!(first, id(&delivery));
         delivery.progress.parks += 1;
         assert_ne!(first, id(&delivery));
+    }
+
+    #[test]
+    fn record_of_a_redelivered_event_is_no_duplicate_of_the_one_it_replaces() {
+        let delivery = parked_delivery();
+        let id = |due| ParkedRecord::of(&delivery, due, ParkReason::Late).message_id;
+        let later = Timestamp::from_millisecond(1).unwrap();
+        assert_ne!(id(Timestamp::UNIX_EPOCH), id(later));
     }
 
     #[test]

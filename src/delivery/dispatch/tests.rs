@@ -79,7 +79,7 @@ async fn failed_attempt_is_parked_until_its_retry() {
     assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Backoff));
     assert_eq!(stats.failed_attempts.load(Relaxed), 1);
     let records = edge.parked.lock().unwrap();
-    assert_eq!(records[0].message_id, format!("{}/2/1", delivery.id));
+    assert!(records[0].message_id.starts_with(&format!("{}/2/1/", delivery.id)), "{records:?}");
     let delay = records[0].due.duration_since(before).as_secs_f64();
     assert!((4.0..=6.1).contains(&delay), "5 s, plus or minus a fifth, not {delay}");
 }
@@ -123,7 +123,7 @@ async fn open_breaker_parks_without_an_attempt_and_affects_no_other_endpoint() {
     assert_eq!(held.subscription.stats.failed_attempts.load(Relaxed), 0);
     let due = edge.parked.lock().unwrap().last().unwrap().clone();
     assert!(
-        due.message_id.ends_with("/1/1"),
+        due.message_id.contains("/1/1/"),
         "the attempt number is unchanged: {}",
         due.message_id
     );
@@ -146,7 +146,7 @@ async fn full_queue_parks_at_once_and_late_permit_parks_in_time() {
     edge.gate.as_ref().unwrap().notify_one();
     assert_eq!(running.await.unwrap(), DeliveryOutcome::Delivered);
     let records = edge.parked.lock().unwrap();
-    assert!(records.iter().all(|record| record.message_id.ends_with("/1/1")), "{records:?}");
+    assert!(records.iter().all(|record| record.message_id.contains("/1/1/")), "{records:?}");
 }
 
 #[tokio::test(start_paused = true)]

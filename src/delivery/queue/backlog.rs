@@ -13,7 +13,7 @@ const DELAY_MAX_MS: i64 = 15 * 60_000;
 
 /// Schedule of the parked backlog of one lane.
 #[derive(Debug, Default)]
-pub(super) struct Backlog {
+pub struct Backlog {
     /// When the last record is due, milliseconds since the epoch.
     tail_ms: AtomicI64,
 }
@@ -21,7 +21,7 @@ pub(super) struct Backlog {
 impl Backlog {
     /// Appends a delivery and returns when it is due: after the backlog parked before it, one every
     /// `pace_us` microseconds. `random` is a number from 0.0 to 1.0.
-    pub(super) fn append(&self, now: Timestamp, pace_us: u64, random: f64) -> Timestamp {
+    pub fn append(&self, now: Timestamp, pace_us: u64, random: f64) -> Timestamp {
         let now_ms = now.as_millisecond();
         let pace_ms = i64::try_from(pace_us / 1000).unwrap_or(DELAY_MAX_MS).max(1);
         let latest = now_ms.saturating_add(DELAY_MAX_MS);
@@ -40,7 +40,7 @@ impl Backlog {
     }
 
     /// Returns when the last record is due, milliseconds since the epoch; 0 without a backlog.
-    pub(super) fn tail_ms(&self) -> i64 {
+    pub fn tail_ms(&self) -> i64 {
         self.tail_ms.load(Relaxed)
     }
 }

@@ -29,7 +29,7 @@ const PROBE_MS_MAX: i64 = 120_000;
 
 /// Decision whether an attempt may be made now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Admission {
+pub enum Admission {
     /// The attempt may be made.
     Allow,
     /// No attempt before this time, milliseconds since the epoch.
@@ -38,7 +38,7 @@ pub(crate) enum Admission {
 
 /// State of a breaker, as metrics name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum BreakerState {
+pub enum BreakerState {
     /// Attempts are admitted.
     Closed,
     /// One probe at a time is admitted.
@@ -49,7 +49,7 @@ pub(crate) enum BreakerState {
 
 /// The breaker of one endpoint.
 #[derive(Debug, Default)]
-pub(crate) struct Breaker(Mutex<State>);
+pub struct Breaker(Mutex<State>);
 
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -67,7 +67,7 @@ impl Default for State {
 impl Breaker {
     /// Decides on an attempt at `now_ms`. A caller that is admitted must [record](Self::record) the
     /// result.
-    pub(crate) fn admit(&self, now_ms: i64) -> Admission {
+    pub fn admit(&self, now_ms: i64) -> Admission {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match *state {
             State::Closed { .. } => Admission::Allow,
@@ -89,7 +89,7 @@ impl Breaker {
     }
 
     /// Records the result of an attempt; `random` is a number from 0.0 to 1.0.
-    pub(crate) fn record(&self, class: AttemptClass, now_ms: i64, random: f64) {
+    pub fn record(&self, class: AttemptClass, now_ms: i64, random: f64) {
         let failed = is_failure(class);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *state = match *state {
@@ -121,7 +121,7 @@ impl Breaker {
 
     /// Returns the state at the last decision.
     #[must_use]
-    pub(crate) fn state(&self) -> BreakerState {
+    pub fn state(&self) -> BreakerState {
         match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             State::Closed { .. } => BreakerState::Closed,
             State::HalfOpen { .. } => BreakerState::HalfOpen,

@@ -14,9 +14,11 @@ mod permits;
 mod random;
 mod retry;
 
-pub(super) use breaker::Admission;
+pub use backlog::Backlog;
+pub use breaker::{Admission, Breaker, BreakerState};
 pub(super) use lane::Lane;
 pub(super) use lanes::Lanes;
 pub(super) use permits::AdmissionError;
 pub use random::Random;
-pub(super) use retry::{RetrySchedule, RetrySchedules};
+pub use retry::RetrySchedule;
+pub(super) use retry::RetrySchedules;

@@ -16,7 +16,7 @@ const DELAY_S_MAX: u64 = 30 * 24 * 3600;
 
 /// Delays between attempts.
 #[derive(Clone, Debug)]
-pub(crate) struct RetrySchedule {
+pub struct RetrySchedule {
     delays: Vec<Duration>,
     jitter: f64,
 }
@@ -25,7 +25,7 @@ impl RetrySchedule {
     /// Creates a schedule with one delay before each attempt after the first, each longer or
     /// shorter by a random share of up to `jitter` (0.0 to 1.0).
     #[must_use]
-    pub(crate) fn new(delays_s: &[u64], jitter: f64) -> Self {
+    pub fn new(delays_s: &[u64], jitter: f64) -> Self {
         let delays = delays_s.iter().map(|s| Duration::from_secs(*s.min(&DELAY_S_MAX))).collect();
         Self { delays, jitter: jitter.clamp(0.0, 1.0) }
     }
@@ -55,7 +55,7 @@ impl RetrySchedule {
     /// between the planned delay and the larger of twice that and an hour, a retry request in the
     /// body is used unchanged. `random` is a number from 0.0 to 1.0.
     #[must_use]
-    pub(crate) fn delay_after(
+    pub fn delay_after(
         &self,
         attempt: u32,
         class: AttemptClass,
