@@ -83,8 +83,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let gate = Arc::new(BackpressureGate::default());
     let (shares, gates) = (Arc::new(Shares::new(&config.delivery)), Arc::default());
     let (publisher, trimmer) = routing::event_stream(config, &connections, &subjects, &gate);
-    let control = connections.control.clone();
-    let watch = StreamMonitor::new(control, subjects.clone(), &config.events, gate);
+    let watch = StreamMonitor::new(control.clone(), subjects.clone(), &config.events, gate);
     let ports =
         routing::ports(&connections, &subjects, (&shares, &gates), &registry, endpoint_reports);
     let random = Random::from_system();
