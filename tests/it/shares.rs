@@ -96,13 +96,19 @@ async fn failed_publishes(router: &RouterProcess) -> f64 {
     failed
 }
 
+/// The value of a counter.
+#[expect(clippy::cast_possible_truncation, reason = "counters are whole and small")]
+fn whole(value: f64) -> u64 {
+    value as u64
+}
+
 async fn dropped(router: &RouterProcess) -> u64 {
     let mut dropped = 0.0;
     for lane in ["live", "retry"] {
         let labels = format!(r#"{{outcome="dropped_by_policy",lane="{lane}"}}"#);
         dropped += router.metric(&format!("switchyard_deliveries_total{labels}")).await;
     }
-    dropped as u64
+    whole(dropped)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,8 +129,9 @@ async fn full_shares_of_one_tenant_stop_no_other_and_every_event_is_accounted_fo
     assert_eq!(BUSY_EVENTS + OTHER_EVENTS, OTHER_EVENTS + parked + dead + dropped);
     let owner = r#"{app="app-busy",installation="inst-busy"}"#;
     let named = router.metric(&format!("switchyard_share_exceeded_total{owner}")).await;
-    assert_eq!(named as u64, dropped, "the owner is named");
-    assert_eq!(router.metric(r#"switchyard_dlq_total{reason="backlog_full"}"#).await as u64, dead);
+    assert_eq!(whole(named), dropped, "the owner is named");
+    let full = router.metric(r#"switchyard_dlq_total{reason="backlog_full"}"#).await;
+    assert_eq!(whole(full), dead);
     let failed = failed_publishes(&router).await;
     assert!(failed <= FAILED_MAX, "{failed} failed publishes");
     assert!(router.get("/healthz/ready").await.is_ok(), "a full share is not a fault");

@@ -134,7 +134,8 @@ pub(crate) fn epoch_ms(now: Ms) -> Ms {
 
 /// Returns a time as records have it.
 pub(crate) fn timestamp(now: Ms) -> Timestamp {
-    Timestamp::from_millisecond(epoch_ms(now)).unwrap_or_default()
+    Timestamp::from_millisecond(epoch_ms(now))
+        .expect("a simulated time is in the range of timestamps")
 }
 
 /// Returns the virtual time of a timestamp.
