@@ -18,7 +18,7 @@ CHECK := .tools/check-$(shell printf '%s' '$(CHECK_PACKAGES)' | cksum | cut -d' 
 CLIENTS := .tools/clients-$(shell cksum < tests/clients/requirements.txt | cut -d' ' -f1).stamp
 check = PYTHONPATH=.tools/check .tools/check/bin/$(1)
 
-.PHONY: help tools build run test test-all lint unit oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-rules check-clients fuzz clean
+.PHONY: help tools build run test test-all lint unit oracle agree bench bench-worst search-worst bench-peers bench-expr-peers check-deploy check-rules check-clients fuzz sim sim-mutants clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -121,6 +121,15 @@ fuzz: cargo ## Fuzz the language and events, FUZZ_SECONDS=60 for each of five ta
 	  RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir $$dir $$name $$dir/grown/$$name \
 	    $$dir/corpus/$$name -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 || exit 1; \
 	done
+
+# Seeds of scenarios; a failing one prints its smallest scenario, and how to keep it as a test.
+SEEDS := 10000
+
+sim: cargo ## Simulate bad days in virtual time, SEEDS=10000
+	SEEDS=$(SEEDS) cargo test --release --locked --test sim -- --ignored --nocapture many_seeds
+
+sim-mutants: cargo ## Check that the simulator catches each deliberate fault
+	cargo test --release --locked --test sim -- --ignored --nocapture every_mutation
 
 clean: ## Remove the build, the tools and the demo's data
 	cargo clean

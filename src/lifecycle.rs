@@ -13,6 +13,7 @@ mod routing;
 mod running;
 mod skew;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -30,12 +31,12 @@ use managed_broker::ManagedBroker;
 use crate::api::health::Health;
 use crate::bus::stream_monitor::StreamMonitor;
 use crate::bus::{
-    BackpressureGate, Connections, CrashRecordBucket, FailedWebhookStream, ParkingCapacity,
-    Subjects, streams,
+    BackpressureGate, Connections, CrashRecordBucket, FailedWebhookStream, PublishGates, Subjects,
+    streams,
 };
 use crate::clock;
 use crate::config::Config;
-use crate::delivery::{Dispatcher, EgressGuard, HttpSender, Random};
+use crate::delivery::{Dispatcher, EgressGuard, HttpSender, Random, Shares, SubscriptionDirectory};
 use crate::matcher::Matcher;
 use crate::router::Router;
 use crate::telemetry::LiveFeed;
@@ -73,7 +74,8 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let (server, urls) = broker::open(config).await?;
     let connections = Connections::open(&config.nats, &urls).await?;
     let subjects = Subjects::new(&config.nats.prefix);
-    streams::ensure(&connections.control, &subjects, &config.nats, &config.events).await?;
+    let (control, nats) = (&connections.control, &config.nats);
+    streams::ensure(control, &subjects, nats, &config.events, &config.delivery).await?;
 
     let health = Arc::new(Health::default());
     let monitor = BrokerMonitor::start(&connections, &subjects, config, &health).await;
@@ -83,28 +85,27 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let live = LiveFeed::default();
     let matcher = Arc::new(Matcher::new(config.limits.steps));
     let registry = registry::open(config, address, &connections, &matcher, &tasks, &stop).await?;
-    let guard = Arc::new(EgressGuard::new(&config.delivery)?);
-    guard.forbid(broker::own_addresses(address, &urls).await);
-    let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?
-        .with_sockets(descriptors::socket_budget(&config.delivery));
+    let (guard, sender) = guarded_sender(config, address, &urls).await?;
     registry::call_apps(config, sender.clone(), &registry, &tasks, &stop);
     let endpoint_reports =
         registry::collect_endpoint_reports(&connections, &subjects, &registry, &tasks, &stop);
 
     let gate = Arc::new(BackpressureGate::default());
-    let room = Arc::new(ParkingCapacity::new(config.delivery.parked_max));
+    let (shares, gates) = (Arc::new(Shares::new(&config.delivery)), Arc::default());
     let (publisher, trimmer) = routing::event_stream(config, &connections, &subjects, &gate);
-    let control = connections.control.clone();
-    let watch =
-        StreamMonitor::new(control, subjects.clone(), &config.events, gate, Arc::clone(&room));
-    let ports = routing::ports(&connections, &subjects, room, &registry, endpoint_reports);
-    let random = Random::from_system();
-    let dispatcher = Dispatcher::new(&config.delivery, sender, ports, random, live.clone());
+    let watch = StreamMonitor::new(control.clone(), subjects.clone(), &config.events, gate);
+    let ports =
+        routing::ports(&connections, &subjects, (&shares, &gates), &registry, endpoint_reports);
+    let dispatcher =
+        Dispatcher::new(&config.delivery, sender, ports, Random::from_system(), live.clone());
+    let directory: Arc<dyn SubscriptionDirectory> =
+        Arc::new(routing::LiveSubscriptions(Arc::clone(&registry)));
+    routing::count_shares(config, &connections, &shares, &directory, &tasks, &stop);
     let router = Arc::new(Router::new(
         config,
         Arc::clone(&matcher),
         Arc::new(dispatcher),
-        Arc::new(routing::LiveSubscriptions(Arc::clone(&registry))),
+        Arc::clone(&directory),
         Arc::new(CrashRecordBucket::new(&connections, &subjects)),
         live.clone(),
         stop.clone(),
@@ -120,15 +121,14 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         failed_webhooks: Arc::new(FailedWebhookStream::new(connections.control.clone(), subjects)),
         publisher,
         live: live.clone(),
+        shares,
         health: Arc::clone(&health),
         metrics: metrics.clone(),
         top: Arc::new(top),
         console_asks_token: mode == Mode::Serve,
     };
-    let app = parts.routes(config);
-
-    http::serve(&tasks, listener, app, &stop);
-    tasks.spawn(run_heartbeat(Arc::clone(&health), metrics, stop.clone()));
+    http::serve(&tasks, listener, parts.routes(config), &stop);
+    tasks.spawn(run_heartbeat(Arc::clone(&health), Arc::clone(&gates), metrics, stop.clone()));
     spawn_until(&stop, &tasks, monitor.run());
     spawn_until(&stop, &tasks, async move { watch.run().await });
     spawn_until(&stop, &tasks, async move { trimmer.run().await });
@@ -137,6 +137,19 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let managed_url = server.as_ref().map(|server| server.url().to_owned());
     let server = server.map(ManagedBroker::supervise);
     Ok(Running { address, managed_url, live, tasks, stop, health, connections, server })
+}
+
+/// Returns the rules for outbound addresses, and the sender that applies them.
+async fn guarded_sender(
+    config: &Config,
+    address: SocketAddr,
+    urls: &[String],
+) -> anyhow::Result<(Arc<EgressGuard>, HttpSender)> {
+    let guard = Arc::new(EgressGuard::new(&config.delivery)?);
+    guard.forbid(broker::own_addresses(address, urls).await);
+    let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?
+        .with_sockets(descriptors::socket_budget(&config.delivery));
+    Ok((guard, sender))
 }
 
 /// Starts a task that ends when `stop` is cancelled.
@@ -150,9 +163,15 @@ fn spawn_until(
 }
 
 /// Updates the heartbeat.
-async fn run_heartbeat(health: Arc<Health>, metrics: PrometheusHandle, stop: CancellationToken) {
+async fn run_heartbeat(
+    health: Arc<Health>,
+    gates: Arc<PublishGates>,
+    metrics: PrometheusHandle,
+    stop: CancellationToken,
+) {
     while !stop.is_cancelled() {
         health.heartbeat_ms.store(clock::uptime_ms(), Relaxed);
+        health.writes_blocked.store(gates.are_blocked(), Relaxed);
         metrics.run_upkeep();
         stop.run_until_cancelled(tokio::time::sleep(HEARTBEAT)).await;
     }

@@ -13,12 +13,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use switchyard::bus::subjects::ROUTER_CONSUMER;
 use switchyard::bus::{
     BackpressureGate, Connections, CrashRecordBucket, DeadLetterStream, EventPublisher,
-    FunctionClient, ManagedServer, ParkingCapacity, ParkingStream, PullSubscription, Subjects,
+    FunctionClient, ManagedServer, ParkingStream, PublishGates, PullSubscription, Subjects,
     streams,
 };
 use switchyard::config::Config;
 use switchyard::delivery::{
-    ChannelPorts, Dispatcher, EgressGuard, HttpSender, Ports, Random, SubscriptionDirectory,
+    ChannelPorts, Dispatcher, EgressGuard, HttpSender, Ports, Random, Shares, SubscriptionDirectory,
 };
 use switchyard::domain::SubscriptionId;
 use switchyard::event::Publisher;
@@ -71,7 +71,8 @@ impl Rig {
         let server = ManagedServer::start(folder.path(), &binaries(), FILE_BYTES_MAX).await?;
         let connections = Connections::open(&config.nats, &[server.url().to_owned()]).await?;
         let subjects = Subjects::new(&config.nats.prefix);
-        streams::ensure(&connections.control, &subjects, &config.nats, &config.events).await?;
+        let (control, nats) = (&connections.control, &config.nats);
+        streams::ensure(control, &subjects, nats, &config.events, &config.delivery).await?;
         Ok(Self { server, _folder: folder, config, connections, subjects, metrics })
     }
 
@@ -143,15 +144,25 @@ impl Rig {
     fn dispatcher(&self) -> anyhow::Result<Dispatcher> {
         let outbound = &self.connections.outbound;
         let config = &self.config.delivery;
-        let room = Arc::new(ParkingCapacity::new(config.parked_max));
+        let (shares, gates) = (Arc::new(Shares::new(config)), Arc::<PublishGates>::default());
         let subjects = || self.subjects.clone();
         let ports = Ports {
             channels: ChannelPorts {
                 functions: Arc::new(FunctionClient::new(outbound.client.clone())),
                 keys: Arc::default(),
             },
-            parking: Arc::new(ParkingStream::new(outbound.clone(), subjects(), room)),
-            dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects())),
+            parking: Arc::new(ParkingStream::new(
+                outbound.clone(),
+                subjects(),
+                Arc::clone(&shares),
+                Arc::clone(&gates),
+            )),
+            dead_letters: Arc::new(DeadLetterStream::new(
+                outbound.clone(),
+                subjects(),
+                shares,
+                gates,
+            )),
             endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
         let sender = HttpSender::new(config, Arc::new(EgressGuard::new(config)?))?;

@@ -26,6 +26,8 @@ const CHECKS_MS_MAX: i64 = 15_000;
 pub struct Health {
     /// The registry is loaded, and streams and consumers exist.
     pub started: AtomicBool,
+    /// The broker does not store parked deliveries or dead letters.
+    pub writes_blocked: AtomicBool,
     /// The router is stopping.
     pub draining: AtomicBool,
     /// When the heartbeat task last ran, milliseconds of monotonic time.
@@ -70,8 +72,11 @@ impl Health {
     }
 
     fn failing(&self) -> Vec<String> {
-        let own =
-            [(self.started.load(Relaxed), "starting"), (!self.draining.load(Relaxed), "draining")];
+        let own = [
+            (self.started.load(Relaxed), "starting"),
+            (!self.writes_blocked.load(Relaxed), "broker stores no deliveries"),
+            (!self.draining.load(Relaxed), "draining"),
+        ];
         let own = own.into_iter().filter(|(holds, _)| !holds).map(|(_, name)| name.to_owned());
         own.chain(self.failing_checks()).collect()
     }

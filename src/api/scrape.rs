@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::delivery::Shares;
 use crate::domain::SubscriptionId;
 use crate::matcher::Matcher;
 use crate::registry::Registry;
@@ -25,6 +26,8 @@ pub struct Scrape {
     pub registry: Arc<Registry>,
     /// Counts of events that did not match.
     pub matcher: Arc<Matcher>,
+    /// Drops by owner.
+    pub shares: Arc<Shares>,
 }
 
 /// Returns the route `GET /metrics`, in the Prometheus text format.
@@ -35,6 +38,7 @@ pub fn metrics(scrape: Scrape) -> Router {
 async fn render(State(scrape): State<Scrape>) -> Response {
     let mut text = scrape.process.render();
     text.push_str(&scrape.subscriptions());
+    text.push_str(&scrape.shares.drops().render());
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }

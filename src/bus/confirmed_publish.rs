@@ -4,26 +4,17 @@
 //! An unconfirmed publish may or may not have been stored; the message id makes the repeat harmless
 //! within the broker's deduplication window.
 
-use std::time::Duration;
-
 use async_nats::HeaderMap;
-use async_nats::jetstream;
-use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 
 use super::connect::JetStreamClient;
 use super::metrics;
+use super::publish_gate::{Pass, PublishGate};
 use crate::clock;
-
-/// First pause after an unconfirmed publish; doubles up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// Longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Minimum time between two log lines while publishing fails.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// One message to be stored.
 #[derive(Clone, Debug)]
@@ -37,31 +28,49 @@ pub(super) struct PublishRequest {
     pub(super) body: Bytes,
 }
 
-/// Publishes until the message is stored, without a time limit.
+/// Why a message is not stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NotStored {
+    /// It is larger than `max_payload`: the broker can never store it.
+    TooLarge,
+    /// The stream has its maximum size.
+    StreamFull,
+}
+
+/// Publishes until the message is stored, without a time limit: until then the delivery holds
+/// its event, and pulling stops at its bounds. While the broker does not store messages of this
+/// stream, `gate` lets one publish after the other try.
 ///
 /// # Errors
-/// Only if the broker can never store it: it is larger than `max_payload`.
+/// See [`NotStored`].
 pub(super) async fn until_stored(
     jetstream_client: &JetStreamClient,
+    gate: &PublishGate,
     request: &PublishRequest,
-) -> Result<PublishAck, PublishError> {
-    let mut pause = PAUSE_MIN;
-    let mut logged = None;
+) -> Result<(), NotStored> {
     loop {
+        let pass = match gate.pass().await {
+            Pass::StreamFull => return Err(NotStored::StreamFull),
+            pass => pass,
+        };
         let error = match once(jetstream_client, request).await {
-            Ok(ack) => return Ok(ack),
+            Ok(_) => {
+                gate.record_stored(pass);
+                return Ok(());
+            }
             Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
-                return Err(error);
+                return Err(NotStored::TooLarge);
             }
             Err(error) => error,
         };
-        if logged.is_none_or(|at| clock::since(at) >= LOG_INTERVAL) {
-            logged = Some(clock::tick());
+        if gate.record_failed() {
             let (stream, subject) = (request.stream, &request.subject);
-            tracing::warn!(stream, %subject, %error, "publish not confirmed; retrying");
+            tracing::warn!(stream, %subject, %error, "publish not confirmed; publishes to the stream wait");
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        if refusal(&error) == Some(Refusal::StreamFull) {
+            gate.notify_stream_full();
+            return Err(NotStored::StreamFull);
+        }
     }
 }
 

@@ -24,6 +24,21 @@ pub(super) fn publish_failed(stream: &'static str, reason: &'static str) {
     }
 }
 
+pub(super) fn publish_blocked(stream: &'static str, is_blocked: bool) {
+    let value = if is_blocked { 1.0 } else { 0.0 };
+    gauge!("switchyard_broker_publish_blocked", "stream" => stream).set(value);
+}
+
+/// Sets the difference between the records of the parking stream and what is known of owners.
+pub(super) fn unattributed(messages: f64) {
+    gauge!("switchyard_parked_unattributed").set(messages);
+}
+
+pub(super) fn recounted(reason: &'static str, result: &'static str) {
+    counter!("switchyard_parked_recounts_total", "reason" => reason, "result" => result)
+        .increment(1);
+}
+
 pub(super) fn stalled(reason: &'static str) {
     counter!("switchyard_input_stalls_total", "reason" => reason).increment(1);
 }

@@ -5,8 +5,8 @@
 //! configure everything on it. In: [`PullSubscription`] with batched [`acks`]. Out, confirmed by
 //! the stream: [`EventPublisher`], [`ParkingStream`], [`DeadLetterStream`]. Without a stream:
 //! [`FunctionClient`], [`GoneBroadcast`]. [`FailedWebhookStream`] reads dead letters back;
-//! [`StreamMonitor`] sets the [`BackpressureGate`] and the [`ParkingCapacity`]. [`Trimmer`] deletes
-//! acknowledged events, by the decisions in [`trim`] and [`floor`].
+//! [`StreamMonitor`] sets the [`BackpressureGate`], [`ShareCounter`] the counts of the shares.
+//! [`Trimmer`] deletes acknowledged events, by the decisions in [`trim`] and [`floor`].
 //! [`BrokerProbe`] asks whether the broker works.
 //!
 //! Guarantee: a confirmed publish is stored; an unconfirmed publish is repeated under the same
@@ -31,10 +31,12 @@ pub mod managed;
 pub mod metrics;
 pub mod parking;
 mod prefetch;
+mod publish_gate;
 pub mod pull_credit;
 mod pulled_message;
 mod puller;
 pub mod room;
+pub mod share_counts;
 mod state_bucket;
 pub mod stream_monitor;
 pub mod streams;
@@ -53,8 +55,10 @@ pub use failed_webhooks::FailedWebhookStream;
 pub use functions::FunctionClient;
 pub use gone_broadcast::GoneBroadcast;
 pub use managed::{ManagedError, ManagedServer};
-pub use parking::{ParkingCapacity, ParkingStream};
+pub use parking::ParkingStream;
+pub use publish_gate::PublishGates;
 pub use room::RoomRequests;
+pub use share_counts::ShareCounter;
 pub use stream_monitor::StreamMonitor;
 pub use subjects::Subjects;
 pub use trimmer::Trimmer;

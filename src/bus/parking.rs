@@ -5,82 +5,69 @@
 //! Design: `docs/design/parking.md`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::confirmed_publish::{self, PublishRequest};
+use super::confirmed_publish::{self, NotStored, PublishRequest};
 use super::connect::JetStreamClient;
 use super::headers;
+use super::publish_gate::PublishGates;
 use super::subjects::Subjects;
-use crate::delivery::{ParkedRecord, ParkingLot, RecordTooLarge};
+use crate::delivery::{ParkError, ParkedRecord, ParkingLot, ShareOwner, Shares};
 
-/// Pause between two checks while the parking stream is full.
-const FULL_PAUSE: Duration = Duration::from_millis(500);
-
-/// Writes the parking stream.
+/// Writes the parking stream. The server cannot limit a stream with schedules, so the router does,
+/// by the shares of owners.
 #[derive(Clone, Debug)]
 pub struct ParkingStream {
     jetstream_client: JetStreamClient,
     subjects: Subjects,
-    capacity: Arc<ParkingCapacity>,
-}
-
-/// The fill level of the parking stream. The server cannot limit a stream with schedules, so the
-/// router does: by the last reported size plus what was stored since.
-#[derive(Debug)]
-pub struct ParkingCapacity {
-    parked: AtomicU64,
-    parked_max: u64,
-}
-
-impl ParkingCapacity {
-    /// Returns a capacity of `parked_max` deliveries.
-    #[must_use]
-    pub fn new(parked_max: u64) -> Self {
-        Self { parked: AtomicU64::new(0), parked_max }
-    }
-
-    /// Sets how many deliveries the stream has.
-    pub fn set_parked(&self, parked: u64) {
-        self.parked.store(parked, Relaxed);
-    }
-
-    fn is_full(&self) -> bool {
-        self.parked.load(Relaxed) >= self.parked_max
-    }
+    shares: Arc<Shares>,
+    gates: Arc<PublishGates>,
 }
 
 impl ParkingStream {
-    /// Parks over `jetstream_client`, up to `capacity`.
+    /// Parks over `jetstream_client`, within `shares`.
     #[must_use]
     pub fn new(
         jetstream_client: JetStreamClient,
         subjects: Subjects,
-        capacity: Arc<ParkingCapacity>,
+        shares: Arc<Shares>,
+        gates: Arc<PublishGates>,
     ) -> Self {
-        Self { jetstream_client, subjects, capacity }
+        Self { jetstream_client, subjects, shares, gates }
     }
 
-    /// Stores a record. A delivery that is parked again needs no capacity: it has its place
-    /// already, and if it waited, a full stream would never drain.
-    async fn store(&self, request: PublishRequest, again: bool) -> Result<(), RecordTooLarge> {
-        while !again && self.capacity.is_full() {
-            tokio::time::sleep(FULL_PAUSE).await;
+    /// Stores a record. A delivery that is parked again keeps its place, even if its owner uses
+    /// more than its share now: otherwise a full stream would never drain.
+    async fn store(
+        &self,
+        request: PublishRequest,
+        owner: ShareOwner,
+        again: bool,
+    ) -> Result<(), ParkError> {
+        let place = if again {
+            None
+        } else {
+            Some(self.shares.park(&owner, request.body.len()).map_err(ParkError::ShareUsed)?)
+        };
+        loop {
+            let gate = &self.gates.parked;
+            match confirmed_publish::until_stored(&self.jetstream_client, gate, &request).await {
+                Ok(()) => break,
+                Err(NotStored::TooLarge) => return Err(ParkError::TooLarge),
+                // The stream has no maximum size of ours.
+                Err(NotStored::StreamFull) => {}
+            }
         }
-        confirmed_publish::until_stored(&self.jetstream_client, &request)
-            .await
-            .map_err(|_| RecordTooLarge)?;
-        if !again {
-            self.capacity.parked.fetch_add(1, Relaxed);
+        if let Some(place) = place {
+            place.keep();
         }
         Ok(())
     }
 }
 
 impl ParkingLot for ParkingStream {
-    fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), RecordTooLarge>> {
+    fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), ParkError>> {
         let mut headers = headers::write(&record.headers);
         headers.insert("Nats-Schedule", format!("@at {}", at_ms(record.due)).as_str());
         headers.insert("Nats-Schedule-Target", self.subjects.due(&record.app).as_str());
@@ -91,7 +78,11 @@ impl ParkingLot for ParkingStream {
             headers,
             body: record.body,
         };
-        Box::pin(self.store(request, record.is_repark))
+        Box::pin(self.store(request, record.owner, record.is_repark))
+    }
+
+    fn release(&self, owner: &ShareOwner, body_bytes: usize) {
+        self.shares.release_parked(owner, body_bytes);
     }
 }
 

@@ -9,7 +9,6 @@ use async_nats::jetstream::stream::State;
 use super::connect::JetStreamClient;
 use super::event_publisher::BackpressureGate;
 use super::metrics;
-use super::parking::ParkingCapacity;
 use super::subjects::{ROUTER_CONSUMER, Subjects};
 use crate::clock;
 use crate::config;
@@ -32,21 +31,19 @@ pub struct StreamMonitor {
     bytes_max: i64,
     age_max_s: u64,
     gate: Arc<BackpressureGate>,
-    capacity: Arc<ParkingCapacity>,
 }
 
 impl StreamMonitor {
-    /// Returns a monitor that sets the `gate` of the APIs and the `capacity` of the parking stream.
+    /// Returns a monitor that sets the `gate` of the APIs.
     #[must_use]
     pub fn new(
         jetstream_client: JetStreamClient,
         subjects: Subjects,
         config: &config::EventsConfig,
         gate: Arc<BackpressureGate>,
-        capacity: Arc<ParkingCapacity>,
     ) -> Self {
         let age_max_s = config.max_age_h.saturating_mul(3600);
-        Self { jetstream_client, subjects, bytes_max: config.max_bytes, age_max_s, gate, capacity }
+        Self { jetstream_client, subjects, bytes_max: config.max_bytes, age_max_s, gate }
     }
 
     /// Checks the streams until the future is dropped.
@@ -67,7 +64,6 @@ impl StreamMonitor {
     /// The broker does not answer.
     pub async fn check_once(&self) -> Result<(), async_nats::Error> {
         let parked = self.messages_in(&self.subjects.parked_stream()).await?;
-        self.capacity.set_parked(parked);
         metrics::parked(as_f64(parked));
         metrics::dead_letters(as_f64(self.messages_in(&self.subjects.dead_letter_stream()).await?));
 

@@ -28,17 +28,18 @@ const VERSION_KEY: &str = "switchyard-config";
 const EVENTS_VERSION: u32 = 1;
 /// Configuration version of the parking stream.
 const PARKED_VERSION: u32 = 1;
-/// Configuration version of the dead-letter stream.
-const DEAD_LETTER_VERSION: u32 = 1;
+/// Configuration version of the dead-letter stream; 2: its size follows the shares.
+const DEAD_LETTER_VERSION: u32 = 2;
 /// Configuration version of the bucket of floors.
 const STATE_VERSION: u32 = 1;
 /// How much longer the deduplication window must be than the acknowledgement deadline.
 const WINDOW_MARGIN_S: u64 = 60;
 /// Maximum age of dead letters.
 const DEAD_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Size of the dead-letter stream in bytes; while it is full, new dead letters wait with their
-/// events.
-const DEAD_BYTES_MAX: i64 = 256 << 20;
+/// Divisor of `delivery.dead_letter_bytes_max`: the dead-letter stream is larger by the quotient.
+const DEAD_BYTES_MARGIN_DIVISOR: u64 = 8;
+/// Minimum of that margin in bytes.
+const DEAD_BYTES_MARGIN_MIN: u64 = 4 << 20;
 
 /// Why the streams cannot be created.
 #[derive(Debug, Error)]
@@ -98,6 +99,7 @@ pub async fn ensure(
     subjects: &Subjects,
     nats: &config::NatsConfig,
     events: &config::EventsConfig,
+    delivery: &config::DeliveryConfig,
 ) -> Result<(), StreamError> {
     if events.dedup_window_s < events.ack_wait_s.saturating_add(WINDOW_MARGIN_S) {
         let (window_s, ack_wait_s) = (events.dedup_window_s, events.ack_wait_s);
@@ -115,7 +117,7 @@ pub async fn ensure(
         ("state", STATE_VERSION, state),
         ("events", EVENTS_VERSION, events_stream(subjects, events, base.clone())),
         ("parked", PARKED_VERSION, parked_stream(subjects, base.clone())),
-        ("dlq", DEAD_LETTER_VERSION, dead_letter_stream(subjects, base)),
+        ("dlq", DEAD_LETTER_VERSION, dead_letter_stream(subjects, delivery, base)),
     ] {
         ensure_stream(&jetstream_client.context, label, version, config).await?;
     }
@@ -276,13 +278,20 @@ fn parked_stream(subjects: &Subjects, base: Config) -> Config {
     }
 }
 
-fn dead_letter_stream(subjects: &Subjects, base: Config) -> Config {
+/// Is larger than the shares of owners together, so that only these refuse letters.
+fn dead_letter_stream(
+    subjects: &Subjects,
+    delivery: &config::DeliveryConfig,
+    base: Config,
+) -> Config {
+    let shares = delivery.dead_letter_bytes_max;
+    let margin = (shares / DEAD_BYTES_MARGIN_DIVISOR).max(DEAD_BYTES_MARGIN_MIN);
     Config {
         name: subjects.dead_letter_stream(),
         description: Some("What was given up, with the reason".into()),
         subjects: vec![subjects.dead_letter_pattern()],
         max_age: DEAD_AGE_MAX,
-        max_bytes: DEAD_BYTES_MAX,
+        max_bytes: i64::try_from(shares.saturating_add(margin)).unwrap_or(i64::MAX),
         discard: DiscardPolicy::New,
         ..base
     }

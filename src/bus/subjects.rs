@@ -1,5 +1,6 @@
 //! Names of all subjects, streams and consumers.
 
+use crate::delivery::ShareOwner;
 use crate::domain::{AppId, CloudId, InstallationId, token};
 use crate::event::Envelope;
 use crate::event::codec::AddressAttributes;
@@ -95,13 +96,19 @@ impl Subjects {
     /// Subjects of the parking stream: schedules and due records.
     #[must_use]
     pub fn parked_patterns(&self) -> Vec<String> {
-        vec![format!("{}.retry.*", self.prefix), self.due_pattern()]
+        vec![self.retry_pattern(), self.due_pattern()]
     }
 
     /// Subject of a delivery's schedule.
     #[must_use]
     pub fn retry(&self, delivery_id: &str) -> String {
         format!("{}.retry.{}", self.prefix, token(delivery_id))
+    }
+
+    /// Schedules of all deliveries.
+    #[must_use]
+    pub fn retry_pattern(&self) -> String {
+        format!("{}.retry.*", self.prefix)
     }
 
     /// Due records of all apps.
@@ -138,6 +145,23 @@ impl Subjects {
     #[must_use]
     pub fn dead_letter_of_record(&self) -> String {
         format!("{}.dlq.record", self.prefix)
+    }
+
+    /// Returns the owner of the dead letters of a subject; none of a subject of another form.
+    #[must_use]
+    pub fn owner_of_dead_letter(&self, subject: &str) -> Option<ShareOwner> {
+        let rest = subject.strip_prefix(&*self.prefix)?.strip_prefix(".dlq.")?;
+        let mut tokens = rest.split('.');
+        match (tokens.next()?, tokens.next(), tokens.next()) {
+            ("delivery", Some(app), Some(installation)) => Some(ShareOwner {
+                app: app.into(),
+                installation: installation.into(),
+                endpoint: "".into(),
+            }),
+            ("event", Some(site), None) => Some(ShareOwner::events_of(site)),
+            ("record", None, None) => Some(ShareOwner::records()),
+            _ => None,
+        }
     }
 
     /// Subject of a function of an installation.
@@ -243,5 +267,22 @@ mod tests {
         let subjects = Subjects::new("sw");
         assert_eq!(subjects.site_of("sw.ev.3.c-1.avi:jira:created:issue"), "c-1");
         assert_eq!(subjects.site_of("elsewhere"), "_");
+    }
+
+    #[test]
+    fn subject_of_a_dead_letter_names_its_owner() {
+        let subjects = Subjects::new("sw");
+        let (app, installation) = ("ari:app/1".into(), "inst-1".into());
+        let subject = subjects.dead_letter_of_delivery(&app, &installation);
+        let owner = ShareOwner::installation(&app, &installation);
+        assert_eq!(subjects.owner_of_dead_letter(&subject), Some(owner));
+        let subject = subjects.dead_letter_of_event("site-1");
+        let owner = ShareOwner::events_of("site-1");
+        assert_eq!(subjects.owner_of_dead_letter(&subject), Some(owner));
+        let subject = subjects.dead_letter_of_record();
+        assert_eq!(subjects.owner_of_dead_letter(&subject), Some(ShareOwner::records()));
+        for other in ["sw.dlq", "sw.dlq.delivery.a", "sw.due.a", "other.dlq.record"] {
+            assert_eq!(subjects.owner_of_dead_letter(other), None, "{other}");
+        }
     }
 }

@@ -28,7 +28,7 @@ use super::trim::{
     TrimRound, TrimStep, next_round,
 };
 use crate::clock;
-use crate::config::{EventsConfig, NatsConfig};
+use crate::config::{Config, DeliveryConfig, EventsConfig, NatsConfig};
 
 /// Purges of one round; each is decided from the state that the one before left.
 const PURGES_MAX: usize = 4;
@@ -44,6 +44,7 @@ pub struct Trimmer {
     subjects: Subjects,
     nats: NatsConfig,
     events: EventsConfig,
+    delivery: DeliveryConfig,
     floors: StateBucket,
     room: Arc<RoomRequests>,
 }
@@ -79,13 +80,19 @@ impl Trimmer {
     pub fn new(
         jetstream_client: JetStreamClient,
         subjects: Subjects,
-        nats: &NatsConfig,
-        events: &EventsConfig,
+        config: &Config,
         room: Arc<RoomRequests>,
     ) -> Self {
         let floors = StateBucket::new(jetstream_client.clone(), subjects.state_bucket());
-        let (nats, events) = (nats.clone(), events.clone());
-        Self { jetstream_client, subjects, nats, events, floors, room }
+        Self {
+            jetstream_client,
+            subjects,
+            nats: config.nats.clone(),
+            events: config.events.clone(),
+            delivery: config.delivery.clone(),
+            floors,
+            room,
+        }
     }
 
     /// Trims until the future is dropped: every few seconds, before the stream can fill at the
@@ -277,9 +284,10 @@ impl Trimmer {
             stream = info.config.name,
             "an older release replaced the configuration of the event stream; restored"
         );
+        let (client, subjects) = (&self.jetstream_client, &self.subjects);
         let ensured =
-            streams::ensure(&self.jetstream_client, &self.subjects, &self.nats, &self.events);
-        if let Err(error) = ensured.await {
+            streams::ensure(client, subjects, &self.nats, &self.events, &self.delivery).await;
+        if let Err(error) = ensured {
             tracing::error!(%error, "configuration of the event stream not restored");
         }
     }

@@ -164,8 +164,26 @@ pub struct DeliveryConfig {
     pub retry_schedule_s: Vec<u64>,
     /// Jitter: random fraction added to or subtracted from each delay, 0.0 to 1.0.
     pub retry_jitter: f64,
-    /// Capacity of the parking stream in deliveries; while it is full, no events are pulled.
+    /// Capacity of the parking stream in deliveries; beyond it, deliveries are dead-lettered.
     pub parked_max: u64,
+    /// Capacity of the parking stream in bytes.
+    pub parked_bytes_max: u64,
+    /// Capacity of the dead-letter stream in letters; beyond it, letters are dropped and counted.
+    pub dead_letters_max: u64,
+    /// Capacity of the dead-letter stream in bytes.
+    pub dead_letter_bytes_max: u64,
+    /// Fraction of either capacity that one app may use, 0.0 to 1.0.
+    pub share_app: f64,
+    /// Fraction of either capacity that one installation may use, 0.0 to 1.0.
+    pub share_installation: f64,
+    /// Fraction of either capacity that is kept for guaranteed deliveries, 0.0 to 1.0.
+    pub share_reserve: f64,
+    /// Deliveries that every installation may have in either stream, whatever others use.
+    pub share_guaranteed: u64,
+    /// Parked deliveries of one endpoint.
+    pub backlog_endpoint_max: u64,
+    /// Time after which a delivery that only waits is dead-lettered as `expired`, in hours.
+    pub backlog_max_h: u64,
     /// Maximum body sent to a handler, in bytes.
     pub payload_max: usize,
     /// Maximum number of bytes read of a handler's response.

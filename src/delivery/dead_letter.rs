@@ -14,9 +14,19 @@ const ERROR_CHARS_MAX: usize = 512;
 
 /// Stores dead letters; implemented in `bus`.
 pub trait DeadLetterBox: Send + Sync {
-    /// Stores a dead letter. Completes once the broker confirmed it, however long that takes: the
-    /// same letter is published again under the same id until then.
-    fn put(&self, letter: DeadLetter) -> BoxFuture<'_, ()>;
+    /// Stores a dead letter, unless its owner has used its share. Completes once the broker
+    /// confirmed it, however long that takes: the same letter is published again under the same id
+    /// until then.
+    fn put(&self, letter: DeadLetter) -> BoxFuture<'_, DeadLetterStored>;
+}
+
+/// What became of a dead letter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeadLetterStored {
+    /// The broker confirmed it.
+    Stored,
+    /// It was dropped by the policy `share_exceeded`.
+    ShareExceeded,
 }
 
 /// An event, a delivery or a parked record that the router stops processing.

@@ -7,7 +7,7 @@ use super::queue::{RetryDelay, RetrySchedule};
 
 /// What the dispatcher does with a delivery after an attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Decision {
+pub enum Decision {
     /// Nothing: the handler accepted it.
     Delivered,
     /// Park it for a moment: no attempt was made.
@@ -25,7 +25,7 @@ pub(super) enum Decision {
 
 /// Decides what follows from `outcome`, and advances `progress` to the next attempt if there is
 /// one. `random` is a number from 0.0 to 1.0.
-pub(super) fn after_attempt(
+pub fn after_attempt(
     outcome: &AttemptOutcome,
     progress: &mut Progress,
     schedule: &RetrySchedule,

@@ -7,19 +7,20 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use super::channel::{Attempt, ChannelPorts, channel_of};
-use super::dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause};
+use super::dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterStored};
 use super::decision::{Decision, after_attempt};
 use super::http_client::{HttpClient, HttpSender, SocketBudget};
 use super::metrics::{self, DeliveryMetrics};
 use super::model::{
     AttemptClass, AttemptOutcome, DeadLetterReason, Delivery, DeliveryOutcome, ParkReason,
 };
-use super::parking::{ParkedRecord, ParkingLot, RecordTooLarge};
+use super::parking::{ParkedRecord, ParkingLot};
 use super::pause::PauseGate;
 use super::queue::{
     Admission, AdmissionError, EventShare, FairLimits, Lane, Lanes, Random, RetrySchedule,
     RetrySchedules,
 };
+use super::shares::ShareOwner;
 use crate::domain::SubscriptionId;
 use crate::telemetry::{LiveEvent, LiveFeed, LogBudget};
 use crate::{clock, config};
@@ -28,6 +29,11 @@ use crate::{clock, config};
 const LOCAL_DELAY_MIN: Duration = Duration::from_secs(1);
 /// Longest such delay. It grows with the age of the delivery.
 const LOCAL_DELAY_MAX: Duration = Duration::from_secs(60);
+
+/// Policy that drops a dead letter whose owner has used its share; a metric label.
+const SHARE_EXCEEDED: &str = "share_exceeded";
+/// Policy that drops a delivery whose subscriptions no longer exist; a metric label.
+const SUBSCRIPTION_REMOVED: &str = "subscription_removed";
 
 /// Reports that an endpoint answered HTTP 410, or no longer does.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,6 +66,7 @@ pub struct Dispatcher {
     metrics: DeliveryMetrics,
     timeout: Duration,
     park_after: Duration,
+    backlog_age_max: Duration,
     payload_bytes_max: usize,
     live: LiveFeed,
     pause: OnceLock<Arc<PauseGate>>,
@@ -92,6 +99,7 @@ impl Dispatcher {
             random,
             metrics: DeliveryMetrics::default(),
             park_after: Duration::from_millis(config.park_after_ms),
+            backlog_age_max: Duration::from_secs(config.backlog_max_h.saturating_mul(3600)),
             payload_bytes_max: config.payload_max,
             live,
             pause: OnceLock::new(),
@@ -106,10 +114,18 @@ impl Dispatcher {
         debug_assert!(set.is_ok(), "the gate is set once");
     }
 
-    /// Stores the dead letter of an event or a parked record; completes once it is stored.
+    /// Stores the dead letter of an event or a parked record; completes once it is stored, or
+    /// dropped because its owner has used its share.
     pub async fn store_dead_letter(&self, letter: DeadLetter, reason: &DeadLetterReason) {
-        self.ports.dead_letters.put(letter).await;
-        metrics::dead_letter(reason);
+        match self.ports.dead_letters.put(letter).await {
+            DeadLetterStored::Stored => metrics::dead_letter(reason),
+            DeadLetterStored::ShareExceeded => metrics::policy_drop(SHARE_EXCEEDED),
+        }
+    }
+
+    /// Gives back the place of a delivery of `owner` that is no longer parked.
+    pub fn release_parked(&self, owner: &ShareOwner, body_bytes: usize) {
+        self.ports.parking.release(owner, body_bytes);
     }
 
     /// Returns how long a delivery waits for a permit before it is parked.
@@ -219,13 +235,13 @@ impl Dispatcher {
     }
 
     fn drop_removed(&self, delivery: &Delivery) -> DeliveryOutcome {
-        metrics::dropped(delivery.lane_label());
+        metrics::dropped(delivery.lane_label(), SUBSCRIPTION_REMOVED);
         DeliveryOutcome::Dropped
     }
 
-    /// Counts a delivery that a policy dropped.
+    /// Counts a parked delivery whose subscription no longer exists.
     pub fn drop_by_policy(&self) -> DeliveryOutcome {
-        metrics::dropped("retry");
+        metrics::dropped("retry", SUBSCRIPTION_REMOVED);
         DeliveryOutcome::Dropped
     }
 
@@ -354,16 +370,18 @@ impl Dispatcher {
         due: Timestamp,
         reason: ParkReason,
     ) -> DeliveryOutcome {
+        let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
+        if schedule.is_expired(&delivery.progress, reason, clock::now(), self.backlog_age_max) {
+            let error = "waited for longer than delivery.backlog_max_h";
+            return self.dead_letter(&delivery, DeadLetterReason::Expired, error).await;
+        }
         delivery.progress.parks += 1;
         match self.ports.parking.park(ParkedRecord::of(&delivery, due, reason)).await {
             Ok(()) => {
                 metrics::parked(reason);
                 DeliveryOutcome::Parked(reason)
             }
-            Err(RecordTooLarge) => {
-                self.dead_letter(&delivery, DeadLetterReason::TooLarge, "too large to be parked")
-                    .await
-            }
+            Err(error) => self.dead_letter(&delivery, error.reason(), &error.to_string()).await,
         }
     }
 
@@ -374,7 +392,11 @@ impl Dispatcher {
         error: &str,
     ) -> DeliveryOutcome {
         let cause = DeadLetterCause { reason: &reason, stage: "delivery", error };
-        self.ports.dead_letters.put(DeadLetter::of_delivery(delivery, &cause)).await;
+        let letter = DeadLetter::of_delivery(delivery, &cause);
+        if self.ports.dead_letters.put(letter).await == DeadLetterStored::ShareExceeded {
+            metrics::dropped(delivery.lane_label(), SHARE_EXCEEDED);
+            return DeliveryOutcome::Dropped;
+        }
         for subscription in delivery.subscriptions() {
             subscription.stats.count_dead_letter();
         }

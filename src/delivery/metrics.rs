@@ -8,6 +8,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use super::guard::EgressRefusal;
 use super::model::{AttemptClass, AttemptOutcome, DeadLetterReason, ParkReason, Transport};
 use super::queue::PermitUse;
+use super::shares::{Amount, ShareLevel};
 
 /// Origin of a delivery as label: `live` or `retry`.
 pub(super) type LaneLabel = &'static str;
@@ -120,8 +121,29 @@ pub(super) fn paused() {
     counter!("switchyard_input_pauses_total").increment(1);
 }
 
-pub(super) fn dropped(lane: LaneLabel) {
+/// Counts a delivery that `policy` dropped.
+pub(super) fn dropped(lane: LaneLabel, policy: &'static str) {
     ended("dropped_by_policy", lane).increment(1);
+    policy_drop(policy);
+}
+
+/// Counts a message that `policy` dropped.
+pub(super) fn policy_drop(policy: &'static str) {
+    counter!("switchyard_policy_drops_total", "policy" => policy).increment(1);
+}
+
+/// Counts a message that has no place in `pool`.
+pub(super) fn share_refused(pool: &'static str, level: ShareLevel) {
+    counter!("switchyard_share_refusals_total", "pool" => pool, "level" => level.label())
+        .increment(1);
+}
+
+/// Sets how much of `pool` is in use.
+#[expect(clippy::cast_precision_loss, reason = "a gauge needs no more than 53 bits")]
+pub(super) fn share_used(pool: &'static str, used: Amount, max: Amount) {
+    let ratio = |used: u64, max: u64| used as f64 / max.max(1) as f64;
+    let ratio = ratio(used.messages, max.messages).max(ratio(used.bytes, max.bytes));
+    gauge!("switchyard_share_used_ratio", "pool" => pool).set(ratio);
 }
 
 pub(super) fn dead(lane: LaneLabel, reason: &DeadLetterReason) {

@@ -5,6 +5,7 @@
 //!                   |         |- retryable  -> parked (schedule)
 //!                   |         `- permanent  -> dead letter
 //!                   `- full or late         -> parked (backlog)
+//! parked: beyond the owner's share -> dead letter: beyond its share -> dropped, counted
 //! ```
 //!
 //! Cast, lower files first:
@@ -14,6 +15,7 @@
 //! - `channel/`: how each kind of handler is called, one file a kind.
 //! - `queue/`: when a delivery may be attempted: lanes, permits, breakers, backlog, retry schedules.
 //! - `plan`, `decision`: matches to deliveries, and what follows from an attempt; pure.
+//! - `shares`: who may use how much of the parking stream and of the dead-letter stream; pure.
 //! - `parking`, `dead_letter`, `failed_webhooks`: the records of deliveries that wait or failed.
 //! - `dispatch`: drives one delivery through all of these and accounts for it.
 //!
@@ -39,6 +41,7 @@ mod parking;
 mod pause;
 mod plan;
 mod queue;
+mod shares;
 mod signature;
 #[cfg(test)]
 mod testing;
@@ -47,7 +50,9 @@ pub use channel::{
     Attempt, Channel, ChannelPorts, CoalesceKey, FunctionCaller, FunctionError, FunctionReply,
     HandlerDescription, describe,
 };
-pub use dead_letter::{DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterKind};
+pub use dead_letter::{
+    DeadLetter, DeadLetterBox, DeadLetterCause, DeadLetterKind, DeadLetterStored,
+};
 pub use dispatch::{Dispatcher, EndpointGoneReport, Ports};
 pub use failed_webhooks::{FailedWebhook, FailedWebhooks};
 pub use guard::{BadPort, EgressGuard, EgressRefusal};
@@ -58,10 +63,25 @@ pub use model::{
     RetryContext, Transport,
 };
 pub use parking::{
-    MalformedRecord, ParkedDelivery, ParkedRecord, ParkingLot, RecordTooLarge,
-    SubscriptionDirectory,
+    MalformedRecord, ParkError, ParkedDelivery, ParkedRecord, ParkingLot, SubscriptionDirectory,
+    parked_owner,
 };
 pub use pause::{PauseDetector, PauseGate};
 pub use plan::{PlannedDelivery, coalesce};
 pub use queue::{EventShare, Random};
+pub use shares::{
+    Amount, Change, Changes, ChangesDocument, DriftDetector, DropsByOwner, Fractions, Pool,
+    PoolLimits, ReplicaChanges, ShareLevel, ShareOwner, Shares,
+};
 pub use signature::{BadSecret, sign};
+
+/// Decisions of this stage without I/O, clock or randomness: the simulator (`tests/sim/`) drives
+/// them in virtual time. Not an interface for other crates.
+#[doc(hidden)]
+pub mod state_machines {
+    pub use super::decision::{Decision, after_attempt};
+    pub use super::queue::{
+        Admission, Backlog, Breaker, BreakerState, Health, RetryDelay, RetrySchedule,
+        handler_health,
+    };
+}

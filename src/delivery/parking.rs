@@ -13,7 +13,9 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::model::{Delivery, ParkReason, PreparedEvent, Progress};
+use super::channel::channel_of;
+use super::model::{DeadLetterReason, Delivery, ParkReason, PreparedEvent, Progress};
+use super::shares::{ShareLevel, ShareOwner};
 use crate::domain::{AppId, DeliveryId, FilterError, InstallationId, ModuleKey, SubscriptionId};
 use crate::event::Event;
 use crate::event::codec::names::{self, parked};
@@ -29,8 +31,12 @@ pub trait ParkingLot: Send + Sync {
     /// the record may be stored nevertheless.
     ///
     /// # Errors
-    /// The record exceeds the broker's message size.
-    fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), RecordTooLarge>>;
+    /// The record exceeds the broker's message size, or its owner's share is used up.
+    fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), ParkError>>;
+
+    /// Gives back the place of a delivery of `owner` with a body of `body_bytes` that is no longer
+    /// parked.
+    fn release(&self, owner: &ShareOwner, body_bytes: usize);
 }
 
 /// Looks up the current subscription of a parked delivery; implemented over the registry.
@@ -44,24 +50,64 @@ pub trait SubscriptionDirectory: Send + Sync {
     }
 }
 
-/// The record exceeds the broker's message size.
+/// Why a record is not stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("the record is larger than the broker takes")]
-pub struct RecordTooLarge;
+pub enum ParkError {
+    /// It exceeds the broker's message size.
+    #[error("too large to be parked")]
+    TooLarge,
+    /// Its owner has used its share of the parking stream.
+    #[error("the parking share is used up: {}", .0.label())]
+    ShareUsed(ShareLevel),
+}
+
+impl ParkError {
+    /// Returns the reason of the dead letter that the delivery becomes.
+    #[must_use]
+    pub fn reason(self) -> DeadLetterReason {
+        match self {
+            Self::TooLarge => DeadLetterReason::TooLarge,
+            Self::ShareUsed(_) => DeadLetterReason::BacklogFull,
+        }
+    }
+}
+
+/// Returns the owner of a parked record: that of its subscription, or, if none of its subscriptions
+/// exists, its installation in the app with the token `app`. None if the headers are unreadable.
+#[must_use]
+pub fn parked_owner(
+    headers: &impl HeaderLookup,
+    directory: &dyn SubscriptionDirectory,
+    app: &str,
+) -> Option<ShareOwner> {
+    let ids = subscriptions(headers).ok()?;
+    let live = ids.iter().find_map(|id| directory.find(id));
+    let removed = || ids.first().map(|id| ShareOwner::of_removed(app, &id.installation));
+    live.map(|subscription| owner_of(&subscription)).or_else(removed)
+}
+
+fn owner_of(subscription: &Subscription) -> ShareOwner {
+    let endpoint = channel_of(&subscription.owner.settings.handler).endpoint();
+    ShareOwner::of(subscription, endpoint)
+}
 
 /// A delivery as it is stored in the parking stream.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ParkedRecord {
     /// Id of the delivery; a later record of the same delivery replaces an earlier one.
     pub id: DeliveryId,
-    /// Message id for deduplication: delivery, attempt and number of parkings. Without the last, a
-    /// delivery that finds its queue full twice would be dropped as a duplicate.
+    /// Message id for deduplication: delivery, attempt, number of parkings and due time. Without the
+    /// number, a delivery that finds its queue full twice would be dropped as a duplicate. Without
+    /// the time, so would be one whose event was redelivered: its records replaced the earlier ones
+    /// of the same attempt and number, which the deduplication window still remembers.
     pub message_id: String,
     /// Whether the delivery was parked before; this record then replaces one that is acknowledged
     /// once this one is stored.
     pub is_repark: bool,
     /// App whose subject the record is published to.
     pub app: AppId,
+    /// Who pays for it.
+    pub owner: ShareOwner,
     /// When it is attempted again.
     pub due: Timestamp,
     /// Everything but the body, see [`ParkedDelivery::read`].
@@ -90,9 +136,16 @@ impl ParkedRecord {
         headers.extend(EnvelopeFormat::PARKED.write(&event.envelope));
         Self {
             id: delivery.id.clone(),
-            message_id: format!("{}/{}/{}", delivery.id, progress.attempt, progress.parks),
+            message_id: format!(
+                "{}/{}/{}/{}",
+                delivery.id,
+                progress.attempt,
+                progress.parks,
+                due.as_millisecond()
+            ),
             is_repark: progress.parks > 1,
             app: delivery.subscription.owner.app.clone(),
+            owner: owner_of(&delivery.subscription),
             due,
             headers,
             body: event.body.clone(),
@@ -263,7 +316,7 @@ mod tests {
         let delivery = parked_delivery();
         let due = "2026-11-21T09:00:00Z".parse().unwrap();
         let record = ParkedRecord::of(&delivery, due, ParkReason::Backoff);
-        assert_eq!(record.message_id, format!("{}/3/4", delivery.id));
+        assert_eq!(record.message_id, format!("{}/3/4/{}", delivery.id, due.as_millisecond()));
         let fired =
             ParkedDelivery::read(&Map(record.headers.clone()), record.body.clone()).unwrap();
         assert_eq!(fired.subscriptions, std::slice::from_ref(&delivery.subscription.id()));
@@ -314,6 +367,14 @@ traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"#,
         assert_eq!(first, id(&delivery));
         delivery.progress.parks += 1;
         assert_ne!(first, id(&delivery));
+    }
+
+    #[test]
+    fn record_of_a_redelivered_event_is_no_duplicate_of_the_one_it_replaces() {
+        let delivery = parked_delivery();
+        let id = |due| ParkedRecord::of(&delivery, due, ParkReason::Late).message_id;
+        let later = Timestamp::from_millisecond(1).unwrap();
+        assert_ne!(id(Timestamp::UNIX_EPOCH), id(later));
     }
 
     #[test]

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
-use super::parking::{ParkedRecord, RecordTooLarge};
+use super::parking::{ParkError, ParkedRecord};
 use super::plan::PlannedDelivery;
 use super::{
-    DeadLetter, DeadLetterBox, Delivery, FunctionCaller, FunctionError, FunctionReply, ParkingLot,
-    PreparedEvent,
+    DeadLetter, DeadLetterBox, DeadLetterStored, Delivery, FunctionCaller, FunctionError,
+    FunctionReply, ParkingLot, PreparedEvent, ShareLevel, ShareOwner,
 };
 use crate::clock;
 use crate::domain::Handler;
@@ -75,6 +75,8 @@ pub(super) struct MemoryPorts {
     pub(super) parking_blocked: AtomicBool,
     pub(super) records_too_large: AtomicBool,
     pub(super) letters: Mutex<Vec<DeadLetter>>,
+    pub(super) parking_share_used: AtomicBool,
+    pub(super) dead_letter_share_used: AtomicBool,
 }
 
 impl MemoryPorts {
@@ -108,22 +110,33 @@ impl FunctionCaller for MemoryPorts {
 }
 
 impl ParkingLot for MemoryPorts {
-    fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), RecordTooLarge>> {
+    fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), ParkError>> {
         Box::pin(async {
             if self.parking_blocked.load(SeqCst) {
                 std::future::pending::<()>().await;
             }
             if self.records_too_large.load(SeqCst) {
-                return Err(RecordTooLarge);
+                return Err(ParkError::TooLarge);
+            }
+            if self.parking_share_used.load(SeqCst) {
+                return Err(ParkError::ShareUsed(ShareLevel::Installation));
             }
             self.parked.lock().unwrap().push(record);
             Ok(())
         })
     }
+
+    fn release(&self, _owner: &ShareOwner, _body_bytes: usize) {}
 }
 
 impl DeadLetterBox for MemoryPorts {
-    fn put(&self, letter: DeadLetter) -> BoxFuture<'_, ()> {
-        Box::pin(async { self.letters.lock().unwrap().push(letter) })
+    fn put(&self, letter: DeadLetter) -> BoxFuture<'_, DeadLetterStored> {
+        Box::pin(async {
+            if self.dead_letter_share_used.load(SeqCst) {
+                return DeadLetterStored::ShareExceeded;
+            }
+            self.letters.lock().unwrap().push(letter);
+            DeadLetterStored::Stored
+        })
     }
 }

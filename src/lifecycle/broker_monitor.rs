@@ -126,8 +126,9 @@ impl BrokerMonitor {
     /// Creates missing streams and consumers again, with the declared configuration.
     async fn create(&self, missing: &[Check]) {
         let (nats, events) = (&self.config.nats, &self.config.events);
-        let control = &self.connections.control;
-        if let Err(error) = streams::ensure(control, &self.subjects, nats, events).await {
+        let (control, delivery) = (&self.connections.control, &self.config.delivery);
+        let ensured = streams::ensure(control, &self.subjects, nats, events, delivery).await;
+        if let Err(error) = ensured {
             tracing::error!(%error, "missing streams not created again");
             return;
         }

@@ -13,7 +13,7 @@ use crate::api::scrape::{self, Scrape};
 use crate::api::{self, ApiState};
 use crate::config::Config;
 use crate::console::{self, Console};
-use crate::delivery::{EgressGuard, FailedWebhooks};
+use crate::delivery::{EgressGuard, FailedWebhooks, Shares};
 use crate::domain::Secret;
 use crate::event::Publisher;
 use crate::event::sources::SOURCES;
@@ -30,6 +30,7 @@ pub(super) struct HttpParts {
     pub(super) failed_webhooks: Arc<dyn FailedWebhooks>,
     pub(super) publisher: Arc<dyn Publisher>,
     pub(super) live: LiveFeed,
+    pub(super) shares: Arc<Shares>,
     pub(super) health: Arc<Health>,
     pub(super) metrics: PrometheusHandle,
     pub(super) top: Arc<TopSubscriptions>,
@@ -57,6 +58,7 @@ impl HttpParts {
             top: self.top,
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
+            shares: self.shares,
         };
         let pages = Console {
             registry: self.registry,

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::bus::{
-    BackpressureGate, Connections, DeadLetterStream, EventPublisher, FunctionClient,
-    ParkingCapacity, ParkingStream, PullSubscription, RoomRequests, Subjects, Trimmer,
+    BackpressureGate, Connections, DeadLetterStream, EventPublisher, FunctionClient, ParkingStream,
+    PublishGates, PullSubscription, RoomRequests, ShareCounter, Subjects, Trimmer,
 };
 use crate::config::Config;
-use crate::delivery::{ChannelPorts, EndpointGoneReport, Ports, SubscriptionDirectory};
+use crate::delivery::{ChannelPorts, EndpointGoneReport, Ports, Shares, SubscriptionDirectory};
 use crate::domain::SubscriptionId;
 use crate::event::Publisher;
 use crate::matcher::Subscription;
@@ -23,7 +25,7 @@ const WORKERS: usize = 2;
 pub(super) fn ports(
     connections: &Connections,
     subjects: &Subjects,
-    room: Arc<ParkingCapacity>,
+    (shares, gates): (&Arc<Shares>, &Arc<PublishGates>),
     registry: &Registry,
     endpoint_reports: mpsc::Sender<EndpointGoneReport>,
 ) -> Ports {
@@ -33,8 +35,18 @@ pub(super) fn ports(
             functions: Arc::new(FunctionClient::new(outbound.client.clone())),
             keys: Arc::clone(registry.keys()),
         },
-        parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room)),
-        dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
+        parking: Arc::new(ParkingStream::new(
+            outbound.clone(),
+            subjects.clone(),
+            Arc::clone(shares),
+            Arc::clone(gates),
+        )),
+        dead_letters: Arc::new(DeadLetterStream::new(
+            outbound.clone(),
+            subjects.clone(),
+            Arc::clone(shares),
+            Arc::clone(gates),
+        )),
         endpoint_reports,
     }
 }
@@ -50,7 +62,7 @@ pub(super) fn event_stream(
     let (outbound, control) = (connections.outbound.clone(), connections.control.clone());
     let publisher = EventPublisher::new(outbound, subjects.clone(), Arc::clone(gate));
     let publisher = Arc::new(publisher.with_room(Arc::clone(&room)));
-    let trimmer = Trimmer::new(control, subjects.clone(), &config.nats, &config.events, room);
+    let trimmer = Trimmer::new(control, subjects.clone(), config, room);
     (publisher, trimmer)
 }
 
@@ -67,6 +79,25 @@ pub(super) async fn consumers(
         pull.ensure().await.map_err(|error| anyhow::anyhow!("consumer: {error}"))?;
     }
     Ok((pulls, due))
+}
+
+/// Starts the task that counts what each owner uses of the streams.
+pub(super) fn count_shares(
+    config: &Config,
+    connections: &Connections,
+    shares: &Arc<Shares>,
+    directory: &Arc<dyn SubscriptionDirectory>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let counter = ShareCounter::new(
+        connections.control.clone(),
+        Subjects::new(&config.nats.prefix),
+        Arc::clone(shares),
+        Arc::clone(directory),
+    );
+    let stop = stop.clone();
+    tasks.spawn(async move { stop.run_until_cancelled(counter.run()).await });
 }
 
 /// Looks subscriptions of parked deliveries up in the registry.

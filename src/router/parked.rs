@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::delivery::{
-    DeadLetter, DeadLetterCause, DeadLetterReason, Delivery, Dispatcher, MalformedRecord,
-    ParkedDelivery, SubscriptionDirectory,
+    DeadLetter, DeadLetterCause, DeadLetterReason, Delivery, DeliveryOutcome, Dispatcher,
+    MalformedRecord, ParkedDelivery, SubscriptionDirectory, parked_owner,
 };
 use crate::event::Message;
 
@@ -25,9 +25,23 @@ impl ParkedDeliveries {
 
     /// Completes once the delivery of the record `message` is accounted for.
     pub(super) async fn resume<M: Message>(&self, message: &M) {
+        let directory = &*self.directory;
+        let app = message.address().rsplit('.').next().unwrap_or_default();
+        let owner = parked_owner(message.headers(), directory, app);
+        if !self.settle(message).await
+            && let Some(owner) = owner
+        {
+            self.dispatcher.release_parked(&owner, message.payload().len());
+        }
+    }
+
+    /// As [`ParkedDeliveries::resume`]; returns whether the delivery is parked again.
+    async fn settle<M: Message>(&self, message: &M) -> bool {
         match self.restore(message) {
             Ok(Some(delivery)) => {
-                self.dispatcher.deliver(delivery, self.dispatcher.park_after(), None).await;
+                let outcome =
+                    self.dispatcher.deliver(delivery, self.dispatcher.park_after(), None).await;
+                return matches!(outcome, DeliveryOutcome::Parked(_));
             }
             Ok(None) => {
                 self.dispatcher.drop_by_policy();
@@ -39,6 +53,7 @@ impl ParkedDeliveries {
                 self.dispatcher.store_dead_letter(letter, &reason).await;
             }
         }
+        false
     }
 
     /// Reads the delivery of a parked record; none if all of its subscriptions were removed.

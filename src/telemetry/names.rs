@@ -265,6 +265,32 @@ pub const FAMILIES: &[MetricFamily] = &[
     counter("switchyard_dlq_total", &["reason"], "Dead letters written."),
     gauge("switchyard_dlq_messages", &[], "Dead letters kept."),
     counter("switchyard_dlq_redriven_total", &["result"], "Dead letters redriven."),
+    // Shares.
+    counter(
+        "switchyard_policy_drops_total",
+        &["policy"],
+        "Deliveries and dead letters dropped by a policy.",
+    ),
+    counter(
+        "switchyard_share_refusals_total",
+        &["pool", "level"],
+        "Messages refused because a share of a stream is used up, by the level of the bound.",
+    ),
+    gauge(
+        "switchyard_share_used_ratio",
+        &["pool"],
+        "Part of the capacity in use, the larger of messages and bytes.",
+    ),
+    gauge(
+        "switchyard_parked_unattributed",
+        &[],
+        "Parked deliveries that no owner is known for, or negative: too many are attributed.",
+    ),
+    counter(
+        "switchyard_parked_recounts_total",
+        &["reason", "result"],
+        "Counts of the parking stream by reading it.",
+    ),
     // Broker.
     gauge(
         "switchyard_broker_up",
@@ -304,6 +330,11 @@ pub const FAMILIES: &[MetricFamily] = &[
         "From a publish to the broker's confirmation.",
     )
     .in_seconds(),
+    gauge(
+        "switchyard_broker_publish_blocked",
+        &["stream"],
+        "1 while publishes to the stream wait because the broker does not store them.",
+    ),
     counter(
         "switchyard_broker_publish_failures_total",
         &["stream", "reason"],
@@ -362,6 +393,18 @@ pub const SUBSCRIPTION_FAMILIES: &[MetricFamily] = &[
     .in_seconds(),
 ];
 
+/// Families of single owners, for the bounded set with most drops.
+pub const OWNER_FAMILIES: &[MetricFamily] = &[counter(
+    "switchyard_share_exceeded_total",
+    &["app", "installation"],
+    "Dead letters dropped because their owner used up its share.",
+)];
+
+/// Registers unit and HELP text of the families of owners with the current recorder.
+pub fn describe_owners() {
+    OWNER_FAMILIES.iter().for_each(describe);
+}
+
 /// Registers unit and HELP text of the process's families with the current recorder.
 pub fn describe_all() {
     FAMILIES.iter().for_each(describe);
@@ -415,7 +458,7 @@ mod tests {
     use super::*;
 
     fn all() -> impl Iterator<Item = &'static MetricFamily> {
-        FAMILIES.iter().chain(SUBSCRIPTION_FAMILIES)
+        FAMILIES.iter().chain(SUBSCRIPTION_FAMILIES).chain(OWNER_FAMILIES)
     }
 
     #[test]
@@ -439,6 +482,7 @@ mod tests {
         metrics::with_local_recorder(&recorder, || {
             describe_all();
             describe_subscriptions();
+            describe_owners();
             for family in all() {
                 let labels: Vec<_> = family.labels.iter().map(|name| (*name, "x")).collect();
                 match family.kind {

@@ -11,13 +11,13 @@ use jiff::Timestamp;
 use serde_json::json;
 use switchyard::bus::{
     BackpressureGate, Connections, CrashRecordBucket, DeadLetterStream, EventPublisher,
-    FunctionClient, ParkingCapacity, ParkingStream, PullSubscription, StreamMonitor, Subjects,
+    FunctionClient, ParkingStream, PublishGates, PullSubscription, StreamMonitor, Subjects,
     streams,
 };
 use switchyard::clock;
 use switchyard::config::Config;
 use switchyard::delivery::{
-    ChannelPorts, Dispatcher, EgressGuard, HttpSender, Ports, Random, SubscriptionDirectory,
+    ChannelPorts, Dispatcher, EgressGuard, HttpSender, Ports, Random, Shares, SubscriptionDirectory,
 };
 use switchyard::domain::{Handler, Secret, SubscriptionId};
 use switchyard::event::{Envelope, Publisher};
@@ -79,13 +79,11 @@ impl Rig {
     async fn start_at(url: String, config: &Config) -> Self {
         let connections = Connections::open(&config.nats, &[url]).await.unwrap();
         let subjects = Subjects::new(&config.nats.prefix);
-        streams::ensure(&connections.control, &subjects, &config.nats, &config.events)
-            .await
-            .unwrap();
-        let (gate, room) = (
-            Arc::<BackpressureGate>::default(),
-            Arc::new(ParkingCapacity::new(config.delivery.parked_max)),
-        );
+        let (control, nats) = (&connections.control, &config.nats);
+        streams::ensure(control, &subjects, nats, &config.events, &config.delivery).await.unwrap();
+        let gate = Arc::<BackpressureGate>::default();
+        let (shares, gates) =
+            (Arc::new(Shares::new(&config.delivery)), Arc::<PublishGates>::default());
         let outbound = connections.outbound.clone();
         let guard = Arc::new(EgressGuard::new(&config.delivery).unwrap());
         let ports = Ports {
@@ -93,8 +91,18 @@ impl Rig {
                 functions: Arc::new(FunctionClient::new(outbound.client.clone())),
                 keys: Arc::default(),
             },
-            parking: Arc::new(ParkingStream::new(outbound.clone(), subjects.clone(), room.clone())),
-            dead_letters: Arc::new(DeadLetterStream::new(outbound.clone(), subjects.clone())),
+            parking: Arc::new(ParkingStream::new(
+                outbound.clone(),
+                subjects.clone(),
+                shares.clone(),
+                gates.clone(),
+            )),
+            dead_letters: Arc::new(DeadLetterStream::new(
+                outbound.clone(),
+                subjects.clone(),
+                shares,
+                gates,
+            )),
             endpoint_reports: tokio::sync::mpsc::channel(1).0,
         };
         let live = LiveFeed::default();
@@ -124,13 +132,7 @@ impl Rig {
         events[0].ensure().await.unwrap();
         due.ensure().await.unwrap();
         let control = connections.control.clone();
-        let watch = StreamMonitor::new(
-            control,
-            subjects.clone(),
-            &config.events,
-            gate.clone(),
-            room.clone(),
-        );
+        let watch = StreamMonitor::new(control, subjects.clone(), &config.events, gate.clone());
         Self {
             matcher,
             roll,

@@ -33,6 +33,7 @@ mod replicas;
 mod restart;
 mod retention;
 mod scenario;
+mod shares;
 mod sources;
 mod stored_formats;
 mod support;

@@ -64,7 +64,9 @@ async fn failed_webhooks(broker: &NatsServer) -> Arc<FailedWebhookStream> {
     let opened = Connections::open(&config.nats, &[broker.url()]).await;
     let jet = opened.expect("connections").control;
     let subjects = Subjects::new(&config.nats.prefix);
-    streams::ensure(&jet, &subjects, &config.nats, &config.events).await.expect("streams");
+    streams::ensure(&jet, &subjects, &config.nats, &config.events, &config.delivery)
+        .await
+        .expect("streams");
     Arc::new(FailedWebhookStream::new(jet, subjects))
 }
 

@@ -442,7 +442,14 @@ async fn size_below_what_is_stored_is_refused_at_start() {
     let subjects = switchyard::bus::Subjects::new(&config.nats.prefix);
     let ensure = async |config: &switchyard::config::Config| {
         let jet = &connections.control;
-        switchyard::bus::streams::ensure(jet, &subjects, &config.nats, &config.events).await
+        switchyard::bus::streams::ensure(
+            jet,
+            &subjects,
+            &config.nats,
+            &config.events,
+            &config.delivery,
+        )
+        .await
     };
     config.events.max_bytes = 1 << 20;
     ensure(&config).await.unwrap();

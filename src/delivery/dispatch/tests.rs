@@ -79,7 +79,7 @@ async fn failed_attempt_is_parked_until_its_retry() {
     assert_eq!(accounted, DeliveryOutcome::Parked(ParkReason::Backoff));
     assert_eq!(stats.failed_attempts.load(Relaxed), 1);
     let records = edge.parked.lock().unwrap();
-    assert_eq!(records[0].message_id, format!("{}/2/1", delivery.id));
+    assert!(records[0].message_id.starts_with(&format!("{}/2/1/", delivery.id)), "{records:?}");
     let delay = records[0].due.duration_since(before).as_secs_f64();
     assert!((4.0..=6.1).contains(&delay), "5 s, plus or minus a fifth, not {delay}");
 }
@@ -179,7 +179,7 @@ async fn open_breaker_parks_without_an_attempt_and_affects_no_other_endpoint() {
     assert_eq!(held.subscription.stats.failed_attempts.load(Relaxed), 0);
     let due = edge.parked.lock().unwrap().last().unwrap().clone();
     assert!(
-        due.message_id.ends_with("/1/1"),
+        due.message_id.contains("/1/1/"),
         "the attempt number is unchanged: {}",
         due.message_id
     );
@@ -203,7 +203,7 @@ async fn full_queue_parks_at_once_and_late_permit_parks_in_time() {
     edge.gate.as_ref().unwrap().notify_one();
     assert_eq!(running.await.unwrap(), DeliveryOutcome::Delivered);
     let records = edge.parked.lock().unwrap();
-    assert!(records.iter().all(|record| record.message_id.ends_with("/1/1")), "{records:?}");
+    assert!(records.iter().all(|record| record.message_id.contains("/1/1/")), "{records:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -338,4 +338,40 @@ async fn delivery_waits_while_the_process_resumes_from_a_pause() {
     add_and_remove(&Matcher::default(), &subscription);
     pause.resume();
     assert_eq!(waiting.await.unwrap(), DeliveryOutcome::Dropped);
+}
+
+#[tokio::test]
+async fn delivery_beyond_the_parking_share_is_a_dead_letter() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
+    edge.answer(Err(FunctionError::Timeout));
+    edge.parking_share_used.store(true, SeqCst);
+    let accounted = dispatcher.deliver(delivery("i", "e1"), QUEUE_TIMEOUT, None).await;
+    assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::BacklogFull));
+    let letters = edge.letters.lock().unwrap();
+    assert_eq!(letters[0].header("switchyard-dlq-reason"), Some("backlog_full"));
+}
+
+#[tokio::test]
+async fn delivery_beyond_both_shares_is_dropped() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::default());
+    edge.answer(Err(FunctionError::Timeout));
+    edge.parking_share_used.store(true, SeqCst);
+    edge.dead_letter_share_used.store(true, SeqCst);
+    let delivery = delivery("i", "e1");
+    let accounted = dispatcher.deliver(delivery.clone(), QUEUE_TIMEOUT, None).await;
+    assert_eq!(accounted, DeliveryOutcome::Dropped);
+    assert_eq!(delivery.subscription.stats.dead.load(Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn delivery_that_waited_too_long_expires() {
+    let (dispatcher, edge) = dispatcher(&config(), MemoryPorts::gated());
+    let running = start(&dispatcher, delivery("i", "e1"));
+    settle().await;
+    let mut old = delivery("i", "e2");
+    old.progress.first_seen = clock::now() - SignedDuration::from_hours(25);
+    let accounted = dispatcher.deliver(old, QUEUE_TIMEOUT, None).await;
+    assert_eq!(accounted, DeliveryOutcome::DeadLettered(DeadLetterReason::Expired));
+    assert!(edge.parked.lock().unwrap().is_empty());
+    running.abort();
 }

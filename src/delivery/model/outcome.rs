@@ -62,6 +62,10 @@ pub enum DeadLetterReason {
     Rejected(u16),
     /// The egress guard rejected the address.
     BlockedAddress,
+    /// It cannot be parked: the owner has used its share of the parking stream.
+    BacklogFull,
+    /// It waited for longer than `delivery.backlog_max_h`.
+    Expired,
 }
 
 impl DeadLetterReason {
@@ -81,6 +85,8 @@ impl DeadLetterReason {
             Self::Rejected(300..400) => "rejected_3xx",
             Self::Rejected(_) => "rejected_4xx",
             Self::BlockedAddress => "blocked_address",
+            Self::BacklogFull => "backlog_full",
+            Self::Expired => "expired",
         }
     }
 

@@ -29,7 +29,7 @@ const PROBE_MS_MAX: i64 = 120_000;
 
 /// Decision whether an attempt may be made now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Admission {
+pub enum Admission {
     /// The attempt may be made.
     Allow,
     /// No attempt before this time, in milliseconds of monotonic time.
@@ -38,7 +38,7 @@ pub(crate) enum Admission {
 
 /// What a result says about the party that a breaker protects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Health {
+pub enum Health {
     /// It works.
     Healthy,
     /// It is down, overloaded or broken.
@@ -49,7 +49,7 @@ pub(crate) enum Health {
 
 /// State of a breaker, as metrics name it; ordered by how much it restricts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum BreakerState {
+pub enum BreakerState {
     /// Attempts are admitted.
     Closed,
     /// One probe at a time is admitted.
@@ -60,7 +60,7 @@ pub(crate) enum BreakerState {
 
 /// A breaker; by default that of one endpoint.
 #[derive(Debug)]
-pub(crate) struct Breaker {
+pub struct Breaker {
     state: Mutex<State>,
     open_ms_max: i64,
 }
@@ -97,7 +97,7 @@ impl Breaker {
 
     /// Decides on an attempt at `now_ms`. A caller that is admitted must [record](Self::record) the
     /// result.
-    pub(crate) fn admit(&self, now_ms: i64) -> Admission {
+    pub fn admit(&self, now_ms: i64) -> Admission {
         let mut state = self.lock();
         let decided = state.admission(now_ms);
         if decided == Admission::Allow {
@@ -116,7 +116,7 @@ impl Breaker {
 
     /// Records the result of an attempt; a failure that `may_open` a closed breaker does so if
     /// enough failed. `random` is a number from 0.0 to 1.0.
-    pub(crate) fn record(&self, health: Health, may_open: bool, now_ms: i64, random: f64) {
+    pub fn record(&self, health: Health, may_open: bool, now_ms: i64, random: f64) {
         let failed = health == Health::Failed;
         let mut state = self.lock();
         if health == Health::Unknown {
@@ -155,7 +155,7 @@ impl Breaker {
 
     /// Returns the state at the last decision.
     #[must_use]
-    pub(crate) fn state(&self) -> BreakerState {
+    pub fn state(&self) -> BreakerState {
         match *self.lock() {
             State::Closed { .. } => BreakerState::Closed,
             State::HalfOpen { .. } => BreakerState::HalfOpen,

@@ -157,7 +157,8 @@ fn later(one: Admission, other: Admission) -> Admission {
 
 /// Returns what a result says about the handler: it is down, overloaded or broken. A 4xx rejects
 /// one request and predicts nothing about the next; what the router itself prevented says nothing.
-fn handler_health(class: AttemptClass) -> Health {
+#[must_use]
+pub fn handler_health(class: AttemptClass) -> Health {
     match class {
         AttemptClass::Timeout
         | AttemptClass::Connect

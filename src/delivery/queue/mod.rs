@@ -16,11 +16,14 @@ mod permits;
 mod random;
 mod retry;
 
-pub(super) use breaker::Admission;
+pub use backlog::Backlog;
+pub use breaker::{Admission, Breaker, BreakerState, Health};
+pub use breakers::handler_health;
 pub(super) use fair::{FairLimits, PermitUse};
 pub(super) use lane::Lane;
 pub(super) use lanes::Lanes;
 pub(super) use permits::AdmissionError;
 pub use permits::EventShare;
 pub use random::Random;
-pub(super) use retry::{RetryDelay, RetrySchedule, RetrySchedules};
+pub(super) use retry::RetrySchedules;
+pub use retry::{RetryDelay, RetrySchedule};

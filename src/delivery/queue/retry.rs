@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::delivery::model::{AttemptClass, RequestedDelay};
+use jiff::Timestamp;
+
+use crate::delivery::model::{AttemptClass, ParkReason, Progress, RequestedDelay};
 use crate::domain::RetryProfile;
 
 /// Shortest delay after a 429 or a timeout: the handler is overloaded, not broken.
@@ -14,16 +16,16 @@ const DELAY_S_MAX: u64 = 30 * 24 * 3600;
 
 /// Delay until the next attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct RetryDelay {
+pub struct RetryDelay {
     /// How long from now.
-    pub(crate) delay: Duration,
+    pub delay: Duration,
     /// Whether it is the delay that the handler requested, neither shortened nor lengthened.
-    pub(crate) is_requested: bool,
+    pub is_requested: bool,
 }
 
 /// Delays between attempts.
 #[derive(Clone, Debug)]
-pub(crate) struct RetrySchedule {
+pub struct RetrySchedule {
     delays: Vec<Duration>,
     jitter: f64,
 }
@@ -32,9 +34,28 @@ impl RetrySchedule {
     /// Creates a schedule with one delay before each attempt after the first, each longer or
     /// shorter by a random share of up to `jitter` (0.0 to 1.0).
     #[must_use]
-    pub(crate) fn new(delays_s: &[u64], jitter: f64) -> Self {
+    pub fn new(delays_s: &[u64], jitter: f64) -> Self {
         let delays = delays_s.iter().map(|s| Duration::from_secs(*s.min(&DELAY_S_MAX))).collect();
         Self { delays, jitter: jitter.clamp(0.0, 1.0) }
+    }
+
+    /// Returns whether a delivery that is parked for `reason` has waited for longer than `max` in
+    /// addition to the delays of its attempts. A retry after a failed attempt never is: its
+    /// schedule ends by itself.
+    #[must_use]
+    pub(crate) fn is_expired(
+        &self,
+        progress: &Progress,
+        reason: ParkReason,
+        now: Timestamp,
+        max: Duration,
+    ) -> bool {
+        let failed = usize::try_from(progress.attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+        let delays: Duration = self.delays.iter().take(failed).sum();
+        let allowed = max.saturating_add(delays.mul_f64(1.0 + self.jitter));
+        let waited = now.duration_since(progress.first_seen);
+        let waited = Duration::try_from(waited).unwrap_or(Duration::ZERO);
+        reason != ParkReason::Backoff && waited > allowed
     }
 
     /// Returns the delay after failed attempt `attempt` (from 1); none after the last.
@@ -45,7 +66,7 @@ impl RetrySchedule {
     /// `Retry-After` allows an attempt earlier, it does not demand one. `random` is a number from
     /// 0.0 to 1.0.
     #[must_use]
-    pub(crate) fn delay_after(
+    pub fn delay_after(
         &self,
         attempt: u32,
         class: AttemptClass,

@@ -1,0 +1,283 @@
+//! Keeps the counts of [`Shares`] equal to the streams, over all replicas and restarts.
+//!
+//! The subjects of dead letters name their owner, so the broker counts them. A parked delivery has
+//! a subject of its own: each replica counts what it changed, stores its totals in the bucket
+//! `SW_STATE` and applies those of the others. At the start, and when the sum of all owners differs
+//! from the stream, the headers of all parked records are read once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::kv;
+use async_nats::jetstream::stream::State;
+use futures_util::StreamExt;
+
+use super::connect::JetStreamClient;
+use super::headers::MessageHeaders;
+use super::metrics;
+use super::subjects::Subjects;
+use crate::clock;
+use crate::delivery::{
+    Amount, Changes, ChangesDocument, DriftDetector, ReplicaChanges, ShareOwner, Shares,
+    SubscriptionDirectory, parked_owner,
+};
+use crate::event::codec::HeaderLookup;
+
+/// Interval of the checks.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Minimum time between two recounts.
+const RECOUNT_PAUSE: Duration = Duration::from_secs(60);
+/// A recount is repeated at the earliest after this many times its own duration.
+const RECOUNT_PAUSE_FACTOR: u32 = 20;
+/// Records of one fetch of a recount.
+const BATCH: usize = 1_000;
+/// How long the broker keeps the consumer of a recount without its reader.
+const CONSUMER_LIFE: Duration = Duration::from_secs(30);
+/// Acknowledgement deadline of a recount, which acknowledges nothing: longer than any recount.
+const ACK_WAIT: Duration = Duration::from_secs(3600);
+/// Age at which the document of a replica that stopped is deleted, in milliseconds.
+const DOCUMENT_AGE_MS_MAX: i64 = 3_600_000;
+/// First part of the keys of the documents.
+const KEY_PREFIX: &str = "parked.";
+/// Header with the size of a body that is not sent.
+const BODY_SIZE: &str = "Nats-Msg-Size";
+
+/// Counts parked deliveries and dead letters by owner.
+pub struct ShareCounter {
+    jetstream_client: JetStreamClient,
+    subjects: Subjects,
+    shares: Arc<Shares>,
+    directory: Arc<dyn SubscriptionDirectory>,
+    key: String,
+    others: ReplicaChanges,
+    stored_changes: Option<Changes>,
+    dead_letters_seen: Option<(u64, u64)>,
+    drift: DriftDetector,
+    /// When the next recount may start, and why one is needed.
+    recount_after: Instant,
+    recount: Option<&'static str>,
+}
+
+impl ShareCounter {
+    /// Creates a counter of `shares` that finds owners in `directory`.
+    #[must_use]
+    pub fn new(
+        jetstream_client: JetStreamClient,
+        subjects: Subjects,
+        shares: Arc<Shares>,
+        directory: Arc<dyn SubscriptionDirectory>,
+    ) -> Self {
+        let connection = jetstream_client.client.server_info().client_id;
+        Self {
+            key: format!("{KEY_PREFIX}{}-{connection}", clock::now().as_nanosecond()),
+            jetstream_client,
+            subjects,
+            shares,
+            directory,
+            others: ReplicaChanges::default(),
+            stored_changes: None,
+            dead_letters_seen: None,
+            drift: DriftDetector::default(),
+            recount_after: clock::tick(),
+            recount: Some("start"),
+        }
+    }
+
+    /// Counts until the future is dropped.
+    pub async fn run(mut self) {
+        let mut interval = tokio::time::interval(INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            if let Err(error) = self.check_once().await {
+                tracing::debug!(%error, "counts of shares not available");
+            }
+        }
+    }
+
+    /// Brings the counts up to date once.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub async fn check_once(&mut self) -> Result<(), async_nats::Error> {
+        let parked = self.state(self.subjects.parked_stream()).await?;
+        let dead = self.state(self.subjects.dead_letter_stream()).await?;
+        self.shares.set_stored(amount(&parked), amount(&dead));
+        self.count_dead_letters(&dead).await?;
+        let others = self.exchange().await?;
+        self.shares.apply(&others);
+        let attributed = self.shares.attributed_parked();
+        metrics::unattributed(difference(parked.messages, attributed));
+        if self.drift.step(attributed, parked.messages) && self.recount.is_none() {
+            self.recount = Some("drift");
+        }
+        self.shares.publish_gauges();
+        self.recount_if_needed().await;
+        Ok(())
+    }
+
+    async fn state(&self, stream: String) -> Result<State, async_nats::Error> {
+        let stream = self.jetstream_client.context.get_stream(stream).await?;
+        Ok(stream.cached_info().state.clone())
+    }
+
+    /// Reads the number of dead letters by owner, if any was added or deleted since.
+    async fn count_dead_letters(&mut self, state: &State) -> Result<(), async_nats::Error> {
+        let seen = Some((state.messages, state.last_sequence));
+        if self.dead_letters_seen == seen {
+            return Ok(());
+        }
+        let stream = self.subjects.dead_letter_stream();
+        let stream = self.jetstream_client.context.get_stream_no_info(stream).await?;
+        let mut subjects = stream.info_with_subjects(self.subjects.dead_letter_pattern()).await?;
+        let mut counts = Vec::new();
+        while let Some(counted) = subjects.next().await {
+            let (subject, messages) = counted?;
+            if let Some(owner) = self.subjects.owner_of_dead_letter(&subject) {
+                counts.push((owner, u64::try_from(messages).unwrap_or(u64::MAX)));
+            }
+        }
+        let mean_bytes = state.bytes.checked_div(state.messages).unwrap_or(0);
+        self.shares.replace_dead_letters(counts, mean_bytes);
+        self.dead_letters_seen = seen;
+        Ok(())
+    }
+
+    /// Stores what this replica changed, and returns what the others changed since the last time.
+    async fn exchange(&mut self) -> Result<Changes, async_nats::Error> {
+        let context = &self.jetstream_client.context;
+        let bucket = context.get_key_value(self.subjects.state_bucket()).await?;
+        let own = self.shares.own_changes();
+        if self.stored_changes.as_ref() != Some(&own) {
+            let document = serde_json::to_vec(&ChangesDocument::new(&own, clock::now_ms()))?;
+            bucket.put(&self.key, document.into()).await?;
+            self.stored_changes = Some(own);
+        }
+        let prefix = format!("$KV.{}.", self.subjects.state_bucket());
+        let pattern = format!("{prefix}{KEY_PREFIX}*");
+        let mut subjects = bucket.stream.info_with_subjects(pattern).await?;
+        let mut sum = Changes::new();
+        while let Some(found) = subjects.next().await {
+            let (subject, _) = found?;
+            let Some(key) = subject.strip_prefix(&prefix) else { continue };
+            if key == self.key {
+                continue;
+            }
+            for (owner, change) in self.changes_of(&bucket, key).await? {
+                let total = sum.entry(owner).or_default();
+                *total = total.plus(change);
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Returns what another replica changed since the last time, and deletes its document if the
+    /// replica stopped long ago.
+    async fn changes_of(
+        &mut self,
+        bucket: &kv::Store,
+        key: &str,
+    ) -> Result<Changes, async_nats::Error> {
+        let Some(entry) = bucket.get(key).await? else { return Ok(Changes::new()) };
+        let Ok(document) = serde_json::from_slice::<ChangesDocument>(&entry) else {
+            tracing::debug!(key, "document of another replica is unreadable");
+            return Ok(Changes::new());
+        };
+        let age_ms = clock::now_ms().saturating_sub(document.at_ms);
+        let changes = document.into_changes().unwrap_or_default();
+        let changed = self.others.update(key, changes);
+        if age_ms > DOCUMENT_AGE_MS_MAX {
+            bucket.purge(key).await?;
+            self.others.forget(key);
+        }
+        Ok(changed)
+    }
+
+    async fn recount_if_needed(&mut self) {
+        let started = clock::tick();
+        let Some(reason) = self.recount.filter(|_| started >= self.recount_after) else { return };
+        let result = self.count_parked().await;
+        let took = clock::since(started);
+        self.recount_after =
+            clock::tick() + RECOUNT_PAUSE.max(took.saturating_mul(RECOUNT_PAUSE_FACTOR));
+        match result {
+            Ok(records) => {
+                self.recount = None;
+                metrics::recounted(reason, "ok");
+                tracing::info!(reason, records, ?took, "parked deliveries counted by owner");
+            }
+            // Only one replica at a time can read a stream with work-queue retention.
+            Err(error) => {
+                self.recount_after = clock::tick() + INTERVAL;
+                metrics::recounted(reason, "failed");
+                tracing::debug!(reason, %error, "parked deliveries not counted yet");
+            }
+        }
+    }
+
+    /// Reads the headers of all parked records and replaces the counts; returns their number.
+    async fn count_parked(&mut self) -> Result<u64, async_nats::Error> {
+        let own_before = self.shares.own_changes();
+        let stream = self.subjects.parked_stream();
+        let stream = self.jetstream_client.context.get_stream(stream).await?;
+        let last = stream.cached_info().state.last_sequence;
+        // Without acknowledgements nothing is removed.
+        let consumer: PullConsumer = stream
+            .create_consumer(pull::Config {
+                filter_subject: self.subjects.retry_pattern(),
+                ack_policy: AckPolicy::Explicit,
+                ack_wait: ACK_WAIT,
+                max_ack_pending: -1,
+                headers_only: true,
+                inactive_threshold: CONSUMER_LIFE,
+                ..pull::Config::default()
+            })
+            .await?;
+        let name = consumer.cached_info().name.clone();
+        let counted = self.read_owners(&consumer, last).await;
+        stream.delete_consumer(&name).await?;
+        let counts = counted?;
+        let others = self.exchange().await?;
+        self.shares.replace_parked(&counts, &own_before, &others);
+        Ok(counts.values().map(|amount| amount.messages).sum())
+    }
+
+    async fn read_owners(
+        &self,
+        consumer: &PullConsumer,
+        last: u64,
+    ) -> Result<HashMap<ShareOwner, Amount>, async_nats::Error> {
+        let mut counts: HashMap<ShareOwner, Amount> = HashMap::new();
+        loop {
+            let mut batch = consumer.fetch().max_messages(BATCH).messages().await?;
+            let mut came = 0;
+            while let Some(message) = batch.next().await {
+                let message = message?;
+                came += 1;
+                if message.info()?.stream_sequence > last {
+                    return Ok(counts);
+                }
+                let headers = MessageHeaders::new(message.message.headers);
+                let body = headers.get(BODY_SIZE).and_then(|size| size.parse().ok()).unwrap_or(0);
+                if let Some(owner) = parked_owner(&headers, &*self.directory, "") {
+                    let count = counts.entry(owner).or_default();
+                    *count = count.plus(Shares::amount_of(body));
+                }
+            }
+            if came < BATCH {
+                return Ok(counts);
+            }
+        }
+    }
+}
+
+fn amount(state: &State) -> Amount {
+    Amount { messages: state.messages, bytes: state.bytes }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge needs no more than 53 bits")]
+fn difference(stored: u64, attributed: u64) -> f64 {
+    stored as f64 - attributed as f64
+}

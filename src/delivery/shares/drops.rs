@@ -1,0 +1,131 @@
+//! Drops by owner, for a bounded number of named owners. Pure.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use metrics::counter;
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use crate::telemetry::names;
+
+/// Maximum number of owners with a series of their own.
+const NAMED_MAX: usize = 20;
+/// Maximum number of owners that are counted one by one.
+const COUNTED_MAX: usize = 1_000;
+/// Value of both labels of the drops without a series of their own.
+const OTHER: &str = "other";
+
+/// Drops of an owner beyond its share. At most [`NAMED_MAX`] owners with most drops have series;
+/// the drops of others are counted together.
+#[derive(Debug, Default)]
+pub struct DropsByOwner {
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// By app and installation.
+    owners: HashMap<(Box<str>, Box<str>), Count>,
+    other: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    drops: u64,
+    is_named: bool,
+}
+
+impl DropsByOwner {
+    /// Counts a drop.
+    pub fn count(&self, app: &str, installation: &str) {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).count(app, installation);
+    }
+
+    /// Renders the series in the Prometheus text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.owners.is_empty() {
+            return String::new();
+        }
+        // A new recorder, so that an owner that loses its series leaves no stale one.
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            names::describe_owners();
+            let series = |app: &str, installation: &str, drops| {
+                let labels = [("app", app.to_owned()), ("installation", installation.to_owned())];
+                counter!("switchyard_share_exceeded_total", &labels).absolute(drops);
+            };
+            for ((app, installation), count) in counts.owners.iter().filter(|(_, c)| c.is_named) {
+                series(app, installation, count.drops);
+            }
+            if counts.other > 0 {
+                series(OTHER, OTHER, counts.other);
+            }
+        });
+        recorder.handle().render()
+    }
+}
+
+impl Counts {
+    fn count(&mut self, app: &str, installation: &str) {
+        let key = (Box::from(app), Box::from(installation));
+        if self.owners.len() >= COUNTED_MAX && !self.owners.contains_key(&key) {
+            self.other = self.other.saturating_add(1);
+            return;
+        }
+        let named = self.owners.values().filter(|count| count.is_named).count();
+        let least = self.owners.iter().filter(|(_, count)| count.is_named);
+        let least = least.min_by_key(|(_, count)| count.drops).map(|(key, count)| (key, *count));
+        let rival = least.filter(|_| named >= NAMED_MAX).map(|(key, count)| (key.clone(), count));
+        let own = self.owners.entry(key).or_default();
+        own.drops = own.drops.saturating_add(1);
+        if own.is_named {
+            return;
+        }
+        match rival {
+            None => own.is_named = true,
+            // Twice as many: two owners of about equal rank do not replace each other.
+            Some((rival, count)) if own.drops > count.drops.saturating_mul(2) => {
+                own.is_named = true;
+                if let Some(rival) = self.owners.get_mut(&rival) {
+                    rival.is_named = false;
+                }
+            }
+            Some(_) => self.other = self.other.saturating_add(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_with_most_drops_have_series_and_the_rest_is_other() {
+        let drops = DropsByOwner::default();
+        for owner in 0..NAMED_MAX {
+            drops.count("app", &format!("i{owner}"));
+        }
+        for _ in 0..3 {
+            drops.count("app", "busy");
+        }
+        let text = drops.render();
+        assert!(text.contains(r#"{app="app",installation="busy"} 3"#), "{text}");
+        assert!(text.contains(r#"{app="other",installation="other"} 2"#), "{text}");
+        let series = text.lines().filter(|line| line.starts_with("switchyard_share")).count();
+        assert_eq!(series, NAMED_MAX + 1, "{text}");
+    }
+
+    #[test]
+    fn owners_beyond_the_bound_are_counted_together() {
+        let drops = DropsByOwner::default();
+        for owner in 0..COUNTED_MAX + 5 {
+            drops.count("app", &format!("i{owner}"));
+        }
+        let counts = drops.counts.lock().unwrap();
+        assert_eq!(counts.owners.len(), COUNTED_MAX);
+        let named: u64 = counts.owners.values().filter(|c| c.is_named).map(|c| c.drops).sum();
+        assert_eq!(named + counts.other, (COUNTED_MAX + 5) as u64);
+    }
+}
