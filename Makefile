@@ -129,7 +129,7 @@ sim: cargo ## Simulate bad days in virtual time, SEEDS=10000
 	SEEDS=$(SEEDS) cargo test --release --locked --test sim -- --ignored --nocapture many_seeds
 
 sim-mutants: cargo ## Check that the simulator catches each deliberate fault
-	cargo test --release --locked --test sim -- --ignored --nocapture every_mutation
+	cargo test --release --locked --test sim -- --nocapture every_mutation
 
 clean: ## Remove the build, the tools and the demo's data
 	cargo clean

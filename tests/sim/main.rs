@@ -73,7 +73,6 @@ fn many_seeds_break_no_invariant() {
 }
 
 #[test]
-#[ignore = "run by `make sim-mutants`"]
 fn every_mutation_is_caught() {
     let mut survivors = Vec::new();
     for mutation in Mutation::ALL {
