@@ -66,18 +66,18 @@ pub enum StreamError {
         bytes: i64,
     },
     /// The stream stores more than its new size.
-    #[error(
-        "stream {stream} stores {stored} bytes, more than events.max_bytes = {bytes_max}. Set events.max_bytes to at least {stored}, or delete acknowledged events first: `nats stream purge {stream} --seq={purge_from}` keeps all that are not acknowledged"
-    )]
+    #[error("stream {stream} stores {stored} bytes, more than {limit}. Raise {key}, or {remedy}")]
     Stored {
         /// Name of the stream.
         stream: String,
         /// Bytes that it stores.
         stored: u64,
-        /// The configured size.
-        bytes_max: u64,
-        /// The sequence after the last acknowledged event.
-        purge_from: u64,
+        /// The configured size, with its key.
+        limit: String,
+        /// The key that sets the size.
+        key: &'static str,
+        /// What makes space instead.
+        remedy: String,
     },
     /// The broker refused a stream.
     #[error("the broker refuses stream {stream}: {reason}")]
@@ -172,7 +172,7 @@ async fn ensure_stream(
                 );
                 return Ok(());
             }
-            check_size(context, &config, info).await?;
+            check_size(context, label, &config, info).await?;
             keep_metadata(&mut config, &info.config);
             context.update_stream(config).await
         }
@@ -193,6 +193,7 @@ async fn ensure_stream(
 /// event, or evict events that are not acknowledged if the stream still discards old ones.
 async fn check_size(
     context: &jetstream::Context,
+    label: &str,
     config: &Config,
     found: &Info,
 ) -> Result<(), StreamError> {
@@ -204,11 +205,34 @@ async fn check_size(
         return Ok(());
     }
     let stream = config.name.clone();
+    let (key, limit, remedy) = match label {
+        "dlq" => {
+            let key = "delivery.dead_letter_bytes_max";
+            let limit = format!("the {bytes_max} bytes that {key} gives it");
+            (key, limit, dead_letter_remedy(&stream))
+        }
+        _ => {
+            let key = "events.max_bytes";
+            (key, format!("{key} = {bytes_max}"), event_remedy(context, &stream).await)
+        }
+    };
+    Err(StreamError::Stored { stream, stored, limit, key, remedy })
+}
+
+fn dead_letter_remedy(stream: &str) -> String {
+    format!(
+        "delete dead letters that are no longer needed: `nats stream purge {stream} --keep=N` keeps the newest N"
+    )
+}
+
+async fn event_remedy(context: &jetstream::Context, stream: &str) -> String {
     let router: Option<PullConsumer> =
-        context.get_consumer_from_stream(ROUTER_CONSUMER, &stream).await.ok();
-    let purge_from =
+        context.get_consumer_from_stream(ROUTER_CONSUMER, stream).await.ok();
+    let from =
         router.map_or(1, |router| router.cached_info().ack_floor.stream_sequence.saturating_add(1));
-    Err(StreamError::Stored { stream, stored, bytes_max, purge_from })
+    format!(
+        "delete acknowledged events first: `nats stream purge {stream} --seq={from}` keeps all that are not acknowledged"
+    )
 }
 
 /// Keeps the metadata of others; the broker sets its own, `_nats.*`.
@@ -288,7 +312,7 @@ fn dead_letter_stream(
     let margin = (shares / DEAD_BYTES_MARGIN_DIVISOR).max(DEAD_BYTES_MARGIN_MIN);
     Config {
         name: subjects.dead_letter_stream(),
-        description: Some("What was given up, with the reason".into()),
+        description: Some("Dead letters, with the reason".into()),
         subjects: vec![subjects.dead_letter_pattern()],
         max_age: DEAD_AGE_MAX,
         max_bytes: i64::try_from(shares.saturating_add(margin)).unwrap_or(i64::MAX),
