@@ -7,7 +7,7 @@ mod router;
 mod sink;
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -21,6 +21,8 @@ pub(crate) use sink::{NEVER, Received, Sink};
 pub(crate) const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 /// Pause between two checks of a condition.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// The longest time for a broker to store an event, an election of leaders included.
+const PUBLISH_MAX: Duration = Duration::from_secs(60);
 
 /// Waits until `check` returns a value; fails after `limit` with the name of the condition.
 pub(crate) async fn eventually<T, F>(limit: Duration, condition: &str, check: impl Fn() -> F) -> T
@@ -84,7 +86,9 @@ pub(crate) async fn publish_raw(
     headers.insert("ce-cloudid", site);
     headers.insert("ce-source", format!("ari:cloud:jira::site/{site}").as_str());
     let body = bytes::Bytes::from(body);
-    for _ in 0..100 {
+    // Until a time, not a number of attempts: a broker without a leader refuses at once.
+    let deadline = Instant::now() + PUBLISH_MAX;
+    while Instant::now() < deadline {
         let sent =
             context.publish_with_headers(subject.clone(), headers.clone(), body.clone()).await;
         let stored = match sent {
