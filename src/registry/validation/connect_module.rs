@@ -12,7 +12,7 @@ use switchyard_expr::Program;
 use super::module_key::key_problem;
 use super::program_cache::ProgramCache;
 use super::webhook::WebhookDefinition;
-use crate::domain::Product;
+use crate::domain::{Product, UnknownMembers};
 use crate::registry::model::{
     AppRecord, ModuleRecord, ModuleStatus, Problem, RegistrationApi, WEBHOOKS, code,
 };
@@ -112,6 +112,7 @@ impl ConnectModule {
             updated_ms: now_ms,
             revision: 1,
             order: 0,
+            unknown: UnknownMembers::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::trigger_rules::{ValidatedTrigger, ValidationRules};
 use crate::clock;
-use crate::domain::ModuleKey;
+use crate::domain::{ModuleKey, UnknownMembers};
 use crate::registry::model::{
     ModuleFields, ModuleRecord, ModuleStatus, Problem, RegistrationApi, TRIGGER, code,
 };
@@ -81,6 +81,7 @@ impl ModuleSpec {
             updated_ms: now_ms,
             revision: 1,
             order: 0,
+            unknown: UnknownMembers::default(),
         }
     }
 }
