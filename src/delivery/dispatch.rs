@@ -444,5 +444,7 @@ fn record_failure(delivery: &Delivery, outcome: &AttemptOutcome) {
     );
 }
 
+mod waiting;
+
 #[cfg(test)]
 mod tests;

@@ -94,6 +94,11 @@ pub struct ConnectModule {
     pub path: String,
 }
 
+/// Whether Connect modules of this type are stored without being routed.
+pub(super) fn is_stored_only(name: &str) -> bool {
+    STORED_ONLY_TYPES.iter().any(|(known, ..)| *known == name)
+}
+
 impl ConnectModule {
     /// Returns its key, if that is a string.
     pub(crate) fn key(&self) -> Option<&str> {
