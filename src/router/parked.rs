@@ -1,6 +1,7 @@
 //! Parked deliveries that are due: read, looked up and attempted again. An event that waited for the
 //! document of an installation is matched first.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::fan_out::FanOut;
@@ -99,7 +100,12 @@ impl ParkedDeliveries {
 
     /// Matches an event that waited, and completes once its deliveries are accounted for.
     async fn match_late<M: Message>(&self, message: &M, parked: &ParkedDelivery) {
-        match self.waiting.match_late(parked) {
+        // A panic would leave the record to be redelivered for ever.
+        let matched = catch_unwind(AssertUnwindSafe(|| self.waiting.match_late(parked)));
+        let Ok(matched) = matched else {
+            return self.dead_letter(message, "crash", "matching it panicked").await;
+        };
+        match matched {
             Ok(LateMatch::Matched(prepared, matches)) => {
                 self.fan_out.deliver_all(&prepared, matches).await;
             }

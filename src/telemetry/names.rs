@@ -147,6 +147,11 @@ pub const FAMILIES: &[MetricFamily] = &[
         &["family"],
         "Stored documents that this replica cannot read; events of their installations wait.",
     ),
+    gauge(
+        "switchyard_registry_tombstones",
+        &[],
+        "Deleted keys of the registry bucket, whose deletions are kept.",
+    ),
     counter(
         "switchyard_registry_watch_starts_total",
         &["kind"],
