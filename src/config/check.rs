@@ -1,7 +1,7 @@
 //! Checks settings: values that are out of their range, and values that contradict each other.
 //!
 //! Every numeric key has a range in [`RANGES`], which a test checks: the default file alone would let
-//! in values of the right type with which nothing is delivered, such as a concurrency of 0.
+//! in values of the right type with which nothing is delivered, such as a `limits.event` of 0.
 
 use toml::{Table, Value};
 
