@@ -1,7 +1,5 @@
 //! Forged, replayed and foreign credentials: all are rejected alike and change nothing.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http_body_util::{BodyExt, Full};

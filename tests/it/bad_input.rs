@@ -2,7 +2,6 @@
 //! other events are not affected.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use async_nats::jetstream;
 use hyper::Method;

@@ -1,7 +1,5 @@
 //! Connect apps in both products: module limits, upgrades that claim a key, translations.
 
-use std::time::Duration;
-
 use hyper::Method;
 use serde_json::{Value, json};
 use switchyard::clock;

@@ -261,6 +261,22 @@ async fn write_whose_ack_was_lost_is_not_a_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_start_at_once_create_one_bucket() {
+    let broker = NatsServer::start().await;
+    for round in 0..20 {
+        let mut opening = JoinSet::new();
+        for _ in 0..4 {
+            let options = KvOptions { prefix: format!("r{round}"), replicas: 1 };
+            let context = broker.router_context().await;
+            opening.spawn(async move { KvStore::open(context, &options).await.map(drop) });
+        }
+        for opened in opening.join_all().await {
+            opened.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn document_can_be_deleted_and_created_again() {
     let broker = NatsServer::start().await;
     let options = KvOptions { prefix: "sw".into(), replicas: 1 };

@@ -1,7 +1,5 @@
 //! Apps that call several replicas: every replica gives the same answers.
 
-use std::time::Duration;
-
 use hyper::Method;
 use serde_json::{Value, json};
 use switchyard::cli::client::{ApiClient, ErrorStatus};

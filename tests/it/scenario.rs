@@ -1,7 +1,5 @@
 //! The scenario of the Forge RFC, from registration to the update that the handler itself makes.
 
-use std::time::Duration;
-
 use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::Method;
