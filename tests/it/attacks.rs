@@ -1,7 +1,5 @@
 //! Forged, replayed and foreign credentials: all are rejected alike and change nothing.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http_body_util::{BodyExt, Full};
@@ -15,7 +13,7 @@ use switchyard::clock;
 use switchyard::domain::Secret;
 use switchyard::jwt::{self, qsh};
 
-use crate::support::{NatsServer, Setup, Sink, eventually, publish, register};
+use crate::support::{NatsServer, Setup, Sink, WAIT_MAX, eventually, publish, register};
 
 const MODULES: &str = "/rest/atlassian-connect/1/app/module/dynamic";
 const REFUSED: &str = r#"{"message":"The request is not from a Connect app."}"#;
@@ -192,7 +190,7 @@ async fn shadowed_module_receives_nothing_and_the_static_one_fires() {
     for (number, project) in [(1, "WEB"), (2, "OPS"), (3, "LAST")] {
         publish(&broker, "site-1", number, project).await;
     }
-    let received = eventually(Duration::from_secs(20), "both triggers fire", || async {
+    let received = eventually(WAIT_MAX, "both triggers fire", || async {
         Some(sink.received()).filter(|received| received.len() >= 2)
     })
     .await;

@@ -1,14 +1,12 @@
 //! Connect apps in both products: module limits, upgrades that claim a key, translations.
 
-use std::time::Duration;
-
 use hyper::Method;
 use serde_json::{Value, json};
 use switchyard::clock;
 use switchyard::domain::Secret;
 use switchyard::jwt::{self, qsh};
 
-use crate::support::{NatsServer, RouterProcess, Setup, Sink, eventually};
+use crate::support::{NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, eventually};
 
 const APP: &str = "com.example.app";
 const PATH: &str = "/rest/atlassian-connect/1/app/module/dynamic";
@@ -106,7 +104,7 @@ async fn upgrade_that_claims_a_key_drops_the_modules_and_lists_them_for_operator
     let path = "/admin/v1/events?cloudId=site-jira&type=avi:jira:created:issue";
     let event = json!({"issue": {"id": "1", "key": "OPS-1"}});
     router.api.send(Method::POST, path, &[], &event).await.expect("published");
-    eventually(Duration::from_secs(20), "the app's own module fires", || async {
+    eventually(WAIT_MAX, "the app's own module fires", || async {
         (sink.received_at("/base/fixed").len() == 1).then_some(())
     })
     .await;

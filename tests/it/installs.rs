@@ -10,13 +10,13 @@ use switchyard::clock;
 use switchyard::domain::Secret;
 use switchyard::jwt::{self, ConnectToken, KeyRecord, KeyRing, qsh};
 
-use crate::support::{NatsServer, Received, RouterProcess, Setup, Sink, eventually};
+use crate::support::{NatsServer, Received, RouterProcess, Setup, Sink, WAIT_MAX, eventually};
 
 const APP: &str = "com.example.app";
 const TENANT: &str = "tenant-1";
 const MODULES: &str = "/rest/atlassian-connect/1/app/module/dynamic";
 const INSTALLATION: &str = "/admin/v1/installations/inst-1";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = WAIT_MAX;
 
 struct World {
     _nats: NatsServer,

@@ -13,7 +13,7 @@ use switchyard::clock;
 use switchyard::domain::Secret;
 use switchyard::jwt::{self, ConnectToken, qsh};
 
-use crate::support::{NatsServer, Received, Setup, Sink, eventually, publish_raw};
+use crate::support::{NatsServer, Received, Setup, Sink, WAIT_MAX, eventually, publish_raw};
 
 const SITE: &str = "site-1";
 const APP: &str = "com.example.app";
@@ -21,7 +21,7 @@ const TENANT: &str = "tenant-1";
 const SHARED_SECRET: &str = "secret-0123456789abcdef0123456789abcdef";
 const MODULES: &str = "/rest/atlassian-connect/1/app/module/dynamic";
 const WEBHOOKS: &str = "/rest/api/3/webhook";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = WAIT_MAX;
 
 /// A Connect app that signs its calls.
 struct ConnectApp {

@@ -4,15 +4,15 @@
 //! |---|---|
 //! | `application/x-ndjson` | one `{"headers", "data"}` a line, any number of lines |
 //! | `application/cloudevents+json` | one CloudEvents document with the event as `data` |
-//! | any other | one event; site and type in the query, its id in `ce-id` or `Nats-Msg-PathId` |
+//! | any other | one event; site and type in the query, its id in `ce-id` or `Nats-Msg-Id` |
 //!
 //! A file is read line by line, in bounded memory, while earlier lines are being stored. An invalid
 //! line is reported by its number and does not stop the rest.
 //!
-//! A full event stream refuses single events with 503 and `Retry-After`. A file is answered likewise
-//! if none of its lines was stored. If some were, the answer is 202 with `Retry-After`,
-//! `retryAfterS` and the refused lines; the file can be sent again as a whole, because stored lines
-//! are recognised by their ids.
+//! A single event that the full event stream refuses, or that the broker does not confirm, is answered
+//! with 503 and `Retry-After`. A file is answered likewise if none of its lines was stored. If some
+//! were, the answer is 202 with `Retry-After`, `retryAfterS` and the other lines; the file can be sent
+//! again as a whole, because stored lines are recognised by their ids.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -21,19 +21,20 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use self::line_reader::{Line, LineReader};
 use super::body::read_body;
 use crate::api::error::ApiError;
-use crate::api::error::{self, FULL_RETRY, publish_code};
+use crate::api::error::{self, publish_code, publish_retry};
+use crate::api::query_params::QueryParams;
 use crate::event::codec::encoded;
 use crate::event::members::Members;
 use crate::event::{
@@ -84,18 +85,9 @@ pub fn event_routes(state: EventsState) -> Router {
         .with_state(state)
 }
 
-/// Query parameters: site and type of a single event.
-#[derive(Debug, Deserialize)]
-struct EventQuery {
-    #[serde(rename = "cloudId")]
-    cloud_id: Option<String>,
-    #[serde(rename = "type")]
-    event_type: Option<String>,
-}
-
 async fn publish_events(
     State(state): State<EventsState>,
-    Query(event_query): Query<EventQuery>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -109,14 +101,15 @@ async fn publish_events(
         store_ndjson(&state, body).await?
     } else {
         let body = read_body(body, state.body_bytes_max).await?;
-        store_one(&state, &event_query, &headers, body).await?
+        store_one(&state, &QueryParams::parse(query.as_deref()), &headers, body).await?
     };
     Ok(report.respond())
 }
 
+/// Stores the event of a body; the query names its site and type.
 async fn store_one(
     state: &EventsState,
-    event_query: &EventQuery,
+    query: &QueryParams,
     request: &HeaderMap,
     body: Bytes,
 ) -> Result<UploadReport, ApiError> {
@@ -126,9 +119,8 @@ async fn store_one(
             headers.push(name, value.to_owned());
         }
     }
-    let query = [("ce-cloudid", &event_query.cloud_id), ("ce-type", &event_query.event_type)];
-    for (name, value) in query {
-        if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
+    for (name, parameter) in [("ce-cloudid", "cloudId"), ("ce-type", "type")] {
+        if let Some(value) = query.get(parameter).filter(|value| !value.is_empty()) {
             headers.push(name, encoded(value));
         }
     }
@@ -208,7 +200,7 @@ struct LineOutcome {
 struct LineError {
     code: &'static str,
     message: String,
-    /// For a line that can be sent again unchanged, because the event stream was full.
+    /// For a line that can be sent again unchanged.
     retry_after_s: Option<u64>,
 }
 
@@ -220,10 +212,7 @@ impl From<DecodeError> for LineError {
 
 impl From<PublishError> for LineError {
     fn from(error: PublishError) -> Self {
-        let retry_after_s = match error {
-            PublishError::Full { .. } => Some(FULL_RETRY.as_secs()),
-            PublishError::Unconfirmed { .. } | PublishError::Refused { .. } => None,
-        };
+        let retry_after_s = publish_retry(&error).map(|delay| delay.as_secs());
         Self { code: publish_code(&error), message: error.to_string(), retry_after_s }
     }
 }
@@ -329,10 +318,10 @@ struct UploadReport {
     rejected: Vec<RejectedLine>,
     /// All lines that were not stored.
     rejected_total: u64,
-    /// When to send the file again, if the stream had no space for some of its lines.
+    /// When to send the file again, if the broker did not store some of its lines and may do so later.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u64>,
-    /// The first line that was refused for lack of space.
+    /// Code and message of the first such line.
     #[serde(skip)]
     first_refused: Option<(&'static str, String)>,
 }
@@ -361,7 +350,7 @@ impl UploadReport {
         }
     }
 
-    /// Returns the report, or the refusal if nothing was stored for lack of space.
+    /// Returns the report, or the first refusal if nothing was stored and lines can be sent again.
     fn unless_refused(mut self) -> Result<Self, ApiError> {
         match (self.sequences.is_empty(), self.retry_after_s, self.first_refused.take()) {
             (true, Some(retry_after_s), Some((code, message))) => {

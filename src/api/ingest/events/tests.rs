@@ -163,9 +163,27 @@ async fn event_that_the_broker_does_not_confirm_is_not_reported_as_stored() {
     let (status, headers, answer) = post(events_api(&stream), ONE, &[], "{}").await;
     assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"5".parse().unwrap()));
     assert_eq!(answer["errors"][0]["code"], "SY-5011");
-    let report = upload(&stream, &[line("a")]).await;
-    assert_eq!(report["accepted"], 0);
-    assert_eq!(report["rejected"][0]["code"], "SY-5011");
+    let file = [line("a"), "no json".into()].join("\n");
+    let (status, headers, answer) = post(events_api(&stream), PATH, &[NDJSON], file).await;
+    assert_eq!((status.as_u16(), &headers["retry-after"]), (503, &"5".parse().unwrap()));
+    assert_eq!(answer["errors"][0]["code"], "SY-5011");
+}
+
+#[tokio::test]
+async fn event_too_large_for_the_broker_is_not_worth_another_try() {
+    let error = PublishError::Refused { reason: "maximum payload exceeded".into() };
+    let response = ApiError::Unpublished(error).into_response();
+    assert_eq!(response.status(), 413);
+    assert!(!response.headers().contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn repeated_query_parameter_is_answered_as_any_other_request() {
+    let stream = Arc::new(MemoryStream::default());
+    let path = format!("{ONE}&cloudId=c2");
+    let (status, _, _) = post(events_api(&stream), &path, &[("ce-id", "e1")], "{}").await;
+    assert_eq!(status, 202);
+    assert_eq!(stream.identities(), ["c2/e1"], "the last one wins");
 }
 
 #[tokio::test]
