@@ -302,7 +302,7 @@ impl Dispatcher {
             delivery_id = %delivery.id,
             detail,
             suppressed,
-            "no attempt: this machine has no descriptor, port or buffer left; the delivery waits"
+            "no attempt: this machine lacks a descriptor, port, buffer or key; the delivery waits"
         );
     }
 
@@ -443,6 +443,8 @@ fn record_failure(delivery: &Delivery, outcome: &AttemptOutcome) {
         "attempt failed"
     );
 }
+
+mod waiting;
 
 #[cfg(test)]
 mod tests;

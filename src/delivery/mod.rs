@@ -64,7 +64,7 @@ pub use model::{
 };
 pub use parking::{
     MalformedRecord, ParkError, ParkedDelivery, ParkedRecord, ParkingLot, SubscriptionDirectory,
-    parked_owner,
+    UnmatchedFor, parked_owner,
 };
 pub use pause::{PauseDetector, PauseGate};
 pub use plan::{PlannedDelivery, coalesce};

@@ -165,8 +165,18 @@ mod tests {
     use super::super::examine::{Examined, Examiner};
     use super::*;
     use crate::event::{Attributes, DecodeError, HeaderLookup};
-    use crate::matcher::Matcher;
+    use crate::delivery::SubscriptionDirectory;
+    use crate::domain::SubscriptionId;
+    use crate::matcher::{Matcher, Subscription};
     use crate::telemetry::LiveFeed;
+
+    struct NoSubscriptions;
+
+    impl SubscriptionDirectory for NoSubscriptions {
+        fn find(&self, _id: &SubscriptionId) -> Option<Arc<Subscription>> {
+            None
+        }
+    }
 
     struct NoHeaders;
 
@@ -298,7 +308,9 @@ mod tests {
         const CULPRIT: u64 = 3;
         let redeliveries = Redeliveries::new(Arc::new(records), 5);
         let live = LiveFeed::default();
-        let examiner = Examiner::new(Arc::new(Matcher::default()), live, 1 << 20, false);
+        let directory = Arc::new(NoSubscriptions);
+        let examiner =
+            Examiner::new(Arc::new(Matcher::default()), directory, live, 1 << 20, false);
         let mut state = examiner.new_worker();
         let mut verdicts = Vec::new();
         for message in messages(CULPRIT, 1) {

@@ -81,7 +81,7 @@ async fn get_app(State(state): State<Shared>, PathId(id): PathId) -> Result<Json
 fn app_view(app: &AppRecord) -> Value {
     let endpoint = |endpoint: &Endpoint| {
         let mut shown = json!({"key": endpoint.key, "url": endpoint.url});
-        let auth = Some(endpoint.auth).filter(|auth| *auth != EndpointAuth::default());
+        let auth = Some(&endpoint.auth).filter(|auth| **auth != EndpointAuth::default());
         insert_some(&mut shown, "auth", auth);
         shown
     };

@@ -12,6 +12,7 @@ mod dynamic_webhook;
 mod forge_module;
 mod language;
 mod module_key;
+mod module_types;
 mod program_cache;
 mod quotas;
 mod trigger;
@@ -27,6 +28,7 @@ pub(crate) use discovery_response::{
 pub use dynamic_webhook::WebhookSpec;
 pub use forge_module::ModuleSpec;
 pub(crate) use forge_module::with_key;
+pub(crate) use module_types::is_known_type;
 pub use module_key::key_problem;
 pub use program_cache::ProgramCache;
 pub(crate) use quotas::{WebhookQuota, check_connect_modules, check_modules, check_property_paths};
