@@ -148,7 +148,8 @@ async fn guarded_sender(
     urls: &[String],
 ) -> anyhow::Result<(Arc<EgressGuard>, HttpSender)> {
     let guard = Arc::new(EgressGuard::new(&config.delivery)?);
-    guard.forbid(broker::own_addresses(address, urls).await);
+    let own = broker::own_addresses(address, &config.server.public_url, urls).await;
+    guard.forbid(own);
     let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?
         .with_sockets(descriptors::socket_budget(&config.delivery));
     Ok((guard, sender))

@@ -27,8 +27,7 @@ impl Matcher {
         let mut matches = Vec::new();
         for subscription in subscriptions {
             let mut events = subscription.event_subscriptions.iter();
-            let event =
-                events.find(|e| e.conditions.event_type.as_str() == routing_key.event_type);
+            let event = events.find(|e| e.conditions.event_type.as_str() == routing_key.event_type);
             let Some(event) = event else { continue };
             let subscriber = Subscriber::from(&**subscription);
             let is_own =

@@ -41,10 +41,20 @@ pub(super) enum Examined {
 
 /// What is done for an event before it is acknowledged.
 pub(super) enum Work {
-    Deliver { prepared: Arc<PreparedEvent>, matches: Vec<Match> },
+    Deliver {
+        prepared: Arc<PreparedEvent>,
+        matches: Vec<Match>,
+    },
     /// Some installations of the site have a document that cannot be read.
-    Wait { event: Event, waiting: Vec<UnmatchedFor>, matched: Option<Matched> },
-    DeadLetter { reason: DeadLetterReason, error: String },
+    Wait {
+        event: Event,
+        waiting: Vec<UnmatchedFor>,
+        matched: Option<Matched>,
+    },
+    DeadLetter {
+        reason: DeadLetterReason,
+        error: String,
+    },
 }
 
 /// The matches of an event.
@@ -139,7 +149,9 @@ impl Examiner {
         }
         let mut matches = outcome.take_matches(routing_key, &worker.decoder);
         // Matched by the version of the document that was read last.
-        matches.retain(|found| !waiting.iter().any(|one| one.installation == found.subscription.owner.id));
+        matches.retain(|found| {
+            !waiting.iter().any(|one| one.installation == found.subscription.owner.id)
+        });
         let event = decoded.into_event();
         self.live.publish(|| routed(&event, &matches, outcome));
         for failure in &outcome.failures {

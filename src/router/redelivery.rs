@@ -179,9 +179,9 @@ mod tests {
 
     use super::super::examine::{Examined, Examiner};
     use super::*;
-    use crate::event::{Attributes, DecodeError, HeaderLookup};
     use crate::delivery::SubscriptionDirectory;
     use crate::domain::SubscriptionId;
+    use crate::event::{Attributes, DecodeError, HeaderLookup};
     use crate::matcher::{Matcher, Subscription};
     use crate::telemetry::LiveFeed;
 
@@ -325,8 +325,7 @@ mod tests {
         let redeliveries = Redeliveries::new(Arc::new(records), 5, pause, CancellationToken::new());
         let live = LiveFeed::default();
         let directory = Arc::new(NoSubscriptions);
-        let examiner =
-            Examiner::new(Arc::new(Matcher::default()), directory, live, 1 << 20, false);
+        let examiner = Examiner::new(Arc::new(Matcher::default()), directory, live, 1 << 20, false);
         let mut state = examiner.new_worker();
         let mut verdicts = Vec::new();
         for message in messages(CULPRIT, 1) {

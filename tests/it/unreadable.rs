@@ -169,7 +169,6 @@ fn damaged(_before: &Bytes) -> Bytes {
     Bytes::from_static(b"\x00\xff not JSON")
 }
 
-
 /// The document is changed while no router runs. Its events wait, those of the other installation
 /// do not; once it is restored they are delivered as its filters say.
 async fn start_with(id: &'static str, change: fn(&Bytes) -> Bytes) {
@@ -288,7 +287,8 @@ async fn events_of_a_deleted_document_are_dropped_by_a_counted_policy() {
     world.until_nothing_is_parked().await;
     let dropped = "switchyard_deliveries_total{lane=\"retry\",outcome=\"dropped\"}";
     let policy = "switchyard_policy_drops_total{policy=\"subscription_removed\"}";
-    let (dropped, policy) = (world.router().metric(dropped).await, world.router().metric(policy).await);
+    let (dropped, policy) =
+        (world.router().metric(dropped).await, world.router().metric(policy).await);
     assert!(dropped >= 3.0 || policy >= 3.0, "{dropped} {policy}");
     assert!(world.issues("/a").is_empty());
 }

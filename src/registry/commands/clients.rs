@@ -49,14 +49,8 @@ impl<'a> Clients<'a> {
         }
         let (user, installation) = (spec.user, spec.installation);
         let (id_text, unknown) = (id.to_owned(), UnknownMembers::default());
-        let record = ClientRecord {
-            format: FORMAT,
-            id: id_text,
-            token_hash,
-            user,
-            installation,
-            unknown,
-        };
+        let record =
+            ClientRecord { format: FORMAT, id: id_text, token_hash, user, installation, unknown };
         self.context
             .transactions
             .update_document(id, |current: Option<ClientRecord>| {

@@ -9,8 +9,8 @@ use url::Url;
 use crate::domain::{Handler, ModuleKey, SubscriptionId};
 use crate::matcher::Subscription;
 use crate::registry::model::{
-    AppRecord, DeliveryOptions, DocumentError, EffectiveStatus, Endpoint, InstallationRecord, ModuleFields,
-    ModuleRecord, ModuleStatus,
+    AppRecord, DeliveryOptions, DocumentError, EffectiveStatus, Endpoint, InstallationRecord,
+    ModuleFields, ModuleRecord, ModuleStatus,
 };
 use crate::telemetry::SubscriptionStats;
 

@@ -7,9 +7,7 @@ use super::document::Document;
 use super::module::ModuleRecord;
 use super::replay_guard::ReplayGuard;
 use super::secret::plaintext_option;
-use crate::domain::{
-    AppId, CloudId, InstallationId, ModuleKey, Product, Secret, UnknownMembers,
-};
+use crate::domain::{AppId, CloudId, InstallationId, ModuleKey, Product, Secret, UnknownMembers};
 
 /// Whether an installation is active.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

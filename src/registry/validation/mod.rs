@@ -28,8 +28,8 @@ pub(crate) use discovery_response::{
 pub use dynamic_webhook::WebhookSpec;
 pub use forge_module::ModuleSpec;
 pub(crate) use forge_module::with_key;
-pub(crate) use module_types::is_known_type;
 pub use module_key::key_problem;
+pub(crate) use module_types::is_known_type;
 pub use program_cache::ProgramCache;
 pub(crate) use quotas::{WebhookQuota, check_connect_modules, check_modules, check_property_paths};
 pub use trigger::{HandlerRef, Trigger, TriggerEvent, TriggerFilter};
