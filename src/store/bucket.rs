@@ -114,7 +114,13 @@ impl Bucket {
             );
             context.get_key_value(&name).await.map_err(|source| error(source.to_string()))?
         } else {
-            create(&context, &name, options).await.map_err(|source| error(source.to_string()))?
+            let mut created = create(&context, &name, options).await;
+            if created.is_err() && version.is_none() {
+                // Another replica created it at the same time, and its stream has metadata by now, which
+                // a creation without them contradicts. It is updated then.
+                created = create(&context, &name, options).await;
+            }
+            created.map_err(|source| error(source.to_string()))?
         };
         let message_max = context.client().server_info().max_payload;
         let value_bytes_max = message_max.saturating_sub(ENVELOPE_BYTES);

@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_nats::jetstream;
 use serde_json::json;
 
-use crate::support::{NatsServer, RouterProcess, Setup, Sink, eventually, publish, register};
+use crate::support::{
+    NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, eventually, publish, register,
+};
 
 /// The site of the tenant whose handler fails.
 const BUSY: &str = "site-busy";
@@ -15,7 +17,7 @@ const OTHER: &str = "site-other";
 /// Events of the tenant whose handler fails: more than may be in flight.
 const BUSY_EVENTS: u64 = 300;
 const OTHER_EVENTS: u64 = 50;
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = WAIT_MAX;
 /// Failed publishes allowed: those that the broker refuses at once, and few tries afterwards.
 const FAILED_MAX: f64 = 150.0;
 
@@ -79,7 +81,7 @@ async fn other_tenant_is_served(broker: &async_nats::Client, sink: &Sink) {
     publish_all(broker, OTHER, 0..OTHER_EVENTS).await;
     eventually(LONG, "the other tenant's events are delivered", || async {
         let delivered = sink.received_at("/other").len() as u64;
-        (delivered == OTHER_EVENTS).then_some(())
+        (delivered >= OTHER_EVENTS).then_some(())
     })
     .await;
 }

@@ -187,7 +187,7 @@ async fn start_with(id: &'static str, change: fn(&Bytes) -> Bytes) {
     .await;
     assert!(world.issues("/a").is_empty());
     let unready = world.router().failing().await;
-    assert!(unready.is_empty(), "one document stops nobody else: {unready:?}");
+    assert!(unready.is_empty(), "one document stops no other installation: {unready:?}");
     let ready = world.router().get("/healthz/ready").await.expect("200");
     assert_eq!(ready["degraded"], json!(["registry documents that cannot be read: 1"]));
     let gauge = "switchyard_registry_unreadable_documents{family=\"inst\"}";

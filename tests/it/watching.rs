@@ -15,12 +15,12 @@ use switchyard::store::{KvOptions, KvStore};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::support::{NatsServer, Proxy, eventually};
+use crate::support::{NatsServer, Proxy, WAIT_MAX, eventually};
 
 /// Number of documents before the watch starts.
 const DOCUMENTS: usize = 200;
 /// How long a change may take to be seen after a fault: most of it is the reconnect.
-const SEEN_MAX: Duration = Duration::from_secs(30);
+const SEEN_MAX: Duration = WAIT_MAX;
 
 /// The changes that a watch reported.
 #[derive(Default)]

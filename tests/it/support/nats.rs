@@ -8,8 +8,8 @@ use async_nats::jetstream;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-/// Longest time until JetStream answers.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+use super::WAIT_MAX;
+
 const POLL: Duration = Duration::from_millis(10);
 
 /// A running server. Dropping it kills it and deletes its data.
@@ -29,7 +29,7 @@ impl NatsServer {
     pub(crate) async fn start_in(folder: TempDir) -> Self {
         let child = spawn(folder.path(), -1);
         let port = read_port(folder.path(), child.id()).await;
-        let server = Self { child, port, folder };
+        let mut server = Self { child, port, folder };
         server.until_answering().await;
         server
     }
@@ -54,8 +54,13 @@ impl NatsServer {
             .expect("a connection")
     }
 
-    /// A JetStream context on a new connection.
+    /// A JetStream context on a new connection, which waits for a busy broker.
     pub(crate) async fn context(&self) -> jetstream::Context {
+        super::jetstream(self.client().await)
+    }
+
+    /// A JetStream context with the timeout that routers have.
+    pub(crate) async fn router_context(&self) -> jetstream::Context {
         let timeout = Duration::from_secs(2);
         jetstream::context::ContextBuilder::new().timeout(timeout).build(self.client().await)
     }
@@ -116,9 +121,14 @@ impl NatsServer {
         assert!(sent.is_ok_and(|status| status.success()), "kill -s {name}");
     }
 
-    async fn until_answering(&self) {
-        let deadline = now() + START_TIMEOUT;
+    /// Waits until JetStream answers. A server that ended is started again: a connection of another test
+    /// may use its port for a moment.
+    async fn until_answering(&mut self) {
+        let deadline = now() + WAIT_MAX;
         let context = loop {
+            if self.child.try_wait().is_ok_and(|end| end.is_some()) {
+                self.child = spawn(self.folder.path(), i32::from(self.port));
+            }
             let connected = async_nats::connect(self.url()).await;
             match connected {
                 Ok(client) => break jetstream::new(client),
@@ -197,7 +207,7 @@ fn spawn(folder: &Path, port: i32) -> Child {
 /// Reads the port of the server, which writes `{"nats": ["nats://127.0.0.1:<port>"]}`.
 pub(super) async fn read_port(folder: &Path, pid: u32) -> u16 {
     let path = folder.join(format!("nats-server_{pid}.ports"));
-    let deadline = now() + START_TIMEOUT;
+    let deadline = now() + WAIT_MAX;
     loop {
         if let Some(port) = std::fs::read_to_string(&path).ok().and_then(|text| port_in(&text)) {
             return port;
