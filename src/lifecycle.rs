@@ -38,6 +38,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::delivery::{Dispatcher, EgressGuard, HttpSender, Random, Shares, SubscriptionDirectory};
 use crate::matcher::Matcher;
+use crate::registry::Registry;
 use crate::router::Router;
 use crate::telemetry::LiveFeed;
 use crate::telemetry::exporter;
@@ -115,7 +116,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let top = TopSubscriptions::parse(&config.metrics.subscriptions, &config.metrics.pinned)
         .map_err(anyhow::Error::msg)?;
     let parts = HttpParts {
-        registry,
+        registry: Arc::clone(&registry),
         matcher,
         guard,
         failed_webhooks: Arc::new(FailedWebhookStream::new(connections.control.clone(), subjects)),
@@ -128,7 +129,8 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         console_asks_token: mode == Mode::Serve,
     };
     http::serve(&tasks, listener, parts.routes(config), &stop);
-    tasks.spawn(run_heartbeat(Arc::clone(&health), Arc::clone(&gates), metrics, stop.clone()));
+    let blocked = Arc::clone(&gates);
+    tasks.spawn(run_heartbeat(Arc::clone(&health), blocked, registry, metrics, stop.clone()));
     spawn_until(&stop, &tasks, monitor.run());
     spawn_until(&stop, &tasks, async move { watch.run().await });
     spawn_until(&stop, &tasks, async move { trimmer.run().await });
@@ -146,7 +148,8 @@ async fn guarded_sender(
     urls: &[String],
 ) -> anyhow::Result<(Arc<EgressGuard>, HttpSender)> {
     let guard = Arc::new(EgressGuard::new(&config.delivery)?);
-    guard.forbid(broker::own_addresses(address, urls).await);
+    let own = broker::own_addresses(address, &config.server.public_url, urls).await;
+    guard.forbid(own);
     let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?
         .with_sockets(descriptors::socket_budget(&config.delivery));
     Ok((guard, sender))
@@ -166,12 +169,14 @@ fn spawn_until(
 async fn run_heartbeat(
     health: Arc<Health>,
     gates: Arc<PublishGates>,
+    registry: Arc<Registry>,
     metrics: PrometheusHandle,
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
         health.heartbeat_ms.store(clock::uptime_ms(), Relaxed);
         health.writes_blocked.store(gates.are_blocked(), Relaxed);
+        health.unreadable_documents.store(registry.unreadable_count(), Relaxed);
         metrics.run_upkeep();
         stop.run_until_cancelled(tokio::time::sleep(HEARTBEAT)).await;
     }

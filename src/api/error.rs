@@ -26,6 +26,9 @@ const INTERNAL: &str = "An internal error occurred";
 /// `Retry-After` when the store did not answer.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
+/// `Retry-After` when a stored record cannot be read, until an operator or another release acts.
+const UNREADABLE_RETRY: Duration = Duration::from_secs(60);
+
 /// `Retry-After` when the broker did not confirm an event.
 const PUBLISH_RETRY: Duration = Duration::from_secs(5);
 /// `Retry-After` when the event stream is full.
@@ -282,7 +285,13 @@ fn from_register_error(error: RegisterError) -> ErrorResponse {
         RegisterError::AppRefused(_) => {
             ErrorResponse::coded(StatusCode::BAD_GATEWAY, "SY-2023", error.to_string())
         }
-        RegisterError::Randomness(_) | RegisterError::NoKey | RegisterError::Document { .. } => {
+        RegisterError::Document { .. } => {
+            error!(%error, "stored record cannot be read");
+            let message = "a stored record cannot be read; it is not changed";
+            ErrorResponse::coded(StatusCode::SERVICE_UNAVAILABLE, "SY-5023", message)
+                .with_retry_after(UNREADABLE_RETRY)
+        }
+        RegisterError::Randomness(_) | RegisterError::NoKey => {
             error!(%error, "registration failed");
             ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
         }
@@ -346,6 +355,9 @@ mod tests {
             key: "inst.x".into(),
             reason,
         }));
+        assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!response.message.contains("disk") && response.errors.len() == 1);
+        let response = ErrorResponse::from(ApiError::from(RegisterError::NoKey));
         assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(response.message, INTERNAL);
         assert!(response.errors.is_empty());

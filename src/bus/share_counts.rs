@@ -39,6 +39,9 @@ const CONSUMER_LIFE: Duration = Duration::from_secs(30);
 const ACK_WAIT: Duration = Duration::from_secs(3600);
 /// Age at which the document of a replica that stopped is deleted, in milliseconds.
 const DOCUMENT_AGE_MS_MAX: i64 = 3_600_000;
+/// Age at which a replica writes its document again although nothing changed: the others delete an
+/// old one, and would count its totals a second time when it changes.
+const DOCUMENT_REFRESH_MS: i64 = DOCUMENT_AGE_MS_MAX / 4;
 /// First part of the keys of the documents.
 const KEY_PREFIX: &str = "parked.";
 /// Header with the size of a body that is not sent.
@@ -52,7 +55,8 @@ pub struct ShareCounter {
     directory: Arc<dyn SubscriptionDirectory>,
     key: String,
     others: ReplicaChanges,
-    stored_changes: Option<Changes>,
+    /// What the stored document of this replica has, and when it was written.
+    stored: Option<(Changes, i64)>,
     dead_letters_seen: Option<(u64, u64)>,
     drift: DriftDetector,
     /// When the next recount may start, and why one is needed.
@@ -77,7 +81,7 @@ impl ShareCounter {
             shares,
             directory,
             others: ReplicaChanges::default(),
-            stored_changes: None,
+            stored: None,
             dead_letters_seen: None,
             drift: DriftDetector::default(),
             recount_after: clock::tick(),
@@ -149,11 +153,14 @@ impl ShareCounter {
     async fn exchange(&mut self) -> Result<Changes, async_nats::Error> {
         let context = &self.jetstream_client.context;
         let bucket = context.get_key_value(self.subjects.state_bucket()).await?;
-        let own = self.shares.own_changes();
-        if self.stored_changes.as_ref() != Some(&own) {
-            let document = serde_json::to_vec(&ChangesDocument::new(&own, clock::now_ms()))?;
+        let (own, now_ms) = (self.shares.own_changes(), clock::broker_now_ms());
+        let is_fresh = |(stored, at_ms): &(Changes, i64)| {
+            *stored == own && now_ms.saturating_sub(*at_ms) < DOCUMENT_REFRESH_MS
+        };
+        if !self.stored.as_ref().is_some_and(is_fresh) {
+            let document = serde_json::to_vec(&ChangesDocument::new(&own, now_ms))?;
             bucket.put(&self.key, document.into()).await?;
-            self.stored_changes = Some(own);
+            self.stored = Some((own, now_ms));
         }
         let prefix = format!("$KV.{}.", self.subjects.state_bucket());
         let pattern = format!("{prefix}{KEY_PREFIX}*");
@@ -185,7 +192,7 @@ impl ShareCounter {
             tracing::debug!(key, "document of another replica is unreadable");
             return Ok(Changes::new());
         };
-        let age_ms = clock::now_ms().saturating_sub(document.at_ms);
+        let age_ms = clock::broker_now_ms().saturating_sub(document.at_ms);
         let changes = document.into_changes().unwrap_or_default();
         let changed = self.others.update(key, changes);
         if age_ms > DOCUMENT_AGE_MS_MAX {

@@ -4,9 +4,9 @@ use hyper::Method;
 use serde_json::{Value, json};
 use switchyard::clock;
 use switchyard::domain::Secret;
-use switchyard::jwt::{self, qsh};
+use switchyard::jwt::qsh;
 
-use crate::support::{NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, eventually};
+use crate::support::{NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, app_token, eventually};
 
 const APP: &str = "com.example.app";
 const PATH: &str = "/rest/atlassian-connect/1/app/module/dynamic";
@@ -36,8 +36,7 @@ async fn call(
     // The issuer is the tenant's client key, so the two installations of the app differ by it.
     let hash = qsh::hash(method.as_str(), PATH, "");
     let now_s = clock::now_ms().div_euclid(1000);
-    let token =
-        format!("JWT {}", jwt::sign(&Secret::new(SECRET), tenant, &hash, now_s).expect("a token"));
+    let token = format!("JWT {}", app_token(&Secret::new(SECRET), tenant, &hash, now_s));
     let headers = [("authorization", token.as_str())];
     router.api.send(method, &format!("{prefix}{PATH}"), &headers, body).await
 }

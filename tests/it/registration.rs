@@ -9,6 +9,7 @@ use serde_json::json;
 use switchyard::api::{ApiState, router};
 use switchyard::bus::{Connections, FailedWebhookStream, Subjects, streams};
 use switchyard::config::Config;
+use switchyard::delivery::EgressGuard;
 use switchyard::domain::{ModuleKey, Secret};
 use switchyard::matcher::Matcher;
 use switchyard::registry::{
@@ -43,13 +44,17 @@ impl Replica {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&registry).run());
         timeout(READY_TIMEOUT, registry.wait_until_ready()).await.expect("the registry gets ready");
+        let mut config = Config::defaults().expect("valid defaults");
+        config.delivery.allow_http = true;
+        config.delivery.allow_ports = vec!["any".into()];
+        config.delivery.allow_cidrs = vec!["127.0.0.0/8".parse().expect("a range")];
         let routes = router(Arc::new(ApiState {
             registry: Arc::clone(&registry),
             matcher,
             admin_token: Secret::new(ADMIN_TOKEN),
             body_max: 1 << 20,
             failed_webhooks: failed_webhooks(broker).await,
-            check_url: Box::new(|_| Ok(())),
+            guard: Arc::new(EgressGuard::new(&config.delivery).expect("valid rules")),
         }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));

@@ -11,9 +11,11 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use switchyard::clock;
 use switchyard::domain::Secret;
-use switchyard::jwt::{self, ConnectToken, qsh};
+use switchyard::jwt::{ConnectToken, qsh};
 
-use crate::support::{NatsServer, Received, Setup, Sink, WAIT_MAX, eventually, publish_raw};
+use crate::support::{
+    NatsServer, Received, Setup, Sink, WAIT_MAX, app_token, eventually, publish_raw,
+};
 
 const SITE: &str = "site-1";
 const APP: &str = "com.example.app";
@@ -39,7 +41,7 @@ impl ConnectApp {
         let now_s = clock::now_ms().div_euclid(1000);
         let (bare, query) = path.split_once('?').unwrap_or((path, ""));
         let hash = qsh::hash(method.as_str(), bare, query);
-        let token = jwt::sign(&Secret::new(SHARED_SECRET), APP, &hash, now_s).expect("a token");
+        let token = app_token(&Secret::new(SHARED_SECRET), APP, &hash, now_s);
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))

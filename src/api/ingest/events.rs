@@ -14,7 +14,7 @@
 //! were, the answer is 202 with `Retry-After`, `retryAfterS` and the other lines; the file can be sent
 //! again as a whole, because stored lines are recognised by their ids.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ use serde::Serialize;
 
 use self::line_reader::{Line, LineReader};
 use super::body::read_body;
+use super::parsing;
 use crate::api::error::ApiError;
 use crate::api::error::{self, publish_code, publish_retry};
 use crate::api::query_params::QueryParams;
@@ -52,6 +53,8 @@ const LINE_BYTES_MAX: usize = 1024 * 1024;
 const IN_FLIGHT_MAX: usize = 256;
 /// Bytes of one file that are stored concurrently.
 const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Headers of one event in a file.
+const HEADERS_MAX: usize = 256;
 /// Rejected lines listed in a response; further ones are only counted.
 const REJECTED_LISTED_MAX: usize = 1000;
 
@@ -124,8 +127,9 @@ async fn store_one(
             headers.push(name, encoded(value));
         }
     }
-    let mut decoder = Decoder::new(state.event_bytes_max, false);
-    let event = decode(&mut decoder, &headers, body).map_err(ApiError::NoEvent)?;
+    let (body_bytes, event_bytes_max) = (body.len(), state.event_bytes_max);
+    let parse = move || decode(&mut Decoder::new(event_bytes_max, false), &headers, body);
+    let event = parsing::run(body_bytes, parse).await?.map_err(ApiError::NoEvent)?;
     let published = state.publisher.publish(event.envelope, event.body).await;
     let published = published.map_err(ApiError::Unpublished)?;
     let mut report = UploadReport::default();
@@ -151,8 +155,9 @@ async fn store_ndjson(state: &EventsState, body: Body) -> Result<UploadReport, A
             }
             next = lines.next(), if !ended && has_capacity => match next {
                 Ok(Some((number, line))) => {
-                    let (bytes, store) =
-                        store_line(&*state.publisher, &mut decoder, number, line);
+                    let event;
+                    (decoder, event) = decode_line(decoder, line).await?;
+                    let (bytes, store) = store_line(&*state.publisher, number, event);
                     in_flight_bytes += bytes;
                     in_flight.push_back(start_store(store).await);
                 }
@@ -219,20 +224,11 @@ impl From<PublishError> for LineError {
 
 /// Returns the publish of a line, and the bytes it holds until it completes. A rejected line is
 /// queued like any other, so that the report keeps the order of the file.
-fn store_line<'p>(
-    publisher: &'p dyn Publisher,
-    decoder: &mut Decoder,
+fn store_line(
+    publisher: &dyn Publisher,
     number: u64,
-    line: Line,
-) -> (usize, BoxFuture<'p, LineOutcome>) {
-    let decoded = match line {
-        Line::TooLong => Err(LineError {
-            code: "SY-1025",
-            message: format!("the line has more than {LINE_BYTES_MAX} bytes"),
-            retry_after_s: None,
-        }),
-        Line::Whole(bytes) => decode_line(decoder, &bytes).map_err(LineError::from),
-    };
+    decoded: Result<Event, LineError>,
+) -> (usize, BoxFuture<'_, LineOutcome>) {
     let decoded = decoded.and_then(|event| match publisher.refuse_for_s() {
         None => Ok(event),
         Some(seconds) => Err(LineError {
@@ -254,8 +250,24 @@ fn store_line<'p>(
     (bytes, Box::pin(store))
 }
 
+/// Decodes a line; large ones outside the async runtime, with `decoder`, which is returned.
+async fn decode_line(
+    mut decoder: Decoder,
+    line: Line,
+) -> Result<(Decoder, Result<Event, LineError>), ApiError> {
+    let Line::Whole(bytes) = line else {
+        let message = format!("the line has more than {LINE_BYTES_MAX} bytes");
+        return Ok((decoder, Err(LineError { code: "SY-1025", message, retry_after_s: None })));
+    };
+    parsing::run(bytes.len(), move || {
+        let event = decode_entry(&mut decoder, &bytes).map_err(LineError::from);
+        (decoder, event)
+    })
+    .await
+}
+
 /// Reads `{"headers": {..}, "data": {..}}`; other members are ignored.
-fn decode_line(decoder: &mut Decoder, line: &Bytes) -> Result<Event, DecodeError> {
+fn decode_entry(decoder: &mut Decoder, line: &Bytes) -> Result<Event, DecodeError> {
     let schema = |reason: &str| DecodeError::Schema { reason: reason.into() };
     let text = std::str::from_utf8(line)
         .map_err(|error| DecodeError::Utf8 { offset: error.valid_up_to() })?;
@@ -265,10 +277,13 @@ fn decode_line(decoder: &mut Decoder, line: &Bytes) -> Result<Event, DecodeError
     let named =
         entry.object("headers").ok_or_else(|| schema("the line has no object `headers`"))?;
     let mut headers = EventHeaders::default();
-    for (name, _) in named.iter() {
-        if let Some(value) = named.string(name) {
+    for (name, json) in named.iter() {
+        if let Ok(value) = serde_json::from_str(json) {
             headers.push(name, value);
         }
+    }
+    if headers.0.len() > HEADERS_MAX {
+        return Err(schema(&format!("the line has more than {HEADERS_MAX} headers")));
     }
     // Copied: a slice would keep the whole chunk of the upload in memory while the line is stored.
     decode(decoder, &headers, Bytes::copy_from_slice(data.as_bytes()))
@@ -287,20 +302,19 @@ fn decode(
     Ok(event)
 }
 
-/// Headers of one event; names are case-insensitive.
+/// Headers of one event by lower-case name; of repeated names the last counts, as in JSON.
 #[derive(Default)]
-struct EventHeaders(Vec<(String, String)>);
+struct EventHeaders(HashMap<String, String>);
 
 impl EventHeaders {
     fn push(&mut self, name: &str, value: String) {
-        self.0.push((name.to_owned(), value));
+        self.0.insert(name.to_ascii_lowercase(), value);
     }
 }
 
 impl HeaderLookup for EventHeaders {
     fn get(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.as_str())
+        self.0.get(name).map(String::as_str)
     }
 }
 

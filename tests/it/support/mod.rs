@@ -5,6 +5,7 @@ pub(crate) mod nats;
 mod proxy;
 mod router;
 mod sink;
+mod tokens;
 
 use std::future::Future;
 use std::time::Duration;
@@ -17,6 +18,7 @@ pub(crate) use nats::NatsServer;
 pub(crate) use proxy::Proxy;
 pub(crate) use router::{ADMIN_TOKEN, RouterProcess, Setup, register};
 pub(crate) use sink::{NEVER, Received, Sink};
+pub(crate) use tokens::app_token;
 
 /// Signing secret of every handler under test: 32 bytes.
 pub(crate) const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";

@@ -72,6 +72,15 @@ impl NatsServer {
         self.until_answering().await;
     }
 
+    /// As [`NatsServer::kill_and_restart`], but the index of each stream is lost, too: the server
+    /// reads all files again, as it does when the index is older than they are.
+    pub(crate) async fn kill_and_lose_index(&mut self) {
+        self.kill();
+        remove_indexes(&self.folder.path().join("js"));
+        self.child = spawn(self.folder.path(), i32::from(self.port));
+        self.until_answering().await;
+    }
+
     /// Copies the data as they are now, which is what a power cut may leave.
     pub(crate) fn copy_of_data(&self) -> TempDir {
         let copy = tempfile::tempdir().expect("a temporary folder");
@@ -137,6 +146,19 @@ impl NatsServer {
 impl Drop for NatsServer {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Removes every `index.db` below a folder.
+fn remove_indexes(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"))
+    {
+        let path = entry.path();
+        if path.is_dir() {
+            remove_indexes(&path);
+        } else if path.ends_with("index.db") {
+            std::fs::remove_file(&path).expect("a file can be removed");
+        }
     }
 }
 

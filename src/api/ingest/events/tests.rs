@@ -49,6 +49,27 @@ async fn single_event_takes_site_and_type_from_the_query_and_its_id_from_a_heade
 }
 
 #[tokio::test]
+async fn line_with_too_many_headers_is_rejected_and_a_large_one_keeps_its_place() {
+    let stream = Arc::new(MemoryStream::default());
+    let with_headers = |count: usize| {
+        let mut entry: Value = serde_json::from_str(&line(&format!("h{count}"))).unwrap();
+        for number in 0..count {
+            entry["headers"][format!("x-{number}")] = json!("v");
+        }
+        entry.to_string()
+    };
+    let mut large: Value = serde_json::from_str(&line("large")).unwrap();
+    large["data"]["text"] = json!("x".repeat(15 * 1024));
+    large["other"] = json!("x".repeat(40 * 1024));
+    let lines = [with_headers(200), with_headers(257), large.to_string(), line("last")];
+    let report = upload(&stream, &lines).await;
+    assert_eq!(report["accepted"], 3);
+    assert_eq!(report["rejected"][0]["line"], 2);
+    assert!(report["rejected"][0]["message"].as_str().unwrap().contains("256 headers"));
+    assert_eq!(stream.identities(), ["c1/h200", "c1/large", "c1/last"]);
+}
+
+#[tokio::test]
 async fn single_event_without_an_id_gets_the_same_id_each_time() {
     let stream = Arc::new(MemoryStream::default());
     let body = r#"{"issue":{"key":"A-1"}}"#;
