@@ -19,6 +19,7 @@ mod declared;
 mod delivery;
 mod discovery;
 mod fuzzed;
+mod handlers;
 mod health;
 mod installs;
 mod isolation;
