@@ -27,6 +27,7 @@ mod managed;
 mod oracle;
 mod pause;
 mod poison;
+mod pulling;
 mod registration;
 mod remote;
 mod repeats;
