@@ -4,9 +4,13 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
+use futures_util::StreamExt;
+use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::support::{NatsServer, RouterProcess, Setup, Sink, eventually, publish, register};
+use crate::support::{
+    NatsServer, Proxy, RouterProcess, Setup, Sink, eventually, publish, register,
+};
 
 /// The site of the tenant whose handler fails.
 const BUSY: &str = "site-busy";
@@ -205,6 +209,59 @@ async fn delivered_and_removed_deliveries_give_their_places_back() {
     eventually(LONG, "no place is taken", || async {
         let used = router.metric(r#"switchyard_share_used_ratio{pool="parking"}"#).await;
         (used == 0.0).then_some(())
+    })
+    .await;
+    router.kill().await;
+}
+
+/// The keys of the documents in which replicas store their counts.
+async fn documents(context: &jetstream::Context) -> Vec<String> {
+    let Ok(stream) = context.get_stream("KV_SW_STATE").await else { return Vec::new() };
+    let subjects = stream.info_with_subjects("$KV.SW_STATE.parked.*").await;
+    let subjects = subjects.expect("the subjects of the bucket");
+    subjects.map(|found| found.expect("a subject").0).collect().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleted_state_bucket_loses_no_parked_delivery_and_gets_its_documents_again() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let router = setup(&nats, "router").start().await;
+    provision(&router, &sink, 503).await;
+    until_counted(&router).await;
+    let (broker, context) = (nats.client().await, nats.context().await);
+    publish_all(&broker, BUSY, 0..40).await;
+    until_all_acknowledged(&context).await;
+    eventually(LONG, "the replica stored what it parked", || async {
+        (!documents(&context).await.is_empty()).then_some(())
+    })
+    .await;
+    context.delete_stream("KV_SW_STATE").await.unwrap();
+    eventually(LONG, "the replica stored it again, although nothing changed", || async {
+        (!documents(&context).await.is_empty()).then_some(())
+    })
+    .await;
+    other_tenant_is_served(&broker, &sink).await;
+    until_all_acknowledged(&context).await;
+    assert_eq!(stored(&context, "SW_PARKED").await, 20, "the share is still used up");
+    router.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn document_of_a_replica_that_stopped_long_ago_is_deleted_without_a_trace() {
+    const DEAD: &str = "parked.1-1";
+    let nats = NatsServer::start().await;
+    let context = nats.context().await;
+    setup(&nats, "first").start().await.kill().await;
+    let bucket = context.get_key_value("SW_STATE").await.unwrap();
+    let document = json!({ "format": 1, "atMs": 0, "changes": [] }).to_string();
+    bucket.put(DEAD, document.into()).await.unwrap();
+    // To this replica, all that is stored is two hours old.
+    let proxy = Proxy::shifting(&nats.url(), SignedDuration::from_hours(2)).await;
+    let data = nats.folder().join("later");
+    let router = Setup::new(&proxy.url(), data).start().await;
+    eventually(LONG, "the document and its subject are deleted", || async {
+        let left = documents(&context).await;
+        (!left.contains(&format!("$KV.SW_STATE.{DEAD}"))).then_some(())
     })
     .await;
     router.kill().await;
