@@ -53,8 +53,25 @@ pub struct Place<'a> {
     shares: &'a Shares,
     owner: &'a ShareOwner,
     amount: Amount,
-    is_parking: bool,
+    pool: PoolKind,
     is_kept: bool,
+}
+
+/// The pools of a ledger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum PoolKind {
+    Parking,
+    DeadLetters,
+}
+
+impl PoolKind {
+    /// Returns the metric label.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Parking => "parking",
+            Self::DeadLetters => "dead_letters",
+        }
+    }
 }
 
 impl Place<'_> {
@@ -67,12 +84,12 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut ledger = self.shares.ledger();
-        if self.is_parking {
-            if !self.is_kept {
-                ledger.release_parked(self.owner, self.amount);
+        match self.pool {
+            PoolKind::Parking if self.is_kept => {}
+            PoolKind::Parking => ledger.release_parked(self.owner, self.amount),
+            PoolKind::DeadLetters => {
+                ledger.end_publishing(self.owner, self.amount, self.is_kept);
             }
-        } else {
-            ledger.end_publishing(self.owner, self.amount, self.is_kept);
         }
     }
 }
@@ -122,13 +139,7 @@ impl Shares {
         owner: &'a ShareOwner,
         body_bytes: usize,
     ) -> Result<Place<'a>, ShareLevel> {
-        let amount = Self::amount_of(body_bytes);
-        let mut ledger = self.ledger();
-        ledger.parking.admit(owner, amount).inspect_err(|level| {
-            metrics::share_refused("parking", *level);
-        })?;
-        ledger.change_own(owner, Change::added(amount));
-        Ok(Place { shares: self, owner, amount, is_parking: true, is_kept: false })
+        self.take_place(PoolKind::Parking, owner, body_bytes)
     }
 
     /// Gives back the place of a parked delivery that is no longer parked.
@@ -145,14 +156,20 @@ impl Shares {
         owner: &'a ShareOwner,
         body_bytes: usize,
     ) -> Result<Place<'a>, ShareLevel> {
+        self.take_place(PoolKind::DeadLetters, owner, body_bytes)
+    }
+
+    fn take_place<'a>(
+        &'a self,
+        pool: PoolKind,
+        owner: &'a ShareOwner,
+        body_bytes: usize,
+    ) -> Result<Place<'a>, ShareLevel> {
         let amount = Self::amount_of(body_bytes);
-        let mut ledger = self.ledger();
-        ledger.dead_letters.admit(owner, amount).inspect_err(|level| {
-            metrics::share_refused("dead_letters", *level);
+        self.ledger().admit(pool, owner, amount).inspect_err(|level| {
+            metrics::share_refused(pool.label(), *level);
         })?;
-        let publishing = ledger.publishing.entry(owner.clone()).or_default();
-        *publishing = publishing.plus(amount);
-        Ok(Place { shares: self, owner, amount, is_parking: false, is_kept: false })
+        Ok(Place { shares: self, owner, amount, pool, is_kept: false })
     }
 
     /// Counts and logs a dead letter that was dropped.
@@ -246,8 +263,10 @@ impl Shares {
     /// Sets the gauges of both streams.
     pub fn publish_gauges(&self) {
         let ledger = self.ledger();
-        for (name, pool) in [("parking", &ledger.parking), ("dead_letters", &ledger.dead_letters)] {
-            metrics::share_used(name, pool.used(), pool.limits().max);
+        let pools =
+            [(PoolKind::Parking, &ledger.parking), (PoolKind::DeadLetters, &ledger.dead_letters)];
+        for (kind, pool) in pools {
+            metrics::share_used(kind.label(), pool.used(), pool.limits().max);
         }
     }
 
@@ -257,6 +276,26 @@ impl Shares {
 }
 
 impl Ledger {
+    fn admit(
+        &mut self,
+        pool: PoolKind,
+        owner: &ShareOwner,
+        amount: Amount,
+    ) -> Result<(), ShareLevel> {
+        match pool {
+            PoolKind::Parking => {
+                self.parking.admit(owner, amount)?;
+                self.change_own(owner, Change::added(amount));
+            }
+            PoolKind::DeadLetters => {
+                self.dead_letters.admit(owner, amount)?;
+                let publishing = self.publishing.entry(owner.clone()).or_default();
+                *publishing = publishing.plus(amount);
+            }
+        }
+        Ok(())
+    }
+
     fn change_own(&mut self, owner: &ShareOwner, change: Change) {
         let own = self.own.entry(owner.clone()).or_default();
         *own = own.plus(change);
