@@ -164,7 +164,9 @@ impl Dispatcher {
         let watched = self.live.has_subscribers().then(|| delivery.clone());
         let lane = self.lane_of(&delivery);
         if delivery.subscription.owner.settings.is_paused {
-            return self.park_backlog(delivery, &lane, ParkReason::Paused).await;
+            let outcome = self.park_backlog(delivery, &lane, ParkReason::Paused).await;
+            self.publish(watched, &outcome, None);
+            return outcome;
         }
         // A delivery that no breaker admits takes no permit from others.
         if let Admission::RetryAfter(moment_ms) = lane.breakers().peek(clock::uptime_ms()) {
@@ -371,7 +373,12 @@ impl Dispatcher {
         reason: ParkReason,
     ) -> DeliveryOutcome {
         let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
-        if schedule.is_expired(&delivery.progress, reason, clock::now(), self.backlog_age_max) {
+        if schedule.is_expired(
+            &delivery.progress,
+            reason,
+            clock::broker_now(),
+            self.backlog_age_max,
+        ) {
             let error = "waited for longer than delivery.backlog_max_h";
             return self.dead_letter(&delivery, DeadLetterReason::Expired, error).await;
         }

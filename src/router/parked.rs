@@ -1,6 +1,9 @@
 //! Parked deliveries that are due: read, looked up and attempted again.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+
+use futures_util::FutureExt;
 
 use crate::delivery::{
     DeadLetter, DeadLetterCause, DeadLetterReason, Delivery, DeliveryOutcome, Dispatcher,
@@ -28,9 +31,17 @@ impl ParkedDeliveries {
         let directory = &*self.directory;
         let app = message.address().rsplit('.').next().unwrap_or_default();
         let owner = parked_owner(message.headers(), directory, app);
-        if !self.settle(message).await
-            && let Some(owner) = owner
-        {
+        let is_parked = match AssertUnwindSafe(self.settle(message)).catch_unwind().await {
+            Ok(is_parked) => is_parked,
+            // Redelivered, it would panic again for ever.
+            Err(_) => {
+                let sequence = message.sequence();
+                tracing::error!(sequence, "resuming a parked delivery panicked; dead-lettered");
+                self.dead_letter(message, "crash", "its resumption panicked").await;
+                false
+            }
+        };
+        if let Some(owner) = owner.filter(|_| !is_parked) {
             self.dispatcher.release_parked(&owner, message.payload().len());
         }
     }
@@ -46,14 +57,17 @@ impl ParkedDeliveries {
             Ok(None) => {
                 self.dispatcher.drop_by_policy();
             }
-            Err(malformed) => {
-                let (reason, error) = (DeadLetterReason::Poison("schema"), malformed.to_string());
-                let cause = DeadLetterCause { reason: &reason, stage: "parking", error: &error };
-                let letter = DeadLetter::of_record(message.payload(), message.sequence(), &cause);
-                self.dispatcher.store_dead_letter(letter, &reason).await;
-            }
+            Err(malformed) => self.dead_letter(message, "schema", &malformed.to_string()).await,
         }
         false
+    }
+
+    /// Dead-letters a record that cannot be resumed, with its original bytes.
+    async fn dead_letter<M: Message>(&self, message: &M, poison: &'static str, error: &str) {
+        let reason = DeadLetterReason::Poison(poison);
+        let cause = DeadLetterCause { reason: &reason, stage: "parking", error };
+        let letter = DeadLetter::of_record(message.payload(), message.sequence(), &cause);
+        self.dispatcher.store_dead_letter(letter, &reason).await;
     }
 
     /// Reads the delivery of a parked record; none if all of its subscriptions were removed.
