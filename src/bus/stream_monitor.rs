@@ -73,8 +73,8 @@ impl StreamMonitor {
         let lag_s = if backlog.messages == 0 {
             0.0
         } else {
-            // The event itself may have been deleted. The age of the oldest stored one would be
-            // wrong: it may have been acknowledged for days.
+            // Without an answer nothing is known: the oldest stored event may have been acknowledged
+            // for days.
             let oldest = probe(&stream, info.ack_floor.stream_sequence.saturating_add(1)).await?;
             let stored_ms = oldest.map_or(i64::MAX, |event| event.stored_ms);
             let age_ms = clock::broker_now_ms().saturating_sub(stored_ms);

@@ -9,7 +9,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use switchyard::clock;
 
-use crate::repeats::until_all_acknowledged;
 use crate::support::{
     NatsCluster, NatsServer, Proxy, RouterProcess, Setup, Sink, eventually, publish, register,
 };
@@ -300,33 +299,4 @@ async fn due_times_follow_the_clock_of_the_broker() {
         assert!(deep["clockSkewSeconds"].as_f64().unwrap().abs() > 7_000.0, "{deep}");
         assert_eq!(deep["checks"].as_array().map(Vec::len), Some(12), "{deep}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lag_is_the_age_of_an_event_that_waits_not_of_the_oldest_stored_one() {
-    const EARLIER: Duration = Duration::from_secs(15);
-    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
-    let mut setup = Setup::new(&nats.url(), nats.folder().join("router"));
-    let router = start(&mut setup, &sink, "/hook").await;
-    let broker = nats.client().await;
-    publish(&broker, "s", 1, "P").await;
-    until_all_acknowledged(&broker).await;
-    tokio::time::sleep(EARLIER).await;
-    sink.hold("/hook");
-    publish(&broker, "s", 2, "P").await;
-    let stream = nats.context().await.get_stream("SW_EVENTS").await.unwrap();
-    // Whatever the monitor sees before, it sees the third event as the first that waits.
-    stream.delete_message(2).await.unwrap();
-    let published = clock::tick();
-    publish(&broker, "s", 3, "P").await;
-    let lag = eventually(RECOVERY_MAX, "the lag is measured", || async {
-        let lag = router.metric("switchyard_input_lag_seconds").await;
-        (lag >= 1.0).then_some(lag)
-    })
-    .await;
-    let waited = clock::since(published).as_secs_f64() + 1.0;
-    assert!(lag <= waited, "a lag of {lag} s, and the event waits for {waited} s");
-    sink.release("/hook");
-    until_all_acknowledged(&broker).await;
-    router.kill().await;
 }

@@ -231,8 +231,12 @@ async fn deleted_state_bucket_loses_no_parked_delivery_and_gets_its_documents_ag
     let (broker, context) = (nats.client().await, nats.context().await);
     publish_all(&broker, BUSY, 0..40).await;
     until_all_acknowledged(&context).await;
-    eventually(LONG, "the replica stored what it parked", || async {
-        (!documents(&context).await.is_empty()).then_some(())
+    eventually(LONG, "the replica stored all that it parked", || async {
+        let subject = documents(&context).await.pop()?;
+        let bucket = context.get_key_value("SW_STATE").await.ok()?;
+        let key = subject.strip_prefix("$KV.SW_STATE.")?;
+        let document = String::from_utf8(bucket.get(key).await.ok()??.to_vec()).ok()?;
+        document.contains(r#""messages":20,"#).then_some(())
     })
     .await;
     context.delete_stream("KV_SW_STATE").await.unwrap();
