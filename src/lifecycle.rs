@@ -34,6 +34,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::delivery::{EgressGuard, HttpSender};
 use crate::matcher::Matcher;
+use crate::registry::Registry;
 use crate::telemetry::LiveFeed;
 use crate::telemetry::exporter;
 use crate::telemetry::subscriptions::TopSubscriptions;
@@ -76,7 +77,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
     let routing = Routing::connect(config, &broker, parts, sender, reports, &background).await?;
 
     let http = HttpParts {
-        registry,
+        registry: Arc::clone(&registry),
         matcher,
         guard,
         failed_webhooks: Arc::new(FailedWebhookStream::new(
@@ -92,7 +93,8 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         console_asks_token: mode == Mode::Serve,
     };
     http::serve(&background, listener, http.routes(config));
-    background.spawn(run_heartbeat(Arc::clone(&health), Arc::clone(&routing.gates), metrics));
+    let gates = Arc::clone(&routing.gates);
+    background.spawn(run_heartbeat(Arc::clone(&health), gates, registry, metrics));
     background.spawn(monitor.run());
     routing.start(&background);
     health.started.store(true, Relaxed);
@@ -109,7 +111,7 @@ async fn guarded_sender(
     broker: &Broker,
 ) -> anyhow::Result<(Arc<EgressGuard>, HttpSender)> {
     let guard = Arc::new(EgressGuard::new(&config.delivery)?);
-    guard.forbid(broker.own_addresses(address).await);
+    guard.forbid(broker.own_addresses(address, &config.server.public_url).await);
     let sender = HttpSender::new(&config.delivery, Arc::clone(&guard))?
         .with_sockets(descriptors::socket_budget(&config.delivery));
     Ok((guard, sender))
@@ -122,10 +124,16 @@ fn top_subscriptions(config: &Config) -> anyhow::Result<Arc<TopSubscriptions>> {
 }
 
 /// Updates the heartbeat until the future is dropped.
-async fn run_heartbeat(health: Arc<Health>, gates: Arc<PublishGates>, metrics: PrometheusHandle) {
+async fn run_heartbeat(
+    health: Arc<Health>,
+    gates: Arc<PublishGates>,
+    registry: Arc<Registry>,
+    metrics: PrometheusHandle,
+) {
     loop {
         health.heartbeat_ms.store(clock::uptime_ms(), Relaxed);
         health.writes_blocked.store(gates.are_blocked(), Relaxed);
+        health.unreadable_documents.store(registry.unreadable_count(), Relaxed);
         metrics.run_upkeep();
         tokio::time::sleep(HEARTBEAT).await;
     }

@@ -14,6 +14,7 @@ mod in_flight;
 mod parked;
 pub mod poison;
 mod redelivery;
+mod waiting;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use fan_out::FanOut;
 use in_flight::{InFlightLimit, InFlightPermit};
 use parked::ParkedDeliveries;
 use redelivery::{Redeliveries, Taken, Verdict};
+use waiting::WaitingEvents;
 
 use crate::clock;
 use crate::config::Config;
@@ -69,7 +71,8 @@ enum Acquired {
 /// Routes events. Shared by its workers and tasks.
 pub struct Router {
     examiner: Examiner,
-    fan_out: FanOut,
+    fan_out: Arc<FanOut>,
+    waiting: Arc<WaitingEvents>,
     parked: ParkedDeliveries,
     dispatcher: Arc<Dispatcher>,
     directory: Arc<dyn SubscriptionDirectory>,
@@ -100,13 +103,34 @@ impl Router {
         let ack_wait = Duration::from_secs(config.ack_wait_s);
         let pause = Arc::new(PauseGate::new(ack_wait));
         dispatcher.set_pause_gate(Arc::clone(&pause));
+        let trust_body_self = config.trust_body_self;
+        let fan_out = Arc::new(FanOut::new(Arc::clone(&dispatcher)));
+        let waiting = Arc::new(WaitingEvents::new(
+            Arc::clone(&dispatcher),
+            Arc::clone(&directory),
+            Arc::clone(&matcher),
+            event_bytes_max,
+            trust_body_self,
+        ));
+        let examined_by = Arc::clone(&directory);
         Self {
-            examiner: Examiner::new(matcher, live, event_bytes_max, config.trust_body_self),
-            fan_out: FanOut::new(Arc::clone(&dispatcher)),
-            parked: ParkedDeliveries::new(Arc::clone(&dispatcher), Arc::clone(&directory)),
+            examiner: Examiner::new(matcher, examined_by, live, event_bytes_max, trust_body_self),
+            parked: ParkedDeliveries::new(
+                Arc::clone(&dispatcher),
+                Arc::clone(&directory),
+                Arc::clone(&fan_out),
+                Arc::clone(&waiting),
+            ),
+            fan_out,
+            waiting,
             dispatcher,
             directory,
-            redeliveries: Redeliveries::new(crash_records, config.deliver_max),
+            redeliveries: Redeliveries::new(
+                crash_records,
+                config.deliver_max,
+                Arc::clone(&pause),
+                stop.clone(),
+            ),
             deadline: AckDeadline::new(ack_wait),
             pause,
             events_in_flight: InFlightLimit::new(messages, bytes),
@@ -125,14 +149,14 @@ impl Router {
         D: MessageStream,
     {
         if let Err(error) = self.pause.start() {
-            tracing::error!(%error, "pauses of the process are not detected");
+            tracing::error!(%error, "stops of the process are not detected");
         }
         let mut workers = JoinSet::new();
         for (number, source) in events.into_iter().enumerate() {
             workers.spawn(Arc::clone(&self).route(number, source));
         }
         workers.spawn(Arc::clone(&self).resume_parked(due));
-        workers.spawn(Arc::clone(&self).resume_from_pauses());
+        workers.spawn(Arc::clone(&self).resume_from_gaps());
         workers.spawn(Arc::clone(&self).evict_idle_lanes());
         while let Some(ended) = workers.join_next().await {
             if let Err(error) = ended {
@@ -158,7 +182,7 @@ impl Router {
         let mut yielded_ms = clock::uptime_ms();
         while let Some(message) = self.pull(&mut source).await {
             let now_ms = clock::uptime_ms();
-            if !self.pause.is_open_at(now_ms) || worker.work.is_cancelled() {
+            if !self.may_start(&worker.work, now_ms).await {
                 drop(message);
                 worker.work = self.pull_again(&mut source).await;
                 continue;
@@ -217,6 +241,9 @@ impl Router {
             }
         }
         for message in taken.others {
+            if !self.may_start(&worker.work, clock::uptime_ms()).await {
+                return true;
+            }
             if !self.route_one(worker, message).await {
                 return false;
             }
@@ -242,7 +269,7 @@ impl Router {
             Examined::Crashed => return true,
             Examined::Work(work) => {
                 let acked = match &work {
-                    Work::Deliver { .. } => metrics.matched.clone(),
+                    Work::Deliver { .. } | Work::Wait { .. } => metrics.matched.clone(),
                     Work::DeadLetter { .. } => metrics.poison.clone(),
                 };
                 (work, acked)
@@ -282,7 +309,7 @@ impl Router {
     async fn resume_parked<S: MessageStream>(self: Arc<Self>, mut source: S) {
         let mut work = self.pause.work();
         while let Some(message) = self.pull(&mut source).await {
-            if !self.pause.is_open() || work.is_cancelled() {
+            if !self.may_start(&work, clock::uptime_ms()).await {
                 drop(message);
                 work = self.pull_again(&mut source).await;
                 continue;
@@ -304,20 +331,34 @@ impl Router {
         }
     }
 
-    /// Brings the registry up to date after each pause of the process, then lets work start again.
-    async fn resume_from_pauses(self: Arc<Self>) {
+    /// Lets the registry catch up after each gap in which the process was stopped, then lets work
+    /// start again.
+    async fn resume_from_gaps(self: Arc<Self>) {
         loop {
-            tokio::select! {
-                () = self.pause.paused() => {}
+            let gaps = tokio::select! {
+                gaps = self.pause.found() => gaps,
                 () = self.stop.cancelled() => return,
-            }
+            };
             tokio::select! {
                 () = self.directory.catch_up() => {}
                 () = self.stop.cancelled() => return,
             }
-            self.pause.resume();
-            tracing::info!("the registry is up to date after a pause of the process");
+            self.pause.resume(gaps);
+            tracing::info!("the registry is up to date after a stop of the process");
         }
+    }
+
+    /// Waits until the registry has caught up after a gap; returns false if a pause ends the work.
+    async fn may_start(&self, work: &CancellationToken, now_ms: i64) -> bool {
+        if !self.pause.is_open_at(now_ms) {
+            tokio::select! {
+                biased;
+                () = work.cancelled() => {}
+                () = self.stop.cancelled() => {}
+                () = self.pause.opened() => {}
+            }
+        }
+        !work.is_cancelled()
     }
 
     /// Drops what was pulled before a pause and waits until work may start again; returns the token
@@ -368,6 +409,14 @@ impl Router {
         match work {
             Work::Deliver { prepared, matches } => {
                 self.fan_out.deliver_all(&prepared, matches).await;
+            }
+            Work::Wait { event, waiting, matched } => {
+                let deliver = async {
+                    if let Some((prepared, matches)) = matched {
+                        self.fan_out.deliver_all(&prepared, matches).await;
+                    }
+                };
+                tokio::join!(self.waiting.park(&event, waiting), deliver);
             }
             Work::DeadLetter { reason, error } => {
                 self.dead_letter_event(message, &reason, &error).await;

@@ -100,6 +100,47 @@ pub fn lost_at_start(
     (!lost.is_empty()).then_some(lost)
 }
 
+/// What a round does with the floor of one consumer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FloorRound {
+    /// The floor to store; none if the stored one is as high.
+    pub write: Option<Checkpoint>,
+    /// Events that the stream lost at its start; reported once the new floor is stored.
+    pub lost: Option<RangeInclusive<u64>>,
+    /// Floor that is stored for this stream.
+    known: u64,
+    present: u64,
+}
+
+impl FloorRound {
+    /// Decides on the floor of a consumer that has acknowledged every event up to `acknowledged`, in
+    /// the stream created at `created_ns` whose first sequence is `first`. `stored` must be read
+    /// after `first`.
+    #[must_use]
+    pub fn new(stored: Option<Checkpoint>, created_ns: i64, first: u64, acknowledged: u64) -> Self {
+        // What the stream no longer has needs no acknowledgement.
+        let present = acknowledged.max(first.saturating_sub(1));
+        let known = stored.filter(|known| known.stream == created_ns);
+        Self {
+            write: next_checkpoint(stored, Checkpoint { stream: created_ns, sequence: present }),
+            lost: lost_at_start(stored, created_ns, first),
+            known: known.map_or(0, |known| known.sequence),
+            present,
+        }
+    }
+
+    /// Returns the floor up to which events may be purged: one that is stored. `is_written` is
+    /// whether the new floor, if any, was stored.
+    #[must_use]
+    pub fn usable(&self, is_written: bool) -> u64 {
+        match (&self.write, is_written) {
+            (Some(_), true) => self.present,
+            (Some(_), false) => self.known,
+            (None, _) => self.present.min(self.known),
+        }
+    }
+}
+
 /// Finds events that were deleted between stored ones before they were acknowledged.
 #[derive(Debug, Default)]
 pub struct DeletedEvents {
@@ -170,6 +211,23 @@ mod tests {
         assert_eq!(lost_at_start(AT, 7, 104), Some(101..=103));
         assert_eq!(lost_at_start(AT, 8, 104), None);
         assert_eq!(lost_at_start(None, 7, 104), None);
+    }
+
+    #[test]
+    fn events_are_purged_up_to_a_stored_floor_only() {
+        let round = FloorRound::new(AT, 7, 50, 120);
+        assert_eq!(round.write, Some(Checkpoint { stream: 7, sequence: 120 }));
+        assert_eq!((round.usable(true), round.usable(false)), (120, 100));
+        let behind = FloorRound::new(AT, 7, 50, 90);
+        assert_eq!((behind.write, behind.usable(true)), (None, 90));
+        let other = FloorRound::new(AT, 8, 1, 5);
+        assert_eq!(
+            (other.usable(true), other.usable(false)),
+            (5, 0),
+            "the floor of another stream"
+        );
+        let lost = FloorRound::new(AT, 7, 104, 100);
+        assert_eq!((lost.lost.clone(), lost.usable(true)), (Some(101..=103), 103));
     }
 
     #[test]

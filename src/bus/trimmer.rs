@@ -15,9 +15,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::connect::JetStreamClient;
-use super::floor::{
-    Checkpoint, DeletedEvents, is_router_consumer, least_floor, lost_at_start, next_checkpoint,
-};
+use super::floor::{DeletedEvents, FloorRound, is_router_consumer, least_floor};
 use super::metrics;
 use super::room::RoomRequests;
 use super::state_bucket::StateBucket;
@@ -185,28 +183,23 @@ impl Trimmer {
                 continue;
             }
             let stored = self.floors.floor(&consumer.name).await?;
-            let lost = lost_at_start(stored.checkpoint, created_ns, fill.first);
-            // What the stream no longer has needs no acknowledgement.
-            let sequence = consumer.ack_floor.stream_sequence.max(fill.first.saturating_sub(1));
-            let present = Checkpoint { stream: created_ns, sequence };
-            let known = stored.checkpoint.filter(|known| known.stream == created_ns);
-            let known = known.map_or(0, |known| known.sequence);
-            let Some(next) = next_checkpoint(stored.checkpoint, present) else {
-                floors.push((consumer.name, sequence.min(known)));
-                continue;
-            };
-            match self.floors.replace_floor(&consumer.name, &stored, next).await {
-                Ok(()) => {
-                    if let Some(lost) = lost {
-                        report_lost(&consumer.name, *lost.start(), *lost.end());
+            let acknowledged = consumer.ack_floor.stream_sequence;
+            let round = FloorRound::new(stored.checkpoint, created_ns, fill.first, acknowledged);
+            let mut is_written = false;
+            if let Some(next) = round.write {
+                match self.floors.replace_floor(&consumer.name, &stored, next).await {
+                    Ok(()) => {
+                        is_written = true;
+                        if let Some(lost) = &round.lost {
+                            report_lost(&consumer.name, *lost.start(), *lost.end());
+                        }
                     }
-                    floors.push((consumer.name, sequence));
-                }
-                Err(error) => {
-                    tracing::debug!(%error, consumer = consumer.name, "floor not stored");
-                    floors.push((consumer.name, known));
+                    Err(error) => {
+                        tracing::debug!(%error, consumer = consumer.name, "floor not stored");
+                    }
                 }
             }
+            floors.push((consumer.name, round.usable(is_written)));
         }
         Ok(least_floor(floors.iter().map(|(name, floor)| (name.as_str(), *floor))))
     }

@@ -108,7 +108,7 @@ impl Dispatcher {
         }
     }
 
-    /// Sets the gate that holds attempts while the process resumes from a pause.
+    /// Sets the gate that holds attempts while the registry catches up after a stop of the process.
     pub fn set_pause_gate(&self, pause: Arc<PauseGate>) {
         let set = self.pause.set(pause);
         debug_assert!(set.is_ok(), "the gate is set once");
@@ -227,7 +227,7 @@ impl Dispatcher {
         }
     }
 
-    /// Returns whether the delivery still has a subscription, by the registry as it is after a pause
+    /// Returns whether the delivery still has a subscription, by the registry as it is after a stop
     /// of the process.
     async fn recheck(&self, delivery: &mut Delivery) -> bool {
         if let Some(pause) = self.pause.get().filter(|pause| !pause.is_open()) {
@@ -304,7 +304,7 @@ impl Dispatcher {
             delivery_id = %delivery.id,
             detail,
             suppressed,
-            "no attempt: this machine has no descriptor, port or buffer left; the delivery waits"
+            "no attempt: this machine lacks a descriptor, port, buffer or key; the delivery waits"
         );
     }
 
@@ -373,12 +373,8 @@ impl Dispatcher {
         reason: ParkReason,
     ) -> DeliveryOutcome {
         let schedule = self.schedules.of(delivery.subscription.owner.settings.profile);
-        if schedule.is_expired(
-            &delivery.progress,
-            reason,
-            clock::broker_now(),
-            self.backlog_age_max,
-        ) {
+        let now = clock::broker_now();
+        if schedule.is_expired(&delivery.progress, reason, now, self.backlog_age_max) {
             let error = "waited for longer than delivery.backlog_max_h";
             return self.dead_letter(&delivery, DeadLetterReason::Expired, error).await;
         }
@@ -450,6 +446,8 @@ fn record_failure(delivery: &Delivery, outcome: &AttemptOutcome) {
         "attempt failed"
     );
 }
+
+mod waiting;
 
 #[cfg(test)]
 mod tests;

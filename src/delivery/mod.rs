@@ -64,9 +64,9 @@ pub use model::{
 };
 pub use parking::{
     MalformedRecord, ParkError, ParkedDelivery, ParkedRecord, ParkingLot, SubscriptionDirectory,
-    parked_owner,
+    UnmatchedFor, parked_owner,
 };
-pub use pause::{PauseDetector, PauseGate};
+pub use pause::{BEAT_INTERVAL_MAX, CURRENT_GAP_MAX, Gap, Gaps, PauseDetector, PauseGate};
 pub use plan::{PlannedDelivery, coalesce};
 pub use queue::{EventShare, Random};
 pub use shares::{
@@ -81,7 +81,9 @@ pub use signature::{BadSecret, sign};
 pub mod state_machines {
     pub use super::decision::{Decision, after_attempt};
     pub use super::queue::{
-        Admission, Backlog, Breaker, BreakerState, Health, RetryDelay, RetrySchedule,
-        handler_health,
+        Admission, AppHostBreaker, Breaker, BreakerState, EndpointBreakers, EndpointId,
+        EndpointOwners, EventShareId, FairLimits, FairQueue, Lane, Patience, PermitUse, RequestId,
+        Response, RetryDelay, RetrySchedule, WaitingLimit, host_breaker,
     };
+    pub use super::shares::ShareLedger;
 }

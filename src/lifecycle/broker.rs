@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use tokio::net::lookup_host;
+use url::Url;
 
 use crate::bus::{Connections, ManagedServer, Subjects, streams};
 use crate::config::{self, Config};
@@ -12,6 +13,9 @@ use crate::config::{self, Config};
 /// Storage that a managed broker gets in addition to events: parked deliveries, dead letters,
 /// registry.
 const MANAGED_RESERVE_BYTES: u64 = 16 << 30;
+
+/// Port of a broker whose URL has none.
+const NATS_PORT: u16 = 4222;
 
 /// A broker that can be used.
 pub(super) struct Broker {
@@ -45,18 +49,34 @@ impl Broker {
         self.server.as_ref().map(|server| server.url().to_owned())
     }
 
-    /// Returns the addresses of our listener and of the broker, where no handler may be.
-    pub(super) async fn own_addresses(&self, listener: SocketAddr) -> Vec<SocketAddr> {
-        let mut own = vec![listener];
-        for url in &self.urls {
-            let host = url.rsplit_once("://").map_or(url.as_str(), |(_, rest)| rest);
-            let host = host.rsplit_once('@').map_or(host, |(_, rest)| rest);
-            if let Ok(found) = lookup_host(host).await {
-                own.extend(found);
+    /// Returns the addresses of our listener, of our public URL and of the broker, where no handler
+    /// may be.
+    pub(super) async fn own_addresses(
+        &self,
+        listener: SocketAddr,
+        public_url: &str,
+    ) -> Vec<SocketAddr> {
+        own_addresses(listener, public_url, &self.urls).await
+    }
+}
+
+async fn own_addresses(
+    listener: SocketAddr,
+    public_url: &str,
+    broker_urls: &[String],
+) -> Vec<SocketAddr> {
+    let mut own = vec![listener];
+    let public = Url::parse(public_url).ok().and_then(|url| host_and_port(&url));
+    let brokers = broker_urls.iter().filter_map(|url| broker_address(url));
+    for (host, port) in public.into_iter().chain(brokers) {
+        match lookup_host((host.as_str(), port)).await {
+            Ok(found) => own.extend(found),
+            Err(error) => {
+                tracing::warn!(host, %error, "address not known, so not closed to handlers");
             }
         }
-        own
     }
+    own
 }
 
 async fn start_server(config: &Config) -> anyhow::Result<ManagedServer> {
@@ -65,4 +85,43 @@ async fn start_server(config: &Config) -> anyhow::Result<ManagedServer> {
     let file_bytes = events.saturating_add(MANAGED_RESERVE_BYTES);
     let candidates: Vec<PathBuf> = config::nats_server_candidates();
     Ok(ManagedServer::start(&config.nats.data_dir, &candidates, file_bytes).await?)
+}
+
+/// Returns host and port of a broker URL, which may have neither scheme nor port.
+fn broker_address(text: &str) -> Option<(String, u16)> {
+    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("nats://{text}") };
+    let url = Url::parse(&with_scheme).ok()?;
+    let port = url.port_or_known_default().unwrap_or(NATS_PORT);
+    Some((host_of(&url)?, port))
+}
+
+fn host_and_port(url: &Url) -> Option<(String, u16)> {
+    Some((host_of(url)?, url.port_or_known_default()?))
+}
+
+/// Returns the host of a URL, an IPv6 address without brackets.
+fn host_of(url: &Url) -> Option<String> {
+    Some(url.host_str()?.trim_matches(['[', ']']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn own_addresses_have_the_default_ports() {
+        let listener = "127.0.0.1:8089".parse().unwrap();
+        let urls = ["nats://127.0.0.2", "127.0.0.3:4333", "tls://u:p@[::1]", "ws://127.0.0.4"];
+        let urls = urls.map(String::from);
+        let own = own_addresses(listener, "https://127.0.0.9/x", &urls).await;
+        let expected = [
+            "127.0.0.1:8089",
+            "127.0.0.9:443",
+            "127.0.0.2:4222",
+            "127.0.0.3:4333",
+            "[::1]:4222",
+            "127.0.0.4:80",
+        ];
+        assert_eq!(own, expected.map(|text| text.parse().unwrap()));
+    }
 }

@@ -43,14 +43,13 @@ impl HttpParts {
     /// Returns the routes: registration and event APIs, operator API, probes, metrics and console.
     pub(super) fn routes(self, config: &Config) -> axum::Router {
         let token = Secret::new(config.admin.token.as_str());
-        let guard = self.guard;
         let state = Arc::new(ApiState {
             registry: Arc::clone(&self.registry),
             matcher: Arc::clone(&self.matcher),
             admin_token: token.clone(),
             body_max: config.limits.body,
             failed_webhooks: self.failed_webhooks,
-            check_url: Box::new(move |url| guard.check_url(url).map_err(|rule| rule.to_string())),
+            guard: self.guard,
         });
         let events = events_state(config, &self.publisher);
         let ingest = ingest_state(config, &self.publisher);

@@ -15,7 +15,7 @@ use crate::bus::GoneBroadcast;
 use crate::config::Config;
 use crate::delivery::{EndpointGoneReport, HttpSender};
 use crate::matcher::Matcher;
-use crate::registry::{Registry, Settings};
+use crate::registry::{RegisterError, Registry, Settings};
 use crate::store::{KvOptions, KvStore};
 
 /// Longest time that a start waits for the registry to load.
@@ -42,7 +42,13 @@ pub(super) async fn open(
     tokio::time::timeout(LOAD_TIMEOUT, registry.wait_until_ready())
         .await
         .with_context(|| format!("the registry did not load within {LOAD_TIMEOUT:?}"))?;
-    registry.signing_keys().maintain().await.context("signing keys")?;
+    match registry.signing_keys().maintain().await {
+        // Only deliveries that need a token of ours wait for the keys.
+        Err(error @ RegisterError::Document { .. }) => {
+            tracing::error!(%error, "the signing keys cannot be read; deliveries that need them wait");
+        }
+        maintained => maintained.context("signing keys")?,
+    }
     Ok(registry)
 }
 

@@ -15,9 +15,9 @@ use crate::bus::{
 use crate::config::Config;
 use crate::delivery::{
     ChannelPorts, Dispatcher, EndpointGoneReport, HttpSender, Ports, Random, Shares,
-    SubscriptionDirectory,
+    SubscriptionDirectory, UnmatchedFor,
 };
-use crate::domain::SubscriptionId;
+use crate::domain::{InstallationId, SubscriptionId};
 use crate::event::Publisher;
 use crate::matcher::{Matcher, Subscription};
 use crate::registry::Registry;
@@ -166,6 +166,21 @@ struct LiveSubscriptions(Arc<Registry>);
 impl SubscriptionDirectory for LiveSubscriptions {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         self.0.subscription(id)
+    }
+
+    fn waiting_at(&self, site: &str) -> Vec<UnmatchedFor> {
+        let waiting = self.0.waiting_at(site).into_iter();
+        waiting.map(|one| UnmatchedFor { app: one.app, installation: one.id }).collect()
+    }
+
+    fn is_waiting(&self, installation: &InstallationId) -> bool {
+        self.0.is_waiting(installation)
+    }
+
+    fn subscriptions_of(&self, installation: &InstallationId) -> Vec<Arc<Subscription>> {
+        let known = self.0.installation_by_id_or_token(installation.as_str());
+        let modules = known.iter().flat_map(|known| &known.modules);
+        modules.filter_map(|module| module.subscription.clone()).collect()
     }
 
     fn catch_up(&self) -> BoxFuture<'_, ()> {

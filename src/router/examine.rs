@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::clock;
-use crate::delivery::{DeadLetterReason, PreparedEvent};
+use crate::delivery::{DeadLetterReason, PreparedEvent, SubscriptionDirectory, UnmatchedFor};
 use crate::event::metrics::{InputMetrics, decode_error};
 use crate::event::{DecodeError, Decoder, Event, Message, RoutingKey};
 use crate::matcher::metrics::MatchMetrics;
@@ -14,6 +14,7 @@ use crate::telemetry::{LiveEvent, LiveFeed, LogBudget};
 /// Decodes and matches messages; shared by all workers.
 pub(super) struct Examiner {
     matcher: Arc<Matcher>,
+    directory: Arc<dyn SubscriptionDirectory>,
     live: LiveFeed,
     failure_log: LogBudget,
     event_bytes_max: usize,
@@ -40,9 +41,24 @@ pub(super) enum Examined {
 
 /// What is done for an event before it is acknowledged.
 pub(super) enum Work {
-    Deliver { prepared: Arc<PreparedEvent>, matches: Vec<Match> },
-    DeadLetter { reason: DeadLetterReason, error: String },
+    Deliver {
+        prepared: Arc<PreparedEvent>,
+        matches: Vec<Match>,
+    },
+    /// Some installations of the site have a document that cannot be read.
+    Wait {
+        event: Event,
+        waiting: Vec<UnmatchedFor>,
+        matched: Option<Matched>,
+    },
+    DeadLetter {
+        reason: DeadLetterReason,
+        error: String,
+    },
 }
+
+/// The matches of an event.
+pub(super) type Matched = (Arc<PreparedEvent>, Vec<Match>);
 
 impl Examined {
     /// Returns the work for an event that crashed routers.
@@ -63,12 +79,13 @@ impl Examiner {
     /// Creates an examiner of events of at most `event_bytes_max` bytes.
     pub(super) fn new(
         matcher: Arc<Matcher>,
+        directory: Arc<dyn SubscriptionDirectory>,
         live: LiveFeed,
         event_bytes_max: usize,
         trust_body_self: bool,
     ) -> Self {
         let failure_log = LogBudget::default();
-        Self { matcher, live, failure_log, event_bytes_max, trust_body_self }
+        Self { matcher, directory, live, failure_log, event_bytes_max, trust_body_self }
     }
 
     /// Creates the state of a worker.
@@ -100,8 +117,12 @@ impl Examiner {
             Ok(attributes) => attributes,
             Err(error) => return Examined::unreadable(&error),
         };
-        let has_subscribers =
-            |routing_key: RoutingKey<'_>| self.matcher.has_subscriptions(routing_key);
+        // Asked before the matcher: an installation that waits no longer is in the matcher already.
+        let mut waiting = None;
+        let has_subscribers = |routing_key: RoutingKey<'_>| {
+            waiting = Some(self.directory.waiting_at(routing_key.cloud_id));
+            self.matcher.has_subscriptions(routing_key)
+        };
         let (body, sequence) = (message.payload(), message.sequence());
         let decoded = match worker.decoder.decode_if_subscribed(
             attributes,
@@ -113,6 +134,7 @@ impl Examiner {
             Err(error) => return Examined::unreadable(&error),
         };
         let routing_key = decoded.routing_key();
+        let waiting = waiting.unwrap_or_else(|| self.directory.waiting_at(routing_key.cloud_id));
         if message.delivery_count() <= 1 {
             worker.metrics.count_type(routing_key.event_type);
         }
@@ -123,22 +145,36 @@ impl Examiner {
             false => &mut nothing,
         };
         worker.matching.count(routing_key.event_type, outcome, clock::since(started));
-        if outcome.is_empty() && outcome.failures.is_empty() && !self.live.has_subscribers() {
+        let is_empty = outcome.is_empty() && outcome.failures.is_empty() && waiting.is_empty();
+        if is_empty && !self.live.has_subscribers() {
             return Examined::Unmatched;
         }
-        let matches = outcome.take_matches(routing_key, &worker.decoder);
+        let mut matches = outcome.take_matches(routing_key, &worker.decoder);
+        // Matched by the version of the document that was read last.
+        matches.retain(|found| {
+            !waiting.iter().any(|one| one.installation == found.subscription.owner.id)
+        });
         let event = decoded.into_event();
         self.live.publish(|| routed(&event, &matches, outcome));
         for failure in &outcome.failures {
             self.record_failure(&event, failure);
         }
-        if matches.is_empty() {
+        if matches.is_empty() && waiting.is_empty() {
             return Examined::Unmatched;
         }
-        match PreparedEvent::decoded(event, &worker.decoder) {
-            Ok(prepared) => Examined::Work(Work::Deliver { prepared: Arc::new(prepared), matches }),
-            Err(error) => Examined::unreadable(&DecodeError::Schema { reason: error.to_string() }),
+        if matches.is_empty() {
+            return Examined::Work(Work::Wait { event, waiting, matched: None });
         }
+        let prepared = match PreparedEvent::decoded(event.clone(), &worker.decoder) {
+            Ok(prepared) => Arc::new(prepared),
+            Err(error) => {
+                return Examined::unreadable(&DecodeError::Schema { reason: error.to_string() });
+            }
+        };
+        Examined::Work(match waiting.is_empty() {
+            true => Work::Deliver { prepared, matches },
+            false => Work::Wait { event, waiting, matched: Some((prepared, matches)) },
+        })
     }
 
     fn record_failure(&self, event: &Event, failure: &FilterFailure) {

@@ -5,8 +5,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use metrics::counter;
+use tokio_util::sync::CancellationToken;
 
 use super::poison::{BATCH_MAX, Input, Output, PoisonCheck};
+use crate::delivery::PauseGate;
 use crate::event::{
     CrashRecord, CrashRecordError, CrashRecords, EventPosition, Message, MessageStream,
 };
@@ -20,6 +22,8 @@ pub(super) struct Redeliveries {
     records: Arc<dyn CrashRecords>,
     /// Recorded crashes that make an event poison.
     crashes_max: u32,
+    pause: Arc<PauseGate>,
+    stop: CancellationToken,
     failure_log: LogBudget,
 }
 
@@ -62,10 +66,16 @@ fn position<M: Message>(message: &M) -> EventPosition {
 }
 
 impl Redeliveries {
-    /// Creates the examination; an event is poison after `crashes_max` recorded crashes.
-    pub(super) fn new(records: Arc<dyn CrashRecords>, crashes_max: i64) -> Self {
+    /// Creates the examination; an event is poison after `crashes_max` recorded crashes. None starts
+    /// while `pause` holds work, until the router is stopped.
+    pub(super) fn new(
+        records: Arc<dyn CrashRecords>,
+        crashes_max: i64,
+        pause: Arc<PauseGate>,
+        stop: CancellationToken,
+    ) -> Self {
         let crashes_max = u32::try_from(crashes_max).unwrap_or(1);
-        Self { records, crashes_max, failure_log: LogBudget::default() }
+        Self { records, crashes_max, pause, stop, failure_log: LogBudget::default() }
     }
 
     /// Examines redelivered messages with `examine`, which returns none after a panic. If the store
@@ -92,6 +102,10 @@ impl Redeliveries {
                 Output::Examine(batch) => {
                     self.report("mark", self.records.mark(worker, &batch).await);
                     for record in batch {
+                        // The process may have been stopped while the store answered.
+                        if !self.pause.is_open() {
+                            self.stop.run_until_cancelled(self.pause.opened()).await;
+                        }
                         count_crash("process", record.crashes);
                         let Some(message) = left.remove(&record.event) else { continue };
                         let verdict = match examine(&message) {
@@ -157,15 +171,26 @@ fn count_crash(kind: &'static str, crashes_next: u32) {
 mod tests {
     use std::collections::{HashMap as Map, VecDeque};
     use std::sync::Mutex;
+    use std::time::Duration;
 
     use bytes::Bytes;
     use futures_util::future::{BoxFuture, ready};
 
     use super::super::examine::{Examined, Examiner};
     use super::*;
+    use crate::delivery::SubscriptionDirectory;
+    use crate::domain::SubscriptionId;
     use crate::event::{Attributes, DecodeError, HeaderLookup};
-    use crate::matcher::Matcher;
+    use crate::matcher::{Matcher, Subscription};
     use crate::telemetry::LiveFeed;
+
+    struct NoSubscriptions;
+
+    impl SubscriptionDirectory for NoSubscriptions {
+        fn find(&self, _id: &SubscriptionId) -> Option<Arc<Subscription>> {
+            None
+        }
+    }
 
     struct NoHeaders;
 
@@ -295,9 +320,11 @@ mod tests {
     /// Delivers the events of which the third panics; returns its verdicts by delivery.
     async fn deliver_again_and_again(records: MemoryRecords) -> Vec<String> {
         const CULPRIT: u64 = 3;
-        let redeliveries = Redeliveries::new(Arc::new(records), 5);
+        let pause = Arc::new(PauseGate::new(Duration::from_secs(15)));
+        let redeliveries = Redeliveries::new(Arc::new(records), 5, pause, CancellationToken::new());
         let live = LiveFeed::default();
-        let examiner = Examiner::new(Arc::new(Matcher::default()), live, 1 << 20, false);
+        let directory = Arc::new(NoSubscriptions);
+        let examiner = Examiner::new(Arc::new(Matcher::default()), directory, live, 1 << 20, false);
         let mut state = examiner.new_worker();
         let mut verdicts = Vec::new();
         for message in messages(CULPRIT, 1) {

@@ -142,6 +142,16 @@ pub const FAMILIES: &[MetricFamily] = &[
         &[],
         "Stored documents that could not be applied.",
     ),
+    gauge(
+        "switchyard_registry_unreadable_documents",
+        &["family"],
+        "Stored documents that this replica cannot read; events of their installations wait.",
+    ),
+    gauge(
+        "switchyard_registry_tombstones",
+        &[],
+        "Deleted keys of the registry bucket, whose deletions are kept.",
+    ),
     counter(
         "switchyard_registry_watch_starts_total",
         &["kind"],

@@ -10,10 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::repeats::until_all_acknowledged;
-use crate::support::{NatsServer, RouterProcess, Setup, Sink, eventually, publish, register};
+use crate::support::{
+    NatsServer, RouterProcess, Setup, Sink, WAIT_MAX, eventually, publish, register,
+};
 
 const SITE: &str = "site-1";
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = WAIT_MAX;
 /// Body that a handler would like to send.
 const HUGE_BODY_BYTES: usize = 100 << 20;
 /// The most of it that sockets on both sides may take.

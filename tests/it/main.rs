@@ -39,5 +39,6 @@ mod shares;
 mod sources;
 mod stored_formats;
 mod support;
+mod unreadable;
 mod watching;
 mod webhooks;

@@ -10,11 +10,13 @@ use switchyard::config::Config;
 use switchyard::event::{Message, MessageStream};
 
 use crate::repeats::{consumer, repeats, until_all_acknowledged};
-use crate::support::{NatsServer, Setup, Sink, eventually, publish, publish_raw, register};
+use crate::support::{
+    NatsServer, Setup, Sink, WAIT_MAX, eventually, publish, publish_raw, register,
+};
 
 const SITE: &str = "site-1";
 const MIB: usize = 1 << 20;
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = WAIT_MAX;
 /// How long a subscription without a worker is observed; what is pulled comes in milliseconds.
 const OBSERVED: Duration = Duration::from_secs(3);
 

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use switchyard::delivery::ParkedRecord;
+use switchyard::bus::floor::Checkpoint;
+use switchyard::delivery::{Changes, ParkedRecord};
+use switchyard::event::CrashRecord;
 
 use crate::dice::Ms;
 
@@ -179,14 +181,12 @@ pub(crate) enum LetterSubject {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Letter {
     pub(crate) subject: LetterSubject,
+    /// Installation that pays for it; none for the letter of an event.
+    pub(crate) owner: Option<usize>,
 }
 
-/// Position up to which the events of a stream are acknowledged, as stored in the KV.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct StoredFloor {
-    pub(crate) stream: Ms,
-    pub(crate) sequence: u64,
-}
+/// A process: replica and incarnation.
+pub(crate) type Process = (usize, u64);
 
 /// Which consumer delivered a message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -195,7 +195,7 @@ pub(crate) enum Source {
     Due,
 }
 
-/// The broker: three streams, two consumers, one KV bucket.
+/// The broker: three streams, two consumers, the KV buckets.
 #[derive(Debug)]
 pub(crate) struct Broker {
     pub(crate) events: Stream<usize>,
@@ -206,7 +206,14 @@ pub(crate) struct Broker {
     pub(crate) due_consumer: Consumer,
     /// Sequence of the schedule of each delivery: a later one replaces it.
     pub(crate) schedules: HashMap<String, u64>,
-    pub(crate) floor: Option<StoredFloor>,
+    /// KV: the floor of the consumer of events.
+    pub(crate) floor: Option<Checkpoint>,
+    /// KV: the redelivered events that each process examines.
+    pub(crate) crash_marks: BTreeMap<Process, Vec<CrashRecord>>,
+    /// KV: what each process changed in the parking stream, and when it wrote that.
+    pub(crate) share_documents: BTreeMap<Process, (Changes, Ms)>,
+    /// Number of changes of the registry.
+    pub(crate) registry_revision: u64,
     /// No answer and nothing stored until this time: the stream elects a leader.
     pub(crate) silent_until: Ms,
     /// Publishes are stored and the answers are lost until this time.

@@ -1,6 +1,6 @@
 //! Runs many seeds, and shrinks a scenario that breaks an invariant.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::thread;
 
 use crate::ledger::Violation;
@@ -26,12 +26,14 @@ pub(crate) struct Campaign {
     pub(crate) failure: Option<Failure>,
     pub(crate) steps: u64,
     pub(crate) attempts: u64,
+    /// Longest time until the first attempt at a quick handler on a day when others fail.
+    pub(crate) longest_wait_ms: i64,
 }
 
 /// Runs the seeds `0..seeds` on all cores, up to the first failure.
 pub(crate) fn run_seeds(seeds: u64, mutation: Option<Mutation>) -> Campaign {
     let (next, steps, attempts) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let failed_at = AtomicU64::new(u64::MAX);
+    let (failed_at, longest_wait_ms) = (AtomicU64::new(u64::MAX), AtomicI64::new(0));
     let work = || {
         let mut failure: Option<Failure> = None;
         loop {
@@ -42,6 +44,7 @@ pub(crate) fn run_seeds(seeds: u64, mutation: Option<Mutation>) -> Campaign {
             let outcome = world::run(&Scenario::of(seed), mutation, false);
             steps.fetch_add(outcome.steps, Relaxed);
             attempts.fetch_add(u64::from(outcome.attempts), Relaxed);
+            longest_wait_ms.fetch_max(outcome.longest_wait, Relaxed);
             if let Some(violation) = outcome.violation {
                 failed_at.fetch_min(seed, Relaxed);
                 failure = Some(Failure { seed, violation });
@@ -58,7 +61,12 @@ pub(crate) fn run_seeds(seeds: u64, mutation: Option<Mutation>) -> Campaign {
     });
     failures.sort_by_key(|failure| failure.seed);
     let failure = failures.into_iter().next();
-    Campaign { failure, steps: steps.into_inner(), attempts: attempts.into_inner() }
+    Campaign {
+        failure,
+        steps: steps.into_inner(),
+        attempts: attempts.into_inner(),
+        longest_wait_ms: longest_wait_ms.into_inner(),
+    }
 }
 
 /// Returns the positions of the entries that are enough to break the same invariant.

@@ -1,12 +1,19 @@
 //! What happens at the broker: publishers, schedules, which replica gets which message, and the
 //! trimmer.
 
-use crate::broker::{Consumer, PublishAnswer, Source, StoredFloor, Stream};
+use switchyard::bus::floor::{
+    ConsumerStart, FloorRound, consumer_start, least_floor, lost_at_start,
+};
+use switchyard::bus::subjects::ROUTER_CONSUMER;
+use switchyard::bus::trim::{
+    NeededSpace, ProbedEvent, StreamFill, TrimInput, TrimLimits, TrimRound, TrimStep,
+};
+
+use crate::broker::{Consumer, PublishAnswer, Source, Stream};
 use crate::dice::{Ms, Topic};
 use crate::mutation::Mutation;
-use crate::policy::{self, TrimInput};
 use crate::replica::position;
-use crate::world::{ACK_WAIT, Action, Local, Payload, Received, WINDOW, World};
+use crate::world::{ACK_WAIT, Action, Local, Payload, Received, WINDOW, World, epoch_ms};
 
 /// A stopped process still gets messages for this long: its pull request is open.
 const PULL_EXPIRES: Ms = 10_000;
@@ -14,7 +21,11 @@ const PULL_EXPIRES: Ms = 10_000;
 /// How often a publisher repeats a publish without an answer.
 const PUBLISHER_TRIES: u64 = 60;
 /// Interval of the trimmer.
-const TRIM_INTERVAL: Ms = 5_000;
+pub(crate) const TRIM_INTERVAL: Ms = 5_000;
+/// Purges of one round of the trimmer.
+const PURGES_MAX: usize = 4;
+/// Size of an event.
+const EVENT_BYTES: u64 = 1_000;
 
 impl World<'_> {
     pub(crate) fn delete_stream(&mut self) {
@@ -146,7 +157,10 @@ impl World<'_> {
         if let Some(floor) = floor.as_mut().filter(|_| self.is(Mutation::FloorOfOldStream)) {
             floor.stream = events.created;
         }
-        let start = policy::consumer_start(floor, events.created, first);
+        let start = match consumer_start(floor, events.created, first, events.last) {
+            ConsumerStart::AtFloor(start) => start,
+            ConsumerStart::First => first,
+        };
         self.broker.epochs += 1;
         let pending_max = self.scenario.pending_max;
         let consumer = Consumer::new(self.broker.epochs, start, ACK_WAIT, pending_max);
@@ -199,8 +213,7 @@ impl World<'_> {
             Source::Due => self.broker.parked.messages.get(&sequence).cloned().map(Payload::Record),
         };
         let Some(payload) = payload else { return true };
-        let stream = self.broker.events.created;
-        let received = Received { source, sequence, epoch, deliveries, stream, payload };
+        let received = Received { source, sequence, epoch, deliveries, payload };
         self.local(now + self.latency(), replica, Local::Received(Box::new(received)));
         true
     }
@@ -214,50 +227,112 @@ impl World<'_> {
         }
     }
 
-    /// Plans a round of the trimmer, on any replica that runs.
+    /// Plans a round of every replica's trimmer.
     pub(crate) fn plan_trim(&mut self, delay: Ms) {
-        if self.is_trim_planned {
-            return;
+        let at = self.now + delay;
+        for replica in 0..self.replicas.len() {
+            let of = self.replica(replica);
+            if of.is_up && !std::mem::replace(&mut of.is_trim_planned, true) {
+                self.local(at, replica, Local::Trim);
+            }
         }
-        let Some(replica) = self.replicas.iter().position(|of| of.is_up && of.stalled.is_none())
-        else {
-            return;
-        };
-        self.is_trim_planned = true;
-        self.local(self.now + delay, replica, Local::Trim);
     }
 
-    /// One round of the trimmer: stores the floor, then purges.
-    pub(crate) fn trim(&mut self) {
-        self.is_trim_planned = false;
+    /// One round of a trimmer, as `bus::trimmer` does it: stores the floor, then purges.
+    pub(crate) fn trim(&mut self, replica: usize) {
+        self.replica(replica).is_trim_planned = false;
         if self.broker.is_silent(self.now) {
             return self.plan_trim(TRIM_INTERVAL);
         }
-        let created = self.broker.events.created;
-        let floor = self.broker.event_consumer.as_ref().map(Consumer::ack_floor);
-        let Some(floor) = floor else { return };
-        let present = StoredFloor { stream: created, sequence: floor };
-        if let Some(next) = policy::next_floor(self.broker.floor, present) {
-            self.broker.floor = Some(next);
+        let bytes = if std::mem::take(&mut self.was_refused) { EVENT_BYTES } else { 0 };
+        let needed = NeededSpace { bytes, storage_full: false };
+        for _ in 0..PURGES_MAX {
+            if !self.trim_once(needed) {
+                break;
+            }
         }
+    }
+
+    fn fill(&self) -> StreamFill {
         let events = &self.broker.events;
-        let beyond = if self.is(Mutation::TrimBeyondFloor) { 2 } else { 0 };
-        let below = policy::trim(&TrimInput {
+        let count = u64::try_from(events.messages.len()).unwrap_or(u64::MAX);
+        let oldest = events.messages.values().next().map_or(0, |event| self.stored_at(*event));
+        StreamFill {
             first: events.messages.keys().next().copied().unwrap_or(events.last + 1),
-            messages: events.messages.len(),
-            messages_max: events.messages_max,
-            floor: Some(floor + beyond),
-            was_refused: std::mem::take(&mut self.was_refused),
-        });
-        let Some(below) = below else { return };
-        self.note(|| format!("events below {below} are purged, floor {floor}"));
+            last: events.last,
+            messages: count,
+            bytes: count * EVENT_BYTES,
+            oldest_ms: epoch_ms(oldest),
+        }
+    }
+
+    /// Returns when the broker stored an event.
+    pub(crate) fn stored_at(&self, event: usize) -> Ms {
+        self.ledger.events.get(&event).map_or(0, |stored| stored.published)
+    }
+
+    /// Stores the floor; returns up to where events may be purged.
+    fn store_floor(&mut self, fill: &StreamFill) -> Option<u64> {
+        let created = self.broker.events.created;
+        let acknowledged = self.broker.event_consumer.as_ref().map(Consumer::ack_floor)?;
+        let round = FloorRound::new(self.broker.floor, created, fill.first, acknowledged);
+        if let Some(lost) = round.lost.as_ref() {
+            self.ledger.violation("no gap without a loss", format!("{lost:?} counts as lost"));
+        }
+        let mut is_written = false;
+        if let Some(next) = round.write {
+            // The bucket may have stored it and not answered.
+            is_written = self.now >= self.broker.answers_lost_until;
+            if !self.is(Mutation::FloorNotStored) {
+                self.broker.floor = Some(next);
+            }
+        }
+        let usable = round.usable(is_written);
+        let beyond = if self.is(Mutation::TrimBeyondFloor) { 2 } else { 0 };
+        least_floor([(ROUTER_CONSUMER, usable + beyond)])
+    }
+
+    /// Decides and purges once; returns whether it purged.
+    fn trim_once(&mut self, needed: NeededSpace) -> bool {
+        let fill = self.fill();
+        let floor = self.store_floor(&fill);
+        let max = u64::try_from(self.broker.events.messages_max).unwrap_or(u64::MAX);
+        let limits = TrimLimits {
+            bytes_max: max.saturating_mul(EVENT_BYTES),
+            age_max_ms: self.scenario.event_age_max,
+        };
+        let now_ms = epoch_ms(self.now);
+        let mut round = TrimRound::new(&TrimInput { fill, floor, limits, needed, now_ms });
+        let below = loop {
+            match round.step() {
+                TrimStep::Keep => return false,
+                TrimStep::Probe(at) => {
+                    let found = self.broker.events.messages.range(at..).next();
+                    let probed = |(sequence, event): (&u64, &usize)| ProbedEvent {
+                        sequence: *sequence,
+                        stored_ms: epoch_ms(self.stored_at(*event)),
+                    };
+                    round.probed(found.map(probed));
+                }
+                TrimStep::Purge { below, .. } => break below,
+            }
+        };
+        self.note(|| format!("events below {below} are purged, floor {floor:?}"));
         let kept = self.broker.events.messages.split_off(&below);
         let purged = std::mem::replace(&mut self.broker.events.messages, kept);
         if let Some(consumer) = &mut self.broker.event_consumer {
             consumer.purged(below - 1);
         }
+        let (floor, created) = (self.broker.floor, self.broker.events.created);
+        let is_stored = floor.is_some_and(|at| at.stream == created && at.sequence + 1 >= below);
+        if !is_stored || lost_at_start(floor, created, below).is_some() {
+            let detail = format!("events below {below} are purged, stored is {floor:?}");
+            self.ledger.violation("purged below a stored floor", detail);
+        }
+        let is_empty = purged.is_empty();
         for event in purged.into_values() {
             self.ledger.released(self.scenario, event, self.now, "purged");
         }
+        !is_empty
     }
 }

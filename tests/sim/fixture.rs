@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use switchyard::delivery::{Delivery, PlannedDelivery, PreparedEvent};
-use switchyard::domain::Handler;
+use switchyard::delivery::{Delivery, PlannedDelivery, PreparedEvent, SubscriptionDirectory};
+use switchyard::domain::{AppId, Handler, InstallationId, SubscriptionId};
 use switchyard::event::codec::HeaderList;
 use switchyard::event::{Envelope, Event, HeaderLookup};
 use switchyard::matcher::{DeliverySettings, Match, Owner, Subscription};
@@ -18,8 +18,8 @@ use crate::world::timestamp;
 pub(crate) fn subscriptions(scenario: &Scenario) -> Vec<Arc<Subscription>> {
     let owner = |installation: usize| {
         Arc::new(Owner {
-            id: format!("inst-{installation}").as_str().into(),
-            app: format!("app-{installation}").as_str().into(),
+            id: self::installation(installation),
+            app: app(scenario, installation),
             app_account_id: None,
             cloud_id: "site-1".into(),
             licensed: true,
@@ -38,6 +38,16 @@ pub(crate) fn subscriptions(scenario: &Scenario) -> Vec<Arc<Subscription>> {
         })
     };
     scenario.triggers.iter().enumerate().map(subscription).collect()
+}
+
+/// Returns the app of an installation.
+pub(crate) fn app(scenario: &Scenario, installation: usize) -> AppId {
+    format!("app-{}", scenario.app(installation)).as_str().into()
+}
+
+/// Returns the id of an installation.
+pub(crate) fn installation(number: usize) -> InstallationId {
+    format!("inst-{number}").as_str().into()
 }
 
 /// Returns an event as a router decodes it.
@@ -80,5 +90,18 @@ pub(crate) struct StoredHeaders<'h>(pub(crate) &'h HeaderList);
 impl HeaderLookup for StoredHeaders<'_> {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(at, _)| *at == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// The registry as one replica knows it.
+pub(crate) struct Directory<'d> {
+    pub(crate) subscriptions: &'d [Arc<Subscription>],
+    pub(crate) live: &'d [bool],
+}
+
+impl SubscriptionDirectory for Directory<'_> {
+    fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
+        let mut live = self.subscriptions.iter().zip(self.live).filter(|(_, is_live)| **is_live);
+        live.find(|(of, _)| of.id() == *id).map(|(of, _)| Arc::clone(of))
     }
 }

@@ -9,7 +9,7 @@ use switchyard::domain::DeliveryId;
 
 use crate::broker::Pair;
 use crate::dice::Ms;
-use crate::scenario::{REGISTRY_LAG_MAX, Scenario};
+use crate::scenario::Scenario;
 
 /// A broken invariant.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -146,14 +146,13 @@ impl Ledger {
         attempt: u32,
         id: &DeliveryId,
         now: Ms,
-        stale: Ms,
     ) {
         self.attempts += 1;
         let trigger = scenario.triggers.get(pair.subscription);
         let kind = self.events.get(&pair.event).map(|event| event.kind);
         let matches = trigger.zip(kind).is_some_and(|(trigger, kind)| trigger.matches(kind));
         let removed = trigger.and_then(|trigger| trigger.removed);
-        let is_late = removed.is_some_and(|at| at + 2 * REGISTRY_LAG_MAX + stale < now);
+        let is_late = removed.is_some_and(|at| at + scenario.registry_lag_max() < now);
         let is_early = trigger.is_some_and(|trigger| trigger.created > now);
         if !matches || is_late || is_early {
             let detail = format!("{pair:?} at {now}, removed {removed:?}");

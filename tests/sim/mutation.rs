@@ -1,4 +1,4 @@
-//! Deliberate faults in the glue between the state machines. Each must be caught by an invariant
+//! Deliberate faults, as changes of what goes into a state machine or of what is done with its answer. Each must be caught by an invariant
 //! within a bounded number of seeds; a mutation that survives shows a hole in the simulator.
 
 /// A deliberate fault of the router.
@@ -26,6 +26,8 @@ pub(crate) enum Mutation {
     IdPerAttempt,
     /// The trimmer purges two events beyond the floor.
     TrimBeyondFloor,
+    /// Events are purged before their floor is stored.
+    FloorNotStored,
     /// The event stream evicts its oldest event when it is full.
     FullStreamEvicts,
     /// A lost consumer is created again with all events.
@@ -38,6 +40,10 @@ pub(crate) enum Mutation {
     CrashesNotRecorded,
     /// After a pause the router works on with the registry it had.
     ZombieDeliversAfterRemoval,
+    /// A stop shorter than the ack deadline is not noticed.
+    ShortStopIgnored,
+    /// Work resumes after a stop before the registry has caught up.
+    ResumedBeforeRegistry,
     /// A delivery does not check its subscription before an attempt.
     NoCheckBeforeAttempt,
     /// The permit of an attempt that timed out is not returned.
@@ -46,6 +52,10 @@ pub(crate) enum Mutation {
     OneQueueForAll,
     /// Parking ignores the share of the owner.
     ParkingShareIgnored,
+    /// Dead letters ignore the share of the owner.
+    LetterShareIgnored,
+    /// What other replicas parked is not counted.
+    SharesOfOthersIgnored,
     /// What exceeds the share of dead letters is dropped and not counted.
     DropNotCounted,
     /// The acknowledgement deadline of a message in work is not extended.
@@ -56,7 +66,7 @@ pub(crate) enum Mutation {
 
 impl Mutation {
     /// All mutations that any thousand seeds catch; `DedupIdWithoutDue` needs a kept scenario.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::AckBeforeParked,
         Self::UnknownCountsAsStored,
         Self::RepeatGetsNewId,
@@ -67,16 +77,21 @@ impl Mutation {
         Self::BreakerNeverHalfOpens,
         Self::IdPerAttempt,
         Self::TrimBeyondFloor,
+        Self::FloorNotStored,
         Self::FullStreamEvicts,
         Self::FloorIgnored,
         Self::FloorOfOldStream,
         Self::PoisonByDeliveryCount,
         Self::CrashesNotRecorded,
         Self::ZombieDeliversAfterRemoval,
+        Self::ShortStopIgnored,
+        Self::ResumedBeforeRegistry,
         Self::NoCheckBeforeAttempt,
         Self::PermitLeak,
         Self::OneQueueForAll,
         Self::ParkingShareIgnored,
+        Self::LetterShareIgnored,
+        Self::SharesOfOthersIgnored,
         Self::DropNotCounted,
         Self::NoExtension,
         Self::InFlightIgnored,

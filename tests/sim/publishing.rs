@@ -1,26 +1,29 @@
 //! What a router stores before it acknowledges: parked records and dead letters, each published
 //! under one message id until the broker confirms it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use jiff::Timestamp;
 use switchyard::delivery::{
-    DeadLetter, DeadLetterCause, DeadLetterReason, ParkReason, ParkedRecord,
+    DeadLetter, DeadLetterCause, DeadLetterReason, ParkReason, ParkedRecord, ShareOwner,
 };
 
-use jiff::Timestamp;
-
-use crate::broker::{Letter, LetterSubject, Pair, ParkedMessage, PublishAnswer};
+use crate::broker::{Letter, LetterSubject, Pair, ParkedMessage, Process, PublishAnswer};
+use crate::counting::{GUARANTEED, one};
 use crate::dice::{Ms, Topic};
 use crate::fixture::StoredHeaders;
 use crate::mutation::Mutation;
-use crate::policy::{self, Place};
-use crate::replica::{Content, Publish, Stage};
-use crate::world::{Action, Local, WINDOW, World, virtual_ms};
+use crate::replica::{Content, Place, Publish, Stage};
+use crate::world::{Action, Local, WINDOW, World, timestamp, virtual_ms};
 
 /// How long a publish waits for its answer.
 const PUBLISH_TIMEOUT: Ms = 2_000;
 /// First pause after an unconfirmed publish; doubles up to `PAUSE_MAX`.
 const PAUSE_MIN: Ms = 100;
 const PAUSE_MAX: Ms = 10_000;
+/// The default of `delivery.backlog_max_h`.
+const BACKLOG_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 impl World<'_> {
     /// Parks a delivery until `due`; `planned` is when it should be due by the broker's clock.
@@ -32,14 +35,29 @@ impl World<'_> {
         reason: ParkReason,
         planned: Ms,
     ) {
+        let (now, schedule) = (timestamp(self.now), self.schedule());
         let Some(task) = self.replica(replica).tasks.get_mut(&id) else { return };
-        task.stage = Stage::Publishing;
+        if schedule.is_expired(&task.delivery.progress, reason, now, BACKLOG_AGE_MAX) {
+            return self.letter(replica, id, &DeadLetterReason::Expired);
+        }
         task.delivery.progress.parks += 1;
         let (pair, handle) = (task.pair, task.handle);
         let record = ParkedRecord::of(&task.delivery, due, reason);
         let attempt = task.delivery.progress.attempt;
-        if !record.is_repark && !self.has_place(replica, id, pair) {
-            return self.exceeds_share(replica, id);
+        let mut place = None;
+        if !record.is_repark {
+            if !self.may_park(replica, &record.owner, pair) {
+                return self.letter(replica, id, &DeadLetterReason::BacklogFull);
+            }
+            place = Some(Place::Parking(record.owner.clone()));
+        }
+        let of = self.replica(replica);
+        if let Some(task) = of.tasks.get_mut(&id) {
+            task.stage = Stage::Publishing(place);
+        }
+        if let Some(held) = of.handles.get_mut(&handle) {
+            // The delivery keeps its place.
+            held.place = None;
         }
         let mut message_id = record.message_id.clone();
         if self.is(Mutation::DedupIdWithoutParks) {
@@ -56,58 +74,48 @@ impl World<'_> {
         }
     }
 
-    /// Whether the owner may park a further delivery. Counts what is on its way too.
-    fn has_place(&self, replica: usize, id: u64, pair: Pair) -> bool {
-        if self.is(Mutation::ParkingShareIgnored) {
-            return true;
+    /// Takes a place in the parking stream; returns whether there is one.
+    fn may_park(&mut self, replica: usize, owner: &ShareOwner, pair: Pair) -> bool {
+        let is_ignored = self.is(Mutation::ParkingShareIgnored);
+        let installation = self.owner(pair);
+        let of = self.replica(replica);
+        let used = of.shares.parking().used_by(owner).messages;
+        let is_admitted = of.shares.park(owner, one()).is_ok() || is_ignored;
+        if !is_admitted && used < GUARANTEED {
+            let detail = format!("installation {installation} uses {used}");
+            self.ledger.violation("guaranteed places", detail);
         }
-        let owner = self.owner(pair);
-        let stored = &self.parked[owner];
-        let on_the_way = self.replicas.iter().enumerate().flat_map(|(at, of)| {
-            of.tasks.iter().filter(move |(task, of)| {
-                let is_parking =
-                    matches!(of.stage, Stage::Publishing) && of.delivery.progress.parks > 0;
-                is_parking && (at, **task) != (replica, id)
-            })
-        });
-        let on_the_way = on_the_way
-            .filter(|(_, task)| self.owner(task.pair) == owner && !stored.contains(&task.pair))
-            .count();
-        let share = self.scenario.parking_share;
-        stored.contains(&pair)
-            || policy::place((stored.len() + on_the_way, share), (0, 1)) == Place::Parking
+        is_admitted
     }
 
-    fn owner(&self, pair: Pair) -> usize {
+    pub(crate) fn owner(&self, pair: Pair) -> usize {
         self.scenario.triggers[pair.subscription].installation
-    }
-
-    /// Dead-letters a delivery for which its owner has no place in the parking stream.
-    fn exceeds_share(&mut self, replica: usize, id: u64) {
-        // The reason is modelled: the router has none for shares yet.
-        self.letter(replica, id, &DeadLetterReason::TooLarge);
     }
 
     /// Dead-letters a delivery, or drops it if its owner has no place for dead letters either.
     pub(crate) fn letter(&mut self, replica: usize, id: u64, reason: &DeadLetterReason) {
         let Some(task) = self.replica(replica).tasks.get_mut(&id) else { return };
-        task.stage = Stage::Publishing;
         let (pair, handle) = (task.pair, task.handle);
         let cause = DeadLetterCause { reason, stage: "delivery", error: "" };
         let letter = DeadLetter::of_delivery(&task.delivery, &cause);
-        let owner = self.owner(pair);
-        let share = (self.letters[owner], self.scenario.letter_share);
-        if policy::place((1, 1), share) == Place::Dropped {
-            self.replica(replica).tasks.remove(&id);
+        let installation = self.owner(pair);
+        let owner = self.letter_owner(installation);
+        let is_ignored = self.is(Mutation::LetterShareIgnored);
+        let of = self.replica(replica);
+        if of.shares.dead_letter(&owner, one()).is_err() && !is_ignored {
+            of.tasks.remove(&id);
             self.dropped(pair);
             if self.is(Mutation::DropNotCounted) {
                 self.ledger.counted_drops -= 1;
             }
             return self.accounted(replica, handle);
         }
-        self.letters[owner] += 1;
+        if let Some(task) = of.tasks.get_mut(&id) {
+            task.stage = Stage::Publishing(Some(Place::DeadLetters(owner)));
+        }
         let message_id = letter.message_id.clone();
-        let content = Content::Letter(Letter { subject: LetterSubject::Pair(pair) });
+        let subject = LetterSubject::Pair(pair);
+        let content = Content::Letter(Letter { subject, owner: Some(installation) });
         self.publish(replica, handle, Some(id), message_id, content);
     }
 
@@ -125,7 +133,7 @@ impl World<'_> {
         let letter = DeadLetter::of_event("sw.ev", &headers, Bytes::new(), sequence, &cause);
         // The sequence is used again after a stream was deleted.
         let message_id = format!("{}/{}", letter.message_id, self.broker.events.created);
-        let content = Content::Letter(Letter { subject: LetterSubject::Event(event) });
+        let content = Content::Letter(Letter { subject: LetterSubject::Event(event), owner: None });
         self.publish(replica, handle, None, message_id, content);
     }
 
@@ -155,7 +163,7 @@ impl World<'_> {
         let is_lost = now < self.broker.answers_lost_until
             || self.dice.chance(at, self.scenario.unknown_percent);
         let is_silent = self.broker.is_silent(now);
-        let answer = (!is_silent).then(|| self.store(&publish, is_current));
+        let answer = (!is_silent).then(|| self.store(&publish));
         self.note(|| format!("{} published: {answer:?}", publish.message_id));
         if !is_current {
             return;
@@ -165,10 +173,11 @@ impl World<'_> {
         self.local(now + delay, replica, Local::Reply(publish, answer));
     }
 
-    fn store(&mut self, publish: &Publish, is_current: bool) -> PublishAnswer {
+    fn store(&mut self, publish: &Publish) -> PublishAnswer {
+        let process = (publish.replica, publish.incarnation);
         match &publish.content {
             Content::Parked(message, planned) => {
-                self.store_record(&publish.message_id, message, *planned, is_current)
+                self.store_record(&publish.message_id, message, *planned, process)
             }
             Content::Letter(letter) => {
                 let answer = self.broker.dead.publish(&publish.message_id, self.now, *letter);
@@ -180,6 +189,9 @@ impl World<'_> {
                         }
                     }
                 }
+                if let (PublishAnswer::Stored(_), Some(owner)) = (answer, letter.owner) {
+                    self.added_letter(owner, process);
+                }
                 answer
             }
         }
@@ -190,7 +202,7 @@ impl World<'_> {
         message_id: &str,
         message: &ParkedMessage,
         planned: Ms,
-        is_current: bool,
+        process: Process,
     ) -> PublishAnswer {
         let (now, pair) = (self.now, message.pair);
         let answer = self.broker.parked.publish(message_id, now, message.clone());
@@ -203,12 +215,9 @@ impl World<'_> {
         }
         self.ledger.account(pair).parked += 1;
         let owner = self.owner(pair);
-        self.orphans += usize::from(!is_current && !self.parked[owner].contains(&pair));
         self.parked[owner].insert(pair);
-        let count = self.parked[owner].len();
-        if count > self.scenario.parking_share + self.orphans {
-            let detail = format!("installation {owner} has {count} parked deliveries");
-            self.ledger.violation("bounds", detail);
+        if !record.is_repark {
+            self.added_parked(owner, process, pair);
         }
         let replaced = self.broker.schedules.insert(record.id.to_string(), sequence);
         if replaced.is_some_and(|at| self.broker.parked.messages.remove(&at).is_some()) {
@@ -229,9 +238,7 @@ impl World<'_> {
         let counts_as_stored = answer.is_some_and(|answer| answer != PublishAnswer::Full)
             || self.is(Mutation::UnknownCountsAsStored);
         if counts_as_stored || !is_held {
-            if let Some(task) = publish.task {
-                self.replica(replica).tasks.remove(&task);
-            }
+            self.confirmed(&publish);
             return self.accounted(replica, publish.handle);
         }
         let pause = (PAUSE_MIN << publish.tries.min(10)).min(PAUSE_MAX);
@@ -240,5 +247,14 @@ impl World<'_> {
             publish.message_id = format!("{}/r{}", publish.message_id, publish.tries);
         }
         self.local(self.now + pause, replica, Local::Resend(Box::new(publish)));
+    }
+
+    /// Ends the task of a confirmed publish; its place is kept.
+    fn confirmed(&mut self, publish: &Publish) {
+        let of = self.replica(publish.replica);
+        let Some(task) = publish.task.and_then(|task| of.tasks.remove(&task)) else { return };
+        if let Stage::Publishing(Some(Place::DeadLetters(owner))) = task.stage {
+            of.shares.end_publishing(&owner, one(), true);
+        }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use switchyard::delivery::CURRENT_GAP_MAX;
+
 use crate::dice::{Dice, Ms, Topic};
-use crate::world::ACK_WAIT;
 
 /// Longest time until a change of the registry reaches a replica that runs.
 pub(crate) const REGISTRY_LAG_MAX: Ms = 500;
@@ -20,6 +21,8 @@ pub(crate) enum Behaviour {
     Hang,
     /// Refuses connections.
     Refuse,
+    /// The router has no descriptor for the attempt.
+    NoDescriptor,
 }
 
 /// A period in which an endpoint behaves otherwise than quickly accepting.
@@ -88,6 +91,10 @@ pub(crate) struct Scenario {
     /// Difference of each replica's wall clock from the broker's.
     pub(crate) skews: Vec<Ms>,
     pub(crate) installations: usize,
+    /// Installations of one app; the next ones belong to the next app.
+    pub(crate) app_size: usize,
+    /// Apps at one host.
+    pub(crate) host_size: usize,
     pub(crate) triggers: Vec<Trigger>,
     pub(crate) periods: Vec<Period>,
     pub(crate) entries: Vec<Entry>,
@@ -96,10 +103,10 @@ pub(crate) struct Scenario {
     pub(crate) in_flight_max: usize,
     pub(crate) pending_max: usize,
     pub(crate) event_messages_max: usize,
+    /// Age above which acknowledged events are purged.
+    pub(crate) event_age_max: Option<Ms>,
     pub(crate) parking_share: usize,
     pub(crate) letter_share: usize,
-    pub(crate) permits: usize,
-    pub(crate) permits_per_owner: usize,
     /// Publishes of hundred whose answer is lost outside of faults.
     pub(crate) unknown_percent: u64,
     /// Whether the network and the broker's timers take time.
@@ -119,23 +126,41 @@ impl Scenario {
         Self { entries: kept.iter().filter_map(at).collect(), ..self.clone() }
     }
 
-    /// Whether nothing fails but handlers.
+    /// Whether nothing fails but handlers, and all events may be in flight at once.
     pub(crate) fn is_calm(&self) -> bool {
         let is_calm = |entry: &Entry| matches!(entry.what, What::Publish { poison: false, .. });
-        self.unknown_percent == 0 && self.entries.iter().all(is_calm)
+        self.unknown_percent == 0
+            && self.in_flight_max >= self.entries.len()
+            && self.entries.iter().all(is_calm)
     }
 
-    /// Longest time that a change of the registry may be unknown to a replica that works: a stop
-    /// shorter than the acknowledgement deadline is not a pause.
+    /// Longest time that a change of the registry may be unknown to a replica that works. A stop
+    /// of up to `CURRENT_GAP_MAX` is not noticed; the changes in it arrive thereafter.
     pub(crate) fn registry_lag_max(&self) -> Ms {
         let stalls = |entry: &Entry| matches!(entry.what, What::Stall { .. });
-        let stall = if self.entries.iter().any(stalls) { ACK_WAIT } else { 0 };
-        2 * REGISTRY_LAG_MAX + stall
+        if !self.entries.iter().any(stalls) {
+            return REGISTRY_LAG_MAX;
+        }
+        2 * REGISTRY_LAG_MAX + Ms::try_from(CURRENT_GAP_MAX.as_millis()).unwrap_or(0)
     }
 
-    /// Whether the endpoint is always quick.
+    /// App of an installation.
+    pub(crate) fn app(&self, installation: usize) -> usize {
+        installation / self.app_size
+    }
+
+    /// Host of the endpoint of an installation.
+    pub(crate) fn host(&self, installation: usize) -> usize {
+        self.app(installation) / self.host_size
+    }
+
+    /// Whether the endpoint is always quick and no breaker that it shares with another may open.
     pub(crate) fn is_healthy(&self, endpoint: usize) -> bool {
-        self.periods.iter().all(|period| period.endpoint != endpoint)
+        self.periods.iter().all(|period| {
+            let is_refusing = period.behaviour == Behaviour::Refuse;
+            self.app(period.endpoint) != self.app(endpoint)
+                && !(is_refusing && self.host(period.endpoint) == self.host(endpoint))
+        })
     }
 
     /// Behaviour of an endpoint at a time.
@@ -177,6 +202,7 @@ impl Draw {
         let skews =
             (0..replicas).map(|_| if skewed { self.below(4 * 3_600_000) - 7_200_000 } else { 0 });
         let skews = skews.collect();
+        let (app_size, host_size) = (self.size(1, 2), self.size(1, 4));
         let mut triggers: Vec<Trigger> =
             (0..self.size(2, 7)).map(|_| self.trigger(installations, span)).collect();
         let mut periods = self.periods(installations, span);
@@ -200,6 +226,8 @@ impl Draw {
             replicas,
             skews,
             installations,
+            app_size,
+            host_size,
             triggers,
             periods,
             entries,
@@ -208,10 +236,9 @@ impl Draw {
             in_flight_max: if is_narrow { self.size(2, 5) } else { 64 },
             pending_max: if is_narrow { self.size(4, 8) } else { 128 },
             event_messages_max: if is_calm || self.chance(50) { 1000 } else { self.size(6, 16) },
+            event_age_max: self.chance(50).then(|| 10 * SECOND + self.below(120 * SECOND)),
             parking_share: if self.chance(50) { self.size(2, 6) } else { 1000 },
             letter_share: if self.chance(50) { self.size(1, 4) } else { 1000 },
-            permits: 12,
-            permits_per_owner: 3,
             unknown_percent: if is_calm || self.chance(50) { 0 } else { 5 },
             is_instant: false,
         }
@@ -231,12 +258,13 @@ impl Draw {
             if self.chance(50) {
                 continue;
             }
-            let behaviour = match self.below(8) {
+            let behaviour = match self.below(9) {
                 0 | 1 => Behaviour::Hang,
                 2 => Behaviour::Accept(12 * SECOND),
                 3 => Behaviour::Status(429),
                 4 => Behaviour::Status(422),
                 5 => Behaviour::Refuse,
+                6 => Behaviour::NoDescriptor,
                 _ => Behaviour::Status(503),
             };
             let from = self.below(span);
@@ -261,6 +289,15 @@ impl Draw {
         (0..events).map(publish).collect()
     }
 
+    /// Length of a stop: unnoticed, short or a pause.
+    fn stall(&mut self) -> Ms {
+        match self.below(3) {
+            0 => 100 + self.below(2 * SECOND),
+            1 => SECOND + self.below(14 * SECOND),
+            _ => SECOND + self.below(60 * SECOND),
+        }
+    }
+
     fn faults(&mut self, entries: &mut Vec<Entry>, replicas: usize, span: Ms) {
         let crash_loop = self.chance(15);
         if crash_loop {
@@ -277,7 +314,7 @@ impl Draw {
             let what = match self.below(12) {
                 0 | 1 => What::Crash { replica, down: SECOND + self.below(30 * SECOND) },
                 2 => What::Restart { replica, down: SECOND + self.below(5 * SECOND) },
-                3..6 => What::Stall { replica, length: SECOND + self.below(60 * SECOND) },
+                3..6 => What::Stall { replica, length: self.stall() },
                 6 | 7 => What::LeaderChange { length: SECOND + self.below(10 * SECOND) },
                 8 | 9 => What::AnswersLost { length: SECOND + self.below(10 * SECOND) },
                 10 => What::ConsumerDeleted,

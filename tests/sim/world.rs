@@ -6,16 +6,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use switchyard::delivery::Gaps;
+use switchyard::delivery::state_machines::FairLimits;
+use switchyard::event::CrashRecord;
 use switchyard::matcher::Subscription;
 
 use crate::broker::{Broker, Consumer, Pair, ParkedMessage, PublishAnswer, Source, Stream};
+use crate::counting::Additions;
 use crate::dice::{Dice, Ms, Topic};
 use crate::fixture;
 use crate::ledger::{Ledger, Violation};
 use crate::mutation::Mutation;
-use crate::policy::{self, CrashMarkers};
-use crate::replica::{Publish, Replica};
-use crate::scenario::{Entry, REGISTRY_LAG_MAX, Scenario, What};
+use crate::replica::{Place, Publish, Replica};
+use crate::scenario::{Entry, Scenario, What};
 
 /// Start of virtual time, milliseconds since the epoch.
 const EPOCH_MS: Ms = 1_800_000_000_000;
@@ -45,15 +48,30 @@ pub(crate) enum Action {
 /// Something that happens inside a router process.
 #[derive(Clone, Debug)]
 pub(crate) enum Local {
-    Apply { trigger: usize, is_live: bool },
+    /// The next change of the registry arrives.
+    Apply,
+    AskRevision,
+    Revision(Gaps, u64),
     Received(Box<Received>),
-    Decoded { handle: u64, event: usize, stream: Ms },
+    Decoded {
+        handle: u64,
+        event: usize,
+    },
+    Examine,
+    CrashesRead(Vec<CrashRecord>),
+    Marked(Vec<CrashRecord>),
+    Resume {
+        handle: u64,
+        message: Box<ParkedMessage>,
+    },
     Extend(u64),
+    Attempt(u64),
     QueueTimeout(u64),
     AttemptDone(u64),
     Reply(Box<Publish>, Option<PublishAnswer>),
     Resend(Box<Publish>),
     Trim,
+    Count,
 }
 
 /// A message as a router pulls it.
@@ -63,8 +81,6 @@ pub(crate) struct Received {
     pub(crate) sequence: u64,
     pub(crate) epoch: u64,
     pub(crate) deliveries: u32,
-    /// Creation time of its stream.
-    pub(crate) stream: Ms,
     pub(crate) payload: Payload,
 }
 
@@ -85,22 +101,19 @@ pub(crate) struct World<'s> {
     pub(crate) order: u64,
     pub(crate) broker: Broker,
     pub(crate) replicas: Vec<Replica>,
-    pub(crate) markers: CrashMarkers,
+    pub(crate) additions: Additions,
     pub(crate) ledger: Ledger,
     pub(crate) subscriptions: Vec<Arc<Subscription>>,
     /// Pairs with a record in the parking stream, by owner.
     pub(crate) parked: Vec<BTreeSet<Pair>>,
-    /// Dead letters of deliveries, stored or on their way, by owner.
-    pub(crate) letters: Vec<usize>,
     /// When each message id was stored in the parking stream.
     pub(crate) record_ids: HashMap<String, Ms>,
-    /// Records that arrived from processes that no longer exist.
-    pub(crate) orphans: usize,
     /// A publisher was refused since the last round of the trimmer.
     pub(crate) was_refused: bool,
-    pub(crate) is_trim_planned: bool,
     trace: Option<Vec<String>>,
     pub(crate) steps: u64,
+    /// Longest time until the first attempt at a handler for which fairness is checked.
+    pub(crate) longest_wait: Ms,
 }
 
 /// Result of a run.
@@ -109,6 +122,7 @@ pub(crate) struct Outcome {
     pub(crate) violation: Option<Violation>,
     pub(crate) steps: u64,
     pub(crate) attempts: u32,
+    pub(crate) longest_wait: Ms,
     pub(crate) trace: Vec<String>,
 }
 
@@ -123,6 +137,7 @@ pub(crate) fn run(scenario: &Scenario, mutation: Option<Mutation>, traced: bool)
         violation,
         steps: world.steps,
         attempts: world.ledger.attempts,
+        longest_wait: world.longest_wait,
         trace: world.trace.unwrap_or_default(),
     }
 }
@@ -154,6 +169,9 @@ impl<'s> World<'s> {
             due_consumer: Consumer::new(0, 1, ACK_WAIT, scenario.pending_max),
             schedules: HashMap::new(),
             floor: None,
+            crash_marks: BTreeMap::new(),
+            share_documents: BTreeMap::new(),
+            registry_revision: 0,
             silent_until: 0,
             answers_lost_until: 0,
             epochs: 0,
@@ -167,27 +185,24 @@ impl<'s> World<'s> {
             order: 0,
             broker,
             replicas: Vec::new(),
-            markers: CrashMarkers::default(),
+            additions: Additions::new(scenario),
             ledger: Ledger::default(),
             subscriptions: fixture::subscriptions(scenario),
             parked: vec![BTreeSet::new(); scenario.installations],
-            letters: vec![0; scenario.installations],
             record_ids: HashMap::new(),
-            orphans: 0,
             was_refused: false,
-            is_trim_planned: false,
             trace: traced.then(Vec::new),
             steps: 0,
+            longest_wait: 0,
         };
         world.start_all();
         world
     }
 
     fn start_all(&mut self) {
-        for _ in 0..self.scenario.replicas {
-            let mut replica = Replica::new(self.scenario, 1, self.per_owner_max());
-            replica.live = self.registry();
-            self.replicas.push(replica);
+        for replica in 0..self.scenario.replicas {
+            self.replicas.push(Replica::new(self.scenario, 1, self.limits()));
+            self.start(replica);
         }
         for entry in self.scenario.entries.clone() {
             self.at(entry.at, Action::Entry(entry));
@@ -260,10 +275,34 @@ impl<'s> World<'s> {
         self.scenario.triggers.iter().map(is_live).collect()
     }
 
-    pub(crate) fn per_owner_max(&self) -> usize {
-        match self.is(Mutation::OneQueueForAll) {
-            true => self.scenario.permits,
-            false => self.scenario.permits_per_owner,
+    /// Returns the limits of the fair queue: as many permits as two and a half endpoints may hold.
+    fn limits(&self) -> FairLimits {
+        let total = 8;
+        if self.is(Mutation::OneQueueForAll) {
+            return FairLimits {
+                total,
+                app: total,
+                installation: total,
+                host: total,
+                app_host: total,
+                event: total,
+                endpoint: total,
+                slow_share: 1.0,
+                endpoint_waiting: 1_000,
+                app_waiting: 1_000,
+            };
+        }
+        FairLimits {
+            total,
+            app: 4,
+            installation: 4,
+            host: 7,
+            app_host: 4,
+            event: 4,
+            endpoint: 3,
+            slow_share: 0.75,
+            endpoint_waiting: 100,
+            app_waiting: 100,
         }
     }
 
@@ -313,32 +352,17 @@ impl<'s> World<'s> {
         }
     }
 
-    fn registry_changed(&mut self, trigger: usize) {
-        let is_live = self.registry().get(trigger).copied().unwrap_or(false);
-        self.note(|| {
-            format!("subscription {trigger} is {}", if is_live { "live" } else { "removed" })
-        });
-        for replica in 0..self.replicas.len() {
-            let at = (Topic::Replica, self.order, 1);
-            let lag = self.dice.between(at, 0, REGISTRY_LAG_MAX);
-            self.watch(self.now + lag, replica, Local::Apply { trigger, is_live });
-        }
-    }
-
-    /// Plans when a change of the registry reaches a replica, after the changes before it.
-    fn watch(&mut self, at: Ms, replica: usize, change: Local) {
-        let Some(of) = self.replicas.get_mut(replica) else { return };
-        of.watched = of.watched.max(at);
-        let at = of.watched;
-        self.local(at, replica, change);
-    }
-
     /// Kills a replica.
     pub(crate) fn crash(&mut self, replica: usize, down: Ms) {
-        let (scenario, per_owner_max) = (self.scenario, self.per_owner_max());
+        let (scenario, limits) = (self.scenario, self.limits());
         let Some(of) = self.replicas.get_mut(replica).filter(|of| of.is_up) else { return };
-        *of = Replica::new(scenario, of.incarnation + 1, per_owner_max);
-        of.is_up = false;
+        let mut next = Replica::new(scenario, of.incarnation + 1, limits);
+        next.is_up = false;
+        let before = std::mem::replace(of, next);
+        // Its records may be resumed again, and their places given back a second time.
+        for place in before.handles.into_values().filter_map(|handle| handle.place) {
+            self.uncounted(&Place::Parking(place));
+        }
         self.note(|| format!("replica {replica} is killed"));
         self.at(self.now + down, Action::Start(replica));
     }
@@ -359,66 +383,32 @@ impl<'s> World<'s> {
     }
 
     fn start(&mut self, replica: usize) {
-        let registry = self.registry();
+        let (registry, revision) = (self.registry(), self.broker.registry_revision);
+        let now = self.now;
         if let Some(of) = self.replicas.get_mut(replica) {
             of.is_up = true;
             of.live = registry;
+            of.revision = revision;
+            of.watch.clear();
+            of.first_beat(now);
         }
         self.note(|| format!("replica {replica} starts"));
-    }
-
-    fn stall(&mut self, replica: usize, length: Ms) {
-        let now = self.now;
-        let Some(of) = self.replicas.get_mut(replica) else { return };
-        if !of.is_up || of.stalled.is_some() {
-            return;
-        }
-        of.stalled = Some(now);
-        let incarnation = of.incarnation;
-        self.at(now + length, Action::Wake { replica, incarnation });
-    }
-
-    fn wake(&mut self, replica: usize, incarnation: u64) {
-        let (now, registry) = (self.now, self.registry());
-        let (scenario, per_owner_max) = (self.scenario, self.per_owner_max());
-        let is_zombie = self.is(Mutation::ZombieDeliversAfterRemoval);
-        let Some(of) = self.replicas.get_mut(replica) else { return };
-        let Some(since) = of.stalled.filter(|_| of.incarnation == incarnation) else { return };
-        of.stalled = None;
-        let gap = now - since;
-        let deferred = std::mem::take(&mut of.deferred);
-        let is_pause = policy::is_pause(gap, ACK_WAIT) && !is_zombie;
-        if is_pause {
-            of.drop_held(scenario, per_owner_max);
-            of.live = registry;
-        } else {
-            of.last_gap = (now, if gap > ACK_WAIT { 0 } else { gap });
-        }
-        self.note(|| format!("replica {replica} continues after {gap} ms, pause: {is_pause}"));
-        for action in deferred {
-            let Action::Local { local, .. } = action else { continue };
-            match local {
-                // The registry's watch catches up after what the sockets hold.
-                Local::Apply { .. } => self.watch(now + REGISTRY_LAG_MAX, replica, local),
-                Local::Trim => self.is_trim_planned = false,
-                _ if is_pause => {}
-                local => self.local(now, replica, local),
-            }
-        }
+        self.plan_count_of(replica, 0);
+        self.plan_trim(0);
     }
 
     fn check_replicas(&mut self) {
-        let (in_flight_max, permits) = (self.scenario.in_flight_max, self.scenario.permits);
         for (at, of) in self.replicas.iter().enumerate() {
             let events = of.in_flight.first().copied().unwrap_or(0);
-            let held = of.permits.held();
-            if events > in_flight_max || held > permits {
-                let detail = format!("replica {at}: {events} events in flight, {held} permits");
+            let permits = of.queue.permit_use();
+            if events > self.scenario.in_flight_max || permits.running > permits.max {
+                let detail = format!("replica {at}: {events} events in flight, {permits:?}");
                 return self.ledger.violation("bounds", detail);
             }
-            if held != of.attempting {
-                let detail = format!("replica {at}: {held} held, {} attempts", of.attempting);
-                return self.ledger.violation("permits are returned", detail);
+            let permitted = of.permitted();
+            if permits.running != permitted || permits.waiting > 0 && permits.running == 0 {
+                let detail = format!("replica {at}: {permitted} have a permit, {permits:?}");
+                return self.ledger.violation("permits are returned and used", detail);
             }
         }
     }

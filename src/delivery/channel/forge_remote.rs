@@ -61,7 +61,8 @@ impl Channel for ForgeRemote {
 async fn post(remote: &ForgeRemote, attempt: Attempt<'_>) -> AttemptOutcome {
     let invocation = Uuid::new_v4().to_string();
     let Some(tokens) = sign_tokens(remote, &attempt, &invocation).await else {
-        return AttemptOutcome::failed(AttemptClass::Other, "no key to sign the invocation token");
+        // The stored keys cannot be read: no fault of the remote.
+        return AttemptOutcome::failed(AttemptClass::Local, "no key to sign the invocation token");
     };
     let mut headers = match signed_headers(&attempt, &remote.secret) {
         Ok(headers) => headers,

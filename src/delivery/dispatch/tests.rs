@@ -356,7 +356,7 @@ async fn delivery_waits_while_the_process_resumes_from_a_pause() {
     settle().await;
     assert!(!waiting.is_finished() && edge.calls.lock().unwrap().is_empty());
     add_and_remove(&Matcher::default(), &subscription);
-    pause.resume();
+    pause.resume(pause.found().await);
     assert_eq!(waiting.await.unwrap(), DeliveryOutcome::Dropped);
 }
 

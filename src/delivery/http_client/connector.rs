@@ -102,16 +102,23 @@ async fn dial(guard: &EgressGuard, uri: &Uri) -> Result<TcpStream, DialError> {
         Err(_) => return Err(DialError::Dns("no response in time".into())),
     };
     for address in &addresses {
-        if let Err(refusal) = guard.check_address(*address) {
-            metrics::blocked(refusal);
-            return Err(DialError::Blocked(refusal));
-        }
+        guard.check_address(*address).map_err(blocked)?;
     }
     let connect = connect_any(&addresses);
-    match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
-        Ok(connected) => connected,
-        Err(_) => Err(DialError::Connect("no response in time".into())),
-    }
+    let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
+        Ok(connected) => connected?,
+        Err(_) => return Err(DialError::Connect("no response in time".into())),
+    };
+    let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
+    let (local, remote) = ends.map_err(|error| DialError::Connect(error.to_string()))?;
+    guard.check_connection(local, remote).map_err(blocked)?;
+    Ok(stream)
+}
+
+/// Counts and returns a refusal of the guard.
+fn blocked(refusal: EgressRefusal) -> DialError {
+    metrics::blocked(refusal);
+    DialError::Blocked(refusal)
 }
 
 async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {

@@ -26,7 +26,7 @@ const INTERVAL_MIN_US: i64 = 2_000;
 
 /// Schedule of the parked backlog of one lane.
 #[derive(Debug, Default)]
-pub struct Backlog {
+pub(super) struct Backlog {
     /// When the last record is due at the pace of the lane, milliseconds since the epoch by the
     /// broker's clock.
     tail_ms: AtomicI64,
@@ -37,7 +37,13 @@ pub struct Backlog {
 impl Backlog {
     /// Appends a delivery of a given `age` and returns when it is due: after the backlog parked
     /// before it, one every `pace_us` microseconds. `random` is a number from 0.0 to 1.0.
-    pub fn append(&self, now: Timestamp, age: Duration, pace_us: u64, random: f64) -> Timestamp {
+    pub(super) fn append(
+        &self,
+        now: Timestamp,
+        age: Duration,
+        pace_us: u64,
+        random: f64,
+    ) -> Timestamp {
         let now_ms = now.as_millisecond();
         let longest_ms = self.longest_delay_ms(now_ms, age);
         let pace_ms = i64::try_from(pace_us / 1000).unwrap_or(DELAY_MAX_MS).max(1);
@@ -70,7 +76,7 @@ impl Backlog {
     }
 
     /// Returns when the last record is due, milliseconds since the epoch; 0 without a backlog.
-    pub fn tail_ms(&self) -> i64 {
+    pub(super) fn tail_ms(&self) -> i64 {
         self.tail_ms.load(Relaxed)
     }
 }

@@ -91,7 +91,8 @@ impl Breaker {
     }
 
     /// Returns what [`admit`](Self::admit) would decide, without admitting a probe.
-    pub(crate) fn peek(&self, now_ms: i64) -> Admission {
+    #[must_use]
+    pub fn peek(&self, now_ms: i64) -> Admission {
         self.lock().admission(now_ms)
     }
 

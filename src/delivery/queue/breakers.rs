@@ -21,11 +21,11 @@ const MEMBERS_MAX: usize = 32;
 const MEMBERS_MS: i64 = 60_000;
 /// Longest time that a breaker stays open which several installations share, in milliseconds: a
 /// failed probe of one delays the others.
-pub(super) const SHARED_OPEN_MS_MAX: i64 = 60_000;
+const SHARED_OPEN_MS_MAX: i64 = 60_000;
 
 /// The breakers that decide on attempts at one endpoint.
 #[derive(Debug)]
-pub(crate) struct EndpointBreakers {
+pub struct EndpointBreakers {
     installation: InstallationId,
     endpoint: Breaker,
     app_host: Arc<AppHostBreaker>,
@@ -34,7 +34,7 @@ pub(crate) struct EndpointBreakers {
 
 /// The breaker of one app at one host.
 #[derive(Debug)]
-pub(super) struct AppHostBreaker {
+pub struct AppHostBreaker {
     breaker: Breaker,
     members: Mutex<Members>,
 }
@@ -48,7 +48,8 @@ struct Members {
 
 impl EndpointBreakers {
     /// Creates the breakers of an endpoint of `installation`.
-    pub(super) fn new(
+    #[must_use]
+    pub fn new(
         installation: InstallationId,
         app_host: Arc<AppHostBreaker>,
         host: Arc<Breaker>,
@@ -57,13 +58,13 @@ impl EndpointBreakers {
     }
 
     /// Returns what [`admit`](Self::admit) would decide, without admitting a probe.
-    pub(crate) fn peek(&self, now_ms: i64) -> Admission {
+    pub fn peek(&self, now_ms: i64) -> Admission {
         self.all().into_iter().map(|breaker| breaker.peek(now_ms)).fold(Admission::Allow, later)
     }
 
     /// Decides on an attempt at `now_ms`. A caller that is admitted must [record](Self::record) the
     /// result.
-    pub(crate) fn admit(&self, now_ms: i64) -> Admission {
+    pub fn admit(&self, now_ms: i64) -> Admission {
         let decided = self.peek(now_ms);
         if decided != Admission::Allow {
             return decided;
@@ -82,7 +83,7 @@ impl EndpointBreakers {
     }
 
     /// Records the result of an attempt; `random` is a number from 0.0 to 1.0.
-    pub(crate) fn record(&self, class: AttemptClass, now_ms: i64, random: f64) {
+    pub fn record(&self, class: AttemptClass, now_ms: i64, random: f64) {
         let health = handler_health(class);
         self.endpoint.record(health, true, now_ms, random);
         self.app_host.record(&self.installation, health, now_ms, random);
@@ -95,7 +96,8 @@ impl EndpointBreakers {
     }
 
     /// Returns the state of the breaker that restricts attempts most.
-    pub(super) fn state(&self) -> BreakerState {
+    #[must_use]
+    pub fn state(&self) -> BreakerState {
         self.all().map(Breaker::state).into_iter().max().unwrap_or(BreakerState::Closed)
     }
 
@@ -104,13 +106,13 @@ impl EndpointBreakers {
     }
 }
 
-impl AppHostBreaker {
-    /// Creates a closed breaker.
-    pub(super) fn new() -> Self {
-        let breaker = Breaker::open_at_most(SHARED_OPEN_MS_MAX);
-        Self { breaker, members: Mutex::default() }
+impl Default for AppHostBreaker {
+    fn default() -> Self {
+        Self { breaker: host_breaker(), members: Mutex::default() }
     }
+}
 
+impl AppHostBreaker {
     fn record(&self, installation: &InstallationId, health: Health, now_ms: i64, random: f64) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.record(installation, health, now_ms);
@@ -145,6 +147,12 @@ impl Members {
     }
 }
 
+/// Creates the breaker of a host.
+#[must_use]
+pub fn host_breaker() -> Breaker {
+    Breaker::open_at_most(SHARED_OPEN_MS_MAX)
+}
+
 /// Returns the later of two decisions.
 fn later(one: Admission, other: Admission) -> Admission {
     match (one, other) {
@@ -158,8 +166,7 @@ fn later(one: Admission, other: Admission) -> Admission {
 
 /// Returns what a result says about the handler: it is down, overloaded or broken. A 4xx rejects
 /// one request and predicts nothing about the next; what the router itself prevented says nothing.
-#[must_use]
-pub fn handler_health(class: AttemptClass) -> Health {
+fn handler_health(class: AttemptClass) -> Health {
     match class {
         AttemptClass::Timeout
         | AttemptClass::Connect
@@ -197,8 +204,8 @@ mod tests {
     fn endpoints<const N: usize>(
         installations: [&str; N],
     ) -> ([EndpointBreakers; N], Arc<Breaker>) {
-        let host = Arc::new(Breaker::open_at_most(SHARED_OPEN_MS_MAX));
-        let app_host = Arc::new(AppHostBreaker::new());
+        let host = Arc::new(host_breaker());
+        let app_host = Arc::new(AppHostBreaker::default());
         let endpoint = |installation: &str| {
             EndpointBreakers::new(installation.into(), Arc::clone(&app_host), Arc::clone(&host))
         };

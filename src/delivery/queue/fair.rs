@@ -21,8 +21,8 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 
-pub(crate) use limits::FairLimits;
-pub(crate) use owners::{EndpointId, EndpointOwners};
+pub use limits::FairLimits;
+pub use owners::{EndpointId, EndpointOwners};
 use owners::{Owners, Waiting};
 use share::Share;
 
@@ -34,24 +34,24 @@ const STALL_MIN_US: u64 = 250_000;
 
 /// Identifies a request from its creation until it is finished; then the number is used again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct RequestId(pub(super) usize);
+pub struct RequestId(pub(super) usize);
 
 /// Identifies an event that has a share.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct EventShareId(usize);
+pub struct EventShareId(usize);
 
 /// What a request may wait for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub struct Patience {
     /// Longest time that the delivery waits.
-    pub(crate) timeout_us: u64,
+    pub timeout_us: u64,
     /// Shortest recent attempt at the endpoint; 0 before the first.
-    pub(crate) attempt_us: u64,
+    pub attempt_us: u64,
 }
 
 /// Response to a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Response {
+pub enum Response {
     /// The permit is granted.
     Granted(RequestId),
     /// The request waits until it is granted or finished.
@@ -62,7 +62,7 @@ pub(crate) enum Response {
 
 /// A limit on waiting deliveries; a closed set of metric labels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum WaitingLimit {
+pub enum WaitingLimit {
     /// What the endpoint can take in time.
     Endpoint,
     /// The waiting places of the app.
@@ -73,7 +73,7 @@ pub(crate) enum WaitingLimit {
 
 impl WaitingLimit {
     /// Returns the metric label.
-    pub(crate) fn label(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Endpoint => "endpoint",
             Self::App => "app",
@@ -84,15 +84,15 @@ impl WaitingLimit {
 
 /// How many permits are in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct PermitUse {
+pub struct PermitUse {
     /// All permits in use.
-    pub(crate) running: usize,
+    pub running: usize,
     /// Those of slow attempts.
-    pub(crate) slow: usize,
+    pub slow: usize,
     /// How many there are.
-    pub(crate) max: usize,
+    pub max: usize,
     /// Deliveries that wait.
-    pub(crate) waiting: usize,
+    pub waiting: usize,
 }
 
 #[derive(Debug)]
@@ -124,7 +124,7 @@ struct QuickStart {
 
 /// The fair queue.
 #[derive(Debug)]
-pub(crate) struct FairQueue {
+pub struct FairQueue {
     limits: FairLimits,
     total: Share,
     owners: Owners,
@@ -139,7 +139,7 @@ pub(crate) struct FairQueue {
 
 impl FairQueue {
     /// Creates a queue without owners.
-    pub(crate) fn new(limits: FairLimits) -> Self {
+    pub fn new(limits: FairLimits) -> Self {
         Self {
             total: limits.reserving(limits.total),
             owners: Owners::default(),
@@ -154,28 +154,28 @@ impl FairQueue {
     }
 
     /// Adds an endpoint; its owners are added with their first endpoint.
-    pub(crate) fn add_endpoint(&mut self, owners: &EndpointOwners<'_>) -> EndpointId {
+    pub fn add_endpoint(&mut self, owners: &EndpointOwners<'_>) -> EndpointId {
         self.owners.add_endpoint(owners, &self.limits)
     }
 
     /// Removes an endpoint that has no request.
-    pub(crate) fn remove_endpoint(&mut self, id: EndpointId) {
+    pub fn remove_endpoint(&mut self, id: EndpointId) {
         self.owners.remove_endpoint(id.0);
     }
 
     /// Adds an event whose deliveries share a part of the permits.
-    pub(crate) fn add_event(&mut self) -> EventShareId {
+    pub fn add_event(&mut self) -> EventShareId {
         let permits = FairLimits::plain(self.limits.event);
         EventShareId(self.events.insert(EventShare { permits, waiting: 0 }))
     }
 
     /// Removes an event that has no request.
-    pub(crate) fn remove_event(&mut self, id: EventShareId) {
+    pub fn remove_event(&mut self, id: EventShareId) {
         self.events.try_remove(id.0);
     }
 
     /// Requests a permit for an attempt at an endpoint.
-    pub(crate) fn request(
+    pub fn request(
         &mut self,
         endpoint: EndpointId,
         event: Option<EventShareId>,
@@ -201,7 +201,7 @@ impl FairQueue {
 
     /// Ends a request that waits or runs; `is_measured` if an attempt was made. Appends the
     /// requests that get a permit in turn.
-    pub(crate) fn finish(
+    pub fn finish(
         &mut self,
         id: RequestId,
         is_measured: bool,
@@ -227,7 +227,7 @@ impl FairQueue {
     }
 
     /// Returns how many permits are in use.
-    pub(crate) fn permit_use(&self) -> PermitUse {
+    pub fn permit_use(&self) -> PermitUse {
         PermitUse {
             running: self.total.running(),
             slow: self.total.slow(),

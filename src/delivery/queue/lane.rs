@@ -19,7 +19,7 @@ const IDLE_OPEN_MS_MAX: i64 = 60 * 60_000;
 
 /// State of one endpoint. `C` is its connection.
 #[derive(Debug)]
-pub(crate) struct Lane<C> {
+pub struct Lane<C> {
     endpoint: EndpointId,
     concurrency: usize,
     average: AverageDuration,
@@ -32,7 +32,8 @@ pub(crate) struct Lane<C> {
 
 impl<C> Lane<C> {
     /// Creates a lane that made no attempt yet.
-    pub(super) fn new(
+    #[must_use]
+    pub fn new(
         endpoint: EndpointId,
         concurrency: usize,
         breakers: EndpointBreakers,
@@ -52,18 +53,18 @@ impl<C> Lane<C> {
 
     /// Returns the connection of this lane.
     #[must_use]
-    pub(crate) fn connection(&self) -> &C {
+    pub fn connection(&self) -> &C {
         &self.connection
     }
 
     /// Returns the circuit breakers that decide on attempts of this lane.
     #[must_use]
-    pub(crate) fn breakers(&self) -> &EndpointBreakers {
+    pub fn breakers(&self) -> &EndpointBreakers {
         &self.breakers
     }
 
     /// Records how long an attempt took.
-    pub(crate) fn record_attempt(&self, took: Duration) {
+    pub fn record_attempt(&self, took: Duration) {
         let took_us = micros(took).max(1);
         self.average.record(took_us);
         self.min_latency.record(took_us);
@@ -73,19 +74,21 @@ impl<C> Lane<C> {
     /// it, at the throughput of this lane, and not later than a delivery of this `age` may wait.
     /// `random` is a number from 0.0 to 1.0.
     #[must_use]
-    pub(crate) fn backlog_due(&self, now: Timestamp, age: Duration, random: f64) -> Timestamp {
+    pub fn backlog_due(&self, now: Timestamp, age: Duration, random: f64) -> Timestamp {
         let attempt_us = self.average.average_us().unwrap_or_else(|| micros(ATTEMPT_GUESS));
         let concurrency = u64::try_from(self.concurrency).unwrap_or(u64::MAX).max(1);
         self.backlog.append(now, age, attempt_us / concurrency, random)
     }
 
     /// Returns the endpoint in the fair queue.
-    pub(super) fn endpoint(&self) -> EndpointId {
+    #[must_use]
+    pub fn endpoint(&self) -> EndpointId {
         self.endpoint
     }
 
     /// Returns the shortest recent attempt in microseconds; 0 before the first.
-    pub(super) fn shortest_attempt_us(&self) -> u64 {
+    #[must_use]
+    pub fn shortest_attempt_us(&self) -> u64 {
         self.min_latency.min_us()
     }
 

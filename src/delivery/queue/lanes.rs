@@ -11,7 +11,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 
 use super::breaker::{Breaker, BreakerState};
-use super::breakers::{AppHostBreaker, EndpointBreakers, SHARED_OPEN_MS_MAX};
+use super::breakers::{AppHostBreaker, EndpointBreakers, host_breaker};
 use super::fair::{EndpointOwners, FairLimits, PermitUse};
 use super::lane::Lane;
 use super::permits::{AdmissionError, EventShare, Permit, Permits};
@@ -68,8 +68,8 @@ impl<C> Lanes<C> {
     fn new_lane(&self, app: &AppId, installation: &InstallationId, host: &str) -> Arc<Lane<C>> {
         let endpoint = self.permits.add_endpoint(&EndpointOwners { app, installation, host });
         let app_host = self.app_hosts.entry((app.clone(), host.into()));
-        let app_host = Arc::clone(&app_host.or_insert_with(|| Arc::new(AppHostBreaker::new())));
-        let new_host = || Arc::new(Breaker::open_at_most(SHARED_OPEN_MS_MAX));
+        let app_host = Arc::clone(&app_host.or_default());
+        let new_host = || Arc::new(host_breaker());
         let host = Arc::clone(&self.hosts.entry(host.into()).or_insert_with(new_host));
         let breakers = EndpointBreakers::new(installation.clone(), app_host, host);
         Arc::new(Lane::new(endpoint, self.concurrency, breakers, (self.connect)()))

@@ -3,7 +3,7 @@
 //! [`Lanes`] admits attempts: by the shares of their owners (`fair`), by the circuit breakers of the
 //! endpoint and its host (`breakers`), and plans the parked backlog of each endpoint.
 //! [`RetrySchedules`] plans the attempts after a failed one. Fair queue, breakers, backlog, latency
-//! window and schedules are pure: time and randomness are arguments.
+//! window, lane and schedules are pure: time and randomness are arguments.
 
 mod backlog;
 mod breaker;
@@ -16,11 +16,13 @@ mod permits;
 mod random;
 mod retry;
 
-pub use backlog::Backlog;
-pub use breaker::{Admission, Breaker, BreakerState, Health};
-pub use breakers::handler_health;
-pub(super) use fair::{FairLimits, PermitUse};
-pub(super) use lane::Lane;
+pub use breaker::{Admission, Breaker, BreakerState};
+pub use breakers::{AppHostBreaker, EndpointBreakers, host_breaker};
+pub use fair::{
+    EndpointId, EndpointOwners, EventShareId, FairLimits, FairQueue, Patience, PermitUse,
+    RequestId, Response, WaitingLimit,
+};
+pub use lane::Lane;
 pub(super) use lanes::Lanes;
 pub(super) use permits::AdmissionError;
 pub use permits::EventShare;

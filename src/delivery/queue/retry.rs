@@ -43,7 +43,7 @@ impl RetrySchedule {
     /// addition to the delays of its attempts. A retry after a failed attempt never is: its
     /// schedule ends by itself.
     #[must_use]
-    pub(crate) fn is_expired(
+    pub fn is_expired(
         &self,
         progress: &Progress,
         reason: ParkReason,

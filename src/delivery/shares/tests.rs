@@ -181,8 +181,8 @@ fn recount_keeps_what_happened_while_the_stream_was_read() {
     let counts = HashMap::from([(before.clone(), Amount { messages: 7, bytes: 700 })]);
     shares.replace_parked(&counts, &own_before, &others);
     let ledger = shares.ledger();
-    assert_eq!(ledger.parking.used_by(&before).messages, 7);
-    assert_eq!(ledger.parking.used_by(&during).messages, 2);
+    assert_eq!(ledger.parking().used_by(&before).messages, 7);
+    assert_eq!(ledger.parking().used_by(&during).messages, 2);
 }
 
 #[test]
@@ -191,11 +191,11 @@ fn letters_that_are_being_published_survive_a_count() {
     let owner = owner("a", "i", "");
     let place = shares.dead_letter(&owner, 100).unwrap();
     shares.replace_dead_letters(vec![(owner.clone(), 3)], 50);
-    assert_eq!(shares.ledger().dead_letters.used_by(&owner).messages, 4);
+    assert_eq!(shares.ledger().dead_letters().used_by(&owner).messages, 4);
     place.keep();
     // The mean size of the owner's own letters counts, not that of all.
     shares.replace_dead_letters(vec![(owner.clone(), 4)], 50);
-    let used = shares.ledger().dead_letters.used_by(&owner);
+    let used = shares.ledger().dead_letters().used_by(&owner);
     assert_eq!(used, Amount { messages: 4, bytes: 4 * Shares::amount_of(100).bytes });
 }
 

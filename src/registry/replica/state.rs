@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
 use super::installation_sets::InstallationSets;
+use super::unreadable::Unreadable;
 use crate::domain::{AppId, InstallationId, SubscriptionId};
 use crate::jwt::{KeyRecord, KeyRing};
 use crate::matcher::Subscription;
@@ -22,6 +24,8 @@ pub(crate) struct ReplicaState {
     pub(super) apps: DashMap<AppId, Arc<AppliedApp>>,
     pub(super) installations: DashMap<InstallationId, Arc<AppliedInstallation>>,
     pub(super) clients: DashMap<String, Arc<ClientRecord>>,
+    /// Ids of installations by token, of those whose token is not their id.
+    pub(super) ids_by_token: DashMap<Box<str>, InstallationId>,
     /// Installations by digest of their bearer token.
     pub(super) tokens: DashMap<String, InstallationId>,
     /// OAuth clients by digest of their bearer token.
@@ -34,6 +38,7 @@ pub(crate) struct ReplicaState {
     pub(super) by_status: [AtomicI64; EffectiveStatus::ALL.len()],
     /// Installations with at least one module.
     pub(super) with_modules: AtomicI64,
+    pub(super) unreadable: ArcSwap<Unreadable>,
 }
 
 impl ReplicaState {
@@ -55,6 +60,19 @@ impl ReplicaState {
     /// Returns an installation with its modules.
     pub(crate) fn installation(&self, id: &str) -> Option<Arc<AppliedInstallation>> {
         self.installations.get(id).map(|installation| Arc::clone(&installation))
+    }
+
+    /// Returns the installation with this id, or whose id has this token.
+    pub(crate) fn installation_by_id_or_token(&self, id: &str) -> Option<Arc<AppliedInstallation>> {
+        self.installation(id).or_else(|| {
+            let id = self.ids_by_token.get(id).map(|id| id.clone())?;
+            self.installation(id.as_str())
+        })
+    }
+
+    /// Returns what is unreadable.
+    pub(crate) fn unreadable(&self) -> arc_swap::Guard<Arc<Unreadable>> {
+        self.unreadable.load()
     }
 
     /// Returns an OAuth client.

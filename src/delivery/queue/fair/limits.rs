@@ -8,32 +8,32 @@ const WAITING_PER_EVENT_PERMIT: usize = 4;
 
 /// How many permits and waiting places each owner may hold.
 #[derive(Clone, Debug)]
-pub(crate) struct FairLimits {
+pub struct FairLimits {
     /// Concurrent attempts.
-    pub(crate) total: usize,
+    pub total: usize,
     /// Of one app.
-    pub(crate) app: usize,
+    pub app: usize,
     /// Of one installation.
-    pub(crate) installation: usize,
+    pub installation: usize,
     /// At one host.
-    pub(crate) host: usize,
+    pub host: usize,
     /// Of one app at one host.
-    pub(crate) app_host: usize,
+    pub app_host: usize,
     /// Of one event.
-    pub(crate) event: usize,
+    pub event: usize,
     /// At one endpoint.
-    pub(crate) endpoint: usize,
+    pub endpoint: usize,
     /// Part of the permits that slow attempts may hold together, 0.0 to 1.0.
-    pub(crate) slow_share: f64,
+    pub slow_share: f64,
     /// Waiting deliveries of one endpoint.
-    pub(crate) endpoint_waiting: usize,
+    pub endpoint_waiting: usize,
     /// Waiting deliveries of one app while they are not expected to start soon.
-    pub(crate) app_waiting: usize,
+    pub app_waiting: usize,
 }
 
 impl FairLimits {
     /// Computes the limits; `permits_max` bounds the concurrent attempts further.
-    pub(crate) fn new(config: &DeliveryConfig, permits_max: usize) -> Self {
+    pub fn new(config: &DeliveryConfig, permits_max: usize) -> Self {
         let total = config.concurrency.min(permits_max).max(1);
         let host = part(total, config.host_share);
         Self {

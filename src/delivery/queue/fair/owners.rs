@@ -10,17 +10,17 @@ use crate::domain::{AppId, InstallationId};
 
 /// Identifies an endpoint in the queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct EndpointId(pub(super) usize);
+pub struct EndpointId(pub(super) usize);
 
 /// The owners of an endpoint.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct EndpointOwners<'a> {
+pub struct EndpointOwners<'a> {
     /// App of the installation.
-    pub(crate) app: &'a AppId,
+    pub app: &'a AppId,
     /// Installation of the endpoint.
-    pub(crate) installation: &'a InstallationId,
+    pub installation: &'a InstallationId,
     /// Host that the endpoint is at.
-    pub(crate) host: &'a str,
+    pub host: &'a str,
 }
 
 /// A request that waits.
