@@ -129,8 +129,7 @@ pub async fn start(config: &Config, mode: Mode) -> anyhow::Result<Running> {
         console_asks_token: mode == Mode::Serve,
     };
     http::serve(&tasks, listener, parts.routes(config), &stop);
-    let blocked = Arc::clone(&gates);
-    tasks.spawn(run_heartbeat(Arc::clone(&health), blocked, registry, metrics, stop.clone()));
+    tasks.spawn(run_heartbeat(Arc::clone(&health), gates, registry, metrics, stop.clone()));
     spawn_until(&stop, &tasks, monitor.run());
     spawn_until(&stop, &tasks, async move { watch.run().await });
     spawn_until(&stop, &tasks, async move { trimmer.run().await });
