@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use ack_deadline::AckDeadline;
-use examine::{Examined, Examiner, Work, WorkerState};
+use examine::{Examined, Examiner, Wait, Work, WorkerState};
 use fan_out::FanOut;
 use in_flight::{InFlightLimit, InFlightPermit};
 use parked::ParkedDeliveries;
@@ -269,7 +269,7 @@ impl Router {
             Examined::Crashed => return true,
             Examined::Work(work) => {
                 let acked = match &work {
-                    Work::Deliver { .. } | Work::Wait { .. } => metrics.matched.clone(),
+                    Work::Deliver { .. } | Work::Wait(_) => metrics.matched.clone(),
                     Work::DeadLetter { .. } => metrics.poison.clone(),
                 };
                 (work, acked)
@@ -410,7 +410,8 @@ impl Router {
             Work::Deliver { prepared, matches } => {
                 self.fan_out.deliver_all(&prepared, matches).await;
             }
-            Work::Wait { event, waiting, matched } => {
+            Work::Wait(wait) => {
+                let Wait { event, waiting, matched } = *wait;
                 let deliver = async {
                     if let Some((prepared, matches)) = matched {
                         self.fan_out.deliver_all(&prepared, matches).await;

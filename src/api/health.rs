@@ -96,7 +96,7 @@ impl Health {
     /// What an operator should look at although the router is ready.
     fn degraded(&self) -> Vec<String> {
         let unreadable = self.unreadable_documents.load(Relaxed);
-        let text = format!("{unreadable} registry documents cannot be read");
+        let text = format!("registry documents that cannot be read: {unreadable}");
         (unreadable > 0).then_some(text).into_iter().collect()
     }
 

@@ -41,20 +41,18 @@ pub(super) enum Examined {
 
 /// What is done for an event before it is acknowledged.
 pub(super) enum Work {
-    Deliver {
-        prepared: Arc<PreparedEvent>,
-        matches: Vec<Match>,
-    },
-    /// Some installations of the site have a document that cannot be read.
-    Wait {
-        event: Event,
-        waiting: Vec<UnmatchedFor>,
-        matched: Option<Matched>,
-    },
-    DeadLetter {
-        reason: DeadLetterReason,
-        error: String,
-    },
+    Deliver { prepared: Arc<PreparedEvent>, matches: Vec<Match> },
+    Wait(Box<Wait>),
+    DeadLetter { reason: DeadLetterReason, error: String },
+}
+
+/// An event of a site in which some installations have a document that cannot be read.
+pub(super) struct Wait {
+    pub(super) event: Event,
+    /// Those installations.
+    pub(super) waiting: Vec<UnmatchedFor>,
+    /// The matches of all others, if there are any.
+    pub(super) matched: Option<Matched>,
 }
 
 /// The matches of an event.
@@ -163,7 +161,8 @@ impl Examiner {
             return Examined::Unmatched;
         }
         if matches.is_empty() {
-            return Examined::Work(Work::Wait { event, waiting, matched: None });
+            let wait = Wait { event, waiting, matched: None };
+            return Examined::Work(Work::Wait(Box::new(wait)));
         }
         let prepared = match PreparedEvent::decoded(event.clone(), &worker.decoder) {
             Ok(prepared) => Arc::new(prepared),
@@ -173,7 +172,10 @@ impl Examiner {
         };
         Examined::Work(match waiting.is_empty() {
             true => Work::Deliver { prepared, matches },
-            false => Work::Wait { event, waiting, matched: Some((prepared, matches)) },
+            false => {
+                let matched = Some((prepared, matches));
+                Work::Wait(Box::new(Wait { event, waiting, matched }))
+            }
         })
     }
 

@@ -1,8 +1,8 @@
 //! Tombstones: deletion markers that stay.
 //!
 //! A file-based stream does not record which messages of a key were replaced. After an unclean stop
-//! the broker reads its files again, and the last message of a key wins. So a key whose marker is
-//! gone gets its last document back, whether the marker expired or was purged. Hence markers have no
+//! the broker reads its files again, and the last message of a key wins. So a key without its
+//! marker gets its last document back, whether the marker expired or was purged. Hence markers have no
 //! time-to-live, nothing compacts them, and those that earlier releases wrote with one are replaced.
 //!
 //! **Source:** nats-server issue 8505.

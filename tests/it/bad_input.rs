@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use async_nats::jetstream;
 use hyper::Method;
 use serde_json::json;
 

@@ -384,7 +384,7 @@ async fn silent_handler_holds_up_neither_events_nor_other_handlers() {
     let count = || async { (sink.received_at("/quick").len() == 20).then_some(()) };
     eventually(LONG, "the other handler has everything", count).await;
     rig.until_all_acknowledged().await;
-    // Those that did not time out come back in the meantime: such a record may be stored twice.
+    // Those that did not time out are due again soon: for a moment such a record is stored twice.
     eventually(LONG, "deliveries to the silent handler are parked", || async {
         (rig.stored("SW_PARKED").await == 20).then_some(())
     })

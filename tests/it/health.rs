@@ -211,7 +211,7 @@ struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     /// Mounts one, by `sudo` if this user may not; `None` if neither may. In continuous integration that
-    /// is a failure: nobody would notice that the test never runs.
+    /// is a failure, since a skipped test is not noticed there.
     fn mount(size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // Of any user: the server does not run as root.

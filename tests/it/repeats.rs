@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use async_nats::jetstream::{self, consumer};
+use async_nats::jetstream::consumer;
 use serde_json::json;
 
 use crate::support::{NatsServer, Received, Setup, Sink, eventually, publish, register};

@@ -187,9 +187,9 @@ async fn start_with(id: &'static str, change: fn(&Bytes) -> Bytes) {
     .await;
     assert!(world.issues("/a").is_empty());
     let unready = world.router().failing().await;
-    assert!(unready.is_empty(), "one document stops nobody else: {unready:?}");
+    assert!(unready.is_empty(), "one document stops no other installation: {unready:?}");
     let ready = world.router().get("/healthz/ready").await.expect("200");
-    assert_eq!(ready["degraded"], json!(["1 registry documents cannot be read"]));
+    assert_eq!(ready["degraded"], json!(["registry documents that cannot be read: 1"]));
     let gauge = "switchyard_registry_unreadable_documents{family=\"inst\"}";
     assert!(world.router().metric(gauge).await > 0.0);
     world.bucket.put(key.as_str(), before).await.expect("restored");
@@ -285,11 +285,8 @@ async fn events_of_a_deleted_document_are_dropped_by_a_counted_policy() {
     world.bucket.delete(key.as_str()).await.expect("deleted by an operator");
     world.until_no_problem().await;
     world.until_nothing_is_parked().await;
-    let dropped = "switchyard_deliveries_total{lane=\"retry\",outcome=\"dropped\"}";
     let policy = "switchyard_policy_drops_total{policy=\"subscription_removed\"}";
-    let (dropped, policy) =
-        (world.router().metric(dropped).await, world.router().metric(policy).await);
-    assert!(dropped >= 3.0 || policy >= 3.0, "{dropped} {policy}");
+    assert!(world.router().metric(policy).await >= 3.0);
     assert!(world.issues("/a").is_empty());
 }
 

@@ -11,12 +11,14 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
 use super::installation_sets::InstallationSets;
-use super::unreadable::Unreadable;
-use crate::domain::{AppId, InstallationId, SubscriptionId};
+use super::unreadable::{Unreadable, WaitingInstallation};
+use crate::domain::{AppId, CloudId, InstallationId, SubscriptionId};
 use crate::jwt::{KeyRecord, KeyRing};
 use crate::matcher::Subscription;
 use crate::registry::compile::{AppliedApp, AppliedInstallation};
-use crate::registry::model::{ClientRecord, Counts, EffectiveStatus};
+use crate::registry::model::{
+    AppRecord, ClientRecord, Counts, Document, EffectiveStatus, InstallationState,
+};
 
 /// The maps of the applied state. See the file header.
 #[derive(Debug, Default)]
@@ -95,6 +97,20 @@ impl ReplicaState {
     /// Returns the ids of the installations of an app.
     pub(crate) fn installations_of(&self, app: &str) -> Vec<InstallationId> {
         self.of_app.of(app)
+    }
+
+    /// Returns the enabled installations of the app whose document has this key, with their sites.
+    pub(super) fn enabled_by_app_key(&self, key: &str) -> Vec<(CloudId, WaitingInstallation)> {
+        // The key has only the token of the id.
+        let apps = self.of_app.keys().into_iter().filter(|app| AppRecord::key(app.as_str()) == key);
+        let ids = apps.flat_map(|app| self.installations_of(app.as_str()));
+        let known = ids.filter_map(|id| self.installation(id.as_str()));
+        let enabled = known.filter(|known| known.record.state == InstallationState::Enabled);
+        let waiting = enabled.map(|known| {
+            let (app, id) = (known.record.app.clone(), known.record.id.clone());
+            (known.record.cloud_id.clone(), WaitingInstallation { app, id })
+        });
+        waiting.collect()
     }
 
     /// Returns the ids of the installations of the tenant with this Connect client key.

@@ -9,13 +9,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::state::ReplicaState;
 use crate::clock;
 use crate::domain::{AppId, CloudId, InstallationId};
 use crate::registry::metrics;
 use crate::registry::model::{
     AppRecord, ClientRecord, Document, DocumentError, DocumentIdentity, InstallationRecord,
-    InstallationState, SigningKeysRecord, SiteRecord, family,
+    SigningKeysRecord, SiteRecord, family,
 };
 
 /// In place of the app of an installation whose app is unknown.
@@ -145,11 +144,15 @@ impl UnreadableDocuments {
             !self.by_key.is_empty() && self.by_key.contains_key(&AppRecord::key(app.as_str()));
     }
 
-    /// Publishes to readers what changed. Called after the matcher has the subscriptions of what
-    /// was read, so that an event either waits or is matched with them.
-    pub(super) fn publish(&mut self, state: &ReplicaState) {
+    /// Returns what readers see, if it changed; `of_app` returns the enabled installations of the app
+    /// with a key. To be published after the matcher has the subscriptions of what was read, so that
+    /// an event either waits or is matched with them.
+    pub(super) fn changed(
+        &mut self,
+        of_app: impl Fn(&str) -> Vec<(CloudId, WaitingInstallation)>,
+    ) -> Option<Unreadable> {
         if !std::mem::take(&mut self.is_changed) {
-            return;
+            return None;
         }
         let mut published = Unreadable::default();
         for (key, document) in &self.by_key {
@@ -159,12 +162,16 @@ impl UnreadableDocuments {
                     let token = key.split_once('.').map_or("", |(_, token)| token);
                     published.add(document.site.as_ref(), document.installation(token));
                 }
-                AppRecord::FAMILY => add_installations_of_app(&mut published, key, state),
+                AppRecord::FAMILY => {
+                    for (site, waiting) in of_app(key) {
+                        published.add(Some(&site), waiting);
+                    }
+                }
                 _ => {}
             }
         }
         self.count();
-        state.unreadable.store(Arc::new(published));
+        Some(published)
     }
 
     /// Sets the gauge of each family.
@@ -176,22 +183,6 @@ impl UnreadableDocuments {
         for name in FAMILIES.into_iter().chain([OTHER_FAMILY]) {
             let count = self.by_key.keys().filter(|key| label(key) == name).count();
             metrics::unreadable_documents(name, count);
-        }
-    }
-}
-
-/// Adds the enabled installations of an unreadable app.
-fn add_installations_of_app(published: &mut Unreadable, key: &str, state: &ReplicaState) {
-    // The key has only the token of the id.
-    let apps = state.of_app.keys().into_iter().filter(|app| AppRecord::key(app.as_str()) == key);
-    for app in apps.collect::<Vec<_>>() {
-        for id in state.installations_of(app.as_str()) {
-            let known = state.installation(id.as_str());
-            let enabled = known.filter(|known| known.record.state == InstallationState::Enabled);
-            if let Some(known) = enabled {
-                let site = Some(&known.record.cloud_id);
-                published.add(site, WaitingInstallation { app: app.clone(), id });
-            }
         }
     }
 }

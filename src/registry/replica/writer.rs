@@ -135,7 +135,10 @@ impl StateWriter {
 
     /// Publishes what is unreadable to those who read it.
     fn publish_unreadable(&mut self) {
-        self.unreadable.publish(&self.replica.state);
+        let state = &self.replica.state;
+        if let Some(changed) = self.unreadable.changed(|key| state.enabled_by_app_key(key)) {
+            state.unreadable.store(Arc::new(changed));
+        }
     }
 
     /// Sets the gauges of unreadable documents, which otherwise change only with their number.
