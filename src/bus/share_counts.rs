@@ -15,7 +15,7 @@ use async_nats::jetstream::stream::State;
 use futures_util::StreamExt;
 
 use super::connect::JetStreamClient;
-use super::headers::MessageHeaders;
+use super::headers::{self, MessageHeaders};
 use super::metrics;
 use super::subjects::Subjects;
 use crate::clock;
@@ -319,7 +319,9 @@ impl ShareCounter {
                 }
                 let headers = MessageHeaders::new(message.message.headers);
                 let body = headers.get(BODY_SIZE).and_then(|size| size.parse().ok()).unwrap_or(0);
-                if let Some(owner) = parked_owner(&headers, &*self.directory, "") {
+                let target = headers.get(headers::SCHEDULE_TARGET).unwrap_or_default();
+                let app = target.rsplit('.').next().unwrap_or_default();
+                if let Some(owner) = parked_owner(&headers, &*self.directory, app) {
                     let count = counts.entry(owner).or_default();
                     *count = count.plus(Shares::amount_of(body));
                 }
