@@ -11,6 +11,7 @@
 
 mod attacks;
 mod bad_input;
+mod bounds;
 mod codes;
 mod command;
 mod conform;

@@ -447,33 +447,112 @@ async fn stream_of_the_previous_release_is_upgraded_in_place() {
     rig.router.kill().await;
 }
 
+/// The streams of a broker without a router.
+struct Streams {
+    config: switchyard::config::Config,
+    connections: switchyard::bus::Connections,
+    nats: NatsServer,
+}
+
+impl Streams {
+    async fn start() -> Self {
+        let config = switchyard::config::Config::defaults().unwrap();
+        let nats = NatsServer::start().await;
+        let urls = [nats.url()];
+        let connections = switchyard::bus::Connections::open(&config.nats, &urls).await.unwrap();
+        Self { config, connections, nats }
+    }
+
+    /// Creates or updates the streams as a start does; returns the error's text.
+    async fn ensure(&self) -> Result<(), String> {
+        let (config, jet) = (&self.config, &self.connections.control);
+        let subjects = switchyard::bus::Subjects::new(&config.nats.prefix);
+        let (events, delivery) = (&config.events, &config.delivery);
+        switchyard::bus::streams::ensure(jet, &subjects, &config.nats, events, delivery)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    async fn info(&self, stream: &str) -> Info {
+        let context = &self.connections.control.context;
+        context.get_stream(stream).await.unwrap().cached_info().clone()
+    }
+
+    /// Stores five messages of a megabyte.
+    async fn fill(&self, subject: &str) {
+        let context = self.nats.context().await;
+        for _ in 0..5 {
+            let body = vec![b'x'; 1 << 20].into();
+            context.publish(subject.to_owned(), body).await.unwrap().await.unwrap();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn size_below_what_is_stored_is_refused_at_start() {
-    let mut config = switchyard::config::Config::defaults().unwrap();
-    let nats = NatsServer::start().await;
-    let connections =
-        switchyard::bus::Connections::open(&config.nats, &[nats.url()]).await.unwrap();
-    let subjects = switchyard::bus::Subjects::new(&config.nats.prefix);
-    let ensure = async |config: &switchyard::config::Config| {
-        let jet = &connections.control;
-        switchyard::bus::streams::ensure(
-            jet,
-            &subjects,
-            &config.nats,
-            &config.events,
-            &config.delivery,
-        )
-        .await
-    };
-    config.events.max_bytes = 1 << 20;
-    ensure(&config).await.unwrap();
-    let sent = send_to_bus(&connections.control.client, 0..100).await;
+    let mut streams = Streams::start().await;
+    streams.config.events.max_bytes = 1 << 20;
+    streams.ensure().await.unwrap();
+    let sent = send_to_bus(&streams.connections.control.client, 0..100).await;
     assert_eq!(sent.accepted.len(), 100);
-    config.events.max_bytes = 64 << 10;
-    let error = ensure(&config).await.unwrap_err().to_string();
+    streams.config.events.max_bytes = 64 << 10;
+    let error = streams.ensure().await.unwrap_err();
     assert!(error.contains("more than events.max_bytes = 65536"), "{error}");
     assert!(error.contains("nats stream purge SW_EVENTS --seq=1"), "{error}");
-    let stored = connections.control.context.get_stream("SW_EVENTS").await.unwrap();
-    assert_eq!(stored.cached_info().state.messages, 100, "nothing is evicted");
-    assert_eq!(stored.cached_info().config.max_bytes, 1 << 20);
+    let stored = streams.info("SW_EVENTS").await;
+    assert_eq!(stored.state.messages, 100, "nothing is evicted");
+    assert_eq!(stored.config.max_bytes, 1 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_size_of_dead_letters_names_its_own_key() {
+    let mut streams = Streams::start().await;
+    streams.ensure().await.unwrap();
+    streams.fill("sw.dlq.app").await;
+    let before = streams.info("SW_DLQ").await;
+    assert_eq!(before.state.messages, 5);
+    // The stream has a margin of 4 MiB.
+    streams.config.delivery.dead_letter_bytes_max = 1;
+    let error = streams.ensure().await.unwrap_err();
+    assert!(error.contains("Raise delivery.dead_letter_bytes_max, or"), "{error}");
+    assert!(error.contains("nats stream purge SW_DLQ --keep=N"), "{error}");
+    assert!(!error.contains("events."), "{error}");
+    let after = streams.info("SW_DLQ").await;
+    assert_eq!(after.state.messages, 5, "nothing is deleted");
+    assert_eq!(after.config.max_bytes, before.config.max_bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parking_stream_has_no_size_that_could_be_below_what_is_stored() {
+    let mut streams = Streams::start().await;
+    streams.ensure().await.unwrap();
+    streams.fill("sw.retry.dlv_1").await;
+    (streams.config.delivery.parked_bytes_max, streams.config.delivery.parked_max) = (1, 1);
+    streams.ensure().await.expect("the router applies the bound, not the stream");
+    let stored = streams.info("SW_PARKED").await;
+    assert_eq!((stored.state.messages, stored.config.max_bytes), (5, -1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broker_without_room_for_a_stream_is_reported_with_the_key_of_that_stream() {
+    const TOO_MUCH: i64 = 1 << 40;
+    let mut streams = Streams::start().await;
+    let defaults = streams.config.clone();
+    let refused_for = |error: &str, stream: &str, key: &str, other: &str| {
+        let starts = format!("stream {stream}: the broker has no room for ");
+        assert!(error.starts_with(&starts), "{error}");
+        assert!(error.ends_with(&format!("or set {key} lower")), "{error}");
+        assert!(!error.contains(other), "{error}");
+    };
+    // Before the streams exist, and when they are updated.
+    for _ in 0..2 {
+        let (events, letters) = ("events.max_bytes", "delivery.dead_letter_bytes_max");
+        streams.config.events.max_bytes = TOO_MUCH;
+        refused_for(&streams.ensure().await.unwrap_err(), "SW_EVENTS", events, letters);
+        streams.config = defaults.clone();
+        streams.config.delivery.dead_letter_bytes_max = TOO_MUCH.unsigned_abs();
+        refused_for(&streams.ensure().await.unwrap_err(), "SW_DLQ", letters, events);
+        streams.config = defaults.clone();
+        streams.ensure().await.unwrap();
+    }
 }
