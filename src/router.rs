@@ -16,9 +16,11 @@ pub mod poison;
 mod redelivery;
 mod waiting;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -283,9 +285,20 @@ impl Router {
         };
         let (router, paused) = (Arc::clone(self), worker.work.clone());
         self.tasks.spawn(async move {
-            let settled = router.deliver(&message, work);
-            if router.deadline.settle_then_ack(&message, &paused, settled).await {
-                acked.increment(1);
+            let delivered = router.deliver(&message, work);
+            let settled = router.deadline.settle_then_ack(&message, &paused, delivered);
+            match AssertUnwindSafe(settled).catch_unwind().await {
+                Ok(true) => acked.increment(1),
+                Ok(false) => {}
+                // Unrecorded, it would be redelivered and panic again for ever, and no later event
+                // could be deleted from the stream.
+                Err(_) => {
+                    tracing::error!(
+                        sequence = message.sequence(),
+                        "delivering panicked; event left for redelivery"
+                    );
+                    router.redeliveries.record_panic(&message).await;
+                }
             }
             drop(permit);
         });

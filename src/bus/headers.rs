@@ -9,6 +9,9 @@ use async_nats::HeaderMap;
 
 use crate::event::codec::{self, HeaderList, HeaderLookup};
 
+/// Subject of a parked record once it fires; its last token names the app.
+pub(super) const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
+
 /// The headers of a received message; values are not decoded.
 #[derive(Debug)]
 pub struct MessageHeaders(HeaderMap);

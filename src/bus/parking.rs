@@ -70,7 +70,7 @@ impl ParkingLot for ParkingStream {
     fn park(&self, record: ParkedRecord) -> BoxFuture<'_, Result<(), ParkError>> {
         let mut headers = headers::write(&record.headers);
         headers.insert("Nats-Schedule", format!("@at {}", at_ms(record.due)).as_str());
-        headers.insert("Nats-Schedule-Target", self.subjects.due(&record.app).as_str());
+        headers.insert(headers::SCHEDULE_TARGET, self.subjects.due(&record.app).as_str());
         let request = PublishRequest {
             stream: "parked",
             subject: self.subjects.retry(record.id.as_str()),

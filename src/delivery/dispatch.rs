@@ -164,7 +164,9 @@ impl Dispatcher {
         let watched = self.live.has_subscribers().then(|| delivery.clone());
         let lane = self.lane_of(&delivery);
         if delivery.subscription.owner.settings.is_paused {
-            return self.park_backlog(delivery, &lane, ParkReason::Paused).await;
+            let outcome = self.park_backlog(delivery, &lane, ParkReason::Paused).await;
+            self.publish(watched, &outcome, None);
+            return outcome;
         }
         // A delivery that no breaker admits takes no permit from others.
         if let Admission::RetryAfter(moment_ms) = lane.breakers().peek(clock::uptime_ms()) {

@@ -62,7 +62,7 @@ impl Examined {
     /// Returns the work for an event that crashed routers.
     pub(super) fn poison(crashes: u32) -> Self {
         let reason = DeadLetterReason::Poison("crash");
-        let error = format!("{crashes} crashes were recorded while it was decoded or matched");
+        let error = format!("{crashes} crashes were recorded while it was processed");
         Self::Work(Work::DeadLetter { reason, error })
     }
 
@@ -133,7 +133,9 @@ impl Examiner {
         };
         let routing_key = decoded.routing_key();
         let waiting = waiting.unwrap_or_else(|| self.directory.waiting_at(routing_key.cloud_id));
-        worker.metrics.count_type(routing_key.event_type);
+        if message.delivery_count() <= 1 {
+            worker.metrics.count_type(routing_key.event_type);
+        }
         let started = clock::tick();
         let mut nothing = Matches::default();
         let outcome = match decoded.is_body_decoded() {

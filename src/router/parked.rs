@@ -1,8 +1,10 @@
 //! Parked deliveries that are due: read, looked up and attempted again. An event that waited for the
 //! document of an installation is matched first.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+
+use futures_util::FutureExt;
 
 use super::fan_out::FanOut;
 use super::waiting::{LateMatch, WaitingEvents};
@@ -48,9 +50,17 @@ impl ParkedDeliveries {
     pub(super) async fn resume<M: Message>(&self, message: &M) {
         let app = message.address().rsplit('.').next().unwrap_or_default();
         let owner = parked_owner(message.headers(), &*self.directory, app);
-        if !self.settle(message, app).await
-            && let Some(owner) = owner
-        {
+        let is_parked = match AssertUnwindSafe(self.settle(message, app)).catch_unwind().await {
+            Ok(is_parked) => is_parked,
+            // Redelivered, it would panic again for ever.
+            Err(_) => {
+                let sequence = message.sequence();
+                tracing::error!(sequence, "resuming a parked delivery panicked; dead-lettered");
+                self.dead_letter(message, "crash", "its resumption panicked").await;
+                false
+            }
+        };
+        if let Some(owner) = owner.filter(|_| !is_parked) {
             self.dispatcher.release_parked(&owner, message.payload().len());
         }
     }
@@ -100,12 +110,7 @@ impl ParkedDeliveries {
 
     /// Matches an event that waited, and completes once its deliveries are accounted for.
     async fn match_late<M: Message>(&self, message: &M, parked: &ParkedDelivery) {
-        // A panic would leave the record to be redelivered for ever.
-        let matched = catch_unwind(AssertUnwindSafe(|| self.waiting.match_late(parked)));
-        let Ok(matched) = matched else {
-            return self.dead_letter(message, "crash", "matching it panicked").await;
-        };
-        match matched {
+        match self.waiting.match_late(parked) {
             Ok(LateMatch::Matched(prepared, matches)) => {
                 self.fan_out.deliver_all(&prepared, matches).await;
             }

@@ -133,14 +133,13 @@ impl Redeliveries {
         examined
     }
 
-    /// Records a panic of an event that was delivered for the first time.
+    /// Records a panic of an event in addition to those that are recorded already.
     pub(super) async fn record_panic<M: Message>(&self, message: &M) {
-        let mut check = PoisonCheck::new(self.crashes_max);
-        for output in check.step(Input::Panicked(position(message))) {
-            if let Output::Record(record) = output {
-                self.record(record).await;
-            }
-        }
+        let event = position(message);
+        let records = self.report("read", self.records.read(&[event]).await).unwrap_or_default();
+        let known = records.iter().filter(|record| record.event == event);
+        let crashes = known.map(|record| record.crashes).max().unwrap_or_default();
+        self.record(CrashRecord { event, crashes: crashes.saturating_add(1) }).await;
     }
 
     async fn record(&self, record: CrashRecord) {

@@ -104,7 +104,7 @@ pub const FAMILIES: &[MetricFamily] = &[
     counter(
         "switchyard_events_crashes_total",
         &["kind"],
-        "Caught panics of decoding or matching, and events examined again after a recorded crash.",
+        "Caught panics of events, and events examined again after a recorded crash.",
     ),
     counter(
         "switchyard_crash_marker_failures_total",

@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer::PullConsumer};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::json;
 use switchyard::bus::{
@@ -17,9 +20,11 @@ use switchyard::bus::{
 use switchyard::clock;
 use switchyard::config::Config;
 use switchyard::delivery::{
-    ChannelPorts, Dispatcher, EgressGuard, HttpSender, Ports, Random, Shares, SubscriptionDirectory,
+    ChannelPorts, Dispatcher, EgressGuard, FunctionCaller, FunctionError, FunctionReply,
+    HttpSender, Ports, Random, Shares, SubscriptionDirectory,
 };
 use switchyard::domain::{Handler, Secret, SubscriptionId};
+use switchyard::event::codec::HeaderList;
 use switchyard::event::{Envelope, Publisher};
 use switchyard::matcher::{
     DeliverySettings, EventConditions, EventSubscription, EventSubscriptions, Matcher, Owner,
@@ -45,6 +50,22 @@ struct Roll(Mutex<HashMap<SubscriptionId, Arc<Subscription>>>);
 impl SubscriptionDirectory for Roll {
     fn find(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         self.0.lock().unwrap().get(id).cloned()
+    }
+}
+
+/// Calls functions, and panics at those of the subject `panic`, as a defect of ours would.
+struct FunctionsWithDefect(FunctionClient);
+
+impl FunctionCaller for FunctionsWithDefect {
+    fn call(
+        &self,
+        subject: &str,
+        headers: HeaderList,
+        body: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<FunctionReply, FunctionError>> {
+        assert_ne!(subject, "panic", "a defect");
+        self.0.call(subject, headers, body, timeout)
     }
 }
 
@@ -88,7 +109,9 @@ impl Rig {
         let guard = Arc::new(EgressGuard::new(&config.delivery).unwrap());
         let ports = Ports {
             channels: ChannelPorts {
-                functions: Arc::new(FunctionClient::new(outbound.client.clone())),
+                functions: Arc::new(FunctionsWithDefect(FunctionClient::new(
+                    outbound.client.clone(),
+                ))),
                 keys: Arc::default(),
             },
             parking: Arc::new(ParkingStream::new(
@@ -524,7 +547,6 @@ async fn parked_delivery_of_a_removed_subscription_is_dropped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn function_replies_over_the_broker_and_may_request_a_retry() {
-    use futures_util::StreamExt;
     let nats = NatsServer::start().await;
     let rig = Rig::start(&nats, &quick()).await;
     let subject: Arc<str> = "sw.fn.inst-1.main".into();
@@ -625,7 +647,6 @@ async fn shutdown_waits_until_running_attempts_are_accounted_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_events_are_not_redelivered_while_a_handler_is_slow() {
-    use futures_util::StreamExt;
     let nats = NatsServer::start().await;
     let mut config = quick();
     config.events.ack_wait_s = 4;
@@ -654,5 +675,62 @@ async fn waiting_events_are_not_redelivered_while_a_handler_is_slow() {
     assert_eq!(seen.iter().collect::<HashSet<_>>().len(), 40, "a delivery came twice");
     let repeated = tokio::time::timeout(Duration::from_millis(200), calls.next()).await;
     assert!(repeated.is_err(), "a delivery came once more");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_whose_delivery_panics_becomes_a_dead_letter_and_holds_up_no_other() {
+    let (nats, sink) = (NatsServer::start().await, Sink::start().await);
+    let mut config = quick();
+    config.events.ack_wait_s = 1;
+    config.events.deliver_max = 3;
+    let rig = Rig::start(&nats, &config).await;
+    let defect = rig.subscribe("inst-1", Handler::function("panic"));
+    rig.publish(1).await;
+    let letter = rig.dead_letter().await;
+    assert_eq!(letter.headers.get("switchyard-dlq-reason").unwrap().as_str(), "poison_crash");
+    rig.unsubscribe(&defect);
+    rig.subscribe("inst-2", http(&sink.url("/hook")));
+    rig.publish(2).await;
+    rig.until_all_acknowledged().await;
+    assert_eq!(sink.count(), 1);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parked_delivery_whose_resumption_panics_becomes_a_dead_letter() {
+    let nats = NatsServer::start().await;
+    let rig = Rig::start(&nats, &quick()).await;
+    rig.subscribe("inst-1", Handler::function("no.subscriber"));
+    rig.publish(1).await;
+    eventually(LONG, "a parked delivery", || async {
+        (rig.stored("SW_PARKED").await > 0).then_some(())
+    })
+    .await;
+    rig.subscribe("inst-1", Handler::function("panic"));
+    let letter = rig.dead_letter().await;
+    assert_eq!(letter.headers.get("switchyard-dlq-reason").unwrap().as_str(), "poison_crash");
+    eventually(LONG, "SW_PARKED is empty", || async {
+        (rig.stored("SW_PARKED").await == 0).then_some(())
+    })
+    .await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_of_functions_leave_nothing_in_the_client() {
+    let nats = NatsServer::start().await;
+    let rig = Rig::start(&nats, &quick()).await;
+    rig.subscribe("inst-1", Handler::function("app.function"));
+    let mut calls = rig.broker.subscribe("app.function").await.unwrap();
+    rig.broker.flush().await.unwrap();
+    rig.publish(1).await;
+    let call = tokio::time::timeout(LONG, calls.next()).await.unwrap().unwrap();
+    // `_INBOX.<id>`: a subscription for this call, which ends with it. The shared inbox,
+    // `_INBOX.<id>.<token>`, keeps an entry for each call that is never answered.
+    let reply = call.reply.unwrap();
+    assert_eq!(reply.split('.').count(), 2, "{reply}");
+    rig.broker.publish(reply, "ok".into()).await.unwrap();
+    rig.until_all_acknowledged().await;
     rig.stop().await;
 }

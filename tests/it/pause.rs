@@ -69,6 +69,9 @@ async fn process_that_was_stopped_delivers_nothing_to_a_deleted_module() {
         .map(|one| one.header("switchyard-sequence").to_owned())
         .collect();
     assert_eq!(ids.len() as u64, EVENTS, "every event reached the module that is kept");
+    let series = r#"switchyard_events_received_total{event_type="avi:jira:updated:issue"}"#;
+    let counted = stopped.metric(series).await + other.metric(series).await;
+    assert!(counted <= EVENTS as f64, "{counted} events received: redelivered ones count again");
     stopped.kill().await;
     other.kill().await;
 }

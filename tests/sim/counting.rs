@@ -1,7 +1,8 @@
 //! Counts of the shares: each replica writes what it changed, reads what the others changed, and
 //! counts the streams. The ledger is real, the bucket is modelled.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use switchyard::delivery::{Amount, Changes, PoolLimits, ShareOwner, parked_owner};
 
@@ -14,6 +15,8 @@ use crate::world::{Local, World};
 
 /// Interval of the checks.
 const INTERVAL: Ms = 5_000;
+/// Age at which the document of a process that ended is deleted.
+const DOCUMENT_AGE_MAX: Ms = 3_600_000;
 /// Installations that may use their whole share at the same time.
 const FULL_SHARES: u64 = 2;
 /// Messages that each installation may store, whatever the others use.
@@ -60,6 +63,23 @@ pub(crate) struct Additions {
     pub(crate) uncounted: Vec<usize>,
 }
 
+/// Up to when a process knows what the others added.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    /// When it counted the parked records; none before.
+    parked_counted: Option<Ms>,
+    /// When each process wrote the changes that were read last.
+    changes: BTreeMap<Process, Ms>,
+    /// When it counted the dead letters.
+    letters_counted: Ms,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { parked_counted: None, changes: BTreeMap::new(), letters_counted: Ms::MIN }
+    }
+}
+
 impl Additions {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         Self { parked: Vec::new(), letters: Vec::new(), uncounted: vec![0; scenario.installations] }
@@ -96,18 +116,22 @@ impl World<'_> {
         let of = self.replica(replica);
         of.shares.set_stored(parked, dead);
         of.shares.replace_dead_letters(letters, 1);
-        of.letters_counted_at = now;
+        Arc::make_mut(&mut of.known).letters_counted = now;
         let others = self.exchange(replica);
         let of = self.replica(replica);
         of.shares.apply(&others);
         let attributed = of.shares.parking().attributed().messages;
+        self.note(|| {
+            format!("replica {replica} counts {attributed} parked of {}", parked.messages)
+        });
+        let of = self.replica(replica);
         let differs = of.drift.step(attributed, parked.messages);
-        if of.counted_at.is_none() || differs {
+        if of.known.parked_counted.is_none() || differs {
             let own_before = of.shares.own_changes().clone();
             let counts = self.count_parked(replica);
             let of = self.replica(replica);
             of.shares.replace_parked(&counts, &own_before, &Changes::new());
-            of.counted_at = Some(now);
+            Arc::make_mut(&mut of.known).parked_counted = Some(now);
         }
     }
 
@@ -134,12 +158,14 @@ impl World<'_> {
         let process = (replica, of.incarnation);
         let own = of.shares.own_changes().clone();
         let before = self.broker.share_documents.insert(process, (own, now));
+        self.delete_old_documents();
+        let of = &mut self.replicas[replica];
         let mut sum = Changes::new();
         for (other, (changes, at)) in &self.broker.share_documents {
             if *other == process {
                 continue;
             }
-            of.known_until.insert(*other, *at);
+            Arc::make_mut(&mut of.known).changes.insert(*other, *at);
             if self.mutation == Some(Mutation::SharesOfOthersIgnored) {
                 continue;
             }
@@ -157,6 +183,15 @@ impl World<'_> {
         sum
     }
 
+    fn delete_old_documents(&mut self) {
+        let (now, replicas) = (self.now, &self.replicas);
+        self.broker.share_documents.retain(|(replica, incarnation), (_, at)| {
+            // A replica that runs writes its document again before it is old.
+            let is_running = replicas[*replica].incarnation == *incarnation;
+            is_running || now - *at < DOCUMENT_AGE_MAX
+        });
+    }
+
     /// Reads the owners of all parked records.
     fn count_parked(&mut self, replica: usize) -> HashMap<ShareOwner, Amount> {
         let live = &self.replicas[replica].live;
@@ -170,7 +205,7 @@ impl World<'_> {
                 continue;
             }
             let headers = StoredHeaders(&message.record.headers);
-            if let Some(owner) = parked_owner(&headers, &directory, "") {
+            if let Some(owner) = parked_owner(&headers, &directory, &message.record.owner.app) {
                 let count = counts.entry(owner).or_default();
                 *count = count.plus(one());
             }
@@ -178,21 +213,21 @@ impl World<'_> {
         counts
     }
 
-    /// Records a place that was taken in the parking stream; checks the bound of its owner.
-    pub(crate) fn added_parked(&mut self, owner: usize, process: Process, pair: Pair) {
-        let now = self.now;
-        self.additions.parked.push((owner, process, now));
-        let of = &self.replicas[process.0];
-        let since = of.counted_at.unwrap_or(Ms::MIN);
-        let unknown = |at: &&(usize, Process, Ms)| {
+    /// Records a place that was taken in the parking stream by a process that knew `known`; checks
+    /// the bound of its owner.
+    pub(crate) fn added_parked(&mut self, pair: Pair, process: Process, known: &Known) {
+        let owner = self.owner(pair);
+        self.additions.parked.push((owner, process, self.now));
+        let since = known.parked_counted.unwrap_or(Ms::MIN);
+        let is_unknown = |at: &&(usize, Process, Ms)| {
             let (by, other, added) = **at;
-            let known = of.known_until.get(&other).copied().unwrap_or(Ms::MIN).max(since);
-            by == owner && other != process && added > known
+            let until = known.changes.get(&other).copied().unwrap_or(Ms::MIN).max(since);
+            by == owner && other != process && added > until
         };
-        let unknown = self.additions.parked.iter().filter(unknown).count();
+        let unknown = self.additions.parked.iter().filter(is_unknown).count();
         let count = self.parked[owner].len();
         let allowed = self.scenario.parking_share + unknown + self.additions.uncounted[owner];
-        if of.incarnation == process.1 && count > allowed {
+        if count > allowed {
             let detail = format!(
                 "installation {owner} has {count} parked deliveries with {pair:?}, {unknown} unknown"
             );
@@ -201,18 +236,16 @@ impl World<'_> {
         self.plan_count(INTERVAL);
     }
 
-    /// Records a stored dead letter; checks the bound of its owner.
-    pub(crate) fn added_letter(&mut self, owner: usize, process: Process) {
-        let now = self.now;
-        self.additions.letters.push((owner, process, now));
-        let of = &self.replicas[process.0];
+    /// Records a stored dead letter of a process that knew `known`; checks the bound of its owner.
+    pub(crate) fn added_letter(&mut self, owner: usize, process: Process, known: &Known) {
+        self.additions.letters.push((owner, process, self.now));
         let letters = self.additions.letters.iter().filter(|(by, ..)| *by == owner);
         let count = letters.clone().count();
         let unknown = letters
-            .filter(|(_, other, at)| *other != process && *at >= of.letters_counted_at)
+            .filter(|(_, other, at)| *other != process && *at >= known.letters_counted)
             .count();
         let allowed = self.scenario.letter_share + unknown + self.additions.uncounted[owner];
-        if of.incarnation == process.1 && count > allowed {
+        if count > allowed {
             let detail = format!("installation {owner} has {count} letters, {unknown} unknown");
             self.ledger.violation("bounds", detail);
         }

@@ -1,6 +1,7 @@
 //! What a router stores before it acknowledges: parked records and dead letters, each published
 //! under one message id until the broker confirms it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use switchyard::delivery::{
     DeadLetter, DeadLetterCause, DeadLetterReason, ParkReason, ParkedRecord, ShareOwner,
 };
 
-use crate::broker::{Letter, LetterSubject, Pair, ParkedMessage, Process, PublishAnswer};
+use crate::broker::{Letter, LetterSubject, Pair, ParkedMessage, PublishAnswer};
 use crate::counting::{GUARANTEED, one};
 use crate::dice::{Ms, Topic};
 use crate::fixture::StoredHeaders;
@@ -81,6 +82,8 @@ impl World<'_> {
         let of = self.replica(replica);
         let used = of.shares.parking().used_by(owner).messages;
         let is_admitted = of.shares.park(owner, one()).is_ok() || is_ignored;
+        let place = if is_admitted { "a place" } else { "no place" };
+        self.note(|| format!("replica {replica} has {place} for {pair:?}, {used} are used"));
         if !is_admitted && used < GUARANTEED {
             let detail = format!("installation {installation} uses {used}");
             self.ledger.violation("guaranteed places", detail);
@@ -145,8 +148,12 @@ impl World<'_> {
         message_id: String,
         content: Content,
     ) {
-        let incarnation = self.replica(replica).incarnation;
-        self.send(Publish { replica, incarnation, handle, task, message_id, content, tries: 0 });
+        let of = self.replica(replica);
+        let (incarnation, known) = (of.incarnation, Arc::clone(&of.known));
+        let tries = 0;
+        let publish =
+            Publish { replica, incarnation, handle, task, message_id, content, known, tries };
+        self.send(publish);
     }
 
     /// Sends a publish to the broker.
@@ -177,7 +184,7 @@ impl World<'_> {
         let process = (publish.replica, publish.incarnation);
         match &publish.content {
             Content::Parked(message, planned) => {
-                self.store_record(&publish.message_id, message, *planned, process)
+                self.store_record(publish, message, *planned)
             }
             Content::Letter(letter) => {
                 let answer = self.broker.dead.publish(&publish.message_id, self.now, *letter);
@@ -190,7 +197,7 @@ impl World<'_> {
                     }
                 }
                 if let (PublishAnswer::Stored(_), Some(owner)) = (answer, letter.owner) {
-                    self.added_letter(owner, process);
+                    self.added_letter(owner, process, &publish.known);
                 }
                 answer
             }
@@ -199,13 +206,12 @@ impl World<'_> {
 
     fn store_record(
         &mut self,
-        message_id: &str,
+        publish: &Publish,
         message: &ParkedMessage,
         planned: Ms,
-        process: Process,
     ) -> PublishAnswer {
         let (now, pair) = (self.now, message.pair);
-        let answer = self.broker.parked.publish(message_id, now, message.clone());
+        let answer = self.broker.parked.publish(&publish.message_id, now, message.clone());
         let PublishAnswer::Stored(sequence) = answer else { return answer };
         let record = &message.record;
         let before = self.record_ids.insert(record.message_id.clone(), now);
@@ -217,7 +223,8 @@ impl World<'_> {
         let owner = self.owner(pair);
         self.parked[owner].insert(pair);
         if !record.is_repark {
-            self.added_parked(owner, process, pair);
+            let process = (publish.replica, publish.incarnation);
+            self.added_parked(pair, process, &publish.known);
         }
         let replaced = self.broker.schedules.insert(record.id.to_string(), sequence);
         if replaced.is_some_and(|at| self.broker.parked.messages.remove(&at).is_some()) {

@@ -13,8 +13,8 @@ use switchyard::delivery::{
     PauseDetector, ReplicaChanges, ShareOwner,
 };
 
-use crate::broker::{Letter, Pair, ParkedMessage, Process, Source};
-use crate::counting::{dead_letter_limits, parking_limits};
+use crate::broker::{Letter, Pair, ParkedMessage, Source};
+use crate::counting::{Known, dead_letter_limits, parking_limits};
 use crate::dice::Ms;
 use crate::examination::Examination;
 use crate::fixture;
@@ -80,6 +80,8 @@ pub(crate) struct Publish {
     pub(crate) task: Option<u64>,
     pub(crate) message_id: String,
     pub(crate) content: Content,
+    /// What its process knew of the shares when it took the place.
+    pub(crate) known: Arc<Known>,
     pub(crate) tries: u32,
 }
 
@@ -122,12 +124,7 @@ pub(crate) struct Replica {
     pub(crate) shares: ShareLedger,
     pub(crate) others: ReplicaChanges,
     pub(crate) drift: DriftDetector,
-    /// When its counts of parked deliveries were read from the stream; none before.
-    pub(crate) counted_at: Option<Ms>,
-    /// Up to when it knows the changes of each process.
-    pub(crate) known_until: BTreeMap<Process, Ms>,
-    /// When its counts of dead letters were read from the stream.
-    pub(crate) letters_counted_at: Ms,
+    pub(crate) known: Arc<Known>,
     pub(crate) is_count_planned: bool,
     pub(crate) is_trim_planned: bool,
     /// Messages on their way to it or in work, by source.
@@ -161,9 +158,7 @@ impl Replica {
             shares: ShareLedger::new(parking_limits(scenario), dead_letter_limits(scenario)),
             others: ReplicaChanges::default(),
             drift: DriftDetector::default(),
-            counted_at: None,
-            known_until: BTreeMap::new(),
-            letters_counted_at: Ms::MIN,
+            known: Arc::default(),
             is_count_planned: false,
             is_trim_planned: false,
             in_flight: [0, 0],

@@ -176,7 +176,9 @@ impl World<'_> {
         }
         if let Some(place) = &held.place {
             of.give_back(&Place::Parking(place.clone()));
+            self.note(|| format!("replica {replica} gives back a place of {}", place.installation));
         }
+        let of = self.replica(replica);
         if let Some(count) = of.in_flight.get_mut(position(held.source)) {
             *count = count.saturating_sub(1);
         }
@@ -212,7 +214,13 @@ impl World<'_> {
             }
             Source::Due => {
                 if let Some(message) = self.broker.parked.messages.remove(&sequence) {
-                    self.unparked(message.pair, "its record is acknowledged");
+                    let pair = message.pair;
+                    self.unparked(pair, "its record is acknowledged");
+                    if held.place.is_some() && self.ledger.account(pair).parked > 0 {
+                        // The record that this one replaced waits for its acknowledgement.
+                        let owner = self.owner(pair);
+                        self.additions.uncounted[owner] += 1;
+                    }
                 }
                 self.plan_count(5_000);
             }

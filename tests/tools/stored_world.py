@@ -69,6 +69,8 @@ class World:
         self.other_host = sink.url.replace("127.0.0.1", "localhost")
         self.router = None
         self.tokens, self.number = {}, 0
+        # The last parked record by subject, as it was written: the broker replaces one that is due.
+        self.parked = {}
 
     def write(self, binary):
         """Writes every record with a router that is killed in the middle of its work."""
@@ -141,6 +143,7 @@ class World:
 
     def settled(self):
         until(lambda: self.pending() == 0, "every event is acknowledged")
+        self.note_parked()
 
     # ---- the registry ----
 
@@ -290,7 +293,13 @@ class World:
             time.sleep(0.1)
         until(lambda: missing <= self.park_reasons(), "deliveries are parked as late and full")
 
+    def note_parked(self):
+        for _, message in self.nats.stored("SW_PARKED"):
+            if message.subject.startswith("sw.retry."):
+                self.parked[message.subject] = message
+
     def park_reasons(self):
+        self.note_parked()
         return {dict(message.headers).get("switchyard-park-reason") for _, message in self.nats.stored("SW_PARKED")}
 
     def write_dead_letters(self):
@@ -342,8 +351,13 @@ class World:
         """Records by stream: documents, parked records, dead letters, unacknowledged events."""
         floor = self.nats.api("CONSUMER.INFO.SW_EVENTS.router")["ack_floor"]["stream_seq"]
         first = {"SW_EVENTS": floor + 1}
-        return {stream: [self.record(message) for _, message in self.nats.stored(stream, first.get(stream, 1))]
+        return {stream: [self.record(self.as_parked(message))
+                         for _, message in self.nats.stored(stream, first.get(stream, 1))]
                 for stream in STREAMS}
+
+    def as_parked(self, message):
+        """A message; the record that was due, for the one that the broker made of it."""
+        return self.parked.get(dict(message.headers).get("Nats-Scheduler"), message)
 
     def record(self, message):
         headers = [[name, self.portable(value)] for name, value in sorted(message.headers)]

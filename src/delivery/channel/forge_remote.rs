@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::contract::{Attempt, Channel, HandlerDescription, host_and_port};
+use super::contract::{Attempt, Channel, HandlerDescription, origin};
 use super::request::signed_headers;
 use crate::delivery::model::{AttemptClass, AttemptOutcome, Delivery, Transport};
 use crate::domain::ForgeRemote;
@@ -38,7 +38,7 @@ impl Channel for ForgeRemote {
     }
 
     fn host(&self) -> Cow<'_, str> {
-        host_and_port(&self.url).into()
+        origin(&self.url).into()
     }
 
     fn describe(&self) -> HandlerDescription {

@@ -18,7 +18,7 @@ use sha2::Sha256;
 use url::Url;
 
 use self::url_template::{covered_path, is_within_template, resolve};
-use super::contract::{Attempt, Channel, CoalesceKey, HandlerDescription, host_and_port};
+use super::contract::{Attempt, Channel, CoalesceKey, HandlerDescription, origin};
 use super::request::{CONTENT_TYPE, http_headers};
 use super::table::channel_of;
 use crate::delivery::model::{AttemptClass, AttemptOutcome, Delivery, Transport};
@@ -43,7 +43,7 @@ impl Channel for WebhookHandler {
     }
 
     fn host(&self) -> Cow<'_, str> {
-        host_and_port(&self.base).into()
+        origin(&self.base).into()
     }
 
     fn describe(&self) -> HandlerDescription {

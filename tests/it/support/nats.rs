@@ -17,6 +17,8 @@ pub(crate) struct NatsServer {
     child: Child,
     port: u16,
     folder: TempDir,
+    /// Maximum message size, as the configuration of the server spells it.
+    max_payload: &'static str,
 }
 
 impl NatsServer {
@@ -27,9 +29,18 @@ impl NatsServer {
 
     /// Starts a server with its data in `folder`.
     pub(crate) async fn start_in(folder: TempDir) -> Self {
-        let child = spawn(folder.path(), -1);
+        Self::launch(folder, "2MB").await
+    }
+
+    /// Starts a server that accepts messages of up to `max_payload`.
+    pub(crate) async fn accepting(max_payload: &'static str) -> Self {
+        Self::launch(tempfile::tempdir().expect("a temporary folder"), max_payload).await
+    }
+
+    async fn launch(folder: TempDir, max_payload: &'static str) -> Self {
+        let child = spawn(folder.path(), -1, max_payload);
         let port = read_port(folder.path(), child.id()).await;
-        let mut server = Self { child, port, folder };
+        let mut server = Self { child, port, folder, max_payload };
         server.until_answering().await;
         server
     }
@@ -68,7 +79,7 @@ impl NatsServer {
     /// Kills the server as a power cut does, and starts it on the same data and port.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.kill();
-        self.child = spawn(self.folder.path(), i32::from(self.port));
+        self.child = spawn(self.folder.path(), i32::from(self.port), self.max_payload);
         self.until_answering().await;
     }
 
@@ -77,7 +88,7 @@ impl NatsServer {
     pub(crate) async fn kill_and_lose_index(&mut self) {
         self.kill();
         remove_indexes(&self.folder.path().join("js"));
-        self.child = spawn(self.folder.path(), i32::from(self.port));
+        self.child = spawn(self.folder.path(), i32::from(self.port), self.max_payload);
         self.until_answering().await;
     }
 
@@ -96,7 +107,7 @@ impl NatsServer {
         let own = self.folder.path().join("js");
         std::fs::remove_dir_all(&own).expect("the data can be removed");
         copy_all(data.path(), &own);
-        self.child = spawn(self.folder.path(), i32::from(self.port));
+        self.child = spawn(self.folder.path(), i32::from(self.port), self.max_payload);
         self.until_answering().await;
     }
 
@@ -127,7 +138,7 @@ impl NatsServer {
         let deadline = now() + WAIT_MAX;
         let context = loop {
             if self.child.try_wait().is_ok_and(|end| end.is_some()) {
-                self.child = spawn(self.folder.path(), i32::from(self.port));
+                self.child = spawn(self.folder.path(), i32::from(self.port), self.max_payload);
             }
             let connected = async_nats::connect(self.url()).await;
             match connected {
@@ -184,10 +195,10 @@ pub(crate) fn binary() -> PathBuf {
     path
 }
 
-fn spawn(folder: &Path, port: i32) -> Child {
+fn spawn(folder: &Path, port: i32, max_payload: &str) -> Child {
     let config = folder.join("nats.conf");
     let text = format!(
-        "server_name: solo\nmax_payload: 2MB\n\
+        "server_name: solo\nmax_payload: {max_payload}\n\
          jetstream {{ store_dir: \"{}\", max_mem: 1G, max_file: 16G }}\n",
         folder.join("js").display()
     );
