@@ -1,4 +1,4 @@
-//! What runs beside the healthy installations.
+//! What runs next to the healthy installations.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -31,7 +31,7 @@ const SLOW_SPREAD_MS: usize = 500;
 
 /// An event that arrived at its handler.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival {
+pub(crate) struct Receipt {
     pub(crate) number: u64,
     /// Microseconds since its publication.
     pub(crate) latency_us: u64,
@@ -67,16 +67,16 @@ impl Process {
     }
 }
 
-/// Reads the lines that `/arrivals` returns.
-pub(crate) fn read_arrivals(text: &str) -> anyhow::Result<Vec<Arrival>> {
-    let arrival = |line: &str| {
+/// Reads the lines that `/receipts` returns.
+pub(crate) fn read_receipts(text: &str) -> anyhow::Result<Vec<Receipt>> {
+    let receipt = |line: &str| {
         let (number, latency) = line.split_once(' ').context("two numbers")?;
-        Ok(Arrival { number: number.parse()?, latency_us: latency.parse()? })
+        Ok(Receipt { number: number.parse()?, latency_us: latency.parse()? })
     };
-    text.lines().map(arrival).collect()
+    text.lines().map(receipt).collect()
 }
 
-type Arrivals = Arc<Mutex<Vec<Arrival>>>;
+type Receipts = Arc<Mutex<Vec<Receipt>>>;
 
 /// Serves until the process is killed.
 pub(crate) fn serve() -> anyhow::Result<()> {
@@ -90,12 +90,12 @@ pub(crate) fn serve() -> anyhow::Result<()> {
         let done = async |_body: Bytes| StatusCode::NO_CONTENT;
         let app = Router::new()
             .route("/healthy", post(record))
-            .route("/arrivals", get(take))
+            .route("/receipts", get(take))
             .route("/quick", post(done))
             .route("/refuse", post(async |_body: Bytes| StatusCode::SERVICE_UNAVAILABLE))
             .route("/slow", post(answer_late))
             .route("/hang", post(async |_body: Bytes| std::future::pending::<StatusCode>().await))
-            .with_state(Arrivals::default());
+            .with_state(Receipts::default());
         Ok(axum::serve(listener, app).await?)
     })
 }
@@ -109,30 +109,30 @@ async fn answer_late(_body: Bytes) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn record(State(arrivals): State<Arrivals>, body: Bytes) -> StatusCode {
+async fn record(State(receipts): State<Receipts>, body: Bytes) -> StatusCode {
     let now_us = clock::now().as_microsecond();
-    match arrival(&body, now_us) {
-        Ok(arrival) => {
-            arrivals.lock().unwrap_or_else(PoisonError::into_inner).push(arrival);
+    match receipt(&body, now_us) {
+        Ok(receipt) => {
+            receipts.lock().unwrap_or_else(PoisonError::into_inner).push(receipt);
             StatusCode::NO_CONTENT
         }
         Err(_) => StatusCode::BAD_REQUEST,
     }
 }
 
-fn arrival(body: &[u8], now_us: i64) -> anyhow::Result<Arrival> {
+fn receipt(body: &[u8], now_us: i64) -> anyhow::Result<Receipt> {
     let body = std::str::from_utf8(body)?;
     let (_, rest) = body.split_once(MARK).context("a mark")?;
     let (mark, _) = rest.split_once('"').context("the end of the mark")?;
     let (number, sent_us) = mark.split_once(' ').context("two numbers")?;
     let latency_us = now_us - sent_us.parse::<i64>()?;
     ensure!(latency_us >= 0, "the clock was set back");
-    Ok(Arrival { number: number.parse()?, latency_us: latency_us.unsigned_abs() })
+    Ok(Receipt { number: number.parse()?, latency_us: latency_us.unsigned_abs() })
 }
 
-/// Returns the arrivals since the last call, a line each.
-async fn take(State(arrivals): State<Arrivals>) -> String {
-    let taken = std::mem::take(&mut *arrivals.lock().unwrap_or_else(PoisonError::into_inner));
-    let line = |one: &Arrival| format!("{} {}\n", one.number, one.latency_us);
+/// Returns the receipts since the last call, a line each.
+async fn take(State(receipts): State<Receipts>) -> String {
+    let taken = std::mem::take(&mut *receipts.lock().unwrap_or_else(PoisonError::into_inner));
+    let line = |one: &Receipt| format!("{} {}\n", one.number, one.latency_us);
     taken.iter().map(line).collect()
 }

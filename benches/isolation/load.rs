@@ -8,7 +8,7 @@ use switchyard::clock;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::handlers::read_arrivals;
+use crate::handlers::read_receipts;
 use crate::process::MachineTime;
 use crate::rig::Rig;
 
@@ -47,7 +47,7 @@ pub(crate) struct Part {
 impl HealthyLoad {
     /// Publishes for `length` and waits until all events have arrived.
     pub(crate) async fn run(&mut self, rig: &Rig, length: Duration) -> anyhow::Result<Part> {
-        let count = (length.as_secs_f64() * f64::from(RATE)) as u64;
+        let count = length.as_secs() * u64::from(RATE);
         let numbers = self.next..self.next + count;
         self.next = numbers.end;
         let machine = MachineTime::read()?;
@@ -58,12 +58,12 @@ impl HealthyLoad {
         let (mut first, mut repeats) = (BTreeMap::new(), 0);
         let published = clock::tick();
         while first.len() < late.len() && clock::since(published) < GRACE {
-            for arrival in read_arrivals(&rig.take_arrivals().await?)? {
-                ensure!(numbers.contains(&arrival.number), "an event of an earlier part arrived");
-                match first.entry(arrival.number) {
+            for receipt in read_receipts(&rig.take_receipts().await?)? {
+                ensure!(numbers.contains(&receipt.number), "an event of an earlier part arrived");
+                match first.entry(receipt.number) {
                     std::collections::btree_map::Entry::Occupied(_) => repeats += 1,
                     std::collections::btree_map::Entry::Vacant(entry) => {
-                        entry.insert(arrival.latency_us);
+                        entry.insert(receipt.latency_us);
                     }
                 }
             }

@@ -65,7 +65,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "| beside | deliveries | p50, quiet | p50 | ratio | p99, quiet | p99 | ratio | longest \
+            "| next to | deliveries | p50, quiet | p50 | ratio | p99, quiet | p99 | ratio | longest \
              | missing | machine busy, quiet | busy | sockets before | most | MB before | most |"
         )?;
         writeln!(f, "|---|{}", "---:|".repeat(15))?;

@@ -152,8 +152,8 @@ impl Rig {
     }
 
     /// The healthy events that arrived since the last call.
-    pub(crate) async fn take_arrivals(&self) -> anyhow::Result<String> {
-        self.get(&self.healthy.url(0, "/arrivals")).await
+    pub(crate) async fn take_receipts(&self) -> anyhow::Result<String> {
+        self.get(&self.healthy.url(0, "/receipts")).await
     }
 
     pub(crate) async fn metrics(&self) -> anyhow::Result<Metrics> {
